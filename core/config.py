@@ -1,0 +1,192 @@
+"""The recipe at the door: TOML, `--set` pairs or JSON in, a checked `Recipe` out, or all problems at once.
+
+Strict here so that nothing behind needs to check again. What depends on the machine is the budget's verdict, not an
+error of the recipe. The fields themselves stand in `core.recipe_fields`.
+"""
+
+import difflib
+import json
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from core.errors import BadInput, Problem, UserError
+from core.recipe_fields import Data, Deliver, Lora, Model, Recipe, Run, Train
+
+GROUPS: dict[str, type[BaseModel]] = {
+    "model": Model,
+    "lora": Lora,
+    "data": Data,
+    "train": Train,
+    "run": Run,
+    "deliver": Deliver,
+}
+__all__ = ["GROUPS", "Data", "Deliver", "Lora", "Model", "Recipe", "Run", "Train", "load", "parse", "problems", "to_toml"]
+
+
+def load(path: Path, overrides: Iterable[str] = ()) -> Recipe:
+    """Read a recipe file, apply `group.key=value` overrides. Raises UserError or BadInput, naming file, line and key."""
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not UTF-8 text (byte {error.start}).", "Save the recipe as UTF-8.") from None
+    except IsADirectoryError:
+        raise UserError(f"{path} is a folder.", "Name the recipe file in it.") from None
+    except OSError as error:
+        raise UserError(f"{path} can't be read: {error.strerror}.", "Check the path.") from None
+    try:
+        tree = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise UserError(f"{path} is not valid TOML: {error}.", 'Text goes in quotes: id = "Qwen/Qwen3-8B".') from None
+    return parse(with_overrides(tree, overrides), str(path), text)
+
+
+def parse(tree: Mapping[str, Any], source: str, text: str = "") -> Recipe:
+    """Check a nested mapping and return it as a Recipe.
+
+    source: what to call it in errors. text: its TOML text if there is one, to find line numbers.
+    Raises BadInput with every problem found: unknown keys, types, ranges, then fields that contradict each other.
+    """
+    try:
+        # JSON mode turns lists into tuples and integers into floats where a field asks for them, and nothing else.
+        recipe = Recipe.model_validate_json(json.dumps(tree, default=str), strict=True)
+    except ValidationError as error:
+        raise BadInput([_problem(dict(found), source, text) for found in error.errors()]) from None
+    if found := problems(recipe):
+        raise BadInput([Problem(_where(source, text, tuple(p.where.split("."))), p.text, p.fix) for p in found])
+    return recipe
+
+
+def with_overrides(tree: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
+    """The tree with `group.key=value` pairs set; a value is TOML where it parses as TOML, else plain text."""
+    out = {key: dict(value) if isinstance(value, Mapping) else value for key, value in tree.items()}
+    bad: list[Problem] = []
+    for pair in overrides:
+        name, equals, value = pair.partition("=")
+        group, _, key = name.strip().partition(".")
+        if not (equals and group and key):
+            bad.append(Problem(f"--set {pair}", "is not of the form group.key=value.", "For example: --set lora.r=32"))
+        elif not isinstance(out.setdefault(group, {}), dict):
+            bad.append(Problem(f"--set {pair}", f"{group} is not a group.", f"Groups: {', '.join(GROUPS)}."))
+        else:
+            out[group][key] = _toml_value(value.strip())
+    if bad:
+        raise BadInput(bad)
+    return out
+
+
+def problems(recipe: Recipe) -> list[Problem]:
+    """What contradicts itself in a recipe whose fields are each fine; `where` is `group.key`."""
+    model, lora, train, data = recipe.model, recipe.lora, recipe.train, recipe.data
+    trl = train.backend == "trl"
+    rules = (
+        (
+            trl and train.checkpointing == "unsloth",
+            Problem("train.checkpointing", "unsloth needs the unsloth backend.", 'Use checkpointing = "on".'),
+        ),
+        (
+            trl and train.offload_layers is not None,
+            Problem("train.offload_layers", "is done by the unsloth backend only.", "Remove it, or use that backend."),
+        ),
+        (
+            train.backend == "unsloth" and lora.init in ("pissa", "olora", "orthogonal", "eva"),
+            Problem("lora.init", f"{lora.init} is not offered by unsloth.", 'Use init = "default", or backend = "trl".'),
+        ),
+        (
+            lora.init == "eva",
+            Problem("lora.init", "eva needs a pass over the data that fitune does not make.", 'Use init = "default".'),
+        ),
+        (
+            lora.init in ("pissa", "olora", "loftq") and model.quant != "bf16",
+            Problem(
+                "lora.init",
+                f"{lora.init} changes the base weights, which must then be 16-bit.",
+                'Use quant = "bf16", or init = "default".',
+            ),
+        ),
+        (
+            isinstance(lora.target_modules, tuple) and not lora.target_modules,
+            Problem("lora.target_modules", "is empty: nothing would be trained.", 'Use "all-linear".'),
+        ),
+        (
+            train.eval_every is not None and data.eval_fraction == 0,
+            Problem("train.eval_every", "is set, but no rows are held out.", "Set data.eval_fraction = 0.05."),
+        ),
+    )
+    return [problem for broken, problem in rules if broken]
+
+
+def to_toml(recipe: Recipe) -> str:
+    """The recipe as a TOML file that loads to an equal recipe; fields that are unset are left out."""
+    lines = [f"version = {recipe.version}"]
+    for group, fields in recipe.model_dump(mode="json").items():
+        if isinstance(fields, dict):
+            lines += ["", f"[{group}]"]
+            lines += [f"{key} = {_toml_text(value)}" for key, value in fields.items() if value is not None]
+    return "\n".join(lines) + "\n"
+
+
+def _toml_text(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{json.dumps(key)} = {_toml_text(each)}" for key, each in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(_toml_text(each) for each in value) + "]"
+    # JSON's strings, numbers and booleans are valid TOML; DEL is the one character TOML wants escaped and JSON does not.
+    return json.dumps(value).replace("\x7f", "\\u007f")
+
+
+def _toml_value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _problem(found: dict[str, Any], source: str, text: str) -> Problem:
+    path = tuple(str(part) for part in found["loc"])
+    where = _where(source, text, path)
+    kind = found["type"]
+    if kind == "extra_forbidden":
+        return Problem(where, "is not a key of a recipe.", _nearest(path))
+    if kind == "missing":
+        return Problem(where, "is missing.", "A recipe needs model.id and data.source.")
+    given = json.dumps(found.get("input"), default=str)
+    given = given if len(given) <= 80 else given[:77] + "..."
+    return Problem(where, f"{found['msg']}, but it is {given}.", _help(path))
+
+
+def _nearest(path: tuple[str, ...]) -> str:
+    known = list(GROUPS[path[0]].model_fields) if len(path) > 1 and path[0] in GROUPS else [*GROUPS, "version"]
+    if close := difflib.get_close_matches(path[-1], known, n=1):
+        return f"Did you mean {'.'.join((*path[:-1], close[0]))}?"
+    elsewhere = [f"{group}.{path[-1]}" for group, fields in GROUPS.items() if path[-1] in fields.model_fields]
+    return f"Did you mean {elsewhere[0]}?" if elsewhere else f"Known: {', '.join(known)}."
+
+
+def _help(path: tuple[str, ...]) -> str:
+    field = GROUPS[path[0]].model_fields.get(path[1]) if len(path) > 1 and path[0] in GROUPS else None
+    return field.description or "" if field else ""
+
+
+def _where(source: str, text: str, path: tuple[str, ...]) -> str:
+    line = line_of(text, path)
+    return f"{source}{f':{line}' if line else ''}: {'.'.join(path[:2])}"
+
+
+def line_of(text: str, path: tuple[str, ...]) -> int | None:
+    """The line, from 1, on which `group.key` (or the group itself) stands in TOML text; None if it does not."""
+    group, key = path[0], path[1] if len(path) > 1 else None
+    table, group_line = "", None
+    for number, line in enumerate(text.splitlines(), 1):
+        if header := re.match(r"\s*\[\s*\"?([\w-]+)\"?\s*\]", line):
+            table = header[1]
+            group_line = number if table == group else group_line
+        elif key and table == group and re.match(rf"\s*\"?{re.escape(key)}\"?\s*=", line):
+            return number
+        elif not table and re.match(rf"\s*\"?{re.escape(group)}\"?\s*[.=]", line):
+            group_line = number
+    return group_line

@@ -1,0 +1,159 @@
+"""The groups and fields of a recipe: one class a group, the docstring under a field is also its help in the form."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Quant = Literal["nf4", "int8", "bf16"]
+Checkpointing = Literal["unsloth", "on", "off"]
+Backend = Literal["auto", "unsloth", "trl"]
+Init = Literal["default", "gaussian", "loftq", "pissa", "olora", "orthogonal", "eva"]
+DataFormat = Literal["auto", "messages", "sharegpt", "alpaca", "prompt_completion", "question_answer", "text"]
+Scheduler = Literal["linear", "cosine", "constant", "constant_with_warmup", "cosine_with_min_lr", "polynomial", "inverse_sqrt"]
+Optimizer = Literal[
+    "adamw_8bit", "paged_adamw_8bit", "paged_adamw_32bit", "adamw_torch", "adamw_torch_fused",
+    "adafactor", "lion_8bit", "paged_lion_8bit", "sgd", "schedule_free_adamw",
+]  # fmt: skip
+
+
+class Group(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, protected_namespaces=())
+
+
+class Model(Group):
+    """Which model, and how it lies in memory."""
+
+    id: Annotated[str, Field(min_length=1)]
+    """A Hub id such as Qwen/Qwen2.5-7B-Instruct, or a local folder."""
+    revision: str | None = None
+    """Branch, tag or commit of the Hub repository; nothing means its newest."""
+    quant: Quant = "nf4"
+    """How the frozen base weights are stored: nf4 is 4 bits a weight (QLoRA), int8 is 8, bf16 is 16 (plain LoRA)."""
+    double_quant: bool = True
+    """Quantize the 4-bit scales too: saves 0.05 byte a weight and costs nothing you will notice."""
+    max_seq_length: Annotated[int, Field(ge=32, le=1_048_576)] = 2048
+    """The longest row in tokens; longer rows are cut. Memory for activations grows with it."""
+    trust_remote_code: bool = False
+    """Run Python code shipped in the model's repository. Only for a repository whose code you have read."""
+
+
+class Lora(Group):
+    """The small matrices that are trained beside the frozen model."""
+
+    r: Annotated[int, Field(ge=1, le=1024)] = 16
+    """Rank: how much the adapter can learn. 8 to 32 is usual; memory and file size grow with it."""
+    alpha: Annotated[float, Field(gt=0, le=4096)] = 16
+    """Strength: the adapter's output is scaled by alpha / r. Equal to r, or twice r, is usual."""
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of the adapter's input dropped at random; 0 is fastest, 0.05 helps on very small data."""
+    target_modules: Literal["all-linear"] | tuple[str, ...] = "all-linear"
+    """Which layers get an adapter; all-linear is best for nearly everything."""
+    bias: Literal["none", "all", "lora_only"] = "none"
+    """Train bias vectors as well; none keeps the adapter removable without a trace."""
+    rslora: bool = False
+    """Scale by alpha / sqrt(r) instead; steadier at ranks of 64 and more."""
+    dora: bool = False
+    """Learn a weight's length and direction apart (DoRA): a little better at low rank, slower, more memory."""
+    init: Init = "default"
+    """How the adapter starts; default starts as no change at all."""
+    layers: tuple[int, ...] | None = None
+    """Only these layers, by number from 0; nothing means all of them."""
+
+
+class Data(Group):
+    """What the model learns from."""
+
+    source: Annotated[str, Field(min_length=1)]
+    """A file (JSONL, JSON, CSV, Parquet, text), a folder of them, or the id of a data set on the Hub."""
+    format: DataFormat = "auto"
+    """The shape of a row; auto recognises the common ones."""
+    split: str = "train"
+    """Which split of a Hub data set."""
+    columns: dict[str, str] = {}
+    """Your column for each role, where auto is not sure: {prompt = "question", completion = "answer"}."""
+    eval_fraction: Annotated[float, Field(ge=0, le=0.5)] = 0.05
+    """Share of the rows held out, never trained on, to see whether the model learns or only memorises."""
+    loss_on: Literal["answers", "all"] = "answers"
+    """Learn to write the answers only, or the questions too."""
+    packing: bool = False
+    """Put several short rows into one of full length: faster on short rows, fills max_seq_length."""
+
+
+class Train(Group):
+    """How the training goes."""
+
+    backend: Backend = "auto"
+    """unsloth on NVIDIA cards (fast, small), trl everywhere else; auto picks and says why."""
+    micro_batch: Annotated[int, Field(ge=1, le=4096)] = 2
+    """Rows on the card at once. The first thing to lower when memory is short."""
+    grad_accum: Annotated[int, Field(ge=1, le=65536)] = 4
+    """Micro-batches summed before the weights move; micro_batch x grad_accum is what the model feels. Costs time, not memory."""
+    epochs: Annotated[float, Field(gt=0, le=1000)] = 1.0
+    """How often every row is seen. 1 to 3; more memorises."""
+    max_steps: Annotated[int, Field(ge=1)] | None = None
+    """Stop after this many steps whatever `epochs` says; nothing means epochs decide."""
+    lr: Annotated[float, Field(gt=0, le=1)] = 2e-4
+    """Learning rate. 1e-4 to 3e-4 suits LoRA; too high and the loss jumps or turns NaN."""
+    scheduler: Scheduler = "linear"
+    """How the learning rate falls over the run."""
+    warmup_ratio: Annotated[float, Field(ge=0, le=0.5)] = 0.03
+    """Share of the steps in which the learning rate climbs from 0."""
+    optimizer: Optimizer = "adamw_8bit"
+    """8-bit states save memory at no loss; paged ones spill to host RAM when the card is full."""
+    weight_decay: Annotated[float, Field(ge=0, le=1)] = 0.01
+    """Pull of the weights towards 0."""
+    max_grad_norm: Annotated[float, Field(gt=0, le=1000)] = 1.0
+    """Longest step allowed: a longer gradient is cut to this length."""
+    checkpointing: Checkpointing = "unsloth"
+    """Recompute activations instead of keeping them: unsloth also parks them in host RAM, on keeps them on the card, off is fastest and largest."""
+    offload_layers: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] | None = None
+    """Keep this many frozen layers in host RAM and fetch each when needed (unsloth); auto keeps as many as must be."""
+    seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 3407
+    """Same seed, same order of rows, same start."""
+    eval_every: Annotated[int, Field(ge=1)] | None = None
+    """Steps between looks at the held-out rows; nothing means about 10 in a run."""
+    save_every: Annotated[int, Field(ge=1)] | None = None
+    """Steps between checkpoints, from which a run resumes; nothing means about 10 in a run."""
+    keep_checkpoints: Annotated[int, Field(ge=1, le=1000)] = 2
+    """How many of the newest checkpoints stay on disk."""
+    report_to: Literal["none", "tensorboard", "wandb", "trackio", "mlflow"] = "none"
+    """A tracker that also gets the numbers; fitune keeps its own log in any case."""
+
+
+class Run(Group):
+    """Where the run lives and what it may take."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")] | None = None
+    """Its name; nothing makes one from date and model."""
+    home: str | None = None
+    """The folder that holds runs/; nothing means $FITUNE_HOME, else the XDG data folder."""
+    gpu: str | None = None
+    """Which card: number, UUID or part of its name; nothing means the one with most free memory."""
+    vram_limit_gib: Annotated[float, Field(gt=0, le=4096)] | None = None
+    """Never take more than this of the card."""
+
+
+class Deliver(Group):
+    """What to make of the adapter afterwards."""
+
+    merge: bool = False
+    """Merge the adapter into the 16-bit base model."""
+    gguf: tuple[Literal["f16", "bf16", "q8_0", "q4_k_m", "q5_k_m", "q6_k"], ...] = ()
+    """GGUF files for llama.cpp and Ollama, by quantization."""
+    push_repo: str | None = None
+    """Hub repository to push to, as name/repository."""
+    private: bool = True
+    """Keep that repository private."""
+
+
+class Recipe(Group):
+    """A whole fine-tune: every field has a default but the model and the data."""
+
+    version: Literal[1] = 1
+    """The format of this file."""
+    model: Model
+    lora: Lora = Lora()
+    data: Data
+    train: Train = Train()
+    run: Run = Run()
+    deliver: Deliver = Deliver()
