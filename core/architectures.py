@@ -1,0 +1,193 @@
+"""What one decoder layer of each known architecture is made of, read from the values of its config.json.
+
+Names are the modules' own (`q_proj`, `qkv_proj`), since recipes choose LoRA targets by them. Sources: the modeling_*.py
+files of transformers 5.17; tests/core/test_shapes.py compares the counts with the real classes on the meta device.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from core.errors import Problem
+
+LARGEST = 2**27
+"""No width, vocabulary or count of a real model comes near this; a larger one is a broken file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Linear:
+    """A weight matrix of `inputs` x `outputs`; what LoRA and 4-bit storage apply to."""
+
+    name: str
+    inputs: int
+    outputs: int
+    bias: bool = False
+
+    @property
+    def weights(self) -> int:
+        return self.inputs * self.outputs
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One decoder layer, in parameters.
+
+    `others` counts what is no matrix: norms, gates, routers, attention sinks (a bias counts with its Linear).
+    `experts` counts the fused experts, `active_experts` those of them that one token meets.
+    """
+
+    linears: tuple[Linear, ...]
+    others: int
+    experts: int = 0
+    active_experts: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """How an architecture differs from Llama. `defaults` are what its transformers config class fills in."""
+
+    norms: int = 2
+    """Norm vectors of hidden width a layer."""
+    qk_norm: str = ""
+    """Norms of queries and keys: "head" has one vector a head width, "full" one over all heads."""
+    qkv_bias: bool | None = None
+    """Fixed by the architecture, or None: the config's attention_bias, which then holds for o_proj too."""
+    mlp_bias: bool = False
+    """Whether the config may ask for biases in the MLP."""
+    fused: bool = False
+    """q, k, v in one matrix, gate and up in one."""
+    mlp: str = "dense"
+    """dense, mixtral, qwen3_moe or gpt_oss."""
+    defaults: Mapping[str, Any] | None = None
+
+
+_GEMMA = {"tie_word_embeddings": True, "head_dim": 256}
+FAMILIES: Mapping[str, Family] = {
+    "llama": Family(mlp_bias=True),
+    "mistral": Family(qkv_bias=False, defaults={"num_key_value_heads": 8}),
+    "qwen2": Family(qkv_bias=True),
+    "qwen3": Family(qk_norm="head"),
+    "gemma": Family(defaults=_GEMMA),
+    "gemma2": Family(norms=4, defaults=_GEMMA),
+    "gemma3_text": Family(
+        norms=4,
+        qk_norm="head",
+        defaults=_GEMMA | {"num_attention_heads": 8, "num_key_value_heads": 4, "vocab_size": 262_208},
+    ),
+    "phi3": Family(qkv_bias=False, fused=True),
+    "smollm3": Family(mlp_bias=True, defaults={"tie_word_embeddings": True}),
+    "granite": Family(mlp_bias=True),
+    "olmo2": Family(qk_norm="full"),
+    "olmo3": Family(qk_norm="full"),
+    "mixtral": Family(qkv_bias=False, mlp="mixtral"),
+    "qwen3_moe": Family(qk_norm="head", mlp="qwen3_moe"),
+    "gpt_oss": Family(mlp="gpt_oss", defaults={"attention_bias": True, "head_dim": 64}),
+    "mllama_text_model": Family(qkv_bias=False),
+    "qwen2_vl_text": Family(qkv_bias=True),
+    "qwen2_5_vl_text": Family(qkv_bias=True),
+}
+"""By `model_type`. An architecture is here once its counts agree exactly with transformers' own classes."""
+
+
+class Values:
+    """A config.json being read: typed values out, every problem collected, nothing raised before the end."""
+
+    def __init__(self, tree: Mapping[str, Any], where: str, defaults: Mapping[str, Any] | None = None) -> None:
+        self.tree = {**(defaults or {}), **{key: value for key, value in tree.items() if value is not None}}
+        self.where = where
+        self.problems: list[Problem] = []
+
+    def integer(self, key: str, default: int | None = None, low: int = 1) -> int:
+        value = self.tree.get(key, default)
+        if value is None:
+            self.wrong(key, "is missing.", "Without it the model's size can't be known.")
+        elif isinstance(value, bool) or not isinstance(value, int):
+            self.wrong(key, f"must be a whole number, but is {_short(value)}.")
+        elif not low <= value <= LARGEST:
+            self.wrong(key, f"must be between {low} and {LARGEST:,}, but is {_short(value)}.")
+        else:
+            return value
+        return low or 1
+
+    def flag(self, key: str, default: bool = False) -> bool:
+        value = self.tree.get(key, default)
+        if not isinstance(value, bool):
+            self.wrong(key, f"must be true or false, but is {_short(value)}.")
+            return default
+        return value
+
+    def integers(self, key: str) -> tuple[int, ...]:
+        value = self.tree.get(key, [])
+        if not isinstance(value, list) or not all(type(each) is int for each in value):
+            self.wrong(key, f"must be a list of whole numbers, but is {_short(value)}.")
+            return ()
+        return tuple(value)
+
+    def wrong(self, key: str, text: str, fix: str = "") -> None:
+        self.problems.append(Problem(f"{self.where}: {key}", text, fix))
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, int) and abs(value) > 10**20:
+        return "a number of more than 20 digits"
+    text = repr(value)
+    return text if len(text) <= 40 else text[:37] + "..."
+
+
+def attention(config: Values, family: Family) -> tuple[tuple[Linear, ...], int]:
+    """The attention's matrices and its other parameters (q/k norms, sinks)."""
+    hidden, heads, kv_heads, head_dim = heads_of(config)
+    wide, narrow = heads * head_dim, kv_heads * head_dim
+    asked = config.flag("attention_bias") if family.qkv_bias is None else False
+    bias = asked if family.qkv_bias is None else family.qkv_bias
+    norms = {"": 0, "head": 2 * head_dim, "full": wide + narrow}[family.qk_norm]
+    out = Linear("o_proj", wide, hidden, asked)
+    if family.fused:
+        return (Linear("qkv_proj", hidden, wide + 2 * narrow, bias), out), norms
+    sinks = heads if family.mlp == "gpt_oss" else 0
+    queries = Linear("q_proj", hidden, wide, bias)
+    return (queries, Linear("k_proj", hidden, narrow, bias), Linear("v_proj", hidden, narrow, bias), out), norms + sinks
+
+
+def heads_of(config: Values) -> tuple[int, int, int, int]:
+    """Hidden width, heads, key/value heads and head width; records what does not go together."""
+    hidden, heads = config.integer("hidden_size"), config.integer("num_attention_heads")
+    kv_heads = config.integer("num_key_value_heads", heads)
+    if heads % kv_heads:
+        config.wrong("num_key_value_heads", f"is {kv_heads}, which does not divide the {heads} attention heads.")
+    if "head_dim" not in config.tree and hidden % heads:
+        config.wrong("hidden_size", f"is {hidden}, which is no multiple of the {heads} attention heads.")
+    return hidden, heads, kv_heads, config.integer("head_dim", max(1, hidden // heads))
+
+
+def mlp(config: Values, family: Family, index: int) -> Layer:
+    """The feed-forward part of layer `index`, as a Layer without norms."""
+    hidden = config.integer("hidden_size")
+    if family.mlp == "dense" or (family.mlp == "qwen3_moe" and _is_dense(config, index)):
+        wide = config.integer("intermediate_size")
+        bias = config.flag("mlp_bias") if family.mlp_bias else False
+        down = Linear("down_proj", wide, hidden, bias)
+        if family.fused:
+            return Layer((Linear("gate_up_proj", hidden, 2 * wide), down), 0)
+        return Layer((Linear("gate_proj", hidden, wide, bias), Linear("up_proj", hidden, wide, bias), down), 0)
+    count = config.integer("num_experts" if family.mlp == "qwen3_moe" else "num_local_experts")
+    wide = config.integer("moe_intermediate_size" if family.mlp == "qwen3_moe" else "intermediate_size")
+    active = config.integer("num_experts_per_tok")
+    biases = 2 * wide + hidden if family.mlp == "gpt_oss" else 0
+    router = count * hidden + (count if family.mlp == "gpt_oss" else 0)
+    one = 3 * hidden * wide + biases
+    return Layer((), router, count * one, min(active, count) * one)
+
+
+def _is_dense(config: Values, index: int) -> bool:
+    return index in config.integers("mlp_only_layers") or (index + 1) % config.integer("decoder_sparse_step", 1) != 0
+
+
+def decoder_layer(config: Values, family: Family, index: int) -> Layer:
+    """Layer `index`, with cross-attention (Llama 3.2 Vision) where the config has it: q/k norms and two gates more."""
+    projections, others = attention(config, family)
+    feed = mlp(config, family, index)
+    if index in config.integers("cross_attention_layers"):
+        others += 2 * heads_of(config)[3] + 2
+    others += family.norms * config.integer("hidden_size") + feed.others
+    return Layer(projections + feed.linears, others, feed.experts, feed.active_experts)

@@ -1,0 +1,303 @@
+"""The shape of a model, from its config.json: what it is made of, counted exactly, without loading a weight.
+
+A file fitune does not understand is refused with a sentence: a guessed size would be shown as a promise.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from core.architectures import FAMILIES, Family, Layer, Values, decoder_layer, heads_of
+from core.errors import BadInput, Problem, UserError
+from core.vision import vision_params
+
+VISION_TEXT = {
+    "gemma3": "gemma3_text",
+    "mllama": "mllama_text_model",
+    "qwen2_vl": "qwen2_vl_text",
+    "qwen2_5_vl": "qwen2_5_vl_text",
+}
+"""Vision-language architectures, and the architecture of their text half."""
+MOST_LAYERS = 1024
+LARGEST_CONFIG_BYTES = 8 * 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """A model's dimensions and parts. Widths are in elements, counts in parameters."""
+
+    name: str
+    model_type: str
+    hidden: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    intermediate: int
+    """Width of the MLP; of one token's active experts together in a mixture of experts."""
+    vocab: int
+    tied: bool
+    """Whether the output head is the input embedding again."""
+    layers: tuple[Layer, ...]
+    vision: int
+    """Parameters of the image tower and its bridge; 0 in a text model."""
+    embedding_rows: int
+    window: int | None
+    """Tokens a windowed layer looks back, and how many layers are windowed."""
+    windowed_layers: int
+    stored_as: str | None
+    """How the repository itself holds the weights: nf4, fp4, int8, another method's name; None for 16 or 32 bits."""
+    kept_16bit: int
+    """Weights of layer matrices which a quantized repository left in 16 bits (llm_int8_skip_modules)."""
+
+    @property
+    def queries(self) -> int:
+        """Width of the queries: not always the hidden width (Gemma, Qwen3)."""
+        return self.heads * self.head_dim
+
+    @property
+    def keys(self) -> int:
+        return self.kv_heads * self.head_dim
+
+    @property
+    def linear_params(self) -> int:
+        """Weights of the layers' matrices, biases not counted."""
+        return sum(linear.weights for layer in self.layers for linear in layer.linears)
+
+    @property
+    def expert_params(self) -> int:
+        return sum(layer.experts for layer in self.layers)
+
+    @property
+    def embedding_params(self) -> int:
+        return self.embedding_rows * self.hidden
+
+    @property
+    def head_params(self) -> int:
+        """The output head's own parameters: 0 where it shares the embedding's."""
+        return 0 if self.tied else self.vocab * self.hidden
+
+    @property
+    def small_params(self) -> int:
+        """Norms, biases, routers, gates: all that is never quantized and is no embedding."""
+        biases = sum(linear.outputs for layer in self.layers for linear in layer.linears if linear.bias)
+        return biases + sum(layer.others for layer in self.layers) + self.hidden
+
+    @property
+    def params(self) -> int:
+        """All parameters, a tied head counted once: what the model card calls its size."""
+        text = self.linear_params + self.expert_params + self.embedding_params + self.head_params + self.small_params
+        return text + self.vision
+
+    @property
+    def active_params(self) -> int:
+        """Parameters of the layers and the head that one token is multiplied with."""
+        experts = sum(layer.active_experts for layer in self.layers)
+        return self.linear_params + experts + self.vocab * self.hidden
+
+
+def from_config(config: object, source: str) -> Shape:
+    """The shape that a parsed config.json describes. `source` names it in errors.
+
+    Raises UserError for an unknown architecture, BadInput with all missing or impossible values.
+    """
+    if not isinstance(config, Mapping):
+        raise UserError(f"{source} is not a model's config.json: it holds no JSON object.", "Give the model's folder.")
+    model_type = config.get("model_type")
+    if not isinstance(model_type, str) or (model_type not in FAMILIES and model_type not in VISION_TEXT):
+        raise _unknown(model_type, source)
+    text_type = VISION_TEXT.get(model_type, model_type)
+    family = FAMILIES[text_type]
+    text = Values(_text_tree(config, model_type), source, family.defaults)
+    if (count := text.integer("num_hidden_layers")) > MOST_LAYERS:
+        text.problems.append(Problem(f"{source}: num_hidden_layers", f"is {count:,}; the most known is {MOST_LAYERS}."))
+        count = 1
+    layers = _layers(text, family, count)
+    hidden, heads, kv_heads, head_dim = heads_of(text)
+    vocab, vision = text.integer("vocab_size"), 0
+    if model_type in VISION_TEXT:
+        tower = Values(_tree(config, "vision_config"), f"{source}: vision_config")
+        vision = vision_params(model_type, tower, hidden)
+        text.problems += tower.problems
+    window, windowed = _windows(text, text_type, count)
+    tied = _tied(config, text, family)
+    stored_as, kept = _stored(config, source, layers, text.problems)
+    if text.problems:
+        raise BadInput(list(dict.fromkeys(text.problems)))
+    return Shape(
+        name=_name(source), model_type=model_type, hidden=hidden, heads=heads, kv_heads=kv_heads, head_dim=head_dim,
+        intermediate=_mlp_width(text, family), vocab=vocab, tied=tied, layers=layers, vision=vision,
+        embedding_rows=vocab + (8 if model_type == "mllama" else 0),
+        window=window, windowed_layers=windowed, stored_as=stored_as, kept_16bit=kept,
+    )  # fmt: skip
+
+
+def load(model_id: str, revision: str | None = None) -> Shape:
+    """The shape of a local folder, a config.json, a model of the shipped table, or a Hub repository.
+
+    Only the last needs the network, for one small file. Raises UserError with a hint when nothing is found.
+    """
+    if path := _local(model_id):
+        return from_config(_read(path), str(path))
+    if model_id.endswith(".json") or model_id.startswith(("/", ".", "~")):
+        raise UserError(f"{model_id} holds no config.json.", "Give a Hub id, a model's folder, or its config.json.")
+    if revision is None and (known := shipped().get(model_id.lower())):
+        return from_config(known, model_id)
+    return from_config(_read(_fetch(model_id, revision)), model_id)
+
+
+@cache
+def shipped() -> dict[str, dict[str, Any]]:
+    """Config values by lower-case Hub id, of the models that presets offer; mirrors share their original's."""
+    table = json.loads(Path(__file__).with_name("shapes_table.json").read_text())
+    models: dict[str, dict[str, Any]] = {name.lower(): config for name, config in table["models"].items()}
+    return models | {mirror.lower(): models[name.lower()] for mirror, name in table["same_as"].items()}
+
+
+def _local(model_id: str) -> Path | None:
+    """The config.json that a path means, or None if it is none."""
+    try:
+        path = Path(model_id).expanduser()
+        path = path / "config.json" if path.is_dir() else path
+        return path if path.is_file() else None
+    except (OSError, RuntimeError, ValueError):  # too long for a path, no such ~user, a NUL byte
+        return None
+
+
+def _read(path: Path) -> object:
+    try:
+        if path.stat().st_size > LARGEST_CONFIG_BYTES:
+            raise UserError(f"{path} is larger than 8 MiB.", "A model's config.json is a few kilobytes.")
+        return json.loads(path.read_bytes())
+    except (ValueError, RecursionError):
+        raise UserError(f"{path} is not valid JSON.", "Download the model's config.json again.") from None
+    except OSError as error:
+        raise UserError(f"{path} can't be read: {error.strerror}.", "Check the path.") from None
+
+
+def _fetch(model_id: str, revision: str | None) -> Path:
+    from httpx import HTTPError
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import (
+        EntryNotFoundError,
+        GatedRepoError,
+        HFValidationError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    try:
+        return Path(hf_hub_download(model_id, "config.json", revision=revision))
+    except HFValidationError:
+        raise UserError(
+            f"{model_id!r} is no Hub id and no folder here.", "A Hub id looks like Qwen/Qwen3-8B."
+        ) from None
+    except GatedRepoError:
+        hint = "Accept its licence on huggingface.co, then log in with `hf auth login`."
+        raise UserError(f"{model_id} is gated.", hint) from None
+    except RevisionNotFoundError:
+        raise UserError(f"{model_id} has no revision {revision!r}.", "Check model.revision.") from None
+    except RepositoryNotFoundError:
+        raise UserError(f"{model_id} is not on the Hub.", "Check the spelling; a private one needs a login.") from None
+    except LocalEntryNotFoundError:
+        raise _offline(model_id) from None
+    except EntryNotFoundError:
+        raise UserError(f"{model_id} has no config.json.", "It may hold GGUF files only; use the original.") from None
+    except (HTTPError, OSError):
+        raise _offline(model_id) from None
+
+
+def _offline(model_id: str) -> UserError:
+    hint = f"Check the connection, or give the model's folder. fitune knows {len(shipped())} models offline."
+    return UserError(f"The Hub can't be reached for {model_id}'s config.json.", hint)
+
+
+def _unknown(model_type: object, source: str) -> UserError:
+    known = ", ".join([*(name for name in FAMILIES if "_text" not in name), *VISION_TEXT])
+    said = f"has the unknown model_type {model_type[:60]!r}" if isinstance(model_type, str) else "names no model_type"
+    return UserError(f"{source} {said}: its size can't be counted.", f"Known: {known}.")
+
+
+def _name(source: str) -> str:
+    parts = [part for part in source.split("/") if part and part != "config.json"]
+    return parts[-1] if parts else source
+
+
+def _tree(config: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    tree = config.get(key)
+    return tree if isinstance(tree, Mapping) else {}
+
+
+def _text_tree(config: Mapping[str, Any], model_type: str) -> Mapping[str, Any]:
+    """Values of the text model: nested in text_config, or flat as Qwen2-VL's first repositories have them."""
+    return _tree(config, "text_config") or config if model_type in VISION_TEXT else config
+
+
+def _tied(config: Mapping[str, Any], text: Values, family: Family) -> bool:
+    default = bool((family.defaults or {}).get("tie_word_embeddings", False))
+    outer = config.get("tie_word_embeddings")
+    return outer if isinstance(outer, bool) else text.flag("tie_word_embeddings", default)
+
+
+def _layers(text: Values, family: Family, count: int) -> tuple[Layer, ...]:
+    built = [decoder_layer(text, family, index) for index in range(count)]
+    unique: dict[Layer, Layer] = {}
+    return tuple(unique.setdefault(layer, layer) for layer in built)
+
+
+def _mlp_width(text: Values, family: Family) -> int:
+    if family.mlp == "dense":
+        return text.integer("intermediate_size")
+    one = text.integer("moe_intermediate_size" if family.mlp == "qwen3_moe" else "intermediate_size")
+    return one * text.integer("num_experts_per_tok")
+
+
+def _windows(text: Values, text_type: str, count: int) -> tuple[int | None, int]:
+    """Sliding window in tokens and the number of layers that have it, as transformers' config classes derive them."""
+    window = text.tree.get("sliding_window")
+    if type(window) is not int or window < 1:
+        return None, 0
+    kinds = text.tree.get("layer_types")
+    if isinstance(kinds, list):
+        return window, kinds.count("sliding_attention")
+    if text_type.startswith("qwen"):
+        if text.tree.get("use_sliding_window") is not True:
+            return None, 0
+        return window, max(0, count - text.integer("max_window_layers", count, low=0))
+    every = {"gemma2": 2, "gemma3_text": 6, "gpt_oss": 2, "olmo3": 4}.get(text_type)
+    return window, count - count // every if every else count
+
+
+def _stored(
+    config: Mapping[str, Any], source: str, layers: tuple[Layer, ...], problems: list[Problem]
+) -> tuple[str | None, int]:
+    """How the repository's weights are stored, and the layer weights it kept in 16 bits."""
+    if "quantization_config" not in config or config["quantization_config"] is None:
+        return None, 0
+    quantized = _tree(config, "quantization_config")
+    method = quantized.get("quant_method")
+    if method != "bitsandbytes":
+        return str(method or "unknown")[:40], 0
+    skips = quantized.get("llm_int8_skip_modules") or []
+    if not isinstance(skips, list) or not all(isinstance(each, str) for each in skips):
+        problems.append(Problem(f"{source}: llm_int8_skip_modules", "must be a list of module names."))
+        return None, 0
+    four = quantized.get("load_in_4bit", quantized.get("_load_in_4bit", False)) is True
+    kind = ("fp4" if quantized.get("bnb_4bit_quant_type") == "fp4" else "nf4") if four else "int8"
+    kept = sum(
+        linear.weights
+        for index, layer in enumerate(layers)
+        for linear in layer.linears
+        if _is_skipped(index, linear.name, frozenset(skips))
+    )
+    return kind, kept
+
+
+def _is_skipped(index: int, name: str, skips: frozenset[str]) -> bool:
+    """Whether a skip list names this matrix: by leaf name, by full path, or by a module above it."""
+    part = "self_attn" if name in ("q_proj", "k_proj", "v_proj", "o_proj", "qkv_proj") else "mlp"
+    tails = (f"layers.{index}", f"layers.{index}.{part}", f"layers.{index}.{part}.{name}")
+    return name in skips or any(skip == tail or skip.endswith("." + tail) for skip in skips for tail in tails)
