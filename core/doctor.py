@@ -1,0 +1,300 @@
+"""What `fitune doctor` checks: whatever stops beginners before their first step, in a sentence with its repair."""
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal
+
+from core.machine import GIB, STACK, Gpu, Machine, describe
+from core.torch_facts import TorchFacts, ask_torch, capabilities, runs_on
+
+LOW_DISK_BYTES = 20_000_000_000
+LOW_RAM_BYTES = 8 * GIB
+HELD_BYTES = GIB // 2
+"""Less than this in the hands of others is not worth a warning."""
+UNSEEN_BYTES = 2 * GIB
+"""Less than this without a visible holder may be the driver's own."""
+HUB_TIMEOUT_S = 3.0
+DRIVER_FOR_CUDA = {11: "450.80", 12: "525.60", 13: "580"}
+"""Oldest Linux driver for each CUDA (NVIDIA, CUDA Compatibility, minor version compatibility)."""
+
+
+Status = Literal["ok", "warn", "fail"]
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing looked at. `fix` is a next action, also where the status is ok but something can be better."""
+
+    name: str
+    status: Status
+    text: str
+    fix: str = ""
+
+
+def run_checks(machine: Machine) -> list[Check]:
+    """Every check, on this machine. Takes as long as torch's import plus at most a few seconds for the Hub."""
+    checks = diagnose_machine(machine)
+    if machine.versions.get("torch"):
+        checks += check_torch(ask_torch(), machine)
+    if machine.runs_dir:
+        checks.append(check_runs_dir(Path(machine.runs_dir)))
+    return [*checks, check_versions(machine.versions, _requirements()), *check_hub()]
+
+
+def failed(checks: Sequence[Check]) -> bool:
+    """Whether anything must be repaired first: `fitune doctor` then exits with 1."""
+    return any(check.status == "fail" for check in checks)
+
+
+def to_json(machine: Machine, checks: Sequence[Check]) -> dict[str, Any]:
+    """The document of `fitune doctor --json`."""
+    return {"ok": not failed(checks), "checks": [asdict(check) for check in checks], "machine": asdict(machine)}
+
+
+def diagnose_machine(machine: Machine) -> list[Check]:
+    """The checks that need nothing but the facts of a Machine."""
+    checks = [check_gpus(machine), check_driver(machine)]
+    checks += [check_gpu_memory(gpu) for gpu in machine.gpus]
+    return [*checks, check_ram(machine), check_disk(machine)]
+
+
+def check_gpus(machine: Machine) -> Check:
+    """Whether there is a card to train on."""
+    if not machine.gpus:
+        # Without any card fitune still plans, and trains on the CPU; a card that is there but broken is to be repaired.
+        status: Status = "warn" if machine.gpu_state == "none" else "fail"
+        return Check("GPU", status, machine.gpu_message, machine.gpu_hint)
+    cards = "; ".join(map(describe, machine.gpus))
+    if not any(gpu.allowed for gpu in machine.gpus):
+        visible = "The variable CUDA_VISIBLE_DEVICES withholds every card"
+        return Check("GPU", "fail", f"{visible}: {cards}.", "Unset it, or set it to a number of these.")
+    if machine.gpu_message:
+        return Check("GPU", "warn", f"{cards}. {machine.gpu_message}", machine.gpu_hint)
+    return Check("GPU", "ok", f"{cards}. Driver {machine.driver_version or 'unknown'}.")
+
+
+def check_driver(machine: Machine) -> Check:
+    """Whether the driver speaks the CUDA that torch was built for.
+
+    Within one major version any driver runs any build; a newer major version needs a newer driver (CUDA Compatibility).
+    """
+    name, torch, built = "CUDA", machine.versions.get("torch"), machine.torch_cuda
+    reinstall = f"uv pip install --reinstall torch=={torch} --torch-backend=auto"
+    if torch is None:
+        return Check(name, "fail", "torch is not installed.", "Install fitune anew: `uv sync` in its folder.")
+    if not machine.gpus:
+        return Check(
+            name, "ok", f"torch {torch} is built for {f'CUDA {built}' if built else 'the CPU'}; no card to use it on."
+        )
+    if built is None:
+        return Check(name, "fail", f"torch {torch} is built for the CPU only, and sees no card.", f"Run `{reinstall}`.")
+    if machine.cuda_version is None:
+        return Check(
+            name, "warn", f"The driver doesn't tell which CUDA it speaks; torch needs {built}.", "Try nvidia-smi."
+        )
+    driver = f"The driver ({machine.driver_version or 'unknown'}) speaks CUDA {machine.cuda_version}"
+    have, need = _numbers(machine.cuda_version), _numbers(built)
+    if have[0] < need[0]:
+        oldest = DRIVER_FOR_CUDA.get(need[0])
+        update = f"Update the NVIDIA driver{f' to {oldest} or newer' if oldest else ''}"
+        text = f"{driver}, but torch {torch} is built for CUDA {built}, so it finds no card."
+        return Check(name, "fail", text, f"{update}, or get a torch for this driver: `{reinstall}`.")
+    if have < need:
+        text = f"{driver}; torch {torch} is built for the newer CUDA {built}. That works, but not for every feature."
+        return Check(name, "warn", text, "Update the NVIDIA driver if a kernel fails to load.")
+    return Check(name, "ok", f"{driver}, and torch {torch} is built for {built}.")
+
+
+def check_gpu_memory(gpu: Gpu) -> Check:
+    """Who holds the card's memory, for a budget is held against what is free."""
+    name = f"GPU {gpu.index} memory"
+    if gpu.free_bytes is None or gpu.total_bytes is None:
+        text = f"{gpu.name} doesn't tell its memory, as boards do that share it with the host."
+        return Check(name, "warn", text, "Say how much to plan with: --gpu-memory 16GiB.")
+    free = f"{_gib(gpu.free_bytes)} of {_gib(gpu.total_bytes)} are free"
+    others = [process for process in gpu.processes or () if process.pid != os.getpid()]
+    if others and gpu.total_bytes - gpu.free_bytes > HELD_BYTES:
+        holders = "; ".join(
+            f"{each.name or 'a process'} (pid {each.pid}{f', {each.user}' if each.user else ''})"
+            f"{f' {_gib(each.used_bytes)}' if each.used_bytes else ''}"
+            for each in others
+        )
+        return Check(
+            name, "warn", f"{free}; held by {holders}.", "Stop what you don't need, for example with kill PID."
+        )
+    if gpu.total_bytes - gpu.free_bytes > UNSEEN_BYTES:
+        text = f"{free}; the rest is held by processes that can't be seen from here."
+        return Check(name, "warn", text, "Look from outside the container, or ask who else uses this card.")
+    return Check(name, "ok", f"{free}.")
+
+
+def check_ram(machine: Machine) -> Check:
+    """Whether the host has memory to load a model through."""
+    if machine.ram_available_bytes is None or machine.ram_total_bytes is None:
+        return Check("RAM", "warn", "The size of the memory is unknown.")
+    text = f"{_gib(machine.ram_available_bytes)} of {_gib(machine.ram_total_bytes)} are available."
+    if machine.ram_available_bytes < LOW_RAM_BYTES:
+        fix = "Close other programs; loading a model passes its files through here, and offloaded layers stay here."
+        return Check("RAM", "warn", text, fix)
+    return Check("RAM", "ok", text)
+
+
+def check_disk(machine: Machine) -> Check:
+    """Whether the disk of the runs has room for checkpoints and a merged model."""
+    if machine.disk_free_bytes is None:
+        return Check("disk", "warn", "The free space is unknown.", "Check that the disk of the runs is there.")
+    text = f"{machine.disk_free_bytes / 1e9:.0f} GB are free in {machine.runs_dir}."
+    if machine.disk_free_bytes < LOW_DISK_BYTES:
+        fix = "Free some, or set FITUNE_HOME to a larger disk: a merged 7B model takes 15 GB, and checkpoints add up."
+        return Check("disk", "warn", text, fix)
+    return Check("disk", "ok", text)
+
+
+def check_torch(torch: TorchFacts, machine: Machine) -> list[Check]:
+    """Whether torch can be imported, reaches a card, and has code for each card."""
+    if torch.version is None:
+        fix = "Reinstall the pinned set: `uv sync --reinstall-package torch` in fitune's folder."
+        return [Check("torch", "fail", f"torch can't be imported: {torch.error}.", fix)]
+    if not machine.gpus:
+        return [Check("torch", "ok", f"torch {torch.version} can be imported.")]
+    if torch.error is not None:
+        fix = "See the line CUDA; if that is fine, a reboot often helps."
+        return [Check("torch", "fail", f"torch {torch.version} can't use the card: {torch.error}.", fix)]
+    return [check_kernels(gpu, torch) for gpu in machine.gpus]
+
+
+def check_kernels(gpu: Gpu, torch: TorchFacts) -> Check:
+    """Whether torch has code for a card: "no kernel image is available" comes before any download here."""
+    name = f"GPU {gpu.index} kernels"
+    if gpu.compute_capability is None:
+        return Check(name, "warn", f"{gpu.name} doesn't tell its compute capability.")
+    major, minor = gpu.compute_capability
+    card = f"{gpu.name} (compute capability {major}.{minor})"
+    if runs_on(torch.archs, gpu.compute_capability):
+        return Check(name, "ok", f"torch {torch.version} has code for {card}.")
+    text = f"torch {torch.version} has no code for {card}, only for {', '.join(torch.archs) or 'the CPU'}."
+    if gpu.compute_capability > max(capabilities(torch.archs, "sm"), default=(0, 0)):
+        return Check(
+            name, "fail", text, "The card is newer than this torch: update fitune, which then pins a newer one."
+        )
+    plain = (torch.version or "").partition("+")[0]
+    fix = f"Try its build for an older CUDA: `uv pip install --reinstall torch=={plain} --torch-backend=cu126`."
+    return Check(name, "fail", text, fix)
+
+
+def check_runs_dir(runs_dir: Path) -> Check:
+    """Whether runs can be written, and read by their owner alone."""
+    place = runs_dir.absolute()
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
+        fix = "Set FITUNE_HOME to a folder of yours, or repair the rights with chown or chmod."
+        return Check(
+            "runs", "fail", f"Runs can't be kept in {runs_dir}: {place} is not a folder you may write to.", fix
+        )
+    if place != runs_dir.absolute():
+        return Check("runs", "ok", f"Runs will be kept in {runs_dir}, which will be made.")
+    if (mode := place.stat().st_mode & 0o777) & 0o077:
+        text = f"Other users may look into {runs_dir} (mode {mode:o}), where your data's samples lie."
+        return Check("runs", "warn", text, f"Run `chmod 700 {runs_dir}`.")
+    return Check("runs", "ok", f"Runs are kept in {runs_dir}.")
+
+
+def check_versions(versions: Mapping[str, str | None], requirements: Sequence[str]) -> Check:
+    """Whether the training stack is the set that fitune pins. requirements: as in the metadata, `trl==1.15.0`."""
+    pins = dict(pin for each in requirements if (pin := _pin(each)) is not None)
+    if not pins:
+        return Check(
+            "versions", "warn", "fitune is not installed as a package, so its pins are unknown.", "Run `uv sync`."
+        )
+    wrong = [
+        f"{package} {versions.get(package) or 'is missing'} (pinned: {pins[key]})"
+        for package in STACK
+        if (key := package.replace("_", "-")) in pins and (versions.get(package) or "").partition("+")[0] != pins[key]
+    ]
+    missing = any(versions.get(package) is None for package in STACK if package.replace("_", "-") in pins)
+    if wrong:
+        text = f"Not the set that was tested together: {'; '.join(wrong)}."
+        return Check("versions", "fail" if missing else "warn", text, "Run `uv sync` in fitune's folder.")
+    return Check("versions", "ok", f"The training stack is the pinned one (unsloth {versions.get('unsloth')}).")
+
+
+def check_hub() -> list[Check]:
+    """Whether the Hugging Face Hub answers, and knows the token. The token itself is never shown."""
+    from huggingface_hub import constants, get_token
+
+    token = get_token()
+    if constants.HF_HUB_OFFLINE:
+        text = "HF_HUB_OFFLINE is set: only models and data on this disk can be used."
+        return [Check("Hub", "warn", text, "Unset it to download.")]
+    if token is not None and not re.fullmatch(r"[!-~]+", token):
+        return [Check("Hub", "fail", "The Hub token holds blanks or characters that no token has.", _LOGIN)]
+    try:
+        status, body = _whoami(constants.ENDPOINT, token)
+    except OSError as error:
+        text = f"{constants.ENDPOINT} can't be reached ({error})."
+        fix = "Check network and proxy. With the model on this disk, set HF_HUB_OFFLINE=1 to save the waiting."
+        return [Check("Hub", "warn", text, fix)]
+    return [hub_verdict(constants.ENDPOINT, token is not None, status, body)]
+
+
+_LOGIN = "Run `hf auth login` with a token from the Hub's settings; the variable HF_TOKEN, where set, wins over that."
+
+
+def hub_verdict(endpoint: str, has_token: bool, status: int, body: Mapping[str, Any]) -> Check:
+    """What an answer of the Hub's whoami means. status: of HTTP; body: its JSON, or empty."""
+    if status == 200:
+        role = ((body.get("auth") or {}).get("accessToken") or {}).get("role", "unknown")
+        text = f"{endpoint} answers; logged in as {body.get('name')} with a token of role {role}."
+        return Check("Hub", "ok", text, "Pushing a model needs a token that may write." if role == "read" else "")
+    if status == 401 and has_token:
+        text = f"{endpoint} answers, but refuses your token, and with it every download."
+        return Check("Hub", "fail", text, _LOGIN)
+    if status == 401:
+        text = f"{endpoint} answers; no token, so no gated models and no pushing."
+        return Check("Hub", "ok", text, "If you need those, run `hf auth login`.")
+    return Check("Hub", "warn", f"{endpoint} answers with status {status}.", "Try again later, or check the proxy.")
+
+
+def _whoami(endpoint: str, token: str | None) -> tuple[int, dict[str, Any]]:
+    """Status and JSON of the Hub's whoami. Raises OSError, without any header in its text, if there is no answer."""
+    import httpx
+    from huggingface_hub import get_session
+
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    try:
+        answer = get_session().get(f"{endpoint}/api/whoami-v2", headers=headers, timeout=HUB_TIMEOUT_S)
+    except httpx.TimeoutException:
+        raise OSError(f"no answer within {HUB_TIMEOUT_S:.0f} s") from None
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise OSError(type(error).__name__) from None
+    try:
+        body = answer.json()
+    except ValueError:
+        body = {}
+    return answer.status_code, body if isinstance(body, dict) else {}
+
+
+def _requirements() -> list[str]:
+    try:
+        return metadata.requires("fitune") or []
+    except metadata.PackageNotFoundError:
+        return []
+
+
+def _pin(requirement: str) -> tuple[str, str] | None:
+    """Name (with dashes) and version of `name==version`; None for a range."""
+    found = re.match(r"([\w.-]+?)\s*==\s*([\w.]+)", requirement)
+    return (found[1].replace("_", "-").lower(), found[2]) if found else None
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", version))
+
+
+def _gib(size_bytes: int) -> str:
+    return f"{size_bytes / GIB:.1f} GiB"

@@ -1,0 +1,313 @@
+"""The cards of this machine, as NVML tells them: what they are, what is free, who holds the rest.
+
+Nothing here raises for a sick driver: that is a state with a sentence and a next action. A number that a card or its
+driver doesn't tell is None. The module `pynvml` comes from the package nvidia-ml-py.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+GpuState = Literal["ok", "none", "no-nvml", "no-driver", "driver-mismatch", "no-permission", "mig-empty", "error"]
+
+
+@dataclass(frozen=True, slots=True)
+class GpuProcess:
+    """A process that holds memory of a card."""
+
+    pid: int
+    name: str | None = None
+    used_bytes: int | None = None
+    user: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Gpu:
+    """One card, or one MIG slice of a card."""
+
+    index: int
+    """The number that nvidia-smi shows; a MIG slice has that of its card."""
+    uuid: str
+    name: str
+    total_bytes: int | None = None
+    free_bytes: int | None = None
+    used_bytes: int | None = None
+    """Held by processes and, in small part, by the driver."""
+    processes: tuple[GpuProcess, ...] | None = None
+    """Who holds it, as far as can be seen: a container doesn't see its neighbours."""
+    compute_capability: tuple[int, int] | None = None
+    temperature_c: int | None = None
+    power_w: float | None = None
+    power_limit_w: float | None = None
+    utilisation_percent: int | None = None
+    ecc: bool | None = None
+    mig: bool | None = None
+    """Whether this is a MIG slice; None where the card knows no MIG."""
+    pcie_generation: int | None = None
+    """The most that card and slot agree on; the current value drops while a card idles."""
+    pcie_width: int | None = None
+    """Lanes, likewise."""
+    display_active: bool | None = None
+    allowed: bool = True
+    """Whether CUDA_VISIBLE_DEVICES leaves this card to us."""
+
+
+@dataclass(frozen=True, slots=True)
+class GpuSample:
+    """A live reading of one card; all None once it can't be read."""
+
+    uuid: str
+    total_bytes: int | None = None
+    free_bytes: int | None = None
+    used_bytes: int | None = None
+    utilisation_percent: int | None = None
+    temperature_c: int | None = None
+    power_w: float | None = None
+
+
+class Cards(NamedTuple):
+    """What NVML said, or why it said nothing."""
+
+    gpus: tuple[Gpu, ...] = ()
+    gpu_state: GpuState = "ok"
+    gpu_message: str = ""
+    """What is wrong. With the state ok: what is wrong with one card among several."""
+    gpu_hint: str = ""
+    driver_version: str | None = None
+    cuda_version: str | None = None
+    """The newest CUDA that the driver speaks, as 13.0."""
+
+
+# By the codes of nvml.h: no permission, driver not loaded, library and driver (RM) of different versions.
+_BROKEN: dict[int, tuple[GpuState, str, str]] = {
+    4: (
+        "no-permission",
+        "This user may not talk to the NVIDIA card.",
+        "Check who may open /dev/nvidia* (often the groups video and render), or start the container with --gpus all.",
+    ),
+    9: (
+        "no-driver",
+        "The NVIDIA driver is installed but not loaded.",
+        "Run `sudo modprobe nvidia`; if that fails, reinstall the driver for this kernel and check Secure Boot.",
+    ),
+    18: (
+        "driver-mismatch",
+        "The loaded NVIDIA driver and its library are of different versions, as after an update without a reboot.",
+        "Reboot. In a container: start it anew, so that it gets the library of the host's driver.",
+    ),
+}
+_LIBRARY_NOT_FOUND = 12
+
+
+def read_cards() -> Cards:
+    """Every card, in one NVML session."""
+    try:
+        import pynvml
+    except ImportError:
+        return Cards(
+            (), "no-nvml", "The Python package nvidia-ml-py is missing, so no card can be seen.", "Install it."
+        )
+    try:
+        with _session(pynvml):
+            return _read_all(pynvml)
+    except pynvml.NVMLError as error:
+        return _broken(error.value, str(error))
+
+
+def sample(uuid: str) -> GpuSample:
+    """What one card does right now, for a screen that asks about once a second."""
+    try:
+        import pynvml
+    except ImportError:
+        return GpuSample(uuid)
+    try:
+        with _session(pynvml):
+            handle = pynvml.nvmlDeviceGetHandleByUUID(uuid)
+            return GpuSample(uuid, **_memory(pynvml, handle), **_load(pynvml, handle))
+    except pynvml.NVMLError:
+        return GpuSample(uuid)
+
+
+@contextmanager
+def _session(nvml: Any) -> Iterator[None]:
+    nvml.nvmlInit()
+    try:
+        yield
+    finally:
+        _ask(nvml, nvml.nvmlShutdown)
+
+
+def _ask(nvml: Any, function: Callable[..., Any], *arguments: Any) -> Any:
+    """NVML's answer; None where this card, driver or user doesn't get one."""
+    try:
+        return function(*arguments)
+    except (nvml.NVMLError, nvml.NVMLLibraryMismatchError):
+        return None
+
+
+def _broken(code: int, text: str) -> Cards:
+    if code != _LIBRARY_NOT_FOUND:
+        unknown: tuple[GpuState, str, str] = (
+            "error",
+            f"The NVIDIA driver reports: {text.rstrip('.')}.",
+            "Look at `nvidia-smi` and `sudo dmesg | grep -i nvrm`; a reboot often helps.",
+        )
+        return Cards((), *_BROKEN.get(code, unknown))
+    if _nvidia_on_pci():
+        return Cards(
+            (),
+            "no-nvml",
+            "There is an NVIDIA card, but its driver's library (NVML) is missing here.",
+            "Install the NVIDIA driver; in a container, start that with --gpus all.",
+        )
+    return Cards(
+        (),
+        "none",
+        "No NVIDIA card and no NVIDIA driver (NVML library) was found.",
+        "You can plan here, and train small models on the CPU; for more, use a machine with an NVIDIA card.",
+    )
+
+
+def _nvidia_on_pci(root: Path = Path("/sys/bus/pci/devices")) -> bool:
+    """Whether the PCI bus shows a display or 3D controller (class 03) of NVIDIA (vendor 10de)."""
+    return any(
+        vendor.read_text().startswith("0x10de") and vendor.with_name("class").read_text().startswith("0x03")
+        for vendor in root.glob("*/vendor")
+    )
+
+
+def _read_all(nvml: Any) -> Cards:
+    gpus: list[Gpu] = []
+    troubles: list[Cards] = []
+    for index in range(nvml.nvmlDeviceGetCount()):
+        try:
+            found = _read_card(nvml, index)
+        except nvml.NVMLError as error:
+            trouble = _broken(error.value, str(error))
+        else:
+            gpus += found
+            trouble = Cards() if found else _mig_empty(index)
+        if trouble.gpu_state != "ok":
+            troubles.append(trouble._replace(gpu_message=f"Card {index}: {trouble.gpu_message}"))
+    cuda = _ask(nvml, nvml.nvmlSystemGetCudaDriverVersion_v2)
+    return _summary(gpus, troubles)._replace(
+        driver_version=_ask(nvml, nvml.nvmlSystemGetDriverVersion),
+        cuda_version=f"{cuda // 1000}.{cuda % 1000 // 10}" if cuda else None,
+    )
+
+
+def _summary(gpus: list[Gpu], troubles: list[Cards]) -> Cards:
+    if not gpus and not troubles:
+        return Cards(
+            (), "none", "The NVIDIA driver works but shows no card.", "In a container: start it with --gpus all."
+        )
+    return Cards(
+        _marked_allowed(gpus, os.environ.get("CUDA_VISIBLE_DEVICES")),
+        "ok" if gpus else troubles[0].gpu_state,
+        " ".join(trouble.gpu_message for trouble in troubles),
+        troubles[0].gpu_hint if troubles else "",
+    )
+
+
+def _mig_empty(index: int) -> Cards:
+    return Cards(
+        (),
+        "mig-empty",
+        "MIG is on, but the card is not divided into slices, so nothing can run on it.",
+        f"`nvidia-smi mig -i {index} -lgip` lists possible slices; `sudo nvidia-smi -i {index} -mig 0` turns MIG off.",
+    )
+
+
+def _marked_allowed(gpus: list[Gpu], visible: str | None) -> tuple[Gpu, ...]:
+    """The cards, each with whether CUDA_VISIBLE_DEVICES (numbers, UUIDs or their beginnings) names it.
+
+    CUDA numbers unlike cards by speed unless CUDA_DEVICE_ORDER=PCI_BUS_ID; the numbers here are those of the PCI bus.
+    """
+    if visible is None:
+        return tuple(gpus)
+    names = [name.strip() for name in visible.split(",") if name.strip()]
+    return tuple(
+        replace(gpu, allowed=any(name == str(gpu.index) or gpu.uuid.startswith(name) for name in names)) for gpu in gpus
+    )
+
+
+def _read_card(nvml: Any, index: int) -> list[Gpu]:
+    """A card, or its slices where MIG is on: CUDA runs on those only."""
+    card = nvml.nvmlDeviceGetHandleByIndex(index)
+    mig = _ask(nvml, nvml.nvmlDeviceGetMigMode, card)
+    if not mig or not mig[0]:
+        return [_gpu(nvml, index, card, card, None if mig is None else False)]
+    count = _ask(nvml, nvml.nvmlDeviceGetMaxMigDeviceCount, card) or 0
+    slices = [_ask(nvml, nvml.nvmlDeviceGetMigDeviceHandleByIndex, card, place) for place in range(count)]
+    return [_gpu(nvml, index, each, card, True) for each in slices if each is not None]
+
+
+def _gpu(nvml: Any, index: int, handle: Any, card: Any, mig: bool | None) -> Gpu:
+    """handle: the card, or a slice of it; what only a whole card has is asked of `card`."""
+    power_limit_mw = _ask(nvml, nvml.nvmlDeviceGetEnforcedPowerLimit, card)
+    ecc = _ask(nvml, nvml.nvmlDeviceGetEccMode, card)
+    display = _ask(nvml, nvml.nvmlDeviceGetDisplayActive, card)
+    return Gpu(
+        index=index,
+        uuid=nvml.nvmlDeviceGetUUID(handle),
+        name=nvml.nvmlDeviceGetName(handle),
+        processes=_processes(nvml, handle),
+        compute_capability=_ask(nvml, nvml.nvmlDeviceGetCudaComputeCapability, card),
+        power_limit_w=None if power_limit_mw is None else power_limit_mw / 1000,
+        ecc=None if ecc is None else bool(ecc[0]),
+        mig=mig,
+        pcie_generation=_ask(nvml, nvml.nvmlDeviceGetMaxPcieLinkGeneration, card),
+        pcie_width=_ask(nvml, nvml.nvmlDeviceGetMaxPcieLinkWidth, card),
+        display_active=None if display is None else bool(display),
+        **_memory(nvml, handle),
+        **_load(nvml, card),
+    )
+
+
+def _memory(nvml: Any, handle: Any) -> dict[str, Any]:
+    """Bytes; unknown on boards that share their memory with the host."""
+    memory = _ask(nvml, nvml.nvmlDeviceGetMemoryInfo, handle)
+    names = {"total_bytes": "total", "free_bytes": "free", "used_bytes": "used"}
+    return {field: None if memory is None else int(getattr(memory, name)) for field, name in names.items()}
+
+
+def _load(nvml: Any, card: Any) -> dict[str, Any]:
+    utilisation = _ask(nvml, nvml.nvmlDeviceGetUtilizationRates, card)
+    power_mw = _ask(nvml, nvml.nvmlDeviceGetPowerUsage, card)
+    return {
+        "utilisation_percent": None if utilisation is None else int(utilisation.gpu),
+        "temperature_c": _ask(nvml, nvml.nvmlDeviceGetTemperatureV, card, nvml.NVML_TEMPERATURE_GPU)
+        or _ask(nvml, nvml.nvmlDeviceGetTemperature, card, nvml.NVML_TEMPERATURE_GPU),
+        "power_w": None if power_mw is None else power_mw / 1000,
+    }
+
+
+def _processes(nvml: Any, handle: Any) -> tuple[GpuProcess, ...] | None:
+    """Who computes or draws on the card, the largest first; a process that does both counts once."""
+    lists = [
+        _ask(nvml, nvml.nvmlDeviceGetComputeRunningProcesses, handle),
+        _ask(nvml, nvml.nvmlDeviceGetGraphicsRunningProcesses, handle),
+    ]
+    if lists == [None, None]:
+        return None
+    used_bytes: dict[int, int | None] = {}
+    for each in (found for part in lists for found in part or ()):
+        used_bytes[each.pid] = max(used_bytes.get(each.pid) or 0, each.usedGpuMemory or 0) or None
+    largest_first = sorted(used_bytes.items(), key=lambda item: -(item[1] or 0))
+    return tuple(_process(pid, used) for pid, used in largest_first)
+
+
+def _process(pid: int, used_bytes: int | None) -> GpuProcess:
+    import psutil
+
+    name = user = None
+    try:
+        process = psutil.Process(pid)
+        name = process.name()
+        user = process.username()
+    except psutil.Error:  # gone meanwhile, or not ours to look at
+        return GpuProcess(pid, name, used_bytes, user)
+    return GpuProcess(pid, name, used_bytes, user)

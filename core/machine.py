@@ -1,0 +1,190 @@
+"""What this machine has: cards, memory, disk, versions of the training stack; and which card and backend to use.
+
+None means unknown. torch is never imported here.
+"""
+
+import os
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+
+from core.errors import UserError
+from core.gpu import Gpu, GpuProcess, GpuSample, GpuState, read_cards, sample
+from core.torch_facts import built_for_cuda
+
+__all__ = [
+    "Gpu", "GpuProcess", "GpuSample", "GpuState", "Machine",
+    "choose_backend", "describe", "detect", "pick_gpu", "sample",
+]  # fmt: skip
+STACK = (
+    "torch", "unsloth", "unsloth_zoo", "trl", "transformers", "peft", "bitsandbytes", "datasets", "accelerate",
+    "huggingface_hub", "textual",
+)  # fmt: skip
+GIB = 1 << 30
+UNSLOTH_CAPABILITY = (7, 0)
+"""Oldest compute capability that Unsloth's documentation lists as supported (V100; T4 and RTX 20 are 7.5)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """All that was found at one moment; `dataclasses.asdict` makes it ready for JSON."""
+
+    gpus: tuple[Gpu, ...] = ()
+    gpu_state: GpuState = "none"
+    gpu_message: str = ""
+    """What is wrong. With the state ok: what is wrong with one card among several."""
+    gpu_hint: str = ""
+    driver_version: str | None = None
+    cuda_version: str | None = None
+    """The newest CUDA that the driver speaks, as 13.0."""
+    torch_cuda: str | None = None
+    """The CUDA that the installed torch was built for; None for a CPU build too."""
+    ram_total_bytes: int | None = None
+    """Of the host, or of the container where that gets less."""
+    ram_available_bytes: int | None = None
+    cpu_name: str | None = None
+    cpu_cores: int | None = None
+    """Cores that this process may use."""
+    runs_dir: str | None = None
+    disk_free_bytes: int | None = None
+    """Where runs will live."""
+    python_version: str = ""
+    versions: dict[str, str | None] = field(default_factory=dict)
+    """Of each package in STACK; None where it isn't installed."""
+
+
+def detect(runs_dir: Path | None = None) -> Machine:
+    """Look at the machine once. runs_dir: where runs will live, for the free disk; it need not exist yet."""
+    ram_total_bytes, ram_available_bytes = _ram_bytes()
+    return Machine(
+        **read_cards()._asdict(),
+        torch_cuda=built_for_cuda(),
+        ram_total_bytes=ram_total_bytes,
+        ram_available_bytes=ram_available_bytes,
+        cpu_name=_cpu_name(),
+        cpu_cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        runs_dir=None if runs_dir is None else str(runs_dir),
+        disk_free_bytes=None if runs_dir is None else _disk_free_bytes(runs_dir),
+        python_version=platform.python_version(),
+        versions={name: _version(name) for name in STACK},
+    )
+
+
+def pick_gpu(machine: Machine, wanted: str | None) -> Gpu | None:
+    """The card to train on: the one asked for, else the one with most free memory; None if there is none to pick.
+
+    wanted: nvidia-smi's number, a UUID or its beginning, or a part of the name. Raises UserError if that fits no card,
+    or several, or one that CUDA_VISIBLE_DEVICES withholds.
+    """
+    if wanted is None:
+        return max((gpu for gpu in machine.gpus if gpu.allowed), key=lambda gpu: gpu.free_bytes or 0, default=None)
+    if not machine.gpus:
+        raise UserError(f"Card {wanted!r} can't be used. {machine.gpu_message}", machine.gpu_hint)
+    found = _matching(machine.gpus, wanted.strip().lower())
+    cards = "; ".join(map(describe, machine.gpus))
+    if len(found) != 1:
+        which = f"fits {len(found)} cards" if found else "is no card of this machine"
+        raise UserError(f"Card {wanted!r} {which}.", f"Name one by number, UUID or name: {cards}.")
+    if not found[0].allowed:
+        raise UserError(
+            f"Card {wanted!r} is withheld by the variable CUDA_VISIBLE_DEVICES.",
+            f"Unset that if the card is yours to use, or name another: {cards}.",
+        )
+    return found[0]
+
+
+def choose_backend(recipe_backend: str, gpu: Gpu | None, versions: Mapping[str, str | None]) -> tuple[str, str]:
+    """The backend ("unsloth" or "trl") for a recipe's train.backend, and the reason as a sentence.
+
+    versions: as in Machine. Raises UserError where unsloth is asked for and can't work: nothing is swapped unasked.
+    """
+    if recipe_backend == "trl":
+        return "trl", "The recipe asks for trl."
+    if gpu is None:
+        obstacle = "there is no NVIDIA card to use"
+    elif gpu.compute_capability is None:
+        obstacle = f"{gpu.name} doesn't tell its compute capability"
+    elif gpu.compute_capability < UNSLOTH_CAPABILITY:
+        obstacle = f"{gpu.name} has compute capability {_dotted(gpu.compute_capability)}, below the 7.0 it needs"
+    elif not versions.get("unsloth"):
+        obstacle = "it is not installed"
+    else:
+        return "unsloth", f"unsloth supports {gpu.name}; it is faster than trl and takes less memory."
+    if recipe_backend == "unsloth":
+        raise UserError(f"The backend unsloth can't be used: {obstacle}.", 'Set train.backend = "trl" or "auto".')
+    return "trl", f"unsloth can't be used: {obstacle}."
+
+
+def describe(gpu: Gpu) -> str:
+    """A card in a few words, for messages that list the choice."""
+    free = f", {gpu.free_bytes / GIB:.1f} GiB free" if gpu.free_bytes is not None else ""
+    return f"{gpu.index} = {gpu.name} ({gpu.uuid}{free})"
+
+
+def _dotted(capability: tuple[int, int]) -> str:
+    return f"{capability[0]}.{capability[1]}"
+
+
+def _matching(gpus: tuple[Gpu, ...], text: str) -> list[Gpu]:
+    """The cards of this number; if none, those whose UUID begins so; if none, those with this in their name."""
+    rules = (
+        [gpu for gpu in gpus if str(gpu.index) == text],
+        [gpu for gpu in gpus if text and gpu.uuid.lower().startswith(text)],
+        [gpu for gpu in gpus if text and text in gpu.name.lower()],
+    )
+    return next((found for found in rules if found), [])
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _cpu_name() -> str | None:
+    cpuinfo = Path("/proc/cpuinfo")
+    for line in cpuinfo.read_text("utf-8", "replace").splitlines() if cpuinfo.is_file() else ():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.processor() or None
+
+
+def _disk_free_bytes(folder: Path) -> int | None:
+    """Bytes that this user may still write in a folder, or in the nearest one above it that exists."""
+    import psutil
+
+    place = folder.absolute()
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    try:
+        return int(psutil.disk_usage(str(place)).free)
+    except OSError:  # a network disk that is away
+        return None
+
+
+def _ram_bytes(cgroup: Path = Path("/sys/fs/cgroup")) -> tuple[int, int]:
+    """Total and available bytes of memory: the host's, or less where a container (cgroup v2 or v1) is held to less."""
+    import psutil
+
+    host = psutil.virtual_memory()
+    for limit_file, used_file, cache_key in (
+        ("memory.max", "memory.current", "inactive_file"),
+        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "total_inactive_file"),
+    ):
+        limit = _number(cgroup / limit_file)
+        used = _number(cgroup / used_file)
+        if limit is not None and used is not None and limit < host.total:
+            # Pages of files that nobody uses are given back before the limit hurts, as in the host's `available`.
+            stat = (cgroup / limit_file).with_name("memory.stat").read_text().split()
+            cache = dict(zip(stat[::2], stat[1::2], strict=True)).get(cache_key, "0")
+            return limit, max(0, min(host.available, limit - used + int(cache)))
+    return host.total, host.available
+
+
+def _number(file: Path) -> int | None:
+    """The number in a file of /sys; None if there is no such file, or it says `max`."""
+    text = file.read_text().strip() if file.is_file() else ""
+    return int(text) if text.isdecimal() else None
