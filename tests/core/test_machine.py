@@ -72,7 +72,7 @@ def driver(monkeypatch: pytest.MonkeyPatch) -> Any:
     """A pynvml with these cards: each a dict like CARD, or an NVML error code instead of a card or an answer."""
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
 
-    def install(cards: list[Any], **changes: Any) -> ModuleType:
+    def install(cards: list[Any], **changes: Any) -> Any:
         module: Any = ModuleType("pynvml")
         module.NVMLError, module.NVMLLibraryMismatchError = NVMLError, NVMLLibraryMismatchError
         module.NVML_TEMPERATURE_GPU = 0
@@ -266,7 +266,7 @@ def test_holders_are_named_once_and_the_largest_first(driver: Any) -> None:
 def test_every_nvml_name_that_is_used_exists_in_the_real_package() -> None:
     import pynvml
 
-    used = set(re.findall(r"\b(?:py)?nvml\.(\w+)", Path(gpu_module.__file__).read_text()))
+    used = set(re.findall(r"nvml\.((?:nvml|NVML)\w+)", Path(gpu_module.__file__).read_text()))
     assert len(used) > 20
     assert [name for name in sorted(used) if not hasattr(pynvml, name)] == []
 
