@@ -225,7 +225,7 @@ def test_the_home_of_runs_must_be_writable_and_private(tmp_path: Path) -> None:
     runs = tmp_path / "runs"
     runs.mkdir(mode=0o700)
     assert check_runs_dir(runs).status == "ok"
-    runs.chmod(0o755)
+    runs.chmod(0o740)
     assert check_runs_dir(runs).fix == f"Run `chmod 700 {runs}`."
     file = tmp_path / "file"
     file.touch()

@@ -229,9 +229,9 @@ def test_with_mig_on_the_slices_are_the_cards(driver: Any) -> None:
     ]
     driver([CARD | {"nvmlDeviceGetMigMode": [1, 1], "nvmlDeviceGetMaxMigDeviceCount": 7, "slices": slices}])
     machine = detect()
-    assert [(gpu.index, gpu.uuid, gpu.mig, gpu.compute_capability) for gpu in machine.gpus] == [
-        (0, "MIG-0", True, (8, 9)),
-        (0, "MIG-1", True, (8, 9)),
+    assert [(gpu.index, gpu.uuid, gpu.mig, gpu.compute_capability, gpu.temperature_c) for gpu in machine.gpus] == [
+        (0, "MIG-0", True, (8, 9), 41),
+        (0, "MIG-1", True, (8, 9), 41),
     ]
     assert pick_gpu(machine, None) == machine.gpus[1]
 
