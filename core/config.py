@@ -25,7 +25,20 @@ GROUPS: dict[str, type[BaseModel]] = {
     "run": Run,
     "deliver": Deliver,
 }
-__all__ = ["GROUPS", "Data", "Deliver", "Lora", "Model", "Recipe", "Run", "Train", "load", "parse", "problems", "to_toml"]
+__all__ = [
+    "GROUPS",
+    "Data",
+    "Deliver",
+    "Lora",
+    "Model",
+    "Recipe",
+    "Run",
+    "Train",
+    "load",
+    "parse",
+    "problems",
+    "to_toml",
+]
 
 
 def load(path: Path, overrides: Iterable[str] = ()) -> Recipe:
@@ -94,7 +107,9 @@ def problems(recipe: Recipe) -> list[Problem]:
         ),
         (
             train.backend == "unsloth" and lora.init in ("pissa", "olora", "orthogonal", "eva"),
-            Problem("lora.init", f"{lora.init} is not offered by unsloth.", 'Use init = "default", or backend = "trl".'),
+            Problem(
+                "lora.init", f"{lora.init} is not offered by unsloth.", 'Use init = "default", or backend = "trl".'
+            ),
         ),
         (
             lora.init == "eva",

@@ -9,7 +9,9 @@ Checkpointing = Literal["unsloth", "on", "off"]
 Backend = Literal["auto", "unsloth", "trl"]
 Init = Literal["default", "gaussian", "loftq", "pissa", "olora", "orthogonal", "eva"]
 DataFormat = Literal["auto", "messages", "sharegpt", "alpaca", "prompt_completion", "question_answer", "text"]
-Scheduler = Literal["linear", "cosine", "constant", "constant_with_warmup", "cosine_with_min_lr", "polynomial", "inverse_sqrt"]
+Scheduler = Literal[
+    "linear", "cosine", "constant", "constant_with_warmup", "cosine_with_min_lr", "polynomial", "inverse_sqrt"
+]
 Optimizer = Literal[
     "adamw_8bit", "paged_adamw_8bit", "paged_adamw_32bit", "adamw_torch", "adamw_torch_fused",
     "adafactor", "lion_8bit", "paged_lion_8bit", "sgd", "schedule_free_adamw",

@@ -1,0 +1,79 @@
+"""From an exception to what a person should know: which kind of failure, in one sentence, and what to do about it."""
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from core.errors import UserError
+
+FailureKind = Literal["oom", "data", "download", "auth", "disk", "nan", "driver", "bug", "killed"]
+_TOKEN = re.compile(r"\b(hf_|api_org_|ghp_|sk-)[A-Za-z0-9_-]{12,}|(?<=[Bb]earer )\S+")
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """How a job ended, in the words of the `failed` event."""
+
+    kind: FailureKind
+    message: str
+    hint: str
+
+
+_RULES: tuple[tuple[str, FailureKind, str], ...] = (
+    # (pattern over "TypeName: message", kind, hint); the first that matches counts
+    (
+        r"OutOfMemoryError|CUDA out of memory|CUBLAS_STATUS_ALLOC_FAILED|does not fit in GPU memory",
+        "oom",
+        "Lower train.micro_batch (and raise train.grad_accum as much), then model.max_seq_length; "
+        'or keep layers in host RAM with train.offload_layers = "auto". Then: fitune resume.',
+    ),
+    (r"MemoryError|DefaultCPUAllocator|Cannot allocate memory", "oom", "The host's RAM is full: close other programs."),
+    (r"NonFiniteLoss", "nan", "Halve train.lr, and look at the rows of the last steps; then: fitune resume."),
+    (
+        r"GatedRepoError|RepositoryNotFoundError|401 Client Error|403 Client Error|Invalid user token",
+        "auth",
+        "Check the model's name; if it is gated, accept its licence on its Hub page and log in: hf auth login.",
+    ),
+    (r"No space left on device|Errno 28\b|Disk quota exceeded", "disk", "Free some disk space, then: fitune resume."),
+    (
+        r"OfflineModeIsEnabled|LocalEntryNotFoundError|ConnectError|ConnectTimeout|ReadTimeout|ConnectionError|HfHubHTTPError|NameResolutionError",
+        "download",
+        "Check the network, or download the model elsewhere and give its folder as model.id.",
+    ),
+    (
+        r"no kernel image is available|CUDA driver version|NVIDIA driver|CUDA error|cuda runtime error|cudaGetDeviceCount",
+        "driver",
+        "See what is wrong with: fitune doctor.",
+    ),
+)
+
+
+def diagnose(error: BaseException) -> Failure:
+    """The failure behind an exception, looked up along its chain of causes."""
+    chain: list[BaseException] = []
+    link: BaseException | None = error
+    while link is not None and link not in chain:
+        chain.append(link)
+        link = link.__cause__ or link.__context__
+    for each in chain:
+        if isinstance(each, UserError):
+            return Failure("data", redact(each.message), redact(each.hint))
+    for pattern, kind, hint in _RULES:
+        for each in chain:
+            if re.search(pattern, f"{_names(each)}: {each}"):
+                return Failure(kind, _one_line(each), hint)
+    return Failure("bug", _one_line(error), "This is a fault in fitune or its libraries; worker.log has the details.")
+
+
+def redact(text: str) -> str:
+    """The text without anything that looks like a secret token."""
+    return _TOKEN.sub("[secret]", text)
+
+
+def _names(error: BaseException) -> str:
+    return " ".join(kind.__name__ for kind in type(error).__mro__[:-1])
+
+
+def _one_line(error: BaseException) -> str:
+    said = " ".join(str(error).split())
+    return redact(f"{type(error).__name__}: {said}" if said else type(error).__name__)[:500]

@@ -1,0 +1,167 @@
+"""Start the worker so that nothing which happens to the terminal can reach it: own session, no pipe, no terminal."""
+
+import fcntl
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from core import machine, runs
+from core.config import Recipe
+from core.errors import UserError
+from core.resolve import resolve
+from core.runs import Run
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A run that has just been started, and what to tell the user about it."""
+
+    run: Run
+    how: str
+    """"setsid" or "systemd": what keeps it alive when the terminal goes."""
+    backend_reason: str
+    notes: tuple[str, ...]
+
+
+WAIT_FOR_LOCK_S = 20.0
+"""A worker takes its lock before it imports anything large: 0.1 s here, more on a slow network disk."""
+
+
+def begin(recipe: Recipe, preset: str | None = None, share_gpu: bool = False) -> Begun:
+    """Make a run of a recipe on this machine and start it. Raises UserError; then nothing is left behind."""
+    base = runs.home(recipe.run.home)
+    found = machine.detect(base / "runs")
+    resolved = resolve(recipe, found)
+    gpu = resolved.gpu
+    run = runs.create(
+        resolved.recipe,
+        base,
+        {
+            "preset": preset,
+            "gpu": {"uuid": gpu.uuid, "name": gpu.name, "total_bytes": gpu.total_bytes} if gpu else None,
+            "backend_reason": resolved.backend_reason,
+            "notes": resolved.notes,
+            "versions": {"python": found.python_version, **found.versions},
+            "host": platform.node(),
+        },
+    )
+    try:
+        how = start(run, "train", share_gpu)
+    except UserError:
+        if not run.events.exists():
+            shutil.rmtree(run.path)
+        raise
+    return Begun(run, how, resolved.backend_reason, resolved.notes)
+
+
+def start(run: Run, job: str, share_gpu: bool = False) -> str:
+    """Start the worker on a run and wait until it lives. Returns how: "setsid" or "systemd".
+
+    share_gpu: allow another run on the same card. Raises UserError if the run is alive already, if another run holds
+    its card, or if the worker did not come up.
+    """
+    with _one_start_at_a_time(run.path.parent):
+        if run.holder_pid() is not None:
+            raise UserError(f"{run.name} is running already.", f"Watch it: fitune watch {run.name}")
+        if not share_gpu:
+            refuse_busy_gpu(run)
+        run.stop.unlink(missing_ok=True)
+        how = "systemd" if _lingering_user_manager() else "setsid"
+        worker = (_spawn_systemd if how == "systemd" else _spawn)(run, job)
+        deadline = time.monotonic() + WAIT_FOR_LOCK_S
+        while run.holder_pid() is None and time.monotonic() < deadline:
+            if worker.poll() not in (None, 0) or _ended(run):
+                break
+            time.sleep(0.02)
+        else:
+            if run.holder_pid() is None:
+                raise UserError("The worker did not come up.", f"See {run.log}", exit_code=1)
+            return how
+    if _ended(run):
+        return how
+    raise UserError(f"The worker ended at once: {_last_line(run.log)}", f"See {run.log}", exit_code=1)
+
+
+def refuse_busy_gpu(run: Run) -> None:
+    """Raise UserError, naming the run, if a live run holds the card this one wants."""
+    uuid = (run.info().get("gpu") or {}).get("uuid")
+    for other in runs.all_runs(run.path.parent.parent):
+        if uuid and other.name != run.name and other.holder_pid() is not None:
+            held = other.info().get("gpu") or {}
+            if held.get("uuid") == uuid:
+                raise UserError(
+                    f"{held.get('name', 'The GPU')} is held by the run {other.name}.",
+                    f"Watch it (fitune watch {other.name}), stop it (fitune stop {other.name}), or add --share-gpu.",
+                )
+
+
+def _ended(run: Run) -> bool:
+    """Whether the job is over already: a short one may be done before anyone looks."""
+    return run.events.exists() and run.holder_pid() is None and run.state().end is not None
+
+
+@contextmanager
+def _one_start_at_a_time(folder: Path) -> Iterator[None]:
+    fd = os.open(folder / ".start", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
+
+
+def _command(run: Run, job: str) -> list[str]:
+    # -P: a folder named core/ where the user stands must not shadow ours.
+    return [sys.executable, "-P", "-m", "core.worker", str(run.path), job]
+
+
+def _spawn(run: Run, job: str) -> subprocess.Popen[bytes]:
+    log = os.open(run.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    try:
+        return subprocess.Popen(
+            _command(run, job), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+        )
+    finally:
+        os.close(log)
+
+
+def _spawn_systemd(run: Run, job: str) -> subprocess.Popen[bytes]:
+    """A transient unit of the user's manager: it outlives a logout with KillUserProcesses=yes."""
+    os.close(os.open(run.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600))
+    output = [f"--property=Standard{stream}=append:{run.log}" for stream in ("Output", "Error")]
+    # By name only: systemd-run then takes the value from its environment, and no token stands in an argument list.
+    environment = [f"--setenv={name}" for name in os.environ]
+    unit = [f"--unit=fitune-{run.name}-{job}-{os.getpid()}", "--collect", "--quiet", *output, *environment]
+    return subprocess.Popen(
+        ["systemd-run", "--user", *unit, "--", *_command(run, job)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+
+def _lingering_user_manager() -> bool:
+    """Whether a systemd user manager runs that survives the logout of its user."""
+    if not (shutil.which("systemd-run") and shutil.which("loginctl")):
+        return False
+    asked = (
+        ["loginctl", "show-user", str(os.getuid()), "--property=Linger", "--value"],
+        ["systemctl", "--user", "show-environment"],
+    )
+    try:
+        linger, manager = (subprocess.run(each, capture_output=True, text=True, timeout=3) for each in asked)
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return linger.stdout.strip() == "yes" and manager.returncode == 0
+
+
+def _last_line(log: Path) -> str:
+    lines = log.read_text(errors="replace").strip().splitlines() if log.exists() else []
+    return lines[-1][:300] if lines else "it said nothing"

@@ -1,0 +1,63 @@
+"""What the machine decides: a recipe that says "auto" becomes one that says what will really run, and why."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from core.machine import Gpu, Machine, choose_backend, pick_gpu
+from core.recipe_fields import Recipe
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """A recipe without open ends, the card it will run on, and what was decided on the user's behalf."""
+
+    recipe: Recipe
+    gpu: Gpu | None
+    backend_reason: str
+    notes: tuple[str, ...]
+    """Each change, as a sentence: shown before the start, kept in run.json."""
+
+
+def resolve(recipe: Recipe, machine: Machine) -> Resolved:
+    """Choose the card and the backend, and adapt what this machine can't do.
+
+    Raises UserError where the recipe insists on something that is not there.
+    """
+    gpu = pick_gpu(machine, recipe.run.gpu)
+    backend, reason = choose_backend(recipe.train.backend, gpu, machine.versions)
+    train: dict[str, Any] = {"backend": backend}
+    model: dict[str, Any] = {"id": _absolute(recipe.model.id)}
+    notes = []
+    for group, changes, why in _adaptations(recipe, backend, gpu):
+        (train if group == "train" else model).update(changes)
+        said = ", ".join(f"{group}.{key} = {value}" for key, value in changes.items())
+        notes.append(f"{said}: {why}")
+    resolved = recipe.model_copy(
+        update={
+            "train": recipe.train.model_copy(update=train),
+            "model": recipe.model.model_copy(update=model),
+            "data": recipe.data.model_copy(update={"source": _absolute(recipe.data.source)}),
+        }
+    )
+    return Resolved(resolved, gpu, reason, tuple(notes))
+
+
+def _adaptations(recipe: Recipe, backend: str, gpu: Gpu | None) -> Iterator[tuple[str, dict[str, Any], str]]:
+    """(group, changes, why) for each thing that this machine does otherwise."""
+    train = recipe.train
+    if backend == "trl" and train.checkpointing == "unsloth":
+        yield "train", {"checkpointing": "on"}, "only unsloth parks activations in host RAM."
+    if backend == "trl" and train.offload_layers is not None:
+        yield "train", {"offload_layers": None}, "only unsloth keeps layers in host RAM."
+    if gpu is None and train.optimizer.startswith(("adamw_8bit", "paged_", "lion_8bit")):
+        yield "train", {"optimizer": "adamw_torch"}, "the 8-bit and paged optimizers need an NVIDIA card."
+    if gpu is None and recipe.model.quant != "bf16":
+        yield "model", {"quant": "bf16"}, "on a CPU quantized weights save little and cost much time."
+
+
+def _absolute(name: str) -> str:
+    """A path that exists here, made absolute: the worker runs elsewhere. Hub ids stay as they are."""
+    path = Path(name).expanduser()
+    return str(path.absolute()) if path.exists() else name

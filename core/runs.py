@@ -1,0 +1,207 @@
+"""The run folder: the only truth about a run. Made here, written by the worker, read by everyone.
+
+Liveness is a POSIX lock which the worker holds on `lock` while it lives. Not a pid: those are reused, and a zombie
+has one. Not `flock`: a forked child would keep it. The probe asks who holds the lock without ever taking it.
+"""
+
+import contextlib
+import fcntl
+import os
+import re
+import secrets
+import shutil
+import signal
+import struct
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import orjson
+import platformdirs
+
+from core.config import Recipe, parse
+from core.errors import UserError
+from core.events import RunState, Tail, fold
+
+Status = Literal["starting", "running", "stopping", "finished", "stopped", "failed", "killed"]
+LIVE: tuple[Status, ...] = ("starting", "running", "stopping")
+_FLOCK = struct.Struct("hhqqi4x")  # struct flock of 64-bit Linux: type, whence, start, length, pid
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run folder on disk."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    @property
+    def events(self) -> Path:
+        return self.path / "events.jsonl"
+
+    @property
+    def log(self) -> Path:
+        return self.path / "worker.log"
+
+    @property
+    def lock(self) -> Path:
+        return self.path / "lock"
+
+    @property
+    def stop(self) -> Path:
+        return self.path / "stop"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def adapter(self) -> Path:
+        return self.path / "adapter"
+
+    def info(self) -> dict[str, Any]:
+        """run.json. Raises UserError if it is missing or broken."""
+        try:
+            info = orjson.loads((self.path / "run.json").read_bytes())
+        except (OSError, orjson.JSONDecodeError) as error:
+            raise UserError(f"{self.path} is not a run: its run.json can't be read ({error}).") from None
+        if not isinstance(info, dict):
+            raise UserError(f"{self.path} is not a run: its run.json is not an object.")
+        return info
+
+    def recipe(self) -> Recipe:
+        """The resolved recipe the run was made with."""
+        return parse(self.info().get("recipe", {}), str(self.path / "run.json"))
+
+    def state(self) -> RunState:
+        """Everything its events say up to now."""
+        return fold(Tail(self.events).catch_up())
+
+    def holder_pid(self) -> int | None:
+        """The pid of the worker that holds the lock now; None if none does."""
+        try:
+            fd = os.open(self.lock, os.O_RDWR)
+        except FileNotFoundError:
+            return None
+        try:
+            answer = fcntl.fcntl(fd, fcntl.F_GETLK, _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0))
+        finally:
+            os.close(fd)
+        kind, _, _, _, pid = _FLOCK.unpack(answer)
+        return None if kind == fcntl.F_UNLCK else pid
+
+    def silent_s(self) -> float | None:
+        """Seconds since the worker last showed a sign of life; None if it never did."""
+        return max(0.0, time.time() - self.lock.stat().st_mtime) if self.lock.exists() else None
+
+    def status(self, state: RunState) -> Status:
+        """One word for how the run stands. A dead worker without a last event was killed."""
+        if self.holder_pid() is not None:
+            return "stopping" if self.stop.exists() else "running" if state.phase else "starting"
+        if state.end is None:
+            return "killed"
+        if state.end.type == "failed":
+            return "failed"
+        return "stopped" if state.end.data.get("stopped") else "finished"
+
+    def newest_checkpoint(self) -> Path | None:
+        """The checkpoint a resume would continue from. Each lies there whole: it was renamed into place."""
+        found = [path for path in self.checkpoints.glob("checkpoint-*") if re.fullmatch(r"checkpoint-\d+", path.name)]
+        return max(found, key=lambda path: int(path.name.partition("-")[2]), default=None)
+
+    def request_stop(self) -> None:
+        """Ask the worker to write a checkpoint at the end of this step and finish."""
+        self.stop.touch(mode=0o600)
+
+    def kill(self) -> bool:
+        """End the worker and its children at once, without a checkpoint. False if none was alive."""
+        pid = self.holder_pid()
+        if pid is None:
+            return False
+        if pid <= 0:  # the kernel hides holders that live in another container
+            raise UserError(f"The worker of {self.name} lives in another container.", "Stop it from there.")
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(os.getpgid(pid), signal.SIGKILL)
+        return True
+
+
+def home(override: str | None = None) -> Path:
+    """The folder of all fitune data: `override`, else $FITUNE_HOME, else the XDG data folder."""
+    chosen = override or os.environ.get("FITUNE_HOME") or platformdirs.user_data_dir("fitune")
+    return Path(chosen).expanduser().absolute()
+
+
+def create(recipe: Recipe, base: Path, info: dict[str, Any]) -> Run:
+    """Make a private run folder under `base`/runs with its run.json; `info` is stored beside the recipe.
+
+    Raises UserError if the folder can't be made or the name is taken.
+    """
+    name = recipe.run.name or _new_name(recipe)
+    path = base / "runs" / name
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.mkdir(mode=0o700)
+    except FileExistsError:
+        raise UserError(
+            f"There is a run named {name} already.", f"Choose another name, or: fitune resume {name}"
+        ) from None
+    except OSError as error:
+        raise UserError(
+            f"{path} can't be made: {error.strerror}.", "Set FITUNE_HOME to a folder you can write to."
+        ) from None
+    content = {"version": 1, "name": name, "created": time.time(), **info, "recipe": recipe.model_dump(mode="json")}
+    write_atomically(path / "run.json", orjson.dumps(content, option=orjson.OPT_INDENT_2))
+    return Run(path)
+
+
+def all_runs(base: Path) -> list[Run]:
+    """Every run under `base`, newest first."""
+    found = [Run(path.parent) for path in (base / "runs").glob("*/run.json")]
+    return sorted(found, key=lambda run: (run.path / "run.json").stat().st_mtime, reverse=True)
+
+
+def find(base: Path, key: str | None) -> Run:
+    """The run of that name, path or unique part of a name; without a key the newest. Raises UserError."""
+    if key and (Path(key) / "run.json").is_file():
+        return Run(Path(key).absolute())
+    runs = all_runs(base)
+    if not runs:
+        raise UserError(f"There are no runs in {base / 'runs'} yet.", "Start one: fitune demo")
+    if key is None:
+        return runs[0]
+    matches = [run for run in runs if run.name == key] or [run for run in runs if key in run.name]
+    if len(matches) != 1:
+        said = f"{len(matches)} runs match {key!r}" if matches else f"No run matches {key!r}"
+        raise UserError(f"{said}.", f"Runs: {', '.join(run.name for run in (matches or runs)[:8])}")
+    return matches[0]
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a private file that appears whole or not at all."""
+    aside = path.with_name(path.name + ".part")
+    with open(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    aside.replace(path)
+
+
+def replace_folder(aside: Path, path: Path) -> None:
+    """Put a finished folder in its place, over an older one if there is one."""
+    if path.exists():
+        old = path.with_name(path.name + ".old")
+        shutil.rmtree(old, ignore_errors=True)
+        path.rename(old)
+        aside.rename(path)
+        shutil.rmtree(old)
+    else:
+        aside.rename(path)
+
+
+def _new_name(recipe: Recipe) -> str:
+    model = re.sub(r"[^a-z0-9.]+", "-", Path(recipe.model.id).name.lower()).strip("-.")[:40] or "model"
+    return f"{time.strftime('%Y-%m-%d')}-{model}-{secrets.token_hex(2)}"

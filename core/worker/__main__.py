@@ -1,0 +1,80 @@
+"""`python -m core.worker RUN JOB`: take the lock, run one job, and end its story with `finished` or `failed`."""
+
+import fcntl
+import importlib
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from pathlib import Path
+
+from core.diagnose import diagnose, redact
+from core.events import EventLog
+from core.runs import Run
+from core.worker import backends
+
+JOBS = {"train": "core.worker.train"}
+HEARTBEAT_S = 5.0
+LOCK_PATIENCE_S = 2.0
+
+
+def main() -> int:
+    """Run the job named on the command line. Exit status: 0 done or stopped, 1 failed, 2 another worker has the run."""
+    os.umask(0o077)
+    run, job = Run(Path(sys.argv[1])), sys.argv[2]
+    lock = take_lock(run)
+    if lock is None:
+        print(f"{run.name} has a worker already", file=sys.stderr)
+        return 2
+    log = EventLog(run.events, job)
+    # A closed terminal is nothing to us; a polite request to end means: with a checkpoint.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: run.request_stop())
+    threading.Thread(target=_heartbeat, args=(lock,), daemon=True).start()
+    try:
+        info = run.info()
+        if gpu := info.get("gpu"):
+            os.environ["CUDA_VISIBLE_DEVICES"] = gpu["uuid"]
+        # Before the job's own imports: unsloth must come before trl, transformers and peft.
+        backends.prepare(info["recipe"]["train"]["backend"])
+        importlib.import_module(JOBS[job]).run(run, log)
+        return 0
+    except BaseException as error:
+        print(redact(traceback.format_exc()), file=sys.stderr, flush=True)
+        failure = diagnose(error)
+        log.write("failed", kind=failure.kind, message=failure.message, hint=failure.hint)
+        return 1
+
+
+def take_lock(run: Run) -> int | None:
+    """Hold the run's lock for as long as this process lives; None if another worker has it.
+
+    Its descriptor must stay the only one of that file in this process: closing any other would drop a POSIX lock.
+    """
+    fd = os.open(run.lock, os.O_RDWR | os.O_CREAT, 0o600)
+    deadline = time.monotonic() + LOCK_PATIENCE_S
+    while True:
+        try:
+            fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except OSError:
+            if time.monotonic() > deadline:
+                return None
+            time.sleep(0.1)
+    os.ftruncate(fd, 0)
+    os.pwrite(fd, f'{{"pid":{os.getpid()},"started":{time.time():.3f}}}\n'.encode(), 0)
+    return fd
+
+
+def _heartbeat(lock: int) -> None:
+    """Touch the lock file, so that readers can tell a stopped or frozen worker from a busy one."""
+    while True:
+        os.utime(lock)
+        time.sleep(HEARTBEAT_S)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

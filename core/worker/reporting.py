@@ -1,0 +1,114 @@
+"""What a training run tells the world: trainer callbacks that turn its progress into events."""
+
+import math
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import TrainerCallback
+
+from core.events import EventLog
+from core.recipe_fields import Train
+from core.runs import Run
+from core.worker.memory import Memory
+
+LOOKS_PER_RUN = 10
+"""Evaluations, and checkpoints, in a run whose recipe sets no interval."""
+MEMORY_EVERY_S = 15.0
+BAD_GRADIENTS_ALLOWED = 3
+"""fp16 training skips a step whose gradient overflows now and then; more in a row is no accident."""
+
+
+class NonFiniteLossError(Exception):
+    """The loss or the gradient is NaN or infinite: more training would only spread it."""
+
+
+class Reporter(TrainerCallback):
+    """Emits step, eval, memory and checkpoint events; decides when to look, save and stop."""
+
+    def __init__(self, run: Run, log: EventLog, train: Train, memory: Memory, has_eval: bool) -> None:
+        self.run, self.log, self.train, self.memory, self.has_eval = run, log, train, memory, has_eval
+        self.stopped = False
+        self.last_eval_loss: float | None = None
+        self._bad_gradients = 0
+        self._step_began = self._memory_told = 0.0
+        self._tokens: list[int | torch.Tensor] = []
+
+    def count_tokens(self, trainer: Any) -> None:
+        """Have the trainer count the tokens it trains on; shapes and lazy sums only, so the GPU never waits for it."""
+        inner = trainer.training_step
+
+        def counted(model: Any, inputs: dict[str, Any], *rest: Any, **named: Any) -> Any:
+            mask = inputs.get("attention_mask")
+            self._tokens.append(inputs["input_ids"].numel() if mask is None else mask.sum())
+            return inner(model, inputs, *rest, **named)
+
+        trainer.training_step = counted
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.log.write("phase", name="train", total_steps=state.max_steps, epochs=state.num_train_epochs)
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self._step_began = time.monotonic()
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        step, last = state.global_step, state.global_step >= state.max_steps
+        usual = max(1, state.max_steps // LOOKS_PER_RUN)
+        control.should_evaluate = self.has_eval and (last or step % (self.train.eval_every or usual) == 0)
+        control.should_save = last or step % (self.train.save_every or usual) == 0
+        if self.run.stop.exists() and not last:
+            self.stopped = True
+            control.should_save = control.should_training_stop = True
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
+        if not logs or "loss" not in logs:
+            return
+        # The trainer has just read the loss from the GPU, so this is the time the step really took.
+        step_s = time.monotonic() - self._step_began
+        tokens = int(sum(self._tokens))
+        self._tokens.clear()
+        state.num_input_tokens_seen += tokens  # kept in checkpoints, so a resumed run counts on
+        loss, grad_norm = float(logs["loss"]), float(logs.get("grad_norm") or 0.0)
+        self.log.write(
+            "step",
+            step=state.global_step,
+            epoch=state.epoch,
+            loss=loss,
+            lr=float(logs["learning_rate"]),
+            grad_norm=grad_norm,
+            tokens_per_s=tokens / step_s,
+            seen_tokens=state.num_input_tokens_seen,
+            step_s=step_s,
+        )
+        self._refuse_non_finite(state.global_step, loss, grad_norm)
+        if self.memory.grew() or time.monotonic() - self._memory_told > MEMORY_EVERY_S:
+            self._memory_told = time.monotonic()
+            self.log.write("memory", step=state.global_step, **self.memory.read())
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, metrics: dict[str, Any] | None = None, **_: Any) -> None:
+        metrics = metrics or {}
+        self.last_eval_loss = metrics.get("eval_loss")
+        self.log.write("eval", step=state.global_step, loss=self.last_eval_loss, elapsed_s=metrics.get("eval_runtime"))
+
+    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """A checkpoint appears in its place whole; the oldest beyond those wanted go."""
+        name = f"checkpoint-{state.global_step}"
+        self.run.checkpoints.mkdir(exist_ok=True)
+        place = self.run.checkpoints / name
+        shutil.rmtree(place, ignore_errors=True)  # of before a resume from an earlier one
+        (Path(args.output_dir) / name).rename(place)
+        kept = sorted(self.run.checkpoints.glob("checkpoint-*"), key=lambda path: int(path.name.partition("-")[2]))
+        for old in kept[: -self.train.keep_checkpoints]:
+            shutil.rmtree(old)
+        self.log.write("checkpoint", step=state.global_step)
+
+    def _refuse_non_finite(self, step: int, loss: float, grad_norm: float) -> None:
+        self._bad_gradients = 0 if math.isfinite(grad_norm) else self._bad_gradients + 1
+        if not math.isfinite(loss):
+            raise NonFiniteLossError(f"the loss at step {step} is {loss}")
+        if self._bad_gradients >= BAD_GRADIENTS_ALLOWED:
+            raise NonFiniteLossError(
+                f"the gradient has been {grad_norm} for {self._bad_gradients} steps, at step {step}"
+            )

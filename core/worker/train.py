@@ -1,0 +1,216 @@
+"""One fine-tune, top to bottom. Both backends take this path; TRL's SFTTrainer does the training."""
+
+import gc
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import orjson
+import torch
+from datasets import Dataset
+from transformers import Trainer
+from trl import SFTConfig, SFTTrainer, pack_dataset
+
+from core import dataset
+from core.errors import Problem, UserError
+from core.events import EventLog
+from core.recipe_fields import Recipe
+from core.runs import Run, replace_folder, write_atomically
+from core.worker import backends, data, models
+from core.worker.memory import Memory
+from core.worker.reporting import Reporter
+from core.worker.samples import before_and_after
+
+
+EVAL_ROWS = 256
+"""Most rows held out: enough for a steady loss, and few enough that looking often costs little."""
+
+
+class CpuTrainer(SFTTrainer):
+    """TRL computes its loss in a Triton kernel, which needs a GPU; on a CPU the model's own loss is the same number."""
+
+    def compute_loss(self, *args: Any, **kwargs: Any) -> Any:
+        return Trainer.compute_loss(self, *args, **kwargs)
+
+
+def run(run: Run, log: EventLog) -> None:
+    """Train as run.json says, from the newest checkpoint if there is one, and leave the adapter in the run folder."""
+    began = time.monotonic()
+
+    # 1. What was asked for
+    info, recipe = run.info(), run.recipe()
+    checkpoint = run.newest_checkpoint()
+    memory = Memory((info.get("budget") or {}).get("total_bytes"))
+    limit_memory(recipe)
+    log.write(
+        "started",
+        backend=recipe.train.backend,
+        dtype=backends.compute_dtype(),
+        device=torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+        resumed_from=int(checkpoint.name.partition("-")[2]) if checkpoint else None,
+    )
+
+    # 2. The model's files, then the model with its adapter
+    home = run.path.parent.parent
+    (home / "models").mkdir(exist_ok=True)
+    source = models.fetch(recipe.model.id, recipe.model.revision, recipe.model.trust_remote_code, home / "models", log)
+    log.write("phase", name="load", model=source.name, revision=source.revision)
+    loaded = backends.load(recipe, source)
+    model, tokenizer = loaded.model, loaded.tokenizer
+
+    # 3. The rows, as token ids with labels
+    log.write("phase", name="data", source=recipe.data.source)
+    train_rows, eval_rows, example = read_rows(recipe, tokenizer, log)
+    train_set, eval_set = to_sets(recipe, train_rows, eval_rows)
+
+    # 4. The trainer
+    log.write("phase", name="prepare", rows=len(train_rows), eval_rows=len(eval_rows))
+    reporter = Reporter(run, log, recipe.train, memory, has_eval=bool(eval_rows))
+    work = run.path / "work"
+    trainer = (SFTTrainer if torch.cuda.is_available() else CpuTrainer)(
+        model=model,
+        processing_class=tokenizer,
+        args=trainer_config(recipe, loaded.dtype, work),
+        train_dataset=train_set,
+        eval_dataset=eval_set,
+        callbacks=[reporter],
+    )
+    reporter.count_tokens(trainer)
+
+    # 5. Train
+    gc.collect()
+    if not run.stop.exists():
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    log.write("memory", step=trainer.state.global_step, **memory.read())
+
+    # 6. The adapter, whole or not at all
+    log.write("phase", name="save")
+    save_adapter(run, trainer.model, tokenizer, source)
+    shutil.rmtree(work, ignore_errors=True)
+
+    # 7. One question, answered with and without the adapter
+    if example and trainer.state.global_step:
+        log.write("phase", name="sample")
+        log.write("sample", step=trainer.state.global_step, **before_and_after(trainer.model, tokenizer, example))
+
+    history = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    log.write(
+        "finished",
+        stopped=reporter.stopped or run.stop.exists(),
+        steps=trainer.state.global_step,
+        total_steps=trainer.state.max_steps,
+        first_loss=history[0] if history else None,
+        last_loss=history[-1] if history else None,
+        eval_loss=reporter.last_eval_loss,
+        seen_tokens=trainer.state.num_input_tokens_seen,
+        elapsed_s=time.monotonic() - began,
+        adapter="adapter",
+        memory=memory.read(),
+    )
+
+
+def limit_memory(recipe: Recipe) -> None:
+    """Keep PyTorch below run.vram_limit_gib, if the recipe sets one."""
+    if recipe.run.vram_limit_gib and torch.cuda.is_available():
+        total = torch.cuda.get_device_properties(0).total_memory
+        torch.cuda.set_per_process_memory_fraction(min(1.0, recipe.run.vram_limit_gib * 2**30 / total))
+
+
+def read_rows(
+    recipe: Recipe, tokenizer: Any, log: EventLog
+) -> tuple[list[dict[str, list[int]]], list[dict[str, list[int]]], dict[str, Any] | None]:
+    """Rendered rows to train on, rendered rows held out, and one raw row (held out if there are any) to show.
+
+    Raises UserError if nothing is left to train on.
+    """
+    if data.ensure_template(tokenizer):
+        message = (
+            "This is a base model without a chat template: rows are written as plain ### User / ### Assistant text."
+        )
+        log.write("warning", kind="template", message=message)
+    skipped: list[Problem] = []
+    rows = list(dataset.rows(recipe.data, on_skip=skipped.append))
+    fraction = min(recipe.data.eval_fraction, EVAL_ROWS / max(1, len(rows)))
+    held = [dataset.held_out(row, fraction, recipe.train.seed) for row in rows]
+    length, loss_on = recipe.model.max_seq_length, recipe.data.loss_on
+    kept = data.render_all((row for row, out in zip(rows, held, strict=True) if not out), tokenizer, length, loss_on)
+    aside = data.render_all((row for row, out in zip(rows, held, strict=True) if out), tokenizer, length, loss_on)
+    if skipped:
+        message = f"{len(skipped)} rows were left out; the first: {skipped[0]}"
+        log.write("warning", kind="rows", message=message, count=len(skipped))
+    if kept.cut:
+        message = f"{kept.cut} of {len(rows)} rows are longer than {length} tokens and lose their end."
+        log.write("warning", kind="cut", message=message, count=kept.cut)
+    if kept.emptied:
+        message = f"{kept.emptied} rows were left out: their whole answer lies past {length} tokens."
+        log.write("warning", kind="emptied", message=message, count=kept.emptied)
+    if not kept.rows:
+        raise UserError(
+            f"{recipe.data.source} leaves nothing to train on: of {len(rows)} rows, {kept.emptied} have their whole "
+            f"answer past model.max_seq_length = {length}.",
+            "Raise model.max_seq_length, or look at the rows with: fitune data.",
+        )
+    example = next((row for row, out in zip(rows, held, strict=True) if out), rows[0])
+    return kept.rows, aside.rows, example
+
+
+def to_sets(recipe: Recipe, train_rows: list[Any], eval_rows: list[Any]) -> tuple[Dataset, Dataset | None]:
+    """The rows as the trainer's data sets, packed into full-length ones if the recipe says so."""
+    sets = [Dataset.from_list(rows) if rows else None for rows in (train_rows, eval_rows)]
+    if recipe.data.packing:
+        sets = [pack_dataset(each, recipe.model.max_seq_length, "bfd") if each else None for each in sets]
+    assert sets[0] is not None
+    return sets[0], sets[1]
+
+
+def trainer_config(recipe: Recipe, dtype: str, work: Path) -> SFTConfig:
+    """The recipe in TRL's words."""
+    train = recipe.train
+    return SFTConfig(
+        output_dir=str(work),
+        per_device_train_batch_size=train.micro_batch,
+        per_device_eval_batch_size=train.micro_batch,
+        gradient_accumulation_steps=train.grad_accum,
+        num_train_epochs=train.epochs,
+        max_steps=train.max_steps or -1,
+        learning_rate=train.lr,
+        lr_scheduler_type=train.scheduler,
+        warmup_steps=train.warmup_ratio,  # below 1 it is a share of all steps
+        optim=train.optimizer,
+        weight_decay=train.weight_decay,
+        max_grad_norm=train.max_grad_norm,
+        bf16=dtype == "bfloat16",
+        fp16=dtype == "float16",
+        use_cpu=dtype == "float32",
+        # Both backends have set up checkpointing on the model already.
+        gradient_checkpointing=False,
+        max_length=recipe.model.max_seq_length,
+        packing=recipe.data.packing,
+        # The rows come rendered, labelled and cut: what was previewed is what is trained.
+        dataset_kwargs={"skip_prepare_dataset": True},
+        remove_unused_columns=False,
+        logging_steps=1,
+        logging_nan_inf_filter=False,  # which would show NaN as 0.0
+        disable_tqdm=True,
+        # The reporter decides when to evaluate and save, by steps of this very run.
+        eval_strategy="no",
+        save_strategy="no",
+        prediction_loss_only=True,
+        seed=train.seed,
+        data_seed=train.seed,
+        report_to=train.report_to,
+    )
+
+
+def save_adapter(run: Run, model: Any, tokenizer: Any, source: models.Source) -> None:
+    """Write adapter/ with its tokenizer; its config names the base model as the world knows it, not a cache path."""
+    aside = run.path / "adapter.part"
+    shutil.rmtree(aside, ignore_errors=True)
+    model.save_pretrained(aside)
+    tokenizer.save_pretrained(aside)
+    config_path = aside / "adapter_config.json"
+    config = orjson.loads(config_path.read_bytes())
+    config |= {"base_model_name_or_path": source.name, "revision": source.revision}
+    write_atomically(config_path, orjson.dumps(config, option=orjson.OPT_INDENT_2))
+    replace_folder(aside, run.adapter)

@@ -1,0 +1,29 @@
+"""The `fitune` command: data goes to stdout, talk to stderr, and what a user can repair is a sentence, not a traceback."""
+
+import sys
+
+from tui.cli import dispatch, parser
+
+
+def main() -> None:
+    """Run the command line and exit with its status: 0 done, 1 failed, 2 bad input, 130 stopped."""
+    from core.errors import UserError
+
+    try:
+        status = dispatch(parser().parse_args())
+        sys.stdout.flush()
+    except UserError as error:
+        from tui.text import clean
+
+        print(clean(str(error), keep_newlines=True), file=sys.stderr)
+        status = error.exit_code
+    except KeyboardInterrupt:
+        status = 130
+    except BrokenPipeError:  # `fitune runs | head`: the reader has seen enough
+        sys.stderr.close()
+        status = 0
+    sys.exit(status)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,74 @@
+"""The command line: what can be asked, and which file answers."""
+
+import argparse
+import importlib
+from pathlib import Path
+
+DESCRIPTION = "Fine-tune a language model that fits your GPU, from a terminal."
+EXIT_STATUS = "exit status: 0 done, 1 failed, 2 bad input, 3 does not fit, 130 stopped"
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line of fitune."""
+    top = argparse.ArgumentParser("fitune", description=DESCRIPTION, epilog=EXIT_STATUS)
+    top.add_argument("--version", action="version", version=f"fitune {_version()}")
+    commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
+
+    train = commands.add_parser("train", help="fine-tune as a recipe says", epilog=EXIT_STATUS)
+    _recipe(train)
+    train.add_argument("--detach", action="store_true", help="return at once; the run goes on by itself")
+    train.add_argument("--yes", action="store_true", help="start even if the budget says that it does not fit")
+    _share(train)
+
+    watch = commands.add_parser("watch", help="follow a run, from its first step; Ctrl+C leaves it running")
+    _run(watch)
+
+    runs = commands.add_parser("runs", help="list all runs")
+    _json(runs)
+
+    stop = commands.add_parser("stop", help="end a run after this step, with a checkpoint")
+    _run(stop, required=True)
+    stop.add_argument("--now", action="store_true", help="end it at once, without a checkpoint")
+
+    resume = commands.add_parser("resume", help="go on from the newest checkpoint")
+    _run(resume, required=True)
+    resume.add_argument("--detach", action="store_true", help="return at once")
+    _share(resume)
+
+    doctor = commands.add_parser("doctor", help="check GPU, driver, CUDA, disk and Hub, and say how to mend them")
+    _json(doctor)
+
+    demo = commands.add_parser("demo", help="fine-tune a small real model on real rows, on any machine")
+    demo.add_argument("--steps", type=int, default=None, metavar="N", help="train so many steps")
+    return top
+
+
+def dispatch(args: argparse.Namespace) -> int:
+    """Run the command that was asked for; its exit status."""
+    return int(importlib.import_module(f"tui.commands.{args.command}").run(args))
+
+
+def _recipe(command: argparse.ArgumentParser) -> None:
+    command.add_argument("recipe", type=Path, metavar="RECIPE", help="a recipe file (TOML)")
+    command.add_argument(
+        "--set", action="append", default=[], metavar="GROUP.KEY=VALUE", help="change a field; may be given often"
+    )
+
+
+def _run(command: argparse.ArgumentParser, required: bool = False) -> None:
+    said = "its name, a unique part of it, or its path" + ("" if required else "; the newest if not given")
+    command.add_argument("run", metavar="RUN", nargs=None if required else "?", help=said)
+
+
+def _json(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
+
+
+def _share(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--share-gpu", action="store_true", help="start even if another run holds the card")
+
+
+def _version() -> str:
+    from importlib.metadata import version
+
+    return version("fitune")

@@ -1,0 +1,26 @@
+"""`fitune doctor`: what this machine has, what is wrong with it, and how to mend that."""
+
+import argparse
+import dataclasses
+
+import orjson
+
+from core import doctor, machine, runs
+from tui.text import clean
+
+MARKS = {"ok": "OK  ", "warn": "WARN", "fail": "FAIL"}
+
+
+def run(args: argparse.Namespace) -> int:
+    """Exit status: 1 if something would keep a training from running, else 0."""
+    found = machine.detect(runs.home() / "runs")
+    checks = doctor.run_checks(found)
+    if args.json:
+        document = {"machine": dataclasses.asdict(found), "checks": [dataclasses.asdict(check) for check in checks]}
+        print(orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS).decode())
+    else:
+        for check in checks:
+            print(f"{MARKS[check.status]} {check.name}: {clean(check.text)}")
+            if check.fix:
+                print(f"     {clean(check.fix)}")
+    return 1 if any(check.status == "fail" for check in checks) else 0

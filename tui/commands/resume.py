@@ -1,0 +1,23 @@
+"""`fitune resume RUN`: start a dead run's worker again; it goes on from the newest checkpoint."""
+
+import argparse
+import sys
+
+from core import launch, runs
+from core.errors import UserError
+from tui.commands.watch import follow_to_end
+
+
+def run(args: argparse.Namespace) -> int:
+    """Exit status as `train`. Raises UserError if the run is alive or has finished."""
+    run = runs.find(runs.home(), args.run)
+    if run.status(run.state()) == "finished":
+        raise UserError(f"{run.name} has finished.", f"Its adapter is in {run.adapter}")
+    checkpoint = run.newest_checkpoint()
+    how = launch.start(run, "train", share_gpu=args.share_gpu)
+    print(f"Going on from {checkpoint.name if checkpoint else 'the start: there is no checkpoint'}.", file=sys.stderr)
+    if args.detach:
+        print(run.name)
+        print(f"Running by itself ({how}). Watch it: fitune watch {run.name}", file=sys.stderr)
+        return 0
+    return follow_to_end(run)

@@ -1,0 +1,21 @@
+"""`fitune train RECIPE`: start the run in a process of its own, then only watch it."""
+
+import argparse
+import sys
+
+from core import config, launch
+from tui.commands.watch import follow_to_end
+from tui.text import clean
+
+
+def run(args: argparse.Namespace) -> int:
+    """Exit status: 0 done, 1 failed, 2 bad input, 130 stopped or left running with Ctrl+C."""
+    recipe = config.load(args.recipe, args.set)
+    begun = launch.begin(recipe, share_gpu=args.share_gpu)
+    for note in (begun.backend_reason, *begun.notes):
+        print(clean(note), file=sys.stderr)
+    if args.detach:
+        print(begun.run.name)
+        print(f"Running by itself ({begun.how}). Watch it: fitune watch {begun.run.name}", file=sys.stderr)
+        return 0
+    return follow_to_end(begun.run)

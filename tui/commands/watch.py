@@ -1,0 +1,29 @@
+"""`fitune watch [RUN]`: follow a run from its first step to its end. Looking can't hurt it."""
+
+import argparse
+import sys
+
+from core import runs
+from core.runs import Run
+from tui.follow import follow
+
+EXIT_STATUS = {"finished": 0, "stopped": 130, "failed": 1, "killed": 1}
+
+
+def run(args: argparse.Namespace) -> int:
+    """Exit status: how the run ended (0, 1 or 130); 130 too if it was left running with Ctrl+C."""
+    return follow_to_end(runs.find(runs.home(), args.run))
+
+
+def follow_to_end(run: Run) -> int:
+    """Print a run's story to stderr until it ends; Ctrl+C leaves it running and says how to come back."""
+    print(f"{run.name}: you can close this window, the run goes on. Its folder: {run.path}", file=sys.stderr)
+    try:
+        state = follow(run, sys.stderr)
+    except KeyboardInterrupt:
+        print(f"\nStill running. Watch it: fitune watch {run.name}   Stop it: fitune stop {run.name}", file=sys.stderr)
+        return 130
+    status = run.status(state)
+    if status in ("stopped", "killed") or (status == "failed" and run.newest_checkpoint()):
+        print(f"Go on from the last checkpoint: fitune resume {run.name}", file=sys.stderr)
+    return EXIT_STATUS[status]
