@@ -1,0 +1,73 @@
+"""The one way by which text that fitune did not write reaches a terminal: model names, data rows, logs, paths, errors.
+
+Terminals obey escape sequences and reorder bidirectional text, and Textual passes both on, with markup off as well.
+So every such text is cleaned here first. Data on disk stays as it is: this is for display only.
+"""
+
+import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.text import Text
+    from textual.content import Content
+
+LIMIT_CHARS = 2000
+_HARMFUL = re.compile(
+    "["
+    "\x00-\x1f\x7f-\x9f"  # C0 with ESC, DEL, C1 with the one-byte CSI
+    "\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\uffa0"  # soft hyphen, joiners and fillers: invisible
+    "\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"  # zero width, line separators, bidi controls
+    "\ud800-\udfff"  # lone surrogates, as in paths that are not UTF-8: they can't be written at all
+    "\U0001d173-\U0001d17a\U000e0000-\U000e0fff"  # musical format controls, tag characters, variation selectors
+    "]"
+)
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_TAB = "    "
+
+
+def clean(text: str, limit: int = LIMIT_CHARS, keep_newlines: bool = False) -> str:
+    """The text with everything a terminal would obey made visible, and cut at `limit` characters with the rest counted.
+
+    C0 controls and DEL become their control pictures (ESC is ␛), other harmful characters become �. Tabs become spaces.
+    """
+    cut = len(text) - limit
+    if cut > 0:
+        text = text[:limit]
+    said = _HARMFUL.sub(lambda found: _picture(found[0], keep_newlines), text)
+    return f"{said}… (+{cut})" if cut > 0 else said
+
+
+def log_line(text: str, limit: int = LIMIT_CHARS) -> str:
+    """One line of a log as a terminal would have left it: a progress bar's last state, no colours; cleaned."""
+    pieces = [piece for piece in text.split("\r") if piece.strip()]
+    return clean(_COLOUR.sub("", pieces[-1]).rstrip() if pieces else "", limit)
+
+
+def encodable(text: str, encoding: str | None) -> str:
+    """The text with `?` for each character that a stream of this encoding can't show. None counts as ASCII."""
+    return text.encode(encoding or "ascii", "replace").decode(encoding or "ascii")
+
+
+def safe(text: str, limit: int = LIMIT_CHARS, keep_newlines: bool = False) -> "Content":
+    """Foreign text for a Textual widget: cleaned, and never read as markup."""
+    from textual.content import Content
+
+    return Content(clean(text, limit, keep_newlines))
+
+
+def cell(text: str, limit: int = 200) -> "Text":
+    """Foreign text for a DataTable or Tree, which would read a str as Rich markup."""
+    from rich.text import Text
+
+    return Text(clean(text, limit))
+
+
+def _picture(character: str, keep_newlines: bool) -> str:
+    code = ord(character)
+    if character == "\n" and keep_newlines:
+        return character
+    if character == "\t":
+        return _TAB
+    if code < 0x20:
+        return chr(0x2400 + code)
+    return "\u2421" if code == 0x7F else "\ufffd"
