@@ -1,52 +1,115 @@
-"""What the model will learn from: a source of any common kind as a stream of canonical rows."""
+"""What the model will learn from: any common source as a stream of canonical rows, a report on it, and its split.
 
-import hashlib
+Canonical rows are {"messages": [{"role", "content", ...}]} (perhaps with `tools`), {"prompt": str, "completion": str}
+or {"text": str}. Knows no tokenizer: lengths and masks are the worker's business.
+"""
+
 from collections.abc import Callable, Iterator
 from itertools import islice
-from pathlib import Path
-
-import orjson
 
 from core import sources
+from core.canonical import Row, Skip, converter
+from core.data_report import Finding, Report, report_of, too_few_left
+from core.data_scan import scan
+from core.data_split import split
 from core.errors import BadInput, Problem, UserError
-from core.formats import Row, Skip, converter, recognise
+from core.formats import NEEDED, Shape, recognise
+from core.readers import read
 from core.recipe_fields import Data
 
-HEAD_ROWS = 100
-"""Rows looked at to recognise a format."""
+__all__ = ["Finding", "Report", "Row", "inspect", "preview", "rows", "split"]
+HEAD_ROWS = 200
+"""Rows looked at to recognise a format ..."""
+HEAD_BYTES = 1 << 23
+"""... or so many bytes, where rows are long ..."""
+FEWEST_ROWS = 10
+"""... but never fewer than this."""
 
 
 def rows(data: Data, limit: int | None = None, on_skip: Callable[[Problem], None] | None = None) -> Iterator[Row]:
-    """Canonical rows, in file order: {"messages": [...]}, {"prompt", "completion"} or {"text"}.
+    """Canonical rows, in file order.
 
-    limit: at most so many. on_skip: told of each row that can't be used. Raises UserError where the source can't be
-    read, BadInput where its format can't be trained on.
+    limit: at most so many. on_skip: told of each row that is left out; `inspect` counts the same ones.
+    Raises UserError where a source can't be read, BadInput where it can't be trained on: no known format, no rows,
+    or (at the end) more rows left out than used.
     """
-    return islice(_rows(data, on_skip), limit)
+    return islice(_rows(data, on_skip or _unheard), limit)
 
 
-def _rows(data: Data, on_skip: Callable[[Problem], None] | None) -> Iterator[Row]:
-    path = Path(data.source)
-    head = [row for _, row in islice(sources.read(path), HEAD_ROWS) if isinstance(row, dict)]
+def preview(data: Data, sample: int = 5) -> Report:
+    """A report on the first rows: at once, however large the source. Raises like `inspect`."""
+    return _report(data, sample, True, None)
+
+
+def inspect(data: Data, sample: int = 5, on_progress: Callable[[int, int], None] | None = None) -> Report:
+    """A report on every row, in bounded memory. A source that can't be trained on is reported, not raised.
+
+    sample: canonical rows to show. on_progress: told (bytes done, bytes in all) every few thousand rows.
+    Raises UserError where the source can't be found, reached or opened.
+    """
+    return _report(data, sample, False, on_progress)
+
+
+def _report(data: Data, sample: int, head_only: bool, on_progress: Callable[[int, int], None] | None) -> Report:
+    source = sources.find(data.source, data.split)
+    shape = _shape(source, data)
+    return report_of(source, shape, scan(source, data.split, shape, sample, head_only, on_progress))
+
+
+def _shape(source: sources.Source, data: Data) -> Shape:
+    """How the rows are read, by the first of them."""
+    head: list[Row] = []
+    try:
+        for file in source.files:
+            with sources.opened(file) as raw:
+                for _, row in read(raw, file.name, data.split, _unnoted):
+                    head += [row] if isinstance(row, dict) else []
+                    if len(head) >= HEAD_ROWS or (len(head) >= FEWEST_ROWS and raw.tell() > HEAD_BYTES):
+                        return recognise(head, data)
+    except UserError:
+        if not head:
+            raise
     if not head:
-        raise UserError(f"{data.source} has no rows.", "It needs one JSON object a line.")
-    shape = recognise(head, data)
+        return Shape("unknown", {}, False, "there is no row to tell by.")
+    return recognise(head, data)
+
+
+def _rows(data: Data, on_skip: Callable[[Problem], None]) -> Iterator[Row]:
+    source = sources.find(data.source, data.split)
+    shape = _shape(source, data)
     if shape.problems:
         raise BadInput(shape.problems)
-    convert = converter(shape)
-    for number, row in sources.read(path):
-        try:
-            if isinstance(row, Problem):
-                if on_skip:
-                    on_skip(row)
-                continue
-            yield from convert(row)
-        except Skip as skip:
-            if on_skip:
-                on_skip(Problem(f"{path.name}:{number}", skip.text))
+    used = skipped = 0
+    first = ""
+    for made in _made(source, shape, data.split):
+        if isinstance(made, Problem):
+            skipped += 1
+            first = first or str(made)
+            on_skip(made)
+        else:
+            used += len(made)
+            yield from made
+    if few := too_few_left(data.source, used, skipped, first):
+        raise BadInput([few])
 
 
-def held_out(row: Row, fraction: float, seed: int) -> bool:
-    """Whether a canonical row belongs to the held-out part: by its content, so duplicates fall on the same side."""
-    key = orjson.dumps([seed, row], option=orjson.OPT_SORT_KEYS)
-    return int.from_bytes(hashlib.blake2b(key, digest_size=8).digest(), "big") < fraction * 2**64
+def _made(source: sources.Source, shape: Shape, split_name: str) -> Iterator[list[Row] | Problem]:
+    """What each raw row becomes, or why it is left out."""
+    convert = converter(shape.format, shape.columns) if shape.format in NEEDED else None
+    for file in source.files:
+        with sources.opened(file) as raw:
+            for number, row in read(raw, file.name, split_name, _unnoted):
+                try:
+                    if isinstance(row, Skip):
+                        raise row
+                    yield convert(row) if convert else []
+                except Skip as skip:
+                    yield Problem(f"{file.name}:{number}", skip.text)
+
+
+def _unheard(problem: Problem) -> None:
+    """The caller does not ask about rows that are left out: `inspect` tells them."""
+
+
+def _unnoted(kind: str, line: int) -> None:
+    """What is read leniently is noted by `inspect`, in core.data_scan."""

@@ -1,0 +1,200 @@
+"""What a pass over the data found, said in sentences, worst first."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from core.canonical import Row
+from core.data_scan import Scan
+from core.errors import Problem
+from core.formats import Shape, as_toml
+from core.sources import Source
+from core.streams import suffix_of
+
+Severity = Literal["stop", "warn"]
+FEW_ROWS = 32
+CONTEXT_NAMES = {"context", "input", "history", "passage", "document", "background", "evidence"}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One kind of problem with the data: how bad, how often, where first."""
+
+    severity: Severity
+    """stop: it can't be trained on as it is. warn: it can, but look."""
+    kind: str
+    count: int
+    problem: Problem
+    places: tuple[str, ...] = ()
+    """`file:line what`, the first 20."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a source holds and whether it can be trained on."""
+
+    source: str
+    kind: str
+    """jsonl, json, csv, tsv, parquet, text, with .gz or .zst; several with commas."""
+    files: tuple[str, ...]
+    format: str
+    """messages, sharegpt, alpaca, prompt_completion, question_answer, text; or preference, unknown."""
+    sure: bool
+    why: str
+    mapping: Mapping[str, str]
+    """Role -> column, as used; may be written to data.columns."""
+    candidates: tuple[Mapping[str, str], ...]
+    """Values for data.columns to choose from."""
+    rows: int
+    """Rows that will be trained on or held out."""
+    rows_read: int
+    """Rows of the source that were looked at."""
+    rows_counted: bool
+    """False: only the head was read, and `rows` is estimated from its size."""
+    columns: Mapping[str, str]
+    """Column -> the kinds of value it holds."""
+    preview: tuple[Row, ...]
+    """The first canonical rows."""
+    counts: Mapping[str, int]
+    """By kind of finding; kinds that are looked for closely count among `close_rows` rows only."""
+    close_rows: int
+    duplicates_exact: bool
+    problems: tuple[Finding, ...]
+    """Those that stop training first."""
+
+    @property
+    def can_train(self) -> bool:
+        return all(finding.severity != "stop" for finding in self.problems)
+
+
+SAID: Mapping[str, tuple[str, str]] = {
+    "bad_line": ("{n} rows can't be read and are left out.", "Mend or remove them."),
+    "empty": ("{n} rows have no answer, or no text, and are left out.", "Fill or remove them."),
+    "missing": ("{n} rows lack a column that the others have, and are left out.", "Are there rows of two kinds?"),
+    "type": ("{n} rows hold something that is not text where text belongs, and are left out.", "Mend or remove them."),
+    "role": ("{n} rows have a speaker that no chat template knows, and are left out.", "Use system, user, assistant."),
+    "no_answer": ("{n} chats have no answer of the assistant, and are left out.", "There is nothing to learn in them."),
+    "system_only": ("{n} rows hold only a system prompt, and are left out.", "There is nothing to learn in them."),
+    "media": ("{n} rows hold images or other media, and are left out.", "fitune trains on text."),
+    "duplicate": ("{n} rows repeat an earlier one.", "They weigh more in training; remove them unless you mean it."),
+    "unbalanced": (
+        "In {n} chats the user and the assistant don't take turns.",
+        "Some chat templates refuse such chats.",
+    ),
+    "no_last_answer": ("{n} chats don't end with an answer.", "What comes after the last answer teaches nothing."),
+    "system_late": ("In {n} chats a system prompt stands after the first turn.", "Many chat templates refuse that."),
+    "encoding": (
+        "{n} places are not UTF-8 and were read as Windows-1252 (Latin-1).",
+        "Check the accents; save as UTF-8.",
+    ),
+    "utf16": ("{n} files are UTF-16; they were recoded.", "Nothing needs to be done."),
+    "repaired": ("{n} lines are not strict JSON (a comma at the end, NaN) and were read all the same.", "Check one."),
+    "header": (
+        "The first line looks like a row, not like names of columns.",
+        "A CSV file needs a line with names first.",
+    ),
+    "garbled": ("{n} rows have garbled letters (such as â€™ or �).", "The text was once read in the wrong encoding."),
+    "nul": ("{n} rows have NUL characters.", "Remove them: tokenizers treat them badly."),
+    "copied": ("In {n} rows the answer also stands in the question.", "Then the model learns to copy; is that meant?"),
+    "empty_prompt": ("{n} rows have an empty question.", "The model learns to say this out of nothing; is that meant?"),
+    "email": ("{n} rows hold e-mail addresses.", "A trained model can repeat them."),
+    "secret": ("{n} rows seem to hold passwords or keys.", "A trained model can repeat them: remove and revoke them."),
+}
+"""A sentence for each kind, and what to do, in the order they are told."""
+CLOSE = {"header", "garbled", "nul", "copied", "empty_prompt", "email", "secret"}
+SKIPS = ("bad_line", "empty", "missing", "type", "role", "no_answer", "system_only", "media")
+"""The kinds of rows that are left out."""
+
+
+def too_few_left(source: str, used: int, skipped: int, first: str) -> Problem | None:
+    """Why training on what is left makes no sense, if it doesn't: nothing, or less than was left out."""
+    if used == skipped == 0:
+        return Problem(source, "holds no rows.", "Is it the right file?")
+    if used == 0 or skipped > used:
+        text = f"{skipped:,} of {used + skipped:,} rows can't be used; the first: {first}"
+        return Problem(source, text, "Mend them, or map the columns: data.columns.")
+    return None
+
+
+def report_of(source: Source, shape: Shape, found: Scan) -> Report:
+    """The report on a pass over the rows of a source, read as `shape` says."""
+    duplicates = found.duplicates.count()
+    counts = {**found.counts, "duplicate": duplicates}
+    rows, counted = _rows(source, found)
+    stops = [Finding("stop", "format", 1, problem) for problem in shape.problems]
+    if found.broken:
+        stops.append(Finding("stop", "unreadable", 1, Problem("", found.broken.message, found.broken.hint)))
+    first = next((place for kind in SKIPS for place in found.places.get(kind, ())), "")
+    if not shape.problems and (few := too_few_left(source.name, found.used_rows, found.skipped_rows, first)):
+        stops.append(Finding("stop", "too_few", found.skipped_rows, few))
+    warnings = [_warning(kind, counts[kind], found) for kind in SAID if counts.get(kind)]
+    columns = {name: _types(kinds, found) for name, kinds in found.types.items()}
+    return Report(
+        source=source.name,
+        kind=", ".join(dict.fromkeys(_kind(file.name) for file in source.files)),
+        files=tuple(file.name for file in source.files),
+        format=shape.format,
+        sure=shape.sure,
+        why=shape.why,
+        mapping=dict(shape.columns),
+        candidates=tuple(dict(each) for each in shape.candidates),
+        rows=rows,
+        rows_read=found.raw_rows,
+        rows_counted=counted,
+        columns=columns,
+        preview=tuple(found.preview),
+        counts={kind: count for kind, count in counts.items() if count},
+        close_rows=found.close_rows,
+        duplicates_exact=found.duplicates.is_exact,
+        problems=(*stops, *_about_shape(shape, columns), *warnings, *_about_size(source, rows, counted, stops)),
+    )
+
+
+def _rows(source: Source, found: Scan) -> tuple[int, bool]:
+    if found.complete or not found.bytes_done:
+        return found.used_rows, found.complete
+    total_bytes = sum(file.size_bytes for file in source.files)
+    return round(found.used_rows * total_bytes / found.bytes_done), False
+
+
+def _warning(kind: str, count: int, found: Scan) -> Finding:
+    text, fix = SAID[kind]
+    text = text.format(n=f"{count:,}")
+    if kind in CLOSE and found.close_rows < found.raw_rows:
+        text = f"Of {found.close_rows:,} rows looked at closely: {text[0].lower()}{text[1:]}"
+    places = tuple(found.places.get(kind, ()))
+    return Finding("warn", kind, count, Problem(places[0].split(" ")[0] if places else "", text, fix), places)
+
+
+def _about_shape(shape: Shape, columns: Mapping[str, str]) -> list[Finding]:
+    out = []
+    if not shape.sure and not shape.problems:
+        fix = " or ".join(f"data.columns = {as_toml(each)}" for each in shape.candidates[:3] or (shape.columns,))
+        out.append(Finding("warn", "unsure", 1, Problem("data.columns", f"A guess: {shape.why}", f"Say which: {fix}.")))
+    left_out = [name for name in columns if name.lower() in CONTEXT_NAMES and name not in shape.columns.values()]
+    if left_out and shape.format in ("question_answer", "prompt_completion"):
+        text = f"the column {left_out[0]} is not used: the model won't see it."
+        fix = f'To put it under the question: columns = {{instruction = ..., input = "{left_out[0]}", output = ...}}.'
+        out.append(Finding("warn", "unused", 1, Problem("data.columns", text, fix)))
+    return out
+
+
+def _about_size(source: Source, rows: int, counted: bool, stops: Sequence[Finding]) -> list[Finding]:
+    if stops or not counted or rows >= FEW_ROWS:
+        return []
+    text = f"There are only {rows} rows: enough to try things out, hardly to learn from."
+    return [Finding("warn", "few", rows, Problem(source.name, text, "A few hundred good rows are a usual start."))]
+
+
+def _types(kinds: Mapping[str, int], found: Scan) -> str:
+    seen = sorted(kinds, key=lambda kind: (kind == "missing", -kinds[kind]))
+    if "missing" not in kinds and sum(kinds.values()) < found.close_rows - found.counts["bad_line"]:
+        seen.append("missing")
+    return " or ".join(seen)
+
+
+def _kind(name: str) -> str:
+    packed = "." + name.rsplit(".", 1)[1] if name.lower().endswith((".gz", ".zst", ".zstd")) else ""
+    return {"md": "text", "markdown": "text", "txt": "text", "": "text", "ndjson": "jsonl"}.get(
+        suffix_of(name)[1:], suffix_of(name)[1:]
+    ) + packed

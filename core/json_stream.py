@@ -1,0 +1,104 @@
+"""Rows of a JSON document, one at a time: a list is never held whole, however long it is."""
+
+import io
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from core.canonical import Row, Skip, kind_name
+from core.errors import UserError
+from core.streams import Note
+
+CHUNK_CHARS = 1 << 16
+MAX_ROW_CHARS = 1 << 28
+"""One object (so also an object that wraps a list) must be shorter than this."""
+_GAP = re.compile(r"[\s,]*")
+
+
+def json_rows(stream: io.BufferedReader, name: str, split: str, note: Note) -> Iterator[tuple[int, Row | Skip]]:
+    """The objects of a list, of the list in an object, or objects one after the other; with their place, from 1.
+
+    split: which list to take of an object with several. Raises UserError where the document breaks off or is broken.
+    """
+    number = 0
+    for value in _values(_text(stream, note), name):
+        for row in _unwrapped(value, split):
+            number += 1
+            if isinstance(row, dict):
+                yield number, row
+            else:
+                yield number, Skip("bad_line", f"is {kind_name(row)}, not an object in braces.")
+
+
+def _text(stream: io.BufferedReader, note: Note) -> io.TextIOWrapper:
+    try:
+        stream.peek(CHUNK_CHARS).decode("utf-8")
+    except UnicodeDecodeError as error:
+        if error.reason != "unexpected end of data":
+            note("encoding", 1)
+            return io.TextIOWrapper(stream, encoding="cp1252", errors="replace")
+    return io.TextIOWrapper(stream, encoding="utf-8", errors="strict")
+
+
+def _values(text: io.TextIOWrapper, name: str) -> Iterator[tuple[Any, bool]]:
+    """Each value of a list, or each value at the top, and whether it stands in a list."""
+    decode = json.JSONDecoder(strict=False).raw_decode
+    buffer, at, line, in_list, at_end = "", 0, 1, False, False
+    while True:
+        at = _GAP.match(buffer, at).end()  # type: ignore[union-attr]
+        mark = buffer[at : at + 1]
+        if mark and mark == ("]" if in_list else "["):
+            in_list, at = not in_list, at + 1
+            continue
+        try:
+            value, end = decode(buffer, at)
+        except json.JSONDecodeError as error:
+            if at_end and not mark and not in_list:
+                return
+            where = line + buffer.count("\n", 0, error.pos)
+            if at_end or len(buffer) - at > MAX_ROW_CHARS:
+                raise _broken(name, where, mark, error.msg) from None
+            line += buffer.count("\n", 0, at)
+            more = _next(text, max(CHUNK_CHARS, len(buffer) - at), name, where)
+            buffer, at, at_end = buffer[at:] + more, 0, not more
+            continue
+        except RecursionError:
+            raise _broken(name, line + buffer.count("\n", 0, at), mark, "nested too deep") from None
+        yield value, in_list
+        at = end
+
+
+def _next(text: io.TextIOWrapper, chars: int, name: str, line: int) -> str:
+    try:
+        return text.read(chars)
+    except UnicodeDecodeError:
+        hint = "Save it as UTF-8."
+        raise UserError(f"{name}: after line {line} there is something that is not UTF-8 text.", hint) from None
+
+
+def _broken(name: str, line: int, mark: str, why: str) -> UserError:
+    if not mark:
+        return UserError(f"{name}:{line}: the list breaks off without its ].", "Fetch or write the file again.")
+    return UserError(f"{name}:{line}: is not valid JSON: {why}.", "Mend this place; rows behind it can't be found.")
+
+
+def _unwrapped(found: tuple[Any, bool], split: str) -> list[Any]:
+    """The rows of a top-level object that only wraps a list of objects; else the value itself."""
+    value, in_list = found
+    if in_list or not isinstance(value, dict):
+        return [value]
+    lists = {key: each for key, each in value.items() if _is_rows(each)}
+    if split in lists:
+        return lists[split]  # type: ignore[no-any-return]
+    texts = [each for each in value.values() if isinstance(each, str)]
+    if len(lists) == 1 and (len(value) == 1 or not texts or next(iter(lists)) in ("data", "rows", "train", "examples")):
+        return next(iter(lists.values()))
+    return [value]
+
+
+def _is_rows(value: Any) -> bool:
+    """A list of objects which are not the turns of one chat."""
+    if not (isinstance(value, list) and value and isinstance(value[0], dict)):
+        return False
+    return not {"role", "from"} & set(value[0])

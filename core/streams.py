@@ -1,0 +1,131 @@
+"""From a file's bytes to UTF-8 bytes of a known kind: told by content, not by name alone."""
+
+import gzip
+import io
+from collections.abc import Callable
+from pathlib import PurePath
+from typing import IO, Literal
+
+import orjson
+
+from core.errors import UserError
+
+Kind = Literal["jsonl", "json", "csv", "tsv", "parquet", "text"]
+Note = Callable[[str, int], None]
+"""Told of (kind, line) where something was read leniently."""
+
+SUFFIXES: dict[str, Kind] = {
+    ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json", ".csv": "csv", ".tsv": "tsv",
+    ".parquet": "parquet", ".txt": "text", ".md": "text", ".markdown": "text", "": "text",
+}  # fmt: skip
+PACKED = (".gz", ".zst", ".zstd")
+BUFFER_BYTES = 1 << 20
+HEAD_BYTES = 1 << 16
+"""Looked at to tell what a file is."""
+UNREADABLE = {
+    ".arrow": "Write it as Parquet: dataset.to_parquet(...).",
+    ".zip": "Unpack it, and name the file or folder in it.",
+    ".tar": "Unpack it, and name the file or folder in it.",
+    ".xlsx": "Save the sheet as CSV (UTF-8).",
+    ".xls": "Save the sheet as CSV (UTF-8).",
+    ".pdf": "Convert it to text or Markdown.",
+    ".docx": "Save it as plain text or Markdown.",
+    ".py": "This data set is made by a program, which fitune does not run; look for a Parquet version of it.",
+}
+READABLE = "fitune reads JSONL, JSON, CSV, TSV, Parquet, text and Markdown, also as .gz or .zst."
+
+
+def suffix_of(name: str) -> str:
+    """The suffix that tells the kind: `.jsonl` of `train.jsonl.gz`."""
+    path = PurePath(name.lower())
+    return PurePath(path.stem).suffix if path.suffix in PACKED else path.suffix
+
+
+def decompressed(raw: io.BufferedReader) -> io.BufferedReader:
+    """The stream's content, unpacked where its first bytes say gzip or zstd. Reading on raises OSError or EOFError
+    where the archive is damaged."""
+    magic = raw.peek(4)[:4]
+    if magic[:2] == b"\x1f\x8b":
+        return io.BufferedReader(gzip.GzipFile(fileobj=raw), BUFFER_BYTES)
+    if magic == b"\x28\xb5\x2f\xfd":
+        import pyarrow  # Python has zstd of its own only from 3.14 on
+
+        return io.BufferedReader(pyarrow.CompressedInputStream(pyarrow.PythonFile(raw), "zstd"), BUFFER_BYTES)
+    return raw
+
+
+def as_utf8(stream: io.BufferedReader, note: Note) -> io.BufferedReader:
+    """The same text without a byte order mark, recoded where it is UTF-16. Stray bytes that are not UTF-8 stay."""
+    head = stream.peek(HEAD_BYTES)[:HEAD_BYTES]
+    if head.startswith(b"\xef\xbb\xbf"):
+        stream.read(3)
+        return stream
+    if not (encoding := _utf16(head)):
+        return stream
+    note("utf16", 1)
+    return io.BufferedReader(_Recoded(stream, encoding), BUFFER_BYTES)
+
+
+def _utf16(head: bytes) -> str | None:
+    if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return "utf-16"
+    even, odd = head[0::2].count(0), head[1::2].count(0)
+    if max(even, odd) < 0.4 * (len(head) // 2) or min(even, odd) > 0.1 * len(head):
+        return None
+    return ("utf-16-be" if even > odd else "utf-16-le") if len(head) >= 4 else None
+
+
+class _Recoded(io.RawIOBase):
+    """A text stream of another encoding, as UTF-8 bytes."""
+
+    def __init__(self, stream: IO[bytes], encoding: str) -> None:
+        self._text = io.TextIOWrapper(stream, encoding=encoding, errors="replace", newline="")
+        self._rest = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, target: memoryview) -> int:  # type: ignore[override]
+        self._rest = self._rest or self._text.read(HEAD_BYTES).encode("utf-8", "replace")
+        size = min(len(target), len(self._rest))
+        target[:size] = self._rest[:size]
+        self._rest = self._rest[size:]
+        return size
+
+
+def kind_of(name: str, head: bytes) -> Kind:
+    """What a file is, from its name and first unpacked bytes. Raises UserError for what fitune doesn't read."""
+    suffix = suffix_of(name)
+    if head.startswith(b"PAR1"):
+        return "parquet"
+    if suffix not in SUFFIXES:
+        raise UserError(f"{name}: {suffix or 'this'} is not a kind of file that fitune reads.", _hint(suffix))
+    kind = SUFFIXES[suffix]
+    if kind in ("jsonl", "json") or (suffix == "" and head.lstrip()[:1] in (b"{", b"[")):
+        return _json_kind(kind, head)
+    return kind
+
+
+def _hint(suffix: str) -> str:
+    return UNREADABLE.get(suffix, READABLE)
+
+
+def _json_kind(kind: Kind, head: bytes) -> Kind:
+    """JSON lines or one JSON document: people mix the two suffixes up."""
+    lines = [line for line in head.split(b"\n", 6)[:6] if line.strip()]
+    if not lines or len(lines) == 1:
+        is_list = bool(lines) and lines[0].lstrip().startswith(b"[")
+        return "json" if is_list or kind != "jsonl" else "jsonl"
+    if _is_whole(lines[0]):
+        return "jsonl"
+    # The first line is torn or broken: in JSON lines the next one starts an object again.
+    starts = all(line.lstrip().startswith(b"{") for line in lines)
+    return "jsonl" if kind == "jsonl" and starts and lines[0].strip() != b"{" else "json"
+
+
+def _is_whole(line: bytes) -> bool:
+    try:
+        orjson.loads(line.strip().rstrip(b","))
+    except orjson.JSONDecodeError:
+        return False
+    return True
