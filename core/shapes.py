@@ -4,13 +4,14 @@ A file fitune does not understand is refused with a sentence: a guessed size wou
 """
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
-from core.architectures import FAMILIES, Family, Layer, Values, decoder_layer, heads_of
+from core.architectures import FAMILIES, Family, Layer, Linear, Values, decoder_layer, heads_of
 from core.errors import BadInput, Problem, UserError
 from core.vision import vision_params
 
@@ -25,9 +26,12 @@ MOST_LAYERS = 1024
 LARGEST_CONFIG_BYTES = 8 * 2**20
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Shape:
-    """A model's dimensions and parts. Widths are in elements, counts in parameters."""
+    """A model's dimensions and parts. Widths are in elements, counts in parameters.
+
+    Without slots, so that its sums are made once: the budget asks for them at every keystroke.
+    """
 
     name: str
     model_type: str
@@ -61,12 +65,17 @@ class Shape:
     def keys(self) -> int:
         return self.kv_heads * self.head_dim
 
-    @property
+    @cached_property
+    def matrices(self) -> tuple[tuple[Linear, int], ...]:
+        """The layers' distinct matrices, with the number of layers that have each."""
+        return tuple(Counter(linear for layer in self.layers for linear in layer.linears).items())
+
+    @cached_property
     def linear_params(self) -> int:
         """Weights of the layers' matrices, biases not counted."""
-        return sum(linear.weights for layer in self.layers for linear in layer.linears)
+        return sum(linear.weights * times for linear, times in self.matrices)
 
-    @property
+    @cached_property
     def expert_params(self) -> int:
         return sum(layer.experts for layer in self.layers)
 
@@ -79,10 +88,10 @@ class Shape:
         """The output head's own parameters: 0 where it shares the embedding's."""
         return 0 if self.tied else self.vocab * self.hidden
 
-    @property
+    @cached_property
     def small_params(self) -> int:
         """Norms, biases, routers, gates: all that is never quantized and is no embedding."""
-        biases = sum(linear.outputs for layer in self.layers for linear in layer.linears if linear.bias)
+        biases = sum(linear.outputs * times for linear, times in self.matrices if linear.bias)
         return biases + sum(layer.others for layer in self.layers) + self.hidden
 
     @property

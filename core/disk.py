@@ -1,0 +1,32 @@
+"""What a run leaves on disk: download, checkpoints, adapter, merged model, GGUF files."""
+
+from core.vram_plan import Plan
+from core.vram_weights import layer_bytes, optimizer_term
+
+GGUF_BYTES = {
+    "f16": 2.0,
+    "bf16": 2.0,
+    "q8_0": 34 / 32,
+    "q6_k": 210 / 256,
+    "q5_k_m": 0.711,
+    "q4_k_m": 0.606,
+}
+"""Bytes a weight. q8_0 and q6_k are block layouts of llama.cpp's ggml; the _m mixes average 5.69 and 4.85 bits on
+Llama-3.1-8B and shift a little from model to model."""
+
+
+def disk_bytes(plan: Plan) -> int:
+    """Bytes that download and run will need, all at once; the Hub's cache is counted even if it holds the model."""
+    params, lora = plan.shape.params, plan.lora_params * plan.lora_bytes
+    checkpoints = plan.recipe.train.keep_checkpoints * (lora + optimizer_term(plan).bytes)
+    wanted = plan.recipe.deliver
+    merged = 2 * params if wanted.merge or wanted.gguf else 0
+    gguf = sum(params * GGUF_BYTES[kind] for kind in wanted.gguf)
+    return round(_download_bytes(plan) + checkpoints + lora + merged + gguf)
+
+
+def _download_bytes(plan: Plan) -> float:
+    shape = plan.shape
+    if shape.stored_as is None:
+        return 2 * shape.params
+    return layer_bytes(plan) + 2 * (shape.params - shape.linear_params)

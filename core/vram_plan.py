@@ -1,0 +1,183 @@
+"""What a recipe comes to on a card: the facts which every term of the budget asks for, resolved once."""
+
+from collections import Counter
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+from core.architectures import Linear
+from core.errors import UserError
+from core.recipe_fields import Quant, Recipe
+from core.shapes import Shape
+
+GIB = 2**30
+FAST_UNSLOTH = frozenset({"llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "granite", "qwen3_moe"})
+"""Architectures with hand-written layers in unsloth 2026.10 (models/loader.py); the others run compiled HF code."""
+UNSLOTH_LINEARS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+HOST_CHECKPOINT_MIN_TOKENS = 512
+"""Below this max_seq_length Unsloth keeps checkpoints on the card (models/_utils.py,
+apply_unsloth_gradient_checkpointing)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """What the budget needs to know of one card."""
+
+    total_bytes: int
+    free_bytes: int
+    compute_capability: tuple[int, int] | None = (8, 0)
+    expandable_segments: bool = True
+    """Whether CUDA can grow allocations in place: yes on Linux, no on Windows and WSL."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """What the training code does that changes memory. The defaults are fitune's worker with its pinned versions."""
+
+    tiled_loss: bool = False
+    """unsloth_zoo from 2026.10.9 on computes the loss in tiles; 2026.10.7 in chunks sized by free memory."""
+    fp32_stream: bool = False
+    """The trl backend after peft's prepare_model_for_kbit_training, which fitune's worker does not call."""
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """An amount, the sentence behind it, and how far below or above it the truth may lie (bytes)."""
+
+    name: str
+    bytes: int
+    why: str
+    less: int = 0
+    more: int = 0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A recipe resolved against shape, card and stack. Counts in tokens and parameters.
+
+    Without slots, so that the sums below are made once: the budget follows keystrokes.
+    """
+
+    shape: Shape
+    recipe: Recipe
+    card: Card | None
+    stack: Stack
+    unsloth: bool
+    quant: Quant
+    length: int
+    """Tokens of the longest row."""
+    tokens: int
+    """Tokens of one micro-batch, padding included."""
+    checkpoints: Literal["host", "card", "off"]
+    adapters: tuple[tuple[Linear, int], ...]
+    """The matrices that get a LoRA pair, with the number of layers."""
+    resident_layers: int
+    embedding_on_card: bool = True
+
+    @property
+    def stream_bytes(self) -> int:
+        """Bytes an element of the residual stream: 2, or 4 on a CPU and after an upcast of norms and embeddings."""
+        return 4 if self.card is None or self.widened else 2
+
+    @property
+    def widened(self) -> bool:
+        return self.stack.fp32_stream and not self.unsloth and self.quant != "bf16"
+
+    @property
+    def lora_bytes(self) -> int:
+        """Bytes a LoRA weight: fp32, but TRL 1.15 casts adapters of a quantized model to bf16 (sft_trainer.py)."""
+        return 2 if not self.unsloth and self.quant != "bf16" else 4
+
+    @cached_property
+    def lora_params(self) -> int:
+        """r x (inputs + outputs) a matrix, and one magnitude an output with DoRA."""
+        rank, dora = self.recipe.lora.r, self.recipe.lora.dora
+        return sum(
+            times * (rank * (each.inputs + each.outputs) + (each.outputs if dora else 0))
+            for each, times in self.adapters
+        )
+
+    @property
+    def largest_matrix(self) -> int:
+        """Weights of the layers' largest matrix: the unit of every dequantization buffer."""
+        return max(linear.weights for linear, _ in self.shape.matrices)
+
+    @property
+    def hand_written(self) -> bool:
+        """Whether Unsloth's own layer code runs, whose activations are derived; dropout leaves it."""
+        return self.unsloth and self.shape.model_type in FAST_UNSLOTH
+
+
+def resolve(shape: Shape, recipe: Recipe, card: Card | None, tokens: int | None, stack: Stack) -> Plan:
+    """The plan, all layers on the card. `tokens` is the longest row's length, None if unknown: then rows count as full.
+
+    Raises UserError where the model's files can't be trained, or the chosen modules are not in it.
+    """
+    train, length = recipe.train, recipe.model.max_seq_length
+    if tokens is not None and not recipe.data.packing:
+        length = max(1, min(length, tokens))
+    unsloth = train.backend == "unsloth" or (train.backend == "auto" and card is not None)
+    return Plan(
+        shape=shape,
+        recipe=recipe,
+        card=card,
+        stack=stack,
+        unsloth=unsloth,
+        quant=_stored_quant(shape, recipe),
+        length=length,
+        tokens=train.micro_batch * length,
+        checkpoints=_checkpoints(recipe, unsloth),
+        adapters=_adapters(shape, recipe, unsloth),
+        resident_layers=len(shape.layers),
+    )
+
+
+def _stored_quant(shape: Shape, recipe: Recipe) -> Quant:
+    """A repository that is already quantized stays as it is, whatever the recipe says."""
+    if shape.stored_as is None:
+        return recipe.model.quant
+    if shape.stored_as in ("nf4", "fp4"):
+        return "nf4"
+    if shape.stored_as == "int8":
+        return "int8"
+    raise UserError(
+        f"{shape.name} is stored in the format {shape.stored_as}, which can't be trained here.",
+        "Use the original 16-bit repository: fitune quantizes it while loading.",
+    )
+
+
+def _checkpoints(recipe: Recipe, unsloth: bool) -> Literal["host", "card", "off"]:
+    wanted = recipe.train.checkpointing
+    if wanted == "off":
+        return "off"
+    long_enough = recipe.model.max_seq_length >= HOST_CHECKPOINT_MIN_TOKENS
+    return "host" if wanted == "unsloth" and unsloth and long_enough else "card"
+
+
+def _adapters(shape: Shape, recipe: Recipe, unsloth: bool) -> tuple[tuple[Linear, int], ...]:
+    chosen, layers = recipe.lora.target_modules, recipe.lora.layers
+    every = {linear.name for linear, _ in shape.matrices}
+    fused = bool(every - set(UNSLOTH_LINEARS))
+    names = set(chosen) if chosen != "all-linear" else every if fused or not unsloth else set(UNSLOTH_LINEARS)
+    found = Counter(
+        linear
+        for index, layer in enumerate(shape.layers)
+        if layers is None or index in layers
+        for linear in layer.linears
+        if linear.name in names
+    )
+    if not found:
+        last = len(shape.layers) - 1
+        hint = f"It has {', '.join(sorted(every))} in layers 0 to {last}."
+        raise UserError(f"lora.target_modules and lora.layers choose nothing in {shape.name}.", hint)
+    return tuple(found.items())
+
+
+def gib(amount: float) -> str:
+    """Bytes as people read them."""
+    return f"{amount / GIB:.2f} GiB" if amount >= GIB / 10 else f"{amount / 2**20:.1f} MiB"
+
+
+def count(amount: int) -> str:
+    """A number of parameters as people read it: 6.98 B, 41.9 M."""
+    return f"{amount / 1e9:.2f} B" if amount >= 1e9 else f"{amount / 1e6:.1f} M"

@@ -1,0 +1,181 @@
+"""What a training step needs for a moment: activations, dequantization buffers, the loss.
+
+T tokens, H hidden width, I MLP width, Q and K widths of queries and keys, L layers. Coefficients are bytes a token.
+"""
+
+import math
+
+from core.vram_plan import GIB, Plan, Term, gib
+from core.vram_weights import parks_checkpoints
+
+TILE_TOKENS, TILE_VOCAB = 4096, 32_768
+"""TRL 1.15's fused head works on tiles of this many tokens and vocabulary entries (trl/kernels/chunked_logprob.py)."""
+CHUNK_TARGET_CAP = 4 * GIB
+"""unsloth_zoo 2026.10.7: a loss chunk may take half of the free memory, at most this (fused_losses)."""
+CHUNK_PLANNED_BYTES = 16
+"""Bytes a logit by which it sizes its chunks; compiled code keeps fewer."""
+CHUNK_KEPT_BYTES = 4
+"""bf16 logits and their bf16 gradient. Derived, not measured; 2 if the compiler writes in place, 8 with fp32 logits."""
+
+
+def activation_terms(plan: Plan) -> list[Term]:
+    """Inputs kept for recomputing, and what one layer's backward pass holds."""
+    kept, layer = _per_token(plan)
+    where = {"host": "parked in host RAM", "card": "kept on the card", "off": "everything kept for the backward pass"}
+    doubt = 0.02 if plan.hand_written and plan.shape.model_type in ("llama", "mistral") else 0.12
+    name, said = (
+        ("layer inputs", "each layer's input") if plan.checkpoints != "off" else ("activations kept", "no checkpoints")
+    )
+    terms = [
+        Term(
+            name,
+            round(kept * plan.tokens),
+            f"{said}, {where[plan.checkpoints]}: {kept:,.0f} byte for each of {plan.tokens:,} tokens",
+            round(kept * plan.tokens * doubt),
+            round(kept * plan.tokens * doubt),
+        )
+    ]
+    amount = round(layer * plan.tokens)
+    said = f"one layer's backward pass: {layer:,.0f} byte for each of {plan.tokens:,} tokens"
+    return [*terms, Term("layer backward", amount, said, round(amount * _below(plan)), round(amount * doubt))]
+
+
+def _below(plan: Plan) -> float:
+    """Share by which the layer term may be too high: CPU-derived coefficients proved up to 10 % high on a card."""
+    return 0.02 if plan.hand_written else 0.2
+
+
+def _per_token(plan: Plan) -> tuple[float, float]:
+    """Bytes a token: kept between forward and backward by all layers, and needed by one layer's backward pass."""
+    if plan.unsloth and plan.hand_written:
+        return _unsloth(plan)
+    if plan.unsloth:
+        return _compiled(plan)
+    return _trl(plan)
+
+
+def _unsloth(plan: Plan) -> tuple[float, float]:
+    """Unsloth's hand-written layers (kernels/fast_lora.py, models/llama.py): 6 I + 10 H + 4 Q + 4 K in the recomputed
+    layer, derived from LoRA_MLP.backward. Parked checkpoints leave two staging buffers and the last layer's input: 6 H.
+    The further 2 H + 2 K are fitted to the 1B rows of 4,096 and 7,708 tokens; the 8B rows agree. Query and key norms
+    add 2 (Q + K), dropout its masks and copies: inferred.
+    """
+    wide, hidden, queries, keys, layers = _sizes(plan)
+    extra = 2 * (queries + keys) if plan.shape.model_type.startswith("qwen3") else 0
+    if plan.recipe.lora.dropout > 0:
+        extra += 15 * hidden + 3 * wide
+    one = 6 * wide + 12 * hidden + 4 * queries + 6 * keys + extra
+    if plan.checkpoints == "off":
+        return layers * (4 * wide + 8 * hidden + 4 * queries + 4 * keys + extra), 2 * wide + 6 * hidden + 2 * keys
+    if parks_checkpoints(plan):
+        return 6 * hidden, one
+    return 2 * layers * hidden, one
+
+
+def _compiled(plan: Plan) -> tuple[float, float]:
+    """Architectures without hand-written layers: transformers' code with fp32 LoRA, as 16-bit TRL; unmeasured."""
+    wide, hidden, queries, keys, layers = _sizes(plan)
+    kept, one = _bf16_stream_fp32_lora(wide, hidden, queries, keys, layers, plan.checkpoints == "off")
+    return (6 * hidden if parks_checkpoints(plan) else kept), one
+
+
+def _trl(plan: Plan) -> tuple[float, float]:
+    """TRL 1.15 + PEFT. Coefficients counted on a CPU with saved-tensor hooks, exact there to 0.1 %. With an fp32
+    stream the card holds 12 H less than the CPU did: fitted to the 8B rows 1 x 2048 and 2 x 2048, which 1 x 8192
+    confirms to 0.5 %. Without checkpoints: all layers' share, and what one layer's backward adds."""
+    wide, hidden, queries, keys, layers = _sizes(plan)
+    off = plan.checkpoints == "off"
+    if plan.quant == "bf16":
+        kept, one = _bf16_stream_fp32_lora(wide, hidden, queries, keys, layers, off)
+        return (kept * 2, one * 2) if plan.card is None else (kept, one)
+    attention = 4.1 * queries + 4 * keys
+    if plan.stream_bytes == 4:
+        if off:
+            return layers * (14 * wide + 18.1 * hidden + attention), 10 * wide + 14 * hidden
+        return 4 * (layers - 1) * hidden, 24 * wide + 20.2 * hidden + attention
+    if off:
+        return layers * (8 * wide + 12.1 * hidden + attention), 0.6 * wide + 29.7 * hidden
+    return 2 * (layers - 1) * hidden, 12 * wide + 21.2 * hidden + attention
+
+
+def _bf16_stream_fp32_lora(
+    wide: int, hidden: int, queries: int, keys: int, layers: int, off: bool
+) -> tuple[float, float]:
+    """16-bit LoRA, counted on a CPU with autocast (copies of x in 16 bits included)."""
+    if off:
+        return layers * (8 * wide + 18.1 * hidden + 6.1 * queries + 4 * keys), 0.6 * wide + 29.7 * hidden
+    return 2 * (layers - 1) * hidden, 14 * wide + 35.2 * hidden + 6.1 * queries + 4 * keys
+
+
+def _sizes(plan: Plan) -> tuple[int, int, int, int, int]:
+    shape = plan.shape
+    return shape.intermediate, shape.hidden, shape.queries, shape.keys, len(shape.layers)
+
+
+def dequantization_term(plan: Plan) -> Term:
+    """Buffers in which packed weights become 16-bit ones. Unsloth (kernels/utils.py, fast_lora.py): one kept scratch
+    and one fresh buffer of the largest matrix, and one of the output projection (the last fitted to the 1B and 8B
+    rows). bitsandbytes: one buffer and its fp32 scales, in forward and backward alike."""
+    largest = plan.largest_matrix
+    if plan.quant == "bf16":
+        return Term("dequantization", 0, "16-bit weights are used as they are")
+    if plan.unsloth:
+        amount = 4 * largest + 2 * plan.shape.hidden * plan.shape.queries
+        said = f"two 16-bit buffers of the largest matrix ({largest:,} weights), one of the output projection"
+    else:
+        amount = (4 if plan.stream_bytes == 4 and plan.card is None else 2) * largest + largest // 16
+        said = f"one 16-bit buffer of the largest matrix ({largest:,} weights) and its scales"
+    return Term("dequantization", amount, said, more=2 * largest if plan.quant == "int8" else 0)
+
+
+def dora_term(plan: Plan) -> Term:
+    """DoRA needs the norm of weight + B A: both as whole matrices and their sum (peft tuners/lora/dora.py).
+    Unmeasured."""
+    amount = 3 * plan.stream_bytes * plan.largest_matrix if plan.recipe.lora.dora else 0
+    return Term("DoRA", amount, "the largest matrix, B x A and their sum, to find its norms", more=amount)
+
+
+def loss_term(plan: Plan, standing_bytes: int, evaluating: bool = False) -> Term:
+    """The output head and the loss. `standing_bytes` is what else the process holds then: Unsloth's chunks depend on
+    what is left free. Only labelled tokens are scored, at most all: that is what is counted."""
+    tokens, hidden, vocab = plan.tokens, plan.shape.hidden, plan.shape.vocab
+    states = (1 if evaluating else 3) * plan.stream_bytes * tokens * hidden
+    if not plan.unsloth:
+        tile = 2 * min(tokens, TILE_TOKENS) * min(vocab, TILE_VOCAB)
+        widened = 2 * TILE_VOCAB * hidden if plan.stream_bytes == 4 else 0
+        amount = tile + widened + (0 if evaluating else 4 * tokens * hidden) + states
+        said = f"logits in tiles of {min(tokens, TILE_TOKENS):,} tokens x {min(vocab, TILE_VOCAB):,} words"
+        return Term("loss", amount, said)
+    if plan.stack.tiled_loss:
+        return _tiled_loss(plan, states)
+    rows = _chunk_rows(plan, standing_bytes)
+    chunk = rows * vocab
+    said = f"logits in chunks of {rows:,} of {tokens:,} tokens x {vocab:,} words, {CHUNK_KEPT_BYTES} byte each"
+    return Term("loss", CHUNK_KEPT_BYTES * chunk + states, said, less=2 * chunk, more=2 * chunk)
+
+
+def _chunk_rows(plan: Plan, standing_bytes: int) -> int:
+    """Rows in a chunk of unsloth_zoo 2026.10.7: chunks come in fours, sized for half the memory free at the first
+    step, at most 4 GiB, the hidden gradient taken off (fused_losses/cross_entropy_loss.py, get_chunk_size)."""
+    free = plan.card.free_bytes if plan.card else 0
+    target = max(1, min(CHUNK_TARGET_CAP, (free - standing_bytes) // 2))
+    fixed = 2 * plan.tokens * plan.shape.hidden
+    target -= fixed if fixed < target else 0
+    exact = plan.tokens * plan.shape.vocab * CHUNK_PLANNED_BYTES / target
+    chunks = 1 if exact <= 1 else min(plan.tokens, math.ceil(exact / 4) * 4)
+    return math.ceil(plan.tokens / chunks)
+
+
+def _tiled_loss(plan: Plan, states: int) -> Term:
+    """unsloth_zoo 2026.10.9 (fused_losses/fused_linear.py): fp32 tiles of 4096 x 16384 from 4096 tokens on or on
+    cards up to 24.5 GiB, else whole rows, about 2^26 logits at once; a small vocabulary always takes rows."""
+    tokens, vocab = plan.tokens, plan.shape.vocab
+    small_card = plan.card is not None and plan.card.total_bytes <= 24.5 * GIB
+    if vocab > TILE_VOCAB and (tokens >= TILE_TOKENS or small_card):
+        rows, columns = min(tokens, TILE_TOKENS), min(vocab, 16_384)
+    else:
+        rows, columns = min(tokens, max(512, 2**26 // vocab)), vocab
+    amount = 4 * rows * columns + 4 * min(tokens, TILE_TOKENS) * plan.shape.hidden + states
+    return Term(
+        "loss", amount, f"logits in fp32 tiles of {rows:,} tokens x {columns:,} words: {gib(4 * rows * columns)}"
+    )

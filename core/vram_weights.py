@@ -1,0 +1,197 @@
+"""What lies on the card from load to end: the frozen weights, the adapter, its gradients and optimizer states."""
+
+from dataclasses import replace
+
+from core.vram_plan import GIB, Plan, Term, count, gib
+
+NF4_BYTES = 0.5 + 4 / 64
+"""4 bits a weight and one fp32 scale for 64 weights (bitsandbytes functional.py, quantize_4bit)."""
+NF4_DOUBLE_BYTES = 0.5 + 1 / 64 + 4 / (64 * 256)
+"""The same with the scales in 8 bits, and one fp32 scale for 256 of those."""
+STATE_8BIT_BYTES = 1 + 4 / 256
+"""A state in 8 bits with one fp32 scale for 256 (bitsandbytes optim/optimizer.py, init_state)."""
+SMALL_STATE, PAGED_STATE = 4096, 100_000
+"""Tensors of fewer elements keep fp32 states, or are not paged (the same file)."""
+SLOTS = 3
+"""Layers which Unsloth's swapper holds on the card for those in host RAM: prefetch depth 2, plus the running one
+(unsloth_zoo block_swap.py)."""
+
+
+def layer_bytes(plan: Plan) -> float:
+    """Bytes of all decoder layers' matrices as stored. Sources: NF4_BYTES; int8 has one fp32 scale a row
+    (bitsandbytes nn/modules.py, Linear8bitLt); matrices that the repository kept in 16 bits are 2 bytes a weight."""
+    shape, kept = plan.shape, plan.shape.kept_16bit
+    scales = (
+        4 * sum(linear.outputs for layer in shape.layers for linear in layer.linears) if plan.quant == "int8" else 0
+    )
+    return (shape.linear_params - kept) * weight_bytes(plan) + 2 * kept + scales
+
+
+def weight_bytes(plan: Plan) -> float:
+    """Bytes a layer weight. Unsloth always quantizes the scales too (models/llama.py)."""
+    if plan.quant == "bf16":
+        return 4 if plan.card is None else 2
+    if plan.quant == "int8":
+        return 1
+    return NF4_DOUBLE_BYTES if plan.unsloth or plan.recipe.model.double_quant else NF4_BYTES
+
+
+def layers_term(plan: Plan) -> Term:
+    """The decoder layers' matrices on the card; those in host RAM are left out, their slots are a term of their own."""
+    share = plan.resident_layers / len(plan.shape.layers)
+    said = f"{plan.shape.name}'s {count(plan.shape.linear_params)} linear weights at {weight_bytes(plan):.3g} byte"
+    if share < 1:
+        said += f", {plan.resident_layers} of {len(plan.shape.layers)} layers on the card"
+    return Term("layer weights", round(layer_bytes(plan) * share), said)
+
+
+def slots_term(plan: Plan) -> Term:
+    """Room on the card through which layers from host RAM pass (block_swap.py, _pool_bytes)."""
+    away = len(plan.shape.layers) - plan.resident_layers
+    slots = min(SLOTS, away)
+    one = (layer_bytes(plan) + 2 * plan.shape.expert_params) / len(plan.shape.layers)
+    return Term("layer slots", round(slots * one), f"{slots} slots of {gib(one)} for {away} layers kept in host RAM")
+
+
+def experts_term(plan: Plan) -> Term:
+    """Fused experts, which bitsandbytes does not quantize: it replaces nn.Linear only (transformers 5.17,
+    integrations/bitsandbytes.py). Unsloth's own expert code may; hence the wide lower bound. Unmeasured."""
+    share = plan.resident_layers / len(plan.shape.layers)
+    amount = round(2 * plan.shape.expert_params * share)
+    less = 0 if plan.quant == "bf16" else round(amount * (1 - NF4_DOUBLE_BYTES / 2))
+    return Term("experts", amount, f"{count(plan.shape.expert_params)} expert weights at 2 byte", less)
+
+
+def rest_term(plan: Plan) -> Term:
+    """Embeddings, untied head, norms and biases: never quantized (transformers quantizers/base.py,
+    get_keys_to_not_convert). 4 bytes after prepare_model_for_kbit_training or on a CPU, else 2."""
+    shape = plan.shape
+    embedding = shape.embedding_params if plan.embedding_on_card else 0
+    params = embedding + shape.head_params + shape.small_params
+    each = plan.stream_bytes
+    tied = "head shared with the embeddings" if shape.tied else "embeddings, head"
+    said = f"{count(params)} parameters ({tied}, norms) are not quantized: {each} byte each"
+    if not plan.embedding_on_card:
+        said += "; the input embedding is in host RAM"
+    return Term("embeddings and head", params * each, said)
+
+
+def vision_term(plan: Plan) -> Term:
+    """Image tower and bridge, loaded even for text. Unsloth may quantize parts of it: the lower bound."""
+    amount = 2 * plan.shape.vision
+    less = 0 if plan.quant == "bf16" else round(amount * 0.7)
+    return Term("image tower", amount, f"{count(plan.shape.vision)} parameters at 2 byte", less)
+
+
+def lora_term(plan: Plan) -> Term:
+    """Adapter weights: r x (inputs + outputs) a matrix."""
+    params = plan.lora_params
+    said = f"rank {plan.recipe.lora.r} on {sum(times for _, times in plan.adapters)} matrices: {count(params)} at {plan.lora_bytes} byte"
+    return Term("LoRA weights", params * plan.lora_bytes, said)
+
+
+def gradients_term(plan: Plan) -> Term:
+    """One gradient a LoRA weight, in its dtype; torch frees them between steps (set_to_none)."""
+    said = f"one for each of {count(plan.lora_params)} LoRA weights at {plan.lora_bytes} byte"
+    return Term("LoRA gradients", plan.lora_params * plan.lora_bytes, said)
+
+
+def optimizer_term(plan: Plan) -> Term:
+    """Optimizer states of every LoRA tensor. Paged ones are managed memory: on the card while there is room."""
+    rank, name = plan.recipe.lora.r, plan.recipe.train.optimizer
+    total = paged = 0.0
+    for each, times in plan.adapters:
+        for side in (each.inputs, each.outputs):
+            amount = times * _state_bytes(name, rank, side, plan.lora_bytes)
+            total += amount
+            paged += amount if name.startswith("paged") and rank * side >= PAGED_STATE else 0
+    said = f"{name}: {total / plan.lora_params:.2f} byte for each of {count(plan.lora_params)} LoRA weights"
+    return Term("optimizer states", round(total), said, less=round(paged))
+
+
+def _state_bytes(optimizer: str, rank: int, side: int, weight_bytes: int) -> float:
+    """Bytes of one tensor's states. Sources: bitsandbytes optim/optimizer.py; torch.optim (states in the weight's
+    dtype); transformers Adafactor (a row and a column of fp32); plain SGD has none."""
+    elements = rank * side
+    states = 1 if "lion" in optimizer else 2
+    if "8bit" in optimizer:
+        return elements * states * (STATE_8BIT_BYTES if elements >= SMALL_STATE else 4)
+    if optimizer == "sgd":
+        return 0
+    if optimizer == "adafactor":
+        return 4 * (rank + side)
+    return elements * (8 if optimizer == "paged_adamw_32bit" else 2 * weight_bytes)
+
+
+def step_scratch_bytes(plan: Plan) -> int:
+    """Temporaries of the optimizer step: torch's foreach AdamW makes one more copy of the weights; fused and
+    bitsandbytes optimizers work in place."""
+    return plan.lora_params * plan.lora_bytes if plan.recipe.train.optimizer in ("adamw_torch", "adafactor") else 0
+
+
+def place(plan: Plan, context_bytes: int) -> Plan:
+    """The plan with layers and input embedding in host RAM as the recipe asks, or as Unsloth decides on this card.
+
+    Follows unsloth_zoo's block_swap.py: "auto" keeps free what estimate_training_reserve_bytes asks and moves the
+    fewest layers that do it; the input embedding goes first, unless the head shares it.
+    """
+    if not plan.unsloth or plan.card is None:
+        return plan
+    wanted, total = plan.recipe.train.offload_layers, len(plan.shape.layers)
+    free = _free_limit(plan) - context_bytes - lora_term(plan).bytes
+    if isinstance(wanted, int):
+        return replace(_without_embedding(plan, free), resident_layers=total - min(wanted, total))
+    plan = _without_embedding(plan, free)
+    if wanted != "auto":
+        return plan
+    need = _reserve_bytes(plan, plan.recipe.train.micro_batch)
+    if free - _weights_bytes(plan) >= need:
+        return plan
+    plan = replace(plan, embedding_on_card=plan.shape.tied)
+    for away in range(1, total):
+        tried = replace(plan, resident_layers=total - away)
+        if free - _weights_bytes(tried) - slots_term(tried).bytes >= need:
+            return tried
+    return replace(plan, resident_layers=1)
+
+
+def _without_embedding(plan: Plan, free_bytes: int) -> Plan:
+    """Unsloth moves the input embedding to host RAM when one row's reserve does not fit beside the weights."""
+    if plan.shape.tied or free_bytes - _weights_bytes(plan) >= _reserve_bytes(plan, rows=1):
+        return plan
+    return replace(plan, embedding_on_card=False)
+
+
+def _weights_bytes(plan: Plan) -> int:
+    return sum(term(plan).bytes for term in (layers_term, experts_term, rest_term, vision_term))
+
+
+def _free_limit(plan: Plan) -> int:
+    assert plan.card is not None
+    limit = plan.recipe.run.vram_limit_gib
+    return plan.card.free_bytes if limit is None else min(plan.card.free_bytes, int(limit * GIB))
+
+
+def _reserve_bytes(plan: Plan, rows: int) -> int:
+    """What Unsloth wants free for a step: 48 bytes x tokens x width, 2048 rows of fp32 logits, trainables with 12
+    bytes beside each weight, a sixteenth more and 256 MiB (block_swap.py, estimate_training_reserve_bytes)."""
+    tokens = rows * plan.recipe.model.max_seq_length
+    base = 48 * tokens * plan.shape.hidden + 4 * min(tokens, 2048) * plan.shape.vocab
+    base += plan.lora_params * (plan.lora_bytes + 12)
+    return int(base * 17 / 16) + 256 * 2**20
+
+
+def host_bytes(plan: Plan) -> int:
+    """Pinned host RAM: layers and embedding moved there, and each layer's input but the last one's, in 16 bits."""
+    total = len(plan.shape.layers)
+    amount = (layer_bytes(plan) + 2 * plan.shape.expert_params) * (total - plan.resident_layers) / total
+    if not plan.embedding_on_card:
+        amount += 2 * plan.shape.embedding_params
+    if parks_checkpoints(plan):
+        amount += 2 * plan.tokens * plan.shape.hidden * (total - 1)
+    return round(amount)
+
+
+def parks_checkpoints(plan: Plan) -> bool:
+    """Unsloth sends a layer's input to host RAM if it is larger than 2 MiB (unsloth_zoo gradient_checkpointing.py)."""
+    return plan.checkpoints == "host" and 2 * plan.tokens * plan.shape.hidden > 2 * 2**20
