@@ -86,7 +86,7 @@ def estimate(
         host_bytes=weights.host_bytes(plan) if card else 0,
         disk_bytes=disk_bytes(plan),
         free_bytes=limit,
-        verdict=_verdict(total, high, limit),
+        verdict="over" if plan.refused else _verdict(total, high, limit),
         parts=tuple(Part(term.name, term.bytes, term.why) for term in kept),
         moment=moment,
         offloaded_layers=len(shape.layers) - plan.resident_layers,

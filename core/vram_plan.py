@@ -73,6 +73,8 @@ class Plan:
     """The matrices that get a LoRA pair, with the number of layers."""
     resident_layers: int
     embedding_on_card: bool = True
+    refused: bool = False
+    """Whether Unsloth would refuse to load: its "auto" finds no number of layers that leaves the room it wants."""
 
     @property
     def stream_bytes(self) -> int:

@@ -42,6 +42,8 @@ def layers_term(plan: Plan) -> Term:
     said = f"{plan.shape.name}'s {count(plan.shape.linear_params)} linear weights at {weight_bytes(plan):.3g} byte"
     if share < 1:
         said += f", {plan.resident_layers} of {len(plan.shape.layers)} layers on the card"
+    if plan.refused:
+        said += "; Unsloth's own plan finds no room: give offload_layers a number to try it all the same"
     return Term("layer weights", round(layer_bytes(plan) * share), said)
 
 
@@ -86,7 +88,8 @@ def vision_term(plan: Plan) -> Term:
 def lora_term(plan: Plan) -> Term:
     """Adapter weights: r x (inputs + outputs) a matrix."""
     params = plan.lora_params
-    said = f"rank {plan.recipe.lora.r} on {sum(times for _, times in plan.adapters)} matrices: {count(params)} at {plan.lora_bytes} byte"
+    matrices = sum(times for _, times in plan.adapters)
+    said = f"rank {plan.recipe.lora.r} on {matrices} matrices: {count(params)} at {plan.lora_bytes} byte"
     return Term("LoRA weights", params * plan.lora_bytes, said)
 
 
@@ -132,32 +135,32 @@ def step_scratch_bytes(plan: Plan) -> int:
 def place(plan: Plan, context_bytes: int) -> Plan:
     """The plan with layers and input embedding in host RAM as the recipe asks, or as Unsloth decides on this card.
 
-    Follows unsloth_zoo's block_swap.py: "auto" keeps free what estimate_training_reserve_bytes asks and moves the
-    fewest layers that do it; the input embedding goes first, unless the head shares it.
+    "auto" follows unsloth_zoo 2026.10 (device_map_planner.py, plan_block_swap): a tenth of the free memory stays free
+    for quantizing, then one row's reserve with a rank-16 adapter; the input embedding goes first unless the head
+    shares it, then the fewest layers. With 5.3 GiB free this gives the 23 of 32 layers of 8B that were observed.
     """
     if not plan.unsloth or plan.card is None:
         return plan
     wanted, total = plan.recipe.train.offload_layers, len(plan.shape.layers)
-    free = _free_limit(plan) - context_bytes - lora_term(plan).bytes
-    if isinstance(wanted, int):
-        return replace(_without_embedding(plan, free), resident_layers=total - min(wanted, total))
-    plan = _without_embedding(plan, free)
+    free = _free_limit(plan) - context_bytes
     if wanted != "auto":
-        return plan
-    need = _reserve_bytes(plan, plan.recipe.train.micro_batch)
+        plan = _without_embedding(plan, free - lora_term(plan).bytes)
+        return replace(plan, resident_layers=total - min(wanted or 0, total))
+    free = free * 9 // 10 if plan.quant == "nf4" else free
+    need = _reserve_bytes(plan, 20 * 16 * sum(times * (each.inputs + each.outputs) for each, times in plan.adapters))
     if free - _weights_bytes(plan) >= need:
         return plan
     plan = replace(plan, embedding_on_card=plan.shape.tied)
-    for away in range(1, total):
+    for away in range(total):
         tried = replace(plan, resident_layers=total - away)
         if free - _weights_bytes(tried) - slots_term(tried).bytes >= need:
             return tried
-    return replace(plan, resident_layers=1)
+    return replace(plan, resident_layers=1, refused=True)
 
 
 def _without_embedding(plan: Plan, free_bytes: int) -> Plan:
     """Unsloth moves the input embedding to host RAM when one row's reserve does not fit beside the weights."""
-    if plan.shape.tied or free_bytes - _weights_bytes(plan) >= _reserve_bytes(plan, rows=1):
+    if plan.shape.tied or free_bytes - _weights_bytes(plan) >= _reserve_bytes(plan, 16 * plan.lora_params):
         return plan
     return replace(plan, embedding_on_card=False)
 
@@ -172,12 +175,11 @@ def _free_limit(plan: Plan) -> int:
     return plan.card.free_bytes if limit is None else min(plan.card.free_bytes, int(limit * GIB))
 
 
-def _reserve_bytes(plan: Plan, rows: int) -> int:
-    """What Unsloth wants free for a step: 48 bytes x tokens x width, 2048 rows of fp32 logits, trainables with 12
-    bytes beside each weight, a sixteenth more and 256 MiB (block_swap.py, estimate_training_reserve_bytes)."""
-    tokens = rows * plan.recipe.model.max_seq_length
-    base = 48 * tokens * plan.shape.hidden + 4 * min(tokens, 2048) * plan.shape.vocab
-    base += plan.lora_params * (plan.lora_bytes + 12)
+def _reserve_bytes(plan: Plan, trainable_bytes: int) -> int:
+    """What Unsloth wants free for a step of one row: 48 bytes x tokens x width, 2048 rows of fp32 logits, the
+    trainables, a sixteenth more and 256 MiB (unsloth_zoo block_swap.py, estimate_training_reserve_bytes)."""
+    tokens = plan.recipe.model.max_seq_length
+    base = 48 * tokens * plan.shape.hidden + 4 * min(tokens, 2048) * plan.shape.vocab + trainable_bytes
     return int(base * 17 / 16) + 256 * 2**20
 
 
