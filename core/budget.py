@@ -114,7 +114,7 @@ def _moments(plan: Plan, context: Term) -> list[tuple[str, list[Term]]]:
         weights.layers_term(plan), weights.slots_term(plan), weights.experts_term(plan),
         weights.rest_term(plan), weights.vision_term(plan), weights.lora_term(plan),
     ]  # fmt: skip
-    resident = [*frozen, weights.optimizer_term(plan), _workspace(plan)]
+    resident = [*frozen, weights.optimizer_term(plan), step.scratch_term(plan), _workspace(plan)]
     gradients = weights.gradients_term(plan)
     inputs, backward = step.activation_terms(plan)
     buffers = [step.dequantization_term(plan), step.dora_term(plan)]
@@ -127,7 +127,7 @@ def _moments(plan: Plan, context: Term) -> list[tuple[str, list[Term]]]:
         ("load", [*frozen, _load_scratch(plan)]),
         ("loss", loss),
         ("optimizer step", [*resident, gradients, scratch]),
-        ("evaluation", [*resident, step.dequantization_term(plan), step.loss_term(plan, standing, evaluating=True)]),
+        ("evaluation", [*resident, step.loss_term(plan, standing, evaluating=True)]),
     ]
     if weights.parks_checkpoints(plan) or accumulating:
         return [*moments, ("layer backward", [*resident, gradients, inputs, backward, *buffers])]

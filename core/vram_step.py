@@ -112,19 +112,26 @@ def _sizes(plan: Plan) -> tuple[int, int, int, int, int]:
     return shape.intermediate, shape.hidden, shape.queries, shape.keys, len(shape.layers)
 
 
+def scratch_term(plan: Plan) -> Term:
+    """Unsloth keeps one 16-bit buffer of the largest matrix for good (kernels/utils.py)."""
+    amount = 2 * plan.largest_matrix if plan.unsloth and plan.quant != "bf16" else 0
+    said = f"a 16-bit buffer of the largest matrix, {plan.largest_matrix:,} weights"
+    return Term("dequantization scratch", amount, said)
+
+
 def dequantization_term(plan: Plan) -> Term:
-    """Buffers in which packed weights become 16-bit ones. Unsloth (kernels/utils.py, fast_lora.py): one kept scratch
-    and one fresh buffer of the largest matrix, and one of the output projection (the last fitted to the 1B and 8B
-    rows). bitsandbytes: one buffer and its fp32 scales, in forward and backward alike."""
+    """Fresh buffers in which packed weights become 16-bit ones in a backward pass. Unsloth (kernels/fast_lora.py): the
+    largest matrix, and the output projection (fitted to the 1B and 8B rows). bitsandbytes: the largest matrix and its
+    fp32 scales, in forward and backward alike."""
     largest = plan.largest_matrix
     if plan.quant == "bf16":
         return Term("dequantization", 0, "16-bit weights are used as they are")
     if plan.unsloth:
-        amount = 4 * largest + 2 * plan.shape.hidden * plan.shape.queries
-        said = f"two 16-bit buffers of the largest matrix ({largest:,} weights), one of the output projection"
+        amount = 2 * largest + 2 * plan.shape.hidden * plan.shape.queries
+        said = f"16-bit copies of the largest matrix ({largest:,} weights) and of the output projection"
     else:
-        amount = (4 if plan.stream_bytes == 4 and plan.card is None else 2) * largest + largest // 16
-        said = f"one 16-bit buffer of the largest matrix ({largest:,} weights) and its scales"
+        amount = (4 if plan.card is None else 2) * largest + largest // 16
+        said = f"an unpacked copy of the largest matrix ({largest:,} weights) and its scales"
     return Term("dequantization", amount, said, more=2 * largest if plan.quant == "int8" else 0)
 
 

@@ -1,0 +1,128 @@
+"""How fast a recipe will train, with honest bounds: arithmetic of the model over what the card can do.
+
+A frozen weight costs 2 operations a token forward, 2 for the gradient of its input, and 2 more where checkpointing
+recomputes; it needs no gradient of its own, so LoRA costs 6 a parameter and token where full training costs 8.
+"""
+
+import re
+from dataclasses import dataclass
+
+from core.recipe_fields import Recipe
+from core.shapes import Shape
+
+CARDS: dict[str, tuple[float, float, float]] = {
+    "B200": (2250, 8000, 63),
+    "H200": (989, 4800, 63),
+    "H100": (989, 3350, 63),
+    "H100 PCIe": (756, 2000, 63),
+    "A100": (312, 1935, 31.5),
+    "L40S": (362, 864, 31.5),
+    "L4": (121, 300, 31.5),
+    "A10": (125, 600, 31.5),
+    "A10G": (70, 600, 31.5),
+    "RTX A6000": (155, 768, 31.5),
+    "RTX 6000 Ada Generation": (364, 960, 31.5),
+    "RTX 5090": (210, 1792, 63),
+    "RTX 5080": (113, 960, 63),
+    "RTX 4090": (165, 1008, 31.5),
+    "RTX 4080": (97, 717, 31.5),
+    "RTX 4070": (58, 504, 31.5),
+    "RTX 4060 Ti": (44, 288, 15.8),
+    "RTX 4060": (30, 272, 15.8),
+    "RTX 3090": (71, 936, 31.5),
+    "RTX 3080": (60, 760, 31.5),
+    "RTX 3070": (41, 448, 31.5),
+    "RTX 3060": (26, 360, 31.5),
+    "Tesla V100": (125, 900, 15.8),
+    "Tesla T4": (65, 320, 15.8),
+}
+"""Dense 16-bit tensor TFLOP/s with fp32 sums, memory GB/s, PCIe GB/s each way: the makers' data sheets. The name is
+looked for in what the driver says; laptop cards and MIG slices have other numbers and are not known."""
+EFFICIENCY = {"unsloth": 0.485, "trl": 0.224}
+"""Share of the card's TFLOP/s that was reached: one measurement each, Llama-3.1-8B NF4 r 16, 2 x 2048 on an H100
+(9,600 and 4,600 tokens/s), dequantization taken off."""
+PCIE_SHARE = 0.8
+"""Share of PCIe's nominal speed that large pinned copies reach; an assumption."""
+LOW, HIGH = 0.5, 1.6
+"""Other models and cards than the measured one: an assumption, as wide as one measurement deserves."""
+SMALL_PARAMS, SMALL_LOW = 2e9, 0.2
+"""Below this size launching kernels takes longer than running them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """Tokens a second while training, padding included; None where the card is unknown."""
+
+    low_tokens_per_s: float | None
+    tokens_per_s: float | None
+    high_tokens_per_s: float | None
+    flops_per_token: float
+    why: str
+
+
+def estimate_pace(shape: Shape, recipe: Recipe, gpu_name: str | None) -> Pace:
+    """The pace of a recipe on a card, by the name that the driver gives. Full rows are assumed."""
+    flops = flops_per_token(shape, recipe)
+    card = _card(gpu_name)
+    if card is None:
+        said = f"no figures for {gpu_name}" if gpu_name else "no card"
+        return Pace(None, None, None, flops, f"{flops / 1e9:.1f} billion operations a token; {said}")
+    tflops, gb_per_s, pcie_gb_per_s = card
+    backend = "trl" if recipe.train.backend == "trl" else "unsloth"
+    tokens = recipe.train.micro_batch * recipe.model.max_seq_length
+    compute_s = tokens * flops / (EFFICIENCY[backend] * tflops * 1e12) + _unpack_bytes(shape, recipe) / (gb_per_s * 1e9)
+    fetch_s = _fetched_bytes(shape, recipe) / (PCIE_SHARE * pcie_gb_per_s * 1e9)
+    middle = tokens / max(compute_s, fetch_s)
+    low = SMALL_LOW if shape.params < SMALL_PARAMS else LOW
+    slowest = "PCIe" if fetch_s > compute_s else f"{EFFICIENCY[backend]:.0%} of {tflops:,.0f} TFLOP/s"
+    why = f"{flops / 1e9:.1f} billion operations a token, limited by {slowest}"
+    return Pace(middle * low, middle, middle * HIGH, flops, why)
+
+
+def flops_per_token(shape: Shape, recipe: Recipe) -> float:
+    """Operations a token. Layers: 2 forward, 2 backward, 2 recomputed a weight. Head: 2 and 2, never recomputed.
+    Causal attention of S tokens: 2 Q S forward (half of the square), 2.5 times that backward. LoRA: 2, 4 and 2.
+    """
+    passes = 4 if recipe.train.checkpointing == "off" else 6
+    head = shape.vocab * shape.hidden
+    length = recipe.model.max_seq_length
+    window = min(length, shape.window or length)
+    seen = window * shape.windowed_layers + length * (len(shape.layers) - shape.windowed_layers)
+    attention = 2 * shape.queries * seen * (3.5 if passes == 4 else 4.5)
+    chosen, layers = recipe.lora.target_modules, recipe.lora.layers
+    lora = sum(
+        recipe.lora.r * (linear.inputs + linear.outputs)
+        for index, layer in enumerate(shape.layers)
+        if layers is None or index in layers
+        for linear in layer.linears
+        if chosen == "all-linear" or linear.name in chosen
+    )
+    return passes * (shape.active_params - head) + 4 * head + attention + (passes + 2) * lora
+
+
+def _unpack_bytes(shape: Shape, recipe: Recipe) -> float:
+    """Memory traffic of dequantizing in a micro-batch: half a byte read, 2 written, 2 read back, at each pass."""
+    if recipe.model.quant == "bf16" and shape.stored_as is None:
+        return 0
+    return 4.5 * shape.linear_params * (2 if recipe.train.checkpointing == "off" else 3)
+
+
+def _fetched_bytes(shape: Shape, recipe: Recipe) -> float:
+    """What offloaded layers move over PCIe in a micro-batch: each once forward, once backward. "auto" counts as none
+    here: how many it moves is the budget's to say."""
+    wanted, total = recipe.train.offload_layers, len(shape.layers)
+    if not isinstance(wanted, int):
+        return 0
+    each = 2 if recipe.model.quant == "bf16" else 0.516
+    return 2 * each * (shape.linear_params + shape.expert_params) * min(wanted, total) / total
+
+
+def _card(gpu_name: str | None) -> tuple[float, float, float] | None:
+    if not gpu_name or re.search(r"laptop|max-q|mobile|\bmig\b", gpu_name, re.IGNORECASE):
+        return None
+    found = [name for name in CARDS if re.search(rf"\b{re.escape(name)}\b", gpu_name, re.IGNORECASE)]
+    best = max(found, key=len, default=None)
+    # A "Ti" or "SUPER" that the table does not list is another card.
+    if best is None or re.search(rf"\b{re.escape(best)}\s+(ti|super|d)\b", gpu_name, re.IGNORECASE):
+        return None
+    return CARDS[best]
