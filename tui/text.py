@@ -44,8 +44,8 @@ def log_line(text: str, limit: int = LIMIT_CHARS) -> str:
 
 
 def encodable(text: str, encoding: str | None) -> str:
-    """The text with `?` for each character that a stream of this encoding can't show. None counts as ASCII."""
-    return text.encode(encoding or "ascii", "replace").decode(encoding or "ascii")
+    """The text with `?` for each character that a stream of this encoding can't show; None: it can show all."""
+    return text.encode(encoding, "replace").decode(encoding) if encoding else text
 
 
 def safe(text: str, limit: int = LIMIT_CHARS, keep_newlines: bool = False) -> "Content":

@@ -1,0 +1,237 @@
+"""A run's events and its end in plain words: the same on the watch screen and in `fitune watch`'s lines.
+
+What comes from a run folder is foreign text, so it passes through tui.text.clean here.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from core.events import Event, RunState
+from core.runs import Run, Status
+from tui.format import UNKNOWN, clock, count, duration, exponent, gib, number, rate
+from tui.text import clean
+
+PHASES = {
+    "download": "fetching the model",
+    "load": "loading the model",
+    "data": "reading the data",
+    "prepare": "preparing",
+    "train": "training",
+    "save": "saving the adapter",
+    "sample": "trying it out",
+}
+FAILURES = {
+    "oom": "out of memory",
+    "data": "the data or the recipe",
+    "download": "the download",
+    "auth": "access refused",
+    "disk": "disk full",
+    "nan": "the loss is not a number",
+    "driver": "the GPU driver",
+    "bug": "a fault in the software",
+    "killed": "killed",
+}
+ETA_AFTER_STEPS = 20
+"""The first steps compile kernels and are slow: a time left that is told from them would be wrong."""
+SILENT_AFTER_S = 15.0
+"""A worker gives a sign of life each 5 s; three missed are worth a word."""
+Mark = Literal["OK", "WARN", "ERROR"]
+
+
+@dataclass(slots=True)
+class TimeLeft:
+    """Seconds until the last step, by the mean pace of this session without its first, slow steps."""
+
+    first_step: int | None = None
+    anchor: tuple[int, float] | None = None
+    newest: tuple[int, float] = (0, 0.0)
+
+    def apply(self, event: Event) -> None:
+        """Take an event into account; a `started` begins a new session."""
+        if event.type == "started":
+            self.first_step = self.anchor = None
+        if event.type != "step":
+            return
+        self.newest = (int(value(event.data, "step") or 0), event.t)
+        if self.first_step is None:
+            self.first_step = self.newest[0]
+        if self.anchor is None and self.newest[0] - self.first_step >= 4:
+            self.anchor = self.newest
+
+    def seconds(self, total_steps: int | None) -> float | None:
+        """None until ETA_AFTER_STEPS steps of this session are done."""
+        step, t = self.newest
+        if not total_steps or self.first_step is None or self.anchor is None:
+            return None
+        if step - self.first_step + 1 < ETA_AFTER_STEPS or step <= self.anchor[0]:
+            return None
+        return max(0, total_steps - step) * (t - self.anchor[1]) / (step - self.anchor[0])
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a run that is no longer alive came to its end."""
+
+    mark: Mark
+    sentence: str
+    next: str
+    """What to do now; may be empty."""
+
+
+@dataclass(slots=True)
+class Story:
+    """A run as far as it was read: the state its events fold into, and the time left."""
+
+    state: RunState = field(default_factory=RunState)
+    time_left: TimeLeft = field(default_factory=TimeLeft)
+
+    def apply(self, event: Event) -> None:
+        self.state.apply(event)
+        self.time_left.apply(event)
+
+    def eta_s(self) -> float | None:
+        """Seconds left; None while that is not known."""
+        return self.time_left.seconds(self.state.total_steps)
+
+
+def value(data: dict[str, Any], key: str) -> float | None:
+    """A number of an event; None if it is missing, or no number (JSON has no NaN: it comes as null)."""
+    found = data.get(key)
+    return found if isinstance(found, int | float) and not isinstance(found, bool) else None
+
+
+def loss_text(data: dict[str, Any]) -> str:
+    """A loss as shown; the log writes NaN as null, so a null there means NaN and not unknown."""
+    return "NaN" if "loss" in data and data["loss"] is None else number(value(data, "loss"))
+
+
+def phase_text(name: str) -> str:
+    """A phase in words; one this version doesn't know by its own name."""
+    return PHASES.get(name, clean(name, 40))
+
+
+def ending(run: Run, status: Status, state: RunState) -> Ending:
+    """The end of a dead run in words, for each way a run can end."""
+    data = state.end.data if state.end else {}
+    resume = _resume(run)
+    match status:
+        case "finished":
+            return Ending(
+                "OK", _finished(state), f"Its adapter: {clean(str(run.adapter))}" if run.adapter.exists() else ""
+            )
+        case "stopped":
+            said = f"Stopped as asked at step {count(value(data, 'steps'))} of {count(value(data, 'total_steps'))}."
+            return Ending("OK", said, resume)
+        case "failed":
+            kind = FAILURES.get(str(data.get("kind")), clean(str(data.get("kind")), 40))
+            said = f"Failed ({kind}): {clean(str(data.get('message', '')), 500)}"
+            return Ending("ERROR", said, clean(str(data.get("hint", "")), 500))
+    return Ending("ERROR", _killed(run, state), resume)
+
+
+def line(event: Event, story: Story) -> str:
+    """One event as one plain line; empty for those that need none."""
+    data = event.data
+    match event.type:
+        case "started":
+            resumed = value(data, "resumed_from")
+            said = f", going on from step {count(resumed)}" if resumed is not None else ""
+            return clean(f"{event.job} on {data.get('device', UNKNOWN)} with {data.get('backend', UNKNOWN)}") + said
+        case "phase":
+            total = value(data, "total_steps")
+            return phase_text(str(data.get("name", ""))) + (f": {count(total)} steps" if total else "")
+        case "step":
+            return step_line(data, story)
+        case "eval":
+            return f"step {count(value(data, 'step'))}  held-out loss {loss_text(data)}"
+        case "checkpoint":
+            return f"step {count(value(data, 'step'))}  checkpoint written"
+        case "warning":
+            return f"WARN  {clean(str(data.get('message', '')), 500)}"
+        case "recovered":
+            return f"OK    recovered: {clean(str(data.get('message', '')), 500)}"
+        case "sample":
+            return _sample(data)
+    return ""
+
+
+def step_line(data: dict[str, Any], story: Story) -> str:
+    """The numbers of a step, and the time left once it is known."""
+    total, eta_s = story.state.total_steps, story.eta_s()
+    parts = [
+        f"step {count(value(data, 'step'))}/{count(total)}",
+        f"loss {loss_text(data)}",
+        f"lr {exponent(value(data, 'lr'))}",
+        f"grad {number(value(data, 'grad_norm'), 2)}",
+        rate(value(data, "tokens_per_s")),
+        *([f"{duration(eta_s)} left"] if eta_s is not None else []),
+    ]
+    return "  ".join(parts)
+
+
+def memory_text(memory: dict[str, Any]) -> str:
+    """The measured peak beside the predicted one; on a CPU the host's."""
+    on_card = value(memory, "peak_device") or value(memory, "peak_reserved")
+    where = "GPU memory" if on_card else "host memory"
+    measured = f"{where} peak {gib(on_card or value(memory, 'peak_host'))}"
+    predicted = value(memory, "predicted")
+    return f"{measured}, predicted {gib(predicted)}" if predicted else measured
+
+
+def restarted_s(stat: Path = Path("/proc")) -> float | None:
+    """UTC seconds at which process 1 started: the boot of this machine, or the start of this container."""
+    import os
+
+    try:
+        boot_s = next(
+            int(line.split()[1]) for line in (stat / "stat").read_text().splitlines() if line.startswith("btime")
+        )
+        ticks = int((stat / "1/stat").read_text().rpartition(")")[2].split()[19])  # field 22 of proc(5)
+    except (OSError, StopIteration, ValueError, IndexError):
+        return None
+    return boot_s + ticks / os.sysconf("SC_CLK_TCK")
+
+
+def _finished(state: RunState) -> str:
+    end = state.end
+    assert end is not None
+    if end.job != "train":
+        return f"Finished: {clean(end.job, 40)}."
+    data = end.data
+    said = f"Finished: {count(value(data, 'steps'))} steps in {duration(value(data, 'elapsed_s'))}"
+    if (first := value(data, "first_loss")) is not None and (last := value(data, "last_loss")) is not None:
+        said += f", loss {number(first, 2)} to {number(last, 2)}"
+    if (held_out := value(data, "eval_loss")) is not None:
+        said += f", held-out {number(held_out, 2)}"
+    return f"{said}."
+
+
+def _killed(run: Run, state: RunState) -> str:
+    if state.last_t is None:
+        return "The worker never said anything: it was killed before its first event."
+    seen_s = run.lock.stat().st_mtime if run.lock.exists() else state.last_t
+    step = value(state.step, "step")
+    where = f"at step {count(step)}" if step else f"while {phase_text(state.phase) or 'starting'}"
+    again_s = restarted_s()
+    if again_s is not None and again_s > seen_s:
+        return f"Ended {where} without a last event: the machine was restarted at {clock(again_s)}."
+    return (
+        f"Killed {where}, last seen {clock(seen_s)}: it left no last event. Someone ended it, or the machine's RAM was"
+        " full (sudo dmesg | grep -i oom would say so)."
+    )
+
+
+def _resume(run: Run) -> str:
+    checkpoint = run.newest_checkpoint()
+    name = clean(run.name)
+    if checkpoint is None:
+        return f"There is no checkpoint; start over with: fitune resume {name}"
+    return f"Go on from step {count(int(checkpoint.name.partition('-')[2]))}: fitune resume {name}"
+
+
+def _sample(data: dict[str, Any]) -> str:
+    def said(key: str) -> str:
+        return clean(str(data.get(key) or ""), 600, keep_newlines=True).replace("\n", "\n          ")
+
+    return f"asked     {said('prompt')}\nbefore    {said('before')}\nafter     {said('after')}"
