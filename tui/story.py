@@ -59,7 +59,7 @@ class TimeLeft:
         if self.anchor is None and self.newest[0] - self.first_step >= 4:
             self.anchor = self.newest
 
-    def seconds(self, total_steps: int | None) -> float | None:
+    def seconds(self, total_steps: float | None) -> float | None:
         """None until ETA_AFTER_STEPS steps of this session are done."""
         step, t = self.newest
         if not total_steps or self.first_step is None or self.anchor is None:
@@ -90,9 +90,13 @@ class Story:
         self.state.apply(event)
         self.time_left.apply(event)
 
+    @property
+    def total_steps(self) -> float | None:
+        return value(self.state.phase_data, "total_steps")
+
     def eta_s(self) -> float | None:
         """Seconds left; None while that is not known."""
-        return self.time_left.seconds(self.state.total_steps)
+        return self.time_left.seconds(self.total_steps)
 
 
 def value(data: dict[str, Any], key: str) -> float | None:
@@ -158,9 +162,9 @@ def line(event: Event, story: Story) -> str:
 
 def step_line(data: dict[str, Any], story: Story) -> str:
     """The numbers of a step, and the time left once it is known."""
-    total, eta_s = story.state.total_steps, story.eta_s()
+    eta_s = story.eta_s()
     parts = [
-        f"step {count(value(data, 'step'))}/{count(total)}",
+        f"step {count(value(data, 'step'))}/{count(story.total_steps)}",
         f"loss {loss_text(data)}",
         f"lr {exponent(value(data, 'lr'))}",
         f"grad {number(value(data, 'grad_norm'), 2)}",

@@ -1,0 +1,163 @@
+"""A run told in plain lines: every way it can end, live and afterwards, and nothing in it that a terminal obeys."""
+
+import io
+import json
+import os
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from core.runs import Run
+from tests.fake_worker import make_run, start
+from tests.tui.payloads import OBEYED, PAYLOADS
+from tui.follow import follow
+from tui.story import Story, TimeLeft, line
+
+
+def told(run: Path, **options: bool) -> str:
+    out = io.StringIO()
+    follow(Run(run), out, **options)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("ok", ["training: 6 steps", "step 6/6  loss 1.594", "held-out loss 1.154", "checkpoint written", "OK    Finished"]),
+        ("oom", ["ERROR Failed (out of memory): OutOfMemoryError", "Lower train.micro_batch", "predicted 7.7 GiB"]),
+        ("nan", ["step 6/300  loss NaN", "ERROR Failed (the loss is not a number)", "Halve train.lr"]),
+        ("killed", ["ERROR Killed at step 44"]),
+        ("torn", ["ERROR Killed at step 11"]),
+    ],
+)  # fmt: skip
+def test_check_39_every_end_is_told_in_words(tmp_path: Path, name: str, words: list[str]) -> None:
+    said = told(make_run(tmp_path, told=name))
+    for word in words:
+        assert word in said
+
+
+def test_check_39_a_run_from_before_the_boot_ended_with_the_machine(tmp_path: Path) -> None:
+    run = make_run(tmp_path, told="killed")
+    os.utime(run / "lock", (1, 1))
+    assert "the machine was restarted at" in told(run)
+
+
+def test_a_live_run_is_followed_to_its_end(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    worker = start(run, "steps:40", "--rate", "200")
+    said = told(run)
+    assert worker.wait(5) == 0
+    assert "step 40/40" in said
+    assert said.rstrip().splitlines()[-1].startswith("OK    Finished: 40 steps")
+
+
+def test_a_killed_worker_ends_the_following(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    start(run, "killed", "--rate", "200", "--then", "die").wait(10)
+    assert "ERROR Killed at step 44" in told(run)
+
+
+def test_from_start_false_tells_only_what_comes(tmp_path: Path) -> None:
+    said = told(make_run(tmp_path, told="ok"), from_start=False)
+    assert "step 1/6" not in said
+    assert "OK    Finished: 6 steps" in said
+
+
+def test_keyboard_interrupt_leaves_the_run_alive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = make_run(tmp_path)
+    worker = start(run, "steps:40", "--rate", "5")
+    monkeypatch.setattr(time, "sleep", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        follow(Run(run), io.StringIO())
+    assert Run(run).holder_pid() == worker.pid
+    worker.kill()
+    worker.wait()
+
+
+def test_one_line_is_rewritten_only_on_a_terminal(tmp_path: Path) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    run, out = make_run(tmp_path, told="ok"), Terminal()
+    assert "\r" not in told(run, live=True)
+    follow(Run(run), out, live=True)
+    assert "\rstep 2/6" in out.getvalue()
+    assert "\x1b" not in out.getvalue()
+
+
+def test_check_40_two_followers_tell_the_same_steps(tmp_path: Path) -> None:
+    run, said = make_run(tmp_path), ["", ""]
+    worker = start(run, "steps:30", "--rate", "100")
+
+    def tell(place: int) -> None:
+        said[place] = told(run)
+
+    threads = [threading.Thread(target=tell, args=(place,)) for place in (0, 1)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    worker.wait(5)
+    assert said[0] == said[1]
+    assert "step 30/30" in said[0]
+
+
+def test_check_42_time_left_is_told_only_after_20_steps(tmp_path: Path) -> None:
+    lines = told(make_run(tmp_path, told="killed")).splitlines()
+    steps = [text for text in lines if text.startswith("step ") and "loss" in text and "held-out" not in text]
+    assert not any(" left" in text for text in steps[:19])
+    assert all(" left" in text for text in steps[19:])
+
+
+def test_check_42_slow_first_steps_and_an_earlier_session_do_not_count() -> None:
+    from core.events import Event
+
+    left, t = TimeLeft(), 0.0
+    for step in range(1, 41):
+        t += 60.0 if step <= 3 else 1.0
+        left.apply(Event(step, t, "train", "step", {"step": step}))
+    assert left.seconds(100) == pytest.approx(60)
+    left.apply(Event(41, t, "train", "started", {}))
+    left.apply(Event(42, t + 500, "train", "step", {"step": 31}))
+    assert left.seconds(100) is None
+
+
+@pytest.mark.parametrize("payload", PAYLOADS, ids=ascii)
+def test_check_37_no_payload_in_any_event_reaches_the_terminal(tmp_path: Path, payload: str) -> None:
+    run = make_run(tmp_path)
+    events = [
+        ("started", {"device": payload, "backend": payload}),
+        ("phase", {"name": payload, "total_steps": payload}),
+        ("step", {"step": payload, "loss": payload, "lr": payload, "grad_norm": payload}),
+        ("eval", {"step": 1, "loss": payload}),
+        ("warning", {"message": payload}),
+        ("recovered", {"message": payload}),
+        ("sample", {"prompt": payload, "before": payload, "after": payload}),
+        ("memory", {"peak_device": payload, "predicted": payload}),
+        (payload, {}),
+        ("failed", {"kind": payload, "message": payload, "hint": payload}),
+    ]
+    with (run / "events.jsonl").open("w") as file:
+        for seq, (kind, data) in enumerate(events):
+            file.write(json.dumps({"v": 1, "seq": seq, "t": 1.0, "job": payload, "type": kind, "data": data}) + "\n")
+    said = told(run)
+    assert not OBEYED.search(said)
+    assert "ERROR Failed" in said
+
+
+def test_an_unreadable_line_is_counted_and_skipped(tmp_path: Path) -> None:
+    run = make_run(tmp_path, told="torn")
+    with (run / "events.jsonl").open("a") as file:
+        file.write('\n{"v":1,"seq":18,"t":1.0,"job":"train","type":"failed","data":{"kind":"disk","message":"full"}}\n')
+    said = told(run)
+    assert "WARN  1 unreadable lines of events.jsonl were skipped" in said
+    assert "ERROR Failed (disk full): full" in said
+
+
+def test_events_of_a_newer_version_are_no_line() -> None:
+    from core.events import Event
+
+    assert line(Event(1, 1.0, "train", "weather", {"rain": True}), Story()) == ""
