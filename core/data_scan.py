@@ -1,7 +1,7 @@
 """One pass over the raw rows of a source, counting what is good and what is odd. Says nothing: core.data_report does.
 
 Every row is parsed, converted and compared; what is only looked for (secrets, addresses, garbled text, answers that
-stand in the question, column types) is looked for in the first CLOSE_ROWS rows and every 16th after that, so that a
+stand in the question, column types) is looked for in the first CLOSE_ROWS rows and one in 256 after that, so that a
 pass costs less than twice what parsing alone does.
 """
 
@@ -9,27 +9,28 @@ import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import lru_cache
-from itertools import pairwise
+from itertools import islice
 
 from core.canonical import Row, Skip, converter, kind_name
 from core.duplicates import Duplicates
 from core.errors import UserError
 from core.formats import CHAT_FORMATS, Shape
+from core.plain_batch import plain_marks
 from core.readers import Numbered, read, rows_in_parquet
 from core.sources import Source, SourceFile, opened
+from core.turns import turn_trouble
 
-CLOSE_ROWS = 20_000
-CLOSE_STRIDE = 16
+CLOSE_ROWS = 10_000
+CLOSE_BATCHES = 4
 PLACES_KEPT = 20
 """So many places are kept of each kind of oddity; all are counted."""
-TICK_ROWS = 4096
+BATCH_ROWS = 64
+"""Small enough to stay in the processor's cache, and below what wakes Python's garbage collector."""
+TICK_BATCHES = 64
 HEAD_ROWS = 2000
 """The head of a source: so many rows ..."""
 HEAD_BYTES = 1 << 23
-"""... or so many bytes, where rows are long ..."""
-FEWEST_ROWS = 10
-"""... but never fewer than this."""
+"""... or so many bytes and a batch, where rows are long."""
 COPIED_CHARS = 20
 """An answer of so many characters that also stands in the question is worth a word; shorter ones are normal."""
 EMAIL = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)*\.[A-Za-z]{2,}")
@@ -37,8 +38,9 @@ SECRET = re.compile(
     r"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY-----|\bAKIA[0-9A-Z]{16}\b|\bgh[pousr]_[A-Za-z0-9]{36}|\bgithub_pat_\w{22,}"
     r"|\bhf_[A-Za-z0-9]{30,}|\bsk-[A-Za-z0-9_-]{20,}|\bxox[abprs]-[A-Za-z0-9-]{10,}|\bAIza[0-9A-Za-z_-]{35}"
 )
-SECRET_MARKS = ("PRIVATE KEY", "AKIA", "gh", "hf_", "sk-", "xox", "AIza")
-GARBLED = ("\ufffd", "â€", "Ã©", "Ã¤", "Ã¶", "Ã¼", "Ã¨")
+KEY_MARKS = ("AKIA", "sk-", "xox", "AIza", "PRIVATE KEY")
+TOKEN_MARKS = ("hf_", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_")
+GARBLED = re.compile("\ufffd|â€|Ã[©¤¶¼¨]")
 """A replacement character, or UTF-8 that was once read as Latin-1."""
 
 
@@ -61,6 +63,8 @@ class Scan:
     """Column -> kinds of value, among the rows looked at closely."""
     preview: list[Row] = field(default_factory=list)
     duplicates: Duplicates = field(default_factory=Duplicates)
+    first_places: dict[int, str] = field(default_factory=dict)
+    """Hash of a row -> where it stood first, among the first CLOSE_ROWS."""
     broken: UserError | None = None
     """Why reading ended early."""
     complete: bool = True
@@ -124,12 +128,12 @@ def _scan_file(
     def enough(number: int) -> bool:
         bytes_done = file.size_bytes * number // parquet_rows if parquet_rows else raw.tell()
         progress(bytes_done)
-        return head_only and number >= FEWEST_ROWS and (number >= HEAD_ROWS or bytes_done > HEAD_BYTES)
+        return head_only and (number >= HEAD_ROWS or bytes_done > HEAD_BYTES)
 
     with opened(file) as raw:
         parquet_rows = rows_in_parquet(raw)
         rows = read(raw, file.name, split, note)
-        return _count(found, rows, file.name, shape, sample, 1 if head_only else TICK_ROWS, enough)
+        return _count(found, rows, file.name, shape, sample, 1 if head_only else TICK_BATCHES, enough)
 
 
 def _count(
@@ -138,68 +142,71 @@ def _count(
     name: str,
     shape: Shape,
     sample: int,
-    tick_rows: int,
+    tick_batches: int,
     enough: Callable[[int], bool],
 ) -> bool:
-    """Count rows until `enough`, asked every tick_rows, says so: then False. Flat on purpose: it runs for every row."""
+    """Count rows until `enough`, asked every tick_batches with the last row's number, says so: then False."""
     convert = _nothing if shape.problems else converter(shape.format, shape.columns)
-    is_chat = shape.format in CHAT_FORMATS
-    duplicates = found.duplicates
-    first_places: dict[int, str] = {}
-    for number, row in rows:
-        found.raw_rows = count = found.raw_rows + 1
-        is_close = count <= CLOSE_ROWS or not count % CLOSE_STRIDE
-        made: list[Row] = []
-        try:
-            if type(row) is Skip:
-                raise row
-            made = convert(row)  # type: ignore[arg-type]
-        except Skip as skip:
-            found.skipped_rows += 1
-            found.note(skip.kind, f"{name}:{number}", skip.text)
-        for each in made:
-            if "messages" in each:
-                mark = hash(tuple([message["content"] for message in each["messages"]]))
-                if is_chat and (trouble := turn_trouble(tuple([message["role"] for message in each["messages"]]))):
-                    found.note(trouble, f"{name}:{number}")
-            else:
-                mark = hash(tuple(each.values()))
-            if not mark & duplicates.mask:
-                duplicates.hashes.append(mark)
-            if (
-                count <= CLOSE_ROWS
-                and (first := first_places.setdefault(mark, f"{name}:{number}")) != f"{name}:{number}"
-            ):
-                found.note("duplicate", f"{name}:{number}", f"is the same as {first}.")
-        found.used_rows += len(made)
-        if is_close:
-            _look_closely(found, row, made, f"{name}:{number}")
-        if len(found.preview) < sample:
-            found.preview += made[: sample - len(found.preview)]
-        if not count % tick_rows:
-            duplicates.thin()
-            if enough(number):
-                return False
+    batches = 0
+    while batch := list(islice(rows, BATCH_ROWS)):
+        raw = [row for _, row in batch]
+        plain = None
+        if found.raw_rows >= CLOSE_ROWS and not shape.problems:
+            plain = plain_marks(raw, shape)  # type: ignore[arg-type]
+        if plain is None:
+            for number, row in batch:
+                _count_row(found, row, convert, shape, f"{name}:{number}", sample)
+        else:
+            found.raw_rows += len(raw)
+            found.used_rows += len(raw)
+            found.duplicates.add(plain)
+            if not batches % CLOSE_BATCHES:
+                number, row = batch[0]
+                _look_closely(found, row, convert(row), f"{name}:{number}")  # type: ignore[arg-type]
+        batches += 1
+        if not batches % tick_batches and enough(batch[-1][0]):
+            return False
     return True
+
+
+def _count_row(
+    found: Scan, row: Row | Skip, convert: Callable[[Row], list[Row]], shape: Shape, where: str, sample: int
+) -> None:
+    found.raw_rows += 1
+    made: list[Row] = []
+    try:
+        if isinstance(row, Skip):
+            raise row
+        made = convert(row)
+    except Skip as skip:
+        found.skipped_rows += 1
+        found.note(skip.kind, where, skip.text)
+    found.used_rows += len(made)
+    for each in made:
+        roles = tuple([message["role"] for message in each["messages"]]) if shape.format in CHAT_FORMATS else ()
+        if roles and (trouble := turn_trouble(roles)):
+            found.note(trouble, where)
+        mark = mark_of(each)
+        found.duplicates.add([mark])
+        if found.raw_rows <= CLOSE_ROWS and (first := found.first_places.setdefault(mark, where)) is not where:
+            found.note("duplicate", where, f"is the same as {first}.")
+    if found.raw_rows <= CLOSE_ROWS or not found.raw_rows % (CLOSE_BATCHES * BATCH_ROWS):
+        _look_closely(found, row, made, where)
+    found.preview += made[: max(0, sample - len(found.preview))]
 
 
 def _nothing(row: Row) -> list[Row]:
     return []
 
 
-@lru_cache(maxsize=4096)
-def turn_trouble(roles: tuple[str, ...]) -> str | None:
-    """What is odd about who speaks when, as a kind; None if nothing is."""
-    spoken = [role for role in roles if role != "system"]
-    if "system" in roles[1:]:
-        return "system_late"
-    if roles[-1] != "assistant":
-        return "no_last_answer"
-    if spoken[0] == "assistant" or any(one == other == "user" for one, other in pairwise(spoken)):
-        return "unbalanced"
-    if any(one == other == "assistant" for one, other in pairwise(spoken)):
-        return "unbalanced"
-    return None
+def mark_of(row: Row) -> int:
+    """A hash of a canonical row's content, good within this process."""
+    messages = row.get("messages")
+    if messages is None:
+        return hash(tuple(row.values()))
+    if all(len(message) == 2 for message in messages):
+        return hash(tuple([message["content"] for message in messages]))
+    return hash(repr(messages))
 
 
 def _look_closely(found: Scan, row: Row | Skip, made: list[Row], where: str) -> None:
@@ -214,19 +221,27 @@ def _look_closely(found: Scan, row: Row | Skip, made: list[Row], where: str) -> 
 
 def oddities(row: Row) -> list[str]:
     """What is suspicious in a canonical row's text, as kinds."""
-    messages = row.get("messages") or []
+    messages = row.get("messages", ())
     asked = [message["content"] for message in messages if message["role"] == "user"] or [row.get("prompt", "")]
     answers = [message["content"] for message in messages if message["role"] == "assistant"]
     answers = answers or [row.get("completion", "")]
-    texts = [message["content"] for message in messages] or list(row.values())
-    whole = "\n".join(texts)
-    tests = (
-        ("email", "@" in whole and EMAIL.search(whole)),
-        ("secret", any(mark in whole for mark in SECRET_MARKS) and SECRET.search(whole)),
-        ("nul", "\0" in whole),
-        ("garbled", any(mark in whole for mark in GARBLED)),
-        ("copied", any(len(answer) >= COPIED_CHARS and answer in asked[0] for answer in answers)),
-        ("empty_prompt", "text" not in row and not all(each.strip() for each in asked)),
-        ("tools", "tools" in row or any("tool_calls" in message or message["role"] == "tool" for message in messages)),
-    )
-    return [kind for kind, is_so in tests if is_so]
+    whole = "\n".join([message["content"] for message in messages] or row.values())
+    tests = {
+        "email": "@" in whole and EMAIL.search(whole),
+        "secret": _may_hold_key(whole) and SECRET.search(whole),
+        "nul": "\0" in whole,
+        "garbled": _may_be_garbled(whole) and GARBLED.search(whole),
+        "copied": any(len(answer) >= COPIED_CHARS and answer in asked[0] for answer in answers),
+        "empty_prompt": "text" not in row and not all(each.strip() for each in asked),
+        "tools": "tools" in row or any("tool_calls" in each or each["role"] == "tool" for each in messages),
+    }
+    return [kind for kind, is_so in tests.items() if is_so]
+
+
+def _may_hold_key(text: str) -> bool:
+    """A few plain searches, which are many times faster than the pattern."""
+    return any(mark in text for mark in KEY_MARKS) or ("_" in text and any(mark in text for mark in TOKEN_MARKS))
+
+
+def _may_be_garbled(text: str) -> bool:
+    return not text.isascii() and ("\ufffd" in text or "â" in text or "Ã" in text)

@@ -14,25 +14,25 @@ class Duplicates:
     """
 
     def __init__(self) -> None:
-        self.hashes = array("q")
-        """Append to it directly (it is the hot path), but only a hash with `not hash & self.mask`."""
-        self.mask = 0
+        self._hashes = array("q")
+        self._mask = 0
 
     @property
     def is_exact(self) -> bool:
-        return self.mask == 0
+        return self._mask == 0
 
-    def thin(self) -> None:
-        """Keep the memory bounded; call it every few thousand rows."""
-        while len(self.hashes) > MAX_KEPT:
-            self.mask = self.mask * 2 + 1
-            self.hashes = array("q", (each for each in self.hashes if not each & self.mask))
+    def add(self, hashes: list[int]) -> None:
+        """Take the hashes of some rows into account."""
+        self._hashes.extend(hashes if self.is_exact else [each for each in hashes if not each & self._mask])
+        while len(self._hashes) > MAX_KEPT:
+            self._mask = self._mask * 2 + 1
+            self._hashes = array("q", (each for each in self._hashes if not each & self._mask))
 
     def count(self) -> int:
         """Rows that repeat an earlier one."""
-        if not self.hashes:
+        if not self._hashes:
             return 0
         import numpy
 
-        hashes = numpy.sort(numpy.frombuffer(self.hashes, dtype=numpy.int64))
-        return int((hashes[1:] == hashes[:-1]).sum()) * (self.mask + 1)
+        hashes = numpy.sort(numpy.frombuffer(self._hashes, dtype=numpy.int64))
+        return int((hashes[1:] == hashes[:-1]).sum()) * (self._mask + 1)

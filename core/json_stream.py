@@ -28,7 +28,7 @@ def json_rows(stream: io.BufferedReader, name: str, split: str, note: Note) -> I
             if isinstance(row, dict):
                 yield number, row
             else:
-                yield number, Skip("bad_line", f"is {kind_name(row)}, not an object in braces.")
+                yield number, Skip("bad_line", f"is {kind_name(row)}, not an object.")
 
 
 def _text(stream: io.BufferedReader, note: Note) -> io.TextIOWrapper:

@@ -30,28 +30,27 @@ def read(raw: io.BufferedReader, name: str, split: str, note: Note) -> Numbered:
     Raises UserError where the rest of the file can't be read.
     """
     try:
-        yield from _read(raw, name, split, note)
+        yield from _reader(raw, name, split, note)
     except (EOFError, OSError, zlib.error) as error:
         hint = "It may be cut off or damaged: fetch or pack it again."
         raise UserError(f"{name} can't be read to its end: {error}.", hint) from None
 
 
-def _read(raw: io.BufferedReader, name: str, split: str, note: Note) -> Numbered:
+def _reader(raw: io.BufferedReader, name: str, split: str, note: Note) -> Numbered:
     if raw.peek(4)[:4] == b"PAR1":
-        yield from _parquet(raw, name)
-        return
+        return _parquet(raw, name)
     stream = as_utf8(decompressed(raw), note)
     match kind_of(name, stream.peek(HEAD_BYTES)):
         case "jsonl":
-            yield from _jsonl(stream, note)
+            return _jsonl(stream, note)
         case "json":
-            yield from json_rows(stream, name, split, note)
+            return json_rows(stream, name, split, note)
         case "csv":
-            yield from _csv(stream, name, "", note)
+            return _csv(stream, name, "", note)
         case "tsv":
-            yield from _csv(stream, name, "\t", note)
+            return _csv(stream, name, "\t", note)
         case "text":
-            yield from _text(stream, note)
+            return _text(stream, note)
         case "parquet":
             raise UserError(
                 f"{name} is not a Parquet file.", "Parquet packs itself: unpack this file, or write it again."
@@ -59,18 +58,17 @@ def _read(raw: io.BufferedReader, name: str, split: str, note: Note) -> Numbered
 
 
 def _jsonl(lines: Iterable[bytes], note: Note) -> Numbered:
-    loads = orjson.loads
     for number, line in enumerate(lines, 1):
         try:
-            row = loads(line)
+            row = orjson.loads(line)
         except orjson.JSONDecodeError as error:
             if not line.strip():
                 continue
             row = _repaired(line, number, str(error), note)
-        if type(row) is dict or type(row) is Skip:
+        if type(row) is dict:
             yield number, row
         else:
-            yield number, Skip("bad_line", f"is {kind_name(row)}, not an object in braces.")
+            yield number, row if isinstance(row, Skip) else Skip("bad_line", f"is {kind_name(row)}, not an object.")
 
 
 def _repaired(line: bytes, number: int, error: str, note: Note) -> Any:
