@@ -136,9 +136,11 @@ def _moments(plan: Plan, context: Term) -> list[tuple[str, list[Term]]]:
 
 
 def _load_scratch(plan: Plan) -> Term:
-    """While a tensor is quantized or widened, its 16-bit original lies beside it."""
+    """While a tensor is quantized or widened, its 16-bit original lies beside it. An embedding that ends in host RAM
+    is loaded to the card first."""
     largest = max(plan.largest_matrix, plan.shape.embedding_params if plan.widened else 0)
     amount = 0 if plan.quant == "bf16" else 2 * largest
+    amount += 0 if plan.embedding_on_card else 2 * plan.shape.embedding_params
     return Term("loading", amount, "one 16-bit tensor beside its stored form")
 
 

@@ -24,8 +24,11 @@ def _siglip(config: Values, hidden: int) -> int:
     patch = config.integer("patch_size")
     places = (config.integer("image_size") // patch) ** 2
     embed = config.integer("num_channels", 3) * patch * patch * width + width + places * width
+    block = _block(width, config.integer("intermediate_size"))
+    # The pooling head is a block with one LayerNorm and a probe vector; Gemma's repositories switch it off.
+    pooling = block - width if config.flag("vision_use_head", default=True) else 0
     bridge = width + width * hidden
-    return embed + layers * _block(width, config.integer("intermediate_size")) + 2 * width + bridge
+    return embed + layers * block + 2 * width + pooling + bridge
 
 
 def _mllama(config: Values, hidden: int) -> int:

@@ -52,7 +52,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
         },
         "vision_config": {
             "model_type": "siglip_vision_model", "hidden_size": 1152, "image_size": 896, "intermediate_size": 4304,
-            "num_attention_heads": 16, "num_hidden_layers": 27, "patch_size": 14,
+            "num_attention_heads": 16, "num_hidden_layers": 27, "patch_size": 14, "vision_use_head": False,
         },
     },
     "Qwen2-VL-7B": _config(
@@ -80,3 +80,27 @@ CONFIGS: dict[str, dict[str, Any]] = {
         },
     },
 }  # fmt: skip
+PARAMS = {
+    "Llama-3.1-8B": 8_030_261_248,
+    "Llama with biases": 9_956_864,
+    "Mistral-Nemo-12B": 12_247_782_400,
+    "Qwen2.5-0.5B": 494_032_768,
+    "Qwen3-8B": 8_190_735_360,
+    "gemma-7b": 8_537_680_896,
+    "gemma-2-9b": 9_241_705_984,
+    "gemma-3-1b": 999_885_952,
+    "Phi-4": 14_659_507_200,
+    "SmolLM3-3B": 3_075_098_624,
+    "granite-3.3-8b": 8_170_864_640,
+    "OLMo-2-7B": 7_298_617_344,
+    "Olmo-3-7B": 7_298_011_136,
+    "Mixtral-8x7B": 46_702_792_704,
+    "Qwen3-30B-A3B": 30_532_122_624,
+    "Qwen3-MoE with dense layers": 4_060_800,
+    "gpt-oss-20b": 20_914_757_184,
+    "gemma-3-4b": 4_300_079_472,
+    "Qwen2-VL-7B": 8_291_375_616,
+    "Qwen2.5-VL-7B": 8_292_166_656,
+    "Llama-3.2-11B-Vision": 10_670_220_835,
+}
+"""Counted by transformers 5.17 on the meta device, a tied head once (test_shapes.py does it again when asked)."""

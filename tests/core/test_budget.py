@@ -1,0 +1,255 @@
+"""The budget: against measured peaks, and what must hold for any recipe."""
+
+import json
+import subprocess
+import sys
+import time
+from typing import Any
+
+import pytest
+from shape_configs import CONFIGS
+
+from core.budget import Budget, Card, Stack, estimate, to_json
+from core.config import parse
+from core.errors import UserError
+from core.recipe_fields import Recipe
+from core.remedies import Remedy
+from core.shapes import Shape, from_config, load
+
+GIB = 2**30
+H100 = Card(total_bytes=85_520_809_984, free_bytes=85_000_000_000, compute_capability=(9, 0))
+RTX_24 = Card(total_bytes=24 * GIB, free_bytes=23 * GIB, compute_capability=(8, 9))
+MEASURED_STACK = Stack(tiled_loss=True, fp32_stream=True)
+LLAMA_8B = load("meta-llama/Llama-3.1-8B-Instruct")
+
+# Peaks that the driver reported on an H100 80 GB, 2026-11-22: unsloth 2026.10.9, trl 1.15.0 after
+# prepare_model_for_kbit_training, torch 2.11. NF4, adamw_8bit, all linear layers, no accumulation.
+MEASURED = [
+    ("HuggingFaceTB/SmolLM2-135M-Instruct", "unsloth", 2, 512, 16, 1.204),
+    ("meta-llama/Llama-3.1-8B-Instruct", "unsloth", 2, 2048, 16, 7.649),
+    ("meta-llama/Llama-3.1-8B-Instruct", "unsloth", 2, 2048, 64, 8.811),
+    ("meta-llama/Llama-3.1-8B-Instruct", "trl", 2, 2048, 16, 12.534),
+    ("meta-llama/Llama-3.1-8B-Instruct", "trl", 1, 2048, 16, 10.563),
+    ("meta-llama/Llama-3.1-8B-Instruct", "trl", 1, 8192, 16, 16.69),
+    ("meta-llama/Llama-3.2-1B-Instruct", "unsloth", 2, 2048, 16, 2.458),
+    ("meta-llama/Llama-3.2-1B-Instruct", "unsloth", 1, 4096, 16, 2.46),
+    ("meta-llama/Llama-3.2-1B-Instruct", "unsloth", 4, 1927, 16, 2.813),
+]
+
+
+def recipe(**fields: Any) -> Recipe:
+    """A recipe with `group__key=value` set."""
+    tree: dict[str, Any] = {"model": {"id": "x"}, "data": {"source": "x"}}
+    for name, value in fields.items():
+        group, key = name.split("__")
+        tree.setdefault(group, {})[key] = value
+    return parse(tree, "test")
+
+
+def part(budget: Budget, name: str) -> int:
+    return sum(each.bytes for each in budget.parts if each.name == name)
+
+
+def measured_recipe(backend: str, rows: int, length: int, rank: int) -> Recipe:
+    return recipe(
+        model__max_seq_length=length,
+        lora__r=rank,
+        train__backend=backend,
+        train__micro_batch=rows,
+        train__grad_accum=1,
+        train__checkpointing="unsloth" if backend == "unsloth" else "on",
+    )
+
+
+@pytest.mark.parametrize(("model", "backend", "rows", "length", "rank", "peak_gib"), MEASURED)
+def test_measured_peaks_are_met_within_two_and_a_half_percent_and_never_one_under(
+    model: str, backend: str, rows: int, length: int, rank: int, peak_gib: float
+) -> None:
+    budget = estimate(load(model), measured_recipe(backend, rows, length, rank), H100, stack=MEASURED_STACK)
+    error = budget.total_bytes / (peak_gib * GIB) - 1
+    assert -0.01 <= error <= 0.025
+    assert budget.low_bytes <= peak_gib * GIB <= budget.high_bytes
+
+
+def test_weights_and_adapter_are_what_was_allocated_after_loading() -> None:
+    # 5.499 and 7.429 GiB allocated after load; Unsloth had made cuBLAS's workspace of 32 MiB, TRL's adapter was fp32.
+    unsloth = estimate(LLAMA_8B, measured_recipe("unsloth", 2, 2048, 16), H100, stack=MEASURED_STACK)
+    names = ("layer weights", "embeddings and head", "LoRA weights")
+    loaded = sum(part(unsloth, name) for name in names) + 32 * 2**20
+    assert loaded / GIB == pytest.approx(5.499, abs=0.005)
+    trl = estimate(LLAMA_8B, measured_recipe("trl", 2, 2048, 16), H100, stack=MEASURED_STACK)
+    loaded = sum(part(trl, name) for name in names) + part(trl, "LoRA weights")
+    assert loaded / GIB == pytest.approx(7.429, abs=0.01)
+
+
+SWEEP = [
+    {},
+    {"train__micro_batch": 16},
+    {"train__backend": "trl", "train__checkpointing": "on"},
+    {"train__backend": "trl", "train__checkpointing": "off", "model__quant": "bf16"},
+    {"model__quant": "int8"},
+    {"model__quant": "bf16", "train__checkpointing": "off"},
+    {"lora__dora": True, "lora__dropout": 0.1},
+    {"lora__target_modules": ["o_proj"], "lora__layers": [0, 1]},
+    {"train__offload_layers": 2},
+    {"train__offload_layers": "auto"},
+    {"train__offload_layers": 1000},
+    {"model__max_seq_length": 32, "train__grad_accum": 1},
+    {"model__max_seq_length": 1_048_576},
+    *({"train__optimizer": name} for name in ("paged_adamw_8bit", "adamw_torch", "adafactor", "lion_8bit", "sgd")),
+]
+
+
+@pytest.mark.parametrize("fields", SWEEP, ids=str)
+@pytest.mark.parametrize("name", CONFIGS)
+def test_parts_sum_to_the_total_between_its_bounds(name: str, fields: dict[str, Any]) -> None:
+    shape = from_config(CONFIGS[name], name)
+    for card in (H100, RTX_24, Card(2 * GIB, GIB), None):
+        budget = estimate(shape, recipe(**fields), card)
+        assert sum(each.bytes for each in budget.parts) == budget.total_bytes
+        assert 0 < budget.low_bytes <= budget.total_bytes <= budget.high_bytes
+        assert all(each.bytes > 0 and each.why for each in budget.parts)
+        assert budget.host_bytes >= 0
+        assert budget.disk_bytes > shape.params
+
+
+@pytest.mark.parametrize(
+    ("less", "more"),
+    [
+        ({"train__micro_batch": 1}, {"train__micro_batch": 8}),
+        ({"model__max_seq_length": 1024}, {"model__max_seq_length": 4096}),
+        ({"lora__r": 8}, {"lora__r": 128}),
+        ({"model__quant": "nf4"}, {"model__quant": "bf16"}),
+        ({"model__quant": "nf4"}, {"model__quant": "int8"}),
+        ({"train__checkpointing": "unsloth"}, {"train__checkpointing": "on"}),
+        ({"train__checkpointing": "on"}, {"train__checkpointing": "off"}),
+        ({"train__optimizer": "adamw_8bit"}, {"train__optimizer": "adamw_torch_fused"}),
+        ({"train__offload_layers": 16}, {"train__offload_layers": 4}),
+        ({"train__offload_layers": 4}, {}),
+        ({"lora__target_modules": ["q_proj"]}, {}),
+        ({"lora__layers": [0, 1, 2]}, {}),
+        ({}, {"lora__dora": True}),
+        ({}, {"lora__dropout": 0.1}),
+        ({}, {"train__backend": "trl", "train__checkpointing": "on"}),
+    ],
+    ids=str,
+)
+def test_what_takes_more_is_predicted_to_take_more(less: dict[str, Any], more: dict[str, Any]) -> None:
+    low, high = (estimate(LLAMA_8B, recipe(**each), H100).total_bytes for each in (less, more))
+    assert low < high
+
+
+def test_double_quantization_saves_what_it_says_with_trl_and_is_always_on_with_unsloth() -> None:
+    trl = {"train__backend": "trl", "train__checkpointing": "on"}
+    plain, double = (
+        part(estimate(LLAMA_8B, recipe(model__double_quant=each, **trl), H100), "layer weights")
+        for each in (False, True)
+    )
+    assert plain == round(0.5625 * LLAMA_8B.linear_params)
+    assert plain - double == pytest.approx(0.0466 * LLAMA_8B.linear_params, rel=0.01)
+    unsloth = estimate(LLAMA_8B, recipe(model__double_quant=False), H100)
+    assert part(unsloth, "layer weights") == double
+
+
+def test_short_models_keep_their_checkpoints_on_the_card() -> None:
+    assert estimate(LLAMA_8B, recipe(model__max_seq_length=511, train__micro_batch=8), H100).host_bytes == 0
+    assert estimate(LLAMA_8B, recipe(model__max_seq_length=512, train__micro_batch=8), H100).host_bytes > 0
+
+
+def test_rows_shorter_than_the_limit_count_as_they_are_unless_packed() -> None:
+    full = estimate(LLAMA_8B, recipe(model__max_seq_length=4096), H100)
+    assert estimate(LLAMA_8B, recipe(model__max_seq_length=4096), H100, tokens=700).total_bytes < full.total_bytes
+    packed = estimate(LLAMA_8B, recipe(model__max_seq_length=4096, data__packing=True), H100, tokens=700)
+    assert packed.total_bytes == full.total_bytes
+
+
+def test_auto_offloads_what_was_seen_with_six_gib() -> None:
+    # Observed with 5.3 GiB free to the process: 23 of 32 layers and the input embedding in host RAM.
+    card = Card(total_bytes=80 * GIB, free_bytes=round(6.12 * GIB), compute_capability=(9, 0))
+    budget = estimate(LLAMA_8B, recipe(train__offload_layers="auto"), card)
+    assert budget.offloaded_layers == pytest.approx(23, abs=1)
+    assert budget.host_bytes > 3 * GIB
+    assert budget.verdict == "fits"
+
+
+def test_on_a_tight_card_unsloth_moves_the_input_embedding_unless_the_head_shares_it() -> None:
+    tight = Card(total_bytes=8 * GIB, free_bytes=round(7.5 * GIB), compute_capability=(9, 0))
+    roomy, small = (estimate(LLAMA_8B, recipe(), card) for card in (H100, tight))
+    assert roomy.total_bytes - small.total_bytes == pytest.approx(2 * LLAMA_8B.embedding_params, rel=0.02)
+    assert small.host_bytes - roomy.host_bytes == 2 * LLAMA_8B.embedding_params
+    tied = load("meta-llama/Llama-3.2-1B-Instruct")
+    least = Card(total_bytes=2 * GIB, free_bytes=2 * GIB, compute_capability=(9, 0))
+    assert estimate(tied, recipe(), least).host_bytes == estimate(tied, recipe(), H100).host_bytes
+
+
+def test_auto_offloads_nothing_where_all_fits_and_says_over_where_nothing_helps() -> None:
+    assert estimate(LLAMA_8B, recipe(train__offload_layers="auto"), H100).offloaded_layers == 0
+    assert estimate(LLAMA_8B, recipe(train__offload_layers="auto"), Card(3 * GIB, 3 * GIB)).verdict == "over"
+
+
+@pytest.mark.parametrize(("free_gib", "verdict"), [(40, "fits"), (6.7, "tight"), (5, "over")])
+def test_the_verdict_keeps_a_margin(free_gib: float, verdict: str) -> None:
+    assert estimate(LLAMA_8B, recipe(), Card(80 * GIB, round(free_gib * GIB))).verdict == verdict
+
+
+def test_a_limit_of_the_recipe_counts_like_a_smaller_card() -> None:
+    budget = estimate(LLAMA_8B, recipe(run__vram_limit_gib=5.0), H100)
+    assert (budget.verdict, budget.free_bytes) == ("over", 5 * GIB)
+
+
+def test_without_a_card_it_is_host_ram_in_fp32() -> None:
+    shape = load("HuggingFaceTB/SmolLM2-135M-Instruct")
+    budget = estimate(shape, recipe(model__quant="bf16"), None)
+    assert part(budget, "layer weights") == 4 * shape.linear_params
+    assert part(budget, "CUDA context") == 0
+
+
+def test_a_prequantized_repository_stays_as_it_is() -> None:
+    stored = {"quant_method": "bitsandbytes", "load_in_4bit": True, "llm_int8_skip_modules": ["layers.0.mlp"]}
+    shape = from_config(CONFIGS["Llama-3.1-8B"] | {"quantization_config": stored}, "x")
+    kept = 3 * 4096 * 14336
+    found = part(estimate(shape, recipe(model__quant="bf16"), H100), "layer weights")
+    assert found == pytest.approx((shape.linear_params - kept) * 0.515869 + 2 * kept, rel=1e-5)
+
+
+def test_a_format_that_cannot_be_trained_is_refused() -> None:
+    shape = from_config(CONFIGS["Llama-3.1-8B"] | {"quantization_config": {"quant_method": "awq"}}, "x")
+    with pytest.raises(UserError, match="awq"):
+        estimate(shape, recipe(), H100)
+
+
+@pytest.mark.parametrize("fields", [{"lora__target_modules": ["c_attn"]}, {"lora__layers": [99]}])
+def test_targets_that_are_not_in_the_model_are_refused_with_those_that_are(fields: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match="q_proj"):
+        estimate(LLAMA_8B, recipe(**fields), H100)
+
+
+def test_json_is_the_contract() -> None:
+    found = to_json(estimate(LLAMA_8B, recipe(), H100), [Remedy({"train.micro_batch": 1}, 5, "slower")])
+    assert list(found) == [
+        "total_bytes", "low_bytes", "high_bytes", "host_bytes", "disk_bytes", "free_bytes", "verdict", "parts",
+        "remedies",
+    ]  # fmt: skip
+    assert found["remedies"] == [{"set": {"train.micro_batch": 1}, "saves_bytes": 5, "costs": "slower"}]
+    assert all(list(each) == ["name", "bytes", "why"] for each in found["parts"])
+    assert json.loads(json.dumps(found)) == found
+
+
+@pytest.mark.parametrize("model", ["Qwen/Qwen2.5-72B-Instruct", "meta-llama/Llama-3.1-8B-Instruct"])
+def test_it_follows_keystrokes(model: str) -> None:
+    shape: Shape = load(model)
+    fields = recipe(train__offload_layers="auto")
+    taken = []
+    for _ in range(20):
+        start = time.perf_counter()
+        estimate(shape, fields, RTX_24)
+        taken.append(time.perf_counter() - start)
+    assert min(taken) < 0.005
+
+
+def test_it_needs_neither_torch_nor_a_screen() -> None:
+    code = (
+        "import sys, core.budget, core.remedies, core.pace; print([m for m in ('torch','textual') if m in sys.modules])"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"

@@ -1,0 +1,68 @@
+"""Remedies: each really saves what it says, keeps the effective batch, and the gentle come first."""
+
+from typing import Any
+
+import pytest
+from test_budget import GIB, H100, LLAMA_8B, recipe
+
+from core.budget import Card, estimate
+from core.errors import BadInput
+from core.remedies import remedies, with_set
+
+SMALL = Card(total_bytes=8 * GIB, free_bytes=round(7.5 * GIB))
+HEAVY = {"train__micro_batch": 8, "model__max_seq_length": 4096, "lora__r": 64, "train__optimizer": "adamw_torch"}
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        HEAVY,
+        HEAVY | {"train__backend": "trl", "train__checkpointing": "off", "model__quant": "bf16"},
+        {"model__quant": "bf16", "train__checkpointing": "off", "lora__dora": True},
+        {"train__micro_batch": 3, "train__grad_accum": 5},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("card", [SMALL, H100, None])
+def test_each_saves_what_it_says(fields: dict[str, Any], card: Card | None) -> None:
+    before = recipe(**fields)
+    total = estimate(LLAMA_8B, before, card).total_bytes
+    for remedy in remedies(LLAMA_8B, before, card):
+        after = with_set(before, remedy.set)
+        assert total - estimate(LLAMA_8B, after, card).total_bytes == remedy.saves_bytes > 0
+        assert remedy.costs.endswith(".")
+        assert after.train.micro_batch * after.train.grad_accum == before.train.micro_batch * before.train.grad_accum
+
+
+def test_the_gentle_come_before_those_that_touch_what_is_learned() -> None:
+    keys = [next(iter(each.set)) for each in remedies(LLAMA_8B, recipe(**HEAVY), SMALL)]
+    assert keys.index("train.micro_batch") < keys.index("train.optimizer") < keys.index("train.offload_layers")
+    assert keys.index("train.offload_layers") < keys.index("lora.r") < keys.index("model.max_seq_length")
+
+
+def test_offloading_names_the_fewest_layers_that_fit() -> None:
+    # 7.3 GiB are needed; with 6.5 some layers must go.
+    card = Card(total_bytes=8 * GIB, free_bytes=round(6.5 * GIB))
+    layers = next(
+        each.set["train.offload_layers"]
+        for each in remedies(LLAMA_8B, recipe(), card)
+        if "train.offload_layers" in each.set
+    )
+    verdicts = [
+        estimate(LLAMA_8B, with_set(recipe(), {"train.offload_layers": count}), card).verdict
+        for count in (layers - 1, layers)
+    ]
+    assert verdicts[0] != "fits"
+    assert verdicts[1] == "fits"
+
+
+def test_nothing_is_offered_that_is_set_already() -> None:
+    lean = recipe(train__micro_batch=1, lora__r=8, model__max_seq_length=512, train__offload_layers=31)
+    assert remedies(LLAMA_8B, lean, SMALL) == []
+
+
+def test_a_change_is_checked_like_a_recipe() -> None:
+    with pytest.raises(BadInput, match="micro_batch"):
+        with_set(recipe(), {"train.micro_batch": 0})
+    assert with_set(recipe(), {"lora.r": 4}).lora.r == 4

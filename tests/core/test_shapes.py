@@ -1,0 +1,178 @@
+"""Shapes: counts agree exactly with the real classes, and what can't be known is refused."""
+
+import copy
+import json
+from pathlib import Path
+
+import pytest
+from shape_configs import CONFIGS, PARAMS
+
+from core import shapes
+from core.errors import BadInput, UserError
+
+LLAMA = CONFIGS["Llama-3.1-8B"]
+SHIPPED = {
+    "HuggingFaceTB/SmolLM2-135M-Instruct": 134_515_008,
+    "HuggingFaceTB/SmolLM2-360M-Instruct": 361_821_120,
+    "HuggingFaceTB/SmolLM2-1.7B-Instruct": 1_711_376_384,
+    "meta-llama/Llama-3.2-1B-Instruct": 1_235_814_400,
+    "meta-llama/Llama-3.2-3B-Instruct": 3_212_749_824,
+    "meta-llama/Llama-3.1-8B-Instruct": 8_030_261_248,
+    "meta-llama/Llama-3.3-70B-Instruct": 70_553_706_496,
+    "Qwen/Qwen2.5-0.5B-Instruct": 494_032_768,
+    "Qwen/Qwen2.5-1.5B-Instruct": 1_543_714_304,
+    "Qwen/Qwen2.5-3B-Instruct": 3_085_938_688,
+    "Qwen/Qwen2.5-7B-Instruct": 7_615_616_512,
+    "Qwen/Qwen2.5-14B-Instruct": 14_770_033_664,
+    "Qwen/Qwen2.5-32B-Instruct": 32_763_876_352,
+    "Qwen/Qwen2.5-72B-Instruct": 72_706_203_648,
+    "Qwen/Qwen3-0.6B": 596_049_920,
+    "Qwen/Qwen3-1.7B": 1_720_574_976,
+    "Qwen/Qwen3-4B": 4_022_468_096,
+    "Qwen/Qwen3-8B": 8_190_735_360,
+    "Qwen/Qwen3-14B": 14_768_307_200,
+    "Qwen/Qwen3-32B": 32_762_123_264,
+    "mistralai/Mistral-7B-Instruct-v0.3": 7_248_023_552,
+    "google/gemma-2-2b-it": 2_614_341_888,
+    "google/gemma-2-9b-it": 9_241_705_984,
+    "google/gemma-3-1b-it": 999_885_952,
+    "microsoft/Phi-3-mini-4k-instruct": 3_821_079_552,
+    "microsoft/phi-4": 14_659_507_200,
+}
+"""Totals as the Hub shows them."""
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_parameters_are_counted_exactly(name: str) -> None:
+    assert shapes.from_config(CONFIGS[name], name).params == PARAMS[name]
+
+
+@pytest.mark.train
+@pytest.mark.parametrize("name", CONFIGS)
+def test_the_counts_are_those_of_transformers_own_classes(name: str) -> None:
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
+
+    values = copy.deepcopy(CONFIGS[name])
+    auto = AutoModelForImageTextToText if "vision_config" in values else AutoModelForCausalLM
+    with torch.device("meta"):
+        model = auto.from_config(AutoConfig.for_model(values.pop("model_type"), **values))
+    model.tie_weights()
+    assert sum(weight.numel() for weight in model.parameters()) == PARAMS[name]
+
+
+@pytest.mark.parametrize(("model_id", "params"), SHIPPED.items())
+def test_the_presets_models_are_known_offline(model_id: str, params: int) -> None:
+    assert shapes.load(model_id).params == params
+
+
+def test_a_mirror_has_its_originals_parameters() -> None:
+    pairs = (("unsloth/Meta-Llama-3.1-8B-Instruct", "meta-llama/Llama-3.1-8B-Instruct"),)
+    pairs += (("unsloth/phi-4", "microsoft/phi-4"), ("unsloth/Qwen3-8B", "Qwen/Qwen3-8B"))
+    for mirror, original in pairs:
+        assert shapes.load(mirror).params == shapes.load(original).params
+
+
+def test_unsloths_phi_has_separate_matrices_where_microsofts_are_fused() -> None:
+    assert "qkv_proj" in {linear.name for linear, _ in shapes.load("microsoft/phi-4").matrices}
+    assert "q_proj" in {linear.name for linear, _ in shapes.load("unsloth/phi-4").matrices}
+
+
+def test_a_folder_and_its_config_file_give_the_same_shape(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(LLAMA))
+    assert shapes.load(str(tmp_path)).params == shapes.load(str(tmp_path / "config.json")).params == 8_030_261_248
+
+
+@pytest.mark.parametrize(
+    ("name", "window", "windowed"),
+    [("gemma-2-9b", 4096, 21), ("gemma-3-1b", 512, 22), ("Olmo-3-7B", 4096, 24), ("Llama-3.1-8B", None, 0)],
+)
+def test_windowed_layers_are_counted(name: str, window: int | None, windowed: int) -> None:
+    shape = shapes.from_config(CONFIGS[name], name)
+    assert (shape.window, shape.windowed_layers) == (window, windowed)
+
+
+def test_a_prequantized_repository_is_recognised_with_the_matrices_it_kept() -> None:
+    skips = ["lm_head", "model.layers.3.mlp", "model.layers.5.self_attn.q_proj", "layers.99"]
+    stored = {"quant_method": "bitsandbytes", "load_in_4bit": True, "llm_int8_skip_modules": skips}
+    shape = shapes.from_config(LLAMA | {"quantization_config": stored}, "x")
+    assert shape.stored_as == "nf4"
+    assert shape.kept_16bit == 3 * 4096 * 14336 + 4096 * 4096
+    assert shape.params == 8_030_261_248
+
+
+def test_another_quantization_is_named_not_guessed() -> None:
+    shape = shapes.from_config(LLAMA | {"quantization_config": {"quant_method": "gptq"}}, "x")
+    assert shape.stored_as == "gptq"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"hidden_size": None}, "hidden_size"),
+        ({"hidden_size": 0}, "hidden_size"),
+        ({"hidden_size": -4096}, "hidden_size"),
+        ({"hidden_size": "4096"}, "hidden_size"),
+        ({"hidden_size": 4096.5}, "hidden_size"),
+        ({"hidden_size": True}, "hidden_size"),
+        ({"hidden_size": 10**5000}, "hidden_size"),
+        ({"hidden_size": [4096]}, "hidden_size"),
+        ({"num_hidden_layers": 10**6}, "num_hidden_layers"),
+        ({"num_hidden_layers": 0}, "num_hidden_layers"),
+        ({"num_attention_heads": 33, "num_key_value_heads": 8}, "num_key_value_heads"),
+        ({"num_attention_heads": 24, "num_key_value_heads": 8}, "hidden_size"),
+        ({"vocab_size": 2**40}, "vocab_size"),
+        ({"tie_word_embeddings": "yes"}, "tie_word_embeddings"),
+        ({"attention_bias": 1}, "attention_bias"),
+        ({"quantization_config": {"quant_method": "bitsandbytes", "llm_int8_skip_modules": [3]}}, "skip_modules"),
+    ],
+)
+def test_impossible_values_are_named(change: dict[str, object], said: str) -> None:
+    with pytest.raises(BadInput, match=said):
+        shapes.from_config(LLAMA | change, "config.json")
+
+
+def test_all_problems_are_told_at_once() -> None:
+    with pytest.raises(BadInput) as caught:
+        shapes.from_config({"model_type": "llama"}, "config.json")
+    keys = {problem.where.split(": ")[1] for problem in caught.value.problems}
+    assert {"hidden_size", "num_hidden_layers", "num_attention_heads", "vocab_size", "intermediate_size"} <= keys
+
+
+@pytest.mark.parametrize(
+    "config", [None, [], "llama", 3, {}, {"model_type": "mamba"}, {"model_type": ["llama"]}, {"model_type": 7}]
+)
+def test_what_is_no_known_model_is_refused(config: object) -> None:
+    with pytest.raises(UserError, match="x "):
+        shapes.from_config(config, "x")
+
+
+@pytest.mark.parametrize("tower", [None, [], {}, {"hidden_size": "big"}])
+def test_a_vision_model_without_a_readable_tower_is_refused(tower: object) -> None:
+    with pytest.raises(BadInput, match="vision_config"):
+        shapes.from_config(CONFIGS["gemma-3-4b"] | {"vision_config": tower}, "x")
+
+
+@pytest.mark.parametrize("text", ["", "{", "[" * 100_000, '{"model_type": "llama", "hidden_size": 1e999}', "\xff\x00"])
+def test_a_broken_file_is_a_sentence(tmp_path: Path, text: str) -> None:
+    (tmp_path / "config.json").write_text(text, encoding="latin-1")
+    with pytest.raises(UserError, match=r"config\.json"):
+        shapes.load(str(tmp_path))
+
+
+@pytest.mark.parametrize("name", ["/no/such/folder", "./x", "~nobody-here/x", "a" * 5000, "a\0b", "no.json", "a/b/c/d"])
+def test_a_name_that_is_nothing_is_a_sentence(name: str) -> None:
+    with pytest.raises(UserError):
+        shapes.load(name)
+
+
+def test_without_a_network_the_hint_says_what_still_works(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    import huggingface_hub
+
+    def unreachable(*_: object, **__: object) -> str:
+        raise ConnectionError("no route")
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", unreachable)
+    with pytest.raises(UserError, match="can't be reached") as caught:
+        shapes.load("someone/some-model")
+    assert "folder" in caught.value.hint
