@@ -30,9 +30,9 @@ def parse():
     with open(sys.argv[2], "rb") as file:
         for line in file:
             orjson.loads(line)
+from core.dataset import inspect, preview
+from core.recipe_fields import Data
 def fitune():
-    from core.dataset import inspect, preview
-    from core.recipe_fields import Data
     (preview if sys.argv[1] == "preview" else inspect)(Data(source=sys.argv[2]))
 print(json.dumps({**timed(parse if sys.argv[1] == "parse" else fitune), "peak_mb": peak_mb()}))
 """

@@ -4,6 +4,8 @@ import argparse
 import importlib
 from pathlib import Path
 
+from core import __version__
+
 DESCRIPTION = "Fine-tune a language model that fits your GPU, from a terminal."
 EXIT_STATUS = "exit status: 0 done, 1 failed, 2 bad input, 3 does not fit, 130 stopped"
 
@@ -11,7 +13,7 @@ EXIT_STATUS = "exit status: 0 done, 1 failed, 2 bad input, 3 does not fit, 130 s
 def parser() -> argparse.ArgumentParser:
     """The whole command line of fitune."""
     top = argparse.ArgumentParser("fitune", description=DESCRIPTION, epilog=EXIT_STATUS)
-    top.add_argument("--version", action="version", version=f"fitune {_version()}")
+    top.add_argument("--version", action="version", version=f"fitune {__version__}")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
     train = commands.add_parser("train", help="fine-tune as a recipe says", epilog=EXIT_STATUS)
@@ -66,9 +68,3 @@ def _json(command: argparse.ArgumentParser) -> None:
 
 def _share(command: argparse.ArgumentParser) -> None:
     command.add_argument("--share-gpu", action="store_true", help="start even if another run holds the card")
-
-
-def _version() -> str:
-    from importlib.metadata import version
-
-    return version("fitune")

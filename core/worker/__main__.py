@@ -38,6 +38,8 @@ def main() -> int:
         info = run.info()
         if gpu := info.get("gpu"):
             os.environ["CUDA_VISIBLE_DEVICES"] = gpu["uuid"]
+        # Else unsloth leaves a folder of compiled code wherever the user stands.
+        os.environ.setdefault("UNSLOTH_COMPILE_LOCATION", str(run.path.parent.parent / "cache" / "unsloth"))
         # Before the job's own imports: unsloth must come before trl, transformers and peft.
         backends.prepare(info["recipe"]["train"]["backend"])
         importlib.import_module(JOBS[job]).run(run, log)

@@ -34,7 +34,7 @@ def prepare(backend: str) -> None:
 
 
 def compute_dtype() -> str:
-    """The widest-supported fast type of this machine: bf16 from compute capability 8.0 on, fp16 below, fp32 on a CPU."""
+    """The fast type of this machine: bf16 from compute capability 8.0 on, fp16 below, fp32 on a CPU."""
     import torch
 
     if not torch.cuda.is_available():

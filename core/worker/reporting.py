@@ -14,8 +14,8 @@ from core.recipe_fields import Train
 from core.runs import Run
 from core.worker.memory import Memory
 
-LOOKS_PER_RUN = 10
-"""Evaluations, and checkpoints, in a run whose recipe sets no interval."""
+LOOKS_PER_RUN, LEAST_STEPS_APART = 10, 20
+"""Evaluations, and checkpoints, in a run whose recipe sets no interval; in short ones fewer."""
 MEMORY_EVERY_S = 15.0
 BAD_GRADIENTS_ALLOWED = 3
 """fp16 training skips a step whose gradient overflows now and then; more in a row is no accident."""
@@ -55,7 +55,7 @@ class Reporter(TrainerCallback):
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         step, last = state.global_step, state.global_step >= state.max_steps
-        usual = max(1, state.max_steps // LOOKS_PER_RUN)
+        usual = max(LEAST_STEPS_APART, state.max_steps // LOOKS_PER_RUN)
         control.should_evaluate = self.has_eval and (last or step % (self.train.eval_every or usual) == 0)
         control.should_save = last or step % (self.train.save_every or usual) == 0
         if self.run.stop.exists() and not last:

@@ -13,6 +13,7 @@ from transformers import Trainer
 from trl import SFTConfig, SFTTrainer, pack_dataset
 
 from core import dataset
+from core.data_split import split
 from core.errors import Problem, UserError
 from core.events import EventLog
 from core.recipe_fields import Recipe
@@ -22,9 +23,10 @@ from core.worker.memory import Memory
 from core.worker.reporting import Reporter
 from core.worker.samples import before_and_after
 
-
-EVAL_ROWS = 256
-"""Most rows held out: enough for a steady loss, and few enough that looking often costs little."""
+EVAL_ROWS, LEAST_EVAL_ROWS = 256, 8
+"""Most rows held out: enough for a steady loss."""
+EVAL_SHARE = 0.03
+"""Held-out rows per row trained on, at most: a look costs a third of training a row, so ten of them cost a tenth."""
 
 
 class CpuTrainer(SFTTrainer):
@@ -131,11 +133,10 @@ def read_rows(
         log.write("warning", kind="template", message=message)
     skipped: list[Problem] = []
     rows = list(dataset.rows(recipe.data, on_skip=skipped.append))
-    fraction = min(recipe.data.eval_fraction, EVAL_ROWS / max(1, len(rows)))
-    held = [dataset.held_out(row, fraction, recipe.train.seed) for row in rows]
+    train_places, eval_places = split(rows, eval_fraction(recipe, len(rows)), recipe.train.seed)
     length, loss_on = recipe.model.max_seq_length, recipe.data.loss_on
-    kept = data.render_all((row for row, out in zip(rows, held, strict=True) if not out), tokenizer, length, loss_on)
-    aside = data.render_all((row for row, out in zip(rows, held, strict=True) if out), tokenizer, length, loss_on)
+    kept = data.render_all((rows[place] for place in train_places), tokenizer, length, loss_on)
+    aside = data.render_all((rows[place] for place in eval_places), tokenizer, length, loss_on)
     if skipped:
         message = f"{len(skipped)} rows were left out; the first: {skipped[0]}"
         log.write("warning", kind="rows", message=message, count=len(skipped))
@@ -151,8 +152,15 @@ def read_rows(
             f"answer past model.max_seq_length = {length}.",
             "Raise model.max_seq_length, or look at the rows with: fitune data.",
         )
-    example = next((row for row, out in zip(rows, held, strict=True) if out), rows[0])
-    return kept.rows, aside.rows, example
+    return kept.rows, aside.rows, rows[(eval_places or train_places)[0]]
+
+
+def eval_fraction(recipe: Recipe, rows: int) -> float:
+    """The share of `rows` to keep aside: what the recipe asks, but no more than is worth the time to look at."""
+    train = recipe.train
+    planned = train.max_steps * train.micro_batch * train.grad_accum if train.max_steps else train.epochs * rows
+    most = min(EVAL_ROWS, max(LEAST_EVAL_ROWS, planned * EVAL_SHARE))
+    return min(recipe.data.eval_fraction, most / max(1, rows))
 
 
 def to_sets(recipe: Recipe, train_rows: list[Any], eval_rows: list[Any]) -> tuple[Dataset, Dataset | None]:

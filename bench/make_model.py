@@ -1,0 +1,60 @@
+"""Build a random-weight checkpoint with the shape of a known model: memory and speed are those of the real one.
+
+usage: python bench/make_model.py MODEL_ID OUTDIR [LAYERS]     e.g. meta-llama/Llama-3.1-8B-Instruct
+"""
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
+
+from core.shapes import shipped
+
+TEMPLATE = (
+    "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\\n' + m['content'] + '<|im_end|>\\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
+)
+
+
+def make_tokenizer(folder: Path) -> None:
+    """A byte-level tokenizer of a few hundred tokens: any text encodes, about one token a byte or two."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=512,
+        special_tokens=["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|pad|>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(["the quick brown fox jumps over the lazy dog"] * 50, trainer)
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, eos_token="<|im_end|>", pad_token="<|pad|>", model_max_length=131072
+    )
+    fast.chat_template = TEMPLATE
+    fast.save_pretrained(folder)
+
+
+def make(model_id: str, folder: Path, layers: int | None = None) -> None:
+    """Write config, random bf16 weights and a tokenizer to `folder`; made on the GPU if there is one."""
+    values: dict[str, Any] = dict(shipped()[model_id])
+    if layers:
+        values["num_hidden_layers"] = layers
+    config = AutoConfig.for_model(values.pop("model_type"), **values)
+    config.update({"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 3, "max_position_embeddings": 131072})
+    began = time.monotonic()
+    with torch.device("cuda" if torch.cuda.is_available() else "cpu"):
+        model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
+    model.save_pretrained(folder, max_shard_size="4GB")
+    make_tokenizer(folder)
+    parameters = sum(each.numel() for each in model.parameters())
+    print(json.dumps({"made": model_id, "parameters": parameters, "s": round(time.monotonic() - began, 1)}), flush=True)
+
+
+if __name__ == "__main__":
+    make(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]) if len(sys.argv) > 3 else None)
