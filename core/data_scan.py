@@ -9,24 +9,21 @@ import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from itertools import islice
 
 from core.canonical import Row, Skip, converter, kind_name
 from core.duplicates import Duplicates
 from core.errors import UserError
 from core.formats import CHAT_FORMATS, Shape
 from core.plain_batch import plain_marks
-from core.readers import Numbered, read, rows_in_parquet
+from core.readers import Batches, batches, rows_in_parquet
 from core.sources import Source, SourceFile, opened
 from core.turns import turn_trouble
 
-CLOSE_ROWS = 10_000
-CLOSE_BATCHES = 4
+CLOSE_ROWS = 5_000
+CLOSE_STRIDE = 256
 PLACES_KEPT = 20
 """So many places are kept of each kind of oddity; all are counted."""
-BATCH_ROWS = 64
-"""Small enough to stay in the processor's cache, and below what wakes Python's garbage collector."""
-TICK_BATCHES = 64
+TICK_ROWS = 4096
 HEAD_ROWS = 2000
 """The head of a source: so many rows ..."""
 HEAD_BYTES = 1 << 23
@@ -132,40 +129,40 @@ def _scan_file(
 
     with opened(file) as raw:
         parquet_rows = rows_in_parquet(raw)
-        rows = read(raw, file.name, split, note)
-        return _count(found, rows, file.name, shape, sample, 1 if head_only else TICK_BATCHES, enough)
+        rows = batches(raw, file.name, split, note)
+        return _count(found, rows, file.name, shape, sample, 1 if head_only else TICK_ROWS, enough)
 
 
 def _count(
     found: Scan,
-    rows: Numbered,
+    rows_read: Batches,
     name: str,
     shape: Shape,
     sample: int,
-    tick_batches: int,
+    tick_rows: int,
     enough: Callable[[int], bool],
 ) -> bool:
-    """Count rows until `enough`, asked every tick_batches with the last row's number, says so: then False."""
+    """Count rows until `enough`, asked every tick_rows with the last row's number, says so: then False."""
     convert = _nothing if shape.problems else converter(shape.format, shape.columns)
-    batches = 0
-    while batch := list(islice(rows, BATCH_ROWS)):
-        raw = [row for _, row in batch]
+    next_tick, next_close = found.raw_rows + tick_rows, 0
+    for numbers, rows in rows_read:
         plain = None
-        if found.raw_rows >= CLOSE_ROWS and not shape.problems:
-            plain = plain_marks(raw, shape)  # type: ignore[arg-type]
+        if found.raw_rows >= CLOSE_ROWS and len(rows) > 1 and not shape.problems:
+            plain = plain_marks(rows, shape)  # type: ignore[arg-type]
         if plain is None:
-            for number, row in batch:
+            for number, row in zip(numbers, rows, strict=True):
                 _count_row(found, row, convert, shape, f"{name}:{number}", sample)
         else:
-            found.raw_rows += len(raw)
-            found.used_rows += len(raw)
+            found.raw_rows += len(rows)
+            found.used_rows += len(rows)
             found.duplicates.add(plain)
-            if not batches % CLOSE_BATCHES:
-                number, row = batch[0]
-                _look_closely(found, row, convert(row), f"{name}:{number}")  # type: ignore[arg-type]
-        batches += 1
-        if not batches % tick_batches and enough(batch[-1][0]):
-            return False
+            if found.raw_rows >= next_close:
+                next_close = found.raw_rows + CLOSE_STRIDE
+                _look_closely(found, rows[0], convert(rows[0]), f"{name}:{numbers[0]}")  # type: ignore[arg-type]
+        if found.raw_rows >= next_tick:
+            next_tick = found.raw_rows + tick_rows
+            if enough(numbers[-1]):
+                return False
     return True
 
 
@@ -190,7 +187,7 @@ def _count_row(
         found.duplicates.add([mark])
         if found.raw_rows <= CLOSE_ROWS and (first := found.first_places.setdefault(mark, where)) is not where:
             found.note("duplicate", where, f"is the same as {first}.")
-    if found.raw_rows <= CLOSE_ROWS or not found.raw_rows % (CLOSE_BATCHES * BATCH_ROWS):
+    if found.raw_rows <= CLOSE_ROWS or not found.raw_rows % CLOSE_STRIDE:
         _look_closely(found, row, made, where)
     found.preview += made[: max(0, sample - len(found.preview))]
 

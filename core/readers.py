@@ -4,7 +4,7 @@ import csv
 import io
 import json
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import orjson
@@ -15,6 +15,10 @@ from core.json_stream import json_rows
 from core.streams import HEAD_BYTES, Note, as_utf8, decompressed, kind_of
 
 Numbered = Iterator[tuple[int, Row | Skip]]
+Batches = Iterator[tuple[Sequence[int], list[Row | Skip]]]
+"""Numbers of rows, and the rows."""
+BATCH_BYTES = 1 << 16
+"""Lines parsed at once: few enough to stay in the processor's cache, and to leave the garbage collector asleep."""
 TEXT_ROW_CHARS = 4000
 """Plain text is cut into rows of at most this size, about 1,000 tokens of English at 4 characters each."""
 MAX_FIELD_CHARS = 1 << 26
@@ -23,6 +27,12 @@ PARQUET_BATCH_BYTES = 1 << 24
 
 
 def read(raw: io.BufferedReader, name: str, split: str, note: Note) -> Numbered:
+    """The rows of an open file one by one: `batches`, flattened."""
+    for numbers, rows in batches(raw, name, split, note):
+        yield from zip(numbers, rows, strict=True)
+
+
+def batches(raw: io.BufferedReader, name: str, split: str, note: Note) -> Batches:
     """The rows of an open file, each with its line (JSONL, CSV, text) or its place (JSON, Parquet), from 1.
 
     name: for its suffix, and for errors. split: which list to take of a JSON object with several.
@@ -36,39 +46,60 @@ def read(raw: io.BufferedReader, name: str, split: str, note: Note) -> Numbered:
         raise UserError(f"{name} can't be read to its end: {error}.", hint) from None
 
 
-def _reader(raw: io.BufferedReader, name: str, split: str, note: Note) -> Numbered:
+def _reader(raw: io.BufferedReader, name: str, split: str, note: Note) -> Batches:
     if raw.peek(4)[:4] == b"PAR1":
-        return _parquet(raw, name)
+        return _batched(_parquet(raw, name))
     stream = as_utf8(decompressed(raw), note)
     match kind_of(name, stream.peek(HEAD_BYTES)):
         case "jsonl":
             return _jsonl(stream, note)
         case "json":
-            return json_rows(stream, name, split, note)
+            return _batched(json_rows(stream, name, split, note))
         case "csv":
-            return _csv(stream, name, "", note)
+            return _batched(_csv(stream, name, "", note))
         case "tsv":
-            return _csv(stream, name, "\t", note)
+            return _batched(_csv(stream, name, "\t", note))
         case "text":
-            return _text(stream, note)
+            return _batched(_text(stream, note))
         case "parquet":
             raise UserError(
                 f"{name} is not a Parquet file.", "Parquet packs itself: unpack this file, or write it again."
             )
 
 
-def _jsonl(lines: Iterable[bytes], note: Note) -> Numbered:
-    for number, line in enumerate(lines, 1):
-        try:
-            row = orjson.loads(line)
-        except orjson.JSONDecodeError as error:
-            if not line.strip():
-                continue
-            row = _repaired(line, number, str(error), note)
-        if type(row) is dict:
-            yield number, row
+def _batched(rows: Numbered) -> Batches:
+    for number, row in rows:
+        yield (number,), [row]
+
+
+def _jsonl(stream: io.BufferedReader, note: Note) -> Batches:
+    first = 1
+    while lines := stream.readlines(BATCH_BYTES):
+        rows = _all_objects(lines)
+        if rows is not None:
+            yield range(first, first + len(lines)), rows
         else:
-            yield number, row if isinstance(row, Skip) else Skip("bad_line", f"is {kind_name(row)}, not an object.")
+            for number, line in enumerate(lines, first):
+                if line.strip():
+                    yield (number,), [_object(line, number, note)]
+        first += len(lines)
+
+
+def _all_objects(lines: list[bytes]) -> list[Row | Skip] | None:
+    """The objects of these lines; None if one of them holds anything else."""
+    try:
+        rows = list(map(orjson.loads, lines))
+    except orjson.JSONDecodeError:
+        return None
+    return rows if set(map(type, rows)) == {dict} else None
+
+
+def _object(line: bytes, number: int, note: Note) -> Row | Skip:
+    try:
+        row = orjson.loads(line)
+    except orjson.JSONDecodeError as error:
+        row = _repaired(line, number, str(error), note)
+    return row if isinstance(row, dict | Skip) else Skip("bad_line", f"is {kind_name(row)}, not an object.")
 
 
 def _repaired(line: bytes, number: int, error: str, note: Note) -> Any:
