@@ -118,6 +118,8 @@ def _chats(columns: Mapping[str, str]) -> Callable[[Row], list[Row]]:
         turns = row.get(column)
         if type(turns) is not list:
             turns = turns_of(turns)
+        if row.get(column) is None:
+            raise Skip("missing", f"has no {column}.")
         if turns is None:
             raise Skip("type", f"{column} is {kind_name(row.get(column))}, not a list of turns.")
         return [_chat(turns, row, columns)]

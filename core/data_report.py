@@ -168,7 +168,7 @@ def _warning(kind: str, count: int, found: Scan) -> Finding:
 
 def _about_shape(shape: Shape, columns: Mapping[str, str]) -> list[Finding]:
     out = []
-    if not shape.sure and not shape.problems:
+    if not shape.sure and shape.is_usable:
         fix = " or ".join(f"data.columns = {as_toml(each)}" for each in shape.candidates[:3] or (shape.columns,))
         out.append(Finding("warn", "unsure", 1, Problem("data.columns", f"A guess: {shape.why}", f"Say which: {fix}.")))
     left_out = [name for name in columns if name.lower() in CONTEXT_NAMES and name not in shape.columns.values()]

@@ -143,11 +143,11 @@ def _count(
     enough: Callable[[int], bool],
 ) -> bool:
     """Count rows until `enough`, asked every tick_rows with the last row's number, says so: then False."""
-    convert = _nothing if shape.problems else converter(shape.format, shape.columns)
+    convert = converter(shape.format, shape.columns) if shape.is_usable else _nothing
     next_tick, next_close = found.raw_rows + tick_rows, 0
     for numbers, rows in rows_read:
         plain = None
-        if found.raw_rows >= CLOSE_ROWS and len(rows) > 1 and not shape.problems:
+        if found.raw_rows >= CLOSE_ROWS and len(rows) > 1 and shape.is_usable:
             plain = plain_marks(rows, shape)  # type: ignore[arg-type]
         if plain is None:
             for number, row in zip(numbers, rows, strict=True):

@@ -13,7 +13,7 @@ from core.data_report import Finding, Report, report_of, too_few_left
 from core.data_scan import scan
 from core.data_split import held_out, split
 from core.errors import BadInput, Problem, UserError
-from core.formats import NEEDED, Shape, recognise
+from core.formats import Shape, recognise
 from core.readers import read
 from core.recipe_fields import Data
 
@@ -95,7 +95,7 @@ def _rows(data: Data, on_skip: Callable[[Problem], None]) -> Iterator[Row]:
 
 def _made(source: sources.Source, shape: Shape, split_name: str) -> Iterator[list[Row] | Problem]:
     """What each raw row becomes, or why it is left out."""
-    convert = converter(shape.format, shape.columns) if shape.format in NEEDED else None
+    convert = converter(shape.format, shape.columns) if shape.is_usable else None
     for file in source.files:
         with sources.opened(file) as raw:
             for number, row in read(raw, file.name, split_name, _unnoted):

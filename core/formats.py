@@ -61,6 +61,10 @@ class Shape:
     problems: tuple[Problem, ...] = ()
     """Why rows can't be read this way; empty if they can."""
 
+    @property
+    def is_usable(self) -> bool:
+        return not self.problems and self.format in NEEDED
+
 
 def recognise(rows: Sequence[Row], data: Data) -> Shape:
     """The shape of a source. rows: its first raw rows, at least one; data: the recipe's format and columns."""

@@ -119,8 +119,9 @@ def _json_kind(kind: Kind, head: bytes) -> Kind:
     if _is_whole(lines[0]):
         return "jsonl"
     # The first line is torn or broken: in JSON lines the next one starts an object again.
-    starts = all(line.lstrip().startswith(b"{") for line in lines)
-    return "jsonl" if kind == "jsonl" and starts and lines[0].strip() != b"{" else "json"
+    restarts = lines[0].strip() != b"{" and all(line.lstrip().startswith(b"{") for line in lines)
+    is_json = lines[0].lstrip()[:1] in (b"{", b"[")
+    return "jsonl" if kind == "jsonl" and (restarts or not is_json) else "json"
 
 
 def _is_whole(line: bytes) -> bool:

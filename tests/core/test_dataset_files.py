@@ -1,0 +1,254 @@
+"""A table of files as people have them, good, odd and bad: what the report says of each, and what is trained on."""
+
+import gzip
+import io
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from core.dataset import inspect, rows
+from core.errors import Problem, UserError
+from core.recipe_fields import Data
+
+QA = {"question": "What is 2 + 2?", "answer": "4"}
+CHAT = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
+SHARE = [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Hello"}]
+SYSTEM = {"role": "system", "content": "Be brief."}
+CALL = {"role": "assistant", "content": None, "tool_calls": [{"type": "function", "function": {"name": "clock"}}]}
+IMAGE = [{"type": "text", "text": "What is it?"}, {"type": "image", "image": "cat.png"}]
+CAFE = {"question": "Où est le café ?", "answer": "Là-bas."}
+
+
+def lines(*found: Any) -> bytes:
+    return b"".join(json.dumps(row, ensure_ascii=False).encode() + b"\n" for row in found)
+
+
+def pairs(count: int) -> list[dict[str, str]]:
+    return [{"question": f"What is {n} + 1?", "answer": str(n + 1)} for n in range(count)]
+
+
+def parquet(*found: dict[str, Any]) -> bytes:
+    sink = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(list(found)), sink)
+    return sink.getvalue()
+
+
+def zstd(content: bytes) -> bytes:
+    return bytes(pa.Codec("zstd").compress(content, asbytes=True))
+
+
+@dataclass(frozen=True)
+class Case:
+    name: str
+    file: str
+    content: bytes
+    format: str = "question_answer"
+    rows: int = 1
+    found: tuple[str, ...] = ()
+    """Kinds of findings but `few`, which every small file has, in order."""
+    stops: bool = False
+    first: Any = None
+    """The first canonical row, where it is of interest."""
+
+
+CAFE_ROW = {"messages": [{"role": "user", "content": CAFE["question"]}, {"role": "assistant", "content": "Là-bas."}]}
+HI_ROW = {"messages": CHAT}
+CASES = (
+    Case("question and answer", "a.jsonl", lines(*pairs(3)), rows=3),
+    Case("byte order mark", "a.jsonl", b"\xef\xbb\xbf" + lines(CAFE), first=CAFE_ROW),
+    Case("CRLF", "a.jsonl", lines(*pairs(2)).replace(b"\n", b"\r\n"), rows=2),
+    Case("blank lines between", "a.jsonl", lines(QA) + b"\n  \n" + lines(CAFE), rows=2),
+    Case("no newline at the end", "a.jsonl", lines(QA, CAFE).rstrip(b"\n"), rows=2),
+    Case("UTF-16", "a.jsonl", lines(CAFE).decode().encode("utf-16"), found=("utf16",), first=CAFE_ROW),
+    Case("UTF-16 without a mark", "a.jsonl", lines(QA).decode().encode("utf-16-le"), found=("utf16",)),
+    Case("Latin-1", "a.jsonl", lines(CAFE).decode().encode("latin-1"), found=("encoding",), first=CAFE_ROW),
+    Case("one Latin-1 line", "a.jsonl",
+         lines(QA) + lines(CAFE).decode().encode("latin-1"), rows=2, found=("encoding",)),
+    Case("NUL bytes from a crash", "a.jsonl", lines(QA, CAFE) + b"\0" * 50 + b"\n", rows=2, found=("bad_line",)),
+    Case("NUL character", "a.jsonl", lines({"question": "a\0b", "answer": "c"}), found=("nul",)),
+    Case("trailing commas", "a.jsonl", lines(*pairs(2)).replace(b"}\n", b"},\n"), rows=2, found=("repaired",)),
+    Case("NaN beside the text", "a.jsonl", lines({**QA, "score": float("nan")}), found=("repaired",)),
+    Case("half an emoji", "a.jsonl", b'{"question": "\\ud83d", "answer": "x"}\n' + lines(QA), found=("bad_line",)),
+    Case("torn last line", "a.jsonl", lines(*pairs(3))[:-10], rows=2, found=("bad_line",)),
+    Case("line that is a list", "a.jsonl", lines(QA, QA | {"answer": "5"}, [1]), rows=2, found=("bad_line",)),
+    Case("nested too deep", "a.jsonl", lines(QA, CAFE) + b"[" * 200_000 + b"\n", rows=2, found=("bad_line",)),
+    Case("1 MB line", "a.jsonl", lines({"question": "Why?", "answer": "so " * 350_000}, QA), rows=2),
+    Case("empty file", "a.jsonl", b"", "unknown", 0, ("too_few",), True),
+    Case("only blank lines", "a.jsonl", b"\n\n", "unknown", 0, ("too_few",), True),
+    Case("not JSON at all", "a.jsonl", b"hello\nworld\n", "unknown", 0, ("too_few", "bad_line"), True),
+    Case("mixed schemas", "a.jsonl", lines(*pairs(3), {"messages": CHAT}), "messages", 1, ("too_few", "missing"), True),
+    Case("few rows of another kind", "a.jsonl", lines(*pairs(3), {"q": "x"}), rows=3, found=("missing",)),
+    Case("duplicates", "a.jsonl", lines(QA, QA, QA), rows=3, found=("duplicate",)),
+    Case("empty answers", "a.jsonl", lines(*pairs(2), {**QA, "answer": " "}), rows=2, found=("empty",)),
+    Case("all answers empty", "a.jsonl", lines({**QA, "answer": ""}), rows=0, found=("too_few", "empty"), stops=True),
+    Case("answers that are numbers", "a.jsonl", lines({"question": "2 + 2?", "answer": 4})),
+    Case("answers that are lists", "a.jsonl", lines(*pairs(2), {**QA, "answer": [1, 2]}), rows=2, found=("type",)),
+    Case("copied answer", "a.jsonl",
+         lines({"question": "Say: all is well today", "answer": "all is well today"}), found=()),
+    Case("copied long answer", "a.jsonl",
+         lines({"question": "Say " + "so " * 9, "answer": "so " * 8}), found=("copied",)),
+    Case("e-mail address", "a.jsonl", lines({**QA, "answer": "ask jo@example.org"}), found=("email",)),
+    Case("key", "a.jsonl", lines({**QA, "answer": "export T=hf_" + "a1" * 17}), found=("secret",)),
+    Case("garbled letters", "a.jsonl", lines({**QA, "answer": "It’s".encode().decode("cp1252")}), found=("garbled",)),
+    Case("empty question", "a.jsonl", lines({**QA, "question": ""}), found=("empty_prompt",)),
+    Case("context that is not used", "a.jsonl", lines({**QA, "context": "Sums."}), found=("unused",)),
+    Case("columns in capitals", "a.csv", b"Question,Answer\nWhy?,So.\n"),
+    Case("two unknown columns", "a.jsonl", lines({"foo": "Why?", "bar": "So."}), found=("unsure",)),
+    Case("three unknown columns", "a.jsonl", lines({"a": "x", "b": "y", "c": "z"}), "unknown", 0, ("format",), True),
+    Case("text and label", "a.csv", b"text,label\nGreat!,good\n", found=("unsure",)),
+    Case("prompt and completion", "a.jsonl", lines({"prompt": "Roses are", "completion": " red"}), "prompt_completion",
+         first={"prompt": "Roses are", "completion": " red"}),
+    Case("prompt and completion as turns", "a.jsonl", lines({"prompt": CHAT[:1], "completion": CHAT[1:]}),
+         "prompt_completion", first=HI_ROW),
+    Case("alpaca", "a.json", json.dumps([{"instruction": "Add.", "input": "1, 2", "output": "3"}]).encode(), "alpaca",
+         first={"messages": [{"role": "user", "content": "Add.\n\n1, 2"}, {"role": "assistant", "content": "3"}]}),
+    Case("alpaca without input", "a.jsonl", lines({"instruction": "Say hi.", "output": "Hi"}), "alpaca"),
+    Case("alpaca with instances", "a.jsonl",
+         lines({"instruction": "Add.", "instances": [{"input": "1", "output": "2"}, {"input": "2", "output": "3"}]}),
+         "alpaca", 2),
+    Case("preference pairs", "a.jsonl", lines({"prompt": "Hi", "chosen": "Hello", "rejected": "No"}), "preference", 0,
+         ("format",), True),
+    Case("rated answers", "a.jsonl", lines({"prompt": "Hi", "completion": "No", "label": False}), "preference", 0,
+         ("format",), True),
+    Case("plain text column", "a.jsonl",
+         lines({"text": "Once upon a time."}), "text", first={"text": "Once upon a time."}),
+    Case("messages", "a.jsonl", lines({"messages": CHAT}), "messages", first=HI_ROW),
+    Case("messages as JSON string", "a.jsonl", lines({"messages": json.dumps(CHAT)}), "messages", first=HI_ROW),
+    Case("messages in a column of another name", "a.jsonl", lines({"log": CHAT}), "messages", first=HI_ROW),
+    Case("content in parts", "a.jsonl",
+         lines({"messages": [{"role": "user", "content": IMAGE[:1]}, CHAT[1]]}), "messages"),
+    Case("images", "a.jsonl", lines({"messages": CHAT}, {"messages": [{"role": "user", "content": IMAGE}, CHAT[1]]}),
+         "messages", found=("media",)),
+    Case("tool calls", "a.jsonl",
+         lines({"messages": [CHAT[0], CALL, {"role": "tool", "content": "noon"}, CHAT[1]], "tools": [{"name": "c"}]}),
+         "messages"),
+    Case("system-only row", "a.jsonl", lines({"messages": CHAT}, {"messages": [SYSTEM]}), "messages",
+         found=("system_only",)),
+    Case("question without answer", "a.jsonl", lines({"messages": CHAT}, {"messages": CHAT[:1]}), "messages",
+         found=("no_answer",)),
+    Case("unknown role", "a.jsonl",
+         lines({"messages": CHAT}, {"messages": [*CHAT, {"role": "narrator", "content": "x"}]}),
+         "messages", found=("role",)),
+    Case("user speaks twice", "a.jsonl", lines({"messages": [CHAT[0], *CHAT]}), "messages", found=("unbalanced",)),
+    Case("ends with the user", "a.jsonl", lines({"messages": [*CHAT, CHAT[0]]}), "messages", found=("no_last_answer",)),
+    Case("late system prompt", "a.jsonl", lines({"messages": [CHAT[0], SYSTEM, CHAT[1]]}), "messages",
+         found=("system_late",)),
+    Case("ShareGPT", "a.json", json.dumps([{"conversations": SHARE}]).encode(), "sharegpt", first=HI_ROW),
+    Case("ShareGPT with a system column", "a.jsonl", lines({"system": "Be brief.", "conversations": SHARE}), "sharegpt",
+         first={"messages": [SYSTEM, *CHAT]}),
+    Case("JSON list", "a.json", json.dumps(pairs(3), indent=2).encode(), rows=3),
+    Case("JSON list of 100k rows", "a.json", json.dumps(pairs(100_000)).encode(), rows=100_000),
+    Case("JSON list with a trailing comma", "a.json", json.dumps(pairs(3)).encode()[:-1] + b",\n]", rows=3),
+    Case("JSON list named .jsonl", "a.jsonl", json.dumps(pairs(3)).encode(), rows=3),
+    Case("JSON lines named .json", "a.json", lines(*pairs(3)), rows=3),
+    Case("one object that wraps a list", "a.json", json.dumps({"version": 1, "data": pairs(3)}).encode(), rows=3),
+    Case("one object of splits", "a.json", json.dumps({"test": pairs(2), "train": pairs(3)}).encode(), rows=3),
+    Case("one object over many lines", "a.json", json.dumps(QA, indent=2).encode()),
+    Case("objects over many lines, one after the other", "a.json",
+         b"\n".join(json.dumps(row, indent=2).encode() for row in pairs(3)), rows=3),
+    Case("one chat", "a.json", json.dumps({"messages": CHAT}, indent=1).encode(), "messages", first=HI_ROW),
+    Case("JSON list that breaks off", "a.json", json.dumps(pairs(3))[:-9].encode(), rows=2, found=("unreadable",),
+         stops=True),
+    Case("JSON list broken in the middle", "a.json", json.dumps(pairs(3)).replace("}, {", "} {{", 1).encode(), rows=1,
+         found=("unreadable",), stops=True),
+    Case("Latin-1 JSON", "a.json", json.dumps([CAFE], ensure_ascii=False).encode("latin-1"), found=("encoding",),
+         first=CAFE_ROW),
+    Case("CSV with quotes and newlines", "a.csv",
+         b'question,answer\n"Why ""so""?\nTell me",Because\nHow?,"Like, this"\n',
+         rows=2, first={"messages": [{"role": "user", "content": 'Why "so"?\nTell me'},
+                                     {"role": "assistant", "content": "Because"}]}),
+    Case("CSV with semicolons", "a.csv", b"question;answer\nWhy?;So, so.\n"),
+    Case("CSV from a spreadsheet", "a.csv", "question;answer\r\nOù ?;Là.\r\n".encode("cp1252"), found=("encoding",)),
+    Case("CSV with an index", "a.csv", b",question,answer\n0,Why?,So.\n1,How?,So.\n", rows=2),
+    Case("CSV with ragged rows", "a.csv", b"question,answer\nWhy?,So.\nHow?\nWho?,I,me\nWhat?,It\nWhen?,Now\n", rows=3,
+         found=("bad_line",)),
+    Case("CSV with an open quote", "a.csv", b'question,answer\nWhy?,So.\n"How?,So.\nWho?,I\n', rows=1,
+         found=("unreadable",), stops=True),
+    Case("CSV without names", "a.csv", b"What is two and two?,It is four.\nWhat is one?,One.\n", rows=1,
+         found=("unsure", "header")),
+    Case("CSV with chats", "a.csv", b'messages\n"' + json.dumps(CHAT).replace('"', '""').encode() + b'"\n', "messages",
+         first=HI_ROW),
+    Case("TSV", "a.tsv", b"question\tanswer\nWhy, oh why?\tSo.\n"),
+    Case("Parquet", "a.parquet", parquet(*pairs(3)), rows=3),
+    Case("Parquet with nested lists", "a.parquet", parquet({"messages": CHAT}), "messages", first=HI_ROW),
+    Case("Parquet with a struct of lists", "a.parquet",
+         parquet({"conversations": {"from": ["human", "gpt"], "value": ["Hi", "Hello"]}}), "sharegpt", first=HI_ROW),
+    Case("Parquet without rows", "a.parquet", parquet({"question": "x", "answer": "y"})[:0] + parquet(), "unknown", 0,
+         ("too_few",), True),
+    Case("gzip", "a.jsonl.gz", gzip.compress(lines(*pairs(3))), rows=3),
+    Case("gzip without the suffix", "a.jsonl", gzip.compress(lines(*pairs(3))), rows=3),
+    Case("zstd", "a.csv.zst", zstd(b"question,answer\nWhy?,So.\n")),
+    Case("text", "a.txt",
+         b"One line.\n\nAnother paragraph.\n", "text", first={"text": "One line.\n\nAnother paragraph."}),
+    Case("long text", "a.md", " ".join(map(str, range(3000))).encode(), "text", 4),
+)  # fmt: skip
+REFUSED = (
+    ("missing.jsonl", None, "no file or folder"),
+    ("a.zip", b"PK\x03\x04", "Unpack it"),
+    ("a.xlsx", b"PK\x03\x04", "CSV"),
+    ("a.jsonl.gz", gzip.compress(lines(*pairs(500)))[:40], "cut off or damaged"),
+    ("a.jsonl.gz", b"\x1f\x8bgarbage", "cut off or damaged"),
+    ("a.jsonl.zst", zstd(lines(*pairs(500)))[:60], "cut off or damaged"),
+    ("a.parquet", parquet(QA)[:50], "whole Parquet"),
+    ("a.parquet", b"hello", "not a Parquet file"),
+    ("a.csv", b"question,question\nWhy?,So.\n", "two columns"),
+)
+
+
+def kinds_of(path: Path) -> tuple[list[str], Any]:
+    report = inspect(Data(source=str(path)))
+    return [finding.kind for finding in report.problems if finding.kind != "few"], report
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_each_file_has_its_outcome(case: Case, tmp_path: Path) -> None:
+    path = tmp_path / case.file
+    path.write_bytes(case.content)
+
+    kinds, report = kinds_of(path)
+
+    assert (report.format, report.rows, tuple(kinds)) == (case.format, case.rows, case.found)
+    assert report.rows_counted
+    assert report.can_train is not case.stops
+    if case.first is not None:
+        assert report.preview[0] == case.first
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_training_gets_what_the_report_counts_or_refuses(case: Case, tmp_path: Path) -> None:
+    path = tmp_path / case.file
+    path.write_bytes(case.content)
+    report = inspect(Data(source=str(path)), sample=10)
+    skipped: list[Problem] = []
+
+    if case.stops:
+        with pytest.raises(UserError):
+            list(rows(Data(source=str(path)), on_skip=skipped.append))
+        return
+    got = list(rows(Data(source=str(path)), on_skip=skipped.append))
+
+    assert len(got) == case.rows
+    assert tuple(got[:10]) == report.preview
+    assert len(skipped) == report.rows_read - len(got) or case.name == "alpaca with instances"
+    assert all(problem.where and problem.text for problem in skipped)
+
+
+@pytest.mark.parametrize(("file", "content", "said"), REFUSED)
+def test_what_cannot_be_read_is_refused_in_a_sentence(
+    file: str, content: bytes | None, said: str, tmp_path: Path
+) -> None:
+    path = tmp_path / file
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(UserError, match=said) as refused:
+        inspect(Data(source=str(path)))
+    assert refused.value.hint
+
+
+def test_the_table_holds_at_least_forty_files() -> None:
+    assert len(CASES) + len(REFUSED) >= 40
