@@ -13,10 +13,13 @@ import sys
 import tempfile
 from collections.abc import Callable
 from itertools import cycle
+from operator import itemgetter
 from pathlib import Path
 
 import orjson
 
+ROUNDS = 3
+"""The two are measured in turns, and the fastest of each counts: other work on the machine only ever slows them."""
 EXCERPT = Path(__file__).parents[1] / "tests" / "data" / "gsm8k_excerpt.jsonl"
 MEASURE = """
 import json, resource, sys, time
@@ -46,7 +49,11 @@ def main() -> None:
         for name, make in (("pairs", _pair), ("chats", _chat)):
             path = Path(folder, f"{name}.jsonl")
             rows = _write(path, make, megabytes * 1_000_000)
-            found = {what: _measure(what, path) for what in ("parse", "preview", "inspect")}
+            found = {"preview": _measure("preview", path)}
+            rounds = [(_measure("parse", path), _measure("inspect", path)) for _ in range(ROUNDS)]
+            found["parse"], found["inspect"] = (
+                min(each, key=itemgetter("cpu_s")) for each in zip(*rounds, strict=True)
+            )
             path.unlink()
             ratio = found["inspect"]["cpu_s"] / found["parse"]["cpu_s"]
             print(f"{name}: {rows:,} rows, {megabytes} MB; inspect costs {ratio:.2f} x the CPU time of orjson alone")
