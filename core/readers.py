@@ -17,7 +17,7 @@ from core.streams import HEAD_BYTES, Note, as_utf8, decompressed, kind_of
 Numbered = Iterator[tuple[int, Row | Skip]]
 Batches = Iterator[tuple[Sequence[int], list[Row | Skip]]]
 """Numbers of rows, and the rows."""
-BATCH_BYTES = 1 << 16
+BATCH_BYTES = 1 << 15
 """Lines parsed at once: few enough to stay in the processor's cache, and to leave the garbage collector asleep."""
 TEXT_ROW_CHARS = 4000
 """Plain text is cut into rows of at most this size, about 1,000 tokens of English at 4 characters each."""
