@@ -38,11 +38,3 @@ def split(rows: Iterable[Row], fraction: float, seed: int) -> tuple[list[int], l
 def _hash(row: Row, seed: int) -> int:
     key = orjson.dumps([seed, row], option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS, default=str)
     return int.from_bytes(hashlib.blake2b(key, digest_size=8).digest(), "big")
-
-
-def held_out(row: Row, fraction: float, seed: int) -> bool:
-    """Whether a row, seen alone, belongs to the held-out share: by its content, so equal rows fall on the same side.
-
-    Of few rows this may hold out none: where all of them are at hand, use `split`.
-    """
-    return _hash(row, seed) < fraction * 2**64

@@ -11,13 +11,13 @@ from core import sources
 from core.canonical import Row, Skip, converter
 from core.data_report import Finding, Report, report_of, too_few_left
 from core.data_scan import scan
-from core.data_split import held_out, split
+from core.data_split import split
 from core.errors import BadInput, Problem, UserError
 from core.formats import Shape, recognise
 from core.readers import read
 from core.recipe_fields import Data
 
-__all__ = ["Finding", "Report", "Row", "held_out", "inspect", "preview", "rows", "split"]
+__all__ = ["Finding", "Report", "Row", "inspect", "preview", "rows", "split"]
 HEAD_ROWS = 200
 """Rows looked at to recognise a format ..."""
 HEAD_BYTES = 1 << 23
