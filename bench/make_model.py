@@ -42,7 +42,7 @@ def make_tokenizer(folder: Path) -> None:
 
 def make(model_id: str, folder: Path, layers: int | None = None) -> None:
     """Write config, random bf16 weights and a tokenizer to `folder`; made on the GPU if there is one."""
-    values: dict[str, Any] = dict(shipped()[model_id])
+    values: dict[str, Any] = dict(shipped()[model_id.lower()])
     if layers:
         values["num_hidden_layers"] = layers
     config = AutoConfig.for_model(values.pop("model_type"), **values)

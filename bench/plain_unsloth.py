@@ -8,9 +8,14 @@ import sys
 import tempfile
 import time
 
+import pynvml
+
+pynvml.nvmlInit()
+CARD = pynvml.nvmlDeviceGetHandleByIndex(0)
+BEFORE_BYTES = pynvml.nvmlDeviceGetMemoryInfo(CARD).used  # before CUDA starts in this process
+
 from unsloth import FastLanguageModel  # before trl, transformers and peft
 
-import pynvml
 from datasets import load_dataset
 from transformers import TrainerCallback
 from trl import SFTConfig, SFTTrainer
@@ -22,12 +27,11 @@ class Clock(TrainerCallback):
     """Notes when each step's loss was read, and what the card held then."""
 
     def __init__(self) -> None:
-        pynvml.nvmlInit()
-        self.card, self.peak_bytes = pynvml.nvmlDeviceGetHandleByIndex(0), 0
+        self.peak_bytes = 0
 
     def on_log(self, args, state, control, logs=None, **_):
         if "loss" in (logs or {}):
-            self.peak_bytes = max(self.peak_bytes, pynvml.nvmlDeviceGetMemoryInfo(self.card).used)
+            self.peak_bytes = max(self.peak_bytes, pynvml.nvmlDeviceGetMemoryInfo(CARD).used - BEFORE_BYTES)
             print(json.dumps({"step": state.global_step, "t": time.time(), "loss": logs["loss"]}), flush=True)
 
 

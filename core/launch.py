@@ -11,11 +11,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from core import machine, runs
+from core import budget, machine, runs, shapes
 from core.config import Recipe
 from core.errors import UserError
-from core.resolve import resolve
+from core.machine import GIB, Gpu
+from core.remedies import remedies
+from core.resolve import card_of, resolve
 from core.runs import Run
 
 
@@ -34,17 +37,24 @@ WAIT_FOR_LOCK_S = 20.0
 """A worker takes its lock before it imports anything large: 0.1 s here, more on a slow network disk."""
 
 
-def begin(recipe: Recipe, preset: str | None = None, share_gpu: bool = False) -> Begun:
-    """Make a run of a recipe on this machine and start it. Raises UserError; then nothing is left behind."""
+def begin(recipe: Recipe, preset: str | None = None, share_gpu: bool = False, anyway: bool = False) -> Begun:
+    """Make a run of a recipe on this machine and start it.
+
+    anyway: start although the budget says that it does not fit. Raises UserError; then nothing is left behind.
+    """
     base = runs.home(recipe.run.home)
     found = machine.detect(base / "runs")
     resolved = resolve(recipe, found)
     gpu = resolved.gpu
+    planned = budget_of(resolved.recipe, gpu)
+    if planned and planned["verdict"] == "over" and not anyway:
+        refuse_too_large(planned, gpu)
     run = runs.create(
         resolved.recipe,
         base,
         {
             "preset": preset,
+            "budget": planned,
             "gpu": {"uuid": gpu.uuid, "name": gpu.name, "total_bytes": gpu.total_bytes} if gpu else None,
             "backend_reason": resolved.backend_reason,
             "notes": resolved.notes,
@@ -59,6 +69,29 @@ def begin(recipe: Recipe, preset: str | None = None, share_gpu: bool = False) ->
             shutil.rmtree(run.path)
         raise
     return Begun(run, how, resolved.backend_reason, resolved.notes)
+
+
+def budget_of(recipe: Recipe, gpu: Gpu | None) -> dict[str, Any] | None:
+    """The budget of a resolved recipe as `fitune estimate --json` has it; None where the model is not understood."""
+    card = card_of(gpu)
+    try:
+        shape = shapes.load(recipe.model.id, recipe.model.revision)
+        planned = budget.estimate(shape, recipe, card)
+    except UserError:
+        return None
+    return budget.to_json(planned, remedies(shape, recipe, card) if planned.verdict == "over" else [])
+
+
+def refuse_too_large(planned: dict[str, Any], gpu: Gpu | None) -> None:
+    """Raise UserError if a card's memory will not do, with the changes that would help most gently."""
+    if gpu is None:
+        return
+    ways = [" ".join(f"--set {key}={value}" for key, value in each["set"].items()) for each in planned["remedies"][:3]]
+    wanted_gib, free_gib = planned["total_bytes"] / GIB, planned["free_bytes"] / GIB
+    raise UserError(
+        f"This needs about {wanted_gib:.1f} GiB, and {gpu.name} has {free_gib:.1f} GiB free.",
+        f"Try {' or '.join(ways)}; or start it anyway with --yes." if ways else "Start it anyway with --yes.",
+    )
 
 
 def start(run: Run, job: str, share_gpu: bool = False) -> str:

@@ -5,8 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from core.budget import Card
+from core.errors import UserError
 from core.machine import Gpu, Machine, choose_backend, pick_gpu
 from core.recipe_fields import Recipe
+
+FILE_SUFFIXES = {".jsonl", ".json", ".csv", ".tsv", ".parquet", ".txt", ".md", ".gz", ".zst"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +32,7 @@ def resolve(recipe: Recipe, machine: Machine) -> Resolved:
     gpu = pick_gpu(machine, recipe.run.gpu)
     backend, reason = choose_backend(recipe.train.backend, gpu, machine.versions)
     train: dict[str, Any] = {"backend": backend}
-    model: dict[str, Any] = {"id": _absolute(recipe.model.id)}
+    model: dict[str, Any] = {"id": _absolute(recipe.model.id, "model.id")}
     notes = []
     for group, changes, why in _adaptations(recipe, backend, gpu):
         (train if group == "train" else model).update(changes)
@@ -38,10 +42,17 @@ def resolve(recipe: Recipe, machine: Machine) -> Resolved:
         update={
             "train": recipe.train.model_copy(update=train),
             "model": recipe.model.model_copy(update=model),
-            "data": recipe.data.model_copy(update={"source": _absolute(recipe.data.source)}),
+            "data": recipe.data.model_copy(update={"source": _absolute(recipe.data.source, "data.source")}),
         }
     )
     return Resolved(resolved, gpu, reason, tuple(notes))
+
+
+def card_of(gpu: Gpu | None) -> Card | None:
+    """What the budget needs to know of a card; None on a CPU, or where the card won't tell its size."""
+    if gpu is None or gpu.total_bytes is None or gpu.free_bytes is None:
+        return None
+    return Card(gpu.total_bytes, gpu.free_bytes, gpu.compute_capability)
 
 
 def _adaptations(recipe: Recipe, backend: str, gpu: Gpu | None) -> Iterator[tuple[str, dict[str, Any], str]]:
@@ -57,7 +68,14 @@ def _adaptations(recipe: Recipe, backend: str, gpu: Gpu | None) -> Iterator[tupl
         yield "model", {"quant": "bf16"}, "on a CPU quantized weights save little and cost much time."
 
 
-def _absolute(name: str) -> str:
-    """A path that exists here, made absolute: the worker runs elsewhere. Hub ids stay as they are."""
+def _absolute(name: str, key: str) -> str:
+    """A path that exists here, made absolute: the worker runs elsewhere. Hub ids stay as they are.
+
+    Raises UserError for what can only be a path, and is not there.
+    """
     path = Path(name).expanduser()
-    return str(path.absolute()) if path.exists() else name
+    if path.exists():
+        return str(path.absolute())
+    if name.startswith(("/", "./", "../", "~")) or name.count("/") > 1 or path.suffix in FILE_SUFFIXES:
+        raise UserError(f"{key}: {name} does not exist.", "Check the path; a Hub id looks like owner/name.")
+    return name

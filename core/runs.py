@@ -113,6 +113,13 @@ class Run:
         found = [path for path in self.checkpoints.glob("checkpoint-*") if re.fullmatch(r"checkpoint-\d+", path.name)]
         return max(found, key=lambda path: int(path.name.partition("-")[2]), default=None)
 
+    def loss_fell(self) -> bool:
+        """Whether the last held-out loss, or else the last tenth of the training losses, is below the first."""
+        state = self.state()
+        losses = [value for _, value in (state.eval_loss if len(state.eval_loss.points) > 1 else state.loss).points]
+        share = max(1, len(losses) // 10)
+        return len(losses) > 1 and sum(losses[-share:]) < sum(losses[:share])
+
     def request_stop(self) -> None:
         """Ask the worker to write a checkpoint at the end of this step and finish."""
         self.stop.touch(mode=0o600)

@@ -14,6 +14,7 @@ from core.diagnose import diagnose, redact
 from core.events import EventLog
 from core.runs import Run
 from core.worker import backends
+from core.worker.memory import Memory
 
 JOBS = {"train": "core.worker.train"}
 HEARTBEAT_S = 5.0
@@ -36,13 +37,15 @@ def main() -> int:
     threading.Thread(target=_heartbeat, args=(lock,), daemon=True).start()
     try:
         info = run.info()
-        if gpu := info.get("gpu"):
-            os.environ["CUDA_VISIBLE_DEVICES"] = gpu["uuid"]
+        gpu_uuid = (info.get("gpu") or {}).get("uuid")
+        if gpu_uuid:
+            os.environ["CUDA_VISIBLE_DEVICES"] = gpu_uuid
         # Else unsloth leaves a folder of compiled code wherever the user stands.
         os.environ.setdefault("UNSLOTH_COMPILE_LOCATION", str(run.path.parent.parent / "cache" / "unsloth"))
+        memory = Memory(gpu_uuid, (info.get("budget") or {}).get("total_bytes"))
         # Before the job's own imports: unsloth must come before trl, transformers and peft.
         backends.prepare(info["recipe"]["train"]["backend"])
-        importlib.import_module(JOBS[job]).run(run, log)
+        importlib.import_module(JOBS[job]).run(run, log, memory)
         return 0
     except BaseException as error:
         print(redact(traceback.format_exc()), file=sys.stderr, flush=True)

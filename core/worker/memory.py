@@ -1,4 +1,4 @@
-"""What the run holds, by the allocator's count and by the driver's: the second is what nvidia-smi shows."""
+"""What the run holds, by the allocator's count and by the driver's: the second is what fills the card."""
 
 import os
 from contextlib import suppress
@@ -6,21 +6,20 @@ from typing import Any
 
 import psutil
 import pynvml
-import torch
 
 
 class Memory:
     """Reads a process's memory. Made before CUDA starts, so that what others hold on the card is known."""
 
-    def __init__(self, predicted_bytes: int | None) -> None:
+    def __init__(self, gpu_uuid: str | None, predicted_bytes: int | None) -> None:
         self.predicted_bytes = predicted_bytes
-        self._handle: Any = None
+        self._card: Any = None
         self._peak_device = self._told = 0
-        if uuid := os.environ.get("CUDA_VISIBLE_DEVICES"):
+        if gpu_uuid:
             with suppress(pynvml.NVMLError):  # a driver that will not say: those fields are then unknown
                 pynvml.nvmlInit()
-                self._handle = pynvml.nvmlDeviceGetHandleByUUID(uuid)
-        self._others = self._used_on_card() or 0
+                self._card = pynvml.nvmlDeviceGetHandleByUUID(gpu_uuid)
+        self._others = self._used_on_card()
 
     def grew(self) -> bool:
         """Whether the peak rose by 1 % or more since the last `read`."""
@@ -29,6 +28,8 @@ class Memory:
     def read(self) -> dict[str, int | None]:
         """Bytes now and at the peak: of the allocator (allocated, reserved), the card (device) and the host."""
         self._told = self._peak()
+        import torch
+
         host = psutil.Process().memory_info().rss
         if not torch.cuda.is_available():
             return {"host": host, "peak_host": _peak_rss(), "predicted": self.predicted_bytes}
@@ -47,30 +48,27 @@ class Memory:
 
     def _peak(self) -> int:
         """The largest amount held at once. The allocator keeps what it reserved, so looking after a step is enough."""
+        import torch
+
         if not torch.cuda.is_available():
             return _peak_rss()
         self._device()
         return self._peak_device or torch.cuda.max_memory_reserved()
 
     def _device(self) -> int | None:
-        """Bytes this process holds on the card by the driver's count; where it will not say, what came on top."""
-        own = self._own_on_card()
-        if own is None:
-            used = self._used_on_card()
-            own = used - self._others if used is not None else None
-        self._peak_device = max(self._peak_device, own or 0)
-        return own
-
-    def _used_on_card(self) -> int | None:
-        return int(pynvml.nvmlDeviceGetMemoryInfo(self._handle).used) if self._handle else None
-
-    def _own_on_card(self) -> int | None:
-        if not self._handle:
+        """Bytes this process takes of the card. Alone on it: all that came on top, which is a little more than the
+        driver books on the process; among others: what it books."""
+        if not self._card:
             return None
-        for process in pynvml.nvmlDeviceGetComputeRunningProcesses(self._handle):
-            if process.pid == os.getpid() and process.usedGpuMemory:
-                return int(process.usedGpuMemory)
-        return None
+        processes = pynvml.nvmlDeviceGetComputeRunningProcesses(self._card)
+        booked = next((each.usedGpuMemory for each in processes if each.pid == os.getpid()), None)
+        alone = len(processes) <= 1
+        device = int(booked) if booked and not alone else self._used_on_card() - self._others
+        self._peak_device = max(self._peak_device, device)
+        return device
+
+    def _used_on_card(self) -> int:
+        return int(pynvml.nvmlDeviceGetMemoryInfo(self._card).used) if self._card else 0
 
 
 def _peak_rss() -> int:

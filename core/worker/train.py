@@ -36,14 +36,13 @@ class CpuTrainer(SFTTrainer):
         return Trainer.compute_loss(self, *args, **kwargs)
 
 
-def run(run: Run, log: EventLog) -> None:
+def run(run: Run, log: EventLog, memory: Memory) -> None:
     """Train as run.json says, from the newest checkpoint if there is one, and leave the adapter in the run folder."""
     began = time.monotonic()
 
     # 1. What was asked for
-    info, recipe = run.info(), run.recipe()
+    recipe = run.recipe()
     checkpoint = run.newest_checkpoint()
-    memory = Memory((info.get("budget") or {}).get("total_bytes"))
     limit_memory(recipe)
     log.write(
         "started",

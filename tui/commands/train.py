@@ -11,7 +11,7 @@ from tui.text import clean
 def run(args: argparse.Namespace) -> int:
     """Exit status: 0 done, 1 failed, 2 bad input, 130 stopped or left running with Ctrl+C."""
     recipe = config.load(args.recipe, args.set)
-    begun = launch.begin(recipe, share_gpu=args.share_gpu)
+    begun = launch.begin(recipe, share_gpu=args.share_gpu, anyway=args.yes)
     for note in (begun.backend_reason, *begun.notes):
         print(clean(note), file=sys.stderr)
     if args.detach:

@@ -1,0 +1,139 @@
+"""The real training on the CPU: what it leaves behind, and that a stop and a resume change nothing."""
+
+import json
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest import losses, train_here
+
+from core.errors import UserError
+from core.events import Tail
+from core.runs import Run
+
+pytestmark = pytest.mark.train
+
+
+def stop_at(run: Run, step: int) -> None:
+    """Ask for a stop once a step is done, from outside, as `fitune stop` does."""
+
+    def watch() -> None:
+        while max(losses(run), default=0) < step:
+            time.sleep(0.005)
+        run.request_stop()
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def test_a_run_tells_its_story_and_leaves_an_adapter(make_run: Callable[..., Run], tiny_model: Path) -> None:
+    run = make_run()
+    train_here(run)
+    events = list(Tail(run.events).read())
+    assert [event.seq for event in events] == list(range(1, len(events) + 1))
+    assert events[0].type == "started"
+    assert events[-1].type == "finished"
+    assert not events[-1].data["stopped"]
+    assert [event.data["step"] for event in events if event.type == "eval"] == [3, 6, 8]
+    assert run.loss_fell()
+    assert [path.name for path in sorted(run.checkpoints.iterdir())] == ["checkpoint-6", "checkpoint-8"]
+    assert not (run.path / "work").exists()
+
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    base = AutoModelForCausalLM.from_pretrained(tiny_model)
+    ids = torch.arange(3, 20)[None]
+    before = base(ids).logits
+    after = PeftModel.from_pretrained(base, run.adapter)(ids).logits
+    assert (before - after).abs().max() > 1e-3
+    assert (run.adapter / "chat_template.jinja").exists()
+
+
+def test_a_stop_and_a_resume_change_no_loss(make_run: Callable[..., Run]) -> None:
+    whole, halved = make_run(run={"name": "whole"}), make_run(run={"name": "halved"})
+    train_here(whole)
+    stop_at(halved, 4)
+    train_here(halved)
+    state = halved.state()
+    assert state.end is not None
+    assert state.end.data["stopped"]
+    stopped_at = max(losses(halved))
+    assert 4 <= stopped_at < 8
+    assert halved.newest_checkpoint() == halved.checkpoints / f"checkpoint-{stopped_at}"
+    train_here(halved)
+    assert halved.state().end.data["steps"] == 8  # type: ignore[union-attr]
+    assert losses(halved) == losses(whole)
+    assert halved.state().step["seen_tokens"] == whole.state().step["seen_tokens"]
+
+
+def test_the_adapter_names_the_base_model_as_the_world_knows_it(
+    make_run: Callable[..., Run], tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = make_run(model={"id": "owner/tiny"}, train={"max_steps": 1})
+    snapshot = tiny_model.parent / "0123456789abcdef"
+    if not snapshot.exists():
+        snapshot.symlink_to(tiny_model)
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *_, **__: str(snapshot))
+    train_here(run)
+    config = json.loads((run.adapter / "adapter_config.json").read_text())
+    assert config["base_model_name_or_path"] == "owner/tiny"
+    assert config["revision"] == "0123456789abcdef"
+
+
+def test_packing_trains_the_same_tokens_in_fewer_rows(make_run: Callable[..., Run]) -> None:
+    plain, packed = make_run(train={"max_steps": None}), make_run(train={"max_steps": None}, data={"packing": True})
+    train_here(plain)
+    train_here(packed)
+    assert packed.state().step["seen_tokens"] == plain.state().step["seen_tokens"]
+    assert packed.state().step["step"] < plain.state().step["step"]
+
+
+def test_packed_rows_do_not_see_each_other(make_run: Callable[..., Run]) -> None:
+    """With the whole set in one batch the mean loss over all tokens must not depend on how rows are laid out."""
+    whole_set = {"micro_batch": 64, "grad_accum": 1, "max_steps": 1}
+    plain = make_run(train=whole_set, data={"eval_fraction": 0}, lora={"dropout": 0})
+    packed = make_run(train=whole_set, data={"eval_fraction": 0, "packing": True}, lora={"dropout": 0})
+    train_here(plain)
+    train_here(packed)
+    assert losses(packed)[1] == pytest.approx(losses(plain)[1], abs=1e-5)
+
+
+def test_rows_without_an_answer_inside_the_length_are_refused_before_training(make_run: Callable[..., Run]) -> None:
+    run = make_run(model={"max_seq_length": 32})
+    with pytest.raises(UserError, match="nothing to train on"):
+        train_here(run)
+
+
+def test_a_folder_without_a_model_is_a_sentence(make_run: Callable[..., Run], tmp_path: Path) -> None:
+    run = make_run(model={"id": str(tmp_path)})
+    with pytest.raises(UserError, match="holds no model"):
+        train_here(run)
+
+
+def test_a_loss_that_is_not_a_number_ends_the_run(make_run: Callable[..., Run]) -> None:
+    from core.worker.reporting import NonFiniteLossError
+
+    run = make_run(train={"lr": 1.0, "max_grad_norm": 1000, "max_steps": 200, "scheduler": "constant"})
+    poison(run)
+    with pytest.raises(NonFiniteLossError):
+        train_here(run)
+
+
+def poison(run: Run) -> None:
+    """Point the run at a copy of its model whose final norm is not a number."""
+    import orjson
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    info = run.info()
+    folder = run.path / "poisoned"
+    model = AutoModelForCausalLM.from_pretrained(info["recipe"]["model"]["id"])
+    with torch.no_grad():
+        model.model.norm.weight[0] = float("nan")
+    model.save_pretrained(folder)
+    AutoTokenizer.from_pretrained(info["recipe"]["model"]["id"]).save_pretrained(folder)
+    info["recipe"]["model"]["id"] = str(folder)
+    (run.path / "run.json").write_bytes(orjson.dumps(info))

@@ -1,0 +1,30 @@
+"""`fitune demo`: the main job on real input, on whatever machine this is. CPU: minutes; GPU: seconds of training."""
+
+import argparse
+import sys
+from importlib import resources
+from pathlib import Path
+
+from core import config, launch
+from tui.commands.watch import follow_to_end
+from tui.text import clean
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train the small model that ships with fitune; exit status 0 if it was trained and its loss fell, else 1."""
+    folder = Path(str(resources.files("presets"))) / "demo"
+    sets = [f"data.source={folder / 'gsm8k.jsonl'}"] + ([f"train.max_steps={args.steps}"] if args.steps else [])
+    recipe = config.load(folder / "recipe.toml", sets)
+    begun = launch.begin(recipe, preset="demo", share_gpu=True)
+    print(f"Demo: {recipe.model.id} learns from 300 rows of grade-school maths.", file=sys.stderr)
+    for note in (begun.backend_reason, *begun.notes):
+        print(clean(note), file=sys.stderr)
+    status = follow_to_end(begun.run)
+    if status:
+        return status
+    sample = begun.run.state().samples[-1]
+    print(f"\nQuestion (held out, never trained on)\n  {clean(sample['prompt'])}")
+    print(f"\nBefore\n  {clean(sample['before'])}")
+    print(f"\nAfter\n  {clean(sample['after'])}")
+    print(f"\nThe adapter is in {begun.run.adapter}")
+    return 0 if begun.run.loss_fell() else 1
