@@ -221,8 +221,8 @@ def _killed(run: Run, state: RunState) -> str:
     if again_s is not None and again_s > seen_s:
         return f"Ended {where} without a last event: the machine was restarted at {clock(again_s)}."
     return (
-        f"Killed {where}, last seen {clock(seen_s)}: it left no last event. Someone ended it, or the machine's RAM was"
-        " full (sudo dmesg | grep -i oom would say so)."
+        f"Killed {where}, last seen {clock(seen_s)}: it left no last event. Someone ended it, or the RAM ran out"
+        " (sudo dmesg tells)."
     )
 
 

@@ -1,0 +1,335 @@
+"""The watch screen on runs of every kind: what it shows, and what its keys do to the run."""
+
+import asyncio
+import json
+import os
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from textual.pilot import Pilot
+from textual.widgets import Footer
+from textual.widgets._footer import FooterKey
+
+from core import launch
+from core.errors import UserError
+from core.runs import Run
+from tests.fake_worker import make_run, start
+from tests.tui.payloads import OBEYED, PAYLOADS
+from tui.app import FituneApp
+from tui.screens.deliver import WAYS, DeliverScreen
+from tui.screens.leave import LeaveScreen
+from tui.screens.watch import WatchScreen
+from tui.text import clean
+from tui.widgets.ask import Ask
+from tui.widgets.confirm import Confirm
+
+
+def shown(app: FituneApp) -> str:
+    """The text on the screen."""
+    strips = app.screen._compositor.render_strips()
+    return "\n".join("".join(segment.text for segment in strip).rstrip() for strip in strips)
+
+
+async def until(pilot: Pilot[int], met: Callable[[], bool], seconds: float = 8.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not met():
+        assert time.monotonic() < deadline, shown(pilot.app)  # type: ignore[arg-type]
+        await asyncio.sleep(0.05)
+        await pilot.pause()
+    await pilot.pause(0.05)
+
+
+@asynccontextmanager
+async def watching(
+    run: Path, first: str, size: tuple[int, int] = (80, 24), plain: bool = False
+) -> AsyncIterator[tuple[FituneApp, Pilot[int]]]:
+    """An app that watches a run, once `first` is on the screen."""
+    app = FituneApp(run=Run(run), plain_glyphs=plain)
+    async with app.run_test(size=size, notifications=True) as pilot:
+        await until(pilot, lambda: first in shown(app))
+        yield app, pilot
+
+
+@pytest.fixture
+def live(tmp_path: Path) -> Path:
+    """The folder of a run whose worker goes on until its test ends."""
+    return make_run(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("ok", ["OK  finished", "step 6 of 6", "held-out 1.154", "Finished: 6 steps", "A question from the data"]),
+        ("oom", ["ERROR  failed", "out of memory", "Lower train.micro_batch", "predicted 7.7 GiB"]),
+        ("nan", ["ERROR  failed", "loss NaN", "Halve train.lr"]),
+        ("killed", ["ERROR  killed", "Killed at step 44", "no last event"]),
+        ("torn", ["ERROR  killed", "Killed at step 11"]),
+    ],
+)
+async def test_check_39_every_end_is_shown_in_words(tmp_path: Path, name: str, words: list[str]) -> None:
+    async with watching(make_run(tmp_path, told=name), words[0]) as (app, pilot):
+        for word in words:
+            await until(pilot, lambda word=word: word in shown(app))
+
+
+async def test_check_39_a_killed_run_names_its_checkpoint(tmp_path: Path) -> None:
+    run = make_run(tmp_path, told="killed")
+    (run / "checkpoints" / "checkpoint-30").mkdir(parents=True)
+    async with watching(run, "Go on from step 30: fitune resume run-a"):
+        pass
+
+
+async def test_a_live_run_shows_its_newest_step_and_then_its_end(live: Path) -> None:
+    worker = start(live, "steps:60", "--rate", "30")
+    async with watching(live, "training   step") as (app, pilot):
+        await until(pilot, lambda: "measured 7.6 GiB, predicted 7.7 GiB" in shown(app))
+        await until(pilot, lambda: "OK  finished" in shown(app))
+        assert "step 60 of 60" in shown(app)
+    assert worker.wait(5) == 0
+
+
+async def test_a_worker_without_a_sign_of_life_is_told(live: Path) -> None:
+    worker = start(live, "killed", "--rate", "500", "--then", "hang", "--silent")
+    past_s = time.time() - 60
+    os.utime(live / "lock", (past_s, past_s))
+    async with watching(live, "WARN  no sign of life for 1 min"):
+        pass
+    worker.kill()
+
+
+async def test_check_42_time_left_waits_for_20_steps_and_elapsed_survives(live: Path) -> None:
+    worker = start(live, "steps:400", "--rate", "12")
+    async with watching(live, "training   step") as (app, _):
+        assert " left" not in shown(app)
+    async with watching(live, "s left") as (app, _):
+        elapsed = shown(app).splitlines()[1].split("epoch")[1].split()[1]
+        assert int(elapsed) >= 2, "told from the first event, not from when this screen came up"
+    worker.kill()
+
+
+async def test_check_23_leaving_asks_and_a_second_ctrl_c_never_kills(live: Path) -> None:
+    worker = start(live, "steps:400", "--rate", "20")
+    async with watching(live, "training   step") as (app, pilot):
+        await pilot.press("ctrl+c")
+        await until(pilot, lambda: isinstance(app.screen, LeaveScreen))
+        assert app.focused is not None
+        assert app.focused.id == "detach"
+        await pilot.press("escape")
+        await until(pilot, lambda: isinstance(app.screen, WatchScreen))
+        await pilot.press("ctrl+q", "ctrl+c")
+        await until(pilot, lambda: not app.is_running)
+    assert worker.poll() is None
+    assert not (live / "stop").exists()
+    worker.kill()
+
+
+async def test_check_23_leaving_can_stop_with_a_checkpoint(live: Path) -> None:
+    worker = start(live, "steps:400", "--rate", "20")
+    async with watching(live, "training   step") as (app, pilot):
+        await pilot.press("ctrl+c", "down", "enter")
+        await until(pilot, lambda: "OK  stopped" in shown(app))
+    assert worker.wait(5) == 0
+
+
+async def test_check_16_killing_needs_a_second_answer_and_enter_is_the_safe_one(live: Path) -> None:
+    worker = start(live, "steps:400", "--rate", "20")
+    async with watching(live, "training   step") as (app, pilot):
+        await pilot.press("k")
+        await until(pilot, lambda: isinstance(app.screen, Confirm))
+        await pilot.press("enter", "enter")
+        await until(pilot, lambda: isinstance(app.screen, WatchScreen))
+        assert worker.poll() is None
+        await pilot.press("k")
+        await until(pilot, lambda: isinstance(app.screen, Confirm))
+        await pilot.press("right", "enter")
+        await until(pilot, lambda: "ERROR  killed" in shown(app))
+    assert worker.wait(5) != 0
+
+
+async def test_stop_is_confirmed_and_writes_a_checkpoint(live: Path) -> None:
+    worker = start(live, "steps:400", "--rate", "20")
+    async with watching(live, "training   step") as (app, pilot):
+        await pilot.press("s")
+        await until(pilot, lambda: isinstance(app.screen, Confirm))
+        await pilot.press("right", "enter")
+        await until(pilot, lambda: "OK  stopped" in shown(app))
+        assert "Go on from step" in shown(app)
+    assert worker.wait(5) == 0
+
+
+async def test_detach_leaves_the_run_alone(live: Path) -> None:
+    worker = start(live, "steps:400", "--rate", "20")
+    async with watching(live, "training   step") as (app, pilot):
+        await pilot.press("d")
+        await until(pilot, lambda: not app.is_running)
+    assert app.return_code == 0
+    assert worker.poll() is None
+    worker.kill()
+
+
+async def test_resume_starts_the_worker_and_a_refusal_is_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = make_run(tmp_path, told="killed")
+    (run / "checkpoints" / "checkpoint-30").mkdir(parents=True)
+
+    def refuse(run: Run, job: str) -> str:
+        raise UserError("The card is held by [/INST].", "Wait.")
+
+    monkeypatch.setattr(launch, "start", refuse)
+    async with watching(run, "ERROR  killed") as (app, pilot):
+        await pilot.press("r")
+        await until(pilot, lambda: "held by [/INST]" in shown(app))
+        monkeypatch.setattr(launch, "start", lambda at, job: str(start(at.path, "steps:400", "--rate", "20").pid))
+        await pilot.press("r")
+        await until(pilot, lambda: "training   step" in shown(app))
+        pid = Run(run).holder_pid()
+        assert pid
+        Run(run).kill()
+
+
+async def test_a_note_is_kept_with_time_and_step(tmp_path: Path) -> None:
+    run = make_run(tmp_path, told="ok")
+    async with watching(run, "OK  finished") as (app, pilot):
+        await pilot.press("n")
+        await until(pilot, lambda: isinstance(app.screen, Ask))
+        await pilot.press(*"sk d")  # check 36: letters are text here, not keys
+        await pilot.press("enter")
+        await until(pilot, lambda: (run / "notes.txt").exists())
+    assert (run / "notes.txt").read_text().endswith("  step 6  sk d\n")
+
+
+async def test_the_log_pane_shows_the_end_of_the_log(tmp_path: Path) -> None:
+    run = make_run(tmp_path, told="ok")
+    (run / "worker.log").write_text("\n".join(f"line {n}" for n in range(40)) + "\n 10%\r 99%\n\x1b[2Jnasty\n")
+    async with watching(run, "OK  finished") as (app, pilot):
+        await pilot.press("l")
+        await until(pilot, lambda: "␛[2Jnasty" in shown(app))
+        assert " 99%" in shown(app)
+        assert "line 39" in shown(app)
+        assert "line 30" not in shown(app)
+        await pilot.press("l")
+        await until(pilot, lambda: "nasty" not in shown(app))
+
+
+async def test_check_40_two_screens_show_the_same_step(live: Path) -> None:
+    worker = start(live, "killed", "--rate", "200", "--then", "hang")
+    async with watching(live, "step 44 of 300") as (one, _), watching(live, "step 44 of 300") as (other, _):
+        deadline = time.monotonic() + 8
+        while shown(one).splitlines()[3:] != shown(other).splitlines()[3:]:
+            assert time.monotonic() < deadline, "the same chart and numbers on both"
+            await asyncio.sleep(0.1)
+    worker.kill()
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 40), (200, 50)])
+@pytest.mark.parametrize("name", ["ok", "oom", "killed"])
+async def test_check_28_title_keys_and_words_fit_every_size(tmp_path: Path, name: str, size: tuple[int, int]) -> None:
+    async with watching(make_run(tmp_path, told=name), "fitune", size) as (app, pilot):
+        await until(pilot, lambda: "loss" in shown(app))
+        assert "fitune  run-a" in shown(app).splitlines()[0]
+        assert "Close" in shown(app).splitlines()[-1]
+        assert not app.screen.show_horizontal_scrollbar
+        assert app.focused is not None
+
+
+async def test_check_29_resizing_keeps_focus_and_says_when_it_is_too_small(tmp_path: Path) -> None:
+    async with watching(make_run(tmp_path, told="ok"), "OK  finished") as (app, pilot):
+        focused = app.focused
+        for size, word in (((60, 15), "need 80x24"), ((200, 50), "step 6 of 6"), ((40, 12), "need 80x24")):
+            await pilot.resize_terminal(*size)
+            await until(pilot, lambda word=word: word in shown(app))
+        assert app.focused is focused
+        await pilot.press("q")
+        await until(pilot, lambda: not app.is_running)
+
+
+async def test_check_32_status_is_never_colour_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    async with watching(make_run(tmp_path, told="ok"), "OK  finished") as (app, _):
+        assert "WARN The Hub is out of reach" in shown(app)
+
+
+async def test_check_30_basic_terminals_get_ascii_only(tmp_path: Path) -> None:
+    async with watching(make_run(tmp_path, told="killed"), "ERROR  killed", plain=True) as (app, pilot):
+        await until(pilot, lambda: "** training" in shown(app))
+        assert not [each for each in shown(app) if 0x2500 <= ord(each) <= 0x28FF and each not in "▏│"]
+
+
+@pytest.mark.parametrize(
+    ("told", "keys"),
+    [("ok", {"q", "c", "l", "n"}), ("killed", {"q", "r", "l", "n"}), ("oom", {"q", "l", "n"})],
+)
+async def test_check_35_the_footer_shows_only_keys_that_work(tmp_path: Path, told: str, keys: set[str]) -> None:
+    run = make_run(tmp_path, told=told)
+    if told == "ok":
+        (run / "adapter").mkdir()
+    if told == "killed":
+        (run / "checkpoints" / "checkpoint-30").mkdir(parents=True)
+    async with watching(run, "fitune") as (app, pilot):
+        await until(pilot, lambda: "Close" in shown(app).splitlines()[-1])
+        offered = {key.key_display for key in app.screen.query_one(Footer).query(FooterKey)}
+        assert offered - {"^c", "^p"} == keys
+
+
+@pytest.mark.parametrize("payload", [" ".join(PAYLOADS[n::5]) for n in range(5)], ids=range(5))
+async def test_check_37_no_payload_reaches_the_screen(tmp_path: Path, payload: str) -> None:
+    info = {"recipe": {"model": {"id": payload}}, "gpu": {"uuid": payload, "name": payload}, "host": payload}
+    run = make_run(tmp_path, **info)
+    (run / "worker.log").write_text(payload)
+    (run / "lock").touch()
+    (run / "adapter").mkdir()
+    events = [
+        ("started", {"device": payload}),
+        ("phase", {"name": payload, "total_steps": payload}),
+        ("step", {"step": payload, "loss": payload, "lr": payload, "epoch": payload}),
+        ("warning", {"message": payload}),
+        ("sample", {"prompt": payload, "before": payload, "after": payload, "reference": payload}),
+        ("memory", {"peak_device": payload, "predicted": payload}),
+        ("failed", {"kind": payload, "message": payload, "hint": payload}),
+    ]
+    with (run / "events.jsonl").open("w") as file:
+        for seq, (kind, data) in enumerate(events):
+            file.write(json.dumps({"v": 1, "seq": seq, "t": 1.0, "job": "train", "type": kind, "data": data}) + "\n")
+    async with watching(run, "ERROR  failed", (120, 40)) as (app, pilot):
+        await pilot.press("l")
+        await asyncio.sleep(0.6)
+        await pilot.pause()
+        assert not OBEYED.search(shown(app))
+        assert clean(payload)[:30] in shown(app), "shown literally"
+        await pilot.press("c")
+        await until(pilot, lambda: isinstance(app.screen, DeliverScreen) and "needs" in shown(app))
+        for _ in WAYS:
+            assert not OBEYED.search(shown(app))
+            await pilot.press("down")
+
+
+async def test_deliver_shows_each_way_with_what_it_needs_and_esc_goes_back(tmp_path: Path) -> None:
+    run = make_run(tmp_path, told="ok")
+    (run / "adapter").mkdir()
+    (run / "adapter" / "adapter_model.safetensors").write_bytes(b"x" * 3_000_000)
+    async with watching(run, "Use it") as (app, pilot):
+        await pilot.press("c")
+        for way in WAYS:
+            await until(pilot, lambda way=way: way.what in shown(app) and "needs" in shown(app))
+            await pilot.press("down")
+        assert "2.9 MiB" in shown(app) or "from peft" in shown(app)
+        await pilot.press("escape")
+        await until(pilot, lambda: isinstance(app.screen, WatchScreen))
+
+
+async def test_check_26_no_handler_blocks_the_loop(live: Path) -> None:
+    worker = start(live, "steps:400", "--rate", "20")
+    async with watching(live, "training   step") as (_, pilot):
+        gaps, before = [], time.monotonic()
+        for _ in range(150):
+            await asyncio.sleep(0.02)
+            now = time.monotonic()
+            gaps.append(now - before)
+            before = now
+        await pilot.pause()
+    worker.kill()
+    assert sorted(gaps)[int(len(gaps) * 0.97)] < 0.12

@@ -1,0 +1,289 @@
+"""One run, alive or not: its story as it grows, and the keys that stop, resume or leave it. Looking can't hurt it."""
+
+import copy
+import threading
+import time
+from dataclasses import dataclass
+from typing import ClassVar
+
+from textual import work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import VerticalScroll
+from textual.content import Content
+from textual.message import Message
+from textual.screen import Screen
+from textual.widgets import Footer, Static
+
+from core import launch, machine
+from core.errors import UserError
+from core.events import Curve, RunState, Tail
+from core.machine import GpuSample
+from core.runs import LIVE, Run
+from tui import watch_text
+from tui.screens.leave import LeaveScreen, Leaving
+from tui.story import Story, ending
+from tui.text import clean, safe
+from tui.watch_text import Seen
+from tui.widgets.ask import Ask
+from tui.widgets.confirm import Confirm
+from tui.widgets.log_pane import tail_of
+from tui.widgets.loss_chart import LossChart
+from tui.widgets.meters import Line
+
+LOOK_EVERY_S = 0.5
+CARD_EVERY_S = 2.0
+DRAW_EVERY_S = 1.0
+CHART_EVERY = 2
+"""Of the drawings, every second draws the chart too: it is most of what goes over the wire."""
+
+
+class WatchScreen(Screen[None]):
+    """A thread looks at the run and posts what it saw; a clock draws it. Nothing else changes what is shown."""
+
+    CSS_PATH = "../watch.tcss"
+    AUTO_FOCUS = "#tale"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("d,escape", "detach", "Detach", key_display="d"),
+        Binding("q,escape", "close", "Close", key_display="q"),
+        Binding("s", "stop", "Stop"),
+        Binding("k", "kill", "Kill"),
+        Binding("r", "resume", "Resume"),
+        Binding("c", "deliver", "Use it"),
+        Binding("l", "log", "Log"),
+        Binding("n", "note", "Note"),
+    ]
+
+    @dataclass
+    class Looked(Message):
+        """The run was looked at."""
+
+        seen: Seen
+
+    @dataclass
+    class CardRead(Message):
+        """The card was asked how it does."""
+
+        sample: GpuSample
+
+    @dataclass
+    class Resumed(Message):
+        """The worker was started again, or why it was not."""
+
+        problem: str = ""
+
+    def __init__(self, run: Run) -> None:
+        super().__init__()
+        self.watched = run
+        self.seen: Seen | None = None
+        self.sample: GpuSample | None = None
+        self.log_wanted = False
+        self._over = threading.Event()
+        self._drawings = 0
+
+    def compose(self) -> ComposeResult:
+        yield Line("title")
+        yield Line("status")
+        yield Line("progress")
+        yield LossChart("chart")
+        yield Line("numbers")
+        yield Line("memory")
+        yield Line("card")
+        with VerticalScroll(id="tale"):
+            yield Line("told")
+        yield Line("log")
+        yield Static("terminal too small (need 80x24)  d leaves", id="too-small", markup=False)
+        yield Footer()
+
+    def on_mount(self) -> None:
+        self.line("title").say(watch_text.title(self.watched.name, {}))
+        self.line("status").say(Content("looking at the run ..."))
+        self.look()
+        self.read_card()
+        self.set_interval(DRAW_EVERY_S, self.draw)
+
+    def on_unmount(self) -> None:
+        self._over.set()
+
+    def line(self, name: str) -> Line:
+        return self.query_one(f"#{name}", Line)
+
+    # What there is to see
+
+    @work(thread=True, exclusive=True, exit_on_error=False, group="look")
+    def look(self) -> None:
+        try:
+            info = self.watched.info()
+        except UserError:
+            info = {}
+        story, tail = Story(), Tail(self.watched.events)
+        while not self._over.is_set():
+            alive = self.watched.holder_pid() is not None  # before reading: what a dead worker wrote is all there
+            for event in tail.catch_up():
+                story.apply(event)
+            status = self.watched.status(story.state)
+            if alive or status not in LIVE:
+                checkpoint = self.watched.newest_checkpoint()
+                seen = Seen(
+                    status, snapshot(story.state), story.total_steps, story.eta_s(), self.watched.silent_s(),
+                    tail.bad_lines, checkpoint.name if checkpoint else None,
+                    None if status in LIVE else ending(self.watched, status, story.state),
+                    tail_of(self.watched.log) if self.log_wanted else (), info,
+                )  # fmt: skip
+                self.post_message(self.Looked(seen))
+            self._over.wait(LOOK_EVERY_S)
+
+    @work(thread=True, exclusive=True, exit_on_error=False, group="card")
+    def read_card(self) -> None:
+        while not self._over.wait(CARD_EVERY_S):
+            uuid = (self.seen.info.get("gpu") or {}).get("uuid") if self.seen and self.seen.live else None
+            if uuid:
+                self.post_message(self.CardRead(machine.sample(str(uuid))))
+
+    def on_watch_screen_looked(self, event: Looked) -> None:
+        before, self.seen = self.seen, event.seen
+        if before is None or before.status != self.seen.status:
+            self._drawings = 0
+            self.draw()
+        if before is None or (before.status, before.checkpoint) != (self.seen.status, self.seen.checkpoint):
+            self.refresh_bindings()
+        if self.seen.log and not (before and before.log):
+            self.draw()
+
+    def on_watch_screen_card_read(self, event: CardRead) -> None:
+        self.sample = event.sample
+
+    def draw(self) -> None:
+        """Show what was seen last; what has not changed is not sent again."""
+        seen = self.seen
+        if seen is None:
+            return
+        plain = self.app.has_class("-plain-glyphs")
+        self.line("title").say(watch_text.title(self.watched.name, seen.info))
+        self.line("status").say(watch_text.status(seen, time.time()))
+        self.line("progress").say(watch_text.progress_bar(seen, self.size.width - 2, plain))
+        self.line("numbers").say(watch_text.numbers(seen))
+        self.line("memory").say(watch_text.memory(seen, plain))
+        self.line("card").say(watch_text.card(self.sample) if seen.live else Content())
+        self.line("told").say(watch_text.tale(seen, self.size.width - 3))
+        if self.log_wanted and seen.log:
+            self.line("log").say(safe("\n".join(seen.log), 4000, keep_newlines=True))
+        chart = self.query_one(LossChart)
+        chart.display = seen.job == "train"
+        if self._drawings % CHART_EVERY == 0:
+            chart.show(seen.state.loss.points, seen.state.eval_loss.points)
+        self._drawings += 1
+
+    # Keys
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Only the keys that do something now."""
+        seen = self.seen
+        dead = seen is not None and not seen.live
+        match action:
+            case "detach":
+                return not dead
+            case "close":
+                return dead
+            case "stop":
+                return seen is not None and seen.status in ("starting", "running")
+            case "kill":
+                return seen is not None and seen.live
+            case "resume":
+                return dead and seen is not None and seen.status != "finished" and seen.checkpoint is not None
+            case "deliver":
+                return dead and self.watched.adapter.is_dir()
+        return True
+
+    def action_detach(self) -> None:
+        self.app.exit(0)
+
+    def action_close(self) -> None:
+        self.app.exit(0)
+
+    def action_stop(self) -> None:
+        question = "Stop the training after this step?\nIt writes a checkpoint, and can go on from there."
+        self.app.push_screen(Confirm(question, "Go on training", "Stop"), self.stop_if)
+
+    def action_kill(self) -> None:
+        at = self.seen.checkpoint if self.seen else None
+        lost = f"What came after {at} is lost." if at else "There is no checkpoint: all of it is lost."
+        self.app.push_screen(Confirm(f"Kill the training at once?\n{lost}", "Go on training", "Kill"), self.kill_if)
+
+    def stop_if(self, yes: bool | None) -> None:
+        if yes:
+            self.watched.request_stop()
+
+    def kill_if(self, yes: bool | None) -> None:
+        if not yes:
+            return
+        try:
+            self.watched.kill()
+        except UserError as error:
+            self.app.notify(clean(str(error)), severity="error", markup=False)
+
+    @work(thread=True, exclusive=True, exit_on_error=False, group="resume")
+    def action_resume(self) -> None:
+        try:
+            launch.start(self.watched, "train")
+        except UserError as error:
+            self.post_message(self.Resumed(str(error)))
+        else:
+            self.post_message(self.Resumed())
+
+    def on_watch_screen_resumed(self, event: Resumed) -> None:
+        if event.problem:
+            self.app.notify(clean(event.problem), severity="error", markup=False)
+
+    def action_deliver(self) -> None:
+        from tui.screens.deliver import DeliverScreen
+
+        self.app.push_screen(DeliverScreen(self.watched))
+
+    def action_log(self) -> None:
+        self.log_wanted = not self.log_wanted
+        self.set_class(self.log_wanted, "-log")
+        self.line("log").say(Content("reading the log ..." if self.log_wanted else ""))
+
+    def action_note(self) -> None:
+        self.app.push_screen(Ask("A note, kept with the run in notes.txt", "", lambda _: None), self.keep_note)
+
+    def keep_note(self, text: str | None) -> None:
+        """Append a note with its time and step to the run's notes.txt."""
+        if not text or not text.strip():
+            return
+        step = self.seen.state.step.get("step") if self.seen else None
+        line = f"{time.strftime('%Y-%m-%d %H:%M')}  {f'step {step}' if step else 'no step yet'}  {text.strip()}\n"
+        try:
+            with (self.watched.path / "notes.txt").open("a", encoding="utf-8") as file:
+                file.write(line)
+        except OSError as error:
+            self.app.notify(clean(f"notes.txt can't be written: {error.strerror}"), severity="error", markup=False)
+
+    def ask_quit(self) -> None:
+        """Ctrl+C or Ctrl+Q: leave a dead run at once; of a live one ask what is meant."""
+        if self.seen is not None and not self.seen.live:
+            self.app.exit(0)
+        else:
+            self.app.push_screen(LeaveScreen(), self.leave)
+
+    def leave(self, answer: Leaving | None) -> None:
+        """Do as the leave screen was answered."""
+        if answer == "detach":
+            self.app.exit(0)
+        elif answer == "stop":
+            self.watched.request_stop()
+        elif answer == "kill":
+            self.action_kill()
+
+
+def snapshot(state: RunState) -> RunState:
+    """A copy that the reading thread won't change any more."""
+    copied = copy.copy(state)
+    copied.loss, copied.eval_loss = Curve(list(state.loss.points)), Curve(list(state.eval_loss.points))
+    copied.phase_data, copied.warnings, copied.samples = (
+        dict(state.phase_data),
+        list(state.warnings),
+        list(state.samples),
+    )
+    return copied

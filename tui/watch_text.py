@@ -1,0 +1,180 @@
+"""What the watch screen says, from one look at a run: no widgets here, so that each sentence can be tested alone."""
+
+import textwrap
+from dataclasses import dataclass, field
+from typing import Any
+
+from textual.content import Content
+
+from core.events import RunState
+from core.gpu import GpuSample
+from core.runs import LIVE, Status
+from tui.format import GIB, UNKNOWN, count, duration, exponent, gib, number, rate
+from tui.story import SILENT_AFTER_S, Ending, loss_text, phase_text, value
+from tui.text import clean, safe
+from tui.widgets.meters import bar
+
+BAR_COLUMNS = 18
+LABEL_COLUMNS = 12
+COLOURS = {"OK": "$success", "WARN": "$warning", "ERROR": "$error"}
+WARNINGS_SHOWN = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One look at a run."""
+
+    status: Status
+    state: RunState
+    total_steps: float | None = None
+    eta_s: float | None = None
+    silent_s: float | None = None
+    bad_lines: int = 0
+    checkpoint: str | None = None
+    ending: Ending | None = None
+    """How it ended; None while it lives."""
+    log: tuple[str, ...] = ()
+    info: dict[str, Any] = field(default_factory=dict)
+    """run.json, or nothing if that can't be read."""
+
+    @property
+    def live(self) -> bool:
+        return self.status in LIVE
+
+    @property
+    def job(self) -> str:
+        return self.state.started.job if self.state.started else "train"
+
+
+def title(name: str, info: dict[str, Any]) -> Content:
+    """The run, its model and its card."""
+    model = str(((info.get("recipe") or {}).get("model") or {}).get("id", ""))
+    card = str((info.get("gpu") or {}).get("name", "")) or "the CPU"
+    said = f"   {clean(model, 60)} on {clean(card, 40)}" if model else ""
+    return Content.styled("fitune", "bold $primary") + safe(f"  {name}", 60) + Content.styled(said, "dim")
+
+
+def status(seen: Seen, now_s: float) -> Content:
+    """Status word, what it is doing, how far, how long. While there is no sign of life, that instead."""
+    state = seen.state
+    if seen.ending is not None:
+        word = Content.styled(f"{seen.ending.mark}  {seen.status}", f"bold {COLOURS[seen.ending.mark]}")
+        return word + Content(_progress(seen))
+    if seen.silent_s is not None and seen.silent_s > SILENT_AFTER_S:
+        word = Content.styled("WARN  no sign of life", f"bold {COLOURS['WARN']}")
+        return word + Content(f" for {duration(seen.silent_s)}: the worker is stopped, or the machine overloaded")
+    doing = "stopping, with a checkpoint" if seen.status == "stopping" else phase_text(state.phase) or "starting"
+    began_s = state.started.t if state.started else state.first_t
+    elapsed = f"   {duration(now_s - began_s)}" if began_s else ""
+    left = f", {duration(seen.eta_s)} left" if seen.eta_s is not None else ""
+    said = f"{'' if seen.job == 'train' else clean(seen.job, 20) + ': '}{doing}"
+    return Content.styled(said, "bold $success") + Content(_progress(seen) + elapsed + left)
+
+
+def progress_bar(seen: Seen, columns: int, plain: bool) -> Content:
+    """How much of the training is done, over the whole width; nothing before the first step."""
+    step, total = value(seen.state.step, "step"), seen.total_steps
+    if not step or not total or columns < BAR_COLUMNS:
+        return Content()
+    share = step / total
+    return Content.styled(bar(share, columns - 6, plain), "$primary") + Content(f" {100 * share:3.0f} %")
+
+
+def numbers(seen: Seen) -> Content:
+    """The newest step's numbers."""
+    step = seen.state.step
+    if not step:
+        return Content()
+    held_out = seen.state.eval_loss.points
+    return _pairs(
+        ("loss", loss_text(step)),
+        ("held-out", number(held_out[-1][1]) if held_out else ""),
+        ("lr", exponent(value(step, "lr"))),
+        ("grad norm", number(value(step, "grad_norm"), 2)),
+        ("", rate(value(step, "tokens_per_s")) if seen.live else ""),
+        ("tokens", "" if seen.live else count(value(step, "seen_tokens"))),
+    )
+
+
+def memory(seen: Seen, plain: bool) -> Content:
+    """The measured peak beside the predicted one, in different words."""
+    data = seen.state.memory
+    measured = value(data, "peak_device") or value(data, "peak_reserved")
+    predicted = value(data, "predicted")
+    if measured and predicted:
+        off = f"   {100 * (measured / predicted - 1):+.1f} %"
+        drawn = bar(measured / predicted, BAR_COLUMNS, plain) + "  "
+        return _label("memory") + Content(f"{drawn}measured {gib(measured)}, predicted {gib(predicted)}{off}")
+    if measured:
+        return _label("memory") + Content(f"measured {gib(measured)}, nothing was predicted")
+    if host := value(data, "peak_host"):
+        return _label("memory") + Content(f"measured {gib(host)} of this machine's RAM")
+    return Content()
+
+
+def card(sample: GpuSample | None) -> Content:
+    """What the card does right now, all its users together."""
+    if sample is None or sample.used_bytes is None:
+        return Content()
+    parts = [
+        f"{sample.used_bytes / GIB:.1f} of {gib(sample.total_bytes)} in use",
+        f"{_or_unknown(sample.utilisation_percent)} % busy",
+        f"{_or_unknown(sample.temperature_c)} °C",
+        f"{_or_unknown(sample.power_w)} W",
+    ]
+    return _label("card") + Content("   ".join(parts))
+
+
+def tale(seen: Seen, columns: int) -> Content:
+    """The end with what to do now, the warnings, and the newest question with its answers."""
+    state, lines = seen.state, []
+    if seen.ending is not None:
+        lines += [safe(said) for said in (seen.ending.sentence, seen.ending.next) if said]
+    if seen.bad_lines:
+        lines.append(_warning(f"{seen.bad_lines} unreadable lines of events.jsonl were skipped"))
+    lines += [_warning(str(warning.get("message", ""))) for warning in state.warnings[-WARNINGS_SHOWN:]]
+    if len(state.warnings) > WARNINGS_SHOWN:
+        lines.append(_warning(f"and {len(state.warnings) - WARNINGS_SHOWN} more before these"))
+    if state.samples:
+        lines += [Content(), Content.styled("A question from the data", "bold")]
+        lines += [_answer(name, state.samples[-1].get(key), columns) for name, key in _ANSWERS]
+    return Content("\n").join(lines)
+
+
+_ANSWERS = (("asked", "prompt"), ("before", "before"), ("after", "after"), ("in the data", "reference"))
+
+
+def _answer(name: str, text: object, columns: int) -> Content:
+    said = clean(" ".join(str(text or "").split()), 600)
+    wrapped = textwrap.wrap(said, max(20, columns - LABEL_COLUMNS)) or [""]
+    return _label(name) + Content(f"\n{' ' * LABEL_COLUMNS}".join(wrapped))
+
+
+def _warning(message: str) -> Content:
+    return Content.styled("WARN ", f"bold {COLOURS['WARN']}") + safe(message, 300)
+
+
+def _progress(seen: Seen) -> str:
+    step = seen.state.step
+    if not step:
+        return ""
+    epoch = value(step, "epoch")
+    said = f"   step {count(value(step, 'step'))} of {count(seen.total_steps)}"
+    return said + (f"   epoch {epoch:.2f}" if epoch is not None else "")
+
+
+def _pairs(*pairs: tuple[str, str]) -> Content:
+    said = [_muted(f"{name} " if name else "") + Content(text) for name, text in pairs if text]
+    return Content("   ").join(said)
+
+
+def _label(name: str) -> Content:
+    return _muted(f"{name:<{LABEL_COLUMNS}}")
+
+
+def _muted(text: str) -> Content:
+    return Content.styled(text, "dim")
+
+
+def _or_unknown(measured: float | None) -> str:
+    return UNKNOWN if measured is None else f"{measured:.0f}"
