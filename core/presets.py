@@ -4,7 +4,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib import resources
+from pathlib import Path
 from typing import Any
 
 from core.config import Recipe, parse
@@ -49,11 +49,15 @@ class Preset:
         return parse(tree, f"presets/{self.id}.toml")
 
 
+def presets_dir() -> Path:
+    """Where the presets lie: beside `core`, in a checkout and in an installed package alike."""
+    return Path(__file__).resolve().parent.parent / "presets"
+
+
 @cache
 def load_all() -> tuple[Preset, ...]:
     """Every preset that ships with fitune, by size of card. Raises BadInput or UserError if one is broken."""
-    files = [file for file in resources.files("presets").iterdir() if file.name.endswith(".toml")]
-    presets = [load(file.name.removesuffix(".toml"), file.read_text(encoding="utf-8")) for file in files]
+    presets = [load(file.stem, file.read_text(encoding="utf-8")) for file in presets_dir().glob("*.toml")]
     return tuple(sorted(presets, key=lambda preset: (preset.card_gib, preset.id)))
 
 

@@ -24,15 +24,16 @@ class Resolved:
     """Each change, as a sentence: shown before the start, kept in run.json."""
 
 
-def resolve(recipe: Recipe, machine: Machine) -> Resolved:
+def resolve(recipe: Recipe, machine: Machine, need_data: bool = True) -> Resolved:
     """Choose the card and the backend, and adapt what this machine can't do.
 
-    Raises UserError where the recipe insists on something that is not there.
+    need_data: the data must be there already. Raises UserError where the recipe insists on something that is not there.
     """
     gpu = pick_gpu(machine, recipe.run.gpu)
     backend, reason = choose_backend(recipe.train.backend, gpu, machine.versions)
     train: dict[str, Any] = {"backend": backend}
     model: dict[str, Any] = {"id": _absolute(recipe.model.id, "model.id")}
+    source = _absolute(recipe.data.source, "data.source") if need_data else recipe.data.source
     notes = []
     for group, changes, why in _adaptations(recipe, backend, gpu):
         (train if group == "train" else model).update(changes)
@@ -42,7 +43,7 @@ def resolve(recipe: Recipe, machine: Machine) -> Resolved:
         update={
             "train": recipe.train.model_copy(update=train),
             "model": recipe.model.model_copy(update=model),
-            "data": recipe.data.model_copy(update={"source": _absolute(recipe.data.source, "data.source")}),
+            "data": recipe.data.model_copy(update={"source": source}),
         }
     )
     return Resolved(resolved, gpu, reason, tuple(notes))

@@ -22,6 +22,20 @@ def parser() -> argparse.ArgumentParser:
     train.add_argument("--yes", action="store_true", help="start even if the budget says that it does not fit")
     _share(train)
 
+    estimate = commands.add_parser("estimate", help="what a recipe needs in memory; exit status 3 if it does not fit")
+    _recipe(estimate)
+    _gpu_memory(estimate)
+    _json(estimate)
+
+    presets = commands.add_parser("presets", help="what there is to start from")
+    _gpu_memory(presets)
+    _json(presets)
+
+    data = commands.add_parser("data", help="what a file or data set holds; exit status 2 if it can't be trained on")
+    data.add_argument("source", metavar="SOURCE", help="a file, a folder of files, or a data set's id on the Hub")
+    data.add_argument("--recipe", type=Path, help="read it with this recipe's [data] settings")
+    _json(data)
+
     watch = commands.add_parser("watch", help="follow a run, from its first step; Ctrl+C leaves it running")
     _run(watch)
 
@@ -60,6 +74,10 @@ def _recipe(command: argparse.ArgumentParser) -> None:
 def _run(command: argparse.ArgumentParser, required: bool = False) -> None:
     said = "its name, a unique part of it, or its path" + ("" if required else "; the newest if not given")
     command.add_argument("run", metavar="RUN", nargs=None if required else "?", help=said)
+
+
+def _gpu_memory(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--gpu-memory", metavar="16GiB", help="judge by a card of this size instead of the one here")
 
 
 def _json(command: argparse.ArgumentParser) -> None:

@@ -93,7 +93,7 @@ def test_packing_trains_the_same_tokens_in_fewer_rows(make_run: Callable[..., Ru
 
 def test_packed_rows_do_not_see_each_other(make_run: Callable[..., Run]) -> None:
     """With the whole set in one batch the mean loss over all tokens must not depend on how rows are laid out."""
-    whole_set = {"micro_batch": 64, "grad_accum": 1, "max_steps": 1}
+    whole_set = {"micro_batch": 64, "grad_accum": 1, "max_steps": 1, "eval_every": None}
     plain = make_run(train=whole_set, data={"eval_fraction": 0}, lora={"dropout": 0})
     packed = make_run(train=whole_set, data={"eval_fraction": 0, "packing": True}, lora={"dropout": 0})
     train_here(plain)

@@ -2,17 +2,16 @@
 
 import argparse
 import sys
-from importlib import resources
-from pathlib import Path
 
 from core import config, launch
+from core.presets import presets_dir
 from tui.commands.watch import follow_to_end
 from tui.text import clean
 
 
 def run(args: argparse.Namespace) -> int:
     """Train the small model that ships with fitune; exit status 0 if it was trained and its loss fell, else 1."""
-    folder = Path(str(resources.files("presets"))) / "demo"
+    folder = presets_dir() / "demo"
     sets = [f"data.source={folder / 'gsm8k.jsonl'}"] + ([f"train.max_steps={args.steps}"] if args.steps else [])
     recipe = config.load(folder / "recipe.toml", sets)
     begun = launch.begin(recipe, preset="demo", share_gpu=True)
