@@ -1,0 +1,166 @@
+"""What the wizard knows so far: a frozen value that goes from step to step, and the file it survives a crash in."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import orjson
+
+from core import config, presets, runs
+from core.config import Recipe
+from core.data_report import Report
+from core.errors import BadInput, Problem, UserError
+from core.machine import Machine
+from tui.fields import all_fields, parse, problem, text_of
+
+Origin = Literal["edited", "answers", "preset", "default"]
+UNCHOSEN = "not-chosen/yet"
+"""Stands for the data in estimates, until it is chosen."""
+VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """The answers so far. What was found out about machine and data rides along, and is found again after a crash."""
+
+    preset: str | None = None
+    """Its id."""
+    answers: Mapping[str, Any] = field(default_factory=dict)
+    """Recipe groups from an answers file, over the preset's."""
+    edits: Mapping[str, str] = field(default_factory=dict)
+    """Field name -> what was typed, right or wrong, over both."""
+    card_gib: float | None = None
+    """Plan for an empty card of this size instead of this machine's."""
+    machine: Machine | None = None
+    report: Report | None = None
+    """Of `data.source` as it stands in `edits`."""
+
+    @property
+    def source(self) -> str:
+        """The data that was chosen; empty if none was."""
+        return self.edits.get("data.source") or str(self.answers.get("data", {}).get("source", ""))
+
+
+def set_field(draft: Draft, name: str, text: str) -> Draft:
+    """The draft with a field as typed. A text that means what was there anyway is no edit."""
+    spec = all_fields()[name]
+    edits = {key: value for key, value in draft.edits.items() if key != name}
+    if problem(spec, text) or parse(spec, text) != base_value(draft, name):
+        edits[name] = text
+    return replace(draft, edits=edits)
+
+
+def reset_field(draft: Draft, name: str) -> Draft:
+    """The draft with a field as preset or answers have it."""
+    return replace(draft, edits={key: value for key, value in draft.edits.items() if key != name})
+
+
+def use_preset(draft: Draft, preset: str) -> Draft:
+    """The draft on another preset. Edits stay: they are the user's own words."""
+    return replace(draft, preset=preset)
+
+
+def base_value(draft: Draft, name: str) -> Any:
+    """The value of a field before edits."""
+    group, _, key = name.partition(".")
+    return _base(draft).get(group, {}).get(key, all_fields()[name].default)
+
+
+def shown(draft: Draft, name: str) -> str:
+    """The text of a field as a form shows it."""
+    return draft.edits[name] if name in draft.edits else text_of(base_value(draft, name))
+
+
+def origin(draft: Draft, name: str) -> Origin:
+    """Where the value of a field comes from."""
+    group, _, key = name.partition(".")
+    if name in draft.edits:
+        return "edited"
+    if key in draft.answers.get(group, {}):
+        return "answers"
+    return "preset" if draft.preset and key in _preset_tree(draft.preset).get(group, {}) else "default"
+
+
+def recipe(draft: Draft) -> Recipe:
+    """The recipe of a draft. Raises BadInput with all problems; that no data are chosen yet is none of them."""
+    tree = _base(draft)
+    bad = []
+    for name, text in draft.edits.items():
+        group, _, key = name.partition(".")
+        try:
+            tree.setdefault(group, {})[key] = parse(all_fields()[name], text)
+        except ValueError as error:
+            bad.append(Problem(name, str(error)))
+    if bad:
+        raise BadInput(bad)
+    tree.setdefault("data", {}).setdefault("source", UNCHOSEN)
+    return config.parse(tree, "")
+
+
+def problems(draft: Draft) -> dict[str, str]:
+    """Field name -> what is wrong with it."""
+    try:
+        recipe(draft)
+    except BadInput as error:
+        return {each.where.removeprefix(": ").strip(): f"{each.text} {each.fix}".strip() for each in error.problems}
+    return {}
+
+
+def save(draft: Draft, step: str, base: Path) -> None:
+    """Keep the draft and the step it is at under `base`, whole or not at all, for its owner alone.
+
+    A recipe has no field for a secret, so none can be in it.
+    """
+    base.mkdir(mode=0o700, parents=True, exist_ok=True)
+    kept = {
+        "version": VERSION,
+        "step": step,
+        "preset": draft.preset,
+        "answers": dict(draft.answers),
+        "edits": dict(draft.edits),
+        "card_gib": draft.card_gib,
+    }
+    runs.write_atomically(draft_file(base), orjson.dumps(kept, option=orjson.OPT_INDENT_2))
+
+
+def restore(base: Path) -> tuple[Draft, str] | None:
+    """The draft of a wizard that did not come to its end, and the step it was at; None if there is none.
+
+    A file that can't be understood (an older fitune's) is as good as none.
+    """
+    try:
+        kept = orjson.loads(draft_file(base).read_bytes())
+        preset = kept["preset"]
+        edits = {str(name): str(text) for name, text in kept["edits"].items() if name in all_fields()}
+        if kept["version"] != VERSION or (preset is not None and not presets.find(preset)):
+            return None
+        return Draft(preset, dict(kept["answers"]), edits, kept["card_gib"]), str(kept["step"])
+    except (OSError, orjson.JSONDecodeError, KeyError, TypeError, AttributeError, UserError):
+        return None
+
+
+def discard(base: Path) -> None:
+    """Forget the kept draft."""
+    draft_file(base).unlink(missing_ok=True)
+
+
+def draft_file(base: Path) -> Path:
+    """Where a draft is kept."""
+    return base / "draft.json"
+
+
+def _preset_tree(preset: str) -> Mapping[str, Any]:
+    found = presets.find(preset)
+    model = {"id": found.models[0], **found.tree.get("model", {})}
+    return {**found.tree, "model": model}
+
+
+def _base(draft: Draft) -> dict[str, dict[str, Any]]:
+    """Groups of fields before edits: the preset's, with the answers over them."""
+    tree: dict[str, dict[str, Any]] = {}
+    for layer in (_preset_tree(draft.preset) if draft.preset else {}, draft.answers):
+        for group, fields in layer.items():
+            if isinstance(fields, Mapping):
+                tree.setdefault(group, {}).update(fields)
+    return tree

@@ -1,0 +1,82 @@
+"""What `?` says: a field or a step in plain words with the typical mistake, the keys, and a short glossary."""
+
+from tui import steps
+from tui.draft import Draft, origin, shown
+from tui.fields import all_fields, text_of
+from tui.outlook import field_cost, look
+
+MISTAKES = {
+    "model.id": "Taking a base model instead of an instruct model: it has no chat format, and needs far more rows.",
+    "model.quant": "Choosing bf16 for quality on a small card: nf4 is hardly worse, and leaves room for longer rows.",
+    "model.max_seq_length": "Leaving it far above the longest row: memory is set aside for rows that never come.",
+    "lora.r": "Raising it to make the model cleverer: more and better rows do that. 16 is enough for most tasks.",
+    "lora.alpha": "Changing it together with the learning rate: both make the same thing stronger.",
+    "train.epochs": "Too many: watch the held-out loss, and stop when it rises.",
+    "train.lr": "A learning rate from full training (1e-5): LoRA needs ten times that.",
+    "train.micro_batch": "Raising it until memory is full: it is hardly faster, and one long row ends the run.",
+    "train.grad_accum": "Forgetting that it counts: 2 rows x 4 is the same batch as 8 rows x 1.",
+    "train.optimizer": "Paging (paged_...) where memory is enough: it only makes each step slower.",
+    "train.checkpointing": "Turning it off for speed: memory grows manyfold, and few cards have it.",
+    "data.source": "A file of questions only, or with answers cut off. Look at the rows that are shown.",
+    "data.loss_on": "Training on the questions too: the model then learns to ask them.",
+    "data.eval_fraction": "Holding out nothing: then nobody can tell learning from memorising.",
+    "deliver.push_repo": "A repository that is public by mistake: your rows can show through a trained model.",
+    "model.trust_remote_code": "Saying yes to make an error go away: it runs a stranger's program on your machine.",
+}
+NO_MISTAKE = "Changing it without a reason. The default suits nearly everyone."
+GLOSSARY = (
+    ("adapter", "The small matrices that are trained beside the model, a file of a few MB."),
+    ("LoRA", "Training only an adapter; the model itself stays as it is."),
+    ("QLoRA, nf4", "LoRA on a model whose weights are kept in 4 bits, so that it fits a small card."),
+    ("rank", "How wide the adapter is: how much it can learn."),
+    ("token", "A piece of a word; a thousand are about 750 English words."),
+    ("epoch", "Once through all rows."),
+    ("step", "One change of the weights, after micro_batch x grad_accum rows."),
+    ("loss", "How surprised the model is by the right answer. It should fall."),
+    ("held-out", "Rows never trained on, to tell learning from memorising."),
+    ("checkpoint", "A snapshot from which a run goes on after a crash."),
+    ("merge", "Writing the adapter into the model, so that both are one."),
+    ("GGUF", "The file format of llama.cpp and Ollama."),
+)
+KEYS = (
+    ("Enter", "go on"),
+    ("Esc", "go back; nothing that was typed is lost"),
+    ("Up, Down, Tab", "next or last field"),
+    ("Left, Right, Space", "another value of a choice"),
+    ("Ctrl+R", "reset the field in hand"),
+    ("Ctrl+T", "all fields, or only those that matter first"),
+    ("Ctrl+O, F6, F7", "apply a remedy where memory is short"),
+    ("Ctrl+G", "plan for another card, at the presets"),
+    ("? or F1", "this help"),
+    ("Ctrl+P", "all commands"),
+    ("Ctrl+C", "leave"),
+)
+
+
+def help_text(topic: str, draft: Draft) -> list[tuple[str, str]]:
+    """(heading, text) of a topic: a field's name or a step's; then the keys and the glossary."""
+    about = field_help(topic, draft) if topic in all_fields() else step_help(topic)
+    keys = "\n".join(f"{key:<20}{what}" for key, what in KEYS)
+    words = "\n".join(f"{word:<12}{what}" for word, what in GLOSSARY)
+    return [*about, ("Keys", keys), ("Words", words)]
+
+
+def field_help(name: str, draft: Draft) -> list[tuple[str, str]]:
+    """What a field is, its value and where that came from, what is allowed, what it costs, what goes wrong."""
+    field = all_fields()[name]
+    default = text_of(field.default) or "none"
+    value = f"{shown(draft, name) or 'nothing'} ({origin(draft, name)}); fitune's default: {default}"
+    memory = field_cost(draft, field, look(draft)) or "Not known for this field."
+    return [
+        (f"{field.label} ({name})", field.help),
+        ("Value", value),
+        ("Allowed", field.range),
+        ("Memory", memory),
+        ("Typical mistake", MISTAKES.get(name, NO_MISTAKE)),
+    ]
+
+
+def step_help(name: str) -> list[tuple[str, str]]:
+    """What a step is for, and what goes wrong most often."""
+    step = steps.named(name)
+    return [(step.title, step.help), ("Typical mistake", step.mistake)]

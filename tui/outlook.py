@@ -1,0 +1,222 @@
+"""What a draft will need on its card, for the panel beside each step: the budget, or why there is none. No widgets."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from core import budget, pace, shapes
+from core.budget import Budget, Card, Part
+from core.errors import BadInput, UserError
+from core.machine import GIB, Gpu, Machine
+from core.pace import Pace
+from core.recipe_fields import Recipe
+from core.remedies import Remedy, remedies
+from core.resolve import resolve
+from core.shapes import Shape
+from tui.draft import UNCHOSEN, Draft, base_value, recipe, set_field, shown
+from tui.fields import Field, problem, text_of
+from tui.format import count, gib, rate, size
+
+Verdict = Literal["fits", "tight", "over", "unknown"]
+WORDS: Mapping[Verdict, str] = {"fits": "OK", "tight": "WARN", "over": "ERROR", "unknown": "?"}
+"""Said beside every colour."""
+GROUPS: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("model", ("layer weights", "experts", "embeddings and head", "image tower", "layer slots")),
+    ("adapter", ("LoRA weights", "LoRA gradients", "optimizer states", "optimizer scratch")),
+    ("rows at work", ("layer inputs", "layer backward", "loss", "dequantization", "DoRA", "loading")),
+)
+"""The budget's parts, gathered so that a person can follow them; what is named nowhere is overhead."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """How a draft would fare."""
+
+    place: str
+    """The card, or the host's memory."""
+    budget: Budget | None = None
+    free_bytes: int | None = None
+    verdict: Verdict = "unknown"
+    unknown_why: str = ""
+    pace: Pace | None = None
+    asked: tuple[Shape, Recipe, Card | None] | None = None
+    """What was estimated, for remedies."""
+
+    @property
+    def said(self) -> str:
+        """The verdict in words."""
+        if self.budget is None:
+            return self.unknown_why or "Nothing can be said yet."
+        if self.free_bytes is None:
+            return "It is not known how much memory is free."
+        spare_bytes = self.free_bytes - self.budget.total_bytes
+        if self.verdict == "over":
+            return f"{size(-spare_bytes)} short: it will not fit."
+        if self.verdict == "tight":
+            return f"It may fit: {size(spare_bytes)} to spare, with luck."
+        return f"It fits: {size(spare_bytes)} to spare."
+
+    @property
+    def short(self) -> str:
+        """The verdict in three words: `4.4 GiB to spare`."""
+        if self.budget is None or self.free_bytes is None:
+            return "size unknown"
+        spare_bytes = self.free_bytes - self.budget.total_bytes
+        return f"{size(spare_bytes)} to spare" if spare_bytes >= 0 else f"{size(-spare_bytes)} short"
+
+
+def look(draft: Draft) -> Outlook:
+    """The outlook of a draft, without any IO: a model that fitune doesn't ship has to be learned first."""
+    try:
+        asked = recipe(set_field(draft, "data.source", UNCHOSEN))  # the budget knows no rows
+        shape = known_shape(asked.model.id, asked.model.revision)
+        machine = planned_machine(draft)
+        if machine is None:
+            return Outlook("this machine", unknown_why="Still looking at this machine.")
+        resolved = resolve(asked, machine)
+        place = resolved.gpu.name if resolved.gpu else "this machine's RAM"
+        if shape is None:
+            return Outlook(place, unknown_why=f"The size of {asked.model.id} is not known yet.")
+        return _judged(resolved.recipe, shape, resolved.gpu, machine, place)
+    except BadInput:
+        return Outlook("this machine", unknown_why="A setting is wrong. Mend it to see the memory.")
+    except UserError as error:
+        return Outlook("this machine", unknown_why=str(error))
+
+
+def _judged(asked: Recipe, shape: Shape, gpu: Gpu | None, machine: Machine, place: str) -> Outlook:
+    card = card_of(gpu)
+    found = budget.estimate(shape, asked, card)
+    free_bytes: int | None = found.free_bytes
+    verdict: Verdict = found.verdict
+    if gpu is None:
+        free_bytes = machine.ram_available_bytes
+        verdict = "unknown" if free_bytes is None else _in_ram(found, free_bytes)
+    speed = pace.estimate_pace(shape, asked, gpu.name if gpu else None)
+    return Outlook(place, found, free_bytes, verdict, pace=speed, asked=(shape, asked, card))
+
+
+def _in_ram(found: Budget, free_bytes: int) -> Verdict:
+    """The verdict where there is no card and the host's memory holds it all."""
+    if found.total_bytes > free_bytes:
+        return "over"
+    return "fits" if found.high_bytes < free_bytes else "tight"
+
+
+def ways_out(outlook: Outlook) -> list[Remedy]:
+    """What to change so that it fits, gentlest first; nothing where it fits."""
+    return remedies(*outlook.asked) if outlook.asked and outlook.verdict in ("over", "tight") else []
+
+
+def remedy_text(remedy: Remedy) -> str:
+    """A remedy in one line: `micro_batch 1, grad_accum 8: saves 1.2 GiB`."""
+    said = ", ".join(f"{name.partition('.')[2]} {text_of(value)}" for name, value in remedy.set.items())
+    return f"{said}: saves {size(remedy.saves_bytes)}"
+
+
+def with_remedy(draft: Draft, remedy: Remedy) -> Draft:
+    """The draft with a remedy applied, as edits."""
+    for name, value in remedy.set.items():
+        draft = set_field(draft, name, text_of(value))
+    return draft
+
+
+def card_of(gpu: Gpu | None) -> Card | None:
+    """What the budget needs to know of a card."""
+    if gpu is None or gpu.total_bytes is None:
+        return None
+    free_bytes = gpu.total_bytes if gpu.free_bytes is None else gpu.free_bytes
+    return Card(gpu.total_bytes, free_bytes, gpu.compute_capability)
+
+
+def planned_machine(draft: Draft) -> Machine | None:
+    """This machine, or one with an empty card of the size that is planned for; None while it is being looked at."""
+    if draft.card_gib is None or draft.machine is None:
+        return draft.machine
+    size_bytes = int(draft.card_gib * GIB)
+    name = f"a planned {draft.card_gib:g} GiB card"
+    card = Gpu(0, "planned", name, size_bytes, size_bytes, 0, compute_capability=(8, 0))
+    versions = {**draft.machine.versions, "unsloth": draft.machine.versions.get("unsloth") or "planned"}
+    return replace(draft.machine, gpus=(card,), gpu_state="ok", versions=versions)
+
+
+def known_shape(model_id: str, revision: str | None) -> Shape | None:
+    """The shape of a model that fitune ships or has learned; None if it must be learned first."""
+    if revision is None and model_id.lower() in shapes.shipped():
+        return shapes.load(model_id)
+    return _learned.get((model_id, revision))
+
+
+def learn(model_id: str, revision: str | None) -> None:
+    """Find out the shape of a model on disk or on the Hub. Slow: for a thread. Raises UserError."""
+    _learned[model_id, revision] = shapes.load(model_id, revision)
+
+
+_learned: dict[tuple[str, str | None], Shape] = {}
+
+
+def grouped(parts: Sequence[Part]) -> list[tuple[str, int]]:
+    """(name, bytes) of what a person can follow: model, adapter, rows at work, overhead. Sums to the total."""
+    named = {name: group for group, names in GROUPS for name in names}
+    sums = {group: 0 for group, _ in GROUPS} | {"overhead": 0}
+    for part in parts:
+        sums[named.get(part.name, "overhead")] += part.bytes
+    return [(name, amount) for name, amount in sums.items() if amount]
+
+
+def field_cost(draft: Draft, field: Field, outlook: Outlook) -> str:
+    """What a field costs: its value against the preset's where it was edited, else what the next value would cost."""
+    if outlook.budget is None or problem(field, shown(draft, field.name)):
+        return ""
+    here = outlook.budget.total_bytes
+    base = text_of(base_value(draft, field.name))
+    if field.name in draft.edits:
+        return _cost_of_edit(base, look(set_field(draft, field.name, base)), outlook)
+    if field.kind in ("text", "list"):
+        return ""
+    said = []
+    for text in _alternatives(field, shown(draft, field.name)):
+        other = look(set_field(draft, field.name, text)).budget
+        if other is not None and other.total_bytes != here:
+            said.append(f"{text}: {signed(other.total_bytes - here)}")
+    return f"Would cost: {', '.join(said)}." if said else "Costs no memory."
+
+
+def _cost_of_edit(base: str, before: Outlook, now: Outlook) -> str:
+    if before.budget is None or now.budget is None:
+        return ""
+    change = signed(now.budget.total_bytes - before.budget.total_bytes)
+    return f"Instead of {base or 'nothing'}: {change}{_speed_change(before.pace, now.pace)}."
+
+
+def signed(size_bytes: int) -> str:
+    """A change of memory: `+84.0 MiB`, `no memory`."""
+    return "no memory" if not size_bytes else f"{'+' if size_bytes > 0 else '-'}{size(abs(size_bytes))}"
+
+
+def bounds(found: Budget) -> str:
+    """The total with its bounds: `7.6 (7.2 to 7.8) GiB`."""
+    low, high = (gib(each).removesuffix(" GiB") for each in (found.low_bytes, found.high_bytes))
+    return f"{gib(found.total_bytes).removesuffix(' GiB')} ({low} to {high}) GiB"
+
+
+def _speed_change(before: Pace | None, now: Pace | None) -> str:
+    """How much faster or slower it trains: `, 12 % slower`; empty where that is unknown or less than 1 %."""
+    if not (before and now and before.tokens_per_s and now.tokens_per_s):
+        return ""
+    change = now.tokens_per_s / before.tokens_per_s - 1
+    return "" if abs(change) < 0.01 else f", {abs(change):.0%} {'faster' if change > 0 else 'slower'}"
+
+
+def pace_text(found: Pace | None) -> str:
+    """A pace with its bounds: `about 9,600 tokens/s (4,800 to 15,000)`."""
+    if found is None or found.tokens_per_s is None:
+        return "unknown for this card"
+    return f"about {rate(found.tokens_per_s)} ({count(found.low_tokens_per_s)} to {count(found.high_tokens_per_s)})"
+
+
+def _alternatives(field: Field, text: str) -> tuple[str, ...]:
+    """Values beside this one: the double of a number, the other choices (three at most)."""
+    if field.kind == "whole" and text.isdecimal():
+        return (str(int(text) * 2),)
+    return tuple(choice for choice in field.choices if choice != text)[:3] if field.kind == "choice" else ()

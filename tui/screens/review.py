@@ -1,0 +1,131 @@
+"""The last step: all that will happen, in plain words, and the start."""
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from textual import work
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.message import Message
+from textual.widget import Widget
+from textual.widgets import Button, Static
+
+from core import launch
+from core.config import Recipe
+from core.errors import UserError
+from core.runs import Run
+from tui import steps
+from tui.draft import Draft, recipe
+from tui.screens.step import StepScreen, Watch
+from tui.summary import command_line, lines, obstacles, push_words, write_recipe
+from tui.text import safe
+from tui.widgets.budget_panel import BudgetPanel
+from tui.widgets.confirm import Confirm
+
+
+@dataclass
+class Started(Message):
+    """The run has begun, or it can't for this reason."""
+
+    run: Run | None
+    problem: str = ""
+
+
+class ReviewScreen(StepScreen):
+    """One button."""
+
+    NAME: ClassVar[steps.Name] = "review"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("w", "write", "Write recipe"),
+        Binding("pagedown", "scroll(1)", show=False),
+        Binding("pageup", "scroll(-1)", show=False),
+    ]
+    AUTO_FOCUS = "Button"
+
+    def body(self) -> Iterable[Widget]:
+        yield VerticalScroll(id="summary", can_focus=False)
+        yield BudgetPanel(self.outlook, brief=True)
+        with Vertical(id="bottom"):
+            yield Static(id="status", markup=False)
+            yield Button("Start training", compact=True)
+
+    async def on_mount(self) -> None:
+        await self.refill()
+
+    async def refill(self) -> None:
+        self.show_budget()
+        await self.query_one("#summary").remove_children()
+        await self.query_one("#summary").mount_all(summary_rows(self.draft))
+        wrong = obstacles(self.draft)
+        self.say("\n".join(f"ERROR {each}" for each in wrong) or f"Later, without questions: w, then {command_line()}")
+
+    async def on_button_pressed(self) -> None:
+        await self.action_forward()
+
+    async def action_forward(self) -> None:
+        """Start, if nothing is in the way; a push is confirmed first."""
+        if obstacles(self.draft):
+            await self.refill()
+            return
+        asked = recipe(self.draft)
+        if asked.deliver.push_repo:
+            question = f"After the training the result will be pushed to\n{push_words(asked)}."
+            self.app.push_screen(Confirm(question, "Back", "Start and push"), lambda yes: self.start(asked, bool(yes)))
+        else:
+            self.start(asked, True)
+
+    def start(self, asked: Recipe, confirmed: bool) -> None:
+        """Start in a thread; a second press meanwhile does nothing."""
+        button = self.query_one(Button)
+        if confirmed and not button.has_class("-busy"):
+            button.add_class("-busy")
+            began_s = time.monotonic()
+            self.say("Starting ...")
+            self.ticking = self.set_interval(1, lambda: self.say(f"Starting ... {time.monotonic() - began_s:.0f} s"))
+            self.launch(asked)
+
+    @work(thread=True, exclusive=True, group="launch")
+    def launch(self, asked: Recipe) -> None:
+        try:
+            self.post_message(Started(launch.begin(asked, self.draft.preset).run))
+        except UserError as error:
+            self.post_message(Started(None, str(error)))
+
+    def on_started(self, event: Started) -> None:
+        self.ticking.stop()
+        self.query_one(Button).remove_class("-busy")
+        if event.run is None:
+            self.say(f"ERROR {event.problem}")
+        else:
+            self.dismiss(Watch(event.run))
+
+    def action_write(self) -> None:
+        try:
+            path = write_recipe(self.draft, Path.cwd())
+        except UserError as error:
+            self.say(f"ERROR {error}")
+        else:
+            self.say(f"Written. The same training without questions: {command_line(path.name)}")
+
+    def action_scroll(self, by: int) -> None:
+        self.query_one("#summary").scroll_relative(y=8 * by, animate=False)
+
+    def say(self, text: str) -> None:
+        """A line or two above the button."""
+        self.query_one("#status", Static).update(safe(text, keep_newlines=True))
+        self.set_class(text.startswith("ERROR"), "-wrong")
+
+
+def summary_rows(draft: Draft) -> list[Widget]:
+    """The review's lines with their labels; what is wrong where it can't be told."""
+    try:
+        told = lines(draft)
+    except UserError as error:
+        return [Static(safe(str(error), keep_newlines=True))]
+    return [
+        Horizontal(Static(line.label, classes="label", markup=False), Static(safe(line.text), classes="said"))
+        for line in told
+    ]

@@ -1,0 +1,101 @@
+"""The first step: what this machine has, and what to do: watch a run, go on with one, or start a new one."""
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from textual import work
+from textual.message import Message
+from textual.widget import Widget
+from textual.widgets import OptionList, Static
+
+from core import launch, machine, runs
+from core.errors import UserError
+from core.machine import Machine
+from core.runs import Run
+from tui import steps
+from tui.choices import StartChoice, machine_lines, start_choices
+from tui.draft import Draft, restore
+from tui.screens.step import Forward, Reopen, StepScreen, Watch
+from tui.text import safe
+from tui.widgets.choices import Choices
+
+
+class StartScreen(StepScreen):
+    """Looks around in a thread, and says so meanwhile."""
+
+    NAME: ClassVar[steps.Name] = "start"
+    AUTO_FOCUS = "#choices"
+
+    @dataclass
+    class Looked(Message):
+        """The machine and what can be done on it were found."""
+
+        machine: Machine
+        choices: tuple[StartChoice, ...]
+
+    @dataclass
+    class Resumed(Message):
+        """A run goes on, or the reason why it can't."""
+
+        run: Run
+        problem: str = ""
+
+    def __init__(self, draft: Draft) -> None:
+        super().__init__(draft)
+        self.choices: tuple[StartChoice, ...] = ()
+        self.began_s = time.monotonic()
+
+    def body(self) -> Iterable[Widget]:
+        yield Static("Looking at this machine ...", id="found", markup=False)
+        yield Choices(id="choices")
+        yield Static(id="error", markup=False)
+
+    def on_mount(self) -> None:
+        self.ticking = self.set_interval(1.0, self.tick)
+        self.look_around()
+
+    def tick(self) -> None:
+        self.query_one("#found", Static).update(f"Looking at this machine ... {time.monotonic() - self.began_s:.0f} s")
+
+    @work(thread=True, exclusive=True, group="look")
+    def look_around(self) -> None:
+        base, begun = runs.home(), bool(self.draft.preset or self.draft.edits)
+        self.post_message(self.Looked(machine.detect(base / "runs"), start_choices(base, begun)))
+
+    def on_start_screen_looked(self, event: Looked) -> None:
+        self.ticking.stop()
+        self.draft, self.choices = replace(self.draft, machine=event.machine), event.choices
+        self.query_one("#found", Static).update(safe("\n".join(machine_lines(event.machine)), keep_newlines=True))
+        options = self.query_one(Choices)
+        options.set_options(safe(choice.text) for choice in self.choices)
+        options.highlighted = 0
+
+    def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
+        choice = self.choices[event.option_index]
+        kept = restore(runs.home()) if choice.kind == "draft" else None
+        if choice.kind == "resume" and choice.run is not None:
+            self.query_one("#error", Static).update(safe(f"Starting {choice.run.name} again ..."))
+            self.resume(choice.run)
+        elif choice.run is not None:
+            self.dismiss(Watch(choice.run))
+        elif kept is not None:
+            self.dismiss(Reopen(replace(kept[0], machine=self.draft.machine), kept[1]))
+        else:
+            self.dismiss(Forward(self.draft))
+
+    @work(thread=True, exclusive=True, group="resume")
+    def resume(self, run: Run) -> None:
+        try:
+            launch.start(run, "train")
+        except UserError as error:
+            self.post_message(self.Resumed(run, str(error)))
+        else:
+            self.post_message(self.Resumed(run))
+
+    def on_start_screen_resumed(self, event: Resumed) -> None:
+        if event.problem:
+            self.query_one("#error", Static).update(safe(f"ERROR {event.problem}"))
+        else:
+            self.dismiss(Watch(event.run))

@@ -1,0 +1,170 @@
+"""The last look before a training starts: all that will happen, as lines of plain words."""
+
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+
+from core import config, runs
+from core.config import Recipe
+from core.errors import UserError
+from core.resolve import resolve
+from tui.draft import UNCHOSEN, Draft, origin, problems, recipe, shown
+from tui.fields import all_fields, text_of
+from tui.format import count, duration, gib
+from tui.outlook import bounds, look, planned_machine
+
+RECIPE_FILE = "recipe.toml"
+CHARS_PER_TOKEN = 4
+"""English text; a rule of thumb for a first guess."""
+TRACKERS_AWAY = ("wandb", "trackio", "mlflow")
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of the review."""
+
+    label: str
+    text: str
+
+
+def lines(draft: Draft) -> list[Line]:
+    """The whole review of a draft whose recipe is valid. Raises BadInput if it is not."""
+    asked = recipe(draft)
+    outlook = look(draft)
+    return [
+        Line("Teach", f"{asked.model.id}, weights kept as {asked.model.quant}, adapter of rank {asked.lora.r}"),
+        Line("From", _data(draft, asked)),
+        Line("How", _how(draft, asked)),
+        *_where(draft),
+        Line("Memory", f"{bounds(outlook.budget)}. {outlook.said}" if outlook.budget else outlook.said),
+        *([Line("Time", duration_words(draft, asked))] if draft.report else []),
+        Line("Disk", _disk(draft, asked)),
+        Line("Network", " ".join(network(asked)) or "Not used: the model and the data lie on this disk."),
+        Line("Into", str(runs.home(asked.run.home) / "runs" / (asked.run.name or "(named by date and model)"))),
+        *([Line("Push", push_words(asked))] if asked.deliver.push_repo else []),
+        Line("Changed", ", ".join(f"{name} = {text}" for name, text in non_defaults(draft)) or "Nothing."),
+    ]
+
+
+def non_defaults(draft: Draft) -> list[tuple[str, str]]:
+    """(field, value) of each field that neither preset nor fitune would have set so."""
+    return [
+        (name, shown(draft, name) or "nothing")
+        for name in all_fields()
+        if origin(draft, name) in ("edited", "answers") and name not in ("data.source", "data.columns")
+    ]
+
+
+def obstacles(draft: Draft) -> list[str]:
+    """Why the training can't start yet, in sentences; nothing if it can."""
+    if wrong := problems(draft):
+        return [f"{name}: {text}" for name, text in wrong.items()]
+    said = [] if draft.source else ["Data are not chosen yet."]
+    if draft.report is not None and not draft.report.can_train:
+        said += [str(each.problem) for each in draft.report.problems if each.severity == "stop"]
+    if draft.card_gib is not None:
+        said.append(f"This is a plan for a card of {draft.card_gib:g} GiB. Choose this machine again to start here.")
+    elif (outlook := look(draft)).verdict == "over":
+        said.append(outlook.said)
+    return said
+
+
+def network(asked: Recipe) -> list[str]:
+    """What the run will use the network for, in sentences."""
+    said = []
+    if not Path(asked.model.id).expanduser().exists():
+        said.append("The model comes from the Hub, unless it is here already.")
+    if not Path(asked.data.source).expanduser().exists():
+        said.append("The data come from the Hub.")
+    if asked.train.report_to in TRACKERS_AWAY:
+        said.append(f"Numbers go to {asked.train.report_to}.")
+    if asked.deliver.push_repo:
+        said.append("The result goes to the Hub.")
+    return said
+
+
+def push_words(asked: Recipe) -> str:
+    """What will be pushed where, and who can see it."""
+    seen_by = "private: only you can see it" if asked.deliver.private else "PUBLIC: everyone can see it"
+    return f"{asked.deliver.push_repo} on the Hub, {seen_by}"
+
+
+def command_line(file: str = RECIPE_FILE) -> str:
+    """The command that starts the same training from a recipe file."""
+    return shlex.join(["fitune", "train", file])
+
+
+def write_recipe(draft: Draft, folder: Path) -> Path:
+    """Write the draft as a recipe into a folder, under a name that is still free. Raises BadInput or UserError."""
+    if not draft.source:
+        raise UserError("There is no recipe without data.", "Choose them first.")
+    text = f"# {command_line()}\n{config.to_toml(recipe(draft))}"
+    for number in range(1, 1000):
+        path = folder / (RECIPE_FILE if number == 1 else f"recipe-{number}.toml")
+        try:
+            with path.open("x", encoding="utf-8") as file:
+                file.write(text)
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise UserError(f"{path} can't be written: {error.strerror}.", "Start fitune in another folder.") from None
+        return path
+    raise UserError(f"{folder} is full of recipes.", "Start fitune in another folder.")
+
+
+def duration_words(draft: Draft, asked: Recipe) -> str:
+    """How long it may take, with honest bounds: rows by the length of the first ones, at the predicted pace."""
+    speed = look(draft).pace
+    if draft.report is None or not draft.report.preview or speed is None or not speed.tokens_per_s:
+        return "Unknown for this machine; the watch screen tells it after 20 steps."
+    chars = sum(len(str(value)) for row in draft.report.preview for value in row.values())
+    row_tokens = min(asked.model.max_seq_length, chars / len(draft.report.preview) / CHARS_PER_TOKEN)
+    tokens = draft.report.rows * asked.train.epochs * row_tokens
+    shortest, longest = (duration(tokens / each) for each in (speed.high_tokens_per_s, speed.low_tokens_per_s) if each)
+    return f"about {shortest} to {longest}, judged by the first rows"
+
+
+def _data(draft: Draft, asked: Recipe) -> str:
+    if asked.data.source == UNCHOSEN and not draft.source:
+        return "not chosen yet"
+    held_out = f"{asked.data.eval_fraction:.0%} held out to check"
+    if draft.report is None:
+        return f"{asked.data.source}, {held_out}"
+    about = "" if draft.report.rows_counted else "about "
+    return f"{asked.data.source}: {about}{count(draft.report.rows)} rows ({draft.report.format}), {held_out}"
+
+
+def _how(draft: Draft, asked: Recipe) -> str:
+    train = asked.train
+    batch = f"{train.micro_batch} x {train.grad_accum} rows a step, learning rate {text_of(train.lr)}"
+    times = "once through the rows" if train.epochs == 1 else f"{train.epochs:g} times through the rows"
+    if train.max_steps:
+        return f"{count(train.max_steps)} steps, {batch}"
+    if draft.report is None:
+        return f"{times}, {batch}"
+    rows = draft.report.rows * (1 - asked.data.eval_fraction)
+    steps = max(1, round(rows * train.epochs / (train.micro_batch * train.grad_accum)))
+    return f"{times}: about {count(steps)} steps, {batch}"
+
+
+def _where(draft: Draft) -> list[Line]:
+    """Card, backend with its reason, and what had to be adapted."""
+    machine = planned_machine(draft)
+    if machine is None:
+        return [Line("On", "this machine")]
+    try:
+        resolved = resolve(recipe(draft), machine)
+    except UserError as error:
+        return [Line("On", str(error))]
+    place = resolved.gpu.name if resolved.gpu else "the processor (slow)"
+    adapted = [Line("Adapted", "; ".join(note.rstrip(".") for note in resolved.notes) + ".")] if resolved.notes else []
+    return [Line("On", f"{place}. {resolved.backend_reason}"), *adapted]
+
+
+def _disk(draft: Draft, asked: Recipe) -> str:
+    budget = look(draft).budget
+    free_bytes = draft.machine.disk_free_bytes if draft.machine else None
+    if budget is None:
+        return f"{gib(free_bytes)} free"
+    short = free_bytes is not None and budget.disk_bytes > free_bytes
+    return f"{gib(budget.disk_bytes)} needed, {gib(free_bytes)} free{': WARN, too little' if short else ''}"

@@ -1,0 +1,15 @@
+"""A list to choose one thing from: Up, Down, Enter or Space."""
+
+from typing import ClassVar
+
+from textual.binding import Binding, BindingType
+from textual.widgets import OptionList
+
+
+class Choices(OptionList):
+    """Textual's list, with its key in the footer. Options are given as Content, never as markup."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("enter,space", "select", "Choose", key_display="enter")]
+
+    def __init__(self, *, id: str) -> None:  # noqa: A002 - Textual's word
+        super().__init__(id=id, compact=True, markup=False)
