@@ -90,7 +90,7 @@ def run(run: Run, log: EventLog, memory: Memory) -> None:
     save_adapter(run, trainer.model, tokenizer, source)
     shutil.rmtree(work, ignore_errors=True)
 
-    # 7. One question, answered with and without the adapter
+    # 7. One question that was held out, answered with and without the adapter
     if example and trainer.state.global_step:
         log.write("phase", name="sample")
         log.write("sample", step=trainer.state.global_step, **before_and_after(trainer.model, tokenizer, example))
@@ -121,7 +121,7 @@ def limit_memory(recipe: Recipe) -> None:
 def read_rows(
     recipe: Recipe, tokenizer: Any, log: EventLog
 ) -> tuple[list[dict[str, list[int]]], list[dict[str, list[int]]], dict[str, Any] | None]:
-    """Rendered rows to train on, rendered rows held out, and one raw row (held out if there are any) to show.
+    """Rendered rows to train on, rendered rows held out, and one raw row of those held out, to show.
 
     Raises UserError if nothing is left to train on.
     """
@@ -151,7 +151,7 @@ def read_rows(
             f"answer past model.max_seq_length = {length}.",
             "Raise model.max_seq_length, or look at the rows with: fitune data.",
         )
-    return kept.rows, aside.rows, rows[(eval_places or train_places)[0]]
+    return kept.rows, aside.rows, rows[eval_places[0]] if eval_places else None
 
 
 def eval_fraction(recipe: Recipe, rows: int) -> float:
