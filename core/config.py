@@ -8,7 +8,7 @@ import difflib
 import json
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,8 @@ __all__ = [
 
 
 def load(path: Path, overrides: Iterable[str] = ()) -> Recipe:
-    """Read a recipe file, apply `group.key=value` overrides. Raises UserError or BadInput, naming file, line and key."""
+    """Read a recipe file, apply `group.key=value` overrides. Raises UserError or BadInput with file, line and key."""
+    overrides = tuple(overrides)
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -53,24 +54,37 @@ def load(path: Path, overrides: Iterable[str] = ()) -> Recipe:
         raise UserError(f"{path} can't be read: {error.strerror}.", "Check the path.") from None
     try:
         tree = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # the latter: thousands of brackets
         raise UserError(f"{path} is not valid TOML: {error}.", 'Text goes in quotes: id = "Qwen/Qwen3-8B".') from None
-    return parse(with_overrides(tree, overrides), str(path), text)
+    overridden = frozenset(pair.partition("=")[0].strip() for pair in overrides)
+    return parse(with_overrides(tree, overrides), str(path), text, overridden)
 
 
-def parse(tree: Mapping[str, Any], source: str, text: str = "") -> Recipe:
+def parse(tree: Mapping[str, Any], source: str, text: str = "", overridden: frozenset[str] = frozenset()) -> Recipe:
     """Check a nested mapping and return it as a Recipe.
 
     source: what to call it in errors. text: its TOML text if there is one, to find line numbers.
+    overridden: each `group.key` that comes from the command line instead.
     Raises BadInput with every problem found: unknown keys, types, ranges, then fields that contradict each other.
     """
+
+    def where(path: tuple[str, ...]) -> str:
+        key = ".".join(path[:2])
+        line = line_of(text, path)
+        return f"--set {key}" if key in overridden else f"{source}{f':{line}' if line else ''}: {key}"
+
     try:
         # JSON mode turns lists into tuples and integers into floats where a field asks for them, and nothing else.
         recipe = Recipe.model_validate_json(json.dumps(tree, default=str), strict=True)
     except ValidationError as error:
-        raise BadInput([_problem(dict(found), source, text) for found in error.errors()]) from None
-    if found := problems(recipe):
-        raise BadInput([Problem(_where(source, text, tuple(p.where.split("."))), p.text, p.fix) for p in found])
+        by_key: dict[tuple[str, ...], list[Any]] = {}  # each kind of value that a field may have complains by itself
+        for found in error.errors():
+            by_key.setdefault(tuple(str(part) for part in found["loc"][:2]), []).append(found)
+        if () in by_key:
+            raise BadInput([Problem(source, "holds text that is not UTF-8.", "Rename what it names.")]) from None
+        raise BadInput([_problem(path, found, where(path)) for path, found in by_key.items()]) from None
+    if contradictions := problems(recipe):
+        raise BadInput([Problem(where(tuple(p.where.split("."))), p.text, p.fix) for p in contradictions])
     return recipe
 
 
@@ -150,36 +164,46 @@ def _toml_text(value: Any) -> str:
         return "{" + ", ".join(f"{json.dumps(key)} = {_toml_text(each)}" for key, each in value.items()) + "}"
     if isinstance(value, list):
         return "[" + ", ".join(_toml_text(each) for each in value) + "]"
-    # JSON's strings, numbers and booleans are valid TOML; DEL is the one character TOML wants escaped and JSON does not.
+    # JSON's strings, numbers and booleans are valid TOML. DEL is the one character that only TOML wants escaped.
     return json.dumps(value).replace("\x7f", "\\u007f")
 
 
 def _toml_value(text: str) -> Any:
     try:
         return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         return text
 
 
-def _problem(found: dict[str, Any], source: str, text: str) -> Problem:
-    path = tuple(str(part) for part in found["loc"])
-    where = _where(source, text, path)
-    kind = found["type"]
+def _problem(path: tuple[str, ...], complaints: Sequence[Mapping[str, Any]], where: str) -> Problem:
+    """What pydantic says of one key, in one sentence."""
+    kind, given = complaints[0]["type"], _short(complaints[0]["input"])
     if kind == "extra_forbidden":
         return Problem(where, "is not a key of a recipe.", _nearest(path))
     if kind == "missing":
         return Problem(where, "is missing.", "A recipe needs model.id and data.source.")
-    given = json.dumps(found.get("input"), default=str)
-    given = given if len(given) <= 80 else given[:77] + "..."
-    return Problem(where, f"{found['msg']}, but it is {given}.", _help(path))
+    if path == ("version",):
+        return Problem(where, f"is {given}, and this fitune reads version 1.", "Update fitune.")
+    if path[0] in GROUPS and len(path) == 1:
+        return Problem(where, f"should be a table, but it is {given}.", f"Write [{path[0]}] on a line of its own.")
+    expected = dict.fromkeys(each["msg"].partition(" should ")[2].removeprefix("be ") for each in complaints)
+    verb = "be " if " should be " in complaints[0]["msg"] else ""
+    values = dict.fromkeys(_short(each["input"]) for each in complaints if each["type"] == kind)
+    return Problem(where, f"should {verb}{' or '.join(expected)}, but it is {', '.join(values)}.", _help(path))
+
+
+def _short(value: Any) -> str:
+    said = json.dumps(value, default=str)
+    return said if len(said) <= 80 else said[:77] + "..."
 
 
 def _nearest(path: tuple[str, ...]) -> str:
-    known = list(GROUPS[path[0]].model_fields) if len(path) > 1 and path[0] in GROUPS else [*GROUPS, "version"]
+    if elsewhere := [f"{group}.{path[-1]}" for group, fields in GROUPS.items() if path[-1] in fields.model_fields]:
+        return f"Did you mean {elsewhere[0]}?"
+    known = list(GROUPS[path[0]].model_fields) if len(path) > 1 else [*GROUPS, "version"]
     if close := difflib.get_close_matches(path[-1], known, n=1):
         return f"Did you mean {'.'.join((*path[:-1], close[0]))}?"
-    elsewhere = [f"{group}.{path[-1]}" for group, fields in GROUPS.items() if path[-1] in fields.model_fields]
-    return f"Did you mean {elsewhere[0]}?" if elsewhere else f"Known: {', '.join(known)}."
+    return f"Known: {', '.join(known)}."
 
 
 def _help(path: tuple[str, ...]) -> str:
@@ -187,21 +211,19 @@ def _help(path: tuple[str, ...]) -> str:
     return field.description or "" if field else ""
 
 
-def _where(source: str, text: str, path: tuple[str, ...]) -> str:
-    line = line_of(text, path)
-    return f"{source}{f':{line}' if line else ''}: {'.'.join(path[:2])}"
-
-
 def line_of(text: str, path: tuple[str, ...]) -> int | None:
     """The line, from 1, on which `group.key` (or the group itself) stands in TOML text; None if it does not."""
     group, key = path[0], path[1] if len(path) > 1 else None
     table, group_line = "", None
     for number, line in enumerate(text.splitlines(), 1):
-        if header := re.match(r"\s*\[\s*\"?([\w-]+)\"?\s*\]", line):
-            table = header[1]
+        words = [word.strip(" \t\"'") for word in re.split(r"[.=\]]", line.strip().lstrip("["))]
+        if line.lstrip().startswith("["):
+            table = words[0]
             group_line = number if table == group else group_line
-        elif key and table == group and re.match(rf"\s*\"?{re.escape(key)}\"?\s*=", line):
+        elif table:
+            words.insert(0, table)
+        if key and words[:2] == [group, key]:
             return number
-        elif not table and re.match(rf"\s*\"?{re.escape(group)}\"?\s*[.=]", line):
+        if words[0] == group and group_line is None:
             group_line = number
     return group_line

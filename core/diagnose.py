@@ -41,7 +41,8 @@ _RULES: tuple[tuple[str, FailureKind, str], ...] = (
         "Check the network, or download the model elsewhere and give its folder as model.id.",
     ),
     (
-        r"no kernel image is available|CUDA driver version|NVIDIA driver|CUDA error|cuda runtime error|cudaGetDeviceCount",
+        r"no kernel image is available|CUDA driver version|NVIDIA driver|CUDA error|cuda runtime error"
+        r"|cudaGetDeviceCount",
         "driver",
         "See what is wrong with: fitune doctor.",
     ),

@@ -89,7 +89,7 @@ class Train(Group):
     micro_batch: Annotated[int, Field(ge=1, le=4096)] = 2
     """Rows on the card at once. The first thing to lower when memory is short."""
     grad_accum: Annotated[int, Field(ge=1, le=65536)] = 4
-    """Micro-batches summed before the weights move; micro_batch x grad_accum is what the model feels. Costs time, not memory."""
+    """Micro-batches summed before the weights move: costs time, not memory. The model feels micro_batch x grad_accum."""
     epochs: Annotated[float, Field(gt=0, le=1000)] = 1.0
     """How often every row is seen. 1 to 3; more memorises."""
     max_steps: Annotated[int, Field(ge=1)] | None = None
@@ -107,7 +107,7 @@ class Train(Group):
     max_grad_norm: Annotated[float, Field(gt=0, le=1000)] = 1.0
     """Longest step allowed: a longer gradient is cut to this length."""
     checkpointing: Checkpointing = "unsloth"
-    """Recompute activations instead of keeping them: unsloth also parks them in host RAM, on keeps them on the card, off is fastest and largest."""
+    """Recompute activations instead of keeping them; unsloth also parks some in host RAM. Off is fastest and largest."""
     offload_layers: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] | None = None
     """Keep this many frozen layers in host RAM and fetch each when needed (unsloth); auto keeps as many as must be."""
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 3407
@@ -126,7 +126,7 @@ class Run(Group):
     """Where the run lives and what it may take."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")] | None = None
-    """Its name; nothing makes one from date and model."""
+    """Its name: letters, digits, dots, hyphens. Nothing makes one from date and model."""
     home: str | None = None
     """The folder that holds runs/; nothing means $FITUNE_HOME, else the XDG data folder."""
     gpu: str | None = None
