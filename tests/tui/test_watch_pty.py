@@ -1,0 +1,113 @@
+"""The watch screen on a real terminal: what it writes, how it ends, and that the run never notices."""
+
+import json
+import re
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from core.runs import Run
+from tests.fake_worker import make_run, start
+from tests.pty_terminal import PtyTerminal, python
+from tests.tui.payloads import PAYLOADS
+
+WATCH = """
+import sys
+from pathlib import Path
+from core.runs import Run
+from tui.app import run_watch
+sys.exit(run_watch(Run(Path(sys.argv[1])), plain_glyphs="plain" in sys.argv))
+"""
+
+
+@pytest.fixture
+def live(tmp_path: Path) -> Iterator[Path]:
+    run = make_run(tmp_path)
+    worker = start(run, "steps:3000", "--rate", "20")
+    yield run
+    worker.kill()
+    worker.wait()
+
+
+def step_of(run: Path) -> int:
+    return int(Run(run).state().step["step"])
+
+
+def test_check_24_detaching_restores_the_terminal_and_says_how_to_come_back(live: Path) -> None:
+    terminal = PtyTerminal(python("-c", WATCH, str(live)))
+    assert terminal.pump(15, "training   step")
+    terminal.send("d")
+    assert terminal.ended()
+    assert terminal.status == 0
+    assert terminal.modes_left_on() == []
+    assert "mouse" not in terminal.modes(), "check 34"
+    assert "fitune watch run-a" in terminal.text()
+    assert "worker.log" in terminal.text()
+    assert Run(live).holder_pid()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_check_24_a_signal_restores_the_terminal(live: Path, number: int) -> None:
+    terminal = PtyTerminal(python("-c", WATCH, str(live)))
+    assert terminal.pump(15, "training   step")
+    terminal.signal(number)
+    assert terminal.ended()
+    assert terminal.status == 0
+    assert terminal.modes_left_on() == []
+    assert Run(live).holder_pid()
+
+
+def test_check_33_a_terminal_that_stops_reading_or_vanishes_never_stops_the_run(live: Path) -> None:
+    terminal = PtyTerminal(python("-c", WATCH, str(live)), 200, 50)
+    assert terminal.pump(15, "training   step")
+    before = step_of(live)
+    time.sleep(6)  # nobody reads: the screen's loop may block
+    assert step_of(live) > before + 60
+    assert terminal.pump(5, "training   step"), "it recovers"
+    terminal.close()
+    assert terminal.ended(5)
+    before = step_of(live)
+    time.sleep(1)
+    assert step_of(live) > before
+
+
+@pytest.mark.parametrize("term", ["xterm", "linux", "screen", "tmux-256color", "vt100"])
+def test_check_30_no_24_bit_colour_where_it_was_not_promised(tmp_path: Path, term: str) -> None:
+    run = make_run(tmp_path, told="killed")
+    terminal = PtyTerminal(python("-c", WATCH, str(run), "plain"), env={"TERM": term})
+    assert terminal.pump(15, "ERROR  killed")
+    terminal.pump(1)
+    terminal.send("q")
+    assert terminal.ended()
+    assert not re.search(rb"\x1b\[[0-9;]*[34]8;2;", terminal.raw)
+
+
+def test_check_37_no_foreign_escape_byte_is_written(tmp_path: Path) -> None:
+    payload = " ".join(PAYLOADS)
+    run = make_run(tmp_path, recipe={"model": {"id": payload}})
+    (run / "worker.log").write_text("\n".join(PAYLOADS))
+    (run / "lock").touch()
+    event = {"v": 1, "seq": 1, "t": 1.0, "job": "train", "type": "failed"}
+    data = {"kind": payload, "message": payload, "hint": payload}
+    (run / "events.jsonl").write_text(json.dumps({**event, "data": data}) + "\n")
+    terminal = PtyTerminal(python("-c", WATCH, str(run)))
+    assert terminal.pump(15, "ERROR  failed")
+    terminal.send("l")
+    assert terminal.pump(5, "bell␇")
+    terminal.send("q")
+    assert terminal.ended()
+    for foreign in (b"\x1b]52", b"\x1b]0;title", b"\x1b[2J", "\x9b".encode(), "\u202e".encode(), "\u200b".encode()):
+        assert foreign not in terminal.raw
+
+
+def test_check_33_nothing_is_written_while_nothing_changes(tmp_path: Path) -> None:
+    terminal = PtyTerminal(python("-c", WATCH, str(make_run(tmp_path, told="ok"))))
+    assert terminal.pump(15, "OK  finished")
+    terminal.pump(3)
+    written = len(terminal.raw)
+    terminal.pump(4)
+    terminal.kill()
+    assert len(terminal.raw) == written
