@@ -4,7 +4,7 @@ import asyncio
 import json
 import os
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -54,9 +54,11 @@ async def watching(
 
 
 @pytest.fixture
-def live(tmp_path: Path) -> Path:
-    """The folder of a run whose worker goes on until its test ends."""
-    return make_run(tmp_path)
+def live(tmp_path: Path) -> Iterator[Path]:
+    """The folder of a run whose worker, if its test starts one, ends with the test."""
+    run = make_run(tmp_path)
+    yield run
+    Run(run).kill()
 
 
 @pytest.mark.parametrize(
@@ -316,7 +318,9 @@ async def test_deliver_shows_each_way_with_what_it_needs_and_esc_goes_back(tmp_p
         for way in WAYS:
             await until(pilot, lambda way=way: way.what in shown(app) and "needs" in shown(app))
             await pilot.press("down")
-        assert "2.9 MiB" in shown(app) or "from peft" in shown(app)
+        await until(pilot, lambda: "from peft" in shown(app))
+        await pilot.press("space")
+        await until(pilot, lambda: "apply_chat_template" in shown(app))
         await pilot.press("escape")
         await until(pilot, lambda: isinstance(app.screen, WatchScreen))
 

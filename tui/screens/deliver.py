@@ -137,7 +137,7 @@ class DeliverScreen(Screen[None]):
     AUTO_FOCUS = "#ways"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "back", "Back"),
-        Binding("pagedown,pageup", "scroll_lines", "Scroll", key_display="PgDn"),
+        Binding("space", "scroll_lines", "Scroll"),
     ]
 
     @dataclass
