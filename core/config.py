@@ -161,11 +161,11 @@ def to_toml(recipe: Recipe) -> str:
 
 def _toml_text(value: Any) -> str:
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{json.dumps(key)} = {_toml_text(each)}" for key, each in value.items()) + "}"
+        return "{" + ", ".join(f"{_toml_text(key)} = {_toml_text(each)}" for key, each in value.items()) + "}"
     if isinstance(value, list):
         return "[" + ", ".join(_toml_text(each) for each in value) + "]"
     # JSON's strings, numbers and booleans are valid TOML. DEL is the one character that only TOML wants escaped.
-    return json.dumps(value).replace("\x7f", "\\u007f")
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _toml_value(text: str) -> Any:

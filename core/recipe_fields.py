@@ -89,7 +89,7 @@ class Train(Group):
     micro_batch: Annotated[int, Field(ge=1, le=4096)] = 2
     """Rows on the card at once. The first thing to lower when memory is short."""
     grad_accum: Annotated[int, Field(ge=1, le=65536)] = 4
-    """Micro-batches summed before the weights move: costs time, not memory. The model feels micro_batch x grad_accum."""
+    """Micro-batches summed before the weights move: costs time, not memory. The model feels the product of both."""
     epochs: Annotated[float, Field(gt=0, le=1000)] = 1.0
     """How often every row is seen. 1 to 3; more memorises."""
     max_steps: Annotated[int, Field(ge=1)] | None = None
@@ -107,7 +107,7 @@ class Train(Group):
     max_grad_norm: Annotated[float, Field(gt=0, le=1000)] = 1.0
     """Longest step allowed: a longer gradient is cut to this length."""
     checkpointing: Checkpointing = "unsloth"
-    """Recompute activations instead of keeping them; unsloth also parks some in host RAM. Off is fastest and largest."""
+    """Recompute activations instead of keeping them: on the card, or parked in host RAM (unsloth). Off takes most."""
     offload_layers: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] | None = None
     """Keep this many frozen layers in host RAM and fetch each when needed (unsloth); auto keeps as many as must be."""
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 3407

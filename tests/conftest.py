@@ -1,0 +1,30 @@
+"""A home of its own for each test, and the recipe that most of them start from."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.config import Recipe, parse
+
+
+@pytest.fixture
+def fitune_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty $FITUNE_HOME."""
+    place = tmp_path / "fitune-home"
+    monkeypatch.setenv("FITUNE_HOME", str(place))
+    return place
+
+
+@pytest.fixture
+def recipe() -> Callable[..., Recipe]:
+    """Makes a small valid recipe; `group={"key": value}` changes it."""
+
+    def make(**groups: dict[str, Any]) -> Recipe:
+        tree: dict[str, dict[str, Any]] = {"model": {"id": "owner/model"}, "data": {"source": "owner/rows"}}
+        for group, fields in groups.items():
+            tree.setdefault(group, {}).update(fields)
+        return parse(tree, "recipe")
+
+    return make
