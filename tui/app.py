@@ -24,7 +24,8 @@ from tui.screens.edit import EditScreen
 from tui.screens.preset import PresetScreen
 from tui.screens.review import ReviewScreen
 from tui.screens.start import StartScreen
-from tui.screens.step import Back, Forward, Reopen, StepScreen, Watch
+from tui.screens.step import StepScreen
+from tui.steps import Back, Forward, Reopen, Watch
 from tui.text import clean
 from tui.widgets.confirm import Confirm
 
@@ -54,15 +55,16 @@ class FituneApp(App[int]):
 
     def __init__(self, run: Run | None = None, draft: Draft | None = None, plain_glyphs: bool = False) -> None:
         super().__init__()
-        self.watched, self.first_draft = run, draft or Draft()
+        self.watched, self.first_draft, self.first_step = run, draft or Draft(), steps.STEPS[0]
         self.set_class(plain_glyphs, "-plain-glyphs")
         self.register_theme(THEME)
         self.theme = "fitune"
+        self.animation_level = "none"  # each frame of one goes over the wire
 
     def on_mount(self) -> None:
         terminal.exit_on_signals(self)
         if self.watched is None:
-            self.walk(self.first_draft, steps.STEPS[0])
+            self.walk(self.first_draft, self.first_step)
         else:
             self.watch_run(self.watched)
 

@@ -54,11 +54,19 @@ KEYS = (
 
 
 def help_text(topic: str, draft: Draft) -> list[tuple[str, str]]:
-    """(heading, text) of a topic: a field's name or a step's; then the keys and the glossary."""
-    about = field_help(topic, draft) if topic in all_fields() else step_help(topic)
+    """(heading, text) of a topic, of the keys and of the glossary: a page."""
     keys = "\n".join(f"{key:<20}{what}" for key, what in KEYS)
-    words = "\n".join(f"{word:<12}{what}" for word, what in GLOSSARY)
-    return [*about, ("Keys", keys), ("Words", words)]
+    return [*about(topic, draft), ("Keys", keys), words()]
+
+
+def about(topic: str, draft: Draft) -> list[tuple[str, str]]:
+    """(heading, text) of a topic: a field's name, or a step's."""
+    return field_help(topic, draft) if topic in all_fields() else step_help(topic)
+
+
+def words() -> tuple[str, str]:
+    """The glossary, with its heading."""
+    return "Words", "\n".join(f"{word:<12}{what}" for word, what in GLOSSARY)
 
 
 def field_help(name: str, draft: Draft) -> list[tuple[str, str]]:

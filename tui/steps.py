@@ -4,10 +4,43 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from core.runs import Run
 from tui.draft import Draft
 
 Name = Literal["start", "preset", "edit", "data", "review"]
 State = Literal["done", "now", "to do"]
+
+
+@dataclass(frozen=True, slots=True)
+class Forward:
+    """Go on with this draft."""
+
+    draft: Draft
+
+
+@dataclass(frozen=True, slots=True)
+class Back:
+    """Go back, with all that was typed."""
+
+    draft: Draft
+
+
+@dataclass(frozen=True, slots=True)
+class Reopen:
+    """Take up the draft of last time at its step."""
+
+    draft: Draft
+    step: str
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """Leave the wizard and watch a run."""
+
+    run: Run
+
+
+Answer = Forward | Back | Reopen | Watch
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,10 +28,6 @@ class Wizard(FituneApp):
     """The app, but a run that was begun is noted instead of watched."""
 
     begun: Run | None = None
-    at = "start"
-
-    def on_mount(self) -> None:
-        self.walk(self.first_draft, steps.named(self.at))
 
     def watch_run(self, run: Run) -> None:
         self.begun = run
@@ -95,7 +91,7 @@ def at_step(wizard: Callable[..., Wizard], this_machine: Machine) -> Callable[..
 
     def new(name: str, **known: Any) -> Wizard:
         app = wizard(draft=Draft(**{"preset": "8b-on-12gb", "machine": this_machine, **known}))
-        app.at = name
+        app.first_step = steps.named(name)
         return app
 
     return new

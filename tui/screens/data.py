@@ -25,7 +25,8 @@ from tui.choices import complete_path, data_suggestions
 from tui.data_view import finding_lines, headline, mapping_lines, row_lines
 from tui.draft import Draft, recipe, reset_field, set_field
 from tui.fields import all_fields
-from tui.screens.step import Forward, StepScreen
+from tui.screens.step import StepScreen
+from tui.steps import Forward
 from tui.text import safe
 from tui.widgets.budget_panel import BudgetPanel
 from tui.widgets.choices import Choices

@@ -17,7 +17,8 @@ from tui import steps
 from tui.draft import Draft, problems, reset_field, set_field, shown
 from tui.fields import MAIN, Field, all_fields, form_fields
 from tui.outlook import field_cost, known_shape, learn
-from tui.screens.step import Forward, StepScreen
+from tui.screens.step import StepScreen
+from tui.steps import Forward
 from tui.text import safe
 from tui.widgets.budget_panel import BudgetPanel
 from tui.widgets.form import Changed, Entered, FieldRow

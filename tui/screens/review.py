@@ -19,7 +19,8 @@ from core.errors import UserError
 from core.runs import Run
 from tui import steps
 from tui.draft import Draft, recipe
-from tui.screens.step import StepScreen, Watch
+from tui.screens.step import StepScreen
+from tui.steps import Watch
 from tui.summary import command_line, lines, obstacles, push_words, write_recipe
 from tui.text import safe
 from tui.widgets.budget_panel import BudgetPanel

@@ -17,7 +17,8 @@ from core.runs import Run
 from tui import steps
 from tui.choices import StartChoice, machine_lines, start_choices
 from tui.draft import Draft, restore
-from tui.screens.step import Forward, Reopen, StepScreen, Watch
+from tui.screens.step import StepScreen
+from tui.steps import Forward, Reopen, Watch
 from tui.text import safe
 from tui.widgets.choices import Choices
 

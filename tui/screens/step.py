@@ -1,7 +1,7 @@
 """What the screens of the wizard have in common: title, list of steps, keys, and how each ends: with an answer."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import ClassVar
 
 from textual.app import ComposeResult
@@ -11,44 +11,12 @@ from textual.screen import Screen
 from textual.widget import Widget
 from textual.widgets import Footer, Static
 
-from core.runs import Run
 from tui import steps
 from tui.draft import Draft
 from tui.outlook import look, ways_out, with_remedy
+from tui.steps import Answer, Back, Forward
 from tui.widgets.budget_panel import BudgetPanel
 from tui.widgets.step_header import StepHeader
-
-
-@dataclass(frozen=True, slots=True)
-class Forward:
-    """Go on with this draft."""
-
-    draft: Draft
-
-
-@dataclass(frozen=True, slots=True)
-class Back:
-    """Go back, with all that was typed."""
-
-    draft: Draft
-
-
-@dataclass(frozen=True, slots=True)
-class Reopen:
-    """Take up the draft of last time at its step."""
-
-    draft: Draft
-    step: str
-
-
-@dataclass(frozen=True, slots=True)
-class Watch:
-    """Leave the wizard and watch a run."""
-
-    run: Run
-
-
-Answer = Forward | Back | Reopen | Watch
 
 
 class StepScreen(Screen[Answer]):

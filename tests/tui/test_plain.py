@@ -1,0 +1,167 @@
+"""The plain prompts: the same questions in the same order with the same defaults as the screens, and no escape byte."""
+
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Wizard, go_to
+from textual.widgets import OptionList
+
+from core import launch, runs
+from core.launch import Begun
+from core.machine import Machine
+from core.recipe_fields import Recipe
+from tui import plain, steps
+from tui.draft import discard, restore
+from tui.screens.step import StepScreen
+from tui.widgets.form import FieldRow
+
+
+@pytest.fixture
+def begun(monkeypatch: pytest.MonkeyPatch, this_machine: Machine) -> list[Recipe]:
+    """The recipes of the runs that the prompts began."""
+    recipes: list[Recipe] = []
+
+    def begin(recipe: Recipe, preset: str | None = None, share_gpu: bool = False) -> Begun:
+        recipes.append(recipe)
+        return Begun(runs.create(recipe, runs.home(), {}), "setsid", "", ())
+
+    monkeypatch.setattr(launch, "begin", begin)
+    monkeypatch.setattr("tui.commands.watch.follow_to_end", lambda run: 0)
+    return recipes
+
+
+@pytest.fixture
+def answer(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+    """Run the prompts with these answers, a line each."""
+
+    def run(*lines: str, **named: Any) -> int:
+        monkeypatch.setattr(sys, "stdin", io.StringIO("".join(line + "\n" for line in lines)))
+        return plain.run_plain(**named)
+
+    return run
+
+
+def test_five_empty_lines_and_one_to_look_at_the_rows_start_a_run(
+    begun: list[Recipe], answer: Callable[..., int]
+) -> None:
+    assert answer(*[""] * 6) == 0
+    assert begun[0].model.id == "unsloth/Llama-3.1-8B-Instruct"
+    assert begun[0].data.source == "rows.jsonl"
+
+
+async def test_check_41_prompts_and_screens_ask_the_same_with_the_same_defaults(
+    begun: list[Recipe],
+    answer: Callable[..., int],
+    capsys: pytest.CaptureFixture[str],
+    wizard: Callable[..., Wizard],
+    home: Path,
+) -> None:
+    app = wizard()
+    async with app.run_test(size=(80, 24)) as pilot:
+        asked = []
+        for at, step in enumerate(steps.STEPS, 1):
+            await go_to(pilot, step.name)
+            asked += [f"{step.title} ({at} of 5): {step.question}", *questions(app.step)]
+    discard(home)
+    answer(*[""] * 6)
+    text = capsys.readouterr().err
+    places = [text.index(each) for each in asked]
+    assert places == sorted(places)
+    assert len(asked) > 20
+
+
+def questions(screen: StepScreen) -> list[str]:
+    """What a screen asks, as the prompts would write it."""
+    if screen.NAME in ("start", "preset"):
+        options = screen.query_one(OptionList).options
+        return [f"{number:>3}. {option.prompt}" for number, option in enumerate(options, 1)]
+    if screen.NAME == "edit":
+        return [f"{row.field.label}: {row.control.value} (" for row in screen.query(FieldRow)]
+    return [f"[{screen.draft.source}]"] if screen.NAME == "data" else []
+
+
+def test_back_help_and_a_wrong_number_cost_no_value(
+    begun: list[Recipe], answer: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    keys = ["", "", "4", "64", "5", "?", "99", "b", "b", "b", "", "", "", "?", "nowhere.csv", "", "", ""]
+    assert answer(*keys) in (0, 130)
+    said = capsys.readouterr().err
+    assert "Typical mistake" in said
+    assert "Type one of the numbers" in said
+    assert "nowhere.csv" in said
+    assert "* Rank: 64 (edited)" in said.split("nowhere.csv")[0].rsplit("Settings (3 of 5)", 1)[1]
+
+
+def test_a_wrong_value_is_told_with_its_range_and_stops_the_step(
+    begun: list[Recipe], answer: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    answer("", "", "4", "9999", "")
+    said = capsys.readouterr().err
+    assert "9,999 is too large. Allowed: from 1 up to 1,024." in said
+    assert "Mend the settings marked ERROR" in said
+    assert begun == []
+
+
+def test_what_does_not_fit_is_never_started(
+    begun: list[Recipe], answer: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    answer("", "", "2", "bf16", "", "", "", "y")
+    assert begun == []
+    assert re.search(r"ERROR [\d.]+ GiB short", capsys.readouterr().err.split("Review")[1])
+
+
+def test_one_letter_makes_it_fit(begun: list[Recipe], answer: Callable[..., int]) -> None:
+    answer("", "", "2", "bf16", "f", "", "", "", "y")
+    assert begun[0].model.quant == "bf16"
+    assert begun[0].train.offload_layers
+
+
+def test_ctrl_c_and_the_end_of_input_keep_the_answers(
+    begun: list[Recipe], answer: Callable[..., int], home: Path
+) -> None:
+    assert answer("", "", "4", "64", "") == 130
+    kept = restore(home)
+    assert kept is not None
+    assert kept[1] == "data"
+    assert kept[0].edits["lora.r"] == "64"
+    assert answer("1", "") == 130
+
+
+def test_a_push_is_confirmed_in_words_that_name_repository_and_who_sees_it(
+    begun: list[Recipe], answer: Callable[..., int], capsys: pytest.CaptureFixture[str], home: Path
+) -> None:
+    answers = {"deliver": {"push_repo": "me/mine"}}
+    assert answer(*[""] * 7, answers=answers) == 130
+    assert begun == []
+    assert "me/mine on the Hub, private" in capsys.readouterr().err
+    discard(home)
+    assert answer(*[""] * 6, "yes", answers=answers) == 0
+    assert begun[0].deliver.push_repo == "me/mine"
+
+
+def test_check_31_not_one_escape_byte_and_no_mark_that_latin_1_lacks(home: Path) -> None:
+    rows = Path("evil.jsonl")
+    rows.write_text(json.dumps({"question": "\x1b]52;c;aGk=\x07 [/INST]", "answer": "\x9b31m [red]x[/red] █"}) + "\n")
+    code = "import sys; from tui import plain; s = plain.run_plain(); print('textual' in sys.modules); sys.exit(s)"
+    ran = subprocess.run(
+        [sys.executable, "-c", code],
+        input=b"\n\n\nevil.jsonl\n\nn\n",
+        capture_output=True,
+        timeout=60,
+        env={**os.environ, "PYTHONIOENCODING": "latin-1", "PYTHONPATH": str(Path(__file__).parents[2])},
+    )
+    assert ran.returncode == 130, ran.stderr
+    assert b"\x1b" not in ran.stderr
+    assert b"\x9b" not in ran.stderr
+    assert not re.search(rb"\\u25|\\x1b", ran.stderr)
+    assert b"[/INST]" in ran.stderr
+    assert b"[red]x[/red]" in ran.stderr
+    assert ran.stdout.strip() == b"False"

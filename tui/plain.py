@@ -1,0 +1,79 @@
+"""The wizard as numbered prompts: the same steps, choices and defaults, for those who need lines instead of a screen.
+
+Each prompt takes Enter for what stands in brackets, `b` to go back and `?` for help. No escape sequence is written.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from core import machine, runs
+from core.errors import UserError
+from core.runs import Run
+from tui import steps
+from tui.draft import Draft, discard, save
+from tui.help_text import about, words
+from tui.plain_steps import ask_data, ask_edit, ask_preset, ask_review, ask_start
+from tui.steps import Back, Forward, Reopen, Watch
+from tui.talk import GoBack, NeedHelp, Talk
+
+ASK: Mapping[steps.Name, Callable[[Talk, Draft], steps.Answer]] = {
+    "start": ask_start,
+    "preset": ask_preset,
+    "edit": ask_edit,
+    "data": ask_data,
+    "review": ask_review,
+}
+
+
+def run_plain(answers: Mapping[str, Any] | None = None) -> int:
+    """The wizard in lines; then the run's story, until it ends or Ctrl+C leaves it running. The exit status.
+
+    answers: groups of recipe fields that take the place of a preset's. 130: left before a start.
+    """
+    talk = Talk()
+    try:
+        run = walk(talk, Draft(answers=answers or {}))
+    except (KeyboardInterrupt, EOFError):
+        talk.say("\nLeft. Your answers are kept; fitune offers them next time.")
+        return 130
+    from tui.commands.watch import follow_to_end
+
+    return follow_to_end(run)
+
+
+def walk(talk: Talk, draft: Draft) -> Run:
+    """Step after step, back and forth, until a run is there to be watched. Raises EOFError at the end of the input."""
+    base = runs.home()
+    talk.say("fitune: Enter takes what stands in [brackets], b goes back, ? helps, Ctrl+C leaves.")
+    draft = replace(draft, machine=machine.detect(base / "runs"))
+    step = steps.STEPS[0]
+    while True:
+        match one_step(talk, step, draft):
+            case Forward(draft):
+                step = steps.after(step, draft)
+            case Back(draft):
+                step = steps.before(step, draft)
+            case Reopen(draft, name):
+                step = steps.named(name)
+            case Watch(run):
+                discard(base)
+                return run
+        save(draft, step.name, base)
+
+
+def one_step(talk: Talk, step: steps.Step, draft: Draft) -> steps.Answer:
+    """Ask what a step asks, until it is answered."""
+    place = [each for each, _ in steps.progress(step, draft)]
+    talk.say(f"\n{step.title} ({place.index(step) + 1} of {len(place)}): {step.question}")
+    while True:
+        try:
+            return ASK[step.name](talk, draft)
+        except GoBack as back:
+            return Back(back.draft or draft)
+        except NeedHelp as need:
+            draft = need.draft or draft
+            for heading, text in [*about(need.topic or step.name, draft), words()]:
+                talk.say(f"\n{heading}\n{text}")
+        except UserError as error:
+            talk.say(f"ERROR {error}")

@@ -1,0 +1,53 @@
+"""Questions and answers in plain lines: to stderr, from stdin, in what the terminal can show."""
+
+import sys
+from collections.abc import Sequence
+
+from tui.draft import Draft
+from tui.text import clean, encodable
+
+
+class GoBack(Exception):
+    """The user wants to go back; with the draft as it is by now, if it has changed."""
+
+    def __init__(self, draft: Draft | None = None) -> None:
+        super().__init__()
+        self.draft = draft
+
+
+class NeedHelp(Exception):
+    """The user asks what this is about; with the draft as it is by now, if it has changed."""
+
+    def __init__(self, topic: str = "", draft: Draft | None = None) -> None:
+        super().__init__()
+        self.topic, self.draft = topic, draft
+
+
+class Talk:
+    """One conversation."""
+
+    def say(self, text: str = "") -> None:
+        """One or more lines."""
+        print(encodable(clean(text, 20_000, keep_newlines=True), sys.stderr.encoding), file=sys.stderr)
+
+    def ask(self, question: str, default: str = "", topic: str = "", draft: Draft | None = None) -> str:
+        """The answer, or the default for an empty one.
+
+        Raises GoBack for `b` and NeedHelp for `?`, each with `draft`; EOFError once there is nothing to read.
+        """
+        shown = f" [{default}]" if default else ""
+        prompt = encodable(clean(f"{question}{shown}: "), sys.stderr.encoding)
+        print(prompt, end="", file=sys.stderr, flush=True)
+        answer = input().strip()
+        if answer == "b":
+            raise GoBack(draft)
+        if answer == "?":
+            raise NeedHelp(topic, draft)
+        return answer or default
+
+    def choose(self, question: str, options: Sequence[str], default: int, draft: Draft | None = None) -> int | str:
+        """The number of an option, counted from 0; or, for any other answer, its text."""
+        for number, option in enumerate(options, 1):
+            self.say(f"{number:>3}. {option}")
+        answer = self.ask(question, str(default + 1), draft=draft)
+        return int(answer) - 1 if answer.isdecimal() and 0 < int(answer) <= len(options) else answer
