@@ -5,6 +5,7 @@ skipped, since disks fill up and older readers meet newer runs.
 """
 
 import os
+import re
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -21,7 +22,10 @@ HISTORY_POINTS = 2048
 """Most points kept of one curve: more than any terminal has columns."""
 LONG_BACKLOG_BYTES = 8 << 20
 """A reader that attaches to more than this does not parse every step, so that a million take under a second."""
-_STEP = b'"type":"step"'  # can't stand inside a JSON string, whose quotes are escaped
+LAST_WORD_PATIENCE_S = 30.0
+"""How long the last event of a job is tried again on a full disk: without it the run counts as killed."""
+_STEP = b'"type":"step"'  # as EventLog writes it; can't stand inside a JSON string, whose quotes are escaped
+_NO_STEP = re.compile(b'"type":"(?!step")')
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,16 +53,29 @@ class EventLog:
         self._seq = max((event.seq for line in tail.split(b"\n") if (event := parse_line(line))), default=0)
 
     def write(self, type: EventType, **data: Any) -> None:  # noqa: A002 - the contract's word
-        """Append one event. A full disk costs this event, never the run: the next writes try again."""
+        """Append one event. A full disk costs this event, never the run: the next writes try again.
+
+        The last event of a job says how it ended, so it is worth some patience.
+        """
         self._seq += 1
         event = {"v": 1, "seq": self._seq, "t": round(time.time(), 3), "job": self._job, "type": type, "data": data}
         line = orjson.dumps(event, option=orjson.OPT_APPEND_NEWLINE)
-        if self._torn:
-            line = b"\n" + line
+        deadline = time.monotonic() + (LAST_WORD_PATIENCE_S if type in ("finished", "failed") else 0.0)
+        while not self._append(line):
+            if time.monotonic() >= deadline:
+                os.write(2, f"events.jsonl can't be written: a {type} event was lost: {line.decode()}".encode())
+                break
+            time.sleep(0.5)
+
+    def _append(self, line: bytes) -> bool:
+        """Whether the line is in the file, whole. A part of one that was left there gets a line end first."""
+        whole = b"\n" + line if self._torn else line
         try:
-            self._torn = os.write(self._fd, line) != len(line)
-        except OSError as error:
-            os.write(2, f"events.jsonl: {error.strerror}; a {type} event was lost\n".encode())
+            written = os.write(self._fd, whole)
+        except OSError:
+            return False
+        self._torn = written != len(whole)
+        return not self._torn
 
 
 class Tail:
@@ -79,10 +96,7 @@ class Tail:
         """Like `read`, but of a long backlog only the first and last of each block of steps: enough for any picture."""
         backlog_bytes = self.path.stat().st_size - self.offset if self.path.exists() else 0
         for block in self._blocks():
-            if backlog_bytes > LONG_BACKLOG_BYTES and block.count(_STEP) == block.count(b"\n") + 1:
-                yield from self._parsed([block[: block.find(b"\n")], block[block.rfind(b"\n") + 1 :]])
-            else:
-                yield from self._parsed(block.split(b"\n"))
+            yield from self._parsed(_thinned(block) if backlog_bytes > LONG_BACKLOG_BYTES else block.split(b"\n"))
 
     def _parsed(self, lines: list[bytes]) -> Iterator[Event]:
         for line in lines:
@@ -102,12 +116,20 @@ class Tail:
                 self.offset += len(chunk)
                 whole, newline, rest = chunk.rpartition(b"\n")
                 if newline:
-                    yield self._rest + whole
-                    self._rest = rest
+                    block, self._rest = self._rest + whole, rest
+                    yield block
                 else:
                     self._rest += rest
         finally:
             os.close(fd)
+
+
+def _thinned(block: bytes) -> list[bytes]:
+    """Of whole lines those which are no steps, and the first and the last step: found without a look at each line."""
+    marks = {block.find(_STEP), block.rfind(_STEP), *(found.start() for found in _NO_STEP.finditer(block))} - {-1}
+    starts = sorted({block.rfind(b"\n", 0, mark) + 1 for mark in marks})
+    ends = [block.find(b"\n", start) for start in starts]
+    return [block[start:] if end == -1 else block[start:end] for start, end in zip(starts, ends, strict=True)]
 
 
 def parse_line(line: bytes) -> Event | None:
@@ -124,15 +146,18 @@ class Curve:
     """A series of (step, value), thinned evenly once it has more than HISTORY_POINTS."""
 
     points: list[tuple[int, float]] = field(default_factory=list)
-    stride: int = 1
+    stride_steps: int = 1
+    """How far apart points are; the newest may be nearer, until the next one takes its place."""
 
     def add(self, step: int, value: float) -> None:
         if self.points and step <= self.points[-1][0]:  # resumed from an earlier checkpoint: the later steps are void
             self.points = [point for point in self.points if point[0] < step]
+        if len(self.points) > 1 and self.points[-1][0] - self.points[-2][0] < self.stride_steps:
+            self.points.pop()
         self.points.append((step, value))
         if len(self.points) > HISTORY_POINTS:
             self.points = self.points[::2]
-            self.stride *= 2
+            self.stride_steps = 2 * (step - self.points[0][0]) // HISTORY_POINTS
 
 
 @dataclass(slots=True)
