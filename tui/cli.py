@@ -14,7 +14,11 @@ def parser() -> argparse.ArgumentParser:
     """The whole command line of fitune."""
     top = argparse.ArgumentParser("fitune", description=DESCRIPTION, epilog=EXIT_STATUS)
     top.add_argument("--version", action="version", version=f"fitune {__version__}")
-    commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    top.add_argument("--plain", action="store_true", help="ask in numbered lines instead of on a screen")
+    top.add_argument("--answers", type=Path, metavar="RECIPE", help="take the answers from a recipe file")
+    top.add_argument("--yes", action="store_true", help="with --answers: start at once, without asking")
+    commands = top.add_subparsers(dest="command", metavar="COMMAND", title="commands (without one: the wizard)")
+    top.set_defaults(command="wizard")
 
     train = commands.add_parser("train", help="fine-tune as a recipe says", epilog=EXIT_STATUS)
     _recipe(train)
@@ -36,8 +40,9 @@ def parser() -> argparse.ArgumentParser:
     data.add_argument("--recipe", type=Path, help="read it with this recipe's [data] settings")
     _json(data)
 
-    watch = commands.add_parser("watch", help="follow a run, from its first step; Ctrl+C leaves it running")
+    watch = commands.add_parser("watch", help="follow a run, from its first step; leaving lets it go on")
     _run(watch)
+    watch.add_argument("--plain", action="store_true", help="a line a step instead of a screen")
 
     runs = commands.add_parser("runs", help="list all runs")
     _json(runs)

@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+import textwrap
 
 from core import config, launch
 from core.presets import presets_dir
@@ -22,8 +23,7 @@ def run(args: argparse.Namespace) -> int:
     if status:
         return status
     sample = begun.run.state().samples[-1]
-    print(f"\nQuestion (held out, never trained on)\n  {clean(sample['prompt'])}")
-    print(f"\nBefore\n  {clean(sample['before'])}")
-    print(f"\nAfter\n  {clean(sample['after'])}")
+    for title, key in (("Question, held out from training", "prompt"), ("Before", "before"), ("After", "after")):
+        print(f"\n{title}\n{textwrap.indent(clean(sample[key], keep_newlines=True), '  ')}")
     print(f"\nThe adapter is in {begun.run.adapter}")
     return 0 if begun.run.loss_fell() else 1

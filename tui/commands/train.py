@@ -4,6 +4,7 @@ import argparse
 import sys
 
 from core import config, launch
+from core.config import Recipe
 from tui.commands.watch import follow_to_end
 from tui.text import clean
 
@@ -11,10 +12,15 @@ from tui.text import clean
 def run(args: argparse.Namespace) -> int:
     """Exit status: 0 done, 1 failed, 2 bad input, 130 stopped or left running with Ctrl+C."""
     recipe = config.load(args.recipe, args.set)
-    begun = launch.begin(recipe, share_gpu=args.share_gpu, anyway=args.yes)
+    return start(recipe, anyway=args.yes, detach=args.detach, share_gpu=args.share_gpu)
+
+
+def start(recipe: Recipe, anyway: bool, detach: bool, share_gpu: bool = False) -> int:
+    """Start a run of a recipe, then follow it or, with `detach`, return at once. Exit status as `run`."""
+    begun = launch.begin(recipe, share_gpu=share_gpu, anyway=anyway)
     for note in (begun.backend_reason, *begun.notes):
         print(clean(note), file=sys.stderr)
-    if args.detach:
+    if detach:
         print(begun.run.name)
         print(f"Running by itself ({begun.how}). Watch it: fitune watch {begun.run.name}", file=sys.stderr)
         return 0

@@ -6,20 +6,27 @@ import sys
 from core import runs
 from core.runs import Run
 from tui.follow import follow
+from tui.terminal import surface
 
 EXIT_STATUS = {"finished": 0, "stopped": 130, "failed": 1, "killed": 1}
 
 
 def run(args: argparse.Namespace) -> int:
-    """Exit status: how the run ended (0, 1 or 130); 130 too if it was left running with Ctrl+C."""
-    return follow_to_end(runs.find(runs.home(), args.run))
+    """Exit status: how the run ended (0, 1 or 130); 130 too if it was left running with Ctrl+C. On a screen: 0."""
+    run = runs.find(runs.home(), args.run)
+    place = surface()
+    if args.plain or place in ("plain", "none"):
+        return follow_to_end(run)
+    from tui.app import run_watch
+
+    return run_watch(run, plain_glyphs=place == "basic")
 
 
 def follow_to_end(run: Run) -> int:
     """Print a run's story to stderr until it ends; Ctrl+C leaves it running and says how to come back."""
     print(f"{run.name}: you can close this window, the run goes on. Its folder: {run.path}", file=sys.stderr)
     try:
-        state = follow(run, sys.stderr)
+        state = follow(run, sys.stderr, live=True)
     except KeyboardInterrupt:
         print(f"\nStill running. Watch it: fitune watch {run.name}   Stop it: fitune stop {run.name}", file=sys.stderr)
         return 130

@@ -1,0 +1,35 @@
+"""`fitune`: the wizard, on a screen where the terminal can show it, else as numbered lines."""
+
+import argparse
+import tomllib
+from typing import Any
+
+from core import config
+from core.errors import UserError
+from tui.commands import train
+from tui.terminal import surface
+
+
+def run(args: argparse.Namespace) -> int:
+    """Exit status: that of the run if it was watched to its end, 130 if the wizard was left, else 0."""
+    if args.answers and args.yes:
+        return train.start(config.load(args.answers), anyway=True, detach=False)
+    answers = read_answers(args) if args.answers else None
+    place = surface()
+    if place == "none":
+        raise UserError(
+            "There is no terminal to ask on.", "Give the answers in a recipe file: fitune --answers recipe.toml --yes"
+        )
+    if args.plain or place == "plain":
+        from tui.plain import run_plain
+
+        return run_plain(answers)
+    from tui.app import run_wizard
+
+    return run_wizard(answers, plain_glyphs=place == "basic")
+
+
+def read_answers(args: argparse.Namespace) -> dict[str, Any]:
+    """The groups of a recipe file, checked. Raises UserError or BadInput."""
+    config.load(args.answers)
+    return tomllib.loads(args.answers.read_text(encoding="utf-8-sig"))
