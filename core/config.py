@@ -81,7 +81,9 @@ def parse(tree: Mapping[str, Any], source: str, text: str = "", overridden: froz
         for found in error.errors():
             by_key.setdefault(tuple(str(part) for part in found["loc"][:2]), []).append(found)
         if () in by_key:
-            raise BadInput([Problem(source, "holds text that is not UTF-8.", "Rename what it names.")]) from None
+            foreign = by_key[()][0]["type"] == "json_invalid"  # a lone surrogate, from an argument that is not UTF-8
+            said = "holds text that is not UTF-8." if foreign else "is not a table of groups."
+            raise BadInput([Problem(source, said)]) from None
         raise BadInput([_problem(path, found, where(path)) for path, found in by_key.items()]) from None
     if contradictions := problems(recipe):
         raise BadInput([Problem(where(tuple(p.where.split("."))), p.text, p.fix) for p in contradictions])

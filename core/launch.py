@@ -3,6 +3,7 @@
 import fcntl
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from typing import Any
 from core import budget, machine, runs, shapes
 from core.config import Recipe
 from core.errors import UserError
+from core.events import RunState, Tail, fold
 from core.machine import GIB, Gpu
 from core.remedies import remedies
 from core.resolve import card_of, resolve
@@ -40,7 +42,8 @@ WAIT_FOR_LOCK_S = 20.0
 def begin(recipe: Recipe, preset: str | None = None, share_gpu: bool = False, anyway: bool = False) -> Begun:
     """Make a run of a recipe on this machine and start it.
 
-    anyway: start although the budget says that it does not fit. Raises UserError; then nothing is left behind.
+    anyway: start although the budget says that it does not fit. Raises UserError; a run that was refused leaves
+    nothing behind, and one whose worker died at once its log.
     """
     base = runs.home(recipe.run.home)
     found = machine.detect(base / "runs")
@@ -65,7 +68,7 @@ def begin(recipe: Recipe, preset: str | None = None, share_gpu: bool = False, an
     try:
         how = start(run, "train", share_gpu)
     except UserError:
-        if not run.events.exists():
+        if not run.log.exists():
             shutil.rmtree(run.path)
         raise
     return Begun(run, how, resolved.backend_reason, resolved.notes)
@@ -106,20 +109,28 @@ def start(run: Run, job: str, share_gpu: bool = False) -> str:
         if not share_gpu:
             refuse_busy_gpu(run)
         run.stop.unlink(missing_ok=True)
+        news = Tail(run.events)
+        news.offset = run.events.stat().st_size if run.events.exists() else 0  # an earlier end is no news
         how = "systemd" if _lingering_user_manager() else "setsid"
-        worker = (_spawn_systemd if how == "systemd" else _spawn)(run, job)
-        deadline = time.monotonic() + WAIT_FOR_LOCK_S
-        while run.holder_pid() is None and time.monotonic() < deadline:
-            if worker.poll() not in (None, 0) or _ended(run):
-                break
-            time.sleep(0.02)
-        else:
-            if run.holder_pid() is None:
-                raise UserError("The worker did not come up.", f"See {run.log}", exit_code=1)
-            return how
-    if _ended(run):
+        command = _command(run, job)
+        worker = _spawn(run, _as_unit(run, job, command) if how == "systemd" else command)
+        _wait_until_it_lives(run, worker, news)
         return how
-    raise UserError(f"The worker ended at once: {_last_line(run.log)}", f"See {run.log}", exit_code=1)
+
+
+def _wait_until_it_lives(run: Run, worker: subprocess.Popen[bytes], news: Tail) -> None:
+    """Until the worker holds the lock, or its job is over already. Raises UserError if neither comes to pass."""
+    deadline, told = time.monotonic() + WAIT_FOR_LOCK_S, RunState()
+    while True:
+        gone = worker.poll() not in (None, 0)  # 0 is systemd-run's: the unit was started
+        if run.holder_pid() is not None or fold(news.read(), told).end:
+            return
+        if gone:
+            raise UserError(f"The worker ended at once: {_last_line(run.log)}", f"See {run.log}", exit_code=1)
+        if time.monotonic() > deadline:
+            worker.kill()
+            raise UserError("The worker did not come up.", f"See {run.log}", exit_code=1)
+        time.sleep(0.02)
 
 
 def refuse_busy_gpu(run: Run) -> None:
@@ -133,11 +144,6 @@ def refuse_busy_gpu(run: Run) -> None:
                     f"{held.get('name', 'The GPU')} is held by the run {other.name}.",
                     f"Watch it (fitune watch {other.name}), stop it (fitune stop {other.name}), or add --share-gpu.",
                 )
-
-
-def _ended(run: Run) -> bool:
-    """Whether the job is over already: a short one may be done before anyone looks."""
-    return run.events.exists() and run.holder_pid() is None and run.state().end is not None
 
 
 @contextmanager
@@ -155,29 +161,24 @@ def _command(run: Run, job: str) -> list[str]:
     return [sys.executable, "-P", "-m", "core.worker", str(run.path), job]
 
 
-def _spawn(run: Run, job: str) -> subprocess.Popen[bytes]:
+def _spawn(run: Run, command: list[str]) -> subprocess.Popen[bytes]:
+    """The command in a session of its own, with the run's log as all its output and nothing as its input."""
     log = os.open(run.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     try:
-        return subprocess.Popen(
-            _command(run, job), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
-        )
+        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
     finally:
         os.close(log)
 
 
-def _spawn_systemd(run: Run, job: str) -> subprocess.Popen[bytes]:
-    """A transient unit of the user's manager: it outlives a logout with KillUserProcesses=yes."""
-    os.close(os.open(run.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600))
+def _as_unit(run: Run, job: str, command: list[str]) -> list[str]:
+    """The command as a transient unit of the user's manager: it outlives a logout with KillUserProcesses=yes."""
     output = [f"--property=Standard{stream}=append:{run.log}" for stream in ("Output", "Error")]
     # By name only: systemd-run then takes the value from its environment, and no token stands in an argument list.
-    environment = [f"--setenv={name}" for name in os.environ]
-    unit = [f"--unit=fitune-{run.name}-{job}-{os.getpid()}", "--collect", "--quiet", *output, *environment]
-    return subprocess.Popen(
-        ["systemd-run", "--user", *unit, "--", *_command(run, job)],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    # It refuses the whole unit over a shell function (BASH_FUNC_x%%) or a control character (LESS_TERMCAP_mb).
+    fit = [name for name, value in os.environ.items() if re.fullmatch(r"[A-Za-z_]\w*", name) and value.isprintable()]
+    environment = [f"--setenv={name}" for name in fit]
+    unit = [f"--unit=fitune-{run.name}-{job}-{os.getpid()}", "--collect", "--quiet", "--same-dir"]
+    return ["systemd-run", "--user", *unit, *output, *environment, "--", *command]
 
 
 def _lingering_user_manager() -> bool:

@@ -108,6 +108,13 @@ class Run:
             return "failed"
         return "stopped" if state.end.data.get("stopped") else "finished"
 
+    def look(self) -> tuple[Status, RunState]:
+        """How the run stands and all that its events say, in agreement."""
+        state = self.state()
+        if self.status(state) == "killed":  # or it came to its end between the two looks
+            state = self.state()
+        return self.status(state), state
+
     def newest_checkpoint(self) -> Path | None:
         """The checkpoint a resume would continue from. Each lies there whole: it was renamed into place."""
         found = [path for path in self.checkpoints.glob("checkpoint-*") if re.fullmatch(r"checkpoint-\d+", path.name)]
@@ -152,16 +159,18 @@ def create(recipe: Recipe, base: Path, info: dict[str, Any]) -> Run:
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         path.mkdir(mode=0o700)
-    except FileExistsError:
-        raise UserError(
-            f"There is a run named {name} already.", f"Choose another name, or: fitune resume {name}"
-        ) from None
     except OSError as error:
-        raise UserError(
-            f"{path} can't be made: {error.strerror}.", "Set FITUNE_HOME to a folder you can write to."
-        ) from None
+        if isinstance(error, FileExistsError) and path.is_dir():
+            raise UserError(
+                f"There is a run named {name} already.", f"Choose another name, or: fitune resume {name}"
+            ) from None
+        raise _unwritable(path, error) from None
     content = {"version": 1, "name": name, "created": time.time(), **info, "recipe": recipe.model_dump(mode="json")}
-    write_atomically(path / "run.json", orjson.dumps(content, option=orjson.OPT_INDENT_2))
+    try:
+        write_atomically(path / "run.json", orjson.dumps(content, option=orjson.OPT_INDENT_2))
+    except OSError as error:
+        shutil.rmtree(path)
+        raise _unwritable(path, error) from None
     return Run(path)
 
 
@@ -207,6 +216,10 @@ def replace_folder(aside: Path, path: Path) -> None:
         shutil.rmtree(old)
     else:
         aside.rename(path)
+
+
+def _unwritable(path: Path, error: OSError) -> UserError:
+    return UserError(f"{path} can't be made: {error.strerror}.", "Set FITUNE_HOME to a folder you can write to.")
 
 
 def _new_name(recipe: Recipe) -> str:

@@ -1,12 +1,12 @@
 """`fitune runs`: every run, newest first, and how it stands."""
 
 import argparse
+import json
 import time
 from typing import Any
 
-import orjson
-
 from core import runs
+from core.errors import UserError
 from core.runs import Run
 from tui.text import clean
 
@@ -15,7 +15,7 @@ def run(args: argparse.Namespace) -> int:
     """Print the table, or with --json a list of objects. Exit status 0."""
     found = [describe(each) for each in runs.all_runs(runs.home())]
     if args.json:
-        print(orjson.dumps(found, option=orjson.OPT_INDENT_2).decode())
+        print(json.dumps(found, indent=2))
     elif not found:
         print("No runs yet. Start one: fitune demo")
     else:
@@ -24,24 +24,36 @@ def run(args: argparse.Namespace) -> int:
         for each in found:
             step = f"{each['step'] or 0}/{each['total_steps'] or '?'}"
             loss = "" if each["loss"] is None else f"{each['loss']:.3f}"
-            started = time.strftime("%Y-%m-%d %H:%M", time.localtime(each["created"]))
+            started = time.strftime("%Y-%m-%d %H:%M", time.localtime(each["created"])) if each["created"] else ""
             print(f"{clean(each['name']):<{width}}  {each['status']:<9} {step:>11}  {loss:>7}  {started}")
+            if each["problem"]:
+                print(f"  {clean(each['problem'])}")
     return 0
 
 
 def describe(run: Run) -> dict[str, Any]:
-    """A run in plain numbers: {name, path, status, model, step, total_steps, loss, created, silent_s, ...}."""
-    info, state = run.info(), run.state()
+    """A run in plain numbers: {name, path, status, model, step, total_steps, loss, created, silent_s, ...}.
+
+    Where its run.json can't be read, `problem` says why; how it stands is known all the same.
+    """
+    status, state = run.look()
+    created = model = problem = None
+    try:
+        created = time_s if isinstance(time_s := run.info().get("created"), int | float) else None
+        model = run.recipe().model.id
+    except UserError as error:
+        problem = str(error)
     return {
         "name": run.name,
         "path": str(run.path),
-        "status": run.status(state),
+        "status": status,
+        "problem": problem,
         "phase": state.phase,
-        "model": info["recipe"]["model"]["id"],
+        "model": model,
         "step": state.step.get("step"),
         "total_steps": state.total_steps,
         "loss": state.step.get("loss"),
-        "created": info["created"],
+        "created": created,
         "silent_s": run.silent_s(),
         "peak_bytes": state.memory.get("peak_device"),
         "predicted_bytes": state.memory.get("predicted"),
