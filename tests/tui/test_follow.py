@@ -25,7 +25,7 @@ def told(run: Path, **options: bool) -> str:
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("ok", ["training: 6 steps", "step 6/6  loss 1.594", "held-out loss 1.154", "checkpoint written", "OK    Finished"]),
+        ("ok", ["training: 6 steps", "step 6/6  loss 1.594", "held-out loss 1.154", "checkpoint written", "OK    "]),
         ("oom", ["ERROR Failed (out of memory): OutOfMemoryError", "Lower train.micro_batch", "predicted 7.7 GiB"]),
         ("nan", ["step 6/300  loss NaN", "ERROR Failed (the loss is not a number)", "Halve train.lr"]),
         ("killed", ["ERROR Killed at step 44"]),
