@@ -175,7 +175,11 @@ def _as_unit(run: Run, job: str, command: list[str]) -> list[str]:
     output = [f"--property=Standard{stream}=append:{run.log}" for stream in ("Output", "Error")]
     # By name only: systemd-run then takes the value from its environment, and no token stands in an argument list.
     # It refuses the whole unit over a shell function (BASH_FUNC_x%%) or a control character (LESS_TERMCAP_mb).
-    fit = [name for name, value in os.environ.items() if re.fullmatch(r"[A-Za-z_]\w*", name) and value.isprintable()]
+    fit = [
+        name
+        for name, value in os.environ.items()
+        if re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", name) and value.isprintable()
+    ]
     environment = [f"--setenv={name}" for name in fit]
     unit = [f"--unit=fitune-{run.name}-{job}-{os.getpid()}", "--collect", "--quiet", "--same-dir"]
     return ["systemd-run", "--user", *unit, *output, *environment, "--", *command]

@@ -1,0 +1,400 @@
+"""The run folder, with real processes: what it keeps private, who holds it, and how it stands when they die."""
+
+import fcntl
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core import runs
+from core.config import Recipe
+from core.errors import UserError
+from core.events import EventLog
+from core.runs import Run
+from tests import fake_worker
+
+Make = Callable[..., Recipe]
+# Takes the lock, forks a child that lives on, says both pids, and waits.
+LOCK_AND_FORK = """
+import fcntl, os, sys, time
+lock = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT)
+fcntl.lockf(lock, fcntl.LOCK_EX)
+child = os.fork()
+if child:
+    print(os.getpid(), child, flush=True)
+time.sleep(60)
+"""
+
+
+def wait_until(true: Callable[[], object], patience_s: float = 10.0) -> None:
+    deadline = time.monotonic() + patience_s
+    while not true():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    return Run(fake_worker.make_run(tmp_path))
+
+
+@pytest.fixture
+def worker(run: Run) -> "Iterator[subprocess.Popen[bytes]]":
+    """A fake worker that trains for minutes."""
+    process = fake_worker.start(run.path, "steps:3000", "--rate", "20")
+    yield process
+    process.kill()
+    process.wait()
+
+
+@pytest.fixture
+def family(run: Run) -> "Iterator[subprocess.Popen[str]]":
+    """A worker with a forked child, as PyTorch's data loaders are."""
+    command = [sys.executable, "-c", LOCK_AND_FORK, str(run.lock)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    yield process
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        assert process.poll() is not None
+    process.communicate()
+
+
+def pids(family: "subprocess.Popen[str]") -> tuple[int, int]:
+    assert family.stdout is not None
+    parent, child = family.stdout.readline().split()
+    return int(parent), int(child)
+
+
+def alive(pid: int) -> bool:
+    status = Path(f"/proc/{pid}/stat")
+    return status.exists() and status.read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+# --- made ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_run_is_private_whatever_the_umask(recipe: Make, fitune_home: Path) -> None:
+    before = os.umask(0)
+    try:
+        made = runs.create(recipe(), runs.home(), {"preset": "p"})
+        made.request_stop()
+        EventLog(made.events, "train").write("started")
+    finally:
+        os.umask(before)
+    assert made.path.parent == fitune_home / "runs"
+    modes = {path.name: oct(stat.S_IMODE(path.stat().st_mode)) for path in made.path.iterdir()}
+    assert modes == dict.fromkeys(("run.json", "stop", "events.jsonl"), "0o600")
+    assert [stat.S_IMODE(path.stat().st_mode) for path in (made.path, made.path.parent)] == [0o700, 0o700]
+
+
+def test_run_json_gives_the_recipe_back(recipe: Make, fitune_home: Path) -> None:
+    given = recipe(run={"name": "mine"}, lora={"layers": [3, 4]}, deliver={"gguf": ["q8_0"]})
+    made = runs.create(given, runs.home(), {"preset": "p"})
+    assert made.recipe() == given
+    assert made.info()["preset"] == "p"
+    assert made.info()["version"] == 1
+    assert abs(made.info()["created"] - time.time()) < 60
+
+
+def test_a_name_is_made_of_date_and_model(recipe: Make, fitune_home: Path) -> None:
+    names = {runs.create(recipe(model={"id": "Owner/Big Model_v2"}), runs.home(), {}).name for _ in range(5)}
+    assert len(names) == 5
+    assert all(name.startswith(f"{time.strftime('%Y-%m-%d')}-big-model-v2-") for name in names)
+
+
+def test_a_name_that_is_taken_is_refused_and_the_run_kept(recipe: Make, fitune_home: Path) -> None:
+    first = runs.create(recipe(run={"name": "mine"}), runs.home(), {"preset": "first"})
+    with pytest.raises(UserError, match=r"There is a run named mine already\. Choose another name, or: fitune resume"):
+        runs.create(recipe(run={"name": "mine"}), runs.home(), {})
+    assert first.info()["preset"] == "first"
+
+
+@pytest.mark.parametrize("blocked", ["", "runs"])
+def test_a_home_that_cannot_be_written_to_is_named(recipe: Make, fitune_home: Path, blocked: str) -> None:
+    place = fitune_home / blocked
+    place.parent.mkdir(exist_ok=True)
+    place.write_text("a file where a folder should be")
+    with pytest.raises(UserError, match=r"can't be made: .* Set FITUNE_HOME to a folder you can write to\."):
+        runs.create(recipe(run={"name": "mine"}), runs.home(), {})
+
+
+def test_a_disk_too_full_for_run_json_leaves_no_folder(
+    recipe: Make, fitune_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(fd: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(UserError, match="No space left on device"):
+        runs.create(recipe(), runs.home(), {})
+    assert list((fitune_home / "runs").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("override", "variable", "expected"),
+    [("/a", "/b", "/a"), (None, "/b", "/b"), ("~/x", "/b", "HOME/x"), (None, "", "HOME/.local/share/fitune")],
+)
+def test_home_is_the_override_the_variable_or_the_xdg_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, override: str | None, variable: str, expected: str
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("XDG_DATA_HOME", raising=False)
+    monkeypatch.setenv("FITUNE_HOME", variable)
+    assert str(runs.home(override)) == expected.replace("HOME", str(tmp_path))
+
+
+def test_a_file_appears_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "run.json"
+    runs.write_atomically(path, b"old")
+
+    def killed(fd: int) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", killed)
+    with pytest.raises(KeyboardInterrupt):
+        runs.write_atomically(path, b"new, but not whole")
+    assert path.read_bytes() == b"old"
+    monkeypatch.undo()
+    runs.write_atomically(path, b"new")
+    assert path.read_bytes() == b"new"
+    assert [each.name for each in tmp_path.iterdir()] == ["run.json"]
+
+
+@pytest.mark.parametrize("older", [False, True])
+def test_a_finished_folder_takes_the_place_of_an_older_one(tmp_path: Path, older: bool) -> None:
+    aside, place = tmp_path / "adapter.part", tmp_path / "adapter"
+    if older:
+        place.mkdir()
+        (place / "stale").touch()
+    aside.mkdir()
+    (aside / "new").touch()
+    runs.replace_folder(aside, place)
+    assert [str(each.relative_to(tmp_path)) for each in tmp_path.rglob("*")] == ["adapter", "adapter/new"]
+
+
+# --- found ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def three(tmp_path: Path) -> Path:
+    """Runs alpha-1, alpha-2 and beta, made in this order."""
+    for age, name in enumerate(("beta", "alpha-2", "alpha-1")):
+        info = fake_worker.make_run(tmp_path, name) / "run.json"
+        os.utime(info, (1e9 - age, 1e9 - age))
+    (tmp_path / "runs" / "no-run").mkdir()
+    (tmp_path / "runs" / ".start").touch()
+    return tmp_path
+
+
+def test_runs_are_listed_newest_first(three: Path) -> None:
+    assert [run.name for run in runs.all_runs(three)] == ["beta", "alpha-2", "alpha-1"]
+    assert runs.all_runs(three / "elsewhere") == []
+
+
+@pytest.mark.parametrize(("key", "name"), [(None, "beta"), ("beta", "beta"), ("a-1", "alpha-1"), ("bet", "beta")])
+def test_a_run_is_found_by_name_by_part_or_as_the_newest(three: Path, key: str | None, name: str) -> None:
+    assert runs.find(three, key).name == name
+
+
+def test_a_run_is_found_by_its_path_from_anywhere(three: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(three / "runs")
+    assert runs.find(Path("/nowhere"), "./alpha-2").path == three / "runs" / "alpha-2"
+    assert runs.find(Path("/nowhere"), str(three / "runs" / "beta")).name == "beta"
+
+
+def test_a_whole_name_beats_a_part_of_others(three: Path) -> None:
+    fake_worker.make_run(three, "alpha")
+    assert runs.find(three, "alpha").name == "alpha"
+
+
+@pytest.mark.parametrize(
+    ("key", "said"),
+    [
+        ("alpha", "2 runs match 'alpha'. Runs: alpha-2, alpha-1"),
+        ("gamma", "No run matches 'gamma'. Runs: beta, alpha-2, alpha-1"),
+        ("", "3 runs match ''. Runs: beta, alpha-2, alpha-1"),
+    ],
+)
+def test_an_ambiguous_or_unknown_name_is_told_with_the_choice(three: Path, key: str, said: str) -> None:
+    with pytest.raises(UserError) as caught:
+        runs.find(three, key)
+    assert str(caught.value) == said
+
+
+@pytest.mark.parametrize("key", [None, "any"])
+def test_without_runs_the_way_to_the_first_is_told(tmp_path: Path, key: str | None) -> None:
+    with pytest.raises(UserError, match=r"There are no runs in .* yet\. Start one: fitune demo"):
+        runs.find(tmp_path, key)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"[]", b"null", b"\xff", b'{"recipe": []}', b'{"recipe": {"model": 3}}']
+)
+def test_a_broken_run_json_is_a_sentence(run: Run, content: bytes) -> None:
+    (run.path / "run.json").write_bytes(content)
+    with pytest.raises(UserError, match=r"run\.json"):
+        run.recipe()
+
+
+def test_a_missing_run_json_is_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"is not a run: its run\.json can't be read"):
+        Run(tmp_path).info()
+
+
+# --- held, and how it stands ---------------------------------------------------------------------------------------
+
+
+def test_a_run_without_a_lock_or_with_a_stale_one_is_not_held(run: Run) -> None:
+    assert run.holder_pid() is None
+    run.lock.write_text('{"pid":1,"started":1.0}\n')
+    assert run.holder_pid() is None
+
+
+def test_a_lock_file_that_names_a_living_foreign_process_means_nothing(run: Run) -> None:
+    foreign = subprocess.Popen(["sleep", "60"])
+    try:
+        run.lock.write_text(json.dumps({"pid": foreign.pid, "started": time.time()}))
+        EventLog(run.events, "train").write("started")
+        assert run.holder_pid() is None
+        assert run.look()[0] == "killed"
+        assert run.kill() is False
+        assert foreign.poll() is None
+    finally:
+        foreign.kill()
+        foreign.wait()
+
+
+def test_the_holder_is_named_and_looking_never_takes_the_lock(run: Run, worker: "subprocess.Popen[bytes]") -> None:
+    for _ in range(100):
+        assert run.holder_pid() == worker.pid
+    assert worker.poll() is None
+
+
+def test_looking_does_not_keep_a_worker_from_starting(run: Run) -> None:
+    run.lock.touch()
+    assert run.holder_pid() is None
+    lock = os.open(run.lock, os.O_RDWR)
+    fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    os.close(lock)
+
+
+@pytest.mark.parametrize(
+    ("events", "status"),
+    [
+        ([], "killed"),
+        (["started", "phase", "step"], "killed"),
+        (["started", "finished"], "finished"),
+        (["started", "failed"], "failed"),
+        (["started", "failed", "started"], "killed"),
+        (["started", "failed", "started", "finished"], "finished"),
+    ],
+)
+def test_a_dead_run_stands_as_its_last_event_says(run: Run, events: list[Any], status: str) -> None:
+    log = EventLog(run.events, "train")
+    for kind in events:
+        log.write(kind)
+    run.request_stop()  # asked for too late: the worker was dead
+    assert run.look()[0] == status
+
+
+def test_a_live_run_is_starting_then_running_then_stopping_then_stopped(
+    run: Run, worker: "subprocess.Popen[bytes]"
+) -> None:
+    assert run.holder_pid() is not None
+    assert run.status(runs.RunState()) == "starting"
+    wait_until(lambda: run.look()[0] == "running")
+    run.request_stop()
+    assert run.look()[0] in ("stopping", "stopped")
+    assert worker.wait(10) == 0
+    assert run.look()[0] == "stopped"
+    assert run.newest_checkpoint() is not None
+
+
+def test_after_kill_9_the_status_is_killed_at_once(run: Run, worker: "subprocess.Popen[bytes]") -> None:
+    wait_until(lambda: run.state().step)
+    worker.kill()
+    wait_until(lambda: run.look()[0] == "killed", 2.0)  # while it is still a zombie of ours
+    assert worker.poll() is not None
+
+
+def test_a_run_that_ends_between_two_looks_was_not_killed(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = EventLog(run.events, "train")
+    log.write("started")
+    stale = run.state()
+    log.write("finished")
+    fresh = run.state()
+    looks = iter((stale, fresh))
+    monkeypatch.setattr(Run, "state", lambda self: next(looks))
+    assert run.look() == ("finished", fresh)
+
+
+def test_a_forked_child_does_not_keep_a_dead_worker_alive(run: Run, family: "subprocess.Popen[str]") -> None:
+    parent, child = pids(family)
+    assert run.holder_pid() == parent
+    os.kill(parent, signal.SIGKILL)
+    wait_until(lambda: run.holder_pid() is None)
+    assert alive(child)
+
+
+def test_kill_ends_the_worker_and_its_children(run: Run, family: "subprocess.Popen[str]") -> None:
+    parent, child = pids(family)
+    assert run.kill() is True
+    wait_until(lambda: not alive(parent) and not alive(child))
+    assert run.holder_pid() is None
+    assert run.kill() is False
+
+
+def test_silence_is_counted_from_the_last_sign_of_life(run: Run) -> None:
+    assert run.silent_s() is None
+    run.lock.touch()
+    assert 0 <= (run.silent_s() or 0) < 5
+    an_hour_ago = time.time() - 3600
+    os.utime(run.lock, (an_hour_ago, an_hour_ago))
+    assert 3590 < (run.silent_s() or 0) < 3700
+    os.utime(run.lock, (time.time() + 3600,) * 2)  # a clock that was set back
+    assert run.silent_s() == 0.0
+
+
+def test_the_newest_checkpoint_is_the_highest_that_is_whole(run: Run) -> None:
+    assert run.newest_checkpoint() is None
+    for name in (
+        "checkpoint-9",
+        "checkpoint-10",
+        "checkpoint-11.part",
+        "tmp-checkpoint-12",
+        "checkpoint-",
+        "checkpoint-x",
+    ):
+        (run.checkpoints / name).mkdir(parents=True)
+    newest = run.newest_checkpoint()
+    assert newest is not None
+    assert newest.name == "checkpoint-10"
+
+
+@pytest.mark.parametrize(
+    ("losses", "eval_losses", "fell"),
+    [
+        ([3.0, 2.0], [], True),
+        ([2.0, 3.0], [], False),
+        ([2.0], [], False),
+        ([], [], False),
+        ([2.0, 3.0], [2.0, 1.5], True),
+        ([3.0, 2.0], [1.5, 2.0], False),
+        ([3.0, 2.0], [2.0], True),
+    ],
+)
+def test_whether_the_loss_fell(run: Run, losses: list[float], eval_losses: list[float], fell: bool) -> None:
+    log = EventLog(run.events, "train")
+    for kind, values in (("step", losses), ("eval", eval_losses)):
+        for step, loss in enumerate(values, 1):
+            log.write(kind, step=step, loss=loss)  # type: ignore[arg-type]
+    assert run.loss_fell() is fell
