@@ -37,7 +37,7 @@ def lines(draft: Draft) -> list[Line]:
         Line("How", _how(draft, asked)),
         *_where(draft),
         Line("Memory", f"{bounds(outlook.budget)}. {outlook.said}" if outlook.budget else outlook.said),
-        *([Line("Time", duration_words(draft, asked))] if draft.report else []),
+        Line("Time", duration_words(draft, asked)),
         Line("Disk", _disk(draft, asked)),
         Line("Network", " ".join(network(asked)) or "Not used: the model and the data lie on this disk."),
         Line("Into", str(runs.home(asked.run.home) / "runs" / (asked.run.name or "(named by date and model)"))),
@@ -115,7 +115,9 @@ def write_recipe(draft: Draft, folder: Path) -> Path:
 def duration_words(draft: Draft, asked: Recipe) -> str:
     """How long it may take, with honest bounds: rows by the length of the first ones, at the predicted pace."""
     speed = look(draft).pace
-    if draft.report is None or not draft.report.preview or speed is None or not speed.tokens_per_s:
+    if draft.report is None or not draft.report.preview:
+        return "Unknown until the rows are read."
+    if speed is None or not speed.tokens_per_s:
         return "Unknown for this machine; the watch screen tells it after 20 steps."
     chars = sum(len(str(value)) for row in draft.report.preview for value in row.values())
     row_tokens = min(asked.model.max_seq_length, chars / len(draft.report.preview) / CHARS_PER_TOKEN)

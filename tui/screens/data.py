@@ -209,6 +209,7 @@ class DataScreen(StepScreen):
         options = self.query_one(Choices)
         options.set_options(safe(line) for line in lines)
         options.display = bool(lines)
+        options.highlighted = 0 if lines else None
 
     def say(self, text: str) -> None:
         """One line of status."""

@@ -15,7 +15,7 @@ from textual.widgets import Input, Static
 from core.errors import UserError
 from tui import steps
 from tui.draft import Draft, problems, reset_field, set_field, shown
-from tui.fields import MAIN, Field, all_fields, form_fields
+from tui.fields import ELSEWHERE, MAIN, Field, all_fields, form_fields
 from tui.outlook import field_cost, known_shape, learn
 from tui.screens.step import StepScreen
 from tui.steps import Forward
@@ -85,6 +85,8 @@ class EditScreen(StepScreen):
         self.explain()
 
     def on_changed(self, event: Changed) -> None:
+        if event.text == shown(self.draft, event.name):
+            return
         self.draft = set_field(self.draft, event.name, event.text)
         self.show()
 
@@ -93,13 +95,15 @@ class EditScreen(StepScreen):
 
     async def action_forward(self) -> None:
         """Go on, unless a field is wrong: then go there."""
-        wrong = problems(self.draft)
+        wrong = problems(self.draft).keys() - set(ELSEWHERE)
         if not wrong:
             self.dismiss(Forward(self.draft))
-        elif any(name not in MAIN for name in wrong) and self.folded:
+            return
+        if self.folded and not any(row.field.name in wrong for row in self.query(FieldRow)):
             await self.action_fold()
-        else:
-            next(row for row in self.query(FieldRow) if row.field.name in wrong).control.focus()
+        wrong_rows = (row for row in self.query(FieldRow) if row.field.name in wrong)
+        if first := next(wrong_rows, None):
+            first.control.focus()
 
     async def action_reset(self) -> None:
         self.draft = reset_field(self.draft, self.field.name)

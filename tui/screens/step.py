@@ -73,12 +73,13 @@ class StepScreen(Screen[Answer]):
 
     def show_budget(self, unknown_why: str = "") -> None:
         """Bring the panel up to date with the draft. unknown_why: the reason if its model's size can't be found out."""
-        self.outlook = look(self.draft)
+        self.outlook, ways_before = look(self.draft), len(self.ways)
         if self.outlook.budget is None and unknown_why:
             self.outlook = replace(self.outlook, unknown_why=unknown_why)
         self.ways = ways_out(self.outlook)
         self.query_one(BudgetPanel).show(self.outlook, self.ways)
-        self.refresh_bindings()
+        if len(self.ways) != ways_before:
+            self.refresh_bindings()
 
     async def refill(self) -> None:
         """Show a draft that something else than typing has changed."""

@@ -41,7 +41,7 @@ class FieldInput(Input):
     BINDINGS: ClassVar[list[BindingType]] = [Binding("enter", "submit", "Continue")]
 
     def __init__(self, field: Field, text: str, suggester: Suggester | None = None) -> None:
-        super().__init__(text, restrict=TYPABLE.get(field.kind), compact=True, name=field.name, suggester=suggester)
+        super().__init__(clean(text), restrict=TYPABLE.get(field.kind), compact=True, name=field.name, suggester=suggester)
 
     async def _on_key(self, event: events.Key) -> None:
         if event.character == "?":
@@ -50,6 +50,13 @@ class FieldInput(Input):
             await self.run_action("screen.help")
         else:
             await super()._on_key(event)
+
+    def _on_paste(self, event: events.Paste) -> None:
+        """Only the first line, and nothing a terminal would obey: a pasted key must not press itself."""
+        event.stop()
+        event.prevent_default()
+        first_line = next(iter(event.text.splitlines()), "")
+        self.replace("".join(character for character in first_line if character.isprintable()), *self.selection)
 
     def on_focus(self) -> None:
         self.post_message(Entered(self.name or ""))
@@ -98,6 +105,7 @@ class FieldRow(Vertical):
     def __init__(self, field: Field, draft: Draft) -> None:
         super().__init__()
         self.field, self.draft = field, draft
+        self._said = ("", "")
 
     def compose(self) -> ComposeResult:
         text = shown(self.draft, self.field.name)
@@ -118,6 +126,9 @@ class FieldRow(Vertical):
     def show(self, draft: Draft, problem: str) -> None:
         """Origin and problem of the field in this draft."""
         came_from = origin(draft, self.field.name)
+        if self._said == (came_from, problem):  # an update costs a new layout
+            return
+        self._said = (came_from, problem)
         self.set_class(came_from == "edited", "-edited")
         self.set_class(bool(problem), "-wrong")
         self.query_one(".origin", Static).update(f"{'*' if came_from == 'edited' else ' '} {came_from}")
@@ -127,5 +138,5 @@ class FieldRow(Vertical):
         """Set the value as if it had been there from the start."""
         control = self.control
         with self.prevent(Input.Changed):
-            control.value = text
+            control.value = clean(text)
         control.refresh()

@@ -1,0 +1,306 @@
+"""The form, the budget beside it, help, and the review. Numbers are those of the checklist for terminals."""
+
+import re
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from conftest import CARD, GIB, Wizard, said, settle
+from textual import events
+from textual.widgets import Button, Input, Static
+
+from core import config, dataset
+from core.machine import Machine
+from core.recipe_fields import Data
+from tui.draft import recipe
+from tui.screens.edit import EditScreen
+from tui.screens.help import HelpScreen
+from tui.widgets.budget_panel import BudgetPanel
+from tui.widgets.confirm import Confirm
+from tui.widgets.form import Changed, FieldInput, FieldRow
+
+At = Callable[..., Wizard]
+TO_RANK = ("down", "down", "down")
+
+
+def row(app: Wizard, name: str) -> FieldRow:
+    return next(each for each in app.screen.query(FieldRow) if each.field.name == name)
+
+
+def text_in(app: Wizard, selector: str) -> str:
+    return str(app.screen.query_one(selector, Static).render())
+
+
+@pytest.mark.parametrize("key", ["f1", "question_mark"])
+async def test_check_08_help_tells_the_field_and_gives_the_focus_back(at_step: At, key: str) -> None:
+    app = at_step("edit")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press(*TO_RANK)
+        focused = app.screen.focused
+        await pilot.press(key)
+        await pilot.pause()
+        assert isinstance(app.screen, HelpScreen)
+        text = str(app.screen.query_one("VerticalScroll Static", Static).render())
+        for needed in ("Rank (lora.r)", "default: 16", "from 1 up to 1,024", "32: +", "Typical mistake"):
+            assert needed in text
+        await pilot.press("escape")
+        await pilot.pause()
+        assert app.screen.focused is focused
+        assert app.step.draft.edits == {}
+
+
+@pytest.mark.parametrize("name", ["start", "preset", "edit", "data", "review"])
+async def test_check_08_help_is_there_at_every_step(at_step: At, name: str) -> None:
+    app = at_step(name)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        await pilot.press("question_mark")
+        await pilot.pause()
+        assert isinstance(app.screen, HelpScreen)
+
+
+async def test_check_09_each_field_says_where_its_value_comes_from(at_step: At) -> None:
+    answers = {"train": {"epochs": 3.0}}
+    app = at_step("edit", edits={"lora.r": "64"}, answers=answers)
+    async with app.run_test(size=(80, 24)):
+        origins = {each.field.name: str(each.query_one(".origin", Static).render()).strip() for each in rows_of(app)}
+        assert origins["lora.r"] == "* edited"
+        assert origins["train.epochs"] == "answers"
+        assert origins["model.max_seq_length"] == "preset"
+        assert origins["train.optimizer"] == "default"
+
+
+def rows_of(app: Wizard) -> list[FieldRow]:
+    return list(app.screen.query(FieldRow))
+
+
+async def test_check_10_one_key_resets_a_field_and_its_mark(at_step: At) -> None:
+    app = at_step("edit")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press(*TO_RANK, *"64")
+        assert row(app, "lora.r").control.value == "64"
+        assert "* edited" in app.shown()
+        await pilot.press("ctrl+r")
+        await pilot.pause()
+        assert row(app, "lora.r").control.value == "16"
+        assert "* edited" not in app.shown()
+        assert app.step.draft.edits == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "allowed"),
+    [
+        ("lora.r", "0", "from 1 up to 1,024"),
+        ("lora.r", "", "from 1 up to 1,024"),
+        ("model.max_seq_length", "9999999", "from 32 up to 1,048,576"),
+        ("train.lr", "2e", "more than 0 up to 1"),
+        ("train.lr", "5", "more than 0 up to 1"),
+        ("model.id", "", "must not be empty"),
+    ],
+)
+async def test_check_11_a_wrong_value_is_told_below_its_field_and_holds_the_step(
+    at_step: At, name: str, text: str, allowed: str
+) -> None:
+    app = at_step("edit")
+    async with app.run_test(size=(80, 24)) as pilot:
+        control = row(app, name).control
+        control.focus()
+        await pilot.press("ctrl+u", "end", "ctrl+u", *text)
+        await pilot.pause()
+        problem = row(app, name).query_one(".problem", Static)
+        assert allowed in str(problem.render())
+        assert problem.region.y == control.region.y + 1
+        await pilot.press("down", "down", "enter")
+        await pilot.pause()
+        assert isinstance(app.screen, EditScreen)
+        assert app.screen.focused is control
+
+
+async def test_check_11_fields_that_contradict_each_other_are_told_at_the_field(at_step: At) -> None:
+    app = at_step("edit", edits={"lora.init": "pissa"})
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("enter")
+        await settle(pilot)
+        assert isinstance(app.screen, EditScreen)
+        assert app.screen.folded is False
+        assert app.screen.focused is row(app, "lora.init").control
+        assert "must then be 16-bit" in str(row(app, "lora.init").query_one(".problem", Static).render())
+
+
+@pytest.fixture
+def small(this_machine: Machine) -> Machine:
+    return replace(this_machine, gpus=(replace(CARD, free_bytes=5 * GIB),))
+
+
+async def test_check_12_over_budget_blocks_the_start_with_the_shortfall_and_remedies(
+    at_step: At, small: Machine
+) -> None:
+    app = at_step("review", machine=small, edits={"data.source": "rows.jsonl", "model.quant": "bf16"})
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        text = app.shown()
+        assert re.search(r"ERROR [\d.]+ GiB short", text)
+        assert re.search(r"\^O .*saves [\d.]+ GiB", text)
+        await pilot.press("enter")
+        await settle(pilot)
+        assert app.begun is None
+        for _ in range(6):
+            if app.step.outlook.verdict == "over":
+                await pilot.press("ctrl+o")
+                await settle(pilot)
+        assert app.step.outlook.verdict in ("fits", "tight")
+        await pilot.press("enter")
+        await settle(pilot)
+    assert app.begun is not None
+
+
+async def test_check_13_the_budget_follows_each_key_within_50_ms_and_says_predicted(at_step: At) -> None:
+    app = at_step("edit")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press(*TO_RANK)
+        screen = app.screen
+        assert isinstance(screen, EditScreen)
+        panel = screen.query_one(BudgetPanel)
+        before = str(panel.render())
+        assert "Predicted" in before
+        assert "easured" not in before
+        began_s = time.process_time()
+        screen.on_changed(Changed("lora.r", "256"))
+        assert time.process_time() - began_s < 0.05
+        assert str(panel.render()) != before
+        assert re.search(r"Instead of 16: \+[\d.]+ GiB", text_in(app, "#detail"))
+
+
+async def test_check_14_numbers_take_no_letters_and_2e_4_is_0_0002(at_step: At) -> None:
+    app = at_step("edit")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press(*TO_RANK, *"3x2y")
+        assert row(app, "lora.r").control.value == "32"
+        row(app, "train.lr").control.focus()
+        await pilot.press(*"0.0002")
+        await pilot.pause()
+        assert app.step.draft.edits == {"lora.r": "32"}
+        await pilot.press("end", *"5")
+        await pilot.pause()
+        assert recipe(app.step.draft).train.lr == 0.00025  # 0.0002 with a 5 behind it
+
+
+async def test_check_14_a_paste_with_newline_and_control_bytes_submits_nothing(at_step: At) -> None:
+    app = at_step("edit")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press(*TO_RANK)
+        app.screen.focused.post_message(events.Paste("6\x1b4\n\x00"))  # type: ignore[union-attr]
+        await pilot.pause()
+        assert isinstance(app.screen, EditScreen)
+        assert "\x1b" not in str(row(app, "lora.r").control.value)
+        model = row(app, "model.id").control
+        model.focus()
+        await pilot.press("ctrl+u")
+        model.post_message(events.Paste("a/b\x1b]52;c;aGk=\x07\nsecond"))
+        await pilot.pause()
+        assert app.step.draft.edits["model.id"].isprintable()
+
+
+async def test_check_15_the_review_lists_all_that_will_happen(at_step: At, home: Path) -> None:
+    edits = {"data.source": "rows.jsonl", "lora.r": "64", "train.seed": "7"}
+    app = at_step("review", edits=edits, report=dataset.inspect(Data(source="rows.jsonl")))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await settle(pilot)
+        text = app.shown()
+        assert "lora.r = 64, train.seed = 7" in text
+        assert str(home / "runs") in re.sub(r"\s*\n\s*", "", text)
+        assert re.search(r"[\d.]+ GiB needed, 500.0 GiB free", text)
+        assert "Hub, unless it is here already" in text
+        assert re.search(r"Time +about .* to .*, judged by the first rows", text)
+
+
+async def test_checks_16_and_17_a_push_is_private_and_confirmed_with_the_safe_answer_first(at_step: At) -> None:
+    edits = {"data.source": "rows.jsonl", "deliver.push_repo": "me/mine"}
+    app = at_step("review", edits=edits)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        await pilot.press("enter")
+        await pilot.pause()
+        assert isinstance(app.screen, Confirm)
+        assert "me/mine on the Hub, private: only you can see it" in app.shown()
+        assert app.screen.focused is app.screen.query_one("#stay", Button)
+        await pilot.press("enter")
+        await settle(pilot)
+        assert app.begun is None
+        await pilot.press("enter", "right", "enter")
+        await settle(pilot)
+    assert app.begun is not None
+
+
+async def test_check_17_a_public_push_says_so_in_capitals(at_step: At) -> None:
+    edits = {"data.source": "rows.jsonl", "deliver.push_repo": "me/mine", "deliver.private": "no"}
+    app = at_step("review", edits=edits)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        await pilot.press("enter")
+        await pilot.pause()
+        assert "PUBLIC: everyone can see it" in app.shown()
+
+
+async def test_check_20_the_written_recipe_and_command_give_the_same_configuration(at_step: At, home: Path) -> None:
+    from tui.cli import parser
+
+    app = at_step("review", edits={"data.source": "rows.jsonl", "lora.r": "64", "train.lr": "1e-4"})
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        await pilot.press("w", "w")
+        await pilot.pause()
+        wanted = recipe(app.step.draft)
+        command = said(pilot, "#status").split(": ")[-1].split()
+    assert command == ["fitune", "train", "recipe-2.toml"]  # the first one is not overwritten
+    args = parser().parse_args(command[1:])
+    assert config.load(args.recipe, args.set) == wanted
+
+
+async def test_check_36_letters_in_a_box_are_letters(at_step: At) -> None:
+    app = at_step("data")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        await pilot.press(*"wqbdskhn/ x")
+        assert app.screen.query_one(FieldInput).value == "wqbdskhn/ x"
+        assert app.step.NAME == "data"
+
+
+async def test_the_rest_of_the_fields_unfold_and_fold_without_losing_a_value(at_step: At) -> None:
+    app = at_step("edit")
+    async with app.run_test(size=(80, 24)) as pilot:
+        assert len(rows_of(app)) == 10
+        await pilot.press(*TO_RANK, *"64", "ctrl+t")
+        await settle(pilot)
+        assert len(rows_of(app)) > 40
+        row(app, "train.seed").control.focus()
+        await pilot.press(*"7", "ctrl+t")
+        await settle(pilot)
+        assert len(rows_of(app)) == 10
+        assert app.step.draft.edits == {"lora.r": "64", "train.seed": "7"}
+
+
+async def test_a_choice_turns_with_space_and_arrows_and_comes_round(at_step: At) -> None:
+    app = at_step("edit")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("down", "space")
+        assert app.step.draft.edits == {"model.quant": "int8"}
+        await pilot.press("right", "right")
+        assert app.step.draft.edits == {}
+        await pilot.press("left")
+        assert app.step.draft.edits == {"model.quant": "bf16"}
+
+
+async def test_another_card_is_planned_for_with_one_key_but_not_started_on(at_step: At) -> None:
+    app = at_step("preset", preset=None)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("ctrl+g", *"xx", "enter")
+        await pilot.pause()
+        assert "no size of a card" in app.shown()
+        app.screen.query_one(Input).value = "24 GB"
+        await pilot.press("enter")
+        await settle(pilot)
+        assert "a planned 24 GiB card" in " ".join(app.shown().split())
+        assert app.step.draft.card_gib == 24
