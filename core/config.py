@@ -91,7 +91,7 @@ def parse(tree: Mapping[str, Any], source: str, text: str = "", overridden: froz
 
 
 def with_overrides(tree: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
-    """The tree with `group.key=value` pairs set; a value is TOML where it parses as TOML, else plain text."""
+    """The tree with `group.key=value` pairs set; a value is TOML where that parses and the field is not text."""
     out = {key: dict(value) if isinstance(value, Mapping) else value for key, value in tree.items()}
     bad: list[Problem] = []
     for pair in overrides:
@@ -102,7 +102,8 @@ def with_overrides(tree: Mapping[str, Any], overrides: Iterable[str]) -> dict[st
         elif not isinstance(out.setdefault(group, {}), dict):
             bad.append(Problem(f"--set {pair}", f"{group} is not a group.", f"Groups: {', '.join(GROUPS)}."))
         else:
-            out[group][key] = _toml_value(value.strip())
+            given = _toml_value(value.strip())
+            out[group][key] = value.strip() if _is_text(group, key) and not isinstance(given, str) else given
     if bad:
         raise BadInput(bad)
     return out
@@ -175,6 +176,12 @@ def _toml_value(text: str) -> Any:
         return tomllib.loads(f"value = {text}")["value"]
     except (ValueError, RecursionError):
         return text
+
+
+def _is_text(group: str, key: str) -> bool:
+    """Whether a field takes nothing but text: then 0 is "0", since a shell eats the quotes."""
+    field = GROUPS[group].model_json_schema()["properties"].get(key, {}) if group in GROUPS else {}
+    return bool(field) and all(kind.get("type") in ("string", "null") for kind in field.get("anyOf", [field]))
 
 
 def _problem(path: tuple[str, ...], complaints: Sequence[Mapping[str, Any]], where: str) -> Problem:

@@ -1,12 +1,14 @@
 """What the machine decides: a recipe that says "auto" becomes one that says what will really run, and why."""
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from core.budget import Card
-from core.errors import UserError
+from core.config import problems
+from core.errors import BadInput, UserError
 from core.machine import Gpu, Machine, choose_backend, pick_gpu
 from core.recipe_fields import Recipe
 
@@ -46,6 +48,8 @@ def resolve(recipe: Recipe, machine: Machine, need_data: bool = True) -> Resolve
             "data": recipe.data.model_copy(update={"source": source}),
         }
     )
+    if contradictions := problems(resolved):  # with a backend that "auto" left open
+        raise BadInput(contradictions)
     return Resolved(resolved, gpu, reason, tuple(notes))
 
 
@@ -74,9 +78,12 @@ def _absolute(name: str, key: str) -> str:
 
     Raises UserError for what can only be a path, and is not there.
     """
-    path = Path(name).expanduser()
-    if path.exists():
-        return str(path.absolute())
+    path = Path(os.path.expanduser(name))
+    try:
+        if path.exists():
+            return str(path.absolute())
+    except OSError as error:
+        raise UserError(f"{key}: {name} can't be reached: {error.strerror}.", "Check the path.") from None
     if name.startswith(("/", "./", "../", "~")) or name.count("/") > 1 or path.suffix in FILE_SUFFIXES:
         raise UserError(f"{key}: {name} does not exist.", "Check the path; a Hub id looks like owner/name.")
     return name

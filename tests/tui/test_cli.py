@@ -1,0 +1,302 @@
+"""The command line from outside: what it prints where, with which exit status, and how fast it answers."""
+
+import importlib
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from core import launch, machine, runs
+from core.events import EventLog
+from core.machine import Machine
+from core.runs import Run
+from tests import fake_worker
+from tui.__main__ import main
+from tui.cli import parser
+
+ROOT = Path(__file__).parents[2]
+COMMANDS = ("train", "watch", "runs", "stop", "resume", "doctor", "demo")
+HELP = """
+import sys, time
+from tui.__main__ import main
+sys.argv[1:] = ["--help"]
+try:
+    main()
+finally:
+    heavy = {"torch", "textual", "rich", "pydantic", "transformers", "asyncio"} & set(sys.modules)
+    print(time.process_time(), *heavy, file=sys.stderr)
+"""
+
+Fitune = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def fitune(fitune_home: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Iterator[Fitune]:
+    """Runs a command line; (exit status, stdout, stderr). Workers that are left are killed at the end."""
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["fitune", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        out, err = capfd.readouterr()
+        return int(ended.value.code or 0), out, err
+
+    yield call
+    for run in runs.all_runs(fitune_home):
+        run.kill()
+
+
+@pytest.fixture
+def fakes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine without a card, and the fake worker in place of the real one."""
+
+    def command(run: Run, job: str) -> list[str]:
+        return [sys.executable, fake_worker.__file__, str(run.path), "steps:30", "--rate", "100"]
+
+    monkeypatch.setattr(launch, "_command", command)
+    monkeypatch.setattr(launch, "_lingering_user_manager", lambda: False)
+    monkeypatch.setattr(launch, "budget_of", lambda recipe, gpu: None)
+    monkeypatch.setattr(machine, "detect", lambda runs_dir=None: Machine(gpu_state="none"))
+
+
+@pytest.fixture
+def recipe_file(tmp_path: Path) -> str:
+    path = tmp_path / "recipe.toml"
+    path.write_text('[model]\nid = "owner/model"\n[data]\nsource = "owner/rows"\n[run]\nname = "mine"\n')
+    return str(path)
+
+
+def make(home: Path, name: str, told: str | None = None) -> Run:
+    return Run(fake_worker.make_run(home, name, told))
+
+
+def test_help_is_quick_and_imports_nothing_heavy() -> None:
+    said = [subprocess.run([sys.executable, "-c", HELP], cwd=ROOT, capture_output=True, text=True) for _ in range(2)]
+    cpu_s, *heavy = min(each.stderr.split() for each in said)
+    assert "Fine-tune a language model" in said[0].stdout
+    assert heavy == []
+    assert float(cpu_s) < 0.5
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_each_command_has_help_and_a_file_that_answers(fitune: Fitune, command: str) -> None:
+    status, out, err = fitune(command, "--help")
+    assert (status, err) == (0, "")
+    assert out.startswith(f"usage: fitune {command}")
+    assert callable(importlib.import_module(f"tui.commands.{command}").run)
+
+
+@pytest.mark.parametrize(
+    "arguments", [["dance"], ["train"], ["stop"], ["runs", "--yaml"], ["train", "r", "--set"], ["demo", "--steps", "x"]]
+)
+def test_a_command_line_that_makes_no_sense_is_bad_input(fitune: Fitune, arguments: list[str]) -> None:
+    status, out, err = fitune(*arguments)
+    assert (status, out) == (2, "")
+    assert "usage: fitune" in err
+
+
+# --- runs ----------------------------------------------------------------------------------------------------------
+
+
+def test_without_runs_there_is_an_empty_list(fitune: Fitune) -> None:
+    assert fitune("runs", "--json") == (0, "[]\n", "")
+    assert fitune("runs") == (0, "No runs yet. Start one: fitune demo\n", "")
+
+
+def test_runs_as_json_is_one_document_with_every_run(fitune: Fitune, fitune_home: Path) -> None:
+    stories = {"good": "ok", "full": "oom", "shot": "killed", "new": None}
+    for name, told in stories.items():
+        make(fitune_home, name, told)
+    (make(fitune_home, "broken").path / "run.json").write_text("{")
+    status, out, err = fitune("runs", "--json")
+    assert (status, err) == (0, "")
+    listed = {each["name"]: each for each in json.loads(out)}
+    assert {name: each["status"] for name, each in listed.items()} == {
+        "good": "finished", "full": "failed", "shot": "killed", "new": "killed", "broken": "killed"
+    }  # fmt: skip
+    good = listed["good"]
+    assert (good["step"], good["total_steps"], good["model"]) == (6, 6, "HuggingFaceTB/SmolLM2-135M-Instruct")
+    assert good["path"] == str(fitune_home / "runs" / "good")
+    assert good["problem"] is None
+    assert "run.json can't be read" in listed["broken"]["problem"]
+
+
+def test_the_table_of_runs_has_a_line_a_run_and_says_what_is_broken(fitune: Fitune, fitune_home: Path) -> None:
+    make(fitune_home, "good", "ok")
+    (make(fitune_home, "broken").path / "run.json").write_text('{"created": "today", "recipe": {"model": {}}}')
+    status, out, err = fitune("runs")
+    assert (status, err) == (0, "")
+    lines = {line.split()[0]: line for line in out.splitlines()}
+    assert lines["RUN"].split() == ["RUN", "STATUS", "STEP", "LOSS", "STARTED"]
+    assert lines["good"].split()[1:4] == ["finished", "6/6", "1.594"]
+    assert lines["broken"].split()[1:] == ["killed", "0/?"]
+    assert "model.id: is missing." in out
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(fitune_home: Path) -> None:
+    for number in range(3):
+        make(fitune_home, f"run-{number}", "ok")
+    talk = subprocess.Popen(
+        [sys.executable, "-m", "tui", "runs", "--json"], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert talk.stdout is not None
+    talk.stdout.close()
+    assert talk.stderr is not None
+    assert (talk.stderr.read(), talk.wait(10)) == (b"", 0)
+    talk.stderr.close()
+
+
+# --- watch ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("told", "expected"), [("ok", 0), ("oom", 1), ("nan", 1), ("killed", 1), ("torn", 1)])
+def test_watch_ends_with_the_exit_status_of_the_run(
+    fitune: Fitune, fitune_home: Path, told: str, expected: int
+) -> None:
+    make(fitune_home, "run-a", told)
+    status, out, err = fitune("watch")
+    assert (status, out) == (expected, "")
+    assert err.startswith("run-a: you can close this window, the run goes on.")
+
+
+def test_watching_a_run_that_was_stopped_ends_with_130_and_the_way_on(fitune: Fitune, fitune_home: Path) -> None:
+    EventLog(make(fitune_home, "run-a").events, "train").write("finished", stopped=True, steps=3, total_steps=9)
+    status, _, err = fitune("watch", "run-a")
+    assert status == 130
+    assert err.endswith("Go on from the last checkpoint: fitune resume run-a\n")
+
+
+def test_ctrl_c_while_watching_leaves_the_run_alive_and_says_so(fitune_home: Path) -> None:
+    run = make(fitune_home, "run-a")
+    worker = fake_worker.start(run.path, "steps:3000", "--rate", "50")
+    try:
+        watch = subprocess.Popen(
+            [sys.executable, "-m", "tui", "watch"], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        assert watch.stderr is not None
+        while "step 3/" not in watch.stderr.readline():
+            assert watch.poll() is None
+        watch.send_signal(signal.SIGINT)
+        out, err = watch.communicate(timeout=10)
+        assert (watch.returncode, out) == (130, "")
+        assert "Still running. Watch it: fitune watch run-a   Stop it: fitune stop run-a" in err
+        assert run.holder_pid() == worker.pid
+    finally:
+        worker.kill()
+        worker.wait()
+
+
+# --- stop and resume -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", ["watch", "stop", "resume"])
+def test_a_run_that_does_not_exist_is_bad_input(fitune: Fitune, fitune_home: Path, command: str) -> None:
+    make(fitune_home, "run-a", "ok")
+    assert fitune(command, "other") == (2, "", "No run matches 'other'. Runs: run-a\n")
+
+
+def test_stopping_a_dead_run_changes_nothing(fitune: Fitune, fitune_home: Path) -> None:
+    run = make(fitune_home, "run-a", "killed")
+    assert fitune("stop", "run-a") == (1, "", "run-a is not running.\n")
+    assert not run.stop.exists()
+
+
+def test_stop_ends_a_live_run_with_a_checkpoint(fitune: Fitune, fitune_home: Path) -> None:
+    run = make(fitune_home, "run-a")
+    worker = fake_worker.start(run.path, "steps:3000")
+    status, out, err = fitune("stop", "run-a")
+    assert (status, out) == (0, "")
+    assert err.startswith("run-a stops after this step, with a checkpoint.")
+    assert worker.wait(10) == 0
+    assert run.look()[0] == "stopped"
+
+
+def test_stop_now_kills_and_names_the_way_on(fitune: Fitune, fitune_home: Path) -> None:
+    run = make(fitune_home, "run-a")
+    worker = fake_worker.start(run.path, "steps:3000")
+    assert fitune("stop", "run-a", "--now")[0] == 0
+    assert worker.wait(10) == -signal.SIGKILL
+    assert run.look()[0] == "killed"
+
+
+def test_a_finished_run_is_not_resumed(fitune: Fitune, fitune_home: Path) -> None:
+    run = make(fitune_home, "run-a", "ok")
+    assert fitune("resume", "run-a") == (2, "", f"run-a has finished. Its adapter is in {run.adapter}\n")
+
+
+@pytest.mark.usefixtures("fakes")
+def test_a_killed_run_goes_on_from_its_newest_checkpoint(fitune: Fitune, fitune_home: Path) -> None:
+    run = make(fitune_home, "run-a", "killed")
+    (run.checkpoints / "checkpoint-40").mkdir(parents=True)
+    status, out, err = fitune("resume", "run-a")
+    assert (status, out) == (0, "")
+    assert err.startswith("Going on from checkpoint-40.\n")
+    assert run.look()[0] == "finished"
+
+
+@pytest.mark.usefixtures("fakes")
+def test_a_run_that_is_alive_is_not_started_again(fitune: Fitune, fitune_home: Path) -> None:
+    run = make(fitune_home, "run-a")
+    fake_worker.start(run.path, "steps:3000")
+    assert fitune("resume", "run-a") == (2, "", "run-a is running already. Watch it: fitune watch run-a\n")
+
+
+# --- train ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("fakes")
+def test_train_follows_the_run_to_its_end(fitune: Fitune, fitune_home: Path, recipe_file: str) -> None:
+    status, out, err = fitune("train", recipe_file)
+    assert (status, out) == (0, "")
+    assert "unsloth can't be used: there is no NVIDIA card to use." in err
+    assert "step 30/30" in err
+
+
+@pytest.mark.usefixtures("fakes")
+def test_detached_it_prints_the_runs_name_and_nothing_else(fitune: Fitune, fitune_home: Path, recipe_file: str) -> None:
+    began = time.monotonic()
+    status, out, err = fitune("train", recipe_file, "--detach", "--set", "run.name=other")
+    assert (status, out) == (0, "other\n")
+    assert err.endswith("Running by itself (setsid). Watch it: fitune watch other\n")
+    assert runs.find(fitune_home, "other").holder_pid() is not None
+    assert time.monotonic() - began < 5
+
+
+@pytest.mark.usefixtures("fakes")
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["none.toml"], "none.toml can't be read: No such file or directory. Check the path.\n"),
+        (["RECIPE", "--set", "lora.rank=8"], "--set lora.rank: is not a key of a recipe."),
+        (["RECIPE", "--set", "data.source=./rows.jsonl"], "data.source: ./rows.jsonl does not exist."),
+        (["RECIPE", "--set", "train.backend=unsloth"], "The backend unsloth can't be used: there is no NVIDIA card"),
+        (["RECIPE", "--set", "run.gpu=0"], "Card '0' can't be used."),
+        (["RECIPE", "--set", "model.id=\x1b]0;owned\x07/x/y"], "model.id: ␛]0;owned␇/x/y does not exist."),
+    ],
+)
+def test_what_a_user_can_repair_is_a_sentence_on_stderr(
+    fitune: Fitune, fitune_home: Path, recipe_file: str, arguments: list[str], said: str
+) -> None:
+    status, out, err = fitune("train", *[recipe_file if each == "RECIPE" else each for each in arguments])
+    assert (status, out) == (2, "")
+    assert err.startswith(said)
+    assert runs.all_runs(fitune_home) == []
+
+
+@pytest.mark.usefixtures("fakes")
+def test_a_home_that_cannot_be_written_to_is_a_sentence(fitune: Fitune, fitune_home: Path, recipe_file: str) -> None:
+    fitune_home.write_text("a file")
+    status, out, err = fitune("train", recipe_file)
+    assert (status, out) == (2, "")
+    assert err.endswith("can't be made: Not a directory. Set FITUNE_HOME to a folder you can write to.\n")
+
+
+def test_the_names_of_the_commands_are_the_contract() -> None:
+    choices = next(action.choices for action in parser()._actions if action.dest == "command")
+    assert choices is not None
+    assert set(COMMANDS) <= set(choices)
