@@ -7,7 +7,10 @@ from typing import Literal
 from core.errors import UserError
 
 FailureKind = Literal["oom", "data", "download", "auth", "disk", "nan", "driver", "bug", "killed"]
-_TOKEN = re.compile(r"\b(hf_|api_org_|ghp_|sk-)[A-Za-z0-9_-]{12,}|(?<=[Bb]earer )\S+")
+_TOKEN = re.compile(
+    r"\bhf_[A-Za-z0-9]{12,}"  # no underscore: hf_hub_download is a function
+    r"|\bhf_(?:oauth|jwt)_[\w.-]+|\b(?:api_org_|ghp_|sk-)[\w-]{12,}|(?<=[Bb]earer )\S+"
+)
 
 
 @dataclass(frozen=True, slots=True)

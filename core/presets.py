@@ -63,7 +63,10 @@ def load_all() -> tuple[Preset, ...]:
 
 def load(name: str, text: str) -> Preset:
     """Read one preset from its TOML text. Raises BadInput or UserError, naming the preset."""
-    tree = tomllib.loads(text)
+    try:
+        tree = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise UserError(f"presets/{name}.toml is not valid TOML: {error}.") from None
     about = tree.pop("preset", None)
     if not isinstance(about, dict):
         raise UserError(f"presets/{name}.toml has no [preset] table.")

@@ -1,0 +1,73 @@
+"""Presets: each one that ships is a whole recipe, and a broken one is named."""
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from core import presets
+from core.config import parse, to_toml
+from core.errors import UserError
+
+NAMES = [file.stem for file in presets.presets_dir().glob("*.toml")]
+ABOUT = '[preset]\ntitle = "t"\nwhom = "w"\ncard_gib = 8\nmodels = ["owner/model"]\n'
+
+
+def test_presets_ship_and_are_sorted_by_card() -> None:
+    loaded = presets.load_all()
+    assert sorted(preset.id for preset in loaded) == sorted(NAMES)
+    assert len(loaded) >= 5
+    cards = [preset.card_gib for preset in loaded]
+    assert cards == sorted(cards)
+    assert cards[0] == 0, "one for any machine"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_preset_is_a_recipe_for_each_of_its_models(name: str) -> None:
+    preset = presets.find(name)
+    assert preset.title
+    assert preset.whom.endswith(".")
+    for model in (None, *preset.models):
+        recipe = preset.recipe("rows.jsonl", model)
+        assert recipe.model.id == (model or preset.models[0])
+        assert recipe.data.source == "rows.jsonl"
+        assert parse(tomllib.loads(to_toml(recipe)), "again") == recipe
+
+
+def test_the_demos_recipe_and_rows_lie_beside_the_presets() -> None:
+    demo = presets.presets_dir() / "demo"
+    tree = tomllib.loads((demo / "recipe.toml").read_text())
+    tree.setdefault("data", {})["source"] = str(demo / "gsm8k.jsonl")
+    assert parse(tree, "demo").model.id
+    assert len((demo / "gsm8k.jsonl").read_text().splitlines()) == 300
+    assert (demo / "LICENSE.gsm8k").is_file()
+
+
+def test_an_unknown_preset_is_told_with_the_choice() -> None:
+    with pytest.raises(UserError) as caught:
+        presets.find("9000b-on-a-toaster")
+    assert all(name in str(caught.value) for name in NAMES)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "presets/mine.toml has no [preset] table."),
+        ("preset = 3", "presets/mine.toml has no [preset] table."),
+        ("[preset", "presets/mine.toml is not valid TOML: "),
+        (ABOUT.replace('title = "t"\n', ""), "presets/mine.toml: the [preset] table is not complete: 'title'."),
+        (ABOUT + "evidence = [{card = 'x'}]", "presets/mine.toml: the [preset] table is not complete: "),
+        (ABOUT + "[lora]\nrank = 8", "presets/mine.toml: lora.rank: is not a key of a recipe."),
+        (ABOUT + "[lora]\nr = 0\n[train]\nlr = 0", "presets/mine.toml: lora.r: should be greater than or equal to 1"),
+    ],
+)
+def test_a_broken_preset_is_named(text: str, said: str) -> None:
+    with pytest.raises(UserError) as caught:
+        presets.load("mine", text)
+    assert str(caught.value).startswith(said)
+
+
+def test_presets_are_found_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    presets.load_all.cache_clear()
+    assert presets.load_all()

@@ -1,0 +1,120 @@
+"""What the machine decides: "auto" becomes what will run, each change is told, and nothing is swapped unasked."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.config import Recipe, problems
+from core.errors import UserError
+from core.machine import Gpu, Machine
+from core.resolve import card_of, resolve
+
+GIB = 1 << 30
+CARD = Gpu(0, "GPU-1", "NVIDIA L4", 24 * GIB, 20 * GIB, 4 * GIB, compute_capability=(8, 9))
+SMALL = Gpu(1, "GPU-2", "NVIDIA T4", 16 * GIB, 15 * GIB, GIB, compute_capability=(7, 5))
+WITH_UNSLOTH = {"unsloth": "2026.10.7"}
+
+Make = Callable[..., Recipe]
+
+
+def machine(*gpus: Gpu, versions: dict[str, str | None] | None = None) -> Machine:
+    return Machine(gpus=gpus, gpu_state="ok" if gpus else "none", versions=versions or {})
+
+
+def test_on_an_nvidia_card_auto_is_unsloth_and_nothing_is_changed(recipe: Make) -> None:
+    given = recipe()
+    resolved = resolve(given, machine(CARD, versions=WITH_UNSLOTH))
+    assert resolved.recipe == given.model_copy(update={"train": given.train.model_copy(update={"backend": "unsloth"})})
+    assert resolved.gpu == CARD
+    assert resolved.notes == ()
+    assert "unsloth supports NVIDIA L4" in resolved.backend_reason
+
+
+@pytest.mark.parametrize(
+    ("gpus", "train", "expected", "notes"),
+    [
+        ((), {}, {"checkpointing": "on", "optimizer": "adamw_torch"}, 3),
+        ((), {"checkpointing": "off", "optimizer": "sgd"}, {"checkpointing": "off", "optimizer": "sgd"}, 1),
+        ((), {"offload_layers": "auto"}, {"offload_layers": None}, 4),
+        ((), {"optimizer": "paged_lion_8bit"}, {"optimizer": "adamw_torch"}, 3),
+        ((CARD,), {"offload_layers": 4}, {"checkpointing": "on", "offload_layers": None, "optimizer": "adamw_8bit"}, 2),
+    ],
+)
+def test_what_trl_or_a_cpu_cannot_do_is_changed_and_told(
+    recipe: Make, gpus: tuple[Gpu, ...], train: dict[str, Any], expected: dict[str, Any], notes: int
+) -> None:
+    resolved = resolve(recipe(train=train), machine(*gpus))
+    assert resolved.recipe.train.backend == "trl"
+    assert {key: getattr(resolved.recipe.train, key) for key in expected} == expected
+    assert resolved.recipe.model.quant == ("nf4" if gpus else "bf16")
+    assert len(resolved.notes) == notes
+    assert all(": " in note and note.endswith(".") for note in resolved.notes)
+    assert problems(resolved.recipe) == []
+
+
+def test_without_unsloth_the_reason_is_told(recipe: Make) -> None:
+    assert resolve(recipe(), machine(CARD)).backend_reason == "unsloth can't be used: it is not installed."
+
+
+def test_a_backend_that_is_asked_for_and_cannot_work_is_refused(recipe: Make) -> None:
+    with pytest.raises(UserError, match=r"The backend unsloth can't be used: there is no NVIDIA card to use\."):
+        resolve(recipe(train={"backend": "unsloth"}), machine(versions=WITH_UNSLOTH))
+
+
+def test_what_auto_leaves_open_is_checked_once_it_is_decided(recipe: Make) -> None:
+    given = recipe(model={"quant": "bf16"}, lora={"init": "olora"})
+    assert resolve(given, machine(CARD)).recipe.lora.init == "olora"
+    with pytest.raises(UserError, match=r'lora\.init: olora is not offered by unsloth\. .* or backend = "trl"'):
+        resolve(given, machine(CARD, versions=WITH_UNSLOTH))
+
+
+@pytest.mark.parametrize(("wanted", "index"), [(None, 0), ("1", 1), ("GPU-2", 1), ("t4", 1), ("0", 0)])
+def test_the_card_is_the_one_asked_for_or_the_emptiest(recipe: Make, wanted: str | None, index: int) -> None:
+    resolved = resolve(recipe(run={"gpu": wanted}), machine(CARD, SMALL))
+    assert resolved.gpu is not None
+    assert resolved.gpu.index == index
+
+
+def test_a_card_that_is_not_there_is_refused(recipe: Make) -> None:
+    with pytest.raises(UserError, match="Card '7' is no card of this machine"):
+        resolve(recipe(run={"gpu": "7"}), machine(CARD))
+
+
+def test_paths_become_absolute_and_hub_ids_stay(recipe: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "model").mkdir()
+    (tmp_path / "rows.jsonl").touch()
+    resolved = resolve(recipe(model={"id": "model"}, data={"source": "~/rows.jsonl"}), machine())
+    assert (resolved.recipe.model.id, resolved.recipe.data.source) == (f"{tmp_path}/model", f"{tmp_path}/rows.jsonl")
+    resolved = resolve(recipe(model={"id": "owner/model"}, data={"source": "rows"}), machine())
+    assert (resolved.recipe.model.id, resolved.recipe.data.source) == ("owner/model", "rows")
+
+
+@pytest.mark.parametrize(
+    "source", ["./rows", "../rows", "/rows", "~/rows", "~nobody-here/rows", "rows.jsonl", "a/b/c", "rows.csv.gz"]
+)
+def test_what_can_only_be_a_path_must_exist(
+    recipe: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError) as caught:
+        resolve(recipe(data={"source": source}), machine())
+    assert caught.value.message == f"data.source: {source} does not exist."
+    assert resolve(recipe(data={"source": source}), machine(), need_data=False).recipe.data.source == source
+
+
+@pytest.mark.parametrize("source", ["x" * 5000, "x" * 300 + ".jsonl", "nul\x00.jsonl"])
+def test_a_name_that_no_disk_takes_is_a_sentence(recipe: Make, source: str) -> None:
+    with pytest.raises(UserError, match=r"data\.source: .* (can't be reached: File name too long|does not exist)\."):
+        resolve(recipe(data={"source": source}), machine())
+
+
+def test_a_card_that_does_not_tell_its_size_has_no_budget() -> None:
+    card = card_of(CARD)
+    assert card is not None
+    assert (card.total_bytes, card.free_bytes) == (24 * GIB, 20 * GIB)
+    assert card_of(None) is None
+    assert card_of(Gpu(0, "GPU-1", "x", None, None, None)) is None
