@@ -15,14 +15,16 @@ import struct
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import orjson
 import platformdirs
 
-from core.config import Recipe, parse
 from core.errors import UserError
 from core.events import RunState, Tail, fold
+
+if TYPE_CHECKING:
+    from core.config import Recipe
 
 Status = Literal["starting", "running", "stopping", "finished", "stopped", "failed", "killed"]
 LIVE: tuple[Status, ...] = ("starting", "running", "stopping")
@@ -73,8 +75,10 @@ class Run:
             raise UserError(f"{self.path} is not a run: its run.json is not an object.")
         return info
 
-    def recipe(self) -> Recipe:
+    def recipe(self) -> "Recipe":
         """The resolved recipe the run was made with."""
+        from core.config import parse  # pydantic: a third of what a screen would wait for
+
         return parse(self.info().get("recipe", {}), str(self.path / "run.json"))
 
     def state(self) -> RunState:
@@ -149,7 +153,7 @@ def home(override: str | None = None) -> Path:
     return Path(chosen).expanduser().absolute()
 
 
-def create(recipe: Recipe, base: Path, info: dict[str, Any]) -> Run:
+def create(recipe: "Recipe", base: Path, info: dict[str, Any]) -> Run:
     """Make a private run folder under `base`/runs with its run.json; `info` is stored beside the recipe.
 
     Raises UserError if the folder can't be made or the name is taken.
@@ -222,6 +226,6 @@ def _unwritable(path: Path, error: OSError) -> UserError:
     return UserError(f"{path} can't be made: {error.strerror}.", "Set FITUNE_HOME to a folder you can write to.")
 
 
-def _new_name(recipe: Recipe) -> str:
+def _new_name(recipe: "Recipe") -> str:
     model = re.sub(r"[^a-z0-9.]+", "-", Path(recipe.model.id).name.lower()).strip("-.")[:40] or "model"
     return f"{time.strftime('%Y-%m-%d')}-{model}-{secrets.token_hex(2)}"

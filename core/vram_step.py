@@ -147,6 +147,11 @@ def loss_term(plan: Plan, standing_bytes: int, evaluating: bool = False) -> Term
     what is left free. Only labelled tokens are scored, at most all: that is what is counted."""
     tokens, hidden, vocab = plan.tokens, plan.shape.hidden, plan.shape.vocab
     states = (1 if evaluating else 3) * plan.stream_bytes * tokens * hidden
+    if plan.card is None:
+        # transformers' ForCausalLMLoss in fp32: logits, their log-softmax and their gradient, for every token at once.
+        whole = 4 * tokens * vocab
+        said = f"whole fp32 logits of {tokens:,} tokens x {vocab:,} words, thrice"
+        return Term("loss", (1 if evaluating else 3) * whole + states, said, more=whole)
     if not plan.unsloth:
         tile = 2 * min(tokens, TILE_TOKENS) * min(vocab, TILE_VOCAB)
         widened = 2 * TILE_VOCAB * hidden if plan.stream_bytes == 4 else 0
