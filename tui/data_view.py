@@ -18,7 +18,7 @@ def headline(report: Report) -> str:
     about = "" if report.rows_counted else "about "
     mark = "OK" if report.can_train else "ERROR"
     return clean(
-        f"{mark} {about}{count(report.rows)} rows of {report.kind}, read as {report.format}. {report.why}", 300
+        f"{mark} {about}{count(report.rows)} rows of {report.kind}, read as {report.format}: {report.why}", 300
     )
 
 

@@ -51,7 +51,7 @@ class Outlook:
             return "It is not known how much memory is free."
         spare_bytes = self.free_bytes - self.budget.total_bytes
         if self.verdict == "over":
-            return f"{size(-spare_bytes)} short: it will not fit."
+            return f"{size(-spare_bytes)} short: won't fit."
         if self.verdict == "tight":
             return f"It may fit: {size(spare_bytes)} to spare, with luck."
         return f"It fits: {size(spare_bytes)} to spare."
@@ -195,9 +195,9 @@ def signed(size_bytes: int) -> str:
 
 
 def bounds(found: Budget) -> str:
-    """The total with its bounds: `7.6 (7.2 to 7.8) GiB`."""
+    """The total with its bounds: `7.6 GiB (7.2-7.8)`."""
     low, high = (gib(each).removesuffix(" GiB") for each in (found.low_bytes, found.high_bytes))
-    return f"{gib(found.total_bytes).removesuffix(' GiB')} ({low} to {high}) GiB"
+    return f"{gib(found.total_bytes)} ({low}-{high})"
 
 
 def _speed_change(before: Pace | None, now: Pace | None) -> str:
@@ -209,10 +209,10 @@ def _speed_change(before: Pace | None, now: Pace | None) -> str:
 
 
 def pace_text(found: Pace | None) -> str:
-    """A pace with its bounds: `about 9,600 tokens/s (4,800 to 15,000)`."""
+    """A pace by its bounds: `4,800 to 15,000 tokens/s`."""
     if found is None or found.tokens_per_s is None:
         return "unknown for this card"
-    return f"about {rate(found.tokens_per_s)} ({count(found.low_tokens_per_s)} to {count(found.high_tokens_per_s)})"
+    return f"{count(found.low_tokens_per_s)} to {rate(found.high_tokens_per_s)}"
 
 
 def _alternatives(field: Field, text: str) -> tuple[str, ...]:

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Wizard, go_to
 from textual.widgets import OptionList
 
 from core import launch, runs
 from core.launch import Begun
 from core.machine import Machine
 from core.recipe_fields import Recipe
+from tests.tui.wizard_kit import Wizard, go_to
 from tui import plain, steps
 from tui.draft import discard, restore
 from tui.screens.step import StepScreen

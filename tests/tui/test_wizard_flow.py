@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Wizard, go_to, said, settle
 from textual.widgets import Footer
 
 from core import runs
+from tests.tui.wizard_kit import Wizard, go_to, said, settle
 from tui import steps
 from tui.draft import Draft
 from tui.screens.step import StepScreen

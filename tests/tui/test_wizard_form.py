@@ -7,13 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from conftest import CARD, GIB, Wizard, said, settle
 from textual import events
 from textual.widgets import Button, Input, Static
 
 from core import config, dataset
 from core.machine import Machine
 from core.recipe_fields import Data
+from tests.tui.wizard_kit import CARD, GIB, Wizard, said, settle
 from tui.draft import recipe
 from tui.screens.edit import EditScreen
 from tui.screens.help import HelpScreen

@@ -196,7 +196,8 @@ class DataScreen(StepScreen):
         """Problems first, then the mappings to choose from, then rows."""
         self.say(headline(report))
         rows = [line for row in report.preview for line in ["", *row_lines(row)]]
-        lines = [*finding_lines(report), *(["", "What the model will see:"] if rows else []), *rows]
+        found = finding_lines(report)
+        lines = [*found, *([""] if found else []), *(["What the model will see:"] if rows else []), *rows]
         self.query_one("#rows", Static).update(safe("\n".join(lines), 20_000, True))
         self.fill(mapping_lines(report))
 

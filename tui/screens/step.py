@@ -24,7 +24,7 @@ class StepScreen(Screen[Answer]):
 
     NAME: ClassVar[steps.Name]
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "forward", "Continue"),
+        Binding("enter", "forward", "Next"),
         Binding("escape", "back", "Back"),
         Binding("down", "app.focus_next", show=False),
         Binding("up", "app.focus_previous", show=False),

@@ -57,15 +57,15 @@ def full_lines(outlook: Outlook, ways: Sequence[Remedy], columns: int, plain: bo
     if found is not None:
         parts = grouped(found.parts)
         shades = PLAIN_SHADES if plain else SHADES
-        lines.append(Content(bar(parts, found.total_bytes, outlook.free_bytes, columns, plain)))
+        lines.append(Content.styled(bar(parts, found.total_bytes, outlook.free_bytes, columns, plain), "$primary"))
         lines += [
-            Content(f"{shade} {name:<{NAME_COLUMNS}}{gib(amount):>9}")
+            Content.styled(shade, "$primary") + Content(f" {name:<{NAME_COLUMNS}}{gib(amount):>9}")
             for shade, (name, amount) in zip(shades, parts, strict=False)
         ]
         lines += [Content(f"Predicted {bounds(found)}"), Content(f"Free      {gib(outlook.free_bytes)}")]
     lines.append(verdict(outlook))
-    if outlook.pace is not None and outlook.pace.tokens_per_s:
-        lines.append(Content(f"Pace {pace_text(outlook.pace)}"))
+    if outlook.pace is not None and outlook.pace.tokens_per_s and not ways:
+        lines.append(Content(f"Pace      {pace_text(outlook.pace)}"))
     lines += remedy_lines(ways)
     return Content("\n").join(lines)
 
@@ -75,7 +75,7 @@ def brief_lines(outlook: Outlook, ways: Sequence[Remedy], columns: int, plain: b
     found = outlook.budget
     if found is None:
         return verdict(outlook)
-    drawn = Content(bar(grouped(found.parts), found.total_bytes, outlook.free_bytes, columns, plain))
+    drawn = Content.styled(bar(grouped(found.parts), found.total_bytes, outlook.free_bytes, columns, plain), "$primary")
     word = Content.styled(WORDS[outlook.verdict], f"bold {_COLOURS[outlook.verdict]}")
     said = Content(f" {outlook.short}. Predicted {bounds(found)}, free {gib(outlook.free_bytes)}")
     return Content("\n").join([drawn, word + said, *remedy_lines(ways)])

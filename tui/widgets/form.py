@@ -38,7 +38,7 @@ class Entered(Message):
 class FieldInput(Input):
     """A box to type in. `?` asks for help in every box: paste it where it is meant."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("enter", "submit", "Continue")]
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("enter", "submit", "Next")]
 
     def __init__(self, field: Field, text: str, suggester: Suggester | None = None) -> None:
         super().__init__(clean(text), restrict=TYPABLE.get(field.kind), compact=True, name=field.name, suggester=suggester)
@@ -76,7 +76,7 @@ class FieldChoice(Widget, can_focus=True):
     """One of a few values: Left, Right or Space moves on."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("right,space", "turn(1)", "Other value", key_display="← →"),
+        Binding("right,space", "turn(1)", "Change", key_display="← →"),
         Binding("left", "turn(-1)", show=False),
     ]
 

@@ -27,9 +27,9 @@ def header(step: steps.Step, draft: Draft, plain_glyphs: bool) -> Content:
     found = steps.progress(step, draft)
     number = next(at for at, (each, _) in enumerate(found, 1) if each is step)
     trail = [
-        Content.styled(f"{marks[state]} {each.title}", "bold $primary" if state == "now" else "$text-muted")
+        Content.styled(f"{marks[state]} {each.title}", "bold $primary" if state == "now" else "$secondary")
         for each, state in found
     ]
     title = Content.styled("fitune", "bold $primary") + Content(f"  {step.question}")
-    place = Content.styled(f"   {number} of {len(found)}", "$text-muted")
+    place = Content.styled(f"   {number} of {len(found)}", "$secondary")
     return title + Content("\n") + Content("   ").join(trail) + place
