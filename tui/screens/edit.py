@@ -38,6 +38,9 @@ class EditScreen(StepScreen):
 
     NAME: ClassVar[steps.Name] = "edit"
     BINDINGS: ClassVar[list[BindingType]] = [
+        # First in line: keys that arrive together, as from a slow line, must not land in the field before.
+        Binding("down,tab", "app.focus_next", show=False, priority=True),
+        Binding("up,shift+tab", "app.focus_previous", show=False, priority=True),
         Binding("ctrl+r", "reset", "Reset", key_display="^r"),
         Binding("ctrl+t", "fold", "More", key_display="^t"),
     ]
