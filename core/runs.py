@@ -150,7 +150,7 @@ class Run:
 def home(override: str | None = None) -> Path:
     """The folder of all fitune data: `override`, else $FITUNE_HOME, else the XDG data folder."""
     chosen = override or os.environ.get("FITUNE_HOME") or platformdirs.user_data_dir("fitune")
-    return Path(chosen).expanduser().absolute()
+    return Path(os.path.expanduser(chosen)).absolute()
 
 
 def create(recipe: "Recipe", base: Path, info: dict[str, Any]) -> Run:

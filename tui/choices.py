@@ -57,8 +57,7 @@ def start_choices(base: Path, begun: bool) -> tuple[StartChoice, ...]:
     """
     live, unfinished, finished = [], [], []
     for run in runs.all_runs(base):
-        state = run.state()
-        status = run.status(state)
+        status, state = run.look()
         step = f"step {state.step.get('step', 0):,} of {state.total_steps or '?'}"
         if status in LIVE:
             live.append(StartChoice("watch", f"Watch {run.name}: {status}, {step}", run))

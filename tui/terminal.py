@@ -99,8 +99,7 @@ def _end_with_terminal(fd: int, grace_s: float) -> None:
 
 def last_lines(run: Run) -> list[str]:
     """What to leave on the normal screen: how the run stands, how to come back, where its files are."""
-    state = run.state()
-    status, name = run.status(state), clean(run.name)
+    (status, state), name = run.look(), clean(run.name)
     if status in LIVE:
         step = state.step.get("step")
         at = f" at step {step} of {state.total_steps}" if isinstance(step, int) else ""
