@@ -8,12 +8,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from core import vram_step as step
-from core import vram_weights as weights
-from core.disk import disk_bytes
 from core.recipe_fields import Recipe
 from core.shapes import Shape
-from core.vram_plan import GIB, Card, Plan, Stack, Term, gib, resolve
+from core.sizing import step, weights
+from core.sizing.disk import disk_bytes
+from core.sizing.plan import GIB, Card, Plan, Stack, Term, gib, resolve
 
 __all__ = ["Budget", "Card", "Part", "Stack", "estimate", "to_json"]
 

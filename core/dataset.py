@@ -7,15 +7,15 @@ or {"text": str}. Knows no tokenizer: lengths and masks are the worker's busines
 from collections.abc import Callable, Iterator
 from itertools import islice
 
-from core import sources
-from core.canonical import Row, Skip, converter
-from core.data_report import Finding, Report, report_of, too_few_left
-from core.data_scan import scan
-from core.data_split import split
 from core.errors import BadInput, Problem, UserError
-from core.formats import Shape, recognise
-from core.readers import read
 from core.recipe_fields import Data
+from core.rows import sources
+from core.rows.canonical import Row, Skip, converter
+from core.rows.formats import Shape, recognise
+from core.rows.readers import read
+from core.rows.report import Finding, Report, report_of, too_few_left
+from core.rows.scan import scan
+from core.rows.split import split
 
 __all__ = ["Finding", "Report", "Row", "inspect", "preview", "rows", "split"]
 HEAD_ROWS = 200
@@ -112,4 +112,4 @@ def _unheard(problem: Problem) -> None:
 
 
 def _unnoted(kind: str, line: int) -> None:
-    """What is read leniently is noted by `inspect`, in core.data_scan."""
+    """What is read leniently is noted by `inspect`, in core.rows.scan."""

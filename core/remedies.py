@@ -11,7 +11,7 @@ from core.budget import Budget, Card, estimate
 from core.config import parse
 from core.recipe_fields import Recipe
 from core.shapes import Shape
-from core.vram_plan import GIB
+from core.sizing.plan import GIB
 
 WORTH_BYTES = 32 * 2**20
 """A smaller saving is below what the budget can tell apart."""

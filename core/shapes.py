@@ -11,9 +11,9 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
-from core.architectures import FAMILIES, Family, Layer, Linear, Values, decoder_layer, heads_of
 from core.errors import BadInput, Problem, UserError
-from core.vision import vision_params
+from core.sizing.architectures import FAMILIES, Family, Layer, Linear, Values, decoder_layer, heads_of
+from core.sizing.vision import vision_params
 
 VISION_TEXT = {
     "gemma3": "gemma3_text",
@@ -160,7 +160,7 @@ def load(model_id: str, revision: str | None = None) -> Shape:
 @cache
 def shipped() -> dict[str, dict[str, Any]]:
     """Config values by lower-case Hub id, of the models that presets offer; mirrors share their original's."""
-    table = json.loads(Path(__file__).with_name("shapes_table.json").read_text())
+    table = json.loads((Path(__file__).parent / "sizing" / "shapes_table.json").read_text())
     models: dict[str, dict[str, Any]] = {name.lower(): config for name, config in table["models"].items()}
     return models | {mirror.lower(): models[name.lower()] for mirror, name in table["same_as"].items()}
 

@@ -1,4 +1,4 @@
-"""The `fitune` command: data goes to stdout, talk to stderr, and what a user can repair is a sentence, not a traceback."""
+"""The `fitune` command: data to stdout, talk to stderr, and what a user can repair is a sentence, not a traceback."""
 
 import sys
 

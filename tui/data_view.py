@@ -4,8 +4,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from core.data_report import Finding, Report
-from core.formats import as_toml
+from core.rows.formats import as_toml
+from core.rows.report import Finding, Report
 from tui.format import count
 from tui.text import clean
 

@@ -9,9 +9,9 @@ import orjson
 
 from core import config, presets, runs
 from core.config import Recipe
-from core.data_report import Report
 from core.errors import BadInput, Problem, UserError
 from core.machine import Machine
+from core.rows.report import Report
 from tui.fields import all_fields, parse, problem, text_of
 
 Origin = Literal["edited", "answers", "preset", "default"]

@@ -6,8 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from core import dataset, launch, runs
-from core.data_report import Report
 from core.errors import UserError
+from core.rows.report import Report
 from tui import steps
 from tui.choices import card_gib_of, data_suggestions, machine_lines, preset_choices, start_choices
 from tui.data_view import finding_lines, headline, mapping_lines, row_lines

@@ -13,10 +13,10 @@ from transformers import Trainer
 from trl import SFTConfig, SFTTrainer, pack_dataset
 
 from core import dataset
-from core.data_split import split
 from core.errors import Problem, UserError
 from core.events import EventLog
 from core.recipe_fields import Recipe
+from core.rows.split import split
 from core.runs import Run, replace_folder, write_atomically
 from core.worker import backends, data, models
 from core.worker.memory import Memory

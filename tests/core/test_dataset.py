@@ -8,16 +8,16 @@ from typing import Any
 import orjson
 import pytest
 
-from core import data_scan, duplicates
-from core.canonical import ROLES, Skip, converter
-from core.data_scan import mark_of
-from core.data_split import split
 from core.dataset import inspect, preview, rows
 from core.errors import BadInput, UserError
-from core.formats import MAPPABLE, Shape, recognise
-from core.plain_batch import plain_marks
 from core.recipe_fields import Data
-from core.turns import turn_trouble
+from core.rows import duplicates, scan
+from core.rows.batch import plain_marks
+from core.rows.canonical import ROLES, Skip, converter
+from core.rows.formats import MAPPABLE, Shape, recognise
+from core.rows.scan import mark_of
+from core.rows.split import split
+from core.rows.turns import turn_trouble
 
 DATA = Path(__file__).parents[1] / "data"
 
@@ -188,7 +188,7 @@ def test_permission_is_said_plainly(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         raise PermissionError(13, "Permission denied")
 
     path = write(tmp_path / "a.jsonl", pairs(1))
-    monkeypatch.setattr("core.sources.io.FileIO", refuse)
+    monkeypatch.setattr("core.rows.sources.io.FileIO", refuse)
     with pytest.raises(UserError, match=r"a\.jsonl may not be read by you"):
         inspect(Data(source=str(path)))
 
@@ -273,7 +273,7 @@ def test_batches_find_what_single_rows_find(tmp_path: Path, monkeypatch: pytest.
     found = [*pairs(3000), *pairs(500), {"question": "x", "answer": " "}, *pairs(4000)[3000:], {"question": "y"}]
     path = write(tmp_path / "a.jsonl", found)
     slow = inspect(Data(source=str(path)))
-    monkeypatch.setattr(data_scan, "CLOSE_ROWS", 10)
+    monkeypatch.setattr(scan, "CLOSE_ROWS", 10)
     fast = inspect(Data(source=str(path)))
     assert (fast.rows, fast.rows_read) == (slow.rows, slow.rows_read) == (4500, 4502)
     assert fast.counts == slow.counts == {"duplicate": 500, "empty": 1, "missing": 1}

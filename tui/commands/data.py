@@ -8,8 +8,8 @@ import time
 import orjson
 
 from core import config, dataset
-from core.data_report import Report
 from core.recipe_fields import Data
+from core.rows.report import Report
 from tui.text import clean
 
 PROGRESS_EVERY_S = 0.5

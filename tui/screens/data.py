@@ -18,8 +18,8 @@ from textual.worker import get_current_worker
 
 from core import dataset
 from core.config import Data
-from core.data_report import Report
 from core.errors import UserError
+from core.rows.report import Report
 from tui import steps
 from tui.choices import complete_path, data_suggestions
 from tui.data_view import finding_lines, headline, mapping_lines, row_lines

@@ -7,7 +7,7 @@ from operator import itemgetter
 
 import orjson
 
-from core.canonical import Row
+from core.rows.canonical import Row
 
 MIN_ROWS = 20
 """From so many rows on, at least one is held out if any are asked for."""

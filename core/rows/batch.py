@@ -1,15 +1,15 @@
 """The short way through millions of rows: a whole batch at once, where nothing in it is out of the ordinary.
 
-What it answers is what core.canonical and core.data_scan would find row by row; tests hold the two together.
+What it answers is what core.rows.canonical and core.rows.scan would find row by row; tests hold the two together.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain, islice
 from operator import itemgetter
 
-from core.canonical import OURS, ROLES, Row
-from core.formats import Shape
-from core.turns import turn_trouble
+from core.rows.canonical import OURS, ROLES, Row
+from core.rows.formats import Shape
+from core.rows.turns import turn_trouble
 
 
 def plain_marks(rows: Sequence[Row], shape: Shape) -> list[int] | None:

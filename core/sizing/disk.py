@@ -1,7 +1,7 @@
 """What a run leaves on disk: download, checkpoints, adapter, merged model, GGUF files."""
 
-from core.vram_plan import Plan
-from core.vram_weights import layer_bytes, optimizer_term
+from core.sizing.plan import Plan
+from core.sizing.weights import layer_bytes, optimizer_term
 
 GGUF_BYTES = {
     "f16": 2.0,

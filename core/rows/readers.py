@@ -9,10 +9,10 @@ from typing import Any
 
 import orjson
 
-from core.canonical import Row, Skip, kind_name
 from core.errors import UserError
-from core.json_stream import json_rows
-from core.streams import HEAD_BYTES, Note, as_utf8, decompressed, kind_of
+from core.rows.canonical import Row, Skip, kind_name
+from core.rows.json_stream import json_rows
+from core.rows.streams import HEAD_BYTES, Note, as_utf8, decompressed, kind_of
 
 Numbered = Iterator[tuple[int, Row | Skip]]
 Batches = Iterator[tuple[Sequence[int], list[Row | Skip]]]

@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from core.canonical import Row, Skip, kind_name
 from core.errors import UserError
-from core.streams import Note
+from core.rows.canonical import Row, Skip, kind_name
+from core.rows.streams import Note
 
 CHUNK_CHARS = 1 << 16
 MAX_ROW_CHARS = 1 << 28

@@ -4,12 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from core.canonical import Row
-from core.data_scan import Scan
 from core.errors import Problem
-from core.formats import Shape, as_toml
-from core.sources import Source
-from core.streams import suffix_of
+from core.rows.canonical import Row
+from core.rows.formats import Shape, as_toml
+from core.rows.scan import Scan
+from core.rows.sources import Source
+from core.rows.streams import suffix_of
 
 Severity = Literal["stop", "warn"]
 FEW_ROWS = 32

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from core.errors import UserError
-from core.streams import BUFFER_BYTES, READABLE, SUFFIXES, UNREADABLE, suffix_of
+from core.rows.streams import BUFFER_BYTES, READABLE, SUFFIXES, UNREADABLE, suffix_of
 
 SPLITS = ("train", "training", "test", "testing", "validation", "valid", "val", "dev", "eval")
 
@@ -45,7 +45,7 @@ def find(source: str, split: str) -> Source:
     if path.exists():
         return Source(source, (_local(path, path.name),))
     if re.fullmatch(r"[\w.-]+/[\w.-]+(/[\w.-]+)?", source) and suffix_of(source) not in {*SUFFIXES, *UNREADABLE} - {""}:
-        from core.hub_data import find_on_hub
+        from core.rows.hub import find_on_hub
 
         return find_on_hub(source, split)
     hint = "Check the spelling; a data set on the Hub is written as owner/name."

@@ -1,4 +1,4 @@
-"""One pass over the raw rows of a source, counting what is good and what is odd. Says nothing: core.data_report does.
+"""One pass over the raw rows of a source, counting what is good and what is odd. Says nothing: core.rows.report does.
 
 Every row is parsed, converted and compared; what is only looked for (secrets, addresses, garbled text, answers that
 stand in the question, column types) is looked for in the first CLOSE_ROWS rows and one in 256 after that, so that a
@@ -10,14 +10,14 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from core.canonical import Row, Skip, converter, kind_name
-from core.duplicates import Duplicates
 from core.errors import UserError
-from core.formats import CHAT_FORMATS, Shape
-from core.plain_batch import plain_marks
-from core.readers import Batches, batches, rows_in_parquet
-from core.sources import Source, SourceFile, opened
-from core.turns import turn_trouble
+from core.rows.batch import plain_marks
+from core.rows.canonical import Row, Skip, converter, kind_name
+from core.rows.duplicates import Duplicates
+from core.rows.formats import CHAT_FORMATS, Shape
+from core.rows.readers import Batches, batches, rows_in_parquet
+from core.rows.sources import Source, SourceFile, opened
+from core.rows.turns import turn_trouble
 
 CLOSE_ROWS = 5_000
 CLOSE_STRIDE = 256

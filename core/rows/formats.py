@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 
 import orjson
 
-from core.canonical import Row, decoded, turns_of
 from core.errors import Problem
 from core.recipe_fields import Data
+from core.rows.canonical import Row, decoded, turns_of
 
 CHAT_NAMES = ("messages", "conversations", "conversation", "chat", "dialogue", "dialog", "turns")
 PAIR_NAMES = (
