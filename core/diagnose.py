@@ -61,12 +61,21 @@ def diagnose(error: BaseException) -> Failure:
         link = link.__cause__ or link.__context__
     for each in chain:
         if isinstance(each, UserError):
-            return Failure("data", redact(each.message), redact(each.hint))
+            rule = _rule(chain)  # of what it was raised from
+            return Failure(rule[0] if rule else "data", redact(each.message), redact(each.hint))
+    if rule := _rule(chain):
+        kind, hint, told = rule
+        return Failure(kind, _one_line(told), hint)
+    return Failure("bug", _one_line(error), "This is a fault in fitune or its libraries; worker.log has the details.")
+
+
+def _rule(chain: list[BaseException]) -> tuple[FailureKind, str, BaseException] | None:
+    """The first rule that fits a link of the chain, with that link; a UserError has words of its own."""
     for pattern, kind, hint in _RULES:
         for each in chain:
-            if re.search(pattern, f"{_names(each)}: {each}"):
-                return Failure(kind, _one_line(each), hint)
-    return Failure("bug", _one_line(error), "This is a fault in fitune or its libraries; worker.log has the details.")
+            if not isinstance(each, UserError) and re.search(pattern, f"{_names(each)}: {each}"):
+                return kind, hint, each
+    return None
 
 
 def redact(text: str) -> str:

@@ -165,6 +165,8 @@ class RunState:
     """All that the events of a run say so far. Liveness is not in here: that is the lock's business (core.runs)."""
 
     started: Event | None = None
+    ends: dict[str, Event] = field(default_factory=dict)
+    """The last event, finished or failed, of each job; none while it goes on, or when it was killed."""
     phase: str = ""
     phase_data: dict[str, Any] = field(default_factory=dict)
     step: dict[str, Any] = field(default_factory=dict)
@@ -175,12 +177,26 @@ class RunState:
     checkpoints: list[int] = field(default_factory=list)
     warnings: list[dict[str, Any]] = field(default_factory=list)
     samples: list[dict[str, Any]] = field(default_factory=list)
-    end: Event | None = None
-    """The job's last event, finished or failed; None while it goes on, or when it was killed."""
     first_t: float | None = None
     last_t: float | None = None
     unknown: int = 0
     """Events of types this version does not know."""
+
+    @property
+    def job(self) -> str:
+        """The newest job: a merge or push comes after the training, in the same log."""
+        return self.started.job if self.started else "train"
+
+    @property
+    def end(self) -> Event | None:
+        """How the newest job ended."""
+        return self.ends.get(self.job)
+
+    @property
+    def trained(self) -> bool:
+        """Whether the training came to its last step, whatever later jobs did."""
+        end = self.ends.get("train")
+        return end is not None and end.type == "finished" and not end.data.get("stopped")
 
     @property
     def total_steps(self) -> int | None:
@@ -193,7 +209,8 @@ class RunState:
         data = event.data
         match event.type:
             case "started":
-                self.started, self.end = event, None
+                self.started, self.phase = event, ""
+                self.ends.pop(event.job, None)
             case "phase":
                 self.phase = str(data.get("name", ""))
                 self.phase_data |= data
@@ -213,7 +230,7 @@ class RunState:
             case "sample":
                 self.samples.append(data)
             case "finished" | "failed":
-                self.end = event
+                self.ends[event.job] = event
             case _:
                 self.unknown += 1
 

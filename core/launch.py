@@ -12,7 +12,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+import orjson
 
 from core import budget, machine, runs, shapes
 from core.config import Recipe
@@ -116,6 +118,43 @@ def start(run: Run, job: str, share_gpu: bool = False) -> str:
         worker = _spawn(run, _as_unit(run, job, command) if how == "systemd" else command)
         _wait_until_it_lives(run, worker, news)
         return how
+
+
+def merge(run: Run) -> str:
+    """Start the job that writes adapter and model as one into merged/. Returns and raises as `start`."""
+    _require(run.adapter)
+    return start(run, "merge", share_gpu=True)  # it computes on the CPU
+
+
+def push(run: Run, repo: str, private: bool = True, what: Literal["adapter", "merged"] = "adapter") -> str:
+    """Start the job that uploads a folder of the run to a repository on the Hub. Returns and raises as `start`."""
+    check_repo(repo)
+    _require(run.path / what)
+    # A living worker may be reading the file.
+    if run.holder_pid() is None:
+        wanted = {"repo": repo, "private": private, "what": what}
+        runs.write_atomically(run.path / "push.json", orjson.dumps(wanted, option=orjson.OPT_INDENT_2))
+    return start(run, "push", share_gpu=True)
+
+
+def check_repo(repo: str) -> None:
+    """Raise UserError if this can't be the name of a repository on the Hub."""
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id
+
+    try:
+        validate_repo_id(repo)
+    except HFValidationError:
+        raise UserError(
+            f"{repo!r} can't be the name of a repository.",
+            "It should read user/name, of letters, digits, '-', '_' and '.', without '--' or '..'.",
+        ) from None
+
+
+def _require(folder: Path) -> None:
+    if not folder.is_dir():
+        how = "fitune merge" if folder.name == "merged" else "fitune resume"
+        raise UserError(f"There is no {folder} yet.", f"First: {how} {folder.parent.name}")
 
 
 def _wait_until_it_lives(run: Run, worker: subprocess.Popen[bytes], news: Tail) -> None:

@@ -65,6 +65,10 @@ class Run:
     def adapter(self) -> Path:
         return self.path / "adapter"
 
+    @property
+    def merged(self) -> Path:
+        return self.path / "merged"
+
     def info(self) -> dict[str, Any]:
         """run.json. Raises UserError if it is missing or broken."""
         try:
@@ -102,22 +106,26 @@ class Run:
         """Seconds since the worker last showed a sign of life; None if it never did."""
         return max(0.0, time.time() - self.lock.stat().st_mtime) if self.lock.exists() else None
 
-    def status(self, state: RunState) -> Status:
-        """One word for how the run stands. A dead worker without a last event was killed."""
+    def status(self, state: RunState, job: str | None = None) -> Status:
+        """One word for how a job of the run stands, the newest if none is named; while the worker lives, for that.
+
+        A dead worker without a last event was killed.
+        """
         if self.holder_pid() is not None:
             return "stopping" if self.stop.exists() else "running" if state.phase else "starting"
-        if state.end is None:
+        end = state.ends.get(job or state.job)
+        if end is None:
             return "killed"
-        if state.end.type == "failed":
+        if end.type == "failed":
             return "failed"
-        return "stopped" if state.end.data.get("stopped") else "finished"
+        return "stopped" if end.data.get("stopped") else "finished"
 
     def look(self) -> tuple[Status, RunState]:
-        """How the run stands and all that its events say, in agreement."""
+        """How the training stands and all that the events say, in agreement. A merge or push changes neither."""
         state = self.state()
-        if self.status(state) == "killed":  # or it came to its end between the two looks
+        if self.status(state, "train") == "killed":  # or it came to its end between the two looks
             state = self.state()
-        return self.status(state), state
+        return self.status(state, "train"), state
 
     def newest_checkpoint(self) -> Path | None:
         """The checkpoint a resume would continue from. Each lies there whole: it was renamed into place."""

@@ -16,7 +16,7 @@ from core.runs import Run
 from core.worker import backends
 from core.worker.memory import Memory
 
-JOBS = {"train": "core.worker.train"}
+JOBS = {"train": "core.worker.train", "merge": "core.worker.merge", "push": "core.worker.push"}
 HEARTBEAT_S = 5.0
 LOCK_PATIENCE_S = 2.0
 
@@ -43,8 +43,8 @@ def main() -> int:
         # Else unsloth leaves a folder of compiled code wherever the user stands.
         os.environ.setdefault("UNSLOTH_COMPILE_LOCATION", str(run.path.parent.parent / "cache" / "unsloth"))
         memory = Memory(gpu_uuid, (info.get("budget") or {}).get("total_bytes"))
-        # Before the job's own imports: unsloth must come before trl, transformers and peft.
-        backends.prepare(info["recipe"]["train"]["backend"])
+        # Before the job's own imports: unsloth must come before trl, transformers and peft. Only training wants it.
+        backends.prepare(info["recipe"]["train"]["backend"] if job == "train" else "trl")
         importlib.import_module(JOBS[job]).run(run, log, memory)
         return 0
     except BaseException as error:

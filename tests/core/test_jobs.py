@@ -1,0 +1,42 @@
+"""Several jobs in one log: a merge or a push says nothing about how the training went."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.events import Event, EventLog, fold
+from core.runs import Run
+
+TRAINED = [("train", "started", {}), ("train", "phase", {"name": "sample"}), ("train", "finished", {"stopped": False})]
+STOPPED = [("train", "started", {}), ("train", "finished", {"stopped": True})]
+MERGE = ("merge", "started", {})
+Told = tuple[str, str, dict[str, Any]]
+
+
+@pytest.mark.parametrize(
+    ("story", "training", "newest", "trained"),
+    [
+        (TRAINED, "finished", "finished", True),
+        ([*TRAINED, MERGE, ("merge", "finished", {})], "finished", "finished", True),
+        ([*TRAINED, MERGE, ("merge", "failed", {})], "finished", "failed", True),
+        ([*TRAINED, MERGE], "finished", "killed", True),
+        ([*STOPPED, MERGE, ("merge", "finished", {})], "stopped", "finished", False),
+        ([*TRAINED, MERGE, ("merge", "failed", {}), ("train", "started", {})], "killed", "killed", False),
+        ([*TRAINED, MERGE, ("merge", "failed", {}), MERGE, ("merge", "finished", {})], "finished", "finished", True),
+    ],
+)
+def test_each_job_has_its_own_end(
+    tmp_path: Path, story: list[Told], training: str, newest: str, trained: bool
+) -> None:
+    run = Run(tmp_path)
+    for job, kind, data in story:
+        EventLog(run.events, job).write(kind, **data)  # type: ignore[arg-type]
+    status, state = run.look()
+    assert (status, run.status(state), state.trained) == (training, newest, trained)
+
+
+def test_a_new_job_does_not_show_the_phase_of_the_last() -> None:
+    story = [*TRAINED, MERGE]
+    state = fold(Event(seq, float(seq), job, kind, data) for seq, (job, kind, data) in enumerate(story, 1))
+    assert (state.job, state.phase) == ("merge", "")
