@@ -1,41 +1,32 @@
-"""The Textual app: walks through the wizard's steps, and shows runs."""
+"""The Textual app: the wizard, or one run. It shows something first, and imports what that needs afterwards."""
 
 import asyncio
+import importlib
 import sys
 import traceback
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from rich.text import Text
 from textual import work
-from textual.app import App, SystemCommand
+from textual.app import App, ComposeResult, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
 from textual.theme import Theme
+from textual.widgets import Static
 
 from core import runs
 from core.diagnose import redact
 from core.runs import Run
-from tui import steps, terminal
-from tui.draft import Draft, discard, save
-from tui.screens.data import DataScreen
-from tui.screens.edit import EditScreen
-from tui.screens.preset import PresetScreen
-from tui.screens.review import ReviewScreen
-from tui.screens.start import StartScreen
-from tui.screens.step import StepScreen
-from tui.steps import Back, Forward, Reopen, Watch
+from tui import terminal
 from tui.text import clean
 from tui.widgets.confirm import Confirm
 
-SCREENS: dict[steps.Name, type[StepScreen]] = {
-    "start": StartScreen,
-    "preset": PresetScreen,
-    "edit": EditScreen,
-    "data": DataScreen,
-    "review": ReviewScreen,
-}
+if TYPE_CHECKING:
+    from tui.draft import Draft
+    from tui.steps import Step
+
 THEME = Theme(
     "fitune", primary="#6fb3d2", secondary="#8a9ba8", accent="#6fb3d2", foreground="#d5dbe0", background="#14181c",
     surface="#1b2126", panel="#222a30", success="#7fb685", warning="#d9b45b", error="#e07a6b", dark=True,
@@ -53,38 +44,33 @@ class FituneApp(App[int]):
         Binding("ctrl+c,ctrl+q", "quit", "Quit", key_display="^c", priority=True, system=True)
     ]
 
-    def __init__(self, run: Run | None = None, draft: Draft | None = None, plain_glyphs: bool = False) -> None:
+    def __init__(self, run: Run | None = None, draft: "Draft | None" = None, plain_glyphs: bool = False) -> None:
         super().__init__()
-        self.watched, self.first_draft, self.first_step = run, draft or Draft(), steps.STEPS[0]
+        self.watched, self.first_draft = run, draft
+        self.first_step: Step | None = None
         self.set_class(plain_glyphs, "-plain-glyphs")
         self.register_theme(THEME)
         self.theme = "fitune"
         self.animation_level = "none"  # each frame of one goes over the wire
 
+    def compose(self) -> ComposeResult:
+        yield Static(" fitune  Starting ...", markup=False)
+
     def on_mount(self) -> None:
         terminal.exit_on_signals(self)
         if self.watched is None:
-            self.walk(self.first_draft, self.first_step)
+            self.walk()
         else:
             self.watch_run(self.watched)
 
     @work
-    async def walk(self, draft: Draft, step: steps.Step) -> None:
-        """Step after step, back and forth, until a run is there to be watched."""
-        while True:
-            answer = await self.push_screen_wait(SCREENS[step.name](draft))
-            match answer:
-                case Forward(draft):
-                    step = steps.after(step, draft)
-                case Back(draft):
-                    step = steps.before(step, draft)
-                case Reopen(draft, name):
-                    step = steps.named(name)
-                case Watch(run):
-                    await asyncio.to_thread(discard, runs.home())
-                    self.watch_run(run)
-                    return
-            await asyncio.to_thread(save, draft, step.name, runs.home())
+    async def walk(self) -> None:
+        """The wizard, up to a run to be watched. Its imports take their time: first something is shown."""
+        if "tui.wizard" not in sys.modules:
+            await asyncio.to_thread(importlib.import_module, "tui.wizard")
+        from tui.wizard import walk
+
+        self.watch_run(await walk(self, self.first_draft, self.first_step))
 
     def watch_run(self, run: Run) -> None:
         """Show a run, alive or not."""
@@ -94,15 +80,10 @@ class FituneApp(App[int]):
         self.push_screen(WatchScreen(run))
 
     async def action_quit(self) -> None:
-        """Leave; ask first if something was typed that is not under way yet."""
-        screen = self.screen
-        if ask_quit := getattr(screen, "ask_quit", None):  # the watch screen, which is imported only when it is shown
+        """Leave; a screen with something to lose asks first."""
+        if ask_quit := getattr(self.screen, "ask_quit", None):
             ask_quit()
-        elif isinstance(screen, StepScreen) and screen.draft.edits:
-            await asyncio.to_thread(save, screen.draft, screen.NAME, runs.home())
-            question = "Leave the wizard? Your answers are kept until next time."
-            self.push_screen(Confirm(question, "Stay", "Leave"), lambda leave: self.exit(0) if leave else None)
-        elif not isinstance(screen, Confirm):
+        elif not isinstance(self.screen, Confirm):
             self.exit(0)
 
     def _fatal_error(self) -> None:
@@ -115,8 +96,8 @@ class FituneApp(App[int]):
 
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
         """The command palette: what makes sense here, not all that Textual has."""
-        if isinstance(screen, StepScreen):
-            yield SystemCommand("Help", "Explain the field or step in hand", screen.action_help)
+        if help_on_this := getattr(screen, "action_help", None):
+            yield SystemCommand("Help", "Explain the field or step in hand", help_on_this)
         yield SystemCommand("Theme", "Choose colours: dark, light, or the terminal's own", self.action_change_theme)
         yield SystemCommand("Keys", "Show the keys of this screen", self.action_show_help_panel)
         yield SystemCommand("Quit", "Leave; a training goes on by itself", self.action_quit)
@@ -127,7 +108,12 @@ def run_wizard(answers: Mapping[str, Any] | None = None, plain_glyphs: bool = Fa
 
     answers: groups of recipe fields that take the place of a preset's. plain_glyphs: ASCII marks and bars.
     """
-    return _run(FituneApp(draft=Draft(answers=answers or {}), plain_glyphs=plain_glyphs))
+    draft = None
+    if answers:
+        from tui.draft import Draft
+
+        draft = Draft(answers=answers)
+    return _run(FituneApp(draft=draft, plain_glyphs=plain_glyphs))
 
 
 def run_watch(run: Run, plain_glyphs: bool = False) -> int:

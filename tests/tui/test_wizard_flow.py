@@ -208,7 +208,7 @@ async def test_live_runs_come_first_and_unfinished_ones_before_a_new_run(
         (run.path / "run.json").write_text(json.dumps({"recipe": recipe}))
     (home / "runs" / "dead" / "checkpoints" / "checkpoint-20").mkdir(parents=True)
     states: dict[str, Any] = {"alive": "running", "dead": "killed", "done": "finished"}
-    monkeypatch.setattr(runs.Run, "status", lambda self, state: states[self.name])
+    monkeypatch.setattr(runs.Run, "status", lambda self, *_: states[self.name])
     app = wizard()
     async with app.run_test(size=(80, 24)) as pilot:
         await settle(pilot)

@@ -64,7 +64,8 @@ async def test_check_08_help_is_there_at_every_step(at_step: At, name: str) -> N
 async def test_check_09_each_field_says_where_its_value_comes_from(at_step: At) -> None:
     answers = {"train": {"epochs": 3.0}}
     app = at_step("edit", edits={"lora.r": "64"}, answers=answers)
-    async with app.run_test(size=(80, 24)):
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
         origins = {each.field.name: str(each.query_one(".origin", Static).render()).strip() for each in rows_of(app)}
         assert origins["lora.r"] == "* edited"
         assert origins["train.epochs"] == "answers"

@@ -3,6 +3,7 @@
 from textual.pilot import Pilot
 from textual.widgets import Static
 
+import tui.wizard  # noqa: F401 - so that no test waits for it
 from core.machine import Gpu
 from core.runs import Run
 from tui.app import FituneApp

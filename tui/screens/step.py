@@ -9,13 +9,16 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.screen import Screen
 from textual.widget import Widget
-from textual.widgets import Footer, Static
+from textual.widgets import Static
 
+from core import runs
 from tui import steps
-from tui.draft import Draft
+from tui.draft import Draft, save
 from tui.outlook import look, ways_out, with_remedy
 from tui.steps import Answer, Back, Forward
 from tui.widgets.budget_panel import BudgetPanel
+from tui.widgets.confirm import Confirm
+from tui.widgets.keys import Keys
 from tui.widgets.step_header import StepHeader
 
 
@@ -49,7 +52,7 @@ class StepScreen(Screen[Answer]):
         with Vertical(id="body"):
             yield from self.body()
         yield Static("terminal too small (need 80x24)  Ctrl+C quits", id="too-small", markup=False)
-        yield Footer(show_command_palette=False)
+        yield Keys()
 
     def body(self) -> Iterable[Widget]:
         """The widgets of this step."""
@@ -88,6 +91,15 @@ class StepScreen(Screen[Answer]):
     async def action_remedy(self, number: int) -> None:
         self.draft = with_remedy(self.draft, self.ways[number])
         await self.refill()
+
+    def ask_quit(self) -> None:
+        """Leave the wizard; ask first if something was typed."""
+        if not self.draft.edits:
+            self.app.exit(0)
+            return
+        save(self.draft, self.NAME, runs.home())
+        question = "Leave the wizard? Your answers are kept until next time."
+        self.app.push_screen(Confirm(question, "Stay", "Leave"), lambda leave: self.app.exit(0) if leave else None)
 
     def action_help(self) -> None:
         from tui.screens.help import HelpScreen

@@ -13,9 +13,9 @@ from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.message import Message
 from textual.screen import Screen
-from textual.widgets import Footer, Static
+from textual.widgets import Static
 
-from core import launch, machine
+from core import machine
 from core.errors import UserError
 from core.events import Curve, RunState, Tail
 from core.machine import GpuSample
@@ -27,6 +27,7 @@ from tui.text import clean, safe
 from tui.watch_text import Seen
 from tui.widgets.ask import Ask
 from tui.widgets.confirm import Confirm
+from tui.widgets.keys import Keys
 from tui.widgets.log_pane import tail_of
 from tui.widgets.loss_chart import LossChart
 from tui.widgets.meters import Line
@@ -93,7 +94,7 @@ class WatchScreen(Screen[None]):
             yield Line("told")
         yield Line("log")
         yield Static("terminal too small (need 80x24)  d leaves", id="too-small", markup=False)
-        yield Footer()
+        yield Keys()
 
     def on_mount(self) -> None:
         self.line("title").say(watch_text.title(self.watched.name, {}))
@@ -104,6 +105,16 @@ class WatchScreen(Screen[None]):
 
     def on_unmount(self) -> None:
         self._over.set()
+
+    @property
+    def job(self) -> str:
+        """The job that was seen last, as it may be shown."""
+        return clean(self.seen.job, 20) if self.seen else "train"
+
+    @property
+    def go_on(self) -> str:
+        """The safe answer to a question about the job."""
+        return "Go on training" if self.job == "train" else "Go on"
 
     def line(self, name: str) -> Line:
         return self.query_one(f"#{name}", Line)
@@ -190,7 +201,7 @@ class WatchScreen(Screen[None]):
             case "kill":
                 return seen is not None and seen.live
             case "resume":
-                return dead and seen is not None and seen.status != "finished" and seen.checkpoint is not None
+                return dead and seen is not None and not seen.state.trained and seen.checkpoint is not None
             case "deliver":
                 return dead and self.watched.adapter.is_dir()
         return True
@@ -202,13 +213,19 @@ class WatchScreen(Screen[None]):
         self.app.exit(0)
 
     def action_stop(self) -> None:
-        question = "Stop the training after this step?\nIt writes a checkpoint, and can go on from there."
-        self.app.push_screen(Confirm(question, "Go on training", "Stop"), self.stop_if)
+        if self.job == "train":
+            question = "Stop the training after this step?\nIt writes a checkpoint, and can go on from there."
+        else:
+            question = f"Stop the {self.job} before its next part?\nThe adapter stays as it is."
+        self.app.push_screen(Confirm(question, self.go_on, "Stop"), self.stop_if)
 
     def action_kill(self) -> None:
         at = self.seen.checkpoint if self.seen else None
         lost = f"What came after {at} is lost." if at else "There is no checkpoint: all of it is lost."
-        self.app.push_screen(Confirm(f"Kill the training at once?\n{lost}", "Go on training", "Kill"), self.kill_if)
+        if self.job != "train":
+            lost = "The adapter stays as it is."
+        what = "training" if self.job == "train" else self.job
+        self.app.push_screen(Confirm(f"Kill the {what} at once?\n{lost}", self.go_on, "Kill"), self.kill_if)
 
     def stop_if(self, yes: bool | None) -> None:
         if yes:
@@ -224,6 +241,8 @@ class WatchScreen(Screen[None]):
 
     @work(thread=True, exclusive=True, exit_on_error=False, group="resume")
     def action_resume(self) -> None:
+        from core import launch  # with pydantic behind it, which a first frame should not wait for
+
         try:
             launch.start(self.watched, "train")
         except UserError as error:
@@ -281,6 +300,7 @@ def snapshot(state: RunState) -> RunState:
     """A copy that the reading thread won't change any more."""
     copied = copy.copy(state)
     copied.loss, copied.eval_loss = Curve(list(state.loss.points)), Curve(list(state.eval_loss.points))
+    copied.ends = dict(state.ends)
     copied.phase_data, copied.warnings, copied.samples = (
         dict(state.phase_data),
         list(state.warnings),

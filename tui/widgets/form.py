@@ -41,7 +41,8 @@ class FieldInput(Input):
     BINDINGS: ClassVar[list[BindingType]] = [Binding("enter", "submit", "Next")]
 
     def __init__(self, field: Field, text: str, suggester: Suggester | None = None) -> None:
-        super().__init__(clean(text), restrict=TYPABLE.get(field.kind), compact=True, name=field.name, suggester=suggester)
+        typable = TYPABLE.get(field.kind)
+        super().__init__(clean(text), restrict=typable, compact=True, name=field.name, suggester=suggester)
 
     async def _on_key(self, event: events.Key) -> None:
         if event.character == "?":

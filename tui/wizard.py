@@ -1,0 +1,43 @@
+"""The wizard's walk: step after step, back and forth, until a run is there to be watched."""
+
+import asyncio
+from typing import Any
+
+from textual.app import App
+
+from core import runs
+from core.runs import Run
+from tui import steps
+from tui.draft import Draft, discard, save
+from tui.screens.data import DataScreen
+from tui.screens.edit import EditScreen
+from tui.screens.preset import PresetScreen
+from tui.screens.review import ReviewScreen
+from tui.screens.start import StartScreen
+from tui.screens.step import StepScreen
+from tui.steps import Back, Forward, Reopen, Watch
+
+SCREENS: dict[steps.Name, type[StepScreen]] = {
+    "start": StartScreen,
+    "preset": PresetScreen,
+    "edit": EditScreen,
+    "data": DataScreen,
+    "review": ReviewScreen,
+}
+
+
+async def walk(app: App[Any], draft: Draft | None, step: steps.Step | None) -> Run:
+    """Show the screens from a step on (the first if none is given); the draft is kept on disk after each."""
+    draft, step = draft or Draft(), step or steps.STEPS[0]
+    while True:
+        match await app.push_screen_wait(SCREENS[step.name](draft)):
+            case Forward(draft):
+                step = steps.after(step, draft)
+            case Back(draft):
+                step = steps.before(step, draft)
+            case Reopen(draft, name):
+                step = steps.named(name)
+            case Watch(run):
+                await asyncio.to_thread(discard, runs.home())
+                return run
+        await asyncio.to_thread(save, draft, step.name, runs.home())
