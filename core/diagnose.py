@@ -33,7 +33,8 @@ _RULES: tuple[tuple[str, FailureKind, str], ...] = (
     (r"MemoryError|DefaultCPUAllocator|Cannot allocate memory", "oom", "The host's RAM is full: close other programs."),
     (r"NonFiniteLoss", "nan", "Halve train.lr, and look at the rows of the last steps; then: fitune resume."),
     (
-        r"GatedRepoError|RepositoryNotFoundError|401 Client Error|403 Client Error|Invalid user token",
+        r"GatedRepoError|RepositoryNotFoundError|LocalTokenNotFoundError|Invalid user token|40[13] Client Error"
+        r"|Client error '40[13]|\b40[13] (?:Unauthorized|Forbidden)",
         "auth",
         "Check the model's name; if it is gated, accept its licence on its Hub page and log in: hf auth login.",
     ),

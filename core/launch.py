@@ -140,7 +140,7 @@ def push(run: Run, repo: str, private: bool = True, what: Literal["adapter", "me
 def check_repo(repo: str) -> None:
     """Raise UserError if this can't be the name of a repository on the Hub."""
     from huggingface_hub.errors import HFValidationError
-    from huggingface_hub.utils import validate_repo_id
+    from huggingface_hub.utils._validators import validate_repo_id
 
     try:
         validate_repo_id(repo)

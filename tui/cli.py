@@ -56,6 +56,16 @@ def parser() -> argparse.ArgumentParser:
     resume.add_argument("--detach", action="store_true", help="return at once")
     _share(resume)
 
+    merge = commands.add_parser("merge", help="write adapter and model as one 16-bit model folder")
+    _run(merge, required=True)
+
+    push = commands.add_parser("push", help="upload the adapter to the Hugging Face Hub, privately")
+    _run(push, required=True)
+    push.add_argument("--repo", required=True, metavar="ID", help="its name there: user/name")
+    push.add_argument("--public", action="store_true", help="let everyone see it; asks first")
+    push.add_argument("--merged", action="store_true", help="upload the merged model instead")
+    push.add_argument("--yes", action="store_true", help="with --public: don't ask")
+
     doctor = commands.add_parser("doctor", help="check GPU, driver, CUDA, disk and Hub, and say how to mend them")
     _json(doctor)
 

@@ -46,7 +46,7 @@ def _tell_end(run: Run, state: RunState, bad_lines: int, lines: "_Lines") -> Non
         return
     if bad_lines:
         lines.say(f"WARN  {bad_lines} unreadable lines of events.jsonl were skipped")
-    if state.memory:
+    if state.memory and state.job == "train":
         lines.say(memory_text(state.memory))
     end = ending(run, status, state)
     lines.say(f"{end.mark:<5} {end.sentence}")

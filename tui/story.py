@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from core.events import Event, RunState
 from core.runs import Run, Status
-from tui.format import UNKNOWN, clock, count, duration, exponent, gib, number, rate
+from tui.format import UNKNOWN, clock, count, duration, exponent, gib, number, rate, size
 from tui.text import clean
 
 PHASES = {
@@ -20,6 +20,11 @@ PHASES = {
     "train": "training",
     "save": "saving the adapter",
     "sample": "trying it out",
+    "merge": "merging the adapter into the model",
+    "write": "writing the merged model",
+    "verify": "checking what was written",
+    "ask": "asking the Hub",
+    "upload": "uploading",
 }
 FAILURES = {
     "oom": "out of memory",
@@ -118,6 +123,8 @@ def phase_text(name: str) -> str:
 def ending(run: Run, status: Status, state: RunState) -> Ending:
     """The end of a dead run in words, for each way a run can end."""
     data = state.end.data if state.end else {}
+    if state.job != "train":
+        return _ending_of_delivery(run, status, state, data)
     resume = _resume(run)
     match status:
         case "finished":
@@ -141,10 +148,19 @@ def line(event: Event, story: Story) -> str:
         case "started":
             resumed = value(data, "resumed_from")
             said = f", going on from step {count(resumed)}" if resumed is not None else ""
-            return clean(f"{event.job} on {data.get('device', UNKNOWN)} with {data.get('backend', UNKNOWN)}") + said
+            place = "to" if event.job == "push" else "on"
+            who = f"{event.job} {place} {data.get('device', UNKNOWN)} with {data.get('backend', UNKNOWN)}"
+            return clean(who) + said
         case "phase":
             total = value(data, "total_steps")
-            return phase_text(str(data.get("name", ""))) + (f": {count(total)} steps" if total else "")
+            files, amount = value(data, "files"), value(data, "bytes")
+            told = [
+                *([f"{count(total)} steps"] if total else []),
+                *([f"{count(files)} files"] if files else []),
+                *([size(amount)] if amount else []),
+                *([clean(f"to {data['repo']}")] if "repo" in data else []),
+            ]
+            return phase_text(str(data.get("name", ""))) + (f": {', '.join(told)}" if told else "")
         case "step":
             return step_line(data, story)
         case "eval":
@@ -200,8 +216,6 @@ def restarted_s(stat: Path = Path("/proc")) -> float | None:
 def _finished(state: RunState) -> str:
     end = state.end
     assert end is not None
-    if end.job != "train":
-        return f"Finished: {clean(end.job, 40)}."
     data = end.data
     said = f"Finished: {count(value(data, 'steps'))} steps in {duration(value(data, 'elapsed_s'))}"
     if (first := value(data, "first_loss")) is not None and (last := value(data, "last_loss")) is not None:
@@ -209,6 +223,33 @@ def _finished(state: RunState) -> str:
     if (held_out := value(data, "eval_loss")) is not None:
         said += f", held-out {number(held_out, 2)}"
     return f"{said}."
+
+
+def _ending_of_delivery(run: Run, status: Status, state: RunState, data: dict[str, Any]) -> Ending:
+    """The end of a merge or push, which leaves the training as it was."""
+    job = clean(state.job, 40)
+    again = f"The adapter is as it was. Again: fitune {job} {clean(run.name)}"
+    match status:
+        case "finished":
+            return Ending("OK", *_delivered(run, job, data))
+        case "stopped":
+            return Ending("OK", f"The {job} was stopped as asked; nothing was changed.", again)
+        case "failed":
+            said = f"The {job} failed: {clean(str(data.get('message', '')), 500)}"
+            return Ending("ERROR", said, clean(str(data.get("hint", "")), 500))
+    where = f" while {phase_text(state.phase)}" if state.phase else ""
+    return Ending("ERROR", f"The {job} was killed{where}. Someone ended it, or the RAM ran out.", again)
+
+
+def _delivered(run: Run, job: str, data: dict[str, Any]) -> tuple[str, str]:
+    took = f"{size(value(data, 'bytes'))} in {duration(value(data, 'elapsed_s'))}"
+    if job == "merge":
+        return f"Merged: one model of {took}, checked.", f"It is in {clean(str(run.merged))}"
+    if job == "push":
+        seen_by = "private" if data.get("private") else "PUBLIC"
+        to = f"{clean(str(data.get('repo')), 120)} ({seen_by})"
+        return f"Pushed: {count(value(data, 'files'))} files, {took}, to {to}.", clean(str(data.get("url", "")), 300)
+    return f"Finished: {job}.", ""
 
 
 def _killed(run: Run, state: RunState) -> str:

@@ -43,7 +43,7 @@ class Seen:
 
     @property
     def job(self) -> str:
-        return self.state.started.job if self.state.started else "train"
+        return self.state.job
 
 
 def title(name: str, info: dict[str, Any]) -> Content:
@@ -58,12 +58,14 @@ def status(seen: Seen, now_s: float) -> Content:
     """Status word, what it is doing, how far, how long. While there is no sign of life, that instead."""
     state = seen.state
     if seen.ending is not None:
-        word = Content.styled(f"{seen.ending.mark}  {seen.status}", f"bold {COLOURS[seen.ending.mark]}")
+        job = "" if seen.job == "train" else clean(seen.job, 20) + " "
+        word = Content.styled(f"{seen.ending.mark}  {job}{seen.status}", f"bold {COLOURS[seen.ending.mark]}")
         return word + Content(_progress(seen))
     if seen.silent_s is not None and seen.silent_s > SILENT_AFTER_S:
         word = Content.styled("WARN  no sign of life", f"bold {COLOURS['WARN']}")
         return word + Content(f" for {duration(seen.silent_s)}: the worker is stopped, or the machine overloaded")
-    doing = "stopping, with a checkpoint" if seen.status == "stopping" else phase_text(state.phase) or "starting"
+    stopping = "stopping, with a checkpoint" if seen.job == "train" else "stopping"
+    doing = stopping if seen.status == "stopping" else phase_text(state.phase) or "starting"
     began_s = state.started.t if state.started else state.first_t
     elapsed = f"   {duration(now_s - began_s)}" if began_s else ""
     left = f", {duration(seen.eta_s)} left" if seen.eta_s is not None else ""
@@ -74,7 +76,7 @@ def status(seen: Seen, now_s: float) -> Content:
 def progress_bar(seen: Seen, columns: int, plain: bool) -> Content:
     """How much of the training is done, over the whole width; nothing before the first step."""
     step, total = value(seen.state.step, "step"), seen.total_steps
-    if not step or not total or columns < BAR_COLUMNS:
+    if not step or not total or columns < BAR_COLUMNS or seen.job != "train":
         return Content()
     share = step / total
     return Content.styled(bar(share, columns - 6, plain), "$primary") + Content(f" {100 * share:3.0f} %")
@@ -156,7 +158,7 @@ def _warning(message: str) -> Content:
 
 def _progress(seen: Seen) -> str:
     step = seen.state.step
-    if not step:
+    if not step or seen.job != "train":
         return ""
     epoch = value(step, "epoch")
     said = f"   step {count(value(step, 'step'))} of {count(seen.total_steps)}"

@@ -1,4 +1,4 @@
-"""Base model and adapter as one ordinary 16-bit model folder, computed on the CPU: the card may be busy or too small."""
+"""Base model and adapter as one ordinary 16-bit model folder, computed on the CPU: the card may be too small."""
 
 import math
 import shutil
@@ -92,7 +92,7 @@ def shapes_in(folder: Path) -> dict[str, tuple[int, ...]]:
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The files that hold a model's weights: those of its index, or the only one. Raises UserError if one is missing."""
+    """The files that hold a model's weights: those of its index, or all. Raises UserError if one is missing."""
     index = folder / "model.safetensors.index.json"
     if not index.is_file():
         return sorted(folder.glob("*.safetensors"))

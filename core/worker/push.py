@@ -49,7 +49,9 @@ def run(run: Run, log: EventLog, memory: Memory) -> None:
     if run.stop.exists():
         log.write("finished", stopped=True, elapsed_s=time.monotonic() - began)
         return
-    log.write("phase", name="upload", files=len(sizes), bytes=sum(sizes.values()), repo=full_name, private=found_private)
+    log.write(
+        "phase", name="upload", files=len(sizes), bytes=sum(sizes.values()), repo=full_name, private=found_private
+    )
     message = f"{folder.name.capitalize()} of the fitune run {run.name}"
     commit = asked(lambda: api.upload_folder(repo_id=full_name, folder_path=folder, commit_message=message))
 
@@ -80,7 +82,9 @@ def wanted(run: Run) -> tuple[str, bool, Path]:
         asked_for = orjson.loads(path.read_bytes())
         repo, private, what = asked_for["repo"], asked_for["private"], asked_for["what"]
     except (OSError, orjson.JSONDecodeError, KeyError, TypeError) as error:
-        raise UserError(f"{path} can't be read ({error}).", f"Start it with: fitune push {run.name} --repo ID") from None
+        raise UserError(
+            f"{path} can't be read ({error}).", f"Start it with: fitune push {run.name} --repo ID"
+        ) from None
     if not isinstance(repo, str) or not isinstance(private, bool) or what not in ("adapter", "merged"):
         raise UserError(f'{path} should hold "repo", "private" (true or false) and "what" (adapter or merged).')
     if not (folder := run.path / what).is_dir():
@@ -102,11 +106,15 @@ def asked(question: Callable[[], Any]) -> Any:
         if status == 401:
             raise UserError("The Hub does not know this token.", TOKEN_HELP) from error
         if status == 403:
-            raise UserError("The token may not write there.", f"Check the name of the repository. {TOKEN_HELP}") from error
+            raise UserError(
+                "The token may not write there.", f"Check the name of the repository. {TOKEN_HELP}"
+            ) from error
         message = error.server_message or str(error).partition("\n")[0]
         raise UserError(f"The Hub answered with status {status}: {message}", "Push once more, or later.") from error
     except (httpx.HTTPError, OfflineModeIsEnabled) as error:
-        raise UserError(f"The Hub can't be reached: {error}", "Check the network (fitune doctor), push again.") from error
+        raise UserError(
+            f"The Hub can't be reached: {error}", "Check the network (fitune doctor), push again."
+        ) from error
 
 
 def sizes_in(folder: Path) -> dict[str, int]:

@@ -26,9 +26,7 @@ Told = tuple[str, str, dict[str, Any]]
         ([*TRAINED, MERGE, ("merge", "failed", {}), MERGE, ("merge", "finished", {})], "finished", "finished", True),
     ],
 )
-def test_each_job_has_its_own_end(
-    tmp_path: Path, story: list[Told], training: str, newest: str, trained: bool
-) -> None:
+def test_each_job_has_its_own_end(tmp_path: Path, story: list[Told], training: str, newest: str, trained: bool) -> None:
     run = Run(tmp_path)
     for job, kind, data in story:
         EventLog(run.events, job).write(kind, **data)  # type: ignore[arg-type]

@@ -20,7 +20,7 @@ from tui.__main__ import main
 from tui.cli import parser
 
 ROOT = Path(__file__).parents[2]
-COMMANDS = ("train", "watch", "runs", "stop", "resume", "doctor", "demo")
+COMMANDS = ("train", "watch", "runs", "stop", "resume", "doctor", "demo", "merge", "push")
 HELP = """
 import sys, time
 from tui.__main__ import main
@@ -300,3 +300,51 @@ def test_the_names_of_the_commands_are_the_contract() -> None:
     choices = next(action.choices for action in parser()._actions if action.dest == "command")
     assert choices is not None
     assert set(COMMANDS) <= set(choices)
+
+
+def trained(home: Path) -> Run:
+    """A run whose training is over, with an adapter."""
+    run = Run(fake_worker.make_run(home / "runs", told="ok"))
+    run.adapter.mkdir()
+    return run
+
+
+@pytest.mark.usefixtures("fakes")
+def test_a_failed_merge_is_not_a_failed_training(fitune: Fitune, fitune_home: Path) -> None:
+    run = trained(fitune_home)
+    log = EventLog(run.events, "merge")
+    log.write("started")
+    log.write("failed", kind="disk", message="full", hint="")
+    status, out, _ = fitune("runs", "--json")
+    assert status == 0
+    assert json.loads(out)[0]["status"] == "finished"
+    status, _, err = fitune("resume", run.name)
+    assert status == 2
+    assert "has finished" in err
+
+
+@pytest.mark.usefixtures("fakes")
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--repo", "no good!"], "can't be the name of a repository"),
+        (["--repo", "me/it", "--merged"], "First: fitune merge"),
+        (["--repo", "me/it", "--public"], "Add --yes if everyone may see it"),
+    ],
+)
+def test_a_push_that_will_not_do_is_refused_before_it_starts(
+    fitune: Fitune, fitune_home: Path, arguments: list[str], said: str
+) -> None:
+    run = trained(fitune_home)
+    status, _, err = fitune("push", run.name, *arguments)
+    assert status == 2
+    assert said in err
+    assert not (run.path / "push.json").exists()
+
+
+def test_a_merge_without_an_adapter_is_refused(fitune: Fitune, fitune_home: Path) -> None:
+    run = trained(fitune_home)
+    run.adapter.rmdir()
+    status, _, err = fitune("merge", run.name)
+    assert status == 2
+    assert "First: fitune resume" in err

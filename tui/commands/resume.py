@@ -11,7 +11,7 @@ from tui.commands.watch import follow_to_end
 def run(args: argparse.Namespace) -> int:
     """Exit status as `train`. Raises UserError if the run is alive or has finished."""
     run = runs.find(runs.home(), args.run)
-    if run.look()[0] == "finished":
+    if run.state().trained:
         raise UserError(f"{run.name} has finished.", f"Its adapter is in {run.adapter}")
     checkpoint = run.newest_checkpoint()
     how = launch.start(run, "train", share_gpu=args.share_gpu)

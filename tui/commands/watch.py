@@ -22,15 +22,19 @@ def run(args: argparse.Namespace) -> int:
     return run_watch(run, plain_glyphs=place == "basic")
 
 
-def follow_to_end(run: Run) -> int:
-    """Print a run's story to stderr until it ends; Ctrl+C leaves it running and says how to come back."""
+def follow_to_end(run: Run, from_start: bool = True) -> int:
+    """Print a run's story to stderr until it ends; Ctrl+C leaves it running and says how to come back.
+
+    from_start: also what was told before this call.
+    """
     print(f"{run.name}: you can close this window, the run goes on. Its folder: {run.path}", file=sys.stderr)
     try:
-        state = follow(run, sys.stderr, live=True)
+        state = follow(run, sys.stderr, from_start, live=True)
     except KeyboardInterrupt:
         print(f"\nStill running. Watch it: fitune watch {run.name}   Stop it: fitune stop {run.name}", file=sys.stderr)
         return 130
     status = run.status(state)
-    if status in ("stopped", "killed") or (status == "failed" and run.newest_checkpoint()):
+    unfinished = status in ("stopped", "killed") or (status == "failed" and run.newest_checkpoint())
+    if unfinished and state.job == "train":
         print(f"Go on from the last checkpoint: fitune resume {run.name}", file=sys.stderr)
     return EXIT_STATUS[status]

@@ -1,0 +1,13 @@
+"""`fitune merge RUN`: base model and adapter as one ordinary 16-bit model folder."""
+
+import argparse
+
+from core import launch, runs
+from tui.commands.watch import follow_to_end
+
+
+def run(args: argparse.Namespace) -> int:
+    """Exit status: how the merge ended, or 130 if it was left running. Raises UserError without an adapter."""
+    run = runs.find(runs.home(), args.run)
+    launch.merge(run)
+    return follow_to_end(run, from_start=False)
