@@ -304,7 +304,7 @@ def test_the_names_of_the_commands_are_the_contract() -> None:
 
 def trained(home: Path) -> Run:
     """A run whose training is over, with an adapter."""
-    run = Run(fake_worker.make_run(home / "runs", told="ok"))
+    run = Run(fake_worker.make_run(home, told="ok"))
     run.adapter.mkdir()
     return run
 
