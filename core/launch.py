@@ -173,10 +173,10 @@ def _wait_until_it_lives(run: Run, worker: subprocess.Popen[bytes], news: Tail) 
 
 
 def refuse_busy_gpu(run: Run) -> None:
-    """Raise UserError, naming the run, if a live run holds the card this one wants."""
+    """Raise UserError, naming the run, if a training holds the card this one wants."""
     uuid = (run.info().get("gpu") or {}).get("uuid")
     for other in runs.all_runs(run.path.parent.parent):
-        if uuid and other.name != run.name and other.holder_pid() is not None:
+        if uuid and other.name != run.name and other.trains():
             held = other.info().get("gpu") or {}
             if held.get("uuid") == uuid:
                 raise UserError(

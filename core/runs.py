@@ -102,6 +102,15 @@ class Run:
         kind, _, _, _, pid = _FLOCK.unpack(answer)
         return None if kind == fcntl.F_UNLCK else pid
 
+    def trains(self) -> bool:
+        """Whether a worker lives that trains, or one that does not say: a merge or push leaves the card alone."""
+        if self.holder_pid() is None:
+            return False
+        try:
+            return bool(orjson.loads(self.lock.read_bytes()).get("job", "train") == "train")
+        except (OSError, orjson.JSONDecodeError, AttributeError):
+            return True
+
     def silent_s(self) -> float | None:
         """Seconds since the worker last showed a sign of life; None if it never did."""
         return max(0.0, time.time() - self.lock.stat().st_mtime) if self.lock.exists() else None

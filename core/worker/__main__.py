@@ -25,7 +25,7 @@ def main() -> int:
     """Run the job named on the command line. Exit status: 0 done or stopped, 1 failed, 2 another worker has the run."""
     os.umask(0o077)
     run, job = Run(Path(sys.argv[1])), sys.argv[2]
-    lock = take_lock(run)
+    lock = take_lock(run, job)
     if lock is None:
         print(f"{run.name} has a worker already", file=sys.stderr)
         return 2
@@ -54,7 +54,7 @@ def main() -> int:
         return 1
 
 
-def take_lock(run: Run) -> int | None:
+def take_lock(run: Run, job: str) -> int | None:
     """Hold the run's lock for as long as this process lives; None if another worker has it.
 
     Its descriptor must stay the only one of that file in this process: closing any other would drop a POSIX lock.
@@ -70,7 +70,7 @@ def take_lock(run: Run) -> int | None:
                 return None
             time.sleep(0.1)
     os.ftruncate(fd, 0)
-    os.pwrite(fd, f'{{"pid":{os.getpid()},"started":{time.time():.3f}}}\n'.encode(), 0)
+    os.pwrite(fd, f'{{"pid":{os.getpid()},"job":"{job}","started":{time.time():.3f}}}\n'.encode(), 0)
     return fd
 
 

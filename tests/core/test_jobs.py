@@ -38,3 +38,17 @@ def test_a_new_job_does_not_show_the_phase_of_the_last() -> None:
     story = [*TRAINED, MERGE]
     state = fold(Event(seq, float(seq), job, kind, data) for seq, (job, kind, data) in enumerate(story, 1))
     assert (state.job, state.phase) == ("merge", "")
+
+
+@pytest.mark.parametrize(
+    ("lock", "trains"),
+    [(b'{"job":"train"}', True), (b'{"job":"push"}', False), (b'{"pid":1}', True), (b"", True), (b"[]", True)],
+)
+def test_only_a_merge_or_push_leaves_the_card_to_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lock: bytes, trains: bool
+) -> None:
+    run = Run(tmp_path)
+    run.lock.write_bytes(lock)
+    assert not run.trains(), "nobody holds the lock"
+    monkeypatch.setattr(Run, "holder_pid", lambda _: 1)
+    assert run.trains() == trains

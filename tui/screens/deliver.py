@@ -122,7 +122,7 @@ class DeliverScreen(Screen[None]):
         repo = await self.app.push_screen_wait(Ask(asked, proposed, launch.check_repo))
         if repo is None:
             return
-        asked = f"Who may see {repo}? private (only you) or public (everyone)"
+        asked = f"Who may see {repo}?\nprivate: only you   public: everyone"
         seen_by = await self.app.push_screen_wait(Ask(asked, "private", check_visibility))
         if seen_by is None:
             return
