@@ -82,11 +82,11 @@ def test_an_upload_is_announced_with_its_numbers(trained: Path) -> None:
 
 async def test_a_failed_merge_is_shown_as_the_merges_and_the_training_is_not_offered_again(trained: Path) -> None:
     tell(trained, "merge", ("started", {"device": "cpu"}), ("failed", FAILED))
-    async with watching(trained, "ERROR  merge failed") as (app, _):
+    async with watching(trained, "ERROR  merge failed") as (app, pilot):
+        await until(pilot, lambda: "Use it" in shown(app))
         assert "The merge failed: The token" in shown(app)
         assert "step 6 of 6" not in shown(app)
         assert "Resume" not in shown(app)
-        assert "Use it" in shown(app)
 
 
 async def test_merge_starts_its_job_and_goes_back_to_watch_it(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
