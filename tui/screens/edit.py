@@ -81,7 +81,8 @@ class EditScreen(StepScreen):
     def explain(self) -> None:
         """Say what the field in hand is, and what it costs."""
         about = Content.styled(self.field.name, "bold") + safe(f"  {self.field.range}\n{self.field.help}\n", 600, True)
-        self.query_one("#detail", Static).update(about + safe(field_cost(self.draft, self.field, self.outlook)))
+        cost = safe(field_cost(self.draft, self.field, self.outlook))
+        self.query_one("#detail", Static).update(about + cost, layout=False)  # its room is fixed
 
     def on_entered(self, event: Entered) -> None:
         self.field = all_fields()[event.name]

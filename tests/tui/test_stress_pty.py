@@ -1,0 +1,121 @@
+"""Bad terminals: resized to nothing and back, mute, far away, or gone. The run goes on; the screen recovers or ends.
+
+The terminal that stops reading for a minute is in bench/wire.py (--stall 60); six seconds are in test_watch_pty.py.
+"""
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from core.runs import Run
+from tests.fake_worker import make_run, start
+from tests.pty_terminal import PtyTerminal, python
+
+WATCH = """
+import sys
+from pathlib import Path
+from core.runs import Run
+from tui.app import run_watch
+sys.exit(run_watch(Run(Path(sys.argv[1]))))
+"""
+FAR_S = 0.6
+
+
+class Mute(PtyTerminal):
+    """It answers no query."""
+
+    def _answer(self, data: bytes) -> None:
+        pass
+
+
+class Far(PtyTerminal):
+    """Keys and answers take their time to arrive."""
+
+    def _answer(self, data: bytes) -> None:
+        threading.Timer(FAR_S, self._answer_at_last, [data]).start()
+
+    def _answer_at_last(self, data: bytes) -> None:
+        if self.fd >= 0:
+            super()._answer(data)
+
+    def send(self, *keys: str) -> None:
+        self.pump(FAR_S)
+        super().send(*keys)
+
+
+@pytest.fixture
+def live(tmp_path: Path) -> Iterator[Path]:
+    run = make_run(tmp_path)
+    worker = start(run, "steps:3000", "--rate", "20")
+    yield run
+    worker.kill()
+    worker.wait()
+
+
+def goes_on(run: Path) -> bool:
+    """Whether a second of training happens in about a second."""
+    before = Run(run).state().step["step"]
+    time.sleep(1)
+    return bool(Run(run).state().step["step"] > before + 5)
+
+
+def leave(terminal: PtyTerminal) -> None:
+    """Detach, and find the terminal as it was."""
+    terminal.send("d")
+    assert terminal.ended()
+    assert terminal.status == 0
+    assert terminal.modes_left_on() == []
+
+
+def test_a_watch_that_is_made_tiny_says_so_and_comes_back(live: Path) -> None:
+    terminal = PtyTerminal(python("-c", WATCH, str(live)), 200, 50)
+    assert terminal.pump(15, "training   step")
+    terminal.resize(40, 12)
+    assert terminal.pump(5, "terminal too small"), terminal.text()
+    terminal.resize(200, 50)
+    assert terminal.pump(5, r"grad norm[^\n]*tokens/s"), terminal.text()
+    assert "too small" not in terminal.text()
+    assert goes_on(live)
+    leave(terminal)
+
+
+@pytest.mark.parametrize("kind", [Mute, Far])
+def test_a_terminal_that_is_mute_or_far_away_gets_its_screen_and_its_keys(live: Path, kind: type[PtyTerminal]) -> None:
+    terminal = kind(python("-c", WATCH, str(live)))
+    assert terminal.pump(15, "training   step"), terminal.text()
+    terminal.send("l")
+    assert terminal.pump(5, r"\n step \d+\n"), terminal.text()
+    assert goes_on(live)
+    leave(terminal)
+
+
+@pytest.mark.parametrize("kind", [Mute, Far])
+def test_late_answers_are_never_taken_for_what_is_typed(tmp_path: Path, kind: type[PtyTerminal]) -> None:
+    terminal = kind(python("-m", "tui"), env={"FITUNE_HOME": str(tmp_path)})
+    try:
+        for seen, keys in (("Start a new", ("enter",)), ("Which starting point", ("enter",))):
+            assert terminal.pump(20, seen), terminal.text()
+            terminal.send(*keys)
+        assert terminal.pump(20, "Rank +16"), terminal.text()
+        terminal.send("down", "down", "down", "48")
+        assert terminal.pump(5, r"Rank +48"), terminal.text()
+        assert "ERROR" not in terminal.text()
+    finally:
+        terminal.kill()
+
+
+def test_a_wizard_ends_with_its_terminal(tmp_path: Path) -> None:
+    terminal = PtyTerminal(python("-m", "tui"), 200, 50, env={"FITUNE_HOME": str(tmp_path)})
+    assert terminal.pump(20, "Start a new"), terminal.text()
+    terminal.resize(40, 12)
+    assert terminal.pump(5, "terminal too small"), terminal.text()
+    terminal.resize(200, 50)
+    assert terminal.pump(5, "Start a new"), terminal.text()
+    terminal.close()
+    assert terminal.ended(5)
+    with pytest.raises(ProcessLookupError):
+        os.kill(terminal.pid, 0)
