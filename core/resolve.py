@@ -55,9 +55,10 @@ def resolve(recipe: Recipe, machine: Machine, need_data: bool = True) -> Resolve
 
 def card_of(gpu: Gpu | None) -> Card | None:
     """What the budget needs to know of a card; None on a CPU, or where the card won't tell its size."""
-    if gpu is None or gpu.total_bytes is None or gpu.free_bytes is None:
+    if gpu is None or gpu.total_bytes is None:
         return None
-    return Card(gpu.total_bytes, gpu.free_bytes, gpu.compute_capability)
+    free_bytes = gpu.total_bytes if gpu.free_bytes is None else gpu.free_bytes
+    return Card(gpu.total_bytes, free_bytes, gpu.compute_capability)
 
 
 def _adaptations(recipe: Recipe, backend: str, gpu: Gpu | None) -> Iterator[tuple[str, dict[str, Any], str]]:

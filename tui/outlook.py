@@ -11,7 +11,7 @@ from core.machine import GIB, Gpu, Machine
 from core.pace import Pace
 from core.recipe_fields import Recipe
 from core.remedies import Remedy, remedies
-from core.resolve import resolve
+from core.resolve import card_of, resolve
 from core.shapes import Shape
 from tui.draft import UNCHOSEN, Draft, base_value, recipe, set_field, shown
 from tui.fields import Field, problem, text_of
@@ -119,14 +119,6 @@ def with_remedy(draft: Draft, remedy: Remedy) -> Draft:
     for name, value in remedy.set.items():
         draft = set_field(draft, name, text_of(value))
     return draft
-
-
-def card_of(gpu: Gpu | None) -> Card | None:
-    """What the budget needs to know of a card."""
-    if gpu is None or gpu.total_bytes is None:
-        return None
-    free_bytes = gpu.total_bytes if gpu.free_bytes is None else gpu.free_bytes
-    return Card(gpu.total_bytes, free_bytes, gpu.compute_capability)
 
 
 def planned_machine(draft: Draft) -> Machine | None:
