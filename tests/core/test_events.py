@@ -220,14 +220,15 @@ def test_a_last_event_that_finds_no_room_is_told_on_stderr(path: Path) -> None:
 
 MILLION = 1_000_000
 ATTACH = """
-import resource, sys, time
+import re, sys, time
 from pathlib import Path
 from core.events import Tail, fold
 
 began = time.process_time()
 state = fold(Tail(Path(sys.argv[1])).catch_up())
 cpu_s = time.process_time() - began
-peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+# Not ru_maxrss: that one is inherited from the process which started this one.
+peak_mb = int(re.search(r"VmHWM:\\s*(\\d+)", Path("/proc/self/status").read_text())[1]) * 1024 / 1e6
 print(cpu_s, peak_mb, state.step["step"], len(state.checkpoints), len(state.loss.points), state.end.type)
 """
 
@@ -251,8 +252,8 @@ def long_log(path: Path) -> Iterator[Path]:
 
 def test_a_million_events_are_attached_to_within_a_second_and_100_mb(long_log: Path) -> None:
     attach = [sys.executable, "-c", ATTACH, str(long_log)]
-    # The faster of two: the machine may have been busy.
-    said = min(subprocess.run(attach, cwd=ROOT, capture_output=True, text=True, check=True).stdout for _ in range(2))
+    # The fastest of three: the machine may have been busy.
+    said = min(subprocess.run(attach, cwd=ROOT, capture_output=True, text=True, check=True).stdout for _ in range(3))
     cpu_s, peak_mb, last_step, checkpoints, points, end = said.split()
     assert float(cpu_s) < 1.0
     assert float(peak_mb) < 100
