@@ -85,9 +85,10 @@ def run(run: Run, log: EventLog, memory: Memory) -> None:
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     log.write("memory", step=trainer.state.global_step, **memory.read())
 
-    # 6. The adapter, whole or not at all
-    log.write("phase", name="save")
-    save_adapter(run, trainer.model, tokenizer, source)
+    # 6. The adapter, whole or not at all; one that was stopped before its first step has nothing to save
+    if trainer.state.global_step:
+        log.write("phase", name="save")
+        save_adapter(run, trainer.model, tokenizer, source)
     shutil.rmtree(work, ignore_errors=True)
 
     # 7. One question that was held out, answered with and without the adapter
@@ -98,7 +99,7 @@ def run(run: Run, log: EventLog, memory: Memory) -> None:
     history = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     log.write(
         "finished",
-        stopped=reporter.stopped or run.stop.exists(),
+        stopped=reporter.stopped or not trainer.state.global_step,
         steps=trainer.state.global_step,
         total_steps=trainer.state.max_steps,
         first_loss=history[0] if history else None,

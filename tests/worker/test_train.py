@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import losses, train_here
@@ -137,3 +138,22 @@ def poison(run: Run) -> None:
     AutoTokenizer.from_pretrained(info["recipe"]["model"]["id"]).save_pretrained(folder)
     info["recipe"]["model"]["id"] = str(folder)
     (run.path / "run.json").write_bytes(orjson.dumps(info))
+
+
+def test_a_stop_before_the_first_step_leaves_an_earlier_adapter_alone(
+    make_run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from core.worker import train
+
+    run = make_run()
+    run.adapter.mkdir()
+    read_rows = train.read_rows
+
+    def stopped_meanwhile(*known: Any) -> Any:
+        run.request_stop()
+        return read_rows(*known)
+
+    monkeypatch.setattr(train, "read_rows", stopped_meanwhile)
+    train_here(run)
+    assert run.look()[0] == "stopped"
+    assert list(run.adapter.iterdir()) == []
