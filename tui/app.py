@@ -104,7 +104,7 @@ class FituneApp(App[int]):
 
 
 def run_wizard(answers: Mapping[str, Any] | None = None, plain_glyphs: bool = False) -> int:
-    """The wizard from its first step, on this terminal; its exit status.
+    """The wizard from its first step, on this terminal; the exit status: 130 if it was left before a run was there.
 
     answers: groups of recipe fields that take the place of a preset's. plain_glyphs: ASCII marks and bars.
     """
@@ -113,7 +113,9 @@ def run_wizard(answers: Mapping[str, Any] | None = None, plain_glyphs: bool = Fa
         from tui.draft import Draft
 
         draft = Draft(answers=answers)
-    return _run(FituneApp(draft=draft, plain_glyphs=plain_glyphs))
+    app = FituneApp(draft=draft, plain_glyphs=plain_glyphs)
+    status = _run(app)
+    return status if app.watched else status or 130
 
 
 def run_watch(run: Run, plain_glyphs: bool = False) -> int:

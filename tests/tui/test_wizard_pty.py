@@ -27,7 +27,7 @@ def test_check_30_no_terminal_gets_24_bit_colours_and_the_focus_is_seen(tmp_path
         assert "mouse" not in terminal.modes()
         terminal.send("ctrl+c")
         assert terminal.ended()
-        assert terminal.status == 0
+        assert terminal.status == 130
         assert terminal.modes_left_on() == []
     finally:
         terminal.kill()

@@ -11,7 +11,7 @@ from tui.terminal import surface
 
 
 def run(args: argparse.Namespace) -> int:
-    """Exit status: that of the run if it was watched to its end, 130 if the wizard was left, else 0."""
+    """Exit status: 130 if it was left before a run was there; then 0 on a screen, in lines that of the run."""
     if args.answers and args.yes:
         return train.start(config.load(args.answers), anyway=True, detach=False)
     answers = read_answers(args) if args.answers else None
