@@ -155,3 +155,17 @@ class PtyTerminal:
 
 def python(*arguments: str) -> list[str]:
     return [sys.executable, *arguments]
+
+
+def watch_command(run: Path, *options: str) -> list[str]:
+    """The command that watches a run on its terminal; with "plain", in ASCII."""
+    return python("-c", _WATCH, str(run), *options)
+
+
+_WATCH = """
+import sys
+from pathlib import Path
+from core.runs import Run
+from tui.app import run_watch
+sys.exit(run_watch(Run(Path(sys.argv[1])), plain_glyphs="plain" in sys.argv))
+"""

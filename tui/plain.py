@@ -14,7 +14,7 @@ from tui import steps
 from tui.draft import Draft, discard, save
 from tui.help_text import about, words
 from tui.plain_steps import ask_data, ask_edit, ask_preset, ask_review, ask_start
-from tui.steps import Back, Forward, Reopen, Watch
+from tui.steps import Back, Watch
 from tui.talk import GoBack, NeedHelp, Talk
 
 ASK: Mapping[steps.Name, Callable[[Talk, Draft], steps.Answer]] = {
@@ -48,18 +48,11 @@ def walk(talk: Talk, draft: Draft) -> Run:
     talk.say("fitune: Enter takes what stands in [brackets], b goes back, ? helps, Ctrl+C leaves.")
     draft = replace(draft, machine=machine.detect(base / "runs"))
     step = steps.STEPS[0]
-    while True:
-        match one_step(talk, step, draft):
-            case Forward(draft):
-                step = steps.after(step, draft)
-            case Back(draft):
-                step = steps.before(step, draft)
-            case Reopen(draft, name):
-                step = steps.named(name)
-            case Watch(run):
-                discard(base)
-                return run
+    while not isinstance(answer := one_step(talk, step, draft), Watch):
+        draft, step = steps.leads_to(step, answer)
         save(draft, step.name, base)
+    discard(base)
+    return answer.run
 
 
 def one_step(talk: Talk, step: steps.Step, draft: Draft) -> steps.Answer:

@@ -8,7 +8,6 @@ from pathlib import Path
 from core import dataset, launch, runs
 from core.errors import UserError
 from core.rows.report import Report
-from tui import steps
 from tui.choices import card_gib_of, data_suggestions, machine_lines, preset_choices, start_choices
 from tui.data_view import finding_lines, headline, mapping_lines, row_lines
 from tui.draft import Draft, origin, problems, recipe, reset_field, restore, set_field, shown, use_preset
@@ -36,10 +35,7 @@ def ask_start(talk: Talk, draft: Draft) -> Answer:
     if choice.run is not None:
         return Watch(choice.run)
     if kept is not None:
-        step = steps.named(kept[1])
-        kept_draft = replace(kept[0], machine=draft.machine)
-        first = step is steps.STEPS[0]
-        return Reopen(kept_draft, steps.after(step, kept_draft).name if first else step.name)
+        return Reopen(replace(kept[0], machine=draft.machine), kept[1])
     return Forward(draft)
 
 

@@ -124,6 +124,18 @@ def before(step: Step, draft: Draft) -> Step:
     return next((each for each in reversed(earlier) if each.applies(draft)), step)
 
 
+def leads_to(step: Step, answer: Forward | Back | Reopen) -> tuple[Draft, Step]:
+    """Where a step's answer leads: the draft as it is now, and the next step."""
+    match answer:
+        case Forward(draft):
+            return draft, after(step, draft)
+        case Back(draft):
+            return draft, before(step, draft)
+        case Reopen(draft, name):
+            kept = named(name)
+            return draft, after(kept, draft) if kept is STEPS[0] else kept  # the first one has just been answered
+
+
 def progress(step: Step, draft: Draft) -> list[tuple[Step, State]]:
     """The steps of a draft, and how each stands."""
     found = applicable(draft)

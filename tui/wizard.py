@@ -15,7 +15,7 @@ from tui.screens.preset import PresetScreen
 from tui.screens.review import ReviewScreen
 from tui.screens.start import StartScreen
 from tui.screens.step import StepScreen
-from tui.steps import Back, Forward, Reopen, Watch
+from tui.steps import Watch
 
 SCREENS: dict[steps.Name, type[StepScreen]] = {
     "start": StartScreen,
@@ -29,15 +29,8 @@ SCREENS: dict[steps.Name, type[StepScreen]] = {
 async def walk(app: App[Any], draft: Draft | None, step: steps.Step | None) -> Run:
     """Show the screens from a step on (the first if none is given); the draft is kept on disk after each."""
     draft, step = draft or Draft(), step or steps.STEPS[0]
-    while True:
-        match await app.push_screen_wait(SCREENS[step.name](draft)):
-            case Forward(draft):
-                step = steps.after(step, draft)
-            case Back(draft):
-                step = steps.before(step, draft)
-            case Reopen(draft, name):
-                step = steps.named(name)
-            case Watch(run):
-                await asyncio.to_thread(discard, runs.home())
-                return run
+    while not isinstance(answer := await app.push_screen_wait(SCREENS[step.name](draft)), Watch):
+        draft, step = steps.leads_to(step, answer)
         await asyncio.to_thread(save, draft, step.name, runs.home())
+    await asyncio.to_thread(discard, runs.home())
+    return answer.run

@@ -1,7 +1,7 @@
 """A machine with a 12 GB card, rows to train on, and wizards that stand where a test wants them."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from core import launch, machine, runs
 from core.launch import Begun
 from core.machine import Machine
 from core.recipe_fields import Recipe
+from tests.fake_worker import make_run, start
 from tests.tui.wizard_kit import CARD, GIB, VERSIONS, Wizard
 from tui import steps
 from tui.draft import Draft
@@ -67,3 +68,13 @@ def at_step(wizard: Callable[..., Wizard], this_machine: Machine) -> Callable[..
         return app
 
     return new
+
+
+@pytest.fixture
+def training(tmp_path: Path) -> Iterator[Path]:
+    """The folder of a run that trains, 20 steps a second, until its test ends."""
+    run = make_run(tmp_path)
+    worker = start(run, "steps:3000", "--rate", "20")
+    yield run
+    worker.kill()
+    worker.wait()

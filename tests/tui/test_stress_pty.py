@@ -6,22 +6,13 @@ The terminal that stops reading for a minute is in bench/wire.py (--stall 60); s
 import os
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from core.runs import Run
-from tests.fake_worker import make_run, start
-from tests.pty_terminal import PtyTerminal, python
+from tests.pty_terminal import PtyTerminal, python, watch_command
 
-WATCH = """
-import sys
-from pathlib import Path
-from core.runs import Run
-from tui.app import run_watch
-sys.exit(run_watch(Run(Path(sys.argv[1]))))
-"""
 FAR_S = 0.6
 
 
@@ -47,15 +38,6 @@ class Far(PtyTerminal):
         super().send(*keys)
 
 
-@pytest.fixture
-def live(tmp_path: Path) -> Iterator[Path]:
-    run = make_run(tmp_path)
-    worker = start(run, "steps:3000", "--rate", "20")
-    yield run
-    worker.kill()
-    worker.wait()
-
-
 def goes_on(run: Path) -> bool:
     """Whether a second of training happens in about a second."""
     before = Run(run).state().step["step"]
@@ -71,25 +53,27 @@ def leave(terminal: PtyTerminal) -> None:
     assert terminal.modes_left_on() == []
 
 
-def test_a_watch_that_is_made_tiny_says_so_and_comes_back(live: Path) -> None:
-    terminal = PtyTerminal(python("-c", WATCH, str(live)), 200, 50)
+def test_a_watch_that_is_made_tiny_says_so_and_comes_back(training: Path) -> None:
+    terminal = PtyTerminal(watch_command(training), 200, 50)
     assert terminal.pump(15, "training   step")
     terminal.resize(40, 12)
     assert terminal.pump(5, "terminal too small"), terminal.text()
     terminal.resize(200, 50)
     assert terminal.pump(5, r"grad norm[^\n]*tokens/s"), terminal.text()
     assert "too small" not in terminal.text()
-    assert goes_on(live)
+    assert goes_on(training)
     leave(terminal)
 
 
 @pytest.mark.parametrize("kind", [Mute, Far])
-def test_a_terminal_that_is_mute_or_far_away_gets_its_screen_and_its_keys(live: Path, kind: type[PtyTerminal]) -> None:
-    terminal = kind(python("-c", WATCH, str(live)))
+def test_a_terminal_that_is_mute_or_far_away_gets_its_screen_and_its_keys(
+    training: Path, kind: type[PtyTerminal]
+) -> None:
+    terminal = kind(watch_command(training))
     assert terminal.pump(15, "training   step"), terminal.text()
     terminal.send("l")
     assert terminal.pump(5, r"\n step \d+\n"), terminal.text()
-    assert goes_on(live)
+    assert goes_on(training)
     leave(terminal)
 
 

@@ -4,40 +4,22 @@ import json
 import re
 import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from core.runs import Run
-from tests.fake_worker import make_run, start
-from tests.pty_terminal import PtyTerminal, python
+from tests.fake_worker import make_run
+from tests.pty_terminal import PtyTerminal, watch_command
 from tests.tui.payloads import PAYLOADS
-
-WATCH = """
-import sys
-from pathlib import Path
-from core.runs import Run
-from tui.app import run_watch
-sys.exit(run_watch(Run(Path(sys.argv[1])), plain_glyphs="plain" in sys.argv))
-"""
-
-
-@pytest.fixture
-def live(tmp_path: Path) -> Iterator[Path]:
-    run = make_run(tmp_path)
-    worker = start(run, "steps:3000", "--rate", "20")
-    yield run
-    worker.kill()
-    worker.wait()
 
 
 def step_of(run: Path) -> int:
     return int(Run(run).state().step["step"])
 
 
-def test_check_24_detaching_restores_the_terminal_and_says_how_to_come_back(live: Path) -> None:
-    terminal = PtyTerminal(python("-c", WATCH, str(live)))
+def test_check_24_detaching_restores_the_terminal_and_says_how_to_come_back(training: Path) -> None:
+    terminal = PtyTerminal(watch_command(training))
     assert terminal.pump(15, "training   step")
     terminal.send("d")
     assert terminal.ended()
@@ -46,36 +28,36 @@ def test_check_24_detaching_restores_the_terminal_and_says_how_to_come_back(live
     assert "mouse" not in terminal.modes(), "check 34"
     assert "fitune watch run-a" in terminal.text()
     assert "worker.log" in terminal.text()
-    assert Run(live).holder_pid()
+    assert Run(training).holder_pid()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_check_24_a_signal_restores_the_terminal(live: Path, number: int) -> None:
-    terminal = PtyTerminal(python("-c", WATCH, str(live)))
+def test_check_24_a_signal_restores_the_terminal(training: Path, number: int) -> None:
+    terminal = PtyTerminal(watch_command(training))
     assert terminal.pump(15, "training   step")
     terminal.signal(number)
     assert terminal.ended()
     assert terminal.status == 0
     assert terminal.modes_left_on() == []
-    assert Run(live).holder_pid()
+    assert Run(training).holder_pid()
 
 
-def test_check_33_a_terminal_that_stops_reading_or_vanishes_never_stops_the_run(live: Path) -> None:
-    terminal = PtyTerminal(python("-c", WATCH, str(live)), 200, 50)
+def test_check_33_a_terminal_that_stops_reading_or_vanishes_never_stops_the_run(training: Path) -> None:
+    terminal = PtyTerminal(watch_command(training), 200, 50)
     assert terminal.pump(15, "training   step")
-    before = step_of(live)
+    before = step_of(training)
     time.sleep(6)  # nobody reads: the screen's loop may block
-    assert step_of(live) > before + 60
+    assert step_of(training) > before + 60
     assert terminal.pump(5, "training   step"), "it recovers"
     terminal.close()
     assert terminal.ended(5)
-    before = step_of(live)
+    before = step_of(training)
     time.sleep(1)
-    assert step_of(live) > before
+    assert step_of(training) > before
 
 
 def test_check_30_no_24_bit_colour_where_it_was_not_promised(tmp_path: Path) -> None:
-    command = python("-c", WATCH, str(make_run(tmp_path, told="killed")), "plain")
+    command = watch_command(make_run(tmp_path, told="killed"), "plain")
     terms = ("xterm", "linux", "screen", "tmux-256color", "vt100")
     terminals = [PtyTerminal(command, env={"TERM": term}) for term in terms]
     for terminal in terminals:
@@ -93,7 +75,7 @@ def test_check_37_no_foreign_escape_byte_is_written(tmp_path: Path) -> None:
     event = {"v": 1, "seq": 1, "t": 1.0, "job": "train", "type": "failed"}
     data = {"kind": payload, "message": payload, "hint": payload}
     (run / "events.jsonl").write_text(json.dumps({**event, "data": data}) + "\n")
-    terminal = PtyTerminal(python("-c", WATCH, str(run)))
+    terminal = PtyTerminal(watch_command(run))
     assert terminal.pump(15, "ERROR  failed")
     terminal.send("l")
     assert terminal.pump(5, "bell␇")
@@ -104,7 +86,7 @@ def test_check_37_no_foreign_escape_byte_is_written(tmp_path: Path) -> None:
 
 
 def test_check_33_nothing_is_written_while_nothing_changes(tmp_path: Path) -> None:
-    terminal = PtyTerminal(python("-c", WATCH, str(make_run(tmp_path, told="ok"))))
+    terminal = PtyTerminal(watch_command(make_run(tmp_path, told="ok")))
     assert terminal.pump(15, "OK  finished")
     terminal.pump(3)
     written = len(terminal.raw)

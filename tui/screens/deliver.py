@@ -11,7 +11,7 @@ from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.message import Message
 from textual.screen import Screen
-from textual.widgets import Footer, OptionList, Static
+from textual.widgets import OptionList, Static
 
 from core import launch
 from core.errors import UserError
@@ -20,6 +20,7 @@ from tui.text import clean, safe
 from tui.ways import WAYS, Facts, facts
 from tui.widgets.ask import Ask
 from tui.widgets.confirm import Confirm
+from tui.widgets.keys import Keys
 from tui.widgets.meters import Line
 
 
@@ -63,7 +64,7 @@ class DeliverScreen(Screen[None]):
             yield Line("what")
             yield Line("lines")
         yield Static("terminal too small (need 80x24)  Esc goes back", id="too-small", markup=False)
-        yield Footer()
+        yield Keys()
 
     def on_mount(self) -> None:
         name = safe(f"  {self.trained.name}", 60)
