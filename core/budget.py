@@ -14,7 +14,7 @@ from core.sizing import step, weights
 from core.sizing.disk import disk_bytes
 from core.sizing.plan import GIB, Card, Plan, Stack, Term, gib, resolve
 
-__all__ = ["Budget", "Card", "Part", "Stack", "estimate", "to_json"]
+__all__ = ["Budget", "Card", "Part", "Stack", "estimate", "to_json", "verdict_of"]
 
 MIB = 2**20
 CONTEXT_BYTES = round(0.749 * GIB)
@@ -85,7 +85,7 @@ def estimate(
         host_bytes=weights.host_bytes(plan) if card else 0,
         disk_bytes=disk_bytes(plan),
         free_bytes=limit,
-        verdict="over" if plan.refused else _verdict(total, high, limit),
+        verdict="over" if plan.refused else verdict_of(total, high, limit),
         parts=tuple(Part(term.name, term.bytes, term.why) for term in kept),
         moment=moment,
         offloaded_layers=len(shape.layers) - plan.resident_layers,
@@ -181,7 +181,8 @@ def _limit(recipe: Recipe, card: Card | None) -> int:
     return free if limit is None or card is None else min(free, int(limit * GIB))
 
 
-def _verdict(total: int, high: int, limit: int) -> Literal["fits", "tight", "over"]:
+def verdict_of(total: int, high: int, limit: int) -> Literal["fits", "tight", "over"]:
+    """How a predicted peak and its high bound stand to the memory that may be taken, all in bytes; 0 is unknown."""
     if total > limit > 0:
         return "over"
     return "fits" if limit and max(high, total) <= limit * (1 - SAFETY) else "tight"
