@@ -7,10 +7,23 @@ from operator import itemgetter
 
 import orjson
 
+from core.recipe_fields import Recipe
 from core.rows.canonical import Row
 
 MIN_ROWS = 20
 """From so many rows on, at least one is held out if any are asked for."""
+EVAL_ROWS, LEAST_EVAL_ROWS = 256, 8
+"""Most rows held out: enough for a steady loss."""
+EVAL_SHARE = 0.03
+"""Held-out rows per row trained on, at most: a look costs a third of training a row, so ten of them cost a tenth."""
+
+
+def eval_fraction(recipe: Recipe, rows: int) -> float:
+    """The share of `rows` to keep aside: what the recipe asks, but no more than is worth the time to look at."""
+    train = recipe.train
+    planned = train.max_steps * train.micro_batch * train.grad_accum if train.max_steps else train.epochs * rows
+    most = min(EVAL_ROWS, max(LEAST_EVAL_ROWS, planned * EVAL_SHARE))
+    return min(recipe.data.eval_fraction, most / max(1, rows))
 
 
 def split(rows: Iterable[Row], fraction: float, seed: int) -> tuple[list[int], list[int]]:

@@ -16,17 +16,12 @@ from core import dataset
 from core.errors import Problem, UserError
 from core.events import EventLog
 from core.recipe_fields import Recipe
-from core.rows.split import split
+from core.rows.split import eval_fraction, split
 from core.runs import Run, replace_folder, write_atomically
 from core.worker import backends, data, models
 from core.worker.memory import Memory
 from core.worker.reporting import Reporter
 from core.worker.samples import before_and_after
-
-EVAL_ROWS, LEAST_EVAL_ROWS = 256, 8
-"""Most rows held out: enough for a steady loss."""
-EVAL_SHARE = 0.03
-"""Held-out rows per row trained on, at most: a look costs a third of training a row, so ten of them cost a tenth."""
 
 
 class CpuTrainer(SFTTrainer):
@@ -153,14 +148,6 @@ def read_rows(
             "Raise model.max_seq_length, or look at the rows with: fitune data.",
         )
     return kept.rows, aside.rows, rows[eval_places[0]] if eval_places else None
-
-
-def eval_fraction(recipe: Recipe, rows: int) -> float:
-    """The share of `rows` to keep aside: what the recipe asks, but no more than is worth the time to look at."""
-    train = recipe.train
-    planned = train.max_steps * train.micro_batch * train.grad_accum if train.max_steps else train.epochs * rows
-    most = min(EVAL_ROWS, max(LEAST_EVAL_ROWS, planned * EVAL_SHARE))
-    return min(recipe.data.eval_fraction, most / max(1, rows))
 
 
 def to_sets(recipe: Recipe, train_rows: list[Any], eval_rows: list[Any]) -> tuple[Dataset, Dataset | None]:
