@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from core.config import Recipe
 
 Status = Literal["starting", "running", "stopping", "finished", "stopped", "failed", "killed"]
+KILLED_AS_ASKED = "fitune: killed as asked"
+"""The last line of a worker's log that fitune has killed: the worker can't write it."""
 LIVE: tuple[Status, ...] = ("starting", "running", "stopping")
 _FLOCK = struct.Struct("hhqqi4x")  # struct flock of 64-bit Linux: type, whence, start, length, pid
 
@@ -102,14 +104,21 @@ class Run:
         kind, _, _, _, pid = _FLOCK.unpack(answer)
         return None if kind == fcntl.F_UNLCK else pid
 
-    def trains(self) -> bool:
-        """Whether a worker lives that trains, or one that does not say: a merge or push leaves the card alone."""
-        if self.holder_pid() is None:
-            return False
+    def lock_note(self) -> dict[str, Any]:
+        """What the newest worker wrote into the lock: `pid`, `job`, `started` (UTC seconds); empty if not known."""
         try:
-            return bool(orjson.loads(self.lock.read_bytes()).get("job", "train") == "train")
-        except (OSError, orjson.JSONDecodeError, AttributeError):
-            return True
+            note = orjson.loads(self.lock.read_bytes())
+        except (OSError, orjson.JSONDecodeError):
+            return {}
+        return note if isinstance(note, dict) else {}
+
+    def job(self) -> str | None:
+        """The job of the worker that lives, "train" if it does not say; None if none lives."""
+        return None if self.holder_pid() is None else str(self.lock_note().get("job", "train"))
+
+    def trains(self) -> bool:
+        """Whether a worker lives that trains: a merge or push leaves the card alone."""
+        return self.job() == "train"
 
     def silent_s(self) -> float | None:
         """Seconds since the worker last showed a sign of life; None if it never did."""
@@ -161,6 +170,8 @@ class Run:
             raise UserError(f"The worker of {self.name} lives in another container.", "Stop it from there.")
         with contextlib.suppress(ProcessLookupError):
             os.killpg(os.getpgid(pid), signal.SIGKILL)
+        with contextlib.suppress(OSError), self.log.open("a") as log:  # a full disk: then nobody knows who did it
+            log.write(f"\n{KILLED_AS_ASKED}\n")
         return True
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from core.cause import cause
 from core.events import Event, RunState
 from core.runs import Run, Status
 from tui.format import UNKNOWN, clock, count, duration, exponent, gib, number, rate, size
@@ -238,7 +239,7 @@ def _ending_of_delivery(run: Run, status: Status, state: RunState, data: dict[st
             said = f"The {job} failed: {clean(str(data.get('message', '')), 500)}"
             return Ending("ERROR", said, clean(str(data.get("hint", "")), 500))
     where = f" while {phase_text(state.phase)}" if state.phase else ""
-    return Ending("ERROR", f"The {job} was killed{where}. Someone ended it, or the RAM ran out.", again)
+    return Ending("ERROR", f"The {job} was killed{where}. {_cause(run)}", again)
 
 
 def _delivered(run: Run, job: str, data: dict[str, Any]) -> tuple[str, str]:
@@ -254,17 +255,19 @@ def _delivered(run: Run, job: str, data: dict[str, Any]) -> tuple[str, str]:
 
 def _killed(run: Run, state: RunState) -> str:
     if state.last_t is None:
-        return "The worker never said anything: it was killed before its first event."
+        return f"The worker never said anything: it was killed before its first event. {_cause(run)}"
     seen_s = run.lock.stat().st_mtime if run.lock.exists() else state.last_t
     step = value(state.step, "step")
     where = f"at step {count(step)}" if step else f"while {phase_text(state.phase) or 'starting'}"
     again_s = restarted_s()
-    if again_s is not None and again_s > seen_s:
+    if again_s is not None and again_s > seen_s and cause(run) is None:
         return f"Ended {where} without a last event: the machine was restarted at {clock(again_s)}."
-    return (
-        f"Killed {where}, last seen {clock(seen_s)}: it left no last event. Someone ended it, or the RAM ran out"
-        " (sudo dmesg tells)."
-    )
+    return f"Killed {where}, last seen {clock(seen_s)}: it left no last event. {_cause(run)}"
+
+
+def _cause(run: Run) -> str:
+    """What killed the worker, or what mostly does."""
+    return clean(cause(run) or "Most often that is the kernel's OOM killer (the RAM ran out), or kill -9.", 400)
 
 
 def _resume(run: Run) -> str:

@@ -1,21 +1,41 @@
-"""`fitune stop RUN`: end a run, with a checkpoint unless it must be at once."""
+"""`fitune stop RUN`: end a run's job in good order, or at once."""
 
 import argparse
 import sys
 
 from core import runs
+from core.runs import Run
+from tui.text import clean
 
 
 def run(args: argparse.Namespace) -> int:
-    """Exit status: 0 if the run was told to stop, 1 if it was not running."""
+    """Exit status: 0 if the worker was told to stop, 1 if none was alive."""
     run = runs.find(runs.home(), args.run)
-    if run.holder_pid() is None:
-        print(f"{run.name} is not running.", file=sys.stderr)
-        return 1
-    if args.now:
+    job = run.job()
+    if job is None:
+        said = f"{run.name} is not running."
+    elif args.now:
         run.kill()
-        print(f"{run.name} was killed. Go on from its last checkpoint: fitune resume {run.name}", file=sys.stderr)
+        said = killed(run, job)
     else:
         run.request_stop()
-        print(f"{run.name} stops after this step, with a checkpoint. At once: fitune stop --now", file=sys.stderr)
-    return 0
+        said = stopping(run, job)
+    print(clean(said, 1000), file=sys.stderr)
+    return 1 if job is None else 0
+
+
+def stopping(run: Run, job: str) -> str:
+    """What a wish to stop comes to."""
+    at_once = f"At once: fitune stop {run.name} --now"
+    if job == "train":
+        return f"{run.name} stops after this step, with a checkpoint. {at_once}"
+    return f"The {job} of {run.name} stops before its next part, if one is left; the adapter stays as it is. {at_once}"
+
+
+def killed(run: Run, job: str) -> str:
+    """What is left after a kill, and the way on."""
+    if job != "train":
+        return f"The {job} of {run.name} was killed; the adapter is as it was. Again: fitune {job} {run.name}"
+    at = run.newest_checkpoint()
+    way = f"Go on from its last checkpoint, {at.name}" if at else "It had no checkpoint; start it over"
+    return f"{run.name} was killed. {way}: fitune resume {run.name}"
