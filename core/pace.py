@@ -38,15 +38,22 @@ CARDS: dict[str, tuple[float, float, float]] = {
 }
 """Dense 16-bit tensor TFLOP/s with fp32 sums, memory GB/s, PCIe GB/s each way: the makers' data sheets. The name is
 looked for in what the driver says; laptop cards and MIG slices have other numbers and are not known."""
-EFFICIENCY = {"unsloth": 0.485, "trl": 0.224}
+TYPICAL = "RTX 4090"
+"""Stands in where recipes are compared on a card without figures: an ordinary card with an ordinary bus."""
+EFFICIENCY = {"unsloth": 0.490, "trl": 0.224}
 """Share of the card's TFLOP/s that was reached: one measurement each, Llama-3.1-8B NF4 r 16, 2 x 2048 on an H100
-(9,600 and 4,600 tokens/s), dequantization taken off."""
+(9,600 and 4,600 tokens/s), dequantization and the visible part of PCIe traffic taken off."""
 PCIE_SHARE = 0.8
 """Share of PCIe's nominal speed that large pinned copies reach; an assumption."""
-LOW, HIGH = 0.5, 1.6
-"""Other models and cards than the measured one: an assumption, as wide as one measurement deserves."""
-SMALL_PARAMS, SMALL_LOW = 2e9, 0.2
-"""Below this size launching kernels takes longer than running them."""
+VISIBLE_SHARE = 0.2
+"""Of the traffic that hides behind arithmetic, the part that costs time all the same: 9,200 instead of 9,600 tokens/s
+with 23 of 32 layers of that 8B model in host RAM."""
+LAUNCH_S = 0.005
+"""Seconds in which Python starts the kernels of one layer in a micro-batch, all passes: an assumption. Rows of 1 x 512
+took 9 ms a layer with eight trainings at once on 16 cores; a training alone is quicker."""
+LOW, HIGH, LAUNCH_LOW = 0.5, 1.6, 0.35
+"""Other models and cards than the measured one, and those whose kernels take longer to start than to run: an
+assumption, as wide as so few measurements deserve."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,32 +67,48 @@ class Pace:
     why: str
 
 
-def estimate_pace(shape: Shape, recipe: Recipe, gpu_name: str | None) -> Pace:
-    """The pace of a recipe on a card, by the name that the driver gives. Full rows are assumed."""
-    flops = flops_per_token(shape, recipe)
+def estimate_pace(
+    shape: Shape,
+    recipe: Recipe,
+    gpu_name: str | None,
+    row_tokens: float | None = None,
+    layers_away: int | None = None,
+) -> Pace:
+    """The pace of a recipe on a card, by the name that the driver gives.
+
+    row_tokens: tokens of a row, padding included; None means full rows. layers_away: layers in host RAM, where the
+    recipe leaves them to Unsloth ("auto"); core.budget tells them. None takes the recipe's number.
+    """
+    length = row_tokens or recipe.model.max_seq_length
+    flops = flops_per_token(shape, recipe, length)
     card = _card(gpu_name)
     if card is None:
         said = f"no figures for {gpu_name}" if gpu_name else "no card"
         return Pace(None, None, None, flops, f"{flops / 1e9:.1f} billion operations a token; {said}")
     tflops, gb_per_s, pcie_gb_per_s = card
-    backend = "trl" if recipe.train.backend == "trl" else "unsloth"
-    tokens = recipe.train.micro_batch * recipe.model.max_seq_length
-    compute_s = tokens * flops / (EFFICIENCY[backend] * tflops * 1e12) + _unpack_bytes(shape, recipe) / (gb_per_s * 1e9)
-    fetch_s = _fetched_bytes(shape, recipe) / (PCIE_SHARE * pcie_gb_per_s * 1e9)
-    middle = tokens / max(compute_s, fetch_s)
-    low = SMALL_LOW if shape.params < SMALL_PARAMS else LOW
-    slowest = "PCIe" if fetch_s > compute_s else f"{EFFICIENCY[backend]:.0%} of {tflops:,.0f} TFLOP/s"
-    why = f"{flops / 1e9:.1f} billion operations a token, limited by {slowest}"
-    return Pace(middle * low, middle, middle * HIGH, flops, why)
+    share = EFFICIENCY["trl" if recipe.train.backend == "trl" else "unsloth"]
+    tokens = recipe.train.micro_batch * length
+    moved = _fetched_bytes(shape, recipe, layers_away) + _parked_bytes(shape, recipe, tokens)
+    compute_s = tokens * flops / (share * tflops * 1e12) + _unpack_bytes(shape, recipe) / (gb_per_s * 1e9)
+    transfer_s = moved / (PCIE_SHARE * pcie_gb_per_s * 1e9)
+    launch_s = LAUNCH_S * len(shape.layers)
+    busy_s = max(compute_s, launch_s)
+    middle = tokens / max(busy_s + VISIBLE_SHARE * transfer_s, transfer_s)
+    if transfer_s > busy_s:
+        limit = "PCIe"
+    else:
+        limit = f"{share:.0%} of {tflops:,.0f} TFLOP/s" if compute_s > launch_s else "the time to start kernels"
+    why = f"{flops / 1e9:.1f} billion operations a token, limited by {limit}"
+    return Pace(middle * (LOW if compute_s > launch_s else LAUNCH_LOW), middle, middle * HIGH, flops, why)
 
 
-def flops_per_token(shape: Shape, recipe: Recipe) -> float:
-    """Operations a token. Layers: 2 forward, 2 backward, 2 recomputed a weight. Head: 2 and 2, never recomputed.
-    Causal attention of S tokens: 2 Q S forward (half of the square), 2.5 times that backward. LoRA: 2, 4 and 2.
+def flops_per_token(shape: Shape, recipe: Recipe, length: float) -> float:
+    """Operations a token in rows of `length` tokens. Layers: 2 forward, 2 backward, 2 recomputed a weight. Head: 2 and
+    2, never recomputed. Causal attention of S tokens: 2 Q S forward (half of the square), 2.5 times that backward.
+    LoRA: 2, 4 and 2.
     """
     passes = 4 if recipe.train.checkpointing == "off" else 6
     head = shape.vocab * shape.hidden
-    length = recipe.model.max_seq_length
     window = min(length, shape.window or length)
     seen = window * shape.windowed_layers + length * (len(shape.layers) - shape.windowed_layers)
     attention = 2 * shape.queries * seen * (3.5 if passes == 4 else 4.5)
@@ -107,14 +130,18 @@ def _unpack_bytes(shape: Shape, recipe: Recipe) -> float:
     return 4.5 * shape.linear_params * (2 if recipe.train.checkpointing == "off" else 3)
 
 
-def _fetched_bytes(shape: Shape, recipe: Recipe) -> float:
-    """What offloaded layers move over PCIe in a micro-batch: each once forward, once backward. "auto" counts as none
-    here: how many it moves is the budget's to say."""
+def _fetched_bytes(shape: Shape, recipe: Recipe, layers_away: int | None) -> float:
+    """What layers in host RAM move over PCIe in a micro-batch: each once forward, once backward."""
     wanted, total = recipe.train.offload_layers, len(shape.layers)
-    if not isinstance(wanted, int):
-        return 0
+    away = layers_away if layers_away is not None else wanted if isinstance(wanted, int) else 0
     each = 2 if recipe.model.quant == "bf16" else 0.516
-    return 2 * each * (shape.linear_params + shape.expert_params) * min(wanted, total) / total
+    return 2 * each * (shape.linear_params + shape.expert_params) * min(away, total) / total
+
+
+def _parked_bytes(shape: Shape, recipe: Recipe, tokens: float) -> float:
+    """Each layer's input but the last one's, in 16 bits, back from host RAM; the way there is another direction."""
+    parks = recipe.train.checkpointing == "unsloth" and recipe.train.backend != "trl"
+    return 2 * tokens * shape.hidden * (len(shape.layers) - 1) if parks else 0
 
 
 def _card(gpu_name: str | None) -> tuple[float, float, float] | None:

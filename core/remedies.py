@@ -3,12 +3,13 @@
 A saving is the difference of two budgets, never a rule of thumb; a change that does not lower the peak is left out.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from core.budget import Budget, Card, estimate
 from core.config import parse
+from core.learned import NONE, Experience
 from core.recipe_fields import Recipe
 from core.shapes import Shape
 from core.sizing.plan import GIB
@@ -28,15 +29,23 @@ class Remedy:
     costs: str
 
 
-def remedies(shape: Shape, recipe: Recipe, card: Card | None, tokens: int | None = None) -> list[Remedy]:
-    """The changes that lower the peak, ordered by how little they hurt. Arguments as for core.budget.estimate."""
-    before = estimate(shape, recipe, card, tokens)
+def remedies(
+    shape: Shape, recipe: Recipe, card: Card | None, tokens: int | None = None, experience: Experience = NONE
+) -> list[Remedy]:
+    """The changes that lower the peak, ordered by how little they hurt. Arguments as for core.budget.estimate.
+
+    experience: what earlier runs taught; budgets are corrected by it.
+    """
+
+    def budget(changes: Mapping[str, Any]) -> Budget:
+        return experience.budget(estimate(shape, with_set(recipe, changes), card, tokens))
+
+    before = budget({})
     found = []
-    for change, costs in _candidates(shape, recipe, card, before):
-        after = estimate(shape, with_set(recipe, change), card, tokens)
-        if (saved := before.total_bytes - after.total_bytes) >= WORTH_BYTES:
+    for change, costs in _candidates(shape, recipe, card):
+        if (saved := before.total_bytes - budget(change).total_bytes) >= WORTH_BYTES:
             found.append(Remedy(change, saved, costs))
-    if offload := _offload(shape, recipe, card, tokens, before):
+    if offload := _offload(shape, recipe, card, before, budget):
         found.insert(sum(1 for each in found if _is_gentle(each)), offload)
     return found
 
@@ -50,9 +59,7 @@ def with_set(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
     return parse(tree, "the changed recipe")
 
 
-def _candidates(
-    shape: Shape, recipe: Recipe, card: Card | None, before: Budget
-) -> Iterator[tuple[dict[str, Any], str]]:
+def _candidates(shape: Shape, recipe: Recipe, card: Card | None) -> Iterator[tuple[dict[str, Any], str]]:
     """Changes that keep the result first, those that touch what is learned last."""
     yield from _without_loss(recipe, card)
     lora, model = recipe.lora, recipe.model
@@ -91,23 +98,36 @@ def _is_gentle(remedy: Remedy) -> bool:
     return all(name.startswith("train.") for name in remedy.set)
 
 
-def _offload(shape: Shape, recipe: Recipe, card: Card | None, tokens: int | None, before: Budget) -> Remedy | None:
-    """The fewest layers in host RAM that make it fit, or all but one. Needs Unsloth and checkpointing."""
-    train, most = recipe.train, len(shape.layers) - 1
-    usable = card is not None and train.backend != "trl" and train.checkpointing != "off"
-    if not usable or recipe.model.quant == "int8" or train.offload_layers is not None or most < 1:
-        return None
+def can_offload(shape: Shape, recipe: Recipe, card: Card | None) -> bool:
+    """Whether layers can be kept in host RAM: only Unsloth does it, only with checkpointing, and not in 8 bits."""
+    train = recipe.train
+    able = card is not None and train.backend != "trl" and train.checkpointing != "off"
+    return able and recipe.model.quant != "int8" and len(shape.layers) > 1
 
-    def budget(layers: int) -> Budget:
-        return estimate(shape, with_set(recipe, {"train.offload_layers": layers}), card, tokens)
 
+def fewest_layers(most: int, fits: Callable[[int], bool]) -> int:
+    """The fewest layers, from 1 to `most`, with which `fits` is true; `most` if with none."""
     low, high = 1, most
     while low < high:
         middle = (low + high) // 2
-        low, high = (low, middle) if budget(middle).verdict == "fits" else (middle + 1, high)
+        low, high = (low, middle) if fits(middle) else (middle + 1, high)
+    return low
+
+
+def _offload(
+    shape: Shape, recipe: Recipe, card: Card | None, before: Budget, budget: Callable[[Mapping[str, Any]], Budget]
+) -> Remedy | None:
+    """The fewest layers in host RAM that make it fit, or all but one."""
+    if not can_offload(shape, recipe, card) or recipe.train.offload_layers is not None:
+        return None
+    most = len(shape.layers) - 1
     # Where it fits already there is no fewest: half of the layers shows what is to be had.
-    layers = max(1, most // 2) if before.verdict == "fits" else low
-    after = budget(layers)
+    layers = (
+        max(1, most // 2)
+        if before.verdict == "fits"
+        else fewest_layers(most, lambda count: budget({"train.offload_layers": count}).verdict == "fits")
+    )
+    after = budget({"train.offload_layers": layers})
     if (saved := before.total_bytes - after.total_bytes) < WORTH_BYTES:
         return None
     more_host = (after.host_bytes - before.host_bytes) / GIB

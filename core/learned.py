@@ -1,0 +1,217 @@
+"""What this machine's own trainings taught: each leaves a line of predicted and measured, and corrects later guesses.
+
+A ratio measured on a small run says little about a large one, since the driver's share of memory is the same in both,
+and the time to start kernels too. So only runs of like size count, and a correction downwards is kept small: a budget
+that is too low ends in an out-of-memory error, one that is too high costs nothing.
+"""
+
+import math
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from functools import lru_cache
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import orjson
+
+from core import __version__
+from core.budget import Budget, Part, verdict_of
+from core.errors import UserError
+from core.gpu import Gpu
+from core.pace import HIGH, LOW, Pace
+
+FILE = "learned.jsonl"
+READ_BYTES = 1 << 18
+"""The newest part of the file that is read: some five hundred runs."""
+NEWEST = 8
+"""Most runs that a correction is made of."""
+LIKE = 3.0
+"""How many times larger or smaller a run may be predicted to count as alike; a choice."""
+MEMORY_LEAST, MEMORY_MOST = 0.95, 1.15
+PACE_LEAST, PACE_MOST = 0.2, 4.0
+"""Corrections are held within these; what is further off has another cause than the card."""
+ENOUGH = 3
+"""From so many runs on, the bounds are twice the worst deviation among them, but no narrower than these:"""
+MEMORY_DOUBT, PACE_DOUBT = 0.02, 0.15
+STACK = ("torch", "unsloth", "unsloth_zoo", "trl", "transformers", "peft", "bitsandbytes")
+"""Packages whose version changes memory or pace."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """One training, as a line of learned.jsonl."""
+
+    t: float
+    """UTC seconds."""
+    run: str
+    place: str
+    """The card's name, or the processor's."""
+    place_bytes: int
+    """The card's memory; 0 on a processor."""
+    stack: str
+    backend: str
+    shared: bool
+    """Whether others used the card meanwhile: then the figures say nothing about it."""
+    predicted_bytes: int
+    """Before any correction, for rows as long as they were."""
+    peak_bytes: int
+    """Measured: of the card, or of host RAM where there is none."""
+    host_peak_bytes: int
+    flops_per_token: float
+    predicted_tokens_per_s: float | None
+    tokens_per_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Experience:
+    """What is known from earlier trainings on one card (or processor) with one stack and backend."""
+
+    lessons: tuple[Lesson, ...] = ()
+    """Oldest first."""
+
+    def budget(self, found: Budget) -> Budget:
+        """The budget with the correction as a part of its own, and bounds as narrow as the runs agree."""
+        alike = _alike(self.lessons, lambda each: each.predicted_bytes, found.total_bytes)
+        if not alike:
+            return found
+        ratios = [each.peak_bytes / each.predicted_bytes for each in alike]
+        factor = min(MEMORY_MOST, max(MEMORY_LEAST, median(ratios)))
+        total = round(found.total_bytes * factor)
+        doubt = _doubt(ratios, factor, MEMORY_DOUBT)
+        low = round(max(found.low_bytes * factor, total * (1 - doubt)))
+        high = round(min(found.high_bytes * factor, total * (1 + doubt)))
+        why = f"corrected by {factor - 1:+.1%} from {_runs(alike)} on this {_kind(alike)}"
+        refused = found.verdict == "over" and found.total_bytes <= found.free_bytes
+        part = Part("correction", total - found.total_bytes, why)
+        return replace(
+            found,
+            total_bytes=total,
+            low_bytes=min(low, total),
+            high_bytes=max(high, total),
+            verdict="over" if refused else verdict_of(total, max(high, total), found.free_bytes),
+            parts=(*found.parts, part) if part.bytes else found.parts,
+        )
+
+    def pace(self, found: Pace) -> Pace:
+        """The pace as the runs had it; a card without figures gets theirs."""
+        alike = _alike(self.lessons, lambda each: each.flops_per_token, found.flops_per_token)
+        if not alike:
+            return found
+        guesses = [_guess(each, found) for each in alike]
+        middle = median(guesses)
+        if found.tokens_per_s is not None:
+            middle = min(found.tokens_per_s * PACE_MOST, max(found.tokens_per_s * PACE_LEAST, middle))
+        doubt = _doubt(guesses, middle, PACE_DOUBT)
+        low_share = (found.low_tokens_per_s or LOW) / (found.tokens_per_s or 1)
+        return replace(
+            found,
+            low_tokens_per_s=middle * max(low_share, 1 - doubt),
+            tokens_per_s=middle,
+            high_tokens_per_s=middle * min(HIGH, 1 + doubt),
+            why=f"{found.why}; corrected by {_runs(alike)} on this {_kind(alike)}",
+        )
+
+
+NONE = Experience()
+
+
+def experience(
+    base: Path, gpu: Gpu | None, cpu_name: str | None, versions: Mapping[str, str | None], backend: str
+) -> Experience:
+    """What trainings under `base` ($FITUNE_HOME) taught about a card, or about the processor without one.
+
+    versions: as in core.machine.Machine. backend: unsloth or trl, as it will really be. Raises UserError.
+    """
+    path = base / FILE
+    try:
+        state = path.stat()
+        known = _read(path, state.st_mtime_ns, state.st_size)
+    except FileNotFoundError:
+        return NONE
+    except OSError as error:
+        raise UserError(f"{path} can't be read: {error.strerror}.", "Mend its permissions, or remove it.") from None
+    place = place_of(gpu.name if gpu else None, gpu.total_bytes if gpu else None, cpu_name)
+    wanted = (*place, stack_of(versions), backend)
+    return Experience(
+        tuple(each for each in known if (each.place, each.place_bytes, each.stack, each.backend) == wanted)
+    )
+
+
+def place_of(gpu_name: str | None, gpu_bytes: int | None, cpu_name: str | None) -> tuple[str, int]:
+    """What a Lesson calls a card, or the processor where there is none."""
+    return (gpu_name, gpu_bytes or 0) if gpu_name else (cpu_name or "CPU", 0)
+
+
+def stack_of(versions: Mapping[str, str | None]) -> str:
+    """The versions that matter, as a Lesson names them; fitune's own is one, as its predictions change with it."""
+    return ", ".join([f"fitune {__version__}", *(f"{name} {versions[name]}" for name in STACK if versions.get(name))])
+
+
+def remember(base: Path, lesson: Lesson) -> None:
+    """Append a line, for its owner alone. Raises OSError; a line that was torn by a full disk is skipped later."""
+    fd = os.open(base / FILE, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
+    try:
+        size = os.fstat(fd).st_size
+        torn = size > 0 and os.pread(fd, 1, size - 1) != b"\n"
+        os.write(fd, b"\n" * torn + orjson.dumps(asdict(lesson), option=orjson.OPT_APPEND_NEWLINE))
+    finally:
+        os.close(fd)
+
+
+@lru_cache(maxsize=4)
+def _read(path: Path, mtime_ns: int, size: int) -> tuple[Lesson, ...]:
+    """The newest lesson of each run that had its card to itself, read anew once the file changes."""
+    with path.open("rb") as file:
+        file.seek(max(0, size - READ_BYTES))
+        lines = file.read().split(b"\n")
+    newest: dict[str, Lesson] = {}
+    for line in lines:
+        if (lesson := _lesson(line)) and not lesson.shared:
+            newest.pop(lesson.run, None)
+            newest[lesson.run] = lesson
+    return tuple(newest.values())
+
+
+def _lesson(line: bytes) -> Lesson | None:
+    """A line as a Lesson; None if it is torn, or its figures can't be true."""
+    try:
+        raw = orjson.loads(line)
+        lesson = Lesson(**{each.name: raw[each.name] for each in fields(Lesson)})
+        measured = (lesson.predicted_bytes, lesson.peak_bytes, lesson.flops_per_token, lesson.tokens_per_s)
+        amounts = all(_is_amount(each) for each in (*measured, lesson.predicted_tokens_per_s or 1.0))
+        sound = amounts and isinstance(lesson.run, str)
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        return None
+    return lesson if sound else None
+
+
+def _is_amount(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value) and value > 0
+
+
+def _alike(lessons: Sequence[Lesson], size: Callable[[Lesson], float], wanted: float) -> Sequence[Lesson]:
+    return [each for each in lessons if 1 / LIKE <= size(each) / wanted <= LIKE][-NEWEST:]
+
+
+def _guess(lesson: Lesson, found: Pace) -> float:
+    """Tokens a second that this run promises: by its ratio to what was predicted, else by its operations a second."""
+    if found.tokens_per_s is None or lesson.predicted_tokens_per_s is None:
+        return lesson.tokens_per_s * lesson.flops_per_token / found.flops_per_token
+    return found.tokens_per_s * lesson.tokens_per_s / lesson.predicted_tokens_per_s
+
+
+def _doubt(values: Sequence[float], middle: float, least: float) -> float:
+    """How far the truth may lie from a corrected value, as a share of it; unbounded while there are few runs."""
+    if len(values) < ENOUGH:
+        return math.inf
+    return max(least, 2 * max(abs(each / middle - 1) for each in values))
+
+
+def _runs(lessons: Sequence[Lesson]) -> str:
+    return f"{len(lessons)} run{'s' if len(lessons) > 1 else ''}"
+
+
+def _kind(lessons: Sequence[Lesson]) -> str:
+    return "card" if lessons[0].place_bytes else "machine"
