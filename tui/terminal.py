@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from core.runs import LIVE, Run
 from tui.text import clean
@@ -47,11 +47,14 @@ def decide(env: Mapping[str, str], isatty: tuple[bool, bool], size: tuple[int, i
 
 def surface() -> Surface:
     """`decide` for this process."""
-    try:
-        columns, rows = os.get_terminal_size(sys.stderr.fileno())
-    except OSError:
-        columns = rows = 0
-    return decide(os.environ, (sys.stdin.isatty(), sys.stderr.isatty()), (columns, rows), sys.stderr.encoding)
+    asked, shown = is_terminal(sys.stdin), is_terminal(sys.stderr)
+    size = os.get_terminal_size(sys.stderr.fileno()) if shown else (0, 0)
+    return decide(os.environ, (asked, shown), size, sys.stderr.encoding if shown else None)
+
+
+def is_terminal(stream: TextIO | None) -> bool:
+    """Whether a standard stream is a terminal; one that was closed before the start is None, and is none."""
+    return stream is not None and stream.isatty()
 
 
 def run(app: "App[Any]") -> int:

@@ -60,7 +60,7 @@ def fakes(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(launch, "_command", command)
     monkeypatch.setattr(launch, "_lingering_user_manager", lambda: False)
-    monkeypatch.setattr(launch, "budget_of", lambda recipe, gpu: None)
+    monkeypatch.setattr(launch, "budget_of", lambda *_: None)
     monkeypatch.setattr(machine, "detect", lambda runs_dir=None: Machine(gpu_state="none"))
 
 
@@ -219,9 +219,36 @@ def test_stop_ends_a_live_run_with_a_checkpoint(fitune: Fitune, fitune_home: Pat
 def test_stop_now_kills_and_names_the_way_on(fitune: Fitune, fitune_home: Path) -> None:
     run = make(fitune_home, "run-a")
     worker = fake_worker.start(run.path, "steps:3000")
-    assert fitune("stop", "run-a", "--now")[0] == 0
+    said = "run-a was killed. It had no checkpoint; start it over: fitune resume run-a\n"
+    assert fitune("stop", "run-a", "--now") == (0, "", said)
     assert worker.wait(10) == -signal.SIGKILL
     assert run.look()[0] == "killed"
+    other = make(fitune_home, "run-b")
+    worker = fake_worker.start(other.path, "steps:3000")
+    (other.checkpoints / "checkpoint-7").mkdir(parents=True)
+    assert "Go on from its last checkpoint, checkpoint-7: fitune resume run-b" in fitune("stop", "run-b", "--now")[2]
+    worker.wait(10)
+
+
+@pytest.mark.parametrize(
+    ("job", "now", "said"),
+    [
+        ("merge", [], "The merge of run-a stops before its next part, if one is left; the adapter stays as it is."),
+        ("push", [], "The push of run-a stops if its upload has not begun; one that has goes on to its end."),
+        ("push", ["--now"], "The push of run-a was killed; the adapter is as it was. Again: fitune push run-a"),
+    ],
+)
+def test_stopping_a_merge_or_push_promises_no_checkpoint(
+    fitune: Fitune, fitune_home: Path, job: str, now: list[str], said: str
+) -> None:
+    run = make(fitune_home, "run-a")
+    worker = fake_worker.start(run.path, "steps:3000")
+    run.lock.write_text(json.dumps({"pid": worker.pid, "job": job}))
+    status, out, err = fitune("stop", "run-a", *now)
+    assert (status, out) == (0, "")
+    assert err.startswith(said)
+    assert "checkpoint" not in err
+    assert worker.wait(10) == (-signal.SIGKILL if now else 0)
 
 
 def test_a_finished_run_is_not_resumed(fitune: Fitune, fitune_home: Path) -> None:
@@ -244,6 +271,83 @@ def test_a_run_that_is_alive_is_not_started_again(fitune: Fitune, fitune_home: P
     run = make(fitune_home, "run-a")
     fake_worker.start(run.path, "steps:3000")
     assert fitune("resume", "run-a") == (2, "", "run-a is running already. Watch it: fitune watch run-a\n")
+
+
+# --- without a terminal ---------------------------------------------------------------------------------------------
+
+HEADLESS = """
+import sys
+from core import launch, machine
+from core.machine import Machine
+from tests import fake_worker
+from tui.__main__ import main
+story = sys.argv.pop(1)
+launch._command = lambda run, job: [sys.executable, fake_worker.__file__, str(run.path), story, "--rate", "100"]
+launch._lingering_user_manager = lambda: False
+launch.budget_of = lambda *_: None
+machine.detect = lambda runs_dir=None: Machine(gpu_state="none")
+main()
+"""
+
+
+def headless(story: str, *arguments: str) -> "subprocess.Popen[str]":
+    """fitune as cron starts it: no controlling terminal, stdin closed; the fake worker tells the story."""
+    command = ["sh", "-c", 'exec "$0" "$@" <&-', sys.executable, "-c", HEADLESS, story, *arguments]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, cwd=ROOT, stdout=pipe, stderr=pipe, text=True, start_new_session=True)
+
+
+@pytest.mark.parametrize(("story", "expected"), [("steps:30", 0), ("oom", 1)])
+def test_check_19_answers_and_yes_run_the_whole_without_a_terminal(
+    fitune_home: Path, recipe_file: str, story: str, expected: int
+) -> None:
+    out, err = (ran := headless(story, "--answers", recipe_file, "--yes")).communicate(timeout=60)
+    assert (ran.returncode, out) == (expected, ""), err
+    assert "step 2/" in err
+    assert "\x1b" not in err
+    assert runs.find(fitune_home, "mine").look()[0] == ("failed" if expected else "finished")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (
+            ["--answers", "RECIPE"],
+            "There is no terminal to ask on. Give the answers in a recipe file: fitune --answers",
+        ),
+        (["--answers", "RECIPE", "--plain"], "There is no terminal to ask on."),
+        (["--yes"], "There is no terminal to ask on."),
+        ([], "There is no terminal to ask on."),
+        (["--answers", "none.toml", "--yes"], "none.toml can't be read: No such file or directory."),
+        (["--answers", "none.toml"], "none.toml can't be read: No such file or directory."),
+    ],
+)
+def test_check_19_without_a_terminal_what_lacks_is_bad_input_and_nothing_is_asked(
+    fitune_home: Path, recipe_file: str, arguments: list[str], said: str
+) -> None:
+    given = [recipe_file if each == "RECIPE" else each for each in arguments]
+    out, err = (ran := headless("steps:30", *given)).communicate(timeout=60)
+    assert (ran.returncode, out) == (2, "")
+    assert err.startswith(said)
+    assert "Traceback" not in err
+    assert runs.all_runs(fitune_home) == []
+
+
+@pytest.mark.parametrize("how", ["stopped", "left"])
+def test_check_19_stopped_or_left_is_130(fitune_home: Path, recipe_file: str, how: str) -> None:
+    ran = headless("steps:3000", "--answers", recipe_file, "--yes")
+    assert ran.stderr is not None
+    while "step 3/" not in ran.stderr.readline():
+        assert ran.poll() is None
+    run = runs.find(fitune_home, "mine")
+    if how == "stopped":
+        run.request_stop()
+    else:
+        ran.send_signal(signal.SIGINT)
+    ran.communicate(timeout=30)
+    assert ran.returncode == 130
+    assert (run.holder_pid() is None) == (how == "stopped"), "leaving leaves it alive"
+    run.kill()
 
 
 # --- train ---------------------------------------------------------------------------------------------------------

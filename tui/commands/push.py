@@ -6,6 +6,7 @@ import sys
 from core import launch, runs
 from core.errors import UserError
 from tui.commands.watch import follow_to_end
+from tui.terminal import is_terminal
 from tui.text import clean
 
 
@@ -21,7 +22,7 @@ def run(args: argparse.Namespace) -> int:
 
 def confirmed(repo: str) -> bool:
     """Whether the user types yes to a public upload. Raises UserError where nobody can be asked."""
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+    if not (is_terminal(sys.stdin) and is_terminal(sys.stderr)):
         raise UserError("--public asks first, and there is no terminal to ask on.", "Add --yes if everyone may see it.")
     print(f"Everyone will see {clean(repo)}; a trained model can repeat its rows. Type yes: ", end="", file=sys.stderr)
     sys.stderr.flush()
