@@ -16,10 +16,11 @@ from typing import Any, Literal
 
 import orjson
 
-from core import budget, machine, runs, shapes
+from core import budget, learned, machine, runs, shapes
 from core.config import Recipe
 from core.errors import UserError
 from core.events import RunState, Tail, fold
+from core.learned import Experience
 from core.machine import GIB, Gpu
 from core.remedies import remedies
 from core.resolve import card_of, resolve
@@ -37,6 +38,7 @@ class Begun:
     notes: tuple[str, ...]
 
 
+TOLD_OF_GPU = ("uuid", "name", "total_bytes", "free_bytes", "compute_capability")
 WAIT_FOR_LOCK_S = 20.0
 """A worker takes its lock before it imports anything large: 0.1 s here, more on a slow network disk."""
 
@@ -51,7 +53,8 @@ def begin(recipe: Recipe, preset: str | None = None, share_gpu: bool = False, an
     found = machine.detect(base / "runs")
     resolved = resolve(recipe, found)
     gpu = resolved.gpu
-    planned = budget_of(resolved.recipe, gpu)
+    taught = learned.experience(base, gpu, found.cpu_name, found.versions, resolved.recipe.train.backend)
+    planned = budget_of(resolved.recipe, gpu, taught)
     if planned and planned["verdict"] == "over" and not anyway:
         refuse_too_large(planned, gpu)
     run = runs.create(
@@ -60,7 +63,8 @@ def begin(recipe: Recipe, preset: str | None = None, share_gpu: bool = False, an
         {
             "preset": preset,
             "budget": planned,
-            "gpu": {"uuid": gpu.uuid, "name": gpu.name, "total_bytes": gpu.total_bytes} if gpu else None,
+            "gpu": {key: getattr(gpu, key) for key in TOLD_OF_GPU} if gpu else None,
+            "cpu": found.cpu_name,
             "backend_reason": resolved.backend_reason,
             "notes": resolved.notes,
             "versions": {"python": found.python_version, **found.versions},
@@ -76,15 +80,19 @@ def begin(recipe: Recipe, preset: str | None = None, share_gpu: bool = False, an
     return Begun(run, how, resolved.backend_reason, resolved.notes)
 
 
-def budget_of(recipe: Recipe, gpu: Gpu | None) -> dict[str, Any] | None:
-    """The budget of a resolved recipe as `fitune estimate --json` has it; None where the model is not understood."""
+def budget_of(recipe: Recipe, gpu: Gpu | None, taught: Experience) -> dict[str, Any] | None:
+    """The budget of a resolved recipe as `fitune estimate --json` has it; None where the model is not understood.
+
+    taught: what earlier runs here taught; the budget is corrected by it.
+    """
     card = card_of(gpu)
     try:
         shape = shapes.load(recipe.model.id, recipe.model.revision)
-        planned = budget.estimate(shape, recipe, card)
+        planned = taught.budget(budget.estimate(shape, recipe, card))
     except UserError:
         return None
-    return budget.to_json(planned, remedies(shape, recipe, card) if planned.verdict == "over" else [])
+    ways = remedies(shape, recipe, card, experience=taught) if planned.verdict == "over" else []
+    return budget.to_json(planned, ways)
 
 
 def refuse_too_large(planned: dict[str, Any], gpu: Gpu | None) -> None:

@@ -128,7 +128,7 @@ def experience(
     try:
         state = path.stat()
         known = _read(path, state.st_mtime_ns, state.st_size)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return NONE
     except OSError as error:
         raise UserError(f"{path} can't be read: {error.strerror}.", "Mend its permissions, or remove it.") from None

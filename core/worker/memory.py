@@ -13,6 +13,8 @@ class Memory:
 
     def __init__(self, gpu_uuid: str | None, predicted_bytes: int | None) -> None:
         self.predicted_bytes = predicted_bytes
+        self.shared = False
+        """Whether another process was seen on the card since: then what is measured says little about this one."""
         self._card: Any = None
         self._peak_device = self._told = 0
         if gpu_uuid:
@@ -63,6 +65,7 @@ class Memory:
         processes = pynvml.nvmlDeviceGetComputeRunningProcesses(self._card)
         booked = next((each.usedGpuMemory for each in processes if each.pid == os.getpid()), None)
         alone = len(processes) <= 1
+        self.shared |= not alone
         device = int(booked) if booked and not alone else self._used_on_card() - self._others
         self._peak_device = max(self._peak_device, device)
         return device

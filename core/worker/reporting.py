@@ -3,6 +3,8 @@
 import math
 import shutil
 import time
+from collections import deque
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,8 @@ from core.worker.memory import Memory
 LOOKS_PER_RUN, LEAST_STEPS_APART = 10, 20
 """Evaluations, and checkpoints, in a run whose recipe sets no interval; in short ones fewer."""
 MEMORY_EVERY_S = 15.0
+SPEEDS_KEPT = 1000
+"""Steps of which the pace is the median."""
 BAD_GRADIENTS_ALLOWED = 3
 """fp16 training skips a step whose gradient overflows now and then; more in a row is no accident."""
 
@@ -25,12 +29,35 @@ class NonFiniteLossError(Exception):
     """The loss or the gradient is NaN or infinite: more training would only spread it."""
 
 
+@dataclass(slots=True)
+class Batches:
+    """What the micro-batches of this process were like, in tokens with padding."""
+
+    count: int = 0
+    tokens: int = 0
+    largest: int = 0
+    step_tokens: int = 0
+    """Of the step that is under way."""
+    speeds: deque[float] = field(default_factory=lambda: deque(maxlen=SPEEDS_KEPT))
+    """Tokens a second of each step but the first, which compiles kernels."""
+
+    def add(self, tokens: int) -> None:
+        self.count, self.tokens, self.step_tokens = self.count + 1, self.tokens + tokens, self.step_tokens + tokens
+        self.largest = max(self.largest, tokens)
+
+    def end_step(self, step_s: float) -> None:
+        if self.tokens > self.step_tokens:
+            self.speeds.append(self.step_tokens / step_s)
+        self.step_tokens = 0
+
+
 class Reporter(TrainerCallback):
     """Emits step, eval, memory and checkpoint events; decides when to look, save and stop."""
 
     def __init__(self, run: Run, log: EventLog, train: Train, memory: Memory, has_eval: bool) -> None:
         self.run, self.log, self.train, self.memory, self.has_eval = run, log, train, memory, has_eval
         self.stopped = False
+        self.batches = Batches()
         self.last_eval_loss: float | None = None
         self._bad_gradients = 0
         self._step_began = self._memory_told = 0.0
@@ -42,6 +69,7 @@ class Reporter(TrainerCallback):
 
         def counted(model: Any, inputs: dict[str, Any], *rest: Any, **named: Any) -> Any:
             mask = inputs.get("attention_mask")
+            self.batches.add(inputs["input_ids"].numel())
             self._tokens.append(inputs["input_ids"].numel() if mask is None else mask.sum())
             return inner(model, inputs, *rest, **named)
 
@@ -67,6 +95,7 @@ class Reporter(TrainerCallback):
             return
         # The trainer has just read the loss from the GPU, so this is the time the step really took.
         step_s = time.monotonic() - self._step_began
+        self.batches.end_step(step_s)
         tokens = int(sum(self._tokens))
         self._tokens.clear()
         state.num_input_tokens_seen += tokens  # kept in checkpoints, so a resumed run counts on

@@ -18,7 +18,7 @@ from core.events import EventLog
 from core.recipe_fields import Recipe
 from core.rows.split import eval_fraction, split
 from core.runs import Run, replace_folder, write_atomically
-from core.worker import backends, data, models
+from core.worker import backends, data, lesson, models
 from core.worker.memory import Memory
 from core.worker.reporting import Reporter
 from core.worker.samples import before_and_after
@@ -79,6 +79,7 @@ def run(run: Run, log: EventLog, memory: Memory) -> None:
     if not run.stop.exists():
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     log.write("memory", step=trainer.state.global_step, **memory.read())
+    lesson.record(run, recipe, source.path, reporter.batches, memory, log)
 
     # 6. The adapter, whole or not at all; one that was stopped before its first step has nothing to save
     if trainer.state.global_step:

@@ -361,7 +361,7 @@ def here(fitune_home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine
     card = Gpu(0, "GPU-1", "NVIDIA L4", 24 * GIB, 23 * GIB, GIB, compute_capability=(8, 9))
     found = Machine(gpus=(card,), gpu_state="ok", versions={"unsloth": "2026.10.7"}, python_version="3.12.1")
     monkeypatch.setattr(machine, "detect", lambda runs_dir=None: found)
-    monkeypatch.setattr(launch, "budget_of", lambda recipe, gpu: None)
+    monkeypatch.setattr(launch, "budget_of", lambda *_: None)
     yield found
     for run in runs.all_runs(fitune_home):
         run.kill()
@@ -372,7 +372,10 @@ def test_a_beginning_is_recorded_as_it_was_resolved(here: Machine, recipe: Calla
     info = begun.run.info()
     assert (begun.how, begun.run.name) == ("setsid", "mine")
     assert begun.run.recipe().train.backend == "unsloth"
-    assert info["gpu"] == {"uuid": "GPU-1", "name": "NVIDIA L4", "total_bytes": 24 * GIB}
+    assert info["gpu"] == {
+        "uuid": "GPU-1", "name": "NVIDIA L4", "total_bytes": 24 * GIB, "free_bytes": 23 * GIB,
+        "compute_capability": [8, 9],
+    }  # fmt: skip
     assert info["versions"] == {"python": "3.12.1", "unsloth": "2026.10.7"}
     assert info["preset"] == "p"
     assert begun.run.look()[0] in ("starting", "running")
@@ -401,7 +404,7 @@ def test_a_budget_that_does_not_fit_is_refused_unless_it_is_wanted_anyway(
 ) -> None:
     ways = [{"set": {"train.micro_batch": 1, "train.grad_accum": 8}}, {"set": {"model.max_seq_length": 1024}}]
     over = {"verdict": "over", "total_bytes": 30 * GIB, "free_bytes": 23 * GIB, "remedies": ways}
-    monkeypatch.setattr(launch, "budget_of", lambda recipe, gpu: over)
+    monkeypatch.setattr(launch, "budget_of", lambda *_: over)
     with pytest.raises(UserError) as caught:
         launch.begin(recipe())
     assert str(caught.value) == (
@@ -416,5 +419,5 @@ def test_without_a_card_no_run_is_too_large(
     here: Machine, recipe: Callable[..., Recipe], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(machine, "detect", lambda runs_dir=None: replace(here, gpus=(), gpu_state="none"))
-    monkeypatch.setattr(launch, "budget_of", lambda recipe, gpu: {"verdict": "over"})
+    monkeypatch.setattr(launch, "budget_of", lambda *_: {"verdict": "over"})
     assert launch.begin(recipe()).run.info()["gpu"] is None
