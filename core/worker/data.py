@@ -1,108 +1,222 @@
-"""From canonical rows to token ids and labels: what the model sees, and which tokens it is trained to write."""
+"""From canonical rows to token ids: what the model sees, and which tokens it is trained to write.
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+The same code renders for training and for the prepare job, so what was previewed is what is trained.
+"""
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
 from typing import Any
+
+from jinja2.exceptions import TemplateError
 
 from core.errors import UserError
 
 IGNORED = -100
 """The label that the loss leaves out."""
+BATCH_ROWS = 256
+"""Rows tokenized in one call: enough to keep every core busy."""
 PLAIN_TEMPLATE = (
     "{% for m in messages %}### {{ m['role'] | capitalize }}:\n{{ m['content'] }}"
-    "{% if m['role'] == 'assistant' %}{{ eos_token }}{% endif %}\n\n{% endfor %}"
+    "{% if m['role'] == 'assistant' %}{{ eos_token }}{% endif %}{{ '\n\n' }}{% endfor %}"
     "{% if add_generation_prompt %}### Assistant:\n{% endif %}"
 )
 """For a base model, which has no chat template of its own; saved with the adapter, so that chatting uses it too."""
+Spans = list[tuple[int, int]]
+"""Half-open ranges, in order."""
 
 
-@dataclass(slots=True)
-class Rendered:
-    """Rows as the trainer takes them, and what was lost on the way."""
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Token ids of one row, and which of them the model is trained to write."""
 
-    rows: list[dict[str, list[int]]] = field(default_factory=list)
-    """Each {"input_ids": [...], "labels": [...]}, at most max_seq_length long."""
-    cut: int = 0
-    """Rows that lost their end at max_seq_length."""
-    emptied: int = 0
-    """Rows left out, because nothing to learn remained of them: their answer lay past the cut."""
+    ids: list[int]
+    spans: Spans
+    """Ranges of `ids`, one for each answer. None begins at 0: the first token is predicted from nothing."""
+
+    @property
+    def labels(self) -> list[int]:
+        """Token by token, the id where it is trained, IGNORED where not."""
+        labels = [IGNORED] * len(self.ids)
+        for first, end in self.spans:
+            labels[first:end] = self.ids[first:end]
+        return labels
+
+    @property
+    def first(self) -> int | None:
+        """The first trained token; a row cut at or before it teaches nothing. None: nothing is trained anyway."""
+        return self.spans[0][0] if self.spans else None
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A row that the chat template does not take, and what it said."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A row on its way to a Sample."""
+
+    opening: str | None
+    """Tokenized with the marks that the tokenizer itself puts at the start of a text; None: a template wrote them."""
+    text: str
+    """What follows it."""
+    spans: Spans
+    """The characters of `text` that are trained."""
+    whole: bool = False
+    """Whether all of it is trained instead."""
+    ends: bool = True
+    """Whether it ends with an answer, and so with a mark that the model learns to stop by."""
 
 
 def ensure_template(tokenizer: Any) -> bool:
     """Give a tokenizer without a chat template the plain one. True if it was needed."""
     if tokenizer.chat_template:
         return False
-    tokenizer.chat_template = PLAIN_TEMPLATE
+    starts_itself = tokenizer.bos_token_id is not None and tokenizer("a")["input_ids"][0] == tokenizer.bos_token_id
+    tokenizer.chat_template = ("{{ bos_token }}" if starts_itself else "") + PLAIN_TEMPLATE
     return True
 
 
-def render_all(rows: Iterable[dict[str, Any]], tokenizer: Any, max_seq_length: int, loss_on: str) -> Rendered:
-    """Render rows, cut them to length, and count what that cost."""
-    out = Rendered()
-    for row in rows:
-        ids, labels = render(row, tokenizer, loss_on)
-        out.cut += len(ids) > max_seq_length
-        ids, labels = ids[:max_seq_length], labels[:max_seq_length]
-        if all(label == IGNORED for label in labels[1:]):  # the first token is predicted from nothing
-            out.emptied += 1
-        else:
-            out.rows.append({"input_ids": ids, "labels": labels})
-    return out
+def render(rows: Iterable[dict[str, Any]], tokenizer: Any, loss_on: str) -> Iterator[list[Sample] | Refused]:
+    """What each canonical row becomes, in order: one sample as a rule.
+
+    A chat becomes several where the template shows an earlier answer otherwise than the model has to write it (Qwen3
+    drops its thinking): each such answer is then learnt at the end of the chat as it was when it was written.
+    Raises UserError for a tokenizer that can't say where its tokens stand.
+    """
+    if not tokenizer.is_fast:
+        raise UserError(
+            "This model's tokenizer does not say where its tokens stand in the text.",
+            "Choose a model whose repository has a tokenizer.json.",
+        )
+    waiting = iter(rows)
+    while batch := list(islice(waiting, BATCH_ROWS)):
+        drafts = [_drafts(row, tokenizer, loss_on == "all") for row in batch]
+        flat = [draft for each in drafts if not isinstance(each, Refused) for draft in each]
+        samples = _tokenized(flat, tokenizer)
+        for each in drafts:
+            yield each if isinstance(each, Refused) else list(islice(samples, len(each)))
 
 
-def render(row: dict[str, Any], tokenizer: Any, loss_on: str) -> tuple[list[int], list[int]]:
-    """Token ids of a canonical row and, token by token, its label: the id itself where trained, IGNORED where not."""
+def _drafts(row: dict[str, Any], tokenizer: Any, whole: bool) -> list[Draft] | Refused:
     if "messages" in row:
-        text, spans = _chat(row["messages"], tokenizer)
-        # A chat template writes its own BOS.
-        coded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-        ids = list(coded["input_ids"])
-        trained = [_touches(start, end, spans) for start, end in coded["offset_mapping"]]
-    elif "prompt" in row:
-        prompt = list(tokenizer(row["prompt"])["input_ids"])
-        prompt = prompt[:-1] if prompt and prompt[-1] == tokenizer.eos_token_id else prompt
-        completion = _ended(tokenizer(row["completion"], add_special_tokens=False)["input_ids"], tokenizer)
-        ids, trained = prompt + completion, [False] * len(prompt) + [True] * len(completion)
-    else:
-        ids = _ended(tokenizer(row["text"])["input_ids"], tokenizer)
-        trained = [True] * len(ids)
-    if loss_on == "all":
-        return ids, list(ids)
-    return ids, [token if learn else IGNORED for token, learn in zip(ids, trained, strict=True)]
+        return _chat(row["messages"], row.get("tools"), tokenizer, whole)
+    if "prompt" in row:
+        answer = _unended(row["completion"], tokenizer)
+        return [Draft(row["prompt"], answer, [(0, len(answer))], whole)]
+    return [Draft(_unended(row["text"], tokenizer), "", [], whole=True)]
 
 
-def _chat(messages: list[dict[str, Any]], tokenizer: Any) -> tuple[str, list[tuple[int, int]]]:
-    """The conversation as text, and the character spans of its answers, each with the mark that ends it."""
-    text = _template(tokenizer, messages)
-    spans = []
-    for turn, message in enumerate(messages):
-        if message["role"] != "assistant":
-            continue
-        before = _template(tokenizer, messages[:turn], add_generation_prompt=True) if turn else ""
-        upto = _template(tokenizer, messages[: turn + 1])
-        if not (text.startswith(upto) and upto.startswith(before)):
-            if turn + 1 < len(messages):
-                continue  # the template rewrites earlier answers: what it shows later is not what would be written
-            raise UserError(
-                "The model's chat template does not end a question where its answer begins.",
-                'Train on whole conversations with data.loss_on = "all".',
-            )
-        # What follows the end mark (often a newline) belongs to the next turn; the model must not wait for it.
-        spans.append((len(before), len(upto.rstrip())))
-    return text, spans
+def _unended(text: str, tokenizer: Any) -> str:
+    """The text without end marks of its own: it gets exactly one."""
+    while tokenizer.eos_token and (bare := text.rstrip()).endswith(tokenizer.eos_token):
+        text = bare.removesuffix(tokenizer.eos_token)
+    return text
 
 
-def _template(tokenizer: Any, messages: list[dict[str, Any]], add_generation_prompt: bool = False) -> str:
-    return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=add_generation_prompt))
+def _chat(messages: list[dict[str, Any]], tools: Any, tokenizer: Any, whole: bool) -> list[Draft] | Refused:
+    why = ""
+    # Gemma's template refuses a system prompt, and Mistral's shows it only until the question is answered.
+    for chat in (messages, _without_system(messages)):
+        try:
+            if whole:
+                return [Draft(None, _template(tokenizer, chat, tools), [], whole, ends=False)]
+            answers = {turn for turn, message in enumerate(chat) if message["role"] == "assistant"}
+            return _answers(chat, tools, tokenizer, answers)
+        except (TemplateError, TypeError) as error:  # the latter: a template that adds to text what is none
+            why = why or f"the model's chat template refuses it: {error}"
+    return Refused(why)
 
 
-def _touches(start: int, end: int, spans: list[tuple[int, int]]) -> bool:
-    return any(start < last and end > first for first, last in spans)
+def _without_system(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A system prompt as the head of the first question, which is what such a model was taught with."""
+    if [message["role"] for message in messages[:2]] != ["system", "user"]:
+        return messages
+    system, first, *rest = messages
+    return [{**first, "content": f"{system['content']}\n\n{first['content']}"}, *rest]
 
 
-def _ended(ids: list[int], tokenizer: Any) -> list[int]:
-    """The ids with exactly one end-of-text mark, so that the model learns to stop."""
-    ids = list(ids)
-    while ids and ids[-1] == tokenizer.eos_token_id:
-        ids.pop()
-    return [*ids, tokenizer.eos_token_id]
+def _answers(messages: list[dict[str, Any]], tools: Any, tokenizer: Any, wanted: Collection[int]) -> list[Draft]:
+    """The chat with the wanted answers marked; then, for those that it does not show as written, shorter chats."""
+    text = _template(tokenizer, messages, tools)
+    spans: Spans = []
+    missed = set()
+    for turn in sorted(wanted):
+        upto = text if turn + 1 == len(messages) else _template(tokenizer, messages[: turn + 1], tools)
+        if not text.startswith(upto):  # Phi ends every text with its EOS: an answer within a chat has one mark fewer
+            upto = upto.removesuffix(tokenizer.eos_token or "")
+        if text.startswith(upto):
+            # What follows the end mark (often a newline) belongs to the next turn; the model must not wait for it.
+            begin, end = _begin(messages[: turn + 1], tools, tokenizer, upto), len(upto.rstrip())
+            spans += [(begin, end)] if end > begin else []
+        else:
+            missed.add(turn)
+    draft = Draft(None, text, spans, ends=messages[-1]["role"] == "assistant")
+    return [draft, *(_answers(messages[: max(missed) + 1], tools, tokenizer, missed) if missed else [])]
+
+
+def _begin(messages: list[dict[str, Any]], tools: Any, tokenizer: Any, upto: str) -> int:
+    """Where the last message, an answer, begins in `upto`: behind all that stands there before the model writes."""
+    *asked, answer = messages
+    if not asked:
+        return max(0, upto.find(answer["content"].strip()))
+    before = _template(tokenizer, asked, tools, add_generation_prompt=True)
+    if upto.startswith(before):
+        return len(before)
+    # A prompt that opens the thinking for the model (DeepSeek-R1) is longer than what stands before an answer without.
+    common = next((n for n, (one, other) in enumerate(zip(before, upto, strict=False)) if one != other), len(upto))
+    if common < len(_template(tokenizer, asked, tools).removesuffix(tokenizer.eos_token or "").rstrip()):
+        raise TemplateError("it writes a question otherwise once it is answered")
+    return common
+
+
+def _template(tokenizer: Any, messages: list[dict[str, Any]], tools: Any, add_generation_prompt: bool = False) -> str:
+    written = tokenizer.apply_chat_template(
+        messages, tools=tools, tokenize=False, add_generation_prompt=add_generation_prompt
+    )
+    return str(written)
+
+
+def _tokenized(drafts: Sequence[Draft], tokenizer: Any) -> Iterator[Sample]:
+    if not drafts:
+        return
+    openings = _openings([draft.opening for draft in drafts if draft.opening is not None], tokenizer)
+    # A chat template writes its own BOS.
+    coded = tokenizer([draft.text for draft in drafts], add_special_tokens=False, verbose=False)
+    marks = tokenizer.added_tokens_decoder
+    for draft, encoding in zip(drafts, coded.encodings, strict=True):
+        opening = next(openings) if draft.opening is not None else []
+        ids = [*opening, *encoding.ids]
+        spans = [(len(opening) + first, len(opening) + end) for first, end in _token_spans(encoding, draft.spans)]
+        if draft.whole:
+            spans = [(0, len(ids))]
+        if draft.ends and spans:
+            first, end = spans.pop()
+            if tokenizer.eos_token_id is not None and (draft.opening is not None or ids[end - 1] not in marks):
+                ids.insert(end, tokenizer.eos_token_id)
+                end += 1
+            spans.append((first, end))
+        yield Sample(ids, [(max(1, first), end) for first, end in spans if end > max(1, first)])
+
+
+def _openings(texts: list[str], tokenizer: Any) -> Iterator[list[int]]:
+    """Token ids of texts that no template wrote: with one BOS where the tokenizer puts one, without its EOS."""
+    if not texts:
+        return
+    usual = tokenizer("a")["input_ids"]
+    begins, ends = usual[0] == tokenizer.bos_token_id, usual[-1] == tokenizer.eos_token_id
+    for ids in tokenizer(texts, verbose=False)["input_ids"]:
+        twice = begins and ids[:2] == [tokenizer.bos_token_id] * 2  # the text brought one, too
+        yield ids[int(twice) : -1 if ends else None]
+
+
+def _token_spans(encoding: Any, spans: Spans) -> Spans:
+    """The tokens that touch these characters."""
+    if not spans or not encoding.offsets:
+        return []
+    starts, ends = zip(*encoding.offsets, strict=True)
+    return [(bisect_right(ends, first), bisect_left(starts, end)) for first, end in spans]

@@ -13,12 +13,13 @@ from transformers import Trainer
 from trl import SFTConfig, SFTTrainer, pack_dataset
 
 from core import dataset
-from core.errors import Problem, UserError
+from core.errors import Problem
 from core.events import EventLog
 from core.recipe_fields import Recipe
 from core.rows.split import eval_fraction, split
 from core.runs import Run, replace_folder, write_atomically
 from core.worker import backends, data, lesson, models
+from core.worker.cut import cut, nothing_left
 from core.worker.memory import Memory
 from core.worker.reporting import Reporter
 from core.worker.samples import before_and_after
@@ -131,23 +132,15 @@ def read_rows(
     rows = list(dataset.rows(recipe.data, on_skip=skipped.append))
     train_places, eval_places = split(rows, eval_fraction(recipe, len(rows)), recipe.train.seed)
     length, loss_on = recipe.model.max_seq_length, recipe.data.loss_on
-    kept = data.render_all((rows[place] for place in train_places), tokenizer, length, loss_on)
-    aside = data.render_all((rows[place] for place in eval_places), tokenizer, length, loss_on)
+    kept = cut((rows[place] for place in train_places), tokenizer, length, loss_on)
+    aside = cut((rows[place] for place in eval_places), tokenizer, length, loss_on)
     if skipped:
         message = f"{len(skipped)} rows were left out; the first: {skipped[0]}"
         log.write("warning", kind="rows", message=message, count=len(skipped))
-    if kept.cut:
-        message = f"{kept.cut} of {len(rows)} rows are longer than {length} tokens and lose their end."
-        log.write("warning", kind="cut", message=message, count=kept.cut)
-    if kept.emptied:
-        message = f"{kept.emptied} rows were left out: their whole answer lies past {length} tokens."
-        log.write("warning", kind="emptied", message=message, count=kept.emptied)
+    for kind, count, message in kept.losses():
+        log.write("warning", kind=kind, message=message, count=count)
     if not kept.rows:
-        raise UserError(
-            f"{recipe.data.source} leaves nothing to train on: of {len(rows)} rows, {kept.emptied} have their whole "
-            f"answer past model.max_seq_length = {length}.",
-            "Raise model.max_seq_length, or look at the rows with: fitune data.",
-        )
+        raise nothing_left(kept, recipe.data.source)
     return kept.rows, aside.rows, rows[eval_places[0]] if eval_places else None
 
 
