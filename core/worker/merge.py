@@ -1,9 +1,9 @@
-"""Base model and adapter as one ordinary 16-bit model folder, computed on the CPU: the card may be too small."""
+"""Base model and adapter as one ordinary 16-bit model folder, tensor by tensor: no model lies in memory whole."""
 
-import math
+import re
 import shutil
 import time
-from collections.abc import Iterable
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,48 +13,61 @@ from core import machine
 from core.errors import UserError
 from core.events import EventLog
 from core.runs import Run, replace_folder
-from core.worker import models
+from core.worker import merged_proof, models, proof
+from core.worker.adapted import Plan, changed, open_adapter, planned
 from core.worker.memory import Memory
+from core.worker.place import places
+from core.worker.stops import stop_ids
+from core.worker.tensors import DTYPES, blocks, bytes_of, read, weight_files, write
 
-SHARD_BYTES = 2 * 10**9
-"""Largest file of weights: while one is written its bytes may be held twice."""
-SCRATCH_BYTES = 3 * 4
-"""Of each weight while its tensor is merged: PEFT multiplies in fp32, with the product, its scaled copy and the sum."""
+SCRATCH_BYTES = 4 * 4
+"""Of each weight of the tensor in hand: as fp32 itself, the product of the matrices, its scaled copy and the sum."""
+LIBRARIES_BYTES = 10**9
+"""What torch, transformers and peft take by themselves: 0.9 GB measured."""
+SIDE_FILES = ("config.json", "*processor_config.json", "tokenizer.model", "LICENSE*", "NOTICE*")
+"""What goes along from the base: settings, and the sentencepiece file, which GGUF converters read."""
 
 
 def run(run: Run, log: EventLog, memory: Memory) -> None:
-    """Merge adapter/ into the model it was trained on and leave merged/, whole and checked."""
-    began = time.monotonic()
-    log.write("started", backend="peft", dtype="bfloat16", device="cpu")
+    """Merge adapter/ into the model it was trained on and leave merged/, whole and proven.
 
-    # 1. The base model at 16 bits, and room for another of its size
+    merge.json may name another base: {"base": id}.
+    """
+    began = time.monotonic()
     if not run.adapter.is_dir():
         raise UserError(f"{run.name} has no adapter yet.", f"Train it first: fitune resume {run.name}")
+    adapter = open_adapter(run.adapter)
+    place = places(run)[0]
+    log.write("started", backend="peft", device=place.name)
+
+    # 1. The base model's files at 16 bits, a place in them for all that the adapter changes, and room
     recipe = run.recipe()
     home = run.path.parent.parent
     (home / "models").mkdir(exist_ok=True)
-    source = models.fetch(recipe.model.id, recipe.model.revision, recipe.model.trust_remote_code, home / "models", log)
-    refuse_quantized(source)
-    base_shapes = shapes_in(source.path)
-    require_room(run, base_shapes)
+    model_id, revision = wanted_base(run) or (recipe.model.id, recipe.model.revision)
+    source = models.fetch(model_id, revision, recipe.model.trust_remote_code, home / "models", log)
+    refuse_quantized(run, source)
+    plan = planned(adapter, source.path, recipe.model.trust_remote_code)
+    require_room(run, plan)
 
-    # 2. Both, as one
-    log.write("phase", name="load", model=source.name, revision=source.revision)
-    model, absent = load(run, source, recipe.model.trust_remote_code)
-    if run.stop.exists():
-        return _stopped(log, began)
-    log.write("phase", name="merge")
-    model = model.merge_and_unload()
-    if run.stop.exists():
-        return _stopped(log, began)
-
-    # 3. The folder: written aside, looked at, then put in its place
-    log.write("phase", name="write", bytes=sixteen_bit_bytes(base_shapes))
+    # 2. The folder, written aside
     aside = run.path / "merged.part"
-    save(run, model, aside, recipe.model.trust_remote_code)
-    log.write("phase", name="verify")
-    absent |= set(getattr(model, "all_tied_weights_keys", {}))
-    verify(run, source.path, aside, base_shapes, absent)
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir()
+    log.write("phase", name="write", bytes=plan.bytes)
+    for file in weight_files(source.path):
+        layout = {name: slot for name, slot in plan.layout.items() if slot.file == file}
+        write(aside / file.name, layout, lambda name: [] if run.stop.exists() else pieces(plan, name, place.device))
+    if run.stop.exists():
+        shutil.rmtree(aside)
+        return log.write("finished", stopped=True, elapsed_s=time.monotonic() - began)
+    copy_side_files(run, source.path, aside, plan, recipe.model.trust_remote_code)
+    wrote = {"write_s": time.monotonic() - began, "peak_host_bytes": memory.read()["peak_host"]}
+
+    # 3. Looked at, then put in its place
+    log.write("phase", name="prove")
+    proven = merged_proof.prove(run, plan, source, aside)
+    proof.settle(proven, aside, run.merged, f"Use the adapter as it is, or merge once more: fitune merge {run.name}.")
     replace_folder(aside, run.merged)
 
     files = [path for path in run.merged.rglob("*") if path.is_file()]
@@ -63,58 +76,52 @@ def run(run: Run, log: EventLog, memory: Memory) -> None:
         merged="merged",
         bytes=sum(path.stat().st_size for path in files),
         files=len(files),
-        tensors=len(shapes_in(run.merged)),
+        tensors=len(plan.base),
+        changed_tensors=len(plan.changes),
         elapsed_s=time.monotonic() - began,
+        proof=proven.to_json(),
+        **wrote,
     )
     return None
 
 
-def refuse_quantized(source: models.Source) -> None:
+def wanted_base(run: Run) -> tuple[str, None] | None:
+    """The base model that merge.json names instead of the recipe's, if any."""
+    path = run.path / "merge.json"
+    told = orjson.loads(path.read_bytes()).get("base") if path.is_file() else None
+    return (told, None) if told else None
+
+
+def refuse_quantized(run: Run, source: models.Source) -> None:
     """Raise UserError if the base model's files are quantized: a merge onto rounded weights would keep the rounding."""
     config = orjson.loads((source.path / "config.json").read_bytes())
-    if config.get("quantization_config"):
-        raise UserError(
-            f"{source.name} holds quantized weights; a 16-bit merge needs the full ones.",
-            "Use the adapter as it is (fitune push uploads it), or train on the full model: set model.id to its "
-            'name (often the same without "-bnb-4bit") and leave the rounding to model.quant.',
-        )
+    if not config.get("quantization_config"):
+        return
+    full = sixteen_bit_name(source.name, config)
+    what = f"fitune merge {run.name} --base {full}" if full else f"fitune merge {run.name} --base ID, its full model"
+    raise UserError(
+        f"{source.name} holds quantized weights. Merged into them, the adapter would be rounded as coarsely as they "
+        "are, and much of what it learned would be lost.",
+        f"Merge onto the 16-bit model that they were made from: {what}",
+    )
 
 
-def shapes_in(folder: Path) -> dict[str, tuple[int, ...]]:
-    """The shape of each tensor in a model folder's safetensors files, by name; no weight is read."""
-    from safetensors import safe_open
-
-    shapes: dict[str, tuple[int, ...]] = {}
-    for file in weight_files(folder):
-        with safe_open(file, "pt") as opened:
-            shapes |= {name: tuple(opened.get_slice(name).get_shape()) for name in opened.keys()}  # noqa: SIM118
-    return shapes
+def sixteen_bit_name(name: str, config: dict[str, Any]) -> str | None:
+    """The model that a quantized copy was made from, by its name (unsloth/X-bnb-4bit is of unsloth/X) or its config."""
+    plain = re.sub(r"(-unsloth)?-bnb-[48]bit$", "", name)
+    told = str(config.get("_name_or_path") or "")
+    if plain != name and not name.startswith(("/", ".", "~")):
+        return plain
+    return told if told not in ("", name) and not told.startswith(("/", ".", "~")) else None
 
 
-def weight_files(folder: Path) -> list[Path]:
-    """The files that hold a model's weights: those of its index, or all. Raises UserError if one is missing."""
-    index = folder / "model.safetensors.index.json"
-    if not index.is_file():
-        return sorted(folder.glob("*.safetensors"))
-    files = sorted({folder / name for name in orjson.loads(index.read_bytes())["weight_map"].values()})
-    if lost := [file.name for file in files if not file.is_file()]:
-        raise UserError(f"{folder} lacks {', '.join(lost[:3])}.", "Remove the folder and try again.")
-    return files
-
-
-def sixteen_bit_bytes(shapes: dict[str, tuple[int, ...]]) -> int:
-    """Bytes of all these tensors at two a weight."""
-    return 2 * sum(_weights(shape) for shape in shapes.values())
-
-
-def require_room(run: Run, shapes: dict[str, tuple[int, ...]]) -> None:
+def require_room(run: Run, plan: Plan) -> None:
     """Raise UserError if disk or RAM will not do, with what it needs and has."""
-    merged_bytes = sixteen_bit_bytes(shapes)
-    ram_bytes = merged_bytes + min(merged_bytes, SHARD_BYTES) + SCRATCH_BYTES * max(map(_weights, shapes.values()))
+    ram_bytes = LIBRARIES_BYTES + SCRATCH_BYTES * max(plan.base[name].weights for name in plan.changes)
     disk_free_bytes = shutil.disk_usage(run.path).free
-    if disk_free_bytes < merged_bytes:
+    if disk_free_bytes < plan.bytes:
         raise UserError(
-            f"The merged model needs {_gib(merged_bytes)} of disk, and {run.path} has {_gib(disk_free_bytes)} free.",
+            f"The merged model needs {_gib(plan.bytes)} of disk, and {run.path} has {_gib(disk_free_bytes)} free.",
             "Free some, for instance older runs' checkpoints.",
         )
     ram_free_bytes = machine.detect().ram_available_bytes
@@ -125,96 +132,50 @@ def require_room(run: Run, shapes: dict[str, tuple[int, ...]]) -> None:
         )
 
 
-def load(run: Run, source: models.Source, remote_code: bool) -> tuple[Any, set[str]]:
-    """(the base model at bf16 on the CPU with the adapter on it, names in its files that it does not use).
-
-    Raises UserError if a weight of the adapter found no place.
-    """
-    import torch
-    from peft import PeftModel, get_peft_model_state_dict
-    from transformers import AutoModelForCausalLM
-
-    base, info = AutoModelForCausalLM.from_pretrained(
-        source.path,
-        dtype=torch.bfloat16,
-        device_map={"": "cpu"},
-        trust_remote_code=remote_code,
-        use_safetensors=True,
-        output_loading_info=True,
-    )
-    model = PeftModel.from_pretrained(base, run.adapter, torch_device="cpu")
-    wanted = {name for name in shapes_in(run.adapter) if "lora_" in name}
-    placed = {name for name in get_peft_model_state_dict(model, save_embedding_layers=False) if "lora_" in name}
-    if wanted != placed:
-        odd = sorted(wanted ^ placed)
-        raise UserError(
-            f"The adapter does not fit {source.name} as transformers loads it: {len(odd)} tensors, such as {odd[0]}.",
-            "Use it with the program that trained it.",
-        )
-    return model, set(info["unexpected_keys"])
+def pieces(plan: Plan, name: str, device: str) -> Iterator[memoryview]:
+    """The bytes of a merged tensor."""
+    slot, dtype = plan.base[name], plan.layout[name].dtype
+    if name in plan.changes:
+        yield bytes_of(changed(slot, plan.changes[name], plan.config, DTYPES[dtype], device))
+    elif dtype != slot.dtype:
+        yield bytes_of(read(slot).to(DTYPES[dtype]))
+    else:
+        yield from blocks(slot)
 
 
-def save(run: Run, model: Any, aside: Path, remote_code: bool) -> None:
-    """Write the model with its generation settings, and the tokenizer with the chat template it was trained with."""
+def copy_side_files(run: Run, base: Path, aside: Path, plan: Plan, remote_code: bool) -> None:
+    """Write all that makes the weights a model: settings, what ends an answer, the tokenizer as it was trained with."""
     from transformers import AutoTokenizer
 
-    shutil.rmtree(aside, ignore_errors=True)
-    model.save_pretrained(aside, max_shard_size=SHARD_BYTES)
-    AutoTokenizer.from_pretrained(run.adapter, trust_remote_code=remote_code).save_pretrained(aside)
+    for pattern in (*SIDE_FILES, *(["*.py"] if remote_code else [])):
+        for path in base.glob(pattern):
+            shutil.copyfile(path, aside / path.name)
+    if plan.layout is not plan.base:
+        config = orjson.loads((base / "config.json").read_bytes())
+        _write_json(aside / "config.json", _at_16_bits(config) | {"dtype": "bfloat16"})
+    for path in run.adapter.iterdir():
+        if path.is_file() and not path.name.startswith("adapter_") and path.name not in ("README.md", "proof.json"):
+            shutil.copyfile(path, aside / path.name)
+    index = base / "model.safetensors.index.json"
+    if index.is_file():
+        told = orjson.loads(index.read_bytes())
+        _write_json(aside / index.name, {"metadata": {"total_size": plan.bytes}, "weight_map": told["weight_map"]})
+    tokenizer = AutoTokenizer.from_pretrained(run.adapter, trust_remote_code=remote_code)
+    settings = base / "generation_config.json"
+    generation = orjson.loads(settings.read_bytes()) if settings.is_file() else {}
+    _write_json(aside / settings.name, generation | {"eos_token_id": stop_ids(tokenizer, base)})
 
 
-def verify(run: Run, base: Path, merged: Path, base_shapes: dict[str, tuple[int, ...]], absent: set[str]) -> None:
-    """Raise UserError unless merged/ holds every tensor of the base, in its shape, and the adapter changed one.
-
-    absent: names that the model shares with others or does not use, so they may be missing.
-    """
-    shapes = shapes_in(merged)
-    expected = {name: shape for name, shape in base_shapes.items() if name in shapes or name not in absent}
-    wrong = [name for name, shape in expected.items() if shapes.get(name) != shape]
-    if wrong:
-        raise UserError(f"The merged model lacks {len(wrong)} of {len(expected)} tensors, such as {wrong[0]}.")
-    targets = targeted(shapes_in(run.adapter), shapes.keys() & base_shapes.keys())
-    if not targets:
-        raise UserError("None of the tensors that the adapter changes is in the merged model.")
-    if not any(differs(base, merged, name) for name in targets):
-        raise UserError(
-            "The adapter changes no weight at 16 bits: it was hardly trained.", f"Train on: fitune resume {run.name}"
-        )
+def _at_16_bits(config: dict[str, Any]) -> dict[str, Any]:
+    """The model's settings with bfloat16 wherever they name a type; a model of several parts has some within others."""
+    return {
+        key: "bfloat16" if key in ("dtype", "torch_dtype") else _at_16_bits(value) if isinstance(value, dict) else value
+        for key, value in config.items()
+    }
 
 
-def targeted(adapter: Iterable[str], names: Iterable[str]) -> list[str]:
-    """Those of a model's tensors that an adapter's tensors belong to.
-
-    `base_model.model.model.layers.0.q_proj.lora_A.weight` belongs to `model.layers.0.q_proj.weight`, which some files
-    call `language_model.model.layers.0.q_proj.weight`.
-    """
-    ends = {"layers." + name.partition("layers.")[2].partition(".lora_")[0] + ".weight" for name in adapter}
-    return sorted(name for name in names if "layers." in name and "layers." + name.partition("layers.")[2] in ends)
-
-
-def differs(base: Path, merged: Path, name: str) -> bool:
-    """Whether a tensor is another one in the merged folder than in the base at bf16."""
-    import torch
-
-    return not torch.equal(_tensor(base, name).to(torch.bfloat16), _tensor(merged, name))
-
-
-def _tensor(folder: Path, name: str) -> Any:
-    from safetensors import safe_open
-
-    for file in weight_files(folder):
-        with safe_open(file, "pt") as opened:
-            if name in opened.keys():  # noqa: SIM118 - it is no mapping
-                return opened.get_tensor(name)
-    raise KeyError(name)
-
-
-def _stopped(log: EventLog, began: float) -> None:
-    log.write("finished", stopped=True, elapsed_s=time.monotonic() - began)
-
-
-def _weights(shape: tuple[int, ...]) -> int:
-    return math.prod(shape)
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    path.write_bytes(orjson.dumps(content, option=orjson.OPT_INDENT_2))
 
 
 def _gib(size_bytes: int) -> str:

@@ -1,0 +1,154 @@
+"""The proof of a merged model: as files, as text, and by how it answers beside the adapter on its base."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from core.errors import UserError
+from core.machine import GIB
+from core.runs import Run
+from core.worker import behaviour
+from core.worker.adapted import Plan, changed
+from core.worker.models import Source
+from core.worker.place import MARGIN_BYTES, Place, places
+from core.worker.proof import Limits, Proof, judge
+from core.worker.stops import eos_ids, stop_ids
+from core.worker.tensors import DTYPES, Slot, blocks, read, slots_in
+
+LIMITS = Limits(kl=0.01, drift_share=0.05, top1=0.95)
+
+
+def prove(run: Run, plan: Plan, source: Source, folder: Path) -> Proof:
+    """Compare a merged folder with the adapter on its base. The models are loaded one after the other."""
+    from transformers import AutoTokenizer
+
+    recipe = run.recipe()
+    remote_code = recipe.model.trust_remote_code
+    tokenizer = AutoTokenizer.from_pretrained(run.adapter, trust_remote_code=remote_code)
+    asked, told = behaviour.probes(recipe, tokenizer)
+    ends = stop_ids(tokenizer, source.path)
+    proof = Proof(numbers={"prompts": len(asked), "prompts_are": told})
+    check_tensors(proof, plan, folder)
+    check_text(proof, tokenizer, folder, asked, remote_code)
+    check_ends(proof, tokenizer, folder, ends)
+    if not proof.failed:
+        check_answers(proof, run, plan, source, folder, asked, ends)
+    return proof
+
+
+def check_tensors(proof: Proof, plan: Plan, folder: Path) -> None:
+    """Every tensor of the base is there; those that the adapter changes are changed, the others are the base's own."""
+    try:
+        merged = slots_in(folder)
+    except UserError as error:
+        return proof.add("files", "all of them, whole", str(error), False)
+    wrong = [name for name, slot in plan.layout.items() if not _alike(slot, merged.get(name))]
+    wrong += [name for name in merged if name not in plan.layout]
+    proof.add("tensors", f"{len(plan.layout)}, of the base's shapes", _count(len(merged), wrong, "wrong"), not wrong)
+    if wrong:
+        return None
+    unmerged, unmoved = [], 0
+    for name, change in plan.changes.items():
+        was = read(plan.base[name]).to(DTYPES[merged[name].dtype])
+        if torch.equal(was, read(merged[name])):
+            small = torch.equal(was, changed(plan.base[name], change, plan.config, was.dtype, "cpu"))
+            unmoved += small
+            unmerged += [] if small else [name]
+    moved = len(plan.changes) - len(unmerged) - unmoved
+    said = _count(moved, unmerged, "not") + (f"; {unmoved} by less than 16 bits can show" if unmoved else "")
+    proof.add("changed by the adapter", f"{len(plan.changes)} tensors", said, moved > 0 and not unmerged)
+    others = [name for name in plan.layout if name not in plan.changes]
+    odd = [name for name in others if not _same(plan.base[name], merged[name])]
+    return proof.add("left as they were", f"{len(others)} tensors", _count(len(others) - len(odd), odd, "not"), not odd)
+
+
+def check_text(proof: Proof, tokenizer: Any, folder: Path, asked: list[behaviour.Probe], remote_code: bool) -> None:
+    """The folder's tokenizer reads and writes as the adapter's does, with the chat template of the training."""
+    from transformers import AutoTokenizer
+
+    expected = f"as in training, on {len(asked)} rows"
+    try:
+        found = AutoTokenizer.from_pretrained(folder, trust_remote_code=remote_code)
+    except (OSError, ValueError) as error:
+        return proof.add("tokenizer", expected, f"can't be loaded: {error}", False)
+    texts = [tokenizer.decode(probe.ids) for probe in asked]
+    read_alike = [found(text)["input_ids"] for text in texts] == [tokenizer(text)["input_ids"] for text in texts]
+    written_alike = [found.decode(probe.ids) for probe in asked] == texts
+    alike = read_alike and written_alike and found.eos_token_id == tokenizer.eos_token_id
+    proof.add("tokenizer", expected, "the same" if alike else "another", alike)
+    same = found.chat_template == tokenizer.chat_template
+    return proof.add("chat template", "the one of the training", "the same" if same else "another", same)
+
+
+def check_ends(proof: Proof, tokenizer: Any, folder: Path, ends: list[int]) -> None:
+    """The folder's settings name every token that ends an answer."""
+    lost = [tokenizer.decode([token]) for token in ends if token not in eos_ids(folder)]
+    known = ", ".join(tokenizer.decode([token]) for token in ends)
+    proof.add("marks that end an answer", known, f"without {', '.join(lost)}" if lost else "the same", not lost)
+
+
+def check_answers(
+    proof: Proof, run: Run, plan: Plan, source: Source, folder: Path, asked: list[behaviour.Probe], ends: list[int]
+) -> None:
+    """The merged model, loaded by transformers alone, answers as the base with its adapter does."""
+    from peft import PeftModel
+
+    remote_code = run.recipe().model.trust_remote_code
+    weights = sum(slot.weights for slot in plan.base.values())
+    found = roomy(places(run), weights)
+    if found is None:
+        wanted = f"{2 * weights / GIB:.0f} GiB of memory are not free on card or host"
+        return proof.add("its answers", "as those of the adapter", f"not checked: {wanted}", None)
+    place, dtype = found
+    proof.numbers |= {"device": place.name, "dtype": str(dtype).removeprefix("torch.")}
+    base, info = _load(source.path, place, dtype, remote_code)
+    tuned = PeftModel.from_pretrained(base, run.adapter)
+    with tuned.disable_adapter():
+        before = behaviour.logits_of(tuned, asked)
+    expected = behaviour.answers_of(tuned, asked, ends)
+    drift = behaviour.drift(expected, before)
+    del base, tuned, before
+    behaviour.free()
+    merged, merged_info = _load(folder, place, dtype, remote_code)
+    odd = sorted(set(merged_info["missing_keys"]) ^ set(info["missing_keys"]))
+    proof.add("loads in transformers", "every weight found", _count(0, odd, "not") if odd else "yes", not odd)
+    return judge(proof, expected, behaviour.answers_of(merged, asked), drift, LIMITS)
+
+
+def roomy(places: list[Place], weights: int) -> tuple[Place, torch.dtype] | None:
+    """The first place with room for so many weights, at fp32 if possible: then only the merge's own rounding shows."""
+    for place in places:
+        for dtype, item_bytes in ((torch.float32, 4), (torch.bfloat16, 2)):
+            if place.free_bytes > item_bytes * weights + MARGIN_BYTES:
+                return place, dtype
+    return None
+
+
+def _load(folder: Path, place: Place, dtype: torch.dtype, remote_code: bool) -> tuple[Any, dict[str, Any]]:
+    from transformers import AutoModelForCausalLM
+
+    return AutoModelForCausalLM.from_pretrained(  # type: ignore[no-any-return]
+        folder,
+        dtype=dtype,
+        device_map={"": place.device},
+        trust_remote_code=remote_code,
+        use_safetensors=True,
+        output_loading_info=True,
+    )
+
+
+def _alike(slot: Slot, other: Slot | None) -> bool:
+    return other is not None and (slot.dtype, slot.shape) == (other.dtype, other.shape)
+
+
+def _same(slot: Slot, merged: Slot) -> bool:
+    """Whether a tensor is the base's own, rounded if its type is a narrower one."""
+    if slot.dtype != merged.dtype:
+        return bool(torch.equal(read(slot).to(DTYPES[merged.dtype]), read(merged)))
+    pairs = zip(blocks(slot), blocks(merged), strict=True)
+    return all(torch.equal(*(torch.frombuffer(each, dtype=torch.uint8) for each in pair)) for pair in pairs)
+
+
+def _count(right: int, wrong: list[str], how: str) -> str:
+    return f"{right}, but {len(wrong)} {how}, such as {wrong[0]}" if wrong else str(right)
