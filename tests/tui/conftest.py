@@ -1,6 +1,7 @@
 """A machine with a 12 GB card, rows to train on, and wizards that stand where a test wants them."""
 
 import json
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,15 @@ from core import launch, machine, runs
 from core.launch import Begun
 from core.machine import Machine
 from core.recipe_fields import Recipe
+from core.runs import Run
+from tests import fake_worker
 from tests.fake_worker import make_run, start
 from tests.tui.wizard_kit import CARD, GIB, VERSIONS, Wizard
 from tui import steps
+from tui.__main__ import main
 from tui.draft import Draft
+
+Fitune = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
@@ -78,3 +84,32 @@ def training(tmp_path: Path) -> Iterator[Path]:
     yield run
     worker.kill()
     worker.wait()
+
+
+@pytest.fixture
+def fitune(fitune_home: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Iterator[Fitune]:
+    """Runs a command line; (exit status, stdout, stderr). Workers that are left are killed at the end."""
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["fitune", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        out, err = capfd.readouterr()
+        return int(ended.value.code or 0), out, err
+
+    yield call
+    for run in runs.all_runs(fitune_home):
+        run.kill()
+
+
+@pytest.fixture
+def fakes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine without a card, and the fake worker in place of the real one."""
+
+    def command(run: Run, job: str) -> list[str]:
+        return [sys.executable, fake_worker.__file__, str(run.path), "steps:30", "--rate", "100"]
+
+    monkeypatch.setattr(launch, "_command", command)
+    monkeypatch.setattr(launch, "_lingering_user_manager", lambda: False)
+    monkeypatch.setattr(launch, "budget_of", lambda *_: None)
+    monkeypatch.setattr(machine, "detect", lambda runs_dir=None: Machine(gpu_state="none"))

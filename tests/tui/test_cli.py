@@ -6,17 +6,15 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from core import launch, machine, runs
+from core import runs
 from core.events import EventLog
-from core.machine import Machine
 from core.runs import Run
 from tests import fake_worker
-from tui.__main__ import main
+from tests.tui.conftest import Fitune
 from tui.cli import parser
 
 ROOT = Path(__file__).parents[2]
@@ -31,37 +29,6 @@ finally:
     heavy = {"torch", "textual", "rich", "pydantic", "transformers", "asyncio"} & set(sys.modules)
     print(time.process_time(), *heavy, file=sys.stderr)
 """
-
-Fitune = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def fitune(fitune_home: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Iterator[Fitune]:
-    """Runs a command line; (exit status, stdout, stderr). Workers that are left are killed at the end."""
-
-    def call(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["fitune", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        out, err = capfd.readouterr()
-        return int(ended.value.code or 0), out, err
-
-    yield call
-    for run in runs.all_runs(fitune_home):
-        run.kill()
-
-
-@pytest.fixture
-def fakes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine without a card, and the fake worker in place of the real one."""
-
-    def command(run: Run, job: str) -> list[str]:
-        return [sys.executable, fake_worker.__file__, str(run.path), "steps:30", "--rate", "100"]
-
-    monkeypatch.setattr(launch, "_command", command)
-    monkeypatch.setattr(launch, "_lingering_user_manager", lambda: False)
-    monkeypatch.setattr(launch, "budget_of", lambda *_: None)
-    monkeypatch.setattr(machine, "detect", lambda runs_dir=None: Machine(gpu_state="none"))
 
 
 @pytest.fixture
@@ -280,6 +247,7 @@ import sys
 from core import launch, machine
 from core.machine import Machine
 from tests import fake_worker
+from tests.tui.conftest import Fitune
 from tui.__main__ import main
 story = sys.argv.pop(1)
 launch._command = lambda run, job: [sys.executable, fake_worker.__file__, str(run.path), story, "--rate", "100"]

@@ -6,6 +6,7 @@ import sys
 from core import launch, runs
 from core.errors import UserError
 from tui.commands.watch import follow_to_end
+from tui.text import clean
 
 
 def run(args: argparse.Namespace) -> int:
@@ -17,7 +18,8 @@ def run(args: argparse.Namespace) -> int:
     how = launch.start(run, "train", share_gpu=args.share_gpu)
     print(f"Going on from {checkpoint.name if checkpoint else 'the start: there is no checkpoint'}.", file=sys.stderr)
     if args.detach:
-        print(run.name)
-        print(f"Running by itself ({how}). Watch it: fitune watch {run.name}", file=sys.stderr)
+        name = clean(run.name)
+        print(name)
+        print(f"Running by itself ({how}). Watch it: fitune watch {name}", file=sys.stderr)
         return 0
     return follow_to_end(run)

@@ -7,6 +7,7 @@ from core import runs
 from core.runs import Run
 from tui.follow import follow
 from tui.terminal import surface
+from tui.text import clean
 
 EXIT_STATUS = {"finished": 0, "stopped": 130, "failed": 1, "killed": 1}
 
@@ -27,14 +28,15 @@ def follow_to_end(run: Run, from_start: bool = True) -> int:
 
     from_start: also what was told before this call.
     """
-    print(f"{run.name}: you can close this window, the run goes on. Its folder: {run.path}", file=sys.stderr)
+    name = clean(run.name)
+    print(f"{name}: you can close this window, the run goes on. Its folder: {clean(str(run.path))}", file=sys.stderr)
     try:
         state = follow(run, sys.stderr, from_start, live=True)
     except KeyboardInterrupt:
-        print(f"\nStill running. Watch it: fitune watch {run.name}   Stop it: fitune stop {run.name}", file=sys.stderr)
+        print(f"\nStill running. Watch it: fitune watch {name}   Stop it: fitune stop {name}", file=sys.stderr)
         return 130
     status = run.status(state)
     unfinished = status in ("stopped", "killed") or (status == "failed" and run.newest_checkpoint())
     if unfinished and state.job == "train":
-        print(f"Go on from the last checkpoint: fitune resume {run.name}", file=sys.stderr)
+        print(f"Go on from the last checkpoint: fitune resume {name}", file=sys.stderr)
     return EXIT_STATUS[status]
