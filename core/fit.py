@@ -10,7 +10,7 @@ from typing import Any
 
 from core.budget import Card
 from core.learned import NONE, Experience
-from core.plans import Place, Tried, changed
+from core.plans import Place, Tried, changed, value_of
 from core.recipe_fields import Recipe
 from core.remedies import can_offload, fewest_layers
 from core.shapes import Shape
@@ -34,6 +34,9 @@ class Rejected:
     """A plan that was not taken, and why."""
 
     set: Mapping[str, Any]
+    """Changes of the recipe that make it."""
+    unlike: Mapping[str, Any]
+    """Where it differs from the plan that was taken, by `group.key`."""
     why: str
 
 
@@ -69,17 +72,22 @@ def fit(
     best = _best(place, own)
     if best is None:
         reason = f"Nothing fits: even the leanest plan needs {_gib(place.look(_leanest(place)).short_bytes)} more."
-        return Fit(None, reason, (Rejected({}, _why(own, own)),), None, tuple(_ways_out(place)))
-    rejected = tuple(Rejected(each.set, _why(each, best)) for each in _neighbours(place, best))
+        return Fit(None, reason, (Rejected({}, {}, _why(own, own)),), None, tuple(_ways_out(place)))
+    rejected = tuple(Rejected(each.set, _unlike(each, best), _why(each, best)) for each in _neighbours(place, best))
     return Fit(best, _reason(own, best), rejected, _longest(place, best))
 
 
 def _best(place: Place, own: Tried) -> Tried | None:
-    """Of the plans that fit the fastest; of those about as fast the one with the fewest changes, then the leanest."""
+    """Of the plans that fit the fastest; of those about as fast the one that asks least of a person and the machine."""
     found = [each for each in (own, *_candidates(place)) if each.fits]
     top = max((each.speed for each in found), default=0.0)
     close = [each for each in found if each.speed >= top * (1 - NO_FASTER)]
-    return min(close, key=lambda each: (len(each.set), each.budget.total_bytes), default=None)
+
+    def trouble(plan: Tried) -> tuple[int, bool, float, int]:
+        changes = len(plan.set) - ("train.grad_accum" in plan.set)  # a split of the batch is one change
+        return changes, plan.budget.offloaded_layers > 0, -round(plan.speed / top, 2), plan.budget.total_bytes
+
+    return min(close, key=trouble, default=None)
 
 
 def _candidates(place: Place) -> Iterator[Tried]:
@@ -175,25 +183,30 @@ def _longest_rows(place: Place, changes: Mapping[str, Any]) -> Tried | None:
 
 
 def _ways_out(place: Place) -> Iterator[Rejected]:
-    """What would fit, each with its price: 4 bits, shorter rows, a lower rank, another card."""
+    """What would fit, each with its price: 4 bits, shorter rows, a lower rank, another card or model."""
     recipe = place.recipe
     packed = replace(place, recipe=changed(recipe, {"model.quant": "nf4"}))
     can_pack = recipe.model.quant != "nf4" and place.shape.stored_as is None and place.card is not None
     if can_pack and (found := _best(packed, packed.look({}))):
-        yield Rejected({"model.quant": "nf4", **found.set}, "4-bit base weights: usually hardly visible.")
+        yield _way_out({"model.quant": "nf4", **found.set}, "4-bit base weights: usually hardly visible.")
     lean = _leanest(place)
     if shorter := _longest_rows(place, lean):
         length = shorter.recipe.model.max_seq_length
-        yield Rejected(shorter.set, f"Rows longer than {length} tokens are cut: their ends are not learned.")
+        yield _way_out(shorter.set, f"Rows longer than {length} tokens are cut: their ends are not learned.")
     rank = recipe.lora.r // 2
     while rank >= LOWEST_RANK:
         if (lower := place.look({**lean, "lora.r": rank})).fits:
-            yield Rejected(lower.set, f"The adapter can learn less: rank {rank} instead of {recipe.lora.r}.")
+            yield _way_out(lower.set, f"The adapter can learn less: rank {rank} instead of {recipe.lora.r}.")
             break
         rank //= 2
     for there, said in ((place, "As it is"), (packed, "In 4 bits"))[: 1 + can_pack]:
         if there.card and (size_gib := _card_that_would_do(there)):
-            yield Rejected({}, f"{said}, a card of {size_gib} GiB would do.")
+            yield _way_out({}, f"{said}, a card of {size_gib} GiB would do.")
+    yield _way_out({}, "A smaller model takes less of everything.")
+
+
+def _way_out(changes: Mapping[str, Any], costs: str) -> Rejected:
+    return Rejected(changes, changes, costs)
 
 
 def _card_that_would_do(place: Place) -> int | None:
@@ -209,12 +222,18 @@ def _card_that_would_do(place: Place) -> int | None:
     return CARDS_GIB[low] if low < len(CARDS_GIB) else None
 
 
+def _unlike(tried: Tried, best: Tried) -> dict[str, Any]:
+    names = dict.fromkeys((*best.set, *tried.set))
+    return {name: value_of(tried.recipe, name) for name in names
+            if value_of(tried.recipe, name) != value_of(best.recipe, name)}  # fmt: skip
+
+
 def _reason(own: Tried, best: Tried) -> str:
     if not best.set:
         return "The recipe as it is: nothing that leaves its result alone is noticeably faster."
     if own.fits:
         return f"{best.speed / own.speed - 1:.0%} faster than the recipe as it is."
-    return f"The fastest plan that fits; the recipe as it is {_why(own, best)}."
+    return f"The simplest of the fastest plans that fit; the recipe as it is {_why(own, best)}."
 
 
 def _why(tried: Tried, best: Tried) -> str:

@@ -12,17 +12,21 @@ from dataclasses import asdict, dataclass, fields, replace
 from functools import lru_cache
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from core import __version__
 from core.budget import Budget, Part, verdict_of
 from core.errors import UserError
-from core.gpu import Gpu
 from core.pace import HIGH, LOW, Pace
 
+if TYPE_CHECKING:
+    from core.gpu import Gpu
+
 FILE = "learned.jsonl"
+CORRECTION = "correction"
+"""The part of a corrected budget that holds the difference."""
 READ_BYTES = 1 << 18
 """The newest part of the file that is read: some five hundred runs."""
 NEWEST = 8
@@ -84,7 +88,7 @@ class Experience:
         high = round(min(found.high_bytes * factor, total * (1 + doubt)))
         why = f"corrected by {factor - 1:+.1%} from {_runs(alike)} on this {_kind(alike)}"
         refused = found.verdict == "over" and found.total_bytes <= found.free_bytes
-        part = Part("correction", total - found.total_bytes, why)
+        part = Part(CORRECTION, total - found.total_bytes, why)
         return replace(
             found,
             total_bytes=total,
@@ -118,25 +122,29 @@ NONE = Experience()
 
 
 def experience(
-    base: Path, gpu: Gpu | None, cpu_name: str | None, versions: Mapping[str, str | None], backend: str
+    base: Path, gpu: "Gpu | None", cpu_name: str | None, versions: Mapping[str, str | None], backend: str
 ) -> Experience:
     """What trainings under `base` ($FITUNE_HOME) taught about a card, or about the processor without one.
 
     versions: as in core.machine.Machine. backend: unsloth or trl, as it will really be. Raises UserError.
     """
-    path = base / FILE
-    try:
-        state = path.stat()
-        known = _read(path, state.st_mtime_ns, state.st_size)
-    except (FileNotFoundError, NotADirectoryError):
-        return NONE
-    except OSError as error:
-        raise UserError(f"{path} can't be read: {error.strerror}.", "Mend its permissions, or remove it.") from None
     place = place_of(gpu.name if gpu else None, gpu.total_bytes if gpu else None, cpu_name)
     wanted = (*place, stack_of(versions), backend)
     return Experience(
-        tuple(each for each in known if (each.place, each.place_bytes, each.stack, each.backend) == wanted)
+        tuple(each for each in lessons(base) if (each.place, each.place_bytes, each.stack, each.backend) == wanted)
     )
+
+
+def lessons(base: Path) -> tuple[Lesson, ...]:
+    """The newest lesson of each training that had its card to itself, oldest first. Raises UserError."""
+    path = base / FILE
+    try:
+        state = path.stat()
+        return _read(path, state.st_mtime_ns, state.st_size)
+    except (FileNotFoundError, NotADirectoryError):
+        return ()
+    except OSError as error:
+        raise UserError(f"{path} can't be read: {error.strerror}.", "Mend its permissions, or remove it.") from None
 
 
 def place_of(gpu_name: str | None, gpu_bytes: int | None, cpu_name: str | None) -> tuple[str, int]:
@@ -162,7 +170,7 @@ def remember(base: Path, lesson: Lesson) -> None:
 
 @lru_cache(maxsize=4)
 def _read(path: Path, mtime_ns: int, size: int) -> tuple[Lesson, ...]:
-    """The newest lesson of each run that had its card to itself, read anew once the file changes."""
+    """What is in the file; read anew once that changes, since the wizard asks at each keystroke."""
     with path.open("rb") as file:
         file.seek(max(0, size - READ_BYTES))
         lines = file.read().split(b"\n")

@@ -56,7 +56,7 @@ class Place:
         else:
             speed = pace.tokens_per_s or estimate_pace(self.shape, recipe, TYPICAL, layers_away=away).tokens_per_s or 0
         short_bytes, short_of = self._short(budget)
-        real = {name: value for name, value in changes.items() if value != _value(self.recipe, name)}
+        real = {name: value for name, value in changes.items() if value != value_of(self.recipe, name)}
         return Tried(real, recipe, budget, self.experience.pace(pace), speed, short_bytes, short_of)
 
     def _short(self, budget: Budget) -> tuple[int, str]:
@@ -81,6 +81,7 @@ def changed(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
     )
 
 
-def _value(recipe: Recipe, name: str) -> Any:
+def value_of(recipe: Recipe, name: str) -> Any:
+    """The value of a field by `group.key`."""
     group, _, key = name.partition(".")
     return getattr(getattr(recipe, group), key)

@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Literal
 
 from core import presets, runs
+from core.budget import Card
 from core.errors import UserError
 from core.machine import GIB, Machine
+from core.pace import Pace
 from core.presets import Preset
 from core.runs import LIVE, Run
 from tui import steps
@@ -20,6 +22,8 @@ DATA_SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".ndjson", ".jso
 SUGGESTED_FILES = 6
 SIZE_LEEWAY = 1.05
 """A "16 GB" card tells a little less than 16 GiB."""
+SLOW_TOKENS_PER_S = 50
+"""Slower than this, a thousand short rows take hours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,13 +87,20 @@ def preset_choices(draft: Draft) -> tuple[PresetChoice, ...]:
     return tuple(sorted(found, key=_rank))
 
 
+def standing(preset: Preset, verdict: str, card: Card | None, pace: Pace | None) -> tuple[int, float]:
+    """Where a preset stands among others, the best lowest: those made for a card of this size or less, the largest
+    first; then others that fit; those that would take for ever; then the rest."""
+    meant_for_it = card is not None and preset.card_gib <= card.total_bytes / GIB * SIZE_LEEWAY
+    if verdict != "fits":
+        return 3, preset.card_gib
+    if pace is not None and pace.tokens_per_s is not None and pace.tokens_per_s < SLOW_TOKENS_PER_S:
+        return 2, preset.card_gib
+    return (0, -preset.card_gib) if meant_for_it else (1, preset.card_gib)
+
+
 def _rank(choice: PresetChoice) -> tuple[int, float]:
-    """Presets made for a card of this size or less, the largest first; then others that fit; then the rest."""
-    card = choice.outlook.asked[2] if choice.outlook.asked else None
-    meant_for_it = card is not None and choice.preset.card_gib <= card.total_bytes / GIB * SIZE_LEEWAY
-    if choice.outlook.verdict != "fits":
-        return 2, choice.preset.card_gib
-    return (0, -choice.preset.card_gib) if meant_for_it else (1, choice.preset.card_gib)
+    outlook = choice.outlook
+    return standing(choice.preset, outlook.verdict, outlook.asked[2] if outlook.asked else None, outlook.pace)
 
 
 def has_card(draft: Draft) -> bool:

@@ -4,9 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from core import budget, pace, shapes
+from core import budget, pace, runs, shapes
 from core.budget import Budget, Card, Part
 from core.errors import BadInput, UserError
+from core.fit import fit
+from core.learned import CORRECTION, NONE, Experience, experience
 from core.machine import GIB, Gpu, Machine
 from core.pace import Pace
 from core.recipe_fields import Recipe
@@ -41,6 +43,11 @@ class Outlook:
     pace: Pace | None = None
     asked: tuple[Shape, Recipe, Card | None] | None = None
     """What was estimated, for remedies."""
+    gpu_name: str | None = None
+    ram_bytes: int | None = None
+    """Free host RAM."""
+    taught: Experience = NONE
+    """What earlier runs on this card taught; budget and pace are corrected by it."""
 
     @property
     def said(self) -> str:
@@ -86,14 +93,17 @@ def look(draft: Draft) -> Outlook:
 
 def _judged(asked: Recipe, shape: Shape, gpu: Gpu | None, machine: Machine, place: str) -> Outlook:
     card = card_of(gpu)
-    found = budget.estimate(shape, asked, card)
+    taught = experience(runs.home(), gpu, machine.cpu_name, machine.versions, asked.train.backend)
+    found = taught.budget(budget.estimate(shape, asked, card))
     free_bytes: int | None = found.free_bytes
     verdict: Verdict = found.verdict
     if gpu is None:
         free_bytes = machine.ram_available_bytes
         verdict = "unknown" if free_bytes is None else _in_ram(found, free_bytes)
-    speed = pace.estimate_pace(shape, asked, gpu.name if gpu else None)
-    return Outlook(place, found, free_bytes, verdict, pace=speed, asked=(shape, asked, card))
+    name = gpu.name if gpu else None
+    speed = taught.pace(pace.estimate_pace(shape, asked, name, layers_away=found.offloaded_layers))
+    asked_here = (shape, asked, card)
+    return Outlook(place, found, free_bytes, verdict, "", speed, asked_here, name, machine.ram_available_bytes, taught)
 
 
 def _in_ram(found: Budget, free_bytes: int) -> Verdict:
@@ -105,7 +115,28 @@ def _in_ram(found: Budget, free_bytes: int) -> Verdict:
 
 def ways_out(outlook: Outlook) -> list[Remedy]:
     """What to change so that it fits, gentlest first; nothing where it fits."""
-    return remedies(*outlook.asked) if outlook.asked and outlook.verdict in ("over", "tight") else []
+    if not outlook.asked or outlook.verdict not in ("over", "tight"):
+        return []
+    return remedies(*outlook.asked, experience=outlook.taught)
+
+
+def correction(outlook: Outlook) -> str:
+    """What earlier runs changed in the budget: `corrected by +1.3% from 4 runs on this card`; empty if nothing."""
+    parts = outlook.budget.parts if outlook.budget else ()
+    return next((part.why for part in parts if part.name == CORRECTION), "")
+
+
+def fitted(draft: Draft, outlook: Outlook) -> tuple[Draft, str]:
+    """The draft with the fastest plan that fits as edits, and a sentence about it; unchanged where there is none.
+
+    Takes up to a tenth of a second.
+    """
+    if outlook.asked is None:
+        return draft, outlook.said
+    found = fit(*outlook.asked, outlook.gpu_name, outlook.ram_bytes, outlook.taught)
+    for name, value in (found.plan.set if found.plan else {}).items():
+        draft = set_field(draft, name, text_of(value))
+    return draft, found.reason
 
 
 def remedy_text(remedy: Remedy) -> str:
@@ -122,14 +153,14 @@ def with_remedy(draft: Draft, remedy: Remedy) -> Draft:
 
 
 def planned_machine(draft: Draft) -> Machine | None:
-    """This machine, or one with an empty card of the size that is planned for; None while it is being looked at."""
+    """This machine, or another with an empty card of the size that is planned for; None while it is looked at."""
     if draft.card_gib is None or draft.machine is None:
         return draft.machine
     size_bytes = int(draft.card_gib * GIB)
     name = f"a planned {draft.card_gib:g} GiB card"
     card = Gpu(0, "planned", name, size_bytes, size_bytes, 0, compute_capability=(8, 0))
     versions = {**draft.machine.versions, "unsloth": draft.machine.versions.get("unsloth") or "planned"}
-    return replace(draft.machine, gpus=(card,), gpu_state="ok", versions=versions)
+    return replace(draft.machine, gpus=(card,), gpu_state="ok", versions=versions, ram_available_bytes=None)
 
 
 def known_shape(model_id: str, revision: str | None) -> Shape | None:

@@ -1,18 +1,21 @@
 """`fitune estimate RECIPE`: what the run will need in memory, item by item, against what the card has free."""
 
 import argparse
-import re
 import sys
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
 
 import orjson
 
-from core import config, machine, runs, shapes
+from core import config, shapes
 from core.budget import Budget, Card, estimate, to_json
 from core.errors import UserError
-from core.machine import GIB
+from core.pace import Pace, estimate_pace
+from core.recipe_fields import Recipe
 from core.remedies import Remedy, remedies
-from core.resolve import card_of, resolve
-from tui.format import gib
+from tui.format import count, gib, rate
+from tui.place import place
 from tui.text import clean
 
 FITS, DOES_NOT_FIT = 0, 3
@@ -22,23 +25,35 @@ WORDS = {"fits": "OK    It fits.", "tight": "WARN  It may fit, with luck.", "ove
 def run(args: argparse.Namespace) -> int:
     """Exit status: 0 fits, 3 does not fit."""
     recipe = config.load(args.recipe, args.set)
-    resolved = resolve(recipe, machine.detect(runs.home()), need_data=False)
-    asked, card = resolved.recipe, card_of(resolved.gpu)
-    if args.gpu_memory:
-        # A card that is not here: then the recipe's own wish for a backend stands, and auto means unsloth.
-        asked, card = recipe, Card(size_bytes(args.gpu_memory), size_bytes(args.gpu_memory))
+    if args.calibrate:
+        measure(recipe, args.gpu_memory)
+    here = place(recipe, args.gpu_memory)
+    asked, card = here.recipe, here.card
     shape = shapes.load(asked.model.id, asked.model.revision)
-    found = estimate(shape, asked, card)
-    ways = remedies(shape, asked, card) if found.verdict != "fits" and card else []
+    found = here.experience.budget(estimate(shape, asked, card))
+    pace = estimate_pace(shape, asked, here.gpu_name, layers_away=found.offloaded_layers)
+    pace = here.experience.pace(pace)
+    ways = remedies(shape, asked, card, experience=here.experience) if found.verdict != "fits" and card else []
     if args.json:
-        print(orjson.dumps(to_json(found, ways), option=orjson.OPT_INDENT_2).decode())
+        print(orjson.dumps({**to_json(found, ways), "pace": asdict(pace)}, option=orjson.OPT_INDENT_2).decode())
     else:
-        tell(found, ways, card)
+        tell(found, pace, ways, card)
         print("Rows are counted as full length.", file=sys.stderr)
     return DOES_NOT_FIT if found.verdict == "over" and card else FITS
 
 
-def tell(found: Budget, ways: list[Remedy], card: Card | None) -> None:
+def measure(recipe: Recipe, gpu_memory: str | None) -> None:
+    """Learn from a short training, telling how it goes. Raises UserError."""
+    from core.calibrate import calibrate
+
+    if gpu_memory:
+        raise UserError("--calibrate measures on this machine.", "Leave out --gpu-memory.")
+    print("Trains 3 steps on made-up rows to measure; the model is downloaded if it isn't here.", file=sys.stderr)
+    if not calibrate(recipe, lambda phase: print(f"  {clean(phase)}", file=sys.stderr)):
+        print("WARN  Nothing was learned: others used the card, or the model's size is not known.", file=sys.stderr)
+
+
+def tell(found: Budget, pace: Pace, ways: list[Remedy], card: Card | None) -> None:
     """Print the budget as a table."""
     for part in found.parts:
         print(f"{gib(part.bytes, 2):>11}  {part.name:<20} {clean(part.why)}")
@@ -46,18 +61,12 @@ def tell(found: Budget, ways: list[Remedy], card: Card | None) -> None:
           f"{gib(found.high_bytes)}")  # fmt: skip
     if card:
         print(f"{gib(found.free_bytes, 2):>11}  free\n{WORDS[found.verdict]}")
+    if pace.tokens_per_s:
+        print(f"      {count(pace.low_tokens_per_s)} to {rate(pace.high_tokens_per_s)}: {clean(pace.why)}")
     for way in ways:
-        changes = " ".join(f"--set {key}={value}" for key, value in way.set.items())
-        print(f"      {changes}  saves {gib(way.saves_bytes)}: {clean(way.costs)}")
+        print(f"      {set_flags(way.set)}  saves {gib(way.saves_bytes)}: {clean(way.costs)}")
 
 
-def size_bytes(text: str) -> int:
-    """ "16GiB", "16 GB" or "16" (GiB) in bytes. Raises UserError."""
-    found = re.fullmatch(r"\s*([\d.]+)\s*(gib|g|gb|mib|mb)?\s*", text.lower())
-    try:
-        amount = float(found[1]) if found else 0.0
-    except ValueError:
-        amount = 0.0
-    if not found or not amount:
-        raise UserError(f"--gpu-memory: {text} is not an amount of memory.", "For example: --gpu-memory 16GiB")
-    return round(amount * {"gb": 10**9, "mb": 10**6, "mib": 2**20}.get(found[2] or "gib", GIB))
+def set_flags(changes: Mapping[str, Any]) -> str:
+    """Changes as they are typed: `--set train.micro_batch=1`. What is unset has no flag."""
+    return " ".join(f"--set {name}={value}" for name, value in changes.items() if value is not None)

@@ -1,27 +1,26 @@
-"""`fitune presets`: what there is to start from, and how each would fare on this card or on another."""
+"""`fitune presets`: what there is to start from, best first, and how each would fare on this card or on another."""
 
 import argparse
 from typing import Any
 
 import orjson
 
-from core import machine, presets, runs, shapes
+from core import learned, machine, presets, runs, shapes
 from core.budget import Card, estimate
-from core.machine import pick_gpu
+from core.learned import NONE, Experience
+from core.machine import choose_backend, pick_gpu
 from core.pace import estimate_pace
 from core.presets import Preset
 from core.resolve import card_of
-from tui.commands.estimate import size_bytes
+from tui.choices import standing
 from tui.format import gib, rate
+from tui.place import size_bytes
 
 
 def run(args: argparse.Namespace) -> int:
     """Print every preset with its budget, or with --json a list of objects. Exit status 0."""
-    gpu = pick_gpu(machine.detect(runs.home()), None)
-    card = card_of(gpu)
-    if args.gpu_memory:
-        card = Card(size_bytes(args.gpu_memory), size_bytes(args.gpu_memory))
-    found = [describe(preset, card, gpu.name if gpu else None) for preset in presets.load_all()]
+    card, gpu_name, taught = _planned(args.gpu_memory) if args.gpu_memory else _here()
+    found = described(card, gpu_name, taught)
     if args.json:
         print(orjson.dumps(found, option=orjson.OPT_INDENT_2).decode())
         return 0
@@ -32,13 +31,40 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def describe(preset: Preset, card: Card | None, gpu_name: str | None) -> dict[str, Any]:
-    """A preset and its budget in plain values; the verdict is "unknown" without a card."""
+def _planned(gpu_memory: str) -> tuple[Card, None, Experience]:
+    """A card that is not here."""
+    amount = size_bytes(gpu_memory)
+    return Card(amount, amount), None, NONE
+
+
+def _here() -> tuple[Card | None, str | None, Experience]:
+    """This machine's card, and what earlier runs on it taught."""
+    home = runs.home()
+    found = machine.detect(home)
+    gpu = pick_gpu(found, None)
+    backend, _ = choose_backend("auto", gpu, found.versions)
+    taught = learned.experience(home, gpu, found.cpu_name, found.versions, backend)
+    return card_of(gpu), gpu.name if gpu else None, taught
+
+
+def described(card: Card | None, gpu_name: str | None, taught: Experience) -> list[dict[str, Any]]:
+    """Every preset and its budget in plain values, best first on a card; without one by size, the verdicts unknown."""
+    ranked = [_described(preset, card, gpu_name, taught) for preset in presets.load_all()]
+    if card is not None:
+        ranked.sort(key=lambda each: each[0])
+    return [values for _, values in ranked]
+
+
+def _described(
+    preset: Preset, card: Card | None, gpu_name: str | None, taught: Experience
+) -> tuple[tuple[int, float], dict[str, Any]]:
     recipe = preset.recipe("data.jsonl")
     shape = shapes.load(recipe.model.id)
     # Without a card here the numbers are of a card all the same: that is what a preset is for.
     found = estimate(shape, recipe, card or Card(80 * machine.GIB, 80 * machine.GIB))
-    return {
+    found = taught.budget(found) if card else found
+    pace = taught.pace(estimate_pace(shape, recipe, gpu_name, layers_away=found.offloaded_layers))
+    values = {
         "id": preset.id,
         "title": preset.title,
         "whom": preset.whom,
@@ -46,6 +72,7 @@ def describe(preset: Preset, card: Card | None, gpu_name: str | None) -> dict[st
         "card_gib": preset.card_gib,
         "total_bytes": found.total_bytes,
         "verdict": found.verdict if card else "unknown",
-        "tokens_per_s": estimate_pace(shape, recipe, gpu_name).tokens_per_s,
+        "tokens_per_s": pace.tokens_per_s,
         "evidence": f"measured {preset.evidence[0].peak_gib} GiB" if preset.evidence else "estimated",
     }
+    return standing(preset, found.verdict, card, pace), values
