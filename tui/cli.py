@@ -29,7 +29,13 @@ def parser() -> argparse.ArgumentParser:
     estimate = commands.add_parser("estimate", help="what a recipe needs in memory; exit status 3 if it does not fit")
     _recipe(estimate)
     _gpu_memory(estimate)
+    estimate.add_argument("--calibrate", action="store_true", help="first measure in a short training on made-up rows")
     _json(estimate)
+
+    fit = commands.add_parser("fit", help="the fastest plan that fits the card; exit status 3 if none does")
+    _recipe(fit)
+    _gpu_memory(fit)
+    _json(fit)
 
     presets = commands.add_parser("presets", help="what there is to start from")
     _gpu_memory(presets)
