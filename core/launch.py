@@ -115,7 +115,7 @@ def start(run: Run, job: str, share_gpu: bool = False) -> str:
     """
     with _one_start_at_a_time(run.path.parent):
         if run.holder_pid() is not None:
-            raise UserError(f"{run.name} is running already.", f"Watch it: fitune watch {run.name}")
+            raise UserError(f"{run.name} is running already ({run.held_by()}).", f"Watch it: fitune watch {run.name}")
         if not share_gpu:
             refuse_busy_gpu(run)
         run.stop.unlink(missing_ok=True)

@@ -116,6 +116,16 @@ class Run:
         """The job of the worker that lives, "train" if it does not say; None if none lives."""
         return None if self.holder_pid() is None else str(self.lock_note().get("job", "train"))
 
+    def held_by(self) -> str:
+        """Who holds the run, in words: `pid 4711 on gpu-box since 14:02`, as far as it is known."""
+        pid, note = self.holder_pid(), self.lock_note()
+        host = self.info().get("host")
+        since_s = note.get("started")
+        who = f"pid {pid}" if pid and pid > 0 else "a worker in another container"
+        where = f" on {host}" if host else ""
+        known = isinstance(since_s, int | float)
+        return f"{who}{where}" + (f" since {time.strftime('%H:%M', time.localtime(since_s))}" if known else "")
+
     def trains(self) -> bool:
         """Whether a worker lives that trains: a merge or push leaves the card alone."""
         return self.job() == "train"

@@ -2,6 +2,7 @@
 
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
@@ -181,7 +182,9 @@ def test_of_two_starts_at_once_one_wins(run: Run) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert sorted(said) == ["run-a is running already. Watch it: fitune watch run-a", "setsid"]
+    refused = f"run-a is running already ({run.held_by()}). Watch it: fitune watch run-a"
+    assert sorted(said) == [refused, "setsid"]
+    assert re.fullmatch(r"pid \d+( on \S+)?( since \d\d:\d\d)?", run.held_by()), "check 40"
 
 
 def test_a_card_that_another_run_holds_is_refused_with_its_name_unless_shared(make: Start) -> None:

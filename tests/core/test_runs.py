@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import re
 import signal
 import stat
 import subprocess
@@ -277,6 +278,21 @@ def test_the_holder_is_named_and_looking_never_takes_the_lock(run: Run, worker: 
     for _ in range(100):
         assert run.holder_pid() == worker.pid
     assert worker.poll() is None
+
+
+@pytest.mark.parametrize(
+    ("note", "host", "said"),
+    [
+        ({"started": 0.0}, "gpu-box", r"pid \d+ on gpu-box since \d\d:\d\d"),
+        ({"started": "now"}, None, r"pid \d+"),
+    ],
+)
+def test_check_40_who_holds_a_run_is_told_with_pid_host_and_time(
+    run: Run, worker: "subprocess.Popen[bytes]", note: dict[str, Any], host: str | None, said: str
+) -> None:
+    run.lock.write_text(json.dumps(note))
+    (run.path / "run.json").write_text(json.dumps({"host": host}))
+    assert re.fullmatch(said, run.held_by())
 
 
 def test_looking_does_not_keep_a_worker_from_starting(run: Run) -> None:

@@ -236,8 +236,9 @@ def test_a_killed_run_goes_on_from_its_newest_checkpoint(fitune: Fitune, fitune_
 @pytest.mark.usefixtures("fakes")
 def test_a_run_that_is_alive_is_not_started_again(fitune: Fitune, fitune_home: Path) -> None:
     run = make(fitune_home, "run-a")
-    fake_worker.start(run.path, "steps:3000")
-    assert fitune("resume", "run-a") == (2, "", "run-a is running already. Watch it: fitune watch run-a\n")
+    worker = fake_worker.start(run.path, "steps:3000")
+    said = f"run-a is running already (pid {worker.pid}). Watch it: fitune watch run-a\n"
+    assert fitune("resume", "run-a") == (2, "", said)
 
 
 # --- without a terminal ---------------------------------------------------------------------------------------------
