@@ -46,6 +46,8 @@ def _lesson(run: Run, recipe: Recipe, model: Path, batches: Batches, memory: Mem
     if not peak_bytes:
         return None
     shape = shapes.load(str(model))
+    # The batches are known, so what packing might make of the rows is no question any more.
+    recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update={"packing": False})})
     expected = estimate(shape, recipe, _card(gpu), tokens=math.ceil(batches.largest / rows))
     mean_tokens = batches.tokens / batches.count / rows
     pace = estimate_pace(shape, recipe, gpu.get("name"), mean_tokens, expected.offloaded_layers)
