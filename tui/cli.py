@@ -7,6 +7,7 @@ from pathlib import Path
 from core import __version__
 
 DESCRIPTION = "Fine-tune a language model that fits your GPU, from a terminal."
+HANDOFF_TARGETS = ("script", "axolotl", "accelerate", "slurm", "skypilot", "vllm", "ollama", "zip")
 EXIT_STATUS = "exit status: 0 done, 1 failed, 2 bad input, 3 does not fit, 130 stopped"
 
 
@@ -50,8 +51,12 @@ def parser() -> argparse.ArgumentParser:
     _run(watch)
     watch.add_argument("--plain", action="store_true", help="a line a step instead of a screen")
 
-    runs = commands.add_parser("runs", help="list all runs")
+    runs = commands.add_parser("runs", help="list all runs, or compare two")
     _json(runs)
+    compare = runs.add_subparsers(metavar="").add_parser("compare", help="two runs side by side")
+    compare.set_defaults(command="compare")
+    compare.add_argument("runs", metavar="RUN", nargs=2, help="a name, a unique part of it, or a path")
+    _json(compare)
 
     stop = commands.add_parser("stop", help="end a run after this step, with a checkpoint")
     _run(stop, required=True)
@@ -72,6 +77,12 @@ def parser() -> argparse.ArgumentParser:
     push.add_argument("--merged", action="store_true", help="upload the merged model instead")
     push.add_argument("--yes", action="store_true", help="with --public: don't ask")
 
+    handoff = commands.add_parser("handoff", help="what trains or serves it elsewhere, without fitune")
+    handoff.add_argument("what", metavar="RUN|RECIPE", nargs="+", help="one; several runs only for vllm")
+    handoff.add_argument("--to", required=True, choices=HANDOFF_TARGETS, help="zip packs the adapter to be fetched")
+    handoff.add_argument("--out", type=Path, metavar="FOLDER", help="write all files into a new folder, the rows too")
+    _set(handoff)
+
     doctor = commands.add_parser("doctor", help="check GPU, driver, CUDA, disk and Hub, and say how to mend them")
     _json(doctor)
 
@@ -87,6 +98,10 @@ def dispatch(args: argparse.Namespace) -> int:
 
 def _recipe(command: argparse.ArgumentParser) -> None:
     command.add_argument("recipe", type=Path, metavar="RECIPE", help="a recipe file (TOML)")
+    _set(command)
+
+
+def _set(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--set", action="append", default=[], metavar="GROUP.KEY=VALUE", help="change a field; may be given often"
     )

@@ -1,0 +1,48 @@
+"""An adapter as one file to fetch, and the command that fetches it."""
+
+import getpass
+import os
+import platform
+import shlex
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from core.handoff.job import Job, trained
+
+EPOCH = (1980, 1, 1, 0, 0, 0)
+"""The earliest time a zip knows: the same adapter makes the same file."""
+
+
+def pack(job: Job) -> Path:
+    """Write NAME-adapter.zip into the run's folder, whole or not at all. Raises UserError without an adapter.
+
+    Stored, not compressed: weights hardly shrink. Inside, everything lies in one folder named like the run.
+    """
+    run = trained(job, "zip")
+    place = run.path / f"{run.name}-adapter.zip"
+    aside = place.with_name(place.name + ".part")
+    with open(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+            for path in sorted(path for path in run.adapter.rglob("*") if path.is_file()):
+                entry = zipfile.ZipInfo(f"{run.name}/{path.relative_to(run.adapter).as_posix()}", EPOCH)
+                entry.external_attr = 0o644 << 16
+                with path.open("rb") as source, archive.open(entry, "w", force_zip64=True) as target:
+                    while block := source.read(1 << 20):
+                        target.write(block)
+        file.flush()
+        os.fsync(file.fileno())
+    aside.replace(place)
+    return place
+
+
+def fetch_command(path: Path, environment: Mapping[str, str]) -> str:
+    """The scp command to type on the user's own computer.
+
+    environment: of this process; SSH_CONNECTION ("client port server port") says how this machine was reached.
+    """
+    parts = environment.get("SSH_CONNECTION", "").split()
+    host, port = (parts[2], parts[3]) if len(parts) == 4 else (platform.node(), "22")
+    host = f"[{host}]" if ":" in host else host
+    at_port = [] if port == "22" else ["-P", port]
+    return shlex.join(["scp", *at_port, f"{getpass.getuser()}@{host}:{path}", "."])

@@ -1,0 +1,142 @@
+"""The script on other machines: over several cards of one (accelerate), in a queue (Slurm), on a cloud (SkyPilot)."""
+
+import math
+from dataclasses import dataclass
+
+from core import shapes
+from core.budget import Card, estimate
+from core.errors import UserError
+from core.handoff.job import Files, Job, is_folder
+from core.handoff.script import not_carried, render_file, script
+from core.handoff.text import commented, plain_name, yaml_text
+
+GIB = 1 << 30
+CARDS = 2
+"""How many cards the accelerate files name: the fewest that need them."""
+CARD_SIZES_GB = (8, 12, 16, 24, 40, 48, 80, 141)
+USABLE = 0.9
+"""Of a card's nominal GB in GiB: an A10 of 24 GB has 22.5 GiB, a T4 of 16 GB 14.6, some of it the driver's."""
+HOST_GIB, HOURS = 32, 24
+"""First guesses for a queue, said to be such in the file."""
+SKYPILOT = "0.14.1"
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What the training wants of a machine."""
+
+    card_gb: int | None
+    """The smallest usual card that holds it; None if the model is not understood, or no usual card does."""
+    total_gib: float | None
+    disk_gib: int | None
+
+
+def accelerate(job: Job) -> Files:
+    """ddp.yaml and fsdp2.yaml with the script for several cards; int8 weights can't be split, so get no fsdp2.yaml."""
+    with_fsdp = job.recipe.model.quant != "int8"
+    common = {"compute_environment": "LOCAL_MACHINE", "machine_rank": 0, "num_machines": 1, "num_processes": CARDS}
+    lines = [
+        f"{job.name} over several cards of one machine; num_processes says how many.",
+        f"Needs what stands on top of run.py. With {CARDS} cards:",
+        "  uv run --with-requirements run.py accelerate launch --config_file ddp.yaml run.py",
+        "ddp.yaml: a whole model on each card, the rows shared out. Take it where one card holds the model.",
+        *(["fsdp2.yaml: one model split over the cards. Take it where one card does not."] if with_fsdp else []),
+        "The rows of a step stay as many as in the recipe: run.py divides grad_accum by the number of cards.",
+        *job.environment(),
+        *(f"Not carried over: {each}" for each in not_carried(job, "trl")),
+    ]
+    files = {"ddp.yaml": commented(lines) + "\n" + yaml_text({**common, "distributed_type": "MULTI_GPU"})}
+    if with_fsdp:
+        files["fsdp2.yaml"] = yaml_text({**common, "distributed_type": "FSDP", "fsdp_config": _fsdp2(job)})
+    return {**files, "run.py": script(job, several_cards=True), "render.py": render_file()}
+
+
+def slurm(job: Job) -> Files:
+    """job.sbatch with the script for one card."""
+    needs = _needs(job)
+    lines = [
+        f"{job.name} on one card of a Slurm cluster: sbatch job.sbatch",
+        "Needs uv on the node (https://docs.astral.sh/uv), and the Hub and the package index, or full caches of both.",
+        "--mem, --cpus-per-task and --time are first guesses; partition and account are your cluster's.",
+        _size(needs),
+        *job.environment(),
+        *(f"Not carried over: {each}" for each in not_carried(job, job.backend)),
+    ]
+    name = plain_name(job.name)
+    options = {
+        "job-name": name, "output": f"{name}-%j.log", "nodes": "1", "ntasks": "1", "gpus": "1",
+        "cpus-per-task": "8", "mem": f"{HOST_GIB}G", "time": f"{HOURS}:00:00",
+    }  # fmt: skip
+    text = (
+        "#!/bin/bash\n"
+        + "".join(f"#SBATCH --{key}={value}\n" for key, value in options.items())
+        + f"\n{commented(lines)}\nset -euo pipefail\n"
+        'cd "$SLURM_SUBMIT_DIR"\n'
+        'command -v uv >/dev/null || { echo "uv is not installed: https://docs.astral.sh/uv" >&2; exit 1; }\n'
+        "nvidia-smi\nuv run run.py\n"
+    )
+    return {"job.sbatch": text, "run.py": script(job), "render.py": render_file()}
+
+
+def skypilot(job: Job) -> Files:
+    """task.yaml with the script for one card."""
+    needs, name, local = _needs(job), plain_name(job.name).lower(), is_folder(job.recipe.model.id)
+    lines = [
+        f"{job.name} on a cloud machine. Needs skypilot {SKYPILOT} or newer with a cloud set up (sky check).",
+        f"  sky launch -c {name} task.yaml -i 10 --down",
+        f"  rsync -Pavz {name}:sky_workdir/adapter .        # while it waits those 10 minutes",
+        "The cheapest card of the size below that you can have is taken.",
+        _size(needs),
+        *job.environment(),
+        "Pass such a variable on with: sky launch --secret NAME",
+        *(["The model is a folder of this machine: copy it beside task.yaml."] if local else []),
+        *(f"Not carried over: {each}" for each in not_carried(job, job.backend)),
+    ]
+    task = {
+        "name": name,
+        "workdir": ".",
+        "resources": {
+            "accelerators": f"{needs.card_gb or CARD_SIZES_GB[-1]}GB+:1",
+            **({"disk_size": max(64, 2 * needs.disk_gib)} if needs.disk_gib else {}),
+        },
+        "setup": "pip install uv\n",
+        "run": "uv run run.py\n",
+    }
+    return {
+        "task.yaml": commented(lines) + "\n" + yaml_text(task),
+        "run.py": script(job),
+        "render.py": render_file(),
+    }
+
+
+def _fsdp2(job: Job) -> dict[str, object]:
+    return {
+        "fsdp_version": 2,
+        "fsdp_reshard_after_forward": True,
+        "fsdp_auto_wrap_policy": "TRANSFORMER_BASED_WRAP",
+        # 4-bit weights can't be sent from the first process to the others: each reads them itself.
+        "fsdp_cpu_ram_efficient_loading": job.recipe.model.quant == "bf16",
+        "fsdp_state_dict_type": "FULL_STATE_DICT",
+        "fsdp_offload_params": False,
+    }
+
+
+def _needs(job: Job) -> Needs:
+    """By the budget; where the model is not understood, or out of reach, nothing is known."""
+    train = job.recipe.train.model_copy(update={"backend": job.backend})
+    recipe = job.recipe.model_copy(update={"train": train})
+    largest = CARD_SIZES_GB[-1] * GIB
+    try:
+        shape = shapes.load(recipe.model.id, job.revision)
+        budget = estimate(shape, recipe, Card(largest, largest))
+    except UserError:
+        return Needs(None, None, None)
+    fitting = [size for size in CARD_SIZES_GB if size * USABLE * GIB >= budget.high_bytes]
+    return Needs(min(fitting, default=None), budget.total_bytes / GIB, math.ceil(budget.disk_bytes / GIB))
+
+
+def _size(needs: Needs) -> str:
+    if needs.total_gib is None:
+        return "What it needs of a card is not known: the model is out of reach."
+    more = f": {needs.card_gb} GB or more" if needs.card_gb else ", more than one card has"
+    return f"It needs about {needs.total_gib:.1f} GiB of a card{more}."

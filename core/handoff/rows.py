@@ -1,0 +1,54 @@
+"""The rows of a recipe as JSONL files that need no fitune to read: mapped and split as the training has them."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from core import dataset
+from core.errors import UserError
+from core.recipe_fields import Recipe
+from core.rows.split import eval_fraction, split
+
+TRAIN, EVAL = "train.jsonl", "eval.jsonl"
+
+
+def write_rows(recipe: Recipe, folder: Path) -> None:
+    """Write train.jsonl and eval.jsonl (which may be empty) into a folder. Raises as `core.dataset.rows`."""
+    rows = list(dataset.rows(recipe.data))
+    kept, held = split(rows, eval_fraction(recipe, len(rows)), recipe.train.seed)
+    _write(folder / TRAIN, (rows[place] for place in kept))
+    _write(folder / EVAL, (rows[place] for place in held))
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What the rows are, for a tool that reads them itself."""
+
+    holds: str
+    """What a canonical row holds: "messages", "prompt" (with a completion) or "text"."""
+    has_eval: bool
+    """Whether any row is held out."""
+
+
+def look(recipe: Recipe) -> Kind:
+    """What the first rows say.
+
+    Raises UserError where they are of several kinds, which only the script reads, and as `core.dataset.rows`.
+    """
+    head = list(dataset.rows(recipe.data, limit=dataset.HEAD_ROWS))
+    kinds = {next(iter(row)) for row in head}
+    if len(kinds) > 1:
+        raise UserError(
+            f"{recipe.data.source} mixes chats and plain pairs of prompt and completion.",
+            "Only the script reads both: fitune handoff --to script",
+        )
+    _, held = split(head, recipe.data.eval_fraction, recipe.train.seed)
+    return Kind(kinds.pop(), bool(held))
+
+
+def _write(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    with open(path, "wb") as file:
+        file.writelines(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for row in rows)

@@ -1,0 +1,321 @@
+"""A Python script that trains as the run did, with Unsloth or TRL and without fitune.
+
+It reads rows that are mapped and split already. To turn them into tokens it gets a copy of fitune's own file for that:
+what the model sees, and what it is trained on, is too easily almost the same.
+"""
+
+from pathlib import Path
+
+from core.handoff.job import Job, is_folder
+from core.handoff.text import call, commented
+from core.sizing.plan import UNSLOTH_LINEARS
+
+LOOKS_PER_RUN, LEAST_STEPS_APART = 10, 20
+"""As in core.worker.reporting: evaluations, and checkpoints, where the recipe sets no interval."""
+
+ROWS = '''
+# 2. The rows: token ids, and labels that say which of them are trained
+
+ensure_template(tokenizer)
+
+
+def load(name):
+    """A data set of a file's rows; None if there are none. What is longer than LENGTH loses its end."""
+    rows = []
+    with open(HERE / name, encoding="utf-8") as file:
+        for samples in render(map(json.loads, file), tokenizer, LOSS_ON):
+            for sample in samples if isinstance(samples, list) else []:  # else the chat template refuses the row
+                if sample.first is not None and sample.first < LENGTH:  # else nothing to learn is left
+                    rows.append({"input_ids": sample.ids[:LENGTH], "labels": sample.labels[:LENGTH]})
+    data = Dataset.from_list(rows) if rows else None
+    return pack_dataset(data, LENGTH, "bfd") if PACKING and data else data
+
+
+train_set, eval_set = load("train.jsonl"), load("eval.jsonl")
+'''
+OWN_ERROR = '''
+
+class UserError(Exception):
+    """What a person can repair: what is wrong, and what to do."""
+
+'''
+DTYPE = """GPU = torch.cuda.is_available()
+DTYPE = torch.float32 if not GPU else torch.float16
+if GPU and torch.cuda.is_bf16_supported(including_emulation=False):
+    DTYPE = torch.bfloat16
+"""
+SHARE = """
+# What the model feels is micro-batch x accumulation x cards, and stays what it was on one card.
+CARDS, CARD = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("LOCAL_RANK", 0))
+SHARDED = os.environ.get("ACCELERATE_USE_FSDP") == "true"
+if GRAD_ACCUM % CARDS == 0:
+    GRAD_ACCUM //= CARDS
+elif MICRO_BATCH % CARDS == 0:
+    MICRO_BATCH //= CARDS
+else:
+    raise SystemExit(f"{CARDS} cards divide neither GRAD_ACCUM = {GRAD_ACCUM} nor MICRO_BATCH = {MICRO_BATCH}.")
+"""
+CPU_TRAINER = '''
+
+class CpuTrainer(SFTTrainer):
+    """TRL computes its loss in a kernel for GPUs; on a CPU the model's own loss is the same number."""
+
+    def compute_loss(self, *args, **kwargs):
+        return Trainer.compute_loss(self, *args, **kwargs)
+
+
+'''
+
+
+def script(job: Job, several_cards: bool = False) -> str:
+    """The whole file. several_cards: for `accelerate launch`, which only the TRL way can do."""
+    backend = "trl" if several_cards else job.backend
+    parts = [
+        _header(job, backend),
+        _imports(job, backend, several_cards),
+        _settings(job),
+        SHARE if several_cards else "",
+        "\n# 1. The model, with an adapter to train\n\n",
+        _unsloth_model(job) if backend == "unsloth" else _trl_model(job, several_cards),
+        ROWS,
+        "\n# 3. Training\n\n",
+        _steps(job, several_cards),
+        CPU_TRAINER if backend == "trl" else "",
+        _training(job, backend),
+    ]
+    return "".join(parts)
+
+
+def render_file() -> str:
+    """The text of render.py: the worker's file as it is, but for its one tie to fitune."""
+    text = (Path(__file__).parents[1] / "worker" / "data.py").read_text(encoding="utf-8")
+    return text.replace("from core.errors import UserError\n", OWN_ERROR)
+
+
+def not_carried(job: Job, backend: str) -> list[str]:
+    """Each setting of the recipe that the script does otherwise, as a sentence."""
+    train, run, told = job.recipe.train, job.recipe.run, []
+    if train.backend == "auto" and backend == "unsloth":
+        told.append('train.backend = "auto": this is the Unsloth way, which fitune takes on NVIDIA cards.')
+    if backend != job.backend:
+        told.append("train.backend: Unsloth trains on one card; this is the TRL way.")
+        if train.checkpointing == "unsloth":
+            told.append('train.checkpointing = "unsloth": activations stay on the card ("on").')
+        if train.offload_layers is not None:
+            told.append("train.offload_layers: all layers stay on the card.")
+    if job.recipe.data.packing == "auto":
+        told.append('data.packing = "auto": fitune decides by the lengths of the rows; here PACKING says it.')
+    if run.vram_limit_gib is not None:
+        told.append("run.vram_limit_gib: the script takes what it needs of the card.")
+    if run.gpu is not None:
+        told.append("run.gpu: the script takes the first card it sees (CUDA_VISIBLE_DEVICES).")
+    wanted = job.recipe.deliver
+    if wanted.merge or wanted.gguf or wanted.push_repo:
+        told.append("[deliver]: the script leaves the adapter; merging, GGUF and pushing are not in it.")
+    return told
+
+
+def _header(job: Job, backend: str) -> str:
+    needed = "".join(f'#     "{package}",\n' for package in job.packages(backend))
+    local = is_folder(job.recipe.model.id)
+    lines = [
+        f"{job.name}, without fitune: {job.recipe.model.id} learns from train.jsonl.",
+        "",
+        "Run it with `uv run run.py`, which installs what stands above; or install that yourself: python run.py",
+        "Beside it lie train.jsonl and eval.jsonl, the rows as fitune read and split them, and render.py, which is",
+        "fitune's own file that turns rows into tokens (Apache-2.0) and needs nothing else of it.",
+        "It leaves adapter/, trainer_state.json (every loss), and checkpoints in work/.",
+        *job.environment(),
+        *job.notes,
+        *(["The model is a folder of the machine it was trained on: copy it, and change MODEL."] if local else []),
+        *(f"Not carried over: {each}" for each in not_carried(job, backend)),
+    ]
+    return (
+        '# /// script\n# requires-python = ">=3.11,<3.14"\n'
+        f"# dependencies = [\n{needed}# ]\n# ///\n#\n{commented(lines)}\n"
+    )
+
+
+def _imports(job: Job, backend: str, several_cards: bool) -> str:
+    unsloth, quantized = backend == "unsloth", job.recipe.model.quant != "bf16"
+    bits = "BitsAndBytesConfig, " if quantized else ""
+    lines = {
+        "from unsloth import FastLanguageModel  # before trl, transformers and peft, which it changes\n": unsloth,
+        "import json": True,
+        "import math": not job.recipe.train.max_steps and not _has_intervals(job),
+        "import os": several_cards,
+        "from pathlib import Path\n": True,
+        "import torch": True,
+        "from datasets import Dataset": True,
+        "from peft import LoraConfig, get_peft_model": not unsloth,
+        f"from transformers import AutoModelForCausalLM, AutoTokenizer, {bits}Trainer, set_seed": not unsloth,
+        "from trl import SFTConfig, SFTTrainer, pack_dataset\n": True,
+        "from render import ensure_template, render": True,
+    }
+    return "".join(f"{line}\n" for line, wanted in lines.items() if wanted) + "\n"
+
+
+def _settings(job: Job) -> str:
+    model, train = job.recipe.model, job.recipe.train
+    return (
+        "HERE = Path(__file__).resolve().parent\n"
+        f"MODEL, REVISION = {model.id!r}, {job.revision!r}\n"
+        f"LENGTH = {model.max_seq_length}  # tokens; longer rows lose their end\n"
+        f"LOSS_ON = {job.recipe.data.loss_on!r}  # 'answers', or 'all'\n"
+        f"PACKING = {job.packs}  # several short rows in one of LENGTH\n"
+        f"MICRO_BATCH, GRAD_ACCUM = {train.micro_batch}, {train.grad_accum}\n"
+        f"SEED = {train.seed}\n{DTYPE}"
+    )
+
+
+def _lora(job: Job, all_linear: str) -> dict[str, str]:
+    lora = job.recipe.lora
+    targets = all_linear if lora.target_modules == "all-linear" else repr(list(lora.target_modules))
+    return {
+        "r": repr(lora.r),
+        "lora_alpha": repr(lora.alpha),
+        "lora_dropout": repr(lora.dropout),
+        "bias": repr(lora.bias),
+        "target_modules": targets,
+        "layers_to_transform": repr(list(lora.layers) if lora.layers is not None else None),
+        "use_rslora": repr(lora.rslora),
+        "use_dora": repr(lora.dora),
+        "init_lora_weights": repr(True if lora.init == "default" else lora.init),
+    }
+
+
+def _unsloth_model(job: Job) -> str:
+    model, train = job.recipe.model, job.recipe.train
+    loading = {
+        "max_seq_length": "LENGTH",
+        "dtype": "DTYPE",
+        "load_in_4bit": repr(model.quant == "nf4"),
+        "load_in_8bit": repr(model.quant == "int8"),
+        "trust_remote_code": repr(model.trust_remote_code),
+        "revision": "REVISION",
+        "use_exact_model_name": "True",  # else Unsloth takes a 4-bit copy of its own
+    }
+    if train.offload_layers is not None:
+        loading["offload_layers"] = repr(train.offload_layers)
+    checkpointing = {"unsloth": "'unsloth'", "on": "True", "off": "False"}[train.checkpointing]
+    adapting = {
+        **_lora(job, repr(list(UNSLOTH_LINEARS))),
+        "use_gradient_checkpointing": checkpointing,
+        "random_state": "SEED",
+    }
+    return (
+        f"model, tokenizer = {call('FastLanguageModel.from_pretrained', {'model_name': 'MODEL', **loading})}\n"
+        f"model = {call('FastLanguageModel.get_peft_model', {'model': 'model', **adapting})}\n"
+    )
+
+
+def _trl_model(job: Job, several_cards: bool) -> str:
+    model, train = job.recipe.model, job.recipe.train
+    place = '{"": CARD if GPU else "cpu"}' if several_cards else '{"": 0 if GPU else "cpu"}'
+    loading = {
+        "pretrained_model_name_or_path": "MODEL",
+        "revision": "REVISION",
+        "dtype": "DTYPE",
+        "quantization_config": _quantization(job, several_cards),
+        "device_map": f"None if SHARDED else {place}" if several_cards else place,
+        "trust_remote_code": repr(model.trust_remote_code),
+        "use_safetensors": "True",
+    }
+    checkpointing = (
+        ""
+        if train.checkpointing == "off"
+        else 'base.gradient_checkpointing_enable({"use_reentrant": False})\nbase.enable_input_require_grads()\n'
+    )
+    code = model.trust_remote_code
+    lora = {**_lora(job, "'all-linear'"), "task_type": "'CAUSAL_LM'"}
+    return (
+        f"base = {call('AutoModelForCausalLM.from_pretrained', loading)}\n"
+        f"tokenizer = AutoTokenizer.from_pretrained(MODEL, revision=REVISION, trust_remote_code={code})\n"
+        f"base.config.use_cache = False\n{checkpointing}"
+        "set_seed(SEED)  # the adapter's start is random, and belongs to the run\n"
+        f"model = {call('get_peft_model', {'model': 'base', 'peft_config': call('LoraConfig', lora, '    ')})}\n"
+    )
+
+
+def _quantization(job: Job, several_cards: bool) -> str:
+    model = job.recipe.model
+    if model.quant == "bf16":
+        return "None"
+    if model.quant == "int8":
+        return "BitsAndBytesConfig(load_in_8bit=True)"
+    four_bit = {
+        "load_in_4bit": "True",
+        "bnb_4bit_quant_type": "'nf4'",
+        "bnb_4bit_compute_dtype": "DTYPE",
+        "bnb_4bit_use_double_quant": repr(model.double_quant),
+    }
+    if several_cards:
+        four_bit["bnb_4bit_quant_storage"] = "DTYPE"  # else FSDP can't split it
+    return call("BitsAndBytesConfig", four_bit, "    ")
+
+
+def _has_intervals(job: Job) -> bool:
+    return bool(job.recipe.train.eval_every and job.recipe.train.save_every)
+
+
+def _steps(job: Job, several_cards: bool) -> str:
+    """How far apart evaluations and checkpoints are."""
+    train = job.recipe.train
+    usual = f"max({LEAST_STEPS_APART}, STEPS // {LOOKS_PER_RUN})"
+    batches = f"math.ceil(len(train_set) / {'(MICRO_BATCH * CARDS)' if several_cards else 'MICRO_BATCH'})"
+    steps = train.max_steps or f"math.ceil({train.epochs!r} * math.ceil({batches} / GRAD_ACCUM))"
+    return (
+        "" if _has_intervals(job) else f"STEPS = {steps}\n"
+    ) + f"EVAL_EVERY = {train.eval_every or usual}\nSAVE_EVERY = {train.save_every or usual}\n"
+
+
+def _training(job: Job, backend: str) -> str:
+    train = job.recipe.train
+    config = {
+        "output_dir": 'str(HERE / "work")',
+        "per_device_train_batch_size": "MICRO_BATCH",
+        "per_device_eval_batch_size": "MICRO_BATCH",
+        "gradient_accumulation_steps": "GRAD_ACCUM",
+        "num_train_epochs": repr(train.epochs),
+        "max_steps": repr(train.max_steps or -1),
+        "learning_rate": repr(train.lr),
+        "lr_scheduler_type": repr(train.scheduler),
+        "warmup_steps": f"{train.warmup_ratio!r}",
+        "optim": repr(train.optimizer),
+        "weight_decay": repr(train.weight_decay),
+        "max_grad_norm": repr(train.max_grad_norm),
+        "bf16": "DTYPE == torch.bfloat16",
+        "fp16": "DTYPE == torch.float16",
+        "use_cpu": "not GPU",
+        "gradient_checkpointing": "False",
+        "max_length": "LENGTH",
+        "packing": "PACKING",
+        "dataset_kwargs": '{"skip_prepare_dataset": True}',
+        "remove_unused_columns": "False",
+        "logging_steps": "1",
+        "logging_nan_inf_filter": "False",
+        "eval_strategy": '"steps" if eval_set else "no"',
+        "eval_steps": "EVAL_EVERY",
+        "save_steps": "SAVE_EVERY",
+        "save_total_limit": repr(train.keep_checkpoints),
+        "prediction_loss_only": "True",
+        "seed": "SEED",
+        "data_seed": "SEED",
+        "report_to": repr(train.report_to),
+    }
+    trainer = "SFTTrainer" if backend == "unsloth" else "(SFTTrainer if GPU else CpuTrainer)"
+    given = {
+        "model": "model",
+        "processing_class": "tokenizer",
+        "args": call("SFTConfig", config, "    "),
+        "train_dataset": "train_set",
+        "eval_dataset": "eval_set",
+    }
+    return (
+        f"trainer = {call(trainer, given)}\n"
+        "trainer.train()\n"
+        "if eval_set and trainer.state.global_step % EVAL_EVERY:\n"
+        "    trainer.evaluate()\n"
+        'trainer.save_model(str(HERE / "adapter"))\n'
+        'trainer.state.save_to_json(str(HERE / "trainer_state.json"))\n'
+    )

@@ -1,0 +1,46 @@
+"""Text that others wrote, made safe for the file it goes into: a comment, YAML, a shell's word, a list of arguments."""
+
+import re
+import shlex
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from core.errors import UserError
+
+
+def commented(lines: Iterable[str]) -> str:
+    """The lines as `#` comments; whatever they hold, none of it can end the comment or steer a terminal."""
+    return "".join(f"# {''.join(c if c.isprintable() else '?' for c in line)}".rstrip() + "\n" for line in lines)
+
+
+def quoted(text: str) -> str:
+    """One word of a shell's command line. Raises UserError for text with line ends or control characters."""
+    if not text.isprintable():
+        raise UserError(f"{text!a} holds characters that can't be printed.", "Rename it, then hand it off.")
+    return shlex.quote(text)
+
+
+def plain_name(name: str) -> str:
+    """The name with letters, digits, dots, underscores and hyphens only, as every scheduler takes it."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "fitune"
+
+
+def yaml_text(tree: Mapping[str, Any]) -> str:
+    """The tree as YAML, in its own order; texts of several lines as blocks."""
+    import yaml  # type: ignore[import-untyped]
+
+    class Dumper(yaml.SafeDumper):  # type: ignore[misc]
+        def ignore_aliases(self, data: Any) -> bool:
+            return True  # a list that stands twice is written twice, not as an anchor
+
+    def text(dumper: Any, value: str) -> Any:
+        return dumper.represent_scalar("tag:yaml.org,2002:str", value, style="|" if "\n" in value else None)
+
+    Dumper.add_representer(str, text)
+    return str(yaml.dump(dict(tree), Dumper=Dumper, sort_keys=False, width=100))
+
+
+def call(name: str, arguments: Mapping[str, str], indent: str = "") -> str:
+    """A Python call over several lines; the arguments' values are source text already."""
+    inner = "".join(f"{indent}    {key}={value},\n" for key, value in arguments.items())
+    return f"{name}(\n{inner}{indent})"

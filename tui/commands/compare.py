@@ -1,0 +1,88 @@
+"""`fitune runs compare A B`: what was set differently, and what came of it."""
+
+import argparse
+import json
+from collections.abc import Callable
+from statistics import mean, median
+from typing import Any
+
+from core import runs
+from core.events import Tail
+from core.recipe_fields import Recipe
+from core.runs import Run
+from tui.format import UNKNOWN, count, duration, gib, number, rate
+from tui.text import clean
+
+RESULTS: dict[str, tuple[str, Callable[[Any], str]]] = {
+    "status": ("status", str),
+    "steps": ("steps", count),
+    "train_loss": ("training loss, last tenth", number),
+    "eval_loss": ("held-out loss, last", number),
+    "seen_tokens": ("tokens seen", count),
+    "elapsed_s": ("time", duration),
+    "peak_bytes": ("memory at the peak", gib),
+    "tokens_per_s": ("pace, median", rate),
+}
+"""What is shown of a run's training, under which name, and how."""
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print both side by side, or with --json {"runs", "settings", "results"}. Exit status 0."""
+    home = runs.home()
+    pair = [runs.find(home, each) for each in args.runs]
+    settings = differences(pair[0].recipe(), pair[1].recipe())
+    results = [result(each) for each in pair]
+    if args.json:
+        names = [each.name for each in pair]
+        by_name = {key: [each[key] for each in results] for key in RESULTS}
+        print(json.dumps({"runs": names, "settings": settings, "results": by_name}, indent=2))
+        return 0
+    rows = [("", pair[0].name, pair[1].name)]
+    rows += [(key, said(one), said(other)) for key, (one, other) in settings.items()]
+    rows += [("settings", "the same", "")] if not settings else []
+    rows += [(label, show(results[0][key]), show(results[1][key])) for key, (label, show) in RESULTS.items()]
+    table(rows)
+    return 0
+
+
+def differences(one: Recipe, other: Recipe) -> dict[str, list[Any]]:
+    """The settings that differ, as `group.key` with both values; a run's name is no setting."""
+    first, second = one.model_dump(mode="json"), other.model_dump(mode="json")
+    found: dict[str, list[Any]] = {}
+    for group, fields in first.items():
+        if isinstance(fields, dict):
+            keys = [key for key in fields if fields[key] != second[group][key] and (group, key) != ("run", "name")]
+            found |= {f"{group}.{key}": [fields[key], second[group][key]] for key in keys}
+    return found
+
+
+def result(run: Run) -> dict[str, Any]:
+    """How a run's training went, in plain numbers by the keys of RESULTS; None is unknown."""
+    status, state = run.look()
+    ended = state.ends["train"].data if "train" in state.ends else {}
+    losses = [loss for _, loss in state.loss.points]
+    paces = [event.data.get("tokens_per_s") for event in Tail(run.events).catch_up() if event.type == "step"]
+    known = [pace for pace in paces if isinstance(pace, int | float)]
+    return {
+        "status": status,
+        "steps": state.step.get("step"),
+        "train_loss": mean(losses[-max(1, len(losses) // 10) :]) if losses else None,
+        "eval_loss": state.eval_loss.points[-1][1] if state.eval_loss.points else None,
+        "seen_tokens": state.step.get("seen_tokens"),
+        "elapsed_s": ended.get("elapsed_s"),
+        "peak_bytes": state.memory.get("peak_device") or state.memory.get("peak_host"),
+        "tokens_per_s": median(known) if known else None,
+    }
+
+
+def said(value: Any) -> str:
+    """A setting as a recipe has it."""
+    return UNKNOWN if value is None else value if isinstance(value, str) else json.dumps(value)
+
+
+def table(rows: list[tuple[str, str, str]]) -> None:
+    """Print three columns; what others wrote is cleaned and cut."""
+    cleaned = [tuple(clean(text, 60) for text in row) for row in rows]
+    widths = [max(len(row[column]) for row in cleaned) for column in range(3)]
+    for row in cleaned:
+        print("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())

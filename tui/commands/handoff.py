@@ -1,0 +1,56 @@
+"""`fitune handoff RUN|RECIPE --to TARGET`: what runs elsewhere without fitune, as text or as a folder."""
+
+import argparse
+import os
+import shlex
+import sys
+from pathlib import Path
+
+from core import config, handoff, runs
+from core.errors import UserError
+from core.handoff.archive import fetch_command, pack
+from core.handoff.job import Job, of_recipe, of_run
+from tui.format import size
+from tui.text import clean
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the main text, or with --out write the folder; for zip, print the command that fetches it. Status 0."""
+    jobs = [job(each, args.set) for each in args.what]
+    if args.to == "zip":
+        return zipped(jobs, args.out)
+    if args.out:
+        names = handoff.write(args.to, jobs, args.out)
+        print(clean(f"Wrote {', '.join(names)} into {args.out}."), file=sys.stderr)
+        return 0
+    main, *others = handoff.files_for(args.to, jobs).items()
+    sys.stdout.write(main[1])
+    beside = [name for name, _ in others]
+    if args.to in handoff.TRAINING:
+        beside += [handoff.TRAIN, handoff.EVAL]
+    if beside:
+        again = shlex.join(["fitune", "handoff", *args.what, "--to", args.to, "--out", "FOLDER"])
+        print(clean(f"It is {main[0]}, and also needs {', '.join(beside)}. All of them: {again}"), file=sys.stderr)
+    return 0
+
+
+def job(what: str, overrides: list[str]) -> Job:
+    """The recipe file or the run of that name. Raises UserError or BadInput."""
+    path = Path(what)
+    if path.is_file() or path.suffix == ".toml":
+        return of_recipe(config.load(path, overrides), path)
+    if overrides:
+        raise UserError(
+            "--set changes recipes; a run is handed off as it was.", "Take --set away, or hand off a recipe."
+        )
+    return of_run(runs.find(runs.home(), what))
+
+
+def zipped(jobs: list[Job], out: Path | None) -> int:
+    """Pack an adapter; the path and what it is to stderr, the command to fetch it to stdout. Raises UserError."""
+    if len(jobs) > 1 or out:
+        raise UserError("zip takes one run, and writes into its folder.", "For example: fitune handoff RUN --to zip")
+    path = pack(jobs[0])
+    print(clean(f"{path} ({size(path.stat().st_size)}). Type on your own computer:"), file=sys.stderr)
+    print(fetch_command(path, os.environ))
+    return 0
