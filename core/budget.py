@@ -12,19 +12,33 @@ from core.recipe_fields import Recipe
 from core.shapes import Shape
 from core.sizing import step, weights
 from core.sizing.disk import disk_bytes
-from core.sizing.plan import GIB, Card, Plan, Stack, Term, gib, resolve
+from core.sizing.plan import GIB, Card, Plan, Term, gib, resolve
 
-__all__ = ["Budget", "Card", "Part", "Stack", "estimate", "to_json", "verdict_of"]
+__all__ = ["Budget", "Card", "Part", "estimate", "to_json", "verdict_of"]
 
 MIB = 2**20
-CONTEXT_BYTES = round(0.749 * GIB)
-"""CUDA context with loaded kernels, outside torch: device minus reserved of all TRL rows and of SmolLM2-135M under
-Unsloth, on an H100. Other cards and drivers differ; a smaller card's is smaller."""
-PARKING_CONTEXT_BYTES = round(0.07 * GIB)
-"""What Unsloth's rows show beyond that when layer inputs go to host RAM (one row without tells them apart)."""
+CONTEXT_BYTES = round(0.740 * GIB)
+"""CUDA context with loaded kernels, outside torch: what the driver books on the process minus what torch reserved, the
+same in all measured rows of an H100. Other cards and drivers differ; a smaller card's is smaller."""
+PARKING_CONTEXT_BYTES = round(0.069 * GIB)
+"""What Unsloth's rows show beyond that when layer inputs go to host RAM."""
 CONTEXT_LESS, CONTEXT_MORE = round(0.35 * GIB), round(0.15 * GIB)
-UNSLOTH_WORKSPACE = 57 * MIB
-"""Left over in the 1B and 8B Unsloth rows beside the derived terms: cuBLASLt's workspace and small casts."""
+ROPE_TOKENS = 32_768
+"""Positions whose cosines and sines Unsloth tabulates at load, in 16 bits (models/llama.py, LlamaRotaryEmbedding)."""
+SLACK = {
+    ("unsloth", "host"): (0.10, 0.42),
+    ("unsloth", "card"): (0.167, 0.06),
+    ("unsloth", "off"): (0.06, 0.0),
+    ("trl", "card"): (0.06, 0.28),
+    ("trl", "off"): (0.06, 0.0),
+}
+"""GiB, and share of the layers' inputs, by backend and checkpoints: fitted with expandable segments so that no fitted
+row (bench/score_budget.py) lies more than 1 % above."""
+SPLIT_BLOCKS = (0.09, 0.52)
+"""The same where CUDA can't grow blocks in place: fitted to TRL rows without expandable segments."""
+SLACK_OF_PEAK = 0.002
+TUNING_BYTES = round(0.2 * GIB)
+"""Triton clears a buffer of 256 MB between the kernels it times; larger peaks hide it, that of the loss does not."""
 RUNTIME_CPU_BYTES = round(0.96 * GIB)
 """Resident memory of a process that has imported torch, transformers, peft and trl."""
 SAFETY = 0.02
@@ -61,19 +75,17 @@ class Budget:
     """Layers in host RAM, resolved where the recipe says auto."""
 
 
-def estimate(
-    shape: Shape, recipe: Recipe, card: Card | None, tokens: int | None = None, stack: Stack | None = None
-) -> Budget:
+def estimate(shape: Shape, recipe: Recipe, card: Card | None, tokens: int | None = None) -> Budget:
     """The budget of a recipe on a card.
 
     card: None means training on the CPU, in host RAM. tokens: length of the longest row; None counts rows as full.
-    stack: other training code than fitune's own. Raises UserError for a model or modules that can't be trained.
+    Raises UserError for a model or modules that can't be trained.
     """
-    plan = resolve(shape, recipe, card, tokens, stack or Stack())
+    plan = resolve(shape, recipe, card, tokens)
     context = _context(plan)
     plan = weights.place(plan, context.bytes)
     moment, terms = max(_moments(plan, context), key=lambda each: sum(term.bytes for term in each[1]))
-    terms = [*terms, _slack(plan, terms), context]
+    terms = [*terms, _slack(plan, moment, terms), context]
     kept = [term for term in terms if term.bytes]
     total = sum(term.bytes for term in kept)
     high = total + sum(term.more for term in kept)
@@ -116,7 +128,7 @@ def _moments(plan: Plan, context: Term) -> list[tuple[str, list[Term]]]:
     resident = [*frozen, weights.optimizer_term(plan), step.scratch_term(plan), _workspace(plan)]
     gradients = weights.gradients_term(plan)
     inputs, backward = step.activation_terms(plan)
-    buffers = [step.dequantization_term(plan), step.dora_term(plan)]
+    buffers = [step.dequantization_term(plan), step.dora_term(plan), step.logits_term(plan)]
     standing = sum(term.bytes for term in [*frozen, context])
     # With accumulation all gradients are there from the second micro-batch on; without, they grow as inputs are freed.
     accumulating = [gradients] if plan.recipe.train.grad_accum > 1 else []
@@ -135,21 +147,23 @@ def _moments(plan: Plan, context: Term) -> list[tuple[str, list[Term]]]:
 
 
 def _load_scratch(plan: Plan) -> Term:
-    """While a tensor is quantized or widened, its 16-bit original lies beside it. An embedding that ends in host RAM
-    is loaded to the card first."""
-    largest = max(plan.largest_matrix, plan.shape.embedding_params if plan.widened else 0)
-    amount = 0 if plan.quant == "bf16" else 2 * largest
+    """While a tensor is quantized, its 16-bit original lies beside it. An embedding that ends in host RAM is loaded to
+    the card first."""
+    amount = 0 if plan.quant == "bf16" else 2 * plan.largest_matrix
     amount += 0 if plan.embedding_on_card else 2 * plan.shape.embedding_params
     return Term("loading", amount, "one 16-bit tensor beside its stored form")
 
 
 def _workspace(plan: Plan) -> Term:
-    """cuBLAS: 32 MiB on compute capability 9.0 and later, about 8 MiB below (torch's CUDABlas defaults)."""
+    """cuBLAS: 32 MiB on compute capability 9.0 and later, about 8 MiB below (torch's CUDABlas defaults), once for the
+    forward and once for the backward thread; Unsloth's table of rotary positions."""
     if plan.card is None:
         return Term("workspace", 0, "")
     capability = plan.card.compute_capability or (8, 0)
-    amount = (32 if capability >= (9, 0) else 8) * MIB + (UNSLOTH_WORKSPACE if plan.unsloth else 0)
-    return Term("workspace", amount, "scratch space of the matrix kernels", less=amount // 2)
+    amount = 2 * (32 if capability >= (9, 0) else 8) * MIB
+    if plan.unsloth:
+        amount += 4 * max(ROPE_TOKENS, plan.length) * plan.shape.head_dim
+    return Term("workspace", amount, "scratch space of the matrix kernels, tables", less=amount // 2)
 
 
 def _context(plan: Plan) -> Term:
@@ -160,19 +174,18 @@ def _context(plan: Plan) -> Term:
     return Term("CUDA context", amount, said, CONTEXT_LESS, CONTEXT_MORE)
 
 
-def _slack(plan: Plan, terms: list[Term]) -> Term:
-    """Reserved minus allocated. With expandable segments (Unsloth on Linux) 0.03 GiB + 1 % of the peak fits all six
-    Unsloth rows to 0.035 GiB; without, 0.25 GiB + 11.3 % of what a step adds to the frozen weights fits the three TRL
-    rows of one 8B shape to 0.07 GiB, and is a guess for others."""
+def _slack(plan: Plan, moment: str, terms: list[Term]) -> Term:
+    """Reserved minus allocated: what torch holds between tensors. It follows the tensors that come and go with the
+    layers' inputs, and differs by 0.03 GiB from run to run."""
     if plan.card is None:
         return Term("allocator slack", 0, "")
-    peak = sum(term.bytes for term in terms)
-    if plan.unsloth and plan.card.expandable_segments:
-        amount = round(0.03 * GIB + 0.01 * peak)
-        return Term("allocator slack", amount, "memory torch holds between tensors", less=amount // 2, more=amount // 2)
-    frozen = sum(term.bytes for term in terms if term.name in ("layer weights", "experts", "embeddings and head"))
-    amount = round(min(0.25 * GIB, 0.25 * (peak - frozen)) + 0.113 * (peak - frozen))
-    return Term("allocator slack", amount, "torch keeps split blocks", less=amount // 2, more=amount // 4)
+    backend = "unsloth" if plan.unsloth else "trl"
+    fixed_gib, share = SLACK[backend, plan.checkpoints] if plan.card.expandable_segments else SPLIT_BLOCKS
+    inputs = sum(term.bytes for term in terms if term.name == "layer inputs")
+    amount = round(fixed_gib * GIB + share * inputs + SLACK_OF_PEAK * sum(term.bytes for term in terms))
+    if backend == "trl" and moment == "loss" and plan.checkpoints == "card":
+        amount += TUNING_BYTES
+    return Term("allocator slack", amount, "memory torch holds between tensors", less=amount // 2, more=amount // 2)
 
 
 def _limit(recipe: Recipe, card: Card | None) -> int:

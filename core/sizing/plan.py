@@ -31,16 +31,6 @@ class Card:
 
 
 @dataclass(frozen=True, slots=True)
-class Stack:
-    """What the training code does that changes memory. The defaults are fitune's worker with its pinned versions."""
-
-    tiled_loss: bool = False
-    """unsloth_zoo from 2026.10.9 on computes the loss in tiles; 2026.10.7 in chunks sized by free memory."""
-    fp32_stream: bool = False
-    """The trl backend after peft's prepare_model_for_kbit_training, which fitune's worker does not call."""
-
-
-@dataclass(frozen=True, slots=True)
 class Term:
     """An amount, the sentence behind it, and how far below or above it the truth may lie (bytes)."""
 
@@ -53,7 +43,7 @@ class Term:
 
 @dataclass(frozen=True)
 class Plan:
-    """A recipe resolved against shape, card and stack. Counts in tokens and parameters.
+    """A recipe resolved against shape and card. Counts in tokens and parameters.
 
     Without slots, so that the sums below are made once: the budget follows keystrokes.
     """
@@ -61,7 +51,6 @@ class Plan:
     shape: Shape
     recipe: Recipe
     card: Card | None
-    stack: Stack
     unsloth: bool
     quant: Quant
     length: int
@@ -78,12 +67,8 @@ class Plan:
 
     @property
     def stream_bytes(self) -> int:
-        """Bytes an element of the residual stream: 2, or 4 on a CPU and after an upcast of norms and embeddings."""
-        return 4 if self.card is None or self.widened else 2
-
-    @property
-    def widened(self) -> bool:
-        return self.stack.fp32_stream and not self.unsloth and self.quant != "bf16"
+        """Bytes an element of the residual stream: 2 on a card, 4 on a CPU."""
+        return 4 if self.card is None else 2
 
     @property
     def lora_bytes(self) -> int:
@@ -106,24 +91,23 @@ class Plan:
 
     @property
     def hand_written(self) -> bool:
-        """Whether Unsloth's own layer code runs, whose activations are derived; dropout leaves it."""
-        return self.unsloth and self.shape.model_type in FAST_UNSLOTH
+        """Whether Unsloth's own layer code runs, whose activations are derived; DoRA leaves it."""
+        return self.unsloth and self.shape.model_type in FAST_UNSLOTH and not self.recipe.lora.dora
 
 
-def resolve(shape: Shape, recipe: Recipe, card: Card | None, tokens: int | None, stack: Stack) -> Plan:
+def resolve(shape: Shape, recipe: Recipe, card: Card | None, tokens: int | None) -> Plan:
     """The plan, all layers on the card. `tokens` is the longest row's length, None if unknown: then rows count as full.
 
     Raises UserError where the model's files can't be trained, or the chosen modules are not in it.
     """
     train, length = recipe.train, recipe.model.max_seq_length
-    if tokens is not None and not recipe.data.packing:
+    if tokens is not None and recipe.data.packing is not True:
         length = max(1, min(length, tokens))
     unsloth = train.backend == "unsloth" or (train.backend == "auto" and card is not None)
     return Plan(
         shape=shape,
         recipe=recipe,
         card=card,
-        stack=stack,
         unsloth=unsloth,
         quant=_stored_quant(shape, recipe),
         length=length,

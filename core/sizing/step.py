@@ -5,7 +5,7 @@ T tokens, H hidden width, I MLP width, Q and K widths of queries and keys, L lay
 
 import math
 
-from core.sizing.plan import GIB, Plan, Term, gib
+from core.sizing.plan import GIB, Plan, Term
 from core.sizing.weights import parks_checkpoints
 
 TILE_TOKENS, TILE_VOCAB = 4096, 32_768
@@ -57,14 +57,13 @@ def _per_token(plan: Plan) -> tuple[float, float]:
 def _unsloth(plan: Plan) -> tuple[float, float]:
     """Unsloth's hand-written layers (kernels/fast_lora.py, models/llama.py): 6 I + 10 H + 4 Q + 4 K in the recomputed
     layer, derived from LoRA_MLP.backward. Parked checkpoints leave two staging buffers and the last layer's input: 6 H.
-    The further 2 H + 2 K are fitted to the 1B rows of 4,096 and 7,708 tokens; the 8B rows agree. Query and key norms
-    add 2 (Q + K), dropout its masks and copies: inferred.
+    Query and key norms add 2 (Q + K).
     """
     wide, hidden, queries, keys, layers = _sizes(plan)
-    extra = 2 * (queries + keys) if plan.shape.model_type.startswith("qwen3") else 0
+    extra = 2 * (queries + keys) if _has_query_norms(plan) else 0
     if plan.recipe.lora.dropout > 0:
-        extra += 15 * hidden + 3 * wide
-    one = 6 * wide + 12 * hidden + 4 * queries + 6 * keys + extra
+        extra += 13 * hidden + 3 * wide  # fitted to the 1B row of 16,384 tokens
+    one = 6 * wide + 10 * hidden + 4 * queries + 4 * keys + extra
     if plan.checkpoints == "off":
         return layers * (4 * wide + 8 * hidden + 4 * queries + 4 * keys + extra), 2 * wide + 6 * hidden + 2 * keys
     if parks_checkpoints(plan):
@@ -74,37 +73,43 @@ def _unsloth(plan: Plan) -> tuple[float, float]:
 
 def _compiled(plan: Plan) -> tuple[float, float]:
     """Architectures without hand-written layers: transformers' code with fp32 LoRA, as 16-bit TRL; unmeasured."""
-    wide, hidden, queries, keys, layers = _sizes(plan)
-    kept, one = _bf16_stream_fp32_lora(wide, hidden, queries, keys, layers, plan.checkpoints == "off")
+    hidden = plan.shape.hidden
+    kept, one = _bf16_stream_fp32_lora(plan)
     return (6 * hidden if parks_checkpoints(plan) else kept), one
 
 
 def _trl(plan: Plan) -> tuple[float, float]:
-    """TRL 1.15 + PEFT. Coefficients counted on a CPU with saved-tensor hooks, exact there to 0.1 %. With an fp32
-    stream the card holds 12 H less than the CPU did: fitted to the 8B rows 1 x 2048 and 2 x 2048, which 1 x 8192
-    confirms to 0.5 %. Without checkpoints: all layers' share, and what one layer's backward adds."""
+    """TRL 1.15 + PEFT, counted with saved-tensor hooks on a CPU, exact there to 0.1 %. On a card a layer's backward
+    pass holds 5 H less: fitted to the Llama and Qwen2.5 rows of 0.5B to 8B, which it meets within 0.01 GiB. Query and
+    key norms add 4 (Q + K). Without checkpoints: all layers' share, and what one layer's backward adds.
+    """
     wide, hidden, queries, keys, layers = _sizes(plan)
     off = plan.checkpoints == "off"
     if plan.quant == "bf16":
-        kept, one = _bf16_stream_fp32_lora(wide, hidden, queries, keys, layers, off)
+        kept, one = _bf16_stream_fp32_lora(plan)
         return (kept * 2, one * 2) if plan.card is None else (kept, one)
     attention = 4.1 * queries + 4 * keys
-    if plan.stream_bytes == 4:
+    if plan.card is None:
         if off:
             return layers * (14 * wide + 18.1 * hidden + attention), 10 * wide + 14 * hidden
         return 4 * (layers - 1) * hidden, 24 * wide + 20.2 * hidden + attention
     if off:
         return layers * (8 * wide + 12.1 * hidden + attention), 0.6 * wide + 29.7 * hidden
-    return 2 * (layers - 1) * hidden, 12 * wide + 21.2 * hidden + attention
+    norms = 4 * (queries + keys) if _has_query_norms(plan) else 0
+    return 2 * (layers - 1) * hidden, 12 * wide + 16.2 * hidden + attention + norms
 
 
-def _bf16_stream_fp32_lora(
-    wide: int, hidden: int, queries: int, keys: int, layers: int, off: bool
-) -> tuple[float, float]:
-    """16-bit LoRA, counted on a CPU with autocast (copies of x in 16 bits included)."""
-    if off:
+def _bf16_stream_fp32_lora(plan: Plan) -> tuple[float, float]:
+    """16-bit LoRA, counted on a CPU with autocast (copies of x in 16 bits included); 5 H less on a card, as above."""
+    wide, hidden, queries, keys, layers = _sizes(plan)
+    if plan.checkpoints == "off":
         return layers * (8 * wide + 18.1 * hidden + 6.1 * queries + 4 * keys), 0.6 * wide + 29.7 * hidden
-    return 2 * (layers - 1) * hidden, 14 * wide + 35.2 * hidden + 6.1 * queries + 4 * keys
+    stream = 35.2 if plan.card is None else 30.3
+    return 2 * (layers - 1) * hidden, 14 * wide + stream * hidden + 6.1 * queries + 4 * keys
+
+
+def _has_query_norms(plan: Plan) -> bool:
+    return plan.shape.model_type.startswith("qwen3")
 
 
 def _sizes(plan: Plan) -> tuple[int, int, int, int, int]:
@@ -113,40 +118,55 @@ def _sizes(plan: Plan) -> tuple[int, int, int, int, int]:
 
 
 def scratch_term(plan: Plan) -> Term:
-    """Unsloth keeps one 16-bit buffer of the largest matrix for good (kernels/utils.py)."""
-    amount = 2 * plan.largest_matrix if plan.unsloth and plan.quant != "bf16" else 0
+    """Unsloth's own layers keep one 16-bit buffer of the largest matrix for good (kernels/utils.py)."""
+    amount = 2 * plan.largest_matrix if plan.hand_written and plan.quant != "bf16" else 0
     said = f"a 16-bit buffer of the largest matrix, {plan.largest_matrix:,} weights"
     return Term("dequantization scratch", amount, said)
 
 
 def dequantization_term(plan: Plan) -> Term:
-    """Fresh buffers in which packed weights become 16-bit ones in a backward pass. Unsloth (kernels/fast_lora.py): the
-    largest matrix, and the output projection (fitted to the 1B and 8B rows). bitsandbytes: the largest matrix and its
-    fp32 scales, in forward and backward alike."""
+    """Fresh buffers in which packed weights become 16-bit ones in a backward pass: the largest matrix. Unsloth
+    (kernels/fast_lora.py) writes over it. bitsandbytes has its fp32 scales beside it, when two of the MLP's tensors are
+    gone already: so the rows of 1,024 to 8,192 tokens say, within 0.01 GiB."""
     largest = plan.largest_matrix
     if plan.quant == "bf16":
         return Term("dequantization", 0, "16-bit weights are used as they are")
     if plan.unsloth:
-        amount = 2 * largest + 2 * plan.shape.hidden * plan.shape.queries
-        said = f"16-bit copies of the largest matrix ({largest:,} weights) and of the output projection"
+        amount = 2 * largest
+        said = f"a 16-bit copy of the largest matrix ({largest:,} weights)"
     else:
-        amount = (4 if plan.card is None else 2) * largest + largest // 16
+        gone = 0 if plan.card is None or plan.checkpoints == "off" else 2 * plan.shape.intermediate * plan.tokens
+        amount = max(0, plan.stream_bytes * largest + largest // 16 - gone)
         said = f"an unpacked copy of the largest matrix ({largest:,} weights) and its scales"
     return Term("dequantization", amount, said, more=2 * largest if plan.quant == "int8" else 0)
 
 
 def dora_term(plan: Plan) -> Term:
-    """DoRA needs the norm of weight + B A: both as whole matrices and their sum (peft tuners/lora/dora.py).
-    Unmeasured."""
-    amount = 3 * plan.stream_bytes * plan.largest_matrix if plan.recipe.lora.dora else 0
-    return Term("DoRA", amount, "the largest matrix, B x A and their sum, to find its norms", more=amount)
+    """DoRA needs the norm of weight + B A, both as whole matrices (peft tuners/lora/dora.py), and keeps a layer's
+    outputs apart. Bytes a weight of the largest matrix, and a token and output: fitted to the 1B rows of 1,024 to
+    8,192 tokens with each backend; the 3B row is 3 % below."""
+    if not plan.recipe.lora.dora:
+        return Term("DoRA", 0, "")
+    a_weight, an_output = (21, 8.4) if plan.unsloth else (23, 11.5)
+    outputs = max(sum(each.outputs for each in layer.linears) for layer in plan.shape.layers)
+    amount = round(a_weight * plan.largest_matrix + an_output * outputs * plan.tokens)
+    said = "the largest matrix, B x A and their sum, to find its norms; each output twice"
+    return Term("DoRA", amount, said, less=amount // 4, more=amount // 4)
+
+
+def logits_term(plan: Plan) -> Term:
+    """TRL's fused loss passes over a model in int8: its whole fp32 logits live until the backward pass ends. Two rows
+    of one shape agree within 0.04 GiB."""
+    each = 4 * plan.shape.vocab + 8 * plan.shape.hidden
+    amount = plan.tokens * each if plan.quant == "int8" and not plan.unsloth and plan.card else 0
+    return Term("logits", amount, f"fp32 logits of {plan.tokens:,} tokens x {plan.shape.vocab:,} words")
 
 
 def loss_term(plan: Plan, standing_bytes: int, evaluating: bool = False) -> Term:
     """The output head and the loss. `standing_bytes` is what else the process holds then: Unsloth's chunks depend on
     what is left free. Only labelled tokens are scored, at most all: that is what is counted."""
     tokens, hidden, vocab = plan.tokens, plan.shape.hidden, plan.shape.vocab
-    states = (1 if evaluating else 3) * plan.stream_bytes * tokens * hidden
+    states = (1 if evaluating else 4 if parks_checkpoints(plan) else 3) * plan.stream_bytes * tokens * hidden
     if plan.card is None:
         # transformers' ForCausalLMLoss in fp32: logits, their log-softmax and their gradient, for every token at once.
         whole = 4 * tokens * vocab
@@ -154,12 +174,9 @@ def loss_term(plan: Plan, standing_bytes: int, evaluating: bool = False) -> Term
         return Term("loss", (1 if evaluating else 3) * whole + states, said, more=whole)
     if not plan.unsloth:
         tile = 2 * min(tokens, TILE_TOKENS) * min(vocab, TILE_VOCAB)
-        widened = 2 * TILE_VOCAB * hidden if plan.stream_bytes == 4 else 0
-        amount = tile + widened + (0 if evaluating else 4 * tokens * hidden) + states
+        amount = tile + (0 if evaluating else 4 * tokens * hidden) + states
         said = f"logits in tiles of {min(tokens, TILE_TOKENS):,} tokens x {min(vocab, TILE_VOCAB):,} words"
         return Term("loss", amount, said)
-    if plan.stack.tiled_loss:
-        return _tiled_loss(plan, states)
     rows = _chunk_rows(plan, standing_bytes)
     chunk = rows * vocab
     said = f"logits in chunks of {rows:,} of {tokens:,} tokens x {vocab:,} words, {CHUNK_KEPT_BYTES} byte each"
@@ -176,18 +193,3 @@ def _chunk_rows(plan: Plan, standing_bytes: int) -> int:
     exact = plan.tokens * plan.shape.vocab * CHUNK_PLANNED_BYTES / target
     chunks = 1 if exact <= 1 else min(plan.tokens, math.ceil(exact / 4) * 4)
     return math.ceil(plan.tokens / chunks)
-
-
-def _tiled_loss(plan: Plan, states: int) -> Term:
-    """unsloth_zoo 2026.10.9 (fused_losses/fused_linear.py): fp32 tiles of 4096 x 16384 from 4096 tokens on or on
-    cards up to 24.5 GiB, else whole rows, about 2^26 logits at once; a small vocabulary always takes rows."""
-    tokens, vocab = plan.tokens, plan.shape.vocab
-    small_card = plan.card is not None and plan.card.total_bytes <= 24.5 * GIB
-    if vocab > TILE_VOCAB and (tokens >= TILE_TOKENS or small_card):
-        rows, columns = min(tokens, TILE_TOKENS), min(vocab, 16_384)
-    else:
-        rows, columns = min(tokens, max(512, 2**26 // vocab)), vocab
-    amount = 4 * rows * columns + 4 * min(tokens, TILE_TOKENS) * plan.shape.hidden + states
-    return Term(
-        "loss", amount, f"logits in fp32 tiles of {rows:,} tokens x {columns:,} words: {gib(4 * rows * columns)}"
-    )

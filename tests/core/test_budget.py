@@ -4,12 +4,13 @@ import json
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 from shape_configs import CONFIGS
 
-from core.budget import Budget, Card, Stack, estimate, to_json
+from core.budget import Budget, Card, estimate, to_json
 from core.config import parse
 from core.errors import UserError
 from core.recipe_fields import Recipe
@@ -19,22 +20,11 @@ from core.shapes import Shape, from_config, load
 GIB = 2**30
 H100 = Card(total_bytes=85_520_809_984, free_bytes=85_000_000_000, compute_capability=(9, 0))
 RTX_24 = Card(total_bytes=24 * GIB, free_bytes=23 * GIB, compute_capability=(8, 9))
-MEASURED_STACK = Stack(tiled_loss=True, fp32_stream=True)
 LLAMA_8B = load("meta-llama/Llama-3.1-8B-Instruct")
 
-# Peaks that the driver reported on an H100 80 GB, 2026-11-22: unsloth 2026.10.9, trl 1.15.0 after
-# prepare_model_for_kbit_training, torch 2.11. NF4, adamw_8bit, all linear layers, no accumulation.
-MEASURED = [
-    ("HuggingFaceTB/SmolLM2-135M-Instruct", "unsloth", 2, 512, 16, 1.204),
-    ("meta-llama/Llama-3.1-8B-Instruct", "unsloth", 2, 2048, 16, 7.649),
-    ("meta-llama/Llama-3.1-8B-Instruct", "unsloth", 2, 2048, 64, 8.811),
-    ("meta-llama/Llama-3.1-8B-Instruct", "trl", 2, 2048, 16, 12.534),
-    ("meta-llama/Llama-3.1-8B-Instruct", "trl", 1, 2048, 16, 10.563),
-    ("meta-llama/Llama-3.1-8B-Instruct", "trl", 1, 8192, 16, 16.69),
-    ("meta-llama/Llama-3.2-1B-Instruct", "unsloth", 2, 2048, 16, 2.458),
-    ("meta-llama/Llama-3.2-1B-Instruct", "unsloth", 1, 4096, 16, 2.46),
-    ("meta-llama/Llama-3.2-1B-Instruct", "unsloth", 4, 1927, 16, 2.813),
-]
+RESULTS = Path(__file__).parents[2] / "bench" / "results" / "vram_h100_2026-11-22.jsonl"
+ROWS = [row for row in map(json.loads, RESULTS.read_text().splitlines()) if "device" in row]
+"""What training held on an H100: rows of bench/vram.py."""
 
 
 def recipe(**fields: Any) -> Recipe:
@@ -50,36 +40,49 @@ def part(budget: Budget, name: str) -> int:
     return sum(each.bytes for each in budget.parts if each.name == name)
 
 
-def measured_recipe(backend: str, rows: int, length: int, rank: int) -> Recipe:
-    return recipe(
-        model__max_seq_length=length,
-        lora__r=rank,
-        train__backend=backend,
-        train__micro_batch=rows,
-        train__grad_accum=1,
-        train__checkpointing="unsloth" if backend == "unsloth" else "on",
-    )
+def name_of(row: dict[str, Any]) -> str:
+    return " ".join([row["model"].rpartition("/")[2], *(f"{key}={row[key]}" for key in row if "." in key)])
 
 
-@pytest.mark.parametrize(("model", "backend", "rows", "length", "rank", "peak_gib"), MEASURED)
-def test_measured_peaks_are_met_within_two_and_a_half_percent_and_never_one_under(
-    model: str, backend: str, rows: int, length: int, rank: int, peak_gib: float
-) -> None:
-    budget = estimate(load(model), measured_recipe(backend, rows, length, rank), H100, stack=MEASURED_STACK)
-    error = budget.total_bytes / (peak_gib * GIB) - 1
-    assert -0.01 <= error <= 0.025
-    assert budget.low_bytes <= peak_gib * GIB <= budget.high_bytes
+def budget_of(row: dict[str, Any]) -> Budget:
+    changes = {key.replace(".", "__"): value for key, value in row.items() if "." in key}
+    fields = {"data__packing": False, "train__backend": "unsloth", "train__grad_accum": 1, **changes}
+    return estimate(load(row["model"]), recipe(**fields), H100)
 
 
-def test_weights_and_adapter_are_what_was_allocated_after_loading() -> None:
-    # 5.499 and 7.429 GiB allocated after load; Unsloth had made cuBLAS's workspace of 32 MiB, TRL's adapter was fp32.
-    unsloth = estimate(LLAMA_8B, measured_recipe("unsloth", 2, 2048, 16), H100, stack=MEASURED_STACK)
-    names = ("layer weights", "embeddings and head", "LoRA weights")
-    loaded = sum(part(unsloth, name) for name in names) + 32 * 2**20
-    assert loaded / GIB == pytest.approx(5.499, abs=0.005)
-    trl = estimate(LLAMA_8B, measured_recipe("trl", 2, 2048, 16), H100, stack=MEASURED_STACK)
-    loaded = sum(part(trl, name) for name in names) + part(trl, "LoRA weights")
-    assert loaded / GIB == pytest.approx(7.429, abs=0.01)
+@pytest.mark.parametrize("row", ROWS, ids=name_of)
+def test_a_measured_peak_is_met_within_five_percent_and_never_one_under(row: dict[str, Any]) -> None:
+    budget = budget_of(row)
+    assert -0.01 <= budget.total_bytes / row["device"] - 1 <= 0.05
+    assert budget.low_bytes <= row["device"] <= budget.high_bytes
+
+
+def test_measured_peaks_are_met_within_two_percent_on_average() -> None:
+    errors = [abs(budget_of(row).total_bytes / row["device"] - 1) for row in ROWS]
+    assert len(errors) >= 60
+    assert sum(errors) / len(errors) < 0.02
+
+
+@pytest.mark.parametrize("row", ROWS, ids=name_of)
+def test_weights_and_adapter_are_what_was_allocated_after_loading(row: dict[str, Any]) -> None:
+    budget, trl = budget_of(row), row.get("train.backend") == "trl"
+    names = ("layer weights", "layer slots", "embeddings and head", "LoRA weights")
+    loaded = sum(part(budget, name) for name in names)
+    if not trl:
+        loaded += 32 * 2**20  # Unsloth has made cuBLAS's workspace
+    elif row.get("model.quant") != "bf16":
+        loaded += part(budget, "LoRA weights")  # peft makes the adapter in fp32, TRL casts it afterwards
+    # peft's magnitudes of DoRA are in 16 or 32 bits; everything else is exact.
+    assert loaded == pytest.approx(row["after_load"], abs=(40 if row.get("lora.dora") else 6) * 2**20)
+
+
+@pytest.mark.parametrize("row", [row for row in ROWS if row.get("train.optimizer") != "adafactor"], ids=name_of)
+def test_between_steps_it_holds_weights_adapter_optimizer_and_buffers(row: dict[str, Any]) -> None:
+    budget = budget_of(row)
+    names = ("layer weights", "layer slots", "embeddings and head", "LoRA weights", "optimizer states", "workspace")
+    held = sum(part(budget, name) for name in (*names, "dequantization scratch"))
+    # Buffers through which layer inputs pass to host RAM stay: two thirds of those of the largest case so far.
+    assert held - 30 * 2**20 <= row["resident"] <= held + 0.75 * part(budget, "layer inputs") + 40 * 2**20
 
 
 SWEEP = [
