@@ -33,7 +33,7 @@ NEWEST = 8
 """Most runs that a correction is made of."""
 LIKE = 3.0
 """How many times larger or smaller a run may be predicted to count as alike; a choice."""
-MEMORY_LEAST, MEMORY_MOST = 0.95, 1.15
+MEMORY_LEAST, MEMORY_MOST = 0.95, 1.3
 PACE_LEAST, PACE_MOST = 0.2, 4.0
 """Corrections are held within these; what is further off has another cause than the card."""
 ENOUGH = 3

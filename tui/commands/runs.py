@@ -8,6 +8,8 @@ from typing import Any
 from core import runs
 from core.errors import UserError
 from core.runs import Run
+from tui.format import gib
+from tui.story import value
 from tui.text import clean
 
 
@@ -20,15 +22,24 @@ def run(args: argparse.Namespace) -> int:
         print("No runs yet. Start one: fitune demo")
     else:
         width = max(len(each["name"]) for each in found)
-        print(f"{'RUN':<{width}}  {'STATUS':<9} {'STEP':>11}  {'LOSS':>7}  STARTED")
+        print(f"{'RUN':<{width}}  {'STATUS':<9} {'STEP':>11}  {'LOSS':>7}  {'MEMORY':<17}  STARTED")
         for each in found:
             step = f"{each['step'] or 0}/{each['total_steps'] or '?'}"
             loss = "" if each["loss"] is None else f"{each['loss']:.3f}"
             started = time.strftime("%Y-%m-%d %H:%M", time.localtime(each["created"])) if each["created"] else ""
-            print(f"{clean(each['name']):<{width}}  {each['status']:<9} {step:>11}  {loss:>7}  {started}")
+            held = memory(each)
+            print(f"{clean(each['name']):<{width}}  {each['status']:<9} {step:>11}  {loss:>7}  {held:<17}  {started}")
             if each["problem"]:
                 print(f"  {clean(each['problem'])}")
     return 0
+
+
+def memory(described: dict[str, Any]) -> str:
+    """The measured peak, and how far it is from the predicted one: `7.6 GiB (+1.3 %)`; empty before it is measured."""
+    peak, predicted = described["peak_bytes"], described["predicted_bytes"]
+    if not peak:
+        return ""
+    return f"{gib(peak)} ({100 * (peak / predicted - 1):+.1f} %)" if predicted else gib(peak)
 
 
 def describe(run: Run) -> dict[str, Any]:
@@ -55,7 +66,7 @@ def describe(run: Run) -> dict[str, Any]:
         "loss": state.step.get("loss"),
         "created": created,
         "silent_s": run.silent_s(),
-        "peak_bytes": state.memory.get("peak_device"),
-        "predicted_bytes": state.memory.get("predicted"),
+        "peak_bytes": value(state.memory, "peak_device" if "reserved" in state.memory else "peak_host"),
+        "predicted_bytes": value(state.memory, "predicted"),
         "checkpoint": checkpoint.name if (checkpoint := run.newest_checkpoint()) else None,
     }
