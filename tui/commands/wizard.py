@@ -4,15 +4,16 @@ import argparse
 import tomllib
 from typing import Any
 
-from core import config
 from core.errors import UserError
-from tui.commands import train
 from tui.terminal import surface
 
 
 def run(args: argparse.Namespace) -> int:
     """Exit status: 130 if it was left before a run was there; then 0 on a screen, in lines that of the run."""
     if args.answers and args.yes:
+        from core import config  # with pydantic behind it, which a first frame should not wait for
+        from tui.commands import train
+
         return train.start(config.load(args.answers), anyway=True, detach=False)
     answers = read_answers(args) if args.answers else None
     place = surface()
@@ -31,5 +32,7 @@ def run(args: argparse.Namespace) -> int:
 
 def read_answers(args: argparse.Namespace) -> dict[str, Any]:
     """The groups of a recipe file, checked. Raises UserError or BadInput."""
+    from core import config
+
     config.load(args.answers)
     return tomllib.loads(args.answers.read_text(encoding="utf-8-sig"))
