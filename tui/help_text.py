@@ -1,9 +1,10 @@
 """What `?` says: a field or a step in plain words with the typical mistake, the keys, and a short glossary."""
 
 from tui import steps
+from tui.cost import field_cost
 from tui.draft import Draft, origin, shown
 from tui.fields import all_fields, text_of
-from tui.outlook import field_cost, look
+from tui.outlook import look
 
 MISTAKES = {
     "model.id": "Taking a base model instead of an instruct model: it has no chat format, and needs far more rows.",

@@ -15,8 +15,8 @@ from core.recipe_fields import Recipe
 from core.remedies import Remedy, remedies
 from core.resolve import card_of, resolve
 from core.shapes import Shape
-from tui.draft import UNCHOSEN, Draft, base_value, recipe, set_field, shown
-from tui.fields import Field, problem, text_of
+from tui.draft import UNCHOSEN, Draft, recipe, set_field
+from tui.fields import text_of
 from tui.format import count, gib, rate, size
 
 Verdict = Literal["fits", "tight", "over", "unknown"]
@@ -165,8 +165,8 @@ def planned_machine(draft: Draft) -> Machine | None:
 
 def known_shape(model_id: str, revision: str | None) -> Shape | None:
     """The shape of a model that fitune ships or has learned; None if it must be learned first."""
-    if revision is None and model_id.lower() in shapes.shipped():
-        return shapes.load(model_id)
+    if revision is None and (model_id, None) not in _learned and model_id.lower() in shapes.shipped():
+        learn(model_id, None)  # kept: each key in the form asks twice
     return _learned.get((model_id, revision))
 
 
@@ -187,48 +187,10 @@ def grouped(parts: Sequence[Part]) -> list[tuple[str, int]]:
     return [(name, amount) for name, amount in sums.items() if amount]
 
 
-def field_cost(draft: Draft, field: Field, outlook: Outlook) -> str:
-    """What a field costs: its value against the preset's where it was edited, else what the next value would cost."""
-    if outlook.budget is None or problem(field, shown(draft, field.name)):
-        return ""
-    here = outlook.budget.total_bytes
-    base = text_of(base_value(draft, field.name))
-    if field.name in draft.edits:
-        return _cost_of_edit(base, look(set_field(draft, field.name, base)), outlook)
-    if field.kind in ("text", "list"):
-        return ""
-    said = []
-    for text in _alternatives(field, shown(draft, field.name)):
-        other = look(set_field(draft, field.name, text)).budget
-        if other is not None and other.total_bytes != here:
-            said.append(f"{text}: {signed(other.total_bytes - here)}")
-    return f"Would cost: {', '.join(said)}." if said else "Costs no memory."
-
-
-def _cost_of_edit(base: str, before: Outlook, now: Outlook) -> str:
-    if before.budget is None or now.budget is None:
-        return ""
-    change = signed(now.budget.total_bytes - before.budget.total_bytes)
-    return f"Instead of {base or 'nothing'}: {change}{_speed_change(before.pace, now.pace)}."
-
-
-def signed(size_bytes: int) -> str:
-    """A change of memory: `+84.0 MiB`, `no memory`."""
-    return "no memory" if not size_bytes else f"{'+' if size_bytes > 0 else '-'}{size(abs(size_bytes))}"
-
-
 def bounds(found: Budget) -> str:
     """The total with its bounds: `7.6 GiB (7.2-7.8)`."""
     low, high = (gib(each).removesuffix(" GiB") for each in (found.low_bytes, found.high_bytes))
     return f"{gib(found.total_bytes)} ({low}-{high})"
-
-
-def _speed_change(before: Pace | None, now: Pace | None) -> str:
-    """How much faster or slower it trains: `, 12 % slower`; empty where that is unknown or less than 1 %."""
-    if not (before and now and before.tokens_per_s and now.tokens_per_s):
-        return ""
-    change = now.tokens_per_s / before.tokens_per_s - 1
-    return "" if abs(change) < 0.01 else f", {abs(change):.0%} {'faster' if change > 0 else 'slower'}"
 
 
 def pace_text(found: Pace | None) -> str:
@@ -236,10 +198,3 @@ def pace_text(found: Pace | None) -> str:
     if found is None or found.tokens_per_s is None:
         return "unknown for this card"
     return f"{count(found.low_tokens_per_s)} to {rate(found.high_tokens_per_s)}"
-
-
-def _alternatives(field: Field, text: str) -> tuple[str, ...]:
-    """Values beside this one: the double of a number, the other choices (three at most)."""
-    if field.kind == "whole" and text.isdecimal():
-        return (str(int(text) * 2),)
-    return tuple(choice for choice in field.choices if choice != text)[:3] if field.kind == "choice" else ()

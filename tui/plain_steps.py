@@ -9,10 +9,11 @@ from core import dataset, launch, runs
 from core.errors import UserError
 from core.rows.report import Report
 from tui.choices import card_gib_of, data_suggestions, machine_lines, preset_choices, start_choices
+from tui.cost import field_cost
 from tui.data_view import finding_lines, headline, mapping_lines, row_lines
 from tui.draft import Draft, origin, problems, recipe, reset_field, restore, set_field, shown, use_preset
 from tui.fields import Field, form_fields
-from tui.outlook import WORDS, Outlook, bounds, field_cost, known_shape, learn, look, remedy_text, ways_out, with_remedy
+from tui.outlook import WORDS, Outlook, bounds, known_shape, learn, look, remedy_text, ways_out, with_remedy
 from tui.steps import Answer, Forward, Reopen, Watch
 from tui.summary import command_line, lines, obstacles, push_words, write_recipe
 from tui.talk import GoBack, Talk

@@ -8,14 +8,13 @@ from core import config, runs
 from core.config import Recipe
 from core.errors import UserError
 from core.resolve import resolve
+from tui.cost import trained_tokens
 from tui.draft import UNCHOSEN, Draft, origin, problems, recipe, shown
 from tui.fields import all_fields, text_of
 from tui.format import count, duration, gib
 from tui.outlook import bounds, look, planned_machine
 
 RECIPE_FILE = "recipe.toml"
-CHARS_PER_TOKEN = 4
-"""English text; a rule of thumb for a first guess."""
 TRACKERS_AWAY = ("wandb", "trackio", "mlflow")
 
 
@@ -115,13 +114,11 @@ def write_recipe(draft: Draft, folder: Path) -> Path:
 def duration_words(draft: Draft, asked: Recipe) -> str:
     """How long it may take, with honest bounds: rows by the length of the first ones, at the predicted pace."""
     speed = look(draft).pace
-    if draft.report is None or not draft.report.preview:
+    tokens = trained_tokens(draft.report, asked) if draft.report else None
+    if tokens is None:
         return "Unknown until the rows are read."
     if speed is None or not speed.tokens_per_s:
         return "Unknown for this machine; the watch screen tells it after 20 steps."
-    chars = sum(len(str(value)) for row in draft.report.preview for value in row.values())
-    row_tokens = min(asked.model.max_seq_length, chars / len(draft.report.preview) / CHARS_PER_TOKEN)
-    tokens = draft.report.rows * asked.train.epochs * row_tokens
     shortest, longest = (duration(tokens / each) for each in (speed.high_tokens_per_s, speed.low_tokens_per_s) if each)
     return f"about {shortest} to {longest}, judged by the first rows"
 

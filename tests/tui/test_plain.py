@@ -19,9 +19,9 @@ from core.machine import Machine
 from core.recipe_fields import Recipe
 from tests.tui.wizard_kit import Wizard, go_to
 from tui import plain, steps
-from tui.draft import discard, restore
+from tui.draft import discard, restore, shown
 from tui.screens.step import StepScreen
-from tui.widgets.form import FieldRow
+from tui.widgets.form import Form
 
 
 @pytest.fixture
@@ -84,7 +84,7 @@ def questions(screen: StepScreen) -> list[str]:
         options = screen.query_one(OptionList).options
         return [f"{number:>3}. {option.prompt}" for number, option in enumerate(options, 1)]
     if screen.NAME == "edit":
-        return [f"{row.field.label}: {row.control.value} (" for row in screen.query(FieldRow)]
+        return [f"{field.label}: {shown(screen.draft, field.name)} (" for field in screen.query_one(Form).fields]
     return [f"[{screen.draft.source}]"] if screen.NAME == "data" else []
 
 

@@ -15,18 +15,26 @@ from core.machine import Machine
 from core.recipe_fields import Data
 from tests.tui.wizard_kit import CARD, GIB, Wizard, said, settle
 from tui.draft import recipe
+from tui.fields import all_fields, form_fields
 from tui.screens.edit import EditScreen
 from tui.screens.help import HelpScreen
 from tui.widgets.budget_panel import BudgetPanel
 from tui.widgets.confirm import Confirm
-from tui.widgets.form import Changed, FieldInput, FieldRow
+from tui.widgets.field_input import Changed, FieldInput
+from tui.widgets.form import Form, shortened
 
 At = Callable[..., Wizard]
 TO_RANK = ("down", "down", "down")
 
 
-def row(app: Wizard, name: str) -> FieldRow:
-    return next(each for each in app.screen.query(FieldRow) if each.field.name == name)
+def form(app: Wizard) -> Form:
+    return app.screen.query_one(Form)
+
+
+def drawn(app: Wizard, name: str) -> str:
+    """The line of a field as it is on the screen."""
+    label = all_fields()[name].label
+    return next(line for line in app.shown().splitlines() if line[1:].startswith(f"{label} "))
 
 
 def text_in(app: Wizard, selector: str) -> str:
@@ -66,26 +74,21 @@ async def test_check_09_each_field_says_where_its_value_comes_from(at_step: At) 
     app = at_step("edit", edits={"lora.r": "64"}, answers=answers)
     async with app.run_test(size=(80, 24)) as pilot:
         await settle(pilot)
-        origins = {each.field.name: str(each.query_one(".origin", Static).render()).strip() for each in rows_of(app)}
-        assert origins["lora.r"] == "* edited"
-        assert origins["train.epochs"] == "answers"
-        assert origins["model.max_seq_length"] == "preset"
-        assert origins["train.optimizer"] == "default"
-
-
-def rows_of(app: Wizard) -> list[FieldRow]:
-    return list(app.screen.query(FieldRow))
+        assert "* edited" in drawn(app, "lora.r")
+        assert " answers" in drawn(app, "train.epochs")
+        assert " preset" in drawn(app, "model.max_seq_length")
+        assert " default" in drawn(app, "train.optimizer")
 
 
 async def test_check_10_one_key_resets_a_field_and_its_mark(at_step: At) -> None:
     app = at_step("edit")
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.press(*TO_RANK, *"64")
-        assert row(app, "lora.r").control.value == "64"
+        assert " 64 " in drawn(app, "lora.r")
         assert "* edited" in app.shown()
         await pilot.press("ctrl+r")
         await pilot.pause()
-        assert row(app, "lora.r").control.value == "16"
+        assert " 16 " in drawn(app, "lora.r")
         assert "* edited" not in app.shown()
         assert app.step.draft.edits == {}
 
@@ -106,17 +109,17 @@ async def test_check_11_a_wrong_value_is_told_below_its_field_and_holds_the_step
 ) -> None:
     app = at_step("edit")
     async with app.run_test(size=(80, 24)) as pilot:
-        control = row(app, name).control
-        control.focus()
-        await pilot.press("ctrl+u", "end", "ctrl+u", *text)
+        form(app).enter(name)
+        await pilot.press("end", "ctrl+u", *text)
         await pilot.pause()
-        problem = row(app, name).query_one(".problem", Static)
-        assert allowed in str(problem.render())
-        assert problem.region.y == control.region.y + 1
+        lines = app.shown().splitlines()
+        at = lines.index(drawn(app, name))
+        assert lines[at + 1].startswith("   ERROR ")
+        assert allowed in " ".join(" ".join(line[: form(app).size.width] for line in lines[at + 1 : at + 3]).split())
         await pilot.press("down", "down", "enter")
         await pilot.pause()
         assert isinstance(app.screen, EditScreen)
-        assert app.screen.focused is control
+        assert form(app).field.name == name
 
 
 async def test_check_11_fields_that_contradict_each_other_are_told_at_the_field(at_step: At) -> None:
@@ -126,8 +129,9 @@ async def test_check_11_fields_that_contradict_each_other_are_told_at_the_field(
         await settle(pilot)
         assert isinstance(app.screen, EditScreen)
         assert app.screen.folded is False
-        assert app.screen.focused is row(app, "lora.init").control
-        assert "must then be 16-bit" in str(row(app, "lora.init").query_one(".problem", Static).render())
+        assert form(app).field.name == "lora.init"
+        assert "must then be 16-bit" in form(app).wrong["lora.init"]
+        assert "ERROR" in app.shown().partition(drawn(app, "lora.init"))[2].splitlines()[1]
 
 
 @pytest.fixture
@@ -178,8 +182,8 @@ async def test_check_14_numbers_take_no_letters_and_2e_4_is_0_0002(at_step: At) 
     app = at_step("edit")
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.press(*TO_RANK, *"3x2y")
-        assert row(app, "lora.r").control.value == "32"
-        row(app, "train.lr").control.focus()
+        assert " 32 " in drawn(app, "lora.r")
+        form(app).enter("train.lr")
         await pilot.press(*"0.0002")
         await pilot.pause()
         assert app.step.draft.edits == {"lora.r": "32"}
@@ -195,11 +199,9 @@ async def test_check_14_a_paste_with_newline_and_control_bytes_submits_nothing(a
         app.screen.focused.post_message(events.Paste("6\x1b4\n\x00"))  # type: ignore[union-attr]
         await pilot.pause()
         assert isinstance(app.screen, EditScreen)
-        assert "\x1b" not in str(row(app, "lora.r").control.value)
-        model = row(app, "model.id").control
-        model.focus()
-        await pilot.press("ctrl+u")
-        model.post_message(events.Paste("a/b\x1b]52;c;aGk=\x07\nsecond"))
+        assert "\x1b" not in form(app).line.text
+        form(app).enter("model.id")
+        form(app).post_message(events.Paste("a/b\x1b]52;c;aGk=\x07\nsecond"))
         await pilot.pause()
         assert app.step.draft.edits["model.id"].isprintable()
 
@@ -272,15 +274,61 @@ async def test_check_36_letters_in_a_box_are_letters(at_step: At) -> None:
 async def test_the_rest_of_the_fields_unfold_and_fold_without_losing_a_value(at_step: At) -> None:
     app = at_step("edit")
     async with app.run_test(size=(80, 24)) as pilot:
-        assert len(rows_of(app)) == 10
+        assert len(form(app).fields) == 10
         await pilot.press(*TO_RANK, *"64", "ctrl+t")
         await settle(pilot)
-        assert len(rows_of(app)) > 40
-        row(app, "train.seed").control.focus()
+        assert len(form(app).fields) > 40
+        form(app).enter("train.seed")
         await pilot.press(*"7", "ctrl+t")
         await settle(pilot)
-        assert len(rows_of(app)) == 10
+        assert len(form(app).fields) == 10
         assert app.step.draft.edits == {"lora.r": "64", "train.seed": "7"}
+
+
+@pytest.mark.parametrize(
+    ("text", "columns", "told"),
+    [
+        ("unsloth/Llama-3.1-8B-Instruct", 40, "unsloth/Llama-3.1-8B-Instruct"),
+        ("unsloth/Llama-3.1-8B-Instruct", 22, "Llama-3.1-8B-Instruct"),
+        ("unsloth/Llama-3.1-8B-Instruct", 16, "Llama-3.1-8B-In…"),
+        ("/models/名前名前名前/", 8, "/models…"),
+        ("名前名前名前", 8, "名前名…"),
+    ],
+)
+def test_a_long_value_goes_without_its_owner_and_tells_where_it_is_cut(text: str, columns: int, told: str) -> None:
+    assert shortened(text, columns) == told
+
+
+async def test_what_is_typed_stays_as_typed_until_another_field_is_taken(at_step: At) -> None:
+    app = at_step("edit")
+    async with app.run_test(size=(80, 24)) as pilot:
+        form(app).enter("train.lr")
+        await pilot.press(*"0.0002")
+        assert " 0.0002 " in drawn(app, "train.lr")
+        await pilot.press("down")
+        assert " 2e-4 " in drawn(app, "train.lr")
+
+
+async def test_a_long_value_is_typed_at_its_end_and_seen_there(at_step: At) -> None:
+    app = at_step("edit")
+    async with app.run_test(size=(80, 24)) as pilot:
+        assert " Llama-3.1-8B-In… " in drawn(app, "model.id")
+        await pilot.press("end", *"-xyz")
+        assert "-xyz " in drawn(app, "model.id")
+        assert app.step.draft.edits == {"model.id": "unsloth/Llama-3.1-8B-Instruct-xyz"}
+
+
+async def test_the_cost_of_a_field_is_told_in_bytes_and_in_minutes_once_the_rows_are_known(at_step: At) -> None:
+    report = replace(dataset.inspect(Data(source="rows.jsonl")), rows=100_000)
+    for known, told in ((None, r"\d+% faster"), (report, r"[\d ]+ (min|h) .*shorter")):
+        app = at_step("edit", edits={"data.source": "rows.jsonl"}, report=known)
+        async with app.run_test(size=(80, 24)) as pilot:
+            await pilot.press("ctrl+t")
+            form(app).enter("train.checkpointing")
+            await pilot.pause()
+            assert re.search(rf"off: \+[\d.]+ GiB, {told}", text_in(app, "#detail"))
+            await pilot.press("left")
+            assert re.search(rf"Instead of unsloth: \+[\d.]+ GiB, {told}", text_in(app, "#detail"))
 
 
 async def test_a_choice_turns_with_space_and_arrows_and_comes_round(at_step: At) -> None:

@@ -20,7 +20,7 @@ from tui.choices import complete_path, start_choices
 from tui.draft import Draft, draft_file, recipe, restore, save
 from tui.screens.start import StartScreen
 from tui.widgets.budget_panel import BudgetPanel
-from tui.widgets.form import FieldInput
+from tui.widgets.field_input import FieldInput
 
 At = Callable[..., Wizard]
 ALL = [step.name for step in steps.STEPS]

@@ -30,7 +30,7 @@ from tui.steps import Forward
 from tui.text import safe
 from tui.widgets.budget_panel import BudgetPanel
 from tui.widgets.choices import Choices
-from tui.widgets.form import Changed, FieldInput
+from tui.widgets.field_input import Changed, FieldInput
 
 PREVIEW_ROWS = 5
 

@@ -6,22 +6,24 @@ from typing import ClassVar
 
 from textual import work
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal, VerticalScroll
+from textual.containers import Horizontal
 from textual.content import Content
 from textual.message import Message
 from textual.widget import Widget
-from textual.widgets import Input, Static
+from textual.widgets import Static
 
 from core.errors import UserError
 from tui import steps
+from tui.cost import field_cost
 from tui.draft import Draft, problems, reset_field, set_field, shown
-from tui.fields import ELSEWHERE, MAIN, Field, all_fields, form_fields
-from tui.outlook import field_cost, known_shape, learn
+from tui.fields import ELSEWHERE, MAIN, form_fields
+from tui.outlook import known_shape, learn
 from tui.screens.step import StepScreen
 from tui.steps import Forward
 from tui.text import safe
 from tui.widgets.budget_panel import BudgetPanel
-from tui.widgets.form import Changed, Entered, FieldRow
+from tui.widgets.field_input import Changed
+from tui.widgets.form import Form
 
 TYPING_PAUSE_S = 0.7
 
@@ -38,23 +40,19 @@ class EditScreen(StepScreen):
 
     NAME: ClassVar[steps.Name] = "edit"
     BINDINGS: ClassVar[list[BindingType]] = [
-        # First in line: keys that arrive together, as from a slow line, must not land in the field before.
-        Binding("down,tab", "app.focus_next", show=False, priority=True),
-        Binding("up,shift+tab", "app.focus_previous", show=False, priority=True),
         Binding("ctrl+r", "reset", "Reset", key_display="^r"),
         Binding("ctrl+t", "fold", "More", key_display="^t"),
     ]
-    AUTO_FOCUS = "FieldInput, FieldChoice"
+    AUTO_FOCUS = "Form"
 
     def __init__(self, draft: Draft) -> None:
         super().__init__(draft)
         self.folded = True
-        self.field = all_fields()[MAIN[0]]
+        self.form = Form(draft, form_fields(self.folded))
 
     def body(self) -> Iterable[Widget]:
         with Horizontal():
-            with VerticalScroll(id="form", can_focus=False):
-                yield from (FieldRow(field, self.draft) for field in form_fields(self.folded))
+            yield self.form
             yield BudgetPanel(self.outlook)
         yield Static(id="detail", markup=False)
 
@@ -63,13 +61,11 @@ class EditScreen(StepScreen):
         self.show()
 
     def help_topic(self) -> str:
-        return self.field.name
+        return self.form.field.name
 
     def show(self) -> None:
-        """Bring rows, budget and explanation up to date with the draft."""
-        wrong = problems(self.draft)
-        for row in self.query(FieldRow):
-            row.show(self.draft, wrong.get(row.field.name, ""))
+        """Bring form, budget and explanation up to date with the draft."""
+        self.form.show(self.draft, problems(self.draft))
         self.show_budget()
         self.explain()
         self.pause.reset()
@@ -80,22 +76,17 @@ class EditScreen(StepScreen):
 
     def explain(self) -> None:
         """Say what the field in hand is, and what it costs."""
-        about = Content.styled(self.field.name, "bold") + safe(f"  {self.field.range}\n{self.field.help}\n", 600, True)
-        cost = safe(field_cost(self.draft, self.field, self.outlook))
+        field = self.form.field
+        about = Content.styled(field.name, "bold") + safe(f"  {field.range}\n{field.help}\n", 600, True)
+        cost = safe(field_cost(self.draft, field, self.outlook))
         self.query_one("#detail", Static).update(about + cost, layout=False)  # its room is fixed
 
-    def on_entered(self, event: Entered) -> None:
-        self.field = all_fields()[event.name]
+    def on_entered(self) -> None:
         self.explain()
 
     def on_changed(self, event: Changed) -> None:
-        if event.text == shown(self.draft, event.name):
-            return
         self.draft = set_field(self.draft, event.name, event.text)
         self.show()
-
-    async def on_input_submitted(self, event: Input.Submitted) -> None:
-        await self.action_forward()
 
     async def action_forward(self) -> None:
         """Go on, unless a field is wrong: then go there."""
@@ -103,32 +94,21 @@ class EditScreen(StepScreen):
         if not wrong:
             self.dismiss(Forward(self.draft))
             return
-        if self.folded and not any(row.field.name in wrong for row in self.query(FieldRow)):
-            await self.action_fold()
-        wrong_rows = (row for row in self.query(FieldRow) if row.field.name in wrong)
-        if first := next(wrong_rows, None):
-            first.control.focus()
+        if self.folded and not wrong & set(MAIN):
+            self.action_fold()
+        self.form.enter(next(field.name for field in self.form.fields if field.name in wrong))
 
     async def action_reset(self) -> None:
-        self.draft = reset_field(self.draft, self.field.name)
+        self.draft = reset_field(self.draft, self.form.field.name)
         await self.refill()
 
     async def refill(self) -> None:
-        """Put the draft's values into the boxes."""
-        for row in self.query(FieldRow):
-            row.put(shown(self.draft, row.field.name))
         self.show()
 
-    async def action_fold(self) -> None:
+    def action_fold(self) -> None:
         """Show all fields, or only the ten that matter first."""
         self.folded = not self.folded
-        form = self.query_one("#form")
-        if self.folded:
-            await self.query(FieldRow).filter(".-expert").remove()
-        else:
-            extra = [field for field in form_fields(False) if field.name not in MAIN]
-            await form.mount_all(expert_row(field, self.draft) for field in extra)
-        self.show()
+        self.form.offer(form_fields(self.folded))
 
     def learn_shape(self) -> None:
         """The typing has paused: find out the size of a model that is not known."""
@@ -154,10 +134,3 @@ def wanted_shape(draft: Draft) -> tuple[str, str | None] | None:
     """Model and revision whose size isn't known yet; None if it is, or no model is named."""
     model, revision = shown(draft, "model.id").strip(), shown(draft, "model.revision").strip() or None
     return (model, revision) if model and known_shape(model, revision) is None else None
-
-
-def expert_row(field: Field, draft: Draft) -> FieldRow:
-    """A row that is folded away again."""
-    row = FieldRow(field, draft)
-    row.add_class("-expert")
-    return row

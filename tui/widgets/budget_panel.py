@@ -45,9 +45,8 @@ class BudgetPanel(Static):
         drawn = draw_lines(outlook, self.ways, columns, plain)
         if not drawn.is_same(self._drawn):
             self._drawn = drawn
-            for verdict in WORDS:
-                self.set_class(outlook.verdict == verdict, f"-{verdict}")
-            self.update(drawn)
+            height = drawn.get_height({}, columns)
+            self.update(drawn, layout=height != self.content_size.height)  # a layout costs more than all the rest
 
 
 def full_lines(outlook: Outlook, ways: Sequence[Remedy], columns: int, plain: bool) -> Content:
