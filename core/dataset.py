@@ -26,14 +26,20 @@ FEWEST_ROWS = 10
 """... but never fewer than this."""
 
 
-def rows(data: Data, limit: int | None = None, on_skip: Callable[[Problem], None] | None = None) -> Iterator[Row]:
+def rows(
+    data: Data,
+    limit: int | None = None,
+    on_skip: Callable[[Problem], None] | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Iterator[Row]:
     """Canonical rows, in file order.
 
     limit: at most so many. on_skip: told of each row that is left out; `inspect` counts the same ones.
+    on_progress: told (bytes done, bytes in all) at each row; compressed bytes where a file is compressed.
     Raises UserError where a source can't be read, BadInput where it can't be trained on: no known format, no rows,
     or (at the end) more rows left out than used.
     """
-    return islice(_rows(data, on_skip or _unheard), limit)
+    return islice(_rows(data, on_skip or _unheard, on_progress or _unasked), limit)
 
 
 def preview(data: Data, sample: int = 5) -> Report:
@@ -74,14 +80,14 @@ def _shape(source: sources.Source, data: Data) -> Shape:
     return recognise(head, data)
 
 
-def _rows(data: Data, on_skip: Callable[[Problem], None]) -> Iterator[Row]:
+def _rows(data: Data, on_skip: Callable[[Problem], None], on_progress: Callable[[int, int], None]) -> Iterator[Row]:
     source = sources.find(data.source, data.split)
     shape = _shape(source, data)
     if shape.problems:
         raise BadInput(shape.problems)
     used = skipped = 0
     first = ""
-    for made in _made(source, shape, data.split):
+    for made in _made(source, shape, data.split, on_progress):
         if isinstance(made, Problem):
             skipped += 1
             first = first or str(made)
@@ -93,22 +99,31 @@ def _rows(data: Data, on_skip: Callable[[Problem], None]) -> Iterator[Row]:
         raise BadInput([few])
 
 
-def _made(source: sources.Source, shape: Shape, split_name: str) -> Iterator[list[Row] | Problem]:
+def _made(
+    source: sources.Source, shape: Shape, split_name: str, on_progress: Callable[[int, int], None]
+) -> Iterator[list[Row] | Problem]:
     """What each raw row becomes, or why it is left out."""
     convert = converter(shape.format, shape.columns) if shape.is_usable else None
+    done_bytes, total_bytes = 0, sum(file.size_bytes for file in source.files)
     for file in source.files:
         with sources.opened(file) as raw:
             for number, row in read(raw, file.name, split_name, _unnoted):
+                on_progress(done_bytes + raw.tell(), total_bytes)
                 try:
                     if isinstance(row, Skip):
                         raise row
                     yield convert(row) if convert else []
                 except Skip as skip:
                     yield Problem(f"{file.name}:{number}", skip.text)
+        done_bytes += file.size_bytes
 
 
 def _unheard(problem: Problem) -> None:
     """The caller does not ask about rows that are left out: `inspect` tells them."""
+
+
+def _unasked(done_bytes: int, total_bytes: int) -> None:
+    """The caller does not ask how far the reading is."""
 
 
 def _unnoted(kind: str, line: int) -> None:

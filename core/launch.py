@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 import orjson
 
-from core import budget, learned, machine, runs, shapes
+from core import budget, learned, machine, prepared, runs, shapes
 from core.config import Recipe
 from core.errors import UserError
 from core.events import RunState, Tail, fold
@@ -126,6 +126,28 @@ def start(run: Run, job: str, share_gpu: bool = False) -> str:
         worker = _spawn(run, _as_unit(run, job, command) if how == "systemd" else command)
         _wait_until_it_lives(run, worker, news)
         return how
+
+
+def prepare(recipe: Recipe) -> Run:
+    """The run-like folder of the job that renders every row; the job is started unless it is done or under way.
+
+    Once it has finished, `core.prepared.Prepared.read(run.path)` is its answer. Raises UserError where the data can't
+    be found or reached, and as `start`.
+    """
+    recipe = prepared.located(recipe)
+    run = Run(prepared.folder(recipe, runs.home(recipe.run.home)))
+    if (run.path / prepared.FILE).is_file() or run.holder_pid() is not None:
+        return run
+    content = {"version": 1, "name": run.name, "created": time.time(), "recipe": recipe.model_dump(mode="json")}
+    try:
+        run.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        run.path.mkdir(mode=0o700, exist_ok=True)
+        runs.write_atomically(run.path / "run.json", orjson.dumps(content, option=orjson.OPT_INDENT_2))
+    except OSError as error:
+        hint = "Set FITUNE_HOME to a folder you can write to."
+        raise UserError(f"{run.path} can't be made: {error.strerror}.", hint) from None
+    start(run, "prepare", share_gpu=True)  # it computes on the CPU
+    return run
 
 
 def merge(run: Run) -> str:

@@ -77,8 +77,8 @@ class Data(Group):
     """Share of the rows held out, never trained on, to see whether the model learns or only memorises."""
     loss_on: Literal["answers", "all"] = "answers"
     """Learn to write the answers only, or the questions too."""
-    packing: bool = False
-    """Put several short rows into one of full length: faster on short rows, fills max_seq_length."""
+    packing: bool | Literal["auto"] = "auto"
+    """Put several short rows into one of full length: faster. auto does it where rows are short and steps many."""
 
 
 class Train(Group):

@@ -44,7 +44,8 @@ def parser() -> argparse.ArgumentParser:
 
     data = commands.add_parser("data", help="what a file or data set holds; exit status 2 if it can't be trained on")
     data.add_argument("source", metavar="SOURCE", help="a file, a folder of files, or a data set's id on the Hub")
-    data.add_argument("--recipe", type=Path, help="read it with this recipe's [data] settings")
+    data.add_argument("--recipe", type=Path, help="read it as this recipe says, and show what its model would see")
+    data.add_argument("--model", metavar="ID", help="show what this model would see: a Hub id or a folder")
     _json(data)
 
     watch = commands.add_parser("watch", help="follow a run, from its first step; leaving lets it go on")

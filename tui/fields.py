@@ -136,7 +136,7 @@ def _empty(field: Field) -> Any:
 def _choice(field: Field, text: str) -> Any:
     if text not in field.choices:
         raise ValueError(f"Choose one of: {field.range}.")
-    return text == "yes" if field.choices == ("yes", "no") else text
+    return text == "yes" if "yes" in field.choices and text in ("yes", "no") else text
 
 
 def _list(field: Field, text: str) -> Any:
@@ -182,7 +182,8 @@ def _field(name: str, schema: dict[str, Any]) -> Field:
     if "array" in kinds:
         kind, choices = "list", ()
     elif "boolean" in kinds:
-        kind, choices = "choice", ("yes", "no")
+        others = [option["const"] for option in options if "const" in option]
+        kind, choices = "choice", (*others, "yes", "no")
     elif choices:
         kind = "choice"
     elif kinds - {"null"} == {"integer"}:

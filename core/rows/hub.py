@@ -25,7 +25,7 @@ def find_on_hub(source: str, split: str) -> Source:
     sizes = {each.rfilename: each.size or 0 for each in info.siblings or []}
     card = dict(info.card_data.__dict__) if info.card_data else {}
     chosen = _chosen(sorted(sizes), card.get("configs") or [], subset[0] if subset else None, split, repo)
-    files = [SourceFile(each, sizes[each], _fetch(repo, each, info.sha)) for each in chosen]
+    files = [SourceFile(each, sizes[each], info.sha or "", _fetch(repo, each, info.sha)) for each in chosen]
     return Source(source, tuple(files), tuple(each for each in sizes if each not in set(chosen)))
 
 

@@ -20,6 +20,8 @@ class SourceFile:
     name: str
     """As errors call it: the path that was given, or the path in the folder or repository."""
     size_bytes: int
+    stamp: str
+    """What changes when its content does: its time, or the commit it is of on the Hub."""
     fetch: Callable[[], Path]
     """Where it lies on this machine; fetches it first where it lies on the Hub."""
 
@@ -66,7 +68,8 @@ def opened(file: SourceFile) -> io.BufferedReader:
 
 
 def _local(path: Path, name: str) -> SourceFile:
-    return SourceFile(name, path.stat().st_size, lambda: path)
+    found = path.stat()
+    return SourceFile(name, found.st_size, str(found.st_mtime_ns), lambda: path)
 
 
 def _folder(source: str, folder: Path, split: str) -> Source:

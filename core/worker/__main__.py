@@ -16,7 +16,12 @@ from core.runs import Run
 from core.worker import backends
 from core.worker.memory import Memory
 
-JOBS = {"train": "core.worker.train", "merge": "core.worker.merge", "push": "core.worker.push"}
+JOBS = {
+    "train": "core.worker.train",
+    "prepare": "core.worker.prepare",
+    "merge": "core.worker.merge",
+    "push": "core.worker.push",
+}
 HEARTBEAT_S = 5.0
 LOCK_PATIENCE_S = 2.0
 

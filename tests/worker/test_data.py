@@ -192,8 +192,8 @@ def test_a_row_that_keeps_no_token_to_learn_is_left_out_wherever_the_cut_falls()
         (
             "mistral",
             {"messages": ONE},
-            9,
-            "answer past model.max_seq_length = 9; they are 16 to 16 tokens long",
+            8,
+            "answer past model.max_seq_length = 8; they are 16 to 16 tokens long",
             "= 256",
         ),
         ("mute", {"messages": ONE}, 99, "chat template shows none of the answers in 1 rows", "Instruct version"),

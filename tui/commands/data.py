@@ -1,57 +1,170 @@
-"""`fitune data SOURCE`: what a source holds, problems first, and whether it can be trained on."""
+"""`fitune data SOURCE`: what a source holds, problems first; with a model, what that model would see of it."""
 
 import argparse
 import dataclasses
 import sys
 import time
+from typing import Any
 
 import orjson
 
-from core import config, dataset
-from core.recipe_fields import Data
-from core.rows.report import Report
-from tui.text import clean
+from core import config, dataset, launch
+from core.errors import UserError
+from core.prepared import Prepared
+from core.prepared_report import findings
+from core.recipe_fields import Data, Model, Recipe
+from core.rows.report import Finding, Report
+from core.runs import Run
+from tui.text import clean, encodable
+from tui.token_view import example_text, histogram_lines, legend, summary_lines
 
 PROGRESS_EVERY_S = 0.5
+POLL_S = 0.1
+EXAMPLES_SHOWN = 3
+OVERHANG_TOKENS = 40
+"""Of what a cut takes from an example, so much is shown."""
 
 
 def run(args: argparse.Namespace) -> int:
-    """Exit status: 0, or 2 if training on the source can't work."""
-    data = config.load(args.recipe).data.model_copy(update={"source": args.source}) if args.recipe else None
-    report = dataset.inspect(data or Data(source=args.source), on_progress=_Progress())
+    """Exit status: 0, or 2 if training on the source can't work. Raises UserError, also where rendering fails."""
+    recipe = _recipe(args)
+    progress = _Progress("read")
+    report = dataset.inspect(recipe.data if recipe else Data(source=args.source), on_progress=progress)
+    progress.end()
+    found = _prepared(recipe) if recipe and report.can_train else None
+    problems = findings(found, recipe) if found and recipe else ()
+    can_train = report.can_train and all(finding.severity != "stop" for finding in problems)
     if args.json:
-        document = dataclasses.asdict(report) | {"can_train": report.can_train}
+        document = dataclasses.asdict(report) | {"can_train": can_train}
+        if found and recipe:
+            document["prepared"] = as_json(found, recipe, problems)
         print(orjson.dumps(document, option=orjson.OPT_INDENT_2, default=str).decode())
     else:
+        _tell_problems((*problems, *report.problems))
         tell(report)
-    return 0 if report.can_train else 2
+        if found and recipe:
+            tell_prepared(found, recipe)
+    return 0 if can_train else 2
+
+
+def _recipe(args: argparse.Namespace) -> Recipe | None:
+    """The recipe to read the source with, or one of nothing but a model; None where neither is named."""
+    recipe = config.load(args.recipe) if args.recipe else None
+    if args.model:
+        model = Model(id=args.model)
+        recipe = recipe.model_copy(update={"model": model}) if recipe else Recipe(model=model, data=Data(source="."))
+    return recipe and recipe.model_copy(update={"data": recipe.data.model_copy(update={"source": args.source})})
+
+
+def _prepared(recipe: Recipe) -> Prepared:
+    """What the prepare job finds, awaited. Ctrl+C ends the job, too."""
+    run, progress = launch.prepare(recipe), _Progress("rendered")
+    try:
+        while run.holder_pid() is not None:
+            told = run.state().phase_data
+            progress(told.get("bytes", 0), told.get("total_bytes", 0))
+            time.sleep(POLL_S)
+    except KeyboardInterrupt:
+        run.request_stop()
+        raise
+    progress.end()
+    _require_success(run)
+    return Prepared.read(run.path)
+
+
+def _require_success(run: Run) -> None:
+    state = run.state()
+    if run.status(state) == "finished":
+        return
+    end = state.end.data if state.end else {}
+    raise UserError(
+        str(end.get("message") or "The rows were not rendered to their end."),
+        str(end.get("hint") or f"See {run.log}"),
+        exit_code=1,
+    )
+
+
+def as_json(found: Prepared, recipe: Recipe, problems: tuple[Finding, ...]) -> dict[str, Any]:
+    """What training with this recipe would see, lose and gain, in numbers."""
+    length, packing = recipe.model.max_seq_length, found.packing(recipe)
+    return {
+        "max_seq_length": length,
+        "rows": len(found.tokens),
+        "tokens": found.total_tokens,
+        "longest": found.longest,
+        "trained_per_epoch": found.trained_per_epoch(recipe),
+        "lost": dataclasses.asdict(found.lost_at(length)),
+        "refused": found.refused,
+        "blank": found.blank,
+        "padding_share": found.padding_share(length, recipe.train.micro_batch),
+        "packing": {**dataclasses.asdict(packing), "gain": packing.gain},
+        "histogram": [dataclasses.asdict(each) for each in found.histogram(cut=length)],
+        "problems": [dataclasses.asdict(finding) for finding in problems],
+        "examples": [dataclasses.asdict(example) for example in found.examples],
+    }
+
+
+def _tell_problems(problems: tuple[Finding, ...]) -> None:
+    for finding in sorted(problems, key=lambda each: each.severity != "stop"):
+        mark = "ERROR" if finding.severity == "stop" else "WARN "
+        _say(f"{mark} {clean(str(finding.problem))}")
+        if finding.places:
+            _say(f"      at {clean(', '.join(map(str, finding.places)))}")
 
 
 def tell(report: Report) -> None:
-    """Print a report, problems first."""
-    for finding in report.problems:
-        mark = "ERROR" if finding.severity == "stop" else "WARN "
-        print(f"{mark} {clean(str(finding.problem))}")
-        if finding.places:
-            print(f"      at {clean(', '.join(map(str, finding.places)))}")
+    """Print what the source holds."""
     mapping = ", ".join(f"{role} = {column}" for role, column in report.mapping.items())
-    print(f"{clean(report.source)}: {report.rows:,} usable rows of {report.rows_read:,}, {report.kind}")
-    print(f"format: {report.format}{'' if report.sure else ' (not sure)'}; {clean(report.why)}; {clean(mapping)}")
+    _say(f"{clean(report.source)}: {report.rows:,} usable rows of {report.rows_read:,}, {report.kind}")
+    _say(f"format: {report.format}{'' if report.sure else ' (not sure)'}; {clean(report.why)}; {clean(mapping)}")
     for column, kinds in report.columns.items():
-        print(f"  {clean(column)}: {clean(kinds)}")
+        _say(f"  {clean(column)}: {clean(kinds)}")
     for row in report.preview[:2]:
-        print()
+        _say()
         for turn in row.get("messages") or [{"role": role, "content": text} for role, text in row.items()]:
-            print(f"  {clean(str(turn['role'])):>10}  {clean(str(turn['content']), limit=400)}")
+            _say(f"  {clean(str(turn['role'])):>10}  {clean(str(turn['content']), limit=400)}")
+
+
+def tell_prepared(found: Prepared, recipe: Recipe) -> None:
+    """Print what the model would see: lengths with the cut line, then a few rows token by token."""
+    from rich.console import Console
+
+    length, unicode = recipe.model.max_seq_length, encodable("█«", sys.stdout.encoding) == "█«"
+    _say()
+    for line in (*summary_lines(found, recipe), "", *histogram_lines(found, length, unicode=unicode)):
+        _say(line)
+    _say(f"\nRows as {clean(recipe.model.id)} sees them: {legend(unicode)}")
+    console = Console(highlight=False)  # without colours and styles where stdout is no terminal
+    for example in _chosen(found):
+        _say(f"\nrow {example.row + 1:,}, {example.length:,} tokens:")
+        shown = dataclasses.replace(example, tokens=example.tokens[: length + OVERHANG_TOKENS])
+        console.print(example_text(shown, length, unicode), soft_wrap=True)
+
+
+def _chosen(found: Prepared) -> list[Any]:
+    """The first, one in the middle, and the longest of the examples."""
+    examples = found.examples
+    longest = max(range(len(examples)), key=lambda place: examples[place].length, default=0)
+    places = dict.fromkeys([0, len(examples) // 2, longest])
+    return [examples[place] for place in places][:EXAMPLES_SHOWN] if examples else []
+
+
+def _say(text: str = "") -> None:
+    print(encodable(text, sys.stdout.encoding))
 
 
 class _Progress:
-    """A line on a terminal that says how far the reading is."""
+    """A line on a terminal that says how far the work is."""
 
-    def __init__(self) -> None:
-        self._told = time.monotonic()
+    def __init__(self, what: str) -> None:
+        self._what, self._told, self._shown = what, time.monotonic(), False
 
     def __call__(self, done_bytes: int, total_bytes: int) -> None:
         if sys.stderr.isatty() and time.monotonic() - self._told > PROGRESS_EVERY_S:
-            self._told = time.monotonic()
-            print(f"\rread {done_bytes / max(1, total_bytes):.0%} ", end="", file=sys.stderr, flush=True)
+            self._told, self._shown = time.monotonic(), True
+            print(f"\r{self._what} {done_bytes / max(1, total_bytes):.0%} ", end="", file=sys.stderr, flush=True)
+
+    def end(self) -> None:
+        """Take the line away."""
+        if self._shown:
+            print("\r" + " " * (len(self._what) + 6) + "\r", end="", file=sys.stderr, flush=True)

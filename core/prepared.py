@@ -1,0 +1,288 @@
+"""What the prepare job found: every row's length in the model's own tokens, what is trained, and a few rows to look at.
+
+Nothing here depends on model.max_seq_length, so a screen may ask about any length: each answer is a sum over what was
+read once. A million rows are read in about a second.
+"""
+
+import hashlib
+from array import array
+from bisect import bisect_left, bisect_right
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from core.errors import UserError
+from core.packing import Packing, decide
+from core.recipe_fields import Recipe
+from core.rows import sources
+from core.rows.split import eval_fraction
+
+VERSION = 1
+FILE = "prepared.json"
+LISTS = ("tokens", "trained", "first", "trained_at")
+TOLD = ("source_rows", "skipped", "refused", "why_refused", "plain_template")
+"""Fields of Prepared as they stand in the file."""
+TOKENIZER_FILES = ("tokenizer", "special_tokens", "added_tokens", "chat_template", "vocab", "merges", "config.json")
+"""How the names of files begin on which token ids depend."""
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """One token of an example."""
+
+    text: str
+    """Its part of the row's text; empty where a later token completes the letter that it begins."""
+    trained: bool
+    special: bool
+    """Whether it is a mark such as <|im_end|>."""
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A row token by token."""
+
+    row: int
+    """Its place among the rows of the source that are used, from 0."""
+    length: int
+    """Tokens of the whole row."""
+    tokens: tuple[Token, ...]
+    """The first of them; long rows are shown in part."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """What a length costs. Counted in rows and tokens of the whole source."""
+
+    rows: int
+    """Rows that lose their end, or all."""
+    tokens: int
+    trained_tokens: int
+    emptied: int
+    """Rows whose whole answer lies past the length: they are left out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bin:
+    """A bar of the histogram: rows of `low` to `high` - 1 tokens."""
+
+    low: int
+    high: int
+    rows: int
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The lengths of all rows. Without slots, so that sums are made once: a budget follows keystrokes."""
+
+    tokens: "array[int]"
+    """Tokens of each row as the model sees it, in order. A chat may come as several rows: see core.worker.data."""
+    trained: "array[int]"
+    """How many of them are trained."""
+    first: "array[int]"
+    """The place of the first trained one; -1 where none is."""
+    trained_at: "array[int]"
+    """How many rows have a trained token at this place, from 0 on to the longest row's end."""
+    examples: tuple[Example, ...]
+    source_rows: int
+    """Rows of the source that were used; `len(tokens)` may differ."""
+    skipped: int
+    """Rows of the source that can't be read, or lack what the others have."""
+    refused: int
+    """Rows that the chat template does not take."""
+    why_refused: str
+    """What it said of the first."""
+    plain_template: bool
+    """Whether this is a base model without a chat template of its own."""
+
+    @staticmethod
+    def read(folder: Path) -> "Prepared":
+        """What a finished prepare job left in its folder. Raises UserError if it isn't there or can't be read."""
+        try:
+            return _of_json(orjson.loads((folder / FILE).read_bytes()))
+        except (OSError, orjson.JSONDecodeError, KeyError, TypeError, OverflowError) as error:
+            raise UserError(
+                f"{folder / FILE} can't be read: {error}.", "Remove its folder, and prepare again."
+            ) from None
+
+    @property
+    def total_tokens(self) -> int:
+        """Tokens of all rows, uncut."""
+        return self._sums[-1]
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest row; 0 without rows."""
+        return self._sorted[-1] if self._sorted else 0
+
+    @property
+    def blank(self) -> int:
+        """Rows in which nothing is trained at any length: the template shows nothing of their answers."""
+        return len(self.first) - len(self._firsts)
+
+    def lost_at(self, length: int) -> Lost:
+        """What is lost when rows are cut to this many tokens."""
+        kept_whole = bisect_left(self._sorted, length + 1)
+        cut = len(self._sorted) - kept_whole
+        emptied = len(self._firsts) - bisect_left(self._firsts, length)
+        tokens = self.total_tokens - self._sums[kept_whole] - (cut - emptied) * length
+        return Lost(cut, tokens, self.trained_tokens() - self.trained_tokens(length), emptied)
+
+    def trained_tokens(self, length: int | None = None) -> int:
+        """Tokens that the loss is taken of, over all rows once, cut to this length; None: uncut."""
+        places = len(self.trained_at) if length is None else min(length, len(self.trained_at))
+        return self._trained_before[places]
+
+    def trained_per_epoch(self, recipe: Recipe) -> int:
+        """About how many tokens one epoch trains: all rows at model.max_seq_length, less the held-out share."""
+        held_out = eval_fraction(recipe, self.source_rows)
+        return round((1 - held_out) * self.trained_tokens(recipe.model.max_seq_length))
+
+    def lengths_at(self, length: int) -> Counter[int]:
+        """Tokens of a row as cut to this length -> how many rows; those with nothing left to learn are left out."""
+        lengths: Counter[int] = Counter()
+        for size, rows in self._useful.items():
+            lengths[min(size, length)] += rows
+        lengths[length] -= self.lost_at(length).emptied
+        return +lengths
+
+    def longest_at(self, length: int) -> int:
+        """Tokens of the longest row as cut: what the budget takes as `tokens`."""
+        return min(self.longest, length)
+
+    def padded_length(self, length: int, micro_batch: int) -> float:
+        """Expected tokens of the longest row of a micro-batch: what its rows are padded to.
+
+        The chance that all of m rows have at most x tokens is (share of such rows)^m, drawn with replacement.
+        """
+        lengths = sorted(self.lengths_at(length).items())
+        total = max(1, sum(rows for _, rows in lengths))
+        below, expected = 0, 0.0
+        for size, rows in lengths:
+            chance = ((below + rows) / total) ** micro_batch - (below / total) ** micro_batch
+            expected += size * chance
+            below += rows
+        return expected
+
+    def padding_share(self, length: int, micro_batch: int) -> float:
+        """Share of the tokens of an average micro-batch that is padding, where a backend pads. 0 to 1."""
+        lengths = self.lengths_at(length)
+        padded = self.padded_length(length, micro_batch) * sum(lengths.values())
+        return 1 - sum(size * rows for size, rows in lengths.items()) / padded if padded else 0.0
+
+    def packing(self, recipe: Recipe) -> Packing:
+        """Whether these rows would be packed, and what that gains; the worker decides the same way."""
+        return decide(self.lengths_at(recipe.model.max_seq_length), recipe)
+
+    def histogram(self, bins: int = 20, cut: int | None = None) -> tuple[Bin, ...]:
+        """Rows by length in bins of about equal width, the last with all that are longer than most.
+
+        cut: a bin ends right with this length, so that none has both rows that are cut and rows that are not.
+        """
+        upto = max(1, self.longest)
+        width = upto / bins
+        if cut is not None and cut < upto:
+            below = max(1, min(bins - 1, round(bins * cut / max(cut + 1, self.covering(0.99)))))
+            width = cut / below
+        lows = sorted({low for n in range(bins) if (low := 1 + round(n * width)) <= upto})
+        counted: Counter[int] = Counter()
+        for size, rows in self._counts.items():
+            counted[bisect_right(lows, size)] += rows
+        highs = [*lows[1:], upto + 1]
+        return tuple(Bin(low, high, counted[n]) for n, (low, high) in enumerate(zip(lows, highs, strict=True), 1))
+
+    def covering(self, share: float) -> int:
+        """The length that leaves this share of the rows whole."""
+        return self._sorted[min(len(self._sorted) - 1, int(share * len(self._sorted)))] if self._sorted else 0
+
+    @cached_property
+    def _sorted(self) -> list[int]:
+        return sorted(self.tokens)
+
+    @cached_property
+    def _firsts(self) -> list[int]:
+        return sorted(place for place in self.first if place >= 0)
+
+    @cached_property
+    def _counts(self) -> Counter[int]:
+        return Counter(self.tokens)
+
+    @cached_property
+    def _useful(self) -> Counter[int]:
+        """As `_counts`, without the blank rows."""
+        return Counter(size for size, first in zip(self.tokens, self.first, strict=True) if first >= 0)
+
+    @cached_property
+    def _sums(self) -> list[int]:
+        """Tokens of the n shortest rows."""
+        return [0, *accumulate(self._sorted)]
+
+    @cached_property
+    def _trained_before(self) -> list[int]:
+        """Trained tokens at places before n."""
+        return [0, *accumulate(self.trained_at)]
+
+
+def located(recipe: Recipe) -> Recipe:
+    """The recipe with its local paths made absolute: a job may work elsewhere, and its answer is kept by them."""
+
+    def absolute(name: str) -> str:
+        path = Path(name).expanduser()
+        return str(path.absolute()) if path.exists() else name
+
+    return recipe.model_copy(
+        update={
+            "model": recipe.model.model_copy(update={"id": absolute(recipe.model.id)}),
+            "data": recipe.data.model_copy(update={"source": absolute(recipe.data.source)}),
+        }
+    )
+
+
+def folder(recipe: Recipe, home: Path) -> Path:
+    """Where the prepare job of a recipe works: a folder named after a hash of all that its answer depends on.
+
+    That is how rows are read and rendered, the files they come from, and the files of the tokenizer; for a model on the
+    Hub its name and revision. Raises UserError where the data can't be found or reached.
+    """
+    data = recipe.data
+    known = {
+        "version": VERSION,
+        "data": [data.source, data.format, data.split, dict(sorted(data.columns.items())), data.loss_on],
+        "files": [[file.name, file.size_bytes, file.stamp] for file in sources.find(data.source, data.split).files],
+        "model": [recipe.model.id, recipe.model.revision, recipe.model.trust_remote_code],
+        "tokenizer": _tokenizer_stamps(Path(recipe.model.id).expanduser()),
+    }
+    return home / "prepare" / hashlib.sha256(orjson.dumps(known)).hexdigest()[:16]
+
+
+def _tokenizer_stamps(model: Path) -> list[list[Any]]:
+    """Name, size and time of a local model's tokenizer files."""
+    if not model.is_dir():
+        return []
+    files = sorted(path for path in model.iterdir() if path.is_file() and path.name.startswith(TOKENIZER_FILES))
+    return [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in files]
+
+
+def to_json(found: Prepared) -> dict[str, Any]:
+    """As prepared.json has it. A token of an example is [text, 1 if trained + 2 if special]."""
+    lists = {name: getattr(found, name).tolist() for name in LISTS}
+    examples = [
+        {"row": each.row, "length": each.length, "tokens": [[t.text, t.trained + 2 * t.special] for t in each.tokens]}
+        for each in found.examples
+    ]
+    return {"version": VERSION, **lists, "examples": examples, **{name: getattr(found, name) for name in TOLD}}
+
+
+def _of_json(content: Mapping[str, Any]) -> Prepared:
+    examples = tuple(
+        Example(each["row"], each["length"], tuple(Token(text, bool(k & 1), bool(k & 2)) for text, k in each["tokens"]))
+        for each in content["examples"]
+    )
+    tokens, trained, first, trained_at = (array("q", content[name]) for name in LISTS)
+    told = {name: content[name] for name in TOLD}
+    return Prepared(tokens, trained, first, trained_at, examples, **told)

@@ -1,0 +1,87 @@
+"""The rows as the trainer's data sets: one by one, or several to a row of full length."""
+
+from collections import Counter
+from typing import Any
+
+import torch
+from datasets import Dataset
+from trl import pack_dataset
+
+from core.events import EventLog
+from core.packing import decide
+from core.recipe_fields import Recipe
+
+Rows = list[dict[str, list[int]]]
+PROBE_TOKENS = 8
+LEAK = 0.05
+"""A packed row counts as seeing the row before it if that one moves its logits by this share of what it moves them as
+its own beginning. In truth it is 0 or about 1; rounding that depends on the whole batch (int8) lies between."""
+
+
+def choose(recipe: Recipe, model: Any, rows: Rows, log: EventLog) -> bool:
+    """Whether to pack: what data.packing and the rows' lengths call for, unless packed rows would see each other.
+
+    unsloth refuses by itself what it can't keep apart: see `unpack_if_refused`.
+    """
+    found = decide(Counter(len(row["input_ids"]) for row in rows), recipe)
+    packed = found.packed and (recipe.train.backend == "unsloth" or rows_stay_apart(model))
+    why = found.why if packed == found.packed else "not_apart"
+    if why == "not_apart":
+        _tell_refused(log)
+    log.write("phase", name="prepare", rows=len(rows), packed=packed, packing=why, packing_gain=found.gain)
+    return packed
+
+
+def to_sets(train_rows: Rows, eval_rows: Rows, length: int, packed: bool) -> tuple[Dataset, Dataset | None]:
+    """The rows as data sets; packed to rows of at most `length` tokens if wanted."""
+    train_set, eval_set = (Dataset.from_list(rows) if rows else None for rows in (train_rows, eval_rows))
+    assert train_set is not None
+    if packed:
+        train_set = pack_dataset(train_set, length, "bfd")
+        eval_set = pack_dataset(eval_set, length, "bfd") if eval_set else None
+    return train_set, eval_set
+
+
+def unpack_if_refused(trainer: Any, train_rows: Rows, eval_rows: Rows, length: int, log: EventLog) -> None:
+    """Give a trainer that was asked to pack, and has refused, the rows one by one.
+
+    unsloth does so for models whose layers carry something from token to token, and says it only in its config; packed
+    rows would then see each other.
+    """
+    if not trainer.args.packing:
+        trainer.train_dataset, trainer.eval_dataset = to_sets(train_rows, eval_rows, length, packed=False)
+        _tell_refused(log)
+
+
+def _tell_refused(log: EventLog) -> None:
+    message = "Rows are not packed: in this model a packed row would see the one before it."
+    log.write("warning", kind="packing", message=message)
+
+
+@torch.no_grad()
+def rows_stay_apart(model: Any) -> bool:
+    """Whether a row packed behind another one is computed as if it stood alone: found by trying it."""
+    was_training = model.training
+    model.eval()
+    apart, joined = (_influence(model, positions) for positions in (_positions(2), _positions(1)))
+    model.train(was_training)
+    return apart < LEAK * joined
+
+
+def _positions(rows: int) -> torch.Tensor:
+    """Positions of two probes' tokens, which begin anew with each of `rows`: all that tells packed rows apart."""
+    return torch.arange(2 * PROBE_TOKENS // rows).repeat(rows)[None]
+
+
+def _influence(model: Any, positions: torch.Tensor) -> float:
+    """How far the first PROBE_TOKENS tokens move the logits of those behind them."""
+    behind = torch.arange(PROBE_TOKENS) + 20
+    logits = [
+        model(
+            input_ids=torch.cat([torch.arange(PROBE_TOKENS) + start, behind])[None].to(model.device),
+            position_ids=positions.to(model.device),
+            use_cache=False,
+        ).logits[0, PROBE_TOKENS:]
+        for start in (3, 40)
+    ]
+    return float((logits[0].float() - logits[1].float()).abs().max())

@@ -1,0 +1,164 @@
+"""Render every row as training would, with the model's tokenizer alone, and write down how long each one is."""
+
+import sys
+import time
+from array import array
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from core import dataset, prepared
+from core.errors import Problem
+from core.events import EventLog
+from core.prepared import Example, Prepared, Token
+from core.runs import Run, write_atomically
+from core.worker import models
+from core.worker.data import IGNORED, Refused, Sample, ensure_template, render
+from core.worker.memory import Memory
+
+TELL_EVERY_S = 0.5
+SPREAD_EXAMPLES = 8
+"""From so many rows to twice as many are kept of all over the source ..."""
+LATE_EXAMPLES = 3
+"""... and of those whose answer begins last, which a short length would empty."""
+SHOWN_TOKENS = 4096
+"""Of a longer example only the first tokens are kept."""
+
+
+def run(run: Run, log: EventLog, memory: Memory) -> None:
+    """Leave prepared.json in the run folder, whole or not at all. `memory` is every job's; this one needs little."""
+    began = time.monotonic()
+    recipe = run.recipe()
+    log.write("started", model=recipe.model.id, source=recipe.data.source)
+    home = run.path.parent.parent
+    (home / "models").mkdir(exist_ok=True)
+    model = recipe.model
+    folder = models.fetch_tokenizer(model.id, model.revision, model.trust_remote_code, home / "models", log)
+    log.write("phase", name="load", model=model.id)
+    tokenizer = load_tokenizer(folder, model.trust_remote_code)
+    tally = Tally(tokenizer, plain_template=ensure_template(tokenizer))
+
+    log.write("phase", name="rows", rows=0, tokens=0)
+    told, progress = time.monotonic(), [0, 0]
+    skipped: list[Problem] = []
+    rows = dataset.rows(recipe.data, None, skipped.append, lambda *now: progress.__setitem__(slice(2), now))
+    for made in render(rows, tokenizer, recipe.data.loss_on):
+        tally.take(made)
+        if time.monotonic() - told > TELL_EVERY_S:
+            told = time.monotonic()
+            done, total = progress
+            log.write("phase", name="rows", rows=tally.rows, tokens=tally.total, bytes=done, total_bytes=total)
+        if run.stop.exists():
+            log.write("finished", stopped=True, elapsed_s=time.monotonic() - began)
+            return
+
+    found = tally.prepared(len(skipped))
+    write_atomically(run.path / prepared.FILE, orjson.dumps(prepared.to_json(found)))
+    lost = found.lost_at(model.max_seq_length)
+    log.write(
+        "finished",
+        stopped=False,
+        rows=len(found.tokens),
+        tokens=found.total_tokens,
+        trained_tokens=found.trained_tokens(model.max_seq_length),
+        longest=found.longest,
+        cut=lost.rows,
+        emptied=lost.emptied,
+        refused=found.refused,
+        elapsed_s=time.monotonic() - began,
+    )
+
+
+def load_tokenizer(folder: Path, remote_code: bool) -> Any:
+    """The tokenizer as training loads it. Without torch, transformers starts in a third of the time."""
+    if not remote_code:
+        sys.modules.setdefault("torch", None)  # type: ignore[arg-type]  # "not installed", to this process
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(folder, trust_remote_code=remote_code)
+
+
+class Tally:
+    """Counts samples as they come, and keeps a few to show."""
+
+    def __init__(self, tokenizer: Any, plain_template: bool) -> None:
+        self.rows = self.total = self._refused = 0
+        self._tokenizer, self._plain_template = tokenizer, plain_template
+        self._tokens, self._trained, self._first = array("q"), array("q"), array("q")
+        self._change_at = array("q", [0])  # rows whose trained tokens begin, less those whose end, at each place
+        self._why_refused = ""
+        self._spread: list[tuple[int, Sample]] = []
+        self._stride = 1
+        self._latest: list[tuple[int, Sample]] = []
+        self._longest: tuple[int, Sample] | None = None
+
+    def take(self, made: list[Sample] | Refused) -> None:
+        """Count what one row of the source became."""
+        if isinstance(made, Refused):
+            self._refused += 1
+            self._why_refused = self._why_refused or made.why
+        else:
+            for sample in made:
+                self._count(sample)
+            self._keep(made)
+        self.rows += 1
+
+    def _count(self, sample: Sample) -> None:
+        size = len(sample.ids)
+        self.total += size
+        self._tokens.append(size)
+        self._trained.append(sum(end - first for first, end in sample.spans))
+        self._first.append(-1 if sample.first is None else sample.first)
+        if size >= len(self._change_at):
+            self._change_at.extend([0] * (size + 1 - len(self._change_at)))
+        for first, end in sample.spans:
+            self._change_at[first] += 1
+            self._change_at[end] -= 1
+
+    def _keep(self, made: list[Sample]) -> None:
+        for sample in made:
+            if self._longest is None or len(sample.ids) > len(self._longest[1].ids):
+                self._longest = (self.rows, sample)
+            if len(self._latest) < LATE_EXAMPLES or _lateness(sample) > _lateness(self._latest[-1][1]):
+                self._latest = sorted([*self._latest, (self.rows, sample)], key=lambda each: -_lateness(each[1]))
+                del self._latest[LATE_EXAMPLES:]
+        if self.rows % self._stride == 0:
+            self._spread += [(self.rows, sample) for sample in made[:1]]
+        if len(self._spread) > 2 * SPREAD_EXAMPLES:
+            self._spread, self._stride = self._spread[::2], self._stride * 2
+
+    def prepared(self, skipped: int) -> Prepared:
+        """All that was counted. skipped: rows of the source that never came here."""
+        longest = [self._longest] if self._longest else []
+        kept = {(row, len(sample.ids)): sample for row, sample in (*self._spread, *self._latest, *longest)}
+        return Prepared(
+            tokens=self._tokens,
+            trained=self._trained,
+            first=self._first,
+            trained_at=array("q", accumulate(self._change_at[:-1])),
+            examples=tuple(example(row, kept[row, size], self._tokenizer) for row, size in sorted(kept)),
+            source_rows=self.rows,
+            skipped=skipped,
+            refused=self._refused,
+            why_refused=self._why_refused,
+            plain_template=self._plain_template,
+        )
+
+
+def _lateness(sample: Sample) -> float:
+    """Where the answer begins; a row without one is the latest of all."""
+    return float("inf") if sample.first is None else sample.first
+
+
+def example(row: int, sample: Sample, tokenizer: Any) -> Example:
+    """The sample as text, token by token."""
+    from tokenizers.decoders import DecodeStream
+
+    stream, marks = DecodeStream(skip_special_tokens=False), tokenizer.added_tokens_decoder
+    tokens = [
+        Token(stream.step(tokenizer.backend_tokenizer, token) or "", label != IGNORED, token in marks)
+        for token, label in zip(sample.ids[:SHOWN_TOKENS], sample.labels, strict=False)
+    ]
+    return Example(row, len(sample.ids), tuple(tokens))

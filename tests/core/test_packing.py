@@ -1,0 +1,62 @@
+"""How many full rows hold many short ones, and when "auto" packs."""
+
+from bisect import bisect_left, insort
+from collections import Counter
+from collections.abc import Callable
+from random import Random
+from typing import Any
+
+import pytest
+
+from core.config import Recipe
+from core.packing import bins, decide
+
+
+def one_by_one(lengths: list[int], size: int) -> int:
+    """Best fit, longest first, a row at a time."""
+    spaces: list[int] = []
+    used = 0
+    for length in sorted(lengths, reverse=True):
+        place = bisect_left(spaces, length)
+        used += place == len(spaces)
+        left = (size if place == len(spaces) else spaces.pop(place)) - length
+        if left:
+            insort(spaces, left)
+    return used
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_rows_of_one_length_are_laid_at_once_and_make_as_many_bins(seed: int) -> None:
+    random = Random(seed)
+    size = random.randint(5, 200)
+    shortest_first = random.choice([1.0, 5.0])
+    lengths = [min(size, 1 + int(random.expovariate(shortest_first / size))) for _ in range(random.randint(1, 400))]
+    assert bins(Counter(lengths), size) == one_by_one(lengths, size)
+
+
+def test_no_rows_need_no_bin() -> None:
+    assert bins({}, 2048) == 0
+
+
+@pytest.mark.parametrize(
+    ("lengths", "changes", "packed", "why", "steps"),
+    [
+        ({100: 50_000}, {}, True, "short_rows", 313),
+        ({100: 50_000}, {"data": {"packing": False}}, False, "refused", 6250),
+        ({100: 50_000}, {"train": {"max_steps": 60}}, False, "max_steps", 60),
+        ({100: 1000}, {}, False, "too_few_steps", 125),
+        ({100: 1000}, {"train": {"epochs": 20}}, True, "short_rows", 140),
+        ({100: 1000}, {"data": {"packing": True}}, True, "asked", 7),
+        ({1500: 50_000}, {}, False, "rows_too_long", 6250),
+        ({}, {}, False, "too_few_steps", 0),
+    ],
+)
+def test_auto_packs_short_rows_where_enough_steps_remain(
+    recipe: Callable[..., Recipe], lengths: dict[int, int], changes: Any, packed: bool, why: str, steps: int
+) -> None:
+    found = decide(lengths, recipe(**changes))
+    assert (found.packed, found.why, found.steps) == (packed, why, steps)
+
+
+def test_the_gain_is_rows_per_packed_row(recipe: Callable[..., Recipe]) -> None:
+    assert decide({512: 8}, recipe()).gain == 4.0

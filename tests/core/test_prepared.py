@@ -1,0 +1,177 @@
+"""Answers about any length, held against counting row by row; the key of the cache; the file."""
+
+import os
+from array import array
+from collections.abc import Callable
+from itertools import accumulate, pairwise
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import orjson
+import pytest
+
+from core.config import Recipe
+from core.errors import UserError
+from core.prepared import FILE, Example, Prepared, Token, folder, located, to_json
+
+Row = tuple[int, list[tuple[int, int]]]
+"""Tokens of a row, and its trained ranges."""
+
+
+def prepared(rows: list[Row], **changes: Any) -> Prepared:
+    change = [0] * (max((size for size, _ in rows), default=0) + 1)
+    for _, spans in rows:
+        for first, end in spans:
+            change[first] += 1
+            change[end] -= 1
+    known: dict[str, Any] = {
+        "tokens": array("q", [size for size, _ in rows]),
+        "trained": array("q", [sum(end - first for first, end in spans) for _, spans in rows]),
+        "first": array("q", [spans[0][0] if spans else -1 for _, spans in rows]),
+        "trained_at": array("q", accumulate(change[:-1])),
+        "examples": (), "source_rows": len(rows), "skipped": 0, "refused": 0, "why_refused": "",
+        "plain_template": False,
+    }  # fmt: skip
+    return Prepared(**(known | changes))
+
+
+def some_rows(seed: int) -> list[Row]:
+    random = Random(seed)
+    rows: list[Row] = []
+    for _ in range(random.randint(1, 60)):
+        edges = sorted(random.sample(range(1, 80), random.choice([0, 2, 2, 4])))
+        spans = list(zip(edges[::2], edges[1::2], strict=True))
+        rows.append((max(1, spans[-1][1] if spans else 0, random.randint(1, 90)), spans))
+    return rows
+
+
+@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("length", [1, 20, 50, 80, 1000])
+def test_what_a_length_costs_is_what_counting_row_by_row_finds(seed: int, length: int) -> None:
+    rows = some_rows(seed)
+    found = prepared(rows)
+    kept = [(size, spans) for size, spans in rows if spans and spans[0][0] < length]
+    trained = sum(min(end, length) - min(first, length) for _, spans in rows for first, end in spans)
+    lost = found.lost_at(length)
+    assert found.trained_tokens(length) == trained
+    assert lost.trained_tokens == sum(found.trained) - trained
+    assert lost.rows == sum(size > length for size, _ in rows)
+    assert lost.emptied == sum(bool(spans) and spans[0][0] >= length for _, spans in rows)
+    gone = [0 if size <= length else size if spans and spans[0][0] >= length else size - length for size, spans in rows]
+    assert lost.tokens == sum(gone)
+    assert sorted(found.lengths_at(length).elements()) == sorted(min(size, length) for size, _ in kept)
+    assert found.blank == sum(not spans for _, spans in rows)
+    assert found.longest_at(length) == min(length, max(size for size, _ in rows))
+
+
+def test_a_micro_batch_is_as_long_as_its_longest_row() -> None:
+    found = prepared([(10, [(1, 10)]), (20, [(1, 20)])])
+    assert found.padded_length(100, 1) == pytest.approx(15)
+    assert found.padded_length(100, 2) == pytest.approx(17.5)  # 10 once in four draws with replacement
+    assert found.padded_length(15, 2) == pytest.approx(13.75)
+    assert found.padding_share(100, 2) == pytest.approx(1 - 15 / 17.5)
+    assert found.padding_share(100, 1) == pytest.approx(0)
+
+
+@pytest.mark.parametrize("bins", [2, 3, 20, 200])
+@pytest.mark.parametrize("cut", [None, 1, 40, 85, 5000])
+def test_every_row_is_in_one_bar_of_the_histogram_and_none_straddles_the_cut(bins: int, cut: int | None) -> None:
+    rows = some_rows(3)
+    bars = prepared(rows).histogram(bins, cut)
+    assert 1 < len(bars) <= bins
+    for bar, after in pairwise(bars):
+        assert bar.low < bar.high == after.low
+    for bar in bars:
+        assert bar.rows == sum(bar.low <= size < bar.high for size, _ in rows)
+        assert cut is None or bar.high <= cut + 1 or bar.low > cut
+    assert sum(bar.rows for bar in bars) == len(rows)
+
+
+def test_no_rows_are_no_error() -> None:
+    found = prepared([])
+    assert (found.longest, found.total_tokens, found.padded_length(10, 2), found.padding_share(10, 2)) == (0, 0, 0, 0)
+    assert found.covering(0.9) == 0
+    assert sum(bar.rows for bar in found.histogram()) == 0
+
+
+def test_a_length_covers_a_share_of_the_rows() -> None:
+    found = prepared([(size, [(1, size)]) for size in range(10, 110)])
+    assert found.covering(0.9) == 100
+    assert found.covering(1.0) == 109
+
+
+def test_held_out_rows_are_not_trained_on(recipe: Callable[..., Recipe]) -> None:
+    found = prepared([(11, [(1, 11)])] * 1000)
+    assert found.trained_per_epoch(recipe(data={"eval_fraction": 0})) == 10_000
+    assert found.trained_per_epoch(recipe(data={"eval_fraction": 0.02})) == 9_800
+
+
+def test_what_is_written_is_read_again(tmp_path: Path) -> None:
+    example = Example(3, 9, (Token("<s>", False, True), Token(" So", True, False), Token("</s>", True, True)))
+    found = prepared(some_rows(1), examples=(example,), refused=2, why_refused="no", plain_template=True)
+    (tmp_path / FILE).write_bytes(orjson.dumps(to_json(found)))
+    assert Prepared.read(tmp_path) == found
+
+
+@pytest.mark.parametrize("content", [None, b"", b"{}", b"[]", b'{"tokens": ["a"]}', b'{"examples": 1}'])
+def test_an_answer_that_is_not_there_or_broken_is_a_sentence(tmp_path: Path, content: bytes | None) -> None:
+    if content is not None:
+        (tmp_path / FILE).write_bytes(content)
+    with pytest.raises(UserError, match=r"prepared\.json can't be read"):
+        Prepared.read(tmp_path)
+
+
+@pytest.fixture
+def made(tmp_path: Path, recipe: Callable[..., Recipe]) -> Callable[..., Recipe]:
+    """Recipes on a local file and a local tokenizer."""
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "tokenizer.json").write_text("{}")
+    (tmp_path / "a.jsonl").write_text('{"text": "a"}\n')
+
+    def make(**groups: dict[str, Any]) -> Recipe:
+        model = {"id": str(tmp_path / "model"), **groups.pop("model", {})}
+        data = {"source": str(tmp_path / "a.jsonl"), **groups.pop("data", {})}
+        return recipe(model=model, data=data, **groups)
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("changes", "same"),
+    [
+        ({"model": {"max_seq_length": 64}}, True),
+        ({"train": {"micro_batch": 8, "epochs": 3.0}}, True),
+        ({"data": {"eval_fraction": 0.2, "packing": True}}, True),
+        ({"data": {"loss_on": "all"}}, False),
+        ({"data": {"format": "text"}}, False),
+        ({"data": {"columns": {"text": "a"}}}, False),
+        ({"model": {"revision": "v2"}}, False),
+    ],
+)
+def test_the_key_is_of_what_the_answer_depends_on(
+    made: Callable[..., Recipe], tmp_path: Path, changes: Any, same: bool
+) -> None:
+    assert (folder(made(), tmp_path) == folder(made(**changes), tmp_path)) == same
+
+
+@pytest.mark.parametrize("file", ["a.jsonl", "model/tokenizer.json"])
+def test_a_changed_file_is_another_key(made: Callable[..., Recipe], tmp_path: Path, file: str) -> None:
+    before = folder(made(), tmp_path)
+    os.utime(tmp_path / file, ns=(1, 1))
+    assert folder(made(), tmp_path) != before
+
+
+def test_weights_are_no_part_of_the_key(made: Callable[..., Recipe], tmp_path: Path) -> None:
+    before = folder(made(), tmp_path)
+    (tmp_path / "model" / "model.safetensors").write_bytes(b"0")
+    assert folder(made(), tmp_path) == before
+
+
+def test_local_paths_become_absolute_and_hub_names_stay(
+    recipe: Callable[..., Recipe], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.jsonl").write_text("")
+    monkeypatch.chdir(tmp_path)
+    found = located(recipe(data={"source": "a.jsonl"}))
+    assert (found.data.source, found.model.id) == (str(tmp_path / "a.jsonl"), "owner/model")
