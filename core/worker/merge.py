@@ -57,7 +57,7 @@ def run(run: Run, log: EventLog, memory: Memory) -> None:
     log.write("phase", name="write", bytes=plan.bytes)
     for file in weight_files(source.path):
         layout = {name: slot for name, slot in plan.layout.items() if slot.file == file}
-        write(aside / file.name, layout, lambda name: [] if run.stop.exists() else pieces(plan, name, place.device))
+        write(aside / file.name, layout, lambda name: [] if run.stop.exists() else parts(plan, name, place.device))
     if run.stop.exists():
         shutil.rmtree(aside)
         return log.write("finished", stopped=True, elapsed_s=time.monotonic() - began)
@@ -132,7 +132,7 @@ def require_room(run: Run, plan: Plan) -> None:
         )
 
 
-def pieces(plan: Plan, name: str, device: str) -> Iterator[memoryview]:
+def parts(plan: Plan, name: str, device: str) -> Iterator[memoryview]:
     """The bytes of a merged tensor."""
     slot, dtype = plan.base[name], plan.layout[name].dtype
     if name in plan.changes:
