@@ -23,7 +23,6 @@ from core.recipe_fields import Recipe
 
 STEPS = 3
 """Optimizer states appear in the first step, so the second is the first true peak."""
-ROWS = 64
 L1, L3, L8 = "meta-llama/Llama-3.2-1B-Instruct", "meta-llama/Llama-3.2-3B-Instruct", "meta-llama/Llama-3.1-8B-Instruct"
 TINY, Q05, Q06 = "HuggingFaceTB/SmolLM2-135M-Instruct", "Qwen/Qwen2.5-0.5B-Instruct", "Qwen/Qwen3-0.6B"
 Q4, Q7, Q8 = "Qwen/Qwen3-4B", "Qwen/Qwen2.5-7B-Instruct", "Qwen/Qwen3-8B"
@@ -224,7 +223,8 @@ def train(recipe: Recipe, loaded: Any) -> tuple[int, int]:
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()
     length, clock = recipe.model.max_seq_length, Clock()
-    ids = torch.randint(4, 500, (ROWS, length)).tolist()
+    rows_needed = STEPS * recipe.train.micro_batch * recipe.train.grad_accum
+    ids = torch.randint(4, 500, (rows_needed, length)).tolist()
     trainer = SFTTrainer(
         model=loaded.model,
         processing_class=loaded.tokenizer,

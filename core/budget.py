@@ -14,7 +14,7 @@ from core.sizing import step, weights
 from core.sizing.disk import disk_bytes
 from core.sizing.plan import GIB, Card, Plan, Term, gib, resolve
 
-__all__ = ["Budget", "Card", "Part", "estimate", "to_json", "verdict_of"]
+__all__ = ["Budget", "Card", "Part", "estimate", "safe_bytes", "to_json", "verdict_of"]
 
 MIB = 2**20
 CONTEXT_BYTES = round(0.740 * GIB)
@@ -41,7 +41,11 @@ TUNING_BYTES = round(0.2 * GIB)
 """Triton clears a buffer of 256 MB between the kernels it times; larger peaks hide it, that of the loss does not."""
 RUNTIME_CPU_BYTES = round(0.96 * GIB)
 """Resident memory of a process that has imported torch, transformers, peft and trl."""
-SAFETY = 0.02
+LEAST_SLACK_BYTES = round(0.03 * GIB)
+"""What stays lost between tensors when the card is full: torch gives the rest back before it gives up."""
+DRIVER_BYTES = round(0.1 * GIB)
+"""What a process costs the card beyond what the driver books on it: seen on an H100."""
+SAFETY = 0.005
 """Free memory within this share of the limit counts as tight, never as fitting."""
 
 
@@ -66,8 +70,12 @@ class Budget:
     disk_bytes: int
     free_bytes: int
     """What the run may take: the card's free memory or run.vram_limit_gib; 0 if no card is known."""
+    needed_bytes: int
+    """The total with as little slack as torch can do with."""
+    doubt_bytes: int
+    """How far the terms derived for this recipe may lie too low."""
     verdict: Literal["fits", "tight", "over"]
-    """tight: the total is below the limit, but the high bound or the safety margin is not."""
+    """tight: what is needed is below the limit, but with doubt and safety margin it is not."""
     parts: tuple[Part, ...]
     moment: str
     """When the peak occurs."""
@@ -85,19 +93,21 @@ def estimate(shape: Shape, recipe: Recipe, card: Card | None, tokens: int | None
     context = _context(plan)
     plan = weights.place(plan, context.bytes)
     moment, terms = max(_moments(plan, context), key=lambda each: sum(term.bytes for term in each[1]))
-    terms = [*terms, _slack(plan, moment, terms), context]
-    kept = [term for term in terms if term.bytes]
+    limit, doubt = _limit(recipe, card), sum(term.more for term in terms)
+    slack = _slack(plan, moment, terms, limit - DRIVER_BYTES - context.bytes if limit else None)
+    kept = [term for term in (*terms, slack, context) if term.bytes]
     total = sum(term.bytes for term in kept)
-    high = total + sum(term.more for term in kept)
-    limit = _limit(recipe, card)
+    needed = total - slack.bytes + min(slack.bytes, LEAST_SLACK_BYTES)
     return Budget(
         total_bytes=total,
         low_bytes=total - sum(term.less for term in kept),
-        high_bytes=high,
+        high_bytes=total + sum(term.more for term in kept),
         host_bytes=weights.host_bytes(plan) if card else 0,
         disk_bytes=disk_bytes(plan),
         free_bytes=limit,
-        verdict="over" if plan.refused else verdict_of(total, high, limit),
+        needed_bytes=needed,
+        doubt_bytes=doubt,
+        verdict="over" if plan.refused else verdict_of(needed, doubt, limit),
         parts=tuple(Part(term.name, term.bytes, term.why) for term in kept),
         moment=moment,
         offloaded_layers=len(shape.layers) - plan.resident_layers,
@@ -174,9 +184,9 @@ def _context(plan: Plan) -> Term:
     return Term("CUDA context", amount, said, CONTEXT_LESS, CONTEXT_MORE)
 
 
-def _slack(plan: Plan, moment: str, terms: list[Term]) -> Term:
+def _slack(plan: Plan, moment: str, terms: list[Term], room_bytes: int | None) -> Term:
     """Reserved minus allocated: what torch holds between tensors. It follows the tensors that come and go with the
-    layers' inputs, and differs by 0.03 GiB from run to run."""
+    layers' inputs, differs by 0.03 GiB from run to run, and shrinks where a card's `room_bytes` leaves no more."""
     if plan.card is None:
         return Term("allocator slack", 0, "")
     backend = "unsloth" if plan.unsloth else "trl"
@@ -185,6 +195,9 @@ def _slack(plan: Plan, moment: str, terms: list[Term]) -> Term:
     amount = round(fixed_gib * GIB + share * inputs + SLACK_OF_PEAK * sum(term.bytes for term in terms))
     if backend == "trl" and moment == "loss" and plan.checkpoints == "card":
         amount += TUNING_BYTES
+    left = None if room_bytes is None else room_bytes - sum(term.bytes for term in terms)
+    if left is not None and -DRIVER_BYTES <= left < amount:
+        amount = max(LEAST_SLACK_BYTES, left)
     return Term("allocator slack", amount, "memory torch holds between tensors", less=amount // 2, more=amount // 2)
 
 
@@ -194,8 +207,17 @@ def _limit(recipe: Recipe, card: Card | None) -> int:
     return free if limit is None or card is None else min(free, int(limit * GIB))
 
 
-def verdict_of(total: int, high: int, limit: int) -> Literal["fits", "tight", "over"]:
-    """How a predicted peak and its high bound stand to the memory that may be taken, all in bytes; 0 is unknown."""
-    if total > limit > 0:
+def verdict_of(needed: int, doubt: int, limit: int) -> Literal["fits", "tight", "over"]:
+    """How what a run needs, and may need beyond, stands to the memory that may be taken, in bytes; 0 is unknown."""
+    if needed > limit > 0:
         return "over"
-    return "fits" if limit and max(high, total) <= limit * (1 - SAFETY) else "tight"
+    return "fits" if limit and _safe(needed, doubt) <= limit else "tight"
+
+
+def safe_bytes(budget: Budget) -> int:
+    """The free memory with which a run surely fits."""
+    return _safe(budget.needed_bytes, budget.doubt_bytes)
+
+
+def _safe(needed: int, doubt: int) -> int:
+    return round((needed + doubt + DRIVER_BYTES) * (1 + SAFETY))

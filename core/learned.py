@@ -87,14 +87,16 @@ class Experience:
         low = round(max(found.low_bytes * factor, total * (1 - doubt)))
         high = round(min(found.high_bytes * factor, total * (1 + doubt)))
         why = f"corrected by {factor - 1:+.1%} from {_runs(alike)} on this {_kind(alike)}"
-        refused = found.verdict == "over" and found.total_bytes <= found.free_bytes
+        refused = found.verdict == "over" and found.needed_bytes <= found.free_bytes
+        needed = round(found.needed_bytes * factor)
         part = Part(CORRECTION, total - found.total_bytes, why)
         return replace(
             found,
             total_bytes=total,
             low_bytes=min(low, total),
             high_bytes=max(high, total),
-            verdict="over" if refused else verdict_of(total, max(high, total), found.free_bytes),
+            needed_bytes=needed,
+            verdict="over" if refused else verdict_of(needed, found.doubt_bytes, found.free_bytes),
             parts=(*found.parts, part) if part.bytes else found.parts,
         )
 

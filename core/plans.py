@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from core.budget import RUNTIME_CPU_BYTES, SAFETY, Budget, Card, estimate
+from core.budget import RUNTIME_CPU_BYTES, Budget, Card, estimate, safe_bytes
 from core.learned import Experience
 from core.pace import TYPICAL, Pace, estimate_pace
 from core.recipe_fields import Recipe
@@ -61,11 +61,10 @@ class Place:
 
     def _short(self, budget: Budget) -> tuple[int, str]:
         """What is missing on the card, else in host RAM."""
-        wanted = round(max(budget.high_bytes, budget.total_bytes) / (1 - SAFETY))
         if self.card is None:
-            return (max(0, wanted - self.ram_bytes) if self.ram_bytes else 0), "RAM"
+            return (max(0, budget.high_bytes - self.ram_bytes) if self.ram_bytes else 0), "RAM"
         if budget.verdict != "fits":
-            return max(1, wanted - budget.free_bytes), "memory on the card"
+            return max(1, safe_bytes(budget) - budget.free_bytes), "memory on the card"
         pinned = round((budget.host_bytes + RUNTIME_CPU_BYTES) / RAM_SHARE) if budget.host_bytes else 0
         return (max(0, pinned - self.ram_bytes) if self.ram_bytes is not None else 0), "host RAM"
 

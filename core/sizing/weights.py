@@ -123,7 +123,7 @@ def optimizer_term(plan: Plan) -> Term:
     said = f"{name}: {total / plan.lora_params:.2f} byte for each of {count(plan.lora_params)} LoRA weights"
     if paged:
         said += f", of which {gib(paged)} can move to host RAM and are not counted"
-    return Term("optimizer states", round(total - paged), said, more=round(paged))
+    return Term("optimizer states", round(total - paged), said)
 
 
 def _state_bytes(optimizer: str, rank: int, side: int, weight_bytes: int) -> float:
