@@ -82,21 +82,20 @@ class Experience:
             return found
         ratios = [each.peak_bytes / each.predicted_bytes for each in alike]
         factor = min(MEMORY_MOST, max(MEMORY_LEAST, median(ratios)))
-        total = round(found.total_bytes * factor)
-        doubt = _doubt(ratios, factor, MEMORY_DOUBT)
-        low = round(max(found.low_bytes * factor, total * (1 - doubt)))
-        high = round(min(found.high_bytes * factor, total * (1 + doubt)))
+        total, needed = round(found.total_bytes * factor), round(found.needed_bytes * factor)
+        spread = _doubt(ratios, factor, MEMORY_DOUBT) * total
+        doubt = round(min(found.doubt_bytes * factor, spread))
         why = f"corrected by {factor - 1:+.1%} from {_runs(alike)} on this {_kind(alike)}"
-        refused = found.verdict == "over" and found.needed_bytes <= found.free_bytes
-        needed = round(found.needed_bytes * factor)
         part = Part(CORRECTION, total - found.total_bytes, why)
+        refused = found.verdict == "over" and found.needed_bytes <= found.free_bytes
         return replace(
             found,
             total_bytes=total,
-            low_bytes=min(low, total),
-            high_bytes=max(high, total),
+            low_bytes=min(total, round(max(found.low_bytes * factor, total - spread))),
+            high_bytes=max(total, round(min(found.high_bytes * factor, total + spread))),
             needed_bytes=needed,
-            verdict="over" if refused else verdict_of(needed, found.doubt_bytes, found.free_bytes),
+            doubt_bytes=doubt,
+            verdict="over" if refused else verdict_of(needed, doubt, found.free_bytes),
             parts=(*found.parts, part) if part.bytes else found.parts,
         )
 

@@ -1,0 +1,180 @@
+"""The best plan: it really fits, keeps what is learned, is never slower than the recipe, and the others have a why."""
+
+import time
+from typing import Any
+
+import pytest
+from test_budget import GIB, LLAMA_8B, recipe
+from test_learned import lesson
+
+from core.budget import Card, estimate, safe_bytes
+from core.fit import NO_FASTER, Fit, fit
+from core.learned import Experience
+from core.pace import estimate_pace
+from core.recipe_fields import Recipe
+from core.remedies import with_set
+from core.shapes import Shape, load
+
+MODELS = (
+    "HuggingFaceTB/SmolLM2-135M-Instruct", "meta-llama/Llama-3.2-1B-Instruct", "meta-llama/Llama-3.1-8B-Instruct",
+    "Qwen/Qwen3-8B", "google/gemma-2-9b-it", "Qwen/Qwen2.5-32B-Instruct", "meta-llama/Llama-3.3-70B-Instruct",
+)  # fmt: skip
+CARDS = (("NVIDIA GeForce RTX 3060", 6), ("NVIDIA GeForce RTX 4060", 8), ("NVIDIA GeForce RTX 4070", 12),
+         (None, 16), ("NVIDIA GeForce RTX 4090", 24), ("NVIDIA H100 80GB HBM3", 80))  # fmt: skip
+RECIPES: tuple[dict[str, Any], ...] = (
+    {},
+    {"model__max_seq_length": 8192, "train__micro_batch": 4, "train__optimizer": "adamw_torch"},
+    {"train__backend": "trl", "train__checkpointing": "on", "model__quant": "bf16"},
+    {"train__offload_layers": "auto", "train__micro_batch": 3, "train__grad_accum": 5},
+    {"train__offload_layers": 10, "lora__r": 64, "train__checkpointing": "off"},
+)
+RAM = 256 * GIB
+
+
+def card_of(size_gib: float) -> Card:
+    return Card(round(size_gib * GIB), round(size_gib * GIB * 0.95))
+
+
+def same_result(one: Recipe, other: Recipe) -> bool:
+    """Whether the same weights are learned from the same batches."""
+    free = {"train": {"micro_batch", "grad_accum", "checkpointing", "offload_layers", "optimizer"}}
+    rows = [each.train.micro_batch * each.train.grad_accum for each in (one, other)]
+    return rows[0] == rows[1] and one.model_dump(exclude=free) == other.model_dump(exclude=free)
+
+
+@pytest.mark.parametrize("fields", RECIPES, ids=str)
+@pytest.mark.parametrize(("name", "size_gib"), CARDS)
+@pytest.mark.parametrize("model", MODELS)
+def test_the_plan_fits_keeps_the_result_and_is_no_slower(
+    model: str, name: str | None, size_gib: float, fields: dict[str, Any]
+) -> None:
+    shape, own, card = load(model), recipe(**fields), card_of(size_gib)
+    found = fit(shape, own, card, name, RAM)
+    if found.plan is None:
+        assert estimate(shape, own, card).verdict != "fits"
+        assert found.reason.startswith("Nothing fits")
+        assert found.ways_out
+        return
+    planned = with_set(own, found.plan.set)
+    budget = estimate(shape, planned, card)
+    assert budget.verdict == found.plan.budget.verdict == "fits"
+    assert safe_bytes(budget) <= card.free_bytes
+    assert same_result(own, planned)
+    before = estimate(shape, own, card)
+    if before.verdict == "fits" and name:
+        paces = [
+            estimate_pace(shape, each, name, layers_away=layers).tokens_per_s or 0
+            for each, layers in ((own, before.offloaded_layers), (planned, budget.offloaded_layers))
+        ]
+        assert paces[1] >= paces[0]
+    assert_rejected_for_a_reason(found)
+
+
+def assert_rejected_for_a_reason(found: Fit) -> None:
+    assert found.plan is not None
+    settings = [tuple(sorted(each.unlike.items(), key=str)) for each in found.rejected]
+    assert len(set(settings)) == len(settings)
+    assert () not in settings
+    assert all(each.why for each in found.rejected)
+
+
+@pytest.mark.parametrize("size_gib", [6, 8, 12, 24, 80])
+@pytest.mark.parametrize("model", ["meta-llama/Llama-3.2-1B-Instruct", "meta-llama/Llama-3.1-8B-Instruct"])
+def test_the_longest_rows_fit_and_64_more_tokens_do_not(model: str, size_gib: float) -> None:
+    shape, own, card = load(model), recipe(), card_of(size_gib)
+    found = fit(shape, own, card, None, RAM)
+    assert found.longest is not None
+    longest = with_set(own, found.longest.set)
+    length = longest.model.max_seq_length
+    assert longest.train.micro_batch == 1
+    assert length % 64 == 0
+    assert length >= own.model.max_seq_length
+    assert estimate(shape, longest, card).verdict == "fits"
+    longer = with_set(longest, {"model.max_seq_length": length + 64})
+    assert estimate(shape, longer, card).verdict != "fits"
+
+
+def test_a_recipe_that_is_as_fast_as_any_stays_as_it_is() -> None:
+    best = recipe(train__checkpointing="off", train__micro_batch=4, train__grad_accum=2)
+    found = fit(LLAMA_8B, best, card_of(80), "NVIDIA H100 80GB HBM3", RAM)
+    assert found.plan is not None
+    assert found.plan.set == {}
+    assert "as it is" in found.reason
+
+
+def test_rows_at_once_go_down_before_layers_leave_the_card() -> None:
+    found = fit(LLAMA_8B, recipe(train__micro_batch=4, model__max_seq_length=4096), card_of(8.5), None, RAM)
+    assert found.plan is not None
+    assert found.plan.set == {"train.micro_batch": 2, "train.grad_accum": 8}
+    (own,) = [each.why for each in found.rejected if not each.set]
+    assert own.startswith("needs ")
+    assert own.endswith(" more memory on the card to be safe")
+
+
+def test_layers_leave_the_card_where_nothing_else_helps_if_host_ram_takes_them() -> None:
+    plan = fit(LLAMA_8B, recipe(), card_of(5), None, RAM).plan
+    assert plan is not None
+    away = plan.set["train.offload_layers"]
+    assert 0 < away < 32
+    fewer = with_set(recipe(), {**plan.set, "train.offload_layers": away - 1})
+    assert estimate(LLAMA_8B, fewer, card_of(5)).verdict != "fits"
+    assert fit(LLAMA_8B, recipe(), card_of(5), None, 2 * GIB).plan is None
+    assert fit(LLAMA_8B, recipe(), card_of(5), None, None).plan == plan, "unknown RAM is no obstacle"
+
+
+def test_where_nothing_fits_it_names_what_would() -> None:
+    own = recipe(model__quant="bf16", lora__r=64, model__max_seq_length=8192)
+    found = fit(LLAMA_8B, own, card_of(6), None, RAM)
+    assert found.plan is found.longest is None
+    for way in found.ways_out:
+        assert way.why.endswith(".")
+        if way.set:
+            assert estimate(LLAMA_8B, with_set(own, way.set), card_of(6)).verdict == "fits"
+    named = [name for way in found.ways_out for name in way.set]
+    assert {"model.quant", "model.max_seq_length", "lora.r"} <= set(named)
+    size_gib = next(int(way.why.split()[-4]) for way in found.ways_out if way.why.startswith("As it is, a card"))
+    assert fit(LLAMA_8B, own, card_of(size_gib), None, RAM).plan is not None
+
+
+def test_four_bits_are_offered_never_taken() -> None:
+    own = recipe(model__quant="bf16", train__backend="trl", train__checkpointing="on")
+    found = fit(LLAMA_8B, own, card_of(14), None, RAM)
+    assert found.plan is None
+    assert found.ways_out[0].set["model.quant"] == "nf4"
+
+
+def test_on_a_processor_free_ram_is_the_limit() -> None:
+    shape = load("HuggingFaceTB/SmolLM2-135M-Instruct")
+    own = recipe(train__backend="trl", train__checkpointing="on", model__quant="bf16", train__optimizer="adamw_torch")
+    plan = fit(shape, own, None, None, 16 * GIB).plan
+    assert plan is not None
+    assert plan.budget.high_bytes <= 16 * GIB
+    assert "train.offload_layers" not in plan.set
+    assert fit(shape, own, None, None, GIB).plan is None
+
+
+def test_what_earlier_runs_taught_counts() -> None:
+    card = card_of(7.9)
+    assert fit(LLAMA_8B, recipe(), card, None, RAM).plan == fit(LLAMA_8B, recipe(), card, None, RAM, Experience()).plan
+    taught = Experience((lesson(predicted_bytes=7 * GIB, peak_bytes=round(7 * GIB * 1.1)),))
+    plan = fit(LLAMA_8B, recipe(), card, None, RAM, taught).plan
+    assert plan is not None
+    assert plan.budget.parts[-1].name == "correction"
+    assert estimate(LLAMA_8B, plan.recipe, card).total_bytes * 1.1 == pytest.approx(plan.budget.total_bytes, rel=1e-6)
+
+
+@pytest.mark.parametrize("fields", [{}, {"train__micro_batch": 70, "train__grad_accum": 72}], ids=str)
+@pytest.mark.parametrize("model", ["HuggingFaceTB/SmolLM2-135M-Instruct", "meta-llama/Llama-3.3-70B-Instruct"])
+def test_the_search_takes_well_under_a_second(model: str, fields: dict[str, Any]) -> None:
+    shape: Shape = load(model)
+    began = time.process_time()
+    fit(shape, recipe(train__optimizer="adamw_torch", **fields), card_of(24), None, RAM)
+    assert time.process_time() - began < 1.0
+
+
+def test_within_what_the_pace_can_tell_fewer_changes_win() -> None:
+    assert NO_FASTER == 0.05
+    found = fit(LLAMA_8B, recipe(train__micro_batch=2, train__grad_accum=8, model__max_seq_length=8192),
+                card_of(24), "NVIDIA GeForce RTX 4090", RAM)  # fmt: skip
+    assert found.plan is not None
+    assert found.plan.set == {}

@@ -1,0 +1,203 @@
+"""What runs taught: corrections are visible, bounded, and come from like runs on the same card and stack only."""
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_budget import GIB, H100, LLAMA_8B, recipe
+
+from core import learned
+from core.budget import estimate, safe_bytes
+from core.errors import UserError
+from core.learned import Experience, Lesson, experience
+from core.machine import Gpu
+from core.pace import estimate_pace
+
+GPU = Gpu(0, "GPU-1", "NVIDIA L4", 24 * GIB, 23 * GIB, compute_capability=(8, 9))
+VERSIONS: dict[str, str | None] = {"torch": "2.11.0", "unsloth": "2026.10.7", "peft": None, "textual": "8"}
+BUDGET = estimate(LLAMA_8B, recipe(), H100)
+PACE = estimate_pace(LLAMA_8B, recipe(), "NVIDIA H100 80GB HBM3")
+
+
+def lesson(**changes: Any) -> Lesson:
+    """A run of an 8B that took just what was predicted."""
+    known = Lesson(
+        t=1.0, run="run-a", place=GPU.name, place_bytes=24 * GIB, stack=learned.stack_of(VERSIONS), backend="unsloth",
+        shared=False, predicted_bytes=BUDGET.total_bytes, peak_bytes=BUDGET.total_bytes, host_peak_bytes=4 * GIB,
+        flops_per_token=PACE.flops_per_token, predicted_tokens_per_s=1000.0, tokens_per_s=1000.0,
+    )  # fmt: skip
+    return replace(known, **changes)
+
+
+def taught(*ratios: float, **changes: Any) -> Experience:
+    return Experience(
+        tuple(lesson(peak_bytes=round(BUDGET.total_bytes * ratio), tokens_per_s=1000.0 * ratio, **changes)
+              for ratio in ratios)
+    )  # fmt: skip
+
+
+# --- the file ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def told(tmp_path: Path) -> Callable[..., tuple[Lesson, ...]]:
+    """Writes lessons, and says what is known of the L4 with this stack."""
+
+    def tell(*lessons: Lesson, gpu: Gpu | None = GPU, backend: str = "unsloth") -> tuple[Lesson, ...]:
+        for each in lessons:
+            learned.remember(tmp_path, each)
+        return experience(tmp_path, gpu, "some processor", VERSIONS, backend).lessons
+
+    return tell
+
+
+def test_what_is_remembered_is_known_and_private(told: Callable[..., tuple[Lesson, ...]], tmp_path: Path) -> None:
+    first, second = lesson(), lesson(run="run-b")
+    assert told() == ()
+    assert told(first, second) == (first, second)
+    assert os.stat(tmp_path / learned.FILE).st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"place": "NVIDIA L40S"}, {"place_bytes": 16 * GIB}, {"stack": "fitune 0.0.1"}, {"backend": "trl"},
+     {"shared": True}],
+    ids=str,
+)  # fmt: skip
+def test_other_cards_stacks_backends_and_shared_cards_teach_nothing(
+    told: Callable[..., tuple[Lesson, ...]], changes: dict[str, Any]
+) -> None:
+    assert told(lesson(**changes)) == ()
+
+
+def test_a_processor_learns_from_its_own_runs(told: Callable[..., tuple[Lesson, ...]]) -> None:
+    here = lesson(place="some processor", place_bytes=0, backend="trl")
+    assert told(here, lesson(run="run-b", backend="trl"), gpu=None, backend="trl") == (here,)
+
+
+def test_a_run_that_was_resumed_counts_once(told: Callable[..., tuple[Lesson, ...]]) -> None:
+    later = lesson(t=2.0, peak_bytes=GIB)
+    assert told(lesson(), later) == (later,)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [b"", b"{", b"[]", b"null", b'{"t": 1}', b"\xff\xfe", b'{"v": NaN}',
+     *(json.dumps({**asdict(lesson(run="bad")), **bad}).encode() for bad in (
+         {"peak_bytes": 0}, {"peak_bytes": "much"}, {"predicted_bytes": -1}, {"tokens_per_s": None},
+         {"flops_per_token": [1]}, {"run": {}}, {"predicted_tokens_per_s": "fast"},
+     ))],
+    ids=repr,
+)  # fmt: skip
+def test_a_broken_line_is_skipped(told: Callable[..., tuple[Lesson, ...]], tmp_path: Path, line: bytes) -> None:
+    (tmp_path / learned.FILE).write_bytes(line)  # and has no line end: the next one starts on a line of its own
+    assert told(lesson()) == (lesson(),)
+
+
+def test_a_key_of_a_later_version_is_no_obstacle(told: Callable[..., tuple[Lesson, ...]], tmp_path: Path) -> None:
+    (tmp_path / learned.FILE).write_text(json.dumps({**asdict(lesson()), "colour": "red"}) + "\n")
+    assert told() == (lesson(),)
+
+
+def test_a_file_that_cannot_be_read_is_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / learned.FILE).mkdir()
+    with pytest.raises(UserError, match=r"learned\.jsonl can't be read"):
+        learned.lessons(tmp_path)
+
+
+def test_versions_that_change_nothing_are_not_in_the_stacks_name() -> None:
+    assert learned.stack_of(VERSIONS).endswith("torch 2.11.0, unsloth 2026.10.7")
+
+
+# --- memory --------------------------------------------------------------------------------------------------------
+
+
+def test_without_runs_nothing_changes() -> None:
+    assert Experience().budget(BUDGET) is BUDGET
+    assert Experience().pace(PACE) is PACE
+
+
+@pytest.mark.parametrize(
+    ("ratios", "factor", "said"),
+    [
+        ((1.013,), 1.013, "corrected by +1.3% from 1 run on this card"),
+        ((1.01, 1.02, 1.09), 1.02, "corrected by +2.0% from 3 runs on this card"),
+        ((0.98, 0.98), 0.98, "corrected by -2.0% from 2 runs on this card"),
+        ((0.5,), 0.95, "corrected by -5.0% from 1 run on this card"),
+        ((9.0,), 1.3, "corrected by +30.0% from 1 run on this card"),
+        ((1.2,) * 5 + (1.1,) * 8, 1.1, "corrected by +10.0% from 8 runs on this card"),
+    ],
+)
+def test_a_correction_is_a_part_of_its_own(ratios: tuple[float, ...], factor: float, said: str) -> None:
+    found = taught(*ratios).budget(BUDGET)
+    assert found.total_bytes == pytest.approx(BUDGET.total_bytes * factor, rel=1e-6)
+    assert sum(part.bytes for part in found.parts) == found.total_bytes
+    assert (found.parts[-1].name, found.parts[-1].why) == ("correction", said)
+    assert found.parts[:-1] == BUDGET.parts
+    assert found.low_bytes <= found.total_bytes <= found.high_bytes
+
+
+def test_runs_that_agree_with_the_prediction_leave_no_part_but_narrow_the_bounds() -> None:
+    found = taught(1.0, 1.0, 1.0).budget(BUDGET)
+    assert found.parts == BUDGET.parts
+    assert found.high_bytes - found.low_bytes < BUDGET.high_bytes - BUDGET.low_bytes
+
+
+def test_bounds_narrow_from_three_runs_on_as_far_as_these_agree() -> None:
+    two, three, doubtful = (taught(*each).budget(BUDGET) for each in ((1.0, 1.0), (1.0, 1.0, 1.0), (1.0, 1.0, 1.2)))
+    assert (two.low_bytes, two.high_bytes) == (BUDGET.low_bytes, BUDGET.high_bytes)
+    assert three.low_bytes == pytest.approx(BUDGET.total_bytes * (1 - learned.MEMORY_DOUBT), rel=1e-6)
+    assert three.high_bytes <= BUDGET.total_bytes * (1 + learned.MEMORY_DOUBT) + 1
+    assert (doubtful.low_bytes, doubtful.high_bytes) == (BUDGET.low_bytes, BUDGET.high_bytes)
+
+
+@pytest.mark.parametrize(("size", "counts"), [(0.2, False), (0.4, True), (2.5, True), (3.5, False)])
+def test_only_runs_of_like_size_count(size: float, counts: bool) -> None:
+    other = round(BUDGET.total_bytes * size)
+    found = Experience((lesson(predicted_bytes=other, peak_bytes=round(other * 1.1)),)).budget(BUDGET)
+    assert (found.total_bytes > BUDGET.total_bytes) is counts
+
+
+def test_the_verdict_is_of_the_corrected_total() -> None:
+    before = replace(BUDGET, free_bytes=round(safe_bytes(BUDGET) * 1.01), verdict="fits")
+    assert taught(1.05).budget(before).verdict in ("tight", "over")
+    assert taught(1.3).budget(before).verdict == "over"
+    assert taught(0.95).budget(before).verdict == "fits"
+
+
+def test_a_plan_that_unsloth_refuses_stays_refused() -> None:
+    refused = replace(BUDGET, free_bytes=2 * BUDGET.total_bytes, verdict="over")
+    assert taught(0.95).budget(refused).verdict == "over"
+
+
+# --- pace ----------------------------------------------------------------------------------------------------------
+
+
+def test_pace_follows_the_ratio_of_the_runs() -> None:
+    found = taught(0.8).pace(PACE)
+    assert PACE.tokens_per_s is not None
+    assert found.tokens_per_s == pytest.approx(0.8 * PACE.tokens_per_s)
+    assert "1 run on this card" in found.why
+    narrow = taught(0.8, 0.8, 0.8).pace(PACE)
+    assert narrow.low_tokens_per_s == pytest.approx(0.8 * PACE.tokens_per_s * (1 - learned.PACE_DOUBT))
+    assert narrow.high_tokens_per_s == pytest.approx(0.8 * PACE.tokens_per_s * (1 + learned.PACE_DOUBT))
+
+
+def test_a_card_without_figures_gets_the_operations_a_second_that_were_reached() -> None:
+    unknown = estimate_pace(LLAMA_8B, recipe(), None)
+    known = lesson(predicted_tokens_per_s=None, tokens_per_s=500.0, flops_per_token=2 * unknown.flops_per_token)
+    found = Experience((known,)).pace(unknown)
+    assert found.tokens_per_s == pytest.approx(1000.0)
+    assert found.low_tokens_per_s is not None
+    assert found.high_tokens_per_s is not None
+    assert found.low_tokens_per_s < 1000 < found.high_tokens_per_s
+
+
+def test_a_pace_that_is_out_of_all_reason_is_held_back() -> None:
+    assert PACE.tokens_per_s is not None
+    slow = Experience((lesson(tokens_per_s=1.0),)).pace(PACE)
+    assert slow.tokens_per_s == pytest.approx(learned.PACE_LEAST * PACE.tokens_per_s)
