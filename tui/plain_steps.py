@@ -146,6 +146,16 @@ def read_data(talk: Talk, draft: Draft) -> Answer:
     return Forward(draft)
 
 
+def reread(talk: Talk, draft: Draft) -> Report:
+    """The rows that were chosen last time. Raises GoBack if they can't be read any more."""
+    talk.say("Reading ...")
+    try:
+        return dataset.inspect(recipe(draft).data, PREVIEW_ROWS)
+    except UserError as error:
+        talk.say(f"ERROR {error}")
+        raise GoBack(draft) from None
+
+
 def report_lines(report: Report) -> Sequence[str]:
     """Headline, problems, then the first rows."""
     rows = [line for row in report.preview for line in ["", *row_lines(row)]]
@@ -153,7 +163,9 @@ def report_lines(report: Report) -> Sequence[str]:
 
 
 def ask_review(talk: Talk, draft: Draft) -> Answer:
-    """All that will happen; then yes or no."""
+    """All that will happen; then yes or no. The rows are read first if these are the answers of last time."""
+    if draft.report is None and draft.source and not obstacles(draft):
+        draft = replace(draft, report=reread(talk, draft))
     for line in lines(draft):
         talk.say(f"{line.label}: {line.text}")
     wrong = obstacles(draft)

@@ -16,6 +16,9 @@ from core.events import Tail
 from core.runs import Run
 from tui.format import duration, size
 
+Q8_0_SHARE = 34 / 64
+"""llama.cpp's q8_0 takes 34 bytes for 32 weights (ggml's block_q8_0), 16-bit weights take 64."""
+
 
 @dataclass(frozen=True, slots=True)
 class Facts:
@@ -50,9 +53,9 @@ def load_lines(facts: Facts) -> str:
     return (
         "from peft import AutoPeftModelForCausalLM\n"
         "from transformers import AutoTokenizer\n"
-        f"adapter = {str(facts.run.adapter)!r}\n"
+        f"adapter = (\n    {str(facts.run.adapter)!r}\n)\n"
         "tokenizer = AutoTokenizer.from_pretrained(adapter)\n"
-        "model = AutoPeftModelForCausalLM.from_pretrained(adapter, dtype='auto', device_map='auto')\n"
+        "model = AutoPeftModelForCausalLM.from_pretrained(\n    adapter, dtype='auto', device_map='auto')\n"
     )
 
 
@@ -84,10 +87,9 @@ WAYS = (
     Way(
         "GGUF",
         "Make one file for llama.cpp and Ollama; merge first.",
-        lambda facts: f"{_disk(facts)} at 16 bits, about half of that as q8_0; the converter of llama.cpp; no token",
+        lambda facts: f"{_disk(facts, Q8_0_SHARE)}; the converter of llama.cpp; no token",
         lambda facts: (
-            f"python convert_hf_to_gguf.py {_q(facts.run.path / 'merged')} --outtype q8_0 "
-            f"--outfile {_q(facts.run.path / (facts.run.name + '.gguf'))}"
+            f"cd {_q(facts.run.path)}\npython convert_hf_to_gguf.py merged --outtype q8_0 --outfile tuned.gguf"
         ),
     ),
     Way(
@@ -101,7 +103,9 @@ WAYS = (
         "Serve",
         "Answer requests of other programs, with vLLM.",
         lambda facts: "vLLM; the base model on a card; no token unless the model is gated",
-        lambda facts: f"vllm serve {_q(facts.base_model)} --enable-lora --lora-modules tuned={_q(facts.run.adapter)}",
+        lambda facts: (
+            f"vllm serve {_q(facts.base_model)} --enable-lora \\\n    --lora-modules tuned={_q(facts.run.adapter)}"
+        ),
     ),
     Way(
         "Copy",
@@ -155,8 +159,9 @@ def _as_in_training(facts: Facts) -> str:
     return f" (loading took {duration(facts.load_s)} in this run)" if facts.load_s is not None else ""
 
 
-def _disk(facts: Facts) -> str:
-    wanted = size(facts.merged_bytes) if facts.merged_bytes else "2 bytes a weight"
+def _disk(facts: Facts, share: float = 1.0) -> str:
+    """share: of the model at 16 bits a weight."""
+    wanted = size(int(share * facts.merged_bytes)) if facts.merged_bytes else f"{2 * share:.2g} bytes a weight"
     return f"{wanted} of disk, {size(facts.disk_free_bytes)} are free"
 
 

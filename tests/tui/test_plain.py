@@ -135,6 +135,21 @@ def test_ctrl_c_and_the_end_of_input_keep_the_answers(
     assert answer("1", "") == 130
 
 
+def test_answers_taken_up_at_the_review_tell_the_time_and_bad_rows_lead_back(
+    begun: list[Recipe], answer: Callable[..., int], capsys: pytest.CaptureFixture[str], home: Path
+) -> None:
+    assert answer(*[""] * 5) == 130
+    capsys.readouterr()
+    assert answer("1") == 130
+    assert re.search(r"Review.*\nTime: about .*judged by the first rows", capsys.readouterr().err, re.DOTALL)
+    Path("rows.jsonl").unlink()
+    assert answer("1") == 130
+    said = capsys.readouterr().err
+    assert "ERROR" in said
+    assert said.rindex("Data (4 of 5)") > said.index("Review (5 of 5)")
+    assert begun == []
+
+
 def test_a_push_is_confirmed_in_words_that_name_repository_and_who_sees_it(
     begun: list[Recipe], answer: Callable[..., int], capsys: pytest.CaptureFixture[str], home: Path
 ) -> None:

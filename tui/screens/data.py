@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
@@ -14,7 +14,7 @@ from textual.message import Message
 from textual.suggester import Suggester
 from textual.widget import Widget
 from textual.widgets import Input, OptionList, Static
-from textual.worker import get_current_worker
+from textual.worker import Worker, get_current_worker
 
 from core import dataset
 from core.config import Data
@@ -59,6 +59,17 @@ class Progress(Message):
     """So far the reading has come."""
 
     share: float
+
+
+def read_all(data: Data, worker: Worker[None], tell: Callable[[float], object]) -> Report:
+    """Read all rows for a screen; `tell` hears the share that is done. Raises LeftError once the screen was left."""
+
+    def on_progress(done_bytes: int, total_bytes: int) -> None:
+        if worker.is_cancelled:
+            raise LeftError("")
+        tell(done_bytes / total_bytes if total_bytes else 1.0)
+
+    return dataset.inspect(data, PREVIEW_ROWS, on_progress)
 
 
 class PathSuggester(Suggester):
@@ -162,17 +173,11 @@ class DataScreen(StepScreen):
     @work(thread=True, exclusive=True, group="read")
     def read(self, data: Data) -> None:
         worker = get_current_worker()
-
-        def on_progress(done_bytes: int, total_bytes: int) -> None:
-            if worker.is_cancelled:
-                raise LeftError("")
-            self.post_message(Progress(done_bytes / total_bytes if total_bytes else 1.0))
-
         try:
             head = dataset.preview(data, PREVIEW_ROWS)
             if not worker.is_cancelled:
                 self.post_message(Read(head, whole=False))
-            report = dataset.inspect(data, PREVIEW_ROWS, on_progress)
+            report = read_all(data, worker, lambda share: self.post_message(Progress(share)))
             if not worker.is_cancelled:
                 self.post_message(Read(report, whole=True))
         except LeftError:
@@ -194,7 +199,8 @@ class DataScreen(StepScreen):
 
     def show_report(self, report: Report) -> None:
         """Problems first, then the mappings to choose from, then rows."""
-        self.say(headline(report))
+        asked = "\nWhich column is which? Down and Enter choose." if report.candidates else ""
+        self.say(headline(report) + asked)
         rows = [line for row in report.preview for line in ["", *row_lines(row)]]
         found = finding_lines(report)
         lines = [*found, *([""] if found else []), *(["What the model will see:"] if rows else []), *rows]
@@ -213,6 +219,6 @@ class DataScreen(StepScreen):
         options.highlighted = 0 if lines else None
 
     def say(self, text: str) -> None:
-        """One line of status."""
-        self.query_one("#status", Static).update(safe(text))
+        """How it stands, above the rows."""
+        self.query_one("#status", Static).update(safe(text, keep_newlines=True))
         self.set_class(text.startswith("ERROR"), "-wrong")

@@ -94,7 +94,7 @@ class DeliverScreen(Screen[None]):
             self.query_one("#what", Line).say(Content("looking at the run's folder ..."))
             return
         how = "Enter does it." if way.job else "fitune does not do this by itself yet. These lines do:"
-        needs = Content.styled("needs   ", "dim") + safe(way.needs(self.facts))
+        needs = Content.styled("needs ", "dim") + safe(way.needs(self.facts))
         self.query_one("#what", Line).say(needs + Content(f"\n\n{how}"))
         self.query_one("#lines", Line).say(safe("" if way.job else way.lines(self.facts), keep_newlines=True))
         self.query_one("#way", VerticalScroll).scroll_home(animate=False)

@@ -19,6 +19,7 @@ class HelpScreen(ModalScreen[None]):
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,f1,question_mark,enter", "dismiss", "Close")]
     AUTO_FOCUS = "VerticalScroll"
+    DEFAULT_CSS = "HelpScreen .hint { margin: 1 0 0 0; }"
 
     def __init__(self, topic: str, draft: Draft) -> None:
         super().__init__()

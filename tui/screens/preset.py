@@ -18,7 +18,7 @@ from tui.widgets.ask import Ask
 from tui.widgets.budget_panel import BudgetPanel
 from tui.widgets.choices import Choices
 
-CARD_QUESTION = "Plan for an empty card of how many GB?  (nothing: this machine)"
+CARD_QUESTION = "Plan for an empty card of how many GB?\nNothing: for this machine."
 
 
 class PresetScreen(StepScreen):

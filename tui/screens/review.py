@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -12,13 +12,15 @@ from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import Button, Static
+from textual.worker import get_current_worker
 
 from core import launch
-from core.config import Recipe
+from core.config import Data, Recipe
 from core.errors import UserError
 from core.runs import Run
 from tui import steps
 from tui.draft import Draft, recipe
+from tui.screens.data import LeftError, NotRead, Read, read_all
 from tui.screens.step import StepScreen
 from tui.steps import Watch
 from tui.summary import command_line, lines, obstacles, push_words, write_recipe
@@ -46,6 +48,10 @@ class ReviewScreen(StepScreen):
     ]
     AUTO_FOCUS = "Button"
 
+    def __init__(self, draft: Draft) -> None:
+        super().__init__(draft)
+        self.unreadable = ""
+
     def body(self) -> Iterable[Widget]:
         yield VerticalScroll(id="summary", can_focus=False)
         yield BudgetPanel(self.outlook, brief=True)
@@ -55,20 +61,45 @@ class ReviewScreen(StepScreen):
 
     async def on_mount(self) -> None:
         await self.refill()
+        if self.draft.report is None and self.draft.source and not self.obstacles():
+            self.read(recipe(self.draft).data)
 
     async def refill(self) -> None:
         self.show_budget()
         await self.query_one("#summary").remove_children()
         await self.query_one("#summary").mount_all(summary_rows(self.draft))
-        wrong = obstacles(self.draft)
+        wrong = self.obstacles()
         self.say("\n".join(f"ERROR {each}" for each in wrong) or f"Later, without questions: w, then {command_line()}")
+
+    @work(thread=True, exclusive=True, group="read")
+    def read(self, data: Data) -> None:
+        """Who took up the answers of last time here has not been at the rows."""
+        worker = get_current_worker()
+        try:
+            self.post_message(Read(read_all(data, worker, lambda share: None), whole=True))
+        except LeftError:
+            return
+        except UserError as error:
+            self.post_message(NotRead(str(error)))
+
+    async def on_read(self, event: Read) -> None:
+        self.draft = replace(self.draft, report=event.report)
+        await self.refill()
+
+    async def on_not_read(self, event: NotRead) -> None:
+        self.unreadable = event.problem
+        await self.refill()
+
+    def obstacles(self) -> list[str]:
+        """Why it can't start yet."""
+        return obstacles(self.draft) or ([self.unreadable] if self.unreadable else [])
 
     async def on_button_pressed(self) -> None:
         await self.action_forward()
 
     async def action_forward(self) -> None:
         """Start, if nothing is in the way; a push is confirmed first."""
-        if obstacles(self.draft):
+        if self.obstacles():
             await self.refill()
             return
         asked = recipe(self.draft)

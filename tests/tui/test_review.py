@@ -1,0 +1,31 @@
+"""The review of answers that were taken up again: it has not been at the rows, so it reads them itself."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.tui.wizard_kit import Wizard, said, settle
+
+At = Callable[..., Wizard]
+
+
+async def test_check_15_a_review_that_is_taken_up_again_reads_the_rows_itself(at_step: At) -> None:
+    app = at_step("review", edits={"data.source": "rows.jsonl"})
+    async with app.run_test(size=(120, 40)) as pilot:
+        await settle(pilot)
+        assert re.search(r"Time +about .* to .*, judged by the first rows", app.shown())
+        assert "rows.jsonl: 40 rows" in app.shown()
+
+
+@pytest.mark.parametrize("rows", ["{broken\n", '{"chosen": "a", "rejected": "b"}\n' * 3, ""])
+async def test_a_review_whose_rows_have_gone_bad_starts_nothing(at_step: At, rows: str) -> None:
+    Path("rows.jsonl").write_text(rows)
+    app = at_step("review", edits={"data.source": "rows.jsonl"})
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        assert said(pilot, "#status").startswith("ERROR")
+        await pilot.press("enter")
+        await settle(pilot)
+    assert app.begun is None
