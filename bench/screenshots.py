@@ -26,6 +26,7 @@ from unittest.mock import patch
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from core import machine
+from core.events import EventLog
 from core.gpu import Gpu
 from core.machine import GIB, Machine
 from core.runs import Run
@@ -33,7 +34,8 @@ from tests.fake_worker import STORIES, make_run, start
 from tests.tui.wizard_kit import settle
 from tui import steps
 from tui.app import FituneApp
-from tui.draft import Draft
+from tui.draft import Draft, save
+from tui.screens import deliver
 
 ROOT = Path(__file__).parent.parent
 CARD = Gpu(
@@ -51,29 +53,56 @@ class Picture:
     step: str = ""
     run: str = ""
     keys: tuple[str, ...] = ()
+    edits: tuple[tuple[str, str], ...] = ()
+    """Of the wizard's fields, beside the source of the data."""
+    plain_glyphs: bool = False
 
 
+RANK = (("lora.r", "32"),)
+TO_PUSH = ("c", "down", "down", "down", "enter")
 ALL = {
     "start": Picture("start"),
+    "start-runs": Picture("start", run="all"),
     "preset": Picture("preset"),
-    "edit": Picture("edit", keys=("down", "down", "down")),
+    "preset-ask": Picture("preset", keys=("ctrl+g",)),
+    "preset-planned": Picture("preset", keys=("ctrl+g", *"24", "enter")),
+    "edit": Picture("edit", keys=("down", "down", "down"), edits=RANK),
+    "edit-plain": Picture("edit", keys=("down", "down", "down"), edits=RANK, plain_glyphs=True),
     "edit-wrong": Picture("edit", keys=("down", "down", *"7")),
     "edit-over": Picture("edit", keys=("down", "down", *"16384")),
     "edit-more": Picture("edit", keys=("ctrl+t",)),
     "data": Picture("data"),
-    "review": Picture("review"),
-    "help": Picture("edit", keys=("down", "down", "down", "question_mark")),
-    "leave-wizard": Picture("edit", keys=("ctrl+c",)),
+    "data-none": Picture("data", edits=(("data.source", ""),)),
+    "data-wrong": Picture("data", edits=(("data.source", "broken.jsonl"),)),
+    "data-mapping": Picture("data", edits=(("data.source", "unsure.jsonl"),)),
+    "review": Picture("review", edits=RANK),
+    "review-over": Picture("review", edits=(("model.quant", "bf16"),)),
+    "review-push": Picture("review", keys=("enter",), edits=(("deliver.push_repo", "you/sums"),)),
+    "help": Picture("edit", keys=("down", "down", "down", "question_mark"), edits=RANK),
+    "help-step": Picture("start", keys=("question_mark",)),
+    "palette": Picture("edit", keys=("ctrl+p",)),
+    "leave-wizard": Picture("edit", keys=("ctrl+c",), edits=RANK),
     "watch": Picture(run="live"),
+    "watch-plain": Picture(run="live", plain_glyphs=True),
     "watch-log": Picture(run="live", keys=("l",)),
+    "watch-note": Picture(run="live", keys=("n",)),
     "watch-finished": Picture(run="demo"),
     "watch-failed": Picture(run="oom"),
     "watch-killed": Picture(run="killed"),
+    "watch-new": Picture(run="new"),
+    "merge": Picture(run="merge"),
+    "merge-finished": Picture(run="merged"),
     "stop": Picture(run="live", keys=("s",)),
+    "kill": Picture(run="live", keys=("k",)),
     "leave": Picture(run="live", keys=("ctrl+c",)),
     "deliver": Picture(run="demo", keys=("c",)),
+    "deliver-merge": Picture(run="demo", keys=("c", "down")),
+    "deliver-gguf": Picture(run="demo", keys=("c", "down", "down")),
+    "push-name": Picture(run="demo", keys=TO_PUSH),
+    "push-who": Picture(run="demo", keys=(*TO_PUSH, "enter")),
+    "push-confirm": Picture(run="demo", keys=(*TO_PUSH, "enter", "enter")),
 }
-EMPTY, CHOSEN = Draft(), Draft("8b-on-12gb", edits={"data.source": "questions.jsonl", "lora.r": "32"})
+EMPTY, CHOSEN = Draft(), Draft("8b-on-12gb", edits={"data.source": "questions.jsonl"})
 README = {"preset": ALL["preset"], "edit": ALL["edit"], "review": ALL["review"], "watch": ALL["watch"]}
 
 
@@ -84,10 +113,14 @@ def user() -> Iterator[Path]:
     work = home / "work"
     work.mkdir(parents=True)
     shutil.copy(ROOT / "presets" / "demo" / "gsm8k.jsonl", work / "questions.jsonl")
+    (work / "broken.jsonl").write_text('{"question": "Who?", "answer": "You."}\n' * 9 + '{"question": "Who?"\n')
+    rows = [{"alpha": f"What is {n}?", "beta": f"It is the number {n}, of course."} for n in range(40)]
+    (work / "unsure.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
     os.environ["FITUNE_HOME"] = str(home / ".local" / "share" / "fitune")
     os.chdir(work)
     try:
-        with patch.object(machine, "detect", lambda runs_dir=None: found(home)):
+        detected = patch.object(machine, "detect", lambda runs_dir=None: found(home))
+        with detected, patch.object(deliver, "hub_user", lambda: "you"):
             yield home
     finally:
         os.chdir(ROOT)
@@ -110,8 +143,13 @@ def found(home: Path) -> Machine:
     )
 
 
-def live_run(base: Path) -> "tuple[Path, subprocess.Popen[bytes]]":
-    """The first half of the recorded run, as if its last event had just been written, and a worker that holds it."""
+def new_run(base: Path) -> Path:
+    """A run whose worker has not said anything yet."""
+    return make_run(base, "2026-11-22-smollm2-135m-new")
+
+
+def live_run(base: Path) -> Path:
+    """The first half of the recorded run, as if its last event had just been written."""
     run = make_run(base, "2026-11-22-smollm2-135m-live")
     events = [json.loads(line) for line in (STORIES / "demo.jsonl").read_text().splitlines()][:53]
     ago_s = time.time() - events[-1]["t"]
@@ -120,19 +158,48 @@ def live_run(base: Path) -> "tuple[Path, subprocess.Popen[bytes]]":
     (run / "checkpoints" / "checkpoint-20").mkdir(parents=True)
     said = [f"step {e['data']['step']}  loss {e['data']['loss']:.4f}" for e in events if e["type"] == "step"]
     (run / "worker.log").write_text("\n".join(said) + "\n")
-    nothing = base / "nothing.jsonl"
-    nothing.touch()
-    return run, start(run, str(nothing), "--then", "hang")
+    return run
 
 
 def ended_run(base: Path, told: str) -> Path:
-    """A run that is over, with the adapter that its worker left if it finished."""
+    """A run that is over, with the adapter that its worker left if it finished, and a checkpoint if it was killed."""
     run = make_run(base, f"2026-11-22-smollm2-135m-{told}", told=told, host="gpu-box")
     (run / "worker.log").write_text("the recorded run kept no log\n")
     if told == "demo":
         (run / "adapter").mkdir()
         (run / "adapter" / "adapter_model.safetensors").write_bytes(bytes(19_600_000))
+    if told == "killed":
+        (run / "checkpoints" / "checkpoint-30").mkdir(parents=True)
     return run
+
+
+def merge_run(base: Path, over: bool) -> Path:
+    """A trained run whose adapter is being merged, or has been."""
+    run = ended_run(base, "demo")
+    log = EventLog(run / "events.jsonl", "merge")
+    log.write("started", device="cpu")
+    log.write("phase", name="merge")
+    if over:
+        log.write("finished", bytes=269_000_000, files=5, elapsed_s=21.0)
+    return run
+
+
+def watched_run(base: Path, told: str) -> "tuple[Path, subprocess.Popen[bytes] | None]":
+    """The run of a picture, and the worker that holds it if it is alive."""
+    match told:
+        case "live":
+            run = live_run(base)
+        case "new":
+            run = new_run(base)
+        case "merge" | "merged":
+            run = merge_run(base, told == "merged")
+        case _:
+            run = ended_run(base, told)
+    if told not in ("live", "new", "merge"):
+        return run, None
+    nothing = base / "nothing.jsonl"
+    nothing.touch()
+    return run, start(run, str(nothing), "--then", "hang")
 
 
 async def draw(app: FituneApp, size: tuple[int, int], keys: tuple[str, ...]) -> str:
@@ -148,21 +215,30 @@ async def draw(app: FituneApp, size: tuple[int, int], keys: tuple[str, ...]) -> 
         return app.export_screenshot(title="fitune")
 
 
+def wizard(picture: Picture, home: Path) -> FituneApp:
+    """The wizard at a step; at the first one without any answers."""
+    edits = {**CHOSEN.edits, **dict(picture.edits)}
+    draft = EMPTY if picture.step == "start" else replace(CHOSEN, edits=edits, machine=found(home))
+    app = FituneApp(draft=draft, plain_glyphs=picture.plain_glyphs)
+    app.first_step = steps.named(picture.step)
+    return app
+
+
 def take(picture: Picture, size: tuple[int, int]) -> str:
     """One picture, with a home of its own."""
     with user() as home:
         base = home / ".local/share/fitune"
         worker = None
-        if picture.run == "live":
-            run, worker = live_run(base)
-            app = FituneApp(run=Run(run))
-        elif picture.run:
-            app = FituneApp(run=Run(ended_run(base, picture.run)))
-        else:
-            if picture.step == "start":
+        if picture.step:
+            if picture.run:
                 ended_run(base, "killed")
-            app = FituneApp(draft=EMPTY if picture.step == "start" else replace(CHOSEN, machine=found(home)))
-            app.first_step = steps.named(picture.step)
+                ended_run(base, "demo")
+                save(CHOSEN, "data", base)
+                _, worker = watched_run(base, "live")
+            app = wizard(picture, home)
+        else:
+            run, worker = watched_run(base, picture.run)
+            app = FituneApp(run=Run(run), plain_glyphs=picture.plain_glyphs)
         try:
             svg = asyncio.run(draw(app, size, picture.keys))
         finally:
