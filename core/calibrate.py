@@ -18,6 +18,7 @@ STEPS = 3
 """Optimizer states appear in the first step, so the second is the first true peak; the third makes a median of two."""
 MOST_ACCUMULATED = 2
 """From the second micro-batch on a step holds all it will."""
+NO_ROOM = "So it does not fit. What does: fitune fit RECIPE"
 POLL_S = 0.2
 GONE_WITHIN_S = 10.0
 
@@ -85,7 +86,9 @@ def _wait(run: Run, tell: Callable[[str], None]) -> None:
     if end is None:
         raise UserError("The training that was to measure was killed.", f"See {run.log}", exit_code=1)
     if end.type == "failed":
-        raise UserError(str(end.data.get("message")), str(end.data.get("hint") or ""), exit_code=1)
+        said = f"The training that was to measure failed: {end.data.get('message')}"
+        hint = NO_ROOM if end.data.get("kind") == "oom" else str(end.data.get("hint") or "")
+        raise UserError(said, hint, exit_code=1)
 
 
 def _remove(run: Run) -> None:
