@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from rich.text import Text
-from textual import work
+from textual import events, work
 from textual.app import App, ComposeResult, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
@@ -21,12 +21,15 @@ from core.diagnose import redact
 from core.runs import Run
 from tui import terminal
 from tui.text import clean
+from tui.type_ahead import settled, takes_keys
 from tui.widgets.confirm import Confirm
 
 if TYPE_CHECKING:
     from tui.draft import Draft
     from tui.steps import Step
 
+QUIT_KEYS = ("ctrl+c", "ctrl+q")
+SCREEN_LOOK_S = 0.01
 THEME = Theme(
     "fitune", primary="#6fb3d2", secondary="#8a9ba8", accent="#6fb3d2", foreground="#d5dbe0", background="#14181c",
     surface="#1b2126", panel="#222a30", success="#7fb685", warning="#d9b45b", error="#e07a6b", dark=True,
@@ -41,7 +44,7 @@ class FituneApp(App[int]):
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (80, "-wide")]  # noqa: RUF012 - Textual's way
     VERTICAL_BREAKPOINTS = [(0, "-short"), (24, "-tall")]  # noqa: RUF012
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("ctrl+c,ctrl+q", "quit", "Quit", key_display="^c", priority=True, system=True)
+        Binding(",".join(QUIT_KEYS), "quit", "Quit", key_display="^c", priority=True, system=True)
     ]
 
     def __init__(self, run: Run | None = None, draft: "Draft | None" = None, plain_glyphs: bool = False) -> None:
@@ -52,16 +55,37 @@ class FituneApp(App[int]):
         self.register_theme(THEME)
         self.theme = "fitune"
         self.animation_level = "none"  # each frame of one goes over the wire
+        self.typed: asyncio.Queue[events.Key | events.Paste] = asyncio.Queue()
 
     def compose(self) -> ComposeResult:
         yield Static(" fitune  Starting ...", markup=False)
 
     def on_mount(self) -> None:
         terminal.exit_on_signals(self)
+        self.hand_out_keys()
         if self.watched is None:
             self.walk()
         else:
-            self.watch_run(self.watched)
+            self.call_after_refresh(self.watch_run, self.watched)  # first something is shown
+
+    async def on_event(self, event: events.Event) -> None:
+        """Keys wait for their turn; Ctrl+C does not where nothing is there yet to take it."""
+        is_urgent = isinstance(event, events.Key) and event.key in QUIT_KEYS and not takes_keys(self)
+        if isinstance(event, events.Key | events.Paste) and not event.is_forwarded and not is_urgent:
+            self.typed.put_nowait(event)
+        else:
+            await super().on_event(event)
+
+    @work
+    async def hand_out_keys(self) -> None:
+        """One key after the other, each to the screen that the one before it led to."""
+        while True:
+            event = await self.typed.get()
+            while not takes_keys(self):
+                await asyncio.sleep(SCREEN_LOOK_S)
+            target = self.focused or self.screen
+            await super().on_event(event)
+            await settled(target)
 
     @work
     async def walk(self) -> None:

@@ -271,7 +271,7 @@ async def test_check_35_the_footer_shows_only_keys_that_work(tmp_path: Path, tol
         (run / "adapter").mkdir()
     if told == "killed":
         (run / "checkpoints" / "checkpoint-30").mkdir(parents=True)
-    async with watching(run, "fitune") as (app, pilot):
+    async with watching(run, "run-a") as (app, pilot):
         await until(pilot, lambda: "Close" in shown(app).splitlines()[-1])
         offered = {key.key_display for key in app.screen.query_one(Footer).query(FooterKey)}
         assert offered - {"^c", "^p"} == keys

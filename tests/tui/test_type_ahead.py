@@ -1,0 +1,59 @@
+"""Keys typed ahead, on a real terminal: they reach the screens that they were meant for, in order."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from core.runs import Run
+from tests.fake_worker import make_run, start
+from tests.pty_terminal import PtyTerminal, python
+
+ENTER, DOWN = "\r", "\x1b[B"
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> Path:
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps({"question": f"What is {n}?", "answer": str(n)}) + "\n" for n in range(40)))
+    return path
+
+
+def test_the_whole_wizard_typed_at_once_comes_to_the_review(tmp_path: Path, rows: Path) -> None:
+    terminal = PtyTerminal(python("-m", "tui"), env={"FITUNE_HOME": str(tmp_path / "home")})
+    try:
+        assert terminal.pump(20, "fitune")
+        terminal.send(ENTER * 2 + DOWN * 3 + "48" + ENTER + str(rows) + ENTER)
+        assert terminal.pump(20, "OK 40 rows"), terminal.text()
+        terminal.send(ENTER)
+        assert terminal.pump(20, r"(?s)adapter\s+of rank 48.*Start training"), terminal.text()
+    finally:
+        terminal.kill()
+
+
+def test_letters_behind_an_enter_go_into_the_next_screen_and_never_press_a_key_of_this_one(
+    tmp_path: Path, rows: Path
+) -> None:
+    terminal = PtyTerminal(python("-m", "tui"), env={"FITUNE_HOME": str(tmp_path / "home")})
+    try:
+        assert terminal.pump(20, "Start a new")
+        terminal.send(ENTER * 3 + f"{rows}?\x1b")  # ? asks for help, esc leaves it
+        assert terminal.pump(20, r"(?s)What shall it learn from.*Rows +\S+rows\.jsonl"), terminal.text()
+    finally:
+        terminal.kill()
+
+
+def test_keys_behind_a_question_answer_it(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    worker = start(run, "steps:3000", "--rate", "20")
+    terminal = PtyTerminal(python("-m", "tui", "watch", str(run)))
+    try:
+        assert terminal.pump(20, "training   step"), terminal.text()
+        terminal.send("k" + ENTER + "l")  # kill? no; then the log
+        assert terminal.pump(20, r"\n step \d+\n"), terminal.text()
+        assert worker.poll() is None
+        terminal.send("s" + "\x1b[C" + ENTER)  # stop? yes
+        assert terminal.pump(20, "OK  stopped"), terminal.text()
+    finally:
+        Run(run).kill()
+        terminal.kill()
