@@ -18,6 +18,12 @@ def step_of(run: Path) -> int:
     return int(Run(run).state().step["step"])
 
 
+def step_shown(terminal: PtyTerminal) -> int:
+    """The step on the screen; 0 if there is none."""
+    found = re.search(r"training +step ([\d,]+)", terminal.text())
+    return int(found[1].replace(",", "")) if found else 0
+
+
 def test_check_24_detaching_restores_the_terminal_and_says_how_to_come_back(training: Path) -> None:
     terminal = PtyTerminal(watch_command(training))
     assert terminal.pump(15, "training   step")
@@ -47,8 +53,9 @@ def test_check_33_a_terminal_that_stops_reading_or_vanishes_never_stops_the_run(
     assert terminal.pump(15, "training   step")
     before = step_of(training)
     time.sleep(6)  # nobody reads: the screen's loop may block
-    assert step_of(training) > before + 60
-    assert terminal.pump(5, "training   step"), "it recovers"
+    after = step_of(training)
+    assert after > before + 60
+    assert terminal.pump(10, lambda: step_shown(terminal) > after), "it recovers, and is up to date"
     terminal.close()
     assert terminal.ended(5)
     before = step_of(training)
@@ -93,3 +100,17 @@ def test_check_33_nothing_is_written_while_nothing_changes(tmp_path: Path) -> No
     terminal.pump(4)
     terminal.kill()
     assert len(terminal.raw) == written
+
+
+@pytest.mark.parametrize(("columns", "rows", "limit"), [(80, 24, 3000), (200, 50, 8000)])
+def test_check_33_a_training_is_watched_within_its_bytes_a_second(
+    training: Path, columns: int, rows: int, limit: int
+) -> None:
+    terminal = PtyTerminal(watch_command(training), columns, rows)
+    try:
+        assert terminal.pump(15, "training   step")
+        shown_s = terminal.writes[-1][0]
+        terminal.pump(9)
+        assert terminal.bytes_per_s(shown_s + 2, shown_s + 8) <= limit
+    finally:
+        terminal.kill()

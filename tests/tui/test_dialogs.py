@@ -1,0 +1,79 @@
+"""Every box over a screen, and the deliver screen, at two sizes of terminal: one focus, nothing cut off."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from textual.screen import Screen
+from textual.widgets import Static
+
+from core.errors import UserError
+from tests.fake_worker import make_run
+from tests.tui.test_snapshots import SIZES, is_scrolled, rows_cut
+from tests.tui.test_watch import shown, until, watching
+from tests.tui.wizard_kit import Wizard
+from tui.draft import Draft
+from tui.screens.deliver import DeliverScreen
+from tui.screens.help import HelpScreen
+from tui.screens.leave import LeaveScreen
+from tui.screens.preset import CARD_QUESTION
+from tui.widgets.ask import Ask
+from tui.widgets.confirm import Confirm
+
+
+def refuse(answer: str) -> None:
+    raise UserError(f"{answer} won't do, for a reason that takes more than one line of this box to tell.", "Try again.")
+
+
+BOXES: dict[str, tuple[Callable[[], Screen[object]], str]] = {
+    "help on a field": (lambda: HelpScreen("lora.r", Draft("8b-on-12gb")), "Esc closes"),
+    "help on a step": (lambda: HelpScreen("data", Draft()), "Typical mistake"),
+    "leave": (LeaveScreen, "Kill at once: what came after the last checkpoint is lost"),
+    "ask": (lambda: Ask(CARD_QUESTION, "24", refuse), "Nothing: for this machine."),
+    "confirm": (
+        lambda: Confirm("Upload the adapter to the Hub?\nme/it\nPUBLIC: everyone", "Don't", "Upload"),
+        "PUBLIC: everyone",
+    ),
+}
+
+
+@pytest.mark.parametrize("size", SIZES, ids=["80x24", "120x40"])
+@pytest.mark.parametrize("name", BOXES)
+async def test_check_28_a_box_has_one_focus_and_cuts_nothing(
+    wizard: Callable[..., Wizard], name: str, size: tuple[int, int]
+) -> None:
+    make, words = BOXES[name]
+    app = wizard()
+    async with app.run_test(size=size) as pilot:
+        app.push_screen(make())
+        await pilot.pause()
+        for _ in range(2):
+            assert words in app.shown()
+            assert app.focused is not None
+            assert [each for each in app.screen.query("*") if each.has_focus] == [app.focused]
+            assert app.screen.region.contains_region(app.focused.region)
+            texts = [each for each in app.screen.query(Static) if each.region and not is_scrolled(each)]
+            assert [(each.id, each.classes) for each in texts if rows_cut(each)] == []
+            if name != "ask":
+                break
+            await pilot.press("enter")  # and with its error
+            await pilot.pause()
+            words = "ERROR 24 won't do"
+
+
+@pytest.mark.parametrize("size", SIZES, ids=["80x24", "120x40"])
+async def test_checks_28_29_and_35_the_deliver_screen(tmp_path: Path, size: tuple[int, int]) -> None:
+    run = make_run(tmp_path, told="ok")
+    (run / "adapter").mkdir()
+    async with watching(run, "Use it", size) as (app, pilot):
+        await pilot.press("c")
+        await until(pilot, lambda: isinstance(app.screen, DeliverScreen) and "needs" in shown(app))
+        lines = shown(app).splitlines()
+        assert "the adapter is ready" in lines[0]
+        assert lines[-1].split() == ["^c", "Quit", "esc", "Back", "space", "Scroll"]
+        focused = app.focused
+        await pilot.resize_terminal(60, 15)
+        await until(pilot, lambda: "terminal too small (need 80x24)" in shown(app))
+        await pilot.resize_terminal(*size)
+        await until(pilot, lambda: "the adapter is ready" in shown(app))
+        assert app.focused is focused
