@@ -87,7 +87,8 @@ def _wait(run: Run, tell: Callable[[str], None]) -> None:
         raise UserError("The training that was to measure was killed.", f"See {run.log}", exit_code=1)
     if end.type == "failed":
         said = f"The training that was to measure failed: {end.data.get('message')}"
-        hint = NO_ROOM if end.data.get("kind") == "oom" else str(end.data.get("hint") or "")
+        hint = str(end.data.get("hint") or "").replace("fitune resume", "the same command")  # there is no run to resume
+        hint = NO_ROOM if end.data.get("kind") == "oom" else hint
         raise UserError(said, hint, exit_code=1)
 
 

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from test_learned import lesson
 
 from core import calibrate, launch, learned, machine, runs
 from core.config import Recipe, parse
@@ -14,6 +13,7 @@ from core.errors import UserError
 from core.machine import Machine
 from core.runs import Run
 from tests import fake_worker
+from tests.lessons import lesson
 
 MODEL = {"id": "HuggingFaceTB/SmolLM2-135M-Instruct", "max_seq_length": 64}
 

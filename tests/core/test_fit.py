@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 from test_budget import GIB, LLAMA_8B, recipe
-from test_learned import lesson
 
 from core.budget import Card, estimate, safe_bytes
 from core.fit import NO_FASTER, Fit, fit
@@ -14,6 +13,7 @@ from core.pace import estimate_pace
 from core.recipe_fields import Recipe
 from core.remedies import with_set
 from core.shapes import Shape, load
+from tests.lessons import lesson
 
 MODELS = (
     "HuggingFaceTB/SmolLM2-135M-Instruct", "meta-llama/Llama-3.2-1B-Instruct", "meta-llama/Llama-3.1-8B-Instruct",

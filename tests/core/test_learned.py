@@ -16,28 +16,18 @@ from core.errors import UserError
 from core.learned import Experience, Lesson, experience
 from core.machine import Gpu
 from core.pace import estimate_pace
+from tests.lessons import CARD_BYTES, CARD_NAME, VERSIONS, lesson
 
-GPU = Gpu(0, "GPU-1", "NVIDIA L4", 24 * GIB, 23 * GIB, compute_capability=(8, 9))
-VERSIONS: dict[str, str | None] = {"torch": "2.11.0", "unsloth": "2026.10.7", "peft": None, "textual": "8"}
+GPU = Gpu(0, "GPU-1", CARD_NAME, CARD_BYTES, CARD_BYTES, compute_capability=(8, 9))
 BUDGET = estimate(LLAMA_8B, recipe(), H100)
 PACE = estimate_pace(LLAMA_8B, recipe(), "NVIDIA H100 80GB HBM3")
 
 
-def lesson(**changes: Any) -> Lesson:
-    """A run of an 8B that took just what was predicted."""
-    known = Lesson(
-        t=1.0, run="run-a", place=GPU.name, place_bytes=24 * GIB, stack=learned.stack_of(VERSIONS), backend="unsloth",
-        shared=False, predicted_bytes=BUDGET.total_bytes, peak_bytes=BUDGET.total_bytes, host_peak_bytes=4 * GIB,
-        flops_per_token=PACE.flops_per_token, predicted_tokens_per_s=1000.0, tokens_per_s=1000.0,
-    )  # fmt: skip
-    return replace(known, **changes)
-
-
-def taught(*ratios: float, **changes: Any) -> Experience:
-    return Experience(
-        tuple(lesson(peak_bytes=round(BUDGET.total_bytes * ratio), tokens_per_s=1000.0 * ratio, **changes)
-              for ratio in ratios)
-    )  # fmt: skip
+def taught(*ratios: float) -> Experience:
+    """Runs that took this many times what was predicted of BUDGET, at that many times the pace."""
+    total = BUDGET.total_bytes
+    runs = (lesson(predicted_bytes=total, peak_bytes=round(total * each), tokens_per_s=1000 * each) for each in ratios)
+    return Experience(tuple(runs))
 
 
 # --- the file ------------------------------------------------------------------------------------------------------

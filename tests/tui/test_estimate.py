@@ -1,0 +1,256 @@
+"""`fitune estimate`, `fit` and `presets`: exit status, what is printed where, and how soon."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core import calibrate, learned, machine
+from core.errors import UserError
+from core.gpu import Gpu
+from core.machine import Machine
+from core.pace import estimate_pace
+from core.shapes import load
+from tests.lessons import VERSIONS, lesson
+from tui.__main__ import main
+
+ROOT = Path(__file__).parents[2]
+GIB = 1 << 30
+MODEL = "meta-llama/Llama-3.1-8B-Instruct"
+Fitune = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def fitune(fitune_home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Fitune:
+    """Runs a command line; (exit status, stdout, stderr)."""
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["fitune", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        out, err = capsys.readouterr()
+        return int(ended.value.code or 0), out, err
+
+    return call
+
+
+@pytest.fixture
+def recipe_file(tmp_path: Path) -> str:
+    path = tmp_path / "recipe.toml"
+    path.write_text(f'[model]\nid = "{MODEL}"\nmax_seq_length = 4096\n[data]\nsource = "rows"\n')
+    return str(path)
+
+
+@pytest.fixture
+def l4(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine with an idle L4."""
+    card = Gpu(0, "GPU-1", "NVIDIA L4", 24 * GIB, 23 * GIB, GIB, compute_capability=(8, 9))
+    found = Machine(gpus=(card,), gpu_state="ok", ram_available_bytes=64 * GIB, versions=dict(VERSIONS))
+    monkeypatch.setattr(machine, "detect", lambda runs_dir=None: found)
+
+
+@pytest.fixture
+def no_card(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "detect", lambda runs_dir=None: Machine(ram_available_bytes=8 * GIB))
+
+
+# --- estimate ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("size", "status", "verdict"), [("24GiB", 0, "fits"), ("7", 3, "over")])
+def test_an_estimate_is_one_document_and_its_status_the_verdict(
+    fitune: Fitune, recipe_file: str, size: str, status: int, verdict: str
+) -> None:
+    ended, out, err = fitune("estimate", recipe_file, "--gpu-memory", size, "--json")
+    found = json.loads(out)
+    assert (ended, err, found["verdict"]) == (status, "", verdict)
+    assert sum(part["bytes"] for part in found["parts"]) == found["total_bytes"]
+    assert bool(found["remedies"]) is (verdict != "fits")
+    assert found["pace"]["tokens_per_s"] is None, "the card has no name"
+
+
+def test_an_estimate_for_another_card_does_not_look_at_this_machine(
+    fitune: Fitune, recipe_file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def detect(runs_dir: Path | None = None) -> Machine:
+        raise AssertionError
+
+    monkeypatch.setattr(machine, "detect", detect)
+    assert fitune("estimate", recipe_file, "--gpu-memory", "24")[0] == 0
+    assert fitune("fit", recipe_file, "--gpu-memory", "24")[0] == 0
+    assert fitune("presets", "--gpu-memory", "24")[0] == 0
+
+
+@pytest.mark.usefixtures("l4")
+def test_the_estimate_in_words_has_memory_verdict_and_pace(fitune: Fitune, recipe_file: str) -> None:
+    status, out, err = fitune("estimate", recipe_file)
+    assert status == 0
+    assert "total at the peak" in out
+    assert "OK    It fits." in out
+    assert "tokens/s" in out
+    assert err == "Rows are counted as full length.\n"
+
+
+@pytest.mark.usefixtures("l4")
+def test_what_runs_taught_is_seen_in_the_estimate(fitune: Fitune, recipe_file: str, fitune_home: Path) -> None:
+    before = json.loads(fitune("estimate", recipe_file, "--json")[1])
+    fitune_home.mkdir()
+    total = before["total_bytes"]
+    learned.remember(fitune_home, lesson(predicted_bytes=total, peak_bytes=round(total * 1.05)))
+    after = json.loads(fitune("estimate", recipe_file, "--json")[1])
+    assert after["total_bytes"] == pytest.approx(1.05 * total, rel=1e-6)
+    assert after["parts"][-1]["why"] == "corrected by +5.0% from 1 run on this card"
+    assert sum(part["bytes"] for part in after["parts"]) == after["total_bytes"]
+    assert "corrected by +5.0%" in fitune("estimate", recipe_file)[1]
+    other = json.loads(fitune("estimate", recipe_file, "--gpu-memory", "24", "--json")[1])
+    assert "correction" not in [part["name"] for part in other["parts"]]
+
+
+@pytest.mark.usefixtures("l4")
+@pytest.mark.parametrize("learns", [True, False])
+def test_calibrate_measures_first(
+    fitune: Fitune, recipe_file: str, fitune_home: Path, monkeypatch: pytest.MonkeyPatch, learns: bool
+) -> None:
+    def measured(recipe: Any, tell: Callable[[str], None]) -> bool:
+        fitune_home.mkdir(exist_ok=True)
+        tell("train")
+        if learns:
+            learned.remember(fitune_home, lesson())
+        return learns
+
+    monkeypatch.setattr(calibrate, "calibrate", measured)
+    status, out, err = fitune("estimate", recipe_file, "--calibrate")
+    assert status == 0
+    assert "  train\n" in err
+    assert ("1 run on this card" in out) is learns
+    assert ("Nothing was learned" in err) is not learns
+
+
+def test_calibrate_for_a_card_that_is_not_here_is_bad_input(fitune: Fitune, recipe_file: str) -> None:
+    status, out, err = fitune("estimate", recipe_file, "--calibrate", "--gpu-memory", "24")
+    assert (status, out) == (2, "")
+    assert "--calibrate measures on this machine" in err
+
+
+# --- fit -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("l4")
+def test_fit_prints_a_plan_to_paste_and_why_not_the_others(fitune: Fitune, recipe_file: str) -> None:
+    status, out, err = fitune("fit", recipe_file)
+    assert (status, err) == (0, "")
+    assert out.startswith("Llama-3.1-8B-Instruct on NVIDIA L4 with 23.0 GiB free\nOK    ")
+    assert "tokens/s" in out
+    assert "Not taken" in out
+    assert "Longest rows that fit in memory" in out
+    flags = next(line for line in out.splitlines() if line.startswith("      change")).split()[1:]
+    assert fitune("estimate", recipe_file, *flags)[0] == 0
+
+
+def test_fit_as_json_has_plan_rejected_and_longest(fitune: Fitune, recipe_file: str) -> None:
+    status, out, err = fitune("fit", recipe_file, "--gpu-memory", "8", "--json", "--set", "train.micro_batch=4")
+    found = json.loads(out)
+    assert (status, err) == (0, "")
+    assert found["fits"]
+    assert found["plan"]["budget"]["verdict"] == "fits"
+    assert found["rejected"][0]["set"] == {}
+    assert all(each["why"] for each in found["rejected"])
+    assert found["longest"]["max_seq_length"] == found["longest"]["set"]["model.max_seq_length"]
+
+
+def test_fit_of_what_fits_nowhere_ends_with_3_and_says_what_would_help(fitune: Fitune, recipe_file: str) -> None:
+    status, out, _ = fitune("fit", recipe_file, "--gpu-memory", "3")
+    assert status == 3
+    assert "ERROR Nothing fits" in out
+    assert "As it is, a card of 6 GiB would do." in out
+    status, out, _ = fitune("fit", recipe_file, "--gpu-memory", "3", "--json")
+    assert status == 3
+    assert (json.loads(out)["plan"], json.loads(out)["fits"]) == (None, False)
+
+
+@pytest.mark.usefixtures("no_card")
+def test_fit_on_a_processor_counts_its_ram(fitune: Fitune, recipe_file: str) -> None:
+    assert fitune("fit", recipe_file)[0] == 3
+    status, out, _ = fitune("fit", recipe_file, "--set", "model.id=HuggingFaceTB/SmolLM2-135M-Instruct",
+                            "--set", "model.max_seq_length=512")  # fmt: skip
+    assert status == 0
+    assert "on the processor, 8.0 GiB of RAM free" in out
+
+
+@pytest.mark.parametrize("size", ["much", "0", "-1", "16 parsecs"])
+@pytest.mark.parametrize("command", ["estimate", "fit"])
+def test_a_size_that_is_none_is_bad_input(fitune: Fitune, recipe_file: str, command: str, size: str) -> None:
+    status, out, err = fitune(command, recipe_file, f"--gpu-memory={size}")
+    assert (status, out) == (2, "")
+    assert "is not an amount of memory" in err
+
+
+# --- presets -------------------------------------------------------------------------------------------------------
+
+
+def test_presets_for_a_card_begin_with_the_largest_that_fits_it(fitune: Fitune) -> None:
+    found = json.loads(fitune("presets", "--gpu-memory", "12", "--json")[1])
+    fitting = [each for each in found if each["verdict"] == "fits" and each["card_gib"] <= 12]
+    assert found[: len(fitting)] == fitting
+    assert fitting[0]["card_gib"] == max(each["card_gib"] for each in fitting)
+    verdicts = [each["verdict"] == "fits" for each in found]
+    assert verdicts == sorted(verdicts, reverse=True)
+
+
+@pytest.mark.usefixtures("l4")
+def test_presets_here_are_corrected_and_have_a_pace(fitune: Fitune, fitune_home: Path) -> None:
+    before = {each["id"]: each for each in json.loads(fitune("presets", "--json")[1])}
+    preset = before["8b-on-12gb"]
+    pace = estimate_pace(load(MODEL), _recipe_of("8b-on-12gb"), "NVIDIA L4")
+    assert preset["tokens_per_s"] == pytest.approx(pace.tokens_per_s)
+    fitune_home.mkdir()
+    total = preset["total_bytes"]
+    learned.remember(fitune_home, lesson(predicted_bytes=total, peak_bytes=round(total * 1.1)))
+    after = {each["id"]: each for each in json.loads(fitune("presets", "--json")[1])}
+    assert after["8b-on-12gb"]["total_bytes"] == pytest.approx(1.1 * total, rel=1e-6)
+    assert after["135m-on-anything"] == before["135m-on-anything"]
+
+
+def _recipe_of(preset: str) -> Any:
+    from core import presets
+
+    return presets.find(preset).recipe("rows.jsonl")
+
+
+# --- quick ---------------------------------------------------------------------------------------------------------
+
+
+def test_an_estimate_imports_nothing_heavy(recipe_file: str) -> None:
+    code = (
+        "import sys; from tui.cli import dispatch, parser\n"
+        f"dispatch(parser().parse_args(['estimate', {recipe_file!r}, '--gpu-memory', '24']))\n"
+        "heavy = {'torch', 'textual', 'rich', 'psutil', 'pynvml', 'huggingface_hub', 'asyncio', 'core.machine'}\n"
+        "print(*heavy & set(sys.modules), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0
+    assert done.stderr == "Rows are counted as full length.\n\n"
+
+
+def test_a_model_that_is_not_known_is_a_sentence(fitune: Fitune, recipe_file: str, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "perceptron"}')
+    for command in ("estimate", "fit"):
+        status, out, err = fitune(command, recipe_file, "--gpu-memory", "24", "--set", f"model.id={tmp_path}")
+        assert (status, out) == (2, "")
+        assert "perceptron" in err
+
+
+def test_what_calibrate_cannot_measure_is_a_sentence(
+    fitune: Fitune, recipe_file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failed(recipe: Any, tell: Callable[[str], None]) -> bool:
+        raise UserError("The training that was to measure was killed.", exit_code=1)
+
+    monkeypatch.setattr(calibrate, "calibrate", failed)
+    status, out, err = fitune("estimate", recipe_file, "--calibrate")
+    assert (status, out) == (1, "")
+    assert "was killed" in err
