@@ -114,6 +114,7 @@ def _data(job: Job, kind: Kind) -> dict[str, Any]:
         "val_set_size": 0.0,
         "train_on_inputs": everything,
         "sample_packing": job.packs,
+        "attn_implementation": "flash_attention_2" if job.packs else None,  # else packed rows would see each other
         "eval_sample_packing": job.packs,
         "pad_to_sequence_len": job.packs,
     }

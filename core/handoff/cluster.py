@@ -127,7 +127,7 @@ def _needs(job: Job) -> Needs:
     recipe = job.recipe.model_copy(update={"train": train})
     largest = CARD_SIZES_GB[-1] * GIB
     try:
-        shape = shapes.load(recipe.model.id, job.revision)
+        shape = shapes.load(recipe.model.id, recipe.model.revision)
         budget = estimate(shape, recipe, Card(largest, largest))
     except UserError:
         return Needs(None, None, None)
