@@ -3,13 +3,15 @@
 import io
 import json
 import os
+import re
 import threading
 import time
 from pathlib import Path
 
 import pytest
 
-from core.runs import Run
+from core import cause
+from core.runs import KILLED_AS_ASKED, Run
 from tests.fake_worker import make_run, start
 from tests.tui.payloads import OBEYED, PAYLOADS
 from tui.follow import follow
@@ -42,6 +44,28 @@ def test_check_39_a_run_from_before_the_boot_ended_with_the_machine(tmp_path: Pa
     run = make_run(tmp_path, told="killed")
     os.utime(run / "lock", (1, 1))
     assert "the machine was restarted at" in told(run)
+
+
+@pytest.mark.parametrize(
+    ("log", "words"),
+    [
+        ("", "Most often that is the kernel's OOM killer (the RAM ran out), or kill -9."),
+        (f"step 44\n\n{KILLED_AS_ASKED}\n", "It was killed as asked, with fitune."),
+        ("Fatal Python error: Segmentation fault\n", "Its log says: Fatal Python error: Segmentation fault"),
+        ("terminate called after \x1b[2J\u202e\n", "Its log says: terminate called after ␛[2J�"),
+    ],
+)
+def test_check_39_what_killed_a_worker_is_told_where_it_is_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, log: str, words: str
+) -> None:
+    for source in ("from_systemd", "from_kernel", "from_container"):  # what this machine knows is not in question
+        monkeypatch.setattr(cause, source, lambda *_: None)
+    run = make_run(tmp_path, told="killed")
+    (run / "worker.log").write_text(log)
+    said = told(run)
+    assert re.search(r"ERROR Killed at step 44, last seen \d{4}-\d\d-\d\d \d\d:\d\d: it left no last event\. ", said)
+    assert words in said
+    assert not OBEYED.search(said)
 
 
 def test_a_live_run_is_followed_to_its_end(tmp_path: Path) -> None:
