@@ -35,7 +35,7 @@ def place(recipe: Recipe, gpu_memory: str | None) -> Place:
     from core.resolve import card_of, resolve
 
     home = runs.home(recipe.run.home)
-    here = machine.detect(home)
+    here = machine.detect()
     resolved = resolve(recipe, here, need_data=False)
     gpu, backend = resolved.gpu, resolved.recipe.train.backend
     taught = learned.experience(home, gpu, here.cpu_name, here.versions, backend)

@@ -12,7 +12,7 @@ from tui.cost import trained_tokens
 from tui.draft import UNCHOSEN, Draft, origin, problems, recipe, shown
 from tui.fields import all_fields, text_of
 from tui.format import count, duration, gib
-from tui.outlook import bounds, look, planned_machine
+from tui.outlook import Outlook, bounds, correction, look, planned_machine
 
 RECIPE_FILE = "recipe.toml"
 TRACKERS_AWAY = ("wandb", "trackio", "mlflow")
@@ -35,7 +35,7 @@ def lines(draft: Draft) -> list[Line]:
         Line("From", _data(draft, asked)),
         Line("How", _how(draft, asked)),
         *_where(draft),
-        Line("Memory", f"{bounds(outlook.budget)}. {outlook.said}" if outlook.budget else outlook.said),
+        Line("Memory", _memory(outlook)),
         Line("Time", duration_words(draft, asked)),
         Line("Disk", _disk(draft, asked)),
         Line("Network", " ".join(network(asked)) or "Not used: the model and the data lie on this disk."),
@@ -121,6 +121,13 @@ def duration_words(draft: Draft, asked: Recipe) -> str:
         return "Unknown for this machine; the watch screen tells it after 20 steps."
     shortest, longest = (duration(tokens / each) for each in (speed.high_tokens_per_s, speed.low_tokens_per_s) if each)
     return f"about {shortest} to {longest}, judged by the first rows"
+
+
+def _memory(outlook: Outlook) -> str:
+    if outlook.budget is None:
+        return outlook.said
+    corrected = f" It is {said}." if (said := correction(outlook)) else ""
+    return f"{bounds(outlook.budget)}. {outlook.said}{corrected}"
 
 
 def _data(draft: Draft, asked: Recipe) -> str:

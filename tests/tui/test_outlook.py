@@ -1,0 +1,111 @@
+"""The outlook of a draft: corrected by what runs taught, and the plan that `F` would apply."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from core import learned, presets
+from core.budget import Card
+from core.machine import Machine
+from core.pace import Pace
+from tests.lessons import lesson
+from tests.tui.wizard_kit import CARD, VERSIONS
+from tui.choices import standing
+from tui.draft import Draft, recipe, set_field
+from tui.outlook import correction, fitted, look, ways_out
+from tui.summary import lines
+
+GIB = 1 << 30
+HEAVY = {"train.micro_batch": "8", "train.grad_accum": "2", "model.max_seq_length": "8192"}
+
+
+@pytest.fixture
+def draft(this_machine: Machine) -> Draft:
+    """An 8B on the 12 GB card of these tests."""
+    return Draft(preset="8b-on-12gb", machine=this_machine)
+
+
+def teach(home: Path, predicted_bytes: int, ratio: float) -> None:
+    home.mkdir(exist_ok=True)
+    stack = learned.stack_of(VERSIONS)
+    run = lesson(place_bytes=CARD.total_bytes, stack=stack, predicted_bytes=predicted_bytes,
+                 peak_bytes=round(predicted_bytes * ratio))  # fmt: skip
+    learned.remember(home, run)
+
+
+def test_what_runs_taught_changes_the_outlook_and_says_so(draft: Draft, home: Path) -> None:
+    before = look(draft)
+    assert before.budget is not None
+    assert correction(before) == ""
+    teach(home, before.budget.total_bytes, 1.1)
+    after = look(draft)
+    assert after.budget is not None
+    assert after.budget.total_bytes == pytest.approx(1.1 * before.budget.total_bytes, rel=1e-6)
+    assert correction(after) == "corrected by +10.0% from 1 run on this card"
+    memory = next(line.text for line in lines(set_field(draft, "data.source", "rows.jsonl")) if line.label == "Memory")
+    assert memory.endswith("It is corrected by +10.0% from 1 run on this card.")
+
+
+def test_a_planned_card_learns_nothing_from_this_one(draft: Draft, home: Path) -> None:
+    planned = replace(draft, card_gib=12.0)
+    before = look(planned)
+    assert before.budget is not None
+    teach(home, before.budget.total_bytes, 1.1)
+    assert look(planned) == before
+
+
+def test_remedies_save_what_the_corrected_budget_says(draft: Draft, home: Path) -> None:
+    heavy = replace(draft, edits=HEAVY)
+    before = look(heavy)
+    assert before.budget is not None
+    teach(home, before.budget.total_bytes, 1.1)
+    plain, taught = (ways[0].saves_bytes for ways in (ways_out(before), ways_out(look(heavy))))
+    assert taught == pytest.approx(1.1 * plain, rel=1e-3)
+
+
+def test_fitting_applies_the_best_plan_as_edits(draft: Draft) -> None:
+    heavy = replace(draft, edits=HEAVY)
+    outlook = look(heavy)
+    assert outlook.verdict == "over"
+    better, said = fitted(heavy, outlook)
+    assert look(better).verdict == "fits"
+    rows = [each.train.micro_batch * each.train.grad_accum for each in (recipe(heavy), recipe(better))]
+    assert rows == [16, 16]
+    assert recipe(better).model == recipe(heavy).model
+    assert said.startswith("The simplest of the fastest plans that fit")
+    again, said = fitted(better, look(better))
+    assert again == better
+    assert "as it is" in said
+
+
+def test_fitting_what_fits_nowhere_changes_nothing_and_says_so(draft: Draft) -> None:
+    lost = replace(draft, edits={**HEAVY, "run.vram_limit_gib": "1"})
+    same, said = fitted(lost, look(lost))
+    assert same == lost
+    assert said.startswith("Nothing fits")
+
+
+def test_fitting_a_model_of_unknown_size_changes_nothing(draft: Draft) -> None:
+    unknown = set_field(draft, "model.id", "owner/unknown")
+    same, said = fitted(unknown, look(unknown))
+    assert same == unknown
+    assert "not known" in said
+
+
+def test_a_plan_can_take_back_layers_that_were_kept_in_host_ram(draft: Draft) -> None:
+    roomy = replace(draft, card_gib=80.0, edits={"train.offload_layers": "30", "train.micro_batch": "1"})
+    better, _ = fitted(roomy, look(roomy))
+    assert recipe(better).train.offload_layers is None
+
+
+def test_presets_stand_by_verdict_then_pace_then_size() -> None:
+    card = Card(12 * GIB, 11 * GIB)
+    small, right, large = (presets.find(name) for name in ("1b-on-6gb", "8b-on-12gb", "8b-on-16gb"))
+    quick, slow = (Pace(each, each, each, 1.0, "") for each in (1000.0, 10.0))
+    order = [
+        standing(right, "fits", card, quick), standing(small, "fits", card, None), standing(large, "fits", card, quick),
+        standing(right, "fits", card, slow), standing(small, "tight", card, quick),
+    ]  # fmt: skip
+    assert order == sorted(order)
+    assert len(set(order)) == len(order)
