@@ -82,6 +82,7 @@ class EditScreen(StepScreen):
         self.query_one("#detail", Static).update(about + cost, layout=False)  # its room is fixed
 
     def on_entered(self) -> None:
+        self.form.redraw()
         self.explain()
 
     def on_changed(self, event: Changed) -> None:

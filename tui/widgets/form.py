@@ -44,7 +44,11 @@ class Row(NamedTuple):
 
 
 class Form(ScrollView, can_focus=True):
-    """One field is in hand: it takes the keys."""
+    """One field is in hand: it takes the keys.
+
+    After Entered and Changed the screen calls `redraw` or `show`: all that a key changes is then painted at once. If the
+    form painted first, the rest would wait for the next frame.
+    """
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {
         f"form--{part}" for part in ("label", "edited", "box", "hand", "selection", "cursor", "origin", "problem")
@@ -85,7 +89,6 @@ class Form(ScrollView, can_focus=True):
         """Take a field in hand."""
         self.at = next(at for at, field in enumerate(self.fields) if field.name == name)
         self.line = self.untouched()
-        self.redraw()
         self.post_message(Entered())
 
     def untouched(self) -> Line:
@@ -123,9 +126,10 @@ class Form(ScrollView, can_focus=True):
         if not re.fullmatch(TYPABLE.get(self.field.kind, ".*"), line.text):
             return
         is_new, self.line = line.text != self.line.text, line
-        self.redraw()
         if is_new:
             self.post_message(Changed(self.field.name, line.text))
+        else:
+            self.redraw()
 
     # Drawing
 
