@@ -38,7 +38,7 @@ def accelerate(job: Job) -> Files:
     lines = [
         f"{job.name} over several cards of one machine; num_processes says how many.",
         f"Needs what stands on top of run.py. With {CARDS} cards:",
-        "  uv run --with-requirements run.py accelerate launch --config_file ddp.yaml run.py",
+        "  uv run --no-project --with-requirements run.py accelerate launch --config_file ddp.yaml run.py",
         "ddp.yaml: a whole model on each card, the rows shared out. Take it where one card holds the model.",
         *(["fsdp2.yaml: one model split over the cards. Take it where one card does not."] if with_fsdp else []),
         "The rows of a step stay as many as in the recipe: run.py divides grad_accum by the number of cards.",
