@@ -116,11 +116,17 @@ def answer_s(terminal: PtyTerminal, key: str, answered: Callable[[], bool]) -> f
     return terminal.began + terminal.writes[-1][0] - began
 
 
-def spread(times_s: list[float]) -> dict[str, float]:
-    """Median, 95th percentile and worst in milliseconds."""
+def cpu_s(terminal: PtyTerminal) -> float:
+    """CPU seconds that the screen has used up to now: unlike its latency, they hardly depend on other programs."""
+    return sum(psutil.Process(terminal.pid).cpu_times()[:2])
+
+
+def spread(times_s: list[float], cpu_seconds: float) -> dict[str, float]:
+    """Median, 95th percentile and worst in milliseconds, and the CPU's share of each key."""
     ordered = sorted(1000 * each for each in times_s)
     return {
         "keys": len(ordered),
+        "cpu_ms_each": round(1000 * cpu_seconds / len(ordered), 1),
         "median_ms": round(statistics.median(ordered), 1),
         "p95_ms": round(ordered[int(0.95 * len(ordered))], 1),
         "worst_ms": round(ordered[-1], 1),
@@ -136,14 +142,15 @@ def watch_keys(run: Path, keys: int) -> dict[str, float]:
     """`l` opens and closes the log, at moments that have nothing to do with the screen's clock."""
     terminal, dice = PtyTerminal(python("-c", WATCH, str(run))), random.Random(7)
     terminal.pump(SETTLE_S)
-
+    used_s = cpu_s(terminal)
     times_s = []
     for number in range(keys):
         opened = number % 2 == 0
         times_s.append(answer_s(terminal, "l", lambda opened=opened: log_is_open(terminal) is opened))
         terminal.pump(0.2 + dice.random())
+    used_s = cpu_s(terminal) - used_s  # with what the run itself has cost meanwhile
     terminal.kill()
-    return spread(times_s)
+    return spread(times_s, used_s)
 
 
 def edit_keys(keys: int) -> dict[str, dict[str, float]]:
@@ -160,23 +167,27 @@ def edit_keys(keys: int) -> dict[str, dict[str, float]]:
         return next(line for line in terminal.text().splitlines() if "adapter" in line).split("│")[-1]
 
     moves_s, digits_s = [], []
+    used_s = [cpu_s(terminal)]
     for _ in range(keys):
         before = explained()
         moves_s.append(answer_s(terminal, "down", lambda before=before: explained() not in (before, "")))
         terminal.pump(0.1 + 0.2 * dice.random())
+    used_s.append(cpu_s(terminal))
     while "lora.r " not in explained():
         terminal.send("down")
         terminal.pump(0.5)
     terminal.send("4")  # takes the place of the 16
     terminal.pump(1)
+    used_s.append(cpu_s(terminal))
     for number in range(keys):
         before = budgeted()
         digits_s.append(
             answer_s(terminal, BACKSPACE if number % 2 else "8", lambda before=before: budgeted() != before)
         )
         terminal.pump(0.1 + 0.2 * dice.random())
+    used_s.append(cpu_s(terminal))
     terminal.kill()
-    return {"move": spread(moves_s), "digit": spread(digits_s)}
+    return {"move": spread(moves_s, used_s[1] - used_s[0]), "digit": spread(digits_s, used_s[3] - used_s[2])}
 
 
 def shown_step(terminal: PtyTerminal) -> int:

@@ -15,7 +15,7 @@ PATIENCE_S = 1.0
 
 
 def takes_keys(app: App[int]) -> bool:
-    """Whether something is there to type on: not the empty screen below all others, one being made, or an empty list."""
+    """Whether there is something to type on: no screen that is still being made, and no list that is still empty."""
     empty = isinstance(app.focused, OptionList) and not app.focused.option_count
     return len(app.screen_stack) > 1 and app.screen.is_mounted and not empty
 

@@ -20,13 +20,10 @@ from core.errors import UserError
 from core.events import Curve, RunState, Tail
 from core.machine import GpuSample
 from core.runs import LIVE, Run
-from tui import watch_text
-from tui.screens.leave import LeaveScreen, Leaving
+from tui import orders, watch_text
 from tui.story import Story, ending
-from tui.text import clean, safe
+from tui.text import safe
 from tui.watch_text import Seen
-from tui.widgets.ask import Ask
-from tui.widgets.confirm import Confirm
 from tui.widgets.keys import Keys
 from tui.widgets.log_pane import tail_of
 from tui.widgets.loss_chart import LossChart
@@ -67,12 +64,6 @@ class WatchScreen(Screen[None]):
 
         sample: GpuSample
 
-    @dataclass
-    class Resumed(Message):
-        """The worker was started again, or why it was not."""
-
-        problem: str = ""
-
     def __init__(self, run: Run) -> None:
         super().__init__()
         self.watched = run
@@ -105,16 +96,6 @@ class WatchScreen(Screen[None]):
 
     def on_unmount(self) -> None:
         self._over.set()
-
-    @property
-    def job(self) -> str:
-        """The job that was seen last, as it may be shown."""
-        return clean(self.seen.job, 20) if self.seen else "train"
-
-    @property
-    def go_on(self) -> str:
-        """The safe answer to a question about the job."""
-        return "Go on training" if self.job == "train" else "Go on"
 
     def line(self, name: str) -> Line:
         return self.query_one(f"#{name}", Line)
@@ -188,23 +169,7 @@ class WatchScreen(Screen[None]):
     # Keys
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Only the keys that do something now."""
-        seen = self.seen
-        dead = seen is not None and not seen.live
-        match action:
-            case "detach":
-                return not dead
-            case "close":
-                return dead
-            case "stop":
-                return seen is not None and seen.status in ("starting", "running")
-            case "kill":
-                return seen is not None and seen.live
-            case "resume":
-                return dead and seen is not None and not seen.state.trained and seen.checkpoint is not None
-            case "deliver":
-                return dead and self.watched.adapter.is_dir()
-        return True
+        return orders.offered(action, self.watched, self.seen)
 
     def action_detach(self) -> None:
         self.app.exit(0)
@@ -213,46 +178,14 @@ class WatchScreen(Screen[None]):
         self.app.exit(0)
 
     def action_stop(self) -> None:
-        if self.job == "train":
-            question = "Stop the training after this step?\nIt writes a checkpoint, and can go on from there."
-        else:
-            question = f"Stop the {self.job} before its next part?\nThe adapter stays as it is."
-        self.app.push_screen(Confirm(question, self.go_on, "Stop"), self.stop_if)
+        orders.stop(self.app, self.watched, self.seen)
 
     def action_kill(self) -> None:
-        at = self.seen.checkpoint if self.seen else None
-        lost = f"What came after {at} is lost." if at else "There is no checkpoint: all of it is lost."
-        if self.job != "train":
-            lost = "The adapter stays as it is."
-        what = "training" if self.job == "train" else self.job
-        self.app.push_screen(Confirm(f"Kill the {what} at once?\n{lost}", self.go_on, "Kill"), self.kill_if)
-
-    def stop_if(self, yes: bool | None) -> None:
-        if yes:
-            self.watched.request_stop()
-
-    def kill_if(self, yes: bool | None) -> None:
-        if not yes:
-            return
-        try:
-            self.watched.kill()
-        except UserError as error:
-            self.app.notify(clean(str(error)), severity="error", markup=False)
+        orders.kill(self.app, self.watched, self.seen)
 
     @work(thread=True, exclusive=True, exit_on_error=False, group="resume")
     def action_resume(self) -> None:
-        from core import launch  # with pydantic behind it, which a first frame should not wait for
-
-        try:
-            launch.start(self.watched, "train")
-        except UserError as error:
-            self.post_message(self.Resumed(str(error)))
-        else:
-            self.post_message(self.Resumed())
-
-    def on_watch_screen_resumed(self, event: Resumed) -> None:
-        if event.problem:
-            self.app.notify(clean(event.problem), severity="error", markup=False)
+        orders.resume(self.app, self.watched)
 
     def action_deliver(self) -> None:
         from tui.screens.deliver import DeliverScreen
@@ -261,39 +194,16 @@ class WatchScreen(Screen[None]):
 
     def action_log(self) -> None:
         self.log_wanted = not self.log_wanted
-        self.set_class(self.log_wanted, "-log")
+        for name in ("#chart", "#tale"):  # a class of the screen would have all its parts styled anew
+            self.query_one(name).set_class(self.log_wanted, "-beside-log")
         self.line("log").say(Content("reading the log ..." if self.log_wanted else ""))
 
     def action_note(self) -> None:
-        self.app.push_screen(Ask("A note, kept with the run in notes.txt", "", lambda _: None), self.keep_note)
-
-    def keep_note(self, text: str | None) -> None:
-        """Append a note with its time and step to the run's notes.txt."""
-        if not text or not text.strip():
-            return
-        step = self.seen.state.step.get("step") if self.seen else None
-        line = f"{time.strftime('%Y-%m-%d %H:%M')}  {f'step {step}' if step else 'no step yet'}  {text.strip()}\n"
-        try:
-            with (self.watched.path / "notes.txt").open("a", encoding="utf-8") as file:
-                file.write(line)
-        except OSError as error:
-            self.app.notify(clean(f"notes.txt can't be written: {error.strerror}"), severity="error", markup=False)
+        orders.note(self.app, self.watched, self.seen)
 
     def ask_quit(self) -> None:
-        """Ctrl+C or Ctrl+Q: leave a dead run at once; of a live one ask what is meant."""
-        if self.seen is not None and not self.seen.live:
-            self.app.exit(0)
-        else:
-            self.app.push_screen(LeaveScreen(), self.leave)
-
-    def leave(self, answer: Leaving | None) -> None:
-        """Do as the leave screen was answered."""
-        if answer == "detach":
-            self.app.exit(0)
-        elif answer == "stop":
-            self.watched.request_stop()
-        elif answer == "kill":
-            self.action_kill()
+        """Ctrl+C or Ctrl+Q."""
+        orders.leave(self.app, self.watched, self.seen)
 
 
 def snapshot(state: RunState) -> RunState:
