@@ -48,7 +48,7 @@ def not_carried(job: Job, kind: Kind) -> list[str]:
         told.append('train.checkpointing = "unsloth": activation_offloading is Axolotl\'s nearest.')
     if train.report_to == "tensorboard":
         told.append("train.report_to: install tensorboard beside Axolotl.")
-    if job.recipe.data.packing == "auto":
+    if job.packing_is_open:
         told.append('data.packing = "auto": fitune decides by the lengths of the rows; here sample_packing says it.')
     if job.recipe.run.vram_limit_gib is not None:
         told.append("run.vram_limit_gib: Axolotl takes what it needs of the card.")

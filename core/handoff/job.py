@@ -28,6 +28,8 @@ class Job:
     """The commit of the base model that the run loaded, else what the recipe asks for."""
     versions: dict[str, str | None] | None = None
     """Of the training stack in the run; None means those installed here."""
+    packed: bool | None = None
+    """Whether the run packed its rows; None where it has not come so far, or there is no run."""
     notes: tuple[str, ...] = ()
 
     @property
@@ -38,7 +40,12 @@ class Job:
     @property
     def packs(self) -> bool:
         """Whether short rows share one of full length; where fitune is to decide and has not, they don't."""
-        return self.recipe.data.packing is True
+        return self.recipe.data.packing is True if self.packed is None else self.packed
+
+    @property
+    def packing_is_open(self) -> bool:
+        """Whether fitune would decide on packing, and has not."""
+        return self.recipe.data.packing == "auto" and self.packed is None
 
     def packages(self, backend: str) -> list[str]:
         """What a script for this backend must have installed, as requirements with versions."""
@@ -74,14 +81,16 @@ def of_run(run: Run) -> Job:
     recipe, state = run.recipe(), run.state()
     loaded = state.phase_data.get("revision")
     versions = run.info().get("versions")
-    bundled = any(warning.get("kind") == "bundled" for warning in state.warnings)
+    warned = {warning.get("kind") for warning in state.warnings}
+    chosen = state.phase_data.get("packed")
     return Job(
         run.name,
         recipe,
         run,
         str(loaded) if loaded else recipe.model.revision,
         versions if isinstance(versions, dict) else None,
-        (BUNDLED,) if bundled else (),
+        chosen and "packing" not in warned if isinstance(chosen, bool) else None,
+        (BUNDLED,) if "bundled" in warned else (),
     )
 
 

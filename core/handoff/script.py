@@ -8,8 +8,11 @@ from pathlib import Path
 
 from core.handoff.job import Job, is_folder
 from core.handoff.text import call, commented
-from core.sizing.plan import UNSLOTH_LINEARS
 
+LINEARS = (
+    "q_proj", "k_proj", "v_proj", "qkv_proj", "o_proj", "gate_proj", "up_proj", "gate_up_proj", "down_proj",
+)  # fmt: skip
+"""As in core.worker.backends: what all-linear means to Unsloth, of which a model has those that it has."""
 LOOKS_PER_RUN, LEAST_STEPS_APART = 10, 20
 """As in core.worker.reporting: evaluations, and checkpoints, where the recipe sets no interval."""
 
@@ -103,7 +106,7 @@ def not_carried(job: Job, backend: str) -> list[str]:
             told.append('train.checkpointing = "unsloth": activations stay on the card ("on").')
         if train.offload_layers is not None:
             told.append("train.offload_layers: all layers stay on the card.")
-    if job.recipe.data.packing == "auto":
+    if job.packing_is_open:
         told.append('data.packing = "auto": fitune decides by the lengths of the rows; here PACKING says it.')
     if run.vram_limit_gib is not None:
         told.append("run.vram_limit_gib: the script takes what it needs of the card.")
@@ -199,12 +202,14 @@ def _unsloth_model(job: Job) -> str:
         loading["offload_layers"] = repr(train.offload_layers)
     checkpointing = {"unsloth": "'unsloth'", "on": "True", "off": "False"}[train.checkpointing]
     adapting = {
-        **_lora(job, repr(list(UNSLOTH_LINEARS))),
+        **_lora(job, "[name for name in LINEARS if name in present]"),
         "use_gradient_checkpointing": checkpointing,
         "random_state": "SEED",
     }
+    named = f'LINEARS = {list(LINEARS)!r}\npresent = {{name.rpartition(".")[2] for name, _ in model.named_modules()}}\n'
     return (
         f"model, tokenizer = {call('FastLanguageModel.from_pretrained', {'model_name': 'MODEL', **loading})}\n"
+        f"{named if job.recipe.lora.target_modules == 'all-linear' else ''}"
         f"model = {call('FastLanguageModel.get_peft_model', {'model': 'model', **adapting})}\n"
     )
 

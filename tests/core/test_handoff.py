@@ -21,7 +21,6 @@ from core.handoff.job import BUNDLED, Job, of_recipe, of_run
 from core.handoff.text import quoted
 from core.recipe_fields import Deliver, Lora, Train
 from core.runs import Run
-from core.sizing.plan import UNSLOTH_LINEARS
 
 HOSTILE = 'it\'s; $(touch owned) `x` """ \\ {0} \u202e\x1b]0;x'
 SHIPPED = "unsloth/Llama-3.2-1B-Instruct"
@@ -129,7 +128,10 @@ def test_unsloth_gets_its_own_arguments(make_job: Callable[..., Job]) -> None:
     calls = every_call(main_text("script", job))
     loading = {"load_in_4bit": "False", "load_in_8bit": "True", "offload_layers": "6", "use_exact_model_name": "True"}
     assert loading.items() <= calls["FastLanguageModel.from_pretrained"].items()
-    adapting = {"use_gradient_checkpointing": "'unsloth'", "target_modules": str(list(UNSLOTH_LINEARS))}
+    adapting = {
+        "use_gradient_checkpointing": "'unsloth'",
+        "target_modules": "[name for name in LINEARS if name in present]",
+    }
     assert adapting.items() <= calls["FastLanguageModel.get_peft_model"].items()
 
 
@@ -148,6 +150,19 @@ def test_the_script_names_its_packages_where_uv_reads_them(make_job: Callable[..
     needed = tomllib.loads("".join(line[2:] + "\n" for line in block.splitlines()))["dependencies"]
     names = {each.partition("==")[0] for each in needed}
     assert {"torch", "transformers", "trl", "peft", "datasets", "bitsandbytes", "unsloth", "wandb"} <= names
+
+
+@pytest.mark.parametrize(
+    ("told", "packs"), [((), False), ((True,), True), ((False,), False), ((True, "warned"), False)]
+)
+def test_a_run_that_decided_on_packing_hands_that_off(
+    make_trained: Callable[..., Run], told: tuple[Any, ...], packs: bool
+) -> None:
+    events: list[dict[str, Any]] = [{"type": "phase", "data": {"name": "prepare", "packed": told[0]}}] if told else []
+    events += [{"type": "warning", "data": {"kind": "packing"}}] if "warned" in told else []
+    text = main_text("script", of_run(make_trained(told=tuple(events))))
+    assert f"PACKING = {packs} " in text
+    assert ("fitune decides by the lengths" in text) == (not told)
 
 
 def test_a_model_that_was_read_from_the_package_is_told(make_trained: Callable[..., Run]) -> None:

@@ -107,6 +107,15 @@ def same_losses(state: dict[str, Any], run: Run) -> None:
     assert logged(state, "eval_loss") == pytest.approx(evals, rel=1e-5)
 
 
+def test_the_scripts_constants_are_the_workers() -> None:
+    from core.handoff import script
+    from core.worker import backends, reporting
+
+    assert script.LINEARS == backends.ATTENTION_AND_MLP
+    ours = (script.LOOKS_PER_RUN, script.LEAST_STEPS_APART)
+    assert ours == (reporting.LOOKS_PER_RUN, reporting.LEAST_STEPS_APART)
+
+
 def test_two_processes_under_accelerate_make_the_steps_of_one(make_run: Callable[..., Run], tmp_path: Path) -> None:
     run = make_run(lora={"dropout": 0.0}, train={"max_steps": 3}, data={"packing": False})
     train_here(run)
