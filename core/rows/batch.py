@@ -4,10 +4,11 @@ What it answers is what core.rows.canonical and core.rows.scan would find row by
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import chain, islice
+from functools import lru_cache
+from itertools import chain
 from operator import itemgetter
 
-from core.rows.canonical import OURS, ROLES, Row
+from core.rows.canonical import ROLES, Row
 from core.rows.formats import Shape
 from core.rows.turns import turn_trouble
 
@@ -30,7 +31,7 @@ def plain_marks(rows: Sequence[Row], shape: Shape) -> list[int] | None:
                 return None if _may_be_json(asked) or _may_be_json(answers) else _marks(asked, answers)
             case _:
                 return _marks(_column(rows, columns["text"]))
-    except (KeyError, TypeError):  # a column or key is missing, or holds something else than was expected
+    except (KeyError, TypeError, IndexError):  # a column or key is missing, or holds something else than was expected
         return None
 
 
@@ -69,17 +70,21 @@ def _all_are(kind: type, values: Iterable[object]) -> bool:
 
 
 def _chat_marks(chats: list[list[Row]]) -> list[int] | None:
-    turns = list(chain.from_iterable(chats))
-    if not (_all_are(list, chats) and all(chats) and _all_are(dict, turns) and set(map(len, turns)) == {2}):
-        return None
-    role, content = ("from", "value") if "from" in turns[0] else ("role", "content")
-    roles, contents = list(map(itemgetter(role), turns)), list(map(itemgetter(content), turns))
-    if not _all_are(str, contents) or not all(contents) or any(map(str.isspace, contents)):
-        return None
-    if not OURS.issuperset(roles):
-        roles = [ROLES[each] for each in roles]
-    rest, sizes = iter(roles), list(map(len, chats))
-    if any(turn_trouble(spoken) for spoken in {tuple(islice(rest, size)) for size in sizes}):
-        return None
-    left = iter(contents)
-    return [hash(tuple(islice(left, size))) for size in sizes]
+    role, content = map(itemgetter, ("from", "value") if "from" in chats[0][0] else ("role", "content"))
+    marks: list[int] = []
+    texts: list[str] = []
+    for chat in chats:
+        if not _take_turns(tuple(map(role, chat))):
+            return None
+        spoken = tuple(map(content, chat))
+        marks.append(hash(spoken))
+        texts += spoken
+    # Each turn has the two keys by now; a third makes it something else. isspace raises TypeError for what is no text.
+    third_key = sum(map(len, chain.from_iterable(chats))) != 2 * len(texts)
+    return None if third_key or any(map(str.isspace, texts)) or not all(texts) else marks
+
+
+@lru_cache(maxsize=4096)
+def _take_turns(roles: tuple[str, ...]) -> bool:
+    """Whether speakers of these names make a chat without anything odd."""
+    return ROLES.keys() >= set(roles) and turn_trouble(tuple(ROLES[each] for each in roles)) is None
