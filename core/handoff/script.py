@@ -7,12 +7,9 @@ what the model sees, and what it is trained on, is too easily almost the same.
 from pathlib import Path
 
 from core.handoff.job import Job, is_folder
+from core.handoff.model import trl_model, unsloth_model
 from core.handoff.text import call, commented
 
-LINEARS = (
-    "q_proj", "k_proj", "v_proj", "qkv_proj", "o_proj", "gate_proj", "up_proj", "gate_up_proj", "down_proj",
-)  # fmt: skip
-"""As in core.worker.backends: what all-linear means to Unsloth, of which a model has those that it has."""
 LOOKS_PER_RUN, LEAST_STEPS_APART = 10, 20
 """As in core.worker.reporting: evaluations, and checkpoints, where the recipe sets no interval."""
 
@@ -79,7 +76,7 @@ def script(job: Job, several_cards: bool = False) -> str:
         _settings(job),
         SHARE if several_cards else "",
         "\n# 1. The model, with an adapter to train\n\n",
-        _unsloth_model(job) if backend == "unsloth" else _trl_model(job, several_cards),
+        unsloth_model(job) if backend == "unsloth" else trl_model(job, several_cards),
         ROWS,
         "\n# 3. Training\n\n",
         _steps(job, several_cards),
@@ -169,94 +166,6 @@ def _settings(job: Job) -> str:
         f"MICRO_BATCH, GRAD_ACCUM = {train.micro_batch}, {train.grad_accum}\n"
         f"SEED = {train.seed}\n{DTYPE}"
     )
-
-
-def _lora(job: Job, all_linear: str) -> dict[str, str]:
-    lora = job.recipe.lora
-    targets = all_linear if lora.target_modules == "all-linear" else repr(list(lora.target_modules))
-    return {
-        "r": repr(lora.r),
-        "lora_alpha": repr(lora.alpha),
-        "lora_dropout": repr(lora.dropout),
-        "bias": repr(lora.bias),
-        "target_modules": targets,
-        "layers_to_transform": repr(list(lora.layers) if lora.layers is not None else None),
-        "use_rslora": repr(lora.rslora),
-        "use_dora": repr(lora.dora),
-        "init_lora_weights": repr(True if lora.init == "default" else lora.init),
-    }
-
-
-def _unsloth_model(job: Job) -> str:
-    model, train = job.recipe.model, job.recipe.train
-    loading = {
-        "max_seq_length": "LENGTH",
-        "dtype": "DTYPE",
-        "load_in_4bit": repr(model.quant == "nf4"),
-        "load_in_8bit": repr(model.quant == "int8"),
-        "trust_remote_code": repr(model.trust_remote_code),
-        "revision": "REVISION",
-        "use_exact_model_name": "True",  # else Unsloth takes a 4-bit copy of its own
-    }
-    if train.offload_layers is not None:
-        loading["offload_layers"] = repr(train.offload_layers)
-    checkpointing = {"unsloth": "'unsloth'", "on": "True", "off": "False"}[train.checkpointing]
-    adapting = {
-        **_lora(job, "[name for name in LINEARS if name in present]"),
-        "use_gradient_checkpointing": checkpointing,
-        "random_state": "SEED",
-    }
-    named = f'LINEARS = {list(LINEARS)!r}\npresent = {{name.rpartition(".")[2] for name, _ in model.named_modules()}}\n'
-    return (
-        f"model, tokenizer = {call('FastLanguageModel.from_pretrained', {'model_name': 'MODEL', **loading})}\n"
-        f"{named if job.recipe.lora.target_modules == 'all-linear' else ''}"
-        f"model = {call('FastLanguageModel.get_peft_model', {'model': 'model', **adapting})}\n"
-    )
-
-
-def _trl_model(job: Job, several_cards: bool) -> str:
-    model, train = job.recipe.model, job.recipe.train
-    place = '{"": CARD if GPU else "cpu"}' if several_cards else '{"": 0 if GPU else "cpu"}'
-    loading = {
-        "pretrained_model_name_or_path": "MODEL",
-        "revision": "REVISION",
-        "dtype": "DTYPE",
-        "quantization_config": _quantization(job, several_cards),
-        "device_map": f"None if SHARDED else {place}" if several_cards else place,
-        "trust_remote_code": repr(model.trust_remote_code),
-        "use_safetensors": "True",
-    }
-    checkpointing = (
-        ""
-        if train.checkpointing == "off"
-        else 'base.gradient_checkpointing_enable({"use_reentrant": False})\nbase.enable_input_require_grads()\n'
-    )
-    code = model.trust_remote_code
-    lora = {**_lora(job, "'all-linear'"), "task_type": "'CAUSAL_LM'"}
-    return (
-        f"base = {call('AutoModelForCausalLM.from_pretrained', loading)}\n"
-        f"tokenizer = AutoTokenizer.from_pretrained(MODEL, revision=REVISION, trust_remote_code={code})\n"
-        f"base.config.use_cache = False\n{checkpointing}"
-        "set_seed(SEED)  # the adapter's start is random, and belongs to the run\n"
-        f"model = {call('get_peft_model', {'model': 'base', 'peft_config': call('LoraConfig', lora, '    ')})}\n"
-    )
-
-
-def _quantization(job: Job, several_cards: bool) -> str:
-    model = job.recipe.model
-    if model.quant == "bf16":
-        return "None"
-    if model.quant == "int8":
-        return "BitsAndBytesConfig(load_in_8bit=True)"
-    four_bit = {
-        "load_in_4bit": "True",
-        "bnb_4bit_quant_type": "'nf4'",
-        "bnb_4bit_compute_dtype": "DTYPE",
-        "bnb_4bit_use_double_quant": repr(model.double_quant),
-    }
-    if several_cards:
-        four_bit["bnb_4bit_quant_storage"] = "DTYPE"  # else FSDP can't split it
-    return call("BitsAndBytesConfig", four_bit, "    ")
 
 
 def _has_intervals(job: Job) -> bool:

@@ -108,10 +108,10 @@ def same_losses(state: dict[str, Any], run: Run) -> None:
 
 
 def test_the_scripts_constants_are_the_workers() -> None:
-    from core.handoff import script
+    from core.handoff import model, script
     from core.worker import backends, reporting
 
-    assert script.LINEARS == backends.ATTENTION_AND_MLP
+    assert model.LINEARS == backends.ATTENTION_AND_MLP
     ours = (script.LOOKS_PER_RUN, script.LEAST_STEPS_APART)
     assert ours == (reporting.LOOKS_PER_RUN, reporting.LEAST_STEPS_APART)
 
