@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +25,7 @@ from core.machine import GIB, Gpu
 from core.remedies import remedies
 from core.resolve import card_of, resolve
 from core.runs import Run
+from core.sizing.disk import GGUF_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,20 +151,30 @@ def prepare(recipe: Recipe) -> Run:
     return run
 
 
-def merge(run: Run) -> str:
-    """Start the job that writes adapter and model as one into merged/. Returns and raises as `start`."""
+def merge(run: Run, base: str | None = None) -> str:
+    """Start the job that writes adapter and model as one into merged/. Returns and raises as `start`.
+
+    base: the model to merge into, if not the one it was trained on: the full one of a quantized copy.
+    """
     _require(run.adapter)
-    return start(run, "merge", share_gpu=True)  # it computes on the CPU
+    _ask(run, "merge", {"base": base})
+    return start(run, "merge", share_gpu=True)  # it leaves a card that trains alone
+
+
+def export(run: Run, kinds: Sequence[str]) -> str:
+    """Start the job that makes GGUF files of merged/, of kinds such as "q8_0". Returns and raises as `start`."""
+    if odd := [kind for kind in kinds if kind not in GGUF_BYTES]:
+        raise UserError(f"{odd[0]!r} is no kind of GGUF file that fitune makes.", f"Known: {', '.join(GGUF_BYTES)}.")
+    _require(run.merged)
+    _ask(run, "export", {"gguf": list(kinds)})
+    return start(run, "export", share_gpu=True)
 
 
 def push(run: Run, repo: str, private: bool = True, what: Literal["adapter", "merged"] = "adapter") -> str:
     """Start the job that uploads a folder of the run to a repository on the Hub. Returns and raises as `start`."""
     check_repo(repo)
     _require(run.path / what)
-    # A living worker may be reading the file.
-    if run.holder_pid() is None:
-        wanted = {"repo": repo, "private": private, "what": what}
-        runs.write_atomically(run.path / "push.json", orjson.dumps(wanted, option=orjson.OPT_INDENT_2))
+    _ask(run, "push", {"repo": repo, "private": private, "what": what})
     return start(run, "push", share_gpu=True)
 
 
@@ -179,6 +190,12 @@ def check_repo(repo: str) -> None:
             f"{repo!r} can't be the name of a repository.",
             "It should read user/name, of letters, digits, '-', '_' and '.', without '--' or '..'.",
         ) from None
+
+
+def _ask(run: Run, job: str, wanted: dict[str, Any]) -> None:
+    """Leave JOB.json for the worker; a living one may be reading it."""
+    if run.holder_pid() is None:
+        runs.write_atomically(run.path / f"{job}.json", orjson.dumps(wanted, option=orjson.OPT_INDENT_2))
 
 
 def _require(folder: Path) -> None:

@@ -70,6 +70,13 @@ def parser() -> argparse.ArgumentParser:
 
     merge = commands.add_parser("merge", help="write adapter and model as one 16-bit model folder")
     _run(merge, required=True)
+    merge.add_argument("--base", metavar="ID", help="merge into this model: the full one of a quantized copy")
+
+    export = commands.add_parser("export", help="write the merged model as GGUF files, for llama.cpp and Ollama")
+    _run(export, required=True)
+    export.add_argument(
+        "--gguf", nargs="+", required=True, metavar="KIND", help="f16, bf16, q8_0, q6_k, q5_k_m or q4_k_m"
+    )
 
     push = commands.add_parser("push", help="upload the adapter to the Hugging Face Hub, privately")
     _run(push, required=True)

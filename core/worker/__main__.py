@@ -20,6 +20,7 @@ JOBS = {
     "train": "core.worker.train",
     "prepare": "core.worker.prepare",
     "merge": "core.worker.merge",
+    "export": "core.worker.export",
     "push": "core.worker.push",
 }
 HEARTBEAT_S = 5.0

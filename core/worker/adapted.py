@@ -132,13 +132,13 @@ def changed(slot: Slot, change: Change, config: Any, dtype: torch.dtype, device:
     weight = read(change.whole or slot).to(device).float()
     if change.lora:
         weight = _merged(weight, change, config)
-    rounded = weight.to(dtype)
-    if not torch.isfinite(rounded).all():
+    least, most = weight.aminmax()
+    if not max(-least, most) <= torch.finfo(dtype).max:  # which is so of NaN too
         raise UserError(
             f"{change.module} holds numbers that are infinite or none at all with the adapter in it.",
             "Its training went astray: train again with a lower train.lr.",
         )
-    return rounded.cpu()
+    return weight.to(dtype).cpu()
 
 
 @torch.no_grad()

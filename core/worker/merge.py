@@ -55,6 +55,7 @@ def run(run: Run, log: EventLog, memory: Memory) -> None:
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir()
     log.write("phase", name="write", bytes=plan.bytes)
+    began_writing = time.monotonic()
     for file in weight_files(source.path):
         layout = {name: slot for name, slot in plan.layout.items() if slot.file == file}
         write(aside / file.name, layout, lambda name: [] if run.stop.exists() else parts(plan, name, place.device))
@@ -62,7 +63,7 @@ def run(run: Run, log: EventLog, memory: Memory) -> None:
         shutil.rmtree(aside)
         return log.write("finished", stopped=True, elapsed_s=time.monotonic() - began)
     copy_side_files(run, source.path, aside, plan, recipe.model.trust_remote_code)
-    wrote = {"write_s": time.monotonic() - began, "peak_host_bytes": memory.read()["peak_host"]}
+    wrote = {"write_s": time.monotonic() - began_writing, "peak_host_bytes": memory.read()["peak_host"]}
 
     # 3. Looked at, then put in its place
     log.write("phase", name="prove")

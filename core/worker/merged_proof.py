@@ -114,6 +114,18 @@ def check_answers(
     return judge(proof, expected, behaviour.answers_of(merged, asked), drift, LIMITS)
 
 
+def answers_of_merged(run: Run, asked: list[behaviour.Probe]) -> behaviour.Answers | None:
+    """The merged model's own answers; None if there is no room for it."""
+    found = roomy(places(run), sum(slot.weights for slot in slots_in(run.merged).values()))
+    if found is None:
+        return None
+    model, _ = _load(run.merged, *found, run.recipe().model.trust_remote_code)
+    answers: behaviour.Answers = behaviour.answers_of(model, asked)
+    del model
+    behaviour.free()
+    return answers
+
+
 def roomy(places: list[Place], weights: int) -> tuple[Place, torch.dtype] | None:
     """The first place with room for so many weights, at fp32 if possible: then only the merge's own rounding shows."""
     for place in places:
@@ -143,7 +155,7 @@ def _alike(slot: Slot, other: Slot | None) -> bool:
 def _close(found: torch.Tensor, expected: torch.Tensor) -> bool:
     """Whether two 16-bit tensors are the same up to the last bit, which may round otherwise on another device."""
     expected = expected.float()
-    return torch.allclose(found.float(), expected, rtol=2**-7, atol=1e-6 * float(expected.abs().max()))
+    return bool(torch.allclose(found.float(), expected, rtol=2**-7, atol=1e-6 * float(expected.abs().max())))
 
 
 def _same(slot: Slot, merged: Slot) -> bool:

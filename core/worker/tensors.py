@@ -77,7 +77,7 @@ def read(slot: Slot) -> torch.Tensor:
 
 def blocks(slot: Slot) -> Iterator[memoryview]:
     """A tensor's bytes as they are stored, in parts of BLOCK_BYTES; each is overwritten by the next but one."""
-    pair = [memoryview(bytearray(BLOCK_BYTES)), memoryview(bytearray(BLOCK_BYTES))]
+    pair = [memoryview(bytearray(min(BLOCK_BYTES, slot.bytes))) for _ in range(2)]
     with slot.file.open("rb", buffering=0) as file:
         file.seek(slot.start)
         for number, start in enumerate(range(slot.start, slot.stop, BLOCK_BYTES)):

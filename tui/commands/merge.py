@@ -1,4 +1,4 @@
-"""`fitune merge RUN`: base model and adapter as one ordinary 16-bit model folder."""
+"""`fitune merge RUN`: base model and adapter as one ordinary 16-bit model folder, proven."""
 
 import argparse
 
@@ -9,5 +9,5 @@ from tui.commands.watch import follow_to_end
 def run(args: argparse.Namespace) -> int:
     """Exit status: how the merge ended, or 130 if it was left running. Raises UserError without an adapter."""
     run = runs.find(runs.home(), args.run)
-    launch.merge(run)
+    launch.merge(run, args.base)
     return follow_to_end(run, from_start=False)

@@ -1,0 +1,161 @@
+"""A merged model as GGUF files for llama.cpp and Ollama; each is proven before it lies in gguf/."""
+
+import shlex
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from core import machine
+from core.errors import UserError
+from core.events import EventLog
+from core.runs import Run, write_atomically
+from core.sizing.disk import GGUF_BYTES
+from core.worker import behaviour, gguf, gguf_proof, llama, merged_proof, modelfile
+from core.worker.memory import Memory
+from core.worker.proof import Proof
+from core.worker.stops import eos_ids
+from core.worker.tensors import slots_in
+
+
+def run(run: Run, log: EventLog, memory: Memory) -> None:
+    """Make the kinds of file that export.json names, {"gguf": ["q8_0", ...]}, of merged/."""
+    from transformers import AutoTokenizer
+
+    began = time.monotonic()
+    log.write("started", backend="llama.cpp", device="cpu")
+
+    # 1. What to make of what, with what, and room for it
+    kinds = wanted(run)
+    if not run.merged.is_dir():
+        raise UserError(f"{run.name} is not merged yet.", f"First: fitune merge {run.name}")
+    script, quantizer = gguf.converter(run.path.parent.parent), gguf.quantizer()
+    made, later = plan(kinds, has_quantizer=quantizer is not None)
+    weights = sum(slot.weights for slot in slots_in(run.merged).values())
+    require_room(run, made, weights)
+
+    # 2. The files, written aside
+    aside = run.path / "gguf.part"
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir()
+    for kind in made:
+        if run.stop.exists():
+            shutil.rmtree(aside)
+            return log.write("finished", stopped=True, elapsed_s=time.monotonic() - began)
+        log.write("phase", name="convert", kind=kind, bytes=round(weights * GGUF_BYTES[kind]))
+        if kind in gguf.CONVERTED:
+            gguf.convert(script, run.merged, aside / file_name(run, kind), kind)
+        else:
+            assert quantizer
+            gguf.quantize(quantizer, aside / file_name(run, source_of(made)), aside / file_name(run, kind), kind)
+
+    # 3. Each compared with the merged model, then put in its place
+    log.write("phase", name="prove")
+    tokenizer = AutoTokenizer.from_pretrained(run.merged, trust_remote_code=run.recipe().model.trust_remote_code)
+    proofs = prove(run, aside, [kind for kind in made if kind in kinds or later], tokenizer)
+    folder = run.path / "gguf"
+    folder.mkdir(exist_ok=True)
+    for name, proof in proofs.items():
+        settle(proof, aside / name, folder)
+    shutil.rmtree(aside)
+    if failed := [(name, proof.failed[0]) for name, proof in proofs.items() if proof.failed]:
+        name, worst = failed[0]
+        raise UserError(
+            f"{name} failed its proof. {worst.check}: expected {worst.expected}; got {worst.got}.",
+            f"It is kept as {folder / name}.failed. The merged model is proven: use that, or another kind of file.",
+        )
+    names = list(proofs)
+    first = file_name(run, kinds[0])
+    text, said = modelfile.modelfile(first if first in names else names[0], tokenizer, sorted(eos_ids(run.merged)))
+    write_atomically(folder / "Modelfile", text.encode())
+    if not said:
+        message = (
+            "The chat template can't be said in Ollama's language: it will go by the one in the file, which it knows "
+            "for common models only. Compare an answer before you rely on it."
+        )
+        log.write("warning", kind="modelfile", message=message)
+    commands = [shlex.join(next_command(run, source_of(made), kind)) for kind in later]
+    if commands:
+        message = f"llama-quantize is not on this machine. Where it is: {'; '.join(commands)}"
+        log.write("warning", kind="quantizer", message=message)
+    log.write(
+        "finished",
+        gguf="gguf",
+        files=len(names),
+        names=names,
+        bytes=sum((folder / name).stat().st_size for name in names),
+        next=commands,
+        elapsed_s=time.monotonic() - began,
+        proofs=[proof.to_json() for proof in proofs.values()],
+    )
+    return None
+
+
+def wanted(run: Run) -> list[str]:
+    """The kinds of export.json. Raises UserError if it won't do."""
+    path = run.path / "export.json"
+    try:
+        kinds = list(dict.fromkeys(orjson.loads(path.read_bytes())["gguf"]))
+    except (OSError, orjson.JSONDecodeError, KeyError, TypeError) as error:
+        raise UserError(f"{path} can't be read ({error}).", f"Start it: fitune export {run.name} --gguf q8_0") from None
+    if not kinds or not set(kinds) <= GGUF_BYTES.keys():
+        raise UserError(f"{path} should name some of {', '.join(GGUF_BYTES)}.")
+    return kinds
+
+
+def plan(kinds: list[str], has_quantizer: bool) -> tuple[list[str], list[str]]:
+    """(what is made here, in order, a 16-bit file first where others are made of it; what is left to do by hand)."""
+    converted = [kind for kind in kinds if kind in gguf.CONVERTED]
+    mixed = [kind for kind in kinds if kind not in gguf.CONVERTED]
+    if mixed and not {"f16", "bf16"} & set(converted):
+        converted.insert(0, "bf16")
+    return (converted + mixed, []) if has_quantizer else (converted, mixed)
+
+
+def source_of(made: list[str]) -> str:
+    """The 16-bit kind that smaller files are made of."""
+    return "bf16" if "bf16" in made else "f16"
+
+
+def file_name(run: Run, kind: str) -> str:
+    """As people name such files: RUN-Q8_0.gguf."""
+    return f"{run.name}-{kind.upper()}.gguf"
+
+
+def next_command(run: Run, source: str, kind: str) -> list[str]:
+    """What makes a kind of file by hand."""
+    folder = run.path / "gguf"
+    return gguf.quantize_command(folder / file_name(run, source), folder / file_name(run, kind), kind)
+
+
+def require_room(run: Run, made: list[str], weights: int) -> None:
+    """Raise UserError if the disk can't hold all files at once."""
+    needed_bytes = round(sum(weights * GGUF_BYTES[kind] for kind in made))
+    free_bytes = shutil.disk_usage(run.path).free
+    if free_bytes < needed_bytes:
+        raise UserError(
+            f"These files need {needed_bytes / machine.GIB:.1f} GiB of disk, and {run.path} has "
+            f"{free_bytes / machine.GIB:.1f} GiB free.",
+            "Free some, for instance older runs' checkpoints.",
+        )
+
+
+def prove(run: Run, aside: Path, kinds: list[str], tokenizer: Any) -> dict[str, Proof]:
+    """The proof of each file by its name. The merged model is let go before llama.cpp loads one."""
+    probes, told = behaviour.probes(run.recipe(), tokenizer)
+    stops = sorted(eos_ids(run.merged))
+    expected = merged_proof.answers_of_merged(run, probes) if llama.installed() else None
+    proofs = {}
+    for kind in kinds:
+        file = aside / file_name(run, kind)
+        proofs[file.name] = gguf_proof.prove(file, kind, tokenizer, stops, probes, expected)
+        proofs[file.name].numbers["prompts_are"] = told
+    return proofs
+
+
+def settle(proof: Proof, file: Path, folder: Path) -> None:
+    """Move a file into its folder, with NAME.proof.json beside it; one that failed as NAME.failed."""
+    write_atomically(folder / f"{file.name}.proof.json", orjson.dumps(proof.to_json(), option=orjson.OPT_INDENT_2))
+    file.replace(folder / (f"{file.name}.failed" if proof.failed else file.name))

@@ -1,0 +1,82 @@
+"""The proof of a GGUF file: what it says of itself, and how llama.cpp answers with it beside the merged model."""
+
+from pathlib import Path
+from typing import Any
+
+from core.errors import UserError
+from core.worker import llama
+from core.worker.behaviour import Answers, Probe
+from core.worker.proof import Limits, Proof, judge
+
+ASKED = [{"role": "user", "content": "What is the capital of France?"}]
+LIMITS = {
+    "f16": Limits(kl=0.01, drift_share=0, top1=0.95),
+    "bf16": Limits(kl=0.01, drift_share=0, top1=0.95),
+    "q8_0": Limits(kl=0.02, drift_share=0, top1=0.93),
+    "q6_k": Limits(kl=0.05, drift_share=0, top1=0.9),
+    "q5_k_m": Limits(kl=0.1, drift_share=0, top1=0.85),
+    "q4_k_m": Limits(kl=0.3, drift_share=0, top1=0.75),
+}
+
+
+def prove(
+    file: Path, kind: str, tokenizer: Any, stops: list[int], probes: list[Probe], expected: Answers | None
+) -> Proof:
+    """Compare a GGUF file with the merged model it was made of.
+
+    expected: the merged model's answers to the probes; None if it was too large to load.
+    """
+    proof = Proof(numbers={"file": file.name, "bytes": file.stat().st_size, "prompts": len(probes)})
+    check_header(proof, file, tokenizer, stops)
+    if proof.failed:
+        return proof
+    if not llama.installed():
+        why = f"not checked: llama.cpp is not installed here (uv pip install {llama.PACKAGE})"
+        proof.add("loads in llama.cpp", "yes", why, None)
+        return proof
+    try:
+        server = llama.load(file)
+        proof.add("loads in llama.cpp", "yes", "yes", True)
+        check_text(proof, server, tokenizer, probes)
+        if expected:
+            judge(proof, expected, llama.answers_of(server, probes, expected), 0.0, LIMITS[kind])
+        else:
+            proof.add("its answers", "as the merged model's", "not checked: that is too large for this machine", None)
+    except UserError as error:
+        proof.add("works in llama.cpp", "yes", error.message, False)
+    return proof
+
+
+def check_header(proof: Proof, file: Path, tokenizer: Any, stops: list[int]) -> None:
+    """The file is whole, and names the chat template and an end mark of the training."""
+    from gguf import GGUFReader
+
+    try:
+        reader = GGUFReader(file)
+    except (ValueError, OSError, IndexError) as error:
+        proof.add("file", "whole", f"can't be read: {error}", False)
+        return
+    proof.add("file", "whole", f"{len(reader.tensors)} tensors", bool(reader.tensors))
+
+    def told(name: str) -> Any:
+        found = reader.get_field(name)
+        return found.contents() if found else None
+
+    same = told("tokenizer.chat_template") == tokenizer.chat_template
+    proof.add("chat template", "the one of the training", "the same" if same else "another", same)
+    known = ", ".join(tokenizer.decode([token]) for token in stops)
+    end = told("tokenizer.ggml.eos_token_id")
+    got = "none" if end is None else tokenizer.decode([end])
+    proof.add("marks that end an answer", f"one of {known}", got, end in stops)
+
+
+def check_text(proof: Proof, server: Any, tokenizer: Any, probes: list[Probe]) -> None:
+    """llama.cpp cuts texts into as many tokens as the tokenizer, and so it does with a chat by the file's template."""
+    bos = tokenizer.bos_token or ""
+    texts = [tokenizer.decode(probe.ids).removeprefix(bos) for probe in probes]
+    wanted = [len(tokenizer(text)["input_ids"]) for text in texts]
+    got = [llama.count_tokens(server, text) for text in texts]
+    proof.add("tokenizer", f"{sum(wanted)} tokens of {len(texts)} rows", str(sum(got)), got == wanted)
+    chat = tokenizer.apply_chat_template(ASKED, add_generation_prompt=True, return_dict=True)["input_ids"]
+    chat_got = llama.count_chat_tokens(server, ASKED)
+    proof.add("chat in llama.cpp", f"{len(chat)} tokens of a question", str(chat_got), chat_got == len(chat))
