@@ -299,6 +299,20 @@ def test_a_long_value_goes_without_its_owner_and_tells_where_it_is_cut(text: str
     assert shortened(text, columns) == told
 
 
+@pytest.mark.parametrize(("key", "step"), [("tab", 1), ("down", 1), ("shift+tab", -1), ("up", -1)])
+async def test_check_03_each_field_comes_once_in_the_order_of_the_screen_and_then_the_first(
+    at_step: At, key: str, step: int
+) -> None:
+    app = at_step("edit")
+    async with app.run_test(size=(80, 24)) as pilot:
+        names = [field.name for field in form(app).fields]
+        visited = [form(app).field.name]
+        for _ in names:
+            await pilot.press(key)
+            visited.append(form(app).field.name)
+        assert visited == [*names[:1], *names[1:][::step], names[0]]
+
+
 async def test_what_is_typed_stays_as_typed_until_another_field_is_taken(at_step: At) -> None:
     app = at_step("edit")
     async with app.run_test(size=(80, 24)) as pilot:

@@ -46,8 +46,8 @@ class Row(NamedTuple):
 class Form(ScrollView, can_focus=True):
     """One field is in hand: it takes the keys.
 
-    After Entered and Changed the screen calls `redraw` or `show`, so that all that a key changes is painted at once: had
-    the form painted first, the rest would wait for the next frame.
+    After Entered and Changed the screen calls `redraw` or `show`, so that all a key changes is painted at once: had the
+    form painted first, the rest would wait for the next frame.
     """
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {

@@ -16,7 +16,7 @@ class Line(Static):
         """Show this; an empty content takes no room."""
         if not content.is_same(self._said):
             self._said = content
-            self.update(content)
+            self.update(content, layout=self.styles.is_auto_height)  # of one row: a layout costs more than the rest
         self.display = bool(content.plain)
 
 
