@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from core import presets, runs
-from core.budget import Card
+from core.budget import Budget, Card
 from core.errors import UserError
 from core.machine import GIB, Machine
 from core.pace import Pace
@@ -22,8 +22,8 @@ DATA_SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".ndjson", ".jso
 SUGGESTED_FILES = 6
 SIZE_LEEWAY = 1.05
 """A "16 GB" card tells a little less than 16 GiB."""
-SLOW_TOKENS_PER_S = 50
-"""Slower than this, a thousand short rows take hours."""
+SLOW_TOKENS_PER_S = 100
+"""Slower than this, a million tokens, which are a few thousand rows, take more than three hours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,20 +87,26 @@ def preset_choices(draft: Draft) -> tuple[PresetChoice, ...]:
     return tuple(sorted(found, key=_rank))
 
 
-def standing(preset: Preset, verdict: str, card: Card | None, pace: Pace | None) -> tuple[int, float]:
+def standing(preset: Preset, verdict: str, card: Card | None, budget: Budget, pace: Pace) -> tuple[int, float, float]:
     """Where a preset stands among others, the best lowest: those made for a card of this size or less, the largest
-    first; then others that fit; those that would take for ever; then the rest."""
+    first and of one size the quickest; then those that ask for host RAM too; then others that fit; then the slow ones;
+    then the rest."""
     meant_for_it = card is not None and preset.card_gib <= card.total_bytes / GIB * SIZE_LEEWAY
     if verdict != "fits":
-        return 3, preset.card_gib
-    if pace is not None and pace.tokens_per_s is not None and pace.tokens_per_s < SLOW_TOKENS_PER_S:
-        return 2, preset.card_gib
-    return (0, -preset.card_gib) if meant_for_it else (1, preset.card_gib)
+        return 4, preset.card_gib, pace.flops_per_token
+    if pace.tokens_per_s is not None and pace.tokens_per_s < SLOW_TOKENS_PER_S:
+        return 3, preset.card_gib, pace.flops_per_token
+    if not meant_for_it:
+        return 2, preset.card_gib, pace.flops_per_token
+    return int(budget.offloaded_layers > 0), -preset.card_gib, pace.flops_per_token
 
 
-def _rank(choice: PresetChoice) -> tuple[int, float]:
+def _rank(choice: PresetChoice) -> tuple[int, float, float]:
     outlook = choice.outlook
-    return standing(choice.preset, outlook.verdict, outlook.asked[2] if outlook.asked else None, outlook.pace)
+    if outlook.budget is None or outlook.pace is None:
+        return 4, choice.preset.card_gib, 0.0
+    card = outlook.asked[2] if outlook.asked else None
+    return standing(choice.preset, outlook.verdict, card, outlook.budget, outlook.pace)
 
 
 def has_card(draft: Draft) -> bool:

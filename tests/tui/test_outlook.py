@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from core import learned, presets
-from core.budget import Card
+from core.budget import Card, estimate
 from core.machine import Machine
 from core.pace import Pace
+from core.shapes import load
 from tests.lessons import lesson
 from tests.tui.wizard_kit import CARD, VERSIONS
 from tui.choices import standing
@@ -99,13 +100,18 @@ def test_a_plan_can_take_back_layers_that_were_kept_in_host_ram(draft: Draft) ->
     assert recipe(better).train.offload_layers is None
 
 
-def test_presets_stand_by_verdict_then_pace_then_size() -> None:
+def test_presets_stand_by_verdict_host_ram_size_and_pace() -> None:
     card = Card(12 * GIB, 11 * GIB)
+    budget = estimate(load("Qwen/Qwen3-8B"), presets.find("8b-on-12gb").recipe("rows"), card)
+    away = replace(budget, offloaded_layers=20)
     small, right, large = (presets.find(name) for name in ("1b-on-6gb", "8b-on-12gb", "8b-on-16gb"))
-    quick, slow = (Pace(each, each, each, 1.0, "") for each in (1000.0, 10.0))
+    quick, heavy, slow, unknown = (Pace(each, each, each, flops, "") for each, flops in
+                                   ((1000.0, 1.0), (1000.0, 2.0), (10.0, 1.0), (None, 3.0)))  # fmt: skip
     order = [
-        standing(right, "fits", card, quick), standing(small, "fits", card, None), standing(large, "fits", card, quick),
-        standing(right, "fits", card, slow), standing(small, "tight", card, quick),
+        standing(right, "fits", card, budget, quick), standing(right, "fits", card, budget, heavy),
+        standing(right, "fits", card, budget, unknown), standing(small, "fits", card, budget, quick),
+        standing(right, "fits", card, away, quick), standing(large, "fits", card, budget, quick),
+        standing(right, "fits", card, budget, slow), standing(small, "tight", card, budget, quick),
     ]  # fmt: skip
     assert order == sorted(order)
     assert len(set(order)) == len(order)

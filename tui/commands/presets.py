@@ -57,7 +57,7 @@ def described(card: Card | None, gpu_name: str | None, taught: Experience) -> li
 
 def _described(
     preset: Preset, card: Card | None, gpu_name: str | None, taught: Experience
-) -> tuple[tuple[int, float], dict[str, Any]]:
+) -> tuple[tuple[int, float, float], dict[str, Any]]:
     recipe = preset.recipe("data.jsonl")
     shape = shapes.load(recipe.model.id)
     # Without a card here the numbers are of a card all the same: that is what a preset is for.
@@ -75,4 +75,4 @@ def _described(
         "tokens_per_s": pace.tokens_per_s,
         "evidence": f"measured {preset.evidence[0].peak_gib} GiB" if preset.evidence else "estimated",
     }
-    return standing(preset, found.verdict, card, pace), values
+    return standing(preset, found.verdict, card, found, pace), values
