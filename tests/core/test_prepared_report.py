@@ -1,0 +1,59 @@
+"""What is said of rows at a length: what stops the training, and what is only worth a look."""
+
+from array import array
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from core.config import Recipe
+from core.prepared import Prepared
+from core.prepared_report import findings, wanted_length
+
+
+def rows_of(*rows: tuple[int, int], **changes: Any) -> Prepared:
+    """Rows of (tokens, first trained place), trained from there to their end; -1: not at all."""
+    longest = max((size for size, _ in rows), default=0)
+    known: dict[str, Any] = {
+        "tokens": array("q", [size for size, _ in rows]),
+        "trained": array("q", [size - first if first >= 0 else 0 for size, first in rows]),
+        "first": array("q", [first for _, first in rows]),
+        "trained_at": array("q", [sum(0 <= first <= n < size for size, first in rows) for n in range(longest)]),
+        "examples": (), "source_rows": len(rows), "skipped": 0, "refused": 0, "why_refused": "",
+        "plain_template": False,
+    }  # fmt: skip
+    return Prepared(**(known | changes))
+
+
+FINE = (50, 20)
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        (rows_of(FINE), []),
+        (rows_of(FINE, (150, 120)), [("warn", "emptied", "1 rows lose their whole answer at 100 tokens")]),
+        (rows_of(FINE, (150, 20)), [("warn", "cut", "1 rows are cut at 100 tokens: 31% of what there is to learn")]),
+        (rows_of(*[FINE] * 100, (120, 20)), []),
+        (rows_of(FINE, (9, -1)), [("warn", "blank", "shows nothing of their answers")]),
+        (rows_of(FINE, refused=3, why_refused="no"), [("warn", "refused", "3 rows are left out; of the first, no.")]),
+        (rows_of(FINE, plain_template=True), [("warn", "template", "base model without a chat template")]),
+        (rows_of((150, 120), (200, 150)), [("stop", "nothing_left", "Nothing is left to learn. 2 rows lose their")]),
+        (rows_of((9, -1)), [("stop", "nothing_left", "shows nothing of their answers")]),
+        (rows_of(refused=2, why_refused="no"), [("stop", "nothing_left", "2 rows are left out; of the first, no.")]),
+        (rows_of(), [("stop", "nothing_left", "There are no rows.")]),
+    ],
+)  # fmt: skip
+def test_what_a_length_loses_is_said_worst_first(
+    recipe: Callable[..., Recipe], found: Prepared, said: list[tuple[str, str, str]]
+) -> None:
+    told = findings(found, recipe(model={"max_seq_length": 100}))
+    assert [(each.severity, each.kind) for each in told] == [(severity, kind) for severity, kind, _ in said]
+    for each, (_, _, text) in zip(told, said, strict=True):
+        assert text in each.problem.text
+        assert each.problem.fix
+
+
+@pytest.mark.parametrize(("sizes", "wanted"), [([50] * 100, 128), ([50] * 99 + [500], 512), ([50] * 200 + [500], 128)])
+def test_the_wanted_length_leaves_nearly_all_rows_whole(sizes: list[int], wanted: int) -> None:
+    assert wanted_length(rows_of(*[(size, 1) for size in sizes])) == wanted

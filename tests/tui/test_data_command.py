@@ -1,0 +1,107 @@
+"""`fitune data`: the report, and with a model what that model would see; exit status 2 where training can't work."""
+
+import json
+from array import array
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from core import launch
+from core.events import EventLog
+from core.prepared import FILE, Example, Prepared, Token, to_json
+from core.runs import Run
+from tests.tui.conftest import Fitune
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> str:
+    path = tmp_path / "a.jsonl"
+    path.write_text("".join(json.dumps({"question": f"{n}?", "answer": f"{n}!"}) + "\n" for n in range(40)))
+    return str(path)
+
+
+@pytest.fixture
+def rendered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Has the prepare job answer at once: 40 rows of 60 tokens, trained from token 50 on; or fail."""
+
+    def ready(failure: str = "") -> list[Any]:
+        asked: list[Any] = []
+        tokens = (Token("<s>", False, True), Token("\x1b[2J0?", False, False), Token("0!", True, False))
+        found = Prepared(
+            array("q", [60] * 40), array("q", [10] * 40), array("q", [50] * 40),
+            array("q", [0] * 50 + [40] * 10), (Example(0, 3, tokens),), 40, 0, 0, "", False,
+        )  # fmt: skip
+        run = Run(tmp_path / "prepared")
+        run.path.mkdir()
+        log = EventLog(run.events, "prepare")
+        log.write("started")
+        if failure:
+            log.write("failed", kind="download", message=failure, hint="Try later.")
+        else:
+            log.write("finished", stopped=False)
+            (run.path / FILE).write_bytes(orjson.dumps(to_json(found)))
+        monkeypatch.setattr(launch, "prepare", lambda recipe: asked.append(recipe) or run)
+        return asked
+
+    return ready
+
+
+def test_without_a_model_nothing_is_rendered(fitune: Fitune, source: str, rendered: Any) -> None:
+    asked = rendered()
+    status, out, _ = fitune("data", source)
+    assert (status, asked) == (0, [])
+    assert "40 usable rows of 40" in out
+
+
+def test_with_a_model_its_view_is_shown(fitune: Fitune, source: str, rendered: Any) -> None:
+    asked = rendered()
+    status, out, _ = fitune("data", source, "--model", "owner/model")
+    assert status == 0
+    assert (asked[0].model.id, asked[0].data.source) == ("owner/model", source)
+    assert "40 rows of 2,400 tokens, the longest 60" in out
+    assert "cut at 2,048 tokens" in out
+    assert "«0!»" in out
+    assert "\x1b" not in out
+
+
+@pytest.mark.parametrize(("length", "status", "emptied"), [(2048, 0, 0), (55, 0, 0), (32, 2, 40)])
+def test_a_recipe_says_where_rows_are_cut(
+    fitune: Fitune, source: str, rendered: Any, tmp_path: Path, length: int, status: int, emptied: int
+) -> None:
+    rendered()
+    recipe = tmp_path / "r.toml"
+    recipe.write_text(f'[model]\nid = "owner/model"\nmax_seq_length = {length}\n[data]\nsource = "owner/x"\n')
+    found, out, _ = fitune("data", source, "--recipe", str(recipe), "--json")
+    document = json.loads(out)
+    assert (found, document["can_train"]) == (status, status == 0)
+    told = document["prepared"]
+    assert (told["max_seq_length"], told["lost"]["emptied"]) == (length, emptied)
+    assert sum(each["rows"] for each in told["histogram"]) == 40
+    assert [each["severity"] for each in told["problems"]] == {2048: [], 55: ["warn"], 32: ["stop"]}[length]
+
+
+def test_rows_whose_answers_all_vanish_are_the_first_thing_told(
+    fitune: Fitune, source: str, rendered: Any, tmp_path: Path
+) -> None:
+    rendered()
+    recipe = tmp_path / "r.toml"
+    recipe.write_text('[model]\nid = "owner/model"\nmax_seq_length = 32\n[data]\nsource = "owner/x"\n')
+    status, out, _ = fitune("data", source, "--recipe", str(recipe))
+    assert status == 2
+    assert out.startswith("ERROR Nothing is left to learn. 40 rows lose their whole answer at 32 tokens")
+    assert "model.max_seq_length = 128 keeps" in out
+
+
+def test_a_rendering_that_failed_says_why(fitune: Fitune, source: str, rendered: Any) -> None:
+    rendered("The Hub can't be reached.")
+    status, _, err = fitune("data", source, "--model", "owner/model")
+    assert (status, err) == (1, "The Hub can't be reached. Try later.\n")
+
+
+def test_rows_that_can_not_be_read_are_not_rendered(fitune: Fitune, tmp_path: Path, rendered: Any) -> None:
+    asked = rendered()
+    (tmp_path / "b.jsonl").write_text('{"x": 1}\n')
+    assert fitune("data", str(tmp_path / "b.jsonl"), "--model", "owner/model")[0] == 2
+    assert asked == []
