@@ -15,7 +15,7 @@ from core.machine import Machine
 from core.recipe_fields import Data
 from tests.tui.wizard_kit import CARD, GIB, Wizard, said, settle
 from tui.draft import recipe
-from tui.fields import all_fields, form_fields
+from tui.fields import all_fields
 from tui.screens.edit import EditScreen
 from tui.screens.help import HelpScreen
 from tui.widgets.budget_panel import BudgetPanel

@@ -27,7 +27,7 @@ class StepScreen(Screen[Answer]):
 
     NAME: ClassVar[steps.Name]
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "forward", "Next"),
+        Binding("enter", "forward", "Next", key_display="enter"),
         Binding("escape", "back", "Back"),
         Binding("down", "app.focus_next", show=False),
         Binding("up", "app.focus_previous", show=False),

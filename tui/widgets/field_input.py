@@ -24,7 +24,7 @@ class Changed(Message):
 class FieldInput(Input):
     """`?` asks for help in every box: paste it where it is meant."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("enter", "submit", "Next")]
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("enter", "submit", "Next", key_display="enter")]
 
     def __init__(self, field: Field, text: str, suggester: Suggester | None = None) -> None:
         super().__init__(clean(text), compact=True, name=field.name, suggester=suggester)
