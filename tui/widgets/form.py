@@ -54,7 +54,6 @@ class Form(ScrollView, can_focus=True):
         f"form--{part}" for part in ("label", "edited", "box", "hand", "selection", "cursor", "origin", "problem")
     }
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "screen.forward", "Next", key_display="enter"),
         Binding("down,tab", "move(1)", show=False),
         Binding("up,shift+tab", "move(-1)", show=False),
         Binding("right,space", "turn(1)", "Change", key_display="← →"),
