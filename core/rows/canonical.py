@@ -170,7 +170,17 @@ def _message(turn: Any) -> Row:
     content = turn.get("content", turn.get("value", turn.get("text")))
     message = _turn(ROLES[role.lower()], _content(content, bool(turn.get("tool_calls"))))
     message |= {key: decoded(turn[key]) for key in TURN_EXTRAS if turn.get(key)}
+    if isinstance(calls := message.get("tool_calls"), list):
+        message["tool_calls"] = [_call(call) for call in calls]
     return message
+
+
+def _call(call: Any) -> Any:
+    """A tool call whose arguments are an object, as chat templates want them; OpenAI's are JSON text."""
+    function = call.get("function") if isinstance(call, dict) else None
+    if not isinstance(function, dict) or "arguments" not in function:
+        return call
+    return {**call, "function": {**function, "arguments": decoded(function["arguments"])}}
 
 
 def _pair_turn(turn: Any) -> Row:

@@ -378,3 +378,18 @@ def test_tool_calls_and_tools_are_kept() -> None:
     row = {"m": [CHAT[0], call, answer, CHAT[1]], "tools": '[{"type": "function"}]'}
     (made,) = converter("messages", {"messages": "m"})(row)
     assert made == {"messages": [CHAT[0], call | {"content": ""}, answer, CHAT[1]], "tools": [{"type": "function"}]}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kept"),
+    [('{"city": "Rome"}', {"city": "Rome"}), ({"city": "Rome"}, {"city": "Rome"}), ("", ""), ("Rome", "Rome")],
+)
+def test_arguments_of_a_call_that_are_json_text_become_the_object_that_templates_want(
+    arguments: Any, kept: Any
+) -> None:
+    call = {"type": "function", "function": {"name": "weather", "arguments": arguments}}
+    turn = {"role": "assistant", "content": None, "tool_calls": [call]}
+    (made,) = converter("messages", {"messages": "m"})({"m": [CHAT[0], turn]})
+    assert made["messages"][1]["tool_calls"] == [
+        {"type": "function", "function": {"name": "weather", "arguments": kept}}
+    ]
