@@ -86,25 +86,33 @@ def proven(what: str, free_gib: int, folder: Path) -> dict[str, Any]:
 
 def trained(said: dict[str, Any], recipe: Path) -> dict[str, Any]:
     """Train the plan by the command line, and tell what it took."""
-    plan, home = said["plan"], recipe.parent / "home"
+    plan = said["plan"]
     sets = [text for key, value in plan["set"].items() for text in ("--set", f"{key}={value}")]
-    command = [*FITUNE, "train", recipe, "--yes", "--share-gpu", *sets, "--set", "run.name=plan"]
-    subprocess.run(command, env={**os.environ, "FITUNE_HOME": str(home)}, capture_output=True)
-    run = home / "runs" / "plan"
+    return {"set": plan["set"], **measured(recipe, sets)}
+
+
+def measured(recipe: Path, sets: list[str]) -> dict[str, Any]:
+    """Run `fitune train` on a recipe; what it took, in bytes, beside what its budget had said."""
+    home = recipe.parent / "home"
+    command = [*FITUNE, "train", recipe, "--yes", "--share-gpu", *sets, "--set", "run.name=measured"]
+    done = subprocess.run(command, env={**os.environ, "FITUNE_HOME": str(home)}, capture_output=True, text=True)
+    run = home / "runs" / "measured"
+    if not run.exists():
+        return {"failed": done.stderr[-300:]}
     events = [json.loads(line) for line in (run / "events.jsonl").read_text().splitlines()]
+    budget = json.loads((run / "run.json").read_text())["budget"]
     steps, last = [event["data"] for event in events if event["type"] == "step"], events[-1]
     memory = last["data"].get("memory") or {}
     paces = sorted(step["tokens_per_s"] for step in steps)
     return {
-        "set": plan["set"],
-        "predicted": plan["budget"]["total_bytes"],
-        "predicted_host": plan["budget"]["host_bytes"],
+        "predicted": budget["total_bytes"],
+        "predicted_host": budget["host_bytes"],
         "device": memory.get("peak_device"),
         "reserved": memory.get("peak_reserved"),
         "allocated": memory.get("peak_allocated"),
         "host_peak": memory.get("peak_host"),
         "steps": len(steps),
-        "tokens_per_s": paces[len(paces) // 2] if paces else None,
+        "tokens_per_s": round(paces[len(paces) // 2]) if paces else None,
         "failed": last["data"].get("message") if last["type"] == "failed" else None,
     }
 
@@ -136,6 +144,9 @@ def bisected(settings: Path, model: Path) -> dict[str, Any]:
     promised = recipe.model.max_seq_length
 
     def runs(length: int) -> bool:
+        for module in loaded.model.modules():  # Unsloth refuses rows longer than what it loaded the model for
+            if hasattr(module, "max_seq_length"):
+                module.max_seq_length = length
         try:
             vram.train(vram.recipe_of(str(model), {**changes, "model.max_seq_length": length}), loaded)
         except torch.OutOfMemoryError:
@@ -157,9 +168,7 @@ def bisected(settings: Path, model: Path) -> dict[str, Any]:
 def write_recipe(place: Path, folder: Path) -> Path:
     """A recipe for a model with rows that fill its length, two of them a step."""
     (place / "model").symlink_to(folder.resolve())
-    text = "the quick brown fox jumps over the lazy dog " * 600
-    rows = place / "rows.jsonl"
-    rows.write_text("".join(json.dumps({"text": f"{number} {text}"}) + "\n" for number in range(64)))
+    rows = write_rows(place)
     recipe = place / "recipe.toml"
     recipe.write_text(
         f'[model]\nid = "{place / "model"}"\nmax_seq_length = {LENGTH}\n'
@@ -167,6 +176,14 @@ def write_recipe(place: Path, folder: Path) -> Path:
         f"[train]\nmicro_batch = 2\ngrad_accum = 1\nmax_steps = {STEPS}\nsave_every = 100000\n"
     )
     return recipe
+
+
+def write_rows(place: Path) -> Path:
+    """Rows of 10,000 tokens and more: each is cut to the length of the recipe."""
+    text = "the quick brown fox jumps over the lazy dog " * 1200
+    rows = place / "rows.jsonl"
+    rows.write_text("".join(json.dumps({"text": f"{number} {text}"}) + "\n" for number in range(160)))
+    return rows
 
 
 @contextmanager

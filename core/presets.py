@@ -19,9 +19,14 @@ class Evidence:
     """The card, and how it was made smaller if it was."""
     peak_gib: float
     """The most that nvidia-smi showed for the process."""
-    tokens_per_s: float
     date: str
     versions: str
+    tokens_per_s: float | None = None
+    """None where several runs shared the card."""
+
+    def __str__(self) -> str:
+        pace = f" at {self.tokens_per_s:,.0f} tokens/s" if self.tokens_per_s else ""
+        return f"measured {self.peak_gib:.1f} GiB{pace} on {self.card}, {self.date}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,6 +73,6 @@ def _described(
         "total_bytes": found.total_bytes,
         "verdict": found.verdict if card else "unknown",
         "tokens_per_s": pace.tokens_per_s,
-        "evidence": f"measured {preset.evidence[0].peak_gib} GiB" if preset.evidence else "estimated",
+        "evidence": str(preset.evidence[0]) if preset.evidence else "estimated",
     }
     return standing(preset, found.verdict, card, found, pace), values
