@@ -16,6 +16,10 @@ CARDS = 2
 CARD_SIZES_GB = (8, 12, 16, 24, 40, 48, 80, 141)
 USABLE = 0.9
 """Of a card's nominal GB in GiB: an A10 of 24 GB has 22.5 GiB, a T4 of 16 GB 14.6, some of it the driver's."""
+SPLIT = (
+    "fsdp2.yaml: one model split over the cards. Take it where one card does not hold it. accelerate takes these",
+    "settings; a training with them on cards has not been tried yet.",
+)
 HOST_GIB, HOURS = 32, 24
 """First guesses for a queue, said to be such in the file."""
 SKYPILOT = "0.14.1"
@@ -40,7 +44,7 @@ def accelerate(job: Job) -> Files:
         f"Needs what stands on top of run.py. With {CARDS} cards:",
         "  uv run --no-project --with-requirements run.py accelerate launch --config_file ddp.yaml run.py",
         "ddp.yaml: a whole model on each card, the rows shared out. Take it where one card holds the model.",
-        *(["fsdp2.yaml: one model split over the cards. Take it where one card does not."] if with_fsdp else []),
+        *(SPLIT if with_fsdp else []),
         "The rows of a step stay as many as in the recipe: run.py divides grad_accum by the number of cards.",
         *job.environment(),
         *(f"Not carried over: {each}" for each in not_carried(job, "trl")),

@@ -108,19 +108,22 @@ def same_losses(state: dict[str, Any], run: Run) -> None:
 
 
 def test_the_scripts_constants_are_the_workers() -> None:
-    from core.handoff import model, script
+    from core.handoff.model import LINEARS
+    from core.handoff.script import LEAST_STEPS_APART, LOOKS_PER_RUN
     from core.worker import backends, reporting
 
-    assert model.LINEARS == backends.ATTENTION_AND_MLP
-    ours = (script.LOOKS_PER_RUN, script.LEAST_STEPS_APART)
-    assert ours == (reporting.LOOKS_PER_RUN, reporting.LEAST_STEPS_APART)
+    assert LINEARS == backends.ATTENTION_AND_MLP
+    assert (LOOKS_PER_RUN, LEAST_STEPS_APART) == (reporting.LOOKS_PER_RUN, reporting.LEAST_STEPS_APART)
 
 
-def test_two_processes_under_accelerate_make_the_steps_of_one(make_run: Callable[..., Run], tmp_path: Path) -> None:
-    run = make_run(lora={"dropout": 0.0}, train={"max_steps": 3}, data={"packing": False})
+def test_two_processes_make_the_steps_of_one(
+    make_run: Callable[..., Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train = {"max_steps": 3, "micro_batch": 2, "grad_accum": 1, "lr": 1e-3}
+    run = make_run(lora={"dropout": 0.0}, train=train, data={"packing": False})
     train_here(run)
     handoff.write("accelerate", [of_run(run)], tmp_path / "out")
-    launch = ("-m", "accelerate.commands.launch", "--config_file", "ddp.yaml", "--cpu")
-    state = run_alone(tmp_path / "out", *launch)
-    assert state["global_step"] == 3
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")  # as `accelerate launch --cpu`, which starts one process only
+    state = run_alone(tmp_path / "out", "-m", "torch.distributed.run", "--nproc_per_node", "2")
+    assert state["train_batch_size"] == 1  # a row of the two for each process
     assert logged(state, "loss") == pytest.approx(losses(run), rel=1e-3)
