@@ -24,6 +24,8 @@ PHASES = {
     "merge": "merging the adapter into the model",
     "write": "writing the merged model",
     "verify": "checking what was written",
+    "prove": "comparing what was written with the trained model",
+    "convert": "writing a GGUF file",
     "ask": "asking the Hub",
     "upload": "uploading",
 }
@@ -246,6 +248,10 @@ def _delivered(run: Run, job: str, data: dict[str, Any]) -> tuple[str, str]:
     took = f"{size(value(data, 'bytes'))} in {duration(value(data, 'elapsed_s'))}"
     if job == "merge":
         return f"Merged: one model of {took}, checked.", f"It is in {clean(str(run.merged))}"
+    if job == "export":
+        left = [clean(str(command), 300) for command in data.get("next") or []]
+        said = f"Exported: {count(value(data, 'files'))} GGUF files of {took}, checked."
+        return said, f"They are in {clean(str(run.path / 'gguf'))}" + "".join(f"; then: {each}" for each in left)
     if job == "push":
         seen_by = "private" if data.get("private") else "PUBLIC"
         to = f"{clean(str(data.get('repo')), 120)} ({seen_by})"

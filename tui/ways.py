@@ -80,7 +80,7 @@ WAYS = (
     Way(
         "Merge",
         "Write adapter and model into one ordinary model folder.",
-        lambda facts: f"{_disk(facts)}, and as much of RAM; no token",
+        lambda facts: f"{_disk(facts)}, about 2 GiB of RAM; no token",
         lambda facts: "",
         "merge",
     ),

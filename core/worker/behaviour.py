@@ -74,8 +74,8 @@ def probes(recipe: Recipe, tokenizer: Any) -> tuple[list[Probe], str]:
     """Rows that were held out, as tokens, and where they are from; a few questions where the data can't be used."""
     try:
         rows = list(dataset.rows(recipe.data))
-    except UserError as error:
-        return _rendered(BUILT_IN, tokenizer), f"built-in questions, since the data can't be read ({error.message})"
+    except UserError:
+        return _rendered(BUILT_IN, tokenizer), "built-in questions, since the data can't be read"
     trained, held_out = split(rows, eval_fraction(recipe, len(rows)), recipe.train.seed)
     if found := _rendered([rows[place] for place in (held_out or trained)[:ROWS]], tokenizer):
         return found, "held-out rows" if held_out else "rows of the training, since none were held out"

@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import orjson
+
 from core.recipe_fields import Recipe
 from core.runs import Run
 
@@ -40,8 +42,31 @@ def model_card(run: Run, what: str) -> str:
             "|---|---|",
             *(f"| {name} | {value} |" for name, value in facts),
             "",
+            *_checks(run.path / what / "proof.json"),
         ]
     )
+
+
+def _checks(path: Path) -> list[str]:
+    """The table of a proof, if there is one: how this was compared with the adapter on its base."""
+    if not path.is_file():
+        return []
+    lines = [
+        "## Compared with the adapter on its base",
+        "",
+        "| check | expected | found | passed |",
+        "|---|---|---|---|",
+    ]
+    for check in orjson.loads(path.read_bytes())["checks"]:
+        passed = {True: "yes", False: "no", None: "not checked"}[check["passed"]]
+        cells = (check["check"], check["expected"], check["got"], passed)
+        lines.append(f"| {' | '.join(map(_in_cell, cells))} |")
+    return [*lines, ""]
+
+
+def _in_cell(text: str) -> str:
+    """As code where it holds what Markdown or HTML would take for its own."""
+    return "`" + text.replace("`", "'").replace("|", "\\|") + "`" if set(text) & set("<|*_`[") else text
 
 
 def _settings(recipe: Recipe) -> list[tuple[str, Any]]:

@@ -1,6 +1,7 @@
 """Ollama's Modelfile for an exported model, with the chat template of its training said in Ollama's own language."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 from jinja2.exceptions import TemplateError
@@ -19,24 +20,36 @@ class Turns:
     """What asks for an answer, at the end."""
     system: str
     """The system prompt that the template puts where a chat has none; may be empty."""
+    start: str = ""
+    """What stands before everything: a BOS that the tokenizer does not put there by itself."""
 
     def render(self, messages: list[Turn]) -> str:
-        """As the template would, without a BOS."""
+        """As the template would."""
         if self.system and messages[0]["role"] != "system":
             messages = [{"role": "system", "content": self.system}, *messages]
         told = (self.around[turn["role"]][0] + turn["content"] + self.around[turn["role"]][1] for turn in messages)
-        return "".join(told) + self.opening
+        return self.start + "".join(told) + self.opening
 
 
 def turns_of(tokenizer: Any) -> Turns | None:
     """The tokenizer's chat template as Turns; None if that would not say the same on every chat tried."""
-    try:
-        found = _taken_apart(tokenizer)
-    except (TemplateError, ValueError):
-        return None
-    sound = all(found.render(chat) == _rendered(tokenizer, chat) for chat in _chats("system" in found.around))
-    text = "".join((*(part for pair in found.around.values() for part in pair), found.opening, found.system))
-    return found if sound and "{{" not in text and '"""' not in text else None
+    bos = tokenizer.bos_token or ""
+    added = tokenizer("a")["input_ids"][:1] == [tokenizer.bos_token_id]
+    for start in (bos,) if added or not bos else ("", bos):
+
+        def rendered(messages: list[Turn], opening: bool = True, start: str = start) -> str:
+            text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=opening)
+            return str(text).removeprefix(start)
+
+        try:
+            found = _taken_apart(rendered)
+        except (TemplateError, ValueError):
+            continue
+        text = "".join((*(part for pair in found.around.values() for part in pair), found.opening, found.system))
+        sound = all(found.render(chat) == rendered(chat) for chat in _chats("system" in found.around))
+        if sound and "{{" not in text and '"""' not in text:
+            return found if added else replace(found, start=start)
+    return None
 
 
 def modelfile(file_name: str, tokenizer: Any, stops: list[int]) -> tuple[str, bool]:
@@ -55,17 +68,17 @@ def modelfile(file_name: str, tokenizer: Any, stops: list[int]) -> tuple[str, bo
 
 def _in_go(turns: Turns) -> str:
     """https://docs.ollama.com/template: .Messages are the turns, the system prompt among them."""
-    told = "{{ range .Messages }}"
+    told = turns.start + "{{ range .Messages }}"
     for place, (role, (before, after)) in enumerate(turns.around.items()):
         told += f'{{{{ {"else if" if place else "if"} eq .Role "{role}" }}}}{before}{{{{ .Content }}}}{after}'
     return told + "{{ end }}{{ end }}" + turns.opening
 
 
-def _taken_apart(tokenizer: Any) -> Turns:
+def _taken_apart(rendered: Callable[..., str]) -> Turns:
     """What the template writes around a message of each role, by a chat whose messages can be found again."""
     chat = [{"role": role, "content": SAID[role]} for role in ("user", "assistant", "user")]
-    asked = _rendered(tokenizer, chat, opening=False)
-    opening = _rendered(tokenizer, chat).removeprefix(asked)
+    asked = rendered(chat, opening=False)
+    opening = rendered(chat).removeprefix(asked)
     head, between, middle, tail = _around(asked, [turn["content"] for turn in chat])
     if not between.startswith(tail):
         raise ValueError("what follows a question depends on whether it is answered")
@@ -77,7 +90,7 @@ def _taken_apart(tokenizer: Any) -> Turns:
     user, assistant = (before, tail), (between.removeprefix(tail), after)
     around = {"user": user, "assistant": assistant}
     try:
-        told = _rendered(tokenizer, [{"role": "system", "content": SAID["system"]}, *chat], opening=False)
+        told = rendered([{"role": "system", "content": SAID["system"]}, *chat], opening=False)
         start, rest, *_ = _around(told, [SAID["system"], SAID["user"]])
     except (TemplateError, ValueError):
         return Turns(around, opening, "")
@@ -110,10 +123,3 @@ def _chats(system: bool) -> list[list[Turn]]:
     ask, told = {"role": "user", "content": "How are you?"}, {"role": "assistant", "content": "Well.\n\nAnd you?"}
     plain = [[ask], [ask, told, ask], [ask, told, ask, told, {"role": "user", "content": "A  list:\n- 1"}]]
     return plain + [[{"role": "system", "content": "Be brief."}, *chat] for chat in plain] if system else plain
-
-
-def _rendered(tokenizer: Any, messages: list[Turn], opening: bool = True) -> str:
-    """The chat as the template writes it, without a BOS that the tokenizer puts before any text by itself."""
-    text = str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=opening))
-    begins_itself = tokenizer("a")["input_ids"][:1] == [tokenizer.bos_token_id]
-    return text.removeprefix(tokenizer.bos_token) if begins_itself else text

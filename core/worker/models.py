@@ -91,6 +91,7 @@ def bundled(models_dir: Path) -> Path:
     if folder.is_dir():
         return folder
     import torch
+    from tokenizers import decoders
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     gguf = bundled_file()
@@ -110,6 +111,10 @@ def bundled(models_dir: Path) -> Path:
     tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
     # transformers reads the end-of-turn token of this file as its begin-of-turn token, and the model would never stop.
     tokenizer.bos_token, tokenizer.eos_token, tokenizer.pad_token = "<|im_start|>", "<|im_end|>", "<|im_end|>"
+    # It also takes the tokens, which spell bytes as letters, for whole ones with bytes to fall back on. That goes well
+    # here, but other programs would show "Ġ" for each space: llama.cpp's converter goes by it.
+    tokenizer.backend_tokenizer.model.byte_fallback = False
+    tokenizer.backend_tokenizer.decoder = decoders.ByteLevel()
     tokenizer.save_pretrained(aside)
     aside.rename(folder)
     return folder

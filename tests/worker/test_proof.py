@@ -112,6 +112,20 @@ def test_a_damaged_merge_fails_with_the_reason(merged: Merged, damage: Damage, c
     assert got in failed[0].got
 
 
+def test_the_card_shows_the_table(merged: Merged) -> None:
+    from core.worker import proof
+    from core.worker.card import model_card
+
+    assert "Compared" not in model_card(merged.run, "merged")
+    table = proof.Proof()
+    table.add("marks that end an answer", "<|im_end|>", "the same", True)
+    table.add("its answers", "alike", "not checked: too large", None)
+    proof.settle(table, merged.run.merged, merged.run.merged, "")
+    lines = model_card(merged.run, "merged").splitlines()
+    assert r"| marks that end an answer | `<\|im_end\|>` | the same | yes |" in lines
+    assert "| its answers | alike | not checked: too large | not checked |" in lines
+
+
 def test_an_adapter_that_changes_nothing_fails(merged: Merged) -> None:
     from core.worker.adapted import open_adapter, planned
 
@@ -160,7 +174,9 @@ def test_without_its_data_a_run_is_proven_on_built_in_questions(merged: Merged) 
     Path(merged.run.recipe().data.source).unlink()
     numbers = prove(merged).to_json()
     assert numbers["passed"]
-    assert numbers["prompts_are"].startswith("built-in questions, since the data can't be read (")
+    assert (
+        numbers["prompts_are"] == "built-in questions, since the data can't be read"
+    )  # proof.json is uploaded: no path
 
 
 @pytest.mark.parametrize(
