@@ -16,12 +16,13 @@ from typing import Any, Literal
 
 import orjson
 
-from core import budget, learned, machine, prepared, runs, shapes
+from core import budget, learned, machine, prepared, runs, shapes, workload
 from core.config import Recipe
 from core.errors import UserError
 from core.events import RunState, Tail, fold
 from core.learned import Experience
 from core.machine import GIB, Gpu
+from core.prepared import Prepared
 from core.remedies import remedies
 from core.resolve import card_of, resolve
 from core.runs import Run
@@ -44,18 +45,25 @@ WAIT_FOR_LOCK_S = 20.0
 """A worker takes its lock before it imports anything large: 0.1 s here, more on a slow network disk."""
 
 
-def begin(recipe: Recipe, preset: str | None = None, share_gpu: bool = False, anyway: bool = False) -> Begun:
+def begin(
+    recipe: Recipe,
+    preset: str | None = None,
+    share_gpu: bool = False,
+    anyway: bool = False,
+    rows: Prepared | None = None,
+) -> Begun:
     """Make a run of a recipe on this machine and start it.
 
-    anyway: start although the budget says that it does not fit. Raises UserError; a run that was refused leaves
-    nothing behind, and one whose worker died at once its log.
+    anyway: start although the budget says that it does not fit. rows: the recipe's rows in tokens, for the budget;
+    without them rows count as full length. Raises UserError; a run that was refused leaves nothing behind, and one
+    whose worker died at once its log.
     """
     base = runs.home(recipe.run.home)
     found = machine.detect(base / "runs")
     resolved = resolve(recipe, found)
     gpu = resolved.gpu
     taught = learned.experience(base, gpu, found.cpu_name, found.versions, resolved.recipe.train.backend)
-    planned = budget_of(resolved.recipe, gpu, taught)
+    planned = budget_of(resolved.recipe, gpu, taught, rows)
     if planned and planned["verdict"] == "over" and not anyway:
         refuse_too_large(planned, gpu)
     run = runs.create(
@@ -81,18 +89,23 @@ def begin(recipe: Recipe, preset: str | None = None, share_gpu: bool = False, an
     return Begun(run, how, resolved.backend_reason, resolved.notes)
 
 
-def budget_of(recipe: Recipe, gpu: Gpu | None, taught: Experience) -> dict[str, Any] | None:
+def budget_of(
+    recipe: Recipe, gpu: Gpu | None, taught: Experience, rows: Prepared | None = None
+) -> dict[str, Any] | None:
     """The budget of a resolved recipe as `fitune estimate --json` has it; None where the model is not understood.
 
-    taught: what earlier runs here taught; the budget is corrected by it.
+    taught: what earlier runs here taught; the budget is corrected by it. rows: as for `begin`.
     """
-    card = card_of(gpu)
+    card, tokens = card_of(gpu), None
+    if rows is not None:
+        work = workload.workload(rows, recipe)
+        recipe, tokens = workload.as_decided(recipe, work), work.longest
     try:
         shape = shapes.load(recipe.model.id, recipe.model.revision)
-        planned = taught.budget(budget.estimate(shape, recipe, card))
+        planned = taught.budget(budget.estimate(shape, recipe, card, tokens))
     except UserError:
         return None
-    ways = remedies(shape, recipe, card, experience=taught) if planned.verdict == "over" else []
+    ways = remedies(shape, recipe, card, tokens, taught) if planned.verdict == "over" else []
     return budget.to_json(planned, ways)
 
 

@@ -11,6 +11,7 @@ from core import config, presets, runs
 from core.config import Recipe
 from core.errors import BadInput, Problem, UserError
 from core.machine import Machine
+from core.prepared import Prepared
 from core.rows.report import Report
 from tui.fields import all_fields, parse, problem, text_of
 
@@ -18,6 +19,11 @@ Origin = Literal["edited", "answers", "preset", "default"]
 UNCHOSEN = "not-chosen/yet"
 """Stands for the data in estimates, until it is chosen."""
 VERSION = 1
+RENDERED_BY = (
+    "model.id", "model.revision", "model.trust_remote_code", "data.source", "data.format", "data.split",
+    "data.columns", "data.loss_on",
+)  # fmt: skip
+"""The fields on which the tokens of the rows depend."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +41,8 @@ class Draft:
     machine: Machine | None = None
     report: Report | None = None
     """Of `data.source` as it stands in `edits`."""
+    rendered: tuple[tuple[str, ...], Prepared] | None = None
+    """The rows in tokens, and the texts of RENDERED_BY that they were rendered with: see `prepared`."""
 
     @property
     def source(self) -> str:
@@ -107,6 +115,16 @@ def problems(draft: Draft) -> dict[str, str]:
     return {}
 
 
+def prepared(draft: Draft) -> Prepared | None:
+    """The rows in tokens; None if they weren't rendered, or with other settings than the draft has now."""
+    return draft.rendered[1] if draft.rendered and draft.rendered[0] == _rendered_by(draft) else None
+
+
+def with_prepared(draft: Draft, found: Prepared) -> Draft:
+    """The draft with its rows in tokens."""
+    return replace(draft, rendered=(_rendered_by(draft), found))
+
+
 def save(draft: Draft, step: str, base: Path) -> None:
     """Keep the draft and the step it is at under `base`, whole or not at all, for its owner alone.
 
@@ -148,6 +166,10 @@ def discard(base: Path) -> None:
 def draft_file(base: Path) -> Path:
     """Where a draft is kept."""
     return base / "draft.json"
+
+
+def _rendered_by(draft: Draft) -> tuple[str, ...]:
+    return tuple(shown(draft, name) for name in RENDERED_BY)
 
 
 def _preset_tree(preset: str) -> Mapping[str, Any]:

@@ -11,11 +11,13 @@ from core.fit import fit
 from core.learned import CORRECTION, NONE, Experience, experience
 from core.machine import GIB, Gpu, Machine
 from core.pace import Pace
+from core.prepared import Prepared
 from core.recipe_fields import Recipe
 from core.remedies import Remedy, remedies
 from core.resolve import card_of, resolve
 from core.shapes import Shape
-from tui.draft import UNCHOSEN, Draft, recipe, set_field
+from core.workload import Workload, as_decided, workload
+from tui.draft import UNCHOSEN, Draft, prepared, recipe, set_field
 from tui.fields import text_of
 from tui.format import count, gib, rate, size
 
@@ -48,6 +50,8 @@ class Outlook:
     """Free host RAM."""
     taught: Experience = NONE
     """What earlier runs on this card taught; budget and pace are corrected by it."""
+    work: Workload | None = None
+    """By the true lengths of the rows, where these were rendered; else rows count as full length."""
 
     @property
     def said(self) -> str:
@@ -75,7 +79,7 @@ class Outlook:
 def look(draft: Draft) -> Outlook:
     """The outlook of a draft, without any IO: a model that fitune doesn't ship has to be learned first."""
     try:
-        asked = recipe(set_field(draft, "data.source", UNCHOSEN))  # the budget knows no rows
+        asked = recipe(set_field(draft, "data.source", UNCHOSEN))  # a source that is gone is another step's trouble
         shape = known_shape(asked.model.id, asked.model.revision)
         machine = planned_machine(draft)
         if machine is None:
@@ -84,26 +88,32 @@ def look(draft: Draft) -> Outlook:
         place = resolved.gpu.name if resolved.gpu else "this machine's RAM"
         if shape is None:
             return Outlook(place, unknown_why=f"The size of {asked.model.id} is not known yet.")
-        return _judged(resolved.recipe, shape, resolved.gpu, machine, place)
+        return _judged(resolved.recipe, shape, resolved.gpu, machine, place, prepared(draft))
     except BadInput:
         return Outlook("this machine", unknown_why="A setting is wrong. Mend it to see the memory.")
     except UserError as error:
         return Outlook("this machine", unknown_why=str(error))
 
 
-def _judged(asked: Recipe, shape: Shape, gpu: Gpu | None, machine: Machine, place: str) -> Outlook:
+def _judged(
+    asked: Recipe, shape: Shape, gpu: Gpu | None, machine: Machine, place: str, rows: Prepared | None
+) -> Outlook:
+    work = workload(rows, asked) if rows else None
+    asked = as_decided(asked, work) if work else asked
     card = card_of(gpu)
     taught = experience(runs.home(), gpu, machine.cpu_name, machine.versions, asked.train.backend)
-    found = taught.budget(budget.estimate(shape, asked, card))
+    found = taught.budget(budget.estimate(shape, asked, card, work.longest if work else None))
     free_bytes: int | None = found.free_bytes
     verdict: Verdict = found.verdict
     if gpu is None:
         free_bytes = machine.ram_available_bytes
         verdict = "unknown" if free_bytes is None else _in_ram(found, free_bytes)
     name = gpu.name if gpu else None
-    speed = taught.pace(pace.estimate_pace(shape, asked, name, layers_away=found.offloaded_layers))
-    asked_here = (shape, asked, card)
-    return Outlook(place, found, free_bytes, verdict, "", speed, asked_here, name, machine.ram_available_bytes, taught)
+    guess = pace.estimate_pace(shape, asked, name, work.row_tokens if work else None, found.offloaded_layers)
+    return Outlook(
+        place, found, free_bytes, verdict, "", taught.pace(guess), (shape, asked, card), name,
+        machine.ram_available_bytes, taught, work,
+    )  # fmt: skip
 
 
 def _in_ram(found: Budget, free_bytes: int) -> Verdict:
@@ -117,7 +127,8 @@ def ways_out(outlook: Outlook) -> list[Remedy]:
     """What to change so that it fits, gentlest first; nothing where it fits."""
     if not outlook.asked or outlook.verdict not in ("over", "tight"):
         return []
-    return remedies(*outlook.asked, experience=outlook.taught)
+    longest = outlook.work.longest if outlook.work else None
+    return remedies(*outlook.asked, longest, outlook.taught)
 
 
 def correction(outlook: Outlook) -> str:

@@ -4,8 +4,9 @@ Terminals obey escape sequences and reorder bidirectional text, and Textual pass
 So every such text is cleaned here first. Data on disk stays as it is: this is for display only.
 """
 
+import json
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -41,6 +42,14 @@ def log_line(text: str, limit: int = LIMIT_CHARS) -> str:
     """One line of a log as a terminal would have left it: a progress bar's last state, no colours; cleaned."""
     pieces = [piece for piece in text.split("\r") if piece.strip()]
     return clean(_COLOUR.sub("", pieces[-1]).rstrip() if pieces else "", limit)
+
+
+def as_ascii_json(value: Any) -> str:
+    """The value as a JSON document for stdout: what is not plain ASCII is escaped, so that a terminal obeys none of it.
+
+    Values that JSON does not know are told as text.
+    """
+    return json.dumps(value, indent=2, default=str).replace("\x7f", "\\u007f")
 
 
 def encodable(text: str, encoding: str | None) -> str:

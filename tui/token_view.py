@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 TRAINED, MASKED, MARK = "bold underline", "dim", "reverse"
 LONGEST_TOKEN_CHARS = 400
+OVERHANG_TOKENS = 40
+"""Of what a cut takes from an example, so much is shown."""
 EIGHTHS = " ▏▎▍▌▋▊▉"
 PACKING: dict[Why, str] = {
     "asked": "packed, as the recipe asks",
@@ -34,7 +36,8 @@ def legend(unicode: bool = True) -> str:
 def example_text(example: Example, cut: int | None = None, unicode: bool = True) -> "Text":
     """A row with brackets around what is trained and around the model's marks, and styles that say the same.
 
-    cut: a line is drawn behind so many tokens. unicode: whether the terminal can show more than ASCII.
+    cut: a line is drawn behind so many tokens, and little of what follows is shown. unicode: whether the terminal can
+    show more than ASCII.
     """
     from rich.text import Text
 
@@ -49,7 +52,8 @@ def example_text(example: Example, cut: int | None = None, unicode: bool = True)
         if part == "kept" and cut is not None and example.length > cut:
             rule = "─" if unicode else "-"
             out.append(f"\n{rule * 4} cut at {count(cut)} tokens: what follows is lost {rule * 4}\n", "bold")
-    if (more := example.length - len(example.tokens)) > 0:
+    known = len(example.tokens) if cut is None else min(len(example.tokens), cut + OVERHANG_TOKENS)
+    if (more := example.length - known) > 0:
         out.append(f"\n({count(more)} more tokens)", MASKED)
     return out
 
@@ -57,7 +61,7 @@ def example_text(example: Example, cut: int | None = None, unicode: bool = True)
 def _parts(example: Example, cut: int | None) -> list[tuple[str, tuple[Token, ...]]]:
     if cut is None or cut >= len(example.tokens):
         return [("kept", example.tokens)]
-    return [("kept", example.tokens[:cut]), ("lost", example.tokens[cut:])]
+    return [("kept", example.tokens[:cut]), ("lost", example.tokens[cut : cut + OVERHANG_TOKENS])]
 
 
 def _brackets(unicode: bool) -> tuple[tuple[str, str], tuple[str, str]]:

@@ -1,12 +1,13 @@
 """Nothing that a terminal would obey, or Textual would read as markup, comes out of tui.text."""
 
+import json
 import re
 import sys
 from subprocess import run
 
 import pytest
 
-from tui.text import cell, clean, encodable, log_line, safe
+from tui.text import as_ascii_json, cell, clean, encodable, log_line, safe
 
 OSC_52 = "\x1b]52;c;Y3VybCBldmls\x1b\\"
 HARMFUL = [
@@ -75,3 +76,10 @@ def test_what_an_encoding_lacks_becomes_a_question_mark() -> None:
 def test_cleaning_needs_no_textual() -> None:
     code = "import sys, tui.text, tui.format; tui.text.clean('x'); print({'textual', 'rich'} & set(sys.modules))"
     assert run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize("payload", HARMFUL, ids=ascii)
+def test_json_reaches_a_terminal_as_plain_ascii_and_is_read_back_as_it_was(payload: str) -> None:
+    said = as_ascii_json({f"k{payload}": [f"a{payload}b", 1.5, None]})
+    assert re.fullmatch(r"[\x20-\x7e\n]*", said)
+    assert json.loads(said) == {f"k{payload}": [f"a{payload}b", 1.5, None]}

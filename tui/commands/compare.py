@@ -11,7 +11,7 @@ from core.events import Tail
 from core.recipe_fields import Recipe
 from core.runs import Run
 from tui.format import UNKNOWN, count, duration, gib, number, rate
-from tui.text import clean
+from tui.text import as_ascii_json, clean
 
 RESULTS: dict[str, tuple[str, Callable[[Any], str]]] = {
     "status": ("status", str),
@@ -35,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         names = [each.name for each in pair]
         by_name = {key: [each[key] for each in results] for key in RESULTS}
-        print(json.dumps({"runs": names, "settings": settings, "results": by_name}, indent=2))
+        print(as_ascii_json({"runs": names, "settings": settings, "results": by_name}))
         return 0
     rows = [("", pair[0].name, pair[1].name)]
     rows += [(key, said(one), said(other)) for key, (one, other) in settings.items()]

@@ -6,23 +6,19 @@ import sys
 import time
 from typing import Any
 
-import orjson
-
-from core import config, dataset, launch
-from core.errors import UserError
+from core import config, dataset
+from core.events import RunState
 from core.prepared import Prepared
 from core.prepared_report import findings
 from core.recipe_fields import Data, Model, Recipe
 from core.rows.report import Finding, Report
 from core.runs import Run
-from tui.text import clean, encodable
+from tui.reading import render
+from tui.text import as_ascii_json, clean, encodable
 from tui.token_view import example_text, histogram_lines, legend, summary_lines
 
 PROGRESS_EVERY_S = 0.5
-POLL_S = 0.1
 EXAMPLES_SHOWN = 3
-OVERHANG_TOKENS = 40
-"""Of what a cut takes from an example, so much is shown."""
 
 
 def run(args: argparse.Namespace) -> int:
@@ -38,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
         document = dataclasses.asdict(report) | {"can_train": can_train}
         if found and recipe:
             document["prepared"] = as_json(found, recipe, problems)
-        print(orjson.dumps(document, option=orjson.OPT_INDENT_2, default=str).decode())
+        print(as_ascii_json(document))
     else:
         _tell_problems((*problems, *report.problems))
         tell(report)
@@ -58,30 +54,14 @@ def _recipe(args: argparse.Namespace) -> Recipe | None:
 
 def _prepared(recipe: Recipe) -> Prepared:
     """What the prepare job finds, awaited. Ctrl+C ends the job, too."""
-    run, progress = launch.prepare(recipe), _Progress("rendered")
-    try:
-        while run.holder_pid() is not None:
-            told = run.state().phase_data
-            progress(told.get("bytes", 0), told.get("total_bytes", 0))
-            time.sleep(POLL_S)
-    except KeyboardInterrupt:
-        run.request_stop()
-        raise
+    progress = _Progress("rendered")
+
+    def tell(_: Run, state: RunState) -> None:
+        progress(state.phase_data.get("bytes", 0), state.phase_data.get("total_bytes", 0))
+
+    found = render(recipe, tell)
     progress.end()
-    _require_success(run)
-    return Prepared.read(run.path)
-
-
-def _require_success(run: Run) -> None:
-    state = run.state()
-    if run.status(state) == "finished":
-        return
-    end = state.end.data if state.end else {}
-    raise UserError(
-        str(end.get("message") or "The rows were not rendered to their end."),
-        str(end.get("hint") or f"See {run.log}"),
-        exit_code=1,
-    )
+    return found
 
 
 def as_json(found: Prepared, recipe: Recipe, problems: tuple[Finding, ...]) -> dict[str, Any]:
@@ -137,8 +117,7 @@ def tell_prepared(found: Prepared, recipe: Recipe) -> None:
     console = Console(highlight=False)  # without colours and styles where stdout is no terminal
     for example in _chosen(found):
         _say(f"\nrow {example.row + 1:,}, {example.length:,} tokens:")
-        shown = dataclasses.replace(example, tokens=example.tokens[: length + OVERHANG_TOKENS])
-        console.print(example_text(shown, length, unicode), soft_wrap=True)
+        console.print(example_text(example, length, unicode), soft_wrap=True)
 
 
 def _chosen(found: Prepared) -> list[Any]:

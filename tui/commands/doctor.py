@@ -3,10 +3,8 @@
 import argparse
 import dataclasses
 
-import orjson
-
 from core import doctor, machine, runs
-from tui.text import clean
+from tui.text import as_ascii_json, clean
 
 MARKS = {"ok": "OK  ", "warn": "WARN", "fail": "FAIL"}
 
@@ -17,7 +15,7 @@ def run(args: argparse.Namespace) -> int:
     checks = doctor.run_checks(found)
     if args.json:
         document = {"machine": dataclasses.asdict(found), "checks": [dataclasses.asdict(check) for check in checks]}
-        print(orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS).decode())
+        print(as_ascii_json(document))
     else:
         for check in checks:
             print(f"{MARKS[check.status]} {check.name}: {clean(check.text)}")

@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-import orjson
-
 from core import config, shapes
 from core.budget import Budget, Card, estimate, to_json
 from core.errors import UserError
@@ -16,7 +14,7 @@ from core.recipe_fields import Recipe
 from core.remedies import Remedy, remedies
 from tui.format import count, gib, rate
 from tui.place import place
-from tui.text import clean
+from tui.text import as_ascii_json, clean
 
 FITS, DOES_NOT_FIT = 0, 3
 WORDS = {"fits": "OK    It fits.", "tight": "WARN  It may fit, with luck.", "over": "ERROR It does not fit."}
@@ -35,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
     pace = here.experience.pace(pace)
     ways = remedies(shape, asked, card, experience=here.experience) if found.verdict != "fits" and card else []
     if args.json:
-        print(orjson.dumps({**to_json(found, ways), "pace": asdict(pace)}, option=orjson.OPT_INDENT_2).decode())
+        print(as_ascii_json({**to_json(found, ways), "pace": asdict(pace)}))
     else:
         tell(found, pace, ways, card)
         print("Rows are counted as full length.", file=sys.stderr)

@@ -5,8 +5,6 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-import orjson
-
 from core import config, shapes
 from core.budget import to_json
 from core.fit import Fit, Rejected, fit
@@ -14,7 +12,7 @@ from core.plans import Tried
 from tui.commands.estimate import DOES_NOT_FIT, FITS, set_flags
 from tui.format import count, gib, rate
 from tui.place import Place, place
-from tui.text import clean
+from tui.text import as_ascii_json, clean
 
 
 def run(args: argparse.Namespace) -> int:
@@ -23,7 +21,7 @@ def run(args: argparse.Namespace) -> int:
     shape = shapes.load(here.recipe.model.id, here.recipe.model.revision)
     found = fit(shape, here.recipe, here.card, here.gpu_name, here.ram_bytes, here.experience)
     if args.json:
-        print(orjson.dumps(as_json(found), option=orjson.OPT_INDENT_2).decode())
+        print(as_ascii_json(as_json(found)))
     else:
         print(f"{clean(shape.name)} on {clean(_named(here))}")
         tell(found, here)

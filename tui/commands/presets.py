@@ -3,8 +3,6 @@
 import argparse
 from typing import Any
 
-import orjson
-
 from core import learned, machine, presets, runs, shapes
 from core.budget import Card, estimate
 from core.learned import NONE, Experience
@@ -15,6 +13,7 @@ from core.resolve import card_of
 from tui.choices import standing
 from tui.format import gib, rate
 from tui.place import size_bytes
+from tui.text import as_ascii_json
 
 
 def run(args: argparse.Namespace) -> int:
@@ -22,7 +21,7 @@ def run(args: argparse.Namespace) -> int:
     card, gpu_name, taught = _planned(args.gpu_memory) if args.gpu_memory else _here()
     found = described(card, gpu_name, taught)
     if args.json:
-        print(orjson.dumps(found, option=orjson.OPT_INDENT_2).decode())
+        print(as_ascii_json(found))
         return 0
     for each in found:
         print(f"{each['title']:<18} needs {gib(each['total_bytes']):>9}  {each['verdict']:<8} {each['id']}")

@@ -1,7 +1,6 @@
 """`fitune runs`: every run, newest first, and how it stands."""
 
 import argparse
-import json
 import time
 from typing import Any
 
@@ -10,14 +9,14 @@ from core.errors import UserError
 from core.runs import Run
 from tui.format import gib
 from tui.story import value
-from tui.text import clean
+from tui.text import as_ascii_json, clean
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the table, or with --json a list of objects. Exit status 0."""
     found = [describe(each) for each in runs.all_runs(runs.home())]
     if args.json:
-        print(json.dumps(found, indent=2))
+        print(as_ascii_json(found))
     elif not found:
         print("No runs yet. Start one: fitune demo")
     else:

@@ -1,0 +1,64 @@
+"""The slow looks at the rows, for threads and commands: reading them all, and having them rendered into tokens."""
+
+import time
+from collections.abc import Callable
+
+from core import dataset, launch
+from core.errors import UserError
+from core.events import RunState
+from core.prepared import FILE, Prepared
+from core.recipe_fields import Data, Recipe
+from core.rows.report import Report
+from core.runs import Run
+
+POLL_S = 0.1
+
+
+class LeftError(UserError):
+    """The user went elsewhere meanwhile."""
+
+
+def never() -> bool:
+    """Nobody leaves: for those who can't go elsewhere."""
+    return False
+
+
+def read(data: Data, sample: int, tell: Callable[[float], object], is_left: Callable[[], bool] = never) -> Report:
+    """Read all rows. tell: hears the share that is done. Raises LeftError once `is_left`, and as dataset.inspect."""
+
+    def on_progress(done_bytes: int, total_bytes: int) -> None:
+        if is_left():
+            raise LeftError("")
+        tell(done_bytes / total_bytes if total_bytes else 1.0)
+
+    return dataset.inspect(data, sample, on_progress)
+
+
+def render(recipe: Recipe, tell: Callable[[Run, RunState], object], is_left: Callable[[], bool] = never) -> Prepared:
+    """The rows in the model's tokens, by the prepare job: started if it must be, and awaited.
+
+    tell: hears ten times a second what the job has said so far. Ctrl+C ends the job; who leaves lets it go on, and
+    finds its answer later. Raises LeftError once `is_left`, and UserError where the job can't start or has failed.
+    """
+    while True:
+        run = launch.prepare(recipe)
+        try:
+            while run.holder_pid() is not None:
+                if is_left():
+                    raise LeftError("")
+                tell(run, run.state())
+                time.sleep(POLL_S)
+        except KeyboardInterrupt:
+            run.request_stop()
+            raise
+        if (run.path / FILE).is_file():
+            return Prepared.read(run.path)
+        state = run.state()
+        if run.status(state) != "stopped":  # one that was told to stop for other rows is started again for these
+            raise _failure(run, state)
+
+
+def _failure(run: Run, state: RunState) -> UserError:
+    said = state.end.data if state.end else {}
+    message = str(said.get("message") or "The rows were not rendered to their end.")
+    return UserError(message, str(said.get("hint") or f"See {run.log}"), exit_code=1)
