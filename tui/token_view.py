@@ -86,8 +86,10 @@ def summary_lines(found: Prepared, recipe: Recipe) -> list[str]:
     length, batch = recipe.model.max_seq_length, recipe.train.micro_batch
     trained = found.trained_per_epoch(recipe)
     padded = found.padding_share(length, batch)
+    used = found.source_rows - found.refused
+    several = f" (of {count(used)} in the source: some chats need a row for each answer)"
     return [
-        f"{count(len(found.tokens))} rows of {count(found.total_tokens)} tokens, the longest {count(found.longest)}",
+        f"{count(len(found.tokens))} rows{several if len(found.tokens) > used else ''} of {count(found.total_tokens)} tokens, the longest {count(found.longest)}",
         f"about {count(trained)} tokens are trained in an epoch "
         f"({percent(found.trained_tokens(length), found.total_tokens)} of all)",
         f"{padded:.0%} of a batch of {batch} would be padding, where it is padded",

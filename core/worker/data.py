@@ -72,6 +72,13 @@ class Draft:
     """Whether it ends with an answer, and so with a mark that the model learns to stop by."""
 
 
+def text_part(processing: Any) -> Any:
+    """The tokenizer inside the processor of a model that also sees or hears; a tokenizer is its own."""
+    tokenizer = getattr(processing, "tokenizer", processing)
+    tokenizer.chat_template = tokenizer.chat_template or processing.chat_template
+    return tokenizer
+
+
 def ensure_template(tokenizer: Any) -> bool:
     """Give a tokenizer without a chat template the plain one. True if it was needed."""
     if tokenizer.chat_template:

@@ -125,6 +125,7 @@ def read_rows(
 
     Raises UserError if nothing is left to train on.
     """
+    tokenizer = data.text_part(tokenizer)
     if data.ensure_template(tokenizer):
         message = (
             "This is a base model without a chat template: rows are written as plain ### User / ### Assistant text."
@@ -139,6 +140,12 @@ def read_rows(
     if skipped:
         message = f"{len(skipped)} rows were left out; the first: {skipped[0]}"
         log.write("warning", kind="rows", message=message, count=len(skipped))
+    if len(kept.rows) > len(train_places):
+        message = (
+            f"{len(train_places)} rows became {len(kept.rows)}: the model's chat template shows earlier answers of a "
+            "chat otherwise than the model writes them, so each is learnt in a row of its own."
+        )
+        log.write("warning", kind="template", message=message, count=len(kept.rows))
     for kind, count, message in kept.losses():
         log.write("warning", kind=kind, message=message, count=count)
     if not kept.rows:

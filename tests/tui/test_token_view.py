@@ -78,6 +78,11 @@ def test_the_summary_tells_tokens_and_packing(recipe: Callable[..., Recipe]) -> 
     assert "too few steps would remain" in lines[3]
 
 
+def test_chats_that_come_as_several_rows_are_told(recipe: Callable[..., Recipe]) -> None:
+    lines = summary_lines(rows_of(*[(100, 20)] * 50, source_rows=20), recipe())
+    assert lines[0].startswith("50 rows (of 20 in the source: some chats need a row for each answer) of 5,000 tokens")
+
+
 def test_the_legend_uses_the_same_brackets() -> None:
     assert legend() == "«trained»   read only   ‹mark of the model›"
     assert legend(unicode=False) == "[[trained]]   read only   `mark of the model`"

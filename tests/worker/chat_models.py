@@ -39,6 +39,8 @@ class Kind:
     adds_bos: bool = False
 
 
+MERGES = (("Ċ", "Ċ"), ("i", "s"), ("Ġ", "is"), ("s", "."), (".", "Ċ"), (".", "ĊĊ"))
+"""Ċ is a line end and Ġ a space: some tokens cross the end of a line or of an answer."""
 CHATML = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 KINDS = {
     "llama3": Kind("llama3", ("<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"),
@@ -66,19 +68,15 @@ def tokenizer(name: str) -> Any:
 
 def make(template: str | None, kind: Kind) -> Any:
     """A byte-level tokenizer with these marks; pad is EOS, as people often set it."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 
-    raw = Tokenizer(models.BPE())
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocab = [*kind.marks, *alphabet, *map("".join, MERGES)]
+    raw = Tokenizer(models.BPE({token: number for number, token in enumerate(vocab)}, list(MERGES)))
+    raw.add_special_tokens(list(kind.marks))
     raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     raw.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=320,
-        special_tokens=list(kind.marks),
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    raw.train_from_iterator(["\n\n", "user\n\n the answer is\n", "It is Paris.\n\n"] * 20, trainer)
     if kind.adds_bos:
         start = [(kind.bos, raw.token_to_id(kind.bos))]
         raw.post_processor = processors.TemplateProcessing(single=f"{kind.bos}:0 $A:0", special_tokens=start)

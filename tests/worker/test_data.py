@@ -1,12 +1,13 @@
 """What the model sees of a row and which tokens it is trained to write, template by template."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from chat_models import CHATML, Kind, make, tokenizer
 
 from core.worker.cut import cut, nothing_left
-from core.worker.data import IGNORED, Refused, ensure_template, render
+from core.worker.data import IGNORED, Refused, ensure_template, render, text_part
 
 SYSTEM = {"role": "system", "content": "Be brief."}
 ASK, ANSWER = {"role": "user", "content": "Why?"}, {"role": "assistant", "content": "So."}
@@ -122,6 +123,14 @@ def test_a_base_model_gets_plain_text_with_the_begin_mark_it_was_trained_with(ki
     assert shown({"messages": ONE}, coder) == [f"{start}### User:\nWhy?\n\n### Assistant:\n«So.{kind.eos}»\n\n"]
 
 
+def test_a_processor_is_asked_for_its_tokenizer() -> None:
+    coder = make(None, Kind("", CHATML, "<|im_end|>"))
+    processor = SimpleNamespace(tokenizer=coder, chat_template="{{ messages[0]['content'] }}")
+    assert text_part(processor) is coder
+    assert coder.chat_template == processor.chat_template
+    assert text_part(coder) is coder
+
+
 def test_an_answer_that_the_template_leaves_open_gets_an_end_mark() -> None:
     template = (
         "{% for m in messages %}{{ m['role'] + ': ' + m['content'] + '\n' }}{% endfor %}"
@@ -193,7 +202,7 @@ def test_a_row_that_keeps_no_token_to_learn_is_left_out_wherever_the_cut_falls()
             "mistral",
             {"messages": ONE},
             8,
-            "answer past model.max_seq_length = 8; they are 16 to 16 tokens long",
+            "answer past model.max_seq_length = 8; they are 13 to 13 tokens long",
             "= 256",
         ),
         ("mute", {"messages": ONE}, 99, "chat template shows none of the answers in 1 rows", "Instruct version"),
