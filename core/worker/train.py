@@ -18,7 +18,7 @@ from core.recipe_fields import Recipe
 from core.rows.split import eval_fraction, split
 from core.runs import Run, replace_folder, write_atomically
 from core.worker import backends, data, lesson, models, pack
-from core.worker.cut import cut, nothing_left
+from core.worker.cut import Cut, cut, nothing_left
 from core.worker.memory import Memory
 from core.worker.reporting import Reporter
 from core.worker.samples import before_and_after
@@ -137,20 +137,25 @@ def read_rows(
     length, loss_on = recipe.model.max_seq_length, recipe.data.loss_on
     kept = cut((rows[place] for place in train_places), tokenizer, length, loss_on)
     aside = cut((rows[place] for place in eval_places), tokenizer, length, loss_on)
+    _tell_losses(log, skipped, kept, len(train_places))
+    if not kept.rows:
+        raise nothing_left(kept, recipe.data.source)
+    return kept.rows, aside.rows, rows[eval_places[0]] if eval_places else None
+
+
+def _tell_losses(log: EventLog, skipped: list[Problem], kept: Cut, asked: int) -> None:
+    """A warning for each kind of row that is not trained as it stands in the data. asked: rows meant for training."""
     if skipped:
         message = f"{len(skipped)} rows were left out; the first: {skipped[0]}"
         log.write("warning", kind="rows", message=message, count=len(skipped))
-    if len(kept.rows) > len(train_places):
+    if len(kept.rows) > asked:
         message = (
-            f"{len(train_places)} rows became {len(kept.rows)}: the model's chat template shows earlier answers of a "
-            "chat otherwise than the model writes them, so each is learnt in a row of its own."
+            f"{asked} rows became {len(kept.rows)}: the model's chat template shows earlier answers of a chat "
+            "otherwise than the model writes them, so each is learnt in a row of its own."
         )
         log.write("warning", kind="template", message=message, count=len(kept.rows))
     for kind, count, message in kept.losses():
         log.write("warning", kind=kind, message=message, count=count)
-    if not kept.rows:
-        raise nothing_left(kept, recipe.data.source)
-    return kept.rows, aside.rows, rows[eval_places[0]] if eval_places else None
 
 
 def trainer_config(recipe: Recipe, dtype: str, work: Path, packed: bool = False) -> SFTConfig:

@@ -158,3 +158,23 @@ def test_the_job_does_without_torch(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True)
     assert done.stdout == "None\n"
+
+
+def test_of_a_model_on_the_hub_the_small_files_are_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from fnmatch import fnmatch
+
+    from core.worker.models import fetch_tokenizer
+
+    asked: dict[str, Any] = {}
+
+    def download(model: str, **known: Any) -> str:
+        asked.update(known, model=model)
+        return str(tmp_path)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    log = EventLog(tmp_path / "events.jsonl", "prepare")
+    assert fetch_tokenizer("owner/model", "v2", False, tmp_path, log) == tmp_path
+    assert (asked["model"], asked["revision"]) == ("owner/model", "v2")
+    wanted = {"tokenizer.json": True, "tokenizer.model": True, "chat_template.jinja": True, "config.json": True,
+              "model-00001-of-00002.safetensors": False, "pytorch_model.bin": False, "tokenizer.py": False}  # fmt: skip
+    assert {name: any(fnmatch(name, each) for each in asked["allow_patterns"]) for name in wanted} == wanted
