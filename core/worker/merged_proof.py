@@ -17,6 +17,8 @@ from core.worker.stops import eos_ids, stop_ids
 from core.worker.tensors import DTYPES, Slot, blocks, read, slots_in
 
 LIMITS = Limits(kl=0.01, drift_share=0.05, top1=0.95)
+"""SmolLM2-135M at fp32, tuned for 16 steps: 0.0043 nats, 1.4 % of the 0.30 that training had moved it, 98.0 % of the
+likeliest tokens the same. That is the rounding of its merged weights to bf16, and larger models feel it less."""
 
 
 def prove(run: Run, plan: Plan, source: Source, folder: Path) -> Proof:

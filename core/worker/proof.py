@@ -14,7 +14,7 @@ from core.worker.behaviour import Answers, likeness
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How far an artefact's answers may be from those of the adapter on its base; see bench/proof_limits.py."""
+    """How far an artefact's answers may be from those of the adapter on its base, or of the merged model."""
 
     kl: float
     """Nats a token, in the mean ..."""
@@ -63,9 +63,9 @@ def judge(proof: Proof, expected: Answers, got: Answers, drift: float, limits: L
     proof.add("likeliest token", f"the same for {limits.top1:.0%}", f"{like.top1:.1%}", like.top1 >= limits.top1)
     ends, ended, asked = sum(expected.stopped), sum(got.stopped), len(got.stopped)
     if ends:
-        proof.add("ends by itself", f"as with the adapter: {ends} of {asked} answers", str(ended), 2 * ended >= ends)
+        proof.add("ends by itself", f"{ends} of {asked} answers", str(ended), 2 * ended >= ends)
     else:
-        proof.add("ends by itself", "some answers", "with the adapter none does either", None)
+        proof.add("ends by itself", "some answers", "none of either", None)
 
 
 def settle(proof: Proof, aside: Path, place: Path, hint: str) -> None:

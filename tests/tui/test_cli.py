@@ -18,7 +18,7 @@ from tests.tui.conftest import Fitune
 from tui.cli import parser
 
 ROOT = Path(__file__).parents[2]
-COMMANDS = ("train", "watch", "runs", "stop", "resume", "doctor", "demo", "merge", "push")
+COMMANDS = ("train", "watch", "runs", "stop", "resume", "doctor", "demo", "merge", "export", "push")
 HELP = """
 import sys, time
 from tui.__main__ import main

@@ -1,0 +1,50 @@
+"""What is left for a merge or export job to read, and what is refused before one starts."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from core import launch, runs
+from core.config import parse
+from core.errors import UserError
+from core.runs import Run
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """A run with an adapter and a merged model; jobs are not started."""
+    monkeypatch.setattr(launch, "start", lambda run, job, share_gpu=False: job)
+    made = runs.create(parse({"model": {"id": "a/b"}, "data": {"source": "x"}}, "test"), tmp_path, {})
+    made.adapter.mkdir()
+    made.merged.mkdir()
+    return made
+
+
+@pytest.mark.parametrize("base", [None, "unsloth/Llama-3.2-1B"])
+def test_a_merge_is_told_its_base_and_forgets_an_earlier_one(run: Run, base: str | None) -> None:
+    (run.path / "merge.json").write_text('{"base": "an/older"}')
+    assert launch.merge(run, base) == "merge"
+    assert json.loads((run.path / "merge.json").read_text()) == {"base": base}
+
+
+def test_an_export_is_told_its_kinds(run: Run) -> None:
+    assert launch.export(run, ["q8_0", "f16"]) == "export"
+    assert json.loads((run.path / "export.json").read_text()) == {"gguf": ["q8_0", "f16"]}
+
+
+@pytest.mark.parametrize(
+    ("spoil", "kinds", "said"),
+    [
+        (lambda run: None, ["q8_0", "q9"], "'q9' is no kind of GGUF file that fitune makes. Known: f16, bf16, q8_0"),
+        (lambda run: run.merged.rmdir(), ["q8_0"], "First: fitune merge"),
+    ],
+)
+def test_an_export_that_will_not_do_is_refused(
+    run: Run, spoil: Callable[[Run], None], kinds: list[str], said: str
+) -> None:
+    spoil(run)
+    with pytest.raises(UserError, match=said):
+        launch.export(run, kinds)
+    assert not (run.path / "export.json").exists()
