@@ -73,7 +73,7 @@ class Outlook:
         if self.budget is None or self.free_bytes is None:
             return "size unknown"
         spare_bytes = self.free_bytes - self.budget.total_bytes
-        return f"{size(spare_bytes)} to spare" if spare_bytes >= 0 else f"{size(-spare_bytes)} short"
+        return f"{gib(spare_bytes)} to spare" if spare_bytes >= 0 else f"{gib(-spare_bytes)} short"
 
 
 def look(draft: Draft) -> Outlook:

@@ -14,7 +14,7 @@ from core import config, dataset
 from core.machine import Machine
 from core.recipe_fields import Data
 from tests.tui.wizard_kit import CARD, GIB, Wizard, said, settle
-from tui.draft import recipe
+from tui.draft import recipe, set_field
 from tui.fields import all_fields
 from tui.screens.edit import EditScreen
 from tui.screens.help import HelpScreen
@@ -367,3 +367,15 @@ async def test_another_card_is_planned_for_with_one_key_but_not_started_on(at_st
         await settle(pilot)
         assert "a planned 24 GiB card" in " ".join(app.shown().split())
         assert app.step.draft.card_gib == 24
+
+
+async def test_ctrl_f_takes_the_fastest_plan_that_fits_and_says_so(at_step: At) -> None:
+    app = at_step("edit")
+    async with app.run_test(size=(80, 24)) as pilot:
+        app.step.draft = set_field(app.step.draft, "train.micro_batch", "64")
+        app.step.show()
+        assert app.step.outlook.verdict == "over"
+        await pilot.press("ctrl+f")
+        await pilot.pause()
+        assert app.step.outlook.verdict == "fits"
+        assert recipe(app.step.draft).train.micro_batch * recipe(app.step.draft).train.grad_accum == 256

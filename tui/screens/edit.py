@@ -17,10 +17,10 @@ from tui import steps
 from tui.cost import field_cost
 from tui.draft import Draft, problems, reset_field, set_field, shown
 from tui.fields import ELSEWHERE, MAIN, form_fields
-from tui.outlook import known_shape, learn
+from tui.outlook import fitted, known_shape, learn
 from tui.screens.step import StepScreen
 from tui.steps import Forward
-from tui.text import safe
+from tui.text import clean, safe
 from tui.widgets.budget_panel import BudgetPanel
 from tui.widgets.field_input import Changed
 from tui.widgets.form import Form
@@ -42,6 +42,7 @@ class EditScreen(StepScreen):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+r", "reset", "Reset", key_display="^r"),
         Binding("ctrl+t", "fold", "More", key_display="^t"),
+        Binding("ctrl+f", "fastest", "Fastest", key_display="^f"),
     ]
     AUTO_FOCUS = "Form"
 
@@ -102,6 +103,12 @@ class EditScreen(StepScreen):
     async def action_reset(self) -> None:
         self.draft = reset_field(self.draft, self.form.field.name)
         await self.refill()
+
+    async def action_fastest(self) -> None:
+        """Take the fastest plan that fits this card and leaves the result alone."""
+        self.draft, said = fitted(self.draft, self.outlook)
+        await self.refill()
+        self.app.notify(clean(said), markup=False)
 
     async def refill(self) -> None:
         self.show()

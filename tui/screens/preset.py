@@ -53,7 +53,8 @@ class PresetScreen(StepScreen):
         choice = self.choices[event.option_index]
         self.draft = use_preset(self.draft, choice.preset.id)
         self.show_budget()
-        self.query_one("#detail", Static).update(safe(f"{choice.preset.whom}\n{choice.models}", keep_newlines=True))
+        told = [choice.preset.whom, choice.models, *(f"Memory: {each}." for each in choice.preset.evidence)]
+        self.query_one("#detail", Static).update(safe("\n".join(told), keep_newlines=True))
 
     async def on_option_list_option_selected(self) -> None:
         await self.action_forward()

@@ -7,7 +7,7 @@ from textual.widgets import Static
 
 from core.remedies import Remedy
 from tui.format import gib
-from tui.outlook import WORDS, Outlook, bounds, grouped, pace_text, remedy_text
+from tui.outlook import WORDS, Outlook, bounds, correction, grouped, pace_text, remedy_text
 from tui.text import clean, safe
 
 SHADES, PLAIN_SHADES = "█▓▒░", "#=+-"
@@ -62,6 +62,8 @@ def full_lines(outlook: Outlook, ways: Sequence[Remedy], columns: int, plain: bo
             for shade, (name, amount) in zip(shades, parts, strict=False)
         ]
         lines += [Content(f"Predicted {bounds(found)}"), Content(f"Free      {gib(outlook.free_bytes)}")]
+    if said := correction(outlook):
+        lines.append(Content.styled(said, "$text-muted"))
     lines.append(verdict(outlook))
     if outlook.pace is not None and outlook.pace.tokens_per_s and not ways:
         lines.append(Content(f"Pace      {pace_text(outlook.pace)}"))
