@@ -16,14 +16,15 @@ LOOKS_PER_RUN, LEAST_STEPS_APART = 10, 20
 ROWS = '''
 # 2. The rows: token ids, and labels that say which of them are trained
 
-ensure_template(tokenizer)
+text = text_part(tokenizer)  # of a model that also sees, the tokenizer inside its processor
+ensure_template(text)
 
 
 def load(name):
     """A data set of a file's rows; None if there are none. What is longer than LENGTH loses its end."""
     rows = []
     with open(HERE / name, encoding="utf-8") as file:
-        for samples in render(map(json.loads, file), tokenizer, LOSS_ON):
+        for samples in render(map(json.loads, file), text, LOSS_ON):
             for sample in samples if isinstance(samples, list) else []:  # else the chat template refuses the row
                 if sample.first is not None and sample.first < LENGTH:  # else nothing to learn is left
                     rows.append({"input_ids": sample.ids[:LENGTH], "labels": sample.labels[:LENGTH]})
@@ -150,7 +151,7 @@ def _imports(job: Job, backend: str, several_cards: bool) -> str:
         "from peft import LoraConfig, get_peft_model": not unsloth,
         f"from transformers import AutoModelForCausalLM, AutoTokenizer, {bits}Trainer, set_seed": not unsloth,
         "from trl import SFTConfig, SFTTrainer, pack_dataset\n": True,
-        "from render import ensure_template, render": True,
+        "from render import ensure_template, render, text_part": True,
     }
     return "".join(f"{line}\n" for line, wanted in lines.items() if wanted) + "\n"
 
