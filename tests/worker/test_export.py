@@ -145,9 +145,13 @@ def test_smaller_kinds_are_made_of_a_16_bit_file(
     assert plan(kinds, has) == (made, later)
 
 
-def test_smollm2_passes_in_llama_cpp_itself(make_run: Callable[..., Run], tmp_path: Path) -> None:
+def test_smollm2_passes_in_llama_cpp_itself(
+    make_run: Callable[..., Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The real converter and llama.cpp, where both are installed."""
     pytest.importorskip("xllamacpp")
+    monkeypatch.setattr("core.worker.behaviour.WRITTEN_TOKENS", 8)
+    monkeypatch.setattr("core.worker.llama.WRITTEN_TOKENS", 8)
     from core.worker import gguf, merge, models
     from core.worker.memory import Memory
 
