@@ -97,7 +97,7 @@ class Train(Group):
     lr: Annotated[float, Field(gt=0, le=1)] = 2e-4
     """Learning rate. 1e-4 to 3e-4 suits LoRA; too high and the loss jumps or turns NaN."""
     scheduler: Scheduler = "linear"
-    """How the learning rate falls over the run."""
+    """How the learning rate falls over the run; cosine_with_min_lr ends at a tenth of it."""
     warmup_ratio: Annotated[float, Field(ge=0, le=0.5)] = 0.03
     """Share of the steps in which the learning rate climbs from 0."""
     optimizer: Optimizer = "adamw_8bit"

@@ -8,6 +8,8 @@ LINEARS = (
 )  # fmt: skip
 """As in core.worker.backends: what all-linear means to Unsloth, of which a model has those that it has."""
 
+NAMES = "[name for name in LINEARS if name in present]"
+
 
 def unsloth_model(job: Job) -> str:
     """Source text that makes `model` and `tokenizer` with Unsloth."""
@@ -25,14 +27,13 @@ def unsloth_model(job: Job) -> str:
         loading["offload_layers"] = repr(train.offload_layers)
     checkpointing = {"unsloth": "'unsloth'", "on": "True", "off": "False"}[train.checkpointing]
     adapting = {
-        **_lora(job, "[name for name in LINEARS if name in present]"),
+        **_lora(job, NAMES),
         "use_gradient_checkpointing": checkpointing,
         "random_state": "SEED",
     }
-    named = f'LINEARS = {list(LINEARS)!r}\npresent = {{name.rpartition(".")[2] for name, _ in model.named_modules()}}\n'
     return (
         f"model, tokenizer = {call('FastLanguageModel.from_pretrained', {'model_name': 'MODEL', **loading})}\n"
-        f"{named if job.recipe.lora.target_modules == 'all-linear' else ''}"
+        f"{_named('model') if job.recipe.lora.target_modules == 'all-linear' else ''}"
         f"model = {call('FastLanguageModel.get_peft_model', {'model': 'model', **adapting})}\n"
     )
 
@@ -56,13 +57,22 @@ def trl_model(job: Job, several_cards: bool) -> str:
         else 'base.gradient_checkpointing_enable({"use_reentrant": False})\nbase.enable_input_require_grads()\n'
     )
     code = model.trust_remote_code
-    lora = {**_lora(job, "'all-linear'"), "task_type": "'CAUSAL_LM'"}
+    by_name = job.recipe.lora.layers is not None  # peft wants names where only some layers are chosen
+    lora = {**_lora(job, NAMES if by_name else "'all-linear'"), "task_type": "'CAUSAL_LM'"}
+    named = _named("base") if by_name and job.recipe.lora.target_modules == "all-linear" else ""
     return (
         f"base = {call('AutoModelForCausalLM.from_pretrained', loading)}\n"
         f"tokenizer = AutoTokenizer.from_pretrained(MODEL, revision=REVISION, trust_remote_code={code})\n"
-        f"base.config.use_cache = False\n{checkpointing}"
+        f"base.config.use_cache = False\n{checkpointing}{named}"
         "set_seed(SEED)  # the adapter's start is random, and belongs to the run\n"
         f"model = {call('get_peft_model', {'model': 'base', 'peft_config': call('LoraConfig', lora, '    ')})}\n"
+    )
+
+
+def _named(model: str) -> str:
+    """Source text that finds the names of a model's matrices."""
+    return (
+        f'LINEARS = {list(LINEARS)!r}\npresent = {{name.rpartition(".")[2] for name, _ in {model}.named_modules()}}\n'
     )
 
 

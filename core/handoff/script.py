@@ -195,6 +195,7 @@ def _training(job: Job, backend: str) -> str:
         "max_steps": repr(train.max_steps or -1),
         "learning_rate": repr(train.lr),
         "lr_scheduler_type": repr(train.scheduler),
+        "lr_scheduler_kwargs": "{'min_lr_rate': 0.1}" if train.scheduler == "cosine_with_min_lr" else "None",
         "warmup_steps": f"{train.warmup_ratio!r}",
         "optim": repr(train.optimizer),
         "weight_decay": repr(train.weight_decay),

@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
-from core.recipe_fields import Recipe
+from core.recipe_fields import Lora, Recipe
 from core.worker.models import Source
 
 ATTENTION_AND_MLP = (
@@ -121,7 +121,7 @@ def _load_trl(recipe: Recipe, source: Source) -> Loaded:
         lora_alpha=lora.alpha,
         lora_dropout=lora.dropout,
         bias=lora.bias,
-        target_modules="all-linear" if lora.target_modules == "all-linear" else list(lora.target_modules),
+        target_modules=_all_linear(base, lora) if lora.target_modules == "all-linear" else list(lora.target_modules),
         layers_to_transform=list(lora.layers) if lora.layers is not None else None,
         use_rslora=lora.rslora,
         use_dora=lora.dora,
@@ -135,6 +135,11 @@ def _linears(model: Any) -> list[str]:
     """The names of attention and MLP matrices which a model has: some models fuse them."""
     present = {name.rpartition(".")[2] for name, _ in model.named_modules()}
     return [name for name in ATTENTION_AND_MLP if name in present]
+
+
+def _all_linear(model: Any, lora: Lora) -> str | list[str]:
+    """Every matrix, whatever its name; peft wants names where only some layers are chosen."""
+    return "all-linear" if lora.layers is None else _linears(model)
 
 
 def _init(recipe: Recipe) -> bool | str:

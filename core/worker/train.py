@@ -21,7 +21,10 @@ from core.worker import backends, data, lesson, models, pack
 from core.worker.cut import Cut, cut, nothing_left
 from core.worker.memory import Memory
 from core.worker.reporting import Reporter
-from core.worker.samples import before_and_after
+from core.worker.samples import ROWS_LOOKED_AT, Samples, questions
+
+MIN_LR_RATE = 0.1
+"""Where cosine_with_min_lr ends, as a share of the learning rate."""
 
 
 class CpuTrainer(SFTTrainer):
@@ -57,13 +60,17 @@ def run(run: Run, log: EventLog, memory: Memory) -> None:
 
     # 3. The rows, as token ids with labels
     log.write("phase", name="data", source=recipe.data.source)
-    train_rows, eval_rows, example = read_rows(recipe, tokenizer, log)
+    train_rows, eval_rows, held_out = read_rows(recipe, tokenizer, log)
     packed = pack.choose(recipe, model, train_rows, log)
     length = recipe.model.max_seq_length
     train_set, eval_set = pack.to_sets(train_rows, eval_rows, length, packed)
 
     # 4. The trainer
-    reporter = Reporter(run, log, recipe.train, memory, has_eval=bool(eval_rows))
+    coder = data.text_part(tokenizer)
+    samples = Samples(
+        questions(held_out, coder), coder, source.path, log, recipe.train.backend == "unsloth", run.state().samples
+    )
+    reporter = Reporter(run, log, recipe.train, memory, bool(eval_rows), samples)
     work = run.path / "work"
     trainer = (SFTTrainer if torch.cuda.is_available() else CpuTrainer)(
         model=model,
@@ -90,10 +97,9 @@ def run(run: Run, log: EventLog, memory: Memory) -> None:
         save_adapter(run, trainer.model, tokenizer, source)
     shutil.rmtree(work, ignore_errors=True)
 
-    # 7. One question that was held out, answered with and without the adapter
-    if example and trainer.state.global_step:
-        log.write("phase", name="sample")
-        log.write("sample", step=trainer.state.global_step, **before_and_after(trainer.model, tokenizer, example))
+    # 7. The held-out questions once more
+    if trainer.state.global_step:
+        samples.end(trainer.model, trainer.state.global_step, trainer.state.max_steps)
 
     history = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     log.write(
@@ -120,8 +126,8 @@ def limit_memory(recipe: Recipe) -> None:
 
 def read_rows(
     recipe: Recipe, tokenizer: Any, log: EventLog
-) -> tuple[list[dict[str, list[int]]], list[dict[str, list[int]]], dict[str, Any] | None]:
-    """Rendered rows to train on, rendered rows held out, and one raw row of those held out, to show.
+) -> tuple[list[dict[str, list[int]]], list[dict[str, list[int]]], list[dict[str, Any]]]:
+    """Rendered rows to train on, rendered rows held out, and some of these as they were, to be asked.
 
     Raises UserError if nothing is left to train on.
     """
@@ -140,7 +146,7 @@ def read_rows(
     _tell_losses(log, skipped, kept, len(train_places))
     if not kept.rows:
         raise nothing_left(kept, recipe.data.source)
-    return kept.rows, aside.rows, rows[eval_places[0]] if eval_places else None
+    return kept.rows, aside.rows, [rows[place] for place in eval_places[:ROWS_LOOKED_AT]]
 
 
 def _tell_losses(log: EventLog, skipped: list[Problem], kept: Cut, asked: int) -> None:
@@ -170,6 +176,7 @@ def trainer_config(recipe: Recipe, dtype: str, work: Path, packed: bool = False)
         max_steps=train.max_steps or -1,
         learning_rate=train.lr,
         lr_scheduler_type=train.scheduler,
+        lr_scheduler_kwargs={"min_lr_rate": MIN_LR_RATE} if train.scheduler == "cosine_with_min_lr" else None,
         warmup_steps=train.warmup_ratio,  # below 1 it is a share of all steps
         optim=train.optimizer,
         weight_decay=train.weight_decay,

@@ -108,6 +108,17 @@ def test_rows_without_an_answer_inside_the_length_are_refused_before_training(ma
         train_here(run)
 
 
+def test_chosen_layers_get_the_adapter_and_the_rate_falls_to_its_least(make_run: Callable[..., Run]) -> None:
+    run = make_run(lora={"layers": [1]}, train={"scheduler": "cosine_with_min_lr", "lr": 1e-2})
+    train_here(run)
+    from safetensors import safe_open
+
+    with safe_open(run.adapter / "adapter_model.safetensors", "pt") as file:
+        assert {name.split(".layers.")[1].split(".")[0] for name in file.keys()} == {"1"}  # noqa: SIM118
+    rates = [event.data["lr"] for event in Tail(run.events).read() if event.type == "step"]
+    assert min(rates[1:]) >= 1e-3
+
+
 def test_a_folder_without_a_model_is_a_sentence(make_run: Callable[..., Run], tmp_path: Path) -> None:
     run = make_run(model={"id": str(tmp_path)})
     with pytest.raises(UserError, match="holds no model"):
