@@ -84,13 +84,12 @@ def _load_unsloth(recipe: Recipe, source: Source) -> Loaded:
     return Loaded(adapted, tokenizer, dtype)
 
 
-def _load_trl(recipe: Recipe, source: Source) -> Loaded:
+def base_model(recipe: Recipe, source: Source, dtype: str) -> Any:
+    """The base model of transformers, stored as the recipe wants it, without an adapter. dtype: of compute_dtype."""
     import torch
-    from peft import LoraConfig, get_peft_model
-    from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, set_seed
+    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
-    model, lora, train = recipe.model, recipe.lora, recipe.train
-    dtype = compute_dtype()
+    model = recipe.model
     quantization = {
         "nf4": BitsAndBytesConfig(
             load_in_4bit=True,
@@ -101,7 +100,7 @@ def _load_trl(recipe: Recipe, source: Source) -> Loaded:
         "int8": BitsAndBytesConfig(load_in_8bit=True),
         "bf16": None,
     }[model.quant]
-    base = AutoModelForCausalLM.from_pretrained(
+    return AutoModelForCausalLM.from_pretrained(
         source.path,
         dtype=getattr(torch, dtype),
         quantization_config=quantization,
@@ -109,7 +108,16 @@ def _load_trl(recipe: Recipe, source: Source) -> Loaded:
         trust_remote_code=model.trust_remote_code,
         use_safetensors=True,
     )
-    tokenizer = AutoTokenizer.from_pretrained(source.path, trust_remote_code=model.trust_remote_code)
+
+
+def _load_trl(recipe: Recipe, source: Source) -> Loaded:
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoTokenizer, set_seed
+
+    lora, train = recipe.lora, recipe.train
+    dtype = compute_dtype()
+    base = base_model(recipe, source, dtype)
+    tokenizer = AutoTokenizer.from_pretrained(source.path, trust_remote_code=recipe.model.trust_remote_code)
     # Not peft's prepare_model_for_kbit_training: it widens norms, embeddings and with them every activation to fp32.
     base.config.use_cache = False
     if train.checkpointing != "off":

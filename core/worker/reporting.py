@@ -15,6 +15,7 @@ from core.events import EventLog
 from core.recipe_fields import Train
 from core.runs import Run
 from core.worker.memory import Memory
+from core.worker.samples import Samples
 
 LOOKS_PER_RUN, LEAST_STEPS_APART = 10, 20
 """Evaluations, and checkpoints, in a run whose recipe sets no interval; in short ones fewer."""
@@ -54,8 +55,9 @@ class Batches:
 class Reporter(TrainerCallback):
     """Emits step, eval, memory and checkpoint events; decides when to look, save and stop."""
 
-    def __init__(self, run: Run, log: EventLog, train: Train, memory: Memory, has_eval: bool) -> None:
+    def __init__(self, run: Run, log: EventLog, train: Train, memory: Memory, has_eval: bool, samples: Samples) -> None:
         self.run, self.log, self.train, self.memory, self.has_eval = run, log, train, memory, has_eval
+        self.samples = samples
         self.stopped = False
         self.batches = Batches()
         self.last_eval_loss: float | None = None
@@ -75,7 +77,8 @@ class Reporter(TrainerCallback):
 
         trainer.training_step = counted
 
-    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+    def on_train_begin(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
+        self.samples.begin(model, state.global_step)
         self.log.write("phase", name="train", total_steps=state.max_steps, epochs=state.num_train_epochs)
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -116,10 +119,12 @@ class Reporter(TrainerCallback):
             self._memory_told = time.monotonic()
             self.log.write("memory", step=state.global_step, **self.memory.read())
 
-    def on_evaluate(self, args: Any, state: Any, control: Any, metrics: dict[str, Any] | None = None, **_: Any) -> None:
-        metrics = metrics or {}
+    def on_evaluate(
+        self, args: Any, state: Any, control: Any, metrics: dict[str, Any], model: Any = None, **_: Any
+    ) -> None:
         self.last_eval_loss = metrics.get("eval_loss")
         self.log.write("eval", step=state.global_step, loss=self.last_eval_loss, elapsed_s=metrics.get("eval_runtime"))
+        self.samples.during(model, state.global_step, state.max_steps)
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """A checkpoint appears in its place whole; the oldest beyond those wanted go."""

@@ -1,0 +1,211 @@
+"""Talking with a trained model. What has it in memory is a child of this process, and ends with it.
+
+No run is touched: nothing is written but the child's chat.log, so nothing is lost when it dies.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import orjson
+
+from core.errors import UserError
+from core.runs import Run
+
+Side = Literal["base", "tuned"]
+SIDES: tuple[Side, ...] = ("base", "tuned")
+ANSWER_TOKENS = 512
+Turn = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How answers are written."""
+
+    max_tokens: int = ANSWER_TOKENS
+    temperature: float = 0.0
+    """0 always takes the likeliest token, so that the two sides can be compared; above, chance has a say."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A held-out row of the run's own data, ready to be asked."""
+
+    asked: list[Turn] | str
+    tools: Any
+    shown: str
+    reference: str
+
+
+@dataclass(slots=True)
+class Conversation:
+    """What each side was asked and has answered: from the first answer on the two go apart."""
+
+    questions: list[Question] = field(default_factory=list)
+    said: dict[Side, list[Turn]] = field(default_factory=lambda: {side: [] for side in SIDES})
+    tools: Any = None
+
+    @property
+    def is_chat(self) -> bool:
+        """False if the training knew no turns: then each text is gone on with as it stands, by itself."""
+        return not self.questions or not isinstance(self.questions[0].asked, str)
+
+    @property
+    def system(self) -> str:
+        """The system prompt that all questions of the data share; the model was trained with it."""
+        opening = [question.asked[0] for question in self.questions if isinstance(question.asked, list)]
+        found = {str(turn["content"]) for turn in opening if turn["role"] == "system"}
+        shared = len(found) == 1 and all(turn["role"] == "system" for turn in opening)
+        return found.pop() if shared else ""
+
+    def restart(self) -> None:
+        """Forget what was said."""
+        self.said = {side: [] for side in SIDES}
+        self.tools = None
+
+    def ask(self, text: str) -> dict[str, Any]:
+        """What to ask each side; a question of the data begins a new conversation, as its row does."""
+        text = text.encode(errors="replace").decode()  # lone surrogates, from a terminal that is not UTF-8
+        if not self.is_chat:
+            return {"asked": dict.fromkeys(SIDES, text)}
+        ready = next((each for each in self.questions if each.shown == text), None)
+        if ready is not None and isinstance(ready.asked, list):
+            self.said = {side: list(ready.asked) for side in SIDES}
+            self.tools = ready.tools
+        else:
+            for turns in self.said.values():
+                if not turns and self.system:
+                    turns.append({"role": "system", "content": self.system})
+                turns.append({"role": "user", "content": text})
+        return {"asked": self.said, "tools": self.tools}
+
+    def answered(self, side: Side, text: str) -> None:
+        """Remember an answer."""
+        self.said[side].append({"role": "assistant", "content": text})
+
+
+class Chat:
+    """A model that can be asked: `ask` and `stop` from any thread, `heard` in one of them."""
+
+    def __init__(self, run: Run, worker: "subprocess.Popen[bytes]") -> None:
+        self.run, self._worker = run, worker
+
+    def ask(self, wanted: Mapping[str, Any], settings: Settings) -> None:
+        """Ask what Conversation.ask made; one question at a time."""
+        self._tell({**wanted, "max_tokens": settings.max_tokens, "temperature": settings.temperature})
+
+    def stop(self) -> None:
+        """End the answer that is being written; `done` follows."""
+        self._tell({"stop": True})
+
+    def heard(self) -> Iterator[dict[str, Any]]:
+        """What the model's process says, as it comes, until it ends. By `type`:
+
+        phase{name} warning{message} ready{device, model, sides, questions} text{side, text} done{}
+        answer{side, text, tokens, ended: itself|length|asked, elapsed_s} refused{message, hint} failed{message, hint}
+        """
+        assert self._worker.stdout is not None
+        for line in self._worker.stdout:
+            yield orjson.loads(line)
+        code = self._worker.wait()
+        if code < 0:
+            name = signal.Signals(-code).name
+            message = f"The process with the model in it was ended by {name}: most often because the RAM ran out."
+            yield {"type": "failed", "message": message, "hint": f"See {self.run.path / 'chat.log'}"}
+
+    def close(self) -> None:
+        """End the model's process, and all that it started, at once."""
+        with suppress(ProcessLookupError):
+            os.killpg(self._worker.pid, signal.SIGKILL)
+        self._worker.wait()
+
+    def __enter__(self) -> "Chat":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _tell(self, message: Mapping[str, Any]) -> None:
+        assert self._worker.stdin is not None
+        with suppress(BrokenPipeError):  # it has died: `heard` says so
+            self._worker.stdin.write(orjson.dumps(message, option=orjson.OPT_APPEND_NEWLINE))
+            self._worker.stdin.flush()
+
+
+def start(run: Run, share_gpu: bool = False) -> Chat:
+    """Start the process that loads a run's model with its adapter.
+
+    share_gpu: although a training holds the card. Raises UserError without an adapter, or where the card is held or
+    memory is short.
+    """
+    from core import launch, machine
+
+    if not run.adapter.is_dir():
+        raise UserError(f"{run.name} has no adapter yet.", f"Train it first: fitune resume {run.name}")
+    if not share_gpu:
+        if run.trains():
+            hint = f"Wait for its end (fitune watch {run.name}), or add --share-gpu."
+            raise UserError(f"{run.name} is training ({run.held_by()}).", hint)
+        launch.refuse_busy_gpu(run)
+    found = machine.detect()
+    uuid = (run.info().get("gpu") or {}).get("uuid")
+    gpu = next((each for each in found.gpus if each.uuid == uuid), None) or machine.pick_gpu(found, None)
+    _refuse_short_memory(run, gpu, found.ram_available_bytes)
+    log = os.open(run.path / "chat.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    try:
+        worker = subprocess.Popen(
+            _command(run),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            env={**os.environ, "CUDA_VISIBLE_DEVICES": gpu.uuid if gpu else ""},
+            start_new_session=True,  # Ctrl+C is for whoever talks
+        )
+    finally:
+        os.close(log)
+    return Chat(run, worker)
+
+
+def _refuse_short_memory(run: Run, gpu: Any, ram_bytes: int | None) -> None:
+    """Raise UserError if the weights alone are more than what is free; where a size is unknown, trying will tell."""
+    from core import machine
+    from core.resolve import card_of
+
+    card = card_of(gpu)
+    free_bytes = card.free_bytes if card else ram_bytes
+    needed_bytes = _needed_bytes(run, card)
+    if free_bytes is None or needed_bytes is None or needed_bytes <= free_bytes:
+        return
+    place = f"{gpu.name} has" if card else "this machine has"
+    raise UserError(
+        f"Talking with it needs about {needed_bytes / machine.GIB:.1f} GiB, and {place} "
+        f"{free_bytes / machine.GIB:.1f} GiB free.",
+        "Close what else uses that memory; or make a GGUF file (fitune merge, then fitune export): llama.cpp can keep "
+        "parts of a model elsewhere.",
+    )
+
+
+def _needed_bytes(run: Run, card: Any) -> int | None:
+    """The model with its adapter as plain transformers and peft hold it; None if its shape is not known."""
+    from core import budget, shapes
+    from core.sizing import plan, weights
+
+    recipe = run.recipe()
+    recipe = recipe.model_copy(update={"train": recipe.train.model_copy(update={"backend": "trl"})})
+    try:
+        made = plan.resolve(shapes.load(recipe.model.id, recipe.model.revision), recipe, card, None)
+    except UserError:
+        return None
+    terms = (weights.layers_term, weights.experts_term, weights.rest_term, weights.vision_term, weights.lora_term)
+    held = sum(term(made).bytes for term in terms)
+    return held + (budget.CONTEXT_BYTES if card else budget.RUNTIME_CPU_BYTES)
+
+
+def _command(run: Run) -> list[str]:
+    # -P: as for the worker that trains.
+    return [sys.executable, "-P", "-m", "core.worker.chat", str(run.path)]

@@ -1,0 +1,195 @@
+"""`python -m core.worker.chat RUN`: a trained model to talk with, as the child of whoever talks.
+
+JSON lines on two pipes; nothing is written into the run's story. In: {"asked": {side: turns or a text}, "tools",
+"max_tokens", "temperature"}, answered side by side; {"stop": true} ends an answer; the end of the input ends it all.
+Out: `type` is phase, warning, ready, text, answer, refused, done or failed (see core.chat).
+"""
+
+import os
+import queue
+import sys
+import threading
+import traceback
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from core import dataset
+from core.diagnose import Failure, diagnose, redact
+from core.errors import UserError
+from core.events import EventLog
+from core.recipe_fields import Recipe
+from core.rows.split import eval_fraction, split
+from core.runs import Run
+from core.worker import backends, models
+
+QUESTIONS = 5
+ROWS_LOOKED_AT = 64
+MOVES_THE_BASE = ("loftq", "pissa", "olora", "orthogonal")
+"""Ways to start an adapter that take a part of the base's weights into it (peft tuners/lora/layer.py): without the
+adapter such a model is not the base any more."""
+
+
+class Pipe(EventLog):
+    """Where the events of a conversation go, instead of into the run's story."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def write(self, type: str, **data: Any) -> None:  # noqa: A002 - as of EventLog
+        os.write(self._fd, orjson.dumps({"type": type, **data}, option=orjson.OPT_APPEND_NEWLINE))
+
+
+@dataclass(frozen=True, slots=True)
+class Talker:
+    """A model in memory, with what it takes to ask it."""
+
+    model: Any
+    tokenizer: Any
+    stops: list[int]
+    sides: tuple[str, ...]
+    pipe: Pipe
+    halted: threading.Event
+
+    def reply(self, wanted: dict[str, Any]) -> None:
+        """Answer on each side, the base first: it is the same model with its adapter switched off."""
+        for side in self.sides:
+            with self.model.disable_adapter() if side == "base" else nullcontext():
+                self._answer(side, wanted["asked"][side], wanted)
+            if self.halted.is_set():
+                break
+        self.pipe.write("done")
+
+    def _answer(self, side: str, asked: Any, wanted: dict[str, Any]) -> None:
+        from core.worker.answers import answer, prompt_ids
+
+        ids = prompt_ids(asked, wanted.get("tools"), self.tokenizer)
+        self._require_room(len(ids), wanted["max_tokens"])
+        found = answer(
+            self.model,
+            self.tokenizer,
+            ids,
+            self.stops,
+            wanted["max_tokens"],
+            temperature=wanted["temperature"],
+            streamer=_streamer(self.tokenizer, lambda text: self.pipe.write("text", side=side, text=text)),
+            halted=self.halted.is_set,
+        )
+        self.pipe.write("answer", side=side, **asdict(found))
+
+    def _require_room(self, asked_tokens: int, answer_tokens: int) -> None:
+        most = getattr(self.model.config, "max_position_embeddings", None)
+        if most and asked_tokens + answer_tokens > most:
+            raise UserError(
+                f"The conversation is {asked_tokens:,} tokens long; with an answer of up to {answer_tokens:,} that is "
+                f"more than the {most:,} which the model takes.",
+                "Start anew, or ask for a shorter answer with --max-tokens.",
+            )
+
+
+def main() -> int:
+    """Load the model of the run named on the command line, and answer until the input ends. 1: it can't be loaded."""
+    os.umask(0o077)
+    pipe = Pipe(os.dup(1))
+    os.dup2(2, 1)  # what libraries print must not come between the lines
+    asked: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+    halted = threading.Event()
+    threading.Thread(target=_listen, args=(asked, halted), daemon=True).start()
+    try:
+        talker = load(Run(Path(sys.argv[1])), pipe, halted)
+    except BaseException as error:
+        _tell(pipe, "failed", error)
+        return 1
+    while True:
+        try:
+            talker.reply(asked.get())
+        except Exception as error:
+            _tell(pipe, "refused", error)
+
+
+def load(run: Run, pipe: Pipe, halted: threading.Event) -> Talker:
+    """The base model with the adapter on it, stored as in the training, once; then say `ready`."""
+    backends.prepare("trl")
+    recipe = run.recipe()
+    pipe.write("phase", name="data")
+    questions = held_out(recipe, pipe)
+    home = run.path.parent.parent
+    (home / "models").mkdir(exist_ok=True)
+    source = models.fetch(recipe.model.id, recipe.model.revision, recipe.model.trust_remote_code, home / "models", pipe)
+    pipe.write("phase", name="load", model=source.name)
+
+    import torch
+    from peft import PeftModel
+    from transformers import AutoTokenizer
+
+    from core.worker.stops import stop_ids
+
+    base = backends.base_model(recipe, source, backends.compute_dtype())
+    model = PeftModel.from_pretrained(base, run.adapter).eval()
+    tokenizer = AutoTokenizer.from_pretrained(run.adapter, trust_remote_code=recipe.model.trust_remote_code)
+    sides = ("base", "tuned") if recipe.lora.init not in MOVES_THE_BASE else ("tuned",)
+    if len(sides) == 1:
+        message = (
+            f"The adapter was started with {recipe.lora.init}, which takes a part of the base's weights into it: "
+            "without the adapter the model is not the base. Only the fine-tuned side answers."
+        )
+        pipe.write("warning", kind="base", message=message)
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+    pipe.write("ready", device=device, model=source.name, sides=sides, questions=questions)
+    return Talker(model, tokenizer, stop_ids(tokenizer, source.path), sides, pipe, halted)
+
+
+def held_out(recipe: Recipe, pipe: Pipe) -> list[dict[str, Any]]:
+    """Some rows that were held out, or else trained on, as questions; a warning where the data can't be read."""
+    from core.worker.answers import question
+
+    try:
+        rows = list(dataset.rows(recipe.data))
+    except UserError as error:
+        pipe.write("warning", kind="data", message=f"There are no questions from your data: {error}")
+        return []
+    trained, aside = split(rows, eval_fraction(recipe, len(rows)), recipe.train.seed)
+    found = [question(rows[place]) for place in (aside or trained)[:ROWS_LOOKED_AT]]
+    different = {each.shown: asdict(each) for each in found if each is not None}
+    return list(different.values())[:QUESTIONS]
+
+
+def _streamer(tokenizer: Any, tell: Any) -> Any:
+    from transformers import TextStreamer
+
+    class Words(TextStreamer):
+        """Tells whole words as they come."""
+
+        def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
+            if text:
+                tell(text)
+
+    return Words(tokenizer, skip_prompt=True, skip_special_tokens=True)
+
+
+def _listen(asked: "queue.SimpleQueue[dict[str, Any]]", halted: threading.Event) -> None:
+    """Take what comes in. When whoever talks has gone, however that went, this process is of no use."""
+    for line in sys.stdin.buffer:
+        wanted = orjson.loads(line)
+        if wanted.get("stop"):
+            halted.set()
+        else:
+            halted.clear()
+            asked.put(wanted)
+    os._exit(0)
+
+
+def _tell(pipe: Pipe, kind: str, error: BaseException) -> None:
+    print(redact(traceback.format_exc()), file=sys.stderr, flush=True)
+    failure: Failure = diagnose(error)
+    hint = failure.hint
+    if failure.kind == "oom":
+        hint = "Close what else uses this memory, or start anew and ask for shorter answers with --max-tokens."
+    pipe.write(kind, kind=failure.kind, message=failure.message, hint=hint)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
