@@ -7,11 +7,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from test_merge import adapt
 
 from core.errors import UserError
 from core.events import EventLog
 from core.runs import Run
+from tests.worker.test_merge import adapt
 
 pytestmark = pytest.mark.train
 CONVERTER = """

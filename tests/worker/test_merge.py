@@ -8,11 +8,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from conftest import train_here
 
 from core.errors import UserError
 from core.events import EventLog
 from core.runs import Run
+from tests.worker.conftest import train_here
 
 pytestmark = pytest.mark.train
 Q_PROJ = "model.layers.0.self_attn.q_proj.weight"

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from test_merge import Q_PROJ, adapt, weights
 
 from core.errors import UserError
 from core.runs import Run
+from tests.worker.test_merge import Q_PROJ, adapt, weights
 
 pytestmark = pytest.mark.train
 Damage = Callable[[Path, Path], None]
