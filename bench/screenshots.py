@@ -4,8 +4,8 @@
     uv run python bench/screenshots.py FOLDER             # every screen at 80x24 and 120x40, to look at
 
 The wizard stands on a made-up machine with a 12 GB card; the runs are those of tests/data/runs (demo.jsonl is the
-record of `fitune demo` on a CPU, without its warning that the Hub was out of reach). Paths are shown as those of a user
-called you.
+record of `fitune demo` on a CPU, without its warning that the Hub was out of reach). Rows are counted in tokens of the
+bundled SmolLM2, whatever the model. Paths are shown as those of a user called you.
 """
 
 import argparse
@@ -25,7 +25,8 @@ from pathlib import Path
 from unittest.mock import patch
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
-from core import machine
+from bench.picture_rows import prepare
+from core import launch, machine
 from core.events import EventLog
 from core.gpu import Gpu
 from core.machine import GIB, Machine
@@ -57,8 +58,13 @@ class Picture:
     """Of the wizard's fields, beside the source of the data."""
     plain_glyphs: bool = False
 
+    @property
+    def moves(self) -> bool:
+        """Whether something goes on in it."""
+        return not self.step or ("data.source", "long.jsonl") in self.edits
 
-RANK = (("lora.r", "32"),)
+
+RANK, CUT = (("lora.r", "32"),), (("model.max_seq_length", "192"),)
 TO_PUSH = ("c", "down", "down", "down", "enter")
 ALL = {
     "start": Picture("start"),
@@ -75,6 +81,17 @@ ALL = {
     "data-none": Picture("data", edits=(("data.source", ""),)),
     "data-wrong": Picture("data", edits=(("data.source", "broken.jsonl"),)),
     "data-mapping": Picture("data", edits=(("data.source", "unsure.jsonl"),)),
+    "data-lengths": Picture("data", keys=("tab", "tab")),
+    "data-tokens": Picture("data", keys=("tab", "tab", "tab", "right")),
+    "data-rows": Picture("data", keys=("tab", "tab", "tab", "tab")),
+    "data-plain": Picture("data", keys=("tab", "tab", "tab"), plain_glyphs=True),
+    "data-cut": Picture("data", edits=CUT, keys=("tab",)),
+    "data-cut-lengths": Picture("data", edits=CUT, keys=("tab", "tab")),
+    "data-cut-tokens": Picture("data", edits=CUT, keys=("tab", "tab", "tab", "left")),
+    "data-cut-more": Picture("data", edits=CUT, keys=("tab", "tab", "ctrl+l")),
+    "data-masked": Picture("data", edits=(("model.max_seq_length", "48"),), keys=("tab", "enter")),
+    "data-counting": Picture("data", edits=(("data.source", "long.jsonl"),)),
+    "data-not-counted": Picture("data", edits=(("data.source", "away.jsonl"),)),
     "review": Picture("review", edits=RANK),
     "review-over": Picture("review", edits=(("model.quant", "bf16"),)),
     "review-push": Picture("review", keys=("enter",), edits=(("deliver.push_repo", "you/sums"),)),
@@ -115,12 +132,15 @@ def user() -> Iterator[Path]:
     shutil.copy(ROOT / "presets" / "demo" / "gsm8k.jsonl", work / "questions.jsonl")
     (work / "broken.jsonl").write_text('{"question": "Who?", "answer": "You."}\n' * 9 + '{"question": "Who?"\n')
     rows = [{"alpha": f"What is {n}?", "beta": f"It is the number {n}, of course."} for n in range(40)]
+    for name in ("long", "away"):
+        shutil.copy(work / "questions.jsonl", work / f"{name}.jsonl")
     (work / "unsure.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
     os.environ["FITUNE_HOME"] = str(home / ".local" / "share" / "fitune")
     os.chdir(work)
     try:
         detected = patch.object(machine, "detect", lambda runs_dir=None: found(home))
-        with detected, patch.object(deliver, "hub_user", lambda: "you"):
+        counted = patch.object(launch, "prepare", prepare)
+        with detected, counted, patch.object(deliver, "hub_user", lambda: "you"):
             yield home
     finally:
         os.chdir(ROOT)
@@ -202,15 +222,13 @@ def watched_run(base: Path, told: str) -> "tuple[Path, subprocess.Popen[bytes] |
     return run, start(run, str(nothing), "--then", "hang")
 
 
-async def draw(app: FituneApp, size: tuple[int, int], keys: tuple[str, ...]) -> str:
-    """One screen as SVG, after some keys."""
+async def draw(app: FituneApp, size: tuple[int, int], keys: tuple[str, ...], moves: bool) -> str:
+    """One screen as SVG, after some keys. moves: it is never at rest."""
     async with app.run_test(size=size) as pilot:
         for key in ("", *keys):
             if key:
                 await pilot.press(key)
-            await asyncio.sleep(SETTLE_S if app.watched else 0)
-            if not app.watched:
-                await settle(pilot)
+            await (asyncio.sleep(SETTLE_S) if moves else settle(pilot))
         await pilot.pause(0.2)
         return app.export_screenshot(title="fitune")
 
@@ -240,7 +258,7 @@ def take(picture: Picture, size: tuple[int, int]) -> str:
             run, worker = watched_run(base, picture.run)
             app = FituneApp(run=Run(run), plain_glyphs=picture.plain_glyphs)
         try:
-            svg = asyncio.run(draw(app, size, picture.keys))
+            svg = asyncio.run(draw(app, size, picture.keys, picture.moves))
         finally:
             if worker:
                 worker.kill()

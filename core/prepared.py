@@ -176,8 +176,9 @@ class Prepared:
         return 1 - sum(size * rows for size, rows in lengths.items()) / padded if padded else 0.0
 
     def packing(self, recipe: Recipe) -> Packing:
-        """Whether these rows would be packed, and what that gains; the worker decides the same way."""
-        return decide(self.lengths_at(recipe.model.max_seq_length), recipe)
+        """Whether these rows, less the held-out share, would be packed, and what that gains: as the worker decides."""
+        share = 1 - eval_fraction(recipe, self.source_rows)
+        return decide(_thinned(self.lengths_at(recipe.model.max_seq_length), share), recipe)
 
     def histogram(self, bins: int = 20, cut: int | None = None) -> tuple[Bin, ...]:
         """Rows by length in bins of about equal width, the last with all that are longer than most.
@@ -226,6 +227,17 @@ class Prepared:
     def _trained_before(self) -> list[int]:
         """Trained tokens at places before n."""
         return [0, *accumulate(self.trained_at)]
+
+
+def _thinned(lengths: Mapping[int, int], share: float) -> Counter[int]:
+    """This share of the rows, evenly of all lengths."""
+    kept: Counter[int] = Counter()
+    rows = taken = 0
+    for size, count in sorted(lengths.items()):
+        rows += count
+        kept[size] = round(share * rows) - taken
+        taken += kept[size]
+    return +kept
 
 
 def located(recipe: Recipe) -> Recipe:

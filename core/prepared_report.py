@@ -3,12 +3,14 @@
 from core.errors import Problem
 from core.prepared import Prepared
 from core.recipe_fields import Recipe
-from core.rows.report import Finding
+from core.rows.report import Finding, numbered
 
 COVERED = 0.99
 """Share of the rows that a suggested length leaves whole."""
 ROUND_TOKENS = 128
 """Suggested lengths are multiples of this."""
+LONGEST_TOKENS = 1_048_576
+"""The most that model.max_seq_length may be."""
 BARELY = 0.02
 """Trained tokens lost at the cut are worth a word from this share on."""
 
@@ -26,18 +28,22 @@ def findings(found: Prepared, recipe: Recipe) -> tuple[Finding, ...]:
     return (Finding("stop", "nothing_left", found.source_rows, Problem("", f"Nothing is left to learn. {why}", fix)),)
 
 
-def wanted_length(found: Prepared) -> int:
-    """A max_seq_length that leaves nearly all rows whole."""
-    return -(-found.covering(COVERED) // ROUND_TOKENS) * ROUND_TOKENS
+def wanted_length(found: Prepared, length: int) -> int | None:
+    """A longer max_seq_length than this, which leaves nearly all rows whole, or else all; None if there is none."""
+    nearly, every = (_rounded(tokens) for tokens in (found.covering(COVERED), found.longest))
+    wanted = min(nearly if nearly > length else every, LONGEST_TOKENS)
+    return wanted if wanted > length else None
+
+
+def _rounded(tokens: int) -> int:
+    return -(-tokens // ROUND_TOKENS) * ROUND_TOKENS
 
 
 def _emptied(found: Prepared, recipe: Recipe) -> Finding | None:
     length = recipe.model.max_seq_length
     count = found.lost_at(length).emptied
-    if not count:
-        return None
-    text = f"{count} rows lose their whole answer at {length} tokens and are left out."
-    return Finding("warn", "emptied", count, Problem("model.max_seq_length", text, _longer(found)))
+    text = numbered(f"{{n}} row[|s] lose[s|] [its|their] whole answer at {length} tokens and [is|are] left out.", count)
+    return _finding("emptied", count, "model.max_seq_length", text, _longer(found, length))
 
 
 def _cut(found: Prepared, recipe: Recipe) -> Finding | None:
@@ -46,28 +52,35 @@ def _cut(found: Prepared, recipe: Recipe) -> Finding | None:
     share = lost.trained_tokens / max(1, found.trained_tokens())
     if lost.rows == lost.emptied or share < BARELY:
         return None
-    text = f"{lost.rows} rows are cut at {length} tokens: {share:.0%} of what there is to learn is lost."
-    return Finding("warn", "cut", lost.rows, Problem("model.max_seq_length", text, _longer(found)))
+    text = numbered(f"{{n}} row[|s] [is|are] cut at {length} tokens: {share:.0%} of what there is to learn is lost.",
+                    lost.rows)  # fmt: skip
+    return _finding("cut", lost.rows, "model.max_seq_length", text, _longer(found, length))
 
 
-def _longer(found: Prepared) -> str:
-    return f"model.max_seq_length = {wanted_length(found)} keeps {COVERED:.0%} of the rows whole, for more memory."
+def _longer(found: Prepared, length: int) -> str:
+    wanted = wanted_length(found, length)
+    if wanted is None:
+        return "Split them into shorter ones."
+    whole = 1 - found.lost_at(wanted).rows / len(found.tokens)
+    return f"model.max_seq_length = {wanted} keeps {whole:.0%} of the rows whole, for more memory."
 
 
 def _refused(found: Prepared) -> Finding | None:
-    if not found.refused:
-        return None
-    text = f"{found.refused} rows are left out; of the first, {found.why_refused}."
     fix = "Mend the rows, or choose a model whose chat template takes them."
-    return Finding("warn", "refused", found.refused, Problem("", text, fix))
+    text = f"{numbered('{n} row[|s] [is|are] left out', found.refused)}; of the first, {found.why_refused}."
+    return _finding("refused", found.refused, "", text, fix)
 
 
 def _blank(found: Prepared) -> Finding | None:
-    if not found.blank:
-        return None
-    text = f"{found.blank} rows are left out: the model's chat template shows nothing of their answers."
+    said = "{n} row[|s] [is|are] left out: the model's chat template shows nothing of [its|their] answers."
+    text = numbered(said, found.blank)
     fix = 'Choose the Instruct version of the model, or set data.loss_on = "all".'
-    return Finding("warn", "blank", found.blank, Problem("", text, fix))
+    return _finding("blank", found.blank, "", text, fix)
+
+
+def _finding(kind: str, count: int, where: str, text: str, fix: str) -> Finding | None:
+    """A warning; None where nothing was found."""
+    return Finding("warn", kind, count, Problem(where, text, fix)) if count else None
 
 
 def _plain(found: Prepared) -> Finding | None:

@@ -1,7 +1,6 @@
 """What a training goes through, by the true lengths of its rows: what budget, pace and time are made of."""
 
 from dataclasses import dataclass
-from math import ceil
 
 from core.packing import Packing
 from core.prepared import Prepared
@@ -14,12 +13,11 @@ class Workload:
     """A whole training, in tokens."""
 
     packing: Packing
-    """Of all rows, those that are held out included."""
+    """Of the rows that are not held out; it knows the number of steps, too."""
     longest: int
     """Tokens of the longest row as cut."""
     row_tokens: float
     """Tokens of an average row as it goes through the model: packed, or padded where the backend pads."""
-    steps: int
     tokens: float
     """What goes through the model in all steps, padding included."""
     trained_tokens: float
@@ -33,21 +31,18 @@ def workload(found: Prepared, recipe: Recipe) -> Workload:
     """
     train, length = recipe.train, recipe.model.max_seq_length
     packing = found.packing(recipe)
-    tokens = sum(size * rows for size, rows in found.lengths_at(length).items())
     rows = max(1, packing.packed_rows if packing.packed else packing.rows)
-    row_tokens = tokens / rows
+    share = 1 - eval_fraction(recipe, found.source_rows)
+    row_tokens = share * sum(size * count for size, count in found.lengths_at(length).items()) / rows
     if train.backend == "trl" and not packing.packed:
         row_tokens = found.padded_length(length, train.micro_batch)
-    a_step = train.micro_batch * train.grad_accum
-    an_epoch = round((1 - eval_fraction(recipe, found.source_rows)) * rows)
-    seen = train.max_steps * a_step if train.max_steps else train.epochs * an_epoch
+    seen = train.max_steps * train.micro_batch * train.grad_accum if train.max_steps else train.epochs * rows
     return Workload(
         packing=packing,
         longest=found.longest_at(length),
         row_tokens=row_tokens,
-        steps=train.max_steps or ceil(train.epochs * ceil(an_epoch / a_step)),
         tokens=seen * row_tokens,
-        trained_tokens=seen * found.trained_tokens(length) / rows,
+        trained_tokens=seen * found.trained_per_epoch(recipe) / rows,
     )
 
 

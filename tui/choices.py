@@ -1,7 +1,7 @@
 """What a step offers to choose from, best first: the same for the full-screen wizard and the plain prompts."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -76,12 +76,11 @@ def start_choices(base: Path, begun: bool) -> tuple[StartChoice, ...]:
 
 
 def preset_choices(draft: Draft) -> tuple[PresetChoice, ...]:
-    """Every preset with its outlook, best first.
+    """Every preset with its outlook, what was edited included, best first.
 
     Without a card the smallest comes first: a processor is too slow for the others.
     """
-    plain = replace(draft, edits={})
-    found = [PresetChoice(preset, look(use_preset(plain, preset.id))) for preset in presets.load_all()]
+    found = [PresetChoice(preset, look(use_preset(draft, preset.id))) for preset in presets.load_all()]
     if not has_card(draft):
         return tuple(found)
     return tuple(sorted(found, key=_rank))

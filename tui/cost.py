@@ -29,8 +29,15 @@ def field_cost(draft: Draft, field: Field, outlook: Outlook) -> str:
     return f"Would cost: {'; '.join(said)}." if said else "Costs no memory."
 
 
-def trained_tokens(report: Report, asked: Recipe) -> float | None:
-    """How many tokens a training goes through, with all rows as long as the first ones; None if these aren't known."""
+def tokens_in_all(outlook: Outlook, report: Report | None) -> float | None:
+    """How many tokens a training goes through: by the true lengths of its rows, else as if all were as long as the
+    first ones; None if these aren't known either."""
+    if outlook.work is not None:
+        return outlook.work.tokens
+    return _guessed_tokens(report, outlook.asked[1]) if report and outlook.asked else None
+
+
+def _guessed_tokens(report: Report, asked: Recipe) -> float | None:
     if not report.preview:
         return None
     chars = sum(len(str(value)) for row in report.preview for value in row.values())
@@ -65,8 +72,7 @@ def _time_change(before: Outlook, now: Outlook, report: Report | None) -> str:
 def _training_s(outlook: Outlook, report: Report | None) -> float | None:
     """How long the training takes; without rows, a token of it."""
     speed = outlook.pace.tokens_per_s if outlook.pace else None
-    tokens = trained_tokens(report, outlook.asked[1]) if report and outlook.asked else None
-    return (tokens or 1.0) / speed if speed else None
+    return (tokens_in_all(outlook, report) or 1.0) / speed if speed else None
 
 
 def _alternatives(field: Field, text: str) -> tuple[str, ...]:

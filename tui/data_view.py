@@ -1,36 +1,91 @@
-"""A report on data as lines: what was found, problems first, then the rows as the model will see them."""
+"""What was found in the rows as lines, for screen and prompts: problems first, then counts, lengths, rows."""
 
 import json
 from collections.abc import Mapping
 from typing import Any
 
+from core.events import RunState
+from core.prepared import Prepared
+from core.prepared_report import findings, wanted_length
+from core.recipe_fields import Recipe
 from core.rows.formats import as_toml
 from core.rows.report import Finding, Report
-from tui.format import count
+from tui.format import count, percent
+from tui.story import value
 from tui.text import clean
+from tui.token_view import summary_lines
 
 TURN_CHARS = 220
 MARKS = {"stop": "ERROR", "warn": "WARN"}
 
 
 def headline(report: Report) -> str:
-    """`OK 1,319 rows (question_answer): the columns question and answer.`"""
+    """`OK 1,319 rows, question_answer: the columns are named question and answer.`"""
     about = "" if report.rows_counted else "about "
     mark = "OK" if report.can_train else "ERROR"
-    return clean(
-        f"{mark} {about}{count(report.rows)} rows of {report.kind}, read as {report.format}: {report.why}", 300
-    )
+    return clean(f"{mark} {about}{count(report.rows)} rows, {report.format}: {report.why}", 300)
 
 
-def finding_lines(report: Report) -> list[str]:
-    """A line for each problem, those that stop the training first."""
-    return [finding_line(finding) for finding in report.problems]
+def finding_lines(report: Report, found: Prepared | None = None, asked: Recipe | None = None) -> list[str]:
+    """A line for each problem, those that stop the training first; with the rows in tokens, of these too."""
+    said = [*(findings(found, asked) if found and asked else ()), *report.problems]
+    return [finding_line(finding) for finding in sorted(said, key=lambda each: each.severity != "stop")]
+
+
+def check_lines(report: Report, found: Prepared, asked: Recipe, key: str = "") -> list[str]:
+    """Problems first, then how many tokens there are and what is made of them, if anything can be.
+
+    key: what cuts rows at a better length.
+    """
+    problems = finding_lines(report, found, asked)
+    better = better_length(found, asked)
+    hints = [f"{key} cuts at {count(better)} tokens instead."] if key and better else []
+    if any(line.startswith(MARKS["stop"]) for line in problems):
+        return [*problems, *hints]
+    summary = (f"{line[0].upper()}{line[1:]}." for line in summary_lines(found, asked))
+    return [*(problems or ["OK Nothing is wrong with these rows."]), *hints, "", *summary]
+
+
+def length_line(found: Prepared, asked: Recipe) -> str:
+    """How long the rows are, and what the cut costs: `95% of the rows have at most 331 tokens, the longest 553.`"""
+    length = asked.model.max_seq_length
+    lost = found.lost_at(length)
+    if not lost.rows:
+        return (
+            f"95% of the rows have at most {count(found.covering(0.95))} tokens, the longest {count(found.longest)}: "
+            "none is cut."
+        )
+    what = f"{percent(lost.trained_tokens, found.trained_tokens())} of what is to be learned is lost"
+    whole = f", {count(lost.emptied)} rows lose their whole answer" if lost.emptied else ""
+    return f"WARN {count(lost.rows)} of {count(len(found.tokens))} rows are cut at {count(length)}: {what}{whole}."
+
+
+def example_head(found: Prepared, number: int) -> str:
+    """`Row 332 of 1,319, 553 tokens (example 3 of 12)`."""
+    example = found.examples[number]
+    place = f"Row {count(example.row + 1)} of {count(found.source_rows)}, {count(example.length)} tokens"
+    return f"{place} (example {number + 1} of {len(found.examples)})"
+
+
+def better_length(found: Prepared, asked: Recipe) -> int | None:
+    """A max_seq_length that leaves nearly all rows whole; None where no longer one is needed."""
+    length = asked.model.max_seq_length
+    return wanted_length(found, length) if found.lost_at(length).rows else None
+
+
+def rendering_line(state: RunState, model: str) -> str:
+    """How far the prepare job is: `Counting tokens: 640 rows, 141,320 tokens, 48 %`."""
+    if state.phase == "rows":
+        rows, tokens, done, total = (value(state.phase_data, key) for key in ("rows", "tokens", "bytes", "total_bytes"))
+        share = f", {percent(done, total)}" if total else ""
+        return f"Counting tokens: {count(rows)} rows, {count(tokens)} tokens{share}"
+    return clean(f"{'Fetching' if state.phase == 'download' else 'Loading'} the tokenizer of {model}")
 
 
 def finding_line(finding: Finding) -> str:
     """`WARN 12 rows repeat an earlier one. ... (rows.jsonl:14)`."""
     said = finding.problem
-    where = f" ({said.where})" if said.where else ""
+    where = f" ({said.where})" if said.where and said.where not in f"{said.text} {said.fix}" else ""
     return clean(f"{MARKS[finding.severity]} {said.text} {said.fix}{where}", 400)
 
 

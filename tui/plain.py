@@ -13,7 +13,8 @@ from core.runs import Run
 from tui import steps
 from tui.draft import Draft, discard, save
 from tui.help_text import about, words
-from tui.plain_steps import ask_data, ask_edit, ask_preset, ask_review, ask_start
+from tui.plain_data import ask_data
+from tui.plain_steps import ask_edit, ask_preset, ask_review, ask_start
 from tui.steps import Back, Watch
 from tui.talk import GoBack, NeedHelp, Talk
 

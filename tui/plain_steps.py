@@ -1,24 +1,19 @@
 """What each step of the wizard asks, as prompts: from the same tables as the screens, so that both ask the same."""
 
-import json
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from core import dataset, launch, runs
+from core import launch, runs
 from core.errors import UserError
-from core.rows.report import Report
-from tui.choices import card_gib_of, data_suggestions, machine_lines, preset_choices, start_choices
+from tui.choices import card_gib_of, machine_lines, preset_choices, start_choices
 from tui.cost import field_cost
-from tui.data_view import finding_lines, headline, mapping_lines, row_lines
-from tui.draft import Draft, origin, problems, recipe, reset_field, restore, set_field, shown, use_preset
+from tui.draft import Draft, origin, prepared, problems, recipe, reset_field, restore, set_field, shown, use_preset
 from tui.fields import Field, form_fields
 from tui.outlook import WORDS, Outlook, bounds, known_shape, learn, look, remedy_text, ways_out, with_remedy
+from tui.plain_data import reread, with_tokens
 from tui.steps import Answer, Forward, Reopen, Watch
 from tui.summary import command_line, lines, obstacles, push_words, write_recipe
 from tui.talk import GoBack, Talk
-
-PREVIEW_ROWS = 3
 
 
 def ask_start(talk: Talk, draft: Draft) -> Answer:
@@ -113,59 +108,11 @@ def known_outlook(talk: Talk, draft: Draft) -> Outlook:
     return outlook
 
 
-def ask_data(talk: Talk, draft: Draft) -> Answer:
-    """The rows: where they are, what is wrong with them, what the model will see."""
-    suggestions = data_suggestions(Path.cwd())
-    for number, name in enumerate(suggestions, 1):
-        talk.say(f"{number:>3}. {name}")
-    default = draft.source or (suggestions[0] if suggestions else "")
-    answer = talk.ask("Path, number, or name of a data set on the Hub", default, "data.source", draft)
-    if not answer:
-        raise UserError("Data are needed.", "Type the path of a file.")
-    number = int(answer) - 1 if answer.isdecimal() else -1
-    source = suggestions[number] if 0 <= number < len(suggestions) else answer
-    if source != draft.source:
-        draft = reset_field(draft, "data.columns")
-    return read_data(talk, set_field(draft, "data.source", source))
-
-
-def read_data(talk: Talk, draft: Draft) -> Answer:
-    """Read the rows, tell about them, and let a mapping be chosen where it is not sure."""
-    talk.say("Reading ...")
-    report = dataset.inspect(recipe(draft).data, PREVIEW_ROWS)
-    talk.say("\n".join(report_lines(report)))
-    draft = replace(draft, report=report)
-    if report.candidates:
-        answer = talk.choose("Which mapping", mapping_lines(report), 0, draft)
-        if isinstance(answer, int) and dict(report.candidates[answer]) != dict(report.mapping):
-            mapping = json.dumps(dict(report.candidates[answer]))
-            return read_data(talk, set_field(draft, "data.columns", mapping))
-    if not report.can_train:
-        raise UserError("These rows can't be trained on as they are.", "Mend them, or choose others.")
-    talk.ask("Enter to go on", draft=draft)
-    return Forward(draft)
-
-
-def reread(talk: Talk, draft: Draft) -> Report:
-    """The rows that were chosen last time. Raises GoBack if they can't be read any more."""
-    talk.say("Reading ...")
-    try:
-        return dataset.inspect(recipe(draft).data, PREVIEW_ROWS)
-    except UserError as error:
-        talk.say(f"ERROR {error}")
-        raise GoBack(draft) from None
-
-
-def report_lines(report: Report) -> Sequence[str]:
-    """Headline, problems, then the first rows."""
-    rows = [line for row in report.preview for line in ["", *row_lines(row)]]
-    return [headline(report), *finding_lines(report), "", "What the model will see:", *rows]
-
-
 def ask_review(talk: Talk, draft: Draft) -> Answer:
     """All that will happen; then yes or no. The rows are read first if these are the answers of last time."""
     if draft.report is None and draft.source and not obstacles(draft):
         draft = replace(draft, report=reread(talk, draft))
+        draft = draft if obstacles(draft) else with_tokens(talk, draft)
     for line in lines(draft):
         talk.say(f"{line.label}: {line.text}")
     wrong = obstacles(draft)
@@ -179,4 +126,4 @@ def ask_review(talk: Talk, draft: Draft) -> Answer:
     asked = recipe(draft)
     if asked.deliver.push_repo and talk.ask(f"Push to {push_words(asked)}? Type yes", "no", draft=draft) != "yes":
         raise GoBack(draft)
-    return Watch(launch.begin(asked, draft.preset).run)
+    return Watch(launch.begin(asked, draft.preset, rows=prepared(draft)).run)

@@ -7,9 +7,11 @@ from pathlib import Path
 from core import config, runs
 from core.config import Recipe
 from core.errors import UserError
+from core.prepared_report import findings
 from core.resolve import resolve
-from tui.cost import trained_tokens
-from tui.draft import UNCHOSEN, Draft, origin, problems, recipe, shown
+from core.rows.split import eval_fraction
+from tui.cost import tokens_in_all
+from tui.draft import UNCHOSEN, Draft, origin, prepared, problems, recipe, shown
 from tui.fields import all_fields, text_of
 from tui.format import count, duration, gib
 from tui.outlook import Outlook, bounds, correction, look, planned_machine
@@ -31,12 +33,13 @@ def lines(draft: Draft) -> list[Line]:
     asked = recipe(draft)
     outlook = look(draft)
     return [
-        Line("Teach", f"{asked.model.id}, weights kept as {asked.model.quant}, adapter of rank {asked.lora.r}"),
+        Line("Teach", f"{asked.model.id}, kept as {asked.model.quant}, adapter of rank {asked.lora.r}"),
         Line("From", _data(draft, asked)),
-        Line("How", _how(draft, asked)),
+        Line("How", _how(draft, asked, outlook)),
+        *_tokens(outlook),
         *_where(draft),
         Line("Memory", _memory(outlook)),
-        Line("Time", duration_words(draft, asked)),
+        Line("Time", duration_words(draft, outlook)),
         Line("Disk", _disk(draft, asked)),
         Line("Network", " ".join(network(asked)) or "Not used: the model and the data lie on this disk."),
         Line("Into", str(runs.home(asked.run.home) / "runs" / (asked.run.name or "(named by date and model)"))),
@@ -59,8 +62,9 @@ def obstacles(draft: Draft) -> list[str]:
     if wrong := problems(draft):
         return [f"{name}: {text}" for name, text in wrong.items()]
     said = [] if draft.source else ["Data are not chosen yet."]
-    if draft.report is not None and not draft.report.can_train:
-        said += [str(each.problem) for each in draft.report.problems if each.severity == "stop"]
+    found = prepared(draft)
+    known = [*(draft.report.problems if draft.report else ()), *(findings(found, recipe(draft)) if found else ())]
+    said += [str(each.problem) for each in known if each.severity == "stop"]
     if draft.card_gib is not None:
         said.append(f"This is a plan for a card of {draft.card_gib:g} GiB. Choose this machine again to start here.")
     elif (outlook := look(draft)).verdict == "over":
@@ -111,16 +115,17 @@ def write_recipe(draft: Draft, folder: Path) -> Path:
     raise UserError(f"{folder} is full of recipes.", "Start fitune in another folder.")
 
 
-def duration_words(draft: Draft, asked: Recipe) -> str:
-    """How long it may take, with honest bounds: rows by the length of the first ones, at the predicted pace."""
-    speed = look(draft).pace
-    tokens = trained_tokens(draft.report, asked) if draft.report else None
+def duration_words(draft: Draft, outlook: Outlook) -> str:
+    """How long it may take, with honest bounds: by the true lengths of the rows or those of the first ones, at the
+    predicted pace."""
+    speed, tokens = outlook.pace, tokens_in_all(outlook, draft.report)
     if tokens is None:
         return "Unknown until the rows are read."
     if speed is None or not speed.tokens_per_s:
         return "Unknown for this machine; the watch screen tells it after 20 steps."
     shortest, longest = (duration(tokens / each) for each in (speed.high_tokens_per_s, speed.low_tokens_per_s) if each)
-    return f"about {shortest} to {longest}, judged by the first rows"
+    judged = f"for {count(tokens)} tokens" if outlook.work else "judged by the first rows"
+    return f"about {shortest} to {longest}, {judged}"
 
 
 def _memory(outlook: Outlook) -> str:
@@ -133,24 +138,34 @@ def _memory(outlook: Outlook) -> str:
 def _data(draft: Draft, asked: Recipe) -> str:
     if asked.data.source == UNCHOSEN and not draft.source:
         return "not chosen yet"
-    held_out = f"{asked.data.eval_fraction:.0%} held out to check"
     if draft.report is None:
-        return f"{asked.data.source}, {held_out}"
+        return f"{asked.data.source}, {asked.data.eval_fraction:.0%} held out to check"
     about = "" if draft.report.rows_counted else "about "
+    held_out = f"{eval_fraction(asked, draft.report.rows):.0%} held out to check"
     return f"{asked.data.source}: {about}{count(draft.report.rows)} rows ({draft.report.format}), {held_out}"
 
 
-def _how(draft: Draft, asked: Recipe) -> str:
+def _how(draft: Draft, asked: Recipe, outlook: Outlook) -> str:
     train = asked.train
-    batch = f"{train.micro_batch} x {train.grad_accum} rows a step, learning rate {text_of(train.lr)}"
+    batch = f"of {train.micro_batch} x {train.grad_accum} rows, learning rate {text_of(train.lr)}"
     times = "once through the rows" if train.epochs == 1 else f"{train.epochs:g} times through the rows"
     if train.max_steps:
-        return f"{count(train.max_steps)} steps, {batch}"
+        return f"{count(train.max_steps)} steps {batch}"
+    if outlook.work is not None:
+        return f"{times}: {count(outlook.work.packing.steps)} steps {batch}"
     if draft.report is None:
-        return f"{times}, {batch}"
-    rows = draft.report.rows * (1 - asked.data.eval_fraction)
+        return f"{times}, in steps {batch}"
+    rows = draft.report.rows * (1 - eval_fraction(asked, draft.report.rows))
     steps = max(1, round(rows * train.epochs / (train.micro_batch * train.grad_accum)))
-    return f"{times}: about {count(steps)} steps, {batch}"
+    return f"{times}: about {count(steps)} steps {batch}"
+
+
+def _tokens(outlook: Outlook) -> list[Line]:
+    """What is learned from, where the rows are known in tokens."""
+    if outlook.work is None:
+        return []
+    trained = f"{count(outlook.work.trained_tokens)} trained in all, rows of up to {count(outlook.work.longest)}"
+    return [Line("Tokens", f"{trained}, {'' if outlook.work.packing.packed else 'not '}packed")]
 
 
 def _where(draft: Draft) -> list[Line]:

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Sequence
 
 from tui.draft import Draft
-from tui.text import clean, encodable
+from tui.text import clean, encodable, shows_unicode
 
 
 class GoBack(Exception):
@@ -25,6 +25,11 @@ class NeedHelp(Exception):
 
 class Talk:
     """One conversation."""
+
+    @property
+    def unicode(self) -> bool:
+        """Whether what is said may hold more than ASCII."""
+        return shows_unicode(sys.stderr.encoding)
 
     def say(self, text: str = "") -> None:
         """One or more lines."""

@@ -57,6 +57,11 @@ def encodable(text: str, encoding: str | None) -> str:
     return text.encode(encoding, "replace").decode(encoding) if encoding else text
 
 
+def shows_unicode(encoding: str | None) -> bool:
+    """Whether a stream of this encoding can show fitune's own bars and brackets."""
+    return encodable("█«", encoding) == "█«"
+
+
 def safe(text: str, limit: int = LIMIT_CHARS, keep_newlines: bool = False) -> "Content":
     """Foreign text for a Textual widget: cleaned, and never read as markup."""
     from textual.content import Content

@@ -16,6 +16,8 @@ TRAINED, MASKED, MARK = "bold underline", "dim", "reverse"
 LONGEST_TOKEN_CHARS = 400
 OVERHANG_TOKENS = 40
 """Of what a cut takes from an example, so much is shown."""
+TOLD_GAIN = 1.1
+"""A gain by packing is told from here on."""
 EIGHTHS = " ▏▎▍▌▋▊▉"
 PACKING: dict[Why, str] = {
     "asked": "packed, as the recipe asks",
@@ -100,8 +102,8 @@ def summary_lines(found: Prepared, recipe: Recipe) -> list[str]:
 
 def packing_line(found: Packing) -> str:
     """Whether rows will be packed, and what that does."""
-    gain = f"{found.gain:.1f} rows would share one, {count(found.packed_rows)} instead of {count(found.rows)}"
-    return f"{PACKING[found.why]} ({gain}; {count(found.steps)} steps in all)"
+    gain = f"{found.gain:.1f} rows would share one, {count(found.packed_rows)} instead of {count(found.rows)}; "
+    return f"{PACKING[found.why]} ({gain if found.gain >= TOLD_GAIN else ''}{count(found.steps)} steps in all)"
 
 
 def histogram_lines(found: Prepared, length: int, width: int = 72, bins: int = 14, unicode: bool = True) -> list[str]:

@@ -1,5 +1,6 @@
 """What a pass over the data found, said in sentences, worst first."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -68,42 +69,87 @@ class Report:
 
 
 SAID: Mapping[str, tuple[str, str]] = {
-    "bad_line": ("{n} rows can't be read and are left out.", "Mend or remove them."),
-    "empty": ("{n} rows have no answer, or no text, and are left out.", "Fill or remove them."),
-    "missing": ("{n} rows lack a column that the others have, and are left out.", "Are there rows of two kinds?"),
-    "type": ("{n} rows hold something that is not text where text belongs, and are left out.", "Mend or remove them."),
-    "role": ("{n} rows have a speaker that no chat template knows, and are left out.", "Use system, user, assistant."),
-    "no_answer": ("{n} chats have no answer of the assistant, and are left out.", "There is nothing to learn in them."),
-    "system_only": ("{n} rows hold only a system prompt, and are left out.", "There is nothing to learn in them."),
-    "media": ("{n} rows hold images or other media, and are left out.", "fitune trains on text."),
-    "duplicate": ("{n} rows repeat an earlier one.", "They weigh more in training; remove them unless you mean it."),
+    "bad_line": ("{n} row[|s] can't be read and [is|are] left out.", "Mend or remove them."),
+    "empty": ("{n} row[|s] [has|have] no answer, or no text, and [is|are] left out.", "Fill or remove them."),
+    "missing": (
+        "{n} row[|s] lack[s|] a column that the others have, and [is|are] left out.",
+        "Are there rows of two kinds?",
+    ),
+    "type": (
+        "{n} row[|s] hold[s|] something that is not text where text belongs, and [is|are] left out.",
+        "Mend or remove them.",
+    ),
+    "role": (
+        "{n} row[|s] [has|have] a speaker that no chat template knows, and [is|are] left out.",
+        "Use system, user, assistant.",
+    ),
+    "no_answer": (
+        "{n} chat[|s] [has|have] no answer of the assistant, and [is|are] left out.",
+        "There is nothing to learn in them.",
+    ),
+    "system_only": (
+        "{n} row[|s] hold[s|] only a system prompt, and [is|are] left out.",
+        "There is nothing to learn in them.",
+    ),
+    "media": ("{n} row[|s] hold[s|] images or other media, and [is|are] left out.", "fitune trains on text."),
+    "duplicate": (
+        "{n} row[|s] repeat[s|] an earlier one.",
+        "They weigh more in training; remove them unless you mean it.",
+    ),
     "unbalanced": (
-        "In {n} chats the user and the assistant don't take turns.",
+        "In {n} chat[|s] the user and the assistant don't take turns.",
         "Some chat templates refuse such chats.",
     ),
-    "no_last_answer": ("{n} chats don't end with an answer.", "What comes after the last answer teaches nothing."),
-    "system_late": ("In {n} chats a system prompt stands after the first turn.", "Many chat templates refuse that."),
+    "no_last_answer": (
+        "{n} chat[|s] [doesn't|don't] end with an answer.",
+        "What comes after the last answer teaches nothing.",
+    ),
+    "system_late": (
+        "In {n} chat[|s] a system prompt stands after the first turn.",
+        "Many chat templates refuse that.",
+    ),
     "encoding": (
-        "{n} places are not UTF-8 and were read as Windows-1252 (Latin-1).",
+        "{n} place[|s] [is|are] not UTF-8 and [was|were] read as Windows-1252 (Latin-1).",
         "Check the accents; save as UTF-8.",
     ),
-    "utf16": ("{n} files are UTF-16; they were recoded.", "Nothing needs to be done."),
-    "repaired": ("{n} lines are not strict JSON (a comma at the end, NaN) and were read all the same.", "Check one."),
+    "utf16": ("{n} file[|s] [is|are] UTF-16 and [was|were] recoded.", "Nothing needs to be done."),
+    "repaired": (
+        "{n} line[|s] [is|are] not strict JSON (a comma at the end, NaN) and [was|were] read all the same.",
+        "Check one.",
+    ),
     "header": (
         "The first line looks like a row, not like names of columns.",
         "A CSV file needs a line with names first.",
     ),
-    "garbled": ("{n} rows have garbled letters (such as â€™ or �).", "The text was once read in the wrong encoding."),
-    "nul": ("{n} rows have NUL characters.", "Remove them: tokenizers treat them badly."),
-    "copied": ("In {n} rows the answer also stands in the question.", "Then the model learns to copy; is that meant?"),
-    "empty_prompt": ("{n} rows have an empty question.", "The model learns to say this out of nothing; is that meant?"),
-    "email": ("{n} rows hold e-mail addresses.", "A trained model can repeat them."),
-    "secret": ("{n} rows seem to hold passwords or keys.", "A trained model can repeat them: remove and revoke them."),
+    "garbled": (
+        "{n} row[|s] [has|have] garbled letters (such as â€™ or �).",
+        "The text was once read in the wrong encoding.",
+    ),
+    "nul": ("{n} row[|s] [has|have] NUL characters.", "Remove them: tokenizers treat them badly."),
+    "copied": (
+        "In {n} row[|s] the answer also stands in the question.",
+        "Then the model learns to copy; is that meant?",
+    ),
+    "empty_prompt": (
+        "{n} row[|s] [has|have] an empty question.",
+        "The model learns to say this out of nothing; is that meant?",
+    ),
+    "email": ("{n} row[|s] hold[s|] e-mail addresses.", "A trained model can repeat them."),
+    "secret": (
+        "{n} row[|s] seem[s|] to hold passwords or keys.",
+        "A trained model can repeat them: remove and revoke them.",
+    ),
 }
-"""A sentence for each kind, and what to do, in the order they are told."""
+"""A sentence for each kind, as for `numbered`, and what to do; in the order they are told."""
 CLOSE = {"header", "garbled", "nul", "copied", "empty_prompt", "email", "secret"}
 SKIPS = ("bad_line", "empty", "missing", "type", "role", "no_answer", "system_only", "media")
 """The kinds of rows that are left out."""
+
+
+def numbered(text: str, count: int) -> str:
+    """The text with `{n}` as the count, and of each `[one|many]` the word that agrees with it."""
+    chosen = re.sub(r"\[([^|\]]*)\|([^]]*)\]", r"\1" if count == 1 else r"\2", text)
+    return chosen.replace("{n}", f"{count:,}")
 
 
 def too_few_left(source: str, used: int, skipped: int, first: str) -> Problem | None:
@@ -159,7 +205,7 @@ def _rows(source: Source, found: Scan) -> tuple[int, bool]:
 
 def _warning(kind: str, count: int, found: Scan) -> Finding:
     text, fix = SAID[kind]
-    text = text.format(n=f"{count:,}")
+    text = numbered(text, count)
     if kind in CLOSE and found.close_rows < found.raw_rows:
         text = f"Of {found.close_rows:,} rows looked at closely: {text[0].lower()}{text[1:]}"
     places = tuple(found.places.get(kind, ()))
@@ -182,7 +228,7 @@ def _about_shape(shape: Shape, columns: Mapping[str, str]) -> list[Finding]:
 def _about_size(source: Source, rows: int, counted: bool, stops: Sequence[Finding]) -> list[Finding]:
     if stops or not counted or rows >= FEW_ROWS:
         return []
-    text = f"There are only {rows} rows: enough to try things out, hardly to learn from."
+    text = numbered("There [is|are] only {n} row[|s]: enough to try things out, hardly to learn from.", rows)
     return [Finding("warn", "few", rows, Problem(source.name, text, "A few hundred good rows are a usual start."))]
 
 

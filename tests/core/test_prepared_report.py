@@ -32,14 +32,14 @@ FINE = (50, 20)
     ("found", "said"),
     [
         (rows_of(FINE), []),
-        (rows_of(FINE, (150, 120)), [("warn", "emptied", "1 rows lose their whole answer at 100 tokens")]),
-        (rows_of(FINE, (150, 20)), [("warn", "cut", "1 rows are cut at 100 tokens: 31% of what there is to learn")]),
+        (rows_of(FINE, (150, 120)), [("warn", "emptied", "1 row loses its whole answer at 100 tokens")]),
+        (rows_of(FINE, (150, 20)), [("warn", "cut", "1 row is cut at 100 tokens: 31% of what there is to learn")]),
         (rows_of(*[FINE] * 100, (120, 20)), []),
-        (rows_of(FINE, (9, -1)), [("warn", "blank", "shows nothing of their answers")]),
+        (rows_of(FINE, (9, -1)), [("warn", "blank", "shows nothing of its answers")]),
         (rows_of(FINE, refused=3, why_refused="no"), [("warn", "refused", "3 rows are left out; of the first, no.")]),
         (rows_of(FINE, plain_template=True), [("warn", "template", "base model without a chat template")]),
         (rows_of((150, 120), (200, 150)), [("stop", "nothing_left", "Nothing is left to learn. 2 rows lose their")]),
-        (rows_of((9, -1)), [("stop", "nothing_left", "shows nothing of their answers")]),
+        (rows_of((9, -1)), [("stop", "nothing_left", "shows nothing of its answers")]),
         (rows_of(refused=2, why_refused="no"), [("stop", "nothing_left", "2 rows are left out; of the first, no.")]),
         (rows_of(), [("stop", "nothing_left", "There are no rows.")]),
     ],
@@ -54,6 +54,23 @@ def test_what_a_length_loses_is_said_worst_first(
         assert each.problem.fix
 
 
-@pytest.mark.parametrize(("sizes", "wanted"), [([50] * 100, 128), ([50] * 99 + [500], 512), ([50] * 200 + [500], 128)])
-def test_the_wanted_length_leaves_nearly_all_rows_whole(sizes: list[int], wanted: int) -> None:
-    assert wanted_length(rows_of(*[(size, 1) for size in sizes])) == wanted
+@pytest.mark.parametrize(
+    ("sizes", "length", "wanted"),
+    [
+        ([50] * 100, 32, 128),
+        ([50] * 99 + [500], 32, 512),
+        ([50] * 200 + [500], 32, 128),
+        ([50] * 200 + [500], 256, 512),
+        ([50] * 100, 128, None),
+        ([2_000_000], 1_048_576, None),
+    ],
+)
+def test_the_wanted_length_is_longer_and_leaves_nearly_all_rows_whole_or_else_all(
+    sizes: list[int], length: int, wanted: int | None
+) -> None:
+    assert wanted_length(rows_of(*[(size, 1) for size in sizes]), length) == wanted
+
+
+def test_a_text_of_the_template_is_told_as_it_is(recipe: Callable[..., Recipe]) -> None:
+    told = findings(rows_of(FINE, refused=1, why_refused="[a|b] {n}"), recipe())
+    assert told[0].problem.text == "1 row is left out; of the first, [a|b] {n}."

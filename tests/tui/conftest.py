@@ -8,14 +8,15 @@ from typing import Any
 
 import pytest
 
-from core import launch, machine, runs
+from core import launch, machine, prepared, runs
 from core.launch import Begun
 from core.machine import Machine
+from core.prepared import Prepared
 from core.recipe_fields import Recipe
 from core.runs import Run
 from tests import fake_worker
 from tests.fake_worker import make_run, start
-from tests.tui.wizard_kit import CARD, GIB, VERSIONS, Wizard
+from tests.tui.wizard_kit import CARD, GIB, VERSIONS, Wizard, rendered
 from tui import steps
 from tui.__main__ import main
 from tui.draft import Draft
@@ -54,10 +55,18 @@ def this_machine(monkeypatch: pytest.MonkeyPatch, home: Path) -> Machine:
 
 
 @pytest.fixture
-def wizard(this_machine: Machine, home: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Wizard]:
+def rendered_at_once(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The prepare job has always been done already."""
+    monkeypatch.setattr(launch, "prepare", lambda recipe: rendered(recipe, prepared.folder(recipe, home)))
+
+
+@pytest.fixture
+def wizard(
+    this_machine: Machine, home: Path, rendered_at_once: None, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Wizard]:
     """A new wizard at each call."""
 
-    def begin(recipe: Recipe, preset: str | None = None, share_gpu: bool = False) -> Begun:
+    def begin(recipe: Recipe, preset: str | None = None, rows: Prepared | None = None) -> Begun:
         return Begun(runs.create(recipe, runs.home(), {"preset": preset}), "setsid", "", ())
 
     monkeypatch.setattr(launch, "begin", begin)

@@ -16,6 +16,7 @@ from textual.widgets import OptionList
 from core import launch, runs
 from core.launch import Begun
 from core.machine import Machine
+from core.prepared import Prepared
 from core.recipe_fields import Recipe
 from tests.tui.wizard_kit import Wizard, go_to
 from tui import plain, steps
@@ -25,11 +26,11 @@ from tui.widgets.form import Form
 
 
 @pytest.fixture
-def begun(monkeypatch: pytest.MonkeyPatch, this_machine: Machine) -> list[Recipe]:
+def begun(monkeypatch: pytest.MonkeyPatch, this_machine: Machine, rendered_at_once: None) -> list[Recipe]:
     """The recipes of the runs that the prompts began."""
     recipes: list[Recipe] = []
 
-    def begin(recipe: Recipe, preset: str | None = None, share_gpu: bool = False) -> Begun:
+    def begin(recipe: Recipe, preset: str | None = None, rows: Prepared | None = None) -> Begun:
         recipes.append(recipe)
         return Begun(runs.create(recipe, runs.home(), {}), "setsid", "", ())
 
@@ -141,7 +142,7 @@ def test_answers_taken_up_at_the_review_tell_the_time_and_bad_rows_lead_back(
     assert answer(*[""] * 5) == 130
     capsys.readouterr()
     assert answer("1") == 130
-    assert re.search(r"Review.*\nTime: about .*judged by the first rows", capsys.readouterr().err, re.DOTALL)
+    assert re.search(r"Review.*\nTime: about .*for [\d,]+ tokens", capsys.readouterr().err, re.DOTALL)
     Path("rows.jsonl").unlink()
     assert answer("1") == 130
     said = capsys.readouterr().err
@@ -165,7 +166,17 @@ def test_a_push_is_confirmed_in_words_that_name_repository_and_who_sees_it(
 def test_check_31_not_one_escape_byte_and_no_mark_that_latin_1_lacks(home: Path) -> None:
     rows = Path("evil.jsonl")
     rows.write_text(json.dumps({"question": "\x1b]52;c;aGk=\x07 [/INST]", "answer": "\x9b31m [red]x[/red] █"}) + "\n")
-    code = "import sys; from tui import plain; s = plain.run_plain(); print('textual' in sys.modules); sys.exit(s)"
+    code = """
+import sys
+from core import launch
+from core.errors import UserError
+from tui import plain
+def refuse(recipe):
+    raise UserError("No model: \\x1b[2J")
+launch.prepare = refuse
+status = plain.run_plain()
+print('textual' in sys.modules)
+sys.exit(status)"""
     ran = subprocess.run(
         [sys.executable, "-c", code],
         input=b"\n\n\nevil.jsonl\n\nn\n",

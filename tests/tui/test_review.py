@@ -15,7 +15,7 @@ async def test_check_15_a_review_that_is_taken_up_again_reads_the_rows_itself(at
     app = at_step("review", edits={"data.source": "rows.jsonl"})
     async with app.run_test(size=(120, 40)) as pilot:
         await settle(pilot)
-        assert re.search(r"Time +about .* to .*, judged by the first rows", app.shown())
+        assert re.search(r"Time +about .* to .*, for [\d,]+ tokens", app.shown())
         assert "rows.jsonl: 40 rows" in app.shown()
 
 

@@ -221,6 +221,7 @@ async def test_hostile_rows_are_shown_letter_by_letter(at_step: At) -> None:
     app = at_step("data", edits={"data.source": "evil.jsonl"})
     async with app.run_test(size=(120, 50)) as pilot:
         await settle(pilot)
+        await pilot.press(*["tab"] * 4)
         for each in PAYLOADS[:5]:
             assert each in app.shown()
 

@@ -1,10 +1,20 @@
 """A wizard that begins a run without starting a worker, and the steps that tests take with it."""
 
+from array import array
+from itertools import accumulate, islice
+from pathlib import Path
+from typing import Any
+
+import orjson
 from textual.pilot import Pilot
 from textual.widgets import Static
 
 import tui.wizard  # noqa: F401 - so that no test waits for it
+from core import dataset
+from core.events import EventLog
 from core.machine import Gpu
+from core.prepared import FILE, Example, Prepared, Token, to_json
+from core.recipe_fields import Recipe
 from core.runs import Run
 from tui.app import FituneApp
 from tui.screens.step import StepScreen
@@ -12,6 +22,41 @@ from tui.screens.step import StepScreen
 GIB = 1 << 30
 CARD = Gpu(0, "GPU-test", "NVIDIA L4", 12 * GIB, 12 * GIB - (GIB >> 1), GIB >> 1, compute_capability=(8, 9))
 VERSIONS = {"unsloth": "2026.10.7", "torch": "2.11.0"}
+
+
+def rendered(recipe: Recipe, folder: Path, **changes: Any) -> Run:
+    """What the prepare job would leave, made at once: a token for each word, the last turn's are trained."""
+    rows = [_words(row) for row in dataset.rows(recipe.data)]
+    change = [0] * (max((len(row) for row, _ in rows), default=0) + 1)
+    for row, first in rows:
+        change[first] += 1
+        change[len(row)] -= 1
+    known: dict[str, Any] = {
+        "tokens": array("q", [len(row) for row, _ in rows]),
+        "trained": array("q", [len(row) - first for row, first in rows]),
+        "first": array("q", [first for _, first in rows]),
+        "trained_at": array("q", accumulate(change[:-1])),
+        "examples": tuple(_example(at, row, first) for at, (row, first) in enumerate(islice(rows, 12))),
+        "source_rows": len(rows), "skipped": 0, "refused": 0, "why_refused": "", "plain_template": False,
+    }  # fmt: skip
+    run = Run(folder)
+    run.path.mkdir(parents=True, exist_ok=True)
+    EventLog(run.events, "prepare").write("started")
+    EventLog(run.events, "prepare").write("finished", stopped=False)
+    (run.path / FILE).write_bytes(orjson.dumps(to_json(Prepared(**(known | changes)))))
+    return run
+
+
+def _words(row: dict[str, Any]) -> tuple[list[str], int]:
+    """The words of a row, and where those of its last turn begin."""
+    turns = row.get("messages") or [{"content": text} for text in row.values()]
+    asked, answer = (" ".join(str(turn["content"]) for turn in part).split(" ") for part in (turns[:-1], turns[-1:]))
+    return ["<|begin|>", *asked, *answer], 1 + len(asked)
+
+
+def _example(at: int, row: list[str], first: int) -> Example:
+    tokens = (Token(f"{word} ", place >= first, word == "<|begin|>") for place, word in enumerate(row))
+    return Example(at, len(row), tuple(tokens))
 
 
 class Wizard(FituneApp):

@@ -14,7 +14,7 @@ from core.recipe_fields import Data, Model, Recipe
 from core.rows.report import Finding, Report
 from core.runs import Run
 from tui.reading import render
-from tui.text import as_ascii_json, clean, encodable
+from tui.text import as_ascii_json, clean, encodable, shows_unicode
 from tui.token_view import example_text, histogram_lines, legend, summary_lines
 
 PROGRESS_EVERY_S = 0.5
@@ -109,7 +109,7 @@ def tell_prepared(found: Prepared, recipe: Recipe) -> None:
     """Print what the model would see: lengths with the cut line, then a few rows token by token."""
     from rich.console import Console
 
-    length, unicode = recipe.model.max_seq_length, encodable("█«", sys.stdout.encoding) == "█«"
+    length, unicode = recipe.model.max_seq_length, shows_unicode(sys.stdout.encoding)
     _say()
     for line in (*summary_lines(found, recipe), "", *histogram_lines(found, length, unicode=unicode)):
         _say(line)

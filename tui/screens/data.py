@@ -2,74 +2,38 @@
 
 import json
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
-from textual import work
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, VerticalScroll
-from textual.message import Message
+from textual.content import Content
 from textual.suggester import Suggester
 from textual.widget import Widget
 from textual.widgets import Input, OptionList, Static
-from textual.worker import Worker, get_current_worker
 
-from core import dataset
-from core.config import Data
 from core.errors import UserError
+from core.prepared_report import findings
 from core.rows.report import Report
+from core.runs import Run
 from tui import steps
 from tui.choices import complete_path, data_suggestions
-from tui.data_view import finding_lines, headline, mapping_lines, row_lines
-from tui.draft import Draft, recipe, reset_field, set_field
+from tui.data_view import better_length, headline, mapping_lines, rendering_line
+from tui.draft import Draft, prepared, recipe, reset_field, set_field, shown
 from tui.fields import all_fields
+from tui.screens import rows
+from tui.screens.data_views import VIEWS, draw
+from tui.screens.rows import NotRead, NotRendered, Read, Reading, Rendered, Rendering, read_rows, render_rows
 from tui.screens.step import StepScreen
 from tui.steps import Forward
 from tui.text import safe
 from tui.widgets.budget_panel import BudgetPanel
 from tui.widgets.choices import Choices
 from tui.widgets.field_input import Changed, FieldInput
-
-PREVIEW_ROWS = 5
-
-
-class LeftError(UserError):
-    """The user went elsewhere while the rows were read."""
-
-
-@dataclass
-class Read(Message):
-    """The head of the rows, or all of them, were read."""
-
-    report: Report
-    whole: bool
-
-
-@dataclass
-class NotRead(Message):
-    """They can't be."""
-
-    problem: str
-
-
-@dataclass
-class Progress(Message):
-    """So far the reading has come."""
-
-    share: float
-
-
-def read_all(data: Data, worker: Worker[None], tell: Callable[[float], object]) -> Report:
-    """Read all rows for a screen; `tell` hears the share that is done. Raises LeftError once the screen was left."""
-
-    def on_progress(done_bytes: int, total_bytes: int) -> None:
-        if worker.is_cancelled:
-            raise LeftError("")
-        tell(done_bytes / total_bytes if total_bytes else 1.0)
-
-    return dataset.inspect(data, PREVIEW_ROWS, on_progress)
+from tui.widgets.meters import Line
+from tui.widgets.views import Taken, ViewNames
 
 
 class PathSuggester(Suggester):
@@ -83,12 +47,13 @@ class PathSuggester(Suggester):
 
 
 class DataScreen(StepScreen):
-    """A path to type, files to choose from, then the report."""
+    """A path to type, files to choose from, then what was found, one view at a time."""
 
     NAME: ClassVar[steps.Name] = "data"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("pagedown", "scroll(1)", "Rows", key_display="pgup pgdn"),
-        Binding("pageup", "scroll(-1)", show=False),
+        Binding("ctrl+l,f8", "lengthen", "Longer rows", key_display="^l"),
+        Binding("pagedown", "line(8)", show=False),
+        Binding("pageup", "line(-8)", show=False),
     ]
     AUTO_FOCUS = "FieldInput"
 
@@ -98,6 +63,10 @@ class DataScreen(StepScreen):
         if not draft.source and self.suggestions:
             self.draft = set_field(draft, "data.source", self.suggestions[0])
         self.began_s = time.monotonic()
+        self.view, self.example = VIEWS[0], 0
+        self.job: Run | None = None
+        self.waiting = ""
+        """Why there are no tokens yet."""
 
     def body(self) -> Iterable[Widget]:
         with Horizontal(id="where"):
@@ -105,19 +74,37 @@ class DataScreen(StepScreen):
             yield FieldInput(all_fields()["data.source"], self.draft.source, PathSuggester())
         yield Static(id="status", markup=False)
         yield Choices(id="choices")
+        yield ViewNames(VIEWS)
         with VerticalScroll(id="report", can_focus=False):
-            yield Static(id="rows", markup=False)
+            yield Line("rows")
         yield BudgetPanel(self.outlook, brief=True)
 
     def on_mount(self) -> None:
         self.list_files()
-        if self.draft.report is not None:
-            self.show_report(self.draft.report)
-        elif self.draft.source:
-            self.start_reading()
+        self.show()
+        if self.draft.report is None:
+            if self.draft.source:
+                self.start_reading()
+            return
+        self.show_report(self.draft.report)
+        if self.draft.report.can_train and prepared(self.draft) is None:
+            self.start_rendering()
+
+    def on_resize(self) -> None:
+        self.call_after_refresh(self.show)
 
     def help_topic(self) -> str:
         return "data.source" if isinstance(self.focused, FieldInput) else self.NAME
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Rows are turned where they are seen one by one, and lengthened where they are cut."""
+        if action == "turn":
+            return self.view == "Tokens" and prepared(self.draft) is not None
+        if action == "lengthen":
+            return self.longer() is not None
+        return super().check_action(action, parameters)
+
+    # What the user does
 
     def on_changed(self, event: Changed) -> None:
         """Another source: what was found in the old one is void."""
@@ -125,26 +112,25 @@ class DataScreen(StepScreen):
             return
         draft = reset_field(self.draft, "data.columns")
         self.draft = replace(set_field(draft, event.name, event.text.strip()), report=None)
-        self.workers.cancel_group(self, "read")
+        self.stop_looking()
         self.say("Enter reads it." if self.draft.source else "Type a path, or choose a file below.")
-        self.query_one("#rows", Static).update("")
         self.list_files()
+        self.show()
 
     async def on_input_submitted(self, event: Input.Submitted) -> None:
         await self.action_forward()
 
     async def action_forward(self) -> None:
         """Read the rows; once that is done and they can be used, go on."""
-        report = self.draft.report
+        report, found = self.draft.report, prepared(self.draft)
         if report is None:
             self.start_reading()
-        elif report.can_train:
-            self.dismiss(Forward(self.draft))
-        else:
+        elif not report.can_train:
             self.say("ERROR These rows can't be trained on as they are: see below.")
-
-    def action_scroll(self, by: int) -> None:
-        self.query_one("#report").scroll_relative(y=8 * by, animate=False)
+        elif found and any(each.severity == "stop" for each in findings(found, recipe(self.draft))):
+            self.say("ERROR Nothing is left to learn in these rows: see below.")
+        else:
+            self.dismiss(Forward(self.draft))
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
         """A file, or where the report is not sure: a mapping."""
@@ -158,54 +144,130 @@ class DataScreen(StepScreen):
         self.query_one(FieldInput).focus()
         self.start_reading()
 
+    def on_taken(self, event: Taken) -> None:
+        self.view = event.name
+        self.query_one("#report").scroll_home(animate=False)
+        self.show()
+
+    def action_line(self, by: int) -> None:
+        """Scroll; up from the first line leads back to the path."""
+        report = self.query_one("#report")
+        if by == -1 and report.scroll_y == 0:
+            self.query_one(FieldInput).focus()
+        else:
+            report.scroll_relative(y=by, animate=False)
+
+    def action_turn(self, by: int) -> None:
+        """Another row, token by token."""
+        if found := prepared(self.draft):
+            self.example = (self.example + by) % max(1, len(found.examples))
+            self.query_one("#report").scroll_home(animate=False)
+            self.show()
+
+    async def action_lengthen(self) -> None:
+        """Cut rows later, so that nearly all stay whole."""
+        if length := self.longer():
+            self.draft = set_field(self.draft, "model.max_seq_length", str(length))
+            await self.refill()
+
+    async def refill(self) -> None:
+        self.show_budget()
+        self.show()
+
+    # What is found out meanwhile
+
     def start_reading(self) -> None:
-        """Read in a thread: the head at once, then all of it."""
+        """Read in a thread: the head at once, then all of it, then its tokens."""
         if not self.draft.source:
             self.say("ERROR Type the path of a file, or the name of a data set on the Hub.")
             return
+        self.stop_looking()
         self.began_s = time.monotonic()
         self.say("Reading ...")
         try:
-            self.read(recipe(self.draft).data)
+            read_rows(self, self.draft)
         except UserError as error:
             self.say(f"ERROR {error}")
 
-    @work(thread=True, exclusive=True, group="read")
-    def read(self, data: Data) -> None:
-        worker = get_current_worker()
+    def start_rendering(self) -> None:
+        """The rows are known already, but not their tokens."""
+        self.began_s = time.monotonic()
         try:
-            head = dataset.preview(data, PREVIEW_ROWS)
-            if not worker.is_cancelled:
-                self.post_message(Read(head, whole=False))
-            report = read_all(data, worker, lambda share: self.post_message(Progress(share)))
-            if not worker.is_cancelled:
-                self.post_message(Read(report, whole=True))
-        except LeftError:
-            return
+            render_rows(self, self.draft)
         except UserError as error:
-            if not worker.is_cancelled:
-                self.post_message(NotRead(str(error)))
+            self.say(f"ERROR {error}")
 
-    def on_progress(self, event: Progress) -> None:
+    def stop_looking(self) -> None:
+        """These rows are not wanted any more."""
+        self.workers.cancel_group(self, rows.GROUP)
+        if self.job:
+            self.job.request_stop()
+        self.job, self.waiting, self.example = None, "", 0
+
+    def on_reading(self, event: Reading) -> None:
         if (waited_s := time.monotonic() - self.began_s) > 1 and event.share < 1:
             self.say(f"Reading all rows: {event.share:.0%}, {waited_s:.0f} s (Enter goes on without)")
 
     def on_read(self, event: Read) -> None:
         self.draft = replace(self.draft, report=event.report)
+        if event.whole and event.report.can_train and not event.report.candidates:
+            self.began_s = time.monotonic()
+            self.waiting = "Counting tokens ..."
         self.show_report(event.report)
 
     def on_not_read(self, event: NotRead) -> None:
         self.say(f"ERROR {event.problem}")
 
+    def on_rendering(self, event: Rendering) -> None:
+        self.job = event.run
+        waited_s = time.monotonic() - self.began_s
+        said = rendering_line(event.state, shown(self.draft, "model.id"))
+        self.wait(f"{said}, {waited_s:.0f} s. Enter goes on without.")
+
+    def on_rendered(self, event: Rendered) -> None:
+        self.draft, self.job = replace(self.draft, rendered=event.rendered), None
+        self.show_budget()
+        self.wait("")
+        self.refresh_bindings()
+
+    def on_not_rendered(self, event: NotRendered) -> None:
+        self.job = None
+        self.wait(f"WARN The tokens can't be counted. {event.problem}\nEnter goes on without.")
+
+    # What is shown
+
     def show_report(self, report: Report) -> None:
-        """Problems first, then the mappings to choose from, then rows."""
+        """How it stands, the mappings to choose from, and the view."""
         asked = "\nWhich column is which? Down and Enter choose." if report.candidates else ""
+        self.view = "Rows" if report.candidates else self.view
         self.say(headline(report) + asked)
-        rows = [line for row in report.preview for line in ["", *row_lines(row)]]
-        found = finding_lines(report)
-        lines = [*found, *([""] if found else []), *(["What the model will see:"] if rows else []), *rows]
-        self.query_one("#rows", Static).update(safe("\n".join(lines), 20_000, True))
         self.fill(mapping_lines(report))
+        self.show()
+
+    def wait(self, said: str) -> None:
+        """Say how far the tokens are; a view that has them is drawn."""
+        if said != self.waiting:
+            self.waiting = said
+            self.show()
+
+    def show(self) -> None:
+        """Draw the view."""
+        report = self.draft.report
+        names = self.query_one(ViewNames)
+        names.display = report is not None
+        names.mark(self.view)
+        drawn = Content()
+        if report is not None:
+            room = self.query_one("#report").content_size
+            plain = self.app.has_class("-plain-glyphs")
+            drawn = draw(self.view, self.draft, report, self.waiting, self.example, room, plain)
+        self.query_one("#rows", Line).say(drawn)
+        self.refresh_bindings()
+
+    def longer(self) -> int | None:
+        """The length that Ctrl+L would set."""
+        found = prepared(self.draft)
+        return better_length(found, recipe(self.draft)) if found else None
 
     def list_files(self) -> None:
         """Offer the files of this folder."""

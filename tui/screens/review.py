@@ -12,15 +12,14 @@ from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import Button, Static
-from textual.worker import get_current_worker
 
 from core import launch
-from core.config import Data, Recipe
+from core.config import Recipe
 from core.errors import UserError
 from core.runs import Run
 from tui import steps
-from tui.draft import Draft, recipe
-from tui.screens.data import LeftError, NotRead, Read, read_all
+from tui.draft import Draft, prepared, recipe
+from tui.screens.rows import NotRead, Read, Rendered, read_rows, render_rows
 from tui.screens.step import StepScreen
 from tui.steps import Watch
 from tui.summary import command_line, lines, obstacles, push_words, write_recipe
@@ -60,9 +59,14 @@ class ReviewScreen(StepScreen):
             yield Button("Start training", compact=True)
 
     async def on_mount(self) -> None:
+        """Who took up the answers of last time here, or went on before the tokens were counted, lacks something."""
         await self.refill()
-        if self.draft.report is None and self.draft.source and not self.obstacles():
-            self.read(recipe(self.draft).data)
+        if not self.draft.source or self.obstacles():
+            return
+        if self.draft.report is None:
+            read_rows(self, self.draft)
+        elif prepared(self.draft) is None:
+            render_rows(self, self.draft)
 
     async def refill(self) -> None:
         self.show_budget()
@@ -71,19 +75,12 @@ class ReviewScreen(StepScreen):
         wrong = self.obstacles()
         self.say("\n".join(f"ERROR {each}" for each in wrong) or f"Later, without questions: w, then {command_line()}")
 
-    @work(thread=True, exclusive=True, group="read")
-    def read(self, data: Data) -> None:
-        """Who took up the answers of last time here has not been at the rows."""
-        worker = get_current_worker()
-        try:
-            self.post_message(Read(read_all(data, worker, lambda share: None), whole=True))
-        except LeftError:
-            return
-        except UserError as error:
-            self.post_message(NotRead(str(error)))
-
     async def on_read(self, event: Read) -> None:
         self.draft = replace(self.draft, report=event.report)
+        await self.refill()
+
+    async def on_rendered(self, event: Rendered) -> None:
+        self.draft = replace(self.draft, rendered=event.rendered)
         await self.refill()
 
     async def on_not_read(self, event: NotRead) -> None:
@@ -122,7 +119,7 @@ class ReviewScreen(StepScreen):
     @work(thread=True, exclusive=True, group="launch")
     def launch(self, asked: Recipe) -> None:
         try:
-            self.post_message(Started(launch.begin(asked, self.draft.preset).run))
+            self.post_message(Started(launch.begin(asked, self.draft.preset, rows=prepared(self.draft)).run))
         except UserError as error:
             self.post_message(Started(None, str(error)))
 

@@ -1,0 +1,62 @@
+"""What a training goes through, by hand for a few rows; with and without padding, packing and held-out rows."""
+
+from array import array
+from collections.abc import Callable
+
+import pytest
+
+from core.config import Recipe
+from core.prepared import Prepared
+from core.workload import as_decided, workload
+
+
+def rows_of(*sizes: int) -> Prepared:
+    """Rows whose second half is trained."""
+    change = [0] * (max(sizes) + 1)
+    for size in sizes:
+        change[size // 2] += 1
+        change[size] -= 1
+    at, total = array("q"), 0
+    for each in change[:-1]:
+        at.append(total := total + each)
+    halves = array("q", [size // 2 for size in sizes])
+    return Prepared(array("q", sizes), halves, halves, at, (), len(sizes), 0, 0, "", False)
+
+
+def test_unsloth_lays_rows_behind_each_other_and_trl_pads_them(recipe: Callable[..., Recipe]) -> None:
+    rows, none_held_out = rows_of(*[10, 20] * 50), {"eval_fraction": 0.0, "packing": False}
+    train = {"micro_batch": 2, "grad_accum": 5, "epochs": 2.0, "backend": "unsloth"}
+    lean = workload(rows, recipe(data=none_held_out, train=train))
+    assert (lean.row_tokens, lean.tokens, lean.trained_tokens) == pytest.approx((15, 3000, 1500))
+    assert (lean.longest, lean.packing.steps) == (20, 20)
+    trl = {**train, "backend": "trl", "checkpointing": "on"}
+    padded = workload(rows, recipe(data=none_held_out, train=trl))
+    assert (padded.row_tokens, padded.tokens, padded.trained_tokens) == pytest.approx((17.5, 3500, 1500))
+
+
+def test_packed_rows_are_fewer_and_full(recipe: Callable[..., Recipe]) -> None:
+    asked = recipe(
+        model={"max_seq_length": 100}, data={"eval_fraction": 0.0}, train={"backend": "unsloth", "micro_batch": 1}
+    )
+    work = workload(rows_of(*[25] * 4000), asked)
+    assert (work.packing.packed, work.row_tokens, work.packing.steps) == (True, 100, 250)
+    assert work.tokens == pytest.approx(100_000)
+    assert as_decided(asked, work).data.packing is True
+    assert asked.data.packing == "auto"
+
+
+def test_held_out_rows_and_rows_without_an_answer_left_are_not_trained(recipe: Callable[..., Recipe]) -> None:
+    asked = recipe(
+        model={"max_seq_length": 32},
+        data={"eval_fraction": 0.5, "packing": False},
+        train={"backend": "unsloth", "micro_batch": 1, "grad_accum": 1, "epochs": 1000.0},
+    )
+    work = workload(rows_of(*[20] * 100, *[80] * 100), asked)  # the long ones begin their answer at 40
+    assert (work.packing.rows, work.packing.steps, work.longest) == (50, 50_000, 32)
+    assert work.tokens == pytest.approx(1000 * 50 * 20)
+
+
+def test_max_steps_decides_over_epochs(recipe: Callable[..., Recipe]) -> None:
+    train = {"backend": "unsloth", "micro_batch": 2, "grad_accum": 3, "max_steps": 7}
+    work = workload(rows_of(*[10] * 1000), recipe(data={"packing": False}, train=train))
+    assert (work.packing.steps, work.tokens) == (7, pytest.approx(420))

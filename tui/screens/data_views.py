@@ -1,0 +1,74 @@
+"""The views of the data step: each draws one thing that was found in the rows."""
+
+import re
+
+from textual.content import Content
+from textual.geometry import Size
+
+from core.config import Recipe
+from core.prepared import Prepared
+from core.rows.report import Report
+from tui.data_view import better_length, check_lines, example_head, finding_lines, length_line, row_lines
+from tui.draft import Draft, prepared, recipe
+from tui.format import count
+from tui.text import safe
+from tui.token_view import example_text, histogram_lines, legend
+from tui.widgets.views import with_status_words
+
+KEY = "Ctrl+L"
+"""Cuts rows at a better length."""
+BAR = re.compile("[█▏▎▍▌▋▊▉#]+")
+VIEWS = ("Check", "Lengths", "Tokens", "Rows")
+FEWEST_BARS, MOST_BARS = 6, 24
+
+
+def draw(view: str, draft: Draft, report: Report, waiting: str, example: int, room: Size, plain: bool) -> Content:
+    """One of VIEWS.
+
+    waiting: why the rows are not known in tokens, where they aren't. example: which row is seen token by token.
+    plain: ASCII only. Raises BadInput for a draft that is no recipe.
+    """
+    found = prepared(draft)
+    if view == "Rows":
+        return safe("\n\n".join("\n".join(row_lines(row)) for row in report.preview), 20_000, True)
+    if found is None:
+        lines = [*finding_lines(report), ""] if view == "Check" and report.problems else []
+        return with_status_words("\n".join([*lines, waiting, *first_row(report, view)]))
+    asked = recipe(draft)
+    if view == "Lengths":
+        return lengths(found, asked, room, plain)
+    if view == "Tokens":
+        return tokens(found, asked, example, plain)
+    return with_status_words("\n".join([*check_lines(report, found, asked, KEY), *first_row(report, view)]))
+
+
+def lengths(found: Prepared, asked: Recipe, room: Size, plain: bool) -> Content:
+    """The bars with the cut line, as many as there is room for."""
+    better = better_length(found, asked)
+    hint = f"\n{KEY} cuts at {count(better)} tokens instead, which leaves nearly all rows whole." if better else ""
+    bars = min(MOST_BARS, max(FEWEST_BARS, room.height - 3 - hint.count("\n")))
+    drawn = histogram_lines(found, asked.model.max_seq_length, room.width - 1, bars, not plain)
+    said = with_status_words(f"{length_line(found, asked)}{hint}\n\n")
+    return said + Content("\n").join(bar_line(line) for line in drawn)
+
+
+def bar_line(line: str) -> Content:
+    """A bar in the accent's colour; the cut line as it is."""
+    bar = BAR.search(line)
+    if bar is None:
+        return Content(line)
+    return Content(line[: bar.start()]) + Content.styled(bar[0], "$primary") + Content(line[bar.end() :])
+
+
+def tokens(found: Prepared, asked: Recipe, number: int, plain: bool) -> Content:
+    """One of the example rows, token by token."""
+    if not found.examples:
+        return Content("No row was rendered.")
+    body = example_text(found.examples[number], asked.model.max_seq_length, not plain)
+    head = f"{example_head(found, number)}, Left and Right turn\n{legend(not plain)}\n\n"
+    return Content.styled(head, "$secondary") + Content.from_rich_text(body)
+
+
+def first_row(report: Report, view: str) -> list[str]:
+    """The first row, so that it is seen at a glance that the right file was read."""
+    return ["", "The first row:", *row_lines(report.preview[0])] if view == "Check" and report.preview else []

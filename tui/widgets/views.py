@@ -1,0 +1,65 @@
+"""Several looks at one thing, one at a time: their names side by side, and below them the one whose name was taken."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import ClassVar
+
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal
+from textual.content import Content
+from textual.message import Message
+from textual.widgets import Static
+
+from tui.text import clean
+
+MARK, PLAIN_MARK = "▸", ">"
+LIMIT_CHARS = 20_000
+STATUS_STYLES = {"OK": "bold $success", "WARN": "bold $warning", "ERROR": "bold $error"}
+
+
+@dataclass
+class Taken(Message):
+    """Another view is wanted."""
+
+    name: str
+
+
+class ViewName(Static, can_focus=True):
+    """Having the focus shows its view: Tab leads from one to the next."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter", "screen.forward", "Next", key_display="enter"),
+        Binding("left", "screen.turn(-1)", show=False),
+        Binding("right", "screen.turn(1)", "Row", key_display="left right"),
+        Binding("up", "screen.line(-1)", show=False),
+        Binding("down", "screen.line(1)", show=False),
+    ]
+
+    def on_focus(self) -> None:
+        self.post_message(Taken(str(self.name)))
+
+
+class ViewNames(Horizontal):
+    """The names in order; the one that is shown has a mark."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        hint = Static("Tab shows the next", classes="hint", markup=False)
+        super().__init__(*(ViewName(name=name, markup=False) for name in names), hint)
+
+    def mark(self, shown: str) -> None:
+        """Put the mark at a name."""
+        mark = PLAIN_MARK if self.app.has_class("-plain-glyphs") else MARK
+        for each in self.query(ViewName):
+            is_shown = each.name == shown
+            each.set_class(is_shown, "-shown")
+            each.update(Content(f" {mark if is_shown else ' '} {each.name} "))
+
+
+def with_status_words(text: str) -> Content:
+    """Foreign text of several lines, cleaned; a status word at the beginning of one gets its colour."""
+    return Content("\n").join(_coloured(line) for line in clean(text, LIMIT_CHARS, keep_newlines=True).split("\n"))
+
+
+def _coloured(line: str) -> Content:
+    word, space, rest = line.partition(" ")
+    return Content.styled(word, STATUS_STYLES[word]) + Content(space + rest) if word in STATUS_STYLES else Content(line)
