@@ -40,6 +40,8 @@ class Begun:
     notes: tuple[str, ...]
 
 
+Pushed = Literal["adapter", "merged", "gguf"]
+"""The folders of a run that can be pushed."""
 TOLD_OF_GPU = ("uuid", "name", "total_bytes", "free_bytes", "compute_capability")
 WAIT_FOR_LOCK_S = 20.0
 """A worker takes its lock before it imports anything large: 0.1 s here, more on a slow network disk."""
@@ -183,12 +185,19 @@ def export(run: Run, kinds: Sequence[str]) -> str:
     return start(run, "export", share_gpu=True)
 
 
-def push(run: Run, repo: str, private: bool = True, what: Literal["adapter", "merged"] = "adapter") -> str:
+def push(run: Run, repo: str, private: bool = True, what: Pushed = "adapter") -> str:
     """Start the job that uploads a folder of the run to a repository on the Hub. Returns and raises as `start`."""
-    check_repo(repo)
-    _require(run.path / what)
+    check_push(run, repo, what)
     _ask(run, "push", {"repo": repo, "private": private, "what": what})
     return start(run, "push", share_gpu=True)
+
+
+def check_push(run: Run, repo: str, what: Pushed) -> None:
+    """Raise UserError if there is nothing to push, or its name won't do."""
+    check_repo(repo)
+    _require(run.path / what)
+    if what == "gguf" and not list((run.path / what).glob("*.gguf")):
+        raise UserError("No GGUF file passed its proof.", f"Make another: fitune export {run.name} --gguf f16")
 
 
 def check_repo(repo: str) -> None:
@@ -213,8 +222,9 @@ def _ask(run: Run, job: str, wanted: dict[str, Any]) -> None:
 
 def _require(folder: Path) -> None:
     if not folder.is_dir():
-        how = "fitune merge" if folder.name == "merged" else "fitune resume"
-        raise UserError(f"There is no {folder} yet.", f"First: {how} {folder.parent.name}")
+        name = folder.parent.name
+        first = {"merged": f"fitune merge {name}", "gguf": f"fitune export {name} --gguf q8_0"}
+        raise UserError(f"There is no {folder} yet.", f"First: {first.get(folder.name, f'fitune resume {name}')}")
 
 
 def _wait_until_it_lives(run: Run, worker: subprocess.Popen[bytes], news: Tail) -> None:

@@ -1,8 +1,10 @@
 """As much of the Hub's HTTP API as an upload needs, on the loopback device: one user, any repository, files kept."""
 
 import base64
+import hashlib
 import json
 import threading
+import time
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -15,8 +17,20 @@ class Hub:
 
     token: str
     writable: bool = True
+    role: str = "write"
+    """Of the token; as the Hub names them."""
+    scoped: tuple[str, ...] = ()
+    """Where a fine-grained token may write."""
     loses: str = ""
     """A file that it accepts and then does not have."""
+    spoils: str = ""
+    """A file that it keeps with another content of the same size."""
+    answers: dict[str, list[int]] = field(default_factory=dict)
+    """Statuses with which it refuses, one after the other, what has this in its path."""
+    cuts: int = 0
+    """So many uploads of large files lose their connection in the middle."""
+    stalls_after: int | None = None
+    """Uploads of large files after which none comes to its end."""
     private: dict[str, bool] = field(default_factory=dict)
     """The repositories, and whether each is private."""
     files: dict[str, bytes] = field(default_factory=dict)
@@ -25,6 +39,11 @@ class Hub:
     asked: list[str] = field(default_factory=list)
     """Method and path of each request."""
     url: str = ""
+
+    @property
+    def uploads(self) -> list[str]:
+        """The sha256 of each large file that was sent, in order."""
+        return [each.rpartition("/")[2] for each in self.asked if each.startswith("PUT /blob/")]
 
 
 def serve(hub: Hub) -> ThreadingHTTPServer:
@@ -39,18 +58,36 @@ def serve(hub: Hub) -> ThreadingHTTPServer:
         def do_GET(self) -> None:
             self.answer(b"")
 
-        do_POST = do_PUT = lambda self: self.answer(self.rfile.read(int(self.headers["Content-Length"] or 0)))
+        def do_POST(self) -> None:
+            self.answer(self.rfile.read(int(self.headers["Content-Length"] or 0)))
+
+        def do_PUT(self) -> None:
+            length = int(self.headers["Content-Length"] or 0)
+            if hub.cuts:
+                hub.cuts -= 1
+                self.rfile.read(length // 2)
+                self.close_connection = True
+                self.connection.close()
+                return
+            self.answer(self.rfile.read(length))
 
         def answer(self, body: bytes) -> None:
             path = urlsplit(self.path).path
             hub.asked.append(f"{self.command} {path}")
-            if path.startswith("/blob/"):
+            if refusals := next((left for part, left in hub.answers.items() if part in path and left), None):
+                self.send(refusals.pop(0), {"error": "Not now."})
+            elif path.startswith("/blob/"):
+                while hub.stalls_after is not None and len(hub.blobs) >= hub.stalls_after:
+                    time.sleep(0.02)
                 hub.blobs[path.removeprefix("/blob/")] = body
                 self.send(200, {})
             elif self.headers.get("Authorization") != f"Bearer {hub.token}":
                 self.send(401, {"error": "Invalid username or password."})
             elif path == "/api/whoami-v2":
-                self.send(200, {"type": "user", "name": "ada", "orgs": [], "auth": {"type": "access_token"}})
+                scopes = [{"entity": {"name": name}, "permissions": ["repo.write"]} for name in hub.scoped]
+                token = {"role": hub.role, "fineGrained": {"scoped": scopes} if hub.role == "fineGrained" else None}
+                auth = {"type": "access_token", "accessToken": token}
+                self.send(200, {"type": "user", "name": "ada", "orgs": [], "auth": auth})
             elif self.command == "POST" and not hub.writable:
                 self.send(403, {"error": "You don't have the rights to do that."})
             elif path == "/api/repos/create":
@@ -74,17 +111,19 @@ def serve(hub: Hub) -> ThreadingHTTPServer:
                                            "oid": None} for name in files]})  # fmt: skip
             elif path.endswith("/info/lfs/objects/batch"):
                 wanted = json.loads(body)["objects"]
-                objects = [each | {"actions": {"upload": {"href": f"{hub.url}/blob/{each['oid']}"}}} for each in wanted]
+                objects = [
+                    each if each["oid"] in hub.blobs  # nothing to do: it is there
+                    else each | {"actions": {"upload": {"href": f"{hub.url}/blob/{each['oid']}"}}}
+                    for each in wanted
+                ]  # fmt: skip
                 self.send(200, {"transfer": "basic", "objects": objects})
             elif "/commit/" in path:
                 for line in body.splitlines():
                     self.take(json.loads(line))
                 self.send(200, {"commitUrl": f"{hub.url}/ada/x/commit/{'0' * 40}", "commitOid": "0" * 40})
             elif "/tree/" in path:
-                self.send(200, [
-                    {"type": "file", "path": name, "size": len(content), "oid": "0" * 40}
-                    for name, content in hub.files.items() if name != hub.loses
-                ])  # fmt: skip
+                self.send(200, [entry(name, content, name == hub.spoils)
+                                for name, content in hub.files.items() if name != hub.loses])  # fmt: skip
             else:
                 name = "/".join(path.split("/")[3:5])
                 if name not in hub.private:
@@ -116,3 +155,13 @@ def serve(hub: Hub) -> ThreadingHTTPServer:
 def mode(name: str) -> str:
     """Large files go through LFS, as on the Hub."""
     return "lfs" if name.endswith((".safetensors", "tokenizer.json")) else "regular"
+
+
+def entry(name: str, content: bytes, spoiled: bool) -> dict[str, Any]:
+    """A file in a listing, with the hashes that the Hub tells."""
+    content = bytes(reversed(content)) if spoiled else content
+    told = {"type": "file", "path": name, "size": len(content)}
+    told["oid"] = hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+    if mode(name) == "lfs":
+        told["lfs"] = {"oid": hashlib.sha256(content).hexdigest(), "size": len(content), "pointerSize": 134}
+    return told

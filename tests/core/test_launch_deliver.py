@@ -48,3 +48,13 @@ def test_an_export_that_will_not_do_is_refused(
     with pytest.raises(UserError, match=said):
         launch.export(run, kinds)
     assert not (run.path / "export.json").exists()
+
+
+def test_gguf_files_that_all_failed_their_proof_are_not_pushed(run: Run) -> None:
+    (run.path / "gguf").mkdir()
+    (run.path / "gguf" / "a-Q8_0.gguf.failed").touch()
+    with pytest.raises(UserError, match="No GGUF file passed"):
+        launch.push(run, "me/it", what="gguf")
+    (run.path / "gguf" / "a-F16.gguf").touch()
+    assert launch.push(run, "me/it", what="gguf") == "push"
+    assert json.loads((run.path / "push.json").read_text()) == {"repo": "me/it", "private": True, "what": "gguf"}

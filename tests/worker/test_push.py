@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -50,8 +51,12 @@ def run(tmp_path: Path) -> Run:
     return made
 
 
-def push(run: Run, hub: Hub, token: str | None = TOKEN, **wanted: Any) -> subprocess.CompletedProcess[str]:
-    """The job in a process of its own, as `launch.start` starts it."""
+def push(run: Run, hub: Hub, token: str | None = TOKEN, **wanted: Any) -> int:
+    """The job in a process of its own, as `launch.start` starts it. Its exit status."""
+    return start(run, hub, token, **wanted).wait()
+
+
+def start(run: Run, hub: Hub, token: str | None = TOKEN, **wanted: Any) -> subprocess.Popen[bytes]:
     (run.path / "push.json").write_text(json.dumps({"repo": "sums", "private": True, "what": "adapter"} | wanted))
     env = os.environ | {
         "HF_ENDPOINT": hub.url, "HF_HOME": str(run.path.parent.parent / "hf"), "HF_HUB_DISABLE_XET": "1",
@@ -60,8 +65,8 @@ def push(run: Run, hub: Hub, token: str | None = TOKEN, **wanted: Any) -> subpro
     env.pop("HF_TOKEN", None)
     env |= {"HF_TOKEN": token} if token else {}
     with run.log.open("a") as log:
-        return subprocess.run(
-            [sys.executable, "-m", "core.worker", str(run.path), "push"], env=env, stdout=log, stderr=log, text=True
+        return subprocess.Popen(
+            [sys.executable, "-m", "core.worker", str(run.path), "push"], env=env, stdout=log, stderr=log
         )
 
 
@@ -79,8 +84,7 @@ def assert_no_secret(run: Run) -> None:
 
 
 def test_the_adapter_arrives_whole_in_a_private_repository_of_the_user(run: Run, hub: Hub) -> None:
-    done = push(run, hub)
-    assert done.returncode == 0, run.log.read_text()
+    assert push(run, hub) == 0, run.log.read_text()
     assert hub.private == {"ada/sums": True}
     assert {name: hub.files[name] for name in FILES} == {name: (run.adapter / name).read_bytes() for name in FILES}
     kind, data = end(run)
@@ -110,7 +114,7 @@ def test_a_card_that_somebody_wrote_is_kept(run: Run, hub: Hub) -> None:
 def test_public_and_merged_if_asked(run: Run, hub: Hub) -> None:
     run.merged.mkdir()
     (run.merged / "model.safetensors").write_bytes(b"all")
-    assert push(run, hub, repo="org/it", private=False, what="merged").returncode == 0, run.log.read_text()
+    assert push(run, hub, repo="org/it", private=False, what="merged") == 0, run.log.read_text()
     assert hub.private == {"org/it": False}
     assert hub.files["model.safetensors"] == b"all"
     assert b"library_name: transformers" in hub.files["README.md"]
@@ -118,20 +122,20 @@ def test_public_and_merged_if_asked(run: Run, hub: Hub) -> None:
 
 def test_an_existing_private_repository_is_used(run: Run, hub: Hub) -> None:
     hub.private["ada/sums"] = True
-    assert push(run, hub).returncode == 0, run.log.read_text()
+    assert push(run, hub) == 0, run.log.read_text()
     assert hub.files
 
 
 def test_nothing_goes_into_a_public_repository_unasked(run: Run, hub: Hub) -> None:
     hub.private["ada/sums"] = False
-    assert push(run, hub).returncode == 1
+    assert push(run, hub) == 1
     assert not hub.files
     assert "exists already and is public" in end(run)[1]["message"]
 
 
 def test_an_existing_private_repository_stays_private_and_it_is_said(run: Run, hub: Hub) -> None:
     hub.private["ada/sums"] = True
-    assert push(run, hub, private=False).returncode == 0
+    assert push(run, hub, private=False) == 0
     assert hub.private["ada/sums"]
     assert "stays so" in run.state().warnings[0]["message"]
     assert end(run)[1]["private"]
@@ -149,7 +153,7 @@ def test_a_refusal_is_a_sentence_and_uploads_nothing(
     run: Run, hub: Hub, token: str | None, writable: bool, message: str, hint: str
 ) -> None:
     hub.writable = writable
-    assert push(run, hub, token).returncode == 1
+    assert push(run, hub, token) == 1
     kind, data = end(run)
     assert (kind, data["kind"], data["message"]) == ("failed", "auth", message)
     assert hint in data["hint"]
@@ -159,20 +163,127 @@ def test_a_refusal_is_a_sentence_and_uploads_nothing(
 
 def test_a_file_that_did_not_arrive_is_noticed(run: Run, hub: Hub) -> None:
     hub.loses = "adapter_config.json"
-    assert push(run, hub).returncode == 1
+    assert push(run, hub) == 1
     assert end(run)[1]["message"] == "1 of 4 files did not arrive whole, such as adapter_config.json."
 
 
 def test_no_hub_is_a_sentence(run: Run, hub: Hub) -> None:
     hub.url = "http://127.0.0.1:9"
-    assert push(run, hub).returncode == 1
+    assert push(run, hub) == 1
     data = end(run)[1]
     assert data["kind"] == "download"
     assert data["message"].startswith("The Hub can't be reached")
 
 
+def test_a_file_that_arrived_as_another_is_noticed(run: Run, hub: Hub) -> None:
+    hub.spoils = "adapter_model.safetensors"
+    (run.adapter / hub.spoils).write_bytes(b"not a palindrome")
+    assert push(run, hub) == 1
+    assert end(run)[1]["message"] == "1 of 4 files did not arrive whole, such as adapter_model.safetensors."
+
+
+@pytest.mark.parametrize(
+    ("role", "scoped", "repo", "said"),
+    [
+        ("read", (), "sums", "The token of ada may only read."),
+        ("fineGrained", (), "sums", "The token of ada may not write to ada/sums."),
+        ("fineGrained", ("ada",), "org/sums", "The token of ada may not write to org/sums."),
+        ("fineGrained", ("ada",), "sums", None),
+        ("fineGrained", ("org/sums",), "org/sums", None),
+    ],
+)
+def test_a_token_without_the_scope_is_noticed_before_anything_is_made(
+    run: Run, hub: Hub, role: str, scoped: tuple[str, ...], repo: str, said: str | None
+) -> None:
+    hub.role, hub.scoped = role, scoped
+    assert push(run, hub, repo=repo) == (1 if said else 0), run.log.read_text()
+    assert bool(hub.private) is not bool(said)
+    if said:
+        assert end(run)[1]["message"] == said
+        assert_no_secret(run)
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "message"),
+    [
+        ("/repos/create", 429, "The Hub asks to slow down: too many requests."),
+        ("/repos/create", 500, "The Hub answered with status 500: Not now."),
+        ("/commit/", 409, "The repository was changed meanwhile: Not now."),
+        ("/commit/", 403, "The token may not write there."),
+        ("/commit/", 503, "The Hub answered with status 503: Not now."),
+    ],
+)
+def test_a_refusal_on_the_way_is_a_sentence_and_the_next_push_goes_through(
+    run: Run, hub: Hub, path: str, status: int, message: str
+) -> None:
+    hub.answers = {path: [status]}
+    assert push(run, hub) == 1
+    assert end(run)[1]["message"] == message
+    assert not hub.files
+    assert_no_secret(run)
+    assert push(run, hub) == 0, run.log.read_text()
+    assert set(hub.files) == set(FILES)
+
+
+@pytest.mark.parametrize("spoil", [{"cuts": 1}, {"answers": {"/blob/": [503, 429]}}], ids=["cut", "refused"])
+def test_a_large_file_is_sent_again_by_itself(run: Run, hub: Hub, spoil: dict[str, Any]) -> None:
+    for name, value in spoil.items():
+        setattr(hub, name, value)
+    assert push(run, hub) == 0, run.log.read_text()
+    assert hub.files["adapter_model.safetensors"] == FILES["adapter_model.safetensors"]
+
+
+def test_after_a_cut_in_the_middle_only_what_is_missing_is_sent(run: Run, hub: Hub) -> None:
+    hub.stalls_after = 1
+    worker = start(run, hub)
+    deadline = time.monotonic() + 30
+    while len(hub.uploads) < 2:
+        assert time.monotonic() < deadline, run.log.read_text()
+        time.sleep(0.05)
+    worker.kill()
+    worker.wait()
+    first, second = hub.uploads
+    hub.stalls_after = None
+    assert not hub.files
+    assert push(run, hub) == 0, run.log.read_text()
+    assert set(hub.files) == set(FILES)
+    assert hub.uploads.count(first) == 1
+    assert first != second
+
+
+def test_a_stop_between_two_files_leaves_nothing_visible(run: Run, hub: Hub) -> None:
+    hub.stalls_after = 1
+    worker = start(run, hub)
+    deadline = time.monotonic() + 30
+    while len(hub.uploads) < 2:
+        assert time.monotonic() < deadline, run.log.read_text()
+        time.sleep(0.05)
+    run.request_stop()
+    hub.stalls_after = None
+    assert worker.wait() == 0
+    kind, data = end(run)
+    assert (kind, data["stopped"]) == ("finished", True)
+    assert not hub.files
+
+
+def test_gguf_files_go_up_with_their_proofs_and_those_that_failed_stay_here(run: Run, hub: Hub) -> None:
+    folder = run.path / "gguf"
+    folder.mkdir()
+    checks = [{"check": "file", "expected": "whole", "got": "7 tensors", "passed": True}]
+    for name, passed in (("mine-Q8_0.gguf", True), ("mine-F16.gguf.failed", False)):
+        (folder / name).write_bytes(b"GGUF")
+        (folder / f"{name}.proof.json").write_text(json.dumps({"passed": passed, "file": name, "checks": checks}))
+    (folder / "Modelfile").write_text("FROM ./mine-Q8_0.gguf")
+    assert push(run, hub, what="gguf") == 0, run.log.read_text()
+    assert set(hub.files) == {"mine-Q8_0.gguf", "mine-Q8_0.gguf.proof.json", "Modelfile", "README.md"}
+    card = hub.files["README.md"].decode()
+    assert "library_name: gguf" in card
+    assert "## mine-Q8_0.gguf, compared with the merged model" in card
+    assert "F16" not in card
+
+
 @pytest.mark.parametrize("wanted", [{"repo": 3}, {"private": "yes"}, {"what": "run.json"}, {"what": "../other"}])
 def test_a_bad_wish_is_refused_before_the_hub_is_asked(run: Run, hub: Hub, wanted: dict[str, Any]) -> None:
-    assert push(run, hub, **wanted).returncode == 1
+    assert push(run, hub, **wanted) == 1
     assert "push.json" in end(run)[1]["message"]
     assert not hub.asked

@@ -30,7 +30,7 @@ def stopping(run: Run, job: str) -> str:
     if job == "train":
         return f"{run.name} stops after this step, with a checkpoint. {at_once}"
     if job == "push":
-        return f"The push of {run.name} stops if its upload has not begun; one that has goes on to its end. {at_once}"
+        return f"The push of {run.name} stops before its next file; nothing of it is visible then. {at_once}"
     return f"The {job} of {run.name} stops before its next part, if one is left; the adapter stays as it is. {at_once}"
 
 

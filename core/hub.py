@@ -1,0 +1,97 @@
+"""The account behind the token in use, and what the Hub's refusals mean. huggingface_hub knows where a token lies."""
+
+import os
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from core.diagnose import redact
+from core.errors import UserError
+
+TOKEN_HELP = "Make a token with the role write (https://huggingface.co/settings/tokens), then: hf auth login"
+
+
+class TokenNeeded(UserError):
+    """There is no token, or one that the Hub does not know."""
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Whose token it is, and how far it reaches."""
+
+    name: str
+    role: str = ""
+    """read, write or fineGrained; empty if the Hub does not say."""
+    writable: frozenset[str] | None = None
+    """The users, organisations and repositories that a fine-grained token may write to; None if that is not said."""
+
+    def require_write(self, repo: str) -> None:
+        """Raise UserError if this token surely can't write to a repository, user/name; what is not known may pass."""
+        if self.role == "read":
+            raise UserError(f"The token of {self.name} may only read.", TOKEN_HELP)
+        if self.writable is not None and not self.writable & {repo, repo.partition("/")[0]}:
+            raise UserError(
+                f"The token of {self.name} may not write to {repo}.",
+                "Give it the permission to write there (https://huggingface.co/settings/tokens), or choose another "
+                "name.",
+            )
+
+
+def account() -> Account:
+    """Ask the Hub whose token this is. Raises TokenNeeded, or UserError where the Hub refuses or can't be reached."""
+    from huggingface_hub import HfApi
+
+    told = asked(HfApi().whoami)
+    token = (told.get("auth") or {}).get("accessToken") or {}
+    return Account(str(told["name"]), str(token.get("role") or ""), _writable(token.get("fineGrained")))
+
+
+def use_token(token: str) -> None:
+    """Take a token for this process and the workers it starts: from the environment, never from a file.
+
+    Raises UserError for what can't be one.
+    """
+    token = token.strip()
+    if not re.fullmatch(r"[!-~]{8,}", token):
+        raise UserError("That can't be a token.", "It begins with hf_ and has no spaces.")
+    os.environ["HF_TOKEN"] = token
+
+
+def asked(question: Callable[[], Any]) -> Any:
+    """The Hub's answer. Raises TokenNeeded, or UserError where it refuses or can't be reached."""
+    import httpx
+    from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError, OfflineModeIsEnabled
+
+    try:
+        return question()
+    except LocalTokenNotFoundError as error:
+        raise TokenNeeded("There is no token for the Hub.", TOKEN_HELP) from error
+    except HfHubHTTPError as error:
+        raise _refusal(error.response.status_code, error.server_message or str(error).partition("\n")[0]) from error
+    except (httpx.HTTPError, OfflineModeIsEnabled) as error:
+        raise UserError(
+            f"The Hub can't be reached: {redact(str(error))}", "Check the network (fitune doctor), push again."
+        ) from error
+
+
+def _refusal(status: int, said: str) -> UserError:
+    match status:
+        case 401:
+            return TokenNeeded("The Hub does not know this token.", TOKEN_HELP)
+        case 403:
+            return UserError("The token may not write there.", f"Check the name of the repository. {TOKEN_HELP}")
+        case 409:
+            return UserError(f"The repository was changed meanwhile: {redact(said)}", "Push once more.")
+        case 429:
+            return UserError("The Hub asks to slow down: too many requests.", "Push again in some minutes.")
+    return UserError(f"The Hub answered with status {status}: {redact(said)}", "Push once more, or later.")
+
+
+def _writable(fine_grained: Any) -> frozenset[str] | None:
+    """The names in whoami's list of scopes that come with repo.write; None where there is no such list."""
+    scopes = fine_grained.get("scoped") if isinstance(fine_grained, dict) else None
+    if not isinstance(scopes, list):
+        return None
+    named = ((scope.get("entity") or {}, scope.get("permissions") or []) for scope in scopes)
+    return frozenset(str(entity.get("name")) for entity, permissions in named if "repo.write" in permissions)

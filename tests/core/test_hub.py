@@ -1,0 +1,69 @@
+"""How far a token reaches, by what the Hub says of it, and how one is taken from a prompt."""
+
+import os
+from typing import Any
+
+import pytest
+
+from core import hub
+from core.errors import UserError
+
+
+def fine(*scopes: tuple[str, list[str]]) -> dict[str, Any]:
+    named = [{"entity": {"name": name}, "permissions": permissions} for name, permissions in scopes]
+    return {"role": "fineGrained", "fineGrained": {"scoped": named}}
+
+
+@pytest.mark.parametrize(
+    ("token", "repo", "may"),
+    [
+        ({"role": "write"}, "ada/x", True),
+        ({"role": "read"}, "ada/x", False),
+        ({}, "ada/x", True),
+        (None, "ada/x", True),
+        (fine(("ada", ["repo.content.read"])), "ada/x", False),
+        (fine(("ada", ["repo.content.read", "repo.write"])), "ada/x", True),
+        (fine(("ada", ["repo.write"])), "org/x", False),
+        (fine(("ada", ["repo.write"]), ("org/x", ["repo.write"])), "org/x", True),
+        ({"role": "fineGrained", "fineGrained": None}, "ada/x", True),
+        ({"role": "fineGrained", "fineGrained": {"scoped": "?"}}, "ada/x", True),
+    ],
+)
+def test_a_token_is_refused_only_if_it_surely_may_not_write(
+    monkeypatch: pytest.MonkeyPatch, token: Any, repo: str, may: bool
+) -> None:
+    monkeypatch.setattr("huggingface_hub.HfApi.whoami", lambda self: {"name": "ada", "auth": {"accessToken": token}})
+    who = hub.account()
+    assert who.name == "ada"
+    if may:
+        who.require_write(repo)
+    else:
+        with pytest.raises(UserError, match=r"may only read|may not write to"):
+            who.require_write(repo)
+
+
+def test_a_typed_token_lives_in_the_environment_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_older_one")
+    hub.use_token("  hf_abcdefgh \n")
+    assert os.environ["HF_TOKEN"] == "hf_abcdefgh"
+
+
+@pytest.mark.parametrize("typed", ["", "hf", "two words in it", "hf_ümlaut_here", "hf_abc\x1b[31mdef"])
+def test_what_can_be_no_token_is_refused_and_not_repeated(monkeypatch: pytest.MonkeyPatch, typed: str) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_older_one")
+    with pytest.raises(UserError) as refused:
+        hub.use_token(typed)
+    assert str(refused.value) == "That can't be a token. It begins with hf_ and has no spaces."
+    assert os.environ["HF_TOKEN"] == "hf_older_one"
+
+
+def test_a_header_that_the_client_refuses_does_not_show_the_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    import httpx
+
+    def refuse(self: object) -> None:
+        raise httpx.LocalProtocolError("Illegal header value b'Bearer hf_" + "Ab3" * 11 + "'")
+
+    monkeypatch.setattr("huggingface_hub.HfApi.whoami", refuse)
+    with pytest.raises(UserError) as refused:
+        hub.account()
+    assert "Ab3" not in str(refused.value)
