@@ -1,0 +1,280 @@
+"""Talking with a trained model: in lines, on the screen, and with text that a terminal would obey."""
+
+import io
+import json
+import os
+import signal
+import sys
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from textual.pilot import Pilot
+from textual.widgets import Input, OptionList
+
+from core import chat, machine
+from core.machine import Machine
+from core.runs import Run
+from tests import fake_chat
+from tests.fake_worker import make_run
+from tests.tui.conftest import Fitune
+from tests.tui.payloads import OBEYED, PAYLOADS
+from tests.tui.test_watch import shown, until, watching
+from tui.app import FituneApp
+from tui.chat_text import ended
+from tui.screens.chat import ChatScreen
+from tui.screens.deliver import DeliverScreen
+from tui.ways import WAYS
+
+
+@pytest.fixture
+def trained(fitune_home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A run with an adapter, on a machine without a card; the fake process stands for the model."""
+    run = make_run(fitune_home, told="ok")
+    (run / "adapter").mkdir()
+    monkeypatch.setattr(machine, "detect", lambda runs_dir=None: Machine(gpu_state="none"))
+    put(monkeypatch, "chat")
+    return run
+
+
+def put(monkeypatch: pytest.MonkeyPatch, mode: str) -> None:
+    """Have the fake process behave in some way."""
+    command = [sys.executable, fake_chat.__file__]
+    monkeypatch.setattr(chat, "_command", lambda run: [*command, str(run.path), "--mode", mode])
+
+
+def asked(run: Path, side: str = "tuned") -> list[Any]:
+    """What the model was asked, in order."""
+    return [json.loads(line)["asked"][side] for line in (run / "asked.jsonl").read_text().splitlines()]
+
+
+# In lines
+
+
+def test_a_prompt_prints_both_answers_labelled(trained: Path, fitune: Fitune) -> None:
+    status, out, err = fitune("chat", "run-a", "--prompt", "Why?")
+    assert status == 0
+    assert out == "base:\nbase heard: Why?\n\nfine-tuned:\ntuned heard: Why?\n\n"
+    assert "loading the model ..." in err
+    assert "always the likeliest token, at most 512 tokens" in err
+    assert "fine-tuned ended by itself: 3 tokens, 6.0 tokens/s" in err
+
+
+def test_an_answer_that_did_not_end_by_itself_is_told_with_what_that_means(trained: Path, fitune: Fitune) -> None:
+    _, _, err = fitune("chat", "run-a", "--prompt", "long")
+    assert "WARN  fine-tuned cut at 3 tokens" in err
+    assert "has not learnt where to stop" in err
+
+
+def test_json_is_one_document(trained: Path, fitune: Fitune) -> None:
+    status, out, _ = fitune("chat", "run-a", "--prompt", "Why?", "--json")
+    assert status == 0
+    assert json.loads(out)["tuned"] == {
+        "text": "tuned heard: Why?", "ended": "itself", "tokens": 3, "elapsed_s": 0.5,
+    }  # fmt: skip
+
+
+def test_lines_through_a_pipe_are_one_conversation(
+    trained: Path, fitune: Fitune, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO("One?\nTwo?\n/new\nThree?\n/2\n"))
+    status, out, err = fitune("chat", "run-a")
+    assert status == 0
+    assert out.count("fine-tuned:") == 4
+    assert "in the data:\nIt is 4." in out
+    assert "system prompt of your data: Be brief." in err
+    assert "you>" not in err
+    said = [[turn["content"] for turn in turns] for turns in asked(trained)]
+    assert said == [
+        ["Be brief.", "One?"],
+        ["Be brief.", "One?", "tuned heard: One?", "Two?"],
+        ["Be brief.", "Three?"],
+        ["Be brief.", "What is 2 + 2?"],
+    ]
+
+
+def test_a_question_that_is_refused_ends_no_conversation(
+    trained: Path, fitune: Fitune, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO("refuse\nWhy?\n"))
+    status, out, err = fitune("chat", "run-a")
+    assert status == 0
+    assert "ERROR The template says no. Ask otherwise." in err
+    assert "tuned heard: Why?" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words", "status"),
+    [
+        (["--json"], "--json needs a question", 2),
+        (["--prompt", "x", "--max-tokens", "0"], "--max-tokens must be at least 1", 2),
+        (["--prompt", "x", "--temperature", "-1"], "--temperature must lie between", 2),
+        (["--prompt", "x", "--temperature", "nan"], "--temperature must lie between", 2),
+        (["--prompt", "refuse"], "The template says no. Ask otherwise.", 1),
+        (["--prompt", "die"], "ended by SIGKILL", 1),
+    ],
+)
+def test_what_cannot_be_is_a_sentence(
+    trained: Path, fitune: Fitune, arguments: list[str], words: str, status: int
+) -> None:
+    got, _, err = fitune("chat", "run-a", *arguments)
+    assert got == status
+    assert words in err
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(("mode", "words"), [("failed", "The card is full. Close something."), ("dies", "SIGKILL")])
+def test_a_model_that_cannot_be_loaded_is_a_sentence(
+    trained: Path, fitune: Fitune, monkeypatch: pytest.MonkeyPatch, mode: str, words: str
+) -> None:
+    put(monkeypatch, mode)
+    status, out, err = fitune("chat", "run-a", "--prompt", "x")
+    assert (status, out) == (1, "")
+    assert words in err
+
+
+def test_a_run_without_an_adapter_is_a_sentence(trained: Path, fitune: Fitune) -> None:
+    (trained / "adapter").rmdir()
+    status, _, err = fitune("chat", "run-a", "--prompt", "x")
+    assert (status, err) == (2, "run-a has no adapter yet. Train it first: fitune resume run-a\n")
+
+
+def test_ctrl_c_stops_the_answer(trained: Path, fitune: Fitune) -> None:
+    threading.Timer(1.5, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+    status, out, err = fitune("chat", "run-a", "--prompt", "slow")
+    assert status == 130
+    assert "base heard: slow on on" in out
+    assert "base stopped after 3 tokens" in err
+
+
+@pytest.mark.parametrize("payload", PAYLOADS, ids=ascii)
+def test_what_the_model_writes_is_never_obeyed(trained: Path, fitune: Fitune, payload: str) -> None:
+    payload = payload.replace("\0", "")  # no argument holds it
+    _, out, err = fitune("chat", "run-a", "--prompt", payload)
+    assert not OBEYED.search(out + err)
+
+
+def test_an_answer_without_a_token_or_a_clock_is_told() -> None:
+    assert ended({"tokens": 0, "elapsed_s": 0, "ended": "itself"}) == (True, "ended by itself: 0 tokens, ")
+
+
+# On the screen
+
+
+@asynccontextmanager
+async def talking(
+    run: Path, first: str = "ready on cpu", size: tuple[int, int] = (80, 24)
+) -> AsyncIterator[tuple[FituneApp, Pilot[int]]]:
+    app = FituneApp(alone=ChatScreen(Run(run)))
+    async with app.run_test(size=size, notifications=True) as pilot:
+        await until(pilot, lambda: first in shown(app))
+        yield app, pilot
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 40)])
+async def test_two_answers_to_one_question(trained: Path, size: tuple[int, int]) -> None:
+    async with talking(trained, size=size) as (app, pilot):
+        assert "system prompt of your data: Be brief." in shown(app)
+        await pilot.press(*"Why?", "enter")
+        await until(pilot, lambda: shown(app).count("ended by itself: 3 tokens") == 2)
+        lines = shown(app).splitlines()
+        rows = [next(y for y, line in enumerate(lines) if f"{side} heard" in line) for side in chat.SIDES]
+        assert (rows[0] == rows[1]) == (size[0] >= 110), "side by side where there is room"
+        assert len(lines) == size[1]
+        for key in ("Ask", "Start anew", "Leave", "Quit"):
+            assert key in lines[-1]
+        assert "Your question; up brings one from your data" in lines[-2]
+
+
+async def test_a_conversation_goes_on_until_it_is_started_anew(trained: Path) -> None:
+    async with talking(trained) as (app, pilot):
+        for question, keys in (("One?", ()), ("Two?", ()), ("Three?", ("ctrl+n",))):
+            await pilot.press(*keys, *question, "enter")
+            await until(pilot, lambda question=question: f"tuned heard: {question}" in shown(app))
+        assert "One?" not in shown(app)
+    assert [len(turns) for turns in asked(trained)] == [2, 4, 2]
+
+
+async def test_up_offers_the_questions_of_the_data_one_after_the_other(trained: Path) -> None:
+    async with talking(trained) as (app, pilot):
+        line = app.screen.query_one(Input)
+        offered = []
+        for _ in range(3):
+            await pilot.press("up")
+            offered.append(line.value)
+        assert offered == ["What is 1 + 1?", "What is 2 + 2?", "What is 1 + 1?"]
+        await pilot.press("enter")
+        await until(pilot, lambda: "in the data: It is 2." in shown(app))
+
+
+async def test_escape_stops_an_answer_first_and_leaves_then(trained: Path) -> None:
+    async with talking(trained) as (app, pilot):
+        await pilot.press(*"slow", "enter")
+        await until(pilot, lambda: " on on" in shown(app))
+        assert "Stop" in shown(app).splitlines()[-1]
+        await pilot.press("escape")
+        await until(pilot, lambda: "stopped after" in shown(app))
+        assert "Leave" in shown(app).splitlines()[-1]
+        worker = app.screen.chat._worker  # type: ignore[attr-defined]
+        await pilot.press("escape")
+        await until(pilot, lambda: not app.is_running)
+    assert worker.poll() is not None, "the model's process is gone"
+    assert app.return_code == 0
+
+
+@pytest.mark.parametrize(
+    ("mode", "words"), [("failed", "ERROR The card is full. Close something."), ("dies", "ended by SIGKILL")]
+)
+async def test_a_failure_is_told_and_the_screen_can_be_left(
+    trained: Path, monkeypatch: pytest.MonkeyPatch, mode: str, words: str
+) -> None:
+    put(monkeypatch, mode)
+    async with talking(trained, words) as (app, pilot):
+        await pilot.press(*"Why?", "enter")
+        await until(pilot, lambda: "not loaded" in shown(app))
+        await pilot.press("escape")
+        await until(pilot, lambda: not app.is_running)
+
+
+async def test_a_death_between_two_questions_is_told(trained: Path) -> None:
+    async with talking(trained) as (app, pilot):
+        await pilot.press(*"die", "enter")
+        await until(pilot, lambda: "ended by SIGKILL" in shown(app))
+        await pilot.press(*"Why?", "enter")
+        await until(pilot, lambda: "not loaded" in shown(app))
+        assert "Leave" in shown(app).splitlines()[-1]
+
+
+async def test_leaving_while_it_loads_ends_the_process(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(monkeypatch, "loads")
+    async with talking(trained, "loading the model") as (app, pilot):
+        worker = app.screen.chat._worker  # type: ignore[attr-defined]
+        await pilot.press("escape")
+        await until(pilot, lambda: not app.is_running)
+    assert worker.poll() is not None
+
+
+async def test_an_adapter_is_tried_from_the_deliver_screen_and_back(trained: Path) -> None:
+    async with watching(trained, "Use it") as (app, pilot):
+        await pilot.press("c")
+        await until(pilot, lambda: isinstance(app.screen, DeliverScreen) and "needs" in shown(app))
+        app.screen.query_one(OptionList).highlighted = [way.title for way in WAYS].index("Try it")
+        await pilot.press("enter")
+        await until(pilot, lambda: "ready on cpu" in shown(app))
+        await pilot.press("escape")
+        await until(pilot, lambda: isinstance(app.screen, DeliverScreen))
+
+
+@pytest.mark.parametrize("payload", [" ".join(PAYLOADS[n::5]) for n in range(5)], ids=range(5))
+async def test_no_payload_of_the_model_reaches_the_screen(
+    trained: Path, monkeypatch: pytest.MonkeyPatch, payload: str
+) -> None:
+    async with talking(trained, size=(120, 40)) as (app, pilot):
+        question = app.screen.query_one(Input)
+        question.value = payload
+        await pilot.press("enter")
+        await until(pilot, lambda: "ended by itself" in shown(app))
+        assert not OBEYED.search(shown(app))

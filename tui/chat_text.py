@@ -1,0 +1,60 @@
+"""What is said while a trained model is talked with: the same on the screen and in plain lines."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from core.chat import Conversation, Question, Settings, Side
+from core.errors import UserError
+from tui.format import count, rate
+from tui.text import clean
+
+NAMES: Mapping[Side, str] = {"base": "base", "tuned": "fine-tuned"}
+ANSWER_CHARS = 100_000
+PHASES = {"data": "reading your data", "download": "fetching the model", "load": "loading the model"}
+
+
+def ended(answer: Mapping[str, Any]) -> tuple[bool, str]:
+    """Whether an answer came to its end by itself, and how it did, in a sentence."""
+    pace = rate(answer["tokens"] / answer["elapsed_s"]) if answer["elapsed_s"] else ""
+    tokens = f"{count(answer['tokens'])} token{'' if answer['tokens'] == 1 else 's'}"
+    match answer["ended"]:
+        case "itself":
+            return True, f"ended by itself: {tokens}, {pace}"
+        case "asked":
+            return True, f"stopped after {tokens}, {pace}"
+    return False, (
+        f"cut at {tokens}, {pace}: it did not end by itself. It may need more (--max-tokens); "
+        "if it repeats itself, it has not learnt where to stop."
+    )
+
+
+def ready(message: Mapping[str, Any]) -> Conversation:
+    """A conversation that has not begun, from what the model's process says when it is ready."""
+    return Conversation([Question(**each) for each in message["questions"]])
+
+
+def manner(settings: Settings) -> str:
+    """How answers are written, in a few words."""
+    how = f"temperature {settings.temperature:g}" if settings.temperature else "always the likeliest token"
+    return f"{how}, at most {count(settings.max_tokens)} tokens"
+
+
+def kept(conversation: Conversation) -> str:
+    """What comes before the first question, or that nothing does; may be empty."""
+    if not conversation.is_chat:
+        return "Trained without turns: it goes on with what you type as it stands, each time anew."
+    return f"system prompt of your data: {clean(conversation.system, 300)}" if conversation.system else ""
+
+
+def checked(max_tokens: int, temperature: float) -> Settings:
+    """Settings as typed. Raises UserError for what can't be."""
+    if max_tokens < 1:
+        raise UserError("--max-tokens must be at least 1.", "For example: --max-tokens 512")
+    if not 0 <= temperature <= 10:
+        raise UserError("--temperature must lie between 0 and 10.", "0 always takes the likeliest token; 0.7 is usual.")
+    return Settings(max_tokens, temperature)
+
+
+def failure(message: Mapping[str, Any]) -> UserError:
+    """What a `failed` or `refused` message says."""
+    return UserError(str(message["message"]), str(message["hint"]), exit_code=1)

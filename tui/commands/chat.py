@@ -1,0 +1,158 @@
+"""`fitune chat RUN`: ask a trained model and its base the same, on a screen or in lines."""
+
+import argparse
+import signal
+import sys
+from typing import Any
+
+from core import chat, runs
+from core.chat import Chat, Conversation, Question, Settings, Side
+from core.errors import UserError
+from tui.chat_text import ANSWER_CHARS, NAMES, PHASES, checked, ended, failure, kept, manner, ready
+from tui.terminal import is_terminal, surface
+from tui.text import as_ascii_json, clean, encodable
+
+HELP = "Ctrl+C stops an answer, Ctrl+D leaves, /new forgets what was said."
+
+
+def run(args: argparse.Namespace) -> int:
+    """Exit status: 0, or 130 if a --prompt's answer was stopped. Raises UserError where it can't begin, or be asked."""
+    run = runs.find(runs.home(), args.run)
+    settings = checked(args.max_tokens, args.temperature)
+    if args.json and args.prompt is None:
+        raise UserError("--json needs a question.", "Give it with --prompt.")
+    place = surface()
+    if args.prompt is None and not args.plain and place in ("full", "basic"):
+        from tui.app import run_chat
+
+        return run_chat(run, settings, args.share_gpu, plain_glyphs=place == "basic")
+    with chat.start(run, args.share_gpu) as started:
+        session = Session(started, settings, silent=args.json)
+        if args.prompt is None:
+            return session.talk()
+        answers = session.ask(args.prompt)
+        if args.json:
+            print(as_ascii_json(answers))
+        return 130 if any(answer["ended"] == "asked" for answer in answers.values()) else 0
+
+
+class Session:
+    """A conversation in lines: answers to stdout, all else to stderr."""
+
+    def __init__(self, chat: Chat, settings: Settings, silent: bool) -> None:
+        """silent: print no answers. Returns when the model is loaded; raises UserError if it can't be."""
+        self.chat, self.settings, self.silent = chat, settings, silent
+        self._heard = chat.heard()
+        self.conversation = self._await_ready()
+
+    def _await_ready(self) -> Conversation:
+        for message in self._heard:
+            match message["type"]:
+                case "phase":
+                    _say(f"{PHASES.get(message['name'], clean(message['name'], 40))} ...")
+                case "warning":
+                    _say(f"WARN  {message['message']}")
+                case "failed":
+                    raise failure(message)
+                case "ready":
+                    _say(f"{message['model']} on {message['device']}: {manner(self.settings)}")
+                    found = ready(message)
+                    if before := kept(found):
+                        _say(before)
+                    return found
+        raise UserError("The model's process ended before it was ready.", f"See {self.chat.run.path / 'chat.log'}", 1)
+
+    def talk(self) -> int:
+        """Ask what is typed, or comes through a pipe, a line a question, until its end."""
+        if sys.stdin is None:
+            raise UserError("There is nothing to read questions from.", "Give one with --prompt.")
+        asks = is_terminal(sys.stdin)
+        if asks:
+            self._greet()
+        while True:
+            try:
+                text = self._read(asks)
+            except EOFError:
+                return 0
+            except KeyboardInterrupt:
+                _say("\nCtrl+D leaves.")
+                continue
+            if text == "/new":
+                self.conversation.restart()
+                _say("A new conversation.")
+            elif text:
+                try:
+                    self.ask(text)
+                except UserError as error:
+                    _say(f"ERROR {error}")
+
+    def _greet(self) -> None:
+        _say(HELP)
+        for number, question in enumerate(self.conversation.questions, 1):
+            said = " ".join(question.shown.split())
+            _say(f"/{number} asks, from your data: {said[:300]}")
+
+    def _read(self, asks: bool) -> str:
+        """A question; of the data's by its number. Raises EOFError at the end of the input."""
+        if asks:
+            print("you> ", end="", file=sys.stderr, flush=True)
+        text = input().strip()
+        numbered = {f"/{number}": each.shown for number, each in enumerate(self.conversation.questions, 1)}
+        return numbered.get(text, text)
+
+    def ask(self, text: str) -> dict[Side, dict[str, Any]]:
+        """Ask both sides, print their answers as they come, and remember them. Ctrl+C stops them.
+
+        Raises UserError if it can't be asked.
+        """
+        self.chat.ask(self.conversation.ask(text), self.settings)
+        before = signal.signal(signal.SIGINT, lambda *_: self.chat.stop())
+        try:
+            answers = self._hear_out()
+        finally:
+            signal.signal(signal.SIGINT, before)
+        ready = next((each for each in self.conversation.questions if each.shown == text), None)
+        if ready is not None and not self.silent:
+            self._tell_reference(ready)
+        return answers
+
+    def _hear_out(self) -> dict[Side, dict[str, Any]]:
+        answers: dict[Side, dict[str, Any]] = {}
+        speaking = ""
+        for message in self._heard:
+            match message["type"]:
+                case "text" if not self.silent:
+                    if message["side"] != speaking:
+                        speaking = message["side"]
+                        _print(f"{NAMES[message['side']]}:\n")
+                    _print(message["text"])
+                case "answer":
+                    side: Side = message["side"]
+                    answers[side] = {key: message[key] for key in ("text", "ended", "tokens", "elapsed_s")}
+                    self.conversation.answered(side, message["text"])
+                    self._tell_end(message, spoke=side == speaking)
+                case "done":
+                    return answers
+                case "refused" | "failed":
+                    raise failure(message)
+        raise UserError("The model's process ended.", f"See {self.chat.run.path / 'chat.log'}", 1)
+
+    def _tell_end(self, answer: dict[str, Any], spoke: bool) -> None:
+        if not self.silent:
+            _print("\n\n" if spoke else f"{NAMES[answer['side']]}:\n\n")
+        by_itself, said = ended(answer)
+        _say(f"{'' if by_itself else 'WARN  '}{NAMES[answer['side']]} {said}")
+
+    def _tell_reference(self, question: Question) -> None:
+        if question.reference:
+            _print(f"in the data:\n{question.reference}\n\n")
+
+
+def _print(text: str) -> None:
+    """A piece of an answer, to stdout."""
+    cleaned = clean(text, ANSWER_CHARS, keep_newlines=True)
+    print(encodable(cleaned, sys.stdout.encoding), end="", flush=True)
+
+
+def _say(text: str) -> None:
+    print(encodable(clean(text, keep_newlines=True), sys.stderr.encoding), file=sys.stderr, flush=True)
