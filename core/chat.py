@@ -49,6 +49,8 @@ class Conversation:
     questions: list[Question] = field(default_factory=list)
     said: dict[Side, list[Turn]] = field(default_factory=lambda: {side: [] for side in SIDES})
     tools: Any = None
+    _asked: dict[Side, list[Turn]] = field(default_factory=dict)
+    """What was said, with the question that is being answered."""
 
     @property
     def is_chat(self) -> bool:
@@ -75,18 +77,17 @@ class Conversation:
             return {"asked": dict.fromkeys(SIDES, text)}
         ready = next((each for each in self.questions if each.shown == text), None)
         if ready is not None and isinstance(ready.asked, list):
-            self.said = {side: list(ready.asked) for side in SIDES}
-            self.tools = ready.tools
+            self._asked, self.tools = dict.fromkeys(SIDES, ready.asked), ready.tools
         else:
-            for turns in self.said.values():
-                if not turns and self.system:
-                    turns.append({"role": "system", "content": self.system})
-                turns.append({"role": "user", "content": text})
-        return {"asked": self.said, "tools": self.tools}
+            opening = [{"role": "system", "content": self.system}] if self.system else []
+            question = {"role": "user", "content": text}
+            self._asked = {side: [*(turns or opening), question] for side, turns in self.said.items()}
+        return {"asked": self._asked, "tools": self.tools}
 
     def answered(self, side: Side, text: str) -> None:
-        """Remember an answer."""
-        self.said[side].append({"role": "assistant", "content": text})
+        """Remember a question with its answer: one that was not answered counts as never asked."""
+        if self.is_chat:
+            self.said[side] = [*self._asked[side], {"role": "assistant", "content": text}]
 
 
 class Chat:

@@ -25,6 +25,7 @@ from tui.type_ahead import settled, takes_keys
 from tui.widgets.confirm import Confirm
 
 if TYPE_CHECKING:
+    from core.chat import Settings
     from tui.draft import Draft
     from tui.steps import Step
 
@@ -47,9 +48,16 @@ class FituneApp(App[int]):
         Binding(",".join(QUIT_KEYS), "quit", "Quit", key_display="^c", priority=True, system=True)
     ]
 
-    def __init__(self, run: Run | None = None, draft: "Draft | None" = None, plain_glyphs: bool = False) -> None:
+    def __init__(
+        self,
+        run: Run | None = None,
+        draft: "Draft | None" = None,
+        plain_glyphs: bool = False,
+        alone: Screen[None] | None = None,
+    ) -> None:
+        """alone: a screen to show instead, until it is left."""
         super().__init__()
-        self.watched, self.first_draft = run, draft
+        self.watched, self.first_draft, self.alone = run, draft, alone
         self.first_step: Step | None = None
         self.set_class(plain_glyphs, "-plain-glyphs")
         self.register_theme(THEME)
@@ -63,7 +71,9 @@ class FituneApp(App[int]):
     def on_mount(self) -> None:
         terminal.exit_on_signals(self)
         self.hand_out_keys()
-        if self.watched is None:
+        if self.alone:
+            self.push_screen(self.alone, lambda _: self.exit(0))
+        elif self.watched is None:
             self.walk()
         else:
             self.call_after_refresh(self.watch_run, self.watched)  # first something is shown
@@ -145,6 +155,13 @@ def run_wizard(answers: Mapping[str, Any] | None = None, plain_glyphs: bool = Fa
 def run_watch(run: Run, plain_glyphs: bool = False) -> int:
     """One run on this terminal, from its first event; the exit status."""
     return _run(FituneApp(run=run, plain_glyphs=plain_glyphs))
+
+
+def run_chat(run: Run, settings: "Settings", share_gpu: bool = False, plain_glyphs: bool = False) -> int:
+    """Talk with a trained model on this terminal; the exit status."""
+    from tui.screens.chat import ChatScreen
+
+    return _run(FituneApp(plain_glyphs=plain_glyphs, alone=ChatScreen(run, settings, share_gpu)))
 
 
 def _run(app: FituneApp) -> int:

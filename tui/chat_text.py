@@ -23,7 +23,7 @@ def ended(answer: Mapping[str, Any]) -> tuple[bool, str]:
         case "asked":
             return True, f"stopped after {tokens}, {pace}"
     return False, (
-        f"cut at {tokens}, {pace}: it did not end by itself. It may need more (--max-tokens); "
+        f"cut at {tokens}, {pace}: it did not end by itself. It may need more (fitune chat --max-tokens); "
         "if it repeats itself, it has not learnt where to stop."
     )
 

@@ -68,6 +68,15 @@ def parser() -> argparse.ArgumentParser:
     resume.add_argument("--detach", action="store_true", help="return at once")
     _share(resume)
 
+    chat = commands.add_parser("chat", help="ask the trained model and its base the same, side by side")
+    _run(chat)
+    chat.add_argument("--prompt", metavar="TEXT", help="ask this, print both answers, and leave")
+    chat.add_argument("--max-tokens", type=int, default=512, metavar="N", help="cut answers at this length (512)")
+    chat.add_argument("--temperature", type=float, default=0.0, metavar="T", help="0: always the likeliest token")
+    chat.add_argument("--plain", action="store_true", help="lines instead of a screen")
+    _json(chat)
+    _share(chat)
+
     merge = commands.add_parser("merge", help="write adapter and model as one 16-bit model folder")
     _run(merge, required=True)
     merge.add_argument("--base", metavar="ID", help="merge into this model: the full one of a quantized copy")

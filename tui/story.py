@@ -286,6 +286,7 @@ def _resume(run: Run) -> str:
 
 def _sample(data: dict[str, Any]) -> str:
     def said(key: str) -> str:
-        return clean(str(data.get(key) or ""), 600, keep_newlines=True).replace("\n", "\n          ")
+        return clean(str(data[key]), 600, keep_newlines=True).replace("\n", "\n          ")
 
-    return f"asked     {said('prompt')}\nbefore    {said('before')}\nafter     {said('after')}"
+    named = ((f"{name:<10}", key) for name, key in (("asked", "prompt"), ("before", "before"), ("after", "after")))
+    return "\n".join(name + said(key) for name, key in named if data.get(key) is not None)

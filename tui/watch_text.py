@@ -1,6 +1,7 @@
 """What the watch screen says, from one look at a run: no widgets here, so that each sentence can be tested alone."""
 
 import textwrap
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -137,17 +138,23 @@ def tale(seen: Seen, columns: int) -> Content:
     lines += [_warning(str(warning.get("message", ""))) for warning in state.warnings[-WARNINGS_SHOWN:]]
     if len(state.warnings) > WARNINGS_SHOWN:
         lines.append(_warning(f"and {len(state.warnings) - WARNINGS_SHOWN} more before these"))
-    if state.samples:
-        lines += [Content(), Content.styled("A question from the data", "bold")]
-        lines += [_answer(name, state.samples[-1].get(key), columns) for name, key in _ANSWERS]
-    return Content("\n").join(lines)
+    return Content("\n").join([*lines, *_sample(state.samples, columns)])
 
 
-_ANSWERS = (("asked", "prompt"), ("before", "before"), ("after", "after"), ("in the data", "reference"))
+def _sample(samples: Sequence[dict[str, Any]], columns: int) -> list[Content]:
+    """The first question of the newest look, with its answers."""
+    if not samples:
+        return []
+    newest = next(sample for sample in samples if sample.get("step") == samples[-1].get("step"))
+    step = value(newest, "step")
+    when = f"at step {count(step)}" if step else "before the training"
+    answers = [("asked", "prompt"), ("before", "before"), ("after", "after"), ("in the data", "reference")]
+    told = [_answer(name, newest[key], columns) for name, key in answers if newest.get(key) is not None]
+    return [Content(), Content.styled(f"A question from the data, {when}", "bold"), *told]
 
 
 def _answer(name: str, text: object, columns: int) -> Content:
-    said = clean(" ".join(str(text or "").split()), 600)
+    said = clean(" ".join(str(text).split()), 600)
     wrapped = textwrap.wrap(said, max(20, columns - LABEL_COLUMNS)) or [""]
     return _label(name) + Content(f"\n{' ' * LABEL_COLUMNS}".join(wrapped))
 

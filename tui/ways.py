@@ -44,38 +44,17 @@ class Way:
     needs: Callable[[Facts], str]
     lines: Callable[[Facts], str]
     """The lines to run by hand; empty for a job."""
-    job: Literal["merge", "push"] | None = None
-    """The worker's job that does it; None where it is done by hand."""
-
-
-def load_lines(facts: Facts) -> str:
-    """Python that loads the model with its adapter."""
-    return (
-        "from peft import AutoPeftModelForCausalLM\n"
-        "from transformers import AutoTokenizer\n"
-        f"adapter = (\n    {str(facts.run.adapter)!r}\n)\n"
-        "tokenizer = AutoTokenizer.from_pretrained(adapter)\n"
-        "model = AutoPeftModelForCausalLM.from_pretrained(\n    adapter, dtype='auto', device_map='auto')\n"
-    )
-
-
-def try_lines(facts: Facts) -> str:
-    """Python that asks the model one question."""
-    return load_lines(facts) + (
-        "asked = [{'role': 'user', 'content': 'Your question'}]\n"
-        "ids = tokenizer.apply_chat_template(\n"
-        "    asked, add_generation_prompt=True, return_tensors='pt', return_dict=True).to(model.device)\n"
-        "out = model.generate(**ids, max_new_tokens=200)[0][ids['input_ids'].shape[1]:]\n"
-        "print(tokenizer.decode(out, skip_special_tokens=True))"
-    )
+    job: Literal["chat", "merge", "push"] | None = None
+    """The worker's job that does it, or a talk with the model; None where it is done by hand."""
 
 
 WAYS = (
     Way(
         "Try it",
-        "Ask it something, from Python.",
+        "Ask it and its base the same, side by side.",
         lambda facts: f"the base model in memory{_as_in_training(facts)}; no token unless the model is gated",
-        try_lines,
+        lambda facts: "",
+        "chat",
     ),
     Way(
         "Merge",

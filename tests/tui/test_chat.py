@@ -198,6 +198,20 @@ async def test_a_conversation_goes_on_until_it_is_started_anew(trained: Path) ->
     assert [len(turns) for turns in asked(trained)] == [2, 4, 2]
 
 
+async def test_a_larger_window_shows_more_of_the_conversation(trained: Path) -> None:
+    async with talking(trained) as (app, pilot):
+        for letter in "ab":
+            app.screen.query_one(Input).value = f"{letter} " * 200
+            await pilot.press("enter")
+            await until(pilot, lambda letter=letter: f"tuned heard: {letter}" in shown(app))
+        await until(pilot, lambda: "ended by itself" in shown(app).splitlines()[18])
+        assert "system prompt" not in shown(app)
+        await pilot.press("pageup", "pageup", "pageup")
+        await until(pilot, lambda: shown(app).count("system prompt") == 2)
+        await pilot.resize_terminal(120, 40)
+        await until(pilot, lambda: "system prompt" in shown(app).splitlines()[2])
+
+
 async def test_up_offers_the_questions_of_the_data_one_after_the_other(trained: Path) -> None:
     async with talking(trained) as (app, pilot):
         line = app.screen.query_one(Input)

@@ -318,9 +318,8 @@ async def test_deliver_shows_each_way_with_what_it_needs_and_esc_goes_back(tmp_p
         for way in WAYS:
             await until(pilot, lambda way=way: way.what in shown(app) and "needs" in shown(app))
             await pilot.press("down")
-        await until(pilot, lambda: "from peft" in shown(app))
-        await pilot.press("space")
-        await until(pilot, lambda: "apply_chat_template" in shown(app))
+        await pilot.press("up")
+        await until(pilot, lambda: "scp -r" in shown(app))
         await pilot.press("escape")
         await until(pilot, lambda: isinstance(app.screen, WatchScreen))
 

@@ -22,8 +22,8 @@ def run(args: argparse.Namespace) -> int:
     status = follow_to_end(begun.run)
     if status:
         return status
-    sample = begun.run.state().samples[-1]
-    for title, key in (("Question, held out from training", "prompt"), ("Before", "before"), ("After", "after")):
-        print(f"\n{title}\n{textwrap.indent(clean(sample[key], keep_newlines=True), '  ')}")
+    for sample in [each for each in begun.run.state().samples if each["after"] is not None][-1:]:
+        for title, key in (("Question, held out from training", "prompt"), ("Before", "before"), ("After", "after")):
+            print(f"\n{title}\n{textwrap.indent(clean(sample[key], keep_newlines=True), '  ')}")
     print(f"\nThe adapter is in {begun.run.adapter}")
     return 0 if begun.run.loss_fell() else 1

@@ -24,6 +24,8 @@ from tui.widgets.meters import Line
 
 DRAW_EVERY_S = 0.1
 """A fast model writes more often than that: each drawing goes over the wire."""
+QUESTION_CHARS = 150
+"""Of a question, so many are repeated above its answers: in 24 rows there is room for little else."""
 HINT = "Your question; up brings one from your data, page up scrolls"
 
 
@@ -55,7 +57,7 @@ class Pane(VerticalScroll):
         """Another question, as yet without an answer."""
         self._question, self._answer, self._end, self._drawn = question, "", Content(), False
         self.mount(Static(markup=False))
-        self.anchor()
+        self.scroll_end(animate=False)
 
     def write(self, text: str) -> None:
         """A piece of the answer."""
@@ -71,16 +73,19 @@ class Pane(VerticalScroll):
         if self._drawn or not self.children:
             return
         self._drawn = True
-        asked = Content.styled(f"> {clean(self._question, keep_newlines=True)}", "bold")
+        asked = Content.styled(f"> {clean(' '.join(self._question.split()), QUESTION_CHARS)}", "bold")
         parts = [asked, safe(self._answer.strip(), ANSWER_CHARS, keep_newlines=True), self._end]
+        at_end = self.scroll_offset.y >= self.max_scroll_y
         self.query(Static).last().update(Content("\n").join(part for part in parts if part))
+        if at_end:  # who has scrolled back to read stays there
+            self.scroll_end(animate=False)
 
     def clear(self, opening: str) -> None:
         """An empty pane, but for what comes before the first question."""
         self.remove_children()
         self._drawn = True
         if opening:
-            self.mount(Static(Content.styled(clean(opening), "dim")))
+            self.mount(Static(Content.styled(clean(opening, keep_newlines=True), "dim")))
 
 
 class ChatScreen(Screen[None]):
@@ -88,7 +93,7 @@ class ChatScreen(Screen[None]):
 
     CSS_PATH = "../chat.tcss"
     AUTO_FOCUS = "#question"
-    HORIZONTAL_BREAKPOINTS: ClassVar[list[tuple[int, str]]] = [(0, "-narrow"), (80, "-stacked"), (110, "-beside")]
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (80, "-stacked"), (110, "-beside")]  # noqa: RUF012 - Textual's way
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+n", "restart", "Start anew", key_display="^n"),
         Binding("escape", "stop", "Stop"),
@@ -112,6 +117,7 @@ class ChatScreen(Screen[None]):
         self.trained, self.settings, self.share_gpu = run, settings or Settings(), share_gpu
         self.chat: Chat | None = None
         self.conversation: Conversation | None = None
+        self.warnings: list[str] = []
         self.asked: Question | None = None
         """The question of the data that was asked last, if it was one."""
         self.answering = False
@@ -171,7 +177,7 @@ class ChatScreen(Screen[None]):
             case "phase":
                 self.say(f"{PHASES.get(said['name'], said['name'])} ...")
             case "warning":
-                self.app.notify(clean(said["message"]), severity="warning", markup=False, timeout=12)
+                self.warnings.append(f"WARN {said['message']}")
             case "ready":
                 self.conversation = ready(said)
                 self.say(f"ready on {said['device']}: {manner(self.settings)}")
@@ -255,7 +261,7 @@ class ChatScreen(Screen[None]):
             return
         self.conversation.restart()
         for side in SIDES:
-            self.pane(side).clear(kept(self.conversation))
+            self.pane(side).clear("\n".join(filter(None, [*self.warnings, kept(self.conversation)])))
         self.refresh_bindings()
 
     def action_scroll_panes(self, pages: int) -> None:

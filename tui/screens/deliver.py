@@ -101,6 +101,10 @@ class DeliverScreen(Screen[None]):
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
         match WAYS[event.option_index].job:
+            case "chat":
+                from tui.screens.chat import ChatScreen
+
+                self.app.push_screen(ChatScreen(self.trained))
             case "merge":
                 self.start(lambda: launch.merge(self.trained))
             case "push":
