@@ -35,6 +35,12 @@ def wanted_length(found: Prepared, length: int) -> int | None:
     return wanted if wanted > length else None
 
 
+def is_lossy(found: Prepared, length: int) -> bool:
+    """Whether so much is lost at this length that it is worth a word: whole answers, or BARELY of what is trained."""
+    lost = found.lost_at(length)
+    return lost.emptied > 0 or lost.trained_tokens >= BARELY * max(1, found.trained_tokens())
+
+
 def _rounded(tokens: int) -> int:
     return -(-tokens // ROUND_TOKENS) * ROUND_TOKENS
 

@@ -6,10 +6,10 @@ from typing import Any
 
 from core.events import RunState
 from core.prepared import Prepared
-from core.prepared_report import findings, wanted_length
+from core.prepared_report import findings, is_lossy, wanted_length
 from core.recipe_fields import Recipe
 from core.rows.formats import as_toml
-from core.rows.report import Finding, Report
+from core.rows.report import Finding, Report, numbered
 from tui.format import count, percent
 from tui.story import value
 from tui.text import clean
@@ -55,9 +55,12 @@ def length_line(found: Prepared, asked: Recipe) -> str:
             f"95% of the rows have at most {count(found.covering(0.95))} tokens, the longest {count(found.longest)}: "
             "none is cut."
         )
-    what = f"{percent(lost.trained_tokens, found.trained_tokens())} of what is to be learned is lost"
-    whole = f", {count(lost.emptied)} rows lose their whole answer" if lost.emptied else ""
-    return f"WARN {count(lost.rows)} of {count(len(found.tokens))} rows are cut at {count(length)}: {what}{whole}."
+    cut = f"{count(lost.rows)} of {count(len(found.tokens))} rows are cut at {count(length)}"
+    if not is_lossy(found, length):
+        return f"OK {cut}: hardly anything of what is to be learned is lost."
+    whole = numbered(", {n} row[|s] lose[s|] the whole answer", lost.emptied) if lost.emptied else ""
+    lost_share = percent(lost.trained_tokens, found.trained_tokens())
+    return f"WARN {cut}: {lost_share} of what is to be learned is lost{whole}."
 
 
 def example_head(found: Prepared, number: int) -> str:
@@ -68,9 +71,9 @@ def example_head(found: Prepared, number: int) -> str:
 
 
 def better_length(found: Prepared, asked: Recipe) -> int | None:
-    """A max_seq_length that leaves nearly all rows whole; None where no longer one is needed."""
+    """A max_seq_length that leaves nearly all rows whole; None where hardly anything is lost."""
     length = asked.model.max_seq_length
-    return wanted_length(found, length) if found.lost_at(length).rows else None
+    return wanted_length(found, length) if is_lossy(found, length) else None
 
 
 def rendering_line(state: RunState, model: str) -> str:
@@ -79,7 +82,8 @@ def rendering_line(state: RunState, model: str) -> str:
         rows, tokens, done, total = (value(state.phase_data, key) for key in ("rows", "tokens", "bytes", "total_bytes"))
         share = f", {percent(done, total)}" if total else ""
         return f"Counting tokens: {count(rows)} rows, {count(tokens)} tokens{share}"
-    return clean(f"{'Fetching' if state.phase == 'download' else 'Loading'} the tokenizer of {model}")
+    doing = "Fetching" if state.phase == "download" else "Loading"
+    return clean(f"{doing} the tokenizer of {model.rpartition('/')[2]}")
 
 
 def finding_line(finding: Finding) -> str:

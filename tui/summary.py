@@ -33,7 +33,7 @@ def lines(draft: Draft) -> list[Line]:
     asked = recipe(draft)
     outlook = look(draft)
     return [
-        Line("Teach", f"{asked.model.id}, kept as {asked.model.quant}, adapter of rank {asked.lora.r}"),
+        Line("Teach", f"{asked.model.id}, kept as {asked.model.quant}, LoRA rank {asked.lora.r}"),
         Line("From", _data(draft, asked)),
         Line("How", _how(draft, asked, outlook)),
         *_tokens(outlook),

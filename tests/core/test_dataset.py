@@ -15,6 +15,7 @@ from core.rows import duplicates, scan
 from core.rows.batch import plain_marks
 from core.rows.canonical import ROLES, Skip, converter
 from core.rows.formats import MAPPABLE, Shape, recognise
+from core.rows.report import numbered
 from core.rows.scan import mark_of
 from core.rows.split import split
 from core.rows.turns import turn_trouble
@@ -393,3 +394,11 @@ def test_arguments_of_a_call_that_are_json_text_become_the_object_that_templates
     assert made["messages"][1]["tool_calls"] == [
         {"type": "function", "function": {"name": "weather", "arguments": kept}}
     ]
+
+
+@pytest.mark.parametrize(
+    ("count", "said"),
+    [(1, "1 row can't be read and is left out."), (1200, "1,200 rows can't be read and are left out.")],
+)
+def test_sentences_agree_with_their_number(count: int, said: str) -> None:
+    assert numbered("{n} row[|s] can't be read and [is|are] left out.", count) == said

@@ -5,7 +5,11 @@ from collections.abc import Callable
 
 import pytest
 
+from core import launch
 from core.config import Recipe
+from core.gpu import Gpu
+from core.learned import NONE
+from core.machine import GIB
 from core.prepared import Prepared
 from core.workload import as_decided, workload
 
@@ -60,3 +64,15 @@ def test_max_steps_decides_over_epochs(recipe: Callable[..., Recipe]) -> None:
     train = {"backend": "unsloth", "micro_batch": 2, "grad_accum": 3, "max_steps": 7}
     work = workload(rows_of(*[10] * 1000), recipe(data={"packing": False}, train=train))
     assert (work.packing.steps, work.tokens) == (7, pytest.approx(420))
+
+
+def test_a_run_is_refused_for_what_its_rows_need_not_for_rows_that_never_come(recipe: Callable[..., Recipe]) -> None:
+    asked = recipe(
+        model={"id": "unsloth/Llama-3.1-8B-Instruct", "max_seq_length": 8192},
+        train={"backend": "unsloth", "micro_batch": 8, "grad_accum": 1},
+    )
+    gpu = Gpu(0, "GPU-1", "NVIDIA L4", 12 * GIB, 11 * GIB, GIB, compute_capability=(8, 9))
+    full, true = (launch.budget_of(asked, gpu, NONE, rows) for rows in (None, rows_of(*[100] * 50)))
+    assert full is not None
+    assert true is not None
+    assert (full["verdict"], true["verdict"]) == ("over", "fits")

@@ -9,11 +9,12 @@ from core import learned, presets
 from core.budget import Card, estimate
 from core.machine import Machine
 from core.pace import Pace
+from core.prepared import Prepared
 from core.shapes import load
 from tests.lessons import lesson
-from tests.tui.wizard_kit import CARD, VERSIONS
-from tui.choices import standing
-from tui.draft import Draft, recipe, set_field
+from tests.tui.wizard_kit import CARD, VERSIONS, rendered
+from tui.choices import preset_choices, standing
+from tui.draft import Draft, recipe, set_field, with_prepared
 from tui.outlook import correction, fitted, look, ways_out
 from tui.summary import lines
 
@@ -63,6 +64,35 @@ def test_remedies_save_what_the_corrected_budget_says(draft: Draft, home: Path) 
     teach(home, before.budget.total_bytes, 1.1)
     plain, taught = (ways[0].saves_bytes for ways in (ways_out(before), ways_out(look(heavy))))
     assert taught == pytest.approx(1.1 * plain, rel=1e-3)
+
+
+def test_rows_in_tokens_make_budget_and_pace_those_of_their_true_lengths(draft: Draft, home: Path) -> None:
+    draft = set_field(draft, "data.source", "rows.jsonl")
+    full = look(draft)
+    run = rendered(recipe(draft), home / "prepared")
+    known = with_prepared(draft, Prepared.read(run.path))
+    short = look(known)
+    assert full.work is None
+    assert short.work is not None
+    assert full.budget is not None
+    assert short.budget is not None
+    assert short.work.longest < 20
+    assert short.budget.total_bytes < full.budget.total_bytes
+    assert short.asked is not None
+    assert short.asked[1].data.packing is False
+    assert recipe(known).data.packing == "auto"
+    packed = look(set_field(known, "data.packing", "yes")).budget  # then rows are of full length again
+    assert packed is not None
+    assert packed.total_bytes == full.budget.total_bytes
+    heavy = look(replace(known, edits={**known.edits, **HEAVY}))
+    assert heavy.verdict == "fits"
+    assert ways_out(heavy) == []
+
+
+def test_a_preset_in_the_list_fares_as_its_panel_says_edits_included(draft: Draft) -> None:
+    edited = replace(draft, edits=HEAVY)
+    assert {each.preset.id: each.outlook for each in preset_choices(edited)}["8b-on-12gb"] == look(edited)
+    assert look(edited) != look(draft)
 
 
 def test_fitting_applies_the_best_plan_as_edits(draft: Draft) -> None:

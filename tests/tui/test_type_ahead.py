@@ -26,7 +26,7 @@ def test_the_whole_wizard_typed_at_once_comes_to_the_review(tmp_path: Path, rows
         terminal.send(ENTER * 2 + DOWN * 3 + "48" + ENTER + str(rows) + ENTER)
         assert terminal.pump(20, "OK 40 rows"), terminal.text()
         terminal.send(ENTER)
-        assert terminal.pump(20, r"(?s)adapter\s+of rank 48.*Start training"), terminal.text()
+        assert terminal.pump(20, r"(?s)LoRA rank 48.*Start training"), terminal.text()
     finally:
         terminal.kill()
 

@@ -97,6 +97,20 @@ async def test_one_key_cuts_rows_later_and_the_budget_follows(at_step: At, long_
         assert "Longer rows" not in app.shown()
 
 
+async def test_rows_that_hardly_lose_anything_are_no_problem(at_step: At, home: Path) -> None:
+    rows = [{"question": "Why?", "answer": "Because. " * n + "So."} for n in [*[39] * 99, 45]]
+    Path("rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    app = at_step("data", edits={**SOURCE, "model.max_seq_length": "45"})
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        assert "repeat an earlier one" in app.shown()
+        assert "Longer rows" not in app.shown()
+        await pilot.press("tab", "tab", "ctrl+l")
+        await settle(pilot)
+        assert "OK 1 of 100 rows are cut at 45: hardly anything" in app.shown()
+        assert app.step.draft.edits["model.max_seq_length"] == "45"
+
+
 async def test_where_nothing_is_left_to_learn_the_step_holds_and_says_the_cure(at_step: At, long_rows: None) -> None:
     app = at_step("data", edits=GONE)
     async with app.run_test(size=(80, 24)) as pilot:
@@ -225,8 +239,9 @@ async def test_other_rows_stop_the_counting_of_the_first(at_step: At, counting: 
     app = at_step("data", edits=SOURCE)
     async with app.run_test(size=(80, 24)) as pilot:
         await until(app, "Counting tokens")
-        await pilot.press("x")
+        await pilot.press("tab", "tab", "shift+tab", "shift+tab", "x")
         await pilot.pause()
+        assert screen(app).view == "Check"
         assert list(Path("../home/prepare").glob("*/stop"))
         assert "Counting tokens" not in app.shown()
 

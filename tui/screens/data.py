@@ -202,7 +202,7 @@ class DataScreen(StepScreen):
         self.workers.cancel_group(self, rows.GROUP)
         if self.job:
             self.job.request_stop()
-        self.job, self.waiting, self.example = None, "", 0
+        self.job, self.waiting, self.example, self.view = None, "", 0, VIEWS[0]
 
     def on_reading(self, event: Reading) -> None:
         if (waited_s := time.monotonic() - self.began_s) > 1 and event.share < 1:

@@ -46,10 +46,10 @@ def lengths(found: Prepared, asked: Recipe, room: Size, plain: bool) -> Content:
     """The bars with the cut line, as many as there is room for."""
     better = better_length(found, asked)
     hint = f"\n{KEY} cuts at {count(better)} tokens instead, which leaves nearly all rows whole." if better else ""
-    bars = min(MOST_BARS, max(FEWEST_BARS, room.height - 3 - hint.count("\n")))
+    said = with_status_words(f"{length_line(found, asked)}{hint}\n")
+    bars = min(MOST_BARS, max(FEWEST_BARS, room.height - said.get_height({}, max(1, room.width)) - 1))
     drawn = histogram_lines(found, asked.model.max_seq_length, room.width - 1, bars, not plain)
-    said = with_status_words(f"{length_line(found, asked)}{hint}\n\n")
-    return said + Content("\n").join(bar_line(line) for line in drawn)
+    return Content("\n").join([said, *(bar_line(line) for line in drawn)])
 
 
 def bar_line(line: str) -> Content:

@@ -1,0 +1,78 @@
+"""The data step as prompts: the same facts as on the screen, asked for by a letter; Ctrl+C skips the counting."""
+
+import io
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from core import launch
+from core.machine import Machine
+from core.recipe_fields import Recipe
+from core.runs import Run
+from tui import steps
+from tui.draft import Draft, prepared
+from tui.plain_data import ask_data
+from tui.steps import Forward
+from tui.talk import Talk
+
+Told = Callable[..., tuple[Draft, str]]
+
+
+@pytest.fixture
+def told(this_machine: Machine, rendered_at_once: None, monkeypatch: pytest.MonkeyPatch,
+         capsys: pytest.CaptureFixture[str]) -> Told:  # fmt: skip
+    """Answer the step with these lines; the draft it ends with, and what it said."""
+
+    def run(*answers: str, **edits: str) -> tuple[Draft, str]:
+        monkeypatch.setattr(sys, "stdin", io.StringIO("".join(f"{line}\n" for line in ("rows.jsonl", *answers))))
+        fields = {name.replace("_", ".", 1): text for name, text in edits.items()}
+        answer = ask_data(Talk(), Draft(preset="8b-on-12gb", machine=this_machine, edits=fields))
+        assert isinstance(answer, Forward)
+        return answer.draft, capsys.readouterr().err
+
+    return run
+
+
+def test_problems_then_counts_then_rows_and_lengths_and_tokens_by_a_letter(told: Told) -> None:
+    draft, text = told("l", "t", "t", "x", "")
+    places = [
+        "OK Nothing is wrong", "40 rows of", "The first rows:", "user: What is 0", "95% of the rows have at most",
+        "cut at 2,048 tokens", "Row 1 of 40", "«It is 0.", "Row 2 of 40", "ERROR Type one of the letters",
+    ]  # fmt: skip
+    at = [text.index(each) for each in places]
+    assert at == sorted(at)
+    assert prepared(draft) is not None
+    assert steps.after(steps.named("data"), draft).name == "review"
+
+
+def test_c_cuts_later(told: Told) -> None:
+    rows = [{"question": "Why? " * 39, "answer": "Because. " * n} for n in range(1, 41)]
+    Path("rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    draft, text = told("c", "", model_max_seq_length="48")
+    assert draft.edits["model.max_seq_length"] == "128"
+    assert text.index("rows are cut at 48") < text.index("c to cut at 128 tokens instead") < text.index("none is cut")
+    assert "OK It fits" in text
+
+
+def test_ctrl_c_skips_the_counting_and_stops_the_job(told: Told, monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
+    stopped: list[Run] = []
+
+    class Interrupted(Run):
+        def holder_pid(self) -> int | None:
+            raise KeyboardInterrupt
+
+        def request_stop(self) -> None:
+            stopped.append(self)
+
+    def prepare(recipe: Recipe) -> Run:
+        return Interrupted(home)
+
+    monkeypatch.setattr(launch, "prepare", prepare)
+    draft, text = told("")
+    assert "Skipped: rows count as full length." in text
+    assert "user: What is 0" in text
+    assert prepared(draft) is None
+    assert len(stopped) == 1
