@@ -55,8 +55,9 @@ class Samples:
 
     def during(self, model: Any, step: int, total_steps: int) -> None:
         """At an evaluation, if the run is long enough for it; the last step's look comes with `end`."""
-        if step < total_steps:
-            self._look(model, step, self._allowed_s(step, total_steps))
+        allowed_s = self._allowed_s(step, total_steps)
+        if step < total_steps and allowed_s >= self._last_s:
+            self._look(model, step, allowed_s)
 
     def end(self, model: Any, step: int, total_steps: int) -> None:
         """After the last step, or where the run was stopped."""
@@ -70,10 +71,10 @@ class Samples:
         return SHARE * run_s - self._spent_s
 
     def _look(self, model: Any, step: int, allowed_s: float) -> None:
-        """Ask as many questions as the time allows. A failure is a warning, and the last look: training goes on."""
+        """Ask one question, and more if the time allows. A failure is a warning, after which none is asked any more."""
         began = time.monotonic()
         asked = [each for each in self.questions if step == 0 or each.question.shown in self._before]
-        if not asked or allowed_s < self._last_s:
+        if not asked:
             return
         try:
             with answering(model, self.unsloth):

@@ -55,7 +55,8 @@ def test_samples_change_no_loss(make_run: Callable[..., Run], monkeypatch: pytes
 def test_a_run_too_short_for_samples_asks_one_question_at_its_start_and_end(
     make_run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(samples, "LEAST_S", 0.01)
+    monkeypatch.setattr(samples, "LEAST_S", 0.01)  # less than any answer takes
+    monkeypatch.setattr(samples, "SHARE", 0.0)
     run = make_run()
     train_here(run)
     assert [sample["step"] for sample in told(run)] == [0, 8]
