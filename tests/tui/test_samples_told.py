@@ -1,0 +1,42 @@
+"""A question of the data before, during and after the training, as `watch` tells it."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.events import Event, EventLog
+from tests.fake_worker import make_run
+from tests.tui.test_watch import shown, watching
+from tui.story import Story, line
+
+FIRST = {"step": 0, "prompt": "1 + 1?", "before": "Nine.", "after": None, "reference": "Two."}
+LATER = FIRST | {"step": 40, "after": "Two!"}
+OTHER = LATER | {"prompt": "2 + 2?"}
+
+
+@pytest.mark.parametrize(
+    ("samples", "words", "unsaid"),
+    [
+        ([FIRST], ["before the training", "1 + 1?", "Nine.", "Two."], "after "),
+        ([FIRST, LATER, OTHER], ["at step 40", "1 + 1?", "Nine.", "Two!"], "2 + 2?"),
+    ],
+)
+async def test_the_screen_tells_the_first_question_of_the_newest_look(
+    tmp_path: Path, samples: list[dict[str, Any]], words: list[str], unsaid: str
+) -> None:
+    run = make_run(tmp_path)
+    log = EventLog(run / "events.jsonl", "train")
+    log.write("started", device="cpu")
+    for sample in samples:
+        log.write("sample", **sample)
+    log.write("failed", kind="bug", message="An end.", hint="")
+    async with watching(run, "A question from the data", (120, 40)) as (app, _):
+        assert [word for word in words if word not in shown(app)] == []
+        assert unsaid not in shown(app)
+
+
+def test_a_line_says_only_what_is_known() -> None:
+    first, later = (line(Event(1, 1.0, "train", "sample", sample), Story()) for sample in (FIRST, LATER))
+    assert first == "asked     1 + 1?\nbefore    Nine."
+    assert later == "asked     1 + 1?\nbefore    Nine.\nafter     Two!"
