@@ -226,7 +226,7 @@ class RunState:
             case "checkpoint":
                 self.checkpoints.append(int(data.get("step", 0)))
             case "warning" | "recovered":
-                self.warnings.append({"type": event.type, **data})
+                self.warnings.append({"type": event.type, "job": event.job, **data})
             case "sample":
                 self.samples.append(data)
             case "finished" | "failed":

@@ -1,4 +1,7 @@
-"""The account behind the token in use, and what the Hub's refusals mean. huggingface_hub knows where a token lies."""
+"""The Hub's side of a push: the account behind the token in use, what refusals mean, and what names tell.
+
+Where a token lies is huggingface_hub's business.
+"""
 
 import os
 import re
@@ -95,3 +98,9 @@ def _writable(fine_grained: Any) -> frozenset[str] | None:
         return None
     named = ((scope.get("entity") or {}, scope.get("permissions") or []) for scope in scopes)
     return frozenset(str(entity.get("name")) for entity, permissions in named if "repo.write" in permissions)
+
+
+def sixteen_bit_name(model_id: str) -> str | None:
+    """The repository that a quantized copy was made from, by its name: unsloth/X-bnb-4bit is of unsloth/X."""
+    plain = re.sub(r"(-unsloth)?-bnb-[48]bit$", "", model_id)
+    return plain if plain != model_id and not model_id.startswith(("/", ".", "~")) else None

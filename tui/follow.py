@@ -6,10 +6,12 @@ from typing import TextIO
 
 from core.events import RunState, Tail
 from core.runs import LIVE, Run
+from tui.proofs import table
 from tui.story import SILENT_AFTER_S, Story, ending, line, memory_text
 from tui.text import encodable
 
 POLL_S = 0.25
+TABLE_COLUMNS = 100
 
 
 def follow(run: Run, out: TextIO, from_start: bool = True, live: bool = False) -> RunState:
@@ -50,6 +52,9 @@ def _tell_end(run: Run, state: RunState, bad_lines: int, lines: "_Lines") -> Non
         lines.say(memory_text(state.memory))
     end = ending(run, status, state)
     lines.say(f"{end.mark:<5} {end.sentence}")
+    for each in end.proofs:
+        for text in ["", each.summary, *table(each, TABLE_COLUMNS), ""]:
+            lines.say(f"      {text}".rstrip())
     if end.next and status in ("finished", "failed"):
         lines.say(f"      {end.next}")
 

@@ -36,7 +36,7 @@ def stop(app: App[int], run: Run, seen: Seen | None) -> None:
     """Ask for the end of a run after its step, if that is confirmed."""
     question = "Stop the training after this step?\nIt writes a checkpoint, and can go on from there."
     if (job := _job(seen)) != "train":
-        question = f"Stop the {job} before its next part?\nThe adapter stays as it is."
+        question = f"Stop the {job} before its next {'file' if job == 'push' else 'part'}?\nThe adapter stays as it is."
     app.push_screen(Confirm(question, _go_on(job), "Stop"), lambda yes: run.request_stop() if yes else None)
 
 
@@ -99,7 +99,7 @@ def leave(app: App[int], run: Run, seen: Seen | None) -> None:
         elif answer == "kill":
             kill(app, run, seen)
 
-    app.push_screen(LeaveScreen(), answered)
+    app.push_screen(LeaveScreen(_job(seen)), answered)
 
 
 def complain(app: App[int], text: str) -> None:

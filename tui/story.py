@@ -11,6 +11,7 @@ from core.cause import cause
 from core.events import Event, RunState
 from core.runs import Run, Status
 from tui.format import UNKNOWN, clock, count, duration, exponent, gib, number, rate, size
+from tui.proofs import Proof, proofs
 from tui.text import clean
 
 PHASES = {
@@ -44,6 +45,8 @@ ETA_AFTER_STEPS = 20
 """The first steps compile kernels and are slow: a time left that is told from them would be wrong."""
 SILENT_AFTER_S = 15.0
 """A worker gives a sign of life each 5 s; three missed are worth a word."""
+CLOCKS_S = 1.0
+"""How far the time of a file may be before that of an event written earlier: they are rounded differently."""
 Mark = Literal["OK", "WARN", "ERROR"]
 
 
@@ -85,6 +88,8 @@ class Ending:
     sentence: str
     next: str
     """What to do now; may be empty."""
+    proofs: tuple[Proof, ...] = ()
+    """Of what the job made."""
 
 
 @dataclass(slots=True)
@@ -156,9 +161,12 @@ def line(event: Event, story: Story) -> str:
             return clean(who) + said
         case "phase":
             total = value(data, "total_steps")
-            files, amount = value(data, "files"), value(data, "bytes")
+            files, amount, done = value(data, "files"), value(data, "bytes"), value(data, "done_bytes")
+            if "file" in data:
+                return clean(f"uploading {data['file']}: {size(done)} of {size(amount)} before it")
             told = [
                 *([f"{count(total)} steps"] if total else []),
+                *([clean(str(data["kind"]), 40)] if "kind" in data else []),
                 *([f"{count(files)} files"] if files else []),
                 *([size(amount)] if amount else []),
                 *([clean(f"to {data['repo']}")] if "repo" in data else []),
@@ -229,17 +237,19 @@ def _finished(state: RunState) -> str:
 
 
 def _ending_of_delivery(run: Run, status: Status, state: RunState, data: dict[str, Any]) -> Ending:
-    """The end of a merge or push, which leaves the training as it was."""
+    """The end of a merge, export or push, which leaves the training as it was."""
     job = clean(state.job, 40)
     again = f"The adapter is as it was. Again: fitune {job} {clean(run.name)}"
+    made = tuple(each for each in proofs(run) if state.started and each.made_s >= state.started.t - CLOCKS_S)
+    made = made if job in ("merge", "export") else ()
     match status:
         case "finished":
-            return Ending("OK", *_delivered(run, job, data))
+            return Ending("OK", *_delivered(run, job, data), made)
         case "stopped":
             return Ending("OK", f"The {job} was stopped as asked; nothing was changed.", again)
         case "failed":
             said = f"The {job} failed: {clean(str(data.get('message', '')), 500)}"
-            return Ending("ERROR", said, clean(str(data.get("hint", "")), 500))
+            return Ending("ERROR", said, clean(str(data.get("hint", "")), 500), made)
     where = f" while {phase_text(state.phase)}" if state.phase else ""
     return Ending("ERROR", f"The {job} was killed{where}. {_cause(run)}", again)
 

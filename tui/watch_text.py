@@ -11,6 +11,8 @@ from core.events import RunState
 from core.gpu import GpuSample
 from core.runs import LIVE, Status
 from tui.format import GIB, UNKNOWN, count, duration, exponent, gib, number, rate
+from tui.parts import Part, listed
+from tui.proofs import WORDS, Proof, table
 from tui.story import SILENT_AFTER_S, Ending, loss_text, phase_text, value
 from tui.text import clean, safe
 from tui.widgets.meters import bar
@@ -34,6 +36,8 @@ class Seen:
     checkpoint: str | None = None
     ending: Ending | None = None
     """How it ended; None while it lives."""
+    parts: tuple[Part, ...] = ()
+    """Of a merge, an export or a push."""
     log: tuple[str, ...] = ()
     info: dict[str, Any] = field(default_factory=dict)
     """run.json, or nothing if that can't be read."""
@@ -75,16 +79,20 @@ def status(seen: Seen, now_s: float) -> Content:
 
 
 def progress_bar(seen: Seen, columns: int, plain: bool) -> Content:
-    """How much of the training is done, over the whole width; nothing before the first step."""
-    step, total = value(seen.state.step, "step"), seen.total_steps
-    if not step or not total or columns < BAR_COLUMNS or seen.job != "train":
+    """How much of the training, or of the part of another job, is done, over the whole width; else nothing."""
+    share = seen.parts[-1].share if seen.parts and seen.live else None
+    if seen.job == "train":
+        step, total = value(seen.state.step, "step"), seen.total_steps
+        share = step / total if step and total else None
+    if share is None or columns < BAR_COLUMNS:
         return Content()
-    share = step / total
     return Content.styled(bar(share, columns - 6, plain), "$primary") + Content(f" {100 * share:3.0f} %")
 
 
-def numbers(seen: Seen) -> Content:
-    """The newest step's numbers."""
+def numbers(seen: Seen, now_s: float) -> Content:
+    """The newest step's numbers; of another job those of the part that goes on."""
+    if seen.job != "train":
+        return Content(seen.parts[-1].numbers(now_s) if seen.parts and seen.live else "")
     step = seen.state.step
     if not step:
         return Content()
@@ -101,7 +109,7 @@ def numbers(seen: Seen) -> Content:
 
 def memory(seen: Seen, plain: bool) -> Content:
     """The measured peak beside the predicted one, in different words."""
-    data = seen.state.memory
+    data = seen.state.memory if seen.job == "train" else {}  # another job has none of its own
     measured = value(data, "peak_device") or value(data, "peak_reserved")
     predicted = value(data, "predicted")
     if measured and predicted:
@@ -128,17 +136,44 @@ def card(sample: GpuSample | None) -> Content:
     return _label("card") + Content("   ".join(parts))
 
 
-def tale(seen: Seen, columns: int) -> Content:
-    """The end with what to do now, the warnings, and the newest question with its answers."""
-    state, lines = seen.state, []
+def tale(seen: Seen, columns: int, now_s: float) -> Content:
+    """The end with what to do now, proofs, warnings, and a training's newest question or another job's parts."""
+    lines = []
     if seen.ending is not None:
         lines += [safe(said) for said in (seen.ending.sentence, seen.ending.next) if said]
+        lines += [line for proof in seen.ending.proofs for line in proof_lines(proof, columns)]
     if seen.bad_lines:
         lines.append(_warning(f"{seen.bad_lines} unreadable lines of events.jsonl were skipped"))
-    lines += [_warning(str(warning.get("message", ""))) for warning in state.warnings[-WARNINGS_SHOWN:]]
-    if len(state.warnings) > WARNINGS_SHOWN:
-        lines.append(_warning(f"and {len(state.warnings) - WARNINGS_SHOWN} more before these"))
-    return Content("\n").join([*lines, *_sample(state.samples, columns)])
+    warnings = [each for each in seen.state.warnings if each.get("job", seen.job) == seen.job]
+    lines += [_warning(str(warning.get("message", ""))) for warning in warnings[-WARNINGS_SHOWN:]]
+    if len(warnings) > WARNINGS_SHOWN:
+        lines.append(_warning(f"and {len(warnings) - WARNINGS_SHOWN} more before these"))
+    lines += _sample(seen.state.samples, columns) if seen.job == "train" else _parts(seen, now_s)
+    return Content("\n").join(lines)
+
+
+def proof_lines(proof: Proof, columns: int) -> list[Content]:
+    """A proof's summary and its table, after a blank line; a word at the beginning of each row says how it went."""
+    head, *rows = table(proof, columns)
+    return [Content(), Content.styled(proof.summary, "bold"), Content.styled(head, "dim"), *map(_check, rows)]
+
+
+def _check(row: str) -> Content:
+    """A line of a table with its word in colour; one that goes on has none."""
+    word = row.split(" ", 1)[0]
+    colour = {WORDS[True]: COLOURS["OK"], WORDS[False]: COLOURS["ERROR"]}.get(word)
+    return Content.styled(word, f"bold {colour}") + Content(row[len(word) :]) if colour else Content(row)
+
+
+def _parts(seen: Seen, now_s: float) -> list[Content]:
+    """What the job has done, with the time that each part took; nothing once it is over and told."""
+    if not seen.live:
+        return []
+    lines = listed(seen.parts, now_s)
+    return [
+        Content.styled(f"{mark:<6}", "bold $success" if mark == "OK" else "bold") + Content(text)
+        for mark, text in lines
+    ]
 
 
 def _sample(samples: Sequence[dict[str, Any]], columns: int) -> list[Content]:

@@ -1,6 +1,5 @@
 """Base model and adapter as one ordinary 16-bit model folder, tensor by tensor: no model lies in memory whole."""
 
-import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -9,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from core import machine
+from core import hub, machine
 from core.errors import UserError
 from core.events import EventLog
 from core.runs import Run, replace_folder
@@ -109,10 +108,9 @@ def refuse_quantized(run: Run, source: models.Source) -> None:
 
 def sixteen_bit_name(name: str, config: dict[str, Any]) -> str | None:
     """The model that a quantized copy was made from, by its name (unsloth/X-bnb-4bit is of unsloth/X) or its config."""
-    plain = re.sub(r"(-unsloth)?-bnb-[48]bit$", "", name)
-    told = str(config.get("_name_or_path") or "")
-    if plain != name and not name.startswith(("/", ".", "~")):
+    if plain := hub.sixteen_bit_name(name):
         return plain
+    told = str(config.get("_name_or_path") or "")
     return told if told not in ("", name) and not told.startswith(("/", ".", "~")) else None
 
 

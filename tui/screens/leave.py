@@ -19,23 +19,23 @@ class LeaveScreen(ModalScreen[Leaving]):
         Binding("up,left", "app.focus_previous", show=False),
         Binding("down,right", "app.focus_next", show=False),
     ]
-    ANSWERS: ClassVar[tuple[tuple[Leaving, str], ...]] = (
-        ("detach", "Detach: the training goes on by itself"),
-        ("stop", "Stop after this step, with a checkpoint"),
-        ("kill", "Kill at once: what came after the last checkpoint is lost"),
-    )
+
+    def __init__(self, job: str = "train") -> None:
+        """job: of the run that lives, cleaned."""
+        super().__init__()
+        self.answers = answers(job)
 
     def compose(self) -> ComposeResult:
         with Vertical(id="dialog"):
             yield Static("Leave this run?", markup=False)
-            for answer, text in self.ANSWERS:
+            for answer, text in self.answers:
                 yield Button(text, id=answer, compact=True)
 
     def on_mount(self) -> None:
         self.query_one("#detach").focus()
 
     def on_button_pressed(self, event: Button.Pressed) -> None:
-        self.dismiss(next(answer for answer, _ in self.ANSWERS if answer == event.button.id))
+        self.dismiss(next(answer for answer, _ in self.answers if answer == event.button.id))
 
     def action_answer(self, answer: Leaving) -> None:
         self.dismiss(answer)
@@ -43,3 +43,19 @@ class LeaveScreen(ModalScreen[Leaving]):
     def ask_quit(self) -> None:
         """A second Ctrl+C."""
         self.dismiss("detach")
+
+
+def answers(job: str) -> tuple[tuple[Leaving, str], ...]:
+    """What can be done with a job that lives, and what comes of it."""
+    if job == "train":
+        return (
+            ("detach", "Detach: the training goes on by itself"),
+            ("stop", "Stop after this step, with a checkpoint"),
+            ("kill", "Kill at once: what came after the last checkpoint is lost"),
+        )
+    part = "file" if job == "push" else "part"
+    return (
+        ("detach", f"Detach: the {job} goes on by itself"),
+        ("stop", f"Stop before its next {part}; the adapter stays as it is"),
+        ("kill", "Kill at once; the adapter stays as it is"),
+    )

@@ -21,6 +21,7 @@ from core.events import Curve, RunState, Tail
 from core.machine import GpuSample
 from core.runs import LIVE, Run
 from tui import orders, watch_text
+from tui.parts import Parts
 from tui.story import Story, ending
 from tui.text import safe
 from tui.watch_text import Seen
@@ -108,11 +109,12 @@ class WatchScreen(Screen[None]):
             info = self.watched.info()
         except UserError:
             info = {}
-        story, tail = Story(), Tail(self.watched.events)
+        story, parts, tail = Story(), Parts(), Tail(self.watched.events)
         while not self._over.is_set():
             alive = self.watched.holder_pid() is not None  # before reading: what a dead worker wrote is all there
             for event in tail.catch_up():
                 story.apply(event)
+                parts.apply(event)
             status = self.watched.status(story.state)
             if alive or status not in LIVE:
                 checkpoint = self.watched.newest_checkpoint()
@@ -120,6 +122,7 @@ class WatchScreen(Screen[None]):
                     status, snapshot(story.state), story.total_steps, story.eta_s(), self.watched.silent_s(),
                     tail.bad_lines, checkpoint.name if checkpoint else None,
                     None if status in LIVE else ending(self.watched, status, story.state),
+                    parts.now(self.watched) if story.state.job != "train" else (),
                     tail_of(self.watched.log) if self.log_wanted else (), info,
                 )  # fmt: skip
                 self.post_message(self.Looked(seen))
@@ -150,18 +153,19 @@ class WatchScreen(Screen[None]):
         seen = self.seen
         if seen is None:
             return
-        plain = self.app.has_class("-plain-glyphs")
+        plain, now_s = self.app.has_class("-plain-glyphs"), time.time()
         self.line("title").say(watch_text.title(self.watched.name, seen.info))
-        self.line("status").say(watch_text.status(seen, time.time()))
+        self.line("status").say(watch_text.status(seen, now_s))
         self.line("progress").say(watch_text.progress_bar(seen, self.size.width - 2, plain))
-        self.line("numbers").say(watch_text.numbers(seen))
+        self.line("numbers").say(watch_text.numbers(seen, now_s))
         self.line("memory").say(watch_text.memory(seen, plain))
         self.line("card").say(watch_text.card(self.sample) if seen.live else Content())
-        self.line("told").say(watch_text.tale(seen, self.size.width - 3))
+        self.line("told").say(watch_text.tale(seen, self.size.width - 3, now_s))
         if self.log_wanted and seen.log:
             self.line("log").say(safe("\n".join(seen.log), 4000, keep_newlines=True))
         chart = self.query_one(LossChart)
         chart.display = seen.job == "train"
+        self.query_one("#tale").set_class(not chart.display, "-alone")
         if self._drawings % CHART_EVERY == 0:
             chart.show(seen.state.loss.points, seen.state.eval_loss.points)
         self._drawings += 1

@@ -1,0 +1,172 @@
+"""A merge, an export and a push as they are watched: their parts and bytes while they live, their proofs at the end."""
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.events import EventLog
+from core.runs import Run
+from tests.fake_worker import make_run, start
+from tests.tui.payloads import OBEYED, PAYLOADS
+from tests.tui.test_follow import told
+from tests.tui.test_watch import shown, until, watching
+from tui.parts import Parts, listed
+from tui.proofs import proofs, read, table
+from tui.screens.leave import answers
+from tui.story import ending, line
+
+MIB = 1 << 20
+CHECKS = [
+    {"check": "tensors", "expected": "272, of the base's shapes", "got": "272", "passed": True},
+    {"check": "chat template", "expected": "the one of the training", "got": "another", "passed": False},
+    {"check": "its answers", "expected": "as those of the adapter", "got": "not checked: 15 GiB of memory are not "
+     "free on card or host", "passed": None},
+]  # fmt: skip
+
+
+@pytest.fixture
+def trained(tmp_path: Path) -> Iterator[Path]:
+    """The folder of a run whose training is over; a worker that its test starts ends with the test."""
+    run = make_run(tmp_path, told="ok")
+    (run / "adapter").mkdir()
+    yield run
+    Run(run).kill()
+
+
+def prove(path: Path, *checks: dict[str, Any], age_s: float = 0) -> None:
+    path.parent.mkdir(exist_ok=True)
+    passed = all(check["passed"] is not False for check in checks)
+    path.write_text(json.dumps({"passed": passed, "checks": checks}))
+    os.utime(path, (time.time() - age_s,) * 2)
+
+
+def live(run: Path, job: str, *story: tuple[str, dict[str, Any]]) -> None:
+    """Let a worker of that job live, which has told this."""
+    log = EventLog(run / "events.jsonl", job)
+    for kind, data in story:
+        log.write(kind, **data)  # type: ignore[arg-type]
+    nothing = run / "nothing.jsonl"
+    nothing.touch()
+    start(run, str(nothing), "--then", "hang")
+
+
+async def test_a_merge_that_lives_shows_its_own_numbers_and_none_of_the_training(trained: Path) -> None:
+    (trained / "merged.part").mkdir()
+    (trained / "merged.part" / "model.safetensors").write_bytes(bytes(64 * MIB))
+    parts = [("started", {"device": "cpu"}), ("phase", {"name": "download", "model": "owner/base"})]
+    live(trained, "merge", *parts, ("phase", {"name": "write", "bytes": 256 * MIB}))
+    async with watching(trained, "merge: writing the merged model") as (app, pilot):
+        await until(pilot, lambda: "64.0 MiB of 256.0 MiB" in shown(app))
+        said = shown(app)
+        assert " 25 %" in said
+        assert "OK    fetching the model (owner/base)" in said
+        assert "now   writing the merged model" in said
+        for word in ("loss", "tokens", "epoch", "predicted", "A question from the data"):
+            assert word not in said
+
+
+async def test_a_push_that_lives_shows_what_is_sent(trained: Path) -> None:
+    sent = {"name": "upload", "repo": "ada/sums", "files": 3, "bytes": 40 * MIB}
+    later = sent | {"done_bytes": 10 * MIB, "file": "b.safetensors"}
+    live(trained, "push", ("started", {}), ("phase", sent | {"done_bytes": 0}), ("phase", later))
+    async with watching(trained, "push: uploading") as (app, pilot):
+        await until(pilot, lambda: "10.0 MiB of 40.0 MiB" in shown(app) and "b.safetensors" in shown(app))
+        await pilot.press("ctrl+c")
+        await until(pilot, lambda: "Detach: the push goes on by itself" in shown(app))
+        assert "Stop before its next file; the adapter stays as it is" in shown(app)
+        assert "training" not in shown(app).split("Leave this run?")[1]
+
+
+@pytest.mark.parametrize("job", ["merge", "export", "push"])
+def test_leaving_another_job_promises_no_checkpoint(job: str) -> None:
+    assert not any("checkpoint" in text or "training" in text for _, text in answers(job))
+
+
+def test_a_part_that_is_told_again_goes_on_and_another_of_its_name_is_another(trained: Path) -> None:
+    log, parts = EventLog(trained / "events.jsonl", "export"), Parts()
+    log.write("started")
+    for kind in ("bf16", "q4_k_m"):
+        log.write("phase", name="convert", kind=kind, bytes=100)
+    (trained / "gguf.part").mkdir()
+    (trained / "gguf.part" / "run-a-BF16.gguf").write_bytes(bytes(100))
+    (trained / "gguf.part" / "run-a-Q4_K_M.gguf").write_bytes(bytes(25))
+    from core.events import Tail
+
+    for event in Tail(trained / "events.jsonl").read():
+        parts.apply(event)
+    now = parts.now(Run(trained))
+    assert [(part.detail, part.share) for part in now] == [("bf16", None), ("q4_k_m", 0.25)]
+    assert [word for word, _ in listed(now, time.time())] == ["OK", "now"]
+
+
+def test_an_upload_names_the_file_in_hand(trained: Path) -> None:
+    from core.events import Tail
+    from tui.story import Story
+
+    log = EventLog(trained / "events.jsonl", "push")
+    log.write("phase", name="upload", files=3, bytes=40 * MIB, done_bytes=10 * MIB, file="b\x1b[2J.gguf", repo="a/b")
+    *_, event = Tail(trained / "events.jsonl").read()
+    assert line(event, Story()) == "uploading b␛[2J.gguf: 10.0 MiB of 40.0 MiB before it"
+
+
+@pytest.mark.parametrize("columns", [77, 117])
+def test_a_table_says_each_check_with_a_word_and_fits(trained: Path, columns: int) -> None:
+    prove(trained / "merged.failed" / "proof.json", *CHECKS)
+    (proof,) = proofs(Run(trained))
+    assert proof.summary == "merged: 1 of 3 checks FAILED"
+    lines = table(proof, columns)
+    assert [each.split()[0] for each in lines if not each.startswith(" ")] == ["OK", "FAILED", "n/a"]
+    assert max(map(len, lines)) <= columns
+    assert lines[1].split("  ")[0] == "OK"
+    assert lines[1].index("272,") == lines[2].index("the one") == lines[0].index("expected")
+
+
+def test_the_newest_proof_of_each_artefact_counts(trained: Path) -> None:
+    prove(trained / "merged.failed" / "proof.json", CHECKS[1], age_s=100)
+    prove(trained / "merged" / "proof.json", CHECKS[0])
+    prove(trained / "gguf" / "a-Q8_0.gguf.proof.json", CHECKS[0], age_s=100)
+    prove(trained / "gguf" / "a-Q8_0.gguf.failed.proof.json", CHECKS[1])
+    assert [(proof.name, proof.passed) for proof in proofs(Run(trained))] == [("merged", True), ("a-Q8_0.gguf", False)]
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"passed": true, "checks": [{"check": 1}]}', "\udcff"])
+def test_a_proof_that_cant_be_read_has_not_passed(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "proof.json"
+    path.write_bytes(content.encode(errors="surrogateescape"))
+    found = read(path)
+    assert not found.passed
+    assert [check.check for check in found.checks] == ["proof.json"]
+
+
+async def test_the_end_of_a_merge_comes_with_its_proof_and_no_older_one(trained: Path) -> None:
+    prove(trained / "gguf" / "a-Q8_0.gguf.proof.json", CHECKS[0], age_s=100)
+    log = EventLog(trained / "events.jsonl", "merge")
+    log.write("started", device="cpu")
+    prove(trained / "merged" / "proof.json", CHECKS[0], CHECKS[2])
+    log.write("finished", bytes=3 << 30, elapsed_s=130.0, files=4)
+    assert "a-Q8_0" not in told(Run(trained).path)
+    assert "OK      tensors" in told(trained)
+    async with watching(trained, "OK  merge finished") as (app, pilot):
+        await until(pilot, lambda: "merged: 1 check passed, 1 could not be made" in shown(app))
+        assert "OK      tensors" in shown(app)
+        assert "n/a     its answers" in shown(app)
+        assert "A question from the data" not in shown(app)
+
+
+@pytest.mark.parametrize("payload", PAYLOADS)
+def test_a_proof_of_someone_else_steers_no_terminal(trained: Path, payload: str) -> None:
+    log = EventLog(trained / "events.jsonl", "merge")
+    log.write("started")
+    evil = {"check": payload, "expected": payload, "got": payload, "passed": False}
+    prove(trained / "merged.failed" / "proof.json", evil)
+    log.write("failed", kind="data", message="failed its proof", hint="")
+    run = Run(trained)
+    state = run.state()
+    (proof,) = ending(run, run.status(state), state).proofs
+    assert not OBEYED.search("\n".join(table(proof, 77)))
+    assert not OBEYED.search(told(trained))

@@ -1,0 +1,106 @@
+"""What a merge, an export or a push has done so far: its parts in order, and how far the one is that goes on.
+
+A worker tells when a part begins and how large it gets; how much of a file there is by now, the disk tells.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from core.events import Event
+from core.runs import Run
+from tui.format import duration, size
+from tui.story import phase_text, value
+from tui.text import clean
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A phase of a job; a phase that comes several times for several things is several parts."""
+
+    name: str
+    began_s: float
+    """UTC seconds."""
+    detail: str = ""
+    """What it is about: a kind of file, a repository, a model."""
+    file: str = ""
+    """Which file is being sent."""
+    done_bytes: float | None = None
+    total_bytes: float | None = None
+
+    @property
+    def share(self) -> float | None:
+        """How much of it is done, from 0 to 1; None where that is not known."""
+        return None if self.done_bytes is None or not self.total_bytes else min(1.0, self.done_bytes / self.total_bytes)
+
+    @property
+    def text(self) -> str:
+        """What it does, in words."""
+        return phase_text(self.name) + (f" ({self.detail})" if self.detail else "")
+
+    def numbers(self, now_s: float) -> str:
+        """How much is done, how fast, and which file is in hand; empty where none of it is known."""
+        if self.done_bytes is None or not self.total_bytes:
+            return ""
+        taken_s = now_s - self.began_s
+        fast = f"{size(self.done_bytes / taken_s)}/s" if self.done_bytes and taken_s >= 1 else ""
+        return "   ".join(
+            each for each in (f"{size(self.done_bytes)} of {size(self.total_bytes)}", fast, self.file) if each
+        )
+
+
+@dataclass(slots=True)
+class Parts:
+    """The parts of the newest job, as its events come."""
+
+    parts: list[Part] = field(default_factory=list)
+
+    def apply(self, event: Event) -> None:
+        """Take an event into account; a `started` begins a new job."""
+        if event.type == "started":
+            self.parts = []
+        if event.type != "phase":
+            return
+        data = event.data
+        detail = clean(str(data.get("kind") or data.get("repo") or data.get("model") or ""), 80)
+        name, total_bytes = str(data.get("name", "")), value(data, "bytes")
+        file, done_bytes = clean(str(data.get("file", "")), 60), value(data, "done_bytes")
+        before = self.parts[-1] if self.parts else None
+        if before and (before.name, before.detail) == (name, detail):  # told again, further on
+            self.parts[-1] = replace(before, file=file, done_bytes=done_bytes)
+        else:
+            self.parts.append(Part(name, event.t, detail, file, done_bytes, total_bytes))
+
+    def now(self, run: Run) -> tuple[Part, ...]:
+        """The parts, the last of them with what the disk holds of it by now."""
+        if not self.parts:
+            return ()
+        last = self.parts[-1]
+        match last.name:
+            case "write":
+                last = replace(last, done_bytes=_bytes_in(run.path / "merged.part", "*.safetensors"))
+            case "convert":
+                last = replace(last, done_bytes=_bytes_in(run.path / "gguf.part", f"*-{last.detail.upper()}.gguf"))
+        return (*self.parts[:-1], last)
+
+
+def listed(parts: Sequence[Part], now_s: float) -> list[tuple[str, str]]:
+    """(word, line) of each part of a job that lives: what it does, and how long it took or takes."""
+    ends = [part.began_s for part in parts[1:]] + [now_s]
+    words = ["OK"] * (len(parts) - 1) + ["now"]
+    columns = max((len(part.text) for part in parts), default=0) + 3
+    return [
+        (word, f"{part.text:<{columns}}{duration(end - part.began_s)}")
+        for word, part, end in zip(words, parts, ends, strict=False)
+    ]
+
+
+def _bytes_in(folder: Path, pattern: str) -> int:
+    """The size of the files there; one that goes away meanwhile counts nothing."""
+    total = 0
+    for path in folder.glob(pattern):
+        try:
+            total += path.stat().st_size
+        except FileNotFoundError:
+            continue
+    return total
