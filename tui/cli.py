@@ -91,7 +91,9 @@ def parser() -> argparse.ArgumentParser:
     _run(push, required=True)
     push.add_argument("--repo", required=True, metavar="ID", help="its name there: user/name")
     push.add_argument("--public", action="store_true", help="let everyone see it; asks first")
-    push.add_argument("--merged", action="store_true", help="upload the merged model instead")
+    what = push.add_mutually_exclusive_group()
+    what.add_argument("--merged", action="store_true", help="upload the merged model instead")
+    what.add_argument("--gguf", action="store_true", help="upload the GGUF files instead")
     push.add_argument("--yes", action="store_true", help="with --public: don't ask")
 
     handoff = commands.add_parser("handoff", help="what trains or serves it elsewhere, without fitune")

@@ -201,7 +201,7 @@ def test_stop_now_kills_and_names_the_way_on(fitune: Fitune, fitune_home: Path) 
     ("job", "now", "said"),
     [
         ("merge", [], "The merge of run-a stops before its next part, if one is left; the adapter stays as it is."),
-        ("push", [], "The push of run-a stops if its upload has not begun; one that has goes on to its end."),
+        ("push", [], "The push of run-a stops before its next file; nothing of it is visible then."),
         ("push", ["--now"], "The push of run-a was killed; the adapter is as it was. Again: fitune push run-a"),
     ],
 )
@@ -402,6 +402,7 @@ def test_a_failed_merge_is_not_a_failed_training(fitune: Fitune, fitune_home: Pa
     [
         (["--repo", "no good!"], "can't be the name of a repository"),
         (["--repo", "me/it", "--merged"], "First: fitune merge"),
+        (["--repo", "me/it", "--gguf"], "First: fitune export"),
         (["--repo", "me/it", "--public"], "Add --yes if everyone may see it"),
     ],
 )

@@ -1,9 +1,10 @@
-"""`fitune push RUN --repo ID`: the adapter, or the merged model, to the Hugging Face Hub."""
+"""`fitune push RUN --repo ID`: the adapter, the merged model or the GGUF files to the Hugging Face Hub."""
 
 import argparse
+import getpass
 import sys
 
-from core import launch, runs
+from core import hub, launch, runs
 from core.errors import UserError
 from tui.commands.watch import follow_to_end
 from tui.terminal import is_terminal
@@ -13,11 +14,27 @@ from tui.text import clean
 def run(args: argparse.Namespace) -> int:
     """Exit status: how the push ended, or 130 if it was left running or not confirmed. Raises UserError."""
     run = runs.find(runs.home(), args.run)
+    what: launch.Pushed = "merged" if args.merged else "gguf" if args.gguf else "adapter"
+    launch.check_push(run, args.repo, what)
     if args.public and not args.yes and not confirmed(args.repo):
         print("Nothing was uploaded.", file=sys.stderr)
         return 130
-    launch.push(run, args.repo, private=not args.public, what="merged" if args.merged else "adapter")
+    who = account()
+    who.require_write(args.repo if "/" in args.repo else f"{who.name}/{args.repo}")
+    launch.push(run, args.repo, private=not args.public, what=what)
     return follow_to_end(run, from_start=False)
+
+
+def account() -> hub.Account:
+    """Whose token it is; where there is none that the Hub knows, ask for one on the terminal. Raises UserError."""
+    try:
+        return hub.account()
+    except hub.TokenNeeded as error:
+        if not (is_terminal(sys.stdin) and is_terminal(sys.stderr)):
+            raise
+        print(f"{error}\nOr paste one here; it is not shown, and kept for this push only.", file=sys.stderr)
+    hub.use_token(getpass.getpass("Token: ", sys.stderr))
+    return hub.account()
 
 
 def confirmed(repo: str) -> bool:
