@@ -22,7 +22,7 @@ PROMPT_TOKENS = 512
 ANSWER_TOKENS = 96
 SHARE = 0.02
 """Of the time of a run that its samples may take ..."""
-LEAST_S = 5.0
+LEAST_S = 10.0
 """... or so long at the start and at the end, where one question is answered however short the run."""
 
 

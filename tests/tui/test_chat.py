@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -143,7 +144,13 @@ def test_a_run_without_an_adapter_is_a_sentence(trained: Path, fitune: Fitune) -
 
 
 def test_ctrl_c_stops_the_answer(trained: Path, fitune: Fitune) -> None:
-    threading.Timer(1.5, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+    def press() -> None:
+        while not (trained / "asked.jsonl").exists():
+            time.sleep(0.02)
+        time.sleep(0.5)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=press, daemon=True).start()
     status, out, err = fitune("chat", "run-a", "--prompt", "slow")
     assert status == 130
     assert "base heard: slow on on" in out
