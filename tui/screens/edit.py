@@ -42,7 +42,7 @@ class EditScreen(StepScreen):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+r", "reset", "Reset", key_display="^r"),
         Binding("ctrl+t", "fold", "More", key_display="^t"),
-        Binding("ctrl+f", "fastest", "Fastest", key_display="^f"),
+        Binding("ctrl+f", "fastest", "Best", key_display="^f"),
     ]
     AUTO_FOCUS = "Form"
 
