@@ -26,7 +26,7 @@ from unittest.mock import patch
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from bench.picture_rows import prepare
-from core import launch, machine
+from core import gguf_tools, hub, launch, machine
 from core.events import EventLog
 from core.gpu import Gpu
 from core.machine import GIB, Machine
@@ -36,7 +36,6 @@ from tests.tui.wizard_kit import settle
 from tui import steps
 from tui.app import FituneApp
 from tui.draft import Draft, save
-from tui.screens import deliver
 
 ROOT = Path(__file__).parent.parent
 CARD = Gpu(
@@ -65,7 +64,8 @@ class Picture:
 
 
 RANK, CUT = (("lora.r", "32"),), (("model.max_seq_length", "192"),)
-TO_PUSH = ("c", "down", "down", "down", "enter")
+TO_GGUF = ("c", "down", "down")
+TO_PUSH = (*TO_GGUF, "down")
 ALL = {
     "start": Picture("start"),
     "start-runs": Picture("start", run="all"),
@@ -109,15 +109,27 @@ ALL = {
     "watch-new": Picture(run="new"),
     "merge": Picture(run="merge"),
     "merge-finished": Picture(run="merged"),
+    "merge-failed": Picture(run="spoiled"),
     "stop": Picture(run="live", keys=("s",)),
     "kill": Picture(run="live", keys=("k",)),
     "leave": Picture(run="live", keys=("ctrl+c",)),
+    "push": Picture(run="push"),
+    "leave-push": Picture(run="push", keys=("ctrl+c",)),
     "deliver": Picture(run="demo", keys=("c",)),
     "deliver-merge": Picture(run="demo", keys=("c", "down")),
-    "deliver-gguf": Picture(run="demo", keys=("c", "down", "down")),
-    "push-name": Picture(run="demo", keys=TO_PUSH),
-    "push-who": Picture(run="demo", keys=(*TO_PUSH, "enter")),
-    "push-confirm": Picture(run="demo", keys=(*TO_PUSH, "enter", "enter")),
+    "deliver-gguf": Picture(run="demo", keys=TO_GGUF),
+    "deliver-push": Picture(run="merged", keys=TO_PUSH),
+    "deliver-merged": Picture(run="merged", keys=("c", "down")),
+    "deliver-failed": Picture(run="spoiled", keys=("c", "down")),
+    "gguf-kinds": Picture(run="merged", keys=(*TO_GGUF, "enter")),
+    "handoff-target": Picture(run="demo", keys=(*TO_PUSH, "down", "enter")),
+    "handoff-done": Picture(run="demo", keys=(*TO_PUSH, "down", "enter", *["down"] * 5, "enter", "enter")),
+    "zip": Picture(run="demo", keys=(*TO_PUSH, "down", "down", "enter")),
+    "files": Picture(run="merged", keys=(*TO_PUSH, "down", "down", "down")),
+    "push-what": Picture(run="merged", keys=(*TO_PUSH, "enter")),
+    "push-name": Picture(run="demo", keys=(*TO_PUSH, "enter")),
+    "push-who": Picture(run="demo", keys=(*TO_PUSH, "enter", "enter")),
+    "push-confirm": Picture(run="demo", keys=(*TO_PUSH, "enter", "enter", "enter")),
 }
 EMPTY, CHOSEN = Draft(), Draft("8b-on-12gb", edits={"data.source": "questions.jsonl"})
 README = {"preset": ALL["preset"], "edit": ALL["edit"], "review": ALL["review"], "watch": ALL["watch"]}
@@ -140,7 +152,9 @@ def user() -> Iterator[Path]:
     try:
         detected = patch.object(machine, "detect", lambda runs_dir=None: found(home))
         counted = patch.object(launch, "prepare", prepare)
-        with detected, counted, patch.object(deliver, "hub_user", lambda: "you"):
+        known = patch.object(hub, "account", lambda: hub.Account("you"))
+        found_tools = patch.object(gguf_tools, "converter", lambda home: home)
+        with detected, counted, known, found_tools:
             yield home
     finally:
         os.chdir(ROOT)
@@ -193,15 +207,55 @@ def ended_run(base: Path, told: str) -> Path:
     return run
 
 
-def merge_run(base: Path, over: bool) -> Path:
-    """A trained run whose adapter is being merged, or has been."""
+def job_run(base: Path, told: str) -> Path:
+    """A trained run whose adapter is being merged or pushed, or has been merged, well or badly."""
     run = ended_run(base, "demo")
+    if told == "push":
+        log = EventLog(run / "events.jsonl", "push")
+        log.write("started", device="the Hub")
+        log.write("phase", name="ask")
+        sent = {"name": "upload", "repo": "you/sums", "files": 6, "bytes": 23_000_000}
+        log.write("phase", **sent, done_bytes=3_500_000, file="adapter_model.safetensors")
+        return run
     log = EventLog(run / "events.jsonl", "merge")
     log.write("started", device="cpu")
-    log.write("phase", name="merge")
-    if over:
+    log.write("phase", name="download", model="HuggingFaceTB/SmolLM2-135M-Instruct")
+    log.write("phase", name="write", bytes=269_000_000)
+    if told == "merge":
+        (run / "merged.part").mkdir()
+        (run / "merged.part" / "model.safetensors").write_bytes(bytes(112_000_000))
+        return run
+    folder = run / ("merged" if told == "merged" else "merged.failed")
+    folder.mkdir()
+    (folder / "model.safetensors").write_bytes(bytes(269_000_000))
+    (folder / "proof.json").write_text(json.dumps(proof(told == "merged")))
+    if told == "merged":
         log.write("finished", bytes=269_000_000, files=5, elapsed_s=21.0)
+    else:
+        what = "What was written failed its proof. chat template: expected the one of the training; got another."
+        log.write("failed", kind="data", message=what, hint="Use the adapter as it is, or merge once more.")
     return run
+
+
+def proof(passed: bool) -> dict[str, object]:
+    """As a merge of SmolLM2-135M leaves it."""
+    rows = [
+        ("tensors", "272, of the base's shapes", "272"),
+        ("changed by the adapter", "210 tensors", "210; 210 differ from the base"),
+        ("left as they were", "62 tensors", "62"),
+        ("tokenizer", "as in training, on 8 rows", "the same"),
+        ("chat template", "the one of the training", "the same" if passed else "another"),
+        ("marks that end an answer", "<|im_end|>", "the same"),
+    ]
+    if passed:
+        rows += [
+            ("loads in transformers", "every weight found", "yes"),
+            ("its answers", "at most 0.015 nats a token away", "0.0043"),
+            ("likeliest token", "the same for 95%", "98.0%"),
+            ("ends by itself", "6 of 8 answers", "6"),
+        ]
+    checks = [{"check": c, "expected": e, "got": g, "passed": g != "another"} for c, e, g in rows]
+    return {"passed": passed, "checks": checks}
 
 
 def watched_run(base: Path, told: str) -> "tuple[Path, subprocess.Popen[bytes] | None]":
@@ -211,11 +265,11 @@ def watched_run(base: Path, told: str) -> "tuple[Path, subprocess.Popen[bytes] |
             run = live_run(base)
         case "new":
             run = new_run(base)
-        case "merge" | "merged":
-            run = merge_run(base, told == "merged")
+        case "merge" | "merged" | "spoiled" | "push":
+            run = job_run(base, told)
         case _:
             run = ended_run(base, told)
-    if told not in ("live", "new", "merge"):
+    if told not in ("live", "new", "merge", "push"):
         return run, None
     nothing = base / "nothing.jsonl"
     nothing.touch()

@@ -1,148 +1,173 @@
-"""What can be done with a trained adapter, and what each way needs. A row of WAYS is a way.
+"""What can be done with a trained adapter: what each way needs, told before it begins, and what is done already.
 
-A way whose `job` is set is done by the worker and watched like a training; the others are lines to run by hand.
+A row of WAYS is a way; the screen and the plain prompts show the same. What a run folder holds is foreign text, which
+whoever shows it cleans.
 """
 
-import os
-import shlex
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
-from core.errors import UserError
-from core.events import Tail
-from core.runs import Run
-from tui.format import duration, size
+from core.sizing.disk import GGUF_BYTES
+from tui.format import UNKNOWN, duration, size
+from tui.made import Facts
+from tui.proofs import Proof
 
-Q8_0_SHARE = 34 / 64
-"""llama.cpp's q8_0 takes 34 bytes for 32 weights (ggml's block_q8_0), 16-bit weights take 64."""
-
-
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """What the ways depend on."""
-
-    run: Run
-    base_model: str
-    adapter_bytes: int
-    disk_free_bytes: int
-    merged_bytes: int | None
-    """Of the whole model at 16 bits a weight; None if its shape is not known."""
-    load_s: float | None
-    """How long this run took to load the model."""
-    host: str
+Key = Literal["chat", "merge", "gguf", "push", "handoff", "zip", "files"]
+Pairs = list[tuple[str, str]]
+"""Labels of one word, and a sentence each; an empty label goes on with the one before."""
+TARGETS = (
+    ("script", "a Python script that trains without fitune"),
+    ("axolotl", "Axolotl's YAML"),
+    ("accelerate", "accelerate's settings, for several cards"),
+    ("slurm", "a Slurm job"),
+    ("skypilot", "a SkyPilot task, for cloud machines"),
+    ("vllm", "the command that serves it with vLLM"),
+    ("ollama", "the Modelfile that runs it in Ollama"),
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Way:
     """One thing to do with an adapter."""
 
+    key: Key
     title: str
     what: str
-    needs: Callable[[Facts], str]
-    lines: Callable[[Facts], str]
-    """The lines to run by hand; empty for a job."""
-    job: Literal["chat", "merge", "push"] | None = None
-    """The worker's job that does it, or a talk with the model; None where it is done by hand."""
+    told: Callable[[Facts], Pairs]
+    """What it needs and leaves."""
+    state: Callable[[Facts], str] = lambda facts: ""
+    """What is done of it, beginning with OK or FAILED; empty if nothing is."""
+    proofs: Callable[[Facts], tuple[Proof, ...]] = lambda facts: ()
+
+
+def _chat(facts: Facts) -> Pairs:
+    took = f"; loading took {duration(facts.load_s)} in this run" if facts.load_s is not None else ""
+    return [("needs", f"the base model in memory, as in training{took}")]
+
+
+def _merge(facts: Facts) -> Pairs:
+    wanted, ram = facts.merged_wanted_bytes, facts.merge_ram_bytes
+    pairs = [("needs", f"{_or(wanted, '2 bytes a weight')} of disk, {size(facts.disk_free_bytes)} are free")]
+    free = f", {size(facts.ram_free_bytes)} are free" if facts.ram_free_bytes else ""
+    pairs.append(("", f"about {_or(ram, '2 GiB')} of RAM{free}"))
+    if facts.quantized:
+        pairs.append(("download", f"{facts.full_model or 'the full model'}: this run's base has quantized weights"))
+    elif facts.base_here:
+        pairs.append(("download", "nothing, the base model is on this machine"))
+    else:
+        pairs.append(("download", f"the base model, {_or(wanted, '2 bytes a weight')}"))
+    took = f" (loading took {duration(facts.load_s)} in this run)" if facts.load_s is not None else ""
+    pairs.append(("time", f"that of writing {_or(wanted, 'it')}, and of loading it twice to compare answers{took}"))
+    return pairs
+
+
+def _gguf(facts: Facts) -> Pairs:
+    kinds = ", ".join(f"{kind} {kind_size(facts, kind)}" for kind in GGUF_BYTES)
+    pairs = [] if facts.merged_bytes else [("first", "merge: these files are made of the merged model")]
+    pairs += [("needs", f"of disk: {kinds}"), ("", f"{size(facts.disk_free_bytes)} are free")]
+    pairs.append(("converter", facts.converter_missing or "on this machine"))
+    if not facts.has_quantizer:
+        pairs.append(("", "q6_k, q5_k_m and q4_k_m also need llama-quantize, which is not here: you get the bf16 file "
+                      "and the command"))  # fmt: skip
+    return pairs
+
+
+def _push(facts: Facts) -> Pairs:
+    what = [f"adapter {size(facts.adapter_bytes)}"]
+    what += [f"merged model {size(facts.merged_bytes)}"] if facts.merged_bytes else []
+    what += [f"GGUF files {size(facts.gguf_bytes)}"] if facts.gguf_bytes else []
+    return [
+        ("uploads", ", or ".join(what)),
+        ("needs", "a token that may write: the one of hf auth login or HF_TOKEN, else you are asked for one"),
+        ("seen by", "only you, unless you say public; name and visibility are asked first"),
+        *([("pushed", f"{facts.pushed['repo']}: {facts.pushed.get('url', '')}")] if facts.pushed else []),
+    ]
+
+
+def _handoff(facts: Facts) -> Pairs:
+    return [
+        ("for", ", ".join(target for target, _ in TARGETS)),
+        ("leaves", "a folder with all that it takes, the rows too, and says what to do with it"),
+        *[("made", path) for path in facts.handed_off],
+    ]
+
+
+def _zip(facts: Facts) -> Pairs:
+    return [
+        ("needs", f"{size(facts.adapter_bytes)} of disk, {size(facts.disk_free_bytes)} are free"),
+        ("leaves", "one file beside the run, and the scp command that fetches it"),
+        *([("there", facts.fetch)] if facts.fetch else []),
+    ]
+
+
+def _files(facts: Facts) -> Pairs:
+    return [*facts.places, ("open with", "peft for adapter, transformers for merged, llama.cpp and Ollama for gguf")]
+
+
+def _proven(proofs: tuple[Proof, ...], done: bool) -> str:
+    """Passed, failed or only there."""
+    if failed := [proof.name for proof in proofs if not proof.passed]:
+        return f"FAILED {failed[0]}" if len(proofs) > 1 else "FAILED its proof"
+    return "OK, proven" if proofs else "OK, there" if done else ""
+
+
+def _pushed(facts: Facts) -> str:
+    if not facts.pushed:
+        return ""
+    return f"OK, {'private' if facts.pushed.get('private') else 'PUBLIC'}"
 
 
 WAYS = (
+    Way("chat", "Try it", "Ask it and its base the same, side by side", _chat),
     Way(
-        "Try it",
-        "Ask it and its base the same, side by side.",
-        lambda facts: f"the base model in memory{_as_in_training(facts)}; no token unless the model is gated",
-        lambda facts: "",
-        "chat",
-    ),
-    Way(
-        "Merge",
-        "Write adapter and model into one ordinary model folder.",
-        lambda facts: f"{_disk(facts)}, about 2 GiB of RAM; no token",
-        lambda facts: "",
         "merge",
+        "Merge",
+        "Adapter and model as one ordinary model folder",
+        _merge,
+        lambda facts: _proven(facts.merge_proofs, bool(facts.merged_bytes)),
+        lambda facts: facts.merge_proofs,
     ),
     Way(
+        "gguf",
         "GGUF",
-        "Make one file for llama.cpp and Ollama; merge first.",
-        lambda facts: f"{_disk(facts, Q8_0_SHARE)}; the converter of llama.cpp; no token",
-        lambda facts: (
-            f"cd {_q(facts.run.path)}\npython convert_hf_to_gguf.py merged --outtype q8_0 --outfile tuned.gguf"
-        ),
+        "One file each for llama.cpp and Ollama",
+        _gguf,
+        lambda facts: _proven(facts.gguf_proofs, bool(facts.gguf_bytes)),
+        lambda facts: facts.gguf_proofs,
+    ),
+    Way("push", "Push", "Upload it to the Hugging Face Hub", _push, _pushed),
+    Way(
+        "handoff",
+        "Hand off",
+        "Files that train or serve it elsewhere",
+        _handoff,
+        lambda facts: f"OK, {len(facts.handed_off)} made" if facts.handed_off else "",
     ),
     Way(
-        "Push",
-        "Put the adapter on the Hugging Face Hub, in a private repository.",
-        lambda facts: f"{size(facts.adapter_bytes)} to upload; a token that may write (hf auth login)",
-        lambda facts: "",
-        "push",
+        "zip",
+        "Zip",
+        "One file to fetch to your own computer",
+        _zip,
+        lambda facts: "OK, there" if facts.fetch else "",
     ),
-    Way(
-        "Serve",
-        "Answer requests of other programs, with vLLM.",
-        lambda facts: "vLLM; the base model on a card; no token unless the model is gated",
-        lambda facts: (
-            f"vllm serve {_q(facts.base_model)} --enable-lora \\\n    --lora-modules tuned={_q(facts.run.adapter)}"
-        ),
-    ),
-    Way(
-        "Copy",
-        "Fetch the adapter to your own computer; type this there.",
-        lambda facts: f"{size(facts.adapter_bytes)} of disk there",
-        lambda facts: f"scp -r {facts.host}:{_q(facts.run.adapter)} {facts.run.name}",
-    ),
+    Way("files", "Files", "Where everything lies", _files),
 )
 
 
-def facts(run: Run) -> Facts:
-    """Look at a run's folder; what can't be known is None."""
-    try:
-        info = run.info()
-    except UserError:
-        info = {}
-    model = (info.get("recipe") or {}).get("model") or {}
-    return Facts(
-        run,
-        str(model.get("id", "")),
-        sum(file.stat().st_size for file in run.adapter.rglob("*") if file.is_file()),
-        shutil.disk_usage(run.path).free,
-        _merged_bytes(str(model.get("id", "")), model.get("revision")),
-        _load_s(run),
-        str(info.get("host") or os.uname().nodename),
-    )
+def kind_size(facts: Facts, kind: str) -> str:
+    """How large a GGUF file of a kind gets."""
+    return size(facts.params * GGUF_BYTES[kind]) if facts.params else UNKNOWN
 
 
-def _merged_bytes(model_id: str, revision: str | None) -> int | None:
-    from core import shapes
-
-    try:
-        return 2 * shapes.load(model_id, revision).params
-    except UserError:
-        return None
-
-
-def _load_s(run: Run) -> float | None:
-    """Seconds that the newest load of the model took, from its phase to the next."""
-    began = took = None
-    for event in Tail(run.events).catch_up():
-        if event.type == "phase":
-            if began is not None:
-                took, began = event.t - began, None
-            if event.data.get("name") == "load":
-                began = event.t
-    return took
+def advice(proof: Proof) -> str:
+    """What to do after a proof that failed; empty for one that passed."""
+    if proof.passed:
+        return ""
+    if proof.name == "merged":
+        return "Use the adapter as it is, or merge once more. The failed one is in merged.failed; delete it when seen."
+    return "Use the merged model, or make another kind. The failed file is kept as NAME.gguf.failed."
 
 
-def _as_in_training(facts: Facts) -> str:
-    return f" (loading took {duration(facts.load_s)} in this run)" if facts.load_s is not None else ""
-
-
-def _disk(facts: Facts, share: float = 1.0) -> str:
-    """share: of the model at 16 bits a weight."""
-    wanted = size(int(share * facts.merged_bytes)) if facts.merged_bytes else f"{2 * share:.2g} bytes a weight"
-    return f"{wanted} of disk, {size(facts.disk_free_bytes)} are free"
-
-
-def _q(text: str | Path) -> str:
-    return shlex.quote(str(text))
+def _or(size_bytes: float | None, unknown: str) -> str:
+    return unknown if size_bytes is None else size(size_bytes)

@@ -1,25 +1,29 @@
-"""What comes after training: merge and push from the screen and from the command line, and how their ends are told."""
+"""The deliver screen: each way is told before it begins, begins by keyboard, and is marked when it is done."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
-from textual.widgets import OptionList
 
-from core import launch
+from core import handoff, hub, launch
 from core.errors import UserError
 from core.events import EventLog, Tail
 from core.runs import Run
+from core.sizing.disk import GGUF_BYTES
 from tests.fake_worker import make_run
+from tests.tui.test_delivery_story import CHECKS, prove
 from tests.tui.test_watch import shown, until, watching
-from tui.screens import deliver
 from tui.screens.deliver import DeliverScreen
+from tui.screens.deliver_asks import KINDS
 from tui.screens.watch import WatchScreen
 from tui.story import Story, ending, line
-from tui.ways import WAYS
+from tui.take_away import instructions
+from tui.ways import TARGETS, WAYS
 from tui.widgets.ask import Ask
 from tui.widgets.confirm import Confirm
+from tui.widgets.pick import Pick, PickSome
 
 MERGED = {"bytes": 3 << 30, "elapsed_s": 130.0, "files": 4}
 PUSHED = {"repo": "ada/sums", "private": True, "files": 4, "bytes": 5 << 20, "elapsed_s": 9.0, "url": "https://hub/x"}
@@ -41,12 +45,26 @@ def tell(run: Path, job: str, *story: tuple[str, dict[str, Any]]) -> None:
         log.write(kind, **data)  # type: ignore[arg-type]
 
 
-async def choose(app: Any, pilot: Any, title: str) -> None:
+async def choose(app: Any, pilot: Any, key: str, enter: bool = True) -> None:
     """Open the deliver screen and press Enter on a way."""
     await pilot.press("c")
     await until(pilot, lambda: isinstance(app.screen, DeliverScreen) and "needs" in shown(app))
-    app.screen.query_one(OptionList).highlighted = [way.title for way in WAYS].index(title)
-    await pilot.press("enter")
+    for _ in range([way.key for way in WAYS].index(key)):
+        await pilot.press("down")
+    if enter:
+        await pilot.press("enter")
+
+
+def out_of_reach(model_id: str, revision: str | None) -> None:
+    raise UserError(f"{model_id} is out of reach.")
+
+
+@pytest.fixture
+def begun(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The jobs that were started."""
+    started: list[str] = []
+    monkeypatch.setattr(launch, "start", lambda run, job, share_gpu=False: started.append(job))
+    return started
 
 
 @pytest.mark.parametrize(
@@ -89,30 +107,109 @@ async def test_a_failed_merge_is_shown_as_the_merges_and_the_training_is_not_off
         assert "Resume" not in shown(app)
 
 
-async def test_merge_starts_its_job_and_goes_back_to_watch_it(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    begun: list[str] = []
-    monkeypatch.setattr(launch, "start", lambda run, job, share_gpu=False: begun.append(job))
+async def test_merge_starts_its_job_and_goes_back_to_watch_it(trained: Path, begun: list[str]) -> None:
     async with watching(trained, "Use it") as (app, pilot):
-        await choose(app, pilot, "Merge")
+        await choose(app, pilot, "merge", enter=False)
+        await until(pilot, lambda: "of RAM" in shown(app))
+        said = " ".join(shown(app).split())
+        for word in ("256.6 MiB of disk", "are free", "of RAM", "download", "time that of writing"):
+            assert word in said
+        await pilot.press("enter")
         await until(pilot, lambda: isinstance(app.screen, WatchScreen))
     assert begun == ["merge"]
+    assert json.loads((trained / "merge.json").read_text()) == {"base": None}
+
+
+async def test_a_quantized_base_is_explained_and_its_full_model_proposed(
+    trained: Path, begun: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("core.shapes.load", out_of_reach)
+    info = json.loads((trained / "run.json").read_text())
+    info["recipe"]["model"]["id"] = "unsloth/Qwen2.5-7B-Instruct-bnb-4bit"
+    (trained / "run.json").write_text(json.dumps(info))
+    async with watching(trained, "Use it") as (app, pilot):
+        await choose(app, pilot, "merge")
+        await until(pilot, lambda: isinstance(app.screen, Ask))
+        assert "has quantized weights." in shown(app)
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(app.screen, WatchScreen))
+    assert json.loads((trained / "merge.json").read_text()) == {"base": "unsloth/Qwen2.5-7B-Instruct"}
+
+
+async def test_a_merge_that_is_there_is_marked_with_its_proof_and_not_replaced_unasked(
+    trained: Path, begun: list[str]
+) -> None:
+    prove(trained / "merged" / "proof.json", CHECKS[0])
+    async with watching(trained, "Use it") as (app, pilot):
+        await choose(app, pilot, "merge")
+        await until(pilot, lambda: isinstance(app.screen, Confirm))
+        assert "is replaced" in shown(app)
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(app.screen, DeliverScreen))
+        assert "OK, proven" in shown(app)
+        await until(pilot, lambda: "merged: 1 check passed" in shown(app))
+    assert not begun
+
+
+async def test_a_failed_proof_is_marked_shown_and_says_what_to_do(trained: Path) -> None:
+    prove(trained / "merged.failed" / "proof.json", *CHECKS)
+    async with watching(trained, "Use it", (120, 40)) as (app, pilot):
+        await choose(app, pilot, "merge", enter=False)
+        await until(pilot, lambda: "FAILED its proof" in shown(app))
+        said = " ".join(shown(app).split())
+        assert "FAILED chat template the one of the training another" in said
+        assert "Use the adapter as it is, or merge once more." in said
+
+
+async def test_gguf_files_are_chosen_by_kind_with_their_sizes(trained: Path, begun: list[str]) -> None:
+    (trained / "merged").mkdir()
+    (trained / "merged" / "model.safetensors").write_bytes(b"x")
+    async with watching(trained, "Use it") as (app, pilot):
+        await choose(app, pilot, "gguf")
+        await until(pilot, lambda: isinstance(app.screen, PickSome))
+        assert "136.3 MiB" in shown(app)
+        await pilot.press("space", "enter")  # nothing is marked now
+        assert isinstance(app.screen, PickSome)
+        await pilot.press("down", "space", "down", "down", "down", "down", "space", "enter")
+        await until(pilot, lambda: isinstance(app.screen, WatchScreen))
+    assert begun == ["export"]
+    assert json.loads((trained / "export.json").read_text()) == {"gguf": ["f16", "q4_k_m"]}
+
+
+async def test_gguf_without_a_merged_model_says_what_comes_first(
+    trained: Path, begun: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(home: Path) -> Path:
+        raise UserError("llama.cpp's converter is not on this machine.", "Install it: some command")
+
+    monkeypatch.setattr("core.gguf_tools.converter", missing)
+    monkeypatch.setattr("core.gguf_tools.quantizer", lambda: None)
+    async with watching(trained, "Use it") as (app, pilot):
+        await choose(app, pilot, "gguf")
+        await until(pilot, lambda: "Merge first: it is the way above." in " ".join(shown(app).split()))
+        said = " ".join(shown(app).split())
+        assert "first merge: these files are made of the merged model" in said
+        assert "converter llama.cpp's converter is not on this machine. Install it: some command" in said
+    assert not begun
 
 
 @pytest.mark.parametrize(("seen_by", "words"), [("private", "only you can see it"), ("public", "PUBLIC: everyone")])
 async def test_push_repeats_name_and_visibility_before_it_starts(
-    trained: Path, monkeypatch: pytest.MonkeyPatch, seen_by: str, words: str
+    trained: Path, begun: list[str], monkeypatch: pytest.MonkeyPatch, seen_by: str, words: str
 ) -> None:
-    begun: list[str] = []
-    monkeypatch.setattr(launch, "start", lambda run, job, share_gpu=False: begun.append(job))
-    monkeypatch.setattr(deliver, "hub_user", lambda: "ada")
-    async with watching(trained, "Use it") as (app, pilot):
-        await choose(app, pilot, "Push")
+    monkeypatch.setattr(hub, "account", lambda: hub.Account("ada"))
+
+    async def answer() -> None:
         await until(pilot, lambda: isinstance(app.screen, Ask) and f"ada/{trained.name}-model" in shown(app))
         await pilot.press("enter")
         await until(pilot, lambda: "Who may see" in shown(app))
         assert "private" in shown(app)
         await pilot.press("ctrl+u", *seen_by, "enter")
         await until(pilot, lambda: isinstance(app.screen, Confirm))
+
+    async with watching(trained, "Use it") as (app, pilot):
+        await choose(app, pilot, "push")
+        await answer()
         assert f"ada/{trained.name}-model" in shown(app)
         assert words in shown(app)
         await pilot.press("enter")  # the safe answer has the focus
@@ -121,11 +218,7 @@ async def test_push_repeats_name_and_visibility_before_it_starts(
         assert not (trained / "push.json").exists()
 
         await pilot.press("enter")
-        await until(pilot, lambda: isinstance(app.screen, Ask))
-        await pilot.press("enter")
-        await until(pilot, lambda: "Who may see" in shown(app))
-        await pilot.press("ctrl+u", *seen_by, "enter")
-        await until(pilot, lambda: isinstance(app.screen, Confirm))
+        await answer()
         await pilot.press("right", "enter")
         await until(pilot, lambda: isinstance(app.screen, WatchScreen))
     assert begun == ["push"]
@@ -133,12 +226,135 @@ async def test_push_repeats_name_and_visibility_before_it_starts(
     assert json.loads((trained / "push.json").read_text()) == wanted
 
 
-async def test_push_without_a_token_says_how_to_log_in(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def nobody() -> str:
-        raise UserError("There is no token for the Hub.", "In a shell: hf auth login")
-
-    monkeypatch.setattr(deliver, "hub_user", nobody)
+async def test_push_offers_what_is_there_and_names_gguf_files_as_such(
+    trained: Path, begun: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub, "account", lambda: hub.Account("ada"))
+    (trained / "adapter" / "adapter_model.safetensors").write_bytes(b"x")
+    (trained / "gguf").mkdir()
+    (trained / "gguf" / "a-Q8_0.gguf").write_bytes(b"GGUF")
     async with watching(trained, "Use it") as (app, pilot):
-        await choose(app, pilot, "Push")
-        await until(pilot, lambda: "hf auth login" in shown(app))
+        await choose(app, pilot, "push")
+        await until(pilot, lambda: isinstance(app.screen, Pick))
+        assert "GGUF files, 4 B" in shown(app)
+        assert "merged model" not in shown(app)
+        await pilot.press("down", "enter")
+        await until(pilot, lambda: f"ada/{trained.name}-GGUF" in shown(app))
+        await pilot.press("enter")
+        await until(pilot, lambda: "Who may see" in shown(app))
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(app.screen, Confirm))
+        await pilot.press("right", "enter")
+        await until(pilot, lambda: isinstance(app.screen, WatchScreen))
+    assert json.loads((trained / "push.json").read_text())["what"] == "gguf"
+
+
+async def test_without_a_token_one_is_asked_for_and_stands_nowhere(
+    trained: Path, begun: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = "hf_" + "Ab3" * 11
+    monkeypatch.setenv("HF_TOKEN", "")
+
+    def account() -> hub.Account:
+        if os.environ["HF_TOKEN"] != token:
+            raise hub.TokenNeeded("There is no token for the Hub.", hub.TOKEN_HELP)
+        return hub.Account("ada")
+
+    monkeypatch.setattr(hub, "account", account)
+    async with watching(trained, "Use it") as (app, pilot):
+        await choose(app, pilot, "push")
+        await until(pilot, lambda: isinstance(app.screen, Ask) and "There is no token" in shown(app))
+        await pilot.press(*"no", "enter")
+        await until(pilot, lambda: "That can't be a token." in shown(app))
+        await pilot.press("ctrl+u", *token)
+        assert "Ab3" not in shown(app)
+        await pilot.press("enter")
+        await until(pilot, lambda: "Name of the repository" in shown(app))
+        assert "Ab3" not in shown(app)
+    for path in trained.parent.rglob("*"):
+        assert not path.is_file() or token.encode() not in path.read_bytes(), path
+
+
+async def test_a_repository_that_the_token_cant_write_to_is_refused_in_the_box(
+    trained: Path, begun: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub, "account", lambda: hub.Account("ada", "fineGrained", frozenset({"ada"})))
+    async with watching(trained, "Use it") as (app, pilot):
+        await choose(app, pilot, "push")
+        await until(pilot, lambda: isinstance(app.screen, Ask))
+        await pilot.press("ctrl+u", *"org/sums", "enter")
+        await until(pilot, lambda: "may not write to org/sums" in " ".join(shown(app).split()))
+        await pilot.press("ctrl+u", *"sums", "enter")
+        await until(pilot, lambda: "Who may see ada/sums?" in shown(app))
+    assert not begun
+
+
+async def test_a_hub_that_refuses_is_told_and_nothing_begins(
+    trained: Path, begun: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse() -> hub.Account:
+        raise UserError("The Hub can't be reached: no route", "Check the network (fitune doctor), push again.")
+
+    monkeypatch.setattr(hub, "account", refuse)
+    async with watching(trained, "Use it") as (app, pilot):
+        await choose(app, pilot, "push")
+        await until(pilot, lambda: "The Hub can't be reached" in shown(app))
         assert isinstance(app.screen, DeliverScreen)
+    assert not begun
+
+
+async def test_a_hand_off_writes_its_folder_and_says_what_to_do_with_it(trained: Path) -> None:
+    async with watching(trained, "Use it", (120, 40)) as (app, pilot):
+        await choose(app, pilot, "handoff")
+        await until(pilot, lambda: isinstance(app.screen, Pick))
+        await pilot.press(*["down"] * 5, "enter")
+        await until(pilot, lambda: isinstance(app.screen, Ask))
+        assert "handoff-vllm" in shown(app)
+        await pilot.press("enter")
+        await until(pilot, lambda: "Needs vllm" in shown(app))
+        await until(pilot, lambda: "OK, 1 made" in shown(app))
+        assert (trained / "handoff-vllm" / "serve.sh").is_file()
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(app.screen, Pick))
+        await pilot.press(*["down"] * 5, "enter")
+        await until(pilot, lambda: isinstance(app.screen, Ask))
+        await pilot.press("enter")
+        await until(pilot, lambda: "exists already" in " ".join(shown(app).split()))
+
+
+async def test_a_zip_comes_with_the_command_that_fetches_it(trained: Path) -> None:
+    async with watching(trained, "Use it", (120, 40)) as (app, pilot):
+        await choose(app, pilot, "zip")
+        await until(pilot, lambda: "Type on your own computer:" in shown(app))
+        assert "scp " in shown(app)
+        assert (trained / f"{trained.name}-adapter.zip").is_file()
+        await until(pilot, lambda: "OK, there" in shown(app))
+
+
+async def test_files_say_where_everything_lies(trained: Path) -> None:
+    (trained / "gguf").mkdir()
+    (trained / "gguf" / "a-Q8_0.gguf").write_bytes(b"GGUF")
+    async with watching(trained, "Use it", (120, 40)) as (app, pilot):
+        await choose(app, pilot, "files", enter=False)
+        await until(pilot, lambda: "all of it" in shown(app))
+        said = "".join(shown(app).split())
+        for path in (trained / "adapter", trained / "gguf" / "a-Q8_0.gguf"):
+            assert "".join(str(path).split()) in said
+
+
+def test_every_kind_and_target_is_offered() -> None:
+    assert KINDS.keys() == GGUF_BYTES.keys()
+    assert tuple(target for target, _ in TARGETS) == handoff.TARGETS
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("# /// script\n# requires = [\n# ]\n# ///\n#\n# Run:\n#   uv run it\n\nimport os\n", ["Run:", "  uv run it"]),
+        ("#!/bin/bash\n#SBATCH --gpus=1\n\n# sbatch job.sbatch\n\nset -e\n# no\n", ["sbatch job.sbatch"]),
+        ("# yes\nkey: value\n", ["yes"]),
+        ("key: value\n", []),
+    ],
+)  # fmt: skip
+def test_a_file_says_what_to_do_with_it_in_its_first_comment(text: str, said: list[str]) -> None:
+    assert instructions(text) == said

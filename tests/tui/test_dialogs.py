@@ -14,11 +14,14 @@ from tests.tui.test_watch import shown, until, watching
 from tests.tui.wizard_kit import Wizard
 from tui.draft import Draft
 from tui.screens.deliver import DeliverScreen
+from tui.screens.deliver_asks import KINDS
 from tui.screens.help import HelpScreen
 from tui.screens.leave import LeaveScreen
 from tui.screens.preset import CARD_QUESTION
+from tui.ways import TARGETS
 from tui.widgets.ask import Ask
 from tui.widgets.confirm import Confirm
+from tui.widgets.pick import Pick, PickSome
 
 
 def refuse(answer: str) -> None:
@@ -30,6 +33,10 @@ BOXES: dict[str, tuple[Callable[[], Screen[object]], str]] = {
     "help on a step": (lambda: HelpScreen("data", Draft()), "Typical mistake"),
     "leave": (LeaveScreen, "Kill at once: what came after the last checkpoint is lost"),
     "ask": (lambda: Ask(CARD_QUESTION, "24", refuse), "Nothing: for this machine."),
+    "pick": (lambda: Pick("For what?", TARGETS), "the Modelfile that runs it in Ollama"),
+    "pick some": (lambda: PickSome("Which files?", list(KINDS.items())), "Space marks, Enter makes what is marked"),
+    "leave a push": (lambda: LeaveScreen("push"), "Kill at once; the adapter stays as it is"),
+    "token": (lambda: Ask("There is no token for the Hub.", "", refuse, masked=True), "There is no token"),
     "confirm": (
         lambda: Confirm("Upload the adapter to the Hub?\nme/it\nPUBLIC: everyone", "Don't", "Upload"),
         "PUBLIC: everyone",
@@ -70,7 +77,7 @@ async def test_checks_28_29_and_35_the_deliver_screen(tmp_path: Path, size: tupl
         await until(pilot, lambda: isinstance(app.screen, DeliverScreen) and "needs" in shown(app))
         lines = shown(app).splitlines()
         assert "the adapter is ready" in lines[0]
-        assert lines[-1].split() == ["^c", "Quit", "esc", "Back", "space", "Scroll"]
+        assert lines[-1].split() == ["enter", "Do", "it", "^c", "Quit", "esc", "Back", "space", "Scroll"]
         focused = app.focused
         await pilot.resize_terminal(60, 15)
         await until(pilot, lambda: "terminal too small (need 80x24)" in shown(app))

@@ -1,7 +1,10 @@
-"""The screen of ways to use a trained adapter: on top the list, below it what the one in hand does and needs."""
+"""The screen of ways to use a trained adapter: on top the list, below it what the one in hand needs, and its proof."""
 
+import asyncio
+import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar
 
 from textual import work
@@ -16,12 +19,24 @@ from textual.widgets import OptionList, Static
 from core import launch
 from core.errors import UserError
 from core.runs import Run
+from tui.made import Facts, look, with_sizes
+from tui.screens import deliver_asks
+from tui.take_away import hand_off, zip_up
 from tui.text import clean, safe
-from tui.ways import WAYS, Facts, facts
-from tui.widgets.ask import Ask
+from tui.watch_text import proof_lines
+from tui.ways import WAYS, Key, Way, advice
 from tui.widgets.confirm import Confirm
 from tui.widgets.keys import Keys
 from tui.widgets.meters import Line
+from tui.widgets.views import with_status_words
+
+TITLE_COLUMNS, WHAT_COLUMNS, LABEL_COLUMNS = 10, 48, 11
+
+
+class Ways(OptionList):
+    """The list, with its key in the footer."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("enter", "select", "Do it", key_display="enter")]
 
 
 class DeliverScreen(Screen[None]):
@@ -36,21 +51,9 @@ class DeliverScreen(Screen[None]):
 
     @dataclass
     class Found(Message):
-        """The folder was looked at."""
+        """The folder was looked at; once more with the model's sizes, for which the Hub may have to be asked."""
 
         facts: Facts
-
-    @dataclass
-    class Refused(Message):
-        """The job did not start, and why."""
-
-        problem: str
-
-    @dataclass
-    class Known(Message):
-        """The Hub knows the token, and said whose it is."""
-
-        user: str
 
     def __init__(self, run: Run) -> None:
         super().__init__()
@@ -59,7 +62,7 @@ class DeliverScreen(Screen[None]):
 
     def compose(self) -> ComposeResult:
         yield Line("title")
-        yield OptionList(id="ways", compact=True, markup=False)
+        yield Ways(id="ways", compact=True, markup=False)
         with VerticalScroll(id="way", can_focus=False):
             yield Line("what")
             yield Line("lines")
@@ -71,85 +74,106 @@ class DeliverScreen(Screen[None]):
         self.query_one("#title", Line).say(
             Content.styled("fitune", "bold $primary") + name + Content("   the adapter is ready")
         )
-        ways = self.query_one(OptionList)
-        ways.set_options(Content(f"{way.title:<8}{way.what}") for way in WAYS)
+        ways = self.query_one(Ways)
+        ways.set_options(row(way, None) for way in WAYS)
         ways.highlighted = 0
         self.find()
 
     @work(thread=True, exclusive=True, exit_on_error=False, group="find")
     def find(self) -> None:
-        self.post_message(self.Found(facts(self.trained)))
+        found = look(self.trained)
+        self.post_message(self.Found(found))
+        self.post_message(self.Found(with_sizes(found)))
 
     def on_deliver_screen_found(self, event: Found) -> None:
-        self.facts = event.facts
-        self.show_way(self.query_one(OptionList).highlighted or 0)
+        self.facts, ways = event.facts, self.query_one(Ways)
+        for index, way in enumerate(WAYS):
+            ways.replace_option_prompt_at_index(index, row(way, self.facts))
+        self.show_way()
 
-    def on_option_list_option_highlighted(self, event: OptionList.OptionHighlighted) -> None:
-        self.show_way(event.option_index)
+    def on_option_list_option_highlighted(self) -> None:
+        self.result([])
+        self.show_way()
 
-    def show_way(self, index: int) -> None:
-        """Explain one of WAYS."""
-        way = WAYS[index]
-        if self.facts is None:
-            self.query_one("#what", Line).say(Content("looking at the run's folder ..."))
-            return
-        how = "Enter does it." if way.job else "fitune does not do this by itself yet. These lines do:"
-        needs = Content.styled("needs ", "dim") + safe(way.needs(self.facts))
-        self.query_one("#what", Line).say(needs + Content(f"\n\n{how}"))
-        self.query_one("#lines", Line).say(safe("" if way.job else way.lines(self.facts), keep_newlines=True))
+    def on_resize(self) -> None:
+        self.show_way()
+
+    def show_way(self) -> None:
+        """Explain the way in hand."""
+        way = WAYS[self.query_one(Ways).highlighted or 0]
+        said = Content("looking at the run's folder ...")
+        if self.facts:
+            said = explained(way, self.facts, max(40, self.size.width - 4))
+        self.query_one("#what", Line).say(said)
         self.query_one("#way", VerticalScroll).scroll_home(animate=False)
 
+    def result(self, lines: list[str]) -> None:
+        """Show what came of a way that is done at once."""
+        self.query_one("#lines", Line).say(with_status_words(clean("\n".join(lines), 6000, keep_newlines=True)))
+        if lines:
+            self.call_after_refresh(self.query_one("#way", VerticalScroll).scroll_to_widget, self.query_one("#lines"))
+
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
-        match WAYS[event.option_index].job:
+        if self.facts:
+            self.begin(WAYS[event.option_index].key, self.facts)
+
+    @work(exclusive=True, group="way")
+    async def begin(self, key: Key, facts: Facts) -> None:
+        """Ask what there is to ask, then do it; a refusal is said below what was told."""
+        try:
+            await self.do(key, facts)
+        except UserError as error:
+            self.result([f"ERROR {error}"])
+
+    async def do(self, key: Key, facts: Facts) -> None:
+        """Raises UserError."""
+        match key:
             case "chat":
                 from tui.screens.chat import ChatScreen
 
                 self.app.push_screen(ChatScreen(self.trained))
             case "merge":
-                self.start(lambda: launch.merge(self.trained))
+                await self.merge(facts)
+            case "gguf":
+                if not facts.merged_bytes:
+                    raise UserError("GGUF files are made of the merged model.", "Merge first: it is the way above.")
+                if kinds := await deliver_asks.kinds(self.app, facts):
+                    await self.start(lambda: launch.export(self.trained, kinds))
             case "push":
-                self.query_one("#lines", Line).say(Content("asking the Hub whose token this is ..."))
-                self.ask_hub()
+                await self.push(facts)
+            case "handoff":
+                if asked := await deliver_asks.target(self.app, facts):
+                    await self.make("writing ...", lambda: hand_off(self.trained, asked[0], Path(asked[1])))
+            case "zip":
+                await self.make("packing ...", lambda: zip_up(self.trained))
 
-    @work(thread=True, exclusive=True, exit_on_error=False, group="hub")
-    def ask_hub(self) -> None:
-        try:
-            self.post_message(self.Known(hub_user()))
-        except UserError as error:
-            self.post_message(self.Refused(str(error)))
-
-    @work
-    async def on_deliver_screen_known(self, event: Known) -> None:
-        """Name, visibility, and both once more before anything leaves this machine."""
-        self.query_one("#lines", Line).say(Content())
-        proposed = f"{event.user}/{self.trained.name}-model"
-        asked = "Name of the repository on the Hub"
-        repo = await self.app.push_screen_wait(Ask(asked, proposed, launch.check_repo))
-        if repo is None:
+    async def merge(self, facts: Facts) -> None:
+        """Merge, into another base where it must be, and not twice unasked. Raises UserError."""
+        again = Confirm("Merge again?\nThe merged model that is there is replaced.", "Keep it", "Merge again")
+        if facts.merged_bytes and not await self.app.push_screen_wait(again):
             return
-        asked = f"Who may see {repo}?\nprivate: only you   public: everyone"
-        seen_by = await self.app.push_screen_wait(Ask(asked, "private", check_visibility))
-        if seen_by is None:
-            return
-        private = seen_by.strip() == "private"
-        visible = "private: only you can see it" if private else "PUBLIC: everyone can see it"
-        question = f"Upload the adapter to the Hub?\n{repo}\n{visible}"
-        if await self.app.push_screen_wait(Confirm(question, "Don't upload", "Upload")):
-            self.start(lambda: launch.push(self.trained, repo, private))
+        base = await deliver_asks.base(self.app, facts) if facts.quantized else None
+        if base or not facts.quantized:
+            await self.start(lambda: launch.merge(self.trained, base))
 
-    @work(thread=True, exclusive=True, exit_on_error=False, group="start")
-    def start(self, begin: Callable[[], object]) -> None:
-        """Start a job and go back to the watch screen, which shows it."""
-        try:
-            begin()
-        except UserError as error:
-            self.post_message(self.Refused(str(error)))
-        else:
-            self.app.call_from_thread(self.dismiss)
+    async def push(self, facts: Facts) -> None:
+        """First the token, then what, where and for whom. Raises UserError."""
+        self.result(["asking the Hub whose token this is ..."])
+        who = await deliver_asks.account(self.app)
+        self.result([])
+        if who and (wish := await deliver_asks.push(self.app, facts, who)):
+            await self.start(lambda: launch.push(self.trained, wish.repo, wish.private, wish.what))
 
-    def on_deliver_screen_refused(self, event: Refused) -> None:
-        self.query_one("#lines", Line).say(Content())
-        self.app.notify(clean(event.problem), severity="error", markup=False)
+    async def start(self, begin: Callable[[], object]) -> None:
+        """Start a job and go back to the watch screen, which shows it. Raises UserError."""
+        await asyncio.to_thread(begin)
+        self.dismiss()
+
+    async def make(self, doing: str, make: Callable[[], list[str]]) -> None:
+        """Make something at once and show what came of it. Raises UserError."""
+        self.result([doing])
+        self.result(await asyncio.to_thread(make))
+        self.find()
 
     def action_back(self) -> None:
         self.dismiss()
@@ -162,23 +186,23 @@ class DeliverScreen(Screen[None]):
             way.scroll_page_down(animate=False)
 
 
-def check_visibility(answer: str) -> None:
-    """Raise UserError unless it is one of the two words."""
-    if answer.strip() not in ("private", "public"):
-        raise UserError("Type private or public.")
+def row(way: Way, facts: Facts | None) -> Content:
+    """A way in the list, with what is done of it; the status word has no colour, so that it is seen on the bar too."""
+    done = way.state(facts) if facts else ""
+    return safe(f"{way.title:<{TITLE_COLUMNS}}{way.what:<{WHAT_COLUMNS}}{done}".rstrip())
 
 
-def hub_user() -> str:
-    """Who the Hub says the user is. Raises UserError without a token, or without the Hub."""
-    import httpx
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError, OfflineModeIsEnabled
+def explained(way: Way, facts: Facts, columns: int) -> Content:
+    """What a way needs and leaves, and the proofs of what it made."""
+    lines = [line for label, text in way.told(facts) for line in _pair(label, text, columns)]
+    for proof in way.proofs(facts):
+        lines += proof_lines(proof, columns)
+        lines += [Content(), *map(Content, textwrap.wrap(advice(proof), columns))] if advice(proof) else []
+    return Content("\n").join(lines)
 
-    try:
-        return str(HfApi().whoami()["name"])
-    except LocalTokenNotFoundError:
-        raise UserError("There is no token for the Hub.", "In a shell: hf auth login") from None
-    except HfHubHTTPError as error:
-        raise UserError(f"The Hub refused: status {error.response.status_code}.", "In a shell: hf auth login") from None
-    except (httpx.HTTPError, OfflineModeIsEnabled) as error:
-        raise UserError(f"The Hub can't be reached: {error}", "See: fitune doctor") from None
+
+def _pair(label: str, text: str, columns: int) -> list[Content]:
+    wrapped = textwrap.wrap(clean(text), columns - LABEL_COLUMNS, break_on_hyphens=False) or [""]
+    labels = [label, *[""] * (len(wrapped) - 1)]
+    pairs = zip(labels, wrapped, strict=True)
+    return [Content.styled(f"{each:<{LABEL_COLUMNS}}", "dim") + Content(line) for each, line in pairs]

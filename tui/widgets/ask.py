@@ -18,14 +18,15 @@ class Ask(ModalScreen[str | None]):
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "dismiss(None)", "Back")]
 
-    def __init__(self, question: str, value: str, check: Callable[[str], object]) -> None:
+    def __init__(self, question: str, value: str, check: Callable[[str], object], masked: bool = False) -> None:
+        """masked: what is typed is a secret, and not shown."""
         super().__init__()
-        self.question, self.value, self.check = question, value, check
+        self.question, self.value, self.check, self.masked = question, value, check, masked
 
     def compose(self) -> ComposeResult:
         with Vertical(id="dialog"):
             yield Static(safe(self.question, keep_newlines=True))
-            yield Input(self.value, compact=True)
+            yield Input(self.value, compact=True, password=self.masked)
             yield Static(id="error", markup=False)
 
     def on_input_submitted(self, event: Input.Submitted) -> None:

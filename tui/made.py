@@ -1,0 +1,174 @@
+"""What a run has left behind, and what the ways to use it depend on: one look at its folder and this machine."""
+
+import os
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from core import gguf_tools, hub
+from core.errors import UserError
+from core.events import RunState, Tail
+from core.runs import Run
+from tui.format import size
+from tui.proofs import Proof, proofs
+
+MERGE_LIBRARIES_BYTES = 10**9
+MERGE_SCRATCH_BYTES = 16
+"""Of each weight of the largest matrix: as core.worker.merge asks for them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """One look. None: not known."""
+
+    run: Run
+    params: int | None = None
+    merge_ram_bytes: int | None = None
+    quantized: bool = False
+    """Whether the base model's own files are quantized, so that a merge needs another base."""
+    full_model: str | None = None
+    """The repository that a quantized base was made from, by its name."""
+    base_here: bool = False
+    """Whether the base model's files are on this machine."""
+    adapter_bytes: int = 0
+    merged_bytes: int = 0
+    gguf_bytes: int = 0
+    """Of the files that passed, together."""
+    disk_free_bytes: int = 0
+    ram_free_bytes: int | None = None
+    load_s: float | None = None
+    """How long this run took to load the model."""
+    converter_missing: str = ""
+    """What is missing, and the command that gets it."""
+    has_quantizer: bool = False
+    pushed: dict[str, Any] | None = None
+    """What the end of the newest push said, if it went through."""
+    merge_proofs: tuple[Proof, ...] = ()
+    gguf_proofs: tuple[Proof, ...] = ()
+    handed_off: tuple[str, ...] = ()
+    """Folders."""
+    fetch: str = ""
+    """The command that fetches the zip, if there is one."""
+    places: tuple[tuple[str, str], ...] = ()
+    """What lies where, with its size."""
+
+    @property
+    def merged_wanted_bytes(self) -> int | None:
+        """Of the whole model at 16 bits a weight."""
+        return 2 * self.params if self.params else None
+
+
+def look(run: Run) -> Facts:
+    """All but the sizes of the model. Reads the disk: for a thread."""
+    from core import machine
+    from core.handoff.archive import fetch_command
+
+    model_id, revision = _model(run)
+    state, load_s = _events(run)
+    end = state.ends.get("push")
+    gguf, found = sorted((run.path / "gguf").glob("*.gguf")), proofs(run)
+    zipped = run.path / f"{run.name}-adapter.zip"
+    full_model = hub.sixteen_bit_name(model_id)
+    return Facts(
+        run,
+        quantized=full_model is not None,
+        full_model=full_model,
+        base_here=_is_here(model_id, revision),
+        adapter_bytes=_bytes(run.adapter),
+        merged_bytes=_bytes(run.merged),
+        gguf_bytes=sum(map(_bytes, gguf)),
+        disk_free_bytes=shutil.disk_usage(run.path).free,
+        ram_free_bytes=machine.detect().ram_available_bytes,
+        load_s=load_s,
+        converter_missing=_converter_missing(run),
+        has_quantizer=gguf_tools.quantizer() is not None,
+        pushed=end.data if end and end.type == "finished" and not end.data.get("stopped") else None,
+        merge_proofs=tuple(proof for proof in found if proof.name == run.merged.name),
+        gguf_proofs=tuple(proof for proof in found if proof.name != run.merged.name),
+        handed_off=tuple(str(path) for path in sorted(run.path.glob("handoff-*")) if path.suffix != ".part"),
+        fetch=fetch_command(zipped, os.environ) if zipped.is_file() else "",
+        places=tuple(_places(run, gguf, zipped)),
+    )
+
+
+def with_sizes(facts: Facts) -> Facts:
+    """Also with what the model's shape tells; without a network that can take half a minute for a model of the Hub."""
+    from core import shapes
+
+    try:
+        shape = shapes.load(*_model(facts.run))
+    except UserError:
+        return facts
+    ram_bytes, quantized = _merge_ram_bytes(shape), facts.quantized or bool(shape.stored_as)
+    return replace(facts, params=shape.params, merge_ram_bytes=ram_bytes, quantized=quantized)
+
+
+def _model(run: Run) -> tuple[str, str | None]:
+    """Id and revision of the base model; empty where run.json does not tell."""
+    try:
+        told = (run.info().get("recipe") or {}).get("model") or {}
+    except UserError:
+        told = {}
+    return str(told.get("id", "")), told.get("revision")
+
+
+def _events(run: Run) -> tuple[RunState, float | None]:
+    """What they fold into, and the seconds that the training's newest load of the model took."""
+    state, began_s, took_s = RunState(), None, None
+    for event in Tail(run.events).catch_up():
+        state.apply(event)
+        if event.type == "phase" and event.job == "train":
+            took_s = event.t - began_s if began_s is not None else took_s
+            began_s = event.t if event.data.get("name") == "load" else None
+    return state, took_s
+
+
+def _merge_ram_bytes(shape: Any) -> int:
+    """As the merge itself asks for; its largest matrix is one of a layer."""
+    largest = max((linear.weights for linear, _ in shape.matrices), default=0)
+    return int(MERGE_LIBRARIES_BYTES + MERGE_SCRATCH_BYTES * largest)
+
+
+def _is_here(model_id: str, revision: str | None) -> bool:
+    """Whether a folder, or the Hub's cache, holds the model's weights, all files of them."""
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    if Path(model_id).expanduser().is_dir():
+        return True
+    try:
+        found = try_to_load_from_cache(model_id, "config.json", revision=revision)
+    except HFValidationError:
+        return False
+    if not isinstance(found, str):
+        return False
+    folder = Path(found).parent
+    index = folder / "model.safetensors.index.json"
+    if not index.is_file():
+        return (folder / "model.safetensors").is_file()
+    names = set(orjson.loads(index.read_bytes())["weight_map"].values())
+    return all((folder / name).is_file() for name in names)
+
+
+def _converter_missing(run: Run) -> str:
+    try:
+        gguf_tools.converter(run.path.parent.parent)
+    except UserError as error:
+        return f"{error.message} {error.hint}"
+    return ""
+
+
+def _places(run: Run, gguf: list[Path], zipped: Path) -> list[tuple[str, str]]:
+    """What there is, with its size."""
+    found = [("adapter", run.adapter), ("merged", run.merged), *(("gguf", path) for path in gguf), ("zip", zipped)]
+    lines = [(name, f"{path}   {size(_bytes(path))}") for name, path in found if path.exists()]
+    return [*lines, ("all of it", str(run.path))]
+
+
+def _bytes(path: Path) -> int:
+    """The size of a file, or of all files in a folder; 0 where there is nothing."""
+    files = [path] if path.is_file() else [each for each in path.rglob("*") if each.is_file()]
+    return sum(each.stat().st_size for each in files)

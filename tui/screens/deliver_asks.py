@@ -1,0 +1,127 @@
+"""The questions before a way begins. Each returns what was answered, or None if it was left."""
+
+import asyncio
+from dataclasses import dataclass
+
+from textual.app import App
+
+from core import hub, launch
+from core.errors import UserError
+from tui.format import size
+from tui.made import Facts
+from tui.take_away import proposed
+from tui.ways import TARGETS, kind_size
+from tui.widgets.ask import Ask
+from tui.widgets.confirm import Confirm
+from tui.widgets.pick import Pick, PickSome
+
+KINDS = {
+    "q8_0": "as good as the merged model, at half its size",
+    "f16": "the merged model itself, nearly",
+    "bf16": "the merged model itself",
+    "q6_k": "hardly worse",
+    "q5_k_m": "a little worse",
+    "q4_k_m": "worse, the smallest; the usual choice for a laptop",
+}
+
+WHAT: dict[launch.Pushed, str] = {"adapter": "adapter", "merged": "merged model", "gguf": "GGUF files"}
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """A push as it was confirmed."""
+
+    what: launch.Pushed
+    repo: str
+    private: bool
+
+
+async def base(app: App[int], facts: Facts) -> str | None:
+    """The full model to merge into, where the run's own base is quantized."""
+    question = (
+        "This run's base model has quantized weights.\nMerged into them, the adapter would be rounded as they are.\n"
+        "The full model to merge into instead:"
+    )
+    return await app.push_screen_wait(Ask(question, facts.full_model or "", launch.check_repo))
+
+
+async def kinds(app: App[int], facts: Facts) -> list[str] | None:
+    """Kinds of GGUF files."""
+    options = [(kind, f"{kind_size(facts, kind):>9}   {what}") for kind, what in KINDS.items()]
+    return await app.push_screen_wait(PickSome("Which files? Smaller ones answer a little worse.", options))
+
+
+async def target(app: App[int], facts: Facts) -> tuple[str, str] | None:
+    """What to hand off to, and the folder."""
+    chosen = await app.push_screen_wait(Pick("For what?", TARGETS))
+    if chosen is None:
+        return None
+    folder = await app.push_screen_wait(Ask("The folder to make", proposed(facts.run, chosen), check_folder))
+    return (chosen, folder.strip()) if folder else None
+
+
+async def account(app: App[int]) -> hub.Account | None:
+    """Whose token it is; where there is none that the Hub knows, one is asked for. Raises UserError."""
+    question = "{}\nPaste a token that may write. It is not shown, and kept only until fitune is left."
+    while True:
+        try:
+            return await asyncio.to_thread(hub.account)
+        except hub.TokenNeeded as error:
+            asked = Ask(question.format(error.message), "", hub.use_token, masked=True)
+            if await app.push_screen_wait(asked) is None:
+                return None
+
+
+async def push(app: App[int], facts: Facts, who: hub.Account) -> Wish | None:
+    """What, name, visibility, and all of it once more before anything leaves this machine."""
+    what = await what_to_push(app, facts)
+    if what is None:
+        return None
+    proposal = f"{who.name}/{facts.run.name}{'-GGUF' if what == 'gguf' else '-model'}"
+
+    def check(repo: str) -> None:
+        launch.check_repo(repo.strip())
+        who.require_write(full_name(repo, who))
+
+    named = await app.push_screen_wait(Ask("Name of the repository on the Hub", proposal, check))
+    if named is None:
+        return None
+    repo = full_name(named, who)
+    asked = f"Who may see {repo}?\nprivate: only you   public: everyone"
+    seen_by = await app.push_screen_wait(Ask(asked, "private", check_visibility))
+    if seen_by is None:
+        return None
+    private = seen_by.strip() == "private"
+    visible = "private: only you can see it" if private else "PUBLIC: everyone can see it"
+    question = f"Upload the {WHAT[what]} to the Hub?\n{repo}\n{visible}"
+    sure = await app.push_screen_wait(Confirm(question, "Don't upload", "Upload"))
+    return Wish(what, repo, private) if sure else None
+
+
+async def what_to_push(app: App[int], facts: Facts) -> launch.Pushed | None:
+    """The adapter, or what else there is."""
+    there = {"adapter": facts.adapter_bytes, "merged": facts.merged_bytes, "gguf": facts.gguf_bytes}
+    options = [(name, f"{WHAT[what]}, {size(there[name])}") for name, what in zip(there, WHAT, strict=True)]
+    options = [option for option in options if option[0] == "adapter" or there[option[0]]]
+    if len(options) == 1:
+        return "adapter"
+    chosen = await app.push_screen_wait(Pick("What shall be uploaded?", options))
+    return next((what for what in WHAT if what == chosen), None)
+
+
+def full_name(repo: str, who: hub.Account) -> str:
+    """With its owner, who is the user where none is named."""
+    repo = repo.strip()
+    return repo if "/" in repo else f"{who.name}/{repo}"
+
+
+def check_visibility(answer: str) -> None:
+    """Raise UserError unless it is one of the two words."""
+    if answer.strip() not in ("private", "public"):
+        raise UserError("Type private or public.")
+
+
+def check_folder(answer: str) -> None:
+    """Raise UserError for an empty answer; the rest is seen when it is written."""
+    if not answer.strip():
+        raise UserError("Type the name of a folder.")

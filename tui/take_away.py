@@ -1,0 +1,43 @@
+"""What is made at once, without a job of the worker: a folder for another tool, and the adapter as one file."""
+
+import os
+from itertools import dropwhile, takewhile
+from pathlib import Path
+
+from core import handoff
+from core.handoff.archive import fetch_command, pack
+from core.handoff.job import of_run
+from core.runs import Run
+from tui.format import size
+
+
+def proposed(run: Run, target: str) -> str:
+    """The folder for a target beside the run's own files."""
+    return str(run.path / f"handoff-{target}")
+
+
+def hand_off(run: Run, target: str, folder: Path) -> list[str]:
+    """Write a target's folder. Returns what to do with it: the first comment of its main file. Raises UserError."""
+    jobs = [of_run(run)]
+    names = handoff.write(target, jobs, folder.expanduser().absolute())
+    main, text = next(iter(handoff.files_for(target, jobs).items()))
+    return [f"Written into {folder}: {', '.join(names)}", "", f"cd {folder}", *instructions(text), "", f"See {main}."]
+
+
+def instructions(text: str) -> list[str]:
+    """The comment on top of a file, without what is there for a shell, a scheduler or an installer."""
+    lines = text.rpartition("# ///\n")[2].splitlines()
+    for_people = (line for line in lines if not line.startswith(("#!", "#SBATCH")))
+    comment = takewhile(lambda line: line.startswith("#"), dropwhile(lambda line: line in ("", "#"), for_people))
+    return [line.removeprefix("#").removeprefix(" ") for line in comment]
+
+
+def zip_up(run: Run) -> list[str]:
+    """Pack the adapter. Returns where it is, and how to fetch it. Raises UserError."""
+    path = pack(of_run(run))
+    return [
+        f"{path} ({size(path.stat().st_size)})",
+        "",
+        "Type on your own computer:",
+        fetch_command(path, os.environ),
+    ]

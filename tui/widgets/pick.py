@@ -1,0 +1,81 @@
+"""A box to choose from: one thing, or several."""
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.content import Content
+from textual.screen import ModalScreen
+from textual.widgets import OptionList, SelectionList, Static
+from textual.widgets.selection_list import Selection
+
+from tui.text import safe
+from tui.widgets.choices import Choices
+
+Option = tuple[str, str]
+"""A word and what it stands for; the word is the answer."""
+
+
+class Pick(ModalScreen[str | None]):
+    """One of some options; the first is proposed. None for Esc."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "dismiss(None)", "Back")]
+
+    def __init__(self, question: str, options: Sequence[Option]) -> None:
+        super().__init__()
+        self.question, self.options = question, options
+
+    def compose(self) -> ComposeResult:
+        with Vertical(id="dialog"):
+            yield Static(safe(self.question, keep_newlines=True))
+            yield Choices(id="options")
+            yield Static("Enter takes it, Esc goes back.", classes="hint", markup=False)
+
+    def on_mount(self) -> None:
+        options = self.query_one(Choices)
+        options.add_options(lined_up(self.options))
+        options.highlighted = 0
+        options.focus()
+
+    def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
+        self.dismiss(self.options[event.option_index][0])
+
+
+class Some(SelectionList[str]):
+    """Space marks, Enter is done."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("enter", "screen.done", show=False)]
+
+
+class PickSome(ModalScreen[list[str] | None]):
+    """Some of the options, at least one; the first is marked already. None for Esc."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "dismiss(None)", "Back")]
+
+    def __init__(self, question: str, options: Sequence[Option]) -> None:
+        super().__init__()
+        self.question, self.options = question, options
+
+    def compose(self) -> ComposeResult:
+        words = [word for word, _ in self.options]
+        with Vertical(id="dialog"):
+            yield Static(safe(self.question, keep_newlines=True))
+            marked = zip(lined_up(self.options), words, strict=True)
+            yield Some(*(Selection(text, word, word == words[0]) for text, word in marked), compact=True)
+            yield Static("Space marks, Enter makes what is marked, Esc goes back.", classes="hint", markup=False)
+
+    def on_mount(self) -> None:
+        self.query_one(Some).focus()
+
+    def action_done(self) -> None:
+        chosen = self.query_one(Some).selected
+        if chosen:
+            self.dismiss([word for word, _ in self.options if word in chosen])
+
+
+def lined_up(options: Sequence[Option]) -> list[Content]:
+    """The options, with what they stand for in a column."""
+    columns = max(len(word) for word, _ in options) + 2
+    return [safe(word.ljust(columns) + told) for word, told in options]
