@@ -31,7 +31,7 @@ class StepScreen(Screen[Answer]):
         Binding("escape", "back", "Back"),
         Binding("down", "app.focus_next", show=False),
         Binding("up", "app.focus_previous", show=False),
-        Binding("ctrl+o,f5", "remedy(0)", "Fit", key_display="^o"),
+        Binding("ctrl+o,f5", "remedy(0)", show=False),  # the panel names these three
         Binding("f6", "remedy(1)", show=False),
         Binding("f7", "remedy(2)", show=False),
         Binding("f1,question_mark", "help", "Help", key_display="?"),
