@@ -162,10 +162,14 @@ def _converter_missing(run: Run) -> str:
 
 
 def _places(run: Run, gguf: list[Path], zipped: Path) -> list[tuple[str, str]]:
-    """What there is, with its size."""
-    found = [("adapter", run.adapter), ("merged", run.merged), *(("gguf", path) for path in gguf), ("zip", zipped)]
-    lines = [(name, f"{path}   {size(_bytes(path))}") for name, path in found if path.exists()]
-    return [*lines, ("all of it", str(run.path))]
+    """What lies in the run's folder: what opens it, its name there, and its size."""
+    found = [("adapter", "for peft", run.adapter), ("merged", "for transformers", run.merged)]
+    found += [("gguf", "for llama.cpp and Ollama", path) for path in gguf] + [("zip", "the adapter", zipped)]
+    return [
+        (name, f"{path.relative_to(run.path)}   {size(_bytes(path))}, {what}")
+        for name, what, path in found
+        if path.exists()
+    ]
 
 
 def _bytes(path: Path) -> int:

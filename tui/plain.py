@@ -28,7 +28,9 @@ ASK: Mapping[steps.Name, Callable[[Talk, Draft], steps.Answer]] = {
 
 
 def run_plain(answers: Mapping[str, Any] | None = None) -> int:
-    """The wizard in lines; then the run's story, until it ends or Ctrl+C leaves it running. The exit status.
+    """The wizard in lines; the run's story, until it ends or Ctrl+C leaves it running; then the ways to use it.
+
+    Returns the exit status, that of the run.
 
     answers: groups of recipe fields that take the place of a preset's. 130: left before a start.
     """
@@ -40,7 +42,15 @@ def run_plain(answers: Mapping[str, Any] | None = None) -> int:
         return 130
     from tui.commands.watch import follow_to_end
 
-    return follow_to_end(run)
+    status = follow_to_end(run)
+    if status == 0 and run.adapter.is_dir():
+        from tui.plain_deliver import deliver
+
+        try:
+            deliver(talk, run)
+        except (KeyboardInterrupt, EOFError):
+            talk.say()
+    return status
 
 
 def walk(talk: Talk, draft: Draft) -> Run:

@@ -13,9 +13,9 @@ from core.runs import Run
 from tui.text import clean
 
 WORDS = {True: "OK", False: "FAILED", None: "n/a"}
-MARK_COLUMNS, CHECK_COLUMNS, EXPECTED_COLUMNS = 8, 24, 30
-LEAST_COLUMNS = 16
-"""No column of a narrow terminal has less."""
+MARK_COLUMNS = 8
+CHECK_SHARE, EXPECTED_SHARE = 0.31, 0.39
+"""Of the columns that there are, at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,14 +76,15 @@ def read(path: Path) -> Proof:
 
 
 def table(proof: Proof, columns: int) -> list[str]:
-    """The checks as lines of so many columns: first a word for how it went, then check, expected, got."""
-    checks = max((len(check.check) for check in proof.checks), default=0) + 2
-    expected = max((len(check.expected) for check in proof.checks), default=0) + 2
-    widths = [MARK_COLUMNS, min(checks, CHECK_COLUMNS), min(expected, EXPECTED_COLUMNS)]
-    widths.append(max(LEAST_COLUMNS, columns - sum(widths)))
-    rows = [("", "check", "expected", "got")]
-    rows += [(WORDS[check.passed], check.check, check.expected, check.got) for check in proof.checks]
-    return [line for row in rows for line in _wrapped(row, widths)]
+    """The checks as lines of so many columns, those that failed first: how it went in a word, check, expected, got."""
+    rows = sorted(proof.checks, key=lambda each: each.passed is not False)
+    checks = max((len(each.check) for each in rows), default=0) + 2
+    expected = max((len(each.expected) for each in rows), default=0) + 2
+    widths = [MARK_COLUMNS, min(checks, int(CHECK_SHARE * columns)), min(expected, int(EXPECTED_SHARE * columns))]
+    widths.append(columns - sum(widths))
+    cells = [("", "check", "expected", "got")]
+    cells += [(WORDS[each.passed], each.check, each.expected, each.got) for each in rows]
+    return [line for row in cells for line in _wrapped(row, widths)]
 
 
 def _wrapped(row: tuple[str, ...], widths: list[int]) -> list[str]:

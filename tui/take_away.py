@@ -1,11 +1,10 @@
 """What is made at once, without a job of the worker: a folder for another tool, and the adapter as one file."""
 
-import os
 from itertools import dropwhile, takewhile
 from pathlib import Path
 
 from core import handoff
-from core.handoff.archive import fetch_command, pack
+from core.handoff.archive import pack
 from core.handoff.job import of_run
 from core.runs import Run
 from tui.format import size
@@ -33,11 +32,6 @@ def instructions(text: str) -> list[str]:
 
 
 def zip_up(run: Run) -> list[str]:
-    """Pack the adapter. Returns where it is, and how to fetch it. Raises UserError."""
+    """Pack the adapter. Returns where it is; `Facts.fetch` says how to fetch it. Raises UserError."""
     path = pack(of_run(run))
-    return [
-        f"{path} ({size(path.stat().st_size)})",
-        "",
-        "Type on your own computer:",
-        fetch_command(path, os.environ),
-    ]
+    return [f"Packed: {path.name}, {size(path.stat().st_size)}."]

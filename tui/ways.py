@@ -25,6 +25,15 @@ TARGETS = (
     ("vllm", "the command that serves it with vLLM"),
     ("ollama", "the Modelfile that runs it in Ollama"),
 )
+PUSHED = (("adapter", "goes onto its base model"), ("merged", "runs by itself"), ("gguf", "for llama.cpp and Ollama"))
+KINDS = {
+    "q8_0": "nearly as good, half the size",
+    "f16": "as good, for older programs",
+    "bf16": "the merged model's own numbers",
+    "q6_k": "a little worse",
+    "q5_k_m": "somewhat worse",
+    "q4_k_m": "worse; the usual one on a laptop",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +72,10 @@ def _merge(facts: Facts) -> Pairs:
 
 
 def _gguf(facts: Facts) -> Pairs:
-    kinds = ", ".join(f"{kind} {kind_size(facts, kind)}" for kind in GGUF_BYTES)
+    smallest, largest = min(GGUF_BYTES, key=GGUF_BYTES.__getitem__), max(GGUF_BYTES, key=GGUF_BYTES.__getitem__)
+    sizes = f"{kind_size(facts, smallest)} ({smallest}) to {kind_size(facts, largest)} ({largest})"
     pairs = [] if facts.merged_bytes else [("first", "merge: these files are made of the merged model")]
-    pairs += [("needs", f"of disk: {kinds}"), ("", f"{size(facts.disk_free_bytes)} are free")]
+    pairs.append(("needs", f"{sizes} of disk a file, {size(facts.disk_free_bytes)} are free"))
     pairs.append(("converter", facts.converter_missing or "on this machine"))
     if not facts.has_quantizer:
         pairs.append(("", "q6_k, q5_k_m and q4_k_m also need llama-quantize, which is not here: you get the bf16 file "
@@ -97,12 +107,12 @@ def _zip(facts: Facts) -> Pairs:
     return [
         ("needs", f"{size(facts.adapter_bytes)} of disk, {size(facts.disk_free_bytes)} are free"),
         ("leaves", "one file beside the run, and the scp command that fetches it"),
-        *([("there", facts.fetch)] if facts.fetch else []),
+        *([("fetch", facts.fetch), ("", "(to be typed on your own computer)")] if facts.fetch else []),
     ]
 
 
 def _files(facts: Facts) -> Pairs:
-    return [*facts.places, ("open with", "peft for adapter, transformers for merged, llama.cpp and Ollama for gguf")]
+    return [("folder", str(facts.run.path)), *facts.places]
 
 
 def _proven(proofs: tuple[Proof, ...], done: bool) -> str:
@@ -161,9 +171,7 @@ def kind_size(facts: Facts, kind: str) -> str:
 
 
 def advice(proof: Proof) -> str:
-    """What to do after a proof that failed; empty for one that passed."""
-    if proof.passed:
-        return ""
+    """What to do after a proof that failed."""
     if proof.name == "merged":
         return "Use the adapter as it is, or merge once more. The failed one is in merged.failed; delete it when seen."
     return "Use the merged model, or make another kind. The failed file is kept as NAME.gguf.failed."

@@ -16,11 +16,10 @@ from tests.fake_worker import make_run
 from tests.tui.test_delivery_story import CHECKS, prove
 from tests.tui.test_watch import shown, until, watching
 from tui.screens.deliver import DeliverScreen
-from tui.screens.deliver_asks import KINDS
 from tui.screens.watch import WatchScreen
 from tui.story import Story, ending, line
 from tui.take_away import instructions
-from tui.ways import TARGETS, WAYS
+from tui.ways import KINDS, TARGETS, WAYS
 from tui.widgets.ask import Ask
 from tui.widgets.confirm import Confirm
 from tui.widgets.pick import Pick, PickSome
@@ -168,7 +167,9 @@ async def test_gguf_files_are_chosen_by_kind_with_their_sizes(trained: Path, beg
         await choose(app, pilot, "gguf")
         await until(pilot, lambda: isinstance(app.screen, PickSome))
         assert "136.3 MiB" in shown(app)
+        assert "[x] q8_0" in shown(app)
         await pilot.press("space", "enter")  # nothing is marked now
+        assert "[x]" not in shown(app)
         assert isinstance(app.screen, PickSome)
         await pilot.press("down", "space", "down", "down", "down", "down", "space", "enter")
         await until(pilot, lambda: isinstance(app.screen, WatchScreen))
@@ -236,8 +237,8 @@ async def test_push_offers_what_is_there_and_names_gguf_files_as_such(
     async with watching(trained, "Use it") as (app, pilot):
         await choose(app, pilot, "push")
         await until(pilot, lambda: isinstance(app.screen, Pick))
-        assert "GGUF files, 4 B" in shown(app)
-        assert "merged model" not in shown(app)
+        assert "4 B   for llama.cpp and Ollama" in shown(app)
+        assert "runs by itself" not in shown(app)
         await pilot.press("down", "enter")
         await until(pilot, lambda: f"ada/{trained.name}-GGUF" in shown(app))
         await pilot.press("enter")
@@ -325,8 +326,8 @@ async def test_a_hand_off_writes_its_folder_and_says_what_to_do_with_it(trained:
 async def test_a_zip_comes_with_the_command_that_fetches_it(trained: Path) -> None:
     async with watching(trained, "Use it", (120, 40)) as (app, pilot):
         await choose(app, pilot, "zip")
-        await until(pilot, lambda: "Type on your own computer:" in shown(app))
-        assert "scp " in shown(app)
+        await until(pilot, lambda: "Packed: " in shown(app) and "scp " in shown(app))
+        assert "to be typed on your own computer" in shown(app)
         assert (trained / f"{trained.name}-adapter.zip").is_file()
         await until(pilot, lambda: "OK, there" in shown(app))
 
@@ -336,10 +337,10 @@ async def test_files_say_where_everything_lies(trained: Path) -> None:
     (trained / "gguf" / "a-Q8_0.gguf").write_bytes(b"GGUF")
     async with watching(trained, "Use it", (120, 40)) as (app, pilot):
         await choose(app, pilot, "files", enter=False)
-        await until(pilot, lambda: "all of it" in shown(app))
+        await until(pilot, lambda: "for llama.cpp" in shown(app))
         said = "".join(shown(app).split())
-        for path in (trained / "adapter", trained / "gguf" / "a-Q8_0.gguf"):
-            assert "".join(str(path).split()) in said
+        for place in (str(trained), "adapter0B,forpeft", "gguf/a-Q8_0.gguf4B"):
+            assert place in said
 
 
 def test_every_kind_and_target_is_offered() -> None:

@@ -14,11 +14,10 @@ from tests.tui.test_watch import shown, until, watching
 from tests.tui.wizard_kit import Wizard
 from tui.draft import Draft
 from tui.screens.deliver import DeliverScreen
-from tui.screens.deliver_asks import KINDS
 from tui.screens.help import HelpScreen
 from tui.screens.leave import LeaveScreen
 from tui.screens.preset import CARD_QUESTION
-from tui.ways import TARGETS
+from tui.ways import KINDS, TARGETS
 from tui.widgets.ask import Ask
 from tui.widgets.confirm import Confirm
 from tui.widgets.pick import Pick, PickSome

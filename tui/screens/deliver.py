@@ -194,10 +194,10 @@ def row(way: Way, facts: Facts | None) -> Content:
 
 def explained(way: Way, facts: Facts, columns: int) -> Content:
     """What a way needs and leaves, and the proofs of what it made."""
-    lines = [line for label, text in way.told(facts) for line in _pair(label, text, columns)]
+    failed = [("failed", advice(proof)) for proof in way.proofs(facts) if not proof.passed]
+    lines = [line for label, text in [*failed, *way.told(facts)] for line in _pair(label, text, columns)]
     for proof in way.proofs(facts):
         lines += proof_lines(proof, columns)
-        lines += [Content(), *map(Content, textwrap.wrap(advice(proof), columns))] if advice(proof) else []
     return Content("\n").join(lines)
 
 

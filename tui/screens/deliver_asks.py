@@ -10,19 +10,10 @@ from core.errors import UserError
 from tui.format import size
 from tui.made import Facts
 from tui.take_away import proposed
-from tui.ways import TARGETS, kind_size
+from tui.ways import KINDS, PUSHED, TARGETS, kind_size
 from tui.widgets.ask import Ask
 from tui.widgets.confirm import Confirm
 from tui.widgets.pick import Pick, PickSome
-
-KINDS = {
-    "q8_0": "as good as the merged model, at half its size",
-    "f16": "the merged model itself, nearly",
-    "bf16": "the merged model itself",
-    "q6_k": "hardly worse",
-    "q5_k_m": "a little worse",
-    "q4_k_m": "worse, the smallest; the usual choice for a laptop",
-}
 
 WHAT: dict[launch.Pushed, str] = {"adapter": "adapter", "merged": "merged model", "gguf": "GGUF files"}
 
@@ -101,8 +92,7 @@ async def push(app: App[int], facts: Facts, who: hub.Account) -> Wish | None:
 async def what_to_push(app: App[int], facts: Facts) -> launch.Pushed | None:
     """The adapter, or what else there is."""
     there = {"adapter": facts.adapter_bytes, "merged": facts.merged_bytes, "gguf": facts.gguf_bytes}
-    options = [(name, f"{WHAT[what]}, {size(there[name])}") for name, what in zip(there, WHAT, strict=True)]
-    options = [option for option in options if option[0] == "adapter" or there[option[0]]]
+    options = [(name, f"{size(there[name]):>9}   {use}") for name, use in PUSHED if name == "adapter" or there[name]]
     if len(options) == 1:
         return "adapter"
     chosen = await app.push_screen_wait(Pick("What shall be uploaded?", options))

@@ -8,8 +8,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
 from textual.screen import ModalScreen
-from textual.widgets import OptionList, SelectionList, Static
-from textual.widgets.selection_list import Selection
+from textual.widgets import OptionList, Static
 
 from tui.text import safe
 from tui.widgets.choices import Choices
@@ -43,10 +42,13 @@ class Pick(ModalScreen[str | None]):
         self.dismiss(self.options[event.option_index][0])
 
 
-class Some(SelectionList[str]):
-    """Space marks, Enter is done."""
+class Marks(OptionList):
+    """Space marks, Enter is done. The mark is a letter: a colour alone is not seen by everyone."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("enter", "screen.done", show=False)]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("space", "screen.mark", show=False),
+        Binding("enter", "screen.done", show=False),
+    ]
 
 
 class PickSome(ModalScreen[list[str] | None]):
@@ -57,22 +59,34 @@ class PickSome(ModalScreen[list[str] | None]):
     def __init__(self, question: str, options: Sequence[Option]) -> None:
         super().__init__()
         self.question, self.options = question, options
+        self.marked = {0}
 
     def compose(self) -> ComposeResult:
-        words = [word for word, _ in self.options]
         with Vertical(id="dialog"):
             yield Static(safe(self.question, keep_newlines=True))
-            marked = zip(lined_up(self.options), words, strict=True)
-            yield Some(*(Selection(text, word, word == words[0]) for text, word in marked), compact=True)
+            yield Marks(id="options", compact=True, markup=False)
             yield Static("Space marks, Enter makes what is marked, Esc goes back.", classes="hint", markup=False)
 
     def on_mount(self) -> None:
-        self.query_one(Some).focus()
+        options = self.query_one(Marks)
+        options.add_options(self.lines())
+        options.highlighted = 0
+        options.focus()
+
+    def lines(self) -> list[Content]:
+        """The options with their marks."""
+        marks = ("[x] " if index in self.marked else "[ ] " for index in range(len(self.options)))
+        return [Content(mark) + text for mark, text in zip(marks, lined_up(self.options), strict=True)]
+
+    def action_mark(self) -> None:
+        options = self.query_one(Marks)
+        index = options.highlighted or 0
+        self.marked ^= {index}
+        options.replace_option_prompt_at_index(index, self.lines()[index])
 
     def action_done(self) -> None:
-        chosen = self.query_one(Some).selected
-        if chosen:
-            self.dismiss([word for word, _ in self.options if word in chosen])
+        if self.marked:
+            self.dismiss([self.options[index][0] for index in sorted(self.marked)])
 
 
 def lined_up(options: Sequence[Option]) -> list[Content]:

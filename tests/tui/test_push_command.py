@@ -1,0 +1,51 @@
+"""`fitune push` asks for a token where there is none, on a terminal only, and never shows or keeps it."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from core import hub
+from tests.tui.test_cli import Fitune, trained
+from tui.commands import push
+
+TOKEN = "hf_" + "Ab3" * 11
+
+
+@pytest.fixture
+def known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Hub that knows TOKEN only, and it may only read."""
+    monkeypatch.setenv("HF_TOKEN", "")
+
+    def account() -> hub.Account:
+        if os.environ["HF_TOKEN"] != TOKEN:
+            raise hub.TokenNeeded("There is no token for the Hub.", hub.TOKEN_HELP)
+        return hub.Account("ada", "read")
+
+    monkeypatch.setattr(hub, "account", account)
+
+
+@pytest.mark.usefixtures("known")
+def test_without_a_terminal_it_says_how_to_log_in(fitune: Fitune, fitune_home: Path) -> None:
+    run = trained(fitune_home)
+    status, _, err = fitune("push", run.name, "--repo", "me/it")
+    assert status == 2
+    assert "There is no token for the Hub." in err
+    assert "hf auth login" in err
+    assert not (run.path / "push.json").exists()
+
+
+@pytest.mark.usefixtures("known")
+def test_a_token_is_asked_for_and_a_wrong_scope_is_told_before_anything_starts(
+    fitune: Fitune, fitune_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = trained(fitune_home)
+    monkeypatch.setattr(push, "is_terminal", lambda stream: True)
+    monkeypatch.setattr(push.getpass, "getpass", lambda prompt, stream: TOKEN)
+    status, out, err = fitune("push", run.name, "--repo", "me/it")
+    assert status == 2
+    assert "The token of ada may only read." in err
+    assert "Ab3" not in out + err
+    assert not (run.path / "push.json").exists()
+    for path in fitune_home.rglob("*"):
+        assert not path.is_file() or TOKEN.encode() not in path.read_bytes(), path
