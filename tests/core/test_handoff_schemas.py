@@ -15,7 +15,7 @@ from core.handoff.axolotl import VERSION as AXOLOTL
 from core.handoff.cluster import SKYPILOT
 from core.handoff.job import Job, of_recipe
 
-pytestmark = pytest.mark.tools
+pytestmark = pytest.mark.extra
 AXOLOTL_CHECK = """
 import sys
 import yaml

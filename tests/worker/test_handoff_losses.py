@@ -63,9 +63,19 @@ def logged(state: dict[str, Any], key: str) -> dict[int, float]:
 @pytest.mark.parametrize(
     ("rows", "groups"),
     [
-        pytest.param(CHATS, {"train": {"max_steps": None, "epochs": 1.5, "eval_every": None}}, id="chats, epochs"),
+        pytest.param(
+            CHATS,
+            {"train": {"max_steps": None, "epochs": 1.5, "eval_every": None}},
+            id="chats, epochs",
+            marks=pytest.mark.extra,
+        ),
         pytest.param(PAIRS, {"data": {"packing": True}, "lora": {"rslora": True}}, id="pairs, packed"),
-        pytest.param(TEXTS, {"model": {"max_seq_length": 64}, "data": {"loss_on": "all"}}, id="texts, cut"),
+        pytest.param(
+            TEXTS,
+            {"model": {"max_seq_length": 64}, "data": {"loss_on": "all"}},
+            id="texts, cut",
+            marks=pytest.mark.extra,
+        ),
     ],
 )
 def test_the_script_reaches_the_losses_of_the_run(
@@ -116,6 +126,7 @@ def test_the_scripts_constants_are_the_workers() -> None:
     assert (LOOKS_PER_RUN, LEAST_STEPS_APART) == (reporting.LOOKS_PER_RUN, reporting.LEAST_STEPS_APART)
 
 
+@pytest.mark.extra
 def test_two_processes_make_the_steps_of_one(
     make_run: Callable[..., Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
