@@ -44,8 +44,8 @@ class PresetChoice:
 
     @property
     def text(self) -> str:
-        """`OK    8B on 12 GB       4.4 GiB to spare`."""
-        return f"{WORDS[self.outlook.verdict]:<5} {self.preset.title:<17} {self.outlook.short}"
+        """`OK    8B on 12 GB      4.4 GiB to spare`."""
+        return f"{WORDS[self.outlook.verdict]:<5} {self.preset.title:<16} {self.outlook.short}"
 
     @property
     def models(self) -> str:
