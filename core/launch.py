@@ -1,12 +1,9 @@
-"""Start the worker so that nothing which happens to the terminal can reach it: own session, no pipe, no terminal."""
+"""The jobs of the worker: what each needs before it starts, and what it is told."""
 
 import fcntl
 import os
 import platform
-import re
 import shutil
-import subprocess
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,10 +13,9 @@ from typing import Any, Literal
 
 import orjson
 
-from core import budget, learned, machine, prepared, runs, shapes, workload
+from core import budget, detached, learned, machine, prepared, runs, shapes, workload
 from core.config import Recipe
 from core.errors import UserError
-from core.events import RunState, Tail, fold
 from core.learned import Experience
 from core.machine import GIB, Gpu
 from core.prepared import Prepared
@@ -43,8 +39,6 @@ class Begun:
 Pushed = Literal["adapter", "merged", "gguf"]
 """The folders of a run that can be pushed."""
 TOLD_OF_GPU = ("uuid", "name", "total_bytes", "free_bytes", "compute_capability")
-WAIT_FOR_LOCK_S = 20.0
-"""A worker takes its lock before it imports anything large: 0.1 s here, more on a slow network disk."""
 
 
 def begin(
@@ -135,13 +129,7 @@ def start(run: Run, job: str, share_gpu: bool = False) -> str:
         if not share_gpu:
             refuse_busy_gpu(run)
         run.stop.unlink(missing_ok=True)
-        news = Tail(run.events)
-        news.offset = run.events.stat().st_size if run.events.exists() else 0  # an earlier end is no news
-        how = "systemd" if _lingering_user_manager() else "setsid"
-        command = _command(run, job)
-        worker = _spawn(run, _as_unit(run, job, command) if how == "systemd" else command)
-        _wait_until_it_lives(run, worker, news)
-        return how
+        return detached.spawn(run, job)
 
 
 def prepare(recipe: Recipe) -> Run:
@@ -227,21 +215,6 @@ def _require(folder: Path) -> None:
         raise UserError(f"There is no {folder} yet.", f"First: {first.get(folder.name, f'fitune resume {name}')}")
 
 
-def _wait_until_it_lives(run: Run, worker: subprocess.Popen[bytes], news: Tail) -> None:
-    """Until the worker holds the lock, or its job is over already. Raises UserError if neither comes to pass."""
-    deadline, told = time.monotonic() + WAIT_FOR_LOCK_S, RunState()
-    while True:
-        gone = worker.poll() not in (None, 0)  # 0 is systemd-run's: the unit was started
-        if run.holder_pid() is not None or fold(news.read(), told).end:
-            return
-        if gone:
-            raise UserError(f"The worker ended at once: {_last_line(run.log)}", f"See {run.log}", exit_code=1)
-        if time.monotonic() > deadline:
-            worker.kill()
-            raise UserError("The worker did not come up.", f"See {run.log}", exit_code=1)
-        time.sleep(0.02)
-
-
 def refuse_busy_gpu(run: Run) -> None:
     """Raise UserError, naming the run, if a training holds the card this one wants."""
     uuid = (run.info().get("gpu") or {}).get("uuid")
@@ -263,52 +236,3 @@ def _one_start_at_a_time(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(fd)
-
-
-def _command(run: Run, job: str) -> list[str]:
-    # -P: a folder named core/ where the user stands must not shadow ours.
-    return [sys.executable, "-P", "-m", "core.worker", str(run.path), job]
-
-
-def _spawn(run: Run, command: list[str]) -> subprocess.Popen[bytes]:
-    """The command in a session of its own, with the run's log as all its output and nothing as its input."""
-    log = os.open(run.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    try:
-        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
-    finally:
-        os.close(log)
-
-
-def _as_unit(run: Run, job: str, command: list[str]) -> list[str]:
-    """The command as a transient unit of the user's manager: it outlives a logout with KillUserProcesses=yes."""
-    output = [f"--property=Standard{stream}=append:{run.log}" for stream in ("Output", "Error")]
-    # By name only: systemd-run then takes the value from its environment, and no token stands in an argument list.
-    # It refuses the whole unit over a shell function (BASH_FUNC_x%%) or a control character (LESS_TERMCAP_mb).
-    fit = [
-        name
-        for name, value in os.environ.items()
-        if re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", name) and value.isprintable()
-    ]
-    environment = [f"--setenv={name}" for name in fit]
-    unit = [f"--unit=fitune-{run.name}-{job}-{os.getpid()}", "--collect", "--quiet", "--same-dir"]
-    return ["systemd-run", "--user", *unit, *output, *environment, "--", *command]
-
-
-def _lingering_user_manager() -> bool:
-    """Whether a systemd user manager runs that survives the logout of its user."""
-    if not (shutil.which("systemd-run") and shutil.which("loginctl")):
-        return False
-    asked = (
-        ["loginctl", "show-user", str(os.getuid()), "--property=Linger", "--value"],
-        ["systemctl", "--user", "show-environment"],
-    )
-    try:
-        linger, manager = (subprocess.run(each, capture_output=True, text=True, timeout=3) for each in asked)
-    except (OSError, subprocess.TimeoutExpired):
-        return False
-    return linger.stdout.strip() == "yes" and manager.returncode == 0
-
-
-def _last_line(log: Path) -> str:
-    lines = log.read_text(errors="replace").strip().splitlines() if log.exists() else []
-    return lines[-1][:300] if lines else "it said nothing"

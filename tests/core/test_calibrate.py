@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from core import calibrate, launch, learned, machine, runs
+from core import calibrate, detached, learned, machine, runs
 from core.config import Recipe, parse
 from core.errors import UserError
 from core.machine import Machine
@@ -26,9 +26,9 @@ def worker(fitune_home: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., 
         def command(run: Run, job: str) -> list[str]:
             return [sys.executable, fake_worker.__file__, str(run.path), story, "--rate", "100"]
 
-        monkeypatch.setattr(launch, "_command", command)
+        monkeypatch.setattr(detached, "_command", command)
 
-    monkeypatch.setattr(launch, "_lingering_user_manager", lambda: False)
+    monkeypatch.setattr(detached, "_lingering_user_manager", lambda: False)
     monkeypatch.setattr(machine, "detect", lambda runs_dir=None: Machine(gpu_state="none"))
     return tells
 

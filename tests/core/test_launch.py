@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from core import launch, machine, runs
+from core import detached, launch, machine, runs
 from core.config import Recipe
 from core.errors import UserError
 from core.events import EventLog
@@ -29,10 +29,11 @@ CARD = {"uuid": "GPU-1", "name": "NVIDIA L4"}
 PARENT = """
 import sys, time
 from pathlib import Path
-from core import launch
+from core import detached, launch
 from core.runs import Run
-launch._command = lambda run, job: [sys.executable, "tests/fake_worker.py", str(run.path), "steps:3000", "--rate", "50"]
-launch._lingering_user_manager = lambda: False
+STORY = ["steps:3000", "--rate", "50"]
+detached._command = lambda run, job: [sys.executable, "tests/fake_worker.py", str(run.path), *STORY]
+detached._lingering_user_manager = lambda: False
 print("ready", launch.start(Run(Path(sys.argv[1])), "train"), flush=True)
 time.sleep(60)
 """
@@ -90,13 +91,13 @@ def run(make: Start) -> Run:
 @pytest.fixture(autouse=True)
 def fake_command(monkeypatch: pytest.MonkeyPatch) -> None:
     """The fake worker in place of the real one, and no systemd unless a test brings it."""
-    monkeypatch.setattr(launch, "_command", training)
-    monkeypatch.setattr(launch, "_lingering_user_manager", lambda: False)
+    monkeypatch.setattr(detached, "_command", training)
+    monkeypatch.setattr(detached, "_lingering_user_manager", lambda: False)
 
 
 def worker_is(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
     """Start this Python code, with the run folder as its argument, instead of the fake worker."""
-    monkeypatch.setattr(launch, "_command", lambda run, job: python(code, str(run.path)))
+    monkeypatch.setattr(detached, "_command", lambda run, job: python(code, str(run.path)))
 
 
 def steps(run: Run) -> int:
@@ -158,7 +159,7 @@ def test_a_folder_named_core_where_the_user_stands_is_not_ours(
     monkeypatch.undo()
     (tmp_path / "core").mkdir()
     (tmp_path / "core" / "__init__.py").write_text("raise SystemExit('the wrong one')")
-    command = launch._command(run, "train")
+    command = detached._command(run, "train")
     assert command[2:] == ["-m", "core.worker", str(run.path), "train"]
     look = [*command[:2], "-c", "import core; print(core.__file__)"]
     said = subprocess.run(look, cwd=tmp_path, capture_output=True, text=True, check=True)
@@ -264,7 +265,7 @@ def test_a_worker_that_dies_at_once_is_told_with_its_last_line(
 
 def test_a_worker_that_never_takes_the_lock_is_ended(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     worker_is(monkeypatch, "import os, time; print(os.getpid(), flush=True); time.sleep(60)")
-    monkeypatch.setattr(launch, "WAIT_FOR_LOCK_S", 0.5)
+    monkeypatch.setattr(detached, "WAIT_FOR_LOCK_S", 0.5)
     with pytest.raises(UserError, match=r"The worker did not come up\."):
         launch.start(run, "train")
     pid = int(run.log.read_text())
@@ -278,7 +279,7 @@ def test_a_worker_that_never_takes_the_lock_is_ended(run: Run, monkeypatch: pyte
 def systemd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder on PATH with stand-ins for systemd's tools; what systemd-run was told is in the file `argv`."""
     monkeypatch.undo()
-    monkeypatch.setattr(launch, "_command", training)
+    monkeypatch.setattr(detached, "_command", training)
     tools = tmp_path / "bin"
     tools.mkdir()
     run_it = 'while [ "$1" != -- ]; do shift; done; shift; setsid "$@" > /dev/null 2>&1 &'
@@ -304,7 +305,7 @@ def test_with_a_lingering_user_manager_the_worker_is_a_unit_of_its_own(run: Run,
     assert told[0] == "--user"
     assert f"--property=StandardOutput=append:{run.log}" in told
     assert any(each.startswith("--unit=fitune-run-a-train-") for each in told)
-    assert told[told.index("--") + 1 :] == launch._command(run, "train")
+    assert told[told.index("--") + 1 :] == detached._command(run, "train")
     assert run.log.stat().st_mode & 0o777 == 0o600
 
 

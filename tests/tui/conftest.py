@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from core import launch, machine, prepared, runs
+from core import detached, launch, machine, prepared, runs
 from core.launch import Begun
 from core.machine import Machine
 from core.prepared import Prepared
@@ -118,7 +118,7 @@ def fakes(monkeypatch: pytest.MonkeyPatch) -> None:
     def command(run: Run, job: str) -> list[str]:
         return [sys.executable, fake_worker.__file__, str(run.path), "steps:30", "--rate", "100"]
 
-    monkeypatch.setattr(launch, "_command", command)
-    monkeypatch.setattr(launch, "_lingering_user_manager", lambda: False)
+    monkeypatch.setattr(detached, "_command", command)
+    monkeypatch.setattr(detached, "_lingering_user_manager", lambda: False)
     monkeypatch.setattr(launch, "budget_of", lambda *_: None)
     monkeypatch.setattr(machine, "detect", lambda runs_dir=None: Machine(gpu_state="none"))

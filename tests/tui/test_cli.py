@@ -245,14 +245,14 @@ def test_a_run_that_is_alive_is_not_started_again(fitune: Fitune, fitune_home: P
 
 HEADLESS = """
 import sys
-from core import launch, machine
+from core import detached, launch, machine
 from core.machine import Machine
 from tests import fake_worker
 from tests.tui.conftest import Fitune
 from tui.__main__ import main
 story = sys.argv.pop(1)
-launch._command = lambda run, job: [sys.executable, fake_worker.__file__, str(run.path), story, "--rate", "100"]
-launch._lingering_user_manager = lambda: False
+detached._command = lambda run, job: [sys.executable, fake_worker.__file__, str(run.path), story, "--rate", "100"]
+detached._lingering_user_manager = lambda: False
 launch.budget_of = lambda *_: None
 machine.detect = lambda runs_dir=None: Machine(gpu_state="none")
 main()
