@@ -1,17 +1,17 @@
 """The cards of this machine, as NVML tells them: what they are, what is free, who holds the rest.
 
-Nothing here raises for a sick driver: that is a state with a sentence and a next action. A number that a card or its
-driver doesn't tell is None. The module `pynvml` comes from the package nvidia-ml-py.
+Nothing here raises for a sick driver: that is a state with a sentence and a next action (`core.gpu_faults`). A number
+that a card or its driver doesn't tell is None. The module `pynvml` comes from the package nvidia-ml-py.
 """
 
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
-GpuState = Literal["ok", "none", "no-nvml", "no-driver", "driver-mismatch", "no-permission", "mig-empty", "error"]
+from core import gpu_faults
+from core.gpu_faults import Fault, GpuState
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,40 +81,17 @@ class Cards(NamedTuple):
     """The newest CUDA that the driver speaks, as 13.0."""
 
 
-# By the codes of nvml.h: no permission, driver not loaded, library and driver (RM) of different versions.
-_BROKEN: dict[int, tuple[GpuState, str, str]] = {
-    4: (
-        "no-permission",
-        "This user may not talk to the NVIDIA card.",
-        "Check who may open /dev/nvidia* (often the groups video and render), or start the container with --gpus all.",
-    ),
-    9: (
-        "no-driver",
-        "The NVIDIA driver is installed but not loaded.",
-        "Run `sudo modprobe nvidia`; if that fails, reinstall the driver for this kernel and check Secure Boot.",
-    ),
-    18: (
-        "driver-mismatch",
-        "The loaded NVIDIA driver and its library are of different versions, as after an update without a reboot.",
-        "Reboot. In a container: start it anew, so that it gets the library of the host's driver.",
-    ),
-}
-_LIBRARY_NOT_FOUND = 12
-
-
 def read_cards() -> Cards:
     """Every card, in one NVML session."""
     try:
         import pynvml
     except ImportError:
-        return Cards(
-            (), "no-nvml", "The Python package nvidia-ml-py is missing, so no card can be seen.", "Install it."
-        )
+        return Cards((), *gpu_faults.NO_PACKAGE)
     try:
         with _session(pynvml):
             return _read_all(pynvml)
     except pynvml.NVMLError as error:
-        return _broken(error.value, str(error))
+        return Cards((), *gpu_faults.of_code(error.value, str(error)))
 
 
 def sample(uuid: str) -> GpuSample:
@@ -148,76 +125,33 @@ def _ask(nvml: Any, function: Callable[..., Any], *arguments: Any) -> Any:
         return None
 
 
-def _broken(code: int, text: str) -> Cards:
-    if code != _LIBRARY_NOT_FOUND:
-        unknown: tuple[GpuState, str, str] = (
-            "error",
-            f"The NVIDIA driver reports: {text.rstrip('.')}.",
-            "Look at `nvidia-smi` and `sudo dmesg | grep -i nvrm`; a reboot often helps.",
-        )
-        return Cards((), *_BROKEN.get(code, unknown))
-    if _nvidia_on_pci():
-        return Cards(
-            (),
-            "no-nvml",
-            "There is an NVIDIA card, but its driver's library (NVML) is missing here.",
-            "Install the NVIDIA driver; in a container, start that with --gpus all.",
-        )
-    return Cards(
-        (),
-        "none",
-        "No NVIDIA card and no NVIDIA driver (NVML library) was found.",
-        "You can plan here, and train small models on the CPU; for more, use a machine with an NVIDIA card.",
-    )
-
-
-def _nvidia_on_pci(root: Path = Path("/sys/bus/pci/devices")) -> bool:
-    """Whether the PCI bus shows a display or 3D controller (class 03) of NVIDIA (vendor 10de)."""
-    return any(
-        vendor.read_text().startswith("0x10de") and vendor.with_name("class").read_text().startswith("0x03")
-        for vendor in root.glob("*/vendor")
-    )
-
-
 def _read_all(nvml: Any) -> Cards:
     gpus: list[Gpu] = []
-    troubles: list[Cards] = []
+    faults: list[Fault] = []
     for index in range(nvml.nvmlDeviceGetCount()):
         try:
             found = _read_card(nvml, index)
+            fault = None if found else gpu_faults.mig_empty(index)
         except nvml.NVMLError as error:
-            trouble = _broken(error.value, str(error))
-        else:
-            gpus += found
-            trouble = Cards() if found else _mig_empty(index)
-        if trouble.gpu_state != "ok":
-            troubles.append(trouble._replace(gpu_message=f"Card {index}: {trouble.gpu_message}"))
+            found, fault = [], gpu_faults.of_code(error.value, str(error))
+        gpus += found
+        if fault:
+            faults.append(fault._replace(message=f"Card {index}: {fault.message}"))
     cuda = _ask(nvml, nvml.nvmlSystemGetCudaDriverVersion_v2)
-    return _summary(gpus, troubles)._replace(
+    return _summary(gpus, faults)._replace(
         driver_version=_ask(nvml, nvml.nvmlSystemGetDriverVersion),
         cuda_version=f"{cuda // 1000}.{cuda % 1000 // 10}" if cuda else None,
     )
 
 
-def _summary(gpus: list[Gpu], troubles: list[Cards]) -> Cards:
-    if not gpus and not troubles:
-        return Cards(
-            (), "none", "The NVIDIA driver works but shows no card.", "In a container: start it with --gpus all."
-        )
+def _summary(gpus: list[Gpu], faults: list[Fault]) -> Cards:
+    if not gpus and not faults:
+        return Cards((), *gpu_faults.NO_CARD)
     return Cards(
         _marked_allowed(gpus, os.environ.get("CUDA_VISIBLE_DEVICES")),
-        "ok" if gpus else troubles[0].gpu_state,
-        " ".join(trouble.gpu_message for trouble in troubles),
-        troubles[0].gpu_hint if troubles else "",
-    )
-
-
-def _mig_empty(index: int) -> Cards:
-    return Cards(
-        (),
-        "mig-empty",
-        "MIG is on, but the card is not divided into slices, so nothing can run on it.",
-        f"`nvidia-smi mig -i {index} -lgip` lists possible slices; `sudo nvidia-smi -i {index} -mig 0` turns MIG off.",
+        "ok" if gpus else faults[0].state,
+        " ".join(fault.message for fault in faults),
+        faults[0].hint if faults else "",
     )
 
 

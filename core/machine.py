@@ -11,7 +11,8 @@ from importlib import metadata
 from pathlib import Path
 
 from core.errors import UserError
-from core.gpu import Gpu, GpuProcess, GpuSample, GpuState, read_cards, sample
+from core.gpu import Gpu, GpuProcess, GpuSample, read_cards, sample
+from core.gpu_faults import GpuState
 from core.torch_facts import built_for_cuda
 
 __all__ = [

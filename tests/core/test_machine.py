@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from core import gpu as gpu_module
+from core import gpu_faults
 from core.errors import UserError
 from core.machine import (
     STACK,
@@ -147,7 +148,7 @@ def test_a_broken_driver_is_a_state_with_a_sentence_and_an_action(
     driver: Any, monkeypatch: pytest.MonkeyPatch, code: int, state: str, words: str, action: str
 ) -> None:
     driver([], nvmlInit=fails(code))
-    monkeypatch.setattr(gpu_module, "_nvidia_on_pci", lambda: False)
+    monkeypatch.setattr(gpu_faults, "_nvidia_on_pci", lambda: False)
     machine = detect()
     assert (machine.gpus, machine.gpu_state) == ((), state)
     assert words in machine.gpu_message
@@ -156,7 +157,7 @@ def test_a_broken_driver_is_a_state_with_a_sentence_and_an_action(
 
 def test_a_card_on_the_bus_without_a_driver_asks_for_the_driver(driver: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     driver([], nvmlInit=fails(12))
-    monkeypatch.setattr(gpu_module, "_nvidia_on_pci", lambda: True)
+    monkeypatch.setattr(gpu_faults, "_nvidia_on_pci", lambda: True)
     machine = detect()
     assert machine.gpu_state == "no-nvml"
     assert "Install the NVIDIA driver" in machine.gpu_hint
@@ -172,7 +173,7 @@ def test_only_a_graphics_device_of_nvidia_on_the_bus_is_a_card(
     (tmp_path / "0000:01:00.0").mkdir()
     (tmp_path / "0000:01:00.0" / "vendor").write_text(f"{vendor}\n")
     (tmp_path / "0000:01:00.0" / "class").write_text(f"{kind}\n")
-    assert gpu_module._nvidia_on_pci(tmp_path) is found
+    assert gpu_faults._nvidia_on_pci(tmp_path) is found
 
 
 def test_without_the_python_package_the_state_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
