@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from core import budget, pace, runs, shapes
+from core import budget, config_json, pace, runs, shapes
 from core.budget import Budget, Card, Part
 from core.errors import BadInput, UserError
 from core.fit import fit
@@ -176,7 +176,7 @@ def planned_machine(draft: Draft) -> Machine | None:
 
 def known_shape(model_id: str, revision: str | None) -> Shape | None:
     """The shape of a model that fitune ships or has learned; None if it must be learned first."""
-    if revision is None and (model_id, None) not in _learned and model_id.lower() in shapes.shipped():
+    if revision is None and (model_id, None) not in _learned and model_id.lower() in config_json.shipped():
         learn(model_id, None)  # kept: each key in the form asks twice
     return _learned.get((model_id, revision))
 

@@ -1,0 +1,91 @@
+"""A model's config.json: of a folder on this disk, of the table that fitune ships, or of the Hub."""
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from core.errors import UserError
+
+LARGEST_BYTES = 8 * 2**20
+
+
+def find(model_id: str, revision: str | None = None) -> tuple[object, str]:
+    """What the config.json of a folder, a file or a Hub repository holds, and how to name it in errors.
+
+    Only a repository that the shipped table lacks needs the network, for one small file. Raises UserError with a hint.
+    """
+    if path := _local(model_id):
+        return _read(path), str(path)
+    if model_id.endswith(".json") or model_id.startswith(("/", ".", "~")):
+        raise UserError(f"{model_id} holds no config.json.", "Give a Hub id, a model's folder, or its config.json.")
+    if revision is None and (known := shipped().get(model_id.lower())):
+        return known, model_id
+    return _read(_fetch(model_id, revision)), model_id
+
+
+@cache
+def shipped() -> dict[str, dict[str, Any]]:
+    """Config values by lower-case Hub id, of the models that presets offer; mirrors share their original's."""
+    table = json.loads((Path(__file__).parent / "sizing" / "shapes_table.json").read_text())
+    models: dict[str, dict[str, Any]] = {name.lower(): config for name, config in table["models"].items()}
+    return models | {mirror.lower(): models[name.lower()] for mirror, name in table["same_as"].items()}
+
+
+def _local(model_id: str) -> Path | None:
+    """The config.json that a path means, or None if it is none."""
+    try:
+        path = Path(model_id).expanduser()
+        path = path / "config.json" if path.is_dir() else path
+        return path if path.is_file() else None
+    except (OSError, RuntimeError, ValueError):  # too long for a path, no such ~user, a NUL byte
+        return None
+
+
+def _read(path: Path) -> object:
+    try:
+        if path.stat().st_size > LARGEST_BYTES:
+            raise UserError(f"{path} is larger than 8 MiB.", "A model's config.json is a few kilobytes.")
+        return json.loads(path.read_bytes())
+    except (ValueError, RecursionError):
+        raise UserError(f"{path} is not valid JSON.", "Download the model's config.json again.") from None
+    except OSError as error:
+        raise UserError(f"{path} can't be read: {error.strerror}.", "Check the path.") from None
+
+
+def _fetch(model_id: str, revision: str | None) -> Path:
+    from httpx import HTTPError
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import (
+        EntryNotFoundError,
+        GatedRepoError,
+        HFValidationError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    try:
+        return Path(hf_hub_download(model_id, "config.json", revision=revision))
+    except HFValidationError:
+        raise UserError(
+            f"{model_id!r} is no Hub id and no folder here.", "A Hub id looks like Qwen/Qwen3-8B."
+        ) from None
+    except GatedRepoError:
+        hint = "Accept its licence on huggingface.co, then log in with `hf auth login`."
+        raise UserError(f"{model_id} is gated.", hint) from None
+    except RevisionNotFoundError:
+        raise UserError(f"{model_id} has no revision {revision!r}.", "Check model.revision.") from None
+    except RepositoryNotFoundError:
+        raise UserError(f"{model_id} is not on the Hub.", "Check the spelling; a private one needs a login.") from None
+    except LocalEntryNotFoundError:
+        raise _offline(model_id) from None
+    except EntryNotFoundError:
+        raise UserError(f"{model_id} has no config.json.", "It may hold GGUF files only; use the original.") from None
+    except (HTTPError, OSError):
+        raise _offline(model_id) from None
+
+
+def _offline(model_id: str) -> UserError:
+    hint = f"Check the connection, or give the model's folder. fitune knows {len(shipped())} models offline."
+    return UserError(f"The Hub can't be reached for {model_id}'s config.json.", hint)
