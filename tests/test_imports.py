@@ -29,7 +29,16 @@ def modules(folder: str) -> list[str]:
 
 CORE = [name for name in modules("core") if not name.startswith("core.worker")]
 TUI = modules("tui")
-HEADLESS = ("tui.__main__", "tui.cli", "tui.commands", "tui.follow", "tui.format", "tui.story", "tui.text")
+HEADLESS = (
+    "tui.__main__",
+    "tui.cli",
+    "tui.commands",
+    "tui.event_lines",
+    "tui.follow",
+    "tui.format",
+    "tui.story",
+    "tui.text",
+)
 PLAIN = [name for name in TUI if name.startswith(HEADLESS)]
 
 

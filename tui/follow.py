@@ -6,8 +6,9 @@ from typing import TextIO
 
 from core.events import RunState, Tail
 from core.runs import LIVE, Run
+from tui.event_lines import line, memory_text
 from tui.proofs import table
-from tui.story import SILENT_AFTER_S, Story, ending, line, memory_text
+from tui.story import SILENT_AFTER_S, Story, ending
 from tui.text import encodable
 
 POLL_S = 0.25

@@ -15,9 +15,10 @@ from core.sizing.disk import GGUF_BYTES
 from tests.fake_worker import make_run
 from tests.tui.test_delivery_story import CHECKS, prove
 from tests.tui.test_watch import shown, until, watching
+from tui.event_lines import line
 from tui.screens.deliver import DeliverScreen
 from tui.screens.watch import WatchScreen
-from tui.story import Story, ending, line
+from tui.story import Story, ending
 from tui.take_away import instructions
 from tui.ways import KINDS, TARGETS, WAYS
 from tui.widgets.ask import Ask

@@ -15,10 +15,11 @@ from tests.fake_worker import make_run, start
 from tests.tui.payloads import OBEYED, PAYLOADS
 from tests.tui.test_follow import told
 from tests.tui.test_watch import shown, until, watching
+from tui.event_lines import line
 from tui.parts import Parts, listed
 from tui.proofs import proofs, read, table
 from tui.screens.leave import answers
-from tui.story import ending, line
+from tui.story import Story, ending
 
 MIB = 1 << 20
 CHECKS = [
@@ -106,7 +107,6 @@ def test_a_part_that_is_told_again_goes_on_and_another_of_its_name_is_another(tr
 
 def test_an_upload_names_the_file_in_hand(trained: Path) -> None:
     from core.events import Tail
-    from tui.story import Story
 
     log = EventLog(trained / "events.jsonl", "push")
     log.write("phase", name="upload", files=3, bytes=40 * MIB, done_bytes=10 * MIB, file="b\x1b[2J.gguf", repo="a/b")

@@ -14,8 +14,9 @@ from core import cause
 from core.runs import KILLED_AS_ASKED, Run
 from tests.fake_worker import make_run, start
 from tests.tui.payloads import OBEYED, PAYLOADS
+from tui.event_lines import line
 from tui.follow import follow
-from tui.story import Story, TimeLeft, line
+from tui.story import Story, TimeLeft
 
 
 def told(run: Path, **options: bool) -> str:
