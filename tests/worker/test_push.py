@@ -70,6 +70,17 @@ def start(run: Run, hub: Hub, token: str | None = TOKEN, **wanted: Any) -> subpr
         )
 
 
+def start_and_stall(run: Run, hub: Hub) -> subprocess.Popen[bytes]:
+    """The job, stuck in its second file."""
+    hub.stalls_after = 1
+    worker = start(run, hub)
+    deadline = time.monotonic() + 30
+    while len(hub.uploads) < 2:
+        assert time.monotonic() < deadline, run.log.read_text()
+        time.sleep(0.05)
+    return worker
+
+
 def end(run: Run) -> tuple[str, dict[str, Any]]:
     state = run.state()
     assert state.trained, "whatever became of the push"
@@ -86,7 +97,10 @@ def assert_no_secret(run: Run) -> None:
 def test_the_adapter_arrives_whole_in_a_private_repository_of_the_user(run: Run, hub: Hub) -> None:
     assert push(run, hub) == 0, run.log.read_text()
     assert hub.private == {"ada/sums": True}
-    assert {name: hub.files[name] for name in FILES} == {name: (run.adapter / name).read_bytes() for name in FILES}
+    assert hub.files.keys() == FILES.keys()
+    assert {name: hub.files[name] for name in FILES if name != "README.md"} == {
+        name: content for name, content in FILES.items() if name != "README.md"
+    }
     kind, data = end(run)
     assert kind == "finished"
     assert (data["repo"], data["private"], data["files"]) == ("ada/sums", True, len(FILES))
@@ -94,21 +108,43 @@ def test_the_adapter_arrives_whole_in_a_private_repository_of_the_user(run: Run,
     assert_no_secret(run)
 
 
-def test_the_card_tells_what_is_known_and_no_path_of_this_machine(run: Run, hub: Hub) -> None:
+def test_the_card_is_made_anew_with_each_push_and_tells_no_path_of_this_machine(run: Run, hub: Hub) -> None:
+    hub.cards = {"owner/base": {"license": "apache-2.0"}}
     push(run, hub)
     card = hub.files["README.md"].decode()
-    assert 'base_model: "owner/base"' in card
+    assert "license: apache-2.0" in card
     assert "`my sums.jsonl`" in card
-    assert "| last training loss | 0.25 |" in card
-    assert "| steps | 7 |" in card
     assert "[More" not in card
     assert str(run.path.parents[2]) not in card
+    hub.cards = {"owner/base": {"license": "mit"}}
+    push(run, hub)
+    assert "license: mit" in hub.files["README.md"].decode()
 
 
 def test_a_card_that_somebody_wrote_is_kept(run: Run, hub: Hub) -> None:
     (run.adapter / "README.md").write_text("# Mine\n")
     push(run, hub)
     assert hub.files["README.md"] == b"# Mine\n"
+
+
+def test_a_card_that_the_hub_refuses_is_a_sentence(run: Run, hub: Hub) -> None:
+    hub.refuses_card = True
+    (run.adapter / "README.md").write_text("---\nlicense: my own\n---\n# Mine\n")
+    assert push(run, hub) == 1
+    data = end(run)[1]
+    assert data["message"].startswith("The Hub refuses the model card: ")
+    assert '"license" must be one of those known' in data["message"]
+    assert "README.md, or delete that file" in data["hint"]
+    assert not hub.files
+
+
+def test_a_path_of_this_machine_in_the_adapters_settings_stays_here(run: Run, hub: Hub) -> None:
+    here = {"base_model_name_or_path": str(run.path / "hub" / "snapshots" / "abc"), "r": 16}
+    (run.adapter / "adapter_config.json").write_text(json.dumps(here))
+    assert push(run, hub) == 0, run.log.read_text()
+    there = json.loads(hub.files["adapter_config.json"])
+    assert there == {"base_model_name_or_path": "owner/base", "r": 16, "revision": None}
+    assert json.loads((run.adapter / "adapter_config.json").read_bytes()) == here
 
 
 def test_public_and_merged_if_asked(run: Run, hub: Hub) -> None:
@@ -234,12 +270,7 @@ def test_a_large_file_is_sent_again_by_itself(run: Run, hub: Hub, spoil: dict[st
 
 
 def test_after_a_cut_in_the_middle_only_what_is_missing_is_sent(run: Run, hub: Hub) -> None:
-    hub.stalls_after = 1
-    worker = start(run, hub)
-    deadline = time.monotonic() + 30
-    while len(hub.uploads) < 2:
-        assert time.monotonic() < deadline, run.log.read_text()
-        time.sleep(0.05)
+    worker = start_and_stall(run, hub)
     worker.kill()
     worker.wait()
     first, second = hub.uploads
@@ -252,12 +283,7 @@ def test_after_a_cut_in_the_middle_only_what_is_missing_is_sent(run: Run, hub: H
 
 
 def test_a_stop_between_two_files_leaves_nothing_visible(run: Run, hub: Hub) -> None:
-    hub.stalls_after = 1
-    worker = start(run, hub)
-    deadline = time.monotonic() + 30
-    while len(hub.uploads) < 2:
-        assert time.monotonic() < deadline, run.log.read_text()
-        time.sleep(0.05)
+    worker = start_and_stall(run, hub)
     run.request_stop()
     hub.stalls_after = None
     assert worker.wait() == 0
@@ -280,6 +306,64 @@ def test_gguf_files_go_up_with_their_proofs_and_those_that_failed_stay_here(run:
     assert "library_name: gguf" in card
     assert "## mine-Q8_0.gguf, compared with the merged model" in card
     assert "F16" not in card
+
+
+@pytest.fixture
+def checkpoints(run: Run) -> list[str]:
+    """Two, as the trainer leaves them. Returns the names of what makes each an adapter."""
+    for step in (20, 100):
+        folder = run.checkpoints / f"checkpoint-{step}"
+        folder.mkdir(parents=True)
+        for name, content in FILES.items():
+            (folder / name).write_bytes(content + b"\n" * step)
+        for name in ("optimizer.pt", "rng_state.pth", "training_args.bin", "trainer_state.json"):
+            (folder / name).write_bytes(b"of this machine")
+    (run.checkpoints / "checkpoint-7.part").mkdir()
+    return sorted(FILES)
+
+
+def test_each_checkpoint_gets_a_branch_with_its_adapter_alone(run: Run, hub: Hub, checkpoints: list[str]) -> None:
+    hub.private["ada/sums"] = True
+    hub.files["model.safetensors"] = b"of an earlier push"
+    assert push(run, hub, what="checkpoints") == 0, run.log.read_text()
+    assert hub.branches.keys() == {"step-000020", "step-000100"}
+    assert [sorted(files) for files in hub.branches.values()] == [checkpoints] * 2
+    assert hub.branches["step-000100"]["tokenizer.json"] == b"{}" + b"\n" * 100
+    assert "as it was after step 20." in hub.branches["step-000020"]["README.md"].decode()
+    assert set(hub.files) == {"model.safetensors"}
+    data = end(run)[1]
+    assert data["branches"] == ["step-000020", "step-000100"]
+    assert (data["files"], data["new_files"], data["private"]) == (8, 8, True)
+    assert_no_secret(run)
+
+
+def test_a_branch_that_is_there_is_left_alone_and_a_wrong_file_on_it_mended(
+    run: Run, hub: Hub, checkpoints: list[str]
+) -> None:
+    push(run, hub, what="checkpoints")
+    hub.branches["step-000100"]["tokenizer.json"] = b"another"
+    hub.asked.clear()
+    assert push(run, hub, what="checkpoints") == 0, run.log.read_text()
+    assert [each for each in hub.asked if "/commit/" in each] == ["POST /api/models/ada/sums/commit/step-000100"]
+    assert not hub.uploads
+    assert hub.branches["step-000100"]["tokenizer.json"] == b"{}" + b"\n" * 100
+    assert end(run)[1]["new_files"] == 1
+
+
+def test_after_a_cut_the_branches_that_are_whole_are_not_sent_again(run: Run, hub: Hub, checkpoints: list[str]) -> None:
+    hub.answers = {"/commit/step-000100": [503]}
+    assert push(run, hub, what="checkpoints") == 1
+    assert not hub.branches["step-000100"]
+    hub.asked.clear()
+    assert push(run, hub, what="checkpoints") == 0, run.log.read_text()
+    assert len([each for each in hub.asked if "/commit/" in each]) == 1
+    assert sorted(hub.branches["step-000100"]) == checkpoints
+
+
+def test_checkpoints_that_are_gone_are_no_push(run: Run, hub: Hub) -> None:
+    assert push(run, hub, what="checkpoints") == 1
+    assert end(run)[1]["message"] == "mine has no checkpoints on this disk."
+    assert not hub.asked
 
 
 @pytest.mark.parametrize("wanted", [{"repo": 3}, {"private": "yes"}, {"what": "run.json"}, {"what": "../other"}])
