@@ -40,12 +40,15 @@ CASES = (
 STEPS, LENGTH = 20, 2048
 CLOSE = 0.02
 """The bisection ends when the longest length that ran and the shortest that did not are this close."""
+MOVED = 0.05
+"""GiB by which the free memory may differ before and after."""
 HOLD = """
 import sys, torch
 free, _ = torch.cuda.mem_get_info()
 held = torch.empty(max(0, int(free - float(sys.argv[1]))), dtype=torch.uint8, device="cuda")
 print(torch.cuda.mem_get_info()[0], flush=True)
 sys.stdin.read()
+print(torch.cuda.mem_get_info()[0])
 """
 FITUNE = [sys.executable, "-P", "-m", "tui"]
 
@@ -188,16 +191,18 @@ def write_rows(place: Path) -> Path:
 
 @contextmanager
 def only_free(gib: float) -> Iterator[int]:
-    """Another process holds the card but for `gib`. Yields the bytes that are then free."""
+    """Another process holds the card but for `gib`. Yields the bytes that are then free. Raises SystemExit if they are
+    not the same in the end: something else used the card, and what was measured means nothing."""
     command = [sys.executable, "-c", HOLD, str(gib * GIB)]
     holder = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    assert holder.stdin
     assert holder.stdout
+    free = int(holder.stdout.readline())
     try:
-        yield int(holder.stdout.readline())
+        yield free
     finally:
-        holder.stdin.close()
-        holder.wait()
+        after = int(holder.communicate("")[0])
+    if abs(after - free) > MOVED * GIB:
+        sys.exit(f"{free / GIB:.2f} GiB were free, and {after / GIB:.2f} GiB in the end: something else uses the card.")
 
 
 if __name__ == "__main__":

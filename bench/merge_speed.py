@@ -1,13 +1,15 @@
 """How fast a merge writes beside a plain copy of the same files, and how much host memory it takes.
 
-usage: python bench/merge_speed.py MODEL_FOLDER [--rank 16]     prints one JSON line
+usage: python bench/merge_speed.py MODEL_FOLDER [--rank 16]     prints a JSON line when the weights are
+written and another when they are proven
 
 The adapter is random, on every linear layer. Peak memory is that of the worker's process up to its proof, libraries
-and CUDA's context included; the proof loads the model whole, and is timed by itself.
+included; the proof loads the model whole, and is timed by itself.
 """
 
 import argparse
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -71,17 +73,31 @@ def main() -> None:
         home = Path(folder)
         run = make_run(asked.model, home, asked.rank)
         plain_s = copy_s(asked.model, home / "copy")
-        subprocess.run([sys.executable, "-P", "-m", "core.worker", str(run.path), "merge"], check=False)
+        worker = subprocess.Popen([sys.executable, "-P", "-m", "core.worker", str(run.path), "merge"])
+        print(json.dumps({"copy_s": round(plain_s, 2), **written(run, worker)}), flush=True)
+        worker.wait()
         end = run.state().end
         if end is None or end.type == "failed":
             sys.exit(f"the merge failed: {end and end.data}")
         told = end.data
         print(json.dumps({
-            "merged_bytes": told["bytes"], "copy_s": round(plain_s, 2), "write_s": round(told["write_s"], 2),
-            "speed_of_copy": round(plain_s / told["write_s"], 2), "peak_host_bytes": told["peak_host_bytes"],
+            "merged_bytes": told["bytes"], "speed_of_copy": round(plain_s / told["write_s"], 2),
             "peak_share": round(told["peak_host_bytes"] / told["bytes"], 3), "all_s": round(told["elapsed_s"], 1),
             "proof": {key: value for key, value in told["proof"].items() if key != "checks"},
         }))  # fmt: skip
+
+
+def written(run: Run, worker: subprocess.Popen[bytes]) -> dict[str, Any]:
+    """Seconds from the first tensor to the last, and the worker's peak of host memory in bytes until then."""
+    at: dict[str, float] = {}
+    while "prove" not in at and worker.poll() is None:
+        time.sleep(0.02)
+        at.setdefault(run.state().phase or "", time.monotonic())
+    if "prove" not in at:
+        return {"failed": worker.returncode}
+    peak = re.search(r"VmHWM:\s*(\d+) kB", Path(f"/proc/{worker.pid}/status").read_text())
+    assert peak
+    return {"write_s": round(at["prove"] - at["write"], 2), "peak_host_bytes": int(peak[1]) * 1024}
 
 
 if __name__ == "__main__":
