@@ -1,4 +1,4 @@
-"""The Hub's side of a push: the account behind the token in use, what refusals mean, and what names tell.
+"""The Hub's side of a push: the account behind the token in use, the base model's licence, what refusals mean.
 
 Where a token lies is huggingface_hub's business.
 """
@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from core.diagnose import redact
@@ -50,6 +51,30 @@ def account() -> Account:
     return Account(str(told["name"]), str(token.get("role") or ""), _writable(token.get("fineGrained")))
 
 
+@dataclass(frozen=True, slots=True)
+class Licence:
+    """A model's licence in the words of its own card."""
+
+    key: str
+    """The Hub's identifier, such as apache-2.0; "other" for one that it does not list."""
+    name: str | None = None
+    link: str | None = None
+
+
+def licence(model_id: str, revision: str | None = None) -> Licence | None:
+    """What the card of a model says, in its folder or on the Hub; None where it says nothing or can't be read."""
+    from huggingface_hub import HfApi, ModelCard
+    from yaml import YAMLError  # type: ignore[import-untyped]
+
+    folder = Path(model_id).expanduser()
+    try:
+        if folder.is_dir():
+            return _licence(ModelCard.load(folder / "README.md").data)
+        return _licence(asked(lambda: HfApi().model_info(model_id, revision=revision)).card_data)
+    except (UserError, OSError, ValueError, YAMLError):
+        return None
+
+
 def use_token(token: str) -> None:
     """Take a token for this process and the workers it starts: from the environment, never from a file.
 
@@ -89,6 +114,16 @@ def _refusal(status: int, said: str) -> UserError:
         case 429:
             return UserError("The Hub asks to slow down: too many requests.", "Push again in some minutes.")
     return UserError(f"The Hub answered with status {status}: {redact(said)}", "Push once more, or later.")
+
+
+def _licence(card: Any) -> Licence | None:
+    """Of a card's metadata, which others wrote: only what can be a licence's identifier, name and link."""
+    key, name, link = (getattr(card, field, None) for field in ("license", "license_name", "license_link"))
+    if not isinstance(key, str) or not re.fullmatch(r"[a-z0-9][a-z0-9.+-]{0,63}", key):
+        return None
+    named = isinstance(name, str) and re.fullmatch(r"[\w .+()-]{1,100}", name)
+    linked = isinstance(link, str) and re.fullmatch(r"https?://[\w./~%#?=&+-]{1,300}", link)
+    return Licence(key, name if named else None, link if linked else None)
 
 
 def _writable(fine_grained: Any) -> frozenset[str] | None:

@@ -34,7 +34,13 @@ class Hub:
     private: dict[str, bool] = field(default_factory=dict)
     """The repositories, and whether each is private."""
     files: dict[str, bytes] = field(default_factory=dict)
-    """What was committed, whatever the repository."""
+    """What was committed to main, whatever the repository."""
+    branches: dict[str, dict[str, bytes]] = field(default_factory=dict)
+    """What was committed to the other branches, by their names."""
+    cards: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """The metadata of other people's model cards, by repository."""
+    refuses_card: bool = False
+    """Whether the head of every README.md is bad metadata."""
     blobs: dict[str, bytes] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
     """Method and path of each request."""
@@ -103,8 +109,15 @@ def serve(hub: Hub) -> ThreadingHTTPServer:
             self.send(409 if known else 200, {"url": f"{hub.url}/{name}", "name": name, "error": "exists"})
 
         def of_repository(self, path: str, body: bytes) -> None:
+            name, revision = "/".join(path.split("/")[3:5]), path.rpartition("/")[2]
             if path == "/api/validate-yaml":
-                self.send(200, {"errors": [], "warnings": []})
+                bad = [{"message": '"license" must be one of those known'}] if hub.refuses_card else []
+                self.send(400 if bad else 200, {"errors": bad, "warnings": []})
+            elif "/commits/" in path:
+                self.send(200, [{"id": "1" * 40, "title": "initial commit", "message": "", "authors": [],
+                                 "date": "2026-11-22T08:00:00.000Z"}])  # fmt: skip
+            elif "/branch/" in path:
+                self.branch(revision, json.loads(body))
             elif "/preupload/" in path:
                 files = [each["path"] for each in json.loads(body)["files"]]
                 self.send(200, {"files": [{"path": name, "uploadMode": mode(name), "shouldIgnore": False,
@@ -119,24 +132,31 @@ def serve(hub: Hub) -> ThreadingHTTPServer:
                 self.send(200, {"transfer": "basic", "objects": objects})
             elif "/commit/" in path:
                 for line in body.splitlines():
-                    self.take(json.loads(line))
+                    self.take(json.loads(line), on(hub, revision))
                 self.send(200, {"commitUrl": f"{hub.url}/ada/x/commit/{'0' * 40}", "commitOid": "0" * 40})
             elif "/tree/" in path:
                 self.send(200, [entry(name, content, name == hub.spoils)
-                                for name, content in hub.files.items() if name != hub.loses])  # fmt: skip
+                                for name, content in on(hub, revision).items() if name != hub.loses])  # fmt: skip
+            elif name in hub.cards:
+                self.send(200, {"id": name, "private": False, "siblings": [], "tags": [], "cardData": hub.cards[name]})
             else:
-                name = "/".join(path.split("/")[3:5])
                 if name not in hub.private:
                     self.send(404, {"error": "Repository not found"})
                     return
                 self.send(200, {"id": name, "private": hub.private[name], "siblings": [], "tags": []})
 
-        def take(self, line: dict[str, Any]) -> None:
+        def branch(self, name: str, wanted: dict[str, Any]) -> None:
+            known = name in hub.branches
+            start = {} if wanted.get("startingPoint") == "1" * 40 else dict(hub.files)
+            hub.branches.setdefault(name, start)
+            self.send(409 if known else 200, {"error": "exists"})
+
+        def take(self, line: dict[str, Any], files: dict[str, bytes]) -> None:
             value = line["value"]
             if line["key"] == "file":
-                hub.files[value["path"]] = base64.b64decode(value["content"])
+                files[value["path"]] = base64.b64decode(value["content"])
             elif line["key"] == "lfsFile":
-                hub.files[value["path"]] = hub.blobs[value["oid"]]
+                files[value["path"]] = hub.blobs[value["oid"]]
 
         def send(self, status: int, content: Any) -> None:
             coded = json.dumps(content).encode()
@@ -150,6 +170,11 @@ def serve(hub: Hub) -> ThreadingHTTPServer:
     hub.url = f"http://127.0.0.1:{server.server_port}"
     threading.Thread(target=server.serve_forever, daemon=True).start()
     return server
+
+
+def on(hub: Hub, revision: str) -> dict[str, bytes]:
+    """The files of a branch."""
+    return hub.files if revision == "main" else hub.branches[revision]
 
 
 def mode(name: str) -> str:

@@ -1,57 +1,159 @@
-"""The model card: what was trained, on what, and how it went; nothing that is not known."""
+"""The model card: what was trained, on what, how it went, and how to do it again; nothing that is not known.
 
-import json
+Names and proofs come from elsewhere: each stands as code, on one line, without what Markdown or HTML would obey.
+"""
+
+import re
+import shlex
 from pathlib import Path
 from typing import Any
 
 import orjson
 
-from core.recipe_fields import Recipe
+from core import __version__, config, hub
+from core.diagnose import redact
+from core.events import RunState
+from core.handoff.job import Job, of_run
+from core.recipe_fields import Deliver, Recipe
+from core.recipe_fields import Run as Place
 from core.runs import Run
+from core.uploads import What
+from core.worker import curves
 
-KINDS = {
-    "adapter": ("A LoRA adapter for", "peft"),
-    "merged": ("A fine-tuned version of", "transformers"),
-    "gguf": ("GGUF files, for llama.cpp and Ollama, of a fine-tuned version of", "gguf"),
+KINDS: dict[What, tuple[str, str, str]] = {
+    "adapter": ("A LoRA adapter for", "peft", "adapter"),
+    "merged": ("A fine-tuned version of", "transformers", "finetune"),
+    "gguf": ("GGUF files, for llama.cpp and Ollama, of a fine-tuned version of", "gguf", "finetune"),
+    "checkpoints": ("A LoRA adapter for", "peft", "adapter"),
 }
-"""By folder: what it is, and the library that reads it, by the Hub's name."""
-COMPARED = "## Compared with the adapter on its base"
-PLACEHOLDER = "[More Information Needed]"
-"""What PEFT's and the Hub's templates leave where someone should have written."""
+"""What it is, the library that reads it, and how it relates to its base model, by the Hub's names."""
+COMPARED = "Compared with the adapter on its base"
+NAME_CHARS = 200
+Rows = list[tuple[str, Any]]
 
 
-def has_card(folder: Path) -> bool:
-    """Whether a README.md lies there that somebody has filled in."""
-    path = folder / "README.md"
-    return path.is_file() and PLACEHOLDER not in path.read_text(errors="replace")
+def model_card(run: Run, what: What, licence: hub.Licence | None = None, step: int | None = None) -> str:
+    """README.md for what is pushed. Of folders of this machine only their last part is told.
+
+    licence: of the base model. step: of a checkpoint. Raises UserError or BadInput if run.json can't be read.
+    """
+    job, state = of_run(run), run.state()
+    base = base_of(run)
+    data = code(public_name(job.recipe.data.source))
+    parts = [
+        _metadata(job, what, base, licence),
+        f"# {plain(job.name)}",
+        f"{KINDS[what][0]} {code(public_name(base))}, trained with fitune on {data}.",
+        *([f"This branch holds the adapter as it was after step {step}."] if step is not None else []),
+        *(plain(note) for note in job.notes),
+        _licence(licence, base),
+        "## Data\n\n" + _table([("", ""), *_data(job.recipe, state)]),
+        "## Settings\n\n" + _table([("", ""), *_settings(run, job, state)]),
+        *_losses(state),
+        *(text for path in sorted((run.path / what).glob("*proof.json")) for text in _checks(path)),
+        _again(run, job),
+    ]
+    return "\n\n".join(parts) + "\n"
 
 
-def model_card(run: Run, what: str) -> str:
-    """README.md for adapter/, merged/ or gguf/ of a run. Of folders of this machine only their last part is told."""
-    recipe, trained = run.recipe(), run.state().ends.get("train")
-    base, data = _public_name(recipe.model.id), _public_name(recipe.data.source)
-    kind, library = KINDS[what]
-    facts = [*_settings(recipe), *_results(trained.data if trained else {})]
-    return "\n".join(
-        [
-            "---",
-            *([f"base_model: {json.dumps(base)}"] if base == recipe.model.id else []),
-            f"library_name: {library}",
-            "pipeline_tag: text-generation",
-            "tags: [fitune, lora]",
-            "---",
-            "",
-            f"# {run.name}",
-            "",
-            f"{kind} `{base}`, trained with fitune on `{data}`.",
-            "",
-            "| | |",
-            "|---|---|",
-            *(f"| {name} | {value} |" for name, value in facts),
-            "",
-            *(line for path in sorted((run.path / what).glob("*proof.json")) for line in _checks(path)),
-        ]
+def base_of(run: Run) -> str:
+    """The model that the run's files go onto or were merged into: another than was trained on if that is quantized."""
+    path = run.path / "merge.json"
+    told = orjson.loads(path.read_bytes()).get("base") if path.is_file() else None
+    return str(told or run.recipe().model.id)
+
+
+def public_name(name: str) -> str:
+    """A Hub id as it is; of a path on this machine its last part."""
+    return name if is_hub_id(name) else Path(name).name
+
+
+def is_hub_id(name: str) -> bool:
+    """Whether a model or a data set is one of the Hub's: a resolved recipe's own paths are absolute."""
+    return re.fullmatch(r"[A-Za-z0-9][\w.-]*/[\w.-]+", name) is not None
+
+
+def plain(text: str) -> str:
+    """The text on one line, as code where it holds what Markdown or HTML would take for its own."""
+    return code(text) if set(text) & set("<>&|*_`[]#~\\$!") or not text.isprintable() else text
+
+
+def code(text: str) -> str:
+    """The text as code on one line."""
+    shown = "".join(char if char.isprintable() else " " for char in text)[:NAME_CHARS]
+    return f"`{shown.replace('`', chr(39))}`"
+
+
+def _metadata(job: Job, what: What, base: str, licence: hub.Licence | None) -> str:
+    from huggingface_hub import ModelCardData
+
+    _, library, relation = KINDS[what]
+    source = job.recipe.data.source
+    data = ModelCardData(
+        base_model=base if is_hub_id(base) else None,
+        base_model_relation=relation if is_hub_id(base) else None,
+        datasets=[source] if is_hub_id(source) else None,
+        library_name=library,
+        license=licence.key if licence else None,
+        license_name=licence.name if licence else None,
+        license_link=licence.link if licence else None,
+        pipeline_tag="text-generation",
+        tags=["fitune", "lora"],
     )
+    return f"---\n{data.to_yaml()}\n---"
+
+
+def _licence(licence: hub.Licence | None, base: str) -> str:
+    if licence is None:
+        return f"Licence: that of {code(public_name(base))} applies; what it is was not to be found out here."
+    named = f"{plain(licence.name)} ({licence.key})" if licence.name else licence.key
+    return f"Licence: {named}, as of {code(public_name(base))}."
+
+
+def _data(recipe: Recipe, state: RunState) -> Rows:
+    data, rows = recipe.data, state.phase_data.get("rows")
+    return [
+        (
+            "rows from",
+            code(public_name(data.source)) + (f", split {plain(data.split)}" if is_hub_id(data.source) else ""),
+        ),
+        *([("rows trained on", rows)] if rows is not None else []),
+        ("held out", f"at most {data.eval_fraction:.3g} of the rows"),
+        ("learns to write", "the answers" if data.loss_on == "answers" else "all of a row"),
+    ]
+
+
+def _settings(run: Run, job: Job, state: RunState) -> Rows:
+    model, lora, train = job.recipe.model, job.recipe.lora, job.recipe.train
+    layers = lora.target_modules if isinstance(lora.target_modules, str) else ", ".join(lora.target_modules)
+    card, end = (run.info().get("gpu") or {}).get("name"), state.ends.get("train")
+    known = end.data if end else {}
+    return [
+        ("base weights in training", model.quant),
+        ("longest row", f"{model.max_seq_length} tokens"),
+        ("LoRA rank, alpha, dropout", f"{lora.r}, {lora.alpha:g}, {lora.dropout:g}"),
+        ("layers with an adapter", plain(layers)),
+        ("rows a step", f"{train.micro_batch} x {train.grad_accum}"),
+        ("learning rate", f"{train.lr:g}, {train.scheduler}, warm-up {train.warmup_ratio:g}"),
+        ("optimizer", f"{train.optimizer}, weight decay {train.weight_decay:g}"),
+        ("seed", train.seed),
+        *([("trained on", plain(str(card)))] if card else []),
+        *[(name, known[key]) for name, key in (("steps", "steps"), ("tokens seen", "seen_tokens")) if known.get(key)],
+    ]
+
+
+def _losses(state: RunState) -> list[str]:
+    train, held_out = state.loss.points, state.eval_loss.points
+    if len(train) < 2:
+        return []
+    picture = "\n".join(curves.drawn(train, held_out))
+    rows = [
+        (str(step), *("" if loss is None else f"{loss:.4g}" for loss in losses))
+        for step, *losses in curves.table(train, held_out)
+    ]
+    table = _table([("step", "training loss", "held-out loss"), *rows])
+    said = "Training losses are means over the steps since the row above."
+    return [f"## Losses\n\n```text\n{picture}\n```\n\n{table}\n\n{said}"]
 
 
 def _checks(path: Path) -> list[str]:
@@ -59,48 +161,45 @@ def _checks(path: Path) -> list[str]:
     proof = orjson.loads(path.read_bytes())
     if not proof["passed"]:
         return []
-    lines = [
-        f"## {proof['file']}, compared with the merged model" if "file" in proof else COMPARED,
-        "",
-        "| check | expected | found | passed |",
-        "|---|---|---|---|",
+    heading = f"{plain(str(proof['file']))}, compared with the merged model" if "file" in proof else COMPARED
+    words = {True: "yes", False: "no", None: "not checked"}
+    rows = [
+        (*(plain(str(check[key])) for key in ("check", "expected", "got")), words[check["passed"]])
+        for check in proof["checks"]
     ]
-    for check in proof["checks"]:
-        passed = {True: "yes", False: "no", None: "not checked"}[check["passed"]]
-        cells = (check["check"], check["expected"], check["got"], passed)
-        lines.append(f"| {' | '.join(map(_in_cell, cells))} |")
-    return [*lines, ""]
+    return [f"## {heading}\n\n" + _table([("check", "expected", "found", "passed"), *rows])]
 
 
-def _in_cell(text: str) -> str:
-    """As code where it holds what Markdown or HTML would take for its own."""
-    return "`" + text.replace("`", "'").replace("|", "\\|") + "`" if set(text) & set("<|*_`[") else text
+def _again(run: Run, job: Job) -> str:
+    """The recipe and the commands that train the same elsewhere: no paths, no names of this machine."""
+    recipe, source = job.recipe, job.recipe.data.source
+    there = recipe.model_copy(
+        update={
+            "model": recipe.model.model_copy(update={"id": public_name(recipe.model.id), "revision": job.revision}),
+            "data": recipe.data.model_copy(update={"source": public_name(source)}),
+            "run": Place(),
+            "deliver": Deliver(),
+        }
+    )
+    beside = [] if is_hub_id(source) else [f"the rows as {code(public_name(source))}"]
+    beside += [] if is_hub_id(recipe.model.id) else [f"the base model as {code(public_name(recipe.model.id))}"]
+    python = (run.info().get("versions") or {}).get("python")
+    needs = f"It takes fitune {__version__}" + (f" on Python {plain(str(python))}" if python else "")
+    needs += f", and beside the recipe {' and '.join(beside)}." if beside else "."
+    packages = " ".join(shlex.quote(each) for each in job.packages(job.backend) if each.isprintable())
+    return (
+        f"## Train it again\n\n`recipe.toml`:\n\n```toml\n{_printable(redact(config.to_toml(there)))}```\n\n"
+        f"{needs} These are the versions of this run:\n\n"
+        f"```sh\npip install {packages}\nfitune train recipe.toml\n```"
+    )
 
 
-def _settings(recipe: Recipe) -> list[tuple[str, Any]]:
-    model, lora, train = recipe.model, recipe.lora, recipe.train
-    return [
-        ("base weights in training", model.quant),
-        ("longest row", f"{model.max_seq_length} tokens"),
-        ("LoRA rank, alpha, dropout", f"{lora.r}, {lora.alpha}, {lora.dropout}"),
-        ("rows a step", f"{train.micro_batch} x {train.grad_accum}"),
-        ("learning rate", f"{train.lr:g}, {train.scheduler}"),
-        ("optimizer", train.optimizer),
-        ("seed", train.seed),
-    ]
+def _printable(toml: str) -> str:
+    """TOML with an escape for each character that is not seen; they stand in strings only."""
+    return "".join(char if char.isprintable() or char == "\n" else f"\\U{ord(char):08x}" for char in toml)
 
 
-def _results(end: dict[str, Any]) -> list[tuple[str, Any]]:
-    known = [
-        ("steps", end.get("steps")),
-        ("first training loss", end.get("first_loss")),
-        ("last training loss", end.get("last_loss")),
-        ("held-out loss", end.get("eval_loss")),
-    ]
-    return [(name, f"{value:.4g}" if isinstance(value, float) else value) for name, value in known if value is not None]
-
-
-def _public_name(name: str) -> str:
-    """A Hub id as it is; of a path on this machine its last part."""
-    local = name.startswith(("/", "~", ".")) or name.count("/") > 1 or Path(name).exists()
-    return Path(name).name if local else name
+def _table(rows: Rows | list[tuple[str, ...]]) -> str:
+    """Rows as Markdown; the first is the head."""
+    lines = ["| " + " | ".join(str(cell).replace("|", "\\|") for cell in row) + " |" for row in rows]
+    return "\n".join([lines[0], "|" + "---|" * len(rows[0]), *lines[1:]])

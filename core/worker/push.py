@@ -1,23 +1,58 @@
-"""Adapter, merged model or GGUF files to the Hugging Face Hub, private unless asked otherwise, and compared there."""
+"""Adapter, merged model, GGUF files or checkpoints to the Hugging Face Hub, private unless asked otherwise."""
 
 import hashlib
 import time
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import orjson
 
+from core import hub
+from core.diagnose import redact
 from core.errors import UserError
 from core.events import EventLog
+from core.handoff.job import of_run
 from core.hub import account, asked
-from core.runs import Run, write_atomically
-from core.worker.card import has_card, model_card
+from core.runs import Run
+from core.uploads import MAIN, WHAT, Upload, What, uploads
+from core.worker.card import base_of, model_card, public_name
 from core.worker.memory import Memory
 
-WHAT = ("adapter", "merged", "gguf")
+CARD = "README.md"
 TOLD_BYTES = 1 << 20
 """A file of this size or more has its own event when its upload begins."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What push.json asks for."""
+
+    repo: str
+    private: bool
+    what: What
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The repository, and what is told of it."""
+
+    api: Any
+    repo: str
+    """With its owner."""
+    log: EventLog
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A branch as it is on the Hub now."""
+
+    branch: str
+    files: int
+    bytes: int
+    new_files: int
+    """Those that were not there already."""
 
 
 def run(run: Run, log: EventLog, memory: Memory) -> None:
@@ -28,109 +63,169 @@ def run(run: Run, log: EventLog, memory: Memory) -> None:
     log.write("started", backend="huggingface_hub", device="the Hub")
 
     # 1. What, where to, and as whom
-    repo, private, folder = wanted(run)
-    api = HfApi()
+    wish, api = wanted(run), HfApi()
+    parts = uploads(run, wish.what)
     log.write("phase", name="ask")
     who = account()
-    full_name = repo if "/" in repo else f"{who.name}/{repo}"
-    who.require_write(full_name)
+    target = Target(api, wish.repo if "/" in wish.repo else f"{who.name}/{wish.repo}", log)
+    who.require_write(target.repo)
 
     # 2. The repository, no more visible than asked
-    url = asked(lambda: api.create_repo(full_name, private=private, exist_ok=True))
-    found_private = bool(asked(lambda: api.model_info(full_name)).private)
+    url = asked(lambda: api.create_repo(target.repo, private=wish.private, exist_ok=True))
+    private = agreed_visibility(target, wish.private)
+
+    # 3. The files of each branch, with a card that says what they are, and a look at what arrived
+    licence, sent = hub.licence(base_of(run)), []
+    for part in parts:
+        card = model_card(run, wish.what, licence, part.step).encode()
+        if (done := send(run, target, part, card)) is None:
+            break
+        sent.append(done)
+    log.write(
+        "finished",
+        stopped=len(sent) < len(parts),
+        what=wish.what,
+        repo=target.repo,
+        url=str(url),
+        private=private,
+        files=sum(each.files for each in sent),
+        bytes=sum(each.bytes for each in sent),
+        new_files=sum(each.new_files for each in sent),
+        branches=[each.branch for each in sent if each.branch != MAIN],
+        elapsed_s=time.monotonic() - began,
+    )
+
+
+def agreed_visibility(target: Target, private: bool) -> bool:
+    """Whether the repository is private. Raises UserError if it is public and should not be."""
+    found_private = bool(asked(lambda: target.api.model_info(target.repo)).private)
     if private and not found_private:
         raise UserError(
-            f"{full_name} exists already and is public; nothing was uploaded.",
+            f"{target.repo} exists already and is public; nothing was uploaded.",
             "Choose another name, or make it private on its page, or push with --public.",
         )
     if found_private and not private:
-        message = f"{full_name} exists already and is private; it stays so. Its page on the Hub can make it public."
-        log.write("warning", kind="visibility", message=message)
+        message = f"{target.repo} exists already and is private; it stays so. Its page on the Hub can make it public."
+        target.log.write("warning", kind="visibility", message=message)
+    return found_private
 
-    # 3. The files, with a card that says what this is; what arrived before an earlier push broke off is not sent again
-    if not has_card(folder):
-        write_atomically(folder / "README.md", model_card(run, folder.name).encode())
-    sizes = sizes_in(folder)
-    additions = upload(run, api, full_name, folder, sizes, log)
+
+def send(run: Run, target: Target, upload: Upload, card: bytes) -> Sent | None:
+    """Send what a branch lacks, as one commit, and compare all of it there. Returns None if it was stopped.
+
+    Raises UserError where the Hub refuses, or has another file than was sent.
+    """
+    if upload.branch != MAIN:
+        make_branch(target, upload.branch)
+    there = listed(target, upload.branch)
+    additions = sent_ahead(run, target, upload, card, there)
     if additions is None:
-        return log.write("finished", stopped=True, elapsed_s=time.monotonic() - began)
-    message = f"{folder.name.capitalize()} of the fitune run {run.name}"
-    commit = asked(lambda: api.create_commit(full_name, additions, commit_message=message))
-
-    # 4. What arrived
-    log.write("phase", name="verify")
-    tree = asked(lambda: list(api.list_repo_tree(full_name, recursive=True)))
-    found = {entry.path: entry for entry in tree if hasattr(entry, "size")}
-    if wrong := [each.path_in_repo for each in additions if not arrived(each, found.get(each.path_in_repo))]:
+        return None
+    missing = [each for each in additions if not arrived(each, there)]
+    if missing:
+        commit(run, target, upload, missing)
+        target.log.write("phase", name="verify", branch=upload.branch)
+        there = listed(target, upload.branch)
+    if wrong := [each.path_in_repo for each in additions if not arrived(each, there)]:
         raise UserError(
             f"{len(wrong)} of {len(additions)} files did not arrive whole, such as {wrong[0]}.", "Push once more."
         )
-    log.write(
-        "finished",
-        what=folder.name,
-        repo=full_name,
-        url=str(url),
-        private=found_private,
-        commit=commit.oid,
-        files=len(sizes),
-        bytes=sum(sizes.values()),
-        elapsed_s=time.monotonic() - began,
-    )
-    return None
+    return Sent(upload.branch, len(additions), sum(each.upload_info.size for each in additions), len(missing))
 
 
-def upload(run: Run, api: Any, repo: str, folder: Path, sizes: dict[str, int], log: EventLog) -> list[Any] | None:
-    """Send the large files, which become visible with the commit only. Returns its parts, or None if it was stopped."""
+def make_branch(target: Target, branch: str) -> None:
+    """A branch that holds nothing yet but git's own settings: what lies on main is no part of a checkpoint."""
+    first = asked(lambda: target.api.list_repo_commits(target.repo))[-1].commit_id
+    asked(lambda: target.api.create_branch(target.repo, branch=branch, revision=first, exist_ok=True))
+
+
+def listed(target: Target, branch: str) -> dict[str, Any]:
+    """The files of a branch by their paths."""
+    tree = asked(lambda: list(target.api.list_repo_tree(target.repo, recursive=True, revision=branch)))
+    return {entry.path: entry for entry in tree if hasattr(entry, "size")}
+
+
+def sent_ahead(run: Run, target: Target, upload: Upload, card: bytes, there: dict[str, Any]) -> list[Any] | None:
+    """All files as parts of a commit, or None if it was stopped.
+
+    The large ones that are not there have been sent: they become visible with the commit only, and what arrived before
+    an earlier push broke off is not sent again.
+    """
     from huggingface_hub import CommitOperationAdd
 
-    told = {"name": "upload", "files": len(sizes), "bytes": sum(sizes.values()), "repo": repo}
-    log.write("phase", **told, done_bytes=0)
+    sizes = upload.sizes
+    contents = {name: content_of(run, upload.folder / name) for name in sizes}
+    contents.setdefault(CARD, card)
+    told = {"name": "upload", "files": len(contents), "bytes": sum(sizes.values()), "repo": target.repo}
+    told |= {"branch": upload.branch} if upload.branch != MAIN else {}
+    target.log.write("phase", **told, done_bytes=0)
     additions, done_bytes = [], 0
-    for name, size in sizes.items():
+    for name, content in contents.items():
         if run.stop.exists():
             return None
-        if size >= TOLD_BYTES:
-            log.write("phase", **told, done_bytes=done_bytes, file=name)
-        addition = CommitOperationAdd(path_in_repo=name, path_or_fileobj=folder / name)
-        asked(partial(api.preupload_lfs_files, repo, [addition], free_memory=False))
+        if sizes.get(name, 0) >= TOLD_BYTES:
+            target.log.write("phase", **told, done_bytes=done_bytes, file=name)
+        addition = CommitOperationAdd(path_in_repo=name, path_or_fileobj=content)
+        if not arrived(addition, there):
+            ahead = partial(target.api.preupload_lfs_files, target.repo, [addition], free_memory=False)
+            asked(partial(ahead, revision=upload.branch))
         additions.append(addition)
-        done_bytes += size
+        done_bytes += sizes.get(name, 0)
     return None if run.stop.exists() else additions
 
 
-def arrived(addition: Any, found: Any) -> bool:
-    """Whether the Hub's file has the size and the hash of the one that was sent: of small files git's, else sha256."""
-    sent = addition.upload_info
+def commit(run: Run, target: Target, upload: Upload, additions: list[Any]) -> None:
+    """Make files visible. Raises UserError where the Hub refuses, also for a card whose head is no valid metadata."""
+    what = upload.folder.name.capitalize() if upload.step is None else f"Step {upload.step}"
+    message = f"{what} of the fitune run {run.name}"
+    send_all = partial(target.api.create_commit, target.repo, additions, commit_message=message)
+    try:
+        asked(lambda: send_all(revision=upload.branch))
+    except ValueError as error:  # of huggingface_hub, after it has asked the Hub about README.md
+        raise UserError(
+            f"The Hub refuses the model card: {redact(' '.join(str(error).split()))}",
+            f"Correct the head of {upload.folder / CARD}, or delete that file: then fitune writes one.",
+        ) from None
+
+
+def content_of(run: Run, path: Path) -> Path | bytes:
+    """What to send of a file: itself, but an adapter's settings without a path of this machine.
+
+    A checkpoint's name the place in the Hub's cache that the base model was loaded from; nobody else has that.
+    """
+    if path.name != "adapter_config.json":
+        return path
+    config = orjson.loads(path.read_bytes())
+    if not Path(str(config.get("base_model_name_or_path") or "")).is_absolute():
+        return path
+    job = of_run(run)
+    named = {"base_model_name_or_path": public_name(job.recipe.model.id), "revision": job.revision}
+    return orjson.dumps(config | named, option=orjson.OPT_INDENT_2)
+
+
+def arrived(addition: Any, there: dict[str, Any]) -> bool:
+    """Whether a branch has the file with the size and the hash of what is sent: of small files git's, else sha256."""
+    sent, found = addition.upload_info, there.get(addition.path_in_repo)
     if found is None or found.size != sent.size:
         return False
     if found.lfs:
         return bool(found.lfs.sha256 == sent.sha256.hex())
-    content = Path(addition.path_or_fileobj).read_bytes()
+    with addition.as_file() as file:
+        content = file.read()
     return bool(found.blob_id == hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest())
 
 
-def wanted(run: Run) -> tuple[str, bool, Path]:
-    """(repository, private or not, folder to upload) of push.json. Raises UserError if it won't do."""
+def wanted(run: Run) -> Wish:
+    """What push.json says. Raises UserError if it won't do."""
     path = run.path / "push.json"
     try:
-        asked_for = orjson.loads(path.read_bytes())
-        repo, private, what = asked_for["repo"], asked_for["private"], asked_for["what"]
+        told = orjson.loads(path.read_bytes())
+        wish = Wish(told["repo"], told["private"], told["what"])
     except (OSError, orjson.JSONDecodeError, KeyError, TypeError) as error:
         raise UserError(
             f"{path} can't be read ({error}).", f"Start it with: fitune push {run.name} --repo ID"
         ) from None
-    if not isinstance(repo, str) or not isinstance(private, bool) or what not in WHAT:
-        raise UserError(f'{path} should hold "repo", "private" (true or false) and "what" (adapter, merged or gguf).')
-    if not (folder := run.path / what).is_dir():
-        raise UserError(f"There is no {folder} yet.")
-    return repo, private, folder
-
-
-def sizes_in(folder: Path) -> dict[str, int]:
-    """The size in bytes of each file to upload, by its path in the folder: no files that failed their proof."""
-    files = [path for path in sorted(folder.rglob("*")) if path.is_file() and _is_wanted(path.relative_to(folder))]
-    return {path.relative_to(folder).as_posix(): path.stat().st_size for path in files}
-
-
-def _is_wanted(path: Path) -> bool:
-    return ".cache" not in path.parts and ".failed" not in path.suffixes
+    if not isinstance(wish.repo, str) or not isinstance(wish.private, bool) or wish.what not in WHAT:
+        known = ", ".join(WHAT)
+        raise UserError(f'{path} should hold "repo", "private" (true or false) and "what" (one of {known}).')
+    return wish

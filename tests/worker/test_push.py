@@ -304,7 +304,7 @@ def test_gguf_files_go_up_with_their_proofs_and_those_that_failed_stay_here(run:
     assert set(hub.files) == {"mine-Q8_0.gguf", "mine-Q8_0.gguf.proof.json", "Modelfile", "README.md"}
     card = hub.files["README.md"].decode()
     assert "library_name: gguf" in card
-    assert "## mine-Q8_0.gguf, compared with the merged model" in card
+    assert "## `mine-Q8_0.gguf`, compared with the merged model" in card
     assert "F16" not in card
 
 
