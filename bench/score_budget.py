@@ -20,10 +20,10 @@ FITTED = frozenset({TINY, L1, L3, L8, Q4, Q7, Q32})
 ROWS = Path(__file__).parent / "results" / "vram_h100_2026-11-22.jsonl"
 
 
-def error_percent(row: dict[str, Any], card: Card = H100) -> float:
+def error_percent(row: dict[str, Any]) -> float:
     """By how much the predicted peak is above the measured one; prints a line."""
     changes = {name: value for name, value in row.items() if "." in name}
-    budget = estimate(load(row["model"]), recipe_of(row["model"], changes), card)
+    budget = estimate(load(row["model"]), recipe_of(row["model"], changes), H100)
     error = 100 * (budget.total_bytes - row["device"]) / row["device"]
     case = " ".join(f"{name.partition('.')[2]}={value}" for name, value in changes.items())
     found = f"{budget.total_bytes / GIB:7.3f} of {row['device'] / GIB:7.3f} GiB {error:+6.2f} %"

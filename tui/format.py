@@ -42,11 +42,11 @@ def count(number: float | None) -> str:
     return UNKNOWN if number is None else f"{number:,.0f}"
 
 
-def rate(per_s: float | None, what: str = "tokens") -> str:
+def rate(per_s: float | None) -> str:
     """A speed: `9,600 tokens/s`; small ones keep a digit."""
     if per_s is None or not math.isfinite(per_s):
         return UNKNOWN
-    return f"{per_s:,.0f} {what}/s" if per_s >= 10 else f"{per_s:.1f} {what}/s"
+    return f"{per_s:,.0f} tokens/s" if per_s >= 10 else f"{per_s:.1f} tokens/s"
 
 
 def number(value: float | None, digits: int = 3) -> str:

@@ -149,15 +149,15 @@ def ending(run: Run, status: Status, state: RunState) -> Ending:
     return Ending("ERROR", _killed(run, state), resume)
 
 
-def restarted_s(stat: Path = Path("/proc")) -> float | None:
+def restarted_s() -> float | None:
     """UTC seconds at which process 1 started: the boot of this machine, or the start of this container."""
     import os
 
     try:
         boot_s = next(
-            int(line.split()[1]) for line in (stat / "stat").read_text().splitlines() if line.startswith("btime")
+            int(line.split()[1]) for line in Path("/proc/stat").read_text().splitlines() if line.startswith("btime")
         )
-        ticks = int((stat / "1/stat").read_text().rpartition(")")[2].split()[19])  # field 22 of proc(5)
+        ticks = int(Path("/proc/1/stat").read_text().rpartition(")")[2].split()[19])  # field 22 of proc(5)
     except (OSError, StopIteration, ValueError, IndexError):
         return None
     return boot_s + ticks / os.sysconf("SC_CLK_TCK")

@@ -9,7 +9,6 @@ import re
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rich.text import Text
     from textual.content import Content
 
 LIMIT_CHARS = 2000
@@ -67,13 +66,6 @@ def safe(text: str, limit: int = LIMIT_CHARS, keep_newlines: bool = False) -> "C
     from textual.content import Content
 
     return Content(clean(text, limit, keep_newlines))
-
-
-def cell(text: str, limit: int = 200) -> "Text":
-    """Foreign text for a DataTable or Tree, which would read a str as Rich markup."""
-    from rich.text import Text
-
-    return Text(clean(text, limit))
 
 
 def _picture(character: str, keep_newlines: bool) -> str:

@@ -7,7 +7,7 @@ from subprocess import run
 
 import pytest
 
-from tui.text import as_ascii_json, cell, clean, encodable, log_line, safe
+from tui.text import as_ascii_json, clean, encodable, log_line, safe
 
 OSC_52 = "\x1b]52;c;Y3VybCBldmls\x1b\\"
 HARMFUL = [
@@ -25,7 +25,6 @@ def test_a_terminal_gets_nothing_to_obey(payload: str) -> None:
         clean(f"a{payload}b"),
         log_line(f"a{payload}b"),
         safe(f"a{payload}b").plain,
-        cell(f"a{payload}b").plain,
     ):
         assert not OBEYED.search(said)
     assert clean(f"a{payload}b") != "ab", "what was there stays visible"
@@ -41,7 +40,6 @@ def test_ordinary_text_of_any_language_is_untouched() -> None:
 )
 def test_markup_is_text(markup: str) -> None:
     assert safe(markup).plain == markup
-    assert cell(markup).plain == markup
 
 
 def test_long_text_is_cut_and_the_rest_counted() -> None:

@@ -5,11 +5,11 @@ from pathlib import Path
 
 from tui.text import log_line
 
-ROWS = 8
+ROWS, MOST_COLUMNS = 8, 400
 BLOCK_BYTES = 16384
 
 
-def tail_of(path: Path, rows: int = ROWS, columns: int = 400) -> tuple[str, ...]:
+def tail_of(path: Path) -> tuple[str, ...]:
     """The last lines of a log, cleaned and cut; reads no more than one block of it."""
     try:
         with path.open("rb") as file:
@@ -17,5 +17,5 @@ def tail_of(path: Path, rows: int = ROWS, columns: int = 400) -> tuple[str, ...]
             text = file.read().decode("utf-8", "replace")
     except OSError as error:
         return (f"{path.name} can't be read: {error.strerror}",)
-    shown = (log_line(line, columns) for line in text.split("\n"))
-    return tuple([line for line in shown if line.strip()][-rows:]) or ("the log is empty",)
+    shown = (log_line(line, MOST_COLUMNS) for line in text.split("\n"))
+    return tuple([line for line in shown if line.strip()][-ROWS:]) or ("the log is empty",)
