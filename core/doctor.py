@@ -3,7 +3,7 @@
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
@@ -48,11 +48,6 @@ def run_checks(machine: Machine) -> list[Check]:
 def failed(checks: Sequence[Check]) -> bool:
     """Whether anything must be repaired first: `fitune doctor` then exits with 1."""
     return any(check.status == "fail" for check in checks)
-
-
-def to_json(machine: Machine, checks: Sequence[Check]) -> dict[str, Any]:
-    """The document of `fitune doctor --json`."""
-    return {"ok": not failed(checks), "checks": [asdict(check) for check in checks], "machine": asdict(machine)}
 
 
 def diagnose_machine(machine: Machine) -> list[Check]:

@@ -1,6 +1,5 @@
 """The doctor's findings, by the facts that lead to them."""
 
-import json
 import stat
 import sys
 from dataclasses import replace
@@ -12,7 +11,7 @@ import huggingface_hub
 import pytest
 
 from core import doctor
-from core.doctor import Check, check_driver, check_gpu_memory, check_gpus, check_hub, check_runs_dir, check_torch
+from core.doctor import check_driver, check_gpu_memory, check_gpus, check_hub, check_runs_dir, check_torch
 from core.machine import Gpu, GpuProcess, Machine
 from core.torch_facts import TorchFacts, ask_torch, built_for_cuda, runs_on
 
@@ -284,12 +283,3 @@ def test_offline_mode_is_told_without_asking_the_network(monkeypatch: pytest.Mon
     monkeypatch.setattr(doctor, "_whoami", lambda *_: pytest.fail("asked"))
     [found] = check_hub()
     assert found.status == "warn"
-
-
-def test_the_json_says_whether_all_is_well() -> None:
-    checks = [Check("a", "ok", "fine"), Check("b", "warn", "hm", "do")]
-    document = json.loads(json.dumps(doctor.to_json(HEALTHY, checks)))
-    assert document["ok"] is True
-    assert document["checks"][1] == {"name": "b", "status": "warn", "text": "hm", "fix": "do"}
-    assert document["machine"]["gpus"][0]["name"] == "NVIDIA L4"
-    assert doctor.to_json(HEALTHY, [*checks, Check("c", "fail", "no")])["ok"] is False

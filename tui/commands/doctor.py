@@ -21,4 +21,4 @@ def run(args: argparse.Namespace) -> int:
             print(f"{MARKS[check.status]} {check.name}: {clean(check.text)}")
             if check.fix:
                 print(f"     {clean(check.fix)}")
-    return 1 if any(check.status == "fail" for check in checks) else 0
+    return int(doctor.failed(checks))
