@@ -11,6 +11,7 @@ from typing import Any
 from core.budget import Card
 from core.learned import NONE, Experience
 from core.plans import Place, Tried, changed, value_of
+from core.prepared import Prepared
 from core.recipe_fields import Recipe
 from core.remedies import can_offload, fewest_layers
 from core.shapes import Shape
@@ -61,13 +62,14 @@ def fit(
     gpu_name: str | None,
     ram_bytes: int | None,
     experience: Experience = NONE,
+    rows: Prepared | None = None,
 ) -> Fit:
     """The fastest plan for a resolved recipe that keeps its length, effective batch and result.
 
-    card: None means the processor, where `ram_bytes` (free host RAM; None is unknown) is the limit. Raises UserError
-    for a model or modules that can't be trained.
+    card: None means the processor, where `ram_bytes` (free host RAM; None is unknown) is the limit. rows: the recipe's
+    rows in tokens; None counts them as full length. Raises UserError for a model or modules that can't be trained.
     """
-    place = Place(shape, recipe, card, gpu_name, ram_bytes, experience)
+    place = Place(shape, recipe, card, gpu_name, ram_bytes, experience, rows)
     own = place.look({})
     best = _best(place, own)
     if best is None:
@@ -95,7 +97,7 @@ def _candidates(place: Place) -> Iterator[Tried]:
     for mode in _modes(place):
         for optimizer in _optimizers(place.recipe):
             common = {"train.checkpointing": mode, "train.optimizer": optimizer}
-            rows = list(_rows_at_once(place.recipe))
+            rows = list(_rows_at_once(place))
             while rows and (tried := place.look({**common, **rows[0], "train.offload_layers": None})).fits:
                 yield tried
                 rows.pop(0)
@@ -115,11 +117,11 @@ def _with_fewest_layers(place: Place, changes: Mapping[str, Any]) -> Tried:
     return away(fewest_layers(len(place.shape.layers) - 1, lambda layers: away(layers).fits))
 
 
-def _rows_at_once(recipe: Recipe) -> Iterator[dict[str, int]]:
+def _rows_at_once(place: Place) -> Iterator[dict[str, int]]:
     """Each way to split the effective batch, fewest rows at once first, as far as more rows can gain anything."""
-    train, length = recipe.train, recipe.model.max_seq_length
+    train = place.recipe.train
     batch = train.micro_batch * train.grad_accum
-    most = max(1, train.micro_batch, ENOUGH_TOKENS // length)
+    most = max(1, train.micro_batch, ENOUGH_TOKENS // place.longest)
     for rows in range(1, min(batch, most) + 1):
         if batch % rows == 0:
             yield {"train.micro_batch": rows, "train.grad_accum": batch // rows}
@@ -137,7 +139,7 @@ def _optimizers(recipe: Recipe) -> tuple[str, ...]:
 
 def _leanest(place: Place) -> dict[str, Any]:
     """The plan that takes least, whatever it costs in time."""
-    rows = next(_rows_at_once(place.recipe))
+    rows = next(_rows_at_once(place))
     optimizer = _optimizers(place.recipe)[-1] if place.card else place.recipe.train.optimizer
     lean = {**rows, "train.checkpointing": _modes(place)[-1], "train.optimizer": optimizer}
     away = can_offload(place.shape, changed(place.recipe, lean), place.card)
@@ -147,7 +149,7 @@ def _leanest(place: Place) -> dict[str, Any]:
 def _neighbours(place: Place, best: Tried) -> list[Tried]:
     """The recipe as it is, and plans that differ from the best in one setting."""
     train = best.recipe.train
-    rows = list(_rows_at_once(place.recipe))
+    rows = list(_rows_at_once(place))
     at = next(index for index, each in enumerate(rows) if each["train.micro_batch"] == train.micro_batch)
     one_off: list[Mapping[str, Any]] = [{"train.checkpointing": mode} for mode in _modes(place)]
     one_off += [*rows[at + 1 : at + 2], *rows[max(0, at - 1) : at]]
@@ -165,15 +167,16 @@ def _neighbours(place: Place, best: Tried) -> list[Tried]:
 
 def _longest(place: Place, best: Tried) -> Tried | None:
     """The longest rows that fit one at a time with the best plan's other settings and the leanest checkpointing."""
-    lean = {**next(_rows_at_once(place.recipe)), "train.checkpointing": _modes(place)[-1]}
+    lean = {**next(_rows_at_once(place)), "train.checkpointing": _modes(place)[-1]}
     return _longest_rows(place, {**best.set, **lean})
 
 
 def _longest_rows(place: Place, changes: Mapping[str, Any]) -> Tried | None:
-    """With these changes the longest rows that fit, a multiple of LENGTH_STEP; None if none do."""
+    """With these changes the longest rows that fit, a multiple of LENGTH_STEP, were all so long; None if none do."""
+    full = replace(place, rows=None)
 
     def rows(steps: int) -> Tried:
-        return place.look({**changes, "model.max_seq_length": steps * LENGTH_STEP})
+        return full.look({**changes, "model.max_seq_length": steps * LENGTH_STEP})
 
     low, high = 0, LONGEST // LENGTH_STEP
     while low < high:

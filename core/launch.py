@@ -5,24 +5,25 @@ import os
 import platform
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import orjson
 
-from core import budget, detached, learned, machine, prepared, runs, shapes, workload
+from core import budget, detached, learned, machine, prepared_cache, runs, shapes
 from core.config import Recipe
 from core.errors import UserError
 from core.learned import Experience
 from core.machine import GIB, Gpu
-from core.prepared import Prepared
+from core.prepared import FILE, Prepared
 from core.remedies import remedies
 from core.resolve import card_of, resolve
 from core.runs import Run
 from core.sizing.disk import GGUF_BYTES
+from core.workload import Workload, as_decided
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,10 @@ class Begun:
     """"setsid" or "systemd": what keeps it alive when the terminal goes."""
     backend_reason: str
     notes: tuple[str, ...]
+    budget: Mapping[str, Any] | None = None
+    """As run.json has it; None where the model is not understood."""
+    work: Workload | None = None
+    """By the true lengths of the rows, which the budget is made of; None: rows count as full length."""
 
 
 Pushed = Literal["adapter", "merged", "gguf"]
@@ -50,15 +55,17 @@ def begin(
 ) -> Begun:
     """Make a run of a recipe on this machine and start it.
 
-    anyway: start although the budget says that it does not fit. rows: the recipe's rows in tokens, for the budget;
-    without them rows count as full length. Raises UserError; a run that was refused leaves nothing behind, and one
-    whose worker died at once its log.
+    anyway: start although the budget says that it does not fit. rows: the recipe's rows in tokens, for the budget; None
+    takes what the prepare job has found before, and where it has not, rows count as full length. Raises UserError; a
+    run that was refused leaves nothing behind, and one whose worker died at once its log.
     """
     base = runs.home(recipe.run.home)
     found = machine.detect(base / "runs")
     resolved = resolve(recipe, found)
     gpu = resolved.gpu
     taught = learned.experience(base, gpu, found.cpu_name, found.versions, resolved.recipe.train.backend)
+    rows = rows or prepared_cache.known(resolved.recipe, base)
+    _, work = as_decided(resolved.recipe, rows)
     planned = budget_of(resolved.recipe, gpu, taught, rows)
     if planned and planned["verdict"] == "over" and not anyway:
         refuse_too_large(planned, gpu)
@@ -68,6 +75,7 @@ def begin(
         {
             "preset": preset,
             "budget": planned,
+            "workload": asdict(work) if work else None,
             "gpu": {key: getattr(gpu, key) for key in TOLD_OF_GPU} if gpu else None,
             "cpu": found.cpu_name,
             "backend_reason": resolved.backend_reason,
@@ -82,7 +90,7 @@ def begin(
         if not run.log.exists():
             shutil.rmtree(run.path)
         raise
-    return Begun(run, how, resolved.backend_reason, resolved.notes)
+    return Begun(run, how, resolved.backend_reason, resolved.notes, planned, work)
 
 
 def budget_of(
@@ -92,10 +100,9 @@ def budget_of(
 
     taught: what earlier runs here taught; the budget is corrected by it. rows: as for `begin`.
     """
-    card, tokens = card_of(gpu), None
-    if rows is not None:
-        work = workload.workload(rows, recipe)
-        recipe, tokens = workload.as_decided(recipe, work), work.longest
+    card = card_of(gpu)
+    recipe, work = as_decided(recipe, rows)
+    tokens = work.longest if work else None
     try:
         shape = shapes.load(recipe.model.id, recipe.model.revision)
         planned = taught.budget(budget.estimate(shape, recipe, card, tokens))
@@ -138,11 +145,13 @@ def prepare(recipe: Recipe) -> Run:
     Once it has finished, `core.prepared.Prepared.read(run.path)` is its answer. Raises UserError where the data can't
     be found or reached, and as `start`.
     """
-    recipe = prepared.located(recipe)
-    run = Run(prepared.folder(recipe, runs.home(recipe.run.home)))
-    if (run.path / prepared.FILE).is_file() or run.holder_pid() is not None:
+    recipe, base = prepared_cache.located(recipe), runs.home(recipe.run.home)
+    key = prepared_cache.key(recipe)
+    run = Run(prepared_cache.folder(key, base))
+    if (run.path / FILE).is_file() or run.holder_pid() is not None:
         return run
-    content = {"version": 1, "name": run.name, "created": time.time(), "recipe": recipe.model_dump(mode="json")}
+    content = {"version": 1, "name": run.name, "created": time.time(), "key": key,
+               "recipe": recipe.model_dump(mode="json")}  # fmt: skip
     try:
         run.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         run.path.mkdir(mode=0o700, exist_ok=True)
@@ -150,6 +159,7 @@ def prepare(recipe: Recipe) -> Run:
     except OSError as error:
         hint = "Set FITUNE_HOME to a folder you can write to."
         raise UserError(f"{run.path} can't be made: {error.strerror}.", hint) from None
+    prepared_cache.prune(base)
     start(run, "prepare", share_gpu=True)  # it computes on the CPU
     return run
 

@@ -7,8 +7,10 @@ from typing import Any
 from core.budget import RUNTIME_CPU_BYTES, Budget, Card, estimate, safe_bytes
 from core.learned import Experience
 from core.pace import TYPICAL, Pace, estimate_pace
+from core.prepared import Prepared
 from core.recipe_fields import Recipe
 from core.shapes import Shape
+from core.workload import as_decided
 
 RAM_SHARE = 0.9
 """Of the free host RAM, what a plan may pin."""
@@ -24,7 +26,8 @@ class Tried:
     budget: Budget
     pace: Pace
     speed: float
-    """Comparable among plans, also where the card has no figures."""
+    """Comparable among plans, also where the card has no figures: of whole trainings where the rows are known, so that
+    padding is no gain; else of tokens."""
     short_bytes: int
     """What is missing to fit with the safety margin; 0 if it fits."""
     short_of: str
@@ -44,20 +47,32 @@ class Place:
     gpu_name: str | None
     ram_bytes: int | None
     experience: Experience
+    rows: Prepared | None = None
+    """The rows in tokens; None counts them as full length."""
 
     def look(self, changes: Mapping[str, Any]) -> Tried:
         """The recipe with these changes (`group.key`, unchecked) here. Raises UserError as core.budget.estimate."""
         recipe = changed(self.recipe, changes)
-        budget = self.experience.budget(estimate(self.shape, recipe, self.card))
-        away = budget.offloaded_layers
-        pace = estimate_pace(self.shape, recipe, self.gpu_name, layers_away=away)
+        decided, work = as_decided(recipe, self.rows)
+        budget = self.experience.budget(estimate(self.shape, decided, self.card, work.longest if work else None))
+        row_tokens, away = work.row_tokens if work else None, budget.offloaded_layers
+        pace = estimate_pace(self.shape, decided, self.gpu_name, row_tokens, away)
         if self.card is None:
-            speed = 1 / pace.flops_per_token
+            tokens_per_s = 1 / pace.flops_per_token
         else:
-            speed = pace.tokens_per_s or estimate_pace(self.shape, recipe, TYPICAL, layers_away=away).tokens_per_s or 0
+            typical = pace if pace.tokens_per_s else estimate_pace(self.shape, decided, TYPICAL, row_tokens, away)
+            tokens_per_s = typical.tokens_per_s or 0.0
+        speed = tokens_per_s / max(1.0, work.tokens if work else 1.0)
         short_bytes, short_of = self._short(budget)
         real = {name: value for name, value in changes.items() if value != value_of(self.recipe, name)}
         return Tried(real, recipe, budget, self.experience.pace(pace), speed, short_bytes, short_of)
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest row as it goes through the model."""
+        decided, work = as_decided(self.recipe, self.rows)
+        length = decided.model.max_seq_length
+        return length if work is None or decided.data.packing is True else max(1, work.longest)
 
     def _short(self, budget: Budget) -> tuple[int, str]:
         """What is missing on the card, else in host RAM."""

@@ -1,14 +1,13 @@
 """What the prepare job found: every row's length in the model's own tokens, what is trained, and a few rows to look at.
 
-Nothing here depends on model.max_seq_length, so a screen may ask about any length: each answer is a sum over what was
-read once. A million rows are read in about a second.
+Nothing here depends on model.max_seq_length, so a screen may ask about any length: each answer is a sum over counts of
+rows by their length, so that a million rows are as quick as a thousand.
 """
 
-import hashlib
 from array import array
-from bisect import bisect_left, bisect_right
+from bisect import bisect_right
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
@@ -20,16 +19,13 @@ import orjson
 from core.errors import UserError
 from core.packing import Packing, decide
 from core.recipe_fields import Recipe
-from core.rows import sources
 from core.rows.split import eval_fraction
 
-VERSION = 1
+VERSION = 2
 FILE = "prepared.json"
-LISTS = ("tokens", "trained", "first", "trained_at")
+COUNTS = ("lengths", "blank_lengths", "firsts")
 TOLD = ("source_rows", "skipped", "refused", "why_refused", "plain_template")
 """Fields of Prepared as they stand in the file."""
-TOKENIZER_FILES = ("tokenizer", "special_tokens", "added_tokens", "chat_template", "vocab", "merges", "config.json")
-"""How the names of files begin on which token ids depend."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,17 +76,17 @@ class Bin:
 class Prepared:
     """The lengths of all rows. Without slots, so that sums are made once: a budget follows keystrokes."""
 
-    tokens: "array[int]"
-    """Tokens of each row as the model sees it, in order. A chat may come as several rows: see core.worker.data."""
-    trained: "array[int]"
-    """How many of them are trained."""
-    first: "array[int]"
-    """The place of the first trained one; -1 where none is."""
+    lengths: Mapping[int, int]
+    """Tokens of a row as the model sees it -> how many rows. A chat may come as several rows: see core.worker.data."""
+    blank_lengths: Mapping[int, int]
+    """The same of the rows in which nothing is trained."""
+    firsts: Mapping[int, int]
+    """The place of the first trained token -> how many rows, of those that have one."""
     trained_at: "array[int]"
     """How many rows have a trained token at this place, from 0 on to the longest row's end."""
     examples: tuple[Example, ...]
     source_rows: int
-    """Rows of the source that were used; `len(tokens)` may differ."""
+    """Rows of the source that were used; `rows` may differ."""
     skipped: int
     """Rows of the source that can't be read, or lack what the others have."""
     refused: int
@@ -105,32 +101,37 @@ class Prepared:
         """What a finished prepare job left in its folder. Raises UserError if it isn't there or can't be read."""
         try:
             return _of_json(orjson.loads((folder / FILE).read_bytes()))
-        except (OSError, orjson.JSONDecodeError, KeyError, TypeError, OverflowError) as error:
+        except (OSError, KeyError, TypeError, ValueError, OverflowError) as error:  # also what orjson raises
             raise UserError(
                 f"{folder / FILE} can't be read: {error}.", "Remove its folder, and prepare again."
             ) from None
 
     @property
+    def rows(self) -> int:
+        """All rows as the model sees them, however long."""
+        return self._rows_below[-1]
+
+    @property
     def total_tokens(self) -> int:
         """Tokens of all rows, uncut."""
-        return self._sums[-1]
+        return self._tokens_below[-1]
 
     @property
     def longest(self) -> int:
         """Tokens of the longest row; 0 without rows."""
-        return self._sorted[-1] if self._sorted else 0
+        return max(self.lengths, default=0)
 
     @property
     def blank(self) -> int:
         """Rows in which nothing is trained at any length: the template shows nothing of their answers."""
-        return len(self.first) - len(self._firsts)
+        return sum(self.blank_lengths.values())
 
     def lost_at(self, length: int) -> Lost:
         """What is lost when rows are cut to this many tokens."""
-        kept_whole = bisect_left(self._sorted, length + 1)
-        cut = len(self._sorted) - kept_whole
-        emptied = len(self._firsts) - bisect_left(self._firsts, length)
-        tokens = self.total_tokens - self._sums[kept_whole] - (cut - emptied) * length
+        place = bisect_right(self._sizes, length)
+        cut = self.rows - self._rows_below[place]
+        emptied = sum(rows for first, rows in self.firsts.items() if first >= length)
+        tokens = self.total_tokens - self._tokens_below[place] - (cut - emptied) * length
         return Lost(cut, tokens, self.trained_tokens() - self.trained_tokens(length), emptied)
 
     def trained_tokens(self, length: int | None = None) -> int:
@@ -145,10 +146,8 @@ class Prepared:
 
     def lengths_at(self, length: int) -> Counter[int]:
         """Tokens of a row as cut to this length -> how many rows; those with nothing left to learn are left out."""
-        lengths: Counter[int] = Counter()
-        for size, rows in self._useful.items():
-            lengths[min(size, length)] += rows
-        lengths[length] -= self.lost_at(length).emptied
+        lengths = Counter({size: rows for size, rows in self._useful.items() if size < length})
+        lengths[length] = self._useful.total() - lengths.total() - self.lost_at(length).emptied
         return +lengths
 
     def longest_at(self, length: int) -> int:
@@ -192,36 +191,40 @@ class Prepared:
             width = cut / below
         lows = sorted({low for n in range(bins) if (low := 1 + round(n * width)) <= upto})
         counted: Counter[int] = Counter()
-        for size, rows in self._counts.items():
+        for size, rows in self.lengths.items():
             counted[bisect_right(lows, size)] += rows
         highs = [*lows[1:], upto + 1]
         return tuple(Bin(low, high, counted[n]) for n, (low, high) in enumerate(zip(lows, highs, strict=True), 1))
 
     def covering(self, share: float) -> int:
         """The length that leaves this share of the rows whole."""
-        return self._sorted[min(len(self._sorted) - 1, int(share * len(self._sorted)))] if self._sorted else 0
+        rank = min(self.rows - 1, int(share * self.rows))
+        return self._sizes[bisect_right(self._rows_below, rank) - 1] if self.rows else 0
 
     @cached_property
-    def _sorted(self) -> list[int]:
-        return sorted(self.tokens)
-
-    @cached_property
-    def _firsts(self) -> list[int]:
-        return sorted(place for place in self.first if place >= 0)
-
-    @cached_property
-    def _counts(self) -> Counter[int]:
-        return Counter(self.tokens)
+    def worked_out(self) -> dict[Hashable, Any]:
+        """For core.workload, to keep what takes long and is asked at each key."""
+        return {}
 
     @cached_property
     def _useful(self) -> Counter[int]:
-        """As `_counts`, without the blank rows."""
-        return Counter(size for size, first in zip(self.tokens, self.first, strict=True) if first >= 0)
+        """The lengths of the rows in which something is trained."""
+        return Counter(self.lengths) - Counter(self.blank_lengths)
 
     @cached_property
-    def _sums(self) -> list[int]:
-        """Tokens of the n shortest rows."""
-        return [0, *accumulate(self._sorted)]
+    def _sizes(self) -> list[int]:
+        """Each length that a row has, shortest first."""
+        return sorted(self.lengths)
+
+    @cached_property
+    def _rows_below(self) -> list[int]:
+        """Rows of the n smallest lengths."""
+        return [0, *accumulate(self.lengths[size] for size in self._sizes)]
+
+    @cached_property
+    def _tokens_below(self) -> list[int]:
+        """Tokens of these rows."""
+        return [0, *accumulate(size * self.lengths[size] for size in self._sizes)]
 
     @cached_property
     def _trained_before(self) -> list[int]:
@@ -240,54 +243,15 @@ def _thinned(lengths: Mapping[int, int], share: float) -> Counter[int]:
     return +kept
 
 
-def located(recipe: Recipe) -> Recipe:
-    """The recipe with its local paths made absolute: a job may work elsewhere, and its answer is kept by them."""
-
-    def absolute(name: str) -> str:
-        path = Path(name).expanduser()
-        return str(path.absolute()) if path.exists() else name
-
-    return recipe.model_copy(
-        update={
-            "model": recipe.model.model_copy(update={"id": absolute(recipe.model.id)}),
-            "data": recipe.data.model_copy(update={"source": absolute(recipe.data.source)}),
-        }
-    )
-
-
-def folder(recipe: Recipe, home: Path) -> Path:
-    """Where the prepare job of a recipe works: a folder named after a hash of all that its answer depends on.
-
-    That is how rows are read and rendered, the files they come from, and the files of the tokenizer; for a model on the
-    Hub its name and revision. Raises UserError where the data can't be found or reached.
-    """
-    data = recipe.data
-    known = {
-        "version": VERSION,
-        "data": [data.source, data.format, data.split, dict(sorted(data.columns.items())), data.loss_on],
-        "files": [[file.name, file.size_bytes, file.stamp] for file in sources.find(data.source, data.split).files],
-        "model": [recipe.model.id, recipe.model.revision, recipe.model.trust_remote_code],
-        "tokenizer": _tokenizer_stamps(Path(recipe.model.id).expanduser()),
-    }
-    return home / "prepare" / hashlib.sha256(orjson.dumps(known)).hexdigest()[:16]
-
-
-def _tokenizer_stamps(model: Path) -> list[list[Any]]:
-    """Name, size and time of a local model's tokenizer files."""
-    if not model.is_dir():
-        return []
-    files = sorted(path for path in model.iterdir() if path.is_file() and path.name.startswith(TOKENIZER_FILES))
-    return [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in files]
-
-
 def to_json(found: Prepared) -> dict[str, Any]:
     """As prepared.json has it. A token of an example is [text, 1 if trained + 2 if special]."""
-    lists = {name: getattr(found, name).tolist() for name in LISTS}
+    counts = {name: sorted(getattr(found, name).items()) for name in COUNTS}
     examples = [
         {"row": each.row, "length": each.length, "tokens": [[t.text, t.trained + 2 * t.special] for t in each.tokens]}
         for each in found.examples
     ]
-    return {"version": VERSION, **lists, "examples": examples, **{name: getattr(found, name) for name in TOLD}}
+    told = {name: getattr(found, name) for name in TOLD}
+    return {"version": VERSION, **counts, "trained_at": found.trained_at.tolist(), "examples": examples, **told}
 
 
 def _of_json(content: Mapping[str, Any]) -> Prepared:
@@ -295,6 +259,6 @@ def _of_json(content: Mapping[str, Any]) -> Prepared:
         Example(each["row"], each["length"], tuple(Token(text, bool(k & 1), bool(k & 2)) for text, k in each["tokens"]))
         for each in content["examples"]
     )
-    tokens, trained, first, trained_at = (array("q", content[name]) for name in LISTS)
+    counts = {name: dict(content[name]) for name in COUNTS}
     told = {name: content[name] for name in TOLD}
-    return Prepared(tokens, trained, first, trained_at, examples, **told)
+    return Prepared(**counts, trained_at=array("q", content["trained_at"]), examples=examples, **told)

@@ -18,7 +18,7 @@ BARELY = 0.02
 def findings(found: Prepared, recipe: Recipe) -> tuple[Finding, ...]:
     """Problems of training on these rows with model.max_seq_length; severity "stop": it can't work."""
     lost = found.lost_at(recipe.model.max_seq_length)
-    left = len(found.tokens) - lost.emptied - found.blank
+    left = found.rows - lost.emptied - found.blank
     said = [_emptied(found, recipe), _refused(found), _blank(found), _cut(found, recipe), _plain(found)]
     kept = [finding for finding in said if finding is not None]
     if left:
@@ -67,7 +67,7 @@ def _longer(found: Prepared, length: int) -> str:
     wanted = wanted_length(found, length)
     if wanted is None:
         return "Split them into shorter ones."
-    whole = 1 - found.lost_at(wanted).rows / len(found.tokens)
+    whole = 1 - found.lost_at(wanted).rows / found.rows
     return f"model.max_seq_length = {wanted} keeps {whole:.0%} of the rows whole, for more memory."
 
 

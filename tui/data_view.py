@@ -55,7 +55,7 @@ def length_line(found: Prepared, asked: Recipe) -> str:
             f"95% of the rows have at most {count(found.covering(0.95))} tokens, the longest {count(found.longest)}: "
             "none is cut."
         )
-    cut = f"{count(lost.rows)} of {count(len(found.tokens))} rows are cut at {count(length)}"
+    cut = f"{count(lost.rows)} of {count(found.rows)} rows are cut at {count(length)}"
     if not is_lossy(found, length):
         return f"OK {cut}: hardly anything of what is to be learned is lost."
     whole = numbered(", {n} row[|s] lose[s|] the whole answer", lost.emptied) if lost.emptied else ""

@@ -16,7 +16,7 @@ from core.recipe_fields import Recipe
 from core.remedies import Remedy, remedies
 from core.resolve import card_of, resolve
 from core.shapes import Shape
-from core.workload import Workload, as_decided, workload
+from core.workload import Workload, as_decided, lengths_said
 from tui.draft import UNCHOSEN, Draft, prepared, recipe, set_field
 from tui.fields import text_of
 from tui.format import count, gib, rate, size
@@ -98,8 +98,7 @@ def look(draft: Draft) -> Outlook:
 def _judged(
     asked: Recipe, shape: Shape, gpu: Gpu | None, machine: Machine, place: str, rows: Prepared | None
 ) -> Outlook:
-    work = workload(rows, asked) if rows else None
-    asked = as_decided(asked, work) if work else asked
+    asked, work = as_decided(asked, rows)
     card = card_of(gpu)
     taught = experience(runs.home(), gpu, machine.cpu_name, machine.versions, asked.train.backend)
     found = taught.budget(budget.estimate(shape, asked, card, work.longest if work else None))
@@ -144,10 +143,10 @@ def fitted(draft: Draft, outlook: Outlook) -> tuple[Draft, str]:
     """
     if outlook.asked is None:
         return draft, outlook.said
-    found = fit(*outlook.asked, outlook.gpu_name, outlook.ram_bytes, outlook.taught)
+    found = fit(*outlook.asked, outlook.gpu_name, outlook.ram_bytes, outlook.taught, prepared(draft))
     for name, value in (found.plan.set if found.plan else {}).items():
         draft = set_field(draft, name, text_of(value))
-    return draft, found.reason
+    return draft, f"{found.reason} ({lengths_said(outlook.work)})"
 
 
 def remedy_text(remedy: Remedy) -> str:

@@ -91,7 +91,7 @@ def summary_lines(found: Prepared, recipe: Recipe) -> list[str]:
     used = found.source_rows - found.refused
     several = f" (of {count(used)} in the source: some chats need a row for each answer)"
     return [
-        f"{count(len(found.tokens))} rows{several if len(found.tokens) > used else ''} of "
+        f"{count(found.rows)} rows{several if found.rows > used else ''} of "
         f"{count(found.total_tokens)} tokens, the longest {count(found.longest)}",
         f"about {count(trained)} tokens are trained in an epoch "
         f"({percent(found.trained_tokens(length), found.total_tokens)} of all)",

@@ -46,12 +46,18 @@ def find(source: str, split: str) -> Source:
         return _folder(source, path, split)
     if path.exists():
         return Source(source, (_local(path, path.name),))
-    if re.fullmatch(r"[\w.-]+/[\w.-]+(/[\w.-]+)?", source) and suffix_of(source) not in {*SUFFIXES, *UNREADABLE} - {""}:
+    if is_on_hub(source):
         from core.rows.hub import find_on_hub
 
         return find_on_hub(source, split)
     hint = "Check the spelling; a data set on the Hub is written as owner/name."
     raise UserError(f"There is no file or folder {source}.", hint)
+
+
+def is_on_hub(source: str) -> bool:
+    """Whether this is the name of a data set on the Hub, owner/name, and nothing of the name lies here."""
+    named = re.fullmatch(r"[\w.-]+/[\w.-]+(/[\w.-]+)?", source) is not None
+    return named and suffix_of(source) not in {*SUFFIXES, *UNREADABLE} - {""} and not Path(source).exists()
 
 
 def opened(file: SourceFile) -> io.BufferedReader:

@@ -3,6 +3,7 @@
 import sys
 import time
 from array import array
+from collections import Counter
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -60,7 +61,7 @@ def run(run: Run, log: EventLog, memory: Memory) -> None:
     log.write(
         "finished",
         stopped=False,
-        rows=len(found.tokens),
+        rows=found.rows,
         tokens=found.total_tokens,
         trained_tokens=found.trained_tokens(model.max_seq_length),
         longest=found.longest,
@@ -86,7 +87,9 @@ class Tally:
     def __init__(self, tokenizer: Any, plain_template: bool) -> None:
         self.rows = self.total = self._refused = 0
         self._tokenizer, self._plain_template = tokenizer, plain_template
-        self._tokens, self._trained, self._first = array("q"), array("q"), array("q")
+        self._lengths: Counter[int] = Counter()
+        self._blank_lengths: Counter[int] = Counter()
+        self._firsts: Counter[int] = Counter()
         self._change_at = array("q", [0])  # rows whose trained tokens begin, less those whose end, at each place
         self._why_refused = ""
         self._spread: list[tuple[int, Sample]] = []
@@ -108,9 +111,11 @@ class Tally:
     def _count(self, sample: Sample) -> None:
         size = len(sample.ids)
         self.total += size
-        self._tokens.append(size)
-        self._trained.append(sum(end - first for first, end in sample.spans))
-        self._first.append(-1 if sample.first is None else sample.first)
+        self._lengths[size] += 1
+        if sample.first is None:
+            self._blank_lengths[size] += 1
+        else:
+            self._firsts[sample.first] += 1
         if size >= len(self._change_at):
             self._change_at.extend([0] * (size + 1 - len(self._change_at)))
         for first, end in sample.spans:
@@ -134,9 +139,9 @@ class Tally:
         longest = [self._longest] if self._longest else []
         kept = {(row, len(sample.ids)): sample for row, sample in (*self._spread, *self._latest, *longest)}
         return Prepared(
-            tokens=self._tokens,
-            trained=self._trained,
-            first=self._first,
+            lengths=dict(self._lengths),
+            blank_lengths=dict(self._blank_lengths),
+            firsts=dict(self._firsts),
             trained_at=array("q", accumulate(self._change_at[:-1])),
             examples=tuple(example(row, kept[row, size], self._tokenizer) for row, size in sorted(kept)),
             source_rows=self.rows,

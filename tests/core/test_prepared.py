@@ -1,44 +1,22 @@
-"""Answers about any length, held against counting row by row; the key of the cache; the file."""
+"""Answers about any length, held against counting row by row; the file."""
 
-import os
-from array import array
 from collections.abc import Callable
-from itertools import accumulate, pairwise
+from itertools import pairwise
 from pathlib import Path
 from random import Random
-from typing import Any
 
 import orjson
 import pytest
 
 from core.config import Recipe
 from core.errors import UserError
-from core.prepared import FILE, Example, Prepared, Token, folder, located, to_json
-
-Row = tuple[int, list[tuple[int, int]]]
-"""Tokens of a row, and its trained ranges."""
+from core.prepared import FILE, Example, Prepared, Token, to_json
+from tests.token_rows import TokenRow, prepared
 
 
-def prepared(rows: list[Row], **changes: Any) -> Prepared:
-    change = [0] * (max((size for size, _ in rows), default=0) + 1)
-    for _, spans in rows:
-        for first, end in spans:
-            change[first] += 1
-            change[end] -= 1
-    known: dict[str, Any] = {
-        "tokens": array("q", [size for size, _ in rows]),
-        "trained": array("q", [sum(end - first for first, end in spans) for _, spans in rows]),
-        "first": array("q", [spans[0][0] if spans else -1 for _, spans in rows]),
-        "trained_at": array("q", accumulate(change[:-1])),
-        "examples": (), "source_rows": len(rows), "skipped": 0, "refused": 0, "why_refused": "",
-        "plain_template": False,
-    }  # fmt: skip
-    return Prepared(**(known | changes))
-
-
-def some_rows(seed: int) -> list[Row]:
+def some_rows(seed: int) -> list[TokenRow]:
     random = Random(seed)
-    rows: list[Row] = []
+    rows: list[TokenRow] = []
     for _ in range(random.randint(1, 60)):
         edges = sorted(random.sample(range(1, 80), random.choice([0, 2, 2, 4])))
         spans = list(zip(edges[::2], edges[1::2], strict=True))
@@ -55,7 +33,7 @@ def test_what_a_length_costs_is_what_counting_row_by_row_finds(seed: int, length
     trained = sum(min(end, length) - min(first, length) for _, spans in rows for first, end in spans)
     lost = found.lost_at(length)
     assert found.trained_tokens(length) == trained
-    assert lost.trained_tokens == sum(found.trained) - trained
+    assert lost.trained_tokens == found.trained_tokens() - trained
     assert lost.rows == sum(size > length for size, _ in rows)
     assert lost.emptied == sum(bool(spans) and spans[0][0] >= length for _, spans in rows)
     gone = [0 if size <= length else size if spans and spans[0][0] >= length else size - length for size, spans in rows]
@@ -120,58 +98,3 @@ def test_an_answer_that_is_not_there_or_broken_is_a_sentence(tmp_path: Path, con
         (tmp_path / FILE).write_bytes(content)
     with pytest.raises(UserError, match=r"prepared\.json can't be read"):
         Prepared.read(tmp_path)
-
-
-@pytest.fixture
-def made(tmp_path: Path, recipe: Callable[..., Recipe]) -> Callable[..., Recipe]:
-    """Recipes on a local file and a local tokenizer."""
-    (tmp_path / "model").mkdir()
-    (tmp_path / "model" / "tokenizer.json").write_text("{}")
-    (tmp_path / "a.jsonl").write_text('{"text": "a"}\n')
-
-    def make(**groups: dict[str, Any]) -> Recipe:
-        model = {"id": str(tmp_path / "model"), **groups.pop("model", {})}
-        data = {"source": str(tmp_path / "a.jsonl"), **groups.pop("data", {})}
-        return recipe(model=model, data=data, **groups)
-
-    return make
-
-
-@pytest.mark.parametrize(
-    ("changes", "same"),
-    [
-        ({"model": {"max_seq_length": 64}}, True),
-        ({"train": {"micro_batch": 8, "epochs": 3.0}}, True),
-        ({"data": {"eval_fraction": 0.2, "packing": True}}, True),
-        ({"data": {"loss_on": "all"}}, False),
-        ({"data": {"format": "text"}}, False),
-        ({"data": {"columns": {"text": "a"}}}, False),
-        ({"model": {"revision": "v2"}}, False),
-    ],
-)
-def test_the_key_is_of_what_the_answer_depends_on(
-    made: Callable[..., Recipe], tmp_path: Path, changes: Any, same: bool
-) -> None:
-    assert (folder(made(), tmp_path) == folder(made(**changes), tmp_path)) == same
-
-
-@pytest.mark.parametrize("file", ["a.jsonl", "model/tokenizer.json"])
-def test_a_changed_file_is_another_key(made: Callable[..., Recipe], tmp_path: Path, file: str) -> None:
-    before = folder(made(), tmp_path)
-    os.utime(tmp_path / file, ns=(1, 1))
-    assert folder(made(), tmp_path) != before
-
-
-def test_weights_are_no_part_of_the_key(made: Callable[..., Recipe], tmp_path: Path) -> None:
-    before = folder(made(), tmp_path)
-    (tmp_path / "model" / "model.safetensors").write_bytes(b"0")
-    assert folder(made(), tmp_path) == before
-
-
-def test_local_paths_become_absolute_and_hub_names_stay(
-    recipe: Callable[..., Recipe], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "a.jsonl").write_text("")
-    monkeypatch.chdir(tmp_path)
-    found = located(recipe(data={"source": "a.jsonl"}))
-    assert (found.data.source, found.model.id) == (str(tmp_path / "a.jsonl"), "owner/model")

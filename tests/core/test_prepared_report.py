@@ -1,6 +1,5 @@
 """What is said of rows at a length: what stops the training, and what is only worth a look."""
 
-from array import array
 from collections.abc import Callable
 from typing import Any
 
@@ -9,20 +8,12 @@ import pytest
 from core.config import Recipe
 from core.prepared import Prepared
 from core.prepared_report import findings, wanted_length
+from tests.token_rows import prepared
 
 
 def rows_of(*rows: tuple[int, int], **changes: Any) -> Prepared:
     """Rows of (tokens, first trained place), trained from there to their end; -1: not at all."""
-    longest = max((size for size, _ in rows), default=0)
-    known: dict[str, Any] = {
-        "tokens": array("q", [size for size, _ in rows]),
-        "trained": array("q", [size - first if first >= 0 else 0 for size, first in rows]),
-        "first": array("q", [first for _, first in rows]),
-        "trained_at": array("q", [sum(0 <= first <= n < size for size, first in rows) for n in range(longest)]),
-        "examples": (), "source_rows": len(rows), "skipped": 0, "refused": 0, "why_refused": "",
-        "plain_template": False,
-    }  # fmt: skip
-    return Prepared(**(known | changes))
+    return prepared([(size, [(first, size)] if first >= 0 else []) for size, first in rows], **changes)
 
 
 FINE = (50, 20)

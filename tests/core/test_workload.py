@@ -1,6 +1,5 @@
 """What a training goes through, by hand for a few rows; with and without padding, packing and held-out rows."""
 
-from array import array
 from collections.abc import Callable
 
 import pytest
@@ -12,19 +11,12 @@ from core.learned import NONE
 from core.machine import GIB
 from core.prepared import Prepared
 from core.workload import as_decided, workload
+from tests.token_rows import prepared
 
 
 def rows_of(*sizes: int) -> Prepared:
     """Rows whose second half is trained."""
-    change = [0] * (max(sizes) + 1)
-    for size in sizes:
-        change[size // 2] += 1
-        change[size] -= 1
-    at, total = array("q"), 0
-    for each in change[:-1]:
-        at.append(total := total + each)
-    halves = array("q", [size // 2 for size in sizes])
-    return Prepared(array("q", sizes), halves, halves, at, (), len(sizes), 0, 0, "", False)
+    return prepared((size, [(size // 2, size)]) for size in sizes)
 
 
 def test_unsloth_lays_rows_behind_each_other_and_trl_pads_them(recipe: Callable[..., Recipe]) -> None:
@@ -42,10 +34,11 @@ def test_packed_rows_are_fewer_and_full(recipe: Callable[..., Recipe]) -> None:
     asked = recipe(
         model={"max_seq_length": 100}, data={"eval_fraction": 0.0}, train={"backend": "unsloth", "micro_batch": 1}
     )
-    work = workload(rows_of(*[25] * 4000), asked)
+    rows = rows_of(*[25] * 4000)
+    work = workload(rows, asked)
     assert (work.packing.packed, work.row_tokens, work.packing.steps) == (True, 100, 250)
     assert work.tokens == pytest.approx(100_000)
-    assert as_decided(asked, work).data.packing is True
+    assert as_decided(asked, rows)[0].data.packing is True
     assert asked.data.packing == "auto"
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from core import detached, launch, machine, prepared, runs
+from core import detached, launch, machine, runs
 from core.launch import Begun
 from core.machine import Machine
 from core.prepared import Prepared
@@ -16,7 +16,7 @@ from core.recipe_fields import Recipe
 from core.runs import Run
 from tests import fake_worker
 from tests.fake_worker import make_run, start
-from tests.tui.wizard_kit import CARD, GIB, VERSIONS, Wizard, rendered
+from tests.tui.wizard_kit import CARD, GIB, VERSIONS, Wizard, answer_folder, rendered
 from tui import steps
 from tui.__main__ import main
 from tui.draft import Draft
@@ -57,7 +57,7 @@ def this_machine(monkeypatch: pytest.MonkeyPatch, home: Path) -> Machine:
 @pytest.fixture
 def rendered_at_once(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The prepare job has always been done already."""
-    monkeypatch.setattr(launch, "prepare", lambda recipe: rendered(recipe, prepared.folder(recipe, home)))
+    monkeypatch.setattr(launch, "prepare", lambda recipe: rendered(recipe, answer_folder(recipe, home)))
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """`fitune data`: the report, and with a model what that model would see; exit status 2 where training can't work."""
 
 import json
-from array import array
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +9,9 @@ import pytest
 
 from core import launch
 from core.events import EventLog
-from core.prepared import FILE, Example, Prepared, Token, to_json
+from core.prepared import FILE, Example, Token, to_json
 from core.runs import Run
+from tests.token_rows import prepared
 from tests.tui.conftest import Fitune
 
 
@@ -29,10 +29,7 @@ def rendered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     def ready(failure: str = "") -> list[Any]:
         asked: list[Any] = []
         tokens = (Token("<s>", False, True), Token("\x1b[2J0?", False, False), Token("0!", True, False))
-        found = Prepared(
-            array("q", [60] * 40), array("q", [10] * 40), array("q", [50] * 40),
-            array("q", [0] * 50 + [40] * 10), (Example(0, 3, tokens),), 40, 0, 0, "", False,
-        )  # fmt: skip
+        found = prepared([(60, [(50, 60)])] * 40, examples=(Example(0, 3, tokens),))
         run = Run(tmp_path / "prepared")
         run.path.mkdir()
         log = EventLog(run.events, "prepare")

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from core import launch, prepared
+from core import launch
 from core.errors import UserError
 from core.events import EventLog
 from core.recipe_fields import Recipe
 from core.runs import Run
 from tests.tui.test_text import OBEYED
-from tests.tui.wizard_kit import Wizard, rendered, said, settle
+from tests.tui.wizard_kit import Wizard, answer_folder, rendered, said, settle
 from tui import draft as drafts
 from tui.draft import recipe
 from tui.screens.data import DataScreen
@@ -199,7 +199,7 @@ def counting(home: Path, monkeypatch: pytest.MonkeyPatch) -> threading.Event:
             return None if done.is_set() or self.stop.exists() else 1
 
     def prepare(asked: Recipe) -> Run:
-        run = Held(prepared.folder(asked, home))
+        run = Held(answer_folder(asked, home))
         if done.is_set():
             return rendered(asked, run.path)
         run.path.mkdir(parents=True, exist_ok=True)
@@ -271,7 +271,7 @@ async def test_rows_in_tokens_are_counted_anew_only_for_another_model_or_other_r
 
     def prepare(wanted: Recipe) -> Run:
         asked.append(wanted)
-        return rendered(wanted, prepared.folder(wanted, home))
+        return rendered(wanted, answer_folder(wanted, home))
 
     monkeypatch.setattr(launch, "prepare", prepare)
     app = at_step("data", edits=SOURCE)

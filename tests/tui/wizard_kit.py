@@ -1,7 +1,6 @@
 """A wizard that begins a run without starting a worker, and the steps that tests take with it."""
 
-from array import array
-from itertools import accumulate, islice
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +9,13 @@ from textual.pilot import Pilot
 from textual.widgets import Static
 
 import tui.wizard  # noqa: F401 - so that no test waits for it
-from core import dataset
+from core import dataset, prepared_cache
 from core.events import EventLog
 from core.machine import Gpu
-from core.prepared import FILE, Example, Prepared, Token, to_json
+from core.prepared import FILE, Example, Token, to_json
 from core.recipe_fields import Recipe
 from core.runs import Run
+from tests.token_rows import prepared
 from tui.app import FituneApp
 from tui.screens.step import StepScreen
 
@@ -27,24 +27,20 @@ VERSIONS = {"unsloth": "2026.10.7", "torch": "2.11.0"}
 def rendered(recipe: Recipe, folder: Path, **changes: Any) -> Run:
     """What the prepare job would leave, made at once: a token for each word, the last turn's are trained."""
     rows = [_words(row) for row in dataset.rows(recipe.data)]
-    change = [0] * (max((len(row) for row, _ in rows), default=0) + 1)
-    for row, first in rows:
-        change[first] += 1
-        change[len(row)] -= 1
-    known: dict[str, Any] = {
-        "tokens": array("q", [len(row) for row, _ in rows]),
-        "trained": array("q", [len(row) - first for row, first in rows]),
-        "first": array("q", [first for _, first in rows]),
-        "trained_at": array("q", accumulate(change[:-1])),
-        "examples": tuple(_example(at, row, first) for at, (row, first) in enumerate(islice(rows, 12))),
-        "source_rows": len(rows), "skipped": 0, "refused": 0, "why_refused": "", "plain_template": False,
-    }  # fmt: skip
+    examples = tuple(_example(at, row, first) for at, (row, first) in enumerate(islice(rows, 12)))
+    found = prepared([(len(row), [(first, len(row))]) for row, first in rows], **{"examples": examples, **changes})
     run = Run(folder)
     run.path.mkdir(parents=True, exist_ok=True)
     EventLog(run.events, "prepare").write("started")
     EventLog(run.events, "prepare").write("finished", stopped=False)
-    (run.path / FILE).write_bytes(orjson.dumps(to_json(Prepared(**(known | changes)))))
+    (run.path / FILE).write_bytes(orjson.dumps(to_json(found)))
     return run
+
+
+def answer_folder(recipe: Recipe, home: Path) -> Path:
+    """Where the prepare job would work, without a look at the Hub."""
+    asked = [recipe.model.model_dump(include={"id", "revision"}), recipe.data.model_dump(mode="json")]
+    return prepared_cache.folder({"asked": asked}, home)
 
 
 def _words(row: dict[str, Any]) -> tuple[list[str], int]:

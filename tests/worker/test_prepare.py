@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,7 @@ def test_the_job_answers_once_and_the_next_asker_gets_it_at_once(made: Recipe, f
     end = finished(run)
     assert (end.type, end.data["stopped"], end.data["rows"]) == ("finished", False, 300), run.log.read_text()
     found = Prepared.read(run.path)
-    assert (found.source_rows, len(found.tokens), found.refused, found.plain_template) == (300, 300, 0, False)
+    assert (found.source_rows, found.rows, found.refused, found.plain_template) == (300, 300, 0, False)
     assert run.path.parent == fitune_home / "prepare"
     assert not (fitune_home / "runs").exists()
     said = run.events.read_bytes()
@@ -79,8 +80,8 @@ def test_lengths_and_labels_are_those_of_training(waiting: Run, monkeypatch: pyt
     found = Prepared.read(waiting.path)
     rows = dataset.rows(waiting.recipe().data)
     samples = [sample for made in render(rows, tokenizer("qwen2.5"), "answers") for sample in made]  # type: ignore[union-attr]
-    assert list(found.tokens) == [len(sample.ids) for sample in samples]
-    assert list(found.first) == [sample.first for sample in samples]
+    assert found.lengths == Counter(len(sample.ids) for sample in samples)
+    assert found.firsts == Counter(sample.first for sample in samples)
     for length in (20, 60, 100, 1000):
         labels = [label for sample in samples for label in sample.labels[:length]]
         assert found.trained_tokens(length) == sum(label != IGNORED for label in labels)
@@ -98,11 +99,11 @@ def test_examples_are_of_all_over_the_source_with_the_longest_and_the_latest(
     assert places[0] == 0
     assert places[-1] > 250
     assert max(example.length for example in found.examples) == found.longest
-    latest = max(found.first)
-    assert any(found.first[place] == latest for place in places)
+    latest = max(found.firsts)
+    assert any(example.tokens[latest].trained and not example.tokens[latest - 1].trained for example in found.examples
+               if example.length > latest)  # fmt: skip
     for example in found.examples:
         assert len(example.tokens) == example.length
-        assert sum(token.trained for token in example.tokens) == found.trained[example.row]
     text = "".join(token.text for token in found.examples[0].tokens)
     assert text.endswith("<|im_start|>user\nWhat is 0 + 1?<|im_end|>\n<|im_start|>assistant\nIt is 1.<|im_end|>\n")
 
@@ -137,7 +138,7 @@ def test_rows_that_the_template_refuses_are_counted_and_the_first_is_quoted() ->
         tally.take(made)
     found = tally.prepared(skipped=5)
     assert (found.source_rows, found.refused, found.why_refused, found.skipped, found.blank) == (4, 2, "one", 5, 1)
-    assert (list(found.first), list(found.trained_at)) == ([1, -1], [0, 1, 1])
+    assert (found.firsts, list(found.trained_at)) == ({1: 1}, [0, 1, 1])
 
 
 def test_a_folder_without_a_tokenizer_is_a_sentence(tmp_path: Path, made: Recipe) -> None:

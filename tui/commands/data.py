@@ -69,7 +69,7 @@ def as_json(found: Prepared, recipe: Recipe, problems: tuple[Finding, ...]) -> d
     length, packing = recipe.model.max_seq_length, found.packing(recipe)
     return {
         "max_seq_length": length,
-        "rows": len(found.tokens),
+        "rows": found.rows,
         "tokens": found.total_tokens,
         "longest": found.longest,
         "trained_per_epoch": found.trained_per_epoch(recipe),

@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from core import config, shapes
+from core import config, prepared_cache, runs, shapes
 from core.budget import Budget, Card, estimate, to_json
 from core.errors import UserError
 from core.pace import Pace, estimate_pace
 from core.recipe_fields import Recipe
 from core.remedies import Remedy, remedies
-from tui.format import count, gib, rate
+from core.workload import Workload, as_decided, lengths_said
+from tui.format import count, duration, gib, rate
 from tui.place import place
 from tui.text import as_ascii_json, clean
 
@@ -28,15 +29,16 @@ def run(args: argparse.Namespace) -> int:
     here = place(recipe, args.gpu_memory)
     asked, card = here.recipe, here.card
     shape = shapes.load(asked.model.id, asked.model.revision)
-    found = here.experience.budget(estimate(shape, asked, card))
-    pace = estimate_pace(shape, asked, here.gpu_name, layers_away=found.offloaded_layers)
-    pace = here.experience.pace(pace)
-    ways = remedies(shape, asked, card, experience=here.experience) if found.verdict != "fits" and card else []
+    asked, work = as_decided(asked, prepared_cache.known(asked, runs.home(asked.run.home)))
+    longest, row_tokens = (work.longest, work.row_tokens) if work else (None, None)
+    found = here.experience.budget(estimate(shape, asked, card, longest))
+    pace = here.experience.pace(estimate_pace(shape, asked, here.gpu_name, row_tokens, found.offloaded_layers))
+    ways = remedies(shape, asked, card, longest, here.experience) if found.verdict != "fits" and card else []
     if args.json:
-        print(as_ascii_json({**to_json(found, ways), "pace": asdict(pace)}))
+        print(as_ascii_json({**to_json(found, ways), "pace": asdict(pace), "workload": asdict(work) if work else None}))
     else:
         tell(found, pace, ways, card)
-        print("Rows are counted as full length.", file=sys.stderr)
+        tell_work(work, pace)
     return DOES_NOT_FIT if found.verdict == "over" and card else FITS
 
 
@@ -63,6 +65,19 @@ def tell(found: Budget, pace: Pace, ways: list[Remedy], card: Card | None) -> No
         print(f"      {count(pace.low_tokens_per_s)} to {rate(pace.high_tokens_per_s)}: {clean(pace.why)}")
     for way in ways:
         print(f"      {set_flags(way.set)}  saves {gib(way.saves_bytes)}: {clean(way.costs)}")
+
+
+def tell_work(work: Workload | None, pace: Pace) -> None:
+    """Print where the lengths come from, and what the training goes through where they are measured."""
+    print(f"      {lengths_said(work)}")
+    if work is None:
+        return
+    packed = f", packed into {count(work.packing.packed_rows)}" if work.packing.packed else ""
+    print(f"      {count(work.packing.rows)} rows to train on{packed}, the longest {count(work.longest)} tokens; "
+          f"{count(work.packing.steps)} steps, {count(work.trained_tokens)} tokens trained in all")  # fmt: skip
+    if pace.low_tokens_per_s and pace.high_tokens_per_s:
+        shortest, longest = (duration(work.tokens / each) for each in (pace.high_tokens_per_s, pace.low_tokens_per_s))
+        print(f"      about {shortest} to {longest}")
 
 
 def set_flags(changes: Mapping[str, Any]) -> str:

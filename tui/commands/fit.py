@@ -5,10 +5,11 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from core import config, shapes
+from core import config, prepared_cache, runs, shapes
 from core.budget import to_json
 from core.fit import Fit, Rejected, fit
 from core.plans import Tried
+from core.workload import as_decided, lengths_said
 from tui.commands.estimate import DOES_NOT_FIT, FITS, set_flags
 from tui.format import count, gib, rate
 from tui.place import Place, place
@@ -19,11 +20,13 @@ def run(args: argparse.Namespace) -> int:
     """Exit status: 0 if a plan fits, 3 if none does."""
     here = place(config.load(args.recipe, args.set), args.gpu_memory)
     shape = shapes.load(here.recipe.model.id, here.recipe.model.revision)
-    found = fit(shape, here.recipe, here.card, here.gpu_name, here.ram_bytes, here.experience)
+    rows = prepared_cache.known(here.recipe, runs.home(here.recipe.run.home))
+    _, work = as_decided(here.recipe, rows)
+    found = fit(shape, here.recipe, here.card, here.gpu_name, here.ram_bytes, here.experience, rows)
     if args.json:
-        print(as_ascii_json(as_json(found)))
+        print(as_ascii_json({**as_json(found), "workload": asdict(work) if work else None}))
     else:
-        print(f"{clean(shape.name)} on {clean(_named(here))}")
+        print(f"{clean(shape.name)} on {clean(_named(here))}; {lengths_said(work)}")
         tell(found, here)
     return FITS if found.plan else DOES_NOT_FIT
 

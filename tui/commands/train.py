@@ -5,7 +5,10 @@ import sys
 
 from core import config, launch
 from core.config import Recipe
+from core.launch import Begun
+from core.workload import lengths_said
 from tui.commands.watch import follow_to_end
+from tui.format import gib
 from tui.text import clean
 
 
@@ -18,10 +21,19 @@ def run(args: argparse.Namespace) -> int:
 def start(recipe: Recipe, anyway: bool, detach: bool, share_gpu: bool = False) -> int:
     """Start a run of a recipe, then follow it or, with `detach`, return at once. Exit status as `run`."""
     begun = launch.begin(recipe, share_gpu=share_gpu, anyway=anyway)
-    for note in (begun.backend_reason, *begun.notes):
+    for note in (begun.backend_reason, *begun.notes, *_memory(begun)):
         print(clean(note), file=sys.stderr)
     if detach:
         print(begun.run.name)
         print(f"Running by itself ({begun.how}). Watch it: fitune watch {begun.run.name}", file=sys.stderr)
         return 0
     return follow_to_end(begun.run)
+
+
+def _memory(begun: Begun) -> list[str]:
+    """What it will take, and what that is judged by; nothing where the model is not understood."""
+    if begun.budget is None:
+        return []
+    free_bytes = begun.budget["free_bytes"]
+    of = f" of {gib(free_bytes)}" if free_bytes else ""
+    return [f"memory: {gib(begun.budget['total_bytes'])}{of}; {lengths_said(begun.work)}"]
