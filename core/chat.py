@@ -107,7 +107,7 @@ class Chat:
     def heard(self) -> Iterator[dict[str, Any]]:
         """What the model's process says, as it comes, until it ends. By `type`:
 
-        phase{name} warning{message} ready{device, model, sides, questions} text{side, text} done{}
+        phase{name} warning{message} ready{device, model, questions} text{side, text} done{}
         answer{side, text, tokens, ended: itself|length|asked, elapsed_s} refused{message, hint} failed{message, hint}
         """
         assert self._worker.stdout is not None

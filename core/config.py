@@ -123,22 +123,32 @@ def problems(recipe: Recipe) -> list[Problem]:
             Problem("train.offload_layers", "is done by the unsloth backend only.", "Remove it, or use that backend."),
         ),
         (
-            train.backend == "unsloth" and lora.init in ("pissa", "olora", "orthogonal", "eva"),
-            Problem(
-                "lora.init", f"{lora.init} is not offered by unsloth.", 'Use init = "default", or backend = "trl".'
-            ),
-        ),
-        (
-            lora.init == "eva",
-            Problem("lora.init", "eva needs a pass over the data that fitune does not make.", 'Use init = "default".'),
-        ),
-        (
-            lora.init in ("pissa", "olora", "loftq") and model.quant != "bf16",
+            train.backend == "unsloth" and lora.init in ("pissa", "olora", "orthogonal"),
             Problem(
                 "lora.init",
-                f"{lora.init} changes the base weights, which must then be 16-bit.",
+                f"{lora.init} is done by the trl backend only.",
+                'Use init = "default", or backend = "trl".',
+            ),
+        ),
+        (
+            lora.init in ("pissa", "olora", "orthogonal") and model.quant != "bf16",
+            Problem(
+                "lora.init",
+                f"{lora.init} reads the base weights, which must then be 16-bit.",
                 'Use quant = "bf16", or init = "default".',
             ),
+        ),
+        (
+            lora.init in ("pissa", "olora") and "lm_head" in lora.target_modules,
+            Problem(
+                "lora.init",
+                f"{lora.init} would change the weights of lm_head, which in many models are the input's as well.",
+                'Take lm_head out of lora.target_modules, or use init = "default".',
+            ),
+        ),
+        (
+            lora.init == "orthogonal" and lora.r % 2 == 1,
+            Problem("lora.r", "must be even for init = orthogonal.", f"Use r = {lora.r + 1}."),
         ),
         (
             isinstance(lora.target_modules, tuple) and not lora.target_modules,

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 Quant = Literal["nf4", "int8", "bf16"]
 Checkpointing = Literal["unsloth", "on", "off"]
 Backend = Literal["auto", "unsloth", "trl"]
-Init = Literal["default", "gaussian", "loftq", "pissa", "olora", "orthogonal", "eva"]
+Init = Literal["default", "gaussian", "pissa", "olora", "orthogonal"]
 DataFormat = Literal["auto", "messages", "sharegpt", "alpaca", "prompt_completion", "question_answer", "text"]
 Scheduler = Literal[
     "linear", "cosine", "constant", "constant_with_warmup", "cosine_with_min_lr", "polynomial", "inverse_sqrt"
@@ -57,7 +57,7 @@ class Lora(Group):
     dora: bool = False
     """Learn a weight's length and direction apart (DoRA): a little better at low rank, slower, more memory."""
     init: Init = "default"
-    """How the adapter starts; default starts as no change at all."""
+    """How the adapter starts; all start as no change at all. pissa and olora take a part of the weights into it."""
     layers: tuple[int, ...] | None = None
     """Only these layers, by number from 0; nothing means all of them."""
 

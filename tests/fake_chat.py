@@ -67,7 +67,7 @@ def main() -> None:
     while given.mode == "loads":
         time.sleep(1)
     questions = RAW if given.mode == "raw" else QUESTIONS
-    tell("ready", device="cpu", model="tiny", sides=["base", "tuned"], questions=questions)
+    tell("ready", device="cpu", model="tiny", questions=questions)
     for line in sys.stdin:
         wanted = json.loads(line)
         if wanted.get("stop"):

@@ -70,12 +70,15 @@ def _phase(data: dict[str, Any]) -> str:
     files, amount, done = value(data, "files"), value(data, "bytes"), value(data, "done_bytes")
     if "file" in data:
         return clean(f"uploading {data['file']}: {size(done)} of {size(amount)} before it")
+    if done:  # told again, further on: a merge says so twice a second
+        return ""
     told = [
         *([f"{count(total)} steps"] if total else []),
         *([clean(str(data["kind"]), 40)] if "kind" in data else []),
         *([f"{count(files)} files"] if files else []),
         *([size(amount)] if amount else []),
         *([clean(f"to {data['repo']}")] if "repo" in data else []),
+        *([clean(f"branch {data['branch']}")] if "branch" in data else []),
     ]
     return phase_text(str(data.get("name", ""))) + (f": {', '.join(told)}" if told else "")
 

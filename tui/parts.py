@@ -1,6 +1,7 @@
 """What a merge, an export or a push has done so far: its parts in order, and how far the one is that goes on.
 
-A worker tells when a part begins and how large it gets; how much of a file there is by now, the disk tells.
+A worker tells when a part begins, how large it gets and how far it is; of a GGUF file, which a library writes, the disk
+tells.
 """
 
 from collections.abc import Sequence
@@ -22,7 +23,7 @@ class Part:
     began_s: float
     """UTC seconds."""
     detail: str = ""
-    """What it is about: a kind of file, a repository, a model."""
+    """What it is about: a kind of file, a branch, a repository, a model."""
     file: str = ""
     """Which file is being sent."""
     done_bytes: float | None = None
@@ -62,7 +63,8 @@ class Parts:
         if event.type != "phase":
             return
         data = event.data
-        detail = clean(str(data.get("kind") or data.get("repo") or data.get("model") or ""), 80)
+        about = data.get("kind") or data.get("branch") or data.get("repo") or data.get("model") or ""
+        detail = clean(str(about), 80)
         name, total_bytes = str(data.get("name", "")), value(data, "bytes")
         file, done_bytes = clean(str(data.get("file", "")), 60), value(data, "done_bytes")
         before = self.parts[-1] if self.parts else None
@@ -76,11 +78,8 @@ class Parts:
         if not self.parts:
             return ()
         last = self.parts[-1]
-        match last.name:
-            case "write":
-                last = replace(last, done_bytes=_bytes_in(run.path / "merged.part", "*.safetensors"))
-            case "convert":
-                last = replace(last, done_bytes=_bytes_in(run.path / "gguf.part", f"*-{last.detail.upper()}.gguf"))
+        if last.name == "convert":
+            last = replace(last, done_bytes=_bytes_in(run.path / "gguf.part", f"*-{last.detail.upper()}.gguf"))
         return (*self.parts[:-1], last)
 
 

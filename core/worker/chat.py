@@ -18,6 +18,7 @@ from typing import Any
 import orjson
 
 from core import dataset
+from core.chat import SIDES
 from core.diagnose import Failure, diagnose, redact
 from core.errors import UserError
 from core.events import EventLog
@@ -28,9 +29,6 @@ from core.worker import backends, models
 
 QUESTIONS = 5
 ROWS_LOOKED_AT = 64
-MOVES_THE_BASE = ("loftq", "pissa", "olora", "orthogonal")
-"""Ways to start an adapter that take a part of the base's weights into it (peft tuners/lora/layer.py): without the
-adapter such a model is not the base any more."""
 
 
 class Pipe(EventLog):
@@ -50,13 +48,12 @@ class Talker:
     model: Any
     tokenizer: Any
     stops: list[int]
-    sides: tuple[str, ...]
     pipe: Pipe
     halted: threading.Event
 
     def reply(self, wanted: dict[str, Any]) -> None:
         """Answer on each side, the base first: it is the same model with its adapter switched off."""
-        for side in self.sides:
+        for side in SIDES:
             with self.model.disable_adapter() if side == "base" else nullcontext():
                 self._answer(side, wanted["asked"][side], wanted)
             if self.halted.is_set():
@@ -116,9 +113,7 @@ def load(run: Run, pipe: Pipe, halted: threading.Event) -> Talker:
     recipe = run.recipe()
     pipe.write("phase", name="data")
     questions = held_out(recipe, pipe)
-    home = run.path.parent.parent
-    (home / "models").mkdir(exist_ok=True)
-    source = models.fetch(recipe.model.id, recipe.model.revision, recipe.model.trust_remote_code, home / "models", pipe)
+    source = models.of_run(run, pipe)
     pipe.write("phase", name="load", model=source.name)
 
     import torch
@@ -130,16 +125,9 @@ def load(run: Run, pipe: Pipe, halted: threading.Event) -> Talker:
     base = backends.base_model(recipe, source, backends.compute_dtype())
     model = PeftModel.from_pretrained(base, run.adapter).eval()
     tokenizer = AutoTokenizer.from_pretrained(run.adapter, trust_remote_code=recipe.model.trust_remote_code)
-    sides = ("base", "tuned") if recipe.lora.init not in MOVES_THE_BASE else ("tuned",)
-    if len(sides) == 1:
-        message = (
-            f"The adapter was started with {recipe.lora.init}, which takes a part of the base's weights into it: "
-            "without the adapter the model is not the base. Only the fine-tuned side answers."
-        )
-        pipe.write("warning", kind="base", message=message)
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
-    pipe.write("ready", device=device, model=source.name, sides=sides, questions=questions)
-    return Talker(model, tokenizer, stop_ids(tokenizer, source.path), sides, pipe, halted)
+    pipe.write("ready", device=device, model=source.name, questions=questions)
+    return Talker(model, tokenizer, stop_ids(tokenizer, source.path), pipe, halted)
 
 
 def held_out(recipe: Recipe, pipe: Pipe) -> list[dict[str, Any]]:

@@ -2,7 +2,7 @@
 
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ SCRATCH_BYTES = 4 * 4
 """Of each weight of the tensor in hand: as fp32 itself, the product of the matrices, its scaled copy and the sum."""
 LIBRARIES_BYTES = 10**9
 """What torch, transformers and peft take by themselves: 0.9 GB measured."""
+TELL_EVERY_S = 0.5
 SIDE_FILES = ("config.json", "*processor_config.json", "tokenizer.model", "LICENSE*", "NOTICE*")
 """What goes along from the base: settings, and the sentencepiece file, which GGUF converters read."""
 
@@ -41,10 +42,7 @@ def run(run: Run, log: EventLog, memory: Memory) -> None:
 
     # 1. The base model's files at 16 bits, a place in them for all that the adapter changes, and room
     recipe = run.recipe()
-    home = run.path.parent.parent
-    (home / "models").mkdir(exist_ok=True)
-    model_id, revision = wanted_base(run) or (recipe.model.id, recipe.model.revision)
-    source = models.fetch(model_id, revision, recipe.model.trust_remote_code, home / "models", log)
+    source = base_of(run, log)
     refuse_quantized(run, source)
     plan = planned(adapter, source.path, recipe.model.trust_remote_code)
     require_room(run, plan)
@@ -53,11 +51,14 @@ def run(run: Run, log: EventLog, memory: Memory) -> None:
     aside = run.path / "merged.part"
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir()
-    log.write("phase", name="write", bytes=plan.bytes)
-    began_writing = time.monotonic()
+    began_writing, written = time.monotonic(), Written(log, plan.bytes)
     for file in weight_files(source.path):
         layout = {name: slot for name, slot in plan.layout.items() if slot.file == file}
-        write(aside / file.name, layout, lambda name: [] if run.stop.exists() else parts(plan, name, place.device))
+        write(
+            aside / file.name,
+            layout,
+            lambda name: written.counted([] if run.stop.exists() else parts(plan, name, place.device)),
+        )
     if run.stop.exists():
         shutil.rmtree(aside)
         return log.write("finished", stopped=True, elapsed_s=time.monotonic() - began)
@@ -74,6 +75,8 @@ def run(run: Run, log: EventLog, memory: Memory) -> None:
     log.write(
         "finished",
         merged="merged",
+        base=source.name,
+        revision=source.revision,
         bytes=sum(path.stat().st_size for path in files),
         files=len(files),
         tensors=len(plan.base),
@@ -85,11 +88,13 @@ def run(run: Run, log: EventLog, memory: Memory) -> None:
     return None
 
 
-def wanted_base(run: Run) -> tuple[str, None] | None:
-    """The base model that merge.json names instead of the recipe's, if any."""
-    path = run.path / "merge.json"
+def base_of(run: Run, log: EventLog) -> models.Source:
+    """The model to merge into: the one that merge.json names, else the very one of the training. Raises as those."""
+    path, model = run.path / "merge.json", run.recipe().model
     told = orjson.loads(path.read_bytes()).get("base") if path.is_file() else None
-    return (told, None) if told else None
+    if told in (None, model.id):
+        return models.of_run(run, log)
+    return models.fetch(told, None, model.trust_remote_code, run.path.parent.parent / "models", log)
 
 
 def refuse_quantized(run: Run, source: models.Source) -> None:
@@ -129,6 +134,26 @@ def require_room(run: Run, plan: Plan) -> None:
             f"The merge needs {_gib(ram_bytes)} of RAM, and this machine has {_gib(ram_free_bytes)} free.",
             "Close other programs, or copy the run's folder to a machine with more.",
         )
+
+
+class Written:
+    """Tells how far the writing has come, at most twice a second."""
+
+    def __init__(self, log: EventLog, total_bytes: int) -> None:
+        self.log, self.total_bytes, self.done_bytes = log, total_bytes, 0
+        self._tell()
+
+    def counted(self, parts: Iterable[memoryview]) -> Iterator[memoryview]:
+        """The same parts; each counts as written when the next is asked for."""
+        for part in parts:
+            yield part
+            self.done_bytes += len(part)
+            if time.monotonic() - self._told_s >= TELL_EVERY_S:
+                self._tell()
+
+    def _tell(self) -> None:
+        self._told_s = time.monotonic()
+        self.log.write("phase", name="write", bytes=self.total_bytes, done_bytes=self.done_bytes)
 
 
 def parts(plan: Plan, name: str, device: str) -> Iterator[memoryview]:

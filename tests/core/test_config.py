@@ -130,8 +130,10 @@ def test_a_byte_order_mark_and_windows_line_ends_do_no_harm(write: Callable[[byt
         ({"train": {"backend": "trl", "checkpointing": "unsloth"}}, ["train.checkpointing"]),
         ({"train": {"backend": "trl", "checkpointing": "on", "offload_layers": 4}}, ["train.offload_layers"]),
         ({"train": {"backend": "unsloth"}, "model": {"quant": "bf16"}, "lora": {"init": "pissa"}}, ["lora.init"]),
-        ({"lora": {"init": "loftq"}}, ["lora.init"]),
-        ({"lora": {"init": "eva"}}, ["lora.init"]),
+        ({"lora": {"init": "olora"}}, ["lora.init"]),
+        ({"lora": {"init": "orthogonal"}}, ["lora.init"]),
+        ({"model": {"quant": "bf16"}, "lora": {"init": "orthogonal", "r": 9}}, ["lora.r"]),
+        ({"model": {"quant": "bf16"}, "lora": {"init": "pissa", "target_modules": ["lm_head"]}}, ["lora.init"]),
         ({"lora": {"target_modules": []}}, ["lora.target_modules"]),
         ({"data": {"eval_fraction": 0}, "train": {"eval_every": 5}}, ["train.eval_every"]),
         (
@@ -151,7 +153,7 @@ def test_fields_that_contradict_each_other_are_told_with_a_way_out(
 
 
 def test_contradictions_name_their_line(write: Callable[[str], Path]) -> None:
-    assert refused(write(GOOD + '[lora]\nr = 8\ninit = "eva"'))[0].startswith("recipe.toml:7: lora.init: eva needs")
+    assert refused(write(GOOD + '[lora]\nr = 8\ninit = "pissa"'))[0].startswith("recipe.toml:7: lora.init: pissa reads")
 
 
 @pytest.mark.parametrize(

@@ -66,7 +66,7 @@ def test_a_backend_that_is_asked_for_and_cannot_work_is_refused(recipe: Make) ->
 def test_what_auto_leaves_open_is_checked_once_it_is_decided(recipe: Make) -> None:
     given = recipe(model={"quant": "bf16"}, lora={"init": "olora"})
     assert resolve(given, machine(CARD)).recipe.lora.init == "olora"
-    with pytest.raises(UserError, match=r'lora\.init: olora is not offered by unsloth\. .* or backend = "trl"'):
+    with pytest.raises(UserError, match=r'lora\.init: olora is done by the trl backend only\. .* or backend = "trl"'):
         resolve(given, machine(CARD, versions=WITH_UNSLOTH))
 
 

@@ -57,10 +57,9 @@ def live(run: Path, job: str, *story: tuple[str, dict[str, Any]]) -> None:
 
 
 async def test_a_merge_that_lives_shows_its_own_numbers_and_none_of_the_training(trained: Path) -> None:
-    (trained / "merged.part").mkdir()
-    (trained / "merged.part" / "model.safetensors").write_bytes(bytes(64 * MIB))
     parts = [("started", {"device": "cpu"}), ("phase", {"name": "download", "model": "owner/base"})]
-    live(trained, "merge", *parts, ("phase", {"name": "write", "bytes": 256 * MIB}))
+    written = [("phase", {"name": "write", "bytes": 256 * MIB, "done_bytes": done * MIB}) for done in (0, 64)]
+    live(trained, "merge", *parts, *written)
     async with watching(trained, "merge: writing the merged model") as (app, pilot):
         await until(pilot, lambda: "64.0 MiB of 256.0 MiB" in shown(app))
         said = shown(app)

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 
 from core.errors import UserError
-from core.events import EventLog
+from core.events import EventLog, Tail
 from core.runs import Run
 from tests.worker.conftest import train_here
 
@@ -182,6 +183,49 @@ def test_another_base_is_taken_from_merge_json(make_run: Callable[..., Run], tin
     (run.path / "merge.json").write_text(json.dumps({"base": str(tiny_model)}))
     merge_here(run)
     assert run.merged.is_dir()
+
+
+def test_every_job_takes_the_commit_of_the_training_though_the_branch_has_moved(
+    make_run: Callable[..., Run], tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from core.worker.chat import Pipe, load
+
+    old, new, asked = "a" * 40, "b" * 40, list[str | None]()
+    (tmp_path / old).symlink_to(tiny_model)
+
+    def download(model_id: str, revision: str | None = None, **_: Any) -> str:
+        asked.append(revision)
+        return str(tmp_path / (revision or (new if len(asked) > 1 else old)))
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    run = make_run(model={"id": "owner/tiny", "revision": None}, train={"max_steps": 2, "save_every": 1})
+    train_here(run)
+    shutil.rmtree(run.checkpoints / "checkpoint-2")
+    train_here(run)  # a resume
+    merge_here(run)
+    with (tmp_path / "said").open("wb") as said:
+        load(run, Pipe(said.fileno()), threading.Event())
+    assert asked == [None, old, old, old]
+    assert json.loads((run.adapter / "adapter_config.json").read_text())["revision"] == old
+    end = run.state().end
+    assert end
+    assert (end.data["base"], end.data["revision"], end.data["proof"]["passed"]) == ("owner/tiny", old, True)
+
+
+def test_the_writing_is_told_at_most_twice_a_second(
+    make_run: Callable[..., Run], tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from core.worker import merge
+
+    run, now_s = make_run(), [0.0]
+    log = EventLog(run.events, "merge")
+    monkeypatch.setattr(merge.time, "monotonic", lambda: now_s[0])
+    written = merge.Written(log, 100)
+    for _ in written.counted([memoryview(bytes(10))] * 10):
+        now_s[0] += 0.2
+    told = [event.data for event in Tail(run.events).read()]
+    assert [each["done_bytes"] for each in told] == [0, 30, 60, 90]
+    assert {each["bytes"] for each in told} == {100}
 
 
 def test_without_an_adapter_there_is_nothing_to_merge(make_run: Callable[..., Run]) -> None:

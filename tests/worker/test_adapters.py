@@ -1,0 +1,175 @@
+"""An adapter as it is saved: on the plain base it is the model that was trained, however it was started."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import losses, train_here
+from test_merge import merge_here
+from test_train import stop_at
+
+from core.runs import Run
+
+pytestmark = pytest.mark.train
+IDS = tuple(range(3, 40))
+
+
+@pytest.fixture
+def trained_logits(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What the model in memory makes of IDS each time that its adapter is saved."""
+    import torch
+
+    from core.worker import adapters
+
+    seen: list[Any] = []
+    save = adapters.save
+
+    def look(run: Run, model: Any, *rest: Any) -> None:
+        with torch.no_grad():
+            training = model.training
+            seen.append(model.eval()(torch.tensor([IDS])).logits)
+            model.train(training)
+        save(run, model, *rest)
+
+    monkeypatch.setattr(adapters, "save", look)
+    return seen
+
+
+def on_plain_base(run: Run, base: Path) -> Any:
+    """The logits of the saved adapter on its base, by PEFT alone."""
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32), run.adapter)
+    with torch.no_grad():
+        return model.eval()(torch.tensor([IDS])).logits
+
+
+def settings(run: Run) -> dict[str, Any]:
+    told: dict[str, Any] = json.loads((run.adapter / "adapter_config.json").read_text())
+    return told
+
+
+@pytest.mark.parametrize(
+    ("lora", "rank", "alpha"),
+    [
+        ({"init": "default"}, 16, 16),
+        ({"init": "gaussian"}, 16, 16),
+        ({"init": "orthogonal"}, 16, 16),
+        ({"init": "pissa"}, 32, 32),
+        ({"init": "olora"}, 32, 32),
+        ({"init": "pissa", "rslora": True, "alpha": 8}, 32, 8 * 2**0.5),
+        ({"init": "olora", "dora": True}, 32, 32),
+        ({"init": "pissa", "r": 48, "layers": (1,)}, 96, 32),  # k_proj and v_proj have 32 rows only
+    ],
+    ids=str,
+)
+def test_on_the_plain_base_it_is_the_model_that_was_trained(
+    make_run: Callable[..., Run],
+    tiny_model: Path,
+    trained_logits: list[Any],
+    monkeypatch: pytest.MonkeyPatch,
+    lora: dict[str, Any],
+    rank: int,
+    alpha: float,
+) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    monkeypatch.setattr("core.worker.behaviour.WRITTEN_TOKENS", 16)
+    run = make_run(lora=lora, train={"max_steps": 4})
+    train_here(run)
+    torch.testing.assert_close(on_plain_base(run, tiny_model), trained_logits[0], rtol=1e-4, atol=1e-4)
+    base = AutoModelForCausalLM.from_pretrained(tiny_model)(torch.tensor([IDS])).logits
+    assert (base - trained_logits[0]).abs().max() > 0.01
+    assert (settings(run)["r"], settings(run)["lora_alpha"]) == (rank, pytest.approx(alpha))
+    assert settings(run)["init_lora_weights"] == {"default": True, "pissa": True, "olora": True}.get(
+        lora["init"], lora["init"]
+    )
+    merge_here(run)
+    assert json.loads((run.merged / "proof.json").read_text())["passed"]
+
+
+def test_biases_that_were_trained_stay_in_a_converted_adapter(
+    make_run: Callable[..., Run], tmp_path: Path, tokenizer: Any, trained_logits: list[Any]
+) -> None:
+    import torch
+    from transformers import Qwen2Config, Qwen2ForCausalLM
+
+    config = Qwen2Config(
+        vocab_size=len(tokenizer), hidden_size=64, intermediate_size=128, num_hidden_layers=1, num_attention_heads=4,
+        num_key_value_heads=2, bos_token_id=1, eos_token_id=2,
+    )  # fmt: skip
+    folder = tmp_path / "qwen"
+    Qwen2ForCausalLM(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    run = make_run(model={"id": str(folder)}, lora={"init": "pissa", "bias": "all"}, train={"max_steps": 3})
+    train_here(run)
+    torch.testing.assert_close(on_plain_base(run, folder), trained_logits[0], rtol=1e-4, atol=1e-4)
+
+
+def test_a_stop_and_a_resume_change_nothing_in_it(make_run: Callable[..., Run]) -> None:
+    import torch
+    from safetensors.torch import load_file
+
+    lora = {"init": "pissa"}
+    whole, halved = make_run(run={"name": "whole"}, lora=lora), make_run(run={"name": "halved"}, lora=lora)
+    train_here(whole)
+    stop_at(halved, 4)
+    train_here(halved)
+    assert max(losses(halved)) < 8
+    train_here(halved)
+    assert losses(halved) == losses(whole)
+    found, expected = (load_file(run.adapter / "adapter_model.safetensors") for run in (halved, whole))
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+def test_a_resume_where_the_weights_are_cut_otherwise_goes_on_from_the_first_cut(
+    make_run: Callable[..., Run], tiny_model: Path, trained_logits: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    whole, halved = (make_run(run={"name": name}, lora={"init": "pissa"}) for name in ("whole", "halved"))
+    train_here(whole)
+    stop_at(halved, 4)
+    train_here(halved)
+    from core.worker import backends
+
+    monkeypatch.setattr(backends, "_init", lambda recipe: "olora")  # as another machine might, only far more so
+    train_here(halved)
+    assert losses(halved) == pytest.approx(losses(whole), rel=1e-3)
+    torch.testing.assert_close(on_plain_base(halved, tiny_model), trained_logits[-1], rtol=1e-4, atol=1e-4)
+
+
+def test_a_base_at_16_bits_moves_the_answers_by_its_rounding_only(
+    make_run: Callable[..., Run], tiny_model: Path, tmp_path: Path
+) -> None:
+    import torch
+    from peft import LoraConfig, PeftModel, get_peft_model
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from core.worker import adapters
+    from core.worker.models import Source
+
+    def base() -> Any:
+        return AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.bfloat16)
+
+    run = make_run(lora={"init": "pissa"})
+    torch.manual_seed(1)
+    config = LoraConfig(r=16, lora_alpha=16, target_modules="all-linear", init_lora_weights="pissa",
+                        task_type="CAUSAL_LM")  # fmt: skip
+    model = get_peft_model(base(), config)
+    adapters.remember_start(run, model)
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.data += 0.02 * torch.randn_like(parameter)
+    adapters.save(run, model, AutoTokenizer.from_pretrained(tiny_model), Source(tiny_model, "a/b", "c0ffee"))
+    plain = PeftModel.from_pretrained(base(), run.adapter)
+    ids = torch.tensor([IDS])
+    with torch.no_grad():
+        trained, found, untrained = (each(ids).logits.float() for each in (model, plain, base()))
+    assert (trained - found).abs().mean() < (trained - untrained).abs().mean() / 20
