@@ -9,6 +9,7 @@ from pathlib import Path
 from core.handoff.job import Job, is_folder
 from core.handoff.model import trl_model, unsloth_model
 from core.handoff.text import call, commented
+from core.recipe_fields import Train
 
 LOOKS_PER_RUN, LEAST_STEPS_APART = 10, 20
 """As in core.worker.reporting: evaluations, and checkpoints, where the recipe sets no interval."""
@@ -184,9 +185,9 @@ def _steps(job: Job, several_cards: bool) -> str:
     ) + f"EVAL_EVERY = {train.eval_every or usual}\nSAVE_EVERY = {train.save_every or usual}\n"
 
 
-def _training(job: Job, backend: str) -> str:
-    train = job.recipe.train
-    config = {
+def _config(train: Train) -> dict[str, str]:
+    """The arguments of SFTConfig, as expressions."""
+    return {
         "output_dir": 'str(HERE / "work")',
         "per_device_train_batch_size": "MICRO_BATCH",
         "per_device_eval_batch_size": "MICRO_BATCH",
@@ -219,11 +220,14 @@ def _training(job: Job, backend: str) -> str:
         "data_seed": "SEED",
         "report_to": repr(train.report_to),
     }
+
+
+def _training(job: Job, backend: str) -> str:
     trainer = "SFTTrainer" if backend == "unsloth" else "(SFTTrainer if GPU else CpuTrainer)"
     given = {
         "model": "model",
         "processing_class": "tokenizer",
-        "args": call("SFTConfig", config, "    "),
+        "args": call("SFTConfig", _config(job.recipe.train), "    "),
         "train_dataset": "train_set",
         "eval_dataset": "eval_set",
     }
