@@ -94,6 +94,7 @@ def parser() -> argparse.ArgumentParser:
     what = push.add_mutually_exclusive_group()
     what.add_argument("--merged", action="store_true", help="upload the merged model instead")
     what.add_argument("--gguf", action="store_true", help="upload the GGUF files instead")
+    what.add_argument("--checkpoints", action="store_true", help="upload each checkpoint's adapter to a branch instead")
     push.add_argument("--yes", action="store_true", help="with --public: don't ask")
 
     handoff = commands.add_parser("handoff", help="what trains or serves it elsewhere, without fitune")

@@ -2,16 +2,17 @@
 
 import os
 import shutil
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import orjson
-
-from core import gguf_tools, hub
+from core import downloads, gguf_tools, hub
+from core.downloads import Download
 from core.errors import UserError
 from core.events import RunState, Tail
 from core.runs import Run
+from core.uploads import WHAT, Upload, What, uploads
 from tui.format import size
 from tui.proofs import Proof, proofs
 
@@ -31,12 +32,16 @@ class Facts:
     """Whether the base model's own files are quantized, so that a merge needs another base."""
     full_model: str | None = None
     """The repository that a quantized base was made from, by its name."""
-    base_here: bool = False
-    """Whether the base model's files are on this machine."""
+    base: Download | None = None
+    """What must be fetched of the model that the adapter was trained on."""
+    merge_base: Download | None = None
+    """What must be fetched of the model that a merge writes; None if that is still to be named."""
     adapter_bytes: int = 0
     merged_bytes: int = 0
     gguf_bytes: int = 0
     """Of the files that passed, together."""
+    pushable: Mapping[What, tuple[Upload, ...]] = field(default_factory=dict)
+    """What of it can be uploaded, by what it is."""
     disk_free_bytes: int = 0
     ram_free_bytes: int | None = None
     load_s: float | None = None
@@ -66,8 +71,9 @@ def look(run: Run) -> Facts:
     from core import machine
     from core.handoff.archive import fetch_command
 
-    model_id, revision = _model(run)
+    model_id, _ = _model(run)
     state, load_s = _events(run)
+    base = _base(run, ask=False)
     end = state.ends.get("push")
     gguf, found = sorted((run.path / "gguf").glob("*.gguf")), proofs(run)
     zipped = run.path / f"{run.name}-adapter.zip"
@@ -76,10 +82,12 @@ def look(run: Run) -> Facts:
         run,
         quantized=full_model is not None,
         full_model=full_model,
-        base_here=_is_here(model_id, revision),
+        base=base,
+        merge_base=downloads.on_disk(full_model) if full_model else base,
         adapter_bytes=_bytes(run.adapter),
         merged_bytes=_bytes(run.merged),
         gguf_bytes=sum(map(_bytes, gguf)),
+        pushable={what: parts for what in WHAT if (parts := _uploads(run, what))},
         disk_free_bytes=shutil.disk_usage(run.path).free,
         ram_free_bytes=machine.detect().ram_available_bytes,
         load_s=load_s,
@@ -95,15 +103,18 @@ def look(run: Run) -> Facts:
 
 
 def with_sizes(facts: Facts) -> Facts:
-    """Also with what the model's shape tells; without a network that can take half a minute for a model of the Hub."""
+    """Also with what the model's shape and the Hub tell; without a network that can take half a minute."""
     from core import shapes
 
+    facts = replace(facts, base=_base(facts.run, ask=True))
     try:
         shape = shapes.load(*_model(facts.run))
+        ram_bytes, quantized = _merge_ram_bytes(shape), facts.quantized or bool(shape.stored_as)
+        facts = replace(facts, params=shape.params, merge_ram_bytes=ram_bytes, quantized=quantized)
     except UserError:
-        return facts
-    ram_bytes, quantized = _merge_ram_bytes(shape), facts.quantized or bool(shape.stored_as)
-    return replace(facts, params=shape.params, merge_ram_bytes=ram_bytes, quantized=quantized)
+        pass
+    full = downloads.download(facts.full_model) if facts.full_model else None
+    return replace(facts, merge_base=full if facts.quantized else facts.base)
 
 
 def _model(run: Run) -> tuple[str, str | None]:
@@ -113,6 +124,20 @@ def _model(run: Run) -> tuple[str, str | None]:
     except UserError:
         told = {}
     return str(told.get("id", "")), told.get("revision")
+
+
+def _base(run: Run, ask: bool) -> Download | None:
+    try:
+        return downloads.of_run(run, ask)
+    except UserError:
+        return None
+
+
+def _uploads(run: Run, what: What) -> tuple[Upload, ...]:
+    try:
+        return tuple(uploads(run, what))
+    except UserError:
+        return ()
 
 
 def _events(run: Run) -> tuple[RunState, float | None]:
@@ -130,27 +155,6 @@ def _merge_ram_bytes(shape: Any) -> int:
     """As the merge itself asks for; its largest matrix is one of a layer."""
     largest = max((linear.weights for linear, _ in shape.matrices), default=0)
     return int(MERGE_LIBRARIES_BYTES + MERGE_SCRATCH_BYTES * largest)
-
-
-def _is_here(model_id: str, revision: str | None) -> bool:
-    """Whether a folder, or the Hub's cache, holds the model's weights, all files of them."""
-    from huggingface_hub import try_to_load_from_cache
-    from huggingface_hub.errors import HFValidationError
-
-    if Path(model_id).expanduser().is_dir():
-        return True
-    try:
-        found = try_to_load_from_cache(model_id, "config.json", revision=revision)
-    except HFValidationError:
-        return False
-    if not isinstance(found, str):
-        return False
-    folder = Path(found).parent
-    index = folder / "model.safetensors.index.json"
-    if not index.is_file():
-        return (folder / "model.safetensors").is_file()
-    names = set(orjson.loads(index.read_bytes())["weight_map"].values())
-    return all((folder / name).is_file() for name in names)
 
 
 def _converter_missing(run: Run) -> str:

@@ -10,7 +10,7 @@ from tui.made import Facts, look, with_sizes
 from tui.proofs import table
 from tui.take_away import proposed
 from tui.talk import GoBack, NeedHelp, Talk
-from tui.ways import KINDS, PUSHED, TARGETS, WAYS, Way, advice, kind_size
+from tui.ways import KINDS, PUSHED, TARGETS, WAYS, Way, advice, amount, kind_size
 
 TABLE_COLUMNS = 79
 LABEL_COLUMNS = 11
@@ -85,9 +85,9 @@ def _kinds(talk: Talk, facts: Facts) -> list[str]:
 
 def _push(talk: Talk, facts: Facts) -> list[str]:
     """What, name, visibility, and all of it once more; a public one is confirmed by the command itself."""
-    there = {"adapter": 1, "merged": facts.merged_bytes, "gguf": facts.gguf_bytes}
-    options = [(name, use) for name, use in PUSHED if there[name]]
-    what = _one(talk, "What", options) if len(options) > 1 else "adapter"
+    options = [(what, f"{amount(facts.pushable[what])}, {use}") for what, _, use in PUSHED if what in facts.pushable]
+    named = _one(talk, "What", options) if len(options) > 1 else "adapter"
+    what = next(what for what in facts.pushable if what == named)
     proposal = f"{facts.run.name}-{'GGUF' if what == 'gguf' else 'model'}"
     repo = talk.ask("Name of the repository on the Hub (yours, or owner/name)", proposal)
     seen_by = talk.ask("Who may see it: private (only you) or public (everyone)", "private")
@@ -96,7 +96,7 @@ def _push(talk: Talk, facts: Facts) -> list[str]:
     command = ["push", str(facts.run.path), "--repo", repo, *([] if what == "adapter" else [f"--{what}"])]
     if seen_by == "public":
         return [*command, "--public"]
-    return command if _sure(talk, f"Upload the {what} to {repo}, private?") else []
+    return command if _sure(talk, f"Upload the {what} ({amount(facts.pushable[what])}) to {repo}, private?") else []
 
 
 def _one(talk: Talk, question: str, options: Sequence[tuple[str, str]]) -> str:

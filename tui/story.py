@@ -185,7 +185,8 @@ def _ending_of_delivery(run: Run, status: Status, state: RunState, data: dict[st
         case "finished":
             return Ending("OK", *_delivered(run, job, data), made)
         case "stopped":
-            return Ending("OK", f"The {job} was stopped as asked; nothing was changed.", again)
+            left = f"{branches} stay" if (branches := _branches(data)) else "nothing was changed"
+            return Ending("OK", f"The {job} was stopped as asked; {left}.", again)
         case "failed":
             said = f"The {job} failed: {clean(str(data.get('message', '')), 500)}"
             return Ending("ERROR", said, clean(str(data.get("hint", "")), 500), made)
@@ -203,9 +204,18 @@ def _delivered(run: Run, job: str, data: dict[str, Any]) -> tuple[str, str]:
         return said, f"They are in {clean(str(run.path / 'gguf'))}" + "".join(f"; then: {each}" for each in left)
     if job == "push":
         seen_by = "private" if data.get("private") else "PUBLIC"
-        to = f"{clean(str(data.get('repo')), 120)} ({seen_by})"
-        return f"Pushed: {count(value(data, 'files'))} files, {took}, to {to}.", clean(str(data.get("url", "")), 300)
+        on = f", {branches}" if (branches := _branches(data)) else ""
+        to = f"{clean(str(data.get('repo')), 120)}{on} ({seen_by})"
+        files, new = value(data, "files") or 0, value(data, "new_files")
+        there = f" {count(files - new)} of them were there already." if new is not None and new < files else ""
+        return f"Pushed: {count(files)} files, {took}, to {to}.{there}", clean(str(data.get("url", "")), 300)
     return f"Finished: {job}.", ""
+
+
+def _branches(data: dict[str, Any]) -> str:
+    """Those that a push of checkpoints has filled; empty if it was of something else."""
+    names = [clean(str(name), 40) for name in data.get("branches") or []]
+    return f"branch{'' if len(names) == 1 else 'es'} {', '.join(names)}" if names else ""
 
 
 def _killed(run: Run, state: RunState) -> str:

@@ -4,11 +4,13 @@ A row of WAYS is a way; the screen and the plain prompts show the same. What a r
 whoever shows it cleans.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from core.downloads import Download
 from core.sizing.disk import GGUF_BYTES
+from core.uploads import Upload, What
 from tui.format import UNKNOWN, duration, size
 from tui.made import Facts
 from tui.proofs import Proof
@@ -25,7 +27,13 @@ TARGETS = (
     ("vllm", "the command that serves it with vLLM"),
     ("ollama", "the Modelfile that runs it in Ollama"),
 )
-PUSHED = (("adapter", "goes onto its base model"), ("merged", "runs by itself"), ("gguf", "for llama.cpp and Ollama"))
+PUSHED: tuple[tuple[What, str, str], ...] = (
+    ("adapter", "adapter", "goes onto its base model"),
+    ("merged", "merged model", "runs by itself"),
+    ("gguf", "GGUF files", "for llama.cpp and Ollama"),
+    ("checkpoints", "checkpoints", "of earlier steps, a branch each"),
+)
+"""What can be uploaded, what to call it, and what it is for."""
 KINDS = {
     "q8_0": "nearly as good, half the size",
     "f16": "as good, for older programs",
@@ -52,7 +60,7 @@ class Way:
 
 def _chat(facts: Facts) -> Pairs:
     took = f"; loading took {duration(facts.load_s)} in this run" if facts.load_s is not None else ""
-    return [("needs", f"the base model in memory, as in training{took}")]
+    return [("needs", f"the base model in memory, as in training{took}"), *_download(facts.base)]
 
 
 def _merge(facts: Facts) -> Pairs:
@@ -60,12 +68,10 @@ def _merge(facts: Facts) -> Pairs:
     pairs = [("needs", f"{_or(wanted, '2 bytes a weight')} of disk, {size(facts.disk_free_bytes)} are free")]
     free = f", {size(facts.ram_free_bytes)} are free" if facts.ram_free_bytes else ""
     pairs.append(("", f"about {_or(ram, '2 GiB')} of RAM{free}"))
+    pairs += _download(facts.merge_base)
     if facts.quantized:
-        pairs.append(("download", f"{facts.full_model or 'the full model'}: this run's base has quantized weights"))
-    elif facts.base_here:
-        pairs.append(("download", "nothing, the base model is on this machine"))
-    else:
-        pairs.append(("download", f"the base model, {_or(wanted, '2 bytes a weight')}"))
+        named = "It is merged into its full model" if facts.full_model else "Its full model, which you name, is fetched"
+        pairs.append(("", f"This run's base has quantized weights. {named}."))
     took = f" (loading took {duration(facts.load_s)} in this run)" if facts.load_s is not None else ""
     pairs.append(("time", f"that of writing {_or(wanted, 'it')}, and of loading it twice to compare answers{took}"))
     return pairs
@@ -84,11 +90,9 @@ def _gguf(facts: Facts) -> Pairs:
 
 
 def _push(facts: Facts) -> Pairs:
-    what = [f"adapter {size(facts.adapter_bytes)}"]
-    what += [f"merged model {size(facts.merged_bytes)}"] if facts.merged_bytes else []
-    what += [f"GGUF files {size(facts.gguf_bytes)}"] if facts.gguf_bytes else []
+    parts = [f"{title} {amount(facts.pushable[what])}" for what, title, _ in PUSHED if what in facts.pushable]
     return [
-        ("uploads", ", or ".join(what)),
+        ("uploads", ", or ".join(parts) + "; each with a model card made of the run"),
         ("needs", "a token that may write: the one of hf auth login or HF_TOKEN, else you are asked for one"),
         ("seen by", "only you, unless you say public; name and visibility are asked first"),
         *([("pushed", f"{facts.pushed['repo']}: {facts.pushed.get('url', '')}")] if facts.pushed else []),
@@ -175,6 +179,28 @@ def advice(proof: Proof) -> str:
     if proof.name == "merged":
         return "Use the adapter as it is, or merge once more. The failed one is in merged.failed; delete it when seen."
     return "Use the merged model, or make another kind. The failed file is kept as NAME.gguf.failed."
+
+
+def amount(uploads: Sequence[Upload]) -> str:
+    """How much, in how many files; and how many branches if it goes to several."""
+    files, bytes_ = sum(len(each.sizes) for each in uploads), sum(each.bytes for each in uploads)
+    branches = f" on {len(uploads)} branches" if len(uploads) > 1 else ""
+    return f"{size(bytes_)} in {files} file{'' if files == 1 else 's'}{branches}"
+
+
+def fetched(download: Download) -> str:
+    """What must be downloaded of a model before it can be read, in words."""
+    if download.bytes == 0:
+        return f"nothing, {download.model_id} is on this machine"
+    if download.bytes:
+        return f"{size(download.bytes)} first: {download.model_id}, kept in the Hub's cache"
+    if download.why_unknown:
+        return f"{download.model_id}; how much that is can't be told. {download.why_unknown}"
+    return f"{download.model_id}; asking the Hub how much that is ..."
+
+
+def _download(download: Download | None) -> Pairs:
+    return [("download", fetched(download))] if download else []
 
 
 def _or(size_bytes: float | None, unknown: str) -> str:

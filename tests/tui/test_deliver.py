@@ -2,12 +2,14 @@
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from core import handoff, hub, launch
+from core.downloads import Download
 from core.errors import UserError
 from core.events import EventLog, Tail
 from core.runs import Run
@@ -27,6 +29,7 @@ from tui.widgets.pick import Pick, PickSome
 
 MERGED = {"bytes": 3 << 30, "elapsed_s": 130.0, "files": 4}
 PUSHED = {"repo": "ada/sums", "private": True, "files": 4, "bytes": 5 << 20, "elapsed_s": 9.0, "url": "https://hub/x"}
+BRANCHES = {"branches": ["step-000020", "step-000100"]}
 FAILED = {"kind": "auth", "message": "The token may not write there.", "hint": "hf auth login"}
 
 
@@ -73,6 +76,14 @@ def begun(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         ("merge", [("finished", MERGED)], "Merged: one model of 3.0 GiB in 2 min 10 s, checked.", "It is in "),
         ("push", [("finished", PUSHED)], "Pushed: 4 files, 5.0 MiB in 9 s, to ada/sums (private).", "https://hub/x"),
         ("push", [("finished", PUSHED | {"private": False})], "to ada/sums (PUBLIC)", "https://hub/x"),
+        (
+            "push",
+            [("finished", PUSHED | {"new_files": 1})],
+            "(private). 3 of them were there already.",
+            "https://hub/x",
+        ),
+        ("push", [("finished", PUSHED | BRANCHES)], "to ada/sums, branches step-000020, step-000100 (private).", "x"),
+        ("push", [("finished", {"stopped": True} | BRANCHES)], "asked; branches step-000020, step-000100 stay.", ""),
         ("push", [("failed", FAILED)], "The push failed: The token may not write there.", "hf auth login"),
         ("merge", [("finished", {"stopped": True})], "was stopped as asked; nothing was changed", "fitune merge"),
         ("merge", [("phase", {"name": "write"})], "killed while writing the merged model", "fitune merge"),
@@ -87,7 +98,7 @@ def test_every_end_of_a_delivery_is_told_in_words(
     end = ending(run, run.status(state), state)
     assert words in end.sentence
     assert then in end.next
-    assert "step" not in end.sentence
+    assert "step " not in end.sentence
 
 
 def test_an_upload_is_announced_with_its_numbers(trained: Path) -> None:
@@ -136,6 +147,39 @@ async def test_a_quantized_base_is_explained_and_its_full_model_proposed(
     assert json.loads((trained / "merge.json").read_text()) == {"base": "unsloth/Qwen2.5-7B-Instruct"}
 
 
+FULL = "unsloth/Qwen2.5-7B-Instruct"
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        (Download(FULL, 0), f"download nothing, {FULL} is on this machine"),
+        (Download(FULL, 15 << 30), f"download 15.0 GiB first: {FULL}, kept in the Hub's cache"),
+        (Download(FULL, None, "The Hub can't be reached: no route."), "can't be told. The Hub can't be reached"),
+    ],
+)
+async def test_what_a_merge_downloads_is_told_before_it_begins(
+    trained: Path, begun: list[str], monkeypatch: pytest.MonkeyPatch, found: Download, said: str
+) -> None:
+    monkeypatch.setattr("core.shapes.load", out_of_reach)
+    monkeypatch.setattr("core.downloads.download", lambda model_id, revision=None: replace(found, model_id=model_id))
+    info = json.loads((trained / "run.json").read_text())
+    info["recipe"]["model"]["id"] = f"{FULL}-bnb-4bit"
+    (trained / "run.json").write_text(json.dumps(info))
+    async with watching(trained, "Use it", (120, 40)) as (app, pilot):
+        await choose(app, pilot, "merge", enter=False)
+        await until(pilot, lambda: said in " ".join(shown(app).split()))
+        assert "It is merged into its full model." in " ".join(shown(app).split())
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(app.screen, Ask))
+        await pilot.press("ctrl+u", *"me/full", "enter")  # another than was told of
+        await until(pilot, lambda: isinstance(app.screen, Confirm))
+        assert said.replace(FULL, "me/full").removeprefix("download ") in " ".join(shown(app).split())
+        await pilot.press("right", "enter")
+        await until(pilot, lambda: isinstance(app.screen, WatchScreen))
+    assert json.loads((trained / "merge.json").read_text()) == {"base": "me/full"}
+
+
 async def test_a_merge_that_is_there_is_marked_with_its_proof_and_not_replaced_unasked(
     trained: Path, begun: list[str]
 ) -> None:
@@ -146,7 +190,7 @@ async def test_a_merge_that_is_there_is_marked_with_its_proof_and_not_replaced_u
         assert "is replaced" in shown(app)
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(app.screen, DeliverScreen))
-        assert "OK, proven" in shown(app)
+        await until(pilot, lambda: "OK, proven" in shown(app))
         await until(pilot, lambda: "merged: 1 check passed" in shown(app))
     assert not begun
 
@@ -249,6 +293,39 @@ async def test_push_offers_what_is_there_and_names_gguf_files_as_such(
         await pilot.press("right", "enter")
         await until(pilot, lambda: isinstance(app.screen, WatchScreen))
     assert json.loads((trained / "push.json").read_text())["what"] == "gguf"
+
+
+@pytest.fixture
+def two_checkpoints(trained: Path) -> Path:
+    for step, size in ((6, 1 << 20), (12, 2 << 20)):
+        folder = trained / "checkpoints" / f"checkpoint-{step}"
+        folder.mkdir(exist_ok=True)
+        (folder / "adapter_model.safetensors").write_bytes(bytes(size))
+        (folder / "optimizer.pt").write_bytes(bytes(size))
+    return trained
+
+
+async def test_checkpoints_are_offered_with_their_sizes_and_branches(
+    two_checkpoints: Path, begun: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub, "account", lambda: hub.Account("ada"))
+    async with watching(two_checkpoints, "Use it") as (app, pilot):
+        await choose(app, pilot, "push", enter=False)
+        await until(pilot, lambda: "checkpoints 3.0 MiB in 2 files on 2 branches" in " ".join(shown(app).split()))
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(app.screen, Pick))
+        assert "3.0 MiB   of earlier steps, a branch each" in shown(app)
+        await pilot.press("down", "enter")
+        await until(pilot, lambda: f"ada/{two_checkpoints.name}-model" in shown(app))
+        await pilot.press("enter")
+        await until(pilot, lambda: "Who may see" in shown(app))
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(app.screen, Confirm))
+        assert "Upload the checkpoints to the Hub?" in shown(app)
+        assert "3.0 MiB in 2 files on 2 branches" in shown(app)
+        await pilot.press("right", "enter")
+        await until(pilot, lambda: isinstance(app.screen, WatchScreen))
+    assert json.loads((two_checkpoints / "push.json").read_text())["what"] == "checkpoints"
 
 
 async def test_without_a_token_one_is_asked_for_and_stands_nowhere(

@@ -93,11 +93,22 @@ def test_what_is_merged_can_be_exported_and_pushed_and_shows_its_proof(answer: A
     ]
 
 
+def test_checkpoints_are_offered_with_their_size(answer: Answer, run: Run) -> None:
+    folder = run.checkpoints / "checkpoint-6"
+    folder.mkdir(parents=True)
+    (folder / "adapter_model.safetensors").write_bytes(bytes(3 << 20))
+    commands, said = answer(number("push"), "2", "me/it", "", "yes")
+    assert "checkpoints 3.0 MiB in 1 file" in said
+    assert "Upload the checkpoints (3.0 MiB in 1 file) to me/it, private?" in said
+    assert commands == [["push", str(run.path), "--repo", "me/it", "--checkpoints"]]
+
+
 def test_the_commands_that_are_made_are_fitunes(run: Run) -> None:
     """Without a stand-in for the parser."""
     from tui.cli import parser
 
     assert parser().parse_args(["push", str(run.path), "--repo", "me/it", "--gguf"]).gguf
+    assert parser().parse_args(["push", str(run.path), "--repo", "me/it", "--checkpoints"]).checkpoints
     assert parser().parse_args(["chat", str(run.path), "--plain"]).plain
 
 

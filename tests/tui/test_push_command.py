@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from core import hub
+from core.errors import UserError
 from tests.tui.test_cli import Fitune, trained
 from tui.commands import push
 
@@ -49,3 +50,25 @@ def test_a_token_is_asked_for_and_a_wrong_scope_is_told_before_anything_starts(
     assert not (run.path / "push.json").exists()
     for path in fitune_home.rglob("*"):
         assert not path.is_file() or TOKEN.encode() not in path.read_bytes(), path
+
+
+@pytest.mark.parametrize(("more", "seen_by"), [([], "private"), (["--public", "--yes"], "PUBLIC: everyone can see it")])
+def test_what_leaves_the_machine_is_told_part_by_part_before_it_does(
+    fitune: Fitune, fitune_home: Path, monkeypatch: pytest.MonkeyPatch, more: list[str], seen_by: str
+) -> None:
+    run = trained(fitune_home)
+    for step in (20, 100):
+        folder = run.checkpoints / f"checkpoint-{step}"
+        folder.mkdir(parents=True)
+        (folder / "adapter_model.safetensors").write_bytes(bytes(1 << 20))
+        (folder / "tokenizer.json").write_bytes(b"{}")
+
+    def refuse() -> hub.Account:
+        raise UserError("The Hub can't be reached.")
+
+    monkeypatch.setattr(hub, "account", refuse)
+    status, _, err = fitune("push", run.name, "--repo", "me/it", "--checkpoints", *more)
+    assert status == 2
+    assert f"To me/it, {seen_by}:" in err
+    assert "  checkpoint-20, branch step-000020: 1.0 MiB in 2 files, and a model card" in err
+    assert "  checkpoint-100, branch step-000100: 1.0 MiB in 2 files, and a model card" in err

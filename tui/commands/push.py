@@ -1,21 +1,25 @@
-"""`fitune push RUN --repo ID`: the adapter, the merged model or the GGUF files to the Hugging Face Hub."""
+"""`fitune push RUN --repo ID`: adapter, merged model, GGUF files or checkpoints to the Hugging Face Hub."""
 
 import argparse
 import getpass
 import sys
+from collections.abc import Sequence
 
 from core import hub, launch, runs
 from core.errors import UserError
+from core.uploads import WHAT, Upload, What, uploads
 from tui.commands.watch import follow_to_end
 from tui.terminal import is_terminal
 from tui.text import clean
+from tui.ways import amount
 
 
 def run(args: argparse.Namespace) -> int:
     """Exit status: how the push ended, or 130 if it was left running or not confirmed. Raises UserError."""
     run = runs.find(runs.home(), args.run)
-    what: launch.Pushed = "merged" if args.merged else "gguf" if args.gguf else "adapter"
+    what: What = next((what for what in WHAT if getattr(args, what, False)), "adapter")
     launch.check_push(run, args.repo, what)
+    tell(uploads(run, what), args.repo, "PUBLIC: everyone can see it" if args.public else "private")
     if args.public and not args.yes and not confirmed(args.repo):
         print("Nothing was uploaded.", file=sys.stderr)
         return 130
@@ -23,6 +27,14 @@ def run(args: argparse.Namespace) -> int:
     who.require_write(args.repo if "/" in args.repo else f"{who.name}/{args.repo}")
     launch.push(run, args.repo, private=not args.public, what=what)
     return follow_to_end(run, from_start=False)
+
+
+def tell(parts: Sequence[Upload], repo: str, seen_by: str) -> None:
+    """What will leave this machine, before anything does: each part with its size, where to, and who may see it."""
+    print(f"To {clean(repo)}, {seen_by}:", file=sys.stderr)
+    for part in parts:
+        branch = "" if part.step is None else f", branch {part.branch}"
+        print(f"  {clean(part.folder.name)}{branch}: {amount([part])}, and a model card", file=sys.stderr)
 
 
 def account() -> hub.Account:

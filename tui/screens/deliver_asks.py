@@ -5,24 +5,23 @@ from dataclasses import dataclass
 
 from textual.app import App
 
-from core import hub, launch
+from core import downloads, hub, launch
 from core.errors import UserError
+from core.uploads import What
 from tui.format import size
 from tui.made import Facts
 from tui.take_away import proposed
-from tui.ways import KINDS, PUSHED, TARGETS, kind_size
+from tui.ways import KINDS, PUSHED, TARGETS, amount, fetched, kind_size
 from tui.widgets.ask import Ask
 from tui.widgets.confirm import Confirm
 from tui.widgets.pick import Pick, PickSome
-
-WHAT: dict[launch.Pushed, str] = {"adapter": "adapter", "merged": "merged model", "gguf": "GGUF files"}
 
 
 @dataclass(frozen=True, slots=True)
 class Wish:
     """A push as it was confirmed."""
 
-    what: launch.Pushed
+    what: What
     repo: str
     private: bool
 
@@ -33,7 +32,12 @@ async def base(app: App[int], facts: Facts) -> str | None:
         "This run's base model has quantized weights.\nMerged into them, the adapter would be rounded as they are.\n"
         "The full model to merge into instead:"
     )
-    return await app.push_screen_wait(Ask(question, facts.full_model or "", launch.check_repo))
+    named = await app.push_screen_wait(Ask(question, facts.full_model or "", launch.check_repo))
+    if named is None or (facts.merge_base and named.strip() == facts.merge_base.model_id):
+        return named
+    found = await asyncio.to_thread(downloads.download, named.strip())  # of the one proposed it was told before
+    question = f"Merge into {found.model_id}?\ndownload: {fetched(found)}"
+    return found.model_id if await app.push_screen_wait(Confirm(question, "Don't merge", "Merge")) else None
 
 
 async def kinds(app: App[int], facts: Facts) -> list[str] | None:
@@ -84,19 +88,23 @@ async def push(app: App[int], facts: Facts, who: hub.Account) -> Wish | None:
         return None
     private = seen_by.strip() == "private"
     visible = "private: only you can see it" if private else "PUBLIC: everyone can see it"
-    question = f"Upload the {WHAT[what]} to the Hub?\n{repo}\n{visible}"
+    title = next(title for each, title, _ in PUSHED if each == what)
+    question = f"Upload the {title} to the Hub?\n{amount(facts.pushable[what])}\n{repo}\n{visible}"
     sure = await app.push_screen_wait(Confirm(question, "Don't upload", "Upload"))
     return Wish(what, repo, private) if sure else None
 
 
-async def what_to_push(app: App[int], facts: Facts) -> launch.Pushed | None:
+async def what_to_push(app: App[int], facts: Facts) -> What | None:
     """The adapter, or what else there is."""
-    there = {"adapter": facts.adapter_bytes, "merged": facts.merged_bytes, "gguf": facts.gguf_bytes}
-    options = [(name, f"{size(there[name]):>9}   {use}") for name, use in PUSHED if name == "adapter" or there[name]]
-    if len(options) == 1:
-        return "adapter"
-    chosen = await app.push_screen_wait(Pick("What shall be uploaded?", options))
-    return next((what for what in WHAT if what == chosen), None)
+    options = [
+        (what, f"{size(sum(each.bytes for each in facts.pushable[what])):>9}   {use}")
+        for what, _, use in PUSHED
+        if what in facts.pushable
+    ]
+    chosen = (
+        options[0][0] if len(options) == 1 else await app.push_screen_wait(Pick("What shall be uploaded?", options))
+    )
+    return next((what for what in facts.pushable if what == chosen), None)
 
 
 def full_name(repo: str, who: hub.Account) -> str:
