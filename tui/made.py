@@ -14,7 +14,7 @@ from core.events import RunState, Tail
 from core.runs import Run
 from core.uploads import WHAT, Upload, What, uploads
 from tui.format import size
-from tui.proofs import Proof, proofs
+from tui.proofs import NamedProof, proofs
 
 MERGE_LIBRARIES_BYTES = 10**9
 MERGE_SCRATCH_BYTES = 16
@@ -51,8 +51,8 @@ class Facts:
     has_quantizer: bool = False
     pushed: dict[str, Any] | None = None
     """What the end of the newest push said, if it went through."""
-    merge_proofs: tuple[Proof, ...] = ()
-    gguf_proofs: tuple[Proof, ...] = ()
+    merge_proofs: tuple[NamedProof, ...] = ()
+    gguf_proofs: tuple[NamedProof, ...] = ()
     handed_off: tuple[str, ...] = ()
     """Folders."""
     fetch: str = ""

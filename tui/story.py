@@ -11,7 +11,7 @@ from core.cause import cause
 from core.events import Event, RunState
 from core.runs import Run, Status
 from tui.format import clock, count, duration, number, size
-from tui.proofs import Proof, proofs
+from tui.proofs import NamedProof, proofs
 from tui.text import clean
 
 PHASES = {
@@ -88,7 +88,7 @@ class Ending:
     sentence: str
     next: str
     """What to do now; may be empty."""
-    proofs: tuple[Proof, ...] = ()
+    proofs: tuple[NamedProof, ...] = ()
     """Of what the job made."""
 
 

@@ -12,7 +12,7 @@ from core.gpu import GpuSample
 from core.runs import LIVE, Status
 from tui.format import GIB, UNKNOWN, count, duration, exponent, gib, number, rate
 from tui.parts import Part, listed
-from tui.proofs import WORDS, Proof, table
+from tui.proofs import WORDS, NamedProof, table
 from tui.story import SILENT_AFTER_S, Ending, loss_text, phase_text, value
 from tui.text import clean, safe
 from tui.widgets.meters import bar
@@ -152,7 +152,7 @@ def tale(seen: Seen, columns: int, now_s: float) -> Content:
     return Content("\n").join(lines)
 
 
-def proof_lines(proof: Proof, columns: int) -> list[Content]:
+def proof_lines(proof: NamedProof, columns: int) -> list[Content]:
     """A proof's summary and its table, after a blank line; a word at the beginning of each row says how it went."""
     head, *rows = table(proof, columns)
     return [Content(), Content.styled(proof.summary, "bold"), Content.styled(head, "dim"), *map(_check, rows)]

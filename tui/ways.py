@@ -13,7 +13,7 @@ from core.sizing.disk import GGUF_BYTES
 from core.uploads import Upload, What
 from tui.format import UNKNOWN, duration, size
 from tui.made import Facts
-from tui.proofs import Proof
+from tui.proofs import NamedProof
 
 Key = Literal["chat", "merge", "gguf", "push", "handoff", "zip", "files"]
 Pairs = list[tuple[str, str]]
@@ -55,7 +55,7 @@ class Way:
     """What it needs and leaves."""
     state: Callable[[Facts], str] = lambda facts: ""
     """What is done of it, beginning with OK or FAILED; empty if nothing is."""
-    proofs: Callable[[Facts], tuple[Proof, ...]] = lambda facts: ()
+    proofs: Callable[[Facts], tuple[NamedProof, ...]] = lambda facts: ()
 
 
 def _chat(facts: Facts) -> Pairs:
@@ -119,7 +119,7 @@ def _files(facts: Facts) -> Pairs:
     return [("folder", str(facts.run.path)), *facts.places]
 
 
-def _proven(proofs: tuple[Proof, ...], done: bool) -> str:
+def _proven(proofs: tuple[NamedProof, ...], done: bool) -> str:
     """Passed, failed or only there."""
     if failed := [proof.name for proof in proofs if not proof.passed]:
         return f"FAILED {failed[0]}" if len(proofs) > 1 else "FAILED its proof"
@@ -174,7 +174,7 @@ def kind_size(facts: Facts, kind: str) -> str:
     return size(facts.params * GGUF_BYTES[kind]) if facts.params else UNKNOWN
 
 
-def advice(proof: Proof) -> str:
+def advice(proof: NamedProof) -> str:
     """What to do after a proof that failed."""
     if proof.name == "merged":
         return "Use the adapter as it is, or merge once more. The failed one is in merged.failed; delete it when seen."

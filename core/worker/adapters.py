@@ -29,7 +29,7 @@ def remember_start(run: Run, model: Any) -> None:
     from peft import get_peft_model_state_dict
 
     if run.recipe().lora.init not in MOVES_THE_BASE:
-        return None
+        return
     place = start_file(run)
     if place.exists():
         _start_as(model, load_file(place))

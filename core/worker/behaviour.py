@@ -9,6 +9,7 @@ import torch
 
 from core import dataset
 from core.errors import UserError
+from core.proof import Likeness, Limits, Proof, judge
 from core.recipe_fields import Recipe
 from core.rows.split import eval_fraction, split
 from core.worker.data import Refused, render
@@ -54,20 +55,6 @@ class Answers:
     """Its own greedy answers to the first WRITTEN_ROWS, without the prompts."""
     stopped: list[bool]
     """Whether that ended by itself."""
-
-
-@dataclass(frozen=True, slots=True)
-class Likeness:
-    """How much alike two forms of a model answer."""
-
-    kl_mean: float
-    """Kullback-Leibler divergence of the next token's distribution, nats a token."""
-    logit_max: float
-    """The largest difference of two logits, each row centred: softmax does not see a shift of all."""
-    top1: float
-    """Share of the tokens at which both find the same token likeliest."""
-    written: float
-    """Share of the greedily written tokens that are the same up to the first difference."""
 
 
 def probes(recipe: Recipe, tokenizer: Any) -> tuple[list[Probe], str]:
@@ -131,6 +118,11 @@ def likeness(expected: Answers, got: Answers) -> Likeness:
     return Likeness(
         float(torch.cat(kl).mean()), largest, float(torch.cat(top1).float().mean()), same / total if total else 1.0
     )
+
+
+def compare(proof: Proof, expected: Answers, got: Answers, drift_nats: float, limits: Limits) -> None:
+    """Add to a proof what an artefact's answers say; parameters as of core.proof.judge."""
+    judge(proof, likeness(expected, got), expected.stopped, got.stopped, drift_nats, limits)
 
 
 def drift(tuned: Answers, base: list[torch.Tensor]) -> float:

@@ -11,11 +11,11 @@ import orjson
 from core import gguf_tools, machine
 from core.errors import UserError
 from core.events import EventLog
+from core.proof import Proof
 from core.runs import Run, write_atomically
 from core.sizing.disk import GGUF_BYTES
 from core.worker import behaviour, gguf, gguf_proof, llama, merged_proof, modelfile
 from core.worker.memory import Memory
-from core.worker.proof import Proof
 from core.worker.stops import eos_ids
 from core.worker.tensors import slots_in
 

@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import UserError
+from core.proof import Limits, Proof
 from core.worker import llama
-from core.worker.behaviour import Answers, Probe
-from core.worker.proof import Limits, Proof, judge
+from core.worker.behaviour import Answers, Probe, compare
 
 ASKED = [{"role": "user", "content": "What is the capital of France?"}]
 LIMITS = {
@@ -42,7 +42,7 @@ def prove(
         proof.add("loads in llama.cpp", "yes", "yes", True)
         check_text(proof, server, tokenizer, probes)
         if expected:
-            judge(proof, expected, llama.answers_of(server, probes, expected), 0.0, LIMITS[kind])
+            compare(proof, expected, llama.answers_of(server, probes, expected), 0.0, LIMITS[kind])
             # llama.cpp tells only the likeliest tokens' logits, and what training changed was the merge's question.
             proof.numbers = {key: told for key, told in proof.numbers.items() if key not in ("logit_max", "drift_nats")}
         else:

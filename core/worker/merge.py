@@ -8,11 +8,11 @@ from typing import Any
 
 import orjson
 
-from core import hub, machine
+from core import hub, machine, proof
 from core.errors import UserError
 from core.events import EventLog
 from core.runs import Run, replace_folder
-from core.worker import merged_proof, models, proof
+from core.worker import merged_proof, models
 from core.worker.adapted import Plan, changed, open_adapter, planned
 from core.worker.memory import Memory
 from core.worker.place import places
@@ -178,7 +178,7 @@ def copy_side_files(run: Run, base: Path, aside: Path, plan: Plan, remote_code: 
         config = orjson.loads((base / "config.json").read_bytes())
         _write_json(aside / "config.json", _at_16_bits(config) | {"dtype": "bfloat16"})
     for path in run.adapter.iterdir():
-        if path.is_file() and not path.name.startswith("adapter_") and path.name not in ("README.md", "proof.json"):
+        if path.is_file() and not path.name.startswith("adapter_") and path.name not in ("README.md", proof.FILE):
             shutil.copyfile(path, aside / path.name)
     index = base / "model.safetensors.index.json"
     if index.is_file():

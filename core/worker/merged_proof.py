@@ -7,12 +7,12 @@ import torch
 
 from core.errors import UserError
 from core.machine import GIB
+from core.proof import Limits, Proof
 from core.runs import Run
 from core.worker import behaviour
 from core.worker.adapted import Plan, changed
 from core.worker.models import Source
 from core.worker.place import MARGIN_BYTES, Place, places
-from core.worker.proof import Limits, Proof, judge
 from core.worker.stops import eos_ids, stop_ids
 from core.worker.tensors import DTYPES, Slot, blocks, read, slots_in
 
@@ -113,7 +113,7 @@ def check_answers(
     merged, merged_info = _load(folder, place, dtype, remote_code)
     odd = sorted(set(merged_info["missing_keys"]) ^ set(info["missing_keys"]))
     proof.add("loads in transformers", "every weight found", _count(0, odd, "not") if odd else "yes", not odd)
-    return judge(proof, expected, behaviour.answers_of(merged, asked), drift, LIMITS)
+    return behaviour.compare(proof, expected, behaviour.answers_of(merged, asked), drift, LIMITS)
 
 
 def answers_of_merged(run: Run, asked: list[behaviour.Probe]) -> behaviour.Answers | None:

@@ -113,7 +113,7 @@ def test_a_damaged_merge_fails_with_the_reason(merged: Merged, damage: Damage, c
 
 
 def test_the_card_shows_the_table(merged: Merged) -> None:
-    from core.worker import proof
+    from core import proof
     from core.worker.card import model_card
 
     assert "Compared" not in model_card(merged.run, "merged")
@@ -144,7 +144,7 @@ def test_an_adapter_that_changes_nothing_fails(merged: Merged) -> None:
 
 
 def test_what_failed_is_kept_under_a_name_that_says_so(merged: Merged) -> None:
-    from core.worker import proof
+    from core import proof
 
     table = proof.Proof()
     table.add("chat template", "the one of the training", "another", False)
