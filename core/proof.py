@@ -109,7 +109,7 @@ def read(path: Path) -> Proof:
 
 
 def _parsed(told: Any) -> Proof:
-    rows = [Check(*(str(row[key]) for key in ("check", "expected", "got")), row["passed"]) for row in told["checks"]]
+    rows = [Check(str(row["check"]), str(row["expected"]), str(row["got"]), row["passed"]) for row in told["checks"]]
     found = Proof(rows, {key: number for key, number in told.items() if key not in ("passed", "checks")})
     if not all(isinstance(row.passed, bool | None) for row in rows) or told["passed"] is not found.passed:
         raise ValueError("its verdict is not that of its checks")

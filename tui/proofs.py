@@ -85,5 +85,4 @@ def _wrapped(row: tuple[str, ...], widths: list[int]) -> list[str]:
 
 
 def _cleaned(check: Check) -> Check:
-    said = (clean(text, 200) for text in (check.check, check.expected, check.got))
-    return Check(*said, check.passed)
+    return Check(clean(check.check, 200), clean(check.expected, 200), clean(check.got, 200), check.passed)
