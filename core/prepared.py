@@ -259,6 +259,6 @@ def _of_json(content: Mapping[str, Any]) -> Prepared:
         Example(each["row"], each["length"], tuple(Token(text, bool(k & 1), bool(k & 2)) for text, k in each["tokens"]))
         for each in content["examples"]
     )
-    counts = {name: dict(content[name]) for name in COUNTS}
+    lengths, blank_lengths, firsts = (dict(content[name]) for name in COUNTS)
     told = {name: content[name] for name in TOLD}
-    return Prepared(**counts, trained_at=array("q", content["trained_at"]), examples=examples, **told)
+    return Prepared(lengths, blank_lengths, firsts, array("q", content["trained_at"]), examples, **told)

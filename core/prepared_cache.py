@@ -1,6 +1,5 @@
 """Where the answers of the prepare job lie, and how one is found again: by all that it depends on."""
 
-import hashlib
 import shutil
 from collections.abc import Iterator
 from contextlib import suppress
@@ -52,6 +51,8 @@ def key(recipe: Recipe) -> Key:
 
 def folder(key: Key, home: Path) -> Path:
     """Where the job of this key works."""
+    import hashlib  # `known` does without, in commands that must be quick
+
     return home / FOLDER / hashlib.sha256(orjson.dumps(key)).hexdigest()[:16]
 
 

@@ -8,7 +8,6 @@ import contextlib
 import fcntl
 import os
 import re
-import secrets
 import shutil
 import signal
 import struct
@@ -18,7 +17,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import orjson
-import platformdirs
 
 from core.errors import UserError
 from core.events import RunState, Tail, fold
@@ -187,8 +185,14 @@ class Run:
 
 def home(override: str | None = None) -> Path:
     """The folder of all fitune data: `override`, else $FITUNE_HOME, else the XDG data folder."""
-    chosen = override or os.environ.get("FITUNE_HOME") or platformdirs.user_data_dir("fitune")
+    chosen = override or os.environ.get("FITUNE_HOME") or _data_folder()
     return Path(os.path.expanduser(chosen)).absolute()
+
+
+def _data_folder() -> str:
+    import platformdirs  # with secrets, below, a tenth of what a quick command may take
+
+    return platformdirs.user_data_dir("fitune")
 
 
 def create(recipe: "Recipe", base: Path, info: dict[str, Any]) -> Run:
@@ -265,5 +269,7 @@ def _unwritable(path: Path, error: OSError) -> UserError:
 
 
 def _new_name(recipe: "Recipe") -> str:
+    import secrets
+
     model = re.sub(r"[^a-z0-9.]+", "-", Path(recipe.model.id).name.lower()).strip("-.")[:40] or "model"
     return f"{time.strftime('%Y-%m-%d')}-{model}-{secrets.token_hex(2)}"

@@ -5,12 +5,14 @@ from pathlib import Path
 
 from core import launch, runs
 from core.errors import UserError
+from core.workload import lengths_said
 from tui.choices import card_gib_of, machine_lines, preset_choices, start_choices
 from tui.cost import field_cost
 from tui.draft import Draft, origin, prepared, problems, recipe, reset_field, restore, set_field, shown, use_preset
 from tui.fields import Field, form_fields
 from tui.outlook import WORDS, Outlook, bounds, known_shape, learn, look, remedy_text, ways_out, with_remedy
 from tui.plain_data import reread, with_tokens
+from tui.reading import with_known
 from tui.steps import Answer, Forward, Reopen, Watch
 from tui.summary import command_line, lines, obstacles, push_words, write_recipe
 from tui.talk import GoBack, Talk
@@ -51,7 +53,7 @@ def ask_preset(talk: Talk, draft: Draft) -> Answer:
 
 def ask_edit(talk: Talk, draft: Draft) -> Answer:
     """The settings, until nothing is to be changed any more."""
-    folded = True
+    folded, draft = True, with_known(draft)
     while True:
         fields = form_fields(folded)
         wrong = problems(draft)
@@ -101,7 +103,8 @@ def known_outlook(talk: Talk, draft: Draft) -> Outlook:
         except UserError as error:
             talk.say(f"ERROR {error}")
     outlook = look(draft)
-    predicted = f" Predicted {bounds(outlook.budget)} on {outlook.place}." if outlook.budget else ""
+    judged = f"{outlook.place}; {lengths_said(outlook.work)}"
+    predicted = f" Predicted {bounds(outlook.budget)} on {judged}." if outlook.budget else ""
     talk.say(f"{WORDS[outlook.verdict]} {outlook.said}{predicted}")
     for way in ways_out(outlook)[:1]:
         talk.say(f"  f: {remedy_text(way)}. {way.costs}")

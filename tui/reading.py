@@ -3,13 +3,14 @@
 import time
 from collections.abc import Callable
 
-from core import dataset, launch
-from core.errors import UserError
+from core import dataset, launch, prepared_cache, runs
+from core.errors import BadInput, UserError
 from core.events import RunState
 from core.prepared import FILE, Prepared
 from core.recipe_fields import Data, Recipe
 from core.rows.report import Report
 from core.runs import Run
+from tui.draft import Draft, prepared, recipe, with_prepared
 
 POLL_S = 0.1
 
@@ -56,6 +57,18 @@ def render(recipe: Recipe, tell: Callable[[Run, RunState], object], is_left: Cal
         state = run.state()
         if run.status(state) != "stopped":  # one that was told to stop for other rows is started again for these
             raise _failure(run, state)
+
+
+def with_known(draft: Draft) -> Draft:
+    """The draft with its rows in tokens if the prepare job has found them before; nothing is started."""
+    if not draft.source or prepared(draft) is not None:
+        return draft
+    try:
+        asked = recipe(draft)
+    except BadInput:  # a field is wrong, which the form tells
+        return draft
+    found = prepared_cache.known(asked, runs.home(asked.run.home))
+    return with_prepared(draft, found) if found else draft
 
 
 def _failure(run: Run, state: RunState) -> UserError:

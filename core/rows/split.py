@@ -1,6 +1,5 @@
 """Which rows are held out, to see whether the model learns or only memorises."""
 
-import hashlib
 from collections.abc import Iterable
 from itertools import groupby
 from operator import itemgetter
@@ -49,5 +48,7 @@ def split(rows: Iterable[Row], fraction: float, seed: int) -> tuple[list[int], l
 
 
 def _hash(row: Row, seed: int) -> int:
+    import hashlib  # not at the top: estimates need only `eval_fraction`, at once
+
     key = orjson.dumps([seed, row], option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS, default=str)
     return int.from_bytes(hashlib.blake2b(key, digest_size=8).digest(), "big")

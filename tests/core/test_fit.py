@@ -8,12 +8,14 @@ from test_budget import GIB, LLAMA_8B, recipe
 
 from core.budget import Card, estimate, safe_bytes
 from core.fit import NO_FASTER, Fit, fit
-from core.learned import Experience
+from core.learned import NONE, Experience
 from core.pace import estimate_pace
+from core.plans import Place
 from core.recipe_fields import Recipe
 from core.remedies import with_set
 from core.shapes import Shape, load
 from tests.lessons import lesson
+from tests.token_rows import prepared
 
 MODELS = (
     "HuggingFaceTB/SmolLM2-135M-Instruct", "meta-llama/Llama-3.2-1B-Instruct", "meta-llama/Llama-3.1-8B-Instruct",
@@ -170,6 +172,30 @@ def test_the_search_takes_well_under_a_second(model: str, fields: dict[str, Any]
     began = time.process_time()
     fit(shape, recipe(train__optimizer="adamw_torch", **fields), card_of(24), None, RAM)
     assert time.process_time() - began < 1.0
+
+
+def test_rows_that_are_known_count_as_long_as_they_are() -> None:
+    shape, own, card = load(MODELS[0]), recipe(model__max_seq_length=8192), card_of(12)
+    rows = prepared([(200, [(100, 200)])] * 5000)
+    full = fit(shape, own, card, "NVIDIA GeForce RTX 4070", RAM)
+    true = fit(shape, own, card, "NVIDIA GeForce RTX 4070", RAM, NONE, rows)
+    assert full.plan is not None
+    assert true.plan is not None
+    assert true.plan.recipe.train.micro_batch > full.plan.recipe.train.micro_batch
+    assert true.plan.fits
+    assert true.longest is not None
+    assert true.longest.recipe.model.max_seq_length > 1000, "how long rows may be has nothing to do with these"
+
+
+def test_padding_is_no_gain() -> None:
+    own = recipe(train__backend="trl", train__checkpointing="on", train__micro_batch=1, train__grad_accum=32,
+                 data__packing=False)  # fmt: skip
+    mixed = prepared([(30, [(10, 30)])] * 990 + [(2000, [(10, 2000)])] * 10)
+    place = Place(load(MODELS[0]), own, card_of(80), "NVIDIA H100 80GB HBM3", RAM, NONE, mixed)
+    one, many = (place.look({"train.micro_batch": rows, "train.grad_accum": 32 // rows}) for rows in (1, 32))
+    assert one.pace.tokens_per_s is not None
+    assert many.pace.tokens_per_s is not None
+    assert many.pace.tokens_per_s / one.pace.tokens_per_s > 1.5 * many.speed / one.speed
 
 
 def test_within_what_the_pace_can_tell_fewer_changes_win() -> None:

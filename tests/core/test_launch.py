@@ -14,13 +14,14 @@ from pathlib import Path
 
 import pytest
 
-from core import detached, launch, machine, runs
+from core import detached, launch, machine, prepared_cache, runs
 from core.config import Recipe
 from core.errors import UserError
 from core.events import EventLog
 from core.machine import Gpu, Machine
 from core.runs import Run
 from tests import fake_worker
+from tests.token_rows import prepared
 
 GIB = 1 << 30
 ROOT = Path(__file__).parents[2]
@@ -383,6 +384,21 @@ def test_a_beginning_is_recorded_as_it_was_resolved(here: Machine, recipe: Calla
     assert info["versions"] == {"python": "3.12.1", "unsloth": "2026.10.7"}
     assert info["preset"] == "p"
     assert begun.run.look()[0] in ("starting", "running")
+
+
+def test_a_beginning_counts_rows_as_they_were_measured_before(
+    here: Machine, fitune_home: Path, recipe: Callable[..., Recipe], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows, asked = prepared([(60, [(50, 60)])] * 40), []
+    monkeypatch.setattr(launch, "budget_of", lambda *given: asked.append(given[-1]))
+    monkeypatch.setattr(prepared_cache, "known", lambda asked, base: rows if base == fitune_home else None)
+    begun = launch.begin(recipe())
+    assert asked == [rows]
+    assert begun.work is not None
+    assert begun.run.info()["workload"]["longest"] == begun.work.longest == 60
+    begun.run.kill()
+    monkeypatch.setattr(prepared_cache, "known", lambda *_: None)
+    assert launch.begin(recipe(), share_gpu=True).run.info()["workload"] is None
 
 
 def test_a_beginning_that_is_refused_leaves_nothing(

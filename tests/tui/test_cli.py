@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -324,10 +325,11 @@ def test_check_19_stopped_or_left_is_130(fitune_home: Path, recipe_file: str, ho
 
 @pytest.mark.usefixtures("fakes")
 def test_train_follows_the_run_to_its_end(fitune: Fitune, fitune_home: Path, recipe_file: str) -> None:
-    status, out, err = fitune("train", recipe_file)
+    status, out, err = fitune("train", recipe_file, "--set", "model.id=HuggingFaceTB/SmolLM2-135M-Instruct")
     assert (status, out) == (0, "")
     assert "unsloth can't be used: there is no NVIDIA card to use." in err
     assert "step 30/30" in err
+    assert re.search(r"^memory: \S+ GiB; lengths: assumed, every row fills max_seq_length$", err, re.MULTILINE)
 
 
 @pytest.mark.usefixtures("fakes")

@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 
-from core import calibrate, learned, machine
+from core import calibrate, learned, machine, prepared_cache
 from core.errors import UserError
 from core.gpu import Gpu
 from core.machine import Machine
 from core.pace import estimate_pace
 from core.shapes import load
 from tests.lessons import VERSIONS, lesson
+from tests.token_rows import prepared
 from tui.__main__ import main
 
 ROOT = Path(__file__).parents[2]
@@ -94,6 +95,27 @@ def test_the_estimate_in_words_has_memory_verdict_and_pace(fitune: Fitune, recip
     assert "tokens/s" in out
     assert "lengths: assumed, every row fills max_seq_length" in out
     assert err == ""
+
+
+def test_lengths_that_were_measured_before_count_and_their_source_is_said(
+    fitune: Fitune, recipe_file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assumed = json.loads(fitune("estimate", recipe_file, "--gpu-memory", "24", "--json")[1])
+    assert assumed["workload"] is None
+    rows = prepared([(60, [(50, 60)])] * 4000)
+    monkeypatch.setattr(prepared_cache, "known", lambda asked, base: rows)
+    ended, out, err = fitune("estimate", recipe_file, "--gpu-memory", "24", "--json")
+    found = json.loads(out)
+    assert (ended, err) == (0, "")
+    assert found["total_bytes"] < assumed["total_bytes"]
+    work = found["workload"]
+    assert (work["source_rows"], work["longest"], work["packing"]["rows"]) == (4000, 60, 3880)
+    assert work["trained_tokens"] == pytest.approx(3880 * 10, rel=1e-3)
+    out = fitune("estimate", recipe_file, "--gpu-memory", "24")[1]
+    assert "lengths: measured on your 4,000 rows\n" in out
+    assert "3,880 rows to train on" in out
+    assert "lengths: measured on your 4,000 rows\n" in fitune("fit", recipe_file, "--gpu-memory", "24")[1]
+    assert json.loads(fitune("fit", recipe_file, "--gpu-memory", "24", "--json")[1])["workload"] == work
 
 
 @pytest.mark.usefixtures("l4")

@@ -10,9 +10,10 @@ import pytest
 from textual import events
 from textual.widgets import Button, Input, Static
 
-from core import config, dataset
+from core import config, dataset, prepared_cache
 from core.machine import Machine
 from core.recipe_fields import Data
+from tests.token_rows import prepared
 from tests.tui.wizard_kit import CARD, GIB, Wizard, said, settle
 from tui.draft import recipe, set_field
 from tui.fields import all_fields
@@ -367,6 +368,22 @@ async def test_another_card_is_planned_for_with_one_key_but_not_started_on(at_st
         await settle(pilot)
         assert "a planned 24 GiB card" in " ".join(app.shown().split())
         assert app.step.draft.card_gib == 24
+
+
+async def test_rows_that_were_rendered_before_make_the_budget_that_of_their_true_lengths(
+    at_step: At, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = at_step("edit", edits={"data.source": "rows.jsonl"})
+    found = prepared([(60, [(50, 60)])] * 40)
+    monkeypatch.setattr(prepared_cache, "known", lambda asked, base: found if base == home else None)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        assert app.step.outlook.work is not None
+        assert app.step.outlook.work.longest == 60
+        assert "measured" in app.shown()
+        await pilot.press("ctrl+f")
+        await settle(pilot)
+        assert "lengths: measured on your 40 rows" in " ".join(app.shown().split())
 
 
 async def test_ctrl_f_takes_the_fastest_plan_that_fits_and_says_so(at_step: At) -> None:

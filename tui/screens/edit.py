@@ -1,7 +1,7 @@
 """The third step: the settings as a form, with the memory that each one costs."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from textual import work
@@ -18,6 +18,7 @@ from tui.cost import field_cost
 from tui.draft import Draft, problems, reset_field, set_field, shown
 from tui.fields import ELSEWHERE, MAIN, form_fields
 from tui.outlook import fitted, known_shape, learn
+from tui.reading import with_known
 from tui.screens.step import StepScreen
 from tui.steps import Forward
 from tui.text import clean, safe
@@ -33,6 +34,13 @@ class Learned(Message):
     """The shape of a model was found, or can't be for this reason."""
 
     problem: str = ""
+
+
+@dataclass
+class RowsFound(Message):
+    """The draft with what is known of its rows."""
+
+    draft: Draft
 
 
 class EditScreen(StepScreen):
@@ -60,6 +68,7 @@ class EditScreen(StepScreen):
     def on_mount(self) -> None:
         self.pause = self.set_interval(TYPING_PAUSE_S, self.learn_shape, pause=True)
         self.show()
+        self.find_rows()
 
     def help_topic(self) -> str:
         return self.form.field.name
@@ -117,6 +126,16 @@ class EditScreen(StepScreen):
         """Show all fields, or only the ten that matter first."""
         self.folded = not self.folded
         self.form.offer(form_fields(self.folded))
+
+    @work(thread=True)
+    def find_rows(self) -> None:
+        """Rows that were rendered before make the budget that of their true lengths."""
+        self.post_message(RowsFound(with_known(self.draft)))
+
+    def on_rows_found(self, event: RowsFound) -> None:
+        if event.draft.rendered is not self.draft.rendered:
+            self.draft = replace(self.draft, rendered=event.draft.rendered)
+            self.show()
 
     def learn_shape(self) -> None:
         """The typing has paused: find out the size of a model that is not known."""

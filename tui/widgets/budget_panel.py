@@ -62,6 +62,7 @@ def full_lines(outlook: Outlook, ways: Sequence[Remedy], columns: int, plain: bo
             for shade, (name, amount) in zip(shades, parts, strict=False)
         ]
         lines += [Content(f"Predicted {bounds(found)}"), Content(f"Free      {gib(outlook.free_bytes)}")]
+        lines.append(Content.styled(f"Rows      {'measured' if outlook.work else 'assumed full'}", "$text-muted"))
     if said := correction(outlook):
         lines.append(Content.styled(said, "$text-muted"))
     lines.append(verdict(outlook))
