@@ -2,7 +2,6 @@
 
 import importlib
 import json
-import re
 import signal
 import subprocess
 import sys
@@ -11,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from core import runs
+from core import launch, runs
 from core.events import EventLog
 from core.runs import Run
 from tests import fake_worker
@@ -325,11 +324,20 @@ def test_check_19_stopped_or_left_is_130(fitune_home: Path, recipe_file: str, ho
 
 @pytest.mark.usefixtures("fakes")
 def test_train_follows_the_run_to_its_end(fitune: Fitune, fitune_home: Path, recipe_file: str) -> None:
-    status, out, err = fitune("train", recipe_file, "--set", "model.id=HuggingFaceTB/SmolLM2-135M-Instruct")
+    status, out, err = fitune("train", recipe_file)
     assert (status, out) == (0, "")
     assert "unsloth can't be used: there is no NVIDIA card to use." in err
     assert "step 30/30" in err
-    assert re.search(r"^memory: \S+ GiB; lengths: assumed, every row fills max_seq_length$", err, re.MULTILINE)
+
+
+@pytest.mark.usefixtures("fakes")
+def test_a_training_says_what_memory_it_will_take_and_what_that_is_judged_by(
+    fitune: Fitune, recipe_file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    budget = {"verdict": "fits", "total_bytes": 3 << 30, "free_bytes": 8 << 30}
+    monkeypatch.setattr(launch, "budget_of", lambda *_: budget)
+    assert "memory: 3.0 GiB of 8.0 GiB; lengths: assumed, every row fills max_seq_length\n" in fitune(
+        "train", recipe_file)[2]  # fmt: skip
 
 
 @pytest.mark.usefixtures("fakes")
