@@ -30,6 +30,7 @@ from tui.widgets.pick import Pick, PickSome
 MERGED = {"bytes": 3 << 30, "elapsed_s": 130.0, "files": 4}
 PUSHED = {"repo": "ada/sums", "private": True, "files": 4, "bytes": 5 << 20, "elapsed_s": 9.0, "url": "https://hub/x"}
 BRANCHES = {"branches": ["step-000020", "step-000100"]}
+FULL = "unsloth/Qwen2.5-7B-Instruct"
 FAILED = {"kind": "auth", "message": "The token may not write there.", "hint": "hf auth login"}
 
 
@@ -42,10 +43,29 @@ def trained(tmp_path: Path) -> Path:
     return run
 
 
+@pytest.fixture
+def quantized(trained: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The run, as if its model had been a quantized copy of FULL, whose shape can't be asked for."""
+
+    def out_of_reach(model_id: str, revision: str | None = None) -> None:
+        raise UserError(f"{model_id} is out of reach.")
+
+    monkeypatch.setattr("core.shapes.load", out_of_reach)
+    info = json.loads((trained / "run.json").read_text())
+    info["recipe"]["model"]["id"] = f"{FULL}-bnb-4bit"
+    (trained / "run.json").write_text(json.dumps(info))
+    return trained
+
+
 def tell(run: Path, job: str, *story: tuple[str, dict[str, Any]]) -> None:
     log = EventLog(run / "events.jsonl", job)
     for kind, data in story:
         log.write(kind, **data)  # type: ignore[arg-type]
+
+
+def in_one_line(app: Any) -> str:
+    """The text on the screen, wherever it wraps."""
+    return " ".join(shown(app).split())
 
 
 async def choose(app: Any, pilot: Any, key: str, enter: bool = True) -> None:
@@ -58,8 +78,13 @@ async def choose(app: Any, pilot: Any, key: str, enter: bool = True) -> None:
         await pilot.press("enter")
 
 
-def out_of_reach(model_id: str, revision: str | None) -> None:
-    raise UserError(f"{model_id} is out of reach.")
+async def keep_name_and_privacy(app: Any, pilot: Any, name: str) -> None:
+    """Take the repository that is proposed, leave it private, and come to the last question."""
+    await until(pilot, lambda: name in shown(app))
+    await pilot.press("enter")
+    await until(pilot, lambda: "Who may see" in shown(app))
+    await pilot.press("enter")
+    await until(pilot, lambda: isinstance(app.screen, Confirm))
 
 
 @pytest.fixture
@@ -122,7 +147,7 @@ async def test_merge_starts_its_job_and_goes_back_to_watch_it(trained: Path, beg
     async with watching(trained, "Use it") as (app, pilot):
         await choose(app, pilot, "merge", enter=False)
         await until(pilot, lambda: "of RAM" in shown(app))
-        said = " ".join(shown(app).split())
+        said = in_one_line(app)
         for word in ("256.6 MiB of disk", "are free", "of RAM", "download", "time that of writing"):
             assert word in said
         await pilot.press("enter")
@@ -131,23 +156,14 @@ async def test_merge_starts_its_job_and_goes_back_to_watch_it(trained: Path, beg
     assert json.loads((trained / "merge.json").read_text()) == {"base": None}
 
 
-async def test_a_quantized_base_is_explained_and_its_full_model_proposed(
-    trained: Path, begun: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("core.shapes.load", out_of_reach)
-    info = json.loads((trained / "run.json").read_text())
-    info["recipe"]["model"]["id"] = "unsloth/Qwen2.5-7B-Instruct-bnb-4bit"
-    (trained / "run.json").write_text(json.dumps(info))
-    async with watching(trained, "Use it") as (app, pilot):
+async def test_a_quantized_base_is_explained_and_its_full_model_proposed(quantized: Path, begun: list[str]) -> None:
+    async with watching(quantized, "Use it") as (app, pilot):
         await choose(app, pilot, "merge")
         await until(pilot, lambda: isinstance(app.screen, Ask))
         assert "has quantized weights." in shown(app)
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(app.screen, WatchScreen))
-    assert json.loads((trained / "merge.json").read_text()) == {"base": "unsloth/Qwen2.5-7B-Instruct"}
-
-
-FULL = "unsloth/Qwen2.5-7B-Instruct"
+    assert json.loads((quantized / "merge.json").read_text()) == {"base": FULL}
 
 
 @pytest.mark.parametrize(
@@ -159,25 +175,21 @@ FULL = "unsloth/Qwen2.5-7B-Instruct"
     ],
 )
 async def test_what_a_merge_downloads_is_told_before_it_begins(
-    trained: Path, begun: list[str], monkeypatch: pytest.MonkeyPatch, found: Download, said: str
+    quantized: Path, begun: list[str], monkeypatch: pytest.MonkeyPatch, found: Download, said: str
 ) -> None:
-    monkeypatch.setattr("core.shapes.load", out_of_reach)
     monkeypatch.setattr("core.downloads.download", lambda model_id, revision=None: replace(found, model_id=model_id))
-    info = json.loads((trained / "run.json").read_text())
-    info["recipe"]["model"]["id"] = f"{FULL}-bnb-4bit"
-    (trained / "run.json").write_text(json.dumps(info))
-    async with watching(trained, "Use it", (120, 40)) as (app, pilot):
+    async with watching(quantized, "Use it", (120, 40)) as (app, pilot):
         await choose(app, pilot, "merge", enter=False)
-        await until(pilot, lambda: said in " ".join(shown(app).split()))
-        assert "It is merged into its full model." in " ".join(shown(app).split())
+        await until(pilot, lambda: said in in_one_line(app))
+        assert "It is merged into its full model." in in_one_line(app)
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(app.screen, Ask))
         await pilot.press("ctrl+u", *"me/full", "enter")  # another than was told of
         await until(pilot, lambda: isinstance(app.screen, Confirm))
-        assert said.replace(FULL, "me/full").removeprefix("download ") in " ".join(shown(app).split())
+        assert said.replace(FULL, "me/full").removeprefix("download ") in in_one_line(app)
         await pilot.press("right", "enter")
         await until(pilot, lambda: isinstance(app.screen, WatchScreen))
-    assert json.loads((trained / "merge.json").read_text()) == {"base": "me/full"}
+    assert json.loads((quantized / "merge.json").read_text()) == {"base": "me/full"}
 
 
 async def test_a_merge_that_is_there_is_marked_with_its_proof_and_not_replaced_unasked(
@@ -200,7 +212,7 @@ async def test_a_failed_proof_is_marked_shown_and_says_what_to_do(trained: Path)
     async with watching(trained, "Use it", (120, 40)) as (app, pilot):
         await choose(app, pilot, "merge", enter=False)
         await until(pilot, lambda: "FAILED its proof" in shown(app))
-        said = " ".join(shown(app).split())
+        said = in_one_line(app)
         assert "FAILED chat template the one of the training another" in said
         assert "Use the adapter as it is, or merge once more." in said
 
@@ -232,8 +244,8 @@ async def test_gguf_without_a_merged_model_says_what_comes_first(
     monkeypatch.setattr("core.gguf_tools.quantizer", lambda: None)
     async with watching(trained, "Use it") as (app, pilot):
         await choose(app, pilot, "gguf")
-        await until(pilot, lambda: "Merge first: it is the way above." in " ".join(shown(app).split()))
-        said = " ".join(shown(app).split())
+        await until(pilot, lambda: "Merge first: it is the way above." in in_one_line(app))
+        said = in_one_line(app)
         assert "first merge: these files are made of the merged model" in said
         assert "converter llama.cpp's converter is not on this machine. Install it: some command" in said
     assert not begun
@@ -285,11 +297,7 @@ async def test_push_offers_what_is_there_and_names_gguf_files_as_such(
         assert "4 B   for llama.cpp and Ollama" in shown(app)
         assert "runs by itself" not in shown(app)
         await pilot.press("down", "enter")
-        await until(pilot, lambda: f"ada/{trained.name}-GGUF" in shown(app))
-        await pilot.press("enter")
-        await until(pilot, lambda: "Who may see" in shown(app))
-        await pilot.press("enter")
-        await until(pilot, lambda: isinstance(app.screen, Confirm))
+        await keep_name_and_privacy(app, pilot, f"ada/{trained.name}-GGUF")
         await pilot.press("right", "enter")
         await until(pilot, lambda: isinstance(app.screen, WatchScreen))
     assert json.loads((trained / "push.json").read_text())["what"] == "gguf"
@@ -311,16 +319,12 @@ async def test_checkpoints_are_offered_with_their_sizes_and_branches(
     monkeypatch.setattr(hub, "account", lambda: hub.Account("ada"))
     async with watching(two_checkpoints, "Use it") as (app, pilot):
         await choose(app, pilot, "push", enter=False)
-        await until(pilot, lambda: "checkpoints 3.0 MiB in 2 files on 2 branches" in " ".join(shown(app).split()))
+        await until(pilot, lambda: "checkpoints 3.0 MiB in 2 files on 2 branches" in in_one_line(app))
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(app.screen, Pick))
         assert "3.0 MiB   of earlier steps, a branch each" in shown(app)
         await pilot.press("down", "enter")
-        await until(pilot, lambda: f"ada/{two_checkpoints.name}-model" in shown(app))
-        await pilot.press("enter")
-        await until(pilot, lambda: "Who may see" in shown(app))
-        await pilot.press("enter")
-        await until(pilot, lambda: isinstance(app.screen, Confirm))
+        await keep_name_and_privacy(app, pilot, f"ada/{two_checkpoints.name}-model")
         assert "Upload the checkpoints to the Hub?" in shown(app)
         assert "3.0 MiB in 2 files on 2 branches" in shown(app)
         await pilot.press("right", "enter")
@@ -362,7 +366,7 @@ async def test_a_repository_that_the_token_cant_write_to_is_refused_in_the_box(
         await choose(app, pilot, "push")
         await until(pilot, lambda: isinstance(app.screen, Ask))
         await pilot.press("ctrl+u", *"org/sums", "enter")
-        await until(pilot, lambda: "may not write to org/sums" in " ".join(shown(app).split()))
+        await until(pilot, lambda: "may not write to org/sums" in in_one_line(app))
         await pilot.press("ctrl+u", *"sums", "enter")
         await until(pilot, lambda: "Who may see ada/sums?" in shown(app))
     assert not begun
@@ -398,7 +402,7 @@ async def test_a_hand_off_writes_its_folder_and_says_what_to_do_with_it(trained:
         await pilot.press(*["down"] * 5, "enter")
         await until(pilot, lambda: isinstance(app.screen, Ask))
         await pilot.press("enter")
-        await until(pilot, lambda: "exists already" in " ".join(shown(app).split()))
+        await until(pilot, lambda: "exists already" in in_one_line(app))
 
 
 async def test_a_zip_comes_with_the_command_that_fetches_it(trained: Path) -> None:
