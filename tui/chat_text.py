@@ -5,12 +5,20 @@ from typing import Any
 
 from core.chat import Conversation, Question, Settings, Side
 from core.errors import UserError
-from tui.format import count, rate
+from tui.format import count, rate, size
+from tui.story import value
 from tui.text import clean
 
 NAMES: Mapping[Side, str] = {"base": "base", "tuned": "fine-tuned"}
 ANSWER_CHARS = 100_000
 PHASES = {"data": "reading your data", "download": "fetching the model", "load": "loading the model"}
+
+
+def phase(message: dict[str, Any]) -> str:
+    """What the model's process is doing, and how much it has to download first."""
+    amount = value(message, "bytes")
+    doing = PHASES.get(str(message["name"]), clean(str(message["name"]), 40))
+    return f"{doing}: {size(amount)} ..." if amount else f"{doing} ..."
 
 
 def ended(answer: Mapping[str, Any]) -> tuple[bool, str]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from core import __version__, config, hub
+from core import __version__, config, hub, proof
 from core.diagnose import redact
 from core.events import RunState
 from core.handoff.job import Job, of_run
@@ -158,15 +158,13 @@ def _losses(state: RunState) -> list[str]:
 
 def _checks(path: Path) -> list[str]:
     """The table of a proof; none of what failed, which is not pushed."""
-    proof = orjson.loads(path.read_bytes())
-    if not proof["passed"]:
+    found = proof.read(path)
+    if not found.passed:
         return []
-    heading = f"{plain(str(proof['file']))}, compared with the merged model" if "file" in proof else COMPARED
+    file = found.numbers.get("file")
+    heading = f"{plain(str(file))}, compared with the merged model" if file else COMPARED
     words = {True: "yes", False: "no", None: "not checked"}
-    rows = [
-        (*(plain(str(check[key])) for key in ("check", "expected", "got")), words[check["passed"]])
-        for check in proof["checks"]
-    ]
+    rows = [(plain(row.check), plain(row.expected), plain(row.got), words[row.passed]) for row in found.checks]
     return [f"## {heading}\n\n" + _table([("check", "expected", "found", "passed"), *rows])]
 
 

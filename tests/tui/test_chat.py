@@ -25,7 +25,7 @@ from tests.tui.conftest import Fitune
 from tests.tui.payloads import OBEYED, PAYLOADS
 from tests.tui.test_watch import shown, until, watching
 from tui.app import FituneApp
-from tui.chat_text import ended
+from tui.chat_text import ended, phase
 from tui.screens.chat import ChatScreen
 from tui.screens.deliver import DeliverScreen
 from tui.ways import WAYS
@@ -162,6 +162,18 @@ def test_what_the_model_writes_is_never_obeyed(trained: Path, fitune: Fitune, pa
     payload = payload.replace("\0", "")  # no argument holds it
     _, out, err = fitune("chat", "run-a", "--prompt", payload)
     assert not OBEYED.search(out + err)
+
+
+@pytest.mark.parametrize(
+    ("message", "said"),
+    [
+        ({"name": "download", "model": "a/b", "bytes": 3 << 30}, "fetching the model: 3.0 GiB ..."),
+        ({"name": "download", "model": "a/b"}, "fetching the model ..."),
+        ({"name": "new\x1b[2J"}, "new␛[2J ..."),
+    ],
+)
+def test_what_is_to_be_fetched_is_told_with_its_size(message: dict[str, Any], said: str) -> None:
+    assert phase(message) == said
 
 
 def test_an_answer_without_a_token_or_a_clock_is_told() -> None:

@@ -10,8 +10,9 @@ import pytest
 
 from core import runs
 from core.config import parse
+from core.downloads import Download
 from core.errors import UserError
-from core.events import EventLog
+from core.events import EventLog, Tail
 from core.runs import Run
 from core.worker import models
 
@@ -127,3 +128,18 @@ def test_a_folder_stays_a_folder_and_one_that_is_gone_is_a_sentence(
     for name in ("config.json", "model.safetensors"):
         (folder / name).touch()
     assert base_of(run) == models.Source(folder, str(folder), None)
+
+
+@pytest.mark.parametrize(("missing_bytes", "told"), [(5 << 30, {"bytes": 5 << 30}), (0, {}), (None, {})])
+def test_how_much_is_to_be_fetched_is_told_before_it_is(
+    cache: Path,
+    new_run: Callable[..., Run],
+    monkeypatch: pytest.MonkeyPatch,
+    missing_bytes: int | None,
+    told: dict[str, int],
+) -> None:
+    monkeypatch.setattr(models, "download", lambda model_id, revision=None: Download(model_id, missing_bytes))
+    run = new_run("owner/model", OLD)
+    base_of(run)
+    (event,) = Tail(run.path / "told.jsonl").read()
+    assert event.data == {"name": "download", "model": "owner/model", "revision": OLD} | told

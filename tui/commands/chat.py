@@ -8,7 +8,7 @@ from typing import Any
 from core import chat, runs
 from core.chat import Chat, Conversation, Question, Settings, Side
 from core.errors import UserError
-from tui.chat_text import ANSWER_CHARS, NAMES, PHASES, checked, ended, failure, kept, manner, ready
+from tui.chat_text import ANSWER_CHARS, NAMES, checked, ended, failure, kept, manner, phase, ready
 from tui.terminal import is_terminal, surface
 from tui.text import as_ascii_json, clean, encodable
 
@@ -49,7 +49,7 @@ class Session:
         for message in self._heard:
             match message["type"]:
                 case "phase":
-                    _say(f"{PHASES.get(message['name'], clean(message['name'], 40))} ...")
+                    _say(phase(message))
                 case "warning":
                     _say(f"WARN  {message['message']}")
                 case "failed":

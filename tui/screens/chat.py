@@ -17,7 +17,7 @@ from core import chat
 from core.chat import SIDES, Chat, Conversation, Question, Settings
 from core.errors import UserError
 from core.runs import Run
-from tui.chat_text import ANSWER_CHARS, NAMES, PHASES, ended, failure, kept, manner, ready
+from tui.chat_text import ANSWER_CHARS, NAMES, ended, failure, kept, manner, phase, ready
 from tui.text import clean, safe
 from tui.widgets.keys import Keys
 from tui.widgets.meters import Line
@@ -175,7 +175,7 @@ class ChatScreen(Screen[None]):
         said = event.said
         match said["type"]:
             case "phase":
-                self.say(f"{PHASES.get(said['name'], said['name'])} ...")
+                self.say(phase(said))
             case "warning":
                 self.warnings.append(f"WARN {said['message']}")
             case "ready":
