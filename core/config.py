@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from core.errors import BadInput, Problem, UserError
-from core.recipe_fields import Data, Deliver, Lora, Model, Recipe, Run, Train
+from core.recipe_fields import MOVES_THE_BASE, Data, Deliver, Lora, Model, Recipe, Run, Train
 
 GROUPS: dict[str, type[BaseModel]] = {
     "model": Model,
@@ -123,7 +123,7 @@ def problems(recipe: Recipe) -> list[Problem]:
             Problem("train.offload_layers", "is done by the unsloth backend only.", "Remove it, or use that backend."),
         ),
         (
-            train.backend == "unsloth" and lora.init in ("pissa", "olora", "orthogonal"),
+            train.backend == "unsloth" and lora.init in (*MOVES_THE_BASE, "orthogonal"),
             Problem(
                 "lora.init",
                 f"{lora.init} is done by the trl backend only.",
@@ -131,7 +131,7 @@ def problems(recipe: Recipe) -> list[Problem]:
             ),
         ),
         (
-            lora.init in ("pissa", "olora", "orthogonal") and model.quant != "bf16",
+            lora.init in (*MOVES_THE_BASE, "orthogonal") and model.quant != "bf16",
             Problem(
                 "lora.init",
                 f"{lora.init} reads the base weights, which must then be 16-bit.",
@@ -139,7 +139,7 @@ def problems(recipe: Recipe) -> list[Problem]:
             ),
         ),
         (
-            lora.init in ("pissa", "olora") and "lm_head" in lora.target_modules,
+            lora.init in MOVES_THE_BASE and "lm_head" in lora.target_modules,
             Problem(
                 "lora.init",
                 f"{lora.init} would change the weights of lm_head, which in many models are the input's as well.",

@@ -51,10 +51,18 @@ def uploads(run: Run, what: What) -> list[Upload]:
 
 
 def _of_checkpoints(run: Run) -> list[Upload]:
+    from core.recipe_fields import MOVES_THE_BASE
+
     whole = (re.fullmatch(r"checkpoint-(\d+)", path.name) for path in run.checkpoints.glob("checkpoint-*"))
     steps = sorted(int(found[1]) for found in whole if found and (run.checkpoints / found[0] / WEIGHTS).is_file())
     if not steps:
         raise UserError(f"{run.name} has no checkpoints on this disk.", "Push the adapter instead.")
+    if (init := run.recipe().lora.init) in MOVES_THE_BASE:
+        raise UserError(
+            f"The checkpoints of {run.name} are no adapters for the base model as it is: {init} has moved a part of "
+            "its weights into them, which only the finished adapter has undone.",
+            "Push the adapter instead.",
+        )
     made = []
     for step in steps:
         folder = run.checkpoints / f"checkpoint-{step}"

@@ -12,11 +12,10 @@ import orjson
 import torch
 from safetensors.torch import load_file, save_file
 
+from core.recipe_fields import MOVES_THE_BASE
 from core.runs import Run, replace_folder, write_atomically
 from core.worker.models import Source
 
-MOVES_THE_BASE = ("pissa", "olora")
-"""What lora.init may be so (peft tuners/lora/layer.py: each *_init that sets the base layer's weight)."""
 FIRST, SECOND = (".lora_A.weight", ".lora_embedding_A"), (".lora_B.weight", ".lora_embedding_B")
 """How the names of an adapter's tensors end: A is [rank, in], B is [out, rank]."""
 

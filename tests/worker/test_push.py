@@ -360,6 +360,15 @@ def test_after_a_cut_the_branches_that_are_whole_are_not_sent_again(run: Run, hu
     assert sorted(hub.branches["step-000100"]) == checkpoints
 
 
+def test_checkpoints_that_hold_a_part_of_the_base_are_no_push(run: Run, hub: Hub, checkpoints: list[str]) -> None:
+    info = run.info()
+    info["recipe"] |= {"lora": {"init": "pissa"}, "model": info["recipe"]["model"] | {"quant": "bf16"}}
+    (run.path / "run.json").write_text(json.dumps(info))
+    assert push(run, hub, what="checkpoints") == 1
+    assert "no adapters for the base model as it is: pissa has moved" in end(run)[1]["message"]
+    assert not hub.branches
+
+
 def test_checkpoints_that_are_gone_are_no_push(run: Run, hub: Hub) -> None:
     assert push(run, hub, what="checkpoints") == 1
     assert end(run)[1]["message"] == "mine has no checkpoints on this disk."
