@@ -9,7 +9,7 @@ Checkpointing = Literal["unsloth", "on", "off"]
 Backend = Literal["auto", "unsloth", "trl"]
 Init = Literal["default", "gaussian", "pissa", "olora", "orthogonal"]
 MOVES_THE_BASE: tuple[Init, ...] = ("pissa", "olora")
-"""Ways to start that take a part of the base's weights (peft tuners/lora/layer.py: each *_init that sets the weight)."""
+"""Ways to start that take a part of the base's weights: in peft's tuners/lora/layer.py each *_init that sets them."""
 DataFormat = Literal["auto", "messages", "sharegpt", "alpaca", "prompt_completion", "question_answer", "text"]
 Scheduler = Literal[
     "linear", "cosine", "constant", "constant_with_warmup", "cosine_with_min_lr", "polynomial", "inverse_sqrt"
