@@ -26,7 +26,7 @@ from tui.story import Story, ending
 from tui.text import safe
 from tui.watch_text import Seen
 from tui.widgets.keys import Keys
-from tui.widgets.log_pane import tail_of
+from tui.widgets.log_pane import MOST_COLUMNS, ROWS, tail_of
 from tui.widgets.loss_chart import LossChart
 from tui.widgets.meters import Line
 
@@ -79,12 +79,12 @@ class WatchScreen(Screen[None]):
         yield Line("status")
         yield Line("progress")
         yield LossChart("chart")
+        yield Line("log")
         yield Line("numbers")
         yield Line("memory")
         yield Line("card")
         with VerticalScroll(id="tale"):
             yield Line("told")
-        yield Line("log")
         yield Static("terminal too small (need 80x24)  d leaves", id="too-small", markup=False)
         yield Keys()
 
@@ -161,11 +161,11 @@ class WatchScreen(Screen[None]):
         self.line("memory").say(watch_text.memory(seen, plain))
         self.line("card").say(watch_text.card(self.sample) if seen.live else Content())
         self.line("told").say(watch_text.tale(seen, self.size.width - 3, now_s))
+        chart, log = self.query_one(LossChart), self.line("log")
         if self.log_wanted and seen.log:
-            self.line("log").say(safe("\n".join(seen.log), 4000, keep_newlines=True))
-        chart = self.query_one(LossChart)
-        chart.display = seen.job == "train"
-        self.query_one("#tale").set_class(not chart.display, "-alone")
+            log.say(safe("\n".join(seen.log[-log.size.height :]), ROWS * MOST_COLUMNS, keep_newlines=True))
+        chart.display = seen.job == "train" and not self.log_wanted
+        self.query_one("#tale").set_class(seen.job != "train", "-alone")
         if self._drawings % CHART_EVERY == 0:
             chart.show(seen.state.loss.points, seen.state.eval_loss.points)
         self._drawings += 1
@@ -198,8 +198,8 @@ class WatchScreen(Screen[None]):
 
     def action_log(self) -> None:
         self.log_wanted = not self.log_wanted
-        for name in ("#chart", "#tale"):  # a class of the screen would have all its parts styled anew
-            self.query_one(name).set_class(self.log_wanted, "-beside-log")
+        # It takes the chart's place: nothing else moves, or has to be drawn anew.
+        self.query_one(LossChart).display = not self.log_wanted and self.seen is not None and self.seen.job == "train"
         self.line("log").say(Content("reading the log ..." if self.log_wanted else ""))
 
     def action_note(self) -> None:

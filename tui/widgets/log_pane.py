@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tui.text import log_line
 
-ROWS, MOST_COLUMNS = 8, 400
+ROWS, MOST_COLUMNS = 60, 400
 BLOCK_BYTES = 16384
 
 
