@@ -3,11 +3,13 @@
 import argparse
 import importlib
 from pathlib import Path
+from typing import TypeAlias
 
 from core import __version__
 
 DESCRIPTION = "Fine-tune a language model that fits your GPU, from a terminal."
 HANDOFF_TARGETS = ("script", "axolotl", "accelerate", "slurm", "skypilot", "vllm", "ollama", "zip")
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 EXIT_STATUS = "exit status: 0 done, 1 failed, 2 bad input, 3 does not fit, 130 stopped"
 
 
@@ -20,7 +22,24 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--yes", action="store_true", help="with --answers: start at once, without asking")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", title="commands (without one: the wizard)")
     top.set_defaults(command="wizard")
+    _beginning(commands)
+    _following(commands)
+    _using(commands)
+    doctor = commands.add_parser("doctor", help="check GPU, driver, CUDA, disk and Hub, and say how to mend them")
+    _json(doctor)
 
+    demo = commands.add_parser("demo", help="fine-tune a small real model on real rows, on any machine")
+    demo.add_argument("--steps", type=int, default=None, metavar="N", help="train so many steps")
+    return top
+
+
+def dispatch(args: argparse.Namespace) -> int:
+    """Run the command that was asked for; its exit status."""
+    return int(importlib.import_module(f"tui.commands.{args.command}").run(args))
+
+
+def _beginning(commands: Commands) -> None:
+    """What comes before a run, and its start."""
     train = commands.add_parser("train", help="fine-tune as a recipe says", epilog=EXIT_STATUS)
     _recipe(train)
     train.add_argument("--detach", action="store_true", help="return at once; the run goes on by itself")
@@ -48,6 +67,9 @@ def parser() -> argparse.ArgumentParser:
     data.add_argument("--model", metavar="ID", help="show what this model would see: a Hub id or a folder")
     _json(data)
 
+
+def _following(commands: Commands) -> None:
+    """What there is to do with runs that train or have ended."""
     watch = commands.add_parser("watch", help="follow a run, from its first step; leaving lets it go on")
     _run(watch)
     watch.add_argument("--plain", action="store_true", help="a line a step instead of a screen")
@@ -68,6 +90,9 @@ def parser() -> argparse.ArgumentParser:
     resume.add_argument("--detach", action="store_true", help="return at once")
     _share(resume)
 
+
+def _using(commands: Commands) -> None:
+    """What a trained model is good for."""
     chat = commands.add_parser("chat", help="ask the trained model and its base the same, side by side")
     _run(chat)
     chat.add_argument("--prompt", metavar="TEXT", help="ask this, print both answers, and leave")
@@ -102,18 +127,6 @@ def parser() -> argparse.ArgumentParser:
     handoff.add_argument("--to", required=True, choices=HANDOFF_TARGETS, help="zip packs the adapter to be fetched")
     handoff.add_argument("--out", type=Path, metavar="FOLDER", help="write all files into a new folder, the rows too")
     _set(handoff)
-
-    doctor = commands.add_parser("doctor", help="check GPU, driver, CUDA, disk and Hub, and say how to mend them")
-    _json(doctor)
-
-    demo = commands.add_parser("demo", help="fine-tune a small real model on real rows, on any machine")
-    demo.add_argument("--steps", type=int, default=None, metavar="N", help="train so many steps")
-    return top
-
-
-def dispatch(args: argparse.Namespace) -> int:
-    """Run the command that was asked for; its exit status."""
-    return int(importlib.import_module(f"tui.commands.{args.command}").run(args))
 
 
 def _recipe(command: argparse.ArgumentParser) -> None:
