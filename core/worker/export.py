@@ -150,7 +150,7 @@ def prove(run: Run, aside: Path, kinds: list[str], tokenizer: Any) -> dict[str, 
     proofs = {}
     for kind in kinds:
         file = aside / file_name(run, kind)
-        proofs[file.name] = gguf_proof.prove(file, kind, tokenizer, stops, probes, expected)
+        proofs[file.name] = gguf_proof.prove(file, kind, run.merged, tokenizer, stops, probes, expected)
         proofs[file.name].numbers["prompts_are"] = told
     return proofs
 

@@ -7,6 +7,7 @@ from core.errors import UserError
 from core.proof import Limits, Proof
 from core.worker import llama
 from core.worker.behaviour import Answers, Probe, compare
+from core.worker.gguf_weights import check_weights
 
 ASKED = [{"role": "user", "content": "What is the capital of France?"}]
 LIMITS = {
@@ -23,14 +24,18 @@ than larger ones; a wrong file is off by whole nats."""
 
 
 def prove(
-    file: Path, kind: str, tokenizer: Any, stops: list[int], probes: list[Probe], expected: Answers | None
+    file: Path, kind: str, merged: Path, tokenizer: Any, stops: list[int], probes: list[Probe], expected: Answers | None
 ) -> Proof:
     """Compare a GGUF file with the merged model it was made of.
 
-    expected: the merged model's answers to the probes; None if it was too large to load.
+    merged: its folder. expected: its answers to the probes; None if it was too large to load.
     """
     proof = Proof(numbers={"file": file.name, "bytes": file.stat().st_size, "prompts": len(probes)})
-    check_header(proof, file, tokenizer, stops)
+    reader = opened(proof, file)
+    if reader is None:
+        return proof
+    check_header(proof, reader, kind, tokenizer, stops)
+    check_weights(proof, reader, merged)
     if proof.failed:
         return proof
     if not llama.installed():
@@ -52,21 +57,30 @@ def prove(
     return proof
 
 
-def check_header(proof: Proof, file: Path, tokenizer: Any, stops: list[int]) -> None:
-    """The file is whole, and names the chat template and an end mark of the training."""
+def opened(proof: Proof, file: Path) -> Any | None:
+    """The file as a gguf.GGUFReader, which maps it into memory; None, and a failed check, if it is not whole."""
     from gguf import GGUFReader
 
     try:
         reader = GGUFReader(file)
-    except (ValueError, OSError, IndexError) as error:
+    except (ValueError, OSError, LookupError) as error:
         proof.add("file", "whole", f"can't be read: {error}", False)
-        return
+        return None
     proof.add("file", "whole", f"{len(reader.tensors)} tensors", bool(reader.tensors))
+    return reader
+
+
+def check_header(proof: Proof, reader: Any, kind: str, tokenizer: Any, stops: list[int]) -> None:
+    """The file names its type of weights, and the chat template and an end mark of the training."""
+    from gguf import LlamaFileType
 
     def told(name: str) -> Any:
         found = reader.get_field(name)
         return found.contents() if found else None
 
+    types = {member.value: member.name.removeprefix("MOSTLY_").lower() for member in LlamaFileType}
+    stored = types.get(told("general.file_type"), "no type")
+    proof.add("type of weights", kind, stored, stored == kind)
     same = told("tokenizer.chat_template") == tokenizer.chat_template
     proof.add("chat template", "the one of the training", "the same" if same else "another", same)
     known = ", ".join(tokenizer.decode([token]) for token in stops)
