@@ -18,7 +18,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +92,14 @@ def start(run: Path, story_name: str, *options: str) -> "subprocess.Popen[bytes]
             break
         time.sleep(0.01)
     return worker
+
+
+def wait_until(true: Callable[[], object], patience_s: float = 10.0) -> None:
+    """For what a worker does soon. Raises AssertionError if it does not."""
+    deadline = time.monotonic() + patience_s
+    while not true():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.01)
 
 
 class Worker:

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +20,7 @@ from core.events import EventLog
 from core.machine import Gpu, Machine
 from core.runs import Run
 from tests import fake_worker
+from tests.fake_worker import wait_until
 from tests.token_rows import prepared
 
 GIB = 1 << 30
@@ -54,13 +54,6 @@ EventLog(Path(sys.argv[1]) / "events.jsonl", "train").write("failed", kind="data
 """
 
 Start = Callable[..., Run]
-
-
-def wait_until(true: Callable[[], object], patience_s: float = 10.0) -> None:
-    deadline = time.monotonic() + patience_s
-    while not true():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.01)
 
 
 def python(code: str, *arguments: str) -> list[str]:

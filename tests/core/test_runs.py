@@ -21,6 +21,7 @@ from core.errors import UserError
 from core.events import EventLog
 from core.runs import Run
 from tests import fake_worker
+from tests.fake_worker import wait_until
 
 Make = Callable[..., Recipe]
 # Takes the lock, forks a child that lives on, says both pids, and waits.
@@ -33,13 +34,6 @@ if child:
     print(os.getpid(), child, flush=True)
 time.sleep(60)
 """
-
-
-def wait_until(true: Callable[[], object], patience_s: float = 10.0) -> None:
-    deadline = time.monotonic() + patience_s
-    while not true():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.01)
 
 
 @pytest.fixture

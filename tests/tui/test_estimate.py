@@ -17,26 +17,11 @@ from core.pace import estimate_pace
 from core.shapes import load
 from tests.lessons import VERSIONS, lesson
 from tests.token_rows import prepared
-from tui.__main__ import main
+from tests.tui.conftest import Fitune
 
 ROOT = Path(__file__).parents[2]
 GIB = 1 << 30
 MODEL = "meta-llama/Llama-3.1-8B-Instruct"
-Fitune = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def fitune(fitune_home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Fitune:
-    """Runs a command line; (exit status, stdout, stderr)."""
-
-    def call(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["fitune", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        out, err = capsys.readouterr()
-        return int(ended.value.code or 0), out, err
-
-    return call
 
 
 @pytest.fixture
