@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import orjson
 
@@ -23,6 +23,7 @@ from core.remedies import remedies
 from core.resolve import card_of, resolve
 from core.runs import Run
 from core.sizing.disk import GGUF_BYTES
+from core.uploads import What, uploads
 from core.workload import Workload, as_decided
 
 
@@ -41,8 +42,6 @@ class Begun:
     """By the true lengths of the rows, which the budget is made of; None: rows count as full length."""
 
 
-Pushed = Literal["adapter", "merged", "gguf"]
-"""The folders of a run that can be pushed."""
 TOLD_OF_GPU = ("uuid", "name", "total_bytes", "free_bytes", "compute_capability")
 
 
@@ -183,19 +182,17 @@ def export(run: Run, kinds: Sequence[str]) -> str:
     return start(run, "export", share_gpu=True)
 
 
-def push(run: Run, repo: str, private: bool = True, what: Pushed = "adapter") -> str:
-    """Start the job that uploads a folder of the run to a repository on the Hub. Returns and raises as `start`."""
+def push(run: Run, repo: str, private: bool = True, what: What = "adapter") -> str:
+    """Start the job that uploads a part of the run to a repository on the Hub. Returns and raises as `start`."""
     check_push(run, repo, what)
     _ask(run, "push", {"repo": repo, "private": private, "what": what})
     return start(run, "push", share_gpu=True)
 
 
-def check_push(run: Run, repo: str, what: Pushed) -> None:
+def check_push(run: Run, repo: str, what: What) -> None:
     """Raise UserError if there is nothing to push, or its name won't do."""
     check_repo(repo)
-    _require(run.path / what)
-    if what == "gguf" and not list((run.path / what).glob("*.gguf")):
-        raise UserError("No GGUF file passed its proof.", f"Make another: fitune export {run.name} --gguf f16")
+    uploads(run, what)
 
 
 def check_repo(repo: str) -> None:
@@ -221,8 +218,8 @@ def _ask(run: Run, job: str, wanted: dict[str, Any]) -> None:
 def _require(folder: Path) -> None:
     if not folder.is_dir():
         name = folder.parent.name
-        first = {"merged": f"fitune merge {name}", "gguf": f"fitune export {name} --gguf q8_0"}
-        raise UserError(f"There is no {folder} yet.", f"First: {first.get(folder.name, f'fitune resume {name}')}")
+        job = "merge" if folder.name == "merged" else "resume"
+        raise UserError(f"There is no {folder} yet.", f"First: fitune {job} {name}")
 
 
 def refuse_busy_gpu(run: Run) -> None:

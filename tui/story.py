@@ -10,6 +10,7 @@ from typing import Any, Literal
 from core.cause import cause
 from core.events import Event, RunState
 from core.runs import Run, Status
+from tui.again import command
 from tui.format import clock, count, duration, number, size
 from tui.proofs import NamedProof, proofs
 from tui.text import clean
@@ -178,7 +179,7 @@ def _finished(state: RunState) -> str:
 def _ending_of_delivery(run: Run, status: Status, state: RunState, data: dict[str, Any]) -> Ending:
     """The end of a merge, export or push, which leaves the training as it was."""
     job = clean(state.job, 40)
-    again = f"The adapter is as it was. Again: fitune {job} {clean(run.name)}"
+    again = f"The adapter is as it was. Again: {clean(command(run, state.job), 400)}"
     made = tuple(each for each in proofs(run) if state.started and each.made_s >= state.started.t - CLOCKS_S)
     made = made if job in ("merge", "export") else ()
     match status:

@@ -5,6 +5,7 @@ Names and proofs come from elsewhere: each stands as code, on one line, without 
 
 import re
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -197,7 +198,7 @@ def _printable(toml: str) -> str:
     return "".join(char if char.isprintable() or char == "\n" else f"\\U{ord(char):08x}" for char in toml)
 
 
-def _table(rows: Rows | list[tuple[str, ...]]) -> str:
+def _table(rows: Sequence[tuple[Any, ...]]) -> str:
     """Rows as Markdown; the first is the head."""
     lines = ["| " + " | ".join(str(cell).replace("|", "\\|") for cell in row) + " |" for row in rows]
     return "\n".join([lines[0], "|" + "---|" * len(rows[0]), *lines[1:]])

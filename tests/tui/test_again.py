@@ -1,0 +1,40 @@
+"""After a job that was stopped or killed, the command that is shown starts the same job."""
+
+import json
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.runs import Run
+from tui.again import command
+from tui.cli import parser
+
+
+@pytest.mark.parametrize(
+    ("job", "wish", "expected"),
+    [
+        ("merge", {"base": None}, "fitune merge mine"),
+        ("merge", {"base": "me/full"}, "fitune merge mine --base me/full"),
+        ("export", {"gguf": ["f16", "q8_0"]}, "fitune export mine --gguf f16 q8_0"),
+        ("push", {"repo": "me/it", "private": True, "what": "adapter"}, "fitune push mine --repo me/it"),
+        ("push", {"repo": "me/it", "private": False, "what": "gguf"}, "fitune push mine --repo me/it --gguf --public"),
+        (
+            "push",
+            {"repo": "me/it", "private": True, "what": "checkpoints"},
+            "fitune push mine --repo me/it --checkpoints",
+        ),
+        ("push", {"repo": "a; rm -rf b", "private": True, "what": "/etc"}, "fitune push mine --repo 'a; rm -rf b'"),
+        ("push", {"repo": "me/it"}, "fitune push mine --repo ID"),
+        ("export", [], "fitune export mine --gguf KIND"),
+        ("merge", None, "fitune merge mine"),
+    ],
+)
+def test_it_is_the_wish_as_it_was_typed(tmp_path: Path, job: str, wish: Any, expected: str) -> None:
+    run = Run(tmp_path / "mine")
+    run.path.mkdir()
+    if wish is not None:
+        (run.path / f"{job}.json").write_text(json.dumps(wish))
+    assert command(run, job) == expected
+    assert parser().parse_args(shlex.split(expected)[1:]).command == job
