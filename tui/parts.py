@@ -40,9 +40,9 @@ class Part:
         return phase_text(self.name) + (f" ({self.detail})" if self.detail else "")
 
     def numbers(self, now_s: float) -> str:
-        """How much is done, how fast, and which file is in hand; empty where none of it is known."""
+        """How much is done, how fast, and which file is in hand; only how much it is where the rest is not known."""
         if self.done_bytes is None or not self.total_bytes:
-            return ""
+            return f"{size(self.total_bytes)} in all" if self.total_bytes else ""
         taken_s = now_s - self.began_s
         fast = f"{size(self.done_bytes / taken_s)}/s" if self.done_bytes and taken_s >= 1 else ""
         return "   ".join(

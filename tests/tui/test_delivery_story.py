@@ -70,6 +70,12 @@ async def test_a_merge_that_lives_shows_its_own_numbers_and_none_of_the_training
             assert word not in said
 
 
+async def test_a_merge_that_downloads_first_shows_how_much(trained: Path) -> None:
+    live(trained, "merge", ("started", {}), ("phase", {"name": "download", "model": "owner/base", "bytes": 15 << 30}))
+    async with watching(trained, "merge: fetching the model") as (app, pilot):
+        await until(pilot, lambda: "15.0 GiB in all" in shown(app))
+
+
 async def test_a_push_that_lives_shows_what_is_sent(trained: Path) -> None:
     sent = {"name": "upload", "repo": "ada/sums", "files": 3, "bytes": 40 * MIB}
     later = sent | {"done_bytes": 10 * MIB, "file": "b.safetensors"}
