@@ -94,6 +94,11 @@ def start(run: Path, story_name: str, *options: str) -> "subprocess.Popen[bytes]
     return worker
 
 
+def stand_in(*story: str) -> Callable[[Any, str], list[str]]:
+    """What takes the place of core.detached._command, so that a fake worker tells this story (with its options)."""
+    return lambda run, job: [sys.executable, __file__, str(run.path), *story]
+
+
 def wait_until(true: Callable[[], object], patience_s: float = 10.0) -> None:
     """For what a worker does soon. Raises AssertionError if it does not."""
     deadline = time.monotonic() + patience_s

@@ -1,7 +1,6 @@
 """A calibration is a real training on made-up rows that leaves a lesson and nothing else."""
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,8 +10,7 @@ from core import calibrate, detached, learned, machine, runs
 from core.config import Recipe, parse
 from core.errors import UserError
 from core.machine import Machine
-from core.runs import Run
-from tests import fake_worker
+from tests.fake_worker import stand_in
 from tests.lessons import lesson
 
 MODEL = {"id": "HuggingFaceTB/SmolLM2-135M-Instruct", "max_seq_length": 64}
@@ -23,10 +21,7 @@ def worker(fitune_home: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., 
     """Has the fake worker tell a story instead of training."""
 
     def tells(story: str) -> None:
-        def command(run: Run, job: str) -> list[str]:
-            return [sys.executable, fake_worker.__file__, str(run.path), story, "--rate", "100"]
-
-        monkeypatch.setattr(detached, "_command", command)
+        monkeypatch.setattr(detached, "_command", stand_in(story, "--rate", "100"))
 
     monkeypatch.setattr(detached, "_lingering_user_manager", lambda: False)
     monkeypatch.setattr(machine, "detect", lambda runs_dir=None: Machine(gpu_state="none"))

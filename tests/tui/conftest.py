@@ -13,9 +13,7 @@ from core.launch import Begun
 from core.machine import Machine
 from core.prepared import Prepared
 from core.recipe_fields import Recipe
-from core.runs import Run
-from tests import fake_worker
-from tests.fake_worker import make_run, start
+from tests.fake_worker import make_run, stand_in, start
 from tests.tui.wizard_kit import CARD, GIB, VERSIONS, Wizard, answer_folder, rendered
 from tui import steps
 from tui.__main__ import main
@@ -114,11 +112,7 @@ def fitune(fitune_home: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Cap
 @pytest.fixture
 def fakes(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine without a card, and the fake worker in place of the real one."""
-
-    def command(run: Run, job: str) -> list[str]:
-        return [sys.executable, fake_worker.__file__, str(run.path), "steps:30", "--rate", "100"]
-
-    monkeypatch.setattr(detached, "_command", command)
+    monkeypatch.setattr(detached, "_command", stand_in("steps:30", "--rate", "100"))
     monkeypatch.setattr(detached, "_lingering_user_manager", lambda: False)
     monkeypatch.setattr(launch, "budget_of", lambda *_: None)
     monkeypatch.setattr(machine, "detect", lambda runs_dir=None: Machine(gpu_state="none"))

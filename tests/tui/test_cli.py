@@ -247,11 +247,10 @@ HEADLESS = """
 import sys
 from core import detached, launch, machine
 from core.machine import Machine
-from tests import fake_worker
-from tests.tui.conftest import Fitune
+from tests.fake_worker import stand_in
 from tui.__main__ import main
 story = sys.argv.pop(1)
-detached._command = lambda run, job: [sys.executable, fake_worker.__file__, str(run.path), story, "--rate", "100"]
+detached._command = stand_in(story, "--rate", "100")
 detached._lingering_user_manager = lambda: False
 launch.budget_of = lambda *_: None
 machine.detect = lambda runs_dir=None: Machine(gpu_state="none")
