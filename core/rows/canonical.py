@@ -4,6 +4,7 @@ A chat row may also carry `tools`. Built for millions of rows: the usual case is
 """
 
 from collections.abc import Callable, Mapping
+from math import isfinite
 from typing import Any
 
 import orjson
@@ -19,6 +20,8 @@ ROLES = {
 }  # fmt: skip
 """What chat data calls its speakers, and what chat templates call them."""
 OURS = frozenset(ROLES.values())
+CHAT_NAMES = ("messages", "conversations", "conversation", "chat", "dialogue", "dialog", "turns")
+"""What columns of chats are called."""
 TURN_EXTRAS = ("tool_calls", "tool_call_id", "name")
 
 
@@ -131,8 +134,8 @@ def turns_of(value: Any) -> list[Any] | None:
     """The chat turns in a value: a list, JSON text of one, an object that holds one, or a struct of lists as
     `datasets` writes to Parquet; None if there are none."""
     value = decoded(value)
-    if isinstance(value, dict) and "messages" in value:
-        value = decoded(value["messages"])
+    if isinstance(value, dict) and (inner := next((name for name in CHAT_NAMES if name in value), None)):
+        value = decoded(value[inner])
     if isinstance(value, dict) and value and all(isinstance(each, list) for each in value.values()):
         value = [dict(zip(value, turn, strict=False)) for turn in zip(*value.values(), strict=False)]
     return value if isinstance(value, list) else None
@@ -162,7 +165,7 @@ def _message(turn: Any) -> Row:
     if type(turn) is not dict:
         turn = _pair_turn(turn)
     role, content = turn.get("role"), turn.get("content")
-    if len(turn) == 2 and type(content) is str and role in OURS:
+    if len(turn) == 2 and type(content) is str and type(role) is str and role in OURS:
         return turn  # type: ignore[no-any-return]
     role = role or turn.get("from")
     if not isinstance(role, str) or role.lower() not in ROLES:
@@ -217,6 +220,8 @@ def _string(row: Row, column: str, missing: str | None = None) -> str:
     value = row.get(column)
     if isinstance(value, str):
         return value
+    if isinstance(value, float) and not isfinite(value):  # how pandas writes that there is nothing
+        value = None
     if isinstance(value, bool | int | float):
         return orjson.dumps(value).decode()
     if isinstance(value, list) and len(value) == 1 and isinstance(value[0], str):

@@ -8,9 +8,8 @@ import orjson
 
 from core.errors import Problem
 from core.recipe_fields import Data
-from core.rows.canonical import Row, decoded, turns_of
+from core.rows.canonical import CHAT_NAMES, Row, decoded, turns_of
 
-CHAT_NAMES = ("messages", "conversations", "conversation", "chat", "dialogue", "dialog", "turns")
 PAIR_NAMES = (
     ("question", "answer"), ("prompt", "response"), ("instruction", "response"), ("query", "response"),
     ("question", "response"), ("input", "output"), ("user", "assistant"), ("problem", "solution"), ("query", "answer"),

@@ -25,7 +25,7 @@ def json_rows(stream: io.BufferedReader, name: str, split: str, note: Note) -> I
     for value in _values(_text(stream, note), name):
         for row in _unwrapped(value, split):
             number += 1
-            if isinstance(row, dict):
+            if isinstance(row, dict | Skip):
                 yield number, row
             else:
                 yield number, Skip("bad_line", f"is {kind_name(row)}, not an object.")
@@ -65,8 +65,23 @@ def _values(text: io.TextIOWrapper, name: str) -> Iterator[tuple[Any, bool]]:
             continue
         except RecursionError:
             raise _broken(name, line + buffer.count("\n", 0, at), mark, "nested too deep") from None
+        except ValueError:  # the limit of int()
+            raise _broken(name, line + buffer.count("\n", 0, at), mark, "a number has thousands of digits") from None
+        if buffer.find("\\u", at, end) >= 0 and not _is_text(value):
+            value = Skip(
+                "bad_line", "holds half a character (a lone surrogate such as \\ud83d), which no tokenizer takes."
+            )
         yield value, in_list
         at = end
+
+
+def _is_text(value: Any) -> bool:
+    """Whether all strings in a value can be encoded."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _next(text: io.TextIOWrapper, chars: int, name: str, line: int) -> str:

@@ -140,7 +140,11 @@ def _csv(lines: Iterable[bytes], name: str, delimiter: str, note: Note) -> Numbe
     first = next((text for text in texts if text.strip()), "")
     delimiter = delimiter or max(",;\t|", key=first.count)
     reader = csv.reader(_chained(first, texts), delimiter=delimiter, strict=True)
-    header = _header(next(reader, []), name, note)
+    try:
+        header = _header(next(reader, []), name, note)
+    except csv.Error as error:
+        why = "its lines end with a carriage return alone" if "new-line" in str(error) else str(error)
+        raise UserError(f"{name}:1: is not valid CSV: {why}.", "Save it anew as CSV (UTF-8).") from None
     number = reader.line_num
     while True:
         number, before = reader.line_num + 1, reader.line_num
@@ -184,12 +188,22 @@ def _parquet(raw: io.BufferedReader, name: str) -> Numbered:
         batch = max(1, min(1024, PARQUET_BATCH_BYTES * max(1, file.metadata.num_rows) // max(1, row_bytes)))
         number = 0
         for rows in file.iter_batches(batch_size=batch):
-            for row in rows.to_pylist():
+            for row in _as_rows(rows):
                 number += 1
                 yield number, row
     except pyarrow.ArrowException as error:
         hint = "It may be cut off: fetch or write it again."
         raise UserError(f"{name} is not a whole Parquet file: {str(error).splitlines()[0]}.", hint) from None
+
+
+def _as_rows(table: Any) -> list[Row | Skip]:
+    """The rows of a piece of a Parquet file; one by one where one can't be read."""
+    try:
+        return list(table.to_pylist())
+    except ValueError as error:  # text that is not UTF-8, a time without a name
+        if table.num_rows == 1:
+            return [Skip("bad_line", f"can't be read: {error}.")]
+        return [row for place in range(table.num_rows) for row in _as_rows(table.slice(place, 1))]
 
 
 def rows_in_parquet(raw: io.BufferedReader) -> int | None:

@@ -134,7 +134,7 @@ def _chat(messages: list[dict[str, Any]], tools: Any, tokenizer: Any, whole: boo
                 return [Draft(None, _template(tokenizer, chat, tools), [], whole, ends=False)]
             answers = {turn for turn, message in enumerate(chat) if message["role"] == "assistant"}
             return _answers(chat, tools, tokenizer, answers)
-        except (TemplateError, TypeError) as error:  # the latter: a template that adds to text what is none
+        except (TemplateError, TypeError, ValueError) as error:  # a template that adds to text what is none; odd tools
             why = why or f"the model's chat template refuses it: {error}"
     return Refused(why)
 

@@ -38,6 +38,15 @@ def parquet(*found: dict[str, Any]) -> bytes:
     return sink.getvalue()
 
 
+def not_utf8() -> bytes:
+    """Two pairs, of which the first has a broken answer."""
+    ends, text = pa.py_buffer(b"".join(n.to_bytes(4, "little") for n in (0, 1, 2))), pa.py_buffer(b"\xffb")
+    table = pa.table({"question": ["Why?", "How?"], "answer": pa.StringArray.from_buffers(2, ends, text)})
+    sink = io.BytesIO()
+    pq.write_table(table, sink)
+    return sink.getvalue()
+
+
 def zstd(content: bytes) -> bytes:
     return bytes(pa.Codec("zstd").compress(content, asbytes=True))
 
@@ -74,6 +83,19 @@ CASES = (
     Case("trailing commas", "a.jsonl", lines(*pairs(2)).replace(b"}\n", b"},\n"), rows=2, found=("repaired",)),
     Case("NaN beside the text", "a.jsonl", lines({**QA, "score": float("nan")}), found=("repaired",)),
     Case("half an emoji", "a.jsonl", b'{"question": "\\ud83d", "answer": "x"}\n' + lines(QA), found=("bad_line",)),
+    Case("half an emoji in a JSON list", "a.json",
+         b'[{"question": "\\ud83d", "answer": "x"}, {"question": "\\ud83d\\ude00", "answer": "y"}]', found=("bad_line",)),
+    Case("a number of 5,000 digits", "a.jsonl", lines(QA) + b'{"question": ' + b"9" * 5000 + b', "answer": "x"}\n',
+         found=("bad_line",)),
+    Case("a number of 5,000 digits in a list", "a.json", b'[{"question": "a", "answer": "b"}, ' + b"9" * 5000 + b"]",
+         found=("unreadable",), stops=True),
+    Case("NaN where text belongs", "a.jsonl", lines(QA, {**QA, "answer": float("nan")}), found=("missing", "repaired")),
+    Case("a chat in JSON text of an object", "a.jsonl", lines({"d": json.dumps({"conversations": SHARE})}), "sharegpt",
+         first=HI_ROW),
+    Case("a role that is a list", "a.jsonl",
+         lines({"messages": CHAT}, {"messages": [{"role": ["user"], "content": "x"}, CHAT[1]]}), "messages",
+         found=("role",)),
+    Case("text in Parquet that is not UTF-8", "a.parquet", not_utf8(), found=("bad_line",)),
     Case("torn last line", "a.jsonl", lines(*pairs(3))[:-10], rows=2, found=("bad_line",)),
     Case("line that is a list", "a.jsonl", lines(QA, QA | {"answer": "5"}, [1]), rows=2, found=("bad_line",)),
     Case("nested too deep", "a.jsonl", lines(QA, CAFE) + b"[" * 200_000 + b"\n", rows=2, found=("bad_line",)),
@@ -196,6 +218,7 @@ REFUSED = (
     ("a.jsonl.zst", zstd(lines(*pairs(500)))[:60], "cut off or damaged"),
     ("a.parquet", parquet(QA)[:50], "whole Parquet"),
     ("a.parquet", b"hello", "not a Parquet file"),
+    ("a.csv", b"question,answer\rWhy?,So.\r", "carriage return"),
     ("a.csv", b"question,question\nWhy?,So.\n", "two columns"),
 )
 

@@ -161,6 +161,11 @@ def test_a_chat_that_the_template_refuses_says_why() -> None:
     assert made == Refused("the model's chat template refuses it: roles must alternate")
 
 
+def test_tools_that_are_none_leave_the_row_out_instead_of_ending_the_job() -> None:
+    (made,) = render([{"messages": [ASK, ANSWER], "tools": [1, 2]}], tokenizer("qwen2.5"), "answers")
+    assert isinstance(made, Refused)
+
+
 def test_rows_keep_their_order_across_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("core.worker.data.BATCH_ROWS", 2)
     rows = [{"messages": TWO}, {"text": "a"}, {"messages": [ASK, ASK, ANSWER]}, {"prompt": "b", "completion": "c"}] * 3
