@@ -37,11 +37,6 @@ time.sleep(60)
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> Run:
-    return Run(fake_worker.make_run(tmp_path))
-
-
-@pytest.fixture
 def worker(run: Run) -> "Iterator[subprocess.Popen[bytes]]":
     """A fake worker that trains for minutes."""
     process = fake_worker.start(run.path, "steps:3000", "--rate", "20")
