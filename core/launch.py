@@ -175,11 +175,16 @@ def merge(run: Run, base: str | None = None) -> str:
 
 def export(run: Run, kinds: Sequence[str]) -> str:
     """Start the job that makes GGUF files of merged/, of kinds such as "q8_0". Returns and raises as `start`."""
+    check_export(run, kinds)
+    _ask(run, "export", {"gguf": list(kinds)})
+    return start(run, "export", share_gpu=True)
+
+
+def check_export(run: Run, kinds: Sequence[str]) -> None:
+    """Raise UserError if there is nothing to make the files of, or a kind is none of fitune's."""
     if odd := [kind for kind in kinds if kind not in GGUF_BYTES]:
         raise UserError(f"{odd[0]!r} is no kind of GGUF file that fitune makes.", f"Known: {', '.join(GGUF_BYTES)}.")
     _require(run.merged)
-    _ask(run, "export", {"gguf": list(kinds)})
-    return start(run, "export", share_gpu=True)
 
 
 def push(run: Run, repo: str, private: bool = True, what: What = "adapter") -> str:

