@@ -87,10 +87,13 @@ def rendering_line(state: RunState, model: str) -> str:
 
 
 def finding_line(finding: Finding) -> str:
-    """`WARN 12 rows repeat an earlier one. ... (rows.jsonl:14)`."""
-    said = finding.problem
-    where = f" ({said.where})" if said.where and said.where not in f"{said.text} {said.fix}" else ""
-    return clean(f"{MARKS[finding.severity]} {said.text} {said.fix}{where}", 400)
+    """`WARN 12 rows repeat an earlier one. ... (rows.jsonl:14 is the same as rows.jsonl:2.)`."""
+    said, mark = finding.problem, MARKS[finding.severity]
+    if said.where and said.text[:1].islower():  # the place is the subject: "rows.jsonl: holds no rows."
+        return clean(f"{mark} {said.where}: {said.text} {said.fix}", 400)
+    first = finding.places[0] if finding.places else said.where
+    where = f" ({first})" if first and said.where not in f"{said.text} {said.fix}" else ""
+    return clean(f"{mark} {said.text} {said.fix}{where}", 400)
 
 
 def row_lines(row: Mapping[str, Any]) -> list[str]:

@@ -159,8 +159,9 @@ def _guess_by_content(rows: Sequence[Row], columns: list[str], by_name: Mapping[
     labelled = sorted(LABEL_NAMES & set(by_name))
     for name in (*TEXT_NAMES, *(texts if len(texts) == 1 else ())):
         if (column := by_name.get(name, name)) in texts and not labelled:
+            found, sure = {"text": column}, len(texts) == 1
             return Shape(
-                "text", {"text": column}, len(texts) == 1, f"{column} is taken as plain text.", _pairs_of(texts)
+                "text", found, sure, f"{column} is taken as plain text.", () if sure else (found, *_pairs_of(texts))
             )
     if len(texts) == 1 and labelled:
         pair = {"question": texts[0], "answer": by_name[labelled[0]]}

@@ -98,7 +98,7 @@ def _object(line: bytes, number: int, note: Note) -> Row | Skip:
     try:
         row = orjson.loads(line)
     except orjson.JSONDecodeError as error:
-        row = _repaired(line, number, str(error), note)
+        row = _repaired(line, number, f"{error.msg} at character {error.colno}", note)
     return row if isinstance(row, dict | Skip) else Skip("bad_line", f"is {kind_name(row)}, not an object.")
 
 
@@ -173,9 +173,14 @@ def _header(cells: list[str], name: str, note: Note) -> list[str]:
     names = [cell.strip() or f"unnamed_{n}" for n, cell in enumerate(cells, 1)]
     if twice := sorted({each for each in names if names.count(each) > 1}):
         raise UserError(f"{name}:1: two columns are named {twice[0]}.", "Give each column a name of its own.")
-    if any(len(each) > 100 or each.endswith(("?", ".")) for each in names):
+    if any(_is_row_like(each) for each in names):
         note("header", 1)
     return names
+
+
+def _is_row_like(name: str) -> bool:
+    """Whether this is rather a text, or a number, than the name of a column."""
+    return len(name) > 100 or len(name.split()) > 4 or name.endswith(("?", ".", "!")) or name.isdecimal()
 
 
 def _parquet(raw: io.BufferedReader, name: str) -> Numbered:

@@ -112,6 +112,13 @@ def test_an_unsure_report_offers_mappings_that_work(tmp_path: Path) -> None:
     assert [row["messages"][1]["content"] for row in answers] == ["So.", "Why?"]
 
 
+def test_what_is_taken_as_plain_text_stays_the_first_choice(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("id,title,body\n7,Sea,It is wide.\n")
+    report = inspect(Data(source=str(tmp_path / "a.csv")))
+    assert dict(report.candidates[0]) == dict(report.mapping) == {"text": "body"}
+    assert {"question": "title", "answer": "body"} in report.candidates
+
+
 def test_chosen_answers_can_be_learnt_when_mapped(tmp_path: Path) -> None:
     path = write(tmp_path / "a.jsonl", [{"prompt": "Hi", "chosen": "Hello", "rejected": "No"}])
     (hint,) = inspect(Data(source=str(path))).candidates

@@ -8,11 +8,14 @@ import orjson
 import pytest
 
 from core import launch
+from core.errors import Problem
 from core.events import EventLog
 from core.prepared import FILE, Example, Token, to_json
+from core.rows.report import Finding
 from core.runs import Run
 from tests.token_rows import prepared
 from tests.tui.conftest import Fitune
+from tui.data_view import finding_line
 
 
 @pytest.fixture
@@ -43,6 +46,31 @@ def rendered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         return asked
 
     return ready
+
+
+@pytest.mark.parametrize(
+    ("finding", "line"),
+    [
+        (Finding("stop", "too_few", 0, Problem("a.jsonl", "holds no rows.", "Is it the right file?")),
+         "ERROR a.jsonl: holds no rows. Is it the right file?"),
+        (Finding("warn", "bad_line", 2, Problem("a.jsonl:3", "2 rows can't be read.", "Mend them."),
+                 ("a.jsonl:3 is a list, not an object.", "a.jsonl:9 is text, not an object.")),
+         "WARN 2 rows can't be read. Mend them. (a.jsonl:3 is a list, not an object.)"),
+        (Finding("warn", "unsure", 1, Problem("data.columns", "A guess.", "Set data.columns.")),
+         "WARN A guess. Set data.columns."),
+    ],
+)  # fmt: skip
+def test_a_problem_is_a_sentence_with_its_place(finding: Finding, line: str) -> None:
+    assert finding_line(finding) == line
+
+
+def test_of_many_places_the_first_are_shown(fitune: Fitune, tmp_path: Path) -> None:
+    rows = '{"question": "a", "answer": "b"}\n' * 9 + "[1]\n" * 7
+    (tmp_path / "a.jsonl").write_text(rows)
+    lines = fitune("data", str(tmp_path / "a.jsonl"))[1].splitlines()
+    places = [line for line in lines if line.endswith("is a list, not an object.")]
+    assert [place.split()[0] for place in places] == [f"a.jsonl:{n}" for n in range(10, 15)]
+    assert "      and 2 more" in lines
 
 
 def test_without_a_model_nothing_is_rendered(fitune: Fitune, source: str, rendered: Any) -> None:

@@ -19,6 +19,8 @@ from tui.token_view import example_text, histogram_lines, legend, summary_lines
 
 PROGRESS_EVERY_S = 0.5
 EXAMPLES_SHOWN = 3
+PLACES_SHOWN = 5
+"""Of each problem; --json has twenty."""
 
 
 def run(args: argparse.Namespace) -> int:
@@ -88,15 +90,17 @@ def _tell_problems(problems: tuple[Finding, ...]) -> None:
     for finding in sorted(problems, key=lambda each: each.severity != "stop"):
         mark = "ERROR" if finding.severity == "stop" else "WARN "
         _say(f"{mark} {clean(str(finding.problem))}")
-        if finding.places:
-            _say(f"      at {clean(', '.join(map(str, finding.places)))}")
+        for place in finding.places[:PLACES_SHOWN]:
+            _say(f"      {clean(place, limit=200)}")
+        if (more := finding.count - PLACES_SHOWN) > 0 and finding.places:
+            _say(f"      and {more:,} more")
 
 
 def tell(report: Report) -> None:
     """Print what the source holds."""
     mapping = ", ".join(f"{role} = {column}" for role, column in report.mapping.items())
     _say(f"{clean(report.source)}: {report.rows:,} usable rows of {report.rows_read:,}, {report.kind}")
-    _say(f"format: {report.format}{'' if report.sure else ' (not sure)'}; {clean(report.why)}; {clean(mapping)}")
+    _say(f"format: {report.format}{'' if report.sure else ' (not sure)'}; {clean(report.why)} {clean(mapping)}")
     for column, kinds in report.columns.items():
         _say(f"  {clean(column)}: {clean(kinds)}")
     for row in report.preview[:2]:
