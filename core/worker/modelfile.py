@@ -38,8 +38,13 @@ def turns_of(tokenizer: Any) -> Turns | None:
     for start in (bos,) if added or not bos else ("", bos):
 
         def rendered(messages: list[Turn], opening: bool = True, start: str = start) -> str:
-            text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=opening)
-            return str(text).removeprefix(start)
+            told = [
+                str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=asks))
+                for asks in (True, False)
+            ]
+            if not told[0].startswith(told[1]):  # Phi-3 ends a chat that asks for no answer with an end of text
+                told[1] = told[1].removesuffix(tokenizer.eos_token or "")
+            return told[0 if opening else 1].removeprefix(start)
 
         try:
             found = _taken_apart(rendered)
