@@ -124,13 +124,18 @@ def send(run: Run, target: Target, upload: Upload, card: bytes) -> Sent | None:
     missing = [each for each in additions if not arrived(each, there)]
     if missing:
         commit(run, target, upload, missing)
-        target.log.write("phase", name="verify", branch=upload.branch)
+        target.log.write("phase", name="verify", **on_branch(upload))
         there = listed(target, upload.branch)
     if wrong := [each.path_in_repo for each in additions if not arrived(each, there)]:
         raise UserError(
             f"{len(wrong)} of {len(additions)} files did not arrive whole, such as {wrong[0]}.", "Push once more."
         )
     return Sent(upload.branch, len(additions), sum(each.upload_info.size for each in additions), len(missing))
+
+
+def on_branch(upload: Upload) -> dict[str, str]:
+    """What an event says of where files go, if that is not main."""
+    return {} if upload.branch == MAIN else {"branch": upload.branch}
 
 
 def make_branch(target: Target, branch: str) -> None:
@@ -157,16 +162,16 @@ def sent_ahead(run: Run, target: Target, upload: Upload, card: bytes, there: dic
     contents = {name: content_of(run, upload.folder / name) for name in sizes}
     contents.setdefault(CARD, card)
     told = {"name": "upload", "files": len(contents), "bytes": sum(sizes.values()), "repo": target.repo}
-    told |= {"branch": upload.branch} if upload.branch != MAIN else {}
+    told |= on_branch(upload)
     target.log.write("phase", **told, done_bytes=0)
     additions, done_bytes = [], 0
     for name, content in contents.items():
         if run.stop.exists():
             return None
-        if sizes.get(name, 0) >= TOLD_BYTES:
-            target.log.write("phase", **told, done_bytes=done_bytes, file=name)
         addition = CommitOperationAdd(path_in_repo=name, path_or_fileobj=content)
         if not arrived(addition, there):
+            if sizes.get(name, 0) >= TOLD_BYTES:
+                target.log.write("phase", **told, done_bytes=done_bytes, file=name)
             ahead = partial(target.api.preupload_lfs_files, target.repo, [addition], free_memory=False)
             asked(partial(ahead, revision=upload.branch))
         additions.append(addition)

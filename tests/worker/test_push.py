@@ -70,12 +70,12 @@ def start(run: Run, hub: Hub, token: str | None = TOKEN, **wanted: Any) -> subpr
         )
 
 
-def start_and_stall(run: Run, hub: Hub) -> subprocess.Popen[bytes]:
-    """The job, stuck in its second file."""
-    hub.stalls_after = 1
-    worker = start(run, hub)
+def start_and_stall(run: Run, hub: Hub, after: int = 1, **wanted: Any) -> subprocess.Popen[bytes]:
+    """The job, stuck in the large file that comes after so many."""
+    hub.stalls_after = after
+    worker = start(run, hub, **wanted)
     deadline = time.monotonic() + 30
-    while len(hub.uploads) < 2:
+    while len(hub.uploads) <= after:
         assert time.monotonic() < deadline, run.log.read_text()
         time.sleep(0.05)
     return worker
@@ -367,6 +367,17 @@ def test_checkpoints_that_hold_a_part_of_the_base_are_no_push(run: Run, hub: Hub
     assert push(run, hub, what="checkpoints") == 1
     assert "no adapters for the base model as it is: pissa has moved" in end(run)[1]["message"]
     assert not hub.branches
+
+
+def test_a_stop_between_two_branches_says_which_are_there(run: Run, hub: Hub, checkpoints: list[str]) -> None:
+    worker = start_and_stall(run, hub, after=2, what="checkpoints")
+    run.request_stop()
+    hub.stalls_after = None
+    assert worker.wait() == 0
+    kind, data = end(run)
+    assert (kind, data["stopped"], data["branches"]) == ("finished", True, ["step-000020"])
+    assert sorted(hub.branches["step-000020"]) == checkpoints
+    assert not hub.branches["step-000100"]
 
 
 def test_checkpoints_that_are_gone_are_no_push(run: Run, hub: Hub) -> None:
