@@ -10,7 +10,8 @@ import queue
 import sys
 import threading
 import traceback
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,8 @@ class Talker:
     """A model in memory, with what it takes to ask it."""
 
     model: Any
+    biases: list[tuple[Any, Any]]
+    """Each bias that came with the adapter, and the base's own: PEFT leaves it in when the adapter is off."""
     tokenizer: Any
     stops: list[int]
     pipe: Pipe
@@ -54,11 +57,23 @@ class Talker:
     def reply(self, wanted: dict[str, Any]) -> None:
         """Answer on each side, the base first: it is the same model with its adapter switched off."""
         for side in SIDES:
-            with self.model.disable_adapter() if side == "base" else nullcontext():
+            with self._as_base() if side == "base" else nullcontext():
                 self._answer(side, wanted["asked"][side], wanted)
             if self.halted.is_set():
                 break
         self.pipe.write("done")
+
+    @contextmanager
+    def _as_base(self) -> Iterator[None]:
+        trained = [bias.data for bias, _ in self.biases]
+        for bias, own in self.biases:
+            bias.data = own
+        try:
+            with self.model.disable_adapter():
+                yield
+        finally:
+            for (bias, _), kept in zip(self.biases, trained, strict=True):
+                bias.data = kept
 
     def _answer(self, side: str, asked: Any, wanted: dict[str, Any]) -> None:
         from core.worker.answers import answer, prompt_ids
@@ -123,11 +138,13 @@ def load(run: Run, pipe: Pipe, halted: threading.Event) -> Talker:
     from core.worker.stops import stop_ids
 
     base = backends.base_model(recipe, source, backends.compute_dtype())
+    named = base.named_parameters() if recipe.lora.bias != "none" else ()
+    biases = [(bias, bias.detach().clone()) for name, bias in named if name.endswith("bias")]
     model = PeftModel.from_pretrained(base, run.adapter).eval()
     tokenizer = AutoTokenizer.from_pretrained(run.adapter, trust_remote_code=recipe.model.trust_remote_code)
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
     pipe.write("ready", device=device, model=source.name, questions=questions)
-    return Talker(model, tokenizer, stop_ids(tokenizer, source.path), pipe, halted)
+    return Talker(model, biases, tokenizer, stop_ids(tokenizer, source.path), pipe, halted)
 
 
 def held_out(recipe: Recipe, pipe: Pipe) -> list[dict[str, Any]]:

@@ -103,9 +103,8 @@ def check_answers(
     place, dtype = found
     proof.numbers |= {"device": place.name, "dtype": str(dtype).removeprefix("torch.")}
     base, info = _load(source.path, place, dtype, remote_code)
+    before = behaviour.logits_of(base, asked)
     tuned = PeftModel.from_pretrained(base, run.adapter)
-    with tuned.disable_adapter():
-        before = behaviour.logits_of(tuned, asked)
     expected = behaviour.answers_of(tuned, asked, ends)
     drift = behaviour.drift(expected, before)
     del base, tuned, before

@@ -55,6 +55,23 @@ def tiny_model(tokenizer: Any, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 
 @pytest.fixture
+def biased_model(tokenizer: Any, tmp_path: Path) -> Path:
+    """A one-layer Qwen2, whose attention has biases, as a folder."""
+    import torch
+    from transformers import Qwen2Config, Qwen2ForCausalLM
+
+    torch.manual_seed(0)
+    config = Qwen2Config(
+        vocab_size=len(tokenizer), hidden_size=64, intermediate_size=128, num_hidden_layers=1, num_attention_heads=4,
+        num_key_value_heads=2, max_position_embeddings=512, bos_token_id=1, eos_token_id=2,
+    )  # fmt: skip
+    folder = tmp_path / "biased"
+    Qwen2ForCausalLM(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
 def make_run(tiny_model: Path, tmp_path: Path) -> Callable[..., Run]:
     """Makes a run of the tiny model on 40 sums; keyword arguments name groups of the recipe."""
     rows = [{"question": f"What is {n} plus {n + 1}?", "answer": f"It is {2 * n + 1}."} for n in range(40)]

@@ -94,21 +94,14 @@ def test_on_the_plain_base_it_is_the_model_that_was_trained(
 
 
 def test_biases_that_were_trained_stay_in_a_converted_adapter(
-    make_run: Callable[..., Run], tmp_path: Path, tokenizer: Any, trained_logits: list[Any]
+    make_run: Callable[..., Run], biased_model: Path, trained_logits: list[Any]
 ) -> None:
     import torch
-    from transformers import Qwen2Config, Qwen2ForCausalLM
 
-    config = Qwen2Config(
-        vocab_size=len(tokenizer), hidden_size=64, intermediate_size=128, num_hidden_layers=1, num_attention_heads=4,
-        num_key_value_heads=2, bos_token_id=1, eos_token_id=2,
-    )  # fmt: skip
-    folder = tmp_path / "qwen"
-    Qwen2ForCausalLM(config).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    run = make_run(model={"id": str(folder)}, lora={"init": "pissa", "bias": "all"}, train={"max_steps": 3})
+    lora = {"init": "pissa", "bias": "all"}
+    run = make_run(model={"id": str(biased_model)}, lora=lora, train={"max_steps": 3})
     train_here(run)
-    torch.testing.assert_close(on_plain_base(run, folder), trained_logits[0], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(on_plain_base(run, biased_model), trained_logits[0], rtol=1e-4, atol=1e-4)
 
 
 def test_a_stop_and_a_resume_change_nothing_in_it(make_run: Callable[..., Run]) -> None:

@@ -146,19 +146,25 @@ def test_data_that_is_gone_is_a_warning(trained: Run) -> None:
     assert "There are no questions from your data" in said[1]["message"]
 
 
-def test_without_its_adapter_a_model_whose_base_was_moved_is_that_base_again(
-    make_run: Callable[..., Run], tiny_model: Path
+@pytest.mark.parametrize("lora", [{"init": "olora"}, {"bias": "all"}], ids=str)
+def test_without_its_adapter_the_model_is_the_base_again(
+    make_run: Callable[..., Run], biased_model: Path, lora: dict[str, str]
 ) -> None:
     import torch
     from transformers import AutoModelForCausalLM
 
-    run = make_run(train={"max_steps": 1}, lora={"init": "olora", "dropout": 0})
+    run = make_run(model={"id": str(biased_model)}, train={"max_steps": 2}, lora=lora)
     train_here(run)
-    model, ids = Heard(run).talker.model, torch.arange(3, 20)[None]
-    with model.disable_adapter(), torch.no_grad():
-        found = model(ids).logits
-    base = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32)
-    torch.testing.assert_close(found, base(ids).logits)
+    talker, ids = Heard(run).talker, torch.arange(3, 20)[None]
+    with torch.no_grad():
+        tuned = talker.model(ids).logits
+        with talker._as_base():
+            found = talker.model(ids).logits
+        again = talker.model(ids).logits
+        expected = AutoModelForCausalLM.from_pretrained(biased_model, dtype=torch.float32)(ids).logits
+    torch.testing.assert_close(found, expected)
+    assert torch.equal(again, tuned)
+    assert (tuned - expected).abs().max() > 1e-3
 
 
 def test_the_real_process_answers_and_goes(trained: Run) -> None:
