@@ -17,6 +17,8 @@ IGNORED = -100
 """The label that the loss leaves out."""
 BATCH_ROWS = 256
 """Rows tokenized in one call: enough to keep every core busy."""
+MOST_CHARS = 1 << 23
+"""In a row: some two million tokens, twice the longest model.max_seq_length. The tokens of 50 MB would take gigabytes."""
 PLAIN_TEMPLATE = (
     "{% for m in messages %}### {{ m['role'] | capitalize }}:\n{{ m['content'] }}"
     "{% if m['role'] == 'assistant' %}{{ eos_token }}{% endif %}{{ '\n\n' }}{% endfor %}"
@@ -102,7 +104,7 @@ def render(rows: Iterable[dict[str, Any]], tokenizer: Any, loss_on: str) -> Iter
         )
     waiting = iter(rows)
     while batch := list(islice(waiting, BATCH_ROWS)):
-        drafts = [_drafts(row, tokenizer, loss_on == "all") for row in batch]
+        drafts = [_short_enough(_drafts(row, tokenizer, loss_on == "all")) for row in batch]
         flat = [draft for each in drafts if not isinstance(each, Refused) for draft in each]
         samples = _tokenized(flat, tokenizer)
         for each in drafts:
@@ -116,6 +118,11 @@ def _drafts(row: dict[str, Any], tokenizer: Any, whole: bool) -> list[Draft] | R
         answer = _unended(row["completion"], tokenizer)
         return [Draft(row["prompt"], answer, [(0, len(answer))], whole)]
     return [Draft(_unended(row["text"], tokenizer), "", [], whole=True)]
+
+
+def _short_enough(made: list[Draft] | Refused) -> list[Draft] | Refused:
+    chars = 0 if isinstance(made, Refused) else max(len(each.opening or "") + len(each.text) for each in made)
+    return Refused(f"it has {chars:,} characters, and at most {MOST_CHARS:,} make a row") if chars > MOST_CHARS else made
 
 
 def _unended(text: str, tokenizer: Any) -> str:

@@ -166,6 +166,15 @@ def test_tools_that_are_none_leave_the_row_out_instead_of_ending_the_job() -> No
     assert isinstance(made, Refused)
 
 
+def test_a_row_without_an_end_is_left_out_instead_of_filling_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("core.worker.data.MOST_CHARS", 100)
+    rows = [{"text": "a " * 51}, {"prompt": "a", "completion": "b " * 50}, {"text": "a " * 50}]
+    long, longer, fine = render(rows, tokenizer("qwen2.5"), "answers")
+    assert long == Refused("it has 102 characters, and at most 100 make a row")
+    assert isinstance(longer, Refused)
+    assert not isinstance(fine, Refused)
+
+
 def test_rows_keep_their_order_across_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("core.worker.data.BATCH_ROWS", 2)
     rows = [{"messages": TWO}, {"text": "a"}, {"messages": [ASK, ASK, ANSWER]}, {"prompt": "b", "completion": "c"}] * 3
