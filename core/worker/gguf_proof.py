@@ -39,7 +39,7 @@ def prove(
     if proof.failed:
         return proof
     if not llama.installed():
-        why = f"not checked: llama.cpp is not installed here (uv pip install {llama.PACKAGE})"
+        why = f"not checked: llama.cpp is not installed here (uv pip install {llama.PACKAGE}=={llama.VERSION})"
         proof.add("loads in llama.cpp", "yes", why, None)
         return proof
     try:
