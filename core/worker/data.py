@@ -122,7 +122,9 @@ def _drafts(row: dict[str, Any], tokenizer: Any, whole: bool) -> list[Draft] | R
 
 def _short_enough(made: list[Draft] | Refused) -> list[Draft] | Refused:
     chars = 0 if isinstance(made, Refused) else max(len(each.opening or "") + len(each.text) for each in made)
-    return Refused(f"it has {chars:,} characters, and at most {MOST_CHARS:,} make a row") if chars > MOST_CHARS else made
+    if chars <= MOST_CHARS:
+        return made
+    return Refused(f"it has {chars:,} characters, and at most {MOST_CHARS:,} make a row")
 
 
 def _unended(text: str, tokenizer: Any) -> str:
