@@ -18,7 +18,7 @@ IGNORED = -100
 BATCH_ROWS = 256
 """Rows tokenized in one call: enough to keep every core busy."""
 MOST_CHARS = 1 << 23
-"""In a row: some two million tokens, twice the longest model.max_seq_length. The tokens of 50 MB would take gigabytes."""
+"""In a row: some two million tokens, twice the longest model.max_seq_length. Those of 50 MB would fill the memory."""
 PLAIN_TEMPLATE = (
     "{% for m in messages %}### {{ m['role'] | capitalize }}:\n{{ m['content'] }}"
     "{% if m['role'] == 'assistant' %}{{ eos_token }}{% endif %}{{ '\n\n' }}{% endfor %}"
