@@ -116,6 +116,8 @@ def serve(hub: Hub) -> ThreadingHTTPServer:
             elif "/commits/" in path:
                 self.send(200, [{"id": "1" * 40, "title": "initial commit", "message": "", "authors": [],
                                  "date": "2026-11-22T08:00:00.000Z"}])  # fmt: skip
+            elif "/resolve/" in path:
+                self.send(200, on(hub, path.split("/")[4])[revision])
             elif "/branch/" in path:
                 self.branch(revision, json.loads(body))
             elif "/preupload/" in path:
@@ -159,9 +161,9 @@ def serve(hub: Hub) -> ThreadingHTTPServer:
                 files[value["path"]] = hub.blobs[value["oid"]]
 
         def send(self, status: int, content: Any) -> None:
-            coded = json.dumps(content).encode()
+            coded = content if isinstance(content, bytes) else json.dumps(content).encode()
             self.send_response(status)
-            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Type", "text/plain" if isinstance(content, bytes) else "application/json")
             self.send_header("Content-Length", str(len(coded)))
             self.end_headers()
             self.wfile.write(coded)

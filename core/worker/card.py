@@ -39,7 +39,7 @@ def model_card(run: Run, what: What, licence: hub.Licence | None = None, step: i
     licence: of the base model. step: of a checkpoint. Raises UserError or BadInput if run.json can't be read.
     """
     job, state = of_run(run), run.state()
-    base = base_of(run)
+    base = base_of(run, what)
     data = code(public_name(job.recipe.data.source))
     parts = [
         _metadata(job, what, base, licence),
@@ -57,10 +57,10 @@ def model_card(run: Run, what: What, licence: hub.Licence | None = None, step: i
     return "\n\n".join(parts) + "\n"
 
 
-def base_of(run: Run) -> str:
-    """The model that the run's files go onto or were merged into: another than was trained on if that is quantized."""
+def base_of(run: Run, what: What) -> str:
+    """The model that was trained on; of a merged one the model that it was merged into, if that was another."""
     path = run.path / "merge.json"
-    told = orjson.loads(path.read_bytes()).get("base") if path.is_file() else None
+    told = orjson.loads(path.read_bytes()).get("base") if what in ("merged", "gguf") and path.is_file() else None
     return str(told or run.recipe().model.id)
 
 

@@ -19,6 +19,7 @@ from core.runs import Run
 from core.uploads import MAIN, WHAT, Upload, What, uploads
 from core.worker.card import base_of, model_card, public_name
 from core.worker.memory import Memory
+from core.worker.seal import may_be_replaced, sealed
 
 CARD = "README.md"
 TOLD_BYTES = 1 << 20
@@ -75,9 +76,9 @@ def run(run: Run, log: EventLog, memory: Memory) -> None:
     private = agreed_visibility(target, wish.private)
 
     # 3. The files of each branch, with a card that says what they are, and a look at what arrived
-    licence, sent = hub.licence(base_of(run)), []
+    licence, sent = hub.licence(base_of(run, wish.what)), []
     for part in parts:
-        card = model_card(run, wish.what, licence, part.step).encode()
+        card = sealed(model_card(run, wish.what, licence, part.step)).encode()
         if (done := send(run, target, part, card)) is None:
             break
         sent.append(done)
@@ -118,7 +119,10 @@ def send(run: Run, target: Target, upload: Upload, card: bytes) -> Sent | None:
     if upload.branch != MAIN:
         make_branch(target, upload.branch)
     there = listed(target, upload.branch)
-    additions = sent_ahead(run, target, upload, card, there)
+    contents = {name: content_of(run, upload.folder / name) for name in upload.sizes}
+    if CARD not in contents and is_free(target, upload, there):
+        contents[CARD] = card
+    additions = sent_ahead(run, target, upload, contents, there)
     if additions is None:
         return None
     missing = [each for each in additions if not arrived(each, there)]
@@ -150,7 +154,27 @@ def listed(target: Target, branch: str) -> dict[str, Any]:
     return {entry.path: entry for entry in tree if hasattr(entry, "size")}
 
 
-def sent_ahead(run: Run, target: Target, upload: Upload, card: bytes, there: dict[str, Any]) -> list[Any] | None:
+def is_free(target: Target, upload: Upload, there: dict[str, Any]) -> bool:
+    """Whether a branch has no model card yet, or one that nobody would miss; if not, a warning says so."""
+    from huggingface_hub import get_session, hf_hub_url
+    from huggingface_hub.utils._headers import build_hf_headers
+    from huggingface_hub.utils._http import hf_raise_for_status
+
+    if CARD not in there:
+        return True
+    url = hf_hub_url(target.repo, CARD, revision=upload.branch)
+    answer = asked(lambda: get_session().get(url, headers=build_hf_headers(), follow_redirects=True))
+    asked(lambda: hf_raise_for_status(answer))
+    if may_be_replaced(answer.text):
+        return True
+    message = f"The model card of {target.repo} was written or changed by somebody else: it stays as it is."
+    target.log.write("warning", kind="card", message=message)
+    return False
+
+
+def sent_ahead(
+    run: Run, target: Target, upload: Upload, contents: dict[str, Path | bytes], there: dict[str, Any]
+) -> list[Any] | None:
     """All files as parts of a commit, or None if it was stopped.
 
     The large ones that are not there have been sent: they become visible with the commit only, and what arrived before
@@ -159,8 +183,6 @@ def sent_ahead(run: Run, target: Target, upload: Upload, card: bytes, there: dic
     from huggingface_hub import CommitOperationAdd
 
     sizes = upload.sizes
-    contents = {name: content_of(run, upload.folder / name) for name in sizes}
-    contents.setdefault(CARD, card)
     told = {"name": "upload", "files": len(contents), "bytes": sum(sizes.values()), "repo": target.repo}
     told |= on_branch(upload)
     target.log.write("phase", **told, done_bytes=0)

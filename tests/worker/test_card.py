@@ -75,6 +75,16 @@ def test_the_metadata_are_read_by_the_hubs_own_client(run: Run, what: What, libr
     }
 
 
+@pytest.mark.parametrize(
+    ("what", "base"), [("adapter", "owner/base"), ("merged", "owner/full"), ("gguf", "owner/full")]
+)
+def test_of_a_merged_model_the_base_is_what_it_was_merged_into(run: Run, what: What, base: str) -> None:
+    (run.path / "merge.json").write_text('{"base": "owner/full"}')
+    card = model_card(run, what)
+    assert ModelCard(card).data.base_model == base
+    assert parse(tomllib.loads(block(card, "toml")), "card").model.id == "owner/base"
+
+
 def test_it_tells_base_data_settings_losses_and_licence(run: Run) -> None:
     card = model_card(run, "adapter", Licence("apache-2.0"))
     for told in (

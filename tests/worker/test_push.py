@@ -127,6 +127,17 @@ def test_a_card_that_somebody_wrote_is_kept(run: Run, hub: Hub) -> None:
     assert hub.files["README.md"] == b"# Mine\n"
 
 
+def test_a_card_that_was_changed_on_the_hub_stays_and_it_is_said(run: Run, hub: Hub) -> None:
+    push(run, hub)
+    changed = hub.files["README.md"].replace(b"# mine", b"# Mine, with a better name")
+    hub.files["README.md"] = changed
+    (run.adapter / "tokenizer.json").write_bytes(b"{ }")
+    assert push(run, hub) == 0, run.log.read_text()
+    assert hub.files["README.md"] == changed
+    assert hub.files["tokenizer.json"] == b"{ }"
+    assert "it stays as it is" in run.state().warnings[0]["message"]
+
+
 def test_a_card_that_the_hub_refuses_is_a_sentence(run: Run, hub: Hub) -> None:
     hub.refuses_card = True
     (run.adapter / "README.md").write_text("---\nlicense: my own\n---\n# Mine\n")
