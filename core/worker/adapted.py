@@ -1,5 +1,6 @@
-"""Which of a model's tensors an adapter changes, and what each becomes: computed by PEFT, one layer at a time."""
+"""Which of a model's tensors an adapter changes, and what each becomes: PEFT computes it, some rows at a time."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from core.worker.tensors import Slot, read, slots_in
 
 PREFIX = "base_model.model."
 MARK = ".lora_"
+MOVING_STARTS = ("pissa", "olora", "corda", "loftq")
+"""Ways to begin that change the base, too (PEFT's init_lora_weights)."""
 
 
 @dataclass(slots=True)
@@ -23,6 +26,16 @@ class Change:
     """Its matrices by PEFT's names: lora_A.weight, lora_B.weight, lora_magnitude_vector ..."""
     whole: Slot | None = None
     """The tensor itself, where it was trained as a whole: biases, modules_to_save, embeddings."""
+
+    @property
+    def by_rows(self) -> bool:
+        """Whether a row of the result follows from that row of the base alone. An embedding's DoRA is by columns."""
+        return not any(name.startswith("lora_embedding") for name in self.lora)
+
+    def rows(self, first: int, last: int) -> "Change":
+        """What changes these rows of the tensor: all of A, and their part of B, of DoRA's lengths or of the whole."""
+        lora = {name: slot if name.startswith("lora_A") else slot.rows(first, last) for name, slot in self.lora.items()}
+        return Change(self.module, lora, self.whole and self.whole.rows(first, last))
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +71,13 @@ def open_adapter(folder: Path) -> Adapter:
     config = PeftConfig.from_pretrained(folder)
     if not isinstance(config, LoraConfig):
         raise UserError(f"{folder} is no LoRA adapter, but {config.peft_type}.")
+    if str(config.init_lora_weights).startswith(MOVING_STARTS):
+        raise UserError(
+            f"{folder} was saved unconverted by a training that began with {config.init_lora_weights}: it fits a base "
+            "that was moved, and merged into the model itself it would make another one.",
+            "Use the adapter as it is, PEFT moves the base when it loads it, or train again with fitune.",
+        )
+    config.init_lora_weights = False  # layers are made of it to be filled with what is stored
     changes: dict[str, Change] = {}
     for key, slot in slots_in(folder).items():
         name = key.removeprefix(PREFIX)
@@ -124,8 +144,17 @@ def refuse_shared(model: nn.Module, adapter: Adapter) -> None:
         )
 
 
+def pieces(slot: Slot, change: Change | None) -> Iterator[tuple[Slot, Change | None]]:
+    """A tensor and what changes it, in blocks of rows where each becomes what it becomes by itself, or whole."""
+    whole = not slot.weights or not slot.shape or slot.bytes % slot.shape[0] or (change and not change.by_rows)
+    for first, last in [] if whole else slot.blocks():
+        yield slot.rows(first, last), change and change.rows(first, last)
+    if whole:
+        yield slot, change
+
+
 def changed(slot: Slot, change: Change, config: Any, dtype: torch.dtype, device: str) -> torch.Tensor:
-    """The base's tensor with the adapter in it: computed in fp32, rounded once to dtype, on the CPU.
+    """The base's tensor, or rows of it, with the adapter in it: computed in fp32, rounded once to dtype, on the CPU.
 
     Raises UserError if the result is not finite.
     """

@@ -1,8 +1,10 @@
-"""Base model and adapter as one ordinary 16-bit model folder, tensor by tensor: no model lies in memory whole."""
+"""Base model and adapter as one ordinary 16-bit model folder, a few rows at a time: no model lies in memory whole."""
 
 import shutil
 import time
 from collections.abc import Iterable, Iterator
+from functools import partial
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +15,15 @@ from core.errors import UserError
 from core.events import EventLog
 from core.runs import Run, replace_folder
 from core.worker import merged_proof, models
-from core.worker.adapted import Plan, changed, open_adapter, planned
+from core.worker.adapted import Change, Plan, changed, open_adapter, pieces, planned
+from core.worker.ahead import AT_ONCE, in_order
 from core.worker.memory import Memory
 from core.worker.place import places
 from core.worker.stops import stop_ids
-from core.worker.tensors import DTYPES, blocks, bytes_of, read, weight_files, write
+from core.worker.tensors import BLOCK_WEIGHTS, DTYPES, Slot, bytes_of, read, read_bytes, weight_files, write
 
 SCRATCH_BYTES = 4 * 4
-"""Of each weight of the tensor in hand: as fp32 itself, the product of the matrices, its scaled copy and the sum."""
+"""Of each weight in hand: as fp32 itself, the product of the matrices, its scaled copy and the sum."""
 LIBRARIES_BYTES = 10**9
 """What torch, transformers and peft take by themselves: 0.9 GB measured."""
 TELL_EVERY_S = 0.5
@@ -54,11 +57,8 @@ def run(run: Run, log: EventLog, memory: Memory) -> None:
     began_writing, written = time.monotonic(), Written(log, plan.bytes)
     for file in weight_files(source.path):
         layout = {name: slot for name, slot in plan.layout.items() if slot.file == file}
-        write(
-            aside / file.name,
-            layout,
-            lambda name: written.counted([] if run.stop.exists() else parts(plan, name, place.device)),
-        )
+        wanted = takewhile(lambda _: not run.stop.exists(), layout)
+        write(aside / file.name, layout, written.counted(parts(plan, wanted, place.device)))
     if run.stop.exists():
         shutil.rmtree(aside)
         return log.write("finished", stopped=True, elapsed_s=time.monotonic() - began)
@@ -121,7 +121,8 @@ def sixteen_bit_name(name: str, config: dict[str, Any]) -> str | None:
 
 def require_room(run: Run, plan: Plan) -> None:
     """Raise UserError if disk or RAM will not do, with what it needs and has."""
-    ram_bytes = LIBRARIES_BYTES + SCRATCH_BYTES * max(plan.base[name].weights for name in plan.changes)
+    in_hand = (slot.weights for name, change in plan.changes.items() for slot, _ in pieces(plan.base[name], change))
+    ram_bytes = LIBRARIES_BYTES + SCRATCH_BYTES * AT_ONCE * max(BLOCK_WEIGHTS, *in_hand)
     disk_free_bytes = shutil.disk_usage(run.path).free
     if disk_free_bytes < plan.bytes:
         raise UserError(
@@ -156,15 +157,19 @@ class Written:
         self.log.write("phase", name="write", bytes=self.total_bytes, done_bytes=self.done_bytes)
 
 
-def parts(plan: Plan, name: str, device: str) -> Iterator[memoryview]:
-    """The bytes of a merged tensor."""
-    slot, dtype = plan.base[name], plan.layout[name].dtype
-    if name in plan.changes:
-        yield bytes_of(changed(slot, plan.changes[name], plan.config, DTYPES[dtype], device))
-    elif dtype != slot.dtype:
-        yield bytes_of(read(slot).to(DTYPES[dtype]))
-    else:
-        yield from blocks(slot)
+def parts(plan: Plan, names: Iterable[str], device: str) -> Iterator[memoryview]:
+    """The bytes of merged tensors, block by block, in order."""
+    return in_order(
+        partial(_merged_bytes, slot, change, plan.config, plan.layout[name].dtype, device)
+        for name in names
+        for slot, change in pieces(plan.base[name], plan.changes.get(name))
+    )
+
+
+def _merged_bytes(slot: Slot, change: Change | None, config: Any, dtype: str, device: str) -> memoryview:
+    if change:
+        return bytes_of(changed(slot, change, config, DTYPES[dtype], device))
+    return bytes_of(read_bytes(slot) if slot.dtype == dtype else read(slot).to(DTYPES[dtype]))
 
 
 def copy_side_files(run: Run, base: Path, aside: Path, plan: Plan, remote_code: bool) -> None:

@@ -1,4 +1,4 @@
-"""A model's tensors in their safetensors files, read and written one at a time, so that no model lies in memory whole.
+"""A model's tensors in their safetensors files, read and written in parts, so that no model lies in memory whole.
 
 The format is 8 bytes of length, a JSON header {name: {dtype, shape, data_offsets}}, then the data
 (https://github.com/huggingface/safetensors#format). The library itself maps a whole file to read it and wants all
@@ -6,8 +6,7 @@ its tensors in memory to write it.
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,9 @@ from core.errors import UserError
 
 DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 """The types that are computed with; others are only copied."""
-BLOCK_BYTES = 1 << 24
+BLOCK_WEIGHTS = 1 << 22
+"""Of a block of rows: small enough that its 16 MB of fp32 come from memory that was used before, which is not cleared
+again (glibc's malloc keeps what is under 32 MB), large enough that starting work on it costs nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,19 @@ class Slot:
     @property
     def weights(self) -> int:
         return math.prod(self.shape)
+
+    def rows(self, first: int, last: int) -> "Slot":
+        """A part of the tensor: its rows from first up to, not including, last."""
+        row_bytes = self.bytes // self.shape[0]
+        start = self.start + first * row_bytes
+        return replace(
+            self, shape=(last - first, *self.shape[1:]), start=start, stop=start + (last - first) * row_bytes
+        )
+
+    def blocks(self) -> list[tuple[int, int]]:
+        """Its rows in blocks of at most BLOCK_WEIGHTS, or of one row each: the first, and the one after the last."""
+        each = max(1, BLOCK_WEIGHTS * self.shape[0] // self.weights)
+        return [(first, min(first + each, self.shape[0])) for first in range(0, self.shape[0], each)]
 
     def at_16_bits(self) -> "Slot":
         """The same tensor as bfloat16 if it is fp32; any other as it is."""
@@ -68,22 +82,21 @@ def weight_files(folder: Path) -> list[Path]:
 
 def read(slot: Slot) -> torch.Tensor:
     """A tensor of one of DTYPES, in its shape, on the CPU."""
+    return read_bytes(slot).view(DTYPES[slot.dtype]).view(slot.shape)
+
+
+def read_bytes(slot: Slot) -> torch.Tensor:
+    """A tensor's bytes as they are stored, of any type."""
     raw = torch.empty(slot.bytes, dtype=torch.uint8)
+    filled, block = 0, memoryview(raw.numpy())
     with slot.file.open("rb", buffering=0) as file:
         file.seek(slot.start)
-        _fill(file, memoryview(raw.numpy()))
-    return raw.view(DTYPES[slot.dtype]).view(slot.shape)
-
-
-def blocks(slot: Slot) -> Iterator[memoryview]:
-    """A tensor's bytes as they are stored, in parts of BLOCK_BYTES; each is overwritten by the next but one."""
-    pair = [memoryview(bytearray(min(BLOCK_BYTES, slot.bytes))) for _ in range(2)]
-    with slot.file.open("rb", buffering=0) as file:
-        file.seek(slot.start)
-        for number, start in enumerate(range(slot.start, slot.stop, BLOCK_BYTES)):
-            block = pair[number % 2][: min(BLOCK_BYTES, slot.stop - start)]
-            _fill(file, block)
-            yield block
+        while filled < slot.bytes:
+            got = file.readinto(block[filled:])
+            if not got:
+                raise UserError(f"{slot.file} ended too early: it was changed while it was read.")
+            filled += got
+    return raw
 
 
 def bytes_of(tensor: torch.Tensor) -> memoryview:
@@ -91,11 +104,8 @@ def bytes_of(tensor: torch.Tensor) -> memoryview:
     return memoryview(tensor.contiguous().reshape(-1).view(torch.uint8).numpy())
 
 
-def write(file: Path, layout: dict[str, Slot], content: Callable[[str], Iterable[memoryview]]) -> None:
-    """Write a safetensors file of the names, types, shapes and sizes of layout; content gives a name's bytes in parts.
-
-    A part is written while the next is made, so it must outlive that.
-    """
+def write(file: Path, layout: dict[str, Slot], parts: Iterable[memoryview]) -> None:
+    """Write a safetensors file of the names, types, shapes and sizes of layout; parts are its bytes in that order."""
     header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     end = 0
     for name, slot in layout.items():
@@ -103,16 +113,10 @@ def write(file: Path, layout: dict[str, Slot], content: Callable[[str], Iterable
         header[name] = {"dtype": slot.dtype, "shape": slot.shape, "data_offsets": [start, end]}
     raw = orjson.dumps(header)
     raw += b" " * (-len(raw) % 8)
-    with file.open("wb", buffering=0) as out, ThreadPoolExecutor(1) as pool:
+    with file.open("wb") as out:
         out.write(len(raw).to_bytes(8, "little") + raw)
-        pending = None
-        for name in layout:
-            for part in content(name):
-                if pending:
-                    pending.result()
-                pending = pool.submit(_write_all, out, part)
-        if pending:
-            pending.result()
+        for part in parts:
+            out.write(part)
 
 
 def _header(file: Path) -> list[tuple[str, Slot]]:
@@ -133,17 +137,3 @@ def _header(file: Path) -> list[tuple[str, Slot]]:
     if not found or found[-1][1].stop != size:
         raise UserError(f"{file} is not a whole safetensors file.", "Fetch or make it again.")
     return found
-
-
-def _fill(file: Any, block: memoryview) -> None:
-    filled = 0
-    while filled < len(block):
-        got = file.readinto(block[filled:])
-        if not got:
-            raise UserError(f"{file.name} ended too early: it was changed while it was read.")
-        filled += got
-
-
-def _write_all(out: Any, part: memoryview) -> None:
-    while part:
-        part = part[out.write(part) :]

@@ -89,8 +89,6 @@ def test_a_trained_adapter_is_merged_proven_and_told(make_run: Callable[..., Run
         {},
         {"use_rslora": True},
         {"use_dora": True},
-        {"init_lora_weights": "pissa"},
-        {"init_lora_weights": "olora"},
         {"rank_pattern": {"q_proj": 2}, "alpha_pattern": {"q_proj": 32}},
         {"modules_to_save": ["lm_head"]},
         {"target_modules": ["q_proj", "lm_head"]},
@@ -99,11 +97,12 @@ def test_a_trained_adapter_is_merged_proven_and_told(make_run: Callable[..., Run
     ids=str,
 )
 def test_each_tensor_is_what_peft_makes_of_it(
-    make_run: Callable[..., Run], tiny_model: Path, lora: dict[str, Any]
+    make_run: Callable[..., Run], tiny_model: Path, monkeypatch: pytest.MonkeyPatch, lora: dict[str, Any]
 ) -> None:
     import torch
     from safetensors.torch import load_file
 
+    monkeypatch.setattr("core.worker.tensors.BLOCK_WEIGHTS", 1000)  # so that each is made in several parts
     run = make_run()
     tuned = adapt(run, tiny_model, **lora)
     expected = tuned.merge_and_unload().state_dict()
@@ -226,6 +225,15 @@ def test_the_writing_is_told_at_most_twice_a_second(
     told = [event.data for event in Tail(run.events).read()]
     assert [each["done_bytes"] for each in told] == [0, 30, 60, 90]
     assert {each["bytes"] for each in told} == {100}
+
+
+def test_an_adapter_for_a_moved_base_is_not_merged_into_the_one_that_stood_still(
+    make_run: Callable[..., Run], tiny_model: Path
+) -> None:
+    run = make_run()
+    adapt(run, tiny_model, init_lora_weights="olora")
+    with pytest.raises(UserError, match="began with olora: it fits a base that was moved"):
+        merge_here(run)
 
 
 def test_without_an_adapter_there_is_nothing_to_merge(make_run: Callable[..., Run]) -> None:

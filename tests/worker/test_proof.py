@@ -31,11 +31,12 @@ def merged(make_run: Callable[..., Run], tiny_model: Path, monkeypatch: pytest.M
     from core.worker.tensors import write
 
     monkeypatch.setattr("core.worker.behaviour.WRITTEN_TOKENS", 16)
+    monkeypatch.setattr("core.worker.tensors.BLOCK_WEIGHTS", 1000)
     run = make_run()
     adapt(run, tiny_model)
     plan = planned(open_adapter(run.adapter), tiny_model, False)
     run.merged.mkdir()
-    write(run.merged / "model.safetensors", plan.layout, lambda name: merge.parts(plan, name, "cpu"))
+    write(run.merged / "model.safetensors", plan.layout, merge.parts(plan, plan.layout, "cpu"))
     merge.copy_side_files(run, tiny_model, run.merged, plan, False)
     return Merged(run, tiny_model, plan)
 
