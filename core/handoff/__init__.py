@@ -11,6 +11,7 @@ from core.handoff.job import Files, Job
 from core.handoff.rows import EVAL, TRAIN, write_rows
 from core.handoff.script import render_file, script
 from core.handoff.serving import ollama, vllm
+from core.recipe_fields import MOVES_THE_BASE
 
 __all__ = ["EVAL", "TARGETS", "TRAIN", "TRAINING", "files_for", "write"]
 TRAINING = ("script", "axolotl", "accelerate", "slurm", "skypilot")
@@ -24,6 +25,12 @@ def files_for(target: str, jobs: Sequence[Job]) -> Files:
         return vllm(jobs)
     if len(jobs) > 1:
         raise UserError(f"{target} takes one run or recipe.", "Several are for vllm: adapters on one base model.")
+    if target in TRAINING and (start := jobs[0].recipe.lora.init) in MOVES_THE_BASE:
+        raise UserError(
+            f"lora.init = {start} moves the base model's weights: what trains elsewhere saves an adapter that fits the "
+            "moved ones alone.",
+            "Train with fitune, which converts it, or hand off with --set lora.init=default",
+        )
     match target:
         case "axolotl":
             return axolotl(jobs[0])

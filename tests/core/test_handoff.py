@@ -223,6 +223,13 @@ def test_what_others_wrote_stays_a_word_in_every_target(
             assert "touch" not in "".join(line for line in text.splitlines() if not line.startswith("#"))
 
 
+@pytest.mark.parametrize("target", handoff.TRAINING)
+def test_a_start_that_moves_the_base_is_not_left_to_others(make_job: Callable[..., Job], target: str) -> None:
+    job = make_job(lora={"init": "olora"}, model={"quant": "bf16"}, train={"backend": "trl", "checkpointing": "on"})
+    with pytest.raises(UserError, match="olora moves the base"):
+        handoff.files_for(target, [job])
+
+
 def test_a_word_for_a_shell_is_one_word() -> None:
     word = "it's; $(touch owned) `x` \"\\ &"
     assert subprocess.run(["sh", "-c", f"printf %s {quoted(word)}"], capture_output=True, text=True).stdout == word
