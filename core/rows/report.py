@@ -38,6 +38,8 @@ class Report:
     kind: str
     """jsonl, json, csv, tsv, parquet, text, with .gz or .zst; several with commas."""
     files: tuple[str, ...]
+    left_out: tuple[str, ...]
+    """Files beside them: another split, a README, an unknown kind."""
     format: str
     """messages, sharegpt, alpaca, prompt_completion, question_answer, text; or preference, unknown."""
     sure: bool
@@ -179,6 +181,7 @@ def report_of(source: Source, shape: Shape, found: Scan) -> Report:
         source=source.name,
         kind=", ".join(dict.fromkeys(_kind(file.name) for file in source.files)),
         files=tuple(file.name for file in source.files),
+        left_out=source.ignored,
         format=shape.format,
         sure=shape.sure,
         why=shape.why,

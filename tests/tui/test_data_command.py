@@ -73,6 +73,16 @@ def test_of_many_places_the_first_are_shown(fitune: Fitune, tmp_path: Path) -> N
     assert "      and 2 more" in lines
 
 
+def test_what_a_folder_holds_besides_is_named(fitune: Fitune, source: str) -> None:
+    for name in ("LICENSE", "README.md", "b.test.jsonl", "\x1b[2J.bin"):
+        Path(source).with_name(name).write_text("x")
+    status, said = fitune("data", str(Path(source).parent))[:2]
+    assert status == 0
+    assert "read: a.jsonl; left out: " in said
+    assert "README.md" in said
+    assert "\x1b" not in said
+
+
 def test_without_a_model_nothing_is_rendered(fitune: Fitune, source: str, rendered: Any) -> None:
     asked = rendered()
     status, out, _ = fitune("data", source)
