@@ -68,7 +68,7 @@ class Field:
             return " ".join(part for part in said if part)
         if self.kind == "list":
             return "words, with commas between"
-        return "may be empty" if self.optional else "must not be empty"
+        return "text, or empty" if self.optional else "text"
 
 
 @cache

@@ -102,7 +102,7 @@ async def test_check_10_one_key_resets_a_field_and_its_mark(at_step: At) -> None
         ("model.max_seq_length", "9999999", "from 32 up to 1,048,576"),
         ("train.lr", "2e", "more than 0 up to 1"),
         ("train.lr", "5", "more than 0 up to 1"),
-        ("model.id", "", "must not be empty"),
+        ("model.id", "", "A value is needed: text"),
     ],
 )
 async def test_check_11_a_wrong_value_is_told_below_its_field_and_holds_the_step(
