@@ -138,13 +138,19 @@ class Run:
         A dead worker without a last event was killed.
         """
         if self.holder_pid() is not None:
-            return "stopping" if self.stop.exists() else "running" if state.phase else "starting"
+            return "stopping" if self.stop.exists() else "starting" if self._begins(state) else "running"
         end = state.ends.get(job or state.job)
         if end is None:
             return "killed"
         if end.type == "failed":
             return "failed"
         return "stopped" if end.data.get("stopped") else "finished"
+
+    def _begins(self, state: RunState) -> bool:
+        """Whether the living worker has told nothing yet: all there is ended before it started."""
+        began_s = self.lock_note().get("started")
+        ended = state.end is not None and isinstance(began_s, int | float) and began_s > state.end.t
+        return ended or not state.phase
 
     def look(self) -> tuple[Status, RunState]:
         """How the training stands and all that the events say, in agreement. A merge or push changes neither."""

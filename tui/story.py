@@ -201,8 +201,9 @@ def _delivered(run: Run, job: str, data: dict[str, Any]) -> tuple[str, str]:
         return f"Merged: one model of {took}, checked.", f"It is in {clean(str(run.merged))}"
     if job == "export":
         left = [clean(str(command), 300) for command in data.get("next") or []]
-        said = f"Exported: {count(value(data, 'files'))} GGUF files of {took}, checked."
-        return said, f"They are in {clean(str(run.path / 'gguf'))}" + "".join(f"; then: {each}" for each in left)
+        files = value(data, "files") or 0
+        said = f"Exported: {count(files)} GGUF file{'' if files == 1 else 's'} of {took}, checked."
+        return said, f"In {clean(str(run.path / 'gguf'))}" + "".join(f"; then: {each}" for each in left)
     if job == "push":
         seen_by = "private" if data.get("private") else "PUBLIC"
         on = f", {branches}" if (branches := _branches(data)) else ""

@@ -69,8 +69,10 @@ def status(seen: Seen, now_s: float) -> Content:
     if seen.silent_s is not None and seen.silent_s > SILENT_AFTER_S:
         word = Content.styled("WARN  no sign of life", f"bold {COLOURS['WARN']}")
         return word + Content(f" for {duration(seen.silent_s)}: the worker is stopped, or the machine overloaded")
+    if seen.status == "starting":
+        return Content.styled("starting", "bold $success")
     stopping = "stopping, with a checkpoint" if seen.job == "train" else "stopping"
-    doing = stopping if seen.status == "stopping" else phase_text(state.phase) or "starting"
+    doing = stopping if seen.status == "stopping" else phase_text(state.phase)
     began_s = state.started.t if state.started else state.first_t
     elapsed = f"   {duration(now_s - began_s)}" if began_s else ""
     left = f", {duration(seen.eta_s)} left" if seen.eta_s is not None else ""

@@ -7,6 +7,7 @@ embedding wants, Gemma's norms, and a layer's experts as one tensor.
 import math
 import re
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import orjson
 import torch
 
 from core.proof import Proof
+from core.worker.ahead import in_order
 from core.worker.tensors import Slot, read, slots_in
 
 ROTATED = {"llama", "smollm3", "granite", "mistral3"}
@@ -39,7 +41,7 @@ CHUNK_WEIGHTS = 1 << 18
 def check_weights(proof: Proof, reader: Any, merged: Path) -> None:
     """Every tensor of the merged model is in the file, in its shape, rounded as its type rounds and no more.
 
-    reader: a gguf.GGUFReader. Larger tensors are compared in parts, so memory holds no more than one at 16 bits.
+    reader: a gguf.GGUFReader. Memory holds as many tensors at 16 bits as are worked on at once.
     """
     config = orjson.loads((merged / "config.json").read_bytes())
     config |= config.get("text_config") or {}
@@ -59,7 +61,8 @@ def check_weights(proof: Proof, reader: Any, merged: Path) -> None:
     proof.add("tensors", f"{len(sources)}, of the merged model's shapes", said, not wrong)
     if wrong:
         return None
-    worst, name = max((_worst(arch, each, sources[each], found[each], config), each) for each in found)
+    shares = in_order(partial(_worst, arch, name, sources[name], tensor, config) for name, tensor in found.items())
+    worst, name = max(zip(shares, found, strict=True))
     proof.numbers["rounding"] = worst
     got = f"{worst:.2g} of that at most" if worst <= 1 else f"{name} is {worst:.3g} times that off"
     return proof.add("weights", f"{len(found)} tensors, off by their type's rounding", got, worst <= 1)

@@ -324,6 +324,22 @@ def test_a_live_run_is_starting_then_running_then_stopping_then_stopped(
     assert run.newest_checkpoint() is not None
 
 
+def test_a_job_after_another_is_starting_until_it_tells_something(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = EventLog(run.events, "train")
+    for kind in ("started", "phase", "finished"):
+        log.write(kind, name="train")
+    monkeypatch.setattr(Run, "holder_pid", lambda self: os.getpid())
+    end = run.state().end
+    assert end
+    run.lock.write_text(json.dumps({"started": end.t - 10}))  # its own worker, about to leave
+    assert run.status(run.state()) == "running"
+    run.lock.write_text(json.dumps({"started": end.t + 1}))
+    assert run.status(run.state()) == "starting"
+    EventLog(run.events, "merge").write("started")
+    EventLog(run.events, "merge").write("phase", name="load")
+    assert run.status(run.state()) == "running"
+
+
 def test_after_kill_9_the_status_is_killed_at_once(run: Run, worker: "subprocess.Popen[bytes]") -> None:
     wait_until(lambda: run.state().step)
     worker.kill()

@@ -1,6 +1,5 @@
 """The data step by keyboard: problems first, lengths with the cut, rows token by token; counting never blocks."""
 
-import asyncio
 import json
 import re
 import threading
@@ -16,7 +15,7 @@ from core.events import EventLog
 from core.recipe_fields import Recipe
 from core.runs import Run
 from tests.tui.test_text import OBEYED
-from tests.tui.wizard_kit import Wizard, answer_folder, rendered, said, settle
+from tests.tui.wizard_kit import Wizard, answer_folder, rendered, said, settle, until
 from tui import draft as drafts
 from tui.draft import recipe
 from tui.screens.data import DataScreen
@@ -210,14 +209,6 @@ def counting(home: Path, monkeypatch: pytest.MonkeyPatch) -> threading.Event:
 
     monkeypatch.setattr(launch, "prepare", prepare)
     return done
-
-
-async def until(app: Wizard, text: str) -> None:
-    for _ in range(300):
-        if text in app.shown():
-            return
-        await asyncio.sleep(0.02)
-    raise AssertionError(app.shown())
 
 
 async def test_counting_tells_how_far_it_is_and_enter_goes_on_without(at_step: At, counting: threading.Event) -> None:

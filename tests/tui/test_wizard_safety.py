@@ -14,7 +14,7 @@ from core.errors import BadInput, UserError
 from core.machine import Gpu, Machine
 from core.recipe_fields import Data
 from tests.tui.payloads import OBEYED, PAYLOADS
-from tests.tui.wizard_kit import GIB, Wizard, settle
+from tests.tui.wizard_kit import GIB, Wizard, settle, until
 from tui import steps
 from tui.choices import complete_path, start_choices
 from tui.draft import Draft, draft_file, recipe, restore, save
@@ -106,6 +106,7 @@ async def test_check_28_title_focus_and_keys_are_there_and_nothing_scrolls_sidew
     app = at_step(name, edits={"data.source": "rows.jsonl"})
     async with app.run_test(size=size) as pilot:
         await settle(pilot)
+        await until(app, "? Help")
         lines = app.shown().splitlines()
         assert "fitune" in lines[0]
         assert "Help" in lines[-1]

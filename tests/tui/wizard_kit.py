@@ -1,5 +1,6 @@
 """A wizard that begins a run without starting a worker, and the steps that tests take with it."""
 
+import asyncio
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -81,6 +82,15 @@ async def settle(pilot: Pilot[int]) -> None:
     while any(not worker.is_finished for worker in pilot.app.workers if worker.node is not pilot.app):
         await pilot.pause(0.01)
     await pilot.pause()
+
+
+async def until(app: Wizard, text: str) -> None:
+    """Wait until a text is on the screen."""
+    for _ in range(300):
+        if text in app.shown():
+            return
+        await asyncio.sleep(0.02)
+    raise AssertionError(app.shown())
 
 
 async def go_to(pilot: Pilot[int], step: str) -> None:
