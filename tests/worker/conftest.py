@@ -95,6 +95,12 @@ def make_run(tiny_model: Path, tmp_path: Path) -> Callable[..., Run]:
     return make
 
 
+@pytest.fixture
+def unasked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trainings ask no held-out questions: their answers take longer than the few steps of a test."""
+    monkeypatch.setattr("core.worker.samples.QUESTIONS", 0)
+
+
 def train_here(run: Run) -> None:
     """The train job in this process: what the worker does between taking the lock and letting it go."""
     from core.worker import backends

@@ -12,7 +12,7 @@ from test_train import stop_at
 
 from core.runs import Run
 
-pytestmark = pytest.mark.train
+pytestmark = [pytest.mark.train, pytest.mark.usefixtures("unasked")]
 IDS = tuple(range(3, 40))
 
 

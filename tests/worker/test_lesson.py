@@ -14,7 +14,7 @@ from core.budget import estimate
 from core.runs import Run
 from core.shapes import load
 
-pytestmark = pytest.mark.train
+pytestmark = [pytest.mark.train, pytest.mark.usefixtures("unasked")]
 
 
 def lines(run: Run) -> list[dict[str, Any]]:
