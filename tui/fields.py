@@ -28,6 +28,7 @@ LABELS = {
     "train.micro_batch": "Rows at once",
     "train.grad_accum": "Sum up batches",
     "train.optimizer": "Optimizer",
+    "model.trust_remote_code": "Its own code",
 }
 
 

@@ -22,7 +22,7 @@ from tui.screens.help import HelpScreen
 from tui.widgets.budget_panel import BudgetPanel
 from tui.widgets.confirm import Confirm
 from tui.widgets.field_input import Changed, FieldInput
-from tui.widgets.form import Form, shortened
+from tui.widgets.form import LABEL_COLUMNS, Form, shortened
 
 At = Callable[..., Wizard]
 TO_RANK = ("down", "down", "down")
@@ -397,3 +397,13 @@ async def test_ctrl_f_takes_the_fastest_plan_that_fits_and_says_so(at_step: At) 
         await pilot.pause()
         assert app.step.outlook.verdict == "fits"
         assert recipe(app.step.draft).train.micro_batch * recipe(app.step.draft).train.grad_accum == 256
+
+
+async def test_check_28_the_long_form_does_not_scroll_sideways(at_step: At) -> None:
+    app = at_step("edit")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("ctrl+t")
+        await settle(pilot)
+        assert form(app).show_vertical_scrollbar
+        assert not form(app).show_horizontal_scrollbar
+        assert all(len(field.label) <= LABEL_COLUMNS for field in form(app).fields)

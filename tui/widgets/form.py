@@ -140,7 +140,7 @@ class Form(ScrollView, can_focus=True):
         """Draw the rows that have changed, and have the one in hand in sight."""
         before, self._rows = self._rows, [row for at in range(len(self.fields)) for row in self.rows_of(at)]
         if len(before) != len(self._rows):
-            self.virtual_size = Size(self.size.width, len(self._rows))
+            self.virtual_size = Size(0, len(self._rows))  # no wider than it is shown
             self.refresh()
         for y, (old, new) in enumerate(zip(before, self._rows, strict=False)):
             if old != new:
