@@ -16,9 +16,8 @@ from core.uploads import WHAT, Upload, What, uploads
 from tui.format import size
 from tui.proofs import NamedProof, proofs
 
-MERGE_LIBRARIES_BYTES = 10**9
-MERGE_SCRATCH_BYTES = 16
-"""Of each weight of the largest matrix: as core.worker.merge asks for them."""
+MERGE_RAM_BYTES = 1_600_000_000
+"""What core.worker.merge asks for at most, where no embedding was trained: a few rows of each matrix at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +26,6 @@ class Facts:
 
     run: Run
     params: int | None = None
-    merge_ram_bytes: int | None = None
     quantized: bool = False
     """Whether the base model's own files are quantized, so that a merge needs another base."""
     full_model: str | None = None
@@ -108,8 +106,7 @@ def with_sizes(facts: Facts) -> Facts:
     facts = replace(facts, base=_base(facts.run, ask=True))
     try:
         shape = shapes.load(*_model(facts.run))
-        ram_bytes, quantized = _merge_ram_bytes(shape), facts.quantized or bool(shape.stored_as)
-        facts = replace(facts, params=shape.params, merge_ram_bytes=ram_bytes, quantized=quantized)
+        facts = replace(facts, params=shape.params, quantized=facts.quantized or bool(shape.stored_as))
     except UserError:
         pass
     full = downloads.download(facts.full_model) if facts.full_model else None
@@ -148,12 +145,6 @@ def _events(run: Run) -> tuple[RunState, float | None]:
             took_s = event.t - began_s if began_s is not None else took_s
             began_s = event.t if event.data.get("name") == "load" else None
     return state, took_s
-
-
-def _merge_ram_bytes(shape: Any) -> int:
-    """As the merge itself asks for; its largest matrix is one of a layer."""
-    largest = max((linear.weights for linear, _ in shape.matrices), default=0)
-    return int(MERGE_LIBRARIES_BYTES + MERGE_SCRATCH_BYTES * largest)
 
 
 def _converter_missing(run: Run) -> bool:

@@ -13,7 +13,7 @@ from core.downloads import Download
 from core.sizing.disk import GGUF_BYTES
 from core.uploads import Upload, What
 from tui.format import UNKNOWN, duration, size
-from tui.made import Facts
+from tui.made import MERGE_RAM_BYTES, Facts
 from tui.proofs import NamedProof
 
 Key = Literal["chat", "merge", "gguf", "push", "handoff", "zip", "files"]
@@ -65,10 +65,10 @@ def _chat(facts: Facts) -> Pairs:
 
 
 def _merge(facts: Facts) -> Pairs:
-    wanted, ram = facts.merged_wanted_bytes, facts.merge_ram_bytes
-    pairs = [("needs", f"{_or(wanted, '2 bytes a weight')} of disk, {size(facts.disk_free_bytes)} are free")]
+    wanted = _or(facts.merged_wanted_bytes, "2 bytes a weight")
+    pairs = [("needs", f"{wanted} of disk, {size(facts.disk_free_bytes)} are free")]
     free = f", {size(facts.ram_free_bytes)} are free" if facts.ram_free_bytes else ""
-    pairs.append(("", f"about {_or(ram, '2 GiB')} of RAM{free}"))
+    pairs.append(("", f"up to {size(MERGE_RAM_BYTES)} of RAM{free}"))
     pairs += _download(facts.merge_base)
     if facts.quantized:
         named = "It is merged into its full model" if facts.full_model else "Its full model, which you name, is fetched"

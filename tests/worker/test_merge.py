@@ -256,6 +256,13 @@ def test_too_little_room_is_said_before_anything_is_written(
     assert not (run.path / "merged.part").exists()
 
 
+def test_the_screen_tells_at_least_the_ram_that_the_merge_asks_for() -> None:
+    from core.worker import merge
+    from tui.made import MERGE_RAM_BYTES
+
+    assert merge.LIBRARIES_BYTES + merge.SCRATCH_BYTES * 8 * merge.BLOCK_WEIGHTS <= MERGE_RAM_BYTES
+
+
 def test_a_tensor_without_a_place_in_the_base_is_never_skipped(make_run: Callable[..., Run], tiny_model: Path) -> None:
     from safetensors.torch import load_file, save_file
 
