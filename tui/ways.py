@@ -65,8 +65,8 @@ def _chat(facts: Facts) -> Pairs:
 
 
 def _merge(facts: Facts) -> Pairs:
-    wanted = _or(facts.merged_wanted_bytes, "2 bytes a weight")
-    pairs = [("needs", f"{wanted} of disk, {size(facts.disk_free_bytes)} are free")]
+    wanted = facts.merged_wanted_bytes
+    pairs = [("needs", f"{_or(wanted, '2 bytes a weight')} of disk, {size(facts.disk_free_bytes)} are free")]
     free = f", {size(facts.ram_free_bytes)} are free" if facts.ram_free_bytes else ""
     pairs.append(("", f"up to {size(MERGE_RAM_BYTES)} of RAM{free}"))
     pairs += _download(facts.merge_base)
