@@ -122,7 +122,8 @@ def sixteen_bit_name(name: str, config: dict[str, Any]) -> str | None:
 def require_room(run: Run, plan: Plan) -> None:
     """Raise UserError if disk or RAM will not do, with what it needs and has."""
     in_hand = (slot.weights for name, change in plan.changes.items() for slot, _ in pieces(plan.base[name], change))
-    ram_bytes = LIBRARIES_BYTES + SCRATCH_BYTES * AT_ONCE * max(BLOCK_WEIGHTS, *in_hand)
+    # All that are worked on at once are blocks, but one: an embedding, which is changed whole.
+    ram_bytes = LIBRARIES_BYTES + SCRATCH_BYTES * ((AT_ONCE - 1) * BLOCK_WEIGHTS + max(BLOCK_WEIGHTS, *in_hand))
     disk_free_bytes = shutil.disk_usage(run.path).free
     if disk_free_bytes < plan.bytes:
         raise UserError(

@@ -256,6 +256,27 @@ def test_too_little_room_is_said_before_anything_is_written(
     assert not (run.path / "merged.part").exists()
 
 
+def test_an_embedding_that_is_changed_whole_needs_its_room_once(
+    make_run: Callable[..., Run], tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from core.worker import merge
+    from core.worker.adapted import open_adapter, planned
+
+    run = make_run()
+    adapt(run, tiny_model, target_modules=["q_proj", "embed_tokens"])
+    plan = planned(open_adapter(run.adapter), tiny_model, False)
+    monkeypatch.setattr(merge, "AT_ONCE", 8)
+    monkeypatch.setattr(merge, "BLOCK_WEIGHTS", 1000)
+    monkeypatch.setattr("core.worker.tensors.BLOCK_WEIGHTS", 1000)
+    embedding = max(plan.base[name].weights for name in plan.changes)
+    free_bytes = merge.LIBRARIES_BYTES + merge.SCRATCH_BYTES * 2 * embedding
+    monkeypatch.setattr("core.machine.detect", lambda: SimpleNamespace(ram_available_bytes=free_bytes))
+    merge.require_room(run, plan)
+    monkeypatch.setattr("core.machine.detect", lambda: SimpleNamespace(ram_available_bytes=merge.LIBRARIES_BYTES))
+    with pytest.raises(UserError, match="of RAM"):
+        merge.require_room(run, plan)
+
+
 def test_the_screen_tells_at_least_the_ram_that_the_merge_asks_for() -> None:
     from core.worker import merge
     from tui.made import MERGE_RAM_BYTES
