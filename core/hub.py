@@ -61,7 +61,7 @@ class Licence:
     link: str | None = None
 
 
-def licence(model_id: str, revision: str | None = None) -> Licence | None:
+def licence(model_id: str) -> Licence | None:
     """What the card of a model says, in its folder or on the Hub; None where it says nothing or can't be read."""
     from huggingface_hub import HfApi, ModelCard
     from yaml import YAMLError  # type: ignore[import-untyped]
@@ -70,7 +70,7 @@ def licence(model_id: str, revision: str | None = None) -> Licence | None:
     try:
         if folder.is_dir():
             return _licence(ModelCard.load(folder / "README.md").data)
-        return _licence(asked(lambda: HfApi().model_info(model_id, revision=revision)).card_data)
+        return _licence(asked(lambda: HfApi().model_info(model_id)).card_data)
     except (UserError, OSError, ValueError, YAMLError):
         return None
 
