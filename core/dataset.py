@@ -11,6 +11,7 @@ from core.errors import BadInput, Problem, UserError
 from core.recipe_fields import Data
 from core.rows import sources
 from core.rows.canonical import Row, Skip, converter
+from core.rows.files import Source
 from core.rows.formats import Shape, recognise
 from core.rows.readers import read
 from core.rows.report import Finding, Report, report_of, too_few_left
@@ -62,7 +63,7 @@ def _report(data: Data, sample: int, head_only: bool, on_progress: Callable[[int
     return report_of(source, shape, scan(source, data.split, shape, sample, head_only, on_progress))
 
 
-def _shape(source: sources.Source, data: Data) -> Shape:
+def _shape(source: Source, data: Data) -> Shape:
     """How the rows are read, by the first of them."""
     head: list[Row] = []
     try:
@@ -100,7 +101,7 @@ def _rows(data: Data, on_skip: Callable[[Problem], None], on_progress: Callable[
 
 
 def _made(
-    source: sources.Source, shape: Shape, split_name: str, on_progress: Callable[[int, int], None]
+    source: Source, shape: Shape, split_name: str, on_progress: Callable[[int, int], None]
 ) -> Iterator[list[Row] | Problem]:
     """What each raw row becomes, or why it is left out."""
     convert = converter(shape.format, shape.columns) if shape.is_usable else None

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import UserError
-from core.rows.sources import Source, SourceFile, of_split, readable
+from core.rows.files import Source, SourceFile, of_split, readable
 
 
 def find_on_hub(source: str, split: str) -> Source:

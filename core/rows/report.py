@@ -7,9 +7,9 @@ from typing import Literal
 
 from core.errors import Problem
 from core.rows.canonical import Row
+from core.rows.files import Source
 from core.rows.formats import Shape, as_toml
 from core.rows.scan import Scan
-from core.rows.sources import Source
 from core.rows.streams import suffix_of
 
 Severity = Literal["stop", "warn"]

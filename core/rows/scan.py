@@ -14,9 +14,10 @@ from core.errors import UserError
 from core.rows.batch import plain_marks
 from core.rows.canonical import Row, Skip, converter, kind_name
 from core.rows.duplicates import Duplicates
+from core.rows.files import Source, SourceFile
 from core.rows.formats import CHAT_FORMATS, Shape
 from core.rows.readers import Batches, batches, rows_in_parquet
-from core.rows.sources import Source, SourceFile, opened
+from core.rows.sources import opened
 from core.rows.turns import turn_trouble
 
 CLOSE_ROWS = 5_000

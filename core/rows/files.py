@@ -1,0 +1,76 @@
+"""What a data set consists of: its files, and by their names which of them hold rows and of which split."""
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from core.errors import UserError
+from core.rows.streams import READABLE, SUFFIXES, UNREADABLE, suffix_of
+
+SPLITS = ("train", "training", "test", "testing", "validation", "valid", "val", "dev", "eval")
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFile:
+    """One file with rows."""
+
+    name: str
+    """As errors call it: the path that was given, or the path in the folder or repository."""
+    size_bytes: int
+    stamp: str
+    """What changes when its content does: its time, or the commit it is of on the Hub."""
+    fetch: Callable[[], Path]
+    """Where it lies on this machine; fetches it first where it lies on the Hub."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The files that make up a data set."""
+
+    name: str
+    files: tuple[SourceFile, ...]
+    ignored: tuple[str, ...] = ()
+    """Files beside them that were left out: another split, a README, an unknown kind."""
+
+
+def readable(names: Iterable[str], source: str) -> list[str]:
+    """Of these files the ones with rows, sorted. Text counts only where there is nothing else.
+
+    Raises UserError where there are none.
+    """
+    names = sorted(names)
+    kinds = {name: SUFFIXES.get(suffix_of(name)) if suffix_of(name) else None for name in names}
+    tables = [name for name, kind in kinds.items() if kind and kind != "text" and not _is_about(name)]
+    texts = [name for name, kind in kinds.items() if kind == "text" and not _is_about(name)]
+    if not (tables or texts):
+        seen = ", ".join(names[:5]) or "nothing"
+        hint = next((UNREADABLE[suffix_of(name)] for name in names if suffix_of(name) in UNREADABLE), READABLE)
+        raise UserError(f"{source} holds no file that fitune reads; it holds {seen}.", hint)
+    return tables or texts
+
+
+def _is_about(name: str) -> bool:
+    """Files that speak about a data set."""
+    stem = Path(name).name.lower().split(".")[0]
+    return stem in ("readme", "license", "dataset_info", "dataset_infos", "dataset_dict", "state", "metadata", "config")
+
+
+def of_split(names: Sequence[str], split: str, source: str) -> list[str]:
+    """The files of a split, told by a word in their paths; unmarked files are for training.
+
+    Raises UserError where there are splits, but not this one.
+    """
+    if mine := [name for name in names if _has_word(name, split)]:
+        return mine
+    others = sorted({word for word in SPLITS for name in names if _has_word(name, word)})
+    if not others:
+        return list(names)
+    unmarked = [name for name in names if not any(_has_word(name, word) for word in SPLITS)]
+    if unmarked and split == "train":
+        return unmarked
+    raise UserError(f"{source} has no split {split}; it has {', '.join(others)}.", f'Set data.split = "{others[0]}".')
+
+
+def _has_word(name: str, word: str) -> bool:
+    return re.search(rf"(?<![a-z]){re.escape(word.lower())}(?![a-z])", name.lower()) is not None
