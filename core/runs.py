@@ -137,20 +137,26 @@ class Run:
 
         A dead worker without a last event was killed.
         """
+        untold = self.untold(state)
         if self.holder_pid() is not None:
-            return "stopping" if self.stop.exists() else "starting" if self._begins(state) else "running"
+            return "stopping" if self.stop.exists() else "starting" if untold or not state.phase else "running"
         end = state.ends.get(job or state.job)
-        if end is None:
+        if end is None or (untold and job in (None, untold)):
             return "killed"
         if end.type == "failed":
             return "failed"
         return "stopped" if end.data.get("stopped") else "finished"
 
-    def _begins(self, state: RunState) -> bool:
-        """Whether the living worker has told nothing yet: all there is ended before it started."""
-        began_s = self.lock_note().get("started")
-        ended = state.end is not None and isinstance(began_s, int | float) and began_s > state.end.t
-        return ended or not state.phase
+    def untold(self, state: RunState) -> str | None:
+        """The job of the newest worker if it has told nothing, be it alive or dead: all there is ended before it began.
+
+        It imports for half a minute before it can say a word, and may be killed by then.
+        """
+        note = self.lock_note()
+        began_s = note.get("started")
+        if state.end is None or not isinstance(began_s, int | float) or began_s <= state.end.t:
+            return None
+        return str(note.get("job", "train"))
 
     def look(self) -> tuple[Status, RunState]:
         """How the training stands and all that the events say, in agreement. A merge or push changes neither."""

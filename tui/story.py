@@ -132,6 +132,9 @@ def phase_text(name: str) -> str:
 def ending(run: Run, status: Status, state: RunState) -> Ending:
     """The end of a dead run in words, for each way a run can end."""
     data = state.end.data if state.end else {}
+    if status == "killed" and (untold := run.untold(state)):
+        then = _resume(run) if untold == "train" else _again(run, untold)
+        return Ending("ERROR", f"The {clean(untold, 40)} was killed before it said a word. {_cause(run)}", then)
     if state.job != "train":
         return _ending_of_delivery(run, status, state, data)
     resume = _resume(run)
@@ -179,7 +182,7 @@ def _finished(state: RunState) -> str:
 def _ending_of_delivery(run: Run, status: Status, state: RunState, data: dict[str, Any]) -> Ending:
     """The end of a merge, export or push, which leaves the training as it was."""
     job = clean(state.job, 40)
-    again = f"The adapter is as it was. Again: {clean(command(run, state.job), 400)}"
+    again = _again(run, state.job)
     made = tuple(each for each in proofs(run) if state.started and each.made_s >= state.started.t - CLOCKS_S)
     made = made if job in ("merge", "export") else ()
     match status:
@@ -193,6 +196,10 @@ def _ending_of_delivery(run: Run, status: Status, state: RunState, data: dict[st
             return Ending("ERROR", said, clean(str(data.get("hint", "")), 500), made)
     where = f" while {phase_text(state.phase)}" if state.phase else ""
     return Ending("ERROR", f"The {job} was killed{where}. {_cause(run)}", again)
+
+
+def _again(run: Run, job: str) -> str:
+    return f"The adapter is as it was. Again: {clean(command(run, job), 400)}"
 
 
 def _delivered(run: Run, job: str, data: dict[str, Any]) -> tuple[str, str]:

@@ -340,6 +340,19 @@ def test_a_job_after_another_is_starting_until_it_tells_something(run: Run, monk
     assert run.status(run.state()) == "running"
 
 
+@pytest.mark.parametrize(("job", "training"), [("merge", "finished"), ("train", "killed")])
+def test_a_worker_killed_before_its_first_word_does_not_pass_for_the_one_before(
+    run: Run, job: str, training: str
+) -> None:
+    for kind in ("started", "finished"):
+        EventLog(run.events, "train").write(kind)  # type: ignore[arg-type]
+    end = run.state().end
+    assert end
+    run.lock.write_text(json.dumps({"job": job, "started": end.t + 1}))
+    assert run.status(run.state()) == "killed"
+    assert run.look()[0] == training
+
+
 def test_after_kill_9_the_status_is_killed_at_once(run: Run, worker: "subprocess.Popen[bytes]") -> None:
     wait_until(lambda: run.state().step)
     worker.kill()

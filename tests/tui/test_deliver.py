@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -124,6 +125,16 @@ def test_every_end_of_a_delivery_is_told_in_words(
     assert words in end.sentence
     assert then in end.next
     assert "step " not in end.sentence
+
+
+def test_a_merge_killed_before_its_first_word_is_not_told_as_the_last_one(trained: Path) -> None:
+    tell(trained, "merge", ("started", {}), ("finished", MERGED))
+    run = Run(trained)
+    run.lock.write_text(json.dumps({"job": "merge", "started": time.time() + 1}))
+    state = run.state()
+    end = ending(run, run.status(state), state)
+    assert end.sentence.startswith("The merge was killed before it said a word. ")
+    assert end.next.endswith(f"Again: fitune merge {run.name}")
 
 
 def test_an_upload_is_announced_with_its_numbers(trained: Path) -> None:

@@ -37,6 +37,6 @@ def follow_to_end(run: Run, from_start: bool = True) -> int:
         return 130
     status = run.status(state)
     unfinished = status in ("stopped", "killed") or (status == "failed" and run.newest_checkpoint())
-    if unfinished and state.job == "train":
+    if unfinished and (run.untold(state) or state.job) == "train":
         print(f"Go on from the last checkpoint: fitune resume {name}", file=sys.stderr)
     return EXIT_STATUS[status]
