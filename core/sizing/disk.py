@@ -1,7 +1,8 @@
 """What a run leaves on disk: download, checkpoints, adapter, merged model, GGUF files."""
 
+from core.recipe_fields import MOVES_THE_BASE
 from core.sizing.plan import Plan
-from core.sizing.weights import layer_bytes, optimizer_term
+from core.sizing.weights import layer_bytes, state_bytes
 
 GGUF_BYTES = {
     "f16": 2.0,
@@ -18,11 +19,14 @@ Llama-3.1-8B and shift a little from model to model."""
 def disk_bytes(plan: Plan) -> int:
     """Bytes that download and run will need, all at once; the Hub's cache is counted even if it holds the model."""
     params, lora = plan.shape.params, plan.lora_params * plan.lora_bytes
-    checkpoints = plan.recipe.train.keep_checkpoints * (lora + optimizer_term(plan).bytes)
+    all_states, _ = state_bytes(plan)
+    checkpoints = plan.recipe.train.keep_checkpoints * (lora + all_states)
+    # An adapter that moved its base is kept as it began, too, and made one of twice the rank (core.worker.adapters).
+    adapter = 3 * lora if plan.recipe.lora.init in MOVES_THE_BASE else lora
     wanted = plan.recipe.deliver
     merged = 2 * params if wanted.merge or wanted.gguf else 0
     gguf = sum(params * GGUF_BYTES[kind] for kind in wanted.gguf)
-    return round(_download_bytes(plan) + checkpoints + lora + merged + gguf)
+    return round(_download_bytes(plan) + checkpoints + adapter + merged + gguf)
 
 
 def _download_bytes(plan: Plan) -> float:

@@ -1,5 +1,6 @@
 """What lies on the card from load to end: the frozen weights, the adapter, its gradients and optimizer states."""
 
+from bisect import bisect_left
 from dataclasses import replace
 
 from core.sizing.plan import GIB, Plan, Term, count, gib
@@ -113,6 +114,16 @@ def gradients_term(plan: Plan) -> Term:
 def optimizer_term(plan: Plan) -> Term:
     """Optimizer states of every LoRA tensor. Paged ones are managed memory, which neither torch nor the driver counts
     on the process: the pages on the card move aside when it is full."""
+    total, paged = state_bytes(plan)
+    name, params = plan.recipe.train.optimizer, plan.lora_params
+    said = f"{name}: {total / params:.2f} byte for each of {count(params)} LoRA weights"
+    if paged:
+        said += f", of which {gib(paged)} can move to host RAM and are not counted"
+    return Term("optimizer states", round(total - paged), said)
+
+
+def state_bytes(plan: Plan) -> tuple[float, float]:
+    """Bytes of all optimizer states, and of those among them that are paged."""
     rank, name = plan.recipe.lora.r, plan.recipe.train.optimizer
     total = paged = 0.0
     for each, times in plan.adapters:
@@ -120,10 +131,7 @@ def optimizer_term(plan: Plan) -> Term:
             amount = times * _state_bytes(name, rank, side, plan.lora_bytes)
             total += amount
             paged += amount if name.startswith("paged") and rank * side >= PAGED_STATE else 0
-    said = f"{name}: {total / plan.lora_params:.2f} byte for each of {count(plan.lora_params)} LoRA weights"
-    if paged:
-        said += f", of which {gib(paged)} can move to host RAM and are not counted"
-    return Term("optimizer states", round(total - paged), said)
+    return total, paged
 
 
 def _state_bytes(optimizer: str, rank: int, side: int, weight_bytes: int) -> float:
@@ -152,6 +160,7 @@ def place(plan: Plan, context_bytes: int) -> Plan:
     "auto" follows unsloth_zoo 2026.10 (device_map_planner.py, plan_block_swap): a tenth of the free memory stays free
     for quantizing, then one row's reserve with a rank-16 adapter; the input embedding goes first unless the head
     shares it, then the fewest layers. With 5.3 GiB free this gives the 23 of 32 layers of 8B that were observed.
+    A number stops at all layers but one (unsloth models/_utils.py, trim_config_for_block_swap).
     """
     if not plan.unsloth or plan.card is None:
         return plan
@@ -159,17 +168,19 @@ def place(plan: Plan, context_bytes: int) -> Plan:
     free = _free_limit(plan) - context_bytes
     if wanted != "auto":
         plan = _without_embedding(plan, free - lora_term(plan).bytes)
-        return replace(plan, resident_layers=total - min(wanted or 0, total))
+        return replace(plan, resident_layers=max(1, total - (wanted or 0)))
     free = free * 9 // 10 if plan.quant == "nf4" else free
     need = _reserve_bytes(plan, 20 * 16 * sum(times * (each.inputs + each.outputs) for each, times in plan.adapters))
     if free - _weights_bytes(plan) >= need:
         return plan
     plan = replace(plan, embedding_on_card=plan.shape.tied)
-    for away in range(total):
+
+    def leaves_room(away: int) -> bool:
         tried = replace(plan, resident_layers=total - away)
-        if free - _weights_bytes(tried) - slots_term(tried).bytes >= need:
-            return tried
-    return replace(plan, resident_layers=1, refused=True)
+        return free - _weights_bytes(tried) - slots_term(tried).bytes >= need
+
+    away = bisect_left(range(total), True, key=leaves_room)
+    return replace(plan, resident_layers=max(1, total - away), refused=away == total)
 
 
 def _without_embedding(plan: Plan, free_bytes: int) -> Plan:

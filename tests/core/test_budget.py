@@ -207,6 +207,27 @@ def test_without_a_card_it_is_host_ram_in_fp32() -> None:
     assert part(budget, "CUDA context") == 0
 
 
+def test_all_layers_but_one_can_leave_the_card() -> None:
+    counts = [
+        estimate(LLAMA_8B, recipe(train__offload_layers=many), RTX_24).offloaded_layers for many in (31, 32, 1000)
+    ]
+    assert counts == [31, 31, 31]
+
+
+def test_disk_holds_the_start_of_an_adapter_that_moves_its_base_and_its_doubled_rank() -> None:
+    fields = {"model__quant": "bf16", "train__backend": "trl", "train__checkpointing": "on"}
+    plain, moved = (estimate(LLAMA_8B, recipe(lora__init=init, **fields), H100) for init in ("default", "pissa"))
+    assert moved.disk_bytes - plain.disk_bytes == 2 * part(plain, "LoRA weights")
+
+
+def test_checkpoints_hold_states_that_are_paged_as_well() -> None:
+    paged, plain = (
+        estimate(LLAMA_8B, recipe(train__optimizer=name), H100) for name in ("paged_adamw_8bit", "adamw_8bit")
+    )
+    assert part(paged, "optimizer states") < part(plain, "optimizer states")
+    assert paged.disk_bytes == plain.disk_bytes
+
+
 def test_a_prequantized_repository_stays_as_it_is() -> None:
     stored = {"quant_method": "bitsandbytes", "load_in_4bit": True, "llm_int8_skip_modules": ["layers.0.mlp"]}
     shape = from_config(CONFIGS["Llama-3.1-8B"] | {"quantization_config": stored}, "x")
