@@ -9,11 +9,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from core.budget import Card
+from core.config import problems
 from core.learned import NONE, Experience
 from core.plans import Place, Tried, changed, value_of
 from core.prepared import Prepared
 from core.recipe_fields import Recipe
-from core.remedies import can_offload, fewest_layers
+from core.remedies import STATES_32BIT, can_offload, fewest_layers
 from core.shapes import Shape
 from core.sizing.plan import GIB
 
@@ -27,7 +28,6 @@ CARDS_GIB = (6, 8, 10, 12, 16, 20, 24, 32, 40, 48, 64, 80, 96, 141, 180)
 """Sizes of cards that are sold."""
 CARD_FREE_SHARE = 0.95
 """What an idle card of a size has free, about."""
-STATES_32BIT = ("adamw_torch", "adamw_torch_fused", "paged_adamw_32bit", "schedule_free_adamw")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +95,7 @@ def _best(place: Place, own: Tried) -> Tried | None:
 def _candidates(place: Place) -> Iterator[Tried]:
     """Plans worth a look: for each mode the numbers of rows that fit, then those that fit with layers in host RAM."""
     for mode in _modes(place):
-        for optimizer in _optimizers(place.recipe):
+        for optimizer in _optimizers(place):
             common = {"train.checkpointing": mode, "train.optimizer": optimizer}
             rows = list(_rows_at_once(place))
             while rows and (tried := place.look({**common, **rows[0], "train.offload_layers": None})).fits:
@@ -132,16 +132,16 @@ def _modes(place: Place) -> tuple[str, ...]:
     return ("off", "on", "unsloth") if unsloth else ("off", "on")
 
 
-def _optimizers(recipe: Recipe) -> tuple[str, ...]:
-    own = recipe.train.optimizer
-    return (own, "adamw_8bit") if own in STATES_32BIT else (own,)
+def _optimizers(place: Place) -> tuple[str, ...]:
+    """The recipe's own, and one with smaller states; a processor has none."""
+    own = place.recipe.train.optimizer
+    return (own, "adamw_8bit") if own in STATES_32BIT and place.card else (own,)
 
 
 def _leanest(place: Place) -> dict[str, Any]:
     """The plan that takes least, whatever it costs in time."""
     rows = next(_rows_at_once(place))
-    optimizer = _optimizers(place.recipe)[-1] if place.card else place.recipe.train.optimizer
-    lean = {**rows, "train.checkpointing": _modes(place)[-1], "train.optimizer": optimizer}
+    lean = {**rows, "train.checkpointing": _modes(place)[-1], "train.optimizer": _optimizers(place)[-1]}
     away = can_offload(place.shape, changed(place.recipe, lean), place.card)
     return {**lean, "train.offload_layers": len(place.shape.layers) - 1} if away else lean
 
@@ -166,9 +166,12 @@ def _neighbours(place: Place, best: Tried) -> list[Tried]:
 
 
 def _longest(place: Place, best: Tried) -> Tried | None:
-    """The longest rows that fit one at a time with the best plan's other settings and the leanest checkpointing."""
-    lean = {**next(_rows_at_once(place)), "train.checkpointing": _modes(place)[-1]}
-    return _longest_rows(place, {**best.set, **lean})
+    """The longest rows that fit one at a time with the best plan's other settings. Checkpoints parked in host RAM take
+    least of the card, those on the card no host RAM."""
+    one = {**best.set, **next(_rows_at_once(place))}
+    _, *lean = _modes(place)
+    found = [_longest_rows(place, {**one, "train.checkpointing": mode}) for mode in reversed(lean)]
+    return max((each for each in found if each), key=lambda each: each.recipe.model.max_seq_length, default=None)
 
 
 def _longest_rows(place: Place, changes: Mapping[str, Any]) -> Tried | None:
@@ -190,6 +193,7 @@ def _ways_out(place: Place) -> Iterator[Rejected]:
     recipe = place.recipe
     packed = replace(place, recipe=changed(recipe, {"model.quant": "nf4"}))
     can_pack = recipe.model.quant != "nf4" and place.shape.stored_as is None and place.card is not None
+    can_pack = can_pack and not problems(packed.recipe)
     if can_pack and (found := _best(packed, packed.look({}))):
         yield _way_out({"model.quant": "nf4", **found.set}, "4-bit base weights: usually hardly visible.")
     lean = _leanest(place)
@@ -198,7 +202,7 @@ def _ways_out(place: Place) -> Iterator[Rejected]:
         yield _way_out(shorter.set, f"Rows longer than {length} tokens are cut: their ends are not learned.")
     rank = recipe.lora.r // 2
     while rank >= LOWEST_RANK:
-        if (lower := place.look({**lean, "lora.r": rank})).fits:
+        if (lower := place.look({**lean, "lora.r": rank})).fits and not problems(lower.recipe):
             yield _way_out(lower.set, f"The adapter can learn less: rank {rank} instead of {recipe.lora.r}.")
             break
         rank //= 2

@@ -8,14 +8,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from core.budget import Budget, Card, estimate
-from core.config import parse
+from core.config import problems
 from core.learned import NONE, Experience
+from core.plans import changed
 from core.recipe_fields import Recipe
 from core.shapes import Shape
 from core.sizing.plan import GIB
 
 WORTH_BYTES = 32 * 2**20
 """A smaller saving is below what the budget can tell apart."""
+STATES_32BIT = ("adamw_torch", "adamw_torch_fused", "paged_adamw_32bit", "schedule_free_adamw")
 SHORTEST_ROW, LOWEST_RANK = 512, 8
 """Below these a remedy would hurt more than a smaller model does."""
 
@@ -30,19 +32,27 @@ class Remedy:
 
 
 def remedies(
-    shape: Shape, recipe: Recipe, card: Card | None, tokens: int | None = None, experience: Experience = NONE
+    shape: Shape,
+    recipe: Recipe,
+    card: Card | None,
+    tokens: int | None = None,
+    experience: Experience = NONE,
+    unsloth_works: bool = True,
 ) -> list[Remedy]:
     """The changes that lower the peak, ordered by how little they hurt. Arguments as for core.budget.estimate.
 
-    experience: what earlier runs taught; budgets are corrected by it.
+    experience: what earlier runs taught; budgets are corrected by it. unsloth_works: whether the card can be used with
+    it. What would contradict another setting is left out.
     """
 
     def budget(changes: Mapping[str, Any]) -> Budget:
-        return experience.budget(estimate(shape, with_set(recipe, changes), card, tokens))
+        return experience.budget(estimate(shape, changed(recipe, changes), card, tokens))
 
     before = budget({})
     found = []
-    for change, costs in _candidates(shape, recipe, card):
+    for change, costs in _candidates(shape, recipe, card, unsloth_works):
+        if problems(changed(recipe, change)):
+            continue
         if (saved := before.total_bytes - budget(change).total_bytes) >= WORTH_BYTES:
             found.append(Remedy(change, saved, costs))
     if offload := _offload(shape, recipe, card, before, budget):
@@ -50,22 +60,15 @@ def remedies(
     return found
 
 
-def with_set(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
-    """The recipe with `group.key` values set, checked again. Raises BadInput as core.config.parse does."""
-    tree = recipe.model_dump(mode="json")
-    for name, value in changes.items():
-        group, _, key = name.partition(".")
-        tree[group] = {**tree[group], key: value}
-    return parse(tree, "the changed recipe")
-
-
-def _candidates(shape: Shape, recipe: Recipe, card: Card | None) -> Iterator[tuple[dict[str, Any], str]]:
+def _candidates(
+    shape: Shape, recipe: Recipe, card: Card | None, unsloth_works: bool
+) -> Iterator[tuple[dict[str, Any], str]]:
     """Changes that keep the result first, those that touch what is learned last."""
-    yield from _without_loss(recipe, card)
+    yield from _without_loss(recipe, card, unsloth_works)
     lora, model = recipe.lora, recipe.model
     if lora.dora:
         yield {"lora.dora": False}, "Plain LoRA: a little less faithful at low rank, and faster."
-    if model.quant != "nf4" and shape.stored_as is None:
+    if model.quant != "nf4" and shape.stored_as is None and card is not None:
         yield {"model.quant": "nf4"}, "4-bit base weights (QLoRA): usually a hardly visible loss of quality."
     if lora.r >= 2 * LOWEST_RANK:
         yield {"lora.r": lora.r // 2}, f"The adapter can learn less: rank {lora.r // 2} instead of {lora.r}."
@@ -74,7 +77,7 @@ def _candidates(shape: Shape, recipe: Recipe, card: Card | None) -> Iterator[tup
         yield {"model.max_seq_length": half}, f"Rows longer than {half} tokens are cut: their ends are not learned."
 
 
-def _without_loss(recipe: Recipe, card: Card | None) -> Iterator[tuple[dict[str, Any], str]]:
+def _without_loss(recipe: Recipe, card: Card | None, unsloth_works: bool) -> Iterator[tuple[dict[str, Any], str]]:
     """Changes after which the same weights are learned from the same batches, up to rounding."""
     train = recipe.train
     rows = train.micro_batch * train.grad_accum
@@ -82,7 +85,7 @@ def _without_loss(recipe: Recipe, card: Card | None) -> Iterator[tuple[dict[str,
         if 0 < micro < train.micro_batch and rows % micro == 0:
             change = {"train.micro_batch": micro, "train.grad_accum": rows // micro}
             yield change, f"Slower, as the card is less busy; the effective batch stays {rows} rows."
-    if train.backend == "trl" and card is not None and recipe.lora.init == "default":
+    if train.backend == "trl" and card is not None and unsloth_works:
         yield {"train.backend": "unsloth"}, "None but Unsloth's own limits: about twice as fast as well."
     unsloth = card is not None and train.backend != "trl"
     if train.checkpointing == "off" and not unsloth:
@@ -90,7 +93,7 @@ def _without_loss(recipe: Recipe, card: Card | None) -> Iterator[tuple[dict[str,
     elif train.checkpointing != "unsloth" and unsloth:
         price = "About a third slower" if train.checkpointing == "off" else "Hardly slower"
         yield {"train.checkpointing": "unsloth"}, f"{price}; needs pinned host RAM for the layers' inputs."
-    if train.optimizer in ("adamw_torch", "adamw_torch_fused", "paged_adamw_32bit", "schedule_free_adamw"):
+    if train.optimizer in STATES_32BIT and card is not None:
         yield {"train.optimizer": "adamw_8bit"}, "Optimizer states in 8 bits: no loss you will notice."
 
 

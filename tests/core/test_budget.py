@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,15 @@ def recipe(**fields: Any) -> Recipe:
         group, key = name.split("__")
         tree.setdefault(group, {})[key] = value
     return parse(tree, "test")
+
+
+def with_set(before: Recipe, changes: Mapping[str, Any]) -> Recipe:
+    """The recipe with `group.key` values set, checked again. Raises BadInput."""
+    tree = before.model_dump(mode="json")
+    for name, value in changes.items():
+        group, _, key = name.partition(".")
+        tree[group] = {**tree[group], key: value}
+    return parse(tree, "the changed recipe")
 
 
 def part(budget: Budget, name: str) -> int:

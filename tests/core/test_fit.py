@@ -4,7 +4,7 @@ import time
 from typing import Any
 
 import pytest
-from test_budget import GIB, LLAMA_8B, recipe
+from test_budget import GIB, LLAMA_8B, recipe, with_set
 
 from core.budget import Card, estimate, safe_bytes
 from core.fit import NO_FASTER, Fit, fit
@@ -12,7 +12,6 @@ from core.learned import NONE, Experience
 from core.pace import estimate_pace
 from core.plans import Place
 from core.recipe_fields import Recipe
-from core.remedies import with_set
 from core.shapes import Shape, load
 from tests.lessons import lesson
 from tests.token_rows import prepared
@@ -153,6 +152,31 @@ def test_on_a_processor_free_ram_is_the_limit() -> None:
     assert plan.budget.high_bytes <= 16 * GIB
     assert "train.offload_layers" not in plan.set
     assert fit(shape, own, None, None, GIB).plan is None
+
+
+def test_the_longest_rows_are_not_held_back_by_host_ram_that_checkpoints_on_the_card_spare() -> None:
+    own = recipe(train__checkpointing="on", train__grad_accum=1, train__micro_batch=1)
+    longest = {ram: fit(LLAMA_8B, own, card_of(24), None, ram * GIB).longest for ram in (3, 256)}
+    assert longest[3] is not None
+    assert longest[256] is not None
+    assert longest[3].recipe.train.checkpointing == "on"
+    assert longest[256].recipe.train.checkpointing == "unsloth"
+    assert 2048 < longest[3].recipe.model.max_seq_length < longest[256].recipe.model.max_seq_length
+
+
+def test_no_plan_or_way_out_contradicts_the_recipe_or_a_processor() -> None:
+    pissa = recipe(model__quant="bf16", lora__init="pissa", train__backend="trl", train__checkpointing="on")
+    ways = fit(LLAMA_8B, pissa, card_of(8), None, RAM).ways_out
+    assert all("model.quant" not in way.set for way in ways)
+    even = recipe(model__quant="bf16", lora__init="orthogonal", lora__r=1024 - 2, train__backend="trl",
+                  train__checkpointing="on")  # fmt: skip
+    for way in fit(LLAMA_8B, even, card_of(18.5), None, RAM).ways_out:
+        with_set(even, way.set)
+    slow = recipe(model__quant="bf16", train__backend="trl", train__checkpointing="on", train__optimizer="adamw_torch")
+    shape = load("HuggingFaceTB/SmolLM2-360M-Instruct")
+    for gib in (3, 4, 5, 8):
+        plan = fit(shape, slow, None, None, gib * GIB).plan
+        assert plan is None or "train.optimizer" not in plan.set
 
 
 def test_what_earlier_runs_taught_counts() -> None:

@@ -3,11 +3,10 @@
 from typing import Any
 
 import pytest
-from test_budget import GIB, H100, LLAMA_8B, recipe
+from test_budget import GIB, H100, LLAMA_8B, recipe, with_set
 
 from core.budget import Card, estimate
-from core.errors import BadInput
-from core.remedies import remedies, with_set
+from core.remedies import remedies
 
 SMALL = Card(total_bytes=8 * GIB, free_bytes=round(7.5 * GIB))
 HEAVY = {"train__micro_batch": 8, "model__max_seq_length": 4096, "lora__r": 64, "train__optimizer": "adamw_torch"}
@@ -62,7 +61,34 @@ def test_nothing_is_offered_that_is_set_already() -> None:
     assert remedies(LLAMA_8B, lean, SMALL) == []
 
 
-def test_a_change_is_checked_like_a_recipe() -> None:
-    with pytest.raises(BadInput, match="micro_batch"):
-        with_set(recipe(), {"train.micro_batch": 0})
-    assert with_set(recipe(), {"lora.r": 4}).lora.r == 4
+@pytest.mark.parametrize(
+    ("fields", "never"),
+    [
+        ({"lora__init": "pissa"}, "model.quant"),
+        ({"lora__init": "orthogonal", "lora__r": 1022}, "model.quant"),
+        ({"lora__init": "orthogonal", "lora__r": 1022}, "lora.r"),
+        ({"lora__init": "olora", "lora__r": 1022}, "train.backend"),
+    ],
+    ids=str,
+)
+def test_nothing_is_offered_that_contradicts_another_setting(fields: dict[str, Any], never: str) -> None:
+    before = recipe(model__quant="bf16", train__backend="trl", train__checkpointing="on", **fields)
+    found = remedies(LLAMA_8B, before, SMALL)
+    assert found
+    assert all(never not in each.set for each in found)
+
+
+def test_a_processor_is_offered_what_it_can_do() -> None:
+    before = recipe(model__quant="bf16", train__backend="trl", train__checkpointing="off",
+                    train__optimizer="adamw_torch", lora__r=256)  # fmt: skip
+    keys = {name for each in remedies(LLAMA_8B, before, None) for name in each.set}
+    assert keys == {"train.micro_batch", "train.grad_accum", "train.checkpointing", "lora.r", "model.max_seq_length"}
+
+
+def test_unsloth_is_offered_where_it_can_be_used() -> None:
+    before = recipe(train__backend="trl", train__checkpointing="on")
+    offered = [
+        any("train.backend" in each.set for each in remedies(LLAMA_8B, before, SMALL, unsloth_works=works))
+        for works in (True, False)
+    ]
+    assert offered == [True, False]
