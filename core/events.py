@@ -180,7 +180,7 @@ class RunState:
     first_t: float | None = None
     last_t: float | None = None
     unknown: int = 0
-    """Events of types this version does not know."""
+    """Events of types this version does not know, or of steps that are no number."""
 
     @property
     def job(self) -> str:
@@ -200,14 +200,17 @@ class RunState:
 
     @property
     def total_steps(self) -> int | None:
-        return self.phase_data.get("total_steps")
+        total = self.phase_data.get("total_steps")
+        return total if isinstance(total, int) else None
 
     def apply(self, event: Event) -> None:
         """Take one event into account."""
         self.first_t = event.t if self.first_t is None else self.first_t
         self.last_t = event.t
-        data = event.data
+        data, step = event.data, event.data.get("step", 0)
         match event.type:
+            case _ if not isinstance(step, int):
+                self.unknown += 1
             case "started":
                 self.started, self.phase = event, ""
                 self.ends.pop(event.job, None)
@@ -217,14 +220,14 @@ class RunState:
             case "step":
                 self.step = data
                 if isinstance(loss := data.get("loss"), int | float):
-                    self.loss.add(int(data.get("step", 0)), float(loss))
+                    self.loss.add(step, float(loss))
             case "eval":
                 if isinstance(loss := data.get("loss"), int | float):
-                    self.eval_loss.add(int(data.get("step", 0)), float(loss))
+                    self.eval_loss.add(step, float(loss))
             case "memory":
                 self.memory = data
             case "checkpoint":
-                self.checkpoints.append(int(data.get("step", 0)))
+                self.checkpoints.append(step)
             case "warning" | "recovered":
                 self.warnings.append({"type": event.type, "job": event.job, **data})
             case "sample":

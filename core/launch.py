@@ -127,15 +127,24 @@ def start(run: Run, job: str, share_gpu: bool = False) -> str:
     """Start the worker on a run and wait until it lives. Returns how: "setsid" or "systemd".
 
     share_gpu: allow another run on the same card. Raises UserError if the run is alive already, if another run holds
-    its card, or if the worker did not come up.
+    its card, if its folder can't be written to, or if the worker did not come up.
     """
-    with _one_start_at_a_time(run.path.parent):
-        if run.holder_pid() is not None:
-            raise UserError(f"{run.name} is running already ({run.held_by()}).", f"Watch it: fitune watch {run.name}")
-        if not share_gpu:
-            refuse_busy_gpu(run)
-        run.stop.unlink(missing_ok=True)
-        return detached.spawn(run, job)
+    try:
+        with _one_start_at_a_time(run.path.parent):
+            if run.holder_pid() is not None:
+                hint = f"Watch it: fitune watch {run.name}"
+                raise UserError(f"{run.name} is running already ({run.held_by()}).", hint)
+            if not share_gpu:
+                refuse_busy_gpu(run)
+            run.stop.unlink(missing_ok=True)
+            return detached.spawn(run, job)
+    except OSError as error:
+        raise _unwritable(run, error) from None
+
+
+def _unwritable(run: Run, error: OSError) -> UserError:
+    hint = "Free some disk space, or see who may write there."
+    return UserError(f"{run.path} can't be written to: {error.strerror}.", hint)
 
 
 def prepare(recipe: Recipe) -> Run:
@@ -215,9 +224,13 @@ def check_repo(repo: str) -> None:
 
 
 def _ask(run: Run, job: str, wanted: dict[str, Any]) -> None:
-    """Leave JOB.json for the worker; a living one may be reading it."""
-    if run.holder_pid() is None:
+    """Leave JOB.json for the worker; a living one may be reading it. Raises UserError where it can't be written."""
+    if run.holder_pid() is not None:
+        return
+    try:
         runs.write_atomically(run.path / f"{job}.json", orjson.dumps(wanted, option=orjson.OPT_INDENT_2))
+    except OSError as error:
+        raise _unwritable(run, error) from None
 
 
 def _require(folder: Path) -> None:

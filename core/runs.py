@@ -92,8 +92,8 @@ class Run:
     def holder_pid(self) -> int | None:
         """The pid of the worker that holds the lock now; None if none does."""
         try:
-            fd = os.open(self.lock, os.O_RDWR)
-        except FileNotFoundError:
+            fd = os.open(self.lock, os.O_RDONLY)  # asking needs no more, and a home may be there to be read only
+        except (FileNotFoundError, NotADirectoryError):
             return None
         try:
             answer = fcntl.fcntl(fd, fcntl.F_GETLK, _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0))
@@ -178,8 +178,12 @@ class Run:
         return len(losses) > 1 and sum(losses[-share:]) < sum(losses[:share])
 
     def request_stop(self) -> None:
-        """Ask the worker to write a checkpoint at the end of this step and finish."""
-        self.stop.touch(mode=0o600)
+        """Ask the worker to write a checkpoint at the end of this step and finish. Raises UserError if it can't be."""
+        try:
+            self.stop.touch(mode=0o600)
+        except OSError as error:
+            hint = f"End it at once: fitune stop {self.name} --now"
+            raise UserError(f"{self.stop} can't be written: {error.strerror}.", hint) from None
 
     def kill(self) -> bool:
         """End the worker and its children at once, without a checkpoint. False if none was alive."""

@@ -337,6 +337,13 @@ def test_a_resume_voids_the_steps_after_its_checkpoint() -> None:
     assert points == [(step, 1.0) for step in range(1, 31)] + [(step, 2.0) for step in range(31, 41)]
 
 
+@pytest.mark.parametrize("kind", ["step", "eval", "checkpoint"])
+def test_an_event_of_a_step_that_is_no_number_is_counted_and_changes_nothing(kind: str) -> None:
+    state = told(*((kind, {"step": step, "loss": 1.0}) for step in (None, "3", [])))
+    assert state.unknown == 3
+    assert (state.step, state.checkpoints, state.loss.points, state.eval_loss.points) == ({}, [], [], [])
+
+
 def test_a_loss_that_is_no_number_is_no_point_of_the_curve() -> None:
     assert told(("step", {"step": 1, "loss": None}), ("eval", {"step": 1, "loss": "x"})).loss.points == []
 

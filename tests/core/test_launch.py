@@ -80,6 +80,12 @@ def test_an_old_wish_to_stop_does_not_stop_the_new_worker(run: Run) -> None:
     assert run.look()[0] == "running"
 
 
+def test_a_folder_that_cannot_be_written_to_is_named(run: Run) -> None:
+    (run.path.parent / ".start").mkdir()
+    with pytest.raises(UserError, match=f"{run.path} can't be written to: Is a directory"):
+        launch.start(run, "train")
+
+
 # --- a whole beginning ---------------------------------------------------------------------------------------------
 
 

@@ -34,6 +34,12 @@ def test_an_export_is_told_its_kinds(run: Run) -> None:
     assert json.loads((run.path / "export.json").read_text()) == {"gguf": ["q8_0", "f16"]}
 
 
+def test_a_wish_that_cannot_be_left_is_a_sentence(run: Run) -> None:
+    (run.path / "export.json.part").mkdir()
+    with pytest.raises(UserError, match="can't be written to: Is a directory"):
+        launch.export(run, ["q8_0"])
+
+
 @pytest.mark.parametrize(
     ("spoil", "kinds", "said"),
     [

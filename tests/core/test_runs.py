@@ -284,6 +284,17 @@ def test_check_40_who_holds_a_run_is_told_with_pid_host_and_time(
     assert re.fullmatch(said, run.held_by())
 
 
+def test_looking_does_not_want_to_write(run: Run, worker: "subprocess.Popen[bytes]") -> None:
+    """A home on a disk that is mounted to be read only, or of somebody else."""
+    run.lock.chmod(0o400)
+    opened = os.open
+    flags: list[int] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "open", lambda path, flag, *more: [flags.append(flag), opened(path, flag, *more)][1])
+        assert run.holder_pid() == worker.pid
+    assert flags == [os.O_RDONLY]
+
+
 def test_looking_does_not_keep_a_worker_from_starting(run: Run) -> None:
     run.lock.touch()
     assert run.holder_pid() is None
@@ -385,6 +396,12 @@ def test_kill_ends_the_worker_and_its_children(run: Run, family: "subprocess.Pop
     wait_until(lambda: not alive(parent) and not alive(child))
     assert run.holder_pid() is None
     assert run.kill() is False
+
+
+def test_a_stop_that_cannot_be_asked_for_is_a_sentence(run: Run) -> None:
+    gone = Run(run.path / "gone")
+    with pytest.raises(UserError, match="stop can't be written: No such file or directory. End it at once"):
+        gone.request_stop()
 
 
 def test_silence_is_counted_from_the_last_sign_of_life(run: Run) -> None:
