@@ -38,7 +38,7 @@ def tokens_in_all(outlook: Outlook, report: Report | None) -> float | None:
 
 
 def _guessed_tokens(report: Report, asked: Recipe) -> float | None:
-    if not report.preview:
+    if not report.rows or not report.preview:
         return None
     chars = sum(len(str(value)) for row in report.preview for value in row.values())
     row_tokens = min(asked.model.max_seq_length, chars / len(report.preview) / CHARS_PER_TOKEN)
@@ -64,7 +64,7 @@ def _time_change(before: Outlook, now: Outlook, report: Report | None) -> str:
     took_s, takes_s = _training_s(before, report), _training_s(now, report)
     if not took_s or not takes_s or abs(takes_s / took_s - 1) < 0.01:
         return ""
-    if report is None or not report.preview:
+    if report is None or not report.rows:
         return f", {abs(took_s / takes_s - 1):.0%} {'slower' if takes_s > took_s else 'faster'}"
     return f", {duration(abs(takes_s - took_s))} {'longer' if takes_s > took_s else 'shorter'}"
 

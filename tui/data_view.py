@@ -1,29 +1,32 @@
 """What was found in the rows as lines, for screen and prompts: problems first, then counts, lengths, rows."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from core.events import RunState
 from core.prepared import Prepared
 from core.prepared_report import findings, is_lossy, wanted_length
 from core.recipe_fields import Recipe
-from core.rows.formats import as_toml
 from core.rows.report import Finding, Report, numbered
 from tui.format import count, percent
 from tui.story import value
 from tui.text import clean
 from tui.token_view import summary_lines
 
+FILES_SHOWN = 3
 TURN_CHARS = 220
 MARKS = {"stop": "ERROR", "warn": "WARN"}
 
 
 def headline(report: Report) -> str:
     """`OK 1,319 rows, question_answer: the columns are named question and answer.`"""
-    about = "" if report.rows_counted else "about "
-    mark = "OK" if report.can_train else "ERROR"
-    return clean(f"{mark} {about}{count(report.rows)} rows, {report.format}: {report.why}", 300)
+    if report.can_train:
+        about = "" if report.rows_counted else "about "
+        return clean(f"OK {about}{numbered('{n} row[|s]', report.rows)}, {report.format}: {report.why}", 300)
+    if report.candidates:
+        return "WARN There are rows, but it is not clear what shall be learned from them."
+    return "ERROR These rows can't be trained on as they are." if report.rows_read else "ERROR There are no rows."
 
 
 def finding_lines(report: Report, found: Prepared | None = None, asked: Recipe | None = None) -> list[str]:
@@ -96,13 +99,23 @@ def finding_line(finding: Finding) -> str:
     return clean(f"{mark} {said.text} {said.fix}{where}", 400)
 
 
+def left_out_lines(report: Report) -> list[str]:
+    """`Read: a.jsonl, b.jsonl. Left out: README.md.`; nothing where every file was read."""
+    return [f"Read: {_some(report.files)}. Left out: {_some(report.left_out)}."] if report.left_out else []
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {count(len(names) - FILES_SHOWN)} more" if len(names) > FILES_SHOWN else ""
+    return clean(", ".join(names[:FILES_SHOWN])) + more
+
+
 def row_lines(row: Mapping[str, Any]) -> list[str]:
-    """A canonical row, a line for each turn."""
-    if "messages" in row:
+    """A line for each turn of a canonical row; for each column of another."""
+    if row.keys() <= {"messages", "tools"}:
         return [turn(str(each.get("role", "?")), each.get("content")) for each in row["messages"]]
-    if "text" in row:
-        return [turn("text", row["text"])]
-    return [turn("prompt", row.get("prompt")), turn("answer", row.get("completion"))]
+    if row.keys() == {"prompt", "completion"}:
+        return [turn("prompt", row["prompt"]), turn("answer", row["completion"])]
+    return [turn(column, value) for column, value in row.items()]
 
 
 def turn(role: str, content: Any) -> str:
@@ -112,5 +125,5 @@ def turn(role: str, content: Any) -> str:
 
 
 def mapping_lines(report: Report) -> list[str]:
-    """The mappings to choose from, as they would stand in a recipe."""
-    return [clean(as_toml(candidate)) for candidate in report.candidates]
+    """The mappings to choose from: `question: Title, answer: Body`."""
+    return [clean(", ".join(f"{role}: {name}" for role, name in each.items())) for each in report.candidates]

@@ -20,6 +20,7 @@ from tui.data_view import (
     example_head,
     finding_lines,
     headline,
+    left_out_lines,
     length_line,
     mapping_lines,
     rendering_line,
@@ -149,6 +150,6 @@ def reread(talk: Talk, draft: Draft) -> Report:
 
 
 def preview_lines(report: Report) -> list[str]:
-    """The first rows."""
+    """What of the source was not read, and the first rows."""
     rows = [line for row in report.preview for line in ["", *row_lines(row)]]
-    return ["", "The first rows:", *rows] if rows else []
+    return [*left_out_lines(report), *(["", "The first rows:", *rows] if rows else [])]

@@ -21,6 +21,7 @@ PAIR_NAMES = (
 CHAT_FORMATS = ("messages", "sharegpt")
 TEXT_NAMES = ("text", "content", "document", "body", "raw_content")
 LABEL_NAMES = {"label", "labels", "class", "category", "target", "sentiment", "intent"}
+PAIRS_OFFERED = 6
 SYSTEM_NAMES = ("system", "system_prompt", "system_message")
 MAPPABLE = (
     "prompt", "completion", "system", "messages", "text", "instruction", "input", "output", "instances", "question",
@@ -155,31 +156,34 @@ def _rated(label: str) -> Shape:
 
 
 def _guess_by_content(rows: Sequence[Row], columns: list[str], by_name: Mapping[str, str]) -> Shape:
-    texts = [name for name in columns if any(isinstance(row.get(name), str) and row[name] for row in rows)]
+    chars = {name: sum(len(row[name]) for row in rows if isinstance(row.get(name), str)) for name in columns}
+    texts = [name for name in columns if chars[name]]
     labelled = sorted(LABEL_NAMES & set(by_name))
     for name in (*TEXT_NAMES, *(texts if len(texts) == 1 else ())):
         if (column := by_name.get(name, name)) in texts and not labelled:
             found, sure = {"text": column}, len(texts) == 1
-            return Shape(
-                "text", found, sure, f"{column} is taken as plain text.", () if sure else (found, *_pairs_of(texts))
-            )
+            others = () if sure else (found, *_pairs_of(texts, chars))
+            return Shape("text", found, sure, f"{column} is taken as plain text.", others)
     if len(texts) == 1 and labelled:
         pair = {"question": texts[0], "answer": by_name[labelled[0]]}
         why = f"{labelled[0]} looks like what is to be answered about {texts[0]}."
         return Shape("question_answer", pair, False, why, (pair, {"text": texts[0]}))
     if len(texts) == 2:
-        pairs = _pairs_of(texts)
+        pairs = _pairs_of(texts, chars)
         return Shape("question_answer", pairs[0], False, f"{texts[0]} and {texts[1]} are the columns with text.", pairs)
     problem = Problem(
         "data.columns",
         f"fitune can't tell what to learn from the columns {', '.join(columns[:12]) or '(there are none)'}.",
         'Say it in the recipe: columns = {prompt = "YOUR_COLUMN", completion = "YOUR_COLUMN"}.',
     )
-    return Shape("unknown", {}, False, "no known set of columns.", _pairs_of(texts), (problem,))
+    return Shape("unknown", {}, False, "no known set of columns.", _pairs_of(texts, chars), (problem,))
 
 
-def _pairs_of(texts: Sequence[str]) -> tuple[Mapping[str, str], ...]:
-    return tuple({"question": one, "answer": other} for one in texts for other in texts if one != other)[:6]
+def _pairs_of(texts: Sequence[str], chars: Mapping[str, int]) -> tuple[Mapping[str, str], ...]:
+    """Pairs to choose from: those with most text first, for numbers and names are no questions."""
+    pairs = [(one, other) for one in texts for other in texts if one != other]
+    longest = sorted(pairs, key=lambda pair: -chars[pair[0]] - chars[pair[1]])  # of two ways round that of the columns
+    return tuple({"question": one, "answer": other} for one, other in longest[:PAIRS_OFFERED])
 
 
 def _mapped(columns: list[str], data: Data) -> Shape:
@@ -200,7 +204,7 @@ def _mapped(columns: list[str], data: Data) -> Shape:
         fix = f'For example: columns = {{{missing[0]} = "YOUR_COLUMN"}}.'
         problems.append(Problem("data.columns", f"{fmt} also needs {' and '.join(missing)}.", fix))
     mapping |= {role: role for role in needed if role not in mapping}
-    return Shape(fmt, mapping, True, "the recipe says so.", (), tuple(problems))
+    return Shape(fmt, mapping, True, "by your choice of columns.", (), tuple(problems))
 
 
 def _no_column(role: str, name: str, columns: list[str]) -> Problem:

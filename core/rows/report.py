@@ -57,7 +57,7 @@ class Report:
     columns: Mapping[str, str]
     """Column -> the kinds of value it holds."""
     preview: tuple[Row, ...]
-    """The first canonical rows."""
+    """The first canonical rows; where no format is known, the first ones as they are."""
     counts: Mapping[str, int]
     """By kind of finding; kinds that are looked for closely count among `close_rows` rows only."""
     close_rows: int

@@ -60,6 +60,7 @@ class Scan:
     types: dict[str, Counter[str]] = field(default_factory=dict)
     """Column -> kinds of value, among the rows looked at closely."""
     preview: list[Row] = field(default_factory=list)
+    """Canonical rows; raw ones where they can't be read as any format."""
     duplicates: Duplicates = field(default_factory=Duplicates)
     first_places: dict[int, str] = field(default_factory=dict)
     """Hash of a row -> where it stood first, among the first CLOSE_ROWS."""
@@ -190,7 +191,8 @@ def _count_row(
             found.note("duplicate", where, f"is the same as {first}.")
     if found.raw_rows <= CLOSE_ROWS or not found.raw_rows % CLOSE_STRIDE:
         _look_closely(found, row, made, where)
-    found.preview += made[: max(0, sample - len(found.preview))]
+    seen = made if shape.is_usable else [row] if isinstance(row, dict) else []
+    found.preview += seen[: max(0, sample - len(found.preview))]
 
 
 def _nothing(row: Row) -> list[Row]:

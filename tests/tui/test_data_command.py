@@ -78,7 +78,7 @@ def test_what_a_folder_holds_besides_is_named(fitune: Fitune, source: str) -> No
         Path(source).with_name(name).write_text("x")
     status, said = fitune("data", str(Path(source).parent))[:2]
     assert status == 0
-    assert "read: a.jsonl; left out: " in said
+    assert "Read: a.jsonl. Left out: " in said
     assert "README.md" in said
     assert "\x1b" not in said
 

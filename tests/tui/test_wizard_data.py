@@ -63,6 +63,44 @@ async def test_tab_leads_from_the_path_through_each_view_and_back(at_step: At, s
         assert app.focused is app.screen.query_one("FieldInput")
 
 
+async def test_what_a_folder_holds_besides_is_named(at_step: At) -> None:
+    Path("rows").mkdir()
+    Path("rows.jsonl").rename("rows/rows.jsonl")
+    for name in ("README.md", "a.bin", "b.bin", "c.bin"):
+        Path("rows", name).write_text("x")
+    app = at_step("data", edits={"data.source": "rows"})
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        await until(app, "Read: rows.jsonl. Left out: README.md, a.bin, b.bin and 1 more.")
+
+
+async def test_columns_nobody_knows_are_asked_for_with_the_rows_in_sight(at_step: At) -> None:
+    row = {"nr": "7", "anfrage": "How wide is it?", "antwort": "As wide as you can see."}
+    Path("odd.jsonl").write_text(f"{json.dumps(row)}\n" * 40)
+    app = at_step("data", edits={"data.source": "odd.jsonl"})
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        await until(app, "antwort: As wide as you can see.")
+        assert "WARN There are rows, but it is not clear what shall be learned from them." in app.shown()
+        assert "question: anfrage, answer: antwort" in app.shown()
+        await pilot.press("down", "enter")
+        await settle(pilot)
+        await until(app, "OK 40 rows, question_answer: by your choice of columns.")
+
+
+async def test_rows_that_cannot_be_used_leave_no_view_empty(at_step: At) -> None:
+    Path("empty.jsonl").touch()
+    app = at_step("data", edits={"data.source": "empty.jsonl"})
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        await until(app, "ERROR There are no rows.")
+        for _ in VIEWS[1:]:
+            await pilot.press("tab")
+            await pilot.pause()
+        await pilot.press("tab")
+        await until(app, "Nothing to show yet: see Check.")
+
+
 async def test_problems_of_tokens_stand_before_those_of_rows_and_before_the_counts(
     at_step: At, long_rows: None
 ) -> None:

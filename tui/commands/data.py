@@ -4,7 +4,6 @@ import argparse
 import dataclasses
 import sys
 import time
-from collections.abc import Sequence
 from typing import Any
 
 from core import config, dataset
@@ -14,6 +13,7 @@ from core.prepared_report import findings
 from core.recipe_fields import Data, Model, Recipe
 from core.rows.report import Finding, Report
 from core.runs import Run
+from tui.data_view import left_out_lines
 from tui.reading import render
 from tui.text import as_ascii_json, clean, encodable, shows_unicode
 from tui.token_view import example_text, histogram_lines, legend, summary_lines
@@ -101,8 +101,8 @@ def tell(report: Report) -> None:
     """Print what the source holds."""
     mapping = ", ".join(f"{role} = {column}" for role, column in report.mapping.items())
     _say(f"{clean(report.source)}: {report.rows:,} usable rows of {report.rows_read:,}, {report.kind}")
-    if report.left_out:
-        _say(f"read: {_some(report.files)}; left out: {_some(report.left_out)}")
+    for line in left_out_lines(report):
+        _say(line)
     _say(f"format: {report.format}{'' if report.sure else ' (not sure)'}; {clean(report.why)} {clean(mapping)}")
     for column, kinds in report.columns.items():
         _say(f"  {clean(column)}: {clean(kinds)}")
@@ -110,11 +110,6 @@ def tell(report: Report) -> None:
         _say()
         for turn in row.get("messages") or [{"role": role, "content": text} for role, text in row.items()]:
             _say(f"  {clean(str(turn['role'])):>10}  {clean(str(turn['content']), limit=400)}")
-
-
-def _some(names: Sequence[str]) -> str:
-    more = f" and {len(names) - 5:,} more" if len(names) > 5 else ""
-    return clean(", ".join(names[:5])) + more
 
 
 def tell_prepared(found: Prepared, recipe: Recipe) -> None:

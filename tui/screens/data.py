@@ -126,7 +126,8 @@ class DataScreen(StepScreen):
         if report is None:
             self.start_reading()
         elif not report.can_train:
-            self.say("ERROR These rows can't be trained on as they are: see below.")
+            first = "First say which column is which: Down and Enter choose."
+            self.say(f"ERROR {first}" if report.candidates else "ERROR These rows can't be trained on as they are: see Check.")
         elif found and any(each.severity == "stop" for each in findings(found, recipe(self.draft))):
             self.say("ERROR Nothing is left to learn in these rows: see below.")
         else:

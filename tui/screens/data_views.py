@@ -8,7 +8,15 @@ from textual.geometry import Size
 from core.config import Recipe
 from core.prepared import Prepared
 from core.rows.report import Report
-from tui.data_view import better_length, check_lines, example_head, finding_lines, length_line, row_lines
+from tui.data_view import (
+    better_length,
+    check_lines,
+    example_head,
+    finding_lines,
+    left_out_lines,
+    length_line,
+    row_lines,
+)
 from tui.draft import Draft, prepared, recipe
 from tui.format import count
 from tui.text import safe
@@ -29,17 +37,23 @@ def draw(view: str, draft: Draft, report: Report, waiting: str, example: int, ro
     plain: ASCII only. Raises BadInput for a draft that is no recipe.
     """
     found = prepared(draft)
-    if view == "Rows":
+    if view == "Rows" and report.preview:
         return safe("\n\n".join("\n".join(row_lines(row)) for row in report.preview), 20_000, True)
+    if view == "Check":
+        return check(report, found, recipe(draft), waiting)
     if found is None:
-        lines = [*finding_lines(report), ""] if view == "Check" and report.problems else []
-        return with_status_words("\n".join([*lines, waiting, *first_row(report, view)]))
-    asked = recipe(draft)
+        return with_status_words(waiting or "Nothing to show yet: see Check.")
     if view == "Lengths":
-        return lengths(found, asked, room, plain)
-    if view == "Tokens":
-        return tokens(found, asked, example, plain)
-    return with_status_words("\n".join([*check_lines(report, found, asked, KEY), *first_row(report, view)]))
+        return lengths(found, recipe(draft), room, plain)
+    return tokens(found, recipe(draft), example, plain)
+
+
+def check(report: Report, found: Prepared | None, asked: Recipe, waiting: str) -> Content:
+    """Problems first, counts, and the first row, so that it is seen at a glance that the right file was read."""
+    parts = [check_lines(report, found, asked, KEY)] if found else [finding_lines(report), [waiting]]
+    first = ["The first row:", *row_lines(report.preview[0])] if report.preview else []
+    parts += [left_out_lines(report), first]
+    return with_status_words("\n\n".join(filter(None, ("\n".join(lines) for lines in parts))))
 
 
 def lengths(found: Prepared, asked: Recipe, room: Size, plain: bool) -> Content:
@@ -67,8 +81,3 @@ def tokens(found: Prepared, asked: Recipe, number: int, plain: bool) -> Content:
     body = example_text(found.examples[number], asked.model.max_seq_length, not plain)
     head = f"{example_head(found, number)}, Left and Right turn\n{legend(not plain)}\n\n"
     return Content.styled(head, "$secondary") + Content.from_rich_text(body)
-
-
-def first_row(report: Report, view: str) -> list[str]:
-    """The first row, so that it is seen at a glance that the right file was read."""
-    return ["", "The first row:", *row_lines(report.preview[0])] if view == "Check" and report.preview else []
