@@ -35,6 +35,8 @@ from tui.widgets.field_input import Changed, FieldInput
 from tui.widgets.meters import Line
 from tui.widgets.views import Taken, ViewNames
 
+NOT_TRAINABLE = "These rows can't be trained on as they are: see Check."
+
 
 class PathSuggester(Suggester):
     """Completes a path; Right takes it."""
@@ -126,8 +128,8 @@ class DataScreen(StepScreen):
         if report is None:
             self.start_reading()
         elif not report.can_train:
-            first = "First say which column is which: Down and Enter choose."
-            self.say(f"ERROR {first}" if report.candidates else "ERROR These rows can't be trained on as they are: see Check.")
+            todo = "First say which column is which: Down and Enter choose." if report.candidates else ""
+            self.say(f"ERROR {todo or NOT_TRAINABLE}")
         elif found and any(each.severity == "stop" for each in findings(found, recipe(self.draft))):
             self.say("ERROR Nothing is left to learn in these rows: see below.")
         else:
