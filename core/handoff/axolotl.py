@@ -75,6 +75,7 @@ def _model(job: Job) -> dict[str, Any]:
         "load_in_8bit": model.quant == "int8",
         "bnb_config_kwargs": {"bnb_4bit_use_double_quant": model.double_quant} if model.quant == "nf4" else None,
         "sequence_len": model.max_seq_length,
+        "excess_length_strategy": "truncate",  # by itself Axolotl leaves such a row out
         "bf16": "auto",
     }
 

@@ -1,6 +1,7 @@
 """The script's part that loads the model and puts an adapter on it: as core.worker.backends does, in either way."""
 
-from core.handoff.job import Job
+from core.downloads import UNWANTED, WANTED
+from core.handoff.job import Job, is_folder
 from core.handoff.text import call
 
 LINEARS = (
@@ -12,16 +13,26 @@ NAMES = "[name for name in LINEARS if name in present]"
 
 
 def unsloth_model(job: Job) -> str:
-    """Source text that makes `model` and `tokenizer` with Unsloth."""
+    """Source text that makes `model` and `tokenizer` with Unsloth.
+
+    From a folder, as the worker does: by its name on the Hub, Unsloth may take another model than asked for.
+    """
     model, train = job.recipe.model, job.recipe.train
+    wanted = [*WANTED, "*.py"] if model.trust_remote_code else WANTED
+    fetching = {
+        "repo_id": "MODEL",
+        "revision": "REVISION",
+        "allow_patterns": f"{' '.join(wanted)!r}.split()",
+        "ignore_patterns": f"{' '.join(UNWANTED)!r}.split()",
+    }
+    folder = "MODEL" if is_folder(model.id) else call("snapshot_download", fetching)
     loading = {
+        "model_name": "FOLDER",
         "max_seq_length": "LENGTH",
         "dtype": "DTYPE",
         "load_in_4bit": repr(model.quant == "nf4"),
         "load_in_8bit": repr(model.quant == "int8"),
         "trust_remote_code": repr(model.trust_remote_code),
-        "revision": "REVISION",
-        "use_exact_model_name": "True",  # else Unsloth takes a 4-bit copy of its own
     }
     if train.offload_layers is not None:
         loading["offload_layers"] = repr(train.offload_layers)
@@ -32,9 +43,12 @@ def unsloth_model(job: Job) -> str:
         "random_state": "SEED",
     }
     return (
-        f"model, tokenizer = {call('FastLanguageModel.from_pretrained', {'model_name': 'MODEL', **loading})}\n"
+        f"FOLDER = {folder}\n"
+        f"model, tokenizer = {call('FastLanguageModel.from_pretrained', loading)}\n"
         f"{_named('model') if job.recipe.lora.target_modules == 'all-linear' else ''}"
         f"model = {call('FastLanguageModel.get_peft_model', {'model': 'model', **adapting})}\n"
+        "base = model.peft_config['default']  # what the adapter says that it belongs to\n"
+        "base.base_model_name_or_path, base.revision = MODEL, REVISION\n"
     )
 
 

@@ -46,6 +46,13 @@ DTYPE = torch.float32 if not GPU else torch.float16
 if GPU and torch.cuda.is_bf16_supported(including_emulation=False):
     DTYPE = torch.bfloat16
 """
+ALLOCATION = (
+    "# Before torch: without it that strands up to 0.7 GiB between the blocks of a step.\n"
+    'os.environ.setdefault("PYTORCH_ALLOC_CONF", "expandable_segments:True")\n'
+)
+REFUSED = """if PACKING and not trainer.args.packing:
+    raise SystemExit("Unsloth can't keep packed rows of this model apart: set PACKING = False.")
+"""
 SHARE = """
 # What the model feels is micro-batch x accumulation x cards, and stays what it was on one card.
 CARDS, CARD = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("LOCAL_RANK", 0))
@@ -83,7 +90,7 @@ def script(job: Job, several_cards: bool = False) -> str:
         "\n# 3. Training\n\n",
         _steps(job, several_cards),
         CPU_TRAINER if backend == "trl" else "",
-        _training(job, backend),
+        _training(job, backend, several_cards),
     ]
     return "".join(parts)
 
@@ -105,6 +112,8 @@ def not_carried(job: Job, backend: str) -> list[str]:
             told.append('train.checkpointing = "unsloth": activations stay on the card ("on").')
         if train.offload_layers is not None:
             told.append("train.offload_layers: all layers stay on the card.")
+    if job.recipe.data.packing is True and backend == "trl" and job.packed is None:
+        told.append("data.packing: fitune first tries whether packed rows would see each other in this model.")
     if job.packing_is_open:
         told.append('data.packing = "auto": fitune decides by the lengths of the rows; here PACKING says it.')
     if run.vram_limit_gib is not None:
@@ -145,10 +154,12 @@ def _imports(job: Job, backend: str, several_cards: bool) -> str:
         "from unsloth import FastLanguageModel  # before trl, transformers and peft, which it changes\n": unsloth,
         "import json": True,
         "import math": not job.recipe.train.max_steps and not _has_intervals(job),
-        "import os": several_cards,
+        "import os": not unsloth,
         "from pathlib import Path\n": True,
+        ALLOCATION: not unsloth,
         "import torch": True,
         "from datasets import Dataset": True,
+        "from huggingface_hub import snapshot_download": unsloth and not is_folder(job.recipe.model.id),
         "from peft import LoraConfig, get_peft_model": not unsloth,
         f"from transformers import AutoModelForCausalLM, AutoTokenizer, {bits}Trainer, set_seed": not unsloth,
         "from trl import SFTConfig, SFTTrainer, pack_dataset\n": True,
@@ -222,7 +233,7 @@ def _config(train: Train) -> dict[str, str]:
     }
 
 
-def _training(job: Job, backend: str) -> str:
+def _training(job: Job, backend: str, several_cards: bool) -> str:
     trainer = "SFTTrainer" if backend == "unsloth" else "(SFTTrainer if GPU else CpuTrainer)"
     given = {
         "model": "model",
@@ -233,9 +244,11 @@ def _training(job: Job, backend: str) -> str:
     }
     return (
         f"trainer = {call(trainer, given)}\n"
+        f"{REFUSED if backend == 'unsloth' else ''}"
         "trainer.train()\n"
         "if eval_set and trainer.state.global_step % EVAL_EVERY:\n"
         "    trainer.evaluate()\n"
         'trainer.save_model(str(HERE / "adapter"))\n'
+        f"{'if trainer.is_world_process_zero():' + chr(10) + '    ' if several_cards else ''}"
         'trainer.state.save_to_json(str(HERE / "trainer_state.json"))\n'
     )

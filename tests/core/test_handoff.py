@@ -126,8 +126,10 @@ def test_the_script_says_the_recipe_in_the_words_of_its_libraries(make_job: Call
 def test_unsloth_gets_its_own_arguments(make_job: Callable[..., Job]) -> None:
     job = make_job(train={"backend": "unsloth", "offload_layers": 6}, model={"quant": "int8"})
     calls = every_call(main_text("script", job))
-    loading = {"load_in_4bit": "False", "load_in_8bit": "True", "offload_layers": "6", "use_exact_model_name": "True"}
+    loading = {"load_in_4bit": "False", "load_in_8bit": "True", "offload_layers": "6", "model_name": "FOLDER"}
     assert loading.items() <= calls["FastLanguageModel.from_pretrained"].items()
+    assert {"repo_id": "MODEL", "revision": "REVISION"}.items() <= calls["snapshot_download"].items()
+    assert "if PACKING and not trainer.args.packing:" in main_text("script", job)
     adapting = {
         "use_gradient_checkpointing": "'unsloth'",
         "target_modules": "[name for name in LINEARS if name in present]",
@@ -178,6 +180,7 @@ def test_a_model_that_was_read_from_the_package_is_told(make_trained: Callable[.
         ({"run": {"gpu": "0"}}, "run.gpu"),
         ({"deliver": {"merge": True}}, "[deliver]"),
         ({"data": {"packing": "auto"}}, "data.packing"),
+        ({"train": {"backend": "trl", "checkpointing": "on"}, "data": {"packing": True}}, "fitune first tries"),
     ],
 )
 @pytest.mark.parametrize("target", ["script", "slurm", "skypilot"])
