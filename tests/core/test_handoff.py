@@ -124,9 +124,9 @@ def test_the_script_says_the_recipe_in_the_words_of_its_libraries(make_job: Call
 
 
 def test_unsloth_gets_its_own_arguments(make_job: Callable[..., Job]) -> None:
-    job = make_job(train={"backend": "unsloth", "offload_layers": 6}, model={"quant": "int8"})
+    job = make_job(train={"backend": "unsloth", "offload_layers": 6}, model={"quant": "bf16"})
     calls = every_call(main_text("script", job))
-    loading = {"load_in_4bit": "False", "load_in_8bit": "True", "offload_layers": "6", "model_name": "FOLDER"}
+    loading = {"load_in_4bit": "False", "load_in_8bit": "False", "offload_layers": "6", "model_name": "FOLDER"}
     assert loading.items() <= calls["FastLanguageModel.from_pretrained"].items()
     assert {"repo_id": "MODEL", "revision": "REVISION"}.items() <= calls["snapshot_download"].items()
     assert "if PACKING and not trainer.args.packing:" in main_text("script", job)
