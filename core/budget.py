@@ -5,7 +5,7 @@ layer's backward pass, the loss, the optimizer's step, evaluation), never their 
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from core.recipe_fields import Recipe
@@ -14,7 +14,7 @@ from core.sizing import step, weights
 from core.sizing.disk import disk_bytes
 from core.sizing.plan import GIB, Card, Plan, Term, gib, resolve
 
-__all__ = ["Budget", "Card", "Part", "estimate", "safe_bytes", "to_json", "verdict_of"]
+__all__ = ["Budget", "Card", "Part", "estimate", "in_ram", "safe_bytes", "to_json", "verdict_of"]
 
 MIB = 2**20
 CONTEXT_BYTES = round(0.740 * GIB)
@@ -69,7 +69,7 @@ class Budget:
     """Pinned host RAM: what is parked or kept there."""
     disk_bytes: int
     free_bytes: int
-    """What the run may take: the card's free memory or run.vram_limit_gib; 0 if no card is known."""
+    """What the run may take: the card's free memory or run.vram_limit_gib, on the CPU the free RAM; 0 is unknown."""
     needed_bytes: int
     """The total with as little slack as torch can do with."""
     doubt_bytes: int
@@ -112,6 +112,14 @@ def estimate(shape: Shape, recipe: Recipe, card: Card | None, tokens: int | None
         moment=moment,
         offloaded_layers=len(shape.layers) - plan.resident_layers,
     )
+
+
+def in_ram(found: Budget, ram_bytes: int | None) -> Budget:
+    """The budget of a training on the CPU, judged by the free RAM; None is unknown and judges nothing."""
+    if ram_bytes is None:
+        return found
+    verdict: Literal["fits", "tight", "over"] = "fits" if found.high_bytes <= ram_bytes else "tight"
+    return replace(found, free_bytes=ram_bytes, verdict="over" if found.total_bytes > ram_bytes else verdict)
 
 
 def to_json(budget: Budget, remedies: Iterable[Any]) -> dict[str, Any]:

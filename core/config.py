@@ -123,6 +123,16 @@ def problems(recipe: Recipe) -> list[Problem]:
             Problem("train.offload_layers", "is done by the unsloth backend only.", "Remove it, or use that backend."),
         ),
         (
+            train.backend == "unsloth" and train.offload_layers is not None and train.checkpointing == "off",
+            Problem("train.offload_layers", "needs checkpointing.", 'Remove it, or use checkpointing = "unsloth".'),
+        ),
+        (
+            train.backend == "unsloth" and train.offload_layers is not None and model.quant == "int8",
+            Problem(
+                "train.offload_layers", "is not done with 8-bit weights.", 'Remove it, or use quant = "nf4" or "bf16".'
+            ),
+        ),
+        (
             train.backend == "unsloth" and lora.init in (*MOVES_THE_BASE, "orthogonal"),
             Problem(
                 "lora.init",

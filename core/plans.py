@@ -80,8 +80,12 @@ class Place:
             return (max(0, budget.high_bytes - self.ram_bytes) if self.ram_bytes else 0), "RAM"
         if budget.verdict != "fits":
             return max(1, safe_bytes(budget) - budget.free_bytes), "memory on the card"
-        pinned = round((budget.host_bytes + RUNTIME_CPU_BYTES) / RAM_SHARE) if budget.host_bytes else 0
-        return (max(0, pinned - self.ram_bytes) if self.ram_bytes is not None else 0), "host RAM"
+        return (max(0, host_ram_bytes(budget) - self.ram_bytes) if self.ram_bytes is not None else 0), "host RAM"
+
+
+def host_ram_bytes(budget: Budget) -> int:
+    """Host RAM that must be free for what a training on a card pins; 0 where it pins nothing."""
+    return round((budget.host_bytes + RUNTIME_CPU_BYTES) / RAM_SHARE) if budget.host_bytes else 0
 
 
 def changed(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:

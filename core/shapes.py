@@ -22,6 +22,8 @@ VISION_TEXT = {
 }
 """Vision-language architectures, and the architecture of their text half."""
 MOST_LAYERS = 1024
+MOST_PARAMS = 10**13
+"""No open model comes near this; a file that says so is broken."""
 
 
 @dataclass(frozen=True)
@@ -133,12 +135,16 @@ def from_config(config: object, source: str) -> Shape:
     stored_as, kept = _stored(config, source, layers, text.problems)
     if text.problems:
         raise BadInput(list(dict.fromkeys(text.problems)))
-    return Shape(
+    shape = Shape(
         name=_name(source), model_type=model_type, hidden=hidden, heads=heads, kv_heads=kv_heads, head_dim=head_dim,
         intermediate=_mlp_width(text, family), vocab=vocab, tied=tied, layers=layers, vision=vision,
         embedding_rows=vocab + (8 if model_type == "mllama" else 0),
         window=window, windowed_layers=windowed, stored_as=stored_as, kept_16bit=kept,
     )  # fmt: skip
+    if shape.params > MOST_PARAMS:
+        said = f"{source} describes a model of {shape.params:.1e} parameters, more than any has."
+        raise UserError(said, "Download the model's config.json again.")
+    return shape
 
 
 def load(model_id: str, revision: str | None = None) -> Shape:

@@ -9,7 +9,7 @@ from core.budget import Budget, Card, Part
 from core.errors import BadInput, UserError
 from core.fit import fit
 from core.learned import CORRECTION, NONE, Experience, experience
-from core.machine import GIB, Gpu, Machine
+from core.machine import GIB, Gpu, Machine, choose_backend
 from core.pace import Pace
 from core.prepared import Prepared
 from core.recipe_fields import Recipe
@@ -52,6 +52,8 @@ class Outlook:
     """What earlier runs on this card taught; budget and pace are corrected by it."""
     work: Workload | None = None
     """By the true lengths of the rows, where these were rendered; else rows count as full length."""
+    unsloth_works: bool = True
+    """Whether the card can be used with unsloth."""
 
     @property
     def said(self) -> str:
@@ -80,6 +82,9 @@ def look(draft: Draft) -> Outlook:
     """The outlook of a draft, without any IO: a model that fitune doesn't ship has to be learned first."""
     try:
         asked = recipe(set_field(draft, "data.source", UNCHOSEN))  # a source that is gone is another step's trouble
+    except BadInput:
+        return Outlook("this machine", unknown_why="A setting is wrong. Mend it to see the memory.")
+    try:
         shape = known_shape(asked.model.id, asked.model.revision)
         machine = planned_machine(draft)
         if machine is None:
@@ -89,8 +94,6 @@ def look(draft: Draft) -> Outlook:
         if shape is None:
             return Outlook(place, unknown_why=f"The size of {asked.model.id} is not known yet.")
         return _judged(resolved.recipe, shape, resolved.gpu, machine, place, prepared(draft))
-    except BadInput:
-        return Outlook("this machine", unknown_why="A setting is wrong. Mend it to see the memory.")
     except UserError as error:
         return Outlook("this machine", unknown_why=str(error))
 
@@ -102,24 +105,16 @@ def _judged(
     card = card_of(gpu)
     taught = experience(runs.home(), gpu, machine.cpu_name, machine.versions, asked.train.backend)
     found = taught.budget(budget.estimate(shape, asked, card, work.longest if work else None))
-    free_bytes: int | None = found.free_bytes
-    verdict: Verdict = found.verdict
     if gpu is None:
-        free_bytes = machine.ram_available_bytes
-        verdict = "unknown" if free_bytes is None else _in_ram(found, free_bytes)
+        found = budget.in_ram(found, machine.ram_available_bytes)
+    known = gpu is not None or machine.ram_available_bytes is not None
     name = gpu.name if gpu else None
     guess = pace.estimate_pace(shape, asked, name, work.row_tokens if work else None, found.offloaded_layers)
     return Outlook(
-        place, found, free_bytes, verdict, "", taught.pace(guess), (shape, asked, card), name,
-        machine.ram_available_bytes, taught, work,
+        place, found, found.free_bytes if known else None, found.verdict if known else "unknown", "",
+        taught.pace(guess), (shape, asked, card), name, machine.ram_available_bytes, taught, work,
+        choose_backend("auto", gpu, machine.versions)[0] == "unsloth",
     )  # fmt: skip
-
-
-def _in_ram(found: Budget, free_bytes: int) -> Verdict:
-    """The verdict where there is no card and the host's memory holds it all."""
-    if found.total_bytes > free_bytes:
-        return "over"
-    return "fits" if found.high_bytes < free_bytes else "tight"
 
 
 def ways_out(outlook: Outlook) -> list[Remedy]:
@@ -127,7 +122,7 @@ def ways_out(outlook: Outlook) -> list[Remedy]:
     if not outlook.asked or outlook.verdict not in ("over", "tight"):
         return []
     longest = outlook.work.longest if outlook.work else None
-    return remedies(*outlook.asked, longest, outlook.taught)
+    return remedies(*outlook.asked, longest, outlook.taught, outlook.unsloth_works)
 
 
 def correction(outlook: Outlook) -> str:

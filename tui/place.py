@@ -2,12 +2,18 @@
 
 import re
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from core.budget import Card
-from core.errors import UserError
+from core.budget import Budget, Card, in_ram
+from core.config import problems
+from core.errors import BadInput, UserError
 from core.learned import NONE, Experience
 from core.recipe_fields import Recipe
 from core.sizing.plan import GIB
+from tui.format import gib
+
+if TYPE_CHECKING:
+    from core.machine import Machine
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,25 +27,57 @@ class Place:
     ram_bytes: int | None
     """Free host RAM."""
     experience: Experience = NONE
+    unsloth_works: bool = True
+    """Whether the card can be used with unsloth."""
+
+    def budget(self, found: Budget) -> Budget:
+        """A budget corrected by what runs taught, and judged by the free RAM where there is no card."""
+        found = self.experience.budget(found)
+        return found if self.card or self.gpu_name else in_ram(found, self.ram_bytes)
+
+    @property
+    def named(self) -> str:
+        """`NVIDIA L4 with 21.7 GiB free`; the name is the driver's."""
+        if self.card:
+            return f"{self.gpu_name or 'a card'} with {gib(self.card.free_bytes)} free"
+        return f"{self.gpu_name or 'the processor'}, {gib(self.ram_bytes)} of RAM free"
 
 
 def place(recipe: Recipe, gpu_memory: str | None) -> Place:
-    """This machine, or with `gpu_memory` (as typed after --gpu-memory) an idle card of that size. Raises UserError.
+    """A recipe on this machine, or with `gpu_memory` (as typed after --gpu-memory) on an idle card of that size.
 
-    On a card that is not here the recipe's own wish for a backend stands, and auto means unsloth.
+    Raises UserError as `on_card` and `on_machine`.
     """
     if gpu_memory:
-        amount = size_bytes(gpu_memory)
-        return Place(recipe, Card(amount, amount), None, None)
+        return on_card(recipe, size_bytes(gpu_memory))
+    from core import machine
+
+    return on_machine(recipe, machine.detect())
+
+
+def on_card(recipe: Recipe, amount_bytes: int) -> Place:
+    """A recipe on an idle card that is not here: its own wish for a backend stands, and auto means unsloth.
+
+    Raises BadInput where it contradicts itself with that.
+    """
+    if recipe.train.backend == "auto":
+        recipe = recipe.model_copy(update={"train": recipe.train.model_copy(update={"backend": "unsloth"})})
+    if contradictions := problems(recipe):
+        raise BadInput(contradictions)
+    return Place(recipe, Card(amount_bytes, amount_bytes), None, None)
+
+
+def on_machine(recipe: Recipe, here: "Machine") -> Place:
+    """A recipe on this machine. Raises UserError as core.resolve.resolve."""
     from core import learned, machine, runs
     from core.resolve import card_of, resolve
 
-    home = runs.home(recipe.run.home)
-    here = machine.detect()
     resolved = resolve(recipe, here, need_data=False)
     gpu, backend = resolved.gpu, resolved.recipe.train.backend
-    taught = learned.experience(home, gpu, here.cpu_name, here.versions, backend)
-    return Place(resolved.recipe, card_of(gpu), gpu.name if gpu else None, here.ram_available_bytes, taught)
+    taught = learned.experience(runs.home(recipe.run.home), gpu, here.cpu_name, here.versions, backend)
+    unsloth_works = machine.choose_backend("auto", gpu, here.versions)[0] == "unsloth"
+    name = gpu.name if gpu else None
+    return Place(resolved.recipe, card_of(gpu), name, here.ram_available_bytes, taught, unsloth_works)
 
 
 def size_bytes(text: str) -> int:

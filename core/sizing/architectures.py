@@ -65,35 +65,41 @@ _GEMMA = {"tie_word_embeddings": True, "head_dim": 256}
 FAMILIES: Mapping[str, Family] = {
     "llama": Family(mlp_bias=True),
     "mistral": Family(qkv_bias=False, defaults={"num_key_value_heads": 8}),
-    "qwen2": Family(qkv_bias=True),
-    "qwen3": Family(qk_norm="head"),
-    "gemma": Family(defaults=_GEMMA),
-    "gemma2": Family(norms=4, defaults=_GEMMA),
+    "qwen2": Family(qkv_bias=True, defaults={"num_key_value_heads": 32}),
+    "qwen3": Family(qk_norm="head", defaults={"num_key_value_heads": 32, "head_dim": 128}),
+    "gemma": Family(defaults=_GEMMA | {"num_key_value_heads": 16}),
+    "gemma2": Family(norms=4, defaults=_GEMMA | {"num_key_value_heads": 4}),
     "gemma3_text": Family(
         norms=4,
         qk_norm="head",
         defaults=_GEMMA | {"num_attention_heads": 8, "num_key_value_heads": 4, "vocab_size": 262_208},
     ),
     "phi3": Family(qkv_bias=False, fused=True),
-    "smollm3": Family(mlp_bias=True, defaults={"tie_word_embeddings": True}),
+    "smollm3": Family(mlp_bias=True, defaults={"tie_word_embeddings": True, "num_key_value_heads": 4}),
     "granite": Family(mlp_bias=True),
     "olmo2": Family(qk_norm="full"),
     "olmo3": Family(qk_norm="full"),
-    "mixtral": Family(qkv_bias=False, mlp="mixtral"),
-    "qwen3_moe": Family(qk_norm="head", mlp="qwen3_moe"),
-    "gpt_oss": Family(mlp="gpt_oss", defaults={"attention_bias": True, "head_dim": 64}),
-    "mllama_text_model": Family(qkv_bias=False),
-    "qwen2_vl_text": Family(qkv_bias=True),
-    "qwen2_5_vl_text": Family(qkv_bias=True),
+    "mixtral": Family(qkv_bias=False, mlp="mixtral", defaults={"num_key_value_heads": 8}),
+    "qwen3_moe": Family(qk_norm="head", mlp="qwen3_moe", defaults={"num_key_value_heads": 4}),
+    "gpt_oss": Family(mlp="gpt_oss", defaults={"attention_bias": True, "head_dim": 64, "num_key_value_heads": 8}),
+    "mllama_text_model": Family(
+        qkv_bias=False,
+        defaults={"num_key_value_heads": 8, "cross_attention_layers": [3, 8, 13, 18, 23, 28, 33, 38]},
+    ),
+    "qwen2_vl_text": Family(qkv_bias=True, defaults={"num_key_value_heads": 8}),
+    "qwen2_5_vl_text": Family(qkv_bias=True, defaults={"num_key_value_heads": 8}),
 }
 """By `model_type`. An architecture is here once its counts agree exactly with transformers' own classes."""
 
 
 class Values:
-    """A config.json being read: typed values out, every problem collected, nothing raised before the end."""
+    """A config.json being read: typed values out, every problem collected, nothing raised before the end.
+
+    As in transformers, a default stands for a key that is not there; null means what the architecture derives.
+    """
 
     def __init__(self, tree: Mapping[str, Any], where: str, defaults: Mapping[str, Any] | None = None) -> None:
-        self.tree = {**(defaults or {}), **{key: value for key, value in tree.items() if value is not None}}
+        self.tree = {key: value for key, value in {**(defaults or {}), **tree}.items() if value is not None}
         self.where = where
         self.problems: list[Problem] = []
 

@@ -23,7 +23,8 @@ MEASURED_LAYERS = frozenset({"llama", "mistral", "qwen2", "qwen3"})
 def activation_terms(plan: Plan) -> list[Term]:
     """Inputs kept for recomputing, and what one layer's backward pass holds."""
     kept, layer = _per_token(plan)
-    where = {"host": "parked in host RAM", "card": "kept on the card", "off": "everything kept for the backward pass"}
+    on_it = "kept on the card" if plan.card else "kept"
+    where = {"host": "parked in host RAM", "card": on_it, "off": "everything kept for the backward pass"}
     doubt = 0.02 if plan.hand_written and plan.shape.model_type in MEASURED_LAYERS else 0.12
     name, said = (
         ("layer inputs", "each layer's input") if plan.checkpoints != "off" else ("activations kept", "no checkpoints")

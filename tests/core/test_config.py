@@ -129,6 +129,11 @@ def test_a_byte_order_mark_and_windows_line_ends_do_no_harm(write: Callable[[byt
     [
         ({"train": {"backend": "trl", "checkpointing": "unsloth"}}, ["train.checkpointing"]),
         ({"train": {"backend": "trl", "checkpointing": "on", "offload_layers": 4}}, ["train.offload_layers"]),
+        ({"train": {"backend": "unsloth", "checkpointing": "off", "offload_layers": 4}}, ["train.offload_layers"]),
+        (
+            {"train": {"backend": "unsloth", "offload_layers": "auto"}, "model": {"quant": "int8"}},
+            ["train.offload_layers"],
+        ),
         ({"train": {"backend": "unsloth"}, "model": {"quant": "bf16"}, "lora": {"init": "pissa"}}, ["lora.init"]),
         ({"lora": {"init": "olora"}}, ["lora.init"]),
         ({"lora": {"init": "orthogonal"}}, ["lora.init"]),

@@ -132,6 +132,34 @@ def test_impossible_values_are_named(change: dict[str, object], said: str) -> No
         shapes.from_config(LLAMA | change, "config.json")
 
 
+@pytest.mark.parametrize(
+    ("name", "missing", "null"),
+    [
+        ("Llama-3.1-8B", 32, 32), ("Qwen3-8B", 32, 32), ("gemma-7b", 16, 16), ("gemma-2-9b", 4, 16),
+        ("SmolLM3-3B", 4, 16), ("Mixtral-8x7B", 8, 32), ("Qwen3-30B-A3B", 4, 32), ("gpt-oss-20b", 8, 64),
+        ("Llama-3.2-11B-Vision", 8, 32), ("Phi-4", 40, 40),
+    ],
+)  # fmt: skip
+def test_key_heads_that_are_not_named_are_those_of_transformers(name: str, missing: int, null: int) -> None:
+    config = copy.deepcopy(CONFIGS[name])
+    tree = config.get("text_config", config)
+    del tree["num_key_value_heads"]
+    assert shapes.from_config(config, "x").kv_heads == missing
+    tree["num_key_value_heads"] = None
+    assert shapes.from_config(config, "x").kv_heads == null
+
+
+def test_heads_of_qwen3_have_a_width_of_their_own() -> None:
+    small = {key: value for key, value in CONFIGS["Qwen3-8B"].items() if key != "head_dim"} | {"hidden_size": 1024}
+    assert shapes.from_config(small, "x").head_dim == 128
+
+
+@pytest.mark.parametrize("key", ["hidden_size", "intermediate_size", "vocab_size"])
+def test_a_model_larger_than_any_is_a_broken_file(key: str) -> None:
+    with pytest.raises(UserError, match="more than any has"):
+        shapes.from_config(LLAMA | {key: 2**27} | ({"hidden_size": 2**20} if key == "vocab_size" else {}), "x")
+
+
 def test_all_problems_are_told_at_once() -> None:
     with pytest.raises(BadInput) as caught:
         shapes.from_config({"model_type": "llama"}, "config.json")

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from core import calibrate, learned, machine, prepared_cache
+from core.config import to_toml
 from core.errors import UserError
 from core.gpu import Gpu
 from core.machine import Machine
@@ -197,6 +198,53 @@ def test_a_size_that_is_none_is_bad_input(fitune: Fitune, recipe_file: str, comm
     assert "is not an amount of memory" in err
 
 
+def test_on_a_processor_an_estimate_is_judged_by_the_ram(
+    fitune: Fitune, recipe_file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine, "detect", lambda runs_dir=None: Machine(ram_available_bytes=8 * GIB))
+    status, out, _ = fitune("estimate", recipe_file)
+    assert status == fitune("fit", recipe_file)[0] == 3
+    assert out.startswith("Llama-3.1-8B-Instruct on the processor, 8.0 GiB of RAM free\n")
+    assert "ERROR It does not fit." in out
+    found = json.loads(fitune("estimate", recipe_file, "--json")[1])
+    assert (found["verdict"], found["free_bytes"]) == ("over", 8 * GIB)
+    assert all("model.quant" not in way["set"] for way in found["remedies"])
+    assert fitune("estimate", recipe_file, "--set", "model.id=HuggingFaceTB/SmolLM2-135M-Instruct",
+                  "--set", "model.max_seq_length=512")[0] == 0  # fmt: skip
+
+
+@pytest.mark.usefixtures("l4")
+@pytest.mark.parametrize("where", [(), ("--gpu-memory", "24")])
+@pytest.mark.parametrize(
+    ("sets", "said"),
+    [
+        (("lora.init=pissa", "model.quant=bf16"), "lora.init"),
+        (("train.offload_layers=9", "train.checkpointing=off"), "train.offload_layers: needs checkpointing"),
+        (("train.offload_layers=auto", "model.quant=int8"), "train.offload_layers: is not done with 8-bit"),
+    ],
+)
+def test_what_unsloth_would_refuse_is_bad_input_here_and_elsewhere(
+    fitune: Fitune, recipe_file: str, where: tuple[str, ...], sets: tuple[str, ...], said: str
+) -> None:
+    flags = [text for each in sets for text in ("--set", each)]
+    status, out, err = fitune("estimate", recipe_file, *where, *flags)
+    assert (status, out) == (2, "")
+    assert said in err
+
+
+def test_host_ram_and_disk_are_told_and_too_little_ram_is_warned_of(
+    fitune: Fitune, recipe_file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    card = Gpu(0, "GPU-1", "NVIDIA L4", 24 * GIB, 23 * GIB, GIB, compute_capability=(8, 9))
+    found = Machine(gpus=(card,), gpu_state="ok", ram_available_bytes=3 * GIB, versions=dict(VERSIONS))
+    monkeypatch.setattr(machine, "detect", lambda runs_dir=None: found)
+    out = fitune("estimate", recipe_file, "--set", "train.offload_layers=20")[1]
+    assert "host RAM beside the card" in out
+    assert "disk, the download of the model included" in out
+    assert "WARN  For its host RAM" in out
+    assert "WARN" not in fitune("estimate", recipe_file, "--set", "train.checkpointing=on")[1]
+
+
 # --- presets -------------------------------------------------------------------------------------------------------
 
 
@@ -221,6 +269,21 @@ def test_presets_here_are_corrected_and_have_a_pace(fitune: Fitune, fitune_home:
     after = {each["id"]: each for each in json.loads(fitune("presets", "--json")[1])}
     assert after["8b-on-12gb"]["total_bytes"] == pytest.approx(1.1 * total, rel=1e-6)
     assert after["135m-on-anything"] == before["135m-on-anything"]
+
+
+def test_presets_on_a_machine_are_judged_as_their_recipes_are(
+    fitune: Fitune, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    card = Gpu(0, "GPU-1", "NVIDIA L4", 24 * GIB, 7 * GIB, GIB, compute_capability=(8, 9))
+    for here in (Machine(gpus=(card,), gpu_state="ok"), Machine(ram_available_bytes=8 * GIB)):  # without unsloth
+        monkeypatch.setattr(machine, "detect", lambda runs_dir=None, here=here: here)
+        found = {each["id"]: each for each in json.loads(fitune("presets", "--json")[1])}
+        for name in ("135m-on-anything", "3b-on-8gb", "8b-on-6gb"):
+            path = tmp_path / "preset.toml"
+            path.write_text(to_toml(_recipe_of(name)))
+            told = json.loads(fitune("estimate", str(path), "--json")[1])
+            assert told["verdict"] == found[name]["verdict"]
+            assert told["total_bytes"] == found[name]["total_bytes"]
 
 
 def _recipe_of(preset: str) -> Any:

@@ -7,17 +7,20 @@ from dataclasses import asdict
 from typing import Any
 
 from core import config, prepared_cache, runs, shapes
-from core.budget import Budget, Card, estimate, to_json
+from core.budget import Budget, estimate, to_json
 from core.errors import UserError
 from core.pace import Pace, estimate_pace
+from core.plans import host_ram_bytes
 from core.recipe_fields import Recipe
 from core.remedies import Remedy, remedies
 from core.workload import Workload, as_decided, lengths_said
+from tui.columns import hanging
 from tui.format import count, duration, gib, rate
 from tui.place import place
 from tui.text import as_ascii_json, clean
 
 FITS, DOES_NOT_FIT = 0, 3
+INDENT = " " * 6
 WORDS = {"fits": "OK    It fits.", "tight": "WARN  It may fit, with luck.", "over": "ERROR It does not fit."}
 
 
@@ -31,15 +34,17 @@ def run(args: argparse.Namespace) -> int:
     shape = shapes.load(asked.model.id, asked.model.revision)
     asked, work = as_decided(asked, prepared_cache.known(asked, runs.home(asked.run.home)))
     longest, row_tokens = (work.longest, work.row_tokens) if work else (None, None)
-    found = here.experience.budget(estimate(shape, asked, card, longest))
+    found = here.budget(estimate(shape, asked, card, longest))
     pace = here.experience.pace(estimate_pace(shape, asked, here.gpu_name, row_tokens, found.offloaded_layers))
-    ways = remedies(shape, asked, card, longest, here.experience) if found.verdict != "fits" and card else []
+    short = found.free_bytes and found.verdict != "fits"
+    ways = remedies(shape, asked, card, longest, here.experience, here.unsloth_works) if short else []
     if args.json:
         print(as_ascii_json({**to_json(found, ways), "pace": asdict(pace), "workload": asdict(work) if work else None}))
     else:
-        tell(found, pace, ways, card)
+        print(f"{clean(shape.name)} on {clean(here.named)}")
+        tell(found, pace, ways, here.ram_bytes)
         tell_work(work, pace)
-    return DOES_NOT_FIT if found.verdict == "over" and card else FITS
+    return DOES_NOT_FIT if found.verdict == "over" else FITS
 
 
 def measure(recipe: Recipe, gpu_memory: str | None) -> None:
@@ -53,18 +58,28 @@ def measure(recipe: Recipe, gpu_memory: str | None) -> None:
         print("WARN  Nothing was learned: others used the card, or the model's size is not known.", file=sys.stderr)
 
 
-def tell(found: Budget, pace: Pace, ways: list[Remedy], card: Card | None) -> None:
+def tell(found: Budget, pace: Pace, ways: list[Remedy], ram_bytes: int | None) -> None:
     """Print the budget as a table."""
+    width = max(len(part.name) for part in found.parts)
     for part in found.parts:
-        print(f"{gib(part.bytes, 2):>11}  {part.name:<20} {clean(part.why)}")
+        print(hanging(f"{gib(part.bytes, 2):>11}  {part.name:<{width}}  ", clean(part.why)))
     print(f"{gib(found.total_bytes, 2):>11}  total at the peak ({found.moment}); from {gib(found.low_bytes)} to "
           f"{gib(found.high_bytes)}")  # fmt: skip
-    if card:
-        print(f"{gib(found.free_bytes, 2):>11}  free\n{WORDS[found.verdict]}")
+    if found.free_bytes:
+        print(f"{gib(found.free_bytes, 2):>11}  free")
+    if found.host_bytes:
+        print(f"{gib(found.host_bytes, 2):>11}  host RAM beside the card")
+    print(f"{gib(found.disk_bytes, 2):>11}  disk, the download of the model included")
+    if found.free_bytes:
+        print(WORDS[found.verdict])
+    if ram_bytes is not None and (wanted_bytes := host_ram_bytes(found)) > ram_bytes:
+        print(f"WARN  For its host RAM {gib(wanted_bytes)} should be free, and {gib(ram_bytes)} are.")
     if pace.tokens_per_s:
-        print(f"      {count(pace.low_tokens_per_s)} to {rate(pace.high_tokens_per_s)}: {clean(pace.why)}")
+        print(hanging(INDENT, f"{count(pace.low_tokens_per_s)} to {rate(pace.high_tokens_per_s)}: {clean(pace.why)}"))
+    if ways:
+        print("What would help")
     for way in ways:
-        print(f"      {set_flags(way.set)}  saves {gib(way.saves_bytes)}: {clean(way.costs)}")
+        print(hanging(INDENT, f"{set_flags(way.set)}  saves {gib(way.saves_bytes)}: {clean(way.costs)}"))
 
 
 def tell_work(work: Workload | None, pace: Pace) -> None:

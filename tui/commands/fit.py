@@ -10,7 +10,8 @@ from core.budget import to_json
 from core.fit import Fit, Rejected, fit
 from core.plans import Tried
 from core.workload import as_decided, lengths_said
-from tui.commands.estimate import DOES_NOT_FIT, FITS, set_flags
+from tui.columns import hanging
+from tui.commands.estimate import DOES_NOT_FIT, FITS, INDENT, set_flags
 from tui.format import count, gib, rate
 from tui.place import Place, place
 from tui.text import as_ascii_json, clean
@@ -26,16 +27,16 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(as_ascii_json({**as_json(found), "workload": asdict(work) if work else None}))
     else:
-        print(f"{clean(shape.name)} on {clean(_named(here))}; {lengths_said(work)}")
+        print(hanging("", f"{clean(shape.name)} on {clean(here.named)}; {lengths_said(work)}"))
         tell(found, here)
     return FITS if found.plan else DOES_NOT_FIT
 
 
 def tell(found: Fit, here: Place) -> None:
     """Print what was found."""
-    print(f"{'OK   ' if found.plan else 'ERROR'} {found.reason}")
+    print(hanging("OK    " if found.plan else "ERROR ", found.reason))
     if plan := found.plan:
-        print(f"      change   {_plan_text(plan)}")
+        print(hanging("      change   ", _plan_text(plan)))
         print(f"      memory   {gib(plan.budget.total_bytes)} ({gib(plan.budget.low_bytes)} to "
               f"{gib(plan.budget.high_bytes)}), {gib(plan.budget.host_bytes)} of host RAM")  # fmt: skip
         if plan.pace.tokens_per_s:
@@ -48,10 +49,11 @@ def tell(found: Fit, here: Place) -> None:
     if found.ways_out:
         print("What would help")
         for way in found.ways_out:
-            print(f"      {clean(way.why)}{'  ' if way.set else ''}{set_flags(way.set)}")
+            print(hanging(INDENT, f"{clean(way.why)}{'  ' if way.set else ''}{set_flags(way.set)}"))
     if longest := found.longest:
         print(f"Longest rows that fit in memory: {count(longest.recipe.model.max_seq_length)} tokens, one at a time")
-        print(f"      {set_flags(longest.set)}\n      How many the model was made for is its own limit.")
+        print(hanging(INDENT, set_flags(longest.set)))
+        print("      How many the model was made for is its own limit.")
 
 
 def as_json(found: Fit) -> dict[str, Any]:
@@ -89,7 +91,7 @@ def _table(rows: tuple[Rejected, ...]) -> None:
     said = [(_settings(row.unlike) if row.set else "the recipe as it is", row.why) for row in rows]
     width = max(len(settings) for settings, _ in said)
     for settings, why in said:
-        print(f"      {settings:<{width}}  {clean(why)}")
+        print(hanging(f"      {settings:<{width}}  ", clean(why)))
 
 
 def _settings(changes: Mapping[str, Any]) -> str:
@@ -97,9 +99,3 @@ def _settings(changes: Mapping[str, Any]) -> str:
     return ", ".join(
         f"{name.partition('.')[2]} {'none' if value is None else value}" for name, value in changes.items()
     )
-
-
-def _named(here: Place) -> str:
-    if here.card is None:
-        return f"the processor, {gib(here.ram_bytes)} of RAM free"
-    return f"{here.gpu_name or 'a card'} with {gib(here.card.free_bytes)} free"

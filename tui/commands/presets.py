@@ -1,68 +1,59 @@
-"""`fitune presets`: what there is to start from, best first, and how each would fare on this card or on another."""
+"""`fitune presets`: what there is to start from, best first, and how each would fare here or on another card."""
 
 import argparse
+import sys
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-from core import learned, machine, presets, runs, shapes
-from core.budget import Card, estimate
-from core.learned import NONE, Experience
-from core.machine import choose_backend, pick_gpu
+from core import machine, presets, runs, shapes
+from core.budget import estimate
 from core.pace import estimate_pace
 from core.presets import Preset
-from core.resolve import card_of
+from core.recipe_fields import Recipe
 from tui.choices import standing
+from tui.columns import hanging
 from tui.format import gib, rate
-from tui.place import size_bytes
+from tui.place import Place, on_card, on_machine, size_bytes
 from tui.text import as_ascii_json
 
 
 def run(args: argparse.Namespace) -> int:
     """Print every preset with its budget, or with --json a list of objects. Exit status 0."""
-    card, gpu_name, taught = _planned(args.gpu_memory) if args.gpu_memory else _here()
-    found = described(card, gpu_name, taught)
+    if args.gpu_memory:
+        found = described(partial(on_card, amount_bytes=size_bytes(args.gpu_memory)))
+    else:
+        here = machine.detect(runs.home())
+        if not any(gpu.allowed for gpu in here.gpus):
+            why = here.gpu_message or "No NVIDIA card can be used."
+            print(f"{why}\nSo these are for the processor. For a card elsewhere: --gpu-memory 12GiB", file=sys.stderr)
+        found = described(partial(on_machine, here=here))
     if args.json:
         print(as_ascii_json(found))
         return 0
     for each in found:
         print(f"{each['title']:<18} needs {gib(each['total_bytes']):>9}  {each['verdict']:<8} {each['id']}")
-        pace = f" {rate(each['tokens_per_s'])};" if each["tokens_per_s"] else ""
-        print(f"    {each['whom']}\n   {pace} {each['evidence']}; models: {', '.join(each['models'])}")
+        host = f"{gib(each['host_bytes'])} of host RAM" if each["offloaded_layers"] else ""
+        pace = f"about {rate(each['tokens_per_s'])}" if each["tokens_per_s"] else ""
+        models = f"models: {', '.join(each['models'])}"
+        print(hanging("    ", each["whom"]))
+        print(hanging("    ", "; ".join(said for said in (each["evidence"], pace, host, models) if said)))
     return 0
 
 
-def _planned(gpu_memory: str) -> tuple[Card, None, Experience]:
-    """A card that is not here."""
-    amount = size_bytes(gpu_memory)
-    return Card(amount, amount), None, NONE
+def described(judge: Callable[[Recipe], Place]) -> list[dict[str, Any]]:
+    """Every preset and its budget in plain values, best first on a card; on a processor by size."""
+    ranked = [_described(preset, judge(preset.recipe("data.jsonl"))) for preset in presets.load_all()]
+    if all(on_a_card for on_a_card, _, _ in ranked):
+        ranked.sort(key=lambda each: each[1])
+    return [values for _, _, values in ranked]
 
 
-def _here() -> tuple[Card | None, str | None, Experience]:
-    """This machine's card, and what earlier runs on it taught."""
-    home = runs.home()
-    found = machine.detect(home)
-    gpu = pick_gpu(found, None)
-    backend, _ = choose_backend("auto", gpu, found.versions)
-    taught = learned.experience(home, gpu, found.cpu_name, found.versions, backend)
-    return card_of(gpu), gpu.name if gpu else None, taught
-
-
-def described(card: Card | None, gpu_name: str | None, taught: Experience) -> list[dict[str, Any]]:
-    """Every preset and its budget in plain values, best first on a card; without one by size, the verdicts unknown."""
-    ranked = [_described(preset, card, gpu_name, taught) for preset in presets.load_all()]
-    if card is not None:
-        ranked.sort(key=lambda each: each[0])
-    return [values for _, values in ranked]
-
-
-def _described(
-    preset: Preset, card: Card | None, gpu_name: str | None, taught: Experience
-) -> tuple[tuple[int, float, float], dict[str, Any]]:
-    recipe = preset.recipe("data.jsonl")
-    shape = shapes.load(recipe.model.id)
-    # Without a card here the numbers are of a card all the same: that is what a preset is for.
-    found = estimate(shape, recipe, card or Card(80 * machine.GIB, 80 * machine.GIB))
-    found = taught.budget(found) if card else found
-    pace = taught.pace(estimate_pace(shape, recipe, gpu_name, layers_away=found.offloaded_layers))
+def _described(preset: Preset, here: Place) -> tuple[bool, tuple[int, float, float], dict[str, Any]]:
+    shape = shapes.load(here.recipe.model.id)
+    found = here.budget(estimate(shape, here.recipe, here.card))
+    guess = estimate_pace(shape, here.recipe, here.gpu_name, layers_away=found.offloaded_layers)
+    pace = here.experience.pace(guess)
     values = {
         "id": preset.id,
         "title": preset.title,
@@ -70,8 +61,10 @@ def _described(
         "models": preset.models,
         "card_gib": preset.card_gib,
         "total_bytes": found.total_bytes,
-        "verdict": found.verdict if card else "unknown",
+        "host_bytes": found.host_bytes,
+        "offloaded_layers": found.offloaded_layers,
+        "verdict": found.verdict if found.free_bytes else "unknown",
         "tokens_per_s": pace.tokens_per_s,
         "evidence": str(preset.evidence[0]) if preset.evidence else "estimated",
     }
-    return standing(preset, found.verdict, card, found, pace), values
+    return here.card is not None, standing(preset, found.verdict, here.card, found, pace), values
