@@ -15,10 +15,11 @@ from core import __version__, config, hub, proof
 from core.diagnose import redact
 from core.events import RunState
 from core.handoff.job import Job, of_run
-from core.recipe_fields import Deliver, Recipe
+from core.handoff.text import plain_name
+from core.recipe_fields import MOVES_THE_BASE, Deliver, Recipe
 from core.recipe_fields import Run as Place
 from core.runs import Run
-from core.uploads import What
+from core.uploads import What, branch_of
 from core.worker import curves
 
 KINDS: dict[What, tuple[str, str, str]] = {
@@ -28,15 +29,23 @@ KINDS: dict[What, tuple[str, str, str]] = {
     "checkpoints": ("A LoRA adapter for", "peft", "adapter"),
 }
 """What it is, the library that reads it, and how it relates to its base model, by the Hub's names."""
+USED: dict[What, tuple[str, ...]] = {
+    "adapter": ("torch", "transformers", "peft"),
+    "merged": ("torch", "transformers"),
+    "gguf": (),
+    "checkpoints": ("torch", "transformers", "peft"),
+}
+"""What loads it in Python."""
 COMPARED = "Compared with the adapter on its base"
 NAME_CHARS = 200
 Rows = list[tuple[str, Any]]
 
 
-def model_card(run: Run, what: What, licence: hub.Licence | None = None, step: int | None = None) -> str:
+def model_card(run: Run, repo: str, what: What, licence: hub.Licence | None = None, step: int | None = None) -> str:
     """README.md for what is pushed. Of folders of this machine only their last part is told.
 
-    licence: of the base model. step: of a checkpoint. Raises UserError or BadInput if run.json can't be read.
+    repo: where to, with its owner. licence: of the base model. step: of a checkpoint. Raises UserError or BadInput if
+    run.json can't be read.
     """
     job, state = of_run(run), run.state()
     base = base_of(run, what)
@@ -48,6 +57,7 @@ def model_card(run: Run, what: What, licence: hub.Licence | None = None, step: i
         *([f"This branch holds the adapter as it was after step {step}."] if step is not None else []),
         *(plain(note) for note in job.notes),
         _licence(licence, base),
+        _use(run, job, repo, what, None if step is None else branch_of(step)),
         "## Data\n\n" + _table([("", ""), *_data(job.recipe, state)]),
         "## Settings\n\n" + _table([("", ""), *_settings(run, job, state)]),
         *_losses(state),
@@ -109,6 +119,50 @@ def _licence(licence: hub.Licence | None, base: str) -> str:
         return f"Licence: that of {code(public_name(base))} applies; what it is was not to be found out here."
     named = f"{plain(licence.name)} ({licence.key})" if licence.name else licence.key
     return f"Licence: {named}, as of {code(public_name(base))}."
+
+
+def _use(run: Run, job: Job, repo: str, what: What, branch: str | None) -> str:
+    """What a reader types who has this page and no fitune."""
+    if what == "gguf":
+        lines = [f"hf download {shlex.quote(repo)} --local-dir model    # of the package huggingface_hub"]
+        if (run.path / "gguf" / "Modelfile").is_file():
+            lines += [f"cd model && ollama create {plain_name(job.name).lower()} -f Modelfile"]
+        return "## Use it\n\n```sh\n" + "\n".join(lines) + "\n```"
+    model = job.recipe.model
+    code_allowed = ", trust_remote_code=True" if model.trust_remote_code else ""
+    here = _literal(repo) + (f", revision={branch!r}" if branch else "")
+    # In the type of the weights on disk: that they were at 4 bits in training was a matter of memory.
+    if what == "merged":
+        load = [f'model = AutoModelForCausalLM.from_pretrained({here}, dtype="auto"{code_allowed})']
+    else:
+        at = f", revision={_literal(job.revision)}" if job.revision else ""
+        elsewhere = "" if is_hub_id(model.id) else "  # a folder that is not on the Hub"
+        base = f'{_literal(public_name(model.id))}{at}, dtype="auto"{code_allowed}'
+        load = [
+            f"base = AutoModelForCausalLM.from_pretrained({base}){elsewhere}",
+            f"model = PeftModel.from_pretrained(base, {here})",
+        ]
+    lines = [
+        *([] if what == "merged" else ["from peft import PeftModel"]),
+        "from transformers import AutoModelForCausalLM, AutoTokenizer",
+        "",
+        *load,
+        f"tokenizer = AutoTokenizer.from_pretrained({here}{code_allowed})  # with the chat template of the training",
+    ]
+    needed = [each for each in _packages(job) if each.partition("==")[0] in USED[what]]
+    return (
+        f"## Use it\n\n```sh\npip install {' '.join(map(shlex.quote, needed))}\n```\n\n"
+        "```python\n" + "\n".join(lines) + "\n```"
+    )
+
+
+def _literal(text: str) -> str:
+    """The text as a string of Python, and of ASCII alone."""
+    return ascii(text[:NAME_CHARS])
+
+
+def _packages(job: Job) -> list[str]:
+    return [each for each in job.packages(job.backend) if each.isprintable()]
 
 
 def _data(recipe: Recipe, state: RunState) -> Rows:
@@ -183,18 +237,22 @@ def _again(run: Run, job: Job) -> str:
     beside = [] if is_hub_id(source) else [f"the rows as {code(public_name(source))}"]
     beside += [] if is_hub_id(recipe.model.id) else [f"the base model as {code(public_name(recipe.model.id))}"]
     python = (run.info().get("versions") or {}).get("python")
-    needs = f"It takes fitune {__version__}" + (f" on Python {plain(str(python))}" if python else "")
-    needs += f", and beside the recipe {' and '.join(beside)}." if beside else "."
-    packages = " ".join(shlex.quote(each) for each in job.packages(job.backend) if each.isprintable())
+    needs = f"That is for fitune {__version__}, which runs in a checkout of its repository"
+    needs += f"; beside the recipe lie {' and '.join(beside)}." if beside else "."
+    commands = ["uv run fitune train recipe.toml"]
+    if recipe.lora.init not in MOVES_THE_BASE:
+        needs += " The second command writes a script that trains the same without it."
+        commands += ["uv run fitune handoff recipe.toml --to script --out script"]
+    packages = "\n".join([*([f"python {' '.join(str(python).split())}"] if python else []), *_packages(job)])
     return (
         f"## Train it again\n\n`recipe.toml`:\n\n```toml\n{_printable(redact(config.to_toml(there)))}```\n\n"
-        f"{needs} These are the versions of this run:\n\n"
-        f"```sh\npip install {packages}\nfitune train recipe.toml\n```"
+        f"{needs}\n\n```sh\n{chr(10).join(commands)}\n```\n\n"
+        f"It was trained with\n\n```text\n{_printable(packages)}\n```"
     )
 
 
 def _printable(toml: str) -> str:
-    """TOML with an escape for each character that is not seen; they stand in strings only."""
+    """The text with an escape for each character that is not seen; in TOML they stand in strings only."""
     return "".join(char if char.isprintable() or char == "\n" else f"\\U{ord(char):08x}" for char in toml)
 
 

@@ -78,7 +78,7 @@ def run(run: Run, log: EventLog, memory: Memory) -> None:
     # 3. The files of each branch, with a card that says what they are, and a look at what arrived
     licence, sent = hub.licence(base_of(run, wish.what)), []
     for part in parts:
-        card = sealed(model_card(run, wish.what, licence, part.step)).encode()
+        card = sealed(model_card(run, target.repo, wish.what, licence, part.step)).encode()
         if (done := send(run, target, part, card)) is None:
             break
         sent.append(done)

@@ -61,7 +61,7 @@ def block(card: str, language: str) -> str:
     ],
 )
 def test_the_metadata_are_read_by_the_hubs_own_client(run: Run, what: What, library: str, relation: str) -> None:
-    data = ModelCard(model_card(run, what, Licence("other", "qwen-research", "https://hf.co/x/LICENSE"))).data
+    data = ModelCard(model_card(run, "ada/it", what, Licence("other", "qwen-research", "https://hf.co/x/LICENSE"))).data
     assert data.to_dict() == {
         "base_model": "owner/base",
         "base_model_relation": relation,
@@ -80,13 +80,13 @@ def test_the_metadata_are_read_by_the_hubs_own_client(run: Run, what: What, libr
 )
 def test_of_a_merged_model_the_base_is_what_it_was_merged_into(run: Run, what: What, base: str) -> None:
     (run.path / "merge.json").write_text('{"base": "owner/full"}')
-    card = model_card(run, what)
+    card = model_card(run, "ada/it", what)
     assert ModelCard(card).data.base_model == base
     assert parse(tomllib.loads(block(card, "toml")), "card").model.id == "owner/base"
 
 
 def test_it_tells_base_data_settings_losses_and_licence(run: Run) -> None:
-    card = model_card(run, "adapter", Licence("apache-2.0"))
+    card = model_card(run, "ada/it", "adapter", Licence("apache-2.0"))
     for told in (
         "A LoRA adapter for `owner/base`, trained with fitune on `owner/rows`.",
         "Licence: apache-2.0, as of `owner/base`.",
@@ -103,20 +103,37 @@ def test_it_tells_base_data_settings_losses_and_licence(run: Run) -> None:
 
 
 def test_without_a_licence_it_says_so_and_invents_none(run: Run) -> None:
-    card = model_card(run, "adapter")
+    card = model_card(run, "ada/it", "adapter")
     assert "license" not in ModelCard(card).data.to_dict()
     assert "that of `owner/base` applies" in card
 
 
 def test_the_recipe_trains_the_same_on_the_commit_that_was_loaded(run: Run) -> None:
-    card = model_card(run, "adapter")
+    card = model_card(run, "ada/it", "adapter")
     again, recipe = parse(tomllib.loads(block(card, "toml")), "card"), run.recipe()
     assert again.model == recipe.model.model_copy(update={"revision": "c0ffee"})
     assert (again.lora, again.data, again.train) == (recipe.lora, recipe.data, recipe.train)
-    install, train = block(card, "sh").splitlines()
-    assert install.startswith("pip install torch==2.11.0 transformers==5.17.0 ")
-    assert train == "fitune train recipe.toml"
-    assert "Python 3.11.9." in card
+    assert "```sh\nuv run fitune train recipe.toml\n" in card
+    assert "```text\npython 3.11.9\ntorch==2.11.0\ntransformers==5.17.0\n" in card
+
+
+@pytest.mark.parametrize(
+    ("what", "step", "lines"),
+    [
+        ("adapter", None, ["from_pretrained('owner/base', revision='c0ffee', dtype=", "(base, 'ada/it')", "peft=="]),
+        ("checkpoints", 20, ["PeftModel.from_pretrained(base, 'ada/it', revision='step-000020')"]),
+        ("merged", None, ["AutoModelForCausalLM.from_pretrained('ada/it', dtype="]),
+        ("gguf", None, ["hf download ada/it --local-dir model", "ollama create mine -f Modelfile"]),
+    ],
+)
+def test_a_reader_without_fitune_is_told_how_to_use_it(
+    run: Run, what: What, step: int | None, lines: list[str]
+) -> None:
+    (run.path / "gguf").mkdir()
+    (run.path / "gguf" / "Modelfile").touch()
+    card = model_card(run, "ada/it", what, step=step)
+    assert all(line in card for line in lines)
+    assert ("PeftModel" in card) == (what in ("adapter", "checkpoints"))
 
 
 def test_paths_names_and_secrets_of_this_machine_are_not_in_it(tmp_path: Path) -> None:
@@ -131,10 +148,10 @@ def test_paths_names_and_secrets_of_this_machine_are_not_in_it(tmp_path: Path) -
         run=place,
         deliver={"push_repo": "me/private-name"},
     )
-    card = model_card(run, "adapter")
+    card = model_card(run, "ada/it", "adapter")
     for secret in (str(tmp_path), "secret customer", "GPU-12345", "gpu-box-7", "private-name", token):
         assert secret not in card
-    assert "beside the recipe the rows as `rows.jsonl` and the base model as `mine-7b`." in card
+    assert "beside the recipe lie the rows as `rows.jsonl` and the base model as `mine-7b`." in card
     assert tomllib.loads(block(card, "toml"))["data"]["source"] == "rows.jsonl"
     assert not {"base_model", "datasets"} & ModelCard(card).data.to_dict().keys()
 
@@ -159,7 +176,7 @@ def test_names_and_proofs_of_others_stay_text(tmp_path: Path, evil: str) -> None
     )
     check = {"check": evil, "expected": evil, "got": evil, "passed": True}
     (run.adapter / "proof.json").write_text(json.dumps({"passed": True, "file": evil, "checks": [check]}))
-    card = model_card(run, "adapter")
+    card = model_card(run, "ada/it", "adapter")
     assert "license" not in ModelCard(card).data.to_dict()
     assert "\u202e" not in card
     assert "\x1b" not in card

@@ -10,6 +10,7 @@ import pytest
 
 from core.errors import UserError
 from core.runs import Run
+from core.uploads import What
 from tests.worker.test_merge import Q_PROJ, adapt, weights
 
 pytestmark = pytest.mark.train
@@ -117,14 +118,30 @@ def test_the_card_shows_the_table(merged: Merged) -> None:
     from core import proof
     from core.worker.card import model_card
 
-    assert "Compared" not in model_card(merged.run, "merged")
+    assert "Compared" not in model_card(merged.run, "ada/it", "merged")
     table = proof.Proof()
     table.add("marks that end an answer", "<|im_end|>", "the same", True)
     table.add("its answers", "alike", "not checked: too large", None)
     proof.settle(table, merged.run.merged, merged.run.merged, "")
-    lines = model_card(merged.run, "merged").splitlines()
+    lines = model_card(merged.run, "ada/it", "merged").splitlines()
     assert r"| marks that end an answer | `<\|im_end\|>` | the same | yes |" in lines
     assert "| its answers | alike | not checked: too large | not checked |" in lines
+
+
+@pytest.mark.parametrize("what", ["adapter", "merged"])
+def test_what_the_card_tells_to_type_loads_the_model(
+    merged: Merged, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: What
+) -> None:
+    from core.worker.card import model_card
+
+    (tmp_path / "ada").mkdir()
+    (tmp_path / "ada" / "it").symlink_to(merged.run.path / what)  # as if it were the repository
+    (tmp_path / "tiny").symlink_to(merged.base)
+    monkeypatch.chdir(tmp_path)
+    card, made = model_card(merged.run, "ada/it", what), dict[str, Any]()
+    exec(card.partition("```python\n")[2].partition("```")[0], made)
+    assert type(made["model"]).__name__ == ("PeftModelForCausalLM" if what == "adapter" else "LlamaForCausalLM")
+    assert made["tokenizer"].chat_template
 
 
 def test_an_adapter_that_changes_nothing_fails(merged: Merged) -> None:
