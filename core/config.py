@@ -1,7 +1,7 @@
 """The recipe at the door: TOML, `--set` pairs or JSON in, a checked `Recipe` out, or all problems at once.
 
 Strict here so that nothing behind needs to check again. What depends on the machine is the budget's verdict, not an
-error of the recipe. The fields themselves stand in `core.recipe_fields`.
+error of the recipe. The fields themselves stand in `core.recipe_fields`, what they rule out in `core.contradictions`.
 """
 
 import difflib
@@ -14,8 +14,9 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from core.contradictions import problems
 from core.errors import BadInput, Problem, UserError
-from core.recipe_fields import MOVES_THE_BASE, Data, Deliver, Lora, Model, Recipe, Run, Train
+from core.recipe_fields import Data, Deliver, Lora, Model, Recipe, Run, Train
 
 GROUPS: dict[str, type[BaseModel]] = {
     "model": Model,
@@ -25,6 +26,14 @@ GROUPS: dict[str, type[BaseModel]] = {
     "run": Run,
     "deliver": Deliver,
 }
+CALLED_ELSEWHERE = {
+    "base_model": "model.id", "model_name": "model.id", "model_name_or_path": "model.id", "load_in_4bit": "model.quant",
+    "max_length": "model.max_seq_length", "sequence_len": "model.max_seq_length", "rank": "lora.r", "lora_r": "lora.r",
+    "dataset": "data.source", "learning_rate": "train.lr", "batch_size": "train.micro_batch",
+    "per_device_train_batch_size": "train.micro_batch", "gradient_accumulation_steps": "train.grad_accum",
+    "warmup_steps": "train.warmup_ratio", "save_steps": "train.save_every", "eval_steps": "train.eval_every",
+}  # fmt: skip
+"""What TRL, PEFT or Axolotl call a field, where that hardly resembles its name here."""
 __all__ = [
     "GROUPS",
     "Data",
@@ -36,7 +45,6 @@ __all__ = [
     "Train",
     "load",
     "parse",
-    "problems",
     "to_toml",
 ]
 
@@ -109,69 +117,6 @@ def with_overrides(tree: Mapping[str, Any], overrides: Iterable[str]) -> dict[st
     return out
 
 
-def problems(recipe: Recipe) -> list[Problem]:
-    """What contradicts itself in a recipe whose fields are each fine; `where` is `group.key`."""
-    model, lora, train, data = recipe.model, recipe.lora, recipe.train, recipe.data
-    trl = train.backend == "trl"
-    rules = (
-        (
-            trl and train.checkpointing == "unsloth",
-            Problem("train.checkpointing", "unsloth needs the unsloth backend.", 'Use checkpointing = "on".'),
-        ),
-        (
-            trl and train.offload_layers is not None,
-            Problem("train.offload_layers", "is done by the unsloth backend only.", "Remove it, or use that backend."),
-        ),
-        (
-            train.backend == "unsloth" and train.offload_layers is not None and train.checkpointing == "off",
-            Problem("train.offload_layers", "needs checkpointing.", 'Remove it, or use checkpointing = "unsloth".'),
-        ),
-        (
-            train.backend == "unsloth" and train.offload_layers is not None and model.quant == "int8",
-            Problem(
-                "train.offload_layers", "is not done with 8-bit weights.", 'Remove it, or use quant = "nf4" or "bf16".'
-            ),
-        ),
-        (
-            train.backend == "unsloth" and lora.init in (*MOVES_THE_BASE, "orthogonal"),
-            Problem(
-                "lora.init",
-                f"{lora.init} is done by the trl backend only.",
-                'Use init = "default", or backend = "trl".',
-            ),
-        ),
-        (
-            lora.init in (*MOVES_THE_BASE, "orthogonal") and model.quant != "bf16",
-            Problem(
-                "lora.init",
-                f"{lora.init} reads the base weights, which must then be 16-bit.",
-                'Use quant = "bf16", or init = "default".',
-            ),
-        ),
-        (
-            lora.init in MOVES_THE_BASE and "lm_head" in lora.target_modules,
-            Problem(
-                "lora.init",
-                f"{lora.init} would change the weights of lm_head, which in many models are the input's as well.",
-                'Take lm_head out of lora.target_modules, or use init = "default".',
-            ),
-        ),
-        (
-            lora.init == "orthogonal" and lora.r % 2 == 1,
-            Problem("lora.r", "must be even for init = orthogonal.", f"Use r = {lora.r + 1}."),
-        ),
-        (
-            isinstance(lora.target_modules, tuple) and not lora.target_modules,
-            Problem("lora.target_modules", "is empty: nothing would be trained.", 'Use "all-linear".'),
-        ),
-        (
-            train.eval_every is not None and data.eval_fraction == 0,
-            Problem("train.eval_every", "is set, but no rows are held out.", "Set data.eval_fraction = 0.05."),
-        ),
-    )
-    return [problem for broken, problem in rules if broken]
-
-
 def to_toml(recipe: Recipe) -> str:
     """The recipe as a TOML file that loads to an equal recipe; fields that are unset are left out."""
     lines = [f"version = {recipe.version}"]
@@ -227,10 +172,12 @@ def _short(value: Any) -> str:
 
 
 def _nearest(path: tuple[str, ...]) -> str:
-    if elsewhere := [f"{group}.{path[-1]}" for group, fields in GROUPS.items() if path[-1] in fields.model_fields]:
-        return f"Did you mean {elsewhere[0]}?"
+    name = path[-1].lower()
+    same = [f"{group}.{name}" for group, fields in GROUPS.items() if name in fields.model_fields]
+    if meant := next(iter(same), CALLED_ELSEWHERE.get(name)):
+        return f"Did you mean {meant}?"
     known = list(GROUPS[path[0]].model_fields) if len(path) > 1 else [*GROUPS, "version"]
-    if close := difflib.get_close_matches(path[-1], known, n=1):
+    if close := difflib.get_close_matches(name, known, n=1):
         return f"Did you mean {'.'.join((*path[:-1], close[0]))}?"
     return f"Known: {', '.join(known)}."
 

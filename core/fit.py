@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from core.budget import Card
-from core.config import problems
+from core.contradictions import problems
 from core.learned import NONE, Experience
 from core.plans import Place, Tried, changed, value_of
 from core.prepared import Prepared

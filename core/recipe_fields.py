@@ -60,7 +60,7 @@ class Lora(Group):
     """Learn a weight's length and direction apart (DoRA): a little better at low rank, slower, more memory."""
     init: Init = "default"
     """How the adapter starts; all start as no change at all. pissa and olora take a part of the weights into it."""
-    layers: tuple[int, ...] | None = None
+    layers: tuple[Annotated[int, Field(ge=0)], ...] | None = None
     """Only these layers, by number from 0; nothing means all of them."""
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from core.budget import Budget, Card, estimate
-from core.config import problems
+from core.contradictions import problems
 from core.learned import NONE, Experience
 from core.plans import changed
 from core.recipe_fields import Recipe

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from core.budget import Card
-from core.config import problems
+from core.contradictions import problems
 from core.errors import BadInput, UserError
 from core.machine import Gpu, Machine, choose_backend, pick_gpu
 from core.recipe_fields import Recipe

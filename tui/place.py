@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from core.budget import Budget, Card, in_ram
-from core.config import problems
+from core.contradictions import problems
 from core.errors import BadInput, UserError
 from core.learned import NONE, Experience
 from core.recipe_fields import Recipe

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from core.config import GROUPS, Recipe, load, parse, problems, to_toml
+from core.config import CALLED_ELSEWHERE, GROUPS, Recipe, load, parse, to_toml
+from core.contradictions import problems
 from core.errors import BadInput, UserError
 
 GOOD = '[model]\nid = "owner/model"\n[data]\nsource = "rows.jsonl"\n'
@@ -39,6 +40,9 @@ def refused(path: Path, *overrides: str) -> list[str]:
         ("[trian]\nlr = 1", "recipe.toml:5: trian: is not a key of a recipe. Did you mean train?"),
         ("[model.peft]\nx = 1", "recipe.toml:5: model.peft: is not a key of a recipe. Known: id, revision"),
         ("[lora]\nlr = 1e-4", "recipe.toml:6: lora.lr: is not a key of a recipe. Did you mean train.lr?"),
+        ("[lora]\nR = 8", "recipe.toml:6: lora.R: is not a key of a recipe. Did you mean lora.r?"),
+        ("[lora]\nrank = 8", "recipe.toml:6: lora.rank: is not a key of a recipe. Did you mean lora.r?"),
+        ("[train]\nlearning_rate = 1e-4", ":6: train.learning_rate: is not a key of a recipe. Did you mean train.lr?"),
         ("[zzz]", ":5: zzz: is not a key of a recipe. Known: model, lora, data, train, run, deliver, version."),
         # wrong types: nothing is guessed
         ('[train]\nlr = "2e-4"', 'recipe.toml:6: train.lr: should be a valid number, but it is "2e-4".'),
@@ -53,6 +57,7 @@ def refused(path: Path, *overrides: str) -> list[str]:
         ("[train]\nlr = nan", "recipe.toml:6: train.lr: should be"),
         ("[train]\nlr = inf", "recipe.toml:6: train.lr: should be less than or equal to 1, but it is Infinity."),
         ("[train]\nseed = -1", "recipe.toml:6: train.seed: should be greater than or equal to 0, but it is -1."),
+        ("[lora]\nlayers = [3, -1]", "recipe.toml:6: lora.layers: should be greater than or equal to 0, but it is -1."),
         ("[lora]\ndropout = 1", "recipe.toml:6: lora.dropout: should be less than 1, but it is 1."),
         ('[train]\noptimizer = "adam"', "recipe.toml:6: train.optimizer: should be 'adamw_8bit', 'paged_adamw_8bit'"),
         ('[run]\nname = "../up"', "recipe.toml:6: run.name: should match pattern"),
@@ -140,6 +145,7 @@ def test_a_byte_order_mark_and_windows_line_ends_do_no_harm(write: Callable[[byt
         ({"model": {"quant": "bf16"}, "lora": {"init": "orthogonal", "r": 9}}, ["lora.r"]),
         ({"model": {"quant": "bf16"}, "lora": {"init": "pissa", "target_modules": ["lm_head"]}}, ["lora.init"]),
         ({"lora": {"target_modules": []}}, ["lora.target_modules"]),
+        ({"lora": {"layers": []}}, ["lora.layers"]),
         ({"data": {"eval_fraction": 0}, "train": {"eval_every": 5}}, ["train.eval_every"]),
         (
             {"train": {"backend": "trl", "offload_layers": 4}, "lora": {"target_modules": []}},
@@ -274,6 +280,12 @@ def test_a_recipe_survives_the_way_through_run_json(recipe: Callable[..., Recipe
 @pytest.mark.parametrize("group", GROUPS)
 def test_each_field_has_help(group: str) -> None:
     assert not [key for key, field in GROUPS[group].model_fields.items() if not field.description]
+
+
+def test_what_a_field_is_called_elsewhere_is_no_field_here() -> None:
+    fields = {f"{group}.{key}" for group, each in GROUPS.items() for key in each.model_fields}
+    assert set(CALLED_ELSEWHERE.values()) <= fields
+    assert not {field.partition(".")[2] for field in fields} & set(CALLED_ELSEWHERE)
 
 
 def test_the_defaults_do_not_contradict_each_other(recipe: Callable[..., Recipe]) -> None:

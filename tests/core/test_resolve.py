@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from core.config import Recipe, problems
+from core.config import Recipe
+from core.contradictions import problems
 from core.errors import UserError
 from core.machine import Gpu, Machine
 from core.resolve import card_of, resolve

@@ -1,0 +1,56 @@
+"""What contradicts itself in a recipe whose fields are each fine. What a machine can't do is the machine's business."""
+
+from collections.abc import Iterator
+
+from core.errors import Problem
+from core.recipe_fields import MOVES_THE_BASE, Lora, Quant, Recipe, Train
+
+
+def problems(recipe: Recipe) -> list[Problem]:
+    """Each contradiction, with a way out; `where` is `group.key`."""
+    found = [
+        *_of_backend(recipe.train, recipe.model.quant),
+        *_of_init(recipe.lora, recipe.train.backend, recipe.model.quant),
+        *_of_choice(recipe.lora),
+    ]
+    if recipe.train.eval_every is not None and recipe.data.eval_fraction == 0:
+        found.append(Problem("train.eval_every", "is set, but no rows are held out.", "Set data.eval_fraction = 0.05."))
+    return found
+
+
+def _of_backend(train: Train, quant: Quant) -> Iterator[Problem]:
+    """Settings that the backend does not have. What `auto` will choose is not known yet."""
+    key, offloads = "train.offload_layers", train.offload_layers is not None
+    if train.backend == "trl" and train.checkpointing == "unsloth":
+        yield Problem("train.checkpointing", "unsloth needs the unsloth backend.", 'Use checkpointing = "on".')
+    if train.backend == "trl" and offloads:
+        yield Problem(key, "is done by the unsloth backend only.", "Remove it, or use that backend.")
+    if train.backend == "unsloth" and offloads and train.checkpointing == "off":
+        yield Problem(key, "needs checkpointing.", 'Remove it, or use checkpointing = "unsloth".')
+    if train.backend == "unsloth" and offloads and quant == "int8":
+        yield Problem(key, "is not done with 8-bit weights.", 'Remove it, or use quant = "nf4" or "bf16".')
+
+
+def _of_init(lora: Lora, backend: str, quant: Quant) -> Iterator[Problem]:
+    """Ways to start an adapter that want something of the rest."""
+    init = lora.init
+    reads_the_base = init in (*MOVES_THE_BASE, "orthogonal")
+    if reads_the_base and backend == "unsloth":
+        fix = 'Use init = "default", or backend = "trl".'
+        yield Problem("lora.init", f"{init} is done by the trl backend only.", fix)
+    if reads_the_base and quant != "bf16":
+        said = f"{init} reads the base weights, which must then be 16-bit."
+        yield Problem("lora.init", said, 'Use quant = "bf16", or init = "default".')
+    if init in MOVES_THE_BASE and "lm_head" in lora.target_modules:
+        said = f"{init} would change the weights of lm_head, which in many models are the input's as well."
+        yield Problem("lora.init", said, 'Take lm_head out of lora.target_modules, or use init = "default".')
+    if init == "orthogonal" and lora.r % 2 == 1:
+        yield Problem("lora.r", "must be even for init = orthogonal.", f"Use r = {lora.r + 1}.")
+
+
+def _of_choice(lora: Lora) -> Iterator[Problem]:
+    """Choices of nothing."""
+    if lora.target_modules == ():
+        yield Problem("lora.target_modules", "is empty: nothing would be trained.", 'Use "all-linear".')
+    if lora.layers == ():
+        yield Problem("lora.layers", "is empty: nothing would be trained.", "Remove it, to train all of them.")
