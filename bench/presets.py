@@ -1,8 +1,9 @@
 """The evidence of the presets: each is trained on random weights of its first model's shape, by `fitune train`.
 
-usage: python bench/presets.py MODELS_DIR [PRESET ...] [--emulate] [--at-once N] [--steps N] [--out FILE.jsonl]
---emulate leaves as much of the card free as a card of the preset's size has. One JSON line a preset. Several at once
-share the card: their memory counts, their pace does not.
+usage: python bench/presets.py MODELS_DIR [PRESET ...] [--emulate] [--at-once N] [--steps N] [--limit-s SECONDS]
+                                [--out FILE.jsonl]
+--emulate leaves as much of the card free as a card of the preset's size has. One JSON line a preset, also of one that
+failed. Several at once share the card: their memory counts, their pace does not, and none can be emulated.
 """
 
 import argparse
@@ -11,16 +12,19 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import nullcontext
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import vram
-from fits import measured, only_free, write_rows
-from make_model import make_nf4
+from fits import Disturbed, measured, only_free, write_rows
 
 from core import presets
 from core.config import to_toml
 from core.fit import CARD_FREE_SHARE
 from core.presets import Preset
+
+BUILDING = Lock()
+"""Presets share models."""
 
 
 def main() -> None:
@@ -30,13 +34,13 @@ def main() -> None:
     options.add_argument("--emulate", action="store_true")
     options.add_argument("--at-once", type=int, default=1)
     options.add_argument("--steps", type=int, default=6)
+    options.add_argument("--limit-s", type=float, default=900, help="after so long a preset is given up")
     options.add_argument("--out", type=Path)
     args = options.parse_args()
+    if args.emulate and args.at_once > 1:
+        options.error("--emulate needs the card for one preset at a time")
     vram.write(json.dumps({"about": vram.about()}) + "\n", args.out)
     chosen = [presets.find(name) for name in args.presets]
-    for model in dict.fromkeys(each.models[0] for each in chosen):
-        if not (folder := vram.folder_of(model, args.models)).exists():
-            make_nf4(model, folder)
     with ThreadPoolExecutor(args.at_once) as pool:
         for job in as_completed(pool.submit(evidence, each, args) for each in chosen):
             vram.write(json.dumps(job.result()) + "\n", args.out)
@@ -45,16 +49,28 @@ def main() -> None:
 def evidence(preset: Preset, args: argparse.Namespace) -> dict[str, Any]:
     """Train a preset for some steps, on a card as small as it is meant for if so wished."""
     model = preset.models[0]
-    free = only_free(preset.card_gib * CARD_FREE_SHARE) if args.emulate else nullcontext(None)
+    try:
+        found = tried(preset, args)
+    except (vram.NotMade, Disturbed, OSError, ValueError) as error:
+        found = {"failed": str(error)[-300:]}  # the other presets are worth having all the same
+    return {"preset": preset.id, "model": model, **found}
+
+
+def tried(preset: Preset, args: argparse.Namespace) -> dict[str, Any]:
+    model = preset.models[0]
+    with BUILDING:
+        vram.build(model, args.models, nf4=preset.recipe("rows").model.quant == "nf4")
+    small = args.emulate and preset.card_gib
+    free = only_free(preset.card_gib * CARD_FREE_SHARE) if small else nullcontext(None)
     with tempfile.TemporaryDirectory() as place, free as free_bytes:
         rows, recipe = write_rows(Path(place)), Path(place) / "recipe.toml"
         recipe.write_text(to_toml(preset.recipe(str(rows), str(vram.folder_of(model, args.models)))))
         fixed = {"train.max_steps": args.steps, "train.save_every": 100_000, "data.eval_fraction": 0}
         sets = [text for key, value in fixed.items() for text in ("--set", f"{key}={value}")]
-        found = measured(recipe, [*sets, "--set", "data.packing=false"])
+        found = measured(recipe, [*sets, "--set", "data.packing=false"], args.limit_s)
         if args.at_once > 1:
             found["tokens_per_s"] = None
-        return {"preset": preset.id, "model": model, "free_bytes": free_bytes, **found}
+        return {"free_bytes": free_bytes, **found}
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import argparse
 import gc
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -23,6 +24,8 @@ from core.recipe_fields import Recipe
 
 STEPS = 3
 """Optimizer states appear in the first step, so the second is the first true peak."""
+LOAD_LIMIT_S = 900
+"""After so long a load with all its cases is given up."""
 L1, L3, L8 = "meta-llama/Llama-3.2-1B-Instruct", "meta-llama/Llama-3.2-3B-Instruct", "meta-llama/Llama-3.1-8B-Instruct"
 TINY, Q05, Q06 = "HuggingFaceTB/SmolLM2-135M-Instruct", "Qwen/Qwen2.5-0.5B-Instruct", "Qwen/Qwen3-0.6B"
 Q4, Q7, Q8 = "Qwen/Qwen3-4B", "Qwen/Qwen2.5-7B-Instruct", "Qwen/Qwen3-8B"
@@ -84,6 +87,10 @@ LOADS: tuple[tuple[str, dict[str, Any], list[dict[str, Any]]], ...] = (
 )
 
 
+class NotMade(Exception):
+    """A random-weight model could not be made."""
+
+
 def main() -> None:
     options = argparse.ArgumentParser()
     options.add_argument("models", type=Path)
@@ -98,7 +105,8 @@ def main() -> None:
     write(json.dumps({"about": about()}) + "\n", args.out)
     numbers = [number for number, load in enumerate(LOADS) if any(text in f"{load[0]} {load[1]}" for text in args.only)]
     with ThreadPoolExecutor(4) as pool:
-        list(pool.map(lambda model: build(model, args.models), dict.fromkeys(LOADS[number][0] for number in numbers)))
+        needed = dict.fromkeys(LOADS[number][0] for number in numbers)
+        list(pool.map(lambda model: build(model, args.models, model in STORED_NF4), needed))
     with ThreadPoolExecutor(args.at_once) as pool:
         for job in as_completed(pool.submit(in_own_process, number, args.models) for number in numbers):
             write(job.result(), args.out)
@@ -124,24 +132,41 @@ def folder_of(model: str, models: Path) -> Path:
     return models / model.rpartition("/")[2]
 
 
-def build(model: str, models: Path) -> None:
-    """Have a random-weight model of that shape."""
+def build(model: str, models: Path, nf4: bool) -> None:
+    """Have a random-weight model of that shape, whole or not at all: made aside, in a process that leaves the card.
+
+    Raises NotMade."""
     folder = folder_of(model, models)
     if not folder.exists():
-        command = [sys.executable, Path(__file__).with_name("make_model.py"), model, folder]
-        command += ["--nf4"] if model in STORED_NF4 else []
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        aside = folder.with_name(folder.name + ".part")
+        shutil.rmtree(aside, ignore_errors=True)
+        command = [sys.executable, str(Path(__file__).with_name("make_model.py")), model, str(aside)]
+        code, _, told = ended([*command, *["--nf4"] * nf4], LOAD_LIMIT_S)
+        if code:
+            raise NotMade(f"{model} could not be made: {told}")
+        aside.rename(folder)
 
 
 def in_own_process(number: int, models: Path) -> str:
-    """The lines of one load; a load that fails says why."""
+    """The lines of one load; a load that fails, or takes too long, says why after those of its cases that ran."""
     command = [sys.executable, __file__, str(models), "--load", str(number)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    lines = "".join(line + "\n" for line in done.stdout.splitlines() if line.startswith('{"model"'))
-    if done.returncode:
+    code, out, told = ended(command, LOAD_LIMIT_S)
+    lines = "".join(line + "\n" for line in out.splitlines() if line.startswith('{"model"'))
+    if code:
         model, changes, _ = LOADS[number]
-        lines += json.dumps({"model": model, **changes, "failed": done.stderr.strip()[-300:]}) + "\n"
+        lines += json.dumps({"model": model, **changes, "failed": told}) + "\n"
     return lines
+
+
+def ended(command: list[str], limit_s: float, env: dict[str, str] | None = None) -> tuple[int, str, str]:
+    """Run a command to its end, or to its limit and end it. Its status (not 0 then), its output, and what it said last
+    of trouble."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=limit_s, env=env)
+    except subprocess.TimeoutExpired as error:
+        out = error.stdout or b""
+        return 1, out.decode() if isinstance(out, bytes) else out, f"took more than {limit_s:.0f} s"
+    return done.returncode, done.stdout, done.stderr.strip()[-300:]
 
 
 def recipe_of(model: str, changes: dict[str, Any]) -> Recipe:
@@ -223,7 +248,7 @@ def train(recipe: Recipe, loaded: Any) -> tuple[int, int]:
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()
     length, clock = recipe.model.max_seq_length, Clock()
-    rows_needed = STEPS * recipe.train.micro_batch * recipe.train.grad_accum
+    rows_needed = (recipe.train.max_steps or STEPS) * recipe.train.micro_batch * recipe.train.grad_accum
     ids = torch.randint(4, 500, (rows_needed, length)).tolist()
     trainer = SFTTrainer(
         model=loaded.model,
