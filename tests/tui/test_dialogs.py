@@ -13,6 +13,8 @@ from tests.tui.test_snapshots import SIZES, is_scrolled, rows_cut
 from tests.tui.test_watch import shown, until, watching
 from tests.tui.wizard_kit import Wizard
 from tui.draft import Draft
+from tui.help_text import help_text
+from tui.run_help import chat_help, deliver_help, watch_help
 from tui.screens.deliver import DeliverScreen
 from tui.screens.help import HelpScreen
 from tui.screens.leave import LeaveScreen
@@ -28,8 +30,11 @@ def refuse(answer: str) -> None:
 
 
 BOXES: dict[str, tuple[Callable[[], Screen[object]], str]] = {
-    "help on a field": (lambda: HelpScreen("lora.r", Draft("8b-on-12gb")), "Esc closes"),
-    "help on a step": (lambda: HelpScreen("data", Draft()), "Typical mistake"),
+    "help on a field": (lambda: HelpScreen(help_text("lora.r", Draft("8b-on-12gb"))), "Esc closes"),
+    "help on a step": (lambda: HelpScreen(help_text("data", Draft())), "Typical mistake"),
+    "help on a run": (lambda: HelpScreen(watch_help()), "Watching a run"),
+    "help on its uses": (lambda: HelpScreen(deliver_help()), "Typical mistake"),
+    "help in a chat": (lambda: HelpScreen(chat_help()), "Typical mistake"),
     "leave": (LeaveScreen, "Kill at once: what came after the last checkpoint is lost"),
     "ask": (lambda: Ask(CARD_QUESTION, "24", refuse), "Nothing: for this machine."),
     "pick": (lambda: Pick("For what?", TARGETS), "the Modelfile that runs it in Ollama"),
@@ -52,9 +57,8 @@ async def test_check_28_a_box_has_one_focus_and_cuts_nothing(
     app = wizard()
     async with app.run_test(size=size) as pilot:
         app.push_screen(make())
-        await pilot.pause()
         for _ in range(2):
-            assert words in app.shown()
+            await until(pilot, lambda words=words: words in app.shown())
             assert app.focused is not None
             assert [each for each in app.screen.query("*") if each.has_focus] == [app.focused]
             assert app.screen.region.contains_region(app.focused.region)
@@ -74,12 +78,26 @@ async def test_checks_28_29_and_35_the_deliver_screen(tmp_path: Path, size: tupl
     async with watching(run, "Use it", size) as (app, pilot):
         await pilot.press("c")
         await until(pilot, lambda: isinstance(app.screen, DeliverScreen) and "needs" in shown(app))
-        lines = shown(app).splitlines()
-        assert "the adapter is ready" in lines[0]
-        assert lines[-1].split() == ["enter", "Do", "it", "^c", "Quit", "esc", "Back", "space", "Scroll"]
+        await until(pilot, lambda: "the adapter is ready" in shown(app).splitlines()[0])
+        keys = ["enter", "Do", "it", "^c", "Quit", "esc", "Back", "space", "Scroll", "?", "Help"]
+        await until(pilot, lambda: shown(app).splitlines()[-1].split() == keys)
         focused = app.focused
         await pilot.resize_terminal(60, 15)
         await until(pilot, lambda: "terminal too small (need 80x24)" in shown(app))
         await pilot.resize_terminal(*size)
         await until(pilot, lambda: "the adapter is ready" in shown(app))
         assert app.focused is focused
+
+
+async def test_check_08_a_run_and_its_uses_are_explained_too(tmp_path: Path) -> None:
+    run = make_run(tmp_path, told="ok")
+    (run / "adapter").mkdir()
+    async with watching(run, "Use it") as (app, pilot):
+        for key, words, then in (("question_mark", "Watching a run", "c"), ("f1", "What to do with it", "escape")):
+            below = app.screen
+            await pilot.press(key)
+            await until(pilot, lambda words=words: words in shown(app))
+            await pilot.press("escape")
+            await until(pilot, lambda below=below: app.screen is below)
+            await pilot.press(then)
+            await until(pilot, lambda below=below: app.screen is not below)

@@ -26,3 +26,4 @@ def test_only_what_must_be_repaired_is_told_by_the_exit_status(
     document = json.loads(out)
     assert document["checks"][1] == {"name": "Hub", "status": "warn", "text": "Away\x1b[2J.", "fix": "Wait."}
     assert document["machine"]["gpu_state"] == "none"
+    assert document["ok"] is (status == 0)

@@ -81,8 +81,8 @@ async def test_columns_nobody_knows_are_asked_for_with_the_rows_in_sight(at_step
     async with app.run_test(size=(80, 24)) as pilot:
         await settle(pilot)
         await until(app, "antwort: As wide as you can see.")
-        assert "WARN There are rows, but it is not clear what shall be learned from them." in app.shown()
-        assert "question: anfrage, answer: antwort" in app.shown()
+        await until(app, "WARN There are rows, but it is not clear what shall be learned from them.")
+        await until(app, "question: anfrage, answer: antwort")
         await pilot.press("down", "enter")
         await settle(pilot)
         await until(app, "OK 40 rows, question_answer: by your choice of columns.")

@@ -14,8 +14,8 @@ def run(args: argparse.Namespace) -> int:
     found = machine.detect(runs.home() / "runs")
     checks = doctor.run_checks(found)
     if args.json:
-        document = {"machine": dataclasses.asdict(found), "checks": [dataclasses.asdict(check) for check in checks]}
-        print(as_ascii_json(document))
+        document = {"ok": not doctor.failed(checks), "machine": dataclasses.asdict(found)}
+        print(as_ascii_json({**document, "checks": [dataclasses.asdict(check) for check in checks]}))
     else:
         for check in checks:
             print(f"{MARKS[check.status]} {check.name}: {clean(check.text)}")

@@ -98,6 +98,7 @@ class ChatScreen(Screen[None]):
         Binding("ctrl+n", "restart", "Start anew", key_display="^n"),
         Binding("escape", "stop", "Stop"),
         Binding("escape", "back", "Leave"),
+        Binding("f1", "help", "Help", key_display="f1"),
     ]
 
     @dataclass
@@ -274,6 +275,12 @@ class ChatScreen(Screen[None]):
 
     def action_back(self) -> None:
         self.dismiss()
+
+    def action_help(self) -> None:
+        from tui.run_help import chat_help
+        from tui.screens.help import HelpScreen
+
+        self.app.push_screen(HelpScreen(chat_help()))
 
 
 def one_line(question: Question) -> str:

@@ -47,6 +47,7 @@ class DeliverScreen(Screen[None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "back", "Back"),
         Binding("space", "scroll_lines", "Scroll"),
+        Binding("f1,question_mark", "help", "Help", key_display="?"),
     ]
 
     @dataclass
@@ -196,6 +197,12 @@ class DeliverScreen(Screen[None]):
             way.scroll_home(animate=False)
         else:
             way.scroll_page_down(animate=False)
+
+    def action_help(self) -> None:
+        from tui.run_help import deliver_help
+        from tui.screens.help import HelpScreen
+
+        self.app.push_screen(HelpScreen(deliver_help()))
 
 
 def row(way: Way, facts: Facts | None) -> Content:

@@ -1,5 +1,6 @@
-"""Help on the field or step in hand, the keys, and a glossary. Esc closes it."""
+"""A page of help, a heading and a text at a time. Esc closes it."""
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 from textual.app import ComposeResult
@@ -9,8 +10,6 @@ from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
-from tui.draft import Draft
-from tui.help_text import help_text
 from tui.text import safe
 
 
@@ -21,20 +20,21 @@ class HelpScreen(ModalScreen[None]):
     AUTO_FOCUS = "VerticalScroll"
     DEFAULT_CSS = "HelpScreen .hint { margin: 1 0 0 0; }"
 
-    def __init__(self, topic: str, draft: Draft) -> None:
+    def __init__(self, parts: Sequence[tuple[str, str]]) -> None:
+        """parts: heading and text of each."""
         super().__init__()
-        self.topic, self.draft = topic, draft
+        self.parts = parts
 
     def compose(self) -> ComposeResult:
         with Vertical(id="dialog", classes="-wide"):
             with VerticalScroll():
-                yield Static(page(self.topic, self.draft), markup=False)
+                yield Static(page(self.parts), markup=False)
             yield Static("Up and Down scroll, Esc closes", classes="hint", markup=False)
 
 
-def page(topic: str, draft: Draft) -> Content:
-    """The whole help, headings in bold."""
+def page(parts: Sequence[tuple[str, str]]) -> Content:
+    """The whole page, headings in bold."""
     return Content("\n\n").join(
         Content.styled(heading, "bold $primary") + Content("\n") + safe(text, keep_newlines=True)
-        for heading, text in help_text(topic, draft)
+        for heading, text in parts
     )

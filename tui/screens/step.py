@@ -102,6 +102,7 @@ class StepScreen(Screen[Answer]):
         self.app.push_screen(Confirm(question, "Stay", "Leave"), lambda leave: self.app.exit(0) if leave else None)
 
     def action_help(self) -> None:
+        from tui.help_text import help_text
         from tui.screens.help import HelpScreen
 
-        self.app.push_screen(HelpScreen(self.help_topic(), self.draft))
+        self.app.push_screen(HelpScreen(help_text(self.help_topic(), self.draft)))

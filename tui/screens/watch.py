@@ -51,6 +51,7 @@ class WatchScreen(Screen[None]):
         Binding("c", "deliver", "Use it"),
         Binding("l", "log", "Log"),
         Binding("n", "note", "Note"),
+        Binding("f1,question_mark", "help", "Help", key_display="?"),
     ]
 
     @dataclass
@@ -204,6 +205,12 @@ class WatchScreen(Screen[None]):
 
     def action_note(self) -> None:
         orders.note(self.app, self.watched, self.seen)
+
+    def action_help(self) -> None:
+        from tui.run_help import watch_help
+        from tui.screens.help import HelpScreen
+
+        self.app.push_screen(HelpScreen(watch_help()))
 
     def ask_quit(self) -> None:
         """Ctrl+C or Ctrl+Q."""
