@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,7 @@ def begin(
     takes what the prepare job has found before, and where it has not, rows count as full length. Raises UserError; a
     run that was refused leaves nothing behind, and one whose worker died at once its log.
     """
+    _refuse_absent_tracker(recipe.train.report_to)
     base = runs.home(recipe.run.home)
     found = machine.detect(base / "runs")
     resolved = resolve(recipe, found)
@@ -89,7 +91,21 @@ def begin(
         if not run.log.exists():
             shutil.rmtree(run.path)
         raise
-    return Begun(run, how, resolved.backend_reason, resolved.notes, planned, work)
+    return Begun(run, how, resolved.backend_reason, (*resolved.notes, *_elsewhere(base)), planned, work)
+
+
+def _refuse_absent_tracker(name: str) -> None:
+    """Raise UserError if the package of train.report_to is not installed: the trainer would find out after minutes."""
+    if name != "none" and find_spec(name) is None:
+        hint = f'Install it beside fitune (uv pip install {name}), or set report_to = "none".'
+        raise UserError(f"train.report_to: the package {name} is not installed.", hint)
+
+
+def _elsewhere(base: Path) -> list[str]:
+    """How other commands find a run whose recipe names a home of its own."""
+    if base == runs.home():
+        return []
+    return [f"run.home = {base}: other commands find this run with FITUNE_HOME={base}, or by its path."]
 
 
 def budget_of(
@@ -97,16 +113,17 @@ def budget_of(
 ) -> dict[str, Any] | None:
     """The budget of a resolved recipe as `fitune estimate --json` has it; None where the model is not understood.
 
-    taught: what earlier runs here taught; the budget is corrected by it. rows: as for `begin`.
+    taught: what earlier runs here taught; the budget is corrected by it. rows: as for `begin`. Raises UserError for a
+    model that can't be trained as it is stored, or in which the recipe chooses no layer.
     """
     card = card_of(gpu)
     recipe, work = as_decided(recipe, rows)
     tokens = work.longest if work else None
     try:
         shape = shapes.load(recipe.model.id, recipe.model.revision)
-        planned = taught.budget(budget.estimate(shape, recipe, card, tokens))
     except UserError:
         return None
+    planned = taught.budget(budget.estimate(shape, recipe, card, tokens))
     ways = remedies(shape, recipe, card, tokens, taught) if planned.verdict == "over" else []
     return budget.to_json(planned, ways)
 

@@ -1,5 +1,6 @@
 """Starting a run: two never meet, a card is one's own, and what was resolved is written down."""
 
+import json
 import re
 import sys
 import threading
@@ -8,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from shape_configs import CONFIGS
 
 from core import detached, launch, machine, prepared_cache, runs
 from core.config import Recipe
@@ -137,6 +139,41 @@ def test_a_beginning_that_is_refused_leaves_nothing(
     with pytest.raises(UserError, match="is held by the run first"):
         launch.begin(recipe(run={"name": "second"}))
     assert [run.name for run in runs.all_runs(fitune_home)] == ["first"]
+
+
+def test_a_tracker_that_is_not_installed_is_told_before_the_start(
+    here: Machine, fitune_home: Path, recipe: Callable[..., Recipe], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(launch, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match="the package wandb is not installed"):
+        launch.begin(recipe(train={"report_to": "wandb"}))
+    assert not fitune_home.exists()
+    assert launch.begin(recipe()).run.name
+
+
+def test_a_recipe_that_trains_no_layer_is_refused_before_the_start(
+    fitune_home: Path, recipe: Callable[..., Recipe], tmp_path: Path
+) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text(json.dumps(CONFIGS["Llama-3.1-8B"]))
+    (tmp_path / "rows.jsonl").write_text('{"text": "x"}')
+    wanted = recipe(
+        model={"id": str(tmp_path / "model")},
+        data={"source": str(tmp_path / "rows.jsonl")},
+        lora={"target_modules": ["wq"]},
+    )
+    with pytest.raises(UserError, match="choose nothing in model"):
+        launch.begin(wanted)
+    assert runs.all_runs(fitune_home) == []
+
+
+def test_a_run_in_a_home_of_its_own_says_how_it_is_found(
+    here: Machine, fitune_home: Path, recipe: Callable[..., Recipe], tmp_path: Path
+) -> None:
+    away = launch.begin(recipe(run={"home": str(tmp_path / "away")}))
+    away.run.kill()
+    assert away.notes[-1].endswith(f"with FITUNE_HOME={tmp_path / 'away'}, or by its path.")
+    assert launch.begin(recipe(run={"home": str(fitune_home)})).notes == ()
 
 
 def test_a_worker_that_dies_at_its_beginning_leaves_its_log(
