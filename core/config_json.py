@@ -7,6 +7,7 @@ from typing import Any
 
 from core.errors import UserError
 
+FILE = "config.json"
 LARGEST_BYTES = 8 * 2**20
 
 
@@ -36,7 +37,7 @@ def _local(model_id: str) -> Path | None:
     """The config.json that a path means, or None if it is none."""
     try:
         path = Path(model_id).expanduser()
-        path = path / "config.json" if path.is_dir() else path
+        path = path / FILE if path.is_dir() else path
         return path if path.is_file() else None
     except (OSError, RuntimeError, ValueError):  # too long for a path, no such ~user, a NUL byte
         return None
@@ -55,18 +56,21 @@ def _read(path: Path) -> object:
 
 def _fetch(model_id: str, revision: str | None) -> Path:
     from httpx import HTTPError
-    from huggingface_hub import hf_hub_download
+    from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url, try_to_load_from_cache
     from huggingface_hub.errors import (
         EntryNotFoundError,
         GatedRepoError,
         HFValidationError,
         LocalEntryNotFoundError,
+        OfflineModeIsEnabled,
         RepositoryNotFoundError,
         RevisionNotFoundError,
     )
 
     try:
-        return Path(hf_hub_download(model_id, "config.json", revision=revision))
+        if not isinstance(try_to_load_from_cache(model_id, FILE, revision=revision), str):
+            get_hf_file_metadata(hf_hub_url(model_id, FILE, revision=revision))  # once: the download asks for 30 s
+        return Path(hf_hub_download(model_id, FILE, revision=revision))
     except HFValidationError:
         raise UserError(
             f"{model_id!r} is no Hub id and no folder here.", "A Hub id looks like Qwen/Qwen3-8B."

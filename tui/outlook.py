@@ -90,7 +90,7 @@ def look(draft: Draft) -> Outlook:
         if machine is None:
             return Outlook("this machine", unknown_why="Still looking at this machine.")
         resolved = resolve(asked, machine)
-        place = resolved.gpu.name if resolved.gpu else "this machine's RAM"
+        place = resolved.gpu.name if resolved.gpu else "this machine"
         if shape is None:
             return Outlook(place, unknown_why=f"The size of {asked.model.id} is not known yet.")
         return _judged(resolved.recipe, shape, resolved.gpu, machine, place, prepared(draft))

@@ -57,7 +57,7 @@ def run_plain(answers: Mapping[str, Any] | None = None) -> int:
 def walk(talk: Talk, draft: Draft) -> Run:
     """Step after step, back and forth, until a run is there to be watched. Raises EOFError at the end of the input."""
     base = runs.home()
-    talk.say("fitune: Enter takes what stands in [brackets], b goes back, ? helps, Ctrl+C leaves.")
+    talk.say("fitune: Enter takes what is in [brackets], b goes back, ? helps, Ctrl+C leaves.")
     draft = replace(draft, machine=machine.detect(base / "runs"))
     step = steps.STEPS[0]
     while not isinstance(answer := one_step(talk, step, draft), Watch):

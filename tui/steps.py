@@ -70,8 +70,8 @@ STEPS: tuple[Step, ...] = (
         "preset",
         "Preset",
         "Which starting point?",
-        "A preset is a model of some size with settings that are known to work on a card of some size. They are ranked "
-        "for this machine: the largest that fits comes first. Everything in it can be changed in the next step.",
+        "A preset is a model of some size with settings that are known to work on a card of some size. The best for "
+        "this card comes first; without a card, the smallest. Everything in it can be changed in the next step.",
         "Taking the largest model that just fits. A size smaller leaves room for longer rows, and trains faster.",
         lambda draft: not draft.answers.get("model", {}).get("id"),
     ),

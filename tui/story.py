@@ -22,7 +22,7 @@ PHASES = {
     "prepare": "preparing",
     "train": "training",
     "save": "saving the adapter",
-    "sample": "trying it out",
+    "sample": "asking it questions from the data",
     "merge": "merging the adapter into the model",
     "write": "writing the merged model",
     "verify": "checking what was written",

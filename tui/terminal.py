@@ -108,7 +108,8 @@ def last_lines(run: Run) -> list[str]:
         at = f" at step {step} of {state.total_steps}" if isinstance(step, int) else ""
         return [
             f"{name} goes on training by itself{at}.",
-            f"Watch it: fitune watch {name}    Stop it: fitune stop {name}",
+            f"Watch it: fitune watch {name}",
+            f"Stop it:  fitune stop {name}",
             f"Its log: {clean(str(run.log))}",
         ]
     from tui.story import ending

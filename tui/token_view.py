@@ -95,15 +95,16 @@ def summary_lines(found: Prepared, recipe: Recipe) -> list[str]:
         f"{count(found.total_tokens)} tokens, the longest {count(found.longest)}",
         f"about {count(trained)} tokens are trained in an epoch "
         f"({percent(found.trained_tokens(length), found.total_tokens)} of all)",
-        f"{padded:.0%} of a batch of {batch} would be padding, where it is padded",
+        f"{percent(padded, 1)} of a batch of {batch} is padding, where its rows are filled up to the longest",
         packing_line(found.packing(recipe)),
     ]
 
 
 def packing_line(found: Packing) -> str:
-    """Whether rows will be packed, and what that does."""
-    gain = f"{found.gain:.1f} rows would share one, {count(found.packed_rows)} instead of {count(found.rows)}; "
-    return f"{PACKING[found.why]} ({gain if found.gain >= TOLD_GAIN else ''}{count(found.steps)} steps in all)"
+    """Whether rows will be packed, and what that does: `packed (40 short rows become 5 long ones); 2 steps in all`."""
+    become = "become" if found.packed else "would become"
+    gain = f" ({count(found.rows)} short rows {become} {count(found.packed_rows)} long ones)"
+    return f"{PACKING[found.why]}{gain if found.gain >= TOLD_GAIN else ''}; {count(found.steps)} steps in all"
 
 
 def histogram_lines(found: Prepared, length: int, width: int = 72, bins: int = 14, unicode: bool = True) -> list[str]:

@@ -21,6 +21,7 @@ BAR_COLUMNS = 18
 LABEL_COLUMNS = 12
 COLOURS = {"OK": "$success", "WARN": "$warning", "ERROR": "$error"}
 WARNINGS_SHOWN = 3
+PROMISE = "You may close this window: the run goes on. `fitune watch` shows it again."
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +151,8 @@ def tale(seen: Seen, columns: int, now_s: float) -> Content:
     lines += [_warning(str(warning.get("message", ""))) for warning in warnings[-WARNINGS_SHOWN:]]
     if len(warnings) > WARNINGS_SHOWN:
         lines.append(_warning(f"and {len(warnings) - WARNINGS_SHOWN} more before these"))
+    if seen.live and not seen.state.step:
+        lines.append(_muted(PROMISE))
     lines += _sample(seen.state.samples, columns) if seen.job == "train" else _parts(seen, now_s)
     return Content("\n").join(lines)
 

@@ -200,7 +200,8 @@ def test_without_a_network_the_hint_says_what_still_works(monkeypatch: pytest.Mo
     def unreachable(*_: object, **__: object) -> str:
         raise ConnectionError("no route")
 
-    monkeypatch.setattr(huggingface_hub, "hf_hub_download", unreachable)
+    monkeypatch.setattr(huggingface_hub, "get_hf_file_metadata", unreachable)
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", None)  # which would ask again and again, and say so
     with pytest.raises(UserError, match="can't be reached") as caught:
         shapes.load("someone/some-model")
     assert "folder" in caught.value.hint

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.tui.wizard_kit import Wizard, said, settle
+from tests.tui.wizard_kit import Wizard, said, settle, until
 
 At = Callable[..., Wizard]
 
@@ -17,6 +17,19 @@ async def test_check_15_a_review_that_is_taken_up_again_reads_the_rows_itself(at
         await settle(pilot)
         assert re.search(r"Time +about .* to .*, for [\d,]+ tokens", app.shown())
         assert "rows.jsonl: 40 rows" in app.shown()
+
+
+async def test_check_35_its_keys_start_and_scroll(at_step: At) -> None:
+    changed = {"lora.alpha": "32", "train.lr": "1e-4", "train.epochs": "2", "deliver.push_repo": "me/it"}
+    app = at_step("review", edits={"data.source": "rows.jsonl", "train.report_to": "wandb", **changed})
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        assert app.shown().splitlines()[-1].split()[:2] == ["enter", "Start"]
+        assert "lora.alpha = 32" not in app.shown()
+        await pilot.press(*["down"] * 9)
+        await until(app, "lora.alpha = 32")
+        await pilot.press(*["up"] * 9)
+        await until(app, "Teach ")
 
 
 @pytest.mark.parametrize("rows", ["{broken\n", '{"chosen": "a", "rejected": "b"}\n' * 3, ""])

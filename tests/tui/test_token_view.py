@@ -75,7 +75,8 @@ def test_the_summary_tells_tokens_and_packing(recipe: Callable[..., Recipe]) -> 
     lines = summary_lines(rows_of(*[(100, 20)] * 50), recipe(data={"eval_fraction": 0}))
     assert lines[0] == "50 rows of 5,000 tokens, the longest 100"
     assert lines[1] == "about 4,000 tokens are trained in an epoch (80 % of all)"
-    assert "too few steps would remain" in lines[3]
+    why = "not packed: too few steps would remain"
+    assert lines[3] == f"{why} (50 short rows would become 3 long ones); 7 steps in all"
 
 
 def test_chats_that_come_as_several_rows_are_told(recipe: Callable[..., Recipe]) -> None:

@@ -15,6 +15,7 @@ from textual.widgets._footer import FooterKey
 
 from core import launch
 from core.errors import UserError
+from core.events import RunState
 from core.runs import Run
 from tests.fake_worker import make_run, start
 from tests.tui.payloads import OBEYED, PAYLOADS
@@ -23,6 +24,7 @@ from tui.screens.deliver import DeliverScreen
 from tui.screens.leave import LeaveScreen
 from tui.screens.watch import WatchScreen
 from tui.text import clean
+from tui.watch_text import PROMISE, Seen, tale
 from tui.ways import WAYS
 from tui.widgets.ask import Ask
 from tui.widgets.confirm import Confirm
@@ -92,6 +94,14 @@ async def test_a_live_run_shows_its_newest_step_and_then_its_end(live: Path) -> 
         await until(pilot, lambda: "OK  finished" in shown(app))
         await until(pilot, lambda: "step 60 of 60" in shown(app))
     assert worker.wait(5) == 0
+
+
+def test_before_the_first_step_it_is_promised_that_the_run_needs_no_window() -> None:
+    state = RunState()
+    assert PROMISE in tale(Seen("running", state), 77, 0.0).plain
+    assert len(PROMISE) <= 77
+    state.step = {"step": 1}
+    assert PROMISE not in tale(Seen("running", state), 77, 0.0).plain
 
 
 async def test_a_worker_without_a_sign_of_life_is_told(live: Path) -> None:

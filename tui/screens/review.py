@@ -36,14 +36,22 @@ class Started(Message):
     problem: str = ""
 
 
+class Start(Button):
+    """The button, with its key in the footer."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("enter", "press", "Start", key_display="enter")]
+
+
 class ReviewScreen(StepScreen):
     """One button."""
 
     NAME: ClassVar[steps.Name] = "review"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("w", "write", "Write recipe"),
-        Binding("pagedown", "scroll(1)", show=False),
-        Binding("pageup", "scroll(-1)", show=False),
+        Binding("down", "scroll(1)", show=False),
+        Binding("up", "scroll(-1)", show=False),
+        Binding("pagedown", "scroll(8)", show=False),
+        Binding("pageup", "scroll(-8)", show=False),
     ]
     AUTO_FOCUS = "Button"
 
@@ -56,7 +64,7 @@ class ReviewScreen(StepScreen):
         yield BudgetPanel(self.outlook, brief=True)
         with Vertical(id="bottom"):
             yield Static(id="status", markup=False)
-            yield Button("Start training", compact=True)
+            yield Start("Start training", compact=True)
 
     async def on_mount(self) -> None:
         """Who took up the answers of last time here, or went on before the tokens were counted, lacks something."""
@@ -73,7 +81,8 @@ class ReviewScreen(StepScreen):
         await self.query_one("#summary").remove_children()
         await self.query_one("#summary").mount_all(summary_rows(self.draft))
         wrong = self.obstacles()
-        self.say("\n".join(f"ERROR {each}" for each in wrong) or f"Later, without questions: w, then {command_line()}")
+        later = f"Press w to write a recipe: {command_line()} then does the same."
+        self.say("\n".join(f"ERROR {each}" for each in wrong) or later)
 
     async def on_read(self, event: Read) -> None:
         self.draft = replace(self.draft, report=event.report)
@@ -140,7 +149,7 @@ class ReviewScreen(StepScreen):
             self.say(f"Written. The same training without questions: {command_line(path.name)}")
 
     def action_scroll(self, by: int) -> None:
-        self.query_one("#summary").scroll_relative(y=8 * by, animate=False)
+        self.query_one("#summary").scroll_relative(y=by, animate=False)
 
     def say(self, text: str) -> None:
         """A line or two above the button."""
