@@ -1,13 +1,19 @@
 """Presets: each one that ships is a whole recipe, and a broken one is named."""
 
+import re
 import tomllib
 from pathlib import Path
 
 import pytest
 
 from core import presets
+from core.budget import Card, estimate
 from core.config import parse, to_toml
 from core.errors import UserError
+from core.fit import CARD_FREE_SHARE
+from core.plans import host_ram_bytes
+from core.shapes import load
+from core.sizing.plan import GIB
 
 NAMES = [file.stem for file in presets.presets_dir().glob("*.toml")]
 ABOUT = '[preset]\ntitle = "t"\nwhom = "w"\ncard_gib = 8\nmodels = ["owner/model"]\n'
@@ -32,6 +38,19 @@ def test_each_preset_is_a_recipe_for_each_of_its_models(name: str) -> None:
         assert recipe.model.id == (model or preset.models[0])
         assert recipe.data.source == "rows.jsonl"
         assert parse(tomllib.loads(to_toml(recipe)), "again") == recipe
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_preset_fits_the_card_it_is_named_for_and_says_what_host_ram_it_needs(name: str) -> None:
+    preset = presets.find(name)
+    size_bytes = round((preset.card_gib or 4) * GIB)
+    said = re.search(r"(\d+) Gi?B of (free )?host RAM", preset.whom)
+    for model in preset.models:
+        card = Card(size_bytes, round(size_bytes * CARD_FREE_SHARE))
+        budget = estimate(load(model), preset.recipe("rows.jsonl", model), card)
+        assert budget.verdict == "fits"
+        assert bool(said) is (budget.offloaded_layers > 0)
+        assert said is None or host_ram_bytes(budget) <= int(said[1]) * GIB
 
 
 def test_the_demos_recipe_and_rows_lie_beside_the_presets() -> None:
