@@ -40,6 +40,12 @@ _RULES: tuple[tuple[str, FailureKind, str], ...] = (
     ),
     (r"No space left on device|Errno 28\b|Disk quota exceeded", "disk", "Free some disk space, then: fitune resume."),
     (
+        r"SafetensorError|PytorchStreamReader",
+        "data",
+        "A file of the model or of the newest checkpoint is damaged. Fetch the model again, or remove that folder in "
+        "the run's checkpoints; then: fitune resume.",
+    ),
+    (
         r"OfflineModeIsEnabled|LocalEntryNotFoundError|ConnectError|ConnectTimeout|ReadTimeout|ConnectionError|HfHubHTTPError|NameResolutionError",
         "download",
         "Check the network, or download the model elsewhere and give its folder as model.id.",

@@ -268,6 +268,16 @@ def write_atomically(path: Path, content: bytes) -> None:
     aside.replace(path)
 
 
+def flush(folder: Path) -> None:
+    """Have a folder's files on the disk itself: else, after a power cut, one that was renamed may hold empty files."""
+    for path in (each for each in folder.rglob("*") if each.is_file()):
+        fd = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+
 def replace_folder(aside: Path, path: Path) -> None:
     """Put a finished folder in its place, over an older one if there is one."""
     if path.exists():

@@ -46,8 +46,10 @@ def main() -> int:
         gpu_uuid = (info.get("gpu") or {}).get("uuid")
         if gpu_uuid:
             os.environ["CUDA_VISIBLE_DEVICES"] = gpu_uuid
-        # Else unsloth leaves a folder of compiled code wherever the user stands.
+        # Else unsloth leaves a folder of compiled code wherever the user stands, and the trainer's log is no more than
+        # a working file.
         os.environ.setdefault("UNSLOTH_COMPILE_LOCATION", str(run.path.parent.parent / "cache" / "unsloth"))
+        os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(run.path / "tensorboard"))
         memory = Memory(gpu_uuid, (info.get("budget") or {}).get("total_bytes"))
         # Before the job's own imports: unsloth must come before trl, transformers and peft. Only training wants it.
         backends.prepare(info["recipe"]["train"]["backend"] if job == "train" else "trl")

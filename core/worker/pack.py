@@ -27,7 +27,7 @@ def choose(recipe: Recipe, model: Any, rows: Rows, log: EventLog) -> bool:
     packed = found.packed and (recipe.train.backend == "unsloth" or rows_stay_apart(model))
     why = found.why if packed == found.packed else "not_apart"
     if why == "not_apart":
-        _tell_refused(log)
+        _tell_refused("in this model a packed row would see the one before it", log)
     log.write("phase", name="prepare", rows=len(rows), packed=packed, packing=why, packing_gain=found.gain)
     return packed
 
@@ -45,17 +45,17 @@ def to_sets(train_rows: Rows, eval_rows: Rows, length: int, packed: bool) -> tup
 def unpack_if_refused(trainer: Any, train_rows: Rows, eval_rows: Rows, length: int, log: EventLog) -> None:
     """Give a trainer that was asked to pack, and has refused, the rows one by one.
 
-    unsloth does so for models whose layers carry something from token to token, and says it only in its config; packed
-    rows would then see each other.
+    unsloth refuses while the trainer is made (trainer.py, _patch_sft_trainer_auto_packing: Gemma 2, gpt-oss, layers
+    with a state, a forward pass that takes no lengths), by args.packing = False alone; packed rows would then be
+    trained as if each were one long text.
     """
     if not trainer.args.packing:
         trainer.train_dataset, trainer.eval_dataset = to_sets(train_rows, eval_rows, length, packed=False)
-        _tell_refused(log)
+        _tell_refused("unsloth can't keep them apart in this model", log)
 
 
-def _tell_refused(log: EventLog) -> None:
-    message = "Rows are not packed: in this model a packed row would see the one before it."
-    log.write("warning", kind="packing", message=message)
+def _tell_refused(why: str, log: EventLog) -> None:
+    log.write("warning", kind="packing", message=f"Rows are not packed: {why}.")
 
 
 @torch.no_grad()

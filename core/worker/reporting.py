@@ -13,7 +13,7 @@ from transformers import TrainerCallback
 
 from core.events import EventLog
 from core.recipe_fields import Train
-from core.runs import Run
+from core.runs import Run, flush
 from core.worker.memory import Memory
 from core.worker.samples import Samples
 
@@ -132,6 +132,7 @@ class Reporter(TrainerCallback):
         self.run.checkpoints.mkdir(exist_ok=True)
         place = self.run.checkpoints / name
         shutil.rmtree(place, ignore_errors=True)  # of before a resume from an earlier one
+        flush(Path(args.output_dir) / name)
         (Path(args.output_dir) / name).rename(place)
         kept = sorted(self.run.checkpoints.glob("checkpoint-*"), key=lambda path: int(path.name.partition("-")[2]))
         for old in kept[: -self.train.keep_checkpoints]:

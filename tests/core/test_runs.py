@@ -159,6 +159,17 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.
     assert [each.name for each in tmp_path.iterdir()] == ["run.json"]
 
 
+def test_every_file_of_a_folder_is_flushed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "inner").mkdir()
+    files = {tmp_path / "a", tmp_path / "inner" / "b"}
+    for path in files:
+        path.write_text("x")
+    flushed: set[Path] = set()
+    monkeypatch.setattr(os, "fsync", lambda fd: flushed.add(Path(os.readlink(f"/proc/self/fd/{fd}"))))
+    runs.flush(tmp_path)
+    assert flushed == files
+
+
 @pytest.mark.parametrize("older", [False, True])
 def test_a_finished_folder_takes_the_place_of_an_older_one(tmp_path: Path, older: bool) -> None:
     aside, place = tmp_path / "adapter.part", tmp_path / "adapter"

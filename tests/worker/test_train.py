@@ -28,8 +28,11 @@ def stop_at(run: Run, step: int) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def test_a_run_tells_its_story_and_leaves_an_adapter(make_run: Callable[..., Run], tiny_model: Path) -> None:
-    run = make_run()
+def test_a_run_tells_its_story_and_leaves_an_adapter(
+    make_run: Callable[..., Run], tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, flushed = make_run(), list[Path]()
+    monkeypatch.setattr("core.worker.reporting.flush", flushed.append)
     train_here(run)
     events = list(Tail(run.events).read())
     assert [event.seq for event in events] == list(range(1, len(events) + 1))
@@ -39,6 +42,7 @@ def test_a_run_tells_its_story_and_leaves_an_adapter(make_run: Callable[..., Run
     assert [event.data["step"] for event in events if event.type == "eval"] == [3, 6, 8]
     assert run.loss_fell()
     assert [path.name for path in sorted(run.checkpoints.iterdir())] == ["checkpoint-6", "checkpoint-8"]
+    assert flushed == [run.path / "work" / f"checkpoint-{step}" for step in (3, 6, 8)], "before they appear"
     assert not (run.path / "work").exists()
 
     import torch

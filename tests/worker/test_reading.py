@@ -1,0 +1,48 @@
+"""The rows of a run are the same after a resume, or it is told."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.events import EventLog, Tail
+from core.runs import Run
+
+pytestmark = pytest.mark.train
+ROWS = [{"prompt": f"{n}", "completion": "x"} for n in range(3)]
+
+
+@pytest.mark.parametrize(
+    ("later", "told"),
+    [
+        (ROWS, []),
+        ([*ROWS, {"prompt": "new", "completion": "x"}], ["(3 rows then, 4 now)"]),
+        (ROWS[::-1], ["(3 rows then, 3 now)"]),
+        ([*ROWS[:2], {"prompt": "2", "completion": "y"}], ["(3 rows then, 3 now)"]),
+    ],
+)
+@pytest.mark.parametrize("checkpoint", [True, False])
+def test_rows_that_changed_between_a_checkpoint_and_its_resume_are_told(
+    tmp_path: Path, later: list[dict[str, Any]], told: list[str], checkpoint: bool
+) -> None:
+    from core.worker.reading import remember
+
+    run = Run(tmp_path)
+    log = EventLog(run.events, "train")
+    remember(run, ROWS, log)
+    if checkpoint:
+        (run.checkpoints / "checkpoint-5").mkdir(parents=True)
+    remember(run, later, log)
+    said = [event.data["message"] for event in Tail(run.events).read() if event.data["kind"] == "changed"]
+    assert len(said) == (len(told) if checkpoint else 0)
+    assert all(part in message for part, message in zip(told, said, strict=False))
+
+
+def test_a_run_of_an_older_fitune_is_resumed_without_a_word(tmp_path: Path) -> None:
+    from core.worker.reading import remember
+
+    run = Run(tmp_path)
+    (run.checkpoints / "checkpoint-5").mkdir(parents=True)
+    remember(run, ROWS, EventLog(run.events, "train"))
+    assert (run.path / "rows.json").exists()
+    assert list(Tail(run.events).read()) == []
