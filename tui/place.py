@@ -39,7 +39,9 @@ class Place:
     def named(self) -> str:
         """`NVIDIA L4 with 21.7 GiB free`; the name is the driver's."""
         if self.card:
-            return f"{self.gpu_name or 'a card'} with {gib(self.card.free_bytes)} free"
+            limit_gib = self.recipe.run.vram_limit_gib
+            limit = f", {limit_gib:g} GiB of it to take" if limit_gib and limit_gib * GIB < self.card.free_bytes else ""
+            return f"{self.gpu_name or 'a card'} with {gib(self.card.free_bytes)} free{limit}"
         return f"{self.gpu_name or 'the processor'}, {gib(self.ram_bytes)} of RAM free"
 
 
@@ -48,7 +50,7 @@ def place(recipe: Recipe, gpu_memory: str | None) -> Place:
 
     Raises UserError as `on_card` and `on_machine`.
     """
-    if gpu_memory:
+    if gpu_memory is not None:
         return on_card(recipe, size_bytes(gpu_memory))
     from core import machine
 

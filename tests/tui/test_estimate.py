@@ -190,10 +190,10 @@ def test_fit_on_a_processor_counts_its_ram(fitune: Fitune, recipe_file: str) -> 
     assert "on the processor, 8.0 GiB of RAM free" in out
 
 
-@pytest.mark.parametrize("size", ["much", "0", "-1", "16 parsecs"])
-@pytest.mark.parametrize("command", ["estimate", "fit"])
+@pytest.mark.parametrize("size", ["", "much", "0", "-1", "16 parsecs"])
+@pytest.mark.parametrize("command", ["estimate", "fit", "presets"])
 def test_a_size_that_is_none_is_bad_input(fitune: Fitune, recipe_file: str, command: str, size: str) -> None:
-    status, out, err = fitune(command, recipe_file, f"--gpu-memory={size}")
+    status, out, err = fitune(command, *[recipe_file] * (command != "presets"), f"--gpu-memory={size}")
     assert (status, out) == (2, "")
     assert "is not an amount of memory" in err
 
@@ -243,6 +243,12 @@ def test_host_ram_and_disk_are_told_and_too_little_ram_is_warned_of(
     assert "disk, the download of the model included" in out
     assert "WARN  For its host RAM" in out
     assert "WARN" not in fitune("estimate", recipe_file, "--set", "train.checkpointing=on")[1]
+
+
+def test_a_limit_of_the_recipe_is_told_beside_what_is_free(fitune: Fitune, recipe_file: str) -> None:
+    out = fitune("estimate", recipe_file, "--gpu-memory", "8", "--set", "run.vram_limit_gib=5")[1]
+    assert out.startswith("Llama-3.1-8B-Instruct on a card with 8.0 GiB free, 5 GiB of it to take\n")
+    assert "5 GiB of it" not in fitune("estimate", recipe_file, "--gpu-memory", "4", "--set", "run.vram_limit_gib=5")[1]
 
 
 # --- presets -------------------------------------------------------------------------------------------------------

@@ -51,7 +51,7 @@ def measure(recipe: Recipe, gpu_memory: str | None) -> None:
     """Learn from a short training, telling how it goes. Raises UserError."""
     from core.calibrate import calibrate
 
-    if gpu_memory:
+    if gpu_memory is not None:
         raise UserError("--calibrate measures on this machine.", "Leave out --gpu-memory.")
     print("Trains 3 steps on made-up rows to measure; the model is downloaded if it isn't here.", file=sys.stderr)
     if not calibrate(recipe, lambda phase: print(f"  {clean(phase)}", file=sys.stderr)):

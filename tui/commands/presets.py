@@ -20,7 +20,7 @@ from tui.text import as_ascii_json
 
 def run(args: argparse.Namespace) -> int:
     """Print every preset with its budget, or with --json a list of objects. Exit status 0."""
-    if args.gpu_memory:
+    if args.gpu_memory is not None:
         found = described(partial(on_card, amount_bytes=size_bytes(args.gpu_memory)))
     else:
         here = machine.detect(runs.home())
