@@ -1,6 +1,8 @@
 """Adapter, merged model, GGUF files or checkpoints to the Hugging Face Hub, private unless asked otherwise."""
 
 import hashlib
+import re
+import shlex
 import time
 from dataclasses import dataclass
 from functools import partial
@@ -24,6 +26,12 @@ from core.worker.seal import may_be_replaced, sealed
 CARD = "README.md"
 TOLD_BYTES = 1 << 20
 """A file of this size or more has its own event when its upload begins."""
+
+
+A_MODELS_WEIGHTS = re.compile(r"(pytorch_)?model(-.+)?\.(safetensors|bin)(\.index\.json)?")
+READ_INSTEAD = re.compile(rf"{A_MODELS_WEIGHTS.pattern}|adapter_(config\.json|model\.(safetensors|bin))")
+"""What transformers, or llama.cpp's converter, reads of a repository with a merged model in it, or instead of it."""
+TOLD_NAMES = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +127,7 @@ def send(run: Run, target: Target, upload: Upload, card: bytes) -> Sent | None:
     if upload.branch != MAIN:
         make_branch(target, upload.branch)
     there = listed(target, upload.branch)
+    refuse_mixture(target, upload, there)
     contents = {name: content_of(run, upload.folder / name) for name in upload.sizes}
     if CARD not in contents and is_free(target, upload, there):
         contents[CARD] = card
@@ -152,6 +161,31 @@ def listed(target: Target, branch: str) -> dict[str, Any]:
     """The files of a branch by their paths."""
     tree = asked(lambda: list(target.api.list_repo_tree(target.repo, recursive=True, revision=branch)))
     return {entry.path: entry for entry in tree if hasattr(entry, "size")}
+
+
+def refuse_mixture(target: Target, upload: Upload, there: dict[str, Any]) -> None:
+    """Say which files of a branch stay beside those of this push; nothing is deleted there.
+
+    Raises UserError if one would be read with a merged model, or instead of it: shards of an earlier push.
+    """
+    left = sorted(there.keys() - upload.sizes.keys() - {CARD, ".gitattributes"})
+    odd = [name for name in left if READ_INSTEAD.fullmatch(name)]
+    if odd and any(A_MODELS_WEIGHTS.fullmatch(name) for name in upload.sizes):
+        patterns = dict.fromkeys(re.sub(r"-\d+-of-", "-*-of-", name) for name in odd)
+        command = shlex.join(["hf", "repos", "delete-files", target.repo, *patterns])
+        raise UserError(
+            f"{target.repo} holds {_names(odd)}, which programs would read with this model or instead of it; nothing "
+            "was uploaded.",
+            f"Choose another name, or delete that: {command}",
+        )
+    if left:
+        message = f"{target.repo} also holds {_names(left)}: that stays there as it is."
+        target.log.write("warning", kind="left", message=message)
+
+
+def _names(files: list[str]) -> str:
+    more = len(files) - TOLD_NAMES
+    return ", ".join(files[:TOLD_NAMES]) + (f" and {more} more" if more > 0 else "")
 
 
 def is_free(target: Target, upload: Upload, there: dict[str, Any]) -> bool:

@@ -167,6 +167,41 @@ def test_public_and_merged_if_asked(run: Run, hub: Hub) -> None:
     assert b"library_name: transformers" in hub.files["README.md"]
 
 
+SHARDS = [f"model-0000{number}-of-00003.safetensors" for number in (1, 2, 3)]
+
+
+@pytest.mark.parametrize(
+    ("there", "command"),
+    [
+        (SHARDS, "delete-files ada/sums 'model-*-of-00003.safetensors'"),
+        (["model.safetensors.index.json"], "delete-files ada/sums model.safetensors.index.json"),
+        (["adapter_config.json"], "delete-files ada/sums adapter_config.json"),
+    ],
+)
+def test_a_merged_model_is_not_mixed_with_what_an_earlier_push_left(
+    run: Run, hub: Hub, there: list[str], command: str
+) -> None:
+    run.merged.mkdir()
+    (run.merged / "model.safetensors").write_bytes(b"all")
+    hub.private["ada/sums"] = True
+    hub.files = dict.fromkeys(there, b"old")
+    assert push(run, hub, what="merged") == 1
+    data = end(run)[1]
+    assert data["message"].startswith(f"ada/sums holds {there[0]}")
+    assert command in data["hint"]
+    assert (list(hub.files), hub.uploads) == (there, [])
+
+
+def test_what_else_is_there_is_told_by_name_and_stays(run: Run, hub: Hub) -> None:
+    hub.private["ada/sums"] = True
+    hub.files = dict.fromkeys([".gitattributes", "model.safetensors", "notes.md"], b"mine")
+    assert push(run, hub) == 0, run.log.read_text()
+    assert run.state().warnings[0]["message"] == (
+        "ada/sums also holds model.safetensors, notes.md: that stays there as it is."
+    )
+    assert hub.files["notes.md"] == b"mine"
+
+
 def test_an_existing_private_repository_is_used(run: Run, hub: Hub) -> None:
     hub.private["ada/sums"] = True
     assert push(run, hub) == 0, run.log.read_text()
