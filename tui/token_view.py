@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from core.packing import Packing, Why
 from core.prepared import Bin, Example, Prepared, Token
 from core.recipe_fields import Recipe
+from core.rows.report import numbered
 from tui.format import count, percent
 from tui.text import clean
 
@@ -103,7 +104,7 @@ def summary_lines(found: Prepared, recipe: Recipe) -> list[str]:
 def packing_line(found: Packing) -> str:
     """Whether rows will be packed, and what that does: `packed (40 short rows become 5 long ones); 2 steps in all`."""
     become = "become" if found.packed else "would become"
-    gain = f" ({count(found.rows)} short rows {become} {count(found.packed_rows)} long ones)"
+    gain = f" ({count(found.rows)} short rows {become} {numbered('{n} long [one|ones]', found.packed_rows)})"
     return f"{PACKING[found.why]}{gain if found.gain >= TOLD_GAIN else ''}; {count(found.steps)} steps in all"
 
 

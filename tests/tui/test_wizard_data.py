@@ -74,6 +74,16 @@ async def test_what_a_folder_holds_besides_is_named(at_step: At) -> None:
         await until(app, "Read: rows.jsonl. Left out: README.md, a.bin, b.bin and 1 more.")
 
 
+async def test_what_does_not_fit_has_its_remedies_here_too(at_step: At) -> None:
+    app = at_step("data", edits={**SOURCE, "model.quant": "bf16"})
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        at = app.step.ways.index(next(way for way in app.step.ways if way.set.get("model.quant") == "nf4"))
+        await until(app, f"{('^O', 'F6', 'F7')[at]} quant nf4: saves")
+        await pilot.press(("f5", "f6", "f7")[at])
+        await until(app, "OK 4.7 GiB to spare")
+
+
 async def test_columns_nobody_knows_are_asked_for_with_the_rows_in_sight(at_step: At) -> None:
     row = {"nr": "7", "anfrage": "How wide is it?", "antwort": "As wide as you can see."}
     Path("odd.jsonl").write_text(f"{json.dumps(row)}\n" * 40)

@@ -82,6 +82,7 @@ class DataScreen(StepScreen):
         yield BudgetPanel(self.outlook, brief=True)
 
     def on_mount(self) -> None:
+        self.show_budget()
         self.list_files()
         self.show()
         if self.draft.report is None:

@@ -141,6 +141,7 @@ class EditScreen(StepScreen):
         """The typing has paused: find out the size of a model that is not known."""
         self.pause.pause()
         if wanted := wanted_shape(self.draft):
+            self.show_budget(f"Asking for the size of {wanted[0]} ...")
             self.fetch_shape(*wanted)
 
     @work(thread=True, exclusive=True, group="shape")
