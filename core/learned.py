@@ -188,8 +188,9 @@ def _lesson(line: bytes) -> Lesson | None:
     try:
         raw = orjson.loads(line)
         lesson = Lesson(**{each.name: raw[each.name] for each in fields(Lesson)})
-        measured = (lesson.predicted_bytes, lesson.peak_bytes, lesson.flops_per_token, lesson.tokens_per_s)
-        amounts = all(_is_amount(each) for each in (*measured, lesson.predicted_tokens_per_s or 1.0))
+        measured = [lesson.predicted_bytes, lesson.peak_bytes, lesson.flops_per_token, lesson.tokens_per_s]
+        guessed = [] if lesson.predicted_tokens_per_s is None else [lesson.predicted_tokens_per_s]
+        amounts = all(_is_amount(each) for each in measured + guessed)
         sound = amounts and isinstance(lesson.run, str)
     except (orjson.JSONDecodeError, KeyError, TypeError):
         return None

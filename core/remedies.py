@@ -84,7 +84,8 @@ def _without_loss(recipe: Recipe, card: Card | None, unsloth_works: bool) -> Ite
     for micro in dict.fromkeys((train.micro_batch // 2, 1)):
         if 0 < micro < train.micro_batch and rows % micro == 0:
             change = {"train.micro_batch": micro, "train.grad_accum": rows // micro}
-            yield change, f"Slower, as the card is less busy; the effective batch stays {rows} rows."
+            price = "Slower, as the card is less busy" if card else "The same work in smaller pieces"
+            yield change, f"{price}; the effective batch stays {rows} rows."
     if train.backend == "trl" and card is not None and unsloth_works:
         yield {"train.backend": "unsloth"}, "None but Unsloth's own limits: about twice as fast as well."
     unsloth = card is not None and train.backend != "trl"

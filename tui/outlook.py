@@ -63,6 +63,8 @@ class Outlook:
         if self.free_bytes is None:
             return "It is not known how much memory is free."
         spare_bytes = self.free_bytes - self.budget.total_bytes
+        if self.verdict == "over" and spare_bytes >= 0:
+            return "Unsloth would not load it: auto finds no room. Give offload_layers a number."
         if self.verdict == "over":
             return f"{size(-spare_bytes)} short: won't fit."
         if self.verdict == "tight":
@@ -75,6 +77,8 @@ class Outlook:
         if self.budget is None or self.free_bytes is None:
             return "size unknown"
         spare_bytes = self.free_bytes - self.budget.total_bytes
+        if self.verdict == "over" and spare_bytes >= 0:
+            return "auto finds no room"
         return f"{gib(spare_bytes)} to spare" if spare_bytes >= 0 else f"{gib(-spare_bytes)} short"
 
 

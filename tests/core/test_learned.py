@@ -79,7 +79,7 @@ def test_a_run_that_was_resumed_counts_once(told: Callable[..., tuple[Lesson, ..
     [b"", b"{", b"[]", b"null", b'{"t": 1}', b"\xff\xfe", b'{"v": NaN}',
      *(json.dumps({**asdict(lesson(run="bad")), **bad}).encode() for bad in (
          {"peak_bytes": 0}, {"peak_bytes": "much"}, {"predicted_bytes": -1}, {"tokens_per_s": None},
-         {"flops_per_token": [1]}, {"run": {}}, {"predicted_tokens_per_s": "fast"},
+         {"flops_per_token": [1]}, {"run": {}}, {"predicted_tokens_per_s": "fast"}, {"predicted_tokens_per_s": 0},
      ))],
     ids=repr,
 )  # fmt: skip

@@ -7,6 +7,7 @@ import pytest
 
 from core import learned, presets
 from core.budget import Card, estimate
+from core.config import parse
 from core.machine import Machine
 from core.pace import Pace
 from core.prepared import Prepared
@@ -15,7 +16,7 @@ from tests.lessons import lesson
 from tests.tui.wizard_kit import CARD, VERSIONS, rendered
 from tui.choices import preset_choices, standing
 from tui.draft import Draft, recipe, set_field, with_prepared
-from tui.outlook import correction, fitted, look, ways_out
+from tui.outlook import Outlook, correction, fitted, look, ways_out
 from tui.summary import lines
 
 GIB = 1 << 30
@@ -128,6 +129,15 @@ def test_a_plan_can_take_back_layers_that_were_kept_in_host_ram(draft: Draft) ->
     roomy = replace(draft, card_gib=80.0, edits={"train.offload_layers": "30", "train.micro_batch": "1"})
     better, _ = fitted(roomy, look(roomy))
     assert recipe(better).train.offload_layers is None
+
+
+def test_where_unsloth_would_refuse_a_card_that_is_large_enough_it_says_so() -> None:
+    asked = parse({"model": {"id": "x"}, "data": {"source": "x"}, "train": {"offload_layers": "auto"}}, "test")
+    budget = estimate(load("Qwen/Qwen3-8B"), asked, Card(8 * GIB, 3 * GIB))
+    refused = Outlook("a card", budget, budget.total_bytes + GIB, "over")
+    assert refused.short == "auto finds no room"
+    assert refused.said.endswith("Give offload_layers a number.")
+    assert replace(refused, free_bytes=budget.total_bytes - GIB).short == "1.0 GiB short"
 
 
 def test_presets_stand_by_verdict_host_ram_size_and_pace() -> None:
