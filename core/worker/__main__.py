@@ -44,15 +44,10 @@ def main() -> int:
     try:
         info = run.info()
         gpu_uuid = (info.get("gpu") or {}).get("uuid")
-        if gpu_uuid:
-            os.environ["CUDA_VISIBLE_DEVICES"] = gpu_uuid
-        # Else unsloth leaves a folder of compiled code wherever the user stands, and the trainer's log is no more than
-        # a working file.
-        os.environ.setdefault("UNSLOTH_COMPILE_LOCATION", str(run.path.parent.parent / "cache" / "unsloth"))
-        os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(run.path / "tensorboard"))
+        _set_environment(run, gpu_uuid)
         memory = Memory(gpu_uuid, (info.get("budget") or {}).get("total_bytes"))
         # Before the job's own imports: unsloth must come before trl, transformers and peft. Only training wants it.
-        backends.prepare(info["recipe"]["train"]["backend"] if job == "train" else "trl")
+        backends.prepare(run.recipe().train.backend if job == "train" else "trl")
         importlib.import_module(JOBS[job]).run(run, log, memory)
         return 0
     except BaseException as error:
@@ -60,6 +55,15 @@ def main() -> int:
         failure = diagnose(error)
         log.write("failed", kind=failure.kind, message=failure.message, hint=failure.hint)
         return 1
+
+
+def _set_environment(run: Run, gpu_uuid: str | None) -> None:
+    if gpu_uuid:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpu_uuid
+    # Else unsloth leaves a folder of compiled code wherever the user stands, and the trainer's TensorBoard files go
+    # with its working folder.
+    os.environ.setdefault("UNSLOTH_COMPILE_LOCATION", str(run.path.parent.parent / "cache" / "unsloth"))
+    os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(run.path / "tensorboard"))
 
 
 def take_lock(run: Run, job: str) -> int | None:

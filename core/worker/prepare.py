@@ -14,6 +14,7 @@ from core import dataset, prepared
 from core.errors import Problem
 from core.events import EventLog
 from core.prepared import Example, Prepared, Token
+from core.recipe_fields import Data, Model
 from core.runs import Run, write_atomically
 from core.worker import models
 from core.worker.data import IGNORED, Refused, Sample, ensure_template, render
@@ -33,42 +34,56 @@ def run(run: Run, log: EventLog, memory: Memory) -> None:
     began = time.monotonic()
     recipe = run.recipe()
     log.write("started", model=recipe.model.id, source=recipe.data.source)
-    home = run.path.parent.parent
-    (home / "models").mkdir(exist_ok=True)
-    model = recipe.model
-    folder = models.fetch_tokenizer(model.id, model.revision, model.trust_remote_code, home / "models", log)
-    log.write("phase", name="load", model=model.id)
-    tokenizer = load_tokenizer(folder, model.trust_remote_code)
+    tokenizer = _fetch(run, recipe.model, log)
     tally = Tally(tokenizer, plain_template=ensure_template(tokenizer))
+    skipped = _count_all(run, recipe.data, tally, log)
+    if skipped is None:
+        log.write("finished", stopped=True, elapsed_s=time.monotonic() - began)
+        return
+    found = tally.prepared(skipped)
+    write_atomically(run.path / prepared.FILE, orjson.dumps(prepared.to_json(found)))
+    _tell_end(found, recipe.model.max_seq_length, time.monotonic() - began, log)
 
+
+def _fetch(run: Run, model: Model, log: EventLog) -> Any:
+    """The model's tokenizer, from the Hub if need be."""
+    models_dir = run.path.parent.parent / "models"
+    models_dir.mkdir(exist_ok=True)
+    folder = models.fetch_tokenizer(model.id, model.revision, model.trust_remote_code, models_dir, log)
+    log.write("phase", name="load", model=model.id)
+    return load_tokenizer(folder, model.trust_remote_code)
+
+
+def _count_all(run: Run, data: Data, tally: "Tally", log: EventLog) -> int | None:
+    """Render and count every row, and say how far it is. Rows that were left out; None where it was asked to stop."""
     log.write("phase", name="rows", rows=0, tokens=0)
     told, progress = time.monotonic(), [0, 0]
     skipped: list[Problem] = []
-    rows = dataset.rows(recipe.data, None, skipped.append, lambda *now: progress.__setitem__(slice(2), now))
-    for made in render(rows, tokenizer, recipe.data.loss_on):
+    rows = dataset.rows(data, None, skipped.append, lambda *now: progress.__setitem__(slice(2), now))
+    for made in render(rows, tally.tokenizer, data.loss_on):
         tally.take(made)
         if time.monotonic() - told > TELL_EVERY_S:
             told = time.monotonic()
             done, total = progress
             log.write("phase", name="rows", rows=tally.rows, tokens=tally.total, bytes=done, total_bytes=total)
         if run.stop.exists():
-            log.write("finished", stopped=True, elapsed_s=time.monotonic() - began)
-            return
+            return None
+    return len(skipped)
 
-    found = tally.prepared(len(skipped))
-    write_atomically(run.path / prepared.FILE, orjson.dumps(prepared.to_json(found)))
-    lost = found.lost_at(model.max_seq_length)
+
+def _tell_end(found: Prepared, length: int, elapsed_s: float, log: EventLog) -> None:
+    lost = found.lost_at(length)
     log.write(
         "finished",
         stopped=False,
         rows=found.rows,
         tokens=found.total_tokens,
-        trained_tokens=found.trained_tokens(model.max_seq_length),
+        trained_tokens=found.trained_tokens(length),
         longest=found.longest,
         cut=lost.rows,
         emptied=lost.emptied,
         refused=found.refused,
-        elapsed_s=time.monotonic() - began,
+        elapsed_s=elapsed_s,
     )
 
 
@@ -86,7 +101,7 @@ class Tally:
 
     def __init__(self, tokenizer: Any, plain_template: bool) -> None:
         self.rows = self.total = self._refused = 0
-        self._tokenizer, self._plain_template = tokenizer, plain_template
+        self.tokenizer, self._plain_template = tokenizer, plain_template
         self._lengths: Counter[int] = Counter()
         self._blank_lengths: Counter[int] = Counter()
         self._firsts: Counter[int] = Counter()
@@ -143,7 +158,7 @@ class Tally:
             blank_lengths=dict(self._blank_lengths),
             firsts=dict(self._firsts),
             trained_at=array("q", accumulate(self._change_at[:-1])),
-            examples=tuple(example(row, kept[row, size], self._tokenizer) for row, size in sorted(kept)),
+            examples=tuple(example(row, kept[row, size], self.tokenizer) for row, size in sorted(kept)),
             source_rows=self.rows,
             skipped=skipped,
             refused=self._refused,
