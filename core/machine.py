@@ -17,7 +17,7 @@ from core.torch_facts import built_for_cuda
 
 __all__ = [
     "Gpu", "GpuProcess", "GpuSample", "GpuState", "Machine",
-    "choose_backend", "describe", "detect", "pick_gpu", "sample",
+    "choose_backend", "describe", "detect", "grows_in_place", "pick_gpu", "sample",
 ]  # fmt: skip
 STACK = (
     "torch", "unsloth", "unsloth_zoo", "trl", "transformers", "peft", "bitsandbytes", "datasets", "accelerate",
@@ -116,6 +116,12 @@ def choose_backend(recipe_backend: str, gpu: Gpu | None, versions: Mapping[str, 
     if recipe_backend == "unsloth":
         raise UserError(f"The backend unsloth can't be used: {obstacle}.", 'Set train.backend = "trl" or "auto".')
     return "trl", f"unsloth can't be used: {obstacle}."
+
+
+def grows_in_place() -> bool:
+    """Whether torch can let allocations grow in place on this machine's cards: not on Windows, nor on Linux inside it
+    (WSL), as unsloth_zoo/__init__.py tells them."""
+    return os.name != "nt" and "microsoft" not in platform.release().lower()
 
 
 def describe(gpu: Gpu) -> str:

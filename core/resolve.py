@@ -9,7 +9,7 @@ from typing import Any
 from core.budget import Card
 from core.contradictions import problems
 from core.errors import BadInput, UserError
-from core.machine import Gpu, Machine, choose_backend, pick_gpu
+from core.machine import Gpu, Machine, choose_backend, grows_in_place, pick_gpu
 from core.recipe_fields import Recipe
 
 FILE_SUFFIXES = {".jsonl", ".json", ".csv", ".tsv", ".parquet", ".txt", ".md", ".gz", ".zst"}
@@ -58,7 +58,7 @@ def card_of(gpu: Gpu | None) -> Card | None:
     if gpu is None or gpu.total_bytes is None:
         return None
     free_bytes = gpu.total_bytes if gpu.free_bytes is None else gpu.free_bytes
-    return Card(gpu.total_bytes, free_bytes, gpu.compute_capability)
+    return Card(gpu.total_bytes, free_bytes, gpu.compute_capability, grows_in_place())
 
 
 def _adaptations(recipe: Recipe, backend: str, gpu: Gpu | None) -> Iterator[tuple[str, dict[str, Any], str]]:

@@ -7,6 +7,7 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
+from core.machine import grows_in_place
 from core.recipe_fields import Lora, Recipe
 from core.worker.models import Source
 
@@ -33,7 +34,7 @@ def prepare(backend: str) -> None:
     os.environ.setdefault("UNSLOTH_DISABLE_STATISTICS", "1")
     if backend == "unsloth":
         import unsloth  # noqa: F401
-    else:  # as unsloth does: without it torch strands up to 0.7 GiB between the blocks of a step
+    elif grows_in_place():  # as unsloth does: without it torch strands up to 0.7 GiB between the blocks of a step
         os.environ.setdefault("PYTORCH_ALLOC_CONF", "expandable_segments:True")
 
 

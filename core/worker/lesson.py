@@ -12,6 +12,7 @@ from core.budget import Card, estimate
 from core.errors import UserError
 from core.events import EventLog
 from core.learned import Lesson
+from core.machine import grows_in_place
 from core.pace import estimate_pace
 from core.recipe_fields import Recipe
 from core.runs import Run
@@ -75,4 +76,4 @@ def _card(gpu: Mapping[str, Any]) -> Card | None:
         return None
     capability = gpu.get("compute_capability")
     free_bytes = gpu["total_bytes"] if gpu.get("free_bytes") is None else gpu["free_bytes"]
-    return Card(gpu["total_bytes"], free_bytes, tuple(capability) if capability else None)
+    return Card(gpu["total_bytes"], free_bytes, tuple(capability) if capability else None, grows_in_place())

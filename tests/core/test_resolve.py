@@ -1,5 +1,6 @@
 """What the machine decides: "auto" becomes what will run, each change is told, and nothing is swapped unasked."""
 
+import platform
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -119,3 +120,15 @@ def test_a_card_that_does_not_tell_its_size_has_no_budget() -> None:
     assert (card.total_bytes, card.free_bytes) == (24 * GIB, 20 * GIB)
     assert card_of(None) is None
     assert card_of(Gpu(0, "GPU-1", "x", None, None, None)) is None
+
+
+@pytest.mark.parametrize(
+    ("release", "grows"), [("6.8.0-60-generic", True), ("5.15.167.4-microsoft-standard-WSL2", False)]
+)
+def test_inside_windows_a_card_cannot_let_allocations_grow(
+    monkeypatch: pytest.MonkeyPatch, release: str, grows: bool
+) -> None:
+    monkeypatch.setattr(platform, "release", lambda: release)
+    card = card_of(CARD)
+    assert card is not None
+    assert card.expandable_segments is grows
