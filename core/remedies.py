@@ -106,7 +106,7 @@ def can_offload(shape: Shape, recipe: Recipe, card: Card | None) -> bool:
     """Whether layers can be kept in host RAM: only Unsloth does it, only with checkpointing, and not in 8 bits."""
     train = recipe.train
     able = card is not None and train.backend != "trl" and train.checkpointing != "off"
-    return able and recipe.model.quant != "int8" and len(shape.layers) > 1
+    return able and "int8" not in (recipe.model.quant, shape.stored_as) and len(shape.layers) > 1
 
 
 def fewest_layers(most: int, fits: Callable[[int], bool]) -> int:

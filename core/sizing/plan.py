@@ -104,6 +104,9 @@ def resolve(shape: Shape, recipe: Recipe, card: Card | None, tokens: int | None)
     if tokens is not None and recipe.data.packing is not True:
         length = max(1, min(length, tokens))
     unsloth = train.backend == "unsloth" or (train.backend == "auto" and card is not None)
+    if unsloth and train.offload_layers is not None and shape.stored_as == "int8":
+        said = f"{shape.name} is stored in 8 bits, and such layers are not kept in host RAM."
+        raise UserError(said, "Remove train.offload_layers, or use the original 16-bit repository.")
     return Plan(
         shape=shape,
         recipe=recipe,

@@ -15,7 +15,7 @@ from core.budget import Budget, Card, estimate, to_json
 from core.config import parse
 from core.errors import UserError
 from core.recipe_fields import Recipe
-from core.remedies import Remedy
+from core.remedies import Remedy, remedies
 from core.shapes import Shape, from_config, load
 
 GIB = 2**30
@@ -244,6 +244,14 @@ def test_a_prequantized_repository_stays_as_it_is() -> None:
     kept = 3 * 4096 * 14336
     found = part(estimate(shape, recipe(model__quant="bf16"), H100), "layer weights")
     assert found == pytest.approx((shape.linear_params - kept) * 0.515869 + 2 * kept, rel=1e-5)
+
+
+def test_layers_stored_in_8_bits_are_not_kept_in_host_ram() -> None:
+    stored = {"quant_method": "bitsandbytes", "load_in_8bit": True}
+    shape = from_config(CONFIGS["Llama-3.1-8B"] | {"quantization_config": stored}, "x")
+    with pytest.raises(UserError, match="stored in 8 bits"):
+        estimate(shape, recipe(train__offload_layers=4), RTX_24)
+    assert all("train.offload_layers" not in way.set for way in remedies(shape, recipe(), Card(8 * GIB, 7 * GIB)))
 
 
 def test_a_format_that_cannot_be_trained_is_refused() -> None:
