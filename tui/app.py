@@ -149,7 +149,13 @@ def run_wizard(answers: Mapping[str, Any] | None = None, plain_glyphs: bool = Fa
         draft = Draft(answers=answers)
     app = FituneApp(draft=draft, plain_glyphs=plain_glyphs)
     status = _run(app)
-    return status if app.watched else status or 130
+    if app.watched:
+        return status
+    from tui.draft import kept_line
+
+    if kept := kept_line(runs.home()):
+        print(kept, file=sys.stderr)
+    return status or 130
 
 
 def run_watch(run: Run, plain_glyphs: bool = False) -> int:

@@ -158,6 +158,11 @@ def restore(base: Path) -> tuple[Draft, str] | None:
         return None
 
 
+def kept_line(base: Path) -> str:
+    """What to say to who has left the wizard; nothing if nothing was answered."""
+    return "Your answers are kept; fitune offers them next time." if restore(base) else ""
+
+
 def discard(base: Path) -> None:
     """Forget the kept draft."""
     draft_file(base).unlink(missing_ok=True)

@@ -11,7 +11,7 @@ from core import machine, runs
 from core.errors import UserError
 from core.runs import Run
 from tui import steps
-from tui.draft import Draft, discard, save
+from tui.draft import Draft, discard, kept_line, save
 from tui.glossary import words
 from tui.help_text import about
 from tui.plain_data import ask_data
@@ -39,7 +39,7 @@ def run_plain(answers: Mapping[str, Any] | None = None) -> int:
     try:
         run = walk(talk, Draft(answers=answers or {}))
     except (KeyboardInterrupt, EOFError):
-        talk.say("\nLeft. Your answers are kept; fitune offers them next time.")
+        talk.say(f"\nLeft. {kept_line(runs.home())}".rstrip())
         return 130
     from tui.commands.watch import follow_to_end
 

@@ -115,4 +115,5 @@ def last_lines(run: Run) -> list[str]:
     from tui.story import ending
 
     end = ending(run, status, state)
-    return [f"{name}: {end.sentence}", *([end.next] if end.next else []), f"Its folder: {clean(str(run.path))}"]
+    use = [f"Use it: fitune watch {name}, then c"] if state.trained and run.adapter.is_dir() else []
+    return [f"{name}: {end.sentence}", *([end.next] if end.next else []), *use, f"Its folder: {clean(str(run.path))}"]

@@ -136,6 +136,13 @@ def test_ctrl_c_and_the_end_of_input_keep_the_answers(
     assert answer("1", "") == 130
 
 
+def test_who_leaves_before_the_first_answer_is_not_told_that_answers_are_kept(
+    begun: list[Recipe], answer: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert answer() == 130
+    assert capsys.readouterr().err.endswith("\nLeft.\n")
+
+
 def test_answers_taken_up_at_the_review_tell_the_time_and_bad_rows_lead_back(
     begun: list[Recipe], answer: Callable[..., int], capsys: pytest.CaptureFixture[str], home: Path
 ) -> None:

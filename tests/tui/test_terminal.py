@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from core.runs import Run
-from tests.fake_worker import make_run, start
+from tests.fake_worker import make_run, start, wait_until
 from tests.pty_terminal import PtyTerminal, python
 from tui.terminal import decide, last_lines
 
@@ -145,12 +145,15 @@ def test_a_terminal_that_stops_reading_is_no_reason_to_end(app: PtyTerminal) -> 
 def test_check_24_last_lines_say_how_to_come_back(tmp_path: Path) -> None:
     run = make_run(tmp_path)
     worker = start(run, "steps:30", "--rate", "100", "--then", "hang")
-    time.sleep(0.5)
+    wait_until(lambda: Run(run).look()[0] == "running")
     said = "\n".join(last_lines(Run(run)))
     worker.kill()
     worker.wait()
     assert "fitune watch run-a" in said
     assert str(run / "worker.log") in said
+    finished = make_run(tmp_path, "run-c", told="ok")
+    (finished / "adapter").mkdir()
+    assert "Use it: fitune watch run-c, then c" in last_lines(Run(finished))
     killed = "\n".join(last_lines(Run(make_run(tmp_path, "run-b", told="killed"))))
     assert "run-b: Killed at step 44" in killed
     assert "fitune resume run-b" in killed

@@ -37,6 +37,7 @@ def test_check_30_no_terminal_gets_24_bit_colours_and_the_focus_is_seen(tmp_path
         terminal.send("ctrl+c")
         assert terminal.ended()
         assert terminal.status == 130
+        assert b"Your answers are kept; fitune offers them next time." in terminal.raw
         assert terminal.modes_left_on() == []
     finally:
         terminal.kill()
@@ -117,6 +118,7 @@ def test_check_31_a_terminal_that_cannot_show_the_screen_gets_prompts_without_es
         terminal.send("ctrl+c")
         assert terminal.ended()
         assert terminal.status == 130
+        assert b"Your answers are kept; fitune offers them next time." in terminal.raw
         assert b"\x1b" not in terminal.raw
         assert not re.search(rb"\\u25|\\x", terminal.raw)
     finally:
