@@ -134,7 +134,7 @@ def _fetched_bytes(shape: Shape, recipe: Recipe, layers_away: int | None) -> flo
     """What layers in host RAM move over PCIe in a micro-batch: each once forward, once backward."""
     wanted, total = recipe.train.offload_layers, len(shape.layers)
     away = layers_away if layers_away is not None else wanted if isinstance(wanted, int) else 0
-    each = 2 if recipe.model.quant == "bf16" else 0.516
+    each = 2 if recipe.model.quant == "bf16" and shape.stored_as is None else 0.516
     return 2 * each * (shape.linear_params + shape.expert_params) * min(away, total) / total
 
 
