@@ -21,7 +21,7 @@ from core.learned import Experience
 from core.machine import GIB, Gpu
 from core.prepared import FILE, Prepared
 from core.remedies import remedies
-from core.resolve import card_of, resolve
+from core.resolve import Resolved, card_of, resolve
 from core.runs import Run
 from core.sizing.disk import GGUF_BYTES
 from core.uploads import What, uploads
@@ -67,7 +67,7 @@ def begin(
     taught = learned.experience(base, gpu, found.cpu_name, found.versions, resolved.recipe.train.backend)
     rows = rows or prepared_cache.known(resolved.recipe, base)
     _, work = as_decided(resolved.recipe, rows)
-    planned = budget_of(resolved.recipe, gpu, taught, rows)
+    planned = budget_of(resolved, taught, rows)
     if planned and planned["verdict"] == "over" and not anyway:
         refuse_too_large(planned, gpu)
     run = runs.create(
@@ -108,23 +108,21 @@ def _elsewhere(base: Path) -> list[str]:
     return [f"run.home = {base}: other commands find this run with FITUNE_HOME={base}, or by its path."]
 
 
-def budget_of(
-    recipe: Recipe, gpu: Gpu | None, taught: Experience, rows: Prepared | None = None
-) -> dict[str, Any] | None:
+def budget_of(resolved: Resolved, taught: Experience, rows: Prepared | None = None) -> dict[str, Any] | None:
     """The budget of a resolved recipe as `fitune estimate --json` has it; None where the model is not understood.
 
     taught: what earlier runs here taught; the budget is corrected by it. rows: as for `begin`. Raises UserError for a
     model that can't be trained as it is stored, or in which the recipe chooses no layer.
     """
-    card = card_of(gpu)
-    recipe, work = as_decided(recipe, rows)
+    card = card_of(resolved.gpu)
+    recipe, work = as_decided(resolved.recipe, rows)
     tokens = work.longest if work else None
     try:
         shape = shapes.load(recipe.model.id, recipe.model.revision)
     except UserError:
         return None
     planned = taught.budget(budget.estimate(shape, recipe, card, tokens))
-    ways = remedies(shape, recipe, card, tokens, taught) if planned.verdict == "over" else []
+    ways = remedies(shape, recipe, card, tokens, taught, resolved.unsloth_works) if planned.verdict == "over" else []
     return budget.to_json(planned, ways)
 
 

@@ -24,6 +24,8 @@ class Resolved:
     backend_reason: str
     notes: tuple[str, ...]
     """Each change, as a sentence: shown before the start, kept in run.json."""
+    unsloth_works: bool
+    """Whether unsloth could be used, whatever the recipe asks for."""
 
 
 def resolve(recipe: Recipe, machine: Machine, need_data: bool = True) -> Resolved:
@@ -50,7 +52,8 @@ def resolve(recipe: Recipe, machine: Machine, need_data: bool = True) -> Resolve
     )
     if contradictions := problems(resolved):  # with a backend that "auto" left open
         raise BadInput(contradictions)
-    return Resolved(resolved, gpu, reason, tuple(notes))
+    unsloth_works = choose_backend("auto", gpu, machine.versions)[0] == "unsloth"
+    return Resolved(resolved, gpu, reason, tuple(notes), unsloth_works)
 
 
 def card_of(gpu: Gpu | None) -> Card | None:

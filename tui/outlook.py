@@ -9,12 +9,12 @@ from core.budget import Budget, Card, Part
 from core.errors import BadInput, UserError
 from core.fit import fit
 from core.learned import CORRECTION, NONE, Experience, experience
-from core.machine import GIB, Gpu, Machine, choose_backend
+from core.machine import GIB, Gpu, Machine
 from core.pace import Pace
 from core.prepared import Prepared
 from core.recipe_fields import Recipe
 from core.remedies import Remedy, remedies
-from core.resolve import card_of, resolve
+from core.resolve import Resolved, card_of, resolve
 from core.shapes import Shape
 from core.workload import Workload, as_decided, lengths_said
 from tui.draft import UNCHOSEN, Draft, prepared, recipe, set_field
@@ -97,15 +97,14 @@ def look(draft: Draft) -> Outlook:
         place = resolved.gpu.name if resolved.gpu else "this machine"
         if shape is None:
             return Outlook(place, unknown_why=f"The size of {asked.model.id} is not known yet.")
-        return _judged(resolved.recipe, shape, resolved.gpu, machine, place, prepared(draft))
+        return _judged(resolved, shape, machine, place, prepared(draft))
     except UserError as error:
         return Outlook("this machine", unknown_why=str(error))
 
 
-def _judged(
-    asked: Recipe, shape: Shape, gpu: Gpu | None, machine: Machine, place: str, rows: Prepared | None
-) -> Outlook:
-    asked, work = as_decided(asked, rows)
+def _judged(resolved: Resolved, shape: Shape, machine: Machine, place: str, rows: Prepared | None) -> Outlook:
+    gpu = resolved.gpu
+    asked, work = as_decided(resolved.recipe, rows)
     card = card_of(gpu)
     taught = experience(runs.home(), gpu, machine.cpu_name, machine.versions, asked.train.backend)
     found = taught.budget(budget.estimate(shape, asked, card, work.longest if work else None))
@@ -117,7 +116,7 @@ def _judged(
     return Outlook(
         place, found, found.free_bytes if known else None, found.verdict if known else "unknown", "",
         taught.pace(guess), (shape, asked, card), name, machine.ram_available_bytes, taught, work,
-        choose_backend("auto", gpu, machine.versions)[0] == "unsloth",
+        resolved.unsloth_works,
     )  # fmt: skip
 
 

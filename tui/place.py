@@ -71,15 +71,14 @@ def on_card(recipe: Recipe, amount_bytes: int) -> Place:
 
 def on_machine(recipe: Recipe, here: "Machine") -> Place:
     """A recipe on this machine. Raises UserError as core.resolve.resolve."""
-    from core import learned, machine, runs
+    from core import learned, runs
     from core.resolve import card_of, resolve
 
     resolved = resolve(recipe, here, need_data=False)
     gpu, backend = resolved.gpu, resolved.recipe.train.backend
     taught = learned.experience(runs.home(recipe.run.home), gpu, here.cpu_name, here.versions, backend)
-    unsloth_works = machine.choose_backend("auto", gpu, here.versions)[0] == "unsloth"
     name = gpu.name if gpu else None
-    return Place(resolved.recipe, card_of(gpu), name, here.ram_available_bytes, taught, unsloth_works)
+    return Place(resolved.recipe, card_of(gpu), name, here.ram_available_bytes, taught, resolved.unsloth_works)
 
 
 def size_bytes(text: str) -> int:

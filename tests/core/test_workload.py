@@ -10,6 +10,7 @@ from core.gpu import Gpu
 from core.learned import NONE
 from core.machine import GIB
 from core.prepared import Prepared
+from core.resolve import Resolved
 from core.workload import as_decided, workload
 from tests.token_rows import prepared
 
@@ -65,7 +66,8 @@ def test_a_run_is_refused_for_what_its_rows_need_not_for_rows_that_never_come(re
         train={"backend": "unsloth", "micro_batch": 8, "grad_accum": 1},
     )
     gpu = Gpu(0, "GPU-1", "NVIDIA L4", 12 * GIB, 11 * GIB, GIB, compute_capability=(8, 9))
-    full, true = (launch.budget_of(asked, gpu, NONE, rows) for rows in (None, rows_of(*[100] * 50)))
+    here = Resolved(asked, gpu, "", (), unsloth_works=True)
+    full, true = (launch.budget_of(here, NONE, rows) for rows in (None, rows_of(*[100] * 50)))
     assert full is not None
     assert true is not None
     assert (full["verdict"], true["verdict"]) == ("over", "fits")

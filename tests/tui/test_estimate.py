@@ -232,6 +232,19 @@ def test_what_unsloth_would_refuse_is_bad_input_here_and_elsewhere(
     assert said in err
 
 
+@pytest.mark.parametrize("installed", [True, False])
+def test_unsloth_is_a_remedy_where_it_is_installed(
+    fitune: Fitune, recipe_file: str, monkeypatch: pytest.MonkeyPatch, installed: bool
+) -> None:
+    card = Gpu(0, "GPU-1", "NVIDIA L4", 24 * GIB, 9 * GIB, GIB, compute_capability=(8, 9))
+    versions = dict(VERSIONS) if installed else {}
+    monkeypatch.setattr(machine, "detect", lambda runs_dir=None: Machine((card,), "ok", versions=versions))
+    asked = ("--set", "train.backend=trl", "--set", "train.checkpointing=on")
+    ways = json.loads(fitune("estimate", recipe_file, *asked, "--json")[1])["remedies"]
+    assert ways
+    assert any("train.backend" in way["set"] for way in ways) is installed
+
+
 def test_host_ram_and_disk_are_told_and_too_little_ram_is_warned_of(
     fitune: Fitune, recipe_file: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
