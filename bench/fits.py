@@ -97,7 +97,7 @@ def proven(what: str, free_gib: int, folder: Path, limit_s: float) -> dict[str, 
     """Ask `fitune fit` for its best with so much free, and try it."""
     with tempfile.TemporaryDirectory() as place, only_free(free_gib) as really_free:
         recipe = write_recipe(Path(place), folder)
-        _, said, told = vram.ended([*FITUNE, "fit", str(recipe), "--json"], ASK_LIMIT_S)
+        _, said, told = vram.ended([*FITUNE, "fit", str(recipe), "--json"], ASK_LIMIT_S, home_of(recipe))
         wanted = json.loads(said)["plan" if what == "plan" else "longest"] if said else None
         if wanted is None:
             return {"free_bytes": really_free, "failed": told or json.loads(said)["reason"]}
@@ -114,16 +114,16 @@ def trained(plan: dict[str, Any], recipe: Path, limit_s: float) -> dict[str, Any
 
 def measured(recipe: Path, sets: list[str], limit_s: float) -> dict[str, Any]:
     """Run `fitune train` on a recipe; what it took, in bytes, beside what its budget had said."""
-    home = recipe.parent / "home"
-    env = {**os.environ, "FITUNE_HOME": str(home)}
+    env = home_of(recipe)
     command = [*FITUNE, "train", str(recipe), "--yes", "--share-gpu", *sets, "--set", "run.name=measured"]
     code, _, told = vram.ended(command, limit_s, env)
     if code:
         vram.ended([*FITUNE, "stop", "measured", "--now"], ASK_LIMIT_S, env)  # the worker outlives its command
-    run = home / "runs" / "measured"
-    if not (run / "events.jsonl").exists():
+    run = Path(env["FITUNE_HOME"]) / "runs" / "measured"
+    told_of = run / "events.jsonl"
+    events = [json.loads(line) for line in told_of.read_text().splitlines()] if told_of.exists() else []
+    if not events:
         return {"failed": told}
-    events = [json.loads(line) for line in (run / "events.jsonl").read_text().splitlines()]
     budget = json.loads((run / "run.json").read_text())["budget"]
     steps, last = [event["data"] for event in events if event["type"] == "step"], events[-1]
     memory = last["data"].get("memory") or {}
@@ -139,6 +139,11 @@ def measured(recipe: Path, sets: list[str], limit_s: float) -> dict[str, Any]:
         "tokens_per_s": round(paces[len(paces) // 2]) if paces else None,
         "failed": None if last["type"] == "finished" else last["data"].get("message") or told,
     }
+
+
+def home_of(recipe: Path) -> dict[str, str]:
+    """The environment with a FITUNE_HOME beside the recipe, where nothing was learned yet."""
+    return {**os.environ, "FITUNE_HOME": str(recipe.parent / "home")}
 
 
 def longest(plan: dict[str, Any], recipe: Path, limit_s: float) -> dict[str, Any]:
