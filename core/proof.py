@@ -4,6 +4,8 @@ That is proof.json in merged/, and NAME.gguf.proof.json in gguf/: {passed, check
 """
 
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -114,6 +116,28 @@ def _parsed(told: Any) -> Proof:
     if not all(isinstance(row.passed, bool | None) for row in rows) or told["passed"] is not found.passed:
         raise ValueError("its verdict is not that of its checks")
     return found
+
+
+@contextmanager
+def made_aside(place: Path) -> Iterator[Path]:
+    """An empty folder beside an artefact's place, to make it in. What is still there at the end goes, however it ends.
+
+    Raises UserError where something can't be read or written, as on a full disk.
+    """
+    aside = place.with_name(place.name + ".part")
+    shutil.rmtree(aside, ignore_errors=True)
+    try:
+        aside.mkdir()
+        yield aside
+    except OSError as error:
+        if error.errno is None:  # a library's word for something else
+            raise
+        raise UserError(
+            f"{error.filename or place}: {error.strerror}.",
+            f"Mend that and start it again. Whatever was in {place} is as it was.",
+        ) from error
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 def settle(proof: Proof, aside: Path, place: Path, hint: str) -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from core.errors import UserError
-from core.worker.tensors import Slot, read, slots_in
+from core.worker.tensors import Slot, header, read, slots_in
 
 PREFIX = "base_model.model."
 MARK = ".lora_"
@@ -77,9 +77,12 @@ def open_adapter(folder: Path) -> Adapter:
             "that was moved, and merged into the model itself it would make another one.",
             "Use the adapter as it is, PEFT moves the base when it loads it, or train again with fitune.",
         )
+    file = folder / "adapter_model.safetensors"
+    if not file.is_file():
+        raise UserError(f"{folder} holds no {file.name}.", "An adapter in another format was saved by another program.")
     config.init_lora_weights = False  # layers are made of it to be filled with what is stored
     changes: dict[str, Change] = {}
-    for key, slot in slots_in(folder).items():
+    for key, slot in header(file):
         name = key.removeprefix(PREFIX)
         module, mark, matrix = name.partition(MARK)
         if mark:

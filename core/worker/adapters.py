@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from core.recipe_fields import MOVES_THE_BASE
 from core.runs import Run, replace_folder, write_atomically
+from core.worker import models
 from core.worker.models import Source
 
 FIRST, SECOND = (".lora_A.weight", ".lora_embedding_A"), (".lora_B.weight", ".lora_embedding_B")
@@ -21,12 +22,13 @@ FIRST, SECOND = (".lora_A.weight", ".lora_embedding_A"), (".lora_B.weight", ".lo
 
 
 def remember_start(run: Run, model: Any) -> None:
-    """Keep how a fresh adapter that moved its base starts; on a resumed run, have it and its base start as they did.
+    """Keep what the base is, and how an adapter that moved it starts; on a resumed run, have both start as they did.
 
     Without this a resume on another machine, whose decomposition rounds otherwise, would train on another base.
     """
     from peft import get_peft_model_state_dict
 
+    models.remember_weights(run)
     if run.recipe().lora.init not in MOVES_THE_BASE:
         return
     place = start_file(run)

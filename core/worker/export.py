@@ -11,7 +11,7 @@ import orjson
 from core import gguf_tools, machine
 from core.errors import UserError
 from core.events import EventLog
-from core.proof import Proof
+from core.proof import Proof, made_aside
 from core.runs import Run, write_atomically
 from core.sizing.disk import GGUF_BYTES
 from core.worker import behaviour, gguf, gguf_proof, llama, merged_proof, modelfile
@@ -36,30 +36,24 @@ def run(run: Run, log: EventLog, memory: Memory) -> None:
     weights = sum(slot.weights for slot in slots_in(run.merged).values())
     require_room(run, made, weights)
 
-    # 2. The files, written aside
-    aside = run.path / "gguf.part"
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir()
-    for kind in made:
-        if run.stop.exists():
-            shutil.rmtree(aside)
-            return log.write("finished", stopped=True, elapsed_s=time.monotonic() - began)
-        log.write("phase", name="convert", kind=kind, bytes=round(weights * GGUF_BYTES[kind]))
-        if kind in gguf_tools.CONVERTED:
-            gguf.convert(script, run.merged, aside / file_name(run, kind), kind)
-        else:
-            assert quantizer
-            gguf.quantize(quantizer, aside / file_name(run, source_of(made)), aside / file_name(run, kind), kind)
-
-    # 3. Each compared with the merged model, then put in its place
-    log.write("phase", name="prove")
-    tokenizer = AutoTokenizer.from_pretrained(run.merged, trust_remote_code=run.recipe().model.trust_remote_code)
-    proofs = prove(run, aside, [kind for kind in made if kind in kinds or later], tokenizer)
+    # 2. The files, written aside; each compared with the merged model, then put in its place
     folder = run.path / "gguf"
-    folder.mkdir(exist_ok=True)
-    for name, proof in proofs.items():
-        settle(proof, aside / name, folder)
-    shutil.rmtree(aside)
+    with made_aside(folder) as aside:
+        for kind in made:
+            if run.stop.exists():
+                return log.write("finished", stopped=True, elapsed_s=time.monotonic() - began)
+            log.write("phase", name="convert", kind=kind, bytes=round(weights * GGUF_BYTES[kind]))
+            if kind in gguf_tools.CONVERTED:
+                gguf.convert(script, run.merged, aside / file_name(run, kind), kind)
+            else:
+                assert quantizer
+                gguf.quantize(quantizer, aside / file_name(run, source_of(made)), aside / file_name(run, kind), kind)
+        log.write("phase", name="prove")
+        tokenizer = AutoTokenizer.from_pretrained(run.merged, trust_remote_code=run.recipe().model.trust_remote_code)
+        proofs = prove(run, aside, [kind for kind in made if kind in kinds or later], tokenizer)
+        folder.mkdir(exist_ok=True)
+        for name, proof in proofs.items():
+            settle(proof, aside / name, folder)
     if failed := [(name, proof.failed[0]) for name, proof in proofs.items() if proof.failed]:
         name, worst = failed[0]
         raise UserError(

@@ -27,6 +27,11 @@ SCRATCH_BYTES = 4 * 4
 LIBRARIES_BYTES = 10**9
 """What torch, transformers and peft take by themselves: 0.9 GB measured."""
 TELL_EVERY_S = 0.5
+OF_A_TOKENIZER = (
+    "tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab*", "merges.txt", "*.model", "*.tiktoken",
+    "chat_template*", "*processor_config.json",
+)  # fmt: skip
+"""What goes along from the adapter; whatever else lies there may be anybody's."""
 SIDE_FILES = ("config.json", "*processor_config.json", "tokenizer.model", "LICENSE*", "NOTICE*")
 """What goes along from the base: settings, and the sentencepiece file, which GGUF converters read."""
 
@@ -50,26 +55,23 @@ def run(run: Run, log: EventLog, memory: Memory) -> None:
     plan = planned(adapter, source.path, recipe.model.trust_remote_code)
     require_room(run, plan)
 
-    # 2. The folder, written aside
-    aside = run.path / "merged.part"
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir()
-    began_writing, written = time.monotonic(), Written(log, plan.bytes)
-    for file in weight_files(source.path):
-        layout = {name: slot for name, slot in plan.layout.items() if slot.file == file}
-        wanted = takewhile(lambda _: not run.stop.exists(), layout)
-        write(aside / file.name, layout, written.counted(parts(plan, wanted, place.device)))
-    if run.stop.exists():
-        shutil.rmtree(aside)
-        return log.write("finished", stopped=True, elapsed_s=time.monotonic() - began)
-    copy_side_files(run, source.path, aside, plan, recipe.model.trust_remote_code)
-    wrote = {"write_s": time.monotonic() - began_writing, "peak_host_bytes": memory.read()["peak_host"]}
-
-    # 3. Looked at, then put in its place
-    log.write("phase", name="prove")
-    proven = merged_proof.prove(run, plan, source, aside)
-    proof.settle(proven, aside, run.merged, f"Use the adapter as it is, or merge once more: fitune merge {run.name}.")
-    replace_folder(aside, run.merged)
+    # 2. The folder, written aside, looked at, then put in its place
+    with proof.made_aside(run.merged) as aside:
+        began_writing, written = time.monotonic(), Written(log, plan.bytes)
+        for file in weight_files(source.path):
+            layout = {name: slot for name, slot in plan.layout.items() if slot.file == file}
+            wanted = takewhile(lambda _: not run.stop.exists(), layout)
+            write(aside / file.name, layout, written.counted(parts(plan, wanted, place.device)))
+        if run.stop.exists():
+            return log.write("finished", stopped=True, elapsed_s=time.monotonic() - began)
+        copy_side_files(run, source.path, aside, plan, recipe.model.trust_remote_code)
+        wrote = {"write_s": time.monotonic() - began_writing, "peak_host_bytes": memory.read()["peak_host"]}
+        log.write("phase", name="prove")
+        proven = merged_proof.prove(run, plan, source, aside)
+        proof.settle(
+            proven, aside, run.merged, f"Use the adapter as it is, or merge once more: fitune merge {run.name}."
+        )
+        replace_folder(aside, run.merged)
 
     files = [path for path in run.merged.rglob("*") if path.is_file()]
     log.write(
@@ -183,8 +185,8 @@ def copy_side_files(run: Run, base: Path, aside: Path, plan: Plan, remote_code: 
     if plan.layout is not plan.base:
         config = orjson.loads((base / "config.json").read_bytes())
         _write_json(aside / "config.json", _at_16_bits(config) | {"dtype": "bfloat16"})
-    for path in run.adapter.iterdir():
-        if path.is_file() and not path.name.startswith("adapter_") and path.name not in ("README.md", proof.FILE):
+    for pattern in OF_A_TOKENIZER:
+        for path in filter(Path.is_file, run.adapter.glob(pattern)):
             shutil.copyfile(path, aside / path.name)
     index = base / "model.safetensors.index.json"
     if index.is_file():

@@ -1,6 +1,7 @@
 """Where a model's files come from: a folder, the Hub, or (for one small model) a package that ships it."""
 
 import fcntl
+import hashlib
 import importlib.util
 import shutil
 from contextlib import suppress
@@ -8,12 +9,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import orjson
+
 from core.downloads import UNWANTED, WANTED, download
 from core.errors import UserError
 from core.events import EventLog, Tail
-from core.runs import Run
+from core.runs import Run, write_atomically
 
 BUNDLED_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"
+WEIGHTS = "base.json"
+"""In a run's folder: what the weights of its base model are, where that is a folder."""
+SAMPLES, SAMPLE_BYTES = 512, 4096
 _BUNDLED_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 
 
@@ -32,7 +38,7 @@ def of_run(run: Run, log: EventLog) -> Source:
     """The files of the base model that a run was trained on, whatever its branch holds by now.
 
     Before its first training that is what the recipe names. Raises as `fetch`, and UserError if the very commit of the
-    training is neither on this disk nor to be had.
+    training is neither on this disk nor to be had, or a folder's weights are others than those of the training.
     """
     model, models_dir = run.recipe().model, run.path.parent.parent / "models"
     loaded = _loaded_in_training(run)
@@ -41,7 +47,38 @@ def of_run(run: Run, log: EventLog) -> Source:
         return _commit(model.id, commit, model.trust_remote_code)
     if loaded and model.id == BUNDLED_ID:  # no Hub was in reach then
         return Source(bundled(models_dir), model.id, None)
-    return fetch(model.id, model.revision, model.trust_remote_code, models_dir, log)
+    source = fetch(model.id, model.revision, model.trust_remote_code, models_dir, log)
+    known = run.path / WEIGHTS
+    if _has_learnt(run) and known.is_file() and orjson.loads(known.read_bytes())["sampled"] != sampled(source.path):
+        raise UserError(
+            f"The weights in {source.path} are not those that {run.name} was trained on: they were changed since.",
+            "Put the old ones back, or train again on these.",
+        )
+    return source
+
+
+def remember_weights(run: Run) -> None:
+    """Keep what the weights of a base model in a folder are; of one on the Hub the commit says it."""
+    folder = Path(run.recipe().model.id).expanduser()
+    if folder.is_dir() and not _has_learnt(run):
+        write_atomically(run.path / WEIGHTS, orjson.dumps({"sampled": sampled(folder)}))
+
+
+def sampled(folder: Path) -> str:
+    """A digest of a folder's weights by SAMPLES places of each file: quick for any size, and another training shows."""
+    digest = hashlib.blake2b(digest_size=16)
+    for path in sorted(folder.glob("*.safetensors")):
+        size = path.stat().st_size
+        digest.update(f"{path.name} {size} ".encode())
+        with path.open("rb", buffering=0) as file:
+            for place in range(SAMPLES):
+                file.seek(size * place // SAMPLES)
+                digest.update(file.read(SAMPLE_BYTES))
+    return digest.hexdigest()
+
+
+def _has_learnt(run: Run) -> bool:
+    return run.adapter.is_dir() or run.newest_checkpoint() is not None
 
 
 def fetch(model_id: str, revision: str | None, remote_code: bool, models_dir: Path, log: EventLog) -> Source:

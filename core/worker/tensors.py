@@ -66,7 +66,7 @@ def slots_in(folder: Path) -> dict[str, Slot]:
 
     Raises UserError if a file is missing or damaged.
     """
-    return {name: slot for file in weight_files(folder) for name, slot in _header(file)}
+    return {name: slot for file in weight_files(folder) for name, slot in header(file)}
 
 
 def weight_files(folder: Path) -> list[Path]:
@@ -119,7 +119,8 @@ def write(file: Path, layout: dict[str, Slot], parts: Iterable[memoryview]) -> N
             out.write(part)
 
 
-def _header(file: Path) -> list[tuple[str, Slot]]:
+def header(file: Path) -> list[tuple[str, Slot]]:
+    """The tensors of a safetensors file in the order they are stored. Raises UserError if it is damaged."""
     size = file.stat().st_size
     with file.open("rb") as opened:
         length = int.from_bytes(opened.read(8), "little")

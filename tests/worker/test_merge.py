@@ -1,5 +1,6 @@
 """The merge job on a real small model: tensor by tensor, as PEFT itself merges, whole or not at all."""
 
+import errno
 import json
 import shutil
 import threading
@@ -320,6 +321,39 @@ def test_numbers_that_are_not_finite_are_refused(make_run: Callable[..., Run], t
     save_file(held, file, {"format": "pt"})
     with pytest.raises(UserError, match="q_proj holds numbers that are infinite"):
         merge_here(run)
+
+
+def test_a_full_disk_is_a_sentence_gives_the_room_back_and_keeps_what_was_there(
+    make_run: Callable[..., Run], tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = make_run()
+    adapt(run, tiny_model)
+    run.merged.mkdir()
+
+    def full(file: Path, *_: Any) -> None:
+        file.touch()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("core.worker.merge.write", full)
+    with pytest.raises(UserError, match=r"merged: No space left on device\. Mend that and start it again"):
+        merge_here(run)
+    assert run.merged.is_dir()
+    assert not (run.path / "merged.part").exists()
+
+
+def test_what_else_lies_in_the_adapters_folder_stays_there(
+    make_run: Callable[..., Run], tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = make_run()
+    adapt(run, tiny_model)
+    for name in ("config.json", "generation_config.json", "model.safetensors", "setup.py"):
+        (run.adapter / name).write_text("{}")
+    (run.adapter / "tokenizer.old").mkdir()
+    monkeypatch.setattr("core.worker.merged_proof.check_answers", lambda *_: None)
+    merge_here(run)
+    assert json.loads((run.merged / "config.json").read_bytes())["hidden_size"] == 64
+    assert weights(run.merged).keys() == weights(tiny_model).keys()
+    assert not (run.merged / "setup.py").exists()
 
 
 def test_a_stop_before_the_merge_leaves_what_was_there(make_run: Callable[..., Run], tiny_model: Path) -> None:

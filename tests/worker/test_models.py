@@ -130,6 +130,26 @@ def test_a_folder_stays_a_folder_and_one_that_is_gone_is_a_sentence(
     assert base_of(run) == models.Source(folder, str(folder), None)
 
 
+def test_a_folder_whose_weights_were_changed_since_the_training_is_not_taken_for_the_old_one(
+    tmp_path: Path, new_run: Callable[..., Run]
+) -> None:
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    weights = folder / "model.safetensors"
+    weights.write_bytes(bytes(10**6))
+    run = new_run(str(folder), None)
+    models.remember_weights(run)
+    weights.write_bytes(bytes(10**6 - 1) + b"1")
+    assert base_of(run).path == folder  # nothing has been learnt on them yet
+    models.remember_weights(run)
+    run.adapter.mkdir()
+    assert base_of(run).path == folder
+    weights.write_bytes(bytes(10**6))
+    with pytest.raises(UserError, match=r"are not those that .* was trained on"):
+        base_of(run)
+
+
 @pytest.mark.parametrize(("missing_bytes", "told"), [(5 << 30, {"bytes": 5 << 30}), (0, {}), (None, {})])
 def test_how_much_is_to_be_fetched_is_told_before_it_is(
     cache: Path,
