@@ -21,7 +21,8 @@ from core.packing import Packing, decide
 from core.recipe_fields import Recipe
 from core.rows.split import eval_fraction
 
-VERSION = 2
+VERSION = 3
+"""Of the answer, and of the rendering that it tells of."""
 FILE = "prepared.json"
 COUNTS = ("lengths", "blank_lengths", "firsts")
 TOLD = ("source_rows", "skipped", "refused", "why_refused", "plain_template")

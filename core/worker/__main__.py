@@ -72,6 +72,7 @@ def take_lock(run: Run, job: str) -> int | None:
     Its descriptor must stay the only one of that file in this process: closing any other would drop a POSIX lock.
     """
     fd = os.open(run.lock, os.O_RDWR | os.O_CREAT, 0o600)
+    os.utime(fd)  # before it is held: nobody shall see a new worker with the last sign of life of the old one
     deadline = time.monotonic() + LOCK_PATIENCE_S
     while True:
         try:

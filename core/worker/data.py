@@ -3,6 +3,7 @@
 The same code renders for training and for the prepare job, so what was previewed is what is trained.
 """
 
+import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -159,6 +160,7 @@ def _without_system(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def _answers(messages: list[dict[str, Any]], tools: Any, tokenizer: Any, wanted: Collection[int]) -> list[Draft]:
     """The chat with the wanted answers marked; then, for those that it does not show as written, shorter chats."""
     text = _template(tokenizer, messages, tools)
+    _refuse_hidden(messages, text)
     spans: Spans = []
     missed = set()
     for turn in sorted(wanted):
@@ -168,11 +170,37 @@ def _answers(messages: list[dict[str, Any]], tools: Any, tokenizer: Any, wanted:
         if text.startswith(upto):
             # What follows the end mark (often a newline) belongs to the next turn; the model must not wait for it.
             begin, end = _begin(messages[: turn + 1], tools, tokenizer, upto), len(upto.rstrip())
+            _refuse_loss(messages[turn], upto[begin:end])
             spans += [(begin, end)] if end > begin else []
         else:
             missed.add(turn)
     draft = Draft(None, text, spans, ends=messages[-1]["role"] == "assistant")
     return [draft, *(_answers(messages[: max(missed) + 1], tools, tokenizer, missed) if missed else [])]
+
+
+def _refuse_loss(answer: dict[str, Any], written: str) -> None:
+    """Raise TemplateError if a template that writes something of an answer leaves out a part of it: the model would
+    learn to stop where a function is to be called (Llama 3, Phi), or not to think (DeepSeek-R1)."""
+    parts = [_function(call) for call in answer.get("tool_calls") or ()]
+    if answer["content"].strip() not in written:
+        parts += re.findall(r"\w+", re.sub("</?think>", " ", answer["content"]))
+    if written and (lost := next((part for part in dict.fromkeys(parts) if part not in written), None)):
+        raise TemplateError(f"it leaves out a part of an answer, such as {lost!r}")
+
+
+def _function(call: Any) -> str:
+    """The name of the function that is called; empty if it has none."""
+    called = call.get("function", call) if isinstance(call, dict) else {}
+    return str(called.get("name", "")) if isinstance(called, dict) else ""
+
+
+def _refuse_hidden(messages: list[dict[str, Any]], text: str) -> None:
+    """Raise TemplateError if the template shows nothing of what somebody else than the model says."""
+    for role, content in ((message["role"], message["content"]) for message in messages):
+        if role != "assistant" and content.strip() not in text:  # perhaps with its quotes and line ends escaped
+            longest = max(re.findall(r"\w+", content), key=len, default="")
+            if longest not in text:
+                raise TemplateError(f"it shows nothing of a message of the role {role}")
 
 
 def _begin(messages: list[dict[str, Any]], tools: Any, tokenizer: Any, upto: str) -> int:

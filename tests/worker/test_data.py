@@ -156,6 +156,31 @@ def test_tools_are_shown_to_the_model_and_calls_are_trained() -> None:
     assert text.endswith("«So.<|im_end|>»\n")
 
 
+CALL = {"role": "assistant", "content": "", "tool_calls": [{"function": {"name": "clock", "arguments": {}}}]}
+THOUGHT = {"role": "assistant", "content": "<think>\nHm.\n</think>\n\nSo."}
+
+
+@pytest.mark.parametrize(
+    ("model", "messages", "why"),
+    [
+        ("llama3", [ASK, CALL], "leaves out a part of an answer, such as 'clock'"),
+        ("llama3", [ASK, {**CALL, "content": "Wait."}], "leaves out a part of an answer, such as 'clock'"),
+        ("deepseek-r1", [ASK, THOUGHT], "leaves out a part of an answer, such as 'Hm'"),
+        ("phi3", [ASK, {"role": "tool", "content": "noon"}, ANSWER], "shows nothing of a message of the role tool"),
+    ],
+)
+def test_a_chat_that_the_template_shows_in_part_is_left_out(model: str, messages: list[Any], why: str) -> None:
+    (made,) = render([{"messages": messages}], tokenizer(model), "answers")
+    assert made == Refused(f"the model's chat template refuses it: it {why}")
+
+
+def test_a_system_prompt_that_the_template_hides_becomes_a_part_of_the_question() -> None:
+    hides = "{% for m in messages %}{% if m['role'] != 'system' %}{{ '<|im_start|>' + m['content'] + '<|im_end|>' }}"
+    coder = make(hides + "{% endif %}{% endfor %}", Kind("", CHATML, "<|im_end|>"))
+    (text,) = shown({"messages": [SYSTEM, *ONE]}, coder)
+    assert text == "<|im_start|>Be brief.\n\nWhy?<|im_end|>«<|im_start|>So.<|im_end|>»"
+
+
 def test_a_chat_that_the_template_refuses_says_why() -> None:
     (made,) = render([{"messages": [ASK, ASK, ANSWER]}], tokenizer("mistral"), "answers")
     assert made == Refused("the model's chat template refuses it: roles must alternate")
@@ -252,7 +277,7 @@ def test_an_end_mark_is_learnt_though_it_pads_too() -> None:
         assert set(ids[size:]) <= {coder.pad_token_id}
 
 
-THINKING = [ASK, {"role": "assistant", "content": "<think>\nHm.\n</think>\n\nSo."}]
+THINKING = [ASK, THOUGHT]
 LONG = [*TWO, {"role": "user", "content": " é\n\n"}, {"role": "assistant", "content": "It is Paris.\n\nReally."}]
 AS_TRL = [("qwen3", ONE), ("qwen3", THINKING)]
 """trl writes earlier answers of Qwen3 with their thinking, which no prompt shows: only chats of one answer compare."""
