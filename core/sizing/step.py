@@ -40,6 +40,8 @@ def activation_terms(plan: Plan) -> list[Term]:
     ]
     amount = round(layer * plan.tokens)
     said = f"one layer's backward pass: {layer:,.0f} byte for each of {plan.tokens:,} tokens"
+    if plan.shape.model_type not in MEASURED_LAYERS:
+        said += f"; derived, not measured for {plan.shape.model_type}"
     return [*terms, Term("layer backward", amount, said, round(amount * _below(plan)), round(amount * doubt))]
 
 

@@ -238,6 +238,14 @@ def test_checkpoints_hold_states_that_are_paged_as_well() -> None:
     assert paged.disk_bytes == plain.disk_bytes
 
 
+@pytest.mark.parametrize(("name", "measured"), [("Qwen3-8B", True), ("gemma-2-9b", False), ("Mixtral-8x7B", False)])
+def test_layers_that_were_never_measured_are_said_to_be_derived(name: str, measured: bool) -> None:
+    long = recipe(model__max_seq_length=16_384)
+    (backward,) = (each for each in estimate(from_config(CONFIGS[name], name), long, H100).parts
+                   if each.name == "layer backward")  # fmt: skip
+    assert ("derived, not measured" not in backward.why) is measured
+
+
 def test_a_prequantized_repository_stays_as_it_is() -> None:
     stored = {"quant_method": "bitsandbytes", "load_in_4bit": True, "llm_int8_skip_modules": ["layers.0.mlp"]}
     shape = from_config(CONFIGS["Llama-3.1-8B"] | {"quantization_config": stored}, "x")
