@@ -29,6 +29,8 @@ LABELS = {
     "train.grad_accum": "Sum up batches",
     "train.optimizer": "Optimizer",
     "model.trust_remote_code": "Its own code",
+    "lora.rslora": "rsLoRA",
+    "lora.dora": "DoRA",
 }
 
 
@@ -53,7 +55,8 @@ class Field:
 
     @property
     def label(self) -> str:
-        return LABELS.get(self.name, self.name.partition(".")[2].replace("_", " "))
+        words = self.name.partition(".")[2].replace("_", " ")
+        return LABELS.get(self.name, words[:1].upper() + words[1:])
 
     @property
     def range(self) -> str:
