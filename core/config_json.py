@@ -62,7 +62,6 @@ def _fetch(model_id: str, revision: str | None) -> Path:
         GatedRepoError,
         HFValidationError,
         LocalEntryNotFoundError,
-        OfflineModeIsEnabled,
         RepositoryNotFoundError,
         RevisionNotFoundError,
     )
