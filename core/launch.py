@@ -38,7 +38,7 @@ class Begun:
     backend_reason: str
     notes: tuple[str, ...]
     budget: Mapping[str, Any] | None = None
-    """As run.json has it; None where the model is not understood."""
+    """As run.json has it; None where the model is not understood, or the card doesn't tell its size."""
     work: Workload | None = None
     """By the true lengths of the rows, which the budget is made of; None: rows count as full length."""
 
@@ -109,12 +109,15 @@ def _elsewhere(base: Path) -> list[str]:
 
 
 def budget_of(resolved: Resolved, taught: Experience, rows: Prepared | None = None) -> dict[str, Any] | None:
-    """The budget of a resolved recipe as `fitune estimate --json` has it; None where the model is not understood.
+    """The budget of a resolved recipe as `fitune estimate --json` has it; None where the model is not understood, or
+    the card doesn't tell its size.
 
     taught: what earlier runs here taught; the budget is corrected by it. rows: as for `begin`. Raises UserError for a
     model that can't be trained as it is stored, or in which the recipe chooses no layer.
     """
     card = card_of(resolved.gpu)
+    if resolved.gpu is not None and card is None:
+        return None
     recipe, work = as_decided(resolved.recipe, rows)
     tokens = work.longest if work else None
     try:

@@ -97,6 +97,8 @@ def look(draft: Draft) -> Outlook:
         place = resolved.gpu.name if resolved.gpu else "this machine"
         if shape is None:
             return Outlook(place, unknown_why=f"The size of {asked.model.id} is not known yet.")
+        if resolved.gpu and resolved.gpu.total_bytes is None:
+            return Outlook(place, unknown_why=f"{place} doesn't tell how much memory it has.")
         return _judged(resolved, shape, machine, place, prepared(draft))
     except UserError as error:
         return Outlook("this machine", unknown_why=str(error))

@@ -33,7 +33,7 @@ class Place:
     def budget(self, found: Budget) -> Budget:
         """A budget corrected by what runs taught, and judged by the free RAM where there is no card."""
         found = self.experience.budget(found)
-        return found if self.card or self.gpu_name else in_ram(found, self.ram_bytes)
+        return found if self.card else in_ram(found, self.ram_bytes)
 
     @property
     def named(self) -> str:
@@ -42,7 +42,7 @@ class Place:
             limit_gib = self.recipe.run.vram_limit_gib
             limit = f", {limit_gib:g} GiB of it to take" if limit_gib and limit_gib * GIB < self.card.free_bytes else ""
             return f"{self.gpu_name or 'a card'} with {gib(self.card.free_bytes)} free{limit}"
-        return f"{self.gpu_name or 'the processor'}, {gib(self.ram_bytes)} of RAM free"
+        return f"the processor, {gib(self.ram_bytes)} of RAM free"
 
 
 def place(recipe: Recipe, gpu_memory: str | None) -> Place:
@@ -70,12 +70,14 @@ def on_card(recipe: Recipe, amount_bytes: int) -> Place:
 
 
 def on_machine(recipe: Recipe, here: "Machine") -> Place:
-    """A recipe on this machine. Raises UserError as core.resolve.resolve."""
+    """A recipe on this machine. Raises UserError as core.resolve.resolve, and for a card that hides its size."""
     from core import learned, runs
     from core.resolve import card_of, resolve
 
     resolved = resolve(recipe, here, need_data=False)
     gpu, backend = resolved.gpu, resolved.recipe.train.backend
+    if gpu and gpu.total_bytes is None:
+        raise UserError(f"{gpu.name} doesn't tell how much memory it has.", "Say it: --gpu-memory 16GiB")
     taught = learned.experience(runs.home(recipe.run.home), gpu, here.cpu_name, here.versions, backend)
     name = gpu.name if gpu else None
     return Place(resolved.recipe, card_of(gpu), name, here.ram_available_bytes, taught, resolved.unsloth_works)

@@ -245,6 +245,17 @@ def test_unsloth_is_a_remedy_where_it_is_installed(
     assert any("train.backend" in way["set"] for way in ways) is installed
 
 
+@pytest.mark.parametrize("command", ["estimate", "fit", "presets"])
+def test_a_card_that_hides_its_size_is_a_sentence(
+    fitune: Fitune, recipe_file: str, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    card = Gpu(0, "GPU-1", "NVIDIA GB10", None, None, None, compute_capability=(12, 1))
+    monkeypatch.setattr(machine, "detect", lambda runs_dir=None: Machine((card,), "ok", versions=dict(VERSIONS)))
+    status, out, err = fitune(command, *[recipe_file] * (command != "presets"))
+    assert (status, out) == (2, "")
+    assert "NVIDIA GB10 doesn't tell how much memory it has." in err
+
+
 def test_host_ram_and_disk_are_told_and_too_little_ram_is_warned_of(
     fitune: Fitune, recipe_file: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -131,6 +131,13 @@ def test_a_plan_can_take_back_layers_that_were_kept_in_host_ram(draft: Draft) ->
     assert recipe(better).train.offload_layers is None
 
 
+def test_a_card_that_hides_its_size_is_said_to(draft: Draft, this_machine: Machine) -> None:
+    hidden = replace(CARD, total_bytes=None, free_bytes=None)
+    outlook = look(replace(draft, machine=replace(this_machine, gpus=(hidden,))))
+    assert outlook.budget is None
+    assert outlook.said == f"{CARD.name} doesn't tell how much memory it has."
+
+
 def test_where_unsloth_would_refuse_a_card_that_is_large_enough_it_says_so() -> None:
     asked = parse({"model": {"id": "x"}, "data": {"source": "x"}, "train": {"offload_layers": "auto"}}, "test")
     budget = estimate(load("Qwen/Qwen3-8B"), asked, Card(8 * GIB, 3 * GIB))
