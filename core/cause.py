@@ -13,6 +13,7 @@ from core.runs import KILLED_AS_ASKED, Run
 LOG_BYTES = 1 << 14
 KERNEL_RECORD_BYTES = 8192
 """The most that one read of /dev/kmsg gives (CONSOLE_EXT_LOG_MAX of Linux)."""
+LEAST_FREE_BYTES = 1 << 16
 RAM_RAN_OUT = "The kernel's OOM killer ended it: the RAM ran out."
 SIGNALS = {"KILL": "kill -9", "SEGV": "a crash in native code", "ABRT": "a crash in native code", "BUS": "a crash"}
 
@@ -29,6 +30,7 @@ def _found(run: Run, seen_ns: int) -> str | None:
         from_log(run.log)
         or from_systemd(run)
         or from_kernel(run, Path("/dev/kmsg"))
+        or from_disk(run.path)
         or from_container(Path("/sys/fs/cgroup/memory.events"))
     )
 
@@ -80,6 +82,13 @@ def from_kernel(run: Run, messages: Path) -> str | None:
     finally:
         os.close(log)
     return None
+
+
+def from_disk(folder: Path) -> str | None:
+    """Whether the disk of the run is full by now, so that its worker may have ended without a word."""
+    if shutil.disk_usage(folder).free >= LEAST_FREE_BYTES:
+        return None
+    return f"The disk of {folder} is full, so that it could not write down why it ended: free some space."
 
 
 def from_container(events: Path) -> str | None:

@@ -3,6 +3,7 @@
 import os
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -42,6 +43,14 @@ def test_only_the_end_of_a_long_log_counts(tmp_path: Path) -> None:
     file = tmp_path / "worker.log"
     file.write_text("Fatal Python error: old\n" + "step\n" * cause.LOG_BYTES)
     assert cause.from_log(file) is None
+
+
+@pytest.mark.parametrize("free_bytes", [0, 1 << 30])
+def test_a_full_disk_is_told_as_the_reason_of_the_silence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free_bytes: int
+) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=free_bytes))
+    assert (cause.from_disk(tmp_path) or "").startswith(f"The disk of {tmp_path} is full") == (free_bytes == 0)
 
 
 def test_a_kill_by_fitune_is_noted_in_the_log(tmp_path: Path) -> None:
