@@ -244,3 +244,14 @@ def fold(events: Iterable[Event], state: RunState | None = None) -> RunState:
     for event in events:
         state.apply(event)
     return state
+
+
+def spent_s(events: Iterable[Event], job: str) -> float:
+    """Seconds that workers were at a job, by the times of its events: what lies before each start was a pause."""
+    spent, before_s = 0.0, None
+    for event in events:
+        if event.job == job:
+            if before_s is not None and event.type != "started":
+                spent += max(0.0, event.t - before_s)  # a clock may be set back
+            before_s = event.t
+    return spent

@@ -10,7 +10,7 @@ import torch
 from transformers import Trainer, TrainerState
 from trl import SFTConfig, SFTTrainer
 
-from core.events import EventLog
+from core.events import EventLog, Tail, spent_s
 from core.recipe_fields import Recipe
 from core.runs import Run
 from core.worker import adapters, backends, data, lesson, models, pack
@@ -32,8 +32,9 @@ class CpuTrainer(SFTTrainer):
 
 def run(run: Run, log: EventLog, memory: Memory) -> None:
     """Train as run.json says, from the newest checkpoint if there is one, and leave the adapter in the run folder."""
-    began = time.monotonic()
     recipe, checkpoint = run.recipe(), run.newest_checkpoint()
+    earlier_s = spent_s(Tail(run.events).catch_up(), "train") if checkpoint else 0.0
+    began = time.monotonic() - earlier_s
     limit_memory(recipe)
     _tell_start(recipe, checkpoint, log)
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from core import events
-from core.events import HISTORY_POINTS, Curve, Event, EventLog, RunState, Tail, fold, parse_line
+from core.events import HISTORY_POINTS, Curve, Event, EventLog, RunState, Tail, fold, parse_line, spent_s
 
 ROOT = Path(__file__).parents[2]
 
@@ -328,6 +328,18 @@ def test_the_picture_holds_the_newest_of_each_kind() -> None:
 def test_the_last_end_counts_and_a_new_start_takes_it_back(kinds: list[str], end: str | None) -> None:
     state = told(*((kind, {}) for kind in kinds))
     assert (state.end.type if state.end else None) == end
+
+
+def test_the_time_spent_on_a_job_leaves_pauses_and_other_jobs_out() -> None:
+    times = [
+        (10.0, "train", "started"), (11.0, "train", "step"), (14.0, "train", "checkpoint"),
+        (20.0, "merge", "started"), (90.0, "merge", "finished"),
+        (100.0, "train", "started"), (102.0, "train", "step"), (50.0, "train", "step"), (53.0, "train", "finished"),
+    ]  # fmt: skip
+    events = [Event(seq, t, job, kind, {}) for seq, (t, job, kind) in enumerate(times, 1)]
+    assert spent_s(events, "train") == (1 + 3) + (2 + 0 + 3)
+    assert spent_s(events, "merge") == 70
+    assert spent_s([], "train") == 0
 
 
 def test_a_resume_voids_the_steps_after_its_checkpoint() -> None:

@@ -65,11 +65,14 @@ def test_a_stop_and_a_resume_change_no_loss(make_run: Callable[..., Run]) -> Non
     state = halved.state()
     assert state.end is not None
     assert state.end.data["stopped"]
-    stopped_at = max(losses(halved))
+    stopped_at, stopped_s = max(losses(halved)), state.end.data["elapsed_s"]
     assert 4 <= stopped_at < 8
     assert halved.newest_checkpoint() == halved.checkpoints / f"checkpoint-{stopped_at}"
     train_here(halved)
-    assert halved.state().end.data["steps"] == 8  # type: ignore[union-attr]
+    end = halved.state().end
+    assert end is not None
+    assert end.data["steps"] == 8
+    assert end.data["elapsed_s"] > stopped_s, "both parts count"
     assert losses(halved) == losses(whole)
     assert halved.state().step["seen_tokens"] == whole.state().step["seen_tokens"]
 
