@@ -11,7 +11,7 @@ from transformers import Trainer, TrainerState
 from trl import SFTConfig, SFTTrainer
 
 from core.events import EventLog, Tail, spent_s
-from core.recipe_fields import Recipe
+from core.recipe_fields import Lora, Recipe
 from core.runs import Run
 from core.worker import adapters, backends, data, lesson, models, pack
 from core.worker.memory import Memory
@@ -41,6 +41,7 @@ def run(run: Run, log: EventLog, memory: Memory) -> None:
     source = models.of_run(run, log)
     log.write("phase", name="load", model=source.name, revision=source.revision)
     loaded = backends.load(recipe, source)
+    _tell_passed_over(recipe.lora, loaded.model, log)
     adapters.remember_start(run, loaded.model)
 
     log.write("phase", name="data", source=recipe.data.source)
@@ -74,6 +75,15 @@ def _tell_start(recipe: Recipe, checkpoint: Path | None, log: EventLog) -> None:
         device=torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
         resumed_from=int(checkpoint.name.partition("-")[2]) if checkpoint else None,
     )
+
+
+def _tell_passed_over(lora: Lora, model: Any, log: EventLog) -> None:
+    """Warn of names in lora.target_modules that nothing in the model has: peft is silent while another one fits."""
+    adapted = [f".{name}" for name, module in model.named_modules() if hasattr(module, "lora_A")]
+    wanted = () if lora.target_modules == "all-linear" else lora.target_modules
+    if lost := [each for each in wanted if not any(name.endswith(f".{each}") for name in adapted)]:
+        message = f"lora.target_modules: the model has no {', '.join(lost)}; only the others are trained."
+        log.write("warning", kind="modules", message=message)
 
 
 def _tell_end(state: TrainerState, reporter: Reporter, elapsed_s: float) -> None:

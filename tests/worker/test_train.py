@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -124,6 +125,23 @@ def test_chosen_layers_get_the_adapter_and_the_rate_falls_to_its_least(make_run:
         assert {name.split(".layers.")[1].split(".")[0] for name in file.keys()} == {"1"}  # noqa: SIM118
     rates = [event.data["lr"] for event in Tail(run.events).read() if event.type == "step"]
     assert min(rates[1:]) >= 1e-3
+
+
+@pytest.mark.parametrize(
+    ("wanted", "lost"),
+    [("all-linear", []), (["q_proj"], []), (["q_proj", "k_porj", "proj"], ["k_porj, proj"]), (["attn.q_proj"], [])],
+)
+def test_a_module_that_the_model_does_not_have_is_told(tmp_path: Path, wanted: Any, lost: list[str]) -> None:
+    from core.events import EventLog
+    from core.recipe_fields import Lora
+    from core.worker.train import _tell_passed_over
+
+    modules = {"layers.0.attn.q_proj": SimpleNamespace(lora_A=1), "layers.0.attn.k_proj": SimpleNamespace()}
+    log = tmp_path / "events.jsonl"
+    lora = Lora.model_validate({"target_modules": wanted})
+    _tell_passed_over(lora, SimpleNamespace(named_modules=modules.items), EventLog(log, "train"))
+    said = [event.data["message"] for event in Tail(log).read()]
+    assert said == [f"lora.target_modules: the model has no {each}; only the others are trained." for each in lost]
 
 
 def test_a_folder_without_a_model_is_a_sentence(make_run: Callable[..., Run], tmp_path: Path) -> None:
