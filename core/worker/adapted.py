@@ -164,18 +164,19 @@ def changed(slot: Slot, change: Change, config: Any, dtype: torch.dtype, device:
     weight = read(change.whole or slot).to(device).float()
     if change.lora:
         weight = _merged(weight, change, config)
-    least, most = weight.aminmax()
-    if not max(-least, most) <= torch.finfo(dtype).max:  # which is so of NaN too
+    rounded = weight.to(dtype)
+    least, most = rounded.aminmax()
+    if not max(-least, most) < torch.inf:  # which is so of NaN too
         raise UserError(
             f"{change.module} holds numbers that are infinite or none at all with the adapter in it.",
             "Its training went astray: train again with a lower train.lr.",
         )
-    return weight.to(dtype).cpu()
+    return rounded.cpu()
 
 
 @torch.no_grad()
 def _merged(weight: torch.Tensor, change: Change, config: Any) -> torch.Tensor:
-    """The layer's weight after PEFT merged its matrices, which knows rsLoRA, DoRA, PiSSA and whatever comes next."""
+    """The layer's weight, changed in place, with its matrices merged: PEFT knows rsLoRA, DoRA and what comes next."""
     from peft.tuners import lora
     from peft.utils.other import get_pattern_key
 
@@ -188,6 +189,9 @@ def _merged(weight: torch.Tensor, change: Change, config: Any) -> torch.Tensor:
     rank = next(matrix.shape[0] for name, matrix in matrices.items() if "_A" in name)
     alpha = config.alpha_pattern.get(get_pattern_key(config.alpha_pattern, change.module), config.lora_alpha)
     wrapped = (lora.Embedding if embedding else lora.Linear)(layer, "default", config, r=rank, lora_alpha=alpha)
+    if matrices.keys() == {"lora_A.weight", "lora_B.weight"} and not wrapped.lora_variant:
+        # The sum that PEFT's merge makes, too, which goes over the weight thrice.
+        return weight.addmm_(matrices["lora_B.weight"], matrices["lora_A.weight"], alpha=wrapped.scaling["default"])
     known = dict(wrapped.named_parameters())
     for name, matrix in matrices.items():
         head, _, tail = name.partition(".")
