@@ -47,6 +47,9 @@ def read_rows(run: Run, recipe: Recipe, tokenizer: Any, log: EventLog) -> Readin
     _tell_losses(log, skipped, kept, len(train_places))
     if not kept.rows:
         raise nothing_left(kept, recipe.data.source)
+    if eval_places and not aside.rows:
+        message = f"No answer is left in the {len(eval_places)} held-out rows: there is no held-out loss."
+        log.write("warning", kind="eval", message=message)
     return Reading(kept.rows, aside.rows, [rows[place] for place in eval_places[:ROWS_LOOKED_AT]])
 
 

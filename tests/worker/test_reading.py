@@ -1,10 +1,14 @@
 """The rows of a run are the same after a resume, or it is told."""
 
+import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from chat_models import tokenizer
 
+from core.config import Recipe
 from core.events import EventLog, Tail
 from core.runs import Run
 
@@ -36,6 +40,22 @@ def test_rows_that_changed_between_a_checkpoint_and_its_resume_are_told(
     said = [event.data["message"] for event in Tail(run.events).read() if event.data["kind"] == "changed"]
     assert len(said) == (len(told) if checkpoint else 0)
     assert all(part in message for part, message in zip(told, said, strict=False))
+
+
+def test_held_out_rows_without_an_answer_are_told(
+    tmp_path: Path, recipe: Callable[..., Recipe], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from core.worker import reading
+
+    source = tmp_path / "pairs.jsonl"
+    source.write_text("".join(json.dumps({"prompt": "a" * n, "completion": "b"}) + "\n" for n in (1, 60)))
+    monkeypatch.setattr(reading, "split", lambda *_: ([0], [1]))
+    run = Run(tmp_path)
+    wanted = recipe(data={"source": str(source)}, model={"max_seq_length": 32})
+    rows = reading.read_rows(run, wanted, tokenizer("qwen2.5"), EventLog(run.events, "train"))
+    assert (len(rows.train), rows.held_out) == (1, [])
+    said = [event.data["message"] for event in Tail(run.events).read()]
+    assert said == ["No answer is left in the 1 held-out rows: there is no held-out loss."]
 
 
 def test_a_run_of_an_older_fitune_is_resumed_without_a_word(tmp_path: Path) -> None:
