@@ -157,7 +157,11 @@ def start(run: Run, share_gpu: bool = False) -> Chat:
     uuid = (run.info().get("gpu") or {}).get("uuid")
     gpu = next((each for each in found.gpus if each.uuid == uuid), None) or machine.pick_gpu(found, None)
     _refuse_short_memory(run, gpu, found.ram_available_bytes)
-    log = os.open(run.path / "chat.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    try:
+        log = os.open(run.path / "chat.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    except OSError as error:
+        hint = "Free some disk space, or see who may write there."
+        raise UserError(f"{run.path} can't be written to: {error.strerror}.", hint) from None
     try:
         worker = subprocess.Popen(
             _command(run),

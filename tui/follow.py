@@ -56,7 +56,8 @@ def _tell_end(run: Run, state: RunState, bad_lines: int, lines: "_Lines") -> Non
     for each in end.proofs:
         for text in ["", each.summary, *table(each, TABLE_COLUMNS), ""]:
             lines.say(f"      {text}".rstrip())
-    if end.next and status in ("finished", "failed"):
+    # How to go on with a training that was cut off is said by whoever called.
+    if end.next and (status in ("finished", "failed") or (run.untold(state) or state.job) != "train"):
         lines.say(f"      {end.next}")
 
 

@@ -6,22 +6,37 @@ import platform
 import shlex
 import zipfile
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
+from core.errors import UserError
 from core.handoff.job import Job, trained
+from core.runs import Run
 
 EPOCH = (1980, 1, 1, 0, 0, 0)
 """The earliest time a zip knows: the same adapter makes the same file."""
 
 
 def pack(job: Job) -> Path:
-    """Write NAME-adapter.zip into the run's folder, whole or not at all. Raises UserError without an adapter.
+    """Write NAME-adapter.zip into the run's folder, whole or not at all. Raises UserError without an adapter or room.
 
     Stored, not compressed: weights hardly shrink. Inside, everything lies in one folder named like the run.
     """
     run = trained(job, "zip")
     place = run.path / f"{run.name}-adapter.zip"
     aside = place.with_name(place.name + ".part")
+    try:
+        _write(run, aside)
+        aside.replace(place)
+    except OSError as error:
+        with suppress(OSError):
+            aside.unlink(missing_ok=True)
+        hint = f"Free some disk, or fetch the folder itself: {run.adapter}"
+        raise UserError(f"{place} can't be written: {error.strerror}.", hint) from None
+    return place
+
+
+def _write(run: Run, aside: Path) -> None:
     with open(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
         with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
             for path in sorted(path for path in run.adapter.rglob("*") if path.is_file()):
@@ -32,8 +47,6 @@ def pack(job: Job) -> Path:
                         target.write(block)
         file.flush()
         os.fsync(file.fileno())
-    aside.replace(place)
-    return place
 
 
 def fetch_command(path: Path, environment: Mapping[str, str]) -> str:

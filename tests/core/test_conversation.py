@@ -125,6 +125,12 @@ def test_a_model_trained_without_turns_is_asked_the_bare_text_each_time() -> Non
     assert talk.ask("Two \udcff")["asked"] == {"base": "Two ?", "tuned": "Two ?"}
 
 
+def test_a_folder_that_cant_be_written_to_is_a_sentence(trained: Run) -> None:
+    (trained.path / "chat.log").mkdir()
+    with pytest.raises(UserError, match="can't be written to: Is a directory"):
+        chat.start(trained)
+
+
 def test_no_adapter_is_a_sentence(trained: Run) -> None:
     trained.adapter.rmdir()
     with pytest.raises(UserError, match=r"has no adapter yet\. Train it first: fitune resume"):

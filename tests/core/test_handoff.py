@@ -1,6 +1,7 @@
 """What is handed off: each target has the recipe in its own words, tells what it lacks, quotes what others wrote."""
 
 import ast
+import errno
 import json
 import subprocess
 import sys
@@ -460,6 +461,20 @@ def test_rows_that_can_not_be_read_leave_no_folder(make_job: Callable[..., Job],
         handoff.write("script", [job], tmp_path / "out")
     assert not (tmp_path / "out").exists()
     assert not (tmp_path / "out.part").exists()
+
+
+def test_a_zip_without_room_is_a_sentence_and_leaves_nothing(
+    make_trained: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(fd: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    run = make_trained()
+    before = sorted(run.path.iterdir())
+    monkeypatch.setattr("core.handoff.archive.os.fsync", full)
+    with pytest.raises(UserError, match="No space left on device"):
+        pack(of_run(run))
+    assert sorted(run.path.iterdir()) == before
 
 
 def test_the_same_adapter_makes_the_same_zip(make_trained: Callable[..., Run]) -> None:

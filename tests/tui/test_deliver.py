@@ -1,5 +1,6 @@
 """The deliver screen: each way is told before it begins, begins by keyboard, and is marked when it is done."""
 
+import io
 import json
 import os
 import time
@@ -19,6 +20,7 @@ from tests.fake_worker import make_run
 from tests.tui.test_delivery_story import CHECKS, prove
 from tests.tui.test_watch import shown, until, watching
 from tui.event_lines import line
+from tui.follow import follow
 from tui.screens.deliver import DeliverScreen
 from tui.screens.watch import WatchScreen
 from tui.story import Story, ending
@@ -131,10 +133,11 @@ def test_a_merge_killed_before_its_first_word_is_not_told_as_the_last_one(traine
     tell(trained, "merge", ("started", {}), ("finished", MERGED))
     run = Run(trained)
     run.lock.write_text(json.dumps({"job": "merge", "started": time.time() + 1}))
-    state = run.state()
-    end = ending(run, run.status(state), state)
-    assert end.sentence.startswith("The merge was killed before it said a word. ")
-    assert end.next.endswith(f"Again: fitune merge {run.name}")
+    out = io.StringIO()
+    follow(run, out, from_start=False)
+    sentence, then = out.getvalue().splitlines()
+    assert sentence.startswith("ERROR The merge was killed before it said a word. ")
+    assert then.endswith(f"Again: fitune merge {run.name}")
 
 
 def test_an_upload_is_announced_with_its_numbers(trained: Path) -> None:
