@@ -174,7 +174,7 @@ def prepare(recipe: Recipe) -> Run:
     recipe, base = prepared_cache.located(recipe), runs.home(recipe.run.home)
     key = prepared_cache.key(recipe)
     run = Run(prepared_cache.folder(key, base))
-    if (run.path / FILE).is_file() or run.holder_pid() is not None:
+    if _is_prepared(run):
         return run
     content = {"version": 1, "name": run.name, "created": time.time(), "key": key,
                "recipe": recipe.model_dump(mode="json")}  # fmt: skip
@@ -186,8 +186,17 @@ def prepare(recipe: Recipe) -> Run:
         hint = "Set FITUNE_HOME to a folder you can write to."
         raise UserError(f"{run.path} can't be made: {error.strerror}.", hint) from None
     prepared_cache.prune(base)
-    start(run, "prepare", share_gpu=True)  # it computes on the CPU
+    try:
+        start(run, "prepare", share_gpu=True)  # it computes on the CPU
+    except UserError:
+        if not _is_prepared(run):  # else somebody else asked at the same moment
+            raise
     return run
+
+
+def _is_prepared(run: Run) -> bool:
+    """Whether the job that renders the rows is done, or under way."""
+    return (run.path / FILE).is_file() or run.holder_pid() is not None
 
 
 def merge(run: Run, base: str | None = None) -> str:

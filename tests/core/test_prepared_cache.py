@@ -11,8 +11,9 @@ import orjson
 import pytest
 from huggingface_hub.errors import OfflineModeIsEnabled
 
-from core import prepared_cache, runs
+from core import launch, prepared_cache, runs
 from core.config import Recipe
+from core.errors import UserError
 from core.prepared import FILE, Prepared, to_json
 from core.prepared_cache import folder, key, known, located, prune
 from core.runs import Run
@@ -199,3 +200,20 @@ def test_the_oldest_answers_go_but_none_whose_job_lives(
 def test_without_answers_there_is_nothing_to_prune(tmp_path: Path) -> None:
     prune(tmp_path)
     assert not runs.all_runs(tmp_path)
+
+
+@pytest.mark.parametrize("by_whom", ["nobody", "somebody"])
+def test_of_two_who_ask_at_once_both_get_the_job(
+    made: Callable[..., Recipe], fitune_home: Path, monkeypatch: pytest.MonkeyPatch, by_whom: str
+) -> None:
+    def refused(run: Run, *_: Any, **__: Any) -> str:
+        if by_whom == "somebody":
+            (run.path / FILE).touch()
+        raise UserError("It is running already.")
+
+    monkeypatch.setattr(launch, "start", refused)
+    if by_whom == "somebody":
+        assert (launch.prepare(made()).path / "run.json").exists()
+    else:
+        with pytest.raises(UserError, match="running already"):
+            launch.prepare(made())
