@@ -142,9 +142,9 @@ def check_disk(machine: Machine) -> Check:
     """Whether the disk of the runs has room for checkpoints and a merged model."""
     if machine.disk_free_bytes is None:
         return Check("disk", "warn", "The free space is unknown.", "Check that the disk of the runs is there.")
-    text = f"{machine.disk_free_bytes / 1e9:.0f} GB are free in {machine.runs_dir}."
+    text = f"{_gib(machine.disk_free_bytes)} are free in {machine.runs_dir}."
     if machine.disk_free_bytes < LOW_DISK_BYTES:
-        fix = "Free some, or set FITUNE_HOME to a larger disk: a merged 7B model takes 15 GB, and checkpoints add up."
+        fix = "Free some, or set FITUNE_HOME to a larger disk: a merged 7B model takes 14 GiB, and checkpoints add up."
         return Check("disk", "warn", text, fix)
     return Check("disk", "ok", text)
 

@@ -131,7 +131,7 @@ class FituneApp(App[int]):
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
         """The command palette: what makes sense here, not all that Textual has."""
         if help_on_this := getattr(screen, "action_help", None):
-            yield SystemCommand("Help", "Explain the field or step in hand", help_on_this)
+            yield SystemCommand("Help", "Explain this screen, or the field in hand", help_on_this)
         yield SystemCommand("Theme", "Choose colours: dark, light, or the terminal's own", self.action_change_theme)
         yield SystemCommand("Keys", "Show the keys of this screen", self.action_show_help_panel)
         yield SystemCommand("Quit", "Leave; a training goes on by itself", self.action_quit)

@@ -194,6 +194,7 @@ async def test_resume_starts_the_worker_and_a_refusal_is_a_sentence(
     monkeypatch.setattr(launch, "start", refuse)
     async with watching(run, "ERROR  killed") as (app, pilot):
         await pilot.press("r")
+        await until(pilot, lambda: "Starting again" in shown(app))
         await until(pilot, lambda: "held by [/INST]" in shown(app))
         monkeypatch.setattr(launch, "start", lambda at, job: str(start(at.path, "steps:400", "--rate", "20").pid))
         await pilot.press("r")

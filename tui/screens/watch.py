@@ -188,8 +188,12 @@ class WatchScreen(Screen[None]):
     def action_kill(self) -> None:
         orders.kill(self.app, self.watched, self.seen)
 
-    @work(thread=True, exclusive=True, exit_on_error=False, group="resume")
     def action_resume(self) -> None:
+        self.app.notify("Starting again from the last checkpoint ...", markup=False)
+        self.resume()
+
+    @work(thread=True, exclusive=True, group="resume")
+    def resume(self) -> None:
         orders.resume(self.app, self.watched)
 
     def action_deliver(self) -> None:
