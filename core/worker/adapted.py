@@ -77,6 +77,9 @@ def open_adapter(folder: Path) -> Adapter:
             "that was moved, and merged into the model itself it would make another one.",
             "Use the adapter as it is, PEFT moves the base when it loads it, or train again with fitune.",
         )
+    if config.lora_bias:
+        message = f"{folder} holds biases of its own (lora_bias), which fitune does not merge."
+        raise UserError(message, "Use the adapter as it is.")
     file = folder / "adapter_model.safetensors"
     if not file.is_file():
         raise UserError(f"{folder} holds no {file.name}.", "An adapter in another format was saved by another program.")

@@ -237,6 +237,30 @@ def test_an_adapter_for_a_moved_base_is_not_merged_into_the_one_that_stood_still
         merge_here(run)
 
 
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda folder: folder.joinpath("adapter_model.safetensors").unlink(), "holds no adapter_model.safetensors"),
+        (lambda folder: _set(folder, lora_bias=True), "biases of its own"),
+    ],
+)
+def test_an_adapter_that_cant_be_merged_is_a_sentence(
+    make_run: Callable[..., Run], tiny_model: Path, spoil: Callable[[Path], None], said: str
+) -> None:
+    from core.worker.adapted import open_adapter
+
+    run = make_run()
+    adapt(run, tiny_model)
+    spoil(run.adapter)
+    with pytest.raises(UserError, match=said):
+        open_adapter(run.adapter)
+
+
+def _set(folder: Path, **settings: Any) -> None:
+    path = folder / "adapter_config.json"
+    path.write_text(json.dumps(json.loads(path.read_bytes()) | settings))
+
+
 def test_without_an_adapter_there_is_nothing_to_merge(make_run: Callable[..., Run]) -> None:
     with pytest.raises(UserError, match="no adapter yet"):
         merge_here(make_run())
