@@ -54,22 +54,12 @@ def run(run: Run, log: EventLog, memory: Memory) -> None:
         folder.mkdir(exist_ok=True)
         for name, proof in proofs.items():
             settle(proof, aside / name, folder)
-    if failed := [(name, proof.failed[0]) for name, proof in proofs.items() if proof.failed]:
-        name, worst = failed[0]
-        raise UserError(
-            f"{name} failed its proof. {worst.check}: expected {worst.expected}; got {worst.got}.",
-            f"It is kept as {folder / name}.failed. The merged model is proven: use that, or another kind of file.",
-        )
+    refuse_failed(proofs, folder)
+
+    # 3. What goes with them, and what is left to do
     names = list(proofs)
     first = file_name(run, kinds[0])
-    text, said = modelfile.modelfile(first if first in names else names[0], tokenizer, sorted(eos_ids(run.merged)))
-    write_atomically(folder / "Modelfile", text.encode())
-    if not said:
-        message = (
-            "The chat template can't be said in Ollama's language: it will go by the one in the file, which it knows "
-            "for common models only. Compare an answer before you rely on it."
-        )
-        log.write("warning", kind="modelfile", message=message)
+    write_modelfile(run, first if first in names else names[0], tokenizer, log)
     commands = [shlex.join(next_command(run, source_of(made), kind)) for kind in later]
     if commands:
         message = f"llama-quantize is not on this machine. Where it is: {'; '.join(commands)}"
@@ -154,3 +144,26 @@ def settle(proof: Proof, file: Path, folder: Path) -> None:
     name = f"{file.name}.failed" if proof.failed else file.name
     write_atomically(folder / f"{name}.proof.json", orjson.dumps(proof.to_json(), option=orjson.OPT_INDENT_2))
     file.replace(folder / name)
+
+
+def refuse_failed(proofs: dict[str, Proof], folder: Path) -> None:
+    """Raise UserError if a file did not pass; it lies in its folder as NAME.failed."""
+    for name, proof in proofs.items():
+        if proof.failed:
+            worst = proof.failed[0]
+            raise UserError(
+                f"{name} failed its proof. {worst.check}: expected {worst.expected}; got {worst.got}.",
+                f"It is kept as {folder / name}.failed. The merged model is proven: use that, or another kind of file.",
+            )
+
+
+def write_modelfile(run: Run, name: str, tokenizer: Any, log: EventLog) -> None:
+    """What `ollama create` reads, beside the file of that name; a warning where it can't hold the chat template."""
+    text, said = modelfile.modelfile(name, tokenizer, sorted(eos_ids(run.merged)))
+    write_atomically(run.path / "gguf" / "Modelfile", text.encode())
+    if not said:
+        message = (
+            "The chat template can't be said in Ollama's language: it will go by the one in the file, which it knows "
+            "for common models only. Compare an answer before you rely on it."
+        )
+        log.write("warning", kind="modelfile", message=message)
