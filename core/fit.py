@@ -237,7 +237,7 @@ def _unlike(tried: Tried, best: Tried) -> dict[str, Any]:
 
 def _reason(own: Tried, best: Tried) -> str:
     if not best.set:
-        return "The recipe as it is: nothing that leaves its result alone is noticeably faster."
+        return "The recipe as it is: no other setting that teaches the same is noticeably faster."
     if own.fits:
         return f"{best.speed / own.speed - 1:.0%} faster than the recipe as it is."
     return f"The simplest of the fastest plans that fit; the recipe as it is {_why(own, best)}."

@@ -98,9 +98,25 @@ def asked(question: Callable[[], Any]) -> Any:
     except HfHubHTTPError as error:
         raise _refusal(error.response.status_code, error.server_message or str(error).partition("\n")[0]) from error
     except (httpx.HTTPError, OfflineModeIsEnabled) as error:
-        raise UserError(
-            f"The Hub can't be reached: {redact(str(error))}", "Check the network (fitune doctor), push again."
-        ) from error
+        raise UserError(f"The Hub can't be reached: {_silence(error)}.", "Check the network: fitune doctor.") from error
+
+
+def _silence(error: Exception) -> str:
+    """Why there was no answer, in plain words; the error itself is for the log."""
+    import httpx
+
+    match error:
+        case httpx.TimeoutException():
+            return "it did not answer in time"
+        case httpx.ProxyError():
+            return "the proxy lets nothing through to it"
+        case httpx.ConnectError() if "certificate" in str(error).lower():
+            return "its certificate is not trusted here, mostly because of a proxy in between"
+        case httpx.ConnectError():
+            return "this machine finds no way to it"
+        case httpx.HTTPError():
+            return "the connection was cut"
+    return "HF_HUB_OFFLINE forbids it"
 
 
 def _refusal(status: int, said: str) -> UserError:

@@ -3,6 +3,7 @@
 import os
 from typing import Any
 
+import httpx
 import pytest
 
 from core import hub
@@ -67,3 +68,23 @@ def test_a_header_that_the_client_refuses_does_not_show_the_token(monkeypatch: p
     with pytest.raises(UserError) as refused:
         hub.account()
     assert "Ab3" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (httpx.ConnectError("[Errno -2] Name or service not known"), "this machine finds no way to it"),
+        (httpx.ConnectError("[SSL] certificate verify failed: self-signed"), "its certificate is not trusted here"),
+        (httpx.ProxyError("407"), "the proxy lets nothing through"),
+        (httpx.ReadTimeout("The read operation timed out"), "it did not answer in time"),
+        (httpx.RemoteProtocolError("peer closed connection"), "the connection was cut"),
+    ],
+)
+def test_a_hub_without_an_answer_is_told_in_plain_words(error: Exception, said: str) -> None:
+    def ask() -> None:
+        raise error
+
+    with pytest.raises(UserError) as silent:
+        hub.asked(ask)
+    assert silent.value.message.startswith(f"The Hub can't be reached: {said}")
+    assert str(error) not in str(silent.value)
