@@ -4,6 +4,7 @@ Canonical rows are {"messages": [{"role", "content", ...}]} (perhaps with `tools
 or {"text": str}. Knows no tokenizer: lengths and masks are the worker's business.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from itertools import islice
 
@@ -86,24 +87,25 @@ def _rows(data: Data, on_skip: Callable[[Problem], None], on_progress: Callable[
     shape = _shape(source, data)
     if shape.problems:
         raise BadInput(shape.problems)
-    used = skipped = 0
+    used, skips = 0, Counter[str]()
     first = ""
     for made in _made(source, shape, data.split, on_progress):
-        if isinstance(made, Problem):
-            skipped += 1
-            first = first or str(made)
-            on_skip(made)
+        if isinstance(made, tuple):
+            kind, problem = made
+            skips[kind] += 1
+            first = first or str(problem)
+            on_skip(problem)
         else:
             used += len(made)
             yield from made
-    if few := too_few_left(data.source, used, skipped, first):
+    if few := too_few_left(data.source, used, skips, first):
         raise BadInput([few])
 
 
 def _made(
     source: Source, shape: Shape, split_name: str, on_progress: Callable[[int, int], None]
-) -> Iterator[list[Row] | Problem]:
-    """What each raw row becomes, or why it is left out."""
+) -> Iterator[list[Row] | tuple[str, Problem]]:
+    """What each raw row becomes, or why it is left out: the kind of skip, and in a sentence."""
     convert = converter(shape.format, shape.columns) if shape.is_usable else None
     done_bytes, total_bytes = 0, sum(file.size_bytes for file in source.files)
     for file in source.files:
@@ -115,7 +117,7 @@ def _made(
                         raise row
                     yield convert(row) if convert else []
                 except Skip as skip:
-                    yield Problem(f"{file.name}:{number}", skip.text)
+                    yield skip.kind, Problem(f"{file.name}:{number}", skip.text)
         done_bytes += file.size_bytes
 
 

@@ -146,6 +146,8 @@ SAID: Mapping[str, tuple[str, str]] = {
 CLOSE = {"header", "garbled", "nul", "copied", "empty_prompt", "email", "secret"}
 SKIPS = ("bad_line", "empty", "missing", "type", "role", "no_answer", "system_only", "media")
 """The kinds of rows that are left out."""
+OF_COLUMNS = ("empty", "missing", "type")
+"""Those of them that other columns may mend."""
 
 
 def numbered(text: str, count: int) -> str:
@@ -154,14 +156,24 @@ def numbered(text: str, count: int) -> str:
     return chosen.replace("{n}", f"{count:,}")
 
 
-def too_few_left(source: str, used: int, skipped: int, first: str) -> Problem | None:
-    """Why training on what is left makes no sense, if it doesn't: nothing, or less than was left out."""
+def too_few_left(source: str, used: int, skips: Mapping[str, int], first: str) -> Problem | None:
+    """Why training on what is left makes no sense, if it doesn't: nothing, or less than was left out.
+
+    skips: how many rows were left out, by kind. first: where the first of them is, and what is wrong with it.
+    """
+    skipped = sum(skips.values())
     if used == skipped == 0:
         return Problem(source, "holds no rows.", "Is it the right file?")
     if used == 0 or skipped > used:
         text = f"{skipped:,} of {used + skipped:,} rows can't be used; the first: {first}"
-        return Problem(source, text, "Mend them, or map the columns: data.columns.")
+        kind = _most(skips)
+        fix = "Mend them, or map the columns: data.columns." if kind in OF_COLUMNS else SAID[kind][1]
+        return Problem(source, text, fix)
     return None
+
+
+def _most(skips: Mapping[str, int]) -> str:
+    return max(skips, key=lambda kind: skips[kind])
 
 
 def report_of(source: Source, shape: Shape, found: Scan) -> Report:
@@ -172,8 +184,9 @@ def report_of(source: Source, shape: Shape, found: Scan) -> Report:
     stops = [Finding("stop", "format", 1, problem) for problem in shape.problems]
     if found.broken:
         stops.append(Finding("stop", "unreadable", 1, Problem("", found.broken.message, found.broken.hint)))
-    first = next((place for kind in SKIPS for place in found.places.get(kind, ())), "")
-    if not shape.problems and (few := too_few_left(source.name, found.used_rows, found.skipped_rows, first)):
+    skips = {kind: counts.get(kind, 0) for kind in SKIPS}
+    first = next(iter(found.places.get(_most(skips), ())), "")
+    if not shape.problems and (few := too_few_left(source.name, found.used_rows, skips, first)):
         stops.append(Finding("stop", "too_few", found.skipped_rows, few))
     warnings = [_warning(kind, counts[kind], found) for kind in SAID if counts.get(kind)]
     columns = {name: _types(kinds, found) for name, kinds in found.types.items()}

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from core.dataset import inspect, rows
-from core.errors import Problem, UserError
+from core.errors import BadInput, Problem, UserError
 from core.recipe_fields import Data
 
 QA = {"question": "What is 2 + 2?", "answer": "4"}
@@ -279,3 +279,24 @@ def test_what_cannot_be_read_is_refused_in_a_sentence(
 
 def test_the_table_holds_at_least_forty_files() -> None:
     assert len(CASES) + len(REFUSED) >= 40
+
+
+@pytest.mark.parametrize(
+    ("content", "fix"),
+    [
+        (b"hello\nworld\n", "Mend or remove them."),
+        (lines(QA) + b"\0\0\n\0\0\n", "Mend or remove them."),
+        (lines({**QA, "answer": ""}), "Mend them, or map the columns: data.columns."),
+        (lines({"messages": [{"role": "nobody", "content": "Hi"}]}), "Use system, user, assistant."),
+    ],
+)
+def test_what_is_to_be_done_about_too_few_rows_fits_what_is_wrong_with_them(
+    content: bytes, fix: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(content)
+    found = next(each for each in inspect(Data(source=str(path))).problems if each.kind == "too_few")
+    assert found.problem.fix == fix
+    with pytest.raises(BadInput) as refused:
+        list(rows(Data(source=str(path))))
+    assert fix in str(refused.value)
