@@ -1,6 +1,7 @@
 """From an exception to what a person should know: which kind of failure, in one sentence, and what to do about it."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -31,6 +32,16 @@ _RULES: tuple[tuple[str, FailureKind, str], ...] = (
         'or keep layers in host RAM with train.offload_layers = "auto". Then: fitune resume.',
     ),
     (r"MemoryError|DefaultCPUAllocator|Cannot allocate memory", "oom", "The host's RAM is full: close other programs."),
+    (  # wandb's classes of errors
+        r"\bAuthenticationError CommError\b|\bUsageError\b.*: (?:api_key not|No API key) configured",
+        "auth",
+        'Log in to the tracker (wandb login), or train without it: train.report_to = "none".',
+    ),
+    (
+        r"\bCommError\b",
+        "download",
+        'Check the way to the tracker (wandb), or train without it: train.report_to = "none".',
+    ),
     (r"NonFiniteLoss", "nan", "Halve train.lr, and look at the rows of the last steps; then: fitune resume."),
     (
         r"GatedRepoError|RepositoryNotFoundError|LocalTokenNotFoundError|Invalid user token|40[13] Client Error"
@@ -57,10 +68,17 @@ _RULES: tuple[tuple[str, FailureKind, str], ...] = (
         "See what is wrong with: fitune doctor.",
     ),
 )
+_NOT_TRAINING: Mapping[FailureKind, str] = {
+    "oom": "Close what else uses this memory (nvidia-smi and top list it), then try again.",
+    "data": "A file of the model or of what was made of it is damaged. Fetch or make it again, then try again.",
+    "disk": "Free some disk space, then try again.",
+    "download": "Check the network, then try again.",
+}
+"""What a job other than a training needs: it has no batch to make smaller, and can't be resumed."""
 
 
-def diagnose(error: BaseException) -> Failure:
-    """The failure behind an exception, looked up along its chain of causes."""
+def diagnose(error: BaseException, job: str = "train") -> Failure:
+    """The failure behind an exception of a job, looked up along its chain of causes."""
     chain: list[BaseException] = []
     link: BaseException | None = error
     while link is not None and link not in chain:
@@ -72,6 +90,9 @@ def diagnose(error: BaseException) -> Failure:
             return Failure(rule[0] if rule else "data", redact(each.message), redact(each.hint))
     if rule := _rule(chain):
         kind, hint, told = rule
+        names_model = job == "prepare" and kind == "download"  # it has no trained model yet, so another may be named
+        if job != "train" and not names_model:
+            hint = _NOT_TRAINING.get(kind, hint)
         return Failure(kind, _one_line(told), hint)
     return Failure("bug", _one_line(error), "This is a fault in fitune or its libraries; worker.log has the details.")
 

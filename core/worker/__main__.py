@@ -52,7 +52,7 @@ def main() -> int:
         return 0
     except BaseException as error:
         print(redact(traceback.format_exc()), file=sys.stderr, flush=True)
-        failure = diagnose(error)
+        failure = diagnose(error, job)
         log.write("failed", kind=failure.kind, message=failure.message, hint=failure.hint)
         return 1
 

@@ -189,7 +189,7 @@ def _listen(asked: "queue.SimpleQueue[dict[str, Any]]", halted: threading.Event)
 
 def _tell(pipe: Pipe, kind: str, error: BaseException) -> None:
     print(redact(traceback.format_exc()), file=sys.stderr, flush=True)
-    failure: Failure = diagnose(error)
+    failure: Failure = diagnose(error, "chat")
     hint = failure.hint
     if failure.kind == "oom":
         hint = "Close what else uses this memory, or start anew and ask for shorter answers with --max-tokens."

@@ -13,6 +13,10 @@ class HfHubHTTPError(Exception):
     """As huggingface_hub has it; its GatedRepoError is one of these."""
 
 
+COMM_ERROR = type("CommError", (Exception,), {})
+"""As wandb has it; its AuthenticationError is one of these."""
+
+
 def named(name: str, message: str, *bases: type[Exception]) -> Exception:
     """An exception of a class of that name: the libraries' own are not imported here."""
     return type(name, bases or (Exception,), {})(message)
@@ -27,6 +31,10 @@ def named(name: str, message: str, *bases: type[Exception]) -> Exception:
         (MemoryError(), "oom"),
         (OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)), "oom"),
         (named("NonFiniteLossError", "the loss at step 3 is nan"), "nan"),
+        (named("UsageError", "api_key not configured (no-tty). call wandb.login(key=[your_api_key])"), "auth"),
+        (named("UsageError", "No API key configured. Use `wandb login` to log in."), "auth"),
+        (named("AuthenticationError", "The API key is invalid (401 Unauthorized).", COMM_ERROR), "auth"),
+        (COMM_ERROR("Run initialization has timed out after 90.0 sec."), "download"),
         (named("GatedRepoError", "Access to model is restricted", HfHubHTTPError), "auth"),
         (named("RepositoryNotFoundError", "404 Client Error"), "auth"),
         (RuntimeError("401 Client Error: Unauthorized"), "auth"),
@@ -51,6 +59,32 @@ def test_each_kind_of_failure_is_recognised(error: BaseException, kind: str) -> 
     assert failure.kind == kind
     assert failure.message
     assert failure.hint or isinstance(error, BadInput)
+
+
+def test_a_tracker_without_a_login_is_told_how_to_go_on_without_it() -> None:
+    failure = diagnose(named("AuthenticationError", "401 Unauthorized", COMM_ERROR))
+    assert 'wandb login), or train without it: train.report_to = "none".' in failure.hint
+
+
+@pytest.mark.parametrize("job", ["prepare", "merge", "export", "push", "chat"])
+@pytest.mark.parametrize(
+    "error",
+    [
+        named("OutOfMemoryError", "CUDA out of memory. Tried to allocate 2.00 GiB.", RuntimeError),
+        OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)),
+        named("SafetensorError", "Error while deserializing header: header too small"),
+    ],
+)
+def test_only_a_training_gets_hints_on_how_to_train(error: Exception, job: str) -> None:
+    assert "fitune resume" in diagnose(error, "train").hint
+    hint = diagnose(error, job).hint
+    assert hint.endswith("then try again.")
+    assert not [word for word in ("resume", "train.", "model.") if word in hint]
+
+
+def test_another_model_is_proposed_only_where_one_may_be_named() -> None:
+    assert "model.id" in diagnose(ConnectionError(), "prepare").hint
+    assert "model.id" not in diagnose(ConnectionError(), "merge").hint
 
 
 def test_the_cause_behind_an_exception_counts() -> None:
