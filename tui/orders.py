@@ -36,7 +36,8 @@ def stop(app: App[int], run: Run, seen: Seen | None) -> None:
     """Ask for the end of a run after its step, if that is confirmed."""
     question = "Stop the training after this step?\nIt writes a checkpoint, and can go on from there."
     if (job := _job(seen)) != "train":
-        question = f"Stop the {job} before its next {'file' if job == 'push' else 'part'}?\nThe adapter stays as it is."
+        part = "file" if job == "push" else "part, if one is left"
+        question = f"Stop the {job} before its next {part}?\nThe adapter stays as it is."
     app.push_screen(Confirm(question, _go_on(job), "Stop"), lambda yes: run.request_stop() if yes else None)
 
 

@@ -46,7 +46,7 @@ def ollama(job: Job) -> Files:
     lines += [
         "The GGUF file is not there yet. Make it first:",
         f"  fitune export {quoted(job.name)} --gguf q8_0",
-        "or, without fitune, with the converter of llama.cpp:",
+        "or with the converter of llama.cpp, of the merged model:",
         f"  fitune merge {quoted(job.name)}",
         f"  python convert_hf_to_gguf.py {merged} --outtype q8_0 --outfile {name}-q8_0.gguf",
         "An adapter alone goes on a base model that Ollama has, of the same weights:",

@@ -38,7 +38,10 @@ def test_the_text_goes_to_stdout_and_what_else_is_needed_to_stderr(fitune: Fitun
 def test_out_writes_a_folder_and_nothing_to_stdout(fitune: Fitune, recipe_file: str, tmp_path: Path) -> None:
     status, out, err = fitune("handoff", recipe_file, "--to", "script", "--out", str(tmp_path / "out"))
     assert (status, out) == (0, "")
-    assert err == f"Wrote eval.jsonl, render.py, run.py, train.jsonl into {tmp_path}/out.\n"
+    assert err == (
+        f"Wrote eval.jsonl, render.py, run.py, train.jsonl into {tmp_path}/out. "
+        "What to do with it stands on top of run.py.\n"
+    )
 
 
 def test_a_zip_prints_the_command_that_fetches_it(

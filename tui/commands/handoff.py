@@ -21,7 +21,9 @@ def run(args: argparse.Namespace) -> int:
         return zipped(jobs, args.out)
     if args.out:
         names = handoff.write(args.to, jobs, args.out)
-        print(clean(f"Wrote {', '.join(names)} into {args.out}."), file=sys.stderr)
+        shown = next(iter(handoff.files_for(args.to, jobs)))
+        said = f"Wrote {', '.join(names)} into {args.out}. What to do with it stands on top of {shown}."
+        print(clean(said), file=sys.stderr)
         return 0
     main, *others = handoff.files_for(args.to, jobs).items()
     sys.stdout.write(main[1])

@@ -5,6 +5,7 @@ import sys
 
 from core import runs
 from core.runs import Run
+from tui.again import command
 from tui.text import clean
 
 
@@ -37,7 +38,7 @@ def stopping(run: Run, job: str) -> str:
 def killed(run: Run, job: str) -> str:
     """What is left after a kill, and the way on."""
     if job != "train":
-        return f"The {job} of {run.name} was killed; the adapter is as it was. Again: fitune {job} {run.name}"
+        return f"The {job} of {run.name} was killed; the adapter is as it was. Again: {command(run, job)}"
     at = run.newest_checkpoint()
     way = f"Go on from its last checkpoint, {at.name}" if at else "It had no checkpoint; start it over"
     return f"{run.name} was killed. {way}: fitune resume {run.name}"

@@ -53,7 +53,7 @@ def answers(job: str) -> tuple[tuple[Leaving, str], ...]:
             ("stop", "Stop after this step, with a checkpoint"),
             ("kill", "Kill at once: what came after the last checkpoint is lost"),
         )
-    part = "file" if job == "push" else "part"
+    part = "file" if job == "push" else "part, if one is left"
     return (
         ("detach", f"Detach: the {job} goes on by itself"),
         ("stop", f"Stop before its next {part}; the adapter stays as it is"),
