@@ -202,7 +202,7 @@ def test_stop_now_kills_and_names_the_way_on(fitune: Fitune, fitune_home: Path) 
     [
         ("merge", [], "The merge of run-a stops before its next part, if one is left; the adapter stays as it is."),
         ("push", [], "The push of run-a stops before its next file; nothing of it is visible then."),
-        ("push", ["--now"], "The push of run-a was killed; the adapter is as it was. Again: fitune push run-a --repo ID"),
+        ("push", ["--now"], "The push of run-a was killed; the adapter is as it was. Again: fitune push run-a --repo"),
     ],
 )
 def test_stopping_a_merge_or_push_promises_no_checkpoint(
