@@ -101,7 +101,7 @@ def _push(talk: Talk, facts: Facts) -> list[str]:
 
 def _one(talk: Talk, question: str, options: Sequence[tuple[str, str]]) -> str:
     """The word of the option that was chosen. Raises UserError for what is no number of one."""
-    chosen = talk.choose(question, [f"{word:<11}{told}" for word, told in options], 0)
+    chosen = talk.choose(question, [f"{word:<12}{told}" for word, told in options], 0)
     if isinstance(chosen, str):
         raise UserError("Type one of the numbers.")
     return options[chosen][0]

@@ -99,6 +99,7 @@ def test_checkpoints_are_offered_with_their_size(answer: Answer, run: Run) -> No
     (folder / "adapter_model.safetensors").write_bytes(bytes(3 << 20))
     commands, said = answer(number("push"), "2", "me/it", "", "yes")
     assert "checkpoints 3.0 MiB in 1 file" in said
+    assert ". checkpoints 3.0 MiB in 1 file, of earlier steps" in said
     assert "Upload the checkpoints (3.0 MiB in 1 file) to me/it, private?" in said
     assert commands == [["push", str(run.path), "--repo", "me/it", "--checkpoints"]]
 
