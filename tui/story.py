@@ -207,7 +207,7 @@ def _delivered(run: Run, job: str, data: dict[str, Any]) -> tuple[str, str]:
     if job == "merge":
         return f"Merged: one model of {took}, checked.", f"It is in {clean(str(run.merged))}"
     if job == "export":
-        left = [clean(str(command), 300) for command in data.get("next") or []]
+        left = [clean(str(command)) for command in data.get("next") or []]
         files = value(data, "files") or 0
         said = f"Exported: {count(files)} GGUF file{'' if files == 1 else 's'} of {took}, checked."
         return said, f"In {clean(str(run.path / 'gguf'))}" + "".join(f"; then: {each}" for each in left)

@@ -174,3 +174,14 @@ def test_a_proof_of_someone_else_steers_no_terminal(trained: Path, payload: str)
     (proof,) = ending(run, run.status(state), state).proofs
     assert not OBEYED.search("\n".join(table(proof, 77)))
     assert not OBEYED.search(told(trained))
+
+
+async def test_a_command_with_paths_longer_than_the_screen_is_shown_whole(trained: Path) -> None:
+    left = f"llama-quantize /{'long/' * 40}it-BF16.gguf /{'long/' * 40}it-Q6_K.gguf Q6_K"
+    log = EventLog(trained / "events.jsonl", "export")
+    log.write("started")
+    log.write("finished", files=1, bytes=4 * MIB, elapsed_s=2.0, next=[left])
+    async with watching(trained, "export finished") as (app, pilot):
+        await until(pilot, lambda: "Q6_K" in shown(app))
+        said = shown(app).partition("then:")[2]
+        assert left.replace(" ", "") in "".join(said.split())
