@@ -165,6 +165,8 @@ class RunState:
     """All that the events of a run say so far. Liveness is not in here: that is the lock's business (core.runs)."""
 
     started: Event | None = None
+    job: str = "train"
+    """The newest job: a merge or push comes after the training, in the same log. It may fail before it has started."""
     ends: dict[str, Event] = field(default_factory=dict)
     """The last event, finished or failed, of each job; none while it goes on, or when it was killed."""
     phase: str = ""
@@ -181,11 +183,6 @@ class RunState:
     last_t: float | None = None
     unknown: int = 0
     """Events of types this version does not know, or of steps that are no number."""
-
-    @property
-    def job(self) -> str:
-        """The newest job: a merge or push comes after the training, in the same log."""
-        return self.started.job if self.started else "train"
 
     @property
     def end(self) -> Event | None:
@@ -212,7 +209,7 @@ class RunState:
             case _ if not isinstance(step, int):
                 self.unknown += 1
             case "started":
-                self.started, self.phase = event, ""
+                self.started, self.job, self.phase = event, event.job, ""
                 self.ends.pop(event.job, None)
             case "phase":
                 self.phase = str(data.get("name", ""))
@@ -233,7 +230,7 @@ class RunState:
             case "sample":
                 self.samples.append(data)
             case "finished" | "failed":
-                self.ends[event.job] = event
+                self.ends[event.job], self.job = event, event.job
             case _:
                 self.unknown += 1
 

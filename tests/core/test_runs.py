@@ -375,6 +375,18 @@ def test_a_worker_killed_before_its_first_word_does_not_pass_for_the_one_before(
     assert run.look()[0] == training
 
 
+def test_a_job_that_fails_before_it_has_started_does_not_pass_for_the_one_before(run: Run) -> None:
+    for kind in ("started", "finished"):
+        EventLog(run.events, "train").write(kind)  # type: ignore[arg-type]
+    end = run.state().end
+    assert end
+    run.lock.write_text(json.dumps({"job": "merge", "started": end.t}))
+    EventLog(run.events, "merge").write("failed", message="No such recipe.")
+    state = run.state()
+    assert (state.job, run.status(state), run.status(state, "merge")) == ("merge", "failed", "failed")
+    assert run.look()[0] == "finished"
+
+
 def test_after_kill_9_the_status_is_killed_at_once(run: Run, worker: "subprocess.Popen[bytes]") -> None:
     wait_until(lambda: run.state().step)
     worker.kill()
