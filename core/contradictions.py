@@ -9,7 +9,7 @@ from core.recipe_fields import MOVES_THE_BASE, Lora, Quant, Recipe, Train
 def problems(recipe: Recipe) -> list[Problem]:
     """Each contradiction, with a way out; `where` is `group.key`."""
     found = [
-        *_of_backend(recipe.train, recipe.model.quant),
+        *_of_backend(recipe.train, recipe.model.quant, recipe.lora.target_modules),
         *_of_init(recipe.lora, recipe.train.backend, recipe.model.quant),
         *_of_choice(recipe.lora),
     ]
@@ -18,8 +18,11 @@ def problems(recipe: Recipe) -> list[Problem]:
     return found
 
 
-def _of_backend(train: Train, quant: Quant) -> Iterator[Problem]:
+def _of_backend(train: Train, quant: Quant, modules: str | tuple[str, ...]) -> Iterator[Problem]:
     """Settings that the backend does not have. What `auto` will choose is not known yet."""
+    if train.backend == "trl" and "lm_head" in modules:  # trl 1.15 reads its weights past an adapter (sft_trainer.py)
+        fix = 'Take it out, or use backend = "unsloth".'
+        yield Problem("lora.target_modules", "lm_head is not trained by the trl backend.", fix)
     key, offloads = "train.offload_layers", train.offload_layers is not None
     if train.backend == "trl" and train.checkpointing == "unsloth":
         yield Problem("train.checkpointing", "unsloth needs the unsloth backend.", 'Use checkpointing = "on".')

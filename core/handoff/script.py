@@ -47,8 +47,9 @@ if GPU and torch.cuda.is_bf16_supported(including_emulation=False):
     DTYPE = torch.bfloat16
 """
 ALLOCATION = (
-    "# Before torch: without it that strands up to 0.7 GiB between the blocks of a step.\n"
-    'os.environ.setdefault("PYTORCH_ALLOC_CONF", "expandable_segments:True")\n'
+    "# Before torch: without it that strands up to 0.7 GiB between the blocks of a step. Windows and WSL can't.\n"
+    'if os.name != "nt" and "microsoft" not in platform.release().lower():\n'
+    '    os.environ.setdefault("PYTORCH_ALLOC_CONF", "expandable_segments:True")\n'
 )
 REFUSED = """if PACKING and not trainer.args.packing:
     raise SystemExit("Unsloth can't keep packed rows of this model apart: set PACKING = False.")
@@ -155,6 +156,7 @@ def _imports(job: Job, backend: str, several_cards: bool) -> str:
         "import json": True,
         "import math": not job.recipe.train.max_steps and not _has_intervals(job),
         "import os": not unsloth,
+        "import platform": not unsloth,
         "from pathlib import Path\n": True,
         ALLOCATION: not unsloth,
         "import torch": True,

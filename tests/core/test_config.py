@@ -145,6 +145,10 @@ def test_a_byte_order_mark_and_windows_line_ends_do_no_harm(write: Callable[[byt
         ({"model": {"quant": "bf16"}, "lora": {"init": "orthogonal", "r": 9}}, ["lora.r"]),
         ({"model": {"quant": "bf16"}, "lora": {"init": "pissa", "target_modules": ["lm_head"]}}, ["lora.init"]),
         ({"lora": {"target_modules": []}}, ["lora.target_modules"]),
+        (
+            {"train": {"backend": "trl", "checkpointing": "on"}, "lora": {"target_modules": ["q_proj", "lm_head"]}},
+            ["lora.target_modules"],
+        ),
         ({"lora": {"layers": []}}, ["lora.layers"]),
         ({"data": {"eval_fraction": 0}, "train": {"eval_every": 5}}, ["train.eval_every"]),
         (

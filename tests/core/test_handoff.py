@@ -9,6 +9,7 @@ import zipfile
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -334,6 +335,20 @@ def test_the_rows_of_a_step_are_shared_by_the_cards(
         assert sharing.stdout.split() == [str(each) for each in shared]
     else:
         assert "2 cards divide neither GRAD_ACCUM = 1 nor MICRO_BATCH = 1." in sharing.stderr
+
+
+@pytest.mark.parametrize(
+    ("release", "grows"), [("6.8.0-48-generic", True), ("5.15.153.1-microsoft-standard-WSL2", False)]
+)
+def test_blocks_grow_in_place_only_where_torch_can_do_it(
+    monkeypatch: pytest.MonkeyPatch, release: str, grows: bool
+) -> None:
+    from core.handoff.script import ALLOCATION
+
+    monkeypatch.delenv("PYTORCH_ALLOC_CONF", raising=False)
+    setting = SimpleNamespace(name="posix", environ={})
+    exec(ALLOCATION, {"os": setting, "platform": SimpleNamespace(release=lambda: release)})
+    assert ("PYTORCH_ALLOC_CONF" in setting.environ) is grows
 
 
 def test_the_sbatch_file_is_bash_that_runs_the_script(make_job: Callable[..., Job], tmp_path: Path) -> None:
