@@ -24,6 +24,7 @@ from core.remedies import remedies
 from core.resolve import Resolved, card_of, resolve
 from core.runs import Run
 from core.sizing.disk import GGUF_BYTES
+from core.sizing.plan import EXPERT_NAMES
 from core.uploads import What, uploads
 from core.workload import Workload, as_decided
 
@@ -38,7 +39,7 @@ class Begun:
     backend_reason: str
     notes: tuple[str, ...]
     budget: Mapping[str, Any] | None = None
-    """As run.json has it; None where the model is not understood, or the card doesn't tell its size."""
+    """As run.json has it; None where `budget_of` makes none."""
     work: Workload | None = None
     """By the true lengths of the rows, which the budget is made of; None: rows count as full length."""
 
@@ -109,8 +110,8 @@ def _elsewhere(base: Path) -> list[str]:
 
 
 def budget_of(resolved: Resolved, taught: Experience, rows: Prepared | None = None) -> dict[str, Any] | None:
-    """The budget of a resolved recipe as `fitune estimate --json` has it; None where the model is not understood, or
-    the card doesn't tell its size.
+    """The budget of a resolved recipe as `fitune estimate --json` has it; None where the model is not understood, the
+    card doesn't tell its size, or only experts are trained, whose adapters the budget doesn't know.
 
     taught: what earlier runs here taught; the budget is corrected by it. rows: as for `begin`. Raises UserError for a
     model that can't be trained as it is stored, or in which the recipe chooses no layer.
@@ -123,6 +124,10 @@ def budget_of(resolved: Resolved, taught: Experience, rows: Prepared | None = No
     try:
         shape = shapes.load(recipe.model.id, recipe.model.revision)
     except UserError:
+        return None
+    chosen = recipe.lora.target_modules
+    only_experts = shape.expert_params and isinstance(chosen, tuple) and EXPERT_NAMES.issuperset(chosen)
+    if only_experts and recipe.train.backend == "unsloth":
         return None
     planned = taught.budget(budget.estimate(shape, recipe, card, tokens))
     ways = remedies(shape, recipe, card, tokens, taught, resolved.unsloth_works) if planned.verdict == "over" else []

@@ -14,6 +14,8 @@ GIB = 2**30
 FAST_UNSLOTH = frozenset({"llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "granite", "qwen3_moe"})
 """Architectures with hand-written layers in unsloth 2026.10 (models/loader.py); the others run compiled HF code."""
 UNSLOTH_LINEARS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+EXPERT_NAMES = frozenset({"gate_proj", "up_proj", "gate_up_proj", "down_proj"})
+"""What Unsloth takes for the weights of a mixture's experts, which are no layers (_MOE_BROAD_MLP_TARGETS there)."""
 HOST_CHECKPOINT_MIN_TOKENS = 512
 """Below this max_seq_length Unsloth keeps checkpoints on the card (models/_utils.py,
 apply_unsloth_gradient_checkpointing)."""
@@ -147,7 +149,9 @@ def _adapters(shape: Shape, recipe: Recipe, unsloth: bool) -> tuple[tuple[Linear
     chosen, layers = recipe.lora.target_modules, recipe.lora.layers
     every = {linear.name for linear, _ in shape.matrices}
     fused = bool(every - set(UNSLOTH_LINEARS))
-    names = set(chosen) if chosen != "all-linear" else every if fused or not unsloth else set(UNSLOTH_LINEARS)
+    names = every if fused or not unsloth else set(UNSLOTH_LINEARS)
+    if chosen != "all-linear":  # peft takes the end of a path as well: self_attn.q_proj
+        names = {name.rpartition(".")[2] for name in chosen}
     found = Counter(
         linear
         for index, layer in enumerate(shape.layers)

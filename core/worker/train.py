@@ -13,6 +13,7 @@ from trl import SFTConfig, SFTTrainer
 from core.events import EventLog, Tail, spent_s
 from core.recipe_fields import Lora, Recipe
 from core.runs import Run
+from core.sizing.plan import EXPERT_NAMES
 from core.worker import adapters, backends, data, lesson, models, pack
 from core.worker.memory import Memory
 from core.worker.reading import Reading, read_rows
@@ -80,6 +81,8 @@ def _tell_start(recipe: Recipe, checkpoint: Path | None, log: EventLog) -> None:
 def _tell_passed_over(lora: Lora, model: Any, log: EventLog) -> None:
     """Warn of names in lora.target_modules that nothing in the model has: peft is silent while another one fits."""
     adapted = [f".{name}" for name, module in model.named_modules() if hasattr(module, "lora_A")]
+    if any(name.endswith(".experts") for name in adapted):  # unsloth adapts their weights there, which are no modules
+        adapted += [f".{name}" for name in EXPERT_NAMES]
     wanted = () if lora.target_modules == "all-linear" else lora.target_modules
     if lost := [each for each in wanted if not any(name.endswith(f".{each}") for name in adapted)]:
         message = f"lora.target_modules: the model has no {', '.join(lost)}; only the others are trained."

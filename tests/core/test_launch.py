@@ -14,7 +14,9 @@ from shape_configs import CONFIGS
 from core import detached, launch, machine, prepared_cache, runs
 from core.config import Recipe
 from core.errors import UserError
+from core.learned import NONE
 from core.machine import Gpu, Machine
+from core.resolve import Resolved
 from core.runs import Run
 from tests.fake_worker import wait_until
 from tests.token_rows import prepared
@@ -165,6 +167,23 @@ def test_a_recipe_that_trains_no_layer_is_refused_before_the_start(
     with pytest.raises(UserError, match="choose nothing in model"):
         launch.begin(wanted)
     assert runs.all_runs(fitune_home) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "chosen", "is_known"),
+    [
+        ("Llama-3.1-8B", ["self_attn.q_proj"], True),  # the end of a path, as peft takes it
+        ("Qwen3-30B-A3B", ["q_proj", "gate_proj"], True),
+        ("Qwen3-30B-A3B", ["gate_proj", "up_proj"], False),  # of experts
+    ],
+)
+def test_modules_that_unsloth_can_train_are_not_refused(
+    recipe: Callable[..., Recipe], tmp_path: Path, name: str, chosen: list[str], is_known: bool
+) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(CONFIGS[name]))
+    wanted = recipe(model={"id": str(tmp_path)}, lora={"target_modules": chosen}, train={"backend": "unsloth"})
+    card = Gpu(0, "GPU-1", "NVIDIA L4", 24 * GIB, 23 * GIB, GIB, compute_capability=(8, 9))
+    assert (launch.budget_of(Resolved(wanted, card, "", (), True), NONE) is not None) is is_known
 
 
 def test_a_run_in_a_home_of_its_own_says_how_it_is_found(

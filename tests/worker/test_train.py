@@ -129,14 +129,24 @@ def test_chosen_layers_get_the_adapter_and_the_rate_falls_to_its_least(make_run:
 
 @pytest.mark.parametrize(
     ("wanted", "lost"),
-    [("all-linear", []), (["q_proj"], []), (["q_proj", "k_porj", "proj"], ["k_porj, proj"]), (["attn.q_proj"], [])],
+    [
+        ("all-linear", []),
+        (["q_proj"], []),
+        (["q_proj", "k_porj", "proj"], ["k_porj, proj"]),
+        (["attn.q_proj"], []),
+        (["down_proj"], []),
+    ],
 )
 def test_a_module_that_the_model_does_not_have_is_told(tmp_path: Path, wanted: Any, lost: list[str]) -> None:
     from core.events import EventLog
     from core.recipe_fields import Lora
     from core.worker.train import _tell_passed_over
 
-    modules = {"layers.0.attn.q_proj": SimpleNamespace(lora_A=1), "layers.0.attn.k_proj": SimpleNamespace()}
+    modules = {
+        "layers.0.attn.q_proj": SimpleNamespace(lora_A=1),
+        "layers.0.attn.k_proj": SimpleNamespace(),
+        "layers.0.mlp.experts": SimpleNamespace(lora_A=1),
+    }
     log = tmp_path / "events.jsonl"
     lora = Lora.model_validate({"target_modules": wanted})
     _tell_passed_over(lora, SimpleNamespace(named_modules=modules.items), EventLog(log, "train"))
