@@ -13,7 +13,10 @@ from core.events import EventLog, Tail
 from core.runs import Run
 
 pytestmark = pytest.mark.train
-ROWS = [{"prompt": f"{n}", "completion": "x"} for n in range(3)]
+ROWS: list[dict[str, Any]] = [
+    {"prompt": "0", "completion": "x", "tools": [{"most": 2**70}]},
+    *({"prompt": f"{n}", "completion": "x"} for n in (1, 2)),
+]
 
 
 @pytest.mark.parametrize(
