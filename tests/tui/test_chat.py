@@ -97,6 +97,17 @@ def test_lines_through_a_pipe_are_one_conversation(
     ]
 
 
+def test_a_question_mark_alone_is_no_question_where_somebody_types(
+    trained: Path, fitune: Fitune, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO("?\nWhy?\n"))
+    monkeypatch.setattr("tui.commands.chat.is_terminal", lambda stream: True)
+    status, _, err = fitune("chat", "run-a", "--plain")
+    assert status == 0
+    assert err.count("Ctrl+D leaves") == 2
+    assert [turns[-1]["content"] for turns in asked(trained)] == ["Why?"]
+
+
 def test_a_question_that_is_refused_ends_no_conversation(
     trained: Path, fitune: Fitune, monkeypatch: pytest.MonkeyPatch
 ) -> None:

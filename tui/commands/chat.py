@@ -12,7 +12,7 @@ from tui.chat_text import ANSWER_CHARS, NAMES, checked, ended, failure, kept, ma
 from tui.terminal import is_terminal, surface
 from tui.text import as_ascii_json, clean, encodable
 
-HELP = "Ctrl+C stops an answer, Ctrl+D leaves, /new forgets what was said."
+HELP = "Ctrl+C stops an answer, Ctrl+D leaves, /new forgets what was said, ? tells this again."
 
 
 def run(args: argparse.Namespace) -> int:
@@ -80,6 +80,8 @@ class Session:
             if text == "/new":
                 self.conversation.restart()
                 _say("A new conversation.")
+            elif asks and text == "?":
+                self._greet()
             elif text:
                 try:
                     self.ask(text)
