@@ -180,10 +180,11 @@ def _answers(messages: list[dict[str, Any]], tools: Any, tokenizer: Any, wanted:
 
 def _refuse_loss(answer: dict[str, Any], written: str) -> None:
     """Raise TemplateError if a template that writes something of an answer leaves out a part of it: the model would
-    learn to stop where a function is to be called (Llama 3, Phi), or not to think (DeepSeek-R1)."""
+    learn to stop where a function is to be called (Llama 3, Phi), or not to think (DeepSeek-R1). Words before a call
+    that it writes may go (Llama 3.1): at work the model is not to say them either."""
     parts = [_function(call) for call in answer.get("tool_calls") or ()]
-    if answer["content"].strip() not in written:
-        parts += re.findall(r"\w+", re.sub("</?think>", " ", answer["content"]))
+    if not parts and answer["content"].strip() not in written:
+        parts = re.findall(r"\w+", re.sub("</?think>", " ", answer["content"]))
     if written and (lost := next((part for part in dict.fromkeys(parts) if part not in written), None)):
         raise TemplateError(f"it leaves out a part of an answer, such as {lost!r}")
 

@@ -174,6 +174,14 @@ def test_a_chat_that_the_template_shows_in_part_is_left_out(model: str, messages
     assert made == Refused(f"the model's chat template refuses it: it {why}")
 
 
+def test_words_before_a_call_may_go_where_the_template_writes_the_call_alone() -> None:
+    said = "m['tool_calls'][0]['function']['name'] if m['tool_calls'] else m['content']"
+    coder = make("{% for m in messages %}{{ '<|im_start|>' + (" + said + ") + '<|im_end|>' }}{% endfor %}",
+                 Kind("", CHATML, "<|im_end|>"))  # fmt: skip
+    (text,) = shown({"messages": [ASK, {**CALL, "content": "Wait."}]}, coder)
+    assert text == "<|im_start|>Why?<|im_end|>«<|im_start|>clock<|im_end|>»"
+
+
 def test_a_system_prompt_that_the_template_hides_becomes_a_part_of_the_question() -> None:
     hides = "{% for m in messages %}{% if m['role'] != 'system' %}{{ '<|im_start|>' + m['content'] + '<|im_end|>' }}"
     coder = make(hides + "{% endif %}{% endfor %}", Kind("", CHATML, "<|im_end|>"))
