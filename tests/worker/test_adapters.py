@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import losses, train_here
 from test_merge import merge_here
 from test_train import stop_at
 
 from core.runs import Run
+from tests.worker.conftest import losses, train_here
 
 pytestmark = [pytest.mark.train, pytest.mark.usefixtures("unasked")]
 IDS = tuple(range(3, 40))

@@ -4,10 +4,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import losses, train_here
 
 from core.events import Tail
 from core.runs import Run
+from tests.worker.conftest import losses, train_here
 
 pytestmark = pytest.mark.train
 DATA = Path(__file__).parents[1] / "data"

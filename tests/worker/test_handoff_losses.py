@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import losses, train_here
 
 from core import handoff
 from core.events import Tail
 from core.handoff.job import of_run
 from core.runs import Run
+from tests.worker.conftest import losses, train_here
 
 pytestmark = pytest.mark.train
 CHATS = [

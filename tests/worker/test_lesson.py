@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import train_here
 
 from core import learned
 from core.budget import estimate
 from core.runs import Run
 from core.shapes import load
+from tests.worker.conftest import train_here
 
 pytestmark = [pytest.mark.train, pytest.mark.usefixtures("unasked")]
 

@@ -6,11 +6,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from conftest import losses, train_here
 
 from core.config import Recipe
 from core.events import EventLog, Tail
 from core.runs import Run
+from tests.worker.conftest import losses, train_here
 
 pytestmark = pytest.mark.train
 

@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 from chat_models import tokenizer as template_of
-from conftest import losses, train_here
 
 from core.events import Tail
 from core.runs import Run
 from core.worker import samples
 from core.worker.answers import prompt_ids, question
 from core.worker.samples import QUESTIONS, questions
+from tests.worker.conftest import losses, train_here
 
 
 def told(run: Run, kind: str = "sample") -> list[dict[str, Any]]:

@@ -8,11 +8,11 @@ from typing import Any
 
 import orjson
 import pytest
-from conftest import train_here
 
 from core import chat
 from core.chat import Conversation, Question, Settings
 from core.runs import Run
+from tests.worker.conftest import train_here
 
 pytestmark = pytest.mark.train
 

@@ -9,11 +9,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from conftest import losses, train_here
 
 from core.errors import UserError
 from core.events import Tail
 from core.runs import Run
+from tests.worker.conftest import losses, train_here
 
 pytestmark = pytest.mark.train
 
