@@ -27,18 +27,18 @@ def run(run: Run, log: EventLog, memory: Memory) -> None:
     began = time.monotonic()
     log.write("started", backend="llama.cpp", device="cpu")
 
-    # 1. What to make of what, with what, and room for it
+    # 1. What to make of what, with what
     kinds = wanted(run)
     if not run.merged.is_dir():
         raise UserError(f"{run.name} is not merged yet.", f"First: fitune merge {run.name}")
     script, quantizer = gguf_tools.converter(run.path.parent.parent), gguf_tools.quantizer()
     made, later = plan(kinds, has_quantizer=quantizer is not None)
     weights = sum(slot.weights for slot in slots_in(run.merged).values())
-    require_room(run, made, weights)
 
     # 2. The files, written aside; each compared with the merged model, then put in its place
     folder = run.path / "gguf"
     with made_aside(folder) as aside:
+        require_room(run, made, weights)  # what a killed export left is gone by now
         for kind in made:
             if run.stop.exists():
                 return log.write("finished", stopped=True, elapsed_s=time.monotonic() - began)

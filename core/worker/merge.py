@@ -48,15 +48,15 @@ def run(run: Run, log: EventLog, memory: Memory) -> None:
     place = places(run)[0]
     log.write("started", backend="peft", device=place.name)
 
-    # 1. The base model's files at 16 bits, a place in them for all that the adapter changes, and room
+    # 1. The base model's files at 16 bits, and a place in them for all that the adapter changes
     recipe = run.recipe()
     source = base_of(run, log)
     refuse_quantized(run, source)
     plan = planned(adapter, source.path, recipe.model.trust_remote_code)
-    require_room(run, plan)
 
     # 2. The folder, written aside, looked at, then put in its place
     with proof.made_aside(run.merged) as aside:
+        require_room(run, plan)  # what a killed merge left is gone by now
         began_writing, written = time.monotonic(), Written(log, plan.bytes)
         for file in weight_files(source.path):
             layout = {name: slot for name, slot in plan.layout.items() if slot.file == file}

@@ -121,6 +121,14 @@ def test_too_little_disk_is_said_first(merged: Run, monkeypatch: pytest.MonkeyPa
         export_here(merged, "q8_0")
 
 
+def test_what_a_killed_export_left_takes_no_room_from_the_next(merged: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    left = merged.path / "gguf.part" / "half.gguf"
+    left.parent.mkdir()
+    left.touch()
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=0 if left.exists() else 10**12))
+    export_here(merged, "q8_0")
+
+
 @pytest.mark.parametrize(
     ("kinds", "has", "made", "later"),
     [
