@@ -1,5 +1,6 @@
 """A home of its own for each test, and the recipe that most of them start from."""
 
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,9 @@ from typing import Any
 import pytest
 
 from core.config import Recipe, parse
+
+# A shell starts what it runs in the background with Ctrl+C ignored, and what the tests start would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
