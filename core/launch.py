@@ -19,6 +19,7 @@ from core.config import Recipe
 from core.errors import UserError
 from core.learned import Experience
 from core.machine import GIB, Gpu
+from core.on_disk import write_atomically
 from core.prepared import FILE, Prepared
 from core.remedies import remedies
 from core.resolve import Resolved, card_of, resolve
@@ -186,7 +187,7 @@ def prepare(recipe: Recipe) -> Run:
     try:
         run.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         run.path.mkdir(mode=0o700, exist_ok=True)
-        runs.write_atomically(run.path / "run.json", orjson.dumps(content, option=orjson.OPT_INDENT_2))
+        write_atomically(run.path / "run.json", orjson.dumps(content, option=orjson.OPT_INDENT_2))
     except OSError as error:
         hint = "Set FITUNE_HOME to a folder you can write to."
         raise UserError(f"{run.path} can't be made: {error.strerror}.", hint) from None
@@ -260,7 +261,7 @@ def _ask(run: Run, job: str, wanted: dict[str, Any]) -> None:
     if run.holder_pid() is not None:
         return
     try:
-        runs.write_atomically(run.path / f"{job}.json", orjson.dumps(wanted, option=orjson.OPT_INDENT_2))
+        write_atomically(run.path / f"{job}.json", orjson.dumps(wanted, option=orjson.OPT_INDENT_2))
     except OSError as error:
         raise _unwritable(run, error) from None
 

@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 
 from core.errors import UserError
-from core.runs import write_atomically
+from core.on_disk import write_atomically
 
 FILE = "proof.json"
 

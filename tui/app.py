@@ -18,6 +18,7 @@ from textual.widgets import Static
 
 from core import runs
 from core.diagnose import redact
+from core.on_disk import write_atomically
 from core.runs import Run
 from tui import terminal
 from tui.text import clean
@@ -124,7 +125,7 @@ class FituneApp(App[int]):
         """A fault of fitune's own: told in a sentence, the traceback in a file. Textual would print all variables."""
         file = runs.home() / "crash.txt"
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        runs.write_atomically(file, redact(traceback.format_exc()).encode())
+        write_atomically(file, redact(traceback.format_exc()).encode())
         said = "fitune failed, by a fault of its own. A training that runs is not touched."
         self.panic(Text(f"{said}\nWhat happened is in {clean(str(file))}"))
 

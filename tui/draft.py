@@ -7,10 +7,11 @@ from typing import Any, Literal
 
 import orjson
 
-from core import config, presets, runs
+from core import config, presets
 from core.config import Recipe
 from core.errors import BadInput, Problem, UserError
 from core.machine import Machine
+from core.on_disk import write_atomically
 from core.prepared import Prepared
 from core.rows.report import Report
 from tui.fields import all_fields, parse, problem, text_of
@@ -139,7 +140,7 @@ def save(draft: Draft, step: str, base: Path) -> None:
         "edits": dict(draft.edits),
         "card_gib": draft.card_gib,
     }
-    runs.write_atomically(draft_file(base), orjson.dumps(kept, option=orjson.OPT_INDENT_2))
+    write_atomically(draft_file(base), orjson.dumps(kept, option=orjson.OPT_INDENT_2))
 
 
 def restore(base: Path) -> tuple[Draft, str] | None:

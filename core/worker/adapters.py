@@ -12,8 +12,9 @@ import orjson
 import torch
 from safetensors.torch import load_file, save_file
 
+from core.on_disk import replace_folder, write_atomically
 from core.recipe_fields import MOVES_THE_BASE
-from core.runs import Run, replace_folder, write_atomically
+from core.runs import Run
 from core.worker import models
 from core.worker.models import Source
 

@@ -11,8 +11,9 @@ import orjson
 from core import gguf_tools, machine
 from core.errors import UserError
 from core.events import EventLog
+from core.on_disk import write_atomically
 from core.proof import Proof, made_aside
-from core.runs import Run, write_atomically
+from core.runs import Run
 from core.sizing.disk import GGUF_BYTES
 from core.worker import behaviour, gguf, gguf_proof, llama, merged_proof, modelfile
 from core.worker.memory import Memory

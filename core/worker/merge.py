@@ -13,7 +13,8 @@ import orjson
 from core import hub, machine, proof
 from core.errors import UserError
 from core.events import EventLog
-from core.runs import Run, replace_folder
+from core.on_disk import replace_folder
+from core.runs import Run
 from core.worker import merged_proof, models
 from core.worker.adapted import Change, Plan, changed, open_adapter, pieces, planned
 from core.worker.ahead import AT_ONCE, in_order

@@ -14,7 +14,8 @@ import orjson
 from core.downloads import UNWANTED, WANTED, download
 from core.errors import UserError
 from core.events import EventLog, Tail
-from core.runs import Run, write_atomically
+from core.on_disk import write_atomically
+from core.runs import Run
 
 BUNDLED_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"
 WEIGHTS = "base.json"

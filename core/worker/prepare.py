@@ -13,9 +13,10 @@ import orjson
 from core import dataset, prepared
 from core.errors import Problem
 from core.events import EventLog
+from core.on_disk import write_atomically
 from core.prepared import Example, Prepared, Token
 from core.recipe_fields import Data, Model
-from core.runs import Run, write_atomically
+from core.runs import Run
 from core.worker import models
 from core.worker.data import IGNORED, Refused, Sample, ensure_template, render
 from core.worker.memory import Memory

@@ -10,9 +10,10 @@ import orjson
 from core import dataset
 from core.errors import Problem
 from core.events import EventLog
+from core.on_disk import write_atomically
 from core.recipe_fields import Recipe
 from core.rows.split import eval_fraction, split
-from core.runs import Run, write_atomically
+from core.runs import Run
 from core.worker import data
 from core.worker.cut import Cut, cut, nothing_left
 from core.worker.pack import Rows

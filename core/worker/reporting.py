@@ -12,8 +12,9 @@ import torch
 from transformers import TrainerCallback
 
 from core.events import EventLog
+from core.on_disk import flush
 from core.recipe_fields import Train
-from core.runs import Run, flush
+from core.runs import Run
 from core.worker.memory import Memory
 from core.worker.samples import Samples
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from core import runs
+from core import on_disk, runs
 from core.config import Recipe
 from core.errors import UserError
 from core.events import EventLog
@@ -144,17 +144,17 @@ def test_home_is_the_override_the_variable_or_the_xdg_folder(
 
 def test_a_file_appears_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "run.json"
-    runs.write_atomically(path, b"old")
+    on_disk.write_atomically(path, b"old")
 
     def killed(fd: int) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(os, "fsync", killed)
     with pytest.raises(KeyboardInterrupt):
-        runs.write_atomically(path, b"new, but not whole")
+        on_disk.write_atomically(path, b"new, but not whole")
     assert path.read_bytes() == b"old"
     monkeypatch.undo()
-    runs.write_atomically(path, b"new")
+    on_disk.write_atomically(path, b"new")
     assert path.read_bytes() == b"new"
     assert [each.name for each in tmp_path.iterdir()] == ["run.json"]
 
@@ -166,7 +166,7 @@ def test_every_file_of_a_folder_is_flushed(tmp_path: Path, monkeypatch: pytest.M
         path.write_text("x")
     flushed: set[Path] = set()
     monkeypatch.setattr(os, "fsync", lambda fd: flushed.add(Path(os.readlink(f"/proc/self/fd/{fd}"))))
-    runs.flush(tmp_path)
+    on_disk.flush(tmp_path)
     assert flushed == files
 
 
@@ -178,7 +178,7 @@ def test_a_finished_folder_takes_the_place_of_an_older_one(tmp_path: Path, older
         (place / "stale").touch()
     aside.mkdir()
     (aside / "new").touch()
-    runs.replace_folder(aside, place)
+    on_disk.replace_folder(aside, place)
     assert [str(each.relative_to(tmp_path)) for each in tmp_path.rglob("*")] == ["adapter", "adapter/new"]
 
 
