@@ -59,14 +59,15 @@ class Memory:
 
     def _device(self) -> int | None:
         """Bytes this process takes of the card. Alone on it: all that came on top, which is a little more than the
-        driver books on the process; among others: what it books."""
+        driver books on the process; among others, or where some left since the start: what it books."""
         if not self._card:
             return None
         processes = pynvml.nvmlDeviceGetComputeRunningProcesses(self._card)
-        booked = next((each.usedGpuMemory for each in processes if each.pid == os.getpid()), None)
-        alone = len(processes) <= 1
+        booked = next((int(each.usedGpuMemory or 0) for each in processes if each.pid == os.getpid()), 0)
+        on_top = self._used_on_card() - self._others
+        alone = len(processes) <= 1 and on_top >= booked
         self.shared |= not alone
-        device = int(booked) if booked and not alone else self._used_on_card() - self._others
+        device = booked if booked and not alone else on_top
         self._peak_device = max(self._peak_device, device)
         return device
 

@@ -44,3 +44,11 @@ def test_among_others_it_is_what_the_driver_books_and_says_nothing_to_learn_from
     card.processes = [process(7, 4 * GIB)]
     read._device()
     assert read.shared, "once shared, the whole run was"
+
+
+def test_others_that_left_since_the_start_take_nothing_off(card: Any) -> None:
+    card.used = 20 * GIB
+    read = Memory("GPU-1", None)
+    card.used, card.processes = 6 * GIB, [process(7, 4 * GIB)]
+    assert read._device() == 4 * GIB
+    assert read.shared, "what came on top is not known"
