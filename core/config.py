@@ -16,7 +16,7 @@ from pydantic import BaseModel, ValidationError
 
 from core.contradictions import problems
 from core.errors import BadInput, Problem, UserError
-from core.recipe_fields import Data, Deliver, Lora, Model, Recipe, Run, Train
+from core.recipe_fields import Data, Deliver, Lora, Model, Recipe, Run, Train, help_of
 
 GROUPS: dict[str, type[BaseModel]] = {
     "model": Model,
@@ -183,8 +183,7 @@ def _nearest(path: tuple[str, ...]) -> str:
 
 
 def _help(path: tuple[str, ...]) -> str:
-    field = GROUPS[path[0]].model_fields.get(path[1]) if len(path) > 1 and path[0] in GROUPS else None
-    return field.description or "" if field else ""
+    return help_of(GROUPS[path[0]]).get(path[1], "") if len(path) > 1 and path[0] in GROUPS else ""
 
 
 def line_of(text: str, path: tuple[str, ...]) -> int | None:

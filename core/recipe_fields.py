@@ -1,5 +1,9 @@
 """The groups and fields of a recipe: one class a group, the docstring under a field is also its help in the form."""
 
+import ast
+import inspect
+from functools import cache
+from itertools import pairwise
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -21,7 +25,8 @@ Optimizer = Literal[
 
 
 class Group(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, protected_namespaces=())
+    # Help is read when asked for (`help_of`), and a group is built with the recipe: both shorten each command's start.
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=(), defer_build=True)
 
 
 class Model(Group):
@@ -161,3 +166,16 @@ class Recipe(Group):
     train: Train = Train()
     run: Run = Run()
     deliver: Deliver = Deliver()
+
+
+@cache
+def help_of(group: type[BaseModel]) -> dict[str, str]:
+    """The docstring under each field of a group, by the field's name."""
+    (written,) = ast.parse(inspect.getsource(group)).body
+    assert isinstance(written, ast.ClassDef)
+    return {
+        field.target.id: inspect.cleandoc(said.value.value)
+        for field, said in pairwise(written.body)
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
+        if isinstance(said, ast.Expr) and isinstance(said.value, ast.Constant) and isinstance(said.value.value, str)
+    }

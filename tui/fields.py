@@ -7,6 +7,7 @@ from functools import cache
 from typing import Any, Literal
 
 from core.config import GROUPS
+from core.recipe_fields import help_of
 from tui.format import exponent
 
 Kind = Literal["whole", "number", "choice", "text", "list"]
@@ -79,7 +80,7 @@ class Field:
 def all_fields() -> dict[str, Field]:
     """Every field by name: the ten that matter first, then the rest in the recipe's order."""
     found = {
-        f"{group}.{key}": _field(f"{group}.{key}", schema)
+        f"{group}.{key}": _field(f"{group}.{key}", schema, help_of(model)[key])
         for group, model in GROUPS.items()
         for key, schema in model.model_json_schema()["properties"].items()
     }
@@ -176,7 +177,7 @@ def _plain(number: float) -> str:
     return f"{number:,.0f}" if number == int(number) else f"{number:g}"
 
 
-def _field(name: str, schema: dict[str, Any]) -> Field:
+def _field(name: str, schema: dict[str, Any], told: str) -> Field:
     options = schema.get("anyOf", [schema])
     kinds = {option.get("type") for option in options}
     main = next(option for option in options if option.get("type") != "null")
@@ -197,7 +198,7 @@ def _field(name: str, schema: dict[str, Any]) -> Field:
     return Field(
         name=name,
         kind=kind,
-        help=schema.get("description", ""),
+        help=told,
         default=schema.get("default"),
         choices=choices,
         low=main.get("minimum", main.get("exclusiveMinimum")),

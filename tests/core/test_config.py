@@ -11,6 +11,7 @@ import pytest
 from core.config import CALLED_ELSEWHERE, GROUPS, Recipe, load, parse, to_toml
 from core.contradictions import problems
 from core.errors import BadInput, UserError
+from core.recipe_fields import help_of
 
 GOOD = '[model]\nid = "owner/model"\n[data]\nsource = "rows.jsonl"\n'
 
@@ -283,7 +284,7 @@ def test_a_recipe_survives_the_way_through_run_json(recipe: Callable[..., Recipe
 
 @pytest.mark.parametrize("group", GROUPS)
 def test_each_field_has_help(group: str) -> None:
-    assert not [key for key, field in GROUPS[group].model_fields.items() if not field.description]
+    assert list(help_of(GROUPS[group])) == list(GROUPS[group].model_fields)
 
 
 def test_what_a_field_is_called_elsewhere_is_no_field_here() -> None:
