@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from tui.columns import hanging
+from tui.columns import hanging, table
 
 SAID = "a copy of the largest matrix, with-hyphens, and its scales"
 
@@ -31,3 +31,19 @@ def test_on_a_terminal_it_wraps_under_itself(monkeypatch: pytest.MonkeyPatch, co
 
 def test_elsewhere_it_is_one_line() -> None:
     assert hanging("  loss  ", SAID) == f"  loss  {SAID}"
+
+
+TABLE = [["RUN", "STATUS", "STEP"], ["a-run-with-a-name", "finished", "6/6"]]
+
+
+def test_a_table_stands_in_columns_where_there_is_room() -> None:
+    assert table(TABLE, numbers={2}) == "RUN                STATUS    STEP\na-run-with-a-name  finished   6/6"
+
+
+def test_in_a_narrow_terminal_the_first_column_stands_over_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", Screen())
+    monkeypatch.setattr(shutil, "get_terminal_size", lambda: os.terminal_size((31, 24)))
+    told = table(TABLE, numbers={2})
+    assert told == "RUN\n  STATUS    STEP\na-run-with-a-name\n  finished   6/6"
+    monkeypatch.setattr(shutil, "get_terminal_size", lambda: os.terminal_size((33, 24)))
+    assert len(table(TABLE).splitlines()) == 2, "it just fits"

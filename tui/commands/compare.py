@@ -10,6 +10,7 @@ from core import runs
 from core.events import Tail
 from core.recipe_fields import Recipe
 from core.runs import Run
+from tui.columns import table
 from tui.format import UNKNOWN, count, duration, gib, number, rate
 from tui.text import as_ascii_json, clean
 
@@ -41,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
     rows += [(key, said(one), said(other)) for key, (one, other) in settings.items()]
     rows += [("settings", "the same", "")] if not settings else []
     rows += [(label, show(results[0][key]), show(results[1][key])) for key, (label, show) in RESULTS.items()]
-    table(rows)
+    print(table([[clean(text, 60) for text in row] for row in rows]))
     return 0
 
 
@@ -78,11 +79,3 @@ def result(run: Run) -> dict[str, Any]:
 def said(value: Any) -> str:
     """A setting as a recipe has it."""
     return UNKNOWN if value is None else value if isinstance(value, str) else json.dumps(value)
-
-
-def table(rows: list[tuple[str, str, str]]) -> None:
-    """Print three columns; what others wrote is cleaned and cut."""
-    cleaned = [tuple(clean(text, 60) for text in row) for row in rows]
-    widths = [max(len(row[column]) for row in cleaned) for column in range(3)]
-    for row in cleaned:
-        print("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())

@@ -7,9 +7,12 @@ from typing import Any
 from core import runs
 from core.errors import UserError
 from core.runs import Run
+from tui.columns import table
 from tui.format import gib
 from tui.story import value
 from tui.text import as_ascii_json, clean
+
+HEADINGS = ["RUN", "STATUS", "STEP", "LOSS", "MEMORY", "STARTED"]
 
 
 def run(args: argparse.Namespace) -> int:
@@ -20,17 +23,24 @@ def run(args: argparse.Namespace) -> int:
     elif not found:
         print("No runs yet. Start one: fitune demo")
     else:
-        width = max(len(each["name"]) for each in found)
-        print(f"{'RUN':<{width}}  {'STATUS':<9} {'STEP':>11}  {'LOSS':>7}  {'MEMORY':<17}  STARTED")
+        print(table([HEADINGS, *map(row, found)], numbers={2, 3}))
         for each in found:
-            step = f"{each['step'] or 0}/{each['total_steps'] or '?'}"
-            loss = "" if each["loss"] is None else f"{each['loss']:.3f}"
-            started = time.strftime("%Y-%m-%d %H:%M", time.localtime(each["created"])) if each["created"] else ""
-            held = memory(each)
-            print(f"{clean(each['name']):<{width}}  {each['status']:<9} {step:>11}  {loss:>7}  {held:<17}  {started}")
             if each["problem"]:
-                print(f"  {clean(each['problem'])}")
+                print(clean(f"{each['name']}: {each['problem']}"))
     return 0
+
+
+def row(described: dict[str, Any]) -> list[str]:
+    """A run in the table."""
+    created, loss = described["created"], described["loss"]
+    return [
+        clean(described["name"]),
+        described["status"],
+        f"{described['step'] or 0}/{described['total_steps'] or '?'}",
+        "" if loss is None else f"{loss:.3f}",
+        memory(described),
+        time.strftime("%Y-%m-%d %H:%M", time.localtime(created)) if created else "",
+    ]
 
 
 def memory(described: dict[str, Any]) -> str:
