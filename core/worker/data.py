@@ -141,7 +141,7 @@ def _chat(messages: list[dict[str, Any]], tools: Any, tokenizer: Any, whole: boo
     for chat in (messages, _without_system(messages)):
         try:
             if whole:
-                return [Draft(None, _template(tokenizer, chat, tools), [], whole, ends=False)]
+                return [_all_of_it(chat, tools, tokenizer)]
             answers = {turn for turn, message in enumerate(chat) if message["role"] == "assistant"}
             return _answers(chat, tools, tokenizer, answers)
         except (TemplateError, TypeError, ValueError) as error:  # a template that adds to text what is none; odd tools
@@ -155,6 +155,16 @@ def _without_system(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
         return messages
     system, first, *rest = messages
     return [{**first, "content": f"{system['content']}\n\n{first['content']}"}, *rest]
+
+
+def _all_of_it(messages: list[dict[str, Any]], tools: Any, tokenizer: Any) -> Draft:
+    text = _template(tokenizer, messages, tools)
+    _refuse_hidden(messages, text)
+    if (
+        messages[-1]["role"] == "assistant"
+    ):  # what Qwen3 leaves out of earlier ones, a model does not see at work either
+        _refuse_loss(messages[-1], text)
+    return Draft(None, text, [], whole=True, ends=False)
 
 
 def _answers(messages: list[dict[str, Any]], tools: Any, tokenizer: Any, wanted: Collection[int]) -> list[Draft]:

@@ -169,8 +169,11 @@ THOUGHT = {"role": "assistant", "content": "<think>\nHm.\n</think>\n\nSo."}
         ("phi3", [ASK, {"role": "tool", "content": "noon"}, ANSWER], "shows nothing of a message of the role tool"),
     ],
 )
-def test_a_chat_that_the_template_shows_in_part_is_left_out(model: str, messages: list[Any], why: str) -> None:
-    (made,) = render([{"messages": messages}], tokenizer(model), "answers")
+@pytest.mark.parametrize("loss_on", ["answers", "all"])
+def test_a_chat_that_the_template_shows_in_part_is_left_out(
+    model: str, messages: list[Any], why: str, loss_on: str
+) -> None:
+    (made,) = render([{"messages": messages}], tokenizer(model), loss_on)
     assert made == Refused(f"the model's chat template refuses it: it {why}")
 
 
