@@ -126,7 +126,7 @@ class Train(Group):
     keep_checkpoints: Annotated[int, Field(ge=1, le=1000)] = 2
     """How many of the newest checkpoints stay on disk."""
     report_to: Literal["none", "tensorboard", "wandb", "trackio", "mlflow"] = "none"
-    """A tracker that also gets the numbers; fitune keeps its own log in any case."""
+    """A tracker that also gets the numbers; fitune keeps its own log in the run's folder in any case."""
 
 
 class Run(Group):

@@ -109,7 +109,12 @@ def _using(commands: Commands) -> None:
     export = commands.add_parser("export", help="write the merged model as GGUF files, for llama.cpp and Ollama")
     _run(export, required=True)
     export.add_argument(
-        "--gguf", nargs="+", required=True, metavar="KIND", help="f16, bf16, q8_0, q6_k, q5_k_m or q4_k_m"
+        "--gguf",
+        nargs="+",
+        action="extend",
+        required=True,
+        metavar="KIND",
+        help="f16, bf16, q8_0, q6_k, q5_k_m or q4_k_m",
     )
 
     push = commands.add_parser("push", help="upload the adapter to the Hugging Face Hub, privately")

@@ -1,5 +1,6 @@
 """The last look before a training starts: all that will happen, as lines of plain words."""
 
+import os
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,8 @@ from tui.format import count, duration, gib
 from tui.outlook import Outlook, bounds, correction, look, planned_machine
 
 RECIPE_FILE = "recipe.toml"
-TRACKERS_AWAY = ("wandb", "trackio", "mlflow")
+TRACKER_SERVERS = {"trackio": "TRACKIO_SPACE_ID", "mlflow": "MLFLOW_TRACKING_URI"}
+"""Where these send the numbers to; without that variable they keep them on this machine. Wandb has a server anyway."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +81,7 @@ def network(asked: Recipe) -> list[str]:
         said.append("The model comes from the Hub, unless it is here already.")
     if not Path(asked.data.source).expanduser().exists():
         said.append("The data come from the Hub.")
-    if asked.train.report_to in TRACKERS_AWAY:
+    if asked.train.report_to == "wandb" or TRACKER_SERVERS.get(asked.train.report_to, "") in os.environ:
         said.append(f"Numbers go to {asked.train.report_to}.")
     if asked.deliver.push_repo:
         said.append("The result goes to the Hub.")

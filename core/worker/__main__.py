@@ -60,10 +60,17 @@ def main() -> int:
 def _set_environment(run: Run, gpu_uuid: str | None) -> None:
     if gpu_uuid:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu_uuid
-    # Else unsloth leaves a folder of compiled code wherever the user stands, and the trainer's TensorBoard files go
-    # with its working folder.
-    os.environ.setdefault("UNSLOTH_COMPILE_LOCATION", str(run.path.parent.parent / "cache" / "unsloth"))
-    os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(run.path / "tensorboard"))
+    home = run.path.parent.parent
+    for name, value in {
+        # Else unsloth, wandb and mlflow write wherever the user stands, and TensorBoard's files go with the trainer's.
+        "UNSLOTH_COMPILE_LOCATION": home / "cache" / "unsloth",
+        "TENSORBOARD_LOGGING_DIR": run.path / "tensorboard",
+        "WANDB_DIR": run.path,
+        "WANDB_PROJECT": "fitune",
+        "MLFLOW_TRACKING_URI": f"sqlite:///{home / 'mlflow.db'}",
+        "MLFLOW_EXPERIMENT_NAME": "fitune",
+    }.items():
+        os.environ.setdefault(name, str(value))
 
 
 def take_lock(run: Run, job: str) -> int | None:

@@ -114,7 +114,7 @@ def make_trainer(run: Run, recipe: Recipe, loaded: backends.Loaded, rows: Readin
     trainer = (SFTTrainer if torch.cuda.is_available() else CpuTrainer)(
         model=loaded.model,
         processing_class=loaded.tokenizer,
-        args=trainer_config(recipe, loaded.dtype, run.path / "work", packed),
+        args=trainer_config(recipe, loaded.dtype, run.path / "work", packed, run.name),
         train_dataset=train_set,
         eval_dataset=eval_set,
         callbacks=[reporter],
@@ -132,8 +132,8 @@ def limit_memory(recipe: Recipe) -> None:
         torch.cuda.set_per_process_memory_fraction(min(1.0, recipe.run.vram_limit_gib * 2**30 / total))
 
 
-def trainer_config(recipe: Recipe, dtype: str, work: Path, packed: bool = False) -> SFTConfig:
-    """The recipe in TRL's words."""
+def trainer_config(recipe: Recipe, dtype: str, work: Path, packed: bool = False, name: str | None = None) -> SFTConfig:
+    """The recipe in TRL's words. work: the trainer's own folder; name: what trackers call the run."""
     train = recipe.train
     return SFTConfig(
         output_dir=str(work),
@@ -169,4 +169,6 @@ def trainer_config(recipe: Recipe, dtype: str, work: Path, packed: bool = False)
         seed=train.seed,
         data_seed=train.seed,
         report_to=train.report_to,
+        run_name=name,
+        project="fitune",
     )

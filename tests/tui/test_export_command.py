@@ -9,6 +9,7 @@ from core import gguf_tools
 from core.errors import UserError
 from core.runs import Run
 from tests.fake_worker import make_run
+from tui.cli import parser
 from tui.commands import export
 
 
@@ -55,9 +56,12 @@ def test_what_cant_be_exported_is_refused_before_anything_is_fetched(
 ) -> None:
     answer(monkeypatch, "yes")
     run = Run(make_run(tmp_path, told="ok"))
-    from tui.cli import parser
-
     args = parser().parse_args(["export", str(run.path), "--gguf", "q8_0"])
     with pytest.raises(UserError, match="merged"):
         export.run(args)
     assert not fetched
+
+
+def test_kinds_add_up_when_the_option_is_given_again() -> None:
+    args = parser().parse_args(["export", "it", "--gguf", "f16", "q8_0", "--gguf", "q6_k"])
+    assert args.gguf == ["f16", "q8_0", "q6_k"]

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from core.config import parse
 from tests.tui.wizard_kit import Wizard, said, settle, until
+from tui.summary import TRACKER_SERVERS, network
 
 At = Callable[..., Wizard]
 
@@ -42,3 +44,19 @@ async def test_a_review_whose_rows_have_gone_bad_starts_nothing(at_step: At, row
         await pilot.press("enter")
         await settle(pilot)
     assert app.begun is None
+
+
+@pytest.mark.parametrize(
+    ("tracker", "server", "away"),
+    [("none", "", False), ("tensorboard", "", False), ("wandb", "", True), ("mlflow", "", False),
+     ("mlflow", "MLFLOW_TRACKING_URI", True), ("trackio", "", False), ("trackio", "TRACKIO_SPACE_ID", True)],
+)  # fmt: skip
+def test_numbers_go_to_a_tracker_only_if_it_has_a_server(
+    tracker: str, server: str, away: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for each in TRACKER_SERVERS.values():
+        monkeypatch.delenv(each, raising=False)
+    if server:
+        monkeypatch.setenv(server, "https://somewhere")
+    tree = {"model": {"id": "a/b"}, "data": {"source": "rows.jsonl"}, "train": {"report_to": tracker}}
+    assert (f"Numbers go to {tracker}." in network(parse(tree, "recipe"))) is away
