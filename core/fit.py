@@ -11,7 +11,7 @@ from typing import Any
 from core.budget import Card
 from core.contradictions import problems
 from core.learned import NONE, Experience
-from core.plans import Place, Tried, changed, value_of
+from core.plans import REFUSED, Place, Tried, changed, value_of
 from core.prepared import Prepared
 from core.recipe_fields import Recipe
 from core.remedies import STATES_32BIT, can_offload, fewest_layers
@@ -73,7 +73,7 @@ def fit(
     own = place.look({})
     best = _best(place, own)
     if best is None:
-        reason = f"Nothing fits: even the leanest plan needs {_gib(place.look(_leanest(place)).short_bytes)} more."
+        reason = f"Nothing fits: even the leanest plan {_why(place.look(_leanest(place)), own)}."
         return Fit(None, reason, (Rejected({}, {}, _why(own, own)),), None, tuple(_ways_out(place)))
     rejected = tuple(Rejected(each.set, _unlike(each, best), _why(each, best)) for each in _neighbours(place, best))
     return Fit(best, _reason(own, best), rejected, _longest(place, best))
@@ -111,10 +111,12 @@ def _candidates(place: Place) -> Iterator[Tried]:
 
 
 def _with_fewest_layers(place: Place, changes: Mapping[str, Any]) -> Tried:
+    """The fewest layers in host RAM with which the card has room: host RAM may well lack it for more."""
+
     def away(layers: int) -> Tried:
         return place.look({**changes, "train.offload_layers": layers})
 
-    return away(fewest_layers(len(place.shape.layers) - 1, lambda layers: away(layers).fits))
+    return away(fewest_layers(len(place.shape.layers) - 1, lambda layers: away(layers).budget.verdict == "fits"))
 
 
 def _rows_at_once(place: Place) -> Iterator[dict[str, int]]:
@@ -245,6 +247,8 @@ def _reason(own: Tried, best: Tried) -> str:
 
 def _why(tried: Tried, best: Tried) -> str:
     """Why a plan was not taken."""
+    if tried.short_of == REFUSED:
+        return "would not be loaded: Unsloth's auto finds no room"
     if not tried.fits:
         return f"needs {_gib(tried.short_bytes)} more {tried.short_of} to be safe"
     change = tried.speed / best.speed - 1

@@ -10,7 +10,7 @@ from core.budget import Card, estimate, safe_bytes
 from core.fit import NO_FASTER, Fit, fit
 from core.learned import NONE, Experience
 from core.pace import estimate_pace
-from core.plans import Place
+from core.plans import Place, host_ram_bytes
 from core.recipe_fields import Recipe
 from core.shapes import Shape, load
 from tests.lessons import lesson
@@ -121,6 +121,24 @@ def test_layers_leave_the_card_where_nothing_else_helps_if_host_ram_takes_them()
     assert estimate(LLAMA_8B, fewer, card_of(5)).verdict != "fits"
     assert fit(LLAMA_8B, recipe(), card_of(5), None, 2 * GIB).plan is None
     assert fit(LLAMA_8B, recipe(), card_of(5), None, None).plan == plan, "unknown RAM is no obstacle"
+
+
+def test_the_fewest_layers_are_found_where_host_ram_takes_hardly_more() -> None:
+    plenty = fit(LLAMA_8B, recipe(), card_of(5.25), None, RAM).plan
+    assert plenty is not None
+    assert plenty.set == {"train.offload_layers": 19}, "the first guess of a bisection is too few, the next too many"
+    just_enough = fit(LLAMA_8B, recipe(), card_of(5.25), None, host_ram_bytes(plenty.budget) + GIB // 8).plan
+    assert just_enough == plenty
+
+
+def test_what_is_missing_is_said_as_it_is() -> None:
+    refused = recipe(train__offload_layers="auto")
+    found = fit(LLAMA_8B, refused, card_of(5.25), None, RAM)
+    assert found.plan is not None
+    assert found.rejected[0].why == "would not be loaded: Unsloth's auto finds no room"
+    assert found.rejected[0].why in found.reason
+    no_ram = fit(LLAMA_8B, recipe(), card_of(5), None, 2 * GIB)
+    assert no_ram.reason.endswith(" more host RAM to be safe.")
 
 
 def test_where_nothing_fits_it_names_what_would() -> None:
