@@ -3,8 +3,10 @@
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from core.errors import UserError
+from core.contradictions import problems
+from core.errors import BadInput, Problem, UserError
 from core.handoff.axolotl import axolotl
 from core.handoff.cluster import accelerate, skypilot, slurm
 from core.handoff.job import Files, Job
@@ -31,9 +33,11 @@ def files_for(target: str, jobs: Sequence[Job]) -> Files:
             "moved ones alone.",
             "Train with fitune, which converts it, or hand off with --set lora.init=default",
         )
+    if target == "axolotl":
+        return axolotl(jobs[0])
+    if target in TRAINING:
+        _refuse_contradictions(target, jobs[0])
     match target:
-        case "axolotl":
-            return axolotl(jobs[0])
         case "accelerate":
             return accelerate(jobs[0])
         case "slurm":
@@ -44,6 +48,18 @@ def files_for(target: str, jobs: Sequence[Job]) -> Files:
             return ollama(jobs[0])
         case _:
             return {"run.py": script(jobs[0]), "render.py": render_file()}
+
+
+def _refuse_contradictions(target: str, job: Job) -> None:
+    """Raise BadInput for settings that the backend of the script does not have: `auto` has left it open till here."""
+    train = job.recipe.train
+    changes: dict[str, Any] = {"backend": "trl" if target == "accelerate" else job.backend}
+    if changes["backend"] == "trl":  # these it does otherwise, and says so on top
+        changes |= {"checkpointing": "off" if train.checkpointing == "off" else "on", "offload_layers": None}
+    found = problems(job.recipe.model_copy(update={"train": train.model_copy(update=changes)}))
+    if found:
+        way = f"{target} by {changes['backend']}"
+        raise BadInput([Problem(f"{way}: {each.where}", each.text, each.fix) for each in found])
 
 
 def write(target: str, jobs: Sequence[Job], folder: Path) -> list[str]:

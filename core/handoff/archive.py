@@ -58,4 +58,8 @@ def fetch_command(path: Path, environment: Mapping[str, str]) -> str:
     host, port = (parts[2], parts[3]) if len(parts) == 4 else (platform.node(), "22")
     host = f"[{host}]" if ":" in host else host
     at_port = [] if port == "22" else ["-P", port]
-    return shlex.join(["scp", *at_port, f"{getpass.getuser()}@{host}:{path}", "."])
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # in a container whose user has a number only
+        user = "USER"
+    return shlex.join(["scp", *at_port, f"{user}@{host}:{path}", "."])

@@ -86,7 +86,7 @@ def _lora(job: Job) -> dict[str, Any]:
     return {
         "adapter": "qlora" if job.recipe.model.quant == "nf4" else "lora",
         "lora_r": lora.r,
-        "lora_alpha": round(lora.alpha),
+        "lora_alpha": max(1, round(lora.alpha)),
         "lora_dropout": lora.dropout,
         "lora_target_linear": True if linear else None,
         "lora_target_modules": None if linear else list(lora.target_modules),

@@ -85,6 +85,8 @@ def slurm(job: Job) -> Files:
 def skypilot(job: Job) -> Files:
     """task.yaml with the script for one card."""
     needs, name, local = _needs(job), plain_name(job.name).lower(), is_folder(job.recipe.model.id)
+    if not name[0].isalpha():  # as a cluster's must begin (CLUSTER_NAME_VALID_REGEX in sky/skylet/constants.py)
+        name = f"fitune-{name}"
     lines = [
         f"{job.name} on a cloud machine. Needs skypilot {SKYPILOT} or newer with a cloud set up (sky check).",
         f"  sky launch -c {name} task.yaml -i 10 --down",

@@ -1,5 +1,6 @@
 """What is handed off: a recipe, or a run with what it left behind."""
 
+import os
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -110,4 +111,4 @@ def trained(job: Job, target: str) -> Run:
 
 def is_folder(model_id: str) -> bool:
     """Whether a model is a folder of this machine, not a repository on the Hub."""
-    return Path(model_id).expanduser().is_dir()
+    return os.path.isdir(os.path.expanduser(model_id))

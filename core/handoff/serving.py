@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from core.errors import UserError
 from core.handoff.job import Files, Job, is_folder, trained
 from core.handoff.text import commented, plain_name, quoted
+from core.recipe_fields import MOVES_THE_BASE
 from core.runs import Run
 
 VLLM = "0.33.0"
@@ -71,7 +72,7 @@ def _adapters(jobs: Sequence[Job], runs: Sequence[Run]) -> str:
     first = jobs[0]
     recipe = first.recipe
     names = [plain_name(job.name) for job in jobs]
-    rank = max(job.recipe.lora.r for job in jobs)
+    rank = max(map(_rank, jobs))
     lines = [
         f"{', '.join(names)} on {recipe.model.id}, behind an OpenAI-like interface on port 8000. Needs vllm {VLLM}.",
         "The model of a request chooses the adapter: " + ", ".join(names),
@@ -103,6 +104,12 @@ def _command(lines: Sequence[str], model: str, options: Sequence[str]) -> str:
     return f"#!/bin/sh\n{commented(lines)}\n{command}\n"
 
 
+def _rank(job: Job) -> int:
+    """Of the adapter as it was saved: one that moved its base has twice the rank (core.worker.adapters)."""
+    lora = job.recipe.lora
+    return 2 * lora.r if lora.init in MOVES_THE_BASE else lora.r
+
+
 def _refuse_strangers(jobs: Sequence[Job]) -> None:
     """Raise UserError for adapters that one server can't hold."""
     bases = {(job.recipe.model.id, job.revision) for job in jobs}
@@ -117,7 +124,7 @@ def _refuse_strangers(jobs: Sequence[Job]) -> None:
         if job.recipe.lora.dora or job.recipe.lora.bias != "none":
             what = "DoRA" if job.recipe.lora.dora else "trained biases"
             raise UserError(f"vLLM can't serve an adapter with {what}.", f"Merge it first: fitune merge {job.name}")
-        if job.recipe.lora.r > VLLM_RANKS[-1]:
+        if _rank(job) > VLLM_RANKS[-1]:
             raise UserError(
                 f"vLLM serves adapters up to rank {VLLM_RANKS[-1]}.", f"Merge it first: fitune merge {job.name}"
             )

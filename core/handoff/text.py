@@ -22,7 +22,7 @@ def quoted(text: str) -> str:
 
 def plain_name(name: str) -> str:
     """The name with letters, digits, dots, underscores and hyphens only, as every scheduler takes it."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "fitune"
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-._") or "fitune"
 
 
 def yaml_text(tree: Mapping[str, Any]) -> str:

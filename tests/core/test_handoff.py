@@ -3,6 +3,7 @@
 import ast
 import errno
 import json
+import re
 import subprocess
 import sys
 import zipfile
@@ -269,6 +270,17 @@ def test_axolotl_reads_each_kind_of_rows(make_job: Callable[..., Job], rows: str
     assert tree["test_datasets"] == [{"path": "eval.jsonl", "ds_type": "json", "split": "train", **reading}]
 
 
+@pytest.mark.parametrize(("alpha", "rounded"), [(0.3, 1), (12.4, 12), (16.0, 16)])
+def test_axolotl_takes_a_whole_alpha_but_never_none(make_job: Callable[..., Job], alpha: float, rounded: int) -> None:
+    text = main_text("axolotl", make_job(lora={"alpha": alpha}))
+    assert yaml.safe_load(text)["lora_alpha"] == rounded
+    assert ("it is rounded" in text) == (alpha != rounded)
+
+
+def test_a_model_of_nobodys_home_is_no_folder(make_job: Callable[..., Job]) -> None:
+    assert "MODEL, REVISION = '~nobody-here/m', None" in main_text("script", make_job(model={"id": "~nobody-here/m"}))
+
+
 def test_axolotl_looks_at_no_held_out_rows_where_there_are_none(make_job: Callable[..., Job]) -> None:
     tree = yaml.safe_load(main_text("axolotl", make_job(data={"eval_fraction": 0})))
     assert not {"test_datasets", "eval_steps", "eval_on_start"} & set(tree)
@@ -367,6 +379,37 @@ def test_skypilot_asks_for_the_smallest_card_that_holds_the_budget(make_job: Cal
     assert "is not known" in main_text("skypilot", make_job(model={"id": "/nowhere/at-all/x"}))
 
 
+@pytest.mark.parametrize(
+    ("name", "cluster"), [("2026-11-22-smollm2-1a2b", "fitune-2026-11-22-smollm2-1a2b"), ("My_run_", "my_run")]
+)
+def test_skypilot_gets_a_name_that_it_takes(make_job: Callable[..., Job], name: str, cluster: str) -> None:
+    text = main_text("skypilot", make_job(name=name))
+    assert re.fullmatch("[a-zA-Z]([-_.a-zA-Z0-9]*[a-zA-Z0-9])?", cluster)  # CLUSTER_NAME_VALID_REGEX of SkyPilot
+    assert f"sky launch -c {cluster} task.yaml" in text
+    assert f" {cluster}:sky_workdir/adapter" in text
+    assert yaml.safe_load(text)["name"] == cluster
+
+
+@pytest.mark.parametrize(
+    ("target", "groups", "said"),
+    [
+        ("script", {"model": {"quant": "bf16"}, "lora": {"init": "orthogonal"}}, "script by unsloth: lora.init"),
+        ("slurm", {"train": {"offload_layers": 4, "checkpointing": "off"}}, "slurm by unsloth: train.offload_layers"),
+        ("accelerate", {"lora": {"target_modules": ["lm_head"]}}, "accelerate by trl: lora.target_modules: lm_head is"),
+    ],
+)
+def test_what_the_backend_of_the_script_does_not_have_is_refused(
+    make_job: Callable[..., Job], target: str, groups: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(UserError, match=said):
+        main_text(target, make_job(**groups))
+
+
+def test_accelerate_takes_a_recipe_of_unsloths_and_says_what_it_does_otherwise(make_job: Callable[..., Job]) -> None:
+    text = main_text("accelerate", make_job(train={"offload_layers": 4, "backend": "unsloth"}))
+    assert "train.offload_layers: all layers stay on the card." in text
+
+
 # --- serving -------------------------------------------------------------------------------------------------------
 
 
@@ -385,6 +428,12 @@ def test_vllm_serves_an_adapter_on_its_base_model(make_trained: Callable[..., Ru
     assert after["--lora-modules"] == f"run-a={run.adapter}"
     assert after["--revision"] == "abc123"
     assert after["--chat-template"] == str(run.adapter / "chat_template.jinja")
+
+
+def test_vllm_is_told_the_rank_that_was_saved(make_trained: Callable[..., Run]) -> None:
+    pissa = {"model": {"quant": "bf16"}, "lora": {"init": "pissa", "r": 16}, "train": {"backend": "trl"}}
+    pissa["train"]["checkpointing"] = "on"
+    assert dict(pairwise(words_of(main_text("vllm", of_run(make_trained(**pissa))))))["--max-lora-rank"] == "32"
 
 
 def test_vllm_serves_several_adapters_of_one_base(make_trained: Callable[..., Run]) -> None:
@@ -519,3 +568,11 @@ def test_the_command_that_fetches_it_names_the_way_in(
     monkeypatch.setattr("getpass.getuser", lambda: "me")
     monkeypatch.setattr("platform.node", lambda: "box")
     assert fetch_command(Path("/r/a.zip"), {"SSH_CONNECTION": connection}) == expected
+
+
+def test_a_user_without_a_name_is_left_to_fill_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nameless() -> str:
+        raise KeyError("getpwuid(): uid not found: 1234")
+
+    monkeypatch.setattr("getpass.getuser", nameless)
+    assert fetch_command(Path("/r/a.zip"), {"SSH_CONNECTION": "a 1 box 22"}) == "scp USER@box:/r/a.zip ."
