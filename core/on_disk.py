@@ -2,17 +2,21 @@
 
 import os
 import shutil
+import threading
 from pathlib import Path
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a private file that appears whole or not at all."""
-    aside = path.with_name(path.name + ".part")
-    with open(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    aside.replace(path)
+    """Write a private file that appears whole or not at all, also where several write it at once. Raises OSError."""
+    aside = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_native_id()}.part")
+    try:
+        with open(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
 
 
 def flush(folder: Path) -> None:

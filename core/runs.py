@@ -239,13 +239,16 @@ def create(recipe: "Recipe", base: Path, info: dict[str, Any]) -> Run:
 
 def all_runs(base: Path) -> list[Run]:
     """Every run under `base`, newest first."""
-    found = [Run(path.parent) for path in (base / "runs").glob("*/run.json")]
-    return sorted(found, key=lambda run: (run.path / "run.json").stat().st_mtime, reverse=True)
+    dated = []
+    for info in (base / "runs").glob("*/run.json"):
+        with contextlib.suppress(FileNotFoundError):  # removed between the two looks
+            dated.append((info.stat().st_mtime, info.parent))
+    return [Run(path) for _, path in sorted(dated, reverse=True)]
 
 
 def find(base: Path, key: str | None) -> Run:
     """The run of that name, path or unique part of a name; without a key the newest. Raises UserError."""
-    if key and (Path(key) / "run.json").is_file():
+    if key and os.path.isfile(os.path.join(key, "run.json")):  # False for what is too long for a path, too
         return Run(Path(key).absolute())
     runs = all_runs(base)
     if not runs:

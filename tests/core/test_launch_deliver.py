@@ -35,7 +35,7 @@ def test_an_export_is_told_its_kinds(run: Run) -> None:
 
 
 def test_a_wish_that_cannot_be_left_is_a_sentence(run: Run) -> None:
-    (run.path / "export.json.part").mkdir()
+    (run.path / "export.json").mkdir()
     with pytest.raises(UserError, match="can't be written to: Is a directory"):
         launch.export(run, ["q8_0"])
 

@@ -4,12 +4,14 @@ import fcntl
 import json
 import os
 import re
+import shutil
 import signal
 import stat
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -159,6 +161,19 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.
     assert [each.name for each in tmp_path.iterdir()] == ["run.json"]
 
 
+def test_a_file_that_several_write_at_once_is_one_of_theirs(tmp_path: Path) -> None:
+    path, texts = tmp_path / "run.json", [f"{n}".encode() * 4096 for n in range(3)]
+
+    def write(text: bytes) -> None:
+        for _ in range(20):
+            on_disk.write_atomically(path, text)
+            assert path.read_bytes() in texts
+
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(write, texts))
+    assert [each.name for each in tmp_path.iterdir()] == ["run.json"]
+
+
 def test_every_file_of_a_folder_is_flushed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "inner").mkdir()
     files = {tmp_path / "a", tmp_path / "inner" / "b"}
@@ -204,6 +219,18 @@ def test_runs_are_listed_newest_first(three: Path) -> None:
 @pytest.mark.parametrize(("key", "name"), [(None, "beta"), ("beta", "beta"), ("a-1", "alpha-1"), ("bet", "beta")])
 def test_a_run_is_found_by_name_by_part_or_as_the_newest(three: Path, key: str | None, name: str) -> None:
     assert runs.find(three, key).name == name
+
+
+def test_a_run_that_is_removed_meanwhile_is_no_run(three: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = list((three / "runs").glob("*/run.json"))
+    shutil.rmtree(three / "runs" / "beta")
+    monkeypatch.setattr(Path, "glob", lambda *_: iter(found))
+    assert [run.name for run in runs.all_runs(three)] == ["alpha-2", "alpha-1"]
+
+
+def test_a_name_too_long_for_a_path_is_no_run(three: Path) -> None:
+    with pytest.raises(UserError, match="No run matches"):
+        runs.find(three, "x" * 5000)
 
 
 def test_a_run_is_found_by_its_path_from_anywhere(three: Path, monkeypatch: pytest.MonkeyPatch) -> None:
