@@ -53,7 +53,9 @@ def from_systemd(run: Run) -> str | None:
     """How the newest unit of the run ended, if the user's manager ran it and keeps a journal."""
     if not shutil.which("journalctl"):
         return None
-    asked = ["journalctl", "--user", f"--unit=fitune-{run.name}-*", "--output=cat", "--lines=20", "--no-pager"]
+    note = run.lock_note()  # without the job and its start, units of other runs and earlier ones of this would answer
+    unit, since_s = f"--unit=fitune-{run.name}-{note.get('job', 'train')}-*", int(note.get("started", 0))
+    asked = ["journalctl", "--user", unit, f"--since=@{since_s}", "--output=cat", "--lines=20", "--no-pager"]
     try:
         told = subprocess.run(asked, capture_output=True, text=True, errors="replace", timeout=3).stdout
     except (OSError, subprocess.TimeoutExpired):

@@ -77,7 +77,8 @@ def test_systemds_journal_tells_the_signal(
 ) -> None:
     tool = tmp_path / "bin" / "journalctl"
     tool.parent.mkdir()
-    tool.write_text(f"#!/bin/sh\n[ \"$2\" = '--unit=fitune-run-a-*' ] || exit 1\ncat <<'END'\n{journal}\nEND\n")
+    asked = "--user --unit=fitune-run-a-train-* --since=@1 "  # not of fitune-run-a-b-train-1, nor of an earlier worker
+    tool.write_text(f'#!/bin/sh\ncase "$*" in "{asked}"*) ;; *) exit 1 ;; esac\ncat <<"END"\n{journal}\nEND\n')
     tool.chmod(0o755)
     monkeypatch.setenv("PATH", str(tool.parent), prepend=os.pathsep)
     found = cause.from_systemd(run)
