@@ -184,7 +184,7 @@ def check_kernels(gpu: Gpu, torch: TorchFacts) -> Check:
 def check_runs_dir(runs_dir: Path) -> Check:
     """Whether runs can be written, and read by their owner alone."""
     place = runs_dir.absolute()
-    while not place.exists() and place != place.parent:
+    while not os.path.exists(place) and place != place.parent:
         place = place.parent
     if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
         fix = "Set FITUNE_HOME to a folder of yours, or repair the rights with chown or chmod."
@@ -242,6 +242,9 @@ _LOGIN = "Run `hf auth login` with a token from the Hub's settings; the variable
 
 def hub_verdict(endpoint: str, has_token: bool, status: int, body: Mapping[str, Any]) -> Check:
     """What an answer of the Hub's whoami means. status: of HTTP; body: its JSON, or empty."""
+    if status == 200 and not body.get("name"):
+        text = f"Something else answers for {endpoint}, perhaps the login page of this network."
+        return Check("Hub", "warn", text, "Log in there, or check the proxy.")
     if status == 200:
         role = ((body.get("auth") or {}).get("accessToken") or {}).get("role", "unknown")
         text = f"{endpoint} answers; logged in as {body.get('name')} with a token of role {role}."

@@ -1,5 +1,6 @@
 """How much of a model must be fetched before it can be read: what the Hub has, less what this disk holds of it."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ def on_disk(model_id: str, revision: str | None = None) -> Download:
     from huggingface_hub import try_to_load_from_cache
     from huggingface_hub.errors import HFValidationError
 
-    if Path(model_id).expanduser().is_dir():
+    if os.path.isdir(os.path.expanduser(model_id)):
         return Download(model_id, 0)
     try:
         found = try_to_load_from_cache(model_id, "config.json", revision=revision)

@@ -52,6 +52,14 @@ def install(home: Path) -> None:
 
     Raises UserError where that fails, with the command to type where there is a network.
     """
+    try:
+        _fetch(home)
+    except OSError as error:
+        hint = "Free some disk space, or see who may write there."
+        raise UserError(f"{folder(home)} can't be made: {error.strerror}.", hint) from None
+
+
+def _fetch(home: Path) -> None:
     place = folder(home)
     aside, log = place.with_name("gguf.part"), place.with_name("gguf.log")
     place.parent.mkdir(parents=True, exist_ok=True)
@@ -96,7 +104,7 @@ def _run(command: list[str], log: Path) -> list[str]:
     try:
         done = subprocess.run(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-            timeout=FETCH_TIMEOUT_S,
+            errors="replace", timeout=FETCH_TIMEOUT_S,
         )  # fmt: skip
         said = done.stdout
     except subprocess.TimeoutExpired:

@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from json import JSONDecodeError
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,7 @@ def licence(model_id: str) -> Licence | None:
     from huggingface_hub import HfApi, ModelCard
     from yaml import YAMLError  # type: ignore[import-untyped]
 
-    folder = Path(model_id).expanduser()
+    folder = Path(os.path.expanduser(model_id))
     try:
         if folder.is_dir():
             return _licence(ModelCard.load(folder / "README.md").data)
@@ -97,7 +98,7 @@ def asked(question: Callable[[], Any]) -> Any:
         raise TokenNeeded("There is no token for the Hub.", TOKEN_HELP) from error
     except HfHubHTTPError as error:
         raise _refusal(error.response.status_code, error.server_message or str(error).partition("\n")[0]) from error
-    except (httpx.HTTPError, OfflineModeIsEnabled) as error:
+    except (httpx.HTTPError, OfflineModeIsEnabled, JSONDecodeError) as error:
         raise UserError(f"The Hub can't be reached: {_silence(error)}.", "Check the network: fitune doctor.") from error
 
 
@@ -116,6 +117,8 @@ def _silence(error: Exception) -> str:
             return "this machine finds no way to it"
         case httpx.HTTPError():
             return "the connection was cut"
+        case JSONDecodeError():
+            return "something else answers in its place, perhaps the login page of this network"
     return "HF_HUB_OFFLINE forbids it"
 
 

@@ -164,7 +164,7 @@ def _disk_free_bytes(folder: Path) -> int | None:
     import psutil
 
     place = folder.absolute()
-    while not place.exists() and place != place.parent:
+    while not os.path.exists(place) and place != place.parent:
         place = place.parent
     try:
         return int(psutil.disk_usage(str(place)).free)

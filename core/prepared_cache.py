@@ -1,5 +1,6 @@
 """Where the answers of the prepare job lie, and how one is found again: by all that it depends on."""
 
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import suppress
@@ -28,8 +29,8 @@ def located(recipe: Recipe) -> Recipe:
     """The recipe with its local paths made absolute: a job may work elsewhere, and its answer is kept by them."""
 
     def absolute(name: str) -> str:
-        path = Path(name).expanduser()
-        return str(path.absolute()) if path.exists() else name
+        path = Path(os.path.expanduser(name))
+        return str(path.absolute()) if os.path.exists(path) else name
 
     return recipe.model_copy(
         update={
@@ -83,8 +84,11 @@ def prune(home: Path) -> None:
 
 
 def _newest_first(home: Path) -> Iterator[Run]:
-    dated = sorted((path.parent.stat().st_mtime_ns, path.parent) for path in (home / FOLDER).glob("*/run.json"))
-    yield from (Run(path) for _, path in reversed(dated))
+    dated = []
+    for info in (home / FOLDER).glob("*/run.json"):
+        with suppress(FileNotFoundError):  # pruned by another fitune between the two looks
+            dated.append((info.parent.stat().st_mtime_ns, info.parent))
+    yield from (Run(path) for _, path in sorted(dated, reverse=True))
 
 
 def _stored(run: Run) -> Key:
@@ -111,8 +115,8 @@ def _row_files(recipe: Recipe) -> list[list[Any]]:
 
 def _tokenizer_files(model_id: str) -> list[list[Any]]:
     """Name, size and time of a local model's tokenizer files."""
-    model = Path(model_id).expanduser()
-    if not model.is_dir():
+    model = Path(os.path.expanduser(model_id))
+    if not os.path.isdir(model):
         return []
     files = sorted(path for path in model.iterdir() if path.is_file() and path.name.startswith(TOKENIZER_FILES))
     return [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in files]
@@ -123,7 +127,6 @@ def _commit(model_id: str, revision: str | None) -> str:
     if neither knows, and then the job tells why."""
     import httpx
     from huggingface_hub import HfApi, snapshot_download
-    from huggingface_hub.errors import HFValidationError
 
     def told() -> str:
         return HfApi().model_info(model_id, revision=revision, timeout=ASK_HUB_S).sha or ""
@@ -133,6 +136,6 @@ def _commit(model_id: str, revision: str | None) -> str:
         return Path(snapshot_download(model_id, revision=revision, allow_patterns=wanted, local_files_only=True)).name
 
     for find in (told, cached):
-        with suppress(httpx.HTTPError, OSError, HFValidationError):
+        with suppress(httpx.HTTPError, OSError, ValueError):  # no name of a repository, or a network's login page
             return find()
     return ""

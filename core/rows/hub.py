@@ -4,6 +4,7 @@ import fnmatch
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
+from json import JSONDecodeError
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +112,6 @@ def _said_plainly(repo: str) -> Iterator[None]:
         raise UserError(
             f"{repo} is neither a file here nor a name that the Hub allows.", "Check the spelling."
         ) from None
-    except (httpx.TransportError, errors.LocalEntryNotFoundError, ConnectionError):
+    except (httpx.TransportError, errors.LocalEntryNotFoundError, ConnectionError, JSONDecodeError):  # a login page
         hint = "Check the network, or download the files and name their folder."
         raise UserError(f"There is no file {repo} here, and the Hub can't be reached.", hint) from None

@@ -17,11 +17,14 @@ def find(source: str, split: str) -> Source:
 
     Raises UserError where there is nothing to read, or it can't be reached.
     """
-    path = Path(source).expanduser()
-    if path.is_dir():
-        return _folder(source, path, split)
-    if path.exists():
-        return Source(source, (_local(path, path.name),))
+    path = Path(os.path.expanduser(source))
+    try:
+        if path.is_dir():
+            return _folder(source, path, split)
+        if path.exists():
+            return Source(source, (_local(path, path.name),))
+    except OSError as error:
+        raise UserError(f"{source} can't be reached: {error.strerror}.", "Check the path.") from None
     if is_on_hub(source):
         return find_on_hub(source, split)
     hint = "Check the spelling; a data set on the Hub is written as owner/name."
@@ -31,7 +34,7 @@ def find(source: str, split: str) -> Source:
 def is_on_hub(source: str) -> bool:
     """Whether this is the name of a data set on the Hub, owner/name, and nothing of the name lies here."""
     named = re.fullmatch(r"[\w.-]+/[\w.-]+(/[\w.-]+)?", source) is not None
-    return named and suffix_of(source) not in {*SUFFIXES, *UNREADABLE} - {""} and not Path(source).exists()
+    return named and suffix_of(source) not in {*SUFFIXES, *UNREADABLE} - {""} and not os.path.exists(source)
 
 
 def opened(file: SourceFile) -> io.BufferedReader:

@@ -277,6 +277,18 @@ def test_what_cannot_be_read_is_refused_in_a_sentence(
     assert refused.value.hint
 
 
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("~nobody-here/a.jsonl", "There is no file or folder ~nobody-here/a.jsonl"),
+        ("x" * 5000, "can't be reached: File name too long"),
+    ],
+)
+def test_a_name_that_no_path_can_have_is_refused_in_a_sentence(name: str, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        inspect(Data(source=name))
+
+
 def test_the_table_holds_at_least_forty_files() -> None:
     assert len(CASES) + len(REFUSED) >= 40
 

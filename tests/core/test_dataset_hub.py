@@ -7,6 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import httpx
 import huggingface_hub.constants
 import pytest
 
@@ -160,6 +161,15 @@ def test_what_the_hub_does_not_hand_out_is_said_plainly(
 def test_without_a_network_the_file_is_what_was_probably_meant(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(UserError, match=r"no file jo/data here, and the Hub can't be reached"):
+        inspect(Data(source="jo/data"))
+
+
+def test_a_login_page_in_place_of_the_hub_is_no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    def page(*_: Any, **__: Any) -> None:
+        httpx.Response(200, text="<html>").json()
+
+    monkeypatch.setattr("huggingface_hub.HfApi.dataset_info", page)
+    with pytest.raises(UserError, match="the Hub can't be reached"):
         inspect(Data(source="jo/data"))
 
 

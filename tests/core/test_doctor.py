@@ -1,5 +1,7 @@
 """The doctor's findings, by the facts that lead to them."""
 
+import errno
+import os
 import stat
 import sys
 from dataclasses import replace
@@ -10,7 +12,7 @@ import httpx
 import huggingface_hub
 import pytest
 
-from core import doctor
+from core import doctor, machine
 from core.doctor import check_driver, check_gpu_memory, check_gpus, check_hub, check_runs_dir, check_torch
 from core.machine import Gpu, GpuProcess, Machine
 from core.torch_facts import TorchFacts, ask_torch, built_for_cuda, runs_on
@@ -231,6 +233,22 @@ def test_the_home_of_runs_must_be_writable_and_private(tmp_path: Path) -> None:
     assert check_runs_dir(file / "runs").status == "fail"
 
 
+def test_a_folder_that_may_not_even_be_looked_into_is_a_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look = os.stat
+
+    def withheld(path: Any, **options: Any) -> os.stat_result:  # as another user's home is, for all but root
+        if tmp_path in Path(path).parents:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return look(path, **options)
+
+    monkeypatch.setattr(os, "stat", withheld)
+    monkeypatch.setattr("os.access", lambda path, mode: Path(path) != tmp_path)
+    assert check_runs_dir(tmp_path / "theirs" / "runs").status == "fail"
+    assert machine.detect(tmp_path / "theirs" / "runs").disk_free_bytes
+
+
 def test_a_folder_without_write_permission_is_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.access", lambda path, mode: bool(Path(path).stat().st_mode & stat.S_IWUSR))
     tmp_path.chmod(0o500)
@@ -249,6 +267,7 @@ TOKEN = "hf_do_not_show"
         (TOKEN, 401, {}, "fail", "refuses your token"),
         (None, 401, {}, "ok", "no token"),
         (TOKEN, 503, {}, "warn", "503"),
+        (None, 200, {}, "warn", "login page"),
         (TOKEN, httpx.ConnectTimeout(TOKEN), {}, "warn", "HF_HUB_OFFLINE=1"),
         (TOKEN, httpx.ConnectError(TOKEN), {}, "warn", "can't be reached"),
         (f"{TOKEN} ü", 200, {}, "fail", "no token has"),

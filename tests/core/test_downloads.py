@@ -129,8 +129,9 @@ def test_a_hub_that_does_not_tell_is_said(
     assert why in found.why_unknown
 
 
-def test_what_is_no_name_of_a_model_is_said_and_not_raised(cache: Path) -> None:
-    assert downloads.download("a--b/../c").why_unknown == "That is no name of a model on the Hub."
+@pytest.mark.parametrize("name", ["a--b/../c", "~nobody-here/model", "x" * 5000])
+def test_what_is_no_name_of_a_model_is_said_and_not_raised(cache: Path, name: str) -> None:
+    assert downloads.download(name).why_unknown == "That is no name of a model on the Hub."
 
 
 def make_run(tmp_path: Path, model_id: str) -> tuple[Run, EventLog]:

@@ -60,6 +60,12 @@ def test_a_fetch_that_fails_leaves_none_behind_and_says_what_to_type(home: Path)
         gguf_tools.converter(home)
 
 
+def test_a_place_that_can_not_be_written_is_a_sentence(home: Path) -> None:
+    home.touch()
+    with pytest.raises(UserError, match="tools/gguf can't be made: Not a directory"):
+        gguf_tools.install(home)
+
+
 def test_a_network_that_never_answers_is_given_up(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gguf_tools, "FETCH_TIMEOUT_S", 0.2)
     put_uv(home, "exec sleep 20")

@@ -1,6 +1,7 @@
 """How far a token reaches, by what the Hub says of it, and how one is taken from a prompt."""
 
 import os
+from json import JSONDecodeError
 from typing import Any
 
 import httpx
@@ -78,6 +79,7 @@ def test_a_header_that_the_client_refuses_does_not_show_the_token(monkeypatch: p
         (httpx.ProxyError("407"), "the proxy lets nothing through"),
         (httpx.ReadTimeout("The read operation timed out"), "it did not answer in time"),
         (httpx.RemoteProtocolError("peer closed connection"), "the connection was cut"),
+        (JSONDecodeError("Expecting value", "<html>", 0), "something else answers in its place"),
     ],
 )
 def test_a_hub_without_an_answer_is_told_in_plain_words(error: Exception, said: str) -> None:
