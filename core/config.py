@@ -79,7 +79,9 @@ def parse(tree: Mapping[str, Any], source: str, text: str = "", overridden: froz
     def where(path: tuple[str, ...]) -> str:
         key = ".".join(path[:2])
         line = line_of(text, path)
-        return f"--set {key}" if key in overridden else f"{source}{f':{line}' if line else ''}: {key}"
+        # A group that the file has not was named by a pair.
+        by_pair = key in overridden or (not line and any(each.startswith(f"{key}.") for each in overridden))
+        return f"--set {key}" if by_pair else f"{source}{f':{line}' if line else ''}: {key}"
 
     try:
         # JSON mode turns lists into tuples and integers into floats where a field asks for them, and nothing else.
@@ -89,9 +91,7 @@ def parse(tree: Mapping[str, Any], source: str, text: str = "", overridden: froz
         for found in error.errors():
             by_key.setdefault(tuple(str(part) for part in found["loc"][:2]), []).append(found)
         if () in by_key:
-            foreign = by_key[()][0]["type"] == "json_invalid"  # a lone surrogate, from an argument that is not UTF-8
-            said = "holds text that is not UTF-8." if foreign else "is not a table of groups."
-            raise BadInput([Problem(source, said)]) from None
+            raise BadInput([Problem(source, _unreadable(by_key[()][0]))]) from None
         raise BadInput([_problem(path, found, where(path)) for path, found in by_key.items()]) from None
     if contradictions := problems(recipe):
         raise BadInput([Problem(where(tuple(p.where.split("."))), p.text, p.fix) for p in contradictions])
@@ -164,6 +164,15 @@ def _problem(path: tuple[str, ...], complaints: Sequence[Mapping[str, Any]], whe
     verb = "be " if " should be " in complaints[0]["msg"] else ""
     values = dict.fromkeys(_short(each["input"]) for each in complaints if each["type"] == kind)
     return Problem(where, f"should {verb}{' or '.join(expected)}, but it is {', '.join(values)}.", _help(path))
+
+
+def _unreadable(complaint: Mapping[str, Any]) -> str:
+    """What pydantic says of the whole, in a sentence."""
+    if complaint["type"] != "json_invalid":
+        return "is not a table of groups."
+    if "recursion" in complaint["msg"]:
+        return "holds a value that is nested too deep."
+    return "holds text that is not UTF-8."  # a lone surrogate, from an argument
 
 
 def _short(value: Any) -> str:
