@@ -4,9 +4,12 @@
 """
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from core.errors import UserError
 from core.machine import grows_in_place
 from core.recipe_fields import Lora, Recipe
 from core.worker.models import Source
@@ -68,20 +71,21 @@ def _load_unsloth(recipe: Recipe, source: Source) -> Loaded:
         trust_remote_code=model.trust_remote_code,
         **offload,
     )
-    adapted = FastLanguageModel.get_peft_model(
-        base,
-        r=lora.r,
-        lora_alpha=lora.alpha,
-        lora_dropout=lora.dropout,
-        bias=lora.bias,
-        target_modules=_linears(base) if lora.target_modules == "all-linear" else list(lora.target_modules),
-        layers_to_transform=list(lora.layers) if lora.layers is not None else None,
-        use_rslora=lora.rslora,
-        use_dora=lora.dora,
-        init_lora_weights=_init(recipe),
-        use_gradient_checkpointing={"unsloth": "unsloth", "on": True, "off": False}[train.checkpointing],
-        random_state=train.seed,
-    )
+    with _refusal_told(source):
+        adapted = FastLanguageModel.get_peft_model(
+            base,
+            r=lora.r,
+            lora_alpha=lora.alpha,
+            lora_dropout=lora.dropout,
+            bias=lora.bias,
+            target_modules=_linears(base) if lora.target_modules == "all-linear" else list(lora.target_modules),
+            layers_to_transform=list(lora.layers) if lora.layers is not None else None,
+            use_rslora=lora.rslora,
+            use_dora=lora.dora,
+            init_lora_weights=_init(recipe),
+            use_gradient_checkpointing={"unsloth": "unsloth", "on": True, "off": False}[train.checkpointing],
+            random_state=train.seed,
+        )
     return Loaded(adapted, tokenizer, dtype)
 
 
@@ -137,7 +141,19 @@ def _load_trl(recipe: Recipe, source: Source) -> Loaded:
         init_lora_weights=_init(recipe),
         task_type="CAUSAL_LM",
     )
-    return Loaded(get_peft_model(base, config), tokenizer, dtype)
+    with _refusal_told(source):
+        return Loaded(get_peft_model(base, config), tokenizer, dtype)
+
+
+@contextmanager
+def _refusal_told(source: Source) -> Iterator[None]:
+    """A sentence for what PEFT says of modules that the model does not have, or that take no adapter."""
+    try:
+        yield
+    except ValueError as error:
+        said = " ".join(str(error).split())[:300]
+        hint = "Mend lora.target_modules or lora.layers."
+        raise UserError(f"No such adapter can be put on {source.name}: {said}", hint) from error
 
 
 def _linears(model: Any) -> list[str]:

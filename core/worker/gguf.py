@@ -23,11 +23,17 @@ def quantize(program: str, source: Path, file: Path, kind: str) -> None:
 
 
 def _run(command: list[str], who: str) -> None:
-    """Run to the end, its output in worker.log too."""
+    """Run to the end, its output in worker.log too. llama.cpp cuts long values by bytes, so within a letter, too."""
     done = subprocess.run(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+        errors="replace",
+        check=False,
     )
-    print(done.stdout, flush=True)
+    print(done.stdout, file=sys.stderr, flush=True)  # which takes any letter in any locale
     if done.returncode:
         said = [line for line in done.stdout.splitlines() if line.strip()]
         raise UserError(

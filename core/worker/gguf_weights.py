@@ -4,6 +4,7 @@ What llama.cpp's converter changes on the way is done here once more: names, the
 embedding wants, Gemma's norms, and a layer's experts as one tensor.
 """
 
+import json
 import math
 import re
 from collections.abc import Iterator
@@ -12,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import orjson
 import torch
 
 from core.proof import Proof
@@ -43,7 +43,7 @@ def check_weights(proof: Proof, reader: Any, merged: Path) -> None:
 
     reader: a gguf.GGUFReader. Memory holds as many tensors at 16 bits as are worked on at once.
     """
-    config = orjson.loads((merged / "config.json").read_bytes())
+    config = json.loads((merged / "config.json").read_bytes())
     config |= config.get("text_config") or {}
     field = reader.get_field("general.architecture")
     arch = str(field.contents()) if field else ""

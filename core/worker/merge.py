@@ -1,5 +1,6 @@
 """Base model and adapter as one ordinary 16-bit model folder, a few rows at a time: no model lies in memory whole."""
 
+import json
 import shutil
 import time
 from collections.abc import Iterable, Iterator
@@ -7,8 +8,6 @@ from functools import partial
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
-
-import orjson
 
 from core import hub, machine, proof
 from core.errors import UserError
@@ -94,7 +93,7 @@ def run(run: Run, log: EventLog, memory: Memory) -> None:
 def base_of(run: Run, log: EventLog) -> models.Source:
     """The model to merge into: the one that merge.json names, else the very one of the training. Raises as those."""
     path, model = run.path / "merge.json", run.recipe().model
-    told = orjson.loads(path.read_bytes()).get("base") if path.is_file() else None
+    told = json.loads(path.read_bytes()).get("base") if path.is_file() else None
     if told in (None, model.id):
         return models.of_run(run, log)
     return models.fetch(told, None, model.trust_remote_code, run.path.parent.parent / "models", log)
@@ -102,7 +101,7 @@ def base_of(run: Run, log: EventLog) -> models.Source:
 
 def refuse_quantized(run: Run, source: models.Source) -> None:
     """Raise UserError if the base model's files are quantized: a merge onto rounded weights would keep the rounding."""
-    config = orjson.loads((source.path / "config.json").read_bytes())
+    config = json.loads((source.path / "config.json").read_bytes())
     if not config.get("quantization_config"):
         return
     full = sixteen_bit_name(source.name, config)
@@ -184,18 +183,18 @@ def copy_side_files(run: Run, base: Path, aside: Path, plan: Plan, remote_code: 
         for path in base.glob(pattern):
             shutil.copyfile(path, aside / path.name)
     if plan.layout is not plan.base:
-        config = orjson.loads((base / "config.json").read_bytes())
+        config = json.loads((base / "config.json").read_bytes())
         _write_json(aside / "config.json", _at_16_bits(config) | {"dtype": "bfloat16"})
     for pattern in OF_A_TOKENIZER:
         for path in filter(Path.is_file, run.adapter.glob(pattern)):
             shutil.copyfile(path, aside / path.name)
     index = base / "model.safetensors.index.json"
     if index.is_file():
-        told = orjson.loads(index.read_bytes())
+        told = json.loads(index.read_bytes())
         _write_json(aside / index.name, {"metadata": {"total_size": plan.bytes}, "weight_map": told["weight_map"]})
     tokenizer = AutoTokenizer.from_pretrained(run.adapter, trust_remote_code=remote_code)
     settings = base / "generation_config.json"
-    generation = orjson.loads(settings.read_bytes()) if settings.is_file() else {}
+    generation = json.loads(settings.read_bytes()) if settings.is_file() else {}
     _write_json(aside / settings.name, generation | {"eos_token_id": stop_ids(tokenizer, base)})
 
 
@@ -208,7 +207,7 @@ def _at_16_bits(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:
-    path.write_bytes(orjson.dumps(content, option=orjson.OPT_INDENT_2))
+    path.write_text(json.dumps(content, indent=2))
 
 
 def _gib(size_bytes: int) -> str:

@@ -1,6 +1,7 @@
 """What a training run tells the world: trainer callbacks that turn its progress into events."""
 
 import math
+import re
 import shutil
 import time
 from collections import deque
@@ -23,8 +24,8 @@ LOOKS_PER_RUN, LEAST_STEPS_APART = 10, 20
 MEMORY_EVERY_S = 15.0
 SPEEDS_KEPT = 1000
 """Steps of which the pace is the median."""
-BAD_GRADIENTS_ALLOWED = 3
-"""fp16 training skips a step whose gradient overflows now and then; more in a row is no accident."""
+BAD_GRADIENTS_IN_A_ROW = 3
+"""fp16 training skips a step whose gradient overflows now and then; so many in a row are no accident."""
 
 
 class NonFiniteLossError(Exception):
@@ -59,9 +60,7 @@ class Reporter(TrainerCallback):
     def __init__(self, run: Run, log: EventLog, train: Train, memory: Memory, has_eval: bool, samples: Samples) -> None:
         self.run, self.log, self.train, self.memory, self.has_eval = run, log, train, memory, has_eval
         self.samples = samples
-        self.stopped = False
         self.batches = Batches()
-        self.last_eval_loss: float | None = None
         self._bad_gradients = 0
         self._step_began = self._memory_told = 0.0
         self._tokens: list[int | torch.Tensor] = []
@@ -91,7 +90,6 @@ class Reporter(TrainerCallback):
         control.should_evaluate = self.has_eval and (last or step % (self.train.eval_every or usual) == 0)
         control.should_save = last or step % (self.train.save_every or usual) == 0
         if self.run.stop.exists() and not last:
-            self.stopped = True
             control.should_save = control.should_training_stop = True
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
@@ -115,7 +113,7 @@ class Reporter(TrainerCallback):
             seen_tokens=state.num_input_tokens_seen,
             step_s=step_s,
         )
-        self._refuse_non_finite(state.global_step, loss, grad_norm)
+        self._refuse_non_finite(state.global_step, loss, grad_norm, skips=args.fp16)
         if self.memory.grew() or time.monotonic() - self._memory_told > MEMORY_EVERY_S:
             self._memory_told = time.monotonic()
             self.log.write("memory", step=state.global_step, **self.memory.read())
@@ -123,8 +121,8 @@ class Reporter(TrainerCallback):
     def on_evaluate(
         self, args: Any, state: Any, control: Any, metrics: dict[str, Any], model: Any = None, **_: Any
     ) -> None:
-        self.last_eval_loss = metrics.get("eval_loss")
-        self.log.write("eval", step=state.global_step, loss=self.last_eval_loss, elapsed_s=metrics.get("eval_runtime"))
+        told = {"loss": metrics.get("eval_loss"), "elapsed_s": metrics.get("eval_runtime")}
+        self.log.write("eval", step=state.global_step, **told)
         self.samples.during(model, state.global_step, state.max_steps)
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -135,16 +133,16 @@ class Reporter(TrainerCallback):
         shutil.rmtree(place, ignore_errors=True)  # of before a resume from an earlier one
         flush(Path(args.output_dir) / name)
         (Path(args.output_dir) / name).rename(place)
-        kept = sorted(self.run.checkpoints.glob("checkpoint-*"), key=lambda path: int(path.name.partition("-")[2]))
-        for old in kept[: -self.train.keep_checkpoints]:
-            shutil.rmtree(old)
+        ours = (re.fullmatch(r"checkpoint-(\d+)", path.name) for path in self.run.checkpoints.iterdir())
+        steps = sorted(int(found[1]) for found in ours if found)
+        for old in steps[: -self.train.keep_checkpoints]:
+            shutil.rmtree(self.run.checkpoints / f"checkpoint-{old}")
         self.log.write("checkpoint", step=state.global_step)
 
-    def _refuse_non_finite(self, step: int, loss: float, grad_norm: float) -> None:
+    def _refuse_non_finite(self, step: int, loss: float, grad_norm: float, skips: bool) -> None:
+        """skips: whether such a step leaves the weights alone; else they hold numbers now that are none."""
         self._bad_gradients = 0 if math.isfinite(grad_norm) else self._bad_gradients + 1
         if not math.isfinite(loss):
             raise NonFiniteLossError(f"the loss at step {step} is {loss}")
-        if self._bad_gradients >= BAD_GRADIENTS_ALLOWED:
-            raise NonFiniteLossError(
-                f"the gradient has been {grad_norm} for {self._bad_gradients} steps, at step {step}"
-            )
+        if self._bad_gradients >= (BAD_GRADIENTS_IN_A_ROW if skips else 1):
+            raise NonFiniteLossError(f"the gradient at step {step} is {grad_norm}")

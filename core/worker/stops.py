@@ -1,9 +1,8 @@
 """What ends an answer: the mark that the model was trained to write, and all that a program must stop at."""
 
+import json
 from pathlib import Path
 from typing import Any
-
-import orjson
 
 ASKED = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Hello"}]
 
@@ -29,7 +28,8 @@ def eos_ids(folder: Path) -> set[int]:
     """The end-of-text tokens a model folder names, where transformers looks for them."""
     for name in ("generation_config.json", "config.json"):
         path = folder / name
-        told = orjson.loads(path.read_bytes()).get("eos_token_id") if path.is_file() else None
+        # Not orjson: the settings of Mamba and its kin hold Infinity.
+        told = json.loads(path.read_bytes()).get("eos_token_id") if path.is_file() else None
         if told is not None:
             return set(told) if isinstance(told, list) else {told}
     return set()

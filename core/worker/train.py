@@ -55,8 +55,7 @@ def run(run: Run, log: EventLog, memory: Memory) -> None:
     trainer = make_trainer(run, recipe, loaded, rows, reporter)
 
     gc.collect()
-    if not run.stop.exists():
-        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    train_from(checkpoint, trainer, run.stop)
     log.write("memory", step=trainer.state.global_step, **memory.read())
     lesson.record(run, recipe, source.path, reporter.batches, memory, log)
 
@@ -66,6 +65,23 @@ def run(run: Run, log: EventLog, memory: Memory) -> None:
         adapters.save(run, trainer.model, loaded.tokenizer, source)
         samples.end(trainer.model, trainer.state.global_step, trainer.state.max_steps)
     _tell_end(trainer.state, reporter, time.monotonic() - began)
+
+
+def train_from(checkpoint: Path | None, trainer: SFTTrainer, stop: Path) -> None:
+    """Train to the end, from a checkpoint if there is one, unless asked to stop before the first step.
+
+    A checkpoint with nothing left to do is only loaded: from one of the last step, within an epoch, transformers takes
+    another step.
+    """
+    asked_to_stop = stop.exists()
+    if checkpoint:
+        state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
+        if asked_to_stop or state.global_step >= state.max_steps:
+            trainer._load_from_checkpoint(str(checkpoint))
+            trainer.state = state
+            return
+    if not asked_to_stop:
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
 
 
 def _tell_start(recipe: Recipe, checkpoint: Path | None, log: EventLog) -> None:
@@ -90,15 +106,15 @@ def _tell_passed_over(lora: Lora, model: Any, log: EventLog) -> None:
 
 
 def _tell_end(state: TrainerState, reporter: Reporter, elapsed_s: float) -> None:
-    losses = [entry["loss"] for entry in state.log_history if "loss" in entry]
+    losses, held_out = ([entry[key] for entry in state.log_history if key in entry] for key in ("loss", "eval_loss"))
     reporter.log.write(
         "finished",
-        stopped=reporter.stopped or not state.global_step,
+        stopped=not 0 < state.max_steps <= state.global_step,
         steps=state.global_step,
         total_steps=state.max_steps,
         first_loss=losses[0] if losses else None,
         last_loss=losses[-1] if losses else None,
-        eval_loss=reporter.last_eval_loss,
+        eval_loss=held_out[-1] if held_out else None,
         seen_tokens=state.num_input_tokens_seen,
         elapsed_s=elapsed_s,
         adapter="adapter",

@@ -108,6 +108,15 @@ def test_what_the_converter_says_is_what_the_user_reads(merged: Run) -> None:
     assert not (merged.path / "gguf").exists()
 
 
+def test_what_a_program_says_is_read_though_it_cuts_letters_in_two(tmp_path: Path) -> None:
+    from core.worker import gguf
+
+    program = tmp_path / "llama-quantize"
+    program.write_text(r"printf 'merges = [\304...\nno room for \304'; exit 1")
+    with pytest.raises(UserError, match="llama-quantize failed: no room for \ufffd"):
+        gguf._run(["sh", str(program)], "llama-quantize")
+
+
 def test_without_a_converter_the_command_that_installs_it_is_told(merged: Run) -> None:
     tools = merged.path.parent.parent / "tools" / "gguf"
     (tools / "convert_hf_to_gguf.py").unlink()

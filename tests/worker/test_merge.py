@@ -161,6 +161,7 @@ def test_the_files_are_split_as_the_base_has_them(
         ("unsloth/Llama-3.2-1B-unsloth-bnb-4bit", {}, "--base unsloth/Llama-3.2-1B$"),
         ("somebody/rounded", {"_name_or_path": "meta/whole"}, "--base meta/whole$"),
         ("somebody/rounded", {"_name_or_path": "/home/me/x"}, "--base ID, its full model"),
+        ("unsloth/Mamba-bnb-4bit", {"time_step_limit": [0.0, float("inf")]}, "--base unsloth/Mamba$"),
     ],
 )
 def test_a_quantized_base_is_refused_with_the_full_one(
@@ -172,6 +173,15 @@ def test_a_quantized_base_is_refused_with_the_full_one(
     (tmp_path / "config.json").write_text(json.dumps(config | {"quantization_config": {"load_in_4bit": True}}))
     with pytest.raises(UserError, match=f"holds quantized weights.*{said}"):
         refuse_quantized(make_run(), Source(tmp_path, quantized, None))
+
+
+def test_settings_that_hold_infinity_are_read_and_written(tmp_path: Path) -> None:
+    from core.worker.merge import _write_json
+    from core.worker.stops import eos_ids
+
+    _write_json(tmp_path / "config.json", {"time_step_limit": [0.0, float("inf")], "eos_token_id": 2})
+    assert "Infinity" in (tmp_path / "config.json").read_text()
+    assert eos_ids(tmp_path) == {2}
 
 
 def test_another_base_is_taken_from_merge_json(make_run: Callable[..., Run], tiny_model: Path) -> None:

@@ -1,6 +1,7 @@
 """The real training on the CPU: what it leaves behind, and that a stop and a resume change nothing."""
 
 import json
+import shutil
 import threading
 import time
 from collections.abc import Callable
@@ -154,6 +155,21 @@ def test_a_module_that_the_model_does_not_have_is_told(tmp_path: Path, wanted: A
     assert said == [f"lora.target_modules: the model has no {each}; only the others are trained." for each in lost]
 
 
+@pytest.mark.parametrize(
+    ("lora", "said"),
+    [
+        ({"target_modules": ["q_proj", "input_layernorm"]}, "LlamaRMSNorm.* is not supported"),
+        ({"target_modules": ["c_attn"]}, "c_attn.* not found"),
+        ({"layers": [7]}, "layers_to_transform"),
+    ],
+)
+def test_modules_that_take_no_adapter_are_a_sentence(
+    make_run: Callable[..., Run], lora: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(UserError, match=rf"(?s)No such adapter can be put on .*{said}"):
+        train_here(make_run(lora=lora))
+
+
 def test_a_folder_without_a_model_is_a_sentence(make_run: Callable[..., Run], tmp_path: Path) -> None:
     run = make_run(model={"id": str(tmp_path)})
     with pytest.raises(UserError, match="holds no model"):
@@ -186,13 +202,10 @@ def poison(run: Run) -> None:
     (run.path / "run.json").write_bytes(orjson.dumps(info))
 
 
-def test_a_stop_before_the_first_step_leaves_an_earlier_adapter_alone(
-    make_run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def stop_while_it_reads(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ask for a stop when the model is loaded and the rows are not."""
     from core.worker import train
 
-    run = make_run()
-    run.adapter.mkdir()
     read_rows = train.read_rows
 
     def stopped_meanwhile(*known: Any) -> Any:
@@ -200,6 +213,73 @@ def test_a_stop_before_the_first_step_leaves_an_earlier_adapter_alone(
         return read_rows(*known)
 
     monkeypatch.setattr(train, "read_rows", stopped_meanwhile)
+
+
+def test_a_stop_before_the_first_step_leaves_an_earlier_adapter_alone(
+    make_run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = make_run()
+    run.adapter.mkdir()
+    stop_while_it_reads(run, monkeypatch)
     train_here(run)
     assert run.look()[0] == "stopped"
     assert list(run.adapter.iterdir()) == []
+
+
+@pytest.mark.usefixtures("unasked")
+def test_a_run_killed_after_its_last_step_is_finished_without_another(make_run: Callable[..., Run]) -> None:
+    run = make_run(train={"max_steps": 2, "scheduler": "constant"})
+    train_here(run)
+    first = run.state().ends["train"].data
+    weights = (run.adapter / "adapter_model.safetensors").read_bytes()
+    shutil.rmtree(run.adapter)
+    train_here(run)
+    end = run.state().ends["train"].data
+    same = ("steps", "total_steps", "first_loss", "last_loss", "eval_loss", "seen_tokens", "stopped")
+    assert {key: end[key] for key in same} == {key: first[key] for key in same}
+    assert max(losses(run)) == 2
+    assert (run.adapter / "adapter_model.safetensors").read_bytes() == weights
+
+
+@pytest.mark.usefixtures("unasked")
+def test_a_resume_that_is_stopped_while_it_loads_stands_where_it_stood(
+    make_run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = make_run(train={"max_steps": 3, "save_every": 1})
+    train_here(run)
+    shutil.rmtree(run.checkpoints / "checkpoint-3")
+    stop_while_it_reads(run, monkeypatch)
+    train_here(run)
+    end = run.state().ends["train"].data
+    assert (end["stopped"], end["steps"], end["total_steps"], end["last_loss"]) == (True, 2, 3, losses(run)[2])
+    weights = [folder / "adapter_model.safetensors" for folder in (run.adapter, run.checkpoints / "checkpoint-2")]
+    assert weights[0].read_bytes() == weights[1].read_bytes()
+
+
+@pytest.mark.parametrize(("fp16", "allowed"), [(False, 0), (True, 2)])
+def test_a_gradient_without_an_end_is_let_pass_only_where_its_step_is_skipped(
+    fp16: bool, allowed: int, make_run: Callable[..., Run]
+) -> None:
+    from transformers import TrainerState
+
+    from core.events import EventLog
+    from core.worker.memory import Memory
+    from core.worker.reporting import NonFiniteLossError, Reporter
+
+    run = make_run()
+    samples: Any = SimpleNamespace()
+    reporter = Reporter(run, EventLog(run.events, "train"), run.recipe().train, Memory(None, None), False, samples)
+    args, state = SimpleNamespace(fp16=fp16), TrainerState()
+    logs = {"loss": 1.0, "grad_norm": float("inf"), "learning_rate": 1e-4}
+    for _ in range(allowed):
+        reporter.on_log(args, state, None, logs)
+    with pytest.raises(NonFiniteLossError):
+        reporter.on_log(args, state, None, logs)
+
+
+@pytest.mark.usefixtures("unasked")
+def test_a_copy_of_a_checkpoint_that_somebody_keeps_beside_them_is_no_checkpoint(make_run: Callable[..., Run]) -> None:
+    run = make_run(train={"max_steps": 2, "keep_checkpoints": 1, "save_every": 1})
+    (run.checkpoints / "checkpoint-1-good").mkdir(parents=True)
+    train_here(run)
+    assert sorted(path.name for path in run.checkpoints.iterdir()) == ["checkpoint-1-good", "checkpoint-2"]
