@@ -102,12 +102,15 @@ def _end_with_terminal(fd: int, grace_s: float) -> None:
 
 def last_lines(run: Run) -> list[str]:
     """What to leave on the normal screen: how the run stands, how to come back, where its files are."""
-    (status, state), name = run.look(), clean(run.name)
+    name, job = clean(run.name), run.job()  # asked before the events are read: what a dead worker wrote is all there
+    state = run.state()
+    status = run.status(state)
     if status in LIVE:
         step = state.step.get("step")
         at = f" at step {step} of {state.total_steps}" if isinstance(step, int) else ""
+        training = f"{name} goes on training by itself{at}."
         return [
-            f"{name} goes on training by itself{at}.",
+            training if job in (None, "train") else f"The {clean(job, 20)} of {name} goes on by itself.",
             f"Watch it: fitune watch {name}",
             f"Stop it:  fitune stop {name}",
             f"Its log: {clean(str(run.log))}",

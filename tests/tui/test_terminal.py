@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from core.events import EventLog
 from core.runs import Run
 from tests.fake_worker import make_run, start, wait_until
 from tests.pty_terminal import PtyTerminal, python
@@ -157,6 +158,26 @@ def test_check_24_last_lines_say_how_to_come_back(tmp_path: Path) -> None:
     killed = "\n".join(last_lines(Run(make_run(tmp_path, "run-b", told="killed"))))
     assert "run-b: Killed at step 44" in killed
     assert "fitune resume run-b" in killed
+
+
+@pytest.mark.parametrize(("failed", "told"), [(True, "The merge failed: No RAM."), (False, "The merge was killed")])
+def test_last_lines_tell_the_end_of_the_newest_job_not_of_the_training(tmp_path: Path, failed: bool, told: str) -> None:
+    run = Run(make_run(tmp_path, told="ok"))
+    log = EventLog(run.events, "merge")
+    log.write("started")
+    if failed:
+        log.write("failed", kind="oom", message="No RAM.", hint="Use a larger machine.")
+    assert last_lines(run)[0].startswith(f"run-a: {told}")
+
+
+def test_last_lines_of_a_living_merge_do_not_say_that_it_trains(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    worker = start(run, "ok", "--rate", "500", "--then", "hang")
+    (run / "lock").write_text('{"job": "merge"}')
+    said = last_lines(Run(run))
+    worker.kill()
+    worker.wait()
+    assert said[0] == "The merge of run-a goes on by itself."
 
 
 def test_the_watchdog_ends_a_process_whose_terminal_has_gone_before_it_looks() -> None:
