@@ -5,7 +5,7 @@ import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 from textual import work
 from textual.app import ComposeResult
@@ -30,6 +30,7 @@ from tui.widgets.keys import Keys
 from tui.widgets.meters import Line
 from tui.widgets.views import with_status_words
 
+Result = TypeVar("Result")
 TITLE_COLUMNS, WHAT_COLUMNS, LABEL_COLUMNS = 10, 48, 11
 
 
@@ -60,6 +61,8 @@ class DeliverScreen(Screen[None]):
         super().__init__()
         self.trained = run
         self.facts: Facts | None = None
+        self.busy = False
+        """Whether something is being started or made: what would be begun meanwhile would be begun twice."""
 
     def compose(self) -> ComposeResult:
         yield Line("title")
@@ -115,7 +118,7 @@ class DeliverScreen(Screen[None]):
             self.call_after_refresh(self.query_one("#way", VerticalScroll).scroll_to_widget, self.query_one("#lines"))
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
-        if self.facts:
+        if self.facts and not self.busy:
             self.begin(WAYS[event.option_index].key, self.facts)
 
     @work(exclusive=True, group="way")
@@ -163,7 +166,7 @@ class DeliverScreen(Screen[None]):
             if not await self.app.push_screen_wait(Confirm(gguf_tools.question(home), "Don't fetch", "Fetch")):
                 return
             self.result(["fetching the converter ..."])
-            await asyncio.to_thread(gguf_tools.install, home)
+            await self.done(lambda: gguf_tools.install(home))
             self.result(["OK, the converter is here."])
             self.find()
         if kinds := await deliver_asks.kinds(self.app, facts):
@@ -179,14 +182,23 @@ class DeliverScreen(Screen[None]):
 
     async def start(self, begin: Callable[[], object]) -> None:
         """Start a job and go back to the watch screen, which shows it. Raises UserError."""
-        await asyncio.to_thread(begin)
+        await self.done(begin)
+        self.pop_until_active()  # help may lie over it
         self.dismiss()
 
     async def make(self, doing: str, make: Callable[[], list[str]]) -> None:
         """Make something at once and show what came of it. Raises UserError."""
         self.result([doing])
-        self.result(await asyncio.to_thread(make))
+        self.result(await self.done(make))
         self.find()
+
+    async def done(self, do: Callable[[], Result]) -> Result:
+        """What comes of something slow, which nothing is begun beside."""
+        self.busy = True
+        try:
+            return await asyncio.to_thread(do)
+        finally:
+            self.busy = False
 
     def action_back(self) -> None:
         self.dismiss()

@@ -58,6 +58,7 @@ class ReviewScreen(StepScreen):
     def __init__(self, draft: Draft) -> None:
         super().__init__(draft)
         self.unreadable = ""
+        self.starting = False
 
     def body(self) -> Iterable[Widget]:
         yield VerticalScroll(id="summary", can_focus=False)
@@ -96,6 +97,10 @@ class ReviewScreen(StepScreen):
         self.unreadable = event.problem
         await self.refill()
 
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """There is no way back from a run that is being started."""
+        return not (action == "back" and self.starting) and super().check_action(action, parameters)
+
     def obstacles(self) -> list[str]:
         """Why it can't start yet."""
         return obstacles(self.draft) or ([self.unreadable] if self.unreadable else [])
@@ -117,13 +122,17 @@ class ReviewScreen(StepScreen):
 
     def start(self, asked: Recipe, confirmed: bool) -> None:
         """Start in a thread; a second press meanwhile does nothing."""
-        button = self.query_one(Button)
-        if confirmed and not button.has_class("-busy"):
-            button.add_class("-busy")
+        if confirmed and not self.starting:
+            self.set_starting(True)
             began_s = time.monotonic()
             self.say("Starting ...")
             self.ticking = self.set_interval(1, lambda: self.say(f"Starting ... {time.monotonic() - began_s:.0f} s"))
             self.launch(asked)
+
+    def set_starting(self, starting: bool) -> None:
+        self.starting = starting
+        self.query_one(Button).set_class(starting, "-busy")
+        self.refresh_bindings()
 
     @work(thread=True, exclusive=True, group="launch")
     def launch(self, asked: Recipe) -> None:
@@ -134,10 +143,11 @@ class ReviewScreen(StepScreen):
 
     def on_started(self, event: Started) -> None:
         self.ticking.stop()
-        self.query_one(Button).remove_class("-busy")
+        self.set_starting(False)
         if event.run is None:
             self.say(f"ERROR {event.problem}")
         else:
+            self.pop_until_active()  # help may lie over it
             self.dismiss(Watch(event.run))
 
     def action_write(self) -> None:

@@ -47,6 +47,7 @@ class StartScreen(StepScreen):
         super().__init__(draft)
         self.choices: tuple[StartChoice, ...] = ()
         self.began_s = time.monotonic()
+        self.resuming = False
 
     def body(self) -> Iterable[Widget]:
         yield Static("Looking at this machine ...", id="found", markup=False)
@@ -74,10 +75,13 @@ class StartScreen(StepScreen):
         options.highlighted = 0
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
+        if self.resuming:  # a second Enter
+            return
         choice = self.choices[event.option_index]
         kept = restore(runs.home()) if choice.kind == "draft" else None
         if choice.kind == "resume" and choice.run is not None:
             self.query_one("#error", Static).update(safe(f"Starting {choice.run.name} again ..."))
+            self.resuming = True
             self.resume(choice.run)
         elif choice.run is not None:
             self.dismiss(Watch(choice.run))
@@ -96,7 +100,9 @@ class StartScreen(StepScreen):
             self.post_message(self.Resumed(run))
 
     def on_start_screen_resumed(self, event: Resumed) -> None:
+        self.resuming = False
         if event.problem:
             self.query_one("#error", Static).update(safe(f"ERROR {event.problem}"))
         else:
+            self.pop_until_active()  # help may lie over it
             self.dismiss(Watch(event.run))

@@ -71,7 +71,7 @@ class WatchScreen(Screen[None]):
         self.watched = run
         self.seen: Seen | None = None
         self.sample: GpuSample | None = None
-        self.log_wanted = False
+        self.log_wanted = self.resuming = False
         self._over = threading.Event()
         self._drawings = 0
 
@@ -189,12 +189,15 @@ class WatchScreen(Screen[None]):
         orders.kill(self.app, self.watched, self.seen)
 
     def action_resume(self) -> None:
-        self.app.notify("Starting again from the last checkpoint ...", markup=False)
-        self.resume()
+        if not self.resuming:
+            self.resuming = True
+            self.app.notify("Starting again from the last checkpoint ...", markup=False)
+            self.resume()
 
     @work(thread=True, exclusive=True, group="resume")
     def resume(self) -> None:
         orders.resume(self.app, self.watched)
+        self.resuming = False
 
     def action_deliver(self) -> None:
         from tui.screens.deliver import DeliverScreen
