@@ -115,19 +115,28 @@ class FituneApp(App[int]):
         self.push_screen(WatchScreen(run))
 
     async def action_quit(self) -> None:
-        """Leave; a screen with something to lose asks first."""
-        if ask_quit := getattr(self.screen, "ask_quit", None):
+        """Leave; a screen with something to lose asks first, also from below a page of help or a question."""
+        if isinstance(self.screen, Confirm):
+            return
+        asking = (getattr(screen, "ask_quit", None) for screen in reversed(self.screen_stack))
+        if ask_quit := next(filter(None, asking), None):
             ask_quit()
-        elif not isinstance(self.screen, Confirm):
+        else:
             self.exit(0)
 
     def _fatal_error(self) -> None:
         """A fault of fitune's own: told in a sentence, the traceback in a file. Textual would print all variables."""
         file = runs.home() / "crash.txt"
-        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        write_atomically(file, redact(traceback.format_exc()).encode())
+        told = redact(traceback.format_exc())
+        try:
+            file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            write_atomically(file, told.encode())
+        except OSError:
+            where = f"It can't be kept in {file}, so here it is:\n{told}"
+        else:
+            where = f"What happened is in {file}"
         said = "fitune failed, by a fault of its own. A training that runs is not touched."
-        self.panic(Text(f"{said}\nWhat happened is in {clean(str(file))}"))
+        self.panic(Text(f"{said}\n{clean(where, 4000, keep_newlines=True)}"))
 
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
         """The command palette: what makes sense here, not all that Textual has."""

@@ -129,9 +129,8 @@ def with_prepared(draft: Draft, found: Prepared) -> Draft:
 def save(draft: Draft, step: str, base: Path) -> None:
     """Keep the draft and the step it is at under `base`, whole or not at all, for its owner alone.
 
-    A recipe has no field for a secret, so none can be in it.
+    A recipe has no field for a secret, so none can be in it. Raises UserError where it can't be written.
     """
-    base.mkdir(mode=0o700, parents=True, exist_ok=True)
     kept = {
         "version": VERSION,
         "step": step,
@@ -140,7 +139,12 @@ def save(draft: Draft, step: str, base: Path) -> None:
         "edits": dict(draft.edits),
         "card_gib": draft.card_gib,
     }
-    write_atomically(draft_file(base), orjson.dumps(kept, option=orjson.OPT_INDENT_2))
+    try:
+        base.mkdir(mode=0o700, parents=True, exist_ok=True)
+        write_atomically(draft_file(base), orjson.dumps(kept, option=orjson.OPT_INDENT_2))
+    except OSError as error:
+        hint = "Set FITUNE_HOME to a folder you can write to."
+        raise UserError(f"Your answers can't be kept in {base}: {error.strerror}.", hint) from None
 
 
 def restore(base: Path) -> tuple[Draft, str] | None:

@@ -38,7 +38,7 @@ def stop(app: App[int], run: Run, seen: Seen | None) -> None:
     if (job := _job(seen)) != "train":
         part = "file" if job == "push" else "part, if one is left"
         question = f"Stop the {job} before its next {part}?\nThe adapter stays as it is."
-    app.push_screen(Confirm(question, _go_on(job), "Stop"), lambda yes: run.request_stop() if yes else None)
+    app.push_screen(Confirm(question, _go_on(job), "Stop"), lambda yes: _request_stop(app, run) if yes else None)
 
 
 def kill(app: App[int], run: Run, seen: Seen | None) -> None:
@@ -96,7 +96,7 @@ def leave(app: App[int], run: Run, seen: Seen | None) -> None:
         if answer == "detach":
             app.exit(0)
         elif answer == "stop":
-            run.request_stop()
+            _request_stop(app, run)
         elif answer == "kill":
             kill(app, run, seen)
 
@@ -106,6 +106,13 @@ def leave(app: App[int], run: Run, seen: Seen | None) -> None:
 def complain(app: App[int], text: str) -> None:
     """Say what went wrong, in a corner of the screen."""
     app.notify(clean(text), severity="error", markup=False)
+
+
+def _request_stop(app: App[int], run: Run) -> None:
+    try:
+        run.request_stop()
+    except UserError as error:
+        complain(app, str(error))
 
 
 def _job(seen: Seen | None) -> str:

@@ -62,7 +62,10 @@ def walk(talk: Talk, draft: Draft) -> Run:
     step = steps.STEPS[0]
     while not isinstance(answer := one_step(talk, step, draft), Watch):
         draft, step = steps.leads_to(step, answer)
-        save(draft, step.name, base)
+        try:
+            save(draft, step.name, base)
+        except UserError as error:
+            talk.say(f"WARN {error}")
     discard(base)
     return answer.run
 

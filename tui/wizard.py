@@ -6,9 +6,11 @@ from typing import Any
 from textual.app import App
 
 from core import runs
+from core.errors import UserError
 from core.runs import Run
 from tui import steps
 from tui.draft import Draft, discard, save
+from tui.orders import complain
 from tui.screens.data import DataScreen
 from tui.screens.edit import EditScreen
 from tui.screens.preset import PresetScreen
@@ -31,6 +33,9 @@ async def walk(app: App[Any], draft: Draft | None, step: steps.Step | None) -> R
     draft, step = draft or Draft(), step or steps.STEPS[0]
     while not isinstance(answer := await app.push_screen_wait(SCREENS[step.name](draft)), Watch):
         draft, step = steps.leads_to(step, answer)
-        await asyncio.to_thread(save, draft, step.name, runs.home())
+        try:
+            await asyncio.to_thread(save, draft, step.name, runs.home())
+        except UserError as error:
+            complain(app, str(error))
     await asyncio.to_thread(discard, runs.home())
     return answer.run

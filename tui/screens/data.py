@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
@@ -205,7 +206,8 @@ class DataScreen(StepScreen):
         """These rows are not wanted any more."""
         self.workers.cancel_group(self, rows.GROUP)
         if self.job:
-            self.job.request_stop()
+            with suppress(UserError):  # then it goes on, and nobody waits for it
+                self.job.request_stop()
         self.job, self.waiting, self.example, self.view = None, "", 0, VIEWS[0]
 
     def on_reading(self, event: Reading) -> None:

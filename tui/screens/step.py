@@ -12,6 +12,7 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 from core import runs
+from core.errors import UserError
 from tui import steps
 from tui.draft import Draft, save
 from tui.outlook import look, ways_out, with_remedy
@@ -97,8 +98,12 @@ class StepScreen(Screen[Answer]):
         if not self.draft.edits:
             self.app.exit(0)
             return
-        save(self.draft, self.NAME, runs.home())
-        question = "Leave the wizard? Your answers are kept until next time."
+        kept = "Your answers are kept until next time."
+        try:
+            save(self.draft, self.NAME, runs.home())
+        except UserError as error:
+            kept = str(error)
+        question = f"Leave the wizard? {kept}"
         self.app.push_screen(Confirm(question, "Stay", "Leave"), lambda leave: self.app.exit(0) if leave else None)
 
     def action_help(self) -> None:
