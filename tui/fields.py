@@ -30,6 +30,10 @@ LABELS = {
     "train.grad_accum": "Sum up batches",
     "train.optimizer": "Optimizer",
     "model.trust_remote_code": "Its own code",
+    "train.keep_checkpoints": "Checkpoints",
+    "run.gpu": "GPU",
+    "run.vram_limit_gib": "VRAM limit GiB",
+    "deliver.gguf": "GGUF",
     "lora.rslora": "rsLoRA",
     "lora.dora": "DoRA",
 }
@@ -99,7 +103,7 @@ def text_of(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
-        return exponent(value) if 0 < abs(value) < 1e-3 else f"{value:.10g}"
+        return exponent(value, 9) if 0 < abs(value) < 1e-3 else f"{value:.10g}"
     if isinstance(value, list | tuple):
         return ", ".join(map(str, value))
     return json.dumps(value) if isinstance(value, dict) else str(value)
@@ -158,6 +162,8 @@ def _json_object(text: str) -> Any:
 
 
 def _number(field: Field, text: str) -> int | float:
+    if field.kind == "whole" and "," in text:  # 2,000 steps are not 2
+        raise ValueError(f"Only whole numbers, without commas. Allowed: {field.range}.")
     try:
         number = float(text.replace(",", "."))
     except ValueError:

@@ -62,13 +62,13 @@ def number(value: float | None, digits: int = 3) -> str:
     return exponent(value)
 
 
-def exponent(value: float | None) -> str:
-    """A learning rate as people write it: `2e-4`, `1.95e-4`."""
+def exponent(value: float | None, digits: int = 2) -> str:
+    """A learning rate as people write it: `2e-4`, `1.95e-4`. digits: most of them behind the point."""
     if value is None or not math.isfinite(value):
         return UNKNOWN if value is None else number(value)
     if value == 0:
         return "0"
-    mantissa, _, power = f"{value:.2e}".partition("e")
+    mantissa, _, power = f"{value:.{digits}e}".partition("e")
     return f"{mantissa.rstrip('0').rstrip('.')}e{int(power)}"
 
 
