@@ -141,10 +141,10 @@ def data_suggestions(folder: Path) -> tuple[str, ...]:
 def complete_path(text: str) -> str:
     """A path completed as far as it is unambiguous, as a shell's Tab does; the text itself where nothing fits."""
     folder, _, begun = text.rpartition("/")
-    place = Path(f"{folder}/" if folder or text.startswith("/") else ".").expanduser()
     try:
+        place = Path(f"{folder}/" if folder or text.startswith("/") else ".").expanduser()
         names = sorted(path.name + "/" * path.is_dir() for path in place.iterdir() if path.name.startswith(begun))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RuntimeError):  # the last: a user after ~ whom nobody knows
         return text
     names = [name for name in names if begun.startswith(".") or not name.startswith(".")]
     common = _common_start(names)

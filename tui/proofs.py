@@ -14,6 +14,7 @@ from tui.text import clean
 
 WORDS = {True: "OK", False: "FAILED", None: "n/a"}
 MARK_COLUMNS = 8
+NARROWEST_COLUMNS = 40
 CHECK_SHARE, EXPECTED_SHARE = 0.31, 0.39
 """Of the columns that there are, at most."""
 
@@ -64,7 +65,9 @@ def read(path: Path) -> NamedProof:
 
 
 def table(named: NamedProof, columns: int) -> list[str]:
-    """The checks as lines of so many columns, those that failed first: how it went in a word, check, expected, got."""
+    """The checks as lines of so many columns, at least NARROWEST_COLUMNS, those that failed first: how it went in a
+    word, check, expected, got."""
+    columns = max(columns, NARROWEST_COLUMNS)
     rows = sorted(named.checks, key=lambda each: each.passed is not False)
     checks = max((len(each.check) for each in rows), default=0) + 2
     expected = max((len(each.expected) for each in rows), default=0) + 2

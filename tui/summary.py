@@ -77,9 +77,9 @@ def obstacles(draft: Draft) -> list[str]:
 def network(asked: Recipe) -> list[str]:
     """What the run will use the network for, in sentences."""
     said = []
-    if not Path(asked.model.id).expanduser().exists():
+    if not os.path.exists(os.path.expanduser(asked.model.id)):
         said.append("The model comes from the Hub, unless it is here already.")
-    if not Path(asked.data.source).expanduser().exists():
+    if not os.path.exists(os.path.expanduser(asked.data.source)):
         said.append("The data come from the Hub.")
     if asked.train.report_to == "wandb" or TRACKER_SERVERS.get(asked.train.report_to, "") in os.environ:
         said.append(f"Numbers go to {asked.train.report_to}.")

@@ -1,5 +1,7 @@
 """What is made at once, without a job of the worker: a folder for another tool, and the adapter as one file."""
 
+import os
+import shlex
 from itertools import dropwhile, takewhile
 from pathlib import Path
 
@@ -17,10 +19,11 @@ def proposed(run: Run, target: str) -> str:
 
 def hand_off(run: Run, target: str, folder: Path) -> list[str]:
     """Write a target's folder. Returns what to do with it: the first comment of its main file. Raises UserError."""
-    jobs = [of_run(run)]
-    names = handoff.write(target, jobs, folder.expanduser().absolute())
+    jobs, folder = [of_run(run)], Path(os.path.expanduser(folder)).absolute()
+    names = handoff.write(target, jobs, folder)
     main, text = next(iter(handoff.files_for(target, jobs).items()))
-    return [f"Written into {folder}: {', '.join(names)}", "", f"cd {folder}", *instructions(text), "", f"See {main}."]
+    there = shlex.join(["cd", str(folder)])
+    return [f"Written into {folder}: {', '.join(names)}", "", there, *instructions(text), "", f"See {main}."]
 
 
 def instructions(text: str) -> list[str]:

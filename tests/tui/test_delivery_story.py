@@ -162,6 +162,13 @@ async def test_the_end_of_a_merge_comes_with_its_proof_and_no_older_one(trained:
         assert "A question from the data" not in shown(app)
 
 
+@pytest.mark.parametrize("columns", [0, 10, 33, 39])
+def test_a_table_for_a_terminal_that_is_too_small_is_made_all_the_same(trained: Path, columns: int) -> None:
+    prove(trained / "merged" / "proof.json", *CHECKS)
+    (proof,) = proofs(Run(trained))
+    assert table(proof, columns) == table(proof, 40)
+
+
 @pytest.mark.parametrize("payload", PAYLOADS)
 def test_a_proof_of_someone_else_steers_no_terminal(trained: Path, payload: str) -> None:
     log = EventLog(trained / "events.jsonl", "merge")

@@ -29,6 +29,11 @@ def test_every_value_lies_on_the_axis(rows: int) -> None:
         assert len(set(axis.labels.values())) == len(axis.labels), "no label twice"
 
 
+@pytest.mark.parametrize("plain", [True, False])
+def test_a_loss_of_more_digits_than_there_are_columns_is_not_drawn(plain: bool) -> None:
+    assert draw([(1, 3e38), (2, 1e38)], [], 30, 12, plain) == []
+
+
 @pytest.mark.parametrize(("columns", "rows"), [(24, 6), (78, 12), (198, 40)])
 @pytest.mark.parametrize("plain", [True, False])
 def test_it_fills_exactly_its_place(columns: int, rows: int, plain: bool) -> None:

@@ -122,6 +122,7 @@ async def test_check_29_resizing_keeps_the_focus_and_says_what_is_too_small(at_s
     async with app.run_test(size=(80, 24)) as pilot:
         await settle(pilot)
         focused = app.screen.focused
+        await pilot.press("1")
         await pilot.resize_terminal(60, 15)
         await pilot.pause()
         assert "terminal too small (need 80x24)" in app.shown()
@@ -319,6 +320,7 @@ async def test_a_model_whose_size_is_nowhere_is_told_in_the_panel(at_step: At, m
         ("sub", "sub/"),
         ("sub/", "sub/only.csv"),
         ("", ""),
+        ("~nobody-of-that-name/x", "~nobody-of-that-name/x"),
     ],
 )
 def test_a_path_is_completed_as_far_as_it_is_clear(home: Path, typed: str, completed: str) -> None:

@@ -169,7 +169,7 @@ class Form(ScrollView, can_focus=True):
         if row.problem:
             return [self.part("problem", f"  {row.problem}")]
         is_edited = row.came_from == "edited"
-        room = min(BOX_COLUMNS, columns - LABEL_COLUMNS - ORIGIN_COLUMNS)
+        room = max(1, min(BOX_COLUMNS, columns - LABEL_COLUMNS - ORIGIN_COLUMNS))
         return [
             self.part("edited" if is_edited else "label", f"{row.field.label:<{LABEL_COLUMNS}}"),
             *(self.typed(row.line, room) if row.line else [self.box(row, room)]),

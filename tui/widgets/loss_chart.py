@@ -106,6 +106,8 @@ def draw(train: Points, held_out: Points, columns: int, rows: int, plain: bool) 
     axis = scale(min(values), max(values), rows - 3)
     margin = max(map(len, axis.labels.values())) + 1
     width = columns - margin - 1
+    if width < 1:  # a loss of so many digits
+        return []
     grid = _line(bucket(train, width), (first, last), axis, width, plain)
     marks = {(axis.place(loss), round((step - first) / (last - first) * (width - 1))) for step, loss in held_out}
     drawn: list[Row] = [_legend(glyphs, margin, bool(held_out))]
