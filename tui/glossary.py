@@ -1,5 +1,9 @@
 """The field's words in plain ones: the last part of every help page."""
 
+import textwrap
+
+COLUMNS = 69
+"""Of the page of help in 80 columns, beside its scrollbar."""
 GLOSSARY = (
     ("adapter", "The small matrices that are trained beside the model, a file of a few MB."),
     ("LoRA", "Training only an adapter; the model itself stays as it is."),
@@ -22,5 +26,7 @@ def words() -> tuple[str, str]:
 
 
 def columns(pairs: tuple[tuple[str, str], ...], width: int) -> str:
-    """Pairs as two columns of text, the first so wide."""
-    return "\n".join(f"{left:<{width}}{right}" for left, right in pairs)
+    """Pairs as two columns of text, the first so wide, the second wrapped."""
+    behind = " " * width
+    told = (textwrap.fill(right, COLUMNS, initial_indent=behind, subsequent_indent=behind) for _, right in pairs)
+    return "\n".join(f"{left:<{width}}{text[width:]}" for (left, _), text in zip(pairs, told, strict=True))
