@@ -141,7 +141,7 @@ def _moments(plan: Plan, context: Term) -> list[tuple[str, list[Term]]]:
     """Each moment that can be the peak, with all that the process holds then, allocator and context apart."""
     frozen = [
         weights.layers_term(plan), weights.slots_term(plan), weights.experts_term(plan),
-        weights.rest_term(plan), weights.vision_term(plan), weights.lora_term(plan),
+        weights.rest_term(plan), weights.vision_term(plan), weights.lora_term(plan), weights.whole_term(plan),
     ]  # fmt: skip
     resident = [*frozen, weights.optimizer_term(plan), step.scratch_term(plan), _workspace(plan)]
     gradients = weights.gradients_term(plan)

@@ -18,7 +18,7 @@ Llama-3.1-8B and shift a little from model to model."""
 
 def disk_bytes(plan: Plan) -> int:
     """Bytes that download and run will need, all at once; the Hub's cache is counted even if it holds the model."""
-    params, lora = plan.shape.params, plan.lora_params * plan.lora_bytes
+    params, lora = plan.shape.params, plan.lora_params * plan.lora_bytes + plan.whole_params * plan.whole_bytes
     all_states, _ = state_bytes(plan)
     checkpoints = plan.recipe.train.keep_checkpoints * (lora + all_states)
     # An adapter that moved its base is kept as it began, too, and made one of twice the rank (core.worker.adapters).

@@ -93,8 +93,31 @@ class Plan:
 
     @property
     def hand_written(self) -> bool:
-        """Whether Unsloth's own layer code runs, whose activations are derived; DoRA leaves it."""
-        return self.unsloth and self.shape.model_type in FAST_UNSLOTH and not self.recipe.lora.dora
+        """Whether Unsloth's own layer code runs, whose activations are derived; DoRA and trained biases leave it
+        (models/llama.py, patch_peft_model)."""
+        lora = self.recipe.lora
+        return self.unsloth and self.shape.model_type in FAST_UNSLOTH and not lora.dora and lora.bias == "none"
+
+    def trains_whole(self, module: str) -> bool:
+        """Whether Unsloth trains "embed_tokens" or "lm_head" itself, as it does where lora.target_modules names it
+        (unsloth 2026.10, models/_utils.py, _redirect_embedding_targets)."""
+        chosen = self.recipe.lora.target_modules
+        named = () if chosen == "all-linear" else chosen
+        return self.unsloth and any(name.rpartition(".")[2] == module for name in named)
+
+    @cached_property
+    def whole_params(self) -> int:
+        """Parameters of input embedding and head that are trained themselves; one copy of a pair that is shared."""
+        shape = self.shape
+        embedding = shape.embedding_params if self.trains_whole("embed_tokens") else 0
+        head = shape.vocab * shape.hidden if self.trains_whole("lm_head") else 0
+        return max(embedding, head) if shape.tied else embedding + head
+
+    @property
+    def whole_bytes(self) -> int:
+        """Bytes each of these: 16 bits, but 32 on a card without bf16 (models/llama.py,
+        _offload_frozen_module_for_training)."""
+        return 2 if self.card is None or (self.card.compute_capability or (8, 0)) >= (8, 0) else 4
 
 
 def resolve(shape: Shape, recipe: Recipe, card: Card | None, tokens: int | None) -> Plan:

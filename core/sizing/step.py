@@ -172,6 +172,7 @@ def loss_term(plan: Plan, standing_bytes: int, evaluating: bool = False) -> Term
     what is left free. Only labelled tokens are scored, at most all: that is what is counted."""
     tokens, hidden, vocab = plan.tokens, plan.shape.hidden, plan.shape.vocab
     states = (1 if evaluating else 4 if parks_checkpoints(plan) else 3) * plan.stream_bytes * tokens * hidden
+    states += 0 if evaluating else _head_gradient_bytes(plan)
     if plan.card is None:
         # transformers' ForCausalLMLoss in fp32: logits, their log-softmax and their gradient, for every token at once.
         whole = 4 * tokens * vocab
@@ -189,12 +190,17 @@ def loss_term(plan: Plan, standing_bytes: int, evaluating: bool = False) -> Term
     return Term("loss", CHUNK_KEPT_BYTES * chunk + states, said, less=doubt, more=doubt)
 
 
+def _head_gradient_bytes(plan: Plan) -> int:
+    """A head that is trained itself: its gradient summed over the chunks in fp32 (UnslothFusedLoss); unmeasured."""
+    return 4 * plan.shape.vocab * plan.shape.hidden if plan.trains_whole("lm_head") else 0
+
+
 def _chunk_rows(plan: Plan, standing_bytes: int) -> int:
     """Rows in a chunk of unsloth_zoo 2026.10.7: chunks come in fours, sized for half the memory free at the first
     step, at most 4 GiB, the hidden gradient taken off (fused_losses/cross_entropy_loss.py, get_chunk_size)."""
     free = plan.card.free_bytes if plan.card else 0
     target = max(1, min(CHUNK_TARGET_CAP, (free - standing_bytes) // 2))
-    fixed = 2 * plan.tokens * plan.shape.hidden
+    fixed = 2 * plan.tokens * plan.shape.hidden + 2 * _head_gradient_bytes(plan)
     target -= fixed if fixed < target else 0
     exact = plan.tokens * plan.shape.vocab * CHUNK_PLANNED_BYTES / target
     chunks = 1 if exact <= 1 else min(plan.tokens, math.ceil(exact / 4) * 4)

@@ -105,18 +105,31 @@ def lora_term(plan: Plan) -> Term:
     return Term("LoRA weights", params * plan.lora_bytes, said)
 
 
+def whole_term(plan: Plan) -> Term:
+    """Embedding and head that are trained themselves, beside the frozen ones. These are moved to disk with Unsloth's
+    checkpointing, unless input and output share them (models/llama.py, get_peft_model). Unmeasured."""
+    to_disk = plan.recipe.train.checkpointing == "unsloth" and not plan.shape.tied
+    amount = plan.whole_params * (plan.whole_bytes - (2 if to_disk else 0))
+    said = f"{count(plan.whole_params)} parameters trained whole, at {plan.whole_bytes} byte"
+    return Term("trained embeddings", amount, said + (" instead of 2" if to_disk else ""), more=amount)
+
+
 def gradients_term(plan: Plan) -> Term:
-    """One gradient a LoRA weight, in its dtype; torch frees them between steps (set_to_none)."""
+    """One gradient a trained weight, in its dtype; torch frees them between steps (set_to_none)."""
     said = f"one for each of {count(plan.lora_params)} LoRA weights at {plan.lora_bytes} byte"
-    return Term("LoRA gradients", plan.lora_params * plan.lora_bytes, said)
+    whole = plan.whole_params * plan.whole_bytes
+    if whole:
+        said += f", and of {count(plan.whole_params)} of embeddings and head at {plan.whole_bytes}"
+    return Term("LoRA gradients", plan.lora_params * plan.lora_bytes + whole, said, more=whole)
 
 
 def optimizer_term(plan: Plan) -> Term:
-    """Optimizer states of every LoRA tensor. Paged ones are managed memory, which neither torch nor the driver counts
-    on the process: the pages on the card move aside when it is full."""
+    """Optimizer states of every trained tensor. Paged ones are managed memory, which neither torch nor the driver
+    counts on the process: the pages on the card move aside when it is full."""
     total, paged = state_bytes(plan)
-    name, params = plan.recipe.train.optimizer, plan.lora_params
-    said = f"{name}: {total / params:.2f} byte for each of {count(params)} LoRA weights"
+    name, params = plan.recipe.train.optimizer, plan.lora_params + plan.whole_params
+    kind = "trained" if plan.whole_params else "LoRA"
+    said = f"{name}: {total / params:.2f} byte for each of {count(params)} {kind} weights"
     if paged:
         said += f", of which {gib(paged)} can move to host RAM and are not counted"
     return Term("optimizer states", round(total - paged), said)
@@ -131,6 +144,10 @@ def state_bytes(plan: Plan) -> tuple[float, float]:
             amount = times * _state_bytes(name, rank, side, plan.lora_bytes)
             total += amount
             paged += amount if name.startswith("paged") and rank * side >= PAGED_STATE else 0
+    if plan.whole_params:
+        hidden = plan.shape.hidden
+        whole = _state_bytes(name, hidden, plan.whole_params // hidden, plan.whole_bytes)
+        total, paged = total + whole, paged + (whole if name.startswith("paged") else 0)
     return total, paged
 
 
@@ -180,12 +197,14 @@ def place(plan: Plan, context_bytes: int) -> Plan:
         return free - _weights_bytes(tried) - slots_term(tried).bytes >= need
 
     away = bisect_left(range(total), True, key=leaves_room)
-    return replace(plan, resident_layers=max(1, total - away), refused=away == total)
+    on_card = plan.embedding_on_card or plan.trains_whole("embed_tokens")  # it comes back to be trained
+    return replace(plan, embedding_on_card=on_card, resident_layers=max(1, total - away), refused=away == total)
 
 
 def _without_embedding(plan: Plan, free_bytes: int) -> Plan:
     """Unsloth moves the input embedding to host RAM when one row's reserve does not fit beside the weights."""
-    if plan.shape.tied or free_bytes - _weights_bytes(plan) >= _reserve_bytes(plan, 16 * plan.lora_params):
+    stays = plan.shape.tied or plan.trains_whole("embed_tokens")
+    if stays or free_bytes - _weights_bytes(plan) >= _reserve_bytes(plan, 16 * plan.lora_params):
         return plan
     return replace(plan, embedding_on_card=False)
 

@@ -1,0 +1,61 @@
+"""Terms of the budget where a recipe leaves the usual path."""
+
+from typing import Any
+
+import pytest
+from test_budget import GIB, H100, LLAMA_8B, part, recipe
+
+from core.budget import Card, estimate
+from core.shapes import load
+
+HEAD = 2 * LLAMA_8B.vocab * LLAMA_8B.hidden
+"""Bytes of the head in 16 bits; the input embedding is as large."""
+
+
+def trained(*modules: str, **fields: Any) -> Any:
+    return recipe(lora__target_modules=["q_proj", "v_proj", *modules], **fields)
+
+
+@pytest.mark.parametrize("module", ["embed_tokens", "model.embed_tokens", "lm_head"])
+def test_embeddings_that_unsloth_trains_whole_count_with_gradients_and_states(module: str) -> None:
+    plain, whole = (estimate(LLAMA_8B, trained(*modules), H100) for modules in ((), (module,)))
+    assert part(whole, "LoRA gradients") - part(plain, "LoRA gradients") == HEAD
+    states = part(whole, "optimizer states") - part(plain, "optimizer states")
+    assert states == pytest.approx(HEAD * (1 + 4 / 256), rel=1e-3)
+    assert whole.total_bytes - plain.total_bytes >= 0.98 * (HEAD + states)
+    assert whole.disk_bytes - plain.disk_bytes >= HEAD
+
+
+def test_the_frozen_embeddings_stay_beside_the_trained_ones_but_with_unsloths_checkpointing() -> None:
+    parked, on_card = (estimate(LLAMA_8B, trained("lm_head", train__checkpointing=each), H100)
+                       for each in ("unsloth", "on"))  # fmt: skip
+    assert (part(parked, "trained embeddings"), part(on_card, "trained embeddings")) == (0, HEAD)
+
+
+def test_without_bf16_they_are_trained_in_32_bits() -> None:
+    t4, ampere = (Card(80 * GIB, 79 * GIB, capability) for capability in ((7, 5), (8, 0)))
+    old, new = (estimate(LLAMA_8B, trained("lm_head"), card) for card in (t4, ampere))
+    assert part(old, "trained embeddings") - part(new, "trained embeddings") == HEAD
+    assert part(old, "LoRA gradients") - part(new, "LoRA gradients") == HEAD
+
+
+def test_a_pair_that_is_shared_is_trained_once() -> None:
+    tied = load("meta-llama/Llama-3.2-1B-Instruct")
+    one, both = (estimate(tied, trained(*modules), H100) for modules in (("lm_head",), ("lm_head", "embed_tokens")))
+    assert part(one, "LoRA gradients") == part(both, "LoRA gradients")
+
+
+def test_an_input_embedding_that_is_trained_does_not_go_to_host_ram() -> None:
+    tight = Card(8 * GIB, round(7.5 * GIB), (9, 0))
+    for fields in ({}, {"train__offload_layers": "auto"}):
+        frozen, whole = (estimate(LLAMA_8B, trained(*modules, **fields), tight)
+                         for modules in ((), ("embed_tokens",)))  # fmt: skip
+        assert "host RAM" in next(each.why for each in frozen.parts if each.name == "embeddings and head")
+        assert "host RAM" not in next(each.why for each in whole.parts if each.name == "embeddings and head")
+
+
+@pytest.mark.parametrize("bias", ["all", "lora_only"])
+def test_trained_biases_leave_unsloths_own_layers_as_dora_does(bias: str) -> None:
+    own, other = (estimate(LLAMA_8B, recipe(lora__bias=each), H100) for each in ("none", bias))
+    assert part(own, "dequantization scratch") > part(other, "dequantization scratch") == 0
+    assert part(other, "layer backward") > 2 * part(own, "layer backward")
