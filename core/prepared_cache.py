@@ -43,7 +43,7 @@ def located(recipe: Recipe) -> Recipe:
 def key(recipe: Recipe) -> Key:
     """All that the answer for a located recipe depends on; for names on the Hub it is asked what they mean now.
 
-    Raises UserError where the data can't be found or reached.
+    Raises UserError where the data can't be found or reached, or a local model can't be looked into.
     """
     model = recipe.model
     tokenizer = _tokenizer_files(model.id) or _commit(model.id, model.revision)
@@ -114,12 +114,15 @@ def _row_files(recipe: Recipe) -> list[list[Any]]:
 
 
 def _tokenizer_files(model_id: str) -> list[list[Any]]:
-    """Name, size and time of a local model's tokenizer files."""
+    """Name, size and time of a local model's tokenizer files. Raises UserError where they can't be looked at."""
     model = Path(os.path.expanduser(model_id))
     if not os.path.isdir(model):
         return []
-    files = sorted(path for path in model.iterdir() if path.is_file() and path.name.startswith(TOKENIZER_FILES))
-    return [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in files]
+    try:
+        files = sorted(path for path in model.iterdir() if path.is_file() and path.name.startswith(TOKENIZER_FILES))
+        return [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in files]
+    except OSError as error:
+        raise UserError(f"{model} can't be read: {error.strerror}.", "Check its permissions.") from None
 
 
 def _commit(model_id: str, revision: str | None) -> str:

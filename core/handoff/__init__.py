@@ -67,7 +67,11 @@ def write(target: str, jobs: Sequence[Job], folder: Path) -> list[str]:
 
     Raises UserError where the folder holds something already or can't be made, and as `core.dataset.rows`.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    try:
+        taken = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
+    except OSError as error:
+        raise _unwritable(folder, error) from None
+    if taken:
         raise UserError(f"{folder} exists already.", "Name a new folder; nothing was written.")
     aside = folder.with_name(folder.name + ".part")
     try:
@@ -80,7 +84,11 @@ def write(target: str, jobs: Sequence[Job], folder: Path) -> list[str]:
         names = sorted(path.name for path in aside.iterdir())
         aside.replace(folder)
     except OSError as error:
-        raise UserError(f"{folder} can't be written: {error.strerror}.", "Name another folder.") from None
+        raise _unwritable(folder, error) from None
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     return names
+
+
+def _unwritable(folder: Path, error: OSError) -> UserError:
+    return UserError(f"{folder} can't be written: {error.strerror}.", "Name another folder.")

@@ -64,7 +64,7 @@ def _merged(job: Job, run: Run) -> str:
         'Asked as: {"model": "' + plain_name(job.name) + '", "messages": [...]}',
         "Its adapter on the base model instead, perhaps with others: move merged/ away, then hand off once more.",
     ]
-    options = [f"--served-model-name {quoted(plain_name(job.name))}"]
+    options = [f"--served-model-name {quoted(plain_name(job.name))}", *_trust(job)]
     return _command(lines, str(run.merged), options)
 
 
@@ -92,7 +92,7 @@ def _adapters(jobs: Sequence[Job], runs: Sequence[Run]) -> str:
         f"--max-loras {len(jobs)}",
         "--lora-modules " + " ".join(modules),
         *([] if is_folder(recipe.model.id) or not first.revision else [f"--revision {quoted(first.revision)}"]),
-        *(["--trust-remote-code"] if recipe.model.trust_remote_code else []),
+        *_trust(first),
     ]
     if (template := runs[0].adapter / "chat_template.jinja").is_file():
         options.append(f"--chat-template {quoted(str(template))}")
@@ -102,6 +102,11 @@ def _adapters(jobs: Sequence[Job], runs: Sequence[Run]) -> str:
 def _command(lines: Sequence[str], model: str, options: Sequence[str]) -> str:
     command = " \\\n  ".join([f"exec vllm serve {quoted(model)}", *options])
     return f"#!/bin/sh\n{commented(lines)}\n{command}\n"
+
+
+def _trust(job: Job) -> list[str]:
+    """What lets vLLM run a model's own code, which a merged one has beside its weights, too."""
+    return ["--trust-remote-code"] if job.recipe.model.trust_remote_code else []
 
 
 def _rank(job: Job) -> int:

@@ -452,6 +452,14 @@ def test_vllm_serves_the_merged_model_where_there_is_one(make_trained: Callable[
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("merged", [False, True])
+def test_vllm_may_run_the_code_that_the_training_ran(make_trained: Callable[..., Run], merged: bool) -> None:
+    run = make_trained(model={"trust_remote_code": True})
+    if merged:
+        run.merged.mkdir()
+    assert "--trust-remote-code" in words_of(main_text("vllm", of_run(run)))
+
+
 @pytest.mark.parametrize(
     ("groups", "said"),
     [
@@ -516,6 +524,11 @@ def test_a_folder_that_holds_something_is_left_alone(make_job: Callable[..., Job
     with pytest.raises(UserError, match="exists already"):
         handoff.write("script", [make_job()], tmp_path / "out")
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["mine"]
+
+
+def test_a_folder_that_no_path_can_have_is_a_sentence(make_job: Callable[..., Job], tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="can't be written: File name too long"):
+        handoff.write("script", [make_job()], tmp_path / ("x" * 300))
 
 
 def test_rows_that_can_not_be_read_leave_no_folder(make_job: Callable[..., Job], tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """What an answer of the prepare job is kept by, how it is found again without the network, and when it goes."""
 
+import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -64,6 +65,18 @@ def test_weights_are_no_part_of_the_key(made: Callable[..., Recipe], tmp_path: P
     before = key(made())
     (tmp_path / "model" / "model.safetensors").write_bytes(b"0")
     assert key(made()) == before
+
+
+def test_a_model_that_may_not_be_looked_into_is_a_sentence_and_knows_no_answer(
+    made: Callable[..., Recipe], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def withheld(_: Path) -> None:  # as another user's folder is, for all but root
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "iterdir", withheld)
+    with pytest.raises(UserError, match="model can't be read: Permission denied"):
+        key(made())
+    assert known(made(), tmp_path) is None
 
 
 def test_local_paths_become_absolute_and_hub_names_stay(
