@@ -1,5 +1,6 @@
 """The `fitune` command: data to stdout, talk to stderr, and what a user can repair is a sentence, not a traceback."""
 
+import io
 import os
 import sys
 
@@ -13,6 +14,8 @@ def main() -> None:
     """Run the command line and exit with its status: 0 done, 1 failed, 2 bad input, 130 stopped."""
     from core.errors import UserError
 
+    if isinstance(sys.stdin, io.TextIOWrapper):  # what is typed, or comes through a pipe, may not be in our encoding
+        sys.stdin.reconfigure(errors="replace")
     try:
         status = dispatch(parser().parse_args())
         sys.stdout.flush()

@@ -97,6 +97,14 @@ def test_lines_through_a_pipe_are_one_conversation(
     ]
 
 
+def test_a_question_in_another_encoding_is_asked_with_marks_for_its_letters(
+    trained: Path, fitune: Fitune, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"Caf\xe9?\nWhy?\n"), "utf-8"))
+    assert fitune("chat", "run-a")[0] == 0
+    assert [turns[-1]["content"] for turns in asked(trained)] == ["Caf\ufffd?", "Why?"]
+
+
 def test_a_question_mark_alone_is_no_question_where_somebody_types(
     trained: Path, fitune: Fitune, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -288,6 +296,14 @@ async def test_a_failure_is_told_and_the_screen_can_be_left(
         await until(pilot, lambda: "not loaded" in shown(app))
         await pilot.press("escape")
         await until(pilot, lambda: not app.is_running)
+
+
+async def test_a_long_failure_is_shown_whole(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(monkeypatch, "dies")
+    async with talking(trained, "ended by SIGKILL") as (app, pilot):
+        path = str(trained / "chat.log")
+        await until(pilot, lambda: path in "".join(shown(app).split()))
+        await until(pilot, lambda: "Your question; up brings" in shown(app).splitlines()[-2])
 
 
 async def test_a_death_between_two_questions_is_told(trained: Path) -> None:

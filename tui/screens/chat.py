@@ -148,9 +148,11 @@ class ChatScreen(Screen[None]):
             self.chat.close()
 
     def say(self, text: str, mark: str = "") -> None:
-        """One line below the panes."""
+        """One line below the panes; of what went wrong as many as it takes."""
         word = Content.styled(f"{mark} ", f"bold ${mark.lower()}") if mark else Content()
-        self.query_one("#status", Line).say(word + safe(text, 600))
+        status = self.query_one("#status", Line)
+        status.set_class(mark == "ERROR", "-whole")
+        status.say(word + safe(text, 600))
 
     def pane(self, side: str) -> Pane:
         return self.query_one(f"#{side}", Pane)
