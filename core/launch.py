@@ -147,11 +147,11 @@ def refuse_too_large(planned: dict[str, Any], gpu: Gpu | None) -> None:
     )
 
 
-def start(run: Run, job: str, share_gpu: bool = False) -> str:
+def start(run: Run, job: str, share_gpu: bool = False, wanted: Mapping[str, Any] | None = None) -> str:
     """Start the worker on a run and wait until it lives. Returns how: "setsid" or "systemd".
 
-    share_gpu: allow another run on the same card. Raises UserError if the run is alive already, if another run holds
-    its card, if its folder can't be written to, or if the worker did not come up.
+    share_gpu: allow another run on the same card. wanted: left for the worker in JOB.json. Raises UserError if the run
+    is alive already, if another run holds its card, if its folder can't be written to, or if no worker came up.
     """
     try:
         with _one_start_at_a_time(run.path.parent):
@@ -161,6 +161,8 @@ def start(run: Run, job: str, share_gpu: bool = False) -> str:
             if not share_gpu:
                 refuse_busy_gpu(run)
             run.stop.unlink(missing_ok=True)
+            if wanted is not None:
+                write_atomically(run.path / f"{job}.json", orjson.dumps(wanted, option=orjson.OPT_INDENT_2))
             return detached.spawn(run, job)
     except OSError as error:
         raise _unwritable(run, error) from None
@@ -211,15 +213,13 @@ def merge(run: Run, base: str | None = None) -> str:
     base: the model to merge into, if not the one it was trained on: the full one of a quantized copy.
     """
     _require(run.adapter)
-    _ask(run, "merge", {"base": base})
-    return start(run, "merge", share_gpu=True)  # it leaves a card that trains alone
+    return start(run, "merge", share_gpu=True, wanted={"base": base})  # it leaves a card that trains alone
 
 
 def export(run: Run, kinds: Sequence[str]) -> str:
     """Start the job that makes GGUF files of merged/, of kinds such as "q8_0". Returns and raises as `start`."""
     check_export(run, kinds)
-    _ask(run, "export", {"gguf": list(kinds)})
-    return start(run, "export", share_gpu=True)
+    return start(run, "export", share_gpu=True, wanted={"gguf": list(kinds)})
 
 
 def check_export(run: Run, kinds: Sequence[str]) -> None:
@@ -232,8 +232,7 @@ def check_export(run: Run, kinds: Sequence[str]) -> None:
 def push(run: Run, repo: str, private: bool = True, what: What = "adapter") -> str:
     """Start the job that uploads a part of the run to a repository on the Hub. Returns and raises as `start`."""
     check_push(run, repo, what)
-    _ask(run, "push", {"repo": repo, "private": private, "what": what})
-    return start(run, "push", share_gpu=True)
+    return start(run, "push", share_gpu=True, wanted={"repo": repo, "private": private, "what": what})
 
 
 def check_push(run: Run, repo: str, what: What) -> None:
@@ -254,16 +253,6 @@ def check_repo(repo: str) -> None:
             f"{repo!r} can't be the name of a repository.",
             "It should read user/name, of letters, digits, '-', '_' and '.', without '--' or '..'.",
         ) from None
-
-
-def _ask(run: Run, job: str, wanted: dict[str, Any]) -> None:
-    """Leave JOB.json for the worker; a living one may be reading it. Raises UserError where it can't be written."""
-    if run.holder_pid() is not None:
-        return
-    try:
-        write_atomically(run.path / f"{job}.json", orjson.dumps(wanted, option=orjson.OPT_INDENT_2))
-    except OSError as error:
-        raise _unwritable(run, error) from None
 
 
 def _require(folder: Path) -> None:

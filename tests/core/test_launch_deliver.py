@@ -1,12 +1,14 @@
 """What is left for a merge or export job to read, and what is refused before one starts."""
 
 import json
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from core import launch, runs
+from core import detached, launch, runs
 from core.config import parse
 from core.errors import UserError
 from core.runs import Run
@@ -15,7 +17,7 @@ from core.runs import Run
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """A run with an adapter and a merged model; jobs are not started."""
-    monkeypatch.setattr(launch, "start", lambda run, job, share_gpu=False: job)
+    monkeypatch.setattr(detached, "spawn", lambda run, job: job)
     made = runs.create(parse({"model": {"id": "a/b"}, "data": {"source": "x"}}, "test"), tmp_path, {})
     made.adapter.mkdir()
     made.merged.mkdir()
@@ -32,6 +34,20 @@ def test_a_merge_is_told_its_base_and_forgets_an_earlier_one(run: Run, base: str
 def test_an_export_is_told_its_kinds(run: Run) -> None:
     assert launch.export(run, ["q8_0", "f16"]) == "export"
     assert json.loads((run.path / "export.json").read_text()) == {"gguf": ["q8_0", "f16"]}
+
+
+def test_of_two_exports_at_once_each_worker_gets_its_own_kinds(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[list[str]] = []
+
+    def spawned(run: Run, job: str) -> str:
+        time.sleep(0.02)  # the other comes meanwhile
+        told.append(json.loads((run.path / "export.json").read_text())["gguf"])
+        return job
+
+    monkeypatch.setattr(detached, "spawn", spawned)
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda kind: launch.export(run, [kind]), ("q8_0", "f16")))
+    assert sorted(told) == [["f16"], ["q8_0"]]
 
 
 def test_a_wish_that_cannot_be_left_is_a_sentence(run: Run) -> None:

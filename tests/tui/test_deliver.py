@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from core import gguf_tools, handoff, hub, launch
+from core import detached, gguf_tools, handoff, hub
 from core.downloads import Download
 from core.errors import UserError
 from core.events import EventLog, Tail
@@ -94,7 +94,7 @@ async def keep_name_and_privacy(app: Any, pilot: Any, name: str) -> None:
 def begun(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The jobs that were started."""
     started: list[str] = []
-    monkeypatch.setattr(launch, "start", lambda run, job, share_gpu=False: started.append(job))
+    monkeypatch.setattr(detached, "spawn", lambda run, job: started.append(job))
     return started
 
 
