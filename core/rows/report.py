@@ -143,7 +143,7 @@ SAID: Mapping[str, tuple[str, str]] = {
     ),
 }
 """A sentence for each kind, as for `numbered`, and what to do; in the order they are told."""
-CLOSE = {"header", "garbled", "nul", "copied", "empty_prompt", "email", "secret"}
+CLOSE = {"garbled", "nul", "copied", "empty_prompt", "email", "secret"}
 SKIPS = ("bad_line", "empty", "missing", "type", "role", "no_answer", "system_only", "media")
 """The kinds of rows that are left out."""
 OF_COLUMNS = ("empty", "missing", "type")

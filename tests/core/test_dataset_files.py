@@ -14,6 +14,7 @@ import pytest
 from core.dataset import inspect, rows
 from core.errors import BadInput, Problem, UserError
 from core.recipe_fields import Data
+from core.rows.scan import CLOSE_ROWS
 
 QA = {"question": "What is 2 + 2?", "answer": "4"}
 CHAT = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
@@ -287,6 +288,13 @@ def test_what_cannot_be_read_is_refused_in_a_sentence(
 def test_a_name_that_no_path_can_have_is_refused_in_a_sentence(name: str, said: str) -> None:
     with pytest.raises(UserError, match=said):
         inspect(Data(source=name))
+
+
+def test_a_header_that_looks_like_a_row_is_told_of_the_file_however_long_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("What is it?,It is a cat.\n" + "".join(f"q{n},a{n}\n" for n in range(CLOSE_ROWS + 10)))
+    found = next(each for each in inspect(Data(source=str(path))).problems if each.kind == "header")
+    assert found.problem.text == "The first line looks like a row, not like names of columns."
 
 
 def test_the_table_holds_at_least_forty_files() -> None:
