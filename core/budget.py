@@ -81,6 +81,8 @@ class Budget:
     """When the peak occurs."""
     offloaded_layers: int
     """Layers in host RAM, resolved where the recipe says auto."""
+    refused: bool
+    """Whether Unsloth would not load it, since its auto finds no room. The verdict is then over, whatever is free."""
 
 
 def estimate(shape: Shape, recipe: Recipe, card: Card | None, tokens: int | None = None) -> Budget:
@@ -111,6 +113,7 @@ def estimate(shape: Shape, recipe: Recipe, card: Card | None, tokens: int | None
         parts=tuple(Part(term.name, term.bytes, term.why) for term in kept),
         moment=moment,
         offloaded_layers=len(shape.layers) - plan.resident_layers,
+        refused=plan.refused,
     )
 
 

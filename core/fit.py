@@ -4,7 +4,7 @@ Rows at once, checkpointing, layers in host RAM and the optimizer's precision ch
 which batches. Length, rank and quantization do: they are named as ways out where nothing fits, never chosen.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -73,7 +73,7 @@ def fit(
     own = place.look({})
     best = _best(place, own)
     if best is None:
-        reason = f"Nothing fits: even the leanest plan {_why(place.look(_leanest(place)), own)}."
+        reason = f"Nothing fits: even the leanest plan {_why(_least_short(place, {}), own)}."
         return Fit(None, reason, (Rejected({}, {}, _why(own, own)),), None, tuple(_ways_out(place)))
     rejected = tuple(Rejected(each.set, _unlike(each, best), _why(each, best)) for each in _neighbours(place, best))
     return Fit(best, _reason(own, best), rejected, _longest(place, best))
@@ -148,6 +148,16 @@ def _leanest(place: Place) -> dict[str, Any]:
     return {**lean, "train.offload_layers": len(place.shape.layers) - 1} if away else lean
 
 
+def _least_short(place: Place, changes: Mapping[str, Any]) -> Tried:
+    """The leanest plan with these changes; where host RAM lacks room for that, the one that lacks least."""
+    lean = {**_leanest(place), **changes}
+    tried = place.look(lean)
+    if tried.fits or not tried.budget.offloaded_layers or tried.budget.verdict != "fits":
+        return tried
+    fewer = (_with_fewest_layers(place, {**lean, "train.checkpointing": mode}) for mode in _modes(place)[1:])
+    return min((tried, *fewer), key=lambda each: each.short_bytes)
+
+
 def _neighbours(place: Place, best: Tried) -> list[Tried]:
     """The recipe as it is, and plans that differ from the best in one setting."""
     train = best.recipe.train
@@ -176,12 +186,14 @@ def _longest(place: Place, best: Tried) -> Tried | None:
     return max((each for each in found if each), key=lambda each: each.recipe.model.max_seq_length, default=None)
 
 
-def _longest_rows(place: Place, changes: Mapping[str, Any]) -> Tried | None:
+def _longest_rows(
+    place: Place, changes: Mapping[str, Any], look: Callable[[Place, Mapping[str, Any]], Tried] = Place.look
+) -> Tried | None:
     """With these changes the longest rows that fit, a multiple of LENGTH_STEP, were all so long; None if none do."""
     full = replace(place, rows=None)
 
     def rows(steps: int) -> Tried:
-        return full.look({**changes, "model.max_seq_length": steps * LENGTH_STEP})
+        return look(full, {**changes, "model.max_seq_length": steps * LENGTH_STEP})
 
     low, high = 0, LONGEST // LENGTH_STEP
     while low < high:
@@ -198,13 +210,12 @@ def _ways_out(place: Place) -> Iterator[Rejected]:
     can_pack = can_pack and not problems(packed.recipe)
     if can_pack and (found := _best(packed, packed.look({}))):
         yield _way_out({"model.quant": "nf4", **found.set}, "4-bit base weights: usually hardly visible.")
-    lean = _leanest(place)
-    if shorter := _longest_rows(place, lean):
+    if shorter := _longest_rows(place, {}, _least_short):
         length = shorter.recipe.model.max_seq_length
         yield _way_out(shorter.set, f"Rows longer than {length} tokens are cut: their ends are not learned.")
     rank = recipe.lora.r // 2
     while rank >= LOWEST_RANK:
-        if (lower := place.look({**lean, "lora.r": rank})).fits and not problems(lower.recipe):
+        if (lower := _least_short(place, {"lora.r": rank})).fits and not problems(lower.recipe):
             yield _way_out(lower.set, f"The adapter can learn less: rank {rank} instead of {recipe.lora.r}.")
             break
         rank //= 2
@@ -226,7 +237,7 @@ def _card_that_would_do(place: Place) -> int | None:
         size_bytes = CARDS_GIB[middle] * GIB
         card = Card(size_bytes, int(size_bytes * CARD_FREE_SHARE))
         there = replace(place, card=card, gpu_name=None)
-        fits = there.look(_leanest(there)).fits or _best(there, there.look({})) is not None
+        fits = _least_short(there, {}).fits or _best(there, there.look({})) is not None
         low, high = (low, middle) if fits else (middle + 1, high)
     return CARDS_GIB[low] if low < len(CARDS_GIB) else None
 

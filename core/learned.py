@@ -87,7 +87,6 @@ class Experience:
         doubt = round(min(found.doubt_bytes * factor, spread))
         why = f"corrected by {factor - 1:+.1%} from {_runs(alike)} on this {_kind(alike)}"
         part = Part(CORRECTION, total - found.total_bytes, why)
-        refused = found.verdict == "over" and found.needed_bytes <= found.free_bytes
         return replace(
             found,
             total_bytes=total,
@@ -95,7 +94,7 @@ class Experience:
             high_bytes=max(total, round(min(found.high_bytes * factor, total + spread))),
             needed_bytes=needed,
             doubt_bytes=doubt,
-            verdict="over" if refused else verdict_of(needed, doubt, found.free_bytes),
+            verdict="over" if found.refused else verdict_of(needed, doubt, found.free_bytes),
             parts=(*found.parts, part) if part.bytes else found.parts,
         )
 

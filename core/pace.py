@@ -37,7 +37,8 @@ CARDS: dict[str, tuple[float, float, float]] = {
     "Tesla T4": (65, 320, 15.8),
 }
 """Dense 16-bit tensor TFLOP/s with fp32 sums, memory GB/s, PCIe GB/s each way: the makers' data sheets. The name is
-looked for in what the driver says; laptop cards and MIG slices have other numbers and are not known."""
+looked for in what the driver says; laptop cards, MIG slices and shares of a card in a virtual machine (NVIDIA A10-4Q)
+have other numbers and are not known."""
 TYPICAL = "RTX 4090"
 """Stands in where recipes are compared on a card without figures: an ordinary card with an ordinary bus."""
 EFFICIENCY = {"unsloth": 0.490, "trl": 0.224}
@@ -113,12 +114,13 @@ def flops_per_token(shape: Shape, recipe: Recipe, length: float) -> float:
     seen = window * shape.windowed_layers + length * (len(shape.layers) - shape.windowed_layers)
     attention = 2 * shape.queries * seen * (3.5 if passes == 4 else 4.5)
     chosen, layers = recipe.lora.target_modules, recipe.lora.layers
+    names = None if chosen == "all-linear" else {name.rpartition(".")[2] for name in chosen}
     lora = sum(
         recipe.lora.r * (linear.inputs + linear.outputs)
         for index, layer in enumerate(shape.layers)
         if layers is None or index in layers
         for linear in layer.linears
-        if chosen == "all-linear" or linear.name in chosen
+        if names is None or linear.name in names
     )
     return passes * (shape.active_params - head) + 4 * head + attention + (passes + 2) * lora
 
@@ -145,7 +147,7 @@ def _parked_bytes(shape: Shape, recipe: Recipe, tokens: float) -> float:
 
 
 def _card(gpu_name: str | None) -> tuple[float, float, float] | None:
-    if not gpu_name or re.search(r"laptop|max-q|mobile|\bmig\b", gpu_name, re.IGNORECASE):
+    if not gpu_name or re.search(r"laptop|max-q|mobile|\bmig\b|-\d+[abcq]\b", gpu_name, re.IGNORECASE):
         return None
     found = [name for name in CARDS if re.search(rf"\b{re.escape(name)}\b", gpu_name, re.IGNORECASE)]
     best = max(found, key=len, default=None)

@@ -15,7 +15,7 @@ from core.workload import as_decided
 RAM_SHARE = 0.9
 """Of the free host RAM, what a plan may pin."""
 REFUSED = "room that Unsloth's auto finds"
-"""What is missing where all would fit, and Unsloth would not load it: its offload_layers = "auto" wants more room."""
+"""What is missing where offload_layers is auto and Unsloth would not load the model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +80,8 @@ class Place:
         """What is missing on the card, else in host RAM."""
         if self.card is None:
             return (max(0, budget.high_bytes - self.ram_bytes) if self.ram_bytes else 0), "RAM"
-        if budget.verdict == "over" and safe_bytes(budget) <= budget.free_bytes:
-            return 1, REFUSED
+        if budget.refused:
+            return max(1, safe_bytes(budget) - budget.free_bytes), REFUSED
         if budget.verdict != "fits":
             return max(1, safe_bytes(budget) - budget.free_bytes), "memory on the card"
         return (max(0, host_ram_bytes(budget) - self.ram_bytes) if self.ram_bytes is not None else 0), "host RAM"

@@ -24,7 +24,10 @@ def activation_terms(plan: Plan) -> list[Term]:
     """Inputs kept for recomputing, and what one layer's backward pass holds."""
     kept, layer = _per_token(plan)
     on_it = "kept on the card" if plan.card else "kept"
-    where = {"host": "parked in host RAM", "card": on_it, "off": "everything kept for the backward pass"}
+    if plan.checkpoints == "off":
+        on_it = "everything kept for the backward pass"
+    elif parks_checkpoints(plan):
+        on_it = "parked in host RAM"
     doubt = 0.02 if plan.hand_written and plan.shape.model_type in MEASURED_LAYERS else 0.12
     name, said = (
         ("layer inputs", "each layer's input") if plan.checkpoints != "off" else ("activations kept", "no checkpoints")
@@ -33,7 +36,7 @@ def activation_terms(plan: Plan) -> list[Term]:
         Term(
             name,
             round(kept * plan.tokens),
-            f"{said}, {where[plan.checkpoints]}: {kept:,.0f} byte for each of {plan.tokens:,} tokens",
+            f"{said}, {on_it}: {kept:,.0f} byte for each of {plan.tokens:,} tokens",
             round(kept * plan.tokens * doubt),
             round(kept * plan.tokens * doubt),
         )

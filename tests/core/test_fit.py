@@ -137,8 +137,16 @@ def test_what_is_missing_is_said_as_it_is() -> None:
     assert found.plan is not None
     assert found.rejected[0].why == "would not be loaded: Unsloth's auto finds no room"
     assert found.rejected[0].why in found.reason
-    no_ram = fit(LLAMA_8B, recipe(), card_of(5), None, 2 * GIB)
-    assert no_ram.reason.endswith(" more host RAM to be safe.")
+    no_ram = fit(LLAMA_8B, recipe(), card_of(6), None, 3 * GIB)
+    assert no_ram.reason == "Nothing fits: even the leanest plan needs 0.6 GiB more host RAM to be safe."
+
+
+def test_shorter_rows_are_a_way_out_with_as_few_layers_in_host_ram_as_it_takes() -> None:
+    ways = fit(LLAMA_8B, recipe(), card_of(6), None, round(3.5 * GIB)).ways_out
+    shorter = next(way.set for way in ways if "model.max_seq_length" in way.set)
+    tried = Place(LLAMA_8B, recipe(), card_of(6), None, round(3.5 * GIB), NONE).look(shorter)
+    assert tried.fits
+    assert 1536 <= tried.recipe.model.max_seq_length < 2048
 
 
 def test_where_nothing_fits_it_names_what_would() -> None:

@@ -160,8 +160,9 @@ def test_the_verdict_is_of_the_corrected_total() -> None:
 
 
 def test_a_plan_that_unsloth_refuses_stays_refused() -> None:
-    refused = replace(BUDGET, free_bytes=2 * BUDGET.total_bytes, verdict="over")
-    assert taught(0.95).budget(refused).verdict == "over"
+    for free_bytes in (2 * BUDGET.total_bytes, round(0.99 * BUDGET.needed_bytes)):
+        refused = replace(BUDGET, free_bytes=free_bytes, verdict="over", refused=True)
+        assert taught(0.95).budget(refused).verdict == "over"
 
 
 # --- pace ----------------------------------------------------------------------------------------------------------

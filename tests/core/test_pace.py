@@ -49,6 +49,13 @@ def test_fewer_rows_at_once_are_never_faster(model: str) -> None:
     assert speeds[0] < speeds[-1]
 
 
+def test_a_module_may_be_named_by_the_end_of_its_path() -> None:
+    plain, path = (
+        estimate_pace(LLAMA_8B, recipe(lora__target_modules=[name]), H100) for name in ("q_proj", "self_attn.q_proj")
+    )
+    assert plain == path
+
+
 def test_small_micro_batches_wait_for_kernels_to_start_and_are_less_sure() -> None:
     pace = estimate_pace(LLAMA_8B, recipe(train__micro_batch=1, model__max_seq_length=512), H100)
     assert "start kernels" in pace.why
@@ -66,7 +73,7 @@ def test_rows_as_long_as_they_are_count_like_a_recipe_of_that_length() -> None:
 @pytest.mark.parametrize(
     "name",
     [None, "", "AMD Instinct MI300X", "NVIDIA GeForce RTX 4090 Laptop GPU", "NVIDIA GeForce RTX 4070 Ti",
-     "NVIDIA A100-SXM4-40GB MIG 1g.5gb", "NVIDIA A1000"],
+     "NVIDIA A100-SXM4-40GB MIG 1g.5gb", "NVIDIA A10-4Q", "GRID A100-1-5C", "NVIDIA A1000"],
 )  # fmt: skip
 def test_an_unknown_card_gets_no_number(name: str | None) -> None:
     pace = estimate_pace(LLAMA_8B, recipe(), name)

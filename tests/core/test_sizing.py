@@ -59,3 +59,11 @@ def test_trained_biases_leave_unsloths_own_layers_as_dora_does(bias: str) -> Non
     own, other = (estimate(LLAMA_8B, recipe(lora__bias=each), H100) for each in ("none", bias))
     assert part(own, "dequantization scratch") > part(other, "dequantization scratch") == 0
     assert part(other, "layer backward") > 2 * part(own, "layer backward")
+
+
+def test_inputs_too_small_to_be_parked_are_not_said_to_be() -> None:
+    small = load("meta-llama/Llama-3.2-1B-Instruct")
+    for rows, parked in ((1, False), (2, True)):
+        found = estimate(small, recipe(model__max_seq_length=512, train__micro_batch=rows), H100)
+        said = next(each.why for each in found.parts if each.name == "layer inputs")
+        assert ("parked in host RAM" in said) is parked is (found.host_bytes > 0)
