@@ -50,6 +50,8 @@ def start_file(run: Run) -> Path:
 @torch.no_grad()
 def _start_as(model: Any, start: dict[str, torch.Tensor]) -> None:
     """Give each layer the matrices of that start, and its base the weights that belong to them."""
+    from peft.utils.other import transpose
+
     for name, layer in model.named_modules():
         if f"{name}.lora_A.weight" not in start:
             continue
@@ -58,8 +60,8 @@ def _start_as(model: Any, start: dict[str, torch.Tensor]) -> None:
         if torch.equal(a, a0) and torch.equal(b, b0):
             continue
         weight = layer.get_base_layer().weight
-        moved = weight.float() + layer.scaling["default"] * (b.float() @ a.float() - b0.float() @ a0.float())
-        weight.data = moved.to(weight.dtype)
+        moved = layer.scaling["default"] * (b.float() @ a.float() - b0.float() @ a0.float())
+        weight.data = (weight.float() + transpose(moved, layer.fan_in_fan_out)).to(weight.dtype)
         a.data, b.data = a0, b0
 
 

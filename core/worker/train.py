@@ -96,7 +96,9 @@ def _tell_start(recipe: Recipe, checkpoint: Path | None, log: EventLog) -> None:
 
 def _tell_passed_over(lora: Lora, model: Any, log: EventLog) -> None:
     """Warn of names in lora.target_modules that nothing in the model has: peft is silent while another one fits."""
-    adapted = [f".{name}" for name, module in model.named_modules() if hasattr(module, "lora_A")]
+    # Unsloth trains embed_tokens and lm_head whole, which peft keeps as modules_to_save.
+    learns = ("lora_A", "modules_to_save")
+    adapted = [f".{name}" for name, each in model.named_modules() if any(hasattr(each, part) for part in learns)]
     if any(name.endswith(".experts") for name in adapted):  # unsloth adapts their weights there, which are no modules
         adapted += [f".{name}" for name in EXPERT_NAMES]
     wanted = () if lora.target_modules == "all-linear" else lora.target_modules

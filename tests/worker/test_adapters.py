@@ -166,3 +166,26 @@ def test_a_base_at_16_bits_moves_the_answers_by_its_rounding_only(
     with torch.no_grad():
         trained, found, untrained = (each(ids).logits.float() for each in (model, plain, base()))
     assert (trained - found).abs().mean() < (trained - untrained).abs().mean() / 20
+
+
+def test_a_start_is_put_back_where_weights_lie_the_other_way_round(make_run: Callable[..., Run]) -> None:
+    """GPT-2 keeps a layer's weights as [in, out]."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    from core.worker import adapters
+
+    def model(init: str) -> Any:
+        torch.manual_seed(0)
+        base = GPT2LMHeadModel(GPT2Config(vocab_size=64, n_embd=32, n_layer=1, n_head=2, n_positions=64))
+        config = LoraConfig(r=8, target_modules=["c_attn", "c_proj"], init_lora_weights=init, fan_in_fan_out=True)
+        return get_peft_model(base, config).eval()
+
+    run = make_run(lora={"init": "pissa"})
+    first, again = model("pissa"), model("pissa_niter_1")  # as another machine might, only less exactly
+    adapters.remember_start(run, first)
+    adapters.remember_start(run, again)
+    held, found = first.state_dict(), again.state_dict()
+    for name, matrix in held.items():
+        torch.testing.assert_close(found[name], matrix, rtol=1e-4, atol=1e-5)

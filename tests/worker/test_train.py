@@ -136,6 +136,7 @@ def test_chosen_layers_get_the_adapter_and_the_rate_falls_to_its_least(make_run:
         (["q_proj", "k_porj", "proj"], ["k_porj, proj"]),
         (["attn.q_proj"], []),
         (["down_proj"], []),
+        (["q_proj", "lm_head", "embed_tokens"], ["embed_tokens"]),
     ],
 )
 def test_a_module_that_the_model_does_not_have_is_told(tmp_path: Path, wanted: Any, lost: list[str]) -> None:
@@ -147,6 +148,7 @@ def test_a_module_that_the_model_does_not_have_is_told(tmp_path: Path, wanted: A
         "layers.0.attn.q_proj": SimpleNamespace(lora_A=1),
         "layers.0.attn.k_proj": SimpleNamespace(),
         "layers.0.mlp.experts": SimpleNamespace(lora_A=1),
+        "lm_head": SimpleNamespace(modules_to_save=1),
     }
     log = tmp_path / "events.jsonl"
     lora = Lora.model_validate({"target_modules": wanted})
