@@ -23,11 +23,15 @@ def spawn(run: Run, job: str) -> str:
     """
     news = Tail(run.events)
     news.offset = run.events.stat().st_size if run.events.exists() else 0  # an earlier end is no news
-    how = "systemd" if _lingering_user_manager() else "setsid"
+    unit = f"fitune-{run.name}-{job}-{os.getpid()}" if _lingering_user_manager() else None
     command = _command(run, job)
-    worker = _in_own_session(run, _as_unit(run, job, command) if how == "systemd" else command)
-    _wait_until_it_lives(run, worker, news)
-    return how
+    worker = _in_own_session(run, _as_unit(run, unit, command) if unit else command)
+    if not _comes_to_life(run, worker, news):
+        worker.kill()
+        if unit:  # that was systemd-run alone
+            _ask("systemctl", "--user", "kill", "--signal=KILL", unit)
+        raise UserError("The worker did not come up.", f"See {run.log}", exit_code=1)
+    return "systemd" if unit else "setsid"
 
 
 def _command(run: Run, job: str) -> list[str]:
@@ -44,7 +48,7 @@ def _in_own_session(run: Run, command: list[str]) -> subprocess.Popen[bytes]:
         os.close(log)
 
 
-def _as_unit(run: Run, job: str, command: list[str]) -> list[str]:
+def _as_unit(run: Run, unit: str, command: list[str]) -> list[str]:
     """The command as a transient unit of the user's manager: it outlives a logout with KillUserProcesses=yes."""
     output = [f"--property=Standard{stream}=append:{run.log}" for stream in ("Output", "Error")]
     # By name only: systemd-run then takes the value from its environment, and no token stands in an argument list.
@@ -55,37 +59,38 @@ def _as_unit(run: Run, job: str, command: list[str]) -> list[str]:
         if re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", name) and value.isprintable()
     ]
     environment = [f"--setenv={name}" for name in fit]
-    unit = [f"--unit=fitune-{run.name}-{job}-{os.getpid()}", "--collect", "--quiet", "--same-dir"]
-    return ["systemd-run", "--user", *unit, *output, *environment, "--", *command]
+    named = [f"--unit={unit}", "--collect", "--quiet", "--same-dir"]
+    return ["systemd-run", "--user", *named, *output, *environment, "--", *command]
 
 
 def _lingering_user_manager() -> bool:
     """Whether a systemd user manager runs that survives the logout of its user."""
     if not (shutil.which("systemd-run") and shutil.which("loginctl")):
         return False
-    asked = (
-        ["loginctl", "show-user", str(os.getuid()), "--property=Linger", "--value"],
-        ["systemctl", "--user", "show-environment"],
-    )
+    linger = _ask("loginctl", "show-user", str(os.getuid()), "--property=Linger", "--value") or ""
+    return linger.strip() == "yes" and _ask("systemctl", "--user", "show-environment") is not None
+
+
+def _ask(*command: str) -> str | None:
+    """What one of systemd's tools says; None if it fails, or is silent for long."""
     try:
-        linger, manager = (subprocess.run(each, capture_output=True, text=True, timeout=3) for each in asked)
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=3)
     except (OSError, subprocess.TimeoutExpired):
-        return False
-    return linger.stdout.strip() == "yes" and manager.returncode == 0
+        return None
+    return done.stdout if done.returncode == 0 else None
 
 
-def _wait_until_it_lives(run: Run, worker: subprocess.Popen[bytes], news: Tail) -> None:
-    """Until the worker holds the lock, or its job is over already. Raises UserError if neither comes to pass."""
+def _comes_to_life(run: Run, worker: subprocess.Popen[bytes], news: Tail) -> bool:
+    """Whether the worker takes the lock in time, or its job is over already. Raises UserError if it ends instead."""
     deadline, told = time.monotonic() + WAIT_FOR_LOCK_S, RunState()
     while True:
         gone = worker.poll() not in (None, 0)  # 0 is systemd-run's: the unit was started
         if run.holder_pid() is not None or fold(news.read(), told).end:
-            return
+            return True
         if gone:
             raise UserError(f"The worker ended at once: {_last_line(run.log)}", f"See {run.log}", exit_code=1)
         if time.monotonic() > deadline:
-            worker.kill()
-            raise UserError("The worker did not come up.", f"See {run.log}", exit_code=1)
+            return False
         time.sleep(0.02)
 
 

@@ -206,6 +206,18 @@ def test_with_a_lingering_user_manager_the_worker_is_a_unit_of_its_own(run: Run,
     assert run.log.stat().st_mode & 0o777 == 0o600
 
 
+def test_a_unit_that_does_not_come_up_is_ended_lest_it_trains_later(
+    run: Run, systemd: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tool(systemd / "systemctl", f'echo "$@" >> {systemd}/asked')
+    tool(systemd / "systemd-run", "exit 0")
+    monkeypatch.setattr(detached, "WAIT_FOR_LOCK_S", 0.1)
+    with pytest.raises(UserError, match="did not come up"):
+        detached.spawn(run, "train")
+    unit = f"fitune-{run.name}-train-{os.getpid()}"
+    assert (systemd / "asked").read_text().splitlines()[1:] == [f"--user kill --signal=KILL {unit}"]
+
+
 def test_no_secret_of_the_environment_stands_in_an_argument(
     run: Run, systemd: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
