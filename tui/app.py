@@ -143,7 +143,10 @@ class FituneApp(App[int]):
         if help_on_this := getattr(screen, "action_help", None):
             yield SystemCommand("Help", "Explain this screen, or the field in hand", help_on_this)
         yield SystemCommand("Theme", "Choose colours: dark, light, or the terminal's own", self.action_change_theme)
-        yield SystemCommand("Keys", "Show the keys of this screen", self.action_show_help_panel)
+        if screen.query("HelpPanel"):
+            yield SystemCommand("Keys", "Hide the keys of this screen", self.action_hide_help_panel)
+        else:
+            yield SystemCommand("Keys", "Show the keys of this screen", self.action_show_help_panel)
         yield SystemCommand("Quit", "Leave; a training goes on by itself", self.action_quit)
 
 

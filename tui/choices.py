@@ -64,8 +64,9 @@ def start_choices(base: Path, begun: bool) -> tuple[StartChoice, ...]:
         status, state = run.look()
         step = f"step {state.step.get('step', 0):,} of {state.total_steps or '?'}"
         if status in LIVE:
-            at = f", {step}" if state.step else ""
-            live.append(StartChoice("watch", f"Watch {run.name}: {status}{at}", run))
+            job = run.job() or "train"
+            doing = status + (f", {step}" if state.step else "") if job == "train" else f"{job} {status}"
+            live.append(StartChoice("watch", f"Watch {run.name}: {doing}", run))
         elif status != "finished" and run.newest_checkpoint():
             unfinished.append(StartChoice("resume", f"Go on with {run.name}: {status} at {step}", run))
         else:

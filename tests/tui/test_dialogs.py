@@ -89,6 +89,28 @@ async def test_checks_28_29_and_35_the_deliver_screen(tmp_path: Path, size: tupl
         assert app.focused is focused
 
 
+async def test_check_35_where_everything_lies_there_is_nothing_to_do(tmp_path: Path) -> None:
+    run = make_run(tmp_path, told="ok")
+    (run / "adapter").mkdir()
+    async with watching(run, "OK  finished") as (app, pilot):
+        await pilot.press("c")
+        await until(pilot, lambda: "Do it" in shown(app))
+        await pilot.press("end")
+        await until(pilot, lambda: "Do it" not in shown(app))
+        await pilot.press("up")
+        await until(pilot, lambda: "Do it" in shown(app))
+
+
+async def test_the_list_of_keys_goes_away_as_it_came(wizard: Callable[..., Wizard]) -> None:
+    app = wizard()
+    async with app.run_test(size=(80, 24)) as pilot:
+        for what in ("Show", "Hide"):
+            (keys,) = (each for each in app.get_system_commands(app.screen) if each.title == "Keys")
+            assert keys.help.startswith(what)
+            keys.callback()
+            await until(pilot, lambda what=what: bool(app.screen.query("HelpPanel")) == (what == "Show"))
+
+
 async def test_check_08_a_run_and_its_uses_are_explained_too(tmp_path: Path) -> None:
     run = make_run(tmp_path, told="ok")
     (run / "adapter").mkdir()

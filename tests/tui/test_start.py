@@ -8,9 +8,10 @@ import pytest
 
 from core import machine
 from core.machine import Machine
+from tests.fake_worker import make_run, start
 from tests.tui.wizard_kit import CARD, GIB, Wizard, go_to, settle
 from tui import steps
-from tui.choices import machine_lines
+from tui.choices import machine_lines, start_choices
 
 New = Callable[..., Wizard]
 FREE = replace(CARD, index=1, uuid="GPU-other", name="NVIDIA T4", allowed=False)
@@ -40,6 +41,17 @@ async def test_check_38_a_machine_in_trouble_is_told_with_what_to_do_and_the_wiz
         first = next(line for line in app.shown().splitlines() if "135M on anything" in line or "8B on 12 GB" in line)
         assert ("ERROR" in first) == (trouble == "busy")
     assert said in machine_lines(found), "and so in the prompts"
+
+
+def test_a_merge_that_lives_is_offered_as_a_merge(home: Path) -> None:
+    run = make_run(home, told="ok")
+    worker = start(run, "ok", "--rate", "500", "--then", "hang")
+    (run / "lock").write_text('{"job": "merge"}')
+    said = start_choices(home, begun=False)[0].text
+    worker.kill()
+    worker.wait()
+    assert said.startswith("Watch run-a: merge ")
+    assert "step" not in said
 
 
 @pytest.mark.parametrize("step", [step.name for step in steps.STEPS[1:]])

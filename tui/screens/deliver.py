@@ -39,6 +39,10 @@ class Ways(OptionList):
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("enter", "select", "Do it", key_display="enter")]
 
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Where everything lies is only told."""
+        return not (action == "select" and WAYS[self.highlighted or 0].key == "files")
+
 
 class DeliverScreen(Screen[None]):
     """The ways on top, the one in hand explained below."""
@@ -98,6 +102,7 @@ class DeliverScreen(Screen[None]):
     def on_option_list_option_highlighted(self) -> None:
         self.result([])
         self.show_way()
+        self.refresh_bindings()
 
     def on_resize(self) -> None:
         self.show_way()
