@@ -46,7 +46,7 @@ def on_disk(model_id: str, revision: str | None = None) -> Download:
 def download(model_id: str, revision: str | None = None) -> Download:
     """As `on_disk`, and where the weights are not there, what the Hub says of their size. For a thread."""
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
+    from huggingface_hub.errors import HFValidationError
 
     if (found := on_disk(model_id, revision)).bytes == 0:
         return found
@@ -54,11 +54,20 @@ def download(model_id: str, revision: str | None = None) -> Download:
     try:
         told = asked(lambda: ask(model_id, revision=revision, files_metadata=True, timeout=PATIENCE_S))
     except UserError as error:
-        unknown = isinstance(error.__cause__, RepositoryNotFoundError)
-        return Download(model_id, None, "The Hub has no such model, or not for you." if unknown else error.message)
+        why = "The Hub has no such model, or not for you." if _withheld(error) else error.message
+        return Download(model_id, None, why)
     except HFValidationError:
         return Download(model_id, None, "That is no name of a model on the Hub.")
     return Download(model_id, _missing_bytes(model_id, told.siblings or []))
+
+
+def _withheld(error: UserError) -> bool:
+    """Whether the Hub does not let this user read a model; `asked` takes a 403 for a token that may not write."""
+    from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
+
+    cause = error.__cause__
+    forbidden = isinstance(cause, HfHubHTTPError) and cause.response.status_code == 403
+    return forbidden or isinstance(cause, RepositoryNotFoundError)
 
 
 def of_run(run: Run, ask: bool = True) -> Download:

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 from huggingface_hub import ModelInfo
-from huggingface_hub.errors import OfflineModeIsEnabled, RepositoryNotFoundError
+from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled, RepositoryNotFoundError
 
 from core import downloads, runs
 from core.config import parse
@@ -109,12 +109,18 @@ def not_found() -> Exception:
     return RepositoryNotFoundError("401", response=httpx.Response(401, request=request))
 
 
+def forbidden() -> Exception:
+    request = httpx.Request("GET", "https://huggingface.co/api/models/owner/model")
+    return HfHubHTTPError("403", response=httpx.Response(403, request=request))
+
+
 @pytest.mark.parametrize(
     ("error", "why"),
     [
         (lambda: OfflineModeIsEnabled("offline mode is enabled"), "can't be reached: HF_HUB_OFFLINE forbids it."),
         (lambda: httpx.ConnectError("[Errno -2] Name unknown"), "can't be reached: this machine finds no way to it."),
         (not_found, "The Hub has no such model, or not for you."),
+        (forbidden, "The Hub has no such model, or not for you."),
     ],
 )
 def test_a_hub_that_does_not_tell_is_said(
