@@ -196,7 +196,8 @@ def _mapped(columns: list[str], data: Data) -> Shape:
         if role not in MAPPABLE
     ]
     problems += [_no_column(role, name, columns) for role, name in data.columns.items() if name not in columns]
-    needed = ("instruction", "instances") if "instances" in mapping else NEEDED.get(fmt, ())
+    nested = fmt == "alpaca" and "instances" in mapping
+    needed = ("instruction", "instances") if nested else NEEDED.get(fmt, ())
     if not needed:
         fix = "Map prompt and completion, or messages, or text."
         problems.append(Problem("data.columns", f"{', '.join(data.columns)} alone is not enough to train on.", fix))

@@ -104,6 +104,12 @@ def test_a_wrong_column_is_told_with_the_nearest_name(tmp_path: Path) -> None:
     ]
 
 
+def test_instances_are_a_role_of_alpaca_alone(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl", [{"foo": "Why?", "bar": "So."}])
+    with pytest.raises(BadInput, match="text also needs text"):
+        list(rows(Data(source=str(path), format="text", columns={"instruction": "foo", "instances": "bar"})))
+
+
 def test_an_unsure_report_offers_mappings_that_work(tmp_path: Path) -> None:
     path = write(tmp_path / "a.jsonl", [{"foo": "Why?", "bar": "So."}] * 3)
     report = inspect(Data(source=str(path)))
