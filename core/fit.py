@@ -221,7 +221,7 @@ def _ways_out(place: Place) -> Iterator[Rejected]:
         rank //= 2
     for there, said in ((place, "As it is"), (packed, "In 4 bits"))[: 1 + can_pack]:
         if there.card and (size_gib := _card_that_would_do(there)):
-            yield _way_out({}, f"{said}, a card of {size_gib} GiB would do.")
+            yield _way_out({}, f"{said}, an idle card of {size_gib} GiB would do.")
     yield _way_out({}, "A smaller model takes less of everything.")
 
 

@@ -159,7 +159,7 @@ def test_where_nothing_fits_it_names_what_would() -> None:
             assert estimate(LLAMA_8B, with_set(own, way.set), card_of(6)).verdict == "fits"
     named = [name for way in found.ways_out for name in way.set]
     assert {"model.quant", "model.max_seq_length", "lora.r"} <= set(named)
-    size_gib = next(int(way.why.split()[-4]) for way in found.ways_out if way.why.startswith("As it is, a card"))
+    size_gib = next(int(way.why.split()[-4]) for way in found.ways_out if way.why.startswith("As it is, an idle card"))
     assert fit(LLAMA_8B, own, card_of(size_gib), None, RAM).plan is not None
 
 

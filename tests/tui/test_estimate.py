@@ -175,7 +175,7 @@ def test_fit_of_what_fits_nowhere_ends_with_3_and_says_what_would_help(fitune: F
     status, out, _ = fitune("fit", recipe_file, "--gpu-memory", "3")
     assert status == 3
     assert "ERROR Nothing fits" in out
-    assert "As it is, a card of 6 GiB would do." in out
+    assert "As it is, an idle card of 6 GiB would do." in out
     status, out, _ = fitune("fit", recipe_file, "--gpu-memory", "3", "--json")
     assert status == 3
     assert (json.loads(out)["plan"], json.loads(out)["fits"]) == (None, False)
