@@ -37,7 +37,7 @@ def deliver(talk: Talk, run: Run) -> None:
                 dispatch(parser().parse_args(command))
         except UserError as error:
             talk.say(f"ERROR {error}")
-        except GoBack:
+        except (GoBack, SystemExit):  # the latter: an answer like an option, which the command line has complained of
             continue
         except NeedHelp:
             talk.say("Each way first tells what it needs, and asks before it begins. Enter alone leaves.")

@@ -67,6 +67,15 @@ def test_a_command_line_that_makes_no_sense_is_bad_input(fitune: Fitune, argumen
     assert "usage: fitune" in err
 
 
+def test_a_demo_of_no_steps_is_refused_and_not_taken_for_all(
+    fitune: Fitune, fitune_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr("core.launch.begin")
+    status, _, err = fitune("demo", "--steps", "0")
+    assert status == 2
+    assert "train.max_steps: should be greater than or equal to 1" in err
+
+
 # --- runs ----------------------------------------------------------------------------------------------------------
 
 

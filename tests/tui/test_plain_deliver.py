@@ -113,6 +113,17 @@ def test_the_commands_that_are_made_are_fitunes(run: Run) -> None:
     assert parser().parse_args(["chat", str(run.path), "--plain"]).plain
 
 
+def test_an_answer_like_an_option_is_refused_and_asked_again(
+    run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = (number("push"), "--public", "private", "yes", "")
+    monkeypatch.setattr(sys, "stdin", io.StringIO("".join(line + "\n" for line in lines)))
+    deliver(Talk(), run)
+    said = capsys.readouterr().err
+    assert "argument --repo: expected one argument" in said
+    assert said.count("The adapter is ready. What now?") == 2
+
+
 def test_it_needs_no_textual() -> None:
     code = "import sys, tui.plain_deliver; sys.exit('textual' in sys.modules or 'rich' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0

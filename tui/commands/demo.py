@@ -13,7 +13,7 @@ from tui.text import clean
 def run(args: argparse.Namespace) -> int:
     """Train the small model that ships with fitune; exit status 0 if it was trained and its loss fell, else 1."""
     folder = presets_dir() / "demo"
-    sets = [f"data.source={folder / 'gsm8k.jsonl'}"] + ([f"train.max_steps={args.steps}"] if args.steps else [])
+    sets = [f"data.source={folder / 'gsm8k.jsonl'}"] + ([] if args.steps is None else [f"train.max_steps={args.steps}"])
     recipe = config.load(folder / "recipe.toml", sets)
     begun = launch.begin(recipe, preset="demo", share_gpu=True)
     print(f"Demo: {recipe.model.id} learns from 300 rows of grade-school maths.", file=sys.stderr)
