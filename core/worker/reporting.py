@@ -77,20 +77,25 @@ class Reporter(TrainerCallback):
 
         trainer.training_step = counted
 
-    def on_train_begin(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
+    def on_train_begin(self, args: Any, state: Any, control: Any, optimizer: Any, model: Any = None, **_: Any) -> None:
+        for group in optimizer.param_groups:
+            if "warmup_steps" in group:  # of schedule_free_adamw, which takes the share of steps for a number of them
+                group["warmup_steps"] = args.get_warmup_steps(state.max_steps)
         self.samples.begin(model, state.global_step)
         self.log.write("phase", name="train", total_steps=state.max_steps, epochs=state.num_train_epochs)
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self._step_began = time.monotonic()
 
-    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+    def on_step_end(self, args: Any, state: Any, control: Any, optimizer: Any, **_: Any) -> None:
         step, last = state.global_step, state.global_step >= state.max_steps
         usual = max(LEAST_STEPS_APART, state.max_steps // LOOKS_PER_RUN)
         control.should_evaluate = self.has_eval and (last or step % (self.train.eval_every or usual) == 0)
         control.should_save = last or step % (self.train.save_every or usual) == 0
         if self.run.stop.exists() and not last:
             control.should_save = control.should_training_stop = True
+        if control.should_save and hasattr(optimizer, "eval"):
+            optimizer.eval()  # schedule_free_adamw learns with other weights than are kept; the next step turns back
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
         if not logs or "loss" not in logs:

@@ -3,6 +3,7 @@
 import gc
 import shutil
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 from transformers import Trainer, TrainerState
 from trl import SFTConfig, SFTTrainer
 
+from core.errors import UserError
 from core.events import EventLog, Tail, spent_s
 from core.recipe_fields import Lora, Recipe
 from core.runs import Run
@@ -34,6 +36,7 @@ class CpuTrainer(SFTTrainer):
 def run(run: Run, log: EventLog, memory: Memory) -> None:
     """Train as run.json says, from the newest checkpoint if there is one, and leave the adapter in the run folder."""
     recipe, checkpoint = run.recipe(), run.newest_checkpoint()
+    refuse_absent_optimizer(recipe.train.optimizer)
     earlier_s = spent_s(Tail(run.events).catch_up(), "train") if checkpoint else 0.0
     began = time.monotonic() - earlier_s
     limit_memory(recipe)
@@ -65,6 +68,13 @@ def run(run: Run, log: EventLog, memory: Memory) -> None:
         adapters.save(run, trainer.model, loaded.tokenizer, source)
         samples.end(trainer.model, trainer.state.global_step, trainer.state.max_steps)
     _tell_end(trainer.state, reporter, time.monotonic() - began)
+
+
+def refuse_absent_optimizer(name: str) -> None:
+    """Raise UserError if the package of train.optimizer is not installed: the trainer finds out after minutes."""
+    if name == "schedule_free_adamw" and find_spec("schedulefree") is None:
+        hint = 'Install it beside fitune (uv pip install schedulefree), or set optimizer = "adamw_8bit".'
+        raise UserError("train.optimizer: the package schedulefree is not installed.", hint)
 
 
 def train_from(checkpoint: Path | None, trainer: SFTTrainer, stop: Path) -> None:

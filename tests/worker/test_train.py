@@ -258,30 +258,13 @@ def test_a_resume_that_is_stopped_while_it_loads_stands_where_it_stood(
     assert weights[0].read_bytes() == weights[1].read_bytes()
 
 
-@pytest.mark.parametrize(("fp16", "allowed"), [(False, 0), (True, 2)])
-def test_a_gradient_without_an_end_is_let_pass_only_where_its_step_is_skipped(
-    fp16: bool, allowed: int, make_run: Callable[..., Run]
+def test_an_optimizer_whose_package_is_absent_is_said_before_anything_is_loaded(
+    make_run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from transformers import TrainerState
+    from core.worker import train
 
-    from core.events import EventLog
-    from core.worker.memory import Memory
-    from core.worker.reporting import NonFiniteLossError, Reporter
-
-    run = make_run()
-    samples: Any = SimpleNamespace()
-    reporter = Reporter(run, EventLog(run.events, "train"), run.recipe().train, Memory(None, None), False, samples)
-    args, state = SimpleNamespace(fp16=fp16), TrainerState()
-    logs = {"loss": 1.0, "grad_norm": float("inf"), "learning_rate": 1e-4}
-    for _ in range(allowed):
-        reporter.on_log(args, state, None, logs)
-    with pytest.raises(NonFiniteLossError):
-        reporter.on_log(args, state, None, logs)
-
-
-@pytest.mark.usefixtures("unasked")
-def test_a_copy_of_a_checkpoint_that_somebody_keeps_beside_them_is_no_checkpoint(make_run: Callable[..., Run]) -> None:
-    run = make_run(train={"max_steps": 2, "keep_checkpoints": 1, "save_every": 1})
-    (run.checkpoints / "checkpoint-1-good").mkdir(parents=True)
-    train_here(run)
-    assert sorted(path.name for path in run.checkpoints.iterdir()) == ["checkpoint-1-good", "checkpoint-2"]
+    monkeypatch.setattr(train, "find_spec", lambda name: None)
+    run = make_run(train={"optimizer": "schedule_free_adamw"})
+    with pytest.raises(UserError, match="the package schedulefree is not installed"):
+        train_here(run)
+    assert not run.events.read_bytes()
