@@ -160,7 +160,7 @@ def longest(plan: dict[str, Any], recipe: Path, limit_s: float) -> dict[str, Any
 def search(settings: Path, model: Path) -> None:
     """The longest length that trains, near the promised one, in tokens: load once, try lengths. Prints what is known
     after each."""
-    changes = {**json.loads(settings.read_text()), "train.grad_accum": 1, "train.max_steps": PROBE_STEPS}
+    changes = {**json.loads(settings.read_text()), "train.max_steps": PROBE_STEPS}
     recipe = vram.recipe_of(str(model), changes)
     from core.worker import backends
 

@@ -26,7 +26,7 @@ WORDS: Mapping[Verdict, str] = {"fits": "OK", "tight": "WARN", "over": "ERROR", 
 """Said beside every colour."""
 GROUPS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("model", ("layer weights", "experts", "embeddings and head", "image tower", "layer slots")),
-    ("adapter", ("LoRA weights", "LoRA gradients", "optimizer states", "optimizer scratch")),
+    ("adapter", ("LoRA weights", "trained embeddings", "LoRA gradients", "optimizer states", "optimizer scratch")),
     ("rows at work", ("layer inputs", "layer backward", "loss", "dequantization", "DoRA", "loading")),
 )
 """The budget's parts, gathered so that a person can follow them; what is named nowhere is overhead."""

@@ -1,15 +1,20 @@
 """Terms of the budget where a recipe leaves the usual path."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 from test_budget import GIB, H100, LLAMA_8B, part, recipe
 
+from core import presets
 from core.budget import Card, estimate
 from core.shapes import load
 
 HEAD = 2 * LLAMA_8B.vocab * LLAMA_8B.hidden
 """Bytes of the head in 16 bits; the input embedding is as large."""
+RESULTS = Path(__file__).parents[2] / "bench" / "results" / "presets_h100_2026-11-22.jsonl"
+MEASURED = [row for row in map(json.loads, RESULTS.read_text().splitlines()) if row.get("device")]
 
 
 def trained(*modules: str, **fields: Any) -> Any:
@@ -67,3 +72,20 @@ def test_inputs_too_small_to_be_parked_are_not_said_to_be() -> None:
         found = estimate(small, recipe(model__max_seq_length=512, train__micro_batch=rows), H100)
         said = next(each.why for each in found.parts if each.name == "layer inputs")
         assert ("parked in host RAM" in said) is parked is (found.host_bytes > 0)
+
+
+@pytest.mark.parametrize("row", MEASURED, ids=lambda row: row["preset"])
+def test_the_measured_peak_of_a_preset_is_met_within_five_percent_and_never_one_under(row: dict[str, Any]) -> None:
+    asked = presets.find(row["preset"]).recipe("rows.jsonl")
+    asked = asked.model_copy(update={"data": asked.data.model_copy(update={"packing": False, "eval_fraction": 0.0})})
+    card = Card(H100.total_bytes, row["free_bytes"] or H100.free_bytes, H100.compute_capability)
+    budget = estimate(load(row["model"]), asked, card)
+    assert -0.01 <= budget.total_bytes / row["device"] - 1 <= 0.05
+    assert budget.low_bytes <= row["device"] <= budget.high_bytes
+
+
+def test_adding_up_gradients_takes_room_while_a_layers_own_are_made() -> None:
+    once, often = (estimate(LLAMA_8B, recipe(train__grad_accum=each), H100) for each in (1, 4))
+    tokens, layers = 2 * 2048, len(LLAMA_8B.layers)
+    expected = 2 * tokens * LLAMA_8B.hidden + part(often, "LoRA weights") // layers
+    assert part(often, "layer backward") - part(once, "layer backward") == expected
