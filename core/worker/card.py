@@ -80,8 +80,8 @@ def public_name(name: str) -> str:
 
 
 def is_hub_id(name: str) -> bool:
-    """Whether a model or a data set is one of the Hub's: a resolved recipe's own paths are absolute."""
-    return re.fullmatch(r"[A-Za-z0-9][\w.-]*/[\w.-]+", name) is not None
+    """Whether a model, or a data set and perhaps its subset, is one of the Hub's: a recipe's own paths are absolute."""
+    return re.fullmatch(r"[A-Za-z0-9][\w.-]*/[\w.-]+(/[\w.-]+)?", name) is not None
 
 
 def plain(text: str) -> str:
@@ -103,7 +103,7 @@ def _metadata(job: Job, what: What, base: str, licence: hub.Licence | None) -> s
     data = ModelCardData(
         base_model=base if is_hub_id(base) else None,
         base_model_relation=relation if is_hub_id(base) else None,
-        datasets=[source] if is_hub_id(source) else None,
+        datasets=["/".join(source.split("/")[:2])] if is_hub_id(source) else None,
         library_name=library,
         license=licence.key if licence else None,
         license_name=licence.name if licence else None,

@@ -235,3 +235,11 @@ def test_a_folders_licence_is_what_its_card_says(tmp_path: Path, head: str, expe
 
 def test_a_folder_without_a_card_has_no_licence_that_is_known(tmp_path: Path) -> None:
     assert hub.licence(str(tmp_path)) is None
+
+
+def test_a_subset_of_a_data_set_on_the_hub_is_named_in_full(tmp_path: Path) -> None:
+    text = model_card(make(tmp_path, data={"source": "openai/gsm8k/main"}), "me/mine", "adapter")
+    assert ModelCard(text, ignore_metadata_errors=False).data.datasets == ["openai/gsm8k"]
+    assert "trained with fitune on `openai/gsm8k/main`" in text
+    assert tomllib.loads(block(text, "toml"))["data"]["source"] == "openai/gsm8k/main"
+    assert "beside the recipe" not in text
