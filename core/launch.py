@@ -141,8 +141,11 @@ def refuse_too_large(planned: dict[str, Any], gpu: Gpu | None) -> None:
         return
     ways = [" ".join(f"--set {key}={value}" for key, value in each["set"].items()) for each in planned["remedies"][:3]]
     wanted_gib, free_gib = planned["total_bytes"] / GIB, planned["free_bytes"] / GIB
+    said = f"This needs about {wanted_gib:.1f} GiB, and {gpu.name} has {free_gib:.1f} GiB free."
+    if planned["total_bytes"] <= planned["free_bytes"]:
+        said = f'Unsloth would not load this: train.offload_layers = "auto" finds no room on {gpu.name}.'
     raise UserError(
-        f"This needs about {wanted_gib:.1f} GiB, and {gpu.name} has {free_gib:.1f} GiB free.",
+        said,
         f"Try {' or '.join(ways)}; or start it anyway with --yes." if ways else "Start it anyway with --yes.",
     )
 

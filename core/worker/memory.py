@@ -16,12 +16,13 @@ class Memory:
         self.shared = False
         """Whether another process was seen on the card since: then what is measured says little about this one."""
         self._card: Any = None
-        self._peak_device = self._told = 0
+        self._peak_device = self._told = self._others = 0
         if gpu_uuid:
-            with suppress(pynvml.NVMLError):  # a driver that will not say: those fields are then unknown
+            with suppress(pynvml.NVMLError):  # a driver or board that will not say: those fields are then unknown
                 pynvml.nvmlInit()
-                self._card = pynvml.nvmlDeviceGetHandleByUUID(gpu_uuid)
-        self._others = self._used_on_card()
+                card = pynvml.nvmlDeviceGetHandleByUUID(gpu_uuid)
+                self._others = int(pynvml.nvmlDeviceGetMemoryInfo(card).used)
+                self._card = card
 
     def grew(self) -> bool:
         """Whether the peak rose by 1 % or more since the last `read`."""
@@ -64,15 +65,12 @@ class Memory:
             return None
         processes = pynvml.nvmlDeviceGetComputeRunningProcesses(self._card)
         booked = next((int(each.usedGpuMemory or 0) for each in processes if each.pid == os.getpid()), 0)
-        on_top = self._used_on_card() - self._others
+        on_top = int(pynvml.nvmlDeviceGetMemoryInfo(self._card).used) - self._others
         alone = len(processes) <= 1 and on_top >= booked
         self.shared |= not alone
         device = booked if booked and not alone else on_top
         self._peak_device = max(self._peak_device, device)
         return device
-
-    def _used_on_card(self) -> int:
-        return int(pynvml.nvmlDeviceGetMemoryInfo(self._card).used) if self._card else 0
 
 
 def _peak_rss() -> int:

@@ -218,6 +218,9 @@ def test_a_budget_that_does_not_fit_is_refused_unless_it_is_wanted_anyway(
     )
     assert runs.all_runs(fitune_home) == []
     assert launch.begin(recipe(), anyway=True).run.info()["budget"]["verdict"] == "over"
+    monkeypatch.setattr(launch, "budget_of", lambda *_: {**over, "total_bytes": 20 * GIB})
+    with pytest.raises(UserError, match=r"Unsloth would not load this: .* finds no room on NVIDIA L4\."):
+        launch.begin(recipe())
 
 
 def test_without_a_card_no_run_is_too_large(

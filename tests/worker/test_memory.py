@@ -52,3 +52,11 @@ def test_others_that_left_since_the_start_take_nothing_off(card: Any) -> None:
     card.used, card.processes = 6 * GIB, [process(7, 4 * GIB)]
     assert read._device() == 4 * GIB
     assert read.shared, "what came on top is not known"
+
+
+def test_a_board_that_tells_no_memory_is_no_obstacle(card: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def untold(handle: Any) -> Any:
+        raise memory.pynvml.NVMLError_NotSupported()
+
+    monkeypatch.setattr(memory.pynvml, "nvmlDeviceGetMemoryInfo", untold)
+    assert Memory("GPU-1", None)._device() is None
