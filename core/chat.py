@@ -111,13 +111,17 @@ class Chat:
         answer{side, text, tokens, ended: itself|length|asked, elapsed_s} refused{message, hint} failed{message, hint}
         """
         assert self._worker.stdout is not None
+        told = False
         for line in self._worker.stdout:
-            yield orjson.loads(line)
+            yield (message := orjson.loads(line))
+            told = told or message["type"] == "failed"
         code = self._worker.wait()
-        if code < 0:
-            name = signal.Signals(-code).name
-            message = f"The process with the model in it was ended by {name}: most often because the RAM ran out."
-            yield {"type": "failed", "message": message, "hint": f"See {self.run.path / 'chat.log'}"}
+        if code and not told:
+            how = f"ended with status {code}."
+            if code < 0:
+                how = f"was ended by {signal.Signals(-code).name}: most often because the RAM ran out."
+            said = f"The process with the model in it {how}"
+            yield {"type": "failed", "message": said, "hint": f"See {self.run.path / 'chat.log'}"}
 
     def close(self) -> None:
         """End the model's process, and all that it started, at once."""

@@ -56,7 +56,7 @@ def reply(wanted: dict[str, Any], log: Path) -> None:
 def main() -> None:
     options = argparse.ArgumentParser()
     options.add_argument("run", type=Path)
-    options.add_argument("--mode", choices=("chat", "raw", "failed", "dies", "loads"), default="chat")
+    options.add_argument("--mode", choices=("chat", "raw", "failed", "dies", "leaves", "loads"), default="chat")
     given = options.parse_args()
     tell("phase", name="load")
     if given.mode == "failed":
@@ -64,6 +64,8 @@ def main() -> None:
         sys.exit(1)
     if given.mode == "dies":
         os.kill(os.getpid(), signal.SIGKILL)
+    if given.mode == "leaves":
+        sys.exit(3)
     while given.mode == "loads":
         time.sleep(1)
     questions = RAW if given.mode == "raw" else QUESTIONS

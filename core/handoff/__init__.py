@@ -33,6 +33,11 @@ def files_for(target: str, jobs: Sequence[Job]) -> Files:
             "moved ones alone.",
             "Train with fitune, which converts it, or hand off with --set lora.init=default",
         )
+    if target in TRAINING and jobs[0].recipe.train.optimizer == "schedule_free_adamw":
+        raise UserError(
+            "schedule_free_adamw keeps other weights than it learns with, and what trains elsewhere saves the latter.",
+            "Train with fitune, which saves the right ones, or hand off with --set train.optimizer=adamw_8bit",
+        )
     if target == "axolotl":
         return axolotl(jobs[0])
     if target in TRAINING:

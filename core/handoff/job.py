@@ -57,8 +57,7 @@ class Job:
         if backend == "unsloth":
             names += ["unsloth", "unsloth_zoo"]
         known = [f"{name}=={version}" for name in names if (version := self._version(name))]
-        extra = ["schedulefree"] if train.optimizer == "schedule_free_adamw" else []
-        return [*known, *extra, *([] if train.report_to == "none" else [train.report_to])]
+        return [*known, *([] if train.report_to == "none" else [train.report_to])]
 
     def _version(self, name: str) -> str | None:
         """The release that was used, without the mark of a build (+cu130)."""

@@ -14,6 +14,7 @@ CHUNK_CHARS = 1 << 16
 MAX_ROW_CHARS = 1 << 28
 """One object (so also an object that wraps a list) must be shorter than this."""
 _GAP = re.compile(r"[\s,]*")
+_LARGEST_INT = 2**64 - 1
 
 
 def json_rows(stream: io.BufferedReader, name: str, split: str, note: Note) -> Iterator[tuple[int, Row | Skip]]:
@@ -43,7 +44,7 @@ def _text(stream: io.BufferedReader, note: Note) -> io.TextIOWrapper:
 
 def _values(text: io.TextIOWrapper, name: str) -> Iterator[tuple[Any, bool]]:
     """Each value of a list, or each value at the top, and whether it stands in a list."""
-    decode = json.JSONDecoder(strict=False).raw_decode
+    decode = json.JSONDecoder(strict=False, parse_int=_whole).raw_decode
     buffer, at, line, in_list, at_end = "", 0, 1, False, False
     while True:
         at = _GAP.match(buffer, at).end()  # type: ignore[union-attr]
@@ -73,6 +74,12 @@ def _values(text: io.TextIOWrapper, name: str) -> Iterator[tuple[Any, bool]]:
             )
         yield value, in_list
         at = end
+
+
+def _whole(digits: str) -> int | float:
+    """A whole number; as a float where 64 bits don't hold it, which is what orjson reads and all that it writes."""
+    number = int(digits)
+    return number if -(2**63) <= number <= _LARGEST_INT else float(digits)
 
 
 def _is_text(value: Any) -> bool:

@@ -74,8 +74,9 @@ class Plan:
 
     @property
     def lora_bytes(self) -> int:
-        """Bytes a LoRA weight: fp32, but TRL 1.15 casts adapters of a quantized model to bf16 (sft_trainer.py)."""
-        return 2 if not self.unsloth and self.quant != "bf16" else 4
+        """Bytes a LoRA weight: fp32, but TRL 1.15 casts adapters of a quantized model to bf16 (sft_trainer.py), and
+        the worker casts them back where the card has none."""
+        return 2 if not self.unsloth and self.quant != "bf16" and self.whole_bytes == 2 else 4
 
     @cached_property
     def lora_params(self) -> int:

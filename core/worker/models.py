@@ -3,6 +3,7 @@
 import fcntl
 import hashlib
 import importlib.util
+import os
 import shutil
 from contextlib import suppress
 from dataclasses import dataclass
@@ -60,7 +61,7 @@ def of_run(run: Run, log: EventLog) -> Source:
 
 def remember_weights(run: Run) -> None:
     """Keep what the weights of a base model in a folder are; of one on the Hub the commit says it."""
-    folder = Path(run.recipe().model.id).expanduser()
+    folder = Path(os.path.expanduser(run.recipe().model.id))
     if folder.is_dir() and not _has_learnt(run):
         write_atomically(run.path / WEIGHTS, orjson.dumps({"sampled": sampled(folder)}))
 
@@ -90,7 +91,7 @@ def fetch(model_id: str, revision: str | None, remote_code: bool, models_dir: Pa
     """
     from huggingface_hub.errors import LocalEntryNotFoundError, OfflineModeIsEnabled
 
-    if (folder := Path(model_id).expanduser()).is_absolute() or folder.is_dir():
+    if (folder := Path(os.path.expanduser(model_id))).is_absolute() or folder.is_dir():
         if not (folder / "config.json").is_file() or not list(folder.glob("*.safetensors")):
             raise UserError(f"{folder} holds no model.", "It needs config.json and *.safetensors files.")
         return Source(folder, model_id, None)
@@ -170,7 +171,7 @@ def fetch_tokenizer(model_id: str, revision: str | None, remote_code: bool, mode
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError, OfflineModeIsEnabled
 
-    if (folder := Path(model_id).expanduser()).is_dir():
+    if (folder := Path(os.path.expanduser(model_id))).is_dir():
         if not list(folder.glob("tokenizer*")):
             raise UserError(f"{folder} holds no tokenizer.", "It needs tokenizer.json, or tokenizer.model.")
         return folder

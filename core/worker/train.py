@@ -11,8 +11,10 @@ import torch
 from transformers import Trainer, TrainerState
 from trl import SFTConfig, SFTTrainer
 
+from core.budget import CONTEXT_BYTES
 from core.errors import UserError
 from core.events import EventLog, Tail, spent_s
+from core.machine import GIB
 from core.recipe_fields import Lora, Recipe
 from core.runs import Run
 from core.sizing.plan import EXPERT_NAMES
@@ -147,17 +149,28 @@ def make_trainer(run: Run, recipe: Recipe, loaded: backends.Loaded, rows: Readin
         eval_dataset=eval_set,
         callbacks=[reporter],
     )
+    if loaded.dtype == "float16":
+        widen(trainer.model)
     if packed:
         pack.unpack_if_refused(trainer, rows.train, rows.held_out, length, reporter.log)
     reporter.count_tokens(trainer)
     return trainer
 
 
+def widen(model: Any) -> None:
+    """What is trained, in fp32: TRL 1.15 makes the adapter of a quantized model bf16 (sft_trainer.py), whose gradients
+    the scaler of fp16 does not take."""
+    for weight in model.parameters():
+        if weight.requires_grad:
+            weight.data = weight.data.float()
+
+
 def limit_memory(recipe: Recipe) -> None:
-    """Keep PyTorch below run.vram_limit_gib, if the recipe sets one."""
+    """Keep the process below run.vram_limit_gib, if the recipe sets one: PyTorch has what the context leaves of it."""
     if recipe.run.vram_limit_gib and torch.cuda.is_available():
         total = torch.cuda.get_device_properties(0).total_memory
-        torch.cuda.set_per_process_memory_fraction(min(1.0, recipe.run.vram_limit_gib * 2**30 / total))
+        left = max(0.0, recipe.run.vram_limit_gib * GIB - CONTEXT_BYTES)
+        torch.cuda.set_per_process_memory_fraction(min(1.0, left / total))
 
 
 def trainer_config(recipe: Recipe, dtype: str, work: Path, packed: bool = False, name: str | None = None) -> SFTConfig:

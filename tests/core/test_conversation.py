@@ -153,7 +153,12 @@ def test_a_run_that_trains_is_left_alone_unless_that_is_wanted(
 
 
 @pytest.mark.parametrize(
-    ("mode", "words"), [("failed", "The card is full."), ("dies", "ended by SIGKILL: most often because the RAM ran")]
+    ("mode", "words"),
+    [
+        ("failed", "The card is full."),
+        ("dies", "ended by SIGKILL: most often because the RAM ran"),
+        ("leaves", "ended with status 3."),
+    ],
 )
 def test_a_process_that_ends_says_why(trained: Run, fake: Any, mode: str, words: str) -> None:
     fake(mode)

@@ -15,6 +15,7 @@ from core.dataset import inspect, rows
 from core.errors import BadInput, Problem, UserError
 from core.recipe_fields import Data
 from core.rows.scan import CLOSE_ROWS
+from core.rows.split import split
 
 QA = {"question": "What is 2 + 2?", "answer": "4"}
 CHAT = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
@@ -320,3 +321,15 @@ def test_what_is_to_be_done_about_too_few_rows_fits_what_is_wrong_with_them(
     with pytest.raises(BadInput) as refused:
         list(rows(Data(source=str(path))))
     assert fix in str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["a.json", "a.jsonl"])
+@pytest.mark.parametrize("number", [2**64 - 1, -(2**63), 2**64, -(2**63) - 1])
+def test_numbers_that_64_bits_dont_hold_end_no_split(tmp_path: Path, name: str, number: int) -> None:
+    called = [{"type": "function", "function": {"name": "count", "arguments": {"to": number}}}]
+    row = {"messages": [CHAT[0], {"role": "assistant", "content": "", "tool_calls": called}]}
+    (tmp_path / name).write_text(json.dumps([row, row] if name == "a.json" else row) + "\n")
+    found = list(rows(Data(source=str(tmp_path / name))))
+    assert found
+    learnt, held_out = split(found, 0.5, 0)
+    assert sorted(learnt + held_out) == list(range(len(found)))

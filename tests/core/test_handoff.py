@@ -236,6 +236,14 @@ def test_a_start_that_moves_the_base_is_not_left_to_others(make_job: Callable[..
         handoff.files_for(target, [job])
 
 
+@pytest.mark.parametrize("target", handoff.TRAINING)
+def test_an_optimizer_that_keeps_other_weights_than_it_learns_with_is_not_left_to_others(
+    make_job: Callable[..., Job], target: str
+) -> None:
+    with pytest.raises(UserError, match="schedule_free_adamw keeps other weights"):
+        handoff.files_for(target, [make_job(train={"optimizer": "schedule_free_adamw"})])
+
+
 def test_a_word_for_a_shell_is_one_word() -> None:
     word = "it's; $(touch owned) `x` \"\\ &"
     assert subprocess.run(["sh", "-c", f"printf %s {quoted(word)}"], capture_output=True, text=True).stdout == word

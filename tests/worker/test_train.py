@@ -258,6 +258,17 @@ def test_a_resume_that_is_stopped_while_it_loads_stands_where_it_stood(
     assert weights[0].read_bytes() == weights[1].read_bytes()
 
 
+def test_on_a_card_without_bf16_what_is_trained_is_fp32() -> None:
+    import torch
+
+    from core.worker.train import widen
+
+    model = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Linear(2, 2)).to(torch.bfloat16)
+    model[0].requires_grad_(False)
+    widen(model)
+    assert [each.weight.dtype for each in model] == [torch.bfloat16, torch.float32]
+
+
 def test_an_optimizer_whose_package_is_absent_is_said_before_anything_is_loaded(
     make_run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
