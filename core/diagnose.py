@@ -49,6 +49,7 @@ _RULES: tuple[tuple[str, FailureKind, str], ...] = (
         "auth",
         "Check the model's name; if it is gated, accept its licence on its Hub page and log in: hf auth login.",
     ),
+    (r"HFValidationError", "download", "Check the model's name: a path that is there, or owner/name on the Hub."),
     (r"No space left on device|Errno 28\b|Disk quota exceeded", "disk", "Free some disk space, then: fitune resume."),
     (
         r"SafetensorError|PytorchStreamReader",

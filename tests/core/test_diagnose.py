@@ -37,6 +37,7 @@ def named(name: str, message: str, *bases: type[Exception]) -> Exception:
         (COMM_ERROR("Run initialization has timed out after 90.0 sec."), "download"),
         (named("GatedRepoError", "Access to model is restricted", HfHubHTTPError), "auth"),
         (named("RepositoryNotFoundError", "404 Client Error"), "auth"),
+        (named("HFValidationError", "Repo id must use alphanumeric chars: '~nobody/x'."), "download"),
         (RuntimeError("401 Client Error: Unauthorized"), "auth"),
         (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), "disk"),
         (OSError(errno.EDQUOT, os.strerror(errno.EDQUOT)), "disk"),
