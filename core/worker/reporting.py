@@ -24,8 +24,9 @@ LOOKS_PER_RUN, LEAST_STEPS_APART = 10, 20
 MEMORY_EVERY_S = 15.0
 SPEEDS_KEPT = 1000
 """Steps of which the pace is the median."""
-BAD_GRADIENTS_IN_A_ROW = 3
-"""fp16 training skips a step whose gradient overflows now and then; so many in a row are no accident."""
+BAD_GRADIENTS_IN_A_ROW = 17
+"""fp16 training skips a step whose gradient overflows, and halves a scale that begins at 2^16 (torch's GradScaler):
+after 16 of them it scales no more, and the gradient is too large by itself."""
 
 
 class NonFiniteLossError(Exception):

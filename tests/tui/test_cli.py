@@ -293,7 +293,7 @@ def test_check_19_answers_and_yes_run_the_whole_without_a_terminal(
             "There is no terminal to ask on. Give the answers in a recipe file: fitune --answers",
         ),
         (["--answers", "RECIPE", "--plain"], "There is no terminal to ask on."),
-        (["--yes"], "There is no terminal to ask on."),
+        (["--yes"], "--yes has nothing to start. Name the recipe"),
         ([], "There is no terminal to ask on."),
         (["--answers", "none.toml", "--yes"], "none.toml can't be read: No such file or directory."),
         (["--answers", "none.toml"], "none.toml can't be read: No such file or directory."),

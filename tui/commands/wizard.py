@@ -15,6 +15,8 @@ def run(args: argparse.Namespace) -> int:
         from tui.commands import train
 
         return train.start(config.load(args.answers), anyway=True, detach=False)
+    if args.yes:
+        raise UserError("--yes has nothing to start.", "Name the recipe: fitune --answers recipe.toml --yes")
     answers = read_answers(args) if args.answers else None
     place = surface()
     if place == "none":
