@@ -9,8 +9,10 @@ import pytest
 
 from core.config import Recipe, parse
 
-# A shell starts what it runs in the background with Ctrl+C ignored, and what the tests start would inherit that.
+# A shell starts what it runs in the background with Ctrl+C ignored, and nohup with a hang-up; what the tests start
+# would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture
