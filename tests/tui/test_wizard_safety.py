@@ -1,6 +1,7 @@
 """What must never happen: a blocked loop, a lost value, a leaked secret, a screen that doesn't fit."""
 
 import asyncio
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -67,8 +68,7 @@ async def test_checks_26_and_27_a_slow_look_at_the_machine_shows_seconds_and_hol
     monkeypatch.setattr(machine, "detect", slow)
     app = wizard()
     async with app.run_test(size=(80, 24)) as pilot:
-        await until(app, "Looking at this machine ...")
-        await until(app, "... 1 s")
+        await until(app, re.compile(r"Looking at this machine \.\.\. [1-9]\d* s"))  # a stalled machine may skip 1
         seen.set()
         await settle(pilot)
         assert "NVIDIA L4: 11.5 GiB of 12.0 GiB free" in app.shown()

@@ -1,6 +1,7 @@
 """A wizard that begins a run without starting a worker, and the steps that tests take with it."""
 
 import asyncio
+import re
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -84,10 +85,11 @@ async def settle(pilot: Pilot[int]) -> None:
     await pilot.pause()
 
 
-async def until(app: Wizard, text: str) -> None:
-    """Wait until a text is on the screen."""
+async def until(app: Wizard, text: str | re.Pattern[str]) -> None:
+    """Wait until a text, or one of a pattern, is on the screen."""
+    pattern = re.compile(re.escape(text)) if isinstance(text, str) else text
     for _ in range(300):
-        if text in app.shown():
+        if pattern.search(app.shown()):
             return
         await asyncio.sleep(0.02)
     raise AssertionError(app.shown())
