@@ -1,8 +1,8 @@
 """What runs elsewhere without fitune: a recipe or a run as a script, a configuration, or a job for another machine."""
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from core.contradictions import problems
@@ -78,20 +78,19 @@ def write(target: str, jobs: Sequence[Job], folder: Path) -> list[str]:
         raise _unwritable(folder, error) from None
     if taken:
         raise UserError(f"{folder} exists already.", "Name a new folder; nothing was written.")
-    aside = folder.with_name(folder.name + ".part")
     try:
-        shutil.rmtree(aside, ignore_errors=True)
-        aside.mkdir(parents=True)
-        for name, text in files_for(target, jobs).items():
-            (aside / name).write_text(text, encoding="utf-8")
-        if target in TRAINING:
-            write_rows(jobs[0].recipe, aside)
-        names = sorted(path.name for path in aside.iterdir())
-        aside.replace(folder)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(".part", ".handoff-", folder.parent, ignore_cleanup_errors=True) as beside:
+            aside = Path(beside) / "files"
+            aside.mkdir()
+            for name, text in files_for(target, jobs).items():
+                (aside / name).write_text(text, encoding="utf-8")
+            if target in TRAINING:
+                write_rows(jobs[0].recipe, aside)
+            names = sorted(path.name for path in aside.iterdir())
+            aside.replace(folder)
     except OSError as error:
         raise _unwritable(folder, error) from None
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
     return names
 
 

@@ -544,8 +544,14 @@ def test_rows_that_can_not_be_read_leave_no_folder(make_job: Callable[..., Job],
     Path(job.recipe.data.source).write_text("{}\n")
     with pytest.raises(UserError):
         handoff.write("script", [job], tmp_path / "out")
-    assert not (tmp_path / "out").exists()
-    assert not (tmp_path / "out.part").exists()
+    assert list(tmp_path.iterdir()) == [Path(job.recipe.data.source)]
+
+
+def test_only_the_named_folder_is_touched(make_job: Callable[..., Job], tmp_path: Path) -> None:
+    (tmp_path / "out.part").mkdir()
+    (tmp_path / "out.part" / "mine").touch()
+    handoff.write("script", [make_job()], tmp_path / "out")
+    assert (tmp_path / "out.part" / "mine").exists()
 
 
 def test_a_zip_without_room_is_a_sentence_and_leaves_nothing(
