@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 from core import budget, config_json, pace, runs, shapes
 from core.budget import Budget, Card, Part
@@ -27,7 +27,10 @@ WORDS: Mapping[Verdict, str] = {"fits": "OK", "tight": "WARN", "over": "ERROR", 
 GROUPS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("model", ("layer weights", "experts", "embeddings and head", "image tower", "layer slots")),
     ("adapter", ("LoRA weights", "trained embeddings", "LoRA gradients", "optimizer states", "optimizer scratch")),
-    ("rows at work", ("layer inputs", "layer backward", "loss", "dequantization", "DoRA", "loading")),
+    (
+        "rows at work",
+        ("layer inputs", "activations kept", "layer backward", "loss", "logits", "dequantization", "DoRA", "loading"),
+    ),
 )
 """The budget's parts, gathered so that a person can follow them; what is named nowhere is overhead."""
 
@@ -144,15 +147,21 @@ def fitted(draft: Draft, outlook: Outlook) -> tuple[Draft, str]:
     if outlook.asked is None:
         return draft, outlook.said
     found = fit(*outlook.asked, outlook.gpu_name, outlook.ram_bytes, outlook.taught, prepared(draft))
-    for name, value in (found.plan.set if found.plan else {}).items():
+    changes = found.plan.set if found.plan else {}
+    for name, value in changes.items():
         draft = set_field(draft, name, text_of(value))
-    return draft, f"{found.reason} ({lengths_said(outlook.work)})"
+    taken = f"{changes_text(changes)}: " if changes else ""
+    return draft, f"{taken}{found.reason} ({lengths_said(outlook.work)})"
 
 
 def remedy_text(remedy: Remedy) -> str:
     """A remedy in one line: `micro_batch 1, grad_accum 8: saves 1.2 GiB`."""
-    said = ", ".join(f"{name.partition('.')[2]} {text_of(value)}" for name, value in remedy.set.items())
-    return f"{said}: saves {size(remedy.saves_bytes)}"
+    return f"{changes_text(remedy.set)}: saves {size(remedy.saves_bytes)}"
+
+
+def changes_text(changes: Mapping[str, Any]) -> str:
+    """Settings in short: `micro_batch 1, grad_accum 8`."""
+    return ", ".join(f"{name.partition('.')[2]} {text_of(value) or 'none'}" for name, value in changes.items())
 
 
 def with_remedy(draft: Draft, remedy: Remedy) -> Draft:

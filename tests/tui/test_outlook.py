@@ -16,10 +16,11 @@ from tests.lessons import lesson
 from tests.tui.wizard_kit import CARD, VERSIONS, rendered
 from tui.choices import preset_choices, standing
 from tui.draft import Draft, recipe, set_field, with_prepared
-from tui.outlook import Outlook, correction, fitted, look, ways_out
+from tui.outlook import Outlook, correction, fitted, grouped, look, ways_out
 from tui.summary import lines
 
 GIB = 1 << 30
+INT8 = {"model.quant": "int8", "train.backend": "trl", "train.checkpointing": "on"}
 HEAVY = {"train.micro_batch": "8", "train.grad_accum": "2", "model.max_seq_length": "8192"}
 
 
@@ -105,7 +106,9 @@ def test_fitting_applies_the_best_plan_as_edits(draft: Draft) -> None:
     rows = [each.train.micro_batch * each.train.grad_accum for each in (recipe(heavy), recipe(better))]
     assert rows == [16, 16]
     assert recipe(better).model == recipe(heavy).model
-    assert said.startswith("The simplest of the fastest plans that fit")
+    train = recipe(better).train
+    assert f"micro_batch {train.micro_batch}, grad_accum {train.grad_accum}" in said
+    assert ": The simplest of the fastest plans that fit" in said
     again, said = fitted(better, look(better))
     assert again == better
     assert "as it is" in said
@@ -127,8 +130,17 @@ def test_fitting_a_model_of_unknown_size_changes_nothing(draft: Draft) -> None:
 
 def test_a_plan_can_take_back_layers_that_were_kept_in_host_ram(draft: Draft) -> None:
     roomy = replace(draft, card_gib=80.0, edits={"train.offload_layers": "30", "train.micro_batch": "1"})
-    better, _ = fitted(roomy, look(roomy))
+    better, said = fitted(roomy, look(roomy))
     assert recipe(better).train.offload_layers is None
+    assert "offload_layers none" in said
+
+
+@pytest.mark.parametrize("settings", [{"train.checkpointing": "off"}, INT8])
+def test_what_the_rows_take_is_not_called_overhead(draft: Draft, settings: dict[str, str]) -> None:
+    found = look(replace(draft, card_gib=80.0, edits=settings)).budget
+    assert found is not None
+    standing = {"CUDA context", "workspace", "allocator slack", "dequantization scratch"}
+    assert dict(grouped(found.parts))["overhead"] == sum(part.bytes for part in found.parts if part.name in standing)
 
 
 def test_a_card_that_hides_its_size_is_said_to(draft: Draft, this_machine: Machine) -> None:
