@@ -15,6 +15,9 @@ from tui.format import gib
 if TYPE_CHECKING:
     from core.machine import Machine
 
+MOST_BYTES = 2**50
+"""No card comes near this."""
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
@@ -85,11 +88,9 @@ def on_machine(recipe: Recipe, here: "Machine") -> Place:
 
 def size_bytes(text: str) -> int:
     """ "16GiB", "16 GB" or "16" (GiB) in bytes. Raises UserError."""
-    found = re.fullmatch(r"\s*([\d.]+)\s*(gib|g|gb|mib|mb)?\s*", text.lower())
-    try:
-        amount = float(found[1]) if found else 0.0
-    except ValueError:
-        amount = 0.0
-    if not found or not amount:
-        raise UserError(f"--gpu-memory: {text} is not an amount of memory.", "For example: --gpu-memory 16GiB")
-    return round(amount * {"gb": 10**9, "mb": 10**6, "mib": 2**20}.get(found[2] or "gib", GIB))
+    found = re.fullmatch(r"\s*(\d+\.?\d*|\.\d+)\s*(gib|g|gb|mib|mb)?\s*", text.lower())
+    unit_bytes = {"gb": 10**9, "mb": 10**6, "mib": 2**20}.get(found[2] or "gib", GIB) if found else 0
+    amount_bytes = float(found[1]) * unit_bytes if found else 0.0
+    if not 1 <= amount_bytes <= MOST_BYTES:
+        raise UserError(f"--gpu-memory: {text[:40]} is not an amount of memory.", "For example: --gpu-memory 16GiB")
+    return round(amount_bytes)

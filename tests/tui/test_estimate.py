@@ -190,7 +190,7 @@ def test_fit_on_a_processor_counts_its_ram(fitune: Fitune, recipe_file: str) -> 
     assert "on the processor, 8.0 GiB of RAM free" in out
 
 
-@pytest.mark.parametrize("size", ["", "much", "0", "-1", "16 parsecs"])
+@pytest.mark.parametrize("size", ["", "much", "0", "-1", "1.2.3", ".", "16 parsecs", "0.0000000001", "9" * 400])
 @pytest.mark.parametrize("command", ["estimate", "fit", "presets"])
 def test_a_size_that_is_none_is_bad_input(fitune: Fitune, recipe_file: str, command: str, size: str) -> None:
     status, out, err = fitune(command, *[recipe_file] * (command != "presets"), f"--gpu-memory={size}")
