@@ -70,15 +70,15 @@ def status(seen: Seen, now_s: float) -> Content:
     if seen.silent_s is not None and seen.silent_s > SILENT_AFTER_S:
         word = Content.styled("WARN  no sign of life", f"bold {COLOURS['WARN']}")
         return word + Content(f" for {duration(seen.silent_s)}: the worker is stopped, or the machine overloaded")
+    job = "" if seen.job == "train" else f"{clean(seen.job, 20)}: "
     if seen.status == "starting":
-        return Content.styled("starting", "bold $success")
+        return Content.styled(f"{job}starting", "bold $success")
     stopping = "stopping, with a checkpoint" if seen.job == "train" else "stopping"
     doing = stopping if seen.status == "stopping" else phase_text(state.phase)
     began_s = state.started.t if state.started else state.first_t
     elapsed = f"   {duration(now_s - began_s)}" if began_s else ""
     left = f", {duration(seen.eta_s)} left" if seen.eta_s is not None else ""
-    said = f"{'' if seen.job == 'train' else clean(seen.job, 20) + ': '}{doing}"
-    return Content.styled(said, "bold $success") + Content(_progress(seen) + elapsed + left)
+    return Content.styled(f"{job}{doing}", "bold $success") + Content(_progress(seen) + elapsed + left)
 
 
 def progress_bar(seen: Seen, columns: int, plain: bool) -> Content:
@@ -113,16 +113,15 @@ def numbers(seen: Seen, now_s: float) -> Content:
 def memory(seen: Seen, plain: bool) -> Content:
     """The measured peak beside the predicted one, in different words."""
     data = seen.state.memory if seen.job == "train" else {}  # another job has none of its own
-    measured = value(data, "peak_device") or value(data, "peak_reserved")
-    predicted = value(data, "predicted")
+    on_card = value(data, "peak_device") or value(data, "peak_reserved")
+    measured, predicted = on_card or value(data, "peak_host"), value(data, "predicted")
+    label = _label("memory" if on_card else "host RAM")
     if measured and predicted:
         off = f"   {100 * (measured / predicted - 1):+.1f} %"
         drawn = bar(measured / predicted, BAR_COLUMNS, plain) + "  "
-        return _label("memory") + Content(f"{drawn}measured {gib(measured)}, predicted {gib(predicted)}{off}")
+        return label + Content(f"{drawn}measured {gib(measured)}, predicted {gib(predicted)}{off}")
     if measured:
-        return _label("memory") + Content(f"measured {gib(measured)}, nothing was predicted")
-    if host := value(data, "peak_host"):
-        return _label("memory") + Content(f"measured {gib(host)} of this machine's RAM")
+        return label + Content(f"measured {gib(measured)}, nothing was predicted")
     return Content()
 
 
@@ -194,8 +193,8 @@ def _sample(samples: Sequence[dict[str, Any]], columns: int) -> list[Content]:
 
 
 def _answer(name: str, text: object, columns: int) -> Content:
-    said = clean(" ".join(str(text).split()), 600)
-    wrapped = textwrap.wrap(said, max(20, columns - LABEL_COLUMNS)) or [""]
+    said = clean(" ".join(str(text).split()), 600) or "(nothing: it ended at once)"
+    wrapped = textwrap.wrap(said, max(20, columns - LABEL_COLUMNS))
     return _label(name) + Content(f"\n{' ' * LABEL_COLUMNS}".join(wrapped))
 
 

@@ -140,6 +140,20 @@ def test_a_merge_killed_before_its_first_word_is_not_told_as_the_last_one(traine
     assert then.endswith(f"Again: fitune merge {run.name}")
 
 
+async def test_a_merge_that_has_not_said_a_word_yet_is_not_shown_as_the_training(
+    trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Run, "holder_pid", lambda _: 4711)
+    Run(trained).lock.write_text(json.dumps({"job": "merge", "started": time.time() + 1}))
+    async with watching(trained, "merge: starting") as (app, pilot):
+        assert "step 6 of 6" not in shown(app)
+        assert "loss " not in shown(app)
+        await pilot.press("s")
+        await until(pilot, lambda: "Stop the merge before its next part" in shown(app))
+        await pilot.press("right", "enter")
+        await until(pilot, lambda: shown(app).splitlines()[1].strip() == "merge: stopping")
+
+
 def test_an_upload_is_announced_with_its_numbers(trained: Path) -> None:
     data = {"name": "upload", "files": 4, "bytes": 5 << 20, "repo": "ada/sums\x1b[2J"}
     tell(trained, "push", ("phase", data))

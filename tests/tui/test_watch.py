@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -24,7 +25,7 @@ from tui.screens.deliver import DeliverScreen
 from tui.screens.leave import LeaveScreen
 from tui.screens.watch import WatchScreen
 from tui.text import clean
-from tui.watch_text import PROMISE, Seen, tale
+from tui.watch_text import PROMISE, Seen, memory, tale
 from tui.ways import WAYS
 from tui.widgets.ask import Ask
 from tui.widgets.confirm import Confirm
@@ -102,6 +103,26 @@ def test_before_the_first_step_it_is_promised_that_the_run_needs_no_window() -> 
     assert len(PROMISE) <= 77
     state.step = {"step": 1}
     assert PROMISE not in tale(Seen("running", state), 77, 0.0).plain
+
+
+@pytest.mark.parametrize(
+    ("told", "words"),
+    [
+        ({"peak_device": 2**30, "peak_host": 2**31}, "memory +measured 1.0 GiB, nothing was predicted"),
+        ({"peak_host": 2**31, "predicted": 2**30}, r"host RAM .*measured 2.0 GiB, predicted 1.0 GiB   \+100.0 %"),
+        ({"peak_host": 2**31, "predicted": None}, "host RAM +measured 2.0 GiB, nothing was predicted"),
+        ({}, ""),
+    ],
+)
+def test_what_was_measured_stands_beside_what_was_predicted(told: dict[str, int | None], words: str) -> None:
+    said = memory(Seen("running", RunState(memory=told)), False).plain
+    assert re.fullmatch(words, said)
+    assert len(said) < 80
+
+
+def test_a_model_that_answered_nothing_is_said_to() -> None:
+    state = RunState(samples=[{"step": 0, "prompt": "What is 3 + 3?", "before": "", "after": None}])
+    assert "before      (nothing: it ended at once)" in tale(Seen("running", state), 77, 0.0).plain
 
 
 async def test_a_worker_without_a_sign_of_life_is_told(live: Path) -> None:

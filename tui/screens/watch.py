@@ -119,11 +119,14 @@ class WatchScreen(Screen[None]):
             status = self.watched.status(story.state)
             if alive or status not in LIVE:
                 checkpoint = self.watched.newest_checkpoint()
+                state, untold = snapshot(story.state), self.watched.untold(story.state)
+                if untold:  # a merge that is still starting is not the training
+                    state.job, state.started, state.first_t = untold, None, None
                 seen = Seen(
-                    status, snapshot(story.state), story.total_steps, story.eta_s(), self.watched.silent_s(),
+                    status, state, story.total_steps, story.eta_s(), self.watched.silent_s(),
                     tail.bad_lines, checkpoint.name if checkpoint else None,
                     None if status in LIVE else ending(self.watched, status, story.state),
-                    parts.now(self.watched) if story.state.job != "train" else (),
+                    parts.now(self.watched) if state.job != "train" and not untold else (),
                     tail_of(self.watched.log) if self.log_wanted else (), info,
                 )  # fmt: skip
                 self.post_message(self.Looked(seen))
