@@ -65,7 +65,14 @@ def load(path: Path, overrides: Iterable[str] = ()) -> Recipe:
     except (ValueError, RecursionError) as error:  # the latter: thousands of brackets
         raise UserError(f"{path} is not valid TOML: {error}.", 'Text goes in quotes: id = "Qwen/Qwen3-8B".') from None
     overridden = frozenset(pair.partition("=")[0].strip() for pair in overrides)
-    return parse(with_overrides(tree, overrides), str(path), text, overridden)
+    tree, bad = with_overrides(tree, overrides)
+    try:
+        recipe = parse(tree, str(path), text, overridden)
+    except BadInput as error:
+        raise BadInput([*bad, *error.problems]) from None
+    if bad:
+        raise BadInput(bad)
+    return recipe
 
 
 def parse(tree: Mapping[str, Any], source: str, text: str = "", overridden: frozenset[str] = frozenset()) -> Recipe:
@@ -98,8 +105,11 @@ def parse(tree: Mapping[str, Any], source: str, text: str = "", overridden: froz
     return recipe
 
 
-def with_overrides(tree: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
-    """The tree with `group.key=value` pairs set; a value is TOML where that parses and the field is not text."""
+def with_overrides(tree: Mapping[str, Any], overrides: Iterable[str]) -> tuple[dict[str, Any], list[Problem]]:
+    """The tree with `group.key=value` pairs set, and the pairs that can't be.
+
+    A value is TOML where that parses and the field is not text.
+    """
     out = {key: dict(value) if isinstance(value, Mapping) else value for key, value in tree.items()}
     bad: list[Problem] = []
     for pair in overrides:
@@ -112,9 +122,7 @@ def with_overrides(tree: Mapping[str, Any], overrides: Iterable[str]) -> dict[st
         else:
             given = _toml_value(value.strip())
             out[group][key] = value.strip() if _is_text(group, key) and not isinstance(given, str) else given
-    if bad:
-        raise BadInput(bad)
-    return out
+    return out, bad
 
 
 def to_toml(recipe: Recipe) -> str:

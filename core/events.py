@@ -95,8 +95,12 @@ class Tail:
     def catch_up(self) -> Iterator[Event]:
         """Like `read`, but of a long backlog only the first and last of each block of steps: enough for any picture."""
         backlog_bytes = self.path.stat().st_size - self.offset if self.path.exists() else 0
+        return self.glance() if backlog_bytes > LONG_BACKLOG_BYTES else self.read()
+
+    def glance(self) -> Iterator[Event]:
+        """Like `read`, but of each block of steps only the first and the last: where things stand, not every loss."""
         for block in self._blocks():
-            yield from self._parsed(_thinned(block) if backlog_bytes > LONG_BACKLOG_BYTES else block.split(b"\n"))
+            yield from self._parsed(_thinned(block))
 
     def _parsed(self, lines: list[bytes]) -> Iterator[Event]:
         for line in lines:

@@ -1,19 +1,25 @@
 """The `fitune` command: data to stdout, talk to stderr, and what a user can repair is a sentence, not a traceback."""
 
+import errno
 import io
 import os
 import sys
+from contextlib import suppress
 
 from tui.cli import dispatch, parser
 
 # Else pydantic looks through all installed packages for plugins: a sixth of what `fitune estimate` takes.
 os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def main() -> None:
     """Run the command line and exit with its status: 0 done, 1 failed, 2 bad input, 130 stopped."""
-    from core.errors import UserError
+    from core.errors import BadInput, UserError
 
+    for name in ("stdout", "stderr"):  # closed before the start, as by `>&-`: nobody wants to hear
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w", errors="replace"))
     if isinstance(sys.stdin, io.TextIOWrapper):  # what is typed, or comes through a pipe, may not be in our encoding
         sys.stdin.reconfigure(errors="replace")
     try:
@@ -22,14 +28,29 @@ def main() -> None:
     except UserError as error:
         from tui.text import clean
 
-        print(clean(str(error), keep_newlines=True), file=sys.stderr)
+        for each in error.problems if isinstance(error, BadInput) else [error]:
+            print(clean(str(each), keep_newlines=True), file=sys.stderr)
         status = error.exit_code
     except KeyboardInterrupt:
         status = 130
     except BrokenPipeError:  # `fitune runs | head`: the reader has seen enough
         sys.stderr.close()
         status = 0
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        status = _no_room(error)
     sys.exit(status)
+
+
+def _no_room(error: OSError) -> int:
+    """Say that a disk is full; what was not written of the output by then is dropped."""
+    from tui.text import clean
+
+    with suppress(OSError):
+        print(clean(f"{error.filename or 'The output'} can't be written: {error.strerror}."), file=sys.stderr)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # else Python tries, and complains, once more as it ends
+    return 1
 
 
 if __name__ == "__main__":

@@ -79,4 +79,7 @@ def percent(part: float | None, whole: float | None) -> str:
 
 def clock(utc_s: float | None) -> str:
     """A moment in local time: `2026-11-22 14:05`."""
-    return UNKNOWN if utc_s is None else time.strftime("%Y-%m-%d %H:%M", time.localtime(utc_s))
+    try:
+        return UNKNOWN if utc_s is None else time.strftime("%Y-%m-%d %H:%M", time.localtime(utc_s))
+    except (OSError, OverflowError, ValueError):  # of a file that was tampered with: no year has so many digits
+        return UNKNOWN

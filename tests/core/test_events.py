@@ -274,6 +274,7 @@ def test_of_a_long_backlog_only_steps_are_skipped(path: Path, monkeypatch: pytes
     steps = [event for event in every if event.type == "step"]
     assert [event for event in some if event.type != "step"] == [event for event in every if event.type != "step"]
     assert [event for event in some if event.type == "step"] == [steps[0], steps[-1]]
+    assert list(Tail(path).glance()) == some
 
 
 def test_a_short_backlog_is_read_whole(path: Path) -> None:

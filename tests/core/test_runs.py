@@ -17,10 +17,10 @@ from typing import Any
 
 import pytest
 
-from core import on_disk, runs
+from core import events, on_disk, runs
 from core.config import Recipe
 from core.errors import UserError
-from core.events import EventLog
+from core.events import EventLog, parse_line
 from core.runs import Run
 from tests import fake_worker
 from tests.fake_worker import wait_until
@@ -428,8 +428,21 @@ def test_a_run_that_ends_between_two_looks_was_not_killed(run: Run, monkeypatch:
     log.write("finished")
     fresh = run.state()
     looks = iter((stale, fresh))
-    monkeypatch.setattr(Run, "state", lambda self: next(looks))
+    monkeypatch.setattr(runs, "fold", lambda events: next(looks))
     assert run.look() == ("finished", fresh)
+
+
+def test_a_look_at_a_run_reads_few_of_its_steps(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = EventLog(run.events, "train")
+    log.write("started")
+    for step in range(1, 2001):
+        log.write("step", step=step, loss=1.0)
+    log.write("finished")
+    parsed: list[bytes] = []
+    monkeypatch.setattr(events, "parse_line", lambda line: parsed.append(line) or parse_line(line))
+    status, state = run.look()
+    assert (status, state.step["step"]) == ("finished", 2000)
+    assert len(parsed) < 20
 
 
 def test_a_forked_child_does_not_keep_a_dead_worker_alive(run: Run, family: "subprocess.Popen[str]") -> None:

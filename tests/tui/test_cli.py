@@ -114,6 +114,25 @@ def test_the_table_of_runs_has_a_line_a_run_and_says_what_is_broken(fitune: Fitu
     assert "model.id: is missing." in out
 
 
+@pytest.mark.parametrize("odd", [[1], {"a": 1}, "many", True])
+def test_a_run_of_another_version_with_odd_values_is_listed_and_compared(
+    fitune: Fitune, fitune_home: Path, odd: object
+) -> None:
+    run = make(fitune_home, "run-a")
+    told = json.loads((run.path / "run.json").read_bytes()) | {"created": 1e300}
+    (run.path / "run.json").write_text(json.dumps(told))
+    log = EventLog(run.events, "train")
+    log.write("started")
+    log.write("step", step=3, loss=odd, seen_tokens=odd, tokens_per_s=odd)
+    log.write("memory", peak_device=odd, reserved=odd, predicted=odd)
+    log.write("finished", elapsed_s=odd)
+    status, out, err = fitune("runs")
+    assert (status, err) == (0, "")
+    assert out.splitlines()[1].split() == ["run-a", "finished", "3/?", "n/a"]
+    assert json.loads(fitune("runs", "--json")[1])[0]["loss"] is None
+    assert fitune("runs", "compare", "run-a", "run-a")[0] == 0
+
+
 def test_a_reader_that_has_seen_enough_is_no_error(fitune_home: Path) -> None:
     for number in range(3):
         make(fitune_home, f"run-{number}", "ok")
@@ -127,6 +146,36 @@ def test_a_reader_that_has_seen_enough_is_no_error(fitune_home: Path) -> None:
     talk.stderr.close()
 
 
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        ("runs --json >&-", (0, "")),
+        ("runs >&- 2>&- <&-", (0, "")),
+        ("watch run-a 2>&-", (0, "")),
+        ("stop run-a >&-", (1, "run-a is not running.\n")),
+        ("runs --json >/dev/full", (1, "The output can't be written: No space left on device.\n")),
+        ("watch run-a 2>/dev/full", (1, "")),
+    ],
+)
+def test_an_output_that_is_closed_or_full_ends_in_no_traceback(
+    fitune_home: Path, command: str, expected: tuple[int, str]
+) -> None:
+    make(fitune_home, "run-a", "ok")
+    asked = ["sh", "-c", f"{sys.executable} -m tui {command}"]
+    done = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == expected
+
+
+def test_every_problem_of_a_recipe_is_told_however_many_there_are(fitune: Fitune, tmp_path: Path) -> None:
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text("".join(f"nonsense_{number} = 1\n" for number in range(60)))
+    status, out, err = fitune("train", str(recipe), "--set", "lora", "--set", "lora.r=0")
+    assert (status, out) == (2, "")
+    assert all(f"recipe.toml:{number + 1}: nonsense_{number}: " in err for number in range(60))
+    assert "--set lora: is not of the form group.key=value." in err
+    assert "--set lora.r: should be greater than or equal to 1, but it is 0." in err
+
+
 # --- watch ---------------------------------------------------------------------------------------------------------
 
 
@@ -137,14 +186,17 @@ def test_watch_ends_with_the_exit_status_of_the_run(
     make(fitune_home, "run-a", told)
     status, out, err = fitune("watch")
     assert (status, out) == (expected, "")
-    assert err.startswith("run-a: you can close this window, the run goes on.")
+    assert err.startswith(f"run-a: Its folder: {fitune_home / 'runs' / 'run-a'}\n")  # a dead run does not go on
 
 
 def test_watching_a_run_that_was_stopped_ends_with_130_and_the_way_on(fitune: Fitune, fitune_home: Path) -> None:
-    EventLog(make(fitune_home, "run-a").events, "train").write("finished", stopped=True, steps=3, total_steps=9)
+    run = make(fitune_home, "run-a")
+    EventLog(run.events, "train").write("finished", stopped=True, steps=3, total_steps=9)
     status, _, err = fitune("watch", "run-a")
     assert status == 130
-    assert err.endswith("Go on from the last checkpoint: fitune resume run-a\n")
+    assert err.endswith("There is no checkpoint; start it over: fitune resume run-a\n")
+    (run.checkpoints / "checkpoint-3").mkdir(parents=True)
+    assert fitune("watch", "run-a")[2].endswith("Go on from the last checkpoint: fitune resume run-a\n")
 
 
 def test_ctrl_c_while_watching_leaves_the_run_alive_and_says_so(fitune_home: Path) -> None:
@@ -155,6 +207,7 @@ def test_ctrl_c_while_watching_leaves_the_run_alive_and_says_so(fitune_home: Pat
             [sys.executable, "-m", "tui", "watch"], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
         assert watch.stderr is not None
+        assert watch.stderr.readline().startswith("run-a: you can close this window, the run goes on.")
         while "step 3/" not in watch.stderr.readline():
             assert watch.poll() is None
         watch.send_signal(signal.SIGINT)

@@ -12,6 +12,7 @@ from core.recipe_fields import Recipe
 from core.runs import Run
 from tui.columns import table
 from tui.format import UNKNOWN, count, duration, gib, number, rate
+from tui.story import value
 from tui.text import as_ascii_json, clean
 
 RESULTS: dict[str, tuple[str, Callable[[Any], str]]] = {
@@ -59,23 +60,23 @@ def differences(one: Recipe, other: Recipe) -> dict[str, list[Any]]:
 
 def result(run: Run) -> dict[str, Any]:
     """How a run's training went, in plain numbers by the keys of RESULTS; None is unknown."""
-    status, state = run.look()
+    (status, _), state = run.look(), run.state()
     ended = state.ends["train"].data if "train" in state.ends else {}
     losses = [loss for _, loss in state.loss.points]
-    paces = [event.data.get("tokens_per_s") for event in Tail(run.events).catch_up() if event.type == "step"]
-    known = [pace for pace in paces if isinstance(pace, int | float)]
+    paces = [value(event.data, "tokens_per_s") for event in Tail(run.events).catch_up() if event.type == "step"]
+    known = [pace for pace in paces if pace is not None]
     return {
         "status": status,
-        "steps": state.step.get("step"),
+        "steps": value(state.step, "step"),
         "train_loss": mean(losses[-max(1, len(losses) // 10) :]) if losses else None,
         "eval_loss": state.eval_loss.points[-1][1] if state.eval_loss.points else None,
-        "seen_tokens": state.step.get("seen_tokens"),
-        "elapsed_s": ended.get("elapsed_s"),
-        "peak_bytes": state.memory.get("peak_device") or state.memory.get("peak_host"),
+        "seen_tokens": value(state.step, "seen_tokens"),
+        "elapsed_s": value(ended, "elapsed_s"),
+        "peak_bytes": value(state.memory, "peak_device") or value(state.memory, "peak_host"),
         "tokens_per_s": median(known) if known else None,
     }
 
 
-def said(value: Any) -> str:
+def said(setting: Any) -> str:
     """A setting as a recipe has it."""
-    return UNKNOWN if value is None else value if isinstance(value, str) else json.dumps(value)
+    return UNKNOWN if setting is None else setting if isinstance(setting, str) else json.dumps(setting)

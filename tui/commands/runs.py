@@ -1,14 +1,13 @@
 """`fitune runs`: every run, newest first, and how it stands."""
 
 import argparse
-import time
 from typing import Any
 
 from core import runs
 from core.errors import UserError
 from core.runs import Run
 from tui.columns import table
-from tui.format import gib
+from tui.format import clock, gib, number
 from tui.story import value
 from tui.text import as_ascii_json, clean
 
@@ -37,9 +36,9 @@ def row(described: dict[str, Any]) -> list[str]:
         clean(described["name"]),
         described["status"],
         f"{described['step'] or 0}/{described['total_steps'] or '?'}",
-        "" if loss is None else f"{loss:.3f}",
+        "" if loss is None else number(loss),
         memory(described),
-        time.strftime("%Y-%m-%d %H:%M", time.localtime(created)) if created else "",
+        clock(created) if created else "",
     ]
 
 
@@ -59,7 +58,7 @@ def describe(run: Run) -> dict[str, Any]:
     status, state = run.look()
     created = model = problem = None
     try:
-        created = time_s if isinstance(time_s := run.info().get("created"), int | float) else None
+        created = value(run.info(), "created")
         model = run.recipe().model.id
     except UserError as error:
         problem = str(error)
@@ -72,7 +71,7 @@ def describe(run: Run) -> dict[str, Any]:
         "model": model,
         "step": state.step.get("step"),
         "total_steps": state.total_steps,
-        "loss": state.step.get("loss"),
+        "loss": value(state.step, "loss"),
         "created": created,
         "silent_s": run.silent_s(),
         "peak_bytes": value(state.memory, "peak_device" if "reserved" in state.memory else "peak_host"),

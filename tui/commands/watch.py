@@ -29,14 +29,17 @@ def follow_to_end(run: Run, from_start: bool = True) -> int:
     from_start: also what was told before this call.
     """
     name = clean(run.name)
-    print(f"{name}: you can close this window, the run goes on. Its folder: {clean(str(run.path))}", file=sys.stderr)
+    promise = "" if run.holder_pid() is None else "you can close this window, the run goes on. "
+    print(f"{name}: {promise}Its folder: {clean(str(run.path))}", file=sys.stderr)
     try:
         state = follow(run, sys.stderr, from_start, live=True)
     except KeyboardInterrupt:
         print(f"\nStill running. Watch it: fitune watch {name}   Stop it: fitune stop {name}", file=sys.stderr)
         return 130
     status = run.status(state)
-    unfinished = status in ("stopped", "killed") or (status == "failed" and run.newest_checkpoint())
+    checkpoint = run.newest_checkpoint()
+    unfinished = status in ("stopped", "killed") or (status == "failed" and checkpoint)
     if unfinished and (run.untold(state) or state.job) == "train":
-        print(f"Go on from the last checkpoint: fitune resume {name}", file=sys.stderr)
+        way = "Go on from the last checkpoint" if checkpoint else "There is no checkpoint; start it over"
+        print(f"{way}: fitune resume {name}", file=sys.stderr)
     return EXIT_STATUS[status]
