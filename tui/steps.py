@@ -90,7 +90,7 @@ STEPS: tuple[Step, ...] = (
         "A file (JSONL, JSON, CSV, Parquet, text), a folder of them, or a data set on the Hub as owner/name. fitune "
         "recognises the common shapes of rows, tells what is wrong with them, and shows what the model will see: Tab "
         "leads from the problems to the lengths, to rows token by token, and to the rows as they are.",
-        "Few rows of good quality beat many of poor quality; look at the first ones here with your own eyes.",
+        "Many rows that nobody has read: few of good quality beat many of poor quality. Look at the first ones here.",
     ),
     Step(
         "review",

@@ -16,6 +16,7 @@ from tui.draft import UNCHOSEN, Draft, origin, prepared, problems, recipe, shown
 from tui.fields import all_fields, text_of
 from tui.format import count, duration, gib
 from tui.outlook import Outlook, bounds, correction, look, planned_machine
+from tui.story import ETA_AFTER_STEPS
 
 RECIPE_FILE = "recipe.toml"
 TRACKER_SERVERS = {"trackio": "TRACKIO_SPACE_ID", "mlflow": "MLFLOW_TRACKING_URI"}
@@ -124,7 +125,9 @@ def duration_words(draft: Draft, outlook: Outlook) -> str:
     if tokens is None:
         return "Unknown until the rows are read."
     if speed is None or not speed.tokens_per_s:
-        return "Unknown for this machine; the watch screen tells it after 20 steps."
+        is_short = outlook.work is not None and outlook.work.packing.steps <= ETA_AFTER_STEPS
+        told = "" if is_short else f"; the watch screen tells it after {ETA_AFTER_STEPS} steps"
+        return f"Unknown for this machine{told}."
     shortest, longest = (duration(tokens / each) for each in (speed.high_tokens_per_s, speed.low_tokens_per_s) if each)
     judged = f"for {count(tokens)} tokens" if outlook.work else "judged by the first rows"
     return f"about {shortest} to {longest}, {judged}"

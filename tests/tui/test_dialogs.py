@@ -36,7 +36,7 @@ BOXES: dict[str, tuple[Callable[[], Screen[object]], str]] = {
     "help on its uses": (lambda: HelpScreen(deliver_help()), "Typical mistake"),
     "help in a chat": (lambda: HelpScreen(chat_help()), "Typical mistake"),
     "leave": (LeaveScreen, "Kill at once: what came after the last checkpoint is lost"),
-    "ask": (lambda: Ask(CARD_QUESTION, "24", refuse), "Nothing: for this machine."),
+    "ask": (lambda: Ask(CARD_QUESTION, "24", refuse), "Enter takes it, Esc goes back."),
     "pick": (lambda: Pick("For what?", TARGETS), "the Modelfile that runs it in Ollama"),
     "pick some": (lambda: PickSome("Which files?", list(KINDS.items())), "Space marks, Enter makes what is marked"),
     "leave a push": (lambda: LeaveScreen("push"), "Kill at once; the adapter stays as it is"),

@@ -2,13 +2,18 @@
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from core.config import parse
-from tests.tui.wizard_kit import Wizard, said, settle, until
-from tui.summary import TRACKER_SERVERS, network
+from core.machine import Machine
+from core.prepared import Prepared
+from tests.tui.wizard_kit import Wizard, rendered, said, settle, until
+from tui.draft import Draft, recipe, with_prepared
+from tui.outlook import look
+from tui.summary import TRACKER_SERVERS, duration_words, network
 
 At = Callable[..., Wizard]
 
@@ -32,6 +37,19 @@ async def test_check_35_its_keys_start_and_scroll(at_step: At) -> None:
         await until(app, "lora.alpha = 32")
         await pilot.press(*["up"] * 9)
         await until(app, "Teach ")
+
+
+@pytest.mark.parametrize(
+    ("epochs", "said"), [("1", "this machine."), ("20", "this machine; the watch screen tells it after 20")]
+)
+def test_a_time_left_is_promised_only_where_the_run_is_long_enough_to_tell_one(
+    this_machine: Machine, home: Path, epochs: str, said: str
+) -> None:
+    draft = Draft(
+        preset="8b-on-12gb", machine=this_machine, edits={"data.source": "rows.jsonl", "train.epochs": epochs}
+    )
+    known = with_prepared(draft, Prepared.read(rendered(recipe(draft), home / "rows").path))
+    assert duration_words(known, replace(look(known), pace=None)).startswith(f"Unknown for {said}")
 
 
 @pytest.mark.parametrize("rows", ["{broken\n", '{"chosen": "a", "rejected": "b"}\n' * 3, ""])

@@ -28,6 +28,7 @@ class Ask(ModalScreen[str | None]):
             yield Static(safe(self.question, keep_newlines=True))
             yield Input(self.value, compact=True, password=self.masked)
             yield Static(id="error", markup=False)
+            yield Static("Enter takes it, Esc goes back.", classes="hint", markup=False)
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         try:
