@@ -99,7 +99,7 @@ def stand_in(*story: str) -> Callable[[Any, str], list[str]]:
     return lambda run, job: [sys.executable, __file__, str(run.path), *story]
 
 
-def wait_until(true: Callable[[], object], patience_s: float = 10.0) -> None:
+def wait_until(true: Callable[[], object], patience_s: float = 30.0) -> None:
     """For what a worker does soon. Raises AssertionError if it does not."""
     deadline = time.monotonic() + patience_s
     while not true():

@@ -15,7 +15,12 @@ from pathlib import Path
 
 import pyte
 
+from core.runs import Run
+from tests.fake_worker import wait_until
+
 ROOT = Path(__file__).parent.parent
+PATIENCE_S = 30
+"""For what takes a fraction of a second: a shared machine may stall for seconds, and no test is about that."""
 KEYS = {
     "enter": b"\r", "tab": b"\t", "esc": b"\x1b", "space": b" ", "up": b"\x1b[A", "down": b"\x1b[B", "left": b"\x1b[D",
     "right": b"\x1b[C", "ctrl+c": b"\x03", "ctrl+q": b"\x11", "f1": b"\x1bOP",
@@ -86,14 +91,16 @@ class PtyTerminal:
                 return True
         return until is None
 
-    def ended(self, patience_s: float = 5.0) -> bool:
-        """Whether the command ends within that time; then `status` has its exit status (-n: by signal n)."""
-        deadline = time.monotonic() + patience_s
+    def ended(self) -> bool:
+        """Whether the command ends by itself; then `status` has its exit status (-n: by signal n), and all is read."""
+        deadline = time.monotonic() + PATIENCE_S
         while self.status is None and time.monotonic() < deadline:
             pid, status = os.waitpid(self.pid, os.WNOHANG)
             if pid:
                 self.status = os.waitstatus_to_exitcode(status)
-            elif self.fd < 0 or not self._read():
+                while self._has_more() and self._read():  # its last words may have come after the look before
+                    pass
+            elif not self._read():
                 time.sleep(0.02)
         return self.status is not None
 
@@ -123,11 +130,14 @@ class PtyTerminal:
         """Mean bytes written a second between two times since the start."""
         return sum(n for t, n in self.writes if after_s <= t < until_s) / (until_s - after_s)
 
+    def _has_more(self, wait_s: float = 0) -> bool:
+        return self.fd >= 0 and bool(select.select([self.fd], [], [], wait_s)[0])
+
     def _read(self) -> bool:
         """Take what was written; False once nothing can come any more."""
         if self.fd < 0:
             return False
-        if not select.select([self.fd], [], [], 0.02)[0]:
+        if not self._has_more(0.02):
             return True
         try:
             data = os.read(self.fd, 65536)
@@ -151,6 +161,12 @@ class PtyTerminal:
             os.write(self.fd, b"\x1b[?62;22c")
         if b"\x1b[6n" in data:
             os.write(self.fd, b"\x1b[1;1R")
+
+
+def wait_for_steps(run: Path, steps: int) -> None:
+    """Until a training has gone on by so many steps. Raises AssertionError if it does not."""
+    before = Run(run).state().step["step"]
+    wait_until(lambda: Run(run).state().step["step"] > before + steps)
 
 
 def python(*arguments: str) -> list[str]:

@@ -5,13 +5,11 @@ The terminal that stops reading for a minute is in bench/wire.py (--stall 60); s
 
 import os
 import threading
-import time
 from pathlib import Path
 
 import pytest
 
-from core.runs import Run
-from tests.pty_terminal import PtyTerminal, python, watch_command
+from tests.pty_terminal import PtyTerminal, python, wait_for_steps, watch_command
 
 FAR_S = 0.6
 
@@ -38,13 +36,6 @@ class Far(PtyTerminal):
         super().send(*keys)
 
 
-def goes_on(run: Path) -> bool:
-    """Whether a second of training happens in about a second."""
-    before = Run(run).state().step["step"]
-    time.sleep(1)
-    return bool(Run(run).state().step["step"] > before + 5)
-
-
 def leave(terminal: PtyTerminal) -> None:
     """Detach, and find the terminal as it was."""
     terminal.send("d")
@@ -55,13 +46,13 @@ def leave(terminal: PtyTerminal) -> None:
 
 def test_a_watch_that_is_made_tiny_says_so_and_comes_back(training: Path) -> None:
     terminal = PtyTerminal(watch_command(training), 200, 50)
-    assert terminal.pump(15, "training   step")
+    assert terminal.pump(30, "training   step")
     terminal.resize(40, 12)
-    assert terminal.pump(5, "terminal too small"), terminal.text()
+    assert terminal.pump(30, "terminal too small"), terminal.text()
     terminal.resize(200, 50)
-    assert terminal.pump(5, r"grad norm[^\n]*tokens/s"), terminal.text()
+    assert terminal.pump(30, r"grad norm[^\n]*tokens/s"), terminal.text()
     assert "too small" not in terminal.text()
-    assert goes_on(training)
+    wait_for_steps(training, 5)
     leave(terminal)
 
 
@@ -70,10 +61,10 @@ def test_a_terminal_that_is_mute_or_far_away_gets_its_screen_and_its_keys(
     training: Path, kind: type[PtyTerminal]
 ) -> None:
     terminal = kind(watch_command(training))
-    assert terminal.pump(15, "training   step"), terminal.text()
+    assert terminal.pump(30, "training   step"), terminal.text()
     terminal.send("l")
-    assert terminal.pump(5, r"\n step \d+\n"), terminal.text()
-    assert goes_on(training)
+    assert terminal.pump(30, r"\n step \d+\n"), terminal.text()
+    wait_for_steps(training, 5)
     leave(terminal)
 
 
@@ -82,11 +73,11 @@ def test_late_answers_are_never_taken_for_what_is_typed(tmp_path: Path, kind: ty
     terminal = kind(python("-m", "tui"), env={"FITUNE_HOME": str(tmp_path)})
     try:
         for seen, keys in (("Start a new", ("enter",)), ("Which starting point", ("enter",))):
-            assert terminal.pump(20, seen), terminal.text()
+            assert terminal.pump(30, seen), terminal.text()
             terminal.send(*keys)
-        assert terminal.pump(20, "Rank +16"), terminal.text()
+        assert terminal.pump(30, "Rank +16"), terminal.text()
         terminal.send("down", "down", "down", "48")
-        assert terminal.pump(5, r"Rank +48"), terminal.text()
+        assert terminal.pump(30, r"Rank +48"), terminal.text()
         assert "ERROR" not in terminal.text()
     finally:
         terminal.kill()
@@ -94,12 +85,12 @@ def test_late_answers_are_never_taken_for_what_is_typed(tmp_path: Path, kind: ty
 
 def test_a_wizard_ends_with_its_terminal(tmp_path: Path) -> None:
     terminal = PtyTerminal(python("-m", "tui"), 200, 50, env={"FITUNE_HOME": str(tmp_path)})
-    assert terminal.pump(20, "Start a new"), terminal.text()
+    assert terminal.pump(30, "Start a new"), terminal.text()
     terminal.resize(40, 12)
-    assert terminal.pump(5, "terminal too small"), terminal.text()
+    assert terminal.pump(30, "terminal too small"), terminal.text()
     terminal.resize(200, 50)
-    assert terminal.pump(5, "Start a new"), terminal.text()
+    assert terminal.pump(30, "Start a new"), terminal.text()
     terminal.close()
-    assert terminal.ended(5)
+    assert terminal.ended()
     with pytest.raises(ProcessLookupError):
         os.kill(terminal.pid, 0)

@@ -34,7 +34,7 @@ def test_a_preset_and_one_typed_path_cost_at_most_10_keys_until_a_real_training_
     try:
         assert terminal.pump(30, lambda: bool(runs.all_runs(tmp_path / "home"))), terminal.text()
         run = runs.all_runs(tmp_path / "home")[0]
-        assert terminal.pump(240, lambda: bool(run.state().step)), (terminal.text(), run.log.read_text()[-2000:])
+        assert terminal.pump(400, lambda: bool(run.state().step)), (terminal.text(), run.log.read_text()[-2000:])
         terminal.send("d")
         assert terminal.ended()
         assert run.holder_pid()
