@@ -61,6 +61,8 @@ def walk(talk: Talk, draft: Draft) -> Run:
     draft = replace(draft, machine=machine.detect(base / "runs"))
     step = steps.STEPS[0]
     while not isinstance(answer := one_step(talk, step, draft), Watch):
+        if isinstance(answer, Back) and step is steps.STEPS[0]:  # nowhere to go, and nothing to keep
+            continue
         draft, step = steps.leads_to(step, answer)
         try:
             save(draft, step.name, base)

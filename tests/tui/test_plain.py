@@ -136,6 +136,16 @@ def test_ctrl_c_and_the_end_of_input_keep_the_answers(
     assert answer("1", "") == 130
 
 
+def test_b_at_the_first_question_leaves_the_answers_of_last_time_alone(
+    begun: list[Recipe], answer: Callable[..., int], home: Path
+) -> None:
+    answer("", "", "4", "64", "")
+    before = restore(home)
+    assert answer("b", "b") == 130
+    assert before is not None
+    assert restore(home) == before
+
+
 def test_who_leaves_before_the_first_answer_is_not_told_that_answers_are_kept(
     begun: list[Recipe], answer: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
