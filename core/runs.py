@@ -241,24 +241,47 @@ def create(recipe: "Recipe", base: Path, info: dict[str, Any]) -> Run:
 
 
 def all_runs(base: Path) -> list[Run]:
-    """Every run under `base`, newest first."""
+    """Every run under `base` that may be read, newest first."""
     dated = []
     for info in (base / "runs").glob("*/run.json"):
         with contextlib.suppress(FileNotFoundError):  # removed between the two looks
-            dated.append((info.stat().st_mtime, info.parent))
+            if _may_be_read(info.parent):
+                dated.append((info.stat().st_mtime, info.parent))
     return [Run(path) for _, path in sorted(dated, reverse=True)]
+
+
+def withheld(base: Path) -> list[Path]:
+    """What `all_runs` can't see: folders of runs that another user owns, as after a sudo, or the folder of them all."""
+    try:
+        return [path for path in (base / "runs").iterdir() if path.is_dir() and not _may_be_read(path)]
+    except FileNotFoundError:
+        return []
+    except OSError:
+        return [base / "runs"]
+
+
+def _may_be_read(path: Path) -> bool:
+    """Whether this user may read what says how a run stands; what is not there is no hindrance."""
+    run = Run(path)
+    told = (path / "run.json", run.events, run.lock)
+    return os.access(path, os.R_OK | os.X_OK) and all(os.access(each, os.R_OK) or not each.exists() for each in told)
 
 
 def find(base: Path, key: str | None) -> Run:
     """The run of that name, path or unique part of a name; without a key the newest. Raises UserError."""
-    if key and os.path.isfile(os.path.join(key, "run.json")):  # False for what is too long for a path, too
-        return Run(Path(key).absolute())
+    by_path = bool(key) and os.path.isfile(os.path.join(key or "", "run.json"))  # False for too long a path, too
+    place = Path(key or "").absolute()
+    if by_path and _may_be_read(place):
+        return Run(place)
     runs = all_runs(base)
+    if closed := [place] if by_path else [path for path in withheld(base) if not runs or path.name == key]:
+        raise UserError(f"You may not read all of {closed[0]}.", f"See whose it is: ls -la {closed[0]}")
     if not runs:
         raise UserError(f"There are no runs in {base / 'runs'} yet.", "Start one: fitune demo")
     if key is None:
         return runs[0]
-    matches = [run for run in runs if run.name == key] or [run for run in runs if key in run.name]
+    # A script's unset variable is no part of a name: it would stop the one run there is.
+    matches = [run for run in runs if run.name == key] or [run for run in runs if key and key in run.name]
     if len(matches) != 1:
         said = f"{len(matches)} runs match {key!r}" if matches else f"No run matches {key!r}"
         raise UserError(f"{said}.", f"Runs: {', '.join(run.name for run in (matches or runs)[:8])}")

@@ -249,13 +249,38 @@ def test_a_whole_name_beats_a_part_of_others(three: Path) -> None:
     [
         ("alpha", "2 runs match 'alpha'. Runs: alpha-2, alpha-1"),
         ("gamma", "No run matches 'gamma'. Runs: beta, alpha-2, alpha-1"),
-        ("", "3 runs match ''. Runs: beta, alpha-2, alpha-1"),
+        ("", "No run matches ''. Runs: beta, alpha-2, alpha-1"),
     ],
 )
 def test_an_ambiguous_or_unknown_name_is_told_with_the_choice(three: Path, key: str, said: str) -> None:
     with pytest.raises(UserError) as caught:
         runs.find(three, key)
     assert str(caught.value) == said
+
+
+def test_an_unset_variable_of_a_script_is_not_the_one_run_there_is(tmp_path: Path) -> None:
+    fake_worker.make_run(tmp_path, "only")
+    with pytest.raises(UserError, match="^No run matches ''"):
+        runs.find(tmp_path, "")
+
+
+def test_runs_of_another_user_are_no_runs_but_told(three: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    theirs = three / "runs" / "beta"
+    Run(theirs).events.touch()
+    access = os.access  # root, who may run the tests, may read all
+    monkeypatch.setattr(os, "access", lambda path, mode: path != Run(theirs).events and access(path, mode))
+    assert [run.name for run in runs.all_runs(three)] == ["alpha-2", "alpha-1"]
+    assert runs.withheld(three) == [theirs]
+    for key in ("beta", str(theirs)):
+        with pytest.raises(UserError, match=f"You may not read all of {theirs}"):
+            runs.find(three, key)
+
+
+def test_a_folder_of_runs_that_cannot_be_read_is_not_said_to_be_empty(tmp_path: Path) -> None:
+    (tmp_path / "runs").touch()
+    assert runs.withheld(tmp_path) == [tmp_path / "runs"]
+    with pytest.raises(UserError, match="You may not read all of"):
+        runs.find(tmp_path, None)
 
 
 @pytest.mark.parametrize("key", [None, "any"])

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -112,6 +113,20 @@ def test_the_table_of_runs_has_a_line_a_run_and_says_what_is_broken(fitune: Fitu
     assert lines["good"].split()[1:4] == ["finished", "6/6", "1.594"]
     assert lines["broken"].split()[1:] == ["killed", "0/?"]
     assert "model.id: is missing." in out
+
+
+def test_a_run_of_another_user_is_told_beside_the_list(
+    fitune: Fitune, fitune_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    theirs = make(fitune_home, "theirs", "ok").path
+    access = os.access  # root, who may run the tests, may read all
+    monkeypatch.setattr(os, "access", lambda path, mode: path != theirs and access(path, mode))
+    warning = f"WARN  You may not read all of {theirs}\n"
+    assert fitune("runs") == (0, "", warning)
+    assert fitune("runs", "--json") == (0, "[]\n", warning)
+    make(fitune_home, "mine", "ok")
+    status, out, err = fitune("runs")
+    assert (status, out.count("\n"), err) == (0, 2, warning)
 
 
 @pytest.mark.parametrize("odd", [[1], {"a": 1}, "many", True])

@@ -1,6 +1,7 @@
 """`fitune runs`: every run, newest first, and how it stands."""
 
 import argparse
+import sys
 from typing import Any
 
 from core import runs
@@ -16,12 +17,16 @@ HEADINGS = ["RUN", "STATUS", "STEP", "LOSS", "MEMORY", "STARTED"]
 
 def run(args: argparse.Namespace) -> int:
     """Print the table, or with --json a list of objects. Exit status 0."""
-    found = [describe(each) for each in runs.all_runs(runs.home())]
+    home = runs.home()
+    found = [describe(each) for each in runs.all_runs(home)]
+    withheld = runs.withheld(home)
+    for path in withheld:
+        print(f"WARN  You may not read all of {clean(str(path))}", file=sys.stderr)
     if args.json:
         print(as_ascii_json(found))
-    elif not found:
+    elif not found and not withheld:
         print("No runs yet. Start one: fitune demo")
-    else:
+    elif found:
         print(table([HEADINGS, *map(row, found)], numbers={2, 3}))
         for each in found:
             if each["problem"]:
