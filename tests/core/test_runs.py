@@ -260,7 +260,7 @@ def test_an_ambiguous_or_unknown_name_is_told_with_the_choice(three: Path, key: 
 
 def test_an_unset_variable_of_a_script_is_not_the_one_run_there_is(tmp_path: Path) -> None:
     fake_worker.make_run(tmp_path, "only")
-    with pytest.raises(UserError, match="^No run matches ''"):
+    with pytest.raises(UserError, match=r"^No run matches ''"):
         runs.find(tmp_path, "")
 
 
