@@ -223,7 +223,8 @@ def create(recipe: "Recipe", base: Path, info: dict[str, Any]) -> Run:
     name = recipe.run.name or _new_name(recipe)
     path = base / "runs" / name
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for folder in (base, path.parent):  # else the first would get what the umask leaves
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         path.mkdir(mode=0o700)
     except OSError as error:
         if isinstance(error, FileExistsError) and path.is_dir():
@@ -269,12 +270,12 @@ def _may_be_read(path: Path) -> bool:
 
 def find(base: Path, key: str | None) -> Run:
     """The run of that name, path or unique part of a name; without a key the newest. Raises UserError."""
-    by_path = bool(key) and os.path.isfile(os.path.join(key or "", "run.json"))  # False for too long a path, too
-    place = Path(key or "").absolute()
-    if by_path and _may_be_read(place):
-        return Run(place)
+    # False for what is too long for a path, too.
+    by_path = [Path(key).absolute()] if key and os.path.isfile(os.path.join(key, "run.json")) else []
+    if by_path and _may_be_read(by_path[0]):
+        return Run(by_path[0])
     runs = all_runs(base)
-    if closed := [place] if by_path else [path for path in withheld(base) if not runs or path.name == key]:
+    if closed := by_path or [path for path in withheld(base) if not runs or path.name == key]:
         raise UserError(f"You may not read all of {closed[0]}.", f"See whose it is: ls -la {closed[0]}")
     if not runs:
         raise UserError(f"There are no runs in {base / 'runs'} yet.", "Start one: fitune demo")

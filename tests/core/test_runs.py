@@ -77,15 +77,16 @@ def alive(pid: int) -> bool:
 def test_a_run_is_private_whatever_the_umask(recipe: Make, fitune_home: Path) -> None:
     before = os.umask(0)
     try:
-        made = runs.create(recipe(), runs.home(), {"preset": "p"})
+        made = runs.create(recipe(), runs.home() / "new", {"preset": "p"})
         made.request_stop()
         EventLog(made.events, "train").write("started")
     finally:
         os.umask(before)
-    assert made.path.parent == fitune_home / "runs"
+    assert made.path.parent == fitune_home / "new" / "runs"
     modes = {path.name: oct(stat.S_IMODE(path.stat().st_mode)) for path in made.path.iterdir()}
     assert modes == dict.fromkeys(("run.json", "stop", "events.jsonl"), "0o600")
-    assert [stat.S_IMODE(path.stat().st_mode) for path in (made.path, made.path.parent)] == [0o700, 0o700]
+    folders = (made.path, made.path.parent, fitune_home / "new")
+    assert [stat.S_IMODE(path.stat().st_mode) for path in folders] == [0o700] * 3
 
 
 def test_run_json_gives_the_recipe_back(recipe: Make, fitune_home: Path) -> None:
@@ -281,6 +282,15 @@ def test_a_folder_of_runs_that_cannot_be_read_is_not_said_to_be_empty(tmp_path: 
     assert runs.withheld(tmp_path) == [tmp_path / "runs"]
     with pytest.raises(UserError, match="You may not read all of"):
         runs.find(tmp_path, None)
+
+
+def test_runs_are_found_from_a_folder_that_is_gone(three: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone() -> str:
+        raise FileNotFoundError(2, "No such file or directory")
+
+    monkeypatch.setattr(os, "getcwd", gone)
+    assert runs.find(three, "beta").name == "beta"
+    assert runs.find(three, None).name == "beta"
 
 
 @pytest.mark.parametrize("key", [None, "any"])
