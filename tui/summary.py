@@ -10,7 +10,8 @@ from core.config import Recipe
 from core.errors import UserError
 from core.prepared_report import findings
 from core.resolve import resolve
-from core.rows.split import eval_fraction
+from core.rows.report import numbered
+from core.rows.split import MIN_ROWS, eval_fraction
 from tui.cost import tokens_in_all
 from tui.draft import UNCHOSEN, Draft, origin, prepared, problems, recipe, shown
 from tui.fields import all_fields, text_of
@@ -146,8 +147,16 @@ def _data(draft: Draft, asked: Recipe) -> str:
     if draft.report is None:
         return f"{asked.data.source}, {asked.data.eval_fraction:.0%} held out to check"
     about = "" if draft.report.rows_counted else "about "
-    held_out = f"{eval_fraction(asked, draft.report.rows):.0%} held out to check"
-    return f"{asked.data.source}: {about}{count(draft.report.rows)} rows ({draft.report.format}), {held_out}"
+    rows = numbered("{n} row[|s]", draft.report.rows)
+    return f"{asked.data.source}: {about}{rows} ({draft.report.format}), {_held_out(asked, draft.report.rows)}"
+
+
+def _held_out(asked: Recipe, rows: int) -> str:
+    """How much of the rows is kept aside, as the worker will do it: of a few rows nothing."""
+    share = eval_fraction(asked, rows)
+    if not share or (rows < MIN_ROWS and not round(share * rows)):
+        return "none held out to check"
+    return f"{f'{share:.0%}' if share >= 0.01 else f'about {count(share * rows)}'} held out to check"
 
 
 def _how(draft: Draft, asked: Recipe, outlook: Outlook) -> str:
@@ -155,14 +164,14 @@ def _how(draft: Draft, asked: Recipe, outlook: Outlook) -> str:
     batch = f"of {train.micro_batch} x {train.grad_accum} rows, learning rate {text_of(train.lr)}"
     times = "once through the rows" if train.epochs == 1 else f"{train.epochs:g} times through the rows"
     if train.max_steps:
-        return f"{count(train.max_steps)} steps {batch}"
+        return f"{numbered('{n} step[|s]', train.max_steps)} {batch}"
     if outlook.work is not None:
-        return f"{times}: {count(outlook.work.packing.steps)} steps {batch}"
+        return f"{times}: {numbered('{n} step[|s]', outlook.work.packing.steps)} {batch}"
     if draft.report is None:
         return f"{times}, in steps {batch}"
     rows = draft.report.rows * (1 - eval_fraction(asked, draft.report.rows))
     steps = max(1, round(rows * train.epochs / (train.micro_batch * train.grad_accum)))
-    return f"{times}: about {count(steps)} steps {batch}"
+    return f"{times}: about {numbered('{n} step[|s]', steps)} {batch}"
 
 
 def _tokens(outlook: Outlook) -> list[Line]:

@@ -92,7 +92,7 @@ def summary_lines(found: Prepared, recipe: Recipe) -> list[str]:
     used = found.source_rows - found.refused
     several = f" (of {count(used)} in the source: some chats need a row for each answer)"
     return [
-        f"{count(found.rows)} rows{several if found.rows > used else ''} of "
+        f"{numbered('{n} row[|s]', found.rows)}{several if found.rows > used else ''} of "
         f"{count(found.total_tokens)} tokens, the longest {count(found.longest)}",
         f"about {count(trained)} tokens are trained in an epoch "
         f"({percent(found.trained_tokens(length), found.total_tokens)} of all)",
@@ -105,7 +105,9 @@ def packing_line(found: Packing) -> str:
     """Whether rows will be packed, and what that does: `packed (40 short rows become 5 long ones); 2 steps in all`."""
     become = "become" if found.packed else "would become"
     gain = f" ({count(found.rows)} short rows {become} {numbered('{n} long [one|ones]', found.packed_rows)})"
-    return f"{PACKING[found.why]}{gain if found.gain >= TOLD_GAIN else ''}; {count(found.steps)} steps in all"
+    return (
+        f"{PACKING[found.why]}{gain if found.gain >= TOLD_GAIN else ''}; {numbered('{n} step[|s]', found.steps)} in all"
+    )
 
 
 def histogram_lines(found: Prepared, length: int, width: int = 72, bins: int = 14, unicode: bool = True) -> list[str]:

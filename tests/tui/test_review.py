@@ -8,12 +8,14 @@ from pathlib import Path
 import pytest
 
 from core.config import parse
+from core.dataset import inspect
 from core.machine import Machine
 from core.prepared import Prepared
+from core.rows.split import eval_fraction, split
 from tests.tui.wizard_kit import Wizard, rendered, said, settle, until
 from tui.draft import Draft, recipe, with_prepared
 from tui.outlook import look
-from tui.summary import TRACKER_SERVERS, duration_words, network
+from tui.summary import TRACKER_SERVERS, duration_words, lines, network
 
 At = Callable[..., Wizard]
 
@@ -50,6 +52,27 @@ def test_a_time_left_is_promised_only_where_the_run_is_long_enough_to_tell_one(
     )
     known = with_prepared(draft, Prepared.read(rendered(recipe(draft), home / "rows").path))
     assert duration_words(known, replace(look(known), pace=None)).startswith(f"Unknown for {said}")
+
+
+@pytest.mark.parametrize(
+    ("rows", "edits", "said"),
+    [
+        (1, {}, "1 row (question_answer), none held out to check"),
+        (9, {}, "9 rows (question_answer), none held out to check"),
+        (11, {}, "11 rows (question_answer), 5% held out to check"),
+        (50_000, {}, "50,000 rows (question_answer), about 256 held out to check"),
+        (10_000, {"data.eval_fraction": "0"}, "10,000 rows (question_answer), none held out to check"),
+    ],
+)
+def test_what_is_held_out_is_said_as_it_will_be_done(
+    this_machine: Machine, rows: int, edits: dict[str, str], said: str
+) -> None:
+    draft = Draft(preset="8b-on-12gb", machine=this_machine, edits={"data.source": "rows.jsonl", **edits})
+    report = replace(inspect(recipe(draft).data), rows=rows)
+    told = {line.label: line.text for line in lines(replace(draft, report=report))}
+    assert told["From"] == f"rows.jsonl: {said}"
+    _, held = split(({"text": str(n)} for n in range(rows)), eval_fraction(recipe(draft), rows), 0)
+    assert ("none held out" in said) is (not held)
 
 
 @pytest.mark.parametrize("rows", ["{broken\n", '{"chosen": "a", "rejected": "b"}\n' * 3, ""])
