@@ -12,6 +12,7 @@ from core.machine import GIB, STACK, Gpu, Machine, describe
 from core.torch_facts import TorchFacts, ask_torch, capabilities, runs_on
 
 LOW_DISK_BYTES = 20_000_000_000
+LEAST_DISK_BYTES = 80_000_000  # an adapter of SmolLM2-135M with one checkpoint takes 86 MB
 LOW_RAM_BYTES = 8 * GIB
 HELD_BYTES = GIB // 2
 """Less than this in the hands of others is not worth a warning."""
@@ -145,7 +146,7 @@ def check_disk(machine: Machine) -> Check:
     text = f"{_gib(machine.disk_free_bytes)} are free in {machine.runs_dir}."
     if machine.disk_free_bytes < LOW_DISK_BYTES:
         fix = "Free some, or set FITUNE_HOME to a larger disk: a merged 7B model takes 14 GiB, and checkpoints add up."
-        return Check("disk", "warn", text, fix)
+        return Check("disk", "fail" if machine.disk_free_bytes < LEAST_DISK_BYTES else "warn", text, fix)
     return Check("disk", "ok", text)
 
 

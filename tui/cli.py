@@ -3,13 +3,16 @@
 import argparse
 import importlib
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from core import __version__
+from core.errors import UserError
 
 DESCRIPTION = "Fine-tune a language model that fits your GPU, from a terminal."
 HANDOFF_TARGETS = ("script", "axolotl", "accelerate", "slurm", "skypilot", "vllm", "ollama", "zip")
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+BEFORE: dict[str, Any] = {"action": "store_true", "default": argparse.SUPPRESS}
+"""Of a flag that fitune has too: else a command's own default would undo the `--yes` of `fitune --yes train`."""
 EXIT_STATUS = "exit status: 0 done, 1 failed, 2 bad input, 3 does not fit, 130 stopped"
 
 
@@ -34,7 +37,9 @@ def parser() -> argparse.ArgumentParser:
 
 
 def dispatch(args: argparse.Namespace) -> int:
-    """Run the command that was asked for; its exit status."""
+    """Run the command that was asked for; its exit status. Raises UserError, also for an option it would ignore."""
+    if args.answers and args.command != "wizard":
+        raise UserError(f"--answers is for the wizard, and not for {args.command}.", "Leave one of the two out.")
     return int(importlib.import_module(f"tui.commands.{args.command}").run(args))
 
 
@@ -43,7 +48,7 @@ def _beginning(commands: Commands) -> None:
     train = commands.add_parser("train", help="fine-tune as a recipe says", epilog=EXIT_STATUS)
     _recipe(train)
     train.add_argument("--detach", action="store_true", help="return at once; the run goes on by itself")
-    train.add_argument("--yes", action="store_true", help="start even if the budget says that it does not fit")
+    train.add_argument("--yes", **BEFORE, help="start even if the budget says that it does not fit")
     _share(train)
 
     estimate = commands.add_parser("estimate", help="what a recipe needs in memory; exit status 3 if it does not fit")
@@ -72,7 +77,7 @@ def _following(commands: Commands) -> None:
     """What there is to do with runs that train or have ended."""
     watch = commands.add_parser("watch", help="follow a run, from its first step; leaving lets it go on")
     _run(watch)
-    watch.add_argument("--plain", action="store_true", help="a line a step instead of a screen")
+    watch.add_argument("--plain", **BEFORE, help="a line a step instead of a screen")
 
     runs = commands.add_parser("runs", help="list all runs, or compare two")
     _json(runs)
@@ -98,7 +103,7 @@ def _using(commands: Commands) -> None:
     chat.add_argument("--prompt", metavar="TEXT", help="ask this, print both answers, and leave")
     chat.add_argument("--max-tokens", type=int, default=512, metavar="N", help="cut answers at this length (512)")
     chat.add_argument("--temperature", type=float, default=0.0, metavar="T", help="0: always the likeliest token")
-    chat.add_argument("--plain", action="store_true", help="lines instead of a screen")
+    chat.add_argument("--plain", **BEFORE, help="lines instead of a screen")
     _json(chat)
     _share(chat)
 
@@ -125,7 +130,7 @@ def _using(commands: Commands) -> None:
     what.add_argument("--merged", action="store_true", help="upload the merged model instead")
     what.add_argument("--gguf", action="store_true", help="upload the GGUF files instead")
     what.add_argument("--checkpoints", action="store_true", help="upload each checkpoint's adapter to a branch instead")
-    push.add_argument("--yes", action="store_true", help="with --public: don't ask")
+    push.add_argument("--yes", **BEFORE, help="with --public: don't ask")
 
     handoff = commands.add_parser("handoff", help="what trains or serves it elsewhere, without fitune")
     handoff.add_argument("what", metavar="RUN|RECIPE", nargs="+", help="one; several runs only for vllm")

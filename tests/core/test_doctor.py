@@ -122,6 +122,12 @@ def test_scarce_room_is_a_warning(changes: dict[str, Any], name: str) -> None:
     assert warned == [name]
 
 
+def test_a_full_disk_would_keep_a_training_from_running() -> None:
+    checks = doctor.diagnose_machine(replace(HEALTHY, disk_free_bytes=0))
+    assert [check.name for check in checks if check.status == "fail"] == ["disk"]
+    assert doctor.failed(checks)
+
+
 @pytest.mark.parametrize(
     ("capability", "runs"),
     [

@@ -26,4 +26,7 @@ def run(args: argparse.Namespace) -> int:
         for title, key in (("Question, held out from training", "prompt"), ("Before", "before"), ("After", "after")):
             print(f"\n{title}\n{textwrap.indent(clean(sample[key], keep_newlines=True), '  ')}")
     print(f"\nThe adapter is in {begun.run.adapter}")
-    return 0 if begun.run.loss_fell() else 1
+    if begun.run.loss_fell():
+        return 0
+    print("The loss did not fall, so this counts as failed (exit status 1); a few steps may not do.", file=sys.stderr)
+    return 1

@@ -1,0 +1,20 @@
+"""Options of fitune itself, before a command: each counts, or is refused."""
+
+import pytest
+
+from tests.tui.conftest import Fitune
+from tui.cli import parser
+
+
+@pytest.mark.parametrize(
+    ("command", "flag"),
+    [("watch", "plain"), ("chat", "plain"), ("train recipe.toml", "yes"), ("push a --repo b", "yes")],
+)
+def test_a_flag_counts_before_a_command_as_behind_it(command: str, flag: str) -> None:
+    given = [f"--{flag} {command}", f"{command} --{flag}", command]
+    assert [getattr(parser().parse_args(each.split()), flag) for each in given] == [True, True, False]
+
+
+def test_answers_for_a_command_that_asks_nothing_are_refused(fitune: Fitune) -> None:
+    said = "--answers is for the wizard, and not for runs. Leave one of the two out.\n"
+    assert fitune("--answers", "recipe.toml", "runs") == (2, "", said)
