@@ -20,6 +20,7 @@ from core.errors import UserError
 from core.learned import Experience
 from core.machine import GIB, Gpu
 from core.on_disk import write_atomically
+from core.plans import ram_lack
 from core.prepared import FILE, Prepared
 from core.remedies import remedies
 from core.resolve import Resolved, card_of, resolve
@@ -69,7 +70,7 @@ def begin(
     taught = learned.experience(base, gpu, found.cpu_name, found.versions, resolved.recipe.train.backend)
     rows = rows or prepared_cache.known(resolved.recipe, base)
     _, work = as_decided(resolved.recipe, rows)
-    planned = budget_of(resolved, taught, rows)
+    planned = budget_of(resolved, taught, rows, found.ram_available_bytes)
     if planned and planned["verdict"] == "over" and not anyway:
         refuse_too_large(planned, gpu)
     run = runs.create(
@@ -93,7 +94,9 @@ def begin(
         if not run.log.exists():
             shutil.rmtree(run.path)
         raise
-    return Begun(run, how, resolved.backend_reason, (*resolved.notes, *_elsewhere(base)), planned, work)
+    lack = ram_lack(planned["host_bytes"], found.ram_available_bytes) if planned else ""
+    notes = (*resolved.notes, *_elsewhere(base), *([lack] if lack else []))
+    return Begun(run, how, resolved.backend_reason, notes, planned, work)
 
 
 def _refuse_absent_tracker(name: str) -> None:
@@ -110,12 +113,15 @@ def _elsewhere(base: Path) -> list[str]:
     return [f"run.home = {base}: other commands find this run with FITUNE_HOME={base}, or by its path."]
 
 
-def budget_of(resolved: Resolved, taught: Experience, rows: Prepared | None = None) -> dict[str, Any] | None:
+def budget_of(
+    resolved: Resolved, taught: Experience, rows: Prepared | None = None, ram_bytes: int | None = None
+) -> dict[str, Any] | None:
     """The budget of a resolved recipe as `fitune estimate --json` has it; None where the model is not understood, the
     card doesn't tell its size, or only experts are trained, whose adapters the budget doesn't know.
 
-    taught: what earlier runs here taught; the budget is corrected by it. rows: as for `begin`. Raises UserError for a
-    model that can't be trained as it is stored, or in which the recipe chooses no layer.
+    taught: what earlier runs here taught; the budget is corrected by it. rows: as for `begin`. ram_bytes: the free RAM,
+    which judges where there is no card. Raises UserError for a model that can't be trained as it is stored, or in which
+    the recipe chooses no layer.
     """
     card = card_of(resolved.gpu)
     if resolved.gpu is not None and card is None:
@@ -131,6 +137,7 @@ def budget_of(resolved: Resolved, taught: Experience, rows: Prepared | None = No
     if only_experts and recipe.train.backend == "unsloth":
         return None
     planned = taught.budget(budget.estimate(shape, recipe, card, tokens))
+    planned = planned if card else budget.in_ram(planned, ram_bytes)
     ways = remedies(shape, recipe, card, tokens, taught, resolved.unsloth_works) if planned.verdict == "over" else []
     return budget.to_json(planned, ways)
 

@@ -10,6 +10,7 @@ from core.pace import TYPICAL, Pace, estimate_pace
 from core.prepared import Prepared
 from core.recipe_fields import Recipe
 from core.shapes import Shape
+from core.sizing.plan import GIB
 from core.workload import as_decided
 
 RAM_SHARE = 0.9
@@ -84,12 +85,21 @@ class Place:
             return max(1, safe_bytes(budget) - budget.free_bytes), REFUSED
         if budget.verdict != "fits":
             return max(1, safe_bytes(budget) - budget.free_bytes), "memory on the card"
-        return (max(0, host_ram_bytes(budget) - self.ram_bytes) if self.ram_bytes is not None else 0), "host RAM"
+        wanted_bytes = host_ram_bytes(budget.host_bytes)
+        return (max(0, wanted_bytes - self.ram_bytes) if self.ram_bytes is not None else 0), "host RAM"
 
 
-def host_ram_bytes(budget: Budget) -> int:
-    """Host RAM that must be free for what a training on a card pins; 0 where it pins nothing."""
-    return round((budget.host_bytes + RUNTIME_CPU_BYTES) / RAM_SHARE) if budget.host_bytes else 0
+def host_ram_bytes(pinned_bytes: int) -> int:
+    """Host RAM that must be free for what a training on a card pins (Budget.host_bytes); 0 where it pins nothing."""
+    return round((pinned_bytes + RUNTIME_CPU_BYTES) / RAM_SHARE) if pinned_bytes else 0
+
+
+def ram_lack(pinned_bytes: int, ram_bytes: int | None) -> str:
+    """That the free host RAM is too little for what is pinned, as a sentence; empty if it will do or is not known."""
+    wanted_bytes = host_ram_bytes(pinned_bytes)
+    if ram_bytes is None or wanted_bytes <= ram_bytes:
+        return ""
+    return f"For its host RAM {wanted_bytes / GIB:.1f} GiB should be free, and {ram_bytes / GIB:.1f} GiB are."
 
 
 def changed(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:

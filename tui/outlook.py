@@ -11,6 +11,7 @@ from core.fit import fit
 from core.learned import CORRECTION, NONE, Experience, experience
 from core.machine import GIB, Gpu, Machine
 from core.pace import Pace
+from core.plans import ram_lack
 from core.prepared import Prepared
 from core.recipe_fields import Recipe
 from core.remedies import Remedy, remedies
@@ -70,9 +71,15 @@ class Outlook:
             return "Unsloth would not load it: auto finds no room. Give offload_layers a number."
         if self.verdict == "over":
             return f"{size(-spare_bytes)} short: won't fit."
-        if self.verdict == "tight":
-            return f"It may fit: {size(spare_bytes)} to spare, with luck."
-        return f"It fits: {size(spare_bytes)} to spare."
+        spare = f"{size(max(0, spare_bytes))} to spare"
+        if self.verdict == "tight" and self.budget.verdict == "tight":
+            return f"It may fit: {spare}, with luck. {self.ram_lack}".rstrip()
+        return f"It fits: {spare}. {self.ram_lack}".rstrip()
+
+    @property
+    def ram_lack(self) -> str:
+        """That host RAM is too little for what is kept there, as a sentence; empty if it will do."""
+        return ram_lack(self.budget.host_bytes, self.ram_bytes) if self.budget else ""
 
     @property
     def short(self) -> str:
@@ -82,6 +89,8 @@ class Outlook:
         spare_bytes = self.free_bytes - self.budget.total_bytes
         if self.verdict == "over" and spare_bytes >= 0:
             return "auto finds no room"
+        if self.ram_lack and spare_bytes >= 0:
+            return "too little host RAM"
         return f"{gib(spare_bytes)} to spare" if spare_bytes >= 0 else f"{gib(-spare_bytes)} short"
 
 
@@ -118,16 +127,19 @@ def _judged(resolved: Resolved, shape: Shape, machine: Machine, place: str, rows
     known = gpu is not None or machine.ram_available_bytes is not None
     name = gpu.name if gpu else None
     guess = pace.estimate_pace(shape, asked, name, work.row_tokens if work else None, found.offloaded_layers)
+    verdict: Verdict = found.verdict if known else "unknown"
+    if verdict == "fits" and ram_lack(found.host_bytes, machine.ram_available_bytes):
+        verdict = "tight"
     return Outlook(
-        place, found, found.free_bytes if known else None, found.verdict if known else "unknown", "",
+        place, found, found.free_bytes if known else None, verdict, "",
         taught.pace(guess), (shape, asked, card), name, machine.ram_available_bytes, taught, work,
         resolved.unsloth_works,
     )  # fmt: skip
 
 
 def ways_out(outlook: Outlook) -> list[Remedy]:
-    """What to change so that it fits, gentlest first; nothing where it fits."""
-    if not outlook.asked or outlook.verdict not in ("over", "tight"):
+    """What to change so that it fits the card, gentlest first; nothing where it fits."""
+    if not outlook.asked or not outlook.budget or outlook.budget.verdict == "fits" or outlook.verdict == "unknown":
         return []
     longest = outlook.work.longest if outlook.work else None
     return remedies(*outlook.asked, longest, outlook.taught, outlook.unsloth_works)

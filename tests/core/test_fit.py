@@ -127,7 +127,7 @@ def test_the_fewest_layers_are_found_where_host_ram_takes_hardly_more() -> None:
     plenty = fit(LLAMA_8B, recipe(), card_of(5.29), None, RAM).plan
     assert plenty is not None
     assert plenty.set == {"train.offload_layers": 19}, "the first guess of a bisection is too few, the next too many"
-    just_enough = fit(LLAMA_8B, recipe(), card_of(5.29), None, host_ram_bytes(plenty.budget) + GIB // 8).plan
+    just_enough = fit(LLAMA_8B, recipe(), card_of(5.29), None, host_ram_bytes(plenty.budget.host_bytes) + GIB // 8).plan
     assert just_enough == plenty
 
 

@@ -23,6 +23,7 @@ from tests.token_rows import prepared
 
 GIB = 1 << 30
 CARD = {"uuid": "GPU-1", "name": "NVIDIA L4"}
+BUDGET_OF = launch.budget_of
 Start = Callable[..., Run]
 pytestmark = pytest.mark.usefixtures("minute_of_steps")
 
@@ -123,7 +124,7 @@ def test_a_beginning_counts_rows_as_they_were_measured_before(
     here: Machine, fitune_home: Path, recipe: Callable[..., Recipe], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows, asked = prepared([(60, [(50, 60)])] * 40), []
-    monkeypatch.setattr(launch, "budget_of", lambda *given: asked.append(given[-1]))
+    monkeypatch.setattr(launch, "budget_of", lambda *given: asked.append(given[2]))
     monkeypatch.setattr(prepared_cache, "known", lambda asked, base: rows if base == fitune_home else None)
     begun = launch.begin(recipe())
     assert asked == [rows]
@@ -208,7 +209,7 @@ def test_a_budget_that_does_not_fit_is_refused_unless_it_is_wanted_anyway(
     here: Machine, fitune_home: Path, recipe: Callable[..., Recipe], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ways = [{"set": {"train.micro_batch": 1, "train.grad_accum": 8}}, {"set": {"model.max_seq_length": 1024}}]
-    over = {"verdict": "over", "total_bytes": 30 * GIB, "free_bytes": 23 * GIB, "remedies": ways}
+    over = {"verdict": "over", "total_bytes": 30 * GIB, "free_bytes": 23 * GIB, "host_bytes": 0, "remedies": ways}
     monkeypatch.setattr(launch, "budget_of", lambda *_: over)
     with pytest.raises(UserError) as caught:
         launch.begin(recipe())
@@ -223,9 +224,21 @@ def test_a_budget_that_does_not_fit_is_refused_unless_it_is_wanted_anyway(
         launch.begin(recipe())
 
 
-def test_without_a_card_no_run_is_too_large(
+def test_without_a_card_no_run_is_too_large_but_it_is_known_to_be(
     here: Machine, recipe: Callable[..., Recipe], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(machine, "detect", lambda runs_dir=None: replace(here, gpus=(), gpu_state="none"))
-    monkeypatch.setattr(launch, "budget_of", lambda *_: {"verdict": "over"})
-    assert launch.begin(recipe()).run.info()["gpu"] is None
+    poor = replace(here, gpus=(), gpu_state="none", ram_available_bytes=2 * GIB)
+    monkeypatch.setattr(machine, "detect", lambda runs_dir=None: poor)
+    monkeypatch.setattr(launch, "budget_of", BUDGET_OF)
+    info = launch.begin(recipe(model={"id": "HuggingFaceTB/SmolLM2-1.7B-Instruct"})).run.info()
+    assert info["gpu"] is None
+    assert (info["budget"]["verdict"], info["budget"]["free_bytes"]) == ("over", 2 * GIB)
+
+
+def test_a_run_that_keeps_more_in_host_ram_than_is_free_is_told(
+    here: Machine, recipe: Callable[..., Recipe], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine, "detect", lambda runs_dir=None: replace(here, ram_available_bytes=4 * GIB))
+    monkeypatch.setattr(launch, "budget_of", BUDGET_OF)
+    asked = recipe(model={"id": "unsloth/Llama-3.1-8B-Instruct"}, train={"offload_layers": 20})
+    assert launch.begin(asked).notes == ("For its host RAM 4.4 GiB should be free, and 4.0 GiB are.",)

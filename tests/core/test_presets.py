@@ -50,7 +50,7 @@ def test_a_preset_fits_the_card_it_is_named_for_and_says_what_host_ram_it_needs(
         budget = estimate(load(model), preset.recipe("rows.jsonl", model), card)
         assert budget.verdict == "fits"
         assert bool(said) is (budget.offloaded_layers > 0)
-        assert said is None or host_ram_bytes(budget) <= int(said[1]) * GIB
+        assert said is None or host_ram_bytes(budget.host_bytes) <= int(said[1]) * GIB
 
 
 def test_the_demos_recipe_and_rows_lie_beside_the_presets() -> None:

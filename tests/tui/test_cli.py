@@ -410,10 +410,15 @@ def test_train_follows_the_run_to_its_end(fitune: Fitune, fitune_home: Path, rec
 def test_a_training_says_what_memory_it_will_take_and_what_that_is_judged_by(
     fitune: Fitune, recipe_file: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    budget = {"verdict": "fits", "total_bytes": 3 << 30, "free_bytes": 8 << 30}
+    budget = {"verdict": "fits", "total_bytes": 3 << 30, "free_bytes": 8 << 30, "host_bytes": 0}
     monkeypatch.setattr(launch, "budget_of", lambda *_: budget)
-    assert "memory: 3.0 GiB of 8.0 GiB; lengths: assumed, every row fills max_seq_length\n" in fitune(
-        "train", recipe_file)[2]  # fmt: skip
+    said = "memory: 3.0 GiB of 8.0 GiB; lengths: assumed, every row fills max_seq_length\n"
+    told = fitune("train", recipe_file)[2]
+    assert said in told
+    assert "WARN" not in told
+    budget["verdict"] = "over"
+    told = fitune("train", recipe_file, "--set", "run.name=other")[2]
+    assert f"{said}WARN  That does not fit: it may be ended for want of memory.\n" in told
 
 
 @pytest.mark.usefixtures("fakes")

@@ -1,5 +1,6 @@
 """The outlook of a draft: corrected by what runs taught, and the plan that `F` would apply."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -49,6 +50,19 @@ def test_what_runs_taught_changes_the_outlook_and_says_so(draft: Draft, home: Pa
     assert correction(after) == "corrected by +10.0% from 1 run on this card"
     memory = next(line.text for line in lines(set_field(draft, "data.source", "rows.jsonl")) if line.label == "Memory")
     assert memory.endswith("It is corrected by +10.0% from 1 run on this card.")
+
+
+def test_a_run_that_keeps_more_in_host_ram_than_is_free_is_no_plain_fit(draft: Draft) -> None:
+    """The card has room; the machine would end the training when it pins the layers."""
+    away = set_field(set_field(draft, "train.offload_layers", "20"), "model.max_seq_length", "1024")
+    assert draft.machine
+    poor = look(replace(away, machine=replace(draft.machine, ram_available_bytes=3 * GIB)))
+    rich = look(replace(away, machine=replace(draft.machine, ram_available_bytes=64 * GIB)))
+    assert (rich.verdict, rich.ram_lack, poor.verdict) == ("fits", "", "tight")
+    assert re.fullmatch(r"It fits: .* GiB to spare\. For its host RAM \d\.\d GiB should be free, and 3\.0 GiB are\.",
+                        poor.said)  # fmt: skip
+    assert poor.short == "too little host RAM"
+    assert ways_out(poor) == [], "what saves memory of the card is no help"
 
 
 def test_a_planned_card_learns_nothing_from_this_one(draft: Draft, home: Path) -> None:

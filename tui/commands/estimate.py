@@ -10,7 +10,7 @@ from core import config, prepared_cache, runs, shapes
 from core.budget import Budget, estimate, to_json
 from core.errors import UserError
 from core.pace import Pace, estimate_pace
-from core.plans import host_ram_bytes
+from core.plans import ram_lack
 from core.recipe_fields import Recipe
 from core.remedies import Remedy, remedies
 from core.workload import Workload, as_decided, lengths_said
@@ -72,8 +72,8 @@ def tell(found: Budget, pace: Pace, ways: list[Remedy], ram_bytes: int | None) -
     print(f"{gib(found.disk_bytes, 2):>11}  disk, the download of the model included")
     if found.free_bytes:
         print(WORDS[found.verdict])
-    if ram_bytes is not None and (wanted_bytes := host_ram_bytes(found)) > ram_bytes:
-        print(f"WARN  For its host RAM {gib(wanted_bytes)} should be free, and {gib(ram_bytes)} are.")
+    if lack := ram_lack(found.host_bytes, ram_bytes):
+        print(f"WARN  {lack}")
     if pace.tokens_per_s:
         print(hanging(INDENT, f"{count(pace.low_tokens_per_s)} to {rate(pace.high_tokens_per_s)}: {clean(pace.why)}"))
     if ways:

@@ -36,4 +36,6 @@ def _memory(begun: Begun) -> list[str]:
         return []
     free_bytes = begun.budget["free_bytes"]
     of = f" of {gib(free_bytes)}" if free_bytes else ""
-    return [f"memory: {gib(begun.budget['total_bytes'])}{of}; {lengths_said(begun.work)}"]
+    said = f"memory: {gib(begun.budget['total_bytes'])}{of}; {lengths_said(begun.work)}"
+    over = begun.budget["verdict"] == "over"  # and wanted all the same, or on a processor, where nothing is refused
+    return [said, "WARN  That does not fit: it may be ended for want of memory."] if over else [said]
