@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import UserError
+from core.hub import unsendable_token
 
 FILE = "config.json"
 LARGEST_BYTES = 8 * 2**20
@@ -60,6 +61,7 @@ def _fetch(model_id: str, revision: str | None) -> Path:
     from huggingface_hub.errors import (
         EntryNotFoundError,
         GatedRepoError,
+        HfHubHTTPError,
         HFValidationError,
         LocalEntryNotFoundError,
         RepositoryNotFoundError,
@@ -85,6 +87,12 @@ def _fetch(model_id: str, revision: str | None) -> Path:
         raise _offline(model_id) from None
     except EntryNotFoundError:
         raise UserError(f"{model_id} has no config.json.", "It may hold GGUF files only; use the original.") from None
+    except HfHubHTTPError as error:
+        status = error.response.status_code
+        hint = "Log in again: hf auth login" if status in (401, 403) else "Try again in a while."
+        raise UserError(f"The Hub refused to hand out {model_id} (HTTP status {status}).", hint) from None
+    except UnicodeEncodeError:
+        raise unsendable_token() from None
     except (HTTPError, OSError):
         raise _offline(model_id) from None
 

@@ -89,6 +89,8 @@ def diagnose(error: BaseException, job: str = "train") -> Failure:
         if isinstance(each, UserError):
             rule = _rule(chain)  # of what it was raised from
             return Failure(rule[0] if rule else "data", redact(each.message), redact(each.hint))
+        if isinstance(each, UnicodeEncodeError) and each.object.startswith("Bearer "):
+            return Failure("auth", "The Hub token holds characters that no token has.", "Run `hf auth login`.")
     if rule := _rule(chain):
         kind, hint, told = rule
         names_model = job == "prepare" and kind == "download"  # it has no trained model yet, so another may be named

@@ -96,10 +96,18 @@ def asked(question: Callable[[], Any]) -> Any:
         return question()
     except LocalTokenNotFoundError as error:
         raise TokenNeeded("There is no token for the Hub.", TOKEN_HELP) from error
+    except UnicodeEncodeError:
+        raise unsendable_token() from None
     except HfHubHTTPError as error:
         raise _refusal(error.response.status_code, error.server_message or str(error).partition("\n")[0]) from error
     except (httpx.HTTPError, OfflineModeIsEnabled, JSONDecodeError) as error:
         raise UserError(f"The Hub can't be reached: {_silence(error)}.", "Check the network: fitune doctor.") from error
+
+
+def unsendable_token() -> TokenNeeded:
+    """What an UnicodeEncodeError of the Hub's client means; it holds the token, so nothing is raised from it."""
+    hint = "Run `hf auth login`; the variable HF_TOKEN, where set, wins over that."
+    return TokenNeeded("The Hub token holds characters that no token has, such as quotation marks of a text.", hint)
 
 
 def _silence(error: Exception) -> str:

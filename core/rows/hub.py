@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import UserError
+from core.hub import unsendable_token
 from core.rows.files import Source, SourceFile, of_split, readable
 
 
@@ -108,6 +109,8 @@ def _said_plainly(repo: str) -> Iterator[None]:
         status = error.response.status_code
         hint = "Log in: hf auth login" if status in (401, 403) else "Try again in a while."
         raise UserError(f"The Hub refused to hand out {repo} (HTTP status {status}).", hint) from None
+    except UnicodeEncodeError:
+        raise unsendable_token() from None
     except errors.HFValidationError:
         raise UserError(
             f"{repo} is neither a file here nor a name that the Hub allows.", "Check the spelling."

@@ -164,6 +164,12 @@ def test_without_a_network_the_file_is_what_was_probably_meant(monkeypatch: pyte
         inspect(Data(source="jo/data"))
 
 
+def test_a_token_that_cannot_be_sent_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", "“hf_secret”")
+    with pytest.raises(UserError, match="The Hub token holds characters that no token has"):
+        inspect(Data(source="jo/data"))
+
+
 def test_a_login_page_in_place_of_the_hub_is_no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     def page(*_: Any, **__: Any) -> None:
         httpx.Response(200, text="<html>").json()

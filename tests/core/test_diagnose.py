@@ -145,3 +145,13 @@ def test_no_secret_gets_through(text: str) -> None:
 )
 def test_ordinary_words_are_not_taken_for_secrets(text: str) -> None:
     assert redact(text) == text
+
+
+def test_a_token_that_cannot_be_sent_is_told_as_one() -> None:
+    with pytest.raises(UnicodeEncodeError) as caught:
+        "Bearer “hf_secret”".encode("ascii")
+    found = diagnose(caught.value)
+    assert (found.kind, found.message) == ("auth", "The Hub token holds characters that no token has.")
+    with pytest.raises(UnicodeEncodeError) as caught:
+        "naïve".encode("ascii")
+    assert diagnose(caught.value).kind == "bug"

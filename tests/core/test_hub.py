@@ -71,6 +71,13 @@ def test_a_header_that_the_client_refuses_does_not_show_the_token(monkeypatch: p
     assert "Ab3" not in str(refused.value)
 
 
+def test_a_token_that_cannot_be_sent_is_a_sentence_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", "“hf_secret”")
+    with pytest.raises(hub.TokenNeeded, match="The Hub token holds characters that no token has") as refused:
+        hub.account()
+    assert refused.value.__cause__ is None
+
+
 @pytest.mark.parametrize(
     ("error", "said"),
     [

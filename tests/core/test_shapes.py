@@ -194,6 +194,33 @@ def test_a_name_that_is_nothing_is_a_sentence(name: str) -> None:
         shapes.load(name)
 
 
+@pytest.mark.parametrize(
+    ("status", "said", "hint"),
+    [(401, "Invalid credentials in Authorization header", "Log in again"), (503, "Try later", "Try again in a while")],
+)
+def test_a_hub_that_answers_is_not_said_to_be_out_of_reach(
+    monkeypatch: pytest.MonkeyPatch, status: int, said: str, hint: str
+) -> None:
+    import httpx
+    import huggingface_hub
+    from huggingface_hub.errors import HfHubHTTPError
+
+    def refuse(*_: object) -> None:
+        raise HfHubHTTPError(said, response=httpx.Response(status, request=httpx.Request("HEAD", "https://hub")))
+
+    monkeypatch.setattr(huggingface_hub, "get_hf_file_metadata", refuse)
+    with pytest.raises(UserError, match=rf"refused to hand out someone/some-model \(HTTP status {status}\)") as caught:
+        shapes.load("someone/some-model")
+    assert hint in caught.value.hint
+
+
+def test_a_token_pasted_with_typographic_quotes_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", "“hf_secret”")
+    with pytest.raises(UserError, match="The Hub token holds characters that no token has") as caught:
+        shapes.load("someone/some-model")
+    assert caught.value.__cause__ is None  # which would hold the token
+
+
 def test_without_a_network_the_hint_says_what_still_works(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     import huggingface_hub
 
