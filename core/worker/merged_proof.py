@@ -1,6 +1,7 @@
 """The proof of a merged model: as files, as text, and by how it answers beside the adapter on its base."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,6 +23,9 @@ from core.worker.tensors import DTYPES, Slot, read, read_bytes, slots_in
 LIMITS = Limits(kl=0.01, drift_share=0.05, top1=0.95)
 """SmolLM2-135M at fp32, tuned for 16 steps: 0.0043 nats, 1.4 % of the 0.30 that training had moved it, 98.0 % of the
 likeliest tokens the same. That is the rounding of its merged weights to bf16, and larger models feel it less."""
+ROUNDED_OTHERWISE = Limits(kl=1.5, drift_share=0, top1=0.05)
+"""Where these very answers feel a right merge's rounding more, it sets the limits: so many times its nats, and so much
+less of the likeliest tokens, since another type or device than the merge's own rounds some weights the other way."""
 
 
 def prove(run: Run, plan: Plan, source: Source, folder: Path) -> Proof:
@@ -110,12 +114,31 @@ def check_answers(
     tuned = PeftModel.from_pretrained(base, run.adapter)
     expected = behaviour.answers_of(tuned, asked, ends)
     drift = behaviour.drift(expected, before)
+    limits = limits_of(tuned, plan, asked, expected)
     del base, tuned, before
     behaviour.free()
     merged, merged_info = _load(folder, place, dtype, remote_code)
     odd = sorted(set(merged_info["missing_keys"]) ^ set(info["missing_keys"]))
     proof.add("loads in transformers", "every weight found", _count(0, odd, "not") if odd else "yes", not odd)
-    return behaviour.compare(proof, expected, behaviour.answers_of(merged, asked), drift, LIMITS)
+    return behaviour.compare(proof, expected, behaviour.answers_of(merged, asked), drift, limits)
+
+
+@torch.no_grad()
+def limits_of(tuned: Any, plan: Plan, asked: list[behaviour.Probe], expected: behaviour.Answers) -> Limits:
+    """LIMITS, or what rounding alone makes of these answers if that is more: of a small model on short answers, much.
+
+    tuned: the base with its adapter, which PEFT merges here into the base.
+    """
+    dtype = DTYPES[plan.layout[next(iter(plan.changes))].dtype]
+    model = tuned.merge_and_unload()
+    for weight in model.parameters():
+        weight.copy_(weight.to(dtype))
+    rounded = behaviour.likeness(expected, replace(expected, logits=behaviour.logits_of(model, asked)))
+    return replace(
+        LIMITS,
+        kl=max(LIMITS.kl, ROUNDED_OTHERWISE.kl * rounded.kl_mean),
+        top1=min(LIMITS.top1, rounded.top1 - ROUNDED_OTHERWISE.top1),
+    )
 
 
 def answers_of_merged(run: Run, asked: list[behaviour.Probe]) -> behaviour.Answers | None:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from core.errors import UserError
+from core.proof import Limits
 from core.runs import Run
 from core.uploads import What
 from tests.worker.test_merge import Q_PROJ, adapt, weights
@@ -74,6 +75,18 @@ def test_a_sound_merge_passes_every_check(merged: Merged) -> None:
     numbers = proof.to_json()
     assert numbers["kl_mean"] < numbers["drift_nats"] / 1000
     assert (numbers["prompts"], numbers["prompts_are"], numbers["dtype"]) == (2, "held-out rows", "float32")
+
+
+def test_what_rounding_alone_does_to_the_answers_fails_no_merge(
+    merged: Merged, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A small model that learnt short answers can lose one likeliest token in ten to it."""
+    monkeypatch.setattr("core.worker.merged_proof.LIMITS", Limits(kl=0, drift_share=0, top1=1))
+    numbers = prove(merged).to_json()
+    assert numbers["passed"]
+    assert numbers["kl_mean"] > 0
+    edit(merged.run.merged / "config.json", rms_norm_eps=0.1)
+    assert [check.check for check in prove(merged).failed] == ["its answers", "likeliest token"]
 
 
 def unmerge_one(folder: Path, base: Path) -> None:
