@@ -118,10 +118,9 @@ class Run:
     def held_by(self) -> str:
         """Who holds the run, in words: `pid 4711 on gpu-box since 14:02`, as far as it is known."""
         pid, note = self.holder_pid(), self.lock_note()
-        host = self.info().get("host")
         since_s = note.get("started")
         who = f"pid {pid}" if pid and pid > 0 else "a worker in another container"
-        where = f" on {host}" if host else ""
+        where = f" on {host}" if (host := self.info().get("host")) else ""
         known = isinstance(since_s, int | float)
         return f"{who}{where}" + (f" since {time.strftime('%H:%M', time.localtime(since_s))}" if known else "")
 
@@ -160,10 +159,7 @@ class Run:
         return str(note.get("job", "train"))
 
     def look(self) -> tuple[Status, RunState]:
-        """How the training stands and what the events say, in agreement. A merge or push changes neither.
-
-        Most steps are passed over, since lists look at each of a thousand runs: the curves are coarse.
-        """
+        """How the training stands, whatever a merge or push does, and what the events say, but of few steps."""
         state = fold(Tail(self.events).glance())
         if self.status(state, "train") == "killed":  # or it came to its end between the two looks
             state = fold(Tail(self.events).glance())
@@ -204,15 +200,20 @@ class Run:
 
 
 def home(override: str | None = None) -> Path:
-    """The folder of all fitune data: `override`, else $FITUNE_HOME, else the XDG data folder."""
+    """The folder of all fitune data: `override`, else $FITUNE_HOME, else the XDG data folder. Raises UserError."""
     chosen = override or os.environ.get("FITUNE_HOME") or _data_folder()
-    return Path(os.path.expanduser(chosen)).absolute()
+    place = os.path.expanduser(chosen)
+    if place.startswith("~"):  # else a folder of that name would be made
+        raise UserError(f"There is no home folder {chosen} here.", "Set FITUNE_HOME to a folder you can write to.")
+    return Path(place).absolute()
 
 
 def _data_folder() -> str:
     import platformdirs  # with secrets, below, a tenth of what a quick command may take
 
-    return platformdirs.user_data_dir("fitune")
+    with contextlib.suppress(RuntimeError):  # without HOME, a user that the system does not know
+        return platformdirs.user_data_dir("fitune")
+    return "~"
 
 
 def create(recipe: "Recipe", base: Path, info: dict[str, Any]) -> Run:
@@ -244,10 +245,9 @@ def create(recipe: "Recipe", base: Path, info: dict[str, Any]) -> Run:
 def all_runs(base: Path) -> list[Run]:
     """Every run under `base` that may be read, newest first."""
     dated = []
-    for info in (base / "runs").glob("*/run.json"):
+    for info in (each for each in (base / "runs").glob("*/run.json") if _may_be_read(each.parent)):
         with contextlib.suppress(FileNotFoundError):  # removed between the two looks
-            if _may_be_read(info.parent):
-                dated.append((info.stat().st_mtime, info.parent))
+            dated.append((info.stat().st_mtime, info.parent))
     return [Run(path) for _, path in sorted(dated, reverse=True)]
 
 

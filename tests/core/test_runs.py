@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import pwd
 import re
 import shutil
 import signal
@@ -282,6 +283,20 @@ def test_a_folder_of_runs_that_cannot_be_read_is_not_said_to_be_empty(tmp_path: 
     assert runs.withheld(tmp_path) == [tmp_path / "runs"]
     with pytest.raises(UserError, match="You may not read all of"):
         runs.find(tmp_path, None)
+
+
+@pytest.mark.parametrize("chosen", ["~nobody-here/fitune", None])
+def test_a_home_folder_that_there_is_not_is_a_sentence_and_not_made(
+    monkeypatch: pytest.MonkeyPatch, chosen: str | None
+) -> None:
+    def unknown(_: object) -> None:
+        raise KeyError
+
+    for name in ("HOME", "FITUNE_HOME", "XDG_DATA_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    with pytest.raises(UserError, match=f"There is no home folder {chosen or '~'} here"):
+        runs.home(chosen)
 
 
 def test_runs_are_found_from_a_folder_that_is_gone(three: Path, monkeypatch: pytest.MonkeyPatch) -> None:

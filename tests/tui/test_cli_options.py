@@ -1,4 +1,4 @@
-"""Options of fitune itself, before a command: each counts, or is refused."""
+"""What comes before a command: options of fitune itself, which count or are refused, and a home for its runs."""
 
 import pytest
 
@@ -18,3 +18,11 @@ def test_a_flag_counts_before_a_command_as_behind_it(command: str, flag: str) ->
 def test_answers_for_a_command_that_asks_nothing_are_refused(fitune: Fitune) -> None:
     said = "--answers is for the wizard, and not for runs. Leave one of the two out.\n"
     assert fitune("--answers", "recipe.toml", "runs") == (2, "", said)
+
+
+def test_a_home_folder_that_there_is_not_is_told_before_a_screen_is_up(
+    fitune: Fitune, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FITUNE_HOME", "~nobody-here/fitune")
+    said = "There is no home folder ~nobody-here/fitune here. Set FITUNE_HOME to a folder you can write to.\n"
+    assert fitune() == (2, "", said)

@@ -4,6 +4,7 @@ import argparse
 import tomllib
 from typing import Any
 
+from core import runs
 from core.errors import UserError
 from tui.terminal import surface
 
@@ -17,6 +18,7 @@ def run(args: argparse.Namespace) -> int:
         return train.start(config.load(args.answers), anyway=True, detach=False)
     if args.yes:
         raise UserError("--yes has nothing to start.", "Name the recipe: fitune --answers recipe.toml --yes")
+    runs.home()  # that there is none is told before a screen is up
     answers = read_answers(args) if args.answers else None
     place = surface()
     if place == "none":
