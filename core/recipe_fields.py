@@ -96,7 +96,7 @@ class Train(Group):
     micro_batch: Annotated[int, Field(ge=1, le=4096)] = 2
     """Rows on the card at once. The first thing to lower when memory is short."""
     grad_accum: Annotated[int, Field(ge=1, le=65536)] = 4
-    """Micro-batches summed before the weights move: costs time, not memory. The model feels the product of both."""
+    """Micro-batches summed before the weights move: costs time, hardly memory. The model feels the product of both."""
     epochs: Annotated[float, Field(gt=0, le=1000)] = 1.0
     """How often every row is seen. 1 to 3; more memorises."""
     max_steps: Annotated[int, Field(ge=1)] | None = None
