@@ -192,8 +192,12 @@ class Run:
             return False
         if pid <= 0:  # the kernel hides holders that live in another container
             raise UserError(f"The worker of {self.name} lives in another container.", "Stop it from there.")
-        with contextlib.suppress(ProcessLookupError):
+        try:
             os.killpg(os.getpgid(pid), signal.SIGKILL)
+        except ProcessLookupError:  # it came to its end meanwhile
+            return False
+        except PermissionError:
+            raise UserError(f"The worker of {self.name} is another user's.", "Only they or root can end it.") from None
         with contextlib.suppress(OSError), self.log.open("a") as log:  # a full disk: then nobody knows who did it
             log.write(f"\n{KILLED_AS_ASKED}\n")
         return True
@@ -209,7 +213,7 @@ def home(override: str | None = None) -> Path:
 
 
 def _data_folder() -> str:
-    import platformdirs  # with secrets, below, a tenth of what a quick command may take
+    import platformdirs  # a tenth of what a quick command may take
 
     with contextlib.suppress(RuntimeError):  # without HOME, a user that the system does not know
         return platformdirs.user_data_dir("fitune")
@@ -263,14 +267,12 @@ def withheld(base: Path) -> list[Path]:
 
 def _may_be_read(path: Path) -> bool:
     """Whether this user may read what says how a run stands; what is not there is no hindrance."""
-    run = Run(path)
-    told = (path / "run.json", run.events, run.lock)
+    told = (path / name for name in ("run.json", "events.jsonl", "lock"))
     return os.access(path, os.R_OK | os.X_OK) and all(os.access(each, os.R_OK) or not each.exists() for each in told)
 
 
 def find(base: Path, key: str | None) -> Run:
     """The run of that name, path or unique part of a name; without a key the newest. Raises UserError."""
-    # False for what is too long for a path, too.
     by_path = [Path(key).absolute()] if key and os.path.isfile(os.path.join(key, "run.json")) else []
     if by_path and _may_be_read(by_path[0]):
         return Run(by_path[0])
@@ -294,7 +296,5 @@ def _unwritable(path: Path, error: OSError) -> UserError:
 
 
 def _new_name(recipe: "Recipe") -> str:
-    import secrets
-
     model = re.sub(r"[^a-z0-9.]+", "-", Path(recipe.model.id).name.lower()).strip("-.")[:40] or "model"
-    return f"{time.strftime('%Y-%m-%d')}-{model}-{secrets.token_hex(2)}"
+    return f"{time.strftime('%Y-%m-%d')}-{model}-{os.urandom(2).hex()}"

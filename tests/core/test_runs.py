@@ -511,6 +511,30 @@ def test_kill_ends_the_worker_and_its_children(run: Run, family: "subprocess.Pop
     assert run.kill() is False
 
 
+def test_the_worker_of_another_user_is_not_killed_but_told(
+    run: Run, worker: "subprocess.Popen[bytes]", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: int) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "killpg", refuse)
+    with pytest.raises(UserError, match=r"The worker of .* is another user's"):
+        run.kill()
+    assert run.holder_pid() == worker.pid
+    assert runs.KILLED_AS_ASKED not in run.log.read_text()
+
+
+def test_a_worker_that_ends_just_before_it_is_killed_was_not_killed(
+    run: Run, worker: "subprocess.Popen[bytes]", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(*_: int) -> None:
+        raise ProcessLookupError(3, "No such process")
+
+    monkeypatch.setattr(os, "killpg", gone)
+    assert run.kill() is False
+    assert runs.KILLED_AS_ASKED not in run.log.read_text()
+
+
 def test_a_stop_that_cannot_be_asked_for_is_a_sentence(run: Run) -> None:
     gone = Run(run.path / "gone")
     with pytest.raises(UserError, match=r"stop can.t be written: No such file or directory"):

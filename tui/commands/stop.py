@@ -16,8 +16,7 @@ def run(args: argparse.Namespace) -> int:
     if job is None:
         said = f"{run.name} is not running."
     elif args.now:
-        run.kill()
-        said = killed(run, job)
+        said = killed(run, job) if run.kill() else f"{run.name} came to its end meanwhile."
     else:
         run.request_stop()
         said = stopping(run, job)
