@@ -228,7 +228,7 @@ def create(recipe: "Recipe", base: Path, info: dict[str, Any]) -> Run:
     name = recipe.run.name or _new_name(recipe)
     path = base / "runs" / name
     try:
-        for folder in (base, path.parent):  # else the first would get what the umask leaves
+        for folder in (each for each in (base, path.parent) if not each.exists()):  # each, or the umask has its way
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         path.mkdir(mode=0o700)
     except OSError as error:
