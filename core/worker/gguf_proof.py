@@ -21,6 +21,8 @@ LIMITS = {
 """About three times what SmolLM2-135M lost, tuned for 16 steps, on 253 tokens of held-out answers: 8e-6, 6e-5, 0.003,
 0.006, 0.085 and 0.046 nats; 100, 99.6, 97.2, 96.0, 87.4 and 92.1 % of the likeliest tokens. So small a model loses more
 than larger ones; a wrong file is off by whole nats."""
+SPELT_OTHERWISE = 0.01
+"""Of the plain tokens: llama.cpp's converter writes a few in its own way (InternLM's "\\x00")."""
 
 
 def prove(
@@ -35,6 +37,7 @@ def prove(
     if reader is None:
         return proof
     check_header(proof, reader, kind, tokenizer, stops)
+    check_vocabulary(proof, reader, tokenizer)
     check_weights(proof, reader, merged)
     if proof.failed:
         return proof
@@ -74,19 +77,28 @@ def check_header(proof: Proof, reader: Any, kind: str, tokenizer: Any, stops: li
     """The file names its type of weights, and the chat template and an end mark of the training."""
     from gguf import LlamaFileType
 
-    def told(name: str) -> Any:
-        found = reader.get_field(name)
-        return found.contents() if found else None
-
     types = {member.value: member.name.removeprefix("MOSTLY_").lower() for member in LlamaFileType}
-    stored = types.get(told("general.file_type"), "no type")
+    stored = types.get(_told(reader, "general.file_type"), "no type")
     proof.add("type of weights", kind, stored, stored == kind)
-    same = told("tokenizer.chat_template") == tokenizer.chat_template
+    same = _told(reader, "tokenizer.chat_template") == tokenizer.chat_template
     proof.add("chat template", "the one of the training", "the same" if same else "another", same)
     known = ", ".join(tokenizer.decode([token]) for token in stops)
-    end = told("tokenizer.ggml.eos_token_id")
+    end = _told(reader, "tokenizer.ggml.eos_token_id")
     got = "none" if end is None else tokenizer.decode([end])
     proof.add("marks that end an answer", f"one of {known}", got, end in stops)
+
+
+def check_vocabulary(proof: Proof, reader: Any, tokenizer: Any) -> None:
+    """Each plain token has its number: shifted ones would make as many tokens of a text, but others."""
+    from gguf import TokenType
+
+    told = zip(*(_told(reader, f"tokenizer.ggml.{name}") or () for name in ("tokens", "token_type")), strict=False)
+    plain = {number: token for number, (token, kind) in enumerate(told) if kind == TokenType.NORMAL}
+    numbers = tokenizer.get_vocab()
+    wrong = [token for number, token in plain.items() if numbers.get(token) != number]
+    said = f"{len(wrong)} of {len(plain)} are others, such as {wrong[0]!a}" if wrong else str(len(plain))
+    sound = bool(plain) and len(wrong) <= SPELT_OTHERWISE * len(plain)
+    proof.add("vocabulary", "the tokenizer's plain tokens in their places", said, sound)
 
 
 def check_text(proof: Proof, server: Any, tokenizer: Any, probes: list[Probe]) -> None:
@@ -99,3 +111,9 @@ def check_text(proof: Proof, server: Any, tokenizer: Any, probes: list[Probe]) -
     chat = tokenizer.apply_chat_template(ASKED, add_generation_prompt=True, return_dict=True)["input_ids"]
     chat_got = llama.count_chat_tokens(server, ASKED)
     proof.add("chat in llama.cpp", f"{len(chat)} tokens of a question", str(chat_got), chat_got == len(chat))
+
+
+def _told(reader: Any, name: str) -> Any:
+    """What the file says of itself by that name; None if nothing."""
+    found = reader.get_field(name)
+    return found.contents() if found else None

@@ -1,5 +1,6 @@
 """GGUF files of a tiny merged model, written as llama.cpp's converter writes them, and each damage one can have."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ def write_gguf(file: Path, merged: Path, kind: str, change: Change | None = None
         "template": (merged / "chat_template.jinja").read_text(),
         "eos": 2,
         "arch": "llama",
+        "tokens": tokens_of(merged),
     }
     if change:
         change(tensors, told)
@@ -31,6 +33,8 @@ def write_gguf(file: Path, merged: Path, kind: str, change: Change | None = None
         writer.add_chat_template(told["template"])
     if told["eos"] is not None:
         writer.add_eos_token_id(told["eos"])
+    writer.add_token_list(told["tokens"])
+    writer.add_token_types([gguf.TokenType.NORMAL] * len(told["tokens"]))
     matrices = gguf.GGMLQuantizationType[kind.upper()]
     for name, weights in tensors.items():
         stored = matrices if weights.ndim > 1 and weights.shape[-1] % 32 == 0 else gguf.GGMLQuantizationType.F32
@@ -39,6 +43,12 @@ def write_gguf(file: Path, merged: Path, kind: str, change: Change | None = None
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
+
+
+def tokens_of(merged: Path) -> list[str]:
+    """The tokens by their numbers."""
+    vocabulary = json.loads((merged / "tokenizer.json").read_text())["model"]["vocab"]
+    return sorted(vocabulary, key=vocabulary.__getitem__)
 
 
 def as_llama_cpp(merged: Path) -> dict[str, Any]:

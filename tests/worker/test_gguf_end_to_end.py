@@ -81,6 +81,6 @@ def test_what_was_trained_answers_the_same_in_llama_cpp(
         print({key: value for key, value in proof.items() if key != "checks"})
         passed = {check["check"] for check in proof["checks"] if check["passed"]}
         assert passed >= {
-            "file", "type of weights", "chat template", "marks that end an answer", "tensors", "weights",
+            "file", "type of weights", "chat template", "marks that end an answer", "vocabulary", "tensors", "weights",
             "loads in llama.cpp", "tokenizer", "chat in llama.cpp", "its answers", "likeliest token",
         }  # fmt: skip

@@ -34,7 +34,7 @@ def prove(tiny_model: Path, tokenizer: Any, tmp_path: Path, monkeypatch: pytest.
 @pytest.mark.parametrize("kind", ["f16", "bf16", "q8_0"])
 def test_a_sound_file_of_each_kind_passes(prove: Callable[..., Any], kind: str) -> None:
     checks = prove(kind)
-    assert [passed for passed, _ in checks.values()] == [True] * 6 + [None]
+    assert [passed for passed, _ in checks.values()] == [True] * 7 + [None]
     assert checks["weights"][1].endswith("of that at most")
 
 
@@ -110,6 +110,15 @@ def test_what_it_says_of_itself_is_that_of_the_training(
 ) -> None:
     checks = prove("f16", lambda tensors, told: told.update({key: value}))
     assert checks[check] == (False, got)
+
+
+def test_a_token_in_anothers_place_is_found_though_texts_stay_as_long(prove: Callable[..., Any]) -> None:
+    def shift(tensors: dict[str, Any], told: dict[str, Any]) -> None:
+        told["tokens"] = told["tokens"][1:] + told["tokens"][:1]
+
+    passed, got = prove("f16", shift)["vocabulary"]
+    assert passed is False
+    assert "259 of 259 are others, such as '<|im_start|>'" in got
 
 
 @pytest.mark.parametrize("share", [0.0, 0.001, 0.01, 0.1, 0.5, 0.9, 0.999])
