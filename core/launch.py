@@ -197,8 +197,8 @@ def prepare(recipe: Recipe) -> Run:
     content = {"version": 1, "name": run.name, "created": time.time(), "key": key,
                "recipe": recipe.model_dump(mode="json")}  # fmt: skip
     try:
-        run.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        run.path.mkdir(mode=0o700, exist_ok=True)
+        for folder in (each for each in (base, run.path.parent, run.path) if not each.exists()):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         write_atomically(run.path / "run.json", orjson.dumps(content, option=orjson.OPT_INDENT_2))
     except OSError as error:
         hint = "Set FITUNE_HOME to a folder you can write to."

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -230,3 +231,15 @@ def test_of_two_who_ask_at_once_both_get_the_job(
     else:
         with pytest.raises(UserError, match="running already"):
             launch.prepare(made())
+
+
+def test_the_job_makes_private_folders_whatever_the_umask(
+    made: Callable[..., Recipe], fitune_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(launch, "start", lambda *_, **__: "setsid")
+    before = os.umask(0)
+    try:
+        run = launch.prepare(made())
+    finally:
+        os.umask(before)
+    assert [stat.S_IMODE(path.stat().st_mode) for path in (fitune_home, run.path.parent, run.path)] == [0o700] * 3
