@@ -20,6 +20,8 @@ from tui import draft as drafts
 from tui.draft import recipe
 from tui.screens.data import DataScreen
 from tui.screens.data_views import VIEWS
+from tui.widgets.choices import Choices
+from tui.widgets.field_input import FieldInput
 from tui.widgets.meters import Line
 from tui.widgets.views import ViewName
 
@@ -39,6 +41,17 @@ def long_rows(home: Path) -> None:
 def screen(app: Wizard) -> DataScreen:
     assert isinstance(app.screen, DataScreen), app.screen
     return app.screen
+
+
+async def test_up_leads_from_the_list_of_files_back_to_the_path(at_step: At) -> None:
+    Path("more.jsonl").write_text("{}\n")
+    app = at_step("data", edits={"data.source": "gone.jsonl"})
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        await pilot.press("down", "down", "up")
+        assert isinstance(app.focused, Choices)
+        await pilot.press("up")
+        assert isinstance(app.focused, FieldInput)
 
 
 @pytest.mark.parametrize("size", [(80, 24), (120, 40)])

@@ -13,3 +13,10 @@ class Choices(OptionList):
 
     def __init__(self, *, id: str) -> None:  # noqa: A002 - Textual's word
         super().__init__(id=id, compact=True, markup=False)
+
+    def action_cursor_up(self) -> None:
+        """From the first one back to what stands above it, if anything can be typed there."""
+        if self.highlighted == 0 and self.screen.focus_chain[0] is not self:
+            self.screen.focus_previous()
+        else:
+            super().action_cursor_up()
