@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from core import __version__
-from core.budget import Budget, Part, verdict_of
+from core.budget import DRIVER_BYTES, Budget, Part, verdict_of
 from core.errors import UserError
 from core.pace import HIGH, LOW, Pace
 
@@ -83,6 +83,8 @@ class Experience:
         ratios = [each.peak_bytes / each.predicted_bytes for each in alike]
         factor = min(MEMORY_MOST, max(MEMORY_LEAST, median(ratios)))
         total, needed = round(found.total_bytes * factor), round(found.needed_bytes * factor)
+        if needed <= found.free_bytes:  # what torch holds between tensors shrinks where the card leaves no more
+            total = min(total, max(needed, found.free_bytes - DRIVER_BYTES))
         spread = _doubt(ratios, factor, MEMORY_DOUBT) * total
         doubt = round(min(found.doubt_bytes * factor, spread))
         why = f"corrected by {factor - 1:+.1%} from {_runs(alike)} on this {_kind(alike)}"

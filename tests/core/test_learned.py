@@ -159,6 +159,17 @@ def test_the_verdict_is_of_the_corrected_total() -> None:
     assert taught(0.95).budget(before).verdict == "fits"
 
 
+@pytest.mark.parametrize(("free_gib", "length", "ratio"), [(6.72, 2048, 1.02), (8.8, 16384, 1.02), (9.07, 16384, 1.05)])
+def test_what_may_fit_is_never_told_as_more_than_is_free(free_gib: float, length: int, ratio: float) -> None:
+    """What torch holds between tensors follows what is free, corrected or not."""
+    card = replace(H100, free_bytes=round(free_gib * GIB))
+    asked = recipe(model__max_seq_length=length, train__micro_batch=2 if length == 2048 else 1)
+    found = taught(ratio, ratio).budget(estimate(LLAMA_8B, asked, card))
+    assert found.verdict == "tight"
+    assert sum(part.bytes for part in found.parts) == found.total_bytes
+    assert found.low_bytes <= found.total_bytes <= min(found.high_bytes, found.free_bytes)
+
+
 def test_a_plan_that_unsloth_refuses_stays_refused() -> None:
     for free_bytes in (2 * BUDGET.total_bytes, round(0.99 * BUDGET.needed_bytes)):
         refused = replace(BUDGET, free_bytes=free_bytes, verdict="over", refused=True)
