@@ -68,7 +68,8 @@ def walk(talk: Talk, draft: Draft) -> Run:
             save(draft, step.name, base)
         except UserError as error:
             talk.say(f"WARN {error}")
-    discard(base)
+    if step is not steps.STEPS[0]:  # who only looks at a run there has his answers still before him
+        discard(base)
     return answer.run
 
 

@@ -37,5 +37,6 @@ async def walk(app: App[Any], draft: Draft | None, step: steps.Step | None) -> R
             await asyncio.to_thread(save, draft, step.name, runs.home())
         except UserError as error:
             complain(app, str(error))
-    await asyncio.to_thread(discard, runs.home())
+    if step is not steps.STEPS[0]:  # who only looks at a run there has his answers still before him
+        await asyncio.to_thread(discard, runs.home())
     return answer.run

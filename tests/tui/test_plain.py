@@ -18,6 +18,7 @@ from core.launch import Begun
 from core.machine import Machine
 from core.prepared import Prepared
 from core.recipe_fields import Recipe
+from tests.fake_worker import make_run
 from tests.tui.wizard_kit import Wizard, go_to
 from tui import plain, steps
 from tui.draft import discard, restore, shown
@@ -142,6 +143,18 @@ def test_b_at_the_first_question_leaves_the_answers_of_last_time_alone(
     answer("", "", "4", "64", "")
     before = restore(home)
     assert answer("b", "b") == 130
+    assert before is not None
+    assert restore(home) == before
+
+
+def test_who_looks_at_a_run_first_keeps_the_answers_of_last_time(
+    begun: list[Recipe], answer: Callable[..., int], home: Path
+) -> None:
+    answer("", "", "4", "64", "")
+    before = restore(home)
+    make_run(home, told="ok")
+    assert answer("3") == 0
+    assert begun == []
     assert before is not None
     assert restore(home) == before
 

@@ -12,6 +12,7 @@ from tests.fake_worker import make_run, start
 from tests.tui.wizard_kit import CARD, GIB, Wizard, go_to, settle
 from tui import steps
 from tui.choices import machine_lines, start_choices
+from tui.draft import restore
 
 New = Callable[..., Wizard]
 FREE = replace(CARD, index=1, uuid="GPU-other", name="NVIDIA T4", allowed=False)
@@ -79,3 +80,19 @@ async def test_answers_that_were_left_at_the_first_step_go_on_behind_it(wizard: 
         await pilot.press("enter")
         await settle(pilot)
         assert again.step.NAME == "preset"
+
+
+async def test_who_looks_at_a_run_first_keeps_the_answers_of_last_time(wizard: New, home: Path) -> None:
+    async with wizard().run_test(size=(80, 24)) as pilot:
+        await go_to(pilot, "data")
+    before = restore(home)
+    make_run(home, told="ok")
+    again = wizard()
+    async with again.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        assert "Look at run-a" in again.shown()
+        await pilot.press("up", "enter")  # round to the last one
+        await settle(pilot)
+    assert again.begun is not None
+    assert before is not None
+    assert restore(home) == before
