@@ -252,7 +252,9 @@ def _reason(own: Tried, best: Tried) -> str:
     if not best.set:
         return "The recipe as it is: no other setting that teaches the same is noticeably faster."
     if own.fits:
-        return f"{best.speed / own.speed - 1:.0%} faster than the recipe as it is."
+        gain = best.speed / own.speed
+        said = f"{gain - 1:.0%} faster than" if gain < 2 else f"{gain:.0f} times as fast as"
+        return f"About {said} the recipe as it is."
     return f"The simplest of the fastest plans that fit; the recipe as it is {_why(own, best)}."
 
 

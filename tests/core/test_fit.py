@@ -1,5 +1,6 @@
 """The best plan: it really fits, keeps what is learned, is never slower than the recipe, and the others have a why."""
 
+import re
 import time
 from typing import Any
 
@@ -101,6 +102,18 @@ def test_a_recipe_that_is_as_fast_as_any_stays_as_it_is() -> None:
     assert found.plan is not None
     assert found.plan.set == {}
     assert "as it is" in found.reason
+
+
+@pytest.mark.parametrize(
+    ("model", "batch", "said"),
+    [
+        ("HuggingFaceTB/SmolLM2-135M-Instruct", 1, r"About \d times as fast as the recipe as it is\."),
+        ("meta-llama/Llama-3.1-8B-Instruct", 8, r"About \d\d% faster than the recipe as it is\."),
+    ],
+)
+def test_how_much_is_gained_is_told_as_the_guess_that_it_is(model: str, batch: int, said: str) -> None:
+    own = recipe(model__max_seq_length=512, train__micro_batch=batch, train__grad_accum=8 // batch)
+    assert re.fullmatch(said, fit(load(model), own, card_of(80), "NVIDIA H100 80GB HBM3", RAM).reason)
 
 
 def test_rows_at_once_go_down_before_layers_leave_the_card() -> None:
