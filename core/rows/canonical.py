@@ -23,6 +23,8 @@ OURS = frozenset(ROLES.values())
 CHAT_NAMES = ("messages", "conversations", "conversation", "chat", "dialogue", "dialog", "turns")
 """What columns of chats are called."""
 TURN_EXTRAS = ("tool_calls", "tool_call_id", "name")
+THOUGHTS = ("reasoning_content", "thinking")
+"""Where chat templates look for what the assistant thought: Qwen3, GLM and most others; gpt-oss."""
 
 
 class Skip(Exception):
@@ -173,6 +175,7 @@ def _message(turn: Any) -> Row:
     content = turn.get("content", turn.get("value", turn.get("text")))
     message = _turn(ROLES[role.lower()], _content(content, bool(turn.get("tool_calls"))))
     message |= {key: decoded(turn[key]) for key in TURN_EXTRAS if turn.get(key)}
+    message |= {key: thought for key in THOUGHTS if isinstance(thought := turn.get(key), str) and thought.strip()}
     if isinstance(calls := message.get("tool_calls"), list):
         message["tool_calls"] = [_call(call) for call in calls]
     return message

@@ -193,8 +193,10 @@ def _refuse_loss(answer: dict[str, Any], written: str) -> None:
     learn to stop where a function is to be called (Llama 3, Phi), or not to think (DeepSeek-R1). Words before a call
     that it writes may go (Llama 3.1): at work the model is not to say them either."""
     parts = [_function(call) for call in answer.get("tool_calls") or ()]
-    if not parts and answer["content"].strip() not in written:
-        parts = re.findall(r"\w+", re.sub("</?think>", " ", answer["content"]))
+    texts = [answer.get("reasoning_content", ""), answer.get("thinking", ""), "" if parts else answer["content"]]
+    for text in texts:
+        if text.strip() not in written:
+            parts += re.findall(r"\w+", re.sub("</?think>", " ", text))
     if written and (lost := next((part for part in dict.fromkeys(parts) if part not in written), None)):
         raise TemplateError(f"it leaves out a part of an answer, such as {lost!r}")
 
@@ -242,7 +244,9 @@ def _tokenized(drafts: Sequence[Draft], tokenizer: Any) -> Iterator[Sample]:
     openings = _openings([draft.opening for draft in drafts if draft.opening is not None], tokenizer)
     # A chat template writes its own BOS.
     coded = tokenizer([draft.text for draft in drafts], add_special_tokens=False, verbose=False)
-    marks = tokenizer.added_tokens_decoder
+    # Not every added token: GLM's </tool_call> ends a call, but no program stops there.
+    marks = {number for number, token in tokenizer.added_tokens_decoder.items() if token.special}
+    marks.add(tokenizer.eos_token_id)
     for draft, encoding in zip(drafts, coded.encodings, strict=True):
         opening = next(openings) if draft.opening is not None else []
         ids = [*opening, *encoding.ids]

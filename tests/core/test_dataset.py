@@ -394,6 +394,18 @@ def test_a_turn_that_cannot_be_used_says_why(turn: Any, kind: str) -> None:
     assert skip.value.kind == kind
 
 
+def test_what_the_assistant_thought_is_kept_as_text() -> None:
+    turns = [
+        {"role": "user", "content": "Why?", "thinking": None},
+        {"role": "assistant", "content": "So.", "reasoning_content": "[1, 2]", "thinking": " "},
+    ]
+    (made,) = converter("messages", {"messages": "messages"})({"messages": turns})
+    assert made["messages"] == [
+        {"role": "user", "content": "Why?"},
+        {"role": "assistant", "content": "So.", "reasoning_content": "[1, 2]"},
+    ]
+
+
 def test_tool_calls_and_tools_are_kept() -> None:
     call = {"role": "assistant", "content": None, "tool_calls": [{"type": "function", "function": {"name": "clock"}}]}
     answer = {"role": "tool", "content": "noon", "tool_call_id": "1"}

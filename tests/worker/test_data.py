@@ -156,6 +156,30 @@ def test_tools_are_shown_to_the_model_and_calls_are_trained() -> None:
     assert text.endswith("«So.<|im_end|>»\n")
 
 
+def test_a_call_whose_mark_no_program_stops_at_gets_an_end_mark() -> None:
+    from tokenizers import AddedToken
+
+    coder = make(
+        "{% for m in messages %}{{ '<|' + m['role'] + '|>' + m['content'] }}"
+        "{% if m['tool_calls'] %}{{ m['tool_calls'][0]['function']['name'] + '</tool_call>' }}{% endif %}{% endfor %}"
+        "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}",
+        Kind("", ("<|endoftext|>", "<|user|>", "<|assistant|>"), "<|endoftext|>"),
+    )
+    coder.add_tokens([AddedToken("</tool_call>", special=False)])
+    assert shown({"messages": [ASK, CALL]}, coder) == ["<|user|>Why?<|assistant|>«clock</tool_call><|endoftext|>»"]
+
+
+@pytest.mark.parametrize("field", ["reasoning_content", "thinking"])
+def test_thoughts_beside_an_answer_are_learnt_where_the_template_shows_them(field: str) -> None:
+    thoughtful = {**ANSWER, field: "Hm."}
+    if field == "reasoning_content":
+        assert shown({"messages": [ASK, thoughtful]}, tokenizer("qwen3")) == [
+            f"{HEAD}«<think>\nHm.\n</think>\n\nSo.<|im_end|>»\n"
+        ]
+    (made,) = render([{"messages": [ASK, thoughtful]}], tokenizer("llama3"), "answers")
+    assert made == Refused("the model's chat template refuses it: it leaves out a part of an answer, such as 'Hm'")
+
+
 CALL = {"role": "assistant", "content": "", "tool_calls": [{"function": {"name": "clock", "arguments": {}}}]}
 THOUGHT = {"role": "assistant", "content": "<think>\nHm.\n</think>\n\nSo."}
 
