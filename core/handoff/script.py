@@ -154,7 +154,7 @@ def _imports(job: Job, backend: str, several_cards: bool) -> str:
     lines = {
         "from unsloth import FastLanguageModel  # before trl, transformers and peft, which it changes\n": unsloth,
         "import json": True,
-        "import math": not job.recipe.train.max_steps and not _has_intervals(job),
+        "import math": not job.recipe.train.max_steps,
         "import os": not unsloth,
         "import platform": not unsloth,
         "from pathlib import Path\n": True,
@@ -183,19 +183,13 @@ def _settings(job: Job) -> str:
     )
 
 
-def _has_intervals(job: Job) -> bool:
-    return bool(job.recipe.train.eval_every and job.recipe.train.save_every)
-
-
 def _steps(job: Job, several_cards: bool) -> str:
-    """How far apart evaluations and checkpoints are."""
+    """How many steps there are, and how far apart evaluations and checkpoints."""
     train = job.recipe.train
     usual = f"max({LEAST_STEPS_APART}, STEPS // {LOOKS_PER_RUN})"
     batches = f"math.ceil(len(train_set) / {'(MICRO_BATCH * CARDS)' if several_cards else 'MICRO_BATCH'})"
     steps = train.max_steps or f"math.ceil({train.epochs!r} * math.ceil({batches} / GRAD_ACCUM))"
-    return (
-        "" if _has_intervals(job) else f"STEPS = {steps}\n"
-    ) + f"EVAL_EVERY = {train.eval_every or usual}\nSAVE_EVERY = {train.save_every or usual}\n"
+    return f"STEPS = {steps}\nEVAL_EVERY = {train.eval_every or usual}\nSAVE_EVERY = {train.save_every or usual}\n"
 
 
 def _config(train: Train) -> dict[str, str]:
@@ -210,7 +204,7 @@ def _config(train: Train) -> dict[str, str]:
         "learning_rate": repr(train.lr),
         "lr_scheduler_type": repr(train.scheduler),
         "lr_scheduler_kwargs": "{'min_lr_rate': 0.1}" if train.scheduler == "cosine_with_min_lr" else "None",
-        "warmup_steps": f"{train.warmup_ratio!r}",
+        "warmup_steps": f"{train.warmup_ratio!r} if STEPS > 1 else 0",
         "optim": repr(train.optimizer),
         "weight_decay": repr(train.weight_decay),
         "max_grad_norm": repr(train.max_grad_norm),

@@ -1,6 +1,7 @@
 """One fine-tune, top to bottom. Both backends take this path; TRL's SFTTrainer does the training."""
 
 import gc
+import math
 import shutil
 import time
 from importlib.util import find_spec
@@ -144,7 +145,7 @@ def make_trainer(run: Run, recipe: Recipe, loaded: backends.Loaded, rows: Readin
     trainer = (SFTTrainer if torch.cuda.is_available() else CpuTrainer)(
         model=loaded.model,
         processing_class=loaded.tokenizer,
-        args=trainer_config(recipe, loaded.dtype, run.path / "work", packed, run.name),
+        args=trainer_config(recipe, loaded.dtype, run.path / "work", packed, run.name, len(train_set)),
         train_dataset=train_set,
         eval_dataset=eval_set,
         callbacks=[reporter],
@@ -173,9 +174,16 @@ def limit_memory(recipe: Recipe) -> None:
         torch.cuda.set_per_process_memory_fraction(min(1.0, left / total))
 
 
-def trainer_config(recipe: Recipe, dtype: str, work: Path, packed: bool = False, name: str | None = None) -> SFTConfig:
-    """The recipe in TRL's words. work: the trainer's own folder; name: what trackers call the run."""
+def trainer_config(
+    recipe: Recipe, dtype: str, work: Path, packed: bool = False, name: str | None = None, rows: int | None = None
+) -> SFTConfig:
+    """The recipe in TRL's words.
+
+    work: the trainer's own folder. name: what trackers call the run. rows: how many there are to train on, if known.
+    """
     train = recipe.train
+    epoch_steps = math.ceil(rows / (train.micro_batch * train.grad_accum)) if rows else math.inf
+    steps = train.max_steps or train.epochs * epoch_steps
     return SFTConfig(
         output_dir=str(work),
         per_device_train_batch_size=train.micro_batch,
@@ -186,7 +194,8 @@ def trainer_config(recipe: Recipe, dtype: str, work: Path, packed: bool = False,
         learning_rate=train.lr,
         lr_scheduler_type=train.scheduler,
         lr_scheduler_kwargs={"min_lr_rate": MIN_LR_RATE} if train.scheduler == "cosine_with_min_lr" else None,
-        warmup_steps=train.warmup_ratio,  # below 1 it is a share of all steps
+        # Below 1 it is a share of all steps; its first has a rate of 0, and would be the only one of a single step.
+        warmup_steps=train.warmup_ratio if steps > 1 else 0,
         optim=train.optimizer,
         weight_decay=train.weight_decay,
         max_grad_norm=train.max_grad_norm,

@@ -111,6 +111,15 @@ def test_packed_rows_do_not_see_each_other(make_run: Callable[..., Run]) -> None
     assert losses(packed)[1] == pytest.approx(losses(plain)[1], abs=1e-5)
 
 
+@pytest.mark.usefixtures("unasked")
+@pytest.mark.parametrize("train", [{"max_steps": 1}, {"max_steps": None, "micro_batch": 64, "epochs": 1}])
+def test_the_only_step_of_a_run_is_no_warm_up(make_run: Callable[..., Run], train: dict[str, Any]) -> None:
+    run = make_run(train={**train, "warmup_ratio": 0.1})
+    train_here(run)
+    (rate,) = [event.data["lr"] for event in Tail(run.events).read() if event.type == "step"]
+    assert rate == run.recipe().train.lr
+
+
 def test_rows_without_an_answer_inside_the_length_are_refused_before_training(make_run: Callable[..., Run]) -> None:
     run = make_run(model={"max_seq_length": 32})
     with pytest.raises(UserError, match="nothing to train on"):
