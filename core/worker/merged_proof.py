@@ -89,10 +89,12 @@ def check_text(proof: Proof, tokenizer: Any, folder: Path, asked: list[behaviour
 
 
 def check_ends(proof: Proof, tokenizer: Any, folder: Path, ends: list[int]) -> None:
-    """The folder's settings name every token that ends an answer."""
-    lost = [tokenizer.decode([token]) for token in ends if token not in eos_ids(folder)]
+    """The folder's settings name every token that ends an answer, and no other."""
+    named = eos_ids(folder)
+    wrong = [f"without {tokenizer.decode([token])}" for token in ends if token not in named]
+    wrong += [f"with {tokenizer.decode([token])}" for token in sorted(named.difference(ends))]
     known = ", ".join(tokenizer.decode([token]) for token in ends)
-    proof.add("marks that end an answer", known, f"without {', '.join(lost)}" if lost else "the same", not lost)
+    proof.add("marks that end an answer", known, ", ".join(wrong) or "the same", not wrong)
 
 
 def check_answers(

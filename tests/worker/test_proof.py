@@ -111,6 +111,8 @@ def other_tokenizer(folder: Path, base: Path) -> None:
         (lambda folder, _: (folder / "chat_template.jinja").write_text("{{ messages }}"), "chat template", "another"),
         (lambda folder, _: edit(folder / "generation_config.json", eos_token_id=[0]), "marks that end an answer",
          "without <|im_end|>"),
+        (lambda folder, _: edit(folder / "generation_config.json", eos_token_id=[2, 40]), "marks that end an answer",
+         "with "),
         (lambda folder, _: rewrite(folder, lambda held: held["model.norm.weight"].mul_(2)), "left as they were",
          "6, but 1 not, such as model.norm.weight"),
         (lambda folder, _: rewrite(folder, lambda held: held.pop("model.norm.weight")), "tensors",
