@@ -156,7 +156,7 @@ def _run(command: argparse.ArgumentParser, required: bool = False) -> None:
 
 
 def _gpu_memory(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--gpu-memory", metavar="16GiB", help="judge by a card of this size instead of the one here")
+    command.add_argument("--gpu-memory", metavar="16GiB", help="judge by a card with so much free instead of this one")
 
 
 def _json(command: argparse.ArgumentParser) -> None:
