@@ -54,6 +54,11 @@ ALLOCATION = (
 REFUSED = """if PACKING and not trainer.args.packing:
     raise SystemExit("Unsloth can't keep packed rows of this model apart: set PACKING = False.")
 """
+WIDE = """if DTYPE == torch.float16:  # its scaler takes no gradients of 16 bits
+    for weight in trainer.model.parameters():
+        if weight.requires_grad:
+            weight.data = weight.data.float()
+"""
 SHARE = """
 # What the model feels is micro-batch x accumulation x cards, and stays what it was on one card.
 CARDS, CARD = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("LOCAL_RANK", 0))
@@ -240,7 +245,7 @@ def _training(job: Job, backend: str, several_cards: bool) -> str:
     }
     return (
         f"trainer = {call(trainer, given)}\n"
-        f"{REFUSED if backend == 'unsloth' else ''}"
+        f"{WIDE}{REFUSED if backend == 'unsloth' else ''}"
         "trainer.train()\n"
         "if eval_set and trainer.state.global_step % EVAL_EVERY:\n"
         "    trainer.evaluate()\n"

@@ -126,6 +126,16 @@ def test_the_script_says_the_recipe_in_the_words_of_its_libraries(make_job: Call
     assert "gradient_checkpointing_enable" not in text
 
 
+@pytest.mark.parametrize("backend", ["trl", "unsloth"])
+def test_on_a_card_without_bf16_the_script_trains_in_fp32_as_the_worker_does(
+    make_job: Callable[..., Job], backend: str
+) -> None:
+    text = handoff.files_for("script", [make_job(train={"backend": backend, "checkpointing": "on"})])["run.py"]
+    made, _, rest = text.partition("if DTYPE == torch.float16:  #")
+    assert made.rstrip().endswith(")")  # of trainer = SFTTrainer(...)
+    assert rest.index("weight.data.float()") < rest.index("trainer.train()")
+
+
 def test_unsloth_gets_its_own_arguments(make_job: Callable[..., Job]) -> None:
     job = make_job(train={"backend": "unsloth", "offload_layers": 6}, model={"quant": "bf16"})
     calls = every_call(main_text("script", job))
