@@ -1,5 +1,6 @@
 """What to do with a trained adapter, as numbered prompts: the ways of the deliver screen, done by fitune's commands."""
 
+import os
 import shlex
 from collections.abc import Sequence
 
@@ -69,7 +70,7 @@ def asked(talk: Talk, way: Way, facts: Facts) -> list[str]:
         case "handoff":
             name = _one(talk, "For what", TARGETS)
             folder = talk.ask("The folder to make", proposed(facts.run, name))
-            return ["handoff", run, "--to", name, "--out", folder]
+            return ["handoff", run, "--to", name, "--out", os.path.expanduser(folder)]  # no shell does it here
         case "zip":
             return ["handoff", run, "--to", "zip"]
     return []

@@ -67,6 +67,7 @@ def test_enter_alone_leaves_and_the_table_is_the_screens(answer: Answer) -> None
         ([number("push"), "me/it", "everyone"], None),
         ([number("push"), "me/it", "", ""], None),
         ([number("handoff"), "6", ""], ["handoff", "RUN", "--to", "vllm", "--out", "RUN/handoff-vllm"]),
+        ([number("handoff"), "6", "~/it"], ["handoff", "RUN", "--to", "vllm", "--out", str(Path.home() / "it")]),
         ([number("handoff"), "99"], None),
         ([number("zip")], ["handoff", "RUN", "--to", "zip"]),
         ([number("files")], None),
