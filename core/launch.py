@@ -223,6 +223,8 @@ def merge(run: Run, base: str | None = None) -> str:
     base: the model to merge into, if not the one it was trained on: the full one of a quantized copy.
     """
     _require(run.adapter)
+    if base is not None and not (base and base.isprintable()):
+        raise UserError(f"{base!r} can't be the name of a model.", "Give its id on the Hub, or its folder.")
     return start(run, "merge", share_gpu=True, wanted={"base": base})  # it leaves a card that trains alone
 
 

@@ -80,3 +80,10 @@ def test_gguf_files_that_all_failed_their_proof_are_not_pushed(run: Run) -> None
     (run.path / "gguf" / "a-F16.gguf").touch()
     assert launch.push(run, "me/it", what="gguf") == "push"
     assert json.loads((run.path / "push.json").read_text()) == {"repo": "me/it", "private": True, "what": "gguf"}
+
+
+@pytest.mark.parametrize("base", ["", "x\udcff", "a\0b"])
+def test_a_base_that_can_be_no_name_is_refused_before_a_worker_starts(run: Run, base: str) -> None:
+    with pytest.raises(UserError, match="can't be the name of a model"):
+        launch.merge(run, base)
+    assert not (run.path / "merge.json").exists()

@@ -140,3 +140,26 @@ def test_rows_that_can_not_be_read_are_not_rendered(fitune: Fitune, tmp_path: Pa
     (tmp_path / "b.jsonl").write_text('{"x": 1}\n')
     assert fitune("data", str(tmp_path / "b.jsonl"), "--model", "owner/model")[0] == 2
     assert asked == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([""], "fitune data: data.source: should have at least 1 character"),
+        (["x", "--model", ""], "fitune data: model.id: should have at least 1 character"),
+        (["x\udcff"], "fitune data: holds text that is not UTF-8."),
+    ],
+)
+def test_a_name_that_is_none_is_a_sentence(fitune: Fitune, arguments: list[str], said: str) -> None:
+    status, out, err = fitune("data", *arguments)
+    assert (status, out) == (2, "")
+    assert err.startswith(said)
+
+
+def test_another_model_is_read_as_the_recipe_says(fitune: Fitune, source: str, rendered: Any, tmp_path: Path) -> None:
+    asked = rendered()
+    recipe = tmp_path / "r.toml"
+    recipe.write_text('[model]\nid = "owner/model"\nrevision = "v1"\nmax_seq_length = 64\n[data]\nsource = "owner/x"\n')
+    fitune("data", source, "--recipe", str(recipe), "--model", "owner/other")
+    model = asked[0].model
+    assert (model.id, model.revision, model.max_seq_length) == ("owner/other", None, 64)

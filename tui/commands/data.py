@@ -10,7 +10,7 @@ from core import config, dataset
 from core.events import RunState
 from core.prepared import Prepared
 from core.prepared_report import findings
-from core.recipe_fields import Data, Model, Recipe
+from core.recipe_fields import Data, Recipe
 from core.rows.report import Finding, Report
 from core.runs import Run
 from tui.data_view import left_out_lines
@@ -26,9 +26,9 @@ PLACES_SHOWN = 5
 
 def run(args: argparse.Namespace) -> int:
     """Exit status: 0, or 2 if training on the source can't work. Raises UserError, also where rendering fails."""
-    recipe = _recipe(args)
+    data, recipe = _asked(args)
     progress = _Progress("read")
-    report = dataset.inspect(recipe.data if recipe else Data(source=args.source), on_progress=progress)
+    report = dataset.inspect(data, on_progress=progress)
     progress.end()
     found = _prepared(recipe) if recipe and report.can_train else None
     problems = findings(found, recipe) if found and recipe else ()
@@ -46,13 +46,16 @@ def run(args: argparse.Namespace) -> int:
     return 0 if can_train else 2
 
 
-def _recipe(args: argparse.Namespace) -> Recipe | None:
-    """The recipe to read the source with, or one of nothing but a model; None where neither is named."""
-    recipe = config.load(args.recipe) if args.recipe else None
-    if args.model:
-        model = Model(id=args.model)
-        recipe = recipe.model_copy(update={"model": model}) if recipe else Recipe(model=model, data=Data(source="."))
-    return recipe and recipe.model_copy(update={"data": recipe.data.model_copy(update={"source": args.source})})
+def _asked(args: argparse.Namespace) -> tuple[Data, Recipe | None]:
+    """What to read, and the recipe to render it by: of nothing but a model, or none, where no more is named."""
+    named = {"model": {"id": "." if args.model is None else args.model}, "data": {"source": args.source}}
+    given = config.parse(named, "fitune data")
+    if not args.recipe:
+        return given.data, None if args.model is None else given
+    recipe = config.load(args.recipe)
+    data = recipe.data.model_copy(update={"source": args.source})
+    other = {} if args.model is None else {"id": args.model, "revision": None}
+    return data, recipe.model_copy(update={"data": data, "model": recipe.model.model_copy(update=other)})
 
 
 def _prepared(recipe: Recipe) -> Prepared:
