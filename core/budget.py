@@ -41,6 +41,8 @@ TUNING_BYTES = round(0.2 * GIB)
 """Triton clears a buffer of 256 MB between the kernels it times; larger peaks hide it, that of the loss does not."""
 RUNTIME_CPU_BYTES = round(0.96 * GIB)
 """Resident memory of a process that has imported torch, transformers, peft and trl."""
+GROWTH_CPU_BYTES = round(0.9 * GIB)
+"""By how much a heap on a processor may outgrow what is derived: so much had `fitune demo` after 40 steps."""
 LEAST_SLACK_BYTES = round(0.03 * GIB)
 """What stays lost between tensors when the card is full: torch gives the rest back before it gives up."""
 DRIVER_BYTES = round(0.1 * GIB)
@@ -189,7 +191,8 @@ def _workspace(plan: Plan) -> Term:
 
 def _context(plan: Plan) -> Term:
     if plan.card is None:
-        return Term("Python and libraries", RUNTIME_CPU_BYTES, "torch, transformers, peft and trl in memory")
+        said = "torch, transformers, peft and trl in memory; their heap grows"
+        return Term("Python and libraries", RUNTIME_CPU_BYTES, said, more=GROWTH_CPU_BYTES)
     amount = CONTEXT_BYTES + (PARKING_CONTEXT_BYTES if weights.parks_checkpoints(plan) else 0)
     said = f"driver and kernels on the card, {gib(amount)} measured on an H100; smaller on small cards"
     return Term("CUDA context", amount, said, CONTEXT_LESS, CONTEXT_MORE)

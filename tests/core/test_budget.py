@@ -217,6 +217,15 @@ def test_without_a_card_it_is_host_ram_in_fp32() -> None:
     assert part(budget, "CUDA context") == 0
 
 
+def test_the_bounds_hold_what_the_demo_took_of_a_processors_ram() -> None:
+    events = (Path(__file__).parents[1] / "data" / "runs" / "demo.jsonl").read_text().splitlines()
+    took = max(each["data"]["peak_host"] for each in map(json.loads, events) if each["type"] == "memory")
+    fields = {"model__quant": "bf16", "model__max_seq_length": 512, "train__grad_accum": 1, "lora__alpha": 32}
+    asked = recipe(train__checkpointing="off", train__optimizer="adamw_torch", **fields)
+    budget = estimate(load("HuggingFaceTB/SmolLM2-135M-Instruct"), asked, None)
+    assert budget.low_bytes <= took <= budget.high_bytes
+
+
 def test_all_layers_but_one_can_leave_the_card() -> None:
     counts = [
         estimate(LLAMA_8B, recipe(train__offload_layers=many), RTX_24).offloaded_layers for many in (31, 32, 1000)
