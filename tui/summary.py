@@ -70,7 +70,7 @@ def obstacles(draft: Draft) -> list[str]:
     known = [*(draft.report.problems if draft.report else ()), *(findings(found, recipe(draft)) if found else ())]
     said += [str(each.problem) for each in known if each.severity == "stop"]
     if draft.card_gib is not None:
-        said.append(f"This is a plan for a {draft.card_gib:g} GiB card. To start, choose this machine again at the presets.")
+        said.append(f"A plan for a {draft.card_gib:g} GiB card: choose this machine again, at the presets, to start here.")
     elif (outlook := look(draft)).verdict == "over":
         said.append(outlook.said)
     return said
