@@ -70,7 +70,8 @@ def obstacles(draft: Draft) -> list[str]:
     known = [*(draft.report.problems if draft.report else ()), *(findings(found, recipe(draft)) if found else ())]
     said += [str(each.problem) for each in known if each.severity == "stop"]
     if draft.card_gib is not None:
-        said.append(f"A plan for a {draft.card_gib:g} GiB card: choose this machine again, at the presets, to start here.")
+        plan = f"This is a plan for a card of {draft.card_gib:g} GiB."
+        said.append(f"{plan} To start, choose this machine again at the presets.")
     elif (outlook := look(draft)).verdict == "over":
         said.append(outlook.said)
     return said
