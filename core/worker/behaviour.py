@@ -122,7 +122,17 @@ def likeness(expected: Answers, got: Answers) -> Likeness:
 
 def compare(proof: Proof, expected: Answers, got: Answers, drift_nats: float, limits: Limits) -> None:
     """Add to a proof what an artefact's answers say; parameters as of core.proof.judge."""
-    judge(proof, likeness(expected, got), expected.stopped, got.stopped, drift_nats, limits)
+    told = [place for place in range(len(expected.stopped)) if not _may_end_later(expected, got, place)]
+    ended, got_ended = ([each.stopped[place] for place in told] for each in (expected, got))
+    judge(proof, likeness(expected, got), ended, got_ended, drift_nats, limits)
+
+
+def _may_end_later(expected: Answers, got: Answers, place: int) -> bool:
+    """Whether an answer took another way than one that took more than half of the tokens there are, and so tells
+    nothing by having no end within them."""
+    one, other = expected.written[place], got.written[place]
+    late = expected.stopped[place] and 2 * len(one) > WRITTEN_TOKENS
+    return late and not got.stopped[place] and _common(one, other) < len(one) - 1
 
 
 def drift(tuned: Answers, base: list[torch.Tensor]) -> float:

@@ -176,6 +176,29 @@ def test_an_adapter_that_changes_nothing_fails(merged: Merged) -> None:
     assert failed[0].got == "14; 0 differ from the base"
 
 
+@pytest.mark.parametrize(
+    ("expected", "got", "ends"),
+    [
+        ([5] * 79 + [2], [6] * 96, None),  # another way, which may be longer
+        ([5] * 79 + [2], [6] * 90 + [2], True),
+        ([5] * 79 + [2], [5] * 96, False),  # the same way, past its end
+        ([5] * 9 + [2], [6] * 96, False),
+    ],
+)
+def test_an_answer_that_goes_another_way_has_time_to_end(
+    expected: list[int], got: list[int], ends: bool | None
+) -> None:
+    import torch
+
+    from core.proof import Proof
+    from core.worker.behaviour import Answers, compare
+
+    proof = Proof()
+    one, other = (Answers([torch.zeros(1, 8)], [ids], [ids[-1] == 2]) for ids in (expected, got))
+    compare(proof, one, other, 0.0, Limits(kl=0.01, drift_share=0, top1=0.95))
+    assert [check.passed for check in proof.checks if check.check == "ends by itself"] == [ends]
+
+
 def test_what_failed_is_kept_under_a_name_that_says_so(merged: Merged) -> None:
     from core import proof
 
