@@ -49,6 +49,7 @@ def run(run: Run, log: EventLog, memory: Memory) -> None:
     log.write("phase", name="load", model=source.name, revision=source.revision)
     loaded = backends.load(recipe, source)
     _tell_passed_over(recipe.lora, loaded.model, log)
+    _tell_experts(loaded.model, log)
     adapters.remember_start(run, loaded.model)
 
     log.write("phase", name="data", source=recipe.data.source)
@@ -118,6 +119,16 @@ def _tell_passed_over(lora: Lora, model: Any, log: EventLog) -> None:
     if lost := [each for each in wanted if not any(name.endswith(f".{each}") for name in adapted)]:
         message = f"lora.target_modules: the model has no {', '.join(lost)}; only the others are trained."
         log.write("warning", kind="modules", message=message)
+
+
+def _tell_experts(model: Any, log: EventLog) -> None:
+    """Warn where experts get an adapter, which peft and unsloth keep in other shapes than the model's files."""
+    if any(name.endswith(".experts") and hasattr(each, "lora_A") for name, each in model.named_modules()):
+        message = (
+            "The adapter changes the model's experts, too, and so can't be merged or exported as GGUF afterwards. One "
+            'that can: lora.target_modules = ["q_proj", "k_proj", "v_proj", "o_proj"].'
+        )
+        log.write("warning", kind="experts", message=message)
 
 
 def _tell_end(state: TrainerState, reporter: Reporter, elapsed_s: float) -> None:

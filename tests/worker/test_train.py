@@ -166,6 +166,24 @@ def test_a_module_that_the_model_does_not_have_is_told(tmp_path: Path, wanted: A
     assert said == [f"lora.target_modules: the model has no {each}; only the others are trained." for each in lost]
 
 
+@pytest.mark.parametrize(("targets", "warned"), [("all-linear", ["experts"]), (["q_proj"], [])])
+def test_an_adapter_on_experts_is_told_to_be_no_part_of_a_merge(
+    tmp_path: Path, targets: str | list[str], warned: list[str]
+) -> None:
+    from peft import LoraConfig, get_peft_model
+    from transformers import MixtralConfig, MixtralForCausalLM
+
+    from core.events import EventLog
+    from core.worker.train import _tell_experts
+
+    sizes = {"vocab_size": 32, "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1}
+    heads = {"num_attention_heads": 2, "num_key_value_heads": 2, "num_local_experts": 2}
+    model = get_peft_model(MixtralForCausalLM(MixtralConfig(**sizes, **heads)), LoraConfig(target_modules=targets))
+    log = tmp_path / "events.jsonl"
+    _tell_experts(model, EventLog(log, "train"))
+    assert [event.data["kind"] for event in Tail(log).read()] == warned
+
+
 @pytest.mark.parametrize(
     ("lora", "said"),
     [
