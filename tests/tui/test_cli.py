@@ -297,6 +297,7 @@ def test_stopping_a_merge_or_push_promises_no_checkpoint(
 
 def test_a_finished_run_is_not_resumed(fitune: Fitune, fitune_home: Path) -> None:
     run = make(fitune_home, "run-a", "ok")
+    run.adapter.mkdir()
     assert fitune("resume", "run-a") == (2, "", f"run-a has finished. Its adapter is in {run.adapter}\n")
 
 
@@ -308,6 +309,15 @@ def test_a_killed_run_goes_on_from_its_newest_checkpoint(fitune: Fitune, fitune_
     assert (status, out) == (0, "")
     assert err.startswith("Going on from checkpoint-40.\n")
     assert run.look()[0] == "finished"
+
+
+@pytest.mark.usefixtures("fakes")
+def test_an_adapter_that_was_removed_is_made_again(fitune: Fitune, fitune_home: Path) -> None:
+    run = make(fitune_home, "run-a", "ok")
+    (run.checkpoints / "checkpoint-6").mkdir(parents=True)
+    assert "First: fitune resume run-a" in fitune("merge", "run-a")[2]
+    status, _, err = fitune("resume", "run-a")
+    assert (status, err.startswith("Going on from checkpoint-6.\n")) == (0, True)
 
 
 @pytest.mark.usefixtures("fakes")

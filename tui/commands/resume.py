@@ -10,9 +10,9 @@ from tui.text import clean
 
 
 def run(args: argparse.Namespace) -> int:
-    """Exit status as `train`. Raises UserError if the run is alive or has finished."""
+    """Exit status as `train`. Raises UserError if the run is alive or has all it made."""
     run = runs.find(runs.home(), args.run)
-    if run.state().trained:
+    if run.state().trained and run.adapter.is_dir():  # one that was removed is made again from the last checkpoint
         raise UserError(f"{run.name} has finished.", f"Its adapter is in {run.adapter}")
     checkpoint = run.newest_checkpoint()
     how = launch.start(run, "train", share_gpu=args.share_gpu)
