@@ -12,7 +12,8 @@ DESCRIPTION = "Fine-tune a language model that fits your GPU, from a terminal."
 HANDOFF_TARGETS = ("script", "axolotl", "accelerate", "slurm", "skypilot", "vllm", "ollama", "zip")
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 BEFORE: dict[str, Any] = {"action": "store_true", "default": argparse.SUPPRESS}
-"""Of a flag that fitune has too: else a command's own default would undo the `--yes` of `fitune --yes train`."""
+"""Of a flag that may stand before a command, too: its own default would undo the `--yes` of `fitune --yes train`."""
+JSON_HELP = "print one JSON document and nothing else"
 EXIT_STATUS = "exit status: 0 done, 1 failed, 2 bad input, 3 does not fit, 130 stopped"
 
 
@@ -84,7 +85,7 @@ def _following(commands: Commands) -> None:
     compare = runs.add_subparsers(metavar="").add_parser("compare", help="two runs side by side")
     compare.set_defaults(command="compare")
     compare.add_argument("runs", metavar="RUN", nargs=2, help="a name, a unique part of it, or a path")
-    _json(compare)
+    compare.add_argument("--json", **BEFORE, help=JSON_HELP)
 
     stop = commands.add_parser("stop", help="end a run after this step, with a checkpoint")
     _run(stop, required=True)
@@ -160,7 +161,7 @@ def _gpu_memory(command: argparse.ArgumentParser) -> None:
 
 
 def _json(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
+    command.add_argument("--json", action="store_true", help=JSON_HELP)
 
 
 def _share(command: argparse.ArgumentParser) -> None:

@@ -15,6 +15,13 @@ def test_a_flag_counts_before_a_command_as_behind_it(command: str, flag: str) ->
     assert [getattr(parser().parse_args(each.split()), flag) for each in given] == [True, True, False]
 
 
+@pytest.mark.parametrize(
+    ("asked", "json"), [("--json compare a b", True), ("compare a b --json", True), ("compare a b", False)]
+)
+def test_json_counts_on_both_sides_of_compare(asked: str, json: bool) -> None:
+    assert parser().parse_args(["runs", *asked.split()]).json is json
+
+
 def test_answers_for_a_command_that_asks_nothing_are_refused(fitune: Fitune) -> None:
     said = "--answers is for the wizard, and not for runs. Leave one of the two out.\n"
     assert fitune("--answers", "recipe.toml", "runs") == (2, "", said)
