@@ -153,10 +153,10 @@ class Run:
         It imports for half a minute before it can say a word, and may be killed by then.
         """
         note = self.lock_note()
-        began_s = note.get("started")
-        if state.end is None or not isinstance(began_s, int | float) or began_s <= state.end.t:
-            return None
-        return str(note.get("job", "train"))
+        began_s, job = note.get("started"), str(note.get("job", "train"))
+        if state.end is None or not isinstance(began_s, int | float) or (job == state.job and began_s <= state.end.t):
+            return None  # of another job's end the times say nothing: a clock may be set back
+        return job
 
     def look(self) -> tuple[Status, RunState]:
         """How the training stands, whatever a merge or push does, and what the events say, but of few steps."""

@@ -452,6 +452,17 @@ def test_a_worker_killed_before_its_first_word_does_not_pass_for_the_one_before(
     assert run.look()[0] == training
 
 
+def test_a_merge_that_said_nothing_is_killed_though_the_clock_was_set_back(run: Run) -> None:
+    for kind in ("started", "finished"):
+        EventLog(run.events, "train").write(kind)  # type: ignore[arg-type]
+    end = run.state().end
+    assert end
+    run.lock.write_text(json.dumps({"job": "merge", "started": end.t - 500}))
+    assert run.status(run.state()) == "killed"
+    assert run.untold(run.state()) == "merge"
+    assert run.look()[0] == "finished"
+
+
 def test_a_job_that_fails_before_it_has_started_does_not_pass_for_the_one_before(run: Run) -> None:
     for kind in ("started", "finished"):
         EventLog(run.events, "train").write(kind)  # type: ignore[arg-type]
