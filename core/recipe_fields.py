@@ -73,7 +73,8 @@ class Data(Group):
     """What the model learns from."""
 
     source: Annotated[str, Field(min_length=1)]
-    """A file (JSONL, JSON, CSV, Parquet, text), a folder of them, or the id of a data set on the Hub."""
+    """A file (JSONL, JSON, CSV, Parquet, text), a folder of them, or the id of a data set on the Hub.
+    A relative path counts from where the command is given."""
     format: DataFormat = "auto"
     """The shape of a row; auto recognises the common ones."""
     split: str = "train"

@@ -159,7 +159,7 @@ class Run:
         return job
 
     def look(self) -> tuple[Status, RunState]:
-        """How the training stands, whatever a merge or push does, and what the events say, but of few steps."""
+        """How the training stands, or the merge or push that works now, and what the events say, but of few steps."""
         state = fold(Tail(self.events).glance())
         if self.status(state, "train") == "killed":  # or it came to its end between the two looks
             state = fold(Tail(self.events).glance())

@@ -133,7 +133,7 @@ def homes(adapter: Adapter, base: dict[str, Slot], model: nn.Module) -> dict[str
         raise UserError(
             f"{len(lost)} of the {len(adapter.changes)} tensors that the adapter changes have no place of their own in "
             f"the base model's files, such as {lost[0]}.",
-            "Use the adapter as it is (fitune push uploads it): PEFT and vLLM load it onto the base model.",
+            "Use the adapter as it is (fitune push uploads it): PEFT loads it onto the base model.",
         )
     return found
 
