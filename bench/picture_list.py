@@ -88,4 +88,4 @@ ALL = {
     "push-who": Picture(run="demo", keys=(*TO_PUSH, "enter", "enter")),
     "push-confirm": Picture(run="demo", keys=(*TO_PUSH, "enter", "enter", "enter")),
 }
-README = {"preset": ALL["preset"], "edit": ALL["edit"], "review": ALL["review"], "watch": ALL["watch"]}
+README = {"edit": ALL["edit"], "watch": ALL["watch"]}

@@ -15,9 +15,9 @@ def new_run(base: Path) -> Path:
 
 
 def live_run(base: Path) -> Path:
-    """The first half of the recorded run, as if its last event had just been written."""
+    """The recorded run up to step 25, as if its last event had just been written."""
     run = make_run(base, "2026-11-22-smollm2-135m-live")
-    events = [json.loads(line) for line in (STORIES / "demo.jsonl").read_text().splitlines()][:53]
+    events = [json.loads(line) for line in (STORIES / "demo.jsonl").read_text().splitlines()][:44]
     ago_s = time.time() - events[-1]["t"]
     lines = [json.dumps({**event, "t": event["t"] + ago_s}) for event in events]
     (run / "events.jsonl").write_text("\n".join(lines) + "\n")
