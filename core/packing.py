@@ -17,7 +17,7 @@ LEAST_GAIN = 2.0
 """Rows per packed row from which "auto" packs: below it the work saved does not outweigh the fewer steps."""
 LEAST_STEPS = 100
 """Steps that must remain in the run for "auto" to pack: a small data set must not shrink to a handful."""
-Why = Literal["asked", "refused", "rows_too_long", "too_few_steps", "max_steps", "short_rows"]
+Why = Literal["asked", "refused", "little_gain", "too_few_steps", "max_steps", "short_rows"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class Packing:
 
     packed: bool
     why: Why
-    """asked, refused: the recipe says so. rows_too_long, too_few_steps, max_steps: why "auto" does not. short_rows: why
+    """asked, refused: the recipe says so. little_gain, too_few_steps, max_steps: why "auto" does not. short_rows: why
     it does."""
     rows: int
     packed_rows: int
@@ -54,7 +54,7 @@ def _decision(recipe: Recipe, rows: int, packed_rows: int, packed_steps: int) ->
     if isinstance(recipe.data.packing, bool):
         return recipe.data.packing, "asked" if recipe.data.packing else "refused"
     if rows < LEAST_GAIN * packed_rows:
-        return False, "rows_too_long"
+        return False, "little_gain"
     if recipe.train.max_steps:  # so many steps as without packing, each of them longer
         return False, "max_steps"
     if packed_steps < LEAST_STEPS:

@@ -23,7 +23,7 @@ EIGHTHS = " ▏▎▍▌▋▊▉"
 PACKING: dict[Why, str] = {
     "asked": "packed, as the recipe asks",
     "refused": "not packed, as the recipe asks",
-    "rows_too_long": "not packed: the rows are too long for it to gain much",
+    "little_gain": "not packed: too few rows fit into one for it to gain much",
     "too_few_steps": "not packed: too few steps would remain",
     "max_steps": "not packed: with train.max_steps set it would only make each step longer",
     "short_rows": "packed",

@@ -47,7 +47,7 @@ def test_no_rows_need_no_bin() -> None:
         ({100: 1000}, {}, False, "too_few_steps", 125),
         ({100: 1000}, {"train": {"epochs": 20}}, True, "short_rows", 140),
         ({100: 1000}, {"data": {"packing": True}}, True, "asked", 7),
-        ({1500: 50_000}, {}, False, "rows_too_long", 6250),
+        ({1500: 50_000}, {}, False, "little_gain", 6250),
         ({}, {}, False, "too_few_steps", 0),
     ],
 )

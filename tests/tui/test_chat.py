@@ -105,10 +105,11 @@ def test_a_question_in_another_encoding_is_asked_with_marks_for_its_letters(
     assert [turns[-1]["content"] for turns in asked(trained)] == ["Caf\ufffd?", "Why?"]
 
 
-def test_a_question_mark_alone_is_no_question_where_somebody_types(
-    trained: Path, fitune: Fitune, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("typed", ["?", "/9", "/help"])
+def test_what_asks_for_help_is_no_question_where_somebody_types(
+    trained: Path, fitune: Fitune, monkeypatch: pytest.MonkeyPatch, typed: str
 ) -> None:
-    monkeypatch.setattr(sys, "stdin", io.StringIO("?\nWhy?\n"))
+    monkeypatch.setattr(sys, "stdin", io.StringIO(f"{typed}\nWhy?\n"))
     monkeypatch.setattr("tui.commands.chat.is_terminal", lambda stream: True)
     status, _, err = fitune("chat", "run-a", "--plain")
     assert status == 0

@@ -1,6 +1,7 @@
 """`fitune chat RUN`: ask a trained model and its base the same, on a screen or in lines."""
 
 import argparse
+import re
 import signal
 import sys
 from typing import Any
@@ -80,7 +81,7 @@ class Session:
             if text == "/new":
                 self.conversation.restart()
                 _say("A new conversation.")
-            elif asks and text == "?":
+            elif asks and re.fullmatch(r"\?|/\w+", text):  # /help, or a number that no question has
                 self._greet()
             elif text:
                 try:
