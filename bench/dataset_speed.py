@@ -33,8 +33,8 @@ def parse():
     with open(sys.argv[2], "rb") as file:
         for line in file:
             orjson.loads(line)
-from core.dataset import inspect, preview
-from core.recipe_fields import Data
+from fitune.core.dataset import inspect, preview
+from fitune.core.recipe_fields import Data
 def fitune():
     (preview if sys.argv[1] == "preview" else inspect)(Data(source=sys.argv[2]))
 print(json.dumps({**timed(parse if sys.argv[1] == "parse" else fitune), "peak_mb": peak_mb()}))

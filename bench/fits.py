@@ -21,7 +21,7 @@ from typing import Any
 
 import vram
 
-from core.machine import GIB
+from fitune.core.machine import GIB
 
 L70 = "meta-llama/Llama-3.3-70B-Instruct"
 CASES = (
@@ -58,7 +58,7 @@ while abs(torch.cuda.mem_get_info()[0] - left) > float(sys.argv[2]) and time.mon
     time.sleep(0.5)
 print(torch.cuda.mem_get_info()[0])
 """
-FITUNE = [sys.executable, "-P", "-m", "tui"]
+FITUNE = [sys.executable, "-P", "-m", "fitune"]
 
 
 def main() -> None:
@@ -162,13 +162,13 @@ def search(settings: Path, model: Path) -> None:
     after each."""
     changes = {**json.loads(settings.read_text()), "train.max_steps": PROBE_STEPS}
     recipe = vram.recipe_of(str(model), changes)
-    from core.worker import backends
+    from fitune.core.worker import backends
 
     backends.prepare(recipe.train.backend)
     import torch
     from unsloth_zoo.gradient_checkpointing import reset_unsloth_gradient_checkpointing_buffers
 
-    from core.worker.models import Source
+    from fitune.core.worker.models import Source
 
     loaded = backends.load(recipe, Source(model.resolve(), str(model), None))
     promised = recipe.model.max_seq_length

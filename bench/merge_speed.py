@@ -18,9 +18,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from core import runs
-from core.config import parse
-from core.runs import Run
+from fitune.core import runs
+from fitune.core.config import parse
+from fitune.core.runs import Run
 
 MODULES = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj",
            "mlp.gate_proj", "mlp.up_proj", "mlp.down_proj")  # fmt: skip
@@ -32,7 +32,7 @@ def make_run(model: Path, home: Path, rank: int) -> Run:
     from peft import LoraConfig
     from safetensors.torch import save_file
 
-    from core.worker.tensors import slots_in
+    from fitune.core.worker.tensors import slots_in
 
     data = home / "rows.jsonl"
     data.write_text("".join(json.dumps({"question": f"{n}?", "answer": f"{n}."}) + "\n" for n in range(40)))
@@ -73,7 +73,7 @@ def main() -> None:
         home = Path(folder)
         run = make_run(asked.model, home, asked.rank)
         plain_s = copy_s(asked.model, home / "copy")
-        worker = subprocess.Popen([sys.executable, "-P", "-m", "core.worker", str(run.path), "merge"])
+        worker = subprocess.Popen([sys.executable, "-P", "-m", "fitune.core.worker", str(run.path), "merge"])
         print(json.dumps({"copy_s": round(plain_s, 2), **written(run, worker)}), flush=True)
         worker.wait()
         end = run.state().end

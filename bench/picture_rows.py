@@ -8,11 +8,11 @@ import time
 from functools import cache
 from pathlib import Path
 
-from core import launch
-from core.config import Recipe, parse
-from core.errors import UserError
-from core.events import EventLog
-from core.runs import Run
+from fitune.core import launch
+from fitune.core.config import Recipe, parse
+from fitune.core.errors import UserError
+from fitune.core.events import EventLog
+from fitune.core.runs import Run
 
 BUNDLED_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"
 REAL_PREPARE = launch.prepare

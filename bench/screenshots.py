@@ -26,14 +26,14 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from bench.picture_list import ALL, README, Picture
 from bench.picture_rows import prepare
 from bench.picture_runs import ended_run, watched_run
-from core import gguf_tools, hub, launch, machine
-from core.gpu import Gpu
-from core.machine import GIB, Machine
-from core.runs import Run
+from fitune.core import gguf_tools, hub, launch, machine
+from fitune.core.gpu import Gpu
+from fitune.core.machine import GIB, Machine
+from fitune.core.runs import Run
+from fitune.tui import steps
+from fitune.tui.app import FituneApp
+from fitune.tui.draft import Draft, save
 from tests.tui.wizard_kit import settle
-from tui import steps
-from tui.app import FituneApp
-from tui.draft import Draft, save
 
 ROOT = Path(__file__).parent.parent
 CARD = Gpu(

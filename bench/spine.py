@@ -70,7 +70,7 @@ def through_fitune(model: Path, data: Path, steps: int, folder: Path) -> dict[st
     )
     environment = {**os.environ, "FITUNE_HOME": str(folder / "home")}
     began = time.time()
-    done = subprocess.run([sys.executable, "-P", "-m", "tui", "train", recipe], env=environment)
+    done = subprocess.run([sys.executable, "-P", "-m", "fitune", "train", recipe], env=environment)
     run = max((folder / "home" / "runs").iterdir(), key=lambda path: path.stat().st_mtime)
     events = [json.loads(line) for line in (run / "events.jsonl").read_text().splitlines()]
     if done.returncode:

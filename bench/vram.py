@@ -18,9 +18,9 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
-from core.config import parse
-from core.machine import detect
-from core.recipe_fields import Recipe
+from fitune.core.config import parse
+from fitune.core.machine import detect
+from fitune.core.recipe_fields import Recipe
 
 STEPS = 3
 """Optimizer states appear in the first step, so the second is the first true peak."""
@@ -181,14 +181,14 @@ def recipe_of(model: str, changes: dict[str, Any]) -> Recipe:
 
 def measure(model: str, changes: dict[str, Any], cases: list[dict[str, Any]], models: Path) -> None:
     """Load once, train each case for a few steps, print a line each. Bytes."""
-    from core.worker import backends
+    from fitune.core.worker import backends
 
     longest = max(case.get("model.max_seq_length", 2048) for case in cases)
     loading = recipe_of(str(folder_of(model, models)), {**changes, "model.max_seq_length": longest})
     backends.prepare(loading.train.backend)
     import torch
 
-    from core.worker.models import Source
+    from fitune.core.worker.models import Source
 
     card = torch.cuda.get_device_properties(0)
     loaded = backends.load(loading, Source(folder_of(model, models), model, None))
@@ -229,7 +229,7 @@ def train(recipe: Recipe, loaded: Any) -> tuple[int, int]:
     from transformers import TrainerCallback
     from trl import SFTTrainer
 
-    from core.worker.train import trainer_config
+    from fitune.core.worker.train import trainer_config
 
     class Clock(TrainerCallback):  # type: ignore[misc]
         began = seconds = 0.0

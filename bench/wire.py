@@ -25,7 +25,7 @@ from pathlib import Path
 import psutil
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
-from core.runs import Run
+from fitune.core.runs import Run
 from tests.fake_worker import make_run, start
 from tests.pty_terminal import PtyTerminal, python
 
@@ -41,18 +41,18 @@ Minimal().run(mouse=False)
 WATCH = """
 import sys
 from pathlib import Path
-from core.runs import Run
-from tui.app import run_watch
+from fitune.core.runs import Run
+from fitune.tui.app import run_watch
 sys.exit(run_watch(Run(Path(sys.argv[1]))))
 """
-WIZARD = "import sys; from tui.app import run_wizard; sys.exit(run_wizard())"
+WIZARD = "import sys; from fitune.tui.app import run_wizard; sys.exit(run_wizard())"
 EDIT = """
 import sys
-from core.gpu import Gpu
-from core.machine import Machine
-from tui import steps
-from tui.app import FituneApp
-from tui.draft import Draft
+from fitune.core.gpu import Gpu
+from fitune.core.machine import Machine
+from fitune.tui import steps
+from fitune.tui.app import FituneApp
+from fitune.tui.draft import Draft
 card = Gpu(0, "GPU-0", "NVIDIA L4", 24 << 30, 23 << 30, 1 << 30, compute_capability=(8, 9))
 app = FituneApp(draft=Draft("8b-on-12gb", machine=Machine(gpus=(card,), gpu_state="ok")))
 app.first_step = steps.named("edit")

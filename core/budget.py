@@ -8,11 +8,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from core.recipe_fields import Recipe
-from core.shapes import Shape
-from core.sizing import step, weights
-from core.sizing.disk import disk_bytes
-from core.sizing.plan import GIB, Card, Plan, Term, gib, resolve
+from fitune.core.recipe_fields import Recipe
+from fitune.core.shapes import Shape
+from fitune.core.sizing import step, weights
+from fitune.core.sizing.disk import disk_bytes
+from fitune.core.sizing.plan import GIB, Card, Plan, Term, gib, resolve
 
 __all__ = ["Budget", "Card", "Part", "estimate", "in_ram", "safe_bytes", "to_json", "verdict_of"]
 

@@ -8,11 +8,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from core import launch, learned
-from core.errors import UserError
-from core.events import Tail, fold
-from core.recipe_fields import Data, Deliver, Recipe
-from core.runs import Run
+from fitune.core import launch, learned
+from fitune.core.errors import UserError
+from fitune.core.events import Tail, fold
+from fitune.core.recipe_fields import Data, Deliver, Recipe
+from fitune.core.runs import Run
 
 STEPS = 3
 """Optimizer states appear in the first step, so the second is the first true peak; the third makes a median of two."""

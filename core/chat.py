@@ -14,8 +14,8 @@ from typing import Any, Literal
 
 import orjson
 
-from core.errors import UserError
-from core.runs import Run
+from fitune.core.errors import UserError
+from fitune.core.runs import Run
 
 Side = Literal["base", "tuned"]
 SIDES: tuple[Side, ...] = ("base", "tuned")
@@ -148,7 +148,7 @@ def start(run: Run, share_gpu: bool = False) -> Chat:
     share_gpu: although a training holds the card. Raises UserError without an adapter, or where the card is held or
     memory is short.
     """
-    from core import launch, machine
+    from fitune.core import launch, machine
 
     if not run.adapter.is_dir():
         raise UserError(f"{run.name} has no adapter yet.", f"Train it first: fitune resume {run.name}")
@@ -182,8 +182,8 @@ def start(run: Run, share_gpu: bool = False) -> Chat:
 
 def _refuse_short_memory(run: Run, gpu: Any, ram_bytes: int | None) -> None:
     """Raise UserError if the weights alone are more than what is free; where a size is unknown, trying will tell."""
-    from core import machine
-    from core.resolve import card_of
+    from fitune.core import machine
+    from fitune.core.resolve import card_of
 
     card = card_of(gpu)
     free_bytes = card.free_bytes if card else ram_bytes
@@ -201,8 +201,8 @@ def _refuse_short_memory(run: Run, gpu: Any, ram_bytes: int | None) -> None:
 
 def _needed_bytes(run: Run, card: Any) -> int | None:
     """The model with its adapter as plain transformers and peft hold it; None if its shape is not known."""
-    from core import budget, shapes
-    from core.sizing import plan, weights
+    from fitune.core import budget, shapes
+    from fitune.core.sizing import plan, weights
 
     recipe = run.recipe()
     recipe = recipe.model_copy(update={"train": recipe.train.model_copy(update={"backend": "trl"})})
@@ -217,4 +217,4 @@ def _needed_bytes(run: Run, card: Any) -> int | None:
 
 def _command(run: Run) -> list[str]:
     # -P: as for the worker that trains.
-    return [sys.executable, "-P", "-m", "core.worker.chat", str(run.path)]
+    return [sys.executable, "-P", "-m", "fitune.core.worker.chat", str(run.path)]

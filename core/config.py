@@ -14,9 +14,9 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from core.contradictions import problems
-from core.errors import BadInput, Problem, UserError
-from core.recipe_fields import Data, Deliver, Lora, Model, Recipe, Run, Train, help_of
+from fitune.core.contradictions import problems
+from fitune.core.errors import BadInput, Problem, UserError
+from fitune.core.recipe_fields import Data, Deliver, Lora, Model, Recipe, Run, Train, help_of
 
 GROUPS: dict[str, type[BaseModel]] = {
     "model": Model,

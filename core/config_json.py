@@ -5,8 +5,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from core.errors import UserError
-from core.hub import unsendable_token
+from fitune.core.errors import UserError
+from fitune.core.hub import unsendable_token
 
 FILE = "config.json"
 LARGEST_BYTES = 8 * 2**20

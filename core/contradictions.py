@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from core.errors import Problem
-from core.recipe_fields import MOVES_THE_BASE, Lora, Quant, Recipe, Train
+from fitune.core.errors import Problem
+from fitune.core.recipe_fields import MOVES_THE_BASE, Lora, Quant, Recipe, Train
 
 
 def problems(recipe: Recipe) -> list[Problem]:

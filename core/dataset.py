@@ -8,16 +8,16 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from itertools import islice
 
-from core.errors import BadInput, Problem, UserError
-from core.recipe_fields import Data
-from core.rows import sources
-from core.rows.canonical import Row, Skip, converter
-from core.rows.files import Source
-from core.rows.formats import Shape, recognise
-from core.rows.readers import read
-from core.rows.report import Finding, Report, report_of, too_few_left
-from core.rows.scan import scan
-from core.rows.split import split
+from fitune.core.errors import BadInput, Problem, UserError
+from fitune.core.recipe_fields import Data
+from fitune.core.rows import sources
+from fitune.core.rows.canonical import Row, Skip, converter
+from fitune.core.rows.files import Source
+from fitune.core.rows.formats import Shape, recognise
+from fitune.core.rows.readers import read
+from fitune.core.rows.report import Finding, Report, report_of, too_few_left
+from fitune.core.rows.scan import scan
+from fitune.core.rows.split import split
 
 __all__ = ["Finding", "Report", "Row", "inspect", "preview", "rows", "split"]
 HEAD_ROWS = 200

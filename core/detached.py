@@ -8,9 +8,9 @@ import sys
 import time
 from pathlib import Path
 
-from core.errors import UserError
-from core.events import RunState, Tail, fold
-from core.runs import Run
+from fitune.core.errors import UserError
+from fitune.core.events import RunState, Tail, fold
+from fitune.core.runs import Run
 
 WAIT_FOR_LOCK_S = 20.0
 """A worker takes its lock before it imports anything large: 0.1 s here, more on a slow network disk."""
@@ -35,8 +35,8 @@ def spawn(run: Run, job: str) -> str:
 
 
 def _command(run: Run, job: str) -> list[str]:
-    # -P: a folder named core/ where the user stands must not shadow ours.
-    return [sys.executable, "-P", "-m", "core.worker", str(run.path), job]
+    # -P: a folder named fitune/ where the user stands must not shadow ours.
+    return [sys.executable, "-P", "-m", "fitune.core.worker", str(run.path), job]
 
 
 def _in_own_session(run: Run, command: list[str]) -> subprocess.Popen[bytes]:

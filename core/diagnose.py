@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from core.errors import UserError
+from fitune.core.errors import UserError
 
 FailureKind = Literal["oom", "data", "download", "auth", "disk", "nan", "driver", "bug", "killed"]
 _TOKEN = re.compile(

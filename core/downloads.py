@@ -7,9 +7,9 @@ from typing import Any
 
 import orjson
 
-from core.errors import UserError
-from core.hub import asked
-from core.runs import Run
+from fitune.core.errors import UserError
+from fitune.core.hub import asked
+from fitune.core.runs import Run
 
 # Weights as safetensors only: the other formats are pickles, which run code when loaded.
 WANTED = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja", "*.txt", "tokenizer.model", "*.tiktoken"]
@@ -75,7 +75,7 @@ def of_run(run: Run, ask: bool = True) -> Download:
 
     ask: ask the Hub where the disk does not tell. Raises UserError or BadInput if run.json can't be read.
     """
-    from core.handoff import job
+    from fitune.core.handoff import job
 
     trained = job.of_run(run)
     model_id = trained.recipe.model.id

@@ -8,15 +8,15 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from core.budget import Card
-from core.contradictions import problems
-from core.learned import NONE, Experience
-from core.plans import REFUSED, Place, Tried, changed, value_of
-from core.prepared import Prepared
-from core.recipe_fields import Recipe
-from core.remedies import STATES_32BIT, can_offload, fewest_layers
-from core.shapes import Shape
-from core.sizing.plan import GIB
+from fitune.core.budget import Card
+from fitune.core.contradictions import problems
+from fitune.core.learned import NONE, Experience
+from fitune.core.plans import REFUSED, Place, Tried, changed, value_of
+from fitune.core.prepared import Prepared
+from fitune.core.recipe_fields import Recipe
+from fitune.core.remedies import STATES_32BIT, can_offload, fewest_layers
+from fitune.core.shapes import Shape
+from fitune.core.sizing.plan import GIB
 
 NO_FASTER = 0.05
 """Paces within this share of each other count as one: a guess of pace tells no more apart. Fewer changes are better."""

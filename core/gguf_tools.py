@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from core.errors import UserError
+from fitune.core.errors import UserError
 
 CONVERTED = ("f16", "bf16", "q8_0")
 """What the converter writes by itself; all others are made of a 16-bit file by llama-quantize."""

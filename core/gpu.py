@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from core import gpu_faults
-from core.gpu_faults import Fault, GpuState
+from fitune.core import gpu_faults
+from fitune.core.gpu_faults import Fault, GpuState
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,8 @@ from json import JSONDecodeError
 from pathlib import Path
 from typing import Any
 
-from core.diagnose import redact
-from core.errors import UserError
+from fitune.core.diagnose import redact
+from fitune.core.errors import UserError
 
 TOKEN_HELP = "Make a token with the role write (https://huggingface.co/settings/tokens), then: hf auth login"
 

@@ -14,21 +14,21 @@ from typing import Any
 
 import orjson
 
-from core import budget, detached, learned, machine, prepared_cache, runs, shapes
-from core.config import Recipe
-from core.errors import UserError
-from core.learned import Experience
-from core.machine import GIB, Gpu
-from core.on_disk import write_atomically
-from core.plans import ram_lack
-from core.prepared import FILE, Prepared
-from core.remedies import remedies
-from core.resolve import Resolved, card_of, resolve
-from core.runs import Run
-from core.sizing.disk import GGUF_BYTES
-from core.sizing.plan import EXPERT_NAMES
-from core.uploads import What, uploads
-from core.workload import Workload, as_decided
+from fitune.core import budget, detached, learned, machine, prepared_cache, runs, shapes
+from fitune.core.config import Recipe
+from fitune.core.errors import UserError
+from fitune.core.learned import Experience
+from fitune.core.machine import GIB, Gpu
+from fitune.core.on_disk import write_atomically
+from fitune.core.plans import ram_lack
+from fitune.core.prepared import FILE, Prepared
+from fitune.core.remedies import remedies
+from fitune.core.resolve import Resolved, card_of, resolve
+from fitune.core.runs import Run
+from fitune.core.sizing.disk import GGUF_BYTES
+from fitune.core.sizing.plan import EXPERT_NAMES
+from fitune.core.uploads import What, uploads
+from fitune.core.workload import Workload, as_decided
 
 
 @dataclass(frozen=True, slots=True)

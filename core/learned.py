@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from core import __version__
-from core.budget import DRIVER_BYTES, Budget, Part, verdict_of
-from core.errors import UserError
-from core.pace import HIGH, LOW, Pace
+from fitune.core import __version__
+from fitune.core.budget import DRIVER_BYTES, Budget, Part, verdict_of
+from fitune.core.errors import UserError
+from fitune.core.pace import HIGH, LOW, Pace
 
 if TYPE_CHECKING:
-    from core.gpu import Gpu
+    from fitune.core.gpu import Gpu
 
 FILE = "learned.jsonl"
 CORRECTION = "correction"

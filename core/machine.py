@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 
-from core.errors import UserError
-from core.gpu import Gpu, GpuProcess, GpuSample, read_cards, sample
-from core.gpu_faults import GpuState
-from core.torch_facts import built_for_cuda
+from fitune.core.errors import UserError
+from fitune.core.gpu import Gpu, GpuProcess, GpuSample, read_cards, sample
+from fitune.core.gpu_faults import GpuState
+from fitune.core.torch_facts import built_for_cuda
 
 __all__ = [
     "Gpu", "GpuProcess", "GpuSample", "GpuState", "Machine",

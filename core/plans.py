@@ -4,14 +4,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from core.budget import RUNTIME_CPU_BYTES, Budget, Card, estimate, safe_bytes
-from core.learned import Experience
-from core.pace import TYPICAL, Pace, estimate_pace
-from core.prepared import Prepared
-from core.recipe_fields import Recipe
-from core.shapes import Shape
-from core.sizing.plan import GIB
-from core.workload import as_decided
+from fitune.core.budget import RUNTIME_CPU_BYTES, Budget, Card, estimate, safe_bytes
+from fitune.core.learned import Experience
+from fitune.core.pace import TYPICAL, Pace, estimate_pace
+from fitune.core.prepared import Prepared
+from fitune.core.recipe_fields import Recipe
+from fitune.core.shapes import Shape
+from fitune.core.sizing.plan import GIB
+from fitune.core.workload import as_decided
 
 RAM_SHARE = 0.9
 """Of the free host RAM, what a plan may pin."""

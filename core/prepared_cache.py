@@ -9,11 +9,11 @@ from typing import Any
 
 import orjson
 
-from core.errors import UserError
-from core.prepared import FILE, VERSION, Prepared
-from core.recipe_fields import Recipe
-from core.rows import sources
-from core.runs import Run
+from fitune.core.errors import UserError
+from fitune.core.prepared import FILE, VERSION, Prepared
+from fitune.core.recipe_fields import Recipe
+from fitune.core.rows import sources
+from fitune.core.runs import Run
 
 FOLDER = "prepare"
 KEPT = 32

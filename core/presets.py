@@ -7,8 +7,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from core.config import Recipe, parse
-from core.errors import UserError
+from fitune.core.config import Recipe, parse
+from fitune.core.errors import UserError
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,8 @@ from typing import Any
 
 import orjson
 
-from core.errors import UserError
-from core.on_disk import write_atomically
+from fitune.core.errors import UserError
+from fitune.core.on_disk import write_atomically
 
 FILE = "proof.json"
 

@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from core.budget import Budget, Card, estimate
-from core.contradictions import problems
-from core.learned import NONE, Experience
-from core.plans import changed
-from core.recipe_fields import Recipe
-from core.shapes import Shape
-from core.sizing.plan import GIB
+from fitune.core.budget import Budget, Card, estimate
+from fitune.core.contradictions import problems
+from fitune.core.learned import NONE, Experience
+from fitune.core.plans import changed
+from fitune.core.recipe_fields import Recipe
+from fitune.core.shapes import Shape
+from fitune.core.sizing.plan import GIB
 
 WORTH_BYTES = 32 * 2**20
 """A smaller saving is below what the budget can tell apart."""

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from core.budget import Card
-from core.contradictions import problems
-from core.errors import BadInput, UserError
-from core.machine import Gpu, Machine, choose_backend, grows_in_place, pick_gpu
-from core.recipe_fields import Recipe
+from fitune.core.budget import Card
+from fitune.core.contradictions import problems
+from fitune.core.errors import BadInput, UserError
+from fitune.core.machine import Gpu, Machine, choose_backend, grows_in_place, pick_gpu
+from fitune.core.recipe_fields import Recipe
 
 FILE_SUFFIXES = {".jsonl", ".json", ".csv", ".tsv", ".parquet", ".txt", ".md", ".gz", ".zst"}
 

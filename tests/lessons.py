@@ -3,8 +3,8 @@
 from dataclasses import replace
 from typing import Any
 
-from core import learned
-from core.learned import Lesson
+from fitune.core import learned
+from fitune.core.learned import Lesson
 
 GIB = 1 << 30
 CARD_NAME, CARD_BYTES = "NVIDIA L4", 24 * GIB

@@ -6,7 +6,7 @@ import os
 import sys
 from contextlib import suppress
 
-from tui.cli import dispatch, parser
+from fitune.tui.cli import dispatch, parser
 
 # Else pydantic looks through all installed packages for plugins: a sixth of what `fitune estimate` takes.
 os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
@@ -15,7 +15,7 @@ NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 def main() -> None:
     """Run the command line and exit with its status: 0 done, 1 failed, 2 bad input, 130 stopped."""
-    from core.errors import BadInput, UserError
+    from fitune.core.errors import BadInput, UserError
 
     for name in ("stdout", "stderr"):  # closed before the start, as by `>&-`: nobody wants to hear
         if getattr(sys, name) is None:
@@ -26,7 +26,7 @@ def main() -> None:
         status = dispatch(parser().parse_args())
         sys.stdout.flush()
     except UserError as error:
-        from tui.text import clean
+        from fitune.tui.text import clean
 
         for each in error.problems if isinstance(error, BadInput) else [error]:
             print(clean(str(each), keep_newlines=True), file=sys.stderr)
@@ -45,7 +45,7 @@ def main() -> None:
 
 def _no_room(error: OSError) -> int:
     """Say that a disk is full; what was not written of the output by then is dropped."""
-    from tui.text import clean
+    from fitune.tui.text import clean
 
     with suppress(OSError):
         print(clean(f"{error.filename or 'The output'} can't be written: {error.strerror}."), file=sys.stderr)

@@ -16,19 +16,19 @@ from textual.screen import Screen
 from textual.theme import Theme
 from textual.widgets import Static
 
-from core import runs
-from core.diagnose import redact
-from core.on_disk import write_atomically
-from core.runs import Run
-from tui import terminal
-from tui.text import clean
-from tui.type_ahead import settled, takes_keys
-from tui.widgets.confirm import Confirm
+from fitune.core import runs
+from fitune.core.diagnose import redact
+from fitune.core.on_disk import write_atomically
+from fitune.core.runs import Run
+from fitune.tui import terminal
+from fitune.tui.text import clean
+from fitune.tui.type_ahead import settled, takes_keys
+from fitune.tui.widgets.confirm import Confirm
 
 if TYPE_CHECKING:
-    from core.chat import Settings
-    from tui.draft import Draft
-    from tui.steps import Step
+    from fitune.core.chat import Settings
+    from fitune.tui.draft import Draft
+    from fitune.tui.steps import Step
 
 QUIT_KEYS = ("ctrl+c", "ctrl+q")
 SCREEN_LOOK_S = 0.01
@@ -101,15 +101,15 @@ class FituneApp(App[int]):
     @work
     async def walk(self) -> None:
         """The wizard, up to a run to be watched. Its imports take their time: first something is shown."""
-        if "tui.wizard" not in sys.modules:
-            await asyncio.to_thread(importlib.import_module, "tui.wizard")
-        from tui.wizard import walk
+        if "fitune.tui.wizard" not in sys.modules:
+            await asyncio.to_thread(importlib.import_module, "fitune.tui.wizard")
+        from fitune.tui.wizard import walk
 
         self.watch_run(await walk(self, self.first_draft, self.first_step))
 
     def watch_run(self, run: Run) -> None:
         """Show a run, alive or not."""
-        from tui.screens.watch import WatchScreen
+        from fitune.tui.screens.watch import WatchScreen
 
         self.watched = run
         self.push_screen(WatchScreen(run))
@@ -157,14 +157,14 @@ def run_wizard(answers: Mapping[str, Any] | None = None, plain_glyphs: bool = Fa
     """
     draft = None
     if answers:
-        from tui.draft import Draft
+        from fitune.tui.draft import Draft
 
         draft = Draft(answers=answers)
     app = FituneApp(draft=draft, plain_glyphs=plain_glyphs)
     status = _run(app)
     if app.watched:
         return status
-    from tui.draft import kept_line
+    from fitune.tui.draft import kept_line
 
     if kept := kept_line(runs.home()):
         print(kept, file=sys.stderr)
@@ -178,7 +178,7 @@ def run_watch(run: Run, plain_glyphs: bool = False) -> int:
 
 def run_chat(run: Run, settings: "Settings", share_gpu: bool = False, plain_glyphs: bool = False) -> int:
     """Talk with a trained model on this terminal; the exit status."""
-    from tui.screens.chat import ChatScreen
+    from fitune.tui.screens.chat import ChatScreen
 
     return _run(FituneApp(plain_glyphs=plain_glyphs, alone=ChatScreen(run, settings, share_gpu)))
 

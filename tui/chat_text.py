@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
-from core.chat import Conversation, Question, Settings, Side
-from core.errors import UserError
-from tui.format import count, rate, size
-from tui.story import value
-from tui.text import clean
+from fitune.core.chat import Conversation, Question, Settings, Side
+from fitune.core.errors import UserError
+from fitune.tui.format import count, rate, size
+from fitune.tui.story import value
+from fitune.tui.text import clean
 
 NAMES: Mapping[Side, str] = {"base": "base", "tuned": "fine-tuned"}
 ANSWER_CHARS = 100_000

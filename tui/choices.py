@@ -5,17 +5,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from core import presets, runs
-from core.budget import Budget, Card
-from core.errors import UserError
-from core.machine import GIB, Machine
-from core.pace import Pace
-from core.presets import Preset
-from core.runs import LIVE, Run
-from tui import steps
-from tui.draft import Draft, restore, use_preset
-from tui.format import gib
-from tui.outlook import WORDS, Outlook, look
+from fitune.core import presets, runs
+from fitune.core.budget import Budget, Card
+from fitune.core.errors import UserError
+from fitune.core.machine import GIB, Machine
+from fitune.core.pace import Pace
+from fitune.core.presets import Preset
+from fitune.core.runs import LIVE, Run
+from fitune.tui import steps
+from fitune.tui.draft import Draft, restore, use_preset
+from fitune.tui.format import gib
+from fitune.tui.outlook import WORDS, Outlook, look
 
 UNFINISHED_SHOWN, FINISHED_SHOWN = 3, 2
 DATA_SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".ndjson", ".jsonl.gz", ".jsonl.zst")

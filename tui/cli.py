@@ -5,8 +5,8 @@ import importlib
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from core import __version__
-from core.errors import UserError
+from fitune.core import __version__
+from fitune.core.errors import UserError
 
 DESCRIPTION = "Fine-tune a language model that fits your GPU, from a terminal."
 HANDOFF_TARGETS = ("script", "axolotl", "accelerate", "slurm", "skypilot", "vllm", "ollama", "zip")
@@ -41,7 +41,7 @@ def dispatch(args: argparse.Namespace) -> int:
     """Run the command that was asked for; its exit status. Raises UserError, also for an option it would ignore."""
     if args.answers and args.command != "wizard":
         raise UserError(f"--answers is for the wizard, and not for {args.command}.", "Leave one of the two out.")
-    return int(importlib.import_module(f"tui.commands.{args.command}").run(args))
+    return int(importlib.import_module(f"fitune.tui.commands.{args.command}").run(args))
 
 
 def _beginning(commands: Commands) -> None:

@@ -1,11 +1,11 @@
 """What a field of the form costs, in memory and in time: against the preset's value, or of the next values."""
 
-from core.recipe_fields import Recipe
-from core.rows.report import Report
-from tui.draft import Draft, base_value, set_field, shown
-from tui.fields import Field, problem, text_of
-from tui.format import duration, size
-from tui.outlook import Outlook, look
+from fitune.core.recipe_fields import Recipe
+from fitune.core.rows.report import Report
+from fitune.tui.draft import Draft, base_value, set_field, shown
+from fitune.tui.fields import Field, problem, text_of
+from fitune.tui.format import duration, size
+from fitune.tui.outlook import Outlook, look
 
 CHARS_PER_TOKEN = 4
 """English text; a rule of thumb for a first guess."""

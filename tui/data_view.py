@@ -4,15 +4,15 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from core.events import RunState
-from core.prepared import Prepared
-from core.prepared_report import findings, is_lossy, wanted_length
-from core.recipe_fields import Recipe
-from core.rows.report import Finding, Report, numbered
-from tui.format import count, percent
-from tui.story import value
-from tui.text import clean
-from tui.token_view import summary_lines
+from fitune.core.events import RunState
+from fitune.core.prepared import Prepared
+from fitune.core.prepared_report import findings, is_lossy, wanted_length
+from fitune.core.recipe_fields import Recipe
+from fitune.core.rows.report import Finding, Report, numbered
+from fitune.tui.format import count, percent
+from fitune.tui.story import value
+from fitune.tui.text import clean
+from fitune.tui.token_view import summary_lines
 
 FILES_SHOWN = 3
 TURN_CHARS = 220

@@ -7,14 +7,14 @@ from typing import Any, Literal
 
 import orjson
 
-from core import config, presets
-from core.config import Recipe
-from core.errors import BadInput, Problem, UserError
-from core.machine import Machine
-from core.on_disk import write_atomically
-from core.prepared import Prepared
-from core.rows.report import Report
-from tui.fields import all_fields, parse, problem, text_of
+from fitune.core import config, presets
+from fitune.core.config import Recipe
+from fitune.core.errors import BadInput, Problem, UserError
+from fitune.core.machine import Machine
+from fitune.core.on_disk import write_atomically
+from fitune.core.prepared import Prepared
+from fitune.core.rows.report import Report
+from fitune.tui.fields import all_fields, parse, problem, text_of
 
 Origin = Literal["edited", "answers", "preset", "default"]
 UNCHOSEN = "not-chosen/yet"

@@ -5,10 +5,10 @@ What comes from a run folder is foreign text, so it passes through tui.text.clea
 
 from typing import Any
 
-from core.events import Event
-from tui.format import UNKNOWN, count, duration, exponent, gib, number, rate, size
-from tui.story import Story, loss_text, phase_text, value
-from tui.text import clean
+from fitune.core.events import Event
+from fitune.tui.format import UNKNOWN, count, duration, exponent, gib, number, rate, size
+from fitune.tui.story import Story, loss_text, phase_text, value
+from fitune.tui.text import clean
 
 
 def line(event: Event, story: Story) -> str:

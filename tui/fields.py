@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal
 
-from core.config import GROUPS
-from core.recipe_fields import help_of
-from tui.format import exponent
+from fitune.core.config import GROUPS
+from fitune.core.recipe_fields import help_of
+from fitune.tui.format import exponent
 
 Kind = Literal["whole", "number", "choice", "text", "list"]
 MAIN = (

@@ -4,12 +4,12 @@ import shutil
 import time
 from typing import TextIO
 
-from core.events import RunState, Tail
-from core.runs import LIVE, Run
-from tui.event_lines import line, memory_text
-from tui.proofs import table
-from tui.story import SILENT_AFTER_S, Story, ending
-from tui.text import encodable
+from fitune.core.events import RunState, Tail
+from fitune.core.runs import LIVE, Run
+from fitune.tui.event_lines import line, memory_text
+from fitune.tui.proofs import table
+from fitune.tui.story import SILENT_AFTER_S, Story, ending
+from fitune.tui.text import encodable
 
 POLL_S = 0.25
 TABLE_COLUMNS = 100

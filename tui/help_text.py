@@ -1,11 +1,11 @@
 """What `?` says: a field or a step in plain words with the typical mistake, the keys, and the glossary."""
 
-from tui import steps
-from tui.cost import field_cost
-from tui.draft import Draft, origin, shown
-from tui.fields import all_fields, text_of
-from tui.glossary import columns, words
-from tui.outlook import look
+from fitune.tui import steps
+from fitune.tui.cost import field_cost
+from fitune.tui.draft import Draft, origin, shown
+from fitune.tui.fields import all_fields, text_of
+from fitune.tui.glossary import columns, words
+from fitune.tui.outlook import look
 
 MISTAKES = {
     "model.id": "Taking a base model instead of an instruct model: it has no chat format, and needs far more rows.",

@@ -7,14 +7,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from core import downloads, gguf_tools, hub
-from core.downloads import Download
-from core.errors import UserError
-from core.events import RunState, Tail
-from core.runs import Run
-from core.uploads import WHAT, Upload, What, uploads
-from tui.format import size
-from tui.proofs import NamedProof, proofs
+from fitune.core import downloads, gguf_tools, hub
+from fitune.core.downloads import Download
+from fitune.core.errors import UserError
+from fitune.core.events import RunState, Tail
+from fitune.core.runs import Run
+from fitune.core.uploads import WHAT, Upload, What, uploads
+from fitune.tui.format import size
+from fitune.tui.proofs import NamedProof, proofs
 
 MERGE_RAM_BYTES = 1_600_000_000
 """What core.worker.merge asks for at most, where no embedding was trained: a few rows of each matrix at a time."""
@@ -65,8 +65,8 @@ class Facts:
 
 def look(run: Run) -> Facts:
     """All but the sizes of the model. Reads the disk: for a thread."""
-    from core import machine
-    from core.handoff.archive import fetch_command
+    from fitune.core import machine
+    from fitune.core.handoff.archive import fetch_command
 
     model_id, _ = _model(run)
     state, load_s = _events(run)
@@ -101,7 +101,7 @@ def look(run: Run) -> Facts:
 
 def with_sizes(facts: Facts) -> Facts:
     """Also with what the model's shape and the Hub tell; without a network that can take half a minute."""
-    from core import shapes
+    from fitune.core import shapes
 
     facts = replace(facts, base=_base(facts.run, ask=True))
     try:

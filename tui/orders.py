@@ -4,13 +4,13 @@ import time
 
 from textual.app import App
 
-from core.errors import UserError
-from core.runs import Run
-from tui.screens.leave import LeaveScreen, Leaving
-from tui.text import clean
-from tui.watch_text import Seen
-from tui.widgets.ask import Ask
-from tui.widgets.confirm import Confirm
+from fitune.core.errors import UserError
+from fitune.core.runs import Run
+from fitune.tui.screens.leave import LeaveScreen, Leaving
+from fitune.tui.text import clean
+from fitune.tui.watch_text import Seen
+from fitune.tui.widgets.ask import Ask
+from fitune.tui.widgets.confirm import Confirm
 
 
 def offered(action: str, run: Run, seen: Seen | None) -> bool:
@@ -61,7 +61,7 @@ def kill(app: App[int], run: Run, seen: Seen | None) -> None:
 
 def resume(app: App[int], run: Run) -> None:
     """Start a run's worker again. Slow: for a thread."""
-    from core import launch  # with pydantic behind it, which a first frame should not wait for
+    from fitune.core import launch  # with pydantic behind it, which a first frame should not wait for
 
     try:
         launch.start(run, "train")

@@ -4,23 +4,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from core import budget, config_json, pace, runs, shapes
-from core.budget import Budget, Card, Part
-from core.errors import BadInput, UserError
-from core.fit import fit
-from core.learned import CORRECTION, NONE, Experience, experience
-from core.machine import GIB, Gpu, Machine
-from core.pace import Pace
-from core.plans import ram_lack
-from core.prepared import Prepared
-from core.recipe_fields import Recipe
-from core.remedies import Remedy, remedies
-from core.resolve import Resolved, card_of, resolve
-from core.shapes import Shape
-from core.workload import Workload, as_decided, lengths_said
-from tui.draft import UNCHOSEN, Draft, prepared, recipe, set_field
-from tui.fields import text_of
-from tui.format import count, gib, rate, size
+from fitune.core import budget, config_json, pace, runs, shapes
+from fitune.core.budget import Budget, Card, Part
+from fitune.core.errors import BadInput, UserError
+from fitune.core.fit import fit
+from fitune.core.learned import CORRECTION, NONE, Experience, experience
+from fitune.core.machine import GIB, Gpu, Machine
+from fitune.core.pace import Pace
+from fitune.core.plans import ram_lack
+from fitune.core.prepared import Prepared
+from fitune.core.recipe_fields import Recipe
+from fitune.core.remedies import Remedy, remedies
+from fitune.core.resolve import Resolved, card_of, resolve
+from fitune.core.shapes import Shape
+from fitune.core.workload import Workload, as_decided, lengths_said
+from fitune.tui.draft import UNCHOSEN, Draft, prepared, recipe, set_field
+from fitune.tui.fields import text_of
+from fitune.tui.format import count, gib, rate, size
 
 Verdict = Literal["fits", "tight", "over", "unknown"]
 WORDS: Mapping[Verdict, str] = {"fits": "OK", "tight": "WARN", "over": "ERROR", "unknown": "?"}

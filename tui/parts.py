@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from core.events import Event
-from core.runs import Run
-from tui.format import duration, size
-from tui.story import phase_text, value
-from tui.text import clean
+from fitune.core.events import Event
+from fitune.core.runs import Run
+from fitune.tui.format import duration, size
+from fitune.tui.story import phase_text, value
+from fitune.tui.text import clean
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,16 +4,16 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from core.budget import Budget, Card, in_ram
-from core.contradictions import problems
-from core.errors import BadInput, UserError
-from core.learned import NONE, Experience
-from core.recipe_fields import Recipe
-from core.sizing.plan import GIB
-from tui.format import gib
+from fitune.core.budget import Budget, Card, in_ram
+from fitune.core.contradictions import problems
+from fitune.core.errors import BadInput, UserError
+from fitune.core.learned import NONE, Experience
+from fitune.core.recipe_fields import Recipe
+from fitune.core.sizing.plan import GIB
+from fitune.tui.format import gib
 
 if TYPE_CHECKING:
-    from core.machine import Machine
+    from fitune.core.machine import Machine
 
 MOST_BYTES = 2**50
 """No card comes near this."""
@@ -55,7 +55,7 @@ def place(recipe: Recipe, gpu_memory: str | None) -> Place:
     """
     if gpu_memory is not None:
         return on_card(recipe, size_bytes(gpu_memory))
-    from core import machine
+    from fitune.core import machine
 
     return on_machine(recipe, machine.detect())
 
@@ -74,8 +74,8 @@ def on_card(recipe: Recipe, amount_bytes: int) -> Place:
 
 def on_machine(recipe: Recipe, here: "Machine") -> Place:
     """A recipe on this machine. Raises UserError as core.resolve.resolve, and for a card that hides its size."""
-    from core import learned, runs
-    from core.resolve import card_of, resolve
+    from fitune.core import learned, runs
+    from fitune.core.resolve import card_of, resolve
 
     resolved = resolve(recipe, here, need_data=False)
     gpu, backend = resolved.gpu, resolved.recipe.train.backend

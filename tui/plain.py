@@ -7,17 +7,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from core import machine, runs
-from core.errors import UserError
-from core.runs import Run
-from tui import steps
-from tui.draft import Draft, discard, kept_line, save
-from tui.glossary import words
-from tui.help_text import about
-from tui.plain_data import ask_data
-from tui.plain_steps import ask_edit, ask_preset, ask_review, ask_start
-from tui.steps import Back, Watch
-from tui.talk import GoBack, NeedHelp, Talk
+from fitune.core import machine, runs
+from fitune.core.errors import UserError
+from fitune.core.runs import Run
+from fitune.tui import steps
+from fitune.tui.draft import Draft, discard, kept_line, save
+from fitune.tui.glossary import words
+from fitune.tui.help_text import about
+from fitune.tui.plain_data import ask_data
+from fitune.tui.plain_steps import ask_edit, ask_preset, ask_review, ask_start
+from fitune.tui.steps import Back, Watch
+from fitune.tui.talk import GoBack, NeedHelp, Talk
 
 ASK: Mapping[steps.Name, Callable[[Talk, Draft], steps.Answer]] = {
     "start": ask_start,
@@ -41,11 +41,11 @@ def run_plain(answers: Mapping[str, Any] | None = None) -> int:
     except (KeyboardInterrupt, EOFError):
         talk.say(f"\nLeft. {kept_line(runs.home())}".rstrip())
         return 130
-    from tui.commands.watch import follow_to_end
+    from fitune.tui.commands.watch import follow_to_end
 
     status = follow_to_end(run)
     if status == 0 and run.adapter.is_dir():
-        from tui.plain_deliver import deliver
+        from fitune.tui.plain_deliver import deliver
 
         try:
             deliver(talk, run)

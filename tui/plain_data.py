@@ -5,16 +5,16 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from core import dataset
-from core.errors import UserError
-from core.events import RunState
-from core.prepared import Prepared
-from core.prepared_report import findings
-from core.recipe_fields import Recipe
-from core.rows.report import Report
-from core.runs import Run
-from tui.choices import data_suggestions
-from tui.data_view import (
+from fitune.core import dataset
+from fitune.core.errors import UserError
+from fitune.core.events import RunState
+from fitune.core.prepared import Prepared
+from fitune.core.prepared_report import findings
+from fitune.core.recipe_fields import Recipe
+from fitune.core.rows.report import Report
+from fitune.core.runs import Run
+from fitune.tui.choices import data_suggestions
+from fitune.tui.data_view import (
     better_length,
     check_lines,
     example_head,
@@ -26,12 +26,12 @@ from tui.data_view import (
     rendering_line,
     row_lines,
 )
-from tui.draft import Draft, prepared, recipe, reset_field, set_field, with_prepared
-from tui.outlook import WORDS, look
-from tui.reading import render
-from tui.steps import Answer, Forward
-from tui.talk import GoBack, Talk
-from tui.token_view import example_text, histogram_lines, legend
+from fitune.tui.draft import Draft, prepared, recipe, reset_field, set_field, with_prepared
+from fitune.tui.outlook import WORDS, look
+from fitune.tui.reading import render
+from fitune.tui.steps import Answer, Forward
+from fitune.tui.talk import GoBack, Talk
+from fitune.tui.token_view import example_text, histogram_lines, legend
 
 PREVIEW_ROWS = 3
 TELL_EVERY_S = 3.0

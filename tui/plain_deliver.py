@@ -4,14 +4,14 @@ import os
 import shlex
 from collections.abc import Sequence
 
-from core.errors import UserError
-from core.runs import Run
-from tui.cli import dispatch, parser
-from tui.made import Facts, look, with_sizes
-from tui.proofs import table
-from tui.take_away import proposed
-from tui.talk import GoBack, NeedHelp, Talk
-from tui.ways import KINDS, PUSHED, TARGETS, WAYS, Way, advice, amount, kind_size
+from fitune.core.errors import UserError
+from fitune.core.runs import Run
+from fitune.tui.cli import dispatch, parser
+from fitune.tui.made import Facts, look, with_sizes
+from fitune.tui.proofs import table
+from fitune.tui.take_away import proposed
+from fitune.tui.talk import GoBack, NeedHelp, Talk
+from fitune.tui.ways import KINDS, PUSHED, TARGETS, WAYS, Way, advice, amount, kind_size
 
 TABLE_COLUMNS = 79
 LABEL_COLUMNS = 11

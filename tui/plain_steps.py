@@ -3,19 +3,30 @@
 from dataclasses import replace
 from pathlib import Path
 
-from core import launch, runs
-from core.errors import UserError
-from core.workload import lengths_said
-from tui.choices import card_gib_of, machine_lines, preset_choices, start_choices
-from tui.cost import field_cost
-from tui.draft import Draft, origin, prepared, problems, recipe, reset_field, restore, set_field, shown, use_preset
-from tui.fields import Field, form_fields
-from tui.outlook import WORDS, Outlook, bounds, known_shape, learn, look, remedy_text, ways_out, with_remedy
-from tui.plain_data import reread, with_tokens
-from tui.reading import with_known
-from tui.steps import Answer, Forward, Reopen, Watch
-from tui.summary import command_line, lines, obstacles, push_words, write_recipe
-from tui.talk import GoBack, Talk
+from fitune.core import launch, runs
+from fitune.core.errors import UserError
+from fitune.core.workload import lengths_said
+from fitune.tui.choices import card_gib_of, machine_lines, preset_choices, start_choices
+from fitune.tui.cost import field_cost
+from fitune.tui.draft import (
+    Draft,
+    origin,
+    prepared,
+    problems,
+    recipe,
+    reset_field,
+    restore,
+    set_field,
+    shown,
+    use_preset,
+)
+from fitune.tui.fields import Field, form_fields
+from fitune.tui.outlook import WORDS, Outlook, bounds, known_shape, learn, look, remedy_text, ways_out, with_remedy
+from fitune.tui.plain_data import reread, with_tokens
+from fitune.tui.reading import with_known
+from fitune.tui.steps import Answer, Forward, Reopen, Watch
+from fitune.tui.summary import command_line, lines, obstacles, push_words, write_recipe
+from fitune.tui.talk import GoBack, Talk
 
 
 def ask_start(talk: Talk, draft: Draft) -> Answer:

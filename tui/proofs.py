@@ -7,10 +7,10 @@ import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 
-from core import proof
-from core.proof import Check
-from core.runs import Run
-from tui.text import clean
+from fitune.core import proof
+from fitune.core.proof import Check
+from fitune.core.runs import Run
+from fitune.tui.text import clean
 
 WORDS = {True: "OK", False: "FAILED", None: "n/a"}
 MARK_COLUMNS = 8

@@ -3,14 +3,14 @@
 import time
 from collections.abc import Callable
 
-from core import dataset, launch, prepared_cache, runs
-from core.errors import BadInput, UserError
-from core.events import RunState
-from core.prepared import FILE, Prepared
-from core.recipe_fields import Data, Recipe
-from core.rows.report import Report
-from core.runs import Run
-from tui.draft import Draft, prepared, recipe, with_prepared
+from fitune.core import dataset, launch, prepared_cache, runs
+from fitune.core.errors import BadInput, UserError
+from fitune.core.events import RunState
+from fitune.core.prepared import FILE, Prepared
+from fitune.core.recipe_fields import Data, Recipe
+from fitune.core.rows.report import Report
+from fitune.core.runs import Run
+from fitune.tui.draft import Draft, prepared, recipe, with_prepared
 
 POLL_S = 0.1
 

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from core.runs import Run
-from tui.draft import Draft
+from fitune.core.runs import Run
+from fitune.tui.draft import Draft
 
 Name = Literal["start", "preset", "edit", "data", "review"]
 State = Literal["done", "now", "to do"]

@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from core.cause import cause
-from core.events import Event, RunState
-from core.runs import Run, Status
-from tui.again import command
-from tui.format import clock, count, duration, number, size
-from tui.proofs import NamedProof, proofs
-from tui.text import clean
+from fitune.core.cause import cause
+from fitune.core.events import Event, RunState
+from fitune.core.runs import Run, Status
+from fitune.tui.again import command
+from fitune.tui.format import clock, count, duration, number, size
+from fitune.tui.proofs import NamedProof, proofs
+from fitune.tui.text import clean
 
 PHASES = {
     "download": "fetching the model",

@@ -5,19 +5,19 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
-from core import config, runs
-from core.config import Recipe
-from core.errors import UserError
-from core.prepared_report import findings
-from core.resolve import resolve
-from core.rows.report import numbered
-from core.rows.split import MIN_ROWS, eval_fraction
-from tui.cost import tokens_in_all
-from tui.draft import UNCHOSEN, Draft, origin, prepared, problems, recipe, shown
-from tui.fields import all_fields, text_of
-from tui.format import count, duration, gib
-from tui.outlook import Outlook, bounds, correction, look, planned_machine
-from tui.story import ETA_AFTER_STEPS
+from fitune.core import config, runs
+from fitune.core.config import Recipe
+from fitune.core.errors import UserError
+from fitune.core.prepared_report import findings
+from fitune.core.resolve import resolve
+from fitune.core.rows.report import numbered
+from fitune.core.rows.split import MIN_ROWS, eval_fraction
+from fitune.tui.cost import tokens_in_all
+from fitune.tui.draft import UNCHOSEN, Draft, origin, prepared, problems, recipe, shown
+from fitune.tui.fields import all_fields, text_of
+from fitune.tui.format import count, duration, gib
+from fitune.tui.outlook import Outlook, bounds, correction, look, planned_machine
+from fitune.tui.story import ETA_AFTER_STEPS
 
 RECIPE_FILE = "recipe.toml"
 TRACKER_SERVERS = {"trackio": "TRACKIO_SPACE_ID", "mlflow": "MLFLOW_TRACKING_URI"}

@@ -5,11 +5,11 @@ import shlex
 from itertools import dropwhile, takewhile
 from pathlib import Path
 
-from core import handoff
-from core.handoff.archive import pack
-from core.handoff.job import of_run
-from core.runs import Run
-from tui.format import size
+from fitune.core import handoff
+from fitune.core.handoff.archive import pack
+from fitune.core.handoff.job import of_run
+from fitune.core.runs import Run
+from fitune.tui.format import size
 
 
 def proposed(run: Run, target: str) -> str:

@@ -3,8 +3,8 @@
 import sys
 from collections.abc import Sequence
 
-from tui.draft import Draft
-from tui.text import clean, encodable, shows_unicode
+from fitune.tui.draft import Draft
+from fitune.tui.text import clean, encodable, shows_unicode
 
 
 class GoBack(Exception):

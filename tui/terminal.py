@@ -15,8 +15,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
-from core.runs import LIVE, Run
-from tui.text import clean
+from fitune.core.runs import LIVE, Run
+from fitune.tui.text import clean
 
 if TYPE_CHECKING:
     from textual.app import App
@@ -115,7 +115,7 @@ def last_lines(run: Run) -> list[str]:
             f"Stop it:  fitune stop {name}",
             f"Its log: {clean(str(run.log))}",
         ]
-    from tui.story import ending
+    from fitune.tui.story import ending
 
     end = ending(run, status, state)
     use = [f"Use it: fitune watch {name}, then c"] if state.trained and run.adapter.is_dir() else []

@@ -3,12 +3,12 @@
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from core.packing import Packing, Why
-from core.prepared import Bin, Example, Prepared, Token
-from core.recipe_fields import Recipe
-from core.rows.report import numbered
-from tui.format import count, percent
-from tui.text import clean
+from fitune.core.packing import Packing, Why
+from fitune.core.prepared import Bin, Example, Prepared, Token
+from fitune.core.recipe_fields import Recipe
+from fitune.core.rows.report import numbered
+from fitune.tui.format import count, percent
+from fitune.tui.text import clean
 
 if TYPE_CHECKING:
     from rich.text import Text

@@ -7,15 +7,15 @@ from typing import Any
 
 from textual.content import Content
 
-from core.events import RunState
-from core.gpu import GpuSample
-from core.runs import LIVE, Status
-from tui.format import GIB, UNKNOWN, count, duration, exponent, gib, number, rate
-from tui.parts import Part, listed
-from tui.proofs import WORDS, NamedProof, table
-from tui.story import SILENT_AFTER_S, Ending, loss_text, phase_text, value
-from tui.text import clean, safe
-from tui.widgets.meters import bar
+from fitune.core.events import RunState
+from fitune.core.gpu import GpuSample
+from fitune.core.runs import LIVE, Status
+from fitune.tui.format import GIB, UNKNOWN, count, duration, exponent, gib, number, rate
+from fitune.tui.parts import Part, listed
+from fitune.tui.proofs import WORDS, NamedProof, table
+from fitune.tui.story import SILENT_AFTER_S, Ending, loss_text, phase_text, value
+from fitune.tui.text import clean, safe
+from fitune.tui.widgets.meters import bar
 
 BAR_COLUMNS = 18
 LABEL_COLUMNS = 12

@@ -8,13 +8,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from core import gguf_tools
-from core.downloads import Download
-from core.sizing.disk import GGUF_BYTES
-from core.uploads import Upload, What
-from tui.format import UNKNOWN, duration, size
-from tui.made import MERGE_RAM_BYTES, Facts
-from tui.proofs import NamedProof
+from fitune.core import gguf_tools
+from fitune.core.downloads import Download
+from fitune.core.sizing.disk import GGUF_BYTES
+from fitune.core.uploads import Upload, What
+from fitune.tui.format import UNKNOWN, duration, size
+from fitune.tui.made import MERGE_RAM_BYTES, Facts
+from fitune.tui.proofs import NamedProof
 
 Key = Literal["chat", "merge", "gguf", "push", "handoff", "zip", "files"]
 Pairs = list[tuple[str, str]]

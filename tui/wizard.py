@@ -5,19 +5,19 @@ from typing import Any
 
 from textual.app import App
 
-from core import runs
-from core.errors import UserError
-from core.runs import Run
-from tui import steps
-from tui.draft import Draft, discard, save
-from tui.orders import complain
-from tui.screens.data import DataScreen
-from tui.screens.edit import EditScreen
-from tui.screens.preset import PresetScreen
-from tui.screens.review import ReviewScreen
-from tui.screens.start import StartScreen
-from tui.screens.step import StepScreen
-from tui.steps import Watch
+from fitune.core import runs
+from fitune.core.errors import UserError
+from fitune.core.runs import Run
+from fitune.tui import steps
+from fitune.tui.draft import Draft, discard, save
+from fitune.tui.orders import complain
+from fitune.tui.screens.data import DataScreen
+from fitune.tui.screens.edit import EditScreen
+from fitune.tui.screens.preset import PresetScreen
+from fitune.tui.screens.review import ReviewScreen
+from fitune.tui.screens.start import StartScreen
+from fitune.tui.screens.step import StepScreen
+from fitune.tui.steps import Watch
 
 SCREENS: dict[steps.Name, type[StepScreen]] = {
     "start": StartScreen,

@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from core.errors import UserError
-from core.handoff.job import Job, trained
-from core.runs import Run
+from fitune.core.errors import UserError
+from fitune.core.handoff.job import Job, trained
+from fitune.core.runs import Run
 
 EPOCH = (1980, 1, 1, 0, 0, 0)
 """The earliest time a zip knows: the same adapter makes the same file."""

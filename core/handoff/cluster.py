@@ -3,12 +3,12 @@
 import math
 from dataclasses import dataclass
 
-from core import shapes
-from core.budget import Card, estimate
-from core.errors import UserError
-from core.handoff.job import Files, Job, is_folder
-from core.handoff.script import not_carried, render_file, script
-from core.handoff.text import commented, plain_name, yaml_text
+from fitune.core import shapes
+from fitune.core.budget import Card, estimate
+from fitune.core.errors import UserError
+from fitune.core.handoff.job import Files, Job, is_folder
+from fitune.core.handoff.script import not_carried, render_file, script
+from fitune.core.handoff.text import commented, plain_name, yaml_text
 
 GIB = 1 << 30
 CARDS = 2

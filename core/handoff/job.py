@@ -6,9 +6,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
-from core.errors import UserError
-from core.recipe_fields import Recipe
-from core.runs import Run
+from fitune.core.errors import UserError
+from fitune.core.recipe_fields import Recipe
+from fitune.core.runs import Run
 
 Files = dict[str, str]
 """Texts by file name, the one that is asked for first."""

@@ -7,10 +7,10 @@ from typing import Any
 
 import orjson
 
-from core import dataset
-from core.errors import UserError
-from core.recipe_fields import Recipe
-from core.rows.split import eval_fraction, split
+from fitune.core import dataset
+from fitune.core.errors import UserError
+from fitune.core.recipe_fields import Recipe
+from fitune.core.rows.split import eval_fraction, split
 
 TRAIN, EVAL = "train.jsonl", "eval.jsonl"
 

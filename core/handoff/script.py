@@ -6,10 +6,10 @@ what the model sees, and what it is trained on, is too easily almost the same.
 
 from pathlib import Path
 
-from core.handoff.job import Job, is_folder
-from core.handoff.model import trl_model, unsloth_model
-from core.handoff.text import call, commented
-from core.recipe_fields import Train
+from fitune.core.handoff.job import Job, is_folder
+from fitune.core.handoff.model import trl_model, unsloth_model
+from fitune.core.handoff.text import call, commented
+from fitune.core.recipe_fields import Train
 
 LOOKS_PER_RUN, LEAST_STEPS_APART = 10, 20
 """As in core.worker.reporting: evaluations, and checkpoints, where the recipe sets no interval."""
@@ -104,7 +104,7 @@ def script(job: Job, several_cards: bool = False) -> str:
 def render_file() -> str:
     """The text of render.py: the worker's file as it is, but for its one tie to fitune."""
     text = (Path(__file__).parents[1] / "worker" / "data.py").read_text(encoding="utf-8")
-    return text.replace("from core.errors import UserError\n", OWN_ERROR)
+    return text.replace("from fitune.core.errors import UserError\n", OWN_ERROR)
 
 
 def not_carried(job: Job, backend: str) -> list[str]:

@@ -3,11 +3,11 @@
 import re
 from collections.abc import Sequence
 
-from core.errors import UserError
-from core.handoff.job import Files, Job, is_folder, trained
-from core.handoff.text import commented, plain_name, quoted
-from core.recipe_fields import MOVES_THE_BASE
-from core.runs import Run
+from fitune.core.errors import UserError
+from fitune.core.handoff.job import Files, Job, is_folder, trained
+from fitune.core.handoff.text import commented, plain_name, quoted
+from fitune.core.recipe_fields import MOVES_THE_BASE
+from fitune.core.runs import Run
 
 VLLM = "0.33.0"
 VLLM_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)

@@ -5,7 +5,7 @@ import shlex
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from core.errors import UserError
+from fitune.core.errors import UserError
 
 
 def commented(lines: Iterable[str]) -> str:

@@ -8,9 +8,9 @@ from functools import lru_cache
 from itertools import chain
 from operator import itemgetter
 
-from core.rows.canonical import ROLES, Row
-from core.rows.formats import Shape
-from core.rows.turns import turn_trouble
+from fitune.core.rows.canonical import ROLES, Row
+from fitune.core.rows.formats import Shape
+from fitune.core.rows.turns import turn_trouble
 
 
 def plain_marks(rows: Sequence[Row], shape: Shape) -> list[int] | None:

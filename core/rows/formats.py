@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 
 import orjson
 
-from core.errors import Problem
-from core.recipe_fields import Data
-from core.rows.canonical import CHAT_NAMES, Row, decoded, turns_of
+from fitune.core.errors import Problem
+from fitune.core.recipe_fields import Data
+from fitune.core.rows.canonical import CHAT_NAMES, Row, decoded, turns_of
 
 PAIR_NAMES = (
     ("question", "answer"), ("prompt", "response"), ("instruction", "response"), ("query", "response"),

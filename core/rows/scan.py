@@ -10,15 +10,15 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from core.errors import UserError
-from core.rows.batch import plain_marks
-from core.rows.canonical import Row, Skip, converter, kind_name
-from core.rows.duplicates import Duplicates
-from core.rows.files import Source, SourceFile
-from core.rows.formats import CHAT_FORMATS, Shape
-from core.rows.readers import Batches, batches, rows_in_parquet
-from core.rows.sources import opened
-from core.rows.turns import turn_trouble
+from fitune.core.errors import UserError
+from fitune.core.rows.batch import plain_marks
+from fitune.core.rows.canonical import Row, Skip, converter, kind_name
+from fitune.core.rows.duplicates import Duplicates
+from fitune.core.rows.files import Source, SourceFile
+from fitune.core.rows.formats import CHAT_FORMATS, Shape
+from fitune.core.rows.readers import Batches, batches, rows_in_parquet
+from fitune.core.rows.sources import opened
+from fitune.core.rows.turns import turn_trouble
 
 CLOSE_ROWS = 5_000
 CLOSE_STRIDE = 256

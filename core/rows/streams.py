@@ -8,7 +8,7 @@ from typing import IO, Literal
 
 import orjson
 
-from core.errors import UserError
+from fitune.core.errors import UserError
 
 Kind = Literal["jsonl", "json", "csv", "tsv", "parquet", "text"]
 Note = Callable[[str, int], None]

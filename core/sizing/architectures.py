@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from core.errors import Problem
+from fitune.core.errors import Problem
 
 LARGEST = 2**27
 """No width, vocabulary or count of a real model comes near this; a larger one is a broken file."""

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
-from core.errors import UserError
-from core.recipe_fields import Quant, Recipe
-from core.shapes import Shape
-from core.sizing.architectures import Linear
+from fitune.core.errors import UserError
+from fitune.core.recipe_fields import Quant, Recipe
+from fitune.core.shapes import Shape
+from fitune.core.sizing.architectures import Linear
 
 GIB = 2**30
 FAST_UNSLOTH = frozenset({"llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "granite", "qwen3_moe"})

@@ -10,18 +10,18 @@ import time
 import traceback
 from pathlib import Path
 
-from core.diagnose import diagnose, redact
-from core.events import EventLog
-from core.runs import Run
-from core.worker import backends
-from core.worker.memory import Memory
+from fitune.core.diagnose import diagnose, redact
+from fitune.core.events import EventLog
+from fitune.core.runs import Run
+from fitune.core.worker import backends
+from fitune.core.worker.memory import Memory
 
 JOBS = {
-    "train": "core.worker.train",
-    "prepare": "core.worker.prepare",
-    "merge": "core.worker.merge",
-    "export": "core.worker.export",
-    "push": "core.worker.push",
+    "train": "fitune.core.worker.train",
+    "prepare": "fitune.core.worker.prepare",
+    "merge": "fitune.core.worker.merge",
+    "export": "fitune.core.worker.export",
+    "push": "fitune.core.worker.push",
 }
 HEARTBEAT_S = 5.0
 LOCK_PATIENCE_S = 2.0

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from core.errors import UserError
-from core.worker.tensors import Slot, header, read, slots_in
+from fitune.core.errors import UserError
+from fitune.core.worker.tensors import Slot, header, read, slots_in
 
 PREFIX = "base_model.model."
 MARK = ".lora_"

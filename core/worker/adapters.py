@@ -12,11 +12,11 @@ import orjson
 import torch
 from safetensors.torch import load_file, save_file
 
-from core.on_disk import replace_folder, write_atomically
-from core.recipe_fields import MOVES_THE_BASE
-from core.runs import Run
-from core.worker import models
-from core.worker.models import Source
+from fitune.core.on_disk import replace_folder, write_atomically
+from fitune.core.recipe_fields import MOVES_THE_BASE
+from fitune.core.runs import Run
+from fitune.core.worker import models
+from fitune.core.worker.models import Source
 
 FIRST, SECOND = (".lora_A.weight", ".lora_embedding_A"), (".lora_B.weight", ".lora_embedding_B")
 """How the names of an adapter's tensors end: A is [rank, in], B is [out, rank]."""

@@ -6,8 +6,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from core.errors import UserError
-from core.worker.data import Refused, render
+from fitune.core.errors import UserError
+from fitune.core.worker.data import Refused, render
 
 PLAIN_START_WORDS = 60
 STAND_IN = "Hello"

@@ -9,10 +9,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from core.errors import UserError
-from core.machine import grows_in_place
-from core.recipe_fields import Lora, Recipe
-from core.worker.models import Source
+from fitune.core.errors import UserError
+from fitune.core.machine import grows_in_place
+from fitune.core.recipe_fields import Lora, Recipe
+from fitune.core.worker.models import Source
 
 ATTENTION_AND_MLP = (
     "q_proj", "k_proj", "v_proj", "qkv_proj", "o_proj", "gate_proj", "up_proj", "gate_up_proj", "down_proj",

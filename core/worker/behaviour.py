@@ -7,12 +7,12 @@ from typing import Any
 
 import torch
 
-from core import dataset
-from core.errors import UserError
-from core.proof import Likeness, Limits, Proof, judge
-from core.recipe_fields import Recipe
-from core.rows.split import eval_fraction, split
-from core.worker.data import Refused, render
+from fitune.core import dataset
+from fitune.core.errors import UserError
+from fitune.core.proof import Likeness, Limits, Proof, judge
+from fitune.core.recipe_fields import Recipe
+from fitune.core.rows.split import eval_fraction, split
+from fitune.core.worker.data import Refused, render
 
 ROWS = 4
 ROW_TOKENS = 512

@@ -11,16 +11,16 @@ from typing import Any
 
 import orjson
 
-from core import __version__, config, hub, proof
-from core.diagnose import redact
-from core.events import RunState
-from core.handoff.job import Job, of_run
-from core.handoff.text import plain_name
-from core.recipe_fields import MOVES_THE_BASE, Deliver, Recipe
-from core.recipe_fields import Run as Place
-from core.runs import Run
-from core.uploads import What, branch_of
-from core.worker import curves
+from fitune.core import __version__, config, hub, proof
+from fitune.core.diagnose import redact
+from fitune.core.events import RunState
+from fitune.core.handoff.job import Job, of_run
+from fitune.core.handoff.text import plain_name
+from fitune.core.recipe_fields import MOVES_THE_BASE, Deliver, Recipe
+from fitune.core.recipe_fields import Run as Place
+from fitune.core.runs import Run
+from fitune.core.uploads import What, branch_of
+from fitune.core.worker import curves
 
 KINDS: dict[What, tuple[str, str, str]] = {
     "adapter": ("A LoRA adapter for", "peft", "adapter"),

@@ -18,15 +18,15 @@ from typing import Any
 
 import orjson
 
-from core import dataset
-from core.chat import SIDES
-from core.diagnose import Failure, diagnose, redact
-from core.errors import UserError
-from core.events import EventLog
-from core.recipe_fields import Recipe
-from core.rows.split import eval_fraction, split
-from core.runs import Run
-from core.worker import backends, models
+from fitune.core import dataset
+from fitune.core.chat import SIDES
+from fitune.core.diagnose import Failure, diagnose, redact
+from fitune.core.errors import UserError
+from fitune.core.events import EventLog
+from fitune.core.recipe_fields import Recipe
+from fitune.core.rows.split import eval_fraction, split
+from fitune.core.runs import Run
+from fitune.core.worker import backends, models
 
 QUESTIONS = 5
 ROWS_LOOKED_AT = 64
@@ -76,7 +76,7 @@ class Talker:
                 bias.data = kept
 
     def _answer(self, side: str, asked: Any, wanted: dict[str, Any]) -> None:
-        from core.worker.answers import answer, prompt_ids
+        from fitune.core.worker.answers import answer, prompt_ids
 
         ids = prompt_ids(asked, wanted.get("tools"), self.tokenizer)
         self._require_room(len(ids), wanted["max_tokens"])
@@ -135,7 +135,7 @@ def load(run: Run, pipe: Pipe, halted: threading.Event) -> Talker:
     from peft import PeftModel
     from transformers import AutoTokenizer
 
-    from core.worker.stops import stop_ids
+    from fitune.core.worker.stops import stop_ids
 
     base = backends.base_model(recipe, source, backends.compute_dtype())
     named = base.named_parameters() if recipe.lora.bias != "none" else ()
@@ -149,7 +149,7 @@ def load(run: Run, pipe: Pipe, halted: threading.Event) -> Talker:
 
 def held_out(recipe: Recipe, pipe: Pipe) -> list[dict[str, Any]]:
     """Some rows that were held out, or else trained on, as questions; a warning where the data can't be read."""
-    from core.worker.answers import question
+    from fitune.core.worker.answers import question
 
     try:
         rows = list(dataset.rows(recipe.data))

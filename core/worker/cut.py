@@ -4,8 +4,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from core.errors import UserError
-from core.worker.data import Refused, Sample, render
+from fitune.core.errors import UserError
+from fitune.core.worker.data import Refused, Sample, render
 
 
 @dataclass(slots=True)

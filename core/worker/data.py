@@ -12,7 +12,7 @@ from typing import Any
 
 from jinja2.exceptions import TemplateError
 
-from core.errors import UserError
+from fitune.core.errors import UserError
 
 IGNORED = -100
 """The label that the loss leaves out."""

@@ -8,17 +8,17 @@ from typing import Any
 
 import orjson
 
-from core import gguf_tools, machine
-from core.errors import UserError
-from core.events import EventLog
-from core.on_disk import write_atomically
-from core.proof import Proof, made_aside
-from core.runs import Run
-from core.sizing.disk import GGUF_BYTES
-from core.worker import behaviour, gguf, gguf_proof, llama, merged_proof, modelfile
-from core.worker.memory import Memory
-from core.worker.stops import eos_ids
-from core.worker.tensors import slots_in
+from fitune.core import gguf_tools, machine
+from fitune.core.errors import UserError
+from fitune.core.events import EventLog
+from fitune.core.on_disk import write_atomically
+from fitune.core.proof import Proof, made_aside
+from fitune.core.runs import Run
+from fitune.core.sizing.disk import GGUF_BYTES
+from fitune.core.worker import behaviour, gguf, gguf_proof, llama, merged_proof, modelfile
+from fitune.core.worker.memory import Memory
+from fitune.core.worker.stops import eos_ids
+from fitune.core.worker.tensors import slots_in
 
 
 def run(run: Run, log: EventLog, memory: Memory) -> None:

@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from core.errors import UserError
+from fitune.core.errors import UserError
 
 
 def convert(script: Path, merged: Path, file: Path, kind: str) -> None:

@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import Any
 
-from core.errors import UserError
-from core.proof import Limits, Proof
-from core.worker import llama
-from core.worker.behaviour import Answers, Probe, compare
-from core.worker.gguf_weights import check_weights
+from fitune.core.errors import UserError
+from fitune.core.proof import Limits, Proof
+from fitune.core.worker import llama
+from fitune.core.worker.behaviour import Answers, Probe, compare
+from fitune.core.worker.gguf_weights import check_weights
 
 ASKED = [{"role": "user", "content": "What is the capital of France?"}]
 LIMITS = {

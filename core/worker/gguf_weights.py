@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from core.proof import Proof
-from core.worker.ahead import in_order
-from core.worker.tensors import Slot, read, slots_in
+from fitune.core.proof import Proof
+from fitune.core.worker.ahead import in_order
+from fitune.core.worker.tensors import Slot, read, slots_in
 
 ROTATED = {"llama", "smollm3", "granite", "mistral3"}
 """Their query and key rows come in pairs, not in halves (LlamaModel.permute of the converter)."""

@@ -7,17 +7,17 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from core import learned, shapes
-from core.budget import Card, estimate
-from core.errors import UserError
-from core.events import EventLog
-from core.learned import Lesson
-from core.machine import grows_in_place
-from core.pace import estimate_pace
-from core.recipe_fields import Recipe
-from core.runs import Run
-from core.worker.memory import Memory
-from core.worker.reporting import Batches
+from fitune.core import learned, shapes
+from fitune.core.budget import Card, estimate
+from fitune.core.errors import UserError
+from fitune.core.events import EventLog
+from fitune.core.learned import Lesson
+from fitune.core.machine import grows_in_place
+from fitune.core.pace import estimate_pace
+from fitune.core.recipe_fields import Recipe
+from fitune.core.runs import Run
+from fitune.core.worker.memory import Memory
+from fitune.core.worker.reporting import Batches
 
 
 def record(run: Run, recipe: Recipe, model: Path, batches: Batches, memory: Memory, log: EventLog) -> None:

@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
-from core.errors import UserError
-from core.worker.behaviour import ROW_TOKENS, WRITTEN_ROWS, WRITTEN_TOKENS, Answers, Probe
+from fitune.core.errors import UserError
+from fitune.core.worker.behaviour import ROW_TOKENS, WRITTEN_ROWS, WRITTEN_TOKENS, Answers, Probe
 
 PACKAGE, VERSION = "xllamacpp", "2026.10.11549"
 """The module, and the release that the proofs were tried with: MIT, 34 MB for Linux, x86_64 and aarch64."""

@@ -9,18 +9,18 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
-from core import hub, machine, proof
-from core.errors import UserError
-from core.events import EventLog
-from core.on_disk import replace_folder
-from core.runs import Run
-from core.worker import merged_proof, models
-from core.worker.adapted import Change, Plan, changed, open_adapter, pieces, planned
-from core.worker.ahead import AT_ONCE, in_order
-from core.worker.memory import Memory
-from core.worker.place import places
-from core.worker.stops import stop_ids
-from core.worker.tensors import BLOCK_WEIGHTS, DTYPES, Slot, bytes_of, read, read_bytes, weight_files, write
+from fitune.core import hub, machine, proof
+from fitune.core.errors import UserError
+from fitune.core.events import EventLog
+from fitune.core.on_disk import replace_folder
+from fitune.core.runs import Run
+from fitune.core.worker import merged_proof, models
+from fitune.core.worker.adapted import Change, Plan, changed, open_adapter, pieces, planned
+from fitune.core.worker.ahead import AT_ONCE, in_order
+from fitune.core.worker.memory import Memory
+from fitune.core.worker.place import places
+from fitune.core.worker.stops import stop_ids
+from fitune.core.worker.tensors import BLOCK_WEIGHTS, DTYPES, Slot, bytes_of, read, read_bytes, weight_files, write
 
 SCRATCH_BYTES = 4 * 4
 """Of each weight in hand: as fp32 itself, the product of the matrices, its scaled copy and the sum."""

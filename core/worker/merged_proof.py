@@ -8,17 +8,17 @@ from typing import Any, NamedTuple
 
 import torch
 
-from core.errors import UserError
-from core.machine import GIB
-from core.proof import Limits, Proof
-from core.runs import Run
-from core.worker import behaviour
-from core.worker.adapted import Change, Plan, changed, pieces
-from core.worker.ahead import in_order
-from core.worker.models import Source
-from core.worker.place import MARGIN_BYTES, Place, places
-from core.worker.stops import eos_ids, stop_ids
-from core.worker.tensors import DTYPES, Slot, read, read_bytes, slots_in
+from fitune.core.errors import UserError
+from fitune.core.machine import GIB
+from fitune.core.proof import Limits, Proof
+from fitune.core.runs import Run
+from fitune.core.worker import behaviour
+from fitune.core.worker.adapted import Change, Plan, changed, pieces
+from fitune.core.worker.ahead import in_order
+from fitune.core.worker.models import Source
+from fitune.core.worker.place import MARGIN_BYTES, Place, places
+from fitune.core.worker.stops import eos_ids, stop_ids
+from fitune.core.worker.tensors import DTYPES, Slot, read, read_bytes, slots_in
 
 LIMITS = Limits(kl=0.01, drift_share=0.05, top1=0.95)
 """SmolLM2-135M at fp32, tuned for 16 steps: 0.0043 nats, 1.4 % of the 0.30 that training had moved it, 98.0 % of the

@@ -12,11 +12,11 @@ from typing import Any
 
 import orjson
 
-from core.downloads import UNWANTED, WANTED, download
-from core.errors import UserError
-from core.events import EventLog, Tail
-from core.on_disk import write_atomically
-from core.runs import Run
+from fitune.core.downloads import UNWANTED, WANTED, download
+from fitune.core.errors import UserError
+from fitune.core.events import EventLog, Tail
+from fitune.core.on_disk import write_atomically
+from fitune.core.runs import Run
 
 BUNDLED_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"
 WEIGHTS = "base.json"

@@ -7,9 +7,9 @@ import torch
 from datasets import Dataset
 from trl import pack_dataset
 
-from core.events import EventLog
-from core.packing import decide
-from core.recipe_fields import Recipe
+from fitune.core.events import EventLog
+from fitune.core.packing import decide
+from fitune.core.recipe_fields import Recipe
 
 Rows = list[dict[str, list[int]]]
 PROBE_TOKENS = 8

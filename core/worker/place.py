@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from core import launch, machine
-from core.errors import UserError
-from core.runs import Run
+from fitune.core import launch, machine
+from fitune.core.errors import UserError
+from fitune.core.runs import Run
 
 MARGIN_BYTES = 2 * 10**9
 """CUDA's context and what lies beside the weights."""

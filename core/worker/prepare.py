@@ -10,16 +10,16 @@ from typing import Any
 
 import orjson
 
-from core import dataset, prepared
-from core.errors import Problem
-from core.events import EventLog
-from core.on_disk import write_atomically
-from core.prepared import Example, Prepared, Token
-from core.recipe_fields import Data, Model
-from core.runs import Run
-from core.worker import models
-from core.worker.data import IGNORED, Refused, Sample, ensure_template, render
-from core.worker.memory import Memory
+from fitune.core import dataset, prepared
+from fitune.core.errors import Problem
+from fitune.core.events import EventLog
+from fitune.core.on_disk import write_atomically
+from fitune.core.prepared import Example, Prepared, Token
+from fitune.core.recipe_fields import Data, Model
+from fitune.core.runs import Run
+from fitune.core.worker import models
+from fitune.core.worker.data import IGNORED, Refused, Sample, ensure_template, render
+from fitune.core.worker.memory import Memory
 
 TELL_EVERY_S = 0.5
 SPREAD_EXAMPLES = 8

@@ -11,17 +11,17 @@ from typing import Any
 
 import orjson
 
-from core import hub
-from core.diagnose import redact
-from core.errors import UserError
-from core.events import EventLog
-from core.handoff.job import of_run
-from core.hub import account, asked
-from core.runs import Run
-from core.uploads import MAIN, WHAT, Upload, What, uploads
-from core.worker.card import base_of, model_card, public_name
-from core.worker.memory import Memory
-from core.worker.seal import may_be_replaced, sealed
+from fitune.core import hub
+from fitune.core.diagnose import redact
+from fitune.core.errors import UserError
+from fitune.core.events import EventLog
+from fitune.core.handoff.job import of_run
+from fitune.core.hub import account, asked
+from fitune.core.runs import Run
+from fitune.core.uploads import MAIN, WHAT, Upload, What, uploads
+from fitune.core.worker.card import base_of, model_card, public_name
+from fitune.core.worker.memory import Memory
+from fitune.core.worker.seal import may_be_replaced, sealed
 
 CARD = "README.md"
 TOLD_BYTES = 1 << 20

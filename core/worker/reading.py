@@ -7,17 +7,17 @@ from typing import Any
 
 import orjson
 
-from core import dataset
-from core.errors import Problem
-from core.events import EventLog
-from core.on_disk import write_atomically
-from core.recipe_fields import Recipe
-from core.rows.split import eval_fraction, split
-from core.runs import Run
-from core.worker import data
-from core.worker.cut import Cut, cut, nothing_left
-from core.worker.pack import Rows
-from core.worker.samples import ROWS_LOOKED_AT
+from fitune.core import dataset
+from fitune.core.errors import Problem
+from fitune.core.events import EventLog
+from fitune.core.on_disk import write_atomically
+from fitune.core.recipe_fields import Recipe
+from fitune.core.rows.split import eval_fraction, split
+from fitune.core.runs import Run
+from fitune.core.worker import data
+from fitune.core.worker.cut import Cut, cut, nothing_left
+from fitune.core.worker.pack import Rows
+from fitune.core.worker.samples import ROWS_LOOKED_AT
 
 
 @dataclass(frozen=True, slots=True)

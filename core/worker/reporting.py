@@ -12,12 +12,12 @@ from typing import Any
 import torch
 from transformers import TrainerCallback
 
-from core.events import EventLog
-from core.on_disk import flush
-from core.recipe_fields import Train
-from core.runs import Run
-from core.worker.memory import Memory
-from core.worker.samples import Samples
+from fitune.core.events import EventLog
+from fitune.core.on_disk import flush
+from fitune.core.recipe_fields import Train
+from fitune.core.runs import Run
+from fitune.core.worker.memory import Memory
+from fitune.core.worker.samples import Samples
 
 LOOKS_PER_RUN, LEAST_STEPS_APART = 10, 20
 """Evaluations, and checkpoints, in a run whose recipe sets no interval; in short ones fewer."""

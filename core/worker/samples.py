@@ -8,12 +8,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from core.diagnose import diagnose, redact
-from core.errors import UserError
-from core.events import EventLog
-from core.worker import behaviour
-from core.worker.answers import Question, answer, answering, prompt_ids, question
-from core.worker.stops import stop_ids
+from fitune.core.diagnose import diagnose, redact
+from fitune.core.errors import UserError
+from fitune.core.events import EventLog
+from fitune.core.worker import behaviour
+from fitune.core.worker.answers import Question, answer, answering, prompt_ids, question
+from fitune.core.worker.stops import stop_ids
 
 QUESTIONS = 3
 ROWS_LOOKED_AT = 64

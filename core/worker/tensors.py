@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 import torch
 
-from core.errors import UserError
+from fitune.core.errors import UserError
 
 DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 """The types that are computed with; others are only copied."""

@@ -12,18 +12,18 @@ import torch
 from transformers import Trainer, TrainerState
 from trl import SFTConfig, SFTTrainer
 
-from core.budget import CONTEXT_BYTES
-from core.errors import UserError
-from core.events import EventLog, Tail, spent_s
-from core.machine import GIB
-from core.recipe_fields import Lora, Recipe
-from core.runs import Run
-from core.sizing.plan import EXPERT_NAMES
-from core.worker import adapters, backends, data, lesson, models, pack
-from core.worker.memory import Memory
-from core.worker.reading import Reading, read_rows
-from core.worker.reporting import Reporter
-from core.worker.samples import Samples, questions
+from fitune.core.budget import CONTEXT_BYTES
+from fitune.core.errors import UserError
+from fitune.core.events import EventLog, Tail, spent_s
+from fitune.core.machine import GIB
+from fitune.core.recipe_fields import Lora, Recipe
+from fitune.core.runs import Run
+from fitune.core.sizing.plan import EXPERT_NAMES
+from fitune.core.worker import adapters, backends, data, lesson, models, pack
+from fitune.core.worker.memory import Memory
+from fitune.core.worker.reading import Reading, read_rows
+from fitune.core.worker.reporting import Reporter
+from fitune.core.worker.samples import Samples, questions
 
 MIN_LR_RATE = 0.1
 """Where cosine_with_min_lr ends, as a share of the learning rate."""

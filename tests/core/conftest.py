@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from core import detached, runs
-from core.runs import Run
+from fitune.core import detached, runs
+from fitune.core.runs import Run
 from tests.fake_worker import make_run, stand_in
 
 

@@ -6,14 +6,14 @@ from typing import Any
 import pytest
 from test_budget import GIB, with_set
 
-from core import shapes
-from core.budget import Card, estimate
-from core.config import parse
-from core.config_json import shipped
-from core.errors import BadInput
-from core.fit import fit
-from core.recipe_fields import Recipe
-from core.remedies import remedies
+from fitune.core import shapes
+from fitune.core.budget import Card, estimate
+from fitune.core.config import parse
+from fitune.core.config_json import shipped
+from fitune.core.errors import BadInput
+from fitune.core.fit import fit
+from fitune.core.recipe_fields import Recipe
+from fitune.core.remedies import remedies
 
 MODELS = sorted(shipped())
 RAM = 256 * GIB

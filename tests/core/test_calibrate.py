@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from core import calibrate, detached, learned, machine, runs
-from core.config import Recipe, parse
-from core.errors import UserError
-from core.machine import Machine
+from fitune.core import calibrate, detached, learned, machine, runs
+from fitune.core.config import Recipe, parse
+from fitune.core.errors import UserError
+from fitune.core.machine import Machine
 from tests.fake_worker import stand_in
 from tests.lessons import lesson
 

@@ -7,8 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from core import cause
-from core.runs import KILLED_AS_ASKED, Run
+from fitune.core import cause
+from fitune.core.runs import KILLED_AS_ASKED, Run
 from tests.fake_worker import make_run, start
 
 

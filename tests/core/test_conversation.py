@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from core import chat, machine
-from core.chat import Chat, Conversation, Question, Settings
-from core.config import Recipe
-from core.errors import UserError
-from core.machine import Machine
-from core.runs import Run, create
+from fitune.core import chat, machine
+from fitune.core.chat import Chat, Conversation, Question, Settings
+from fitune.core.config import Recipe
+from fitune.core.errors import UserError
+from fitune.core.machine import Machine
+from fitune.core.runs import Run, create
 from tests import fake_chat
 
 GIB = 1 << 30
@@ -191,9 +191,9 @@ def test_the_process_ends_with_whoever_talks_however_that_ends(trained: Run) -> 
     script = f"""
 import time
 from pathlib import Path
-from core import chat, machine
-from core.machine import Machine
-from core.runs import Run
+from fitune.core import chat, machine
+from fitune.core.machine import Machine
+from fitune.core.runs import Run
 machine.detect = lambda runs_dir=None: Machine(gpu_state="none")
 started = chat.start(Run(Path({str(trained.path)!r})))
 print(started._worker.pid, flush=True)

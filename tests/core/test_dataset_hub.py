@@ -11,9 +11,9 @@ import httpx
 import huggingface_hub.constants
 import pytest
 
-from core.dataset import inspect, preview, rows
-from core.errors import UserError
-from core.recipe_fields import Data
+from fitune.core.dataset import inspect, preview, rows
+from fitune.core.errors import UserError
+from fitune.core.recipe_fields import Data
 
 SHA = "0" * 40
 ROWS = {name: b'{"question": "Why %s?", "answer": "So."}\n' % name for name in (b"train", b"test", b"socratic", b"one")}

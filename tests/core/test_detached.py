@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from core import detached
-from core.errors import UserError
-from core.events import EventLog
-from core.runs import Run
+from fitune.core import detached
+from fitune.core.errors import UserError
+from fitune.core.events import EventLog
+from fitune.core.runs import Run
 from tests.fake_worker import stand_in, wait_until
 
 ROOT = Path(__file__).parents[2]
@@ -20,8 +20,8 @@ ROOT = Path(__file__).parents[2]
 PARENT = """
 import sys, time
 from pathlib import Path
-from core import detached
-from core.runs import Run
+from fitune.core import detached
+from fitune.core.runs import Run
 from tests.fake_worker import stand_in
 detached._command = stand_in("steps:3000", "--rate", "50")
 detached._lingering_user_manager = lambda: False
@@ -39,7 +39,7 @@ time.sleep(60)
 BRIEF = """
 import sys
 from pathlib import Path
-from core.events import EventLog
+from fitune.core.events import EventLog
 EventLog(Path(sys.argv[1]) / "events.jsonl", "train").write("failed", kind="data")
 """
 pytestmark = pytest.mark.usefixtures("minute_of_steps")
@@ -107,17 +107,17 @@ def test_a_worker_survives_the_end_of_its_parents_terminal(run: Run) -> None:
     wait_until(lambda: steps(run) > seen + 2)
 
 
-def test_a_folder_named_core_where_the_user_stands_is_not_ours(
+def test_a_folder_named_fitune_where_the_user_stands_is_not_ours(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.undo()
-    (tmp_path / "core").mkdir()
-    (tmp_path / "core" / "__init__.py").write_text("raise SystemExit('the wrong one')")
+    (tmp_path / "fitune").mkdir()
+    (tmp_path / "fitune" / "__init__.py").write_text("raise SystemExit('the wrong one')")
     command = detached._command(run, "train")
-    assert command[2:] == ["-m", "core.worker", str(run.path), "train"]
-    look = [*command[:2], "-c", "import core; print(core.__file__)"]
+    assert command[2:] == ["-m", "fitune.core.worker", str(run.path), "train"]
+    look = [*command[:2], "-c", "import fitune.core; print(fitune.core.__file__)"]
     said = subprocess.run(look, cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert said.stdout.strip() == str(ROOT / "core" / "__init__.py")
+    assert said.stdout.strip() == str(ROOT / "src" / "fitune" / "core" / "__init__.py")
 
 
 # --- up, or not ----------------------------------------------------------------------------------------------------

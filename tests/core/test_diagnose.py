@@ -5,8 +5,8 @@ import os
 
 import pytest
 
-from core.diagnose import diagnose, redact
-from core.errors import BadInput, Problem, UserError
+from fitune.core.diagnose import diagnose, redact
+from fitune.core.errors import BadInput, Problem, UserError
 
 
 class HfHubHTTPError(Exception):

@@ -11,11 +11,11 @@ import pytest
 from huggingface_hub import ModelInfo
 from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled, RepositoryNotFoundError
 
-from core import downloads, runs
-from core.config import parse
-from core.downloads import Download
-from core.events import EventLog
-from core.runs import Run
+from fitune.core import downloads, runs
+from fitune.core.config import parse
+from fitune.core.downloads import Download
+from fitune.core.events import EventLog
+from fitune.core.runs import Run
 
 COMMIT = "a" * 40
 FILES = {

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from core import events
-from core.events import HISTORY_POINTS, Curve, Event, EventLog, RunState, Tail, fold, parse_line, spent_s
+from fitune.core import events
+from fitune.core.events import HISTORY_POINTS, Curve, Event, EventLog, RunState, Tail, fold, parse_line, spent_s
 
 ROOT = Path(__file__).parents[2]
 
@@ -175,7 +175,7 @@ def test_readers_beside_a_writer_see_each_event_once_and_in_order(path: Path) ->
 FULL_DISK = """
 import os, resource, signal, sys, threading
 from pathlib import Path
-from core import events
+from fitune.core import events
 
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # a write beyond the limit then fails as on a full disk
 path = Path(sys.argv[1])
@@ -222,7 +222,7 @@ MILLION = 1_000_000
 ATTACH = """
 import re, sys, time
 from pathlib import Path
-from core.events import Tail, fold
+from fitune.core.events import Tail, fold
 
 began = time.process_time()
 state = fold(Tail(Path(sys.argv[1])).catch_up())

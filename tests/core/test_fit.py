@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 from test_budget import GIB, LLAMA_8B, recipe, with_set
 
-from core.budget import Card, estimate, safe_bytes
-from core.fit import NO_FASTER, Fit, fit
-from core.learned import NONE, Experience
-from core.pace import estimate_pace
-from core.plans import Place, host_ram_bytes
-from core.recipe_fields import Recipe
-from core.shapes import Shape, load
+from fitune.core.budget import Card, estimate, safe_bytes
+from fitune.core.fit import NO_FASTER, Fit, fit
+from fitune.core.learned import NONE, Experience
+from fitune.core.pace import estimate_pace
+from fitune.core.plans import Place, host_ram_bytes
+from fitune.core.recipe_fields import Recipe
+from fitune.core.shapes import Shape, load
 from tests.lessons import lesson
 from tests.token_rows import prepared
 

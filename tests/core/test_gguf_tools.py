@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from core import gguf_tools
-from core.errors import UserError
+from fitune.core import gguf_tools
+from fitune.core.errors import UserError
 
 UV = """#!/bin/sh
 echo "$@" > "$(dirname "$0")/argv"

@@ -16,14 +16,14 @@ from typing import Any
 import pytest
 import yaml
 
-from core import handoff
-from core.config import parse
-from core.errors import UserError
-from core.handoff.archive import fetch_command, pack
-from core.handoff.job import BUNDLED, Job, of_recipe, of_run
-from core.handoff.text import quoted
-from core.recipe_fields import Deliver, Lora, Train
-from core.runs import Run
+from fitune.core import handoff
+from fitune.core.config import parse
+from fitune.core.errors import UserError
+from fitune.core.handoff.archive import fetch_command, pack
+from fitune.core.handoff.job import BUNDLED, Job, of_recipe, of_run
+from fitune.core.handoff.text import quoted
+from fitune.core.recipe_fields import Deliver, Lora, Train
+from fitune.core.runs import Run
 
 HOSTILE = 'it\'s; $(touch owned) `x` """ \\ {0} \u202e\x1b]0;x'
 SHIPPED = "unsloth/Llama-3.2-1B-Instruct"
@@ -353,7 +353,7 @@ def test_int8_weights_are_not_split(make_job: Callable[..., Job]) -> None:
 def test_the_rows_of_a_step_are_shared_by_the_cards(
     make_job: Callable[..., Job], accum: int, micro: int, shared: tuple[int, int] | None
 ) -> None:
-    from core.handoff.script import SHARE
+    from fitune.core.handoff.script import SHARE
 
     code = "import os\nos.environ = {'WORLD_SIZE': '2'}\n" + SHARE
     sharing = subprocess.run(
@@ -373,7 +373,7 @@ def test_the_rows_of_a_step_are_shared_by_the_cards(
 def test_blocks_grow_in_place_only_where_torch_can_do_it(
     monkeypatch: pytest.MonkeyPatch, release: str, grows: bool
 ) -> None:
-    from core.handoff.script import ALLOCATION
+    from fitune.core.handoff.script import ALLOCATION
 
     monkeypatch.delenv("PYTORCH_ALLOC_CONF", raising=False)
     setting = SimpleNamespace(name="posix", environ={})
@@ -572,7 +572,7 @@ def test_a_zip_without_room_is_a_sentence_and_leaves_nothing(
 
     run = make_trained()
     before = sorted(run.path.iterdir())
-    monkeypatch.setattr("core.handoff.archive.os.fsync", full)
+    monkeypatch.setattr("fitune.core.handoff.archive.os.fsync", full)
     with pytest.raises(UserError, match="No space left on device"):
         pack(of_run(run))
     assert sorted(run.path.iterdir()) == before

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from core import handoff
-from core.config import parse
-from core.handoff.axolotl import VERSION as AXOLOTL
-from core.handoff.cluster import SKYPILOT
-from core.handoff.job import Job, of_recipe
+from fitune.core import handoff
+from fitune.core.config import parse
+from fitune.core.handoff.axolotl import VERSION as AXOLOTL
+from fitune.core.handoff.cluster import SKYPILOT
+from fitune.core.handoff.job import Job, of_recipe
 
 pytestmark = pytest.mark.extra
 AXOLOTL_CHECK = """

@@ -7,8 +7,8 @@ from typing import Any
 import httpx
 import pytest
 
-from core import hub
-from core.errors import UserError
+from fitune.core import hub
+from fitune.core.errors import UserError
 
 
 def fine(*scopes: tuple[str, list[str]]) -> dict[str, Any]:

@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 from shape_configs import CONFIGS
 
-from core import detached, launch, machine, prepared_cache, runs
-from core.config import Recipe
-from core.errors import UserError
-from core.learned import NONE
-from core.machine import Gpu, Machine
-from core.resolve import Resolved
-from core.runs import Run
+from fitune.core import detached, launch, machine, prepared_cache, runs
+from fitune.core.config import Recipe
+from fitune.core.errors import UserError
+from fitune.core.learned import NONE
+from fitune.core.machine import Gpu, Machine
+from fitune.core.resolve import Resolved
+from fitune.core.runs import Run
 from tests.fake_worker import wait_until
 from tests.token_rows import prepared
 

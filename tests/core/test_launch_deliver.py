@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from core import detached, launch, runs
-from core.config import parse
-from core.errors import UserError
-from core.runs import Run
+from fitune.core import detached, launch, runs
+from fitune.core.config import parse
+from fitune.core.errors import UserError
+from fitune.core.runs import Run
 
 
 @pytest.fixture

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from test_budget import GIB, H100, LLAMA_8B, recipe
 
-from core import learned
-from core.budget import estimate, safe_bytes
-from core.errors import UserError
-from core.learned import Experience, Lesson, experience
-from core.machine import Gpu
-from core.pace import estimate_pace
+from fitune.core import learned
+from fitune.core.budget import estimate, safe_bytes
+from fitune.core.errors import UserError
+from fitune.core.learned import Experience, Lesson, experience
+from fitune.core.machine import Gpu
+from fitune.core.pace import estimate_pace
 from tests.lessons import CARD_BYTES, CARD_NAME, VERSIONS, lesson
 
 GPU = Gpu(0, "GPU-1", CARD_NAME, CARD_BYTES, CARD_BYTES, compute_capability=(8, 9))

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from test_budget import LLAMA_8B, recipe
 
-from core.pace import estimate_pace
-from core.shapes import load
+from fitune.core.pace import estimate_pace
+from fitune.core.shapes import load
 
 H100 = "NVIDIA H100 80GB HBM3"
 TRL = {"train__backend": "trl", "train__checkpointing": "on"}

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from core.config import Recipe
-from core.packing import bins, decide
+from fitune.core.config import Recipe
+from fitune.core.packing import bins, decide
 
 
 def one_by_one(lengths: list[int], size: int) -> int:

@@ -13,12 +13,12 @@ import orjson
 import pytest
 from huggingface_hub.errors import OfflineModeIsEnabled
 
-from core import launch, prepared_cache, runs
-from core.config import Recipe
-from core.errors import UserError
-from core.prepared import FILE, Prepared, to_json
-from core.prepared_cache import folder, key, known, located, prune
-from core.runs import Run
+from fitune.core import launch, prepared_cache, runs
+from fitune.core.config import Recipe
+from fitune.core.errors import UserError
+from fitune.core.prepared import FILE, Prepared, to_json
+from fitune.core.prepared_cache import folder, key, known, located, prune
+from fitune.core.runs import Run
 from tests.token_rows import prepared
 
 HOME_OF_HUB = "owner/model"

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from core.config import Recipe
-from core.prepared import Prepared
-from core.prepared_report import findings, wanted_length
+from fitune.core.config import Recipe
+from fitune.core.prepared import Prepared
+from fitune.core.prepared_report import findings, wanted_length
 from tests.token_rows import prepared
 
 

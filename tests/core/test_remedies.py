@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from test_budget import GIB, H100, LLAMA_8B, recipe, with_set
 
-from core.budget import Card, estimate
-from core.remedies import remedies
+from fitune.core.budget import Card, estimate
+from fitune.core.remedies import remedies
 
 SMALL = Card(total_bytes=8 * GIB, free_bytes=round(7.5 * GIB))
 HEAVY = {"train__micro_batch": 8, "model__max_seq_length": 4096, "lora__r": 64, "train__optimizer": "adamw_torch"}

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from core.config import Recipe
-from core.contradictions import problems
-from core.errors import UserError
-from core.machine import Gpu, Machine
-from core.resolve import card_of, resolve
+from fitune.core.config import Recipe
+from fitune.core.contradictions import problems
+from fitune.core.errors import UserError
+from fitune.core.machine import Gpu, Machine
+from fitune.core.resolve import card_of, resolve
 
 GIB = 1 << 30
 CARD = Gpu(0, "GPU-1", "NVIDIA L4", 24 * GIB, 20 * GIB, 4 * GIB, compute_capability=(8, 9))

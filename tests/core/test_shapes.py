@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from shape_configs import CONFIGS, PARAMS
 
-from core import shapes
-from core.errors import BadInput, UserError
+from fitune.core import shapes
+from fitune.core.errors import BadInput, UserError
 
 LLAMA = CONFIGS["Llama-3.1-8B"]
 SHIPPED = {

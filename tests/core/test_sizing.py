@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from test_budget import GIB, H100, LLAMA_8B, part, recipe
 
-from core import presets
-from core.budget import Card, estimate
-from core.shapes import load
+from fitune.core import presets
+from fitune.core.budget import Card, estimate
+from fitune.core.shapes import load
 
 HEAD = 2 * LLAMA_8B.vocab * LLAMA_8B.hidden
 """Bytes of the head in 16 bits; the input embedding is as large."""

@@ -4,14 +4,14 @@ from collections.abc import Callable
 
 import pytest
 
-from core import launch
-from core.config import Recipe
-from core.gpu import Gpu
-from core.learned import NONE
-from core.machine import GIB
-from core.prepared import Prepared
-from core.resolve import Resolved
-from core.workload import as_decided, workload
+from fitune.core import launch
+from fitune.core.config import Recipe
+from fitune.core.gpu import Gpu
+from fitune.core.learned import NONE
+from fitune.core.machine import GIB
+from fitune.core.prepared import Prepared
+from fitune.core.resolve import Resolved
+from fitune.core.workload import as_decided, workload
 from tests.token_rows import prepared
 
 

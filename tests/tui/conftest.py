@@ -8,16 +8,16 @@ from typing import Any
 
 import pytest
 
-from core import detached, launch, machine, runs
-from core.launch import Begun
-from core.machine import Machine
-from core.prepared import Prepared
-from core.recipe_fields import Recipe
+from fitune.core import detached, launch, machine, runs
+from fitune.core.launch import Begun
+from fitune.core.machine import Machine
+from fitune.core.prepared import Prepared
+from fitune.core.recipe_fields import Recipe
+from fitune.tui import steps
+from fitune.tui.__main__ import main
+from fitune.tui.draft import Draft
 from tests.fake_worker import make_run, stand_in, start
 from tests.tui.wizard_kit import CARD, GIB, VERSIONS, Wizard, answer_folder, rendered
-from tui import steps
-from tui.__main__ import main
-from tui.draft import Draft
 
 Fitune = Callable[..., tuple[int, str, str]]
 

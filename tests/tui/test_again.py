@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from core.runs import Run
-from tui.again import command
-from tui.cli import parser
+from fitune.core.runs import Run
+from fitune.tui.again import command
+from fitune.tui.cli import parser
 
 
 @pytest.mark.parametrize(

@@ -16,19 +16,19 @@ import pytest
 from textual.pilot import Pilot
 from textual.widgets import Input, OptionList
 
-from core import chat, machine
-from core.machine import Machine
-from core.runs import Run
+from fitune.core import chat, machine
+from fitune.core.machine import Machine
+from fitune.core.runs import Run
+from fitune.tui.app import FituneApp
+from fitune.tui.chat_text import ended, phase
+from fitune.tui.screens.chat import ChatScreen
+from fitune.tui.screens.deliver import DeliverScreen
+from fitune.tui.ways import WAYS
 from tests import fake_chat
 from tests.fake_worker import make_run
 from tests.tui.conftest import Fitune
 from tests.tui.payloads import OBEYED, PAYLOADS
 from tests.tui.test_watch import shown, until, watching
-from tui.app import FituneApp
-from tui.chat_text import ended, phase
-from tui.screens.chat import ChatScreen
-from tui.screens.deliver import DeliverScreen
-from tui.ways import WAYS
 
 
 @pytest.fixture
@@ -110,7 +110,7 @@ def test_what_asks_for_help_is_no_question_where_somebody_types(
     trained: Path, fitune: Fitune, monkeypatch: pytest.MonkeyPatch, typed: str
 ) -> None:
     monkeypatch.setattr(sys, "stdin", io.StringIO(f"{typed}\nWhy?\n"))
-    monkeypatch.setattr("tui.commands.chat.is_terminal", lambda stream: True)
+    monkeypatch.setattr("fitune.tui.commands.chat.is_terminal", lambda stream: True)
     status, _, err = fitune("chat", "run-a", "--plain")
     assert status == 0
     assert err.count("Ctrl+D leaves") == 2

@@ -11,18 +11,18 @@ from pathlib import Path
 
 import pytest
 
-from core import launch, runs
-from core.events import EventLog
-from core.runs import Run
+from fitune.core import launch, runs
+from fitune.core.events import EventLog
+from fitune.core.runs import Run
+from fitune.tui.cli import parser
 from tests import fake_worker
 from tests.tui.conftest import Fitune
-from tui.cli import parser
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = ("train", "watch", "runs", "stop", "resume", "doctor", "demo", "merge", "export", "push")
 HELP = """
 import sys, time
-from tui.__main__ import main
+from fitune.tui.__main__ import main
 sys.argv[1:] = ["--help"]
 try:
     main()
@@ -56,7 +56,7 @@ def test_each_command_has_help_and_a_file_that_answers(fitune: Fitune, command: 
     status, out, err = fitune(command, "--help")
     assert (status, err) == (0, "")
     assert out.startswith(f"usage: fitune {command}")
-    assert callable(importlib.import_module(f"tui.commands.{command}").run)
+    assert callable(importlib.import_module(f"fitune.tui.commands.{command}").run)
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_a_command_line_that_makes_no_sense_is_bad_input(fitune: Fitune, argumen
 def test_a_demo_of_no_steps_is_refused_and_not_taken_for_all(
     fitune: Fitune, fitune_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delattr("core.launch.begin")
+    monkeypatch.delattr("fitune.core.launch.begin")
     status, _, err = fitune("demo", "--steps", "0")
     assert status == 2
     assert "train.max_steps: should be greater than or equal to 1" in err
@@ -152,7 +152,7 @@ def test_a_reader_that_has_seen_enough_is_no_error(fitune_home: Path) -> None:
     for number in range(3):
         make(fitune_home, f"run-{number}", "ok")
     talk = subprocess.Popen(
-        [sys.executable, "-m", "tui", "runs", "--json"], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [sys.executable, "-m", "fitune", "runs", "--json"], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
     assert talk.stdout is not None
     talk.stdout.close()
@@ -219,7 +219,11 @@ def test_ctrl_c_while_watching_leaves_the_run_alive_and_says_so(fitune_home: Pat
     worker = fake_worker.start(run.path, "steps:3000", "--rate", "50")
     try:
         watch = subprocess.Popen(
-            [sys.executable, "-m", "tui", "watch"], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            [sys.executable, "-m", "fitune", "watch"],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
         )
         assert watch.stderr is not None
         assert watch.stderr.readline().startswith("run-a: you can close this window, the run goes on.")
@@ -332,10 +336,10 @@ def test_a_run_that_is_alive_is_not_started_again(fitune: Fitune, fitune_home: P
 
 HEADLESS = """
 import sys
-from core import detached, launch, machine
-from core.machine import Machine
+from fitune.core import detached, launch, machine
+from fitune.core.machine import Machine
 from tests.fake_worker import stand_in
-from tui.__main__ import main
+from fitune.tui.__main__ import main
 story = sys.argv.pop(1)
 detached._command = stand_in(story, "--rate", "100")
 detached._lingering_user_manager = lambda: False

@@ -2,8 +2,8 @@
 
 import pytest
 
+from fitune.tui.cli import parser
 from tests.tui.conftest import Fitune
-from tui.cli import parser
 
 
 @pytest.mark.parametrize(

@@ -7,15 +7,15 @@ from typing import Any
 import orjson
 import pytest
 
-from core import launch
-from core.errors import Problem
-from core.events import EventLog
-from core.prepared import FILE, Example, Token, to_json
-from core.rows.report import Finding
-from core.runs import Run
+from fitune.core import launch
+from fitune.core.errors import Problem
+from fitune.core.events import EventLog
+from fitune.core.prepared import FILE, Example, Token, to_json
+from fitune.core.rows.report import Finding
+from fitune.core.runs import Run
+from fitune.tui.data_view import finding_line
 from tests.token_rows import prepared
 from tests.tui.conftest import Fitune
-from tui.data_view import finding_line
 
 
 @pytest.fixture

@@ -10,25 +10,25 @@ from typing import Any
 
 import pytest
 
-from core import detached, gguf_tools, handoff, hub
-from core.downloads import Download
-from core.errors import UserError
-from core.events import EventLog, Tail
-from core.runs import Run
-from core.sizing.disk import GGUF_BYTES
+from fitune.core import detached, gguf_tools, handoff, hub
+from fitune.core.downloads import Download
+from fitune.core.errors import UserError
+from fitune.core.events import EventLog, Tail
+from fitune.core.runs import Run
+from fitune.core.sizing.disk import GGUF_BYTES
+from fitune.tui.event_lines import line
+from fitune.tui.follow import follow
+from fitune.tui.screens.deliver import DeliverScreen
+from fitune.tui.screens.watch import WatchScreen
+from fitune.tui.story import Story, ending
+from fitune.tui.take_away import instructions
+from fitune.tui.ways import KINDS, TARGETS, WAYS
+from fitune.tui.widgets.ask import Ask
+from fitune.tui.widgets.confirm import Confirm
+from fitune.tui.widgets.pick import Pick, PickSome
 from tests.fake_worker import make_run
 from tests.tui.test_delivery_story import CHECKS, prove
 from tests.tui.test_watch import shown, until, watching
-from tui.event_lines import line
-from tui.follow import follow
-from tui.screens.deliver import DeliverScreen
-from tui.screens.watch import WatchScreen
-from tui.story import Story, ending
-from tui.take_away import instructions
-from tui.ways import KINDS, TARGETS, WAYS
-from tui.widgets.ask import Ask
-from tui.widgets.confirm import Confirm
-from tui.widgets.pick import Pick, PickSome
 
 MERGED = {"bytes": 3 << 30, "elapsed_s": 130.0, "files": 4}
 PUSHED = {"repo": "ada/sums", "private": True, "files": 4, "bytes": 5 << 20, "elapsed_s": 9.0, "url": "https://hub/x"}
@@ -53,7 +53,7 @@ def quantized(trained: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     def out_of_reach(model_id: str, revision: str | None = None) -> None:
         raise UserError(f"{model_id} is out of reach.")
 
-    monkeypatch.setattr("core.shapes.load", out_of_reach)
+    monkeypatch.setattr("fitune.core.shapes.load", out_of_reach)
     info = json.loads((trained / "run.json").read_text())
     info["recipe"]["model"]["id"] = f"{FULL}-bnb-4bit"
     (trained / "run.json").write_text(json.dumps(info))
@@ -205,7 +205,9 @@ async def test_a_quantized_base_is_explained_and_its_full_model_proposed(quantiz
 async def test_what_a_merge_downloads_is_told_before_it_begins(
     quantized: Path, begun: list[str], monkeypatch: pytest.MonkeyPatch, found: Download, said: str
 ) -> None:
-    monkeypatch.setattr("core.downloads.download", lambda model_id, revision=None: replace(found, model_id=model_id))
+    monkeypatch.setattr(
+        "fitune.core.downloads.download", lambda model_id, revision=None: replace(found, model_id=model_id)
+    )
     async with watching(quantized, "Use it", (120, 40)) as (app, pilot):
         await choose(app, pilot, "merge", enter=False)
         await until(pilot, lambda: said in in_one_line(app))
@@ -248,7 +250,7 @@ async def test_a_failed_proof_is_marked_shown_and_says_what_to_do(trained: Path)
 async def test_gguf_files_are_chosen_by_kind_with_their_sizes(
     trained: Path, begun: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.gguf_tools.converter", lambda home: home)
+    monkeypatch.setattr("fitune.core.gguf_tools.converter", lambda home: home)
     (trained / "merged").mkdir()
     (trained / "merged" / "model.safetensors").write_bytes(b"x")
     async with watching(trained, "Use it") as (app, pilot):
@@ -270,8 +272,8 @@ def no_tools(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(home: Path) -> Path:
         raise gguf_tools.ConverterMissing("llama.cpp's converter is not on this machine.", "Install it: some command")
 
-    monkeypatch.setattr("core.gguf_tools.converter", missing)
-    monkeypatch.setattr("core.gguf_tools.quantizer", lambda: None)
+    monkeypatch.setattr("fitune.core.gguf_tools.converter", missing)
+    monkeypatch.setattr("fitune.core.gguf_tools.quantizer", lambda: None)
 
 
 @pytest.mark.usefixtures("no_tools")
@@ -290,7 +292,7 @@ async def test_a_missing_converter_is_fetched_only_after_a_yes_and_then_it_goes_
     trained: Path, begun: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fetched: list[Path] = []
-    monkeypatch.setattr("core.gguf_tools.install", fetched.append)
+    monkeypatch.setattr("fitune.core.gguf_tools.install", fetched.append)
     (trained / "merged").mkdir()
     (trained / "merged" / "model.safetensors").write_bytes(b"x")
     async with watching(trained, "Use it") as (app, pilot):
@@ -317,7 +319,7 @@ async def test_a_converter_that_cant_be_fetched_is_told_with_the_command(
     def offline(home: Path) -> None:
         raise UserError("The converter could not be fetched: no route to host", gguf_tools.by_hand(home))
 
-    monkeypatch.setattr("core.gguf_tools.install", offline)
+    monkeypatch.setattr("fitune.core.gguf_tools.install", offline)
     (trained / "merged").mkdir()
     (trained / "merged" / "model.safetensors").write_bytes(b"x")
     async with watching(trained, "Use it", (120, 40)) as (app, pilot):

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from core import launch
-from core.events import EventLog
-from core.launch import Begun
-from core.runs import Run
+from fitune.core import launch
+from fitune.core.events import EventLog
+from fitune.core.launch import Begun
+from fitune.core.runs import Run
 from tests import fake_worker
 from tests.tui.conftest import Fitune
 

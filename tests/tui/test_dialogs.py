@@ -7,22 +7,22 @@ import pytest
 from textual.screen import Screen
 from textual.widgets import Static
 
-from core.errors import UserError
+from fitune.core.errors import UserError
+from fitune.tui.draft import Draft
+from fitune.tui.help_text import help_text
+from fitune.tui.run_help import chat_help, deliver_help, watch_help
+from fitune.tui.screens.deliver import DeliverScreen
+from fitune.tui.screens.help import HelpScreen
+from fitune.tui.screens.leave import LeaveScreen
+from fitune.tui.screens.preset import CARD_QUESTION
+from fitune.tui.ways import KINDS, TARGETS
+from fitune.tui.widgets.ask import Ask
+from fitune.tui.widgets.confirm import Confirm
+from fitune.tui.widgets.pick import Pick, PickSome
 from tests.fake_worker import make_run
 from tests.tui.test_snapshots import SIZES, is_scrolled, rows_cut
 from tests.tui.test_watch import shown, until, watching
 from tests.tui.wizard_kit import Wizard
-from tui.draft import Draft
-from tui.help_text import help_text
-from tui.run_help import chat_help, deliver_help, watch_help
-from tui.screens.deliver import DeliverScreen
-from tui.screens.help import HelpScreen
-from tui.screens.leave import LeaveScreen
-from tui.screens.preset import CARD_QUESTION
-from tui.ways import KINDS, TARGETS
-from tui.widgets.ask import Ask
-from tui.widgets.confirm import Confirm
-from tui.widgets.pick import Pick, PickSome
 
 
 def refuse(answer: str) -> None:

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from core import doctor, machine
-from core.doctor import Check
-from core.machine import Machine
+from fitune.core import doctor, machine
+from fitune.core.doctor import Check
+from fitune.core.machine import Machine
 from tests.tui.conftest import Fitune
 
 CHECKS = [Check("RAM", "ok", "60 GiB."), Check("Hub", "warn", "Away\x1b[2J.", "Wait."), Check("GPU", "fail", "Sick.")]

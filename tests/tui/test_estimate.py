@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from core import calibrate, learned, machine, prepared_cache
-from core.config import to_toml
-from core.errors import UserError
-from core.gpu import Gpu
-from core.machine import Machine
-from core.pace import estimate_pace
-from core.shapes import load
+from fitune.core import calibrate, learned, machine, prepared_cache
+from fitune.core.config import to_toml
+from fitune.core.errors import UserError
+from fitune.core.gpu import Gpu
+from fitune.core.machine import Machine
+from fitune.core.pace import estimate_pace
+from fitune.core.shapes import load
 from tests.lessons import VERSIONS, lesson
 from tests.token_rows import prepared
 from tests.tui.conftest import Fitune
@@ -317,7 +317,7 @@ def test_presets_on_a_machine_are_judged_as_their_recipes_are(
 
 
 def _recipe_of(preset: str) -> Any:
-    from core import presets
+    from fitune.core import presets
 
     return presets.find(preset).recipe("rows.jsonl")
 
@@ -327,9 +327,9 @@ def _recipe_of(preset: str) -> Any:
 
 def test_an_estimate_imports_nothing_heavy(recipe_file: str) -> None:
     code = (
-        "import sys; from tui.cli import dispatch, parser\n"
+        "import sys; from fitune.tui.cli import dispatch, parser\n"
         f"dispatch(parser().parse_args(['estimate', {recipe_file!r}, '--gpu-memory', '24']))\n"
-        "heavy = {'torch', 'textual', 'rich', 'psutil', 'pynvml', 'huggingface_hub', 'asyncio', 'core.machine'}\n"
+        "heavy = {'torch', 'textual', 'rich', 'psutil', 'pynvml', 'huggingface_hub', 'asyncio', 'fitune.core.machine'}\n"
         "print(*heavy & set(sys.modules), file=sys.stderr)"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)

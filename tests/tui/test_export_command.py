@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from core import gguf_tools
-from core.errors import UserError
-from core.runs import Run
+from fitune.core import gguf_tools
+from fitune.core.errors import UserError
+from fitune.core.runs import Run
+from fitune.tui.cli import parser
+from fitune.tui.commands import export
 from tests.fake_worker import make_run
-from tui.cli import parser
-from tui.commands import export
 
 
 @pytest.fixture

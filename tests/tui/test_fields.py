@@ -2,7 +2,7 @@
 
 import pytest
 
-from tui.fields import all_fields, parse, problem, text_of
+from fitune.tui.fields import all_fields, parse, problem, text_of
 
 
 @pytest.mark.parametrize("text", ["2,000", "1,000", "1,5"])
@@ -21,6 +21,6 @@ def test_the_text_of_a_number_means_that_number(value: float) -> None:
 
 
 def test_a_label_leaves_room_before_its_value() -> None:
-    from tui.widgets.form import LABEL_COLUMNS
+    from fitune.tui.widgets.form import LABEL_COLUMNS
 
     assert max(len(field.label) for field in all_fields().values()) < LABEL_COLUMNS

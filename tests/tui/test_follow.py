@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from core import cause
-from core.runs import KILLED_AS_ASKED, Run
+from fitune.core import cause
+from fitune.core.runs import KILLED_AS_ASKED, Run
+from fitune.tui.event_lines import line
+from fitune.tui.follow import follow
+from fitune.tui.story import Story, TimeLeft
 from tests.fake_worker import make_run, start
 from tests.tui.payloads import OBEYED, PAYLOADS
-from tui.event_lines import line
-from tui.follow import follow
-from tui.story import Story, TimeLeft
 
 
 def told(run: Path, **options: bool) -> str:
@@ -138,7 +138,7 @@ def test_check_42_time_left_is_told_only_after_20_steps(tmp_path: Path) -> None:
 
 
 def test_check_42_slow_first_steps_and_an_earlier_session_do_not_count() -> None:
-    from core.events import Event
+    from fitune.core.events import Event
 
     left, t = TimeLeft(), 0.0
     for step in range(1, 41):
@@ -183,6 +183,6 @@ def test_an_unreadable_line_is_counted_and_skipped(tmp_path: Path) -> None:
 
 
 def test_events_of_a_newer_version_are_no_line() -> None:
-    from core.events import Event
+    from fitune.core.events import Event
 
     assert line(Event(1, 1.0, "train", "weather", {"rain": True}), Story()) == ""

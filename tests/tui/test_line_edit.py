@@ -2,7 +2,7 @@
 
 import pytest
 
-from tui.line_edit import Line, edited, inserted
+from fitune.tui.line_edit import Line, edited, inserted
 
 TEXT = "one/two-three"
 

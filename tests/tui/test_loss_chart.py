@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from tui.widgets.loss_chart import FANCY, Row, bucket, draw, scale
+from fitune.tui.widgets.loss_chart import FANCY, Row, bucket, draw, scale
 
 
 def text(rows: list[Row]) -> list[str]:

@@ -6,19 +6,19 @@ from pathlib import Path
 
 import pytest
 
-from core import learned, presets
-from core.budget import Card, estimate
-from core.config import parse
-from core.machine import Machine
-from core.pace import Pace
-from core.prepared import Prepared
-from core.shapes import load
+from fitune.core import learned, presets
+from fitune.core.budget import Card, estimate
+from fitune.core.config import parse
+from fitune.core.machine import Machine
+from fitune.core.pace import Pace
+from fitune.core.prepared import Prepared
+from fitune.core.shapes import load
+from fitune.tui.choices import preset_choices, standing
+from fitune.tui.draft import Draft, recipe, set_field, with_prepared
+from fitune.tui.outlook import Outlook, correction, fitted, grouped, look, ways_out
+from fitune.tui.summary import lines
 from tests.lessons import lesson
 from tests.tui.wizard_kit import CARD, VERSIONS, rendered
-from tui.choices import preset_choices, standing
-from tui.draft import Draft, recipe, set_field, with_prepared
-from tui.outlook import Outlook, correction, fitted, grouped, look, ways_out
-from tui.summary import lines
 
 GIB = 1 << 30
 INT8 = {"model.quant": "int8", "train.backend": "trl", "train.checkpointing": "on"}

@@ -9,16 +9,16 @@ from pathlib import Path
 import orjson
 import pytest
 
-from core import launch, machine
-from core.gpu import Gpu
-from core.machine import Machine
-from core.runs import Run
+from fitune.core import launch, machine
+from fitune.core.gpu import Gpu
+from fitune.core.machine import Machine
+from fitune.core.runs import Run
+from fitune.tui import plain
+from fitune.tui.draft import Draft, save
 from tests.fake_worker import make_run
 from tests.tui.conftest import Fitune
 from tests.tui.payloads import OBEYED, PAYLOADS
 from tests.tui.wizard_kit import GIB
-from tui import plain
-from tui.draft import Draft, save
 
 NASTY = " ".join(PAYLOADS)
 NAME = " ".join(payload for payload in PAYLOADS if "/" not in payload)

@@ -13,17 +13,17 @@ from typing import Any
 import pytest
 from textual.widgets import OptionList
 
-from core import launch, runs
-from core.launch import Begun
-from core.machine import Machine
-from core.prepared import Prepared
-from core.recipe_fields import Recipe
+from fitune.core import launch, runs
+from fitune.core.launch import Begun
+from fitune.core.machine import Machine
+from fitune.core.prepared import Prepared
+from fitune.core.recipe_fields import Recipe
+from fitune.tui import plain, steps
+from fitune.tui.draft import discard, restore, shown
+from fitune.tui.screens.step import StepScreen
+from fitune.tui.widgets.form import Form
 from tests.fake_worker import make_run
 from tests.tui.wizard_kit import Wizard, go_to
-from tui import plain, steps
-from tui.draft import discard, restore, shown
-from tui.screens.step import StepScreen
-from tui.widgets.form import Form
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def begun(monkeypatch: pytest.MonkeyPatch, this_machine: Machine, rendered_at_on
         return Begun(runs.create(recipe, runs.home(), {}), "setsid", "", ())
 
     monkeypatch.setattr(launch, "begin", begin)
-    monkeypatch.setattr("tui.commands.watch.follow_to_end", lambda run: 0)
+    monkeypatch.setattr("fitune.tui.commands.watch.follow_to_end", lambda run: 0)
     return recipes
 
 
@@ -198,9 +198,9 @@ def test_check_31_not_one_escape_byte_and_no_mark_that_latin_1_lacks(home: Path)
     rows.write_text(json.dumps({"question": "\x1b]52;c;aGk=\x07 [/INST]", "answer": "\x9b31m [red]x[/red] █"}) + "\n")
     code = """
 import sys
-from core import launch
-from core.errors import UserError
-from tui import plain
+from fitune.core import launch
+from fitune.core.errors import UserError
+from fitune.tui import plain
 def refuse(recipe):
     raise UserError("No model: \\x1b[2J")
 launch.prepare = refuse

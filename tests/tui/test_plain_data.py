@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from core import launch
-from core.machine import Machine
-from core.recipe_fields import Recipe
-from core.runs import Run
-from tui import steps
-from tui.draft import Draft, prepared
-from tui.plain_data import ask_data
-from tui.steps import Forward
-from tui.talk import Talk
+from fitune.core import launch
+from fitune.core.machine import Machine
+from fitune.core.recipe_fields import Recipe
+from fitune.core.runs import Run
+from fitune.tui import steps
+from fitune.tui.draft import Draft, prepared
+from fitune.tui.plain_data import ask_data
+from fitune.tui.steps import Forward
+from fitune.tui.talk import Talk
 
 Told = Callable[..., tuple[Draft, str]]
 

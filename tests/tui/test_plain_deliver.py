@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from core.runs import Run
+from fitune.core.runs import Run
+from fitune.tui import plain_deliver
+from fitune.tui.plain_deliver import deliver
+from fitune.tui.talk import Talk
+from fitune.tui.ways import WAYS
 from tests.fake_worker import make_run
 from tests.tui.test_delivery_story import CHECKS, prove
-from tui import plain_deliver
-from tui.plain_deliver import deliver
-from tui.talk import Talk
-from tui.ways import WAYS
 
 Answer = Callable[..., tuple[list[list[str]], str]]
 
@@ -107,7 +107,7 @@ def test_checkpoints_are_offered_with_their_size(answer: Answer, run: Run) -> No
 
 def test_the_commands_that_are_made_are_fitunes(run: Run) -> None:
     """Without a stand-in for the parser."""
-    from tui.cli import parser
+    from fitune.tui.cli import parser
 
     assert parser().parse_args(["push", str(run.path), "--repo", "me/it", "--gguf"]).gguf
     assert parser().parse_args(["push", str(run.path), "--repo", "me/it", "--checkpoints"]).checkpoints
@@ -126,5 +126,5 @@ def test_an_answer_like_an_option_is_refused_and_asked_again(
 
 
 def test_it_needs_no_textual() -> None:
-    code = "import sys, tui.plain_deliver; sys.exit('textual' in sys.modules or 'rich' in sys.modules)"
+    code = "import sys, fitune.tui.plain_deliver; sys.exit('textual' in sys.modules or 'rich' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from core import hub
-from core.errors import UserError
+from fitune.core import hub
+from fitune.core.errors import UserError
+from fitune.tui.commands import push
 from tests.tui.test_cli import Fitune, trained
-from tui.commands import push
 
 TOKEN = "hf_" + "Ab3" * 11
 

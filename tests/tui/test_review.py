@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from core.config import parse
-from core.dataset import inspect
-from core.machine import Machine
-from core.prepared import Prepared
-from core.rows.split import eval_fraction, split
+from fitune.core.config import parse
+from fitune.core.dataset import inspect
+from fitune.core.machine import Machine
+from fitune.core.prepared import Prepared
+from fitune.core.rows.split import eval_fraction, split
+from fitune.tui.draft import Draft, recipe, with_prepared
+from fitune.tui.outlook import look
+from fitune.tui.summary import TRACKER_SERVERS, duration_words, lines, network
 from tests.tui.wizard_kit import Wizard, rendered, said, settle, until
-from tui.draft import Draft, recipe, with_prepared
-from tui.outlook import look
-from tui.summary import TRACKER_SERVERS, duration_words, lines, network
 
 At = Callable[..., Wizard]
 

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from core.events import Event, EventLog
+from fitune.core.events import Event, EventLog
+from fitune.tui.event_lines import line
+from fitune.tui.story import Story
 from tests.fake_worker import make_run
 from tests.tui.test_watch import shown, watching
-from tui.event_lines import line
-from tui.story import Story
 
 FIRST = {"step": 0, "prompt": "1 + 1?", "before": "Nine.", "after": None, "reference": "Two."}
 LATER = FIRST | {"step": 40, "after": "Two!"}

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from core import machine
-from core.machine import Machine
+from fitune.core import machine
+from fitune.core.machine import Machine
+from fitune.tui import steps
+from fitune.tui.choices import machine_lines, start_choices
+from fitune.tui.draft import restore
 from tests.fake_worker import make_run, start
 from tests.tui.wizard_kit import CARD, GIB, Wizard, go_to, settle
-from tui import steps
-from tui.choices import machine_lines, start_choices
-from tui.draft import restore
 
 New = Callable[..., Wizard]
 FREE = replace(CARD, index=1, uuid="GPU-other", name="NVIDIA T4", allowed=False)

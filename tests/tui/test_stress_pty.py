@@ -70,7 +70,7 @@ def test_a_terminal_that_is_mute_or_far_away_gets_its_screen_and_its_keys(
 
 @pytest.mark.parametrize("kind", [Mute, Far])
 def test_late_answers_are_never_taken_for_what_is_typed(tmp_path: Path, kind: type[PtyTerminal]) -> None:
-    terminal = kind(python("-m", "tui"), env={"FITUNE_HOME": str(tmp_path)})
+    terminal = kind(python("-m", "fitune"), env={"FITUNE_HOME": str(tmp_path)})
     try:
         for seen, keys in (("Start a new", ("enter",)), ("Which starting point", ("enter",))):
             assert terminal.pump(30, seen), terminal.text()
@@ -84,7 +84,7 @@ def test_late_answers_are_never_taken_for_what_is_typed(tmp_path: Path, kind: ty
 
 
 def test_a_wizard_ends_with_its_terminal(tmp_path: Path) -> None:
-    terminal = PtyTerminal(python("-m", "tui"), 200, 50, env={"FITUNE_HOME": str(tmp_path)})
+    terminal = PtyTerminal(python("-m", "fitune"), 200, 50, env={"FITUNE_HOME": str(tmp_path)})
     assert terminal.pump(30, "Start a new"), terminal.text()
     terminal.resize(40, 12)
     assert terminal.pump(30, "terminal too small"), terminal.text()

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from core.events import EventLog
-from core.runs import Run
+from fitune.core.events import EventLog
+from fitune.core.runs import Run
+from fitune.tui.terminal import decide, last_lines
 from tests.fake_worker import make_run, start, wait_until
 from tests.pty_terminal import PtyTerminal, python
-from tui.terminal import decide, last_lines
 
 BOTH = (True, True)
 SIZE = (80, 24)
@@ -57,7 +57,7 @@ def test_check_31_what_cant_show_the_screen_gets_prompts_or_nothing(
 
 
 def test_deciding_needs_no_textual() -> None:
-    code = "import sys, tui.terminal; tui.terminal.surface(); print('textual' in sys.modules)"
+    code = "import sys, fitune.tui.terminal; fitune.tui.terminal.surface(); print('textual' in sys.modules)"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "False"
 
@@ -66,7 +66,7 @@ APP = """
     import sys
     from textual.app import App
     from textual.widgets import Static
-    from tui import terminal
+    from fitune.tui import terminal
 
     class Small(App):
         def compose(self):
@@ -181,9 +181,7 @@ def test_last_lines_of_a_living_merge_do_not_say_that_it_trains(tmp_path: Path) 
 
 
 def test_the_watchdog_ends_a_process_whose_terminal_has_gone_before_it_looks() -> None:
-    code = (
-        "import os, time\nfrom tui.terminal import watch_terminal\nos.close(0)\nwatch_terminal(0, 0.1)\ntime.sleep(60)"
-    )
+    code = "import os, time\nfrom fitune.tui.terminal import watch_terminal\nos.close(0)\nwatch_terminal(0, 0.1)\ntime.sleep(60)"
     began = time.monotonic()
     assert subprocess.run([sys.executable, "-c", code], check=False, env=dict(os.environ)).returncode == 0
     assert time.monotonic() - began < 10

@@ -5,11 +5,11 @@ from dataclasses import replace
 
 import pytest
 
-from core.config import Recipe
-from core.prepared import Example, Token
+from fitune.core.config import Recipe
+from fitune.core.prepared import Example, Token
+from fitune.tui.token_view import example_text, histogram_lines, legend, summary_lines
 from tests.core.test_prepared_report import rows_of
 from tests.tui.payloads import OBEYED, PAYLOADS
-from tui.token_view import example_text, histogram_lines, legend, summary_lines
 
 EXAMPLE = Example(
     0,

@@ -9,17 +9,17 @@ import pytest
 from textual.app import App
 from textual.widgets import Button
 
-from core import launch, runs
-from core.launch import Begun
-from core.recipe_fields import Recipe
+from fitune.core import launch, runs
+from fitune.core.launch import Begun
+from fitune.core.recipe_fields import Recipe
+from fitune.tui.app import FituneApp
+from fitune.tui.screens.deliver import DeliverScreen
+from fitune.tui.screens.help import HelpScreen
+from fitune.tui.screens.review import ReviewScreen
+from fitune.tui.screens.watch import WatchScreen
 from tests.fake_worker import make_run
 from tests.tui.test_watch import shown, until, watching
 from tests.tui.wizard_kit import Wizard, settle
-from tui.app import FituneApp
-from tui.screens.deliver import DeliverScreen
-from tui.screens.help import HelpScreen
-from tui.screens.review import ReviewScreen
-from tui.screens.watch import WatchScreen
 
 At = Callable[..., Wizard]
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from core.runs import Run
+from fitune.core.runs import Run
 from tests.fake_worker import make_run, start
 from tests.pty_terminal import PtyTerminal, python
 
@@ -20,7 +20,7 @@ def rows(tmp_path: Path) -> Path:
 
 
 def test_the_whole_wizard_typed_at_once_comes_to_the_review(tmp_path: Path, rows: Path) -> None:
-    terminal = PtyTerminal(python("-m", "tui"), env={"FITUNE_HOME": str(tmp_path / "home")})
+    terminal = PtyTerminal(python("-m", "fitune"), env={"FITUNE_HOME": str(tmp_path / "home")})
     try:
         assert terminal.pump(30, "fitune")
         terminal.send(ENTER * 2 + DOWN * 3 + "48" + ENTER + str(rows) + ENTER)
@@ -34,7 +34,7 @@ def test_the_whole_wizard_typed_at_once_comes_to_the_review(tmp_path: Path, rows
 def test_letters_behind_an_enter_go_into_the_next_screen_and_never_press_a_key_of_this_one(
     tmp_path: Path, rows: Path
 ) -> None:
-    terminal = PtyTerminal(python("-m", "tui"), env={"FITUNE_HOME": str(tmp_path / "home")})
+    terminal = PtyTerminal(python("-m", "fitune"), env={"FITUNE_HOME": str(tmp_path / "home")})
     try:
         assert terminal.pump(30, "Start a new")
         terminal.send(ENTER * 3 + f"{rows}?\x1b")  # ? asks for help, esc leaves it
@@ -46,7 +46,7 @@ def test_letters_behind_an_enter_go_into_the_next_screen_and_never_press_a_key_o
 def test_keys_behind_a_question_answer_it(tmp_path: Path) -> None:
     run = make_run(tmp_path)
     worker = start(run, "steps:3000", "--rate", "20")
-    terminal = PtyTerminal(python("-m", "tui", "watch", str(run)))
+    terminal = PtyTerminal(python("-m", "fitune", "watch", str(run)))
     try:
         assert terminal.pump(30, "training   step"), terminal.text()
         terminal.send("k" + ENTER + "l")  # kill? no; then the log

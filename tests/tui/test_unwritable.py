@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from core.runs import Run
+from fitune.core.runs import Run
+from fitune.tui import plain
+from fitune.tui.screens.help import HelpScreen
+from fitune.tui.screens.start import StartScreen
+from fitune.tui.widgets.confirm import Confirm
 from tests.fake_worker import make_run, start
 from tests.tui.test_watch import shown, until, watching
 from tests.tui.wizard_kit import Wizard, go_to, settle
-from tui import plain
-from tui.screens.help import HelpScreen
-from tui.screens.start import StartScreen
-from tui.widgets.confirm import Confirm
 
 At = Callable[..., Wizard]
 

@@ -14,21 +14,21 @@ from textual.pilot import Pilot
 from textual.widgets import Footer
 from textual.widgets._footer import FooterKey
 
-from core import launch
-from core.errors import UserError
-from core.events import RunState
-from core.runs import Run
+from fitune.core import launch
+from fitune.core.errors import UserError
+from fitune.core.events import RunState
+from fitune.core.runs import Run
+from fitune.tui.app import FituneApp
+from fitune.tui.screens.deliver import DeliverScreen
+from fitune.tui.screens.leave import LeaveScreen
+from fitune.tui.screens.watch import WatchScreen
+from fitune.tui.text import clean
+from fitune.tui.watch_text import PROMISE, Seen, memory, tale
+from fitune.tui.ways import WAYS
+from fitune.tui.widgets.ask import Ask
+from fitune.tui.widgets.confirm import Confirm
 from tests.fake_worker import make_run, start
 from tests.tui.payloads import OBEYED, PAYLOADS
-from tui.app import FituneApp
-from tui.screens.deliver import DeliverScreen
-from tui.screens.leave import LeaveScreen
-from tui.screens.watch import WatchScreen
-from tui.text import clean
-from tui.watch_text import PROMISE, Seen, memory, tale
-from tui.ways import WAYS
-from tui.widgets.ask import Ask
-from tui.widgets.confirm import Confirm
 
 
 def shown(app: FituneApp) -> str:

@@ -9,21 +9,21 @@ from pathlib import Path
 
 import pytest
 
-from core import launch
-from core.errors import UserError
-from core.events import EventLog
-from core.recipe_fields import Recipe
-from core.runs import Run
+from fitune.core import launch
+from fitune.core.errors import UserError
+from fitune.core.events import EventLog
+from fitune.core.recipe_fields import Recipe
+from fitune.core.runs import Run
+from fitune.tui import draft as drafts
+from fitune.tui.draft import recipe
+from fitune.tui.screens.data import DataScreen
+from fitune.tui.screens.data_views import VIEWS
+from fitune.tui.widgets.choices import Choices
+from fitune.tui.widgets.field_input import FieldInput
+from fitune.tui.widgets.meters import Line
+from fitune.tui.widgets.views import ViewName
 from tests.tui.test_text import OBEYED
 from tests.tui.wizard_kit import Wizard, answer_folder, rendered, said, settle, until
-from tui import draft as drafts
-from tui.draft import recipe
-from tui.screens.data import DataScreen
-from tui.screens.data_views import VIEWS
-from tui.widgets.choices import Choices
-from tui.widgets.field_input import FieldInput
-from tui.widgets.meters import Line
-from tui.widgets.views import ViewName
 
 At = Callable[..., Wizard]
 SOURCE = {"data.source": "rows.jsonl"}

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 from textual.widgets import Footer
 
-from core import runs
+from fitune.core import runs
+from fitune.tui import steps
+from fitune.tui.draft import Draft
+from fitune.tui.screens.step import StepScreen
+from fitune.tui.widgets.confirm import Confirm
+from fitune.tui.widgets.step_header import StepHeader
 from tests.tui.wizard_kit import Wizard, go_to, said, settle
-from tui import steps
-from tui.draft import Draft
-from tui.screens.step import StepScreen
-from tui.widgets.confirm import Confirm
-from tui.widgets.step_header import StepHeader
 
 New = Callable[..., Wizard]
 ALL = [step.name for step in steps.STEPS]

@@ -10,19 +10,19 @@ import pytest
 from textual import events
 from textual.widgets import Button, Input, Static
 
-from core import config, dataset, prepared_cache
-from core.machine import Machine
-from core.recipe_fields import Data
+from fitune.core import config, dataset, prepared_cache
+from fitune.core.machine import Machine
+from fitune.core.recipe_fields import Data
+from fitune.tui.draft import recipe, set_field
+from fitune.tui.fields import all_fields
+from fitune.tui.screens.edit import EditScreen
+from fitune.tui.screens.help import HelpScreen
+from fitune.tui.widgets.budget_panel import BudgetPanel
+from fitune.tui.widgets.confirm import Confirm
+from fitune.tui.widgets.field_input import Changed, FieldInput
+from fitune.tui.widgets.form import LABEL_COLUMNS, Form, shortened
 from tests.token_rows import prepared
 from tests.tui.wizard_kit import CARD, GIB, Wizard, said, settle
-from tui.draft import recipe, set_field
-from tui.fields import all_fields
-from tui.screens.edit import EditScreen
-from tui.screens.help import HelpScreen
-from tui.widgets.budget_panel import BudgetPanel
-from tui.widgets.confirm import Confirm
-from tui.widgets.field_input import Changed, FieldInput
-from tui.widgets.form import LABEL_COLUMNS, Form, shortened
 
 At = Callable[..., Wizard]
 TO_RANK = ("down", "down", "down")
@@ -249,7 +249,7 @@ async def test_check_17_a_public_push_says_so_in_capitals(at_step: At) -> None:
 
 
 async def test_check_20_the_written_recipe_and_command_give_the_same_configuration(at_step: At, home: Path) -> None:
-    from tui.cli import parser
+    from fitune.tui.cli import parser
 
     app = at_step("review", edits={"data.source": "rows.jsonl", "lora.r": "64", "train.lr": "1e-4"})
     async with app.run_test(size=(80, 24)) as pilot:

@@ -11,18 +11,18 @@ import orjson
 import pytest
 from textual.command import CommandPalette
 
-from core import config, dataset, launch, machine
-from core.errors import BadInput, UserError
-from core.machine import Gpu, Machine
-from core.recipe_fields import Data
+from fitune.core import config, dataset, launch, machine
+from fitune.core.errors import BadInput, UserError
+from fitune.core.machine import Gpu, Machine
+from fitune.core.recipe_fields import Data
+from fitune.tui import steps
+from fitune.tui.choices import complete_path, start_choices
+from fitune.tui.draft import Draft, draft_file, recipe, restore, save
+from fitune.tui.screens.start import StartScreen
+from fitune.tui.widgets.budget_panel import BudgetPanel
+from fitune.tui.widgets.field_input import FieldInput
 from tests.tui.payloads import OBEYED, PAYLOADS
 from tests.tui.wizard_kit import GIB, Wizard, settle, until
-from tui import steps
-from tui.choices import complete_path, start_choices
-from tui.draft import Draft, draft_file, recipe, restore, save
-from tui.screens.start import StartScreen
-from tui.widgets.budget_panel import BudgetPanel
-from tui.widgets.field_input import FieldInput
 
 At = Callable[..., Wizard]
 ALL = [step.name for step in steps.STEPS]
@@ -299,7 +299,7 @@ async def test_a_model_whose_size_is_nowhere_is_told_in_the_panel(at_step: At, m
     def refuse(model: str, revision: str | None) -> None:
         raise UserError(f"{model} is not on the Hub.", "Check the spelling.")
 
-    monkeypatch.setattr("tui.screens.edit.learn", refuse)
+    monkeypatch.setattr("fitune.tui.screens.edit.learn", refuse)
     app = at_step("edit", edits={"model.id": "no/such"})
     async with app.run_test(size=(80, 24)):
         panel = app.screen.query_one(BudgetPanel)

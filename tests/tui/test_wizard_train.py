@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from core import runs
+from fitune.core import runs
 from tests.pty_terminal import PtyTerminal, python
 
 ROWS = [{"question": f"What is {n} plus {n}?", "answer": f"It is {2 * n}."} for n in range(40)]
@@ -16,7 +16,7 @@ def test_a_preset_and_one_typed_path_cost_at_most_10_keys_until_a_real_training_
     rows = tmp_path / "rows.jsonl"
     rows.write_text("".join(json.dumps(row) + "\n" for row in ROWS))
     env = {"FITUNE_HOME": str(tmp_path / "home"), "CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": "1"}
-    terminal = PtyTerminal(python("-m", "tui"), env=env)
+    terminal = PtyTerminal(python("-m", "fitune"), env=env)
     keys = 0
     for seen, key in (
         ("Start a new", "enter"),

@@ -10,16 +10,16 @@ import orjson
 from textual.pilot import Pilot
 from textual.widgets import Static
 
-import tui.wizard  # noqa: F401 - so that no test waits for it
-from core import dataset, prepared_cache
-from core.events import EventLog
-from core.machine import Gpu
-from core.prepared import FILE, Example, Token, to_json
-from core.recipe_fields import Recipe
-from core.runs import Run
+import fitune.tui.wizard  # noqa: F401 - so that no test waits for it
+from fitune.core import dataset, prepared_cache
+from fitune.core.events import EventLog
+from fitune.core.machine import Gpu
+from fitune.core.prepared import FILE, Example, Token, to_json
+from fitune.core.recipe_fields import Recipe
+from fitune.core.runs import Run
+from fitune.tui.app import FituneApp
+from fitune.tui.screens.step import StepScreen
 from tests.token_rows import prepared
-from tui.app import FituneApp
-from tui.screens.step import StepScreen
 
 GIB = 1 << 30
 CARD = Gpu(0, "GPU-test", "NVIDIA L4", 12 * GIB, 12 * GIB - (GIB >> 1), GIB >> 1, compute_capability=(8, 9))

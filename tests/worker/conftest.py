@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from core import runs
-from core.config import parse
-from core.events import EventLog, Tail
-from core.runs import Run
+from fitune.core import runs
+from fitune.core.config import parse
+from fitune.core.events import EventLog, Tail
+from fitune.core.runs import Run
 
 TEMPLATE = (
     "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\\n' + m['content'] + '<|im_end|>\\n' }}{% endfor %}"
@@ -98,16 +98,16 @@ def make_run(tiny_model: Path, tmp_path: Path) -> Callable[..., Run]:
 @pytest.fixture
 def unasked(monkeypatch: pytest.MonkeyPatch) -> None:
     """Trainings ask no held-out questions: their answers take longer than the few steps of a test."""
-    monkeypatch.setattr("core.worker.samples.QUESTIONS", 0)
+    monkeypatch.setattr("fitune.core.worker.samples.QUESTIONS", 0)
 
 
 def train_here(run: Run) -> None:
     """The train job in this process: what the worker does between taking the lock and letting it go."""
-    from core.worker import backends
-    from core.worker.memory import Memory
+    from fitune.core.worker import backends
+    from fitune.core.worker.memory import Memory
 
     backends.prepare("trl")
-    from core.worker import train
+    from fitune.core.worker import train
 
     run.stop.unlink(missing_ok=True)
     train.run(run, EventLog(run.events, "train"), Memory(None, None))

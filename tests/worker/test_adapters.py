@@ -9,7 +9,7 @@ import pytest
 from test_merge import merge_here
 from test_train import stop_at
 
-from core.runs import Run
+from fitune.core.runs import Run
 from tests.worker.conftest import losses, train_here
 
 pytestmark = [pytest.mark.train, pytest.mark.usefixtures("unasked")]
@@ -21,7 +21,7 @@ def trained_logits(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """What the model in memory makes of IDS each time that its adapter is saved."""
     import torch
 
-    from core.worker import adapters
+    from fitune.core.worker import adapters
 
     seen: list[Any] = []
     save = adapters.save
@@ -79,7 +79,7 @@ def test_on_the_plain_base_it_is_the_model_that_was_trained(
     import torch
     from transformers import AutoModelForCausalLM
 
-    monkeypatch.setattr("core.worker.behaviour.WRITTEN_TOKENS", 16)
+    monkeypatch.setattr("fitune.core.worker.behaviour.WRITTEN_TOKENS", 16)
     run = make_run(lora=lora, train={"max_steps": 4})
     train_here(run)
     torch.testing.assert_close(on_plain_base(run, tiny_model), trained_logits[0], rtol=1e-4, atol=1e-4)
@@ -130,7 +130,7 @@ def test_a_resume_where_the_weights_are_cut_otherwise_goes_on_from_the_first_cut
     train_here(whole)
     stop_at(halved, 4)
     train_here(halved)
-    from core.worker import backends
+    from fitune.core.worker import backends
 
     monkeypatch.setattr(backends, "_init", lambda recipe: "olora")  # as another machine might, only far more so
     train_here(halved)
@@ -145,8 +145,8 @@ def test_a_base_at_16_bits_moves_the_answers_by_its_rounding_only(
     from peft import LoraConfig, PeftModel, get_peft_model
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from core.worker import adapters
-    from core.worker.models import Source
+    from fitune.core.worker import adapters
+    from fitune.core.worker.models import Source
 
     def base() -> Any:
         return AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.bfloat16)
@@ -174,7 +174,7 @@ def test_a_start_is_put_back_where_weights_lie_the_other_way_round(make_run: Cal
     from peft import LoraConfig, get_peft_model
     from transformers import GPT2Config, GPT2LMHeadModel
 
-    from core.worker import adapters
+    from fitune.core.worker import adapters
 
     def model(init: str) -> Any:
         torch.manual_seed(0)

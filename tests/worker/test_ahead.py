@@ -6,7 +6,7 @@ import time
 import pytest
 
 pytest.importorskip("torch")
-from core.worker.ahead import AT_ONCE, in_order
+from fitune.core.worker.ahead import AT_ONCE, in_order
 
 
 def test_results_come_in_the_order_of_the_work() -> None:

@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 from huggingface_hub import ModelCard
 
-from core import hub, runs
-from core.config import parse
-from core.events import EventLog
-from core.hub import Licence
-from core.runs import Run
-from core.uploads import What
-from core.worker import curves
-from core.worker.card import model_card
+from fitune.core import hub, runs
+from fitune.core.config import parse
+from fitune.core.events import EventLog
+from fitune.core.hub import Licence
+from fitune.core.runs import Run
+from fitune.core.uploads import What
+from fitune.core.worker import curves
+from fitune.core.worker.card import model_card
 
 VERSIONS = {"python": "3.11.9", "torch": "2.11.0+cu130", "transformers": "5.17.0"}
 

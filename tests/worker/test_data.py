@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from chat_models import CHATML, Kind, make, tokenizer
 
-from core.worker.cut import cut, nothing_left
-from core.worker.data import IGNORED, Refused, ensure_template, render, text_part
+from fitune.core.worker.cut import cut, nothing_left
+from fitune.core.worker.data import IGNORED, Refused, ensure_template, render, text_part
 
 SYSTEM = {"role": "system", "content": "Be brief."}
 ASK, ANSWER = {"role": "user", "content": "Why?"}, {"role": "assistant", "content": "So."}
@@ -227,7 +227,7 @@ def test_tools_that_are_none_leave_the_row_out_instead_of_ending_the_job() -> No
 
 
 def test_a_row_without_an_end_is_left_out_instead_of_filling_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("core.worker.data.MOST_CHARS", 100)
+    monkeypatch.setattr("fitune.core.worker.data.MOST_CHARS", 100)
     rows = [{"text": "a " * 51}, {"prompt": "a", "completion": "b " * 50}, {"text": "a " * 50}]
     long, longer, fine = render(rows, tokenizer("qwen2.5"), "answers")
     assert long == Refused("it has 102 characters, and at most 100 make a row")
@@ -236,7 +236,7 @@ def test_a_row_without_an_end_is_left_out_instead_of_filling_the_memory(monkeypa
 
 
 def test_rows_keep_their_order_across_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("core.worker.data.BATCH_ROWS", 2)
+    monkeypatch.setattr("fitune.core.worker.data.BATCH_ROWS", 2)
     rows = [{"messages": TWO}, {"text": "a"}, {"messages": [ASK, ASK, ANSWER]}, {"prompt": "b", "completion": "c"}] * 3
     together = list(render(rows, tokenizer("mistral"), "answers"))
     assert together == [next(render([row], tokenizer("mistral"), "answers")) for row in rows]

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from core.runs import Run
-from core.worker.__main__ import _set_environment
+from fitune.core.runs import Run
+from fitune.core.worker.__main__ import _set_environment
 
 
 def test_what_libraries_write_lies_with_the_run_or_beside_all_runs(

@@ -8,9 +8,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from core.errors import UserError
-from core.events import EventLog
-from core.runs import Run
+from fitune.core.errors import UserError
+from fitune.core.events import EventLog
+from fitune.core.runs import Run
 
 pytestmark = pytest.mark.train
 WRITER = f"""#!{sys.executable}
@@ -40,15 +40,15 @@ def merged(make_run: Callable[..., Run], tiny_model: Path, monkeypatch: pytest.M
     tools = run.path.parent.parent / "tools" / "gguf"
     tools.mkdir(parents=True)
     (tools / "convert_hf_to_gguf.py").write_text(CONVERTER)
-    monkeypatch.setattr("core.worker.llama.installed", lambda: False)
-    monkeypatch.setattr("core.gguf_tools.shutil.which", lambda name: None)
+    monkeypatch.setattr("fitune.core.worker.llama.installed", lambda: False)
+    monkeypatch.setattr("fitune.core.gguf_tools.shutil.which", lambda name: None)
     return run
 
 
 def export_here(run: Run, *kinds: str) -> None:
     """The export job in this process."""
-    from core.worker import export
-    from core.worker.memory import Memory
+    from fitune.core.worker import export
+    from fitune.core.worker.memory import Memory
 
     (run.path / "export.json").write_text(json.dumps({"gguf": kinds}))
     export.run(run, EventLog(run.events, "export"), Memory(None, None))
@@ -87,7 +87,9 @@ def test_with_a_quantizer_only_what_was_asked_for_stays(merged: Run, monkeypatch
     retyped = "lambda tensors, told: told.update(type=gguf.LlamaFileType.MOSTLY_Q4_K_M)"
     program.write_text(f"{WRITER}\nwrite_gguf(Path(sys.argv[2]), Path({str(merged.merged)!r}), 'bf16', {retyped})\n")
     program.chmod(0o755)
-    monkeypatch.setattr("core.gguf_tools.shutil.which", lambda name: str(program) if name == program.name else None)
+    monkeypatch.setattr(
+        "fitune.core.gguf_tools.shutil.which", lambda name: str(program) if name == program.name else None
+    )
     export_here(merged, "q4_k_m")
     assert {path.name for path in (merged.path / "gguf").glob("*.gguf")} == {"sums-Q4_K_M.gguf"}
 
@@ -109,7 +111,7 @@ def test_what_the_converter_says_is_what_the_user_reads(merged: Run) -> None:
 
 
 def test_what_a_program_says_is_read_though_it_cuts_letters_in_two(tmp_path: Path) -> None:
-    from core.worker import gguf
+    from fitune.core.worker import gguf
 
     program = tmp_path / "llama-quantize"
     program.write_text(r"printf 'merges = [\304...\nno room for \304'; exit 1")
@@ -150,6 +152,6 @@ def test_what_a_killed_export_left_takes_no_room_from_the_next(merged: Run, monk
 def test_smaller_kinds_are_made_of_a_16_bit_file(
     kinds: list[str], has: bool, made: list[str], later: list[str]
 ) -> None:
-    from core.worker.export import plan
+    from fitune.core.worker.export import plan
 
     assert plan(kinds, has) == (made, later)

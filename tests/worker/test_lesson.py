@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from core import learned
-from core.budget import estimate
-from core.runs import Run
-from core.shapes import load
+from fitune.core import learned
+from fitune.core.budget import estimate
+from fitune.core.runs import Run
+from fitune.core.shapes import load
 from tests.worker.conftest import train_here
 
 pytestmark = [pytest.mark.train, pytest.mark.usefixtures("unasked")]

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from core.worker import memory
-from core.worker.memory import Memory
+from fitune.core.worker import memory
+from fitune.core.worker.memory import Memory
 
 GIB = 1 << 30
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from core.errors import UserError
-from core.events import EventLog, Tail
-from core.runs import Run
+from fitune.core.errors import UserError
+from fitune.core.events import EventLog, Tail
+from fitune.core.runs import Run
 from tests.worker.conftest import train_here
 
 pytestmark = pytest.mark.train
@@ -22,13 +22,13 @@ Q_PROJ = "model.layers.0.self_attn.q_proj.weight"
 
 @pytest.fixture(autouse=True)
 def short_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("core.worker.behaviour.WRITTEN_TOKENS", 16)
+    monkeypatch.setattr("fitune.core.worker.behaviour.WRITTEN_TOKENS", 16)
 
 
 def merge_here(run: Run) -> None:
     """The merge job in this process."""
-    from core.worker import merge
-    from core.worker.memory import Memory
+    from fitune.core.worker import merge
+    from fitune.core.worker.memory import Memory
 
     merge.run(run, EventLog(run.events, "merge"), Memory(None, None))
 
@@ -103,7 +103,7 @@ def test_each_tensor_is_what_peft_makes_of_it(
     import torch
     from safetensors.torch import load_file
 
-    monkeypatch.setattr("core.worker.tensors.BLOCK_WEIGHTS", 1000)  # so that each is made in several parts
+    monkeypatch.setattr("fitune.core.worker.tensors.BLOCK_WEIGHTS", 1000)  # so that each is made in several parts
     run = make_run()
     tuned = adapt(run, tiny_model, **lora)
     expected = tuned.merge_and_unload().state_dict()
@@ -167,8 +167,8 @@ def test_the_files_are_split_as_the_base_has_them(
 def test_a_quantized_base_is_refused_with_the_full_one(
     make_run: Callable[..., Run], tmp_path: Path, quantized: str, config: dict[str, Any], said: str
 ) -> None:
-    from core.worker.merge import refuse_quantized
-    from core.worker.models import Source
+    from fitune.core.worker.merge import refuse_quantized
+    from fitune.core.worker.models import Source
 
     (tmp_path / "config.json").write_text(json.dumps(config | {"quantization_config": {"load_in_4bit": True}}))
     with pytest.raises(UserError, match=f"holds quantized weights.*{said}"):
@@ -176,8 +176,8 @@ def test_a_quantized_base_is_refused_with_the_full_one(
 
 
 def test_settings_that_hold_infinity_are_read_and_written(tmp_path: Path) -> None:
-    from core.worker.merge import _write_json
-    from core.worker.stops import eos_ids
+    from fitune.core.worker.merge import _write_json
+    from fitune.core.worker.stops import eos_ids
 
     _write_json(tmp_path / "config.json", {"time_step_limit": [0.0, float("inf")], "eos_token_id": 2})
     assert "Infinity" in (tmp_path / "config.json").read_text()
@@ -198,7 +198,7 @@ def test_another_base_is_taken_from_merge_json(make_run: Callable[..., Run], tin
 def test_every_job_takes_the_commit_of_the_training_though_the_branch_has_moved(
     make_run: Callable[..., Run], tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from core.worker.chat import Pipe, load
+    from fitune.core.worker.chat import Pipe, load
 
     old, new, asked = "a" * 40, "b" * 40, list[str | None]()
     (tmp_path / old).symlink_to(tiny_model)
@@ -225,7 +225,7 @@ def test_every_job_takes_the_commit_of_the_training_though_the_branch_has_moved(
 def test_the_writing_is_told_at_most_twice_a_second(
     make_run: Callable[..., Run], tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from core.worker import merge
+    from fitune.core.worker import merge
 
     run, now_s = make_run(), [0.0]
     log = EventLog(run.events, "merge")
@@ -257,7 +257,7 @@ def test_an_adapter_for_a_moved_base_is_not_merged_into_the_one_that_stood_still
 def test_an_adapter_that_cant_be_merged_is_a_sentence(
     make_run: Callable[..., Run], tiny_model: Path, spoil: Callable[[Path], None], said: str
 ) -> None:
-    from core.worker.adapted import open_adapter
+    from fitune.core.worker.adapted import open_adapter
 
     run = make_run()
     adapt(run, tiny_model)
@@ -285,7 +285,7 @@ def test_too_little_room_is_said_before_anything_is_written(
     if where == "disk":
         monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=1000))
     else:
-        monkeypatch.setattr("core.machine.detect", lambda: SimpleNamespace(ram_available_bytes=1000))
+        monkeypatch.setattr("fitune.core.machine.detect", lambda: SimpleNamespace(ram_available_bytes=1000))
     with pytest.raises(UserError, match=said):
         merge_here(run)
     assert not (run.path / "merged.part").exists()
@@ -294,27 +294,29 @@ def test_too_little_room_is_said_before_anything_is_written(
 def test_an_embedding_that_is_changed_whole_needs_its_room_once(
     make_run: Callable[..., Run], tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from core.worker import merge
-    from core.worker.adapted import open_adapter, planned
+    from fitune.core.worker import merge
+    from fitune.core.worker.adapted import open_adapter, planned
 
     run = make_run()
     adapt(run, tiny_model, target_modules=["q_proj", "embed_tokens"])
     plan = planned(open_adapter(run.adapter), tiny_model, False)
     monkeypatch.setattr(merge, "AT_ONCE", 8)
     monkeypatch.setattr(merge, "BLOCK_WEIGHTS", 1000)
-    monkeypatch.setattr("core.worker.tensors.BLOCK_WEIGHTS", 1000)
+    monkeypatch.setattr("fitune.core.worker.tensors.BLOCK_WEIGHTS", 1000)
     embedding = max(plan.base[name].weights for name in plan.changes)
     free_bytes = merge.LIBRARIES_BYTES + merge.SCRATCH_BYTES * 2 * embedding
-    monkeypatch.setattr("core.machine.detect", lambda: SimpleNamespace(ram_available_bytes=free_bytes))
+    monkeypatch.setattr("fitune.core.machine.detect", lambda: SimpleNamespace(ram_available_bytes=free_bytes))
     merge.require_room(run, plan)
-    monkeypatch.setattr("core.machine.detect", lambda: SimpleNamespace(ram_available_bytes=merge.LIBRARIES_BYTES))
+    monkeypatch.setattr(
+        "fitune.core.machine.detect", lambda: SimpleNamespace(ram_available_bytes=merge.LIBRARIES_BYTES)
+    )
     with pytest.raises(UserError, match="of RAM"):
         merge.require_room(run, plan)
 
 
 def test_the_screen_tells_at_least_the_ram_that_the_merge_asks_for() -> None:
-    from core.worker import merge
-    from tui.made import MERGE_RAM_BYTES
+    from fitune.core.worker import merge
+    from fitune.tui.made import MERGE_RAM_BYTES
 
     assert merge.LIBRARIES_BYTES + merge.SCRATCH_BYTES * 8 * merge.BLOCK_WEIGHTS <= MERGE_RAM_BYTES
 
@@ -368,7 +370,7 @@ def test_a_full_disk_is_a_sentence_gives_the_room_back_and_keeps_what_was_there(
         file.touch()
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("core.worker.merge.write", full)
+    monkeypatch.setattr("fitune.core.worker.merge.write", full)
     with pytest.raises(UserError, match=r"merged: No space left on device\. Mend that and start it again"):
         merge_here(run)
     assert run.merged.is_dir()
@@ -383,7 +385,7 @@ def test_what_else_lies_in_the_adapters_folder_stays_there(
     for name in ("config.json", "generation_config.json", "model.safetensors", "setup.py"):
         (run.adapter / name).write_text("{}")
     (run.adapter / "tokenizer.old").mkdir()
-    monkeypatch.setattr("core.worker.merged_proof.check_answers", lambda *_: None)
+    monkeypatch.setattr("fitune.core.worker.merged_proof.check_answers", lambda *_: None)
     merge_here(run)
     assert json.loads((run.merged / "config.json").read_bytes())["hidden_size"] == 64
     assert weights(run.merged).keys() == weights(tiny_model).keys()

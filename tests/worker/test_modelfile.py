@@ -105,7 +105,7 @@ def choose_go(
     ],
 )  # fmt: skip
 def test_it_writes_a_chat_as_the_training_did(with_template: Any, name: str, has_system: bool) -> None:
-    from core.worker.modelfile import modelfile
+    from fitune.core.worker.modelfile import modelfile
 
     tokenizer = with_template(name)
     text, said = modelfile("m-Q8_0.gguf", tokenizer, [0, 2])
@@ -119,7 +119,7 @@ def test_it_writes_a_chat_as_the_training_did(with_template: Any, name: str, has
 
 @pytest.mark.parametrize("name", ["llama3_1", "gemma3", "gptoss"])
 def test_a_template_that_depends_on_more_than_the_turn_is_left_out(with_template: Any, name: str) -> None:
-    from core.worker.modelfile import modelfile
+    from fitune.core.worker.modelfile import modelfile
 
     text, said = modelfile("m.gguf", with_template(name), [2])
     assert not said
@@ -131,7 +131,7 @@ def test_a_bos_that_the_tokenizer_adds_itself_is_not_written_twice(tokenizer: An
 
     from tokenizers.processors import TemplateProcessing
 
-    from core.worker.modelfile import turns_of
+    from fitune.core.worker.modelfile import turns_of
 
     other = deepcopy(tokenizer)
     other.bos_token = "<|endoftext|>"

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from core import runs
-from core.config import parse
-from core.downloads import Download
-from core.errors import UserError
-from core.events import EventLog, Tail
-from core.runs import Run
-from core.worker import models
+from fitune.core import runs
+from fitune.core.config import parse
+from fitune.core.downloads import Download
+from fitune.core.errors import UserError
+from fitune.core.events import EventLog, Tail
+from fitune.core.runs import Run
+from fitune.core.worker import models
 
 OLD, NEW = "a" * 40, "b" * 40
 

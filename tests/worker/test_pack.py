@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from core.config import Recipe
-from core.events import EventLog, Tail
-from core.runs import Run
+from fitune.core.config import Recipe
+from fitune.core.events import EventLog, Tail
+from fitune.core.runs import Run
 from tests.worker.conftest import losses, train_here
 
 pytestmark = pytest.mark.train
@@ -30,7 +30,7 @@ def small(kind: str) -> Any:
     ("kind", "apart"), [("llama", True), ("qwen3", True), ("gemma2", True), ("mistral", True), ("mamba", False)]
 )
 def test_packed_rows_stay_apart_where_attention_knows_positions(kind: str, apart: bool) -> None:
-    from core.worker.pack import rows_stay_apart
+    from fitune.core.worker.pack import rows_stay_apart
 
     model = small(kind)
     if kind == "mamba":  # takes no positions: what is left of a row flows into the next
@@ -61,7 +61,7 @@ def test_what_was_chosen_and_the_gain_are_told(
     tmp_path: Path, recipe: Callable[..., Recipe], monkeypatch: pytest.MonkeyPatch,
     asked: Any, rows: int, apart: bool, packed: bool, why: str, said: list[str],
 ) -> None:  # fmt: skip
-    from core.worker import pack
+    from fitune.core.worker import pack
 
     monkeypatch.setattr(pack, "rows_stay_apart", lambda _: apart)
     log = tmp_path / "events.jsonl"
@@ -75,7 +75,7 @@ def test_what_was_chosen_and_the_gain_are_told(
 
 
 def test_auto_packs_in_a_real_run(make_run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("core.packing.LEAST_STEPS", 1)
+    monkeypatch.setattr("fitune.core.packing.LEAST_STEPS", 1)
     run = make_run(train={"max_steps": None, "grad_accum": 1, "eval_every": None}, model={"max_seq_length": 512})
     train_here(run)
     assert run.state().phase_data["packed"]
@@ -84,7 +84,7 @@ def test_auto_packs_in_a_real_run(make_run: Callable[..., Run], monkeypatch: pyt
 
 @pytest.mark.parametrize("agrees", [True, False])
 def test_a_trainer_that_refuses_to_pack_gets_the_rows_one_by_one(tmp_path: Path, agrees: bool) -> None:
-    from core.worker.pack import to_sets, unpack_if_refused
+    from fitune.core.worker.pack import to_sets, unpack_if_refused
 
     rows = [{"input_ids": [1, 2, 3], "labels": [-100, 2, 3]}] * 6
     train_set, eval_set = to_sets(rows, rows[:2], 12, packed=True)

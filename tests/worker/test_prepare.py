@@ -12,14 +12,14 @@ import orjson
 import pytest
 from chat_models import tokenizer
 
-from core import launch
-from core.config import Recipe
-from core.events import EventLog, Tail
-from core.prepared import FILE, Prepared
-from core.runs import Run
-from core.worker import prepare
-from core.worker.data import IGNORED, Refused, Sample, render
-from core.worker.memory import Memory
+from fitune.core import launch
+from fitune.core.config import Recipe
+from fitune.core.events import EventLog, Tail
+from fitune.core.prepared import FILE, Prepared
+from fitune.core.runs import Run
+from fitune.core.worker import prepare
+from fitune.core.worker.data import IGNORED, Refused, Sample, render
+from fitune.core.worker.memory import Memory
 
 
 def write_pairs(path: Path, count: int) -> Path:
@@ -74,7 +74,7 @@ def waiting(made: Recipe, monkeypatch: pytest.MonkeyPatch) -> Run:
 
 
 def test_lengths_and_labels_are_those_of_training(waiting: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    from core import dataset
+    from fitune.core import dataset
 
     events = run_here(waiting, monkeypatch)
     found = Prepared.read(waiting.path)
@@ -154,7 +154,7 @@ def test_a_folder_without_a_tokenizer_is_a_sentence(tmp_path: Path, made: Recipe
 def test_the_job_does_without_torch(tmp_path: Path) -> None:
     tokenizer("qwen2.5").save_pretrained(tmp_path)
     code = (
-        "import sys; from pathlib import Path; from core.worker.prepare import load_tokenizer;"
+        "import sys; from pathlib import Path; from fitune.core.worker.prepare import load_tokenizer;"
         "load_tokenizer(Path(sys.argv[1]), False); print(sys.modules['torch'])"
     )
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True)
@@ -164,7 +164,7 @@ def test_the_job_does_without_torch(tmp_path: Path) -> None:
 def test_of_a_model_on_the_hub_the_small_files_are_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from fnmatch import fnmatch
 
-    from core.worker.models import fetch_tokenizer
+    from fitune.core.worker.models import fetch_tokenizer
 
     asked: dict[str, Any] = {}
 

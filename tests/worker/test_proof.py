@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from core.errors import UserError
-from core.proof import Limits
-from core.runs import Run
-from core.uploads import What
+from fitune.core.errors import UserError
+from fitune.core.proof import Limits
+from fitune.core.runs import Run
+from fitune.core.uploads import What
 from tests.worker.test_merge import Q_PROJ, adapt, weights
 
 pytestmark = pytest.mark.train
@@ -28,12 +28,12 @@ class Merged(NamedTuple):
 @pytest.fixture
 def merged(make_run: Callable[..., Run], tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> Merged:
     """A run with an adapter that changed much, and its merged model; neither is proven yet."""
-    from core.worker import merge
-    from core.worker.adapted import open_adapter, planned
-    from core.worker.tensors import write
+    from fitune.core.worker import merge
+    from fitune.core.worker.adapted import open_adapter, planned
+    from fitune.core.worker.tensors import write
 
-    monkeypatch.setattr("core.worker.behaviour.WRITTEN_TOKENS", 16)
-    monkeypatch.setattr("core.worker.tensors.BLOCK_WEIGHTS", 1000)
+    monkeypatch.setattr("fitune.core.worker.behaviour.WRITTEN_TOKENS", 16)
+    monkeypatch.setattr("fitune.core.worker.tensors.BLOCK_WEIGHTS", 1000)
     run = make_run()
     adapt(run, tiny_model)
     plan = planned(open_adapter(run.adapter), tiny_model, False)
@@ -44,8 +44,8 @@ def merged(make_run: Callable[..., Run], tiny_model: Path, monkeypatch: pytest.M
 
 
 def prove(merged: Merged) -> Any:
-    from core.worker import merged_proof
-    from core.worker.models import Source
+    from fitune.core.worker import merged_proof
+    from fitune.core.worker.models import Source
 
     return merged_proof.prove(merged.run, merged.plan, Source(merged.base, "tiny", None), merged.run.merged)
 
@@ -81,7 +81,7 @@ def test_what_rounding_alone_does_to_the_answers_fails_no_merge(
     merged: Merged, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A small model that learnt short answers can lose one likeliest token in ten to it."""
-    monkeypatch.setattr("core.worker.merged_proof.LIMITS", Limits(kl=0, drift_share=0, top1=1))
+    monkeypatch.setattr("fitune.core.worker.merged_proof.LIMITS", Limits(kl=0, drift_share=0, top1=1))
     numbers = prove(merged).to_json()
     assert numbers["passed"]
     assert numbers["kl_mean"] > 0
@@ -130,8 +130,8 @@ def test_a_damaged_merge_fails_with_the_reason(merged: Merged, damage: Damage, c
 
 
 def test_the_card_shows_the_table(merged: Merged) -> None:
-    from core import proof
-    from core.worker.card import model_card
+    from fitune.core import proof
+    from fitune.core.worker.card import model_card
 
     assert "Compared" not in model_card(merged.run, "ada/it", "merged")
     table = proof.Proof()
@@ -147,7 +147,7 @@ def test_the_card_shows_the_table(merged: Merged) -> None:
 def test_what_the_card_tells_to_type_loads_the_model(
     merged: Merged, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: What
 ) -> None:
-    from core.worker.card import model_card
+    from fitune.core.worker.card import model_card
 
     (tmp_path / "ada").mkdir()
     (tmp_path / "ada" / "it").symlink_to(merged.run.path / what)  # as if it were the repository
@@ -160,7 +160,7 @@ def test_what_the_card_tells_to_type_loads_the_model(
 
 
 def test_an_adapter_that_changes_nothing_fails(merged: Merged) -> None:
-    from core.worker.adapted import open_adapter, planned
+    from fitune.core.worker.adapted import open_adapter, planned
 
     file = merged.run.adapter / "adapter_model.safetensors"
     rewrite_adapter = weights(merged.run.adapter)
@@ -190,8 +190,8 @@ def test_an_answer_that_goes_another_way_has_time_to_end(
 ) -> None:
     import torch
 
-    from core.proof import Proof
-    from core.worker.behaviour import Answers, compare
+    from fitune.core.proof import Proof
+    from fitune.core.worker.behaviour import Answers, compare
 
     proof = Proof()
     one, other = (Answers([torch.zeros(1, 8)], [ids], [ids[-1] == 2]) for ids in (expected, got))
@@ -200,7 +200,7 @@ def test_an_answer_that_goes_another_way_has_time_to_end(
 
 
 def test_what_failed_is_kept_under_a_name_that_says_so(merged: Merged) -> None:
-    from core import proof
+    from fitune.core import proof
 
     table = proof.Proof()
     table.add("chat template", "the one of the training", "another", False)
@@ -219,7 +219,7 @@ def test_what_failed_is_kept_under_a_name_that_says_so(merged: Merged) -> None:
 def test_a_model_too_large_for_this_machine_is_proven_by_its_files_alone(
     merged: Merged, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.worker.merged_proof.roomy", lambda *_: None)
+    monkeypatch.setattr("fitune.core.worker.merged_proof.roomy", lambda *_: None)
     proof = prove(merged)
     assert not proof.failed
     assert proof.checks[-1].passed is None
@@ -247,8 +247,8 @@ def test_without_its_data_a_run_is_proven_on_built_in_questions(merged: Merged) 
 def test_the_card_comes_first_and_full_precision_before_half(
     free: tuple[float, float], expected: tuple[str, str] | None
 ) -> None:
-    from core.worker.merged_proof import roomy
-    from core.worker.place import Place
+    from fitune.core.worker.merged_proof import roomy
+    from fitune.core.worker.place import Place
 
     places = [Place("cuda", "a card", int(free[0])), Place("cpu", "cpu", int(free[1]))]
     found = roomy(places, weights=10**9)

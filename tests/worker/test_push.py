@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from core import runs
-from core.config import parse
-from core.events import EventLog
-from core.runs import Run
+from fitune.core import runs
+from fitune.core.config import parse
+from fitune.core.events import EventLog
+from fitune.core.runs import Run
 from tests.loopback_hub import Hub, serve
 
 TOKEN = "hf_" + "Ab3" * 11
@@ -66,7 +66,7 @@ def start(run: Run, hub: Hub, token: str | None = TOKEN, **wanted: Any) -> subpr
     env |= {"HF_TOKEN": token} if token else {}
     with run.log.open("a") as log:
         return subprocess.Popen(
-            [sys.executable, "-m", "core.worker", str(run.path), "push"], env=env, stdout=log, stderr=log
+            [sys.executable, "-m", "fitune.core.worker", str(run.path), "push"], env=env, stdout=log, stderr=log
         )
 
 

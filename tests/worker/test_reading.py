@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from chat_models import tokenizer
 
-from core.config import Recipe
-from core.events import EventLog, Tail
-from core.runs import Run
+from fitune.core.config import Recipe
+from fitune.core.events import EventLog, Tail
+from fitune.core.runs import Run
 
 pytestmark = pytest.mark.train
 ROWS: list[dict[str, Any]] = [
@@ -32,7 +32,7 @@ ROWS: list[dict[str, Any]] = [
 def test_rows_that_changed_between_a_checkpoint_and_its_resume_are_told(
     tmp_path: Path, later: list[dict[str, Any]], told: list[str], checkpoint: bool
 ) -> None:
-    from core.worker.reading import remember
+    from fitune.core.worker.reading import remember
 
     run = Run(tmp_path)
     log = EventLog(run.events, "train")
@@ -48,7 +48,7 @@ def test_rows_that_changed_between_a_checkpoint_and_its_resume_are_told(
 def test_held_out_rows_without_an_answer_are_told(
     tmp_path: Path, recipe: Callable[..., Recipe], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from core.worker import reading
+    from fitune.core.worker import reading
 
     source = tmp_path / "pairs.jsonl"
     source.write_text("".join(json.dumps({"prompt": "a" * n, "completion": "b"}) + "\n" for n in (1, 60)))
@@ -62,7 +62,7 @@ def test_held_out_rows_without_an_answer_are_told(
 
 
 def test_a_run_of_an_older_fitune_is_resumed_without_a_word(tmp_path: Path) -> None:
-    from core.worker.reading import remember
+    from fitune.core.worker.reading import remember
 
     run = Run(tmp_path)
     (run.checkpoints / "checkpoint-5").mkdir(parents=True)

@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 from chat_models import tokenizer as template_of
 
-from core.events import Tail
-from core.runs import Run
-from core.worker import samples
-from core.worker.answers import prompt_ids, question
-from core.worker.samples import QUESTIONS, questions
+from fitune.core.events import Tail
+from fitune.core.runs import Run
+from fitune.core.worker import samples
+from fitune.core.worker.answers import prompt_ids, question
+from fitune.core.worker.samples import QUESTIONS, questions
 from tests.worker.conftest import losses, train_here
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from core.worker.seal import may_be_replaced, sealed
+from fitune.core.worker.seal import may_be_replaced, sealed
 
 CARD = sealed("---\nlicense: mit\n---\n\n# Mine\n\nText.\n")
 

@@ -9,9 +9,9 @@ from typing import Any
 import orjson
 import pytest
 
-from core import chat
-from core.chat import Conversation, Question, Settings
-from core.runs import Run
+from fitune.core import chat
+from fitune.core.chat import Conversation, Question, Settings
+from fitune.core.runs import Run
 from tests.worker.conftest import train_here
 
 pytestmark = pytest.mark.train
@@ -21,7 +21,7 @@ class Heard:
     """A talker in this process, and what it says."""
 
     def __init__(self, run: Run) -> None:
-        from core.worker.chat import Pipe, load
+        from fitune.core.worker.chat import Pipe, load
 
         self._read, write = os.pipe()
         self.halted = threading.Event()
@@ -82,7 +82,7 @@ def test_what_streams_is_what_was_answered(trained: Run) -> None:
 def test_words_are_told_as_they_come(tokenizer: Any) -> None:
     import torch
 
-    from core.worker.chat import _streamer
+    from fitune.core.worker.chat import _streamer
 
     told: list[str] = []
     streamer = _streamer(tokenizer, told.append)
@@ -124,7 +124,7 @@ def test_at_a_temperature_answers_differ(trained: Run) -> None:
 
 
 def test_a_conversation_longer_than_the_model_takes_is_refused(trained: Run) -> None:
-    from core.errors import UserError
+    from fitune.core.errors import UserError
 
     with pytest.raises(UserError, match=r"more than the 512 which the model takes\. Start anew"):
         Heard(trained).ask(user("x" * 600))

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from core.errors import UserError
-from core.events import Tail
-from core.runs import Run
+from fitune.core.errors import UserError
+from fitune.core.events import Tail
+from fitune.core.runs import Run
 from tests.worker.conftest import losses, train_here
 
 pytestmark = pytest.mark.train
@@ -34,7 +34,7 @@ def test_a_run_tells_its_story_and_leaves_an_adapter(
     make_run: Callable[..., Run], tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run, flushed = make_run(), list[Path]()
-    monkeypatch.setattr("core.worker.reporting.flush", flushed.append)
+    monkeypatch.setattr("fitune.core.worker.reporting.flush", flushed.append)
     train_here(run)
     events = list(Tail(run.events).read())
     assert [event.seq for event in events] == list(range(1, len(events) + 1))
@@ -149,9 +149,9 @@ def test_chosen_layers_get_the_adapter_and_the_rate_falls_to_its_least(make_run:
     ],
 )
 def test_a_module_that_the_model_does_not_have_is_told(tmp_path: Path, wanted: Any, lost: list[str]) -> None:
-    from core.events import EventLog
-    from core.recipe_fields import Lora
-    from core.worker.train import _tell_passed_over
+    from fitune.core.events import EventLog
+    from fitune.core.recipe_fields import Lora
+    from fitune.core.worker.train import _tell_passed_over
 
     modules = {
         "layers.0.attn.q_proj": SimpleNamespace(lora_A=1),
@@ -173,8 +173,8 @@ def test_an_adapter_on_experts_is_told_to_be_no_part_of_a_merge(
     from peft import LoraConfig, get_peft_model
     from transformers import MixtralConfig, MixtralForCausalLM
 
-    from core.events import EventLog
-    from core.worker.train import _tell_experts
+    from fitune.core.events import EventLog
+    from fitune.core.worker.train import _tell_experts
 
     sizes = {"vocab_size": 32, "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1}
     heads = {"num_attention_heads": 2, "num_key_value_heads": 2, "num_local_experts": 2}
@@ -206,7 +206,7 @@ def test_a_folder_without_a_model_is_a_sentence(make_run: Callable[..., Run], tm
 
 
 def test_a_loss_that_is_not_a_number_ends_the_run(make_run: Callable[..., Run]) -> None:
-    from core.worker.reporting import NonFiniteLossError
+    from fitune.core.worker.reporting import NonFiniteLossError
 
     run = make_run(train={"lr": 1.0, "max_grad_norm": 1000, "max_steps": 200, "scheduler": "constant"})
     poison(run)
@@ -233,7 +233,7 @@ def poison(run: Run) -> None:
 
 def stop_while_it_reads(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ask for a stop when the model is loaded and the rows are not."""
-    from core.worker import train
+    from fitune.core.worker import train
 
     read_rows = train.read_rows
 
@@ -288,7 +288,7 @@ def test_a_resume_that_is_stopped_while_it_loads_stands_where_it_stood(
 def test_on_a_card_without_bf16_what_is_trained_is_fp32() -> None:
     import torch
 
-    from core.worker.train import widen
+    from fitune.core.worker.train import widen
 
     model = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Linear(2, 2)).to(torch.bfloat16)
     model[0].requires_grad_(False)
@@ -299,7 +299,7 @@ def test_on_a_card_without_bf16_what_is_trained_is_fp32() -> None:
 def test_an_optimizer_whose_package_is_absent_is_said_before_anything_is_loaded(
     make_run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from core.worker import train
+    from fitune.core.worker import train
 
     monkeypatch.setattr(train, "find_spec", lambda name: None)
     run = make_run(train={"optimizer": "schedule_free_adamw"})

@@ -6,12 +6,12 @@ import signal
 import sys
 from typing import Any
 
-from core import chat, runs
-from core.chat import Chat, Conversation, Question, Settings, Side
-from core.errors import UserError
-from tui.chat_text import ANSWER_CHARS, NAMES, checked, ended, failure, kept, manner, phase, ready
-from tui.terminal import is_terminal, surface
-from tui.text import as_ascii_json, clean, encodable
+from fitune.core import chat, runs
+from fitune.core.chat import Chat, Conversation, Question, Settings, Side
+from fitune.core.errors import UserError
+from fitune.tui.chat_text import ANSWER_CHARS, NAMES, checked, ended, failure, kept, manner, phase, ready
+from fitune.tui.terminal import is_terminal, surface
+from fitune.tui.text import as_ascii_json, clean, encodable
 
 HELP = "Ctrl+C stops an answer, Ctrl+D leaves, /new forgets what was said, ? tells this again."
 
@@ -24,7 +24,7 @@ def run(args: argparse.Namespace) -> int:
         raise UserError("--json needs a question.", "Give it with --prompt.")
     place = surface()
     if args.prompt is None and not args.plain and place in ("full", "basic"):
-        from tui.app import run_chat
+        from fitune.tui.app import run_chat
 
         return run_chat(run, settings, args.share_gpu, plain_glyphs=place == "basic")
     with chat.start(run, args.share_gpu) as started:

@@ -6,14 +6,14 @@ from collections.abc import Callable
 from statistics import mean, median
 from typing import Any
 
-from core import runs
-from core.events import Tail
-from core.recipe_fields import Recipe
-from core.runs import Run
-from tui.columns import table
-from tui.format import UNKNOWN, count, duration, gib, number, rate
-from tui.story import value
-from tui.text import as_ascii_json, clean
+from fitune.core import runs
+from fitune.core.events import Tail
+from fitune.core.recipe_fields import Recipe
+from fitune.core.runs import Run
+from fitune.tui.columns import table
+from fitune.tui.format import UNKNOWN, count, duration, gib, number, rate
+from fitune.tui.story import value
+from fitune.tui.text import as_ascii_json, clean
 
 RESULTS: dict[str, tuple[str, Callable[[Any], str]]] = {
     "status": ("status", str),

@@ -6,17 +6,17 @@ import sys
 import time
 from typing import Any
 
-from core import config, dataset
-from core.events import RunState
-from core.prepared import Prepared
-from core.prepared_report import findings
-from core.recipe_fields import Data, Recipe
-from core.rows.report import Finding, Report
-from core.runs import Run
-from tui.data_view import left_out_lines
-from tui.reading import render
-from tui.text import as_ascii_json, clean, encodable, shows_unicode
-from tui.token_view import example_text, histogram_lines, legend, summary_lines
+from fitune.core import config, dataset
+from fitune.core.events import RunState
+from fitune.core.prepared import Prepared
+from fitune.core.prepared_report import findings
+from fitune.core.recipe_fields import Data, Recipe
+from fitune.core.rows.report import Finding, Report
+from fitune.core.runs import Run
+from fitune.tui.data_view import left_out_lines
+from fitune.tui.reading import render
+from fitune.tui.text import as_ascii_json, clean, encodable, shows_unicode
+from fitune.tui.token_view import example_text, histogram_lines, legend, summary_lines
 
 PROGRESS_EVERY_S = 0.5
 EXAMPLES_SHOWN = 3

@@ -4,10 +4,10 @@ import argparse
 import sys
 import textwrap
 
-from core import config, launch
-from core.presets import presets_dir
-from tui.commands.watch import follow_to_end
-from tui.text import clean
+from fitune.core import config, launch
+from fitune.core.presets import presets_dir
+from fitune.tui.commands.watch import follow_to_end
+from fitune.tui.text import clean
 
 
 def run(args: argparse.Namespace) -> int:

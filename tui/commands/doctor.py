@@ -3,8 +3,8 @@
 import argparse
 import dataclasses
 
-from core import doctor, machine, runs
-from tui.text import as_ascii_json, clean
+from fitune.core import doctor, machine, runs
+from fitune.tui.text import as_ascii_json, clean
 
 MARKS = {"ok": "OK  ", "warn": "WARN", "fail": "FAIL"}
 

@@ -6,18 +6,18 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from core import config, prepared_cache, runs, shapes
-from core.budget import Budget, estimate, to_json
-from core.errors import UserError
-from core.pace import Pace, estimate_pace
-from core.plans import ram_lack
-from core.recipe_fields import Recipe
-from core.remedies import Remedy, remedies
-from core.workload import Workload, as_decided, lengths_said
-from tui.columns import hanging
-from tui.format import count, duration, gib, rate
-from tui.place import place
-from tui.text import as_ascii_json, clean
+from fitune.core import config, prepared_cache, runs, shapes
+from fitune.core.budget import Budget, estimate, to_json
+from fitune.core.errors import UserError
+from fitune.core.pace import Pace, estimate_pace
+from fitune.core.plans import ram_lack
+from fitune.core.recipe_fields import Recipe
+from fitune.core.remedies import Remedy, remedies
+from fitune.core.workload import Workload, as_decided, lengths_said
+from fitune.tui.columns import hanging
+from fitune.tui.format import count, duration, gib, rate
+from fitune.tui.place import place
+from fitune.tui.text import as_ascii_json, clean
 
 FITS, DOES_NOT_FIT = 0, 3
 INDENT = " " * 6
@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
 
 def measure(recipe: Recipe, gpu_memory: str | None) -> None:
     """Learn from a short training, telling how it goes. Raises UserError."""
-    from core.calibrate import calibrate
+    from fitune.core.calibrate import calibrate
 
     if gpu_memory is not None:
         raise UserError("--calibrate measures on this machine.", "Leave out --gpu-memory.")

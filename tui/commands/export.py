@@ -4,10 +4,10 @@ import argparse
 import sys
 from pathlib import Path
 
-from core import gguf_tools, launch, runs
-from tui.commands.watch import follow_to_end
-from tui.terminal import is_terminal
-from tui.text import clean
+from fitune.core import gguf_tools, launch, runs
+from fitune.tui.commands.watch import follow_to_end
+from fitune.tui.terminal import is_terminal
+from fitune.tui.text import clean
 
 
 def run(args: argparse.Namespace) -> int:

@@ -5,16 +5,16 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from core import config, prepared_cache, runs, shapes
-from core.budget import to_json
-from core.fit import Fit, Rejected, fit
-from core.plans import Tried
-from core.workload import as_decided, lengths_said
-from tui.columns import hanging
-from tui.commands.estimate import DOES_NOT_FIT, FITS, INDENT, set_flags
-from tui.format import count, gib, rate
-from tui.place import Place, place
-from tui.text import as_ascii_json, clean
+from fitune.core import config, prepared_cache, runs, shapes
+from fitune.core.budget import to_json
+from fitune.core.fit import Fit, Rejected, fit
+from fitune.core.plans import Tried
+from fitune.core.workload import as_decided, lengths_said
+from fitune.tui.columns import hanging
+from fitune.tui.commands.estimate import DOES_NOT_FIT, FITS, INDENT, set_flags
+from fitune.tui.format import count, gib, rate
+from fitune.tui.place import Place, place
+from fitune.tui.text import as_ascii_json, clean
 
 
 def run(args: argparse.Namespace) -> int:

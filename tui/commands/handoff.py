@@ -6,12 +6,12 @@ import shlex
 import sys
 from pathlib import Path
 
-from core import config, handoff, runs
-from core.errors import UserError
-from core.handoff.archive import fetch_command, pack
-from core.handoff.job import Job, of_recipe, of_run
-from tui.format import size
-from tui.text import clean
+from fitune.core import config, handoff, runs
+from fitune.core.errors import UserError
+from fitune.core.handoff.archive import fetch_command, pack
+from fitune.core.handoff.job import Job, of_recipe, of_run
+from fitune.tui.format import size
+from fitune.tui.text import clean
 
 
 def run(args: argparse.Namespace) -> int:

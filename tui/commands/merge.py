@@ -2,8 +2,8 @@
 
 import argparse
 
-from core import launch, runs
-from tui.commands.watch import follow_to_end
+from fitune.core import launch, runs
+from fitune.tui.commands.watch import follow_to_end
 
 
 def run(args: argparse.Namespace) -> int:

@@ -6,16 +6,16 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from core import machine, presets, runs, shapes
-from core.budget import estimate
-from core.pace import estimate_pace
-from core.presets import Preset
-from core.recipe_fields import Recipe
-from tui.choices import standing
-from tui.columns import hanging
-from tui.format import gib, rate
-from tui.place import Place, on_card, on_machine, size_bytes
-from tui.text import as_ascii_json
+from fitune.core import machine, presets, runs, shapes
+from fitune.core.budget import estimate
+from fitune.core.pace import estimate_pace
+from fitune.core.presets import Preset
+from fitune.core.recipe_fields import Recipe
+from fitune.tui.choices import standing
+from fitune.tui.columns import hanging
+from fitune.tui.format import gib, rate
+from fitune.tui.place import Place, on_card, on_machine, size_bytes
+from fitune.tui.text import as_ascii_json
 
 
 def run(args: argparse.Namespace) -> int:

@@ -5,13 +5,13 @@ import getpass
 import sys
 from collections.abc import Sequence
 
-from core import hub, launch, runs
-from core.errors import UserError
-from core.uploads import WHAT, Upload, What, uploads
-from tui.commands.watch import follow_to_end
-from tui.terminal import is_terminal
-from tui.text import clean
-from tui.ways import amount
+from fitune.core import hub, launch, runs
+from fitune.core.errors import UserError
+from fitune.core.uploads import WHAT, Upload, What, uploads
+from fitune.tui.commands.watch import follow_to_end
+from fitune.tui.terminal import is_terminal
+from fitune.tui.text import clean
+from fitune.tui.ways import amount
 
 
 def run(args: argparse.Namespace) -> int:

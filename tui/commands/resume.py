@@ -3,10 +3,10 @@
 import argparse
 import sys
 
-from core import launch, runs
-from core.errors import UserError
-from tui.commands.watch import follow_to_end
-from tui.text import clean
+from fitune.core import launch, runs
+from fitune.core.errors import UserError
+from fitune.tui.commands.watch import follow_to_end
+from fitune.tui.text import clean
 
 
 def run(args: argparse.Namespace) -> int:

@@ -4,13 +4,13 @@ import argparse
 import sys
 from typing import Any
 
-from core import runs
-from core.errors import UserError
-from core.runs import Run
-from tui.columns import table
-from tui.format import clock, gib, number
-from tui.story import value
-from tui.text import as_ascii_json, clean
+from fitune.core import runs
+from fitune.core.errors import UserError
+from fitune.core.runs import Run
+from fitune.tui.columns import table
+from fitune.tui.format import clock, gib, number
+from fitune.tui.story import value
+from fitune.tui.text import as_ascii_json, clean
 
 HEADINGS = ["RUN", "STATUS", "STEP", "LOSS", "MEMORY", "STARTED"]
 

@@ -3,10 +3,10 @@
 import argparse
 import sys
 
-from core import runs
-from core.runs import Run
-from tui.again import command
-from tui.text import clean
+from fitune.core import runs
+from fitune.core.runs import Run
+from fitune.tui.again import command
+from fitune.tui.text import clean
 
 
 def run(args: argparse.Namespace) -> int:

@@ -3,13 +3,13 @@
 import argparse
 import sys
 
-from core import config, launch
-from core.config import Recipe
-from core.launch import Begun
-from core.workload import lengths_said
-from tui.commands.watch import follow_to_end
-from tui.format import gib
-from tui.text import clean
+from fitune.core import config, launch
+from fitune.core.config import Recipe
+from fitune.core.launch import Begun
+from fitune.core.workload import lengths_said
+from fitune.tui.commands.watch import follow_to_end
+from fitune.tui.format import gib
+from fitune.tui.text import clean
 
 
 def run(args: argparse.Namespace) -> int:

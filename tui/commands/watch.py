@@ -3,11 +3,11 @@
 import argparse
 import sys
 
-from core import runs
-from core.runs import Run
-from tui.follow import follow
-from tui.terminal import surface
-from tui.text import clean
+from fitune.core import runs
+from fitune.core.runs import Run
+from fitune.tui.follow import follow
+from fitune.tui.terminal import surface
+from fitune.tui.text import clean
 
 EXIT_STATUS = {"finished": 0, "stopped": 130, "failed": 1, "killed": 1}
 
@@ -18,7 +18,7 @@ def run(args: argparse.Namespace) -> int:
     place = surface()
     if args.plain or place in ("plain", "none"):
         return follow_to_end(run)
-    from tui.app import run_watch
+    from fitune.tui.app import run_watch
 
     return run_watch(run, plain_glyphs=place == "basic")
 

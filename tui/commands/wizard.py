@@ -4,16 +4,16 @@ import argparse
 import tomllib
 from typing import Any
 
-from core import runs
-from core.errors import UserError
-from tui.terminal import surface
+from fitune.core import runs
+from fitune.core.errors import UserError
+from fitune.tui.terminal import surface
 
 
 def run(args: argparse.Namespace) -> int:
     """Exit status: 130 if it was left before a run was there; then 0 on a screen, in lines that of the run."""
     if args.answers and args.yes:
-        from core import config  # with pydantic behind it, which a first frame should not wait for
-        from tui.commands import train
+        from fitune.core import config  # with pydantic behind it, which a first frame should not wait for
+        from fitune.tui.commands import train
 
         return train.start(config.load(args.answers), anyway=True, detach=False)
     if args.yes:
@@ -26,17 +26,17 @@ def run(args: argparse.Namespace) -> int:
             "There is no terminal to ask on.", "Give the answers in a recipe file: fitune --answers recipe.toml --yes"
         )
     if args.plain or place == "plain":
-        from tui.plain import run_plain
+        from fitune.tui.plain import run_plain
 
         return run_plain(answers)
-    from tui.app import run_wizard
+    from fitune.tui.app import run_wizard
 
     return run_wizard(answers, plain_glyphs=place == "basic")
 
 
 def read_answers(args: argparse.Namespace) -> dict[str, Any]:
     """The groups of a recipe file, checked. Raises UserError or BadInput."""
-    from core import config
+    from fitune.core import config
 
     config.load(args.answers)
     return tomllib.loads(args.answers.read_text(encoding="utf-8-sig"))

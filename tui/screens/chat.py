@@ -13,14 +13,14 @@ from textual.message import Message
 from textual.screen import Screen
 from textual.widgets import Input, Static
 
-from core import chat
-from core.chat import SIDES, Chat, Conversation, Question, Settings
-from core.errors import UserError
-from core.runs import Run
-from tui.chat_text import ANSWER_CHARS, NAMES, ended, failure, kept, manner, phase, ready
-from tui.text import clean, safe
-from tui.widgets.keys import Keys
-from tui.widgets.meters import Line
+from fitune.core import chat
+from fitune.core.chat import SIDES, Chat, Conversation, Question, Settings
+from fitune.core.errors import UserError
+from fitune.core.runs import Run
+from fitune.tui.chat_text import ANSWER_CHARS, NAMES, ended, failure, kept, manner, phase, ready
+from fitune.tui.text import clean, safe
+from fitune.tui.widgets.keys import Keys
+from fitune.tui.widgets.meters import Line
 
 DRAW_EVERY_S = 0.1
 """A fast model writes more often than that: each drawing goes over the wire."""
@@ -279,8 +279,8 @@ class ChatScreen(Screen[None]):
         self.dismiss()
 
     def action_help(self) -> None:
-        from tui.run_help import chat_help
-        from tui.screens.help import HelpScreen
+        from fitune.tui.run_help import chat_help
+        from fitune.tui.screens.help import HelpScreen
 
         self.app.push_screen(HelpScreen(chat_help()))
 

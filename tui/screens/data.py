@@ -15,26 +15,26 @@ from textual.suggester import Suggester
 from textual.widget import Widget
 from textual.widgets import Input, OptionList, Static
 
-from core.errors import UserError
-from core.prepared_report import findings
-from core.rows.report import Report
-from core.runs import Run
-from tui import steps
-from tui.choices import complete_path, data_suggestions
-from tui.data_view import better_length, headline, mapping_lines, rendering_line
-from tui.draft import Draft, prepared, recipe, reset_field, set_field, shown
-from tui.fields import all_fields
-from tui.screens import rows
-from tui.screens.data_views import VIEWS, draw
-from tui.screens.rows import NotRead, NotRendered, Read, Reading, Rendered, Rendering, read_rows, render_rows
-from tui.screens.step import StepScreen
-from tui.steps import Forward
-from tui.text import safe
-from tui.widgets.budget_panel import BudgetPanel
-from tui.widgets.choices import Choices
-from tui.widgets.field_input import Changed, FieldInput
-from tui.widgets.meters import Line
-from tui.widgets.views import Taken, ViewNames
+from fitune.core.errors import UserError
+from fitune.core.prepared_report import findings
+from fitune.core.rows.report import Report
+from fitune.core.runs import Run
+from fitune.tui import steps
+from fitune.tui.choices import complete_path, data_suggestions
+from fitune.tui.data_view import better_length, headline, mapping_lines, rendering_line
+from fitune.tui.draft import Draft, prepared, recipe, reset_field, set_field, shown
+from fitune.tui.fields import all_fields
+from fitune.tui.screens import rows
+from fitune.tui.screens.data_views import VIEWS, draw
+from fitune.tui.screens.rows import NotRead, NotRendered, Read, Reading, Rendered, Rendering, read_rows, render_rows
+from fitune.tui.screens.step import StepScreen
+from fitune.tui.steps import Forward
+from fitune.tui.text import safe
+from fitune.tui.widgets.budget_panel import BudgetPanel
+from fitune.tui.widgets.choices import Choices
+from fitune.tui.widgets.field_input import Changed, FieldInput
+from fitune.tui.widgets.meters import Line
+from fitune.tui.widgets.views import Taken, ViewNames
 
 NOT_TRAINABLE = "These rows can't be trained on as they are: see Check."
 

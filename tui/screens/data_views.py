@@ -5,10 +5,10 @@ import re
 from textual.content import Content
 from textual.geometry import Size
 
-from core.config import Recipe
-from core.prepared import Prepared
-from core.rows.report import Report
-from tui.data_view import (
+from fitune.core.config import Recipe
+from fitune.core.prepared import Prepared
+from fitune.core.rows.report import Report
+from fitune.tui.data_view import (
     better_length,
     check_lines,
     example_head,
@@ -17,11 +17,11 @@ from tui.data_view import (
     length_line,
     row_lines,
 )
-from tui.draft import Draft, prepared, recipe
-from tui.format import count
-from tui.text import safe
-from tui.token_view import example_text, histogram_lines, legend
-from tui.widgets.views import with_status_words
+from fitune.tui.draft import Draft, prepared, recipe
+from fitune.tui.format import count
+from fitune.tui.text import safe
+from fitune.tui.token_view import example_text, histogram_lines, legend
+from fitune.tui.widgets.views import with_status_words
 
 KEY = "Ctrl+L"
 """Cuts rows at a better length."""

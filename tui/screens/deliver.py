@@ -16,19 +16,19 @@ from textual.message import Message
 from textual.screen import Screen
 from textual.widgets import OptionList, Static
 
-from core import gguf_tools, launch
-from core.errors import UserError
-from core.runs import Run
-from tui.made import Facts, look, with_sizes
-from tui.screens import deliver_asks
-from tui.take_away import hand_off, zip_up
-from tui.text import clean, safe
-from tui.watch_text import proof_lines
-from tui.ways import WAYS, Key, Way, advice
-from tui.widgets.confirm import Confirm
-from tui.widgets.keys import Keys
-from tui.widgets.meters import Line
-from tui.widgets.views import with_status_words
+from fitune.core import gguf_tools, launch
+from fitune.core.errors import UserError
+from fitune.core.runs import Run
+from fitune.tui.made import Facts, look, with_sizes
+from fitune.tui.screens import deliver_asks
+from fitune.tui.take_away import hand_off, zip_up
+from fitune.tui.text import clean, safe
+from fitune.tui.watch_text import proof_lines
+from fitune.tui.ways import WAYS, Key, Way, advice
+from fitune.tui.widgets.confirm import Confirm
+from fitune.tui.widgets.keys import Keys
+from fitune.tui.widgets.meters import Line
+from fitune.tui.widgets.views import with_status_words
 
 Result = TypeVar("Result")
 TITLE_COLUMNS, WHAT_COLUMNS, LABEL_COLUMNS = 10, 48, 11
@@ -138,7 +138,7 @@ class DeliverScreen(Screen[None]):
         """Raises UserError."""
         match key:
             case "chat":
-                from tui.screens.chat import ChatScreen
+                from fitune.tui.screens.chat import ChatScreen
 
                 self.app.push_screen(ChatScreen(self.trained))
             case "merge":
@@ -216,8 +216,8 @@ class DeliverScreen(Screen[None]):
             way.scroll_page_down(animate=False)
 
     def action_help(self) -> None:
-        from tui.run_help import deliver_help
-        from tui.screens.help import HelpScreen
+        from fitune.tui.run_help import deliver_help
+        from fitune.tui.screens.help import HelpScreen
 
         self.app.push_screen(HelpScreen(deliver_help()))
 

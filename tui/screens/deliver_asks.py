@@ -5,16 +5,16 @@ from dataclasses import dataclass
 
 from textual.app import App
 
-from core import downloads, hub, launch
-from core.errors import UserError
-from core.uploads import What
-from tui.format import size
-from tui.made import Facts
-from tui.take_away import proposed
-from tui.ways import KINDS, PUSHED, TARGETS, amount, fetched, kind_size
-from tui.widgets.ask import Ask
-from tui.widgets.confirm import Confirm
-from tui.widgets.pick import Pick, PickSome
+from fitune.core import downloads, hub, launch
+from fitune.core.errors import UserError
+from fitune.core.uploads import What
+from fitune.tui.format import size
+from fitune.tui.made import Facts
+from fitune.tui.take_away import proposed
+from fitune.tui.ways import KINDS, PUSHED, TARGETS, amount, fetched, kind_size
+from fitune.tui.widgets.ask import Ask
+from fitune.tui.widgets.confirm import Confirm
+from fitune.tui.widgets.pick import Pick, PickSome
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,19 +12,19 @@ from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import Static
 
-from core.errors import UserError
-from tui import steps
-from tui.cost import field_cost
-from tui.draft import Draft, problems, reset_field, set_field, shown
-from tui.fields import ELSEWHERE, MAIN, form_fields
-from tui.outlook import fitted, known_shape, learn
-from tui.reading import with_known
-from tui.screens.step import StepScreen
-from tui.steps import Forward
-from tui.text import clean, safe
-from tui.widgets.budget_panel import BudgetPanel
-from tui.widgets.field_input import Changed
-from tui.widgets.form import Form
+from fitune.core.errors import UserError
+from fitune.tui import steps
+from fitune.tui.cost import field_cost
+from fitune.tui.draft import Draft, problems, reset_field, set_field, shown
+from fitune.tui.fields import ELSEWHERE, MAIN, form_fields
+from fitune.tui.outlook import fitted, known_shape, learn
+from fitune.tui.reading import with_known
+from fitune.tui.screens.step import StepScreen
+from fitune.tui.steps import Forward
+from fitune.tui.text import clean, safe
+from fitune.tui.widgets.budget_panel import BudgetPanel
+from fitune.tui.widgets.field_input import Changed
+from fitune.tui.widgets.form import Form
 
 TYPING_PAUSE_S = 0.7
 

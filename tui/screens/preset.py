@@ -9,14 +9,14 @@ from textual.containers import Horizontal, Vertical
 from textual.widget import Widget
 from textual.widgets import OptionList, Static
 
-from tui import steps
-from tui.choices import card_gib_of, preset_choices
-from tui.draft import Draft, use_preset
-from tui.screens.step import StepScreen
-from tui.text import safe
-from tui.widgets.ask import Ask
-from tui.widgets.budget_panel import BudgetPanel
-from tui.widgets.choices import Choices
+from fitune.tui import steps
+from fitune.tui.choices import card_gib_of, preset_choices
+from fitune.tui.draft import Draft, use_preset
+from fitune.tui.screens.step import StepScreen
+from fitune.tui.text import safe
+from fitune.tui.widgets.ask import Ask
+from fitune.tui.widgets.budget_panel import BudgetPanel
+from fitune.tui.widgets.choices import Choices
 
 CARD_QUESTION = "Plan for an empty card of how many GB?\nNothing: for this machine."
 

@@ -13,19 +13,19 @@ from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import Button, Static
 
-from core import launch
-from core.config import Recipe
-from core.errors import UserError
-from core.runs import Run
-from tui import steps
-from tui.draft import Draft, prepared, recipe
-from tui.screens.rows import NotRead, Read, Rendered, read_rows, render_rows
-from tui.screens.step import StepScreen
-from tui.steps import Watch
-from tui.summary import command_line, lines, obstacles, push_words, write_recipe
-from tui.text import safe
-from tui.widgets.budget_panel import BudgetPanel
-from tui.widgets.confirm import Confirm
+from fitune.core import launch
+from fitune.core.config import Recipe
+from fitune.core.errors import UserError
+from fitune.core.runs import Run
+from fitune.tui import steps
+from fitune.tui.draft import Draft, prepared, recipe
+from fitune.tui.screens.rows import NotRead, Read, Rendered, read_rows, render_rows
+from fitune.tui.screens.step import StepScreen
+from fitune.tui.steps import Watch
+from fitune.tui.summary import command_line, lines, obstacles, push_words, write_recipe
+from fitune.tui.text import safe
+from fitune.tui.widgets.budget_panel import BudgetPanel
+from fitune.tui.widgets.confirm import Confirm
 
 
 @dataclass

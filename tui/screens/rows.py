@@ -9,16 +9,16 @@ from textual.message import Message
 from textual.screen import Screen
 from textual.worker import Worker, get_current_worker
 
-from core import dataset
-from core.config import Recipe
-from core.errors import UserError
-from core.events import RunState
-from core.prepared import Prepared
-from core.rows.report import Report
-from core.runs import Run
-from core.workload import workload
-from tui.draft import Draft, recipe, with_prepared
-from tui.reading import LeftError, read, render
+from fitune.core import dataset
+from fitune.core.config import Recipe
+from fitune.core.errors import UserError
+from fitune.core.events import RunState
+from fitune.core.prepared import Prepared
+from fitune.core.rows.report import Report
+from fitune.core.runs import Run
+from fitune.core.workload import workload
+from fitune.tui.draft import Draft, recipe, with_prepared
+from fitune.tui.reading import LeftError, read, render
 
 PREVIEW_ROWS = 5
 GROUP = "rows"

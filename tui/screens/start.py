@@ -10,17 +10,17 @@ from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import OptionList, Static
 
-from core import launch, machine, runs
-from core.errors import UserError
-from core.machine import Machine
-from core.runs import Run
-from tui import steps
-from tui.choices import StartChoice, machine_lines, start_choices
-from tui.draft import Draft, restore
-from tui.screens.step import StepScreen
-from tui.steps import Forward, Reopen, Watch
-from tui.text import safe
-from tui.widgets.choices import Choices
+from fitune.core import launch, machine, runs
+from fitune.core.errors import UserError
+from fitune.core.machine import Machine
+from fitune.core.runs import Run
+from fitune.tui import steps
+from fitune.tui.choices import StartChoice, machine_lines, start_choices
+from fitune.tui.draft import Draft, restore
+from fitune.tui.screens.step import StepScreen
+from fitune.tui.steps import Forward, Reopen, Watch
+from fitune.tui.text import safe
+from fitune.tui.widgets.choices import Choices
 
 
 class StartScreen(StepScreen):

@@ -11,16 +11,16 @@ from textual.screen import Screen
 from textual.widget import Widget
 from textual.widgets import Static
 
-from core import runs
-from core.errors import UserError
-from tui import steps
-from tui.draft import Draft, save
-from tui.outlook import look, ways_out, with_remedy
-from tui.steps import Answer, Back, Forward
-from tui.widgets.budget_panel import BudgetPanel
-from tui.widgets.confirm import Confirm
-from tui.widgets.keys import Keys
-from tui.widgets.step_header import StepHeader
+from fitune.core import runs
+from fitune.core.errors import UserError
+from fitune.tui import steps
+from fitune.tui.draft import Draft, save
+from fitune.tui.outlook import look, ways_out, with_remedy
+from fitune.tui.steps import Answer, Back, Forward
+from fitune.tui.widgets.budget_panel import BudgetPanel
+from fitune.tui.widgets.confirm import Confirm
+from fitune.tui.widgets.keys import Keys
+from fitune.tui.widgets.step_header import StepHeader
 
 
 class StepScreen(Screen[Answer]):
@@ -107,7 +107,7 @@ class StepScreen(Screen[Answer]):
         self.app.push_screen(Confirm(question, "Stay", "Leave"), lambda leave: self.app.exit(0) if leave else None)
 
     def action_help(self) -> None:
-        from tui.help_text import help_text
-        from tui.screens.help import HelpScreen
+        from fitune.tui.help_text import help_text
+        from fitune.tui.screens.help import HelpScreen
 
         self.app.push_screen(HelpScreen(help_text(self.help_topic(), self.draft)))

@@ -15,20 +15,20 @@ from textual.message import Message
 from textual.screen import Screen
 from textual.widgets import Static
 
-from core import machine
-from core.errors import UserError
-from core.events import Curve, RunState, Tail
-from core.machine import GpuSample
-from core.runs import LIVE, Run
-from tui import orders, watch_text
-from tui.parts import Parts
-from tui.story import Story, ending
-from tui.text import safe
-from tui.watch_text import Seen
-from tui.widgets.keys import Keys
-from tui.widgets.log_pane import MOST_COLUMNS, ROWS, tail_of
-from tui.widgets.loss_chart import LossChart
-from tui.widgets.meters import Line
+from fitune.core import machine
+from fitune.core.errors import UserError
+from fitune.core.events import Curve, RunState, Tail
+from fitune.core.machine import GpuSample
+from fitune.core.runs import LIVE, Run
+from fitune.tui import orders, watch_text
+from fitune.tui.parts import Parts
+from fitune.tui.story import Story, ending
+from fitune.tui.text import safe
+from fitune.tui.watch_text import Seen
+from fitune.tui.widgets.keys import Keys
+from fitune.tui.widgets.log_pane import MOST_COLUMNS, ROWS, tail_of
+from fitune.tui.widgets.loss_chart import LossChart
+from fitune.tui.widgets.meters import Line
 
 LOOK_EVERY_S = 0.5
 CARD_EVERY_S = 2.0
@@ -203,7 +203,7 @@ class WatchScreen(Screen[None]):
         self.resuming = False
 
     def action_deliver(self) -> None:
-        from tui.screens.deliver import DeliverScreen
+        from fitune.tui.screens.deliver import DeliverScreen
 
         self.app.push_screen(DeliverScreen(self.watched))
 
@@ -217,8 +217,8 @@ class WatchScreen(Screen[None]):
         orders.note(self.app, self.watched, self.seen)
 
     def action_help(self) -> None:
-        from tui.run_help import watch_help
-        from tui.screens.help import HelpScreen
+        from fitune.tui.run_help import watch_help
+        from fitune.tui.screens.help import HelpScreen
 
         self.app.push_screen(HelpScreen(watch_help()))
 

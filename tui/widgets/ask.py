@@ -9,8 +9,8 @@ from textual.containers import Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
-from core.errors import UserError
-from tui.text import safe
+from fitune.core.errors import UserError
+from fitune.tui.text import safe
 
 
 class Ask(ModalScreen[str | None]):

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from textual.content import Content
 from textual.widgets import Static
 
-from core.remedies import Remedy
-from tui.format import gib
-from tui.outlook import WORDS, Outlook, bounds, correction, grouped, pace_text, remedy_text
-from tui.text import clean, safe
+from fitune.core.remedies import Remedy
+from fitune.tui.format import gib
+from fitune.tui.outlook import WORDS, Outlook, bounds, correction, grouped, pace_text, remedy_text
+from fitune.tui.text import clean, safe
 
 SHADES, PLAIN_SHADES = "█▓▒░", "#=+-"
 REST, PLAIN_REST = "·", "."

@@ -9,8 +9,8 @@ from textual.message import Message
 from textual.suggester import Suggester
 from textual.widgets import Input
 
-from tui.fields import Field
-from tui.text import clean
+from fitune.tui.fields import Field
+from fitune.tui.text import clean
 
 
 @dataclass

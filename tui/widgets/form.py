@@ -17,11 +17,11 @@ from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from tui.draft import Draft, Origin, origin, set_field, shown
-from tui.fields import Field
-from tui.line_edit import Line, edited, inserted
-from tui.text import clean
-from tui.widgets.field_input import Changed, pasted
+from fitune.tui.draft import Draft, Origin, origin, set_field, shown
+from fitune.tui.fields import Field
+from fitune.tui.line_edit import Line, edited, inserted
+from fitune.tui.text import clean
+from fitune.tui.widgets.field_input import Changed, pasted
 
 LABEL_COLUMNS, ORIGIN_COLUMNS, BOX_COLUMNS = 16, 10, 48
 TYPABLE = {"whole": r"[0-9]*", "number": r"[0-9.,eE+\-]*"}

@@ -10,8 +10,8 @@ from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import OptionList, Static
 
-from tui.text import safe
-from tui.widgets.choices import Choices
+from fitune.tui.text import safe
+from fitune.tui.widgets.choices import Choices
 
 Option = tuple[str, str]
 """A word and what it stands for; the word is the answer."""

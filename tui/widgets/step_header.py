@@ -3,8 +3,8 @@
 from textual.content import Content
 from textual.widgets import Static
 
-from tui import steps
-from tui.draft import Draft
+from fitune.tui import steps
+from fitune.tui.draft import Draft
 
 MARKS = {"done": "✓", "now": "▸", "to do": "·"}
 PLAIN_MARKS = {"done": "x", "now": ">", "to do": "."}
