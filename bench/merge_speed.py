@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from fitune.core import runs
-from fitune.core.config import parse
+from fitune.core.recipe.load import parse
 from fitune.core.runs import Run
 
 MODULES = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj",

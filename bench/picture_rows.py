@@ -9,9 +9,9 @@ from functools import cache
 from pathlib import Path
 
 from fitune.core import launch
-from fitune.core.config import Recipe, parse
 from fitune.core.errors import UserError
 from fitune.core.events import EventLog
+from fitune.core.recipe.load import Recipe, parse
 from fitune.core.runs import Run
 
 BUNDLED_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"

@@ -18,10 +18,10 @@ from typing import Any
 import vram
 from fits import Disturbed, measured, only_free, write_rows
 
-from fitune.core import presets
-from fitune.core.config import to_toml
 from fitune.core.fit import CARD_FREE_SHARE
-from fitune.core.presets import Preset
+from fitune.core.recipe import presets
+from fitune.core.recipe.load import to_toml
+from fitune.core.recipe.presets import Preset
 
 BUILDING = Lock()
 """Presets share models."""

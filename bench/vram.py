@@ -18,9 +18,9 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
-from fitune.core.config import parse
 from fitune.core.machine import detect
-from fitune.core.recipe_fields import Recipe
+from fitune.core.recipe.fields import Recipe
+from fitune.core.recipe.load import parse
 
 STEPS = 3
 """Optimizer states appear in the first step, so the second is the first true peak."""

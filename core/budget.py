@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from fitune.core.recipe_fields import Recipe
+from fitune.core.recipe.fields import Recipe
 from fitune.core.shapes import Shape
 from fitune.core.sizing import step, weights
 from fitune.core.sizing.disk import disk_bytes

@@ -11,7 +11,7 @@ from pathlib import Path
 from fitune.core import launch, learned
 from fitune.core.errors import UserError
 from fitune.core.events import Tail, fold
-from fitune.core.recipe_fields import Data, Deliver, Recipe
+from fitune.core.recipe.fields import Data, Deliver, Recipe
 from fitune.core.runs import Run
 
 STEPS = 3

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 
 from fitune.core.errors import BadInput, Problem, UserError
-from fitune.core.recipe_fields import Data
+from fitune.core.recipe.fields import Data
 from fitune.core.rows import sources
 from fitune.core.rows.canonical import Row, Skip, converter
 from fitune.core.rows.files import Source

@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from fitune.core.budget import Card
-from fitune.core.contradictions import problems
 from fitune.core.learned import NONE, Experience
 from fitune.core.plans import REFUSED, Place, Tried, changed, value_of
 from fitune.core.prepared import Prepared
-from fitune.core.recipe_fields import Recipe
+from fitune.core.recipe.fields import Recipe
+from fitune.core.recipe.rules import problems
 from fitune.core.remedies import STATES_32BIT, can_offload, fewest_layers
 from fitune.core.shapes import Shape
 from fitune.core.sizing.plan import GIB

@@ -15,13 +15,13 @@ from typing import Any
 import orjson
 
 from fitune.core import budget, detached, learned, machine, prepared_cache, runs, shapes
-from fitune.core.config import Recipe
 from fitune.core.errors import UserError
 from fitune.core.learned import Experience
 from fitune.core.machine import GIB, Gpu
 from fitune.core.on_disk import write_atomically
 from fitune.core.plans import ram_lack
 from fitune.core.prepared import FILE, Prepared
+from fitune.core.recipe.load import Recipe
 from fitune.core.remedies import remedies
 from fitune.core.resolve import Resolved, card_of, resolve
 from fitune.core.runs import Run

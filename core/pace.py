@@ -7,7 +7,7 @@ recomputes; it needs no gradient of its own, so LoRA costs 6 a parameter and tok
 import re
 from dataclasses import dataclass
 
-from fitune.core.recipe_fields import Recipe
+from fitune.core.recipe.fields import Recipe
 from fitune.core.shapes import Shape
 
 CARDS: dict[str, tuple[float, float, float]] = {

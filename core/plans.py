@@ -8,7 +8,7 @@ from fitune.core.budget import RUNTIME_CPU_BYTES, Budget, Card, estimate, safe_b
 from fitune.core.learned import Experience
 from fitune.core.pace import TYPICAL, Pace, estimate_pace
 from fitune.core.prepared import Prepared
-from fitune.core.recipe_fields import Recipe
+from fitune.core.recipe.fields import Recipe
 from fitune.core.shapes import Shape
 from fitune.core.sizing.plan import GIB
 from fitune.core.workload import as_decided

@@ -18,7 +18,7 @@ import orjson
 
 from fitune.core.errors import UserError
 from fitune.core.packing import Packing, decide
-from fitune.core.recipe_fields import Recipe
+from fitune.core.recipe.fields import Recipe
 from fitune.core.rows.split import eval_fraction
 
 VERSION = 3

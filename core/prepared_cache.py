@@ -11,7 +11,7 @@ import orjson
 
 from fitune.core.errors import UserError
 from fitune.core.prepared import FILE, VERSION, Prepared
-from fitune.core.recipe_fields import Recipe
+from fitune.core.recipe.fields import Recipe
 from fitune.core.rows import sources
 from fitune.core.runs import Run
 

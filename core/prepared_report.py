@@ -2,7 +2,7 @@
 
 from fitune.core.errors import Problem
 from fitune.core.prepared import Prepared
-from fitune.core.recipe_fields import Recipe
+from fitune.core.recipe.fields import Recipe
 from fitune.core.rows.report import Finding, numbered
 
 COVERED = 0.99

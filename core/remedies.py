@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from fitune.core.budget import Budget, Card, estimate
-from fitune.core.contradictions import problems
 from fitune.core.learned import NONE, Experience
 from fitune.core.plans import changed
-from fitune.core.recipe_fields import Recipe
+from fitune.core.recipe.fields import Recipe
+from fitune.core.recipe.rules import problems
 from fitune.core.shapes import Shape
 from fitune.core.sizing.plan import GIB
 

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from fitune.core.budget import Card
-from fitune.core.contradictions import problems
 from fitune.core.errors import BadInput, UserError
 from fitune.core.machine import Gpu, Machine, choose_backend, grows_in_place, pick_gpu
-from fitune.core.recipe_fields import Recipe
+from fitune.core.recipe.fields import Recipe
+from fitune.core.recipe.rules import problems
 
 FILE_SUFFIXES = {".jsonl", ".json", ".csv", ".tsv", ".parquet", ".txt", ".md", ".gz", ".zst"}
 

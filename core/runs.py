@@ -23,7 +23,7 @@ from fitune.core.events import RunState, Tail, fold
 from fitune.core.on_disk import write_atomically
 
 if TYPE_CHECKING:
-    from fitune.core.config import Recipe
+    from fitune.core.recipe.load import Recipe
 
 Status = Literal["starting", "running", "stopping", "finished", "stopped", "failed", "killed"]
 KILLED_AS_ASKED = "fitune: killed as asked"
@@ -82,7 +82,7 @@ class Run:
 
     def recipe(self) -> "Recipe":
         """The resolved recipe the run was made with."""
-        from fitune.core.config import parse  # pydantic: a third of what a screen would wait for
+        from fitune.core.recipe.load import parse  # pydantic: a third of what a screen would wait for
 
         return parse(self.info().get("recipe", {}), str(self.path / "run.json"))
 

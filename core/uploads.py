@@ -51,7 +51,7 @@ def uploads(run: Run, what: What) -> list[Upload]:
 
 
 def _of_checkpoints(run: Run) -> list[Upload]:
-    from fitune.core.recipe_fields import MOVES_THE_BASE
+    from fitune.core.recipe.fields import MOVES_THE_BASE
 
     whole = (re.fullmatch(r"checkpoint-(\d+)", path.name) for path in run.checkpoints.glob("checkpoint-*"))
     steps = sorted(int(found[1]) for found in whole if found and (run.checkpoints / found[0] / WEIGHTS).is_file())

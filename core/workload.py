@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from fitune.core.packing import Packing
 from fitune.core.prepared import Prepared
-from fitune.core.recipe_fields import Recipe
+from fitune.core.recipe.fields import Recipe
 from fitune.core.rows.split import eval_fraction
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from fitune.core.config import Recipe, parse
+from fitune.core.recipe.load import Recipe, parse
 
 # A shell starts what it runs in the background with Ctrl+C ignored, and nohup with a hang-up; what the tests start
 # would inherit that.

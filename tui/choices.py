@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from fitune.core import presets, runs
+from fitune.core import runs
 from fitune.core.budget import Budget, Card
 from fitune.core.errors import UserError
 from fitune.core.machine import GIB, Machine
 from fitune.core.pace import Pace
-from fitune.core.presets import Preset
+from fitune.core.recipe import presets
+from fitune.core.recipe.presets import Preset
 from fitune.core.runs import LIVE, Run
 from fitune.tui import steps
 from fitune.tui.draft import Draft, restore, use_preset

@@ -7,12 +7,12 @@ from typing import Any, Literal
 
 import orjson
 
-from fitune.core import config, presets
-from fitune.core.config import Recipe
 from fitune.core.errors import BadInput, Problem, UserError
 from fitune.core.machine import Machine
 from fitune.core.on_disk import write_atomically
 from fitune.core.prepared import Prepared
+from fitune.core.recipe import load, presets
+from fitune.core.recipe.load import Recipe
 from fitune.core.rows.report import Report
 from fitune.tui.fields import all_fields, parse, problem, text_of
 
@@ -104,7 +104,7 @@ def recipe(draft: Draft) -> Recipe:
     if bad:
         raise BadInput(bad)
     tree.setdefault("data", {}).setdefault("source", UNCHOSEN)
-    return config.parse(tree, "")
+    return load.parse(tree, "")
 
 
 def problems(draft: Draft) -> dict[str, str]:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal
 
-from fitune.core.config import GROUPS
-from fitune.core.recipe_fields import help_of
+from fitune.core.recipe.fields import help_of
+from fitune.core.recipe.load import GROUPS
 from fitune.tui.format import exponent
 
 Kind = Literal["whole", "number", "choice", "text", "list"]

@@ -13,7 +13,7 @@ from fitune.core.machine import GIB, Gpu, Machine
 from fitune.core.pace import Pace
 from fitune.core.plans import ram_lack
 from fitune.core.prepared import Prepared
-from fitune.core.recipe_fields import Recipe
+from fitune.core.recipe.fields import Recipe
 from fitune.core.remedies import Remedy, remedies
 from fitune.core.resolve import Resolved, card_of, resolve
 from fitune.core.shapes import Shape

@@ -10,7 +10,7 @@ from fitune.core.errors import UserError
 from fitune.core.events import RunState
 from fitune.core.prepared import Prepared
 from fitune.core.prepared_report import findings
-from fitune.core.recipe_fields import Recipe
+from fitune.core.recipe.fields import Recipe
 from fitune.core.rows.report import Report
 from fitune.core.runs import Run
 from fitune.tui.choices import data_suggestions

@@ -5,10 +5,11 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
-from fitune.core import config, runs
-from fitune.core.config import Recipe
+from fitune.core import runs
 from fitune.core.errors import UserError
 from fitune.core.prepared_report import findings
+from fitune.core.recipe import load
+from fitune.core.recipe.load import Recipe
 from fitune.core.resolve import resolve
 from fitune.core.rows.report import numbered
 from fitune.core.rows.split import MIN_ROWS, eval_fraction
@@ -106,7 +107,7 @@ def write_recipe(draft: Draft, folder: Path) -> Path:
     """Write the draft as a recipe into a folder, under a name that is still free. Raises BadInput or UserError."""
     if not draft.source:
         raise UserError("There is no recipe without data.", "Choose them first.")
-    text = f"# {command_line()}\n{config.to_toml(recipe(draft))}"
+    text = f"# {command_line()}\n{load.to_toml(recipe(draft))}"
     for number in range(1, 1000):
         path = folder / (RECIPE_FILE if number == 1 else f"recipe-{number}.toml")
         try:

@@ -5,7 +5,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from fitune.core.contradictions import problems
 from fitune.core.errors import BadInput, Problem, UserError
 from fitune.core.handoff.axolotl import axolotl
 from fitune.core.handoff.cluster import accelerate, skypilot, slurm
@@ -13,7 +12,8 @@ from fitune.core.handoff.job import Files, Job
 from fitune.core.handoff.rows import EVAL, TRAIN, write_rows
 from fitune.core.handoff.script import render_file, script
 from fitune.core.handoff.serving import ollama, vllm
-from fitune.core.recipe_fields import MOVES_THE_BASE
+from fitune.core.recipe.fields import MOVES_THE_BASE
+from fitune.core.recipe.rules import problems
 
 __all__ = ["EVAL", "TARGETS", "TRAIN", "TRAINING", "files_for", "write"]
 TRAINING = ("script", "axolotl", "accelerate", "slurm", "skypilot")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from fitune.core.errors import UserError
-from fitune.core.recipe_fields import Recipe
+from fitune.core.recipe.fields import Recipe
 from fitune.core.runs import Run
 
 Files = dict[str, str]

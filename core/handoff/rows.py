@@ -9,7 +9,7 @@ import orjson
 
 from fitune.core import dataset
 from fitune.core.errors import UserError
-from fitune.core.recipe_fields import Recipe
+from fitune.core.recipe.fields import Recipe
 from fitune.core.rows.split import eval_fraction, split
 
 TRAIN, EVAL = "train.jsonl", "eval.jsonl"

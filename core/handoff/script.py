@@ -9,7 +9,7 @@ from pathlib import Path
 from fitune.core.handoff.job import Job, is_folder
 from fitune.core.handoff.model import trl_model, unsloth_model
 from fitune.core.handoff.text import call, commented
-from fitune.core.recipe_fields import Train
+from fitune.core.recipe.fields import Train
 
 LOOKS_PER_RUN, LEAST_STEPS_APART = 10, 20
 """As in core.worker.reporting: evaluations, and checkpoints, where the recipe sets no interval."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from fitune.core.errors import UserError
 from fitune.core.handoff.job import Files, Job, is_folder, trained
 from fitune.core.handoff.text import commented, plain_name, quoted
-from fitune.core.recipe_fields import MOVES_THE_BASE
+from fitune.core.recipe.fields import MOVES_THE_BASE
 from fitune.core.runs import Run
 
 VLLM = "0.33.0"

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import orjson
 
 from fitune.core.errors import Problem
-from fitune.core.recipe_fields import Data
+from fitune.core.recipe.fields import Data
 from fitune.core.rows.canonical import CHAT_NAMES, Row, decoded, turns_of
 
 PAIR_NAMES = (

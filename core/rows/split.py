@@ -6,7 +6,7 @@ from operator import itemgetter
 
 import orjson
 
-from fitune.core.recipe_fields import Recipe
+from fitune.core.recipe.fields import Recipe
 from fitune.core.rows.canonical import Row
 
 MIN_ROWS = 20

@@ -1,6 +1,6 @@
 """What a run leaves on disk: download, checkpoints, adapter, merged model, GGUF files."""
 
-from fitune.core.recipe_fields import MOVES_THE_BASE
+from fitune.core.recipe.fields import MOVES_THE_BASE
 from fitune.core.sizing.plan import Plan
 from fitune.core.sizing.weights import layer_bytes, state_bytes
 

@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import Literal
 
 from fitune.core.errors import UserError
-from fitune.core.recipe_fields import Quant, Recipe
+from fitune.core.recipe.fields import Quant, Recipe
 from fitune.core.shapes import Shape
 from fitune.core.sizing.architectures import Linear
 

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from fitune.core.on_disk import replace_folder, write_atomically
-from fitune.core.recipe_fields import MOVES_THE_BASE
+from fitune.core.recipe.fields import MOVES_THE_BASE
 from fitune.core.runs import Run
 from fitune.core.worker import models
 from fitune.core.worker.models import Source

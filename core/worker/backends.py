@@ -11,7 +11,7 @@ from typing import Any
 
 from fitune.core.errors import UserError
 from fitune.core.machine import grows_in_place
-from fitune.core.recipe_fields import Lora, Recipe
+from fitune.core.recipe.fields import Lora, Recipe
 from fitune.core.worker.models import Source
 
 ATTENTION_AND_MLP = (

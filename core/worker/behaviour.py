@@ -10,7 +10,7 @@ import torch
 from fitune.core import dataset
 from fitune.core.errors import UserError
 from fitune.core.proof import Likeness, Limits, Proof, judge
-from fitune.core.recipe_fields import Recipe
+from fitune.core.recipe.fields import Recipe
 from fitune.core.rows.split import eval_fraction, split
 from fitune.core.worker.data import Refused, render
 

@@ -23,7 +23,7 @@ from fitune.core.chat import SIDES
 from fitune.core.diagnose import Failure, diagnose, redact
 from fitune.core.errors import UserError
 from fitune.core.events import EventLog
-from fitune.core.recipe_fields import Recipe
+from fitune.core.recipe.fields import Recipe
 from fitune.core.rows.split import eval_fraction, split
 from fitune.core.runs import Run
 from fitune.core.worker import backends, models

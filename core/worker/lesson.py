@@ -14,7 +14,7 @@ from fitune.core.events import EventLog
 from fitune.core.learned import Lesson
 from fitune.core.machine import grows_in_place
 from fitune.core.pace import estimate_pace
-from fitune.core.recipe_fields import Recipe
+from fitune.core.recipe.fields import Recipe
 from fitune.core.runs import Run
 from fitune.core.worker.memory import Memory
 from fitune.core.worker.reporting import Batches

@@ -9,7 +9,7 @@ from trl import pack_dataset
 
 from fitune.core.events import EventLog
 from fitune.core.packing import decide
-from fitune.core.recipe_fields import Recipe
+from fitune.core.recipe.fields import Recipe
 
 Rows = list[dict[str, list[int]]]
 PROBE_TOKENS = 8

@@ -15,7 +15,7 @@ from fitune.core.errors import Problem
 from fitune.core.events import EventLog
 from fitune.core.on_disk import write_atomically
 from fitune.core.prepared import Example, Prepared, Token
-from fitune.core.recipe_fields import Data, Model
+from fitune.core.recipe.fields import Data, Model
 from fitune.core.runs import Run
 from fitune.core.worker import models
 from fitune.core.worker.data import IGNORED, Refused, Sample, ensure_template, render

@@ -14,7 +14,7 @@ from transformers import TrainerCallback
 
 from fitune.core.events import EventLog
 from fitune.core.on_disk import flush
-from fitune.core.recipe_fields import Train
+from fitune.core.recipe.fields import Train
 from fitune.core.runs import Run
 from fitune.core.worker.memory import Memory
 from fitune.core.worker.samples import Samples

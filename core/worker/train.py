@@ -16,7 +16,7 @@ from fitune.core.budget import CONTEXT_BYTES
 from fitune.core.errors import UserError
 from fitune.core.events import EventLog, Tail, spent_s
 from fitune.core.machine import GIB
-from fitune.core.recipe_fields import Lora, Recipe
+from fitune.core.recipe.fields import Lora, Recipe
 from fitune.core.runs import Run
 from fitune.core.sizing.plan import EXPERT_NAMES
 from fitune.core.worker import adapters, backends, data, lesson, models, pack

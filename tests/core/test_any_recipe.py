@@ -8,11 +8,11 @@ from test_budget import GIB, with_set
 
 from fitune.core import shapes
 from fitune.core.budget import Card, estimate
-from fitune.core.config import parse
 from fitune.core.config_json import shipped
 from fitune.core.errors import BadInput
 from fitune.core.fit import fit
-from fitune.core.recipe_fields import Recipe
+from fitune.core.recipe.fields import Recipe
+from fitune.core.recipe.load import parse
 from fitune.core.remedies import remedies
 
 MODELS = sorted(shipped())

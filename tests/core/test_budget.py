@@ -12,9 +12,9 @@ import pytest
 from shape_configs import CONFIGS
 
 from fitune.core.budget import Budget, Card, estimate, to_json
-from fitune.core.config import parse
 from fitune.core.errors import UserError
-from fitune.core.recipe_fields import Recipe
+from fitune.core.recipe.fields import Recipe
+from fitune.core.recipe.load import parse
 from fitune.core.remedies import Remedy, remedies
 from fitune.core.shapes import Shape, from_config, load
 

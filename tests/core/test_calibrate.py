@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from fitune.core import calibrate, detached, learned, machine, runs
-from fitune.core.config import Recipe, parse
 from fitune.core.errors import UserError
 from fitune.core.machine import Machine
+from fitune.core.recipe.load import Recipe, parse
 from tests.fake_worker import stand_in
 from tests.lessons import lesson
 

@@ -14,9 +14,9 @@ import pytest
 
 from fitune.core import chat, machine
 from fitune.core.chat import Chat, Conversation, Question, Settings
-from fitune.core.config import Recipe
 from fitune.core.errors import UserError
 from fitune.core.machine import Machine
+from fitune.core.recipe.load import Recipe
 from fitune.core.runs import Run, create
 from tests import fake_chat
 

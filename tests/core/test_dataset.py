@@ -10,7 +10,7 @@ import pytest
 
 from fitune.core.dataset import inspect, preview, rows
 from fitune.core.errors import BadInput, UserError
-from fitune.core.recipe_fields import Data
+from fitune.core.recipe.fields import Data
 from fitune.core.rows import duplicates, scan
 from fitune.core.rows.batch import plain_marks
 from fitune.core.rows.canonical import ROLES, Skip, converter

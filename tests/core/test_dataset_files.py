@@ -13,7 +13,7 @@ import pytest
 
 from fitune.core.dataset import inspect, rows
 from fitune.core.errors import BadInput, Problem, UserError
-from fitune.core.recipe_fields import Data
+from fitune.core.recipe.fields import Data
 from fitune.core.rows.scan import CLOSE_ROWS
 from fitune.core.rows.split import split
 

@@ -12,9 +12,9 @@ from huggingface_hub import ModelInfo
 from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled, RepositoryNotFoundError
 
 from fitune.core import downloads, runs
-from fitune.core.config import parse
 from fitune.core.downloads import Download
 from fitune.core.events import EventLog
+from fitune.core.recipe.load import parse
 from fitune.core.runs import Run
 
 COMMIT = "a" * 40

@@ -12,7 +12,7 @@ from fitune.core.fit import NO_FASTER, Fit, fit
 from fitune.core.learned import NONE, Experience
 from fitune.core.pace import estimate_pace
 from fitune.core.plans import Place, host_ram_bytes
-from fitune.core.recipe_fields import Recipe
+from fitune.core.recipe.fields import Recipe
 from fitune.core.shapes import Shape, load
 from tests.lessons import lesson
 from tests.token_rows import prepared

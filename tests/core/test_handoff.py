@@ -17,12 +17,12 @@ import pytest
 import yaml
 
 from fitune.core import handoff
-from fitune.core.config import parse
 from fitune.core.errors import UserError
 from fitune.core.handoff.archive import fetch_command, pack
 from fitune.core.handoff.job import BUNDLED, Job, of_recipe, of_run
 from fitune.core.handoff.text import quoted
-from fitune.core.recipe_fields import Deliver, Lora, Train
+from fitune.core.recipe.fields import Deliver, Lora, Train
+from fitune.core.recipe.load import parse
 from fitune.core.runs import Run
 
 HOSTILE = 'it\'s; $(touch owned) `x` """ \\ {0} \u202e\x1b]0;x'

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from fitune.core import handoff
-from fitune.core.config import parse
 from fitune.core.handoff.axolotl import VERSION as AXOLOTL
 from fitune.core.handoff.cluster import SKYPILOT
 from fitune.core.handoff.job import Job, of_recipe
+from fitune.core.recipe.load import parse
 
 pytestmark = pytest.mark.extra
 AXOLOTL_CHECK = """

@@ -12,10 +12,10 @@ import pytest
 from shape_configs import CONFIGS
 
 from fitune.core import detached, launch, machine, prepared_cache, runs
-from fitune.core.config import Recipe
 from fitune.core.errors import UserError
 from fitune.core.learned import NONE
 from fitune.core.machine import Gpu, Machine
+from fitune.core.recipe.load import Recipe
 from fitune.core.resolve import Resolved
 from fitune.core.runs import Run
 from tests.fake_worker import wait_until

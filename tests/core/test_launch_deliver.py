@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from fitune.core import detached, launch, runs
-from fitune.core.config import parse
 from fitune.core.errors import UserError
+from fitune.core.recipe.load import parse
 from fitune.core.runs import Run
 
 

@@ -8,9 +8,9 @@ from random import Random
 import orjson
 import pytest
 
-from fitune.core.config import Recipe
 from fitune.core.errors import UserError
 from fitune.core.prepared import FILE, Example, Prepared, Token, to_json
+from fitune.core.recipe.load import Recipe
 from tests.token_rows import TokenRow, prepared
 
 

@@ -14,10 +14,10 @@ import pytest
 from huggingface_hub.errors import OfflineModeIsEnabled
 
 from fitune.core import launch, prepared_cache, runs
-from fitune.core.config import Recipe
 from fitune.core.errors import UserError
 from fitune.core.prepared import FILE, Prepared, to_json
 from fitune.core.prepared_cache import folder, key, known, located, prune
+from fitune.core.recipe.load import Recipe
 from fitune.core.runs import Run
 from tests.token_rows import prepared
 

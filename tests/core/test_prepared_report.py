@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from fitune.core.config import Recipe
 from fitune.core.prepared import Prepared
 from fitune.core.prepared_report import findings, wanted_length
+from fitune.core.recipe.load import Recipe
 from tests.token_rows import prepared
 
 

@@ -19,9 +19,9 @@ from typing import Any
 import pytest
 
 from fitune.core import events, on_disk, runs
-from fitune.core.config import Recipe
 from fitune.core.errors import UserError
 from fitune.core.events import EventLog, parse_line
+from fitune.core.recipe.load import Recipe
 from fitune.core.runs import Run
 from tests import fake_worker
 from tests.fake_worker import wait_until

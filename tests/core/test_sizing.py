@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from test_budget import GIB, H100, LLAMA_8B, part, recipe
 
-from fitune.core import presets
 from fitune.core.budget import Card, estimate
+from fitune.core.recipe import presets
 from fitune.core.shapes import load
 
 HEAD = 2 * LLAMA_8B.vocab * LLAMA_8B.hidden

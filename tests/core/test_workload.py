@@ -5,11 +5,11 @@ from collections.abc import Callable
 import pytest
 
 from fitune.core import launch
-from fitune.core.config import Recipe
 from fitune.core.gpu import Gpu
 from fitune.core.learned import NONE
 from fitune.core.machine import GIB
 from fitune.core.prepared import Prepared
+from fitune.core.recipe.load import Recipe
 from fitune.core.resolve import Resolved
 from fitune.core.workload import as_decided, workload
 from tests.token_rows import prepared

@@ -12,7 +12,7 @@ from fitune.core import detached, launch, machine, runs
 from fitune.core.launch import Begun
 from fitune.core.machine import Machine
 from fitune.core.prepared import Prepared
-from fitune.core.recipe_fields import Recipe
+from fitune.core.recipe.fields import Recipe
 from fitune.tui import steps
 from fitune.tui.__main__ import main
 from fitune.tui.draft import Draft

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from fitune.core import calibrate, learned, machine, prepared_cache
-from fitune.core.config import to_toml
 from fitune.core.errors import UserError
 from fitune.core.gpu import Gpu
 from fitune.core.machine import Machine
 from fitune.core.pace import estimate_pace
+from fitune.core.recipe.load import to_toml
 from fitune.core.shapes import load
 from tests.lessons import VERSIONS, lesson
 from tests.token_rows import prepared
@@ -317,7 +317,7 @@ def test_presets_on_a_machine_are_judged_as_their_recipes_are(
 
 
 def _recipe_of(preset: str) -> Any:
-    from fitune.core import presets
+    from fitune.core.recipe import presets
 
     return presets.find(preset).recipe("rows.jsonl")
 

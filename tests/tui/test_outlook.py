@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from fitune.core import learned, presets
+from fitune.core import learned
 from fitune.core.budget import Card, estimate
-from fitune.core.config import parse
 from fitune.core.machine import Machine
 from fitune.core.pace import Pace
 from fitune.core.prepared import Prepared
+from fitune.core.recipe import presets
+from fitune.core.recipe.load import parse
 from fitune.core.shapes import load
 from fitune.tui.choices import preset_choices, standing
 from fitune.tui.draft import Draft, recipe, set_field, with_prepared

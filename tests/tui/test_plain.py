@@ -17,7 +17,7 @@ from fitune.core import launch, runs
 from fitune.core.launch import Begun
 from fitune.core.machine import Machine
 from fitune.core.prepared import Prepared
-from fitune.core.recipe_fields import Recipe
+from fitune.core.recipe.fields import Recipe
 from fitune.tui import plain, steps
 from fitune.tui.draft import discard, restore, shown
 from fitune.tui.screens.step import StepScreen

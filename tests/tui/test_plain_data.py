@@ -10,7 +10,7 @@ import pytest
 
 from fitune.core import launch
 from fitune.core.machine import Machine
-from fitune.core.recipe_fields import Recipe
+from fitune.core.recipe.fields import Recipe
 from fitune.core.runs import Run
 from fitune.tui import steps
 from fitune.tui.draft import Draft, prepared

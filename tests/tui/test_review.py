@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from fitune.core.config import parse
 from fitune.core.dataset import inspect
 from fitune.core.machine import Machine
 from fitune.core.prepared import Prepared
+from fitune.core.recipe.load import parse
 from fitune.core.rows.split import eval_fraction, split
 from fitune.tui.draft import Draft, recipe, with_prepared
 from fitune.tui.outlook import look

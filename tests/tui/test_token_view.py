@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from fitune.core.config import Recipe
 from fitune.core.prepared import Example, Token
+from fitune.core.recipe.load import Recipe
 from fitune.tui.token_view import example_text, histogram_lines, legend, summary_lines
 from tests.core.test_prepared_report import rows_of
 from tests.tui.payloads import OBEYED, PAYLOADS

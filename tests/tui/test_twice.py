@@ -11,7 +11,7 @@ from textual.widgets import Button
 
 from fitune.core import launch, runs
 from fitune.core.launch import Begun
-from fitune.core.recipe_fields import Recipe
+from fitune.core.recipe.fields import Recipe
 from fitune.tui.app import FituneApp
 from fitune.tui.screens.deliver import DeliverScreen
 from fitune.tui.screens.help import HelpScreen

@@ -12,7 +12,7 @@ import pytest
 from fitune.core import launch
 from fitune.core.errors import UserError
 from fitune.core.events import EventLog
-from fitune.core.recipe_fields import Recipe
+from fitune.core.recipe.fields import Recipe
 from fitune.core.runs import Run
 from fitune.tui import draft as drafts
 from fitune.tui.draft import recipe

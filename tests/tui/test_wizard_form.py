@@ -10,9 +10,10 @@ import pytest
 from textual import events
 from textual.widgets import Button, Input, Static
 
-from fitune.core import config, dataset, prepared_cache
+from fitune.core import dataset, prepared_cache
 from fitune.core.machine import Machine
-from fitune.core.recipe_fields import Data
+from fitune.core.recipe import load
+from fitune.core.recipe.fields import Data
 from fitune.tui.draft import recipe, set_field
 from fitune.tui.fields import all_fields
 from fitune.tui.screens.edit import EditScreen
@@ -260,7 +261,7 @@ async def test_check_20_the_written_recipe_and_command_give_the_same_configurati
         command = said(pilot, "#status").split(": ")[-1].split()
     assert command == ["fitune", "train", "recipe-2.toml"]  # the first one is not overwritten
     args = parser().parse_args(command[1:])
-    assert config.load(args.recipe, args.set) == wanted
+    assert load.load(args.recipe, args.set) == wanted
 
 
 async def test_check_36_letters_in_a_box_are_letters(at_step: At) -> None:

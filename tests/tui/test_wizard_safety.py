@@ -11,10 +11,11 @@ import orjson
 import pytest
 from textual.command import CommandPalette
 
-from fitune.core import config, dataset, launch, machine
+from fitune.core import dataset, launch, machine
 from fitune.core.errors import BadInput, UserError
 from fitune.core.machine import Gpu, Machine
-from fitune.core.recipe_fields import Data
+from fitune.core.recipe import load
+from fitune.core.recipe.fields import Data
 from fitune.tui import steps
 from fitune.tui.choices import complete_path, start_choices
 from fitune.tui.draft import Draft, draft_file, recipe, restore, save
@@ -140,14 +141,14 @@ def test_check_18_a_written_recipe_is_read_back_as_the_same_answers(this_machine
     edits = {"data.source": "rows.jsonl", "lora.r": "64", "lora.target_modules": "q_proj, v_proj", "train.lr": "3e-5"}
     first = recipe(Draft(preset="8b-on-12gb", edits=edits))
     path = Path("recipe.toml")
-    path.write_text(config.to_toml(first))
-    assert config.load(path) == first
-    again = Draft(answers=config.load(path).model_dump(mode="json"))
+    path.write_text(load.to_toml(first))
+    assert load.load(path) == first
+    again = Draft(answers=load.load(path).model_dump(mode="json"))
     assert recipe(again) == first
     assert "version = 1" in path.read_text()
     path.write_text(path.read_text().replace("[lora]", "[lora]\nrnk = 3"))
     with pytest.raises(BadInput, match=r"recipe\.toml:\d+: lora\.rnk"):
-        config.load(path)
+        load.load(path)
 
 
 def test_check_21_the_kept_draft_is_private_and_has_no_place_for_a_token(

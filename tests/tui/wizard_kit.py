@@ -15,7 +15,7 @@ from fitune.core import dataset, prepared_cache
 from fitune.core.events import EventLog
 from fitune.core.machine import Gpu
 from fitune.core.prepared import FILE, Example, Token, to_json
-from fitune.core.recipe_fields import Recipe
+from fitune.core.recipe.fields import Recipe
 from fitune.core.runs import Run
 from fitune.tui.app import FituneApp
 from fitune.tui.screens.step import StepScreen

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from fitune.core import runs
-from fitune.core.config import parse
 from fitune.core.events import EventLog, Tail
+from fitune.core.recipe.load import parse
 from fitune.core.runs import Run
 
 TEMPLATE = (

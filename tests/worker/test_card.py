@@ -10,9 +10,9 @@ import pytest
 from huggingface_hub import ModelCard
 
 from fitune.core import hub, runs
-from fitune.core.config import parse
 from fitune.core.events import EventLog
 from fitune.core.hub import Licence
+from fitune.core.recipe.load import parse
 from fitune.core.runs import Run
 from fitune.core.uploads import What
 from fitune.core.worker import curves

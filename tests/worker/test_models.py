@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from fitune.core import runs
-from fitune.core.config import parse
 from fitune.core.downloads import Download
 from fitune.core.errors import UserError
 from fitune.core.events import EventLog, Tail
+from fitune.core.recipe.load import parse
 from fitune.core.runs import Run
 from fitune.core.worker import models
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from fitune.core.config import Recipe
 from fitune.core.events import EventLog, Tail
+from fitune.core.recipe.load import Recipe
 from fitune.core.runs import Run
 from tests.worker.conftest import losses, train_here
 

@@ -13,9 +13,9 @@ import pytest
 from chat_models import tokenizer
 
 from fitune.core import launch
-from fitune.core.config import Recipe
 from fitune.core.events import EventLog, Tail
 from fitune.core.prepared import FILE, Prepared
+from fitune.core.recipe.load import Recipe
 from fitune.core.runs import Run
 from fitune.core.worker import prepare
 from fitune.core.worker.data import IGNORED, Refused, Sample, render

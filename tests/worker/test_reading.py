@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from chat_models import tokenizer
 
-from fitune.core.config import Recipe
 from fitune.core.events import EventLog, Tail
+from fitune.core.recipe.load import Recipe
 from fitune.core.runs import Run
 
 pytestmark = pytest.mark.train

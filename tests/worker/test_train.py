@@ -150,7 +150,7 @@ def test_chosen_layers_get_the_adapter_and_the_rate_falls_to_its_least(make_run:
 )
 def test_a_module_that_the_model_does_not_have_is_told(tmp_path: Path, wanted: Any, lost: list[str]) -> None:
     from fitune.core.events import EventLog
-    from fitune.core.recipe_fields import Lora
+    from fitune.core.recipe.fields import Lora
     from fitune.core.worker.train import _tell_passed_over
 
     modules = {

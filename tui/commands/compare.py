@@ -8,7 +8,7 @@ from typing import Any
 
 from fitune.core import runs
 from fitune.core.events import Tail
-from fitune.core.recipe_fields import Recipe
+from fitune.core.recipe.fields import Recipe
 from fitune.core.runs import Run
 from fitune.tui.columns import table
 from fitune.tui.format import UNKNOWN, count, duration, gib, number, rate

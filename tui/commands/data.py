@@ -6,11 +6,12 @@ import sys
 import time
 from typing import Any
 
-from fitune.core import config, dataset
+from fitune.core import dataset
 from fitune.core.events import RunState
 from fitune.core.prepared import Prepared
 from fitune.core.prepared_report import findings
-from fitune.core.recipe_fields import Data, Recipe
+from fitune.core.recipe import load
+from fitune.core.recipe.fields import Data, Recipe
 from fitune.core.rows.report import Finding, Report
 from fitune.core.runs import Run
 from fitune.tui.data_view import left_out_lines
@@ -49,10 +50,10 @@ def run(args: argparse.Namespace) -> int:
 def _asked(args: argparse.Namespace) -> tuple[Data, Recipe | None]:
     """What to read, and the recipe to render it by: of nothing but a model, or none, where no more is named."""
     named = {"model": {"id": "." if args.model is None else args.model}, "data": {"source": args.source}}
-    given = config.parse(named, "fitune data")
+    given = load.parse(named, "fitune data")
     if not args.recipe:
         return given.data, None if args.model is None else given
-    recipe = config.load(args.recipe)
+    recipe = load.load(args.recipe)
     data = recipe.data.model_copy(update={"source": args.source})
     other = {} if args.model is None else {"id": args.model, "revision": None}
     return data, recipe.model_copy(update={"data": data, "model": recipe.model.model_copy(update=other)})

@@ -4,8 +4,9 @@ import argparse
 import sys
 import textwrap
 
-from fitune.core import config, launch
-from fitune.core.presets import presets_dir
+from fitune.core import launch
+from fitune.core.recipe import load
+from fitune.core.recipe.presets import presets_dir
 from fitune.tui.commands.watch import follow_to_end
 from fitune.tui.text import clean
 
@@ -14,7 +15,7 @@ def run(args: argparse.Namespace) -> int:
     """Train the small model that ships with fitune; exit status 0 if it was trained and its loss fell, else 1."""
     folder = presets_dir() / "demo"
     sets = [f"data.source={folder / 'gsm8k.jsonl'}"] + ([] if args.steps is None else [f"train.max_steps={args.steps}"])
-    recipe = config.load(folder / "recipe.toml", sets)
+    recipe = load.load(folder / "recipe.toml", sets)
     begun = launch.begin(recipe, preset="demo", share_gpu=True)
     print(f"Demo: {recipe.model.id} learns from 300 rows of grade-school maths.", file=sys.stderr)
     for note in (begun.backend_reason, *begun.notes):

@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from fitune.core import config, prepared_cache, runs, shapes
+from fitune.core import prepared_cache, runs, shapes
 from fitune.core.budget import Budget, estimate, to_json
 from fitune.core.errors import UserError
 from fitune.core.pace import Pace, estimate_pace
 from fitune.core.plans import ram_lack
-from fitune.core.recipe_fields import Recipe
+from fitune.core.recipe import load
+from fitune.core.recipe.fields import Recipe
 from fitune.core.remedies import Remedy, remedies
 from fitune.core.workload import Workload, as_decided, lengths_said
 from fitune.tui.columns import hanging
@@ -26,7 +27,7 @@ WORDS = {"fits": "OK    It fits.", "tight": "WARN  It may fit, with luck.", "ove
 
 def run(args: argparse.Namespace) -> int:
     """Exit status: 0 fits, 3 does not fit."""
-    recipe = config.load(args.recipe, args.set)
+    recipe = load.load(args.recipe, args.set)
     if args.calibrate:
         measure(recipe, args.gpu_memory)
     here = place(recipe, args.gpu_memory)

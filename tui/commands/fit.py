@@ -5,10 +5,11 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from fitune.core import config, prepared_cache, runs, shapes
+from fitune.core import prepared_cache, runs, shapes
 from fitune.core.budget import to_json
 from fitune.core.fit import Fit, Rejected, fit
 from fitune.core.plans import Tried
+from fitune.core.recipe import load
 from fitune.core.workload import as_decided, lengths_said
 from fitune.tui.columns import hanging
 from fitune.tui.commands.estimate import DOES_NOT_FIT, FITS, INDENT, set_flags
@@ -19,7 +20,7 @@ from fitune.tui.text import as_ascii_json, clean
 
 def run(args: argparse.Namespace) -> int:
     """Exit status: 0 if a plan fits, 3 if none does."""
-    here = place(config.load(args.recipe, args.set), args.gpu_memory)
+    here = place(load.load(args.recipe, args.set), args.gpu_memory)
     shape = shapes.load(here.recipe.model.id, here.recipe.model.revision)
     rows = prepared_cache.known(here.recipe, runs.home(here.recipe.run.home))
     _, work = as_decided(here.recipe, rows)

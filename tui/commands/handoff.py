@@ -6,10 +6,11 @@ import shlex
 import sys
 from pathlib import Path
 
-from fitune.core import config, handoff, runs
+from fitune.core import handoff, runs
 from fitune.core.errors import UserError
 from fitune.core.handoff.archive import fetch_command, pack
 from fitune.core.handoff.job import Job, of_recipe, of_run
+from fitune.core.recipe import load
 from fitune.tui.format import size
 from fitune.tui.text import clean
 
@@ -40,7 +41,7 @@ def job(what: str, overrides: list[str]) -> Job:
     """The recipe file or the run of that name. Raises UserError or BadInput."""
     path = Path(what)
     if path.is_file() or path.suffix == ".toml":
-        return of_recipe(config.load(path, overrides), path)
+        return of_recipe(load.load(path, overrides), path)
     if overrides:
         raise UserError(
             "--set changes recipes; a run is handed off as it was.", "Take --set away, or hand off a recipe."

@@ -6,11 +6,12 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from fitune.core import machine, presets, runs, shapes
+from fitune.core import machine, runs, shapes
 from fitune.core.budget import estimate
 from fitune.core.pace import estimate_pace
-from fitune.core.presets import Preset
-from fitune.core.recipe_fields import Recipe
+from fitune.core.recipe import presets
+from fitune.core.recipe.fields import Recipe
+from fitune.core.recipe.presets import Preset
 from fitune.tui.choices import standing
 from fitune.tui.columns import hanging
 from fitune.tui.format import gib, rate

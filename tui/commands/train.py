@@ -3,9 +3,10 @@
 import argparse
 import sys
 
-from fitune.core import config, launch
-from fitune.core.config import Recipe
+from fitune.core import launch
 from fitune.core.launch import Begun
+from fitune.core.recipe import load
+from fitune.core.recipe.load import Recipe
 from fitune.core.workload import lengths_said
 from fitune.tui.commands.watch import follow_to_end
 from fitune.tui.format import gib
@@ -14,7 +15,7 @@ from fitune.tui.text import clean
 
 def run(args: argparse.Namespace) -> int:
     """Exit status: 0 done, 1 failed, 2 bad input, 130 stopped or left running with Ctrl+C."""
-    recipe = config.load(args.recipe, args.set)
+    recipe = load.load(args.recipe, args.set)
     return start(recipe, anyway=args.yes, detach=args.detach, share_gpu=args.share_gpu)
 
 

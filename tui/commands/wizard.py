@@ -12,10 +12,10 @@ from fitune.tui.terminal import surface
 def run(args: argparse.Namespace) -> int:
     """Exit status: 130 if it was left before a run was there; then 0 on a screen, in lines that of the run."""
     if args.answers and args.yes:
-        from fitune.core import config  # with pydantic behind it, which a first frame should not wait for
+        from fitune.core.recipe import load  # with pydantic behind it, which a first frame should not wait for
         from fitune.tui.commands import train
 
-        return train.start(config.load(args.answers), anyway=True, detach=False)
+        return train.start(load.load(args.answers), anyway=True, detach=False)
     if args.yes:
         raise UserError("--yes has nothing to start.", "Name the recipe: fitune --answers recipe.toml --yes")
     runs.home()  # that there is none is told before a screen is up
@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
 
 def read_answers(args: argparse.Namespace) -> dict[str, Any]:
     """The groups of a recipe file, checked. Raises UserError or BadInput."""
-    from fitune.core import config
+    from fitune.core.recipe import load
 
-    config.load(args.answers)
+    load.load(args.answers)
     return tomllib.loads(args.answers.read_text(encoding="utf-8-sig"))

@@ -5,8 +5,8 @@ import re
 from textual.content import Content
 from textual.geometry import Size
 
-from fitune.core.config import Recipe
 from fitune.core.prepared import Prepared
+from fitune.core.recipe.load import Recipe
 from fitune.core.rows.report import Report
 from fitune.tui.data_view import (
     better_length,

@@ -14,8 +14,8 @@ from textual.widget import Widget
 from textual.widgets import Button, Static
 
 from fitune.core import launch
-from fitune.core.config import Recipe
 from fitune.core.errors import UserError
+from fitune.core.recipe.load import Recipe
 from fitune.core.runs import Run
 from fitune.tui import steps
 from fitune.tui.draft import Draft, prepared, recipe

@@ -10,10 +10,10 @@ from textual.screen import Screen
 from textual.worker import Worker, get_current_worker
 
 from fitune.core import dataset
-from fitune.core.config import Recipe
 from fitune.core.errors import UserError
 from fitune.core.events import RunState
 from fitune.core.prepared import Prepared
+from fitune.core.recipe.load import Recipe
 from fitune.core.rows.report import Report
 from fitune.core.runs import Run
 from fitune.core.workload import workload

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from fitune.core.errors import Problem
-from fitune.core.recipe_fields import MOVES_THE_BASE, Lora, Quant, Recipe, Train
+from fitune.core.recipe.fields import MOVES_THE_BASE, Lora, Quant, Recipe, Train
 
 
 def problems(recipe: Recipe) -> list[Problem]:

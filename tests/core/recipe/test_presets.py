@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from fitune.core import presets
 from fitune.core.budget import Card, estimate
-from fitune.core.config import parse, to_toml
 from fitune.core.errors import UserError
 from fitune.core.fit import CARD_FREE_SHARE
 from fitune.core.plans import host_ram_bytes
+from fitune.core.recipe import presets
+from fitune.core.recipe.load import parse, to_toml
 from fitune.core.shapes import load
 from fitune.core.sizing.plan import GIB
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from fitune.core.config import CALLED_ELSEWHERE, GROUPS, Recipe, load, parse, to_toml
-from fitune.core.contradictions import problems
 from fitune.core.errors import BadInput, UserError
-from fitune.core.recipe_fields import help_of
+from fitune.core.recipe.fields import help_of
+from fitune.core.recipe.load import CALLED_ELSEWHERE, GROUPS, Recipe, load, parse, to_toml
+from fitune.core.recipe.rules import problems
 
 GOOD = '[model]\nid = "owner/model"\n[data]\nsource = "rows.jsonl"\n'
 

@@ -1,7 +1,7 @@
 """The recipe at the door: TOML, `--set` pairs or JSON in, a checked `Recipe` out, or all problems at once.
 
 Strict here so that nothing behind needs to check again. What depends on the machine is the budget's verdict, not an
-error of the recipe. The fields themselves stand in `core.recipe_fields`, what they rule out in `core.contradictions`.
+error of the recipe. The fields themselves stand in `core.recipe.fields`, what they rule out in `core.recipe.rules`.
 """
 
 import difflib
@@ -14,9 +14,9 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from fitune.core.contradictions import problems
 from fitune.core.errors import BadInput, Problem, UserError
-from fitune.core.recipe_fields import Data, Deliver, Lora, Model, Recipe, Run, Train, help_of
+from fitune.core.recipe.fields import Data, Deliver, Lora, Model, Recipe, Run, Train, help_of
+from fitune.core.recipe.rules import problems
 
 GROUPS: dict[str, type[BaseModel]] = {
     "model": Model,

@@ -7,8 +7,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from fitune.core.config import Recipe, parse
 from fitune.core.errors import UserError
+from fitune.core.recipe.load import Recipe, parse
 
 
 @dataclass(frozen=True, slots=True)
