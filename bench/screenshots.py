@@ -26,9 +26,10 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from bench.picture_list import ALL, README, Picture
 from bench.picture_rows import prepare
 from bench.picture_runs import ended_run, watched_run
-from fitune.core import gguf_tools, hub, launch, machine
-from fitune.core.gpu import Gpu
-from fitune.core.machine import GIB, Machine
+from fitune.core import gguf_tools, hub, launch
+from fitune.core.machine import host
+from fitune.core.machine.gpu import Gpu
+from fitune.core.machine.host import GIB, Machine
 from fitune.core.runs import Run
 from fitune.tui import steps
 from fitune.tui.app import FituneApp
@@ -60,7 +61,7 @@ def user() -> Iterator[Path]:
     os.environ["FITUNE_HOME"] = str(home / ".local" / "share" / "fitune")
     os.chdir(work)
     try:
-        detected = patch.object(machine, "detect", lambda runs_dir=None: found(home))
+        detected = patch.object(host, "detect", lambda runs_dir=None: found(home))
         counted = patch.object(launch, "prepare", prepare)
         known = patch.object(hub, "account", lambda: hub.Account("you"))
         found_tools = patch.object(gguf_tools, "converter", lambda home: home)

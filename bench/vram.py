@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
-from fitune.core.machine import detect
+from fitune.core.machine.host import detect
 from fitune.core.recipe.fields import Recipe
 from fitune.core.recipe.load import parse
 

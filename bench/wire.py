@@ -48,8 +48,8 @@ sys.exit(run_watch(Run(Path(sys.argv[1]))))
 WIZARD = "import sys; from fitune.tui.app import run_wizard; sys.exit(run_wizard())"
 EDIT = """
 import sys
-from fitune.core.gpu import Gpu
-from fitune.core.machine import Machine
+from fitune.core.machine.gpu import Gpu
+from fitune.core.machine.host import Machine
 from fitune.tui import steps
 from fitune.tui.app import FituneApp
 from fitune.tui.draft import Draft

@@ -148,7 +148,8 @@ def start(run: Run, share_gpu: bool = False) -> Chat:
     share_gpu: although a training holds the card. Raises UserError without an adapter, or where the card is held or
     memory is short.
     """
-    from fitune.core import launch, machine
+    from fitune.core import launch
+    from fitune.core.machine import host
 
     if not run.adapter.is_dir():
         raise UserError(f"{run.name} has no adapter yet.", f"Train it first: fitune resume {run.name}")
@@ -157,9 +158,9 @@ def start(run: Run, share_gpu: bool = False) -> Chat:
             hint = f"Wait for its end (fitune watch {run.name}), or add --share-gpu."
             raise UserError(f"{run.name} is training ({run.held_by()}).", hint)
         launch.refuse_busy_gpu(run)
-    found = machine.detect()
+    found = host.detect()
     uuid = (run.info().get("gpu") or {}).get("uuid")
-    gpu = next((each for each in found.gpus if each.uuid == uuid), None) or machine.pick_gpu(found, None)
+    gpu = next((each for each in found.gpus if each.uuid == uuid), None) or host.pick_gpu(found, None)
     _refuse_short_memory(run, gpu, found.ram_available_bytes)
     try:
         log = os.open(run.path / "chat.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
@@ -182,7 +183,7 @@ def start(run: Run, share_gpu: bool = False) -> Chat:
 
 def _refuse_short_memory(run: Run, gpu: Any, ram_bytes: int | None) -> None:
     """Raise UserError if the weights alone are more than what is free; where a size is unknown, trying will tell."""
-    from fitune.core import machine
+    from fitune.core.machine import host
     from fitune.core.resolve import card_of
 
     card = card_of(gpu)
@@ -192,8 +193,8 @@ def _refuse_short_memory(run: Run, gpu: Any, ram_bytes: int | None) -> None:
         return
     place = f"{gpu.name} has" if card else "this machine has"
     raise UserError(
-        f"Talking with it needs about {needed_bytes / machine.GIB:.1f} GiB, and {place} "
-        f"{free_bytes / machine.GIB:.1f} GiB free.",
+        f"Talking with it needs about {needed_bytes / host.GIB:.1f} GiB, and {place} "
+        f"{free_bytes / host.GIB:.1f} GiB free.",
         "Close what else uses that memory; or make a GGUF file (fitune merge, then fitune export): llama.cpp can keep "
         "parts of a model elsewhere.",
     )

@@ -14,11 +14,12 @@ from typing import Any
 
 import orjson
 
-from fitune.core import budget, detached, learned, machine, prepared_cache, runs, shapes
+from fitune.core import budget, detached, learned, prepared_cache, runs, shapes
 from fitune.core.errors import UserError
+from fitune.core.files import write_atomically
 from fitune.core.learned import Experience
-from fitune.core.machine import GIB, Gpu
-from fitune.core.on_disk import write_atomically
+from fitune.core.machine import host
+from fitune.core.machine.host import GIB, Gpu
 from fitune.core.plans import ram_lack
 from fitune.core.prepared import FILE, Prepared
 from fitune.core.recipe.load import Recipe
@@ -64,7 +65,7 @@ def begin(
     """
     _refuse_absent_tracker(recipe.train.report_to)
     base = runs.home(recipe.run.home)
-    found = machine.detect(base / "runs")
+    found = host.detect(base / "runs")
     resolved = resolve(recipe, found)
     gpu = resolved.gpu
     taught = learned.experience(base, gpu, found.cpu_name, found.versions, resolved.recipe.train.backend)

@@ -22,7 +22,7 @@ from fitune.core.errors import UserError
 from fitune.core.pace import HIGH, LOW, Pace
 
 if TYPE_CHECKING:
-    from fitune.core.gpu import Gpu
+    from fitune.core.machine.gpu import Gpu
 
 FILE = "learned.jsonl"
 CORRECTION = "correction"
@@ -128,7 +128,7 @@ def experience(
 ) -> Experience:
     """What trainings under `base` ($FITUNE_HOME) taught about a card, or about the processor without one.
 
-    versions: as in core.machine.Machine. backend: unsloth or trl, as it will really be. Raises UserError.
+    versions: as in core.machine.host.Machine. backend: unsloth or trl, as it will really be. Raises UserError.
     """
     place = place_of(gpu.name if gpu else None, gpu.total_bytes if gpu else None, cpu_name)
     wanted = (*place, stack_of(versions), backend)

@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 
 from fitune.core.errors import UserError
-from fitune.core.on_disk import write_atomically
+from fitune.core.files import write_atomically
 
 FILE = "proof.json"
 

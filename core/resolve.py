@@ -8,7 +8,7 @@ from typing import Any
 
 from fitune.core.budget import Card
 from fitune.core.errors import BadInput, UserError
-from fitune.core.machine import Gpu, Machine, choose_backend, grows_in_place, pick_gpu
+from fitune.core.machine.host import Gpu, Machine, choose_backend, grows_in_place, pick_gpu
 from fitune.core.recipe.fields import Recipe
 from fitune.core.recipe.rules import problems
 

@@ -20,7 +20,7 @@ import orjson
 
 from fitune.core.errors import UserError
 from fitune.core.events import RunState, Tail, fold
-from fitune.core.on_disk import write_atomically
+from fitune.core.files import write_atomically
 
 if TYPE_CHECKING:
     from fitune.core.recipe.load import Recipe

@@ -18,7 +18,7 @@ from textual.widgets import Static
 
 from fitune.core import runs
 from fitune.core.diagnose import redact
-from fitune.core.on_disk import write_atomically
+from fitune.core.files import write_atomically
 from fitune.core.runs import Run
 from fitune.tui import terminal
 from fitune.tui.text import clean

@@ -8,8 +8,8 @@ from typing import Any, Literal
 import orjson
 
 from fitune.core.errors import BadInput, Problem, UserError
-from fitune.core.machine import Machine
-from fitune.core.on_disk import write_atomically
+from fitune.core.files import write_atomically
+from fitune.core.machine.host import Machine
 from fitune.core.prepared import Prepared
 from fitune.core.recipe import load, presets
 from fitune.core.recipe.load import Recipe

@@ -65,8 +65,8 @@ class Facts:
 
 def look(run: Run) -> Facts:
     """All but the sizes of the model. Reads the disk: for a thread."""
-    from fitune.core import machine
     from fitune.core.handoff.archive import fetch_command
+    from fitune.core.machine import host
 
     model_id, _ = _model(run)
     state, load_s = _events(run)
@@ -86,7 +86,7 @@ def look(run: Run) -> Facts:
         gguf_bytes=sum(map(_bytes, gguf)),
         pushable={what: parts for what in WHAT if (parts := _uploads(run, what))},
         disk_free_bytes=shutil.disk_usage(run.path).free,
-        ram_free_bytes=machine.detect().ram_available_bytes,
+        ram_free_bytes=host.detect().ram_available_bytes,
         load_s=load_s,
         converter_missing=_converter_missing(run),
         has_quantizer=gguf_tools.quantizer() is not None,

@@ -9,7 +9,7 @@ from fitune.core.budget import Budget, Card, Part
 from fitune.core.errors import BadInput, UserError
 from fitune.core.fit import fit
 from fitune.core.learned import CORRECTION, NONE, Experience, experience
-from fitune.core.machine import GIB, Gpu, Machine
+from fitune.core.machine.host import GIB, Gpu, Machine
 from fitune.core.pace import Pace
 from fitune.core.plans import ram_lack
 from fitune.core.prepared import Prepared

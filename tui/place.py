@@ -13,7 +13,7 @@ from fitune.core.sizing.plan import GIB
 from fitune.tui.format import gib
 
 if TYPE_CHECKING:
-    from fitune.core.machine import Machine
+    from fitune.core.machine.host import Machine
 
 MOST_BYTES = 2**50
 """No card comes near this."""
@@ -55,9 +55,9 @@ def place(recipe: Recipe, gpu_memory: str | None) -> Place:
     """
     if gpu_memory is not None:
         return on_card(recipe, size_bytes(gpu_memory))
-    from fitune.core import machine
+    from fitune.core.machine import host
 
-    return on_machine(recipe, machine.detect())
+    return on_machine(recipe, host.detect())
 
 
 def on_card(recipe: Recipe, amount_bytes: int) -> Place:

@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from fitune.core import machine, runs
+from fitune.core import runs
 from fitune.core.errors import UserError
+from fitune.core.machine import host
 from fitune.core.runs import Run
 from fitune.tui import steps
 from fitune.tui.draft import Draft, discard, kept_line, save
@@ -58,7 +59,7 @@ def walk(talk: Talk, draft: Draft) -> Run:
     """Step after step, back and forth, until a run is there to be watched. Raises EOFError at the end of the input."""
     base = runs.home()
     talk.say("fitune: Enter takes what is in [brackets], b goes back, ? helps, Ctrl+C leaves.")
-    draft = replace(draft, machine=machine.detect(base / "runs"))
+    draft = replace(draft, machine=host.detect(base / "runs"))
     step = steps.STEPS[0]
     while not isinstance(answer := one_step(talk, step, draft), Watch):
         if isinstance(answer, Back) and step is steps.STEPS[0]:  # nowhere to go, and nothing to keep

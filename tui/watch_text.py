@@ -8,7 +8,7 @@ from typing import Any
 from textual.content import Content
 
 from fitune.core.events import RunState
-from fitune.core.gpu import GpuSample
+from fitune.core.machine.gpu import GpuSample
 from fitune.core.runs import LIVE, Status
 from fitune.tui.format import GIB, UNKNOWN, count, duration, exponent, gib, number, rate
 from fitune.tui.parts import Part, listed

@@ -12,7 +12,7 @@ import orjson
 import torch
 from safetensors.torch import load_file, save_file
 
-from fitune.core.on_disk import replace_folder, write_atomically
+from fitune.core.files import replace_folder, write_atomically
 from fitune.core.recipe.fields import MOVES_THE_BASE
 from fitune.core.runs import Run
 from fitune.core.worker import models

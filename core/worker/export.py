@@ -8,10 +8,11 @@ from typing import Any
 
 import orjson
 
-from fitune.core import gguf_tools, machine
+from fitune.core import gguf_tools
 from fitune.core.errors import UserError
 from fitune.core.events import EventLog
-from fitune.core.on_disk import write_atomically
+from fitune.core.files import write_atomically
+from fitune.core.machine import host
 from fitune.core.proof import Proof, made_aside
 from fitune.core.runs import Run
 from fitune.core.sizing.disk import GGUF_BYTES
@@ -121,8 +122,8 @@ def require_room(run: Run, made: list[str], weights: int) -> None:
     free_bytes = shutil.disk_usage(run.path).free
     if free_bytes < needed_bytes:
         raise UserError(
-            f"These files need {needed_bytes / machine.GIB:.1f} GiB of disk, and {run.path} has "
-            f"{free_bytes / machine.GIB:.1f} GiB free.",
+            f"These files need {needed_bytes / host.GIB:.1f} GiB of disk, and {run.path} has "
+            f"{free_bytes / host.GIB:.1f} GiB free.",
             "Free some, for instance older runs' checkpoints.",
         )
 

@@ -12,7 +12,7 @@ from fitune.core.budget import Card, estimate
 from fitune.core.errors import UserError
 from fitune.core.events import EventLog
 from fitune.core.learned import Lesson
-from fitune.core.machine import grows_in_place
+from fitune.core.machine.host import grows_in_place
 from fitune.core.pace import estimate_pace
 from fitune.core.recipe.fields import Recipe
 from fitune.core.runs import Run

@@ -9,10 +9,11 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
-from fitune.core import hub, machine, proof
+from fitune.core import hub, proof
 from fitune.core.errors import UserError
 from fitune.core.events import EventLog
-from fitune.core.on_disk import replace_folder
+from fitune.core.files import replace_folder
+from fitune.core.machine import host
 from fitune.core.runs import Run
 from fitune.core.worker import merged_proof, models
 from fitune.core.worker.adapted import Change, Plan, changed, open_adapter, pieces, planned
@@ -132,7 +133,7 @@ def require_room(run: Run, plan: Plan) -> None:
             f"The merged model needs {_gib(plan.bytes)} of disk, and {run.path} has {_gib(disk_free_bytes)} free.",
             "Free some, for instance older runs' checkpoints.",
         )
-    ram_free_bytes = machine.detect().ram_available_bytes
+    ram_free_bytes = host.detect().ram_available_bytes
     if ram_free_bytes is not None and ram_free_bytes < ram_bytes:
         raise UserError(
             f"The merge needs {_gib(ram_bytes)} of RAM, and this machine has {_gib(ram_free_bytes)} free.",
@@ -211,4 +212,4 @@ def _write_json(path: Path, content: dict[str, Any]) -> None:
 
 
 def _gib(size_bytes: int) -> str:
-    return f"{size_bytes / machine.GIB:.1f} GiB"
+    return f"{size_bytes / host.GIB:.1f} GiB"

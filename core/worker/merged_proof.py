@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 
 from fitune.core.errors import UserError
-from fitune.core.machine import GIB
+from fitune.core.machine.host import GIB
 from fitune.core.proof import Limits, Proof
 from fitune.core.runs import Run
 from fitune.core.worker import behaviour

@@ -15,7 +15,7 @@ import orjson
 from fitune.core.downloads import UNWANTED, WANTED, download
 from fitune.core.errors import UserError
 from fitune.core.events import EventLog, Tail
-from fitune.core.on_disk import write_atomically
+from fitune.core.files import write_atomically
 from fitune.core.runs import Run
 
 BUNDLED_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"

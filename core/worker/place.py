@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 
-from fitune.core import launch, machine
+from fitune.core import launch
 from fitune.core.errors import UserError
+from fitune.core.machine import host
 from fitune.core.runs import Run
 
 MARGIN_BYTES = 2 * 10**9
@@ -23,7 +24,7 @@ def places(run: Run) -> list[Place]:
     """Where this process may compute, the fastest first. A card on which a run trains is left to it."""
     import torch
 
-    found = [Place("cpu", "cpu", machine.detect().ram_available_bytes or 0)]
+    found = [Place("cpu", "cpu", host.detect().ram_available_bytes or 0)]
     if torch.cuda.is_available() and not _busy(run):
         free_bytes = torch.cuda.mem_get_info()[0]
         if free_bytes > MARGIN_BYTES:

@@ -13,7 +13,7 @@ import orjson
 from fitune.core import dataset, prepared
 from fitune.core.errors import Problem
 from fitune.core.events import EventLog
-from fitune.core.on_disk import write_atomically
+from fitune.core.files import write_atomically
 from fitune.core.prepared import Example, Prepared, Token
 from fitune.core.recipe.fields import Data, Model
 from fitune.core.runs import Run

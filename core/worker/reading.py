@@ -10,7 +10,7 @@ import orjson
 from fitune.core import dataset
 from fitune.core.errors import Problem
 from fitune.core.events import EventLog
-from fitune.core.on_disk import write_atomically
+from fitune.core.files import write_atomically
 from fitune.core.recipe.fields import Recipe
 from fitune.core.rows.split import eval_fraction, split
 from fitune.core.runs import Run

@@ -13,7 +13,7 @@ import torch
 from transformers import TrainerCallback
 
 from fitune.core.events import EventLog
-from fitune.core.on_disk import flush
+from fitune.core.files import flush
 from fitune.core.recipe.fields import Train
 from fitune.core.runs import Run
 from fitune.core.worker.memory import Memory

@@ -15,7 +15,7 @@ from trl import SFTConfig, SFTTrainer
 from fitune.core.budget import CONTEXT_BYTES
 from fitune.core.errors import UserError
 from fitune.core.events import EventLog, Tail, spent_s
-from fitune.core.machine import GIB
+from fitune.core.machine.host import GIB
 from fitune.core.recipe.fields import Lora, Recipe
 from fitune.core.runs import Run
 from fitune.core.sizing.plan import EXPERT_NAMES

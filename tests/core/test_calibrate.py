@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from fitune.core import calibrate, detached, learned, machine, runs
+from fitune.core import calibrate, detached, learned, runs
 from fitune.core.errors import UserError
-from fitune.core.machine import Machine
+from fitune.core.machine import host
+from fitune.core.machine.host import Machine
 from fitune.core.recipe.load import Recipe, parse
 from tests.fake_worker import stand_in
 from tests.lessons import lesson
@@ -24,7 +25,7 @@ def worker(fitune_home: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., 
         monkeypatch.setattr(detached, "_command", stand_in(story, "--rate", "100"))
 
     monkeypatch.setattr(detached, "_lingering_user_manager", lambda: False)
-    monkeypatch.setattr(machine, "detect", lambda runs_dir=None: Machine(gpu_state="none"))
+    monkeypatch.setattr(host, "detect", lambda runs_dir=None: Machine(gpu_state="none"))
     return tells
 
 

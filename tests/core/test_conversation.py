@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 
-from fitune.core import chat, machine
+from fitune.core import chat
 from fitune.core.chat import Chat, Conversation, Question, Settings
 from fitune.core.errors import UserError
-from fitune.core.machine import Machine
+from fitune.core.machine import host
+from fitune.core.machine.host import Machine
 from fitune.core.recipe.load import Recipe
 from fitune.core.runs import Run, create
 from tests import fake_chat
@@ -33,7 +34,7 @@ def turns(*said: str) -> list[dict[str, str]]:
 def trained(tmp_path: Path, recipe: Callable[..., Recipe], monkeypatch: pytest.MonkeyPatch) -> Run:
     """A run with an adapter, on a machine with 8 GiB of RAM and no card."""
     found = Machine(gpu_state="none", ram_available_bytes=8 * GIB)
-    monkeypatch.setattr(machine, "detect", lambda runs_dir=None: found)
+    monkeypatch.setattr(host, "detect", lambda runs_dir=None: found)
     run = create(recipe(model={"id": "HuggingFaceTB/SmolLM2-135M-Instruct", "quant": "bf16"}), tmp_path, {})
     run.adapter.mkdir()
     return run
@@ -138,7 +139,7 @@ def test_no_adapter_is_a_sentence(trained: Run) -> None:
 
 
 def test_short_memory_is_a_sentence_with_both_numbers(trained: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine, "detect", lambda: Machine(gpu_state="none", ram_available_bytes=GIB // 2))
+    monkeypatch.setattr(host, "detect", lambda: Machine(gpu_state="none", ram_available_bytes=GIB // 2))
     with pytest.raises(UserError, match=r"needs about 1\.\d GiB, and this machine has 0\.5 GiB free"):
         chat.start(trained)
 

@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 from shape_configs import CONFIGS
 
-from fitune.core import detached, launch, machine, prepared_cache, runs
+from fitune.core import detached, launch, prepared_cache, runs
 from fitune.core.errors import UserError
 from fitune.core.learned import NONE
-from fitune.core.machine import Gpu, Machine
+from fitune.core.machine import host
+from fitune.core.machine.host import Gpu, Machine
 from fitune.core.recipe.load import Recipe
 from fitune.core.resolve import Resolved
 from fitune.core.runs import Run
@@ -99,7 +100,7 @@ def here(fitune_home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine
     """A machine with one card, and a budget that fits."""
     card = Gpu(0, "GPU-1", "NVIDIA L4", 24 * GIB, 23 * GIB, GIB, compute_capability=(8, 9))
     found = Machine(gpus=(card,), gpu_state="ok", versions={"unsloth": "2026.10.7"}, python_version="3.12.1")
-    monkeypatch.setattr(machine, "detect", lambda runs_dir=None: found)
+    monkeypatch.setattr(host, "detect", lambda runs_dir=None: found)
     monkeypatch.setattr(launch, "budget_of", lambda *_: None)
     yield found
     for run in runs.all_runs(fitune_home):
@@ -228,7 +229,7 @@ def test_without_a_card_no_run_is_too_large_but_it_is_known_to_be(
     here: Machine, recipe: Callable[..., Recipe], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     poor = replace(here, gpus=(), gpu_state="none", ram_available_bytes=2 * GIB)
-    monkeypatch.setattr(machine, "detect", lambda runs_dir=None: poor)
+    monkeypatch.setattr(host, "detect", lambda runs_dir=None: poor)
     monkeypatch.setattr(launch, "budget_of", BUDGET_OF)
     info = launch.begin(recipe(model={"id": "HuggingFaceTB/SmolLM2-1.7B-Instruct"})).run.info()
     assert info["gpu"] is None
@@ -238,7 +239,7 @@ def test_without_a_card_no_run_is_too_large_but_it_is_known_to_be(
 def test_a_run_that_keeps_more_in_host_ram_than_is_free_is_told(
     here: Machine, recipe: Callable[..., Recipe], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(machine, "detect", lambda runs_dir=None: replace(here, ram_available_bytes=4 * GIB))
+    monkeypatch.setattr(host, "detect", lambda runs_dir=None: replace(here, ram_available_bytes=4 * GIB))
     monkeypatch.setattr(launch, "budget_of", BUDGET_OF)
     asked = recipe(model={"id": "unsloth/Llama-3.1-8B-Instruct"}, train={"offload_layers": 20})
     assert launch.begin(asked).notes == ("For its host RAM 4.4 GiB should be free, and 4.0 GiB are.",)

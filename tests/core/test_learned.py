@@ -14,7 +14,7 @@ from fitune.core import learned
 from fitune.core.budget import estimate, safe_bytes
 from fitune.core.errors import UserError
 from fitune.core.learned import Experience, Lesson, experience
-from fitune.core.machine import Gpu
+from fitune.core.machine.host import Gpu
 from fitune.core.pace import estimate_pace
 from tests.lessons import CARD_BYTES, CARD_NAME, VERSIONS, lesson
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from fitune.core.errors import UserError
-from fitune.core.machine import Gpu, Machine
+from fitune.core.machine.host import Gpu, Machine
 from fitune.core.recipe.load import Recipe
 from fitune.core.recipe.rules import problems
 from fitune.core.resolve import card_of, resolve

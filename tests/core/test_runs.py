@@ -18,7 +18,8 @@ from typing import Any
 
 import pytest
 
-from fitune.core import events, on_disk, runs
+from fitune.core import events, runs
+from fitune.core import files as on_disk
 from fitune.core.errors import UserError
 from fitune.core.events import EventLog, parse_line
 from fitune.core.recipe.load import Recipe

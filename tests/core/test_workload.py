@@ -5,9 +5,9 @@ from collections.abc import Callable
 import pytest
 
 from fitune.core import launch
-from fitune.core.gpu import Gpu
 from fitune.core.learned import NONE
-from fitune.core.machine import GIB
+from fitune.core.machine.gpu import Gpu
+from fitune.core.machine.host import GIB
 from fitune.core.prepared import Prepared
 from fitune.core.recipe.load import Recipe
 from fitune.core.resolve import Resolved

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from fitune.core import detached, launch, machine, runs
+from fitune.core import detached, launch, runs
 from fitune.core.launch import Begun
-from fitune.core.machine import Machine
+from fitune.core.machine import host
+from fitune.core.machine.host import Machine
 from fitune.core.prepared import Prepared
 from fitune.core.recipe.fields import Recipe
 from fitune.tui import steps
@@ -48,7 +49,7 @@ def this_machine(monkeypatch: pytest.MonkeyPatch, home: Path) -> Machine:
         disk_free_bytes=500 * GIB,
         versions=dict(VERSIONS),
     )
-    monkeypatch.setattr(machine, "detect", lambda runs_dir=None: found)
+    monkeypatch.setattr(host, "detect", lambda runs_dir=None: found)
     return found
 
 
@@ -115,4 +116,4 @@ def fakes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(detached, "_command", stand_in("steps:30", "--rate", "100"))
     monkeypatch.setattr(detached, "_lingering_user_manager", lambda: False)
     monkeypatch.setattr(launch, "budget_of", lambda *_: None)
-    monkeypatch.setattr(machine, "detect", lambda runs_dir=None: Machine(gpu_state="none"))
+    monkeypatch.setattr(host, "detect", lambda runs_dir=None: Machine(gpu_state="none"))

@@ -16,8 +16,9 @@ import pytest
 from textual.pilot import Pilot
 from textual.widgets import Input, OptionList
 
-from fitune.core import chat, machine
-from fitune.core.machine import Machine
+from fitune.core import chat
+from fitune.core.machine import host
+from fitune.core.machine.host import Machine
 from fitune.core.runs import Run
 from fitune.tui.app import FituneApp
 from fitune.tui.chat_text import ended, phase
@@ -36,7 +37,7 @@ def trained(fitune_home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A run with an adapter, on a machine without a card; the fake process stands for the model."""
     run = make_run(fitune_home, told="ok")
     (run / "adapter").mkdir()
-    monkeypatch.setattr(machine, "detect", lambda runs_dir=None: Machine(gpu_state="none"))
+    monkeypatch.setattr(host, "detect", lambda runs_dir=None: Machine(gpu_state="none"))
     put(monkeypatch, "chat")
     return run
 

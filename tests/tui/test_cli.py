@@ -337,7 +337,7 @@ def test_a_run_that_is_alive_is_not_started_again(fitune: Fitune, fitune_home: P
 HEADLESS = """
 import sys
 from fitune.core import detached, launch, machine
-from fitune.core.machine import Machine
+from fitune.core.machine.host import Machine
 from tests.fake_worker import stand_in
 from fitune.tui.__main__ import main
 story = sys.argv.pop(1)

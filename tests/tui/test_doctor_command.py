@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from fitune.core import doctor, machine
-from fitune.core.doctor import Check
-from fitune.core.machine import Machine
+from fitune.core.machine import doctor, host
+from fitune.core.machine.doctor import Check
+from fitune.core.machine.host import Machine
 from tests.tui.conftest import Fitune
 
 CHECKS = [Check("RAM", "ok", "60 GiB."), Check("Hub", "warn", "Away\x1b[2J.", "Wait."), Check("GPU", "fail", "Sick.")]
@@ -16,7 +16,7 @@ CHECKS = [Check("RAM", "ok", "60 GiB."), Check("Hub", "warn", "Away\x1b[2J.", "W
 def test_only_what_must_be_repaired_is_told_by_the_exit_status(
     fitune: Fitune, monkeypatch: pytest.MonkeyPatch, found: list[Check], expected: int
 ) -> None:
-    monkeypatch.setattr(machine, "detect", lambda runs_dir=None: Machine(gpu_state="none"))
+    monkeypatch.setattr(host, "detect", lambda runs_dir=None: Machine(gpu_state="none"))
     monkeypatch.setattr(doctor, "run_checks", lambda machine: found)
     status, out, _ = fitune("doctor")
     assert status == expected

@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from fitune.core import calibrate, learned, machine, prepared_cache
+from fitune.core import calibrate, learned, prepared_cache
 from fitune.core.errors import UserError
-from fitune.core.gpu import Gpu
-from fitune.core.machine import Machine
+from fitune.core.machine import host
+from fitune.core.machine.gpu import Gpu
+from fitune.core.machine.host import Machine
 from fitune.core.pace import estimate_pace
 from fitune.core.recipe.load import to_toml
 from fitune.core.shapes import load
@@ -37,12 +38,12 @@ def l4(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine with an idle L4."""
     card = Gpu(0, "GPU-1", "NVIDIA L4", 24 * GIB, 23 * GIB, GIB, compute_capability=(8, 9))
     found = Machine(gpus=(card,), gpu_state="ok", ram_available_bytes=64 * GIB, versions=dict(VERSIONS))
-    monkeypatch.setattr(machine, "detect", lambda runs_dir=None: found)
+    monkeypatch.setattr(host, "detect", lambda runs_dir=None: found)
 
 
 @pytest.fixture
 def no_card(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine, "detect", lambda runs_dir=None: Machine(ram_available_bytes=8 * GIB))
+    monkeypatch.setattr(host, "detect", lambda runs_dir=None: Machine(ram_available_bytes=8 * GIB))
 
 
 # --- estimate ------------------------------------------------------------------------------------------------------
@@ -66,7 +67,7 @@ def test_an_estimate_for_another_card_does_not_look_at_this_machine(
     def detect(runs_dir: Path | None = None) -> Machine:
         raise AssertionError
 
-    monkeypatch.setattr(machine, "detect", detect)
+    monkeypatch.setattr(host, "detect", detect)
     assert fitune("estimate", recipe_file, "--gpu-memory", "24")[0] == 0
     assert fitune("fit", recipe_file, "--gpu-memory", "24")[0] == 0
     assert fitune("presets", "--gpu-memory", "24")[0] == 0
@@ -201,7 +202,7 @@ def test_a_size_that_is_none_is_bad_input(fitune: Fitune, recipe_file: str, comm
 def test_on_a_processor_an_estimate_is_judged_by_the_ram(
     fitune: Fitune, recipe_file: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(machine, "detect", lambda runs_dir=None: Machine(ram_available_bytes=8 * GIB))
+    monkeypatch.setattr(host, "detect", lambda runs_dir=None: Machine(ram_available_bytes=8 * GIB))
     status, out, _ = fitune("estimate", recipe_file)
     assert status == fitune("fit", recipe_file)[0] == 3
     assert out.startswith("Llama-3.1-8B-Instruct on the processor, 8.0 GiB of RAM free\n")
@@ -238,7 +239,7 @@ def test_unsloth_is_a_remedy_where_it_is_installed(
 ) -> None:
     card = Gpu(0, "GPU-1", "NVIDIA L4", 24 * GIB, 9 * GIB, GIB, compute_capability=(8, 9))
     versions = dict(VERSIONS) if installed else {}
-    monkeypatch.setattr(machine, "detect", lambda runs_dir=None: Machine((card,), "ok", versions=versions))
+    monkeypatch.setattr(host, "detect", lambda runs_dir=None: Machine((card,), "ok", versions=versions))
     asked = ("--set", "train.backend=trl", "--set", "train.checkpointing=on")
     ways = json.loads(fitune("estimate", recipe_file, *asked, "--json")[1])["remedies"]
     assert ways
@@ -250,7 +251,7 @@ def test_a_card_that_hides_its_size_is_a_sentence(
     fitune: Fitune, recipe_file: str, monkeypatch: pytest.MonkeyPatch, command: str
 ) -> None:
     card = Gpu(0, "GPU-1", "NVIDIA GB10", None, None, None, compute_capability=(12, 1))
-    monkeypatch.setattr(machine, "detect", lambda runs_dir=None: Machine((card,), "ok", versions=dict(VERSIONS)))
+    monkeypatch.setattr(host, "detect", lambda runs_dir=None: Machine((card,), "ok", versions=dict(VERSIONS)))
     status, out, err = fitune(command, *[recipe_file] * (command != "presets"))
     assert (status, out) == (2, "")
     assert "NVIDIA GB10 doesn't tell how much memory it has." in err
@@ -261,7 +262,7 @@ def test_host_ram_and_disk_are_told_and_too_little_ram_is_warned_of(
 ) -> None:
     card = Gpu(0, "GPU-1", "NVIDIA L4", 24 * GIB, 23 * GIB, GIB, compute_capability=(8, 9))
     found = Machine(gpus=(card,), gpu_state="ok", ram_available_bytes=3 * GIB, versions=dict(VERSIONS))
-    monkeypatch.setattr(machine, "detect", lambda runs_dir=None: found)
+    monkeypatch.setattr(host, "detect", lambda runs_dir=None: found)
     out = fitune("estimate", recipe_file, "--set", "train.offload_layers=20")[1]
     assert "host RAM beside the card" in out
     assert "disk, the download of the model included" in out
@@ -306,7 +307,7 @@ def test_presets_on_a_machine_are_judged_as_their_recipes_are(
 ) -> None:
     card = Gpu(0, "GPU-1", "NVIDIA L4", 24 * GIB, 7 * GIB, GIB, compute_capability=(8, 9))
     for here in (Machine(gpus=(card,), gpu_state="ok"), Machine(ram_available_bytes=8 * GIB)):  # without unsloth
-        monkeypatch.setattr(machine, "detect", lambda runs_dir=None, here=here: here)
+        monkeypatch.setattr(host, "detect", lambda runs_dir=None, here=here: here)
         found = {each["id"]: each for each in json.loads(fitune("presets", "--json")[1])}
         for name in ("135m-on-anything", "3b-on-8gb", "8b-on-6gb"):
             path = tmp_path / "preset.toml"

@@ -8,7 +8,7 @@ import pytest
 
 from fitune.core import learned
 from fitune.core.budget import Card, estimate
-from fitune.core.machine import Machine
+from fitune.core.machine.host import Machine
 from fitune.core.pace import Pace
 from fitune.core.prepared import Prepared
 from fitune.core.recipe import presets

@@ -9,9 +9,10 @@ from pathlib import Path
 import orjson
 import pytest
 
-from fitune.core import launch, machine
-from fitune.core.gpu import Gpu
-from fitune.core.machine import Machine
+from fitune.core import launch
+from fitune.core.machine import host
+from fitune.core.machine.gpu import Gpu
+from fitune.core.machine.host import Machine
 from fitune.core.runs import Run
 from fitune.tui import plain
 from fitune.tui.draft import Draft, save
@@ -95,7 +96,7 @@ def test_check_37_the_prompts_show_hostile_text_and_never_pass_it_on(
 ) -> None:
     card = Gpu(0, "GPU-x", NASTY, 12 * GIB, 12 * GIB, 0, compute_capability=(8, 9))
     found = Machine(gpus=(card,), gpu_state="ok", gpu_message=NASTY, gpu_hint=NASTY, versions=this_machine.versions)
-    monkeypatch.setattr(machine, "detect", lambda runs_dir=None: found)
+    monkeypatch.setattr(host, "detect", lambda runs_dir=None: found)
     monkeypatch.setattr(launch, "begin", lambda *_: pytest.fail("nothing may start"))
     save(Draft("8b-on-12gb", {"run": {"gpu": NASTY}}), "edit", home)
     lines = ["2", NASTY, "", "", "", "1", NASTY, "", "4", NASTY, "", "?", "b", "", "", NASTY, rows, "", "w", "n"]

@@ -15,7 +15,7 @@ from textual.widgets import OptionList
 
 from fitune.core import launch, runs
 from fitune.core.launch import Begun
-from fitune.core.machine import Machine
+from fitune.core.machine.host import Machine
 from fitune.core.prepared import Prepared
 from fitune.core.recipe.fields import Recipe
 from fitune.tui import plain, steps

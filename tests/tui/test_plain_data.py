@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fitune.core import launch
-from fitune.core.machine import Machine
+from fitune.core.machine.host import Machine
 from fitune.core.recipe.fields import Recipe
 from fitune.core.runs import Run
 from fitune.tui import steps

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fitune.core.dataset import inspect
-from fitune.core.machine import Machine
+from fitune.core.machine.host import Machine
 from fitune.core.prepared import Prepared
 from fitune.core.recipe.load import parse
 from fitune.core.rows.split import eval_fraction, split

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from fitune.core import machine
-from fitune.core.machine import Machine
+from fitune.core.machine import host
+from fitune.core.machine.host import Machine
 from fitune.tui import steps
 from fitune.tui.choices import machine_lines, start_choices
 from fitune.tui.draft import restore
@@ -32,7 +32,7 @@ async def test_check_38_a_machine_in_trouble_is_told_with_what_to_do_and_the_wiz
 ) -> None:
     cards, message, hint, said = TROUBLES[trouble]
     found = replace(this_machine, gpus=cards, gpu_message=message, gpu_hint=hint)
-    monkeypatch.setattr(machine, "detect", lambda runs_dir=None: found)
+    monkeypatch.setattr(host, "detect", lambda runs_dir=None: found)
     app = wizard()
     async with app.run_test(size=(80, 24)) as pilot:
         await settle(pilot)

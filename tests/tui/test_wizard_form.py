@@ -11,7 +11,7 @@ from textual import events
 from textual.widgets import Button, Input, Static
 
 from fitune.core import dataset, prepared_cache
-from fitune.core.machine import Machine
+from fitune.core.machine.host import Machine
 from fitune.core.recipe import load
 from fitune.core.recipe.fields import Data
 from fitune.tui.draft import recipe, set_field

@@ -11,9 +11,10 @@ import orjson
 import pytest
 from textual.command import CommandPalette
 
-from fitune.core import dataset, launch, machine
+from fitune.core import dataset, launch
 from fitune.core.errors import BadInput, UserError
-from fitune.core.machine import Gpu, Machine
+from fitune.core.machine import host
+from fitune.core.machine.host import Gpu, Machine
 from fitune.core.recipe import load
 from fitune.core.recipe.fields import Data
 from fitune.tui import steps
@@ -66,7 +67,7 @@ async def test_checks_26_and_27_a_slow_look_at_the_machine_shows_seconds_and_hol
         assert seen.wait(30)
         return this_machine
 
-    monkeypatch.setattr(machine, "detect", slow)
+    monkeypatch.setattr(host, "detect", slow)
     app = wizard()
     async with app.run_test(size=(80, 24)) as pilot:
         await until(app, re.compile(r"Looking at this machine \.\.\. [1-9]\d* s"))  # a stalled machine may skip 1

@@ -13,7 +13,7 @@ from textual.widgets import Static
 import fitune.tui.wizard  # noqa: F401 - so that no test waits for it
 from fitune.core import dataset, prepared_cache
 from fitune.core.events import EventLog
-from fitune.core.machine import Gpu
+from fitune.core.machine.host import Gpu
 from fitune.core.prepared import FILE, Example, Token, to_json
 from fitune.core.recipe.fields import Recipe
 from fitune.core.runs import Run

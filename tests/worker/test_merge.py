@@ -285,7 +285,7 @@ def test_too_little_room_is_said_before_anything_is_written(
     if where == "disk":
         monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=1000))
     else:
-        monkeypatch.setattr("fitune.core.machine.detect", lambda: SimpleNamespace(ram_available_bytes=1000))
+        monkeypatch.setattr("fitune.core.machine.host.detect", lambda: SimpleNamespace(ram_available_bytes=1000))
     with pytest.raises(UserError, match=said):
         merge_here(run)
     assert not (run.path / "merged.part").exists()
@@ -305,10 +305,10 @@ def test_an_embedding_that_is_changed_whole_needs_its_room_once(
     monkeypatch.setattr("fitune.core.worker.tensors.BLOCK_WEIGHTS", 1000)
     embedding = max(plan.base[name].weights for name in plan.changes)
     free_bytes = merge.LIBRARIES_BYTES + merge.SCRATCH_BYTES * 2 * embedding
-    monkeypatch.setattr("fitune.core.machine.detect", lambda: SimpleNamespace(ram_available_bytes=free_bytes))
+    monkeypatch.setattr("fitune.core.machine.host.detect", lambda: SimpleNamespace(ram_available_bytes=free_bytes))
     merge.require_room(run, plan)
     monkeypatch.setattr(
-        "fitune.core.machine.detect", lambda: SimpleNamespace(ram_available_bytes=merge.LIBRARIES_BYTES)
+        "fitune.core.machine.host.detect", lambda: SimpleNamespace(ram_available_bytes=merge.LIBRARIES_BYTES)
     )
     with pytest.raises(UserError, match="of RAM"):
         merge.require_room(run, plan)

@@ -3,7 +3,8 @@
 import argparse
 import dataclasses
 
-from fitune.core import doctor, machine, runs
+from fitune.core import runs
+from fitune.core.machine import doctor, host
 from fitune.tui.text import as_ascii_json, clean
 
 MARKS = {"ok": "OK  ", "warn": "WARN", "fail": "FAIL"}
@@ -11,7 +12,7 @@ MARKS = {"ok": "OK  ", "warn": "WARN", "fail": "FAIL"}
 
 def run(args: argparse.Namespace) -> int:
     """Exit status: 1 if something would keep a training from running, else 0."""
-    found = machine.detect(runs.home() / "runs")
+    found = host.detect(runs.home() / "runs")
     checks = doctor.run_checks(found)
     if args.json:
         document = {"ok": not doctor.failed(checks), "machine": dataclasses.asdict(found)}

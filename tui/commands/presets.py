@@ -6,8 +6,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from fitune.core import machine, runs, shapes
+from fitune.core import runs, shapes
 from fitune.core.budget import estimate
+from fitune.core.machine import host as machine
 from fitune.core.pace import estimate_pace
 from fitune.core.recipe import presets
 from fitune.core.recipe.fields import Recipe

@@ -10,9 +10,10 @@ from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import OptionList, Static
 
-from fitune.core import launch, machine, runs
+from fitune.core import launch, runs
 from fitune.core.errors import UserError
-from fitune.core.machine import Machine
+from fitune.core.machine import host
+from fitune.core.machine.host import Machine
 from fitune.core.runs import Run
 from fitune.tui import steps
 from fitune.tui.choices import StartChoice, machine_lines, start_choices
@@ -33,7 +34,7 @@ class StartScreen(StepScreen):
     class Looked(Message):
         """The machine and what can be done on it were found."""
 
-        machine: Machine
+        host: Machine
         choices: tuple[StartChoice, ...]
 
     @dataclass
@@ -64,7 +65,7 @@ class StartScreen(StepScreen):
     @work(thread=True, exclusive=True, group="look")
     def look_around(self) -> None:
         base, begun = runs.home(), bool(self.draft.preset or self.draft.edits)
-        self.post_message(self.Looked(machine.detect(base / "runs"), start_choices(base, begun)))
+        self.post_message(self.Looked(host.detect(base / "runs"), start_choices(base, begun)))
 
     def on_start_screen_looked(self, event: Looked) -> None:
         self.ticking.stop()

@@ -15,10 +15,10 @@ from textual.message import Message
 from textual.screen import Screen
 from textual.widgets import Static
 
-from fitune.core import machine
 from fitune.core.errors import UserError
 from fitune.core.events import Curve, RunState, Tail
-from fitune.core.machine import GpuSample
+from fitune.core.machine import host
+from fitune.core.machine.host import GpuSample
 from fitune.core.runs import LIVE, Run
 from fitune.tui import orders, watch_text
 from fitune.tui.parts import Parts
@@ -137,7 +137,7 @@ class WatchScreen(Screen[None]):
         while not self._over.wait(CARD_EVERY_S):
             uuid = (self.seen.info.get("gpu") or {}).get("uuid") if self.seen and self.seen.live else None
             if uuid:
-                self.post_message(self.CardRead(machine.sample(str(uuid))))
+                self.post_message(self.CardRead(host.sample(str(uuid))))
 
     def on_watch_screen_looked(self, event: Looked) -> None:
         before, self.seen = self.seen, event.seen

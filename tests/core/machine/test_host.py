@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fitune.core.errors import UserError
-from fitune.core.machine import STACK, Gpu, Machine, _disk_free_bytes, _ram_bytes, choose_backend, detect, pick_gpu
+from fitune.core.machine.host import STACK, Gpu, Machine, _disk_free_bytes, _ram_bytes, choose_backend, detect, pick_gpu
 
 GIB = 1 << 30
 L4 = Gpu(0, "GPU-1a2b", "NVIDIA L4", free_bytes=9 * GIB, compute_capability=(8, 9))
@@ -90,7 +90,7 @@ def test_memory_is_what_the_container_gets(tmp_path: Path) -> None:
 
 def test_versions_of_the_stack_are_read_without_importing_any_of_it() -> None:
     code = (
-        "import sys; from fitune.core.machine import detect, STACK; machine = detect(); assert machine.torch_cuda != '';"
+        "import sys; from fitune.core.machine.host import detect, STACK; machine = detect(); assert machine.torch_cuda != '';"
         "assert set(machine.versions) == set(STACK);"
         "print(sorted({'torch', 'transformers', 'datasets', 'textual', 'rich'} & set(sys.modules)))"
     )

@@ -12,10 +12,17 @@ import httpx
 import huggingface_hub
 import pytest
 
-from fitune.core import doctor, machine
-from fitune.core.doctor import check_driver, check_gpu_memory, check_gpus, check_hub, check_runs_dir, check_torch
-from fitune.core.machine import Gpu, GpuProcess, Machine
-from fitune.core.torch_facts import TorchFacts, ask_torch, built_for_cuda, runs_on
+from fitune.core.machine import doctor, host
+from fitune.core.machine.doctor import (
+    check_driver,
+    check_gpu_memory,
+    check_gpus,
+    check_hub,
+    check_runs_dir,
+    check_torch,
+)
+from fitune.core.machine.host import Gpu, GpuProcess, Machine
+from fitune.core.machine.torch_build import TorchFacts, ask_torch, built_for_cuda, runs_on
 
 GIB = 1 << 30
 L4 = Gpu(0, "GPU-1", "NVIDIA L4", 24 * GIB, 23 * GIB + GIB // 2, GIB // 2, (), (8, 9))
@@ -186,7 +193,7 @@ def test_torch_is_asked_in_a_process_that_may_die(probe: str, facts: TorchFacts)
 
 
 def test_a_torch_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fitune.core.torch_facts.TIMEOUT_S", 0.1)
+    monkeypatch.setattr("fitune.core.machine.torch_build.TIMEOUT_S", 0.1)
     assert "no answer" in (ask_torch("import time; time.sleep(60)").error or "")
 
 
@@ -252,7 +259,7 @@ def test_a_folder_that_may_not_even_be_looked_into_is_a_failure(
     monkeypatch.setattr(os, "stat", withheld)
     monkeypatch.setattr("os.access", lambda path, mode: Path(path) != tmp_path)
     assert check_runs_dir(tmp_path / "theirs" / "runs").status == "fail"
-    assert machine.detect(tmp_path / "theirs" / "runs").disk_free_bytes
+    assert host.detect(tmp_path / "theirs" / "runs").disk_free_bytes
 
 
 def test_a_folder_without_write_permission_is_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

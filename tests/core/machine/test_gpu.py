@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from fitune.core import gpu as gpu_module
-from fitune.core import gpu_faults
 from fitune.core.errors import UserError
-from fitune.core.machine import Gpu, detect, pick_gpu, sample
+from fitune.core.machine import gpu as gpu_module
+from fitune.core.machine import gpu_faults
+from fitune.core.machine.host import Gpu, detect, pick_gpu, sample
 
 GIB = 1 << 30
 NOT_SUPPORTED = 3

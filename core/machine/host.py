@@ -11,9 +11,9 @@ from importlib import metadata
 from pathlib import Path
 
 from fitune.core.errors import UserError
-from fitune.core.gpu import Gpu, GpuProcess, GpuSample, read_cards, sample
-from fitune.core.gpu_faults import GpuState
-from fitune.core.torch_facts import built_for_cuda
+from fitune.core.machine.gpu import Gpu, GpuProcess, GpuSample, read_cards, sample
+from fitune.core.machine.gpu_faults import GpuState
+from fitune.core.machine.torch_build import built_for_cuda
 
 __all__ = [
     "Gpu", "GpuProcess", "GpuSample", "GpuState", "Machine",

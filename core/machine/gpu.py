@@ -1,6 +1,6 @@
 """The cards of this machine, as NVML tells them: what they are, what is free, who holds the rest.
 
-Nothing here raises for a sick driver: that is a state with a sentence and a next action (`core.gpu_faults`). A number
+Nothing here raises for a sick driver: that is a state with a sentence and a next action (`core.machine.gpu_faults`). A number
 that a card or its driver doesn't tell is None. The module `pynvml` comes from the package nvidia-ml-py.
 """
 
@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from fitune.core import gpu_faults
-from fitune.core.gpu_faults import Fault, GpuState
+from fitune.core.machine import gpu_faults
+from fitune.core.machine.gpu_faults import Fault, GpuState
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
-from fitune.core.machine import GIB, STACK, Gpu, Machine, describe
-from fitune.core.torch_facts import TorchFacts, ask_torch, capabilities, runs_on
+from fitune.core.machine.host import GIB, STACK, Gpu, Machine, describe
+from fitune.core.machine.torch_build import TorchFacts, ask_torch, capabilities, runs_on
 
 LOW_DISK_BYTES = 20_000_000_000
 LEAST_DISK_BYTES = 80_000_000  # an adapter of SmolLM2-135M with one checkpoint takes 86 MB
