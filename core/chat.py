@@ -202,13 +202,12 @@ def _refuse_short_memory(run: Run, gpu: Any, ram_bytes: int | None) -> None:
 
 def _needed_bytes(run: Run, card: Any) -> int | None:
     """The model with its adapter as plain transformers and peft hold it; None if its shape is not known."""
-    from fitune.core import budget, shapes
-    from fitune.core.sizing import plan, weights
+    from fitune.core.memory import budget, plan, shape, weights
 
     recipe = run.recipe()
     recipe = recipe.model_copy(update={"train": recipe.train.model_copy(update={"backend": "trl"})})
     try:
-        made = plan.resolve(shapes.load(recipe.model.id, recipe.model.revision), recipe, card, None)
+        made = plan.resolve(shape.load(recipe.model.id, recipe.model.revision), recipe, card, None)
     except UserError:
         return None
     terms = (weights.layers_term, weights.experts_term, weights.rest_term, weights.vision_term, weights.lora_term)

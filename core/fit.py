@@ -8,15 +8,15 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from fitune.core.budget import Card
 from fitune.core.learned import NONE, Experience
+from fitune.core.memory.budget import Card
+from fitune.core.memory.plan import GIB
+from fitune.core.memory.shape import Shape
 from fitune.core.plans import REFUSED, Place, Tried, changed, value_of
 from fitune.core.prepared import Prepared
 from fitune.core.recipe.fields import Recipe
 from fitune.core.recipe.rules import problems
 from fitune.core.remedies import STATES_32BIT, can_offload, fewest_layers
-from fitune.core.shapes import Shape
-from fitune.core.sizing.plan import GIB
 
 NO_FASTER = 0.05
 """Paces within this share of each other count as one: a guess of pace tells no more apart. Fewer changes are better."""

@@ -14,20 +14,22 @@ from typing import Any
 
 import orjson
 
-from fitune.core import budget, detached, learned, prepared_cache, runs, shapes
+from fitune.core import detached, learned, prepared_cache, runs
 from fitune.core.errors import UserError
 from fitune.core.files import write_atomically
 from fitune.core.learned import Experience
 from fitune.core.machine import host
 from fitune.core.machine.host import GIB, Gpu
+from fitune.core.memory import budget
+from fitune.core.memory import shape as shapes
+from fitune.core.memory.disk import GGUF_BYTES
+from fitune.core.memory.plan import EXPERT_NAMES
 from fitune.core.plans import ram_lack
 from fitune.core.prepared import FILE, Prepared
 from fitune.core.recipe.load import Recipe
 from fitune.core.remedies import remedies
 from fitune.core.resolve import Resolved, card_of, resolve
 from fitune.core.runs import Run
-from fitune.core.sizing.disk import GGUF_BYTES
-from fitune.core.sizing.plan import EXPERT_NAMES
 from fitune.core.uploads import What, uploads
 from fitune.core.workload import Workload, as_decided
 

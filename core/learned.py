@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from fitune.core import __version__
-from fitune.core.budget import DRIVER_BYTES, Budget, Part, verdict_of
 from fitune.core.errors import UserError
+from fitune.core.memory.budget import DRIVER_BYTES, Budget, Part, verdict_of
 from fitune.core.pace import HIGH, LOW, Pace
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ recomputes; it needs no gradient of its own, so LoRA costs 6 a parameter and tok
 import re
 from dataclasses import dataclass
 
+from fitune.core.memory.shape import Shape
 from fitune.core.recipe.fields import Recipe
-from fitune.core.shapes import Shape
 
 CARDS: dict[str, tuple[float, float, float]] = {
     "B200": (2250, 8000, 63),
@@ -78,7 +78,7 @@ def estimate_pace(
     """The pace of a recipe on a card, by the name that the driver gives.
 
     row_tokens: tokens of a row, padding included; None means full rows. layers_away: layers in host RAM, where the
-    recipe leaves them to Unsloth ("auto"); core.budget tells them. None takes the recipe's number.
+    recipe leaves them to Unsloth ("auto"); core.memory.budget tells them. None takes the recipe's number.
     """
     length = row_tokens or recipe.model.max_seq_length
     flops = flops_per_token(shape, recipe, length)

@@ -4,13 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from fitune.core.budget import RUNTIME_CPU_BYTES, Budget, Card, estimate, safe_bytes
 from fitune.core.learned import Experience
+from fitune.core.memory.budget import RUNTIME_CPU_BYTES, Budget, Card, estimate, safe_bytes
+from fitune.core.memory.plan import GIB
+from fitune.core.memory.shape import Shape
 from fitune.core.pace import TYPICAL, Pace, estimate_pace
 from fitune.core.prepared import Prepared
 from fitune.core.recipe.fields import Recipe
-from fitune.core.shapes import Shape
-from fitune.core.sizing.plan import GIB
 from fitune.core.workload import as_decided
 
 RAM_SHARE = 0.9
@@ -54,7 +54,7 @@ class Place:
     """The rows in tokens; None counts them as full length."""
 
     def look(self, changes: Mapping[str, Any]) -> Tried:
-        """The recipe with these changes (`group.key`, unchecked) here. Raises UserError as core.budget.estimate."""
+        """The recipe with these changes (`group.key`, unchecked) here. Raises UserError as core.memory.budget.estimate."""
         recipe = changed(self.recipe, changes)
         decided, work = as_decided(recipe, self.rows)
         budget = self.experience.budget(estimate(self.shape, decided, self.card, work.longest if work else None))

@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from fitune.core.budget import Budget, Card, estimate
 from fitune.core.learned import NONE, Experience
+from fitune.core.memory.budget import Budget, Card, estimate
+from fitune.core.memory.plan import GIB
+from fitune.core.memory.shape import Shape
 from fitune.core.plans import changed
 from fitune.core.recipe.fields import Recipe
 from fitune.core.recipe.rules import problems
-from fitune.core.shapes import Shape
-from fitune.core.sizing.plan import GIB
 
 WORTH_BYTES = 32 * 2**20
 """A smaller saving is below what the budget can tell apart."""
@@ -39,7 +39,7 @@ def remedies(
     experience: Experience = NONE,
     unsloth_works: bool = True,
 ) -> list[Remedy]:
-    """The changes that lower the peak, ordered by how little they hurt. Arguments as for core.budget.estimate.
+    """The changes that lower the peak, ordered by how little they hurt. Arguments as for core.memory.budget.estimate.
 
     experience: what earlier runs taught; budgets are corrected by it. unsloth_works: whether the card can be used with
     it. What would contradict another setting is left out.

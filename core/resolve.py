@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fitune.core.budget import Card
 from fitune.core.errors import BadInput, UserError
 from fitune.core.machine.host import Gpu, Machine, choose_backend, grows_in_place, pick_gpu
+from fitune.core.memory.budget import Card
 from fitune.core.recipe.fields import Recipe
 from fitune.core.recipe.rules import problems
 

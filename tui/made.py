@@ -101,7 +101,7 @@ def look(run: Run) -> Facts:
 
 def with_sizes(facts: Facts) -> Facts:
     """Also with what the model's shape and the Hub tell; without a network that can take half a minute."""
-    from fitune.core import shapes
+    from fitune.core.memory import shape as shapes
 
     facts = replace(facts, base=_base(facts.run, ask=True))
     try:

@@ -4,19 +4,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from fitune.core import budget, config_json, pace, runs, shapes
-from fitune.core.budget import Budget, Card, Part
+from fitune.core import pace, runs
 from fitune.core.errors import BadInput, UserError
 from fitune.core.fit import fit
 from fitune.core.learned import CORRECTION, NONE, Experience, experience
 from fitune.core.machine.host import GIB, Gpu, Machine
+from fitune.core.memory import budget, config_json
+from fitune.core.memory import shape as shapes
+from fitune.core.memory.budget import Budget, Card, Part
+from fitune.core.memory.shape import Shape
 from fitune.core.pace import Pace
 from fitune.core.plans import ram_lack
 from fitune.core.prepared import Prepared
 from fitune.core.recipe.fields import Recipe
 from fitune.core.remedies import Remedy, remedies
 from fitune.core.resolve import Resolved, card_of, resolve
-from fitune.core.shapes import Shape
 from fitune.core.workload import Workload, as_decided, lengths_said
 from fitune.tui.draft import UNCHOSEN, Draft, prepared, recipe, set_field
 from fitune.tui.fields import text_of

@@ -4,12 +4,12 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from fitune.core.budget import Budget, Card, in_ram
 from fitune.core.errors import BadInput, UserError
 from fitune.core.learned import NONE, Experience
+from fitune.core.memory.budget import Budget, Card, in_ram
+from fitune.core.memory.plan import GIB
 from fitune.core.recipe.fields import Recipe
 from fitune.core.recipe.rules import problems
-from fitune.core.sizing.plan import GIB
 from fitune.tui.format import gib
 
 if TYPE_CHECKING:

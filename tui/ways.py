@@ -10,7 +10,7 @@ from typing import Literal
 
 from fitune.core import gguf_tools
 from fitune.core.downloads import Download
-from fitune.core.sizing.disk import GGUF_BYTES
+from fitune.core.memory.disk import GGUF_BYTES
 from fitune.core.uploads import Upload, What
 from fitune.tui.format import UNKNOWN, duration, size
 from fitune.tui.made import MERGE_RAM_BYTES, Facts

@@ -3,12 +3,12 @@
 import math
 from dataclasses import dataclass
 
-from fitune.core import shapes
-from fitune.core.budget import Card, estimate
 from fitune.core.errors import UserError
 from fitune.core.handoff.job import Files, Job, is_folder
 from fitune.core.handoff.script import not_carried, render_file, script
 from fitune.core.handoff.text import commented, plain_name, yaml_text
+from fitune.core.memory import shape as shapes
+from fitune.core.memory.budget import Card, estimate
 
 GIB = 1 << 30
 CARDS = 2

@@ -7,12 +7,13 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from fitune.core import learned, shapes
-from fitune.core.budget import Card, estimate
+from fitune.core import learned
 from fitune.core.errors import UserError
 from fitune.core.events import EventLog
 from fitune.core.learned import Lesson
 from fitune.core.machine.host import grows_in_place
+from fitune.core.memory import shape as shapes
+from fitune.core.memory.budget import Card, estimate
 from fitune.core.pace import estimate_pace
 from fitune.core.recipe.fields import Recipe
 from fitune.core.runs import Run

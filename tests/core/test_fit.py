@@ -5,15 +5,15 @@ import time
 from typing import Any
 
 import pytest
-from test_budget import GIB, LLAMA_8B, recipe, with_set
 
-from fitune.core.budget import Card, estimate, safe_bytes
 from fitune.core.fit import NO_FASTER, Fit, fit
 from fitune.core.learned import NONE, Experience
+from fitune.core.memory.budget import Card, estimate, safe_bytes
+from fitune.core.memory.shape import Shape, load
 from fitune.core.pace import estimate_pace
 from fitune.core.plans import Place, host_ram_bytes
 from fitune.core.recipe.fields import Recipe
-from fitune.core.shapes import Shape, load
+from tests.core.memory.test_budget import GIB, LLAMA_8B, recipe, with_set
 from tests.lessons import lesson
 from tests.token_rows import prepared
 

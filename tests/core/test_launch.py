@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from shape_configs import CONFIGS
 
 from fitune.core import detached, launch, prepared_cache, runs
 from fitune.core.errors import UserError
@@ -19,6 +18,7 @@ from fitune.core.machine.host import Gpu, Machine
 from fitune.core.recipe.load import Recipe
 from fitune.core.resolve import Resolved
 from fitune.core.runs import Run
+from tests.core.memory.shape_configs import CONFIGS
 from tests.fake_worker import wait_until
 from tests.token_rows import prepared
 

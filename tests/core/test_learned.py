@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_budget import GIB, H100, LLAMA_8B, recipe
 
 from fitune.core import learned
-from fitune.core.budget import estimate, safe_bytes
 from fitune.core.errors import UserError
 from fitune.core.learned import Experience, Lesson, experience
 from fitune.core.machine.host import Gpu
+from fitune.core.memory.budget import estimate, safe_bytes
 from fitune.core.pace import estimate_pace
+from tests.core.memory.test_budget import GIB, H100, LLAMA_8B, recipe
 from tests.lessons import CARD_BYTES, CARD_NAME, VERSIONS, lesson
 
 GPU = Gpu(0, "GPU-1", CARD_NAME, CARD_BYTES, CARD_BYTES, compute_capability=(8, 9))

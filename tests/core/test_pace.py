@@ -3,10 +3,10 @@
 from typing import Any
 
 import pytest
-from test_budget import LLAMA_8B, recipe
 
+from fitune.core.memory.shape import load
 from fitune.core.pace import estimate_pace
-from fitune.core.shapes import load
+from tests.core.memory.test_budget import LLAMA_8B, recipe
 
 H100 = "NVIDIA H100 80GB HBM3"
 TRL = {"train__backend": "trl", "train__checkpointing": "on"}

@@ -3,10 +3,10 @@
 from typing import Any
 
 import pytest
-from test_budget import GIB, H100, LLAMA_8B, recipe, with_set
 
-from fitune.core.budget import Card, estimate
+from fitune.core.memory.budget import Card, estimate
 from fitune.core.remedies import remedies
+from tests.core.memory.test_budget import GIB, H100, LLAMA_8B, recipe, with_set
 
 SMALL = Card(total_bytes=8 * GIB, free_bytes=round(7.5 * GIB))
 HEAVY = {"train__micro_batch": 8, "model__max_seq_length": 4096, "lora__r": 64, "train__optimizer": "adamw_torch"}

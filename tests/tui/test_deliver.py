@@ -14,8 +14,8 @@ from fitune.core import detached, gguf_tools, handoff, hub
 from fitune.core.downloads import Download
 from fitune.core.errors import UserError
 from fitune.core.events import EventLog, Tail
+from fitune.core.memory.disk import GGUF_BYTES
 from fitune.core.runs import Run
-from fitune.core.sizing.disk import GGUF_BYTES
 from fitune.tui.event_lines import line
 from fitune.tui.follow import follow
 from fitune.tui.screens.deliver import DeliverScreen
@@ -53,7 +53,7 @@ def quantized(trained: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     def out_of_reach(model_id: str, revision: str | None = None) -> None:
         raise UserError(f"{model_id} is out of reach.")
 
-    monkeypatch.setattr("fitune.core.shapes.load", out_of_reach)
+    monkeypatch.setattr("fitune.core.memory.shape.load", out_of_reach)
     info = json.loads((trained / "run.json").read_text())
     info["recipe"]["model"]["id"] = f"{FULL}-bnb-4bit"
     (trained / "run.json").write_text(json.dumps(info))

@@ -14,9 +14,9 @@ from fitune.core.errors import UserError
 from fitune.core.machine import host
 from fitune.core.machine.gpu import Gpu
 from fitune.core.machine.host import Machine
+from fitune.core.memory.shape import load
 from fitune.core.pace import estimate_pace
 from fitune.core.recipe.load import to_toml
-from fitune.core.shapes import load
 from tests.lessons import VERSIONS, lesson
 from tests.token_rows import prepared
 from tests.tui.conftest import Fitune

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from fitune.core import learned
-from fitune.core.budget import Card, estimate
 from fitune.core.machine.host import Machine
+from fitune.core.memory.budget import Card, estimate
+from fitune.core.memory.shape import load
 from fitune.core.pace import Pace
 from fitune.core.prepared import Prepared
 from fitune.core.recipe import presets
 from fitune.core.recipe.load import parse
-from fitune.core.shapes import load
 from fitune.tui.choices import preset_choices, standing
 from fitune.tui.draft import Draft, recipe, set_field, with_prepared
 from fitune.tui.outlook import Outlook, correction, fitted, grouped, look, ways_out

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from fitune.core import learned
-from fitune.core.budget import estimate
+from fitune.core.memory.budget import estimate
+from fitune.core.memory.shape import load
 from fitune.core.runs import Run
-from fitune.core.shapes import load
 from tests.worker.conftest import train_here
 
 pytestmark = [pytest.mark.train, pytest.mark.usefixtures("unasked")]

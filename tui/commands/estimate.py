@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from fitune.core import prepared_cache, runs, shapes
-from fitune.core.budget import Budget, estimate, to_json
+from fitune.core import prepared_cache, runs
 from fitune.core.errors import UserError
+from fitune.core.memory import shape as shapes
+from fitune.core.memory.budget import Budget, estimate, to_json
 from fitune.core.pace import Pace, estimate_pace
 from fitune.core.plans import ram_lack
 from fitune.core.recipe import load

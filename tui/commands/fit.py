@@ -5,9 +5,10 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from fitune.core import prepared_cache, runs, shapes
-from fitune.core.budget import to_json
+from fitune.core import prepared_cache, runs
 from fitune.core.fit import Fit, Rejected, fit
+from fitune.core.memory import shape as shapes
+from fitune.core.memory.budget import to_json
 from fitune.core.plans import Tried
 from fitune.core.recipe import load
 from fitune.core.workload import as_decided, lengths_said

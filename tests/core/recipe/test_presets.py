@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from fitune.core.budget import Card, estimate
 from fitune.core.errors import UserError
 from fitune.core.fit import CARD_FREE_SHARE
+from fitune.core.memory.budget import Card, estimate
+from fitune.core.memory.plan import GIB
+from fitune.core.memory.shape import load
 from fitune.core.plans import host_ram_bytes
 from fitune.core.recipe import presets
 from fitune.core.recipe.load import parse, to_toml
-from fitune.core.shapes import load
-from fitune.core.sizing.plan import GIB
 
 NAMES = [file.stem for file in presets.presets_dir().glob("*.toml")]
 ABOUT = '[preset]\ntitle = "t"\nwhom = "w"\ncard_gib = 8\nmodels = ["owner/model"]\n'

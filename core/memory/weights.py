@@ -3,7 +3,7 @@
 from bisect import bisect_left
 from dataclasses import replace
 
-from fitune.core.sizing.plan import GIB, Plan, Term, count, gib
+from fitune.core.memory.plan import GIB, Plan, Term, count, gib
 
 NF4_BYTES = 0.5 + 4 / 64
 """4 bits a weight and one fp32 scale for 64 weights (bitsandbytes functional.py, quantize_4bit)."""

@@ -5,8 +5,8 @@ T tokens, H hidden width, I MLP width, Q and K widths of queries and keys, L lay
 
 import math
 
-from fitune.core.sizing.plan import GIB, Plan, Term, gib
-from fitune.core.sizing.weights import parks_checkpoints
+from fitune.core.memory.plan import GIB, Plan, Term, gib
+from fitune.core.memory.weights import parks_checkpoints
 
 TILE_TOKENS, TILE_VOCAB = 4096, 32_768
 """TRL 1.15's fused head works on tiles of this many tokens and vocabulary entries (trl/kernels/chunked_logprob.py)."""

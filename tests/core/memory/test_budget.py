@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from shape_configs import CONFIGS
 
-from fitune.core.budget import Budget, Card, estimate, to_json
 from fitune.core.errors import UserError
+from fitune.core.memory.budget import Budget, Card, estimate, to_json
+from fitune.core.memory.shape import Shape, from_config, load
 from fitune.core.recipe.fields import Recipe
 from fitune.core.recipe.load import parse
 from fitune.core.remedies import Remedy, remedies
-from fitune.core.shapes import Shape, from_config, load
+from tests.core.memory.shape_configs import CONFIGS
 
 GIB = 2**30
 H100 = Card(total_bytes=85_520_809_984, free_bytes=85_000_000_000, compute_capability=(9, 0))
@@ -307,6 +307,6 @@ def test_it_follows_keystrokes(model: str) -> None:
 
 
 def test_it_needs_neither_torch_nor_a_screen() -> None:
-    code = "import sys, fitune.core.budget, fitune.core.remedies, fitune.core.pace; print([m for m in ('torch','textual') if m in sys.modules])"
+    code = "import sys, fitune.core.memory.budget, fitune.core.remedies, fitune.core.pace; print([m for m in ('torch','textual') if m in sys.modules])"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"

@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_budget import GIB, H100, LLAMA_8B, part, recipe
 
-from fitune.core.budget import Card, estimate
+from fitune.core.memory.budget import Card, estimate
+from fitune.core.memory.shape import load
 from fitune.core.recipe import presets
-from fitune.core.shapes import load
+from tests.core.memory.test_budget import GIB, H100, LLAMA_8B, part, recipe
 
 HEAD = 2 * LLAMA_8B.vocab * LLAMA_8B.hidden
 """Bytes of the head in 16 bits; the input embedding is as large."""

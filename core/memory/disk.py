@@ -1,8 +1,8 @@
 """What a run leaves on disk: download, checkpoints, adapter, merged model, GGUF files."""
 
+from fitune.core.memory.plan import Plan
+from fitune.core.memory.weights import layer_bytes, state_bytes
 from fitune.core.recipe.fields import MOVES_THE_BASE
-from fitune.core.sizing.plan import Plan
-from fitune.core.sizing.weights import layer_bytes, state_bytes
 
 GGUF_BYTES = {
     "f16": 2.0,

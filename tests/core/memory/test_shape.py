@@ -5,10 +5,10 @@ import json
 from pathlib import Path
 
 import pytest
-from shape_configs import CONFIGS, PARAMS
 
-from fitune.core import shapes
 from fitune.core.errors import BadInput, UserError
+from fitune.core.memory import shape as shapes
+from tests.core.memory.shape_configs import CONFIGS, PARAMS
 
 LLAMA = CONFIGS["Llama-3.1-8B"]
 SHIPPED = {

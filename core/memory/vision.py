@@ -3,7 +3,7 @@
 Sources: the modeling_*.py files of transformers 5.17, checked against them on the meta device.
 """
 
-from fitune.core.sizing.architectures import Values
+from fitune.core.memory.architectures import Values
 
 
 def vision_params(model_type: str, config: Values, hidden: int) -> int:

@@ -6,9 +6,9 @@ from functools import cached_property
 from typing import Literal
 
 from fitune.core.errors import UserError
+from fitune.core.memory.architectures import Linear
+from fitune.core.memory.shape import Shape
 from fitune.core.recipe.fields import Quant, Recipe
-from fitune.core.shapes import Shape
-from fitune.core.sizing.architectures import Linear
 
 GIB = 2**30
 FAST_UNSLOTH = frozenset({"llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "granite", "qwen3_moe"})

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from fitune.core import config_json
 from fitune.core.errors import BadInput, Problem, UserError
-from fitune.core.sizing.architectures import FAMILIES, Family, Layer, Linear, Values, decoder_layer, heads_of
-from fitune.core.sizing.vision import vision_params
+from fitune.core.memory import config_json
+from fitune.core.memory.architectures import FAMILIES, Family, Layer, Linear, Values, decoder_layer, heads_of
+from fitune.core.memory.vision import vision_params
 
 VISION_TEXT = {
     "gemma3": "gemma3_text",

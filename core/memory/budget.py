@@ -8,11 +8,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from fitune.core.memory import activations, weights
+from fitune.core.memory.disk import disk_bytes
+from fitune.core.memory.plan import GIB, Card, Plan, Term, gib, resolve
+from fitune.core.memory.shape import Shape
 from fitune.core.recipe.fields import Recipe
-from fitune.core.shapes import Shape
-from fitune.core.sizing import step, weights
-from fitune.core.sizing.disk import disk_bytes
-from fitune.core.sizing.plan import GIB, Card, Plan, Term, gib, resolve
 
 __all__ = ["Budget", "Card", "Part", "estimate", "in_ram", "safe_bytes", "to_json", "verdict_of"]
 
@@ -149,20 +149,20 @@ def _moments(plan: Plan, context: Term) -> list[tuple[str, list[Term]]]:
         weights.layers_term(plan), weights.slots_term(plan), weights.experts_term(plan),
         weights.rest_term(plan), weights.vision_term(plan), weights.lora_term(plan), weights.whole_term(plan),
     ]  # fmt: skip
-    resident = [*frozen, weights.optimizer_term(plan), step.scratch_term(plan), _workspace(plan)]
+    resident = [*frozen, weights.optimizer_term(plan), activations.scratch_term(plan), _workspace(plan)]
     gradients = weights.gradients_term(plan)
-    inputs, backward = step.activation_terms(plan)
-    buffers = [step.dequantization_term(plan), step.dora_term(plan), step.logits_term(plan)]
+    inputs, backward = activations.activation_terms(plan)
+    buffers = [activations.dequantization_term(plan), activations.dora_term(plan), activations.logits_term(plan)]
     standing = sum(term.bytes for term in [*frozen, context])
     # With accumulation all gradients are there from the second micro-batch on; without, they grow as inputs are freed.
     accumulating = [gradients] if plan.recipe.train.grad_accum > 1 else []
-    loss = [*resident, *accumulating, inputs, step.loss_term(plan, standing)]
+    loss = [*resident, *accumulating, inputs, activations.loss_term(plan, standing)]
     scratch = Term("optimizer scratch", weights.step_scratch_bytes(plan), "one more copy of the LoRA weights")
     moments = [
         ("load", [*frozen, _load_scratch(plan)]),
         ("loss", loss),
         ("optimizer step", [*resident, gradients, scratch]),
-        ("evaluation", [*resident, step.loss_term(plan, standing, evaluating=True)]),
+        ("evaluation", [*resident, activations.loss_term(plan, standing, evaluating=True)]),
     ]
     if weights.parks_checkpoints(plan) or accumulating:
         return [*moments, ("layer backward", [*resident, gradients, inputs, backward, *buffers])]
