@@ -33,7 +33,7 @@ def parse():
     with open(sys.argv[2], "rb") as file:
         for line in file:
             orjson.loads(line)
-from fitune.core.dataset import inspect, preview
+from fitune.core.data.dataset import inspect, preview
 from fitune.core.recipe.fields import Data
 def fitune():
     (preview if sys.argv[1] == "preview" else inspect)(Data(source=sys.argv[2]))

@@ -16,10 +16,10 @@ from typing import Any
 
 import orjson
 
+from fitune.core.data.split import eval_fraction
 from fitune.core.errors import UserError
 from fitune.core.packing import Packing, decide
 from fitune.core.recipe.fields import Recipe
-from fitune.core.rows.split import eval_fraction
 
 VERSION = 3
 """Of the answer, and of the rendering that it tells of."""

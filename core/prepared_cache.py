@@ -9,10 +9,10 @@ from typing import Any
 
 import orjson
 
+from fitune.core.data.files import find as sources
 from fitune.core.errors import UserError
 from fitune.core.prepared import FILE, VERSION, Prepared
 from fitune.core.recipe.fields import Recipe
-from fitune.core.rows import sources
 from fitune.core.runs import Run
 
 FOLDER = "prepare"

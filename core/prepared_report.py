@@ -1,9 +1,9 @@
 """What training at a recipe's length would lose, said in sentences, worst first."""
 
+from fitune.core.data.report import Finding, numbered
 from fitune.core.errors import Problem
 from fitune.core.prepared import Prepared
 from fitune.core.recipe.fields import Recipe
-from fitune.core.rows.report import Finding, numbered
 
 COVERED = 0.99
 """Share of the rows that a suggested length leaves whole."""

@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
+from fitune.core.data.split import eval_fraction
 from fitune.core.packing import Packing
 from fitune.core.prepared import Prepared
 from fitune.core.recipe.fields import Recipe
-from fitune.core.rows.split import eval_fraction
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """What a field of the form costs, in memory and in time: against the preset's value, or of the next values."""
 
+from fitune.core.data.report import Report
 from fitune.core.recipe.fields import Recipe
-from fitune.core.rows.report import Report
 from fitune.tui.draft import Draft, base_value, set_field, shown
 from fitune.tui.fields import Field, problem, text_of
 from fitune.tui.format import duration, size

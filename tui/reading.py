@@ -3,12 +3,13 @@
 import time
 from collections.abc import Callable
 
-from fitune.core import dataset, launch, prepared_cache, runs
+from fitune.core import launch, prepared_cache, runs
+from fitune.core.data import dataset
+from fitune.core.data.report import Report
 from fitune.core.errors import BadInput, UserError
 from fitune.core.events import RunState
 from fitune.core.prepared import FILE, Prepared
 from fitune.core.recipe.fields import Data, Recipe
-from fitune.core.rows.report import Report
 from fitune.core.runs import Run
 from fitune.tui.draft import Draft, prepared, recipe, with_prepared
 

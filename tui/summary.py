@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fitune.core import runs
+from fitune.core.data.report import numbered
+from fitune.core.data.split import MIN_ROWS, eval_fraction
 from fitune.core.errors import UserError
 from fitune.core.prepared_report import findings
 from fitune.core.recipe import load
 from fitune.core.recipe.load import Recipe
 from fitune.core.resolve import resolve
-from fitune.core.rows.report import numbered
-from fitune.core.rows.split import MIN_ROWS, eval_fraction
 from fitune.tui.cost import tokens_in_all
 from fitune.tui.draft import UNCHOSEN, Draft, origin, prepared, problems, recipe, shown
 from fitune.tui.fields import all_fields, text_of

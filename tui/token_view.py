@@ -3,10 +3,10 @@
 from itertools import groupby
 from typing import TYPE_CHECKING
 
+from fitune.core.data.report import numbered
 from fitune.core.packing import Packing, Why
 from fitune.core.prepared import Bin, Example, Prepared, Token
 from fitune.core.recipe.fields import Recipe
-from fitune.core.rows.report import numbered
 from fitune.tui.format import count, percent
 from fitune.tui.text import clean
 

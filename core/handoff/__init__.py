@@ -70,7 +70,7 @@ def _refuse_contradictions(target: str, job: Job) -> None:
 def write(target: str, jobs: Sequence[Job], folder: Path) -> list[str]:
     """Write all that a target needs, the rows too, into a new folder: whole or not at all. Returns the files' names.
 
-    Raises UserError where the folder holds something already or can't be made, and as `core.dataset.rows`.
+    Raises UserError where the folder holds something already or can't be made, and as `core.data.dataset.rows`.
     """
     try:
         taken = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))

@@ -7,16 +7,16 @@ from typing import Any
 
 import orjson
 
-from fitune.core import dataset
+from fitune.core.data import dataset
+from fitune.core.data.split import eval_fraction, split
 from fitune.core.errors import UserError
 from fitune.core.recipe.fields import Recipe
-from fitune.core.rows.split import eval_fraction, split
 
 TRAIN, EVAL = "train.jsonl", "eval.jsonl"
 
 
 def write_rows(recipe: Recipe, folder: Path) -> None:
-    """Write train.jsonl and eval.jsonl (which may be empty) into a folder. Raises as `core.dataset.rows`."""
+    """Write train.jsonl and eval.jsonl (which may be empty) into a folder. Raises as `core.data.dataset.rows`."""
     rows = list(dataset.rows(recipe.data))
     kept, held = split(rows, eval_fraction(recipe, len(rows)), recipe.train.seed)
     _write(folder / TRAIN, (rows[place] for place in kept))
@@ -36,7 +36,7 @@ class Kind:
 def look(recipe: Recipe) -> Kind:
     """What the first rows say.
 
-    Raises UserError where they are of several kinds, which only the script reads, and as `core.dataset.rows`.
+    Raises UserError where they are of several kinds, which only the script reads, and as `core.data.dataset.rows`.
     """
     head = list(dataset.rows(recipe.data, limit=dataset.HEAD_ROWS))
     kinds = {next(iter(row)) for row in head}

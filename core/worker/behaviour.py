@@ -7,11 +7,11 @@ from typing import Any
 
 import torch
 
-from fitune.core import dataset
+from fitune.core.data import dataset
+from fitune.core.data.split import eval_fraction, split
 from fitune.core.errors import UserError
 from fitune.core.proof import Likeness, Limits, Proof, judge
 from fitune.core.recipe.fields import Recipe
-from fitune.core.rows.split import eval_fraction, split
 from fitune.core.worker.data import Refused, render
 
 ROWS = 4

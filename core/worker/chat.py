@@ -18,13 +18,13 @@ from typing import Any
 
 import orjson
 
-from fitune.core import dataset
 from fitune.core.chat import SIDES
+from fitune.core.data import dataset
+from fitune.core.data.split import eval_fraction, split
 from fitune.core.diagnose import Failure, diagnose, redact
 from fitune.core.errors import UserError
 from fitune.core.events import EventLog
 from fitune.core.recipe.fields import Recipe
-from fitune.core.rows.split import eval_fraction, split
 from fitune.core.runs import Run
 from fitune.core.worker import backends, models
 

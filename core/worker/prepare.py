@@ -10,7 +10,8 @@ from typing import Any
 
 import orjson
 
-from fitune.core import dataset, prepared
+from fitune.core import prepared
+from fitune.core.data import dataset
 from fitune.core.errors import Problem
 from fitune.core.events import EventLog
 from fitune.core.files import write_atomically

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from fitune.core.dataset import inspect
+from fitune.core.data.dataset import inspect
+from fitune.core.data.split import eval_fraction, split
 from fitune.core.machine.host import Machine
 from fitune.core.prepared import Prepared
 from fitune.core.recipe.load import parse
-from fitune.core.rows.split import eval_fraction, split
 from fitune.tui.draft import Draft, recipe, with_prepared
 from fitune.tui.outlook import look
 from fitune.tui.summary import TRACKER_SERVERS, duration_words, lines, network

@@ -10,7 +10,8 @@ import pytest
 from textual import events
 from textual.widgets import Button, Input, Static
 
-from fitune.core import dataset, prepared_cache
+from fitune.core import prepared_cache
+from fitune.core.data import dataset
 from fitune.core.machine.host import Machine
 from fitune.core.recipe import load
 from fitune.core.recipe.fields import Data

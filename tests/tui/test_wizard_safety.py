@@ -11,7 +11,8 @@ import orjson
 import pytest
 from textual.command import CommandPalette
 
-from fitune.core import dataset, launch
+from fitune.core import launch
+from fitune.core.data import dataset
 from fitune.core.errors import BadInput, UserError
 from fitune.core.machine import host
 from fitune.core.machine.host import Gpu, Machine

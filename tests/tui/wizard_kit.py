@@ -11,7 +11,8 @@ from textual.pilot import Pilot
 from textual.widgets import Static
 
 import fitune.tui.wizard  # noqa: F401 - so that no test waits for it
-from fitune.core import dataset, prepared_cache
+from fitune.core import prepared_cache
+from fitune.core.data import dataset
 from fitune.core.events import EventLog
 from fitune.core.machine.host import Gpu
 from fitune.core.prepared import FILE, Example, Token, to_json

@@ -74,7 +74,7 @@ def waiting(made: Recipe, monkeypatch: pytest.MonkeyPatch) -> Run:
 
 
 def test_lengths_and_labels_are_those_of_training(waiting: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    from fitune.core import dataset
+    from fitune.core.data import dataset
 
     events = run_here(waiting, monkeypatch)
     found = Prepared.read(waiting.path)

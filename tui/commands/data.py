@@ -6,13 +6,13 @@ import sys
 import time
 from typing import Any
 
-from fitune.core import dataset
+from fitune.core.data import dataset
+from fitune.core.data.report import Finding, Report
 from fitune.core.events import RunState
 from fitune.core.prepared import Prepared
 from fitune.core.prepared_report import findings
 from fitune.core.recipe import load
 from fitune.core.recipe.fields import Data, Recipe
-from fitune.core.rows.report import Finding, Report
 from fitune.core.runs import Run
 from fitune.tui.data_view import left_out_lines
 from fitune.tui.reading import render

@@ -15,9 +15,9 @@ from textual.suggester import Suggester
 from textual.widget import Widget
 from textual.widgets import Input, OptionList, Static
 
+from fitune.core.data.report import Report
 from fitune.core.errors import UserError
 from fitune.core.prepared_report import findings
-from fitune.core.rows.report import Report
 from fitune.core.runs import Run
 from fitune.tui import steps
 from fitune.tui.choices import complete_path, data_suggestions

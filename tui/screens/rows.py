@@ -9,12 +9,12 @@ from textual.message import Message
 from textual.screen import Screen
 from textual.worker import Worker, get_current_worker
 
-from fitune.core import dataset
+from fitune.core.data import dataset
+from fitune.core.data.report import Report
 from fitune.core.errors import UserError
 from fitune.core.events import RunState
 from fitune.core.prepared import Prepared
 from fitune.core.recipe.load import Recipe
-from fitune.core.rows.report import Report
 from fitune.core.runs import Run
 from fitune.core.workload import workload
 from fitune.tui.draft import Draft, recipe, with_prepared

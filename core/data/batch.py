@@ -1,6 +1,6 @@
 """The short way through millions of rows: a whole batch at once, where nothing in it is out of the ordinary.
 
-What it answers is what core.rows.canonical and core.rows.scan would find row by row; tests hold the two together.
+What it answers is what core.data.canonical and core.data.scan would find row by row; tests hold the two together.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -8,9 +8,9 @@ from functools import lru_cache
 from itertools import chain
 from operator import itemgetter
 
-from fitune.core.rows.canonical import ROLES, Row
-from fitune.core.rows.formats import Shape
-from fitune.core.rows.turns import turn_trouble
+from fitune.core.data.canonical import ROLES, Row
+from fitune.core.data.formats import Shape
+from fitune.core.data.turns import turn_trouble
 
 
 def plain_marks(rows: Sequence[Row], shape: Shape) -> list[int] | None:

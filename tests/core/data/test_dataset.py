@@ -8,17 +8,17 @@ from typing import Any
 import orjson
 import pytest
 
-from fitune.core.dataset import inspect, preview, rows
+from fitune.core.data import duplicates, scan
+from fitune.core.data.batch import plain_marks
+from fitune.core.data.canonical import ROLES, Skip, converter
+from fitune.core.data.dataset import inspect, preview, rows
+from fitune.core.data.formats import MAPPABLE, Shape, recognise
+from fitune.core.data.report import numbered
+from fitune.core.data.scan import mark_of
+from fitune.core.data.split import split
+from fitune.core.data.turns import turn_trouble
 from fitune.core.errors import BadInput, UserError
 from fitune.core.recipe.fields import Data
-from fitune.core.rows import duplicates, scan
-from fitune.core.rows.batch import plain_marks
-from fitune.core.rows.canonical import ROLES, Skip, converter
-from fitune.core.rows.formats import MAPPABLE, Shape, recognise
-from fitune.core.rows.report import numbered
-from fitune.core.rows.scan import mark_of
-from fitune.core.rows.split import split
-from fitune.core.rows.turns import turn_trouble
 
 DATA = Path(__file__).parents[1] / "data"
 
@@ -210,7 +210,7 @@ def test_permission_is_said_plainly(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         raise PermissionError(13, "Permission denied")
 
     path = write(tmp_path / "a.jsonl", pairs(1))
-    monkeypatch.setattr("fitune.core.rows.sources.io.FileIO", refuse)
+    monkeypatch.setattr("fitune.core.data.files.find.io.FileIO", refuse)
     with pytest.raises(UserError, match=r"a\.jsonl may not be read by you"):
         inspect(Data(source=str(path)))
 

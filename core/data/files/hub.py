@@ -8,9 +8,9 @@ from json import JSONDecodeError
 from pathlib import Path
 from typing import Any
 
+from fitune.core.data.files.listing import Source, SourceFile, of_split, readable
 from fitune.core.errors import UserError
 from fitune.core.hub import unsendable_token
-from fitune.core.rows.files import Source, SourceFile, of_split, readable
 
 
 def find_on_hub(source: str, split: str) -> Source:

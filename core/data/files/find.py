@@ -6,10 +6,10 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+from fitune.core.data.files.hub import find_on_hub
+from fitune.core.data.files.listing import Source, SourceFile, of_split, readable
+from fitune.core.data.files.streams import BUFFER_BYTES, SUFFIXES, UNREADABLE, suffix_of
 from fitune.core.errors import UserError
-from fitune.core.rows.files import Source, SourceFile, of_split, readable
-from fitune.core.rows.hub import find_on_hub
-from fitune.core.rows.streams import BUFFER_BYTES, SUFFIXES, UNREADABLE, suffix_of
 
 
 def find(source: str, split: str) -> Source:

@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 
 import orjson
 
+from fitune.core.data.canonical import CHAT_NAMES, Row, decoded, turns_of
 from fitune.core.errors import Problem
 from fitune.core.recipe.fields import Data
-from fitune.core.rows.canonical import CHAT_NAMES, Row, decoded, turns_of
 
 PAIR_NAMES = (
     ("question", "answer"), ("prompt", "response"), ("instruction", "response"), ("query", "response"),

@@ -9,10 +9,10 @@ from typing import Any
 
 import orjson
 
+from fitune.core.data.canonical import Row, Skip, kind_name
+from fitune.core.data.files.json_stream import json_rows
+from fitune.core.data.files.streams import HEAD_BYTES, Note, as_utf8, decompressed, kind_of
 from fitune.core.errors import UserError
-from fitune.core.rows.canonical import Row, Skip, kind_name
-from fitune.core.rows.json_stream import json_rows
-from fitune.core.rows.streams import HEAD_BYTES, Note, as_utf8, decompressed, kind_of
 
 Numbered = Iterator[tuple[int, Row | Skip]]
 Batches = Iterator[tuple[Sequence[int], list[Row | Skip]]]

@@ -5,12 +5,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from fitune.core.data.canonical import Row
+from fitune.core.data.files.listing import Source
+from fitune.core.data.files.streams import suffix_of
+from fitune.core.data.formats import Shape, as_toml
+from fitune.core.data.scan import Scan
 from fitune.core.errors import Problem
-from fitune.core.rows.canonical import Row
-from fitune.core.rows.files import Source
-from fitune.core.rows.formats import Shape, as_toml
-from fitune.core.rows.scan import Scan
-from fitune.core.rows.streams import suffix_of
 
 Severity = Literal["stop", "warn"]
 FEW_ROWS = 32

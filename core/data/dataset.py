@@ -8,16 +8,16 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from itertools import islice
 
+from fitune.core.data.canonical import Row, Skip, converter
+from fitune.core.data.files import find
+from fitune.core.data.files.listing import Source
+from fitune.core.data.files.readers import read
+from fitune.core.data.formats import Shape, recognise
+from fitune.core.data.report import Finding, Report, report_of, too_few_left
+from fitune.core.data.scan import scan
+from fitune.core.data.split import split
 from fitune.core.errors import BadInput, Problem, UserError
 from fitune.core.recipe.fields import Data
-from fitune.core.rows import sources
-from fitune.core.rows.canonical import Row, Skip, converter
-from fitune.core.rows.files import Source
-from fitune.core.rows.formats import Shape, recognise
-from fitune.core.rows.readers import read
-from fitune.core.rows.report import Finding, Report, report_of, too_few_left
-from fitune.core.rows.scan import scan
-from fitune.core.rows.split import split
 
 __all__ = ["Finding", "Report", "Row", "inspect", "preview", "rows", "split"]
 HEAD_ROWS = 200
@@ -59,7 +59,7 @@ def inspect(data: Data, sample: int = 5, on_progress: Callable[[int, int], None]
 
 
 def _report(data: Data, sample: int, head_only: bool, on_progress: Callable[[int, int], None] | None) -> Report:
-    source = sources.find(data.source, data.split)
+    source = find.find(data.source, data.split)
     shape = _shape(source, data)
     return report_of(source, shape, scan(source, data.split, shape, sample, head_only, on_progress))
 
@@ -69,7 +69,7 @@ def _shape(source: Source, data: Data) -> Shape:
     head: list[Row] = []
     try:
         for file in source.files:
-            with sources.opened(file) as raw:
+            with find.opened(file) as raw:
                 for _, row in read(raw, file.name, data.split, _unnoted):
                     head += [row] if isinstance(row, dict) else []
                     if len(head) >= HEAD_ROWS or (len(head) >= FEWEST_ROWS and raw.tell() > HEAD_BYTES):
@@ -83,7 +83,7 @@ def _shape(source: Source, data: Data) -> Shape:
 
 
 def _rows(data: Data, on_skip: Callable[[Problem], None], on_progress: Callable[[int, int], None]) -> Iterator[Row]:
-    source = sources.find(data.source, data.split)
+    source = find.find(data.source, data.split)
     shape = _shape(source, data)
     if shape.problems:
         raise BadInput(shape.problems)
@@ -109,7 +109,7 @@ def _made(
     convert = converter(shape.format, shape.columns) if shape.is_usable else None
     done_bytes, total_bytes = 0, sum(file.size_bytes for file in source.files)
     for file in source.files:
-        with sources.opened(file) as raw:
+        with find.opened(file) as raw:
             for number, row in read(raw, file.name, split_name, _unnoted):
                 on_progress(done_bytes + raw.tell(), total_bytes)
                 try:
@@ -130,4 +130,4 @@ def _unasked(done_bytes: int, total_bytes: int) -> None:
 
 
 def _unnoted(kind: str, line: int) -> None:
-    """What is read leniently is noted by `inspect`, in core.rows.scan."""
+    """What is read leniently is noted by `inspect`, in core.data.scan."""

@@ -11,11 +11,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from fitune.core.dataset import inspect, rows
+from fitune.core.data.dataset import inspect, rows
+from fitune.core.data.scan import CLOSE_ROWS
+from fitune.core.data.split import split
 from fitune.core.errors import BadInput, Problem, UserError
 from fitune.core.recipe.fields import Data
-from fitune.core.rows.scan import CLOSE_ROWS
-from fitune.core.rows.split import split
 
 QA = {"question": "What is 2 + 2?", "answer": "4"}
 CHAT = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]

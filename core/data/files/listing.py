@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from fitune.core.data.files.streams import READABLE, SUFFIXES, UNREADABLE, suffix_of
 from fitune.core.errors import UserError
-from fitune.core.rows.streams import READABLE, SUFFIXES, UNREADABLE, suffix_of
 
 SPLITS = ("train", "training", "test", "testing", "validation", "valid", "val", "dev", "eval")
 

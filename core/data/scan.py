@@ -1,4 +1,4 @@
-"""One pass over the raw rows of a source, counting what is good and what is odd. Says nothing: core.rows.report does.
+"""One pass over the raw rows of a source, counting what is good and what is odd. Says nothing: core.data.report does.
 
 Every row is parsed, converted and compared; what is only looked for (secrets, addresses, garbled text, answers that
 stand in the question, column types) is looked for in the first CLOSE_ROWS rows and one in 256 after that, so that a
@@ -10,15 +10,15 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from fitune.core.data.batch import plain_marks
+from fitune.core.data.canonical import Row, Skip, converter, kind_name
+from fitune.core.data.duplicates import Duplicates
+from fitune.core.data.files.find import opened
+from fitune.core.data.files.listing import Source, SourceFile
+from fitune.core.data.files.readers import Batches, batches, rows_in_parquet
+from fitune.core.data.formats import CHAT_FORMATS, Shape
+from fitune.core.data.turns import turn_trouble
 from fitune.core.errors import UserError
-from fitune.core.rows.batch import plain_marks
-from fitune.core.rows.canonical import Row, Skip, converter, kind_name
-from fitune.core.rows.duplicates import Duplicates
-from fitune.core.rows.files import Source, SourceFile
-from fitune.core.rows.formats import CHAT_FORMATS, Shape
-from fitune.core.rows.readers import Batches, batches, rows_in_parquet
-from fitune.core.rows.sources import opened
-from fitune.core.rows.turns import turn_trouble
 
 CLOSE_ROWS = 5_000
 CLOSE_STRIDE = 256

@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from fitune.core.data.canonical import Row, Skip, kind_name
+from fitune.core.data.files.streams import Note
 from fitune.core.errors import UserError
-from fitune.core.rows.canonical import Row, Skip, kind_name
-from fitune.core.rows.streams import Note
 
 CHUNK_CHARS = 1 << 16
 MAX_ROW_CHARS = 1 << 28

@@ -6,8 +6,8 @@ from operator import itemgetter
 
 import orjson
 
+from fitune.core.data.canonical import Row
 from fitune.core.recipe.fields import Recipe
-from fitune.core.rows.canonical import Row
 
 MIN_ROWS = 20
 """From so many rows on, at least one is held out if any are asked for."""

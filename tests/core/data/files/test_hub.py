@@ -11,7 +11,7 @@ import httpx
 import huggingface_hub.constants
 import pytest
 
-from fitune.core.dataset import inspect, preview, rows
+from fitune.core.data.dataset import inspect, preview, rows
 from fitune.core.errors import UserError
 from fitune.core.recipe.fields import Data
 
