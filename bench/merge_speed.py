@@ -18,9 +18,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from fitune.core import runs
 from fitune.core.recipe.load import parse
-from fitune.core.runs import Run
+from fitune.core.runs import run as runs
+from fitune.core.runs.run import Run
 
 MODULES = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj",
            "mlp.gate_proj", "mlp.up_proj", "mlp.down_proj")  # fmt: skip

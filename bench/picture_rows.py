@@ -10,9 +10,9 @@ from pathlib import Path
 
 from fitune.core import launch
 from fitune.core.errors import UserError
-from fitune.core.events import EventLog
 from fitune.core.recipe.load import Recipe, parse
-from fitune.core.runs import Run
+from fitune.core.runs.events import EventLog
+from fitune.core.runs.run import Run
 
 BUNDLED_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"
 REAL_PREPARE = launch.prepare

@@ -5,7 +5,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from fitune.core.events import EventLog
+from fitune.core.runs.events import EventLog
 from tests.fake_worker import STORIES, make_run, start
 
 

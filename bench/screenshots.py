@@ -30,7 +30,7 @@ from fitune.core import gguf_tools, hub, launch
 from fitune.core.machine import host
 from fitune.core.machine.gpu import Gpu
 from fitune.core.machine.host import GIB, Machine
-from fitune.core.runs import Run
+from fitune.core.runs.run import Run
 from fitune.tui import steps
 from fitune.tui.app import FituneApp
 from fitune.tui.draft import Draft, save

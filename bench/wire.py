@@ -25,7 +25,7 @@ from pathlib import Path
 import psutil
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
-from fitune.core.runs import Run
+from fitune.core.runs.run import Run
 from tests.fake_worker import make_run, start
 from tests.pty_terminal import PtyTerminal, python
 
@@ -41,7 +41,7 @@ Minimal().run(mouse=False)
 WATCH = """
 import sys
 from pathlib import Path
-from fitune.core.runs import Run
+from fitune.core.runs.run import Run
 from fitune.tui.app import run_watch
 sys.exit(run_watch(Run(Path(sys.argv[1]))))
 """

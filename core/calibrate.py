@@ -10,9 +10,9 @@ from pathlib import Path
 
 from fitune.core import launch, learned
 from fitune.core.errors import UserError
-from fitune.core.events import Tail, fold
 from fitune.core.recipe.fields import Data, Deliver, Recipe
-from fitune.core.runs import Run
+from fitune.core.runs.events import Tail, fold
+from fitune.core.runs.run import Run
 
 STEPS = 3
 """Optimizer states appear in the first step, so the second is the first true peak; the third makes a median of two."""

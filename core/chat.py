@@ -15,7 +15,7 @@ from typing import Any, Literal
 import orjson
 
 from fitune.core.errors import UserError
-from fitune.core.runs import Run
+from fitune.core.runs.run import Run
 
 Side = Literal["base", "tuned"]
 SIDES: tuple[Side, ...] = ("base", "tuned")

@@ -14,7 +14,7 @@ from typing import Any
 
 import orjson
 
-from fitune.core import detached, learned, prepared_cache, runs
+from fitune.core import learned, prepared_cache
 from fitune.core.errors import UserError
 from fitune.core.files import write_atomically
 from fitune.core.learned import Experience
@@ -29,7 +29,9 @@ from fitune.core.prepared import FILE, Prepared
 from fitune.core.recipe.load import Recipe
 from fitune.core.remedies import remedies
 from fitune.core.resolve import Resolved, card_of, resolve
-from fitune.core.runs import Run
+from fitune.core.runs import run as runs
+from fitune.core.runs import spawn
+from fitune.core.runs.run import Run
 from fitune.core.uploads import What, uploads
 from fitune.core.workload import Workload, as_decided
 
@@ -176,7 +178,7 @@ def start(run: Run, job: str, share_gpu: bool = False, wanted: Mapping[str, Any]
             run.stop.unlink(missing_ok=True)
             if wanted is not None:
                 write_atomically(run.path / f"{job}.json", orjson.dumps(wanted, option=orjson.OPT_INDENT_2))
-            return detached.spawn(run, job)
+            return spawn.spawn(run, job)
     except OSError as error:
         raise _unwritable(run, error) from None
 

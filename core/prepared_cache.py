@@ -13,7 +13,7 @@ from fitune.core.data.files import find as sources
 from fitune.core.errors import UserError
 from fitune.core.prepared import FILE, VERSION, Prepared
 from fitune.core.recipe.fields import Recipe
-from fitune.core.runs import Run
+from fitune.core.runs.run import Run
 
 FOLDER = "prepare"
 KEPT = 32

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from fitune.core.errors import UserError
-from fitune.core.runs import Run
+from fitune.core.runs.run import Run
 
 What = Literal["adapter", "merged", "gguf", "checkpoints"]
 WHAT: tuple[What, ...] = ("adapter", "merged", "gguf", "checkpoints")

@@ -82,7 +82,7 @@ def make_run(base: Path, name: str = "run-a", told: str | None = None, **info: A
 
 
 def start(run: Path, story_name: str, *options: str) -> "subprocess.Popen[bytes]":
-    """Start a fake worker on a run folder as core.detached starts the real one, and wait until it holds the lock."""
+    """Start a fake worker on a run folder as core.runs.spawn starts the real one, and wait until it holds the lock."""
     with (run / "worker.log").open("ab") as log:
         command = [sys.executable, __file__, str(run), story_name, *options]
         worker = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
@@ -95,7 +95,7 @@ def start(run: Path, story_name: str, *options: str) -> "subprocess.Popen[bytes]
 
 
 def stand_in(*story: str) -> Callable[[Any, str], list[str]]:
-    """What takes the place of core.detached._command, so that a fake worker tells this story (with its options)."""
+    """What takes the place of core.runs.spawn._command, so that a fake worker tells this story (with its options)."""
     return lambda run, job: [sys.executable, __file__, str(run.path), *story]
 
 

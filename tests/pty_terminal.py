@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pyte
 
-from fitune.core.runs import Run
+from fitune.core.runs.run import Run
 from tests.fake_worker import wait_until
 
 ROOT = Path(__file__).parent.parent
@@ -181,7 +181,7 @@ def watch_command(run: Path, *options: str) -> list[str]:
 _WATCH = """
 import sys
 from pathlib import Path
-from fitune.core.runs import Run
+from fitune.core.runs.run import Run
 from fitune.tui.app import run_watch
 sys.exit(run_watch(Run(Path(sys.argv[1])), plain_glyphs="plain" in sys.argv))
 """

@@ -60,4 +60,4 @@ def test_no_module_imports_what_its_room_must_not_know(names: list[str], forbidd
 
 
 def test_an_import_of_the_stack_would_be_noticed() -> None:
-    assert said(["fitune.core.errors", "rich", "fitune.core.events"], SCREEN) == "rich imports rich\n"
+    assert said(["fitune.core.errors", "rich", "fitune.core.runs.events"], SCREEN) == "rich imports rich\n"

@@ -4,7 +4,7 @@ import json
 import shlex
 from typing import Any
 
-from fitune.core.runs import Run
+from fitune.core.runs.run import Run
 from fitune.core.uploads import WHAT
 
 

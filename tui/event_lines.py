@@ -5,7 +5,7 @@ What comes from a run folder is foreign text, so it passes through tui.text.clea
 
 from typing import Any
 
-from fitune.core.events import Event
+from fitune.core.runs.events import Event
 from fitune.tui.format import UNKNOWN, count, duration, exponent, gib, number, rate, size
 from fitune.tui.story import Story, loss_text, phase_text, value
 from fitune.tui.text import clean

@@ -4,8 +4,8 @@ import shutil
 import time
 from typing import TextIO
 
-from fitune.core.events import RunState, Tail
-from fitune.core.runs import LIVE, Run
+from fitune.core.runs.events import RunState, Tail
+from fitune.core.runs.run import LIVE, Run
 from fitune.tui.event_lines import line, memory_text
 from fitune.tui.proofs import table
 from fitune.tui.story import SILENT_AFTER_S, Story, ending

@@ -10,8 +10,8 @@ from typing import Any
 from fitune.core import downloads, gguf_tools, hub
 from fitune.core.downloads import Download
 from fitune.core.errors import UserError
-from fitune.core.events import RunState, Tail
-from fitune.core.runs import Run
+from fitune.core.runs.events import RunState, Tail
+from fitune.core.runs.run import Run
 from fitune.core.uploads import WHAT, Upload, What, uploads
 from fitune.tui.format import size
 from fitune.tui.proofs import NamedProof, proofs

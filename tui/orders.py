@@ -5,7 +5,7 @@ import time
 from textual.app import App
 
 from fitune.core.errors import UserError
-from fitune.core.runs import Run
+from fitune.core.runs.run import Run
 from fitune.tui.screens.leave import LeaveScreen, Leaving
 from fitune.tui.text import clean
 from fitune.tui.watch_text import Seen

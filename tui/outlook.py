@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from fitune.core import pace, runs
+from fitune.core import pace
 from fitune.core.errors import BadInput, UserError
 from fitune.core.fit import fit
 from fitune.core.learned import CORRECTION, NONE, Experience, experience
@@ -19,6 +19,7 @@ from fitune.core.prepared import Prepared
 from fitune.core.recipe.fields import Recipe
 from fitune.core.remedies import Remedy, remedies
 from fitune.core.resolve import Resolved, card_of, resolve
+from fitune.core.runs import run
 from fitune.core.workload import Workload, as_decided, lengths_said
 from fitune.tui.draft import UNCHOSEN, Draft, prepared, recipe, set_field
 from fitune.tui.fields import text_of
@@ -122,7 +123,7 @@ def _judged(resolved: Resolved, shape: Shape, machine: Machine, place: str, rows
     gpu = resolved.gpu
     asked, work = as_decided(resolved.recipe, rows)
     card = card_of(gpu)
-    taught = experience(runs.home(), gpu, machine.cpu_name, machine.versions, asked.train.backend)
+    taught = experience(run.home(), gpu, machine.cpu_name, machine.versions, asked.train.backend)
     found = taught.budget(budget.estimate(shape, asked, card, work.longest if work else None))
     if gpu is None:
         found = budget.in_ram(found, machine.ram_available_bytes)

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from fitune.core.events import Event
-from fitune.core.runs import Run
+from fitune.core.runs.events import Event
+from fitune.core.runs.run import Run
 from fitune.tui.format import duration, size
 from fitune.tui.story import phase_text, value
 from fitune.tui.text import clean

@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from fitune.core import runs
 from fitune.core.errors import UserError
 from fitune.core.machine import host
-from fitune.core.runs import Run
+from fitune.core.runs import run as runs
+from fitune.core.runs.run import Run
 from fitune.tui import steps
 from fitune.tui.draft import Draft, discard, kept_line, save
 from fitune.tui.glossary import words

@@ -3,8 +3,9 @@
 from dataclasses import replace
 from pathlib import Path
 
-from fitune.core import launch, runs
+from fitune.core import launch
 from fitune.core.errors import UserError
+from fitune.core.runs import run
 from fitune.core.workload import lengths_said
 from fitune.tui.choices import card_gib_of, machine_lines, preset_choices, start_choices
 from fitune.tui.cost import field_cost
@@ -33,12 +34,12 @@ def ask_start(talk: Talk, draft: Draft) -> Answer:
     """What was found, and what to do."""
     if draft.machine is not None:
         talk.say("\n".join(machine_lines(draft.machine)))
-    choices = start_choices(runs.home(), begun=bool(draft.preset or draft.edits))
+    choices = start_choices(run.home(), begun=bool(draft.preset or draft.edits))
     number = talk.choose("Number", [choice.text for choice in choices], 0)
     if not isinstance(number, int):
         raise UserError("Type one of the numbers.")
     choice = choices[number]
-    kept = restore(runs.home()) if choice.kind == "draft" else None
+    kept = restore(run.home()) if choice.kind == "draft" else None
     if choice.kind == "resume" and choice.run is not None:
         launch.start(choice.run, "train")
     if choice.run is not None:

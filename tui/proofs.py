@@ -9,7 +9,7 @@ from pathlib import Path
 
 from fitune.core import proof
 from fitune.core.proof import Check
-from fitune.core.runs import Run
+from fitune.core.runs.run import Run
 from fitune.tui.text import clean
 
 WORDS = {True: "OK", False: "FAILED", None: "n/a"}

@@ -3,14 +3,15 @@
 import time
 from collections.abc import Callable
 
-from fitune.core import launch, prepared_cache, runs
+from fitune.core import launch, prepared_cache
 from fitune.core.data import dataset
 from fitune.core.data.report import Report
 from fitune.core.errors import BadInput, UserError
-from fitune.core.events import RunState
 from fitune.core.prepared import FILE, Prepared
 from fitune.core.recipe.fields import Data, Recipe
-from fitune.core.runs import Run
+from fitune.core.runs import run as runs
+from fitune.core.runs.events import RunState
+from fitune.core.runs.run import Run
 from fitune.tui.draft import Draft, prepared, recipe, with_prepared
 
 POLL_S = 0.1

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from fitune.core.cause import cause
-from fitune.core.events import Event, RunState
-from fitune.core.runs import Run, Status
+from fitune.core.runs.events import Event, RunState
+from fitune.core.runs.post_mortem import cause
+from fitune.core.runs.run import Run, Status
 from fitune.tui.again import command
 from fitune.tui.format import clock, count, duration, number, size
 from fitune.tui.proofs import NamedProof, proofs

@@ -8,7 +8,7 @@ from pathlib import Path
 from fitune.core import handoff
 from fitune.core.handoff.archive import pack
 from fitune.core.handoff.job import of_run
-from fitune.core.runs import Run
+from fitune.core.runs.run import Run
 from fitune.tui.format import size
 
 

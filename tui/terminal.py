@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
-from fitune.core.runs import LIVE, Run
+from fitune.core.runs.run import LIVE, Run
 from fitune.tui.text import clean
 
 if TYPE_CHECKING:

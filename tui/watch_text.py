@@ -7,9 +7,9 @@ from typing import Any
 
 from textual.content import Content
 
-from fitune.core.events import RunState
 from fitune.core.machine.gpu import GpuSample
-from fitune.core.runs import LIVE, Status
+from fitune.core.runs.events import RunState
+from fitune.core.runs.run import LIVE, Status
 from fitune.tui.format import GIB, UNKNOWN, count, duration, exponent, gib, number, rate
 from fitune.tui.parts import Part, listed
 from fitune.tui.proofs import WORDS, NamedProof, table

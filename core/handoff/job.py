@@ -8,7 +8,7 @@ from typing import Literal
 
 from fitune.core.errors import UserError
 from fitune.core.recipe.fields import Recipe
-from fitune.core.runs import Run
+from fitune.core.runs.run import Run
 
 Files = dict[str, str]
 """Texts by file name, the one that is asked for first."""

@@ -11,8 +11,8 @@ import traceback
 from pathlib import Path
 
 from fitune.core.diagnose import diagnose, redact
-from fitune.core.events import EventLog
-from fitune.core.runs import Run
+from fitune.core.runs.events import EventLog
+from fitune.core.runs.run import Run
 from fitune.core.worker import backends
 from fitune.core.worker.memory import Memory
 

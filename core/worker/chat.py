@@ -23,9 +23,9 @@ from fitune.core.data import dataset
 from fitune.core.data.split import eval_fraction, split
 from fitune.core.diagnose import Failure, diagnose, redact
 from fitune.core.errors import UserError
-from fitune.core.events import EventLog
 from fitune.core.recipe.fields import Recipe
-from fitune.core.runs import Run
+from fitune.core.runs.events import EventLog
+from fitune.core.runs.run import Run
 from fitune.core.worker import backends, models
 
 QUESTIONS = 5

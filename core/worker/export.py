@@ -10,12 +10,12 @@ import orjson
 
 from fitune.core import gguf_tools
 from fitune.core.errors import UserError
-from fitune.core.events import EventLog
 from fitune.core.files import write_atomically
 from fitune.core.machine import host
 from fitune.core.memory.disk import GGUF_BYTES
 from fitune.core.proof import Proof, made_aside
-from fitune.core.runs import Run
+from fitune.core.runs.events import EventLog
+from fitune.core.runs.run import Run
 from fitune.core.worker import behaviour, gguf, gguf_proof, llama, merged_proof, modelfile
 from fitune.core.worker.memory import Memory
 from fitune.core.worker.stops import eos_ids

@@ -9,14 +9,14 @@ from typing import Any
 
 from fitune.core import learned
 from fitune.core.errors import UserError
-from fitune.core.events import EventLog
 from fitune.core.learned import Lesson
 from fitune.core.machine.host import grows_in_place
 from fitune.core.memory import shape as shapes
 from fitune.core.memory.budget import Card, estimate
 from fitune.core.pace import estimate_pace
 from fitune.core.recipe.fields import Recipe
-from fitune.core.runs import Run
+from fitune.core.runs.events import EventLog
+from fitune.core.runs.run import Run
 from fitune.core.worker.memory import Memory
 from fitune.core.worker.reporting import Batches
 

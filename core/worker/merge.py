@@ -11,10 +11,10 @@ from typing import Any
 
 from fitune.core import hub, proof
 from fitune.core.errors import UserError
-from fitune.core.events import EventLog
 from fitune.core.files import replace_folder
 from fitune.core.machine import host
-from fitune.core.runs import Run
+from fitune.core.runs.events import EventLog
+from fitune.core.runs.run import Run
 from fitune.core.worker import merged_proof, models
 from fitune.core.worker.adapted import Change, Plan, changed, open_adapter, pieces, planned
 from fitune.core.worker.ahead import AT_ONCE, in_order

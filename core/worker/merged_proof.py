@@ -11,7 +11,7 @@ import torch
 from fitune.core.errors import UserError
 from fitune.core.machine.host import GIB
 from fitune.core.proof import Limits, Proof
-from fitune.core.runs import Run
+from fitune.core.runs.run import Run
 from fitune.core.worker import behaviour
 from fitune.core.worker.adapted import Change, Plan, changed, pieces
 from fitune.core.worker.ahead import in_order

@@ -14,9 +14,9 @@ import orjson
 
 from fitune.core.downloads import UNWANTED, WANTED, download
 from fitune.core.errors import UserError
-from fitune.core.events import EventLog, Tail
 from fitune.core.files import write_atomically
-from fitune.core.runs import Run
+from fitune.core.runs.events import EventLog, Tail
+from fitune.core.runs.run import Run
 
 BUNDLED_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"
 WEIGHTS = "base.json"

@@ -13,11 +13,11 @@ import orjson
 from fitune.core import prepared
 from fitune.core.data import dataset
 from fitune.core.errors import Problem
-from fitune.core.events import EventLog
 from fitune.core.files import write_atomically
 from fitune.core.prepared import Example, Prepared, Token
 from fitune.core.recipe.fields import Data, Model
-from fitune.core.runs import Run
+from fitune.core.runs.events import EventLog
+from fitune.core.runs.run import Run
 from fitune.core.worker import models
 from fitune.core.worker.data import IGNORED, Refused, Sample, ensure_template, render
 from fitune.core.worker.memory import Memory

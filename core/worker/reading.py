@@ -10,10 +10,10 @@ import orjson
 from fitune.core.data import dataset
 from fitune.core.data.split import eval_fraction, split
 from fitune.core.errors import Problem
-from fitune.core.events import EventLog
 from fitune.core.files import write_atomically
 from fitune.core.recipe.fields import Recipe
-from fitune.core.runs import Run
+from fitune.core.runs.events import EventLog
+from fitune.core.runs.run import Run
 from fitune.core.worker import data
 from fitune.core.worker.cut import Cut, cut, nothing_left
 from fitune.core.worker.pack import Rows

@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from transformers import TrainerCallback
 
-from fitune.core.events import EventLog
 from fitune.core.files import flush
 from fitune.core.recipe.fields import Train
-from fitune.core.runs import Run
+from fitune.core.runs.events import EventLog
+from fitune.core.runs.run import Run
 from fitune.core.worker.memory import Memory
 from fitune.core.worker.samples import Samples
 

@@ -13,12 +13,12 @@ from transformers import Trainer, TrainerState
 from trl import SFTConfig, SFTTrainer
 
 from fitune.core.errors import UserError
-from fitune.core.events import EventLog, Tail, spent_s
 from fitune.core.machine.host import GIB
 from fitune.core.memory.budget import CONTEXT_BYTES
 from fitune.core.memory.plan import EXPERT_NAMES
 from fitune.core.recipe.fields import Lora, Recipe
-from fitune.core.runs import Run
+from fitune.core.runs.events import EventLog, Tail, spent_s
+from fitune.core.runs.run import Run
 from fitune.core.worker import adapters, backends, data, lesson, models, pack
 from fitune.core.worker.memory import Memory
 from fitune.core.worker.reading import Reading, read_rows

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from fitune.core import detached, runs
-from fitune.core.runs import Run
+from fitune.core.runs import run as runs
+from fitune.core.runs import spawn
+from fitune.core.runs.run import Run
 from tests.fake_worker import make_run, stand_in
 
 
@@ -30,5 +31,5 @@ def run(make: Callable[..., Run]) -> Run:
 @pytest.fixture
 def minute_of_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """The fake worker in place of the real one, and no systemd unless a test brings it."""
-    monkeypatch.setattr(detached, "_command", stand_in("steps:3000", "--rate", "50"))
-    monkeypatch.setattr(detached, "_lingering_user_manager", lambda: False)
+    monkeypatch.setattr(spawn, "_command", stand_in("steps:3000", "--rate", "50"))
+    monkeypatch.setattr(spawn, "_lingering_user_manager", lambda: False)

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from fitune.core import calibrate, detached, learned, runs
+from fitune.core import calibrate, learned
 from fitune.core.errors import UserError
 from fitune.core.machine import host
 from fitune.core.machine.host import Machine
 from fitune.core.recipe.load import Recipe, parse
+from fitune.core.runs import run, spawn
 from tests.fake_worker import stand_in
 from tests.lessons import lesson
 
@@ -22,9 +23,9 @@ def worker(fitune_home: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., 
     """Has the fake worker tell a story instead of training."""
 
     def tells(story: str) -> None:
-        monkeypatch.setattr(detached, "_command", stand_in(story, "--rate", "100"))
+        monkeypatch.setattr(spawn, "_command", stand_in(story, "--rate", "100"))
 
-    monkeypatch.setattr(detached, "_lingering_user_manager", lambda: False)
+    monkeypatch.setattr(spawn, "_lingering_user_manager", lambda: False)
     monkeypatch.setattr(host, "detect", lambda runs_dir=None: Machine(gpu_state="none"))
     return tells
 
@@ -61,7 +62,7 @@ def test_it_tells_its_phases_and_leaves_no_run(
     phases: list[str] = []
     assert calibrate.calibrate(wanted(recipe), phases.append)
     assert phases == ["load", "train"]
-    assert runs.all_runs(fitune_home) == []
+    assert run.all_runs(fitune_home) == []
 
 
 def test_it_says_when_nothing_was_learned(
@@ -81,7 +82,7 @@ def test_a_probe_that_fails_is_a_sentence_and_leaves_no_run(
     with pytest.raises(UserError, match=said) as raised:
         calibrate.calibrate(wanted(recipe), lambda phase: None)
     assert raised.value.exit_code == 1
-    assert runs.all_runs(fitune_home) == []
+    assert run.all_runs(fitune_home) == []
 
 
 def test_an_interrupted_probe_is_ended(
@@ -94,4 +95,4 @@ def test_an_interrupted_probe_is_ended(
 
     with pytest.raises(KeyboardInterrupt):
         calibrate.calibrate(wanted(recipe), interrupt)
-    assert runs.all_runs(fitune_home) == []
+    assert run.all_runs(fitune_home) == []

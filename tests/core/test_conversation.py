@@ -18,7 +18,7 @@ from fitune.core.errors import UserError
 from fitune.core.machine import host
 from fitune.core.machine.host import Machine
 from fitune.core.recipe.load import Recipe
-from fitune.core.runs import Run, create
+from fitune.core.runs.run import Run, create
 from tests import fake_chat
 
 GIB = 1 << 30

@@ -11,11 +11,12 @@ import pytest
 from huggingface_hub import ModelInfo
 from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled, RepositoryNotFoundError
 
-from fitune.core import downloads, runs
+from fitune.core import downloads
 from fitune.core.downloads import Download
-from fitune.core.events import EventLog
 from fitune.core.recipe.load import parse
-from fitune.core.runs import Run
+from fitune.core.runs import run as runs
+from fitune.core.runs.events import EventLog
+from fitune.core.runs.run import Run
 
 COMMIT = "a" * 40
 FILES = {

@@ -23,7 +23,7 @@ from fitune.core.handoff.job import BUNDLED, Job, of_recipe, of_run
 from fitune.core.handoff.text import quoted
 from fitune.core.recipe.fields import Deliver, Lora, Train
 from fitune.core.recipe.load import parse
-from fitune.core.runs import Run
+from fitune.core.runs.run import Run
 
 HOSTILE = 'it\'s; $(touch owned) `x` """ \\ {0} \u202e\x1b]0;x'
 SHIPPED = "unsloth/Llama-3.2-1B-Instruct"

@@ -10,14 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from fitune.core import detached, launch, prepared_cache, runs
+from fitune.core import launch, prepared_cache
 from fitune.core.errors import UserError
 from fitune.core.learned import NONE
 from fitune.core.machine import host
 from fitune.core.machine.host import Gpu, Machine
 from fitune.core.recipe.load import Recipe
 from fitune.core.resolve import Resolved
-from fitune.core.runs import Run
+from fitune.core.runs import run as runs
+from fitune.core.runs import spawn
+from fitune.core.runs.run import Run
 from tests.core.memory.shape_configs import CONFIGS
 from tests.fake_worker import wait_until
 from tests.token_rows import prepared
@@ -200,7 +202,7 @@ def test_a_run_in_a_home_of_its_own_says_how_it_is_found(
 def test_a_worker_that_dies_at_its_beginning_leaves_its_log(
     here: Machine, fitune_home: Path, recipe: Callable[..., Recipe], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(detached, "_command", lambda *_: [sys.executable, "-c", "raise SystemExit('out of luck')"])
+    monkeypatch.setattr(spawn, "_command", lambda *_: [sys.executable, "-c", "raise SystemExit('out of luck')"])
     with pytest.raises(UserError, match="out of luck"):
         launch.begin(recipe(run={"name": "mine"}))
     assert (fitune_home / "runs" / "mine" / "worker.log").read_text() == "out of luck\n"

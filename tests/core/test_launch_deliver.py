@@ -8,16 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from fitune.core import detached, launch, runs
+from fitune.core import launch
 from fitune.core.errors import UserError
 from fitune.core.recipe.load import parse
-from fitune.core.runs import Run
+from fitune.core.runs import run as runs
+from fitune.core.runs import spawn
+from fitune.core.runs.run import Run
 
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """A run with an adapter and a merged model; jobs are not started."""
-    monkeypatch.setattr(detached, "spawn", lambda run, job: job)
+    monkeypatch.setattr(spawn, "spawn", lambda run, job: job)
     made = runs.create(parse({"model": {"id": "a/b"}, "data": {"source": "x"}}, "test"), tmp_path, {})
     made.adapter.mkdir()
     made.merged.mkdir()
@@ -44,7 +46,7 @@ def test_of_two_exports_at_once_each_worker_gets_its_own_kinds(run: Run, monkeyp
         told.append(json.loads((run.path / "export.json").read_text())["gguf"])
         return job
 
-    monkeypatch.setattr(detached, "spawn", spawned)
+    monkeypatch.setattr(spawn, "spawn", spawned)
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(lambda kind: launch.export(run, [kind]), ("q8_0", "f16")))
     assert sorted(told) == [["f16"], ["q8_0"]]

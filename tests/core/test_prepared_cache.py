@@ -13,12 +13,13 @@ import orjson
 import pytest
 from huggingface_hub.errors import OfflineModeIsEnabled
 
-from fitune.core import launch, prepared_cache, runs
+from fitune.core import launch, prepared_cache
 from fitune.core.errors import UserError
 from fitune.core.prepared import FILE, Prepared, to_json
 from fitune.core.prepared_cache import folder, key, known, located, prune
 from fitune.core.recipe.load import Recipe
-from fitune.core.runs import Run
+from fitune.core.runs import run as runs
+from fitune.core.runs.run import Run
 from tests.token_rows import prepared
 
 HOME_OF_HUB = "owner/model"

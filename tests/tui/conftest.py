@@ -8,12 +8,14 @@ from typing import Any
 
 import pytest
 
-from fitune.core import detached, launch, runs
+from fitune.core import launch
 from fitune.core.launch import Begun
 from fitune.core.machine import host
 from fitune.core.machine.host import Machine
 from fitune.core.prepared import Prepared
 from fitune.core.recipe.fields import Recipe
+from fitune.core.runs import run as runs
+from fitune.core.runs import spawn
 from fitune.tui import steps
 from fitune.tui.__main__ import main
 from fitune.tui.draft import Draft
@@ -113,7 +115,7 @@ def fitune(fitune_home: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Cap
 @pytest.fixture
 def fakes(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine without a card, and the fake worker in place of the real one."""
-    monkeypatch.setattr(detached, "_command", stand_in("steps:30", "--rate", "100"))
-    monkeypatch.setattr(detached, "_lingering_user_manager", lambda: False)
+    monkeypatch.setattr(spawn, "_command", stand_in("steps:30", "--rate", "100"))
+    monkeypatch.setattr(spawn, "_lingering_user_manager", lambda: False)
     monkeypatch.setattr(launch, "budget_of", lambda *_: None)
     monkeypatch.setattr(host, "detect", lambda runs_dir=None: Machine(gpu_state="none"))

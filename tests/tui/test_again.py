@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from fitune.core.runs import Run
+from fitune.core.runs.run import Run
 from fitune.tui.again import command
 from fitune.tui.cli import parser
 

@@ -19,7 +19,7 @@ from textual.widgets import Input, OptionList
 from fitune.core import chat
 from fitune.core.machine import host
 from fitune.core.machine.host import Machine
-from fitune.core.runs import Run
+from fitune.core.runs.run import Run
 from fitune.tui.app import FituneApp
 from fitune.tui.chat_text import ended, phase
 from fitune.tui.screens.chat import ChatScreen

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from fitune.core import launch, runs
-from fitune.core.events import EventLog
-from fitune.core.runs import Run
+from fitune.core import launch
+from fitune.core.runs import run as runs
+from fitune.core.runs.events import EventLog
+from fitune.core.runs.run import Run
 from fitune.tui.cli import parser
 from tests import fake_worker
 from tests.tui.conftest import Fitune

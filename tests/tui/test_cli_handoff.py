@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fitune.core.runs import Run
+from fitune.core.runs.run import Run
 from tests import fake_worker
 from tests.tui.conftest import Fitune
 

@@ -10,9 +10,9 @@ import pytest
 from fitune.core import launch
 from fitune.core.data.report import Finding
 from fitune.core.errors import Problem
-from fitune.core.events import EventLog
 from fitune.core.prepared import FILE, Example, Token, to_json
-from fitune.core.runs import Run
+from fitune.core.runs.events import EventLog
+from fitune.core.runs.run import Run
 from fitune.tui.data_view import finding_line
 from tests.token_rows import prepared
 from tests.tui.conftest import Fitune

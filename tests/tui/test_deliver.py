@@ -10,12 +10,13 @@ from typing import Any
 
 import pytest
 
-from fitune.core import detached, gguf_tools, handoff, hub
+from fitune.core import gguf_tools, handoff, hub
 from fitune.core.downloads import Download
 from fitune.core.errors import UserError
-from fitune.core.events import EventLog, Tail
 from fitune.core.memory.disk import GGUF_BYTES
-from fitune.core.runs import Run
+from fitune.core.runs import spawn
+from fitune.core.runs.events import EventLog, Tail
+from fitune.core.runs.run import Run
 from fitune.tui.event_lines import line
 from fitune.tui.follow import follow
 from fitune.tui.screens.deliver import DeliverScreen
@@ -94,7 +95,7 @@ async def keep_name_and_privacy(app: Any, pilot: Any, name: str) -> None:
 def begun(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The jobs that were started."""
     started: list[str] = []
-    monkeypatch.setattr(detached, "spawn", lambda run, job: started.append(job))
+    monkeypatch.setattr(spawn, "spawn", lambda run, job: started.append(job))
     return started
 
 

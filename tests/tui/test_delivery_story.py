@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from fitune.core.events import EventLog
-from fitune.core.runs import Run
+from fitune.core.runs.events import EventLog
+from fitune.core.runs.run import Run
 from fitune.tui.event_lines import line
 from fitune.tui.parts import Parts, listed
 from fitune.tui.proofs import proofs, read, table
@@ -101,7 +101,7 @@ def test_a_part_that_is_told_again_goes_on_and_another_of_its_name_is_another(tr
     (trained / "gguf.part").mkdir()
     (trained / "gguf.part" / "run-a-BF16.gguf").write_bytes(bytes(100))
     (trained / "gguf.part" / "run-a-Q4_K_M.gguf").write_bytes(bytes(25))
-    from fitune.core.events import Tail
+    from fitune.core.runs.events import Tail
 
     for event in Tail(trained / "events.jsonl").read():
         parts.apply(event)
@@ -111,7 +111,7 @@ def test_a_part_that_is_told_again_goes_on_and_another_of_its_name_is_another(tr
 
 
 def test_an_upload_names_the_file_in_hand(trained: Path) -> None:
-    from fitune.core.events import Tail
+    from fitune.core.runs.events import Tail
 
     log = EventLog(trained / "events.jsonl", "push")
     log.write("phase", name="upload", files=3, bytes=40 * MIB, done_bytes=10 * MIB, file="b\x1b[2J.gguf", repo="a/b")

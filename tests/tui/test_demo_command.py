@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from fitune.core import launch
-from fitune.core.events import EventLog
 from fitune.core.launch import Begun
-from fitune.core.runs import Run
+from fitune.core.runs.events import EventLog
+from fitune.core.runs.run import Run
 from tests import fake_worker
 from tests.tui.conftest import Fitune
 

@@ -7,7 +7,7 @@ import pytest
 
 from fitune.core import gguf_tools
 from fitune.core.errors import UserError
-from fitune.core.runs import Run
+from fitune.core.runs.run import Run
 from fitune.tui.cli import parser
 from fitune.tui.commands import export
 from tests.fake_worker import make_run

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from fitune.core import cause
-from fitune.core.runs import KILLED_AS_ASKED, Run
+from fitune.core.runs import post_mortem
+from fitune.core.runs.run import KILLED_AS_ASKED, Run
 from fitune.tui.event_lines import line
 from fitune.tui.follow import follow
 from fitune.tui.story import Story, TimeLeft
@@ -60,7 +60,7 @@ def test_check_39_what_killed_a_worker_is_told_where_it_is_known(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, log: str, words: str
 ) -> None:
     for source in ("from_systemd", "from_kernel", "from_container"):  # what this machine knows is not in question
-        monkeypatch.setattr(cause, source, lambda *_: None)
+        monkeypatch.setattr(post_mortem, source, lambda *_: None)
     run = make_run(tmp_path, told="killed")
     (run / "worker.log").write_text(log)
     said = told(run)
@@ -138,7 +138,7 @@ def test_check_42_time_left_is_told_only_after_20_steps(tmp_path: Path) -> None:
 
 
 def test_check_42_slow_first_steps_and_an_earlier_session_do_not_count() -> None:
-    from fitune.core.events import Event
+    from fitune.core.runs.events import Event
 
     left, t = TimeLeft(), 0.0
     for step in range(1, 41):
@@ -183,6 +183,6 @@ def test_an_unreadable_line_is_counted_and_skipped(tmp_path: Path) -> None:
 
 
 def test_events_of_a_newer_version_are_no_line() -> None:
-    from fitune.core.events import Event
+    from fitune.core.runs.events import Event
 
     assert line(Event(1, 1.0, "train", "weather", {"rain": True}), Story()) == ""

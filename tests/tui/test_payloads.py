@@ -13,7 +13,7 @@ from fitune.core import launch
 from fitune.core.machine import host
 from fitune.core.machine.gpu import Gpu
 from fitune.core.machine.host import Machine
-from fitune.core.runs import Run
+from fitune.core.runs.run import Run
 from fitune.tui import plain
 from fitune.tui.draft import Draft, save
 from tests.fake_worker import make_run

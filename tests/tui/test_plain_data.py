@@ -11,7 +11,7 @@ import pytest
 from fitune.core import launch
 from fitune.core.machine.host import Machine
 from fitune.core.recipe.fields import Recipe
-from fitune.core.runs import Run
+from fitune.core.runs.run import Run
 from fitune.tui import steps
 from fitune.tui.draft import Draft, prepared
 from fitune.tui.plain_data import ask_data

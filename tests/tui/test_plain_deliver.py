@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fitune.core.runs import Run
+from fitune.core.runs.run import Run
 from fitune.tui import plain_deliver
 from fitune.tui.plain_deliver import deliver
 from fitune.tui.talk import Talk

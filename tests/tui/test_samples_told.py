@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from fitune.core.events import Event, EventLog
+from fitune.core.runs.events import Event, EventLog
 from fitune.tui.event_lines import line
 from fitune.tui.story import Story
 from tests.fake_worker import make_run

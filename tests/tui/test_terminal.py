@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from fitune.core.events import EventLog
-from fitune.core.runs import Run
+from fitune.core.runs.events import EventLog
+from fitune.core.runs.run import Run
 from fitune.tui.terminal import decide, last_lines
 from tests.fake_worker import make_run, start, wait_until
 from tests.pty_terminal import PtyTerminal, python

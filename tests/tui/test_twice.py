@@ -9,9 +9,10 @@ import pytest
 from textual.app import App
 from textual.widgets import Button
 
-from fitune.core import launch, runs
+from fitune.core import launch
 from fitune.core.launch import Begun
 from fitune.core.recipe.fields import Recipe
+from fitune.core.runs import run as runs
 from fitune.tui.app import FituneApp
 from fitune.tui.screens.deliver import DeliverScreen
 from fitune.tui.screens.help import HelpScreen

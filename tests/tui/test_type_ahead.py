@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from fitune.core.runs import Run
+from fitune.core.runs.run import Run
 from tests.fake_worker import make_run, start
 from tests.pty_terminal import PtyTerminal, python
 

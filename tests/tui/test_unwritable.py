@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fitune.core.runs import Run
+from fitune.core.runs.run import Run
 from fitune.tui import plain
 from fitune.tui.screens.help import HelpScreen
 from fitune.tui.screens.start import StartScreen

@@ -16,8 +16,8 @@ from textual.widgets._footer import FooterKey
 
 from fitune.core import launch
 from fitune.core.errors import UserError
-from fitune.core.events import RunState
-from fitune.core.runs import Run
+from fitune.core.runs.events import RunState
+from fitune.core.runs.run import Run
 from fitune.tui.app import FituneApp
 from fitune.tui.screens.deliver import DeliverScreen
 from fitune.tui.screens.leave import LeaveScreen

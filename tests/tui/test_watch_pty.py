@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fitune.core.runs import Run
+from fitune.core.runs.run import Run
 from tests.fake_worker import make_run
 from tests.pty_terminal import PtyTerminal, wait_for_steps, watch_command
 from tests.tui.payloads import PAYLOADS

@@ -11,9 +11,9 @@ import pytest
 
 from fitune.core import launch
 from fitune.core.errors import UserError
-from fitune.core.events import EventLog
 from fitune.core.recipe.fields import Recipe
-from fitune.core.runs import Run
+from fitune.core.runs.events import EventLog
+from fitune.core.runs.run import Run
 from fitune.tui import draft as drafts
 from fitune.tui.draft import recipe
 from fitune.tui.screens.data import DataScreen

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from textual.widgets import Footer
 
-from fitune.core import runs
+from fitune.core.runs import run as runs
 from fitune.tui import steps
 from fitune.tui.draft import Draft
 from fitune.tui.screens.step import StepScreen

@@ -13,11 +13,11 @@ from textual.widgets import Static
 import fitune.tui.wizard  # noqa: F401 - so that no test waits for it
 from fitune.core import prepared_cache
 from fitune.core.data import dataset
-from fitune.core.events import EventLog
 from fitune.core.machine.host import Gpu
 from fitune.core.prepared import FILE, Example, Token, to_json
 from fitune.core.recipe.fields import Recipe
-from fitune.core.runs import Run
+from fitune.core.runs.events import EventLog
+from fitune.core.runs.run import Run
 from fitune.tui.app import FituneApp
 from fitune.tui.screens.step import StepScreen
 from tests.token_rows import prepared

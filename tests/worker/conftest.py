@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from fitune.core import runs
-from fitune.core.events import EventLog, Tail
 from fitune.core.recipe.load import parse
-from fitune.core.runs import Run
+from fitune.core.runs import run as runs
+from fitune.core.runs.events import EventLog, Tail
+from fitune.core.runs.run import Run
 
 TEMPLATE = (
     "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\\n' + m['content'] + '<|im_end|>\\n' }}{% endfor %}"

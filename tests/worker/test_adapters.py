@@ -9,7 +9,7 @@ import pytest
 from test_merge import merge_here
 from test_train import stop_at
 
-from fitune.core.runs import Run
+from fitune.core.runs.run import Run
 from tests.worker.conftest import losses, train_here
 
 pytestmark = [pytest.mark.train, pytest.mark.usefixtures("unasked")]

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from fitune.core.events import Tail
-from fitune.core.runs import Run
+from fitune.core.runs.events import Tail
+from fitune.core.runs.run import Run
 from tests.worker.conftest import losses, train_here
 
 pytestmark = pytest.mark.train

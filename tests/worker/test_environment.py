@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from fitune.core.runs import Run
+from fitune.core.runs.run import Run
 from fitune.core.worker.__main__ import _set_environment
 
 

@@ -9,8 +9,8 @@ from types import SimpleNamespace
 import pytest
 
 from fitune.core.errors import UserError
-from fitune.core.events import EventLog
-from fitune.core.runs import Run
+from fitune.core.runs.events import EventLog
+from fitune.core.runs.run import Run
 
 pytestmark = pytest.mark.train
 WRITER = f"""#!{sys.executable}

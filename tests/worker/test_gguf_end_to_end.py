@@ -11,8 +11,8 @@ import pytest
 
 from fitune.core import gguf_tools
 from fitune.core.errors import UserError
-from fitune.core.events import EventLog
-from fitune.core.runs import Run
+from fitune.core.runs.events import EventLog
+from fitune.core.runs.run import Run
 from tests.worker.conftest import train_here
 
 pytestmark = [pytest.mark.train, pytest.mark.extra]

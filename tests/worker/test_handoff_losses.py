@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from fitune.core import handoff
-from fitune.core.events import Tail
 from fitune.core.handoff.job import of_run
-from fitune.core.runs import Run
+from fitune.core.runs.events import Tail
+from fitune.core.runs.run import Run
 from tests.worker.conftest import losses, train_here
 
 pytestmark = pytest.mark.train

@@ -11,7 +11,7 @@ import pytest
 from fitune.core import learned
 from fitune.core.memory.budget import estimate
 from fitune.core.memory.shape import load
-from fitune.core.runs import Run
+from fitune.core.runs.run import Run
 from tests.worker.conftest import train_here
 
 pytestmark = [pytest.mark.train, pytest.mark.usefixtures("unasked")]

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from fitune.core.errors import UserError
-from fitune.core.events import EventLog, Tail
-from fitune.core.runs import Run
+from fitune.core.runs.events import EventLog, Tail
+from fitune.core.runs.run import Run
 from tests.worker.conftest import train_here
 
 pytestmark = pytest.mark.train

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from fitune.core import runs
 from fitune.core.downloads import Download
 from fitune.core.errors import UserError
-from fitune.core.events import EventLog, Tail
 from fitune.core.recipe.load import parse
-from fitune.core.runs import Run
+from fitune.core.runs import run as runs
+from fitune.core.runs.events import EventLog, Tail
+from fitune.core.runs.run import Run
 from fitune.core.worker import models
 
 OLD, NEW = "a" * 40, "b" * 40

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from fitune.core.events import EventLog, Tail
 from fitune.core.recipe.load import Recipe
-from fitune.core.runs import Run
+from fitune.core.runs.events import EventLog, Tail
+from fitune.core.runs.run import Run
 from tests.worker.conftest import losses, train_here
 
 pytestmark = pytest.mark.train

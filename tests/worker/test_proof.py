@@ -10,7 +10,7 @@ import pytest
 
 from fitune.core.errors import UserError
 from fitune.core.proof import Limits
-from fitune.core.runs import Run
+from fitune.core.runs.run import Run
 from fitune.core.uploads import What
 from tests.worker.test_merge import Q_PROJ, adapt, weights
 

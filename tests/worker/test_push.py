@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from fitune.core import runs
-from fitune.core.events import EventLog
 from fitune.core.recipe.load import parse
-from fitune.core.runs import Run
+from fitune.core.runs import run as runs
+from fitune.core.runs.events import EventLog
+from fitune.core.runs.run import Run
 from tests.loopback_hub import Hub, serve
 
 TOKEN = "hf_" + "Ab3" * 11

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from chat_models import tokenizer
 
-from fitune.core.events import EventLog, Tail
 from fitune.core.recipe.load import Recipe
-from fitune.core.runs import Run
+from fitune.core.runs.events import EventLog, Tail
+from fitune.core.runs.run import Run
 
 pytestmark = pytest.mark.train
 ROWS: list[dict[str, Any]] = [

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from fitune.core.runs import Run
+from fitune.core.runs.run import Run
 from tests.worker.conftest import train_here
 
 pytestmark = [pytest.mark.train, pytest.mark.usefixtures("unasked")]
@@ -18,7 +18,7 @@ def test_a_gradient_without_an_end_is_let_pass_only_where_its_step_is_skipped(
 ) -> None:
     from transformers import TrainerState
 
-    from fitune.core.events import EventLog
+    from fitune.core.runs.events import EventLog
     from fitune.core.worker.memory import Memory
     from fitune.core.worker.reporting import NonFiniteLossError, Reporter
 

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from chat_models import tokenizer as template_of
 
-from fitune.core.events import Tail
-from fitune.core.runs import Run
+from fitune.core.runs.events import Tail
+from fitune.core.runs.run import Run
 from fitune.core.worker import samples
 from fitune.core.worker.answers import prompt_ids, question
 from fitune.core.worker.samples import QUESTIONS, questions

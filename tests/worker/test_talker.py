@@ -11,7 +11,7 @@ import pytest
 
 from fitune.core import chat
 from fitune.core.chat import Conversation, Question, Settings
-from fitune.core.runs import Run
+from fitune.core.runs.run import Run
 from tests.worker.conftest import train_here
 
 pytestmark = pytest.mark.train

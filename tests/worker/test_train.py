@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from fitune.core.errors import UserError
-from fitune.core.events import Tail
-from fitune.core.runs import Run
+from fitune.core.runs.events import Tail
+from fitune.core.runs.run import Run
 from tests.worker.conftest import losses, train_here
 
 pytestmark = pytest.mark.train
@@ -149,8 +149,8 @@ def test_chosen_layers_get_the_adapter_and_the_rate_falls_to_its_least(make_run:
     ],
 )
 def test_a_module_that_the_model_does_not_have_is_told(tmp_path: Path, wanted: Any, lost: list[str]) -> None:
-    from fitune.core.events import EventLog
     from fitune.core.recipe.fields import Lora
+    from fitune.core.runs.events import EventLog
     from fitune.core.worker.train import _tell_passed_over
 
     modules = {
@@ -173,7 +173,7 @@ def test_an_adapter_on_experts_is_told_to_be_no_part_of_a_merge(
     from peft import LoraConfig, get_peft_model
     from transformers import MixtralConfig, MixtralForCausalLM
 
-    from fitune.core.events import EventLog
+    from fitune.core.runs.events import EventLog
     from fitune.core.worker.train import _tell_experts
 
     sizes = {"vocab_size": 32, "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1}

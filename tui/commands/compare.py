@@ -6,10 +6,10 @@ from collections.abc import Callable
 from statistics import mean, median
 from typing import Any
 
-from fitune.core import runs
-from fitune.core.events import Tail
 from fitune.core.recipe.fields import Recipe
-from fitune.core.runs import Run
+from fitune.core.runs import run as runs
+from fitune.core.runs.events import Tail
+from fitune.core.runs.run import Run
 from fitune.tui.columns import table
 from fitune.tui.format import UNKNOWN, count, duration, gib, number, rate
 from fitune.tui.story import value

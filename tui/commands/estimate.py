@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from fitune.core import prepared_cache, runs
+from fitune.core import prepared_cache
 from fitune.core.errors import UserError
 from fitune.core.memory import shape as shapes
 from fitune.core.memory.budget import Budget, estimate, to_json
@@ -15,6 +15,7 @@ from fitune.core.plans import ram_lack
 from fitune.core.recipe import load
 from fitune.core.recipe.fields import Recipe
 from fitune.core.remedies import Remedy, remedies
+from fitune.core.runs import run as runs
 from fitune.core.workload import Workload, as_decided, lengths_said
 from fitune.tui.columns import hanging
 from fitune.tui.format import count, duration, gib, rate

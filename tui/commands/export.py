@@ -4,7 +4,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from fitune.core import gguf_tools, launch, runs
+from fitune.core import gguf_tools, launch
+from fitune.core.runs import run as runs
 from fitune.tui.commands.watch import follow_to_end
 from fitune.tui.terminal import is_terminal
 from fitune.tui.text import clean

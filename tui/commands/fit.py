@@ -5,12 +5,13 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from fitune.core import prepared_cache, runs
+from fitune.core import prepared_cache
 from fitune.core.fit import Fit, Rejected, fit
 from fitune.core.memory import shape as shapes
 from fitune.core.memory.budget import to_json
 from fitune.core.plans import Tried
 from fitune.core.recipe import load
+from fitune.core.runs import run as runs
 from fitune.core.workload import as_decided, lengths_said
 from fitune.tui.columns import hanging
 from fitune.tui.commands.estimate import DOES_NOT_FIT, FITS, INDENT, set_flags

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from fitune.core import runs
 from fitune.core.machine import host as machine
 from fitune.core.memory import shape as shapes
 from fitune.core.memory.budget import estimate
@@ -14,6 +13,7 @@ from fitune.core.pace import estimate_pace
 from fitune.core.recipe import presets
 from fitune.core.recipe.fields import Recipe
 from fitune.core.recipe.presets import Preset
+from fitune.core.runs import run as runs
 from fitune.tui.choices import standing
 from fitune.tui.columns import hanging
 from fitune.tui.format import gib, rate

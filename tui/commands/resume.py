@@ -3,8 +3,9 @@
 import argparse
 import sys
 
-from fitune.core import launch, runs
+from fitune.core import launch
 from fitune.core.errors import UserError
+from fitune.core.runs import run as runs
 from fitune.tui.commands.watch import follow_to_end
 from fitune.tui.text import clean
 

@@ -4,9 +4,9 @@ import argparse
 import sys
 from typing import Any
 
-from fitune.core import runs
 from fitune.core.errors import UserError
-from fitune.core.runs import Run
+from fitune.core.runs import run as runs
+from fitune.core.runs.run import Run
 from fitune.tui.columns import table
 from fitune.tui.format import clock, gib, number
 from fitune.tui.story import value

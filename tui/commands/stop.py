@@ -3,8 +3,8 @@
 import argparse
 import sys
 
-from fitune.core import runs
-from fitune.core.runs import Run
+from fitune.core.runs import run as runs
+from fitune.core.runs.run import Run
 from fitune.tui.again import command
 from fitune.tui.text import clean
 

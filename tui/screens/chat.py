@@ -16,7 +16,7 @@ from textual.widgets import Input, Static
 from fitune.core import chat
 from fitune.core.chat import SIDES, Chat, Conversation, Question, Settings
 from fitune.core.errors import UserError
-from fitune.core.runs import Run
+from fitune.core.runs.run import Run
 from fitune.tui.chat_text import ANSWER_CHARS, NAMES, ended, failure, kept, manner, phase, ready
 from fitune.tui.text import clean, safe
 from fitune.tui.widgets.keys import Keys

@@ -18,7 +18,7 @@ from textual.widgets import Input, OptionList, Static
 from fitune.core.data.report import Report
 from fitune.core.errors import UserError
 from fitune.core.prepared_report import findings
-from fitune.core.runs import Run
+from fitune.core.runs.run import Run
 from fitune.tui import steps
 from fitune.tui.choices import complete_path, data_suggestions
 from fitune.tui.data_view import better_length, headline, mapping_lines, rendering_line

@@ -18,7 +18,7 @@ from textual.widgets import OptionList, Static
 
 from fitune.core import gguf_tools, launch
 from fitune.core.errors import UserError
-from fitune.core.runs import Run
+from fitune.core.runs.run import Run
 from fitune.tui.made import Facts, look, with_sizes
 from fitune.tui.screens import deliver_asks
 from fitune.tui.take_away import hand_off, zip_up

@@ -16,7 +16,7 @@ from textual.widgets import Button, Static
 from fitune.core import launch
 from fitune.core.errors import UserError
 from fitune.core.recipe.load import Recipe
-from fitune.core.runs import Run
+from fitune.core.runs.run import Run
 from fitune.tui import steps
 from fitune.tui.draft import Draft, prepared, recipe
 from fitune.tui.screens.rows import NotRead, Read, Rendered, read_rows, render_rows

@@ -10,11 +10,12 @@ from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import OptionList, Static
 
-from fitune.core import launch, runs
+from fitune.core import launch
 from fitune.core.errors import UserError
 from fitune.core.machine import host
 from fitune.core.machine.host import Machine
-from fitune.core.runs import Run
+from fitune.core.runs import run as runs
+from fitune.core.runs.run import Run
 from fitune.tui import steps
 from fitune.tui.choices import StartChoice, machine_lines, start_choices
 from fitune.tui.draft import Draft, restore

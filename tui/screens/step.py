@@ -11,8 +11,8 @@ from textual.screen import Screen
 from textual.widget import Widget
 from textual.widgets import Static
 
-from fitune.core import runs
 from fitune.core.errors import UserError
+from fitune.core.runs import run
 from fitune.tui import steps
 from fitune.tui.draft import Draft, save
 from fitune.tui.outlook import look, ways_out, with_remedy
@@ -100,7 +100,7 @@ class StepScreen(Screen[Answer]):
             return
         kept = "Your answers are kept until next time."
         try:
-            save(self.draft, self.NAME, runs.home())
+            save(self.draft, self.NAME, run.home())
         except UserError as error:
             kept = str(error)
         question = f"Leave the wizard? {kept}"

@@ -16,10 +16,10 @@ from textual.screen import Screen
 from textual.widgets import Static
 
 from fitune.core.errors import UserError
-from fitune.core.events import Curve, RunState, Tail
 from fitune.core.machine import host
 from fitune.core.machine.host import GpuSample
-from fitune.core.runs import LIVE, Run
+from fitune.core.runs.events import Curve, RunState, Tail
+from fitune.core.runs.run import LIVE, Run
 from fitune.tui import orders, watch_text
 from fitune.tui.parts import Parts
 from fitune.tui.story import Story, ending

@@ -8,7 +8,7 @@ import time
 from functools import cache
 from pathlib import Path
 
-from fitune.core.runs import KILLED_AS_ASKED, Run
+from fitune.core.runs.run import KILLED_AS_ASKED, Run
 
 LOG_BYTES = 1 << 14
 KERNEL_RECORD_BYTES = 8192

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from fitune.core.events import Event, EventLog, fold
-from fitune.core.runs import Run
+from fitune.core.runs.events import Event, EventLog, fold
+from fitune.core.runs.run import Run
 
 TRAINED = [("train", "started", {}), ("train", "phase", {"name": "sample"}), ("train", "finished", {"stopped": False})]
 STOPPED = [("train", "started", {}), ("train", "finished", {"stopped": True})]

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from fitune.core import events
-from fitune.core.events import HISTORY_POINTS, Curve, Event, EventLog, RunState, Tail, fold, parse_line, spent_s
+from fitune.core.runs import events
+from fitune.core.runs.events import HISTORY_POINTS, Curve, Event, EventLog, RunState, Tail, fold, parse_line, spent_s
 
 ROOT = Path(__file__).parents[2]
 
@@ -222,7 +222,7 @@ MILLION = 1_000_000
 ATTACH = """
 import re, sys, time
 from pathlib import Path
-from fitune.core.events import Tail, fold
+from fitune.core.runs.events import Tail, fold
 
 began = time.process_time()
 state = fold(Tail(Path(sys.argv[1])).catch_up())

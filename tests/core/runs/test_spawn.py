@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from fitune.core import detached
 from fitune.core.errors import UserError
-from fitune.core.events import EventLog
-from fitune.core.runs import Run
+from fitune.core.runs import spawn
+from fitune.core.runs.events import EventLog
+from fitune.core.runs.run import Run
 from tests.fake_worker import stand_in, wait_until
 
 ROOT = Path(__file__).parents[2]
@@ -21,7 +21,7 @@ PARENT = """
 import sys, time
 from pathlib import Path
 from fitune.core import detached
-from fitune.core.runs import Run
+from fitune.core.runs.run import Run
 from tests.fake_worker import stand_in
 detached._command = stand_in("steps:3000", "--rate", "50")
 detached._lingering_user_manager = lambda: False
@@ -39,7 +39,7 @@ time.sleep(60)
 BRIEF = """
 import sys
 from pathlib import Path
-from fitune.core.events import EventLog
+from fitune.core.runs.events import EventLog
 EventLog(Path(sys.argv[1]) / "events.jsonl", "train").write("failed", kind="data")
 """
 pytestmark = pytest.mark.usefixtures("minute_of_steps")
@@ -51,7 +51,7 @@ def python(code: str, *arguments: str) -> list[str]:
 
 def worker_is(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
     """Start this Python code, with the run folder as its argument, instead of the fake worker."""
-    monkeypatch.setattr(detached, "_command", lambda run, job: python(code, str(run.path)))
+    monkeypatch.setattr(spawn, "_command", lambda run, job: python(code, str(run.path)))
 
 
 def steps(run: Run) -> int:
@@ -62,14 +62,14 @@ def steps(run: Run) -> int:
 
 
 def test_a_started_worker_holds_the_run_in_a_session_of_its_own(run: Run) -> None:
-    assert detached.spawn(run, "train") == "setsid"
+    assert spawn.spawn(run, "train") == "setsid"
     pid = run.holder_pid()
     assert pid is not None
     assert os.getsid(pid) == pid != os.getsid(0)
 
 
 def test_a_worker_holds_no_pipe_and_no_terminal(run: Run) -> None:
-    detached.spawn(run, "train")
+    spawn.spawn(run, "train")
     open_files = Path(f"/proc/{run.holder_pid()}/fd")
     targets = {each.name: os.readlink(each) for each in open_files.iterdir()}
     assert [targets.pop(fd) for fd in "012"] == ["/dev/null", str(run.log), str(run.log)]
@@ -113,7 +113,7 @@ def test_a_folder_named_fitune_where_the_user_stands_is_not_ours(
     monkeypatch.undo()
     (tmp_path / "fitune").mkdir()
     (tmp_path / "fitune" / "__init__.py").write_text("raise SystemExit('the wrong one')")
-    command = detached._command(run, "train")
+    command = spawn._command(run, "train")
     assert command[2:] == ["-m", "fitune.core.worker", str(run.path), "train"]
     look = [*command[:2], "-c", "import fitune.core; print(fitune.core.__file__)"]
     said = subprocess.run(look, cwd=tmp_path, capture_output=True, text=True, check=True)
@@ -128,14 +128,14 @@ def test_a_resume_waits_for_the_new_worker_although_the_log_has_an_end(
 ) -> None:
     EventLog(run.events, "train").write("failed", kind="oom")
     worker_is(monkeypatch, LATE)
-    detached.spawn(run, "train")
+    spawn.spawn(run, "train")
     assert run.holder_pid() is not None
 
 
 def test_a_job_that_is_over_before_anyone_looks_was_started(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     worker_is(monkeypatch, BRIEF)
-    assert detached.spawn(run, "train") == "setsid"
+    assert spawn.spawn(run, "train") == "setsid"
     assert run.look()[0] == "failed"
 
 
@@ -154,7 +154,7 @@ def test_a_worker_that_dies_at_once_is_told_with_its_last_line(
 ) -> None:
     worker_is(monkeypatch, code)
     with pytest.raises(UserError) as caught:
-        detached.spawn(run, "train")
+        spawn.spawn(run, "train")
     assert str(caught.value).startswith(said)
     assert str(caught.value).endswith(f"See {run.log}")
     assert caught.value.exit_code == 1
@@ -162,9 +162,9 @@ def test_a_worker_that_dies_at_once_is_told_with_its_last_line(
 
 def test_a_worker_that_never_takes_the_lock_is_ended(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     worker_is(monkeypatch, "import os, time; print(os.getpid(), flush=True); time.sleep(60)")
-    monkeypatch.setattr(detached, "WAIT_FOR_LOCK_S", 0.5)
+    monkeypatch.setattr(spawn, "WAIT_FOR_LOCK_S", 0.5)
     with pytest.raises(UserError, match=r"The worker did not come up\."):
-        detached.spawn(run, "train")
+        spawn.spawn(run, "train")
     pid = int(run.log.read_text())
     wait_until(lambda: not Path(f"/proc/{pid}").exists() or ") Z" in Path(f"/proc/{pid}/stat").read_text())
 
@@ -176,7 +176,7 @@ def test_a_worker_that_never_takes_the_lock_is_ended(run: Run, monkeypatch: pyte
 def systemd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder on PATH with stand-ins for systemd's tools; what systemd-run was told is in the file `argv`."""
     monkeypatch.undo()
-    monkeypatch.setattr(detached, "_command", stand_in("steps:3000", "--rate", "50"))
+    monkeypatch.setattr(spawn, "_command", stand_in("steps:3000", "--rate", "50"))
     tools = tmp_path / "bin"
     tools.mkdir()
     run_it = 'while [ "$1" != -- ]; do shift; done; shift; setsid "$@" > /dev/null 2>&1 &'
@@ -196,13 +196,13 @@ def tool(path: Path, script: str) -> None:
 
 
 def test_with_a_lingering_user_manager_the_worker_is_a_unit_of_its_own(run: Run, systemd: Path) -> None:
-    assert detached.spawn(run, "train") == "systemd"
+    assert spawn.spawn(run, "train") == "systemd"
     assert run.holder_pid() is not None
     told = (systemd / "argv").read_text().splitlines()
     assert told[0] == "--user"
     assert f"--property=StandardOutput=append:{run.log}" in told
     assert any(each.startswith("--unit=fitune-run-a-train-") for each in told)
-    assert told[told.index("--") + 1 :] == detached._command(run, "train")
+    assert told[told.index("--") + 1 :] == spawn._command(run, "train")
     assert run.log.stat().st_mode & 0o777 == 0o600
 
 
@@ -211,9 +211,9 @@ def test_a_unit_that_does_not_come_up_is_ended_lest_it_trains_later(
 ) -> None:
     tool(systemd / "systemctl", f'echo "$@" >> {systemd}/asked')
     tool(systemd / "systemd-run", "exit 0")
-    monkeypatch.setattr(detached, "WAIT_FOR_LOCK_S", 0.1)
+    monkeypatch.setattr(spawn, "WAIT_FOR_LOCK_S", 0.1)
     with pytest.raises(UserError, match="did not come up"):
-        detached.spawn(run, "train")
+        spawn.spawn(run, "train")
     unit = f"fitune-{run.name}-train-{os.getpid()}"
     assert (systemd / "asked").read_text().splitlines()[1:] == [f"--user kill --signal=KILL {unit}"]
 
@@ -222,7 +222,7 @@ def test_no_secret_of_the_environment_stands_in_an_argument(
     run: Run, systemd: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HF_TOKEN", "hf_verysecretverysecret")
-    detached.spawn(run, "train")
+    spawn.spawn(run, "train")
     told = (systemd / "argv").read_text()
     assert "--setenv=HF_TOKEN\n" in told
     assert "verysecret" not in told
@@ -233,7 +233,7 @@ def test_variables_that_systemd_refuses_are_left_behind(
 ) -> None:
     monkeypatch.setenv("BASH_FUNC_which%%", "() { :; }")
     monkeypatch.setenv("LESS_TERMCAP_mb", "\x1b[1m")
-    detached.spawn(run, "train")
+    spawn.spawn(run, "train")
     told = (systemd / "argv").read_text()
     assert "BASH_FUNC" not in told
     assert "LESS_TERMCAP" not in told
@@ -246,7 +246,7 @@ def test_variables_that_systemd_refuses_are_left_behind(
 )
 def test_without_a_lingering_user_manager_a_new_session_does(run: Run, systemd: Path, name: str, script: str) -> None:
     tool(systemd / name, script)
-    assert detached.spawn(run, "train") == "setsid"
+    assert spawn.spawn(run, "train") == "setsid"
     assert not (systemd / "argv").exists()
 
 
@@ -256,10 +256,10 @@ def test_without_systemds_tools_a_new_session_does(
 ) -> None:
     (systemd / name).unlink()
     monkeypatch.setenv("PATH", str(systemd))
-    assert detached.spawn(run, "train") == "setsid"
+    assert spawn.spawn(run, "train") == "setsid"
 
 
 def test_a_unit_that_systemd_refuses_is_told_in_its_words(run: Run, systemd: Path) -> None:
     tool(systemd / "systemd-run", "echo 'Failed to start transient service unit: busy' >&2; exit 1")
     with pytest.raises(UserError, match="The worker ended at once: Failed to start transient service unit: busy"):
-        detached.spawn(run, "train")
+        spawn.spawn(run, "train")

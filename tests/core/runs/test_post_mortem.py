@@ -7,8 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from fitune.core import cause
-from fitune.core.runs import KILLED_AS_ASKED, Run
+from fitune.core.runs import post_mortem
+from fitune.core.runs.run import KILLED_AS_ASKED, Run
 from tests.fake_worker import make_run, start
 
 
@@ -35,14 +35,14 @@ def test_the_log_tells_of_a_kill_by_fitune_and_of_a_crash(tmp_path: Path, log: s
     file = tmp_path / "worker.log"
     if log is not None:
         file.write_text(log)
-    found = cause.from_log(file)
+    found = post_mortem.from_log(file)
     assert said in found if said and found else found == said
 
 
 def test_only_the_end_of_a_long_log_counts(tmp_path: Path) -> None:
     file = tmp_path / "worker.log"
-    file.write_text("Fatal Python error: old\n" + "step\n" * cause.LOG_BYTES)
-    assert cause.from_log(file) is None
+    file.write_text("Fatal Python error: old\n" + "step\n" * post_mortem.LOG_BYTES)
+    assert post_mortem.from_log(file) is None
 
 
 @pytest.mark.parametrize("free_bytes", [0, 1 << 30])
@@ -50,7 +50,7 @@ def test_a_full_disk_is_told_as_the_reason_of_the_silence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free_bytes: int
 ) -> None:
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=free_bytes))
-    assert (cause.from_disk(tmp_path) or "").startswith(f"The disk of {tmp_path} is full") == (free_bytes == 0)
+    assert (post_mortem.from_disk(tmp_path) or "").startswith(f"The disk of {tmp_path} is full") == (free_bytes == 0)
 
 
 def test_a_kill_by_fitune_is_noted_in_the_log(tmp_path: Path) -> None:
@@ -59,7 +59,7 @@ def test_a_kill_by_fitune_is_noted_in_the_log(tmp_path: Path) -> None:
     assert run.kill()
     worker.wait(10)
     assert run.log.read_text().endswith(f"\n{KILLED_AS_ASKED}\n")
-    assert cause.cause(run) == "It was killed as asked, with fitune."
+    assert post_mortem.cause(run) == "It was killed as asked, with fitune."
 
 
 @pytest.mark.parametrize(
@@ -81,13 +81,13 @@ def test_systemds_journal_tells_the_signal(
     tool.write_text(f'#!/bin/sh\ncase "$*" in "{asked}"*) ;; *) exit 1 ;; esac\ncat <<"END"\n{journal}\nEND\n')
     tool.chmod(0o755)
     monkeypatch.setenv("PATH", str(tool.parent), prepend=os.pathsep)
-    found = cause.from_systemd(run)
+    found = post_mortem.from_systemd(run)
     assert said in found if said and found else found == said
 
 
 def test_without_systemd_nothing_is_asked(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
-    assert cause.from_systemd(run) is None
+    assert post_mortem.from_systemd(run) is None
 
 
 @pytest.mark.parametrize(("pid", "after_s", "found"), [(4711, 1, True), (4712, 1, False), (4711, -1, False)])
@@ -98,14 +98,14 @@ def test_the_kernel_tells_of_this_process_if_it_died_after_its_start(
     run.lock.write_text(f'{{"pid":4711,"started":{time.time() - 60 - after_s}}}\n')
     messages = tmp_path / "kmsg"
     messages.write_text(f"6,812,{died_us},-;Out of memory: Killed process {pid} (python3) total-vm:1kB\n")
-    assert cause.from_kernel(run, messages) == (cause.RAM_RAN_OUT if found else None)
+    assert post_mortem.from_kernel(run, messages) == (post_mortem.RAM_RAN_OUT if found else None)
 
 
 def test_a_kernel_log_that_may_not_be_read_tells_nothing(run: Run, tmp_path: Path) -> None:
-    assert cause.from_kernel(run, tmp_path / "none") is None
+    assert post_mortem.from_kernel(run, tmp_path / "none") is None
     empty = tmp_path / "empty"
     empty.touch()
-    assert cause.from_kernel(run, empty) is None
+    assert post_mortem.from_kernel(run, empty) is None
 
 
 @pytest.mark.parametrize(
@@ -115,14 +115,14 @@ def test_a_container_tells_that_its_memory_ran_out(tmp_path: Path, events: str |
     file = tmp_path / "memory.events"
     if events is not None:
         file.write_text(events)
-    found = cause.from_container(file)
+    found = post_mortem.from_container(file)
     assert said in found if said and found else found == said
 
 
 def test_each_death_is_looked_into_once(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Run] = []
-    monkeypatch.setattr(cause, "from_systemd", lambda each: asked.append(each))
+    monkeypatch.setattr(post_mortem, "from_systemd", lambda each: asked.append(each))
     for seen_s in (100, 100, 200):
         os.utime(run.lock, (seen_s, seen_s))
-        cause.cause(run)
+        post_mortem.cause(run)
     assert len(asked) == 2

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import orjson
 
 from fitune.core.errors import UserError
-from fitune.core.events import RunState, Tail, fold
 from fitune.core.files import write_atomically
+from fitune.core.runs.events import RunState, Tail, fold
 
 if TYPE_CHECKING:
     from fitune.core.recipe.load import Recipe

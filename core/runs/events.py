@@ -166,7 +166,7 @@ class Curve:
 
 @dataclass(slots=True)
 class RunState:
-    """All that the events of a run say so far. Liveness is not in here: that is the lock's business (core.runs)."""
+    """All that the events of a run say so far. Liveness is not in here: that is the lock's business (core.runs.run)."""
 
     started: Event | None = None
     job: str = "train"
