@@ -13,10 +13,10 @@ from fitune.core.memory.budget import Card
 from fitune.core.memory.plan import GIB
 from fitune.core.memory.shape import Shape
 from fitune.core.plans import REFUSED, Place, Tried, changed, value_of
-from fitune.core.prepared import Prepared
 from fitune.core.recipe.fields import Recipe
 from fitune.core.recipe.rules import problems
 from fitune.core.remedies import STATES_32BIT, can_offload, fewest_layers
+from fitune.core.tokens.lengths import Prepared
 
 NO_FASTER = 0.05
 """Paces within this share of each other count as one: a guess of pace tells no more apart. Fewer changes are better."""

@@ -14,7 +14,7 @@ from typing import Any
 
 import orjson
 
-from fitune.core import learned, prepared_cache
+from fitune.core import learned
 from fitune.core.errors import UserError
 from fitune.core.files import write_atomically
 from fitune.core.learned import Experience
@@ -25,15 +25,16 @@ from fitune.core.memory import shape as shapes
 from fitune.core.memory.disk import GGUF_BYTES
 from fitune.core.memory.plan import EXPERT_NAMES
 from fitune.core.plans import ram_lack
-from fitune.core.prepared import FILE, Prepared
 from fitune.core.recipe.load import Recipe
 from fitune.core.remedies import remedies
 from fitune.core.resolve import Resolved, card_of, resolve
 from fitune.core.runs import run as runs
 from fitune.core.runs import spawn
 from fitune.core.runs.run import Run
+from fitune.core.tokens import cache
+from fitune.core.tokens.lengths import FILE, Prepared
+from fitune.core.tokens.workload import Workload, as_decided
 from fitune.core.uploads import What, uploads
-from fitune.core.workload import Workload, as_decided
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,7 @@ def begin(
     resolved = resolve(recipe, found)
     gpu = resolved.gpu
     taught = learned.experience(base, gpu, found.cpu_name, found.versions, resolved.recipe.train.backend)
-    rows = rows or prepared_cache.known(resolved.recipe, base)
+    rows = rows or cache.known(resolved.recipe, base)
     _, work = as_decided(resolved.recipe, rows)
     planned = budget_of(resolved, taught, rows, found.ram_available_bytes)
     if planned and planned["verdict"] == "over" and not anyway:
@@ -191,12 +192,12 @@ def _unwritable(run: Run, error: OSError) -> UserError:
 def prepare(recipe: Recipe) -> Run:
     """The run-like folder of the job that renders every row; the job is started unless it is done or under way.
 
-    Once it has finished, `core.prepared.Prepared.read(run.path)` is its answer. Raises UserError where the data can't
+    Once it has finished, `core.tokens.lengths.Prepared.read(run.path)` is its answer. Raises UserError where the data can't
     be found or reached, and as `start`.
     """
-    recipe, base = prepared_cache.located(recipe), runs.home(recipe.run.home)
-    key = prepared_cache.key(recipe)
-    run = Run(prepared_cache.folder(key, base))
+    recipe, base = cache.located(recipe), runs.home(recipe.run.home)
+    key = cache.key(recipe)
+    run = Run(cache.folder(key, base))
     if _is_prepared(run):
         return run
     content = {"version": 1, "name": run.name, "created": time.time(), "key": key,
@@ -208,7 +209,7 @@ def prepare(recipe: Recipe) -> Run:
     except OSError as error:
         hint = "Set FITUNE_HOME to a folder you can write to."
         raise UserError(f"{run.path} can't be made: {error.strerror}.", hint) from None
-    prepared_cache.prune(base)
+    cache.prune(base)
     try:
         start(run, "prepare", share_gpu=True)  # it computes on the CPU
     except UserError:

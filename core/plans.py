@@ -9,9 +9,9 @@ from fitune.core.memory.budget import RUNTIME_CPU_BYTES, Budget, Card, estimate,
 from fitune.core.memory.plan import GIB
 from fitune.core.memory.shape import Shape
 from fitune.core.pace import TYPICAL, Pace, estimate_pace
-from fitune.core.prepared import Prepared
 from fitune.core.recipe.fields import Recipe
-from fitune.core.workload import as_decided
+from fitune.core.tokens.lengths import Prepared
+from fitune.core.tokens.workload import as_decided
 
 RAM_SHARE = 0.9
 """Of the free host RAM, what a plan may pin."""

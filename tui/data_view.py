@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fitune.core.data.report import Finding, Report, numbered
-from fitune.core.prepared import Prepared
-from fitune.core.prepared_report import findings, is_lossy, wanted_length
 from fitune.core.recipe.fields import Recipe
 from fitune.core.runs.events import RunState
+from fitune.core.tokens.findings import findings, is_lossy, wanted_length
+from fitune.core.tokens.lengths import Prepared
 from fitune.tui.format import count, percent
 from fitune.tui.story import value
 from fitune.tui.text import clean

@@ -11,9 +11,9 @@ from fitune.core.data.report import Report
 from fitune.core.errors import BadInput, Problem, UserError
 from fitune.core.files import write_atomically
 from fitune.core.machine.host import Machine
-from fitune.core.prepared import Prepared
 from fitune.core.recipe import load, presets
 from fitune.core.recipe.load import Recipe
+from fitune.core.tokens.lengths import Prepared
 from fitune.tui.fields import all_fields, parse, problem, text_of
 
 Origin = Literal["edited", "answers", "preset", "default"]

@@ -15,12 +15,12 @@ from fitune.core.memory.budget import Budget, Card, Part
 from fitune.core.memory.shape import Shape
 from fitune.core.pace import Pace
 from fitune.core.plans import ram_lack
-from fitune.core.prepared import Prepared
 from fitune.core.recipe.fields import Recipe
 from fitune.core.remedies import Remedy, remedies
 from fitune.core.resolve import Resolved, card_of, resolve
 from fitune.core.runs import run
-from fitune.core.workload import Workload, as_decided, lengths_said
+from fitune.core.tokens.lengths import Prepared
+from fitune.core.tokens.workload import Workload, as_decided, lengths_said
 from fitune.tui.draft import UNCHOSEN, Draft, prepared, recipe, set_field
 from fitune.tui.fields import text_of
 from fitune.tui.format import count, gib, rate, size

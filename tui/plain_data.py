@@ -8,11 +8,11 @@ from pathlib import Path
 from fitune.core.data import dataset
 from fitune.core.data.report import Report
 from fitune.core.errors import UserError
-from fitune.core.prepared import Prepared
-from fitune.core.prepared_report import findings
 from fitune.core.recipe.fields import Recipe
 from fitune.core.runs.events import RunState
 from fitune.core.runs.run import Run
+from fitune.core.tokens.findings import findings
+from fitune.core.tokens.lengths import Prepared
 from fitune.tui.choices import data_suggestions
 from fitune.tui.data_view import (
     better_length,

@@ -6,7 +6,7 @@ from pathlib import Path
 from fitune.core import launch
 from fitune.core.errors import UserError
 from fitune.core.runs import run
-from fitune.core.workload import lengths_said
+from fitune.core.tokens.workload import lengths_said
 from fitune.tui.choices import card_gib_of, machine_lines, preset_choices, start_choices
 from fitune.tui.cost import field_cost
 from fitune.tui.draft import (

@@ -3,15 +3,16 @@
 import time
 from collections.abc import Callable
 
-from fitune.core import launch, prepared_cache
+from fitune.core import launch
 from fitune.core.data import dataset
 from fitune.core.data.report import Report
 from fitune.core.errors import BadInput, UserError
-from fitune.core.prepared import FILE, Prepared
 from fitune.core.recipe.fields import Data, Recipe
 from fitune.core.runs import run as runs
 from fitune.core.runs.events import RunState
 from fitune.core.runs.run import Run
+from fitune.core.tokens import cache
+from fitune.core.tokens.lengths import FILE, Prepared
 from fitune.tui.draft import Draft, prepared, recipe, with_prepared
 
 POLL_S = 0.1
@@ -69,7 +70,7 @@ def with_known(draft: Draft) -> Draft:
         asked = recipe(draft)
     except BadInput:  # a field is wrong, which the form tells
         return draft
-    found = prepared_cache.known(asked, runs.home(asked.run.home))
+    found = cache.known(asked, runs.home(asked.run.home))
     return with_prepared(draft, found) if found else draft
 
 

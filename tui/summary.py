@@ -8,11 +8,11 @@ from pathlib import Path
 from fitune.core.data.report import numbered
 from fitune.core.data.split import MIN_ROWS, eval_fraction
 from fitune.core.errors import UserError
-from fitune.core.prepared_report import findings
 from fitune.core.recipe import load
 from fitune.core.recipe.load import Recipe
 from fitune.core.resolve import resolve
 from fitune.core.runs import run
+from fitune.core.tokens.findings import findings
 from fitune.tui.cost import tokens_in_all
 from fitune.tui.draft import UNCHOSEN, Draft, origin, prepared, problems, recipe, shown
 from fitune.tui.fields import all_fields, text_of

@@ -4,9 +4,9 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from fitune.core.data.report import numbered
-from fitune.core.packing import Packing, Why
-from fitune.core.prepared import Bin, Example, Prepared, Token
 from fitune.core.recipe.fields import Recipe
+from fitune.core.tokens.lengths import Bin, Example, Prepared, Token
+from fitune.core.tokens.packing import Packing, Why
 from fitune.tui.format import count, percent
 from fitune.tui.text import clean
 

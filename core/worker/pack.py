@@ -7,9 +7,9 @@ import torch
 from datasets import Dataset
 from trl import pack_dataset
 
-from fitune.core.packing import decide
 from fitune.core.recipe.fields import Recipe
 from fitune.core.runs.events import EventLog
+from fitune.core.tokens.packing import decide
 
 Rows = list[dict[str, list[int]]]
 PROBE_TOKENS = 8

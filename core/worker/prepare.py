@@ -10,14 +10,14 @@ from typing import Any
 
 import orjson
 
-from fitune.core import prepared
 from fitune.core.data import dataset
 from fitune.core.errors import Problem
 from fitune.core.files import write_atomically
-from fitune.core.prepared import Example, Prepared, Token
 from fitune.core.recipe.fields import Data, Model
 from fitune.core.runs.events import EventLog
 from fitune.core.runs.run import Run
+from fitune.core.tokens import lengths
+from fitune.core.tokens.lengths import Example, Prepared, Token
 from fitune.core.worker import models
 from fitune.core.worker.data import IGNORED, Refused, Sample, ensure_template, render
 from fitune.core.worker.memory import Memory
@@ -43,7 +43,7 @@ def run(run: Run, log: EventLog, memory: Memory) -> None:
         log.write("finished", stopped=True, elapsed_s=time.monotonic() - began)
         return
     found = tally.prepared(skipped)
-    write_atomically(run.path / prepared.FILE, orjson.dumps(prepared.to_json(found)))
+    write_atomically(run.path / lengths.FILE, orjson.dumps(lengths.to_json(found)))
     _tell_end(found, recipe.model.max_seq_length, time.monotonic() - began, log)
 
 

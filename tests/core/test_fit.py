@@ -14,8 +14,8 @@ from fitune.core.pace import estimate_pace
 from fitune.core.plans import Place, host_ram_bytes
 from fitune.core.recipe.fields import Recipe
 from tests.core.memory.test_budget import GIB, LLAMA_8B, recipe, with_set
+from tests.core.tokens.token_rows import prepared
 from tests.lessons import lesson
-from tests.token_rows import prepared
 
 MODELS = (
     "HuggingFaceTB/SmolLM2-135M-Instruct", "meta-llama/Llama-3.2-1B-Instruct", "meta-llama/Llama-3.1-8B-Instruct",

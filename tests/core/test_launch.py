@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from fitune.core import launch, prepared_cache
+from fitune.core import launch
 from fitune.core.errors import UserError
 from fitune.core.learned import NONE
 from fitune.core.machine import host
@@ -20,9 +20,10 @@ from fitune.core.resolve import Resolved
 from fitune.core.runs import run as runs
 from fitune.core.runs import spawn
 from fitune.core.runs.run import Run
+from fitune.core.tokens import cache
 from tests.core.memory.shape_configs import CONFIGS
+from tests.core.tokens.token_rows import prepared
 from tests.fake_worker import wait_until
-from tests.token_rows import prepared
 
 GIB = 1 << 30
 CARD = {"uuid": "GPU-1", "name": "NVIDIA L4"}
@@ -128,13 +129,13 @@ def test_a_beginning_counts_rows_as_they_were_measured_before(
 ) -> None:
     rows, asked = prepared([(60, [(50, 60)])] * 40), []
     monkeypatch.setattr(launch, "budget_of", lambda *given: asked.append(given[2]))
-    monkeypatch.setattr(prepared_cache, "known", lambda asked, base: rows if base == fitune_home else None)
+    monkeypatch.setattr(cache, "known", lambda asked, base: rows if base == fitune_home else None)
     begun = launch.begin(recipe())
     assert asked == [rows]
     assert begun.work is not None
     assert begun.run.info()["workload"]["longest"] == begun.work.longest == 60
     begun.run.kill()
-    monkeypatch.setattr(prepared_cache, "known", lambda *_: None)
+    monkeypatch.setattr(cache, "known", lambda *_: None)
     assert launch.begin(recipe(), share_gpu=True).run.info()["workload"] is None
 
 

@@ -12,10 +12,10 @@ from fitune.core import launch
 from fitune.core.launch import Begun
 from fitune.core.machine import host
 from fitune.core.machine.host import Machine
-from fitune.core.prepared import Prepared
 from fitune.core.recipe.fields import Recipe
 from fitune.core.runs import run as runs
 from fitune.core.runs import spawn
+from fitune.core.tokens.lengths import Prepared
 from fitune.tui import steps
 from fitune.tui.__main__ import main
 from fitune.tui.draft import Draft

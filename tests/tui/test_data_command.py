@@ -10,11 +10,11 @@ import pytest
 from fitune.core import launch
 from fitune.core.data.report import Finding
 from fitune.core.errors import Problem
-from fitune.core.prepared import FILE, Example, Token, to_json
 from fitune.core.runs.events import EventLog
 from fitune.core.runs.run import Run
+from fitune.core.tokens.lengths import FILE, Example, Token, to_json
 from fitune.tui.data_view import finding_line
-from tests.token_rows import prepared
+from tests.core.tokens.token_rows import prepared
 from tests.tui.conftest import Fitune
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from fitune.core import calibrate, learned, prepared_cache
+from fitune.core import calibrate, learned
 from fitune.core.errors import UserError
 from fitune.core.machine import host
 from fitune.core.machine.gpu import Gpu
@@ -17,8 +17,9 @@ from fitune.core.machine.host import Machine
 from fitune.core.memory.shape import load
 from fitune.core.pace import estimate_pace
 from fitune.core.recipe.load import to_toml
+from fitune.core.tokens import cache
+from tests.core.tokens.token_rows import prepared
 from tests.lessons import VERSIONS, lesson
-from tests.token_rows import prepared
 from tests.tui.conftest import Fitune
 
 ROOT = Path(__file__).parents[2]
@@ -90,7 +91,7 @@ def test_lengths_that_were_measured_before_count_and_their_source_is_said(
     assumed = json.loads(fitune("estimate", recipe_file, "--gpu-memory", "24", "--json")[1])
     assert assumed["workload"] is None
     rows = prepared([(60, [(50, 60)])] * 4000)
-    monkeypatch.setattr(prepared_cache, "known", lambda asked, base: rows)
+    monkeypatch.setattr(cache, "known", lambda asked, base: rows)
     ended, out, err = fitune("estimate", recipe_file, "--gpu-memory", "24", "--json")
     found = json.loads(out)
     assert (ended, err) == (0, "")

@@ -11,9 +11,9 @@ from fitune.core.machine.host import Machine
 from fitune.core.memory.budget import Card, estimate
 from fitune.core.memory.shape import load
 from fitune.core.pace import Pace
-from fitune.core.prepared import Prepared
 from fitune.core.recipe import presets
 from fitune.core.recipe.load import parse
+from fitune.core.tokens.lengths import Prepared
 from fitune.tui.choices import preset_choices, standing
 from fitune.tui.draft import Draft, recipe, set_field, with_prepared
 from fitune.tui.outlook import Outlook, correction, fitted, grouped, look, ways_out

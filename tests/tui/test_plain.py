@@ -16,9 +16,9 @@ from textual.widgets import OptionList
 from fitune.core import launch
 from fitune.core.launch import Begun
 from fitune.core.machine.host import Machine
-from fitune.core.prepared import Prepared
 from fitune.core.recipe.fields import Recipe
 from fitune.core.runs import run as runs
+from fitune.core.tokens.lengths import Prepared
 from fitune.tui import plain, steps
 from fitune.tui.draft import discard, restore, shown
 from fitune.tui.screens.step import StepScreen

@@ -10,8 +10,8 @@ import pytest
 from fitune.core.data.dataset import inspect
 from fitune.core.data.split import eval_fraction, split
 from fitune.core.machine.host import Machine
-from fitune.core.prepared import Prepared
 from fitune.core.recipe.load import parse
+from fitune.core.tokens.lengths import Prepared
 from fitune.tui.draft import Draft, recipe, with_prepared
 from fitune.tui.outlook import look
 from fitune.tui.summary import TRACKER_SERVERS, duration_words, lines, network

@@ -5,10 +5,10 @@ from dataclasses import replace
 
 import pytest
 
-from fitune.core.prepared import Example, Token
 from fitune.core.recipe.load import Recipe
+from fitune.core.tokens.lengths import Example, Token
 from fitune.tui.token_view import example_text, histogram_lines, legend, summary_lines
-from tests.core.test_prepared_report import rows_of
+from tests.core.tokens.test_findings import rows_of
 from tests.tui.payloads import OBEYED, PAYLOADS
 
 EXAMPLE = Example(

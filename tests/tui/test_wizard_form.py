@@ -10,11 +10,11 @@ import pytest
 from textual import events
 from textual.widgets import Button, Input, Static
 
-from fitune.core import prepared_cache
 from fitune.core.data import dataset
 from fitune.core.machine.host import Machine
 from fitune.core.recipe import load
 from fitune.core.recipe.fields import Data
+from fitune.core.tokens import cache
 from fitune.tui.draft import recipe, set_field
 from fitune.tui.fields import all_fields
 from fitune.tui.screens.edit import EditScreen
@@ -23,7 +23,7 @@ from fitune.tui.widgets.budget_panel import BudgetPanel
 from fitune.tui.widgets.confirm import Confirm
 from fitune.tui.widgets.field_input import Changed, FieldInput
 from fitune.tui.widgets.form import LABEL_COLUMNS, Form, shortened
-from tests.token_rows import prepared
+from tests.core.tokens.token_rows import prepared
 from tests.tui.wizard_kit import CARD, GIB, Wizard, said, settle
 
 At = Callable[..., Wizard]
@@ -377,7 +377,7 @@ async def test_rows_that_were_rendered_before_make_the_budget_that_of_their_true
 ) -> None:
     app = at_step("edit", edits={"data.source": "rows.jsonl"})
     found = prepared([(60, [(50, 60)])] * 40)
-    monkeypatch.setattr(prepared_cache, "known", lambda asked, base: found if base == home else None)
+    monkeypatch.setattr(cache, "known", lambda asked, base: found if base == home else None)
     async with app.run_test(size=(80, 24)) as pilot:
         await settle(pilot)
         assert app.step.outlook.work is not None

@@ -11,16 +11,16 @@ from textual.pilot import Pilot
 from textual.widgets import Static
 
 import fitune.tui.wizard  # noqa: F401 - so that no test waits for it
-from fitune.core import prepared_cache
 from fitune.core.data import dataset
 from fitune.core.machine.host import Gpu
-from fitune.core.prepared import FILE, Example, Token, to_json
 from fitune.core.recipe.fields import Recipe
 from fitune.core.runs.events import EventLog
 from fitune.core.runs.run import Run
+from fitune.core.tokens import cache
+from fitune.core.tokens.lengths import FILE, Example, Token, to_json
 from fitune.tui.app import FituneApp
 from fitune.tui.screens.step import StepScreen
-from tests.token_rows import prepared
+from tests.core.tokens.token_rows import prepared
 
 GIB = 1 << 30
 CARD = Gpu(0, "GPU-test", "NVIDIA L4", 12 * GIB, 12 * GIB - (GIB >> 1), GIB >> 1, compute_capability=(8, 9))
@@ -43,7 +43,7 @@ def rendered(recipe: Recipe, folder: Path, **changes: Any) -> Run:
 def answer_folder(recipe: Recipe, home: Path) -> Path:
     """Where the prepare job would work, without a look at the Hub."""
     asked = [recipe.model.model_dump(include={"id", "revision"}), recipe.data.model_dump(mode="json")]
-    return prepared_cache.folder({"asked": asked}, home)
+    return cache.folder({"asked": asked}, home)
 
 
 def _words(row: dict[str, Any]) -> tuple[list[str], int]:

@@ -13,10 +13,10 @@ import pytest
 from chat_models import tokenizer
 
 from fitune.core import launch
-from fitune.core.prepared import FILE, Prepared
 from fitune.core.recipe.load import Recipe
 from fitune.core.runs.events import EventLog, Tail
 from fitune.core.runs.run import Run
+from fitune.core.tokens.lengths import FILE, Prepared
 from fitune.core.worker import prepare
 from fitune.core.worker.data import IGNORED, Refused, Sample, render
 from fitune.core.worker.memory import Memory

@@ -8,12 +8,12 @@ from typing import Any
 
 from fitune.core.data import dataset
 from fitune.core.data.report import Finding, Report
-from fitune.core.prepared import Prepared
-from fitune.core.prepared_report import findings
 from fitune.core.recipe import load
 from fitune.core.recipe.fields import Data, Recipe
 from fitune.core.runs.events import RunState
 from fitune.core.runs.run import Run
+from fitune.core.tokens.findings import findings
+from fitune.core.tokens.lengths import Prepared
 from fitune.tui.data_view import left_out_lines
 from fitune.tui.reading import render
 from fitune.tui.text import as_ascii_json, clean, encodable, shows_unicode

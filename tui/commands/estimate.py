@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from fitune.core import prepared_cache
 from fitune.core.errors import UserError
 from fitune.core.memory import shape as shapes
 from fitune.core.memory.budget import Budget, estimate, to_json
@@ -16,7 +15,8 @@ from fitune.core.recipe import load
 from fitune.core.recipe.fields import Recipe
 from fitune.core.remedies import Remedy, remedies
 from fitune.core.runs import run as runs
-from fitune.core.workload import Workload, as_decided, lengths_said
+from fitune.core.tokens import cache
+from fitune.core.tokens.workload import Workload, as_decided, lengths_said
 from fitune.tui.columns import hanging
 from fitune.tui.format import count, duration, gib, rate
 from fitune.tui.place import place
@@ -35,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
     here = place(recipe, args.gpu_memory)
     asked, card = here.recipe, here.card
     shape = shapes.load(asked.model.id, asked.model.revision)
-    asked, work = as_decided(asked, prepared_cache.known(asked, runs.home(asked.run.home)))
+    asked, work = as_decided(asked, cache.known(asked, runs.home(asked.run.home)))
     longest, row_tokens = (work.longest, work.row_tokens) if work else (None, None)
     found = here.budget(estimate(shape, asked, card, longest))
     pace = here.experience.pace(estimate_pace(shape, asked, here.gpu_name, row_tokens, found.offloaded_layers))

@@ -5,14 +5,14 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from fitune.core import prepared_cache
 from fitune.core.fit import Fit, Rejected, fit
 from fitune.core.memory import shape as shapes
 from fitune.core.memory.budget import to_json
 from fitune.core.plans import Tried
 from fitune.core.recipe import load
 from fitune.core.runs import run as runs
-from fitune.core.workload import as_decided, lengths_said
+from fitune.core.tokens import cache
+from fitune.core.tokens.workload import as_decided, lengths_said
 from fitune.tui.columns import hanging
 from fitune.tui.commands.estimate import DOES_NOT_FIT, FITS, INDENT, set_flags
 from fitune.tui.format import count, gib, rate
@@ -24,7 +24,7 @@ def run(args: argparse.Namespace) -> int:
     """Exit status: 0 if a plan fits, 3 if none does."""
     here = place(load.load(args.recipe, args.set), args.gpu_memory)
     shape = shapes.load(here.recipe.model.id, here.recipe.model.revision)
-    rows = prepared_cache.known(here.recipe, runs.home(here.recipe.run.home))
+    rows = cache.known(here.recipe, runs.home(here.recipe.run.home))
     _, work = as_decided(here.recipe, rows)
     found = fit(shape, here.recipe, here.card, here.gpu_name, here.ram_bytes, here.experience, rows)
     if args.json:

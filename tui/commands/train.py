@@ -7,7 +7,7 @@ from fitune.core import launch
 from fitune.core.launch import Begun
 from fitune.core.recipe import load
 from fitune.core.recipe.load import Recipe
-from fitune.core.workload import lengths_said
+from fitune.core.tokens.workload import lengths_said
 from fitune.tui.commands.watch import follow_to_end
 from fitune.tui.format import gib
 from fitune.tui.text import clean

@@ -17,8 +17,8 @@ from textual.widgets import Input, OptionList, Static
 
 from fitune.core.data.report import Report
 from fitune.core.errors import UserError
-from fitune.core.prepared_report import findings
 from fitune.core.runs.run import Run
+from fitune.core.tokens.findings import findings
 from fitune.tui import steps
 from fitune.tui.choices import complete_path, data_suggestions
 from fitune.tui.data_view import better_length, headline, mapping_lines, rendering_line

@@ -6,8 +6,8 @@ from textual.content import Content
 from textual.geometry import Size
 
 from fitune.core.data.report import Report
-from fitune.core.prepared import Prepared
 from fitune.core.recipe.load import Recipe
+from fitune.core.tokens.lengths import Prepared
 from fitune.tui.data_view import (
     better_length,
     check_lines,

@@ -12,11 +12,11 @@ from textual.worker import Worker, get_current_worker
 from fitune.core.data import dataset
 from fitune.core.data.report import Report
 from fitune.core.errors import UserError
-from fitune.core.prepared import Prepared
 from fitune.core.recipe.load import Recipe
 from fitune.core.runs.events import RunState
 from fitune.core.runs.run import Run
-from fitune.core.workload import workload
+from fitune.core.tokens.lengths import Prepared
+from fitune.core.tokens.workload import workload
 from fitune.tui.draft import Draft, recipe, with_prepared
 from fitune.tui.reading import LeftError, read, render
 

@@ -9,9 +9,9 @@ import orjson
 import pytest
 
 from fitune.core.errors import UserError
-from fitune.core.prepared import FILE, Example, Prepared, Token, to_json
 from fitune.core.recipe.load import Recipe
-from tests.token_rows import TokenRow, prepared
+from fitune.core.tokens.lengths import FILE, Example, Prepared, Token, to_json
+from tests.core.tokens.token_rows import TokenRow, prepared
 
 
 def some_rows(seed: int) -> list[TokenRow]:

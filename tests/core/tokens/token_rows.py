@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from itertools import accumulate
 from typing import Any
 
-from fitune.core.prepared import Prepared
+from fitune.core.tokens.lengths import Prepared
 
 TokenRow = tuple[int, Sequence[tuple[int, int]]]
 """Tokens of a row, and its trained ranges."""

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from fitune.core.packing import bins, decide
 from fitune.core.recipe.load import Recipe
+from fitune.core.tokens.packing import bins, decide
 
 
 def one_by_one(lengths: list[int], size: int) -> int:

@@ -13,14 +13,15 @@ import orjson
 import pytest
 from huggingface_hub.errors import OfflineModeIsEnabled
 
-from fitune.core import launch, prepared_cache
+from fitune.core import launch
 from fitune.core.errors import UserError
-from fitune.core.prepared import FILE, Prepared, to_json
-from fitune.core.prepared_cache import folder, key, known, located, prune
 from fitune.core.recipe.load import Recipe
 from fitune.core.runs import run as runs
 from fitune.core.runs.run import Run
-from tests.token_rows import prepared
+from fitune.core.tokens import cache
+from fitune.core.tokens.cache import folder, key, known, located, prune
+from fitune.core.tokens.lengths import FILE, Prepared, to_json
+from tests.core.tokens.token_rows import prepared
 
 HOME_OF_HUB = "owner/model"
 
@@ -135,7 +136,7 @@ def test_without_the_hub_the_commit_in_its_cache_counts(made: Callable[..., Reci
 # --- found again ---------------------------------------------------------------------------------------------------
 
 
-def kept(key: prepared_cache.Key, home: Path, rows: int = 3) -> Path:
+def kept(key: cache.Key, home: Path, rows: int = 3) -> Path:
     """An answer as the prepare job leaves it."""
     path = folder(key, home)
     path.mkdir(parents=True)
@@ -177,7 +178,7 @@ def test_of_what_lies_on_the_hub_the_newest_answer_is_known_and_the_hub_is_not_a
     recipe: Callable[..., Recipe], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = recipe()
-    names = {"asked": prepared_cache._asked(asked)}
+    names = {"asked": cache._asked(asked)}
     for days, rows in ((2, 5), (1, 7), (3, 6)):
         age(kept({**names, "rows": [["a.parquet", 9, str(days)]], "tokenizer": str(days)}, tmp_path, rows), days)
     monkeypatch.setattr(huggingface_hub, "HfApi", None)
@@ -203,7 +204,7 @@ def test_an_answer_that_is_damaged_or_not_there_yet_is_none(made: Callable[..., 
 def test_the_oldest_answers_go_but_none_whose_job_lives(
     made: Callable[..., Recipe], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(prepared_cache, "KEPT", 2)
+    monkeypatch.setattr(cache, "KEPT", 2)
     paths = [kept({"asked": [n]}, tmp_path) for n in range(5)]
     for days, path in enumerate(paths):
         age(path, days)

@@ -8,11 +8,11 @@ from fitune.core import launch
 from fitune.core.learned import NONE
 from fitune.core.machine.gpu import Gpu
 from fitune.core.machine.host import GIB
-from fitune.core.prepared import Prepared
 from fitune.core.recipe.load import Recipe
 from fitune.core.resolve import Resolved
-from fitune.core.workload import as_decided, workload
-from tests.token_rows import prepared
+from fitune.core.tokens.lengths import Prepared
+from fitune.core.tokens.workload import as_decided, workload
+from tests.core.tokens.token_rows import prepared
 
 
 def rows_of(*sizes: int) -> Prepared:

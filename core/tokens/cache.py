@@ -11,9 +11,9 @@ import orjson
 
 from fitune.core.data.files import find as sources
 from fitune.core.errors import UserError
-from fitune.core.prepared import FILE, VERSION, Prepared
 from fitune.core.recipe.fields import Recipe
 from fitune.core.runs.run import Run
+from fitune.core.tokens.lengths import FILE, VERSION, Prepared
 
 FOLDER = "prepare"
 KEPT = 32

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from fitune.core.prepared import Prepared
-from fitune.core.prepared_report import findings, wanted_length
 from fitune.core.recipe.load import Recipe
-from tests.token_rows import prepared
+from fitune.core.tokens.findings import findings, wanted_length
+from fitune.core.tokens.lengths import Prepared
+from tests.core.tokens.token_rows import prepared
 
 
 def rows_of(*rows: tuple[int, int], **changes: Any) -> Prepared:

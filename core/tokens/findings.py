@@ -2,8 +2,8 @@
 
 from fitune.core.data.report import Finding, numbered
 from fitune.core.errors import Problem
-from fitune.core.prepared import Prepared
 from fitune.core.recipe.fields import Recipe
+from fitune.core.tokens.lengths import Prepared
 
 COVERED = 0.99
 """Share of the rows that a suggested length leaves whole."""

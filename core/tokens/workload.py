@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 
 from fitune.core.data.split import eval_fraction
-from fitune.core.packing import Packing
-from fitune.core.prepared import Prepared
 from fitune.core.recipe.fields import Recipe
+from fitune.core.tokens.lengths import Prepared
+from fitune.core.tokens.packing import Packing
 
 
 @dataclass(frozen=True, slots=True)

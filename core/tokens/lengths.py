@@ -18,8 +18,8 @@ import orjson
 
 from fitune.core.data.split import eval_fraction
 from fitune.core.errors import UserError
-from fitune.core.packing import Packing, decide
 from fitune.core.recipe.fields import Recipe
+from fitune.core.tokens.packing import Packing, decide
 
 VERSION = 3
 """Of the answer, and of the rendering that it tells of."""
@@ -204,7 +204,7 @@ class Prepared:
 
     @cached_property
     def worked_out(self) -> dict[Hashable, Any]:
-        """For core.workload, to keep what takes long and is asked at each key."""
+        """For core.tokens.workload, to keep what takes long and is asked at each key."""
         return {}
 
     @cached_property
