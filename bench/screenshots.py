@@ -26,7 +26,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from bench.picture_list import ALL, README, Picture
 from bench.picture_rows import prepare
 from bench.picture_runs import ended_run, watched_run
-from fitune.core import gguf_tools, hub, launch
+from fitune.core import hub, launch
+from fitune.core.deliver import llama_cpp
 from fitune.core.machine import host
 from fitune.core.machine.gpu import Gpu
 from fitune.core.machine.host import GIB, Machine
@@ -64,7 +65,7 @@ def user() -> Iterator[Path]:
         detected = patch.object(host, "detect", lambda runs_dir=None: found(home))
         counted = patch.object(launch, "prepare", prepare)
         known = patch.object(hub, "account", lambda: hub.Account("you"))
-        found_tools = patch.object(gguf_tools, "converter", lambda home: home)
+        found_tools = patch.object(llama_cpp, "converter", lambda home: home)
         with detected, counted, known, found_tools:
             yield home
     finally:

@@ -15,6 +15,7 @@ from typing import Any
 import orjson
 
 from fitune.core import learned
+from fitune.core.deliver.uploads import What, uploads
 from fitune.core.errors import UserError
 from fitune.core.files import write_atomically
 from fitune.core.learned import Experience
@@ -34,7 +35,6 @@ from fitune.core.runs.run import Run
 from fitune.core.tokens import cache
 from fitune.core.tokens.lengths import FILE, Prepared
 from fitune.core.tokens.workload import Workload, as_decided
-from fitune.core.uploads import What, uploads
 
 
 @dataclass(frozen=True, slots=True)

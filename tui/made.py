@@ -7,12 +7,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from fitune.core import downloads, gguf_tools, hub
-from fitune.core.downloads import Download
+from fitune.core import hub
+from fitune.core.deliver import downloads, llama_cpp
+from fitune.core.deliver.downloads import Download
+from fitune.core.deliver.uploads import WHAT, Upload, What, uploads
 from fitune.core.errors import UserError
 from fitune.core.runs.events import RunState, Tail
 from fitune.core.runs.run import Run
-from fitune.core.uploads import WHAT, Upload, What, uploads
 from fitune.tui.format import size
 from fitune.tui.proofs import NamedProof, proofs
 
@@ -65,7 +66,7 @@ class Facts:
 
 def look(run: Run) -> Facts:
     """All but the sizes of the model. Reads the disk: for a thread."""
-    from fitune.core.handoff.archive import fetch_command
+    from fitune.core.deliver.archive import fetch_command
     from fitune.core.machine import host
 
     model_id, _ = _model(run)
@@ -89,7 +90,7 @@ def look(run: Run) -> Facts:
         ram_free_bytes=host.detect().ram_available_bytes,
         load_s=load_s,
         converter_missing=_converter_missing(run),
-        has_quantizer=gguf_tools.quantizer() is not None,
+        has_quantizer=llama_cpp.quantizer() is not None,
         pushed=end.data if end and end.type == "finished" and not end.data.get("stopped") else None,
         merge_proofs=tuple(proof for proof in found if proof.name == run.merged.name),
         gguf_proofs=tuple(proof for proof in found if proof.name != run.merged.name),
@@ -149,8 +150,8 @@ def _events(run: Run) -> tuple[RunState, float | None]:
 
 def _converter_missing(run: Run) -> bool:
     try:
-        gguf_tools.converter(run.path.parent.parent)
-    except gguf_tools.ConverterMissing:
+        llama_cpp.converter(run.path.parent.parent)
+    except llama_cpp.ConverterMissing:
         return True
     return False
 

@@ -7,8 +7,8 @@ import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 
-from fitune.core import proof
-from fitune.core.proof import Check
+from fitune.core.deliver import proof
+from fitune.core.deliver.proof import Check
 from fitune.core.runs.run import Run
 from fitune.tui.text import clean
 

@@ -6,8 +6,8 @@ from itertools import dropwhile, takewhile
 from pathlib import Path
 
 from fitune.core import handoff
-from fitune.core.handoff.archive import pack
-from fitune.core.handoff.job import of_run
+from fitune.core.deliver.archive import pack
+from fitune.core.deliver.handoff.job import of_run
 from fitune.core.runs.run import Run
 from fitune.tui.format import size
 

@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from fitune.core import gguf_tools
-from fitune.core.downloads import Download
+from fitune.core.deliver import llama_cpp
+from fitune.core.deliver.downloads import Download
+from fitune.core.deliver.uploads import Upload, What
 from fitune.core.memory.disk import GGUF_BYTES
-from fitune.core.uploads import Upload, What
 from fitune.tui.format import UNKNOWN, duration, size
 from fitune.tui.made import MERGE_RAM_BYTES, Facts
 from fitune.tui.proofs import NamedProof
@@ -83,7 +83,7 @@ def _gguf(facts: Facts) -> Pairs:
     sizes = f"{kind_size(facts, smallest)} ({smallest}) to {kind_size(facts, largest)} ({largest})"
     pairs = [] if facts.merged_bytes else [("first", "merge: these files are made of the merged model")]
     pairs.append(("needs", f"{sizes} of disk a file, {size(facts.disk_free_bytes)} are free"))
-    missing = f"not on this machine; you are asked before it is fetched ({gguf_tools.PACKAGE_SIZE})"
+    missing = f"not on this machine; you are asked before it is fetched ({llama_cpp.PACKAGE_SIZE})"
     pairs.append(("converter", missing if facts.converter_missing else "on this machine"))
     if not facts.has_quantizer:
         pairs.append(("", "q6_k, q5_k_m and q4_k_m also need llama-quantize, which is not here: you get the bf16 file "

@@ -9,8 +9,8 @@ import torch
 
 from fitune.core.data import dataset
 from fitune.core.data.split import eval_fraction, split
+from fitune.core.deliver.proof import Likeness, Limits, Proof, judge
 from fitune.core.errors import UserError
-from fitune.core.proof import Likeness, Limits, Proof, judge
 from fitune.core.recipe.fields import Recipe
 from fitune.core.worker.data import Refused, render
 
@@ -121,7 +121,7 @@ def likeness(expected: Answers, got: Answers) -> Likeness:
 
 
 def compare(proof: Proof, expected: Answers, got: Answers, drift_nats: float, limits: Limits) -> None:
-    """Add to a proof what an artefact's answers say; parameters as of core.proof.judge."""
+    """Add to a proof what an artefact's answers say; parameters as of core.deliver.proof.judge."""
     told = [place for place in range(len(expected.stopped)) if not _may_end_later(expected, got, place)]
     ended, got_ended = ([each.stopped[place] for place in told] for each in (expected, got))
     judge(proof, likeness(expected, got), ended, got_ended, drift_nats, limits)

@@ -11,16 +11,17 @@ from typing import Any
 
 import orjson
 
-from fitune.core import __version__, hub, proof
+from fitune.core import __version__, hub
+from fitune.core.deliver import proof
+from fitune.core.deliver.handoff.job import Job, of_run
+from fitune.core.deliver.handoff.quoting import plain_name
+from fitune.core.deliver.uploads import What, branch_of
 from fitune.core.diagnose import redact
-from fitune.core.handoff.job import Job, of_run
-from fitune.core.handoff.text import plain_name
 from fitune.core.recipe import load as config
 from fitune.core.recipe.fields import MOVES_THE_BASE, Deliver, Recipe
 from fitune.core.recipe.fields import Run as Place
 from fitune.core.runs.events import RunState
 from fitune.core.runs.run import Run
-from fitune.core.uploads import What, branch_of
 from fitune.core.worker import curves
 
 KINDS: dict[What, tuple[str, str, str]] = {

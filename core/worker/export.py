@@ -8,12 +8,12 @@ from typing import Any
 
 import orjson
 
-from fitune.core import gguf_tools
+from fitune.core.deliver import llama_cpp
+from fitune.core.deliver.proof import Proof, made_aside
 from fitune.core.errors import UserError
 from fitune.core.files import write_atomically
 from fitune.core.machine import host
 from fitune.core.memory.disk import GGUF_BYTES
-from fitune.core.proof import Proof, made_aside
 from fitune.core.runs.events import EventLog
 from fitune.core.runs.run import Run
 from fitune.core.worker import behaviour, gguf, gguf_proof, llama, merged_proof, modelfile
@@ -33,7 +33,7 @@ def run(run: Run, log: EventLog, memory: Memory) -> None:
     kinds = wanted(run)
     if not run.merged.is_dir():
         raise UserError(f"{run.name} is not merged yet.", f"First: fitune merge {run.name}")
-    script, quantizer = gguf_tools.converter(run.path.parent.parent), gguf_tools.quantizer()
+    script, quantizer = llama_cpp.converter(run.path.parent.parent), llama_cpp.quantizer()
     made, later = plan(kinds, has_quantizer=quantizer is not None)
     weights = sum(slot.weights for slot in slots_in(run.merged).values())
 
@@ -45,7 +45,7 @@ def run(run: Run, log: EventLog, memory: Memory) -> None:
             if run.stop.exists():
                 return log.write("finished", stopped=True, elapsed_s=time.monotonic() - began)
             log.write("phase", name="convert", kind=kind, bytes=round(weights * GGUF_BYTES[kind]))
-            if kind in gguf_tools.CONVERTED:
+            if kind in llama_cpp.CONVERTED:
                 gguf.convert(script, run.merged, aside / file_name(run, kind), kind)
             else:
                 assert quantizer
@@ -93,8 +93,8 @@ def wanted(run: Run) -> list[str]:
 
 def plan(kinds: list[str], has_quantizer: bool) -> tuple[list[str], list[str]]:
     """(what is made here, in order, a 16-bit file first where others are made of it; what is left to do by hand)."""
-    converted = [kind for kind in kinds if kind in gguf_tools.CONVERTED]
-    mixed = [kind for kind in kinds if kind not in gguf_tools.CONVERTED]
+    converted = [kind for kind in kinds if kind in llama_cpp.CONVERTED]
+    mixed = [kind for kind in kinds if kind not in llama_cpp.CONVERTED]
     if mixed and not {"f16", "bf16"} & set(converted):
         converted.insert(0, "bf16")
     return (converted + mixed, []) if has_quantizer else (converted, mixed)

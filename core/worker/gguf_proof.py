@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+from fitune.core.deliver.proof import Limits, Proof
 from fitune.core.errors import UserError
-from fitune.core.proof import Limits, Proof
 from fitune.core.worker import llama
 from fitune.core.worker.behaviour import Answers, Probe, compare
 from fitune.core.worker.gguf_weights import check_weights

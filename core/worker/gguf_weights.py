@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from fitune.core.proof import Proof
+from fitune.core.deliver.proof import Proof
 from fitune.core.worker.ahead import in_order
 from fitune.core.worker.tensors import Slot, read, slots_in
 

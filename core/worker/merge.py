@@ -9,7 +9,8 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
-from fitune.core import hub, proof
+from fitune.core import hub
+from fitune.core.deliver import proof
 from fitune.core.errors import UserError
 from fitune.core.files import replace_folder
 from fitune.core.machine import host

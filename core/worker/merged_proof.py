@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 
 import torch
 
+from fitune.core.deliver.proof import Limits, Proof
 from fitune.core.errors import UserError
 from fitune.core.machine.host import GIB
-from fitune.core.proof import Limits, Proof
 from fitune.core.runs.run import Run
 from fitune.core.worker import behaviour
 from fitune.core.worker.adapted import Change, Plan, changed, pieces

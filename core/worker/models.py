@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from fitune.core.downloads import UNWANTED, WANTED, download
+from fitune.core.deliver.downloads import UNWANTED, WANTED, download
 from fitune.core.errors import UserError
 from fitune.core.files import write_atomically
 from fitune.core.runs.events import EventLog, Tail

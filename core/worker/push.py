@@ -12,13 +12,13 @@ from typing import Any
 import orjson
 
 from fitune.core import hub
+from fitune.core.deliver.handoff.job import of_run
+from fitune.core.deliver.uploads import MAIN, WHAT, Upload, What, uploads
 from fitune.core.diagnose import redact
 from fitune.core.errors import UserError
-from fitune.core.handoff.job import of_run
 from fitune.core.hub import account, asked
 from fitune.core.runs.events import EventLog
 from fitune.core.runs.run import Run
-from fitune.core.uploads import MAIN, WHAT, Upload, What, uploads
 from fitune.core.worker.card import base_of, model_card, public_name
 from fitune.core.worker.memory import Memory
 from fitune.core.worker.seal import may_be_replaced, sealed

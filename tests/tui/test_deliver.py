@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from fitune.core import gguf_tools, handoff, hub
-from fitune.core.downloads import Download
+from fitune.core import handoff, hub
+from fitune.core.deliver import llama_cpp
+from fitune.core.deliver.downloads import Download
 from fitune.core.errors import UserError
 from fitune.core.memory.disk import GGUF_BYTES
 from fitune.core.runs import spawn
@@ -207,7 +208,7 @@ async def test_what_a_merge_downloads_is_told_before_it_begins(
     quantized: Path, begun: list[str], monkeypatch: pytest.MonkeyPatch, found: Download, said: str
 ) -> None:
     monkeypatch.setattr(
-        "fitune.core.downloads.download", lambda model_id, revision=None: replace(found, model_id=model_id)
+        "fitune.core.deliver.downloads.download", lambda model_id, revision=None: replace(found, model_id=model_id)
     )
     async with watching(quantized, "Use it", (120, 40)) as (app, pilot):
         await choose(app, pilot, "merge", enter=False)
@@ -251,7 +252,7 @@ async def test_a_failed_proof_is_marked_shown_and_says_what_to_do(trained: Path)
 async def test_gguf_files_are_chosen_by_kind_with_their_sizes(
     trained: Path, begun: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fitune.core.gguf_tools.converter", lambda home: home)
+    monkeypatch.setattr("fitune.core.deliver.llama_cpp.converter", lambda home: home)
     (trained / "merged").mkdir()
     (trained / "merged" / "model.safetensors").write_bytes(b"x")
     async with watching(trained, "Use it") as (app, pilot):
@@ -271,10 +272,10 @@ async def test_gguf_files_are_chosen_by_kind_with_their_sizes(
 @pytest.fixture
 def no_tools(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(home: Path) -> Path:
-        raise gguf_tools.ConverterMissing("llama.cpp's converter is not on this machine.", "Install it: some command")
+        raise llama_cpp.ConverterMissing("llama.cpp's converter is not on this machine.", "Install it: some command")
 
-    monkeypatch.setattr("fitune.core.gguf_tools.converter", missing)
-    monkeypatch.setattr("fitune.core.gguf_tools.quantizer", lambda: None)
+    monkeypatch.setattr("fitune.core.deliver.llama_cpp.converter", missing)
+    monkeypatch.setattr("fitune.core.deliver.llama_cpp.quantizer", lambda: None)
 
 
 @pytest.mark.usefixtures("no_tools")
@@ -293,7 +294,7 @@ async def test_a_missing_converter_is_fetched_only_after_a_yes_and_then_it_goes_
     trained: Path, begun: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fetched: list[Path] = []
-    monkeypatch.setattr("fitune.core.gguf_tools.install", fetched.append)
+    monkeypatch.setattr("fitune.core.deliver.llama_cpp.install", fetched.append)
     (trained / "merged").mkdir()
     (trained / "merged" / "model.safetensors").write_bytes(b"x")
     async with watching(trained, "Use it") as (app, pilot):
@@ -318,9 +319,9 @@ async def test_a_converter_that_cant_be_fetched_is_told_with_the_command(
     trained: Path, begun: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def offline(home: Path) -> None:
-        raise UserError("The converter could not be fetched: no route to host", gguf_tools.by_hand(home))
+        raise UserError("The converter could not be fetched: no route to host", llama_cpp.by_hand(home))
 
-    monkeypatch.setattr("fitune.core.gguf_tools.install", offline)
+    monkeypatch.setattr("fitune.core.deliver.llama_cpp.install", offline)
     (trained / "merged").mkdir()
     (trained / "merged" / "model.safetensors").write_bytes(b"x")
     async with watching(trained, "Use it", (120, 40)) as (app, pilot):

@@ -9,7 +9,7 @@ from pathlib import Path
 import platformdirs
 import pytest
 
-from fitune.core import gguf_tools
+from fitune.core.deliver import llama_cpp
 from fitune.core.errors import UserError
 from fitune.core.runs.events import EventLog
 from fitune.core.runs.run import Run
@@ -33,10 +33,10 @@ def cache() -> Path:
 
     home = Path(platformdirs.user_cache_dir("fitune")) / "tests"
     try:
-        gguf_tools.converter(home)
-    except gguf_tools.ConverterMissing:
+        llama_cpp.converter(home)
+    except llama_cpp.ConverterMissing:
         try:
-            gguf_tools.install(home)
+            llama_cpp.install(home)
         except UserError as error:
             skip_if_unreachable(str(error))
     if not llama.installed():
@@ -70,7 +70,7 @@ def test_what_was_trained_answers_the_same_in_llama_cpp(
     (run.path.parent.parent / "tools").symlink_to(cache / "tools")
     train_here(run)
     merge.run(run, EventLog(run.events, "merge"), Memory(None, None))
-    kinds = ["q8_0", "f16", *(["q4_k_m"] if gguf_tools.quantizer() else [])]
+    kinds = ["q8_0", "f16", *(["q4_k_m"] if llama_cpp.quantizer() else [])]
     (run.path / "export.json").write_text('{"gguf": ["' + '", "'.join(kinds) + '"]}')
     export.run(run, EventLog(run.events, "export"), Memory(None, None))
     end = run.state().ends["export"]

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from fitune.core import handoff
-from fitune.core.handoff.job import of_run
+from fitune.core.deliver.handoff.job import of_run
 from fitune.core.runs.events import Tail
 from fitune.core.runs.run import Run
 from tests.worker.conftest import losses, train_here
@@ -118,8 +118,8 @@ def same_losses(state: dict[str, Any], run: Run) -> None:
 
 
 def test_the_scripts_constants_are_the_workers() -> None:
-    from fitune.core.handoff.model import LINEARS
-    from fitune.core.handoff.script import LEAST_STEPS_APART, LOOKS_PER_RUN
+    from fitune.core.deliver.handoff.script import LEAST_STEPS_APART, LOOKS_PER_RUN
+    from fitune.core.deliver.handoff.script_model import LINEARS
     from fitune.core.worker import backends, reporting
 
     assert LINEARS == backends.ATTENTION_AND_MLP

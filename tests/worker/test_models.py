@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from fitune.core.downloads import Download
+from fitune.core.deliver.downloads import Download
 from fitune.core.errors import UserError
 from fitune.core.recipe.load import parse
 from fitune.core.runs import run as runs

@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from fitune.core.deliver.proof import Limits
+from fitune.core.deliver.uploads import What
 from fitune.core.errors import UserError
-from fitune.core.proof import Limits
 from fitune.core.runs.run import Run
-from fitune.core.uploads import What
 from tests.worker.test_merge import Q_PROJ, adapt, weights
 
 pytestmark = pytest.mark.train
@@ -130,7 +130,7 @@ def test_a_damaged_merge_fails_with_the_reason(merged: Merged, damage: Damage, c
 
 
 def test_the_card_shows_the_table(merged: Merged) -> None:
-    from fitune.core import proof
+    from fitune.core.deliver import proof
     from fitune.core.worker.card import model_card
 
     assert "Compared" not in model_card(merged.run, "ada/it", "merged")
@@ -190,7 +190,7 @@ def test_an_answer_that_goes_another_way_has_time_to_end(
 ) -> None:
     import torch
 
-    from fitune.core.proof import Proof
+    from fitune.core.deliver.proof import Proof
     from fitune.core.worker.behaviour import Answers, compare
 
     proof = Proof()
@@ -200,7 +200,7 @@ def test_an_answer_that_goes_another_way_has_time_to_end(
 
 
 def test_what_failed_is_kept_under_a_name_that_says_so(merged: Merged) -> None:
-    from fitune.core import proof
+    from fitune.core.deliver import proof
 
     table = proof.Proof()
     table.add("chat template", "the one of the training", "another", False)

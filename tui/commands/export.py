@@ -4,7 +4,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from fitune.core import gguf_tools, launch
+from fitune.core import launch
+from fitune.core.deliver import llama_cpp
 from fitune.core.runs import run as runs
 from fitune.tui.commands.watch import follow_to_end
 from fitune.tui.terminal import is_terminal
@@ -27,12 +28,12 @@ def require_converter(home: Path) -> None:
     Raises ConverterMissing, with the command that fetches it, otherwise; and UserError if it can't be fetched.
     """
     try:
-        gguf_tools.converter(home)
-    except gguf_tools.ConverterMissing:
+        llama_cpp.converter(home)
+    except llama_cpp.ConverterMissing:
         if not (is_terminal(sys.stdin) and is_terminal(sys.stderr)):
             raise
-        asked = clean(gguf_tools.question(home), 2000, keep_newlines=True)
+        asked = clean(llama_cpp.question(home), 2000, keep_newlines=True)
         print(f"{asked} Type yes: ", end="", file=sys.stderr, flush=True)
         if sys.stdin.readline().strip() != "yes":
             raise
-        gguf_tools.install(home)
+        llama_cpp.install(home)

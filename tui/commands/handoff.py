@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 from fitune.core import handoff
+from fitune.core.deliver.archive import fetch_command, pack
+from fitune.core.deliver.handoff.job import Job, of_recipe, of_run
 from fitune.core.errors import UserError
-from fitune.core.handoff.archive import fetch_command, pack
-from fitune.core.handoff.job import Job, of_recipe, of_run
 from fitune.core.recipe import load
 from fitune.core.runs import run as runs
 from fitune.tui.format import size

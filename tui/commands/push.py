@@ -6,9 +6,9 @@ import sys
 from collections.abc import Sequence
 
 from fitune.core import hub, launch
+from fitune.core.deliver.uploads import WHAT, Upload, What, uploads
 from fitune.core.errors import UserError
 from fitune.core.runs import run as runs
-from fitune.core.uploads import WHAT, Upload, What, uploads
 from fitune.tui.commands.watch import follow_to_end
 from fitune.tui.terminal import is_terminal
 from fitune.tui.text import clean

@@ -16,7 +16,8 @@ from textual.message import Message
 from textual.screen import Screen
 from textual.widgets import OptionList, Static
 
-from fitune.core import gguf_tools, launch
+from fitune.core import launch
+from fitune.core.deliver import llama_cpp
 from fitune.core.errors import UserError
 from fitune.core.runs.run import Run
 from fitune.tui.made import Facts, look, with_sizes
@@ -168,10 +169,10 @@ class DeliverScreen(Screen[None]):
             raise UserError("GGUF files are made of the merged model.", "Merge first: it is the way above.")
         if facts.converter_missing:
             home = self.trained.path.parent.parent
-            if not await self.app.push_screen_wait(Confirm(gguf_tools.question(home), "Don't fetch", "Fetch")):
+            if not await self.app.push_screen_wait(Confirm(llama_cpp.question(home), "Don't fetch", "Fetch")):
                 return
             self.result(["fetching the converter ..."])
-            await self.done(lambda: gguf_tools.install(home))
+            await self.done(lambda: llama_cpp.install(home))
             self.result(["OK, the converter is here."])
             self.find()
         if kinds := await deliver_asks.kinds(self.app, facts):

@@ -3,10 +3,10 @@
 import math
 from dataclasses import dataclass
 
+from fitune.core.deliver.handoff.job import Files, Job, is_folder
+from fitune.core.deliver.handoff.quoting import commented, plain_name, yaml_text
+from fitune.core.deliver.handoff.script import not_carried, render_file, script
 from fitune.core.errors import UserError
-from fitune.core.handoff.job import Files, Job, is_folder
-from fitune.core.handoff.script import not_carried, render_file, script
-from fitune.core.handoff.text import commented, plain_name, yaml_text
 from fitune.core.memory import shape as shapes
 from fitune.core.memory.budget import Card, estimate
 

@@ -5,13 +5,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from fitune.core.deliver.handoff.axolotl import axolotl
+from fitune.core.deliver.handoff.cluster import accelerate, skypilot, slurm
+from fitune.core.deliver.handoff.dataset_files import EVAL, TRAIN, write_rows
+from fitune.core.deliver.handoff.job import Files, Job
+from fitune.core.deliver.handoff.script import render_file, script
+from fitune.core.deliver.handoff.serving import ollama, vllm
 from fitune.core.errors import BadInput, Problem, UserError
-from fitune.core.handoff.axolotl import axolotl
-from fitune.core.handoff.cluster import accelerate, skypilot, slurm
-from fitune.core.handoff.job import Files, Job
-from fitune.core.handoff.rows import EVAL, TRAIN, write_rows
-from fitune.core.handoff.script import render_file, script
-from fitune.core.handoff.serving import ollama, vllm
 from fitune.core.recipe.fields import MOVES_THE_BASE
 from fitune.core.recipe.rules import problems
 

@@ -6,9 +6,9 @@ what the model sees, and what it is trained on, is too easily almost the same.
 
 from pathlib import Path
 
-from fitune.core.handoff.job import Job, is_folder
-from fitune.core.handoff.model import trl_model, unsloth_model
-from fitune.core.handoff.text import call, commented
+from fitune.core.deliver.handoff.job import Job, is_folder
+from fitune.core.deliver.handoff.quoting import call, commented
+from fitune.core.deliver.handoff.script_model import trl_model, unsloth_model
 from fitune.core.recipe.fields import Train
 
 LOOKS_PER_RUN, LEAST_STEPS_APART = 10, 20

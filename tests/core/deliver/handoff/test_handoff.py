@@ -17,10 +17,10 @@ import pytest
 import yaml
 
 from fitune.core import handoff
+from fitune.core.deliver.archive import fetch_command, pack
+from fitune.core.deliver.handoff.job import BUNDLED, Job, of_recipe, of_run
+from fitune.core.deliver.handoff.quoting import quoted
 from fitune.core.errors import UserError
-from fitune.core.handoff.archive import fetch_command, pack
-from fitune.core.handoff.job import BUNDLED, Job, of_recipe, of_run
-from fitune.core.handoff.text import quoted
 from fitune.core.recipe.fields import Deliver, Lora, Train
 from fitune.core.recipe.load import parse
 from fitune.core.runs.run import Run
@@ -353,7 +353,7 @@ def test_int8_weights_are_not_split(make_job: Callable[..., Job]) -> None:
 def test_the_rows_of_a_step_are_shared_by_the_cards(
     make_job: Callable[..., Job], accum: int, micro: int, shared: tuple[int, int] | None
 ) -> None:
-    from fitune.core.handoff.script import SHARE
+    from fitune.core.deliver.handoff.script import SHARE
 
     code = "import os\nos.environ = {'WORLD_SIZE': '2'}\n" + SHARE
     sharing = subprocess.run(
@@ -373,7 +373,7 @@ def test_the_rows_of_a_step_are_shared_by_the_cards(
 def test_blocks_grow_in_place_only_where_torch_can_do_it(
     monkeypatch: pytest.MonkeyPatch, release: str, grows: bool
 ) -> None:
-    from fitune.core.handoff.script import ALLOCATION
+    from fitune.core.deliver.handoff.script import ALLOCATION
 
     monkeypatch.delenv("PYTORCH_ALLOC_CONF", raising=False)
     setting = SimpleNamespace(name="posix", environ={})
@@ -572,7 +572,7 @@ def test_a_zip_without_room_is_a_sentence_and_leaves_nothing(
 
     run = make_trained()
     before = sorted(run.path.iterdir())
-    monkeypatch.setattr("fitune.core.handoff.archive.os.fsync", full)
+    monkeypatch.setattr("fitune.core.deliver.archive.os.fsync", full)
     with pytest.raises(UserError, match="No space left on device"):
         pack(of_run(run))
     assert sorted(run.path.iterdir()) == before

@@ -3,9 +3,9 @@
 import re
 from collections.abc import Sequence
 
+from fitune.core.deliver.handoff.job import Files, Job, is_folder, trained
+from fitune.core.deliver.handoff.quoting import commented, plain_name, quoted
 from fitune.core.errors import UserError
-from fitune.core.handoff.job import Files, Job, is_folder, trained
-from fitune.core.handoff.text import commented, plain_name, quoted
 from fitune.core.recipe.fields import MOVES_THE_BASE
 from fitune.core.runs.run import Run
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from fitune.core import proof
-from fitune.core.proof import Likeness, Limits, Proof, judge
+from fitune.core.deliver import proof
+from fitune.core.deliver.proof import Likeness, Limits, Proof, judge
 
 LIMITS = Limits(kl=0.01, drift_share=0.05, top1=0.95)
 

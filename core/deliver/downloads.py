@@ -75,7 +75,7 @@ def of_run(run: Run, ask: bool = True) -> Download:
 
     ask: ask the Hub where the disk does not tell. Raises UserError or BadInput if run.json can't be read.
     """
-    from fitune.core.handoff import job
+    from fitune.core.deliver.handoff import job
 
     trained = job.of_run(run)
     model_id = trained.recipe.model.id

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from fitune.core.deliver.handoff.job import Job, trained
 from fitune.core.errors import UserError
-from fitune.core.handoff.job import Job, trained
 from fitune.core.runs.run import Run
 
 EPOCH = (1980, 1, 1, 0, 0, 0)

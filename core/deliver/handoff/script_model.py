@@ -1,8 +1,8 @@
 """The script's part that loads the model and puts an adapter on it: as core.worker.backends does, in either way."""
 
-from fitune.core.downloads import UNWANTED, WANTED
-from fitune.core.handoff.job import Job, is_folder
-from fitune.core.handoff.text import call
+from fitune.core.deliver.downloads import UNWANTED, WANTED
+from fitune.core.deliver.handoff.job import Job, is_folder
+from fitune.core.deliver.handoff.quoting import call
 
 LINEARS = (
     "q_proj", "k_proj", "v_proj", "qkv_proj", "o_proj", "gate_proj", "up_proj", "gate_up_proj", "down_proj",

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from fitune.core import handoff
-from fitune.core.handoff.axolotl import VERSION as AXOLOTL
-from fitune.core.handoff.cluster import SKYPILOT
-from fitune.core.handoff.job import Job, of_recipe
+from fitune.core.deliver.handoff.axolotl import VERSION as AXOLOTL
+from fitune.core.deliver.handoff.cluster import SKYPILOT
+from fitune.core.deliver.handoff.job import Job, of_recipe
 from fitune.core.recipe.load import parse
 
 pytestmark = pytest.mark.extra

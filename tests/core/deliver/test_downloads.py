@@ -11,8 +11,8 @@ import pytest
 from huggingface_hub import ModelInfo
 from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled, RepositoryNotFoundError
 
-from fitune.core import downloads
-from fitune.core.downloads import Download
+from fitune.core.deliver import downloads
+from fitune.core.deliver.downloads import Download
 from fitune.core.recipe.load import parse
 from fitune.core.runs import run as runs
 from fitune.core.runs.events import EventLog

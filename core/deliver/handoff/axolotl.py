@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from fitune.core.handoff.job import Files, Job, is_folder
-from fitune.core.handoff.rows import EVAL, TRAIN, Kind, look
-from fitune.core.handoff.text import commented, yaml_text
+from fitune.core.deliver.handoff.dataset_files import EVAL, TRAIN, Kind, look
+from fitune.core.deliver.handoff.job import Files, Job, is_folder
+from fitune.core.deliver.handoff.quoting import commented, yaml_text
 
 VERSION = "0.21.0"
 TRACKER_SWITCH = {
