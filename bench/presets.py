@@ -18,7 +18,7 @@ from typing import Any
 import vram
 from fits import Disturbed, measured, only_free, write_rows
 
-from fitune.core.fit import CARD_FREE_SHARE
+from fitune.core.forecast.search import CARD_FREE_SHARE
 from fitune.core.recipe import presets
 from fitune.core.recipe.load import to_toml
 from fitune.core.recipe.presets import Preset

@@ -8,8 +8,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from fitune.core import launch, learned
+from fitune.core import launch
 from fitune.core.errors import UserError
+from fitune.core.forecast import history
 from fitune.core.recipe.fields import Data, Deliver, Recipe
 from fitune.core.runs.events import Tail, fold
 from fitune.core.runs.run import Run
@@ -35,7 +36,7 @@ def calibrate(recipe: Recipe, tell: Callable[[str], None]) -> bool:
         run = launch.begin(probe, anyway=True).run
         try:
             _wait(run, tell)
-            return any(each.run == run.name for each in learned.lessons(run.path.parent.parent))
+            return any(each.run == run.name for each in history.lessons(run.path.parent.parent))
         finally:
             _remove(run)
 

@@ -183,8 +183,8 @@ def start(run: Run, share_gpu: bool = False) -> Chat:
 
 def _refuse_short_memory(run: Run, gpu: Any, ram_bytes: int | None) -> None:
     """Raise UserError if the weights alone are more than what is free; where a size is unknown, trying will tell."""
+    from fitune.core.forecast.resolve import card_of
     from fitune.core.machine import host
-    from fitune.core.resolve import card_of
 
     card = card_of(gpu)
     free_bytes = card.free_bytes if card else ram_bytes

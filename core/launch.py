@@ -14,21 +14,21 @@ from typing import Any
 
 import orjson
 
-from fitune.core import learned
 from fitune.core.deliver.uploads import What, uploads
 from fitune.core.errors import UserError
 from fitune.core.files import write_atomically
-from fitune.core.learned import Experience
+from fitune.core.forecast import history
+from fitune.core.forecast.candidates import ram_lack
+from fitune.core.forecast.history import Experience
+from fitune.core.forecast.remedies import remedies
+from fitune.core.forecast.resolve import Resolved, card_of, resolve
 from fitune.core.machine import host
 from fitune.core.machine.host import GIB, Gpu
 from fitune.core.memory import budget
 from fitune.core.memory import shape as shapes
 from fitune.core.memory.disk import GGUF_BYTES
 from fitune.core.memory.plan import EXPERT_NAMES
-from fitune.core.plans import ram_lack
 from fitune.core.recipe.load import Recipe
-from fitune.core.remedies import remedies
-from fitune.core.resolve import Resolved, card_of, resolve
 from fitune.core.runs import run as runs
 from fitune.core.runs import spawn
 from fitune.core.runs.run import Run
@@ -73,7 +73,7 @@ def begin(
     found = host.detect(base / "runs")
     resolved = resolve(recipe, found)
     gpu = resolved.gpu
-    taught = learned.experience(base, gpu, found.cpu_name, found.versions, resolved.recipe.train.backend)
+    taught = history.experience(base, gpu, found.cpu_name, found.versions, resolved.recipe.train.backend)
     rows = rows or cache.known(resolved.recipe, base)
     _, work = as_decided(resolved.recipe, rows)
     planned = budget_of(resolved, taught, rows, found.ram_available_bytes)

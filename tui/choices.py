@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Literal
 
 from fitune.core.errors import UserError
+from fitune.core.forecast.pace import Pace
 from fitune.core.machine.host import GIB, Machine
 from fitune.core.memory.budget import Budget, Card
-from fitune.core.pace import Pace
 from fitune.core.recipe import presets
 from fitune.core.recipe.presets import Preset
 from fitune.core.runs import run as runs

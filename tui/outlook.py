@@ -4,20 +4,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from fitune.core import pace
 from fitune.core.errors import BadInput, UserError
-from fitune.core.fit import fit
-from fitune.core.learned import CORRECTION, NONE, Experience, experience
+from fitune.core.forecast import pace
+from fitune.core.forecast.candidates import ram_lack
+from fitune.core.forecast.history import CORRECTION, NONE, Experience, experience
+from fitune.core.forecast.pace import Pace
+from fitune.core.forecast.remedies import Remedy, remedies
+from fitune.core.forecast.resolve import Resolved, card_of, resolve
+from fitune.core.forecast.search import fit
 from fitune.core.machine.host import GIB, Gpu, Machine
 from fitune.core.memory import budget, config_json
 from fitune.core.memory import shape as shapes
 from fitune.core.memory.budget import Budget, Card, Part
 from fitune.core.memory.shape import Shape
-from fitune.core.pace import Pace
-from fitune.core.plans import ram_lack
 from fitune.core.recipe.fields import Recipe
-from fitune.core.remedies import Remedy, remedies
-from fitune.core.resolve import Resolved, card_of, resolve
 from fitune.core.runs import run
 from fitune.core.tokens.lengths import Prepared
 from fitune.core.tokens.workload import Workload, as_decided, lengths_said

@@ -8,9 +8,9 @@ from pathlib import Path
 from fitune.core.data.report import numbered
 from fitune.core.data.split import MIN_ROWS, eval_fraction
 from fitune.core.errors import UserError
+from fitune.core.forecast.resolve import resolve
 from fitune.core.recipe import load
 from fitune.core.recipe.load import Recipe
-from fitune.core.resolve import resolve
 from fitune.core.runs import run
 from fitune.core.tokens.findings import findings
 from fitune.tui.cost import tokens_in_all

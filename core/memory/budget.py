@@ -129,7 +129,7 @@ def in_ram(found: Budget, ram_bytes: int | None) -> Budget:
 
 
 def to_json(budget: Budget, remedies: Iterable[Any]) -> dict[str, Any]:
-    """The contract of `fitune estimate --json`: see README. `remedies` are core.remedies.Remedy."""
+    """The contract of `fitune estimate --json`: see README. `remedies` are core.forecast.remedies.Remedy."""
     return {
         "total_bytes": budget.total_bytes,
         "low_bytes": budget.low_bytes,

@@ -7,13 +7,13 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from fitune.core import learned
 from fitune.core.errors import UserError
-from fitune.core.learned import Lesson
+from fitune.core.forecast import history
+from fitune.core.forecast.history import Lesson
+from fitune.core.forecast.pace import estimate_pace
 from fitune.core.machine.host import grows_in_place
 from fitune.core.memory import shape as shapes
 from fitune.core.memory.budget import Card, estimate
-from fitune.core.pace import estimate_pace
 from fitune.core.recipe.fields import Recipe
 from fitune.core.runs.events import EventLog
 from fitune.core.runs.run import Run
@@ -34,9 +34,9 @@ def record(run: Run, recipe: Recipe, model: Path, batches: Batches, memory: Memo
         return
     try:
         if found:
-            learned.remember(run.path.parent.parent, found)
+            history.remember(run.path.parent.parent, found)
     except OSError as error:
-        message = f"{learned.FILE} can't be written ({error.strerror}): later budgets learn nothing from this run."
+        message = f"{history.FILE} can't be written ({error.strerror}): later budgets learn nothing from this run."
         log.write("warning", kind="learned", message=message)
 
 
@@ -53,13 +53,13 @@ def _lesson(run: Run, recipe: Recipe, model: Path, batches: Batches, memory: Mem
     expected = estimate(shape, recipe, _card(gpu), tokens=math.ceil(batches.largest / rows))
     mean_tokens = batches.tokens / batches.count / rows
     pace = estimate_pace(shape, recipe, gpu.get("name"), mean_tokens, expected.offloaded_layers)
-    place, place_bytes = learned.place_of(gpu.get("name"), gpu.get("total_bytes"), info.get("cpu"))
+    place, place_bytes = history.place_of(gpu.get("name"), gpu.get("total_bytes"), info.get("cpu"))
     return Lesson(
         t=round(time.time(), 3),
         run=run.name,
         place=place,
         place_bytes=place_bytes,
-        stack=learned.stack_of(info.get("versions") or {}),
+        stack=history.stack_of(info.get("versions") or {}),
         backend=recipe.train.backend,
         shared=memory.shared,
         predicted_bytes=expected.total_bytes,

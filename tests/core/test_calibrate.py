@@ -6,14 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from fitune.core import calibrate, learned
+from fitune.core import calibrate
 from fitune.core.errors import UserError
+from fitune.core.forecast import history
 from fitune.core.machine import host
 from fitune.core.machine.host import Machine
 from fitune.core.recipe.load import Recipe, parse
 from fitune.core.runs import run, spawn
+from tests.core.forecast.measurements import lesson
 from tests.fake_worker import stand_in
-from tests.lessons import lesson
 
 MODEL = {"id": "HuggingFaceTB/SmolLM2-135M-Instruct", "max_seq_length": 64}
 
@@ -58,7 +59,7 @@ def test_it_tells_its_phases_and_leaves_no_run(
     worker("steps:3")
     monkeypatch.setattr("secrets.token_hex", lambda count: "f17")
     fitune_home.mkdir()
-    learned.remember(fitune_home, lesson(run="calibration-f17"))
+    history.remember(fitune_home, lesson(run="calibration-f17"))
     phases: list[str] = []
     assert calibrate.calibrate(wanted(recipe), phases.append)
     assert phases == ["load", "train"]

@@ -12,11 +12,11 @@ import pytest
 
 from fitune.core import launch
 from fitune.core.errors import UserError
-from fitune.core.learned import NONE
+from fitune.core.forecast.history import NONE
+from fitune.core.forecast.resolve import Resolved
 from fitune.core.machine import host
 from fitune.core.machine.host import Gpu, Machine
 from fitune.core.recipe.load import Recipe
-from fitune.core.resolve import Resolved
 from fitune.core.runs import run as runs
 from fitune.core.runs import spawn
 from fitune.core.runs.run import Run

@@ -9,17 +9,18 @@ from typing import Any
 
 import pytest
 
-from fitune.core import calibrate, learned
+from fitune.core import calibrate
 from fitune.core.errors import UserError
+from fitune.core.forecast import history
+from fitune.core.forecast.pace import estimate_pace
 from fitune.core.machine import host
 from fitune.core.machine.gpu import Gpu
 from fitune.core.machine.host import Machine
 from fitune.core.memory.shape import load
-from fitune.core.pace import estimate_pace
 from fitune.core.recipe.load import to_toml
 from fitune.core.tokens import cache
+from tests.core.forecast.measurements import VERSIONS, lesson
 from tests.core.tokens.token_rows import prepared
-from tests.lessons import VERSIONS, lesson
 from tests.tui.conftest import Fitune
 
 ROOT = Path(__file__).parents[2]
@@ -111,7 +112,7 @@ def test_what_runs_taught_is_seen_in_the_estimate(fitune: Fitune, recipe_file: s
     before = json.loads(fitune("estimate", recipe_file, "--json")[1])
     fitune_home.mkdir()
     total = before["total_bytes"]
-    learned.remember(fitune_home, lesson(predicted_bytes=total, peak_bytes=round(total * 1.05)))
+    history.remember(fitune_home, lesson(predicted_bytes=total, peak_bytes=round(total * 1.05)))
     after = json.loads(fitune("estimate", recipe_file, "--json")[1])
     assert after["total_bytes"] == pytest.approx(1.05 * total, rel=1e-6)
     assert after["parts"][-1]["why"] == "corrected by +5.0% from 1 run on this card"
@@ -130,7 +131,7 @@ def test_calibrate_measures_first(
         fitune_home.mkdir(exist_ok=True)
         tell("train")
         if learns:
-            learned.remember(fitune_home, lesson())
+            history.remember(fitune_home, lesson())
         return learns
 
     monkeypatch.setattr(calibrate, "calibrate", measured)
@@ -297,7 +298,7 @@ def test_presets_here_are_corrected_and_have_a_pace(fitune: Fitune, fitune_home:
     assert preset["tokens_per_s"] == pytest.approx(pace.tokens_per_s)
     fitune_home.mkdir()
     total = preset["total_bytes"]
-    learned.remember(fitune_home, lesson(predicted_bytes=total, peak_bytes=round(total * 1.1)))
+    history.remember(fitune_home, lesson(predicted_bytes=total, peak_bytes=round(total * 1.1)))
     after = {each["id"]: each for each in json.loads(fitune("presets", "--json")[1])}
     assert after["8b-on-12gb"]["total_bytes"] == pytest.approx(1.1 * total, rel=1e-6)
     assert after["135m-on-anything"] == before["135m-on-anything"]

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from fitune.core import learned
+from fitune.core.forecast import history
+from fitune.core.forecast.pace import Pace
 from fitune.core.machine.host import Machine
 from fitune.core.memory.budget import Card, estimate
 from fitune.core.memory.shape import load
-from fitune.core.pace import Pace
 from fitune.core.recipe import presets
 from fitune.core.recipe.load import parse
 from fitune.core.tokens.lengths import Prepared
@@ -18,7 +18,7 @@ from fitune.tui.choices import preset_choices, standing
 from fitune.tui.draft import Draft, recipe, set_field, with_prepared
 from fitune.tui.outlook import Outlook, correction, fitted, grouped, look, ways_out
 from fitune.tui.summary import lines
-from tests.lessons import lesson
+from tests.core.forecast.measurements import lesson
 from tests.tui.wizard_kit import CARD, VERSIONS, rendered
 
 GIB = 1 << 30
@@ -34,10 +34,10 @@ def draft(this_machine: Machine) -> Draft:
 
 def teach(home: Path, predicted_bytes: int, ratio: float) -> None:
     home.mkdir(exist_ok=True)
-    stack = learned.stack_of(VERSIONS)
+    stack = history.stack_of(VERSIONS)
     run = lesson(place_bytes=CARD.total_bytes, stack=stack, predicted_bytes=predicted_bytes,
                  peak_bytes=round(predicted_bytes * ratio))  # fmt: skip
-    learned.remember(home, run)
+    history.remember(home, run)
 
 
 def test_what_runs_taught_changes_the_outlook_and_says_so(draft: Draft, home: Path) -> None:

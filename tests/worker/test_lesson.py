@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from fitune.core import learned
+from fitune.core.forecast import history
 from fitune.core.memory.budget import estimate
 from fitune.core.memory.shape import load
 from fitune.core.runs.run import Run
@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.train, pytest.mark.usefixtures("unasked")]
 
 
 def lines(run: Run) -> list[dict[str, Any]]:
-    path = run.path.parent.parent / learned.FILE
+    path = run.path.parent.parent / history.FILE
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
@@ -33,8 +33,8 @@ def test_a_training_leaves_a_line_of_predicted_and_measured(make_run: Callable[.
     assert 0 < line["predicted_bytes"] < full
     assert line["tokens_per_s"] > 0
     assert line["predicted_tokens_per_s"] is None, "there are no figures for processors"
-    assert os.stat(run.path.parent.parent / learned.FILE).st_mode & 0o777 == 0o600
-    found = learned.experience(run.path.parent.parent, None, None, {}, "trl")
+    assert os.stat(run.path.parent.parent / history.FILE).st_mode & 0o777 == 0o600
+    found = history.experience(run.path.parent.parent, None, None, {}, "trl")
     assert [each.run for each in found.lessons] == [run.name]
 
 
@@ -47,7 +47,7 @@ def test_a_single_step_teaches_nothing(make_run: Callable[..., Run]) -> None:
 
 def test_a_file_that_cannot_be_written_is_a_warning_and_no_failure(make_run: Callable[..., Run]) -> None:
     run = make_run(train={"max_steps": 2, "eval_every": None})
-    (run.path.parent.parent / learned.FILE).mkdir()
+    (run.path.parent.parent / history.FILE).mkdir()
     train_here(run)
     status, state = run.look()
     assert status == "finished"

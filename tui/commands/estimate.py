@@ -7,13 +7,13 @@ from dataclasses import asdict
 from typing import Any
 
 from fitune.core.errors import UserError
+from fitune.core.forecast.candidates import ram_lack
+from fitune.core.forecast.pace import Pace, estimate_pace
+from fitune.core.forecast.remedies import Remedy, remedies
 from fitune.core.memory import shape as shapes
 from fitune.core.memory.budget import Budget, estimate, to_json
-from fitune.core.pace import Pace, estimate_pace
-from fitune.core.plans import ram_lack
 from fitune.core.recipe import load
 from fitune.core.recipe.fields import Recipe
-from fitune.core.remedies import Remedy, remedies
 from fitune.core.runs import run as runs
 from fitune.core.tokens import cache
 from fitune.core.tokens.workload import Workload, as_decided, lengths_said

@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from fitune.core.fit import Fit, Rejected, fit
+from fitune.core.forecast.candidates import Tried
+from fitune.core.forecast.search import Fit, Rejected, fit
 from fitune.core.memory import shape as shapes
 from fitune.core.memory.budget import to_json
-from fitune.core.plans import Tried
 from fitune.core.recipe import load
 from fitune.core.runs import run as runs
 from fitune.core.tokens import cache

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from fitune.core.forecast.pace import estimate_pace
 from fitune.core.machine import host as machine
 from fitune.core.memory import shape as shapes
 from fitune.core.memory.budget import estimate
-from fitune.core.pace import estimate_pace
 from fitune.core.recipe import presets
 from fitune.core.recipe.fields import Recipe
 from fitune.core.recipe.presets import Preset

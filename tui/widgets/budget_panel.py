@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from textual.content import Content
 from textual.widgets import Static
 
-from fitune.core.remedies import Remedy
+from fitune.core.forecast.remedies import Remedy
 from fitune.tui.format import gib
 from fitune.tui.outlook import WORDS, Outlook, bounds, correction, grouped, pace_text, remedy_text
 from fitune.tui.text import clean, safe

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from fitune.core.errors import UserError
+from fitune.core.forecast.remedies import Remedy, remedies
 from fitune.core.memory.budget import Budget, Card, estimate, to_json
 from fitune.core.memory.shape import Shape, from_config, load
 from fitune.core.recipe.fields import Recipe
 from fitune.core.recipe.load import parse
-from fitune.core.remedies import Remedy, remedies
 from tests.core.memory.shape_configs import CONFIGS
 
 GIB = 2**30
@@ -307,6 +307,6 @@ def test_it_follows_keystrokes(model: str) -> None:
 
 
 def test_it_needs_neither_torch_nor_a_screen() -> None:
-    code = "import sys, fitune.core.memory.budget, fitune.core.remedies, fitune.core.pace; print([m for m in ('torch','textual') if m in sys.modules])"
+    code = "import sys, fitune.core.memory.budget, fitune.core.forecast.remedies, fitune.core.forecast.pace; print([m for m in ('torch','textual') if m in sys.modules])"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from fitune.core.errors import UserError
-from fitune.core.fit import CARD_FREE_SHARE
+from fitune.core.forecast.candidates import host_ram_bytes
+from fitune.core.forecast.search import CARD_FREE_SHARE
 from fitune.core.memory.budget import Card, estimate
 from fitune.core.memory.plan import GIB
 from fitune.core.memory.shape import load
-from fitune.core.plans import host_ram_bytes
 from fitune.core.recipe import presets
 from fitune.core.recipe.load import parse, to_toml
 

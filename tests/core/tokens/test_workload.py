@@ -5,11 +5,11 @@ from collections.abc import Callable
 import pytest
 
 from fitune.core import launch
-from fitune.core.learned import NONE
+from fitune.core.forecast.history import NONE
+from fitune.core.forecast.resolve import Resolved
 from fitune.core.machine.gpu import Gpu
 from fitune.core.machine.host import GIB
 from fitune.core.recipe.load import Recipe
-from fitune.core.resolve import Resolved
 from fitune.core.tokens.lengths import Prepared
 from fitune.core.tokens.workload import as_decided, workload
 from tests.core.tokens.token_rows import prepared

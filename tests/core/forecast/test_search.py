@@ -6,16 +6,16 @@ from typing import Any
 
 import pytest
 
-from fitune.core.fit import NO_FASTER, Fit, fit
-from fitune.core.learned import NONE, Experience
+from fitune.core.forecast.candidates import Place, host_ram_bytes
+from fitune.core.forecast.history import NONE, Experience
+from fitune.core.forecast.pace import estimate_pace
+from fitune.core.forecast.search import NO_FASTER, Fit, fit
 from fitune.core.memory.budget import Card, estimate, safe_bytes
 from fitune.core.memory.shape import Shape, load
-from fitune.core.pace import estimate_pace
-from fitune.core.plans import Place, host_ram_bytes
 from fitune.core.recipe.fields import Recipe
+from tests.core.forecast.measurements import lesson
 from tests.core.memory.test_budget import GIB, LLAMA_8B, recipe, with_set
 from tests.core.tokens.token_rows import prepared
-from tests.lessons import lesson
 
 MODELS = (
     "HuggingFaceTB/SmolLM2-135M-Instruct", "meta-llama/Llama-3.2-1B-Instruct", "meta-llama/Llama-3.1-8B-Instruct",

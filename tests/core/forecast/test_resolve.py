@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from fitune.core.errors import UserError
+from fitune.core.forecast.resolve import card_of, resolve
 from fitune.core.machine.host import Gpu, Machine
 from fitune.core.recipe.load import Recipe
 from fitune.core.recipe.rules import problems
-from fitune.core.resolve import card_of, resolve
 
 GIB = 1 << 30
 CARD = Gpu(0, "GPU-1", "NVIDIA L4", 24 * GIB, 20 * GIB, 4 * GIB, compute_capability=(8, 9))

@@ -1,14 +1,14 @@
-"""A recipe with some settings changed, and how it would fare on a card: what `core.fit` searches through."""
+"""A recipe with some settings changed, and how it would fare on a card: what `core.forecast.search` searches through."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from fitune.core.learned import Experience
+from fitune.core.forecast.history import Experience
+from fitune.core.forecast.pace import TYPICAL, Pace, estimate_pace
 from fitune.core.memory.budget import RUNTIME_CPU_BYTES, Budget, Card, estimate, safe_bytes
 from fitune.core.memory.plan import GIB
 from fitune.core.memory.shape import Shape
-from fitune.core.pace import TYPICAL, Pace, estimate_pace
 from fitune.core.recipe.fields import Recipe
 from fitune.core.tokens.lengths import Prepared
 from fitune.core.tokens.workload import as_decided

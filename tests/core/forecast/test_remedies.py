@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
+from fitune.core.forecast.remedies import remedies
 from fitune.core.memory.budget import Card, estimate
-from fitune.core.remedies import remedies
 from tests.core.memory.test_budget import GIB, H100, LLAMA_8B, recipe, with_set
 
 SMALL = Card(total_bytes=8 * GIB, free_bytes=round(7.5 * GIB))

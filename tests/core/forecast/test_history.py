@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from fitune.core import learned
 from fitune.core.errors import UserError
-from fitune.core.learned import Experience, Lesson, experience
+from fitune.core.forecast import history
+from fitune.core.forecast.history import Experience, Lesson, experience
+from fitune.core.forecast.pace import estimate_pace
 from fitune.core.machine.host import Gpu
 from fitune.core.memory.budget import estimate, safe_bytes
-from fitune.core.pace import estimate_pace
+from tests.core.forecast.measurements import CARD_BYTES, CARD_NAME, VERSIONS, lesson
 from tests.core.memory.test_budget import GIB, H100, LLAMA_8B, recipe
-from tests.lessons import CARD_BYTES, CARD_NAME, VERSIONS, lesson
 
 GPU = Gpu(0, "GPU-1", CARD_NAME, CARD_BYTES, CARD_BYTES, compute_capability=(8, 9))
 BUDGET = estimate(LLAMA_8B, recipe(), H100)
@@ -39,7 +39,7 @@ def told(tmp_path: Path) -> Callable[..., tuple[Lesson, ...]]:
 
     def tell(*lessons: Lesson, gpu: Gpu | None = GPU, backend: str = "unsloth") -> tuple[Lesson, ...]:
         for each in lessons:
-            learned.remember(tmp_path, each)
+            history.remember(tmp_path, each)
         return experience(tmp_path, gpu, "some processor", VERSIONS, backend).lessons
 
     return tell
@@ -49,7 +49,7 @@ def test_what_is_remembered_is_known_and_private(told: Callable[..., tuple[Lesso
     first, second = lesson(), lesson(run="run-b")
     assert told() == ()
     assert told(first, second) == (first, second)
-    assert os.stat(tmp_path / learned.FILE).st_mode & 0o777 == 0o600
+    assert os.stat(tmp_path / history.FILE).st_mode & 0o777 == 0o600
 
 
 @pytest.mark.parametrize(
@@ -84,23 +84,23 @@ def test_a_run_that_was_resumed_counts_once(told: Callable[..., tuple[Lesson, ..
     ids=repr,
 )  # fmt: skip
 def test_a_broken_line_is_skipped(told: Callable[..., tuple[Lesson, ...]], tmp_path: Path, line: bytes) -> None:
-    (tmp_path / learned.FILE).write_bytes(line)  # and has no line end: the next one starts on a line of its own
+    (tmp_path / history.FILE).write_bytes(line)  # and has no line end: the next one starts on a line of its own
     assert told(lesson()) == (lesson(),)
 
 
 def test_a_key_of_a_later_version_is_no_obstacle(told: Callable[..., tuple[Lesson, ...]], tmp_path: Path) -> None:
-    (tmp_path / learned.FILE).write_text(json.dumps({**asdict(lesson()), "colour": "red"}) + "\n")
+    (tmp_path / history.FILE).write_text(json.dumps({**asdict(lesson()), "colour": "red"}) + "\n")
     assert told() == (lesson(),)
 
 
 def test_a_file_that_cannot_be_read_is_a_sentence(tmp_path: Path) -> None:
-    (tmp_path / learned.FILE).mkdir()
+    (tmp_path / history.FILE).mkdir()
     with pytest.raises(UserError, match=r"learned\.jsonl can't be read"):
-        learned.lessons(tmp_path)
+        history.lessons(tmp_path)
 
 
 def test_versions_that_change_nothing_are_not_in_the_stacks_name() -> None:
-    assert learned.stack_of(VERSIONS).endswith("torch 2.11.0, unsloth 2026.10.7")
+    assert history.stack_of(VERSIONS).endswith("torch 2.11.0, unsloth 2026.10.7")
 
 
 # --- memory --------------------------------------------------------------------------------------------------------
@@ -140,8 +140,8 @@ def test_runs_that_agree_with_the_prediction_leave_no_part_but_narrow_the_bounds
 def test_bounds_narrow_from_three_runs_on_as_far_as_these_agree() -> None:
     two, three, doubtful = (taught(*each).budget(BUDGET) for each in ((1.0, 1.0), (1.0, 1.0, 1.0), (1.0, 1.0, 1.2)))
     assert (two.low_bytes, two.high_bytes) == (BUDGET.low_bytes, BUDGET.high_bytes)
-    assert three.low_bytes == pytest.approx(BUDGET.total_bytes * (1 - learned.MEMORY_DOUBT), rel=1e-6)
-    assert three.high_bytes <= BUDGET.total_bytes * (1 + learned.MEMORY_DOUBT) + 1
+    assert three.low_bytes == pytest.approx(BUDGET.total_bytes * (1 - history.MEMORY_DOUBT), rel=1e-6)
+    assert three.high_bytes <= BUDGET.total_bytes * (1 + history.MEMORY_DOUBT) + 1
     assert (doubtful.low_bytes, doubtful.high_bytes) == (BUDGET.low_bytes, BUDGET.high_bytes)
 
 
@@ -185,8 +185,8 @@ def test_pace_follows_the_ratio_of_the_runs() -> None:
     assert found.tokens_per_s == pytest.approx(0.8 * PACE.tokens_per_s)
     assert "1 run on this card" in found.why
     narrow = taught(0.8, 0.8, 0.8).pace(PACE)
-    assert narrow.low_tokens_per_s == pytest.approx(0.8 * PACE.tokens_per_s * (1 - learned.PACE_DOUBT))
-    assert narrow.high_tokens_per_s == pytest.approx(0.8 * PACE.tokens_per_s * (1 + learned.PACE_DOUBT))
+    assert narrow.low_tokens_per_s == pytest.approx(0.8 * PACE.tokens_per_s * (1 - history.PACE_DOUBT))
+    assert narrow.high_tokens_per_s == pytest.approx(0.8 * PACE.tokens_per_s * (1 + history.PACE_DOUBT))
 
 
 def test_a_card_without_figures_gets_the_operations_a_second_that_were_reached() -> None:
@@ -202,4 +202,4 @@ def test_a_card_without_figures_gets_the_operations_a_second_that_were_reached()
 def test_a_pace_that_is_out_of_all_reason_is_held_back() -> None:
     assert PACE.tokens_per_s is not None
     slow = Experience((lesson(tokens_per_s=1.0),)).pace(PACE)
-    assert slow.tokens_per_s == pytest.approx(learned.PACE_LEAST * PACE.tokens_per_s)
+    assert slow.tokens_per_s == pytest.approx(history.PACE_LEAST * PACE.tokens_per_s)

@@ -8,14 +8,14 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from fitune.core.learned import NONE, Experience
+from fitune.core.forecast.candidates import REFUSED, Place, Tried, changed, value_of
+from fitune.core.forecast.history import NONE, Experience
+from fitune.core.forecast.remedies import STATES_32BIT, can_offload, fewest_layers
 from fitune.core.memory.budget import Card
 from fitune.core.memory.plan import GIB
 from fitune.core.memory.shape import Shape
-from fitune.core.plans import REFUSED, Place, Tried, changed, value_of
 from fitune.core.recipe.fields import Recipe
 from fitune.core.recipe.rules import problems
-from fitune.core.remedies import STATES_32BIT, can_offload, fewest_layers
 from fitune.core.tokens.lengths import Prepared
 
 NO_FASTER = 0.05

@@ -6,13 +6,13 @@ from typing import Any
 import pytest
 
 from fitune.core.errors import BadInput
-from fitune.core.fit import fit
+from fitune.core.forecast.remedies import remedies
+from fitune.core.forecast.search import fit
 from fitune.core.memory import shape as shapes
 from fitune.core.memory.budget import Card, estimate
 from fitune.core.memory.config_json import shipped
 from fitune.core.recipe.fields import Recipe
 from fitune.core.recipe.load import parse
-from fitune.core.remedies import remedies
 from tests.core.memory.test_budget import GIB, with_set
 
 MODELS = sorted(shipped())
