@@ -8,8 +8,8 @@ import time
 from functools import cache
 from pathlib import Path
 
-from fitune.core import launch
 from fitune.core.errors import UserError
+from fitune.core.jobs import launch
 from fitune.core.recipe.load import Recipe, parse
 from fitune.core.runs.events import EventLog
 from fitune.core.runs.run import Run

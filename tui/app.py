@@ -26,7 +26,7 @@ from fitune.tui.type_ahead import settled, takes_keys
 from fitune.tui.widgets.confirm import Confirm
 
 if TYPE_CHECKING:
-    from fitune.core.chat import Settings
+    from fitune.core.jobs.chat import Settings
     from fitune.tui.draft import Draft
     from fitune.tui.steps import Step
 

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from fitune.core.chat import Conversation, Question, Settings, Side
 from fitune.core.errors import UserError
+from fitune.core.jobs.chat import Conversation, Question, Settings, Side
 from fitune.tui.format import count, rate, size
 from fitune.tui.story import value
 from fitune.tui.text import clean

@@ -61,7 +61,7 @@ def kill(app: App[int], run: Run, seen: Seen | None) -> None:
 
 def resume(app: App[int], run: Run) -> None:
     """Start a run's worker again. Slow: for a thread."""
-    from fitune.core import launch  # with pydantic behind it, which a first frame should not wait for
+    from fitune.core.jobs import launch  # with pydantic behind it, which a first frame should not wait for
 
     try:
         launch.start(run, "train")

@@ -3,8 +3,8 @@
 from dataclasses import replace
 from pathlib import Path
 
-from fitune.core import launch
 from fitune.core.errors import UserError
+from fitune.core.jobs import launch
 from fitune.core.runs import run
 from fitune.core.tokens.workload import lengths_said
 from fitune.tui.choices import card_gib_of, machine_lines, preset_choices, start_choices

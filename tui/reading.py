@@ -3,10 +3,10 @@
 import time
 from collections.abc import Callable
 
-from fitune.core import launch
 from fitune.core.data import dataset
 from fitune.core.data.report import Report
 from fitune.core.errors import BadInput, UserError
+from fitune.core.jobs import launch
 from fitune.core.recipe.fields import Data, Recipe
 from fitune.core.runs import run as runs
 from fitune.core.runs.events import RunState

@@ -2,7 +2,7 @@
 
 JSON lines on two pipes; nothing is written into the run's story. In: {"asked": {side: turns or a text}, "tools",
 "max_tokens", "temperature"}, answered side by side; {"stop": true} ends an answer; the end of the input ends it all.
-Out: `type` is phase, warning, ready, text, answer, refused, done or failed (see core.chat).
+Out: `type` is phase, warning, ready, text, answer, refused, done or failed (see core.jobs.chat).
 """
 
 import os
@@ -18,11 +18,11 @@ from typing import Any
 
 import orjson
 
-from fitune.core.chat import SIDES
 from fitune.core.data import dataset
 from fitune.core.data.split import eval_fraction, split
 from fitune.core.diagnose import Failure, diagnose, redact
 from fitune.core.errors import UserError
+from fitune.core.jobs.chat import SIDES
 from fitune.core.recipe.fields import Recipe
 from fitune.core.runs.events import EventLog
 from fitune.core.runs.run import Run

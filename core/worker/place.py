@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from fitune.core import launch
 from fitune.core.errors import UserError
+from fitune.core.jobs import launch
 from fitune.core.machine import host
 from fitune.core.runs.run import Run
 

@@ -16,7 +16,7 @@ import pytest
 from textual.pilot import Pilot
 from textual.widgets import Input, OptionList
 
-from fitune.core import chat
+from fitune.core.jobs import chat
 from fitune.core.machine import host
 from fitune.core.machine.host import Machine
 from fitune.core.runs.run import Run

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from fitune.core import launch
+from fitune.core.jobs import launch
 from fitune.core.runs import run as runs
 from fitune.core.runs.events import EventLog
 from fitune.core.runs.run import Run
@@ -72,7 +72,7 @@ def test_a_command_line_that_makes_no_sense_is_bad_input(fitune: Fitune, argumen
 def test_a_demo_of_no_steps_is_refused_and_not_taken_for_all(
     fitune: Fitune, fitune_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delattr("fitune.core.launch.begin")
+    monkeypatch.delattr("fitune.core.jobs.launch.begin")
     status, _, err = fitune("demo", "--steps", "0")
     assert status == 2
     assert "train.max_steps: should be greater than or equal to 1" in err

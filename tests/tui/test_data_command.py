@@ -7,9 +7,9 @@ from typing import Any
 import orjson
 import pytest
 
-from fitune.core import launch
 from fitune.core.data.report import Finding
 from fitune.core.errors import Problem
+from fitune.core.jobs import launch
 from fitune.core.runs.events import EventLog
 from fitune.core.runs.run import Run
 from fitune.core.tokens.lengths import FILE, Example, Token, to_json

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from fitune.core import launch
-from fitune.core.launch import Begun
+from fitune.core.jobs import launch
+from fitune.core.jobs.launch import Begun
 from fitune.core.runs.events import EventLog
 from fitune.core.runs.run import Run
 from tests import fake_worker

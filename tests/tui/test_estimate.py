@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from fitune.core import calibrate
 from fitune.core.errors import UserError
 from fitune.core.forecast import history
 from fitune.core.forecast.pace import estimate_pace
+from fitune.core.jobs import calibrate
 from fitune.core.machine import host
 from fitune.core.machine.gpu import Gpu
 from fitune.core.machine.host import Machine

@@ -9,7 +9,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from fitune.core import launch
+from fitune.core.jobs import launch
 from fitune.core.machine import host
 from fitune.core.machine.gpu import Gpu
 from fitune.core.machine.host import Machine

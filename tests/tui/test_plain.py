@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from textual.widgets import OptionList
 
-from fitune.core import launch
-from fitune.core.launch import Begun
+from fitune.core.jobs import launch
+from fitune.core.jobs.launch import Begun
 from fitune.core.machine.host import Machine
 from fitune.core.recipe.fields import Recipe
 from fitune.core.runs import run as runs

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fitune.core import launch
+from fitune.core.jobs import launch
 from fitune.core.machine.host import Machine
 from fitune.core.recipe.fields import Recipe
 from fitune.core.runs.run import Run

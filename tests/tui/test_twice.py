@@ -9,8 +9,8 @@ import pytest
 from textual.app import App
 from textual.widgets import Button
 
-from fitune.core import launch
-from fitune.core.launch import Begun
+from fitune.core.jobs import launch
+from fitune.core.jobs.launch import Begun
 from fitune.core.recipe.fields import Recipe
 from fitune.core.runs import run as runs
 from fitune.tui.app import FituneApp

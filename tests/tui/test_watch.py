@@ -14,8 +14,8 @@ from textual.pilot import Pilot
 from textual.widgets import Footer
 from textual.widgets._footer import FooterKey
 
-from fitune.core import launch
 from fitune.core.errors import UserError
+from fitune.core.jobs import launch
 from fitune.core.runs.events import RunState
 from fitune.core.runs.run import Run
 from fitune.tui.app import FituneApp

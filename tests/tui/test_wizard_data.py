@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from fitune.core import launch
 from fitune.core.errors import UserError
+from fitune.core.jobs import launch
 from fitune.core.recipe.fields import Recipe
 from fitune.core.runs.events import EventLog
 from fitune.core.runs.run import Run

@@ -11,9 +11,9 @@ import orjson
 import pytest
 from textual.command import CommandPalette
 
-from fitune.core import launch
 from fitune.core.data import dataset
 from fitune.core.errors import BadInput, UserError
+from fitune.core.jobs import launch
 from fitune.core.machine import host
 from fitune.core.machine.host import Gpu, Machine
 from fitune.core.recipe import load

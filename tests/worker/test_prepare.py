@@ -12,7 +12,7 @@ import orjson
 import pytest
 from chat_models import tokenizer
 
-from fitune.core import launch
+from fitune.core.jobs import launch
 from fitune.core.recipe.load import Recipe
 from fitune.core.runs.events import EventLog, Tail
 from fitune.core.runs.run import Run

@@ -9,8 +9,8 @@ from typing import Any
 import orjson
 import pytest
 
-from fitune.core import chat
-from fitune.core.chat import Conversation, Question, Settings
+from fitune.core.jobs import chat
+from fitune.core.jobs.chat import Conversation, Question, Settings
 from fitune.core.runs.run import Run
 from tests.worker.conftest import train_here
 

@@ -4,7 +4,7 @@ import argparse
 import sys
 import textwrap
 
-from fitune.core import launch
+from fitune.core.jobs import launch
 from fitune.core.recipe import load
 from fitune.core.recipe.presets import presets_dir
 from fitune.tui.commands.watch import follow_to_end

@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
 
 def measure(recipe: Recipe, gpu_memory: str | None) -> None:
     """Learn from a short training, telling how it goes. Raises UserError."""
-    from fitune.core.calibrate import calibrate
+    from fitune.core.jobs.calibrate import calibrate
 
     if gpu_memory is not None:
         raise UserError("--calibrate measures on this machine.", "Leave out --gpu-memory.")

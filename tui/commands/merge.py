@@ -2,7 +2,7 @@
 
 import argparse
 
-from fitune.core import launch
+from fitune.core.jobs import launch
 from fitune.core.runs import run as runs
 from fitune.tui.commands.watch import follow_to_end
 

@@ -5,9 +5,10 @@ import getpass
 import sys
 from collections.abc import Sequence
 
-from fitune.core import hub, launch
+from fitune.core import hub
 from fitune.core.deliver.uploads import WHAT, Upload, What, uploads
 from fitune.core.errors import UserError
+from fitune.core.jobs import launch
 from fitune.core.runs import run as runs
 from fitune.tui.commands.watch import follow_to_end
 from fitune.tui.terminal import is_terminal

@@ -3,8 +3,8 @@
 import argparse
 import sys
 
-from fitune.core import launch
 from fitune.core.errors import UserError
+from fitune.core.jobs import launch
 from fitune.core.runs import run as runs
 from fitune.tui.commands.watch import follow_to_end
 from fitune.tui.text import clean

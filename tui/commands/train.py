@@ -3,8 +3,8 @@
 import argparse
 import sys
 
-from fitune.core import launch
-from fitune.core.launch import Begun
+from fitune.core.jobs import launch
+from fitune.core.jobs.launch import Begun
 from fitune.core.recipe import load
 from fitune.core.recipe.load import Recipe
 from fitune.core.tokens.workload import lengths_said

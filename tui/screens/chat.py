@@ -13,9 +13,9 @@ from textual.message import Message
 from textual.screen import Screen
 from textual.widgets import Input, Static
 
-from fitune.core import chat
-from fitune.core.chat import SIDES, Chat, Conversation, Question, Settings
 from fitune.core.errors import UserError
+from fitune.core.jobs import chat
+from fitune.core.jobs.chat import SIDES, Chat, Conversation, Question, Settings
 from fitune.core.runs.run import Run
 from fitune.tui.chat_text import ANSWER_CHARS, NAMES, ended, failure, kept, manner, phase, ready
 from fitune.tui.text import clean, safe

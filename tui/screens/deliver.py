@@ -16,9 +16,9 @@ from textual.message import Message
 from textual.screen import Screen
 from textual.widgets import OptionList, Static
 
-from fitune.core import launch
 from fitune.core.deliver import llama_cpp
 from fitune.core.errors import UserError
+from fitune.core.jobs import launch
 from fitune.core.runs.run import Run
 from fitune.tui.made import Facts, look, with_sizes
 from fitune.tui.screens import deliver_asks

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 
 from textual.app import App
 
-from fitune.core import hub, launch
+from fitune.core import hub
 from fitune.core.deliver import downloads
 from fitune.core.deliver.uploads import What
 from fitune.core.errors import UserError
+from fitune.core.jobs import launch
 from fitune.tui.format import size
 from fitune.tui.made import Facts
 from fitune.tui.take_away import proposed

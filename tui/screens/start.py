@@ -10,8 +10,8 @@ from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import OptionList, Static
 
-from fitune.core import launch
 from fitune.core.errors import UserError
+from fitune.core.jobs import launch
 from fitune.core.machine import host
 from fitune.core.machine.host import Machine
 from fitune.core.runs import run as runs

@@ -13,8 +13,8 @@ import orjson
 import pytest
 from huggingface_hub.errors import OfflineModeIsEnabled
 
-from fitune.core import launch
 from fitune.core.errors import UserError
+from fitune.core.jobs import launch
 from fitune.core.recipe.load import Recipe
 from fitune.core.runs import run as runs
 from fitune.core.runs.run import Run

@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 import pytest
 
-from fitune.core import launch
 from fitune.core.forecast.history import NONE
 from fitune.core.forecast.resolve import Resolved
+from fitune.core.jobs import launch
 from fitune.core.machine.gpu import Gpu
 from fitune.core.machine.host import GIB
 from fitune.core.recipe.load import Recipe

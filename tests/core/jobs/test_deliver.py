@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from fitune.core import launch
 from fitune.core.errors import UserError
+from fitune.core.jobs import launch
 from fitune.core.recipe.load import parse
 from fitune.core.runs import run as runs
 from fitune.core.runs import spawn

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from fitune.core import calibrate
 from fitune.core.errors import UserError
 from fitune.core.forecast import history
+from fitune.core.jobs import calibrate
 from fitune.core.machine import host
 from fitune.core.machine.host import Machine
 from fitune.core.recipe.load import Recipe, parse

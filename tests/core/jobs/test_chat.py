@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from fitune.core import chat
-from fitune.core.chat import Chat, Conversation, Question, Settings
 from fitune.core.errors import UserError
+from fitune.core.jobs import chat
+from fitune.core.jobs.chat import Chat, Conversation, Question, Settings
 from fitune.core.machine import host
 from fitune.core.machine.host import Machine
 from fitune.core.recipe.load import Recipe

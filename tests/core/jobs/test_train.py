@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from fitune.core import launch
 from fitune.core.errors import UserError
 from fitune.core.forecast.history import NONE
 from fitune.core.forecast.resolve import Resolved
+from fitune.core.jobs import launch
 from fitune.core.machine import host
 from fitune.core.machine.host import Gpu, Machine
 from fitune.core.recipe.load import Recipe

@@ -148,7 +148,7 @@ def start(run: Run, share_gpu: bool = False) -> Chat:
     share_gpu: although a training holds the card. Raises UserError without an adapter, or where the card is held or
     memory is short.
     """
-    from fitune.core import launch
+    from fitune.core.jobs import launch
     from fitune.core.machine import host
 
     if not run.adapter.is_dir():

@@ -8,9 +8,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from fitune.core import launch
 from fitune.core.errors import UserError
 from fitune.core.forecast import history
+from fitune.core.jobs import launch
 from fitune.core.recipe.fields import Data, Deliver, Recipe
 from fitune.core.runs.events import Tail, fold
 from fitune.core.runs.run import Run
