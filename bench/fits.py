@@ -162,7 +162,7 @@ def search(settings: Path, model: Path) -> None:
     after each."""
     changes = {**json.loads(settings.read_text()), "train.max_steps": PROBE_STEPS}
     recipe = vram.recipe_of(str(model), changes)
-    from fitune.core.worker import backends
+    from fitune.core.worker.training import backends
 
     backends.prepare(recipe.train.backend)
     import torch

@@ -32,7 +32,7 @@ def make_run(model: Path, home: Path, rank: int) -> Run:
     from peft import LoraConfig
     from safetensors.torch import save_file
 
-    from fitune.core.worker.tensors import slots_in
+    from fitune.core.worker.merging.tensors import slots_in
 
     data = home / "rows.jsonl"
     data.write_text("".join(json.dumps({"question": f"{n}?", "answer": f"{n}."}) + "\n" for n in range(40)))

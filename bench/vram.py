@@ -181,7 +181,7 @@ def recipe_of(model: str, changes: dict[str, Any]) -> Recipe:
 
 def measure(model: str, changes: dict[str, Any], cases: list[dict[str, Any]], models: Path) -> None:
     """Load once, train each case for a few steps, print a line each. Bytes."""
-    from fitune.core.worker import backends
+    from fitune.core.worker.training import backends
 
     longest = max(case.get("model.max_seq_length", 2048) for case in cases)
     loading = recipe_of(str(folder_of(model, models)), {**changes, "model.max_seq_length": longest})
@@ -229,7 +229,7 @@ def train(recipe: Recipe, loaded: Any) -> tuple[int, int]:
     from transformers import TrainerCallback
     from trl import SFTTrainer
 
-    from fitune.core.worker.train import trainer_config
+    from fitune.core.worker.training.train import trainer_config
 
     class Clock(TrainerCallback):  # type: ignore[misc]
         began = seconds = 0.0

@@ -18,7 +18,7 @@ from fitune.tui.format import size
 from fitune.tui.proofs import NamedProof, proofs
 
 MERGE_RAM_BYTES = 1_600_000_000
-"""What core.worker.merge asks for at most, where no embedding was trained: a few rows of each matrix at a time."""
+"""What core.worker.merging.merge asks for at most, where no embedding was trained: a few rows of each matrix at a time."""
 
 
 @dataclass(frozen=True, slots=True)

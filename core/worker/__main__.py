@@ -13,15 +13,15 @@ from pathlib import Path
 from fitune.core.diagnose import diagnose, redact
 from fitune.core.runs.events import EventLog
 from fitune.core.runs.run import Run
-from fitune.core.worker import backends
-from fitune.core.worker.memory import Memory
+from fitune.core.worker.memory_use import Memory
+from fitune.core.worker.training import backends
 
 JOBS = {
-    "train": "fitune.core.worker.train",
-    "prepare": "fitune.core.worker.prepare",
-    "merge": "fitune.core.worker.merge",
-    "export": "fitune.core.worker.export",
-    "push": "fitune.core.worker.push",
+    "train": "fitune.core.worker.training.train",
+    "prepare": "fitune.core.worker.rows.prepare",
+    "merge": "fitune.core.worker.merging.merge",
+    "export": "fitune.core.worker.gguf.export",
+    "push": "fitune.core.worker.hub.push",
 }
 HEARTBEAT_S = 5.0
 LOCK_PATIENCE_S = 2.0

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from fitune.core.errors import UserError
-from fitune.core.worker.data import Refused, render
+from fitune.core.worker.rows.render import Refused, render
 
 PLAIN_START_WORDS = 60
 STAND_IN = "Hello"

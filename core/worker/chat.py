@@ -26,7 +26,8 @@ from fitune.core.jobs.chat import SIDES
 from fitune.core.recipe.fields import Recipe
 from fitune.core.runs.events import EventLog
 from fitune.core.runs.run import Run
-from fitune.core.worker import backends, models
+from fitune.core.worker import models
+from fitune.core.worker.training import backends
 
 QUESTIONS = 5
 ROWS_LOOKED_AT = 64

@@ -12,7 +12,7 @@ from fitune.core.deliver.handoff.script_model import trl_model, unsloth_model
 from fitune.core.recipe.fields import Train
 
 LOOKS_PER_RUN, LEAST_STEPS_APART = 10, 20
-"""As in core.worker.reporting: evaluations, and checkpoints, where the recipe sets no interval."""
+"""As in core.worker.training.callbacks: evaluations, and checkpoints, where the recipe sets no interval."""
 
 ROWS = '''
 # 2. The rows: token ids, and labels that say which of them are trained

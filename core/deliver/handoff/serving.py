@@ -110,7 +110,7 @@ def _trust(job: Job) -> list[str]:
 
 
 def _rank(job: Job) -> int:
-    """Of the adapter as it was saved: one that moved its base has twice the rank (core.worker.adapters)."""
+    """Of the adapter as it was saved: one that moved its base has twice the rank (core.worker.training.adapter)."""
     lora = job.recipe.lora
     return 2 * lora.r if lora.init in MOVES_THE_BASE else lora.r
 

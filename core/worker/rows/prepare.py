@@ -1,0 +1,186 @@
+"""Render every row as training would, with the model's tokenizer alone, and write down how long each one is."""
+
+import sys
+import time
+from array import array
+from collections import Counter
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from fitune.core.data import dataset
+from fitune.core.errors import Problem
+from fitune.core.files import write_atomically
+from fitune.core.recipe.fields import Data, Model
+from fitune.core.runs.events import EventLog
+from fitune.core.runs.run import Run
+from fitune.core.tokens import lengths
+from fitune.core.tokens.lengths import Example, Prepared, Token
+from fitune.core.worker import models
+from fitune.core.worker.memory_use import Memory
+from fitune.core.worker.rows.render import IGNORED, Refused, Sample, ensure_template, render
+
+TELL_EVERY_S = 0.5
+SPREAD_EXAMPLES = 8
+"""From so many rows to twice as many are kept of all over the source ..."""
+LATE_EXAMPLES = 3
+"""... and of those whose answer begins last, which a short length would empty."""
+SHOWN_TOKENS = 4096
+"""Of a longer example only the first tokens are kept."""
+
+
+def run(run: Run, log: EventLog, memory: Memory) -> None:
+    """Leave prepared.json in the run folder, whole or not at all. `memory` is every job's; this one needs little."""
+    began = time.monotonic()
+    recipe = run.recipe()
+    log.write("started", model=recipe.model.id, source=recipe.data.source)
+    tokenizer = _fetch(run, recipe.model, log)
+    tally = Tally(tokenizer, plain_template=ensure_template(tokenizer))
+    skipped = _count_all(run, recipe.data, tally, log)
+    if skipped is None:
+        log.write("finished", stopped=True, elapsed_s=time.monotonic() - began)
+        return
+    found = tally.prepared(skipped)
+    write_atomically(run.path / lengths.FILE, orjson.dumps(lengths.to_json(found)))
+    _tell_end(found, recipe.model.max_seq_length, time.monotonic() - began, log)
+
+
+def _fetch(run: Run, model: Model, log: EventLog) -> Any:
+    """The model's tokenizer, from the Hub if need be."""
+    models_dir = run.path.parent.parent / "models"
+    models_dir.mkdir(exist_ok=True)
+    folder = models.fetch_tokenizer(model.id, model.revision, model.trust_remote_code, models_dir, log)
+    log.write("phase", name="load", model=model.id)
+    return load_tokenizer(folder, model.trust_remote_code)
+
+
+def _count_all(run: Run, data: Data, tally: "Tally", log: EventLog) -> int | None:
+    """Render and count every row, and say how far it is. Rows that were left out; None where it was asked to stop."""
+    log.write("phase", name="rows", rows=0, tokens=0)
+    told, progress = time.monotonic(), [0, 0]
+    skipped: list[Problem] = []
+    rows = dataset.rows(data, None, skipped.append, lambda *now: progress.__setitem__(slice(2), now))
+    for made in render(rows, tally.tokenizer, data.loss_on):
+        tally.take(made)
+        if time.monotonic() - told > TELL_EVERY_S:
+            told = time.monotonic()
+            done, total = progress
+            log.write("phase", name="rows", rows=tally.rows, tokens=tally.total, bytes=done, total_bytes=total)
+        if run.stop.exists():
+            return None
+    return len(skipped)
+
+
+def _tell_end(found: Prepared, length: int, elapsed_s: float, log: EventLog) -> None:
+    lost = found.lost_at(length)
+    log.write(
+        "finished",
+        stopped=False,
+        rows=found.rows,
+        tokens=found.total_tokens,
+        trained_tokens=found.trained_tokens(length),
+        longest=found.longest,
+        cut=lost.rows,
+        emptied=lost.emptied,
+        refused=found.refused,
+        elapsed_s=elapsed_s,
+    )
+
+
+def load_tokenizer(folder: Path, remote_code: bool) -> Any:
+    """The tokenizer as training loads it. Without torch, transformers starts in a third of the time."""
+    if not remote_code:
+        sys.modules.setdefault("torch", None)  # type: ignore[arg-type]  # "not installed", to this process
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(folder, trust_remote_code=remote_code)
+
+
+class Tally:
+    """Counts samples as they come, and keeps a few to show."""
+
+    def __init__(self, tokenizer: Any, plain_template: bool) -> None:
+        self.rows = self.total = self._refused = 0
+        self.tokenizer, self._plain_template = tokenizer, plain_template
+        self._lengths: Counter[int] = Counter()
+        self._blank_lengths: Counter[int] = Counter()
+        self._firsts: Counter[int] = Counter()
+        self._change_at = array("q", [0])  # rows whose trained tokens begin, less those whose end, at each place
+        self._why_refused = ""
+        self._spread: list[tuple[int, Sample]] = []
+        self._stride = 1
+        self._latest: list[tuple[int, Sample]] = []
+        self._longest: tuple[int, Sample] | None = None
+
+    def take(self, made: list[Sample] | Refused) -> None:
+        """Count what one row of the source became."""
+        if isinstance(made, Refused):
+            self._refused += 1
+            self._why_refused = self._why_refused or made.why
+        else:
+            for sample in made:
+                self._count(sample)
+            self._keep(made)
+        self.rows += 1
+
+    def _count(self, sample: Sample) -> None:
+        size = len(sample.ids)
+        self.total += size
+        self._lengths[size] += 1
+        if sample.first is None:
+            self._blank_lengths[size] += 1
+        else:
+            self._firsts[sample.first] += 1
+        if size >= len(self._change_at):
+            self._change_at.extend([0] * (size + 1 - len(self._change_at)))
+        for first, end in sample.spans:
+            self._change_at[first] += 1
+            self._change_at[end] -= 1
+
+    def _keep(self, made: list[Sample]) -> None:
+        for sample in made:
+            if self._longest is None or len(sample.ids) > len(self._longest[1].ids):
+                self._longest = (self.rows, sample)
+            if len(self._latest) < LATE_EXAMPLES or _lateness(sample) > _lateness(self._latest[-1][1]):
+                self._latest = sorted([*self._latest, (self.rows, sample)], key=lambda each: -_lateness(each[1]))
+                del self._latest[LATE_EXAMPLES:]
+        if self.rows % self._stride == 0:
+            self._spread += [(self.rows, sample) for sample in made[:1]]
+        if len(self._spread) > 2 * SPREAD_EXAMPLES:
+            self._spread, self._stride = self._spread[::2], self._stride * 2
+
+    def prepared(self, skipped: int) -> Prepared:
+        """All that was counted. skipped: rows of the source that never came here."""
+        longest = [self._longest] if self._longest else []
+        kept = {(row, len(sample.ids)): sample for row, sample in (*self._spread, *self._latest, *longest)}
+        return Prepared(
+            lengths=dict(self._lengths),
+            blank_lengths=dict(self._blank_lengths),
+            firsts=dict(self._firsts),
+            trained_at=array("q", accumulate(self._change_at[:-1])),
+            examples=tuple(example(row, kept[row, size], self.tokenizer) for row, size in sorted(kept)),
+            source_rows=self.rows,
+            skipped=skipped,
+            refused=self._refused,
+            why_refused=self._why_refused,
+            plain_template=self._plain_template,
+        )
+
+
+def _lateness(sample: Sample) -> float:
+    """Where the answer begins; a row without one is the latest of all."""
+    return float("inf") if sample.first is None else sample.first
+
+
+def example(row: int, sample: Sample, tokenizer: Any) -> Example:
+    """The sample as text, token by token."""
+    from tokenizers.decoders import DecodeStream
+
+    stream, marks = DecodeStream(skip_special_tokens=False), tokenizer.added_tokens_decoder
+    tokens = [
+        Token(stream.step(tokenizer.backend_tokenizer, token) or "", label != IGNORED, token in marks)
+        for token, label in zip(sample.ids[:SHOWN_TOKENS], sample.labels, strict=False)
+    ]
+    return Example(row, len(sample.ids), tuple(tokens))

@@ -1,0 +1,154 @@
+"""What a training run tells the world: trainer callbacks that turn its progress into events."""
+
+import math
+import re
+import shutil
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import TrainerCallback
+
+from fitune.core.files import flush
+from fitune.core.recipe.fields import Train
+from fitune.core.runs.events import EventLog
+from fitune.core.runs.run import Run
+from fitune.core.worker.memory_use import Memory
+from fitune.core.worker.training.samples import Samples
+
+LOOKS_PER_RUN, LEAST_STEPS_APART = 10, 20
+"""Evaluations, and checkpoints, in a run whose recipe sets no interval; in short ones fewer."""
+MEMORY_EVERY_S = 15.0
+SPEEDS_KEPT = 1000
+"""Steps of which the pace is the median."""
+BAD_GRADIENTS_IN_A_ROW = 17
+"""fp16 training skips a step whose gradient overflows, and halves a scale that begins at 2^16 (torch's GradScaler):
+after 16 of them it scales no more, and the gradient is too large by itself."""
+
+
+class NonFiniteLossError(Exception):
+    """The loss or the gradient is NaN or infinite: more training would only spread it."""
+
+
+@dataclass(slots=True)
+class Batches:
+    """What the micro-batches of this process were like, in tokens with padding."""
+
+    count: int = 0
+    tokens: int = 0
+    largest: int = 0
+    step_tokens: int = 0
+    """Of the step that is under way."""
+    speeds: deque[float] = field(default_factory=lambda: deque(maxlen=SPEEDS_KEPT))
+    """Tokens a second of each step but the first, which compiles kernels."""
+
+    def add(self, tokens: int) -> None:
+        self.count, self.tokens, self.step_tokens = self.count + 1, self.tokens + tokens, self.step_tokens + tokens
+        self.largest = max(self.largest, tokens)
+
+    def end_step(self, step_s: float) -> None:
+        if self.tokens > self.step_tokens:
+            self.speeds.append(self.step_tokens / step_s)
+        self.step_tokens = 0
+
+
+class Reporter(TrainerCallback):
+    """Emits step, eval, memory and checkpoint events; decides when to look, save and stop."""
+
+    def __init__(self, run: Run, log: EventLog, train: Train, memory: Memory, has_eval: bool, samples: Samples) -> None:
+        self.run, self.log, self.train, self.memory, self.has_eval = run, log, train, memory, has_eval
+        self.samples = samples
+        self.batches = Batches()
+        self._bad_gradients = 0
+        self._step_began = self._memory_told = 0.0
+        self._tokens: list[int | torch.Tensor] = []
+
+    def count_tokens(self, trainer: Any) -> None:
+        """Have the trainer count the tokens it trains on; shapes and lazy sums only, so the GPU never waits for it."""
+        inner = trainer.training_step
+
+        def counted(model: Any, inputs: dict[str, Any], *rest: Any, **named: Any) -> Any:
+            mask = inputs.get("attention_mask")
+            self.batches.add(inputs["input_ids"].numel())
+            self._tokens.append(inputs["input_ids"].numel() if mask is None else mask.sum())
+            return inner(model, inputs, *rest, **named)
+
+        trainer.training_step = counted
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, optimizer: Any, model: Any = None, **_: Any) -> None:
+        for group in optimizer.param_groups:
+            if "warmup_steps" in group:  # of schedule_free_adamw, which takes the share of steps for a number of them
+                group["warmup_steps"] = args.get_warmup_steps(state.max_steps)
+        self.samples.begin(model, state.global_step)
+        self.log.write("phase", name="train", total_steps=state.max_steps, epochs=state.num_train_epochs)
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self._step_began = time.monotonic()
+
+    def on_step_end(self, args: Any, state: Any, control: Any, optimizer: Any, **_: Any) -> None:
+        step, last = state.global_step, state.global_step >= state.max_steps
+        usual = max(LEAST_STEPS_APART, state.max_steps // LOOKS_PER_RUN)
+        control.should_evaluate = self.has_eval and (last or step % (self.train.eval_every or usual) == 0)
+        control.should_save = last or step % (self.train.save_every or usual) == 0
+        if self.run.stop.exists() and not last:
+            control.should_save = control.should_training_stop = True
+        if control.should_save and hasattr(optimizer, "eval"):
+            optimizer.eval()  # schedule_free_adamw learns with other weights than are kept; the next step turns back
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
+        if not logs or "loss" not in logs:
+            return
+        # The trainer has just read the loss from the GPU, so this is the time the step really took.
+        step_s = time.monotonic() - self._step_began
+        self.batches.end_step(step_s)
+        tokens = int(sum(self._tokens))
+        self._tokens.clear()
+        state.num_input_tokens_seen += tokens  # kept in checkpoints, so a resumed run counts on
+        loss, grad_norm = float(logs["loss"]), float(logs.get("grad_norm") or 0.0)
+        self.log.write(
+            "step",
+            step=state.global_step,
+            epoch=state.epoch,
+            loss=loss,
+            lr=float(logs["learning_rate"]),
+            grad_norm=grad_norm,
+            tokens_per_s=tokens / step_s,
+            seen_tokens=state.num_input_tokens_seen,
+            step_s=step_s,
+        )
+        self._refuse_non_finite(state.global_step, loss, grad_norm, skips=args.fp16)
+        if self.memory.grew() or time.monotonic() - self._memory_told > MEMORY_EVERY_S:
+            self._memory_told = time.monotonic()
+            self.log.write("memory", step=state.global_step, **self.memory.read())
+
+    def on_evaluate(
+        self, args: Any, state: Any, control: Any, metrics: dict[str, Any], model: Any = None, **_: Any
+    ) -> None:
+        told = {"loss": metrics.get("eval_loss"), "elapsed_s": metrics.get("eval_runtime")}
+        self.log.write("eval", step=state.global_step, **told)
+        self.samples.during(model, state.global_step, state.max_steps)
+
+    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """A checkpoint appears in its place whole; the oldest beyond those wanted go."""
+        name = f"checkpoint-{state.global_step}"
+        self.run.checkpoints.mkdir(exist_ok=True)
+        place = self.run.checkpoints / name
+        shutil.rmtree(place, ignore_errors=True)  # of before a resume from an earlier one
+        flush(Path(args.output_dir) / name)
+        (Path(args.output_dir) / name).rename(place)
+        ours = (re.fullmatch(r"checkpoint-(\d+)", path.name) for path in self.run.checkpoints.iterdir())
+        steps = sorted(int(found[1]) for found in ours if found)
+        for old in steps[: -self.train.keep_checkpoints]:
+            shutil.rmtree(self.run.checkpoints / f"checkpoint-{old}")
+        self.log.write("checkpoint", step=state.global_step)
+
+    def _refuse_non_finite(self, step: int, loss: float, grad_norm: float, skips: bool) -> None:
+        """skips: whether such a step leaves the weights alone; else they hold numbers now that are none."""
+        self._bad_gradients = 0 if math.isfinite(grad_norm) else self._bad_gradients + 1
+        if not math.isfinite(loss):
+            raise NonFiniteLossError(f"the loss at step {step} is {loss}")
+        if self._bad_gradients >= (BAD_GRADIENTS_IN_A_ROW if skips else 1):
+            raise NonFiniteLossError(f"the gradient at step {step} is {grad_norm}")

@@ -1,0 +1,80 @@
+"""What a training taught: its measured peak and pace beside what would have been predicted for rows of that length."""
+
+import math
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from fitune.core.errors import UserError
+from fitune.core.forecast import history
+from fitune.core.forecast.history import Lesson
+from fitune.core.forecast.pace import estimate_pace
+from fitune.core.machine.host import grows_in_place
+from fitune.core.memory import shape as shapes
+from fitune.core.memory.budget import Card, estimate
+from fitune.core.recipe.fields import Recipe
+from fitune.core.runs.events import EventLog
+from fitune.core.runs.run import Run
+from fitune.core.worker.memory_use import Memory
+from fitune.core.worker.training.callbacks import Batches
+
+
+def record(run: Run, recipe: Recipe, model: Path, batches: Batches, memory: Memory, log: EventLog) -> None:
+    """Append the lesson of a training of two steps or more to learned.jsonl; a disk that is full costs it, and a word.
+
+    model: the folder of the base model. One that the budget does not know teaches nothing.
+    """
+    if not batches.speeds:
+        return
+    try:
+        found = _lesson(run, recipe, model, batches, memory)
+    except UserError:
+        return
+    try:
+        if found:
+            history.remember(run.path.parent.parent, found)
+    except OSError as error:
+        message = f"{history.FILE} can't be written ({error.strerror}): later budgets learn nothing from this run."
+        log.write("warning", kind="learned", message=message)
+
+
+def _lesson(run: Run, recipe: Recipe, model: Path, batches: Batches, memory: Memory) -> Lesson | None:
+    """The lesson; None where the peak is not known. Raises UserError for a model that the budget does not know."""
+    info, held = run.info(), memory.read()
+    gpu = info.get("gpu") or {}
+    peak_bytes, rows = held.get("peak_device" if gpu else "peak_host"), recipe.train.micro_batch
+    if not peak_bytes:
+        return None
+    shape = shapes.load(str(model))
+    # The batches are known, so what packing might make of the rows is no question any more.
+    recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update={"packing": False})})
+    expected = estimate(shape, recipe, _card(gpu), tokens=math.ceil(batches.largest / rows))
+    mean_tokens = batches.tokens / batches.count / rows
+    pace = estimate_pace(shape, recipe, gpu.get("name"), mean_tokens, expected.offloaded_layers)
+    place, place_bytes = history.place_of(gpu.get("name"), gpu.get("total_bytes"), info.get("cpu"))
+    return Lesson(
+        t=round(time.time(), 3),
+        run=run.name,
+        place=place,
+        place_bytes=place_bytes,
+        stack=history.stack_of(info.get("versions") or {}),
+        backend=recipe.train.backend,
+        shared=memory.shared,
+        predicted_bytes=expected.total_bytes,
+        peak_bytes=peak_bytes,
+        host_peak_bytes=held.get("peak_host") or 0,
+        flops_per_token=pace.flops_per_token,
+        predicted_tokens_per_s=pace.tokens_per_s,
+        tokens_per_s=median(batches.speeds),
+    )
+
+
+def _card(gpu: Mapping[str, Any]) -> Card | None:
+    """The card as it was when the run was planned."""
+    if not gpu.get("total_bytes"):
+        return None
+    capability = gpu.get("compute_capability")
+    free_bytes = gpu["total_bytes"] if gpu.get("free_bytes") is None else gpu["free_bytes"]
+    return Card(gpu["total_bytes"], free_bytes, tuple(capability) if capability else None, grows_in_place())

@@ -1,0 +1,237 @@
+"""One fine-tune, top to bottom. Both backends take this path; TRL's SFTTrainer does the training."""
+
+import gc
+import math
+import shutil
+import time
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import Trainer, TrainerState
+from trl import SFTConfig, SFTTrainer
+
+from fitune.core.errors import UserError
+from fitune.core.machine.host import GIB
+from fitune.core.memory.budget import CONTEXT_BYTES
+from fitune.core.memory.plan import EXPERT_NAMES
+from fitune.core.recipe.fields import Lora, Recipe
+from fitune.core.runs.events import EventLog, Tail, spent_s
+from fitune.core.runs.run import Run
+from fitune.core.worker import models
+from fitune.core.worker.memory_use import Memory
+from fitune.core.worker.rows import render
+from fitune.core.worker.training import adapter, backends, packing, record
+from fitune.core.worker.training.callbacks import Reporter
+from fitune.core.worker.training.samples import Samples, questions
+from fitune.core.worker.training.training_rows import Reading, read_rows
+
+MIN_LR_RATE = 0.1
+"""Where cosine_with_min_lr ends, as a share of the learning rate."""
+
+
+class CpuTrainer(SFTTrainer):
+    """TRL computes its loss in a Triton kernel, which needs a GPU; on a CPU the model's own loss is the same number."""
+
+    def compute_loss(self, *args: Any, **kwargs: Any) -> Any:
+        return Trainer.compute_loss(self, *args, **kwargs)
+
+
+def run(run: Run, log: EventLog, memory: Memory) -> None:
+    """Train as run.json says, from the newest checkpoint if there is one, and leave the adapter in the run folder."""
+    recipe, checkpoint = run.recipe(), run.newest_checkpoint()
+    refuse_absent_optimizer(recipe.train.optimizer)
+    earlier_s = spent_s(Tail(run.events).catch_up(), "train") if checkpoint else 0.0
+    began = time.monotonic() - earlier_s
+    limit_memory(recipe)
+    _tell_start(recipe, checkpoint, log)
+
+    source = models.of_run(run, log)
+    log.write("phase", name="load", model=source.name, revision=source.revision)
+    loaded = backends.load(recipe, source)
+    _tell_passed_over(recipe.lora, loaded.model, log)
+    _tell_experts(loaded.model, log)
+    adapter.remember_start(run, loaded.model)
+
+    log.write("phase", name="data", source=recipe.data.source)
+    rows = read_rows(run, recipe, loaded.tokenizer, log)
+    coder = render.text_part(loaded.tokenizer)
+    samples = Samples(
+        questions(rows.asked, coder), coder, source.path, log, recipe.train.backend == "unsloth", run.state().samples
+    )
+    reporter = Reporter(run, log, recipe.train, memory, bool(rows.held_out), samples)
+    trainer = make_trainer(run, recipe, loaded, rows, reporter)
+
+    gc.collect()
+    train_from(checkpoint, trainer, run.stop)
+    log.write("memory", step=trainer.state.global_step, **memory.read())
+    record.record(run, recipe, source.path, reporter.batches, memory, log)
+
+    shutil.rmtree(run.path / "work", ignore_errors=True)
+    if trainer.state.global_step:  # one that was stopped before its first step has nothing to save
+        log.write("phase", name="save")
+        adapter.save(run, trainer.model, loaded.tokenizer, source)
+        samples.end(trainer.model, trainer.state.global_step, trainer.state.max_steps)
+    _tell_end(trainer.state, reporter, time.monotonic() - began)
+
+
+def refuse_absent_optimizer(name: str) -> None:
+    """Raise UserError if the package of train.optimizer is not installed: the trainer finds out after minutes."""
+    if name == "schedule_free_adamw" and find_spec("schedulefree") is None:
+        hint = 'Install it beside fitune (uv pip install schedulefree), or set optimizer = "adamw_8bit".'
+        raise UserError("train.optimizer: the package schedulefree is not installed.", hint)
+
+
+def train_from(checkpoint: Path | None, trainer: SFTTrainer, stop: Path) -> None:
+    """Train to the end, from a checkpoint if there is one, unless asked to stop before the first step.
+
+    A checkpoint with nothing left to do is only loaded: from one of the last step, within an epoch, transformers takes
+    another step.
+    """
+    asked_to_stop = stop.exists()
+    if checkpoint:
+        state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
+        if asked_to_stop or state.global_step >= state.max_steps:
+            trainer._load_from_checkpoint(str(checkpoint))
+            trainer.state = state
+            return
+    if not asked_to_stop:
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+
+
+def _tell_start(recipe: Recipe, checkpoint: Path | None, log: EventLog) -> None:
+    log.write(
+        "started",
+        backend=recipe.train.backend,
+        dtype=backends.compute_dtype(),
+        device=torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+        resumed_from=int(checkpoint.name.partition("-")[2]) if checkpoint else None,
+    )
+
+
+def _tell_passed_over(lora: Lora, model: Any, log: EventLog) -> None:
+    """Warn of names in lora.target_modules that nothing in the model has: peft is silent while another one fits."""
+    # Unsloth trains embed_tokens and lm_head whole, which peft keeps as modules_to_save.
+    learns = ("lora_A", "modules_to_save")
+    adapted = [f".{name}" for name, each in model.named_modules() if any(hasattr(each, part) for part in learns)]
+    if any(name.endswith(".experts") for name in adapted):  # unsloth adapts their weights there, which are no modules
+        adapted += [f".{name}" for name in EXPERT_NAMES]
+    wanted = () if lora.target_modules == "all-linear" else lora.target_modules
+    if lost := [each for each in wanted if not any(name.endswith(f".{each}") for name in adapted)]:
+        message = f"lora.target_modules: the model has no {', '.join(lost)}; only the others are trained."
+        log.write("warning", kind="modules", message=message)
+
+
+def _tell_experts(model: Any, log: EventLog) -> None:
+    """Warn where experts get an adapter, which peft and unsloth keep in other shapes than the model's files."""
+    if any(name.endswith(".experts") and hasattr(each, "lora_A") for name, each in model.named_modules()):
+        message = (
+            "The adapter changes the model's experts, too, and so can't be merged or exported as GGUF afterwards. One "
+            'that can: lora.target_modules = ["q_proj", "k_proj", "v_proj", "o_proj"].'
+        )
+        log.write("warning", kind="experts", message=message)
+
+
+def _tell_end(state: TrainerState, reporter: Reporter, elapsed_s: float) -> None:
+    losses, held_out = ([entry[key] for entry in state.log_history if key in entry] for key in ("loss", "eval_loss"))
+    reporter.log.write(
+        "finished",
+        stopped=not 0 < state.max_steps <= state.global_step,
+        steps=state.global_step,
+        total_steps=state.max_steps,
+        first_loss=losses[0] if losses else None,
+        last_loss=losses[-1] if losses else None,
+        eval_loss=held_out[-1] if held_out else None,
+        seen_tokens=state.num_input_tokens_seen,
+        elapsed_s=elapsed_s,
+        adapter="adapter",
+        memory=reporter.memory.read(),
+    )
+
+
+def make_trainer(run: Run, recipe: Recipe, loaded: backends.Loaded, rows: Reading, reporter: Reporter) -> SFTTrainer:
+    """TRL's trainer on these rows, packed if that is worth it; the reporter tells what it does."""
+    packed = packing.choose(recipe, loaded.model, rows.train, reporter.log)
+    length = recipe.model.max_seq_length
+    train_set, eval_set = packing.to_sets(rows.train, rows.held_out, length, packed)
+    trainer = (SFTTrainer if torch.cuda.is_available() else CpuTrainer)(
+        model=loaded.model,
+        processing_class=loaded.tokenizer,
+        args=trainer_config(recipe, loaded.dtype, run.path / "work", packed, run.name, len(train_set)),
+        train_dataset=train_set,
+        eval_dataset=eval_set,
+        callbacks=[reporter],
+    )
+    if loaded.dtype == "float16":
+        widen(trainer.model)
+    if packed:
+        packing.unpack_if_refused(trainer, rows.train, rows.held_out, length, reporter.log)
+    reporter.count_tokens(trainer)
+    return trainer
+
+
+def widen(model: Any) -> None:
+    """What is trained, in fp32: TRL 1.15 makes the adapter of a quantized model bf16 (sft_trainer.py), whose gradients
+    the scaler of fp16 does not take."""
+    for weight in model.parameters():
+        if weight.requires_grad:
+            weight.data = weight.data.float()
+
+
+def limit_memory(recipe: Recipe) -> None:
+    """Keep the process below run.vram_limit_gib, if the recipe sets one: PyTorch has what the context leaves of it."""
+    if recipe.run.vram_limit_gib and torch.cuda.is_available():
+        total = torch.cuda.get_device_properties(0).total_memory
+        left = max(0.0, recipe.run.vram_limit_gib * GIB - CONTEXT_BYTES)
+        torch.cuda.set_per_process_memory_fraction(min(1.0, left / total))
+
+
+def trainer_config(
+    recipe: Recipe, dtype: str, work: Path, packed: bool = False, name: str | None = None, rows: int | None = None
+) -> SFTConfig:
+    """The recipe in TRL's words.
+
+    work: the trainer's own folder. name: what trackers call the run. rows: how many there are to train on, if known.
+    """
+    train = recipe.train
+    epoch_steps = math.ceil(rows / (train.micro_batch * train.grad_accum)) if rows else math.inf
+    steps = train.max_steps or train.epochs * epoch_steps
+    return SFTConfig(
+        output_dir=str(work),
+        per_device_train_batch_size=train.micro_batch,
+        per_device_eval_batch_size=train.micro_batch,
+        gradient_accumulation_steps=train.grad_accum,
+        num_train_epochs=train.epochs,
+        max_steps=train.max_steps or -1,
+        learning_rate=train.lr,
+        lr_scheduler_type=train.scheduler,
+        lr_scheduler_kwargs={"min_lr_rate": MIN_LR_RATE} if train.scheduler == "cosine_with_min_lr" else None,
+        # Below 1 it is a share of all steps; its first has a rate of 0, and would be the only one of a single step.
+        warmup_steps=train.warmup_ratio if steps > 1 else 0,
+        optim=train.optimizer,
+        weight_decay=train.weight_decay,
+        max_grad_norm=train.max_grad_norm,
+        bf16=dtype == "bfloat16",
+        fp16=dtype == "float16",
+        use_cpu=dtype == "float32",
+        # Both backends have set up checkpointing on the model already.
+        gradient_checkpointing=False,
+        max_length=recipe.model.max_seq_length,
+        packing=packed,
+        # The rows come rendered, labelled and cut: what was previewed is what is trained.
+        dataset_kwargs={"skip_prepare_dataset": True},
+        remove_unused_columns=False,
+        logging_steps=1,
+        logging_nan_inf_filter=False,  # which would show NaN as 0.0
+        disable_tqdm=True,
+        # The reporter decides when to evaluate and save, by steps of this very run.
+        eval_strategy="no",
+        save_strategy="no",
+        prediction_loss_only=True,
+        seed=train.seed,
+        data_seed=train.seed,
+        report_to=train.report_to,
+        run_name=name,
+        project="fitune",
+    )

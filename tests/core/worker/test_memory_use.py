@@ -1,0 +1,62 @@
+"""The worker's own memory: what it grew by where it is alone on the card, what the driver books where it is not."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from fitune.core.worker import memory_use
+from fitune.core.worker.memory_use import Memory
+
+GIB = 1 << 30
+
+
+@pytest.fixture
+def card(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A card of which a test says who is on it and how much is used."""
+    state = SimpleNamespace(used=GIB, processes=[])
+    monkeypatch.setattr(memory_use.os, "getpid", lambda: 7)
+    for name, answer in (
+        ("nvmlInit", lambda: None),
+        ("nvmlDeviceGetHandleByUUID", lambda uuid: uuid),
+        ("nvmlDeviceGetMemoryInfo", lambda handle: SimpleNamespace(used=state.used)),
+        ("nvmlDeviceGetComputeRunningProcesses", lambda handle: state.processes),
+    ):
+        monkeypatch.setattr(memory_use.pynvml, name, answer)
+    return state
+
+
+def process(pid: int, used: int | None) -> Any:
+    return SimpleNamespace(pid=pid, usedGpuMemory=used)
+
+
+def test_alone_it_is_all_that_came_on_top(card: Any) -> None:
+    read = Memory("GPU-1", None)
+    card.used, card.processes = 6 * GIB, [process(7, 4 * GIB)]
+    assert read._device() == 5 * GIB
+    assert not read.shared
+
+
+def test_among_others_it_is_what_the_driver_books_and_says_nothing_to_learn_from(card: Any) -> None:
+    read = Memory("GPU-1", None)
+    card.used, card.processes = 20 * GIB, [process(7, 4 * GIB), process(8, 12 * GIB)]
+    assert read._device() == 4 * GIB
+    card.processes = [process(7, 4 * GIB)]
+    read._device()
+    assert read.shared, "once shared, the whole run was"
+
+
+def test_others_that_left_since_the_start_take_nothing_off(card: Any) -> None:
+    card.used = 20 * GIB
+    read = Memory("GPU-1", None)
+    card.used, card.processes = 6 * GIB, [process(7, 4 * GIB)]
+    assert read._device() == 4 * GIB
+    assert read.shared, "what came on top is not known"
+
+
+def test_a_board_that_tells_no_memory_is_no_obstacle(card: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def untold(handle: Any) -> Any:
+        raise memory_use.pynvml.NVMLError_NotSupported()
+
+    monkeypatch.setattr(memory_use.pynvml, "nvmlDeviceGetMemoryInfo", untold)
+    assert Memory("GPU-1", None)._device() is None

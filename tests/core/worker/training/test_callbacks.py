@@ -1,0 +1,74 @@
+"""What the trainer's callbacks decide: when a run has gone astray, what is kept of it, and with which weights."""
+
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from fitune.core.runs.run import Run
+from tests.core.worker.conftest import train_here
+
+pytestmark = [pytest.mark.train, pytest.mark.usefixtures("unasked")]
+
+
+@pytest.mark.parametrize(("fp16", "allowed"), [(False, 0), (True, 16)])
+def test_a_gradient_without_an_end_is_let_pass_only_where_its_step_is_skipped(
+    fp16: bool, allowed: int, make_run: Callable[..., Run]
+) -> None:
+    from transformers import TrainerState
+
+    from fitune.core.runs.events import EventLog
+    from fitune.core.worker.memory_use import Memory
+    from fitune.core.worker.training.callbacks import NonFiniteLossError, Reporter
+
+    run = make_run()
+    samples: Any = SimpleNamespace()
+    reporter = Reporter(run, EventLog(run.events, "train"), run.recipe().train, Memory(None, None), False, samples)
+    args, state = SimpleNamespace(fp16=fp16), TrainerState()
+    logs = {"loss": 1.0, "grad_norm": float("inf"), "learning_rate": 1e-4}
+    for _ in range(allowed):
+        reporter.on_log(args, state, None, logs)
+    with pytest.raises(NonFiniteLossError):
+        reporter.on_log(args, state, None, logs)
+
+
+def test_a_copy_of_a_checkpoint_that_somebody_keeps_beside_them_is_no_checkpoint(make_run: Callable[..., Run]) -> None:
+    run = make_run(train={"max_steps": 2, "keep_checkpoints": 1, "save_every": 1})
+    (run.checkpoints / "checkpoint-1-good").mkdir(parents=True)
+    train_here(run)
+    assert sorted(path.name for path in run.checkpoints.iterdir()) == ["checkpoint-1-good", "checkpoint-2"]
+
+
+def test_a_schedule_free_optimizer_warms_up_by_steps_and_is_kept_with_the_weights_to_use(
+    make_run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stand-in for its package: what is kept is off by one from what is trained."""
+    import torch
+    from safetensors.torch import load_file
+
+    class ScheduleFree(torch.optim.SGD):
+        def __init__(self, parameters: Any, **_: Any) -> None:
+            super().__init__(parameters, lr=0.0)
+            self.param_groups[0] |= {"warmup_steps": 0.25, "trains": True}
+
+        def move(self, trains: bool) -> None:
+            group = self.param_groups[0]
+            for each in group["params"] if group["trains"] != trains else ():
+                each.data += -1 if trains else 1
+            group["trains"] = trains
+
+        def train(self) -> None:
+            self.move(True)
+
+        def eval(self) -> None:
+            assert self.param_groups[0]["warmup_steps"] == 1
+            self.move(False)
+
+    monkeypatch.setattr(
+        "transformers.Trainer.get_optimizer_cls_and_kwargs", staticmethod(lambda *_: (ScheduleFree, {}))
+    )
+    run = make_run(data={"eval_fraction": 0}, train={"max_steps": 4, "eval_every": None, "warmup_ratio": 0.25})
+    train_here(run)
+    held = load_file(run.adapter / "adapter_model.safetensors")
+    assert all((matrix == 1).all() for name, matrix in held.items() if "lora_B" in name)

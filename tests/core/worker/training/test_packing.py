@@ -1,0 +1,95 @@
+"""Packed rows never see each other: found by trying on real layers, and where the trainer refuses."""
+
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from fitune.core.recipe.load import Recipe
+from fitune.core.runs.events import EventLog, Tail
+from fitune.core.runs.run import Run
+from tests.core.worker.conftest import losses, train_here
+
+pytestmark = pytest.mark.train
+
+
+def small(kind: str) -> Any:
+    """An untrained model of two layers."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    torch.manual_seed(0)
+    sizes = {"vocab_size": 300, "hidden_size": 32, "num_hidden_layers": 2, "intermediate_size": 64}
+    heads = {"num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8}
+    return AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **sizes, **({} if kind == "mamba" else heads)))
+
+
+@pytest.mark.parametrize(
+    ("kind", "apart"), [("llama", True), ("qwen3", True), ("gemma2", True), ("mistral", True), ("mamba", False)]
+)
+def test_packed_rows_stay_apart_where_attention_knows_positions(kind: str, apart: bool) -> None:
+    from fitune.core.worker.training.packing import rows_stay_apart
+
+    model = small(kind)
+    if kind == "mamba":  # takes no positions: what is left of a row flows into the next
+        forward = model.forward
+        model.forward = lambda position_ids=None, **known: forward(**known)
+    model.train()
+    assert rows_stay_apart(model) == apart
+    assert model.training
+
+
+def warnings(log: Path) -> list[str]:
+    return [event.data["kind"] for event in Tail(log).read() if event.type == "warning"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "rows", "apart", "packed", "why", "said"),
+    [
+        (True, 20_000, False, False, "not_apart", ["packing"]),
+        ("auto", 20_000, False, False, "not_apart", ["packing"]),
+        ("auto", 20_000, True, True, "short_rows", []),
+        ("auto", 200, True, False, "too_few_steps", []),
+        ("auto", 200, False, False, "too_few_steps", []),
+        (False, 20_000, False, False, "refused", []),
+        (True, 200, True, True, "asked", []),
+    ],
+)
+def test_what_was_chosen_and_the_gain_are_told(
+    tmp_path: Path, recipe: Callable[..., Recipe], monkeypatch: pytest.MonkeyPatch,
+    asked: Any, rows: int, apart: bool, packed: bool, why: str, said: list[str],
+) -> None:  # fmt: skip
+    from fitune.core.worker.training import packing
+
+    monkeypatch.setattr(packing, "rows_stay_apart", lambda _: apart)
+    log = tmp_path / "events.jsonl"
+    wanted = recipe(
+        model={"max_seq_length": 100}, data={"packing": asked}, train={"backend": "trl", "checkpointing": "on"}
+    )
+    assert packing.choose(wanted, None, [{"input_ids": [1] * 10}] * rows, EventLog(log, "train")) == packed
+    told = [event.data for event in Tail(log).read() if event.type == "phase"]
+    assert told == [{"name": "prepare", "rows": rows, "packed": packed, "packing": why, "packing_gain": 10.0}]
+    assert warnings(log) == said
+
+
+def test_auto_packs_in_a_real_run(make_run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fitune.core.tokens.packing.LEAST_STEPS", 1)
+    run = make_run(train={"max_steps": None, "grad_accum": 1, "eval_every": None}, model={"max_seq_length": 512})
+    train_here(run)
+    assert run.state().phase_data["packed"]
+    assert len(losses(run)) <= 4
+
+
+@pytest.mark.parametrize("agrees", [True, False])
+def test_a_trainer_that_refuses_to_pack_gets_the_rows_one_by_one(tmp_path: Path, agrees: bool) -> None:
+    from fitune.core.worker.training.packing import to_sets, unpack_if_refused
+
+    rows = [{"input_ids": [1, 2, 3], "labels": [-100, 2, 3]}] * 6
+    train_set, eval_set = to_sets(rows, rows[:2], 12, packed=True)
+    assert eval_set is not None
+    trainer = SimpleNamespace(args=SimpleNamespace(packing=agrees), train_dataset=train_set, eval_dataset=eval_set)
+    unpack_if_refused(trainer, rows, rows[:2], 12, EventLog(tmp_path / "events.jsonl", "train"))
+    assert (len(trainer.train_dataset), len(trainer.eval_dataset)) == ((2, 1) if agrees else (6, 2))
+    assert warnings(tmp_path / "events.jsonl") == ([] if agrees else ["packing"])

@@ -1,0 +1,308 @@
+"""The real training on the CPU: what it leaves behind, and that a stop and a resume change nothing."""
+
+import json
+import shutil
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from fitune.core.errors import UserError
+from fitune.core.runs.events import Tail
+from fitune.core.runs.run import Run
+from tests.core.worker.conftest import losses, train_here
+
+pytestmark = pytest.mark.train
+
+
+def stop_at(run: Run, step: int) -> None:
+    """Ask for a stop once a step is done, from outside, as `fitune stop` does."""
+
+    def watch() -> None:
+        while max(losses(run), default=0) < step:
+            time.sleep(0.005)
+        run.request_stop()
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def test_a_run_tells_its_story_and_leaves_an_adapter(
+    make_run: Callable[..., Run], tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, flushed = make_run(), list[Path]()
+    monkeypatch.setattr("fitune.core.worker.training.callbacks.flush", flushed.append)
+    train_here(run)
+    events = list(Tail(run.events).read())
+    assert [event.seq for event in events] == list(range(1, len(events) + 1))
+    assert events[0].type == "started"
+    assert events[-1].type == "finished"
+    assert not events[-1].data["stopped"]
+    assert [event.data["step"] for event in events if event.type == "eval"] == [3, 6, 8]
+    assert run.loss_fell()
+    assert [path.name for path in sorted(run.checkpoints.iterdir())] == ["checkpoint-6", "checkpoint-8"]
+    assert flushed == [run.path / "work" / f"checkpoint-{step}" for step in (3, 6, 8)], "before they appear"
+    assert not (run.path / "work").exists()
+
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    base = AutoModelForCausalLM.from_pretrained(tiny_model)
+    ids = torch.arange(3, 20)[None]
+    before = base(ids).logits
+    after = PeftModel.from_pretrained(base, run.adapter)(ids).logits
+    assert (before - after).abs().max() > 1e-3
+    assert (run.adapter / "chat_template.jinja").exists()
+
+
+def test_a_stop_and_a_resume_change_no_loss(make_run: Callable[..., Run]) -> None:
+    whole, halved = make_run(run={"name": "whole"}), make_run(run={"name": "halved"})
+    train_here(whole)
+    stop_at(halved, 4)
+    train_here(halved)
+    state = halved.state()
+    assert state.end is not None
+    assert state.end.data["stopped"]
+    stopped_at, stopped_s = max(losses(halved)), state.end.data["elapsed_s"]
+    assert 4 <= stopped_at < 8
+    assert halved.newest_checkpoint() == halved.checkpoints / f"checkpoint-{stopped_at}"
+    train_here(halved)
+    end = halved.state().end
+    assert end is not None
+    assert end.data["steps"] == 8
+    assert end.data["elapsed_s"] > stopped_s, "both parts count"
+    assert losses(halved) == losses(whole)
+    assert halved.state().step["seen_tokens"] == whole.state().step["seen_tokens"]
+
+
+def test_the_adapter_names_the_base_model_as_the_world_knows_it(
+    make_run: Callable[..., Run], tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = make_run(model={"id": "owner/tiny"}, train={"max_steps": 1})
+    snapshot = tiny_model.parent / "0123456789abcdef"
+    if not snapshot.exists():
+        snapshot.symlink_to(tiny_model)
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *_, **__: str(snapshot))
+    train_here(run)
+    config = json.loads((run.adapter / "adapter_config.json").read_text())
+    assert config["base_model_name_or_path"] == "owner/tiny"
+    assert config["revision"] == "0123456789abcdef"
+
+
+def test_packing_trains_the_same_tokens_in_fewer_rows(make_run: Callable[..., Run]) -> None:
+    plain, packed = make_run(train={"max_steps": None}), make_run(train={"max_steps": None}, data={"packing": True})
+    train_here(plain)
+    train_here(packed)
+    assert packed.state().step["seen_tokens"] == plain.state().step["seen_tokens"]
+    assert packed.state().step["step"] < plain.state().step["step"]
+
+
+def test_packed_rows_do_not_see_each_other(make_run: Callable[..., Run]) -> None:
+    """With the whole set in one batch the mean loss over all tokens must not depend on how rows are laid out."""
+    whole_set = {"micro_batch": 64, "grad_accum": 1, "max_steps": 1, "eval_every": None}
+    plain = make_run(train=whole_set, data={"eval_fraction": 0}, lora={"dropout": 0})
+    packed = make_run(train=whole_set, data={"eval_fraction": 0, "packing": True}, lora={"dropout": 0})
+    train_here(plain)
+    train_here(packed)
+    assert losses(packed)[1] == pytest.approx(losses(plain)[1], abs=1e-5)
+
+
+@pytest.mark.usefixtures("unasked")
+@pytest.mark.parametrize("train", [{"max_steps": 1}, {"max_steps": None, "micro_batch": 64, "epochs": 1}])
+def test_the_only_step_of_a_run_is_no_warm_up(make_run: Callable[..., Run], train: dict[str, Any]) -> None:
+    run = make_run(train={**train, "warmup_ratio": 0.1})
+    train_here(run)
+    (rate,) = [event.data["lr"] for event in Tail(run.events).read() if event.type == "step"]
+    assert rate == run.recipe().train.lr
+
+
+def test_rows_without_an_answer_inside_the_length_are_refused_before_training(make_run: Callable[..., Run]) -> None:
+    run = make_run(model={"max_seq_length": 32})
+    with pytest.raises(UserError, match="nothing to train on"):
+        train_here(run)
+
+
+def test_chosen_layers_get_the_adapter_and_the_rate_falls_to_its_least(make_run: Callable[..., Run]) -> None:
+    run = make_run(lora={"layers": [1]}, train={"scheduler": "cosine_with_min_lr", "lr": 1e-2})
+    train_here(run)
+    from safetensors import safe_open
+
+    with safe_open(run.adapter / "adapter_model.safetensors", "pt") as file:
+        assert {name.split(".layers.")[1].split(".")[0] for name in file.keys()} == {"1"}  # noqa: SIM118
+    rates = [event.data["lr"] for event in Tail(run.events).read() if event.type == "step"]
+    assert min(rates[1:]) >= 1e-3
+
+
+@pytest.mark.parametrize(
+    ("wanted", "lost"),
+    [
+        ("all-linear", []),
+        (["q_proj"], []),
+        (["q_proj", "k_porj", "proj"], ["k_porj, proj"]),
+        (["attn.q_proj"], []),
+        (["down_proj"], []),
+        (["q_proj", "lm_head", "embed_tokens"], ["embed_tokens"]),
+    ],
+)
+def test_a_module_that_the_model_does_not_have_is_told(tmp_path: Path, wanted: Any, lost: list[str]) -> None:
+    from fitune.core.recipe.fields import Lora
+    from fitune.core.runs.events import EventLog
+    from fitune.core.worker.training.train import _tell_passed_over
+
+    modules = {
+        "layers.0.attn.q_proj": SimpleNamespace(lora_A=1),
+        "layers.0.attn.k_proj": SimpleNamespace(),
+        "layers.0.mlp.experts": SimpleNamespace(lora_A=1),
+        "lm_head": SimpleNamespace(modules_to_save=1),
+    }
+    log = tmp_path / "events.jsonl"
+    lora = Lora.model_validate({"target_modules": wanted})
+    _tell_passed_over(lora, SimpleNamespace(named_modules=modules.items), EventLog(log, "train"))
+    said = [event.data["message"] for event in Tail(log).read()]
+    assert said == [f"lora.target_modules: the model has no {each}; only the others are trained." for each in lost]
+
+
+@pytest.mark.parametrize(("targets", "warned"), [("all-linear", ["experts"]), (["q_proj"], [])])
+def test_an_adapter_on_experts_is_told_to_be_no_part_of_a_merge(
+    tmp_path: Path, targets: str | list[str], warned: list[str]
+) -> None:
+    from peft import LoraConfig, get_peft_model
+    from transformers import MixtralConfig, MixtralForCausalLM
+
+    from fitune.core.runs.events import EventLog
+    from fitune.core.worker.training.train import _tell_experts
+
+    sizes = {"vocab_size": 32, "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1}
+    heads = {"num_attention_heads": 2, "num_key_value_heads": 2, "num_local_experts": 2}
+    model = get_peft_model(MixtralForCausalLM(MixtralConfig(**sizes, **heads)), LoraConfig(target_modules=targets))
+    log = tmp_path / "events.jsonl"
+    _tell_experts(model, EventLog(log, "train"))
+    assert [event.data["kind"] for event in Tail(log).read()] == warned
+
+
+@pytest.mark.parametrize(
+    ("lora", "said"),
+    [
+        ({"target_modules": ["q_proj", "input_layernorm"]}, "LlamaRMSNorm.* is not supported"),
+        ({"target_modules": ["c_attn"]}, "c_attn.* not found"),
+        ({"layers": [7]}, "layers_to_transform"),
+    ],
+)
+def test_modules_that_take_no_adapter_are_a_sentence(
+    make_run: Callable[..., Run], lora: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(UserError, match=rf"(?s)No such adapter can be put on .*{said}"):
+        train_here(make_run(lora=lora))
+
+
+def test_a_folder_without_a_model_is_a_sentence(make_run: Callable[..., Run], tmp_path: Path) -> None:
+    run = make_run(model={"id": str(tmp_path)})
+    with pytest.raises(UserError, match="holds no model"):
+        train_here(run)
+
+
+def test_a_loss_that_is_not_a_number_ends_the_run(make_run: Callable[..., Run]) -> None:
+    from fitune.core.worker.training.callbacks import NonFiniteLossError
+
+    run = make_run(train={"lr": 1.0, "max_grad_norm": 1000, "max_steps": 200, "scheduler": "constant"})
+    poison(run)
+    with pytest.raises(NonFiniteLossError):
+        train_here(run)
+
+
+def poison(run: Run) -> None:
+    """Point the run at a copy of its model whose final norm is not a number."""
+    import orjson
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    info = run.info()
+    folder = run.path / "poisoned"
+    model = AutoModelForCausalLM.from_pretrained(info["recipe"]["model"]["id"])
+    with torch.no_grad():
+        model.model.norm.weight[0] = float("nan")
+    model.save_pretrained(folder)
+    AutoTokenizer.from_pretrained(info["recipe"]["model"]["id"]).save_pretrained(folder)
+    info["recipe"]["model"]["id"] = str(folder)
+    (run.path / "run.json").write_bytes(orjson.dumps(info))
+
+
+def stop_while_it_reads(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ask for a stop when the model is loaded and the rows are not."""
+    from fitune.core.worker.training import train
+
+    read_rows = train.read_rows
+
+    def stopped_meanwhile(*known: Any) -> Any:
+        run.request_stop()
+        return read_rows(*known)
+
+    monkeypatch.setattr(train, "read_rows", stopped_meanwhile)
+
+
+def test_a_stop_before_the_first_step_leaves_an_earlier_adapter_alone(
+    make_run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = make_run()
+    run.adapter.mkdir()
+    stop_while_it_reads(run, monkeypatch)
+    train_here(run)
+    assert run.look()[0] == "stopped"
+    assert list(run.adapter.iterdir()) == []
+
+
+@pytest.mark.usefixtures("unasked")
+def test_a_run_killed_after_its_last_step_is_finished_without_another(make_run: Callable[..., Run]) -> None:
+    run = make_run(train={"max_steps": 2, "scheduler": "constant"})
+    train_here(run)
+    first = run.state().ends["train"].data
+    weights = (run.adapter / "adapter_model.safetensors").read_bytes()
+    shutil.rmtree(run.adapter)
+    train_here(run)
+    end = run.state().ends["train"].data
+    same = ("steps", "total_steps", "first_loss", "last_loss", "eval_loss", "seen_tokens", "stopped")
+    assert {key: end[key] for key in same} == {key: first[key] for key in same}
+    assert max(losses(run)) == 2
+    assert (run.adapter / "adapter_model.safetensors").read_bytes() == weights
+
+
+@pytest.mark.usefixtures("unasked")
+def test_a_resume_that_is_stopped_while_it_loads_stands_where_it_stood(
+    make_run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = make_run(train={"max_steps": 3, "save_every": 1})
+    train_here(run)
+    shutil.rmtree(run.checkpoints / "checkpoint-3")
+    stop_while_it_reads(run, monkeypatch)
+    train_here(run)
+    end = run.state().ends["train"].data
+    assert (end["stopped"], end["steps"], end["total_steps"], end["last_loss"]) == (True, 2, 3, losses(run)[2])
+    weights = [folder / "adapter_model.safetensors" for folder in (run.adapter, run.checkpoints / "checkpoint-2")]
+    assert weights[0].read_bytes() == weights[1].read_bytes()
+
+
+def test_on_a_card_without_bf16_what_is_trained_is_fp32() -> None:
+    import torch
+
+    from fitune.core.worker.training.train import widen
+
+    model = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Linear(2, 2)).to(torch.bfloat16)
+    model[0].requires_grad_(False)
+    widen(model)
+    assert [each.weight.dtype for each in model] == [torch.bfloat16, torch.float32]
+
+
+def test_an_optimizer_whose_package_is_absent_is_said_before_anything_is_loaded(
+    make_run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from fitune.core.worker.training import train
+
+    monkeypatch.setattr(train, "find_spec", lambda name: None)
+    run = make_run(train={"optimizer": "schedule_free_adamw"})
+    with pytest.raises(UserError, match="the package schedulefree is not installed"):
+        train_here(run)
+    assert not run.events.read_bytes()

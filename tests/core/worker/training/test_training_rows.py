@@ -1,0 +1,71 @@
+"""The rows of a run are the same after a resume, or it is told."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fitune.core.recipe.load import Recipe
+from fitune.core.runs.events import EventLog, Tail
+from fitune.core.runs.run import Run
+from tests.core.worker.chat_models import tokenizer
+
+pytestmark = pytest.mark.train
+ROWS: list[dict[str, Any]] = [
+    {"prompt": "0", "completion": "x", "tools": [{"most": 2**70}]},
+    *({"prompt": f"{n}", "completion": "x"} for n in (1, 2)),
+]
+
+
+@pytest.mark.parametrize(
+    ("later", "told"),
+    [
+        (ROWS, []),
+        ([*ROWS, {"prompt": "new", "completion": "x"}], ["(3 rows then, 4 now)"]),
+        (ROWS[::-1], ["(3 rows then, 3 now)"]),
+        ([*ROWS[:2], {"prompt": "2", "completion": "y"}], ["(3 rows then, 3 now)"]),
+    ],
+)
+@pytest.mark.parametrize("checkpoint", [True, False])
+def test_rows_that_changed_between_a_checkpoint_and_its_resume_are_told(
+    tmp_path: Path, later: list[dict[str, Any]], told: list[str], checkpoint: bool
+) -> None:
+    from fitune.core.worker.training.training_rows import remember
+
+    run = Run(tmp_path)
+    log = EventLog(run.events, "train")
+    remember(run, ROWS, log)
+    if checkpoint:
+        (run.checkpoints / "checkpoint-5").mkdir(parents=True)
+    remember(run, later, log)
+    said = [event.data["message"] for event in Tail(run.events).read() if event.data["kind"] == "changed"]
+    assert len(said) == (len(told) if checkpoint else 0)
+    assert all(part in message for part, message in zip(told, said, strict=False))
+
+
+def test_held_out_rows_without_an_answer_are_told(
+    tmp_path: Path, recipe: Callable[..., Recipe], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from fitune.core.worker.training import training_rows
+
+    source = tmp_path / "pairs.jsonl"
+    source.write_text("".join(json.dumps({"prompt": "a" * n, "completion": "b"}) + "\n" for n in (1, 60)))
+    monkeypatch.setattr(training_rows, "split", lambda *_: ([0], [1]))
+    run = Run(tmp_path)
+    wanted = recipe(data={"source": str(source)}, model={"max_seq_length": 32})
+    rows = training_rows.read_rows(run, wanted, tokenizer("qwen2.5"), EventLog(run.events, "train"))
+    assert (len(rows.train), rows.held_out) == (1, [])
+    said = [event.data["message"] for event in Tail(run.events).read()]
+    assert said == ["No answer is left in the 1 held-out rows: there is no held-out loss."]
+
+
+def test_a_run_of_an_older_fitune_is_resumed_without_a_word(tmp_path: Path) -> None:
+    from fitune.core.worker.training.training_rows import remember
+
+    run = Run(tmp_path)
+    (run.checkpoints / "checkpoint-5").mkdir(parents=True)
+    remember(run, ROWS, EventLog(run.events, "train"))
+    assert (run.path / "rows.json").exists()
+    assert list(Tail(run.events).read()) == []
