@@ -35,9 +35,9 @@ HEADLESS = (
     "fitune.tui.commands",
     "fitune.tui.event_lines",
     "fitune.tui.follow",
-    "fitune.tui.format",
+    "fitune.tui.text.format",
     "fitune.tui.story",
-    "fitune.tui.text",
+    "fitune.tui.text.clean",
 )
 PLAIN = [name for name in TUI if name.startswith(HEADLESS)]
 

@@ -21,8 +21,8 @@ from fitune.core.files import write_atomically
 from fitune.core.runs import run as runs
 from fitune.core.runs.run import Run
 from fitune.tui import terminal
-from fitune.tui.text import clean
-from fitune.tui.type_ahead import settled, takes_keys
+from fitune.tui.keys import settled, takes_keys
+from fitune.tui.text.clean import clean
 from fitune.tui.widgets.confirm import Confirm
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from fitune.core.runs import run as runs
 from fitune.core.runs.run import LIVE, Run
 from fitune.tui import steps
 from fitune.tui.draft import Draft, restore, use_preset
-from fitune.tui.format import gib
 from fitune.tui.outlook import WORDS, Outlook, look
+from fitune.tui.text.format import gib
 
 UNFINISHED_SHOWN, FINISHED_SHOWN = 3, 2
 DATA_SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".ndjson", ".jsonl.gz", ".jsonl.zst")

@@ -4,8 +4,8 @@ from fitune.core.data.report import Report
 from fitune.core.recipe.fields import Recipe
 from fitune.tui.draft import Draft, base_value, set_field, shown
 from fitune.tui.fields import Field, problem, text_of
-from fitune.tui.format import duration, size
 from fitune.tui.outlook import Outlook, look
+from fitune.tui.text.format import duration, size
 
 CHARS_PER_TOKEN = 4
 """English text; a rule of thumb for a first guess."""

@@ -1,14 +1,14 @@
 """A run's events as plain lines, for `fitune watch` and wherever no screen is.
 
-What comes from a run folder is foreign text, so it passes through tui.text.clean here.
+What comes from a run folder is foreign text, so it passes through tui.text.clean.clean here.
 """
 
 from typing import Any
 
 from fitune.core.runs.events import Event
-from fitune.tui.format import UNKNOWN, count, duration, exponent, gib, number, rate, size
 from fitune.tui.story import Story, loss_text, phase_text, value
-from fitune.tui.text import clean
+from fitune.tui.text.clean import clean
+from fitune.tui.text.format import UNKNOWN, count, duration, exponent, gib, number, rate, size
 
 
 def line(event: Event, story: Story) -> str:

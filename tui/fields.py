@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from fitune.core.recipe.fields import help_of
 from fitune.core.recipe.load import GROUPS
-from fitune.tui.format import exponent
+from fitune.tui.text.format import exponent
 
 Kind = Literal["whole", "number", "choice", "text", "list"]
 MAIN = (

@@ -9,7 +9,7 @@ from fitune.core.runs.run import LIVE, Run
 from fitune.tui.event_lines import line, memory_text
 from fitune.tui.proofs import table
 from fitune.tui.story import SILENT_AFTER_S, Story, ending
-from fitune.tui.text import encodable
+from fitune.tui.text.clean import encodable
 
 POLL_S = 0.25
 TABLE_COLUMNS = 100

@@ -4,8 +4,8 @@ from fitune.tui import steps
 from fitune.tui.cost import field_cost
 from fitune.tui.draft import Draft, origin, shown
 from fitune.tui.fields import all_fields, text_of
-from fitune.tui.glossary import columns, words
 from fitune.tui.outlook import look
+from fitune.tui.text.glossary import columns, words
 
 MISTAKES = {
     "model.id": "Taking a base model instead of an instruct model: it has no chat format, and needs far more rows.",

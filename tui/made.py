@@ -14,8 +14,8 @@ from fitune.core.deliver.uploads import WHAT, Upload, What, uploads
 from fitune.core.errors import UserError
 from fitune.core.runs.events import RunState, Tail
 from fitune.core.runs.run import Run
-from fitune.tui.format import size
 from fitune.tui.proofs import NamedProof, proofs
+from fitune.tui.text.format import size
 
 MERGE_RAM_BYTES = 1_600_000_000
 """What core.worker.merging.merge asks for at most, where no embedding was trained: a few rows of each matrix at a time."""

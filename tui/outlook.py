@@ -23,7 +23,7 @@ from fitune.core.tokens.lengths import Prepared
 from fitune.core.tokens.workload import Workload, as_decided, lengths_said
 from fitune.tui.draft import UNCHOSEN, Draft, prepared, recipe, set_field
 from fitune.tui.fields import text_of
-from fitune.tui.format import count, gib, rate, size
+from fitune.tui.text.format import count, gib, rate, size
 
 Verdict = Literal["fits", "tight", "over", "unknown"]
 WORDS: Mapping[Verdict, str] = {"fits": "OK", "tight": "WARN", "over": "ERROR", "unknown": "?"}

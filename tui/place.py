@@ -10,7 +10,7 @@ from fitune.core.memory.budget import Budget, Card, in_ram
 from fitune.core.memory.plan import GIB
 from fitune.core.recipe.fields import Recipe
 from fitune.core.recipe.rules import problems
-from fitune.tui.format import gib
+from fitune.tui.text.format import gib
 
 if TYPE_CHECKING:
     from fitune.core.machine.host import Machine

@@ -13,12 +13,12 @@ from fitune.core.runs import run as runs
 from fitune.core.runs.run import Run
 from fitune.tui import steps
 from fitune.tui.draft import Draft, discard, kept_line, save
-from fitune.tui.glossary import words
 from fitune.tui.help_text import about
 from fitune.tui.plain_data import ask_data
 from fitune.tui.plain_steps import ask_edit, ask_preset, ask_review, ask_start
 from fitune.tui.steps import Back, Watch
 from fitune.tui.talk import GoBack, NeedHelp, Talk
+from fitune.tui.text.glossary import words
 
 ASK: Mapping[steps.Name, Callable[[Talk, Draft], steps.Answer]] = {
     "start": ask_start,

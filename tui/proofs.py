@@ -10,7 +10,7 @@ from pathlib import Path
 from fitune.core.deliver import proof
 from fitune.core.deliver.proof import Check
 from fitune.core.runs.run import Run
-from fitune.tui.text import clean
+from fitune.tui.text.clean import clean
 
 WORDS = {True: "OK", False: "FAILED", None: "n/a"}
 MARK_COLUMNS = 8

@@ -1,6 +1,6 @@
 """A run as far as it was read, and its end in plain words: the same on the watch screen and in `fitune watch`.
 
-What comes from a run folder is foreign text, so it passes through tui.text.clean here.
+What comes from a run folder is foreign text, so it passes through tui.text.clean.clean here.
 """
 
 from dataclasses import dataclass, field
@@ -11,9 +11,9 @@ from fitune.core.runs.events import Event, RunState
 from fitune.core.runs.post_mortem import cause
 from fitune.core.runs.run import Run, Status
 from fitune.tui.again import command
-from fitune.tui.format import clock, count, duration, number, size
 from fitune.tui.proofs import NamedProof, proofs
-from fitune.tui.text import clean
+from fitune.tui.text.clean import clean
+from fitune.tui.text.format import clock, count, duration, number, size
 
 PHASES = {
     "download": "fetching the model",

@@ -9,7 +9,7 @@ from fitune.core import handoff
 from fitune.core.deliver.archive import pack
 from fitune.core.deliver.handoff.job import of_run
 from fitune.core.runs.run import Run
-from fitune.tui.format import size
+from fitune.tui.text.format import size
 
 
 def proposed(run: Run, target: str) -> str:

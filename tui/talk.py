@@ -4,7 +4,7 @@ import sys
 from collections.abc import Sequence
 
 from fitune.tui.draft import Draft
-from fitune.tui.text import clean, encodable, shows_unicode
+from fitune.tui.text.clean import clean, encodable, shows_unicode
 
 
 class GoBack(Exception):

@@ -16,7 +16,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from fitune.core.runs.run import LIVE, Run
-from fitune.tui.text import clean
+from fitune.tui.text.clean import clean
 
 if TYPE_CHECKING:
     from textual.app import App

@@ -7,8 +7,8 @@ from fitune.core.data.report import numbered
 from fitune.core.recipe.fields import Recipe
 from fitune.core.tokens.lengths import Bin, Example, Prepared, Token
 from fitune.core.tokens.packing import Packing, Why
-from fitune.tui.format import count, percent
-from fitune.tui.text import clean
+from fitune.tui.text.clean import clean
+from fitune.tui.text.format import count, percent
 
 if TYPE_CHECKING:
     from rich.text import Text

@@ -22,7 +22,7 @@ from fitune.tui.app import FituneApp
 from fitune.tui.screens.deliver import DeliverScreen
 from fitune.tui.screens.leave import LeaveScreen
 from fitune.tui.screens.watch import WatchScreen
-from fitune.tui.text import clean
+from fitune.tui.text.clean import clean
 from fitune.tui.watch_text import PROMISE, Seen, memory, tale
 from fitune.tui.ways import WAYS
 from fitune.tui.widgets.ask import Ask

@@ -22,7 +22,7 @@ from fitune.tui.widgets.choices import Choices
 from fitune.tui.widgets.field_input import FieldInput
 from fitune.tui.widgets.meters import Line
 from fitune.tui.widgets.views import ViewName
-from tests.tui.test_text import OBEYED
+from tests.tui.text.test_clean import OBEYED
 from tests.tui.wizard_kit import Wizard, answer_folder, rendered, said, settle, until
 
 At = Callable[..., Wizard]

@@ -16,7 +16,7 @@ from fitune.core.tokens.findings import findings
 from fitune.core.tokens.lengths import Prepared
 from fitune.tui.data_view import left_out_lines
 from fitune.tui.reading import render
-from fitune.tui.text import as_ascii_json, clean, encodable, shows_unicode
+from fitune.tui.text.clean import as_ascii_json, clean, encodable, shows_unicode
 from fitune.tui.token_view import example_text, histogram_lines, legend, summary_lines
 
 PROGRESS_EVERY_S = 0.5

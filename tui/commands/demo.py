@@ -8,7 +8,7 @@ from fitune.core.jobs import launch
 from fitune.core.recipe import load
 from fitune.core.recipe.presets import presets_dir
 from fitune.tui.commands.watch import follow_to_end
-from fitune.tui.text import clean
+from fitune.tui.text.clean import clean
 
 
 def run(args: argparse.Namespace) -> int:

@@ -17,10 +17,10 @@ from fitune.core.recipe.fields import Recipe
 from fitune.core.runs import run as runs
 from fitune.core.tokens import cache
 from fitune.core.tokens.workload import Workload, as_decided, lengths_said
-from fitune.tui.columns import hanging
-from fitune.tui.format import count, duration, gib, rate
 from fitune.tui.place import place
-from fitune.tui.text import as_ascii_json, clean
+from fitune.tui.text.clean import as_ascii_json, clean
+from fitune.tui.text.columns import hanging
+from fitune.tui.text.format import count, duration, gib, rate
 
 FITS, DOES_NOT_FIT = 0, 3
 INDENT = " " * 6

@@ -9,7 +9,7 @@ from fitune.core.jobs import launch
 from fitune.core.runs import run as runs
 from fitune.tui.commands.watch import follow_to_end
 from fitune.tui.terminal import is_terminal
-from fitune.tui.text import clean
+from fitune.tui.text.clean import clean
 
 
 def run(args: argparse.Namespace) -> int:

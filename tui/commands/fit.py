@@ -13,11 +13,11 @@ from fitune.core.recipe import load
 from fitune.core.runs import run as runs
 from fitune.core.tokens import cache
 from fitune.core.tokens.workload import as_decided, lengths_said
-from fitune.tui.columns import hanging
 from fitune.tui.commands.estimate import DOES_NOT_FIT, FITS, INDENT, set_flags
-from fitune.tui.format import count, gib, rate
 from fitune.tui.place import Place, place
-from fitune.tui.text import as_ascii_json, clean
+from fitune.tui.text.clean import as_ascii_json, clean
+from fitune.tui.text.columns import hanging
+from fitune.tui.text.format import count, gib, rate
 
 
 def run(args: argparse.Namespace) -> int:

@@ -12,8 +12,8 @@ from fitune.core.deliver.handoff.job import Job, of_recipe, of_run
 from fitune.core.errors import UserError
 from fitune.core.recipe import load
 from fitune.core.runs import run as runs
-from fitune.tui.format import size
-from fitune.tui.text import clean
+from fitune.tui.text.clean import clean
+from fitune.tui.text.format import size
 
 
 def run(args: argparse.Namespace) -> int:

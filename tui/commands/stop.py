@@ -6,7 +6,7 @@ import sys
 from fitune.core.runs import run as runs
 from fitune.core.runs.run import Run
 from fitune.tui.again import command
-from fitune.tui.text import clean
+from fitune.tui.text.clean import clean
 
 
 def run(args: argparse.Namespace) -> int:

@@ -9,8 +9,8 @@ from fitune.core.recipe import load
 from fitune.core.recipe.load import Recipe
 from fitune.core.tokens.workload import lengths_said
 from fitune.tui.commands.watch import follow_to_end
-from fitune.tui.format import gib
-from fitune.tui.text import clean
+from fitune.tui.text.clean import clean
+from fitune.tui.text.format import gib
 
 
 def run(args: argparse.Namespace) -> int:

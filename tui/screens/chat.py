@@ -18,7 +18,7 @@ from fitune.core.jobs import chat
 from fitune.core.jobs.chat import SIDES, Chat, Conversation, Question, Settings
 from fitune.core.runs.run import Run
 from fitune.tui.chat_text import ANSWER_CHARS, NAMES, ended, failure, kept, manner, phase, ready
-from fitune.tui.text import clean, safe
+from fitune.tui.text.clean import clean, safe
 from fitune.tui.widgets.keys import Keys
 from fitune.tui.widgets.meters import Line
 
@@ -279,8 +279,8 @@ class ChatScreen(Screen[None]):
         self.dismiss()
 
     def action_help(self) -> None:
-        from fitune.tui.run_help import chat_help
         from fitune.tui.screens.help import HelpScreen
+        from fitune.tui.text.run_help import chat_help
 
         self.app.push_screen(HelpScreen(chat_help()))
 

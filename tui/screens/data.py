@@ -29,7 +29,7 @@ from fitune.tui.screens.data_views import VIEWS, draw
 from fitune.tui.screens.rows import NotRead, NotRendered, Read, Reading, Rendered, Rendering, read_rows, render_rows
 from fitune.tui.screens.step import StepScreen
 from fitune.tui.steps import Forward
-from fitune.tui.text import safe
+from fitune.tui.text.clean import safe
 from fitune.tui.widgets.budget_panel import BudgetPanel
 from fitune.tui.widgets.choices import Choices
 from fitune.tui.widgets.field_input import Changed, FieldInput

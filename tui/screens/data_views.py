@@ -18,8 +18,8 @@ from fitune.tui.data_view import (
     row_lines,
 )
 from fitune.tui.draft import Draft, prepared, recipe
-from fitune.tui.format import count
-from fitune.tui.text import safe
+from fitune.tui.text.clean import safe
+from fitune.tui.text.format import count
 from fitune.tui.token_view import example_text, histogram_lines, legend
 from fitune.tui.widgets.views import with_status_words
 

@@ -23,7 +23,7 @@ from fitune.core.runs.run import Run
 from fitune.tui.made import Facts, look, with_sizes
 from fitune.tui.screens import deliver_asks
 from fitune.tui.take_away import hand_off, zip_up
-from fitune.tui.text import clean, safe
+from fitune.tui.text.clean import clean, safe
 from fitune.tui.watch_text import proof_lines
 from fitune.tui.ways import WAYS, Key, Way, advice
 from fitune.tui.widgets.confirm import Confirm
@@ -217,8 +217,8 @@ class DeliverScreen(Screen[None]):
             way.scroll_page_down(animate=False)
 
     def action_help(self) -> None:
-        from fitune.tui.run_help import deliver_help
         from fitune.tui.screens.help import HelpScreen
+        from fitune.tui.text.run_help import deliver_help
 
         self.app.push_screen(HelpScreen(deliver_help()))
 

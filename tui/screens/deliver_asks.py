@@ -10,9 +10,9 @@ from fitune.core.deliver import downloads
 from fitune.core.deliver.uploads import What
 from fitune.core.errors import UserError
 from fitune.core.jobs import launch
-from fitune.tui.format import size
 from fitune.tui.made import Facts
 from fitune.tui.take_away import proposed
+from fitune.tui.text.format import size
 from fitune.tui.ways import KINDS, PUSHED, TARGETS, amount, fetched, kind_size
 from fitune.tui.widgets.ask import Ask
 from fitune.tui.widgets.confirm import Confirm

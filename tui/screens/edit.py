@@ -21,7 +21,7 @@ from fitune.tui.outlook import fitted, known_shape, learn
 from fitune.tui.reading import with_known
 from fitune.tui.screens.step import StepScreen
 from fitune.tui.steps import Forward
-from fitune.tui.text import clean, safe
+from fitune.tui.text.clean import clean, safe
 from fitune.tui.widgets.budget_panel import BudgetPanel
 from fitune.tui.widgets.field_input import Changed
 from fitune.tui.widgets.form import Form

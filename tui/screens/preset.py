@@ -13,7 +13,7 @@ from fitune.tui import steps
 from fitune.tui.choices import card_gib_of, preset_choices
 from fitune.tui.draft import Draft, use_preset
 from fitune.tui.screens.step import StepScreen
-from fitune.tui.text import safe
+from fitune.tui.text.clean import safe
 from fitune.tui.widgets.ask import Ask
 from fitune.tui.widgets.budget_panel import BudgetPanel
 from fitune.tui.widgets.choices import Choices

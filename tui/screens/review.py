@@ -23,7 +23,7 @@ from fitune.tui.screens.rows import NotRead, Read, Rendered, read_rows, render_r
 from fitune.tui.screens.step import StepScreen
 from fitune.tui.steps import Watch
 from fitune.tui.summary import command_line, lines, obstacles, push_words, write_recipe
-from fitune.tui.text import safe
+from fitune.tui.text.clean import safe
 from fitune.tui.widgets.budget_panel import BudgetPanel
 from fitune.tui.widgets.confirm import Confirm
 

@@ -21,7 +21,7 @@ from fitune.tui.choices import StartChoice, machine_lines, start_choices
 from fitune.tui.draft import Draft, restore
 from fitune.tui.screens.step import StepScreen
 from fitune.tui.steps import Forward, Reopen, Watch
-from fitune.tui.text import safe
+from fitune.tui.text.clean import safe
 from fitune.tui.widgets.choices import Choices
 
 

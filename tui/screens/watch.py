@@ -23,7 +23,7 @@ from fitune.core.runs.run import LIVE, Run
 from fitune.tui import orders, watch_text
 from fitune.tui.parts import Parts
 from fitune.tui.story import Story, ending
-from fitune.tui.text import safe
+from fitune.tui.text.clean import safe
 from fitune.tui.watch_text import Seen
 from fitune.tui.widgets.keys import Keys
 from fitune.tui.widgets.log_pane import MOST_COLUMNS, ROWS, tail_of
@@ -217,8 +217,8 @@ class WatchScreen(Screen[None]):
         orders.note(self.app, self.watched, self.seen)
 
     def action_help(self) -> None:
-        from fitune.tui.run_help import watch_help
         from fitune.tui.screens.help import HelpScreen
+        from fitune.tui.text.run_help import watch_help
 
         self.app.push_screen(HelpScreen(watch_help()))
 

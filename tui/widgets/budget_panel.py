@@ -6,9 +6,9 @@ from textual.content import Content
 from textual.widgets import Static
 
 from fitune.core.forecast.remedies import Remedy
-from fitune.tui.format import gib
 from fitune.tui.outlook import WORDS, Outlook, bounds, correction, grouped, pace_text, remedy_text
-from fitune.tui.text import clean, safe
+from fitune.tui.text.clean import clean, safe
+from fitune.tui.text.format import gib
 
 SHADES, PLAIN_SHADES = "█▓▒░", "#=+-"
 REST, PLAIN_REST = "·", "."

@@ -10,7 +10,7 @@ from textual.suggester import Suggester
 from textual.widgets import Input
 
 from fitune.tui.fields import Field
-from fitune.tui.text import clean
+from fitune.tui.text.clean import clean
 
 
 @dataclass

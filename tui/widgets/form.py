@@ -20,7 +20,7 @@ from textual.strip import Strip
 from fitune.tui.draft import Draft, Origin, origin, set_field, shown
 from fitune.tui.fields import Field
 from fitune.tui.line_edit import Line, edited, inserted
-from fitune.tui.text import clean
+from fitune.tui.text.clean import clean
 from fitune.tui.widgets.field_input import Changed, pasted
 
 LABEL_COLUMNS, ORIGIN_COLUMNS, BOX_COLUMNS = 16, 10, 48

@@ -1,4 +1,4 @@
-"""Nothing that a terminal would obey, or Textual would read as markup, comes out of tui.text."""
+"""Nothing that a terminal would obey, or Textual would read as markup, comes out of tui.text.clean."""
 
 import json
 import re
@@ -7,7 +7,7 @@ from subprocess import run
 
 import pytest
 
-from fitune.tui.text import as_ascii_json, clean, encodable, log_line, safe
+from fitune.tui.text.clean import as_ascii_json, clean, encodable, log_line, safe
 
 OSC_52 = "\x1b]52;c;Y3VybCBldmls\x1b\\"
 HARMFUL = [
@@ -72,7 +72,7 @@ def test_what_an_encoding_lacks_becomes_a_question_mark() -> None:
 
 
 def test_cleaning_needs_no_textual() -> None:
-    code = "import sys, fitune.tui.text, fitune.tui.format; fitune.tui.text.clean('x'); print({'textual', 'rich'} & set(sys.modules))"
+    code = "import sys, fitune.tui.text.clean, fitune.tui.text.format; fitune.tui.text.clean.clean('x'); print({'textual', 'rich'} & set(sys.modules))"
     assert run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "set()"
 
 

@@ -1,6 +1,6 @@
 """What `?` says where there is no step: while watching a run, among the ways to use it, and in a chat with it."""
 
-from fitune.tui.glossary import columns, words
+from fitune.tui.text.glossary import columns, words
 
 Page = list[tuple[str, str]]
 """Heading and text of each part."""
