@@ -15,7 +15,7 @@ from fitune.tui.proofs import WORDS, NamedProof, table
 from fitune.tui.story import SILENT_AFTER_S, Ending, loss_text, phase_text, value
 from fitune.tui.text.clean import clean, safe
 from fitune.tui.text.format import GIB, UNKNOWN, count, duration, exponent, gib, number, rate
-from fitune.tui.widgets.meters import bar
+from fitune.tui.widgets.readouts import bar
 
 BAR_COLUMNS = 18
 LABEL_COLUMNS = 12

@@ -10,9 +10,9 @@ import pytest
 
 from fitune.core.runs.run import Run
 from fitune.tui import plain
-from fitune.tui.screens.help import HelpScreen
 from fitune.tui.screens.start import StartScreen
 from fitune.tui.widgets.confirm import Confirm
+from fitune.tui.widgets.help_page import HelpScreen
 from tests.fake_worker import make_run, start
 from tests.tui.test_watch import shown, until, watching
 from tests.tui.wizard_kit import Wizard, go_to, settle

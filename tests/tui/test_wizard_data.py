@@ -20,8 +20,8 @@ from fitune.tui.screens.data import DataScreen
 from fitune.tui.screens.data_views import VIEWS
 from fitune.tui.widgets.choices import Choices
 from fitune.tui.widgets.field_input import FieldInput
-from fitune.tui.widgets.meters import Line
-from fitune.tui.widgets.views import ViewName
+from fitune.tui.widgets.lists import ViewName
+from fitune.tui.widgets.readouts import Line
 from tests.tui.text.test_clean import OBEYED
 from tests.tui.wizard_kit import Wizard, answer_folder, rendered, said, settle, until
 

@@ -18,11 +18,11 @@ from fitune.core.tokens import cache
 from fitune.tui.draft import recipe, set_field
 from fitune.tui.fields import all_fields
 from fitune.tui.screens.edit import EditScreen
-from fitune.tui.screens.help import HelpScreen
 from fitune.tui.widgets.budget_panel import BudgetPanel
 from fitune.tui.widgets.confirm import Confirm
 from fitune.tui.widgets.field_input import Changed, FieldInput
 from fitune.tui.widgets.form import LABEL_COLUMNS, Form, shortened
+from fitune.tui.widgets.help_page import HelpScreen
 from tests.core.tokens.token_rows import prepared
 from tests.tui.wizard_kit import CARD, GIB, Wizard, said, settle
 

@@ -19,8 +19,8 @@ from fitune.core.jobs.chat import SIDES, Chat, Conversation, Question, Settings
 from fitune.core.runs.run import Run
 from fitune.tui.chat_text import ANSWER_CHARS, NAMES, ended, failure, kept, manner, phase, ready
 from fitune.tui.text.clean import clean, safe
-from fitune.tui.widgets.keys import Keys
-from fitune.tui.widgets.meters import Line
+from fitune.tui.widgets.footer import Keys
+from fitune.tui.widgets.readouts import Line
 
 DRAW_EVERY_S = 0.1
 """A fast model writes more often than that: each drawing goes over the wire."""
@@ -279,8 +279,8 @@ class ChatScreen(Screen[None]):
         self.dismiss()
 
     def action_help(self) -> None:
-        from fitune.tui.screens.help import HelpScreen
         from fitune.tui.text.run_help import chat_help
+        from fitune.tui.widgets.help_page import HelpScreen
 
         self.app.push_screen(HelpScreen(chat_help()))
 

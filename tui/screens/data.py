@@ -33,8 +33,8 @@ from fitune.tui.text.clean import safe
 from fitune.tui.widgets.budget_panel import BudgetPanel
 from fitune.tui.widgets.choices import Choices
 from fitune.tui.widgets.field_input import Changed, FieldInput
-from fitune.tui.widgets.meters import Line
-from fitune.tui.widgets.views import Taken, ViewNames
+from fitune.tui.widgets.lists import Taken, ViewNames
+from fitune.tui.widgets.readouts import Line
 
 NOT_TRAINABLE = "These rows can't be trained on as they are: see Check."
 

@@ -21,7 +21,7 @@ from fitune.tui.draft import Draft, prepared, recipe
 from fitune.tui.text.clean import safe
 from fitune.tui.text.format import count
 from fitune.tui.token_view import example_text, histogram_lines, legend
-from fitune.tui.widgets.views import with_status_words
+from fitune.tui.widgets.lists import with_status_words
 
 KEY = "Ctrl+L"
 """Cuts rows at a better length."""

@@ -27,9 +27,9 @@ from fitune.tui.text.clean import clean, safe
 from fitune.tui.watch_text import proof_lines
 from fitune.tui.ways import WAYS, Key, Way, advice
 from fitune.tui.widgets.confirm import Confirm
-from fitune.tui.widgets.keys import Keys
-from fitune.tui.widgets.meters import Line
-from fitune.tui.widgets.views import with_status_words
+from fitune.tui.widgets.footer import Keys
+from fitune.tui.widgets.lists import with_status_words
+from fitune.tui.widgets.readouts import Line
 
 Result = TypeVar("Result")
 TITLE_COLUMNS, WHAT_COLUMNS, LABEL_COLUMNS = 10, 48, 11
@@ -217,8 +217,8 @@ class DeliverScreen(Screen[None]):
             way.scroll_page_down(animate=False)
 
     def action_help(self) -> None:
-        from fitune.tui.screens.help import HelpScreen
         from fitune.tui.text.run_help import deliver_help
+        from fitune.tui.widgets.help_page import HelpScreen
 
         self.app.push_screen(HelpScreen(deliver_help()))
 

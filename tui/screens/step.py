@@ -19,7 +19,7 @@ from fitune.tui.outlook import look, ways_out, with_remedy
 from fitune.tui.steps import Answer, Back, Forward
 from fitune.tui.widgets.budget_panel import BudgetPanel
 from fitune.tui.widgets.confirm import Confirm
-from fitune.tui.widgets.keys import Keys
+from fitune.tui.widgets.footer import Keys
 from fitune.tui.widgets.step_header import StepHeader
 
 
@@ -108,6 +108,6 @@ class StepScreen(Screen[Answer]):
 
     def action_help(self) -> None:
         from fitune.tui.help_text import help_text
-        from fitune.tui.screens.help import HelpScreen
+        from fitune.tui.widgets.help_page import HelpScreen
 
         self.app.push_screen(HelpScreen(help_text(self.help_topic(), self.draft)))

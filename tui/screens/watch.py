@@ -25,10 +25,10 @@ from fitune.tui.parts import Parts
 from fitune.tui.story import Story, ending
 from fitune.tui.text.clean import safe
 from fitune.tui.watch_text import Seen
-from fitune.tui.widgets.keys import Keys
+from fitune.tui.widgets.footer import Keys
 from fitune.tui.widgets.log_pane import MOST_COLUMNS, ROWS, tail_of
 from fitune.tui.widgets.loss_chart import LossChart
-from fitune.tui.widgets.meters import Line
+from fitune.tui.widgets.readouts import Line
 
 LOOK_EVERY_S = 0.5
 CARD_EVERY_S = 2.0
@@ -217,8 +217,8 @@ class WatchScreen(Screen[None]):
         orders.note(self.app, self.watched, self.seen)
 
     def action_help(self) -> None:
-        from fitune.tui.screens.help import HelpScreen
         from fitune.tui.text.run_help import watch_help
+        from fitune.tui.widgets.help_page import HelpScreen
 
         self.app.push_screen(HelpScreen(watch_help()))
 
