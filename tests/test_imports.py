@@ -33,10 +33,10 @@ HEADLESS = (
     "fitune.tui.__main__",
     "fitune.tui.cli",
     "fitune.tui.commands",
-    "fitune.tui.event_lines",
-    "fitune.tui.follow",
+    "fitune.tui.watch.event_text",
+    "fitune.tui.watch.follow",
     "fitune.tui.text.format",
-    "fitune.tui.story",
+    "fitune.tui.watch.ending",
     "fitune.tui.text.clean",
 )
 PLAIN = [name for name in TUI if name.startswith(HEADLESS)]

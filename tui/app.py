@@ -109,7 +109,7 @@ class FituneApp(App[int]):
 
     def watch_run(self, run: Run) -> None:
         """Show a run, alive or not."""
-        from fitune.tui.screens.watch import WatchScreen
+        from fitune.tui.watch.screen import WatchScreen
 
         self.watched = run
         self.push_screen(WatchScreen(run))

@@ -17,8 +17,8 @@ from fitune.tui.cost import tokens_in_all
 from fitune.tui.draft import UNCHOSEN, Draft, origin, prepared, problems, recipe, shown
 from fitune.tui.fields import all_fields, text_of
 from fitune.tui.outlook import Outlook, bounds, correction, look, planned_machine
-from fitune.tui.story import ETA_AFTER_STEPS
 from fitune.tui.text.format import count, duration, gib
+from fitune.tui.watch.ending import ETA_AFTER_STEPS
 
 RECIPE_FILE = "recipe.toml"
 TRACKER_SERVERS = {"trackio": "TRACKIO_SPACE_ID", "mlflow": "MLFLOW_TRACKING_URI"}

@@ -115,7 +115,7 @@ def last_lines(run: Run) -> list[str]:
             f"Stop it:  fitune stop {name}",
             f"Its log: {clean(str(run.log))}",
         ]
-    from fitune.tui.story import ending
+    from fitune.tui.watch.ending import ending
 
     end = ending(run, status, state)
     use = [f"Use it: fitune watch {name}, then c"] if state.trained and run.adapter.is_dir() else []

@@ -10,7 +10,6 @@ from fitune.core.runs import run
 from fitune.core.runs.run import Run
 from fitune.tui import steps
 from fitune.tui.draft import Draft, discard, save
-from fitune.tui.orders import complain
 from fitune.tui.screens.data import DataScreen
 from fitune.tui.screens.edit import EditScreen
 from fitune.tui.screens.preset import PresetScreen
@@ -18,6 +17,7 @@ from fitune.tui.screens.review import ReviewScreen
 from fitune.tui.screens.start import StartScreen
 from fitune.tui.screens.step import StepScreen
 from fitune.tui.steps import Watch
+from fitune.tui.watch.actions import complain
 
 SCREENS: dict[steps.Name, type[StepScreen]] = {
     "start": StartScreen,

@@ -29,7 +29,7 @@ from tests import fake_chat
 from tests.fake_worker import make_run
 from tests.tui.conftest import Fitune
 from tests.tui.payloads import OBEYED, PAYLOADS
-from tests.tui.test_watch import shown, until, watching
+from tests.tui.watch.test_screen import shown, until, watching
 
 
 @pytest.fixture

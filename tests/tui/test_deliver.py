@@ -18,19 +18,19 @@ from fitune.core.memory.disk import GGUF_BYTES
 from fitune.core.runs import spawn
 from fitune.core.runs.events import EventLog, Tail
 from fitune.core.runs.run import Run
-from fitune.tui.event_lines import line
-from fitune.tui.follow import follow
 from fitune.tui.screens.deliver import DeliverScreen
-from fitune.tui.screens.watch import WatchScreen
-from fitune.tui.story import Story, ending
 from fitune.tui.take_away import instructions
+from fitune.tui.watch.ending import Story, ending
+from fitune.tui.watch.event_text import line
+from fitune.tui.watch.follow import follow
+from fitune.tui.watch.screen import WatchScreen
 from fitune.tui.ways import KINDS, TARGETS, WAYS
 from fitune.tui.widgets.ask import Ask
 from fitune.tui.widgets.confirm import Confirm
 from fitune.tui.widgets.pick import Pick, PickSome
 from tests.fake_worker import make_run
-from tests.tui.test_delivery_story import CHECKS, prove
-from tests.tui.test_watch import shown, until, watching
+from tests.tui.watch.test_progress import CHECKS, prove
+from tests.tui.watch.test_screen import shown, until, watching
 
 MERGED = {"bytes": 3 << 30, "elapsed_s": 130.0, "files": 4}
 PUSHED = {"repo": "ada/sums", "private": True, "files": 4, "bytes": 5 << 20, "elapsed_s": 9.0, "url": "https://hub/x"}

@@ -14,7 +14,7 @@ from fitune.tui.plain_deliver import deliver
 from fitune.tui.talk import Talk
 from fitune.tui.ways import WAYS
 from tests.fake_worker import make_run
-from tests.tui.test_delivery_story import CHECKS, prove
+from tests.tui.watch.test_progress import CHECKS, prove
 
 Answer = Callable[..., tuple[list[list[str]], str]]
 

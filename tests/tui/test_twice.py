@@ -16,10 +16,10 @@ from fitune.core.runs import run as runs
 from fitune.tui.app import FituneApp
 from fitune.tui.screens.deliver import DeliverScreen
 from fitune.tui.screens.review import ReviewScreen
-from fitune.tui.screens.watch import WatchScreen
+from fitune.tui.watch.screen import WatchScreen
 from fitune.tui.widgets.help_page import HelpScreen
 from tests.fake_worker import make_run
-from tests.tui.test_watch import shown, until, watching
+from tests.tui.watch.test_screen import shown, until, watching
 from tests.tui.wizard_kit import Wizard, settle
 
 At = Callable[..., Wizard]

@@ -14,7 +14,7 @@ from fitune.tui.screens.start import StartScreen
 from fitune.tui.widgets.confirm import Confirm
 from fitune.tui.widgets.help_page import HelpScreen
 from tests.fake_worker import make_run, start
-from tests.tui.test_watch import shown, until, watching
+from tests.tui.watch.test_screen import shown, until, watching
 from tests.tui.wizard_kit import Wizard, go_to, settle
 
 At = Callable[..., Wizard]

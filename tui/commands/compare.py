@@ -10,10 +10,10 @@ from fitune.core.recipe.fields import Recipe
 from fitune.core.runs import run as runs
 from fitune.core.runs.events import Tail
 from fitune.core.runs.run import Run
-from fitune.tui.story import value
 from fitune.tui.text.clean import as_ascii_json, clean
 from fitune.tui.text.columns import table
 from fitune.tui.text.format import UNKNOWN, count, duration, gib, number, rate
+from fitune.tui.watch.ending import value
 
 RESULTS: dict[str, tuple[str, Callable[[Any], str]]] = {
     "status": ("status", str),

@@ -7,10 +7,10 @@ from typing import Any
 from fitune.core.errors import UserError
 from fitune.core.runs import run as runs
 from fitune.core.runs.run import Run
-from fitune.tui.story import value
 from fitune.tui.text.clean import as_ascii_json, clean
 from fitune.tui.text.columns import table
 from fitune.tui.text.format import clock, gib, number
+from fitune.tui.watch.ending import value
 
 HEADINGS = ["RUN", "STATUS", "STEP", "LOSS", "MEMORY", "STARTED"]
 

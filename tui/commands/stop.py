@@ -5,8 +5,8 @@ import sys
 
 from fitune.core.runs import run as runs
 from fitune.core.runs.run import Run
-from fitune.tui.again import command
 from fitune.tui.text.clean import clean
+from fitune.tui.watch.repeat_command import command
 
 
 def run(args: argparse.Namespace) -> int:

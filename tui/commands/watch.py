@@ -5,9 +5,9 @@ import sys
 
 from fitune.core.runs import run as runs
 from fitune.core.runs.run import Run
-from fitune.tui.follow import follow
 from fitune.tui.terminal import surface
 from fitune.tui.text.clean import clean
+from fitune.tui.watch.follow import follow
 
 EXIT_STATUS = {"finished": 0, "stopped": 130, "failed": 1, "killed": 1}
 

@@ -24,7 +24,7 @@ from fitune.tui.made import Facts, look, with_sizes
 from fitune.tui.screens import deliver_asks
 from fitune.tui.take_away import hand_off, zip_up
 from fitune.tui.text.clean import clean, safe
-from fitune.tui.watch_text import proof_lines
+from fitune.tui.watch.screen_text import proof_lines
 from fitune.tui.ways import WAYS, Key, Way, advice
 from fitune.tui.widgets.confirm import Confirm
 from fitune.tui.widgets.footer import Keys

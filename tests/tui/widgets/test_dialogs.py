@@ -11,9 +11,9 @@ from fitune.core.errors import UserError
 from fitune.tui.draft import Draft
 from fitune.tui.help_text import help_text
 from fitune.tui.screens.deliver import DeliverScreen
-from fitune.tui.screens.leave import LeaveScreen
 from fitune.tui.screens.preset import CARD_QUESTION
 from fitune.tui.text.run_help import chat_help, deliver_help, watch_help
+from fitune.tui.watch.leave import LeaveScreen
 from fitune.tui.ways import KINDS, TARGETS
 from fitune.tui.widgets.ask import Ask
 from fitune.tui.widgets.confirm import Confirm
@@ -21,7 +21,7 @@ from fitune.tui.widgets.help_page import HelpScreen
 from fitune.tui.widgets.pick import Pick, PickSome
 from tests.fake_worker import make_run
 from tests.tui.test_snapshots import SIZES, is_scrolled, rows_cut
-from tests.tui.test_watch import shown, until, watching
+from tests.tui.watch.test_screen import shown, until, watching
 from tests.tui.wizard_kit import Wizard
 
 

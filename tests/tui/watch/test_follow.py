@@ -12,9 +12,9 @@ import pytest
 
 from fitune.core.runs import post_mortem
 from fitune.core.runs.run import KILLED_AS_ASKED, Run
-from fitune.tui.event_lines import line
-from fitune.tui.follow import follow
-from fitune.tui.story import Story, TimeLeft
+from fitune.tui.watch.ending import Story, TimeLeft
+from fitune.tui.watch.event_text import line
+from fitune.tui.watch.follow import follow
 from tests.fake_worker import make_run, start
 from tests.tui.payloads import OBEYED, PAYLOADS
 

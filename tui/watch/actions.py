@@ -6,9 +6,9 @@ from textual.app import App
 
 from fitune.core.errors import UserError
 from fitune.core.runs.run import Run
-from fitune.tui.screens.leave import LeaveScreen, Leaving
 from fitune.tui.text.clean import clean
-from fitune.tui.watch_text import Seen
+from fitune.tui.watch.leave import LeaveScreen, Leaving
+from fitune.tui.watch.screen_text import Seen
 from fitune.tui.widgets.ask import Ask
 from fitune.tui.widgets.confirm import Confirm
 

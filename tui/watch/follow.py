@@ -6,10 +6,10 @@ from typing import TextIO
 
 from fitune.core.runs.events import RunState, Tail
 from fitune.core.runs.run import LIVE, Run
-from fitune.tui.event_lines import line, memory_text
 from fitune.tui.proofs import table
-from fitune.tui.story import SILENT_AFTER_S, Story, ending
 from fitune.tui.text.clean import encodable
+from fitune.tui.watch.ending import SILENT_AFTER_S, Story, ending
+from fitune.tui.watch.event_text import line, memory_text
 
 POLL_S = 0.25
 TABLE_COLUMNS = 100

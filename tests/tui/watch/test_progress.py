@@ -11,15 +11,15 @@ import pytest
 
 from fitune.core.runs.events import EventLog
 from fitune.core.runs.run import Run
-from fitune.tui.event_lines import line
-from fitune.tui.parts import Parts, listed
 from fitune.tui.proofs import proofs, read, table
-from fitune.tui.screens.leave import answers
-from fitune.tui.story import Story, ending
+from fitune.tui.watch.ending import Story, ending
+from fitune.tui.watch.event_text import line
+from fitune.tui.watch.leave import answers
+from fitune.tui.watch.progress import Parts, listed
 from tests.fake_worker import make_run, start
 from tests.tui.payloads import OBEYED, PAYLOADS
-from tests.tui.test_follow import told
-from tests.tui.test_watch import shown, until, watching
+from tests.tui.watch.test_follow import told
+from tests.tui.watch.test_screen import shown, until, watching
 
 MIB = 1 << 20
 CHECKS = [

@@ -10,11 +10,11 @@ from textual.content import Content
 from fitune.core.machine.gpu import GpuSample
 from fitune.core.runs.events import RunState
 from fitune.core.runs.run import LIVE, Status
-from fitune.tui.parts import Part, listed
 from fitune.tui.proofs import WORDS, NamedProof, table
-from fitune.tui.story import SILENT_AFTER_S, Ending, loss_text, phase_text, value
 from fitune.tui.text.clean import clean, safe
 from fitune.tui.text.format import GIB, UNKNOWN, count, duration, exponent, gib, number, rate
+from fitune.tui.watch.ending import SILENT_AFTER_S, Ending, loss_text, phase_text, value
+from fitune.tui.watch.progress import Part, listed
 from fitune.tui.widgets.readouts import bar
 
 BAR_COLUMNS = 18

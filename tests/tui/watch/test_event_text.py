@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from fitune.core.runs.events import Event, EventLog
-from fitune.tui.event_lines import line
-from fitune.tui.story import Story
+from fitune.tui.watch.ending import Story
+from fitune.tui.watch.event_text import line
 from tests.fake_worker import make_run
-from tests.tui.test_watch import shown, watching
+from tests.tui.watch.test_screen import shown, watching
 
 FIRST = {"step": 0, "prompt": "1 + 1?", "before": "Nine.", "after": None, "reference": "Two."}
 LATER = FIRST | {"step": 40, "after": "Two!"}

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from fitune.core.runs.events import Event
 from fitune.core.runs.run import Run
-from fitune.tui.story import phase_text, value
 from fitune.tui.text.clean import clean
 from fitune.tui.text.format import duration, size
+from fitune.tui.watch.ending import phase_text, value
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,11 +20,11 @@ from fitune.core.machine import host
 from fitune.core.machine.host import GpuSample
 from fitune.core.runs.events import Curve, RunState, Tail
 from fitune.core.runs.run import LIVE, Run
-from fitune.tui import orders, watch_text
-from fitune.tui.parts import Parts
-from fitune.tui.story import Story, ending
 from fitune.tui.text.clean import safe
-from fitune.tui.watch_text import Seen
+from fitune.tui.watch import actions, screen_text
+from fitune.tui.watch.ending import Story, ending
+from fitune.tui.watch.progress import Parts
+from fitune.tui.watch.screen_text import Seen
 from fitune.tui.widgets.footer import Keys
 from fitune.tui.widgets.log_pane import MOST_COLUMNS, ROWS, tail_of
 from fitune.tui.widgets.loss_chart import LossChart
@@ -90,7 +90,7 @@ class WatchScreen(Screen[None]):
         yield Keys()
 
     def on_mount(self) -> None:
-        self.line("title").say(watch_text.title(self.watched.name, {}))
+        self.line("title").say(screen_text.title(self.watched.name, {}))
         self.line("status").say(Content("looking at the run ..."))
         self.look()
         self.read_card()
@@ -158,13 +158,13 @@ class WatchScreen(Screen[None]):
         if seen is None:
             return
         plain, now_s = self.app.has_class("-plain-glyphs"), time.time()
-        self.line("title").say(watch_text.title(self.watched.name, seen.info))
-        self.line("status").say(watch_text.status(seen, now_s))
-        self.line("progress").say(watch_text.progress_bar(seen, self.size.width - 2, plain))
-        self.line("numbers").say(watch_text.numbers(seen, now_s))
-        self.line("memory").say(watch_text.memory(seen, plain))
-        self.line("card").say(watch_text.card(self.sample) if seen.live else Content())
-        self.line("told").say(watch_text.tale(seen, self.size.width - 3, now_s))
+        self.line("title").say(screen_text.title(self.watched.name, seen.info))
+        self.line("status").say(screen_text.status(seen, now_s))
+        self.line("progress").say(screen_text.progress_bar(seen, self.size.width - 2, plain))
+        self.line("numbers").say(screen_text.numbers(seen, now_s))
+        self.line("memory").say(screen_text.memory(seen, plain))
+        self.line("card").say(screen_text.card(self.sample) if seen.live else Content())
+        self.line("told").say(screen_text.tale(seen, self.size.width - 3, now_s))
         chart, log = self.query_one(LossChart), self.line("log")
         if self.log_wanted and seen.log:
             log.say(safe("\n".join(seen.log[-log.size.height :]), ROWS * MOST_COLUMNS, keep_newlines=True))
@@ -177,7 +177,7 @@ class WatchScreen(Screen[None]):
     # Keys
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        return orders.offered(action, self.watched, self.seen)
+        return actions.offered(action, self.watched, self.seen)
 
     def action_detach(self) -> None:
         self.app.exit(0)
@@ -186,10 +186,10 @@ class WatchScreen(Screen[None]):
         self.app.exit(0)
 
     def action_stop(self) -> None:
-        orders.stop(self.app, self.watched, self.seen)
+        actions.stop(self.app, self.watched, self.seen)
 
     def action_kill(self) -> None:
-        orders.kill(self.app, self.watched, self.seen)
+        actions.kill(self.app, self.watched, self.seen)
 
     def action_resume(self) -> None:
         if not self.resuming:
@@ -199,7 +199,7 @@ class WatchScreen(Screen[None]):
 
     @work(thread=True, exclusive=True, group="resume")
     def resume(self) -> None:
-        orders.resume(self.app, self.watched)
+        actions.resume(self.app, self.watched)
         self.resuming = False
 
     def action_deliver(self) -> None:
@@ -214,7 +214,7 @@ class WatchScreen(Screen[None]):
         self.line("log").say(Content("reading the log ..." if self.log_wanted else ""))
 
     def action_note(self) -> None:
-        orders.note(self.app, self.watched, self.seen)
+        actions.note(self.app, self.watched, self.seen)
 
     def action_help(self) -> None:
         from fitune.tui.text.run_help import watch_help
@@ -224,7 +224,7 @@ class WatchScreen(Screen[None]):
 
     def ask_quit(self) -> None:
         """Ctrl+C or Ctrl+Q."""
-        orders.leave(self.app, self.watched, self.seen)
+        actions.leave(self.app, self.watched, self.seen)
 
 
 def snapshot(state: RunState) -> RunState:

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from fitune.core.runs.run import Run
-from fitune.tui.again import command
 from fitune.tui.cli import parser
+from fitune.tui.watch.repeat_command import command
 
 
 @pytest.mark.parametrize(
