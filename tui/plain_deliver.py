@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from fitune.core.errors import UserError
 from fitune.core.runs.run import Run
 from fitune.tui.cli import dispatch, parser
-from fitune.tui.made import Facts, look, with_sizes
-from fitune.tui.proofs import table
-from fitune.tui.take_away import proposed
+from fitune.tui.deliver.artifacts import Facts, look, with_sizes
+from fitune.tui.deliver.local import proposed
+from fitune.tui.deliver.options import KINDS, PUSHED, TARGETS, WAYS, Way, advice, amount, kind_size
+from fitune.tui.deliver.proof_text import table
 from fitune.tui.talk import GoBack, NeedHelp, Talk
-from fitune.tui.ways import KINDS, PUSHED, TARGETS, WAYS, Way, advice, amount, kind_size
 
 TABLE_COLUMNS = 79
 LABEL_COLUMNS = 11

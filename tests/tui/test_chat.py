@@ -22,9 +22,9 @@ from fitune.core.machine.host import Machine
 from fitune.core.runs.run import Run
 from fitune.tui.app import FituneApp
 from fitune.tui.chat_text import ended, phase
+from fitune.tui.deliver.options import WAYS
+from fitune.tui.deliver.screen import DeliverScreen
 from fitune.tui.screens.chat import ChatScreen
-from fitune.tui.screens.deliver import DeliverScreen
-from fitune.tui.ways import WAYS
 from tests import fake_chat
 from tests.fake_worker import make_run
 from tests.tui.conftest import Fitune

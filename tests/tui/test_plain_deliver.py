@@ -10,9 +10,9 @@ import pytest
 
 from fitune.core.runs.run import Run
 from fitune.tui import plain_deliver
+from fitune.tui.deliver.options import WAYS
 from fitune.tui.plain_deliver import deliver
 from fitune.tui.talk import Talk
-from fitune.tui.ways import WAYS
 from tests.fake_worker import make_run
 from tests.tui.watch.test_progress import CHECKS, prove
 

@@ -14,7 +14,7 @@ from fitune.core.jobs.launch import Begun
 from fitune.core.recipe.fields import Recipe
 from fitune.core.runs import run as runs
 from fitune.tui.app import FituneApp
-from fitune.tui.screens.deliver import DeliverScreen
+from fitune.tui.deliver.screen import DeliverScreen
 from fitune.tui.screens.review import ReviewScreen
 from fitune.tui.watch.screen import WatchScreen
 from fitune.tui.widgets.help_page import HelpScreen

@@ -11,9 +11,9 @@ from fitune.core.errors import UserError
 from fitune.core.jobs import launch
 from fitune.core.runs import run as runs
 from fitune.tui.commands.watch import follow_to_end
+from fitune.tui.deliver.options import amount
 from fitune.tui.terminal import is_terminal
 from fitune.tui.text.clean import clean
-from fitune.tui.ways import amount
 
 
 def run(args: argparse.Namespace) -> int:

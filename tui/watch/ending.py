@@ -10,7 +10,7 @@ from typing import Any, Literal
 from fitune.core.runs.events import Event, RunState
 from fitune.core.runs.post_mortem import cause
 from fitune.core.runs.run import Run, Status
-from fitune.tui.proofs import NamedProof, proofs
+from fitune.tui.deliver.proof_text import NamedProof, proofs
 from fitune.tui.text.clean import clean
 from fitune.tui.text.format import clock, count, duration, number, size
 from fitune.tui.watch.repeat_command import command

@@ -6,7 +6,7 @@ from typing import TextIO
 
 from fitune.core.runs.events import RunState, Tail
 from fitune.core.runs.run import LIVE, Run
-from fitune.tui.proofs import table
+from fitune.tui.deliver.proof_text import table
 from fitune.tui.text.clean import encodable
 from fitune.tui.watch.ending import SILENT_AFTER_S, Story, ending
 from fitune.tui.watch.event_text import line, memory_text

@@ -203,7 +203,7 @@ class WatchScreen(Screen[None]):
         self.resuming = False
 
     def action_deliver(self) -> None:
-        from fitune.tui.screens.deliver import DeliverScreen
+        from fitune.tui.deliver.screen import DeliverScreen
 
         self.app.push_screen(DeliverScreen(self.watched))
 

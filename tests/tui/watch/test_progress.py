@@ -11,7 +11,7 @@ import pytest
 
 from fitune.core.runs.events import EventLog
 from fitune.core.runs.run import Run
-from fitune.tui.proofs import proofs, read, table
+from fitune.tui.deliver.proof_text import proofs, read, table
 from fitune.tui.watch.ending import Story, ending
 from fitune.tui.watch.event_text import line
 from fitune.tui.watch.leave import answers

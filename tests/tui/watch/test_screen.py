@@ -19,12 +19,12 @@ from fitune.core.jobs import launch
 from fitune.core.runs.events import RunState
 from fitune.core.runs.run import Run
 from fitune.tui.app import FituneApp
-from fitune.tui.screens.deliver import DeliverScreen
+from fitune.tui.deliver.options import WAYS
+from fitune.tui.deliver.screen import DeliverScreen
 from fitune.tui.text.clean import clean
 from fitune.tui.watch.leave import LeaveScreen
 from fitune.tui.watch.screen import WatchScreen
 from fitune.tui.watch.screen_text import PROMISE, Seen, memory, tale
-from fitune.tui.ways import WAYS
 from fitune.tui.widgets.ask import Ask
 from fitune.tui.widgets.confirm import Confirm
 from tests.fake_worker import make_run, start

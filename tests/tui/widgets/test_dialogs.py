@@ -8,13 +8,13 @@ from textual.screen import Screen
 from textual.widgets import Static
 
 from fitune.core.errors import UserError
+from fitune.tui.deliver.options import KINDS, TARGETS
+from fitune.tui.deliver.screen import DeliverScreen
 from fitune.tui.draft import Draft
 from fitune.tui.help_text import help_text
-from fitune.tui.screens.deliver import DeliverScreen
 from fitune.tui.screens.preset import CARD_QUESTION
 from fitune.tui.text.run_help import chat_help, deliver_help, watch_help
 from fitune.tui.watch.leave import LeaveScreen
-from fitune.tui.ways import KINDS, TARGETS
 from fitune.tui.widgets.ask import Ask
 from fitune.tui.widgets.confirm import Confirm
 from fitune.tui.widgets.help_page import HelpScreen

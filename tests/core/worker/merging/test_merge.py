@@ -318,7 +318,7 @@ def test_an_embedding_that_is_changed_whole_needs_its_room_once(
 
 def test_the_screen_tells_at_least_the_ram_that_the_merge_asks_for() -> None:
     from fitune.core.worker.merging import merge
-    from fitune.tui.made import MERGE_RAM_BYTES
+    from fitune.tui.deliver.artifacts import MERGE_RAM_BYTES
 
     assert merge.LIBRARIES_BYTES + merge.SCRATCH_BYTES * 8 * merge.BLOCK_WEIGHTS <= MERGE_RAM_BYTES
 

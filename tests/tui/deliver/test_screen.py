@@ -18,13 +18,13 @@ from fitune.core.memory.disk import GGUF_BYTES
 from fitune.core.runs import spawn
 from fitune.core.runs.events import EventLog, Tail
 from fitune.core.runs.run import Run
-from fitune.tui.screens.deliver import DeliverScreen
-from fitune.tui.take_away import instructions
+from fitune.tui.deliver.local import instructions
+from fitune.tui.deliver.options import KINDS, TARGETS, WAYS
+from fitune.tui.deliver.screen import DeliverScreen
 from fitune.tui.watch.ending import Story, ending
 from fitune.tui.watch.event_text import line
 from fitune.tui.watch.follow import follow
 from fitune.tui.watch.screen import WatchScreen
-from fitune.tui.ways import KINDS, TARGETS, WAYS
 from fitune.tui.widgets.ask import Ask
 from fitune.tui.widgets.confirm import Confirm
 from fitune.tui.widgets.pick import Pick, PickSome

@@ -10,10 +10,10 @@ from fitune.core.deliver import downloads
 from fitune.core.deliver.uploads import What
 from fitune.core.errors import UserError
 from fitune.core.jobs import launch
-from fitune.tui.made import Facts
-from fitune.tui.take_away import proposed
+from fitune.tui.deliver.artifacts import Facts
+from fitune.tui.deliver.local import proposed
+from fitune.tui.deliver.options import KINDS, PUSHED, TARGETS, amount, fetched, kind_size
 from fitune.tui.text.format import size
-from fitune.tui.ways import KINDS, PUSHED, TARGETS, amount, fetched, kind_size
 from fitune.tui.widgets.ask import Ask
 from fitune.tui.widgets.confirm import Confirm
 from fitune.tui.widgets.pick import Pick, PickSome

@@ -12,8 +12,8 @@ from fitune.core.deliver import llama_cpp
 from fitune.core.deliver.downloads import Download
 from fitune.core.deliver.uploads import Upload, What
 from fitune.core.memory.disk import GGUF_BYTES
-from fitune.tui.made import MERGE_RAM_BYTES, Facts
-from fitune.tui.proofs import NamedProof
+from fitune.tui.deliver.artifacts import MERGE_RAM_BYTES, Facts
+from fitune.tui.deliver.proof_text import NamedProof
 from fitune.tui.text.format import UNKNOWN, duration, size
 
 Key = Literal["chat", "merge", "gguf", "push", "handoff", "zip", "files"]

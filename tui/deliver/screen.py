@@ -20,12 +20,12 @@ from fitune.core.deliver import llama_cpp
 from fitune.core.errors import UserError
 from fitune.core.jobs import launch
 from fitune.core.runs.run import Run
-from fitune.tui.made import Facts, look, with_sizes
-from fitune.tui.screens import deliver_asks
-from fitune.tui.take_away import hand_off, zip_up
+from fitune.tui.deliver import questions
+from fitune.tui.deliver.artifacts import Facts, look, with_sizes
+from fitune.tui.deliver.local import hand_off, zip_up
+from fitune.tui.deliver.options import WAYS, Key, Way, advice
 from fitune.tui.text.clean import clean, safe
 from fitune.tui.watch.screen_text import proof_lines
-from fitune.tui.ways import WAYS, Key, Way, advice
 from fitune.tui.widgets.confirm import Confirm
 from fitune.tui.widgets.footer import Keys
 from fitune.tui.widgets.lists import with_status_words
@@ -149,7 +149,7 @@ class DeliverScreen(Screen[None]):
             case "push":
                 await self.push(facts)
             case "handoff":
-                if asked := await deliver_asks.target(self.app, facts):
+                if asked := await questions.target(self.app, facts):
                     await self.make("writing ...", lambda: hand_off(self.trained, asked[0], Path(asked[1])))
             case "zip":
                 await self.make("packing ...", lambda: zip_up(self.trained))
@@ -159,7 +159,7 @@ class DeliverScreen(Screen[None]):
         again = Confirm("Merge again?\nThe merged model that is there is replaced.", "Keep it", "Merge again")
         if facts.merged_bytes and not await self.app.push_screen_wait(again):
             return
-        base = await deliver_asks.base(self.app, facts) if facts.quantized else None
+        base = await questions.base(self.app, facts) if facts.quantized else None
         if base or not facts.quantized:
             await self.start(lambda: launch.merge(self.trained, base))
 
@@ -175,15 +175,15 @@ class DeliverScreen(Screen[None]):
             await self.done(lambda: llama_cpp.install(home))
             self.result(["OK, the converter is here."])
             self.find()
-        if kinds := await deliver_asks.kinds(self.app, facts):
+        if kinds := await questions.kinds(self.app, facts):
             await self.start(lambda: launch.export(self.trained, kinds))
 
     async def push(self, facts: Facts) -> None:
         """First the token, then what, where and for whom. Raises UserError."""
         self.result(["asking the Hub whose token this is ..."])
-        who = await deliver_asks.account(self.app)
+        who = await questions.account(self.app)
         self.result([])
-        if who and (wish := await deliver_asks.push(self.app, facts, who)):
+        if who and (wish := await questions.push(self.app, facts, who)):
             await self.start(lambda: launch.push(self.trained, wish.repo, wish.private, wish.what))
 
     async def start(self, begin: Callable[[], object]) -> None:

@@ -14,7 +14,7 @@ from fitune.core.deliver.uploads import WHAT, Upload, What, uploads
 from fitune.core.errors import UserError
 from fitune.core.runs.events import RunState, Tail
 from fitune.core.runs.run import Run
-from fitune.tui.proofs import NamedProof, proofs
+from fitune.tui.deliver.proof_text import NamedProof, proofs
 from fitune.tui.text.format import size
 
 MERGE_RAM_BYTES = 1_600_000_000
