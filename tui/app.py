@@ -178,7 +178,7 @@ def run_watch(run: Run, plain_glyphs: bool = False) -> int:
 
 def run_chat(run: Run, settings: "Settings", share_gpu: bool = False, plain_glyphs: bool = False) -> int:
     """Talk with a trained model on this terminal; the exit status."""
-    from fitune.tui.screens.chat import ChatScreen
+    from fitune.tui.chat.screen import ChatScreen
 
     return _run(FituneApp(plain_glyphs=plain_glyphs, alone=ChatScreen(run, settings, share_gpu)))
 

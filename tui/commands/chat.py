@@ -10,7 +10,7 @@ from fitune.core.errors import UserError
 from fitune.core.jobs import chat
 from fitune.core.jobs.chat import Chat, Conversation, Question, Settings, Side
 from fitune.core.runs import run as runs
-from fitune.tui.chat_text import ANSWER_CHARS, NAMES, checked, ended, failure, kept, manner, phase, ready
+from fitune.tui.chat.text import ANSWER_CHARS, NAMES, checked, ended, failure, kept, manner, phase, ready
 from fitune.tui.terminal import is_terminal, surface
 from fitune.tui.text.clean import as_ascii_json, clean, encodable
 

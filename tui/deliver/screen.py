@@ -139,7 +139,7 @@ class DeliverScreen(Screen[None]):
         """Raises UserError."""
         match key:
             case "chat":
-                from fitune.tui.screens.chat import ChatScreen
+                from fitune.tui.chat.screen import ChatScreen
 
                 self.app.push_screen(ChatScreen(self.trained))
             case "merge":

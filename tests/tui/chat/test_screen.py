@@ -21,10 +21,10 @@ from fitune.core.machine import host
 from fitune.core.machine.host import Machine
 from fitune.core.runs.run import Run
 from fitune.tui.app import FituneApp
-from fitune.tui.chat_text import ended, phase
+from fitune.tui.chat.screen import ChatScreen
+from fitune.tui.chat.text import ended, phase
 from fitune.tui.deliver.options import WAYS
 from fitune.tui.deliver.screen import DeliverScreen
-from fitune.tui.screens.chat import ChatScreen
 from tests import fake_chat
 from tests.fake_worker import make_run
 from tests.tui.conftest import Fitune

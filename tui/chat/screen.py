@@ -17,7 +17,7 @@ from fitune.core.errors import UserError
 from fitune.core.jobs import chat
 from fitune.core.jobs.chat import SIDES, Chat, Conversation, Question, Settings
 from fitune.core.runs.run import Run
-from fitune.tui.chat_text import ANSWER_CHARS, NAMES, ended, failure, kept, manner, phase, ready
+from fitune.tui.chat.text import ANSWER_CHARS, NAMES, ended, failure, kept, manner, phase, ready
 from fitune.tui.text.clean import clean, safe
 from fitune.tui.widgets.footer import Keys
 from fitune.tui.widgets.readouts import Line
