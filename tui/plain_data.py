@@ -14,7 +14,8 @@ from fitune.core.runs.run import Run
 from fitune.core.tokens.findings import findings
 from fitune.core.tokens.lengths import Prepared
 from fitune.tui.choices import data_suggestions
-from fitune.tui.data_view import (
+from fitune.tui.data.read import render
+from fitune.tui.data.report_text import (
     better_length,
     check_lines,
     example_head,
@@ -26,12 +27,11 @@ from fitune.tui.data_view import (
     rendering_line,
     row_lines,
 )
+from fitune.tui.data.token_text import example_text, histogram_lines, legend
 from fitune.tui.draft import Draft, prepared, recipe, reset_field, set_field, with_prepared
 from fitune.tui.outlook import WORDS, look
-from fitune.tui.reading import render
 from fitune.tui.steps import Answer, Forward
 from fitune.tui.talk import GoBack, Talk
-from fitune.tui.token_view import example_text, histogram_lines, legend
 
 PREVIEW_ROWS = 3
 TELL_EVERY_S = 3.0

@@ -9,6 +9,7 @@ from fitune.core.runs import run
 from fitune.core.tokens.workload import lengths_said
 from fitune.tui.choices import card_gib_of, machine_lines, preset_choices, start_choices
 from fitune.tui.cost import field_cost
+from fitune.tui.data.read import with_known
 from fitune.tui.draft import (
     Draft,
     origin,
@@ -24,7 +25,6 @@ from fitune.tui.draft import (
 from fitune.tui.fields import Field, form_fields
 from fitune.tui.outlook import WORDS, Outlook, bounds, known_shape, learn, look, remedy_text, ways_out, with_remedy
 from fitune.tui.plain_data import reread, with_tokens
-from fitune.tui.reading import with_known
 from fitune.tui.steps import Answer, Forward, Reopen, Watch
 from fitune.tui.summary import command_line, lines, obstacles, push_words, write_recipe
 from fitune.tui.talk import GoBack, Talk

@@ -13,7 +13,7 @@ from fitune.core.jobs import launch
 from fitune.core.runs.events import EventLog
 from fitune.core.runs.run import Run
 from fitune.core.tokens.lengths import FILE, Example, Token, to_json
-from fitune.tui.data_view import finding_line
+from fitune.tui.data.report_text import finding_line
 from tests.core.tokens.token_rows import prepared
 from tests.tui.conftest import Fitune
 

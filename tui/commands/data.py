@@ -14,10 +14,10 @@ from fitune.core.runs.events import RunState
 from fitune.core.runs.run import Run
 from fitune.core.tokens.findings import findings
 from fitune.core.tokens.lengths import Prepared
-from fitune.tui.data_view import left_out_lines
-from fitune.tui.reading import render
+from fitune.tui.data.read import render
+from fitune.tui.data.report_text import left_out_lines
+from fitune.tui.data.token_text import example_text, histogram_lines, legend, summary_lines
 from fitune.tui.text.clean import as_ascii_json, clean, encodable, shows_unicode
-from fitune.tui.token_view import example_text, histogram_lines, legend, summary_lines
 
 PROGRESS_EVERY_S = 0.5
 EXAMPLES_SHOWN = 3

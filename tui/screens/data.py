@@ -21,7 +21,7 @@ from fitune.core.runs.run import Run
 from fitune.core.tokens.findings import findings
 from fitune.tui import steps
 from fitune.tui.choices import complete_path, data_suggestions
-from fitune.tui.data_view import better_length, headline, mapping_lines, rendering_line
+from fitune.tui.data.report_text import better_length, headline, mapping_lines, rendering_line
 from fitune.tui.draft import Draft, prepared, recipe, reset_field, set_field, shown
 from fitune.tui.fields import all_fields
 from fitune.tui.screens import rows

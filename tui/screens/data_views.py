@@ -8,7 +8,7 @@ from textual.geometry import Size
 from fitune.core.data.report import Report
 from fitune.core.recipe.load import Recipe
 from fitune.core.tokens.lengths import Prepared
-from fitune.tui.data_view import (
+from fitune.tui.data.report_text import (
     better_length,
     check_lines,
     example_head,
@@ -17,10 +17,10 @@ from fitune.tui.data_view import (
     length_line,
     row_lines,
 )
+from fitune.tui.data.token_text import example_text, histogram_lines, legend
 from fitune.tui.draft import Draft, prepared, recipe
 from fitune.tui.text.clean import safe
 from fitune.tui.text.format import count
-from fitune.tui.token_view import example_text, histogram_lines, legend
 from fitune.tui.widgets.lists import with_status_words
 
 KEY = "Ctrl+L"

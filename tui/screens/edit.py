@@ -15,10 +15,10 @@ from textual.widgets import Static
 from fitune.core.errors import UserError
 from fitune.tui import steps
 from fitune.tui.cost import field_cost
+from fitune.tui.data.read import with_known
 from fitune.tui.draft import Draft, problems, reset_field, set_field, shown
 from fitune.tui.fields import ELSEWHERE, MAIN, form_fields
 from fitune.tui.outlook import fitted, known_shape, learn
-from fitune.tui.reading import with_known
 from fitune.tui.screens.step import StepScreen
 from fitune.tui.steps import Forward
 from fitune.tui.text.clean import clean, safe

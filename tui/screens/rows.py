@@ -17,8 +17,8 @@ from fitune.core.runs.events import RunState
 from fitune.core.runs.run import Run
 from fitune.core.tokens.lengths import Prepared
 from fitune.core.tokens.workload import workload
+from fitune.tui.data.read import LeftError, read, render
 from fitune.tui.draft import Draft, recipe, with_prepared
-from fitune.tui.reading import LeftError, read, render
 
 PREVIEW_ROWS = 5
 GROUP = "rows"

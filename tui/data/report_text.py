@@ -9,9 +9,9 @@ from fitune.core.recipe.fields import Recipe
 from fitune.core.runs.events import RunState
 from fitune.core.tokens.findings import findings, is_lossy, wanted_length
 from fitune.core.tokens.lengths import Prepared
+from fitune.tui.data.token_text import summary_lines
 from fitune.tui.text.clean import clean
 from fitune.tui.text.format import count, percent
-from fitune.tui.token_view import summary_lines
 from fitune.tui.watch.ending import value
 
 FILES_SHOWN = 3

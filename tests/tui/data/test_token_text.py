@@ -7,7 +7,7 @@ import pytest
 
 from fitune.core.recipe.load import Recipe
 from fitune.core.tokens.lengths import Example, Token
-from fitune.tui.token_view import example_text, histogram_lines, legend, summary_lines
+from fitune.tui.data.token_text import example_text, histogram_lines, legend, summary_lines
 from tests.core.tokens.test_findings import rows_of
 from tests.tui.payloads import OBEYED, PAYLOADS
 
