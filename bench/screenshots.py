@@ -33,10 +33,10 @@ from fitune.core.machine import host
 from fitune.core.machine.gpu import Gpu
 from fitune.core.machine.host import GIB, Machine
 from fitune.core.runs.run import Run
-from fitune.tui import steps
 from fitune.tui.app import FituneApp
-from fitune.tui.draft import Draft, save
-from tests.tui.wizard_kit import settle
+from fitune.tui.wizard import steps
+from fitune.tui.wizard.draft import Draft, save
+from tests.tui.wizard.wizard_kit import settle
 
 ROOT = Path(__file__).parent.parent
 CARD = Gpu(

@@ -52,7 +52,7 @@ from fitune.core.machine.gpu import Gpu
 from fitune.core.machine.host import Machine
 from fitune.tui import steps
 from fitune.tui.app import FituneApp
-from fitune.tui.draft import Draft
+from fitune.tui.wizard.draft import Draft
 card = Gpu(0, "GPU-0", "NVIDIA L4", 24 << 30, 23 << 30, 1 << 30, compute_capability=(8, 9))
 app = FituneApp(draft=Draft("8b-on-12gb", machine=Machine(gpus=(card,), gpu_state="ok")))
 app.first_step = steps.named("edit")

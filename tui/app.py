@@ -27,8 +27,8 @@ from fitune.tui.widgets.confirm import Confirm
 
 if TYPE_CHECKING:
     from fitune.core.jobs.chat import Settings
-    from fitune.tui.draft import Draft
-    from fitune.tui.steps import Step
+    from fitune.tui.wizard.draft import Draft
+    from fitune.tui.wizard.steps import Step
 
 QUIT_KEYS = ("ctrl+c", "ctrl+q")
 SCREEN_LOOK_S = 0.01
@@ -101,9 +101,9 @@ class FituneApp(App[int]):
     @work
     async def walk(self) -> None:
         """The wizard, up to a run to be watched. Its imports take their time: first something is shown."""
-        if "fitune.tui.wizard" not in sys.modules:
-            await asyncio.to_thread(importlib.import_module, "fitune.tui.wizard")
-        from fitune.tui.wizard import walk
+        if "fitune.tui.wizard.walk" not in sys.modules:
+            await asyncio.to_thread(importlib.import_module, "fitune.tui.wizard.walk")
+        from fitune.tui.wizard.walk import walk
 
         self.watch_run(await walk(self, self.first_draft, self.first_step))
 
@@ -157,14 +157,14 @@ def run_wizard(answers: Mapping[str, Any] | None = None, plain_glyphs: bool = Fa
     """
     draft = None
     if answers:
-        from fitune.tui.draft import Draft
+        from fitune.tui.wizard.draft import Draft
 
         draft = Draft(answers=answers)
     app = FituneApp(draft=draft, plain_glyphs=plain_glyphs)
     status = _run(app)
     if app.watched:
         return status
-    from fitune.tui.draft import kept_line
+    from fitune.tui.wizard.draft import kept_line
 
     if kept := kept_line(runs.home()):
         print(kept, file=sys.stderr)

@@ -11,14 +11,14 @@ from fitune.core.errors import UserError
 from fitune.core.machine import host
 from fitune.core.runs import run as runs
 from fitune.core.runs.run import Run
-from fitune.tui import steps
-from fitune.tui.draft import Draft, discard, kept_line, save
-from fitune.tui.help_text import about
 from fitune.tui.plain_data import ask_data
 from fitune.tui.plain_steps import ask_edit, ask_preset, ask_review, ask_start
-from fitune.tui.steps import Back, Watch
 from fitune.tui.talk import GoBack, NeedHelp, Talk
 from fitune.tui.text.glossary import words
+from fitune.tui.wizard import steps
+from fitune.tui.wizard.draft import Draft, discard, kept_line, save
+from fitune.tui.wizard.help import about
+from fitune.tui.wizard.steps import Back, Watch
 
 ASK: Mapping[steps.Name, Callable[[Talk, Draft], steps.Answer]] = {
     "start": ask_start,

@@ -13,7 +13,6 @@ from fitune.core.runs.events import RunState
 from fitune.core.runs.run import Run
 from fitune.core.tokens.findings import findings
 from fitune.core.tokens.lengths import Prepared
-from fitune.tui.choices import data_suggestions
 from fitune.tui.data.read import render
 from fitune.tui.data.report_text import (
     better_length,
@@ -28,10 +27,11 @@ from fitune.tui.data.report_text import (
     row_lines,
 )
 from fitune.tui.data.token_text import example_text, histogram_lines, legend
-from fitune.tui.draft import Draft, prepared, recipe, reset_field, set_field, with_prepared
-from fitune.tui.outlook import WORDS, look
-from fitune.tui.steps import Answer, Forward
 from fitune.tui.talk import GoBack, Talk
+from fitune.tui.wizard.draft import Draft, prepared, recipe, reset_field, set_field, with_prepared
+from fitune.tui.wizard.forecast_text import WORDS, look
+from fitune.tui.wizard.options import data_suggestions
+from fitune.tui.wizard.steps import Answer, Forward
 
 PREVIEW_ROWS = 3
 TELL_EVERY_S = 3.0

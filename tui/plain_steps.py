@@ -7,10 +7,10 @@ from fitune.core.errors import UserError
 from fitune.core.jobs import launch
 from fitune.core.runs import run
 from fitune.core.tokens.workload import lengths_said
-from fitune.tui.choices import card_gib_of, machine_lines, preset_choices, start_choices
-from fitune.tui.cost import field_cost
 from fitune.tui.data.read import with_known
-from fitune.tui.draft import (
+from fitune.tui.plain_data import reread, with_tokens
+from fitune.tui.talk import GoBack, Talk
+from fitune.tui.wizard.draft import (
     Draft,
     origin,
     prepared,
@@ -22,12 +22,22 @@ from fitune.tui.draft import (
     shown,
     use_preset,
 )
-from fitune.tui.fields import Field, form_fields
-from fitune.tui.outlook import WORDS, Outlook, bounds, known_shape, learn, look, remedy_text, ways_out, with_remedy
-from fitune.tui.plain_data import reread, with_tokens
-from fitune.tui.steps import Answer, Forward, Reopen, Watch
-from fitune.tui.summary import command_line, lines, obstacles, push_words, write_recipe
-from fitune.tui.talk import GoBack, Talk
+from fitune.tui.wizard.field_cost import field_cost
+from fitune.tui.wizard.fields import Field, form_fields
+from fitune.tui.wizard.forecast_text import (
+    WORDS,
+    Outlook,
+    bounds,
+    known_shape,
+    learn,
+    look,
+    remedy_text,
+    ways_out,
+    with_remedy,
+)
+from fitune.tui.wizard.options import card_gib_of, machine_lines, preset_choices, start_choices
+from fitune.tui.wizard.review_text import command_line, lines, obstacles, push_words, write_recipe
+from fitune.tui.wizard.steps import Answer, Forward, Reopen, Watch
 
 
 def ask_start(talk: Talk, draft: Draft) -> Answer:

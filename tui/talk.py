@@ -3,8 +3,8 @@
 import sys
 from collections.abc import Sequence
 
-from fitune.tui.draft import Draft
 from fitune.tui.text.clean import clean, encodable, shows_unicode
+from fitune.tui.wizard.draft import Draft
 
 
 class GoBack(Exception):

@@ -16,11 +16,11 @@ from fitune.core.recipe.fields import Recipe
 from fitune.core.runs import run as runs
 from fitune.core.runs import spawn
 from fitune.core.tokens.lengths import Prepared
-from fitune.tui import steps
 from fitune.tui.__main__ import main
-from fitune.tui.draft import Draft
+from fitune.tui.wizard import steps
+from fitune.tui.wizard.draft import Draft
 from tests.fake_worker import make_run, stand_in, start
-from tests.tui.wizard_kit import CARD, GIB, VERSIONS, Wizard, answer_folder, rendered
+from tests.tui.wizard.wizard_kit import CARD, GIB, VERSIONS, Wizard, answer_folder, rendered
 
 Fitune = Callable[..., tuple[int, str, str]]
 

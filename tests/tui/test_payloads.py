@@ -15,11 +15,11 @@ from fitune.core.machine.gpu import Gpu
 from fitune.core.machine.host import Machine
 from fitune.core.runs.run import Run
 from fitune.tui import plain
-from fitune.tui.draft import Draft, save
+from fitune.tui.wizard.draft import Draft, save
 from tests.fake_worker import make_run
 from tests.tui.conftest import Fitune
 from tests.tui.payloads import OBEYED, PAYLOADS
-from tests.tui.wizard_kit import GIB
+from tests.tui.wizard.wizard_kit import GIB
 
 NASTY = " ".join(PAYLOADS)
 NAME = " ".join(payload for payload in PAYLOADS if "/" not in payload)

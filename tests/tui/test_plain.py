@@ -19,12 +19,13 @@ from fitune.core.machine.host import Machine
 from fitune.core.recipe.fields import Recipe
 from fitune.core.runs import run as runs
 from fitune.core.tokens.lengths import Prepared
-from fitune.tui import plain, steps
-from fitune.tui.draft import discard, restore, shown
-from fitune.tui.screens.step import StepScreen
-from fitune.tui.widgets.form import Form
+from fitune.tui import plain
+from fitune.tui.wizard import steps
+from fitune.tui.wizard.draft import discard, restore, shown
+from fitune.tui.wizard.screens.step import StepScreen
+from fitune.tui.wizard.widgets.form import Form
 from tests.fake_worker import make_run
-from tests.tui.wizard_kit import Wizard, go_to
+from tests.tui.wizard.wizard_kit import Wizard, go_to
 
 
 @pytest.fixture

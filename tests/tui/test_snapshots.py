@@ -6,8 +6,8 @@ import pytest
 from textual.widget import Widget
 from textual.widgets import Static
 
-from fitune.tui import steps
-from tests.tui.wizard_kit import Wizard, settle
+from fitune.tui.wizard import steps
+from tests.tui.wizard.wizard_kit import Wizard, settle
 
 SIZES = ((80, 24), (120, 40))
 SAID = {

@@ -15,12 +15,12 @@ from fitune.core.recipe.fields import Recipe
 from fitune.core.runs import run as runs
 from fitune.tui.app import FituneApp
 from fitune.tui.deliver.screen import DeliverScreen
-from fitune.tui.screens.review import ReviewScreen
 from fitune.tui.watch.screen import WatchScreen
 from fitune.tui.widgets.help_page import HelpScreen
+from fitune.tui.wizard.screens.review import ReviewScreen
 from tests.fake_worker import make_run
 from tests.tui.watch.test_screen import shown, until, watching
-from tests.tui.wizard_kit import Wizard, settle
+from tests.tui.wizard.wizard_kit import Wizard, settle
 
 At = Callable[..., Wizard]
 

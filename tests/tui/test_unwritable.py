@@ -10,12 +10,12 @@ import pytest
 
 from fitune.core.runs.run import Run
 from fitune.tui import plain
-from fitune.tui.screens.start import StartScreen
 from fitune.tui.widgets.confirm import Confirm
 from fitune.tui.widgets.help_page import HelpScreen
+from fitune.tui.wizard.screens.start import StartScreen
 from tests.fake_worker import make_run, start
 from tests.tui.watch.test_screen import shown, until, watching
-from tests.tui.wizard_kit import Wizard, go_to, settle
+from tests.tui.wizard.wizard_kit import Wizard, go_to, settle
 
 At = Callable[..., Wizard]
 

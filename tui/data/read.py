@@ -13,7 +13,7 @@ from fitune.core.runs.events import RunState
 from fitune.core.runs.run import Run
 from fitune.core.tokens import cache
 from fitune.core.tokens.lengths import FILE, Prepared
-from fitune.tui.draft import Draft, prepared, recipe, with_prepared
+from fitune.tui.wizard.draft import Draft, prepared, recipe, with_prepared
 
 POLL_S = 0.1
 

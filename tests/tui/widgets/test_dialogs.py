@@ -10,19 +10,19 @@ from textual.widgets import Static
 from fitune.core.errors import UserError
 from fitune.tui.deliver.options import KINDS, TARGETS
 from fitune.tui.deliver.screen import DeliverScreen
-from fitune.tui.draft import Draft
-from fitune.tui.help_text import help_text
-from fitune.tui.screens.preset import CARD_QUESTION
 from fitune.tui.text.run_help import chat_help, deliver_help, watch_help
 from fitune.tui.watch.leave import LeaveScreen
 from fitune.tui.widgets.ask import Ask
 from fitune.tui.widgets.confirm import Confirm
 from fitune.tui.widgets.help_page import HelpScreen
 from fitune.tui.widgets.pick import Pick, PickSome
+from fitune.tui.wizard.draft import Draft
+from fitune.tui.wizard.help import help_text
+from fitune.tui.wizard.screens.preset import CARD_QUESTION
 from tests.fake_worker import make_run
 from tests.tui.test_snapshots import SIZES, is_scrolled, rows_cut
 from tests.tui.watch.test_screen import shown, until, watching
-from tests.tui.wizard_kit import Wizard
+from tests.tui.wizard.wizard_kit import Wizard
 
 
 def refuse(answer: str) -> None:

@@ -1,0 +1,342 @@
+"""The data step by keyboard: problems first, lengths with the cut, rows token by token; counting never blocks."""
+
+import json
+import re
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from fitune.core.errors import UserError
+from fitune.core.jobs import launch
+from fitune.core.recipe.fields import Recipe
+from fitune.core.runs.events import EventLog
+from fitune.core.runs.run import Run
+from fitune.tui.widgets.choices import Choices
+from fitune.tui.widgets.lists import ViewName
+from fitune.tui.widgets.readouts import Line
+from fitune.tui.wizard import draft as drafts
+from fitune.tui.wizard.draft import recipe
+from fitune.tui.wizard.screens.data import DataScreen
+from fitune.tui.wizard.screens.data_views import VIEWS
+from fitune.tui.wizard.widgets.field_input import FieldInput
+from tests.tui.text.test_clean import OBEYED
+from tests.tui.wizard.wizard_kit import Wizard, answer_folder, rendered, said, settle, until
+
+At = Callable[..., Wizard]
+SOURCE = {"data.source": "rows.jsonl"}
+LATE, GONE = {**SOURCE, "model.max_seq_length": "48"}, {**SOURCE, "model.max_seq_length": "32"}
+"""Lengths that cut some answers of `long_rows`, and that cut away all of them."""
+
+
+@pytest.fixture
+def long_rows(home: Path) -> None:
+    """40 rows of 41 to 80 words, 39 of them the question."""
+    rows = [{"question": "Why? " * 38 + "Why?", "answer": " ".join(["Because."] * n)} for n in range(1, 41)]
+    Path("rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def screen(app: Wizard) -> DataScreen:
+    assert isinstance(app.screen, DataScreen), app.screen
+    return app.screen
+
+
+async def test_up_leads_from_the_list_of_files_back_to_the_path(at_step: At) -> None:
+    Path("more.jsonl").write_text("{}\n")
+    app = at_step("data", edits={"data.source": "gone.jsonl"})
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        await pilot.press("down", "down", "up")
+        assert isinstance(app.focused, Choices)
+        await pilot.press("up")
+        assert isinstance(app.focused, FieldInput)
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 40)])
+async def test_tab_leads_from_the_path_through_each_view_and_back(at_step: At, size: tuple[int, int]) -> None:
+    app = at_step("data", edits=SOURCE)
+    async with app.run_test(size=size) as pilot:
+        await settle(pilot)
+        shown = {
+            "Check": "Nothing is wrong",
+            "Lengths": "95% of the rows",
+            "Tokens": "example 1 of",
+            "Rows": "user: What",
+        }
+        for view in VIEWS:
+            await pilot.press("tab")
+            await pilot.pause()
+            assert isinstance(app.focused, ViewName)
+            assert f"▸ {view}" in app.shown()
+            assert shown[view] in app.shown()
+            assert all(len(line) <= size[0] for line in app.shown().splitlines())
+        await pilot.press("tab")
+        assert app.focused is app.screen.query_one("FieldInput")
+
+
+async def test_what_a_folder_holds_besides_is_named(at_step: At) -> None:
+    Path("rows").mkdir()
+    Path("rows.jsonl").rename("rows/rows.jsonl")
+    for name in ("README.md", "a.bin", "b.bin", "c.bin"):
+        Path("rows", name).write_text("x")
+    app = at_step("data", edits={"data.source": "rows"})
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        await until(app, "Read: rows.jsonl. Left out: README.md, a.bin, b.bin and 1 more.")
+
+
+async def test_what_does_not_fit_has_its_remedies_here_too(at_step: At) -> None:
+    app = at_step("data", edits={**SOURCE, "model.quant": "bf16"})
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        at = app.step.ways.index(next(way for way in app.step.ways if way.set.get("model.quant") == "nf4"))
+        await until(app, f"{('^O', 'F6', 'F7')[at]} quant nf4: saves")
+        await pilot.press(("f5", "f6", "f7")[at])
+        await until(app, "OK 4.7 GiB to spare")
+
+
+async def test_columns_nobody_knows_are_asked_for_with_the_rows_in_sight(at_step: At) -> None:
+    row = {"nr": "7", "anfrage": "How wide is it?", "antwort": "As wide as you can see."}
+    Path("odd.jsonl").write_text(f"{json.dumps(row)}\n" * 40)
+    app = at_step("data", edits={"data.source": "odd.jsonl"})
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        await until(app, "antwort: As wide as you can see.")
+        await until(app, "WARN There are rows, but it is not clear what shall be learned from them.")
+        await until(app, "question: anfrage, answer: antwort")
+        await pilot.press("down", "enter")
+        await settle(pilot)
+        await until(app, "OK 40 rows, question_answer: by your choice of columns.")
+
+
+async def test_rows_that_cannot_be_used_leave_no_view_empty(at_step: At) -> None:
+    Path("empty.jsonl").touch()
+    app = at_step("data", edits={"data.source": "empty.jsonl"})
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        await until(app, "ERROR There are no rows.")
+        for _ in VIEWS[1:]:
+            await pilot.press("tab")
+            await pilot.pause()
+        await pilot.press("tab")
+        await until(app, "Nothing to show yet: see Check.")
+
+
+async def test_problems_of_tokens_stand_before_those_of_rows_and_before_the_counts(
+    at_step: At, long_rows: None
+) -> None:
+    with Path("rows.jsonl").open("a") as file:
+        file.write("{broken\n")
+    app = at_step("data", edits=LATE)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await settle(pilot)
+        text = app.shown()
+        places = [
+            text.index(each) for each in ("rows are cut at 48", "1 row can't be read and is", "tokens are trained")
+        ]
+        assert places == sorted(places)
+
+
+async def test_one_key_cuts_rows_later_and_the_budget_follows(at_step: At, long_rows: None) -> None:
+    app = at_step("data", edits=LATE)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        assert "Longer rows" in app.shown().splitlines()[-1]
+        assert "Ctrl+L cuts at 128 tokens instead." in app.shown()
+        before = screen(app).outlook
+        await pilot.press("ctrl+l")
+        await settle(pilot)
+        assert app.step.draft.edits["model.max_seq_length"] == "128"
+        after = screen(app).outlook
+        assert before.work is not None
+        assert after.work is not None
+        assert (before.work.longest, after.work.longest) == (48, 80)
+        assert "rows are cut" not in app.shown()
+        assert "Longer rows" not in app.shown()
+
+
+async def test_rows_that_hardly_lose_anything_are_no_problem(at_step: At, home: Path) -> None:
+    rows = [{"question": "Why?", "answer": "Because. " * n + "So."} for n in [*[39] * 99, 45]]
+    Path("rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    app = at_step("data", edits={**SOURCE, "model.max_seq_length": "45"})
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        assert "repeat an earlier one" in app.shown()
+        assert "Longer rows" not in app.shown()
+        await pilot.press("tab", "tab", "ctrl+l")
+        await settle(pilot)
+        assert "OK 1 of 100 rows are cut at 45: hardly anything" in app.shown()
+        assert app.step.draft.edits["model.max_seq_length"] == "45"
+
+
+async def test_where_nothing_is_left_to_learn_the_step_holds_and_says_the_cure(at_step: At, long_rows: None) -> None:
+    app = at_step("data", edits=GONE)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        await pilot.press("enter")
+        await settle(pilot)
+        assert app.step.NAME == "data"
+        assert said(pilot, "#status").startswith("ERROR Nothing is left to learn")
+        assert "40 rows lose their whole answer at 32 tokens" in app.shown()
+        await pilot.press("ctrl+l", "enter")
+        await settle(pilot)
+        assert app.step.NAME == "review"
+
+
+async def test_a_review_of_rows_without_a_trained_token_starts_nothing(at_step: At, long_rows: None) -> None:
+    app = at_step("review", edits=GONE)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        await pilot.press("enter")
+        await settle(pilot)
+        assert "ERROR Nothing is left to learn." in app.shown()
+    assert app.begun is None
+
+
+async def test_rows_are_turned_and_scrolled_token_by_token(at_step: At, long_rows: None) -> None:
+    app = at_step("data", edits=LATE)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        await pilot.press("tab", "tab", "tab")
+        await pilot.pause()
+        assert "Row 1 of 40, 41 tokens (example 1 of 12)" in app.shown()
+        assert "‹<|begin|> ›" in app.shown()
+        await pilot.press("left")
+        await pilot.pause()
+        assert "example 12 of 12" in app.shown()
+        await pilot.press("right", "right")
+        await pilot.pause()
+        assert "example 2 of 12" in app.shown()
+        assert "Row" in app.shown().splitlines()[-1]
+        await pilot.press(*["down"] * 9)
+        await pilot.pause()
+        assert "«Because. " in app.shown()
+        for _ in range(10):
+            if isinstance(app.focused, ViewName):
+                await pilot.press("up")
+        assert app.focused is app.screen.query_one("FieldInput")
+
+
+async def test_the_cut_stands_in_the_histogram_and_in_the_row(at_step: At, long_rows: None) -> None:
+    app = at_step("data", edits=LATE)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await settle(pilot)
+        await pilot.press("tab", "tab")
+        await pilot.pause()
+        lines = app.shown().splitlines()
+        cut = next(at for at, line in enumerate(lines) if "cut at 48 tokens ─" in line)
+        assert re.match(r" +\d+-48 ", lines[cut - 1])
+        assert re.match(r" +49-\d+ ", lines[cut + 1])
+        await pilot.press("tab", "left")
+        await pilot.pause()
+        assert "cut at 48 tokens: what follows is lost" in app.shown()
+
+
+async def test_ascii_marks_where_the_terminal_has_no_others(at_step: At, this_machine: object) -> None:
+    app = at_step("data", edits=SOURCE)
+    app.add_class("-plain-glyphs")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        for _ in VIEWS:
+            await pilot.press("tab")
+            await pilot.pause()
+            assert str(app.screen.query_one("#rows", Line).render()).isascii()
+            assert str(app.focused.render()).isascii() if app.focused else False
+        await pilot.press("shift+tab")
+        await pilot.pause()
+        assert "[[It " in app.shown()
+
+
+@pytest.fixture
+def counting(home: Path, monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """A prepare job that is at work until the event is set, and then done at once; or stopped."""
+    done = threading.Event()
+
+    class Held(Run):
+        def holder_pid(self) -> int | None:
+            return None if done.is_set() or self.stop.exists() else 1
+
+    def prepare(asked: Recipe) -> Run:
+        run = Held(answer_folder(asked, home))
+        if done.is_set():
+            return rendered(asked, run.path)
+        run.path.mkdir(parents=True, exist_ok=True)
+        log = EventLog(run.events, "prepare")
+        log.write("started")
+        log.write("phase", name="rows", rows=20, tokens=1200, bytes=1, total_bytes=2)
+        return run
+
+    monkeypatch.setattr(launch, "prepare", prepare)
+    return done
+
+
+async def test_counting_tells_how_far_it_is_and_enter_goes_on_without(at_step: At, counting: threading.Event) -> None:
+    app = at_step("data", edits=SOURCE)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(app, "Counting tokens: 20 rows, 1,200 tokens, 50 %, ")
+        await until(app, " s. Enter goes on without.")
+        await pilot.press("enter")
+        await until(app, "Start training")
+        assert "Tokens " not in app.shown()
+        assert not list(Path("../home/prepare").glob("*/stop"))
+        counting.set()
+        for run in Path("../home/prepare").iterdir():
+            rendered(recipe(app.step.draft), run)
+        await until(app, "trained in all, rows of up to")
+
+
+async def test_other_rows_stop_the_counting_of_the_first(at_step: At, counting: threading.Event) -> None:
+    app = at_step("data", edits=SOURCE)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(app, "Counting tokens")
+        await pilot.press("tab", "tab", "shift+tab", "shift+tab", "x")
+        await pilot.pause()
+        assert screen(app).view == "Check"
+        assert list(Path("../home/prepare").glob("*/stop"))
+        assert "Counting tokens" not in app.shown()
+
+
+async def test_a_model_that_is_out_of_reach_is_told_and_blocks_nothing(
+    at_step: At, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(asked: Recipe) -> Run:
+        raise UserError("The Hub [/INST] \x1b[2J can't be reached.", "Check the connection.")
+
+    monkeypatch.setattr(launch, "prepare", refuse)
+    app = at_step("data", edits=SOURCE)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        assert "WARN The tokens can't be counted. The Hub [/INST]" in app.shown()
+        assert not OBEYED.search(app.shown().replace("\n", ""))
+        await pilot.press("enter")
+        await settle(pilot)
+        assert app.step.NAME == "review"
+        assert "judged by the first rows" in app.shown()
+
+
+async def test_rows_in_tokens_are_counted_anew_only_for_another_model_or_other_rows(
+    at_step: At, monkeypatch: pytest.MonkeyPatch, home: Path
+) -> None:
+    asked: list[Recipe] = []
+
+    def prepare(wanted: Recipe) -> Run:
+        asked.append(wanted)
+        return rendered(wanted, answer_folder(wanted, home))
+
+    monkeypatch.setattr(launch, "prepare", prepare)
+    app = at_step("data", edits=SOURCE)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        await pilot.press("enter")
+        await settle(pilot)
+        await pilot.press("escape")
+        await settle(pilot)
+        assert len(asked) == 1
+        known = app.step.draft
+    for name, text in (("model.id", "a/b"), ("data.loss_on", "all"), ("data.source", "other.jsonl")):
+        assert drafts.prepared(drafts.set_field(known, name, text)) is None
+    for name, text in (("model.max_seq_length", "64"), ("lora.r", "8"), ("data.packing", "yes")):
+        assert drafts.prepared(drafts.set_field(known, name, text)) is not None
+    assert drafts.prepared(replace(known, rendered=None)) is None

@@ -1,0 +1,103 @@
+"""The review of answers that were taken up again: it has not been at the rows, so it reads them itself."""
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from fitune.core.data.dataset import inspect
+from fitune.core.data.split import eval_fraction, split
+from fitune.core.machine.host import Machine
+from fitune.core.recipe.load import parse
+from fitune.core.tokens.lengths import Prepared
+from fitune.tui.wizard.draft import Draft, recipe, with_prepared
+from fitune.tui.wizard.forecast_text import look
+from fitune.tui.wizard.review_text import TRACKER_SERVERS, duration_words, lines, network
+from tests.tui.wizard.wizard_kit import Wizard, rendered, said, settle, until
+
+At = Callable[..., Wizard]
+
+
+async def test_check_15_a_review_that_is_taken_up_again_reads_the_rows_itself(at_step: At) -> None:
+    app = at_step("review", edits={"data.source": "rows.jsonl"})
+    async with app.run_test(size=(120, 40)) as pilot:
+        await settle(pilot)
+        assert re.search(r"Time +about .* to .*, for [\d,]+ tokens", app.shown())
+        assert "rows.jsonl: 40 rows" in app.shown()
+
+
+async def test_check_35_its_keys_start_and_scroll(at_step: At) -> None:
+    changed = {"lora.alpha": "32", "train.lr": "1e-4", "train.epochs": "2", "deliver.push_repo": "me/it"}
+    app = at_step("review", edits={"data.source": "rows.jsonl", "train.report_to": "wandb", **changed})
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        assert app.shown().splitlines()[-1].split()[:2] == ["enter", "Start"]
+        assert "lora.alpha = 32" not in app.shown()
+        await pilot.press(*["down"] * 9)
+        await until(app, "lora.alpha = 32")
+        await pilot.press(*["up"] * 9)
+        await until(app, "Teach ")
+
+
+@pytest.mark.parametrize(
+    ("epochs", "said"), [("1", "this machine."), ("20", "this machine; the watch screen tells it after 20")]
+)
+def test_a_time_left_is_promised_only_where_the_run_is_long_enough_to_tell_one(
+    this_machine: Machine, home: Path, epochs: str, said: str
+) -> None:
+    draft = Draft(
+        preset="8b-on-12gb", machine=this_machine, edits={"data.source": "rows.jsonl", "train.epochs": epochs}
+    )
+    known = with_prepared(draft, Prepared.read(rendered(recipe(draft), home / "rows").path))
+    assert duration_words(known, replace(look(known), pace=None)).startswith(f"Unknown for {said}")
+
+
+@pytest.mark.parametrize(
+    ("rows", "edits", "said"),
+    [
+        (1, {}, "1 row (question_answer), none held out to check"),
+        (9, {}, "9 rows (question_answer), none held out to check"),
+        (11, {}, "11 rows (question_answer), 5% held out to check"),
+        (50_000, {}, "50,000 rows (question_answer), about 256 held out to check"),
+        (10_000, {"data.eval_fraction": "0"}, "10,000 rows (question_answer), none held out to check"),
+    ],
+)
+def test_what_is_held_out_is_said_as_it_will_be_done(
+    this_machine: Machine, rows: int, edits: dict[str, str], said: str
+) -> None:
+    draft = Draft(preset="8b-on-12gb", machine=this_machine, edits={"data.source": "rows.jsonl", **edits})
+    report = replace(inspect(recipe(draft).data), rows=rows)
+    told = {line.label: line.text for line in lines(replace(draft, report=report))}
+    assert told["From"] == f"rows.jsonl: {said}"
+    _, held = split(({"text": str(n)} for n in range(rows)), eval_fraction(recipe(draft), rows), 0)
+    assert ("none held out" in said) is (not held)
+
+
+@pytest.mark.parametrize("rows", ["{broken\n", '{"chosen": "a", "rejected": "b"}\n' * 3, ""])
+async def test_a_review_whose_rows_have_gone_bad_starts_nothing(at_step: At, rows: str) -> None:
+    Path("rows.jsonl").write_text(rows)
+    app = at_step("review", edits={"data.source": "rows.jsonl"})
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        assert said(pilot, "#status").startswith("ERROR")
+        await pilot.press("enter")
+        await settle(pilot)
+    assert app.begun is None
+
+
+@pytest.mark.parametrize(
+    ("tracker", "server", "away"),
+    [("none", "", False), ("tensorboard", "", False), ("wandb", "", True), ("mlflow", "", False),
+     ("mlflow", "MLFLOW_TRACKING_URI", True), ("trackio", "", False), ("trackio", "TRACKIO_SPACE_ID", True)],
+)  # fmt: skip
+def test_numbers_go_to_a_tracker_only_if_it_has_a_server(
+    tracker: str, server: str, away: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for each in TRACKER_SERVERS.values():
+        monkeypatch.delenv(each, raising=False)
+    if server:
+        monkeypatch.setenv(server, "https://somewhere")
+    tree = {"model": {"id": "a/b"}, "data": {"source": "rows.jsonl"}, "train": {"report_to": tracker}}
+    assert (f"Numbers go to {tracker}." in network(parse(tree, "recipe"))) is away

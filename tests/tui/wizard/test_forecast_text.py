@@ -1,0 +1,191 @@
+"""The outlook of a draft: corrected by what runs taught, and the plan that `F` would apply."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from fitune.core.forecast import history
+from fitune.core.forecast.pace import Pace
+from fitune.core.machine.host import Machine
+from fitune.core.memory.budget import Card, estimate
+from fitune.core.memory.shape import load
+from fitune.core.recipe import presets
+from fitune.core.recipe.load import parse
+from fitune.core.tokens.lengths import Prepared
+from fitune.tui.wizard.draft import Draft, recipe, set_field, with_prepared
+from fitune.tui.wizard.forecast_text import Outlook, correction, fitted, grouped, look, ways_out
+from fitune.tui.wizard.options import preset_choices, standing
+from fitune.tui.wizard.review_text import lines
+from tests.core.forecast.measurements import lesson
+from tests.tui.wizard.wizard_kit import CARD, VERSIONS, rendered
+
+GIB = 1 << 30
+INT8 = {"model.quant": "int8", "train.backend": "trl", "train.checkpointing": "on"}
+HEAVY = {"train.micro_batch": "8", "train.grad_accum": "2", "model.max_seq_length": "8192"}
+
+
+@pytest.fixture
+def draft(this_machine: Machine) -> Draft:
+    """An 8B on the 12 GB card of these tests."""
+    return Draft(preset="8b-on-12gb", machine=this_machine)
+
+
+def teach(home: Path, predicted_bytes: int, ratio: float) -> None:
+    home.mkdir(exist_ok=True)
+    stack = history.stack_of(VERSIONS)
+    run = lesson(place_bytes=CARD.total_bytes, stack=stack, predicted_bytes=predicted_bytes,
+                 peak_bytes=round(predicted_bytes * ratio))  # fmt: skip
+    history.remember(home, run)
+
+
+def test_what_runs_taught_changes_the_outlook_and_says_so(draft: Draft, home: Path) -> None:
+    before = look(draft)
+    assert before.budget is not None
+    assert correction(before) == ""
+    teach(home, before.budget.total_bytes, 1.1)
+    after = look(draft)
+    assert after.budget is not None
+    assert after.budget.total_bytes == pytest.approx(1.1 * before.budget.total_bytes, rel=1e-6)
+    assert correction(after) == "corrected by +10.0% from 1 run on this card"
+    memory = next(line.text for line in lines(set_field(draft, "data.source", "rows.jsonl")) if line.label == "Memory")
+    assert memory.endswith("It is corrected by +10.0% from 1 run on this card.")
+
+
+def test_a_run_that_keeps_more_in_host_ram_than_is_free_is_no_plain_fit(draft: Draft) -> None:
+    """The card has room; the machine would end the training when it pins the layers."""
+    away = set_field(set_field(draft, "train.offload_layers", "20"), "model.max_seq_length", "1024")
+    assert draft.machine
+    poor = look(replace(away, machine=replace(draft.machine, ram_available_bytes=3 * GIB)))
+    rich = look(replace(away, machine=replace(draft.machine, ram_available_bytes=64 * GIB)))
+    assert (rich.verdict, rich.ram_lack, poor.verdict) == ("fits", "", "tight")
+    assert re.fullmatch(r"It fits: .* GiB to spare\. For its host RAM \d\.\d GiB should be free, and 3\.0 GiB are\.",
+                        poor.said)  # fmt: skip
+    assert poor.short == "too little host RAM"
+    assert ways_out(poor) == [], "what saves memory of the card is no help"
+
+
+def test_a_planned_card_learns_nothing_from_this_one(draft: Draft, home: Path) -> None:
+    planned = replace(draft, card_gib=12.0)
+    before = look(planned)
+    assert before.budget is not None
+    teach(home, before.budget.total_bytes, 1.1)
+    assert look(planned) == before
+
+
+def test_remedies_save_what_the_corrected_budget_says(draft: Draft, home: Path) -> None:
+    heavy = replace(draft, edits=HEAVY)
+    before = look(heavy)
+    assert before.budget is not None
+    teach(home, before.budget.total_bytes, 1.1)
+    plain, taught = (ways[0].saves_bytes for ways in (ways_out(before), ways_out(look(heavy))))
+    assert taught == pytest.approx(1.1 * plain, rel=1e-3)
+
+
+def test_rows_in_tokens_make_budget_and_pace_those_of_their_true_lengths(draft: Draft, home: Path) -> None:
+    draft = set_field(draft, "data.source", "rows.jsonl")
+    full = look(draft)
+    run = rendered(recipe(draft), home / "prepared")
+    known = with_prepared(draft, Prepared.read(run.path))
+    short = look(known)
+    assert full.work is None
+    assert short.work is not None
+    assert full.budget is not None
+    assert short.budget is not None
+    assert short.work.longest < 20
+    assert short.budget.total_bytes < full.budget.total_bytes
+    assert short.asked is not None
+    assert short.asked[1].data.packing is False
+    assert recipe(known).data.packing == "auto"
+    packed = look(set_field(known, "data.packing", "yes")).budget  # then rows are of full length again
+    assert packed is not None
+    assert packed.total_bytes == full.budget.total_bytes
+    heavy = look(replace(known, edits={**known.edits, **HEAVY}))
+    assert heavy.verdict == "fits"
+    assert ways_out(heavy) == []
+
+
+def test_a_preset_in_the_list_fares_as_its_panel_says_edits_included(draft: Draft) -> None:
+    edited = replace(draft, edits=HEAVY)
+    assert {each.preset.id: each.outlook for each in preset_choices(edited)}["8b-on-12gb"] == look(edited)
+    assert look(edited) != look(draft)
+
+
+def test_fitting_applies_the_best_plan_as_edits(draft: Draft) -> None:
+    heavy = replace(draft, edits=HEAVY)
+    outlook = look(heavy)
+    assert outlook.verdict == "over"
+    better, said = fitted(heavy, outlook)
+    assert look(better).verdict == "fits"
+    rows = [each.train.micro_batch * each.train.grad_accum for each in (recipe(heavy), recipe(better))]
+    assert rows == [16, 16]
+    assert recipe(better).model == recipe(heavy).model
+    train = recipe(better).train
+    assert f"micro_batch {train.micro_batch}, grad_accum {train.grad_accum}" in said
+    assert ": The simplest of the fastest plans that fit" in said
+    again, said = fitted(better, look(better))
+    assert again == better
+    assert "as it is" in said
+
+
+def test_fitting_what_fits_nowhere_changes_nothing_and_says_so(draft: Draft) -> None:
+    lost = replace(draft, edits={**HEAVY, "run.vram_limit_gib": "1"})
+    same, said = fitted(lost, look(lost))
+    assert same == lost
+    assert said.startswith("Nothing fits")
+
+
+def test_fitting_a_model_of_unknown_size_changes_nothing(draft: Draft) -> None:
+    unknown = set_field(draft, "model.id", "owner/unknown")
+    same, said = fitted(unknown, look(unknown))
+    assert same == unknown
+    assert "not known" in said
+
+
+def test_a_plan_can_take_back_layers_that_were_kept_in_host_ram(draft: Draft) -> None:
+    roomy = replace(draft, card_gib=80.0, edits={"train.offload_layers": "30", "train.micro_batch": "1"})
+    better, said = fitted(roomy, look(roomy))
+    assert recipe(better).train.offload_layers is None
+    assert "offload_layers none" in said
+
+
+@pytest.mark.parametrize("settings", [{"train.checkpointing": "off"}, INT8])
+def test_what_the_rows_take_is_not_called_overhead(draft: Draft, settings: dict[str, str]) -> None:
+    found = look(replace(draft, card_gib=80.0, edits=settings)).budget
+    assert found is not None
+    standing = {"CUDA context", "workspace", "allocator slack", "dequantization scratch"}
+    assert dict(grouped(found.parts))["overhead"] == sum(part.bytes for part in found.parts if part.name in standing)
+
+
+def test_a_card_that_hides_its_size_is_said_to(draft: Draft, this_machine: Machine) -> None:
+    hidden = replace(CARD, total_bytes=None, free_bytes=None)
+    outlook = look(replace(draft, machine=replace(this_machine, gpus=(hidden,))))
+    assert outlook.budget is None
+    assert outlook.said == f"{CARD.name} doesn't tell how much memory it has."
+
+
+def test_where_unsloth_would_refuse_a_card_that_is_large_enough_it_says_so() -> None:
+    asked = parse({"model": {"id": "x"}, "data": {"source": "x"}, "train": {"offload_layers": "auto"}}, "test")
+    budget = estimate(load("Qwen/Qwen3-8B"), asked, Card(8 * GIB, 3 * GIB))
+    refused = Outlook("a card", budget, budget.total_bytes + GIB, "over")
+    assert refused.short == "auto finds no room"
+    assert refused.said.endswith("Give offload_layers a number.")
+    assert replace(refused, free_bytes=budget.total_bytes - GIB).short == "1.0 GiB short"
+
+
+def test_presets_stand_by_verdict_host_ram_size_and_pace() -> None:
+    card = Card(12 * GIB, 11 * GIB)
+    budget = estimate(load("Qwen/Qwen3-8B"), presets.find("8b-on-12gb").recipe("rows"), card)
+    away = replace(budget, offloaded_layers=20)
+    small, right, large = (presets.find(name) for name in ("1b-on-6gb", "8b-on-12gb", "8b-on-16gb"))
+    quick, heavy, slow, unknown = (Pace(each, each, each, flops, "") for each, flops in
+                                   ((1000.0, 1.0), (1000.0, 2.0), (10.0, 1.0), (None, 3.0)))  # fmt: skip
+    order = [
+        standing(right, "fits", card, budget, quick), standing(right, "fits", card, budget, heavy),
+        standing(right, "fits", card, budget, unknown), standing(small, "fits", card, budget, quick),
+        standing(right, "fits", card, away, quick), standing(large, "fits", card, budget, quick),
+        standing(right, "fits", card, budget, slow), standing(small, "tight", card, budget, quick),
+    ]  # fmt: skip
+    assert order == sorted(order)
+    assert len(set(order)) == len(order)

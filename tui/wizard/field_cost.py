@@ -1,0 +1,82 @@
+"""What a field of the form costs, in memory and in time: against the preset's value, or of the next values."""
+
+from fitune.core.data.report import Report
+from fitune.core.recipe.fields import Recipe
+from fitune.tui.text.format import duration, size
+from fitune.tui.wizard.draft import Draft, base_value, set_field, shown
+from fitune.tui.wizard.fields import Field, problem, text_of
+from fitune.tui.wizard.forecast_text import Outlook, look
+
+CHARS_PER_TOKEN = 4
+"""English text; a rule of thumb for a first guess."""
+
+
+def field_cost(draft: Draft, field: Field, outlook: Outlook) -> str:
+    """What a field costs: its value against the preset's where it was edited, else what the next value would cost."""
+    if outlook.budget is None or problem(field, shown(draft, field.name)):
+        return ""
+    if field.name in draft.edits:
+        base = text_of(base_value(draft, field.name))
+        before = look(set_field(draft, field.name, base))
+        return f"Instead of {base or 'nothing'}: {_change(before, outlook, draft.report)}." if before.budget else ""
+    if field.kind in ("text", "list"):
+        return ""
+    said = []
+    for text in _alternatives(field, shown(draft, field.name)):
+        other = look(set_field(draft, field.name, text))
+        if other.budget is not None and other.budget.total_bytes != outlook.budget.total_bytes:
+            said.append(f"{text}: {_change(outlook, other, draft.report)}")
+    return f"Would cost: {'; '.join(said)}." if said else "Costs no memory."
+
+
+def tokens_in_all(outlook: Outlook, report: Report | None) -> float | None:
+    """How many tokens a training goes through: by the true lengths of its rows, else as if all were as long as the
+    first ones; None if these aren't known either."""
+    if outlook.work is not None:
+        return outlook.work.tokens
+    return _guessed_tokens(report, outlook.asked[1]) if report and outlook.asked else None
+
+
+def _guessed_tokens(report: Report, asked: Recipe) -> float | None:
+    if not report.rows or not report.preview:
+        return None
+    chars = sum(len(str(value)) for row in report.preview for value in row.values())
+    row_tokens = min(asked.model.max_seq_length, chars / len(report.preview) / CHARS_PER_TOKEN)
+    rows = report.rows * asked.train.epochs
+    if asked.train.max_steps:
+        rows = min(rows, asked.train.max_steps * asked.train.micro_batch * asked.train.grad_accum)
+    return rows * row_tokens
+
+
+def signed(size_bytes: int) -> str:
+    """A change of memory: `+84.0 MiB`, `no memory`."""
+    return "no memory" if not size_bytes else f"{'+' if size_bytes > 0 else '-'}{size(abs(size_bytes))}"
+
+
+def _change(before: Outlook, now: Outlook, report: Report | None) -> str:
+    if before.budget is None or now.budget is None:
+        return ""
+    return signed(now.budget.total_bytes - before.budget.total_bytes) + _time_change(before, now, report)
+
+
+def _time_change(before: Outlook, now: Outlook, report: Report | None) -> str:
+    """`, 12 min 05 s longer`, or without rows `, 12 % slower`; empty if the pace is unknown or changes by under 1 %."""
+    took_s, takes_s = _training_s(before, report), _training_s(now, report)
+    if not took_s or not takes_s or abs(takes_s / took_s - 1) < 0.01:
+        return ""
+    if report is None or not report.rows:
+        return f", {abs(took_s / takes_s - 1):.0%} {'slower' if takes_s > took_s else 'faster'}"
+    return f", {duration(abs(takes_s - took_s))} {'longer' if takes_s > took_s else 'shorter'}"
+
+
+def _training_s(outlook: Outlook, report: Report | None) -> float | None:
+    """How long the training takes; without rows, a token of it."""
+    speed = outlook.pace.tokens_per_s if outlook.pace else None
+    return (tokens_in_all(outlook, report) or 1.0) / speed if speed else None
+
+
+def _alternatives(field: Field, text: str) -> tuple[str, ...]:
+    """Values beside this one: the double of a number, the other choices (three at most)."""
+    if field.kind == "whole" and text.isdecimal():
+        return (str(int(text) * 2),)
+    return tuple(choice for choice in field.choices if choice != text)[:3] if field.kind == "choice" else ()

@@ -1,0 +1,75 @@
+"""What `?` says: a field or a step in plain words with the typical mistake, the keys, and the glossary."""
+
+from fitune.tui.text.glossary import columns, words
+from fitune.tui.wizard import steps
+from fitune.tui.wizard.draft import Draft, origin, shown
+from fitune.tui.wizard.field_cost import field_cost
+from fitune.tui.wizard.fields import all_fields, text_of
+from fitune.tui.wizard.forecast_text import look
+
+MISTAKES = {
+    "model.id": "Taking a base model instead of an instruct model: it has no chat format, and needs far more rows.",
+    "model.quant": "Choosing bf16 for quality on a small card: nf4 is hardly worse, and leaves room for longer rows.",
+    "model.max_seq_length": "Leaving it far above the longest row: memory is set aside for rows that never come.",
+    "lora.r": "Raising it to make the model cleverer: more and better rows do that. 16 is enough for most tasks.",
+    "lora.alpha": "Changing it together with the learning rate: both make the same thing stronger.",
+    "train.epochs": "Too many: watch the held-out loss, and stop when it rises.",
+    "train.lr": "A learning rate from full training (1e-5): LoRA needs ten times that.",
+    "train.micro_batch": "Raising it until memory is full: it is hardly faster, and one long row ends the run.",
+    "train.grad_accum": "Forgetting that it counts: 2 rows x 4 is the same batch as 8 rows x 1.",
+    "train.optimizer": "Paging (paged_...) where memory is enough: it only makes each step slower.",
+    "train.checkpointing": "Turning it off for speed: memory grows manyfold, and few cards have it.",
+    "data.source": "A file of questions only, or with answers cut off. Look at the rows that are shown.",
+    "data.loss_on": "Training on the questions too: the model then learns to ask them.",
+    "data.eval_fraction": "Holding out nothing: then nobody can tell learning from memorising.",
+    "deliver.push_repo": "A repository that is public by mistake: your rows can show through a trained model.",
+    "model.trust_remote_code": "Saying yes to make an error go away: it runs a stranger's program on your machine.",
+}
+NO_MISTAKE = "Changing it without a reason. The default suits nearly everyone."
+KEYS = (
+    ("Enter", "go on"),
+    ("Esc", "go back; nothing that was typed is lost"),
+    ("Up, Down, Tab", "next or last field"),
+    ("Left, Right, Space", "another value; at the data another row in tokens"),
+    ("Ctrl+R", "reset the field in hand"),
+    ("Ctrl+T", "all fields, or only those that matter first"),
+    ("Ctrl+O, F6, F7", "apply a remedy where memory is short"),
+    ("Ctrl+L", "cut rows later, where much of them is lost"),
+    ("Ctrl+F", "the fastest settings that fit, at the settings"),
+    ("w", "write all answers to a recipe file, at the review"),
+    ("Ctrl+G", "plan for another card, at the presets"),
+    ("? or F1", "this help"),
+    ("Ctrl+P", "all commands"),
+    ("Ctrl+C", "leave"),
+)
+
+
+def help_text(topic: str, draft: Draft) -> list[tuple[str, str]]:
+    """(heading, text) of a topic, of the keys and of the glossary: a page."""
+    return [*about(topic, draft), ("Keys", columns(KEYS, 20)), words()]
+
+
+def about(topic: str, draft: Draft) -> list[tuple[str, str]]:
+    """(heading, text) of a topic: a field's name, or a step's."""
+    return field_help(topic, draft) if topic in all_fields() else step_help(topic)
+
+
+def field_help(name: str, draft: Draft) -> list[tuple[str, str]]:
+    """What a field is, its value and where that came from, what is allowed, what it costs, what goes wrong."""
+    field = all_fields()[name]
+    default = text_of(field.default) or "none"
+    value = f"{shown(draft, name) or 'nothing'} ({origin(draft, name)}); fitune's default: {default}"
+    memory = field_cost(draft, field, look(draft)) or "Not known for this field."
+    return [
+        (f"{field.label} ({name})", field.help),
+        ("Value", value),
+        ("Allowed", field.range),
+        ("Memory", memory),
+        ("Typical mistake", MISTAKES.get(name, NO_MISTAKE)),
+    ]
+
+
+def step_help(name: str) -> list[tuple[str, str]]:
+    """What a step is for, and what goes wrong most often."""
+    step = steps.named(name)
+    return [(step.title, step.help), ("Typical mistake", step.mistake)]

@@ -1,0 +1,175 @@
+"""What a step offers to choose from, best first: the same for the full-screen wizard and the plain prompts."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from fitune.core.errors import UserError
+from fitune.core.forecast.pace import Pace
+from fitune.core.machine.host import GIB, Machine
+from fitune.core.memory.budget import Budget, Card
+from fitune.core.recipe import presets
+from fitune.core.recipe.presets import Preset
+from fitune.core.runs import run as runs
+from fitune.core.runs.run import LIVE, Run
+from fitune.tui.text.format import gib
+from fitune.tui.wizard import steps
+from fitune.tui.wizard.draft import Draft, restore, use_preset
+from fitune.tui.wizard.forecast_text import WORDS, Outlook, look
+
+UNFINISHED_SHOWN, FINISHED_SHOWN = 3, 2
+DATA_SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".ndjson", ".jsonl.gz", ".jsonl.zst")
+SUGGESTED_FILES = 6
+SIZE_LEEWAY = 1.05
+"""A "16 GB" card tells a little less than 16 GiB."""
+SLOW_TOKENS_PER_S = 100
+"""Slower than this, a million tokens, which are a few thousand rows, take more than three hours."""
+
+
+@dataclass(frozen=True, slots=True)
+class StartChoice:
+    """One thing to do at the start."""
+
+    kind: Literal["watch", "resume", "draft", "new"]
+    text: str
+    run: Run | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PresetChoice:
+    """A preset and how it would fare here."""
+
+    preset: Preset
+    outlook: Outlook
+
+    @property
+    def text(self) -> str:
+        """`OK    8B on 12 GB      4.4 GiB to spare`."""
+        return f"{WORDS[self.outlook.verdict]:<5} {self.preset.title:<16} {self.outlook.short}"
+
+    @property
+    def models(self) -> str:
+        """The models it suits."""
+        others = ", ".join(self.preset.models[1:])
+        return f"Model: {self.preset.models[0]}" + (f"\nAlso suits: {others}" if others else "")
+
+
+def start_choices(base: Path, begun: bool) -> tuple[StartChoice, ...]:
+    """What can be done: runs that are alive, answers from last time, runs that can go on, a new run, finished runs.
+
+    begun: whether this wizard has answers already; then there are none from last time.
+    """
+    live, unfinished, finished = [], [], []
+    for run in runs.all_runs(base):
+        status, state = run.look()
+        step = f"step {state.step.get('step', 0):,} of {state.total_steps or '?'}"
+        if status in LIVE:
+            job = run.job() or "train"
+            doing = status + (f", {step}" if state.step else "") if job == "train" else f"{job} {status}"
+            live.append(StartChoice("watch", f"Watch {run.name}: {doing}", run))
+        elif status != "finished" and run.newest_checkpoint():
+            unfinished.append(StartChoice("resume", f"Go on with {run.name}: {status} at {step}", run))
+        else:
+            finished.append(StartChoice("watch", f"Look at {run.name}: {status}", run))
+    kept = None if begun else restore(base)
+    drafts = [StartChoice("draft", f"Go on with your last answers, at {steps.named(kept[1]).title}")] if kept else []
+    new = StartChoice("new", "Go on with this fine-tune" if begun else "Start a new fine-tune")
+    return (*live, *drafts, *unfinished[:UNFINISHED_SHOWN], new, *finished[:FINISHED_SHOWN])
+
+
+def preset_choices(draft: Draft) -> tuple[PresetChoice, ...]:
+    """Every preset with its outlook, what was edited included, best first.
+
+    Without a card the smallest comes first: a processor is too slow for the others.
+    """
+    found = [PresetChoice(preset, look(use_preset(draft, preset.id))) for preset in presets.load_all()]
+    if not has_card(draft):
+        return tuple(found)
+    return tuple(sorted(found, key=_rank))
+
+
+def standing(preset: Preset, verdict: str, card: Card | None, budget: Budget, pace: Pace) -> tuple[int, float, float]:
+    """Where a preset stands among others, the best lowest: those made for a card of this size or less, the largest
+    first and of one size the quickest; then those that ask for host RAM too; then others that fit; then the slow ones;
+    then the rest."""
+    meant_for_it = card is not None and preset.card_gib <= card.total_bytes / GIB * SIZE_LEEWAY
+    if verdict != "fits":
+        return 4, preset.card_gib, pace.flops_per_token
+    if pace.tokens_per_s is not None and pace.tokens_per_s < SLOW_TOKENS_PER_S:
+        return 3, preset.card_gib, pace.flops_per_token
+    if not meant_for_it:
+        return 2, preset.card_gib, pace.flops_per_token
+    return int(budget.offloaded_layers > 0), -preset.card_gib, pace.flops_per_token
+
+
+def _rank(choice: PresetChoice) -> tuple[int, float, float]:
+    outlook = choice.outlook
+    if outlook.budget is None or outlook.pace is None:
+        return 4, choice.preset.card_gib, 0.0
+    card = outlook.asked[2] if outlook.asked else None
+    return standing(choice.preset, outlook.verdict, card, outlook.budget, outlook.pace)
+
+
+def has_card(draft: Draft) -> bool:
+    """Whether there is a card to train on, or one is planned for."""
+    return draft.card_gib is not None or bool(draft.machine and any(gpu.allowed for gpu in draft.machine.gpus))
+
+
+def machine_lines(machine: Machine) -> list[str]:
+    """What was found, a line each."""
+    lines = [
+        f"{gpu.name}: {gib(gpu.free_bytes)} of {gib(gpu.total_bytes)} free" + ("" if gpu.allowed else " (not for you)")
+        for gpu in machine.gpus
+    ]
+    if machine.gpu_message or not lines:
+        lines.append(machine.gpu_message or "No NVIDIA card was found.")
+        lines += [machine.gpu_hint] if machine.gpu_hint else []
+    ram = f"{gib(machine.ram_available_bytes)} of {gib(machine.ram_total_bytes)}"
+    cores = f"{machine.cpu_cores or '?'} cores"
+    return [*lines, f"Memory: {ram} free, {cores}", f"Disk: {gib(machine.disk_free_bytes)} free in {machine.runs_dir}"]
+
+
+def data_suggestions(folder: Path) -> tuple[str, ...]:
+    """Files of the current folder that look like rows, newest first; nothing is opened."""
+    try:
+        found = [path for path in folder.iterdir() if path.name.endswith(DATA_SUFFIXES) and path.is_file()]
+        newest = sorted(found, key=lambda path: path.stat().st_mtime, reverse=True)
+    except OSError:  # a folder that may not be listed suggests nothing
+        return ()
+    return tuple(path.name for path in newest[:SUGGESTED_FILES])
+
+
+def complete_path(text: str) -> str:
+    """A path completed as far as it is unambiguous, as a shell's Tab does; the text itself where nothing fits."""
+    folder, _, begun = text.rpartition("/")
+    try:
+        place = Path(f"{folder}/" if folder or text.startswith("/") else ".").expanduser()
+        names = sorted(path.name + "/" * path.is_dir() for path in place.iterdir() if path.name.startswith(begun))
+    except (OSError, ValueError, RuntimeError):  # the last: a user after ~ whom nobody knows
+        return text
+    names = [name for name in names if begun.startswith(".") or not name.startswith(".")]
+    common = _common_start(names)
+    return text[: len(text) - len(begun)] + common if len(common) > len(begun) else text
+
+
+def _common_start(names: Sequence[str]) -> str:
+    if not names:
+        return ""
+    first, last = min(names), max(names)
+    same = next((at for at, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(len(first), len(last)))
+    return first[:same]
+
+
+def card_gib_of(text: str) -> float | None:
+    """The size of a card as people type it (`16`, `16 GB`, `16GiB`); None for nothing. Raises UserError."""
+    said = text.strip().lower().removesuffix("gib").removesuffix("gb").strip().replace(",", ".")
+    if not said:
+        return None
+    try:
+        size_gib = float(said)
+    except ValueError:
+        size_gib = 0.0
+    if not 1 <= size_gib <= 1024:
+        raise UserError(f"{text.strip()[:20]!r} is no size of a card.", "Write gigabytes from 1 to 1024, such as 16.")
+    return size_gib

@@ -1,0 +1,207 @@
+"""The last look before a training starts: all that will happen, as lines of plain words."""
+
+import os
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+
+from fitune.core.data.report import numbered
+from fitune.core.data.split import MIN_ROWS, eval_fraction
+from fitune.core.errors import UserError
+from fitune.core.forecast.resolve import resolve
+from fitune.core.recipe import load
+from fitune.core.recipe.load import Recipe
+from fitune.core.runs import run
+from fitune.core.tokens.findings import findings
+from fitune.tui.text.format import count, duration, gib
+from fitune.tui.watch.ending import ETA_AFTER_STEPS
+from fitune.tui.wizard.draft import UNCHOSEN, Draft, origin, prepared, problems, recipe, shown
+from fitune.tui.wizard.field_cost import tokens_in_all
+from fitune.tui.wizard.fields import all_fields, text_of
+from fitune.tui.wizard.forecast_text import Outlook, bounds, correction, look, planned_machine
+
+RECIPE_FILE = "recipe.toml"
+TRACKER_SERVERS = {"trackio": "TRACKIO_SPACE_ID", "mlflow": "MLFLOW_TRACKING_URI"}
+"""Where these send the numbers to; without that variable they keep them on this machine. Wandb has a server anyway."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of the review."""
+
+    label: str
+    text: str
+
+
+def lines(draft: Draft) -> list[Line]:
+    """The whole review of a draft whose recipe is valid. Raises BadInput if it is not."""
+    asked = recipe(draft)
+    outlook = look(draft)
+    return [
+        Line("Teach", f"{asked.model.id}, kept as {asked.model.quant}, LoRA rank {asked.lora.r}"),
+        Line("From", _data(draft, asked)),
+        Line("How", _how(draft, asked, outlook)),
+        *_tokens(outlook),
+        *_where(draft),
+        Line("Memory", _memory(outlook)),
+        Line("Time", duration_words(draft, outlook)),
+        Line("Disk", _disk(draft, asked)),
+        Line("Network", " ".join(network(asked)) or "Not used: the model and the data lie on this disk."),
+        Line("Into", str(run.home(asked.run.home) / "runs" / (asked.run.name or "(named by date and model)"))),
+        *([Line("Push", push_words(asked))] if asked.deliver.push_repo else []),
+        Line("Changed", ", ".join(f"{name} = {text}" for name, text in non_defaults(draft)) or "Nothing."),
+    ]
+
+
+def non_defaults(draft: Draft) -> list[tuple[str, str]]:
+    """(field, value) of each field that neither preset nor fitune would have set so."""
+    return [
+        (name, shown(draft, name) or "nothing")
+        for name in all_fields()
+        if origin(draft, name) in ("edited", "answers") and name not in ("data.source", "data.columns")
+    ]
+
+
+def obstacles(draft: Draft) -> list[str]:
+    """Why the training can't start yet, in sentences; nothing if it can."""
+    if wrong := problems(draft):
+        return [f"{name}: {text}" for name, text in wrong.items()]
+    said = [] if draft.source else ["Data are not chosen yet."]
+    found = prepared(draft)
+    known = [*(draft.report.problems if draft.report else ()), *(findings(found, recipe(draft)) if found else ())]
+    said += [str(each.problem) for each in known if each.severity == "stop"]
+    if draft.card_gib is not None:
+        plan = f"This is a plan for a card of {draft.card_gib:g} GiB."
+        said.append(f"{plan} To start, choose this machine again at the presets.")
+    elif (outlook := look(draft)).verdict == "over":
+        said.append(outlook.said)
+    return said
+
+
+def network(asked: Recipe) -> list[str]:
+    """What the run will use the network for, in sentences."""
+    said = []
+    if not os.path.exists(os.path.expanduser(asked.model.id)):
+        said.append("The model comes from the Hub, unless it is here already.")
+    if not os.path.exists(os.path.expanduser(asked.data.source)):
+        said.append("The data come from the Hub.")
+    if asked.train.report_to == "wandb" or TRACKER_SERVERS.get(asked.train.report_to, "") in os.environ:
+        said.append(f"Numbers go to {asked.train.report_to}.")
+    if asked.deliver.push_repo:
+        said.append("The result goes to the Hub.")
+    return said
+
+
+def push_words(asked: Recipe) -> str:
+    """What will be pushed where, and who can see it."""
+    seen_by = "private: only you can see it" if asked.deliver.private else "PUBLIC: everyone can see it"
+    return f"{asked.deliver.push_repo} on the Hub, {seen_by}"
+
+
+def command_line(file: str = RECIPE_FILE) -> str:
+    """The command that starts the same training from a recipe file."""
+    return shlex.join(["fitune", "train", file])
+
+
+def write_recipe(draft: Draft, folder: Path) -> Path:
+    """Write the draft as a recipe into a folder, under a name that is still free. Raises BadInput or UserError."""
+    if not draft.source:
+        raise UserError("There is no recipe without data.", "Choose them first.")
+    text = f"# {command_line()}\n{load.to_toml(recipe(draft))}"
+    for number in range(1, 1000):
+        path = folder / (RECIPE_FILE if number == 1 else f"recipe-{number}.toml")
+        try:
+            with path.open("x", encoding="utf-8") as file:
+                file.write(text)
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise UserError(f"{path} can't be written: {error.strerror}.", "Start fitune in another folder.") from None
+        return path
+    raise UserError(f"{folder} is full of recipes.", "Start fitune in another folder.")
+
+
+def duration_words(draft: Draft, outlook: Outlook) -> str:
+    """How long it may take, with honest bounds: by the true lengths of the rows or those of the first ones, at the
+    predicted pace."""
+    speed, tokens = outlook.pace, tokens_in_all(outlook, draft.report)
+    if tokens is None:
+        return "Unknown until the rows are read."
+    if speed is None or not speed.tokens_per_s:
+        is_short = outlook.work is not None and outlook.work.packing.steps <= ETA_AFTER_STEPS
+        told = "" if is_short else f"; the watch screen tells it after {ETA_AFTER_STEPS} steps"
+        return f"Unknown for this machine{told}."
+    shortest, longest = (duration(tokens / each) for each in (speed.high_tokens_per_s, speed.low_tokens_per_s) if each)
+    judged = f"for {count(tokens)} tokens" if outlook.work else "judged by the first rows"
+    return f"about {shortest} to {longest}, {judged}"
+
+
+def _memory(outlook: Outlook) -> str:
+    if outlook.budget is None:
+        return outlook.said
+    corrected = f" It is {said}." if (said := correction(outlook)) else ""
+    return f"{bounds(outlook.budget)}. {outlook.said}{corrected}"
+
+
+def _data(draft: Draft, asked: Recipe) -> str:
+    if asked.data.source == UNCHOSEN and not draft.source:
+        return "not chosen yet"
+    if draft.report is None:
+        return f"{asked.data.source}, {asked.data.eval_fraction:.0%} held out to check"
+    about = "" if draft.report.rows_counted else "about "
+    rows = numbered("{n} row[|s]", draft.report.rows)
+    return f"{asked.data.source}: {about}{rows} ({draft.report.format}), {_held_out(asked, draft.report.rows)}"
+
+
+def _held_out(asked: Recipe, rows: int) -> str:
+    """How much of the rows is kept aside, as the worker will do it: of a few rows nothing."""
+    share = eval_fraction(asked, rows)
+    if not share or (rows < MIN_ROWS and not round(share * rows)):
+        return "none held out to check"
+    return f"{f'{share:.0%}' if share >= 0.01 else f'about {count(share * rows)}'} held out to check"
+
+
+def _how(draft: Draft, asked: Recipe, outlook: Outlook) -> str:
+    train = asked.train
+    batch = f"of {train.micro_batch} x {train.grad_accum} rows, learning rate {text_of(train.lr)}"
+    times = "once through the rows" if train.epochs == 1 else f"{train.epochs:g} times through the rows"
+    if train.max_steps:
+        return f"{numbered('{n} step[|s]', train.max_steps)} {batch}"
+    if outlook.work is not None:
+        return f"{times}: {numbered('{n} step[|s]', outlook.work.packing.steps)} {batch}"
+    if draft.report is None:
+        return f"{times}, in steps {batch}"
+    rows = draft.report.rows * (1 - eval_fraction(asked, draft.report.rows))
+    steps = max(1, round(rows * train.epochs / (train.micro_batch * train.grad_accum)))
+    return f"{times}: about {numbered('{n} step[|s]', steps)} {batch}"
+
+
+def _tokens(outlook: Outlook) -> list[Line]:
+    """What is learned from, where the rows are known in tokens."""
+    if outlook.work is None:
+        return []
+    trained = f"{count(outlook.work.trained_tokens)} trained in all, rows of up to {count(outlook.work.longest)}"
+    return [Line("Tokens", f"{trained}, {'' if outlook.work.packing.packed else 'not '}packed")]
+
+
+def _where(draft: Draft) -> list[Line]:
+    """Card, backend with its reason, and what had to be adapted."""
+    machine = planned_machine(draft)
+    if machine is None:
+        return [Line("On", "this machine")]
+    try:
+        resolved = resolve(recipe(draft), machine)
+    except UserError as error:
+        return [Line("On", str(error))]
+    place = resolved.gpu.name if resolved.gpu else "the processor (slow)"
+    adapted = [Line("Adapted", "; ".join(note.rstrip(".") for note in resolved.notes) + ".")] if resolved.notes else []
+    return [Line("On", f"{place}. {resolved.backend_reason}"), *adapted]
+
+
+def _disk(draft: Draft, asked: Recipe) -> str:
+    budget = look(draft).budget
+    free_bytes = draft.machine.disk_free_bytes if draft.machine else None
+    if budget is None:
+        return f"{gib(free_bytes)} free"
+    short = free_bytes is not None and budget.disk_bytes > free_bytes
+    return f"{gib(budget.disk_bytes)} needed, {gib(free_bytes)} free{': WARN, too little' if short else ''}"

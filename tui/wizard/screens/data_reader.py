@@ -1,0 +1,118 @@
+"""Reads the rows of a draft in a thread, and has them rendered: each thing that is found is a message to the screen."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from textual.message import Message
+from textual.screen import Screen
+from textual.worker import Worker, get_current_worker
+
+from fitune.core.data import dataset
+from fitune.core.data.report import Report
+from fitune.core.errors import UserError
+from fitune.core.recipe.load import Recipe
+from fitune.core.runs.events import RunState
+from fitune.core.runs.run import Run
+from fitune.core.tokens.lengths import Prepared
+from fitune.core.tokens.workload import workload
+from fitune.tui.data.read import LeftError, read, render
+from fitune.tui.wizard.draft import Draft, recipe, with_prepared
+
+PREVIEW_ROWS = 5
+GROUP = "rows"
+
+
+@dataclass
+class Read(Message):
+    """The head of the rows, or all of them, were read."""
+
+    report: Report
+    whole: bool
+
+
+@dataclass
+class NotRead(Message):
+    """They can't be."""
+
+    problem: str
+
+
+@dataclass
+class Reading(Message):
+    """So far the reading has come."""
+
+    share: float
+
+
+@dataclass
+class Rendering(Message):
+    """So far the prepare job has come."""
+
+    run: Run
+    state: RunState
+
+
+@dataclass
+class Rendered(Message):
+    """The rows in tokens, as Draft.rendered keeps them."""
+
+    rendered: tuple[tuple[str, ...], Prepared] | None
+
+
+@dataclass
+class NotRendered(Message):
+    """They can't be."""
+
+    problem: str
+
+
+def read_rows(screen: Screen[Any], draft: Draft) -> None:
+    """The head at once, then all rows, then their tokens. Raises BadInput for a draft that is no recipe."""
+    _start(screen, partial(_read, screen, draft, recipe(draft)))
+
+
+def render_rows(screen: Screen[Any], draft: Draft) -> None:
+    """The tokens of rows that were read. Raises BadInput as `read_rows`."""
+    _start(screen, partial(_render, screen, draft, recipe(draft)))
+
+
+def _start(screen: Screen[Any], look: Callable[[], None]) -> None:
+    screen.run_worker(look, group=GROUP, exclusive=True, thread=True)
+
+
+def _read(screen: Screen[Any], draft: Draft, asked: Recipe) -> None:
+    worker = get_current_worker()
+    try:
+        _tell(screen, worker, Read(dataset.preview(asked.data, PREVIEW_ROWS), whole=False))
+        report = read(
+            asked.data, PREVIEW_ROWS, lambda share: screen.post_message(Reading(share)), lambda: worker.is_cancelled
+        )
+        _tell(screen, worker, Read(report, whole=True))
+    except LeftError:
+        return
+    except UserError as error:
+        _tell(screen, worker, NotRead(str(error)))
+    else:
+        if report.can_train and not report.candidates:  # else it is not known yet which column is which
+            _render(screen, draft, asked)
+
+
+def _render(screen: Screen[Any], draft: Draft, asked: Recipe) -> None:
+    worker = get_current_worker()
+    try:
+        found = render(
+            asked, lambda run, state: screen.post_message(Rendering(run, state)), lambda: worker.is_cancelled
+        )
+        workload(found, asked)  # what takes a second with a million rows is kept, and asked for at each key
+        _tell(screen, worker, Rendered(with_prepared(draft, found).rendered))
+    except LeftError:
+        return
+    except UserError as error:
+        _tell(screen, worker, NotRendered(str(error)))
+
+
+def _tell(screen: Screen[Any], worker: Worker[Any], message: Message) -> None:
+    if not worker.is_cancelled:
+        screen.post_message(message)

@@ -1,0 +1,83 @@
+"""The views of the data step: each draws one thing that was found in the rows."""
+
+import re
+
+from textual.content import Content
+from textual.geometry import Size
+
+from fitune.core.data.report import Report
+from fitune.core.recipe.load import Recipe
+from fitune.core.tokens.lengths import Prepared
+from fitune.tui.data.report_text import (
+    better_length,
+    check_lines,
+    example_head,
+    finding_lines,
+    left_out_lines,
+    length_line,
+    row_lines,
+)
+from fitune.tui.data.token_text import example_text, histogram_lines, legend
+from fitune.tui.text.clean import safe
+from fitune.tui.text.format import count
+from fitune.tui.widgets.lists import with_status_words
+from fitune.tui.wizard.draft import Draft, prepared, recipe
+
+KEY = "Ctrl+L"
+"""Cuts rows at a better length."""
+BAR = re.compile("[█▏▎▍▌▋▊▉#]+")
+VIEWS = ("Check", "Lengths", "Tokens", "Rows")
+FEWEST_BARS, MOST_BARS = 6, 24
+
+
+def draw(view: str, draft: Draft, report: Report, waiting: str, example: int, room: Size, plain: bool) -> Content:
+    """One of VIEWS.
+
+    waiting: why the rows are not known in tokens, where they aren't. example: which row is seen token by token.
+    plain: ASCII only. Raises BadInput for a draft that is no recipe.
+    """
+    found = prepared(draft)
+    if view == "Rows" and report.preview:
+        return safe("\n\n".join("\n".join(row_lines(row)) for row in report.preview), 20_000, True)
+    if view == "Check":
+        return check(report, found, recipe(draft), waiting)
+    if found is None:
+        return with_status_words(waiting or "Nothing to show yet: see Check.")
+    if view == "Lengths":
+        return lengths(found, recipe(draft), room, plain)
+    return tokens(found, recipe(draft), example, plain)
+
+
+def check(report: Report, found: Prepared | None, asked: Recipe, waiting: str) -> Content:
+    """Problems first, counts, and the first row, so that it is seen at a glance that the right file was read."""
+    parts = [check_lines(report, found, asked, KEY)] if found else [finding_lines(report), [waiting]]
+    first = ["The first row:", *row_lines(report.preview[0])] if report.preview else []
+    parts += [left_out_lines(report), first]
+    return with_status_words("\n\n".join(filter(None, ("\n".join(lines) for lines in parts))))
+
+
+def lengths(found: Prepared, asked: Recipe, room: Size, plain: bool) -> Content:
+    """The bars with the cut line, as many as there is room for."""
+    better = better_length(found, asked)
+    hint = f"\n{KEY} cuts at {count(better)} tokens instead, which leaves nearly all rows whole." if better else ""
+    said = with_status_words(f"{length_line(found, asked)}{hint}\n")
+    bars = min(MOST_BARS, max(FEWEST_BARS, room.height - said.get_height({}, max(1, room.width)) - 1))
+    drawn = histogram_lines(found, asked.model.max_seq_length, room.width - 1, bars, not plain)
+    return Content("\n").join([said, *(bar_line(line) for line in drawn)])
+
+
+def bar_line(line: str) -> Content:
+    """A bar in the accent's colour; the cut line as it is."""
+    bar = BAR.search(line)
+    if bar is None:
+        return Content(line)
+    return Content(line[: bar.start()]) + Content.styled(bar[0], "$primary") + Content(line[bar.end() :])
+
+
+def tokens(found: Prepared, asked: Recipe, number: int, plain: bool) -> Content:
+    """One of the example rows, token by token."""
+    if not found.examples:
+        return Content("No row was rendered.")
+    body = example_text(found.examples[number], asked.model.max_seq_length, not plain)
+    head = f"{example_head(found, number)}, Left and Right turn\n{legend(not plain)}\n\n"
+    return Content.styled(head, "$secondary") + Content.from_rich_text(body)

@@ -1,0 +1,179 @@
+"""The last step: all that will happen, in plain words, and the start."""
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import ClassVar
+
+from textual import work
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.message import Message
+from textual.widget import Widget
+from textual.widgets import Button, Static
+
+from fitune.core.errors import UserError
+from fitune.core.jobs import launch
+from fitune.core.recipe.load import Recipe
+from fitune.core.runs.run import Run
+from fitune.tui.text.clean import safe
+from fitune.tui.widgets.confirm import Confirm
+from fitune.tui.wizard import steps
+from fitune.tui.wizard.draft import Draft, prepared, recipe
+from fitune.tui.wizard.review_text import command_line, lines, obstacles, push_words, write_recipe
+from fitune.tui.wizard.screens.data_reader import NotRead, Read, Rendered, read_rows, render_rows
+from fitune.tui.wizard.screens.step import StepScreen
+from fitune.tui.wizard.steps import Watch
+from fitune.tui.wizard.widgets.budget_panel import BudgetPanel
+
+
+@dataclass
+class Started(Message):
+    """The run has begun, or it can't for this reason."""
+
+    run: Run | None
+    problem: str = ""
+
+
+class Start(Button):
+    """The button, with its key in the footer."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("enter", "press", "Start", key_display="enter")]
+
+
+class ReviewScreen(StepScreen):
+    """One button."""
+
+    NAME: ClassVar[steps.Name] = "review"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("w", "write", "Write recipe"),
+        Binding("down", "scroll(1)", show=False),
+        Binding("up", "scroll(-1)", show=False),
+        Binding("pagedown", "scroll(8)", show=False),
+        Binding("pageup", "scroll(-8)", show=False),
+    ]
+    AUTO_FOCUS = "Button"
+
+    def __init__(self, draft: Draft) -> None:
+        super().__init__(draft)
+        self.unreadable = ""
+        self.starting = False
+
+    def body(self) -> Iterable[Widget]:
+        yield VerticalScroll(id="summary", can_focus=False)
+        yield BudgetPanel(self.outlook, brief=True)
+        with Vertical(id="bottom"):
+            yield Static(id="status", markup=False)
+            yield Start("Start training", compact=True)
+
+    async def on_mount(self) -> None:
+        """Who took up the answers of last time here, or went on before the tokens were counted, lacks something."""
+        await self.refill()
+        if not self.draft.source or self.obstacles():
+            return
+        if self.draft.report is None:
+            read_rows(self, self.draft)
+        elif prepared(self.draft) is None:
+            render_rows(self, self.draft)
+
+    async def refill(self) -> None:
+        self.show_budget()
+        await self.query_one("#summary").remove_children()
+        await self.query_one("#summary").mount_all(summary_rows(self.draft))
+        wrong = self.obstacles()
+        later = f"Press w to write a recipe: {command_line()} then does the same."
+        self.say("\n".join(f"ERROR {each}" for each in wrong) or later)
+
+    async def on_read(self, event: Read) -> None:
+        self.draft = replace(self.draft, report=event.report)
+        await self.refill()
+
+    async def on_rendered(self, event: Rendered) -> None:
+        self.draft = replace(self.draft, rendered=event.rendered)
+        await self.refill()
+
+    async def on_not_read(self, event: NotRead) -> None:
+        self.unreadable = event.problem
+        await self.refill()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """There is no way back from a run that is being started."""
+        return not (action == "back" and self.starting) and super().check_action(action, parameters)
+
+    def obstacles(self) -> list[str]:
+        """Why it can't start yet."""
+        return obstacles(self.draft) or ([self.unreadable] if self.unreadable else [])
+
+    async def on_button_pressed(self) -> None:
+        await self.action_forward()
+
+    async def action_forward(self) -> None:
+        """Start, if nothing is in the way; a push is confirmed first."""
+        if self.obstacles():
+            await self.refill()
+            return
+        asked = recipe(self.draft)
+        if asked.deliver.push_repo:
+            question = f"After the training the result will be pushed to\n{push_words(asked)}."
+            self.app.push_screen(Confirm(question, "Back", "Start and push"), lambda yes: self.start(asked, bool(yes)))
+        else:
+            self.start(asked, True)
+
+    def start(self, asked: Recipe, confirmed: bool) -> None:
+        """Start in a thread; a second press meanwhile does nothing."""
+        if confirmed and not self.starting:
+            self.set_starting(True)
+            began_s = time.monotonic()
+            self.say("Starting ...")
+            self.ticking = self.set_interval(1, lambda: self.say(f"Starting ... {time.monotonic() - began_s:.0f} s"))
+            self.launch(asked)
+
+    def set_starting(self, starting: bool) -> None:
+        self.starting = starting
+        self.query_one(Button).set_class(starting, "-busy")
+        self.refresh_bindings()
+
+    @work(thread=True, exclusive=True, group="launch")
+    def launch(self, asked: Recipe) -> None:
+        try:
+            self.post_message(Started(launch.begin(asked, self.draft.preset, rows=prepared(self.draft)).run))
+        except UserError as error:
+            self.post_message(Started(None, str(error)))
+
+    def on_started(self, event: Started) -> None:
+        self.ticking.stop()
+        self.set_starting(False)
+        if event.run is None:
+            self.say(f"ERROR {event.problem}")
+        else:
+            self.pop_until_active()  # help may lie over it
+            self.dismiss(Watch(event.run))
+
+    def action_write(self) -> None:
+        try:
+            path = write_recipe(self.draft, Path.cwd())
+        except UserError as error:
+            self.say(f"ERROR {error}")
+        else:
+            self.say(f"Written. The same training without questions: {command_line(path.name)}")
+
+    def action_scroll(self, by: int) -> None:
+        self.query_one("#summary").scroll_relative(y=by, animate=False)
+
+    def say(self, text: str) -> None:
+        """A line or two above the button."""
+        self.query_one("#status", Static).update(safe(text, keep_newlines=True))
+        self.set_class(text.startswith("ERROR"), "-wrong")
+
+
+def summary_rows(draft: Draft) -> list[Widget]:
+    """The review's lines with their labels; what is wrong where it can't be told."""
+    try:
+        told = lines(draft)
+    except UserError as error:
+        return [Static(safe(str(error), keep_newlines=True))]
+    return [
+        Horizontal(Static(line.label, classes="label", markup=False), Static(safe(line.text), classes="said"))
+        for line in told
+    ]

@@ -1,0 +1,113 @@
+"""What the screens of the wizard have in common: title, list of steps, keys, and how each ends: with an answer."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.screen import Screen
+from textual.widget import Widget
+from textual.widgets import Static
+
+from fitune.core.errors import UserError
+from fitune.core.runs import run
+from fitune.tui.widgets.confirm import Confirm
+from fitune.tui.widgets.footer import Keys
+from fitune.tui.wizard import steps
+from fitune.tui.wizard.draft import Draft, save
+from fitune.tui.wizard.forecast_text import look, ways_out, with_remedy
+from fitune.tui.wizard.steps import Answer, Back, Forward
+from fitune.tui.wizard.widgets.budget_panel import BudgetPanel
+from fitune.tui.wizard.widgets.step_header import StepHeader
+
+
+class StepScreen(Screen[Answer]):
+    """One step. `draft` always holds what was typed up to now."""
+
+    NAME: ClassVar[steps.Name]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter", "forward", "Next", key_display="enter"),
+        Binding("escape", "back", "Back"),
+        Binding("down", "app.focus_next", show=False),
+        Binding("up", "app.focus_previous", show=False),
+        Binding("ctrl+o,f5", "remedy(0)", show=False),  # the panel names these three
+        Binding("f6", "remedy(1)", show=False),
+        Binding("f7", "remedy(2)", show=False),
+        Binding("f1,question_mark", "help", "Help", key_display="?"),
+    ]
+
+    def __init__(self, draft: Draft) -> None:
+        super().__init__()
+        self.draft = draft
+        self.outlook = look(draft)
+        self.ways = ways_out(self.outlook)
+
+    @property
+    def step(self) -> steps.Step:
+        return steps.named(self.NAME)
+
+    def compose(self) -> ComposeResult:
+        yield StepHeader(self.step, self.draft)
+        with Vertical(id="body"):
+            yield from self.body()
+        yield Static("terminal too small (need 80x24)  Ctrl+C quits", id="too-small", markup=False)
+        yield Keys()
+
+    def body(self) -> Iterable[Widget]:
+        """The widgets of this step."""
+        raise NotImplementedError
+
+    def help_topic(self) -> str:
+        """What `?` explains: a field's name, or the step's."""
+        return self.NAME
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """The first step has nothing to go back to, and what fits needs no remedy."""
+        if action == "remedy":
+            return len(self.ways) > int(str(parameters[0]))
+        return not (action == "back" and steps.before(self.step, self.draft) is self.step)
+
+    async def action_forward(self) -> None:
+        self.dismiss(Forward(self.draft))
+
+    def action_back(self) -> None:
+        self.dismiss(Back(self.draft))
+
+    def show_budget(self, unknown_why: str = "") -> None:
+        """Bring the panel up to date with the draft. unknown_why: the reason if its model's size can't be found out."""
+        self.outlook, ways_before = look(self.draft), len(self.ways)
+        if self.outlook.budget is None and unknown_why:
+            self.outlook = replace(self.outlook, unknown_why=unknown_why)
+        self.ways = ways_out(self.outlook)
+        self.query_one(BudgetPanel).show(self.outlook, self.ways)
+        if len(self.ways) != ways_before:
+            self.refresh_bindings()
+
+    async def refill(self) -> None:
+        """Show a draft that something else than typing has changed."""
+        self.show_budget()
+
+    async def action_remedy(self, number: int) -> None:
+        self.draft = with_remedy(self.draft, self.ways[number])
+        await self.refill()
+
+    def ask_quit(self) -> None:
+        """Leave the wizard; ask first if something was typed."""
+        if not self.draft.edits:
+            self.app.exit(0)
+            return
+        kept = "Your answers are kept until next time."
+        try:
+            save(self.draft, self.NAME, run.home())
+        except UserError as error:
+            kept = str(error)
+        question = f"Leave the wizard? {kept}"
+        self.app.push_screen(Confirm(question, "Stay", "Leave"), lambda leave: self.app.exit(0) if leave else None)
+
+    def action_help(self) -> None:
+        from fitune.tui.widgets.help_page import HelpScreen
+        from fitune.tui.wizard.help import help_text
+
+        self.app.push_screen(HelpScreen(help_text(self.help_topic(), self.draft)))

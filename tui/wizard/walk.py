@@ -1,0 +1,42 @@
+"""The wizard's walk: step after step, back and forth, until a run is there to be watched."""
+
+import asyncio
+from typing import Any
+
+from textual.app import App
+
+from fitune.core.errors import UserError
+from fitune.core.runs import run
+from fitune.core.runs.run import Run
+from fitune.tui.watch.actions import complain
+from fitune.tui.wizard import steps
+from fitune.tui.wizard.draft import Draft, discard, save
+from fitune.tui.wizard.screens.data import DataScreen
+from fitune.tui.wizard.screens.edit import EditScreen
+from fitune.tui.wizard.screens.preset import PresetScreen
+from fitune.tui.wizard.screens.review import ReviewScreen
+from fitune.tui.wizard.screens.start import StartScreen
+from fitune.tui.wizard.screens.step import StepScreen
+from fitune.tui.wizard.steps import Watch
+
+SCREENS: dict[steps.Name, type[StepScreen]] = {
+    "start": StartScreen,
+    "preset": PresetScreen,
+    "edit": EditScreen,
+    "data": DataScreen,
+    "review": ReviewScreen,
+}
+
+
+async def walk(app: App[Any], draft: Draft | None, step: steps.Step | None) -> Run:
+    """Show the screens from a step on (the first if none is given); the draft is kept on disk after each."""
+    draft, step = draft or Draft(), step or steps.STEPS[0]
+    while not isinstance(answer := await app.push_screen_wait(SCREENS[step.name](draft)), Watch):
+        draft, step = steps.leads_to(step, answer)
+        try:
+            await asyncio.to_thread(save, draft, step.name, run.home())
+        except UserError as error:
+            complain(app, str(error))
+    if step is not steps.STEPS[0]:  # who only looks at a run there has his answers still before him
+        await asyncio.to_thread(discard, run.home())
+    return answer.run
