@@ -14,7 +14,7 @@ from fitune.core.machine import host
 from fitune.core.machine.gpu import Gpu
 from fitune.core.machine.host import Machine
 from fitune.core.runs.run import Run
-from fitune.tui import plain
+from fitune.tui.plain import wizard
 from fitune.tui.wizard.draft import Draft, save
 from tests.fake_worker import make_run
 from tests.tui.conftest import Fitune
@@ -101,7 +101,7 @@ def test_check_37_the_prompts_show_hostile_text_and_never_pass_it_on(
     save(Draft("8b-on-12gb", {"run": {"gpu": NASTY}}), "edit", home)
     lines = ["2", NASTY, "", "", "", "1", NASTY, "", "4", NASTY, "", "?", "b", "", "", NASTY, rows, "", "w", "n"]
     monkeypatch.setattr(sys, "stdin", io.StringIO("".join(f"{line}\n" for line in lines)))
-    assert plain.run_plain() == 130
+    assert wizard.run_plain() == 130
     out, err = capfd.readouterr()
     assert is_safe(out + err), ascii(err)
     for shown in ("[/INST]", "[red]hi[/red]", '{"b": [true, false]}', "␛]52;c;"):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fitune.core.runs.run import Run
-from fitune.tui import plain
+from fitune.tui.plain import wizard as plain
 from fitune.tui.widgets.confirm import Confirm
 from fitune.tui.widgets.help_page import HelpScreen
 from fitune.tui.wizard.screens.start import StartScreen

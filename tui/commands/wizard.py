@@ -26,7 +26,7 @@ def run(args: argparse.Namespace) -> int:
             "There is no terminal to ask on.", "Give the answers in a recipe file: fitune --answers recipe.toml --yes"
         )
     if args.plain or place == "plain":
-        from fitune.tui.plain import run_plain
+        from fitune.tui.plain.wizard import run_plain
 
         return run_plain(answers)
     from fitune.tui.app import run_wizard

@@ -19,7 +19,7 @@ from fitune.core.machine.host import Machine
 from fitune.core.recipe.fields import Recipe
 from fitune.core.runs import run as runs
 from fitune.core.tokens.lengths import Prepared
-from fitune.tui import plain
+from fitune.tui.plain import wizard as plain
 from fitune.tui.wizard import steps
 from fitune.tui.wizard.draft import discard, restore, shown
 from fitune.tui.wizard.screens.step import StepScreen

@@ -11,9 +11,9 @@ from fitune.core.errors import UserError
 from fitune.core.machine import host
 from fitune.core.runs import run as runs
 from fitune.core.runs.run import Run
-from fitune.tui.plain_data import ask_data
-from fitune.tui.plain_steps import ask_edit, ask_preset, ask_review, ask_start
-from fitune.tui.talk import GoBack, NeedHelp, Talk
+from fitune.tui.plain.data import ask_data
+from fitune.tui.plain.prompt import GoBack, NeedHelp, Talk
+from fitune.tui.plain.steps import ask_edit, ask_preset, ask_review, ask_start
 from fitune.tui.text.glossary import words
 from fitune.tui.wizard import steps
 from fitune.tui.wizard.draft import Draft, discard, kept_line, save
@@ -46,7 +46,7 @@ def run_plain(answers: Mapping[str, Any] | None = None) -> int:
 
     status = follow_to_end(run)
     if status == 0 and run.adapter.is_dir():
-        from fitune.tui.plain_deliver import deliver
+        from fitune.tui.plain.deliver import deliver
 
         try:
             deliver(talk, run)

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from fitune.core.runs.run import Run
-from fitune.tui import plain_deliver
 from fitune.tui.deliver.options import WAYS
-from fitune.tui.plain_deliver import deliver
-from fitune.tui.talk import Talk
+from fitune.tui.plain import deliver as plain_deliver
+from fitune.tui.plain.deliver import deliver
+from fitune.tui.plain.prompt import Talk
 from tests.fake_worker import make_run
 from tests.tui.watch.test_progress import CHECKS, prove
 
@@ -126,5 +126,5 @@ def test_an_answer_like_an_option_is_refused_and_asked_again(
 
 
 def test_it_needs_no_textual() -> None:
-    code = "import sys, fitune.tui.plain_deliver; sys.exit('textual' in sys.modules or 'rich' in sys.modules)"
+    code = "import sys, fitune.tui.plain.deliver; sys.exit('textual' in sys.modules or 'rich' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0

@@ -8,8 +8,8 @@ from fitune.core.jobs import launch
 from fitune.core.runs import run
 from fitune.core.tokens.workload import lengths_said
 from fitune.tui.data.read import with_known
-from fitune.tui.plain_data import reread, with_tokens
-from fitune.tui.talk import GoBack, Talk
+from fitune.tui.plain.data import reread, with_tokens
+from fitune.tui.plain.prompt import GoBack, Talk
 from fitune.tui.wizard.draft import (
     Draft,
     origin,

@@ -27,7 +27,7 @@ from fitune.tui.data.report_text import (
     row_lines,
 )
 from fitune.tui.data.token_text import example_text, histogram_lines, legend
-from fitune.tui.talk import GoBack, Talk
+from fitune.tui.plain.prompt import GoBack, Talk
 from fitune.tui.wizard.draft import Draft, prepared, recipe, reset_field, set_field, with_prepared
 from fitune.tui.wizard.forecast_text import WORDS, look
 from fitune.tui.wizard.options import data_suggestions

@@ -12,8 +12,8 @@ from fitune.core.jobs import launch
 from fitune.core.machine.host import Machine
 from fitune.core.recipe.fields import Recipe
 from fitune.core.runs.run import Run
-from fitune.tui.plain_data import ask_data
-from fitune.tui.talk import Talk
+from fitune.tui.plain.data import ask_data
+from fitune.tui.plain.prompt import Talk
 from fitune.tui.wizard import steps
 from fitune.tui.wizard.draft import Draft, prepared
 from fitune.tui.wizard.steps import Forward

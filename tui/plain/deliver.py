@@ -11,7 +11,7 @@ from fitune.tui.deliver.artifacts import Facts, look, with_sizes
 from fitune.tui.deliver.local import proposed
 from fitune.tui.deliver.options import KINDS, PUSHED, TARGETS, WAYS, Way, advice, amount, kind_size
 from fitune.tui.deliver.proof_text import table
-from fitune.tui.talk import GoBack, NeedHelp, Talk
+from fitune.tui.plain.prompt import GoBack, NeedHelp, Talk
 
 TABLE_COLUMNS = 79
 LABEL_COLUMNS = 11
