@@ -13,7 +13,7 @@ def run(args: argparse.Namespace) -> int:
     """Exit status: 130 if it was left before a run was there; then 0 on a screen, in lines that of the run."""
     if args.answers and args.yes:
         from fitune.core.recipe import load  # with pydantic behind it, which a first frame should not wait for
-        from fitune.tui.commands import train
+        from fitune.tui.commands.running import train
 
         return train.start(load.load(args.answers), anyway=True, detach=False)
     if args.yes:

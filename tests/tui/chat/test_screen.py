@@ -111,7 +111,7 @@ def test_what_asks_for_help_is_no_question_where_somebody_types(
     trained: Path, fitune: Fitune, monkeypatch: pytest.MonkeyPatch, typed: str
 ) -> None:
     monkeypatch.setattr(sys, "stdin", io.StringIO(f"{typed}\nWhy?\n"))
-    monkeypatch.setattr("fitune.tui.commands.chat.is_terminal", lambda stream: True)
+    monkeypatch.setattr("fitune.tui.commands.delivery.chat.is_terminal", lambda stream: True)
     status, _, err = fitune("chat", "run-a", "--plain")
     assert status == 0
     assert err.count("Ctrl+D leaves") == 2

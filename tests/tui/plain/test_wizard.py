@@ -38,7 +38,7 @@ def begun(monkeypatch: pytest.MonkeyPatch, this_machine: Machine, rendered_at_on
         return Begun(runs.create(recipe, runs.home(), {}), "setsid", "", ())
 
     monkeypatch.setattr(launch, "begin", begin)
-    monkeypatch.setattr("fitune.tui.commands.watch.follow_to_end", lambda run: 0)
+    monkeypatch.setattr("fitune.tui.commands.running.watch.follow_to_end", lambda run: 0)
     return recipes
 
 

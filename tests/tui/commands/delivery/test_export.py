@@ -9,7 +9,7 @@ from fitune.core.deliver import llama_cpp
 from fitune.core.errors import UserError
 from fitune.core.runs.run import Run
 from fitune.tui.cli import parser
-from fitune.tui.commands import export
+from fitune.tui.commands.delivery import export
 from tests.fake_worker import make_run
 
 

@@ -6,7 +6,7 @@ import sys
 from fitune.core.errors import UserError
 from fitune.core.jobs import launch
 from fitune.core.runs import run as runs
-from fitune.tui.commands.watch import follow_to_end
+from fitune.tui.commands.running.watch import follow_to_end
 from fitune.tui.text.clean import clean
 
 

@@ -10,7 +10,7 @@ from fitune.core.deliver.uploads import WHAT, Upload, What, uploads
 from fitune.core.errors import UserError
 from fitune.core.jobs import launch
 from fitune.core.runs import run as runs
-from fitune.tui.commands.watch import follow_to_end
+from fitune.tui.commands.running.watch import follow_to_end
 from fitune.tui.deliver.options import amount
 from fitune.tui.terminal import is_terminal
 from fitune.tui.text.clean import clean

@@ -7,7 +7,7 @@ import textwrap
 from fitune.core.jobs import launch
 from fitune.core.recipe import load
 from fitune.core.recipe.presets import presets_dir
-from fitune.tui.commands.watch import follow_to_end
+from fitune.tui.commands.running.watch import follow_to_end
 from fitune.tui.text.clean import clean
 
 

@@ -4,7 +4,7 @@ import argparse
 
 from fitune.core.jobs import launch
 from fitune.core.runs import run as runs
-from fitune.tui.commands.watch import follow_to_end
+from fitune.tui.commands.running.watch import follow_to_end
 
 
 def run(args: argparse.Namespace) -> int:

@@ -13,8 +13,8 @@ from fitune.core.recipe import load
 from fitune.core.runs import run as runs
 from fitune.core.tokens import cache
 from fitune.core.tokens.workload import as_decided, lengths_said
-from fitune.tui.commands.estimate import DOES_NOT_FIT, FITS, INDENT, set_flags
-from fitune.tui.place import Place, place
+from fitune.tui.commands.planning.estimate import DOES_NOT_FIT, FITS, INDENT, set_flags
+from fitune.tui.commands.planning.place import Place, place
 from fitune.tui.text.clean import as_ascii_json, clean
 from fitune.tui.text.columns import hanging
 from fitune.tui.text.format import count, gib, rate

@@ -7,7 +7,7 @@ from pathlib import Path
 from fitune.core.deliver import llama_cpp
 from fitune.core.jobs import launch
 from fitune.core.runs import run as runs
-from fitune.tui.commands.watch import follow_to_end
+from fitune.tui.commands.running.watch import follow_to_end
 from fitune.tui.terminal import is_terminal
 from fitune.tui.text.clean import clean
 

@@ -7,7 +7,7 @@ import pytest
 
 from fitune.core import hub
 from fitune.core.errors import UserError
-from fitune.tui.commands import push
+from fitune.tui.commands.delivery import push
 from tests.tui.test_cli import Fitune, trained
 
 TOKEN = "hf_" + "Ab3" * 11

@@ -17,7 +17,7 @@ from fitune.core.recipe.fields import Recipe
 from fitune.core.runs import run as runs
 from fitune.core.tokens import cache
 from fitune.core.tokens.workload import Workload, as_decided, lengths_said
-from fitune.tui.place import place
+from fitune.tui.commands.planning.place import place
 from fitune.tui.text.clean import as_ascii_json, clean
 from fitune.tui.text.columns import hanging
 from fitune.tui.text.format import count, duration, gib, rate

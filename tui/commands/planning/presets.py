@@ -14,7 +14,7 @@ from fitune.core.recipe import presets
 from fitune.core.recipe.fields import Recipe
 from fitune.core.recipe.presets import Preset
 from fitune.core.runs import run as runs
-from fitune.tui.place import Place, on_card, on_machine, size_bytes
+from fitune.tui.commands.planning.place import Place, on_card, on_machine, size_bytes
 from fitune.tui.text.clean import as_ascii_json
 from fitune.tui.text.columns import hanging
 from fitune.tui.text.format import gib, rate

@@ -8,7 +8,7 @@ from fitune.core.jobs.launch import Begun
 from fitune.core.recipe import load
 from fitune.core.recipe.load import Recipe
 from fitune.core.tokens.workload import lengths_said
-from fitune.tui.commands.watch import follow_to_end
+from fitune.tui.commands.running.watch import follow_to_end
 from fitune.tui.text.clean import clean
 from fitune.tui.text.format import gib
 
