@@ -18,8 +18,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from fitune.core import runs
 from fitune.core.recipe.load import parse
-from fitune.core.runs import run as runs
 from fitune.core.runs.run import Run
 
 MODULES = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj",

@@ -8,14 +8,14 @@ import time
 from functools import cache
 from pathlib import Path
 
+from fitune.core import jobs
 from fitune.core.errors import UserError
-from fitune.core.jobs import launch
 from fitune.core.recipe.load import Recipe, parse
 from fitune.core.runs.events import EventLog
 from fitune.core.runs.run import Run
 
 BUNDLED_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"
-REAL_PREPARE = launch.prepare
+REAL_PREPARE = jobs.prepare
 
 
 def prepare(recipe: Recipe) -> Run:

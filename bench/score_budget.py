@@ -12,7 +12,7 @@ from typing import Any
 from vram import L1, L3, L8, Q4, Q7, Q32, TINY, recipe_of
 
 from fitune.core.memory.budget import Card, estimate
-from fitune.core.memory.shape import load
+from fitune.core.memory.shapes import load
 
 GIB = 2**30
 H100 = Card(total_bytes=85_520_809_984, free_bytes=85_000_000_000, compute_capability=(9, 0))

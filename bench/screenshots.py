@@ -28,7 +28,6 @@ from bench.picture_rows import prepare
 from bench.picture_runs import ended_run, watched_run
 from fitune.core import hub
 from fitune.core.deliver import llama_cpp
-from fitune.core.jobs import launch
 from fitune.core.machine import host
 from fitune.core.machine.gpu import Gpu
 from fitune.core.machine.host import GIB, Machine
@@ -64,7 +63,7 @@ def user() -> Iterator[Path]:
     os.chdir(work)
     try:
         detected = patch.object(host, "detect", lambda runs_dir=None: found(home))
-        counted = patch.object(launch, "prepare", prepare)
+        counted = patch.object(jobs, "prepare", prepare)
         known = patch.object(hub, "account", lambda: hub.Account("you"))
         found_tools = patch.object(llama_cpp, "converter", lambda home: home)
         with detected, counted, known, found_tools:

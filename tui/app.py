@@ -16,9 +16,9 @@ from textual.screen import Screen
 from textual.theme import Theme
 from textual.widgets import Static
 
+from fitune.core import runs
 from fitune.core.diagnose import redact
 from fitune.core.files import write_atomically
-from fitune.core.runs import run as runs
 from fitune.core.runs.run import Run
 from fitune.tui import terminal
 from fitune.tui.keys import settled, takes_keys

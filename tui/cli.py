@@ -13,6 +13,12 @@ HANDOFF_TARGETS = ("script", "axolotl", "accelerate", "slurm", "skypilot", "vllm
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 BEFORE: dict[str, Any] = {"action": "store_true", "default": argparse.SUPPRESS}
 """Of a flag that may stand before a command, too: its own default would undo the `--yes` of `fitune --yes train`."""
+ROOMS = {
+    **dict.fromkeys(("estimate", "fit", "presets", "data", "doctor"), "planning"),
+    **dict.fromkeys(("demo", "train", "watch", "runs", "compare", "stop", "resume"), "running"),
+    **dict.fromkeys(("chat", "merge", "export", "push", "handoff"), "delivery"),
+}
+"""The folder below commands/ of each command; the wizard lies beside them."""
 JSON_HELP = "print one JSON document and nothing else"
 EXIT_STATUS = "exit status: 0 done, 1 failed, 2 bad input, 3 does not fit, 130 stopped"
 
@@ -41,7 +47,13 @@ def dispatch(args: argparse.Namespace) -> int:
     """Run the command that was asked for; its exit status. Raises UserError, also for an option it would ignore."""
     if args.answers and args.command != "wizard":
         raise UserError(f"--answers is for the wizard, and not for {args.command}.", "Leave one of the two out.")
-    return int(importlib.import_module(f"fitune.tui.commands.{args.command}").run(args))
+    return int(importlib.import_module(module_of(args.command)).run(args))
+
+
+def module_of(command: str) -> str:
+    """The module whose `run` carries out a command."""
+    room = f"{ROOMS[command]}." if command in ROOMS else ""
+    return f"fitune.tui.commands.{room}{command}"
 
 
 def _beginning(commands: Commands) -> None:

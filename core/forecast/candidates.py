@@ -1,4 +1,4 @@
-"""A recipe with some settings changed, and how it would fare on a card: what `core.forecast.search` searches through."""
+"""A recipe with some settings changed, and how it would fare on a card: what `search` looks through."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from fitune.core.forecast.history import Experience
 from fitune.core.forecast.pace import TYPICAL, Pace, estimate_pace
 from fitune.core.memory.budget import RUNTIME_CPU_BYTES, Budget, Card, estimate, safe_bytes
 from fitune.core.memory.plan import GIB
-from fitune.core.memory.shape import Shape
+from fitune.core.memory.shapes import Shape
 from fitune.core.recipe.fields import Recipe
 from fitune.core.tokens.lengths import Prepared
 from fitune.core.tokens.workload import as_decided
@@ -54,7 +54,7 @@ class Place:
     """The rows in tokens; None counts them as full length."""
 
     def look(self, changes: Mapping[str, Any]) -> Tried:
-        """The recipe with these changes (`group.key`, unchecked) here. Raises UserError as core.memory.budget.estimate."""
+        """The recipe with these changes (`group.key`, unchecked) here. Raises UserError as `estimate`."""
         recipe = changed(self.recipe, changes)
         decided, work = as_decided(recipe, self.rows)
         budget = self.experience.budget(estimate(self.shape, decided, self.card, work.longest if work else None))

@@ -7,7 +7,7 @@ recomputes; it needs no gradient of its own, so LoRA costs 6 a parameter and tok
 import re
 from dataclasses import dataclass
 
-from fitune.core.memory.shape import Shape
+from fitune.core.memory.shapes import Shape
 from fitune.core.recipe.fields import Recipe
 
 CARDS: dict[str, tuple[float, float, float]] = {

@@ -11,7 +11,7 @@ from fitune.core.forecast.candidates import changed
 from fitune.core.forecast.history import NONE, Experience
 from fitune.core.memory.budget import Budget, Card, estimate
 from fitune.core.memory.plan import GIB
-from fitune.core.memory.shape import Shape
+from fitune.core.memory.shapes import Shape
 from fitune.core.recipe.fields import Recipe
 from fitune.core.recipe.rules import problems
 

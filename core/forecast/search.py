@@ -13,7 +13,7 @@ from fitune.core.forecast.history import NONE, Experience
 from fitune.core.forecast.remedies import STATES_32BIT, can_offload, fewest_layers
 from fitune.core.memory.budget import Card
 from fitune.core.memory.plan import GIB
-from fitune.core.memory.shape import Shape
+from fitune.core.memory.shapes import Shape
 from fitune.core.recipe.fields import Recipe
 from fitune.core.recipe.rules import problems
 from fitune.core.tokens.lengths import Prepared

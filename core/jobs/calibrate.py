@@ -8,12 +8,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from fitune.core import jobs
 from fitune.core.errors import UserError
 from fitune.core.forecast import history
-from fitune.core.jobs import launch
 from fitune.core.recipe.fields import Data, Deliver, Recipe
-from fitune.core.runs.events import Tail, fold
+from fitune.core.runs.events import Tail
 from fitune.core.runs.run import Run
+from fitune.core.runs.state import fold
 
 STEPS = 3
 """Optimizer states appear in the first step, so the second is the first true peak; the third makes a median of two."""
@@ -33,7 +34,7 @@ def calibrate(recipe: Recipe, tell: Callable[[str], None]) -> bool:
         rows = Path(folder) / "rows.jsonl"
         probe = probe_of(recipe, rows)
         write_rows(rows, probe)
-        run = launch.begin(probe, anyway=True).run
+        run = jobs.begin(probe, anyway=True).run
         try:
             _wait(run, tell)
             return any(each.run == run.name for each in history.lessons(run.path.parent.parent))

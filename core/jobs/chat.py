@@ -148,7 +148,7 @@ def start(run: Run, share_gpu: bool = False) -> Chat:
     share_gpu: although a training holds the card. Raises UserError without an adapter, or where the card is held or
     memory is short.
     """
-    from fitune.core.jobs import launch
+    from fitune.core.jobs.starting import refuse_busy_gpu
     from fitune.core.machine import host
 
     if not run.adapter.is_dir():
@@ -157,7 +157,7 @@ def start(run: Run, share_gpu: bool = False) -> Chat:
         if run.trains():
             hint = f"Wait for its end (fitune watch {run.name}), or add --share-gpu."
             raise UserError(f"{run.name} is training ({run.held_by()}).", hint)
-        launch.refuse_busy_gpu(run)
+        refuse_busy_gpu(run)
     found = host.detect()
     uuid = (run.info().get("gpu") or {}).get("uuid")
     gpu = next((each for each in found.gpus if each.uuid == uuid), None) or host.pick_gpu(found, None)
@@ -202,12 +202,12 @@ def _refuse_short_memory(run: Run, gpu: Any, ram_bytes: int | None) -> None:
 
 def _needed_bytes(run: Run, card: Any) -> int | None:
     """The model with its adapter as plain transformers and peft hold it; None if its shape is not known."""
-    from fitune.core.memory import budget, plan, shape, weights
+    from fitune.core.memory import budget, plan, shapes, weights
 
     recipe = run.recipe()
     recipe = recipe.model_copy(update={"train": recipe.train.model_copy(update={"backend": "trl"})})
     try:
-        made = plan.resolve(shape.load(recipe.model.id, recipe.model.revision), recipe, card, None)
+        made = plan.resolve(shapes.load(recipe.model.id, recipe.model.revision), recipe, card, None)
     except UserError:
         return None
     terms = (weights.layers_term, weights.experts_term, weights.rest_term, weights.vision_term, weights.lora_term)

@@ -1,6 +1,6 @@
 """The cards of this machine, as NVML tells them: what they are, what is free, who holds the rest.
 
-Nothing here raises for a sick driver: that is a state with a sentence and a next action (`core.machine.gpu_faults`). A number
+Nothing here raises for a sick driver: that is a state with a sentence and a next action (`gpu_faults`). A number
 that a card or its driver doesn't tell is None. The module `pynvml` comes from the package nvidia-ml-py.
 """
 

@@ -7,7 +7,7 @@ from typing import Literal
 
 from fitune.core.errors import UserError
 from fitune.core.memory.architectures import Linear
-from fitune.core.memory.shape import Shape
+from fitune.core.memory.shapes import Shape
 from fitune.core.recipe.fields import Quant, Recipe
 
 GIB = 2**30

@@ -56,7 +56,7 @@ class Preset:
 
 def presets_dir() -> Path:
     """Where the presets lie: beside `core`, in a checkout and in an installed package alike."""
-    return Path(__file__).resolve().parent.parent / "presets"
+    return Path(__file__).resolve().parents[2] / "presets"
 
 
 @cache

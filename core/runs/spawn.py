@@ -9,8 +9,9 @@ import time
 from pathlib import Path
 
 from fitune.core.errors import UserError
-from fitune.core.runs.events import RunState, Tail, fold
+from fitune.core.runs.events import Tail
 from fitune.core.runs.run import Run
+from fitune.core.runs.state import RunState, fold
 
 WAIT_FOR_LOCK_S = 20.0
 """A worker takes its lock before it imports anything large: 0.1 s here, more on a slow network disk."""

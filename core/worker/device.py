@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
+from fitune.core import jobs
 from fitune.core.errors import UserError
-from fitune.core.jobs import launch
 from fitune.core.machine import host
 from fitune.core.runs.run import Run
 
@@ -34,7 +34,7 @@ def places(run: Run) -> list[Place]:
 
 def _busy(run: Run) -> bool:
     try:
-        launch.refuse_busy_gpu(run)
+        jobs.refuse_busy_gpu(run)
     except UserError:
         return True
     return False

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from fitune.core.runs import run as runs
+from fitune.core import runs
 from fitune.core.runs import spawn
 from fitune.core.runs.run import Run
 from tests.fake_worker import make_run, stand_in

@@ -8,12 +8,11 @@ from typing import Any
 
 import pytest
 
-from fitune.core.jobs import launch
-from fitune.core.jobs.launch import Begun
+from fitune.core import jobs, runs
+from fitune.core.jobs import Begun, training
 from fitune.core.machine import host
 from fitune.core.machine.host import Machine
 from fitune.core.recipe.fields import Recipe
-from fitune.core.runs import run as runs
 from fitune.core.runs import spawn
 from fitune.core.tokens.lengths import Prepared
 from fitune.tui.__main__ import main
@@ -58,7 +57,7 @@ def this_machine(monkeypatch: pytest.MonkeyPatch, home: Path) -> Machine:
 @pytest.fixture
 def rendered_at_once(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The prepare job has always been done already."""
-    monkeypatch.setattr(launch, "prepare", lambda recipe: rendered(recipe, answer_folder(recipe, home)))
+    monkeypatch.setattr(jobs, "prepare", lambda recipe: rendered(recipe, answer_folder(recipe, home)))
 
 
 @pytest.fixture
@@ -70,7 +69,7 @@ def wizard(
     def begin(recipe: Recipe, preset: str | None = None, rows: Prepared | None = None) -> Begun:
         return Begun(runs.create(recipe, runs.home(), {"preset": preset}), "setsid", "", ())
 
-    monkeypatch.setattr(launch, "begin", begin)
+    monkeypatch.setattr(jobs, "begin", begin)
     return Wizard
 
 
@@ -117,5 +116,5 @@ def fakes(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine without a card, and the fake worker in place of the real one."""
     monkeypatch.setattr(spawn, "_command", stand_in("steps:30", "--rate", "100"))
     monkeypatch.setattr(spawn, "_lingering_user_manager", lambda: False)
-    monkeypatch.setattr(launch, "budget_of", lambda *_: None)
+    monkeypatch.setattr(training, "budget_of", lambda *_: None)
     monkeypatch.setattr(host, "detect", lambda runs_dir=None: Machine(gpu_state="none"))

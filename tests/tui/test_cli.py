@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from fitune.core.jobs import launch
-from fitune.core.runs import run as runs
+from fitune.core import runs
+from fitune.core.jobs import training
 from fitune.core.runs.events import EventLog
 from fitune.core.runs.run import Run
 from fitune.tui.cli import parser
@@ -57,7 +57,7 @@ def test_each_command_has_help_and_a_file_that_answers(fitune: Fitune, command: 
     status, out, err = fitune(command, "--help")
     assert (status, err) == (0, "")
     assert out.startswith(f"usage: fitune {command}")
-    assert callable(importlib.import_module(f"fitune.tui.commands.{command}").run)
+    assert callable(importlib.import_module(module_of(command)).run)
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_a_command_line_that_makes_no_sense_is_bad_input(fitune: Fitune, argumen
 def test_a_demo_of_no_steps_is_refused_and_not_taken_for_all(
     fitune: Fitune, fitune_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delattr("fitune.core.jobs.launch.begin")
+    monkeypatch.delattr("fitune.core.jobs.begin")
     status, _, err = fitune("demo", "--steps", "0")
     assert status == 2
     assert "train.max_steps: should be greater than or equal to 1" in err
@@ -337,15 +337,17 @@ def test_a_run_that_is_alive_is_not_started_again(fitune: Fitune, fitune_home: P
 
 HEADLESS = """
 import sys
-from fitune.core import detached, launch, machine
+from fitune.core.jobs import training
+from fitune.core.machine import host
 from fitune.core.machine.host import Machine
+from fitune.core.runs import spawn
 from tests.fake_worker import stand_in
 from fitune.tui.__main__ import main
 story = sys.argv.pop(1)
-detached._command = stand_in(story, "--rate", "100")
-detached._lingering_user_manager = lambda: False
-launch.budget_of = lambda *_: None
-machine.detect = lambda runs_dir=None: Machine(gpu_state="none")
+spawn._command = stand_in(story, "--rate", "100")
+spawn._lingering_user_manager = lambda: False
+training.budget_of = lambda *_: None
+host.detect = lambda runs_dir=None: Machine(gpu_state="none")
 main()
 """
 
@@ -426,7 +428,7 @@ def test_a_training_says_what_memory_it_will_take_and_what_that_is_judged_by(
     fitune: Fitune, recipe_file: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     budget = {"verdict": "fits", "total_bytes": 3 << 30, "free_bytes": 8 << 30, "host_bytes": 0}
-    monkeypatch.setattr(launch, "budget_of", lambda *_: budget)
+    monkeypatch.setattr(training, "budget_of", lambda *_: budget)
     said = "memory: 3.0 GiB of 8.0 GiB; lengths: assumed, every row fills max_seq_length\n"
     told = fitune("train", recipe_file)[2]
     assert said in told

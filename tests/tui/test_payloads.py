@@ -9,7 +9,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from fitune.core.jobs import launch
+from fitune.core import jobs
 from fitune.core.machine import host
 from fitune.core.machine.gpu import Gpu
 from fitune.core.machine.host import Machine
@@ -97,7 +97,7 @@ def test_check_37_the_prompts_show_hostile_text_and_never_pass_it_on(
     card = Gpu(0, "GPU-x", NASTY, 12 * GIB, 12 * GIB, 0, compute_capability=(8, 9))
     found = Machine(gpus=(card,), gpu_state="ok", gpu_message=NASTY, gpu_hint=NASTY, versions=this_machine.versions)
     monkeypatch.setattr(host, "detect", lambda runs_dir=None: found)
-    monkeypatch.setattr(launch, "begin", lambda *_: pytest.fail("nothing may start"))
+    monkeypatch.setattr(jobs, "begin", lambda *_: pytest.fail("nothing may start"))
     save(Draft("8b-on-12gb", {"run": {"gpu": NASTY}}), "edit", home)
     lines = ["2", NASTY, "", "", "", "1", NASTY, "", "4", NASTY, "", "?", "b", "", "", NASTY, rows, "", "w", "n"]
     monkeypatch.setattr(sys, "stdin", io.StringIO("".join(f"{line}\n" for line in lines)))

@@ -181,7 +181,10 @@ def test_last_lines_of_a_living_merge_do_not_say_that_it_trains(tmp_path: Path) 
 
 
 def test_the_watchdog_ends_a_process_whose_terminal_has_gone_before_it_looks() -> None:
-    code = "import os, time\nfrom fitune.tui.terminal import watch_terminal\nos.close(0)\nwatch_terminal(0, 0.1)\ntime.sleep(60)"
+    code = (
+        "import os, time\nfrom fitune.tui.terminal import watch_terminal\n"
+        "os.close(0)\nwatch_terminal(0, 0.1)\ntime.sleep(60)"
+    )
     began = time.monotonic()
     assert subprocess.run([sys.executable, "-c", code], check=False, env=dict(os.environ)).returncode == 0
     assert time.monotonic() - began < 10

@@ -9,10 +9,9 @@ import pytest
 from textual.app import App
 from textual.widgets import Button
 
-from fitune.core.jobs import launch
-from fitune.core.jobs.launch import Begun
+from fitune.core import jobs, runs
+from fitune.core.jobs import Begun
 from fitune.core.recipe.fields import Recipe
-from fitune.core.runs import run as runs
 from fitune.tui.app import FituneApp
 from fitune.tui.deliver.screen import DeliverScreen
 from fitune.tui.watch.screen import WatchScreen
@@ -39,7 +38,7 @@ class Slow:
 
 @pytest.fixture
 def slow(monkeypatch: pytest.MonkeyPatch) -> Iterator[Slow]:
-    """What takes the place of launch.start, launch.merge and launch.begin."""
+    """What takes the place of jobs.start, jobs.merge and jobs.begin."""
 
     def begun(recipe: Any, *_: Any, **__: Any) -> Any:
         made = isinstance(recipe, Recipe)
@@ -47,7 +46,7 @@ def slow(monkeypatch: pytest.MonkeyPatch) -> Iterator[Slow]:
 
     stand_in = Slow(begun)
     for name in ("start", "merge", "begin"):
-        monkeypatch.setattr(launch, name, stand_in)
+        monkeypatch.setattr(jobs, name, stand_in)
     yield stand_in
     stand_in.go.set()
 

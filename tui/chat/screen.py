@@ -91,7 +91,7 @@ class Pane(VerticalScroll):
 class ChatScreen(Screen[None]):
     """A thread hears what the model's process says; the answers are drawn by a clock."""
 
-    CSS_PATH = "../chat.tcss"
+    CSS_PATH = "chat.tcss"
     AUTO_FOCUS = "#question"
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (80, "-stacked"), (110, "-beside")]  # noqa: RUF012 - Textual's way
     BINDINGS: ClassVar[list[BindingType]] = [

@@ -4,8 +4,8 @@ import argparse
 import tomllib
 from typing import Any
 
+from fitune.core import runs
 from fitune.core.errors import UserError
-from fitune.core.runs import run as runs
 from fitune.tui.terminal import surface
 
 

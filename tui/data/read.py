@@ -3,14 +3,13 @@
 import time
 from collections.abc import Callable
 
+from fitune.core import jobs, runs
 from fitune.core.data import dataset
 from fitune.core.data.report import Report
 from fitune.core.errors import BadInput, UserError
-from fitune.core.jobs import launch
 from fitune.core.recipe.fields import Data, Recipe
-from fitune.core.runs import run as runs
-from fitune.core.runs.events import RunState
 from fitune.core.runs.run import Run
+from fitune.core.runs.state import RunState
 from fitune.core.tokens import cache
 from fitune.core.tokens.lengths import FILE, Prepared
 from fitune.tui.wizard.draft import Draft, prepared, recipe, with_prepared
@@ -45,7 +44,7 @@ def render(recipe: Recipe, tell: Callable[[Run, RunState], object], is_left: Cal
     finds its answer later. Raises LeftError once `is_left`, and UserError where the job can't start or has failed.
     """
     while True:
-        run = launch.prepare(recipe)
+        run = jobs.prepare(recipe)
         try:
             while run.holder_pid() is not None:
                 if is_left():

@@ -6,7 +6,7 @@ from typing import Any
 
 from fitune.core.data.report import Finding, Report, numbered
 from fitune.core.recipe.fields import Recipe
-from fitune.core.runs.events import RunState
+from fitune.core.runs.state import RunState
 from fitune.core.tokens.findings import findings, is_lossy, wanted_length
 from fitune.core.tokens.lengths import Prepared
 from fitune.tui.data.token_text import summary_lines

@@ -12,13 +12,14 @@ from fitune.core.deliver import downloads, llama_cpp
 from fitune.core.deliver.downloads import Download
 from fitune.core.deliver.uploads import WHAT, Upload, What, uploads
 from fitune.core.errors import UserError
-from fitune.core.runs.events import RunState, Tail
+from fitune.core.runs.events import Tail
 from fitune.core.runs.run import Run
+from fitune.core.runs.state import RunState
 from fitune.tui.deliver.proof_text import NamedProof, proofs
 from fitune.tui.text.format import size
 
 MERGE_RAM_BYTES = 1_600_000_000
-"""What core.worker.merging.merge asks for at most, where no embedding was trained: a few rows of each matrix at a time."""
+"""What a merge asks for at most, where no embedding was trained: a few rows of each matrix at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +103,7 @@ def look(run: Run) -> Facts:
 
 def with_sizes(facts: Facts) -> Facts:
     """Also with what the model's shape and the Hub tell; without a network that can take half a minute."""
-    from fitune.core.memory import shape as shapes
+    from fitune.core.memory import shapes
 
     facts = replace(facts, base=_base(facts.run, ask=True))
     try:

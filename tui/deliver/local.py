@@ -5,7 +5,7 @@ import shlex
 from itertools import dropwhile, takewhile
 from pathlib import Path
 
-from fitune.core import handoff
+from fitune.core.deliver import handoff
 from fitune.core.deliver.archive import pack
 from fitune.core.deliver.handoff.job import of_run
 from fitune.core.runs.run import Run

@@ -5,11 +5,10 @@ from dataclasses import dataclass
 
 from textual.app import App
 
-from fitune.core import hub
+from fitune.core import hub, jobs
 from fitune.core.deliver import downloads
 from fitune.core.deliver.uploads import What
 from fitune.core.errors import UserError
-from fitune.core.jobs import launch
 from fitune.tui.deliver.artifacts import Facts
 from fitune.tui.deliver.local import proposed
 from fitune.tui.deliver.options import KINDS, PUSHED, TARGETS, amount, fetched, kind_size
@@ -34,7 +33,7 @@ async def base(app: App[int], facts: Facts) -> str | None:
         "This run's base model has quantized weights.\nMerged into them, the adapter would be rounded as they are.\n"
         "The full model to merge into instead:"
     )
-    named = await app.push_screen_wait(Ask(question, facts.full_model or "", launch.check_repo))
+    named = await app.push_screen_wait(Ask(question, facts.full_model or "", jobs.check_repo))
     if named is None or (facts.merge_base and named.strip() == facts.merge_base.model_id):
         return named
     found = await asyncio.to_thread(downloads.download, named.strip())  # of the one proposed it was told before
@@ -77,7 +76,7 @@ async def push(app: App[int], facts: Facts, who: hub.Account) -> Wish | None:
     proposal = f"{who.name}/{facts.run.name}{'-GGUF' if what == 'gguf' else '-model'}"
 
     def check(repo: str) -> None:
-        launch.check_repo(repo.strip())
+        jobs.check_repo(repo.strip())
         who.require_write(full_name(repo, who))
 
     named = await app.push_screen_wait(Ask("Name of the repository on the Hub", proposal, check))

@@ -16,9 +16,9 @@ from textual.message import Message
 from textual.screen import Screen
 from textual.widgets import OptionList, Static
 
+from fitune.core import jobs
 from fitune.core.deliver import llama_cpp
 from fitune.core.errors import UserError
-from fitune.core.jobs import launch
 from fitune.core.runs.run import Run
 from fitune.tui.deliver import questions
 from fitune.tui.deliver.artifacts import Facts, look, with_sizes
@@ -48,7 +48,7 @@ class Ways(OptionList):
 class DeliverScreen(Screen[None]):
     """The ways on top, the one in hand explained below."""
 
-    CSS_PATH = "../watch.tcss"
+    CSS_PATH = "../watch/watch.tcss"
     AUTO_FOCUS = "#ways"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "back", "Back"),
@@ -161,7 +161,7 @@ class DeliverScreen(Screen[None]):
             return
         base = await questions.base(self.app, facts) if facts.quantized else None
         if base or not facts.quantized:
-            await self.start(lambda: launch.merge(self.trained, base))
+            await self.start(lambda: jobs.merge(self.trained, base))
 
     async def gguf(self, facts: Facts) -> None:
         """First the converter, if it is not here and may be fetched, then the kinds of files. Raises UserError."""
@@ -176,7 +176,7 @@ class DeliverScreen(Screen[None]):
             self.result(["OK, the converter is here."])
             self.find()
         if kinds := await questions.kinds(self.app, facts):
-            await self.start(lambda: launch.export(self.trained, kinds))
+            await self.start(lambda: jobs.export(self.trained, kinds))
 
     async def push(self, facts: Facts) -> None:
         """First the token, then what, where and for whom. Raises UserError."""
@@ -184,7 +184,7 @@ class DeliverScreen(Screen[None]):
         who = await questions.account(self.app)
         self.result([])
         if who and (wish := await questions.push(self.app, facts, who)):
-            await self.start(lambda: launch.push(self.trained, wish.repo, wish.private, wish.what))
+            await self.start(lambda: jobs.push(self.trained, wish.repo, wish.private, wish.what))
 
     async def start(self, begin: Callable[[], object]) -> None:
         """Start a job and go back to the watch screen, which shows it. Raises UserError."""

@@ -9,8 +9,8 @@ from fitune.core.data import dataset
 from fitune.core.data.report import Report
 from fitune.core.errors import UserError
 from fitune.core.recipe.fields import Recipe
-from fitune.core.runs.events import RunState
 from fitune.core.runs.run import Run
+from fitune.core.runs.state import RunState
 from fitune.core.tokens.findings import findings
 from fitune.core.tokens.lengths import Prepared
 from fitune.tui.data.read import render

@@ -3,9 +3,8 @@
 from dataclasses import replace
 from pathlib import Path
 
+from fitune.core import jobs, runs
 from fitune.core.errors import UserError
-from fitune.core.jobs import launch
-from fitune.core.runs import run
 from fitune.core.tokens.workload import lengths_said
 from fitune.tui.data.read import with_known
 from fitune.tui.plain.data import reread, with_tokens
@@ -44,14 +43,14 @@ def ask_start(talk: Talk, draft: Draft) -> Answer:
     """What was found, and what to do."""
     if draft.machine is not None:
         talk.say("\n".join(machine_lines(draft.machine)))
-    choices = start_choices(run.home(), begun=bool(draft.preset or draft.edits))
+    choices = start_choices(runs.home(), begun=bool(draft.preset or draft.edits))
     number = talk.choose("Number", [choice.text for choice in choices], 0)
     if not isinstance(number, int):
         raise UserError("Type one of the numbers.")
     choice = choices[number]
-    kept = restore(run.home()) if choice.kind == "draft" else None
+    kept = restore(runs.home()) if choice.kind == "draft" else None
     if choice.kind == "resume" and choice.run is not None:
-        launch.start(choice.run, "train")
+        jobs.start(choice.run, "train")
     if choice.run is not None:
         return Watch(choice.run)
     if kept is not None:
@@ -151,4 +150,4 @@ def ask_review(talk: Talk, draft: Draft) -> Answer:
     asked = recipe(draft)
     if asked.deliver.push_repo and talk.ask(f"Push to {push_words(asked)}? Type yes", "no", draft=draft) != "yes":
         raise GoBack(draft)
-    return Watch(launch.begin(asked, draft.preset, rows=prepared(draft)).run)
+    return Watch(jobs.begin(asked, draft.preset, rows=prepared(draft)).run)

@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from fitune.core import runs
 from fitune.core.errors import UserError
 from fitune.core.machine import host
-from fitune.core.runs import run as runs
 from fitune.core.runs.run import Run
 from fitune.tui.plain.data import ask_data
 from fitune.tui.plain.prompt import GoBack, NeedHelp, Talk

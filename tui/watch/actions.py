@@ -61,10 +61,10 @@ def kill(app: App[int], run: Run, seen: Seen | None) -> None:
 
 def resume(app: App[int], run: Run) -> None:
     """Start a run's worker again. Slow: for a thread."""
-    from fitune.core.jobs import launch  # with pydantic behind it, which a first frame should not wait for
+    from fitune.core import jobs  # with pydantic behind it, which a first frame should not wait for
 
     try:
-        launch.start(run, "train")
+        jobs.start(run, "train")
     except UserError as error:
         app.call_from_thread(complain, app, str(error))
 

@@ -18,8 +18,9 @@ from textual.widgets import Static
 from fitune.core.errors import UserError
 from fitune.core.machine import host
 from fitune.core.machine.host import GpuSample
-from fitune.core.runs.events import Curve, RunState, Tail
+from fitune.core.runs.events import Tail
 from fitune.core.runs.run import LIVE, Run
+from fitune.core.runs.state import Curve, RunState
 from fitune.tui.text.clean import safe
 from fitune.tui.watch import actions, screen_text
 from fitune.tui.watch.ending import Story, ending
@@ -40,7 +41,7 @@ CHART_EVERY = 2
 class WatchScreen(Screen[None]):
     """A thread looks at the run and posts what it saw; a clock draws it. Nothing else changes what is shown."""
 
-    CSS_PATH = "../watch.tcss"
+    CSS_PATH = "watch.tcss"
     AUTO_FOCUS = "#tale"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("d,escape", "detach", "Detach", key_display="d"),

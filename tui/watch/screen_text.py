@@ -8,8 +8,8 @@ from typing import Any
 from textual.content import Content
 
 from fitune.core.machine.gpu import GpuSample
-from fitune.core.runs.events import RunState
 from fitune.core.runs.run import LIVE, Status
+from fitune.core.runs.state import RunState
 from fitune.tui.deliver.proof_text import WORDS, NamedProof, table
 from fitune.tui.text.clean import clean, safe
 from fitune.tui.text.format import GIB, UNKNOWN, count, duration, exponent, gib, number, rate

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from fitune.core import runs
 from fitune.core.errors import BadInput, UserError
 from fitune.core.forecast import pace
 from fitune.core.forecast.candidates import ram_lack
@@ -13,12 +14,10 @@ from fitune.core.forecast.remedies import Remedy, remedies
 from fitune.core.forecast.resolve import Resolved, card_of, resolve
 from fitune.core.forecast.search import fit
 from fitune.core.machine.host import GIB, Gpu, Machine
-from fitune.core.memory import budget, config_json
-from fitune.core.memory import shape as shapes
+from fitune.core.memory import budget, config_json, shapes
 from fitune.core.memory.budget import Budget, Card, Part
-from fitune.core.memory.shape import Shape
+from fitune.core.memory.shapes import Shape
 from fitune.core.recipe.fields import Recipe
-from fitune.core.runs import run
 from fitune.core.tokens.lengths import Prepared
 from fitune.core.tokens.workload import Workload, as_decided, lengths_said
 from fitune.tui.text.format import count, gib, rate, size
@@ -123,7 +122,7 @@ def _judged(resolved: Resolved, shape: Shape, machine: Machine, place: str, rows
     gpu = resolved.gpu
     asked, work = as_decided(resolved.recipe, rows)
     card = card_of(gpu)
-    taught = experience(run.home(), gpu, machine.cpu_name, machine.versions, asked.train.backend)
+    taught = experience(runs.home(), gpu, machine.cpu_name, machine.versions, asked.train.backend)
     found = taught.budget(budget.estimate(shape, asked, card, work.longest if work else None))
     if gpu is None:
         found = budget.in_ram(found, machine.ram_available_bytes)

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from fitune.core import runs
 from fitune.core.errors import UserError
 from fitune.core.forecast.pace import Pace
 from fitune.core.machine.host import GIB, Machine
 from fitune.core.memory.budget import Budget, Card
 from fitune.core.recipe import presets
 from fitune.core.recipe.presets import Preset
-from fitune.core.runs import run as runs
 from fitune.core.runs.run import LIVE, Run
 from fitune.tui.text.format import gib
 from fitune.tui.wizard import steps

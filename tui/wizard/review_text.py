@@ -5,13 +5,13 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
+from fitune.core import runs
 from fitune.core.data.report import numbered
 from fitune.core.data.split import MIN_ROWS, eval_fraction
 from fitune.core.errors import UserError
 from fitune.core.forecast.resolve import resolve
 from fitune.core.recipe import load
 from fitune.core.recipe.load import Recipe
-from fitune.core.runs import run
 from fitune.core.tokens.findings import findings
 from fitune.tui.text.format import count, duration, gib
 from fitune.tui.watch.ending import ETA_AFTER_STEPS
@@ -47,7 +47,7 @@ def lines(draft: Draft) -> list[Line]:
         Line("Time", duration_words(draft, outlook)),
         Line("Disk", _disk(draft, asked)),
         Line("Network", " ".join(network(asked)) or "Not used: the model and the data lie on this disk."),
-        Line("Into", str(run.home(asked.run.home) / "runs" / (asked.run.name or "(named by date and model)"))),
+        Line("Into", str(runs.home(asked.run.home) / "runs" / (asked.run.name or "(named by date and model)"))),
         *([Line("Push", push_words(asked))] if asked.deliver.push_repo else []),
         Line("Changed", ", ".join(f"{name} = {text}" for name, text in non_defaults(draft)) or "Nothing."),
     ]

@@ -5,8 +5,8 @@ from typing import Any
 
 from textual.app import App
 
+from fitune.core import runs
 from fitune.core.errors import UserError
-from fitune.core.runs import run
 from fitune.core.runs.run import Run
 from fitune.tui.watch.actions import complain
 from fitune.tui.wizard import steps
@@ -34,9 +34,9 @@ async def walk(app: App[Any], draft: Draft | None, step: steps.Step | None) -> R
     while not isinstance(answer := await app.push_screen_wait(SCREENS[step.name](draft)), Watch):
         draft, step = steps.leads_to(step, answer)
         try:
-            await asyncio.to_thread(save, draft, step.name, run.home())
+            await asyncio.to_thread(save, draft, step.name, runs.home())
         except UserError as error:
             complain(app, str(error))
     if step is not steps.STEPS[0]:  # who only looks at a run there has his answers still before him
-        await asyncio.to_thread(discard, run.home())
+        await asyncio.to_thread(discard, runs.home())
     return answer.run

@@ -103,7 +103,7 @@ def script(job: Job, several_cards: bool = False) -> str:
 
 def render_file() -> str:
     """The text of render.py: the worker's file as it is, but for its one tie to fitune."""
-    text = (Path(__file__).parents[1] / "worker" / "data.py").read_text(encoding="utf-8")
+    text = (Path(__file__).parents[2] / "worker" / "rows" / "render.py").read_text(encoding="utf-8")
     return text.replace("from fitune.core.errors import UserError\n", OWN_ERROR)
 
 

@@ -1,4 +1,4 @@
-"""The script's part that loads the model and puts an adapter on it: as core.worker.training.backends does, in either way."""
+"""The script's part that loads the model and puts an adapter on it: as the worker's backends does, in either way."""
 
 from fitune.core.deliver.downloads import UNWANTED, WANTED
 from fitune.core.deliver.handoff.job import Job, is_folder
@@ -7,7 +7,7 @@ from fitune.core.deliver.handoff.quoting import call
 LINEARS = (
     "q_proj", "k_proj", "v_proj", "qkv_proj", "o_proj", "gate_proj", "up_proj", "gate_up_proj", "down_proj",
 )  # fmt: skip
-"""As in core.worker.training.backends: what all-linear means to Unsloth, of which a model has those that it has."""
+"""As in the worker's backends: what all-linear means to Unsloth, of which a model has those that it has."""
 
 NAMES = "[name for name in LINEARS if name in present]"
 

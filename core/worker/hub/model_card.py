@@ -20,8 +20,8 @@ from fitune.core.diagnose import redact
 from fitune.core.recipe import load as config
 from fitune.core.recipe.fields import MOVES_THE_BASE, Deliver, Recipe
 from fitune.core.recipe.fields import Run as Place
-from fitune.core.runs.events import RunState
 from fitune.core.runs.run import Run
+from fitune.core.runs.state import RunState
 from fitune.core.worker.hub import loss_plot
 
 KINDS: dict[What, tuple[str, str, str]] = {

@@ -12,7 +12,7 @@ from fitune.core.forecast import history
 from fitune.core.forecast.history import Lesson
 from fitune.core.forecast.pace import estimate_pace
 from fitune.core.machine.host import grows_in_place
-from fitune.core.memory import shape as shapes
+from fitune.core.memory import shapes
 from fitune.core.memory.budget import Card, estimate
 from fitune.core.recipe.fields import Recipe
 from fitune.core.runs.events import EventLog

@@ -20,7 +20,7 @@ from fitune.core.data.turns import turn_trouble
 from fitune.core.errors import BadInput, UserError
 from fitune.core.recipe.fields import Data
 
-DATA = Path(__file__).parents[1] / "data"
+DATA = Path(__file__).parents[2] / "data"
 
 
 def pairs(count: int) -> list[dict[str, Any]]:

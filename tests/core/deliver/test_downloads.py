@@ -11,10 +11,10 @@ import pytest
 from huggingface_hub import ModelInfo
 from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled, RepositoryNotFoundError
 
+from fitune.core import runs
 from fitune.core.deliver import downloads
 from fitune.core.deliver.downloads import Download
 from fitune.core.recipe.load import parse
-from fitune.core.runs import run as runs
 from fitune.core.runs.events import EventLog
 from fitune.core.runs.run import Run
 

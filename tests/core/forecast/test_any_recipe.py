@@ -8,7 +8,7 @@ import pytest
 from fitune.core.errors import BadInput
 from fitune.core.forecast.remedies import remedies
 from fitune.core.forecast.search import fit
-from fitune.core.memory import shape as shapes
+from fitune.core.memory import shapes
 from fitune.core.memory.budget import Card, estimate
 from fitune.core.memory.config_json import shipped
 from fitune.core.recipe.fields import Recipe

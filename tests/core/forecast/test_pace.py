@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from fitune.core.forecast.pace import estimate_pace
-from fitune.core.memory.shape import load
+from fitune.core.memory.shapes import load
 from tests.core.memory.test_budget import LLAMA_8B, recipe
 
 H100 = "NVIDIA H100 80GB HBM3"

@@ -11,7 +11,7 @@ from fitune.core.forecast.history import NONE, Experience
 from fitune.core.forecast.pace import estimate_pace
 from fitune.core.forecast.search import NO_FASTER, Fit, fit
 from fitune.core.memory.budget import Card, estimate, safe_bytes
-from fitune.core.memory.shape import Shape, load
+from fitune.core.memory.shapes import Shape, load
 from fitune.core.recipe.fields import Recipe
 from tests.core.forecast.measurements import lesson
 from tests.core.memory.test_budget import GIB, LLAMA_8B, recipe, with_set

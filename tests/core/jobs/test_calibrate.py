@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from fitune.core import runs
 from fitune.core.errors import UserError
 from fitune.core.forecast import history
 from fitune.core.jobs import calibrate
 from fitune.core.machine import host
 from fitune.core.machine.host import Machine
 from fitune.core.recipe.load import Recipe, parse
-from fitune.core.runs import run, spawn
+from fitune.core.runs import spawn
 from tests.core.forecast.measurements import lesson
 from tests.fake_worker import stand_in
 
@@ -63,7 +64,7 @@ def test_it_tells_its_phases_and_leaves_no_run(
     phases: list[str] = []
     assert calibrate.calibrate(wanted(recipe), phases.append)
     assert phases == ["load", "train"]
-    assert run.all_runs(fitune_home) == []
+    assert runs.all_runs(fitune_home) == []
 
 
 def test_it_says_when_nothing_was_learned(
@@ -83,7 +84,7 @@ def test_a_probe_that_fails_is_a_sentence_and_leaves_no_run(
     with pytest.raises(UserError, match=said) as raised:
         calibrate.calibrate(wanted(recipe), lambda phase: None)
     assert raised.value.exit_code == 1
-    assert run.all_runs(fitune_home) == []
+    assert runs.all_runs(fitune_home) == []
 
 
 def test_an_interrupted_probe_is_ended(
@@ -96,4 +97,4 @@ def test_an_interrupted_probe_is_ended(
 
     with pytest.raises(KeyboardInterrupt):
         calibrate.calibrate(wanted(recipe), interrupt)
-    assert run.all_runs(fitune_home) == []
+    assert runs.all_runs(fitune_home) == []

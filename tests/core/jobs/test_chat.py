@@ -18,7 +18,8 @@ from fitune.core.jobs.chat import Chat, Conversation, Question, Settings
 from fitune.core.machine import host
 from fitune.core.machine.host import Machine
 from fitune.core.recipe.load import Recipe
-from fitune.core.runs.run import Run, create
+from fitune.core.runs.run import Run
+from fitune.core.runs.store import create
 from tests import fake_chat
 
 GIB = 1 << 30
@@ -192,10 +193,11 @@ def test_the_process_ends_with_whoever_talks_however_that_ends(trained: Run) -> 
     script = f"""
 import time
 from pathlib import Path
-from fitune.core import chat, machine
-from fitune.core.machine import Machine
+from fitune.core.jobs import chat
+from fitune.core.machine import host
+from fitune.core.machine.host import Machine
 from fitune.core.runs import Run
-machine.detect = lambda runs_dir=None: Machine(gpu_state="none")
+host.detect = lambda runs_dir=None: Machine(gpu_state="none")
 started = chat.start(Run(Path({str(trained.path)!r})))
 print(started._worker.pid, flush=True)
 time.sleep(600)

@@ -90,7 +90,8 @@ def test_memory_is_what_the_container_gets(tmp_path: Path) -> None:
 
 def test_versions_of_the_stack_are_read_without_importing_any_of_it() -> None:
     code = (
-        "import sys; from fitune.core.machine.host import detect, STACK; machine = detect(); assert machine.torch_cuda != '';"
+        "import sys; from fitune.core.machine.host import detect, STACK; machine = detect();"
+        "assert machine.torch_cuda != '';"
         "assert set(machine.versions) == set(STACK);"
         "print(sorted({'torch', 'transformers', 'datasets', 'textual', 'rich'} & set(sys.modules)))"
     )

@@ -1,4 +1,4 @@
-"""config.json values of public models of every architecture that core.memory.shape knows, and what they come to."""
+"""config.json values of public models of every architecture that core.memory.shapes knows, and what they come to."""
 
 from typing import Any
 

@@ -13,7 +13,7 @@ import pytest
 from fitune.core.errors import UserError
 from fitune.core.forecast.remedies import Remedy, remedies
 from fitune.core.memory.budget import Budget, Card, estimate, to_json
-from fitune.core.memory.shape import Shape, from_config, load
+from fitune.core.memory.shapes import Shape, from_config, load
 from fitune.core.recipe.fields import Recipe
 from fitune.core.recipe.load import parse
 from tests.core.memory.shape_configs import CONFIGS
@@ -23,7 +23,7 @@ H100 = Card(total_bytes=85_520_809_984, free_bytes=85_000_000_000, compute_capab
 RTX_24 = Card(total_bytes=24 * GIB, free_bytes=23 * GIB, compute_capability=(8, 9))
 LLAMA_8B = load("meta-llama/Llama-3.1-8B-Instruct")
 
-RESULTS = Path(__file__).parents[2] / "bench" / "results" / "vram_h100_2026-11-22.jsonl"
+RESULTS = Path(__file__).parents[3] / "bench" / "results" / "vram_h100_2026-11-22.jsonl"
 ROWS = [row for row in map(json.loads, RESULTS.read_text().splitlines()) if "device" in row]
 """What training held on an H100: rows of bench/vram.py."""
 
@@ -218,7 +218,7 @@ def test_without_a_card_it_is_host_ram_in_fp32() -> None:
 
 
 def test_the_bounds_hold_what_the_demo_took_of_a_processors_ram() -> None:
-    events = (Path(__file__).parents[1] / "data" / "runs" / "demo.jsonl").read_text().splitlines()
+    events = (Path(__file__).parents[2] / "data" / "runs" / "demo.jsonl").read_text().splitlines()
     took = max(each["data"]["peak_host"] for each in map(json.loads, events) if each["type"] == "memory")
     fields = {"model__quant": "bf16", "model__max_seq_length": 512, "train__grad_accum": 1, "lora__alpha": 32}
     asked = recipe(train__checkpointing="off", train__optimizer="adamw_torch", **fields)
@@ -307,6 +307,9 @@ def test_it_follows_keystrokes(model: str) -> None:
 
 
 def test_it_needs_neither_torch_nor_a_screen() -> None:
-    code = "import sys, fitune.core.memory.budget, fitune.core.forecast.remedies, fitune.core.forecast.pace; print([m for m in ('torch','textual') if m in sys.modules])"
+    code = (
+        "import sys, fitune.core.memory.budget, fitune.core.forecast.remedies, fitune.core.forecast.pace;"
+        "print([m for m in ('torch','textual') if m in sys.modules])"
+    )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"

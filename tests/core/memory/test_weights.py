@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 
 from fitune.core.memory.budget import Card, estimate
-from fitune.core.memory.shape import load
+from fitune.core.memory.shapes import load
 from fitune.core.recipe import presets
 from tests.core.memory.test_budget import GIB, H100, LLAMA_8B, part, recipe
 
 HEAD = 2 * LLAMA_8B.vocab * LLAMA_8B.hidden
 """Bytes of the head in 16 bits; the input embedding is as large."""
-RESULTS = Path(__file__).parents[2] / "bench" / "results" / "presets_h100_2026-11-22.jsonl"
+RESULTS = Path(__file__).parents[3] / "bench" / "results" / "presets_h100_2026-11-22.jsonl"
 MEASURED = [row for row in map(json.loads, RESULTS.read_text().splitlines()) if row.get("device")]
 
 

@@ -11,7 +11,7 @@ from fitune.core.forecast.candidates import host_ram_bytes
 from fitune.core.forecast.search import CARD_FREE_SHARE
 from fitune.core.memory.budget import Card, estimate
 from fitune.core.memory.plan import GIB
-from fitune.core.memory.shape import load
+from fitune.core.memory.shapes import load
 from fitune.core.recipe import presets
 from fitune.core.recipe.load import parse, to_toml
 

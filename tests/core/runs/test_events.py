@@ -14,9 +14,10 @@ from typing import Any
 import pytest
 
 from fitune.core.runs import events
-from fitune.core.runs.events import HISTORY_POINTS, Curve, Event, EventLog, RunState, Tail, fold, parse_line, spent_s
+from fitune.core.runs.events import Event, EventLog, Tail, parse_line
+from fitune.core.runs.state import HISTORY_POINTS, Curve, RunState, fold, spent_s
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture
@@ -222,7 +223,8 @@ MILLION = 1_000_000
 ATTACH = """
 import re, sys, time
 from pathlib import Path
-from fitune.core.runs.events import Tail, fold
+from fitune.core.runs.events import Tail
+from fitune.core.runs.state import fold
 
 began = time.process_time()
 state = fold(Tail(Path(sys.argv[1])).catch_up())

@@ -19,10 +19,10 @@ from typing import Any
 import pytest
 
 from fitune.core import files as on_disk
+from fitune.core import runs
 from fitune.core.errors import UserError
 from fitune.core.recipe.load import Recipe
 from fitune.core.runs import events
-from fitune.core.runs import run as runs
 from fitune.core.runs.events import EventLog, parse_line
 from fitune.core.runs.run import Run
 from tests import fake_worker

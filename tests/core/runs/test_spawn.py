@@ -15,7 +15,7 @@ from fitune.core.runs.events import EventLog
 from fitune.core.runs.run import Run
 from tests.fake_worker import stand_in, wait_until
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 # What `fitune train` is to its worker: it starts it, says so, and stays for a while.
 PARENT = """
 import sys, time

@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from fitune.core.runs.events import Event, EventLog, fold
+from fitune.core.runs.events import Event, EventLog
 from fitune.core.runs.run import Run
+from fitune.core.runs.state import fold
 
 TRAINED = [("train", "started", {}), ("train", "phase", {"name": "sample"}), ("train", "finished", {"stopped": False})]
 STOPPED = [("train", "started", {}), ("train", "finished", {"stopped": True})]

@@ -13,10 +13,9 @@ import orjson
 import pytest
 from huggingface_hub.errors import OfflineModeIsEnabled
 
+from fitune.core import jobs, runs
 from fitune.core.errors import UserError
-from fitune.core.jobs import launch
 from fitune.core.recipe.load import Recipe
-from fitune.core.runs import run as runs
 from fitune.core.runs.run import Run
 from fitune.core.tokens import cache
 from fitune.core.tokens.cache import folder, key, known, located, prune
@@ -227,21 +226,21 @@ def test_of_two_who_ask_at_once_both_get_the_job(
             (run.path / FILE).touch()
         raise UserError("It is running already.")
 
-    monkeypatch.setattr(launch, "start", refused)
+    monkeypatch.setattr(jobs, "start", refused)
     if by_whom == "somebody":
-        assert (launch.prepare(made()).path / "run.json").exists()
+        assert (jobs.prepare(made()).path / "run.json").exists()
     else:
         with pytest.raises(UserError, match="running already"):
-            launch.prepare(made())
+            jobs.prepare(made())
 
 
 def test_the_job_makes_private_folders_whatever_the_umask(
     made: Callable[..., Recipe], fitune_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(launch, "start", lambda *_, **__: "setsid")
+    monkeypatch.setattr(jobs, "start", lambda *_, **__: "setsid")
     before = os.umask(0)
     try:
-        run = launch.prepare(made())
+        run = jobs.prepare(made())
     finally:
         os.umask(before)
     assert [stat.S_IMODE(path.stat().st_mode) for path in (fitune_home, run.path.parent, run.path)] == [0o700] * 3

@@ -6,7 +6,7 @@ import pytest
 
 from fitune.core.forecast.history import NONE
 from fitune.core.forecast.resolve import Resolved
-from fitune.core.jobs import launch
+from fitune.core.jobs import training
 from fitune.core.machine.gpu import Gpu
 from fitune.core.machine.host import GIB
 from fitune.core.recipe.load import Recipe
@@ -67,7 +67,7 @@ def test_a_run_is_refused_for_what_its_rows_need_not_for_rows_that_never_come(re
     )
     gpu = Gpu(0, "GPU-1", "NVIDIA L4", 12 * GIB, 11 * GIB, GIB, compute_capability=(8, 9))
     here = Resolved(asked, gpu, "", (), unsloth_works=True)
-    full, true = (launch.budget_of(here, NONE, rows) for rows in (None, rows_of(*[100] * 50)))
+    full, true = (training.budget_of(here, NONE, rows) for rows in (None, rows_of(*[100] * 50)))
     assert full is not None
     assert true is not None
     assert (full["verdict"], true["verdict"]) == ("over", "fits")

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from fitune.core import runs
 from fitune.core.deliver.downloads import Download
 from fitune.core.errors import UserError
 from fitune.core.recipe.load import parse
-from fitune.core.runs import run as runs
 from fitune.core.runs.events import EventLog, Tail
 from fitune.core.runs.run import Run
 from fitune.core.worker import models

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from fitune.core import handoff, hub
-from fitune.core.deliver import llama_cpp
+from fitune.core import hub
+from fitune.core.deliver import handoff, llama_cpp
 from fitune.core.deliver.downloads import Download
 from fitune.core.errors import UserError
 from fitune.core.memory.disk import GGUF_BYTES
@@ -55,7 +55,7 @@ def quantized(trained: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     def out_of_reach(model_id: str, revision: str | None = None) -> None:
         raise UserError(f"{model_id} is out of reach.")
 
-    monkeypatch.setattr("fitune.core.memory.shape.load", out_of_reach)
+    monkeypatch.setattr("fitune.core.memory.shapes.load", out_of_reach)
     info = json.loads((trained / "run.json").read_text())
     info["recipe"]["model"]["id"] = f"{FULL}-bnb-4bit"
     (trained / "run.json").write_text(json.dumps(info))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fitune.core.jobs import launch
+from fitune.core import jobs
 from fitune.core.machine.host import Machine
 from fitune.core.recipe.fields import Recipe
 from fitune.core.runs.run import Run
@@ -70,7 +70,7 @@ def test_ctrl_c_skips_the_counting_and_stops_the_job(told: Told, monkeypatch: py
     def prepare(recipe: Recipe) -> Run:
         return Interrupted(home)
 
-    monkeypatch.setattr(launch, "prepare", prepare)
+    monkeypatch.setattr(jobs, "prepare", prepare)
     draft, text = told("")
     assert "Skipped: rows count as full length." in text
     assert "user: What is 0" in text

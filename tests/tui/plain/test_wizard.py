@@ -13,11 +13,10 @@ from typing import Any
 import pytest
 from textual.widgets import OptionList
 
-from fitune.core.jobs import launch
-from fitune.core.jobs.launch import Begun
+from fitune.core import jobs, runs
+from fitune.core.jobs import Begun
 from fitune.core.machine.host import Machine
 from fitune.core.recipe.fields import Recipe
-from fitune.core.runs import run as runs
 from fitune.core.tokens.lengths import Prepared
 from fitune.tui.plain import wizard as plain
 from fitune.tui.wizard import steps
@@ -37,7 +36,7 @@ def begun(monkeypatch: pytest.MonkeyPatch, this_machine: Machine, rendered_at_on
         recipes.append(recipe)
         return Begun(runs.create(recipe, runs.home(), {}), "setsid", "", ())
 
-    monkeypatch.setattr(launch, "begin", begin)
+    monkeypatch.setattr(jobs, "begin", begin)
     monkeypatch.setattr("fitune.tui.commands.running.watch.follow_to_end", lambda run: 0)
     return recipes
 
@@ -200,13 +199,13 @@ def test_check_31_not_one_escape_byte_and_no_mark_that_latin_1_lacks(home: Path)
     rows.write_text(json.dumps({"question": "\x1b]52;c;aGk=\x07 [/INST]", "answer": "\x9b31m [red]x[/red] █"}) + "\n")
     code = """
 import sys
-from fitune.core import launch
+from fitune.core import jobs
 from fitune.core.errors import UserError
-from fitune.tui import plain
+from fitune.tui.plain import wizard
 def refuse(recipe):
     raise UserError("No model: \\x1b[2J")
-launch.prepare = refuse
-status = plain.run_plain()
+jobs.prepare = refuse
+status = wizard.run_plain()
 print('textual' in sys.modules)
 sys.exit(status)"""
     ran = subprocess.run(
@@ -214,7 +213,7 @@ sys.exit(status)"""
         input=b"\n\n\nevil.jsonl\n\nn\n",
         capture_output=True,
         timeout=60,
-        env={**os.environ, "PYTHONIOENCODING": "latin-1", "PYTHONPATH": str(Path(__file__).parents[2])},
+        env={**os.environ, "PYTHONIOENCODING": "latin-1", "PYTHONPATH": str(Path(__file__).parents[3])},
     )
     assert ran.returncode == 130, ran.stderr
     assert b"\x1b" not in ran.stderr

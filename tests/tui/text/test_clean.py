@@ -72,7 +72,10 @@ def test_what_an_encoding_lacks_becomes_a_question_mark() -> None:
 
 
 def test_cleaning_needs_no_textual() -> None:
-    code = "import sys, fitune.tui.text.clean, fitune.tui.text.format; fitune.tui.text.clean.clean('x'); print({'textual', 'rich'} & set(sys.modules))"
+    code = (
+        "import sys, fitune.tui.text.format; from fitune.tui.text.clean import clean; clean('x');"
+        "print({'textual', 'rich'} & set(sys.modules))"
+    )
     assert run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "set()"
 
 

@@ -14,10 +14,10 @@ from textual.pilot import Pilot
 from textual.widgets import Footer
 from textual.widgets._footer import FooterKey
 
+from fitune.core import jobs
 from fitune.core.errors import UserError
-from fitune.core.jobs import launch
-from fitune.core.runs.events import RunState
 from fitune.core.runs.run import Run
+from fitune.core.runs.state import RunState
 from fitune.tui.app import FituneApp
 from fitune.tui.deliver.options import WAYS
 from fitune.tui.deliver.screen import DeliverScreen
@@ -212,12 +212,12 @@ async def test_resume_starts_the_worker_and_a_refusal_is_a_sentence(
     def refuse(run: Run, job: str) -> str:
         raise UserError("The card is held by [/INST].", "Wait.")
 
-    monkeypatch.setattr(launch, "start", refuse)
+    monkeypatch.setattr(jobs, "start", refuse)
     async with watching(run, "ERROR  killed") as (app, pilot):
         await pilot.press("r")
         await until(pilot, lambda: "Starting again" in shown(app))
         await until(pilot, lambda: "held by [/INST]" in shown(app))
-        monkeypatch.setattr(launch, "start", lambda at, job: str(start(at.path, "steps:400", "--rate", "20").pid))
+        monkeypatch.setattr(jobs, "start", lambda at, job: str(start(at.path, "steps:400", "--rate", "20").pid))
         await pilot.press("r")
         await until(pilot, lambda: "training   step" in shown(app))
         pid = Run(run).holder_pid()

@@ -10,7 +10,7 @@ from fitune.core.forecast import history
 from fitune.core.forecast.pace import Pace
 from fitune.core.machine.host import Machine
 from fitune.core.memory.budget import Card, estimate
-from fitune.core.memory.shape import load
+from fitune.core.memory.shapes import load
 from fitune.core.recipe import presets
 from fitune.core.recipe.load import parse
 from fitune.core.tokens.lengths import Prepared

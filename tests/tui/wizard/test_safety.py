@@ -11,9 +11,9 @@ import orjson
 import pytest
 from textual.command import CommandPalette
 
+from fitune.core import jobs
 from fitune.core.data import dataset
 from fitune.core.errors import BadInput, UserError
-from fitune.core.jobs import launch
 from fitune.core.machine import host
 from fitune.core.machine.host import Gpu, Machine
 from fitune.core.recipe import load
@@ -236,7 +236,7 @@ async def test_a_run_that_cannot_start_says_why_and_can_be_tried_again(
     def refuse(*_: object, **__: object) -> None:
         raise UserError("NVIDIA L4 is held by the run [/INST].", "Stop it.")
 
-    monkeypatch.setattr(launch, "begin", refuse)
+    monkeypatch.setattr(jobs, "begin", refuse)
     app = at_step("review", edits={"data.source": "rows.jsonl"})
     async with app.run_test(size=(80, 24)) as pilot:
         await settle(pilot)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from fitune.core.runs import run as runs
+from fitune.core import runs
 from tests.pty_terminal import PtyTerminal, python
 
 ROWS = [{"question": f"What is {n} plus {n}?", "answer": f"It is {2 * n}."} for n in range(40)]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from textual.widgets import Footer
 
-from fitune.core.runs import run as runs
+from fitune.core import runs
 from fitune.tui.widgets.confirm import Confirm
 from fitune.tui.wizard import steps
 from fitune.tui.wizard.draft import Draft

@@ -6,10 +6,10 @@ import signal
 import sys
 from typing import Any
 
+from fitune.core import runs
 from fitune.core.errors import UserError
 from fitune.core.jobs import chat
 from fitune.core.jobs.chat import Chat, Conversation, Question, Settings, Side
-from fitune.core.runs import run as runs
 from fitune.tui.chat.text import ANSWER_CHARS, NAMES, checked, ended, failure, kept, manner, phase, ready
 from fitune.tui.terminal import is_terminal, surface
 from fitune.tui.text.clean import as_ascii_json, clean, encodable

@@ -4,9 +4,8 @@ import argparse
 import sys
 from pathlib import Path
 
+from fitune.core import jobs, runs
 from fitune.core.deliver import llama_cpp
-from fitune.core.jobs import launch
-from fitune.core.runs import run as runs
 from fitune.tui.commands.running.watch import follow_to_end
 from fitune.tui.terminal import is_terminal
 from fitune.tui.text.clean import clean
@@ -16,9 +15,9 @@ def run(args: argparse.Namespace) -> int:
     """Exit status: how the export ended, or 130 if it was left running. Raises UserError, also for an unknown kind."""
     run = runs.find(runs.home(), args.run)
     kinds = [kind.lower() for kind in args.gguf]
-    launch.check_export(run, kinds)
+    jobs.check_export(run, kinds)
     require_converter(run.path.parent.parent)
-    launch.export(run, kinds)
+    jobs.export(run, kinds)
     return follow_to_end(run, from_start=False)
 
 

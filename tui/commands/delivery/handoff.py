@@ -6,12 +6,12 @@ import shlex
 import sys
 from pathlib import Path
 
-from fitune.core import handoff
+from fitune.core import runs
+from fitune.core.deliver import handoff
 from fitune.core.deliver.archive import fetch_command, pack
 from fitune.core.deliver.handoff.job import Job, of_recipe, of_run
 from fitune.core.errors import UserError
 from fitune.core.recipe import load
-from fitune.core.runs import run as runs
 from fitune.tui.text.clean import clean
 from fitune.tui.text.format import size
 

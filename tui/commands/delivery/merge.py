@@ -2,13 +2,12 @@
 
 import argparse
 
-from fitune.core.jobs import launch
-from fitune.core.runs import run as runs
+from fitune.core import jobs, runs
 from fitune.tui.commands.running.watch import follow_to_end
 
 
 def run(args: argparse.Namespace) -> int:
     """Exit status: how the merge ended, or 130 if it was left running. Raises UserError without an adapter."""
     run = runs.find(runs.home(), args.run)
-    launch.merge(run, args.base)
+    jobs.merge(run, args.base)
     return follow_to_end(run, from_start=False)

@@ -5,11 +5,9 @@ import getpass
 import sys
 from collections.abc import Sequence
 
-from fitune.core import hub
+from fitune.core import hub, jobs, runs
 from fitune.core.deliver.uploads import WHAT, Upload, What, uploads
 from fitune.core.errors import UserError
-from fitune.core.jobs import launch
-from fitune.core.runs import run as runs
 from fitune.tui.commands.running.watch import follow_to_end
 from fitune.tui.deliver.options import amount
 from fitune.tui.terminal import is_terminal
@@ -20,14 +18,14 @@ def run(args: argparse.Namespace) -> int:
     """Exit status: how the push ended, or 130 if it was left running or not confirmed. Raises UserError."""
     run = runs.find(runs.home(), args.run)
     what: What = next((what for what in WHAT if getattr(args, what, False)), "adapter")
-    launch.check_push(run, args.repo, what)
+    jobs.check_push(run, args.repo, what)
     tell(uploads(run, what), args.repo, "PUBLIC: everyone can see it" if args.public else "private")
     if args.public and not args.yes and not confirmed(args.repo):
         print("Nothing was uploaded.", file=sys.stderr)
         return 130
     who = account()
     who.require_write(args.repo if "/" in args.repo else f"{who.name}/{args.repo}")
-    launch.push(run, args.repo, private=not args.public, what=what)
+    jobs.push(run, args.repo, private=not args.public, what=what)
     return follow_to_end(run, from_start=False)
 
 

@@ -10,8 +10,8 @@ from fitune.core.data import dataset
 from fitune.core.data.report import Finding, Report
 from fitune.core.recipe import load
 from fitune.core.recipe.fields import Data, Recipe
-from fitune.core.runs.events import RunState
 from fitune.core.runs.run import Run
+from fitune.core.runs.state import RunState
 from fitune.core.tokens.findings import findings
 from fitune.core.tokens.lengths import Prepared
 from fitune.tui.data.read import render

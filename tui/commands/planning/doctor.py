@@ -3,8 +3,8 @@
 import argparse
 import dataclasses
 
+from fitune.core import runs
 from fitune.core.machine import doctor, host
-from fitune.core.runs import run as runs
 from fitune.tui.text.clean import as_ascii_json, clean
 
 MARKS = {"ok": "OK  ", "warn": "WARN", "fail": "FAIL"}

@@ -6,15 +6,15 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+from fitune.core import runs
 from fitune.core.errors import UserError
 from fitune.core.forecast.candidates import ram_lack
 from fitune.core.forecast.pace import Pace, estimate_pace
 from fitune.core.forecast.remedies import Remedy, remedies
-from fitune.core.memory import shape as shapes
+from fitune.core.memory import shapes
 from fitune.core.memory.budget import Budget, estimate, to_json
 from fitune.core.recipe import load
 from fitune.core.recipe.fields import Recipe
-from fitune.core.runs import run as runs
 from fitune.core.tokens import cache
 from fitune.core.tokens.workload import Workload, as_decided, lengths_said
 from fitune.tui.commands.planning.place import place

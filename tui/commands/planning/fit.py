@@ -5,12 +5,12 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+from fitune.core import runs
 from fitune.core.forecast.candidates import Tried
 from fitune.core.forecast.search import Fit, Rejected, fit
-from fitune.core.memory import shape as shapes
+from fitune.core.memory import shapes
 from fitune.core.memory.budget import to_json
 from fitune.core.recipe import load
-from fitune.core.runs import run as runs
 from fitune.core.tokens import cache
 from fitune.core.tokens.workload import as_decided, lengths_said
 from fitune.tui.commands.planning.estimate import DOES_NOT_FIT, FITS, INDENT, set_flags

@@ -73,16 +73,16 @@ def on_card(recipe: Recipe, amount_bytes: int) -> Place:
 
 
 def on_machine(recipe: Recipe, here: "Machine") -> Place:
-    """A recipe on this machine. Raises UserError as core.forecast.resolve.resolve, and for a card that hides its size."""
+    """A recipe on this machine. Raises UserError as `resolve`, and for a card that hides its size."""
+    from fitune.core import runs
     from fitune.core.forecast import history
     from fitune.core.forecast.resolve import card_of, resolve
-    from fitune.core.runs import run
 
     resolved = resolve(recipe, here, need_data=False)
     gpu, backend = resolved.gpu, resolved.recipe.train.backend
     if gpu and gpu.total_bytes is None:
         raise UserError(f"{gpu.name} doesn't tell how much memory it has.", "Say it: --gpu-memory 16GiB")
-    taught = history.experience(run.home(recipe.run.home), gpu, here.cpu_name, here.versions, backend)
+    taught = history.experience(runs.home(recipe.run.home), gpu, here.cpu_name, here.versions, backend)
     name = gpu.name if gpu else None
     return Place(resolved.recipe, card_of(gpu), name, here.ram_available_bytes, taught, resolved.unsloth_works)
 

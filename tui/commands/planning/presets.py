@@ -6,14 +6,14 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from fitune.core import runs
 from fitune.core.forecast.pace import estimate_pace
 from fitune.core.machine import host as machine
-from fitune.core.memory import shape as shapes
+from fitune.core.memory import shapes
 from fitune.core.memory.budget import estimate
 from fitune.core.recipe import presets
 from fitune.core.recipe.fields import Recipe
 from fitune.core.recipe.presets import Preset
-from fitune.core.runs import run as runs
 from fitune.tui.commands.planning.place import Place, on_card, on_machine, size_bytes
 from fitune.tui.text.clean import as_ascii_json
 from fitune.tui.text.columns import hanging

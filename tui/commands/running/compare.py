@@ -6,8 +6,8 @@ from collections.abc import Callable
 from statistics import mean, median
 from typing import Any
 
+from fitune.core import runs
 from fitune.core.recipe.fields import Recipe
-from fitune.core.runs import run as runs
 from fitune.core.runs.events import Tail
 from fitune.core.runs.run import Run
 from fitune.tui.text.clean import as_ascii_json, clean

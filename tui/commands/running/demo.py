@@ -4,7 +4,7 @@ import argparse
 import sys
 import textwrap
 
-from fitune.core.jobs import launch
+from fitune.core import jobs
 from fitune.core.recipe import load
 from fitune.core.recipe.presets import presets_dir
 from fitune.tui.commands.running.watch import follow_to_end
@@ -16,7 +16,7 @@ def run(args: argparse.Namespace) -> int:
     folder = presets_dir() / "demo"
     sets = [f"data.source={folder / 'gsm8k.jsonl'}"] + ([] if args.steps is None else [f"train.max_steps={args.steps}"])
     recipe = load.load(folder / "recipe.toml", sets)
-    begun = launch.begin(recipe, preset="demo", share_gpu=True)
+    begun = jobs.begin(recipe, preset="demo", share_gpu=True)
     print(f"Demo: {recipe.model.id} learns from 300 rows of grade-school maths.", file=sys.stderr)
     for note in (begun.backend_reason, *begun.notes):
         print(clean(note), file=sys.stderr)

@@ -3,9 +3,8 @@
 import argparse
 import sys
 
+from fitune.core import jobs, runs
 from fitune.core.errors import UserError
-from fitune.core.jobs import launch
-from fitune.core.runs import run as runs
 from fitune.tui.commands.running.watch import follow_to_end
 from fitune.tui.text.clean import clean
 
@@ -16,7 +15,7 @@ def run(args: argparse.Namespace) -> int:
     if run.state().trained and run.adapter.is_dir():  # one that was removed is made again from the last checkpoint
         raise UserError(f"{run.name} has finished.", f"Its adapter is in {run.adapter}")
     checkpoint = run.newest_checkpoint()
-    how = launch.start(run, "train", share_gpu=args.share_gpu)
+    how = jobs.start(run, "train", share_gpu=args.share_gpu)
     print(f"Going on from {checkpoint.name if checkpoint else 'the start: there is no checkpoint'}.", file=sys.stderr)
     if args.detach:
         name = clean(run.name)

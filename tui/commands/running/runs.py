@@ -4,8 +4,8 @@ import argparse
 import sys
 from typing import Any
 
+from fitune.core import runs
 from fitune.core.errors import UserError
-from fitune.core.runs import run as runs
 from fitune.core.runs.run import Run
 from fitune.tui.text.clean import as_ascii_json, clean
 from fitune.tui.text.columns import table

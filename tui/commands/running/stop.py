@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from fitune.core.runs import run as runs
+from fitune.core import runs
 from fitune.core.runs.run import Run
 from fitune.tui.text.clean import clean
 from fitune.tui.watch.repeat_command import command

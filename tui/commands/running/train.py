@@ -3,8 +3,8 @@
 import argparse
 import sys
 
-from fitune.core.jobs import launch
-from fitune.core.jobs.launch import Begun
+from fitune.core import jobs
+from fitune.core.jobs import Begun
 from fitune.core.recipe import load
 from fitune.core.recipe.load import Recipe
 from fitune.core.tokens.workload import lengths_said
@@ -21,7 +21,7 @@ def run(args: argparse.Namespace) -> int:
 
 def start(recipe: Recipe, anyway: bool, detach: bool, share_gpu: bool = False) -> int:
     """Start a run of a recipe, then follow it or, with `detach`, return at once. Exit status as `run`."""
-    begun = launch.begin(recipe, share_gpu=share_gpu, anyway=anyway)
+    begun = jobs.begin(recipe, share_gpu=share_gpu, anyway=anyway)
     for note in (begun.backend_reason, *begun.notes, *_memory(begun)):
         print(clean(note), file=sys.stderr)
     if detach:

@@ -13,8 +13,8 @@ from fitune.core.data import dataset
 from fitune.core.data.report import Report
 from fitune.core.errors import UserError
 from fitune.core.recipe.load import Recipe
-from fitune.core.runs.events import RunState
 from fitune.core.runs.run import Run
+from fitune.core.runs.state import RunState
 from fitune.core.tokens.lengths import Prepared
 from fitune.core.tokens.workload import workload
 from fitune.tui.data.read import LeftError, read, render

@@ -13,8 +13,8 @@ from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import Button, Static
 
+from fitune.core import jobs
 from fitune.core.errors import UserError
-from fitune.core.jobs import launch
 from fitune.core.recipe.load import Recipe
 from fitune.core.runs.run import Run
 from fitune.tui.text.clean import safe
@@ -137,7 +137,7 @@ class ReviewScreen(StepScreen):
     @work(thread=True, exclusive=True, group="launch")
     def launch(self, asked: Recipe) -> None:
         try:
-            self.post_message(Started(launch.begin(asked, self.draft.preset, rows=prepared(self.draft)).run))
+            self.post_message(Started(jobs.begin(asked, self.draft.preset, rows=prepared(self.draft)).run))
         except UserError as error:
             self.post_message(Started(None, str(error)))
 

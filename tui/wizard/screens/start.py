@@ -10,11 +10,10 @@ from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import OptionList, Static
 
+from fitune.core import jobs, runs
 from fitune.core.errors import UserError
-from fitune.core.jobs import launch
 from fitune.core.machine import host
 from fitune.core.machine.host import Machine
-from fitune.core.runs import run as runs
 from fitune.core.runs.run import Run
 from fitune.tui.text.clean import safe
 from fitune.tui.widgets.choices import Choices
@@ -35,7 +34,7 @@ class StartScreen(StepScreen):
     class Looked(Message):
         """The machine and what can be done on it were found."""
 
-        host: Machine
+        machine: Machine
         choices: tuple[StartChoice, ...]
 
     @dataclass
@@ -95,7 +94,7 @@ class StartScreen(StepScreen):
     @work(thread=True, exclusive=True, group="resume")
     def resume(self, run: Run) -> None:
         try:
-            launch.start(run, "train")
+            jobs.start(run, "train")
         except UserError as error:
             self.post_message(self.Resumed(run, str(error)))
         else:

@@ -11,8 +11,8 @@ from textual.screen import Screen
 from textual.widget import Widget
 from textual.widgets import Static
 
+from fitune.core import runs
 from fitune.core.errors import UserError
-from fitune.core.runs import run
 from fitune.tui.widgets.confirm import Confirm
 from fitune.tui.widgets.footer import Keys
 from fitune.tui.wizard import steps
@@ -100,7 +100,7 @@ class StepScreen(Screen[Answer]):
             return
         kept = "Your answers are kept until next time."
         try:
-            save(self.draft, self.NAME, run.home())
+            save(self.draft, self.NAME, runs.home())
         except UserError as error:
             kept = str(error)
         question = f"Leave the wizard? {kept}"

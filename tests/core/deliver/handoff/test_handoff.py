@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
-from fitune.core import handoff
+from fitune.core.deliver import handoff
 from fitune.core.deliver.archive import fetch_command, pack
 from fitune.core.deliver.handoff.job import BUNDLED, Job, of_recipe, of_run
 from fitune.core.deliver.handoff.quoting import quoted

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from fitune.core import handoff
+from fitune.core.deliver import handoff
 from fitune.core.deliver.handoff.axolotl import VERSION as AXOLOTL
 from fitune.core.deliver.handoff.cluster import SKYPILOT
 from fitune.core.deliver.handoff.job import Job, of_recipe

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.train
 WRITER = f"""#!{sys.executable}
 import sys
 from pathlib import Path
-sys.path.insert(0, {str(Path(__file__).parents[2])!r})
+sys.path.insert(0, {str(Path(__file__).parents[4])!r})
 import gguf
 from tests.worker.gguf_files import write_gguf
 """

@@ -9,11 +9,10 @@ from typing import Any
 import pytest
 from huggingface_hub import ModelCard
 
-from fitune.core import hub
+from fitune.core import hub, runs
 from fitune.core.deliver.uploads import What
 from fitune.core.hub import Licence
 from fitune.core.recipe.load import parse
-from fitune.core.runs import run as runs
 from fitune.core.runs.events import EventLog
 from fitune.core.runs.run import Run
 from fitune.core.worker.hub import loss_plot

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+from fitune.core import runs
 from fitune.core.recipe.load import parse
-from fitune.core.runs import run as runs
 from fitune.core.runs.events import EventLog
 from fitune.core.runs.run import Run
 from tests.loopback_hub import Hub, serve
@@ -52,7 +52,7 @@ def run(tmp_path: Path) -> Run:
 
 
 def push(run: Run, hub: Hub, token: str | None = TOKEN, **wanted: Any) -> int:
-    """The job in a process of its own, as `launch.start` starts it. Its exit status."""
+    """The job in a process of its own, as `jobs.start` starts it. Its exit status."""
     return start(run, hub, token, **wanted).wait()
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 import pytest
 
-from fitune.core.jobs import launch
+from fitune.core import jobs
 from fitune.core.recipe.load import Recipe
 from fitune.core.runs.events import EventLog, Tail
 from fitune.core.runs.run import Run
@@ -45,7 +45,7 @@ def finished(run: Run) -> Any:
 
 
 def test_the_job_answers_once_and_the_next_asker_gets_it_at_once(made: Recipe, fitune_home: Path) -> None:
-    run = launch.prepare(made)
+    run = jobs.prepare(made)
     end = finished(run)
     assert (end.type, end.data["stopped"], end.data["rows"]) == ("finished", False, 300), run.log.read_text()
     found = Prepared.read(run.path)
@@ -53,7 +53,7 @@ def test_the_job_answers_once_and_the_next_asker_gets_it_at_once(made: Recipe, f
     assert run.path.parent == fitune_home / "prepare"
     assert not (fitune_home / "runs").exists()
     said = run.events.read_bytes()
-    again = launch.prepare(made.model_copy(update={"model": made.model.model_copy(update={"max_seq_length": 64})}))
+    again = jobs.prepare(made.model_copy(update={"model": made.model.model_copy(update={"max_seq_length": 64})}))
     assert again == run
     assert run.holder_pid() is None
     assert run.events.read_bytes() == said
@@ -69,8 +69,8 @@ def run_here(run: Run, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 @pytest.fixture
 def waiting(made: Recipe, monkeypatch: pytest.MonkeyPatch) -> Run:
     """A prepare folder whose job was not started."""
-    monkeypatch.setattr(launch, "start", lambda *_, **__: "setsid")
-    return launch.prepare(made)
+    monkeypatch.setattr(jobs, "start", lambda *_, **__: "setsid")
+    return jobs.prepare(made)
 
 
 def test_lengths_and_labels_are_those_of_training(waiting: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -143,9 +143,7 @@ def test_rows_that_the_template_refuses_are_counted_and_the_first_is_quoted() ->
 
 def test_a_folder_without_a_tokenizer_is_a_sentence(tmp_path: Path, made: Recipe) -> None:
     (tmp_path / "empty").mkdir()
-    run = launch.prepare(
-        made.model_copy(update={"model": made.model.model_copy(update={"id": str(tmp_path / "empty")})})
-    )
+    run = jobs.prepare(made.model_copy(update={"model": made.model.model_copy(update={"id": str(tmp_path / "empty")})}))
     end = finished(run)
     assert end.type == "failed"
     assert "holds no tokenizer" in end.data["message"]

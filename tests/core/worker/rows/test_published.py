@@ -10,7 +10,7 @@ from fitune.core.runs.run import Run
 from tests.core.worker.conftest import losses, train_here
 
 pytestmark = pytest.mark.train
-DATA = Path(__file__).parents[1] / "data"
+DATA = Path(__file__).parents[3] / "data"
 
 
 @pytest.mark.parametrize("file", ["gsm8k_excerpt.jsonl", "alpaca_seed_excerpt.jsonl"])

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from fitune.core import handoff
+from fitune.core.deliver import handoff
 from fitune.core.deliver.handoff.job import of_run
 from fitune.core.runs.events import Tail
 from fitune.core.runs.run import Run

@@ -10,7 +10,7 @@ import pytest
 
 from fitune.core.forecast import history
 from fitune.core.memory.budget import estimate
-from fitune.core.memory.shape import load
+from fitune.core.memory.shapes import load
 from fitune.core.runs.run import Run
 from tests.core.worker.conftest import train_here
 

@@ -131,5 +131,5 @@ def test_a_hostile_setting_reaches_the_terminal_cleaned(fitune: Fitune, fitune_h
 
 def test_neither_command_imports_the_screen(fitune_home: Path) -> None:
     heavy = "{'textual', 'torch', 'yaml'} & set(sys.modules)"
-    code = f"import sys, fitune.tui.commands.handoff, fitune.tui.commands.compare; print({heavy})"
+    code = f"import sys, fitune.tui.commands.delivery.handoff, fitune.tui.commands.running.compare; print({heavy})"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "set()\n"

@@ -7,9 +7,9 @@ from typing import Any
 import orjson
 import pytest
 
+from fitune.core import jobs
 from fitune.core.data.report import Finding
 from fitune.core.errors import Problem
-from fitune.core.jobs import launch
 from fitune.core.runs.events import EventLog
 from fitune.core.runs.run import Run
 from fitune.core.tokens.lengths import FILE, Example, Token, to_json
@@ -42,7 +42,7 @@ def rendered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         else:
             log.write("finished", stopped=False)
             (run.path / FILE).write_bytes(orjson.dumps(to_json(found)))
-        monkeypatch.setattr(launch, "prepare", lambda recipe: asked.append(recipe) or run)
+        monkeypatch.setattr(jobs, "prepare", lambda recipe: asked.append(recipe) or run)
         return asked
 
     return ready

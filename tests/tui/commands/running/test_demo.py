@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from fitune.core.jobs import launch
-from fitune.core.jobs.launch import Begun
+from fitune.core import jobs
+from fitune.core.jobs import Begun
 from fitune.core.runs.events import EventLog
 from fitune.core.runs.run import Run
 from tests import fake_worker
@@ -22,7 +22,7 @@ def test_a_demo_that_learned_nothing_fails_and_says_so(
     for step, loss in enumerate((1.0, last_loss), 1):
         log.write("step", step=step, loss=loss)
     log.write("finished")
-    monkeypatch.setattr(launch, "begin", lambda *_, **__: Begun(run, "setsid", "trl", ()))
+    monkeypatch.setattr(jobs, "begin", lambda *_, **__: Begun(run, "setsid", "trl", ()))
     status, _, err = fitune("demo")
     assert status == expected
     assert ("The loss did not fall" in err) is bool(expected)

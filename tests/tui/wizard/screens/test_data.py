@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from fitune.core import jobs
 from fitune.core.errors import UserError
-from fitune.core.jobs import launch
 from fitune.core.recipe.fields import Recipe
 from fitune.core.runs.events import EventLog
 from fitune.core.runs.run import Run
@@ -268,7 +268,7 @@ def counting(home: Path, monkeypatch: pytest.MonkeyPatch) -> threading.Event:
         log.write("phase", name="rows", rows=20, tokens=1200, bytes=1, total_bytes=2)
         return run
 
-    monkeypatch.setattr(launch, "prepare", prepare)
+    monkeypatch.setattr(jobs, "prepare", prepare)
     return done
 
 
@@ -304,7 +304,7 @@ async def test_a_model_that_is_out_of_reach_is_told_and_blocks_nothing(
     def refuse(asked: Recipe) -> Run:
         raise UserError("The Hub [/INST] \x1b[2J can't be reached.", "Check the connection.")
 
-    monkeypatch.setattr(launch, "prepare", refuse)
+    monkeypatch.setattr(jobs, "prepare", refuse)
     app = at_step("data", edits=SOURCE)
     async with app.run_test(size=(80, 24)) as pilot:
         await settle(pilot)
@@ -325,7 +325,7 @@ async def test_rows_in_tokens_are_counted_anew_only_for_another_model_or_other_r
         asked.append(wanted)
         return rendered(wanted, answer_folder(wanted, home))
 
-    monkeypatch.setattr(launch, "prepare", prepare)
+    monkeypatch.setattr(jobs, "prepare", prepare)
     app = at_step("data", edits=SOURCE)
     async with app.run_test(size=(80, 24)) as pilot:
         await settle(pilot)

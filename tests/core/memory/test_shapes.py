@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fitune.core.errors import BadInput, UserError
-from fitune.core.memory import shape as shapes
+from fitune.core.memory import shapes
 from tests.core.memory.shape_configs import CONFIGS, PARAMS
 
 LLAMA = CONFIGS["Llama-3.1-8B"]

@@ -8,10 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from fitune.core import jobs, runs
 from fitune.core.errors import UserError
-from fitune.core.jobs import launch
 from fitune.core.recipe.load import parse
-from fitune.core.runs import run as runs
 from fitune.core.runs import spawn
 from fitune.core.runs.run import Run
 
@@ -29,12 +28,12 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
 @pytest.mark.parametrize("base", [None, "unsloth/Llama-3.2-1B"])
 def test_a_merge_is_told_its_base_and_forgets_an_earlier_one(run: Run, base: str | None) -> None:
     (run.path / "merge.json").write_text('{"base": "an/older"}')
-    assert launch.merge(run, base) == "merge"
+    assert jobs.merge(run, base) == "merge"
     assert json.loads((run.path / "merge.json").read_text()) == {"base": base}
 
 
 def test_an_export_is_told_its_kinds(run: Run) -> None:
-    assert launch.export(run, ["q8_0", "f16"]) == "export"
+    assert jobs.export(run, ["q8_0", "f16"]) == "export"
     assert json.loads((run.path / "export.json").read_text()) == {"gguf": ["q8_0", "f16"]}
 
 
@@ -48,14 +47,14 @@ def test_of_two_exports_at_once_each_worker_gets_its_own_kinds(run: Run, monkeyp
 
     monkeypatch.setattr(spawn, "spawn", spawned)
     with ThreadPoolExecutor(2) as pool:
-        list(pool.map(lambda kind: launch.export(run, [kind]), ("q8_0", "f16")))
+        list(pool.map(lambda kind: jobs.export(run, [kind]), ("q8_0", "f16")))
     assert sorted(told) == [["f16"], ["q8_0"]]
 
 
 def test_a_wish_that_cannot_be_left_is_a_sentence(run: Run) -> None:
     (run.path / "export.json").mkdir()
     with pytest.raises(UserError, match="can't be written to: Is a directory"):
-        launch.export(run, ["q8_0"])
+        jobs.export(run, ["q8_0"])
 
 
 @pytest.mark.parametrize(
@@ -70,7 +69,7 @@ def test_an_export_that_will_not_do_is_refused(
 ) -> None:
     spoil(run)
     with pytest.raises(UserError, match=said):
-        launch.export(run, kinds)
+        jobs.export(run, kinds)
     assert not (run.path / "export.json").exists()
 
 
@@ -78,14 +77,14 @@ def test_gguf_files_that_all_failed_their_proof_are_not_pushed(run: Run) -> None
     (run.path / "gguf").mkdir()
     (run.path / "gguf" / "a-Q8_0.gguf.failed").touch()
     with pytest.raises(UserError, match="No GGUF file passed"):
-        launch.push(run, "me/it", what="gguf")
+        jobs.push(run, "me/it", what="gguf")
     (run.path / "gguf" / "a-F16.gguf").touch()
-    assert launch.push(run, "me/it", what="gguf") == "push"
+    assert jobs.push(run, "me/it", what="gguf") == "push"
     assert json.loads((run.path / "push.json").read_text()) == {"repo": "me/it", "private": True, "what": "gguf"}
 
 
 @pytest.mark.parametrize("base", ["", "x\udcff", "a\0b"])
 def test_a_base_that_can_be_no_name_is_refused_before_a_worker_starts(run: Run, base: str) -> None:
     with pytest.raises(UserError, match="can't be the name of a model"):
-        launch.merge(run, base)
+        jobs.merge(run, base)
     assert not (run.path / "merge.json").exists()

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from fitune.core import jobs, runs
 from fitune.core.errors import UserError
 from fitune.core.forecast.history import NONE
 from fitune.core.forecast.resolve import Resolved
-from fitune.core.jobs import launch
+from fitune.core.jobs import training
 from fitune.core.machine import host
 from fitune.core.machine.host import Gpu, Machine
 from fitune.core.recipe.load import Recipe
-from fitune.core.runs import run as runs
 from fitune.core.runs import spawn
 from fitune.core.runs.run import Run
 from fitune.core.tokens import cache
@@ -27,7 +27,7 @@ from tests.fake_worker import wait_until
 
 GIB = 1 << 30
 CARD = {"uuid": "GPU-1", "name": "NVIDIA L4"}
-BUDGET_OF = launch.budget_of
+BUDGET_OF = training.budget_of
 Start = Callable[..., Run]
 pytestmark = pytest.mark.usefixtures("minute_of_steps")
 
@@ -40,7 +40,7 @@ def test_of_two_starts_at_once_one_wins(run: Run) -> None:
 
     def start() -> None:
         try:
-            said.append(launch.start(run, "train"))
+            said.append(jobs.start(run, "train"))
         except UserError as error:
             said.append(str(error))
 
@@ -56,35 +56,35 @@ def test_of_two_starts_at_once_one_wins(run: Run) -> None:
 
 def test_a_card_that_another_run_holds_is_refused_with_its_name_unless_shared(make: Start) -> None:
     first, second = make("first", gpu=CARD), make("second", gpu=CARD)
-    launch.start(first, "train")
+    jobs.start(first, "train")
     with pytest.raises(UserError) as caught:
-        launch.start(second, "train")
+        jobs.start(second, "train")
     assert str(caught.value) == (
         "NVIDIA L4 is held by the run first. Watch it (fitune watch first), stop it (fitune stop first), "
         "or add --share-gpu."
     )
     assert second.holder_pid() is None
-    assert launch.start(second, "train", share_gpu=True) == "setsid"
+    assert jobs.start(second, "train", share_gpu=True) == "setsid"
     assert second.holder_pid() is not None
 
 
 @pytest.mark.parametrize("other", [None, {"uuid": "GPU-2", "name": "NVIDIA L4"}])
 def test_a_run_on_another_card_or_none_is_no_obstacle(make: Start, other: dict[str, str] | None) -> None:
-    launch.start(make("first", gpu=other), "train")
-    assert launch.start(make("second", gpu=CARD), "train") == "setsid"
+    jobs.start(make("first", gpu=other), "train")
+    assert jobs.start(make("second", gpu=CARD), "train") == "setsid"
 
 
 def test_a_dead_run_holds_no_card(make: Start) -> None:
     first = make("first", gpu=CARD)
-    launch.start(first, "train")
+    jobs.start(first, "train")
     first.kill()
     wait_until(lambda: first.holder_pid() is None)
-    assert launch.start(make("second", gpu=CARD), "train") == "setsid"
+    assert jobs.start(make("second", gpu=CARD), "train") == "setsid"
 
 
 def test_an_old_wish_to_stop_does_not_stop_the_new_worker(run: Run) -> None:
     run.request_stop()
-    launch.start(run, "train")
+    jobs.start(run, "train")
     wait_until(lambda: run.state().step.get("step", 0) > 2)
     assert run.look()[0] == "running"
 
@@ -92,7 +92,7 @@ def test_an_old_wish_to_stop_does_not_stop_the_new_worker(run: Run) -> None:
 def test_a_folder_that_cannot_be_written_to_is_named(run: Run) -> None:
     (run.path.parent / ".start").mkdir()
     with pytest.raises(UserError, match=f"{run.path} can't be written to: Is a directory"):
-        launch.start(run, "train")
+        jobs.start(run, "train")
 
 
 # --- a whole beginning ---------------------------------------------------------------------------------------------
@@ -104,14 +104,14 @@ def here(fitune_home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine
     card = Gpu(0, "GPU-1", "NVIDIA L4", 24 * GIB, 23 * GIB, GIB, compute_capability=(8, 9))
     found = Machine(gpus=(card,), gpu_state="ok", versions={"unsloth": "2026.10.7"}, python_version="3.12.1")
     monkeypatch.setattr(host, "detect", lambda runs_dir=None: found)
-    monkeypatch.setattr(launch, "budget_of", lambda *_: None)
+    monkeypatch.setattr(training, "budget_of", lambda *_: None)
     yield found
     for run in runs.all_runs(fitune_home):
         run.kill()
 
 
 def test_a_beginning_is_recorded_as_it_was_resolved(here: Machine, recipe: Callable[..., Recipe]) -> None:
-    begun = launch.begin(recipe(run={"name": "mine"}), preset="p")
+    begun = jobs.begin(recipe(run={"name": "mine"}), preset="p")
     info = begun.run.info()
     assert (begun.how, begun.run.name) == ("setsid", "mine")
     assert begun.run.recipe().train.backend == "unsloth"
@@ -128,34 +128,34 @@ def test_a_beginning_counts_rows_as_they_were_measured_before(
     here: Machine, fitune_home: Path, recipe: Callable[..., Recipe], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows, asked = prepared([(60, [(50, 60)])] * 40), []
-    monkeypatch.setattr(launch, "budget_of", lambda *given: asked.append(given[2]))
+    monkeypatch.setattr(training, "budget_of", lambda *given: asked.append(given[2]))
     monkeypatch.setattr(cache, "known", lambda asked, base: rows if base == fitune_home else None)
-    begun = launch.begin(recipe())
+    begun = jobs.begin(recipe())
     assert asked == [rows]
     assert begun.work is not None
     assert begun.run.info()["workload"]["longest"] == begun.work.longest == 60
     begun.run.kill()
     monkeypatch.setattr(cache, "known", lambda *_: None)
-    assert launch.begin(recipe(), share_gpu=True).run.info()["workload"] is None
+    assert jobs.begin(recipe(), share_gpu=True).run.info()["workload"] is None
 
 
 def test_a_beginning_that_is_refused_leaves_nothing(
     here: Machine, fitune_home: Path, recipe: Callable[..., Recipe]
 ) -> None:
-    launch.begin(recipe(run={"name": "first"}))
+    jobs.begin(recipe(run={"name": "first"}))
     with pytest.raises(UserError, match="is held by the run first"):
-        launch.begin(recipe(run={"name": "second"}))
+        jobs.begin(recipe(run={"name": "second"}))
     assert [run.name for run in runs.all_runs(fitune_home)] == ["first"]
 
 
 def test_a_tracker_that_is_not_installed_is_told_before_the_start(
     here: Machine, fitune_home: Path, recipe: Callable[..., Recipe], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(launch, "find_spec", lambda name: None)
+    monkeypatch.setattr(training, "find_spec", lambda name: None)
     with pytest.raises(UserError, match="the package wandb is not installed"):
-        launch.begin(recipe(train={"report_to": "wandb"}))
+        jobs.begin(recipe(train={"report_to": "wandb"}))
     assert not fitune_home.exists()
-    assert launch.begin(recipe()).run.name
+    assert jobs.begin(recipe()).run.name
 
 
 def test_a_recipe_that_trains_no_layer_is_refused_before_the_start(
@@ -170,7 +170,7 @@ def test_a_recipe_that_trains_no_layer_is_refused_before_the_start(
         lora={"target_modules": ["wq"]},
     )
     with pytest.raises(UserError, match="choose nothing in model"):
-        launch.begin(wanted)
+        jobs.begin(wanted)
     assert runs.all_runs(fitune_home) == []
 
 
@@ -188,16 +188,16 @@ def test_modules_that_unsloth_can_train_are_not_refused(
     (tmp_path / "config.json").write_text(json.dumps(CONFIGS[name]))
     wanted = recipe(model={"id": str(tmp_path)}, lora={"target_modules": chosen}, train={"backend": "unsloth"})
     card = Gpu(0, "GPU-1", "NVIDIA L4", 24 * GIB, 23 * GIB, GIB, compute_capability=(8, 9))
-    assert (launch.budget_of(Resolved(wanted, card, "", (), True), NONE) is not None) is is_known
+    assert (training.budget_of(Resolved(wanted, card, "", (), True), NONE) is not None) is is_known
 
 
 def test_a_run_in_a_home_of_its_own_says_how_it_is_found(
     here: Machine, fitune_home: Path, recipe: Callable[..., Recipe], tmp_path: Path
 ) -> None:
-    away = launch.begin(recipe(run={"home": str(tmp_path / "away")}))
+    away = jobs.begin(recipe(run={"home": str(tmp_path / "away")}))
     away.run.kill()
     assert away.notes[-1].endswith(f"with FITUNE_HOME={tmp_path / 'away'}, or by its path.")
-    assert launch.begin(recipe(run={"home": str(fitune_home)})).notes == ()
+    assert jobs.begin(recipe(run={"home": str(fitune_home)})).notes == ()
 
 
 def test_a_worker_that_dies_at_its_beginning_leaves_its_log(
@@ -205,7 +205,7 @@ def test_a_worker_that_dies_at_its_beginning_leaves_its_log(
 ) -> None:
     monkeypatch.setattr(spawn, "_command", lambda *_: [sys.executable, "-c", "raise SystemExit('out of luck')"])
     with pytest.raises(UserError, match="out of luck"):
-        launch.begin(recipe(run={"name": "mine"}))
+        jobs.begin(recipe(run={"name": "mine"}))
     assert (fitune_home / "runs" / "mine" / "worker.log").read_text() == "out of luck\n"
 
 
@@ -214,18 +214,18 @@ def test_a_budget_that_does_not_fit_is_refused_unless_it_is_wanted_anyway(
 ) -> None:
     ways = [{"set": {"train.micro_batch": 1, "train.grad_accum": 8}}, {"set": {"model.max_seq_length": 1024}}]
     over = {"verdict": "over", "total_bytes": 30 * GIB, "free_bytes": 23 * GIB, "host_bytes": 0, "remedies": ways}
-    monkeypatch.setattr(launch, "budget_of", lambda *_: over)
+    monkeypatch.setattr(training, "budget_of", lambda *_: over)
     with pytest.raises(UserError) as caught:
-        launch.begin(recipe())
+        jobs.begin(recipe())
     assert str(caught.value) == (
         "This needs about 30.0 GiB, and NVIDIA L4 has 23.0 GiB free. Try --set train.micro_batch=1 "
         "--set train.grad_accum=8 or --set model.max_seq_length=1024; or start it anyway with --yes."
     )
     assert runs.all_runs(fitune_home) == []
-    assert launch.begin(recipe(), anyway=True).run.info()["budget"]["verdict"] == "over"
-    monkeypatch.setattr(launch, "budget_of", lambda *_: {**over, "total_bytes": 20 * GIB})
+    assert jobs.begin(recipe(), anyway=True).run.info()["budget"]["verdict"] == "over"
+    monkeypatch.setattr(training, "budget_of", lambda *_: {**over, "total_bytes": 20 * GIB})
     with pytest.raises(UserError, match=r"Unsloth would not load this: .* finds no room on NVIDIA L4\."):
-        launch.begin(recipe())
+        jobs.begin(recipe())
 
 
 def test_without_a_card_no_run_is_too_large_but_it_is_known_to_be(
@@ -233,8 +233,8 @@ def test_without_a_card_no_run_is_too_large_but_it_is_known_to_be(
 ) -> None:
     poor = replace(here, gpus=(), gpu_state="none", ram_available_bytes=2 * GIB)
     monkeypatch.setattr(host, "detect", lambda runs_dir=None: poor)
-    monkeypatch.setattr(launch, "budget_of", BUDGET_OF)
-    info = launch.begin(recipe(model={"id": "HuggingFaceTB/SmolLM2-1.7B-Instruct"})).run.info()
+    monkeypatch.setattr(training, "budget_of", BUDGET_OF)
+    info = jobs.begin(recipe(model={"id": "HuggingFaceTB/SmolLM2-1.7B-Instruct"})).run.info()
     assert info["gpu"] is None
     assert (info["budget"]["verdict"], info["budget"]["free_bytes"]) == ("over", 2 * GIB)
 
@@ -243,6 +243,6 @@ def test_a_run_that_keeps_more_in_host_ram_than_is_free_is_told(
     here: Machine, recipe: Callable[..., Recipe], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(host, "detect", lambda runs_dir=None: replace(here, ram_available_bytes=4 * GIB))
-    monkeypatch.setattr(launch, "budget_of", BUDGET_OF)
+    monkeypatch.setattr(training, "budget_of", BUDGET_OF)
     asked = recipe(model={"id": "unsloth/Llama-3.1-8B-Instruct"}, train={"offload_layers": 20})
-    assert launch.begin(asked).notes == ("For its host RAM 4.4 GiB should be free, and 4.0 GiB are.",)
+    assert jobs.begin(asked).notes == ("For its host RAM 4.4 GiB should be free, and 4.0 GiB are.",)

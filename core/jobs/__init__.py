@@ -1,0 +1,20 @@
+"""Jobs: what each needs before it starts, and the worker that is started on it."""
+
+from fitune.core.jobs.delivering import check_export, check_push, check_repo, export, merge, push
+from fitune.core.jobs.preparing import prepare
+from fitune.core.jobs.starting import refuse_busy_gpu, start
+from fitune.core.jobs.training import Begun, begin
+
+__all__ = [
+    "Begun",
+    "begin",
+    "check_export",
+    "check_push",
+    "check_repo",
+    "export",
+    "merge",
+    "prepare",
+    "push",
+    "refuse_busy_gpu",
+    "start",
+]

@@ -1,0 +1,65 @@
+"""Starts the worker on a run: one at a time, and only one training on a card."""
+
+import fcntl
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from fitune.core import runs
+from fitune.core.errors import UserError
+from fitune.core.files import write_atomically
+from fitune.core.runs import spawn
+from fitune.core.runs.run import Run
+
+
+def start(run: Run, job: str, share_gpu: bool = False, wanted: Mapping[str, Any] | None = None) -> str:
+    """Start the worker on a run and wait until it lives. Returns how: "setsid" or "systemd".
+
+    share_gpu: allow another run on the same card. wanted: left for the worker in JOB.json. Raises UserError if the run
+    is alive already, if another run holds its card, if its folder can't be written to, or if no worker came up.
+    """
+    try:
+        with _one_start_at_a_time(run.path.parent):
+            if run.holder_pid() is not None:
+                hint = f"Watch it: fitune watch {run.name}"
+                raise UserError(f"{run.name} is running already ({run.held_by()}).", hint)
+            if not share_gpu:
+                refuse_busy_gpu(run)
+            run.stop.unlink(missing_ok=True)
+            if wanted is not None:
+                write_atomically(run.path / f"{job}.json", orjson.dumps(wanted, option=orjson.OPT_INDENT_2))
+            return spawn.spawn(run, job)
+    except OSError as error:
+        raise _unwritable(run, error) from None
+
+
+def _unwritable(run: Run, error: OSError) -> UserError:
+    hint = "Free some disk space, or see who may write there."
+    return UserError(f"{run.path} can't be written to: {error.strerror}.", hint)
+
+
+def refuse_busy_gpu(run: Run) -> None:
+    """Raise UserError, naming the run, if a training holds the card this one wants."""
+    uuid = (run.info().get("gpu") or {}).get("uuid")
+    for other in runs.all_runs(run.path.parent.parent):
+        if uuid and other.name != run.name and other.trains():
+            held = other.info().get("gpu") or {}
+            if held.get("uuid") == uuid:
+                raise UserError(
+                    f"{held.get('name', 'The GPU')} is held by the run {other.name}.",
+                    f"Watch it (fitune watch {other.name}), stop it (fitune stop {other.name}), or add --share-gpu.",
+                )
+
+
+@contextmanager
+def _one_start_at_a_time(folder: Path) -> Iterator[None]:
+    fd = os.open(folder / ".start", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
