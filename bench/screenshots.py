@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from bench.picture_list import ALL, README, Picture
 from bench.picture_rows import prepare
 from bench.picture_runs import ended_run, watched_run
-from fitune.core import hub
+from fitune.core import hub, jobs
 from fitune.core.deliver import llama_cpp
 from fitune.core.machine import host
 from fitune.core.machine.gpu import Gpu

@@ -21,7 +21,7 @@ def disk_bytes(plan: Plan) -> int:
     params, lora = plan.shape.params, plan.lora_params * plan.lora_bytes + plan.whole_params * plan.whole_bytes
     all_states, _ = state_bytes(plan)
     checkpoints = plan.recipe.train.keep_checkpoints * (lora + all_states)
-    # An adapter that moved its base is kept as it began, too, and made one of twice the rank (worker/training/adapter.py).
+    # An adapter that moved its base is kept as it began, too, and made one of twice the rank (training/adapter.py).
     adapter = 3 * lora if plan.recipe.lora.init in MOVES_THE_BASE else lora
     wanted = plan.recipe.deliver
     merged = 2 * params if wanted.merge or wanted.gguf else 0

@@ -78,7 +78,7 @@ class Prepared:
     """The lengths of all rows. Without slots, so that sums are made once: a budget follows keystrokes."""
 
     lengths: Mapping[int, int]
-    """Tokens of a row as the model sees it -> how many rows. A chat may come as several rows: see worker/rows/render.py."""
+    """Tokens of a row as the model sees it -> how many rows. A chat may come as several rows: see rows/render.py."""
     blank_lengths: Mapping[int, int]
     """The same of the rows in which nothing is trained."""
     firsts: Mapping[int, int]

@@ -15,7 +15,7 @@ from fitune.core import runs
 from fitune.core.jobs import training
 from fitune.core.runs.events import EventLog
 from fitune.core.runs.run import Run
-from fitune.tui.cli import parser
+from fitune.tui.cli import module_of, parser
 from tests import fake_worker
 from tests.tui.conftest import Fitune
 

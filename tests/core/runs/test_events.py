@@ -176,7 +176,7 @@ def test_readers_beside_a_writer_see_each_event_once_and_in_order(path: Path) ->
 FULL_DISK = """
 import os, resource, signal, sys, threading
 from pathlib import Path
-from fitune.core import events
+from fitune.core.runs import events
 
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # a write beyond the limit then fails as on a full disk
 path = Path(sys.argv[1])
