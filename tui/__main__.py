@@ -26,7 +26,7 @@ def main() -> None:
         status = dispatch(parser().parse_args())
         sys.stdout.flush()
     except UserError as error:
-        from fitune.tui.text.clean import clean
+        from fitune.tui.text import clean
 
         for each in error.problems if isinstance(error, BadInput) else [error]:
             print(clean(str(each), keep_newlines=True), file=sys.stderr)
@@ -45,7 +45,7 @@ def main() -> None:
 
 def _no_room(error: OSError) -> int:
     """Say that a disk is full; what was not written of the output by then is dropped."""
-    from fitune.tui.text.clean import clean
+    from fitune.tui.text import clean
 
     with suppress(OSError):
         print(clean(f"{error.filename or 'The output'} can't be written: {error.strerror}."), file=sys.stderr)

@@ -19,10 +19,10 @@ from textual.widgets import Static
 from fitune.core import runs
 from fitune.core.diagnose import redact
 from fitune.core.files import write_atomically
-from fitune.core.runs.run import Run
+from fitune.core.runs import Run
 from fitune.tui import terminal
 from fitune.tui.keys import settled, takes_keys
-from fitune.tui.text.clean import clean
+from fitune.tui.text import clean
 from fitune.tui.widgets.confirm import Confirm
 
 if TYPE_CHECKING:

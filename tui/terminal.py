@@ -15,8 +15,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
-from fitune.core.runs.run import LIVE, Run
-from fitune.tui.text.clean import clean
+from fitune.core.runs import LIVE, Run
+from fitune.tui.text import clean
 
 if TYPE_CHECKING:
     from textual.app import App

@@ -1,1 +1,7 @@
-"""The inside of `core.data.dataset`: opening files of every kind, recognising their shape, counting what is wrong."""
+"""Data as people have it: files of every common kind read into rows, recognised, checked and split."""
+
+from fitune.core.data.canonical import Row, Skip, kind_name
+from fitune.core.data.report import Finding, Report, numbered
+from fitune.core.data.split import MIN_ROWS, eval_fraction
+
+__all__ = ["MIN_ROWS", "Finding", "Report", "Row", "Skip", "eval_fraction", "kind_name", "numbered"]

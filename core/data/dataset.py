@@ -17,7 +17,7 @@ from fitune.core.data.report import Finding, Report, report_of, too_few_left
 from fitune.core.data.scan import scan
 from fitune.core.data.split import split
 from fitune.core.errors import BadInput, Problem, UserError
-from fitune.core.recipe.fields import Data
+from fitune.core.recipe import Data
 
 __all__ = ["Finding", "Report", "Row", "inspect", "preview", "rows", "split"]
 HEAD_ROWS = 200

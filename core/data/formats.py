@@ -8,7 +8,7 @@ import orjson
 
 from fitune.core.data.canonical import CHAT_NAMES, Row, decoded, turns_of
 from fitune.core.errors import Problem
-from fitune.core.recipe.fields import Data
+from fitune.core.recipe import Data
 
 PAIR_NAMES = (
     ("question", "answer"), ("prompt", "response"), ("instruction", "response"), ("query", "response"),

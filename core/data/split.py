@@ -7,7 +7,7 @@ from operator import itemgetter
 import orjson
 
 from fitune.core.data.canonical import Row
-from fitune.core.recipe.fields import Recipe
+from fitune.core.recipe import Recipe
 
 MIN_ROWS = 20
 """From so many rows on, at least one is held out if any are asked for."""

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from fitune.core.deliver.handoff.job import Job, trained
 from fitune.core.errors import UserError
-from fitune.core.runs.run import Run
+from fitune.core.runs import Run
 
 EPOCH = (1980, 1, 1, 0, 0, 0)
 """The earliest time a zip knows: the same adapter makes the same file."""

@@ -9,7 +9,7 @@ import orjson
 
 from fitune.core.errors import UserError
 from fitune.core.hub import asked
-from fitune.core.runs.run import Run
+from fitune.core.runs import Run
 
 # Weights as safetensors only: the other formats are pickles, which run code when loaded.
 WANTED = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja", "*.txt", "tokenizer.model", "*.tiktoken"]

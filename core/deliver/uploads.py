@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from fitune.core.errors import UserError
-from fitune.core.runs.run import Run
+from fitune.core.runs import Run
 
 What = Literal["adapter", "merged", "gguf", "checkpoints"]
 WHAT: tuple[What, ...] = ("adapter", "merged", "gguf", "checkpoints")
@@ -51,7 +51,7 @@ def uploads(run: Run, what: What) -> list[Upload]:
 
 
 def _of_checkpoints(run: Run) -> list[Upload]:
-    from fitune.core.recipe.fields import MOVES_THE_BASE
+    from fitune.core.recipe import MOVES_THE_BASE
 
     whole = (re.fullmatch(r"checkpoint-(\d+)", path.name) for path in run.checkpoints.glob("checkpoint-*"))
     steps = sorted(int(found[1]) for found in whole if found and (run.checkpoints / found[0] / WEIGHTS).is_file())

@@ -6,12 +6,10 @@ from typing import Any
 
 from fitune.core.forecast.history import Experience
 from fitune.core.forecast.pace import TYPICAL, Pace, estimate_pace
-from fitune.core.memory.budget import RUNTIME_CPU_BYTES, Budget, Card, estimate, safe_bytes
+from fitune.core.memory import RUNTIME_CPU_BYTES, Budget, Card, Shape, estimate, safe_bytes
 from fitune.core.memory.plan import GIB
-from fitune.core.memory.shapes import Shape
-from fitune.core.recipe.fields import Recipe
-from fitune.core.tokens.lengths import Prepared
-from fitune.core.tokens.workload import as_decided
+from fitune.core.recipe import Recipe
+from fitune.core.tokens import Prepared, as_decided
 
 RAM_SHARE = 0.9
 """Of the free host RAM, what a plan may pin."""

@@ -19,10 +19,10 @@ import orjson
 from fitune.core import __version__
 from fitune.core.errors import UserError
 from fitune.core.forecast.pace import HIGH, LOW, Pace
-from fitune.core.memory.budget import DRIVER_BYTES, Budget, Part, verdict_of
+from fitune.core.memory import DRIVER_BYTES, Budget, Part, verdict_of
 
 if TYPE_CHECKING:
-    from fitune.core.machine.gpu import Gpu
+    from fitune.core.machine import Gpu
 
 FILE = "learned.jsonl"
 CORRECTION = "correction"

@@ -7,8 +7,8 @@ recomputes; it needs no gradient of its own, so LoRA costs 6 a parameter and tok
 import re
 from dataclasses import dataclass
 
-from fitune.core.memory.shapes import Shape
-from fitune.core.recipe.fields import Recipe
+from fitune.core.memory import Shape
+from fitune.core.recipe import Recipe
 
 CARDS: dict[str, tuple[float, float, float]] = {
     "B200": (2250, 8000, 63),

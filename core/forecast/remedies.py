@@ -9,11 +9,9 @@ from typing import Any
 
 from fitune.core.forecast.candidates import changed
 from fitune.core.forecast.history import NONE, Experience
-from fitune.core.memory.budget import Budget, Card, estimate
+from fitune.core.memory import Budget, Card, Shape, estimate
 from fitune.core.memory.plan import GIB
-from fitune.core.memory.shapes import Shape
-from fitune.core.recipe.fields import Recipe
-from fitune.core.recipe.rules import problems
+from fitune.core.recipe import Recipe, problems
 
 WORTH_BYTES = 32 * 2**20
 """A smaller saving is below what the budget can tell apart."""

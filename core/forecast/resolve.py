@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from fitune.core.errors import BadInput, UserError
-from fitune.core.machine.host import Gpu, Machine, choose_backend, grows_in_place, pick_gpu
-from fitune.core.memory.budget import Card
-from fitune.core.recipe.fields import Recipe
-from fitune.core.recipe.rules import problems
+from fitune.core.machine import Gpu, Machine, choose_backend, grows_in_place, pick_gpu
+from fitune.core.memory import Card
+from fitune.core.recipe import Recipe, problems
 
 FILE_SUFFIXES = {".jsonl", ".json", ".csv", ".tsv", ".parquet", ".txt", ".md", ".gz", ".zst"}
 

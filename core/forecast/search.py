@@ -11,12 +11,10 @@ from typing import Any
 from fitune.core.forecast.candidates import REFUSED, Place, Tried, changed, value_of
 from fitune.core.forecast.history import NONE, Experience
 from fitune.core.forecast.remedies import STATES_32BIT, can_offload, fewest_layers
-from fitune.core.memory.budget import Card
+from fitune.core.memory import Card, Shape
 from fitune.core.memory.plan import GIB
-from fitune.core.memory.shapes import Shape
-from fitune.core.recipe.fields import Recipe
-from fitune.core.recipe.rules import problems
-from fitune.core.tokens.lengths import Prepared
+from fitune.core.recipe import Recipe, problems
+from fitune.core.tokens import Prepared
 
 NO_FASTER = 0.05
 """Paces within this share of each other count as one: a guess of pace tells no more apart. Fewer changes are better."""

@@ -11,10 +11,8 @@ from pathlib import Path
 from fitune.core import jobs
 from fitune.core.errors import UserError
 from fitune.core.forecast import history
-from fitune.core.recipe.fields import Data, Deliver, Recipe
-from fitune.core.runs.events import Tail
-from fitune.core.runs.run import Run
-from fitune.core.runs.state import fold
+from fitune.core.recipe import Data, Deliver, Recipe
+from fitune.core.runs import Run, Tail, fold
 
 STEPS = 3
 """Optimizer states appear in the first step, so the second is the first true peak; the third makes a median of two."""

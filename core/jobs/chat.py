@@ -15,7 +15,7 @@ from typing import Any, Literal
 import orjson
 
 from fitune.core.errors import UserError
-from fitune.core.runs.run import Run
+from fitune.core.runs import Run
 
 Side = Literal["base", "tuned"]
 SIDES: tuple[Side, ...] = ("base", "tuned")
@@ -183,7 +183,7 @@ def start(run: Run, share_gpu: bool = False) -> Chat:
 
 def _refuse_short_memory(run: Run, gpu: Any, ram_bytes: int | None) -> None:
     """Raise UserError if the weights alone are more than what is free; where a size is unknown, trying will tell."""
-    from fitune.core.forecast.resolve import card_of
+    from fitune.core.forecast import card_of
     from fitune.core.machine import host
 
     card = card_of(gpu)

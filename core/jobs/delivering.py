@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from fitune.core.deliver.uploads import What, uploads
+from fitune.core.deliver import What, uploads
 from fitune.core.errors import UserError
 from fitune.core.jobs.starting import start
-from fitune.core.memory.disk import GGUF_BYTES
-from fitune.core.runs.run import Run
+from fitune.core.memory import GGUF_BYTES
+from fitune.core.runs import Run
 
 
 def merge(run: Run, base: str | None = None) -> str:

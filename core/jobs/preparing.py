@@ -8,10 +8,9 @@ from fitune.core import runs
 from fitune.core.errors import UserError
 from fitune.core.files import write_atomically
 from fitune.core.jobs.starting import start
-from fitune.core.recipe.load import Recipe
-from fitune.core.runs.run import Run
-from fitune.core.tokens import cache
-from fitune.core.tokens.lengths import FILE
+from fitune.core.recipe import Recipe
+from fitune.core.runs import Run
+from fitune.core.tokens import FILE, cache
 
 
 def prepare(recipe: Recipe) -> Run:

@@ -12,8 +12,7 @@ import orjson
 from fitune.core import runs
 from fitune.core.errors import UserError
 from fitune.core.files import write_atomically
-from fitune.core.runs import spawn
-from fitune.core.runs.run import Run
+from fitune.core.runs import Run, spawn
 
 
 def start(run: Run, job: str, share_gpu: bool = False, wanted: Mapping[str, Any] | None = None) -> str:

@@ -10,21 +10,13 @@ from typing import Any
 
 from fitune.core import runs
 from fitune.core.errors import UserError
-from fitune.core.forecast import history
-from fitune.core.forecast.candidates import ram_lack
-from fitune.core.forecast.history import Experience
-from fitune.core.forecast.remedies import remedies
-from fitune.core.forecast.resolve import Resolved, card_of, resolve
+from fitune.core.forecast import Experience, Resolved, card_of, history, ram_lack, remedies, resolve
 from fitune.core.jobs.starting import start
-from fitune.core.machine import host
-from fitune.core.machine.host import GIB, Gpu
-from fitune.core.memory import budget, shapes
-from fitune.core.memory.plan import EXPERT_NAMES
-from fitune.core.recipe.load import Recipe
-from fitune.core.runs.run import Run
-from fitune.core.tokens import cache
-from fitune.core.tokens.lengths import Prepared
-from fitune.core.tokens.workload import Workload, as_decided
+from fitune.core.machine import GIB, Gpu, host
+from fitune.core.memory import EXPERT_NAMES, budget, shapes
+from fitune.core.recipe import Recipe
+from fitune.core.runs import Run
+from fitune.core.tokens import Prepared, Workload, as_decided, cache
 
 
 @dataclass(frozen=True, slots=True)

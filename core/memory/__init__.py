@@ -1,1 +1,35 @@
-"""The inside of `core.memory.shapes` and `core.memory.budget`: families of models, and each term of a run's memory."""
+"""How much memory a recipe takes, item by item: pure arithmetic on a model's shape."""
+
+from fitune.core.memory.budget import (
+    CONTEXT_BYTES,
+    DRIVER_BYTES,
+    RUNTIME_CPU_BYTES,
+    Budget,
+    Card,
+    Part,
+    estimate,
+    in_ram,
+    safe_bytes,
+    to_json,
+    verdict_of,
+)
+from fitune.core.memory.disk import GGUF_BYTES
+from fitune.core.memory.plan import EXPERT_NAMES
+from fitune.core.memory.shapes import Shape
+
+__all__ = [
+    "CONTEXT_BYTES",
+    "DRIVER_BYTES",
+    "EXPERT_NAMES",
+    "GGUF_BYTES",
+    "RUNTIME_CPU_BYTES",
+    "Budget",
+    "Card",
+    "Part",
+    "Shape",
+    "estimate",
+    "in_ram",
+    "safe_bytes",
+    "to_json",
+    "verdict_of",
+]

@@ -12,7 +12,7 @@ from fitune.core.memory import activations, weights
 from fitune.core.memory.disk import disk_bytes
 from fitune.core.memory.plan import GIB, Card, Plan, Term, gib, resolve
 from fitune.core.memory.shapes import Shape
-from fitune.core.recipe.fields import Recipe
+from fitune.core.recipe import Recipe
 
 __all__ = ["Budget", "Card", "Part", "estimate", "in_ram", "safe_bytes", "to_json", "verdict_of"]
 

@@ -2,7 +2,7 @@
 
 from fitune.core.memory.plan import Plan
 from fitune.core.memory.weights import layer_bytes, state_bytes
-from fitune.core.recipe.fields import MOVES_THE_BASE
+from fitune.core.recipe import MOVES_THE_BASE
 
 GGUF_BYTES = {
     "f16": 2.0,

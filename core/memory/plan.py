@@ -8,7 +8,7 @@ from typing import Literal
 from fitune.core.errors import UserError
 from fitune.core.memory.architectures import Linear
 from fitune.core.memory.shapes import Shape
-from fitune.core.recipe.fields import Quant, Recipe
+from fitune.core.recipe import Quant, Recipe
 
 GIB = 2**30
 FAST_UNSLOTH = frozenset({"llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "granite", "qwen3_moe"})

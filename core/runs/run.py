@@ -22,7 +22,7 @@ from fitune.core.runs.events import Tail
 from fitune.core.runs.state import RunState, fold
 
 if TYPE_CHECKING:
-    from fitune.core.recipe.load import Recipe
+    from fitune.core.recipe import Recipe
 
 Status = Literal["starting", "running", "stopping", "finished", "stopped", "failed", "killed"]
 KILLED_AS_ASKED = "fitune: killed as asked"
@@ -81,7 +81,7 @@ class Run:
 
     def recipe(self) -> "Recipe":
         """The resolved recipe the run was made with."""
-        from fitune.core.recipe.load import parse  # pydantic: a third of what a screen would wait for
+        from fitune.core.recipe import parse  # pydantic: a third of what a screen would wait for
 
         return parse(self.info().get("recipe", {}), str(self.path / "run.json"))
 

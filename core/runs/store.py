@@ -15,7 +15,7 @@ from fitune.core.files import write_atomically
 from fitune.core.runs.run import Run
 
 if TYPE_CHECKING:
-    from fitune.core.recipe.load import Recipe
+    from fitune.core.recipe import Recipe
 
 
 def home(override: str | None = None) -> Path:

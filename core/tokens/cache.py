@@ -11,8 +11,8 @@ import orjson
 
 from fitune.core.data.files import find as sources
 from fitune.core.errors import UserError
-from fitune.core.recipe.fields import Recipe
-from fitune.core.runs.run import Run
+from fitune.core.recipe import Recipe
+from fitune.core.runs import Run
 from fitune.core.tokens.lengths import FILE, VERSION, Prepared
 
 FOLDER = "prepare"

@@ -1,8 +1,8 @@
 """What training at a recipe's length would lose, said in sentences, worst first."""
 
-from fitune.core.data.report import Finding, numbered
+from fitune.core.data import Finding, numbered
 from fitune.core.errors import Problem
-from fitune.core.recipe.fields import Recipe
+from fitune.core.recipe import Recipe
 from fitune.core.tokens.lengths import Prepared
 
 COVERED = 0.99

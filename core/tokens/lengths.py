@@ -16,9 +16,9 @@ from typing import Any
 
 import orjson
 
-from fitune.core.data.split import eval_fraction
+from fitune.core.data import eval_fraction
 from fitune.core.errors import UserError
-from fitune.core.recipe.fields import Recipe
+from fitune.core.recipe import Recipe
 from fitune.core.tokens.packing import Packing, decide
 
 VERSION = 3

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from math import ceil
 from typing import Literal
 
-from fitune.core.recipe.fields import Recipe
+from fitune.core.recipe import Recipe
 
 LEAST_GAIN = 2.0
 """Rows per packed row from which "auto" packs: below it the work saved does not outweigh the fewer steps."""

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from fitune.core.data.split import eval_fraction
-from fitune.core.recipe.fields import Recipe
+from fitune.core.data import eval_fraction
+from fitune.core.recipe import Recipe
 from fitune.core.tokens.lengths import Prepared
 from fitune.core.tokens.packing import Packing
 

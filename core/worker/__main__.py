@@ -11,8 +11,7 @@ import traceback
 from pathlib import Path
 
 from fitune.core.diagnose import diagnose, redact
-from fitune.core.runs.events import EventLog
-from fitune.core.runs.run import Run
+from fitune.core.runs import EventLog, Run
 from fitune.core.worker.memory_use import Memory
 from fitune.core.worker.training import backends
 

@@ -18,14 +18,13 @@ from typing import Any
 
 import orjson
 
-from fitune.core.data import dataset
-from fitune.core.data.split import eval_fraction, split
+from fitune.core.data import dataset, eval_fraction
+from fitune.core.data.split import split
 from fitune.core.diagnose import Failure, diagnose, redact
 from fitune.core.errors import UserError
 from fitune.core.jobs.chat import SIDES
-from fitune.core.recipe.fields import Recipe
-from fitune.core.runs.events import EventLog
-from fitune.core.runs.run import Run
+from fitune.core.recipe import Recipe
+from fitune.core.runs import EventLog, Run
 from fitune.core.worker import models
 from fitune.core.worker.training import backends
 

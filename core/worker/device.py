@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from fitune.core import jobs
 from fitune.core.errors import UserError
 from fitune.core.machine import host
-from fitune.core.runs.run import Run
+from fitune.core.runs import Run
 
 MARGIN_BYTES = 2 * 10**9
 """CUDA's context and what lies beside the weights."""

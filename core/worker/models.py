@@ -12,11 +12,10 @@ from typing import Any
 
 import orjson
 
-from fitune.core.deliver.downloads import UNWANTED, WANTED, download
+from fitune.core.deliver import UNWANTED, WANTED, download
 from fitune.core.errors import UserError
 from fitune.core.files import write_atomically
-from fitune.core.runs.events import EventLog, Tail
-from fitune.core.runs.run import Run
+from fitune.core.runs import EventLog, Run, Tail
 
 BUNDLED_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"
 WEIGHTS = "base.json"

@@ -16,9 +16,9 @@ from textual.widgets import Input, Static
 from fitune.core.errors import UserError
 from fitune.core.jobs import chat
 from fitune.core.jobs.chat import SIDES, Chat, Conversation, Question, Settings
-from fitune.core.runs.run import Run
+from fitune.core.runs import Run
 from fitune.tui.chat.text import ANSWER_CHARS, NAMES, ended, failure, kept, manner, phase, ready
-from fitune.tui.text.clean import clean, safe
+from fitune.tui.text import clean, safe
 from fitune.tui.widgets.footer import Keys
 from fitune.tui.widgets.readouts import Line
 

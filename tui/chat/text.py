@@ -5,8 +5,7 @@ from typing import Any
 
 from fitune.core.errors import UserError
 from fitune.core.jobs.chat import Conversation, Question, Settings, Side
-from fitune.tui.text.clean import clean
-from fitune.tui.text.format import count, rate, size
+from fitune.tui.text import clean, count, rate, size
 from fitune.tui.watch.ending import value
 
 NAMES: Mapping[Side, str] = {"base": "base", "tuned": "fine-tuned"}

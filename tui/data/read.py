@@ -4,14 +4,11 @@ import time
 from collections.abc import Callable
 
 from fitune.core import jobs, runs
-from fitune.core.data import dataset
-from fitune.core.data.report import Report
+from fitune.core.data import Report, dataset
 from fitune.core.errors import BadInput, UserError
-from fitune.core.recipe.fields import Data, Recipe
-from fitune.core.runs.run import Run
-from fitune.core.runs.state import RunState
-from fitune.core.tokens import cache
-from fitune.core.tokens.lengths import FILE, Prepared
+from fitune.core.recipe import Data, Recipe
+from fitune.core.runs import Run, RunState
+from fitune.core.tokens import FILE, Prepared, cache
 from fitune.tui.wizard.draft import Draft, prepared, recipe, with_prepared
 
 POLL_S = 0.1

@@ -4,14 +4,12 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fitune.core.data.report import Finding, Report, numbered
-from fitune.core.recipe.fields import Recipe
-from fitune.core.runs.state import RunState
-from fitune.core.tokens.findings import findings, is_lossy, wanted_length
-from fitune.core.tokens.lengths import Prepared
+from fitune.core.data import Finding, Report, numbered
+from fitune.core.recipe import Recipe
+from fitune.core.runs import RunState
+from fitune.core.tokens import Prepared, findings, is_lossy, wanted_length
 from fitune.tui.data.token_text import summary_lines
-from fitune.tui.text.clean import clean
-from fitune.tui.text.format import count, percent
+from fitune.tui.text import clean, count, percent
 from fitune.tui.watch.ending import value
 
 FILES_SHOWN = 3

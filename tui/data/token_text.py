@@ -3,12 +3,10 @@
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from fitune.core.data.report import numbered
-from fitune.core.recipe.fields import Recipe
-from fitune.core.tokens.lengths import Bin, Example, Prepared, Token
-from fitune.core.tokens.packing import Packing, Why
-from fitune.tui.text.clean import clean
-from fitune.tui.text.format import count, percent
+from fitune.core.data import numbered
+from fitune.core.recipe import Recipe
+from fitune.core.tokens import Bin, Example, Packing, Prepared, Token, Why
+from fitune.tui.text import clean, count, percent
 
 if TYPE_CHECKING:
     from rich.text import Text

@@ -8,15 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from fitune.core import hub
-from fitune.core.deliver import downloads, llama_cpp
-from fitune.core.deliver.downloads import Download
-from fitune.core.deliver.uploads import WHAT, Upload, What, uploads
+from fitune.core.deliver import WHAT, Download, Upload, What, downloads, llama_cpp, uploads
 from fitune.core.errors import UserError
-from fitune.core.runs.events import Tail
-from fitune.core.runs.run import Run
-from fitune.core.runs.state import RunState
+from fitune.core.runs import Run, RunState, Tail
 from fitune.tui.deliver.proof_text import NamedProof, proofs
-from fitune.tui.text.format import size
+from fitune.tui.text import size
 
 MERGE_RAM_BYTES = 1_600_000_000
 """What a merge asks for at most, where no embedding was trained: a few rows of each matrix at a time."""

@@ -8,8 +8,8 @@ from pathlib import Path
 from fitune.core.deliver import handoff
 from fitune.core.deliver.archive import pack
 from fitune.core.deliver.handoff.job import of_run
-from fitune.core.runs.run import Run
-from fitune.tui.text.format import size
+from fitune.core.runs import Run
+from fitune.tui.text import size
 
 
 def proposed(run: Run, target: str) -> str:

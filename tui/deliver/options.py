@@ -8,13 +8,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from fitune.core.deliver import llama_cpp
-from fitune.core.deliver.downloads import Download
-from fitune.core.deliver.uploads import Upload, What
-from fitune.core.memory.disk import GGUF_BYTES
+from fitune.core.deliver import Download, Upload, What, llama_cpp
+from fitune.core.memory import GGUF_BYTES
 from fitune.tui.deliver.artifacts import MERGE_RAM_BYTES, Facts
 from fitune.tui.deliver.proof_text import NamedProof
-from fitune.tui.text.format import UNKNOWN, duration, size
+from fitune.tui.text import UNKNOWN, duration, size
 
 Key = Literal["chat", "merge", "gguf", "push", "handoff", "zip", "files"]
 Pairs = list[tuple[str, str]]

@@ -7,10 +7,9 @@ import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 
-from fitune.core.deliver import proof
-from fitune.core.deliver.proof import Check
-from fitune.core.runs.run import Run
-from fitune.tui.text.clean import clean
+from fitune.core.deliver import Check, proof
+from fitune.core.runs import Run
+from fitune.tui.text import clean
 
 WORDS = {True: "OK", False: "FAILED", None: "n/a"}
 MARK_COLUMNS = 8

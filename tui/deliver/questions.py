@@ -6,13 +6,12 @@ from dataclasses import dataclass
 from textual.app import App
 
 from fitune.core import hub, jobs
-from fitune.core.deliver import downloads
-from fitune.core.deliver.uploads import What
+from fitune.core.deliver import What, downloads
 from fitune.core.errors import UserError
 from fitune.tui.deliver.artifacts import Facts
 from fitune.tui.deliver.local import proposed
 from fitune.tui.deliver.options import KINDS, PUSHED, TARGETS, amount, fetched, kind_size
-from fitune.tui.text.format import size
+from fitune.tui.text import size
 from fitune.tui.widgets.ask import Ask
 from fitune.tui.widgets.confirm import Confirm
 from fitune.tui.widgets.pick import Pick, PickSome

@@ -19,12 +19,12 @@ from textual.widgets import OptionList, Static
 from fitune.core import jobs
 from fitune.core.deliver import llama_cpp
 from fitune.core.errors import UserError
-from fitune.core.runs.run import Run
+from fitune.core.runs import Run
 from fitune.tui.deliver import questions
 from fitune.tui.deliver.artifacts import Facts, look, with_sizes
 from fitune.tui.deliver.local import hand_off, zip_up
 from fitune.tui.deliver.options import WAYS, Key, Way, advice
-from fitune.tui.text.clean import clean, safe
+from fitune.tui.text import clean, safe
 from fitune.tui.watch.screen_text import proof_lines
 from fitune.tui.widgets.confirm import Confirm
 from fitune.tui.widgets.footer import Keys

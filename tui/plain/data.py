@@ -5,14 +5,11 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from fitune.core.data import dataset
-from fitune.core.data.report import Report
+from fitune.core.data import Report, dataset
 from fitune.core.errors import UserError
-from fitune.core.recipe.fields import Recipe
-from fitune.core.runs.run import Run
-from fitune.core.runs.state import RunState
-from fitune.core.tokens.findings import findings
-from fitune.core.tokens.lengths import Prepared
+from fitune.core.recipe import Recipe
+from fitune.core.runs import Run, RunState
+from fitune.core.tokens import Prepared, findings
 from fitune.tui.data.read import render
 from fitune.tui.data.report_text import (
     better_length,

@@ -5,7 +5,7 @@ import shlex
 from collections.abc import Sequence
 
 from fitune.core.errors import UserError
-from fitune.core.runs.run import Run
+from fitune.core.runs import Run
 from fitune.tui.cli import dispatch, parser
 from fitune.tui.deliver.artifacts import Facts, look, with_sizes
 from fitune.tui.deliver.local import proposed

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Sequence
 
-from fitune.tui.text.clean import clean, encodable, shows_unicode
+from fitune.tui.text import clean, encodable, shows_unicode
 from fitune.tui.wizard.draft import Draft
 
 

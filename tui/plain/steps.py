@@ -5,7 +5,7 @@ from pathlib import Path
 
 from fitune.core import jobs, runs
 from fitune.core.errors import UserError
-from fitune.core.tokens.workload import lengths_said
+from fitune.core.tokens import lengths_said
 from fitune.tui.data.read import with_known
 from fitune.tui.plain.data import reread, with_tokens
 from fitune.tui.plain.prompt import GoBack, Talk

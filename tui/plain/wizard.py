@@ -10,7 +10,7 @@ from typing import Any
 from fitune.core import runs
 from fitune.core.errors import UserError
 from fitune.core.machine import host
-from fitune.core.runs.run import Run
+from fitune.core.runs import Run
 from fitune.tui.plain.data import ask_data
 from fitune.tui.plain.prompt import GoBack, NeedHelp, Talk
 from fitune.tui.plain.steps import ask_edit, ask_preset, ask_review, ask_start

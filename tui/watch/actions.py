@@ -5,8 +5,8 @@ import time
 from textual.app import App
 
 from fitune.core.errors import UserError
-from fitune.core.runs.run import Run
-from fitune.tui.text.clean import clean
+from fitune.core.runs import Run
+from fitune.tui.text import clean
 from fitune.tui.watch.leave import LeaveScreen, Leaving
 from fitune.tui.watch.screen_text import Seen
 from fitune.tui.widgets.ask import Ask

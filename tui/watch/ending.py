@@ -7,13 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from fitune.core.runs.events import Event
+from fitune.core.runs import Event, Run, RunState, Status
 from fitune.core.runs.post_mortem import cause
-from fitune.core.runs.run import Run, Status
-from fitune.core.runs.state import RunState
 from fitune.tui.deliver.proof_text import NamedProof, proofs
-from fitune.tui.text.clean import clean
-from fitune.tui.text.format import clock, count, duration, number, size
+from fitune.tui.text import clean, clock, count, duration, number, size
 from fitune.tui.watch.repeat_command import command
 
 PHASES = {

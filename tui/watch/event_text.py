@@ -5,9 +5,8 @@ What comes from a run folder is foreign text, so it passes through tui.text.clea
 
 from typing import Any
 
-from fitune.core.runs.events import Event
-from fitune.tui.text.clean import clean
-from fitune.tui.text.format import UNKNOWN, count, duration, exponent, gib, number, rate, size
+from fitune.core.runs import Event
+from fitune.tui.text import UNKNOWN, clean, count, duration, exponent, gib, number, rate, size
 from fitune.tui.watch.ending import Story, loss_text, phase_text, value
 
 

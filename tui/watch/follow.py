@@ -4,11 +4,9 @@ import shutil
 import time
 from typing import TextIO
 
-from fitune.core.runs.events import Tail
-from fitune.core.runs.run import LIVE, Run
-from fitune.core.runs.state import RunState
+from fitune.core.runs import LIVE, Run, RunState, Tail
 from fitune.tui.deliver.proof_text import table
-from fitune.tui.text.clean import encodable
+from fitune.tui.text import encodable
 from fitune.tui.watch.ending import SILENT_AFTER_S, Story, ending
 from fitune.tui.watch.event_text import line, memory_text
 

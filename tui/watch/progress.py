@@ -8,10 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from fitune.core.runs.events import Event
-from fitune.core.runs.run import Run
-from fitune.tui.text.clean import clean
-from fitune.tui.text.format import duration, size
+from fitune.core.runs import Event, Run
+from fitune.tui.text import clean, duration, size
 from fitune.tui.watch.ending import phase_text, value
 
 

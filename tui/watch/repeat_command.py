@@ -4,8 +4,8 @@ import json
 import shlex
 from typing import Any
 
-from fitune.core.deliver.uploads import WHAT
-from fitune.core.runs.run import Run
+from fitune.core.deliver import WHAT
+from fitune.core.runs import Run
 
 
 def command(run: Run, job: str) -> str:

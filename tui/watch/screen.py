@@ -16,12 +16,9 @@ from textual.screen import Screen
 from textual.widgets import Static
 
 from fitune.core.errors import UserError
-from fitune.core.machine import host
-from fitune.core.machine.host import GpuSample
-from fitune.core.runs.events import Tail
-from fitune.core.runs.run import LIVE, Run
-from fitune.core.runs.state import Curve, RunState
-from fitune.tui.text.clean import safe
+from fitune.core.machine import GpuSample, host
+from fitune.core.runs import LIVE, Curve, Run, RunState, Tail
+from fitune.tui.text import safe
 from fitune.tui.watch import actions, screen_text
 from fitune.tui.watch.ending import Story, ending
 from fitune.tui.watch.progress import Parts

@@ -7,12 +7,11 @@ from typing import Any
 
 from textual.content import Content
 
-from fitune.core.machine.gpu import GpuSample
-from fitune.core.runs.run import LIVE, Status
-from fitune.core.runs.state import RunState
+from fitune.core.machine import GpuSample
+from fitune.core.runs import LIVE, RunState, Status
 from fitune.tui.deliver.proof_text import WORDS, NamedProof, table
-from fitune.tui.text.clean import clean, safe
-from fitune.tui.text.format import GIB, UNKNOWN, count, duration, exponent, gib, number, rate
+from fitune.tui.text import UNKNOWN, clean, count, duration, exponent, gib, number, rate, safe
+from fitune.tui.text.format import GIB
 from fitune.tui.watch.ending import SILENT_AFTER_S, Ending, loss_text, phase_text, value
 from fitune.tui.watch.progress import Part, listed
 from fitune.tui.widgets.readouts import bar

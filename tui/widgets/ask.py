@@ -10,7 +10,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
 from fitune.core.errors import UserError
-from fitune.tui.text.clean import safe
+from fitune.tui.text import safe
 
 
 class Ask(ModalScreen[str | None]):

@@ -8,7 +8,7 @@ from textual.containers import Horizontal, Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Button, Static
 
-from fitune.tui.text.clean import safe
+from fitune.tui.text import safe
 
 
 class Confirm(ModalScreen[bool]):

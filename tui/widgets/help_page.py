@@ -10,7 +10,7 @@ from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
-from fitune.tui.text.clean import safe
+from fitune.tui.text import safe
 
 
 class HelpScreen(ModalScreen[None]):

@@ -10,7 +10,7 @@ from textual.content import Content
 from textual.message import Message
 from textual.widgets import Static
 
-from fitune.tui.text.clean import clean
+from fitune.tui.text import clean
 
 MARK, PLAIN_MARK = "▸", ">"
 LIMIT_CHARS = 20_000

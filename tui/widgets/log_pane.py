@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from fitune.tui.text.clean import log_line
+from fitune.tui.text import log_line
 
 ROWS, MOST_COLUMNS = 60, 400
 BLOCK_BYTES = 16384

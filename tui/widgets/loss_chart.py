@@ -10,7 +10,7 @@ from textual.geometry import Region
 from textual.strip import Strip
 from textual.widget import Widget
 
-from fitune.tui.text.format import count, number
+from fitune.tui.text import count, number
 
 Points = Sequence[tuple[int, float]]
 Role = Literal["line", "held-out", "axis"]

@@ -10,7 +10,7 @@ from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import OptionList, Static
 
-from fitune.tui.text.clean import safe
+from fitune.tui.text import safe
 from fitune.tui.widgets.choices import Choices
 
 Option = tuple[str, str]

@@ -7,13 +7,12 @@ from typing import Any, Literal
 
 import orjson
 
-from fitune.core.data.report import Report
+from fitune.core.data import Report
 from fitune.core.errors import BadInput, Problem, UserError
 from fitune.core.files import write_atomically
-from fitune.core.machine.host import Machine
-from fitune.core.recipe import load, presets
-from fitune.core.recipe.load import Recipe
-from fitune.core.tokens.lengths import Prepared
+from fitune.core.machine import Machine
+from fitune.core.recipe import Recipe, load, presets
+from fitune.core.tokens import Prepared
 from fitune.tui.wizard.fields import all_fields, parse, problem, text_of
 
 Origin = Literal["edited", "answers", "preset", "default"]

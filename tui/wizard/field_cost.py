@@ -1,8 +1,8 @@
 """What a field of the form costs, in memory and in time: against the preset's value, or of the next values."""
 
-from fitune.core.data.report import Report
-from fitune.core.recipe.fields import Recipe
-from fitune.tui.text.format import duration, size
+from fitune.core.data import Report
+from fitune.core.recipe import Recipe
+from fitune.tui.text import duration, size
 from fitune.tui.wizard.draft import Draft, base_value, set_field, shown
 from fitune.tui.wizard.fields import Field, problem, text_of
 from fitune.tui.wizard.forecast_text import Outlook, look

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal
 
-from fitune.core.recipe.fields import help_of
-from fitune.core.recipe.load import GROUPS
-from fitune.tui.text.format import exponent
+from fitune.core.recipe import GROUPS, help_of
+from fitune.tui.text import exponent
 
 Kind = Literal["whole", "number", "choice", "text", "list"]
 MAIN = (

@@ -6,21 +6,26 @@ from typing import Any, Literal
 
 from fitune.core import runs
 from fitune.core.errors import BadInput, UserError
-from fitune.core.forecast import pace
-from fitune.core.forecast.candidates import ram_lack
-from fitune.core.forecast.history import CORRECTION, NONE, Experience, experience
-from fitune.core.forecast.pace import Pace
-from fitune.core.forecast.remedies import Remedy, remedies
-from fitune.core.forecast.resolve import Resolved, card_of, resolve
-from fitune.core.forecast.search import fit
-from fitune.core.machine.host import GIB, Gpu, Machine
-from fitune.core.memory import budget, config_json, shapes
-from fitune.core.memory.budget import Budget, Card, Part
-from fitune.core.memory.shapes import Shape
-from fitune.core.recipe.fields import Recipe
-from fitune.core.tokens.lengths import Prepared
-from fitune.core.tokens.workload import Workload, as_decided, lengths_said
-from fitune.tui.text.format import count, gib, rate, size
+from fitune.core.forecast import (
+    CORRECTION,
+    NONE,
+    Experience,
+    Pace,
+    Remedy,
+    Resolved,
+    card_of,
+    fit,
+    pace,
+    ram_lack,
+    remedies,
+    resolve,
+)
+from fitune.core.forecast.history import experience
+from fitune.core.machine import GIB, Gpu, Machine
+from fitune.core.memory import Budget, Card, Part, Shape, budget, config_json, shapes
+from fitune.core.recipe import Recipe
+from fitune.core.tokens import Prepared, Workload, as_decided, lengths_said
+from fitune.tui.text import count, gib, rate, size
 from fitune.tui.wizard.draft import UNCHOSEN, Draft, prepared, recipe, set_field
 from fitune.tui.wizard.fields import text_of
 

@@ -7,13 +7,12 @@ from typing import Literal
 
 from fitune.core import runs
 from fitune.core.errors import UserError
-from fitune.core.forecast.pace import Pace
-from fitune.core.machine.host import GIB, Machine
-from fitune.core.memory.budget import Budget, Card
-from fitune.core.recipe import presets
-from fitune.core.recipe.presets import Preset
-from fitune.core.runs.run import LIVE, Run
-from fitune.tui.text.format import gib
+from fitune.core.forecast import Pace
+from fitune.core.machine import GIB, Machine
+from fitune.core.memory import Budget, Card
+from fitune.core.recipe import Preset, presets
+from fitune.core.runs import LIVE, Run
+from fitune.tui.text import gib
 from fitune.tui.wizard import steps
 from fitune.tui.wizard.draft import Draft, restore, use_preset
 from fitune.tui.wizard.forecast_text import WORDS, Outlook, look

@@ -6,14 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fitune.core import runs
-from fitune.core.data.report import numbered
-from fitune.core.data.split import MIN_ROWS, eval_fraction
+from fitune.core.data import MIN_ROWS, eval_fraction, numbered
 from fitune.core.errors import UserError
-from fitune.core.forecast.resolve import resolve
-from fitune.core.recipe import load
-from fitune.core.recipe.load import Recipe
-from fitune.core.tokens.findings import findings
-from fitune.tui.text.format import count, duration, gib
+from fitune.core.forecast import resolve
+from fitune.core.recipe import Recipe, load
+from fitune.core.tokens import findings
+from fitune.tui.text import count, duration, gib
 from fitune.tui.watch.ending import ETA_AFTER_STEPS
 from fitune.tui.wizard.draft import UNCHOSEN, Draft, origin, prepared, problems, recipe, shown
 from fitune.tui.wizard.field_cost import tokens_in_all

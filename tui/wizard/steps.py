@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from fitune.core.runs.run import Run
+from fitune.core.runs import Run
 from fitune.tui.wizard.draft import Draft
 
 Name = Literal["start", "preset", "edit", "data", "review"]

@@ -7,7 +7,7 @@ from textual.app import App
 
 from fitune.core import runs
 from fitune.core.errors import UserError
-from fitune.core.runs.run import Run
+from fitune.core.runs import Run
 from fitune.tui.watch.actions import complain
 from fitune.tui.wizard import steps
 from fitune.tui.wizard.draft import Draft, discard, save

@@ -12,8 +12,7 @@ from fitune.core.deliver.handoff.job import Files, Job
 from fitune.core.deliver.handoff.script import render_file, script
 from fitune.core.deliver.handoff.serving import ollama, vllm
 from fitune.core.errors import BadInput, Problem, UserError
-from fitune.core.recipe.fields import MOVES_THE_BASE
-from fitune.core.recipe.rules import problems
+from fitune.core.recipe import MOVES_THE_BASE, problems
 
 __all__ = ["EVAL", "TARGETS", "TRAIN", "TRAINING", "files_for", "write"]
 TRAINING = ("script", "axolotl", "accelerate", "slurm", "skypilot")

@@ -7,8 +7,7 @@ from fitune.core.deliver.handoff.job import Files, Job, is_folder
 from fitune.core.deliver.handoff.quoting import commented, plain_name, yaml_text
 from fitune.core.deliver.handoff.script import not_carried, render_file, script
 from fitune.core.errors import UserError
-from fitune.core.memory import shapes
-from fitune.core.memory.budget import Card, estimate
+from fitune.core.memory import Card, estimate, shapes
 
 GIB = 1 << 30
 CARDS = 2

@@ -7,10 +7,10 @@ from typing import Any
 
 import orjson
 
-from fitune.core.data import dataset
-from fitune.core.data.split import eval_fraction, split
+from fitune.core.data import dataset, eval_fraction
+from fitune.core.data.split import split
 from fitune.core.errors import UserError
-from fitune.core.recipe.fields import Recipe
+from fitune.core.recipe import Recipe
 
 TRAIN, EVAL = "train.jsonl", "eval.jsonl"
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Literal
 
 from fitune.core.errors import UserError
-from fitune.core.recipe.fields import Recipe
-from fitune.core.runs.run import Run
+from fitune.core.recipe import Recipe
+from fitune.core.runs import Run
 
 Files = dict[str, str]
 """Texts by file name, the one that is asked for first."""

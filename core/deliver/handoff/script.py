@@ -9,7 +9,7 @@ from pathlib import Path
 from fitune.core.deliver.handoff.job import Job, is_folder
 from fitune.core.deliver.handoff.quoting import call, commented
 from fitune.core.deliver.handoff.script_model import trl_model, unsloth_model
-from fitune.core.recipe.fields import Train
+from fitune.core.recipe import Train
 
 LOOKS_PER_RUN, LEAST_STEPS_APART = 10, 20
 """As in core.worker.training.callbacks: evaluations, and checkpoints, where the recipe sets no interval."""

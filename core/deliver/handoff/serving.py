@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from fitune.core.deliver.handoff.job import Files, Job, is_folder, trained
 from fitune.core.deliver.handoff.quoting import commented, plain_name, quoted
 from fitune.core.errors import UserError
-from fitune.core.recipe.fields import MOVES_THE_BASE
-from fitune.core.runs.run import Run
+from fitune.core.recipe import MOVES_THE_BASE
+from fitune.core.runs import Run
 
 VLLM = "0.33.0"
 VLLM_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)

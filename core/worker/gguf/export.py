@@ -8,14 +8,12 @@ from typing import Any
 
 import orjson
 
-from fitune.core.deliver import llama_cpp
-from fitune.core.deliver.proof import Proof, made_aside
+from fitune.core.deliver import Proof, llama_cpp, made_aside
 from fitune.core.errors import UserError
 from fitune.core.files import write_atomically
 from fitune.core.machine import host
-from fitune.core.memory.disk import GGUF_BYTES
-from fitune.core.runs.events import EventLog
-from fitune.core.runs.run import Run
+from fitune.core.memory import GGUF_BYTES
+from fitune.core.runs import EventLog, Run
 from fitune.core.worker.gguf import convert, modelfile
 from fitune.core.worker.gguf import llama_cpp as llama
 from fitune.core.worker.gguf import proof as gguf_proof

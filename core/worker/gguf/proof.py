@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from fitune.core.deliver.proof import Limits, Proof
+from fitune.core.deliver import Limits, Proof
 from fitune.core.errors import UserError
 from fitune.core.worker.gguf import llama_cpp
 from fitune.core.worker.gguf.weights import check_weights

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from fitune.core.deliver.proof import Proof
+from fitune.core.deliver import Proof
 from fitune.core.worker.merging.overlap import in_order
 from fitune.core.worker.merging.tensors import Slot, read, slots_in
 

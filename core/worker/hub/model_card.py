@@ -12,16 +12,14 @@ from typing import Any
 import orjson
 
 from fitune.core import __version__, hub
-from fitune.core.deliver import proof
+from fitune.core.deliver import What, branch_of, proof
 from fitune.core.deliver.handoff.job import Job, of_run
 from fitune.core.deliver.handoff.quoting import plain_name
-from fitune.core.deliver.uploads import What, branch_of
 from fitune.core.diagnose import redact
+from fitune.core.recipe import MOVES_THE_BASE, Deliver, Recipe
+from fitune.core.recipe import Run as Place
 from fitune.core.recipe import load as config
-from fitune.core.recipe.fields import MOVES_THE_BASE, Deliver, Recipe
-from fitune.core.recipe.fields import Run as Place
-from fitune.core.runs.run import Run
-from fitune.core.runs.state import RunState
+from fitune.core.runs import Run, RunState
 from fitune.core.worker.hub import loss_plot
 
 KINDS: dict[What, tuple[str, str, str]] = {

@@ -12,13 +12,12 @@ from typing import Any
 import orjson
 
 from fitune.core import hub
+from fitune.core.deliver import MAIN, WHAT, Upload, What, uploads
 from fitune.core.deliver.handoff.job import of_run
-from fitune.core.deliver.uploads import MAIN, WHAT, Upload, What, uploads
 from fitune.core.diagnose import redact
 from fitune.core.errors import UserError
 from fitune.core.hub import account, asked
-from fitune.core.runs.events import EventLog
-from fitune.core.runs.run import Run
+from fitune.core.runs import EventLog, Run
 from fitune.core.worker.hub.card_seal import may_be_replaced, sealed
 from fitune.core.worker.hub.model_card import base_of, model_card, public_name
 from fitune.core.worker.memory_use import Memory

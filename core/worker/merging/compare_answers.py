@@ -7,11 +7,11 @@ from typing import Any
 
 import torch
 
-from fitune.core.data import dataset
-from fitune.core.data.split import eval_fraction, split
-from fitune.core.deliver.proof import Likeness, Limits, Proof, judge
+from fitune.core.data import dataset, eval_fraction
+from fitune.core.data.split import split
+from fitune.core.deliver import Likeness, Limits, Proof, judge
 from fitune.core.errors import UserError
-from fitune.core.recipe.fields import Recipe
+from fitune.core.recipe import Recipe
 from fitune.core.worker.rows.render import Refused, render
 
 ROWS = 4

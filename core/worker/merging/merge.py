@@ -14,8 +14,7 @@ from fitune.core.deliver import proof
 from fitune.core.errors import UserError
 from fitune.core.files import replace_folder
 from fitune.core.machine import host
-from fitune.core.runs.events import EventLog
-from fitune.core.runs.run import Run
+from fitune.core.runs import EventLog, Run
 from fitune.core.worker import models
 from fitune.core.worker.device import places
 from fitune.core.worker.memory_use import Memory

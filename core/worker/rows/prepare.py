@@ -13,11 +13,9 @@ import orjson
 from fitune.core.data import dataset
 from fitune.core.errors import Problem
 from fitune.core.files import write_atomically
-from fitune.core.recipe.fields import Data, Model
-from fitune.core.runs.events import EventLog
-from fitune.core.runs.run import Run
-from fitune.core.tokens import lengths
-from fitune.core.tokens.lengths import Example, Prepared, Token
+from fitune.core.recipe import Data, Model
+from fitune.core.runs import EventLog, Run
+from fitune.core.tokens import Example, Prepared, Token, lengths
 from fitune.core.worker import models
 from fitune.core.worker.memory_use import Memory
 from fitune.core.worker.rows.render import IGNORED, Refused, Sample, ensure_template, render

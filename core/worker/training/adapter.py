@@ -13,8 +13,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from fitune.core.files import replace_folder, write_atomically
-from fitune.core.recipe.fields import MOVES_THE_BASE
-from fitune.core.runs.run import Run
+from fitune.core.recipe import MOVES_THE_BASE
+from fitune.core.runs import Run
 from fitune.core.worker import models
 from fitune.core.worker.models import Source
 

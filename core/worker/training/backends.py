@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from fitune.core.errors import UserError
-from fitune.core.machine.host import grows_in_place
-from fitune.core.recipe.fields import Lora, Recipe
+from fitune.core.machine import grows_in_place
+from fitune.core.recipe import Lora, Recipe
 from fitune.core.worker.models import Source
 
 ATTENTION_AND_MLP = (

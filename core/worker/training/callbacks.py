@@ -13,9 +13,8 @@ import torch
 from transformers import TrainerCallback
 
 from fitune.core.files import flush
-from fitune.core.recipe.fields import Train
-from fitune.core.runs.events import EventLog
-from fitune.core.runs.run import Run
+from fitune.core.recipe import Train
+from fitune.core.runs import EventLog, Run
 from fitune.core.worker.memory_use import Memory
 from fitune.core.worker.training.samples import Samples
 

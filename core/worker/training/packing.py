@@ -7,9 +7,9 @@ import torch
 from datasets import Dataset
 from trl import pack_dataset
 
-from fitune.core.recipe.fields import Recipe
-from fitune.core.runs.events import EventLog
-from fitune.core.tokens.packing import decide
+from fitune.core.recipe import Recipe
+from fitune.core.runs import EventLog
+from fitune.core.tokens import decide
 
 Rows = list[dict[str, list[int]]]
 PROBE_TOKENS = 8

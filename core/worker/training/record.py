@@ -8,15 +8,11 @@ from statistics import median
 from typing import Any
 
 from fitune.core.errors import UserError
-from fitune.core.forecast import history
-from fitune.core.forecast.history import Lesson
-from fitune.core.forecast.pace import estimate_pace
-from fitune.core.machine.host import grows_in_place
-from fitune.core.memory import shapes
-from fitune.core.memory.budget import Card, estimate
-from fitune.core.recipe.fields import Recipe
-from fitune.core.runs.events import EventLog
-from fitune.core.runs.run import Run
+from fitune.core.forecast import Lesson, estimate_pace, history
+from fitune.core.machine import grows_in_place
+from fitune.core.memory import Card, estimate, shapes
+from fitune.core.recipe import Recipe
+from fitune.core.runs import EventLog, Run
 from fitune.core.worker.memory_use import Memory
 from fitune.core.worker.training.callbacks import Batches
 

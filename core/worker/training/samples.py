@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from fitune.core.diagnose import diagnose, redact
 from fitune.core.errors import UserError
-from fitune.core.runs.events import EventLog
+from fitune.core.runs import EventLog
 from fitune.core.worker.answers import Question, answer, answering, prompt_ids, question
 from fitune.core.worker.merging import compare_answers
 from fitune.core.worker.stops import stop_ids

@@ -13,13 +13,10 @@ from transformers import Trainer, TrainerState
 from trl import SFTConfig, SFTTrainer
 
 from fitune.core.errors import UserError
-from fitune.core.machine.host import GIB
-from fitune.core.memory.budget import CONTEXT_BYTES
-from fitune.core.memory.plan import EXPERT_NAMES
-from fitune.core.recipe.fields import Lora, Recipe
-from fitune.core.runs.events import EventLog, Tail
-from fitune.core.runs.run import Run
-from fitune.core.runs.state import spent_s
+from fitune.core.machine import GIB
+from fitune.core.memory import CONTEXT_BYTES, EXPERT_NAMES
+from fitune.core.recipe import Lora, Recipe
+from fitune.core.runs import EventLog, Run, Tail, spent_s
 from fitune.core.worker import models
 from fitune.core.worker.memory_use import Memory
 from fitune.core.worker.rows import render

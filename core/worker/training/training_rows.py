@@ -7,13 +7,12 @@ from typing import Any
 
 import orjson
 
-from fitune.core.data import dataset
-from fitune.core.data.split import eval_fraction, split
+from fitune.core.data import dataset, eval_fraction
+from fitune.core.data.split import split
 from fitune.core.errors import Problem
 from fitune.core.files import write_atomically
-from fitune.core.recipe.fields import Recipe
-from fitune.core.runs.events import EventLog
-from fitune.core.runs.run import Run
+from fitune.core.recipe import Recipe
+from fitune.core.runs import EventLog, Run
 from fitune.core.worker.rows import render
 from fitune.core.worker.rows.truncate import Cut, cut, nothing_left
 from fitune.core.worker.training.packing import Rows

@@ -12,7 +12,7 @@ from fitune.core.jobs import chat
 from fitune.core.jobs.chat import Chat, Conversation, Question, Settings, Side
 from fitune.tui.chat.text import ANSWER_CHARS, NAMES, checked, ended, failure, kept, manner, phase, ready
 from fitune.tui.terminal import is_terminal, surface
-from fitune.tui.text.clean import as_ascii_json, clean, encodable
+from fitune.tui.text import as_ascii_json, clean, encodable
 
 HELP = "Ctrl+C stops an answer, Ctrl+D leaves, /new forgets what was said, ? tells this again."
 

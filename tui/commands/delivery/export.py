@@ -8,7 +8,7 @@ from fitune.core import jobs, runs
 from fitune.core.deliver import llama_cpp
 from fitune.tui.commands.running.watch import follow_to_end
 from fitune.tui.terminal import is_terminal
-from fitune.tui.text.clean import clean
+from fitune.tui.text import clean
 
 
 def run(args: argparse.Namespace) -> int:

@@ -12,8 +12,7 @@ from fitune.core.deliver.archive import fetch_command, pack
 from fitune.core.deliver.handoff.job import Job, of_recipe, of_run
 from fitune.core.errors import UserError
 from fitune.core.recipe import load
-from fitune.tui.text.clean import clean
-from fitune.tui.text.format import size
+from fitune.tui.text import clean, size
 
 
 def run(args: argparse.Namespace) -> int:

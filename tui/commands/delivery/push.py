@@ -6,12 +6,12 @@ import sys
 from collections.abc import Sequence
 
 from fitune.core import hub, jobs, runs
-from fitune.core.deliver.uploads import WHAT, Upload, What, uploads
+from fitune.core.deliver import WHAT, Upload, What, uploads
 from fitune.core.errors import UserError
 from fitune.tui.commands.running.watch import follow_to_end
 from fitune.tui.deliver.options import amount
 from fitune.tui.terminal import is_terminal
-from fitune.tui.text.clean import clean
+from fitune.tui.text import clean
 
 
 def run(args: argparse.Namespace) -> int:

@@ -6,18 +6,14 @@ import sys
 import time
 from typing import Any
 
-from fitune.core.data import dataset
-from fitune.core.data.report import Finding, Report
-from fitune.core.recipe import load
-from fitune.core.recipe.fields import Data, Recipe
-from fitune.core.runs.run import Run
-from fitune.core.runs.state import RunState
-from fitune.core.tokens.findings import findings
-from fitune.core.tokens.lengths import Prepared
+from fitune.core.data import Finding, Report, dataset
+from fitune.core.recipe import Data, Recipe, load
+from fitune.core.runs import Run, RunState
+from fitune.core.tokens import Prepared, findings
 from fitune.tui.data.read import render
 from fitune.tui.data.report_text import left_out_lines
 from fitune.tui.data.token_text import example_text, histogram_lines, legend, summary_lines
-from fitune.tui.text.clean import as_ascii_json, clean, encodable, shows_unicode
+from fitune.tui.text import as_ascii_json, clean, encodable, shows_unicode
 
 PROGRESS_EVERY_S = 0.5
 EXAMPLES_SHOWN = 3

@@ -5,7 +5,7 @@ import dataclasses
 
 from fitune.core import runs
 from fitune.core.machine import doctor, host
-from fitune.tui.text.clean import as_ascii_json, clean
+from fitune.tui.text import as_ascii_json, clean
 
 MARKS = {"ok": "OK  ", "warn": "WARN", "fail": "FAIL"}
 

@@ -8,19 +8,12 @@ from typing import Any
 
 from fitune.core import runs
 from fitune.core.errors import UserError
-from fitune.core.forecast.candidates import ram_lack
-from fitune.core.forecast.pace import Pace, estimate_pace
-from fitune.core.forecast.remedies import Remedy, remedies
-from fitune.core.memory import shapes
-from fitune.core.memory.budget import Budget, estimate, to_json
-from fitune.core.recipe import load
-from fitune.core.recipe.fields import Recipe
-from fitune.core.tokens import cache
-from fitune.core.tokens.workload import Workload, as_decided, lengths_said
+from fitune.core.forecast import Pace, Remedy, estimate_pace, ram_lack, remedies
+from fitune.core.memory import Budget, estimate, shapes, to_json
+from fitune.core.recipe import Recipe, load
+from fitune.core.tokens import Workload, as_decided, cache, lengths_said
 from fitune.tui.commands.planning.place import place
-from fitune.tui.text.clean import as_ascii_json, clean
-from fitune.tui.text.columns import hanging
-from fitune.tui.text.format import count, duration, gib, rate
+from fitune.tui.text import as_ascii_json, clean, count, duration, gib, hanging, rate
 
 FITS, DOES_NOT_FIT = 0, 3
 INDENT = " " * 6

@@ -6,18 +6,13 @@ from dataclasses import asdict
 from typing import Any
 
 from fitune.core import runs
-from fitune.core.forecast.candidates import Tried
-from fitune.core.forecast.search import Fit, Rejected, fit
-from fitune.core.memory import shapes
-from fitune.core.memory.budget import to_json
+from fitune.core.forecast import Fit, Rejected, Tried, fit
+from fitune.core.memory import shapes, to_json
 from fitune.core.recipe import load
-from fitune.core.tokens import cache
-from fitune.core.tokens.workload import as_decided, lengths_said
+from fitune.core.tokens import as_decided, cache, lengths_said
 from fitune.tui.commands.planning.estimate import DOES_NOT_FIT, FITS, INDENT, set_flags
 from fitune.tui.commands.planning.place import Place, place
-from fitune.tui.text.clean import as_ascii_json, clean
-from fitune.tui.text.columns import hanging
-from fitune.tui.text.format import count, gib, rate
+from fitune.tui.text import as_ascii_json, clean, count, gib, hanging, rate
 
 
 def run(args: argparse.Namespace) -> int:

@@ -5,15 +5,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fitune.core.errors import BadInput, UserError
-from fitune.core.forecast.history import NONE, Experience
-from fitune.core.memory.budget import Budget, Card, in_ram
+from fitune.core.forecast import NONE, Experience
+from fitune.core.memory import Budget, Card, in_ram
 from fitune.core.memory.plan import GIB
-from fitune.core.recipe.fields import Recipe
-from fitune.core.recipe.rules import problems
-from fitune.tui.text.format import gib
+from fitune.core.recipe import Recipe, problems
+from fitune.tui.text import gib
 
 if TYPE_CHECKING:
-    from fitune.core.machine.host import Machine
+    from fitune.core.machine import Machine
 
 MOST_BYTES = 2**50
 """No card comes near this."""
@@ -75,8 +74,7 @@ def on_card(recipe: Recipe, amount_bytes: int) -> Place:
 def on_machine(recipe: Recipe, here: "Machine") -> Place:
     """A recipe on this machine. Raises UserError as `resolve`, and for a card that hides its size."""
     from fitune.core import runs
-    from fitune.core.forecast import history
-    from fitune.core.forecast.resolve import card_of, resolve
+    from fitune.core.forecast import card_of, history, resolve
 
     resolved = resolve(recipe, here, need_data=False)
     gpu, backend = resolved.gpu, resolved.recipe.train.backend

@@ -7,17 +7,12 @@ from functools import partial
 from typing import Any
 
 from fitune.core import runs
-from fitune.core.forecast.pace import estimate_pace
+from fitune.core.forecast import estimate_pace
 from fitune.core.machine import host as machine
-from fitune.core.memory import shapes
-from fitune.core.memory.budget import estimate
-from fitune.core.recipe import presets
-from fitune.core.recipe.fields import Recipe
-from fitune.core.recipe.presets import Preset
+from fitune.core.memory import estimate, shapes
+from fitune.core.recipe import Preset, Recipe, presets
 from fitune.tui.commands.planning.place import Place, on_card, on_machine, size_bytes
-from fitune.tui.text.clean import as_ascii_json
-from fitune.tui.text.columns import hanging
-from fitune.tui.text.format import gib, rate
+from fitune.tui.text import as_ascii_json, gib, hanging, rate
 from fitune.tui.wizard.options import standing
 
 

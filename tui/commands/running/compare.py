@@ -7,12 +7,9 @@ from statistics import mean, median
 from typing import Any
 
 from fitune.core import runs
-from fitune.core.recipe.fields import Recipe
-from fitune.core.runs.events import Tail
-from fitune.core.runs.run import Run
-from fitune.tui.text.clean import as_ascii_json, clean
-from fitune.tui.text.columns import table
-from fitune.tui.text.format import UNKNOWN, count, duration, gib, number, rate
+from fitune.core.recipe import Recipe
+from fitune.core.runs import Run, Tail
+from fitune.tui.text import UNKNOWN, as_ascii_json, clean, count, duration, gib, number, rate, table
 from fitune.tui.watch.ending import value
 
 RESULTS: dict[str, tuple[str, Callable[[Any], str]]] = {

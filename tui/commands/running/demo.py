@@ -5,10 +5,9 @@ import sys
 import textwrap
 
 from fitune.core import jobs
-from fitune.core.recipe import load
-from fitune.core.recipe.presets import presets_dir
+from fitune.core.recipe import load, presets_dir
 from fitune.tui.commands.running.watch import follow_to_end
-from fitune.tui.text.clean import clean
+from fitune.tui.text import clean
 
 
 def run(args: argparse.Namespace) -> int:

@@ -6,7 +6,7 @@ import sys
 from fitune.core import jobs, runs
 from fitune.core.errors import UserError
 from fitune.tui.commands.running.watch import follow_to_end
-from fitune.tui.text.clean import clean
+from fitune.tui.text import clean
 
 
 def run(args: argparse.Namespace) -> int:

@@ -6,10 +6,8 @@ from typing import Any
 
 from fitune.core import runs
 from fitune.core.errors import UserError
-from fitune.core.runs.run import Run
-from fitune.tui.text.clean import as_ascii_json, clean
-from fitune.tui.text.columns import table
-from fitune.tui.text.format import clock, gib, number
+from fitune.core.runs import Run
+from fitune.tui.text import as_ascii_json, clean, clock, gib, number, table
 from fitune.tui.watch.ending import value
 
 HEADINGS = ["RUN", "STATUS", "STEP", "LOSS", "MEMORY", "STARTED"]

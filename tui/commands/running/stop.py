@@ -4,8 +4,8 @@ import argparse
 import sys
 
 from fitune.core import runs
-from fitune.core.runs.run import Run
-from fitune.tui.text.clean import clean
+from fitune.core.runs import Run
+from fitune.tui.text import clean
 from fitune.tui.watch.repeat_command import command
 
 

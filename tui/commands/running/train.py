@@ -5,12 +5,10 @@ import sys
 
 from fitune.core import jobs
 from fitune.core.jobs import Begun
-from fitune.core.recipe import load
-from fitune.core.recipe.load import Recipe
-from fitune.core.tokens.workload import lengths_said
+from fitune.core.recipe import Recipe, load
+from fitune.core.tokens import lengths_said
 from fitune.tui.commands.running.watch import follow_to_end
-from fitune.tui.text.clean import clean
-from fitune.tui.text.format import gib
+from fitune.tui.text import clean, gib
 
 
 def run(args: argparse.Namespace) -> int:

@@ -4,9 +4,9 @@ import argparse
 import sys
 
 from fitune.core import runs
-from fitune.core.runs.run import Run
+from fitune.core.runs import Run
 from fitune.tui.terminal import surface
-from fitune.tui.text.clean import clean
+from fitune.tui.text import clean
 from fitune.tui.watch.follow import follow
 
 EXIT_STATUS = {"finished": 0, "stopped": 130, "failed": 1, "killed": 1}

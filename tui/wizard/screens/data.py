@@ -15,12 +15,12 @@ from textual.suggester import Suggester
 from textual.widget import Widget
 from textual.widgets import Input, OptionList, Static
 
-from fitune.core.data.report import Report
+from fitune.core.data import Report
 from fitune.core.errors import UserError
-from fitune.core.runs.run import Run
-from fitune.core.tokens.findings import findings
+from fitune.core.runs import Run
+from fitune.core.tokens import findings
 from fitune.tui.data.report_text import better_length, headline, mapping_lines, rendering_line
-from fitune.tui.text.clean import safe
+from fitune.tui.text import safe
 from fitune.tui.widgets.choices import Choices
 from fitune.tui.widgets.lists import Taken, ViewNames
 from fitune.tui.widgets.readouts import Line

@@ -9,14 +9,11 @@ from textual.message import Message
 from textual.screen import Screen
 from textual.worker import Worker, get_current_worker
 
-from fitune.core.data import dataset
-from fitune.core.data.report import Report
+from fitune.core.data import Report, dataset
 from fitune.core.errors import UserError
-from fitune.core.recipe.load import Recipe
-from fitune.core.runs.run import Run
-from fitune.core.runs.state import RunState
-from fitune.core.tokens.lengths import Prepared
-from fitune.core.tokens.workload import workload
+from fitune.core.recipe import Recipe
+from fitune.core.runs import Run, RunState
+from fitune.core.tokens import Prepared, workload
 from fitune.tui.data.read import LeftError, read, render
 from fitune.tui.wizard.draft import Draft, recipe, with_prepared
 

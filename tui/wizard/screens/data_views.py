@@ -5,9 +5,9 @@ import re
 from textual.content import Content
 from textual.geometry import Size
 
-from fitune.core.data.report import Report
-from fitune.core.recipe.load import Recipe
-from fitune.core.tokens.lengths import Prepared
+from fitune.core.data import Report
+from fitune.core.recipe import Recipe
+from fitune.core.tokens import Prepared
 from fitune.tui.data.report_text import (
     better_length,
     check_lines,
@@ -18,8 +18,7 @@ from fitune.tui.data.report_text import (
     row_lines,
 )
 from fitune.tui.data.token_text import example_text, histogram_lines, legend
-from fitune.tui.text.clean import safe
-from fitune.tui.text.format import count
+from fitune.tui.text import count, safe
 from fitune.tui.widgets.lists import with_status_words
 from fitune.tui.wizard.draft import Draft, prepared, recipe
 

@@ -14,7 +14,7 @@ from textual.widgets import Static
 
 from fitune.core.errors import UserError
 from fitune.tui.data.read import with_known
-from fitune.tui.text.clean import clean, safe
+from fitune.tui.text import clean, safe
 from fitune.tui.wizard import steps
 from fitune.tui.wizard.draft import Draft, problems, reset_field, set_field, shown
 from fitune.tui.wizard.field_cost import field_cost

@@ -9,7 +9,7 @@ from textual.containers import Horizontal, Vertical
 from textual.widget import Widget
 from textual.widgets import OptionList, Static
 
-from fitune.tui.text.clean import safe
+from fitune.tui.text import safe
 from fitune.tui.widgets.ask import Ask
 from fitune.tui.widgets.choices import Choices
 from fitune.tui.wizard import steps

@@ -15,9 +15,9 @@ from textual.widgets import Button, Static
 
 from fitune.core import jobs
 from fitune.core.errors import UserError
-from fitune.core.recipe.load import Recipe
-from fitune.core.runs.run import Run
-from fitune.tui.text.clean import safe
+from fitune.core.recipe import Recipe
+from fitune.core.runs import Run
+from fitune.tui.text import safe
 from fitune.tui.widgets.confirm import Confirm
 from fitune.tui.wizard import steps
 from fitune.tui.wizard.draft import Draft, prepared, recipe

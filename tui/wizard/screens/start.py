@@ -12,10 +12,9 @@ from textual.widgets import OptionList, Static
 
 from fitune.core import jobs, runs
 from fitune.core.errors import UserError
-from fitune.core.machine import host
-from fitune.core.machine.host import Machine
-from fitune.core.runs.run import Run
-from fitune.tui.text.clean import safe
+from fitune.core.machine import Machine, host
+from fitune.core.runs import Run
+from fitune.tui.text import safe
 from fitune.tui.widgets.choices import Choices
 from fitune.tui.wizard import steps
 from fitune.tui.wizard.draft import Draft, restore

@@ -5,9 +5,8 @@ from collections.abc import Sequence
 from textual.content import Content
 from textual.widgets import Static
 
-from fitune.core.forecast.remedies import Remedy
-from fitune.tui.text.clean import clean, safe
-from fitune.tui.text.format import gib
+from fitune.core.forecast import Remedy
+from fitune.tui.text import clean, gib, safe
 from fitune.tui.wizard.forecast_text import WORDS, Outlook, bounds, correction, grouped, pace_text, remedy_text
 
 SHADES, PLAIN_SHADES = "█▓▒░", "#=+-"

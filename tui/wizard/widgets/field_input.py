@@ -9,7 +9,7 @@ from textual.message import Message
 from textual.suggester import Suggester
 from textual.widgets import Input
 
-from fitune.tui.text.clean import clean
+from fitune.tui.text import clean
 from fitune.tui.wizard.fields import Field
 
 

@@ -17,7 +17,7 @@ from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from fitune.tui.text.clean import clean
+from fitune.tui.text import clean
 from fitune.tui.wizard.draft import Draft, Origin, origin, set_field, shown
 from fitune.tui.wizard.fields import Field
 from fitune.tui.wizard.widgets.field_input import Changed, pasted

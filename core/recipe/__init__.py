@@ -1,0 +1,24 @@
+"""A recipe: its fields, how it is read and checked, and the presets to start from."""
+
+from fitune.core.recipe.fields import MOVES_THE_BASE, Data, Deliver, Lora, Model, Quant, Recipe, Run, Train, help_of
+from fitune.core.recipe.load import GROUPS, parse
+from fitune.core.recipe.presets import Preset, presets_dir
+from fitune.core.recipe.rules import problems
+
+__all__ = [
+    "GROUPS",
+    "MOVES_THE_BASE",
+    "Data",
+    "Deliver",
+    "Lora",
+    "Model",
+    "Preset",
+    "Quant",
+    "Recipe",
+    "Run",
+    "Train",
+    "help_of",
+    "parse",
+    "presets_dir",
+    "problems",
+]

@@ -1,0 +1,1 @@
+"""A push to the Hub: files, model card and loss curves."""

@@ -1,0 +1,1 @@
+"""Rows on their way into the model: rendered with its template, cut to a length, counted in tokens."""

@@ -1,0 +1,1 @@
+"""The training itself: model and adapter, rows, callbacks, sample answers, the record of what it took."""

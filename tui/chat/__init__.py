@@ -1,0 +1,1 @@
+"""Talking with a trained model and its base, side by side."""
