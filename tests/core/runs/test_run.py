@@ -24,7 +24,7 @@ from fitune.core.errors import UserError
 from fitune.core.recipe.load import Recipe
 from fitune.core.runs import events
 from fitune.core.runs.events import EventLog, parse_line
-from fitune.core.runs.run import Run
+from fitune.core.runs.run import KILLED_AS_ASKED, Run
 from tests import fake_worker
 from tests.fake_worker import wait_until
 
@@ -491,7 +491,7 @@ def test_a_run_that_ends_between_two_looks_was_not_killed(run: Run, monkeypatch:
     log.write("finished")
     fresh = run.state()
     looks = iter((stale, fresh))
-    monkeypatch.setattr(runs, "fold", lambda events: next(looks))
+    monkeypatch.setattr("fitune.core.runs.run.fold", lambda events: next(looks))
     assert run.look() == ("finished", fresh)
 
 
@@ -534,7 +534,7 @@ def test_the_worker_of_another_user_is_not_killed_but_told(
     with pytest.raises(UserError, match=r"The worker of .* is another user's"):
         run.kill()
     assert run.holder_pid() == worker.pid
-    assert runs.KILLED_AS_ASKED not in run.log.read_text()
+    assert KILLED_AS_ASKED not in run.log.read_text()
 
 
 def test_a_worker_that_ends_just_before_it_is_killed_was_not_killed(
@@ -545,7 +545,7 @@ def test_a_worker_that_ends_just_before_it_is_killed_was_not_killed(
 
     monkeypatch.setattr(os, "killpg", gone)
     assert run.kill() is False
-    assert runs.KILLED_AS_ASKED not in run.log.read_text()
+    assert KILLED_AS_ASKED not in run.log.read_text()
 
 
 def test_a_stop_that_cannot_be_asked_for_is_a_sentence(run: Run) -> None:

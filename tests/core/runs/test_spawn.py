@@ -20,12 +20,12 @@ ROOT = Path(__file__).parents[3]
 PARENT = """
 import sys, time
 from pathlib import Path
-from fitune.core import detached
+from fitune.core.runs import spawn
 from fitune.core.runs.run import Run
 from tests.fake_worker import stand_in
-detached._command = stand_in("steps:3000", "--rate", "50")
-detached._lingering_user_manager = lambda: False
-print("ready", detached.spawn(Run(Path(sys.argv[1])), "train"), flush=True)
+spawn._command = stand_in("steps:3000", "--rate", "50")
+spawn._lingering_user_manager = lambda: False
+print("ready", spawn.spawn(Run(Path(sys.argv[1])), "train"), flush=True)
 time.sleep(60)
 """
 # Workers that come late, and that are gone before anyone looks.

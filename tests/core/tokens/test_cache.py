@@ -226,7 +226,7 @@ def test_of_two_who_ask_at_once_both_get_the_job(
             (run.path / FILE).touch()
         raise UserError("It is running already.")
 
-    monkeypatch.setattr(jobs, "start", refused)
+    monkeypatch.setattr("fitune.core.jobs.preparing.start", refused)
     if by_whom == "somebody":
         assert (jobs.prepare(made()).path / "run.json").exists()
     else:
@@ -237,7 +237,7 @@ def test_of_two_who_ask_at_once_both_get_the_job(
 def test_the_job_makes_private_folders_whatever_the_umask(
     made: Callable[..., Recipe], fitune_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(jobs, "start", lambda *_, **__: "setsid")
+    monkeypatch.setattr("fitune.core.jobs.preparing.start", lambda *_, **__: "setsid")
     before = os.umask(0)
     try:
         run = jobs.prepare(made())
