@@ -1,27 +1,46 @@
-"""What a recipe will need and how long it will take on a machine, and what would fit better."""
+"""Forecasts: what a recipe will need and how long it will take on a machine, and which plan would do better."""
 
-from fitune.core.forecast.candidates import Tried, ram_lack
-from fitune.core.forecast.history import CORRECTION, NONE, Experience, Lesson
-from fitune.core.forecast.pace import Pace, estimate_pace
+from fitune.core.forecast.candidates import Candidate
+from fitune.core.forecast.documents import (
+    BudgetDocument,
+    PresetDocument,
+    budget_document,
+    estimate_document,
+    fit_document,
+)
+from fitune.core.forecast.forecast import Forecast, RowLengths, Verdict, forecast, forecast_on
+from fitune.core.forecast.history import CORRECTION, Measurement
+from fitune.core.forecast.pace import Pace
+from fitune.core.forecast.ranking import rank
 from fitune.core.forecast.remedies import Remedy, remedies
-from fitune.core.forecast.resolve import Resolved, card_of, resolve
+from fitune.core.forecast.resolve import Resolved, resolve
 from fitune.core.forecast.search import Fit, Rejected, fit
+from fitune.core.forecast.site import Site, card_of, site_of
 
 __all__ = [
     "CORRECTION",
-    "NONE",
-    "Experience",
+    "BudgetDocument",
+    "Candidate",
     "Fit",
-    "Lesson",
+    "Forecast",
+    "Measurement",
     "Pace",
+    "PresetDocument",
     "Rejected",
     "Remedy",
     "Resolved",
-    "Tried",
+    "RowLengths",
+    "Site",
+    "Verdict",
+    "budget_document",
     "card_of",
-    "estimate_pace",
+    "estimate_document",
     "fit",
-    "ram_lack",
+    "fit_document",
+    "forecast",
+    "forecast_on",
+    "rank",
     "remedies",
     "resolve",
+    "site_of",
 ]

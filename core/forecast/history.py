@@ -1,4 +1,4 @@
-"""What this machine's own trainings taught: each leaves a line of predicted and measured, and corrects later guesses.
+"""History: each training on this machine leaves a line of predicted and measured, which corrects later forecasts.
 
 A ratio measured on a small run says little about a large one, since the driver's share of memory is the same in both,
 and the time to start kernels too. So only runs of like size count, and a correction downwards is kept small: a budget
@@ -38,13 +38,13 @@ PACE_LEAST, PACE_MOST = 0.2, 4.0
 """Corrections are held within these; what is further off has another cause than the card."""
 ENOUGH = 3
 """From so many runs on, the bounds are twice the worst deviation among them, but no narrower than these:"""
-MEMORY_DOUBT, PACE_DOUBT = 0.02, 0.15
+MEMORY_SPREAD, PACE_SPREAD = 0.02, 0.15
 STACK = ("torch", "unsloth", "unsloth_zoo", "trl", "transformers", "peft", "bitsandbytes")
 """Packages whose version changes memory or pace."""
 
 
 @dataclass(frozen=True, slots=True)
-class Lesson:
+class Measurement:
     """One training, as a line of learned.jsonl."""
 
     t: float
@@ -69,15 +69,15 @@ class Lesson:
 
 
 @dataclass(frozen=True, slots=True)
-class Experience:
-    """What is known from earlier trainings on one card (or processor) with one stack and backend."""
+class History:
+    """Earlier trainings on one card (or processor) with one stack and backend."""
 
-    lessons: tuple[Lesson, ...] = ()
+    measurements: tuple[Measurement, ...] = ()
     """Oldest first."""
 
-    def budget(self, found: Budget) -> Budget:
+    def corrected_budget(self, found: Budget) -> Budget:
         """The budget with the correction as a part of its own, and bounds as narrow as the runs agree."""
-        alike = _alike(self.lessons, lambda each: each.predicted_bytes, found.total_bytes)
+        alike = _alike(self.measurements, lambda each: each.predicted_bytes, found.total_bytes)
         if not alike:
             return found
         ratios = [each.peak_bytes / each.predicted_bytes for each in alike]
@@ -85,7 +85,7 @@ class Experience:
         total, needed = round(found.total_bytes * factor), round(found.needed_bytes * factor)
         if needed <= found.free_bytes:  # what torch holds between tensors shrinks where the card leaves no more
             total = min(total, max(needed, found.free_bytes - DRIVER_BYTES))
-        spread = _doubt(ratios, factor, MEMORY_DOUBT) * total
+        spread = _spread(ratios, factor, MEMORY_SPREAD) * total
         doubt = round(min(found.doubt_bytes * factor, spread))
         why = f"corrected by {factor - 1:+.1%} from {_runs(alike)} on this {_kind(alike)}"
         part = Part(CORRECTION, total - found.total_bytes, why)
@@ -100,16 +100,16 @@ class Experience:
             parts=(*found.parts, part) if part.bytes else found.parts,
         )
 
-    def pace(self, found: Pace) -> Pace:
+    def corrected_pace(self, found: Pace) -> Pace:
         """The pace as the runs had it; a card without figures gets theirs."""
-        alike = _alike(self.lessons, lambda each: each.flops_per_token, found.flops_per_token)
+        alike = _alike(self.measurements, lambda each: each.flops_per_token, found.flops_per_token)
         if not alike:
             return found
         guesses = [_guess(each, found) for each in alike]
         middle = median(guesses)
         if found.tokens_per_s is not None:
             middle = min(found.tokens_per_s * PACE_MOST, max(found.tokens_per_s * PACE_LEAST, middle))
-        doubt = _doubt(guesses, middle, PACE_DOUBT)
+        doubt = _spread(guesses, middle, PACE_SPREAD)
         low_share = (found.low_tokens_per_s or LOW) / (found.tokens_per_s or 1)
         return replace(
             found,
@@ -120,25 +120,25 @@ class Experience:
         )
 
 
-NONE = Experience()
+NO_HISTORY = History()
 
 
-def experience(
+def history_of(
     base: Path, gpu: "Gpu | None", cpu_name: str | None, versions: Mapping[str, str | None], backend: str
-) -> Experience:
-    """What trainings under `base` ($FITUNE_HOME) taught about a card, or about the processor without one.
+) -> History:
+    """The history under `base` ($FITUNE_HOME) of a card, or of the processor without one.
 
-    versions: as in core.machine.host.Machine. backend: unsloth or trl, as it will really be. Raises UserError.
+    versions: as in Machine. backend: unsloth or trl, as it will really be. Raises UserError.
     """
-    place = place_of(gpu.name if gpu else None, gpu.total_bytes if gpu else None, cpu_name)
+    place = device_of(gpu.name if gpu else None, gpu.total_bytes if gpu else None, cpu_name)
     wanted = (*place, stack_of(versions), backend)
-    return Experience(
-        tuple(each for each in lessons(base) if (each.place, each.place_bytes, each.stack, each.backend) == wanted)
+    return History(
+        tuple(each for each in read_all(base) if (each.place, each.place_bytes, each.stack, each.backend) == wanted)
     )
 
 
-def lessons(base: Path) -> tuple[Lesson, ...]:
-    """The newest lesson of each training that had its card to itself, oldest first. Raises UserError."""
+def read_all(base: Path) -> tuple[Measurement, ...]:
+    """The newest measurement of each training that had its card to itself, oldest first. Raises UserError."""
     path = base / FILE
     try:
         state = path.stat()
@@ -146,83 +146,90 @@ def lessons(base: Path) -> tuple[Lesson, ...]:
     except (FileNotFoundError, NotADirectoryError):
         return ()
     except OSError as error:
-        raise UserError(f"{path} can't be read: {error.strerror}.", "Mend its permissions, or remove it.") from None
+        raise UserError(f"{path} can't be read: {error.strerror}.", "Fix its permissions, or remove it.") from None
 
 
-def place_of(gpu_name: str | None, gpu_bytes: int | None, cpu_name: str | None) -> tuple[str, int]:
-    """What a Lesson calls a card, or the processor where there is none."""
+def device_of(gpu_name: str | None, gpu_bytes: int | None, cpu_name: str | None) -> tuple[str, int]:
+    """The name and memory by which a Measurement knows a card, or the processor where there is none."""
     return (gpu_name, gpu_bytes or 0) if gpu_name else (cpu_name or "CPU", 0)
 
 
 def stack_of(versions: Mapping[str, str | None]) -> str:
-    """The versions that matter, as a Lesson names them; fitune's own is one, as its predictions change with it."""
+    """The versions that matter, as a Measurement holds them; fitune's own is one, as its predictions change with it."""
     return ", ".join([f"fitune {__version__}", *(f"{name} {versions[name]}" for name in STACK if versions.get(name))])
 
 
-def remember(base: Path, lesson: Lesson) -> None:
-    """Append a line, for its owner alone. Raises OSError; a line that was torn by a full disk is skipped later."""
+def append(base: Path, measurement: Measurement) -> None:
+    """Add a line to the file, which its owner alone can read. Raises OSError."""
     fd = os.open(base / FILE, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
     try:
         size = os.fstat(fd).st_size
         torn = size > 0 and os.pread(fd, 1, size - 1) != b"\n"
-        os.write(fd, b"\n" * torn + orjson.dumps(asdict(lesson), option=orjson.OPT_APPEND_NEWLINE))
+        os.write(fd, b"\n" * torn + orjson.dumps(asdict(measurement), option=orjson.OPT_APPEND_NEWLINE))
     finally:
         os.close(fd)
 
 
 @lru_cache(maxsize=4)
-def _read(path: Path, mtime_ns: int, size: int) -> tuple[Lesson, ...]:
-    """What is in the file; read anew once that changes, since the wizard asks at each keystroke."""
+def _read(path: Path, mtime_ns: int, size: int) -> tuple[Measurement, ...]:
+    """The file's measurements; read again only when it has changed, since the wizard asks at each key."""
     with path.open("rb") as file:
         file.seek(max(0, size - READ_BYTES))
         lines = file.read().split(b"\n")
-    newest: dict[str, Lesson] = {}
+    newest: dict[str, Measurement] = {}
     for line in lines:
-        if (lesson := _lesson(line)) and not lesson.shared:
-            newest.pop(lesson.run, None)
-            newest[lesson.run] = lesson
+        if (measurement := _measurement(line)) and not measurement.shared:
+            newest.pop(measurement.run, None)
+            newest[measurement.run] = measurement
     return tuple(newest.values())
 
 
-def _lesson(line: bytes) -> Lesson | None:
-    """A line as a Lesson; None if it is torn, or its figures can't be true."""
+def _measurement(line: bytes) -> Measurement | None:
+    """A line as a Measurement; None if it is torn, or its figures can't be true."""
     try:
         raw = orjson.loads(line)
-        lesson = Lesson(**{each.name: raw[each.name] for each in fields(Lesson)})
-        measured = [lesson.predicted_bytes, lesson.peak_bytes, lesson.flops_per_token, lesson.tokens_per_s]
-        guessed = [] if lesson.predicted_tokens_per_s is None else [lesson.predicted_tokens_per_s]
+        measurement = Measurement(**{each.name: raw[each.name] for each in fields(Measurement)})
+        measured = [
+            measurement.predicted_bytes,
+            measurement.peak_bytes,
+            measurement.flops_per_token,
+            measurement.tokens_per_s,
+        ]
+        guessed = [] if measurement.predicted_tokens_per_s is None else [measurement.predicted_tokens_per_s]
         amounts = all(_is_amount(each) for each in measured + guessed)
-        sound = amounts and isinstance(lesson.run, str)
+        sound = amounts and isinstance(measurement.run, str)
     except (orjson.JSONDecodeError, KeyError, TypeError):
         return None
-    return lesson if sound else None
+    return measurement if sound else None
 
 
 def _is_amount(value: Any) -> bool:
     return isinstance(value, int | float) and math.isfinite(value) and value > 0
 
 
-def _alike(lessons: Sequence[Lesson], size: Callable[[Lesson], float], wanted: float) -> Sequence[Lesson]:
-    return [each for each in lessons if 1 / LIKE <= size(each) / wanted <= LIKE][-NEWEST:]
+def _alike(
+    measurements: Sequence[Measurement], size: Callable[[Measurement], float], wanted: float
+) -> Sequence[Measurement]:
+    return [each for each in measurements if 1 / LIKE <= size(each) / wanted <= LIKE][-NEWEST:]
 
 
-def _guess(lesson: Lesson, found: Pace) -> float:
+def _guess(measurement: Measurement, found: Pace) -> float:
     """Tokens a second that this run promises: by its ratio to what was predicted, else by its operations a second."""
-    if found.tokens_per_s is None or lesson.predicted_tokens_per_s is None:
-        return lesson.tokens_per_s * lesson.flops_per_token / found.flops_per_token
-    return found.tokens_per_s * lesson.tokens_per_s / lesson.predicted_tokens_per_s
+    if found.tokens_per_s is None or measurement.predicted_tokens_per_s is None:
+        return measurement.tokens_per_s * measurement.flops_per_token / found.flops_per_token
+    return found.tokens_per_s * measurement.tokens_per_s / measurement.predicted_tokens_per_s
 
 
-def _doubt(values: Sequence[float], middle: float, least: float) -> float:
+def _spread(values: Sequence[float], middle: float, least: float) -> float:
     """How far the truth may lie from a corrected value, as a share of it; unbounded while there are few runs."""
     if len(values) < ENOUGH:
         return math.inf
     return max(least, 2 * max(abs(each / middle - 1) for each in values))
 
 
-def _runs(lessons: Sequence[Lesson]) -> str:
-    return f"{len(lessons)} run{'s' if len(lessons) > 1 else ''}"
+def _runs(measurements: Sequence[Measurement]) -> str:
+    return f"{len(measurements)} run{'s' if len(measurements) > 1 else ''}"
 
 
-def _kind(lessons: Sequence[Lesson]) -> str:
-    return "card" if lessons[0].place_bytes else "machine"
+def _kind(measurements: Sequence[Measurement]) -> str:
+    return "card" if measurements[0].place_bytes else "machine"

@@ -7,11 +7,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from fitune.core.forecast.candidates import changed
-from fitune.core.forecast.history import NONE, Experience
-from fitune.core.memory import Budget, Card, Shape, estimate
-from fitune.core.memory.plan import GIB
-from fitune.core.recipe import Recipe, problems
+from fitune.core.forecast.forecast import GIB, Forecast, RowLengths, forecast
+from fitune.core.forecast.site import Site
+from fitune.core.memory import Budget, Card, Shape
+from fitune.core.recipe import Recipe, changed, problems
 
 WORTH_BYTES = 32 * 2**20
 """A smaller saving is below what the budget can tell apart."""
@@ -22,51 +21,60 @@ SHORTEST_ROW, LOWEST_RANK = 512, 8
 
 @dataclass(frozen=True, slots=True)
 class Remedy:
-    """A change of the recipe, by `group.key`; what it saves on the card; what it costs, in words."""
+    """A change of the recipe, by `group.key`; what it saves of what is short; what it costs, in words."""
 
     set: dict[str, Any]
     saves_bytes: int
     costs: str
 
 
-def remedies(
-    shape: Shape,
-    recipe: Recipe,
-    card: Card | None,
-    tokens: int | None = None,
-    experience: Experience = NONE,
-    unsloth_works: bool = True,
-) -> list[Remedy]:
-    """The changes that lower the peak, ordered by how little they hurt. Arguments as for core.memory.budget.estimate.
-
-    experience: what earlier runs taught; budgets are corrected by it. unsloth_works: whether the card can be used with
-    it. What would contradict another setting is left out.
+def remedies(now: Forecast) -> list[Remedy]:
+    """The changes that lower what is short at the site, ordered by how little they hurt: memory of the card (RAM on a
+    processor), or else host RAM. What would contradict another setting is left out, and so is what helps too little.
     """
-
-    def budget(changes: Mapping[str, Any]) -> Budget:
-        return experience.budget(estimate(shape, changed(recipe, changes), card, tokens))
-
-    before = budget({})
+    short = now.memory_shortage
+    if short and short.of == "host RAM":
+        return _for_host_ram(now)
     found = []
-    for change, costs in _candidates(shape, recipe, card, unsloth_works):
-        if problems(changed(recipe, change)):
+    for change, costs in _candidates(now.shape, now.decided, now.site):
+        if problems(changed(now.decided, change)):
             continue
-        if (saved := before.total_bytes - budget(change).total_bytes) >= WORTH_BYTES:
+        if (saved := now.budget.total_bytes - _after(now, change).budget.total_bytes) >= WORTH_BYTES:
             found.append(Remedy(change, saved, costs))
-    if offload := _offload(shape, recipe, card, before, budget):
+    if offload := _offload(now):
         found.insert(sum(1 for each in found if _is_gentle(each)), offload)
     return found
 
 
-def _candidates(
-    shape: Shape, recipe: Recipe, card: Card | None, unsloth_works: bool
-) -> Iterator[tuple[dict[str, Any], str]]:
+def _after(now: Forecast, changes: Mapping[str, Any]) -> Forecast:
+    """The forecast with these changes, for rows of the same lengths."""
+    lengths = RowLengths(now.work.longest, now.work.row_tokens) if now.work else None
+    return forecast(now.shape, changed(now.decided, changes), now.site, lengths=lengths)
+
+
+def _for_host_ram(now: Forecast) -> list[Remedy]:
+    """Changes that pin less host RAM, and with which the card still has room."""
+    changes: list[tuple[dict[str, Any], str]] = []
+    if now.decided.train.checkpointing == "unsloth":
+        changes.append(({"train.checkpointing": "on"}, "Layer inputs stay on the card: hardly another speed."))
+    if now.budget.offloaded_layers:
+        changes.append(({"train.offload_layers": None}, "All layers stay on the card: faster, if they have room."))
+    found = []
+    for change, costs in changes:
+        after = _after(now, change)
+        saved = now.budget.host_bytes - after.budget.host_bytes
+        if saved >= WORTH_BYTES and after.budget.verdict == "fits" and not problems(after.recipe):
+            found.append(Remedy(change, saved, costs))
+    return found
+
+
+def _candidates(shape: Shape, recipe: Recipe, site: Site) -> Iterator[tuple[dict[str, Any], str]]:
     """Changes that keep the result first, those that touch what is learned last."""
-    yield from _without_loss(recipe, card, unsloth_works)
+    yield from _without_loss(recipe, site)
     lora, model = recipe.lora, recipe.model
     if lora.dora:
         yield {"lora.dora": False}, "Plain LoRA: a little less faithful at low rank, and faster."
-    if model.quant != "nf4" and shape.stored_as is None and card is not None:
+    if model.quant != "nf4" and shape.stored_as is None and site.card is not None:
         yield {"model.quant": "nf4"}, "4-bit base weights (QLoRA): usually a hardly visible loss of quality."
     if lora.r >= 2 * LOWEST_RANK:
         yield {"lora.r": lora.r // 2}, f"The adapter can learn less: rank {lora.r // 2} instead of {lora.r}."
@@ -75,16 +83,16 @@ def _candidates(
         yield {"model.max_seq_length": half}, f"Rows longer than {half} tokens are cut: their ends are not learned."
 
 
-def _without_loss(recipe: Recipe, card: Card | None, unsloth_works: bool) -> Iterator[tuple[dict[str, Any], str]]:
+def _without_loss(recipe: Recipe, site: Site) -> Iterator[tuple[dict[str, Any], str]]:
     """Changes after which the same weights are learned from the same batches, up to rounding."""
-    train = recipe.train
+    train, card = recipe.train, site.card
     rows = train.micro_batch * train.grad_accum
     for micro in dict.fromkeys((train.micro_batch // 2, 1)):
         if 0 < micro < train.micro_batch and rows % micro == 0:
             change = {"train.micro_batch": micro, "train.grad_accum": rows // micro}
             price = "Slower, as the card is less busy" if card else "The same work in smaller pieces"
             yield change, f"{price}; the effective batch stays {rows} rows."
-    if train.backend == "trl" and card is not None and unsloth_works:
+    if train.backend == "trl" and card is not None and site.unsloth_works:
         yield {"train.backend": "unsloth"}, "None but Unsloth's own limits: about twice as fast as well."
     unsloth = card is not None and train.backend != "trl"
     if train.checkpointing == "off" and not unsloth:
@@ -116,22 +124,21 @@ def fewest_layers(most: int, fits: Callable[[int], bool]) -> int:
     return low
 
 
-def _offload(
-    shape: Shape, recipe: Recipe, card: Card | None, before: Budget, budget: Callable[[Mapping[str, Any]], Budget]
-) -> Remedy | None:
+def _offload(now: Forecast) -> Remedy | None:
     """The fewest layers in host RAM that make it fit, or all but one."""
-    if not can_offload(shape, recipe, card) or recipe.train.offload_layers is not None:
+    if not can_offload(now.shape, now.decided, now.site.card) or now.decided.train.offload_layers is not None:
         return None
-    most = len(shape.layers) - 1
+
+    def after(layers: int) -> Budget:
+        return _after(now, {"train.offload_layers": layers}).budget
+
+    most = len(now.shape.layers) - 1
     # Where it fits already there is no fewest: half of the layers shows what is to be had.
-    layers = (
-        max(1, most // 2)
-        if before.verdict == "fits"
-        else fewest_layers(most, lambda count: budget({"train.offload_layers": count}).verdict == "fits")
-    )
-    after = budget({"train.offload_layers": layers})
-    if (saved := before.total_bytes - after.total_bytes) < WORTH_BYTES:
+    is_fit = now.budget.verdict == "fits"
+    layers = max(1, most // 2) if is_fit else fewest_layers(most, lambda count: after(count).verdict == "fits")
+    better = after(layers)
+    if (saved := now.budget.total_bytes - better.total_bytes) < WORTH_BYTES:
         return None
-    more_host = (after.host_bytes - before.host_bytes) / GIB
+    more_host = (better.host_bytes - now.budget.host_bytes) / GIB
     costs = f"{more_host:.1f} GiB of host RAM; a few percent slower on fast PCIe, more on slow."
     return Remedy({"train.offload_layers": layers}, saved, costs)

@@ -1,4 +1,4 @@
-"""What the machine decides: a recipe that says "auto" becomes one that says what will really run, and why."""
+"""Settings that depend on the machine: a recipe that says "auto" becomes one that says what will run, and why."""
 
 import os
 from collections.abc import Iterator
@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fitune.core.errors import BadInput, UserError
-from fitune.core.machine import Gpu, Machine, choose_backend, grows_in_place, pick_gpu
-from fitune.core.memory import Card
+from fitune.core.machine import Gpu, Machine, choose_backend, pick_gpu
 from fitune.core.recipe import Recipe, problems
 
 FILE_SUFFIXES = {".jsonl", ".json", ".csv", ".tsv", ".parquet", ".txt", ".md", ".gz", ".zst"}
@@ -53,14 +52,6 @@ def resolve(recipe: Recipe, machine: Machine, need_data: bool = True) -> Resolve
         raise BadInput(contradictions)
     unsloth_works = choose_backend("auto", gpu, machine.versions)[0] == "unsloth"
     return Resolved(resolved, gpu, reason, tuple(notes), unsloth_works)
-
-
-def card_of(gpu: Gpu | None) -> Card | None:
-    """What the budget needs to know of a card; None on a CPU, or where the card won't tell its size."""
-    if gpu is None or gpu.total_bytes is None:
-        return None
-    free_bytes = gpu.total_bytes if gpu.free_bytes is None else gpu.free_bytes
-    return Card(gpu.total_bytes, free_bytes, gpu.compute_capability, grows_in_place())
 
 
 def _adaptations(recipe: Recipe, backend: str, gpu: Gpu | None) -> Iterator[tuple[str, dict[str, Any], str]]:

@@ -8,13 +8,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from fitune.core.forecast.candidates import REFUSED, Place, Tried, changed, value_of
-from fitune.core.forecast.history import NONE, Experience
+from fitune.core.forecast.candidates import Candidate, SearchSpace
+from fitune.core.forecast.forecast import GIB, Forecast
 from fitune.core.forecast.remedies import STATES_32BIT, can_offload, fewest_layers
-from fitune.core.memory import Card, Shape
-from fitune.core.memory.plan import GIB
-from fitune.core.recipe import Recipe, problems
-from fitune.core.tokens import Prepared
+from fitune.core.memory import Card
+from fitune.core.recipe import changed, problems, value_of
 
 NO_FASTER = 0.05
 """Paces within this share of each other count as one: a guess of pace tells no more apart. Fewer changes are better."""
@@ -43,154 +41,159 @@ class Rejected:
 class Fit:
     """What the search found."""
 
-    plan: Tried | None
-    """The fastest that fits; None if nothing does."""
+    plan: Candidate | None
+    """The fastest that fits; where none surely does, one that may; None if nothing does."""
     reason: str
     rejected: tuple[Rejected, ...]
-    longest: Tried | None
+    longest: Candidate | None
     """The plan with one row at once, leanest checkpointing, and rows as long as then fit."""
     ways_out: tuple[Rejected, ...] = ()
     """Where nothing fits: changes of what is learned that would, and the card that would do."""
 
 
-def fit(
-    shape: Shape,
-    recipe: Recipe,
-    card: Card | None,
-    gpu_name: str | None,
-    ram_bytes: int | None,
-    experience: Experience = NONE,
-    rows: Prepared | None = None,
-) -> Fit:
-    """The fastest plan for a resolved recipe that keeps its length, effective batch and result.
+def fit(asked: Forecast) -> Fit:
+    """The fastest plan that keeps length, effective batch and result of a recipe. asked: its forecast as it is.
 
-    card: None means the processor, where `ram_bytes` (free host RAM; None is unknown) is the limit. rows: the recipe's
-    rows in tokens; None counts them as full length. Raises UserError for a model or modules that can't be trained.
+    Where no plan surely fits, the one that lacks least is taken, if it may fit with luck. Raises UserError for a model
+    or modules that can't be trained.
     """
-    place = Place(shape, recipe, card, gpu_name, ram_bytes, experience, rows)
-    own = place.look({})
-    best = _best(place, own)
-    if best is None:
-        reason = f"Nothing fits: even the leanest plan {_why(_least_short(place, {}), own)}."
-        return Fit(None, reason, (Rejected({}, {}, _why(own, own)),), None, tuple(_ways_out(place)))
-    rejected = tuple(Rejected(each.set, _unlike(each, best), _why(each, best)) for each in _neighbours(place, best))
-    return Fit(best, _reason(own, best), rejected, _longest(place, best))
+    space = SearchSpace(asked.shape, asked.recipe, asked.site, asked.rows)
+    own = space.look({})
+    best = _best(space, own)
+    if best is not None:
+        rejected = tuple(Rejected(each.set, _unlike(each, best), _why(each, best)) for each in _neighbours(space, best))
+        return Fit(best, _reason(own, best), rejected, _longest(space, best))
+    leanest = _least_short(space, {})
+    lucky = [each for each in (own, leanest) if _may_fit(each)]
+    plan = min(lucky, key=lambda each: each.short_bytes, default=None)
+    if plan is None:
+        reason = f"Nothing fits: even the leanest plan {_why(leanest, own)}."
+    else:
+        reason = f"No plan surely fits. This one may, with luck: it {_why(plan, plan)}."
+    return Fit(plan, reason, (Rejected({}, {}, _why(own, own)),), None, tuple(_ways_out(space)))
 
 
-def _best(place: Place, own: Tried) -> Tried | None:
+def _may_fit(candidate: Candidate) -> bool:
+    short = candidate.forecast.memory_shortage
+    return short is None or not short.is_sure
+
+
+def _best(space: SearchSpace, own: Candidate) -> Candidate | None:
     """Of the plans that fit the fastest; of those about as fast the one that asks least of a person and the machine."""
-    found = [each for each in (own, *_candidates(place)) if each.fits]
+    found = [each for each in (own, *_candidates(space)) if each.fits]
     top = max((each.speed for each in found), default=0.0)
     close = [each for each in found if each.speed >= top * (1 - NO_FASTER)]
 
-    def trouble(plan: Tried) -> tuple[int, bool, float, int]:
+    def trouble(plan: Candidate) -> tuple[int, bool, float, int]:
         changes = len(plan.set) - ("train.grad_accum" in plan.set)  # a split of the batch is one change
         return changes, plan.budget.offloaded_layers > 0, -round(plan.speed / top, 2), plan.budget.total_bytes
 
     return min(close, key=trouble, default=None)
 
 
-def _candidates(place: Place) -> Iterator[Tried]:
+def _candidates(space: SearchSpace) -> Iterator[Candidate]:
     """Plans worth a look: for each mode the numbers of rows that fit, then those that fit with layers in host RAM."""
-    for mode in _modes(place):
-        for optimizer in _optimizers(place):
+    for mode in _modes(space):
+        for optimizer in _optimizers(space):
             common = {"train.checkpointing": mode, "train.optimizer": optimizer}
-            rows = list(_rows_at_once(place))
-            while rows and (tried := place.look({**common, **rows[0], "train.offload_layers": None})).fits:
-                yield tried
+            rows = list(_rows_at_once(space))
+            while rows and (candidate := space.look({**common, **rows[0], "train.offload_layers": None})).fits:
+                yield candidate
                 rows.pop(0)
-            if not can_offload(place.shape, changed(place.recipe, common), place.card):
+            if not can_offload(space.shape, changed(space.recipe, common), space.site.card):
                 continue
             for each in rows:
-                tried = _with_fewest_layers(place, {**common, **each})
-                if not tried.fits:
+                candidate = _with_fewest_layers(space, {**common, **each})
+                if not candidate.fits:
                     break
-                yield tried
+                yield candidate
 
 
-def _with_fewest_layers(place: Place, changes: Mapping[str, Any]) -> Tried:
+def _with_fewest_layers(space: SearchSpace, changes: Mapping[str, Any]) -> Candidate:
     """The fewest layers in host RAM with which the card has room: host RAM may well lack it for more."""
 
-    def away(layers: int) -> Tried:
-        return place.look({**changes, "train.offload_layers": layers})
+    def away(layers: int) -> Candidate:
+        return space.look({**changes, "train.offload_layers": layers})
 
-    return away(fewest_layers(len(place.shape.layers) - 1, lambda layers: away(layers).budget.verdict == "fits"))
+    return away(fewest_layers(len(space.shape.layers) - 1, lambda layers: away(layers).budget.verdict == "fits"))
 
 
-def _rows_at_once(place: Place) -> Iterator[dict[str, int]]:
+def _rows_at_once(space: SearchSpace) -> Iterator[dict[str, int]]:
     """Each way to split the effective batch, fewest rows at once first, as far as more rows can gain anything."""
-    train = place.recipe.train
+    train = space.recipe.train
     batch = train.micro_batch * train.grad_accum
-    most = max(1, train.micro_batch, ENOUGH_TOKENS // place.longest)
+    most = max(1, train.micro_batch, ENOUGH_TOKENS // space.longest)
     for rows in range(1, min(batch, most) + 1):
         if batch % rows == 0:
             yield {"train.micro_batch": rows, "train.grad_accum": batch // rows}
 
 
-def _modes(place: Place) -> tuple[str, ...]:
-    unsloth = place.card is not None and place.recipe.train.backend != "trl"
+def _modes(space: SearchSpace) -> tuple[str, ...]:
+    unsloth = space.site.card is not None and space.recipe.train.backend != "trl"
     return ("off", "on", "unsloth") if unsloth else ("off", "on")
 
 
-def _optimizers(place: Place) -> tuple[str, ...]:
+def _optimizers(space: SearchSpace) -> tuple[str, ...]:
     """The recipe's own, and one with smaller states; a processor has none."""
-    own = place.recipe.train.optimizer
-    return (own, "adamw_8bit") if own in STATES_32BIT and place.card else (own,)
+    own = space.recipe.train.optimizer
+    return (own, "adamw_8bit") if own in STATES_32BIT and space.site.card else (own,)
 
 
-def _leanest(place: Place) -> dict[str, Any]:
+def _leanest(space: SearchSpace) -> dict[str, Any]:
     """The plan that takes least, whatever it costs in time."""
-    rows = next(_rows_at_once(place))
-    lean = {**rows, "train.checkpointing": _modes(place)[-1], "train.optimizer": _optimizers(place)[-1]}
-    away = can_offload(place.shape, changed(place.recipe, lean), place.card)
-    return {**lean, "train.offload_layers": len(place.shape.layers) - 1} if away else lean
+    rows = next(_rows_at_once(space))
+    lean = {**rows, "train.checkpointing": _modes(space)[-1], "train.optimizer": _optimizers(space)[-1]}
+    away = can_offload(space.shape, changed(space.recipe, lean), space.site.card)
+    return {**lean, "train.offload_layers": len(space.shape.layers) - 1} if away else lean
 
 
-def _least_short(place: Place, changes: Mapping[str, Any]) -> Tried:
+def _least_short(space: SearchSpace, changes: Mapping[str, Any]) -> Candidate:
     """The leanest plan with these changes; where host RAM lacks room for that, the one that lacks least."""
-    lean = {**_leanest(place), **changes}
-    tried = place.look(lean)
-    if tried.fits or not tried.budget.offloaded_layers or tried.budget.verdict != "fits":
-        return tried
-    fewer = (_with_fewest_layers(place, {**lean, "train.checkpointing": mode}) for mode in _modes(place)[1:])
-    return min((tried, *fewer), key=lambda each: each.short_bytes)
+    lean = {**_leanest(space), **changes}
+    candidate = space.look(lean)
+    if candidate.fits or not candidate.budget.offloaded_layers or candidate.budget.verdict != "fits":
+        return candidate
+    fewer = (_with_fewest_layers(space, {**lean, "train.checkpointing": mode}) for mode in _modes(space)[1:])
+    return min((candidate, *fewer), key=lambda each: each.short_bytes)
 
 
-def _neighbours(place: Place, best: Tried) -> list[Tried]:
+def _neighbours(space: SearchSpace, best: Candidate) -> list[Candidate]:
     """The recipe as it is, and plans that differ from the best in one setting."""
     train = best.recipe.train
-    rows = list(_rows_at_once(place))
+    rows = list(_rows_at_once(space))
     at = next(index for index, each in enumerate(rows) if each["train.micro_batch"] == train.micro_batch)
-    one_off: list[Mapping[str, Any]] = [{"train.checkpointing": mode} for mode in _modes(place)]
+    one_off: list[Mapping[str, Any]] = [{"train.checkpointing": mode} for mode in _modes(space)]
     one_off += [*rows[at + 1 : at + 2], *rows[max(0, at - 1) : at]]
-    one_off += [{"train.offload_layers": None}, {"train.optimizer": place.recipe.train.optimizer}]
-    found: list[Tried] = []
+    one_off += [{"train.offload_layers": None}, {"train.optimizer": space.recipe.train.optimizer}]
+    found: list[Candidate] = []
     for changes in ({}, *({**best.set, **each} for each in one_off)):
-        recipe = changed(place.recipe, changes)
-        if recipe.train.offload_layers is not None and not can_offload(place.shape, recipe, place.card):
+        recipe = changed(space.recipe, changes)
+        if recipe.train.offload_layers is not None and not can_offload(space.shape, recipe, space.site.card):
             continue
-        tried = place.look(changes)
-        if tried.set not in (best.set, *(each.set for each in found)):
-            found.append(tried)
+        candidate = space.look(changes)
+        if candidate.set not in (best.set, *(each.set for each in found)):
+            found.append(candidate)
     return found
 
 
-def _longest(place: Place, best: Tried) -> Tried | None:
+def _longest(space: SearchSpace, best: Candidate) -> Candidate | None:
     """The longest rows that fit one at a time with the best plan's other settings. Checkpoints parked in host RAM take
     least of the card, those on the card no host RAM."""
-    one = {**best.set, **next(_rows_at_once(place))}
-    _, *lean = _modes(place)
-    found = [_longest_rows(place, {**one, "train.checkpointing": mode}) for mode in reversed(lean)]
+    one = {**best.set, **next(_rows_at_once(space))}
+    _, *lean = _modes(space)
+    found = [_longest_rows(space, {**one, "train.checkpointing": mode}) for mode in reversed(lean)]
     return max((each for each in found if each), key=lambda each: each.recipe.model.max_seq_length, default=None)
 
 
 def _longest_rows(
-    place: Place, changes: Mapping[str, Any], look: Callable[[Place, Mapping[str, Any]], Tried] = Place.look
-) -> Tried | None:
+    space: SearchSpace,
+    changes: Mapping[str, Any],
+    look: Callable[[SearchSpace, Mapping[str, Any]], Candidate] = SearchSpace.look,
+) -> Candidate | None:
     """With these changes the longest rows that fit, a multiple of LENGTH_STEP, were all so long; None if none do."""
-    full = replace(place, rows=None)
+    full = replace(space, rows=None)
 
-    def rows(steps: int) -> Tried:
+    def rows(steps: int) -> Candidate:
         return look(full, {**changes, "model.max_seq_length": steps * LENGTH_STEP})
 
     low, high = 0, LONGEST // LENGTH_STEP
@@ -200,25 +203,25 @@ def _longest_rows(
     return rows(low) if low else None
 
 
-def _ways_out(place: Place) -> Iterator[Rejected]:
+def _ways_out(space: SearchSpace) -> Iterator[Rejected]:
     """What would fit, each with its price: 4 bits, shorter rows, a lower rank, another card or model."""
-    recipe = place.recipe
-    packed = replace(place, recipe=changed(recipe, {"model.quant": "nf4"}))
-    can_pack = recipe.model.quant != "nf4" and place.shape.stored_as is None and place.card is not None
+    recipe = space.recipe
+    packed = replace(space, recipe=changed(recipe, {"model.quant": "nf4"}))
+    can_pack = recipe.model.quant != "nf4" and space.shape.stored_as is None and space.site.card is not None
     can_pack = can_pack and not problems(packed.recipe)
     if can_pack and (found := _best(packed, packed.look({}))):
         yield _way_out({"model.quant": "nf4", **found.set}, "4-bit base weights: usually hardly visible.")
-    if shorter := _longest_rows(place, {}, _least_short):
+    if shorter := _longest_rows(space, {}, _least_short):
         length = shorter.recipe.model.max_seq_length
         yield _way_out(shorter.set, f"Rows longer than {length} tokens are cut: their ends are not learned.")
     rank = recipe.lora.r // 2
     while rank >= LOWEST_RANK:
-        if (lower := _least_short(place, {"lora.r": rank})).fits and not problems(lower.recipe):
+        if (lower := _least_short(space, {"lora.r": rank})).fits and not problems(lower.recipe):
             yield _way_out(lower.set, f"The adapter can learn less: rank {rank} instead of {recipe.lora.r}.")
             break
         rank //= 2
-    for there, said in ((place, "As it is"), (packed, "In 4 bits"))[: 1 + can_pack]:
-        if there.card and (size_gib := _card_that_would_do(there)):
+    for there, said in ((space, "As it is"), (packed, "In 4 bits"))[: 1 + can_pack]:
+        if there.site.card and (size_gib := _card_that_would_do(there)):
             yield _way_out({}, f"{said}, an idle card of {size_gib} GiB would do.")
     yield _way_out({}, "A smaller model takes less of everything.")
 
@@ -227,26 +230,26 @@ def _way_out(changes: Mapping[str, Any], costs: str) -> Rejected:
     return Rejected(changes, changes, costs)
 
 
-def _card_that_would_do(place: Place) -> int | None:
+def _card_that_would_do(space: SearchSpace) -> int | None:
     """The smallest size of card on which some plan fits."""
     low, high = 0, len(CARDS_GIB)
     while low < high:
         middle = (low + high) // 2
         size_bytes = CARDS_GIB[middle] * GIB
         card = Card(size_bytes, int(size_bytes * CARD_FREE_SHARE))
-        there = replace(place, card=card, gpu_name=None)
+        there = replace(space, site=replace(space.site, card=card, gpu_name=None))
         fits = _least_short(there, {}).fits or _best(there, there.look({})) is not None
         low, high = (low, middle) if fits else (middle + 1, high)
     return CARDS_GIB[low] if low < len(CARDS_GIB) else None
 
 
-def _unlike(tried: Tried, best: Tried) -> dict[str, Any]:
-    names = dict.fromkeys((*best.set, *tried.set))
-    return {name: value_of(tried.recipe, name) for name in names
-            if value_of(tried.recipe, name) != value_of(best.recipe, name)}  # fmt: skip
+def _unlike(candidate: Candidate, best: Candidate) -> dict[str, Any]:
+    names = dict.fromkeys((*best.set, *candidate.set))
+    return {name: value_of(candidate.recipe, name) for name in names
+            if value_of(candidate.recipe, name) != value_of(best.recipe, name)}  # fmt: skip
 
 
-def _reason(own: Tried, best: Tried) -> str:
+def _reason(own: Candidate, best: Candidate) -> str:
     if not best.set:
         return "The recipe as it is: no other setting that teaches the same is noticeably faster."
     if own.fits:
@@ -256,16 +259,16 @@ def _reason(own: Tried, best: Tried) -> str:
     return f"The simplest of the fastest plans that fit; the recipe as it is {_why(own, best)}."
 
 
-def _why(tried: Tried, best: Tried) -> str:
+def _why(candidate: Candidate, best: Candidate) -> str:
     """Why a plan was not taken."""
-    if tried.short_of == REFUSED:
+    if candidate.budget.refused:
         return "would not be loaded: Unsloth's auto finds no room"
-    if not tried.fits:
-        return f"needs {_gib(tried.short_bytes)} more {tried.short_of} to be safe"
-    change = tried.speed / best.speed - 1
+    if short := candidate.forecast.memory_shortage:
+        return f"needs {_gib(short.missing_bytes)} more {short.of} to be safe"
+    change = candidate.speed / best.speed - 1
     if change < -0.005:
         return f"{-change:.0%} slower"
-    more_bytes = tried.budget.total_bytes - best.budget.total_bytes
+    more_bytes = candidate.budget.total_bytes - best.budget.total_bytes
     return f"no faster worth the change{f', and takes {_gib(more_bytes)} more' if more_bytes > 0 else ''}"
 
 

@@ -8,9 +8,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from fitune.core import jobs
 from fitune.core.errors import UserError
 from fitune.core.forecast import history
+from fitune.core.jobs.training import begin
 from fitune.core.recipe import Data, Deliver, Recipe
 from fitune.core.runs import Run, Tail, fold
 
@@ -32,10 +32,10 @@ def calibrate(recipe: Recipe, tell: Callable[[str], None]) -> bool:
         rows = Path(folder) / "rows.jsonl"
         probe = probe_of(recipe, rows)
         write_rows(rows, probe)
-        run = jobs.begin(probe, anyway=True).run
+        run = begin(probe, anyway=True).run
         try:
             _wait(run, tell)
-            return any(each.run == run.name for each in history.lessons(run.path.parent.parent))
+            return any(each.run == run.name for each in history.read_all(run.path.parent.parent))
         finally:
             _remove(run)
 

@@ -17,7 +17,7 @@ from fitune.core.machine.torch_build import built_for_cuda
 
 __all__ = [
     "Gpu", "GpuProcess", "GpuSample", "GpuState", "Machine",
-    "choose_backend", "describe", "detect", "grows_in_place", "pick_gpu", "sample",
+    "choose_backend", "describe", "detect", "grows_in_place", "pick_gpu", "planned", "sample",
 ]  # fmt: skip
 STACK = (
     "torch", "unsloth", "unsloth_zoo", "trl", "transformers", "peft", "bitsandbytes", "datasets", "accelerate",
@@ -71,6 +71,14 @@ def detect(runs_dir: Path | None = None) -> Machine:
         python_version=platform.python_version(),
         versions={name: _version(name) for name in STACK},
     )
+
+
+def planned(card_bytes: int) -> Machine:
+    """A machine that is not here, with one idle card of that size on which Unsloth works; its RAM and disk are not
+    known."""
+    name = f"a planned {round(card_bytes / GIB, 1):g} GiB card"
+    card = Gpu(0, "planned", name, card_bytes, card_bytes, 0, compute_capability=(8, 0))
+    return Machine(gpus=(card,), gpu_state="ok", versions={"unsloth": "planned"})
 
 
 def pick_gpu(machine: Machine, wanted: str | None) -> Gpu | None:

@@ -10,7 +10,6 @@ from fitune.core.memory.budget import (
     estimate,
     in_ram,
     safe_bytes,
-    to_json,
     verdict_of,
 )
 from fitune.core.memory.disk import GGUF_BYTES
@@ -30,6 +29,5 @@ __all__ = [
     "estimate",
     "in_ram",
     "safe_bytes",
-    "to_json",
     "verdict_of",
 ]

@@ -4,17 +4,16 @@
 layer's backward pass, the loss, the optimizer's step, evaluation), never their sum. Derivations stand with each term.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
 from fitune.core.memory import activations, weights
-from fitune.core.memory.disk import disk_bytes
+from fitune.core.memory.disk import disk_bytes, download_bytes
 from fitune.core.memory.plan import GIB, Card, Plan, Term, gib, resolve
 from fitune.core.memory.shapes import Shape
 from fitune.core.recipe import Recipe
 
-__all__ = ["Budget", "Card", "Part", "estimate", "in_ram", "safe_bytes", "to_json", "verdict_of"]
+__all__ = ["Budget", "Card", "Part", "estimate", "in_ram", "safe_bytes", "verdict_of"]
 
 MIB = 2**20
 CONTEXT_BYTES = round(0.740 * GIB)
@@ -71,6 +70,8 @@ class Budget:
     host_bytes: int
     """Pinned host RAM: what is parked or kept there."""
     disk_bytes: int
+    download_bytes: int
+    """The model's part of disk_bytes: nothing where it is here already."""
     free_bytes: int
     """What the run may take: the card's free memory or run.vram_limit_gib, on the CPU the free RAM; 0 is unknown."""
     needed_bytes: int
@@ -109,6 +110,7 @@ def estimate(shape: Shape, recipe: Recipe, card: Card | None, tokens: int | None
         high_bytes=total + sum(term.more for term in kept),
         host_bytes=weights.host_bytes(plan) if card else 0,
         disk_bytes=disk_bytes(plan),
+        download_bytes=download_bytes(plan),
         free_bytes=limit,
         needed_bytes=needed,
         doubt_bytes=doubt,
@@ -126,21 +128,6 @@ def in_ram(found: Budget, ram_bytes: int | None) -> Budget:
         return found
     verdict: Literal["fits", "tight", "over"] = "fits" if found.high_bytes <= ram_bytes else "tight"
     return replace(found, free_bytes=ram_bytes, verdict="over" if found.total_bytes > ram_bytes else verdict)
-
-
-def to_json(budget: Budget, remedies: Iterable[Any]) -> dict[str, Any]:
-    """The contract of `fitune estimate --json`: see README. `remedies` are core.forecast.remedies.Remedy."""
-    return {
-        "total_bytes": budget.total_bytes,
-        "low_bytes": budget.low_bytes,
-        "high_bytes": budget.high_bytes,
-        "host_bytes": budget.host_bytes,
-        "disk_bytes": budget.disk_bytes,
-        "free_bytes": budget.free_bytes,
-        "verdict": budget.verdict,
-        "parts": [{"name": part.name, "bytes": part.bytes, "why": part.why} for part in budget.parts],
-        "remedies": [{"set": each.set, "saves_bytes": each.saves_bytes, "costs": each.costs} for each in remedies],
-    }
 
 
 def _moments(plan: Plan, context: Term) -> list[tuple[str, list[Term]]]:

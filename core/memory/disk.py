@@ -26,11 +26,12 @@ def disk_bytes(plan: Plan) -> int:
     wanted = plan.recipe.deliver
     merged = 2 * params if wanted.merge or wanted.gguf else 0
     gguf = sum(params * GGUF_BYTES[kind] for kind in wanted.gguf)
-    return round(_download_bytes(plan) + checkpoints + adapter + merged + gguf)
+    return round(download_bytes(plan) + checkpoints + adapter + merged + gguf)
 
 
-def _download_bytes(plan: Plan) -> float:
+def download_bytes(plan: Plan) -> int:
+    """Bytes of the model's weights as they are stored."""
     shape = plan.shape
     if shape.stored_as is None:
         return 2 * shape.params
-    return layer_bytes(plan) + 2 * (shape.params - shape.linear_params)
+    return round(layer_bytes(plan) + 2 * (shape.params - shape.linear_params))

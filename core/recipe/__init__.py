@@ -1,5 +1,6 @@
 """A recipe: its fields, how it is read and checked, and the presets to start from."""
 
+from fitune.core.recipe.changes import changed, value_of
 from fitune.core.recipe.fields import MOVES_THE_BASE, Data, Deliver, Lora, Model, Quant, Recipe, Run, Train, help_of
 from fitune.core.recipe.load import GROUPS, parse
 from fitune.core.recipe.presets import Preset, presets_dir
@@ -17,8 +18,10 @@ __all__ = [
     "Recipe",
     "Run",
     "Train",
+    "changed",
     "help_of",
     "parse",
     "presets_dir",
     "problems",
+    "value_of",
 ]

@@ -116,5 +116,5 @@ def fakes(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine without a card, and the fake worker in place of the real one."""
     monkeypatch.setattr(spawn, "_command", stand_in("steps:30", "--rate", "100"))
     monkeypatch.setattr(spawn, "_lingering_user_manager", lambda: False)
-    monkeypatch.setattr("fitune.core.jobs.training.budget_of", lambda *_: None)
+    monkeypatch.setattr("fitune.core.jobs.training.foresee", lambda *_: None)
     monkeypatch.setattr(host, "detect", lambda runs_dir=None: Machine(gpu_state="none"))

@@ -3,16 +3,20 @@
 import importlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from fitune.core import runs
+from fitune.core.forecast import Forecast, Resolved, Site, forecast
 from fitune.core.jobs import training
+from fitune.core.memory import shapes
 from fitune.core.runs.events import EventLog
 from fitune.core.runs.run import Run
 from fitune.tui.cli import module_of, parser
@@ -346,7 +350,7 @@ from fitune.tui.__main__ import main
 story = sys.argv.pop(1)
 spawn._command = stand_in(story, "--rate", "100")
 spawn._lingering_user_manager = lambda: False
-training.budget_of = lambda *_: None
+training.foresee = lambda *_: None
 host.detect = lambda runs_dir=None: Machine(gpu_state="none")
 main()
 """
@@ -427,15 +431,23 @@ def test_train_follows_the_run_to_its_end(fitune: Fitune, fitune_home: Path, rec
 def test_a_training_says_what_memory_it_will_take_and_what_that_is_judged_by(
     fitune: Fitune, recipe_file: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    budget = {"verdict": "fits", "total_bytes": 3 << 30, "free_bytes": 8 << 30, "host_bytes": 0}
-    monkeypatch.setattr(training, "budget_of", lambda *_: budget)
-    said = "memory: 3.0 GiB of 8.0 GiB; lengths: assumed, every row fills max_seq_length\n"
+    shape = shapes.load("HuggingFaceTB/SmolLM2-135M-Instruct")
+
+    def foresee(resolved: Resolved, *_: Any) -> Forecast:
+        return forecast(shape, resolved.recipe, Site(ram_bytes=ram_bytes))
+
+    ram_bytes = 64 << 30
+    monkeypatch.setattr(training, "foresee", foresee)
+    said = r"memory: \d\.\d GiB of {} GiB; lengths: assumed, every row fills max_seq_length\n"
     told = fitune("train", recipe_file)[2]
-    assert said in told
+    assert re.search(said.format(r"64\.0"), told)
     assert "WARN" not in told
-    budget["verdict"] = "over"
-    told = fitune("train", recipe_file, "--set", "run.name=other")[2]
-    assert f"{said}WARN  That does not fit: it may be ended for want of memory.\n" in told
+    ram_bytes = 1 << 30
+    status, _, told = fitune("train", recipe_file, "--set", "run.name=other")
+    assert status == 2
+    assert "and the processor has 1.0 GiB free." in told
+    told = fitune("train", recipe_file, "--set", "run.name=other", "--yes")[2]
+    assert re.search(said.format(r"1\.0") + "WARN  That does not fit: it may be ended for want of memory.\n", told)
 
 
 @pytest.mark.usefixtures("fakes")

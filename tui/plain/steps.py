@@ -124,7 +124,7 @@ def known_outlook(talk: Talk, draft: Draft) -> Outlook:
         except UserError as error:
             talk.say(f"ERROR {error}")
     outlook = look(draft)
-    judged = f"{outlook.place}; {lengths_said(outlook.work)}"
+    judged = f"{outlook.site}; {lengths_said(outlook.work)}"
     predicted = f" Predicted {bounds(outlook.budget)} on {judged}." if outlook.budget else ""
     talk.say(f"{WORDS[outlook.verdict]} {outlook.said}{predicted}")
     for way in ways_out(outlook)[:1]:

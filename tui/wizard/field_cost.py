@@ -34,7 +34,7 @@ def tokens_in_all(outlook: Outlook, report: Report | None) -> float | None:
     first ones; None if these aren't known either."""
     if outlook.work is not None:
         return outlook.work.tokens
-    return _guessed_tokens(report, outlook.asked[1]) if report and outlook.asked else None
+    return _guessed_tokens(report, outlook.forecast.recipe) if report and outlook.forecast else None
 
 
 def _guessed_tokens(report: Report, asked: Recipe) -> float | None:

@@ -1,30 +1,15 @@
-"""What a draft will need on its card, for the panel beside each step: the budget, or why there is none. No widgets."""
+"""The forecast of a draft in words, for the panel beside each step: what it needs, or why nothing can be said yet."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from fitune.core import runs
 from fitune.core.errors import BadInput, UserError
-from fitune.core.forecast import (
-    CORRECTION,
-    NONE,
-    Experience,
-    Pace,
-    Remedy,
-    Resolved,
-    card_of,
-    fit,
-    pace,
-    ram_lack,
-    remedies,
-    resolve,
-)
-from fitune.core.forecast.history import experience
-from fitune.core.machine import GIB, Gpu, Machine
-from fitune.core.memory import Budget, Card, Part, Shape, budget, config_json, shapes
-from fitune.core.recipe import Recipe
-from fitune.core.tokens import Prepared, Workload, as_decided, lengths_said
+from fitune.core.forecast import CORRECTION, Forecast, Pace, Remedy, fit, forecast, remedies, resolve, site_of
+from fitune.core.machine import GIB, Machine, planned
+from fitune.core.memory import Budget, Part, Shape, config_json, shapes
+from fitune.core.tokens import Workload, lengths_said
 from fitune.tui.text import count, gib, rate, size
 from fitune.tui.wizard.draft import UNCHOSEN, Draft, prepared, recipe, set_field
 from fitune.tui.wizard.fields import text_of
@@ -45,60 +30,68 @@ GROUPS: tuple[tuple[str, tuple[str, ...]], ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Outlook:
-    """How a draft would fare."""
+    """The forecast of a draft, or why there is none yet."""
 
-    place: str
-    """The card, or the host's memory."""
-    budget: Budget | None = None
-    free_bytes: int | None = None
-    verdict: Verdict = "unknown"
+    site: str
+    """The card, or this machine: foreign text."""
+    forecast: Forecast | None = None
     unknown_why: str = ""
-    pace: Pace | None = None
-    asked: tuple[Shape, Recipe, Card | None] | None = None
-    """What was estimated, for remedies."""
-    gpu_name: str | None = None
-    ram_bytes: int | None = None
-    """Free host RAM."""
-    taught: Experience = NONE
-    """What earlier runs on this card taught; budget and pace are corrected by it."""
-    work: Workload | None = None
-    """By the true lengths of the rows, where these were rendered; else rows count as full length."""
-    unsloth_works: bool = True
-    """Whether the card can be used with unsloth."""
+
+    @property
+    def verdict(self) -> Verdict:
+        return self.forecast.verdict if self.forecast else "unknown"
+
+    @property
+    def budget(self) -> Budget | None:
+        return self.forecast.budget if self.forecast else None
+
+    @property
+    def pace(self) -> Pace | None:
+        return self.forecast.pace if self.forecast else None
+
+    @property
+    def work(self) -> Workload | None:
+        return self.forecast.work if self.forecast else None
+
+    @property
+    def free_bytes(self) -> int | None:
+        """Memory that the run may take; None where it is not known."""
+        return self.budget.free_bytes or None if self.budget else None
 
     @property
     def said(self) -> str:
-        """The verdict in words."""
-        if self.budget is None:
+        """The verdict in words, with what is short."""
+        if self.forecast is None:
             return self.unknown_why or "Nothing can be said yet."
-        if self.free_bytes is None:
-            return "It is not known how much memory is free."
-        spare_bytes = self.free_bytes - self.budget.total_bytes
-        if self.verdict == "over" and spare_bytes >= 0:
-            return "Unsloth would not load it: auto finds no room. Give offload_layers a number."
-        if self.verdict == "over":
-            return f"{size(-spare_bytes)} short: won't fit."
-        spare = f"{size(max(0, spare_bytes))} to spare"
-        if self.verdict == "tight" and self.budget.verdict == "tight":
-            return f"It may fit: {spare}, with luck. {self.ram_lack}".rstrip()
-        return f"It fits: {spare}. {self.ram_lack}".rstrip()
+        others = [each.sentence for each in self.forecast.shortages if each.of in ("host RAM", "disk")]
+        return " ".join([self._memory_said, *others])
 
     @property
-    def ram_lack(self) -> str:
-        """That host RAM is too little for what is kept there, as a sentence; empty if it will do."""
-        return ram_lack(self.budget.host_bytes, self.ram_bytes) if self.budget else ""
+    def _memory_said(self) -> str:
+        """Whether the card's memory (RAM on a processor) will do."""
+        budget = self.budget
+        if budget is None or self.free_bytes is None:
+            return "It is not known how much memory is free."
+        spare_bytes = self.free_bytes - budget.total_bytes
+        if budget.refused and spare_bytes >= 0:
+            return "Unsloth would not load it: auto finds no room. Give offload_layers a number."
+        if budget.verdict == "over":
+            return f"{size(-spare_bytes)} short: won't fit."
+        spare = f"{size(max(0, spare_bytes))} to spare"
+        return f"It may fit: {spare}, with luck." if budget.verdict == "tight" else f"It fits: {spare}."
 
     @property
     def short(self) -> str:
         """The verdict in three words: `4.4 GiB to spare`."""
-        if self.budget is None or self.free_bytes is None:
+        if self.forecast is None or self.budget is None or self.free_bytes is None:
             return "size unknown"
         spare_bytes = self.free_bytes - self.budget.total_bytes
-        if self.verdict == "over" and spare_bytes >= 0:
+        if self.budget.refused and spare_bytes >= 0:
             return "auto finds no room"
-        if self.ram_lack and spare_bytes >= 0:
-            return "too little host RAM"
-        return f"{gib(spare_bytes)} to spare" if spare_bytes >= 0 else f"{gib(-spare_bytes)} short"
+        if spare_bytes < 0:
+            return f"{gib(-spare_bytes)} short"
+        lacking = [each.of for each in self.forecast.shortages if each.of in ("host RAM", "disk")]
+        return f"too little {lacking[0]}" if lacking else f"{gib(spare_bytes)} to spare"
 
 
 def look(draft: Draft) -> Outlook:
@@ -106,50 +99,27 @@ def look(draft: Draft) -> Outlook:
     try:
         asked = recipe(set_field(draft, "data.source", UNCHOSEN))  # a source that is gone is another step's trouble
     except BadInput:
-        return Outlook("this machine", unknown_why="A setting is wrong. Mend it to see the memory.")
+        return Outlook("this machine", unknown_why="A setting is wrong. Fix it to see the memory.")
     try:
         shape = known_shape(asked.model.id, asked.model.revision)
         machine = planned_machine(draft)
         if machine is None:
             return Outlook("this machine", unknown_why="Still looking at this machine.")
         resolved = resolve(asked, machine)
-        place = resolved.gpu.name if resolved.gpu else "this machine"
+        name = resolved.gpu.name if resolved.gpu else "this machine"
         if shape is None:
-            return Outlook(place, unknown_why=f"The size of {asked.model.id} is not known yet.")
-        if resolved.gpu and resolved.gpu.total_bytes is None:
-            return Outlook(place, unknown_why=f"{place} doesn't tell how much memory it has.")
-        return _judged(resolved, shape, machine, place, prepared(draft))
+            return Outlook(name, unknown_why=f"The size of {asked.model.id} is not known yet.")
+        site = site_of(resolved, machine, runs.home(asked.run.home))
+        return Outlook(name, forecast(shape, resolved.recipe, site, prepared(draft)))
     except UserError as error:
-        return Outlook("this machine", unknown_why=str(error))
-
-
-def _judged(resolved: Resolved, shape: Shape, machine: Machine, place: str, rows: Prepared | None) -> Outlook:
-    gpu = resolved.gpu
-    asked, work = as_decided(resolved.recipe, rows)
-    card = card_of(gpu)
-    taught = experience(runs.home(), gpu, machine.cpu_name, machine.versions, asked.train.backend)
-    found = taught.budget(budget.estimate(shape, asked, card, work.longest if work else None))
-    if gpu is None:
-        found = budget.in_ram(found, machine.ram_available_bytes)
-    known = gpu is not None or machine.ram_available_bytes is not None
-    name = gpu.name if gpu else None
-    guess = pace.estimate_pace(shape, asked, name, work.row_tokens if work else None, found.offloaded_layers)
-    verdict: Verdict = found.verdict if known else "unknown"
-    if verdict == "fits" and ram_lack(found.host_bytes, machine.ram_available_bytes):
-        verdict = "tight"
-    return Outlook(
-        place, found, found.free_bytes if known else None, verdict, "",
-        taught.pace(guess), (shape, asked, card), name, machine.ram_available_bytes, taught, work,
-        resolved.unsloth_works,
-    )  # fmt: skip
+        return Outlook("this machine", unknown_why=error.message)
 
 
 def ways_out(outlook: Outlook) -> list[Remedy]:
-    """What to change so that it fits the card, gentlest first; nothing where it fits."""
-    if not outlook.asked or not outlook.budget or outlook.budget.verdict == "fits" or outlook.verdict == "unknown":
+    """What to change so that it fits, gentlest first; nothing where it fits."""
+    if outlook.forecast is None or outlook.forecast.memory_shortage is None or outlook.free_bytes is None:
         return []
-    longest = outlook.work.longest if outlook.work else None
-    return remedies(*outlook.asked, longest, outlook.taught, outlook.unsloth_works)
+    return remedies(outlook.forecast)
 
 
 def correction(outlook: Outlook) -> str:
@@ -163,9 +133,9 @@ def fitted(draft: Draft, outlook: Outlook) -> tuple[Draft, str]:
 
     Takes up to a tenth of a second.
     """
-    if outlook.asked is None:
+    if outlook.forecast is None:
         return draft, outlook.said
-    found = fit(*outlook.asked, outlook.gpu_name, outlook.ram_bytes, outlook.taught, prepared(draft))
+    found = fit(outlook.forecast)
     changes = found.plan.set if found.plan else {}
     for name, value in changes.items():
         draft = set_field(draft, name, text_of(value))
@@ -192,13 +162,7 @@ def with_remedy(draft: Draft, remedy: Remedy) -> Draft:
 
 def planned_machine(draft: Draft) -> Machine | None:
     """This machine, or another with an empty card of the size that is planned for; None while it is looked at."""
-    if draft.card_gib is None or draft.machine is None:
-        return draft.machine
-    size_bytes = int(draft.card_gib * GIB)
-    name = f"a planned {draft.card_gib:g} GiB card"
-    card = Gpu(0, "planned", name, size_bytes, size_bytes, 0, compute_capability=(8, 0))
-    versions = {**draft.machine.versions, "unsloth": draft.machine.versions.get("unsloth") or "planned"}
-    return replace(draft.machine, gpus=(card,), gpu_state="ok", versions=versions, ram_available_bytes=None)
+    return draft.machine if draft.card_gib is None else planned(int(draft.card_gib * GIB))
 
 
 def known_shape(model_id: str, revision: str | None) -> Shape | None:

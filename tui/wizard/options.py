@@ -7,9 +7,8 @@ from typing import Literal
 
 from fitune.core import runs
 from fitune.core.errors import UserError
-from fitune.core.forecast import Pace
-from fitune.core.machine import GIB, Machine
-from fitune.core.memory import Budget, Card
+from fitune.core.forecast import rank
+from fitune.core.machine import Machine
 from fitune.core.recipe import Preset, presets
 from fitune.core.runs import LIVE, Run
 from fitune.tui.text import gib
@@ -20,10 +19,6 @@ from fitune.tui.wizard.forecast_text import WORDS, Outlook, look
 UNFINISHED_SHOWN, FINISHED_SHOWN = 3, 2
 DATA_SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".ndjson", ".jsonl.gz", ".jsonl.zst")
 SUGGESTED_FILES = 6
-SIZE_LEEWAY = 1.05
-"""A "16 GB" card tells a little less than 16 GiB."""
-SLOW_TOKENS_PER_S = 100
-"""Slower than this, a million tokens, which are a few thousand rows, take more than three hours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,41 +73,9 @@ def start_choices(base: Path, begun: bool) -> tuple[StartChoice, ...]:
 
 
 def preset_choices(draft: Draft) -> tuple[PresetChoice, ...]:
-    """Every preset with its outlook, what was edited included, best first.
-
-    Without a card the smallest comes first: a processor is too slow for the others.
-    """
+    """Every preset with its outlook, what was edited included, best first."""
     found = [PresetChoice(preset, look(use_preset(draft, preset.id))) for preset in presets.load_all()]
-    if not has_card(draft):
-        return tuple(found)
-    return tuple(sorted(found, key=_rank))
-
-
-def standing(preset: Preset, verdict: str, card: Card | None, budget: Budget, pace: Pace) -> tuple[int, float, float]:
-    """Where a preset stands among others, the best lowest: those made for a card of this size or less, the largest
-    first and of one size the quickest; then those that ask for host RAM too; then others that fit; then the slow ones;
-    then the rest."""
-    meant_for_it = card is not None and preset.card_gib <= card.total_bytes / GIB * SIZE_LEEWAY
-    if verdict != "fits":
-        return 4, preset.card_gib, pace.flops_per_token
-    if pace.tokens_per_s is not None and pace.tokens_per_s < SLOW_TOKENS_PER_S:
-        return 3, preset.card_gib, pace.flops_per_token
-    if not meant_for_it:
-        return 2, preset.card_gib, pace.flops_per_token
-    return int(budget.offloaded_layers > 0), -preset.card_gib, pace.flops_per_token
-
-
-def _rank(choice: PresetChoice) -> tuple[int, float, float]:
-    outlook = choice.outlook
-    if outlook.budget is None or outlook.pace is None:
-        return 4, choice.preset.card_gib, 0.0
-    card = outlook.asked[2] if outlook.asked else None
-    return standing(choice.preset, outlook.verdict, card, outlook.budget, outlook.pace)
-
-
-def has_card(draft: Draft) -> bool:
-    """Whether there is a card to train on, or one is planned for."""
-    return draft.card_gib is not None or bool(draft.machine and any(gpu.allowed for gpu in draft.machine.gpus))
+    return tuple(sorted(found, key=lambda choice: rank(choice.preset, choice.outlook.forecast)))
 
 
 def machine_lines(machine: Machine) -> list[str]:

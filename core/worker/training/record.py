@@ -1,4 +1,4 @@
-"""What a training taught: its measured peak and pace beside what would have been predicted for rows of that length."""
+"""The record of a finished training: its measured peak and pace beside the forecast for rows of its true lengths."""
 
 import math
 import time
@@ -8,9 +8,9 @@ from statistics import median
 from typing import Any
 
 from fitune.core.errors import UserError
-from fitune.core.forecast import Lesson, estimate_pace, history
+from fitune.core.forecast import Measurement, RowLengths, Site, forecast, history
 from fitune.core.machine import grows_in_place
-from fitune.core.memory import Card, estimate, shapes
+from fitune.core.memory import Card, shapes
 from fitune.core.recipe import Recipe
 from fitune.core.runs import EventLog, Run
 from fitune.core.worker.memory_use import Memory
@@ -18,26 +18,26 @@ from fitune.core.worker.training.callbacks import Batches
 
 
 def record(run: Run, recipe: Recipe, model: Path, batches: Batches, memory: Memory, log: EventLog) -> None:
-    """Append the lesson of a training of two steps or more to learned.jsonl; a disk that is full costs it, and a word.
+    """Append the measurement of a training of two steps or more to learned.jsonl; a full disk loses it, with a warning.
 
     model: the folder of the base model. One that the budget does not know teaches nothing.
     """
     if not batches.speeds:
         return
     try:
-        found = _lesson(run, recipe, model, batches, memory)
+        found = _measurement(run, recipe, model, batches, memory)
     except UserError:
         return
     try:
         if found:
-            history.remember(run.path.parent.parent, found)
+            history.append(run.path.parent.parent, found)
     except OSError as error:
         message = f"{history.FILE} can't be written ({error.strerror}): later budgets learn nothing from this run."
         log.write("warning", kind="learned", message=message)
 
 
-def _lesson(run: Run, recipe: Recipe, model: Path, batches: Batches, memory: Memory) -> Lesson | None:
-    """The lesson; None where the peak is not known. Raises UserError for a model that the budget does not know."""
+def _measurement(run: Run, recipe: Recipe, model: Path, batches: Batches, memory: Memory) -> Measurement | None:
+    """The measurement; None where the peak is not known. Raises UserError for a model that the budget does not know."""
     info, held = run.info(), memory.read()
     gpu = info.get("gpu") or {}
     peak_bytes, rows = held.get("peak_device" if gpu else "peak_host"), recipe.train.micro_batch
@@ -46,11 +46,10 @@ def _lesson(run: Run, recipe: Recipe, model: Path, batches: Batches, memory: Mem
     shape = shapes.load(str(model))
     # The batches are known, so what packing might make of the rows is no question any more.
     recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update={"packing": False})})
-    expected = estimate(shape, recipe, _card(gpu), tokens=math.ceil(batches.largest / rows))
-    mean_tokens = batches.tokens / batches.count / rows
-    pace = estimate_pace(shape, recipe, gpu.get("name"), mean_tokens, expected.offloaded_layers)
-    place, place_bytes = history.place_of(gpu.get("name"), gpu.get("total_bytes"), info.get("cpu"))
-    return Lesson(
+    lengths = RowLengths(math.ceil(batches.largest / rows), batches.tokens / batches.count / rows)
+    expected = forecast(shape, recipe, Site(_card(gpu), gpu.get("name")), lengths=lengths)
+    place, place_bytes = history.device_of(gpu.get("name"), gpu.get("total_bytes"), info.get("cpu"))
+    return Measurement(
         t=round(time.time(), 3),
         run=run.name,
         place=place,
@@ -58,11 +57,11 @@ def _lesson(run: Run, recipe: Recipe, model: Path, batches: Batches, memory: Mem
         stack=history.stack_of(info.get("versions") or {}),
         backend=recipe.train.backend,
         shared=memory.shared,
-        predicted_bytes=expected.total_bytes,
+        predicted_bytes=expected.budget.total_bytes,
         peak_bytes=peak_bytes,
         host_peak_bytes=held.get("peak_host") or 0,
-        flops_per_token=pace.flops_per_token,
-        predicted_tokens_per_s=pace.tokens_per_s,
+        flops_per_token=expected.pace.flops_per_token,
+        predicted_tokens_per_s=expected.pace.tokens_per_s,
         tokens_per_s=median(batches.speeds),
     )
 

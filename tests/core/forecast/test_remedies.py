@@ -6,6 +6,7 @@ import pytest
 
 from fitune.core.forecast.remedies import remedies
 from fitune.core.memory.budget import Card, estimate
+from tests.core.forecast.measurements import on
 from tests.core.memory.test_budget import GIB, H100, LLAMA_8B, recipe, with_set
 
 SMALL = Card(total_bytes=8 * GIB, free_bytes=round(7.5 * GIB))
@@ -27,7 +28,7 @@ HEAVY = {"train__micro_batch": 8, "model__max_seq_length": 4096, "lora__r": 64, 
 def test_each_saves_what_it_says(fields: dict[str, Any], card: Card | None) -> None:
     before = recipe(**fields)
     total = estimate(LLAMA_8B, before, card).total_bytes
-    for remedy in remedies(LLAMA_8B, before, card):
+    for remedy in remedies(on(LLAMA_8B, before, card)):
         after = with_set(before, remedy.set)
         assert total - estimate(LLAMA_8B, after, card).total_bytes == remedy.saves_bytes > 0
         assert remedy.costs.endswith(".")
@@ -35,7 +36,7 @@ def test_each_saves_what_it_says(fields: dict[str, Any], card: Card | None) -> N
 
 
 def test_the_gentle_come_before_those_that_touch_what_is_learned() -> None:
-    keys = [next(iter(each.set)) for each in remedies(LLAMA_8B, recipe(**HEAVY), SMALL)]
+    keys = [next(iter(each.set)) for each in remedies(on(LLAMA_8B, recipe(**HEAVY), SMALL))]
     assert keys.index("train.micro_batch") < keys.index("train.optimizer") < keys.index("train.offload_layers")
     assert keys.index("train.offload_layers") < keys.index("lora.r") < keys.index("model.max_seq_length")
 
@@ -45,7 +46,7 @@ def test_offloading_names_the_fewest_layers_that_fit() -> None:
     card = Card(total_bytes=8 * GIB, free_bytes=round(6.5 * GIB))
     layers = next(
         each.set["train.offload_layers"]
-        for each in remedies(LLAMA_8B, recipe(), card)
+        for each in remedies(on(LLAMA_8B, recipe(), card))
         if "train.offload_layers" in each.set
     )
     verdicts = [
@@ -58,7 +59,7 @@ def test_offloading_names_the_fewest_layers_that_fit() -> None:
 
 def test_nothing_is_offered_that_is_set_already() -> None:
     lean = recipe(train__micro_batch=1, lora__r=8, model__max_seq_length=512, train__offload_layers=31)
-    assert remedies(LLAMA_8B, lean, SMALL) == []
+    assert remedies(on(LLAMA_8B, lean, SMALL)) == []
 
 
 @pytest.mark.parametrize(
@@ -73,7 +74,7 @@ def test_nothing_is_offered_that_is_set_already() -> None:
 )
 def test_nothing_is_offered_that_contradicts_another_setting(fields: dict[str, Any], never: str) -> None:
     before = recipe(model__quant="bf16", train__backend="trl", train__checkpointing="on", **fields)
-    found = remedies(LLAMA_8B, before, SMALL)
+    found = remedies(on(LLAMA_8B, before, SMALL))
     assert found
     assert all(never not in each.set for each in found)
 
@@ -81,14 +82,14 @@ def test_nothing_is_offered_that_contradicts_another_setting(fields: dict[str, A
 def test_a_processor_is_offered_what_it_can_do() -> None:
     before = recipe(model__quant="bf16", train__backend="trl", train__checkpointing="off",
                     train__optimizer="adamw_torch", lora__r=256)  # fmt: skip
-    keys = {name for each in remedies(LLAMA_8B, before, None) for name in each.set}
+    keys = {name for each in remedies(on(LLAMA_8B, before, None)) for name in each.set}
     assert keys == {"train.micro_batch", "train.grad_accum", "train.checkpointing", "lora.r", "model.max_seq_length"}
 
 
 def test_unsloth_is_offered_where_it_can_be_used() -> None:
     before = recipe(train__backend="trl", train__checkpointing="on")
     offered = [
-        any("train.backend" in each.set for each in remedies(LLAMA_8B, before, SMALL, unsloth_works=works))
+        any("train.backend" in each.set for each in remedies(on(LLAMA_8B, before, SMALL, unsloth_works=works)))
         for works in (True, False)
     ]
     assert offered == [True, False]

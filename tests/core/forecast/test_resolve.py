@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from fitune.core.errors import UserError
-from fitune.core.forecast.resolve import card_of, resolve
+from fitune.core.forecast.resolve import resolve
+from fitune.core.forecast.site import card_of
 from fitune.core.machine.host import Gpu, Machine
 from fitune.core.recipe.load import Recipe
 from fitune.core.recipe.rules import problems

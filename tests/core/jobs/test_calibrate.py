@@ -1,4 +1,4 @@
-"""A calibration is a real training on made-up rows that leaves a lesson and nothing else."""
+"""A calibration is a real training on made-up rows that leaves a measurement and nothing else."""
 
 import json
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from fitune.core.machine import host
 from fitune.core.machine.host import Machine
 from fitune.core.recipe.load import Recipe, parse
 from fitune.core.runs import spawn
-from tests.core.forecast.measurements import lesson
+from tests.core.forecast.measurements import measurement
 from tests.fake_worker import stand_in
 
 MODEL = {"id": "HuggingFaceTB/SmolLM2-135M-Instruct", "max_seq_length": 64}
@@ -60,7 +60,7 @@ def test_it_tells_its_phases_and_leaves_no_run(
     worker("steps:3")
     monkeypatch.setattr("secrets.token_hex", lambda count: "f17")
     fitune_home.mkdir()
-    history.remember(fitune_home, lesson(run="calibration-f17"))
+    history.append(fitune_home, measurement(run="calibration-f17"))
     phases: list[str] = []
     assert calibrate.calibrate(wanted(recipe), phases.append)
     assert phases == ["load", "train"]

@@ -5,17 +5,21 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 
 from fitune.core.errors import UserError
-from fitune.core.forecast.remedies import Remedy, remedies
-from fitune.core.memory.budget import Budget, Card, estimate, to_json
+from fitune.core.forecast.documents import budget_document
+from fitune.core.forecast.remedies import remedies
+from fitune.core.memory.budget import Budget, Card, estimate
 from fitune.core.memory.shapes import Shape, from_config, load
 from fitune.core.recipe.fields import Recipe
 from fitune.core.recipe.load import parse
+from tests.core.forecast.measurements import on
 from tests.core.memory.shape_configs import CONFIGS
 
 GIB = 2**30
@@ -268,7 +272,7 @@ def test_layers_stored_in_8_bits_are_not_kept_in_host_ram() -> None:
     shape = from_config(CONFIGS["Llama-3.1-8B"] | {"quantization_config": stored}, "x")
     with pytest.raises(UserError, match="stored in 8 bits"):
         estimate(shape, recipe(train__offload_layers=4), RTX_24)
-    assert all("train.offload_layers" not in way.set for way in remedies(shape, recipe(), Card(8 * GIB, 7 * GIB)))
+    assert all("train.offload_layers" not in way.set for way in remedies(on(shape, recipe(), Card(8 * GIB, 7 * GIB))))
 
 
 def test_a_format_that_cannot_be_trained_is_refused() -> None:
@@ -284,14 +288,16 @@ def test_targets_that_are_not_in_the_model_are_refused_with_those_that_are(field
 
 
 def test_json_is_the_contract() -> None:
-    found = to_json(estimate(LLAMA_8B, recipe(), H100), [Remedy({"train.micro_batch": 1}, 5, "slower")])
+    found = asdict(budget_document(on(LLAMA_8B, recipe(), Card(6 * GIB, 6 * GIB))))
     assert list(found) == [
-        "total_bytes", "low_bytes", "high_bytes", "host_bytes", "disk_bytes", "free_bytes", "verdict", "parts",
-        "remedies",
+        "total_bytes", "low_bytes", "high_bytes", "host_bytes", "disk_bytes", "free_bytes", "verdict", "shortages",
+        "parts", "remedies",
     ]  # fmt: skip
-    assert found["remedies"] == [{"set": {"train.micro_batch": 1}, "saves_bytes": 5, "costs": "slower"}]
+    assert found["verdict"] == "over"
+    assert all(list(each) == ["set", "saves_bytes", "costs"] for each in found["remedies"])
+    assert found["remedies"][0]["set"] == {"train.micro_batch": 1, "train.grad_accum": 8}
     assert all(list(each) == ["name", "bytes", "why"] for each in found["parts"])
-    assert json.loads(json.dumps(found)) == found
+    assert json.loads(json.dumps(found)) == json.loads(orjson.dumps(found))
 
 
 @pytest.mark.parametrize("model", ["Qwen/Qwen2.5-72B-Instruct", "meta-llama/Llama-3.1-8B-Instruct"])

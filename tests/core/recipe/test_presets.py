@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fitune.core.errors import UserError
-from fitune.core.forecast.candidates import host_ram_bytes
+from fitune.core.forecast.forecast import host_ram_bytes
 from fitune.core.forecast.search import CARD_FREE_SHARE
 from fitune.core.memory.budget import Card, estimate
 from fitune.core.memory.plan import GIB

@@ -1,14 +1,14 @@
 """What a training goes through, by hand for a few rows; with and without padding, packing and held-out rows."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
-from fitune.core.forecast.history import NONE
 from fitune.core.forecast.resolve import Resolved
 from fitune.core.jobs import training
 from fitune.core.machine.gpu import Gpu
-from fitune.core.machine.host import GIB
+from fitune.core.machine.host import GIB, Machine
 from fitune.core.recipe.load import Recipe
 from fitune.core.tokens.lengths import Prepared
 from fitune.core.tokens.workload import as_decided, workload
@@ -60,14 +60,16 @@ def test_max_steps_decides_over_epochs(recipe: Callable[..., Recipe]) -> None:
     assert (work.packing.steps, work.tokens) == (7, pytest.approx(420))
 
 
-def test_a_run_is_refused_for_what_its_rows_need_not_for_rows_that_never_come(recipe: Callable[..., Recipe]) -> None:
+def test_a_run_is_refused_for_what_its_rows_need_not_for_rows_that_never_come(
+    recipe: Callable[..., Recipe], tmp_path: Path
+) -> None:
     asked = recipe(
         model={"id": "unsloth/Llama-3.1-8B-Instruct", "max_seq_length": 8192},
         train={"backend": "unsloth", "micro_batch": 8, "grad_accum": 1},
     )
     gpu = Gpu(0, "GPU-1", "NVIDIA L4", 12 * GIB, 11 * GIB, GIB, compute_capability=(8, 9))
     here = Resolved(asked, gpu, "", (), unsloth_works=True)
-    full, true = (training.budget_of(here, NONE, rows) for rows in (None, rows_of(*[100] * 50)))
+    full, true = (training.foresee(here, Machine(), tmp_path, rows) for rows in (None, rows_of(*[100] * 50)))
     assert full is not None
     assert true is not None
-    assert (full["verdict"], true["verdict"]) == ("over", "fits")
+    assert (full.verdict, true.verdict) == ("over", "fits")

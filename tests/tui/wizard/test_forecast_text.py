@@ -1,4 +1,4 @@
-"""The outlook of a draft: corrected by what runs taught, and the plan that `F` would apply."""
+"""The outlook of a draft: corrected by history, and the plan that `F` would apply."""
 
 import re
 from dataclasses import replace
@@ -7,18 +7,20 @@ from pathlib import Path
 import pytest
 
 from fitune.core.forecast import history
+from fitune.core.forecast.forecast import Shortage
 from fitune.core.forecast.pace import Pace
+from fitune.core.forecast.ranking import rank
 from fitune.core.machine.host import Machine
-from fitune.core.memory.budget import Card, estimate
+from fitune.core.memory.budget import Card
 from fitune.core.memory.shapes import load
 from fitune.core.recipe import presets
 from fitune.core.recipe.load import parse
 from fitune.core.tokens.lengths import Prepared
 from fitune.tui.wizard.draft import Draft, recipe, set_field, with_prepared
-from fitune.tui.wizard.forecast_text import Outlook, correction, fitted, grouped, look, ways_out
-from fitune.tui.wizard.options import preset_choices, standing
+from fitune.tui.wizard.forecast_text import Outlook, correction, fitted, grouped, look, ways_out, with_remedy
+from fitune.tui.wizard.options import preset_choices
 from fitune.tui.wizard.review_text import lines
-from tests.core.forecast.measurements import lesson
+from tests.core.forecast.measurements import measurement, on
 from tests.tui.wizard.wizard_kit import CARD, VERSIONS, rendered
 
 GIB = 1 << 30
@@ -35,9 +37,9 @@ def draft(this_machine: Machine) -> Draft:
 def teach(home: Path, predicted_bytes: int, ratio: float) -> None:
     home.mkdir(exist_ok=True)
     stack = history.stack_of(VERSIONS)
-    run = lesson(place_bytes=CARD.total_bytes, stack=stack, predicted_bytes=predicted_bytes,
+    run = measurement(place_bytes=CARD.total_bytes, stack=stack, predicted_bytes=predicted_bytes,
                  peak_bytes=round(predicted_bytes * ratio))  # fmt: skip
-    history.remember(home, run)
+    history.append(home, run)
 
 
 def test_what_runs_taught_changes_the_outlook_and_says_so(draft: Draft, home: Path) -> None:
@@ -59,11 +61,17 @@ def test_a_run_that_keeps_more_in_host_ram_than_is_free_is_no_plain_fit(draft: D
     assert draft.machine
     poor = look(replace(away, machine=replace(draft.machine, ram_available_bytes=3 * GIB)))
     rich = look(replace(away, machine=replace(draft.machine, ram_available_bytes=64 * GIB)))
-    assert (rich.verdict, rich.ram_lack, poor.verdict) == ("fits", "", "tight")
+    assert (rich.verdict, poor.verdict) == ("fits", "over")
     assert re.fullmatch(r"It fits: .* GiB to spare\. For its host RAM \d\.\d GiB should be free, and 3\.0 GiB are\.",
                         poor.said)  # fmt: skip
     assert poor.short == "too little host RAM"
-    assert ways_out(poor) == [], "what saves memory of the card is no help"
+    assert poor.forecast is not None
+    for way in ways_out(poor):
+        better = with_remedy(away, way)
+        after = look(better).budget
+        assert after is not None
+        assert poor.forecast.budget.host_bytes - after.host_bytes == way.saves_bytes > 0
+        assert after.verdict == "fits", "what saves host RAM leaves the card its room"
 
 
 def test_a_planned_card_learns_nothing_from_this_one(draft: Draft, home: Path) -> None:
@@ -95,8 +103,8 @@ def test_rows_in_tokens_make_budget_and_pace_those_of_their_true_lengths(draft: 
     assert short.budget is not None
     assert short.work.longest < 20
     assert short.budget.total_bytes < full.budget.total_bytes
-    assert short.asked is not None
-    assert short.asked[1].data.packing is False
+    assert short.forecast is not None
+    assert short.forecast.decided.data.packing is False
     assert recipe(known).data.packing == "auto"
     packed = look(set_field(known, "data.packing", "yes")).budget  # then rows are of full length again
     assert packed is not None
@@ -166,26 +174,32 @@ def test_a_card_that_hides_its_size_is_said_to(draft: Draft, this_machine: Machi
 
 
 def test_where_unsloth_would_refuse_a_card_that_is_large_enough_it_says_so() -> None:
-    asked = parse({"model": {"id": "x"}, "data": {"source": "x"}, "train": {"offload_layers": "auto"}}, "test")
-    budget = estimate(load("Qwen/Qwen3-8B"), asked, Card(8 * GIB, 3 * GIB))
-    refused = Outlook("a card", budget, budget.total_bytes + GIB, "over")
-    assert refused.short == "auto finds no room"
-    assert refused.said.endswith("Give offload_layers a number.")
-    assert replace(refused, free_bytes=budget.total_bytes - GIB).short == "1.0 GiB short"
+    asked = parse({"model": {"id": "x"}, "data": {"source": "x"},
+                   "train": {"offload_layers": "auto", "backend": "unsloth"}}, "test")  # fmt: skip
+    found = on(load("Qwen/Qwen3-8B"), asked, Card(8 * GIB, 3 * GIB))
+    assert found.budget.refused
+    roomy, tight = (
+        Outlook("a card", replace(found, budget=replace(found.budget, free_bytes=found.budget.total_bytes + more)))
+        for more in (GIB, -GIB)
+    )
+    assert (roomy.verdict, roomy.short) == ("over", "auto finds no room")
+    assert roomy.said.endswith("Give offload_layers a number.")
+    assert tight.short == "1.0 GiB short"
 
 
 def test_presets_stand_by_verdict_host_ram_size_and_pace() -> None:
     card = Card(12 * GIB, 11 * GIB)
-    budget = estimate(load("Qwen/Qwen3-8B"), presets.find("8b-on-12gb").recipe("rows"), card)
-    away = replace(budget, offloaded_layers=20)
+    now = on(load("Qwen/Qwen3-8B"), presets.find("8b-on-12gb").recipe("rows"), card)
+    assert now.verdict == "fits"
+    away = replace(now, budget=replace(now.budget, offloaded_layers=20))
+    short = replace(now, shortages=(Shortage("host RAM", 1, False, ""),))
     small, right, large = (presets.find(name) for name in ("1b-on-6gb", "8b-on-12gb", "8b-on-16gb"))
     quick, heavy, slow, unknown = (Pace(each, each, each, flops, "") for each, flops in
                                    ((1000.0, 1.0), (1000.0, 2.0), (10.0, 1.0), (None, 3.0)))  # fmt: skip
-    order = [
-        standing(right, "fits", card, budget, quick), standing(right, "fits", card, budget, heavy),
-        standing(right, "fits", card, budget, unknown), standing(small, "fits", card, budget, quick),
-        standing(right, "fits", card, away, quick), standing(large, "fits", card, budget, quick),
-        standing(right, "fits", card, budget, slow), standing(small, "tight", card, budget, quick),
+    cases = [
+        (right, now, quick), (right, now, heavy), (right, now, unknown), (small, now, quick), (right, away, quick),
+        (large, now, quick), (right, now, slow), (small, short, quick),
     ]  # fmt: skip
+    order = [rank(preset, replace(found, pace=pace)) for preset, found, pace in cases]
     assert order == sorted(order)
     assert len(set(order)) == len(order)

@@ -6,13 +6,11 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from fitune.core import runs
 from fitune.core.errors import UserError
-from fitune.core.forecast import Pace, Remedy, estimate_pace, ram_lack, remedies
-from fitune.core.memory import Budget, estimate, shapes, to_json
+from fitune.core.forecast import Forecast, Pace, estimate_document
 from fitune.core.recipe import Recipe, load
-from fitune.core.tokens import Workload, as_decided, cache, lengths_said
-from fitune.tui.commands.planning.place import place
+from fitune.core.tokens import Workload, lengths_said
+from fitune.tui.commands.planning.site import forecast_here, named
 from fitune.tui.text import as_ascii_json, clean, count, duration, gib, hanging, rate
 
 FITS, DOES_NOT_FIT = 0, 3
@@ -25,22 +23,14 @@ def run(args: argparse.Namespace) -> int:
     recipe = load.load(args.recipe, args.set)
     if args.calibrate:
         measure(recipe, args.gpu_memory)
-    here = place(recipe, args.gpu_memory)
-    asked, card = here.recipe, here.card
-    shape = shapes.load(asked.model.id, asked.model.revision)
-    asked, work = as_decided(asked, cache.known(asked, runs.home(asked.run.home)))
-    longest, row_tokens = (work.longest, work.row_tokens) if work else (None, None)
-    found = here.budget(estimate(shape, asked, card, longest))
-    pace = here.experience.pace(estimate_pace(shape, asked, here.gpu_name, row_tokens, found.offloaded_layers))
-    short = found.free_bytes and found.verdict != "fits"
-    ways = remedies(shape, asked, card, longest, here.experience, here.unsloth_works) if short else []
+    now = forecast_here(recipe, args.gpu_memory)
     if args.json:
-        print(as_ascii_json({**to_json(found, ways), "pace": asdict(pace), "workload": asdict(work) if work else None}))
+        print(as_ascii_json(asdict(estimate_document(now))))
     else:
-        print(f"{clean(shape.name)} on {clean(here.named)}")
-        tell(found, pace, ways, here.ram_bytes)
-        tell_work(work, pace)
-    return DOES_NOT_FIT if found.verdict == "over" else FITS
+        print(f"{clean(now.shape.name)} on {clean(named(now))}")
+        tell(now)
+        tell_work(now.work, now.pace)
+    return DOES_NOT_FIT if now.verdict == "over" else FITS
 
 
 def measure(recipe: Recipe, gpu_memory: str | None) -> None:
@@ -54,28 +44,29 @@ def measure(recipe: Recipe, gpu_memory: str | None) -> None:
         print("WARN  Nothing was learned: others used the card, or the model's size is not known.", file=sys.stderr)
 
 
-def tell(found: Budget, pace: Pace, ways: list[Remedy], ram_bytes: int | None) -> None:
-    """Print the budget as a table."""
-    width = max(len(part.name) for part in found.parts)
-    for part in found.parts:
+def tell(now: Forecast) -> None:
+    """Print the forecast as a table."""
+    budget, document = now.budget, estimate_document(now)
+    width = max(len(part.name) for part in budget.parts)
+    for part in budget.parts:
         print(hanging(f"{gib(part.bytes, 2):>11}  {part.name:<{width}}  ", clean(part.why)))
-    print(f"{gib(found.total_bytes, 2):>11}  total at the peak ({found.moment}); from {gib(found.low_bytes)} to "
-          f"{gib(found.high_bytes)}")  # fmt: skip
-    if found.free_bytes:
-        print(f"{gib(found.free_bytes, 2):>11}  free")
-    if found.host_bytes:
-        print(f"{gib(found.host_bytes, 2):>11}  host RAM beside the card")
-    print(f"{gib(found.disk_bytes, 2):>11}  disk, the download of the model included")
-    if found.free_bytes:
-        print(WORDS[found.verdict])
-    if lack := ram_lack(found.host_bytes, ram_bytes):
-        print(f"WARN  {lack}")
-    if pace.tokens_per_s:
-        print(hanging(INDENT, f"{count(pace.low_tokens_per_s)} to {rate(pace.high_tokens_per_s)}: {clean(pace.why)}"))
-    if ways:
+    print(f"{gib(budget.total_bytes, 2):>11}  total at the peak ({budget.moment}); from {gib(budget.low_bytes)} to "
+          f"{gib(budget.high_bytes)}")  # fmt: skip
+    if budget.free_bytes:
+        print(f"{gib(budget.free_bytes, 2):>11}  free")
+    if budget.host_bytes:
+        print(f"{gib(budget.host_bytes, 2):>11}  host RAM beside the card")
+    print(f"{gib(budget.disk_bytes, 2):>11}  disk, the download of the model included")
+    print(WORDS[now.verdict])
+    for sentence in document.shortages:
+        print(hanging(INDENT, clean(sentence)))
+    if now.pace.tokens_per_s:
+        pace = f"{count(now.pace.low_tokens_per_s)} to {rate(now.pace.high_tokens_per_s)}"
+        print(hanging(INDENT, f"{pace}: {clean(now.pace.why)}"))
+    if document.remedies:
         print("What would help")
-    for way in ways:
-        print(hanging(INDENT, f"{set_flags(way.set)}  saves {gib(way.saves_bytes)}: {clean(way.costs)}"))
+    for remedy in document.remedies:
+        print(hanging(INDENT, f"{set_flags(remedy.set)}  saves {gib(remedy.saves_bytes)}: {clean(remedy.costs)}"))
 
 
 def tell_work(work: Workload | None, pace: Pace) -> None:

@@ -31,10 +31,10 @@ def start(recipe: Recipe, anyway: bool, detach: bool, share_gpu: bool = False) -
 
 def _memory(begun: Begun) -> list[str]:
     """What it will take, and what that is judged by; nothing where the model is not understood."""
-    if begun.budget is None:
+    now = begun.forecast
+    if now is None:
         return []
-    free_bytes = begun.budget["free_bytes"]
-    of = f" of {gib(free_bytes)}" if free_bytes else ""
-    said = f"memory: {gib(begun.budget['total_bytes'])}{of}; {lengths_said(begun.work)}"
-    over = begun.budget["verdict"] == "over"  # and wanted all the same, or on a processor, where nothing is refused
-    return [said, "WARN  That does not fit: it may be ended for want of memory."] if over else [said]
+    of = f" of {gib(now.budget.free_bytes)}" if now.budget.free_bytes else ""
+    said = f"memory: {gib(now.budget.total_bytes)}{of}; {lengths_said(now.work)}"
+    is_over = now.verdict == "over"  # and wanted all the same
+    return [said, "WARN  That does not fit: it may be ended for want of memory."] if is_over else [said]

@@ -51,7 +51,7 @@ class BudgetPanel(Static):
 def full_lines(outlook: Outlook, ways: Sequence[Remedy], columns: int, plain: bool) -> Content:
     """Place, bar, parts, total, free memory, verdict, pace, and the remedies where they are needed."""
     found = outlook.budget
-    lines = [Content.styled(clean(f"Memory of {outlook.place}", columns * 2), "bold")]
+    lines = [Content.styled(clean(f"Memory of {outlook.site}", columns * 2), "bold")]
     if found is not None:
         parts = grouped(found.parts)
         shades = PLAIN_SHADES if plain else SHADES

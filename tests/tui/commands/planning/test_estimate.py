@@ -19,7 +19,7 @@ from fitune.core.machine.host import Machine
 from fitune.core.memory.shapes import load
 from fitune.core.recipe.load import to_toml
 from fitune.core.tokens import cache
-from tests.core.forecast.measurements import VERSIONS, lesson
+from tests.core.forecast.measurements import VERSIONS, measurement
 from tests.core.tokens.token_rows import prepared
 from tests.tui.conftest import Fitune
 
@@ -112,7 +112,7 @@ def test_what_runs_taught_is_seen_in_the_estimate(fitune: Fitune, recipe_file: s
     before = json.loads(fitune("estimate", recipe_file, "--json")[1])
     fitune_home.mkdir()
     total = before["total_bytes"]
-    history.remember(fitune_home, lesson(predicted_bytes=total, peak_bytes=round(total * 1.05)))
+    history.append(fitune_home, measurement(predicted_bytes=total, peak_bytes=round(total * 1.05)))
     after = json.loads(fitune("estimate", recipe_file, "--json")[1])
     assert after["total_bytes"] == pytest.approx(1.05 * total, rel=1e-6)
     assert after["parts"][-1]["why"] == "corrected by +5.0% from 1 run on this card"
@@ -131,7 +131,7 @@ def test_calibrate_measures_first(
         fitune_home.mkdir(exist_ok=True)
         tell("train")
         if learns:
-            history.remember(fitune_home, lesson())
+            history.append(fitune_home, measurement())
         return learns
 
     monkeypatch.setattr(calibrate, "calibrate", measured)
@@ -268,13 +268,14 @@ def test_host_ram_and_disk_are_told_and_too_little_ram_is_warned_of(
     out = fitune("estimate", recipe_file, "--set", "train.offload_layers=20")[1]
     assert "host RAM beside the card" in out
     assert "disk, the download of the model included" in out
-    assert "WARN  For its host RAM" in out
-    assert "WARN" not in fitune("estimate", recipe_file, "--set", "train.checkpointing=on")[1]
+    assert "ERROR It does not fit.\n      For its host RAM" in out
+    assert "--set train.checkpointing=on  saves" in out
+    assert "ERROR" not in fitune("estimate", recipe_file, "--set", "train.checkpointing=on")[1]
 
 
 def test_a_limit_of_the_recipe_is_told_beside_what_is_free(fitune: Fitune, recipe_file: str) -> None:
     out = fitune("estimate", recipe_file, "--gpu-memory", "8", "--set", "run.vram_limit_gib=5")[1]
-    assert out.startswith("Llama-3.1-8B-Instruct on a card with 8.0 GiB free, 5 GiB of it to take\n")
+    assert out.startswith("Llama-3.1-8B-Instruct on a planned 8 GiB card with 8.0 GiB free, 5 GiB of it to take\n")
     assert "5 GiB of it" not in fitune("estimate", recipe_file, "--gpu-memory", "4", "--set", "run.vram_limit_gib=5")[1]
 
 
@@ -298,7 +299,7 @@ def test_presets_here_are_corrected_and_have_a_pace(fitune: Fitune, fitune_home:
     assert preset["tokens_per_s"] == pytest.approx(pace.tokens_per_s)
     fitune_home.mkdir()
     total = preset["total_bytes"]
-    history.remember(fitune_home, lesson(predicted_bytes=total, peak_bytes=round(total * 1.1)))
+    history.append(fitune_home, measurement(predicted_bytes=total, peak_bytes=round(total * 1.1)))
     after = {each["id"]: each for each in json.loads(fitune("presets", "--json")[1])}
     assert after["8b-on-12gb"]["total_bytes"] == pytest.approx(1.1 * total, rel=1e-6)
     assert after["135m-on-anything"] == before["135m-on-anything"]

@@ -51,7 +51,10 @@ def test_a_time_left_is_promised_only_where_the_run_is_long_enough_to_tell_one(
         preset="8b-on-12gb", machine=this_machine, edits={"data.source": "rows.jsonl", "train.epochs": epochs}
     )
     known = with_prepared(draft, Prepared.read(rendered(recipe(draft), home / "rows").path))
-    assert duration_words(known, replace(look(known), pace=None)).startswith(f"Unknown for {said}")
+    outlook = look(known)
+    assert outlook.forecast is not None
+    silent = replace(outlook.forecast, pace=replace(outlook.forecast.pace, tokens_per_s=None))
+    assert duration_words(known, replace(outlook, forecast=silent)).startswith(f"Unknown for {said}")
 
 
 @pytest.mark.parametrize(

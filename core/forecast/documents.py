@@ -1,0 +1,147 @@
+"""The JSON of forecasts: what `fitune estimate`, `fit` and `presets` print with --json, and run.json keeps."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fitune.core.forecast.candidates import Candidate
+from fitune.core.forecast.forecast import Forecast, Verdict
+from fitune.core.forecast.pace import Pace
+from fitune.core.forecast.remedies import Remedy, remedies
+from fitune.core.forecast.search import Fit, Rejected
+from fitune.core.memory import Part
+from fitune.core.tokens import Workload
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetDocument:
+    """The memory that a recipe takes, item by item, and whether it will do."""
+
+    total_bytes: int
+    """The peak that nvidia-smi would show for the process; on a processor the peak of its RAM."""
+    low_bytes: int
+    high_bytes: int
+    """Bounds of the total."""
+    host_bytes: int
+    """Host RAM that is pinned beside the card."""
+    disk_bytes: int
+    """Disk for the run, the download of the model included."""
+    free_bytes: int
+    """Memory that the run may take: of the card, or on a processor of the RAM; 0 is unknown."""
+    verdict: Verdict
+    """fits, tight (it may, with luck) or over: of the card's memory, host RAM and disk together."""
+    shortages: tuple[str, ...]
+    """A sentence for each thing that is short."""
+    parts: tuple[Part, ...]
+    """They sum to total_bytes."""
+    remedies: tuple[Remedy, ...]
+    """Changes that help, the gentlest first; only where it does not fit."""
+
+
+@dataclass(frozen=True, slots=True)
+class EstimateDocument(BudgetDocument):
+    """What `fitune estimate --json` prints."""
+
+    pace: Pace
+    workload: Workload | None
+    """The whole training in tokens; null where the rows were not measured."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlanDocument:
+    """A plan of `fitune fit --json`."""
+
+    set: Mapping[str, Any]
+    """Changes of the recipe, by `group.key`; null unsets a field."""
+    max_seq_length: int
+    """Tokens."""
+    budget: BudgetDocument
+    pace: Pace
+
+
+@dataclass(frozen=True, slots=True)
+class FitDocument:
+    """What `fitune fit --json` prints."""
+
+    fits: bool
+    """There is a plan that is not over."""
+    reason: str
+    plan: PlanDocument | None
+    rejected: tuple[Rejected, ...]
+    longest: PlanDocument | None
+    """The plan with the longest rows that fit, one at a time."""
+    ways_out: tuple[Rejected, ...]
+    """Where nothing surely fits: changes of what is learned, and the card that would do."""
+    recipe: BudgetDocument
+    """The recipe as it is."""
+    workload: Workload | None
+    """The whole training in tokens; null where the rows were not measured."""
+
+
+@dataclass(frozen=True, slots=True)
+class PresetDocument:
+    """A preset in the list of `fitune presets --json`."""
+
+    id: str
+    title: str
+    whom: str
+    models: tuple[str, ...]
+    card_gib: float
+    """The size of card it is made for."""
+    total_bytes: int
+    host_bytes: int
+    """Host RAM that is pinned beside the card."""
+    offloaded_layers: int
+    """Layers kept in host RAM."""
+    verdict: Verdict
+    shortages: tuple[str, ...]
+    """A sentence for each thing that is short."""
+    tokens_per_s: float | None
+    """Padding included; null for a card without figures."""
+    evidence: str
+    """The measurement behind it, or "estimated"."""
+
+
+def budget_document(now: Forecast) -> BudgetDocument:
+    """The budget of a forecast, with remedies where it does not fit."""
+    budget = now.budget
+    return BudgetDocument(
+        total_bytes=budget.total_bytes,
+        low_bytes=budget.low_bytes,
+        high_bytes=budget.high_bytes,
+        host_bytes=budget.host_bytes,
+        disk_bytes=budget.disk_bytes,
+        free_bytes=budget.free_bytes,
+        verdict=now.verdict,
+        shortages=tuple(each.sentence for each in now.shortages),
+        parts=budget.parts,
+        remedies=tuple(remedies(now)) if now.memory_shortage and budget.free_bytes else (),
+    )
+
+
+def estimate_document(now: Forecast) -> EstimateDocument:
+    """The answer of `fitune estimate --json`."""
+    budget = budget_document(now)
+    kept = {name: getattr(budget, name) for name in BudgetDocument.__dataclass_fields__}
+    return EstimateDocument(**kept, pace=now.pace, workload=now.work)
+
+
+def fit_document(found: Fit, own: Forecast) -> FitDocument:
+    """The answer of `fitune fit --json`. own: the forecast of the recipe as it is."""
+    return FitDocument(
+        fits=found.plan is not None and found.plan.forecast.verdict != "over",
+        reason=found.reason,
+        plan=_plan(found.plan),
+        rejected=found.rejected,
+        longest=_plan(found.longest),
+        ways_out=found.ways_out,
+        recipe=budget_document(own),
+        workload=own.work,
+    )
+
+
+def _plan(candidate: Candidate | None) -> PlanDocument | None:
+    if candidate is None:
+        return None
+    length = candidate.recipe.model.max_seq_length
+    return PlanDocument(candidate.set, length, budget_document(candidate.forecast), candidate.pace)

@@ -1,0 +1,165 @@
+"""The one forecast that every front end shows: what a recipe needs, how fast it is, and whether it will do at a site.
+
+recipe -> budget -> correction by history -> pace -> shortages -> verdict. Nothing else puts these together.
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from fitune.core.forecast.pace import Pace, estimate_pace
+from fitune.core.forecast.resolve import resolve
+from fitune.core.forecast.site import Site, site_of
+from fitune.core.machine import Machine
+from fitune.core.memory import RUNTIME_CPU_BYTES, Budget, Shape, estimate, in_ram, safe_bytes, shapes
+from fitune.core.recipe import Recipe
+from fitune.core.tokens import Prepared, Workload, as_decided, cache
+
+Verdict = Literal["fits", "tight", "over"]
+Resource = Literal["memory on the card", "RAM", "host RAM", "disk"]
+GIB = 1 << 30
+RAM_SHARE = 0.9
+"""The share of the free host RAM that a plan may pin and still be safe."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shortage:
+    """A resource of which a training has too little, or too little to be safe."""
+
+    of: Resource
+    missing_bytes: int
+    """What is missing to be safe, at least 1."""
+    is_sure: bool
+    """False: it may do, with luck."""
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """What a recipe will need at a site, how fast it will be, and whether it will do."""
+
+    shape: Shape
+    recipe: Recipe
+    """Resolved: nothing but packing is left open."""
+    decided: Recipe
+    """The same with data.packing as it will really be."""
+    site: Site
+    rows: Prepared | None
+    """The recipe's rows in tokens; None counts every row as full length."""
+    budget: Budget
+    """Corrected by the site's history; its own verdict is of the card alone, or of the RAM on a processor."""
+    pace: Pace
+    """Corrected by the site's history."""
+    work: Workload | None
+    """The whole training in tokens; None where the rows are not known."""
+    shortages: tuple[Shortage, ...]
+    """Nothing where it fits. That of memory comes first."""
+
+    @property
+    def verdict(self) -> Verdict:
+        """over: it can't do. tight: it may, with luck. fits: it will."""
+        if any(each.is_sure for each in self.shortages):
+            return "over"
+        return "tight" if self.shortages else "fits"
+
+    @property
+    def memory_shortage(self) -> Shortage | None:
+        """The first shortage that another plan could help: of the card, or of RAM. Disk is no matter of plans."""
+        return next((each for each in self.shortages if each.of != "disk"), None)
+
+
+@dataclass(frozen=True, slots=True)
+class RowLengths:
+    """Lengths of rows that were measured in a run itself, in tokens."""
+
+    longest: int
+    mean: float
+
+
+def forecast(
+    shape: Shape, recipe: Recipe, site: Site, rows: Prepared | None = None, lengths: RowLengths | None = None
+) -> Forecast:
+    """The forecast of a resolved recipe at a site. Arithmetic alone: fast enough to follow keystrokes.
+
+    rows: the recipe's rows in tokens; None counts them as full length, unless `lengths` says better. Raises UserError
+    for a model or modules that can't be trained.
+    """
+    decided, work = as_decided(recipe, rows)
+    if work and not lengths:
+        lengths = RowLengths(work.longest, work.row_tokens)
+    longest, mean = (lengths.longest, lengths.mean) if lengths else (None, None)
+    budget = site.history.corrected_budget(estimate(shape, decided, site.card, longest))
+    if site.card is None:
+        budget = in_ram(budget, site.ram_bytes)
+    pace = site.history.corrected_pace(estimate_pace(shape, decided, site.gpu_name, mean, budget.offloaded_layers))
+    return Forecast(shape, recipe, decided, site, rows, budget, pace, work, _shortages(decided, site, budget))
+
+
+def forecast_on(machine: Machine, recipe: Recipe, base: Path) -> Forecast:
+    """The forecast of a recipe on a machine, with the lengths of its rows where these were measured before.
+
+    base: the folder of fitune's data. Raises UserError as `resolve`, `site_of` and `forecast`, and for a model whose
+    shape can't be learned.
+    """
+    resolved = resolve(recipe, machine, need_data=False)
+    site, asked = site_of(resolved, machine, base), resolved.recipe
+    shape = shapes.load(asked.model.id, asked.model.revision)
+    return forecast(shape, asked, site, cache.known(asked, base))
+
+
+def host_ram_bytes(pinned_bytes: int) -> int:
+    """Free host RAM with which a training on a card that pins so much (Budget.host_bytes) is safe; 0 where it pins
+    nothing."""
+    return round((pinned_bytes + RUNTIME_CPU_BYTES) / RAM_SHARE) if pinned_bytes else 0
+
+
+def _shortages(recipe: Recipe, site: Site, budget: Budget) -> tuple[Shortage, ...]:
+    found = (_memory(site, budget), _host_ram(site, budget), _disk(recipe, site, budget))
+    return tuple(each for each in found if each)
+
+
+def _memory(site: Site, budget: Budget) -> Shortage | None:
+    """Of the card, or of RAM on a processor. Free memory that is not known limits nothing for sure."""
+    if budget.verdict == "fits":
+        return None
+    of: Resource = "memory on the card" if site.card else "RAM"
+    where = (site.gpu_name or "the card") if site.card else "the processor"
+    missing = max(1, (safe_bytes(budget) if site.card else budget.high_bytes) - budget.free_bytes)
+    if budget.refused:
+        sentence = f'Unsloth would not load this: train.offload_layers = "auto" finds no room on {where}.'
+        return Shortage(of, missing, True, sentence)
+    if not budget.free_bytes:
+        return Shortage(of, missing, False, "It is not known how much memory is free.")
+    if budget.verdict == "over":
+        sentence = f"This needs about {_gib(budget.total_bytes)}, and {where} has {_gib(budget.free_bytes)} free."
+        return Shortage(of, missing, True, sentence)
+    sentence = f"This may fit, with luck: to be safe, {_gib(missing)} more should be free."
+    return Shortage(of, missing, False, sentence)
+
+
+def _host_ram(site: Site, budget: Budget) -> Shortage | None:
+    """Of the host RAM that a training on a card pins: pinned memory is never swapped out."""
+    wanted_bytes = host_ram_bytes(budget.host_bytes)
+    if site.card is None or site.ram_bytes is None or wanted_bytes <= site.ram_bytes:
+        return None
+    sentence = f"For its host RAM {_gib(wanted_bytes)} should be free, and {_gib(site.ram_bytes)} are."
+    is_sure = budget.host_bytes + RUNTIME_CPU_BYTES > site.ram_bytes
+    return Shortage("host RAM", wanted_bytes - site.ram_bytes, is_sure, sentence)
+
+
+def _disk(recipe: Recipe, site: Site, budget: Budget) -> Shortage | None:
+    """Of the disk where runs are kept. A model of the Hub may be there already: then its download is no need."""
+    is_here = os.path.isdir(os.path.expanduser(recipe.model.id))
+    run_bytes = budget.disk_bytes - budget.download_bytes
+    wanted_bytes = run_bytes if is_here else budget.disk_bytes
+    if site.disk_bytes is None or wanted_bytes <= site.disk_bytes:
+        return None
+    is_sure = run_bytes > site.disk_bytes
+    download = "" if is_here or is_sure else ", with the download of the model,"
+    sentence = f"On the disk{download} {_gib(wanted_bytes)} should be free, and {_gib(site.disk_bytes)} are."
+    return Shortage("disk", wanted_bytes - site.disk_bytes, is_sure, sentence)
+
+
+def _gib(amount_bytes: int) -> str:
+    return f"{amount_bytes / GIB:.1f} GiB"

@@ -1,0 +1,23 @@
+"""Changes of a recipe by `group.key`: made, and read back."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from fitune.core.recipe.fields import Recipe
+
+
+def changed(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
+    """The recipe with `group.key` values set, unchecked: they come from fitune itself."""
+    groups: dict[str, dict[str, Any]] = {}
+    for name, value in changes.items():
+        group, _, key = name.partition(".")
+        groups.setdefault(group, {})[key] = value
+    return recipe.model_copy(
+        update={group: getattr(recipe, group).model_copy(update=keys) for group, keys in groups.items()}
+    )
+
+
+def value_of(recipe: Recipe, name: str) -> Any:
+    """The value of a field by `group.key`."""
+    group, _, key = name.partition(".")
+    return getattr(getattr(recipe, group), key)
