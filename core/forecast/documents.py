@@ -40,7 +40,7 @@ class BudgetDocument:
 
 @dataclass(frozen=True, slots=True)
 class EstimateDocument(BudgetDocument):
-    """What `fitune estimate --json` prints."""
+    """The answer of `fitune estimate --json`."""
 
     pace: Pace
     workload: Workload | None
@@ -61,7 +61,7 @@ class PlanDocument:
 
 @dataclass(frozen=True, slots=True)
 class FitDocument:
-    """What `fitune fit --json` prints."""
+    """The answer of `fitune fit --json`."""
 
     fits: bool
     """There is a plan that is not over."""
@@ -71,7 +71,7 @@ class FitDocument:
     longest: PlanDocument | None
     """The plan with the longest rows that fit, one at a time."""
     ways_out: tuple[Rejected, ...]
-    """Where nothing surely fits: changes of what is learned, and the card that would do."""
+    """Changes of what is learned that would fit, and the card that would do; only where nothing surely fits."""
     recipe: BudgetDocument
     """The recipe as it is."""
     workload: Workload | None

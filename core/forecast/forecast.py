@@ -29,7 +29,7 @@ class Shortage:
 
     of: Resource
     missing_bytes: int
-    """What is missing to be safe, at least 1."""
+    """Bytes that are missing to be safe, at least 1."""
     is_sure: bool
     """False: it may do, with luck."""
     sentence: str
@@ -37,7 +37,7 @@ class Shortage:
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """What a recipe will need at a site, how fast it will be, and whether it will do."""
+    """The needs of a recipe at a site, its pace, and the verdict."""
 
     shape: Shape
     recipe: Recipe

@@ -32,7 +32,7 @@ READ_BYTES = 1 << 18
 NEWEST = 8
 """Most runs that a correction is made of."""
 LIKE = 3.0
-"""How many times larger or smaller a run may be predicted to count as alike; a choice."""
+"""Runs count as alike up to so many times larger or smaller; a choice."""
 MEMORY_LEAST, MEMORY_MOST = 0.95, 1.3
 PACE_LEAST, PACE_MOST = 0.2, 4.0
 """Corrections are held within these; what is further off has another cause than the card."""
@@ -57,7 +57,7 @@ class Measurement:
     stack: str
     backend: str
     shared: bool
-    """Whether others used the card meanwhile: then the figures say nothing about it."""
+    """Others used the card meanwhile: then the figures say nothing about it."""
     predicted_bytes: int
     """Before any correction, for rows as long as they were."""
     peak_bytes: int
@@ -221,7 +221,7 @@ def _guess(measurement: Measurement, found: Pace) -> float:
 
 
 def _spread(values: Sequence[float], middle: float, least: float) -> float:
-    """How far the truth may lie from a corrected value, as a share of it; unbounded while there are few runs."""
+    """The spread of measurements around a corrected value, as a share of it; unbounded while there are few runs."""
     if len(values) < ENOUGH:
         return math.inf
     return max(least, 2 * max(abs(each / middle - 1) for each in values))

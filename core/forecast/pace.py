@@ -1,4 +1,4 @@
-"""How fast a recipe will train, with honest bounds: arithmetic of the model over what the card can do.
+"""The pace of a training, with honest bounds: arithmetic of the model over what the card can do.
 
 A frozen weight costs 2 operations a token forward, 2 for the gradient of its input, and 2 more where checkpointing
 recomputes; it needs no gradient of its own, so LoRA costs 6 a parameter and token where full training costs 8.
@@ -133,7 +133,7 @@ def _unpack_bytes(shape: Shape, recipe: Recipe) -> float:
 
 
 def _fetched_bytes(shape: Shape, recipe: Recipe, layers_away: int | None) -> float:
-    """What layers in host RAM move over PCIe in a micro-batch: each once forward, once backward."""
+    """Bytes that layers in host RAM move over PCIe in a micro-batch: each once forward, once backward."""
     wanted, total = recipe.train.offload_layers, len(shape.layers)
     away = layers_away if layers_away is not None else wanted if isinstance(wanted, int) else 0
     each = 2 if recipe.model.quant == "bf16" and shape.stored_as is None else 0.516

@@ -1,4 +1,4 @@
-"""What to change when a recipe does not fit, the gentlest first, each with the bytes that it really saves.
+"""Remedies: changes for a recipe that does not fit, the gentlest first, each with the bytes that it really saves.
 
 A saving is the difference of two budgets, never a rule of thumb; a change that does not lower the peak is left out.
 """
@@ -109,7 +109,7 @@ def _is_gentle(remedy: Remedy) -> bool:
 
 
 def can_offload(shape: Shape, recipe: Recipe, card: Card | None) -> bool:
-    """Whether layers can be kept in host RAM: only Unsloth does it, only with checkpointing, and not in 8 bits."""
+    """True if layers can be kept in host RAM: only Unsloth does it, only with checkpointing, and not in 8 bits."""
     train = recipe.train
     able = card is not None and train.backend != "trl" and train.checkpointing != "off"
     return able and "int8" not in (recipe.model.quant, shape.stored_as) and len(shape.layers) > 1

@@ -23,7 +23,7 @@ class Resolved:
     notes: tuple[str, ...]
     """Each change, as a sentence: shown before the start, kept in run.json."""
     unsloth_works: bool
-    """Whether unsloth could be used, whatever the recipe asks for."""
+    """Unsloth could be used, whatever the recipe asks for."""
 
 
 def resolve(recipe: Recipe, machine: Machine, need_data: bool = True) -> Resolved:

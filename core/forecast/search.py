@@ -23,7 +23,7 @@ LOWEST_RANK = 4
 CARDS_GIB = (6, 8, 10, 12, 16, 20, 24, 32, 40, 48, 64, 80, 96, 141, 180)
 """Sizes of cards that are sold."""
 CARD_FREE_SHARE = 0.95
-"""What an idle card of a size has free, about."""
+"""The share of its memory that an idle card has free, about."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +33,13 @@ class Rejected:
     set: Mapping[str, Any]
     """Changes of the recipe that make it."""
     unlike: Mapping[str, Any]
-    """Where it differs from the plan that was taken, by `group.key`."""
+    """Its differences from the plan that was taken, by `group.key`."""
     why: str
 
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """What the search found."""
+    """The result of the search."""
 
     plan: Candidate | None
     """The fastest that fits; where none surely does, one that may; None if nothing does."""
@@ -48,7 +48,7 @@ class Fit:
     longest: Candidate | None
     """The plan with one row at once, leanest checkpointing, and rows as long as then fit."""
     ways_out: tuple[Rejected, ...] = ()
-    """Where nothing fits: changes of what is learned that would, and the card that would do."""
+    """Changes of what is learned that would fit, and the card that would do; only where nothing surely fits."""
 
 
 def fit(asked: Forecast) -> Fit:
@@ -204,7 +204,7 @@ def _longest_rows(
 
 
 def _ways_out(space: SearchSpace) -> Iterator[Rejected]:
-    """What would fit, each with its price: 4 bits, shorter rows, a lower rank, another card or model."""
+    """Changes that would fit, each with its price: 4 bits, shorter rows, a lower rank, another card or model."""
     recipe = space.recipe
     packed = replace(space, recipe=changed(recipe, {"model.quant": "nf4"}))
     can_pack = recipe.model.quant != "nf4" and space.shape.stored_as is None and space.site.card is not None
@@ -260,7 +260,7 @@ def _reason(own: Candidate, best: Candidate) -> str:
 
 
 def _why(candidate: Candidate, best: Candidate) -> str:
-    """Why a plan was not taken."""
+    """The reason why a plan was not taken."""
     if candidate.budget.refused:
         return "would not be loaded: Unsloth's auto finds no room"
     if short := candidate.forecast.memory_shortage:

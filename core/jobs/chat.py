@@ -25,7 +25,7 @@ Turn = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How answers are written."""
+    """Settings by which answers are written."""
 
     max_tokens: int = ANSWER_TOKENS
     temperature: float = 0.0
@@ -44,13 +44,13 @@ class Question:
 
 @dataclass(slots=True)
 class Conversation:
-    """What each side was asked and has answered: from the first answer on the two go apart."""
+    """The questions and answers of each side: from the first answer on the two go apart."""
 
     questions: list[Question] = field(default_factory=list)
     said: dict[Side, list[Turn]] = field(default_factory=lambda: {side: [] for side in SIDES})
     tools: Any = None
     _asked: dict[Side, list[Turn]] = field(default_factory=dict)
-    """What was said, with the question that is being answered."""
+    """All messages, with the question that is being answered."""
 
     @property
     def is_chat(self) -> bool:
@@ -71,7 +71,7 @@ class Conversation:
         self.tools = None
 
     def ask(self, text: str) -> dict[str, Any]:
-        """What to ask each side; a question of the data begins a new conversation, as its row does."""
+        """The messages to send to each side; a question of the data begins a new conversation, as its row does."""
         text = text.encode(errors="replace").decode()  # lone surrogates, from a terminal that is not UTF-8
         if not self.is_chat:
             return {"asked": dict.fromkeys(SIDES, text)}
@@ -105,7 +105,7 @@ class Chat:
         self._tell({"stop": True})
 
     def heard(self) -> Iterator[dict[str, Any]]:
-        """What the model's process says, as it comes, until it ends. By `type`:
+        """Messages of the model's process, as they come, until it ends. By `type`:
 
         phase{name} warning{message} ready{device, model, questions} text{side, text} done{}
         answer{side, text, tokens, ended: itself|length|asked, elapsed_s} refused{message, hint} failed{message, hint}

@@ -43,5 +43,5 @@ def prepare(recipe: Recipe) -> Run:
 
 
 def _is_prepared(run: Run) -> bool:
-    """Whether the job that renders the rows is done, or under way."""
+    """True if the job that renders the rows is done, or under way."""
     return (run.path / FILE).is_file() or run.holder_pid() is not None

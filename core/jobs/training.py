@@ -119,7 +119,7 @@ def _refuse_absent_tracker(name: str) -> None:
 
 
 def _elsewhere(base: Path) -> list[str]:
-    """How other commands find a run whose recipe names a home of its own."""
+    """A note on how other commands find a run whose recipe names a home of its own."""
     if base == runs.home():
         return []
     return [f"run.home = {base}: other commands find this run with FITUNE_HOME={base}, or by its path."]

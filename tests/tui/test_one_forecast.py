@@ -23,7 +23,7 @@ from fitune.core.recipe.load import to_toml
 from fitune.tui.commands.planning import estimate, fit
 from fitune.tui.commands.planning import presets as presets_command
 from fitune.tui.wizard.draft import Draft
-from fitune.tui.wizard.forecast_text import look
+from fitune.tui.wizard.forecast_text import forecast_draft
 from fitune.tui.wizard.options import preset_choices
 from tests.core.forecast.test_any_recipe import any_recipe
 
@@ -115,9 +115,9 @@ def test_every_front_end_says_the_same(
         expected = answer_of(document)
         fit_status, found = asked(fit, file, capsys)
         assert answer_of(found["recipe"]) == expected
-        outlook = look(Draft(answers=tomllib.loads(file.read_text()), machine=machine))
-        assert outlook.forecast is not None
-        assert forecast_answer(outlook.forecast) == expected
+        forecast = forecast_draft(Draft(answers=tomllib.loads(file.read_text()), machine=machine))
+        assert forecast.known is not None
+        assert forecast_answer(forecast.known) == expected
         done, kept = begun(recipe)
         assert kept == expected
         assert (status, done) == ((3, "refuses") if expected.verdict == "over" else (0, "starts"))
@@ -136,7 +136,7 @@ def test_presets_stand_in_one_order_with_one_verdict_each(
     assert presets_command.run(Namespace(gpu_memory=None, json=True)) == 0
     listed = [(each["id"], each["verdict"], each["total_bytes"]) for each in json.loads(capsys.readouterr().out)]
     offered = [
-        (choice.preset.id, choice.outlook.verdict, choice.outlook.budget.total_bytes if choice.outlook.budget else 0)
+        (choice.preset.id, choice.forecast.verdict, choice.forecast.budget.total_bytes if choice.forecast.budget else 0)
         for choice in preset_choices(Draft(machine=machine))
     ]
     assert listed == offered
@@ -158,5 +158,5 @@ def test_too_little_host_ram_is_told_by_all_of_them(
     assert (status, document["verdict"]) == (3, "over")
     assert "For its host RAM" in document["shortages"][0]
     assert asked(fit, file, capsys)[0] == 3
-    assert look(Draft(preset="32b-on-12gb", machine=machine)).verdict == "over"
+    assert forecast_draft(Draft(preset="32b-on-12gb", machine=machine)).verdict == "over"
     assert begun(recipe)[0] == "refuses"

@@ -26,7 +26,7 @@ from fitune.tui.data.report_text import (
 from fitune.tui.data.token_text import example_text, histogram_lines, legend
 from fitune.tui.plain.prompt import GoBack, Talk
 from fitune.tui.wizard.draft import Draft, prepared, recipe, reset_field, set_field, with_prepared
-from fitune.tui.wizard.forecast_text import WORDS, look
+from fitune.tui.wizard.forecast_text import WORDS, forecast_draft
 from fitune.tui.wizard.options import data_suggestions
 from fitune.tui.wizard.steps import Answer, Forward
 
@@ -115,8 +115,8 @@ def look_at_rows(talk: Talk, draft: Draft, found: Prepared) -> Answer:
             example = (example + 1) % len(found.examples)
         elif answer == "c" and better:
             draft = set_field(draft, "model.max_seq_length", str(better))
-            outlook = look(draft)
-            talk.say(f"{length_line(found, recipe(draft))}\n{WORDS[outlook.verdict]} {outlook.said}")
+            forecast = forecast_draft(draft)
+            talk.say(f"{length_line(found, recipe(draft))}\n{WORDS[forecast.verdict]} {forecast.said}")
         elif answer:
             talk.say("ERROR Type one of the letters, or Enter.")
         elif any(each.severity == "stop" for each in findings(found, asked)):

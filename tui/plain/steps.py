@@ -25,11 +25,11 @@ from fitune.tui.wizard.field_cost import field_cost
 from fitune.tui.wizard.fields import Field, form_fields
 from fitune.tui.wizard.forecast_text import (
     WORDS,
-    Outlook,
+    DraftForecast,
     bounds,
+    forecast_draft,
     known_shape,
     learn,
-    look,
     remedy_text,
     ways_out,
     with_remedy,
@@ -80,8 +80,8 @@ def ask_edit(talk: Talk, draft: Draft) -> Answer:
         wrong = problems(draft)
         for number, field in enumerate(fields, 1):
             talk.say(field_line(number, field, draft, wrong.get(field.name, "")))
-        outlook = known_outlook(talk, draft)
-        ways = ways_out(outlook)
+        forecast = known_outlook(talk, draft)
+        ways = ways_out(forecast)
         fit = ", f to make it fit" if ways else ""
         answer = talk.ask(f"Number to change{fit}, m for more or fewer, Enter to go on", draft=draft)
         if not answer and not wrong:
@@ -98,9 +98,8 @@ def ask_edit(talk: Talk, draft: Draft) -> Answer:
 
 def ask_field(talk: Talk, draft: Draft, field: Field) -> Draft:
     """One setting: its help, then its value; `-` resets it."""
-    talk.say(
-        f"{field.label} ({field.name}): {field.help}\nAllowed: {field.range}. {field_cost(draft, field, look(draft))}"
-    )
+    cost = field_cost(draft, field, forecast_draft(draft))
+    talk.say(f"{field.label} ({field.name}): {field.help}\nAllowed: {field.range}. {cost}")
     try:
         text = talk.ask("Value, - to reset", shown(draft, field.name), field.name, draft)
     except GoBack:
@@ -115,21 +114,21 @@ def field_line(number: int, field: Field, draft: Draft, wrong: str) -> str:
     return f"{said}\n       ERROR {wrong}" if wrong else said
 
 
-def known_outlook(talk: Talk, draft: Draft) -> Outlook:
-    """The outlook, said; a model that is not known is looked up first."""
+def known_outlook(talk: Talk, draft: Draft) -> DraftForecast:
+    """The forecast, said; a model that is not known is looked up first."""
     model, revision = shown(draft, "model.id"), shown(draft, "model.revision") or None
     if model and known_shape(model, revision) is None:
         try:
             learn(model, revision)
         except UserError as error:
             talk.say(f"ERROR {error}")
-    outlook = look(draft)
-    judged = f"{outlook.site}; {lengths_said(outlook.work)}"
-    predicted = f" Predicted {bounds(outlook.budget)} on {judged}." if outlook.budget else ""
-    talk.say(f"{WORDS[outlook.verdict]} {outlook.said}{predicted}")
-    for way in ways_out(outlook)[:1]:
+    forecast = forecast_draft(draft)
+    judged = f"{forecast.site}; {lengths_said(forecast.work)}"
+    predicted = f" Predicted {bounds(forecast.budget)} on {judged}." if forecast.budget else ""
+    talk.say(f"{WORDS[forecast.verdict]} {forecast.said}{predicted}")
+    for way in ways_out(forecast)[:1]:
         talk.say(f"  f: {remedy_text(way)}. {way.costs}")
-    return outlook
+    return forecast
 
 
 def ask_review(talk: Talk, draft: Draft) -> Answer:

@@ -1,4 +1,4 @@
-"""What the wizard knows so far: a frozen value that goes from step to step, and the file it survives a crash in."""
+"""The draft: all answers of the wizard so far, as a frozen value, and the file that keeps them after a crash."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -81,7 +81,7 @@ def shown(draft: Draft, name: str) -> str:
 
 
 def origin(draft: Draft, name: str) -> Origin:
-    """Where the value of a field comes from."""
+    """The origin of a field's value."""
     group, _, key = name.partition(".")
     if name in draft.edits:
         return "edited"
@@ -163,7 +163,7 @@ def restore(base: Path) -> tuple[Draft, str] | None:
 
 
 def kept_line(base: Path) -> str:
-    """What to say to who has left the wizard; nothing if nothing was answered."""
+    """A line for those who leave the wizard; empty if nothing was answered."""
     return "Your answers are kept; fitune offers them next time." if restore(base) else ""
 
 
@@ -173,7 +173,7 @@ def discard(base: Path) -> None:
 
 
 def draft_file(base: Path) -> Path:
-    """Where a draft is kept."""
+    """The file that keeps the draft."""
     return base / "draft.json"
 
 

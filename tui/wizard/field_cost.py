@@ -1,40 +1,40 @@
-"""What a field of the form costs, in memory and in time: against the preset's value, or of the next values."""
+"""The cost of a field of the form, in memory and in time: against the preset's value, or of the next values."""
 
 from fitune.core.data import Report
 from fitune.core.recipe import Recipe
 from fitune.tui.text import duration, size
 from fitune.tui.wizard.draft import Draft, base_value, set_field, shown
 from fitune.tui.wizard.fields import Field, problem, text_of
-from fitune.tui.wizard.forecast_text import Outlook, look
+from fitune.tui.wizard.forecast_text import DraftForecast, forecast_draft
 
 CHARS_PER_TOKEN = 4
 """English text; a rule of thumb for a first guess."""
 
 
-def field_cost(draft: Draft, field: Field, outlook: Outlook) -> str:
-    """What a field costs: its value against the preset's where it was edited, else what the next value would cost."""
-    if outlook.budget is None or problem(field, shown(draft, field.name)):
+def field_cost(draft: Draft, field: Field, forecast: DraftForecast) -> str:
+    """The cost of a field: its value against the preset's where it was edited, else that of the next value."""
+    if forecast.budget is None or problem(field, shown(draft, field.name)):
         return ""
     if field.name in draft.edits:
         base = text_of(base_value(draft, field.name))
-        before = look(set_field(draft, field.name, base))
-        return f"Instead of {base or 'nothing'}: {_change(before, outlook, draft.report)}." if before.budget else ""
+        before = forecast_draft(set_field(draft, field.name, base))
+        return f"Instead of {base or 'nothing'}: {_change(before, forecast, draft.report)}." if before.budget else ""
     if field.kind in ("text", "list"):
         return ""
     said = []
     for text in _alternatives(field, shown(draft, field.name)):
-        other = look(set_field(draft, field.name, text))
-        if other.budget is not None and other.budget.total_bytes != outlook.budget.total_bytes:
-            said.append(f"{text}: {_change(outlook, other, draft.report)}")
+        other = forecast_draft(set_field(draft, field.name, text))
+        if other.budget is not None and other.budget.total_bytes != forecast.budget.total_bytes:
+            said.append(f"{text}: {_change(forecast, other, draft.report)}")
     return f"Would cost: {'; '.join(said)}." if said else "Costs no memory."
 
 
-def tokens_in_all(outlook: Outlook, report: Report | None) -> float | None:
-    """How many tokens a training goes through: by the true lengths of its rows, else as if all were as long as the
+def tokens_in_all(forecast: DraftForecast, report: Report | None) -> float | None:
+    """Tokens that a training goes through: by the true lengths of its rows, else as if all were as long as the
     first ones; None if these aren't known either."""
-    if outlook.work is not None:
-        return outlook.work.tokens
-    return _guessed_tokens(report, outlook.forecast.recipe) if report and outlook.forecast else None
+    if forecast.work is not None:
+        return forecast.work.tokens
+    return _guessed_tokens(report, forecast.known.recipe) if report and forecast.known else None
 
 
 def _guessed_tokens(report: Report, asked: Recipe) -> float | None:
@@ -53,13 +53,13 @@ def signed(size_bytes: int) -> str:
     return "no memory" if not size_bytes else f"{'+' if size_bytes > 0 else '-'}{size(abs(size_bytes))}"
 
 
-def _change(before: Outlook, now: Outlook, report: Report | None) -> str:
+def _change(before: DraftForecast, now: DraftForecast, report: Report | None) -> str:
     if before.budget is None or now.budget is None:
         return ""
     return signed(now.budget.total_bytes - before.budget.total_bytes) + _time_change(before, now, report)
 
 
-def _time_change(before: Outlook, now: Outlook, report: Report | None) -> str:
+def _time_change(before: DraftForecast, now: DraftForecast, report: Report | None) -> str:
     """`, 12 min 05 s longer`, or without rows `, 12 % slower`; empty if the pace is unknown or changes by under 1 %."""
     took_s, takes_s = _training_s(before, report), _training_s(now, report)
     if not took_s or not takes_s or abs(takes_s / took_s - 1) < 0.01:
@@ -69,10 +69,10 @@ def _time_change(before: Outlook, now: Outlook, report: Report | None) -> str:
     return f", {duration(abs(takes_s - took_s))} {'longer' if takes_s > took_s else 'shorter'}"
 
 
-def _training_s(outlook: Outlook, report: Report | None) -> float | None:
-    """How long the training takes; without rows, a token of it."""
-    speed = outlook.pace.tokens_per_s if outlook.pace else None
-    return (tokens_in_all(outlook, report) or 1.0) / speed if speed else None
+def _training_s(forecast: DraftForecast, report: Report | None) -> float | None:
+    """Seconds that the training takes; without rows, those of one token."""
+    speed = forecast.pace.tokens_per_s if forecast.pace else None
+    return (tokens_in_all(forecast, report) or 1.0) / speed if speed else None
 
 
 def _alternatives(field: Field, text: str) -> tuple[str, ...]:

@@ -52,10 +52,10 @@ class Field:
     low: float | None = None
     high: float | None = None
     low_open: bool = False
-    """Whether `low` itself is refused."""
+    """`low` itself is refused."""
     high_open: bool = False
     optional: bool = False
-    """Whether it may be left empty."""
+    """It may be left empty."""
 
     @property
     def label(self) -> str:
@@ -64,7 +64,7 @@ class Field:
 
     @property
     def range(self) -> str:
-        """What may be entered, in words."""
+        """The allowed values, in words."""
         if self.kind == "choice":
             return ", ".join(self.choices)
         if self.kind in ("whole", "number"):
@@ -125,7 +125,7 @@ def parse(field: Field, text: str) -> Any:
 
 
 def problem(field: Field, text: str) -> str:
-    """What is wrong with a text as the value of a field; empty if nothing is."""
+    """The problem with a text as the value of a field; empty if there is none."""
     try:
         parse(field, text)
     except ValueError as error:

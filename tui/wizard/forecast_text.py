@@ -29,29 +29,29 @@ GROUPS: tuple[tuple[str, tuple[str, ...]], ...] = (
 
 
 @dataclass(frozen=True, slots=True)
-class Outlook:
+class DraftForecast:
     """The forecast of a draft, or why there is none yet."""
 
     site: str
     """The card, or this machine: foreign text."""
-    forecast: Forecast | None = None
+    known: Forecast | None = None
     unknown_why: str = ""
 
     @property
     def verdict(self) -> Verdict:
-        return self.forecast.verdict if self.forecast else "unknown"
+        return self.known.verdict if self.known else "unknown"
 
     @property
     def budget(self) -> Budget | None:
-        return self.forecast.budget if self.forecast else None
+        return self.known.budget if self.known else None
 
     @property
     def pace(self) -> Pace | None:
-        return self.forecast.pace if self.forecast else None
+        return self.known.pace if self.known else None
 
     @property
     def work(self) -> Workload | None:
-        return self.forecast.work if self.forecast else None
+        return self.known.work if self.known else None
 
     @property
     def free_bytes(self) -> int | None:
@@ -61,14 +61,14 @@ class Outlook:
     @property
     def said(self) -> str:
         """The verdict in words, with what is short."""
-        if self.forecast is None:
+        if self.known is None:
             return self.unknown_why or "Nothing can be said yet."
-        others = [each.sentence for each in self.forecast.shortages if each.of in ("host RAM", "disk")]
+        others = [each.sentence for each in self.known.shortages if each.of in ("host RAM", "disk")]
         return " ".join([self._memory_said, *others])
 
     @property
     def _memory_said(self) -> str:
-        """Whether the card's memory (RAM on a processor) will do."""
+        """A sentence on the card's memory (RAM on a processor)."""
         budget = self.budget
         if budget is None or self.free_bytes is None:
             return "It is not known how much memory is free."
@@ -83,64 +83,64 @@ class Outlook:
     @property
     def short(self) -> str:
         """The verdict in three words: `4.4 GiB to spare`."""
-        if self.forecast is None or self.budget is None or self.free_bytes is None:
+        if self.known is None or self.budget is None or self.free_bytes is None:
             return "size unknown"
         spare_bytes = self.free_bytes - self.budget.total_bytes
         if self.budget.refused and spare_bytes >= 0:
             return "auto finds no room"
         if spare_bytes < 0:
             return f"{gib(-spare_bytes)} short"
-        lacking = [each.of for each in self.forecast.shortages if each.of in ("host RAM", "disk")]
+        lacking = [each.of for each in self.known.shortages if each.of in ("host RAM", "disk")]
         return f"too little {lacking[0]}" if lacking else f"{gib(spare_bytes)} to spare"
 
 
-def look(draft: Draft) -> Outlook:
-    """The outlook of a draft, without any IO: a model that fitune doesn't ship has to be learned first."""
+def forecast_draft(draft: Draft) -> DraftForecast:
+    """The forecast of a draft, without slow IO: a model that fitune doesn't ship has to be learned first."""
     try:
         asked = recipe(set_field(draft, "data.source", UNCHOSEN))  # a source that is gone is another step's trouble
     except BadInput:
-        return Outlook("this machine", unknown_why="A setting is wrong. Fix it to see the memory.")
+        return DraftForecast("this machine", unknown_why="A setting is wrong. Fix it to see the memory.")
     try:
         shape = known_shape(asked.model.id, asked.model.revision)
         machine = planned_machine(draft)
         if machine is None:
-            return Outlook("this machine", unknown_why="Still looking at this machine.")
+            return DraftForecast("this machine", unknown_why="Still looking at this machine.")
         resolved = resolve(asked, machine)
         name = resolved.gpu.name if resolved.gpu else "this machine"
         if shape is None:
-            return Outlook(name, unknown_why=f"The size of {asked.model.id} is not known yet.")
+            return DraftForecast(name, unknown_why=f"The size of {asked.model.id} is not known yet.")
         site = site_of(resolved, machine, runs.home(asked.run.home))
-        return Outlook(name, forecast(shape, resolved.recipe, site, prepared(draft)))
+        return DraftForecast(name, forecast(shape, resolved.recipe, site, prepared(draft)))
     except UserError as error:
-        return Outlook("this machine", unknown_why=error.message)
+        return DraftForecast("this machine", unknown_why=error.message)
 
 
-def ways_out(outlook: Outlook) -> list[Remedy]:
-    """What to change so that it fits, gentlest first; nothing where it fits."""
-    if outlook.forecast is None or outlook.forecast.memory_shortage is None or outlook.free_bytes is None:
+def ways_out(forecast: DraftForecast) -> list[Remedy]:
+    """Changes that make it fit, gentlest first; none where it fits."""
+    if forecast.known is None or forecast.known.memory_shortage is None or forecast.free_bytes is None:
         return []
-    return remedies(outlook.forecast)
+    return remedies(forecast.known)
 
 
-def correction(outlook: Outlook) -> str:
-    """What earlier runs changed in the budget: `corrected by +1.3% from 4 runs on this card`; empty if nothing."""
-    parts = outlook.budget.parts if outlook.budget else ()
+def correction(forecast: DraftForecast) -> str:
+    """The correction of the budget by earlier runs: `corrected by +1.3% from 4 runs on this card`; empty if nothing."""
+    parts = forecast.budget.parts if forecast.budget else ()
     return next((part.why for part in parts if part.name == CORRECTION), "")
 
 
-def fitted(draft: Draft, outlook: Outlook) -> tuple[Draft, str]:
+def fitted(draft: Draft, forecast: DraftForecast) -> tuple[Draft, str]:
     """The draft with the fastest plan that fits as edits, and a sentence about it; unchanged where there is none.
 
     Takes up to a tenth of a second.
     """
-    if outlook.forecast is None:
-        return draft, outlook.said
-    found = fit(outlook.forecast)
+    if forecast.known is None:
+        return draft, forecast.said
+    found = fit(forecast.known)
     changes = found.plan.set if found.plan else {}
     for name, value in changes.items():
         draft = set_field(draft, name, text_of(value))
     taken = f"{changes_text(changes)}: " if changes else ""
-    return draft, f"{taken}{found.reason} ({lengths_said(outlook.work)})"
+    return draft, f"{taken}{found.reason} ({lengths_said(forecast.work)})"
 
 
 def remedy_text(remedy: Remedy) -> str:

@@ -1,11 +1,11 @@
-"""What `?` says: a field or a step in plain words with the typical mistake, the keys, and the glossary."""
+"""The help behind `?`: a field or a step in plain words with the typical mistake, the keys, and the glossary."""
 
 from fitune.tui.text.glossary import columns, words
 from fitune.tui.wizard import steps
 from fitune.tui.wizard.draft import Draft, origin, shown
 from fitune.tui.wizard.field_cost import field_cost
 from fitune.tui.wizard.fields import all_fields, text_of
-from fitune.tui.wizard.forecast_text import look
+from fitune.tui.wizard.forecast_text import forecast_draft
 
 MISTAKES = {
     "model.id": "Taking a base model instead of an instruct model: it has no chat format, and needs far more rows.",
@@ -55,11 +55,11 @@ def about(topic: str, draft: Draft) -> list[tuple[str, str]]:
 
 
 def field_help(name: str, draft: Draft) -> list[tuple[str, str]]:
-    """What a field is, its value and where that came from, what is allowed, what it costs, what goes wrong."""
+    """Help on a field: its meaning, value and origin, what is allowed, what it costs, what goes wrong."""
     field = all_fields()[name]
     default = text_of(field.default) or "none"
     value = f"{shown(draft, name) or 'nothing'} ({origin(draft, name)}); fitune's default: {default}"
-    memory = field_cost(draft, field, look(draft)) or "Not known for this field."
+    memory = field_cost(draft, field, forecast_draft(draft)) or "Not known for this field."
     return [
         (f"{field.label} ({name})", field.help),
         ("Value", value),
@@ -70,6 +70,6 @@ def field_help(name: str, draft: Draft) -> list[tuple[str, str]]:
 
 
 def step_help(name: str) -> list[tuple[str, str]]:
-    """What a step is for, and what goes wrong most often."""
+    """Help on a step: its purpose, and what goes wrong most often."""
     step = steps.named(name)
     return [(step.title, step.help), ("Typical mistake", step.mistake)]

@@ -1,4 +1,4 @@
-"""What a step offers to choose from, best first: the same for the full-screen wizard and the plain prompts."""
+"""The choices of each step, best first: the same for the full-screen wizard and the plain prompts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from fitune.core.runs import LIVE, Run
 from fitune.tui.text import gib
 from fitune.tui.wizard import steps
 from fitune.tui.wizard.draft import Draft, restore, use_preset
-from fitune.tui.wizard.forecast_text import WORDS, Outlook, look
+from fitune.tui.wizard.forecast_text import WORDS, DraftForecast, forecast_draft
 
 UNFINISHED_SHOWN, FINISHED_SHOWN = 3, 2
 DATA_SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".ndjson", ".jsonl.gz", ".jsonl.zst")
@@ -35,12 +35,12 @@ class PresetChoice:
     """A preset and how it would fare here."""
 
     preset: Preset
-    outlook: Outlook
+    forecast: DraftForecast
 
     @property
     def text(self) -> str:
         """`OK    8B on 12 GB      4.4 GiB to spare`."""
-        return f"{WORDS[self.outlook.verdict]:<5} {self.preset.title:<16} {self.outlook.short}"
+        return f"{WORDS[self.forecast.verdict]:<5} {self.preset.title:<16} {self.forecast.short}"
 
     @property
     def models(self) -> str:
@@ -50,7 +50,7 @@ class PresetChoice:
 
 
 def start_choices(base: Path, begun: bool) -> tuple[StartChoice, ...]:
-    """What can be done: runs that are alive, answers from last time, runs that can go on, a new run, finished runs.
+    """The choices at the start: live runs, answers from last time, runs that can go on, a new run, finished runs.
 
     begun: whether this wizard has answers already; then there are none from last time.
     """
@@ -73,13 +73,13 @@ def start_choices(base: Path, begun: bool) -> tuple[StartChoice, ...]:
 
 
 def preset_choices(draft: Draft) -> tuple[PresetChoice, ...]:
-    """Every preset with its outlook, what was edited included, best first."""
-    found = [PresetChoice(preset, look(use_preset(draft, preset.id))) for preset in presets.load_all()]
-    return tuple(sorted(found, key=lambda choice: rank(choice.preset, choice.outlook.forecast)))
+    """Every preset with its forecast, what was edited included, best first."""
+    found = [PresetChoice(preset, forecast_draft(use_preset(draft, preset.id))) for preset in presets.load_all()]
+    return tuple(sorted(found, key=lambda choice: rank(choice.preset, choice.forecast.known)))
 
 
 def machine_lines(machine: Machine) -> list[str]:
-    """What was found, a line each."""
+    """The machine's cards, memory and disk, a line each."""
     lines = [
         f"{gpu.name}: {gib(gpu.free_bytes)} of {gib(gpu.total_bytes)} free" + ("" if gpu.allowed else " (not for you)")
         for gpu in machine.gpus

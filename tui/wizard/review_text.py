@@ -16,11 +16,11 @@ from fitune.tui.watch.ending import ETA_AFTER_STEPS
 from fitune.tui.wizard.draft import UNCHOSEN, Draft, origin, prepared, problems, recipe, shown
 from fitune.tui.wizard.field_cost import tokens_in_all
 from fitune.tui.wizard.fields import all_fields, text_of
-from fitune.tui.wizard.forecast_text import Outlook, bounds, correction, look, planned_machine
+from fitune.tui.wizard.forecast_text import DraftForecast, bounds, correction, forecast_draft, planned_machine
 
 RECIPE_FILE = "recipe.toml"
 TRACKER_SERVERS = {"trackio": "TRACKIO_SPACE_ID", "mlflow": "MLFLOW_TRACKING_URI"}
-"""Where these send the numbers to; without that variable they keep them on this machine. Wandb has a server anyway."""
+"""The variables that name a tracker's server; without it the numbers stay on this machine. Wandb always has one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,15 +34,15 @@ class Line:
 def lines(draft: Draft) -> list[Line]:
     """The whole review of a draft whose recipe is valid. Raises BadInput if it is not."""
     asked = recipe(draft)
-    outlook = look(draft)
+    forecast = forecast_draft(draft)
     return [
         Line("Teach", f"{asked.model.id}, kept as {asked.model.quant}, LoRA rank {asked.lora.r}"),
         Line("From", _data(draft, asked)),
-        Line("How", _how(draft, asked, outlook)),
-        *_tokens(outlook),
+        Line("How", _how(draft, asked, forecast)),
+        *_tokens(forecast),
         *_where(draft),
-        Line("Memory", _memory(outlook)),
-        Line("Time", duration_words(draft, outlook)),
+        Line("Memory", _memory(forecast)),
+        Line("Time", duration_words(draft, forecast)),
         Line("Disk", _disk(draft, asked)),
         Line("Network", " ".join(network(asked)) or "Not used: the model and the data lie on this disk."),
         Line("Into", str(runs.home(asked.run.home) / "runs" / (asked.run.name or "(named by date and model)"))),
@@ -61,7 +61,7 @@ def non_defaults(draft: Draft) -> list[tuple[str, str]]:
 
 
 def obstacles(draft: Draft) -> list[str]:
-    """Why the training can't start yet, in sentences; nothing if it can."""
+    """Reasons why the training can't start yet, in sentences; none if it can."""
     if wrong := problems(draft):
         return [f"{name}: {text}" for name, text in wrong.items()]
     said = [] if draft.source else ["Data are not chosen yet."]
@@ -71,13 +71,13 @@ def obstacles(draft: Draft) -> list[str]:
     if draft.card_gib is not None:
         plan = f"This is a plan for a card of {draft.card_gib:g} GiB."
         said.append(f"{plan} To start, choose this machine again at the presets.")
-    elif (outlook := look(draft)).verdict == "over":
-        said.append(outlook.said)
+    elif (forecast := forecast_draft(draft)).verdict == "over":
+        said.append(forecast.said)
     return said
 
 
 def network(asked: Recipe) -> list[str]:
-    """What the run will use the network for, in sentences."""
+    """Uses of the network by the run, in sentences."""
     said = []
     if not os.path.exists(os.path.expanduser(asked.model.id)):
         said.append("The model comes from the Hub, unless it is here already.")
@@ -91,7 +91,7 @@ def network(asked: Recipe) -> list[str]:
 
 
 def push_words(asked: Recipe) -> str:
-    """What will be pushed where, and who can see it."""
+    """The push at the end in words: to where, and who can see it."""
     seen_by = "private: only you can see it" if asked.deliver.private else "PUBLIC: everyone can see it"
     return f"{asked.deliver.push_repo} on the Hub, {seen_by}"
 
@@ -119,26 +119,26 @@ def write_recipe(draft: Draft, folder: Path) -> Path:
     raise UserError(f"{folder} is full of recipes.", "Start fitune in another folder.")
 
 
-def duration_words(draft: Draft, outlook: Outlook) -> str:
-    """How long it may take, with honest bounds: by the true lengths of the rows or those of the first ones, at the
+def duration_words(draft: Draft, forecast: DraftForecast) -> str:
+    """The duration, with honest bounds: by the true lengths of the rows or those of the first ones, at the
     predicted pace."""
-    speed, tokens = outlook.pace, tokens_in_all(outlook, draft.report)
+    speed, tokens = forecast.pace, tokens_in_all(forecast, draft.report)
     if tokens is None:
         return "Unknown until the rows are read."
     if speed is None or not speed.tokens_per_s:
-        is_short = outlook.work is not None and outlook.work.packing.steps <= ETA_AFTER_STEPS
+        is_short = forecast.work is not None and forecast.work.packing.steps <= ETA_AFTER_STEPS
         told = "" if is_short else f"; the watch screen tells it after {ETA_AFTER_STEPS} steps"
         return f"Unknown for this machine{told}."
     shortest, longest = (duration(tokens / each) for each in (speed.high_tokens_per_s, speed.low_tokens_per_s) if each)
-    judged = f"for {count(tokens)} tokens" if outlook.work else "judged by the first rows"
+    judged = f"for {count(tokens)} tokens" if forecast.work else "judged by the first rows"
     return f"about {shortest} to {longest}, {judged}"
 
 
-def _memory(outlook: Outlook) -> str:
-    if outlook.budget is None:
-        return outlook.said
-    corrected = f" It is {said}." if (said := correction(outlook)) else ""
-    return f"{bounds(outlook.budget)}. {outlook.said}{corrected}"
+def _memory(forecast: DraftForecast) -> str:
+    if forecast.budget is None:
+        return forecast.said
+    corrected = f" It is {said}." if (said := correction(forecast)) else ""
+    return f"{bounds(forecast.budget)}. {forecast.said}{corrected}"
 
 
 def _data(draft: Draft, asked: Recipe) -> str:
@@ -152,21 +152,21 @@ def _data(draft: Draft, asked: Recipe) -> str:
 
 
 def _held_out(asked: Recipe, rows: int) -> str:
-    """How much of the rows is kept aside, as the worker will do it: of a few rows nothing."""
+    """The share of the rows that is kept aside, as the worker will do it: of a few rows none."""
     share = eval_fraction(asked, rows)
     if not share or (rows < MIN_ROWS and not round(share * rows)):
         return "none held out to check"
     return f"{f'{share:.0%}' if share >= 0.01 else f'about {count(share * rows)}'} held out to check"
 
 
-def _how(draft: Draft, asked: Recipe, outlook: Outlook) -> str:
+def _how(draft: Draft, asked: Recipe, forecast: DraftForecast) -> str:
     train = asked.train
     batch = f"of {train.micro_batch} x {train.grad_accum} rows, learning rate {text_of(train.lr)}"
     times = "once through the rows" if train.epochs == 1 else f"{train.epochs:g} times through the rows"
     if train.max_steps:
         return f"{numbered('{n} step[|s]', train.max_steps)} {batch}"
-    if outlook.work is not None:
-        return f"{times}: {numbered('{n} step[|s]', outlook.work.packing.steps)} {batch}"
+    if forecast.work is not None:
+        return f"{times}: {numbered('{n} step[|s]', forecast.work.packing.steps)} {batch}"
     if draft.report is None:
         return f"{times}, in steps {batch}"
     rows = draft.report.rows * (1 - eval_fraction(asked, draft.report.rows))
@@ -174,12 +174,12 @@ def _how(draft: Draft, asked: Recipe, outlook: Outlook) -> str:
     return f"{times}: about {numbered('{n} step[|s]', steps)} {batch}"
 
 
-def _tokens(outlook: Outlook) -> list[Line]:
-    """What is learned from, where the rows are known in tokens."""
-    if outlook.work is None:
+def _tokens(forecast: DraftForecast) -> list[Line]:
+    """Lines on the tokens, where the rows are known in tokens."""
+    if forecast.work is None:
         return []
-    trained = f"{count(outlook.work.trained_tokens)} trained in all, rows of up to {count(outlook.work.longest)}"
-    return [Line("Tokens", f"{trained}, {'' if outlook.work.packing.packed else 'not '}packed")]
+    trained = f"{count(forecast.work.trained_tokens)} trained in all, rows of up to {count(forecast.work.longest)}"
+    return [Line("Tokens", f"{trained}, {'' if forecast.work.packing.packed else 'not '}packed")]
 
 
 def _where(draft: Draft) -> list[Line]:
@@ -197,7 +197,7 @@ def _where(draft: Draft) -> list[Line]:
 
 
 def _disk(draft: Draft, asked: Recipe) -> str:
-    budget = look(draft).budget
+    budget = forecast_draft(draft).budget
     free_bytes = draft.machine.disk_free_bytes if draft.machine else None
     if budget is None:
         return f"{gib(free_bytes)} free"

@@ -51,9 +51,9 @@ class Step:
     title: str
     question: str
     help: str
-    """What the step is for."""
+    """The purpose of the step."""
     mistake: str
-    """What goes wrong most often."""
+    """The most common mistake."""
     applies: Callable[[Draft], bool] = lambda draft: True
 
 
@@ -126,7 +126,7 @@ def before(step: Step, draft: Draft) -> Step:
 
 
 def leads_to(step: Step, answer: Forward | Back | Reopen) -> tuple[Draft, Step]:
-    """Where a step's answer leads: the draft as it is now, and the next step."""
+    """Follow a step's answer: the draft as it is now, and the next step."""
     match answer:
         case Forward(draft):
             return draft, after(step, draft)

@@ -1,4 +1,4 @@
-"""The outlook of a draft: corrected by history, and the plan that `F` would apply."""
+"""The forecast of a draft: corrected by history, and the plan that `F` would apply."""
 
 import re
 from dataclasses import replace
@@ -17,7 +17,15 @@ from fitune.core.recipe import presets
 from fitune.core.recipe.load import parse
 from fitune.core.tokens.lengths import Prepared
 from fitune.tui.wizard.draft import Draft, recipe, set_field, with_prepared
-from fitune.tui.wizard.forecast_text import Outlook, correction, fitted, grouped, look, ways_out, with_remedy
+from fitune.tui.wizard.forecast_text import (
+    DraftForecast,
+    correction,
+    fitted,
+    forecast_draft,
+    grouped,
+    ways_out,
+    with_remedy,
+)
 from fitune.tui.wizard.options import preset_choices
 from fitune.tui.wizard.review_text import lines
 from tests.core.forecast.measurements import measurement, on
@@ -43,11 +51,11 @@ def teach(home: Path, predicted_bytes: int, ratio: float) -> None:
 
 
 def test_what_runs_taught_changes_the_outlook_and_says_so(draft: Draft, home: Path) -> None:
-    before = look(draft)
+    before = forecast_draft(draft)
     assert before.budget is not None
     assert correction(before) == ""
     teach(home, before.budget.total_bytes, 1.1)
-    after = look(draft)
+    after = forecast_draft(draft)
     assert after.budget is not None
     assert after.budget.total_bytes == pytest.approx(1.1 * before.budget.total_bytes, rel=1e-6)
     assert correction(after) == "corrected by +10.0% from 1 run on this card"
@@ -59,8 +67,8 @@ def test_a_run_that_keeps_more_in_host_ram_than_is_free_is_no_plain_fit(draft: D
     """The card has room; the machine would end the training when it pins the layers."""
     away = set_field(set_field(draft, "train.offload_layers", "20"), "model.max_seq_length", "1024")
     assert draft.machine
-    poor = look(replace(away, machine=replace(draft.machine, ram_available_bytes=3 * GIB)))
-    rich = look(replace(away, machine=replace(draft.machine, ram_available_bytes=64 * GIB)))
+    poor = forecast_draft(replace(away, machine=replace(draft.machine, ram_available_bytes=3 * GIB)))
+    rich = forecast_draft(replace(away, machine=replace(draft.machine, ram_available_bytes=64 * GIB)))
     assert (rich.verdict, poor.verdict) == ("fits", "over")
     assert re.fullmatch(r"It fits: .* GiB to spare\. For its host RAM \d\.\d GiB should be free, and 3\.0 GiB are\.",
                         poor.said)  # fmt: skip
@@ -68,7 +76,7 @@ def test_a_run_that_keeps_more_in_host_ram_than_is_free_is_no_plain_fit(draft: D
     assert poor.forecast is not None
     for way in ways_out(poor):
         better = with_remedy(away, way)
-        after = look(better).budget
+        after = forecast_draft(better).budget
         assert after is not None
         assert poor.forecast.budget.host_bytes - after.host_bytes == way.saves_bytes > 0
         assert after.verdict == "fits", "what saves host RAM leaves the card its room"
@@ -76,27 +84,27 @@ def test_a_run_that_keeps_more_in_host_ram_than_is_free_is_no_plain_fit(draft: D
 
 def test_a_planned_card_learns_nothing_from_this_one(draft: Draft, home: Path) -> None:
     planned = replace(draft, card_gib=12.0)
-    before = look(planned)
+    before = forecast_draft(planned)
     assert before.budget is not None
     teach(home, before.budget.total_bytes, 1.1)
-    assert look(planned) == before
+    assert forecast_draft(planned) == before
 
 
 def test_remedies_save_what_the_corrected_budget_says(draft: Draft, home: Path) -> None:
     heavy = replace(draft, edits=HEAVY)
-    before = look(heavy)
+    before = forecast_draft(heavy)
     assert before.budget is not None
     teach(home, before.budget.total_bytes, 1.1)
-    plain, taught = (ways[0].saves_bytes for ways in (ways_out(before), ways_out(look(heavy))))
+    plain, taught = (ways[0].saves_bytes for ways in (ways_out(before), ways_out(forecast_draft(heavy))))
     assert taught == pytest.approx(1.1 * plain, rel=1e-3)
 
 
 def test_rows_in_tokens_make_budget_and_pace_those_of_their_true_lengths(draft: Draft, home: Path) -> None:
     draft = set_field(draft, "data.source", "rows.jsonl")
-    full = look(draft)
+    full = forecast_draft(draft)
     run = rendered(recipe(draft), home / "prepared")
     known = with_prepared(draft, Prepared.read(run.path))
-    short = look(known)
+    short = forecast_draft(known)
     assert full.work is None
     assert short.work is not None
     assert full.budget is not None
@@ -106,61 +114,61 @@ def test_rows_in_tokens_make_budget_and_pace_those_of_their_true_lengths(draft: 
     assert short.forecast is not None
     assert short.forecast.decided.data.packing is False
     assert recipe(known).data.packing == "auto"
-    packed = look(set_field(known, "data.packing", "yes")).budget  # then rows are of full length again
+    packed = forecast_draft(set_field(known, "data.packing", "yes")).budget  # then rows are of full length again
     assert packed is not None
     assert packed.total_bytes == full.budget.total_bytes
-    heavy = look(replace(known, edits={**known.edits, **HEAVY}))
+    heavy = forecast_draft(replace(known, edits={**known.edits, **HEAVY}))
     assert heavy.verdict == "fits"
     assert ways_out(heavy) == []
 
 
 def test_a_preset_in_the_list_fares_as_its_panel_says_edits_included(draft: Draft) -> None:
     edited = replace(draft, edits=HEAVY)
-    assert {each.preset.id: each.outlook for each in preset_choices(edited)}["8b-on-12gb"] == look(edited)
-    assert look(edited) != look(draft)
+    assert {each.preset.id: each.forecast for each in preset_choices(edited)}["8b-on-12gb"] == forecast_draft(edited)
+    assert forecast_draft(edited) != forecast_draft(draft)
 
 
 def test_fitting_applies_the_best_plan_as_edits(draft: Draft) -> None:
     heavy = replace(draft, edits=HEAVY)
-    outlook = look(heavy)
-    assert outlook.verdict == "over"
-    better, said = fitted(heavy, outlook)
-    assert look(better).verdict == "fits"
+    forecast = forecast_draft(heavy)
+    assert forecast.verdict == "over"
+    better, said = fitted(heavy, forecast)
+    assert forecast_draft(better).verdict == "fits"
     rows = [each.train.micro_batch * each.train.grad_accum for each in (recipe(heavy), recipe(better))]
     assert rows == [16, 16]
     assert recipe(better).model == recipe(heavy).model
     train = recipe(better).train
     assert f"micro_batch {train.micro_batch}, grad_accum {train.grad_accum}" in said
     assert ": The simplest of the fastest plans that fit" in said
-    again, said = fitted(better, look(better))
+    again, said = fitted(better, forecast_draft(better))
     assert again == better
     assert "as it is" in said
 
 
 def test_fitting_what_fits_nowhere_changes_nothing_and_says_so(draft: Draft) -> None:
     lost = replace(draft, edits={**HEAVY, "run.vram_limit_gib": "1"})
-    same, said = fitted(lost, look(lost))
+    same, said = fitted(lost, forecast_draft(lost))
     assert same == lost
     assert said.startswith("Nothing fits")
 
 
 def test_fitting_a_model_of_unknown_size_changes_nothing(draft: Draft) -> None:
     unknown = set_field(draft, "model.id", "owner/unknown")
-    same, said = fitted(unknown, look(unknown))
+    same, said = fitted(unknown, forecast_draft(unknown))
     assert same == unknown
     assert "not known" in said
 
 
 def test_a_plan_can_take_back_layers_that_were_kept_in_host_ram(draft: Draft) -> None:
     roomy = replace(draft, card_gib=80.0, edits={"train.offload_layers": "30", "train.micro_batch": "1"})
-    better, said = fitted(roomy, look(roomy))
+    better, said = fitted(roomy, forecast_draft(roomy))
     assert recipe(better).train.offload_layers is None
     assert "offload_layers none" in said
 
 
 @pytest.mark.parametrize("settings", [{"train.checkpointing": "off"}, INT8])
 def test_what_the_rows_take_is_not_called_overhead(draft: Draft, settings: dict[str, str]) -> None:
-    found = look(replace(draft, card_gib=80.0, edits=settings)).budget
+    found = forecast_draft(replace(draft, card_gib=80.0, edits=settings)).budget
     assert found is not None
     standing = {"CUDA context", "workspace", "allocator slack", "dequantization scratch"}
     assert dict(grouped(found.parts))["overhead"] == sum(part.bytes for part in found.parts if part.name in standing)
@@ -168,9 +176,9 @@ def test_what_the_rows_take_is_not_called_overhead(draft: Draft, settings: dict[
 
 def test_a_card_that_hides_its_size_is_said_to(draft: Draft, this_machine: Machine) -> None:
     hidden = replace(CARD, total_bytes=None, free_bytes=None)
-    outlook = look(replace(draft, machine=replace(this_machine, gpus=(hidden,))))
-    assert outlook.budget is None
-    assert outlook.said == f"{CARD.name} doesn't tell how much memory it has."
+    forecast = forecast_draft(replace(draft, machine=replace(this_machine, gpus=(hidden,))))
+    assert forecast.budget is None
+    assert forecast.said == f"{CARD.name} doesn't tell how much memory it has."
 
 
 def test_where_unsloth_would_refuse_a_card_that_is_large_enough_it_says_so() -> None:
@@ -179,7 +187,9 @@ def test_where_unsloth_would_refuse_a_card_that_is_large_enough_it_says_so() -> 
     found = on(load("Qwen/Qwen3-8B"), asked, Card(8 * GIB, 3 * GIB))
     assert found.budget.refused
     roomy, tight = (
-        Outlook("a card", replace(found, budget=replace(found.budget, free_bytes=found.budget.total_bytes + more)))
+        DraftForecast(
+            "a card", replace(found, budget=replace(found.budget, free_bytes=found.budget.total_bytes + more))
+        )
         for more in (GIB, -GIB)
     )
     assert (roomy.verdict, roomy.short) == ("over", "auto finds no room")

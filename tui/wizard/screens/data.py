@@ -78,7 +78,7 @@ class DataScreen(StepScreen):
         self.view, self.example = VIEWS[0], 0
         self.job: Run | None = None
         self.waiting = ""
-        """Why there are no tokens yet."""
+        """The reason why there are no tokens yet."""
 
     def body(self) -> Iterable[Widget]:
         with Horizontal(id="where"):
@@ -89,7 +89,7 @@ class DataScreen(StepScreen):
         yield ViewNames(VIEWS)
         with VerticalScroll(id="report", can_focus=False):
             yield Line("rows")
-        yield BudgetPanel(self.outlook, brief=True)
+        yield BudgetPanel(self.forecast, brief=True)
 
     def on_mount(self) -> None:
         self.show_budget()
@@ -252,7 +252,7 @@ class DataScreen(StepScreen):
     # What is shown
 
     def show_report(self, report: Report) -> None:
-        """How it stands, the mappings to choose from, and the view."""
+        """The state of the reading, the mappings to choose from, and the view."""
         asked = "\nWhich column is which? Down and Enter choose." if report.candidates else ""
         self.view = "Rows" if report.candidates else self.view
         self.say(headline(report) + asked)
@@ -296,6 +296,6 @@ class DataScreen(StepScreen):
         options.highlighted = 0 if lines else None
 
     def say(self, text: str) -> None:
-        """How it stands, above the rows."""
+        """The state of the reading, above the rows."""
         self.query_one("#status", Static).update(safe(text, keep_newlines=True))
         self.set_class(text.startswith("ERROR"), "-wrong")

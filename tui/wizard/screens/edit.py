@@ -62,7 +62,7 @@ class EditScreen(StepScreen):
     def body(self) -> Iterable[Widget]:
         with Horizontal():
             yield self.form
-            yield BudgetPanel(self.outlook)
+            yield BudgetPanel(self.forecast)
         yield Static(id="detail", markup=False)
 
     def on_mount(self) -> None:
@@ -88,7 +88,7 @@ class EditScreen(StepScreen):
         """Say what the field in hand is, and what it costs."""
         field = self.form.field
         about = Content.styled(field.name, "bold") + safe(f"  {field.range}\n{field.help}\n", 600, True)
-        cost = safe(field_cost(self.draft, field, self.outlook))
+        cost = safe(field_cost(self.draft, field, self.forecast))
         self.query_one("#detail", Static).update(about + cost, layout=False)  # its room is fixed
 
     def on_entered(self) -> None:
@@ -115,7 +115,7 @@ class EditScreen(StepScreen):
 
     async def action_fastest(self) -> None:
         """Take the fastest plan that fits this card and leaves the result alone."""
-        self.draft, said = fitted(self.draft, self.outlook)
+        self.draft, said = fitted(self.draft, self.forecast)
         await self.refill()
         self.app.notify(clean(said), markup=False)
 

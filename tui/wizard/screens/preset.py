@@ -37,7 +37,7 @@ class PresetScreen(StepScreen):
             with Vertical(id="left"):
                 yield Choices(id="choices")
                 yield Static(id="detail", markup=False)
-            yield BudgetPanel(self.outlook)
+            yield BudgetPanel(self.forecast)
 
     def on_mount(self) -> None:
         self.fill()

@@ -62,13 +62,13 @@ class ReviewScreen(StepScreen):
 
     def body(self) -> Iterable[Widget]:
         yield VerticalScroll(id="summary", can_focus=False)
-        yield BudgetPanel(self.outlook, brief=True)
+        yield BudgetPanel(self.forecast, brief=True)
         with Vertical(id="bottom"):
             yield Static(id="status", markup=False)
             yield Start("Start training", compact=True)
 
     async def on_mount(self) -> None:
-        """Who took up the answers of last time here, or went on before the tokens were counted, lacks something."""
+        """Find out what is missing: after last time's answers, or quick keys, no tokens are counted."""
         await self.refill()
         if not self.draft.source or self.obstacles():
             return
@@ -102,7 +102,7 @@ class ReviewScreen(StepScreen):
         return not (action == "back" and self.starting) and super().check_action(action, parameters)
 
     def obstacles(self) -> list[str]:
-        """Why it can't start yet."""
+        """The reasons why it can't start yet."""
         return obstacles(self.draft) or ([self.unreadable] if self.unreadable else [])
 
     async def on_button_pressed(self) -> None:
@@ -168,7 +168,7 @@ class ReviewScreen(StepScreen):
 
 
 def summary_rows(draft: Draft) -> list[Widget]:
-    """The review's lines with their labels; what is wrong where it can't be told."""
+    """The review's lines with their labels, or the problems where there is no review."""
     try:
         told = lines(draft)
     except UserError as error:

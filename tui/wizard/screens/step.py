@@ -1,4 +1,4 @@
-"""What the screens of the wizard have in common: title, list of steps, keys, and how each ends: with an answer."""
+"""The base of the wizard's screens: title, list of steps, keys, and its end, which is an answer."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -17,7 +17,7 @@ from fitune.tui.widgets.confirm import Confirm
 from fitune.tui.widgets.footer import Keys
 from fitune.tui.wizard import steps
 from fitune.tui.wizard.draft import Draft, save
-from fitune.tui.wizard.forecast_text import look, ways_out, with_remedy
+from fitune.tui.wizard.forecast_text import forecast_draft, ways_out, with_remedy
 from fitune.tui.wizard.steps import Answer, Back, Forward
 from fitune.tui.wizard.widgets.budget_panel import BudgetPanel
 from fitune.tui.wizard.widgets.step_header import StepHeader
@@ -41,8 +41,8 @@ class StepScreen(Screen[Answer]):
     def __init__(self, draft: Draft) -> None:
         super().__init__()
         self.draft = draft
-        self.outlook = look(draft)
-        self.ways = ways_out(self.outlook)
+        self.forecast = forecast_draft(draft)
+        self.ways = ways_out(self.forecast)
 
     @property
     def step(self) -> steps.Step:
@@ -60,7 +60,7 @@ class StepScreen(Screen[Answer]):
         raise NotImplementedError
 
     def help_topic(self) -> str:
-        """What `?` explains: a field's name, or the step's."""
+        """The subject of the help behind `?`: a field's name, or the step's."""
         return self.NAME
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
@@ -77,11 +77,11 @@ class StepScreen(Screen[Answer]):
 
     def show_budget(self, unknown_why: str = "") -> None:
         """Bring the panel up to date with the draft. unknown_why: the reason if its model's size can't be found out."""
-        self.outlook, ways_before = look(self.draft), len(self.ways)
-        if self.outlook.budget is None and unknown_why:
-            self.outlook = replace(self.outlook, unknown_why=unknown_why)
-        self.ways = ways_out(self.outlook)
-        self.query_one(BudgetPanel).show(self.outlook, self.ways)
+        self.forecast, ways_before = forecast_draft(self.draft), len(self.ways)
+        if self.forecast.budget is None and unknown_why:
+            self.forecast = replace(self.forecast, unknown_why=unknown_why)
+        self.ways = ways_out(self.forecast)
+        self.query_one(BudgetPanel).show(self.forecast, self.ways)
         if len(self.ways) != ways_before:
             self.refresh_bindings()
 

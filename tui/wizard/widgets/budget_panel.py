@@ -7,7 +7,7 @@ from textual.widgets import Static
 
 from fitune.core.forecast import Remedy
 from fitune.tui.text import clean, gib, safe
-from fitune.tui.wizard.forecast_text import WORDS, Outlook, bounds, correction, grouped, pace_text, remedy_text
+from fitune.tui.wizard.forecast_text import WORDS, DraftForecast, bounds, correction, grouped, pace_text, remedy_text
 
 SHADES, PLAIN_SHADES = "█▓▒░", "#=+-"
 REST, PLAIN_REST = "·", "."
@@ -15,13 +15,13 @@ NAME_COLUMNS = 15
 
 
 class BudgetPanel(Static):
-    """Shows an outlook; redraws only when what it says has changed."""
+    """Shows an forecast; redraws only when what it says has changed."""
 
     DEFAULT_CLASSES = "budget"
 
-    def __init__(self, outlook: Outlook, brief: bool = False) -> None:
+    def __init__(self, forecast: DraftForecast, brief: bool = False) -> None:
         super().__init__()
-        self.outlook, self.brief = outlook, brief
+        self.forecast, self.brief = forecast, brief
         self.ways: Sequence[Remedy] = ()
         self._drawn = Content()
 
@@ -31,60 +31,62 @@ class BudgetPanel(Static):
     def on_resize(self) -> None:
         self.draw()
 
-    def show(self, outlook: Outlook, ways: Sequence[Remedy]) -> None:
-        """Draw another outlook, with the ways out of it."""
-        self.outlook, self.ways = outlook, ways
+    def show(self, forecast: DraftForecast, ways: Sequence[Remedy]) -> None:
+        """Draw another forecast, with the ways out of it."""
+        self.forecast, self.ways = forecast, ways
         self.draw()
 
     def draw(self) -> None:
         """Draw what is known for the columns that there are."""
         columns = max(12, self.content_size.width or 28)
-        plain, outlook = self.app.has_class("-plain-glyphs"), self.outlook
+        plain, forecast = self.app.has_class("-plain-glyphs"), self.forecast
         draw_lines = brief_lines if self.brief else full_lines
-        drawn = draw_lines(outlook, self.ways, columns, plain)
+        drawn = draw_lines(forecast, self.ways, columns, plain)
         if not drawn.is_same(self._drawn):
             self._drawn = drawn
             height = drawn.get_height({}, columns)
             self.update(drawn, layout=height != self.content_size.height)  # a layout costs more than all the rest
 
 
-def full_lines(outlook: Outlook, ways: Sequence[Remedy], columns: int, plain: bool) -> Content:
+def full_lines(forecast: DraftForecast, ways: Sequence[Remedy], columns: int, plain: bool) -> Content:
     """Place, bar, parts, total, free memory, verdict, pace, and the remedies where they are needed."""
-    found = outlook.budget
-    lines = [Content.styled(clean(f"Memory of {outlook.site}", columns * 2), "bold")]
+    found = forecast.budget
+    lines = [Content.styled(clean(f"Memory of {forecast.site}", columns * 2), "bold")]
     if found is not None:
         parts = grouped(found.parts)
         shades = PLAIN_SHADES if plain else SHADES
-        lines.append(Content.styled(bar(parts, found.total_bytes, outlook.free_bytes, columns, plain), "$primary"))
+        lines.append(Content.styled(bar(parts, found.total_bytes, forecast.free_bytes, columns, plain), "$primary"))
         lines += [
             Content.styled(shade, "$primary") + Content(f" {name:<{NAME_COLUMNS}}{gib(amount):>9}")
             for shade, (name, amount) in zip(shades, parts, strict=False)
         ]
-        lines += [Content(f"Predicted {bounds(found)}"), Content(f"Free      {gib(outlook.free_bytes)}")]
-        lines.append(Content.styled(f"Rows      {'measured' if outlook.work else 'assumed full'}", "$text-muted"))
-    if said := correction(outlook):
+        lines += [Content(f"Predicted {bounds(found)}"), Content(f"Free      {gib(forecast.free_bytes)}")]
+        lines.append(Content.styled(f"Rows      {'measured' if forecast.work else 'assumed full'}", "$text-muted"))
+    if said := correction(forecast):
         lines.append(Content.styled(said, "$text-muted"))
-    lines.append(verdict(outlook))
-    if outlook.pace is not None and outlook.pace.tokens_per_s and not ways:
-        lines.append(Content(f"Pace      {pace_text(outlook.pace)}"))
+    lines.append(verdict(forecast))
+    if forecast.pace is not None and forecast.pace.tokens_per_s and not ways:
+        lines.append(Content(f"Pace      {pace_text(forecast.pace)}"))
     lines += remedy_lines(ways)
     return Content("\n").join(lines)
 
 
-def brief_lines(outlook: Outlook, ways: Sequence[Remedy], columns: int, plain: bool) -> Content:
+def brief_lines(forecast: DraftForecast, ways: Sequence[Remedy], columns: int, plain: bool) -> Content:
     """The bar, one line below, and the remedies where they are needed."""
-    found = outlook.budget
+    found = forecast.budget
     if found is None:
-        return verdict(outlook)
-    drawn = Content.styled(bar(grouped(found.parts), found.total_bytes, outlook.free_bytes, columns, plain), "$primary")
-    word = Content.styled(WORDS[outlook.verdict], f"bold {_COLOURS[outlook.verdict]}")
-    said = Content(f" {outlook.short}. Predicted {bounds(found)}, free {gib(outlook.free_bytes)}")
+        return verdict(forecast)
+    drawn = Content.styled(
+        bar(grouped(found.parts), found.total_bytes, forecast.free_bytes, columns, plain), "$primary"
+    )
+    word = Content.styled(WORDS[forecast.verdict], f"bold {_COLOURS[forecast.verdict]}")
+    said = Content(f" {forecast.short}. Predicted {bounds(found)}, free {gib(forecast.free_bytes)}")
     return Content("\n").join([drawn, word + said, *remedy_lines(ways)])
 
 
-def verdict(outlook: Outlook) -> Content:
+def verdict(forecast: DraftForecast) -> Content:
     """A status word, and the verdict as a sentence."""
-    return Content.styled(WORDS[outlook.verdict], f"bold {_COLOURS[outlook.verdict]}") + safe(f" {outlook.said}")
+    return Content.styled(WORDS[forecast.verdict], f"bold {_COLOURS[forecast.verdict]}") + safe(f" {forecast.said}")
 
 
 def bar(parts: list[tuple[str, int]], total_bytes: int, free_bytes: int | None, columns: int, plain: bool) -> str:
@@ -103,7 +105,7 @@ def bar(parts: list[tuple[str, int]], total_bytes: int, free_bytes: int | None, 
 
 
 def remedy_lines(ways: Sequence[Remedy]) -> list[Content]:
-    """What to change where it does not fit, with the key for each."""
+    """Changes where it does not fit, with the key for each."""
     keys = ("^O", "F6", "F7")
     return [
         Content.styled(f"{key} ", "bold $primary") + Content(remedy_text(remedy))

@@ -122,7 +122,7 @@ class Form(ScrollView, can_focus=True):
             self.take(inserted(self.line, pasted(event)))
 
     def take(self, line: Line) -> None:
-        """What the field in hand says now, unless it can't be typed there."""
+        """The text of the field in hand, unless it can't be typed there."""
         if not re.fullmatch(TYPABLE.get(self.field.kind, ".*"), line.text):
             return
         is_new, self.line = line.text != self.line.text, line

@@ -9,7 +9,7 @@ class Line(NamedTuple):
     text: str
     cursor: int = 0
     selected: bool = False
-    """Whether the whole text is selected: the next character takes its place."""
+    """The whole text is selected: the next character takes its place."""
 
 
 def edited(line: Line, key: str, character: str | None = None) -> Line | None:

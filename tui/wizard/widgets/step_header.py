@@ -1,4 +1,4 @@
-"""Title and list of steps: where the user is, told by words and marks, not by colour alone."""
+"""Title and list of steps: the user's place in them, by words and marks, not by colour alone."""
 
 from textual.content import Content
 from textual.widgets import Static

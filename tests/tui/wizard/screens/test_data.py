@@ -145,11 +145,11 @@ async def test_one_key_cuts_rows_later_and_the_budget_follows(at_step: At, long_
         await settle(pilot)
         assert "Longer rows" in app.shown().splitlines()[-1]
         assert "Ctrl+L cuts at 128 tokens instead." in app.shown()
-        before = screen(app).outlook
+        before = screen(app).forecast
         await pilot.press("ctrl+l")
         await settle(pilot)
         assert app.step.draft.edits["model.max_seq_length"] == "128"
-        after = screen(app).outlook
+        after = screen(app).forecast
         assert before.work is not None
         assert after.work is not None
         assert (before.work.longest, after.work.longest) == (48, 80)

@@ -13,7 +13,7 @@ from fitune.core.machine.host import Machine
 from fitune.core.recipe.load import parse
 from fitune.core.tokens.lengths import Prepared
 from fitune.tui.wizard.draft import Draft, recipe, with_prepared
-from fitune.tui.wizard.forecast_text import look
+from fitune.tui.wizard.forecast_text import forecast_draft
 from fitune.tui.wizard.review_text import TRACKER_SERVERS, duration_words, lines, network
 from tests.tui.wizard.wizard_kit import Wizard, rendered, said, settle, until
 
@@ -51,10 +51,10 @@ def test_a_time_left_is_promised_only_where_the_run_is_long_enough_to_tell_one(
         preset="8b-on-12gb", machine=this_machine, edits={"data.source": "rows.jsonl", "train.epochs": epochs}
     )
     known = with_prepared(draft, Prepared.read(rendered(recipe(draft), home / "rows").path))
-    outlook = look(known)
-    assert outlook.forecast is not None
-    silent = replace(outlook.forecast, pace=replace(outlook.forecast.pace, tokens_per_s=None))
-    assert duration_words(known, replace(outlook, forecast=silent)).startswith(f"Unknown for {said}")
+    forecast = forecast_draft(known)
+    assert forecast.known is not None
+    silent = replace(forecast.known, pace=replace(forecast.known.pace, tokens_per_s=None))
+    assert duration_words(known, replace(forecast, known=silent)).startswith(f"Unknown for {said}")
 
 
 @pytest.mark.parametrize(

@@ -155,10 +155,10 @@ async def test_check_12_over_budget_blocks_the_start_with_the_shortfall_and_reme
         await settle(pilot)
         assert app.begun is None
         for _ in range(6):
-            if app.step.outlook.verdict == "over":
+            if app.step.forecast.verdict == "over":
                 await pilot.press("ctrl+o")
                 await settle(pilot)
-        assert app.step.outlook.verdict in ("fits", "tight")
+        assert app.step.forecast.verdict in ("fits", "tight")
         await pilot.press("enter")
         await settle(pilot)
     assert app.begun is not None
@@ -380,8 +380,8 @@ async def test_rows_that_were_rendered_before_make_the_budget_that_of_their_true
     monkeypatch.setattr(cache, "known", lambda asked, base: found if base == home else None)
     async with app.run_test(size=(80, 24)) as pilot:
         await settle(pilot)
-        assert app.step.outlook.work is not None
-        assert app.step.outlook.work.longest == 60
+        assert app.step.forecast.work is not None
+        assert app.step.forecast.work.longest == 60
         assert "measured" in app.shown()
         said: list[str] = []
         monkeypatch.setattr(app, "notify", lambda text, **_: said.append(text))
@@ -394,10 +394,10 @@ async def test_ctrl_f_takes_the_fastest_plan_that_fits_and_says_so(at_step: At) 
     async with app.run_test(size=(80, 24)) as pilot:
         app.step.draft = set_field(app.step.draft, "train.micro_batch", "64")
         app.step.show()
-        assert app.step.outlook.verdict == "over"
+        assert app.step.forecast.verdict == "over"
         await pilot.press("ctrl+f")
         await pilot.pause()
-        assert app.step.outlook.verdict == "fits"
+        assert app.step.forecast.verdict == "fits"
         assert recipe(app.step.draft).train.micro_batch * recipe(app.step.draft).train.grad_accum == 256
 
 
