@@ -73,12 +73,12 @@ def test_a_run_that_keeps_more_in_host_ram_than_is_free_is_no_plain_fit(draft: D
     assert re.fullmatch(r"It fits: .* GiB to spare\. For its host RAM \d\.\d GiB should be free, and 3\.0 GiB are\.",
                         poor.said)  # fmt: skip
     assert poor.short == "too little host RAM"
-    assert poor.forecast is not None
+    assert poor.known is not None
     for way in ways_out(poor):
         better = with_remedy(away, way)
         after = forecast_draft(better).budget
         assert after is not None
-        assert poor.forecast.budget.host_bytes - after.host_bytes == way.saves_bytes > 0
+        assert poor.known.budget.host_bytes - after.host_bytes == way.saves_bytes > 0
         assert after.verdict == "fits", "what saves host RAM leaves the card its room"
 
 
@@ -111,8 +111,8 @@ def test_rows_in_tokens_make_budget_and_pace_those_of_their_true_lengths(draft: 
     assert short.budget is not None
     assert short.work.longest < 20
     assert short.budget.total_bytes < full.budget.total_bytes
-    assert short.forecast is not None
-    assert short.forecast.decided.data.packing is False
+    assert short.known is not None
+    assert short.known.decided.data.packing is False
     assert recipe(known).data.packing == "auto"
     packed = forecast_draft(set_field(known, "data.packing", "yes")).budget  # then rows are of full length again
     assert packed is not None
