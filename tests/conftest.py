@@ -1,13 +1,29 @@
-"""A home of its own for each test, and the recipe that most of them start from."""
+"""One environment for all tests, a home of its own for each, and the recipe that most of them start from."""
 
+import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 
-from fitune.core.recipe.load import Recipe, parse
+# The caller's settings change what fitune and its libraries do, some of them at import: so before the first import.
+_CALLERS = (
+    "CLICOLOR", "COLORTERM", "COLUMNS", "COMET_", "CUDA_", "FITUNE_", "FORCE_COLOR", "HF_", "HUGGING", "LINES",
+    "MLFLOW_", "NO_COLOR", "SSH_", "STY", "TEXTUAL", "TMUX", "TRACKIO_", "TRANSFORMERS_", "UNSLOTH_", "WANDB_",
+)  # fmt: skip
+for _name in [name for name in os.environ if name.startswith(_CALLERS)]:
+    del os.environ[_name]
+_HUB_FOLDER = TemporaryDirectory(prefix="fitune-tests-hf-")  # without the caller's token and models
+os.environ.update(
+    HF_HOME=_HUB_FOLDER.name,
+    OMP_NUM_THREADS="1",  # torch's threads wait for each other by spinning: one is six times less work
+    TERM="xterm-256color",
+)
+
+from fitune.core.recipe.load import Recipe, parse  # noqa: E402
 
 # A shell starts what it runs in the background with Ctrl+C ignored, and nohup with a hang-up; what the tests start
 # would inherit that.
