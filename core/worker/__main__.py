@@ -40,6 +40,11 @@ def main() -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: run.request_stop())
     threading.Thread(target=_heartbeat, args=(lock,), daemon=True).start()
+    return run_job(run, job, log)
+
+
+def run_job(run: Run, job: str, log: EventLog) -> int:
+    """Run one job in this process, and log `failed` if it raises. Exit status: 0 done or stopped, 1 failed."""
     try:
         info = run.info()
         gpu_uuid = (info.get("gpu") or {}).get("uuid")

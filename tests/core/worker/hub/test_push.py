@@ -6,18 +6,23 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
+from huggingface_hub import constants
 
 from fitune.core import runs
 from fitune.core.recipe.load import parse
 from fitune.core.runs.events import EventLog
 from fitune.core.runs.run import Run
+from fitune.core.worker.__main__ import run_job
 from tests.loopback_hub import Hub, serve
 
 TOKEN = "hf_" + "Ab3" * 11
+A_FILE = "/{repo_id}/resolve/{revision}/{filename}"
 FILES = {
     "adapter_model.safetensors": b"weights" * 999,
     "adapter_config.json": b"{}",
@@ -52,17 +57,31 @@ def run(tmp_path: Path) -> Run:
 
 
 def push(run: Run, hub: Hub, token: str | None = TOKEN, **wanted: Any) -> int:
-    """The job in a process of its own, as `jobs.start` starts it. Its exit status."""
-    return start(run, hub, token, **wanted).wait()
+    """The job in this process, with the worker's own words in the run's log. Its exit status."""
+    ask(run, **wanted)
+    with (
+        mock.patch.dict(os.environ, {"NO_PROXY": "127.0.0.1"} | ({"HF_TOKEN": token} if token else {})),
+        mock.patch.object(constants, "ENDPOINT", hub.url),
+        mock.patch.object(constants, "HUGGINGFACE_CO_URL_TEMPLATE", hub.url + A_FILE),
+        mock.patch.object(constants, "HF_HUB_DISABLE_XET", True),
+        run.log.open("a") as log,
+        redirect_stdout(log),
+        redirect_stderr(log),
+    ):
+        return run_job(run, "push", EventLog(run.events, "push"))
+
+
+def ask(run: Run, **wanted: Any) -> None:
+    (run.path / "push.json").write_text(json.dumps({"repo": "sums", "private": True, "what": "adapter"} | wanted))
 
 
 def start(run: Run, hub: Hub, token: str | None = TOKEN, **wanted: Any) -> subprocess.Popen[bytes]:
-    (run.path / "push.json").write_text(json.dumps({"repo": "sums", "private": True, "what": "adapter"} | wanted))
+    """The job in a process of its own, as `jobs.start` starts it."""
+    ask(run, **wanted)
     env = os.environ | {
         "HF_ENDPOINT": hub.url, "HF_HOME": str(run.path.parent.parent / "hf"), "HF_HUB_DISABLE_XET": "1",
-        "HF_HUB_OFFLINE": "0", "NO_PROXY": "127.0.0.1",
+        "NO_PROXY": "127.0.0.1",
     }  # fmt: skip
-    env.pop("HF_TOKEN", None)
     env |= {"HF_TOKEN": token} if token else {}
     with run.log.open("a") as log:
         return subprocess.Popen(
@@ -95,7 +114,7 @@ def assert_no_secret(run: Run) -> None:
 
 
 def test_the_adapter_arrives_whole_in_a_private_repository_of_the_user(run: Run, hub: Hub) -> None:
-    assert push(run, hub) == 0, run.log.read_text()
+    assert start(run, hub).wait() == 0, run.log.read_text()
     assert hub.private == {"ada/sums": True}
     assert hub.files.keys() == FILES.keys()
     assert {name: hub.files[name] for name in FILES if name != "README.md"} == {
@@ -235,7 +254,7 @@ def test_a_refusal_is_a_sentence_and_uploads_nothing(
     run: Run, hub: Hub, token: str | None, writable: bool, message: str, hint: str
 ) -> None:
     hub.writable = writable
-    assert push(run, hub, token) == 1
+    assert start(run, hub, token).wait() == 1
     kind, data = end(run)
     assert (kind, data["kind"], data["message"]) == ("failed", "auth", message)
     assert hint in data["hint"]
