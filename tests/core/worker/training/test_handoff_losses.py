@@ -104,7 +104,7 @@ def test_the_script_alone_needs_no_fitune_and_leaves_an_adapter_that_plain_peft_
     train_here(run)
     names = handoff.write("script", [of_run(run)], tmp_path / "out")
     assert names == ["eval.jsonl", "render.py", "run.py", "train.jsonl"]
-    assert not any("from core" in (tmp_path / "out" / name).read_text() for name in ("run.py", "render.py"))
+    assert not any("from fitune" in (tmp_path / "out" / name).read_text() for name in ("run.py", "render.py"))
     same_losses(run_alone(tmp_path / "out"), run)
     PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(tiny_model), tmp_path / "out" / "adapter")
     assert (tmp_path / "out" / "adapter" / "chat_template.jinja").exists()
