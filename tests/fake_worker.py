@@ -86,7 +86,7 @@ def start(run: Path, story_name: str, *options: str) -> "subprocess.Popen[bytes]
     with (run / "worker.log").open("ab") as log:
         command = [sys.executable, __file__, str(run), story_name, *options]
         worker = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline and worker.poll() is None:
         if (run / "lock").exists() and (run / "lock").stat().st_size:
             break
@@ -99,7 +99,7 @@ def stand_in(*story: str) -> Callable[[Any, str], list[str]]:
     return lambda run, job: [sys.executable, __file__, str(run.path), *story]
 
 
-def wait_until(true: Callable[[], object], patience_s: float = 30.0) -> None:
+def wait_until(true: Callable[[], object], patience_s: float = 60.0) -> None:
     """For what a worker does soon. Raises AssertionError if it does not."""
     deadline = time.monotonic() + patience_s
     while not true():

@@ -19,7 +19,7 @@ from fitune.core.runs.run import Run
 from tests.fake_worker import wait_until
 
 ROOT = Path(__file__).parent.parent
-PATIENCE_S = 30
+PATIENCE_S = 60
 """For what takes a fraction of a second: a shared machine may stall for seconds, and no test is about that."""
 KEYS = {
     "enter": b"\r", "tab": b"\t", "esc": b"\x1b", "space": b" ", "up": b"\x1b[A", "down": b"\x1b[B", "left": b"\x1b[D",
@@ -90,6 +90,10 @@ class PtyTerminal:
             if until is not None and (until() if callable(until) else re.search(until, self.text())):
                 return True
         return until is None
+
+    def until(self, met: str | Callable[[], bool]) -> bool:
+        """Let it run until a regex is on the screen, or a condition is met; False if neither comes."""
+        return self.pump(PATIENCE_S, met)
 
     def ended(self) -> bool:
         """Whether the command ends by itself; then `status` has its exit status (-n: by signal n), and all is read."""

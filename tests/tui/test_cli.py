@@ -7,7 +7,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from fitune.core import runs
 from fitune.core.forecast import Forecast, Resolved, Site, forecast
 from fitune.core.jobs import training
 from fitune.core.memory import shapes
+from fitune.core.runs import spawn
 from fitune.core.runs.events import EventLog
 from fitune.core.runs.run import Run
 from fitune.tui.cli import module_of, parser
@@ -162,7 +162,7 @@ def test_a_reader_that_has_seen_enough_is_no_error(fitune_home: Path) -> None:
     assert talk.stdout is not None
     talk.stdout.close()
     assert talk.stderr is not None
-    assert (talk.stderr.read(), talk.wait(10)) == (b"", 0)
+    assert (talk.stderr.read(), talk.wait(60)) == (b"", 0)
     talk.stderr.close()
 
 
@@ -235,7 +235,7 @@ def test_ctrl_c_while_watching_leaves_the_run_alive_and_says_so(fitune_home: Pat
         while "step 3/" not in watch.stderr.readline():
             assert watch.poll() is None
         watch.send_signal(signal.SIGINT)
-        out, err = watch.communicate(timeout=10)
+        out, err = watch.communicate(timeout=60)
         assert (watch.returncode, out) == (130, "")
         assert "Still running. Watch it: fitune watch run-a   Stop it: fitune stop run-a" in err
         assert run.holder_pid() == worker.pid
@@ -265,7 +265,7 @@ def test_stop_ends_a_live_run_with_a_checkpoint(fitune: Fitune, fitune_home: Pat
     status, out, err = fitune("stop", "run-a")
     assert (status, out) == (0, "")
     assert err.startswith("run-a stops after this step, with a checkpoint.")
-    assert worker.wait(10) == 0
+    assert worker.wait(60) == 0
     assert run.look()[0] == "stopped"
 
 
@@ -274,13 +274,13 @@ def test_stop_now_kills_and_names_the_way_on(fitune: Fitune, fitune_home: Path) 
     worker = fake_worker.start(run.path, "steps:3000")
     said = "run-a was killed. It had no checkpoint; start it over: fitune resume run-a\n"
     assert fitune("stop", "run-a", "--now") == (0, "", said)
-    assert worker.wait(10) == -signal.SIGKILL
+    assert worker.wait(60) == -signal.SIGKILL
     assert run.look()[0] == "killed"
     other = make(fitune_home, "run-b")
     worker = fake_worker.start(other.path, "steps:3000")
     (other.checkpoints / "checkpoint-7").mkdir(parents=True)
     assert "Go on from its last checkpoint, checkpoint-7: fitune resume run-b" in fitune("stop", "run-b", "--now")[2]
-    worker.wait(10)
+    worker.wait(60)
 
 
 @pytest.mark.parametrize(
@@ -301,7 +301,7 @@ def test_stopping_a_merge_or_push_promises_no_checkpoint(
     assert (status, out) == (0, "")
     assert err.startswith(said)
     assert "checkpoint" not in err
-    assert worker.wait(10) == (-signal.SIGKILL if now else 0)
+    assert worker.wait(60) == (-signal.SIGKILL if now else 0)
 
 
 def test_a_finished_run_is_not_resumed(fitune: Fitune, fitune_home: Path) -> None:
@@ -410,7 +410,7 @@ def test_check_19_stopped_or_left_is_130(fitune_home: Path, recipe_file: str, ho
         run.request_stop()
     else:
         ran.send_signal(signal.SIGINT)
-    ran.communicate(timeout=30)
+    ran.communicate(timeout=60)
     assert ran.returncode == 130
     assert (run.holder_pid() is None) == (how == "stopped"), "leaving leaves it alive"
     run.kill()
@@ -451,13 +451,14 @@ def test_a_training_says_what_memory_it_will_take_and_what_that_is_judged_by(
 
 
 @pytest.mark.usefixtures("fakes")
-def test_detached_it_prints_the_runs_name_and_nothing_else(fitune: Fitune, fitune_home: Path, recipe_file: str) -> None:
-    began = time.monotonic()
+def test_detached_it_prints_the_runs_name_and_nothing_else(
+    fitune: Fitune, fitune_home: Path, recipe_file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spawn, "_command", fake_worker.stand_in("steps:3000", "--rate", "50"))
     status, out, err = fitune("train", recipe_file, "--detach", "--set", "run.name=other")
     assert (status, out) == (0, "other\n")
     assert err.endswith("Running by itself (setsid). Watch it: fitune watch other\n")
     assert runs.find(fitune_home, "other").holder_pid() is not None
-    assert time.monotonic() - began < 5
 
 
 @pytest.mark.usefixtures("fakes")

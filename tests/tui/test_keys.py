@@ -22,11 +22,11 @@ def rows(tmp_path: Path) -> Path:
 def test_the_whole_wizard_typed_at_once_comes_to_the_review(tmp_path: Path, rows: Path) -> None:
     terminal = PtyTerminal(python("-m", "fitune"), env={"FITUNE_HOME": str(tmp_path / "home")})
     try:
-        assert terminal.pump(30, "fitune")
+        assert terminal.until("fitune")
         terminal.send(ENTER * 2 + DOWN * 3 + "48" + ENTER + str(rows) + ENTER)
-        assert terminal.pump(30, "OK 40 rows"), terminal.text()
+        assert terminal.until("OK 40 rows"), terminal.text()
         terminal.send(ENTER)
-        assert terminal.pump(30, r"(?s)LoRA rank 48.*Start training"), terminal.text()
+        assert terminal.until(r"(?s)LoRA rank 48.*Start training"), terminal.text()
     finally:
         terminal.kill()
 
@@ -36,9 +36,9 @@ def test_letters_behind_an_enter_go_into_the_next_screen_and_never_press_a_key_o
 ) -> None:
     terminal = PtyTerminal(python("-m", "fitune"), env={"FITUNE_HOME": str(tmp_path / "home")})
     try:
-        assert terminal.pump(30, "Start a new")
+        assert terminal.until("Start a new")
         terminal.send(ENTER * 3 + f"{rows}?\x1b")  # ? asks for help, esc leaves it
-        assert terminal.pump(30, r"(?s)What shall it learn from.*Rows +\S+rows\.jsonl"), terminal.text()
+        assert terminal.until(r"(?s)What shall it learn from.*Rows +\S+rows\.jsonl"), terminal.text()
     finally:
         terminal.kill()
 
@@ -48,12 +48,12 @@ def test_keys_behind_a_question_answer_it(tmp_path: Path) -> None:
     worker = start(run, "steps:3000", "--rate", "20")
     terminal = PtyTerminal(python("-m", "fitune", "watch", str(run)))
     try:
-        assert terminal.pump(30, "training   step"), terminal.text()
+        assert terminal.until("training   step"), terminal.text()
         terminal.send("k" + ENTER + "l")  # kill? no; then the log
-        assert terminal.pump(30, r"\n step \d+\n"), terminal.text()
+        assert terminal.until(r"\n step \d+\n"), terminal.text()
         assert worker.poll() is None
         terminal.send("s" + "\x1b[C" + ENTER)  # stop? yes
-        assert terminal.pump(30, "OK  stopped"), terminal.text()
+        assert terminal.until("OK  stopped"), terminal.text()
     finally:
         Run(run).kill()
         terminal.kill()

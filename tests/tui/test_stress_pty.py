@@ -46,11 +46,11 @@ def leave(terminal: PtyTerminal) -> None:
 
 def test_a_watch_that_is_made_tiny_says_so_and_comes_back(training: Path) -> None:
     terminal = PtyTerminal(watch_command(training), 200, 50)
-    assert terminal.pump(30, "training   step")
+    assert terminal.until("training   step")
     terminal.resize(40, 12)
-    assert terminal.pump(30, "terminal too small"), terminal.text()
+    assert terminal.until("terminal too small"), terminal.text()
     terminal.resize(200, 50)
-    assert terminal.pump(30, r"grad norm[^\n]*tokens/s"), terminal.text()
+    assert terminal.until(r"grad norm[^\n]*tokens/s"), terminal.text()
     assert "too small" not in terminal.text()
     wait_for_steps(training, 5)
     leave(terminal)
@@ -61,9 +61,9 @@ def test_a_terminal_that_is_mute_or_far_away_gets_its_screen_and_its_keys(
     training: Path, kind: type[PtyTerminal]
 ) -> None:
     terminal = kind(watch_command(training))
-    assert terminal.pump(30, "training   step"), terminal.text()
+    assert terminal.until("training   step"), terminal.text()
     terminal.send("l")
-    assert terminal.pump(30, r"\n step \d+\n"), terminal.text()
+    assert terminal.until(r"\n step \d+\n"), terminal.text()
     wait_for_steps(training, 5)
     leave(terminal)
 
@@ -73,11 +73,11 @@ def test_late_answers_are_never_taken_for_what_is_typed(tmp_path: Path, kind: ty
     terminal = kind(python("-m", "fitune"), env={"FITUNE_HOME": str(tmp_path)})
     try:
         for seen, keys in (("Start a new", ("enter",)), ("Which starting point", ("enter",))):
-            assert terminal.pump(30, seen), terminal.text()
+            assert terminal.until(seen), terminal.text()
             terminal.send(*keys)
-        assert terminal.pump(30, "Rank +16"), terminal.text()
+        assert terminal.until("Rank +16"), terminal.text()
         terminal.send("down", "down", "down", "48")
-        assert terminal.pump(30, r"Rank +48"), terminal.text()
+        assert terminal.until(r"Rank +48"), terminal.text()
         assert "ERROR" not in terminal.text()
     finally:
         terminal.kill()
@@ -85,11 +85,11 @@ def test_late_answers_are_never_taken_for_what_is_typed(tmp_path: Path, kind: ty
 
 def test_a_wizard_ends_with_its_terminal(tmp_path: Path) -> None:
     terminal = PtyTerminal(python("-m", "fitune"), 200, 50, env={"FITUNE_HOME": str(tmp_path)})
-    assert terminal.pump(30, "Start a new"), terminal.text()
+    assert terminal.until("Start a new"), terminal.text()
     terminal.resize(40, 12)
-    assert terminal.pump(30, "terminal too small"), terminal.text()
+    assert terminal.until("terminal too small"), terminal.text()
     terminal.resize(200, 50)
-    assert terminal.pump(30, "Start a new"), terminal.text()
+    assert terminal.until("Start a new"), terminal.text()
     terminal.close()
     assert terminal.ended()
     with pytest.raises(ProcessLookupError):

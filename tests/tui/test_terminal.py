@@ -85,7 +85,7 @@ def app(request: pytest.FixtureRequest) -> Iterator[PtyTerminal]:
     code = textwrap.dedent(APP.format(extra=extra))
     command = ["sh", "-c", f'{shell} exec "$0" -c "$1"', sys.executable, code] if shell else python("-c", code)
     terminal = PtyTerminal(command)
-    assert terminal.pump(30, "ready")
+    assert terminal.until("ready")
     yield terminal
     terminal.kill()
 
@@ -187,4 +187,4 @@ def test_the_watchdog_ends_a_process_whose_terminal_has_gone_before_it_looks() -
     )
     began = time.monotonic()
     assert subprocess.run([sys.executable, "-c", code], check=False, env=dict(os.environ)).returncode == 0
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 50

@@ -32,7 +32,7 @@ class Slow:
 
     def __call__(self, *args: Any, **named: Any) -> Any:
         self.calls += 1
-        self.go.wait(10)
+        self.go.wait(60)
         return self.comes_of_it(*args, **named)
 
 

@@ -26,7 +26,7 @@ def step_shown(terminal: PtyTerminal) -> int:
 
 def test_check_24_detaching_restores_the_terminal_and_says_how_to_come_back(training: Path) -> None:
     terminal = PtyTerminal(watch_command(training))
-    assert terminal.pump(30, "training   step")
+    assert terminal.until("training   step")
     terminal.send("d")
     assert terminal.ended()
     assert terminal.status == 0
@@ -40,7 +40,7 @@ def test_check_24_detaching_restores_the_terminal_and_says_how_to_come_back(trai
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_check_24_a_signal_restores_the_terminal(training: Path, number: int) -> None:
     terminal = PtyTerminal(watch_command(training))
-    assert terminal.pump(30, "training   step")
+    assert terminal.until("training   step")
     terminal.signal(number)
     assert terminal.ended()
     assert terminal.status == 0
@@ -50,10 +50,10 @@ def test_check_24_a_signal_restores_the_terminal(training: Path, number: int) ->
 
 def test_check_33_a_terminal_that_stops_reading_or_vanishes_never_stops_the_run(training: Path) -> None:
     terminal = PtyTerminal(watch_command(training), 200, 50)
-    assert terminal.pump(30, "training   step")
+    assert terminal.until("training   step")
     wait_for_steps(training, 120)  # nobody reads: the screen's loop may block
     now = step_of(training)
-    assert terminal.pump(30, lambda: step_shown(terminal) > now), "it recovers, and is up to date"
+    assert terminal.until(lambda: step_shown(terminal) > now), "it recovers, and is up to date"
     terminal.close()
     assert terminal.ended()
     wait_for_steps(training, 10)
@@ -64,7 +64,7 @@ def test_check_30_no_24_bit_colour_where_it_was_not_promised(tmp_path: Path) -> 
     terms = ("xterm", "linux", "screen", "tmux-256color", "vt100")
     terminals = [PtyTerminal(command, env={"TERM": term}) for term in terms]
     for terminal in terminals:
-        assert terminal.pump(30, "ERROR  killed")
+        assert terminal.until("ERROR  killed")
         terminal.send("q")
         assert terminal.ended()
         assert not re.search(rb"\x1b\[[0-9;]*[34]8;2;", terminal.raw)
@@ -79,9 +79,9 @@ def test_check_37_no_foreign_escape_byte_is_written(tmp_path: Path) -> None:
     data = {"kind": payload, "message": payload, "hint": payload}
     (run / "events.jsonl").write_text(json.dumps({**event, "data": data}) + "\n")
     terminal = PtyTerminal(watch_command(run))
-    assert terminal.pump(30, "ERROR  failed")
+    assert terminal.until("ERROR  failed")
     terminal.send("l")
-    assert terminal.pump(30, "bell␇")
+    assert terminal.until("bell␇")
     terminal.send("q")
     assert terminal.ended()
     for foreign in (b"\x1b]52", b"\x1b]0;title", b"\x1b[2J", "\x9b".encode(), "\u202e".encode(), "\u200b".encode()):
@@ -90,7 +90,7 @@ def test_check_37_no_foreign_escape_byte_is_written(tmp_path: Path) -> None:
 
 def test_check_33_nothing_is_written_while_nothing_changes(tmp_path: Path) -> None:
     terminal = PtyTerminal(watch_command(make_run(tmp_path, told="ok")))
-    assert terminal.pump(30, "OK  finished")
+    assert terminal.until("OK  finished")
     for _ in range(3):  # on a machine that stalls the first picture takes its time
         written = len(terminal.raw)
         terminal.pump(4)
@@ -106,7 +106,7 @@ def test_check_33_a_training_is_watched_within_its_bytes_a_second(
 ) -> None:
     terminal = PtyTerminal(watch_command(training), columns, rows)
     try:
-        assert terminal.pump(30, "training   step")
+        assert terminal.until("training   step")
         terminal.pump(2)  # the first pictures are no measure
         means = []
         for _ in range(3):  # the best of three: a machine that stalls writes in bursts

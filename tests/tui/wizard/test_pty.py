@@ -26,9 +26,9 @@ def wizard(tmp_path: Path, **env: str) -> PtyTerminal:
 def test_check_30_no_terminal_gets_24_bit_colours_and_the_focus_is_seen(tmp_path: Path, term: str) -> None:
     terminal = wizard(tmp_path, TERM=term)
     try:
-        assert terminal.pump(30, "Start a new fine-tune"), terminal.text()
+        assert terminal.until("Start a new fine-tune"), terminal.text()
         terminal.send("enter")
-        assert terminal.pump(30, "135M on anything.*Memory of")
+        assert terminal.until("135M on anything.*Memory of")
         assert not re.search(rb"\x1b\[[0-9;]*[34]8;2;", terminal.raw)
         row = terminal.text().splitlines().index(next(each for each in terminal.text().splitlines() if "135M" in each))
         chosen, other = (terminal._screen.buffer[at][2] for at in (row, row + 1))
@@ -52,18 +52,18 @@ def test_check_22_after_kill_9_the_next_wizard_offers_the_step_with_its_values(t
         (r"\* edited", ("enter",)),
         ("What shall it learn", ()),
     ):
-        assert terminal.pump(30, seen), terminal.text()
+        assert terminal.until(seen), terminal.text()
         terminal.send(*keys)
-    assert terminal.pump(30, lambda: (tmp_path / "home" / "draft.json").exists())
+    assert terminal.until(lambda: (tmp_path / "home" / "draft.json").exists())
     terminal.signal(signal.SIGKILL)
     assert terminal.ended()
     again = wizard(tmp_path)
     try:
-        assert again.pump(30, "Go on with your last answers, at Data"), again.text()
+        assert again.until("Go on with your last answers, at Data"), again.text()
         again.send("enter")
-        assert again.pump(30, "What shall it learn"), again.text()
+        assert again.until("What shall it learn"), again.text()
         again.send("esc")
-        assert again.pump(30, r"Rank +48"), again.text()
+        assert again.until(r"Rank +48"), again.text()
     finally:
         again.kill()
 
@@ -72,7 +72,7 @@ def first_frame_s(home: Path, *arguments: str) -> float:
     """Seconds from the start of a program to its first frame."""
     terminal = PtyTerminal(python(*arguments), env={"FITUNE_HOME": str(home), "PYTHONDONTWRITEBYTECODE": ""})
     try:
-        assert terminal.pump(30, "fitune"), terminal.text()
+        assert terminal.until("fitune"), terminal.text()
         return terminal.writes[-1][0]
     finally:
         terminal.kill()
@@ -88,7 +88,7 @@ def test_check_25_the_wizard_never_loads_torch(tmp_path: Path) -> None:
     terminal = wizard(tmp_path)
     try:
         for seen in ("Start a new", "Which starting point", "Change anything", "What shall it learn"):
-            assert terminal.pump(30, seen), terminal.text()
+            assert terminal.until(seen), terminal.text()
             terminal.send("enter")
         assert "libtorch" not in Path(f"/proc/{terminal.pid}/maps").read_text()
     finally:
@@ -111,10 +111,10 @@ def test_check_31_a_terminal_that_cannot_show_the_screen_gets_prompts_without_es
 ) -> None:
     terminal = wizard(tmp_path, **env)
     try:
-        assert terminal.pump(30, r"Machine \(1 of 5\)"), terminal.text()
-        assert terminal.pump(30, r"Number \[1\]:"), terminal.text()
+        assert terminal.until(r"Machine \(1 of 5\)"), terminal.text()
+        assert terminal.until(r"Number \[1\]:"), terminal.text()
         terminal.send("1", "enter")
-        assert terminal.pump(30, "another card"), terminal.text()
+        assert terminal.until("another card"), terminal.text()
         terminal.send("ctrl+c")
         assert terminal.ended()
         assert terminal.status == 130
@@ -128,9 +128,9 @@ def test_check_31_a_terminal_that_cannot_show_the_screen_gets_prompts_without_es
 def test_check_32_without_colours_words_tell_the_state_and_nothing_is_invisible(tmp_path: Path) -> None:
     terminal = wizard(tmp_path, NO_COLOR="1")
     try:
-        assert terminal.pump(30, "Start a new"), terminal.text()
+        assert terminal.until("Start a new"), terminal.text()
         terminal.send("enter")
-        assert terminal.pump(30, r"OK +135M on anything.*\n(.*\n)*.*OK It fits"), terminal.text()
+        assert terminal.until(r"OK +135M on anything.*\n(.*\n)*.*OK It fits"), terminal.text()
         cells = [cell for row in terminal._screen.buffer.values() for cell in row.values()]
         assert not [cell for cell in cells if cell.data.strip() and cell.fg == cell.bg != "default"]
     finally:

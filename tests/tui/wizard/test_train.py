@@ -27,12 +27,12 @@ def test_a_preset_and_one_typed_path_cost_at_most_10_keys_until_a_real_training_
         ("OK 40 rows", "enter"),
         ("Start training", "enter"),
     ):
-        assert terminal.pump(30, seen), terminal.text()
+        assert terminal.until(seen), terminal.text()
         terminal.send(key)
         keys += key == "enter"
     assert keys <= 10
     try:
-        assert terminal.pump(30, lambda: bool(runs.all_runs(tmp_path / "home"))), terminal.text()
+        assert terminal.until(lambda: bool(runs.all_runs(tmp_path / "home"))), terminal.text()
         run = runs.all_runs(tmp_path / "home")[0]
         assert terminal.pump(400, lambda: bool(run.state().step)), (terminal.text(), run.log.read_text()[-2000:])
         terminal.send("d")

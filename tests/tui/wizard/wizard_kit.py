@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import time
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -89,11 +90,10 @@ async def settle(pilot: Pilot[int]) -> None:
 async def until(app: Wizard, text: str | re.Pattern[str]) -> None:
     """Wait until a text, or one of a pattern, is on the screen."""
     pattern = re.compile(re.escape(text)) if isinstance(text, str) else text
-    for _ in range(300):
-        if pattern.search(app.shown()):
-            return
+    deadline = time.monotonic() + 60  # a shared machine may stall for seconds
+    while not pattern.search(app.shown()):
+        assert time.monotonic() < deadline, app.shown()
         await asyncio.sleep(0.02)
-    raise AssertionError(app.shown())
 
 
 async def go_to(pilot: Pilot[int], step: str) -> None:
@@ -105,6 +105,12 @@ async def go_to(pilot: Pilot[int], step: str) -> None:
         await pilot.press("enter")
         await settle(pilot)
     raise AssertionError(f"never came to {step}: {pilot.app.screen}")
+
+
+def step_of(pilot: Pilot[int]) -> str:
+    """The name of the step that is shown."""
+    assert isinstance(pilot.app.screen, StepScreen), pilot.app.screen
+    return pilot.app.screen.NAME
 
 
 def said(pilot: Pilot[int], selector: str) -> str:

@@ -93,7 +93,7 @@ def start_and_stall(run: Run, hub: Hub, after: int = 1, **wanted: Any) -> subpro
     """The job, stuck in the large file that comes after so many."""
     hub.stalls_after = after
     worker = start(run, hub, **wanted)
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while len(hub.uploads) <= after:
         assert time.monotonic() < deadline, run.log.read_text()
         time.sleep(0.05)
