@@ -18,7 +18,7 @@ import sys
 from pathlib import Path
 sys.path.insert(0, {str(Path(__file__).parents[4])!r})
 import gguf
-from tests.worker.gguf_files import write_gguf
+from tests.core.worker.gguf.gguf_files import write_gguf
 """
 CONVERTER = f"""{WRITER}
 merged = Path(sys.argv[1])
