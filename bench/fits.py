@@ -19,8 +19,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import vram
-
+sys.path.insert(0, str(Path(__file__).parent.parent))
+from bench import vram
 from fitune.core.machine.host import GIB
 
 L70 = "meta-llama/Llama-3.3-70B-Instruct"

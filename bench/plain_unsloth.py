@@ -7,6 +7,7 @@ import json
 import sys
 import tempfile
 import time
+from typing import Any
 
 import pynvml
 
@@ -29,7 +30,7 @@ class Clock(TrainerCallback):
     def __init__(self) -> None:
         self.peak_bytes = 0
 
-    def on_log(self, args, state, control, logs=None, **_):
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
         if "loss" in (logs or {}):
             self.peak_bytes = max(self.peak_bytes, pynvml.nvmlDeviceGetMemoryInfo(CARD).used - BEFORE_BYTES)
             print(json.dumps({"step": state.global_step, "t": time.time(), "loss": logs["loss"]}), flush=True)

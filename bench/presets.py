@@ -8,6 +8,7 @@ failed. Several at once share the card: their memory counts, their pace does not
 
 import argparse
 import json
+import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import nullcontext
@@ -15,9 +16,9 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-import vram
-from fits import Disturbed, measured, only_free, write_rows
-
+sys.path.insert(0, str(Path(__file__).parent.parent))
+from bench import vram
+from bench.fits import Disturbed, measured, only_free, write_rows
 from fitune.core.forecast.search import CARD_FREE_SHARE
 from fitune.core.recipe import presets
 from fitune.core.recipe.load import to_toml

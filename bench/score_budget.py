@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from vram import L1, L3, L8, Q4, Q7, Q32, TINY, recipe_of
-
+sys.path.insert(0, str(Path(__file__).parent.parent))
+from bench.vram import L1, L3, L8, Q4, Q7, Q32, TINY, recipe_of
 from fitune.core.memory.budget import Card, estimate
 from fitune.core.memory.shapes import load
 
@@ -24,7 +24,7 @@ def error_percent(row: dict[str, Any]) -> float:
     """By how much the predicted peak is above the measured one; prints a line."""
     changes = {name: value for name, value in row.items() if "." in name}
     budget = estimate(load(row["model"]), recipe_of(row["model"], changes), H100)
-    error = 100 * (budget.total_bytes - row["device"]) / row["device"]
+    error: float = 100 * (budget.total_bytes - row["device"]) / row["device"]
     case = " ".join(f"{name.partition('.')[2]}={value}" for name, value in changes.items())
     found = f"{budget.total_bytes / GIB:7.3f} of {row['device'] / GIB:7.3f} GiB {error:+6.2f} %"
     bounds = f"[{budget.low_bytes / GIB:.2f}, {budget.high_bytes / GIB:.2f}]"
@@ -39,7 +39,7 @@ def summary(name: str, errors: list[float]) -> str:
 
 
 def main(paths: list[str]) -> int:
-    lines = [json.loads(line) for path in paths or [ROWS] for line in Path(path).read_text().splitlines()]
+    lines = [json.loads(line) for path in paths or [str(ROWS)] for line in Path(path).read_text().splitlines()]
     rows = [line for line in lines if line.get("device")]
     if not rows:
         print("No measured rows.", file=sys.stderr)

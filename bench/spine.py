@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 TOKENS_A_STEP = 2 * 2048
 WARM_STEPS = 8
@@ -91,9 +92,11 @@ def summary(who: str, began: float, times: list[float], peak_bytes: int, loss: f
     }
 
 
-def ratio(runs: list[dict[str, object]], key: str) -> float:
-    ours, theirs = (statistics.median(run[key] for run in runs if run["who"] == who) for who in ("fitune", "by hand"))
-    return round(ours / theirs, 4)
+def ratio(runs: list[dict[str, Any]], key: str) -> float:
+    def median(who: str) -> float:
+        return statistics.median(float(run[key]) for run in runs if run["who"] == who)
+
+    return round(median("fitune") / median("by hand"), 4)
 
 
 if __name__ == "__main__":

@@ -100,7 +100,8 @@ def main() -> None:
     options.add_argument("--load", type=int, help="measure this one load, in this process")
     args = options.parse_args()
     if args.load is not None:
-        measure(*LOADS[args.load], args.models)
+        model, changes, cases = LOADS[args.load]
+        measure(model, changes, cases, args.models)
         return
     write(json.dumps({"about": about()}) + "\n", args.out)
     numbers = [number for number, load in enumerate(LOADS) if any(text in f"{load[0]} {load[1]}" for text in args.only)]
@@ -231,7 +232,7 @@ def train(recipe: Recipe, loaded: Any) -> tuple[int, int]:
 
     from fitune.core.worker.training.train import trainer_config
 
-    class Clock(TrainerCallback):  # type: ignore[misc]
+    class Clock(TrainerCallback):
         began = seconds = 0.0
         held = 0
 

@@ -20,6 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -50,7 +51,7 @@ EDIT = """
 import sys
 from fitune.core.machine.gpu import Gpu
 from fitune.core.machine.host import Machine
-from fitune.tui import steps
+from fitune.tui.wizard import steps
 from fitune.tui.app import FituneApp
 from fitune.tui.wizard.draft import Draft
 card = Gpu(0, "GPU-0", "NVIDIA L4", 24 << 30, 23 << 30, 1 << 30, compute_capability=(8, 9))
@@ -68,11 +69,11 @@ def cost(run: Path, columns: int, rows: int, seconds: float) -> dict[str, float]
     terminal = PtyTerminal(python("-c", WATCH, str(run)), columns, rows)
     terminal.pump(SETTLE_S)
     process = psutil.Process(terminal.pid)
-    began, cpu = time.monotonic(), sum(process.cpu_times()[:2])
+    began, cpu = time.monotonic(), cpu_s(terminal)
     terminal.pump(seconds)
     measured = {
         "bytes_per_s": round(terminal.bytes_per_s(SETTLE_S, SETTLE_S + seconds)),
-        "cpu_percent": round(100 * (sum(process.cpu_times()[:2]) - cpu) / (time.monotonic() - began), 2),
+        "cpu_percent": round(100 * (cpu_s(terminal) - cpu) / (time.monotonic() - began), 2),
         "rss_mib": round(process.memory_info().rss / 2**20, 1),
     }
     terminal.kill()
@@ -91,7 +92,7 @@ def first_frame_s(code: str, word: str, *arguments: str) -> float:
 
 def first_frames(run: Path, rounds: int) -> dict[str, float]:
     """Median seconds of each program in turns after one warm round, and the ratios to the minimal app."""
-    programs = {
+    programs: dict[str, Callable[[], float]] = {
         "minimal": lambda: first_frame_s(MINIMAL, "fitune"),
         "watch": lambda: first_frame_s(WATCH, "fitune", str(run)),
         "wizard": lambda: first_frame_s(WIZARD, "fitune"),
@@ -116,9 +117,16 @@ def answer_s(terminal: PtyTerminal, key: str, answered: Callable[[], bool]) -> f
     return terminal.began + terminal.writes[-1][0] - began
 
 
+def changed(text: Callable[[], str]) -> Callable[[], bool]:
+    """The condition that a text is another than now, and not empty."""
+    before = text()
+    return lambda: text() not in (before, "")
+
+
 def cpu_s(terminal: PtyTerminal) -> float:
     """CPU seconds that the screen has used up to now: unlike its latency, they hardly depend on other programs."""
-    return sum(psutil.Process(terminal.pid).cpu_times()[:2])
+    used = psutil.Process(terminal.pid).cpu_times()
+    return float(used.user + used.system)
 
 
 def spread(times_s: list[float], cpu_seconds: float) -> dict[str, float]:
@@ -133,9 +141,9 @@ def spread(times_s: list[float], cpu_seconds: float) -> dict[str, float]:
     }
 
 
-def log_is_open(terminal: PtyTerminal) -> bool:
-    """Whether the log pane is shown: it stands at the bottom, and holds the fake worker's lines, or soon will."""
-    return re.search(r"^ (reading the log|step \d+$)", terminal.text(), re.MULTILINE) is not None
+def log_is(opened: bool, terminal: PtyTerminal) -> bool:
+    """Whether the log pane is shown, or not: it stands at the bottom, and holds the fake worker's lines or will."""
+    return (re.search(r"^ (reading the log|step \d+$)", terminal.text(), re.MULTILINE) is not None) is opened
 
 
 def watch_keys(run: Path, keys: int) -> dict[str, float]:
@@ -145,8 +153,7 @@ def watch_keys(run: Path, keys: int) -> dict[str, float]:
     used_s = cpu_s(terminal)
     times_s = []
     for number in range(keys):
-        opened = number % 2 == 0
-        times_s.append(answer_s(terminal, "l", lambda opened=opened: log_is_open(terminal) is opened))
+        times_s.append(answer_s(terminal, "l", partial(log_is, number % 2 == 0, terminal)))
         terminal.pump(0.2 + dice.random())
     used_s = cpu_s(terminal) - used_s  # with what the run itself has cost meanwhile
     terminal.kill()
@@ -169,8 +176,7 @@ def edit_keys(keys: int) -> dict[str, dict[str, float]]:
     moves_s, digits_s = [], []
     used_s = [cpu_s(terminal)]
     for _ in range(keys):
-        before = explained()
-        moves_s.append(answer_s(terminal, "down", lambda before=before: explained() not in (before, "")))
+        moves_s.append(answer_s(terminal, "down", changed(explained)))
         terminal.pump(0.1 + 0.2 * dice.random())
     used_s.append(cpu_s(terminal))
     while "lora.r " not in explained():
@@ -180,10 +186,7 @@ def edit_keys(keys: int) -> dict[str, dict[str, float]]:
     terminal.pump(1)
     used_s.append(cpu_s(terminal))
     for number in range(keys):
-        before = budgeted()
-        digits_s.append(
-            answer_s(terminal, BACKSPACE if number % 2 else "8", lambda before=before: budgeted() != before)
-        )
+        digits_s.append(answer_s(terminal, BACKSPACE if number % 2 else "8", changed(budgeted)))
         terminal.pump(0.1 + 0.2 * dice.random())
     used_s.append(cpu_s(terminal))
     terminal.kill()
@@ -201,17 +204,17 @@ def stall(run: Path, seconds: float) -> dict[str, float]:
     terminal = PtyTerminal(python("-c", WATCH, str(run)), 200, 50)
     terminal.pump(SETTLE_S)
     process = psutil.Process(terminal.pid)
-    steps, cpu_s, rss = Run(run).state().step["step"], sum(process.cpu_times()[:2]), process.memory_info().rss
+    steps, began_cpu_s, rss = Run(run).state().step["step"], cpu_s(terminal), process.memory_info().rss
     time.sleep(seconds)
     now = Run(run).state().step["step"]
-    used_s, grown = sum(process.cpu_times()[:2]) - cpu_s, process.memory_info().rss - rss
+    used_s, grown = cpu_s(terminal) - began_cpu_s, process.memory_info().rss - rss
     began = time.monotonic()
     if not terminal.pump(30, lambda: shown_step(terminal) >= now):
         raise RuntimeError(f"the screen did not come back:\n{terminal.text()}")
     back_s = time.monotonic() - began
-    key_s = answer_s(terminal, "l", lambda: log_is_open(terminal))
+    key_s = answer_s(terminal, "l", partial(log_is, True, terminal))
     terminal.send("d")
-    if not terminal.ended(10):
+    if not terminal.ended():
         raise RuntimeError("the screen did not end")
     return {
         "stalled_s": seconds,

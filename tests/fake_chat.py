@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-QUESTIONS = [
+QUESTIONS: list[dict[str, Any]] = [
     {
         "asked": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": f"What is {n} + {n}?"}],
         "tools": None,
@@ -23,7 +23,7 @@ QUESTIONS = [
     }
     for n in (1, 2)
 ]
-RAW = [{"asked": "Once upon", "tools": None, "shown": "Once upon", "reference": "a time."}]
+RAW: list[dict[str, Any]] = [{"asked": "Once upon", "tools": None, "shown": "Once upon", "reference": "a time."}]
 halted = threading.Event()
 
 

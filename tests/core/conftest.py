@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,7 +16,7 @@ from tests.fake_worker import make_run, stand_in
 def make(tmp_path: Path) -> Iterator[Callable[..., Run]]:
     """Makes run folders; workers that are still alive at the end are killed."""
 
-    def made(name: str = "run-a", **info: object) -> Run:
+    def made(name: str = "run-a", **info: Any) -> Run:
         return Run(make_run(tmp_path, name, **info))
 
     yield made

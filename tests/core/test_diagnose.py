@@ -19,7 +19,8 @@ COMM_ERROR = type("CommError", (Exception,), {})
 
 def named(name: str, message: str, *bases: type[Exception]) -> Exception:
     """An exception of a class of that name: the libraries' own are not imported here."""
-    return type(name, bases or (Exception,), {})(message)
+    made: Exception = type(name, bases or (Exception,), {})(message)
+    return made
 
 
 @pytest.mark.parametrize(

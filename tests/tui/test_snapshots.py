@@ -30,7 +30,11 @@ KEYS = {
 def rows_cut(static: Static) -> int:
     """Rows of text that a Static has no room for."""
     columns = static.content_region.width
-    return max(0, static.visual.get_height(static.styles, columns) - static.content_region.height) if columns else 0
+    return (
+        max(0, static.visual.get_height(static.styles.get_rules(), columns) - static.content_region.height)
+        if columns
+        else 0
+    )
 
 
 def is_scrolled(widget: Widget) -> bool:

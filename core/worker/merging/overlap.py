@@ -2,7 +2,7 @@
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -13,7 +13,7 @@ CORES = os.cpu_count() or 1
 AT_ONCE = min(8, CORES)
 
 
-def in_order(work: Iterable[Callable[[], T]]) -> Iterator[T]:
+def in_order(work: Iterable[Callable[[], T]]) -> Generator[T, None, None]:
     """What each piece of work yields. AT_ONCE of them are worked on at a time, and no more than twice as many wait."""
     waiting: deque[Future[T]] = deque()
     with ThreadPoolExecutor(AT_ONCE, initializer=torch.set_num_threads, initargs=(max(1, CORES // AT_ONCE),)) as pool:

@@ -59,7 +59,9 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str | None]]:
 
     def model_info(self: object, model_id: str, revision: str | None = None, **_: Any) -> ModelInfo:
         asked.append((model_id, revision))
-        return ModelInfo(id=model_id, sha=COMMIT, siblings=[sibling(*each) for each in FILES.items()], tags=[])
+        return ModelInfo(  # type: ignore[no-untyped-call]
+            id=model_id, sha=COMMIT, siblings=[sibling(*each) for each in FILES.items()], tags=[]
+        )
 
     monkeypatch.setattr("huggingface_hub.HfApi.model_info", model_info)
     return asked

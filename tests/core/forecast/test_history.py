@@ -76,13 +76,16 @@ def test_a_run_that_was_resumed_counts_once(kept: Callable[..., tuple[Measuremen
     assert kept(measurement(), later) == (later,)
 
 
+BAD: tuple[dict[str, Any], ...] = (
+    {"peak_bytes": 0}, {"peak_bytes": "much"}, {"predicted_bytes": -1}, {"tokens_per_s": None},
+    {"flops_per_token": [1]}, {"run": {}}, {"predicted_tokens_per_s": "fast"}, {"predicted_tokens_per_s": 0},
+)  # fmt: skip
+
+
 @pytest.mark.parametrize(
     "line",
     [b"", b"{", b"[]", b"null", b'{"t": 1}', b"\xff\xfe", b'{"v": NaN}',
-     *(json.dumps({**asdict(measurement(run="bad")), **bad}).encode() for bad in (
-         {"peak_bytes": 0}, {"peak_bytes": "much"}, {"predicted_bytes": -1}, {"tokens_per_s": None},
-         {"flops_per_token": [1]}, {"run": {}}, {"predicted_tokens_per_s": "fast"}, {"predicted_tokens_per_s": 0},
-     ))],
+     *(json.dumps({**asdict(measurement(run="bad")), **bad}).encode() for bad in BAD)],
     ids=repr,
 )  # fmt: skip
 def test_a_broken_line_is_skipped(kept: Callable[..., tuple[Measurement, ...]], tmp_path: Path, line: bytes) -> None:

@@ -17,7 +17,7 @@ from fitune.core.recipe.rules import problems
 GIB = 1 << 30
 CARD = Gpu(0, "GPU-1", "NVIDIA L4", 24 * GIB, 20 * GIB, 4 * GIB, compute_capability=(8, 9))
 SMALL = Gpu(1, "GPU-2", "NVIDIA T4", 16 * GIB, 15 * GIB, GIB, compute_capability=(7, 5))
-WITH_UNSLOTH = {"unsloth": "2026.10.7"}
+WITH_UNSLOTH: dict[str, str | None] = {"unsloth": "2026.10.7"}
 
 Make = Callable[..., Recipe]
 

@@ -68,9 +68,11 @@ def test_the_presets_models_are_known_offline(model_id: str, params: int) -> Non
 
 
 def test_a_mirror_has_its_originals_parameters() -> None:
-    pairs = (("unsloth/Meta-Llama-3.1-8B-Instruct", "meta-llama/Llama-3.1-8B-Instruct"),)
-    pairs += (("unsloth/phi-4", "microsoft/phi-4"), ("unsloth/Qwen3-8B", "Qwen/Qwen3-8B"))
-    for mirror, original in pairs:
+    for mirror, original in (
+        ("unsloth/Meta-Llama-3.1-8B-Instruct", "meta-llama/Llama-3.1-8B-Instruct"),
+        ("unsloth/phi-4", "microsoft/phi-4"),
+        ("unsloth/Qwen3-8B", "Qwen/Qwen3-8B"),
+    ):
         assert shapes.load(mirror).params == shapes.load(original).params
 
 

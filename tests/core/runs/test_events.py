@@ -161,7 +161,12 @@ def test_a_reader_that_stops_half_way_loses_only_what_it_was_given(path: Path, m
 
 def test_readers_beside_a_writer_see_each_event_once_and_in_order(path: Path) -> None:
     log = EventLog(path, "train")
-    writer = threading.Thread(target=lambda: [log.write("step", step=n, loss=1.0) for n in range(2000)])
+
+    def write() -> None:
+        for step in range(2000):
+            log.write("step", step=step, loss=1.0)
+
+    writer = threading.Thread(target=write)
     writer.start()
     tail, seen = Tail(path), list[int]()
     while writer.is_alive():
@@ -354,7 +359,8 @@ def test_a_resume_voids_the_steps_after_its_checkpoint() -> None:
 
 @pytest.mark.parametrize("kind", ["step", "eval", "checkpoint"])
 def test_an_event_of_a_step_that_is_no_number_is_counted_and_changes_nothing(kind: str) -> None:
-    state = told(*((kind, {"step": step, "loss": 1.0}) for step in (None, "3", [])))
+    no_numbers: tuple[Any, ...] = (None, "3", [])
+    state = told(*((kind, {"step": step, "loss": 1.0}) for step in no_numbers))
     assert state.unknown == 3
     assert (state.step, state.checkpoints, state.loss.points, state.eval_loss.points) == ({}, [], [], [])
 

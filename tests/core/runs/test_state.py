@@ -5,14 +5,16 @@ from typing import Any
 
 import pytest
 
-from fitune.core.runs.events import Event, EventLog
+from fitune.core.runs.events import Event, EventLog, EventType
 from fitune.core.runs.run import Run
 from fitune.core.runs.state import fold
 
-TRAINED = [("train", "started", {}), ("train", "phase", {"name": "sample"}), ("train", "finished", {"stopped": False})]
-STOPPED = [("train", "started", {}), ("train", "finished", {"stopped": True})]
-MERGE = ("merge", "started", {})
-Told = tuple[str, str, dict[str, Any]]
+Told = tuple[str, EventType, dict[str, Any]]
+TRAINED: list[Told] = [
+    ("train", "started", {}), ("train", "phase", {"name": "sample"}), ("train", "finished", {"stopped": False}),
+]  # fmt: skip
+STOPPED: list[Told] = [("train", "started", {}), ("train", "finished", {"stopped": True})]
+MERGE: Told = ("merge", "started", {})
 
 
 @pytest.mark.parametrize(
@@ -30,7 +32,7 @@ Told = tuple[str, str, dict[str, Any]]
 def test_each_job_has_its_own_end(tmp_path: Path, story: list[Told], training: str, newest: str, trained: bool) -> None:
     run = Run(tmp_path)
     for job, kind, data in story:
-        EventLog(run.events, job).write(kind, **data)  # type: ignore[arg-type]
+        EventLog(run.events, job).write(kind, **data)
     status, state = run.look()
     assert (status, run.status(state), state.trained) == (training, newest, trained)
 

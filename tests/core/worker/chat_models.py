@@ -77,7 +77,7 @@ def make(template: str | None, kind: Kind) -> Any:
     raw.add_special_tokens(list(kind.marks))
     raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     raw.decoder = decoders.ByteLevel()
-    if kind.adds_bos:
+    if kind.adds_bos and kind.bos:
         start = [(kind.bos, raw.token_to_id(kind.bos))]
         raw.post_processor = processors.TemplateProcessing(single=f"{kind.bos}:0 $A:0", special_tokens=start)
     made = PreTrainedTokenizerFast(tokenizer_object=raw, bos_token=kind.bos, eos_token=kind.eos, pad_token=kind.eos)

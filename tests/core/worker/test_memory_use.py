@@ -1,11 +1,12 @@
 """The worker's own memory: what it grew by where it is alone on the card, what the driver books where it is not."""
 
+import os
 from types import SimpleNamespace
 from typing import Any
 
+import pynvml
 import pytest
 
-from fitune.core.worker import memory_use
 from fitune.core.worker.memory_use import Memory
 
 GIB = 1 << 30
@@ -15,14 +16,14 @@ GIB = 1 << 30
 def card(monkeypatch: pytest.MonkeyPatch) -> Any:
     """A card of which a test says who is on it and how much is used."""
     state = SimpleNamespace(used=GIB, processes=[])
-    monkeypatch.setattr(memory_use.os, "getpid", lambda: 7)
+    monkeypatch.setattr(os, "getpid", lambda: 7)
     for name, answer in (
         ("nvmlInit", lambda: None),
         ("nvmlDeviceGetHandleByUUID", lambda uuid: uuid),
         ("nvmlDeviceGetMemoryInfo", lambda handle: SimpleNamespace(used=state.used)),
         ("nvmlDeviceGetComputeRunningProcesses", lambda handle: state.processes),
     ):
-        monkeypatch.setattr(memory_use.pynvml, name, answer)
+        monkeypatch.setattr(pynvml, name, answer)
     return state
 
 
@@ -56,7 +57,7 @@ def test_others_that_left_since_the_start_take_nothing_off(card: Any) -> None:
 
 def test_a_board_that_tells_no_memory_is_no_obstacle(card: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     def untold(handle: Any) -> Any:
-        raise memory_use.pynvml.NVMLError_NotSupported()
+        raise pynvml.NVMLError_NotSupported()
 
-    monkeypatch.setattr(memory_use.pynvml, "nvmlDeviceGetMemoryInfo", untold)
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetMemoryInfo", untold)
     assert Memory("GPU-1", None)._device() is None

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from tests import fake_chat
 from tests.fake_worker import make_run
 from tests.tui.conftest import Fitune
 from tests.tui.payloads import OBEYED, PAYLOADS
-from tests.tui.watch.test_screen import shown, until, watching
+from tests.tui.watch.test_screen import shown, shows, until, watching
 
 
 @pytest.fixture
@@ -233,7 +234,7 @@ async def test_a_conversation_goes_on_until_it_is_started_anew(trained: Path) ->
     async with talking(trained) as (app, pilot):
         for question, keys in (("One?", ()), ("Two?", ()), ("Three?", ("ctrl+n",))):
             await pilot.press(*keys, *question, "enter")
-            await until(pilot, lambda question=question: f"tuned heard: {question}" in shown(app))
+            await until(pilot, shows(app, f"tuned heard: {question}"))
         assert "One?" not in shown(app)
     assert [len(turns) for turns in asked(trained)] == [2, 4, 2]
 
@@ -243,7 +244,7 @@ async def test_a_larger_window_shows_more_of_the_conversation(trained: Path) -> 
         for letter in "ab":
             app.screen.query_one(Input).value = f"{letter} " * 200
             await pilot.press("enter")
-            await until(pilot, lambda letter=letter: f"tuned heard: {letter}" in shown(app))
+            await until(pilot, shows(app, f"tuned heard: {letter}"))
         await until(pilot, lambda: "ended by itself" in shown(app).splitlines()[18])
         assert "system prompt" not in shown(app)
         await pilot.press("pageup", "pageup", "pageup")
@@ -252,12 +253,16 @@ async def test_a_larger_window_shows_more_of_the_conversation(trained: Path) -> 
         await until(pilot, lambda: "system prompt" in shown(app).splitlines()[2])
 
 
+def holds(line: Input, text: str) -> bool:
+    return line.value == text
+
+
 async def test_up_offers_the_questions_of_the_data_one_after_the_other(trained: Path) -> None:
     async with talking(trained) as (app, pilot):
         line = app.screen.query_one(Input)
         for question in ("What is 1 + 1?", "What is 2 + 2?", "What is 1 + 1?"):
             await pilot.press("up")
-            await until(pilot, lambda question=question: line.value == question)
+            await until(pilot, partial(holds, line, question))
         await pilot.press("enter")
         await until(pilot, lambda: "in the data: It is 2." in shown(app))
 

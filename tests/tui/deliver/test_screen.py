@@ -77,7 +77,7 @@ async def choose(app: Any, pilot: Any, key: str, enter: bool = True) -> None:
     """Open the deliver screen and press Enter on a way."""
     await pilot.press("c")
     await until(pilot, lambda: isinstance(app.screen, DeliverScreen) and "needs" in shown(app))
-    for _ in range([way.key for way in WAYS].index(key)):
+    for _ in range([str(way.key) for way in WAYS].index(key)):
         await pilot.press("down")
     if enter:
         await pilot.press("enter")

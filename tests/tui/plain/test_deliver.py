@@ -45,7 +45,7 @@ def answer(run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixt
 
 
 def number(key: str) -> str:
-    return str([way.key for way in WAYS].index(key) + 1)
+    return str([str(way.key) for way in WAYS].index(key) + 1)
 
 
 def test_enter_alone_leaves_and_the_table_is_the_screens(answer: Answer) -> None:

@@ -22,7 +22,7 @@ from tests.tui.watch.test_follow import told
 from tests.tui.watch.test_screen import shown, until, watching
 
 MIB = 1 << 20
-CHECKS = [
+CHECKS: list[dict[str, Any]] = [
     {"check": "tensors", "expected": "272, of the base's shapes", "got": "272", "passed": True},
     {"check": "chat template", "expected": "the one of the training", "got": "another", "passed": False},
     {"check": "its answers", "expected": "as those of the adapter", "got": "not checked: 15 GiB of memory are not "

@@ -1,13 +1,16 @@
 """Every box over a screen, and the deliver screen, at two sizes of terminal: one focus, nothing cut off."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from textual.screen import Screen
 from textual.widgets import Static
 
 from fitune.core.errors import UserError
+from fitune.tui.app import FituneApp
 from fitune.tui.deliver.options import KINDS, TARGETS
 from fitune.tui.deliver.screen import DeliverScreen
 from fitune.tui.text.run_help import chat_help, deliver_help, watch_help
@@ -21,7 +24,7 @@ from fitune.tui.wizard.help import help_text
 from fitune.tui.wizard.screens.preset import CARD_QUESTION
 from tests.fake_worker import make_run
 from tests.tui.test_snapshots import SIZES, is_scrolled, rows_cut
-from tests.tui.watch.test_screen import shown, until, watching
+from tests.tui.watch.test_screen import shown, shows, until, watching
 from tests.tui.wizard.wizard_kit import Wizard
 
 
@@ -29,7 +32,7 @@ def refuse(answer: str) -> None:
     raise UserError(f"{answer} won't do, for a reason that takes more than one line of this box to tell.", "Try again.")
 
 
-BOXES: dict[str, tuple[Callable[[], Screen[object]], str]] = {
+BOXES: dict[str, tuple[Callable[[], Screen[Any]], str]] = {
     "help on a field": (lambda: HelpScreen(help_text("lora.r", Draft("8b-on-12gb"))), "Esc closes"),
     "help on a step": (lambda: HelpScreen(help_text("data", Draft())), "Typical mistake"),
     "help on a run": (lambda: HelpScreen(watch_help()), "Watching a run"),
@@ -58,7 +61,7 @@ async def test_check_28_a_box_has_one_focus_and_cuts_nothing(
     async with app.run_test(size=size) as pilot:
         app.push_screen(make())
         for _ in range(2):
-            await until(pilot, lambda words=words: words in app.shown())
+            await until(pilot, shows(app, words))
             assert app.focused is not None
             assert [each for each in app.screen.query("*") if each.has_focus] == [app.focused]
             assert app.screen.region.contains_region(app.focused.region)
@@ -101,6 +104,14 @@ async def test_check_35_where_everything_lies_there_is_nothing_to_do(tmp_path: P
         await until(pilot, lambda: "Do it" in shown(app))
 
 
+def has_keys(app: Wizard, wanted: bool) -> bool:
+    return bool(app.screen.query("HelpPanel")) is wanted
+
+
+def is_shown(app: FituneApp, screen: Screen[Any], wanted: bool) -> bool:
+    return (app.screen is screen) is wanted
+
+
 async def test_the_list_of_keys_goes_away_as_it_came(wizard: Callable[..., Wizard]) -> None:
     app = wizard()
     async with app.run_test(size=(80, 24)) as pilot:
@@ -108,7 +119,7 @@ async def test_the_list_of_keys_goes_away_as_it_came(wizard: Callable[..., Wizar
             (keys,) = (each for each in app.get_system_commands(app.screen) if each.title == "Keys")
             assert keys.help.startswith(what)
             keys.callback()
-            await until(pilot, lambda what=what: bool(app.screen.query("HelpPanel")) == (what == "Show"))
+            await until(pilot, partial(has_keys, app, what == "Show"))
 
 
 async def test_check_08_a_run_and_its_uses_are_explained_too(tmp_path: Path) -> None:
@@ -118,8 +129,8 @@ async def test_check_08_a_run_and_its_uses_are_explained_too(tmp_path: Path) -> 
         for key, words, then in (("question_mark", "Watching a run", "c"), ("f1", "What to do with it", "escape")):
             below = app.screen
             await pilot.press(key)
-            await until(pilot, lambda words=words: words in shown(app))
+            await until(pilot, shows(app, words))
             await pilot.press("escape")
-            await until(pilot, lambda below=below: app.screen is below)
+            await until(pilot, partial(is_shown, app, below, True))
             await pilot.press(then)
-            await until(pilot, lambda below=below: app.screen is not below)
+            await until(pilot, partial(is_shown, app, below, False))

@@ -15,7 +15,7 @@ from fitune.tui.wizard import steps
 from fitune.tui.wizard.draft import Draft
 from fitune.tui.wizard.screens.step import StepScreen
 from fitune.tui.wizard.widgets.step_header import StepHeader
-from tests.tui.wizard.wizard_kit import Wizard, go_to, said, settle
+from tests.tui.wizard.wizard_kit import Wizard, go_to, said, settle, step_of
 
 New = Callable[..., Wizard]
 ALL = [step.name for step in steps.STEPS]
@@ -83,7 +83,7 @@ async def test_check_04_esc_goes_back_and_never_leaves(wizard: New) -> None:
         for name in [*reversed(ALL[:-1]), "start", "start"]:
             await pilot.press("escape")
             await settle(pilot)
-            assert name == pilot.app.screen.NAME
+            assert name == step_of(pilot)
         assert pilot.app.is_running
 
 
@@ -144,11 +144,11 @@ async def test_check_07_answers_with_a_model_skip_the_presets_both_ways(wizard: 
         await settle(pilot)
         await pilot.press("enter")
         await settle(pilot)
-        assert pilot.app.screen.NAME == "edit"
+        assert step_of(pilot) == "edit"
         assert "2 of 4" in str(pilot.app.screen.query_one(StepHeader).render())
         await pilot.press("escape")
         await settle(pilot)
-        assert pilot.app.screen.NAME == "start"
+        assert step_of(pilot) == "start"
 
 
 async def test_check_22_a_killed_wizard_is_taken_up_at_its_step_with_its_values(wizard: New) -> None:

@@ -5,7 +5,7 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import httpx
 import huggingface_hub.constants
@@ -48,7 +48,7 @@ REFUSALS = {
 
 
 class Hub(BaseHTTPRequestHandler):
-    asked: list[str]
+    asked: ClassVar[list[str]]
 
     def do_HEAD(self) -> None:
         self._answer(with_body=False)
@@ -93,8 +93,10 @@ class Hub(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    handler = type("HubOfOneTest", (Hub,), {"asked": []})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    class HubOfOneTest(Hub):
+        asked: ClassVar[list[str]] = []
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), HubOfOneTest)
     threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     monkeypatch.chdir(tmp_path)
     here = f"http://127.0.0.1:{server.server_port}"
@@ -102,7 +104,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     template = f"{here}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
     monkeypatch.setattr(huggingface_hub.constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-    yield handler.asked
+    yield HubOfOneTest.asked
     server.shutdown()
     server.server_close()
 

@@ -14,7 +14,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import yaml
+import yaml  # type: ignore[import-untyped]
+from pydantic import BaseModel
 
 from fitune.core.deliver import handoff
 from fitune.core.deliver.archive import fetch_command, pack
@@ -62,7 +63,8 @@ def make_trained(fitune_home: Path) -> Callable[..., Run]:
         path = fitune_home / "runs" / name
         (path / "adapter").mkdir(parents=True)
         (path / "run.json").write_text(json.dumps({"recipe": recipe, "versions": {"trl": "9.9.9", "torch": "8.8+cu1"}}))
-        events = ({"type": "started"}, {"type": "phase", "data": {"name": "load", "revision": "abc123"}}, *told)
+        loaded = {"name": "load", "revision": "abc123"}
+        events: tuple[dict[str, Any], ...] = ({"type": "started"}, {"type": "phase", "data": loaded}, *told)
         lines = ({"v": 1, "seq": n, "t": 1.0, "job": "train", "data": {}, **event} for n, event in enumerate(events, 1))
         (path / "events.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
         (path / "adapter" / "adapter_model.safetensors").write_bytes(b"weights")
@@ -325,7 +327,8 @@ def test_each_setting_reaches_axolotl_or_is_told(make_job: Callable[..., Job]) -
         "deliver": {"merge": True, "gguf": ("f16",), "push_repo": "me/it"},
     }  # fmt: skip
     unsaid = {"train": {"backend"}, "deliver": {"private"}, "lora": set()}
-    for group, fields in {"lora": Lora, "train": Train, "deliver": Deliver}.items():
+    models: dict[str, type[BaseModel]] = {"lora": Lora, "train": Train, "deliver": Deliver}
+    for group, fields in models.items():
         assert set(changes[group]) | unsaid[group] == set(fields.model_fields)
     plain = main_text("axolotl", make_job())
     for group, fields_changed in changes.items():
@@ -449,9 +452,9 @@ def test_vllm_serves_an_adapter_on_its_base_model(make_trained: Callable[..., Ru
 
 
 def test_vllm_is_told_the_rank_that_was_saved(make_trained: Callable[..., Run]) -> None:
-    pissa = {"model": {"quant": "bf16"}, "lora": {"init": "pissa", "r": 16}, "train": {"backend": "trl"}}
-    pissa["train"]["checkpointing"] = "on"
-    assert dict(pairwise(words_of(main_text("vllm", of_run(make_trained(**pissa))))))["--max-lora-rank"] == "32"
+    train = {"backend": "trl", "checkpointing": "on"}
+    run = make_trained(model={"quant": "bf16"}, lora={"init": "pissa", "r": 16}, train=train)
+    assert dict(pairwise(words_of(main_text("vllm", of_run(run)))))["--max-lora-rank"] == "32"
 
 
 def test_vllm_serves_several_adapters_of_one_base(make_trained: Callable[..., Run]) -> None:

@@ -4,6 +4,7 @@ import errno
 import json
 import shutil
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -231,7 +232,7 @@ def test_the_writing_is_told_at_most_twice_a_second(
 
     run, now_s = make_run(), [0.0]
     log = EventLog(run.events, "merge")
-    monkeypatch.setattr(merge.time, "monotonic", lambda: now_s[0])
+    monkeypatch.setattr(time, "monotonic", lambda: now_s[0])
     written = merge.Written(log, 100)
     for _ in written.counted([memoryview(bytes(10))] * 10):
         now_s[0] += 0.2
@@ -317,10 +318,10 @@ def test_an_embedding_that_is_changed_whole_needs_its_room_once(
 
 
 def test_the_screen_tells_at_least_the_ram_that_the_merge_asks_for() -> None:
-    from fitune.core.worker.merging import merge
+    from fitune.core.worker.merging import merge, tensors
     from fitune.tui.deliver.artifacts import MERGE_RAM_BYTES
 
-    assert merge.LIBRARIES_BYTES + merge.SCRATCH_BYTES * 8 * merge.BLOCK_WEIGHTS <= MERGE_RAM_BYTES
+    assert merge.LIBRARIES_BYTES + merge.SCRATCH_BYTES * 8 * tensors.BLOCK_WEIGHTS <= MERGE_RAM_BYTES
 
 
 def test_a_tensor_without_a_place_in_the_base_is_never_skipped(make_run: Callable[..., Run], tiny_model: Path) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from fitune.core.worker.rows.render import IGNORED, Refused, ensure_template, render, text_part
+from fitune.core.worker.rows.render import IGNORED, Refused, Sample, ensure_template, render, text_part
 from fitune.core.worker.rows.truncate import cut, nothing_left
 from tests.core.worker.chat_models import CHATML, Kind, make, tokenizer
 
@@ -237,14 +237,27 @@ def test_a_row_without_an_end_is_left_out_instead_of_filling_the_memory(monkeypa
 
 def test_rows_keep_their_order_across_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fitune.core.worker.rows.render.BATCH_ROWS", 2)
-    rows = [{"messages": TWO}, {"text": "a"}, {"messages": [ASK, ASK, ANSWER]}, {"prompt": "b", "completion": "c"}] * 3
+    rows: list[dict[str, Any]] = [
+        {"messages": TWO},
+        {"text": "a"},
+        {"messages": [ASK, ASK, ANSWER]},
+        {"prompt": "b", "completion": "c"},
+    ] * 3
     together = list(render(rows, tokenizer("mistral"), "answers"))
     assert together == [next(render([row], tokenizer("mistral"), "answers")) for row in rows]
 
 
+def sample_of(chat: list[dict[str, Any]], coder: Any) -> Sample:
+    """The only sample of a chat that is no refusal."""
+    made = next(render([{"messages": chat}], coder, "answers"))
+    assert not isinstance(made, Refused)
+    (sample,) = made
+    return sample
+
+
 def test_the_cut_counts_what_it_takes() -> None:
     coder = tokenizer("mistral")
-    (sample,) = next(render([{"messages": TWO}], coder, "answers"))
+    sample = sample_of(TWO, coder)
     (first, _), (second, _) = sample.spans
     for length, expected in {
         len(sample.ids): (1, 0, 0, 0),
@@ -261,7 +274,7 @@ def test_the_cut_counts_what_it_takes() -> None:
 
 def test_a_row_that_keeps_no_token_to_learn_is_left_out_wherever_the_cut_falls() -> None:
     coder = tokenizer("llama3")
-    (sample,) = next(render([{"messages": ONE}], coder, "answers"))
+    sample = sample_of(ONE, coder)
     for length in range(1, len(sample.ids) + 1):
         found = cut([{"messages": ONE}], coder, length, "answers")
         learns = any(label != IGNORED for label in sample.labels[1:length])
@@ -332,7 +345,7 @@ def test_labels_are_those_of_trl_but_for_line_ends_beside_an_answer(model: str, 
     theirs = coder.apply_chat_template(
         chat, chat_template=get_training_chat_template(coder), return_dict=True, return_assistant_tokens_mask=True
     )
-    (sample,) = next(render([{"messages": chat}], coder, "answers"))
+    sample = sample_of(chat, coder)
     assert sample.ids == theirs["input_ids"]
     ours = [label != IGNORED for label in sample.labels]
     assert any(ours)

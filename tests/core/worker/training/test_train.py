@@ -234,8 +234,7 @@ def poison(run: Run) -> None:
 def stop_while_it_reads(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ask for a stop when the model is loaded and the rows are not."""
     from fitune.core.worker.training import train
-
-    read_rows = train.read_rows
+    from fitune.core.worker.training.training_rows import read_rows
 
     def stopped_meanwhile(*known: Any) -> Any:
         run.request_stop()

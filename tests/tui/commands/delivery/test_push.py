@@ -1,5 +1,6 @@
 """`fitune push` asks for a token where there is none, on a terminal only, and never shows or keeps it."""
 
+import getpass
 import os
 from pathlib import Path
 
@@ -8,7 +9,8 @@ import pytest
 from fitune.core import hub
 from fitune.core.errors import UserError
 from fitune.tui.commands.delivery import push
-from tests.tui.test_cli import Fitune, trained
+from tests.tui.conftest import Fitune
+from tests.tui.test_cli import trained
 
 TOKEN = "hf_" + "Ab3" * 11
 
@@ -42,7 +44,7 @@ def test_a_token_is_asked_for_and_a_wrong_scope_is_told_before_anything_starts(
 ) -> None:
     run = trained(fitune_home)
     monkeypatch.setattr(push, "is_terminal", lambda stream: True)
-    monkeypatch.setattr(push.getpass, "getpass", lambda prompt, stream: TOKEN)
+    monkeypatch.setattr(getpass, "getpass", lambda prompt, stream: TOKEN)
     status, out, err = fitune("push", run.name, "--repo", "me/it")
     assert status == 2
     assert "The token of ada may only read." in err

@@ -42,7 +42,12 @@ def rendered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         else:
             log.write("finished", stopped=False)
             (run.path / FILE).write_bytes(orjson.dumps(to_json(found)))
-        monkeypatch.setattr(jobs, "prepare", lambda recipe: asked.append(recipe) or run)
+
+        def prepare(recipe: Any) -> Run:
+            asked.append(recipe)
+            return run
+
+        monkeypatch.setattr(jobs, "prepare", prepare)
         return asked
 
     return ready

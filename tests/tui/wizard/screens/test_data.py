@@ -23,7 +23,7 @@ from fitune.tui.wizard.screens.data import DataScreen
 from fitune.tui.wizard.screens.data_views import VIEWS
 from fitune.tui.wizard.widgets.field_input import FieldInput
 from tests.tui.text.test_clean import OBEYED
-from tests.tui.wizard.wizard_kit import Wizard, answer_folder, rendered, said, settle, until
+from tests.tui.wizard.wizard_kit import Wizard, answer_folder, rendered, said, settle, step_of, until
 
 At = Callable[..., Wizard]
 SOURCE = {"data.source": "rows.jsonl"}
@@ -177,7 +177,7 @@ async def test_where_nothing_is_left_to_learn_the_step_holds_and_says_the_cure(a
         await settle(pilot)
         await pilot.press("enter")
         await settle(pilot)
-        assert app.step.NAME == "data"
+        assert step_of(pilot) == "data"
         assert said(pilot, "#status").startswith("ERROR Nothing is left to learn")
         assert "40 rows lose their whole answer at 32 tokens" in app.shown()
         await pilot.press("ctrl+l", "enter")

@@ -392,9 +392,11 @@ async def test_rows_that_were_rendered_before_make_the_budget_that_of_their_true
 async def test_ctrl_f_takes_the_fastest_plan_that_fits_and_says_so(at_step: At) -> None:
     app = at_step("edit")
     async with app.run_test(size=(80, 24)) as pilot:
-        app.step.draft = set_field(app.step.draft, "train.micro_batch", "64")
-        app.step.show()
-        assert app.step.forecast.verdict == "over"
+        edit = app.step
+        assert isinstance(edit, EditScreen)
+        edit.draft = set_field(edit.draft, "train.micro_batch", "64")
+        edit.show()
+        assert edit.forecast.verdict == "over"
         await pilot.press("ctrl+f")
         await pilot.pause()
         assert app.step.forecast.verdict == "fits"
