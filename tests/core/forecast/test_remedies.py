@@ -6,6 +6,7 @@ import pytest
 
 from fitune.core.forecast.remedies import remedies
 from fitune.core.memory.budget import Card, estimate
+from fitune.core.memory.shapes import load
 from tests.core.forecast.measurements import on
 from tests.core.memory.test_budget import GIB, H100, LLAMA_8B, recipe, with_set
 
@@ -60,6 +61,15 @@ def test_offloading_names_the_fewest_layers_that_fit() -> None:
 def test_nothing_is_offered_that_is_set_already() -> None:
     lean = recipe(train__micro_batch=1, lora__r=8, model__max_seq_length=512, train__offload_layers=31)
     assert remedies(on(LLAMA_8B, lean, SMALL)) == []
+
+
+@pytest.mark.parametrize(("rank", "offered"), [(16, False), (32, True)])
+def test_a_saving_that_the_budget_cant_tell_from_none_is_no_remedy(rank: int, offered: bool) -> None:
+    small, change = load("HuggingFaceTB/SmolLM2-135M-Instruct"), {"train.optimizer": "adamw_8bit"}
+    before = recipe(lora__r=rank, train__optimizer="adamw_torch")
+    totals = [estimate(small, each, SMALL).total_bytes for each in (before, with_set(before, change))]
+    assert totals[0] - totals[1] == pytest.approx((55 if offered else 27) << 20, rel=0.05)
+    assert (change in [each.set for each in remedies(on(small, before, SMALL))]) is offered
 
 
 @pytest.mark.parametrize(

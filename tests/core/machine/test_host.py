@@ -4,7 +4,9 @@ import dataclasses
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
+import psutil
 import pytest
 
 from fitune.core.errors import UserError
@@ -86,6 +88,16 @@ def test_memory_is_what_the_container_gets(tmp_path: Path) -> None:
     assert _ram_bytes(tmp_path) == (GIB, GIB * 3 // 4)
     (tmp_path / "memory.max").write_text("max\n")
     assert _ram_bytes(tmp_path)[0] > GIB
+
+
+def test_a_container_gets_no_more_memory_than_its_host_has_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "memory.max").write_text(f"{4 * GIB}\n")
+    (tmp_path / "memory.current").write_text(f"{GIB}\n")
+    (tmp_path / "memory.stat").write_text("inactive_file 0\n")
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(total=8 * GIB, available=GIB // 2))
+    assert _ram_bytes(tmp_path) == (4 * GIB, GIB // 2)
 
 
 def test_versions_of_the_stack_are_read_without_importing_any_of_it() -> None:
