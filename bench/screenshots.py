@@ -30,8 +30,9 @@ from fitune.core import hub, jobs
 from fitune.core.deliver import llama_cpp
 from fitune.core.machine import host
 from fitune.core.machine.gpu import Gpu
-from fitune.core.machine.host import GIB, Machine
+from fitune.core.machine.host import Machine
 from fitune.core.runs.run import Run
+from fitune.core.units import GIB
 from fitune.tui.app import FituneApp
 from fitune.tui.wizard import steps
 from fitune.tui.wizard.draft import Draft, save

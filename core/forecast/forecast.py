@@ -15,10 +15,10 @@ from fitune.core.machine import Machine
 from fitune.core.memory import RUNTIME_CPU_BYTES, Budget, Shape, estimate, in_ram, safe_bytes, shapes
 from fitune.core.recipe import Recipe
 from fitune.core.tokens import Prepared, Workload, as_decided, cache
+from fitune.core.units import GIB
 
 Verdict = Literal["fits", "tight", "over"]
 Resource = Literal["memory on the card", "RAM", "host RAM", "disk"]
-GIB = 1 << 30
 RAM_SHARE = 0.9
 """The share of the free host RAM that a plan may pin and still be safe."""
 

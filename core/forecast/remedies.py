@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from fitune.core.forecast.forecast import GIB, Forecast, RowLengths, forecast
+from fitune.core.forecast.forecast import Forecast, RowLengths, forecast
 from fitune.core.forecast.site import Site
 from fitune.core.memory import Budget, Card, Shape
 from fitune.core.recipe import Recipe, changed, problems
+from fitune.core.units import GIB
 
 WORTH_BYTES = 32 * 2**20
 """A smaller saving is below what the budget can tell apart."""

@@ -9,10 +9,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from fitune.core.forecast.candidates import Candidate, SearchSpace
-from fitune.core.forecast.forecast import GIB, Forecast
+from fitune.core.forecast.forecast import Forecast
 from fitune.core.forecast.remedies import STATES_32BIT, can_offload, fewest_layers
 from fitune.core.memory import Card
 from fitune.core.recipe import changed, problems, value_of
+from fitune.core.units import GIB
 
 NO_FASTER = 0.05
 """Paces within this share of each other count as one: a guess of pace tells no more apart. Fewer changes are better."""

@@ -8,8 +8,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
-from fitune.core.machine.host import GIB, STACK, Gpu, Machine, describe
+from fitune.core.machine.host import STACK, Gpu, Machine, describe
 from fitune.core.machine.torch_build import TorchFacts, ask_torch, capabilities, runs_on
+from fitune.core.units import GIB
 
 LOW_DISK_BYTES = 20_000_000_000
 LEAST_DISK_BYTES = 80_000_000  # an adapter of SmolLM2-135M with one checkpoint takes 86 MB

@@ -14,6 +14,7 @@ from fitune.core.errors import UserError
 from fitune.core.machine.gpu import Gpu, GpuProcess, GpuSample, read_cards, sample
 from fitune.core.machine.gpu_faults import GpuState
 from fitune.core.machine.torch_build import built_for_cuda
+from fitune.core.units import GIB
 
 __all__ = [
     "Gpu", "GpuProcess", "GpuSample", "GpuState", "Machine",
@@ -23,7 +24,6 @@ STACK = (
     "torch", "unsloth", "unsloth_zoo", "trl", "transformers", "peft", "bitsandbytes", "datasets", "accelerate",
     "huggingface_hub", "textual",
 )  # fmt: skip
-GIB = 1 << 30
 UNSLOTH_CAPABILITY = (7, 0)
 """Oldest compute capability that Unsloth's documentation lists as supported (V100; T4 and RTX 20 are 7.5)."""
 

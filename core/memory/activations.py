@@ -5,8 +5,9 @@ T tokens, H hidden width, I MLP width, Q and K widths of queries and keys, L lay
 
 import math
 
-from fitune.core.memory.plan import GIB, Plan, Term, gib
+from fitune.core.memory.plan import Plan, Term, gib
 from fitune.core.memory.weights import parks_checkpoints
+from fitune.core.units import GIB
 
 TILE_TOKENS, TILE_VOCAB = 4096, 32_768
 """TRL 1.15's fused head works on tiles of this many tokens and vocabulary entries (trl/kernels/chunked_logprob.py)."""

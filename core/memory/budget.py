@@ -9,13 +9,13 @@ from typing import Literal
 
 from fitune.core.memory import activations, weights
 from fitune.core.memory.disk import disk_bytes, download_bytes
-from fitune.core.memory.plan import GIB, Card, Plan, Term, gib, resolve
+from fitune.core.memory.plan import Card, Plan, Term, gib, resolve
 from fitune.core.memory.shapes import Shape
 from fitune.core.recipe import Recipe
+from fitune.core.units import GIB, MIB
 
 __all__ = ["Budget", "Card", "Part", "estimate", "in_ram", "safe_bytes", "verdict_of"]
 
-MIB = 2**20
 CONTEXT_BYTES = round(0.740 * GIB)
 """CUDA context with loaded kernels, outside torch: what the driver books on the process minus what torch reserved, the
 same in all measured rows of an H100. Other cards and drivers differ; a smaller card's is smaller."""

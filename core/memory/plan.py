@@ -9,8 +9,8 @@ from fitune.core.errors import UserError
 from fitune.core.memory.architectures import Linear
 from fitune.core.memory.shapes import Shape
 from fitune.core.recipe import Quant, Recipe
+from fitune.core.units import GIB, MIB
 
-GIB = 2**30
 FAST_UNSLOTH = frozenset({"llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "granite", "qwen3_moe"})
 """Architectures with hand-written layers in unsloth 2026.10 (models/loader.py); the others run compiled HF code."""
 UNSLOTH_LINEARS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
@@ -192,7 +192,7 @@ def _adapters(shape: Shape, recipe: Recipe, unsloth: bool) -> tuple[tuple[Linear
 
 def gib(amount: float) -> str:
     """Bytes as people read them."""
-    return f"{amount / GIB:.2f} GiB" if amount >= GIB / 10 else f"{amount / 2**20:.1f} MiB"
+    return f"{amount / GIB:.2f} GiB" if amount >= GIB / 10 else f"{amount / MIB:.1f} MiB"
 
 
 def count(amount: int) -> str:

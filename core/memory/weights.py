@@ -3,7 +3,8 @@
 from bisect import bisect_left
 from dataclasses import replace
 
-from fitune.core.memory.plan import GIB, Plan, Term, count, gib
+from fitune.core.memory.plan import Plan, Term, count, gib
+from fitune.core.units import GIB, MIB
 
 NF4_BYTES = 0.5 + 4 / 64
 """4 bits a weight and one fp32 scale for 64 weights (bitsandbytes functional.py, quantize_4bit)."""
@@ -224,7 +225,7 @@ def _reserve_bytes(plan: Plan, trainable_bytes: int) -> int:
     trainables, a sixteenth more and 256 MiB (unsloth_zoo block_swap.py, estimate_training_reserve_bytes)."""
     tokens = plan.recipe.model.max_seq_length
     base = 48 * tokens * plan.shape.hidden + 4 * min(tokens, 2048) * plan.shape.vocab + trainable_bytes
-    return int(base * 17 / 16) + 256 * 2**20
+    return int(base * 17 / 16) + 256 * MIB
 
 
 def host_bytes(plan: Plan) -> int:
@@ -240,4 +241,4 @@ def host_bytes(plan: Plan) -> int:
 
 def parks_checkpoints(plan: Plan) -> bool:
     """Unsloth sends a layer's input to host RAM if it is larger than 2 MiB (unsloth_zoo gradient_checkpointing.py)."""
-    return plan.checkpoints == "host" and 2 * plan.tokens * plan.shape.hidden > 2 * 2**20
+    return plan.checkpoints == "host" and 2 * plan.tokens * plan.shape.hidden > 2 * MIB

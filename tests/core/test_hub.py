@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from fitune.core import hub
-from fitune.core.errors import UserError
+from fitune.core.errors import TokenNeeded, UserError
 
 
 def fine(*scopes: tuple[str, list[str]]) -> dict[str, Any]:
@@ -73,7 +73,7 @@ def test_a_header_that_the_client_refuses_does_not_show_the_token(monkeypatch: p
 
 def test_a_token_that_cannot_be_sent_is_a_sentence_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_TOKEN", "“hf_secret”")
-    with pytest.raises(hub.TokenNeeded, match="The Hub token holds characters that no token has") as refused:
+    with pytest.raises(TokenNeeded, match="The Hub token holds characters that no token has") as refused:
         hub.account()
     assert refused.value.__cause__ is None
 

@@ -5,17 +5,13 @@ from collections.abc import Callable
 
 from fitune.core import jobs, runs
 from fitune.core.data import Report, dataset
-from fitune.core.errors import BadInput, UserError
+from fitune.core.errors import BadInput, ExitCode, LeftError, UserError
 from fitune.core.recipe import Data, Recipe
 from fitune.core.runs import Run, RunState
 from fitune.core.tokens import FILE, Prepared, cache
 from fitune.tui.wizard.draft import Draft, prepared, recipe, with_prepared
 
 POLL_S = 0.1
-
-
-class LeftError(UserError):
-    """The user went elsewhere meanwhile."""
 
 
 def never() -> bool:
@@ -73,4 +69,4 @@ def with_known(draft: Draft) -> Draft:
 def _failure(run: Run, state: RunState) -> UserError:
     said = state.end.data if state.end else {}
     message = str(said.get("message") or "The rows were not rendered to their end.")
-    return UserError(message, str(said.get("hint") or f"See {run.log}"), exit_code=1)
+    return UserError(message, str(said.get("hint") or f"See {run.log}"), ExitCode.FAILED)

@@ -9,7 +9,7 @@ from typing import Any
 
 from fitune.core import hub
 from fitune.core.deliver import WHAT, Download, Upload, What, downloads, llama_cpp, uploads
-from fitune.core.errors import UserError
+from fitune.core.errors import ConverterMissing, UserError
 from fitune.core.runs import Run, RunState, Tail
 from fitune.tui.deliver.proof_text import NamedProof, proofs
 from fitune.tui.text import size
@@ -148,7 +148,7 @@ def _events(run: Run) -> tuple[RunState, float | None]:
 def _converter_missing(run: Run) -> bool:
     try:
         llama_cpp.converter(run.path.parent.parent)
-    except llama_cpp.ConverterMissing:
+    except ConverterMissing:
         return True
     return False
 

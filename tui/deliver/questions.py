@@ -7,7 +7,7 @@ from textual.app import App
 
 from fitune.core import hub, jobs
 from fitune.core.deliver import What, downloads
-from fitune.core.errors import UserError
+from fitune.core.errors import TokenNeeded, UserError
 from fitune.tui.deliver.artifacts import Facts
 from fitune.tui.deliver.local import proposed
 from fitune.tui.deliver.options import KINDS, PUSHED, TARGETS, amount, fetched, kind_size
@@ -61,7 +61,7 @@ async def account(app: App[int]) -> hub.Account | None:
     while True:
         try:
             return await asyncio.to_thread(hub.account)
-        except hub.TokenNeeded as error:
+        except TokenNeeded as error:
             asked = Ask(question.format(error.message), "", hub.use_token, masked=True)
             if await app.push_screen_wait(asked) is None:
                 return None

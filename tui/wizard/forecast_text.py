@@ -7,9 +7,10 @@ from typing import Any, Literal
 from fitune.core import runs
 from fitune.core.errors import BadInput, UserError
 from fitune.core.forecast import CORRECTION, Forecast, Pace, Remedy, fit, forecast, remedies, resolve, site_of
-from fitune.core.machine import GIB, Machine, planned
+from fitune.core.machine import Machine, planned
 from fitune.core.memory import Budget, Part, Shape, config_json, shapes
 from fitune.core.tokens import Workload, lengths_said
+from fitune.core.units import GIB
 from fitune.tui.text import count, gib, rate, size
 from fitune.tui.wizard.draft import UNCHOSEN, Draft, prepared, recipe, set_field
 from fitune.tui.wizard.fields import text_of

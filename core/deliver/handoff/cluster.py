@@ -8,8 +8,8 @@ from fitune.core.deliver.handoff.quoting import commented, plain_name, yaml_text
 from fitune.core.deliver.handoff.script import not_carried, render_file, script
 from fitune.core.errors import UserError
 from fitune.core.memory import Card, estimate, shapes
+from fitune.core.units import GIB
 
-GIB = 1 << 30
 CARDS = 2
 """How many cards the accelerate files name: the fewest that need them."""
 CARD_SIZES_GB = (8, 12, 16, 24, 40, 48, 80, 141)

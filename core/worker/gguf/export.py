@@ -11,9 +11,9 @@ import orjson
 from fitune.core.deliver import Proof, llama_cpp, made_aside
 from fitune.core.errors import UserError
 from fitune.core.files import write_atomically
-from fitune.core.machine import host
 from fitune.core.memory import GGUF_BYTES
 from fitune.core.runs import EventLog, Run
+from fitune.core.units import GIB
 from fitune.core.worker.gguf import convert, modelfile
 from fitune.core.worker.gguf import llama_cpp as llama
 from fitune.core.worker.gguf import proof as gguf_proof
@@ -124,8 +124,8 @@ def require_room(run: Run, made: list[str], weights: int) -> None:
     free_bytes = shutil.disk_usage(run.path).free
     if free_bytes < needed_bytes:
         raise UserError(
-            f"These files need {needed_bytes / host.GIB:.1f} GiB of disk, and {run.path} has "
-            f"{free_bytes / host.GIB:.1f} GiB free.",
+            f"These files need {needed_bytes / GIB:.1f} GiB of disk, and {run.path} has "
+            f"{free_bytes / GIB:.1f} GiB free.",
             "Free some, for instance older runs' checkpoints.",
         )
 

@@ -15,6 +15,7 @@ from fitune.core.errors import UserError
 from fitune.core.files import replace_folder
 from fitune.core.machine import host
 from fitune.core.runs import EventLog, Run
+from fitune.core.units import GIB
 from fitune.core.worker import models
 from fitune.core.worker.device import places
 from fitune.core.worker.memory_use import Memory
@@ -222,4 +223,4 @@ def _write_json(path: Path, content: dict[str, Any]) -> None:
 
 
 def _gib(size_bytes: int) -> str:
-    return f"{size_bytes / host.GIB:.1f} GiB"
+    return f"{size_bytes / GIB:.1f} GiB"

@@ -10,8 +10,8 @@ import torch
 
 from fitune.core.deliver import Limits, Proof
 from fitune.core.errors import UserError
-from fitune.core.machine import GIB
 from fitune.core.runs import Run
+from fitune.core.units import GIB
 from fitune.core.worker.device import MARGIN_BYTES, Place, places
 from fitune.core.worker.merging import compare_answers
 from fitune.core.worker.merging.lora_delta import Change, Plan, changed, pieces

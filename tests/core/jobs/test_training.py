@@ -21,11 +21,11 @@ from fitune.core.recipe.load import Recipe
 from fitune.core.runs import spawn
 from fitune.core.runs.run import Run
 from fitune.core.tokens import cache
+from fitune.core.units import GIB
 from tests.core.memory.shape_configs import CONFIGS
 from tests.core.tokens.token_rows import prepared
 from tests.fake_worker import wait_until
 
-GIB = 1 << 30
 CARD = {"uuid": "GPU-1", "name": "NVIDIA L4"}
 FORESEE = training.foresee
 Start = Callable[..., Run]

@@ -8,10 +8,11 @@ import pytest
 from fitune.core.forecast.resolve import Resolved
 from fitune.core.jobs import training
 from fitune.core.machine.gpu import Gpu
-from fitune.core.machine.host import GIB, Machine
+from fitune.core.machine.host import Machine
 from fitune.core.recipe.load import Recipe
 from fitune.core.tokens.lengths import Prepared
 from fitune.core.tokens.workload import as_decided, workload
+from fitune.core.units import GIB
 from tests.core.tokens.token_rows import prepared
 
 

@@ -5,10 +5,9 @@ from typing import Any
 
 import pytest
 
+from fitune.core.units import GIB
 from fitune.core.worker import memory_use
 from fitune.core.worker.memory_use import Memory
-
-GIB = 1 << 30
 
 
 @pytest.fixture

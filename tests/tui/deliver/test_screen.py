@@ -13,7 +13,7 @@ import pytest
 from fitune.core import hub
 from fitune.core.deliver import handoff, llama_cpp
 from fitune.core.deliver.downloads import Download
-from fitune.core.errors import UserError
+from fitune.core.errors import ConverterMissing, TokenNeeded, UserError
 from fitune.core.memory.disk import GGUF_BYTES
 from fitune.core.runs import spawn
 from fitune.core.runs.events import EventLog, Tail
@@ -272,7 +272,7 @@ async def test_gguf_files_are_chosen_by_kind_with_their_sizes(
 @pytest.fixture
 def no_tools(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(home: Path) -> Path:
-        raise llama_cpp.ConverterMissing("llama.cpp's converter is not on this machine.", "Install it: some command")
+        raise ConverterMissing("llama.cpp's converter is not on this machine.", "Install it: some command")
 
     monkeypatch.setattr("fitune.core.deliver.llama_cpp.converter", missing)
     monkeypatch.setattr("fitune.core.deliver.llama_cpp.quantizer", lambda: None)
@@ -423,7 +423,7 @@ async def test_without_a_token_one_is_asked_for_and_stands_nowhere(
 
     def account() -> hub.Account:
         if os.environ["HF_TOKEN"] != token:
-            raise hub.TokenNeeded("There is no token for the Hub.", hub.TOKEN_HELP)
+            raise TokenNeeded("There is no token for the Hub.", hub.TOKEN_HELP)
         return hub.Account("ada")
 
     monkeypatch.setattr(hub, "account", account)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from fitune.core import jobs, runs
 from fitune.core.deliver import llama_cpp
+from fitune.core.errors import ConverterMissing
 from fitune.tui.commands.running.watch import follow_to_end
 from fitune.tui.terminal import is_terminal
 from fitune.tui.text import clean
@@ -28,7 +29,7 @@ def require_converter(home: Path) -> None:
     """
     try:
         llama_cpp.converter(home)
-    except llama_cpp.ConverterMissing:
+    except ConverterMissing:
         if not (is_terminal(sys.stdin) and is_terminal(sys.stderr)):
             raise
         asked = clean(llama_cpp.question(home), 2000, keep_newlines=True)

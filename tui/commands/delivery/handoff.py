@@ -10,7 +10,7 @@ from fitune.core import runs
 from fitune.core.deliver import handoff
 from fitune.core.deliver.archive import fetch_command, pack
 from fitune.core.deliver.handoff.job import Job, of_recipe, of_run
-from fitune.core.errors import UserError
+from fitune.core.errors import ExitCode, UserError
 from fitune.core.recipe import load
 from fitune.tui.text import clean, size
 
@@ -25,7 +25,7 @@ def run(args: argparse.Namespace) -> int:
         shown = next(iter(handoff.files_for(args.to, jobs)))
         said = f"Wrote {', '.join(names)} into {args.out}. What to do with it stands on top of {shown}."
         print(clean(said), file=sys.stderr)
-        return 0
+        return ExitCode.DONE
     main, *others = handoff.files_for(args.to, jobs).items()
     sys.stdout.write(main[1])
     beside = [name for name, _ in others]
@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
     if beside:
         again = shlex.join(["fitune", "handoff", *args.what, "--to", args.to, "--out", "FOLDER"])
         print(clean(f"It is {main[0]}, and also needs {', '.join(beside)}. All of them: {again}"), file=sys.stderr)
-    return 0
+    return ExitCode.DONE
 
 
 def job(what: str, overrides: list[str]) -> Job:
@@ -56,4 +56,4 @@ def zipped(jobs: list[Job], out: Path | None) -> int:
     path = pack(jobs[0])
     print(clean(f"{path} ({size(path.stat().st_size)}). Type on your own computer:"), file=sys.stderr)
     print(fetch_command(path, os.environ))
-    return 0
+    return ExitCode.DONE

@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 from fitune.core.data import Finding, Report, dataset
+from fitune.core.errors import ExitCode
 from fitune.core.recipe import Data, Recipe, load
 from fitune.core.runs import Run, RunState
 from fitune.core.tokens import Prepared, findings
@@ -40,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
         tell(report)
         if found and recipe:
             tell_prepared(found, recipe)
-    return 0 if can_train else 2
+    return ExitCode.DONE if can_train else ExitCode.BAD_INPUT
 
 
 def _asked(args: argparse.Namespace) -> tuple[Data, Recipe | None]:

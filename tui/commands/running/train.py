@@ -4,6 +4,7 @@ import argparse
 import sys
 
 from fitune.core import jobs
+from fitune.core.errors import ExitCode
 from fitune.core.jobs import Begun
 from fitune.core.recipe import Recipe, load
 from fitune.core.tokens import lengths_said
@@ -25,7 +26,7 @@ def start(recipe: Recipe, anyway: bool, detach: bool, share_gpu: bool = False) -
     if detach:
         print(begun.run.name)
         print(f"Running by itself ({begun.how}). Watch it: fitune watch {begun.run.name}", file=sys.stderr)
-        return 0
+        return ExitCode.DONE
     return follow_to_end(begun.run)
 
 

