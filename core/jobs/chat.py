@@ -206,10 +206,16 @@ def _needed_bytes(run: Run, card: Any) -> int | None:
     recipe = run.recipe()
     recipe = recipe.model_copy(update={"train": recipe.train.model_copy(update={"backend": "trl"})})
     try:
-        made = plan.resolve(shapes.load(recipe.model.id, recipe.model.revision), recipe, card, None)
+        made = plan.make_plan(shapes.load(recipe.model.id, recipe.model.revision), recipe, card, None)
     except UserError:
         return None
-    terms = (weights.layers_term, weights.experts_term, weights.rest_term, weights.vision_term, weights.lora_term)
+    terms = (
+        weights.layers_term,
+        weights.experts_term,
+        weights.embeddings_term,
+        weights.image_tower_term,
+        weights.lora_term,
+    )
     held = sum(term(made).bytes for term in terms)
     return held + (budget.CONTEXT_BYTES if card else budget.RUNTIME_CPU_BYTES)
 

@@ -16,7 +16,7 @@ from fitune.core.forecast import Forecast
 from fitune.core.jobs import training
 from fitune.core.machine import host
 from fitune.core.machine.host import Gpu, Machine
-from fitune.core.memory.config_json import shipped
+from fitune.core.memory.config_json import shipped_configs
 from fitune.core.recipe import presets
 from fitune.core.recipe.fields import Recipe
 from fitune.core.recipe.load import to_toml
@@ -29,7 +29,7 @@ from fitune.tui.wizard.options import preset_choices
 from tests.core.forecast.test_any_recipe import any_recipe
 
 PAIRS = 200
-MODELS = sorted(shipped())
+MODELS = sorted(shipped_configs())
 CARDS = ("NVIDIA L4", "NVIDIA GeForce RTX 3060", "NVIDIA H100 80GB HBM3", "Some Card", "Tesla T4")
 
 
