@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from fitune.core.errors import UserError
-from fitune.core.hub import asked
+from fitune.core.hub import call_hub
 from fitune.core.runs import Run
 
 # Weights as safetensors only: the other formats are pickles, which run code when loaded.
@@ -52,7 +52,7 @@ def download(model_id: str, revision: str | None = None) -> Download:
         return found
     ask = HfApi().model_info
     try:
-        told = asked(lambda: ask(model_id, revision=revision, files_metadata=True, timeout=PATIENCE_S))
+        told = call_hub(lambda: ask(model_id, revision=revision, files_metadata=True, timeout=PATIENCE_S))
     except UserError as error:
         why = "The Hub has no such model, or not for you." if _withheld(error) else error.message
         return Download(model_id, None, why)
@@ -62,7 +62,7 @@ def download(model_id: str, revision: str | None = None) -> Download:
 
 
 def _withheld(error: UserError) -> bool:
-    """Whether the Hub does not let this user read a model; `asked` takes a 403 for a token that may not write."""
+    """Whether the Hub does not let this user read a model; `call_hub` takes a 403 for a token that may not write."""
     from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
 
     cause = error.__cause__

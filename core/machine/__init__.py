@@ -1,4 +1,4 @@
-"""This machine: its cards, memory, disk and drivers, and what is wrong with them."""
+"""This machine: its cards, memory, disk and drivers, and their faults."""
 
 from fitune.core.machine.gpu import Gpu, GpuSample
 from fitune.core.machine.host import Machine, choose_backend, grows_in_place, pick_gpu, planned

@@ -21,8 +21,8 @@ VISION_TEXT = {
     "qwen2_5_vl": "qwen2_5_vl_text",
 }
 """Vision-language architectures, and the architecture of their text half."""
-MOST_LAYERS = 1024
-MOST_PARAMS = 10**13
+MAX_LAYERS = 1024
+MAX_PARAMS = 10**13
 """Upper bound of parameters: no open model comes near it, so a file with more is broken."""
 
 
@@ -120,8 +120,8 @@ def from_config(config: object, source: str) -> Shape:
     text_type = VISION_TEXT.get(model_type, model_type)
     family = FAMILIES[text_type]
     text = ConfigReader(_text_tree(config, model_type), source, family.defaults)
-    if (count := text.integer("num_hidden_layers")) > MOST_LAYERS:
-        text.problems.append(Problem(f"{source}: num_hidden_layers", f"is {count:,}; the most known is {MOST_LAYERS}."))
+    if (count := text.integer("num_hidden_layers")) > MAX_LAYERS:
+        text.problems.append(Problem(f"{source}: num_hidden_layers", f"is {count:,}; the most known is {MAX_LAYERS}."))
         count = 1
     layers = _layers(text, family, count)
     hidden, heads, kv_heads, head_dim = heads_of(text)
@@ -141,7 +141,7 @@ def from_config(config: object, source: str) -> Shape:
         embedding_rows=vocab + (8 if model_type == "mllama" else 0),
         window=window, windowed_layers=windowed, stored_as=stored_as, kept_16bit=kept,
     )  # fmt: skip
-    if shape.params > MOST_PARAMS:
+    if shape.params > MAX_PARAMS:
         message = f"{source} describes a model of {shape.params:.1e} parameters, more than any has."
         raise UserError(message, "Download the model's config.json again.")
     return shape

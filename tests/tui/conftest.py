@@ -14,7 +14,7 @@ from fitune.core.machine import host
 from fitune.core.machine.host import Machine
 from fitune.core.recipe.fields import Recipe
 from fitune.core.runs import spawn
-from fitune.core.tokens.lengths import Prepared
+from fitune.core.tokens.lengths import TokenStats
 from fitune.tui.__main__ import main
 from fitune.tui.wizard import steps
 from fitune.tui.wizard.draft import Draft
@@ -66,7 +66,7 @@ def wizard(
 ) -> Callable[..., Wizard]:
     """A new wizard at each call."""
 
-    def begin(recipe: Recipe, preset: str | None = None, rows: Prepared | None = None) -> Begun:
+    def begin(recipe: Recipe, preset: str | None = None, rows: TokenStats | None = None) -> Begun:
         return Begun(runs.create(recipe, runs.home(), {"preset": preset}), "setsid", "", ())
 
     monkeypatch.setattr(jobs, "begin", begin)

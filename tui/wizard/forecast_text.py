@@ -9,7 +9,7 @@ from fitune.core.errors import BadInput, UserError
 from fitune.core.forecast import CORRECTION, Forecast, Pace, Remedy, fit, forecast, remedies, resolve, site_of
 from fitune.core.machine import Machine, planned
 from fitune.core.memory import Budget, BudgetPart, Shape, config_json, shapes
-from fitune.core.tokens import Workload, lengths_said
+from fitune.core.tokens import Workload, lengths_note
 from fitune.core.units import GIB
 from fitune.tui.text import count, gib, rate, size
 from fitune.tui.wizard.draft import UNCHOSEN, Draft, prepared, recipe, set_field
@@ -141,7 +141,7 @@ def fitted(draft: Draft, forecast: DraftForecast) -> tuple[Draft, str]:
     for name, value in changes.items():
         draft = set_field(draft, name, text_of(value))
     taken = f"{changes_text(changes)}: " if changes else ""
-    return draft, f"{taken}{found.reason} ({lengths_said(forecast.work)})"
+    return draft, f"{taken}{found.reason} ({lengths_note(forecast.work)})"
 
 
 def remedy_text(remedy: Remedy) -> str:

@@ -12,7 +12,7 @@ from fitune.core.deliver.handoff.job import Files, Job
 from fitune.core.deliver.handoff.script import render_file, script
 from fitune.core.deliver.handoff.serving import ollama, vllm
 from fitune.core.errors import BadInput, Problem, UserError
-from fitune.core.recipe import MOVES_THE_BASE, problems
+from fitune.core.recipe import MOVES_THE_BASE, find_contradictions
 
 __all__ = ["EVAL", "TARGETS", "TRAIN", "TRAINING", "files_for", "write"]
 TRAINING = ("script", "axolotl", "accelerate", "slurm", "skypilot")
@@ -60,7 +60,7 @@ def _refuse_contradictions(target: str, job: Job) -> None:
     changes: dict[str, Any] = {"backend": "trl" if target == "accelerate" else job.backend}
     if changes["backend"] == "trl":  # these it does otherwise, and says so on top
         changes |= {"checkpointing": "off" if train.checkpointing == "off" else "on", "offload_layers": None}
-    found = problems(job.recipe.model_copy(update={"train": train.model_copy(update=changes)}))
+    found = find_contradictions(job.recipe.model_copy(update={"train": train.model_copy(update=changes)}))
     if found:
         way = f"{target} by {changes['backend']}"
         raise BadInput([Problem(f"{way}: {each.where}", each.text, each.fix) for each in found])

@@ -16,7 +16,7 @@ from fitune.core.deliver import MAIN, WHAT, Upload, What, uploads
 from fitune.core.deliver.handoff.job import of_run
 from fitune.core.diagnose import redact
 from fitune.core.errors import UserError
-from fitune.core.hub import account, asked
+from fitune.core.hub import account, call_hub
 from fitune.core.runs import EventLog, Run
 from fitune.core.worker.hub.card_seal import may_be_replaced, sealed
 from fitune.core.worker.hub.model_card import base_of, model_card, public_name
@@ -79,7 +79,7 @@ def run(run: Run, log: EventLog, memory: Memory) -> None:
     who.require_write(target.repo)
 
     # 2. The repository, no more visible than asked
-    url = asked(lambda: api.create_repo(target.repo, private=wish.private, exist_ok=True))
+    url = call_hub(lambda: api.create_repo(target.repo, private=wish.private, exist_ok=True))
     private = agreed_visibility(target, wish.private)
 
     # 3. The files of each branch, with a card that says what they are, and a look at what arrived
@@ -106,7 +106,7 @@ def run(run: Run, log: EventLog, memory: Memory) -> None:
 
 def agreed_visibility(target: Target, private: bool) -> bool:
     """Whether the repository is private. Raises UserError if it is public and should not be."""
-    found_private = bool(asked(lambda: target.api.model_info(target.repo)).private)
+    found_private = bool(call_hub(lambda: target.api.model_info(target.repo)).private)
     if private and not found_private:
         raise UserError(
             f"{target.repo} exists already and is public; nothing was uploaded.",
@@ -152,13 +152,13 @@ def on_branch(upload: Upload) -> dict[str, str]:
 
 def make_branch(target: Target, branch: str) -> None:
     """A branch that holds nothing yet but git's own settings: what lies on main is no part of a checkpoint."""
-    first = asked(lambda: target.api.list_repo_commits(target.repo))[-1].commit_id
-    asked(lambda: target.api.create_branch(target.repo, branch=branch, revision=first, exist_ok=True))
+    first = call_hub(lambda: target.api.list_repo_commits(target.repo))[-1].commit_id
+    call_hub(lambda: target.api.create_branch(target.repo, branch=branch, revision=first, exist_ok=True))
 
 
 def listed(target: Target, branch: str) -> dict[str, Any]:
     """The files of a branch by their paths."""
-    tree = asked(lambda: list(target.api.list_repo_tree(target.repo, recursive=True, revision=branch)))
+    tree = call_hub(lambda: list(target.api.list_repo_tree(target.repo, recursive=True, revision=branch)))
     return {entry.path: entry for entry in tree if hasattr(entry, "size")}
 
 
@@ -196,8 +196,8 @@ def is_free(target: Target, upload: Upload, there: dict[str, Any]) -> bool:
     if CARD not in there:
         return True
     url = hf_hub_url(target.repo, CARD, revision=upload.branch)
-    answer = asked(lambda: get_session().get(url, headers=build_hf_headers(), follow_redirects=True))
-    asked(lambda: hf_raise_for_status(answer))
+    answer = call_hub(lambda: get_session().get(url, headers=build_hf_headers(), follow_redirects=True))
+    call_hub(lambda: hf_raise_for_status(answer))
     if may_be_replaced(answer.text):
         return True
     message = f"The model card of {target.repo} was written or changed by somebody else: it stays as it is."
@@ -228,7 +228,7 @@ def sent_ahead(
             if sizes.get(name, 0) >= TOLD_BYTES:
                 target.log.write("phase", **told, done_bytes=done_bytes, file=name)
             ahead = partial(target.api.preupload_lfs_files, target.repo, [addition], free_memory=False)
-            asked(partial(ahead, revision=upload.branch))
+            call_hub(partial(ahead, revision=upload.branch))
         additions.append(addition)
         done_bytes += sizes.get(name, 0)
     return None if run.stop.exists() else additions
@@ -240,7 +240,7 @@ def commit(run: Run, target: Target, upload: Upload, additions: list[Any]) -> No
     message = f"{what} of the fitune run {run.name}"
     send_all = partial(target.api.create_commit, target.repo, additions, commit_message=message)
     try:
-        asked(lambda: send_all(revision=upload.branch))
+        call_hub(lambda: send_all(revision=upload.branch))
     except ValueError as error:  # of huggingface_hub, after it has asked the Hub about README.md
         raise UserError(
             f"The Hub refuses the model card: {redact(' '.join(str(error).split()))}",

@@ -12,7 +12,7 @@ from fitune.core.data.split import split
 from fitune.core.deliver import Likeness, Limits, Proof, judge
 from fitune.core.errors import UserError
 from fitune.core.recipe import Recipe
-from fitune.core.worker.rows.render import Refused, render
+from fitune.core.worker.rows.render import RefusedRow, render
 
 ROWS = 4
 ROW_TOKENS = 512
@@ -70,7 +70,7 @@ def probes(recipe: Recipe, tokenizer: Any) -> tuple[list[Probe], str]:
 
 
 def _rendered(rows: Sequence[dict[str, Any]], tokenizer: Any) -> list[Probe]:
-    made = [each[0] for each in render(rows, tokenizer, "answers") if not isinstance(each, Refused)]
+    made = [each[0] for each in render(rows, tokenizer, "answers") if not isinstance(each, RefusedRow)]
     return [Probe(each.ids[:ROW_TOKENS], each.first) for each in made if each.first and each.first < ROW_TOKENS]
 
 

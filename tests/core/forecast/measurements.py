@@ -10,7 +10,7 @@ from fitune.core.forecast.site import Site
 from fitune.core.memory.budget import Card
 from fitune.core.memory.shapes import Shape
 from fitune.core.recipe.fields import Recipe
-from fitune.core.tokens.lengths import Prepared
+from fitune.core.tokens.lengths import TokenStats
 from fitune.core.units import GIB
 
 CARD_NAME, CARD_BYTES = "NVIDIA L4", 24 * GIB
@@ -34,7 +34,7 @@ def on(
     gpu_name: str | None = None,
     ram_bytes: int | None = None,
     known: History = NO_HISTORY,
-    rows: Prepared | None = None,
+    rows: TokenStats | None = None,
     unsloth_works: bool = True,
 ) -> Forecast:
     """The forecast of a recipe on a card, or without one on a processor."""

@@ -17,7 +17,7 @@ from fitune.core.recipe.fields import Recipe
 from fitune.core.runs.events import EventLog
 from fitune.core.runs.run import Run
 from fitune.core.tokens import cache
-from fitune.core.tokens.lengths import FILE, Example, Token, to_json
+from fitune.core.tokens.lengths import STATS_FILE, Example, Token, to_json
 from fitune.core.units import GIB
 from fitune.tui.app import FituneApp
 from fitune.tui.wizard.screens.step import StepScreen
@@ -36,7 +36,7 @@ def rendered(recipe: Recipe, folder: Path, **changes: Any) -> Run:
     run.path.mkdir(parents=True, exist_ok=True)
     EventLog(run.events, "prepare").write("started")
     EventLog(run.events, "prepare").write("finished", stopped=False)
-    (run.path / FILE).write_bytes(orjson.dumps(to_json(found)))
+    (run.path / STATS_FILE).write_bytes(orjson.dumps(to_json(found)))
     return run
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from fitune.core.errors import ExitCode, UserError
 from fitune.core.forecast import Forecast, Pace, estimate_document
 from fitune.core.recipe import Recipe, load
-from fitune.core.tokens import Workload, lengths_said
+from fitune.core.tokens import Workload, lengths_note
 from fitune.tui.commands.planning.site import forecast_here, named
 from fitune.tui.text import as_ascii_json, clean, count, duration, gib, hanging, rate
 
@@ -70,7 +70,7 @@ def tell(now: Forecast) -> None:
 
 def tell_work(work: Workload | None, pace: Pace) -> None:
     """Print where the lengths come from, and what the training goes through where they are measured."""
-    print(f"      {lengths_said(work)}")
+    print(f"      {lengths_note(work)}")
     if work is None:
         return
     packed = f", packed into {count(work.packing.packed_rows)}" if work.packing.packed else ""

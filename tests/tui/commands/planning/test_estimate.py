@@ -92,7 +92,7 @@ def test_lengths_that_were_measured_before_count_and_their_source_is_said(
     assumed = json.loads(fitune("estimate", recipe_file, "--gpu-memory", "24", "--json")[1])
     assert assumed["workload"] is None
     rows = prepared([(60, [(50, 60)])] * 4000)
-    monkeypatch.setattr(cache, "known", lambda asked, base: rows)
+    monkeypatch.setattr(cache, "lookup", lambda asked, base: rows)
     ended, out, err = fitune("estimate", recipe_file, "--gpu-memory", "24", "--json")
     found = json.loads(out)
     assert (ended, err) == (0, "")

@@ -377,7 +377,7 @@ async def test_rows_that_were_rendered_before_make_the_budget_that_of_their_true
 ) -> None:
     app = at_step("edit", edits={"data.source": "rows.jsonl"})
     found = prepared([(60, [(50, 60)])] * 40)
-    monkeypatch.setattr(cache, "known", lambda asked, base: found if base == home else None)
+    monkeypatch.setattr(cache, "lookup", lambda asked, base: found if base == home else None)
     async with app.run_test(size=(80, 24)) as pilot:
         await settle(pilot)
         assert app.step.forecast.work is not None
