@@ -16,7 +16,7 @@ from fitune.core.tokens import STATS_FILE, cache
 def prepare(recipe: Recipe) -> Run:
     """The run-like folder of the job that renders every row; the job is started unless it is done or under way.
 
-    Once it has finished, `Prepared.read(run.path)` is its answer. Raises UserError where the data can't
+    Once it has finished, `TokenStats.read(run.path)` is its answer. Raises UserError where the data can't
     be found or reached, and as `start`.
     """
     recipe, base = cache.with_absolute_paths(recipe), runs.home(recipe.run.home)

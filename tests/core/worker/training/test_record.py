@@ -34,8 +34,8 @@ def test_a_training_leaves_a_line_of_predicted_and_measured(make_run: Callable[.
     assert line["tokens_per_s"] > 0
     assert line["predicted_tokens_per_s"] is None, "there are no figures for processors"
     assert os.stat(run.path.parent.parent / history.FILE).st_mode & 0o777 == 0o600
-    found = history.experience(run.path.parent.parent, None, None, {}, "trl")
-    assert [each.run for each in found.lessons] == [run.name]
+    found = history.history_of(run.path.parent.parent, None, None, {}, "trl")
+    assert [each.run for each in found.measurements] == [run.name]
 
 
 def test_a_single_step_teaches_nothing(make_run: Callable[..., Run]) -> None:
