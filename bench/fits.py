@@ -21,7 +21,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from bench import vram
-from fitune.core.machine.host import GIB
+from fitune.core.units import GIB
 
 L70 = "meta-llama/Llama-3.3-70B-Instruct"
 CASES = (

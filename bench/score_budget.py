@@ -13,8 +13,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from bench.vram import L1, L3, L8, Q4, Q7, Q32, TINY, recipe_of
 from fitune.core.memory.budget import Card, estimate
 from fitune.core.memory.shapes import load
+from fitune.core.units import GIB
 
-GIB = 2**30
 H100 = Card(total_bytes=85_520_809_984, free_bytes=85_000_000_000, compute_capability=(9, 0))
 FITTED = frozenset({TINY, L1, L3, L8, Q4, Q7, Q32})
 ROWS = Path(__file__).parent / "results" / "vram_h100_2026-11-22.jsonl"

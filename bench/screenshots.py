@@ -27,11 +27,12 @@ from bench.picture_list import ALL, README, Picture
 from bench.picture_rows import prepare
 from bench.picture_runs import ended_run, watched_run
 from fitune.core import hub, jobs
-from fitune.core.deliver import llama_cpp
+from fitune.core.deliver import gguf_tools
 from fitune.core.machine import host
 from fitune.core.machine.gpu import Gpu
-from fitune.core.machine.host import GIB, Machine
+from fitune.core.machine.host import Machine
 from fitune.core.runs.run import Run
+from fitune.core.units import GIB
 from fitune.tui.app import FituneApp
 from fitune.tui.wizard import steps
 from fitune.tui.wizard.draft import Draft, save
@@ -65,7 +66,7 @@ def user() -> Iterator[Path]:
         detected = patch.object(host, "detect", lambda runs_dir=None: found(home))
         counted = patch.object(jobs, "prepare", prepare)
         known = patch.object(hub, "account", lambda: hub.Account("you"))
-        found_tools = patch.object(llama_cpp, "converter", lambda home: home)
+        found_tools = patch.object(gguf_tools, "find_converter", lambda home: home)
         with detected, counted, known, found_tools:
             yield home
     finally:

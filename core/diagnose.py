@@ -1,4 +1,4 @@
-"""From an exception to what a person should know: which kind of failure, in one sentence, and what to do about it."""
+"""Diagnose an exception: the kind of failure, one sentence on it, and a hint on what to do."""
 
 import re
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ _TOKEN = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """How a job ended, in the words of the `failed` event."""
+    """The failure of a job, as the `failed` event has it."""
 
     kind: FailureKind
     message: str
@@ -40,7 +40,7 @@ _RULES: tuple[tuple[str, FailureKind, str], ...] = (
     (
         r"\bCommError\b",
         "download",
-        'Check the way to the tracker (wandb), or train without it: train.report_to = "none".',
+        'Check the connection to the tracker (wandb), or train without it: train.report_to = "none".',
     ),
     (r"NonFiniteLoss", "nan", "Halve train.lr, and look at the rows of the last steps; then: fitune resume."),
     (
@@ -71,46 +71,46 @@ _RULES: tuple[tuple[str, FailureKind, str], ...] = (
 )
 _NOT_TRAINING: Mapping[FailureKind, str] = {
     "oom": "Close what else uses this memory (nvidia-smi and top list it), then try again.",
-    "data": "A file of the model or of what was made of it is damaged. Fetch or make it again, then try again.",
+    "data": "A file of the model, or one made from it, is damaged. Download or make it again, then try again.",
     "disk": "Free some disk space, then try again.",
     "download": "Check the network, then try again.",
 }
-"""What a job other than a training needs: it has no batch to make smaller, and can't be resumed."""
+"""Hints for jobs other than a training: they have no batch to make smaller, and can't be resumed."""
 
 
 def diagnose(error: BaseException, job: str = "train") -> Failure:
-    """The failure behind an exception of a job, looked up along its chain of causes."""
+    """The failure behind a job's exception, from its chain of causes."""
     chain: list[BaseException] = []
     link: BaseException | None = error
     while link is not None and link not in chain:
         chain.append(link)
         link = link.__cause__ or link.__context__
-    for each in chain:
-        if isinstance(each, UserError):
-            rule = _rule(chain)  # of what it was raised from
-            return Failure(rule[0] if rule else "data", redact(each.message), redact(each.hint))
-        if isinstance(each, UnicodeEncodeError) and each.object.startswith("Bearer "):
+    for exception in chain:
+        if isinstance(exception, UserError):
+            rule = _rule(chain)  # of the exception that it was raised from
+            return Failure(rule[0] if rule else "data", redact(exception.message), redact(exception.hint))
+        if isinstance(exception, UnicodeEncodeError) and exception.object.startswith("Bearer "):
             return Failure("auth", "The Hub token holds characters that no token has.", "Run `hf auth login`.")
     if rule := _rule(chain):
-        kind, hint, told = rule
+        kind, hint, cause = rule
         names_model = job == "prepare" and kind == "download"  # it has no trained model yet, so another may be named
         if job != "train" and not names_model:
             hint = _NOT_TRAINING.get(kind, hint)
-        return Failure(kind, _one_line(told), hint)
+        return Failure(kind, _one_line(cause), hint)
     return Failure("bug", _one_line(error), "This is a fault in fitune or its libraries; worker.log has the details.")
 
 
 def _rule(chain: list[BaseException]) -> tuple[FailureKind, str, BaseException] | None:
-    """The first rule that fits a link of the chain, with that link; a UserError has words of its own."""
+    """The first rule that matches an exception of the chain, with that exception; a UserError has its own sentence."""
     for pattern, kind, hint in _RULES:
-        for each in chain:
-            if not isinstance(each, UserError) and re.search(pattern, f"{_names(each)}: {each}"):
-                return kind, hint, each
+        for exception in chain:
+            if not isinstance(exception, UserError) and re.search(pattern, f"{_names(exception)}: {exception}"):
+                return kind, hint, exception
     return None
 
 
 def redact(text: str) -> str:
-    """The text without anything that looks like a secret token."""
+    """The text with everything that looks like a secret token replaced."""
     return _TOKEN.sub("[secret]", text)
 
 
@@ -119,5 +119,5 @@ def _names(error: BaseException) -> str:
 
 
 def _one_line(error: BaseException) -> str:
-    said = " ".join(str(error).split())
-    return redact(f"{type(error).__name__}: {said}" if said else type(error).__name__)[:500]
+    text = " ".join(str(error).split())
+    return redact(f"{type(error).__name__}: {text}" if text else type(error).__name__)[:500]

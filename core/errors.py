@@ -1,12 +1,31 @@
-"""What a user can cause and repair, said in sentences. Anything else that is raised is a bug and may trace back."""
+"""Errors that a user can cause and fix, and the exit status of a command. Anything else that is raised is a bug.
+
+UserError              a message and a hint
+├── BadInput           a recipe or a model's config.json, refused with all its problems
+├── TokenNeeded        no Hub token, or one that the Hub does not know
+├── ConverterMissing   llama.cpp's converter is not on this machine
+└── LeftError          the user left the screen before the work was done
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """The exit status of a command."""
+
+    DONE = 0
+    FAILED = 1
+    BAD_INPUT = 2
+    DOES_NOT_FIT = 3
+    STOPPED = 130
+    """By Ctrl+C: 128 and the number of SIGINT, as in a shell."""
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing that is wrong, where it is, and what to do about it."""
+    """One problem in the input: its location, a description and a fix."""
 
     where: str
     """File, line and key as far as they are known: `recipe.toml:12: lora.r`."""
@@ -14,14 +33,14 @@ class Problem:
     fix: str = ""
 
     def __str__(self) -> str:
-        said = f"{self.where}: {self.text}" if self.where else self.text
-        return f"{said} {self.fix}".rstrip()
+        sentence = f"{self.where}: {self.text}" if self.where else self.text
+        return f"{sentence} {self.fix}".rstrip()
 
 
 class UserError(Exception):
-    """Something a user can repair: `message` says what is wrong, `hint` what to do, `exit_code` what a shell gets."""
+    """An error that a user can fix: `message` says what is wrong, `hint` what to do, `exit_code` what a shell gets."""
 
-    def __init__(self, message: str, hint: str = "", exit_code: int = 2) -> None:
+    def __init__(self, message: str, hint: str = "", exit_code: ExitCode = ExitCode.BAD_INPUT) -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint
@@ -32,8 +51,20 @@ class UserError(Exception):
 
 
 class BadInput(UserError):
-    """Input refused at the door, with all its problems at once."""
+    """Refused input, with all its problems at once."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         super().__init__("\n".join(str(problem) for problem in problems))
         self.problems = tuple(problems)
+
+
+class TokenNeeded(UserError):
+    """The Hub needs a token: there is none, or the Hub does not know it."""
+
+
+class ConverterMissing(UserError):
+    """llama.cpp's convert_hf_to_gguf.py is not on this machine. The hint is the command that fetches it."""
+
+
+class LeftError(UserError):
+    """The user left the screen before the work was done."""

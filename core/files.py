@@ -1,4 +1,4 @@
-"""Files and folders that appear whole or not at all."""
+"""Atomic writes: files and folders that appear whole or not at all."""
 
 import os
 import shutil
@@ -20,8 +20,8 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def flush(folder: Path) -> None:
-    """Have a folder's files on the disk itself: else, after a power cut, one that was renamed may hold empty files."""
-    for path in (each for each in folder.rglob("*") if each.is_file()):
+    """Flush a folder's files to the disk: else, after a power cut, a renamed folder may hold empty files."""
+    for path in (entry for entry in folder.rglob("*") if entry.is_file()):
         fd = os.open(path, os.O_RDONLY)
         try:
             os.fsync(fd)
@@ -30,7 +30,7 @@ def flush(folder: Path) -> None:
 
 
 def replace_folder(aside: Path, path: Path) -> None:
-    """Put a finished folder in its place, over an older one if there is one."""
+    """Move a finished folder to its path, and remove an older one there."""
     if path.exists():
         old = path.with_name(path.name + ".old")
         shutil.rmtree(old, ignore_errors=True)

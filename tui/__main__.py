@@ -14,8 +14,8 @@ NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def main() -> None:
-    """Run the command line and exit with its status: 0 done, 1 failed, 2 bad input, 130 stopped."""
-    from fitune.core.errors import BadInput, UserError
+    """Run the command line and exit with its status."""
+    from fitune.core.errors import BadInput, ExitCode, UserError
 
     for name in ("stdout", "stderr"):  # closed before the start, as by `>&-`: nobody wants to hear
         if getattr(sys, name) is None:
@@ -32,10 +32,10 @@ def main() -> None:
             print(clean(str(each), keep_newlines=True), file=sys.stderr)
         status = error.exit_code
     except KeyboardInterrupt:
-        status = 130
+        status = ExitCode.STOPPED
     except BrokenPipeError:  # `fitune runs | head`: the reader has seen enough
         sys.stderr.close()
-        status = 0
+        status = ExitCode.DONE
     except OSError as error:
         if error.errno not in NO_ROOM:
             raise
@@ -44,13 +44,14 @@ def main() -> None:
 
 
 def _no_room(error: OSError) -> int:
-    """Say that a disk is full; what was not written of the output by then is dropped."""
+    """Report a full disk and return the exit status; output that was not written by then is dropped."""
+    from fitune.core.errors import ExitCode
     from fitune.tui.text import clean
 
     with suppress(OSError):
         print(clean(f"{error.filename or 'The output'} can't be written: {error.strerror}."), file=sys.stderr)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # else Python tries, and complains, once more as it ends
-    return 1
+    return ExitCode.FAILED
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from textual.widgets import Static
 
 from fitune.core import runs
 from fitune.core.diagnose import redact
+from fitune.core.errors import ExitCode
 from fitune.core.files import write_atomically
 from fitune.core.runs import Run
 from fitune.tui import terminal
@@ -168,7 +169,7 @@ def run_wizard(answers: Mapping[str, Any] | None = None, plain_glyphs: bool = Fa
 
     if kept := kept_line(runs.home()):
         print(kept, file=sys.stderr)
-    return status or 130
+    return status or ExitCode.STOPPED
 
 
 def run_watch(run: Run, plain_glyphs: bool = False) -> int:

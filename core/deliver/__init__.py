@@ -1,24 +1,24 @@
-"""What a trained model needs on its way out: downloads, uploads, proofs, llama.cpp's tools, an archive, hand-offs."""
+"""Deliver a trained model: downloads, uploads, proofs, llama.cpp's tools, an archive, hand-offs."""
 
-from fitune.core.deliver.downloads import UNWANTED, WANTED, Download, download
-from fitune.core.deliver.proof import Check, Likeness, Limits, Proof, judge, made_aside
-from fitune.core.deliver.uploads import MAIN, WHAT, Upload, What, branch_of, uploads
+from fitune.core.deliver.downloads import MODEL_FILES, SKIPPED_FILES, Download, download
+from fitune.core.deliver.proof import Proof, ProofCheck, ProofLimits, Similarity, add_answer_checks, staging_folder
+from fitune.core.deliver.uploads import MAIN, UPLOAD_KINDS, Upload, UploadKind, branch_of, uploads
 
 __all__ = [
     "MAIN",
-    "UNWANTED",
-    "WANTED",
-    "WHAT",
-    "Check",
+    "MODEL_FILES",
+    "SKIPPED_FILES",
+    "UPLOAD_KINDS",
     "Download",
-    "Likeness",
-    "Limits",
     "Proof",
+    "ProofCheck",
+    "ProofLimits",
+    "Similarity",
     "Upload",
-    "What",
+    "UploadKind",
+    "add_answer_checks",
     "branch_of",
     "download",
-    "judge",
-    "made_aside",
+    "staging_folder",
     "uploads",
 ]

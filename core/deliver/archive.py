@@ -1,4 +1,4 @@
-"""An adapter as one file to fetch, and the command that fetches it."""
+"""Pack an adapter into one zip file, and give the command that downloads it."""
 
 import getpass
 import os
@@ -9,35 +9,35 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from fitune.core.deliver.handoff.job import Job, trained
+from fitune.core.deliver.handoff.spec import TrainingSpec, trained_run
 from fitune.core.errors import UserError
 from fitune.core.runs import Run
 
 EPOCH = (1980, 1, 1, 0, 0, 0)
-"""The earliest time a zip knows: the same adapter makes the same file."""
+"""The earliest time a zip can hold, for every entry: the same adapter makes the same file."""
 
 
-def pack(job: Job) -> Path:
+def pack(spec: TrainingSpec) -> Path:
     """Write NAME-adapter.zip into the run's folder, whole or not at all. Raises UserError without an adapter or room.
 
     Stored, not compressed: weights hardly shrink. Inside, everything lies in one folder named like the run.
     """
-    run = trained(job, "zip")
-    place = run.path / f"{run.name}-adapter.zip"
-    aside = place.with_name(place.name + ".part")
+    run = trained_run(spec, "zip")
+    path = run.path / f"{run.name}-adapter.zip"
+    part_file = path.with_name(path.name + ".part")
     try:
-        _write(run, aside)
-        aside.replace(place)
+        _write(run, part_file)
+        part_file.replace(path)
     except OSError as error:
         with suppress(OSError):
-            aside.unlink(missing_ok=True)
+            part_file.unlink(missing_ok=True)
         hint = f"Free some disk, or fetch the folder itself: {run.adapter}"
-        raise UserError(f"{place} can't be written: {error.strerror}.", hint) from None
-    return place
+        raise UserError(f"{path} can't be written: {error.strerror}.", hint) from None
+    return path
 
 
-def _write(run: Run, aside: Path) -> None:
-    with open(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+def _write(run: Run, part_file: Path) -> None:
+    with open(os.open(part_file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
         with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
             for path in sorted(path for path in run.adapter.rglob("*") if path.is_file()):
                 entry = zipfile.ZipInfo(f"{run.name}/{path.relative_to(run.adapter).as_posix()}", EPOCH)
@@ -52,7 +52,7 @@ def _write(run: Run, aside: Path) -> None:
 def fetch_command(path: Path, environment: Mapping[str, str]) -> str:
     """The scp command to type on the user's own computer.
 
-    environment: of this process; SSH_CONNECTION ("client port server port") says how this machine was reached.
+    environment: of this process; SSH_CONNECTION ("client port server port") names the address of this machine.
     """
     parts = environment.get("SSH_CONNECTION", "").split()
     host, port = (parts[2], parts[3]) if len(parts) == 4 else (platform.node(), "22")

@@ -1,6 +1,6 @@
-"""Is an artefact the model that was trained? A table of checks, the verdict, and the file beside what it is about.
+"""The proof that an artefact (merged model, GGUF file) is the trained model: a table of checks, a verdict, a file.
 
-That is proof.json in merged/, and NAME.gguf.proof.json in gguf/: {passed, checks, and bare numbers by name}.
+The file is proof.json in merged/, and NAME.gguf.proof.json in gguf/: {passed, checks, and bare numbers by name}.
 """
 
 import shutil
@@ -15,29 +15,29 @@ import orjson
 from fitune.core.errors import UserError
 from fitune.core.files import write_atomically
 
-FILE = "proof.json"
+PROOF_FILE = "proof.json"
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
-    """One row of the table."""
+class ProofCheck:
+    """One check of a proof."""
 
     check: str
     expected: str
     got: str
     passed: bool | None
-    """None: it could not be checked, and `got` says why."""
+    """None: it could not be checked, and `got` has the reason."""
 
 
 @dataclass(slots=True)
 class Proof:
-    """The table, and the bare numbers behind it."""
+    """The checks, and the numbers behind them."""
 
-    checks: list[Check] = field(default_factory=list)
+    checks: list[ProofCheck] = field(default_factory=list)
     numbers: dict[str, Any] = field(default_factory=dict)
 
     @property
-    def failed(self) -> list[Check]:
+    def failed(self) -> list[ProofCheck]:
         return [check for check in self.checks if check.passed is False]
 
     @property
@@ -45,54 +45,68 @@ class Proof:
         return not self.failed
 
     def add(self, check: str, expected: str, got: str, passed: bool | None) -> None:
-        self.checks.append(Check(check, expected, got, passed))
+        self.checks.append(ProofCheck(check, expected, got, passed))
 
     def to_json(self) -> dict[str, Any]:
-        """As in its file and the `finished` event."""
+        """The content of its file and of the `finished` event."""
         return {"passed": self.passed, "checks": [asdict(check) for check in self.checks], **self.numbers}
 
 
 @dataclass(frozen=True, slots=True)
-class Likeness:
-    """How much alike two forms of a model answer."""
+class Similarity:
+    """The similarity of two models' answers."""
 
     kl_mean: float
     """Kullback-Leibler divergence of the next token's distribution, nats a token."""
     logit_max: float
-    """The largest difference of two logits, each row centred: softmax does not see a shift of all."""
+    """The largest difference of two logits, each row centred, since softmax ignores a common shift."""
     top1: float
-    """Share of the tokens at which both find the same token likeliest."""
+    """Share of the tokens at which both models have the same likeliest token."""
     written: float
-    """Share of the greedily written tokens that are the same up to the first difference."""
+    """Share of the greedily generated tokens that are the same up to the first difference."""
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """How far an artefact's answers may be from those of the adapter on its base, or of the merged model."""
+class ProofLimits:
+    """Limits for the difference of an artefact's answers to those of the adapter on its base, or the merged model."""
 
     kl: float
-    """Nats a token, in the mean ..."""
+    """Mean nats a token ..."""
     drift_share: float
-    """... or this share of what the training changed, if that is more: rounding blurs a strong adapter more."""
+    """... or this share of the training's own drift, if that is more: rounding affects a strong adapter more."""
     top1: float
-    """Least share of the tokens at which both must find the same token likeliest."""
+    """Smallest share of the tokens at which both must have the same likeliest token."""
 
 
-def judge(
-    proof: Proof, like: Likeness, expected_ended: list[bool], ended: list[bool], drift_nats: float, limits: Limits
+def add_answer_checks(
+    proof: Proof,
+    similarity: Similarity,
+    expected_ended: list[bool],
+    ended: list[bool],
+    drift_nats: float,
+    limits: ProofLimits,
 ) -> None:
-    """Add what the answers say.
+    """Add the checks of the answers to a proof.
 
-    expected_ended, ended: which answers came to an end by themselves, of the adapter on its base and of the artefact.
-    drift_nats: how far the first is from the base, in nats a token.
+    expected_ended, ended: True for each answer that ended by itself, of the adapter on its base and of the artefact.
+    drift_nats: distance of the first from the base, in nats a token.
     """
-    proof.numbers |= {"drift_nats": drift_nats, **asdict(like)}
-    most = max(limits.kl, limits.drift_share * drift_nats)
-    proof.add("its answers", f"at most {most:.2g} nats a token away", f"{like.kl_mean:.2g}", like.kl_mean <= most)
-    proof.add("likeliest token", f"the same for {limits.top1:.0%}", f"{like.top1:.1%}", like.top1 >= limits.top1)
-    wanted, found = sum(expected_ended), sum(ended)
-    if wanted:
-        proof.add("ends by itself", f"{wanted} of {len(ended)} answers", str(found), 2 * found >= wanted)
+    proof.numbers |= {"drift_nats": drift_nats, **asdict(similarity)}
+    max_kl = max(limits.kl, limits.drift_share * drift_nats)
+    proof.add(
+        "its answers",
+        f"at most {max_kl:.2g} nats a token away",
+        f"{similarity.kl_mean:.2g}",
+        similarity.kl_mean <= max_kl,
+    )
+    proof.add(
+        "likeliest token", f"the same for {limits.top1:.0%}", f"{similarity.top1:.1%}", similarity.top1 >= limits.top1
+    )
+    expected_count, count = sum(expected_ended), sum(ended)
+    if expected_count:
+        proof.add(
+            "ends by itself", f"{expected_count} of {len(ended)} answers", str(count), 2 * count >= expected_count
+        )
     else:
         proof.add("ends by itself", "some answers", "none of either", None)
 
@@ -103,56 +117,58 @@ def write(proof: Proof, path: Path) -> None:
 
 
 def read(path: Path) -> Proof:
-    """A proof's file; one that can't be read, or contradicts itself, is a proof with one check, which failed."""
+    """Read a proof's file. One that can't be read, or contradicts itself, becomes a proof with one failed check."""
     try:
         return _parsed(orjson.loads(path.read_bytes()))
     except (OSError, ValueError, KeyError, TypeError) as error:
-        return Proof([Check(FILE, "readable", f"{type(error).__name__}: {error}", False)])
+        return Proof([ProofCheck(PROOF_FILE, "readable", f"{type(error).__name__}: {error}", False)])
 
 
-def _parsed(told: Any) -> Proof:
-    rows = [Check(str(row["check"]), str(row["expected"]), str(row["got"]), row["passed"]) for row in told["checks"]]
-    found = Proof(rows, {key: number for key, number in told.items() if key not in ("passed", "checks")})
-    if not all(isinstance(row.passed, bool | None) for row in rows) or told["passed"] is not found.passed:
+def _parsed(content: Any) -> Proof:
+    rows = [
+        ProofCheck(str(row["check"]), str(row["expected"]), str(row["got"]), row["passed"]) for row in content["checks"]
+    ]
+    proof = Proof(rows, {key: number for key, number in content.items() if key not in ("passed", "checks")})
+    if not all(isinstance(row.passed, bool | None) for row in rows) or content["passed"] is not proof.passed:
         raise ValueError("its verdict is not that of its checks")
-    return found
+    return proof
 
 
 @contextmanager
-def made_aside(place: Path) -> Iterator[Path]:
-    """An empty folder beside an artefact's place, to make it in. What is still there at the end goes, however it ends.
+def staging_folder(target: Path) -> Iterator[Path]:
+    """An empty folder beside the artefact's final folder, to make it in. It is removed at the end in any case.
 
     Raises UserError where something can't be read or written, as on a full disk.
     """
-    aside = place.with_name(place.name + ".part")
-    shutil.rmtree(aside, ignore_errors=True)
+    staging = target.with_name(target.name + ".part")
+    shutil.rmtree(staging, ignore_errors=True)
     try:
-        aside.mkdir()
-        yield aside
+        staging.mkdir()
+        yield staging
     except OSError as error:
-        if error.errno is None:  # a library's word for something else
+        if error.errno is None:  # a library's OSError for something else
             raise
         raise UserError(
-            f"{error.filename or place}: {error.strerror}.",
-            f"Mend that and start it again. Whatever was in {place} is as it was.",
+            f"{error.filename or target}: {error.strerror}.",
+            f"Fix that and start it again. {target} was not changed.",
         ) from error
     finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        shutil.rmtree(staging, ignore_errors=True)
 
 
-def settle(proof: Proof, aside: Path, place: Path, hint: str) -> None:
-    """Write the proof into an artefact's folder. Raises UserError if it failed, with the folder out of the way.
+def accept(proof: Proof, staging: Path, target: Path, hint: str) -> None:
+    """Write the proof into an artefact's folder. Raises UserError if it failed, and renames the folder.
 
-    place: where the folder was to lie; a failed one lies beside it as NAME.failed.
+    target: the final folder; a failed one is kept beside it as NAME.failed.
     """
-    write(proof, aside / FILE)
+    write(proof, staging / PROOF_FILE)
     if proof.passed:
         return
-    kept = place.with_name(place.name + ".failed")
-    shutil.rmtree(kept, ignore_errors=True)
-    aside.rename(kept)
-    worst = proof.failed[0]
+    rejected = target.with_name(target.name + ".failed")
+    shutil.rmtree(rejected, ignore_errors=True)
+    staging.rename(rejected)
+    failed = proof.failed[0]
     raise UserError(
-        f"What was written failed its proof. {worst.check}: expected {worst.expected}; got {worst.got}.",
-        f"{hint} The failed one is in {kept}, with its {FILE}; delete it when you have seen it.",
+        f"What was written failed its proof. {failed.check}: expected {failed.expected}; got {failed.got}.",
+        f"{hint} The failed one is in {rejected}, with its {PROOF_FILE}; delete it when you don't need it any more.",
     )

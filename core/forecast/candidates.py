@@ -9,7 +9,7 @@ from fitune.core.forecast.pace import TYPICAL, Pace, estimate_pace
 from fitune.core.forecast.site import Site
 from fitune.core.memory import Budget, Shape
 from fitune.core.recipe import Recipe, changed, value_of
-from fitune.core.tokens import Prepared, as_decided
+from fitune.core.tokens import TokenStats, with_packing_decided
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class SearchSpace:
     shape: Shape
     recipe: Recipe
     site: Site
-    rows: Prepared | None = None
+    rows: TokenStats | None = None
     """The rows in tokens; None counts them as full length."""
 
     def look(self, changes: Mapping[str, Any]) -> Candidate:
@@ -65,7 +65,7 @@ class SearchSpace:
     @property
     def longest(self) -> int:
         """Tokens of the longest row as it goes through the model."""
-        decided, work = as_decided(self.recipe, self.rows)
+        decided, work = with_packing_decided(self.recipe, self.rows)
         length = decided.model.max_seq_length
         return length if work is None or decided.data.packing is True else max(1, work.longest)
 

@@ -9,7 +9,7 @@ from fitune.core.forecast.forecast import Forecast, Verdict
 from fitune.core.forecast.pace import Pace
 from fitune.core.forecast.remedies import Remedy, remedies
 from fitune.core.forecast.search import Fit, Rejected
-from fitune.core.memory import Part
+from fitune.core.memory import BudgetPart
 from fitune.core.tokens import Workload
 
 
@@ -32,7 +32,7 @@ class BudgetDocument:
     """fits, tight (it may, with luck) or over: of the card's memory, host RAM and disk together."""
     shortages: tuple[str, ...]
     """A sentence for each thing that is short."""
-    parts: tuple[Part, ...]
+    parts: tuple[BudgetPart, ...]
     """They sum to total_bytes."""
     remedies: tuple[Remedy, ...]
     """Changes that help, the gentlest first; only where it does not fit."""

@@ -14,11 +14,11 @@ from fitune.core.forecast.site import Site, site_of
 from fitune.core.machine import Machine
 from fitune.core.memory import RUNTIME_CPU_BYTES, Budget, Shape, estimate, in_ram, safe_bytes, shapes
 from fitune.core.recipe import Recipe
-from fitune.core.tokens import Prepared, Workload, as_decided, cache
+from fitune.core.tokens import TokenStats, Workload, cache, with_packing_decided
+from fitune.core.units import GIB
 
 Verdict = Literal["fits", "tight", "over"]
 Resource = Literal["memory on the card", "RAM", "host RAM", "disk"]
-GIB = 1 << 30
 RAM_SHARE = 0.9
 """The share of the free host RAM that a plan may pin and still be safe."""
 
@@ -45,7 +45,7 @@ class Forecast:
     decided: Recipe
     """The same with data.packing as it will really be."""
     site: Site
-    rows: Prepared | None
+    rows: TokenStats | None
     """The recipe's rows in tokens; None counts every row as full length."""
     budget: Budget
     """Corrected by the site's history; its own verdict is of the card alone, or of the RAM on a processor."""
@@ -78,14 +78,14 @@ class RowLengths:
 
 
 def forecast(
-    shape: Shape, recipe: Recipe, site: Site, rows: Prepared | None = None, lengths: RowLengths | None = None
+    shape: Shape, recipe: Recipe, site: Site, rows: TokenStats | None = None, lengths: RowLengths | None = None
 ) -> Forecast:
     """The forecast of a resolved recipe at a site. Arithmetic alone: fast enough to follow keystrokes.
 
     rows: the recipe's rows in tokens; None counts them as full length, unless `lengths` says better. Raises UserError
     for a model or modules that can't be trained.
     """
-    decided, work = as_decided(recipe, rows)
+    decided, work = with_packing_decided(recipe, rows)
     if work and not lengths:
         lengths = RowLengths(work.longest, work.row_tokens)
     longest, mean = (lengths.longest, lengths.mean) if lengths else (None, None)
@@ -105,7 +105,7 @@ def forecast_on(machine: Machine, recipe: Recipe, base: Path) -> Forecast:
     resolved = resolve(recipe, machine, need_data=False)
     site, asked = site_of(resolved, machine, base), resolved.recipe
     shape = shapes.load(asked.model.id, asked.model.revision)
-    return forecast(shape, asked, site, cache.known(asked, base))
+    return forecast(shape, asked, site, cache.lookup(asked, base))
 
 
 def host_ram_bytes(pinned_bytes: int) -> int:

@@ -19,7 +19,7 @@ import orjson
 from fitune.core import __version__
 from fitune.core.errors import UserError
 from fitune.core.forecast.pace import HIGH, LOW, Pace
-from fitune.core.memory import DRIVER_BYTES, Budget, Part, verdict_of
+from fitune.core.memory import DRIVER_BYTES, Budget, BudgetPart, verdict_of
 
 if TYPE_CHECKING:
     from fitune.core.machine import Gpu
@@ -86,16 +86,16 @@ class History:
         if needed <= found.free_bytes:  # what torch holds between tensors shrinks where the card leaves no more
             total = min(total, max(needed, found.free_bytes - DRIVER_BYTES))
         spread = _spread(ratios, factor, MEMORY_SPREAD) * total
-        doubt = round(min(found.doubt_bytes * factor, spread))
+        doubt = round(min(found.uncertainty_bytes * factor, spread))
         why = f"corrected by {factor - 1:+.1%} from {_runs(alike)} on this {_kind(alike)}"
-        part = Part(CORRECTION, total - found.total_bytes, why)
+        part = BudgetPart(CORRECTION, total - found.total_bytes, why)
         return replace(
             found,
             total_bytes=total,
             low_bytes=min(total, round(max(found.low_bytes * factor, total - spread))),
             high_bytes=max(total, round(min(found.high_bytes * factor, total + spread))),
             needed_bytes=needed,
-            doubt_bytes=doubt,
+            uncertainty_bytes=doubt,
             verdict="over" if found.refused else verdict_of(needed, doubt, found.free_bytes),
             parts=(*found.parts, part) if part.bytes else found.parts,
         )

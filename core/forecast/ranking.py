@@ -1,7 +1,8 @@
 """The order in which presets are offered: the same in the wizard, at its prompts and in `fitune presets`."""
 
-from fitune.core.forecast.forecast import GIB, Forecast
+from fitune.core.forecast.forecast import Forecast
 from fitune.core.recipe import Preset
+from fitune.core.units import GIB
 
 SIZE_LEEWAY = 1.05
 """A "16 GB" card has a little less than 16 GiB."""

@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from fitune.core.forecast.forecast import GIB, Forecast, RowLengths, forecast
+from fitune.core.forecast.forecast import Forecast, RowLengths, forecast
 from fitune.core.forecast.site import Site
 from fitune.core.memory import Budget, Card, Shape
-from fitune.core.recipe import Recipe, changed, problems
+from fitune.core.recipe import Recipe, changed, find_contradictions
+from fitune.core.units import GIB
 
 WORTH_BYTES = 32 * 2**20
 """A smaller saving is below what the budget can tell apart."""
@@ -37,7 +38,7 @@ def remedies(now: Forecast) -> list[Remedy]:
         return _for_host_ram(now)
     found = []
     for change, costs in _candidates(now.shape, now.decided, now.site):
-        if problems(changed(now.decided, change)):
+        if find_contradictions(changed(now.decided, change)):
             continue
         if (saved := now.budget.total_bytes - _after(now, change).budget.total_bytes) >= WORTH_BYTES:
             found.append(Remedy(change, saved, costs))
@@ -63,7 +64,7 @@ def _for_host_ram(now: Forecast) -> list[Remedy]:
     for change, costs in changes:
         after = _after(now, change)
         saved = now.budget.host_bytes - after.budget.host_bytes
-        if saved >= WORTH_BYTES and after.budget.verdict == "fits" and not problems(after.recipe):
+        if saved >= WORTH_BYTES and after.budget.verdict == "fits" and not find_contradictions(after.recipe):
             found.append(Remedy(change, saved, costs))
     return found
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from fitune.core.errors import BadInput, UserError
 from fitune.core.machine import Gpu, Machine, choose_backend, pick_gpu
-from fitune.core.recipe import Recipe, problems
+from fitune.core.recipe import Recipe, find_contradictions
 
 FILE_SUFFIXES = {".jsonl", ".json", ".csv", ".tsv", ".parquet", ".txt", ".md", ".gz", ".zst"}
 
@@ -48,7 +48,7 @@ def resolve(recipe: Recipe, machine: Machine, need_data: bool = True) -> Resolve
             "data": recipe.data.model_copy(update={"source": source}),
         }
     )
-    if contradictions := problems(resolved):  # with a backend that "auto" left open
+    if contradictions := find_contradictions(resolved):  # with a backend that "auto" left open
         raise BadInput(contradictions)
     unsloth_works = choose_backend("auto", gpu, machine.versions)[0] == "unsloth"
     return Resolved(resolved, gpu, reason, tuple(notes), unsloth_works)

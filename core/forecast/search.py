@@ -9,10 +9,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from fitune.core.forecast.candidates import Candidate, SearchSpace
-from fitune.core.forecast.forecast import GIB, Forecast
+from fitune.core.forecast.forecast import Forecast
 from fitune.core.forecast.remedies import STATES_32BIT, can_offload, fewest_layers
 from fitune.core.memory import Card
-from fitune.core.recipe import changed, problems, value_of
+from fitune.core.recipe import changed, find_contradictions, value_of
+from fitune.core.units import GIB
 
 NO_FASTER = 0.05
 """Paces within this share of each other count as one: a guess of pace tells no more apart. Fewer changes are better."""
@@ -208,7 +209,7 @@ def _ways_out(space: SearchSpace) -> Iterator[Rejected]:
     recipe = space.recipe
     packed = replace(space, recipe=changed(recipe, {"model.quant": "nf4"}))
     can_pack = recipe.model.quant != "nf4" and space.shape.stored_as is None and space.site.card is not None
-    can_pack = can_pack and not problems(packed.recipe)
+    can_pack = can_pack and not find_contradictions(packed.recipe)
     if can_pack and (found := _best(packed, packed.look({}))):
         yield _way_out({"model.quant": "nf4", **found.set}, "4-bit base weights: usually hardly visible.")
     if shorter := _longest_rows(space, {}, _least_short):
@@ -216,7 +217,7 @@ def _ways_out(space: SearchSpace) -> Iterator[Rejected]:
         yield _way_out(shorter.set, f"Rows longer than {length} tokens are cut: their ends are not learned.")
     rank = recipe.lora.r // 2
     while rank >= LOWEST_RANK:
-        if (lower := _least_short(space, {"lora.r": rank})).fits and not problems(lower.recipe):
+        if (lower := _least_short(space, {"lora.r": rank})).fits and not find_contradictions(lower.recipe):
             yield _way_out(lower.set, f"The adapter can learn less: rank {rank} instead of {recipe.lora.r}.")
             break
         rank //= 2

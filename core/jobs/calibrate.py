@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from fitune.core.errors import UserError
+from fitune.core.errors import ExitCode, UserError
 from fitune.core.forecast import history
 from fitune.core.jobs.training import begin
 from fitune.core.recipe import Data, Deliver, Recipe
@@ -84,12 +84,12 @@ def _wait(run: Run, tell: Callable[[str], None]) -> None:
         time.sleep(POLL_S)
     end = state.end if state else None
     if end is None:
-        raise UserError("The training that was to measure was killed.", f"See {run.log}", exit_code=1)
+        raise UserError("The training that was to measure was killed.", f"See {run.log}", exit_code=ExitCode.FAILED)
     if end.type == "failed":
         said = f"The training that was to measure failed: {end.data.get('message')}"
         hint = str(end.data.get("hint") or "").replace("fitune resume", "the same command")  # there is no run to resume
         hint = NO_ROOM if end.data.get("kind") == "oom" else hint
-        raise UserError(said, hint, exit_code=1)
+        raise UserError(said, hint, exit_code=ExitCode.FAILED)
 
 
 def _remove(run: Run) -> None:

@@ -16,6 +16,7 @@ import orjson
 
 from fitune.core.errors import UserError
 from fitune.core.runs import Run
+from fitune.core.units import GIB
 
 Side = Literal["base", "tuned"]
 SIDES: tuple[Side, ...] = ("base", "tuned")
@@ -184,7 +185,6 @@ def start(run: Run, share_gpu: bool = False) -> Chat:
 def _refuse_short_memory(run: Run, gpu: Any, ram_bytes: int | None) -> None:
     """Raise UserError if the weights alone are more than what is free; where a size is unknown, trying will tell."""
     from fitune.core.forecast import card_of
-    from fitune.core.machine import host
 
     card = card_of(gpu)
     free_bytes = card.free_bytes if card else ram_bytes
@@ -193,8 +193,7 @@ def _refuse_short_memory(run: Run, gpu: Any, ram_bytes: int | None) -> None:
         return
     place = f"{gpu.name} has" if card else "this machine has"
     raise UserError(
-        f"Talking with it needs about {needed_bytes / host.GIB:.1f} GiB, and {place} "
-        f"{free_bytes / host.GIB:.1f} GiB free.",
+        f"Talking with it needs about {needed_bytes / GIB:.1f} GiB, and {place} {free_bytes / GIB:.1f} GiB free.",
         "Close what else uses that memory; or make a GGUF file (fitune merge, then fitune export): llama.cpp can keep "
         "parts of a model elsewhere.",
     )
@@ -207,10 +206,16 @@ def _needed_bytes(run: Run, card: Any) -> int | None:
     recipe = run.recipe()
     recipe = recipe.model_copy(update={"train": recipe.train.model_copy(update={"backend": "trl"})})
     try:
-        made = plan.resolve(shapes.load(recipe.model.id, recipe.model.revision), recipe, card, None)
+        made = plan.make_plan(shapes.load(recipe.model.id, recipe.model.revision), recipe, card, None)
     except UserError:
         return None
-    terms = (weights.layers_term, weights.experts_term, weights.rest_term, weights.vision_term, weights.lora_term)
+    terms = (
+        weights.layers_term,
+        weights.experts_term,
+        weights.embeddings_term,
+        weights.image_tower_term,
+        weights.lora_term,
+    )
     held = sum(term(made).bytes for term in terms)
     return held + (budget.CONTEXT_BYTES if card else budget.RUNTIME_CPU_BYTES)
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from fitune.core.deliver import What, uploads
+from fitune.core.deliver import UploadKind, uploads
 from fitune.core.errors import UserError
 from fitune.core.jobs.starting import start
 from fitune.core.memory import GGUF_BYTES
@@ -34,13 +34,13 @@ def check_export(run: Run, kinds: Sequence[str]) -> None:
     _require(run.merged)
 
 
-def push(run: Run, repo: str, private: bool = True, what: What = "adapter") -> str:
+def push(run: Run, repo: str, private: bool = True, what: UploadKind = "adapter") -> str:
     """Start the job that uploads a part of the run to a repository on the Hub. Returns and raises as `start`."""
     check_push(run, repo, what)
     return start(run, "push", share_gpu=True, wanted={"repo": repo, "private": private, "what": what})
 
 
-def check_push(run: Run, repo: str, what: What) -> None:
+def check_push(run: Run, repo: str, what: UploadKind) -> None:
     """Raise UserError if there is nothing to push, or its name won't do."""
     check_repo(repo)
     uploads(run, what)

@@ -10,16 +10,16 @@ from fitune.core.files import write_atomically
 from fitune.core.jobs.starting import start
 from fitune.core.recipe import Recipe
 from fitune.core.runs import Run
-from fitune.core.tokens import FILE, cache
+from fitune.core.tokens import STATS_FILE, cache
 
 
 def prepare(recipe: Recipe) -> Run:
     """The run-like folder of the job that renders every row; the job is started unless it is done or under way.
 
-    Once it has finished, `Prepared.read(run.path)` is its answer. Raises UserError where the data can't
+    Once it has finished, `TokenStats.read(run.path)` is its answer. Raises UserError where the data can't
     be found or reached, and as `start`.
     """
-    recipe, base = cache.located(recipe), runs.home(recipe.run.home)
+    recipe, base = cache.with_absolute_paths(recipe), runs.home(recipe.run.home)
     key = cache.key(recipe)
     run = Run(cache.folder(key, base))
     if _is_prepared(run):
@@ -44,4 +44,4 @@ def prepare(recipe: Recipe) -> Run:
 
 def _is_prepared(run: Run) -> bool:
     """True if the job that renders the rows is done, or under way."""
-    return (run.path / FILE).is_file() or run.holder_pid() is not None
+    return (run.path / STATS_FILE).is_file() or run.holder_pid() is not None

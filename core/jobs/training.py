@@ -14,7 +14,7 @@ from fitune.core.machine import Machine, host
 from fitune.core.memory import EXPERT_NAMES, shapes
 from fitune.core.recipe import Recipe
 from fitune.core.runs import Run
-from fitune.core.tokens import Prepared, cache
+from fitune.core.tokens import TokenStats, cache
 
 TOLD_OF_GPU = ("uuid", "name", "total_bytes", "free_bytes", "compute_capability")
 REMEDIES_NAMED = 3
@@ -38,7 +38,7 @@ def begin(
     preset: str | None = None,
     share_gpu: bool = False,
     anyway: bool = False,
-    rows: Prepared | None = None,
+    rows: TokenStats | None = None,
 ) -> Begun:
     """Make a run of a recipe on this machine and start it.
 
@@ -64,7 +64,7 @@ def begin(
     return Begun(run, how, resolved.backend_reason, notes, found)
 
 
-def foresee(resolved: Resolved, machine: Machine, base: Path, rows: Prepared | None = None) -> Forecast | None:
+def foresee(resolved: Resolved, machine: Machine, base: Path, rows: TokenStats | None = None) -> Forecast | None:
     """The forecast of a training on this machine; None where the model is not understood, the card does not say how
     much memory it has, or only experts are trained, whose adapters the budget does not know.
 
@@ -82,7 +82,7 @@ def foresee(resolved: Resolved, machine: Machine, base: Path, rows: Prepared | N
     only_experts = shape.expert_params and isinstance(chosen, tuple) and EXPERT_NAMES.issuperset(chosen)
     if only_experts and recipe.train.backend == "unsloth":
         return None
-    return forecast(shape, recipe, site_of(resolved, machine, base), rows or cache.known(recipe, base))
+    return forecast(shape, recipe, site_of(resolved, machine, base), rows or cache.lookup(recipe, base))
 
 
 def refuse(found: Forecast) -> None:

@@ -1,4 +1,4 @@
-"""What `fitune doctor` checks: whatever stops beginners before their first step, in a sentence with its repair."""
+"""The checks of `fitune doctor`: everything that stops a beginner before the first step, each with its fix."""
 
 import os
 import re
@@ -8,16 +8,17 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
-from fitune.core.machine.host import GIB, STACK, Gpu, Machine, describe
+from fitune.core.machine.host import STACK, Gpu, Machine, describe
 from fitune.core.machine.torch_build import TorchFacts, ask_torch, capabilities, runs_on
+from fitune.core.units import GIB
 
 LOW_DISK_BYTES = 20_000_000_000
-LEAST_DISK_BYTES = 80_000_000  # an adapter of SmolLM2-135M with one checkpoint takes 86 MB
+MIN_DISK_BYTES = 80_000_000  # an adapter of SmolLM2-135M with one checkpoint takes 86 MB
 LOW_RAM_BYTES = 8 * GIB
 HELD_BYTES = GIB // 2
-"""Less than this in the hands of others is not worth a warning."""
+"""Memory held by other processes below this amount is not worth a warning."""
 UNSEEN_BYTES = 2 * GIB
-"""Less than this without a visible holder may be the driver's own."""
+"""Used memory below this amount without a visible process may be the driver's own."""
 HUB_TIMEOUT_S = 3.0
 DRIVER_FOR_CUDA = {11: "450.80", 12: "525.60", 13: "580"}
 """Oldest Linux driver for each CUDA (NVIDIA, CUDA Compatibility, minor version compatibility)."""
@@ -28,7 +29,7 @@ Status = Literal["ok", "warn", "fail"]
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing looked at. `fix` is a next action, also where the status is ok but something can be better."""
+    """The result of one check. `fix` is a next action, also where the status is ok but something can be better."""
 
     name: str
     status: Status
@@ -37,7 +38,7 @@ class Check:
 
 
 def run_checks(machine: Machine) -> list[Check]:
-    """Every check, on this machine. Takes as long as torch's import plus at most a few seconds for the Hub."""
+    """Run every check on this machine. Takes as long as torch's import plus at most a few seconds for the Hub."""
     checks = diagnose_machine(machine)
     if machine.versions.get("torch"):
         checks += check_torch(ask_torch(), machine)
@@ -47,19 +48,19 @@ def run_checks(machine: Machine) -> list[Check]:
 
 
 def failed(checks: Sequence[Check]) -> bool:
-    """Whether anything must be repaired first: `fitune doctor` then exits with 1."""
+    """True if something must be fixed first: `fitune doctor` then exits with 1."""
     return any(check.status == "fail" for check in checks)
 
 
 def diagnose_machine(machine: Machine) -> list[Check]:
-    """The checks that need nothing but the facts of a Machine."""
+    """Run the checks that need only a Machine."""
     checks = [check_gpus(machine), check_driver(machine)]
     checks += [check_gpu_memory(gpu) for gpu in machine.gpus]
     return [*checks, check_ram(machine), check_disk(machine)]
 
 
 def check_gpus(machine: Machine) -> Check:
-    """Whether there is a card to train on."""
+    """Check that there is a card to train on."""
     if not machine.gpus:
         # Without any card fitune still plans, and trains on the CPU; a card that is there but broken is to be repaired.
         status: Status = "warn" if machine.gpu_state == "none" else "fail"
@@ -74,39 +75,43 @@ def check_gpus(machine: Machine) -> Check:
 
 
 def check_driver(machine: Machine) -> Check:
-    """Whether the driver speaks the CUDA that torch was built for.
+    """Check that the driver supports the CUDA that torch was built for.
 
     Within one major version any driver runs any build; a newer major version needs a newer driver (CUDA Compatibility).
     """
-    name, torch, built = "CUDA", machine.versions.get("torch"), machine.torch_cuda
+    name, torch, torch_cuda = "CUDA", machine.versions.get("torch"), machine.torch_cuda
     reinstall = f"uv pip install --reinstall torch=={torch} --torch-backend=auto"
     if torch is None:
         return Check(name, "fail", "torch is not installed.", "Install fitune anew: `uv sync` in its folder.")
     if not machine.gpus:
         return Check(
-            name, "ok", f"torch {torch} is built for {f'CUDA {built}' if built else 'the CPU'}; no card to use it on."
+            name,
+            "ok",
+            f"torch {torch} is built for {f'CUDA {torch_cuda}' if torch_cuda else 'the CPU'}; no card to use it on.",
         )
-    if built is None:
+    if torch_cuda is None:
         return Check(name, "fail", f"torch {torch} is built for the CPU only, and sees no card.", f"Run `{reinstall}`.")
     if machine.cuda_version is None:
         return Check(
-            name, "warn", f"The driver doesn't tell which CUDA it speaks; torch needs {built}.", "Try nvidia-smi."
+            name, "warn", f"The driver doesn't tell which CUDA it speaks; torch needs {torch_cuda}.", "Try nvidia-smi."
         )
     driver = f"The driver ({machine.driver_version or 'unknown'}) speaks CUDA {machine.cuda_version}"
-    have, need = _numbers(machine.cuda_version), _numbers(built)
+    have, need = _numbers(machine.cuda_version), _numbers(torch_cuda)
     if have[0] < need[0]:
         oldest = DRIVER_FOR_CUDA.get(need[0])
         update = f"Update the NVIDIA driver{f' to {oldest} or newer' if oldest else ''}"
-        text = f"{driver}, but torch {torch} is built for CUDA {built}, so it finds no card."
+        text = f"{driver}, but torch {torch} is built for CUDA {torch_cuda}, so it finds no card."
         return Check(name, "fail", text, f"{update}, or get a torch for this driver: `{reinstall}`.")
     if have < need:
-        text = f"{driver}; torch {torch} is built for the newer CUDA {built}. That works, but not for every feature."
+        text = (
+            f"{driver}; torch {torch} is built for the newer CUDA {torch_cuda}. That works, but not for every feature."
+        )
         return Check(name, "warn", text, "Update the NVIDIA driver if a kernel fails to load.")
-    return Check(name, "ok", f"{driver}, and torch {torch} is built for {built}.")
+    return Check(name, "ok", f"{driver}, and torch {torch} is built for {torch_cuda}.")
 
 
 def check_gpu_memory(gpu: Gpu) -> Check:
-    """Who holds the card's memory, for a budget is held against what is free."""
+    """Check for other processes on the card, since a budget is compared with the free memory."""
     name = f"GPU {gpu.index} memory"
     if gpu.free_bytes is None or gpu.total_bytes is None:
         text = f"{gpu.name} doesn't tell its memory, as boards do that share it with the host."
@@ -115,9 +120,9 @@ def check_gpu_memory(gpu: Gpu) -> Check:
     others = [process for process in gpu.processes or () if process.pid != os.getpid()]
     if others and gpu.total_bytes - gpu.free_bytes > HELD_BYTES:
         holders = "; ".join(
-            f"{each.name or 'a process'} (pid {each.pid}{f', {each.user}' if each.user else ''})"
-            f"{f' {_gib(each.used_bytes)}' if each.used_bytes else ''}"
-            for each in others
+            f"{process.name or 'a process'} (pid {process.pid}{f', {process.user}' if process.user else ''})"
+            f"{f' {_gib(process.used_bytes)}' if process.used_bytes else ''}"
+            for process in others
         )
         return Check(
             name, "warn", f"{free}; held by {holders}.", "Stop what you don't need, for example with kill PID."
@@ -129,7 +134,7 @@ def check_gpu_memory(gpu: Gpu) -> Check:
 
 
 def check_ram(machine: Machine) -> Check:
-    """Whether the host has memory to load a model through."""
+    """Check that the host has enough memory to load a model."""
     if machine.ram_available_bytes is None or machine.ram_total_bytes is None:
         return Check("RAM", "warn", "The size of the memory is unknown.")
     text = f"{_gib(machine.ram_available_bytes)} of {_gib(machine.ram_total_bytes)} are available."
@@ -140,18 +145,18 @@ def check_ram(machine: Machine) -> Check:
 
 
 def check_disk(machine: Machine) -> Check:
-    """Whether the disk of the runs has room for checkpoints and a merged model."""
+    """Check that the disk of the runs has room for checkpoints and a merged model."""
     if machine.disk_free_bytes is None:
         return Check("disk", "warn", "The free space is unknown.", "Check that the disk of the runs is there.")
     text = f"{_gib(machine.disk_free_bytes)} are free in {machine.runs_dir}."
     if machine.disk_free_bytes < LOW_DISK_BYTES:
         fix = "Free some, or set FITUNE_HOME to a larger disk: a merged 7B model takes 14 GiB, and checkpoints add up."
-        return Check("disk", "fail" if machine.disk_free_bytes < LEAST_DISK_BYTES else "warn", text, fix)
+        return Check("disk", "fail" if machine.disk_free_bytes < MIN_DISK_BYTES else "warn", text, fix)
     return Check("disk", "ok", text)
 
 
 def check_torch(torch: TorchFacts, machine: Machine) -> list[Check]:
-    """Whether torch can be imported, reaches a card, and has code for each card."""
+    """Check that torch can be imported, reaches a card, and has code for each card."""
     if torch.version is None:
         fix = "Reinstall the pinned set: `uv sync --reinstall-package torch` in fitune's folder."
         return [Check("torch", "fail", f"torch can't be imported: {torch.error}.", fix)]
@@ -164,7 +169,7 @@ def check_torch(torch: TorchFacts, machine: Machine) -> list[Check]:
 
 
 def check_kernels(gpu: Gpu, torch: TorchFacts) -> Check:
-    """Whether torch has code for a card: "no kernel image is available" comes before any download here."""
+    """Check that torch has code for a card: else "no kernel image is available" would come after the download."""
     name = f"GPU {gpu.index} kernels"
     if gpu.compute_capability is None:
         return Check(name, "warn", f"{gpu.name} doesn't tell its compute capability.")
@@ -183,26 +188,26 @@ def check_kernels(gpu: Gpu, torch: TorchFacts) -> Check:
 
 
 def check_runs_dir(runs_dir: Path) -> Check:
-    """Whether runs can be written, and read by their owner alone."""
-    place = runs_dir.absolute()
-    while not os.path.exists(place) and place != place.parent:
-        place = place.parent
-    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
-        fix = "Set FITUNE_HOME to a folder of yours, or repair the rights with chown or chmod."
+    """Check that runs can be written, and read by their owner alone."""
+    existing = runs_dir.absolute()
+    while not os.path.exists(existing) and existing != existing.parent:
+        existing = existing.parent
+    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+        fix = "Set FITUNE_HOME to a folder of yours, or fix the permissions with chown or chmod."
         return Check(
-            "runs", "fail", f"Runs can't be kept in {runs_dir}: {place} is not a folder you may write to.", fix
+            "runs", "fail", f"Runs can't be kept in {runs_dir}: {existing} is not a folder you may write to.", fix
         )
-    if place != runs_dir.absolute():
+    if existing != runs_dir.absolute():
         return Check("runs", "ok", f"Runs will be kept in {runs_dir}, which will be made.")
-    if (mode := place.stat().st_mode & 0o777) & 0o077:
+    if (mode := existing.stat().st_mode & 0o777) & 0o077:
         text = f"Other users may look into {runs_dir} (mode {mode:o}), where your data's samples lie."
         return Check("runs", "warn", text, f"Run `chmod 700 {runs_dir}`.")
     return Check("runs", "ok", f"Runs are kept in {runs_dir}.")
 
 
 def check_versions(versions: Mapping[str, str | None], requirements: Sequence[str]) -> Check:
-    """Whether the training stack is the set that fitune pins. requirements: as in the metadata, `trl==1.15.0`."""
-    pins = dict(pin for each in requirements if (pin := _pin(each)) is not None)
+    """Check that the training stack is the set that fitune pins. requirements: as in the metadata, `trl==1.15.0`."""
+    pins = dict(pin for requirement in requirements if (pin := _pin(requirement)) is not None)
     if not pins:
         return Check(
             "versions", "warn", "fitune is not installed as a package, so its pins are unknown.", "Run `uv sync`."
@@ -220,7 +225,7 @@ def check_versions(versions: Mapping[str, str | None], requirements: Sequence[st
 
 
 def check_hub() -> list[Check]:
-    """Whether the Hugging Face Hub answers, and knows the token. The token itself is never shown."""
+    """Check that the Hugging Face Hub answers and knows the token. The token itself is never shown."""
     from huggingface_hub import constants, get_token
 
     token = get_token()
@@ -242,7 +247,7 @@ _LOGIN = "Run `hf auth login` with a token from the Hub's settings; the variable
 
 
 def hub_verdict(endpoint: str, has_token: bool, status: int, body: Mapping[str, Any]) -> Check:
-    """What an answer of the Hub's whoami means. status: of HTTP; body: its JSON, or empty."""
+    """The check's result for an answer of the Hub's whoami. status: of HTTP; body: its JSON, or empty."""
     if status == 200 and not body.get("name"):
         text = f"Something else answers for {endpoint}, perhaps the login page of this network."
         return Check("Hub", "warn", text, "Log in there, or check the proxy.")
@@ -287,8 +292,8 @@ def _requirements() -> list[str]:
 
 def _pin(requirement: str) -> tuple[str, str] | None:
     """Name (with dashes) and version of `name==version`; None for a range."""
-    found = re.match(r"([\w.-]+?)\s*==\s*([\w.]+)", requirement)
-    return (found[1].replace("_", "-").lower(), found[2]) if found else None
+    match = re.match(r"([\w.-]+?)\s*==\s*([\w.]+)", requirement)
+    return (match[1].replace("_", "-").lower(), match[2]) if match else None
 
 
 def _numbers(version: str) -> tuple[int, ...]:

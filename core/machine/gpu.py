@@ -1,7 +1,7 @@
-"""The cards of this machine, as NVML tells them: what they are, what is free, who holds the rest.
+"""The cards of this machine, read through NVML: their properties, free memory, and the processes that hold the rest.
 
-Nothing here raises for a sick driver: that is a state with a sentence and a next action (`gpu_faults`). A number
-that a card or its driver doesn't tell is None. The module `pynvml` comes from the package nvidia-ml-py.
+Nothing here raises for a faulty driver: that is a state with a sentence and a hint (`gpu_faults`). A number that a card
+or its driver doesn't report is None. The module `pynvml` comes from the package nvidia-ml-py.
 """
 
 import os
@@ -37,7 +37,7 @@ class Gpu:
     used_bytes: int | None = None
     """Held by processes and, in small part, by the driver."""
     processes: tuple[GpuProcess, ...] | None = None
-    """Who holds it, as far as can be seen: a container doesn't see its neighbours."""
+    """Processes that hold its memory, as far as they can be seen: a container doesn't see other containers."""
     compute_capability: tuple[int, int] | None = None
     temperature_c: int | None = None
     power_w: float | None = None
@@ -45,14 +45,14 @@ class Gpu:
     utilisation_percent: int | None = None
     ecc: bool | None = None
     mig: bool | None = None
-    """Whether this is a MIG slice; None where the card knows no MIG."""
+    """True for a MIG slice; None for a card without MIG."""
     pcie_generation: int | None = None
     """The most that card and slot agree on; the current value drops while a card idles."""
     pcie_width: int | None = None
     """Lanes, likewise."""
     display_active: bool | None = None
     allowed: bool = True
-    """Whether CUDA_VISIBLE_DEVICES leaves this card to us."""
+    """True if CUDA_VISIBLE_DEVICES allows this card."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,20 +69,20 @@ class GpuSample:
 
 
 class Cards(NamedTuple):
-    """What NVML said, or why it said nothing."""
+    """The cards that NVML reported, or the fault that kept it from reporting."""
 
     gpus: tuple[Gpu, ...] = ()
     gpu_state: GpuState = "ok"
     gpu_message: str = ""
-    """What is wrong. With the state ok: what is wrong with one card among several."""
+    """The fault. With the state ok: the fault of one card among several."""
     gpu_hint: str = ""
     driver_version: str | None = None
     cuda_version: str | None = None
-    """The newest CUDA that the driver speaks, as 13.0."""
+    """The newest CUDA that the driver supports, as 13.0."""
 
 
 def read_cards() -> Cards:
-    """Every card, in one NVML session."""
+    """Read every card, in one NVML session."""
     try:
         import pynvml
     except ImportError:
@@ -95,7 +95,7 @@ def read_cards() -> Cards:
 
 
 def sample(uuid: str) -> GpuSample:
-    """What one card does right now, for a screen that asks about once a second."""
+    """Sample one card's current values, for a screen that asks about once a second."""
     try:
         import pynvml
     except ImportError:
@@ -118,7 +118,7 @@ def _session(nvml: Any) -> Iterator[None]:
 
 
 def _ask(nvml: Any, function: Callable[..., Any], *arguments: Any) -> Any:
-    """NVML's answer; None where this card, driver or user doesn't get one."""
+    """The value of an NVML call; None where this card, driver or user doesn't get one."""
     try:
         return function(*arguments)
     except (nvml.NVMLError, nvml.NVMLLibraryMismatchError):
@@ -130,11 +130,11 @@ def _read_all(nvml: Any) -> Cards:
     faults: list[Fault] = []
     for index in range(nvml.nvmlDeviceGetCount()):
         try:
-            found = _read_card(nvml, index)
-            fault = None if found else gpu_faults.mig_empty(index)
+            devices = _read_card(nvml, index)
+            fault = None if devices else gpu_faults.mig_empty(index)
         except nvml.NVMLError as error:
-            found, fault = [], gpu_faults.of_code(error.value, str(error))
-        gpus += found
+            devices, fault = [], gpu_faults.of_code(error.value, str(error))
+        gpus += devices
         if fault:
             faults.append(fault._replace(message=f"Card {index}: {fault.message}"))
     cuda = _ask(nvml, nvml.nvmlSystemGetCudaDriverVersion_v2)
@@ -156,9 +156,9 @@ def _summary(gpus: list[Gpu], faults: list[Fault]) -> Cards:
 
 
 def _marked_allowed(gpus: list[Gpu], visible: str | None) -> tuple[Gpu, ...]:
-    """The cards, each with whether CUDA_VISIBLE_DEVICES (numbers, UUIDs or their beginnings) names it.
+    """The cards with `allowed` set by CUDA_VISIBLE_DEVICES (numbers, UUIDs or their beginnings).
 
-    CUDA numbers unlike cards by speed unless CUDA_DEVICE_ORDER=PCI_BUS_ID; the numbers here are those of the PCI bus.
+    CUDA orders different cards by speed unless CUDA_DEVICE_ORDER=PCI_BUS_ID; the numbers here are in PCI bus order.
     """
     if visible is None:
         return tuple(gpus)
@@ -169,18 +169,18 @@ def _marked_allowed(gpus: list[Gpu], visible: str | None) -> tuple[Gpu, ...]:
 
 
 def _read_card(nvml: Any, index: int) -> list[Gpu]:
-    """A card, or its slices where MIG is on: CUDA runs on those only."""
+    """Read a card, or its slices where MIG is on: CUDA runs on those only."""
     card = nvml.nvmlDeviceGetHandleByIndex(index)
     mig = _ask(nvml, nvml.nvmlDeviceGetMigMode, card)
     if not mig or not mig[0]:
         return [_gpu(nvml, index, card, card, None if mig is None else False)]
     count = _ask(nvml, nvml.nvmlDeviceGetMaxMigDeviceCount, card) or 0
-    slices = [_ask(nvml, nvml.nvmlDeviceGetMigDeviceHandleByIndex, card, place) for place in range(count)]
-    return [_gpu(nvml, index, each, card, True) for each in slices if each is not None]
+    slices = [_ask(nvml, nvml.nvmlDeviceGetMigDeviceHandleByIndex, card, slot) for slot in range(count)]
+    return [_gpu(nvml, index, device, card, True) for device in slices if device is not None]
 
 
 def _gpu(nvml: Any, index: int, handle: Any, card: Any, mig: bool | None) -> Gpu:
-    """handle: the card, or a slice of it; what only a whole card has is asked of `card`."""
+    """Read one device. handle: the card, or a MIG slice of it. Values that only a card has are read from `card`."""
     power_limit_mw = _ask(nvml, nvml.nvmlDeviceGetEnforcedPowerLimit, card)
     ecc = _ask(nvml, nvml.nvmlDeviceGetEccMode, card)
     display = _ask(nvml, nvml.nvmlDeviceGetDisplayActive, card)
@@ -220,7 +220,7 @@ def _load(nvml: Any, card: Any) -> dict[str, Any]:
 
 
 def _processes(nvml: Any, handle: Any) -> tuple[GpuProcess, ...] | None:
-    """Who computes or draws on the card, the largest first; a process that does both counts once."""
+    """Processes that compute or draw on the card, the largest first; a process that does both counts once."""
     lists = [
         _ask(nvml, nvml.nvmlDeviceGetComputeRunningProcesses, handle),
         _ask(nvml, nvml.nvmlDeviceGetGraphicsRunningProcesses, handle),
@@ -228,8 +228,8 @@ def _processes(nvml: Any, handle: Any) -> tuple[GpuProcess, ...] | None:
     if lists == [None, None]:
         return None
     used_bytes: dict[int, int | None] = {}
-    for each in (found for part in lists for found in part or ()):
-        used_bytes[each.pid] = max(used_bytes.get(each.pid) or 0, each.usedGpuMemory or 0) or None
+    for process in (process for processes in lists for process in processes or ()):
+        used_bytes[process.pid] = max(used_bytes.get(process.pid) or 0, process.usedGpuMemory or 0) or None
     largest_first = sorted(used_bytes.items(), key=lambda item: -(item[1] or 0))
     return tuple(_process(pid, used) for pid, used in largest_first)
 

@@ -1,4 +1,4 @@
-"""What can be wrong with an NVIDIA driver or card: a state, a sentence, and what to do about it."""
+"""Faults of an NVIDIA driver or card: a state, a sentence, and a hint on what to do."""
 
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -7,7 +7,7 @@ GpuState = Literal["ok", "none", "no-nvml", "no-driver", "driver-mismatch", "no-
 
 
 class Fault(NamedTuple):
-    """Why no card can be used, or one card among several."""
+    """The reason that no card can be used, or one card among several."""
 
     state: GpuState
     message: str
@@ -50,7 +50,7 @@ def of_code(code: int, text: str) -> Fault:
 
 
 def mig_empty(index: int) -> Fault:
-    """Of the card with this number: divided by MIG, but into no slice."""
+    """The fault of a card on which MIG is on, but that has no slice."""
     return Fault(
         "mig-empty",
         "MIG is on, but the card is not divided into slices, so nothing can run on it.",
@@ -73,7 +73,7 @@ def _without_library() -> Fault:
 
 
 def _nvidia_on_pci(root: Path = Path("/sys/bus/pci/devices")) -> bool:
-    """Whether the PCI bus shows a display or 3D controller (class 03) of NVIDIA (vendor 10de)."""
+    """True if the PCI bus shows a display or 3D controller (class 03) of NVIDIA (vendor 10de)."""
     return any(
         vendor.read_text().startswith("0x10de") and vendor.with_name("class").read_text().startswith("0x03")
         for vendor in root.glob("*/vendor")

@@ -1,4 +1,4 @@
-"""What this machine has: cards, memory, disk, versions of the training stack; and which card and backend to use.
+"""Detect this machine: cards, memory, disk, versions of the training stack; and choose the card and the backend.
 
 None means unknown. torch is never imported here.
 """
@@ -14,6 +14,7 @@ from fitune.core.errors import UserError
 from fitune.core.machine.gpu import Gpu, GpuProcess, GpuSample, read_cards, sample
 from fitune.core.machine.gpu_faults import GpuState
 from fitune.core.machine.torch_build import built_for_cuda
+from fitune.core.units import GIB
 
 __all__ = [
     "Gpu", "GpuProcess", "GpuSample", "GpuState", "Machine",
@@ -23,41 +24,40 @@ STACK = (
     "torch", "unsloth", "unsloth_zoo", "trl", "transformers", "peft", "bitsandbytes", "datasets", "accelerate",
     "huggingface_hub", "textual",
 )  # fmt: skip
-GIB = 1 << 30
 UNSLOTH_CAPABILITY = (7, 0)
 """Oldest compute capability that Unsloth's documentation lists as supported (V100; T4 and RTX 20 are 7.5)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """All that was found at one moment; `dataclasses.asdict` makes it ready for JSON."""
+    """The machine as detected at one moment; `dataclasses.asdict` makes it ready for JSON."""
 
     gpus: tuple[Gpu, ...] = ()
     gpu_state: GpuState = "none"
     gpu_message: str = ""
-    """What is wrong. With the state ok: what is wrong with one card among several."""
+    """The fault. With the state ok: the fault of one card among several."""
     gpu_hint: str = ""
     driver_version: str | None = None
     cuda_version: str | None = None
-    """The newest CUDA that the driver speaks, as 13.0."""
+    """The newest CUDA that the driver supports, as 13.0."""
     torch_cuda: str | None = None
     """The CUDA that the installed torch was built for; None for a CPU build too."""
     ram_total_bytes: int | None = None
-    """Of the host, or of the container where that gets less."""
+    """Bytes of the host, or of the container if that has less."""
     ram_available_bytes: int | None = None
     cpu_name: str | None = None
     cpu_cores: int | None = None
     """Cores that this process may use."""
     runs_dir: str | None = None
     disk_free_bytes: int | None = None
-    """Where runs will live."""
+    """Free bytes on the disk of `runs_dir`."""
     python_version: str = ""
     versions: dict[str, str | None] = field(default_factory=dict)
-    """Of each package in STACK; None where it isn't installed."""
+    """The version of each package in STACK; None where it isn't installed."""
 
 
 def detect(runs_dir: Path | None = None) -> Machine:
-    """Look at the machine once. runs_dir: where runs will live, for the free disk; it need not exist yet."""
+    """Detect the machine. runs_dir: the folder of the runs, to read the free disk space; it need not exist yet."""
     ram_total_bytes, ram_available_bytes = _ram_bytes()
     return Machine(
         **read_cards()._asdict(),
@@ -82,32 +82,32 @@ def planned(card_bytes: int) -> Machine:
 
 
 def pick_gpu(machine: Machine, wanted: str | None) -> Gpu | None:
-    """The card to train on: the one asked for, else the one with most free memory; None if there is none to pick.
+    """The card to train on: the wanted one, else the one with most free memory; None if there is none.
 
-    wanted: nvidia-smi's number, a UUID or its beginning, or a part of the name. Raises UserError if that fits no card,
-    or several, or one that CUDA_VISIBLE_DEVICES withholds.
+    wanted: nvidia-smi's number, a UUID or its beginning, or a part of the name. Raises UserError if that matches no
+    card, or several, or one that CUDA_VISIBLE_DEVICES hides.
     """
     if wanted is None:
         return max((gpu for gpu in machine.gpus if gpu.allowed), key=lambda gpu: gpu.free_bytes or 0, default=None)
     if not machine.gpus:
         raise UserError(f"Card {wanted!r} can't be used. {machine.gpu_message}", machine.gpu_hint)
-    found = _matching(machine.gpus, wanted.strip().lower())
+    matches = _matching(machine.gpus, wanted.strip().lower())
     cards = "; ".join(map(describe, machine.gpus))
-    if len(found) != 1:
-        which = f"fits {len(found)} cards" if found else "is no card of this machine"
+    if len(matches) != 1:
+        which = f"fits {len(matches)} cards" if matches else "is no card of this machine"
         raise UserError(f"Card {wanted!r} {which}.", f"Name one by number, UUID or name: {cards}.")
-    if not found[0].allowed:
+    if not matches[0].allowed:
         raise UserError(
             f"Card {wanted!r} is withheld by the variable CUDA_VISIBLE_DEVICES.",
             f"Unset that if the card is yours to use, or name another: {cards}.",
         )
-    return found[0]
+    return matches[0]
 
 
 def choose_backend(recipe_backend: str, gpu: Gpu | None, versions: Mapping[str, str | None]) -> tuple[str, str]:
     """The backend ("unsloth" or "trl") for a recipe's train.backend, and the reason as a sentence.
 
-    versions: as in Machine. Raises UserError where unsloth is asked for and can't work: nothing is swapped unasked.
+    versions: as in Machine. Raises UserError where unsloth is asked for and can't work: it is never replaced silently.
     """
     if recipe_backend == "trl":
         return "trl", "The recipe asks for trl."
@@ -127,13 +127,13 @@ def choose_backend(recipe_backend: str, gpu: Gpu | None, versions: Mapping[str, 
 
 
 def grows_in_place() -> bool:
-    """Whether torch can let allocations grow in place on this machine's cards: not on Windows, nor on Linux inside it
-    (WSL), as unsloth_zoo/__init__.py tells them."""
+    """True if torch can let allocations grow in place on this machine's cards: not on Windows, nor on Linux inside it
+    (WSL), which unsloth_zoo/__init__.py detects the same way."""
     return os.name != "nt" and "microsoft" not in platform.release().lower()
 
 
 def describe(gpu: Gpu) -> str:
-    """A card in a few words, for messages that list the choice."""
+    """A card in a few words, for messages that list the cards."""
     free = f", {gpu.free_bytes / GIB:.1f} GiB free" if gpu.free_bytes is not None else ""
     return f"{gpu.index} = {gpu.name} ({gpu.uuid}{free})"
 
@@ -143,13 +143,13 @@ def _dotted(capability: tuple[int, int]) -> str:
 
 
 def _matching(gpus: tuple[Gpu, ...], text: str) -> list[Gpu]:
-    """The cards of this number; if none, those whose UUID begins so; if none, those with this in their name."""
+    """The cards with this number; if none, those whose UUID begins with it; if none, those with it in their name."""
     rules = (
         [gpu for gpu in gpus if str(gpu.index) == text],
         [gpu for gpu in gpus if text and gpu.uuid.lower().startswith(text)],
         [gpu for gpu in gpus if text and text in gpu.name.lower()],
     )
-    return next((found for found in rules if found), [])
+    return next((matches for matches in rules if matches), [])
 
 
 def _version(package: str) -> str | None:
@@ -168,20 +168,20 @@ def _cpu_name() -> str | None:
 
 
 def _disk_free_bytes(folder: Path) -> int | None:
-    """Bytes that this user may still write in a folder, or in the nearest one above it that exists."""
+    """Free bytes for this user in a folder, or in the nearest existing folder above it."""
     import psutil
 
-    place = folder.absolute()
-    while not os.path.exists(place) and place != place.parent:
-        place = place.parent
+    existing = folder.absolute()
+    while not os.path.exists(existing) and existing != existing.parent:
+        existing = existing.parent
     try:
-        return int(psutil.disk_usage(str(place)).free)
+        return int(psutil.disk_usage(str(existing)).free)
     except OSError:  # a network disk that is away
         return None
 
 
 def _ram_bytes(cgroup: Path = Path("/sys/fs/cgroup")) -> tuple[int, int]:
-    """Total and available bytes of memory: the host's, or less where a container (cgroup v2 or v1) is held to less."""
+    """Total and available bytes of memory: the host's, or less where a container (cgroup v2 or v1) has a limit."""
     import psutil
 
     host = psutil.virtual_memory()
@@ -192,7 +192,7 @@ def _ram_bytes(cgroup: Path = Path("/sys/fs/cgroup")) -> tuple[int, int]:
         limit = _number(cgroup / limit_file)
         used = _number(cgroup / used_file)
         if limit is not None and used is not None and limit < host.total:
-            # Pages of files that nobody uses are given back before the limit hurts, as in the host's `available`.
+            # Unused file pages are given back before the limit is reached, as in the host's `available`.
             stat = (cgroup / limit_file).with_name("memory.stat").read_text().split()
             cache = dict(zip(stat[::2], stat[1::2], strict=True)).get(cache_key, "0")
             return limit, max(0, min(host.available, limit - used + int(cache)))

@@ -1,4 +1,4 @@
-"""What the installed torch is, without importing it here: that takes seconds, and fails on a broken machine."""
+"""The installed torch build, without importing it here: that takes seconds, and fails on a broken machine."""
 
 import json
 import re
@@ -23,16 +23,17 @@ print("\\n" + json.dumps(said))
 
 @dataclass(frozen=True, slots=True)
 class TorchFacts:
-    """What torch says about itself, in a process of its own."""
+    """Facts about torch, read in a process of its own."""
 
     version: str | None = None
     """None if it can't be imported."""
     cuda: str | None = None
     """The CUDA it was built for, as 13.0; None for a CPU build."""
     archs: tuple[str, ...] = ()
-    """What it has code for: sm_90 is machine code, compute_90 is translated on newer cards. Empty without a card."""
+    """Architectures it has code for: sm_90 is machine code, compute_90 is translated on newer cards. Empty without a
+    card."""
     error: str | None = None
-    """The last line of why it can't be imported, or can't reach a card."""
+    """The last line of the error, if it can't be imported or can't reach a card."""
 
 
 def built_for_cuda() -> str | None:
@@ -48,7 +49,7 @@ def built_for_cuda() -> str | None:
 
 
 def ask_torch(probe: str = PROBE) -> TorchFacts:
-    """Import torch in another process and take down what it says. probe: Python which prints that as a line of JSON."""
+    """Import torch in another process and read its facts. probe: Python code that prints them as a line of JSON."""
     try:
         done = subprocess.run(
             [sys.executable, "-P", "-c", probe],
@@ -63,13 +64,13 @@ def ask_torch(probe: str = PROBE) -> TorchFacts:
         return TorchFacts(error=f"no answer within {TIMEOUT_S:.0f} s")
     if done.returncode != 0:
         return TorchFacts(error=_last_line(done.stderr) or f"it ended with status {done.returncode}")
-    said = json.loads(_last_line(done.stdout))
-    error = _last_line(said["error"]) if said["error"] is not None else None
-    return TorchFacts(said["version"], said["cuda"], tuple(said["archs"]), error)
+    facts = json.loads(_last_line(done.stdout))
+    error = _last_line(facts["error"]) if facts["error"] is not None else None
+    return TorchFacts(facts["version"], facts["cuda"], tuple(facts["archs"]), error)
 
 
 def runs_on(archs: Sequence[str], capability: tuple[int, int]) -> bool:
-    """Whether code for `archs` runs on a card of this compute capability.
+    """True if code for `archs` runs on a card of this compute capability.
 
     sm_XY runs on the same major and the same or a higher minor version, compute_XY (PTX) on any card that is not older
     (CUDA C++ Programming Guide, "Binary Compatibility" and "PTX Compatibility").
@@ -80,8 +81,8 @@ def runs_on(archs: Sequence[str], capability: tuple[int, int]) -> bool:
 
 def capabilities(archs: Sequence[str], kind: str) -> list[tuple[int, int]]:
     """(9, 0) for `sm_90`, (12, 0) for `sm_120`. Left out: sm_90a and the like, which run on one kind of card."""
-    found = (re.fullmatch(rf"{kind}_(\d+)(\d)", arch) for arch in archs)
-    return [(int(each[1]), int(each[2])) for each in found if each]
+    matches = (re.fullmatch(rf"{kind}_(\d+)(\d)", arch) for arch in archs)
+    return [(int(match[1]), int(match[2])) for match in matches if match]
 
 
 def _last_line(text: str) -> str:

@@ -1,12 +1,12 @@
-"""How much memory a recipe takes, item by item: pure arithmetic on a model's shape."""
+"""The memory budget of a recipe, item by item: pure arithmetic on a model's shape."""
 
 from fitune.core.memory.budget import (
     CONTEXT_BYTES,
     DRIVER_BYTES,
     RUNTIME_CPU_BYTES,
     Budget,
+    BudgetPart,
     Card,
-    Part,
     estimate,
     in_ram,
     safe_bytes,
@@ -23,8 +23,8 @@ __all__ = [
     "GGUF_BYTES",
     "RUNTIME_CPU_BYTES",
     "Budget",
+    "BudgetPart",
     "Card",
-    "Part",
     "Shape",
     "estimate",
     "in_ram",

@@ -1,7 +1,7 @@
-"""What one decoder layer of each known architecture is made of, read from the values of its config.json.
+"""The matrices and parameter counts of one decoder layer of each known architecture, from its config.json.
 
 Names are the modules' own (`q_proj`, `qkv_proj`), since recipes choose LoRA targets by them. Sources: the modeling_*.py
-files of transformers 5.17; tests/core/test_shapes.py compares the counts with the real classes on the meta device.
+files of transformers 5.17; tests/core/memory/test_shapes.py compares the counts with the real classes.
 """
 
 from collections.abc import Mapping
@@ -11,12 +11,12 @@ from typing import Any
 from fitune.core.errors import Problem
 
 LARGEST = 2**27
-"""No width, vocabulary or count of a real model comes near this; a larger one is a broken file."""
+"""Upper bound of widths, vocabularies and counts: no real model comes near it, so a larger value is a broken file."""
 
 
 @dataclass(frozen=True, slots=True)
 class Linear:
-    """A weight matrix of `inputs` x `outputs`; what LoRA and 4-bit storage apply to."""
+    """A weight matrix of `inputs` x `outputs`. LoRA and 4-bit storage apply to these."""
 
     name: str
     inputs: int
@@ -32,8 +32,8 @@ class Linear:
 class Layer:
     """One decoder layer, in parameters.
 
-    `others` counts what is no matrix: norms, gates, routers, attention sinks (a bias counts with its Linear).
-    `experts` counts the fused experts, `active_experts` those of them that one token meets.
+    `others` counts parameters outside matrices: norms, gates, routers, attention sinks (a bias counts with its Linear).
+    `experts` counts the fused experts, `active_experts` those of them that one token is sent to.
     """
 
     linears: tuple[Linear, ...]
@@ -44,7 +44,7 @@ class Layer:
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """How an architecture differs from Llama. `defaults` are what its transformers config class fills in."""
+    """The differences of an architecture from Llama. `defaults`: values that its transformers config class fills in."""
 
     norms: int = 2
     """Norm vectors of hidden width a layer."""
@@ -53,7 +53,7 @@ class Family:
     qkv_bias: bool | None = None
     """Fixed by the architecture, or None: the config's attention_bias, which then holds for o_proj too."""
     mlp_bias: bool = False
-    """Whether the config may ask for biases in the MLP."""
+    """True if the config may ask for biases in the MLP."""
     fused: bool = False
     """q, k, v in one matrix, gate and up in one."""
     mlp: str = "dense"
@@ -89,13 +89,13 @@ FAMILIES: Mapping[str, Family] = {
     "qwen2_vl_text": Family(qkv_bias=True, defaults={"num_key_value_heads": 8}),
     "qwen2_5_vl_text": Family(qkv_bias=True, defaults={"num_key_value_heads": 8}),
 }
-"""By `model_type`. An architecture is here once its counts agree exactly with transformers' own classes."""
+"""Known architectures by `model_type`. Each one's counts agree exactly with transformers' own classes."""
 
 
-class Values:
-    """A config.json being read: typed values out, every problem collected, nothing raised before the end.
+class ConfigReader:
+    """Reads typed values from a config.json. It collects every problem and raises nothing.
 
-    As in transformers, a default stands for a key that is not there; null means what the architecture derives.
+    As in transformers, a default is used for a missing key; null means the value that the architecture derives.
     """
 
     def __init__(self, tree: Mapping[str, Any], where: str, defaults: Mapping[str, Any] | None = None) -> None:
@@ -124,7 +124,7 @@ class Values:
 
     def integers(self, key: str) -> tuple[int, ...]:
         value = self.tree.get(key, [])
-        if not isinstance(value, list) or not all(type(each) is int for each in value):
+        if not isinstance(value, list) or not all(type(item) is int for item in value):
             self.wrong(key, f"must be a list of whole numbers, but is {_short(value)}.")
             return ()
         return tuple(value)
@@ -140,23 +140,28 @@ def _short(value: Any) -> str:
     return text if len(text) <= 40 else text[:37] + "..."
 
 
-def attention(config: Values, family: Family) -> tuple[tuple[Linear, ...], int]:
-    """The attention's matrices and its other parameters (q/k norms, sinks)."""
+def attention(config: ConfigReader, family: Family) -> tuple[tuple[Linear, ...], int]:
+    """The attention's matrices, and the number of its other parameters (q/k norms, sinks)."""
     hidden, heads, kv_heads, head_dim = heads_of(config)
-    wide, narrow = heads * head_dim, kv_heads * head_dim
-    asked = config.flag("attention_bias") if family.qkv_bias is None else False
-    bias = asked if family.qkv_bias is None else family.qkv_bias
-    norms = {"": 0, "head": 2 * head_dim, "full": wide + narrow}[family.qk_norm]
-    out = Linear("o_proj", wide, hidden, asked)
+    query_width, key_width = heads * head_dim, kv_heads * head_dim
+    attention_bias = config.flag("attention_bias") if family.qkv_bias is None else False
+    bias = attention_bias if family.qkv_bias is None else family.qkv_bias
+    norms = {"": 0, "head": 2 * head_dim, "full": query_width + key_width}[family.qk_norm]
+    out = Linear("o_proj", query_width, hidden, attention_bias)
     if family.fused:
-        return (Linear("qkv_proj", hidden, wide + 2 * narrow, bias), out), norms
+        return (Linear("qkv_proj", hidden, query_width + 2 * key_width, bias), out), norms
     sinks = heads if family.mlp == "gpt_oss" else 0
-    queries = Linear("q_proj", hidden, wide, bias)
-    return (queries, Linear("k_proj", hidden, narrow, bias), Linear("v_proj", hidden, narrow, bias), out), norms + sinks
+    queries = Linear("q_proj", hidden, query_width, bias)
+    return (
+        queries,
+        Linear("k_proj", hidden, key_width, bias),
+        Linear("v_proj", hidden, key_width, bias),
+        out,
+    ), norms + sinks
 
 
-def heads_of(config: Values) -> tuple[int, int, int, int]:
-    """Hidden width, heads, key/value heads and head width; records what does not go together."""
+def heads_of(config: ConfigReader) -> tuple[int, int, int, int]:
+    """Hidden width, heads, key/value heads and head width; adds a problem for values that contradict each other."""
     hidden, heads = config.integer("hidden_size"), config.integer("num_attention_heads")
     kv_heads = config.integer("num_key_value_heads", heads)
     if heads % kv_heads:
@@ -166,31 +171,31 @@ def heads_of(config: Values) -> tuple[int, int, int, int]:
     return hidden, heads, kv_heads, config.integer("head_dim", max(1, hidden // heads))
 
 
-def mlp(config: Values, family: Family, index: int) -> Layer:
+def mlp(config: ConfigReader, family: Family, index: int) -> Layer:
     """The feed-forward part of layer `index`, as a Layer without norms."""
     hidden = config.integer("hidden_size")
     if family.mlp == "dense" or (family.mlp == "qwen3_moe" and _is_dense(config, index)):
-        wide = config.integer("intermediate_size")
+        width = config.integer("intermediate_size")
         bias = config.flag("mlp_bias") if family.mlp_bias else False
-        down = Linear("down_proj", wide, hidden, bias)
+        down = Linear("down_proj", width, hidden, bias)
         if family.fused:
-            return Layer((Linear("gate_up_proj", hidden, 2 * wide), down), 0)
-        return Layer((Linear("gate_proj", hidden, wide, bias), Linear("up_proj", hidden, wide, bias), down), 0)
+            return Layer((Linear("gate_up_proj", hidden, 2 * width), down), 0)
+        return Layer((Linear("gate_proj", hidden, width, bias), Linear("up_proj", hidden, width, bias), down), 0)
     count = config.integer("num_experts" if family.mlp == "qwen3_moe" else "num_local_experts")
-    wide = config.integer("moe_intermediate_size" if family.mlp == "qwen3_moe" else "intermediate_size")
+    width = config.integer("moe_intermediate_size" if family.mlp == "qwen3_moe" else "intermediate_size")
     active = config.integer("num_experts_per_tok")
-    biases = 2 * wide + hidden if family.mlp == "gpt_oss" else 0
+    biases = 2 * width + hidden if family.mlp == "gpt_oss" else 0
     router = count * hidden + (count if family.mlp == "gpt_oss" else 0)
-    one = 3 * hidden * wide + biases
-    return Layer((), router, count * one, min(active, count) * one)
+    expert = 3 * hidden * width + biases
+    return Layer((), router, count * expert, min(active, count) * expert)
 
 
-def _is_dense(config: Values, index: int) -> bool:
+def _is_dense(config: ConfigReader, index: int) -> bool:
     return index in config.integers("mlp_only_layers") or (index + 1) % config.integer("decoder_sparse_step", 1) != 0
 
 
-def decoder_layer(config: Values, family: Family, index: int) -> Layer:
-    """Layer `index`, with cross-attention (Llama 3.2 Vision) where the config has it: q/k norms and two gates more."""
+def decoder_layer(config: ConfigReader, family: Family, index: int) -> Layer:
+    """Layer `index`. Cross-attention layers (Llama 3.2 Vision) have q/k norms and two gates more."""
     projections, others = attention(config, family)
     feed = mlp(config, family, index)
     if index in config.integers("cross_attention_layers"):

@@ -1,7 +1,7 @@
-"""How much memory a recipe will take, itemised: pure arithmetic, fast enough to follow keystrokes.
+"""The memory budget of a recipe, itemised: pure arithmetic, fast enough to be computed at every keystroke.
 
 `total_bytes` is the peak that nvidia-smi would show for the process. It is the largest of a run's moments (load, a
-layer's backward pass, the loss, the optimizer's step, evaluation), never their sum. Derivations stand with each term.
+layer's backward pass, the loss, the optimizer's step, evaluation), never their sum. Each term documents its derivation.
 """
 
 from dataclasses import dataclass, replace
@@ -9,18 +9,18 @@ from typing import Literal
 
 from fitune.core.memory import activations, weights
 from fitune.core.memory.disk import disk_bytes, download_bytes
-from fitune.core.memory.plan import GIB, Card, Plan, Term, gib, resolve
+from fitune.core.memory.plan import Card, Plan, Term, gib, make_plan
 from fitune.core.memory.shapes import Shape
 from fitune.core.recipe import Recipe
+from fitune.core.units import GIB, MIB
 
-__all__ = ["Budget", "Card", "Part", "estimate", "in_ram", "safe_bytes", "verdict_of"]
+__all__ = ["Budget", "BudgetPart", "Card", "estimate", "in_ram", "safe_bytes", "verdict_of"]
 
-MIB = 2**20
 CONTEXT_BYTES = round(0.740 * GIB)
 """CUDA context with loaded kernels, outside torch: what the driver books on the process minus what torch reserved, the
 same in all measured rows of an H100. Other cards and drivers differ; a smaller card's is smaller."""
-PARKING_CONTEXT_BYTES = round(0.069 * GIB)
-"""What Unsloth's rows show beyond that when layer inputs go to host RAM."""
+OFFLOAD_CONTEXT_BYTES = round(0.069 * GIB)
+"""Extra bytes in Unsloth's measured rows when layer inputs are offloaded to host RAM."""
 CONTEXT_LESS, CONTEXT_MORE = round(0.35 * GIB), round(0.15 * GIB)
 ROPE_TOKENS = 32_768
 """Positions whose cosines and sines Unsloth tabulates at load, in 16 bits (models/llama.py, LlamaRotaryEmbedding)."""
@@ -34,26 +34,26 @@ SLACK = {
 """GiB, and share of the layers' inputs, by backend and checkpoints: fitted with expandable segments so that no fitted
 row (bench/score_budget.py) lies more than 1 % above."""
 SPLIT_BLOCKS = (0.09, 0.52)
-"""The same where CUDA can't grow blocks in place: fitted to TRL rows without expandable segments."""
+"""The same for CUDA that can't grow blocks in place: fitted to TRL rows without expandable segments."""
 SLACK_OF_PEAK = 0.002
 TUNING_BYTES = round(0.2 * GIB)
-"""Triton clears a buffer of 256 MB between the kernels it times; larger peaks hide it, that of the loss does not."""
+"""Triton clears a buffer of 256 MB between the kernels it times. It shows only where the loss is the peak."""
 RUNTIME_CPU_BYTES = round(0.96 * GIB)
 """Resident memory of a process that has imported torch, transformers, peft and trl."""
 GROWTH_CPU_BYTES = round(0.45 * GIB)
-"""By how much a heap on a processor may outgrow what is derived: `fitune demo` did by 0.2 GiB in 30 steps, and by
-0.42 GiB in `fitune demo --steps 40` (2 cores, torch 2.11.0, 2026-11-22)."""
-LEAST_SLACK_BYTES = round(0.03 * GIB)
-"""What stays lost between tensors when the card is full: torch gives the rest back before it gives up."""
+"""Bytes by which the heap of a CPU training may grow beyond the derived amount: 0.2 GiB in the 30 steps of
+`fitune demo`, 0.42 GiB in `fitune demo --steps 40` (2 cores, torch 2.11.0, 2026-11-22)."""
+MIN_SLACK_BYTES = round(0.03 * GIB)
+"""Memory lost between tensors even when the card is full: torch gives the rest back before it raises out of memory."""
 DRIVER_BYTES = round(0.1 * GIB)
-"""What a process costs the card beyond what the driver books on it: seen on an H100."""
+"""Memory that a process costs the card beyond what the driver counts for it: measured on an H100."""
 SAFETY = 0.005
-"""Free memory within this share of the limit counts as tight, never as fitting."""
+"""Free memory within this share of the limit counts as tight, never as fits."""
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """One line of the budget."""
+class BudgetPart:
+    """One item of the budget."""
 
     name: str
     bytes: int
@@ -62,31 +62,32 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """Memory of a run, in bytes. The parts sum to `total_bytes`; low and high bound what is elastic or unmeasured."""
+    """Memory of a run, in bytes. The parts sum to `total_bytes`; low and high bound elastic and unmeasured terms."""
 
     total_bytes: int
     low_bytes: int
     high_bytes: int
     host_bytes: int
-    """Pinned host RAM: what is parked or kept there."""
+    """Pinned host RAM: offloaded checkpoints and layers."""
     disk_bytes: int
     download_bytes: int
     """The model's part of disk_bytes: nothing where it is here already."""
     free_bytes: int
-    """What the run may take: the card's free memory or run.vram_limit_gib, on the CPU the free RAM; 0 is unknown."""
+    """Memory that the run may take: the card's free memory or run.vram_limit_gib, on the CPU the free RAM; 0 is
+    unknown."""
     needed_bytes: int
-    """The total with as little slack as torch can do with."""
-    doubt_bytes: int
-    """How far the terms derived for this recipe may lie too low."""
+    """The total with the smallest slack that torch can work with."""
+    uncertainty_bytes: int
+    """Bytes by which the terms derived for this recipe may be too low."""
     verdict: Literal["fits", "tight", "over"]
-    """tight: what is needed is below the limit, but with doubt and safety margin it is not."""
-    parts: tuple[Part, ...]
+    """tight: `needed_bytes` is below the limit, but not with the uncertainty and the safety margin."""
+    parts: tuple[BudgetPart, ...]
     moment: str
-    """When the peak occurs."""
+    """The moment of the peak."""
     offloaded_layers: int
     """Layers in host RAM, resolved where the recipe says auto."""
     refused: bool
-    """Whether Unsloth would not load it, since its auto finds no room. The verdict is then over, whatever is free."""
+    """True if Unsloth would refuse to load the model, since its "auto" finds no room. The verdict is then over."""
 
 
 def estimate(shape: Shape, recipe: Recipe, card: Card | None, tokens: int | None = None) -> Budget:
@@ -95,15 +96,15 @@ def estimate(shape: Shape, recipe: Recipe, card: Card | None, tokens: int | None
     card: None means training on the CPU, in host RAM. tokens: length of the longest row; None counts rows as full.
     Raises UserError for a model or modules that can't be trained.
     """
-    plan = resolve(shape, recipe, card, tokens)
+    plan = make_plan(shape, recipe, card, tokens)
     context = _context(plan)
-    plan = weights.place(plan, context.bytes)
-    moment, terms = max(_moments(plan, context), key=lambda each: sum(term.bytes for term in each[1]))
-    limit, doubt = _limit(recipe, card), sum(term.more for term in terms)
+    plan = weights.offload(plan, context.bytes)
+    moment, terms = max(_moments(plan, context), key=lambda held: sum(term.bytes for term in held[1]))
+    limit, uncertainty = _limit(recipe, card), sum(term.more for term in terms)
     slack = _slack(plan, moment, terms, limit - DRIVER_BYTES - context.bytes if limit else None)
     kept = [term for term in (*terms, slack, context) if term.bytes]
     total = sum(term.bytes for term in kept)
-    needed = total - slack.bytes + min(slack.bytes, LEAST_SLACK_BYTES)
+    needed = total - slack.bytes + min(slack.bytes, MIN_SLACK_BYTES)
     return Budget(
         total_bytes=total,
         low_bytes=total - sum(term.less for term in kept),
@@ -113,28 +114,29 @@ def estimate(shape: Shape, recipe: Recipe, card: Card | None, tokens: int | None
         download_bytes=download_bytes(plan),
         free_bytes=limit,
         needed_bytes=needed,
-        doubt_bytes=doubt,
-        verdict="over" if plan.refused else verdict_of(needed, doubt, limit),
-        parts=tuple(Part(term.name, term.bytes, term.why) for term in kept),
+        uncertainty_bytes=uncertainty,
+        verdict="over" if plan.refused else verdict_of(needed, uncertainty, limit),
+        parts=tuple(BudgetPart(term.name, term.bytes, term.why) for term in kept),
         moment=moment,
         offloaded_layers=len(shape.layers) - plan.resident_layers,
         refused=plan.refused,
     )
 
 
-def in_ram(found: Budget, ram_bytes: int | None) -> Budget:
+def in_ram(budget: Budget, ram_bytes: int | None) -> Budget:
     """The budget of a training on the CPU, judged by the free RAM; None is unknown and judges nothing."""
     if ram_bytes is None:
-        return found
-    verdict: Literal["fits", "tight", "over"] = "fits" if found.high_bytes <= ram_bytes else "tight"
-    return replace(found, free_bytes=ram_bytes, verdict="over" if found.total_bytes > ram_bytes else verdict)
+        return budget
+    verdict: Literal["fits", "tight", "over"] = "fits" if budget.high_bytes <= ram_bytes else "tight"
+    return replace(budget, free_bytes=ram_bytes, verdict="over" if budget.total_bytes > ram_bytes else verdict)
 
 
 def _moments(plan: Plan, context: Term) -> list[tuple[str, list[Term]]]:
-    """Each moment that can be the peak, with all that the process holds then, allocator and context apart."""
+    """Each moment that can be the peak, with all that the process holds then, except allocator slack and context."""
     frozen = [
-        weights.layers_term(plan), weights.slots_term(plan), weights.experts_term(plan),
-        weights.rest_term(plan), weights.vision_term(plan), weights.lora_term(plan), weights.whole_term(plan),
+        weights.layers_term(plan), weights.layer_slots_term(plan), weights.experts_term(plan),
+        weights.embeddings_term(plan), weights.image_tower_term(plan),
+        weights.lora_term(plan), weights.trained_embeddings_term(plan),
     ]  # fmt: skip
     resident = [*frozen, weights.optimizer_term(plan), activations.scratch_term(plan), _workspace(plan)]
     gradients = weights.gradients_term(plan)
@@ -151,23 +153,23 @@ def _moments(plan: Plan, context: Term) -> list[tuple[str, list[Term]]]:
         ("optimizer step", [*resident, gradients, scratch]),
         ("evaluation", [*resident, activations.loss_term(plan, standing, evaluating=True)]),
     ]
-    if weights.parks_checkpoints(plan) or accumulating:
+    if weights.offloads_checkpoints(plan) or accumulating:
         return [*moments, ("layer backward", [*resident, gradients, inputs, backward, *buffers])]
     first = ("layer backward", [*resident, inputs, backward, *buffers])
     return [*moments, first, ("layer backward", [*resident, gradients, backward, *buffers])]
 
 
 def _load_scratch(plan: Plan) -> Term:
-    """While a tensor is quantized, its 16-bit original lies beside it. An embedding that ends in host RAM is loaded to
-    the card first."""
+    """Extra memory while loading: a tensor being quantized has its 16-bit original beside it, and an embedding that
+    ends in host RAM is loaded to the card first."""
     amount = 0 if plan.quant == "bf16" else 2 * plan.largest_matrix
     amount += 0 if plan.embedding_on_card else 2 * plan.shape.embedding_params
     return Term("loading", amount, "one 16-bit tensor beside its stored form")
 
 
 def _workspace(plan: Plan) -> Term:
-    """cuBLAS: 32 MiB on compute capability 9.0 and later, about 8 MiB below (torch's CUDABlas defaults), once for the
-    forward and once for the backward thread; Unsloth's table of rotary positions."""
+    """cuBLAS workspace: 32 MiB on compute capability 9.0 and later, about 8 MiB below (torch's CUDABlas defaults), once
+    for the forward and once for the backward thread; and Unsloth's table of rotary positions."""
     if plan.card is None:
         return Term("workspace", 0, "")
     capability = plan.card.compute_capability or (8, 0)
@@ -179,16 +181,16 @@ def _workspace(plan: Plan) -> Term:
 
 def _context(plan: Plan) -> Term:
     if plan.card is None:
-        said = "torch, transformers, peft and trl in memory; their heap grows"
-        return Term("Python and libraries", RUNTIME_CPU_BYTES, said, more=GROWTH_CPU_BYTES)
-    amount = CONTEXT_BYTES + (PARKING_CONTEXT_BYTES if weights.parks_checkpoints(plan) else 0)
-    said = f"driver and kernels on the card, {gib(amount)} measured on an H100; smaller on small cards"
-    return Term("CUDA context", amount, said, CONTEXT_LESS, CONTEXT_MORE)
+        why = "torch, transformers, peft and trl in memory; their heap grows"
+        return Term("Python and libraries", RUNTIME_CPU_BYTES, why, more=GROWTH_CPU_BYTES)
+    amount = CONTEXT_BYTES + (OFFLOAD_CONTEXT_BYTES if weights.offloads_checkpoints(plan) else 0)
+    why = f"driver and kernels on the card, {gib(amount)} measured on an H100; smaller on small cards"
+    return Term("CUDA context", amount, why, CONTEXT_LESS, CONTEXT_MORE)
 
 
 def _slack(plan: Plan, moment: str, terms: list[Term], room_bytes: int | None) -> Term:
-    """Reserved minus allocated: what torch holds between tensors. It follows the tensors that come and go with the
-    layers' inputs, differs by 0.03 GiB from run to run, and shrinks where a card's `room_bytes` leaves no more."""
+    """Allocator slack: memory that torch has reserved minus allocated. It grows with the tensors that come and go with
+    the layers' inputs, differs by 0.03 GiB from run to run, and shrinks where a card's `room_bytes` leaves no more."""
     if plan.card is None:
         return Term("allocator slack", 0, "")
     backend = "unsloth" if plan.unsloth else "trl"
@@ -197,9 +199,9 @@ def _slack(plan: Plan, moment: str, terms: list[Term], room_bytes: int | None) -
     amount = round(fixed_gib * GIB + share * inputs + SLACK_OF_PEAK * sum(term.bytes for term in terms))
     if backend == "trl" and moment == "loss" and plan.checkpoints == "card":
         amount += TUNING_BYTES
-    left = None if room_bytes is None else room_bytes - sum(term.bytes for term in terms)
-    if left is not None and -DRIVER_BYTES <= left < amount:
-        amount = max(LEAST_SLACK_BYTES, left)
+    spare = None if room_bytes is None else room_bytes - sum(term.bytes for term in terms)
+    if spare is not None and -DRIVER_BYTES <= spare < amount:
+        amount = max(MIN_SLACK_BYTES, spare)
     return Term("allocator slack", amount, "memory torch holds between tensors", less=amount // 2, more=amount // 2)
 
 
@@ -209,17 +211,17 @@ def _limit(recipe: Recipe, card: Card | None) -> int:
     return free if limit is None or card is None else min(free, int(limit * GIB))
 
 
-def verdict_of(needed: int, doubt: int, limit: int) -> Literal["fits", "tight", "over"]:
-    """How what a run needs, and may need beyond, stands to the memory that may be taken, in bytes; 0 is unknown."""
+def verdict_of(needed: int, uncertainty: int, limit: int) -> Literal["fits", "tight", "over"]:
+    """The verdict on `needed` bytes, with their uncertainty, against the limit of memory; a limit of 0 is unknown."""
     if needed > limit > 0:
         return "over"
-    return "fits" if limit and _safe(needed, doubt) <= limit else "tight"
+    return "fits" if limit and _safe(needed, uncertainty) <= limit else "tight"
 
 
 def safe_bytes(budget: Budget) -> int:
-    """The free memory with which a run surely fits."""
-    return _safe(budget.needed_bytes, budget.doubt_bytes)
+    """The amount of free memory with which a run surely fits."""
+    return _safe(budget.needed_bytes, budget.uncertainty_bytes)
 
 
-def _safe(needed: int, doubt: int) -> int:
-    return round((needed + doubt + DRIVER_BYTES) * (1 + SAFETY))
+def _safe(needed: int, uncertainty: int) -> int:
+    return round((needed + uncertainty + DRIVER_BYTES) * (1 + SAFETY))

@@ -1,4 +1,4 @@
-"""A model's config.json: of a folder on this disk, of the table that fitune ships, or of the Hub."""
+"""Load a model's config.json: from a folder, from the table that fitune ships, or from the Hub."""
 
 import json
 from functools import cache
@@ -8,12 +8,12 @@ from typing import Any
 from fitune.core.errors import UserError
 from fitune.core.hub import unsendable_token
 
-FILE = "config.json"
+CONFIG_FILE = "config.json"
 LARGEST_BYTES = 8 * 2**20
 
 
-def find(model_id: str, revision: str | None = None) -> tuple[object, str]:
-    """What the config.json of a folder, a file or a Hub repository holds, and how to name it in errors.
+def load_config(model_id: str, revision: str | None = None) -> tuple[object, str]:
+    """Load the config.json of a folder, a file or a Hub repository; return its content, and its name for errors.
 
     Only a repository that the shipped table lacks needs the network, for one small file. Raises UserError with a hint.
     """
@@ -21,13 +21,13 @@ def find(model_id: str, revision: str | None = None) -> tuple[object, str]:
         return _read(path), str(path)
     if model_id.endswith(".json") or model_id.startswith(("/", ".", "~")):
         raise UserError(f"{model_id} holds no config.json.", "Give a Hub id, a model's folder, or its config.json.")
-    if revision is None and (known := shipped().get(model_id.lower())):
+    if revision is None and (known := shipped_configs().get(model_id.lower())):
         return known, model_id
     return _read(_fetch(model_id, revision)), model_id
 
 
 @cache
-def shipped() -> dict[str, dict[str, Any]]:
+def shipped_configs() -> dict[str, dict[str, Any]]:
     """Config values by lower-case Hub id, of the models that presets offer; mirrors share their original's."""
     table = json.loads((Path(__file__).with_name("shapes_table.json")).read_text())
     models: dict[str, dict[str, Any]] = {name.lower(): config for name, config in table["models"].items()}
@@ -35,10 +35,10 @@ def shipped() -> dict[str, dict[str, Any]]:
 
 
 def _local(model_id: str) -> Path | None:
-    """The config.json that a path means, or None if it is none."""
+    """The config.json at a path, or None if the id is no path of one."""
     try:
         path = Path(model_id).expanduser()
-        path = path / FILE if path.is_dir() else path
+        path = path / CONFIG_FILE if path.is_dir() else path
         return path if path.is_file() else None
     except (OSError, RuntimeError, ValueError):  # too long for a path, no such ~user, a NUL byte
         return None
@@ -69,9 +69,11 @@ def _fetch(model_id: str, revision: str | None) -> Path:
     )
 
     try:
-        if not isinstance(try_to_load_from_cache(model_id, FILE, revision=revision), str):
-            get_hf_file_metadata(hf_hub_url(model_id, FILE, revision=revision))  # once: the download asks for 30 s
-        return Path(hf_hub_download(model_id, FILE, revision=revision))
+        if not isinstance(try_to_load_from_cache(model_id, CONFIG_FILE, revision=revision), str):
+            get_hf_file_metadata(
+                hf_hub_url(model_id, CONFIG_FILE, revision=revision)
+            )  # once: the download asks for 30 s
+        return Path(hf_hub_download(model_id, CONFIG_FILE, revision=revision))
     except HFValidationError:
         raise UserError(
             f"{model_id!r} is no Hub id and no folder here.", "A Hub id looks like Qwen/Qwen3-8B."
@@ -98,5 +100,5 @@ def _fetch(model_id: str, revision: str | None) -> Path:
 
 
 def _offline(model_id: str) -> UserError:
-    hint = f"Check the connection, or give the model's folder. fitune knows {len(shipped())} models offline."
+    hint = f"Check the connection, or give the model's folder. fitune knows {len(shipped_configs())} models offline."
     return UserError(f"The Hub can't be reached for {model_id}'s config.json.", hint)

@@ -1,4 +1,4 @@
-"""What a run leaves on disk: download, checkpoints, adapter, merged model, GGUF files."""
+"""Disk space of a run: download, checkpoints, adapter, merged model, GGUF files."""
 
 from fitune.core.memory.plan import Plan
 from fitune.core.memory.weights import layer_bytes, state_bytes
@@ -17,15 +17,18 @@ Llama-3.1-8B and shift a little from model to model."""
 
 
 def disk_bytes(plan: Plan) -> int:
-    """Bytes that download and run will need, all at once; the Hub's cache is counted even if it holds the model."""
-    params, lora = plan.shape.params, plan.lora_params * plan.lora_bytes + plan.whole_params * plan.whole_bytes
+    """Bytes that download and run need together; the download is counted even if the Hub's cache has the model."""
+    params, lora = (
+        plan.shape.params,
+        plan.lora_params * plan.lora_bytes + plan.fully_trained_params * plan.fully_trained_weight_bytes,
+    )
     all_states, _ = state_bytes(plan)
     checkpoints = plan.recipe.train.keep_checkpoints * (lora + all_states)
-    # An adapter that moved its base is kept as it began, too, and made one of twice the rank (training/adapter.py).
+    # An init that moves the base keeps the first adapter too, and saves one of twice the rank (training/adapter.py).
     adapter = 3 * lora if plan.recipe.lora.init in MOVES_THE_BASE else lora
-    wanted = plan.recipe.deliver
-    merged = 2 * params if wanted.merge or wanted.gguf else 0
-    gguf = sum(params * GGUF_BYTES[kind] for kind in wanted.gguf)
+    deliver = plan.recipe.deliver
+    merged = 2 * params if deliver.merge or deliver.gguf else 0
+    gguf = sum(params * GGUF_BYTES[kind] for kind in deliver.gguf)
     return round(download_bytes(plan) + checkpoints + adapter + merged + gguf)
 
 

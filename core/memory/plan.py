@@ -1,4 +1,4 @@
-"""What a recipe comes to on a card: the facts which every term of the budget asks for, resolved once."""
+"""The memory plan: a recipe resolved against a model's shape and a card, for the terms of the budget."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -9,13 +9,13 @@ from fitune.core.errors import UserError
 from fitune.core.memory.architectures import Linear
 from fitune.core.memory.shapes import Shape
 from fitune.core.recipe import Quant, Recipe
+from fitune.core.units import GIB, MIB
 
-GIB = 2**30
 FAST_UNSLOTH = frozenset({"llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "granite", "qwen3_moe"})
 """Architectures with hand-written layers in unsloth 2026.10 (models/loader.py); the others run compiled HF code."""
 UNSLOTH_LINEARS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 EXPERT_NAMES = frozenset({"gate_proj", "up_proj", "gate_up_proj", "down_proj"})
-"""What Unsloth takes for the weights of a mixture's experts, which are no layers (_MOE_BROAD_MLP_TARGETS there)."""
+"""Module names that mean fused expert weights to Unsloth in a mixture of experts (_MOE_BROAD_MLP_TARGETS there)."""
 HOST_CHECKPOINT_MIN_TOKENS = 512
 """Below this max_seq_length Unsloth keeps checkpoints on the card (models/_utils.py,
 apply_unsloth_gradient_checkpointing)."""
@@ -23,18 +23,18 @@ apply_unsloth_gradient_checkpointing)."""
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """What the budget needs to know of one card."""
+    """The properties of a card that the budget needs."""
 
     total_bytes: int
     free_bytes: int
     compute_capability: tuple[int, int] | None = (8, 0)
     expandable_segments: bool = True
-    """Whether CUDA can grow allocations in place: yes on Linux, no on Windows and WSL."""
+    """True if CUDA can grow allocations in place: on Linux, not on Windows and WSL."""
 
 
 @dataclass(frozen=True, slots=True)
 class Term:
-    """An amount, the sentence behind it, and how far below or above it the truth may lie (bytes)."""
+    """An amount of memory, the sentence that explains it, and how far below or above it the truth may lie (bytes)."""
 
     name: str
     bytes: int
@@ -47,7 +47,7 @@ class Term:
 class Plan:
     """A recipe resolved against shape and card. Counts in tokens and parameters.
 
-    Without slots, so that the sums below are made once: the budget follows keystrokes.
+    Without slots, so that the sums below can be cached: the budget is computed at every keystroke.
     """
 
     shape: Shape
@@ -65,7 +65,7 @@ class Plan:
     resident_layers: int
     embedding_on_card: bool = True
     refused: bool = False
-    """Whether Unsloth would refuse to load: its "auto" finds no number of layers that leaves the room it wants."""
+    """True if Unsloth would refuse to load: its "auto" finds no number of layers that leaves the room it wants."""
 
     @property
     def stream_bytes(self) -> int:
@@ -76,15 +76,15 @@ class Plan:
     def lora_bytes(self) -> int:
         """Bytes a LoRA weight: fp32, but TRL 1.15 casts adapters of a quantized model to bf16 (sft_trainer.py), and
         the worker casts them back where the card has none."""
-        return 2 if not self.unsloth and self.quant != "bf16" and self.whole_bytes == 2 else 4
+        return 2 if not self.unsloth and self.quant != "bf16" and self.fully_trained_weight_bytes == 2 else 4
 
     @cached_property
     def lora_params(self) -> int:
         """r x (inputs + outputs) a matrix, and one magnitude an output with DoRA."""
         rank, dora = self.recipe.lora.r, self.recipe.lora.dora
         return sum(
-            times * (rank * (each.inputs + each.outputs) + (each.outputs if dora else 0))
-            for each, times in self.adapters
+            layers * (rank * (linear.inputs + linear.outputs) + (linear.outputs if dora else 0))
+            for linear, layers in self.adapters
         )
 
     @property
@@ -94,35 +94,35 @@ class Plan:
 
     @property
     def hand_written(self) -> bool:
-        """Whether Unsloth's own layer code runs, whose activations are derived; DoRA and trained biases leave it
+        """True if Unsloth's own layer code runs, whose activations are derived; not with DoRA or trained biases
         (models/llama.py, patch_peft_model)."""
         lora = self.recipe.lora
         return self.unsloth and self.shape.model_type in FAST_UNSLOTH and not lora.dora and lora.bias == "none"
 
-    def trains_whole(self, module: str) -> bool:
-        """Whether Unsloth trains "embed_tokens" or "lm_head" itself, as it does where lora.target_modules names it
+    def fully_trains(self, module: str) -> bool:
+        """True if Unsloth trains the whole "embed_tokens" or "lm_head", as it does where lora.target_modules names it
         (unsloth 2026.10, models/_utils.py, _redirect_embedding_targets)."""
         chosen = self.recipe.lora.target_modules
-        named = () if chosen == "all-linear" else chosen
-        return self.unsloth and any(name.rpartition(".")[2] == module for name in named)
+        names = () if chosen == "all-linear" else chosen
+        return self.unsloth and any(name.rpartition(".")[2] == module for name in names)
 
     @cached_property
-    def whole_params(self) -> int:
-        """Parameters of input embedding and head that are trained themselves; one copy of a pair that is shared."""
+    def fully_trained_params(self) -> int:
+        """Parameters of input embedding and head that are trained as a whole; a shared pair counts once."""
         shape = self.shape
-        embedding = shape.embedding_params if self.trains_whole("embed_tokens") else 0
-        head = shape.vocab * shape.hidden if self.trains_whole("lm_head") else 0
+        embedding = shape.embedding_params if self.fully_trains("embed_tokens") else 0
+        head = shape.vocab * shape.hidden if self.fully_trains("lm_head") else 0
         return max(embedding, head) if shape.tied else embedding + head
 
     @property
-    def whole_bytes(self) -> int:
-        """Bytes each of these: 16 bits, but 32 on a card without bf16 (models/llama.py,
+    def fully_trained_weight_bytes(self) -> int:
+        """Bytes of each fully trained weight: 2, but 4 on a card without bf16 (models/llama.py,
         _offload_frozen_module_for_training)."""
         return 2 if self.card is None or (self.card.compute_capability or (8, 0)) >= (8, 0) else 4
 
 
-def resolve(shape: Shape, recipe: Recipe, card: Card | None, tokens: int | None) -> Plan:
-    """The plan, all layers on the card. `tokens` is the longest row's length, None if unknown: then rows count as full.
+def make_plan(shape: Shape, recipe: Recipe, card: Card | None, tokens: int | None) -> Plan:
+    """The plan with all layers on the card. `tokens`: length of the longest row; None counts rows as full.
 
     Raises UserError where the model's files can't be trained, or the chosen modules are not in it.
     """
@@ -131,8 +131,8 @@ def resolve(shape: Shape, recipe: Recipe, card: Card | None, tokens: int | None)
         length = max(1, min(length, tokens))
     unsloth = train.backend == "unsloth" or (train.backend == "auto" and card is not None)
     if unsloth and train.offload_layers is not None and shape.stored_as == "int8":
-        said = f"{shape.name} is stored in 8 bits, and such layers are not kept in host RAM."
-        raise UserError(said, "Remove train.offload_layers, or use the original 16-bit repository.")
+        message = f"{shape.name} is stored in 8 bits, and such layers are not kept in host RAM."
+        raise UserError(message, "Remove train.offload_layers, or use the original 16-bit repository.")
     return Plan(
         shape=shape,
         recipe=recipe,
@@ -148,7 +148,7 @@ def resolve(shape: Shape, recipe: Recipe, card: Card | None, tokens: int | None)
 
 
 def _stored_quant(shape: Shape, recipe: Recipe) -> Quant:
-    """A repository that is already quantized stays as it is, whatever the recipe says."""
+    """The quantization in use: a repository that is already quantized stays as it is, whatever the recipe says."""
     if shape.stored_as is None:
         return recipe.model.quant
     if shape.stored_as in ("nf4", "fp4"):
@@ -162,39 +162,39 @@ def _stored_quant(shape: Shape, recipe: Recipe) -> Quant:
 
 
 def _checkpoints(recipe: Recipe, unsloth: bool) -> Literal["host", "card", "off"]:
-    wanted = recipe.train.checkpointing
-    if wanted == "off":
+    checkpointing = recipe.train.checkpointing
+    if checkpointing == "off":
         return "off"
     long_enough = recipe.model.max_seq_length >= HOST_CHECKPOINT_MIN_TOKENS
-    return "host" if wanted == "unsloth" and unsloth and long_enough else "card"
+    return "host" if checkpointing == "unsloth" and unsloth and long_enough else "card"
 
 
 def _adapters(shape: Shape, recipe: Recipe, unsloth: bool) -> tuple[tuple[Linear, int], ...]:
     chosen, layers = recipe.lora.target_modules, recipe.lora.layers
-    every = {linear.name for linear, _ in shape.matrices}
-    fused = bool(every - set(UNSLOTH_LINEARS))
-    names = every if fused or not unsloth else set(UNSLOTH_LINEARS)
+    all_names = {linear.name for linear, _ in shape.matrices}
+    fused = bool(all_names - set(UNSLOTH_LINEARS))
+    names = all_names if fused or not unsloth else set(UNSLOTH_LINEARS)
     if chosen != "all-linear":  # peft takes the end of a path as well: self_attn.q_proj
         names = {name.rpartition(".")[2] for name in chosen}
-    found = Counter(
+    counts = Counter(
         linear
         for index, layer in enumerate(shape.layers)
         if layers is None or index in layers
         for linear in layer.linears
         if linear.name in names
     )
-    if not found:
+    if not counts:
         last = len(shape.layers) - 1
-        hint = f"It has {', '.join(sorted(every))} in layers 0 to {last}."
+        hint = f"It has {', '.join(sorted(all_names))} in layers 0 to {last}."
         raise UserError(f"lora.target_modules and lora.layers choose nothing in {shape.name}.", hint)
-    return tuple(found.items())
+    return tuple(counts.items())
 
 
 def gib(amount: float) -> str:
-    """Bytes as people read them."""
-    return f"{amount / GIB:.2f} GiB" if amount >= GIB / 10 else f"{amount / 2**20:.1f} MiB"
+    """Bytes as text: 5.31 GiB, 98.2 MiB."""
+    return f"{amount / GIB:.2f} GiB" if amount >= GIB / 10 else f"{amount / MIB:.1f} MiB"
 
 
 def count(amount: int) -> str:
-    """A number of parameters as people read it: 6.98 B, 41.9 M."""
+    """A number of parameters as text: 6.98 B, 41.9 M."""
     return f"{amount / 1e9:.2f} B" if amount >= 1e9 else f"{amount / 1e6:.1f} M"

@@ -1,6 +1,6 @@
-"""The shape of a model, from its config.json: what it is made of, counted exactly, without loading a weight.
+"""The shape of a model from its config.json: dimensions and exact parameter counts, without loading a weight.
 
-A file fitune does not understand is refused with a sentence: a guessed size would be shown as a promise.
+A file that fitune does not understand raises UserError: a guessed size would look like a promise.
 """
 
 from collections import Counter
@@ -11,7 +11,7 @@ from typing import Any
 
 from fitune.core.errors import BadInput, Problem, UserError
 from fitune.core.memory import config_json
-from fitune.core.memory.architectures import FAMILIES, Family, Layer, Linear, Values, decoder_layer, heads_of
+from fitune.core.memory.architectures import FAMILIES, ConfigReader, Family, Layer, Linear, decoder_layer, heads_of
 from fitune.core.memory.vision import vision_params
 
 VISION_TEXT = {
@@ -21,16 +21,16 @@ VISION_TEXT = {
     "qwen2_5_vl": "qwen2_5_vl_text",
 }
 """Vision-language architectures, and the architecture of their text half."""
-MOST_LAYERS = 1024
-MOST_PARAMS = 10**13
-"""No open model comes near this; a file that says so is broken."""
+MAX_LAYERS = 1024
+MAX_PARAMS = 10**13
+"""Upper bound of parameters: no open model comes near it, so a file with more is broken."""
 
 
 @dataclass(frozen=True)
 class Shape:
     """A model's dimensions and parts. Widths are in elements, counts in parameters.
 
-    Without slots, so that its sums are made once: the budget asks for them at every keystroke.
+    Without slots, so that its sums can be cached: the budget asks for them at every keystroke.
     """
 
     name: str
@@ -43,7 +43,7 @@ class Shape:
     """Width of the MLP; of one token's active experts together in a mixture of experts."""
     vocab: int
     tied: bool
-    """Whether the output head is the input embedding again."""
+    """True if the output head shares the input embedding's weights."""
     layers: tuple[Layer, ...]
     vision: int
     """Parameters of the image tower and its bridge; 0 in a text model."""
@@ -52,9 +52,9 @@ class Shape:
     """Tokens a windowed layer looks back, and how many layers are windowed."""
     windowed_layers: int
     stored_as: str | None
-    """How the repository itself holds the weights: nf4, fp4, int8, another method's name; None for 16 or 32 bits."""
+    """Storage format of the repository's weights: nf4, fp4, int8, another method's name; None for 16 or 32 bits."""
     kept_16bit: int
-    """Weights of layer matrices which a quantized repository left in 16 bits (llm_int8_skip_modules)."""
+    """Weights of layer matrices that a quantized repository left in 16 bits (llm_int8_skip_modules)."""
 
     @property
     def queries(self) -> int:
@@ -90,7 +90,7 @@ class Shape:
 
     @cached_property
     def small_params(self) -> int:
-        """Norms, biases, routers, gates: all that is never quantized and is no embedding."""
+        """Norms, biases, routers, gates: parameters that are never quantized and no embeddings."""
         biases = sum(linear.outputs * times for linear, times in self.matrices if linear.bias)
         return biases + sum(layer.others for layer in self.layers) + self.hidden
 
@@ -119,15 +119,15 @@ def from_config(config: object, source: str) -> Shape:
         raise _unknown(model_type, source)
     text_type = VISION_TEXT.get(model_type, model_type)
     family = FAMILIES[text_type]
-    text = Values(_text_tree(config, model_type), source, family.defaults)
-    if (count := text.integer("num_hidden_layers")) > MOST_LAYERS:
-        text.problems.append(Problem(f"{source}: num_hidden_layers", f"is {count:,}; the most known is {MOST_LAYERS}."))
+    text = ConfigReader(_text_tree(config, model_type), source, family.defaults)
+    if (count := text.integer("num_hidden_layers")) > MAX_LAYERS:
+        text.problems.append(Problem(f"{source}: num_hidden_layers", f"is {count:,}; the most known is {MAX_LAYERS}."))
         count = 1
     layers = _layers(text, family, count)
     hidden, heads, kv_heads, head_dim = heads_of(text)
     vocab, vision = text.integer("vocab_size"), 0
     if model_type in VISION_TEXT:
-        tower = Values(_tree(config, "vision_config"), f"{source}: vision_config")
+        tower = ConfigReader(_tree(config, "vision_config"), f"{source}: vision_config")
         vision = vision_params(model_type, tower, hidden)
         text.problems += tower.problems
     window, windowed = _windows(text, text_type, count)
@@ -141,24 +141,26 @@ def from_config(config: object, source: str) -> Shape:
         embedding_rows=vocab + (8 if model_type == "mllama" else 0),
         window=window, windowed_layers=windowed, stored_as=stored_as, kept_16bit=kept,
     )  # fmt: skip
-    if shape.params > MOST_PARAMS:
-        said = f"{source} describes a model of {shape.params:.1e} parameters, more than any has."
-        raise UserError(said, "Download the model's config.json again.")
+    if shape.params > MAX_PARAMS:
+        message = f"{source} describes a model of {shape.params:.1e} parameters, more than any has."
+        raise UserError(message, "Download the model's config.json again.")
     return shape
 
 
 def load(model_id: str, revision: str | None = None) -> Shape:
     """The shape of a local folder, a config.json, a model of the shipped table, or a Hub repository.
 
-    Only the last needs the network, for one small file. Raises UserError with a hint when nothing is found.
+    Only the last needs the network, for one small file. Raises UserError with a hint when there is none.
     """
-    return from_config(*config_json.find(model_id, revision))
+    return from_config(*config_json.load_config(model_id, revision))
 
 
 def _unknown(model_type: object, source: str) -> UserError:
     known = ", ".join([*(name for name in FAMILIES if "_text" not in name), *VISION_TEXT])
-    said = f"has the unknown model_type {model_type[:60]!r}" if isinstance(model_type, str) else "names no model_type"
-    return UserError(f"{source} {said}: its size can't be counted.", f"Known: {known}.")
+    problem = (
+        f"has the unknown model_type {model_type[:60]!r}" if isinstance(model_type, str) else "names no model_type"
+    )
+    return UserError(f"{source} {problem}: its size can't be counted.", f"Known: {known}.")
 
 
 def _name(source: str) -> str:
@@ -176,26 +178,26 @@ def _text_tree(config: Mapping[str, Any], model_type: str) -> Mapping[str, Any]:
     return _tree(config, "text_config") or config if model_type in VISION_TEXT else config
 
 
-def _tied(config: Mapping[str, Any], text: Values, family: Family) -> bool:
+def _tied(config: Mapping[str, Any], text: ConfigReader, family: Family) -> bool:
     default = bool((family.defaults or {}).get("tie_word_embeddings", False))
     outer = config.get("tie_word_embeddings")
     return outer if isinstance(outer, bool) else text.flag("tie_word_embeddings", default)
 
 
-def _layers(text: Values, family: Family, count: int) -> tuple[Layer, ...]:
+def _layers(text: ConfigReader, family: Family, count: int) -> tuple[Layer, ...]:
     built = [decoder_layer(text, family, index) for index in range(count)]
     unique: dict[Layer, Layer] = {}
     return tuple(unique.setdefault(layer, layer) for layer in built)
 
 
-def _mlp_width(text: Values, family: Family) -> int:
+def _mlp_width(text: ConfigReader, family: Family) -> int:
     if family.mlp == "dense":
         return text.integer("intermediate_size")
-    one = text.integer("moe_intermediate_size" if family.mlp == "qwen3_moe" else "intermediate_size")
-    return one * text.integer("num_experts_per_tok")
+    expert_width = text.integer("moe_intermediate_size" if family.mlp == "qwen3_moe" else "intermediate_size")
+    return expert_width * text.integer("num_experts_per_tok")
 
 
-def _windows(text: Values, text_type: str, count: int) -> tuple[int | None, int]:
+def _windows(text: ConfigReader, text_type: str, count: int) -> tuple[int | None, int]:
     """Sliding window in tokens and the number of layers that have it, as transformers' config classes derive them."""
     window = text.tree.get("sliding_window")
     if type(window) is not int or window < 1:
@@ -207,14 +209,14 @@ def _windows(text: Values, text_type: str, count: int) -> tuple[int | None, int]
         if text.tree.get("use_sliding_window") is not True:
             return None, 0
         return window, max(0, count - text.integer("max_window_layers", count, low=0))
-    every = {"gemma2": 2, "gemma3_text": 6, "gpt_oss": 2, "olmo3": 4}.get(text_type)
-    return window, count - count // every if every else count
+    period = {"gemma2": 2, "gemma3_text": 6, "gpt_oss": 2, "olmo3": 4}.get(text_type)
+    return window, count - count // period if period else count
 
 
 def _stored(
     config: Mapping[str, Any], source: str, layers: tuple[Layer, ...], problems: list[Problem]
 ) -> tuple[str | None, int]:
-    """How the repository's weights are stored, and the layer weights it kept in 16 bits."""
+    """Storage format of the repository's weights, and the number of layer weights it kept in 16 bits."""
     if "quantization_config" not in config or config["quantization_config"] is None:
         return None, 0
     quantized = _tree(config, "quantization_config")
@@ -222,7 +224,7 @@ def _stored(
     if method != "bitsandbytes":
         return str(method or "unknown")[:40], 0
     skips = quantized.get("llm_int8_skip_modules") or []
-    if not isinstance(skips, list) or not all(isinstance(each, str) for each in skips):
+    if not isinstance(skips, list) or not all(isinstance(skip, str) for skip in skips):
         problems.append(Problem(f"{source}: llm_int8_skip_modules", "must be a list of module names."))
         return None, 0
     four = quantized.get("load_in_4bit", quantized.get("_load_in_4bit", False)) is True
@@ -237,7 +239,7 @@ def _stored(
 
 
 def _is_skipped(index: int, name: str, skips: frozenset[str]) -> bool:
-    """Whether a skip list names this matrix: by leaf name, by full path, or by a module above it."""
+    """True if a skip list names this matrix: by its own name, by its full path, or by a module above it."""
     part = "self_attn" if name in ("q_proj", "k_proj", "v_proj", "o_proj", "qkv_proj") else "mlp"
     tails = (f"layers.{index}", f"layers.{index}.{part}", f"layers.{index}.{part}.{name}")
     return name in skips or any(skip == tail or skip.endswith("." + tail) for skip in skips for tail in tails)

@@ -1,9 +1,10 @@
-"""What lies on the card from load to end: the frozen weights, the adapter, its gradients and optimizer states."""
+"""Memory that is held from load to end: the frozen weights, the adapter, its gradients and optimizer states."""
 
 from bisect import bisect_left
 from dataclasses import replace
 
-from fitune.core.memory.plan import GIB, Plan, Term, count, gib
+from fitune.core.memory.plan import Plan, Term, count, gib
+from fitune.core.units import GIB, MIB
 
 NF4_BYTES = 0.5 + 4 / 64
 """4 bits a weight and one fp32 scale for 64 weights (bitsandbytes functional.py, quantize_4bit)."""
@@ -14,7 +15,7 @@ STATE_8BIT_BYTES = 1 + 4 / 256
 SMALL_STATE, PAGED_STATE = 4096, 100_000
 """Tensors of fewer elements keep fp32 states, or are not paged (the same file)."""
 SLOTS = 3
-"""Layers which Unsloth's swapper holds on the card for those in host RAM: prefetch depth 2, plus the running one
+"""Layers of those in host RAM that Unsloth's swapper holds on the card: prefetch depth 2, plus the running one
 (unsloth_zoo block_swap.py)."""
 
 
@@ -29,7 +30,7 @@ def layer_bytes(plan: Plan) -> float:
 
 
 def weight_bytes(plan: Plan) -> float:
-    """Bytes a layer weight. Unsloth always quantizes the scales too (models/llama.py)."""
+    """Bytes of one layer weight. Unsloth always quantizes the scales too (models/llama.py)."""
     if plan.quant == "bf16":
         return 4 if plan.card is None else 2
     if plan.quant == "int8":
@@ -38,37 +39,43 @@ def weight_bytes(plan: Plan) -> float:
 
 
 def layers_term(plan: Plan) -> Term:
-    """The decoder layers' matrices on the card; those in host RAM are left out, their slots are a term of their own."""
-    said = f"{plan.shape.name}'s {count(plan.shape.linear_params)} linear weights at {weight_bytes(plan):.3g} byte"
-    if away_layers(plan):
-        said += f", {plan.resident_layers} of {len(plan.shape.layers)} layers on the card"
+    """The decoder layers' matrices on the card, without those in host RAM."""
+    why = f"{plan.shape.name}'s {count(plan.shape.linear_params)} linear weights at {weight_bytes(plan):.3g} byte"
+    if offloaded_layer_count(plan):
+        why += f", {plan.resident_layers} of {len(plan.shape.layers)} layers on the card"
     if plan.refused:
-        said += "; Unsloth's own plan finds no room: give offload_layers a number to try it all the same"
-    return Term("layer weights", round(layer_bytes(plan) - away_layers(plan) * moved_bytes(plan)), said)
+        why += "; Unsloth's own plan finds no room: give offload_layers a number to try it all the same"
+    return Term(
+        "layer weights", round(layer_bytes(plan) - offloaded_layer_count(plan) * offloaded_layer_bytes(plan)), why
+    )
 
 
-def away_layers(plan: Plan) -> int:
+def offloaded_layer_count(plan: Plan) -> int:
     """Layers in host RAM."""
     return len(plan.shape.layers) - plan.resident_layers
 
 
-def moved_bytes(plan: Plan) -> float:
-    """Bytes of a layer that leave the card with it: the packed weights; the scales of 4-bit ones stay (the rows with 16
-    to 48 layers away agree within 0.003 GiB)."""
+def offloaded_layer_bytes(plan: Plan) -> float:
+    """Bytes that leave the card with an offloaded layer: the packed weights; the scales of 4-bit weights stay (measured
+    rows with 16 to 48 offloaded layers agree within 0.003 GiB)."""
     packed = 0.5 * plan.shape.linear_params if plan.quant == "nf4" else layer_bytes(plan)
     return packed / len(plan.shape.layers)
 
 
-def slots_term(plan: Plan) -> Term:
-    """Room on the card through which layers from host RAM pass (block_swap.py, _pool_bytes)."""
-    away = away_layers(plan)
-    slots = min(SLOTS, away)
-    one = moved_bytes(plan) + 2 * plan.shape.expert_params / len(plan.shape.layers)
-    return Term("layer slots", round(slots * one), f"{slots} slots of {gib(one)} for {away} layers kept in host RAM")
+def layer_slots_term(plan: Plan) -> Term:
+    """Buffers on the card for the layers that are fetched from host RAM (block_swap.py, _pool_bytes)."""
+    offloaded = offloaded_layer_count(plan)
+    slots = min(SLOTS, offloaded)
+    slot_bytes = offloaded_layer_bytes(plan) + 2 * plan.shape.expert_params / len(plan.shape.layers)
+    return Term(
+        "layer slots",
+        round(slots * slot_bytes),
+        f"{slots} slots of {gib(slot_bytes)} for {offloaded} layers kept in host RAM",
+    )
 
 
 def experts_term(plan: Plan) -> Term:
-    """Fused experts, which bitsandbytes does not quantize: it replaces nn.Linear only (transformers 5.17,
+    """The fused experts. bitsandbytes does not quantize them: it replaces nn.Linear only (transformers 5.17,
     integrations/bitsandbytes.py). Unsloth's own expert code may; hence the wide lower bound. Unmeasured."""
     share = plan.resident_layers / len(plan.shape.layers)
     amount = round(2 * plan.shape.expert_params * share)
@@ -76,77 +83,79 @@ def experts_term(plan: Plan) -> Term:
     return Term("experts", amount, f"{count(plan.shape.expert_params)} expert weights at 2 byte", less)
 
 
-def rest_term(plan: Plan) -> Term:
+def embeddings_term(plan: Plan) -> Term:
     """Embeddings, untied head, norms and biases: never quantized (transformers quantizers/base.py,
     get_keys_to_not_convert). 4 bytes on a CPU, else 2."""
     shape = plan.shape
     embedding = shape.embedding_params if plan.embedding_on_card else 0
     params = embedding + shape.head_params + shape.small_params
-    each = plan.stream_bytes
+    bytes_per_param = plan.stream_bytes
     tied = "head shared with the embeddings" if shape.tied else "embeddings, head"
-    said = f"{count(params)} parameters ({tied}, norms) are not quantized: {each} byte each"
+    why = f"{count(params)} parameters ({tied}, norms) are not quantized: {bytes_per_param} byte each"
     if not plan.embedding_on_card:
-        said += "; the input embedding is in host RAM"
-    return Term("embeddings and head", params * each, said)
+        why += "; the input embedding is in host RAM"
+    return Term("embeddings and head", params * bytes_per_param, why)
 
 
-def vision_term(plan: Plan) -> Term:
-    """Image tower and bridge, loaded even for text. Unsloth may quantize parts of it: the lower bound."""
+def image_tower_term(plan: Plan) -> Term:
+    """Image tower and bridge, loaded even for text. Unsloth may quantize parts of it: hence the lower bound."""
     amount = 2 * plan.shape.vision
     less = 0 if plan.quant == "bf16" else round(amount * 0.7)
     return Term("image tower", amount, f"{count(plan.shape.vision)} parameters at 2 byte", less)
 
 
 def lora_term(plan: Plan) -> Term:
-    """Adapter weights: r x (inputs + outputs) a matrix."""
+    """Adapter weights: r x (inputs + outputs) for each matrix."""
     params = plan.lora_params
-    matrices = sum(times for _, times in plan.adapters)
-    said = f"rank {plan.recipe.lora.r} on {matrices} matrices: {count(params)} at {plan.lora_bytes} byte"
-    return Term("LoRA weights", params * plan.lora_bytes, said)
+    matrices = sum(layers for _, layers in plan.adapters)
+    why = f"rank {plan.recipe.lora.r} on {matrices} matrices: {count(params)} at {plan.lora_bytes} byte"
+    return Term("LoRA weights", params * plan.lora_bytes, why)
 
 
-def whole_term(plan: Plan) -> Term:
-    """Embedding and head that are trained themselves, beside the frozen ones. These are moved to disk with Unsloth's
-    checkpointing, unless input and output share them (models/llama.py, get_peft_model). Unmeasured."""
+def trained_embeddings_term(plan: Plan) -> Term:
+    """Embedding and head that are trained as a whole, beside the frozen ones. The frozen ones are moved to disk with
+    Unsloth's checkpointing, unless input and output share them (models/llama.py, get_peft_model). Unmeasured."""
     to_disk = plan.recipe.train.checkpointing == "unsloth" and not plan.shape.tied
-    amount = plan.whole_params * (plan.whole_bytes - (2 if to_disk else 0))
-    said = f"{count(plan.whole_params)} parameters trained whole, at {plan.whole_bytes} byte"
-    return Term("trained embeddings", amount, said + (" instead of 2" if to_disk else ""), more=amount)
+    amount = plan.fully_trained_params * (plan.fully_trained_weight_bytes - (2 if to_disk else 0))
+    why = f"{count(plan.fully_trained_params)} parameters trained whole, at {plan.fully_trained_weight_bytes} byte"
+    return Term("trained embeddings", amount, why + (" instead of 2" if to_disk else ""), more=amount)
 
 
 def gradients_term(plan: Plan) -> Term:
-    """One gradient a trained weight, in its dtype; torch frees them between steps (set_to_none)."""
-    said = f"one for each of {count(plan.lora_params)} LoRA weights at {plan.lora_bytes} byte"
-    whole = plan.whole_params * plan.whole_bytes
+    """One gradient for each trained weight, in its dtype; torch frees them between steps (set_to_none)."""
+    why = f"one for each of {count(plan.lora_params)} LoRA weights at {plan.lora_bytes} byte"
+    whole = plan.fully_trained_params * plan.fully_trained_weight_bytes
     if whole:
-        said += f", and of {count(plan.whole_params)} of embeddings and head at {plan.whole_bytes}"
-    return Term("LoRA gradients", plan.lora_params * plan.lora_bytes + whole, said, more=whole)
+        why += (
+            f", and of {count(plan.fully_trained_params)} of embeddings and head at {plan.fully_trained_weight_bytes}"
+        )
+    return Term("LoRA gradients", plan.lora_params * plan.lora_bytes + whole, why, more=whole)
 
 
 def optimizer_term(plan: Plan) -> Term:
     """Optimizer states of every trained tensor. Paged ones are managed memory, which neither torch nor the driver
-    counts on the process: the pages on the card move aside when it is full."""
+    counts for the process: the pages on the card move to host RAM when it is full."""
     total, paged = state_bytes(plan)
-    name, params = plan.recipe.train.optimizer, plan.lora_params + plan.whole_params
-    kind = "trained" if plan.whole_params else "LoRA"
-    said = f"{name}: {total / params:.2f} byte for each of {count(params)} {kind} weights"
+    name, params = plan.recipe.train.optimizer, plan.lora_params + plan.fully_trained_params
+    trained = "trained" if plan.fully_trained_params else "LoRA"
+    why = f"{name}: {total / params:.2f} byte for each of {count(params)} {trained} weights"
     if paged:
-        said += f", of which {gib(paged)} can move to host RAM and are not counted"
-    return Term("optimizer states", round(total - paged), said)
+        why += f", of which {gib(paged)} can move to host RAM and are not counted"
+    return Term("optimizer states", round(total - paged), why)
 
 
 def state_bytes(plan: Plan) -> tuple[float, float]:
-    """Bytes of all optimizer states, and of those among them that are paged."""
+    """Bytes of all optimizer states, and of the paged ones among them."""
     rank, name = plan.recipe.lora.r, plan.recipe.train.optimizer
     total = paged = 0.0
-    for each, times in plan.adapters:
-        for side in (each.inputs, each.outputs):
+    for linear, times in plan.adapters:
+        for side in (linear.inputs, linear.outputs):
             amount = times * _state_bytes(name, rank, side, plan.lora_bytes)
             total += amount
             paged += amount if name.startswith("paged") and rank * side >= PAGED_STATE else 0
-    if plan.whole_params:
+    if plan.fully_trained_params:
         hidden = plan.shape.hidden
-        whole = _state_bytes(name, hidden, plan.whole_params // hidden, plan.whole_bytes)
+        whole = _state_bytes(name, hidden, plan.fully_trained_params // hidden, plan.fully_trained_weight_bytes)
         total, paged = total + whole, paged + (whole if name.startswith("paged") else 0)
     return total, paged
 
@@ -166,51 +175,55 @@ def _state_bytes(optimizer: str, rank: int, side: int, weight_bytes: int) -> flo
 
 
 def step_scratch_bytes(plan: Plan) -> int:
-    """Temporaries of the optimizer step: torch's foreach AdamW makes one more copy of the weights; fused and
+    """Temporary memory of the optimizer step: torch's foreach AdamW makes one more copy of the weights; fused and
     bitsandbytes optimizers work in place."""
     return plan.lora_params * plan.lora_bytes if plan.recipe.train.optimizer in ("adamw_torch", "adafactor") else 0
 
 
-def place(plan: Plan, context_bytes: int) -> Plan:
-    """The plan with layers and input embedding in host RAM as the recipe asks, or as Unsloth decides on this card.
+def offload(plan: Plan, context_bytes: int) -> Plan:
+    """The plan with layers and input embedding moved to host RAM as the recipe asks, or as Unsloth decides on a card.
 
     "auto" follows unsloth_zoo 2026.10 (device_map_planner.py, plan_block_swap): a tenth of the free memory stays free
-    for quantizing, then one row's reserve with a rank-16 adapter; the input embedding goes first unless the head
-    shares it, then the fewest layers. With 5.3 GiB free this gives the 23 of 32 layers of 8B that were observed.
+    for quantizing, then one row's reserve with a rank-16 adapter; the input embedding is offloaded first unless the
+    head shares it, then the fewest layers. With 5.3 GiB free this gives the 23 of 32 layers of 8B that were observed.
     A number stops at all layers but one (unsloth models/_utils.py, trim_config_for_block_swap).
     """
     if not plan.unsloth or plan.card is None:
         return plan
-    wanted, total = plan.recipe.train.offload_layers, len(plan.shape.layers)
+    offload_layers, total = plan.recipe.train.offload_layers, len(plan.shape.layers)
     free = _free_limit(plan) - context_bytes
-    if wanted != "auto":
+    if offload_layers != "auto":
         plan = _without_embedding(plan, free - lora_term(plan).bytes)
-        return replace(plan, resident_layers=max(1, total - (wanted or 0)))
+        return replace(plan, resident_layers=max(1, total - (offload_layers or 0)))
     free = free * 9 // 10 if plan.quant == "nf4" else free
-    need = _reserve_bytes(plan, 20 * 16 * sum(times * (each.inputs + each.outputs) for each, times in plan.adapters))
+    need = _reserve_bytes(
+        plan, 20 * 16 * sum(layers * (linear.inputs + linear.outputs) for linear, layers in plan.adapters)
+    )
     if free - _weights_bytes(plan) >= need:
         return plan
     plan = replace(plan, embedding_on_card=plan.shape.tied)
 
-    def leaves_room(away: int) -> bool:
-        tried = replace(plan, resident_layers=total - away)
-        return free - _weights_bytes(tried) - slots_term(tried).bytes >= need
+    def leaves_room(offloaded: int) -> bool:
+        candidate = replace(plan, resident_layers=total - offloaded)
+        return free - _weights_bytes(candidate) - layer_slots_term(candidate).bytes >= need
 
-    away = bisect_left(range(total), True, key=leaves_room)
-    on_card = plan.embedding_on_card or plan.trains_whole("embed_tokens")  # it comes back to be trained
-    return replace(plan, embedding_on_card=on_card, resident_layers=max(1, total - away), refused=away == total)
+    offloaded = bisect_left(range(total), True, key=leaves_room)
+    on_card = plan.embedding_on_card or plan.fully_trains("embed_tokens")  # it comes back to be trained
+    return replace(
+        plan, embedding_on_card=on_card, resident_layers=max(1, total - offloaded), refused=offloaded == total
+    )
 
 
 def _without_embedding(plan: Plan, free_bytes: int) -> Plan:
     """Unsloth moves the input embedding to host RAM when one row's reserve does not fit beside the weights."""
-    stays = plan.shape.tied or plan.trains_whole("embed_tokens")
-    if stays or free_bytes - _weights_bytes(plan) >= _reserve_bytes(plan, 16 * plan.lora_params):
+    must_stay = plan.shape.tied or plan.fully_trains("embed_tokens")
+    if must_stay or free_bytes - _weights_bytes(plan) >= _reserve_bytes(plan, 16 * plan.lora_params):
         return plan
     return replace(plan, embedding_on_card=False)
 
 
 def _weights_bytes(plan: Plan) -> int:
-    return sum(term(plan).bytes for term in (layers_term, experts_term, rest_term, vision_term))
+    return sum(term(plan).bytes for term in (layers_term, experts_term, embeddings_term, image_tower_term))
 
 
 def _free_limit(plan: Plan) -> int:
@@ -220,24 +233,25 @@ def _free_limit(plan: Plan) -> int:
 
 
 def _reserve_bytes(plan: Plan, trainable_bytes: int) -> int:
-    """What Unsloth wants free for a step of one row: 48 bytes x tokens x width, 2048 rows of fp32 logits, the
-    trainables, a sixteenth more and 256 MiB (unsloth_zoo block_swap.py, estimate_training_reserve_bytes)."""
+    """Memory that Unsloth wants free for a step of one row: 48 bytes x tokens x width, 2048 rows of fp32 logits, the
+    trainable weights, a sixteenth more and 256 MiB (unsloth_zoo block_swap.py, estimate_training_reserve_bytes)."""
     tokens = plan.recipe.model.max_seq_length
     base = 48 * tokens * plan.shape.hidden + 4 * min(tokens, 2048) * plan.shape.vocab + trainable_bytes
-    return int(base * 17 / 16) + 256 * 2**20
+    return int(base * 17 / 16) + 256 * MIB
 
 
 def host_bytes(plan: Plan) -> int:
-    """Pinned host RAM: layers and embedding moved there, and each layer's input but the last one's, in 16 bits."""
+    """Pinned host RAM: offloaded layers and embedding, and each layer's input but the last one's, in 16 bits."""
     total = len(plan.shape.layers)
-    amount = (moved_bytes(plan) + 2 * plan.shape.expert_params / total) * away_layers(plan)
+    amount = (offloaded_layer_bytes(plan) + 2 * plan.shape.expert_params / total) * offloaded_layer_count(plan)
     if not plan.embedding_on_card:
         amount += 2 * plan.shape.embedding_params
-    if parks_checkpoints(plan):
+    if offloads_checkpoints(plan):
         amount += 2 * plan.tokens * plan.shape.hidden * (total - 1)
     return round(amount)
 
 
-def parks_checkpoints(plan: Plan) -> bool:
-    """Unsloth sends a layer's input to host RAM if it is larger than 2 MiB (unsloth_zoo gradient_checkpointing.py)."""
-    return plan.checkpoints == "host" and 2 * plan.tokens * plan.shape.hidden > 2 * 2**20
+def offloads_checkpoints(plan: Plan) -> bool:
+    """True if layer inputs go to host RAM: Unsloth sends those larger than 2 MiB (unsloth_zoo
+    gradient_checkpointing.py)."""
+    return plan.checkpoints == "host" and 2 * plan.tokens * plan.shape.hidden > 2 * MIB

@@ -1,10 +1,10 @@
-"""A recipe: its fields, how it is read and checked, and the presets to start from."""
+"""Recipes: their fields, loading and checking them, and the presets to start from."""
 
 from fitune.core.recipe.changes import changed, value_of
 from fitune.core.recipe.fields import MOVES_THE_BASE, Data, Deliver, Lora, Model, Quant, Recipe, Run, Train, help_of
 from fitune.core.recipe.load import GROUPS, parse
 from fitune.core.recipe.presets import Preset, presets_dir
-from fitune.core.recipe.rules import problems
+from fitune.core.recipe.rules import find_contradictions
 
 __all__ = [
     "GROUPS",
@@ -19,9 +19,9 @@ __all__ = [
     "Run",
     "Train",
     "changed",
+    "find_contradictions",
     "help_of",
     "parse",
     "presets_dir",
-    "problems",
     "value_of",
 ]

@@ -1,4 +1,4 @@
-"""The groups and fields of a recipe: one class a group, the docstring under a field is also its help in the form."""
+"""The groups and fields of a recipe: one class for each group. The docstring under a field is also its help text."""
 
 import ast
 import inspect
@@ -13,7 +13,7 @@ Checkpointing = Literal["unsloth", "on", "off"]
 Backend = Literal["auto", "unsloth", "trl"]
 Init = Literal["default", "gaussian", "pissa", "olora", "orthogonal"]
 MOVES_THE_BASE: tuple[Init, ...] = ("pissa", "olora")
-"""Ways to start that take a part of the base's weights: in peft's tuners/lora/layer.py each *_init that sets them."""
+"""Adapter initialisations that change the base weights: in peft's tuners/lora/layer.py each *_init that sets them."""
 DataFormat = Literal["auto", "messages", "sharegpt", "alpaca", "prompt_completion", "question_answer", "text"]
 Scheduler = Literal[
     "linear", "cosine", "constant", "constant_with_warmup", "cosine_with_min_lr", "polynomial", "inverse_sqrt"
@@ -25,12 +25,12 @@ Optimizer = Literal[
 
 
 class Group(BaseModel):
-    # Help is read when asked for (`help_of`), and a group is built with the recipe: both shorten each command's start.
+    # Help texts are read on demand (`help_of`), and a group is built with the recipe: each command starts faster.
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=(), defer_build=True)
 
 
 class Model(Group):
-    """Which model, and how it lies in memory."""
+    """The base model, and how it is held in memory."""
 
     id: Annotated[str, Field(min_length=1)]
     """A Hub id such as Qwen/Qwen2.5-7B-Instruct, or a local folder."""
@@ -56,7 +56,7 @@ class Lora(Group):
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Share of the adapter's input dropped at random; 0 is fastest, 0.05 helps on very small data."""
     target_modules: Literal["all-linear"] | tuple[str, ...] = "all-linear"
-    """Which layers get an adapter; all-linear is best for nearly everything."""
+    """The modules that get an adapter; all-linear is best for nearly everything."""
     bias: Literal["none", "all", "lora_only"] = "none"
     """Train bias vectors as well; none keeps the adapter removable without a trace."""
     rslora: bool = False
@@ -64,17 +64,17 @@ class Lora(Group):
     dora: bool = False
     """Learn a weight's length and direction apart (DoRA): a little better at low rank, slower, more memory."""
     init: Init = "default"
-    """How the adapter starts; all start as no change at all. pissa and olora take a part of the weights into it."""
+    """How the adapter starts; at first it changes nothing. pissa and olora move a part of the base weights into it."""
     layers: tuple[Annotated[int, Field(ge=0)], ...] | None = None
     """Only these layers, by number from 0; nothing means all of them."""
 
 
 class Data(Group):
-    """What the model learns from."""
+    """The training data."""
 
     source: Annotated[str, Field(min_length=1)]
     """A file (JSONL, JSON, CSV, Parquet, text), a folder of them, or the id of a data set on the Hub.
-    A relative path counts from where the command is given."""
+    A relative path counts from the current folder."""
     format: DataFormat = "auto"
     """The shape of a row; auto recognises the common ones."""
     split: str = "train"
@@ -82,7 +82,7 @@ class Data(Group):
     columns: dict[str, str] = {}
     """Your column for each role, where auto is not sure: {prompt = "question", completion = "answer"}."""
     eval_fraction: Annotated[float, Field(ge=0, le=0.5)] = 0.05
-    """Share of the rows held out, never trained on, to see whether the model learns or only memorises."""
+    """Share of the rows held out from training, to see if the model learns or only memorises."""
     loss_on: Literal["answers", "all"] = "answers"
     """Learn to write the answers only, or the questions too."""
     packing: bool | Literal["auto"] = "auto"
@@ -90,14 +90,15 @@ class Data(Group):
 
 
 class Train(Group):
-    """How the training goes."""
+    """The training settings."""
 
     backend: Backend = "auto"
     """unsloth on NVIDIA cards (fast, small), trl everywhere else; auto picks and says why."""
     micro_batch: Annotated[int, Field(ge=1, le=4096)] = 2
     """Rows on the card at once. The first thing to lower when memory is short."""
     grad_accum: Annotated[int, Field(ge=1, le=65536)] = 4
-    """Micro-batches summed before the weights move: costs time, hardly memory. The model feels the product of both."""
+    """Micro-batches summed before the weights change: costs time, hardly memory. The batch size is the product of
+    both."""
     epochs: Annotated[float, Field(gt=0, le=1000)] = 1.0
     """How often every row is seen. 1 to 3; more memorises."""
     max_steps: Annotated[int, Field(ge=1)] | None = None
@@ -115,36 +116,36 @@ class Train(Group):
     max_grad_norm: Annotated[float, Field(gt=0, le=1000)] = 1.0
     """Longest step allowed: a longer gradient is cut to this length."""
     checkpointing: Checkpointing = "unsloth"
-    """Recompute activations instead of keeping them: on the card, or parked in host RAM (unsloth). Off takes most."""
+    """Keep this many frozen layers in host RAM and fetch each when needed (unsloth); auto keeps the fewest it can."""
     offload_layers: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] | None = None
-    """Keep this many frozen layers in host RAM and fetch each when needed (unsloth); auto keeps as many as must be."""
+    """Keep this many frozen layers in host RAM and fetch each when needed (unsloth); auto keeps as few as it can."""
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 3407
     """Same seed, same order of rows, same start."""
     eval_every: Annotated[int, Field(ge=1)] | None = None
-    """Steps between looks at the held-out rows; nothing means about 10 in a run."""
+    """Steps between evaluations on the held-out rows; nothing means about 10 in a run."""
     save_every: Annotated[int, Field(ge=1)] | None = None
     """Steps between checkpoints, from which a run resumes; nothing means about 10 in a run."""
     keep_checkpoints: Annotated[int, Field(ge=1, le=1000)] = 2
     """How many of the newest checkpoints stay on disk."""
     report_to: Literal["none", "tensorboard", "wandb", "trackio", "mlflow"] = "none"
-    """A tracker that also gets the numbers; fitune keeps its own log in the run's folder in any case."""
+    """An experiment tracker that also gets the numbers; fitune always keeps its own log in the run's folder."""
 
 
 class Run(Group):
-    """Where the run lives and what it may take."""
+    """The run's folder, and the resources it may use."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")] | None = None
     """Its name: letters, digits, dots, hyphens. Nothing makes one from date and model."""
     home: str | None = None
     """The folder that holds runs/; nothing means $FITUNE_HOME, else the XDG data folder."""
     gpu: str | None = None
-    """Which card: number, UUID or part of its name; nothing means the one with most free memory."""
+    """The card to use: number, UUID or part of its name; nothing means the one with most free memory."""
     vram_limit_gib: Annotated[float, Field(gt=0, le=4096)] | None = None
     """Never take more than this of the card."""
 
 
 class Deliver(Group):
-    """What to make of the adapter afterwards."""
+    """Files to make from the adapter after the training."""
 
     merge: bool = False
     """Merge the adapter into the 16-bit base model."""
@@ -172,11 +173,13 @@ class Recipe(Group):
 @cache
 def help_of(group: type[BaseModel]) -> dict[str, str]:
     """The docstring under each field of a group, by the field's name."""
-    (written,) = ast.parse(inspect.getsource(group)).body
-    assert isinstance(written, ast.ClassDef)
+    (class_node,) = ast.parse(inspect.getsource(group)).body
+    assert isinstance(class_node, ast.ClassDef)
     return {
-        field.target.id: inspect.cleandoc(said.value.value)
-        for field, said in pairwise(written.body)
+        field.target.id: inspect.cleandoc(docstring.value.value)
+        for field, docstring in pairwise(class_node.body)
         if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
-        if isinstance(said, ast.Expr) and isinstance(said.value, ast.Constant) and isinstance(said.value.value, str)
+        if isinstance(docstring, ast.Expr)
+        and isinstance(docstring.value, ast.Constant)
+        and isinstance(docstring.value.value, str)
     }

@@ -1,4 +1,4 @@
-"""Presets: recipes without data, worded as people ask ("8B on 12 GB"). They are TOML files in presets/, data only."""
+"""Presets: recipes without data, named after model size and card ("8B on 12 GB"). They are TOML files in presets/."""
 
 import tomllib
 from collections.abc import Mapping
@@ -13,12 +13,12 @@ from fitune.core.recipe.load import Recipe, parse
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """One run of a preset that was measured."""
+    """One measured run of a preset."""
 
     card: str
-    """The card, and how it was made smaller if it was."""
+    """The card, and the way its memory was limited, if it was."""
     peak_gib: float
-    """The most that nvidia-smi showed for the process."""
+    """The peak that nvidia-smi showed for the process."""
     date: str
     versions: str
     tokens_per_s: float | None = None
@@ -31,17 +31,17 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """A starting point for a card of some size."""
+    """A recipe without data, for a card of some size."""
 
     id: str
     title: str
-    """As people ask: `8B on 12 GB`."""
+    """Model size and card: `8B on 12 GB`."""
     whom: str
-    """A sentence: for whom it is."""
+    """A sentence on the users it is for."""
     card_gib: float
-    """The smallest card it is meant for; 0 means any machine."""
+    """GiB of the smallest card it is meant for; 0 means any machine."""
     models: tuple[str, ...]
-    """Hub ids that it suits; the first is the default."""
+    """Hub ids of suitable models; the first is the default."""
     tree: Mapping[str, Any]
     """The recipe groups of its file."""
     evidence: tuple[Evidence, ...] = ()
@@ -55,7 +55,7 @@ class Preset:
 
 
 def presets_dir() -> Path:
-    """Where the presets lie: beside `core`, in a checkout and in an installed package alike."""
+    """The folder of the presets: beside `core`, in a checkout and in an installed package alike."""
     return Path(__file__).resolve().parents[2] / "presets"
 
 
@@ -72,18 +72,18 @@ def load(name: str, text: str) -> Preset:
         tree = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise UserError(f"presets/{name}.toml is not valid TOML: {error}.") from None
-    about = tree.pop("preset", None)
-    if not isinstance(about, dict):
+    preset_table = tree.pop("preset", None)
+    if not isinstance(preset_table, dict):
         raise UserError(f"presets/{name}.toml has no [preset] table.")
     try:
         preset = Preset(
             id=name,
-            title=about["title"],
-            whom=about["whom"],
-            card_gib=about["card_gib"],
-            models=tuple(about["models"]),
+            title=preset_table["title"],
+            whom=preset_table["whom"],
+            card_gib=preset_table["card_gib"],
+            models=tuple(preset_table["models"]),
             tree=tree,
-            evidence=tuple(Evidence(**each) for each in about.get("evidence", ())),
+            evidence=tuple(Evidence(**evidence) for evidence in preset_table.get("evidence", ())),
         )
     except (KeyError, TypeError) as error:
         raise UserError(f"presets/{name}.toml: the [preset] table is not complete: {error}.") from None
@@ -92,7 +92,7 @@ def load(name: str, text: str) -> Preset:
 
 
 def find(name: str) -> Preset:
-    """The preset of that id. Raises UserError, naming all of them."""
+    """The preset with this id. Raises UserError with the ids of all presets."""
     for preset in load_all():
         if preset.id == name:
             return preset

@@ -1,4 +1,4 @@
-"""What contradicts itself in a recipe whose fields are each fine. What a machine can't do is the machine's business."""
+"""Contradictions between the fields of a recipe, each of which is valid by itself. Nothing here knows the machine."""
 
 from collections.abc import Iterator
 
@@ -6,20 +6,22 @@ from fitune.core.errors import Problem
 from fitune.core.recipe.fields import MOVES_THE_BASE, Lora, Quant, Recipe, Train
 
 
-def problems(recipe: Recipe) -> list[Problem]:
-    """Each contradiction, with a way out; `where` is `group.key`."""
-    found = [
+def find_contradictions(recipe: Recipe) -> list[Problem]:
+    """Each contradiction, with a fix; `where` is `group.key`."""
+    problems = [
         *_of_backend(recipe.train, recipe.model.quant, recipe.lora.target_modules),
         *_of_init(recipe.lora, recipe.train.backend, recipe.model.quant),
         *_of_choice(recipe.lora),
     ]
     if recipe.train.eval_every is not None and recipe.data.eval_fraction == 0:
-        found.append(Problem("train.eval_every", "is set, but no rows are held out.", "Set data.eval_fraction = 0.05."))
-    return found
+        problems.append(
+            Problem("train.eval_every", "is set, but no rows are held out.", "Set data.eval_fraction = 0.05.")
+        )
+    return problems
 
 
 def _of_backend(train: Train, quant: Quant, modules: str | tuple[str, ...]) -> Iterator[Problem]:
-    """Settings that the backend does not have. What `auto` will choose is not known yet."""
+    """Settings that the backend does not support. The choice of `auto` is not known yet."""
     if train.backend == "trl" and "lm_head" in modules:  # trl 1.15 reads its weights past an adapter (sft_trainer.py)
         fix = 'Take it out, or use backend = "unsloth".'
         yield Problem("lora.target_modules", "lm_head is not trained by the trl backend.", fix)
@@ -35,24 +37,24 @@ def _of_backend(train: Train, quant: Quant, modules: str | tuple[str, ...]) -> I
 
 
 def _of_init(lora: Lora, backend: str, quant: Quant) -> Iterator[Problem]:
-    """Ways to start an adapter that want something of the rest."""
+    """Initialisations of the adapter that need other settings."""
     init = lora.init
     reads_the_base = init in (*MOVES_THE_BASE, "orthogonal")
     if reads_the_base and backend == "unsloth":
         fix = 'Use init = "default", or backend = "trl".'
         yield Problem("lora.init", f"{init} is done by the trl backend only.", fix)
     if reads_the_base and quant != "bf16":
-        said = f"{init} reads the base weights, which must then be 16-bit."
-        yield Problem("lora.init", said, 'Use quant = "bf16", or init = "default".')
+        text = f"{init} reads the base weights, which must then be 16-bit."
+        yield Problem("lora.init", text, 'Use quant = "bf16", or init = "default".')
     if init in MOVES_THE_BASE and "lm_head" in lora.target_modules:
-        said = f"{init} would change the weights of lm_head, which in many models are the input's as well."
-        yield Problem("lora.init", said, 'Take lm_head out of lora.target_modules, or use init = "default".')
+        text = f"{init} would change the weights of lm_head, which in many models are the input's as well."
+        yield Problem("lora.init", text, 'Take lm_head out of lora.target_modules, or use init = "default".')
     if init == "orthogonal" and lora.r % 2 == 1:
         yield Problem("lora.r", "must be even for init = orthogonal.", f"Use r = {lora.r + 1}.")
 
 
 def _of_choice(lora: Lora) -> Iterator[Problem]:
-    """Choices of nothing."""
+    """Empty choices of modules or layers."""
     if lora.target_modules == ():
         yield Problem("lora.target_modules", "is empty: nothing would be trained.", 'Use "all-linear".')
     if lora.layers == ():

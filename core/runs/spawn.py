@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-from fitune.core.errors import UserError
+from fitune.core.errors import ExitCode, UserError
 from fitune.core.runs.events import Tail
 from fitune.core.runs.run import Run
 from fitune.core.runs.state import RunState, fold
@@ -31,7 +31,7 @@ def spawn(run: Run, job: str) -> str:
         worker.kill()
         if unit:  # that was systemd-run alone
             _ask("systemctl", "--user", "kill", "--signal=KILL", unit)
-        raise UserError("The worker did not come up.", f"See {run.log}", exit_code=1)
+        raise UserError("The worker did not come up.", f"See {run.log}", ExitCode.FAILED)
     return "systemd" if unit else "setsid"
 
 
@@ -89,7 +89,7 @@ def _comes_to_life(run: Run, worker: subprocess.Popen[bytes], news: Tail) -> boo
         if run.holder_pid() is not None or fold(news.read(), told).end:
             return True
         if gone:
-            raise UserError(f"The worker ended at once: {_last_line(run.log)}", f"See {run.log}", exit_code=1)
+            raise UserError(f"The worker ended at once: {_last_line(run.log)}", f"See {run.log}", ExitCode.FAILED)
         if time.monotonic() > deadline:
             return False
         time.sleep(0.02)

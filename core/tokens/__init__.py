@@ -1,24 +1,24 @@
-"""The rows in tokens: how long they are, what a length cuts, what packing gains, how much work a training is."""
+"""Token counts of the rows: lengths, truncation, packing, and the workload of a training."""
 
-from fitune.core.tokens.findings import findings, is_lossy, wanted_length
-from fitune.core.tokens.lengths import FILE, Bin, Example, Prepared, Token
-from fitune.core.tokens.packing import Packing, Why, decide
-from fitune.core.tokens.workload import Workload, as_decided, lengths_said, workload
+from fitune.core.tokens.findings import findings, loses_much, suggested_length
+from fitune.core.tokens.lengths import STATS_FILE, Example, HistogramBin, Token, TokenStats
+from fitune.core.tokens.packing import Packing, PackingReason, decide_packing
+from fitune.core.tokens.workload import Workload, lengths_note, with_packing_decided, workload
 
 __all__ = [
-    "FILE",
-    "Bin",
+    "STATS_FILE",
     "Example",
+    "HistogramBin",
     "Packing",
-    "Prepared",
+    "PackingReason",
     "Token",
-    "Why",
+    "TokenStats",
     "Workload",
-    "as_decided",
-    "decide",
+    "decide_packing",
     "findings",
-    "is_lossy",
-    "lengths_said",
-    "wanted_length",
+    "lengths_note",
+    "loses_much",
+    "suggested_length",
+    "with_packing_decided",
     "workload",
 ]

@@ -1,4 +1,4 @@
-"""Where the answers of the prepare job lie, and how one is found again: by all that it depends on."""
+"""The cache of the prepare job's results: one folder for each set of data, model and settings."""
 
 import os
 import shutil
@@ -13,20 +13,21 @@ from fitune.core.data.files import find as sources
 from fitune.core.errors import UserError
 from fitune.core.recipe import Recipe
 from fitune.core.runs import Run
-from fitune.core.tokens.lengths import FILE, VERSION, Prepared
+from fitune.core.tokens.lengths import STATS_FILE, VERSION, TokenStats
 
 FOLDER = "prepare"
 KEPT = 32
-"""So many answers are kept, the newest: some 100 kB each."""
+"""Number of results that are kept, the newest: some 100 kB each."""
 ASK_HUB_S = 10.0
 TOKENIZER_FILES = ("tokenizer", "special_tokens", "added_tokens", "chat_template", "vocab", "merges", "config.json")
-"""How the names of files begin on which token ids depend."""
+"""Beginnings of the names of the files that determine token ids."""
 Key = dict[str, Any]
-"""asked: names and settings; rows: the files as they were found; tokenizer: its files, or the commit they are of."""
+"""asked: names and settings; rows: name, size and stamp of the data files; tokenizer: the same of its files, or the
+commit of the model on the Hub."""
 
 
-def located(recipe: Recipe) -> Recipe:
-    """The recipe with its local paths made absolute: a job may work elsewhere, and its answer is kept by them."""
+def with_absolute_paths(recipe: Recipe) -> Recipe:
+    """The recipe with absolute local paths: a job may run in another folder, and its result is cached by them."""
 
     def absolute(name: str) -> str:
         path = Path(os.path.expanduser(name))
@@ -41,9 +42,9 @@ def located(recipe: Recipe) -> Recipe:
 
 
 def key(recipe: Recipe) -> Key:
-    """All that the answer for a located recipe depends on; for names on the Hub it is asked what they mean now.
+    """The cache key of a recipe with absolute paths; the Hub is asked for the current commit of a model there.
 
-    Raises UserError where the data can't be found or reached, or a local model can't be looked into.
+    Raises UserError where the data can't be found or reached, or a local model can't be read.
     """
     model = recipe.model
     tokenizer = _tokenizer_files(model.id) or _commit(model.id, model.revision)
@@ -51,48 +52,48 @@ def key(recipe: Recipe) -> Key:
 
 
 def folder(key: Key, home: Path) -> Path:
-    """Where the job of this key works."""
-    import hashlib  # `known` does without, in commands that must be quick
+    """The run folder of the prepare job with this key."""
+    import hashlib  # `lookup` does not need it, in commands that must be quick
 
     return home / FOLDER / hashlib.sha256(orjson.dumps(key)).hexdigest()[:16]
 
 
-def known(recipe: Recipe, home: Path) -> Prepared | None:
-    """The answer for a recipe if the job gave it before. Fast, and without the network: of what lies on the Hub the
-    newest answer is taken, and None where there is none or the data are out of reach."""
+def lookup(recipe: Recipe, home: Path) -> TokenStats | None:
+    """The cached result for a recipe; None if there is none or the data can't be reached. Fast, and without the
+    network: for data or models on the Hub it is the newest result."""
     try:
-        recipe = located(recipe)
+        recipe = with_absolute_paths(recipe)
         rows = None if sources.is_on_hub(recipe.data.source) else _row_files(recipe)
-        wanted = {"asked": _asked(recipe), "rows": rows, "tokenizer": _tokenizer_files(recipe.model.id) or None}
+        required = {"asked": _asked(recipe), "rows": rows, "tokenizer": _tokenizer_files(recipe.model.id) or None}
     except (UserError, OSError):
         return None
-    wanted = {name: value for name, value in wanted.items() if value is not None}
+    required = {name: value for name, value in required.items() if value is not None}
     for run in _newest_first(home):
-        if (run.path / FILE).is_file() and wanted.items() <= _stored(run).items():
+        if (run.path / STATS_FILE).is_file() and required.items() <= _stored(run).items():
             try:
-                return Prepared.read(run.path)
+                return TokenStats.read(run.path)
             except UserError:  # damaged, and so as good as none
                 continue
     return None
 
 
 def prune(home: Path) -> None:
-    """Remove the oldest answers beyond KEPT; those whose job lives stay."""
-    for run in list(_newest_first(home))[KEPT:]:
-        if run.holder_pid() is None:
-            shutil.rmtree(run.path, ignore_errors=True)
+    """Remove the oldest results beyond KEPT; those of a running job stay."""
+    for entry in list(_newest_first(home))[KEPT:]:
+        if entry.holder_pid() is None:
+            shutil.rmtree(entry.path, ignore_errors=True)
 
 
 def _newest_first(home: Path) -> Iterator[Run]:
     dated = []
-    for info in (home / FOLDER).glob("*/run.json"):
-        with suppress(FileNotFoundError):  # pruned by another fitune between the two looks
-            dated.append((info.parent.stat().st_mtime_ns, info.parent))
+    for info_file in (home / FOLDER).glob("*/run.json"):
+        with suppress(FileNotFoundError):  # removed by another fitune between glob and stat
+            dated.append((info_file.parent.stat().st_mtime_ns, info_file.parent))
     yield from (Run(path) for _, path in sorted(dated, reverse=True))
 
 
 def _stored(run: Run) -> Key:
-    """The key that an answer is kept by; empty if its run.json can't be read."""
+    """The key of a cached result; empty if its run.json can't be read."""
     try:
         return dict(run.info().get("key") or {})
     except UserError:
@@ -114,7 +115,7 @@ def _row_files(recipe: Recipe) -> list[list[Any]]:
 
 
 def _tokenizer_files(model_id: str) -> list[list[Any]]:
-    """Name, size and time of a local model's tokenizer files. Raises UserError where they can't be looked at."""
+    """Name, size and time of a local model's tokenizer files. Raises UserError where they can't be read."""
     model = Path(os.path.expanduser(model_id))
     if not os.path.isdir(model):
         return []
@@ -126,19 +127,19 @@ def _tokenizer_files(model_id: str) -> list[list[Any]]:
 
 
 def _commit(model_id: str, revision: str | None) -> str:
-    """The commit that a model's revision stands for, by the Hub, or by its cache where the Hub is out of reach; empty
-    if neither knows, and then the job tells why."""
+    """The commit of a model's revision, from the Hub, or from its cache where the Hub can't be reached; empty if
+    neither knows it (the prepare job then reports why)."""
     import httpx
     from huggingface_hub import HfApi, snapshot_download
 
-    def told() -> str:
+    def from_hub() -> str:
         return HfApi().model_info(model_id, revision=revision, timeout=ASK_HUB_S).sha or ""
 
-    def cached() -> str:
-        wanted = "config.json"  # each model has one
-        return Path(snapshot_download(model_id, revision=revision, allow_patterns=wanted, local_files_only=True)).name
+    def from_cache() -> str:
+        file = "config.json"  # each model has one
+        return Path(snapshot_download(model_id, revision=revision, allow_patterns=file, local_files_only=True)).name
 
-    for find in (told, cached):
+    for commit_of in (from_hub, from_cache):
         with suppress(httpx.HTTPError, OSError, ValueError):  # no name of a repository, or a network's login page
-            return find()
+            return commit_of()
     return ""

@@ -1,7 +1,7 @@
-"""What the prepare job found: every row's length in the model's own tokens, what is trained, and a few rows to look at.
+"""Token statistics of the rows, written by the prepare job: lengths in the model's tokens, trained tokens, examples.
 
 Nothing here depends on model.max_seq_length, so a screen may ask about any length: each answer is a sum over counts of
-rows by their length, so that a million rows are as quick as a thousand.
+rows by their length, so a million rows are as quick as a thousand.
 """
 
 from array import array
@@ -19,14 +19,14 @@ import orjson
 from fitune.core.data import eval_fraction
 from fitune.core.errors import UserError
 from fitune.core.recipe import Recipe
-from fitune.core.tokens.packing import Packing, decide
+from fitune.core.tokens.packing import Packing, decide_packing
 
 VERSION = 3
-"""Of the answer, and of the rendering that it tells of."""
-FILE = "prepared.json"
+"""Version of the file, and of the rendering that it counts."""
+STATS_FILE = "prepared.json"
 COUNTS = ("lengths", "blank_lengths", "firsts")
-TOLD = ("source_rows", "skipped", "refused", "why_refused", "plain_template")
-"""Fields of Prepared as they stand in the file."""
+FIELDS = ("source_rows", "skipped", "refused", "why_refused", "plain_template")
+"""Fields of TokenStats that the file has unchanged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,39 +34,39 @@ class Token:
     """One token of an example."""
 
     text: str
-    """Its part of the row's text; empty where a later token completes the letter that it begins."""
+    """Its part of the row's text; empty where a later token completes the character that it begins."""
     trained: bool
     special: bool
-    """Whether it is a mark such as <|im_end|>."""
+    """True for a special token such as <|im_end|>."""
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A row token by token."""
+    """A row as a list of tokens."""
 
     row: int
-    """Its place among the rows of the source that are used, from 0."""
+    """Its number among the usable rows of the source, from 0."""
     length: int
     """Tokens of the whole row."""
     tokens: tuple[Token, ...]
-    """The first of them; long rows are shown in part."""
+    """The first tokens of the row; long rows are shown in part."""
 
 
 @dataclass(frozen=True, slots=True)
-class Lost:
-    """What a length costs. Counted in rows and tokens of the whole source."""
+class Truncation:
+    """The loss from truncating rows to a length, in rows and tokens of the whole source."""
 
     rows: int
-    """Rows that lose their end, or all."""
+    """Rows that lose their end, or everything."""
     tokens: int
     trained_tokens: int
     emptied: int
-    """Rows whose whole answer lies past the length: they are left out."""
+    """Rows whose whole answer is cut off: they are left out."""
 
 
 @dataclass(frozen=True, slots=True)
-class Bin:
-    """A bar of the histogram: rows of `low` to `high` - 1 tokens."""
+class HistogramBin:
+    """A bin of the histogram: rows of `low` to `high` - 1 tokens."""
 
     low: int
     high: int
@@ -74,42 +74,42 @@ class Bin:
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """The lengths of all rows. Without slots, so that sums are made once: a budget follows keystrokes."""
+class TokenStats:
+    """Token statistics of all rows. Without slots, so that sums can be cached: a screen asks at every keystroke."""
 
     lengths: Mapping[int, int]
-    """Tokens of a row as the model sees it -> how many rows. A chat may come as several rows: see rows/render.py."""
+    """Tokens of a row as the model sees it -> number of rows. A chat may become several rows: see rows/render.py."""
     blank_lengths: Mapping[int, int]
-    """The same of the rows in which nothing is trained."""
+    """The same for the rows in which nothing is trained."""
     firsts: Mapping[int, int]
-    """The place of the first trained token -> how many rows, of those that have one."""
+    """Position of the first trained token -> number of rows, for those that have one."""
     trained_at: "array[int]"
-    """How many rows have a trained token at this place, from 0 on to the longest row's end."""
+    """Number of rows with a trained token at this position, from 0 to the end of the longest row."""
     examples: tuple[Example, ...]
     source_rows: int
     """Rows of the source that were used; `rows` may differ."""
     skipped: int
     """Rows of the source that can't be read, or lack what the others have."""
     refused: int
-    """Rows that the chat template does not take."""
+    """Rows that the chat template refuses."""
     why_refused: str
-    """What it said of the first."""
+    """The template's message for the first of them."""
     plain_template: bool
-    """Whether this is a base model without a chat template of its own."""
+    """True for a base model without a chat template of its own."""
 
     @staticmethod
-    def read(folder: Path) -> "Prepared":
-        """What a finished prepare job left in its folder. Raises UserError if it isn't there or can't be read."""
+    def read(folder: Path) -> "TokenStats":
+        """Read the result of a finished prepare job from its folder. Raises UserError if it is missing or damaged."""
         try:
-            return _of_json(orjson.loads((folder / FILE).read_bytes()))
+            return _of_json(orjson.loads((folder / STATS_FILE).read_bytes()))
         except (OSError, KeyError, TypeError, ValueError, OverflowError) as error:  # also what orjson raises
             raise UserError(
-                f"{folder / FILE} can't be read: {error}.", "Remove its folder, and prepare again."
+                f"{folder / STATS_FILE} can't be read: {error}.", "Remove its folder, and prepare again."
             ) from None
 
     @property
     def rows(self) -> int:
-        """All rows as the model sees them, however long."""
+        """Number of rows as the model sees them, of any length."""
         return self._rows_below[-1]
 
     @property
@@ -127,36 +127,36 @@ class Prepared:
         """Rows in which nothing is trained at any length: the template shows nothing of their answers."""
         return sum(self.blank_lengths.values())
 
-    def lost_at(self, length: int) -> Lost:
-        """What is lost when rows are cut to this many tokens."""
-        place = bisect_right(self._sizes, length)
-        cut = self.rows - self._rows_below[place]
+    def truncation_at(self, length: int) -> Truncation:
+        """The loss when rows are truncated to this many tokens."""
+        index = bisect_right(self._sizes, length)
+        cut = self.rows - self._rows_below[index]
         emptied = sum(rows for first, rows in self.firsts.items() if first >= length)
-        tokens = self.total_tokens - self._tokens_below[place] - (cut - emptied) * length
-        return Lost(cut, tokens, self.trained_tokens() - self.trained_tokens(length), emptied)
+        tokens = self.total_tokens - self._tokens_below[index] - (cut - emptied) * length
+        return Truncation(cut, tokens, self.trained_tokens() - self.trained_tokens(length), emptied)
 
     def trained_tokens(self, length: int | None = None) -> int:
-        """Tokens that the loss is taken of, over all rows once, cut to this length; None: uncut."""
-        places = len(self.trained_at) if length is None else min(length, len(self.trained_at))
-        return self._trained_before[places]
+        """Tokens that the loss is computed on, over all rows once, truncated to this length; None: not truncated."""
+        position = len(self.trained_at) if length is None else min(length, len(self.trained_at))
+        return self._trained_before[position]
 
     def trained_per_epoch(self, recipe: Recipe) -> int:
-        """About how many tokens one epoch trains: all rows at model.max_seq_length, less the held-out share."""
+        """Approximate trained tokens of one epoch: all rows at model.max_seq_length, less the held-out share."""
         held_out = eval_fraction(recipe, self.source_rows)
         return round((1 - held_out) * self.trained_tokens(recipe.model.max_seq_length))
 
     def lengths_at(self, length: int) -> Counter[int]:
-        """Tokens of a row as cut to this length -> how many rows; those with nothing left to learn are left out."""
+        """Tokens of a row truncated to this length -> number of rows, without rows that have nothing left to train."""
         lengths = Counter({size: rows for size, rows in self._useful.items() if size < length})
-        lengths[length] = self._useful.total() - lengths.total() - self.lost_at(length).emptied
+        lengths[length] = self._useful.total() - lengths.total() - self.truncation_at(length).emptied
         return +lengths
 
     def longest_at(self, length: int) -> int:
-        """Tokens of the longest row as cut: what the budget takes as `tokens`."""
+        """Tokens of the longest row after truncation: the budget's `tokens`."""
         return min(self.longest, length)
 
     def padded_length(self, length: int, micro_batch: int) -> float:
-        """Expected tokens of the longest row of a micro-batch: what its rows are padded to.
+        """Expected length of the longest row of a micro-batch, to which its rows are padded.
 
         The chance that all of m rows have at most x tokens is (share of such rows)^m, drawn with replacement.
         """
@@ -176,14 +176,14 @@ class Prepared:
         return 1 - sum(size * rows for size, rows in lengths.items()) / padded if padded else 0.0
 
     def packing(self, recipe: Recipe) -> Packing:
-        """Whether these rows, less the held-out share, would be packed, and what that gains: as the worker decides."""
+        """The packing decision for these rows, less the held-out share: the same that the worker makes."""
         share = 1 - eval_fraction(recipe, self.source_rows)
-        return decide(_thinned(self.lengths_at(recipe.model.max_seq_length), share), recipe)
+        return decide_packing(_thinned(self.lengths_at(recipe.model.max_seq_length), share), recipe)
 
-    def histogram(self, bins: int = 20, cut: int | None = None) -> tuple[Bin, ...]:
-        """Rows by length in bins of about equal width, the last with all that are longer than most.
+    def histogram(self, bins: int = 20, cut: int | None = None) -> tuple[HistogramBin, ...]:
+        """Number of rows by length, in bins of about equal width; the last holds all longer rows.
 
-        cut: a bin ends right with this length, so that none has both rows that are cut and rows that are not.
+        cut: a bin ends exactly at this length, so that none has both truncated and whole rows.
         """
         upto = max(1, self.longest)
         width = upto / bins
@@ -195,31 +195,33 @@ class Prepared:
         for size, rows in self.lengths.items():
             counted[bisect_right(lows, size)] += rows
         highs = [*lows[1:], upto + 1]
-        return tuple(Bin(low, high, counted[n]) for n, (low, high) in enumerate(zip(lows, highs, strict=True), 1))
+        return tuple(
+            HistogramBin(low, high, counted[n]) for n, (low, high) in enumerate(zip(lows, highs, strict=True), 1)
+        )
 
     def covering(self, share: float) -> int:
-        """The length that leaves this share of the rows whole."""
+        """The smallest length that leaves this share of the rows whole."""
         rank = min(self.rows - 1, int(share * self.rows))
         return self._sizes[bisect_right(self._rows_below, rank) - 1] if self.rows else 0
 
     @cached_property
-    def worked_out(self) -> dict[Hashable, Any]:
-        """For core.tokens.workload, to keep what takes long and is asked at each key."""
+    def workload_cache(self) -> dict[Hashable, Any]:
+        """A cache for core.tokens.workload, whose slow results are asked for at every keystroke."""
         return {}
 
     @cached_property
     def _useful(self) -> Counter[int]:
-        """The lengths of the rows in which something is trained."""
+        """Lengths of the rows in which something is trained."""
         return Counter(self.lengths) - Counter(self.blank_lengths)
 
     @cached_property
     def _sizes(self) -> list[int]:
-        """Each length that a row has, shortest first."""
+        """The lengths that occur, shortest first."""
         return sorted(self.lengths)
 
     @cached_property
     def _rows_below(self) -> list[int]:
-        """Rows of the n smallest lengths."""
+        """Number of rows with one of the n smallest lengths."""
         return [0, *accumulate(self.lengths[size] for size in self._sizes)]
 
     @cached_property
@@ -229,12 +231,12 @@ class Prepared:
 
     @cached_property
     def _trained_before(self) -> list[int]:
-        """Trained tokens at places before n."""
+        """Trained tokens at positions before n."""
         return [0, *accumulate(self.trained_at)]
 
 
 def _thinned(lengths: Mapping[int, int], share: float) -> Counter[int]:
-    """This share of the rows, evenly of all lengths."""
+    """This share of the rows, evenly from all lengths."""
     kept: Counter[int] = Counter()
     rows = taken = 0
     for size, count in sorted(lengths.items()):
@@ -244,22 +246,30 @@ def _thinned(lengths: Mapping[int, int], share: float) -> Counter[int]:
     return +kept
 
 
-def to_json(found: Prepared) -> dict[str, Any]:
-    """As prepared.json has it. A token of an example is [text, 1 if trained + 2 if special]."""
-    counts = {name: sorted(getattr(found, name).items()) for name in COUNTS}
+def to_json(stats: TokenStats) -> dict[str, Any]:
+    """The content of prepared.json. A token of an example is [text, 1 if trained + 2 if special]."""
+    counts = {name: sorted(getattr(stats, name).items()) for name in COUNTS}
     examples = [
-        {"row": each.row, "length": each.length, "tokens": [[t.text, t.trained + 2 * t.special] for t in each.tokens]}
-        for each in found.examples
+        {
+            "row": example.row,
+            "length": example.length,
+            "tokens": [[t.text, t.trained + 2 * t.special] for t in example.tokens],
+        }
+        for example in stats.examples
     ]
-    told = {name: getattr(found, name) for name in TOLD}
-    return {"version": VERSION, **counts, "trained_at": found.trained_at.tolist(), "examples": examples, **told}
+    fields = {name: getattr(stats, name) for name in FIELDS}
+    return {"version": VERSION, **counts, "trained_at": stats.trained_at.tolist(), "examples": examples, **fields}
 
 
-def _of_json(content: Mapping[str, Any]) -> Prepared:
+def _of_json(content: Mapping[str, Any]) -> TokenStats:
     examples = tuple(
-        Example(each["row"], each["length"], tuple(Token(text, bool(k & 1), bool(k & 2)) for text, k in each["tokens"]))
-        for each in content["examples"]
+        Example(
+            example["row"],
+            example["length"],
+            tuple(Token(text, bool(k & 1), bool(k & 2)) for text, k in example["tokens"]),
+        )
+        for example in content["examples"]
     )
     lengths, blank_lengths, firsts = (dict(content[name]) for name in COUNTS)
-    told = {name: content[name] for name in TOLD}
-    return Prepared(lengths, blank_lengths, firsts, array("q", content["trained_at"]), examples, **told)
+    fields = {name: content[name] for name in FIELDS}
+    return TokenStats(lengths, blank_lengths, firsts, array("q", content["trained_at"]), examples, **fields)

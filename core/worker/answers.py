@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from fitune.core.errors import UserError
-from fitune.core.worker.rows.render import Refused, render
+from fitune.core.worker.rows.render import RefusedRow, render
 
 PLAIN_START_WORDS = 60
 STAND_IN = "Hello"
@@ -65,7 +65,7 @@ def prompt_ids(asked: list[dict[str, Any]] | str, tools: Any, tokenizer: Any) ->
     if not isinstance(asked, str):
         row = {"messages": [*asked, {"role": "assistant", "content": STAND_IN}], "tools": tools}
     made = next(render([row], tokenizer, "answers"))
-    if isinstance(made, Refused):
+    if isinstance(made, RefusedRow):
         raise UserError(f"This can't be asked: {made.why}")
     return made[0].ids[: made[0].spans[-1][0]]
 

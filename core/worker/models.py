@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from fitune.core.deliver import UNWANTED, WANTED, download
+from fitune.core.deliver import MODEL_FILES, SKIPPED_FILES, download
 from fitune.core.errors import UserError
 from fitune.core.files import write_atomically
 from fitune.core.runs import EventLog, Run, Tail
@@ -121,10 +121,10 @@ def _snapshot(model_id: str, revision: str | None, remote_code: bool, cached: bo
     """A model's files of the Hub. cached: only as they are on this disk. Raises UserError if there are no weights."""
     from huggingface_hub import snapshot_download
 
-    wanted = [*WANTED, "*.py"] if remote_code else WANTED
+    wanted = [*MODEL_FILES, "*.py"] if remote_code else MODEL_FILES
     path = Path(
         snapshot_download(
-            model_id, revision=revision, allow_patterns=wanted, ignore_patterns=UNWANTED, local_files_only=cached
+            model_id, revision=revision, allow_patterns=wanted, ignore_patterns=SKIPPED_FILES, local_files_only=cached
         )
     )
     if not list(path.glob("*.safetensors")):
@@ -175,9 +175,9 @@ def fetch_tokenizer(model_id: str, revision: str | None, remote_code: bool, mode
             raise UserError(f"{folder} holds no tokenizer.", "It needs tokenizer.json, or tokenizer.model.")
         return folder
     log.write("phase", name="download", model=model_id)
-    wanted = [each for each in WANTED if "safetensors" not in each] + (["*.py"] if remote_code else [])
+    wanted = [each for each in MODEL_FILES if "safetensors" not in each] + (["*.py"] if remote_code else [])
     try:
-        path = snapshot_download(model_id, revision=revision, allow_patterns=wanted, ignore_patterns=UNWANTED)
+        path = snapshot_download(model_id, revision=revision, allow_patterns=wanted, ignore_patterns=SKIPPED_FILES)
     except (LocalEntryNotFoundError, OfflineModeIsEnabled):
         if model_id != BUNDLED_ID or not bundled_file():
             raise

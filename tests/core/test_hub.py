@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from fitune.core import hub
-from fitune.core.errors import UserError
+from fitune.core.errors import TokenNeeded, UserError
 
 
 def fine(*scopes: tuple[str, list[str]]) -> dict[str, Any]:
@@ -73,7 +73,7 @@ def test_a_header_that_the_client_refuses_does_not_show_the_token(monkeypatch: p
 
 def test_a_token_that_cannot_be_sent_is_a_sentence_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_TOKEN", "“hf_secret”")
-    with pytest.raises(hub.TokenNeeded, match="The Hub token holds characters that no token has") as refused:
+    with pytest.raises(TokenNeeded, match="The Hub token holds characters that no token has") as refused:
         hub.account()
     assert refused.value.__cause__ is None
 
@@ -81,7 +81,7 @@ def test_a_token_that_cannot_be_sent_is_a_sentence_without_it(monkeypatch: pytes
 @pytest.mark.parametrize(
     ("error", "said"),
     [
-        (httpx.ConnectError("[Errno -2] Name or service not known"), "this machine finds no way to it"),
+        (httpx.ConnectError("[Errno -2] Name or service not known"), "this machine can't connect to it"),
         (httpx.ConnectError("[SSL] certificate verify failed: self-signed"), "its certificate is not trusted here"),
         (httpx.ProxyError("407"), "the proxy lets nothing through"),
         (httpx.ReadTimeout("The read operation timed out"), "it did not answer in time"),
@@ -94,6 +94,6 @@ def test_a_hub_without_an_answer_is_told_in_plain_words(error: Exception, said: 
         raise error
 
     with pytest.raises(UserError) as silent:
-        hub.asked(ask)
+        hub.call_hub(ask)
     assert silent.value.message.startswith(f"The Hub can't be reached: {said}")
     assert str(error) not in str(silent.value)

@@ -14,12 +14,13 @@ from fitune.core.machine import host
 from fitune.core.machine.host import Machine
 from fitune.core.recipe.fields import Recipe
 from fitune.core.runs import spawn
-from fitune.core.tokens.lengths import Prepared
+from fitune.core.tokens.lengths import TokenStats
+from fitune.core.units import GIB
 from fitune.tui.__main__ import main
 from fitune.tui.wizard import steps
 from fitune.tui.wizard.draft import Draft
 from tests.fake_worker import make_run, stand_in, start
-from tests.tui.wizard.wizard_kit import CARD, GIB, VERSIONS, Wizard, answer_folder, rendered
+from tests.tui.wizard.wizard_kit import CARD, VERSIONS, Wizard, answer_folder, rendered
 
 Fitune = Callable[..., tuple[int, str, str]]
 
@@ -66,7 +67,7 @@ def wizard(
 ) -> Callable[..., Wizard]:
     """A new wizard at each call."""
 
-    def begin(recipe: Recipe, preset: str | None = None, rows: Prepared | None = None) -> Begun:
+    def begin(recipe: Recipe, preset: str | None = None, rows: TokenStats | None = None) -> Begun:
         return Begun(runs.create(recipe, runs.home(), {"preset": preset}), "setsid", "", ())
 
     monkeypatch.setattr(jobs, "begin", begin)

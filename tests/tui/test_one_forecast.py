@@ -16,10 +16,11 @@ from fitune.core.forecast import Forecast
 from fitune.core.jobs import training
 from fitune.core.machine import host
 from fitune.core.machine.host import Gpu, Machine
-from fitune.core.memory.config_json import shipped
+from fitune.core.memory.config_json import shipped_configs
 from fitune.core.recipe import presets
 from fitune.core.recipe.fields import Recipe
 from fitune.core.recipe.load import to_toml
+from fitune.core.units import GIB
 from fitune.tui.commands.planning import estimate, fit
 from fitune.tui.commands.planning import presets as presets_command
 from fitune.tui.wizard.draft import Draft
@@ -27,9 +28,8 @@ from fitune.tui.wizard.forecast_text import forecast_draft
 from fitune.tui.wizard.options import preset_choices
 from tests.core.forecast.test_any_recipe import any_recipe
 
-GIB = 1 << 30
 PAIRS = 200
-MODELS = sorted(shipped())
+MODELS = sorted(shipped_configs())
 CARDS = ("NVIDIA L4", "NVIDIA GeForce RTX 3060", "NVIDIA H100 80GB HBM3", "Some Card", "Tesla T4")
 
 

@@ -14,12 +14,12 @@ from fitune.core.machine import host
 from fitune.core.machine.gpu import Gpu
 from fitune.core.machine.host import Machine
 from fitune.core.runs.run import Run
+from fitune.core.units import GIB
 from fitune.tui.plain import wizard
 from fitune.tui.wizard.draft import Draft, save
 from tests.fake_worker import make_run
 from tests.tui.conftest import Fitune
 from tests.tui.payloads import OBEYED, PAYLOADS
-from tests.tui.wizard.wizard_kit import GIB
 
 NASTY = " ".join(PAYLOADS)
 NAME = " ".join(payload for payload in PAYLOADS if "/" not in payload)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from fitune.core.errors import UserError
+from fitune.core.errors import ExitCode, UserError
 from fitune.core.jobs.chat import Conversation, Question, Settings, Side
 from fitune.tui.text import clean, count, rate, size
 from fitune.tui.watch.ending import value
@@ -64,4 +64,4 @@ def checked(max_tokens: int, temperature: float) -> Settings:
 
 def failure(message: Mapping[str, Any]) -> UserError:
     """What a `failed` or `refused` message says."""
-    return UserError(str(message["message"]), str(message["hint"]), exit_code=1)
+    return UserError(str(message["message"]), str(message["hint"]), ExitCode.FAILED)

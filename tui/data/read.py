@@ -5,17 +5,13 @@ from collections.abc import Callable
 
 from fitune.core import jobs, runs
 from fitune.core.data import Report, dataset
-from fitune.core.errors import BadInput, UserError
+from fitune.core.errors import BadInput, ExitCode, LeftError, UserError
 from fitune.core.recipe import Data, Recipe
 from fitune.core.runs import Run, RunState
-from fitune.core.tokens import FILE, Prepared, cache
+from fitune.core.tokens import STATS_FILE, TokenStats, cache
 from fitune.tui.wizard.draft import Draft, prepared, recipe, with_prepared
 
 POLL_S = 0.1
-
-
-class LeftError(UserError):
-    """The user went elsewhere meanwhile."""
 
 
 def never() -> bool:
@@ -34,7 +30,7 @@ def read(data: Data, sample: int, tell: Callable[[float], object], is_left: Call
     return dataset.inspect(data, sample, on_progress)
 
 
-def render(recipe: Recipe, tell: Callable[[Run, RunState], object], is_left: Callable[[], bool] = never) -> Prepared:
+def render(recipe: Recipe, tell: Callable[[Run, RunState], object], is_left: Callable[[], bool] = never) -> TokenStats:
     """The rows in the model's tokens, by the prepare job: started if it must be, and awaited.
 
     tell: hears ten times a second what the job has said so far. Ctrl+C ends the job; who leaves lets it go on, and
@@ -51,8 +47,8 @@ def render(recipe: Recipe, tell: Callable[[Run, RunState], object], is_left: Cal
         except KeyboardInterrupt:
             run.request_stop()
             raise
-        if (run.path / FILE).is_file():
-            return Prepared.read(run.path)
+        if (run.path / STATS_FILE).is_file():
+            return TokenStats.read(run.path)
         state = run.state()
         if run.status(state) != "stopped":  # one that was told to stop for other rows is started again for these
             raise _failure(run, state)
@@ -66,11 +62,11 @@ def with_known(draft: Draft) -> Draft:
         asked = recipe(draft)
     except BadInput:  # a field is wrong, which the form tells
         return draft
-    found = cache.known(asked, runs.home(asked.run.home))
+    found = cache.lookup(asked, runs.home(asked.run.home))
     return with_prepared(draft, found) if found else draft
 
 
 def _failure(run: Run, state: RunState) -> UserError:
     said = state.end.data if state.end else {}
     message = str(said.get("message") or "The rows were not rendered to their end.")
-    return UserError(message, str(said.get("hint") or f"See {run.log}"), exit_code=1)
+    return UserError(message, str(said.get("hint") or f"See {run.log}"), ExitCode.FAILED)

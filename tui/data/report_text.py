@@ -7,7 +7,7 @@ from typing import Any
 from fitune.core.data import Finding, Report, numbered
 from fitune.core.recipe import Recipe
 from fitune.core.runs import RunState
-from fitune.core.tokens import Prepared, findings, is_lossy, wanted_length
+from fitune.core.tokens import TokenStats, findings, loses_much, suggested_length
 from fitune.tui.data.token_text import summary_lines
 from fitune.tui.text import clean, count, percent
 from fitune.tui.watch.ending import value
@@ -27,13 +27,13 @@ def headline(report: Report) -> str:
     return "ERROR These rows can't be trained on as they are." if report.rows_read else "ERROR There are no rows."
 
 
-def finding_lines(report: Report, found: Prepared | None = None, asked: Recipe | None = None) -> list[str]:
+def finding_lines(report: Report, found: TokenStats | None = None, asked: Recipe | None = None) -> list[str]:
     """A line for each problem, those that stop the training first; with the rows in tokens, of these too."""
     said = [*(findings(found, asked) if found and asked else ()), *report.problems]
     return [finding_line(finding) for finding in sorted(said, key=lambda each: each.severity != "stop")]
 
 
-def check_lines(report: Report, found: Prepared, asked: Recipe, key: str = "") -> list[str]:
+def check_lines(report: Report, found: TokenStats, asked: Recipe, key: str = "") -> list[str]:
     """Problems first, then how many tokens there are and what is made of them, if anything can be.
 
     key: what cuts rows at a better length.
@@ -47,34 +47,34 @@ def check_lines(report: Report, found: Prepared, asked: Recipe, key: str = "") -
     return [*(problems or ["OK Nothing is wrong with these rows."]), *hints, "", *summary]
 
 
-def length_line(found: Prepared, asked: Recipe) -> str:
+def length_line(found: TokenStats, asked: Recipe) -> str:
     """How long the rows are, and what the cut costs: `95% of the rows have at most 331 tokens, the longest 553.`"""
     length = asked.model.max_seq_length
-    lost = found.lost_at(length)
+    lost = found.truncation_at(length)
     if not lost.rows:
         return (
             f"95% of the rows have at most {count(found.covering(0.95))} tokens, the longest {count(found.longest)}: "
             "none is cut."
         )
     cut = f"{count(lost.rows)} of {count(found.rows)} rows are cut at {count(length)}"
-    if not is_lossy(found, length):
+    if not loses_much(found, length):
         return f"OK {cut}: hardly anything of what is to be learned is lost."
     whole = numbered(", {n} row[|s] lose[s|] the whole answer", lost.emptied) if lost.emptied else ""
     lost_share = percent(lost.trained_tokens, found.trained_tokens())
     return f"WARN {cut}: {lost_share} of what is to be learned is lost{whole}."
 
 
-def example_head(found: Prepared, number: int) -> str:
+def example_head(found: TokenStats, number: int) -> str:
     """`Row 332 of 1,319, 553 tokens (example 3 of 12)`."""
     example = found.examples[number]
     place = f"Row {count(example.row + 1)} of {count(found.source_rows)}, {count(example.length)} tokens"
     return f"{place} (example {number + 1} of {len(found.examples)})"
 
 
-def better_length(found: Prepared, asked: Recipe) -> int | None:
+def better_length(found: TokenStats, asked: Recipe) -> int | None:
     """A max_seq_length that leaves nearly all rows whole; None where hardly anything is lost."""
     length = asked.model.max_seq_length
-    return wanted_length(found, length) if is_lossy(found, length) else None
+    return suggested_length(found, length) if loses_much(found, length) else None
 
 
 def rendering_line(state: RunState, model: str) -> str:

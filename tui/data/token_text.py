@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from fitune.core.data import numbered
 from fitune.core.recipe import Recipe
-from fitune.core.tokens import Bin, Example, Packing, Prepared, Token, Why
+from fitune.core.tokens import Example, HistogramBin, Packing, PackingReason, Token, TokenStats
 from fitune.tui.text import clean, count, percent
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ OVERHANG_TOKENS = 40
 TOLD_GAIN = 1.1
 """A gain by packing is told from here on."""
 EIGHTHS = " ▏▎▍▌▋▊▉"
-PACKING: dict[Why, str] = {
+PACKING: dict[PackingReason, str] = {
     "asked": "packed, as the recipe asks",
     "refused": "not packed, as the recipe asks",
     "little_gain": "not packed: too few rows fit into one for it to gain much",
@@ -82,7 +82,7 @@ def _style(token: Token) -> str:
     return f"{TRAINED if token.trained else MASKED}{' ' + MARK if token.special else ''}"
 
 
-def summary_lines(found: Prepared, recipe: Recipe) -> list[str]:
+def summary_lines(found: TokenStats, recipe: Recipe) -> list[str]:
     """Tokens, what one epoch trains, padding and packing, a line each."""
     length, batch = recipe.model.max_seq_length, recipe.train.micro_batch
     trained = found.trained_per_epoch(recipe)
@@ -108,7 +108,7 @@ def packing_line(found: Packing) -> str:
     )
 
 
-def histogram_lines(found: Prepared, length: int, width: int = 72, bins: int = 14, unicode: bool = True) -> list[str]:
+def histogram_lines(found: TokenStats, length: int, width: int = 72, bins: int = 14, unicode: bool = True) -> list[str]:
     """Rows by tokens as bars, with a line where model.max_seq_length cuts them. At most `width` characters wide."""
     bars = found.histogram(bins, length)
     most = max((bar.rows for bar in bars), default=0)
@@ -125,7 +125,7 @@ def histogram_lines(found: Prepared, length: int, width: int = 72, bins: int = 1
     return lines if cut in lines else [*lines, f"{cut} (behind the longest row)"]
 
 
-def _bar(bar: Bin, most: int, room: int, unicode: bool) -> str:
+def _bar(bar: HistogramBin, most: int, room: int, unicode: bool) -> str:
     """As long as its share of the fullest; a bar that is not empty shows at least a trace."""
     if not bar.rows:
         return ""

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from fitune.core import hub
-from fitune.core.deliver import WHAT, Download, Upload, What, downloads, llama_cpp, uploads
-from fitune.core.errors import UserError
+from fitune.core.deliver import UPLOAD_KINDS, Download, Upload, UploadKind, downloads, gguf_tools, uploads
+from fitune.core.errors import ConverterMissing, UserError
 from fitune.core.runs import Run, RunState, Tail
 from fitune.tui.deliver.proof_text import NamedProof, proofs
 from fitune.tui.text import size
@@ -36,7 +36,7 @@ class Facts:
     merged_bytes: int = 0
     gguf_bytes: int = 0
     """Of the files that passed, together."""
-    pushable: Mapping[What, tuple[Upload, ...]] = field(default_factory=dict)
+    pushable: Mapping[UploadKind, tuple[Upload, ...]] = field(default_factory=dict)
     """What of it can be uploaded, by what it is."""
     disk_free_bytes: int = 0
     ram_free_bytes: int | None = None
@@ -82,12 +82,12 @@ def look(run: Run) -> Facts:
         adapter_bytes=_bytes(run.adapter),
         merged_bytes=_bytes(run.merged),
         gguf_bytes=sum(map(_bytes, gguf)),
-        pushable={what: parts for what in WHAT if (parts := _uploads(run, what))},
+        pushable={what: parts for what in UPLOAD_KINDS if (parts := _uploads(run, what))},
         disk_free_bytes=shutil.disk_usage(run.path).free,
         ram_free_bytes=host.detect().ram_available_bytes,
         load_s=load_s,
         converter_missing=_converter_missing(run),
-        has_quantizer=llama_cpp.quantizer() is not None,
+        has_quantizer=gguf_tools.find_quantizer() is not None,
         pushed=end.data if end and end.type == "finished" and not end.data.get("stopped") else None,
         merge_proofs=tuple(proof for proof in found if proof.name == run.merged.name),
         gguf_proofs=tuple(proof for proof in found if proof.name != run.merged.name),
@@ -127,7 +127,7 @@ def _base(run: Run, ask: bool) -> Download | None:
         return None
 
 
-def _uploads(run: Run, what: What) -> tuple[Upload, ...]:
+def _uploads(run: Run, what: UploadKind) -> tuple[Upload, ...]:
     try:
         return tuple(uploads(run, what))
     except UserError:
@@ -147,8 +147,8 @@ def _events(run: Run) -> tuple[RunState, float | None]:
 
 def _converter_missing(run: Run) -> bool:
     try:
-        llama_cpp.converter(run.path.parent.parent)
-    except llama_cpp.ConverterMissing:
+        gguf_tools.find_converter(run.path.parent.parent)
+    except ConverterMissing:
         return True
     return False
 

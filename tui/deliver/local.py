@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fitune.core.deliver import handoff
 from fitune.core.deliver.archive import pack
-from fitune.core.deliver.handoff.job import of_run
+from fitune.core.deliver.handoff.spec import from_run
 from fitune.core.runs import Run
 from fitune.tui.text import size
 
@@ -19,7 +19,7 @@ def proposed(run: Run, target: str) -> str:
 
 def hand_off(run: Run, target: str, folder: Path) -> list[str]:
     """Write a target's folder. Returns what to do with it: the first comment of its main file. Raises UserError."""
-    jobs, folder = [of_run(run)], Path(os.path.expanduser(folder)).absolute()
+    jobs, folder = [from_run(run)], Path(os.path.expanduser(folder)).absolute()
     names = handoff.write(target, jobs, folder)
     main, text = next(iter(handoff.files_for(target, jobs).items()))
     there = shlex.join(["cd", str(folder)])
@@ -36,5 +36,5 @@ def instructions(text: str) -> list[str]:
 
 def zip_up(run: Run) -> list[str]:
     """Pack the adapter. Returns where it is; `Facts.fetch` says how to fetch it. Raises UserError."""
-    path = pack(of_run(run))
+    path = pack(from_run(run))
     return [f"Packed: {path.name}, {size(path.stat().st_size)}."]

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from fitune.core.deliver import Download, Upload, What, llama_cpp
+from fitune.core.deliver import Download, Upload, UploadKind, gguf_tools
 from fitune.core.memory import GGUF_BYTES
 from fitune.tui.deliver.artifacts import MERGE_RAM_BYTES, Facts
 from fitune.tui.deliver.proof_text import NamedProof
@@ -26,7 +26,7 @@ TARGETS = (
     ("vllm", "the command that serves it with vLLM"),
     ("ollama", "the Modelfile that runs it in Ollama"),
 )
-PUSHED: tuple[tuple[What, str, str], ...] = (
+PUSHED: tuple[tuple[UploadKind, str, str], ...] = (
     ("adapter", "adapter", "goes onto its base model"),
     ("merged", "merged model", "runs by itself"),
     ("gguf", "GGUF files", "for llama.cpp and Ollama"),
@@ -81,7 +81,7 @@ def _gguf(facts: Facts) -> Pairs:
     sizes = f"{kind_size(facts, smallest)} ({smallest}) to {kind_size(facts, largest)} ({largest})"
     pairs = [] if facts.merged_bytes else [("first", "merge: these files are made of the merged model")]
     pairs.append(("needs", f"{sizes} of disk a file, {size(facts.disk_free_bytes)} are free"))
-    missing = f"not on this machine; you are asked before it is fetched ({llama_cpp.PACKAGE_SIZE})"
+    missing = f"not on this machine; you are asked before it is fetched ({gguf_tools.PACKAGE_SIZE})"
     pairs.append(("converter", missing if facts.converter_missing else "on this machine"))
     if not facts.has_quantizer:
         pairs.append(("", "q6_k, q5_k_m and q4_k_m also need llama-quantize, which is not here: you get the bf16 file "

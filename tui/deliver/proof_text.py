@@ -7,7 +7,7 @@ import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 
-from fitune.core.deliver import Check, proof
+from fitune.core.deliver import ProofCheck, proof
 from fitune.core.runs import Run
 from fitune.tui.text import clean
 
@@ -24,7 +24,7 @@ class NamedProof:
 
     name: str
     """merged, or a GGUF file's name."""
-    checks: tuple[Check, ...]
+    checks: tuple[ProofCheck, ...]
     made_s: float
     """UTC seconds."""
 
@@ -44,8 +44,8 @@ class NamedProof:
 
 def proofs(run: Run) -> list[NamedProof]:
     """The newest proof of the merged model and of each GGUF file, passed or failed."""
-    paths = [run.merged / proof.FILE, run.path / "merged.failed" / proof.FILE]
-    paths += sorted((run.path / "gguf").glob(f"*.{proof.FILE}"))
+    paths = [run.merged / proof.PROOF_FILE, run.path / "merged.failed" / proof.PROOF_FILE]
+    paths += sorted((run.path / "gguf").glob(f"*.{proof.PROOF_FILE}"))
     newest: dict[str, NamedProof] = {}
     for path in paths:
         if path.is_file():
@@ -58,7 +58,7 @@ def proofs(run: Run) -> list[NamedProof]:
 
 def read(path: Path) -> NamedProof:
     """A proof's file, with the name of what it is about; one that can't be read is told as a check that failed."""
-    named = path.parent.name if path.name == proof.FILE else path.name.removesuffix(f".{proof.FILE}")
+    named = path.parent.name if path.name == proof.PROOF_FILE else path.name.removesuffix(f".{proof.PROOF_FILE}")
     checks = tuple(_cleaned(check) for check in proof.read(path).checks)
     return NamedProof(clean(named.removesuffix(".failed"), 100), checks, path.stat().st_mtime)
 
@@ -86,5 +86,5 @@ def _wrapped(row: tuple[str, ...], widths: list[int]) -> list[str]:
     return ["".join(f"{text:<{width}}" for text, width in zip(line, widths, strict=True)).rstrip() for line in lines]
 
 
-def _cleaned(check: Check) -> Check:
-    return Check(clean(check.check, 200), clean(check.expected, 200), clean(check.got, 200), check.passed)
+def _cleaned(check: ProofCheck) -> ProofCheck:
+    return ProofCheck(clean(check.check, 200), clean(check.expected, 200), clean(check.got, 200), check.passed)

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from textual.app import App
 
 from fitune.core import hub, jobs
-from fitune.core.deliver import What, downloads
-from fitune.core.errors import UserError
+from fitune.core.deliver import UploadKind, downloads
+from fitune.core.errors import TokenNeeded, UserError
 from fitune.tui.deliver.artifacts import Facts
 from fitune.tui.deliver.local import proposed
 from fitune.tui.deliver.options import KINDS, PUSHED, TARGETS, amount, fetched, kind_size
@@ -21,7 +21,7 @@ from fitune.tui.widgets.pick import Pick, PickSome
 class Wish:
     """A push as it was confirmed."""
 
-    what: What
+    what: UploadKind
     repo: str
     private: bool
 
@@ -61,7 +61,7 @@ async def account(app: App[int]) -> hub.Account | None:
     while True:
         try:
             return await asyncio.to_thread(hub.account)
-        except hub.TokenNeeded as error:
+        except TokenNeeded as error:
             asked = Ask(question.format(error.message), "", hub.use_token, masked=True)
             if await app.push_screen_wait(asked) is None:
                 return None
@@ -94,7 +94,7 @@ async def push(app: App[int], facts: Facts, who: hub.Account) -> Wish | None:
     return Wish(what, repo, private) if sure else None
 
 
-async def what_to_push(app: App[int], facts: Facts) -> What | None:
+async def what_to_push(app: App[int], facts: Facts) -> UploadKind | None:
     """The adapter, or what else there is."""
     options = [
         (what, f"{size(sum(each.bytes for each in facts.pushable[what])):>9}   {use}")

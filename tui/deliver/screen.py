@@ -17,7 +17,7 @@ from textual.screen import Screen
 from textual.widgets import OptionList, Static
 
 from fitune.core import jobs
-from fitune.core.deliver import llama_cpp
+from fitune.core.deliver import gguf_tools
 from fitune.core.errors import UserError
 from fitune.core.runs import Run
 from fitune.tui.deliver import questions
@@ -169,10 +169,10 @@ class DeliverScreen(Screen[None]):
             raise UserError("GGUF files are made of the merged model.", "Merge first: it is the way above.")
         if facts.converter_missing:
             home = self.trained.path.parent.parent
-            if not await self.app.push_screen_wait(Confirm(llama_cpp.question(home), "Don't fetch", "Fetch")):
+            if not await self.app.push_screen_wait(Confirm(gguf_tools.install_question(home), "Don't fetch", "Fetch")):
                 return
             self.result(["fetching the converter ..."])
-            await self.done(lambda: llama_cpp.install(home))
+            await self.done(lambda: gguf_tools.install(home))
             self.result(["OK, the converter is here."])
             self.find()
         if kinds := await questions.kinds(self.app, facts):

@@ -9,7 +9,7 @@ from fitune.core.data import Report, dataset
 from fitune.core.errors import UserError
 from fitune.core.recipe import Recipe
 from fitune.core.runs import Run, RunState
-from fitune.core.tokens import Prepared, findings
+from fitune.core.tokens import TokenStats, findings
 from fitune.tui.data.read import render
 from fitune.tui.data.report_text import (
     better_length,
@@ -100,7 +100,7 @@ def with_tokens(talk: Talk, draft: Draft) -> Draft:
     return draft
 
 
-def look_at_rows(talk: Talk, draft: Draft, found: Prepared) -> Answer:
+def look_at_rows(talk: Talk, draft: Draft, found: TokenStats) -> Answer:
     """Lengths and rows in tokens, as often as asked for; then on."""
     example = 0
     while True:
@@ -125,12 +125,12 @@ def look_at_rows(talk: Talk, draft: Draft, found: Prepared) -> Answer:
             return Forward(draft)
 
 
-def bars(talk: Talk, found: Prepared, asked: Recipe) -> list[str]:
+def bars(talk: Talk, found: TokenStats, asked: Recipe) -> list[str]:
     """The histogram of lengths, with its cut line."""
     return histogram_lines(found, asked.model.max_seq_length, unicode=talk.unicode)
 
 
-def example_lines(talk: Talk, found: Prepared, asked: Recipe, number: int) -> list[str]:
+def example_lines(talk: Talk, found: TokenStats, asked: Recipe, number: int) -> list[str]:
     """A row token by token, below what its marks mean."""
     text = example_text(found.examples[number], asked.model.max_seq_length, talk.unicode).plain
     return [example_head(found, number), legend(talk.unicode), "", text]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from fitune.core import jobs, runs
 from fitune.core.errors import UserError
-from fitune.core.tokens import lengths_said
+from fitune.core.tokens import lengths_note
 from fitune.tui.data.read import with_known
 from fitune.tui.plain.data import reread, with_tokens
 from fitune.tui.plain.prompt import GoBack, Talk
@@ -123,7 +123,7 @@ def known_outlook(talk: Talk, draft: Draft) -> DraftForecast:
         except UserError as error:
             talk.say(f"ERROR {error}")
     forecast = forecast_draft(draft)
-    judged = f"{forecast.site}; {lengths_said(forecast.work)}"
+    judged = f"{forecast.site}; {lengths_note(forecast.work)}"
     predicted = f" Predicted {bounds(forecast.budget)} on {judged}." if forecast.budget else ""
     talk.say(f"{WORDS[forecast.verdict]} {forecast.said}{predicted}")
     for way in ways_out(forecast)[:1]:

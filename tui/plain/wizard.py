@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from fitune.core import runs
-from fitune.core.errors import UserError
+from fitune.core.errors import ExitCode, UserError
 from fitune.core.machine import host
 from fitune.core.runs import Run
 from fitune.tui.plain.data import ask_data
@@ -41,7 +41,7 @@ def run_plain(answers: Mapping[str, Any] | None = None) -> int:
         run = walk(talk, Draft(answers=answers or {}))
     except (KeyboardInterrupt, EOFError):
         talk.say(f"\nLeft. {kept_line(runs.home())}".rstrip())
-        return 130
+        return ExitCode.STOPPED
     from fitune.tui.commands.running.watch import follow_to_end
 
     status = follow_to_end(run)

@@ -3,8 +3,9 @@
 import math
 import time
 
-GIB = 1 << 30
-_UNITS = (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10))
+from fitune.core.units import GIB, MIB
+
+_UNITS = (("GiB", GIB), ("MiB", MIB), ("KiB", 1 << 10))
 UNKNOWN = "n/a"
 
 

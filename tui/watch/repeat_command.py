@@ -4,7 +4,7 @@ import json
 import shlex
 from typing import Any
 
-from fitune.core.deliver import WHAT
+from fitune.core.deliver import UPLOAD_KINDS
 from fitune.core.runs import Run
 
 
@@ -25,6 +25,6 @@ def _options(job: str, wish: dict[str, Any]) -> list[str]:
         case "export":
             return ["--gguf", *map(str, wish["gguf"])]
         case "push":
-            what = [f"--{wish['what']}"] if wish["what"] in WHAT[1:] else []
+            what = [f"--{wish['what']}"] if wish["what"] in UPLOAD_KINDS[1:] else []
             return ["--repo", str(wish["repo"]), *what, *([] if wish["private"] else ["--public"])]
     return []

@@ -9,9 +9,9 @@ from textual.content import Content
 
 from fitune.core.machine import GpuSample
 from fitune.core.runs import LIVE, RunState, Status
+from fitune.core.units import GIB
 from fitune.tui.deliver.proof_text import WORDS, NamedProof, table
 from fitune.tui.text import UNKNOWN, clean, count, duration, exponent, gib, number, rate, safe
-from fitune.tui.text.format import GIB
 from fitune.tui.watch.ending import SILENT_AFTER_S, Ending, loss_text, phase_text, value
 from fitune.tui.watch.progress import Part, listed
 from fitune.tui.widgets.readouts import bar

@@ -12,7 +12,7 @@ from fitune.core.errors import BadInput, Problem, UserError
 from fitune.core.files import write_atomically
 from fitune.core.machine import Machine
 from fitune.core.recipe import Recipe, load, presets
-from fitune.core.tokens import Prepared
+from fitune.core.tokens import TokenStats
 from fitune.tui.wizard.fields import all_fields, parse, problem, text_of
 
 Origin = Literal["edited", "answers", "preset", "default"]
@@ -41,7 +41,7 @@ class Draft:
     machine: Machine | None = None
     report: Report | None = None
     """Of `data.source` as it stands in `edits`."""
-    rendered: tuple[tuple[str, ...], Prepared] | None = None
+    rendered: tuple[tuple[str, ...], TokenStats] | None = None
     """The rows in tokens, and the texts of RENDERED_BY that they were rendered with: see `prepared`."""
 
     @property
@@ -115,12 +115,12 @@ def problems(draft: Draft) -> dict[str, str]:
     return {}
 
 
-def prepared(draft: Draft) -> Prepared | None:
+def prepared(draft: Draft) -> TokenStats | None:
     """The rows in tokens; None if they weren't rendered, or with other settings than the draft has now."""
     return draft.rendered[1] if draft.rendered and draft.rendered[0] == _rendered_by(draft) else None
 
 
-def with_prepared(draft: Draft, found: Prepared) -> Draft:
+def with_prepared(draft: Draft, found: TokenStats) -> Draft:
     """The draft with its rows in tokens."""
     return replace(draft, rendered=(_rendered_by(draft), found))
 

@@ -7,9 +7,10 @@ from typing import Any, Literal
 from fitune.core import runs
 from fitune.core.errors import BadInput, UserError
 from fitune.core.forecast import CORRECTION, Forecast, Pace, Remedy, fit, forecast, remedies, resolve, site_of
-from fitune.core.machine import GIB, Machine, planned
-from fitune.core.memory import Budget, Part, Shape, config_json, shapes
-from fitune.core.tokens import Workload, lengths_said
+from fitune.core.machine import Machine, planned
+from fitune.core.memory import Budget, BudgetPart, Shape, config_json, shapes
+from fitune.core.tokens import Workload, lengths_note
+from fitune.core.units import GIB
 from fitune.tui.text import count, gib, rate, size
 from fitune.tui.wizard.draft import UNCHOSEN, Draft, prepared, recipe, set_field
 from fitune.tui.wizard.fields import text_of
@@ -140,7 +141,7 @@ def fitted(draft: Draft, forecast: DraftForecast) -> tuple[Draft, str]:
     for name, value in changes.items():
         draft = set_field(draft, name, text_of(value))
     taken = f"{changes_text(changes)}: " if changes else ""
-    return draft, f"{taken}{found.reason} ({lengths_said(forecast.work)})"
+    return draft, f"{taken}{found.reason} ({lengths_note(forecast.work)})"
 
 
 def remedy_text(remedy: Remedy) -> str:
@@ -167,7 +168,7 @@ def planned_machine(draft: Draft) -> Machine | None:
 
 def known_shape(model_id: str, revision: str | None) -> Shape | None:
     """The shape of a model that fitune ships or has learned; None if it must be learned first."""
-    if revision is None and (model_id, None) not in _learned and model_id.lower() in config_json.shipped():
+    if revision is None and (model_id, None) not in _learned and model_id.lower() in config_json.shipped_configs():
         learn(model_id, None)  # kept: each key in the form asks twice
     return _learned.get((model_id, revision))
 
@@ -180,7 +181,7 @@ def learn(model_id: str, revision: str | None) -> None:
 _learned: dict[tuple[str, str | None], Shape] = {}
 
 
-def grouped(parts: Sequence[Part]) -> list[tuple[str, int]]:
+def grouped(parts: Sequence[BudgetPart]) -> list[tuple[str, int]]:
     """(name, bytes) of what a person can follow: model, adapter, rows at work, overhead. Sums to the total."""
     named = {name: group for group, names in GROUPS for name in names}
     sums = {group: 0 for group, _ in GROUPS} | {"overhead": 0}

@@ -1,10 +1,10 @@
-"""The recipe as a configuration of Axolotl; its names checked against the schema of the version named here."""
+"""The recipe as an Axolotl configuration; its keys are checked against the schema of VERSION."""
 
 from typing import Any
 
-from fitune.core.deliver.handoff.dataset_files import EVAL, TRAIN, Kind, look
-from fitune.core.deliver.handoff.job import Files, Job, is_folder
+from fitune.core.deliver.handoff.dataset_files import EVAL, TRAIN, RowKind, detect_kind
 from fitune.core.deliver.handoff.quoting import commented, yaml_text
+from fitune.core.deliver.handoff.spec import Files, TrainingSpec, is_folder
 
 VERSION = "0.21.0"
 TRACKER_SWITCH = {
@@ -15,61 +15,63 @@ TRACKER_SWITCH = {
 }
 
 
-def axolotl(job: Job) -> Files:
-    """axolotl.yaml, to lie beside train.jsonl and eval.jsonl. Raises UserError as `rows.look`."""
-    kind = look(job.recipe)
+def axolotl(spec: TrainingSpec) -> Files:
+    """axolotl.yaml, for a folder with train.jsonl and eval.jsonl. Raises UserError as `dataset_files.detect_kind`."""
+    kind = detect_kind(spec.recipe)
     lines = [
-        f"{job.name} as Axolotl trains it. Needs axolotl {VERSION} (Python 3.12) on an NVIDIA card:",
+        f"{spec.name} as Axolotl trains it. Needs axolotl {VERSION} (Python 3.12) on an NVIDIA card:",
         "  axolotl train axolotl.yaml",
         f"Beside it lie {TRAIN} and {EVAL}: the rows as fitune read them, already split.",
-        *job.environment(),
-        *job.notes,
-        *(f"Not carried over: {each}" for each in not_carried(job, kind)),
+        *spec.environment(),
+        *spec.notes,
+        *(f"Not carried over: {note}" for note in not_carried(spec, kind)),
     ]
-    return {"axolotl.yaml": commented(lines) + "\n" + yaml_text(config(job, kind))}
+    return {"axolotl.yaml": commented(lines) + "\n" + yaml_text(config(spec, kind))}
 
 
-def config(job: Job, kind: Kind) -> dict[str, Any]:
-    """The settings as a tree; what fitune leaves open is left out."""
-    tree = {**_model(job), **_lora(job), **_data(job, kind), **_train(job, kind)}
+def config(spec: TrainingSpec, kind: RowKind) -> dict[str, Any]:
+    """The settings as a tree, without those that the recipe leaves open."""
+    tree = {**_model(spec), **_lora(spec), **_data(spec, kind), **_train(spec, kind)}
     return {key: value for key, value in tree.items() if value is not None}
 
 
-def not_carried(job: Job, kind: Kind) -> list[str]:
-    """Each setting that Axolotl has no word for, or takes otherwise."""
-    lora, train, told = job.recipe.lora, job.recipe.train, []
+def not_carried(spec: TrainingSpec, kind: RowKind) -> list[str]:
+    """A note for each setting that Axolotl does not have, or treats differently."""
+    lora, train, notes = spec.recipe.lora, spec.recipe.train, []
     if lora.bias != "none":
-        told.append(f"lora.bias = {lora.bias}: Axolotl trains no biases.")
+        notes.append(f"lora.bias = {lora.bias}: Axolotl trains no biases.")
     if lora.alpha != int(lora.alpha):
-        told.append(f"lora.alpha = {lora.alpha}: Axolotl takes whole numbers; it is rounded.")
+        notes.append(f"lora.alpha = {lora.alpha}: Axolotl takes whole numbers; it is rounded.")
     if train.offload_layers is not None:
-        told.append(f"train.offload_layers = {train.offload_layers}: layer_offloading moves all frozen layers.")
+        notes.append(f"train.offload_layers = {train.offload_layers}: layer_offloading moves all frozen layers.")
     if train.checkpointing == "unsloth":
-        told.append('train.checkpointing = "unsloth": activation_offloading is Axolotl\'s nearest.')
+        notes.append('train.checkpointing = "unsloth": activation_offloading is Axolotl\'s nearest.')
     if train.report_to == "tensorboard":
-        told.append("train.report_to: install tensorboard beside Axolotl.")
-    if job.packing_is_open:
-        told.append('data.packing = "auto": fitune decides by the lengths of the rows; here sample_packing says it.')
-    if job.recipe.run.vram_limit_gib is not None:
-        told.append("run.vram_limit_gib: Axolotl takes what it needs of the card.")
-    if job.recipe.run.gpu is not None:
-        told.append("run.gpu: choose the card with CUDA_VISIBLE_DEVICES.")
+        notes.append("train.report_to: install tensorboard beside Axolotl.")
+    if spec.packing_is_open:
+        notes.append('data.packing = "auto": fitune decides by the lengths of the rows; here sample_packing says it.')
+    if spec.recipe.run.vram_limit_gib is not None:
+        notes.append("run.vram_limit_gib: Axolotl takes what it needs of the card.")
+    if spec.recipe.run.gpu is not None:
+        notes.append("run.gpu: choose the card with CUDA_VISIBLE_DEVICES.")
     if kind.holds == "text":
-        told.append("rows of plain text that are too long lose their end in fitune; Axolotl cuts them into several.")
+        notes.append("rows of plain text that are too long lose their end in fitune; Axolotl cuts them into several.")
     if kind.holds == "messages":
-        told.append("the plain template that fitune gives a model without a chat template: Axolotl stops there.")
-    wanted = job.recipe.deliver
-    if wanted.merge or wanted.gguf or wanted.push_repo:
-        told.append("[deliver]: afterwards `axolotl merge-lora axolotl.yaml` merges; GGUF and pushing are not in here.")
-    return told
+        notes.append("the plain template that fitune gives a model without a chat template: Axolotl stops there.")
+    deliver = spec.recipe.deliver
+    if deliver.merge or deliver.gguf or deliver.push_repo:
+        notes.append(
+            "[deliver]: afterwards `axolotl merge-lora axolotl.yaml` merges; GGUF and pushing are not in here."
+        )
+    return notes
 
 
-def _model(job: Job) -> dict[str, Any]:
-    model = job.recipe.model
+def _model(spec: TrainingSpec) -> dict[str, Any]:
+    model = spec.recipe.model
     folder = is_folder(model.id)
     return {
         "base_model": model.id,
-        "revision_of_model": None if folder else job.revision,
+        "revision_of_model": None if folder else spec.revision,
         "trust_remote_code": model.trust_remote_code,
         "load_in_4bit": model.quant == "nf4",
         "load_in_8bit": model.quant == "int8",
@@ -80,11 +82,11 @@ def _model(job: Job) -> dict[str, Any]:
     }
 
 
-def _lora(job: Job) -> dict[str, Any]:
-    lora = job.recipe.lora
+def _lora(spec: TrainingSpec) -> dict[str, Any]:
+    lora = spec.recipe.lora
     linear = lora.target_modules == "all-linear"
     return {
-        "adapter": "qlora" if job.recipe.model.quant == "nf4" else "lora",
+        "adapter": "qlora" if spec.recipe.model.quant == "nf4" else "lora",
         "lora_r": lora.r,
         "lora_alpha": max(1, round(lora.alpha)),
         "lora_dropout": lora.dropout,
@@ -97,33 +99,33 @@ def _lora(job: Job) -> dict[str, Any]:
     }
 
 
-def _data(job: Job, kind: Kind) -> dict[str, Any]:
-    data = job.recipe.data
-    everything = data.loss_on == "all"
-    reading: dict[str, Any]
+def _data(spec: TrainingSpec, kind: RowKind) -> dict[str, Any]:
+    data = spec.recipe.data
+    all_tokens = data.loss_on == "all"
+    row_format: dict[str, Any]
     if kind.holds == "messages":
-        roles = ["system", "user", "assistant", "tool"] if everything else ["assistant"]
-        reading = {"type": "chat_template", "roles_to_train": roles, "train_on_eos": "all" if everything else "turn"}
+        roles = ["system", "user", "assistant", "tool"] if all_tokens else ["assistant"]
+        row_format = {"type": "chat_template", "roles_to_train": roles, "train_on_eos": "all" if all_tokens else "turn"}
     elif kind.holds == "prompt":
         pair = {"field_instruction": "prompt", "field_output": "completion"}
-        reading = {"type": {**pair, "format": "{instruction}", "no_input_format": "{instruction}"}}
+        row_format = {"type": {**pair, "format": "{instruction}", "no_input_format": "{instruction}"}}
     else:
-        reading = {"type": "completion", "field": "text"}
+        row_format = {"type": "completion", "field": "text"}
     return {
-        "datasets": [{"path": TRAIN, "ds_type": "json", **reading}],
-        "test_datasets": [{"path": EVAL, "ds_type": "json", "split": "train", **reading}] if kind.has_eval else None,
+        "datasets": [{"path": TRAIN, "ds_type": "json", **row_format}],
+        "test_datasets": [{"path": EVAL, "ds_type": "json", "split": "train", **row_format}] if kind.has_eval else None,
         "val_set_size": 0.0,
-        "train_on_inputs": everything,
-        "sample_packing": job.packs,
-        "attn_implementation": "flash_attention_2" if job.packs else None,  # else packed rows would see each other
-        "eval_sample_packing": job.packs,
-        "pad_to_sequence_len": job.packs,
+        "train_on_inputs": all_tokens,
+        "sample_packing": spec.packs,
+        "attn_implementation": "flash_attention_2" if spec.packs else None,  # else packed rows would see each other
+        "eval_sample_packing": spec.packs,
+        "pad_to_sequence_len": spec.packs,
     }
 
 
-def _train(job: Job, kind: Kind) -> dict[str, Any]:
-    train = job.recipe.train
-    parked = train.checkpointing == "unsloth"
+def _train(spec: TrainingSpec, kind: RowKind) -> dict[str, Any]:
+    train = spec.recipe.train
+    offloads = train.checkpointing == "unsloth"
     switch = TRACKER_SWITCH.get(train.report_to)
     return {
         "micro_batch_size": train.micro_batch,
@@ -138,7 +140,7 @@ def _train(job: Job, kind: Kind) -> dict[str, Any]:
         "weight_decay": train.weight_decay,
         "max_grad_norm": train.max_grad_norm,
         "gradient_checkpointing": train.checkpointing != "off",
-        "activation_offloading": True if parked else None,
+        "activation_offloading": True if offloads else None,
         "layer_offloading": True if train.offload_layers is not None else None,
         "seed": train.seed,
         "eval_steps": (train.eval_every or 0.1) if kind.has_eval else None,

@@ -1,71 +1,72 @@
-"""The script on other machines: over several cards of one (accelerate), in a queue (Slurm), on a cloud (SkyPilot)."""
+"""The training script on other machines: several cards (accelerate), a queue (Slurm), a cloud (SkyPilot)."""
 
 import math
 from dataclasses import dataclass
 
-from fitune.core.deliver.handoff.job import Files, Job, is_folder
 from fitune.core.deliver.handoff.quoting import commented, plain_name, yaml_text
 from fitune.core.deliver.handoff.script import not_carried, render_file, script
+from fitune.core.deliver.handoff.spec import Files, TrainingSpec, is_folder
 from fitune.core.errors import UserError
 from fitune.core.memory import Card, estimate, shapes
+from fitune.core.units import GIB
 
-GIB = 1 << 30
 CARDS = 2
-"""How many cards the accelerate files name: the fewest that need them."""
+"""Number of cards in the accelerate files: the smallest that needs them."""
 CARD_SIZES_GB = (8, 12, 16, 24, 40, 48, 80, 141)
 USABLE = 0.9
-"""Of a card's nominal GB in GiB: an A10 of 24 GB has 22.5 GiB, a T4 of 16 GB 14.6, some of it the driver's."""
+"""Usable GiB for each nominal GB of a card: an A10 of 24 GB has 22.5 GiB, a T4 of 16 GB 14.6, part of it for the
+driver."""
 SPLIT = (
     "fsdp2.yaml: one model split over the cards. Take it where one card does not hold it. accelerate takes these",
     "settings; a training with them on cards has not been tried yet.",
 )
 HOST_GIB, HOURS = 32, 24
-"""First guesses for a queue, said to be such in the file."""
+"""First guesses for a queue; the file calls them so."""
 SKYPILOT = "0.14.1"
 
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """What the training wants of a machine."""
+    """The machine that the training needs."""
 
     card_gb: int | None
-    """The smallest usual card that holds it; None if the model is not understood, or no usual card does."""
+    """The smallest usual card that holds it; None if the model is not known, or no usual card holds it."""
     total_gib: float | None
     disk_gib: int | None
 
 
-def accelerate(job: Job) -> Files:
-    """ddp.yaml and fsdp2.yaml with the script for several cards; int8 weights can't be split, so get no fsdp2.yaml."""
-    with_fsdp = job.recipe.model.quant != "int8"
+def accelerate(spec: TrainingSpec) -> Files:
+    """ddp.yaml and fsdp2.yaml with the script for several cards; int8 weights can't be split, so no fsdp2.yaml."""
+    with_fsdp = spec.recipe.model.quant != "int8"
     common = {"compute_environment": "LOCAL_MACHINE", "machine_rank": 0, "num_machines": 1, "num_processes": CARDS}
     lines = [
-        f"{job.name} over several cards of one machine; num_processes says how many.",
+        f"{spec.name} over several cards of one machine; num_processes says how many.",
         f"Needs what stands on top of run.py. With {CARDS} cards:",
         "  uv run --no-project --with-requirements run.py accelerate launch --config_file ddp.yaml run.py",
         "ddp.yaml: a whole model on each card, the rows shared out. Take it where one card holds the model.",
         *(SPLIT if with_fsdp else []),
         "The rows of a step stay as many as in the recipe: run.py divides grad_accum by the number of cards.",
-        *job.environment(),
-        *(f"Not carried over: {each}" for each in not_carried(job, "trl")),
+        *spec.environment(),
+        *(f"Not carried over: {note}" for note in not_carried(spec, "trl")),
     ]
     files = {"ddp.yaml": commented(lines) + "\n" + yaml_text({**common, "distributed_type": "MULTI_GPU"})}
     if with_fsdp:
-        files["fsdp2.yaml"] = yaml_text({**common, "distributed_type": "FSDP", "fsdp_config": _fsdp2(job)})
-    return {**files, "run.py": script(job, several_cards=True), "render.py": render_file()}
+        files["fsdp2.yaml"] = yaml_text({**common, "distributed_type": "FSDP", "fsdp_config": _fsdp2(spec)})
+    return {**files, "run.py": script(spec, several_cards=True), "render.py": render_file()}
 
 
-def slurm(job: Job) -> Files:
+def slurm(spec: TrainingSpec) -> Files:
     """job.sbatch with the script for one card."""
-    needs = _needs(job)
+    needs = _needs(spec)
     lines = [
-        f"{job.name} on one card of a Slurm cluster: sbatch job.sbatch",
+        f"{spec.name} on one card of a Slurm cluster: sbatch job.sbatch",
         "Needs uv on the node (https://docs.astral.sh/uv), and the Hub and the package index, or full caches of both.",
         "--mem, --cpus-per-task and --time are first guesses; partition and account are your cluster's.",
         _size(needs),
-        *job.environment(),
-        *(f"Not carried over: {each}" for each in not_carried(job, job.backend)),
+        *spec.environment(),
+        *(f"Not carried over: {note}" for note in not_carried(spec, spec.backend)),
     ]
-    name = plain_name(job.name)
+    name = plain_name(spec.name)
     options = {
         "job-name": name, "output": f"{name}-%j.log", "nodes": "1", "ntasks": "1", "gpus": "1",
         "cpus-per-task": "8", "mem": f"{HOST_GIB}G", "time": f"{HOURS}:00:00",
@@ -78,24 +79,24 @@ def slurm(job: Job) -> Files:
         'command -v uv >/dev/null || { echo "uv is not installed: https://docs.astral.sh/uv" >&2; exit 1; }\n'
         "nvidia-smi\nuv run run.py\n"
     )
-    return {"job.sbatch": text, "run.py": script(job), "render.py": render_file()}
+    return {"job.sbatch": text, "run.py": script(spec), "render.py": render_file()}
 
 
-def skypilot(job: Job) -> Files:
+def skypilot(spec: TrainingSpec) -> Files:
     """task.yaml with the script for one card."""
-    needs, name, local = _needs(job), plain_name(job.name).lower(), is_folder(job.recipe.model.id)
+    needs, name, local = _needs(spec), plain_name(spec.name).lower(), is_folder(spec.recipe.model.id)
     if not name[0].isalpha():  # as a cluster's must begin (CLUSTER_NAME_VALID_REGEX in sky/skylet/constants.py)
         name = f"fitune-{name}"
     lines = [
-        f"{job.name} on a cloud machine. Needs skypilot {SKYPILOT} or newer with a cloud set up (sky check).",
+        f"{spec.name} on a cloud machine. Needs skypilot {SKYPILOT} or newer with a cloud set up (sky check).",
         f"  sky launch -c {name} task.yaml -i 10 --down",
         f"  rsync -Pavz {name}:sky_workdir/adapter .        # while it waits those 10 minutes",
         "The cheapest card of the size below that you can have is taken.",
         _size(needs),
-        *job.environment(),
+        *spec.environment(),
         "Pass such a variable on with: sky launch --secret NAME",
         *(["The model is a folder of this machine: copy it beside task.yaml."] if local else []),
-        *(f"Not carried over: {each}" for each in not_carried(job, job.backend)),
+        *(f"Not carried over: {note}" for note in not_carried(spec, spec.backend)),
     ]
     task = {
         "name": name,
@@ -109,27 +110,27 @@ def skypilot(job: Job) -> Files:
     }
     return {
         "task.yaml": commented(lines) + "\n" + yaml_text(task),
-        "run.py": script(job),
+        "run.py": script(spec),
         "render.py": render_file(),
     }
 
 
-def _fsdp2(job: Job) -> dict[str, object]:
+def _fsdp2(spec: TrainingSpec) -> dict[str, object]:
     return {
         "fsdp_version": 2,
         "fsdp_reshard_after_forward": True,
         "fsdp_auto_wrap_policy": "TRANSFORMER_BASED_WRAP",
         # 4-bit weights can't be sent from the first process to the others: each reads them itself.
-        "fsdp_cpu_ram_efficient_loading": job.recipe.model.quant == "bf16",
+        "fsdp_cpu_ram_efficient_loading": spec.recipe.model.quant == "bf16",
         "fsdp_state_dict_type": "FULL_STATE_DICT",
         "fsdp_offload_params": False,
     }
 
 
-def _needs(job: Job) -> Needs:
-    """By the budget; where the model is not understood, or out of reach, nothing is known."""
-    train = job.recipe.train.model_copy(update={"backend": job.backend})
-    recipe = job.recipe.model_copy(update={"train": train})
+def _needs(spec: TrainingSpec) -> Needs:
+    """The needs by the memory budget; all None where the model is not known or can't be reached."""
+    train = spec.recipe.train.model_copy(update={"backend": spec.backend})
+    recipe = spec.recipe.model_copy(update={"train": train})
     largest = CARD_SIZES_GB[-1] * GIB
     try:
         shape = shapes.load(recipe.model.id, recipe.model.revision)
@@ -142,6 +143,6 @@ def _needs(job: Job) -> Needs:
 
 def _size(needs: Needs) -> str:
     if needs.total_gib is None:
-        return "What it needs of a card is not known: the model is out of reach."
+        return "The card memory that it needs is not known: the model can't be reached."
     more = f": {needs.card_gb} GB or more" if needs.card_gb else ", more than one card has"
     return f"It needs about {needs.total_gib:.1f} GiB of a card{more}."

@@ -1,4 +1,4 @@
-"""The rows of a recipe as JSONL files that need no fitune to read: mapped and split as the training has them."""
+"""Write the rows of a recipe as JSONL files, mapped and split as in the training, for tools other than fitune."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -18,23 +18,23 @@ TRAIN, EVAL = "train.jsonl", "eval.jsonl"
 def write_rows(recipe: Recipe, folder: Path) -> None:
     """Write train.jsonl and eval.jsonl (which may be empty) into a folder. Raises as `core.data.dataset.rows`."""
     rows = list(dataset.rows(recipe.data))
-    kept, held = split(rows, eval_fraction(recipe, len(rows)), recipe.train.seed)
-    _write(folder / TRAIN, (rows[place] for place in kept))
-    _write(folder / EVAL, (rows[place] for place in held))
+    train, held_out = split(rows, eval_fraction(recipe, len(rows)), recipe.train.seed)
+    _write(folder / TRAIN, (rows[index] for index in train))
+    _write(folder / EVAL, (rows[index] for index in held_out))
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
-    """What the rows are, for a tool that reads them itself."""
+class RowKind:
+    """The kind of the rows, for a tool that reads them itself."""
 
     holds: str
-    """What a canonical row holds: "messages", "prompt" (with a completion) or "text"."""
+    """The key of a canonical row: "messages", "prompt" (with a completion) or "text"."""
     has_eval: bool
-    """Whether any row is held out."""
+    """True if any row is held out."""
 
 
-def look(recipe: Recipe) -> Kind:
-    """What the first rows say.
+def detect_kind(recipe: Recipe) -> RowKind:
+    """Detect the kind from the first rows.
 
     Raises UserError where they are of several kinds, which only the script reads, and as `core.data.dataset.rows`.
     """
@@ -45,8 +45,8 @@ def look(recipe: Recipe) -> Kind:
             f"{recipe.data.source} mixes chats and plain pairs of prompt and completion.",
             "Only the script reads both: fitune handoff --to script",
         )
-    _, held = split(head, recipe.data.eval_fraction, recipe.train.seed)
-    return Kind(kinds.pop(), bool(held))
+    _, held_out = split(head, recipe.data.eval_fraction, recipe.train.seed)
+    return RowKind(kinds.pop(), bool(held_out))
 
 
 def _write(path: Path, rows: Iterable[dict[str, Any]]) -> None:

@@ -1,4 +1,4 @@
-"""Text that others wrote, made safe for the file it goes into: a comment, YAML, a shell's word, a list of arguments."""
+"""Quote foreign text for the file it goes into: a comment, YAML, a shell word, a list of arguments."""
 
 import re
 import shlex
@@ -9,19 +9,19 @@ from fitune.core.errors import UserError
 
 
 def commented(lines: Iterable[str]) -> str:
-    """The lines as `#` comments; whatever they hold, none of it can end the comment or steer a terminal."""
+    """The lines as `#` comments. No text in them can end the comment or control a terminal."""
     return "".join(f"# {''.join(c if c.isprintable() else '?' for c in line)}".rstrip() + "\n" for line in lines)
 
 
 def quoted(text: str) -> str:
-    """One word of a shell's command line. Raises UserError for text with line ends or control characters."""
+    """A text quoted as one word of a shell command. Raises UserError for line ends or control characters."""
     if not text.isprintable():
         raise UserError(f"{text!a} holds characters that can't be printed.", "Rename it, then hand it off.")
     return shlex.quote(text)
 
 
 def plain_name(name: str) -> str:
-    """The name with letters, digits, dots, underscores and hyphens only, as every scheduler takes it."""
+    """The name with letters, digits, dots, underscores and hyphens only, which every scheduler accepts."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-._") or "fitune"
 
 
@@ -31,12 +31,12 @@ def yaml_text(tree: Mapping[str, Any]) -> str:
 
     class Dumper(yaml.SafeDumper):  # type: ignore[misc]
         def ignore_aliases(self, data: Any) -> bool:
-            return True  # a list that stands twice is written twice, not as an anchor
+            return True  # a list that occurs twice is written twice, not as an anchor
 
-    def text(dumper: Any, value: str) -> Any:
+    def represent(dumper: Any, value: str) -> Any:
         return dumper.represent_scalar("tag:yaml.org,2002:str", value, style="|" if "\n" in value else None)
 
-    Dumper.add_representer(str, text)
+    Dumper.add_representer(str, represent)
     return str(yaml.dump(dict(tree), Dumper=Dumper, sort_keys=False, width=100))
 
 

@@ -1,17 +1,17 @@
-"""A Python script that trains as the run did, with Unsloth or TRL and without fitune.
+"""Generate a Python script that trains as the run did, with Unsloth or TRL and without fitune.
 
-It reads rows that are mapped and split already. To turn them into tokens it gets a copy of fitune's own file for that:
-what the model sees, and what it is trained on, is too easily almost the same.
+The script reads rows that are already mapped and split. It tokenizes them with a copy of fitune's render.py, so that
+the tokens and the loss mask are exactly the same.
 """
 
 from pathlib import Path
 
-from fitune.core.deliver.handoff.job import Job, is_folder
 from fitune.core.deliver.handoff.quoting import call, commented
 from fitune.core.deliver.handoff.script_model import trl_model, unsloth_model
+from fitune.core.deliver.handoff.spec import TrainingSpec, is_folder
 from fitune.core.recipe import Train
 
-LOOKS_PER_RUN, LEAST_STEPS_APART = 10, 20
+EVALS_PER_RUN, MIN_STEPS_BETWEEN = 10, 20
 """As in core.worker.training.callbacks: evaluations, and checkpoints, where the recipe sets no interval."""
 
 ROWS = '''
@@ -22,12 +22,12 @@ ensure_template(text)
 
 
 def load(name):
-    """A data set of a file's rows; None if there are none. What is longer than LENGTH loses its end."""
+    """A data set of a file's rows; None if there are none. Rows longer than LENGTH lose their end."""
     rows = []
     with open(HERE / name, encoding="utf-8") as file:
         for samples in render(map(json.loads, file), text, LOSS_ON):
             for sample in samples if isinstance(samples, list) else []:  # else the chat template refuses the row
-                if sample.first is not None and sample.first < LENGTH:  # else nothing to learn is left
+                if sample.first is not None and sample.first < LENGTH:  # else no trained token is left
                     rows.append({"input_ids": sample.ids[:LENGTH], "labels": sample.labels[:LENGTH]})
     data = Dataset.from_list(rows) if rows else None
     return pack_dataset(data, LENGTH, "bfd") if PACKING and data else data
@@ -35,10 +35,10 @@ def load(name):
 
 train_set, eval_set = load("train.jsonl"), load("eval.jsonl")
 '''
-OWN_ERROR = '''
+USER_ERROR = '''
 
 class UserError(Exception):
-    """What a person can repair: what is wrong, and what to do."""
+    """An error that a user can fix: what is wrong, and what to do."""
 
 '''
 DTYPE = """GPU = torch.cuda.is_available()
@@ -47,20 +47,20 @@ if GPU and torch.cuda.is_bf16_supported(including_emulation=False):
     DTYPE = torch.bfloat16
 """
 ALLOCATION = (
-    "# Before torch: without it that strands up to 0.7 GiB between the blocks of a step. Windows and WSL can't.\n"
+    "# Before torch: without it torch loses up to 0.7 GiB between the blocks of a step. Not on Windows and WSL.\n"
     'if os.name != "nt" and "microsoft" not in platform.release().lower():\n'
     '    os.environ.setdefault("PYTORCH_ALLOC_CONF", "expandable_segments:True")\n'
 )
-REFUSED = """if PACKING and not trainer.args.packing:
+PACKING_CHECK = """if PACKING and not trainer.args.packing:
     raise SystemExit("Unsloth can't keep packed rows of this model apart: set PACKING = False.")
 """
-WIDE = """if DTYPE == torch.float16:  # its scaler takes no gradients of 16 bits
+FP32_ADAPTER = """if DTYPE == torch.float16:  # its gradient scaler takes no 16-bit gradients
     for weight in trainer.model.parameters():
         if weight.requires_grad:
             weight.data = weight.data.float()
 """
-SHARE = """
-# What the model feels is micro-batch x accumulation x cards, and stays what it was on one card.
+SEVERAL_CARDS = """
+# The batch size is micro-batch x accumulation x cards, and stays the same as on one card.
 CARDS, CARD = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("LOCAL_RANK", 0))
 SHARDED = os.environ.get("ACCELERATE_USE_FSDP") == "true"
 if GRAD_ACCUM % CARDS == 0:
@@ -82,119 +82,119 @@ class CpuTrainer(SFTTrainer):
 '''
 
 
-def script(job: Job, several_cards: bool = False) -> str:
-    """The whole file. several_cards: for `accelerate launch`, which only the TRL way can do."""
-    backend = "trl" if several_cards else job.backend
-    parts = [
-        _header(job, backend),
-        _imports(job, backend, several_cards),
-        _settings(job),
-        SHARE if several_cards else "",
+def script(spec: TrainingSpec, several_cards: bool = False) -> str:
+    """The text of the script. several_cards: for `accelerate launch`, which only the TRL backend supports."""
+    backend = "trl" if several_cards else spec.backend
+    sections = [
+        _header(spec, backend),
+        _imports(spec, backend, several_cards),
+        _settings(spec),
+        SEVERAL_CARDS if several_cards else "",
         "\n# 1. The model, with an adapter to train\n\n",
-        unsloth_model(job) if backend == "unsloth" else trl_model(job, several_cards),
+        unsloth_model(spec) if backend == "unsloth" else trl_model(spec, several_cards),
         ROWS,
         "\n# 3. Training\n\n",
-        _steps(job, several_cards),
+        _steps(spec, several_cards),
         CPU_TRAINER if backend == "trl" else "",
-        _training(job, backend, several_cards),
+        _training(spec, backend, several_cards),
     ]
-    return "".join(parts)
+    return "".join(sections)
 
 
 def render_file() -> str:
-    """The text of render.py: the worker's file as it is, but for its one tie to fitune."""
+    """The text of render.py: the worker's file, with its one import from fitune replaced."""
     text = (Path(__file__).parents[2] / "worker" / "rows" / "render.py").read_text(encoding="utf-8")
-    return text.replace("from fitune.core.errors import UserError\n", OWN_ERROR)
+    return text.replace("from fitune.core.errors import UserError\n", USER_ERROR)
 
 
-def not_carried(job: Job, backend: str) -> list[str]:
-    """Each setting of the recipe that the script does otherwise, as a sentence."""
-    train, run, told = job.recipe.train, job.recipe.run, []
+def not_carried(spec: TrainingSpec, backend: str) -> list[str]:
+    """A sentence for each setting of the recipe that the script does not follow."""
+    train, run, notes = spec.recipe.train, spec.recipe.run, []
     if train.backend == "auto" and backend == "unsloth":
-        told.append('train.backend = "auto": this is the Unsloth way, which fitune takes on NVIDIA cards.')
-    if backend != job.backend:
-        told.append("train.backend: Unsloth trains on one card; this is the TRL way.")
+        notes.append('train.backend = "auto": this is the Unsloth backend, which fitune chooses on NVIDIA cards.')
+    if backend != spec.backend:
+        notes.append("train.backend: Unsloth trains on one card; this is the TRL backend.")
         if train.checkpointing == "unsloth":
-            told.append('train.checkpointing = "unsloth": activations stay on the card ("on").')
+            notes.append('train.checkpointing = "unsloth": activations stay on the card ("on").')
         if train.offload_layers is not None:
-            told.append("train.offload_layers: all layers stay on the card.")
-    if job.recipe.data.packing is True and backend == "trl" and job.packed is None:
-        told.append("data.packing: fitune first tries whether packed rows would see each other in this model.")
-    if job.packing_is_open:
-        told.append('data.packing = "auto": fitune decides by the lengths of the rows; here PACKING says it.')
+            notes.append("train.offload_layers: all layers stay on the card.")
+    if spec.recipe.data.packing is True and backend == "trl" and spec.packed is None:
+        notes.append("data.packing: fitune first tries whether packed rows would see each other in this model.")
+    if spec.packing_is_open:
+        notes.append('data.packing = "auto": fitune decides by the lengths of the rows; here PACKING decides.')
     if run.vram_limit_gib is not None:
-        told.append("run.vram_limit_gib: the script takes what it needs of the card.")
+        notes.append("run.vram_limit_gib: the script takes as much of the card as it needs.")
     if run.gpu is not None:
-        told.append("run.gpu: the script takes the first card it sees (CUDA_VISIBLE_DEVICES).")
-    wanted = job.recipe.deliver
-    if wanted.merge or wanted.gguf or wanted.push_repo:
-        told.append("[deliver]: the script leaves the adapter; merging, GGUF and pushing are not in it.")
-    return told
+        notes.append("run.gpu: the script takes the first card it sees (CUDA_VISIBLE_DEVICES).")
+    deliver = spec.recipe.deliver
+    if deliver.merge or deliver.gguf or deliver.push_repo:
+        notes.append("[deliver]: the script writes the adapter; merging, GGUF and pushing are not in it.")
+    return notes
 
 
-def _header(job: Job, backend: str) -> str:
-    needed = "".join(f'#     "{package}",\n' for package in job.packages(backend))
-    local = is_folder(job.recipe.model.id)
+def _header(spec: TrainingSpec, backend: str) -> str:
+    requirements = "".join(f'#     "{package}",\n' for package in spec.packages(backend))
+    local = is_folder(spec.recipe.model.id)
     lines = [
-        f"{job.name}, without fitune: {job.recipe.model.id} learns from train.jsonl.",
+        f"{spec.name}, without fitune: {spec.recipe.model.id} learns from train.jsonl.",
         "",
-        "Run it with `uv run run.py`, which installs what stands above; or install that yourself: python run.py",
-        "Beside it lie train.jsonl and eval.jsonl, the rows as fitune read and split them, and render.py, which is",
-        "fitune's own file that turns rows into tokens (Apache-2.0) and needs nothing else of it.",
-        "It leaves adapter/, trainer_state.json (every loss), and checkpoints in work/.",
-        *job.environment(),
-        *job.notes,
+        "Run it with `uv run run.py`, which installs the packages above; or install them yourself: python run.py",
+        "Its folder also needs train.jsonl and eval.jsonl, the rows as fitune read and split them, and render.py,",
+        "which is fitune's own file that turns rows into tokens (Apache-2.0) and needs nothing else of fitune.",
+        "It writes adapter/, trainer_state.json (every loss), and checkpoints in work/.",
+        *spec.environment(),
+        *spec.notes,
         *(["The model is a folder of the machine it was trained on: copy it, and change MODEL."] if local else []),
-        *(f"Not carried over: {each}" for each in not_carried(job, backend)),
+        *(f"Not carried over: {note}" for note in not_carried(spec, backend)),
     ]
     return (
         '# /// script\n# requires-python = ">=3.11,<3.14"\n'
-        f"# dependencies = [\n{needed}# ]\n# ///\n#\n{commented(lines)}\n"
+        f"# dependencies = [\n{requirements}# ]\n# ///\n#\n{commented(lines)}\n"
     )
 
 
-def _imports(job: Job, backend: str, several_cards: bool) -> str:
-    unsloth, quantized = backend == "unsloth", job.recipe.model.quant != "bf16"
+def _imports(spec: TrainingSpec, backend: str, several_cards: bool) -> str:
+    unsloth, quantized = backend == "unsloth", spec.recipe.model.quant != "bf16"
     bits = "BitsAndBytesConfig, " if quantized else ""
     lines = {
         "from unsloth import FastLanguageModel  # before trl, transformers and peft, which it changes\n": unsloth,
         "import json": True,
-        "import math": not job.recipe.train.max_steps,
+        "import math": not spec.recipe.train.max_steps,
         "import os": not unsloth,
         "import platform": not unsloth,
         "from pathlib import Path\n": True,
         ALLOCATION: not unsloth,
         "import torch": True,
         "from datasets import Dataset": True,
-        "from huggingface_hub import snapshot_download": unsloth and not is_folder(job.recipe.model.id),
+        "from huggingface_hub import snapshot_download": unsloth and not is_folder(spec.recipe.model.id),
         "from peft import LoraConfig, get_peft_model": not unsloth,
         f"from transformers import AutoModelForCausalLM, AutoTokenizer, {bits}Trainer, set_seed": not unsloth,
         "from trl import SFTConfig, SFTTrainer, pack_dataset\n": True,
         "from render import ensure_template, render, text_part": True,
     }
-    return "".join(f"{line}\n" for line, wanted in lines.items() if wanted) + "\n"
+    return "".join(f"{line}\n" for line, needed in lines.items() if needed) + "\n"
 
 
-def _settings(job: Job) -> str:
-    model, train = job.recipe.model, job.recipe.train
+def _settings(spec: TrainingSpec) -> str:
+    model, train = spec.recipe.model, spec.recipe.train
     return (
         "HERE = Path(__file__).resolve().parent\n"
-        f"MODEL, REVISION = {model.id!r}, {job.revision!r}\n"
+        f"MODEL, REVISION = {model.id!r}, {spec.revision!r}\n"
         f"LENGTH = {model.max_seq_length}  # tokens; longer rows lose their end\n"
-        f"LOSS_ON = {job.recipe.data.loss_on!r}  # 'answers', or 'all'\n"
-        f"PACKING = {job.packs}  # several short rows in one of LENGTH\n"
+        f"LOSS_ON = {spec.recipe.data.loss_on!r}  # 'answers', or 'all'\n"
+        f"PACKING = {spec.packs}  # several short rows in one of LENGTH\n"
         f"MICRO_BATCH, GRAD_ACCUM = {train.micro_batch}, {train.grad_accum}\n"
         f"SEED = {train.seed}\n{DTYPE}"
     )
 
 
-def _steps(job: Job, several_cards: bool) -> str:
-    """How many steps there are, and how far apart evaluations and checkpoints."""
-    train = job.recipe.train
-    usual = f"max({LEAST_STEPS_APART}, STEPS // {LOOKS_PER_RUN})"
+def _steps(spec: TrainingSpec, several_cards: bool) -> str:
+    """The number of steps, and the steps between evaluations and between checkpoints."""
+    train = spec.recipe.train
+    default = f"max({MIN_STEPS_BETWEEN}, STEPS // {EVALS_PER_RUN})"
     batches = f"math.ceil(len(train_set) / {'(MICRO_BATCH * CARDS)' if several_cards else 'MICRO_BATCH'})"
     steps = train.max_steps or f"math.ceil({train.epochs!r} * math.ceil({batches} / GRAD_ACCUM))"
-    return f"STEPS = {steps}\nEVAL_EVERY = {train.eval_every or usual}\nSAVE_EVERY = {train.save_every or usual}\n"
+    return f"STEPS = {steps}\nEVAL_EVERY = {train.eval_every or default}\nSAVE_EVERY = {train.save_every or default}\n"
 
 
 def _config(train: Train) -> dict[str, str]:
@@ -234,18 +234,18 @@ def _config(train: Train) -> dict[str, str]:
     }
 
 
-def _training(job: Job, backend: str, several_cards: bool) -> str:
+def _training(spec: TrainingSpec, backend: str, several_cards: bool) -> str:
     trainer = "SFTTrainer" if backend == "unsloth" else "(SFTTrainer if GPU else CpuTrainer)"
-    given = {
+    arguments = {
         "model": "model",
         "processing_class": "tokenizer",
-        "args": call("SFTConfig", _config(job.recipe.train), "    "),
+        "args": call("SFTConfig", _config(spec.recipe.train), "    "),
         "train_dataset": "train_set",
         "eval_dataset": "eval_set",
     }
     return (
-        f"trainer = {call(trainer, given)}\n"
-        f"{WIDE}{REFUSED if backend == 'unsloth' else ''}"
+        f"trainer = {call(trainer, arguments)}\n"
+        f"{FP32_ADAPTER}{PACKING_CHECK if backend == 'unsloth' else ''}"
         "trainer.train()\n"
         "if eval_set and trainer.state.global_step % EVAL_EVERY:\n"
         "    trainer.evaluate()\n"

@@ -1,32 +1,32 @@
-"""The script's part that loads the model and puts an adapter on it: as the worker's backends does, in either way."""
+"""The part of the script that loads the model and adds the adapter, as the worker's backends do: Unsloth or TRL."""
 
-from fitune.core.deliver.downloads import UNWANTED, WANTED
-from fitune.core.deliver.handoff.job import Job, is_folder
+from fitune.core.deliver.downloads import MODEL_FILES, SKIPPED_FILES
 from fitune.core.deliver.handoff.quoting import call
+from fitune.core.deliver.handoff.spec import TrainingSpec, is_folder
 
 LINEARS = (
     "q_proj", "k_proj", "v_proj", "qkv_proj", "o_proj", "gate_proj", "up_proj", "gate_up_proj", "down_proj",
 )  # fmt: skip
-"""As in the worker's backends: what all-linear means to Unsloth, of which a model has those that it has."""
+"""As in the worker's backends: the modules that all-linear means to Unsloth, if the model has them."""
 
 NAMES = "[name for name in LINEARS if name in present]"
 
 
-def unsloth_model(job: Job) -> str:
+def unsloth_model(spec: TrainingSpec) -> str:
     """Source text that makes `model` and `tokenizer` with Unsloth.
 
-    From a folder, as the worker does: by its name on the Hub, Unsloth may take another model than asked for.
+    It loads from a folder, as the worker does: for a Hub id Unsloth may load another repository than the named one.
     """
-    model, train = job.recipe.model, job.recipe.train
-    wanted = [*WANTED, "*.py"] if model.trust_remote_code else WANTED
-    fetching = {
+    model, train = spec.recipe.model, spec.recipe.train
+    patterns = [*MODEL_FILES, "*.py"] if model.trust_remote_code else MODEL_FILES
+    download_arguments = {
         "repo_id": "MODEL",
         "revision": "REVISION",
-        "allow_patterns": f"{' '.join(wanted)!r}.split()",
-        "ignore_patterns": f"{' '.join(UNWANTED)!r}.split()",
+        "allow_patterns": f"{' '.join(patterns)!r}.split()",
+        "ignore_patterns": f"{' '.join(SKIPPED_FILES)!r}.split()",
     }
-    folder = "MODEL" if is_folder(model.id) else call("snapshot_download", fetching)
-    loading = {
+    folder = "MODEL" if is_folder(model.id) else call("snapshot_download", download_arguments)
+    load_arguments = {
         "model_name": "FOLDER",
         "max_seq_length": "LENGTH",
         "dtype": "DTYPE",
@@ -35,33 +35,33 @@ def unsloth_model(job: Job) -> str:
         "trust_remote_code": repr(model.trust_remote_code),
     }
     if train.offload_layers is not None:
-        loading["offload_layers"] = repr(train.offload_layers)
+        load_arguments["offload_layers"] = repr(train.offload_layers)
     checkpointing = {"unsloth": "'unsloth'", "on": "True", "off": "False"}[train.checkpointing]
-    adapting = {
-        **_lora(job, NAMES),
+    lora_arguments = {
+        **_lora(spec, NAMES),
         "use_gradient_checkpointing": checkpointing,
         "random_state": "SEED",
     }
     return (
         f"FOLDER = {folder}\n"
-        f"model, tokenizer = {call('FastLanguageModel.from_pretrained', loading)}\n"
-        f"{_named('model') if job.recipe.lora.target_modules == 'all-linear' else ''}"
-        f"model = {call('FastLanguageModel.get_peft_model', {'model': 'model', **adapting})}\n"
-        "base = model.peft_config['default']  # what the adapter says that it belongs to\n"
+        f"model, tokenizer = {call('FastLanguageModel.from_pretrained', load_arguments)}\n"
+        f"{_named('model') if spec.recipe.lora.target_modules == 'all-linear' else ''}"
+        f"model = {call('FastLanguageModel.get_peft_model', {'model': 'model', **lora_arguments})}\n"
+        "base = model.peft_config['default']  # the base model that the adapter names\n"
         "base.base_model_name_or_path, base.revision = MODEL, REVISION\n"
     )
 
 
-def trl_model(job: Job, several_cards: bool) -> str:
-    """Source text that makes `model` and `tokenizer` with transformers and peft, on one card or on one of several."""
-    model, train = job.recipe.model, job.recipe.train
-    place = '{"": CARD if GPU else "cpu"}' if several_cards else '{"": 0 if GPU else "cpu"}'
-    loading = {
+def trl_model(spec: TrainingSpec, several_cards: bool) -> str:
+    """Source text that makes `model` and `tokenizer` with transformers and peft, on one card or on several."""
+    model, train = spec.recipe.model, spec.recipe.train
+    device_map = '{"": CARD if GPU else "cpu"}' if several_cards else '{"": 0 if GPU else "cpu"}'
+    load_arguments = {
         "pretrained_model_name_or_path": "MODEL",
         "revision": "REVISION",
         "dtype": "DTYPE",
-        "quantization_config": _quantization(job, several_cards),
-        "device_map": f"None if SHARDED else {place}" if several_cards else place,
+        "quantization_config": _quantization(spec, several_cards),
+        "device_map": f"None if SHARDED else {device_map}" if several_cards else device_map,
         "trust_remote_code": repr(model.trust_remote_code),
         "use_safetensors": "True",
     }
@@ -70,15 +70,15 @@ def trl_model(job: Job, several_cards: bool) -> str:
         if train.checkpointing == "off"
         else 'base.gradient_checkpointing_enable({"use_reentrant": False})\nbase.enable_input_require_grads()\n'
     )
-    code = model.trust_remote_code
-    by_name = job.recipe.lora.layers is not None  # peft wants names where only some layers are chosen
-    lora = {**_lora(job, NAMES if by_name else "'all-linear'"), "task_type": "'CAUSAL_LM'"}
-    named = _named("base") if by_name and job.recipe.lora.target_modules == "all-linear" else ""
+    remote_code = model.trust_remote_code
+    by_name = spec.recipe.lora.layers is not None  # peft wants names where only some layers are chosen
+    lora = {**_lora(spec, NAMES if by_name else "'all-linear'"), "task_type": "'CAUSAL_LM'"}
+    names_source = _named("base") if by_name and spec.recipe.lora.target_modules == "all-linear" else ""
     return (
-        f"base = {call('AutoModelForCausalLM.from_pretrained', loading)}\n"
-        f"tokenizer = AutoTokenizer.from_pretrained(MODEL, revision=REVISION, trust_remote_code={code})\n"
-        f"base.config.use_cache = False\n{checkpointing}{named}"
-        "set_seed(SEED)  # the adapter's start is random, and belongs to the run\n"
+        f"base = {call('AutoModelForCausalLM.from_pretrained', load_arguments)}\n"
+        f"tokenizer = AutoTokenizer.from_pretrained(MODEL, revision=REVISION, trust_remote_code={remote_code})\n"
+        f"base.config.use_cache = False\n{checkpointing}{names_source}"
+        "set_seed(SEED)  # the adapter starts with random weights\n"
         f"model = {call('get_peft_model', {'model': 'base', 'peft_config': call('LoraConfig', lora, '    ')})}\n"
     )
 
@@ -90,8 +90,8 @@ def _named(model: str) -> str:
     )
 
 
-def _lora(job: Job, all_linear: str) -> dict[str, str]:
-    lora = job.recipe.lora
+def _lora(spec: TrainingSpec, all_linear: str) -> dict[str, str]:
+    lora = spec.recipe.lora
     targets = all_linear if lora.target_modules == "all-linear" else repr(list(lora.target_modules))
     return {
         "r": repr(lora.r),
@@ -106,8 +106,8 @@ def _lora(job: Job, all_linear: str) -> dict[str, str]:
     }
 
 
-def _quantization(job: Job, several_cards: bool) -> str:
-    model = job.recipe.model
+def _quantization(spec: TrainingSpec, several_cards: bool) -> str:
+    model = spec.recipe.model
     if model.quant == "bf16":
         return "None"
     if model.quant == "int8":

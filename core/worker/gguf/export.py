@@ -8,14 +8,13 @@ from typing import Any
 
 import orjson
 
-from fitune.core.deliver import Proof, llama_cpp, made_aside
+from fitune.core.deliver import Proof, gguf_tools, staging_folder
 from fitune.core.errors import UserError
 from fitune.core.files import write_atomically
-from fitune.core.machine import host
 from fitune.core.memory import GGUF_BYTES
 from fitune.core.runs import EventLog, Run
-from fitune.core.worker.gguf import convert, modelfile
-from fitune.core.worker.gguf import llama_cpp as llama
+from fitune.core.units import GIB
+from fitune.core.worker.gguf import convert, llama_cpp, modelfile
 from fitune.core.worker.gguf import proof as gguf_proof
 from fitune.core.worker.memory_use import Memory
 from fitune.core.worker.merging import compare_answers
@@ -35,19 +34,19 @@ def run(run: Run, log: EventLog, memory: Memory) -> None:
     kinds = wanted(run)
     if not run.merged.is_dir():
         raise UserError(f"{run.name} is not merged yet.", f"First: fitune merge {run.name}")
-    script, quantizer = llama_cpp.converter(run.path.parent.parent), llama_cpp.quantizer()
+    script, quantizer = gguf_tools.find_converter(run.path.parent.parent), gguf_tools.find_quantizer()
     made, later = plan(kinds, has_quantizer=quantizer is not None)
     weights = sum(slot.weights for slot in slots_in(run.merged).values())
 
     # 2. The files, written aside; each compared with the merged model, then put in its place
     folder = run.path / "gguf"
-    with made_aside(folder) as aside:
+    with staging_folder(folder) as aside:
         require_room(run, made, weights)  # what a killed export left is gone by now
         for kind in made:
             if run.stop.exists():
                 return log.write("finished", stopped=True, elapsed_s=time.monotonic() - began)
             log.write("phase", name="convert", kind=kind, bytes=round(weights * GGUF_BYTES[kind]))
-            if kind in llama_cpp.CONVERTED:
+            if kind in gguf_tools.CONVERTER_KINDS:
                 convert.convert(script, run.merged, aside / file_name(run, kind), kind)
             else:
                 assert quantizer
@@ -95,8 +94,8 @@ def wanted(run: Run) -> list[str]:
 
 def plan(kinds: list[str], has_quantizer: bool) -> tuple[list[str], list[str]]:
     """(what is made here, in order, a 16-bit file first where others are made of it; what is left to do by hand)."""
-    converted = [kind for kind in kinds if kind in llama_cpp.CONVERTED]
-    mixed = [kind for kind in kinds if kind not in llama_cpp.CONVERTED]
+    converted = [kind for kind in kinds if kind in gguf_tools.CONVERTER_KINDS]
+    mixed = [kind for kind in kinds if kind not in gguf_tools.CONVERTER_KINDS]
     if mixed and not {"f16", "bf16"} & set(converted):
         converted.insert(0, "bf16")
     return (converted + mixed, []) if has_quantizer else (converted, mixed)
@@ -124,8 +123,8 @@ def require_room(run: Run, made: list[str], weights: int) -> None:
     free_bytes = shutil.disk_usage(run.path).free
     if free_bytes < needed_bytes:
         raise UserError(
-            f"These files need {needed_bytes / host.GIB:.1f} GiB of disk, and {run.path} has "
-            f"{free_bytes / host.GIB:.1f} GiB free.",
+            f"These files need {needed_bytes / GIB:.1f} GiB of disk, and {run.path} has "
+            f"{free_bytes / GIB:.1f} GiB free.",
             "Free some, for instance older runs' checkpoints.",
         )
 
@@ -134,7 +133,7 @@ def prove(run: Run, aside: Path, kinds: list[str], tokenizer: Any) -> dict[str, 
     """The proof of each file by its name. The merged model is let go before llama.cpp loads one."""
     probes, told = compare_answers.probes(run.recipe(), tokenizer)
     stops = sorted(eos_ids(run.merged))
-    expected = merged_proof.answers_of_merged(run, probes) if llama.installed() else None
+    expected = merged_proof.answers_of_merged(run, probes) if llama_cpp.installed() else None
     proofs = {}
     for kind in kinds:
         file = aside / file_name(run, kind)

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from fitune.core.deliver import Limits, Proof
+from fitune.core.deliver import Proof, ProofLimits
 from fitune.core.errors import UserError
 from fitune.core.worker.gguf import llama_cpp
 from fitune.core.worker.gguf.weights import check_weights
@@ -11,12 +11,12 @@ from fitune.core.worker.merging.compare_answers import Answers, Probe, compare
 
 ASKED = [{"role": "user", "content": "What is the capital of France?"}]
 LIMITS = {
-    "f16": Limits(kl=0.002, drift_share=0, top1=0.97),
-    "bf16": Limits(kl=0.002, drift_share=0, top1=0.97),
-    "q8_0": Limits(kl=0.01, drift_share=0, top1=0.93),
-    "q6_k": Limits(kl=0.02, drift_share=0, top1=0.90),
-    "q5_k_m": Limits(kl=0.25, drift_share=0, top1=0.75),
-    "q4_k_m": Limits(kl=0.25, drift_share=0, top1=0.75),
+    "f16": ProofLimits(kl=0.002, drift_share=0, top1=0.97),
+    "bf16": ProofLimits(kl=0.002, drift_share=0, top1=0.97),
+    "q8_0": ProofLimits(kl=0.01, drift_share=0, top1=0.93),
+    "q6_k": ProofLimits(kl=0.02, drift_share=0, top1=0.90),
+    "q5_k_m": ProofLimits(kl=0.25, drift_share=0, top1=0.75),
+    "q4_k_m": ProofLimits(kl=0.25, drift_share=0, top1=0.75),
 }
 """About three times what SmolLM2-135M lost, tuned for 16 steps, on 253 tokens of held-out answers: 8e-6, 6e-5, 0.003,
 0.006, 0.085 and 0.046 nats; 100, 99.6, 97.2, 96.0, 87.4 and 92.1 % of the likeliest tokens. So small a model loses more

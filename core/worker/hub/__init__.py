@@ -1,1 +1,1 @@
-"""A push to the Hub: files, model card and loss curves."""
+"""The push to the Hub: upload, model card and its loss plot."""

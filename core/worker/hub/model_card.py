@@ -1,6 +1,6 @@
-"""The model card: what was trained, on what, how it went, and how to do it again; nothing that is not known.
+"""The model card: model, data, settings, losses, proof, and the steps to reproduce; only known facts.
 
-Names and proofs come from elsewhere: each stands as code, on one line, without what Markdown or HTML would obey.
+Names and proofs are foreign text: each is written as code, on one line, without active Markdown or HTML.
 """
 
 import re
@@ -12,80 +12,82 @@ from typing import Any
 import orjson
 
 from fitune.core import __version__, hub
-from fitune.core.deliver import What, branch_of, proof
-from fitune.core.deliver.handoff.job import Job, of_run
+from fitune.core.deliver import UploadKind, branch_of, proof
 from fitune.core.deliver.handoff.quoting import plain_name
+from fitune.core.deliver.handoff.spec import TrainingSpec, from_run
 from fitune.core.diagnose import redact
 from fitune.core.recipe import MOVES_THE_BASE, Deliver, Recipe
-from fitune.core.recipe import Run as Place
-from fitune.core.recipe import load as config
+from fitune.core.recipe import Run as RunSettings
+from fitune.core.recipe import load as recipe_file
 from fitune.core.runs import Run, RunState
 from fitune.core.worker.hub import loss_plot
 
-KINDS: dict[What, tuple[str, str, str]] = {
+KINDS: dict[UploadKind, tuple[str, str, str]] = {
     "adapter": ("A LoRA adapter for", "peft", "adapter"),
     "merged": ("A fine-tuned version of", "transformers", "finetune"),
     "gguf": ("GGUF files, for llama.cpp and Ollama, of a fine-tuned version of", "gguf", "finetune"),
     "checkpoints": ("A LoRA adapter for", "peft", "adapter"),
 }
-"""What it is, the library that reads it, and how it relates to its base model, by the Hub's names."""
-USED: dict[What, tuple[str, ...]] = {
+"""A description, and the Hub's names of the library that reads it and of its relation to the base model."""
+PYTHON_PACKAGES: dict[UploadKind, tuple[str, ...]] = {
     "adapter": ("torch", "transformers", "peft"),
     "merged": ("torch", "transformers"),
     "gguf": (),
     "checkpoints": ("torch", "transformers", "peft"),
 }
-"""What loads it in Python."""
+"""Packages that load it in Python."""
 COMPARED = "Compared with the adapter on its base"
 NAME_CHARS = 200
 Rows = list[tuple[str, Any]]
 
 
-def model_card(run: Run, repo: str, what: What, licence: hub.Licence | None = None, step: int | None = None) -> str:
-    """README.md for what is pushed. Of folders of this machine only their last part is told.
+def model_card(
+    run: Run, repo: str, what: UploadKind, licence: hub.Licence | None = None, step: int | None = None
+) -> str:
+    """README.md for a push. Of paths on this machine only the last part is shown.
 
-    repo: where to, with its owner. licence: of the base model. step: of a checkpoint. Raises UserError or BadInput if
-    run.json can't be read.
+    repo: the repository with its owner. licence: of the base model. step: of a checkpoint. Raises UserError or BadInput
+    if run.json can't be read.
     """
-    job, state = of_run(run), run.state()
+    spec, state = from_run(run), run.state()
     base = base_of(run, what)
-    data = code(public_name(job.recipe.data.source))
+    data = code(public_name(spec.recipe.data.source))
     parts = [
-        _metadata(job, what, base, licence),
-        f"# {plain(job.name)}",
+        _metadata(spec, what, base, licence),
+        f"# {plain(spec.name)}",
         f"{KINDS[what][0]} {code(public_name(base))}, trained with fitune on {data}.",
         *([f"This branch holds the adapter as it was after step {step}."] if step is not None else []),
-        *(plain(note) for note in job.notes),
+        *(plain(note) for note in spec.notes),
         _licence(licence, base),
-        _use(run, job, repo, what, None if step is None else branch_of(step)),
-        "## Data\n\n" + _table([("", ""), *_data(job.recipe, state)]),
-        "## Settings\n\n" + _table([("", ""), *_settings(run, job, state)]),
+        _use(run, spec, repo, what, None if step is None else branch_of(step)),
+        "## Data\n\n" + _table([("", ""), *_data(spec.recipe, state)]),
+        "## Settings\n\n" + _table([("", ""), *_settings(run, spec, state)]),
         *_losses(state),
         *(text for path in sorted((run.path / what).glob("*proof.json")) for text in _checks(path)),
-        _again(run, job),
+        _reproduce(run, spec),
     ]
     return "\n\n".join(parts) + "\n"
 
 
-def base_of(run: Run, what: What) -> str:
-    """The model that was trained on; of a merged one the model that it was merged into, if that was another."""
+def base_of(run: Run, what: UploadKind) -> str:
+    """The id of the base model; for a merged model the one that it was merged into."""
     path = run.path / "merge.json"
-    told = orjson.loads(path.read_bytes()).get("base") if what in ("merged", "gguf") and path.is_file() else None
-    return str(told or run.recipe().model.id)
+    merged_into = orjson.loads(path.read_bytes()).get("base") if what in ("merged", "gguf") and path.is_file() else None
+    return str(merged_into or run.recipe().model.id)
 
 
 def public_name(name: str) -> str:
-    """A Hub id as it is; of a path on this machine its last part."""
+    """A Hub id unchanged, or the last part of a path on this machine."""
     return name if is_hub_id(name) else Path(name).name
 
 
 def is_hub_id(name: str) -> bool:
-    """Whether a model, or a data set and perhaps its subset, is one of the Hub's: a recipe's own paths are absolute."""
+    """True for a model or data set (perhaps with its subset) on the Hub: local paths in a run's recipe are absolute."""
     return re.fullmatch(r"[A-Za-z0-9][\w.-]*/[\w.-]+(/[\w.-]+)?", name) is not None
 
 
 def plain(text: str) -> str:
-    """The text on one line, as code where it holds what Markdown or HTML would take for its own."""
+    """The text on one line, as code if it holds characters that are active in Markdown or HTML."""
     return code(text) if set(text) & set("<>&|*_`[]#~\\$!") or not text.isprintable() else text
 
 
@@ -95,11 +97,11 @@ def code(text: str) -> str:
     return f"`{shown.replace('`', chr(39))}`"
 
 
-def _metadata(job: Job, what: What, base: str, licence: hub.Licence | None) -> str:
+def _metadata(spec: TrainingSpec, what: UploadKind, base: str, licence: hub.Licence | None) -> str:
     from huggingface_hub import ModelCardData
 
     _, library, relation = KINDS[what]
-    source = job.recipe.data.source
+    source = spec.recipe.data.source
     data = ModelCardData(
         base_model=base if is_hub_id(base) else None,
         base_model_relation=relation if is_hub_id(base) else None,
@@ -116,53 +118,53 @@ def _metadata(job: Job, what: What, base: str, licence: hub.Licence | None) -> s
 
 def _licence(licence: hub.Licence | None, base: str) -> str:
     if licence is None:
-        return f"Licence: that of {code(public_name(base))} applies; what it is was not to be found out here."
-    named = f"{plain(licence.name)} ({licence.key})" if licence.name else licence.key
-    return f"Licence: {named}, as of {code(public_name(base))}."
+        return f"Licence: the licence of {code(public_name(base))} applies; fitune could not find out which it is."
+    name = f"{plain(licence.name)} ({licence.key})" if licence.name else licence.key
+    return f"Licence: {name}, as of {code(public_name(base))}."
 
 
-def _use(run: Run, job: Job, repo: str, what: What, branch: str | None) -> str:
-    """What a reader types who has this page and no fitune."""
+def _use(run: Run, spec: TrainingSpec, repo: str, what: UploadKind, branch: str | None) -> str:
+    """The commands and code that use the model without fitune."""
     if what == "gguf":
         lines = [f"hf download {shlex.quote(repo)} --local-dir model    # of the package huggingface_hub"]
         if (run.path / "gguf" / "Modelfile").is_file():
-            lines += [f"cd model && ollama create {plain_name(job.name).lower()} -f Modelfile"]
+            lines += [f"cd model && ollama create {plain_name(spec.name).lower()} -f Modelfile"]
         return "## Use it\n\n```sh\n" + "\n".join(lines) + "\n```"
-    model = job.recipe.model
+    model = spec.recipe.model
     code_allowed = ", trust_remote_code=True" if model.trust_remote_code else ""
-    here = _literal(repo) + (f", revision={branch!r}" if branch else "")
-    # In the type of the weights on disk: that they were at 4 bits in training was a matter of memory.
+    source = _literal(repo) + (f", revision={branch!r}" if branch else "")
+    # In the dtype of the weights on disk: 4 bits in training only saved memory.
     if what == "merged":
-        load = [f'model = AutoModelForCausalLM.from_pretrained({here}, dtype="auto"{code_allowed})']
+        load = [f'model = AutoModelForCausalLM.from_pretrained({source}, dtype="auto"{code_allowed})']
     else:
-        at = f", revision={_literal(job.revision)}" if job.revision else ""
+        at = f", revision={_literal(spec.revision)}" if spec.revision else ""
         elsewhere = "" if is_hub_id(model.id) else "  # a folder that is not on the Hub"
         base = f'{_literal(public_name(model.id))}{at}, dtype="auto"{code_allowed}'
         load = [
             f"base = AutoModelForCausalLM.from_pretrained({base}){elsewhere}",
-            f"model = PeftModel.from_pretrained(base, {here})",
+            f"model = PeftModel.from_pretrained(base, {source})",
         ]
     lines = [
         *([] if what == "merged" else ["from peft import PeftModel"]),
         "from transformers import AutoModelForCausalLM, AutoTokenizer",
         "",
         *load,
-        f"tokenizer = AutoTokenizer.from_pretrained({here}{code_allowed})  # with the chat template of the training",
+        f"tokenizer = AutoTokenizer.from_pretrained({source}{code_allowed})  # with the chat template of the training",
     ]
-    needed = [each for each in _packages(job) if each.partition("==")[0] in USED[what]]
+    packages = [package for package in _packages(spec) if package.partition("==")[0] in PYTHON_PACKAGES[what]]
     return (
-        f"## Use it\n\n```sh\npip install {' '.join(map(shlex.quote, needed))}\n```\n\n"
+        f"## Use it\n\n```sh\npip install {' '.join(map(shlex.quote, packages))}\n```\n\n"
         "```python\n" + "\n".join(lines) + "\n```"
     )
 
 
 def _literal(text: str) -> str:
-    """The text as a string of Python, and of ASCII alone."""
+    """The text as a Python string literal in ASCII."""
     return ascii(text[:NAME_CHARS])
 
 
-def _packages(job: Job) -> list[str]:
-    return [each for each in job.packages(job.backend) if each.isprintable()]
+def _packages(spec: TrainingSpec) -> list[str]:
+    return [package for package in spec.packages(spec.backend) if package.isprintable()]
 
 
 def _data(recipe: Recipe, state: RunState) -> Rows:
@@ -178,11 +180,11 @@ def _data(recipe: Recipe, state: RunState) -> Rows:
     ]
 
 
-def _settings(run: Run, job: Job, state: RunState) -> Rows:
-    model, lora, train = job.recipe.model, job.recipe.lora, job.recipe.train
+def _settings(run: Run, spec: TrainingSpec, state: RunState) -> Rows:
+    model, lora, train = spec.recipe.model, spec.recipe.lora, spec.recipe.train
     layers = lora.target_modules if isinstance(lora.target_modules, str) else ", ".join(lora.target_modules)
     card, end = (run.info().get("gpu") or {}).get("name"), state.ends.get("train")
-    known = end.data if end else {}
+    results = end.data if end else {}
     return [
         ("base weights in training", model.quant),
         ("longest row", f"{model.max_seq_length} tokens"),
@@ -193,7 +195,11 @@ def _settings(run: Run, job: Job, state: RunState) -> Rows:
         ("optimizer", f"{train.optimizer}, weight decay {train.weight_decay:g}"),
         ("seed", train.seed),
         *([("trained on", plain(str(card)))] if card else []),
-        *[(name, known[key]) for name, key in (("steps", "steps"), ("tokens seen", "seen_tokens")) if known.get(key)],
+        *[
+            (name, results[key])
+            for name, key in (("steps", "steps"), ("tokens seen", "seen_tokens"))
+            if results.get(key)
+        ],
     ]
 
 
@@ -207,56 +213,56 @@ def _losses(state: RunState) -> list[str]:
         for step, *losses in loss_plot.table(train, held_out)
     ]
     table = _table([("step", "training loss", "held-out loss"), *rows])
-    said = "Training losses are means over the steps since the row above."
-    return [f"## Losses\n\n```text\n{picture}\n```\n\n{table}\n\n{said}"]
+    note = "Training losses are means over the steps since the row above."
+    return [f"## Losses\n\n```text\n{picture}\n```\n\n{table}\n\n{note}"]
 
 
 def _checks(path: Path) -> list[str]:
-    """The table of a proof; none of what failed, which is not pushed."""
-    found = proof.read(path)
-    if not found.passed:
+    """The table of a passed proof; empty for a failed one, which is not pushed."""
+    table = proof.read(path)
+    if not table.passed:
         return []
-    file = found.numbers.get("file")
+    file = table.numbers.get("file")
     heading = f"{plain(str(file))}, compared with the merged model" if file else COMPARED
-    words = {True: "yes", False: "no", None: "not checked"}
-    rows = [(plain(row.check), plain(row.expected), plain(row.got), words[row.passed]) for row in found.checks]
+    answers = {True: "yes", False: "no", None: "not checked"}
+    rows = [(plain(row.check), plain(row.expected), plain(row.got), answers[row.passed]) for row in table.checks]
     return [f"## {heading}\n\n" + _table([("check", "expected", "found", "passed"), *rows])]
 
 
-def _again(run: Run, job: Job) -> str:
-    """The recipe and the commands that train the same elsewhere: no paths, no names of this machine."""
-    recipe, source = job.recipe, job.recipe.data.source
-    there = recipe.model_copy(
+def _reproduce(run: Run, spec: TrainingSpec) -> str:
+    """The recipe and the commands that reproduce the training elsewhere, without paths or names of this machine."""
+    recipe, source = spec.recipe, spec.recipe.data.source
+    portable = recipe.model_copy(
         update={
-            "model": recipe.model.model_copy(update={"id": public_name(recipe.model.id), "revision": job.revision}),
+            "model": recipe.model.model_copy(update={"id": public_name(recipe.model.id), "revision": spec.revision}),
             "data": recipe.data.model_copy(update={"source": public_name(source)}),
-            "run": Place(),
+            "run": RunSettings(),
             "deliver": Deliver(),
         }
     )
-    beside = [] if is_hub_id(source) else [f"the rows as {code(public_name(source))}"]
-    beside += [] if is_hub_id(recipe.model.id) else [f"the base model as {code(public_name(recipe.model.id))}"]
+    other_files = [] if is_hub_id(source) else [f"the rows as {code(public_name(source))}"]
+    other_files += [] if is_hub_id(recipe.model.id) else [f"the base model as {code(public_name(recipe.model.id))}"]
     python = (run.info().get("versions") or {}).get("python")
-    needs = f"That is for fitune {__version__}, which runs in a checkout of its repository"
-    needs += f"; beside the recipe lie {' and '.join(beside)}." if beside else "."
+    note = f"That is for fitune {__version__}, which runs in a checkout of its repository"
+    note += f"; beside the recipe lie {' and '.join(other_files)}." if other_files else "."
     commands = ["uv run fitune train recipe.toml"]
     if recipe.lora.init not in MOVES_THE_BASE:
-        needs += " The second command writes a script that trains the same without it."
+        note += " The second command writes a script that trains the same without it."
         commands += ["uv run fitune handoff recipe.toml --to script --out script"]
-    packages = "\n".join([*([f"python {' '.join(str(python).split())}"] if python else []), *_packages(job)])
+    packages = "\n".join([*([f"python {' '.join(str(python).split())}"] if python else []), *_packages(spec)])
     return (
-        f"## Train it again\n\n`recipe.toml`:\n\n```toml\n{_printable(redact(config.to_toml(there)))}```\n\n"
-        f"{needs}\n\n```sh\n{chr(10).join(commands)}\n```\n\n"
+        f"## Train it again\n\n`recipe.toml`:\n\n```toml\n{_printable(redact(recipe_file.to_toml(portable)))}```\n\n"
+        f"{note}\n\n```sh\n{chr(10).join(commands)}\n```\n\n"
         f"It was trained with\n\n```text\n{_printable(packages)}\n```"
     )
 
 
 def _printable(toml: str) -> str:
-    """The text with an escape for each character that is not seen; in TOML they stand in strings only."""
+    """The text with an escape for each unprintable character; in TOML these occur in strings only."""
     return "".join(char if char.isprintable() or char == "\n" else f"\\U{ord(char):08x}" for char in toml)
 
 
 def _table(rows: Sequence[tuple[Any, ...]]) -> str:
-    """Rows as Markdown; the first is the head."""
+    """Rows as a Markdown table; the first is the header."""
     lines = ["| " + " | ".join(str(cell).replace("|", "\\|") for cell in row) + " |" for row in rows]
     return "\n".join([lines[0], "|" + "---|" * len(rows[0]), *lines[1:]])

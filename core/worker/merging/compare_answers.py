@@ -9,10 +9,10 @@ import torch
 
 from fitune.core.data import dataset, eval_fraction
 from fitune.core.data.split import split
-from fitune.core.deliver import Likeness, Limits, Proof, judge
+from fitune.core.deliver import Proof, ProofLimits, Similarity, add_answer_checks
 from fitune.core.errors import UserError
 from fitune.core.recipe import Recipe
-from fitune.core.worker.rows.render import Refused, render
+from fitune.core.worker.rows.render import RefusedRow, render
 
 ROWS = 4
 ROW_TOKENS = 512
@@ -70,7 +70,7 @@ def probes(recipe: Recipe, tokenizer: Any) -> tuple[list[Probe], str]:
 
 
 def _rendered(rows: Sequence[dict[str, Any]], tokenizer: Any) -> list[Probe]:
-    made = [each[0] for each in render(rows, tokenizer, "answers") if not isinstance(each, Refused)]
+    made = [each[0] for each in render(rows, tokenizer, "answers") if not isinstance(each, RefusedRow)]
     return [Probe(each.ids[:ROW_TOKENS], each.first) for each in made if each.first and each.first < ROW_TOKENS]
 
 
@@ -106,7 +106,7 @@ def answers_of(model: Any, asked: list[Probe], stop_ids: list[int] | None = None
     return Answers(logits_of(model, asked), written, stopped)
 
 
-def likeness(expected: Answers, got: Answers) -> Likeness:
+def similarity(expected: Answers, got: Answers) -> Similarity:
     """Compare two models' answers to the same probes."""
     kl, top1, largest = [], [], 0.0
     for one, other in zip(expected.logits, got.logits, strict=True):
@@ -115,16 +115,16 @@ def likeness(expected: Answers, got: Answers) -> Likeness:
         largest = max(largest, float((_centred(one) - _centred(other)).abs().max()))
     same = sum(_common(one, other) for one, other in zip(expected.written, got.written, strict=True))
     total = sum(max(len(one), len(other)) for one, other in zip(expected.written, got.written, strict=True))
-    return Likeness(
+    return Similarity(
         float(torch.cat(kl).mean()), largest, float(torch.cat(top1).float().mean()), same / total if total else 1.0
     )
 
 
-def compare(proof: Proof, expected: Answers, got: Answers, drift_nats: float, limits: Limits) -> None:
+def compare(proof: Proof, expected: Answers, got: Answers, drift_nats: float, limits: ProofLimits) -> None:
     """Add to a proof what an artefact's answers say; parameters as of core.deliver.proof.judge."""
     told = [place for place in range(len(expected.stopped)) if not _may_end_later(expected, got, place)]
     ended, got_ended = ([each.stopped[place] for place in told] for each in (expected, got))
-    judge(proof, likeness(expected, got), ended, got_ended, drift_nats, limits)
+    add_answer_checks(proof, similarity(expected, got), ended, got_ended, drift_nats, limits)
 
 
 def _may_end_later(expected: Answers, got: Answers, place: int) -> bool:

@@ -15,6 +15,7 @@ from fitune.core.errors import UserError
 from fitune.core.files import replace_folder
 from fitune.core.machine import host
 from fitune.core.runs import EventLog, Run
+from fitune.core.units import GIB
 from fitune.core.worker import models
 from fitune.core.worker.device import places
 from fitune.core.worker.memory_use import Memory
@@ -66,7 +67,7 @@ def run(run: Run, log: EventLog, memory: Memory) -> None:
     plan = planned(adapter, source.path, recipe.model.trust_remote_code)
 
     # 2. The folder, written aside, looked at, then put in its place
-    with proof.made_aside(run.merged) as aside:
+    with proof.staging_folder(run.merged) as aside:
         require_room(run, plan)  # what a killed merge left is gone by now
         began_writing, written = time.monotonic(), Written(log, plan.bytes)
         for file in weight_files(source.path):
@@ -79,7 +80,7 @@ def run(run: Run, log: EventLog, memory: Memory) -> None:
         wrote = {"write_s": time.monotonic() - began_writing, "peak_host_bytes": memory.read()["peak_host"]}
         log.write("phase", name="prove")
         proven = merged_proof.prove(run, plan, source, aside)
-        proof.settle(
+        proof.accept(
             proven, aside, run.merged, f"Use the adapter as it is, or merge once more: fitune merge {run.name}."
         )
         replace_folder(aside, run.merged)
@@ -222,4 +223,4 @@ def _write_json(path: Path, content: dict[str, Any]) -> None:
 
 
 def _gib(size_bytes: int) -> str:
-    return f"{size_bytes / host.GIB:.1f} GiB"
+    return f"{size_bytes / GIB:.1f} GiB"

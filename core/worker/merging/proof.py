@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 
 import torch
 
-from fitune.core.deliver import Limits, Proof
+from fitune.core.deliver import Proof, ProofLimits
 from fitune.core.errors import UserError
-from fitune.core.machine import GIB
 from fitune.core.runs import Run
+from fitune.core.units import GIB
 from fitune.core.worker.device import MARGIN_BYTES, Place, places
 from fitune.core.worker.merging import compare_answers
 from fitune.core.worker.merging.lora_delta import Change, Plan, changed, pieces
@@ -20,10 +20,10 @@ from fitune.core.worker.merging.tensors import DTYPES, Slot, read, read_bytes, s
 from fitune.core.worker.models import Source
 from fitune.core.worker.stops import eos_ids, stop_ids
 
-LIMITS = Limits(kl=0.01, drift_share=0.05, top1=0.95)
+LIMITS = ProofLimits(kl=0.01, drift_share=0.05, top1=0.95)
 """SmolLM2-135M at fp32, tuned for 16 steps: 0.0043 nats, 1.4 % of the 0.30 that training had moved it, 98.0 % of the
 likeliest tokens the same. That is the rounding of its merged weights to bf16, and larger models feel it less."""
-ROUNDED_OTHERWISE = Limits(kl=1.5, drift_share=0, top1=0.05)
+ROUNDED_OTHERWISE = ProofLimits(kl=1.5, drift_share=0, top1=0.05)
 """Where these very answers feel a right merge's rounding more, it sets the limits: so many times its nats, and so much
 less of the likeliest tokens, since another type or device than the merge's own rounds some weights the other way."""
 
@@ -134,7 +134,9 @@ def check_answers(
 
 
 @torch.no_grad()
-def limits_of(tuned: Any, plan: Plan, asked: list[compare_answers.Probe], expected: compare_answers.Answers) -> Limits:
+def limits_of(
+    tuned: Any, plan: Plan, asked: list[compare_answers.Probe], expected: compare_answers.Answers
+) -> ProofLimits:
     """LIMITS, or what rounding alone makes of these answers if that is more: of a small model on short answers, much.
 
     tuned: the base with its adapter, which PEFT merges here into the base.
@@ -143,7 +145,7 @@ def limits_of(tuned: Any, plan: Plan, asked: list[compare_answers.Probe], expect
     model = tuned.merge_and_unload()
     for weight in model.parameters():
         weight.copy_(weight.to(dtype))
-    rounded = compare_answers.likeness(expected, replace(expected, logits=compare_answers.logits_of(model, asked)))
+    rounded = compare_answers.similarity(expected, replace(expected, logits=compare_answers.logits_of(model, asked)))
     return replace(
         LIMITS,
         kl=max(LIMITS.kl, ROUNDED_OTHERWISE.kl * rounded.kl_mean),

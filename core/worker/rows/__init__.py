@@ -1,1 +1,1 @@
-"""Rows on their way into the model: rendered with its template, cut to a length, counted in tokens."""
+"""Rows for the model: rendered with its chat template, truncated, counted in tokens."""

@@ -1,4 +1,4 @@
-"""Render every row as training would, with the model's tokenizer alone, and write down how long each one is."""
+"""The prepare job: render every row as training would, with the tokenizer alone, and write the token statistics."""
 
 import sys
 import time
@@ -15,38 +15,38 @@ from fitune.core.errors import Problem
 from fitune.core.files import write_atomically
 from fitune.core.recipe import Data, Model
 from fitune.core.runs import EventLog, Run
-from fitune.core.tokens import Example, Prepared, Token, lengths
+from fitune.core.tokens import Example, Token, TokenStats, lengths
 from fitune.core.worker import models
 from fitune.core.worker.memory_use import Memory
-from fitune.core.worker.rows.render import IGNORED, Refused, Sample, ensure_template, render
+from fitune.core.worker.rows.render import IGNORED, RefusedRow, TokenizedRow, ensure_template, render
 
 TELL_EVERY_S = 0.5
 SPREAD_EXAMPLES = 8
-"""From so many rows to twice as many are kept of all over the source ..."""
+"""This many to twice as many examples are kept from all over the source ..."""
 LATE_EXAMPLES = 3
-"""... and of those whose answer begins last, which a short length would empty."""
+"""... and this many of the rows whose answer begins last: a short max_seq_length cuts it off."""
 SHOWN_TOKENS = 4096
-"""Of a longer example only the first tokens are kept."""
+"""Tokens that are kept of an example, the first."""
 
 
 def run(run: Run, log: EventLog, memory: Memory) -> None:
-    """Leave prepared.json in the run folder, whole or not at all. `memory` is every job's; this one needs little."""
-    began = time.monotonic()
+    """Write prepared.json into the run folder, whole or not at all. `memory` is an argument of every job; unused."""
+    started_s = time.monotonic()
     recipe = run.recipe()
     log.write("started", model=recipe.model.id, source=recipe.data.source)
     tokenizer = _fetch(run, recipe.model, log)
-    tally = Tally(tokenizer, plain_template=ensure_template(tokenizer))
-    skipped = _count_all(run, recipe.data, tally, log)
+    counter = TokenCounter(tokenizer, plain_template=ensure_template(tokenizer))
+    skipped = _count_all(run, recipe.data, counter, log)
     if skipped is None:
-        log.write("finished", stopped=True, elapsed_s=time.monotonic() - began)
+        log.write("finished", stopped=True, elapsed_s=time.monotonic() - started_s)
         return
-    found = tally.prepared(skipped)
-    write_atomically(run.path / lengths.FILE, orjson.dumps(lengths.to_json(found)))
-    _tell_end(found, recipe.model.max_seq_length, time.monotonic() - began, log)
+    stats = counter.prepared(skipped)
+    write_atomically(run.path / lengths.STATS_FILE, orjson.dumps(lengths.to_json(stats)))
+    _tell_end(stats, recipe.model.max_seq_length, time.monotonic() - started_s, log)
 
 
 def _fetch(run: Run, model: Model, log: EventLog) -> Any:
-    """The model's tokenizer, from the Hub if need be."""
+    """The model's tokenizer, downloaded from the Hub if needed."""
     models_dir = run.path.parent.parent / "models"
     models_dir.mkdir(exist_ok=True)
     folder = models.fetch_tokenizer(model.id, model.revision, model.trust_remote_code, models_dir, log)
@@ -54,35 +54,35 @@ def _fetch(run: Run, model: Model, log: EventLog) -> Any:
     return load_tokenizer(folder, model.trust_remote_code)
 
 
-def _count_all(run: Run, data: Data, tally: "Tally", log: EventLog) -> int | None:
-    """Render and count every row, and say how far it is. Rows that were left out; None where it was asked to stop."""
+def _count_all(run: Run, data: Data, counter: "TokenCounter", log: EventLog) -> int | None:
+    """Render and count every row, and log the progress. Return the number of skipped rows; None if it was stopped."""
     log.write("phase", name="rows", rows=0, tokens=0)
-    told, progress = time.monotonic(), [0, 0]
+    logged_s, progress = time.monotonic(), [0, 0]
     skipped: list[Problem] = []
     rows = dataset.rows(data, None, skipped.append, lambda *now: progress.__setitem__(slice(2), now))
-    for made in render(rows, tally.tokenizer, data.loss_on):
-        tally.take(made)
-        if time.monotonic() - told > TELL_EVERY_S:
-            told = time.monotonic()
+    for rendered in render(rows, counter.tokenizer, data.loss_on):
+        counter.take(rendered)
+        if time.monotonic() - logged_s > TELL_EVERY_S:
+            logged_s = time.monotonic()
             done, total = progress
-            log.write("phase", name="rows", rows=tally.rows, tokens=tally.total, bytes=done, total_bytes=total)
+            log.write("phase", name="rows", rows=counter.rows, tokens=counter.total, bytes=done, total_bytes=total)
         if run.stop.exists():
             return None
     return len(skipped)
 
 
-def _tell_end(found: Prepared, length: int, elapsed_s: float, log: EventLog) -> None:
-    lost = found.lost_at(length)
+def _tell_end(stats: TokenStats, length: int, elapsed_s: float, log: EventLog) -> None:
+    lost = stats.truncation_at(length)
     log.write(
         "finished",
         stopped=False,
-        rows=found.rows,
-        tokens=found.total_tokens,
-        trained_tokens=found.trained_tokens(length),
-        longest=found.longest,
+        rows=stats.rows,
+        tokens=stats.total_tokens,
+        trained_tokens=stats.trained_tokens(length),
+        longest=stats.longest,
         cut=lost.rows,
         emptied=lost.emptied,
-        refused=found.refused,
+        refused=stats.refused,
         elapsed_s=elapsed_s,
     )
 
@@ -96,8 +96,8 @@ def load_tokenizer(folder: Path, remote_code: bool) -> Any:
     return AutoTokenizer.from_pretrained(folder, trust_remote_code=remote_code)
 
 
-class Tally:
-    """Counts samples as they come, and keeps a few to show."""
+class TokenCounter:
+    """Counts tokenized rows as they come, and keeps a few as examples."""
 
     def __init__(self, tokenizer: Any, plain_template: bool) -> None:
         self.rows = self.total = self._refused = 0
@@ -107,23 +107,23 @@ class Tally:
         self._firsts: Counter[int] = Counter()
         self._change_at = array("q", [0])  # rows whose trained tokens begin, less those whose end, at each place
         self._why_refused = ""
-        self._spread: list[tuple[int, Sample]] = []
+        self._spread: list[tuple[int, TokenizedRow]] = []
         self._stride = 1
-        self._latest: list[tuple[int, Sample]] = []
-        self._longest: tuple[int, Sample] | None = None
+        self._latest: list[tuple[int, TokenizedRow]] = []
+        self._longest: tuple[int, TokenizedRow] | None = None
 
-    def take(self, made: list[Sample] | Refused) -> None:
-        """Count what one row of the source became."""
-        if isinstance(made, Refused):
+    def take(self, rendered: list[TokenizedRow] | RefusedRow) -> None:
+        """Count what one row of the source was rendered to."""
+        if isinstance(rendered, RefusedRow):
             self._refused += 1
-            self._why_refused = self._why_refused or made.why
+            self._why_refused = self._why_refused or rendered.why
         else:
-            for sample in made:
+            for sample in rendered:
                 self._count(sample)
-            self._keep(made)
+            self._keep(rendered)
         self.rows += 1
 
-    def _count(self, sample: Sample) -> None:
+    def _count(self, sample: TokenizedRow) -> None:
         size = len(sample.ids)
         self.total += size
         self._lengths[size] += 1
@@ -137,23 +137,23 @@ class Tally:
             self._change_at[first] += 1
             self._change_at[end] -= 1
 
-    def _keep(self, made: list[Sample]) -> None:
-        for sample in made:
+    def _keep(self, rows: list[TokenizedRow]) -> None:
+        for sample in rows:
             if self._longest is None or len(sample.ids) > len(self._longest[1].ids):
                 self._longest = (self.rows, sample)
             if len(self._latest) < LATE_EXAMPLES or _lateness(sample) > _lateness(self._latest[-1][1]):
-                self._latest = sorted([*self._latest, (self.rows, sample)], key=lambda each: -_lateness(each[1]))
+                self._latest = sorted([*self._latest, (self.rows, sample)], key=lambda kept: -_lateness(kept[1]))
                 del self._latest[LATE_EXAMPLES:]
         if self.rows % self._stride == 0:
-            self._spread += [(self.rows, sample) for sample in made[:1]]
+            self._spread += [(self.rows, sample) for sample in rows[:1]]
         if len(self._spread) > 2 * SPREAD_EXAMPLES:
             self._spread, self._stride = self._spread[::2], self._stride * 2
 
-    def prepared(self, skipped: int) -> Prepared:
-        """All that was counted. skipped: rows of the source that never came here."""
+    def prepared(self, skipped: int) -> TokenStats:
+        """The statistics of all counted rows. skipped: rows of the source that were not rendered."""
         longest = [self._longest] if self._longest else []
         kept = {(row, len(sample.ids)): sample for row, sample in (*self._spread, *self._latest, *longest)}
-        return Prepared(
+        return TokenStats(
             lengths=dict(self._lengths),
             blank_lengths=dict(self._blank_lengths),
             firsts=dict(self._firsts),
@@ -167,13 +167,13 @@ class Tally:
         )
 
 
-def _lateness(sample: Sample) -> float:
-    """Where the answer begins; a row without one is the latest of all."""
+def _lateness(sample: TokenizedRow) -> float:
+    """The position at which the answer begins; infinite for a row without one."""
     return float("inf") if sample.first is None else sample.first
 
 
-def example(row: int, sample: Sample, tokenizer: Any) -> Example:
-    """The sample as text, token by token."""
+def example(row: int, sample: TokenizedRow, tokenizer: Any) -> Example:
+    """A tokenized row as text, token by token."""
     from tokenizers.decoders import DecodeStream
 
     stream, marks = DecodeStream(skip_special_tokens=False), tokenizer.added_tokens_decoder

@@ -1,16 +1,16 @@
-"""Samples cut to the longest row that the model takes: what is left to train on, and what that cost."""
+"""Truncate tokenized rows to model.max_seq_length, and count what is lost."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from fitune.core.errors import UserError
-from fitune.core.worker.rows.render import Refused, Sample, render
+from fitune.core.worker.rows.render import RefusedRow, TokenizedRow, render
 
 
 @dataclass(slots=True)
-class Cut:
-    """Rows as the trainer takes them, and what was lost on the way."""
+class TruncatedRows:
+    """Rows for the trainer, and the losses from truncating and leaving out."""
 
     length: int
     """model.max_seq_length, in tokens."""
@@ -19,19 +19,19 @@ class Cut:
     cut: int = 0
     """Rows that lost their end."""
     lost_answers: int = 0
-    """Whole answers behind the cut, in rows that keep another."""
+    """Whole answers that were cut off, in rows that keep another answer."""
     emptied: list[int] = field(default_factory=list)
-    """Tokens of each row left out because its whole answer lay past the cut."""
+    """Tokens of each row left out because its whole answer was cut off."""
     blank: int = 0
     """Rows left out because the chat template shows nothing of their answers."""
-    refused: list[Refused] = field(default_factory=list)
+    refused: list[RefusedRow] = field(default_factory=list)
 
-    def take(self, made: list[Sample] | Refused) -> None:
-        """Count what became of a row, and keep what there is to learn in it."""
-        if isinstance(made, Refused):
-            self.refused.append(made)
+    def take(self, rendered: list[TokenizedRow] | RefusedRow) -> None:
+        """Count a row, and keep it if it has tokens to train."""
+        if isinstance(rendered, RefusedRow):
+            self.refused.append(rendered)
             return
-        for sample in made:
+        for sample in rendered:
             if sample.first is None:
                 self.blank += 1
             elif sample.first >= self.length:
@@ -42,14 +42,14 @@ class Cut:
                 ids, labels = sample.ids[: self.length], sample.labels[: self.length]
                 self.rows.append({"input_ids": ids, "labels": labels})
 
-    def losses(self) -> Iterator[tuple[str, int, str]]:
-        """(kind, how many, a sentence) for each kind of loss."""
+    def warnings(self) -> Iterator[tuple[str, int, str]]:
+        """(kind, number of rows, a sentence) for each kind of loss."""
         if self.cut:
             answers = f", and {self.lost_answers} whole answers with it" if self.lost_answers else ""
             yield "cut", self.cut, f"{self.cut} rows are longer than {self.length} tokens and lose their end{answers}."
         if self.emptied:
-            said = f"{len(self.emptied)} rows were left out: their whole answer lies past {self.length} tokens."
-            yield "emptied", len(self.emptied), said
+            sentence = f"{len(self.emptied)} rows were left out: their whole answer lies past {self.length} tokens."
+            yield "emptied", len(self.emptied), sentence
         if self.blank:
             yield (
                 "blank",
@@ -57,30 +57,30 @@ class Cut:
                 f"{self.blank} rows were left out: the chat template shows none of their answers.",
             )
         if self.refused:
-            said = f"{len(self.refused)} rows were left out; of the first, {self.refused[0].why}."
-            yield "refused", len(self.refused), said
+            sentence = f"{len(self.refused)} rows were left out; of the first, {self.refused[0].why}."
+            yield "refused", len(self.refused), sentence
 
 
-def cut(rows: Iterable[dict[str, Any]], tokenizer: Any, max_seq_length: int, loss_on: str) -> Cut:
-    """Render rows, cut them to length, and count what that cost."""
-    out = Cut(max_seq_length)
-    for made in render(rows, tokenizer, loss_on):
-        out.take(made)
-    return out
+def truncate(rows: Iterable[dict[str, Any]], tokenizer: Any, max_seq_length: int, loss_on: str) -> TruncatedRows:
+    """Render rows, truncate them, and count the losses."""
+    truncated = TruncatedRows(max_seq_length)
+    for rendered in render(rows, tokenizer, loss_on):
+        truncated.take(rendered)
+    return truncated
 
 
-def nothing_left(found: Cut, source: str) -> UserError:
-    """Why no label is left to learn from, and the cure: the length, the template, or what it refuses."""
-    if found.emptied:
+def nothing_left_error(truncated: TruncatedRows, source: str) -> UserError:
+    """The error for rows without any token to train, with its fix: the length, the chat template, or the rows."""
+    if truncated.emptied:
         why = (
-            f"{len(found.emptied)} rows have their whole answer past model.max_seq_length = {found.length}; "
-            f"they are {min(found.emptied)} to {max(found.emptied)} tokens long"
+            f"{len(truncated.emptied)} rows have their whole answer past model.max_seq_length = {truncated.length}; "
+            f"they are {min(truncated.emptied)} to {max(truncated.emptied)} tokens long"
         )
-        hint = f"Set model.max_seq_length = {-(-max(found.emptied) // 256) * 256}, or shorten the questions."
-    elif found.blank:
-        why = f"the model's chat template shows none of the answers in {found.blank} rows"
+        hint = f"Set model.max_seq_length = {-(-max(truncated.emptied) // 256) * 256}, or shorten the questions."
+    elif truncated.blank:
+        why = f"the model's chat template shows none of the answers in {truncated.blank} rows"
         hint = 'Choose the Instruct version of the model, or set data.loss_on = "all".'
     else:
-        why = f"of {len(found.refused)} rows all are refused; of the first, {found.refused[0].why}"
-        hint = "Mend the rows, or choose a model whose chat template takes them."
+        why = f"of {len(truncated.refused)} rows all are refused; of the first, {truncated.refused[0].why}"
+        hint = "Fix the rows, or choose a model whose chat template takes them."
     return UserError(f"{source} leaves nothing to train on: {why}.", hint)

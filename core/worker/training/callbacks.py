@@ -18,7 +18,7 @@ from fitune.core.runs import EventLog, Run
 from fitune.core.worker.memory_use import Memory
 from fitune.core.worker.training.samples import Samples
 
-LOOKS_PER_RUN, LEAST_STEPS_APART = 10, 20
+EVALS_PER_RUN, MIN_STEPS_BETWEEN = 10, 20
 """Evaluations, and checkpoints, in a run whose recipe sets no interval; in short ones fewer."""
 MEMORY_EVERY_S = 15.0
 SPEEDS_KEPT = 1000
@@ -89,7 +89,7 @@ class Reporter(TrainerCallback):
 
     def on_step_end(self, args: Any, state: Any, control: Any, optimizer: Any, **_: Any) -> None:
         step, last = state.global_step, state.global_step >= state.max_steps
-        usual = max(LEAST_STEPS_APART, state.max_steps // LOOKS_PER_RUN)
+        usual = max(MIN_STEPS_BETWEEN, state.max_steps // EVALS_PER_RUN)
         control.should_evaluate = self.has_eval and (last or step % (self.train.eval_every or usual) == 0)
         control.should_save = last or step % (self.train.save_every or usual) == 0
         if self.run.stop.exists() and not last:

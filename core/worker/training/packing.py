@@ -9,7 +9,7 @@ from trl import pack_dataset
 
 from fitune.core.recipe import Recipe
 from fitune.core.runs import EventLog
-from fitune.core.tokens import decide
+from fitune.core.tokens import decide_packing
 
 Rows = list[dict[str, list[int]]]
 PROBE_TOKENS = 8
@@ -23,7 +23,7 @@ def choose(recipe: Recipe, model: Any, rows: Rows, log: EventLog) -> bool:
 
     unsloth refuses by itself what it can't keep apart: see `unpack_if_refused`.
     """
-    found = decide(Counter(len(row["input_ids"]) for row in rows), recipe)
+    found = decide_packing(Counter(len(row["input_ids"]) for row in rows), recipe)
     packed = found.packed and (recipe.train.backend == "unsloth" or rows_stay_apart(model))
     why = found.why if packed == found.packed else "not_apart"
     if why == "not_apart":

@@ -13,10 +13,10 @@ from transformers import Trainer, TrainerState
 from trl import SFTConfig, SFTTrainer
 
 from fitune.core.errors import UserError
-from fitune.core.machine import GIB
 from fitune.core.memory import CONTEXT_BYTES, EXPERT_NAMES
 from fitune.core.recipe import Lora, Recipe
 from fitune.core.runs import EventLog, Run, Tail, spent_s
+from fitune.core.units import GIB
 from fitune.core.worker import models
 from fitune.core.worker.memory_use import Memory
 from fitune.core.worker.rows import render

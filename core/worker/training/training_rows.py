@@ -14,7 +14,7 @@ from fitune.core.files import write_atomically
 from fitune.core.recipe import Recipe
 from fitune.core.runs import EventLog, Run
 from fitune.core.worker.rows import render
-from fitune.core.worker.rows.truncate import Cut, cut, nothing_left
+from fitune.core.worker.rows.truncate import TruncatedRows, nothing_left_error, truncate
 from fitune.core.worker.training.packing import Rows
 from fitune.core.worker.training.samples import ROWS_LOOKED_AT
 
@@ -42,11 +42,11 @@ def read_rows(run: Run, recipe: Recipe, tokenizer: Any, log: EventLog) -> Readin
     remember(run, rows, log)
     train_places, eval_places = split(rows, eval_fraction(recipe, len(rows)), recipe.train.seed)
     length, loss_on = recipe.model.max_seq_length, recipe.data.loss_on
-    kept = cut((rows[place] for place in train_places), tokenizer, length, loss_on)
-    aside = cut((rows[place] for place in eval_places), tokenizer, length, loss_on)
+    kept = truncate((rows[place] for place in train_places), tokenizer, length, loss_on)
+    aside = truncate((rows[place] for place in eval_places), tokenizer, length, loss_on)
     _tell_losses(log, skipped, kept, len(train_places))
     if not kept.rows:
-        raise nothing_left(kept, recipe.data.source)
+        raise nothing_left_error(kept, recipe.data.source)
     if eval_places and not aside.rows:
         message = f"No answer is left in the {len(eval_places)} held-out rows: there is no held-out loss."
         log.write("warning", kind="eval", message=message)
@@ -70,7 +70,7 @@ def remember(run: Run, rows: Sequence[dict[str, Any]], log: EventLog) -> None:
         log.write("warning", kind="changed", message=message)
 
 
-def _tell_losses(log: EventLog, skipped: list[Problem], kept: Cut, asked: int) -> None:
+def _tell_losses(log: EventLog, skipped: list[Problem], kept: TruncatedRows, asked: int) -> None:
     """A warning for each kind of row that is not trained as it stands in the data. asked: rows meant for training."""
     if skipped:
         message = f"{len(skipped)} rows were left out; the first: {skipped[0]}"
@@ -81,5 +81,5 @@ def _tell_losses(log: EventLog, skipped: list[Problem], kept: Cut, asked: int) -
             "otherwise than the model writes them, so each is learnt in a row of its own."
         )
         log.write("warning", kind="template", message=message, count=len(kept.rows))
-    for kind, count, message in kept.losses():
+    for kind, count, message in kept.warnings():
         log.write("warning", kind=kind, message=message, count=count)

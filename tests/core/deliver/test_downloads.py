@@ -121,7 +121,7 @@ def forbidden() -> Exception:
     ("error", "why"),
     [
         (lambda: OfflineModeIsEnabled("offline mode is enabled"), "can't be reached: HF_HUB_OFFLINE forbids it."),
-        (lambda: httpx.ConnectError("[Errno -2] Name unknown"), "can't be reached: this machine finds no way to it."),
+        (lambda: httpx.ConnectError("[Errno -2] Name unknown"), "can't be reached: this machine can't connect to it."),
         (not_found, "The Hub has no such model, or not for you."),
         (forbidden, "The Hub has no such model, or not for you."),
     ],

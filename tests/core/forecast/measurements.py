@@ -10,9 +10,9 @@ from fitune.core.forecast.site import Site
 from fitune.core.memory.budget import Card
 from fitune.core.memory.shapes import Shape
 from fitune.core.recipe.fields import Recipe
-from fitune.core.tokens.lengths import Prepared
+from fitune.core.tokens.lengths import TokenStats
+from fitune.core.units import GIB
 
-GIB = 1 << 30
 CARD_NAME, CARD_BYTES = "NVIDIA L4", 24 * GIB
 VERSIONS: dict[str, str | None] = {"torch": "2.11.0", "unsloth": "2026.10.7", "peft": None, "textual": "8"}
 
@@ -34,7 +34,7 @@ def on(
     gpu_name: str | None = None,
     ram_bytes: int | None = None,
     known: History = NO_HISTORY,
-    rows: Prepared | None = None,
+    rows: TokenStats | None = None,
     unsloth_works: bool = True,
 ) -> Forecast:
     """The forecast of a recipe on a card, or without one on a processor."""

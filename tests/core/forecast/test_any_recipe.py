@@ -10,13 +10,14 @@ from fitune.core.forecast.remedies import remedies
 from fitune.core.forecast.search import fit
 from fitune.core.memory import shapes
 from fitune.core.memory.budget import Card, estimate
-from fitune.core.memory.config_json import shipped
+from fitune.core.memory.config_json import shipped_configs
 from fitune.core.recipe.fields import Recipe
 from fitune.core.recipe.load import parse
+from fitune.core.units import GIB
 from tests.core.forecast.measurements import on
-from tests.core.memory.test_budget import GIB, with_set
+from tests.core.memory.test_budget import with_set
 
-MODELS = sorted(shipped())
+MODELS = sorted(shipped_configs())
 RAM = 256 * GIB
 
 

@@ -8,7 +8,8 @@ import pytest
 from fitune.core.forecast.forecast import RowLengths, forecast, host_ram_bytes
 from fitune.core.forecast.site import Site
 from fitune.core.memory.budget import RUNTIME_CPU_BYTES, Card
-from tests.core.memory.test_budget import GIB, LLAMA_8B, recipe
+from fitune.core.units import GIB
+from tests.core.memory.test_budget import LLAMA_8B, recipe
 from tests.core.tokens.token_rows import prepared
 
 ROOMY = Card(24 * GIB, 23 * GIB)

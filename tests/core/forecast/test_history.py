@@ -15,8 +15,9 @@ from fitune.core.forecast.history import History, Measurement, history_of
 from fitune.core.forecast.pace import estimate_pace
 from fitune.core.machine.host import Gpu
 from fitune.core.memory.budget import estimate, safe_bytes
+from fitune.core.units import GIB
 from tests.core.forecast.measurements import CARD_BYTES, CARD_NAME, VERSIONS, measurement
-from tests.core.memory.test_budget import GIB, H100, LLAMA_8B, recipe
+from tests.core.memory.test_budget import H100, LLAMA_8B, recipe
 
 GPU = Gpu(0, "GPU-1", CARD_NAME, CARD_BYTES, CARD_BYTES, compute_capability=(8, 9))
 BUDGET = estimate(LLAMA_8B, recipe(), H100)

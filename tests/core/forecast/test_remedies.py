@@ -7,8 +7,9 @@ import pytest
 from fitune.core.forecast.remedies import remedies
 from fitune.core.memory.budget import Card, estimate
 from fitune.core.memory.shapes import load
+from fitune.core.units import GIB
 from tests.core.forecast.measurements import on
-from tests.core.memory.test_budget import GIB, H100, LLAMA_8B, recipe, with_set
+from tests.core.memory.test_budget import H100, LLAMA_8B, recipe, with_set
 
 SMALL = Card(total_bytes=8 * GIB, free_bytes=round(7.5 * GIB))
 HEAVY = {"train__micro_batch": 8, "model__max_seq_length": 4096, "lora__r": 64, "train__optimizer": "adamw_torch"}

@@ -12,9 +12,9 @@ from fitune.core.forecast.resolve import resolve
 from fitune.core.forecast.site import card_of
 from fitune.core.machine.host import Gpu, Machine
 from fitune.core.recipe.load import Recipe
-from fitune.core.recipe.rules import problems
+from fitune.core.recipe.rules import find_contradictions
+from fitune.core.units import GIB
 
-GIB = 1 << 30
 CARD = Gpu(0, "GPU-1", "NVIDIA L4", 24 * GIB, 20 * GIB, 4 * GIB, compute_capability=(8, 9))
 SMALL = Gpu(1, "GPU-2", "NVIDIA T4", 16 * GIB, 15 * GIB, GIB, compute_capability=(7, 5))
 WITH_UNSLOTH: dict[str, str | None] = {"unsloth": "2026.10.7"}
@@ -54,7 +54,7 @@ def test_what_trl_or_a_cpu_cannot_do_is_changed_and_told(
     assert resolved.recipe.model.quant == ("nf4" if gpus else "bf16")
     assert len(resolved.notes) == notes
     assert all(": " in note and note.endswith(".") for note in resolved.notes)
-    assert problems(resolved.recipe) == []
+    assert find_contradictions(resolved.recipe) == []
 
 
 def test_without_unsloth_the_reason_is_told(recipe: Make) -> None:

@@ -15,8 +15,9 @@ from fitune.core.forecast.site import Site
 from fitune.core.memory.budget import Card, estimate, safe_bytes
 from fitune.core.memory.shapes import Shape, load
 from fitune.core.recipe.fields import Recipe
+from fitune.core.units import GIB
 from tests.core.forecast.measurements import measurement, on
-from tests.core.memory.test_budget import GIB, LLAMA_8B, recipe, with_set
+from tests.core.memory.test_budget import LLAMA_8B, recipe, with_set
 from tests.core.tokens.token_rows import prepared
 
 MODELS = (

@@ -20,9 +20,9 @@ from fitune.core.machine.host import Machine
 from fitune.core.recipe.load import Recipe
 from fitune.core.runs.run import Run
 from fitune.core.runs.store import create
+from fitune.core.units import GIB
 from tests import fake_chat
 
-GIB = 1 << 30
 SYSTEM = {"role": "system", "content": "Be brief."}
 READY = [Question(**each) for each in fake_chat.QUESTIONS]
 

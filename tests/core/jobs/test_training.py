@@ -21,11 +21,11 @@ from fitune.core.recipe.load import Recipe
 from fitune.core.runs import spawn
 from fitune.core.runs.run import Run
 from fitune.core.tokens import cache
+from fitune.core.units import GIB
 from tests.core.memory.shape_configs import CONFIGS
 from tests.core.tokens.token_rows import prepared
 from tests.fake_worker import wait_until
 
-GIB = 1 << 30
 CARD = {"uuid": "GPU-1", "name": "NVIDIA L4"}
 FORESEE = training.foresee
 Start = Callable[..., Run]
@@ -130,14 +130,14 @@ def test_a_beginning_counts_rows_as_they_were_measured_before(
     rows = prepared([(60, [(50, 60)])] * 40)
     known = recipe(model={"id": "unsloth/Llama-3.1-8B-Instruct"})
     monkeypatch.setattr(training, "foresee", FORESEE)
-    monkeypatch.setattr(cache, "known", lambda asked, base: rows if base == fitune_home else None)
+    monkeypatch.setattr(cache, "lookup", lambda asked, base: rows if base == fitune_home else None)
     begun = jobs.begin(known)
     assert begun.forecast is not None
     assert begun.forecast.rows == rows
     assert begun.forecast.work is not None
     assert begun.run.info()["workload"]["longest"] == begun.forecast.work.longest == 60
     begun.run.kill()
-    monkeypatch.setattr(cache, "known", lambda *_: None)
+    monkeypatch.setattr(cache, "lookup", lambda *_: None)
     assert jobs.begin(known, share_gpu=True).run.info()["workload"] is None
 
 

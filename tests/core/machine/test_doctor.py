@@ -23,8 +23,8 @@ from fitune.core.machine.doctor import (
 )
 from fitune.core.machine.host import Gpu, GpuProcess, Machine
 from fitune.core.machine.torch_build import TorchFacts, ask_torch, built_for_cuda, runs_on
+from fitune.core.units import GIB
 
-GIB = 1 << 30
 L4 = Gpu(0, "GPU-1", "NVIDIA L4", 24 * GIB, 23 * GIB + GIB // 2, GIB // 2, (), (8, 9))
 HEALTHY = Machine(
     gpus=(L4,),

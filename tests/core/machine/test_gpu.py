@@ -15,8 +15,8 @@ from fitune.core.errors import UserError
 from fitune.core.machine import gpu as gpu_module
 from fitune.core.machine import gpu_faults
 from fitune.core.machine.host import Gpu, detect, pick_gpu, sample
+from fitune.core.units import GIB
 
-GIB = 1 << 30
 NOT_SUPPORTED = 3
 
 

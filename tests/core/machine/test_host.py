@@ -11,8 +11,8 @@ import pytest
 
 from fitune.core.errors import UserError
 from fitune.core.machine.host import STACK, Gpu, Machine, _disk_free_bytes, _ram_bytes, choose_backend, detect, pick_gpu
+from fitune.core.units import GIB
 
-GIB = 1 << 30
 L4 = Gpu(0, "GPU-1a2b", "NVIDIA L4", free_bytes=9 * GIB, compute_capability=(8, 9))
 BIG = Gpu(1, "GPU-1aff", "NVIDIA H100 80GB HBM3", free_bytes=70 * GIB, compute_capability=(9, 0))
 DUMB = Gpu(2, "GPU-77", "NVIDIA L40S", compute_capability=(8, 9))

@@ -19,10 +19,10 @@ from fitune.core.memory.budget import Budget, Card, estimate
 from fitune.core.memory.shapes import Shape, from_config, load
 from fitune.core.recipe.fields import Recipe
 from fitune.core.recipe.load import parse
+from fitune.core.units import GIB
 from tests.core.forecast.measurements import on
 from tests.core.memory.shape_configs import CONFIGS
 
-GIB = 2**30
 H100 = Card(total_bytes=85_520_809_984, free_bytes=85_000_000_000, compute_capability=(9, 0))
 RTX_24 = Card(total_bytes=24 * GIB, free_bytes=23 * GIB, compute_capability=(8, 9))
 LLAMA_8B = load("meta-llama/Llama-3.1-8B-Instruct")

@@ -9,7 +9,8 @@ import pytest
 from fitune.core.memory.budget import Card, estimate
 from fitune.core.memory.shapes import load
 from fitune.core.recipe import presets
-from tests.core.memory.test_budget import GIB, H100, LLAMA_8B, part, recipe
+from fitune.core.units import GIB
+from tests.core.memory.test_budget import H100, LLAMA_8B, part, recipe
 
 HEAD = 2 * LLAMA_8B.vocab * LLAMA_8B.hidden
 """Bytes of the head in 16 bits; the input embedding is as large."""
@@ -71,7 +72,7 @@ def test_inputs_too_small_to_be_parked_are_not_said_to_be() -> None:
     for rows, parked in ((1, False), (2, True)):
         found = estimate(small, recipe(model__max_seq_length=512, train__micro_batch=rows), H100)
         said = next(each.why for each in found.parts if each.name == "layer inputs")
-        assert ("parked in host RAM" in said) is parked is (found.host_bytes > 0)
+        assert ("offloaded to host RAM" in said) is parked is (found.host_bytes > 0)
 
 
 @pytest.mark.parametrize("row", MEASURED, ids=lambda row: row["preset"])

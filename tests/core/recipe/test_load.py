@@ -10,8 +10,8 @@ import pytest
 
 from fitune.core.errors import BadInput, UserError
 from fitune.core.recipe.fields import help_of
-from fitune.core.recipe.load import CALLED_ELSEWHERE, GROUPS, Recipe, load, parse, to_toml
-from fitune.core.recipe.rules import problems
+from fitune.core.recipe.load import GROUPS, NAMES_IN_OTHER_TOOLS, Recipe, load, parse, to_toml
+from fitune.core.recipe.rules import find_contradictions
 
 GOOD = '[model]\nid = "owner/model"\n[data]\nsource = "rows.jsonl"\n'
 
@@ -290,9 +290,9 @@ def test_each_field_has_help(group: str) -> None:
 
 def test_what_a_field_is_called_elsewhere_is_no_field_here() -> None:
     fields = {f"{group}.{key}" for group, each in GROUPS.items() for key in each.model_fields}
-    assert set(CALLED_ELSEWHERE.values()) <= fields
-    assert not {field.partition(".")[2] for field in fields} & set(CALLED_ELSEWHERE)
+    assert set(NAMES_IN_OTHER_TOOLS.values()) <= fields
+    assert not {field.partition(".")[2] for field in fields} & set(NAMES_IN_OTHER_TOOLS)
 
 
 def test_the_defaults_do_not_contradict_each_other(recipe: Callable[..., Recipe]) -> None:
-    assert not problems(recipe())
+    assert not find_contradictions(recipe())

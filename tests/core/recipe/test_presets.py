@@ -10,10 +10,10 @@ from fitune.core.errors import UserError
 from fitune.core.forecast.forecast import host_ram_bytes
 from fitune.core.forecast.search import CARD_FREE_SHARE
 from fitune.core.memory.budget import Card, estimate
-from fitune.core.memory.plan import GIB
 from fitune.core.memory.shapes import load
 from fitune.core.recipe import presets
 from fitune.core.recipe.load import parse, to_toml
+from fitune.core.units import GIB
 
 NAMES = [file.stem for file in presets.presets_dir().glob("*.toml")]
 ABOUT = '[preset]\ntitle = "t"\nwhom = "w"\ncard_gib = 8\nmodels = ["owner/model"]\n'

@@ -18,8 +18,8 @@ from fitune.core.errors import UserError
 from fitune.core.recipe.load import Recipe
 from fitune.core.runs.run import Run
 from fitune.core.tokens import cache
-from fitune.core.tokens.cache import folder, key, known, located, prune
-from fitune.core.tokens.lengths import FILE, Prepared, to_json
+from fitune.core.tokens.cache import folder, key, lookup, prune, with_absolute_paths
+from fitune.core.tokens.lengths import STATS_FILE, TokenStats, to_json
 from tests.core.tokens.token_rows import prepared
 
 HOME_OF_HUB = "owner/model"
@@ -78,7 +78,7 @@ def test_a_model_that_may_not_be_looked_into_is_a_sentence_and_knows_no_answer(
     monkeypatch.setattr(Path, "iterdir", withheld)
     with pytest.raises(UserError, match="model can't be read: Permission denied"):
         key(made())
-    assert known(made(), tmp_path) is None
+    assert lookup(made(), tmp_path) is None
 
 
 def test_local_paths_become_absolute_and_hub_names_stay(
@@ -86,7 +86,7 @@ def test_local_paths_become_absolute_and_hub_names_stay(
 ) -> None:
     (tmp_path / "a.jsonl").write_text("")
     monkeypatch.chdir(tmp_path)
-    found = located(recipe(data={"source": "a.jsonl"}))
+    found = with_absolute_paths(recipe(data={"source": "a.jsonl"}))
     assert (found.data.source, found.model.id) == (str(tmp_path / "a.jsonl"), "owner/model")
 
 
@@ -140,7 +140,7 @@ def kept(key: cache.Key, home: Path, rows: int = 3) -> Path:
     path = folder(key, home)
     path.mkdir(parents=True)
     (path / "run.json").write_bytes(orjson.dumps({"key": key}))
-    (path / FILE).write_bytes(orjson.dumps(to_json(prepared([(9, [(3, 9)])] * rows))))
+    (path / STATS_FILE).write_bytes(orjson.dumps(to_json(prepared([(9, [(3, 9)])] * rows))))
     return path
 
 
@@ -152,25 +152,25 @@ def age(path: Path, days: int) -> None:
 def test_an_answer_is_known_for_all_settings_that_do_not_touch_it(
     made: Callable[..., Recipe], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert known(made(), tmp_path) is None
-    kept(key(located(made())), tmp_path)
+    assert lookup(made(), tmp_path) is None
+    kept(key(with_absolute_paths(made())), tmp_path)
     monkeypatch.chdir(tmp_path)
-    found = known(made(model={"max_seq_length": 64}, data={"source": "a.jsonl", "packing": True}), tmp_path)
-    assert isinstance(found, Prepared)
+    found = lookup(made(model={"max_seq_length": 64}, data={"source": "a.jsonl", "packing": True}), tmp_path)
+    assert isinstance(found, TokenStats)
     assert found.rows == 3
-    assert known(made(data={"loss_on": "all"}), tmp_path) is None
+    assert lookup(made(data={"loss_on": "all"}), tmp_path) is None
     (tmp_path / "a.jsonl").write_text('{"text": "another"}\n')
-    assert known(made(), tmp_path) is None
+    assert lookup(made(), tmp_path) is None
 
 
 def test_an_answer_is_not_known_once_rows_or_tokenizer_are_gone(made: Callable[..., Recipe], tmp_path: Path) -> None:
     kept(key(made()), tmp_path)
-    assert known(made(), tmp_path) is not None
+    assert lookup(made(), tmp_path) is not None
     (tmp_path / "model" / "tokenizer.json").rename(tmp_path / "model" / "tokenizer.bak")
-    assert known(made(), tmp_path) is None
+    assert lookup(made(), tmp_path) is None
     (tmp_path / "model" / "tokenizer.bak").rename(tmp_path / "model" / "tokenizer.json")
     (tmp_path / "a.jsonl").unlink()
-    assert known(made(), tmp_path) is None
+    assert lookup(made(), tmp_path) is None
 
 
 def test_of_what_lies_on_the_hub_the_newest_answer_is_known_and_the_hub_is_not_asked(
@@ -181,20 +181,20 @@ def test_of_what_lies_on_the_hub_the_newest_answer_is_known_and_the_hub_is_not_a
     for days, rows in ((2, 5), (1, 7), (3, 6)):
         age(kept({**names, "rows": [["a.parquet", 9, str(days)]], "tokenizer": str(days)}, tmp_path, rows), days)
     monkeypatch.setattr(huggingface_hub, "HfApi", None)
-    found = known(asked, tmp_path)
+    found = lookup(asked, tmp_path)
     assert found is not None
     assert found.rows == 7
-    assert known(recipe(data={"source": "owner/others"}), tmp_path) is None
+    assert lookup(recipe(data={"source": "owner/others"}), tmp_path) is None
 
 
 def test_an_answer_that_is_damaged_or_not_there_yet_is_none(made: Callable[..., Recipe], tmp_path: Path) -> None:
     path = kept(key(made()), tmp_path)
-    (path / FILE).write_bytes(b"{")
-    assert known(made(), tmp_path) is None
-    (path / FILE).unlink()
-    assert known(made(), tmp_path) is None
+    (path / STATS_FILE).write_bytes(b"{")
+    assert lookup(made(), tmp_path) is None
+    (path / STATS_FILE).unlink()
+    assert lookup(made(), tmp_path) is None
     (path / "run.json").write_bytes(b"{")
-    assert known(made(), tmp_path) is None
+    assert lookup(made(), tmp_path) is None
 
 
 # --- pruned --------------------------------------------------------------------------------------------------------
@@ -223,7 +223,7 @@ def test_of_two_who_ask_at_once_both_get_the_job(
 ) -> None:
     def refused(run: Run, *_: Any, **__: Any) -> str:
         if by_whom == "somebody":
-            (run.path / FILE).touch()
+            (run.path / STATS_FILE).touch()
         raise UserError("It is running already.")
 
     monkeypatch.setattr("fitune.core.jobs.preparing.start", refused)

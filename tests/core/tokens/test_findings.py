@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 
 from fitune.core.recipe.load import Recipe
-from fitune.core.tokens.findings import findings, wanted_length
-from fitune.core.tokens.lengths import Prepared
+from fitune.core.tokens.findings import findings, suggested_length
+from fitune.core.tokens.lengths import TokenStats
 from tests.core.tokens.token_rows import prepared
 
 
-def rows_of(*rows: tuple[int, int], **changes: Any) -> Prepared:
+def rows_of(*rows: tuple[int, int], **changes: Any) -> TokenStats:
     """Rows of (tokens, first trained place), trained from there to their end; -1: not at all."""
     return prepared([(size, [(first, size)] if first >= 0 else []) for size, first in rows], **changes)
 
@@ -36,7 +36,7 @@ FINE = (50, 20)
     ],
 )  # fmt: skip
 def test_what_a_length_loses_is_said_worst_first(
-    recipe: Callable[..., Recipe], found: Prepared, said: list[tuple[str, str, str]]
+    recipe: Callable[..., Recipe], found: TokenStats, said: list[tuple[str, str, str]]
 ) -> None:
     told = findings(found, recipe(model={"max_seq_length": 100}))
     assert [(each.severity, each.kind) for each in told] == [(severity, kind) for severity, kind, _ in said]
@@ -59,7 +59,7 @@ def test_what_a_length_loses_is_said_worst_first(
 def test_the_wanted_length_is_longer_and_leaves_nearly_all_rows_whole_or_else_all(
     sizes: list[int], length: int, wanted: int | None
 ) -> None:
-    assert wanted_length(rows_of(*[(size, 1) for size in sizes]), length) == wanted
+    assert suggested_length(rows_of(*[(size, 1) for size in sizes]), length) == wanted
 
 
 def test_a_text_of_the_template_is_told_as_it_is(recipe: Callable[..., Recipe]) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from fitune.core.errors import UserError
 from fitune.core.recipe.load import Recipe
-from fitune.core.tokens.lengths import FILE, Example, Prepared, Token, to_json
+from fitune.core.tokens.lengths import STATS_FILE, Example, Token, TokenStats, to_json
 from tests.core.tokens.token_rows import TokenRow, prepared
 
 
@@ -31,7 +31,7 @@ def test_what_a_length_costs_is_what_counting_row_by_row_finds(seed: int, length
     found = prepared(rows)
     kept = [(size, spans) for size, spans in rows if spans and spans[0][0] < length]
     trained = sum(min(end, length) - min(first, length) for _, spans in rows for first, end in spans)
-    lost = found.lost_at(length)
+    lost = found.truncation_at(length)
     assert found.trained_tokens(length) == trained
     assert lost.trained_tokens == found.trained_tokens() - trained
     assert lost.rows == sum(size > length for size, _ in rows)
@@ -88,13 +88,13 @@ def test_held_out_rows_are_not_trained_on(recipe: Callable[..., Recipe]) -> None
 def test_what_is_written_is_read_again(tmp_path: Path) -> None:
     example = Example(3, 9, (Token("<s>", False, True), Token(" So", True, False), Token("</s>", True, True)))
     found = prepared(some_rows(1), examples=(example,), refused=2, why_refused="no", plain_template=True)
-    (tmp_path / FILE).write_bytes(orjson.dumps(to_json(found)))
-    assert Prepared.read(tmp_path) == found
+    (tmp_path / STATS_FILE).write_bytes(orjson.dumps(to_json(found)))
+    assert TokenStats.read(tmp_path) == found
 
 
 @pytest.mark.parametrize("content", [None, b"", b"{}", b"[]", b'{"tokens": ["a"]}', b'{"examples": 1}'])
 def test_an_answer_that_is_not_there_or_broken_is_a_sentence(tmp_path: Path, content: bytes | None) -> None:
     if content is not None:
-        (tmp_path / FILE).write_bytes(content)
+        (tmp_path / STATS_FILE).write_bytes(content)
     with pytest.raises(UserError, match=r"prepared\.json can't be read"):
-        Prepared.read(tmp_path)
+        TokenStats.read(tmp_path)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from fitune.core.recipe.load import Recipe
-from fitune.core.tokens.packing import bins, decide
+from fitune.core.tokens.packing import bins_needed, decide_packing
 
 
 def one_by_one(lengths: list[int], size: int) -> int:
@@ -31,11 +31,11 @@ def test_rows_of_one_length_are_laid_at_once_and_make_as_many_bins(seed: int) ->
     size = random.randint(5, 200)
     shortest_first = random.choice([1.0, 5.0])
     lengths = [min(size, 1 + int(random.expovariate(shortest_first / size))) for _ in range(random.randint(1, 400))]
-    assert bins(Counter(lengths), size) == one_by_one(lengths, size)
+    assert bins_needed(Counter(lengths), size) == one_by_one(lengths, size)
 
 
 def test_no_rows_need_no_bin() -> None:
-    assert bins({}, 2048) == 0
+    assert bins_needed({}, 2048) == 0
 
 
 @pytest.mark.parametrize(
@@ -57,9 +57,9 @@ def test_no_rows_need_no_bin() -> None:
 def test_auto_packs_short_rows_where_enough_steps_remain(
     recipe: Callable[..., Recipe], lengths: dict[int, int], changes: Any, packed: bool, why: str, steps: int
 ) -> None:
-    found = decide(lengths, recipe(**changes))
+    found = decide_packing(lengths, recipe(**changes))
     assert (found.packed, found.why, found.steps) == (packed, why, steps)
 
 
 def test_the_gain_is_rows_per_packed_row(recipe: Callable[..., Recipe]) -> None:
-    assert decide({512: 8}, recipe()).gain == 4.0
+    assert decide_packing({512: 8}, recipe()).gain == 4.0

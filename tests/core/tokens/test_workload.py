@@ -8,14 +8,15 @@ import pytest
 from fitune.core.forecast.resolve import Resolved
 from fitune.core.jobs import training
 from fitune.core.machine.gpu import Gpu
-from fitune.core.machine.host import GIB, Machine
+from fitune.core.machine.host import Machine
 from fitune.core.recipe.load import Recipe
-from fitune.core.tokens.lengths import Prepared
-from fitune.core.tokens.workload import as_decided, workload
+from fitune.core.tokens.lengths import TokenStats
+from fitune.core.tokens.workload import with_packing_decided, workload
+from fitune.core.units import GIB
 from tests.core.tokens.token_rows import prepared
 
 
-def rows_of(*sizes: int) -> Prepared:
+def rows_of(*sizes: int) -> TokenStats:
     """Rows whose second half is trained."""
     return prepared((size, [(size // 2, size)]) for size in sizes)
 
@@ -39,7 +40,7 @@ def test_packed_rows_are_fewer_and_full(recipe: Callable[..., Recipe]) -> None:
     work = workload(rows, asked)
     assert (work.packing.packed, work.row_tokens, work.packing.steps) == (True, 100, 250)
     assert work.tokens == pytest.approx(100_000)
-    assert as_decided(asked, rows)[0].data.packing is True
+    assert with_packing_decided(asked, rows)[0].data.packing is True
     assert asked.data.packing == "auto"
 
 

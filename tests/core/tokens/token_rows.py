@@ -6,14 +6,14 @@ from collections.abc import Iterable, Sequence
 from itertools import accumulate
 from typing import Any
 
-from fitune.core.tokens.lengths import Prepared
+from fitune.core.tokens.lengths import TokenStats
 
 TokenRow = tuple[int, Sequence[tuple[int, int]]]
 """Tokens of a row, and its trained ranges."""
 
 
-def prepared(rows: Iterable[TokenRow], **changes: Any) -> Prepared:
-    """The counts of these rows; `changes` are fields of Prepared."""
+def prepared(rows: Iterable[TokenRow], **changes: Any) -> TokenStats:
+    """The counts of these rows; `changes` are fields of TokenStats."""
     rows = list(rows)
     change = [0] * (max((size for size, _ in rows), default=0) + 1)
     for _, spans in rows:
@@ -28,4 +28,4 @@ def prepared(rows: Iterable[TokenRow], **changes: Any) -> Prepared:
         "examples": (), "source_rows": len(rows), "skipped": 0, "refused": 0, "why_refused": "",
         "plain_template": False,
     }  # fmt: skip
-    return Prepared(**(known | changes))
+    return TokenStats(**(known | changes))

@@ -7,9 +7,8 @@ from typing import Any
 import pynvml
 import pytest
 
+from fitune.core.units import GIB
 from fitune.core.worker.memory_use import Memory
-
-GIB = 1 << 30
 
 
 @pytest.fixture

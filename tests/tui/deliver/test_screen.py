@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from fitune.core import hub
-from fitune.core.deliver import handoff, llama_cpp
+from fitune.core.deliver import gguf_tools, handoff
 from fitune.core.deliver.downloads import Download
-from fitune.core.errors import UserError
+from fitune.core.errors import ConverterMissing, TokenNeeded, UserError
 from fitune.core.memory.disk import GGUF_BYTES
 from fitune.core.runs import spawn
 from fitune.core.runs.events import EventLog, Tail
@@ -252,7 +252,7 @@ async def test_a_failed_proof_is_marked_shown_and_says_what_to_do(trained: Path)
 async def test_gguf_files_are_chosen_by_kind_with_their_sizes(
     trained: Path, begun: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fitune.core.deliver.llama_cpp.converter", lambda home: home)
+    monkeypatch.setattr("fitune.core.deliver.gguf_tools.find_converter", lambda home: home)
     (trained / "merged").mkdir()
     (trained / "merged" / "model.safetensors").write_bytes(b"x")
     async with watching(trained, "Use it") as (app, pilot):
@@ -272,10 +272,10 @@ async def test_gguf_files_are_chosen_by_kind_with_their_sizes(
 @pytest.fixture
 def no_tools(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(home: Path) -> Path:
-        raise llama_cpp.ConverterMissing("llama.cpp's converter is not on this machine.", "Install it: some command")
+        raise ConverterMissing("llama.cpp's converter is not on this machine.", "Install it: some command")
 
-    monkeypatch.setattr("fitune.core.deliver.llama_cpp.converter", missing)
-    monkeypatch.setattr("fitune.core.deliver.llama_cpp.quantizer", lambda: None)
+    monkeypatch.setattr("fitune.core.deliver.gguf_tools.find_converter", missing)
+    monkeypatch.setattr("fitune.core.deliver.gguf_tools.find_quantizer", lambda: None)
 
 
 @pytest.mark.usefixtures("no_tools")
@@ -294,7 +294,7 @@ async def test_a_missing_converter_is_fetched_only_after_a_yes_and_then_it_goes_
     trained: Path, begun: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fetched: list[Path] = []
-    monkeypatch.setattr("fitune.core.deliver.llama_cpp.install", fetched.append)
+    monkeypatch.setattr("fitune.core.deliver.gguf_tools.install", fetched.append)
     (trained / "merged").mkdir()
     (trained / "merged" / "model.safetensors").write_bytes(b"x")
     async with watching(trained, "Use it") as (app, pilot):
@@ -319,9 +319,9 @@ async def test_a_converter_that_cant_be_fetched_is_told_with_the_command(
     trained: Path, begun: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def offline(home: Path) -> None:
-        raise UserError("The converter could not be fetched: no route to host", llama_cpp.by_hand(home))
+        raise UserError("The converter could not be fetched: no route to host", gguf_tools.install_command(home))
 
-    monkeypatch.setattr("fitune.core.deliver.llama_cpp.install", offline)
+    monkeypatch.setattr("fitune.core.deliver.gguf_tools.install", offline)
     (trained / "merged").mkdir()
     (trained / "merged" / "model.safetensors").write_bytes(b"x")
     async with watching(trained, "Use it", (120, 40)) as (app, pilot):
@@ -423,7 +423,7 @@ async def test_without_a_token_one_is_asked_for_and_stands_nowhere(
 
     def account() -> hub.Account:
         if os.environ["HF_TOKEN"] != token:
-            raise hub.TokenNeeded("There is no token for the Hub.", hub.TOKEN_HELP)
+            raise TokenNeeded("There is no token for the Hub.", hub.TOKEN_HELP)
         return hub.Account("ada")
 
     monkeypatch.setattr(hub, "account", account)

@@ -17,7 +17,7 @@ from fitune.core import jobs, runs
 from fitune.core.jobs import Begun
 from fitune.core.machine.host import Machine
 from fitune.core.recipe.fields import Recipe
-from fitune.core.tokens.lengths import Prepared
+from fitune.core.tokens.lengths import TokenStats
 from fitune.tui.plain import wizard as plain
 from fitune.tui.wizard import steps
 from fitune.tui.wizard.draft import discard, restore, shown
@@ -32,7 +32,7 @@ def begun(monkeypatch: pytest.MonkeyPatch, this_machine: Machine, rendered_at_on
     """The recipes of the runs that the prompts began."""
     recipes: list[Recipe] = []
 
-    def begin(recipe: Recipe, preset: str | None = None, rows: Prepared | None = None) -> Begun:
+    def begin(recipe: Recipe, preset: str | None = None, rows: TokenStats | None = None) -> Begun:
         recipes.append(recipe)
         return Begun(runs.create(recipe, runs.home(), {}), "setsid", "", ())
 

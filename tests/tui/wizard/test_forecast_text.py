@@ -15,7 +15,8 @@ from fitune.core.memory.budget import Card
 from fitune.core.memory.shapes import load
 from fitune.core.recipe import presets
 from fitune.core.recipe.load import parse
-from fitune.core.tokens.lengths import Prepared
+from fitune.core.tokens.lengths import TokenStats
+from fitune.core.units import GIB
 from fitune.tui.wizard.draft import Draft, recipe, set_field, with_prepared
 from fitune.tui.wizard.forecast_text import (
     DraftForecast,
@@ -31,7 +32,6 @@ from fitune.tui.wizard.review_text import lines
 from tests.core.forecast.measurements import measurement, on
 from tests.tui.wizard.wizard_kit import CARD, VERSIONS, rendered
 
-GIB = 1 << 30
 INT8 = {"model.quant": "int8", "train.backend": "trl", "train.checkpointing": "on"}
 HEAVY = {"train.micro_batch": "8", "train.grad_accum": "2", "model.max_seq_length": "8192"}
 
@@ -103,7 +103,7 @@ def test_rows_in_tokens_make_budget_and_pace_those_of_their_true_lengths(draft: 
     draft = set_field(draft, "data.source", "rows.jsonl")
     full = forecast_draft(draft)
     run = rendered(recipe(draft), home / "prepared")
-    known = with_prepared(draft, Prepared.read(run.path))
+    known = with_prepared(draft, TokenStats.read(run.path))
     short = forecast_draft(known)
     assert full.work is None
     assert short.work is not None

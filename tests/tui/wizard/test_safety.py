@@ -18,6 +18,7 @@ from fitune.core.machine import host
 from fitune.core.machine.host import Gpu, Machine
 from fitune.core.recipe import load
 from fitune.core.recipe.fields import Data
+from fitune.core.units import GIB
 from fitune.tui.wizard import steps
 from fitune.tui.wizard.draft import Draft, draft_file, recipe, restore, save
 from fitune.tui.wizard.options import complete_path, start_choices
@@ -25,7 +26,7 @@ from fitune.tui.wizard.screens.start import StartScreen
 from fitune.tui.wizard.widgets.budget_panel import BudgetPanel
 from fitune.tui.wizard.widgets.field_input import FieldInput
 from tests.tui.payloads import OBEYED, PAYLOADS
-from tests.tui.wizard.wizard_kit import GIB, Wizard, settle, until
+from tests.tui.wizard.wizard_kit import Wizard, settle, until
 
 At = Callable[..., Wizard]
 ALL = [step.name for step in steps.STEPS]

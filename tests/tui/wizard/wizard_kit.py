@@ -18,12 +18,12 @@ from fitune.core.recipe.fields import Recipe
 from fitune.core.runs.events import EventLog
 from fitune.core.runs.run import Run
 from fitune.core.tokens import cache
-from fitune.core.tokens.lengths import FILE, Example, Token, to_json
+from fitune.core.tokens.lengths import STATS_FILE, Example, Token, to_json
+from fitune.core.units import GIB
 from fitune.tui.app import FituneApp
 from fitune.tui.wizard.screens.step import StepScreen
 from tests.core.tokens.token_rows import prepared
 
-GIB = 1 << 30
 CARD = Gpu(0, "GPU-test", "NVIDIA L4", 12 * GIB, 12 * GIB - (GIB >> 1), GIB >> 1, compute_capability=(8, 9))
 VERSIONS = {"unsloth": "2026.10.7", "torch": "2.11.0"}
 
@@ -37,7 +37,7 @@ def rendered(recipe: Recipe, folder: Path, **changes: Any) -> Run:
     run.path.mkdir(parents=True, exist_ok=True)
     EventLog(run.events, "prepare").write("started")
     EventLog(run.events, "prepare").write("finished", stopped=False)
-    (run.path / FILE).write_bytes(orjson.dumps(to_json(found)))
+    (run.path / STATS_FILE).write_bytes(orjson.dumps(to_json(found)))
     return run
 
 

@@ -7,7 +7,7 @@ import sys
 from typing import Any
 
 from fitune.core import runs
-from fitune.core.errors import UserError
+from fitune.core.errors import ExitCode, UserError
 from fitune.core.jobs import chat
 from fitune.core.jobs.chat import Chat, Conversation, Question, Settings, Side
 from fitune.tui.chat.text import ANSWER_CHARS, NAMES, checked, ended, failure, kept, manner, phase, ready
@@ -35,7 +35,8 @@ def run(args: argparse.Namespace) -> int:
         answers = session.ask(args.prompt)
         if args.json:
             print(as_ascii_json(answers))
-        return 130 if any(answer["ended"] == "asked" for answer in answers.values()) else 0
+        stopped = any(answer["ended"] == "asked" for answer in answers.values())
+        return ExitCode.STOPPED if stopped else ExitCode.DONE
 
 
 class Session:
@@ -62,7 +63,8 @@ class Session:
                     if before := kept(found):
                         _say(before)
                     return found
-        raise UserError("The model's process ended before it was ready.", f"See {self.chat.run.path / 'chat.log'}", 1)
+        log = self.chat.run.path / "chat.log"
+        raise UserError("The model's process ended before it was ready.", f"See {log}", ExitCode.FAILED)
 
     def talk(self) -> int:
         """Ask what is typed, or comes through a pipe, a line a question, until its end."""
@@ -75,7 +77,7 @@ class Session:
             try:
                 text = self._read(asks)
             except EOFError:
-                return 0
+                return ExitCode.DONE
             except KeyboardInterrupt:
                 _say("\nCtrl+D leaves.")
                 continue
@@ -139,7 +141,7 @@ class Session:
                     return answers
                 case "refused" | "failed":
                     raise failure(message)
-        raise UserError("The model's process ended.", f"See {self.chat.run.path / 'chat.log'}", 1)
+        raise UserError("The model's process ended.", f"See {self.chat.run.path / 'chat.log'}", ExitCode.FAILED)
 
     def _tell_end(self, answer: dict[str, Any], spoke: bool) -> None:
         if not self.silent:

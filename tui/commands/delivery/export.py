@@ -5,7 +5,8 @@ import sys
 from pathlib import Path
 
 from fitune.core import jobs, runs
-from fitune.core.deliver import llama_cpp
+from fitune.core.deliver import gguf_tools
+from fitune.core.errors import ConverterMissing
 from fitune.tui.commands.running.watch import follow_to_end
 from fitune.tui.terminal import is_terminal
 from fitune.tui.text import clean
@@ -27,12 +28,12 @@ def require_converter(home: Path) -> None:
     Raises ConverterMissing, with the command that fetches it, otherwise; and UserError if it can't be fetched.
     """
     try:
-        llama_cpp.converter(home)
-    except llama_cpp.ConverterMissing:
+        gguf_tools.find_converter(home)
+    except ConverterMissing:
         if not (is_terminal(sys.stdin) and is_terminal(sys.stderr)):
             raise
-        asked = clean(llama_cpp.question(home), 2000, keep_newlines=True)
+        asked = clean(gguf_tools.install_question(home), 2000, keep_newlines=True)
         print(f"{asked} Type yes: ", end="", file=sys.stderr, flush=True)
         if sys.stdin.readline().strip() != "yes":
             raise
-        llama_cpp.install(home)
+        gguf_tools.install(home)

@@ -9,8 +9,8 @@ from pathlib import Path
 from fitune.core import runs
 from fitune.core.deliver import handoff
 from fitune.core.deliver.archive import fetch_command, pack
-from fitune.core.deliver.handoff.job import Job, of_recipe, of_run
-from fitune.core.errors import UserError
+from fitune.core.deliver.handoff.spec import TrainingSpec, from_recipe, from_run
+from fitune.core.errors import ExitCode, UserError
 from fitune.core.recipe import load
 from fitune.tui.text import clean, size
 
@@ -25,7 +25,7 @@ def run(args: argparse.Namespace) -> int:
         shown = next(iter(handoff.files_for(args.to, jobs)))
         said = f"Wrote {', '.join(names)} into {args.out}. What to do with it stands on top of {shown}."
         print(clean(said), file=sys.stderr)
-        return 0
+        return ExitCode.DONE
     main, *others = handoff.files_for(args.to, jobs).items()
     sys.stdout.write(main[1])
     beside = [name for name, _ in others]
@@ -34,26 +34,26 @@ def run(args: argparse.Namespace) -> int:
     if beside:
         again = shlex.join(["fitune", "handoff", *args.what, "--to", args.to, "--out", "FOLDER"])
         print(clean(f"It is {main[0]}, and also needs {', '.join(beside)}. All of them: {again}"), file=sys.stderr)
-    return 0
+    return ExitCode.DONE
 
 
-def job(what: str, overrides: list[str]) -> Job:
+def job(what: str, overrides: list[str]) -> TrainingSpec:
     """The recipe file or the run of that name. Raises UserError or BadInput."""
     path = Path(what)
     if path.is_file() or path.suffix == ".toml":
-        return of_recipe(load.load(path, overrides), path)
+        return from_recipe(load.load(path, overrides), path)
     if overrides:
         raise UserError(
             "--set changes recipes; a run is handed off as it was.", "Take --set away, or hand off a recipe."
         )
-    return of_run(runs.find(runs.home(), what))
+    return from_run(runs.find(runs.home(), what))
 
 
-def zipped(jobs: list[Job], out: Path | None) -> int:
+def zipped(jobs: list[TrainingSpec], out: Path | None) -> int:
     """Pack an adapter; the path and what it is to stderr, the command to fetch it to stdout. Raises UserError."""
     if len(jobs) > 1 or out:
         raise UserError("zip takes one run, and writes into its folder.", "For example: fitune handoff RUN --to zip")
     path = pack(jobs[0])
     print(clean(f"{path} ({size(path.stat().st_size)}). Type on your own computer:"), file=sys.stderr)
     print(fetch_command(path, os.environ))
-    return 0
+    return ExitCode.DONE

@@ -6,8 +6,8 @@ import sys
 from collections.abc import Sequence
 
 from fitune.core import hub, jobs, runs
-from fitune.core.deliver import WHAT, Upload, What, uploads
-from fitune.core.errors import UserError
+from fitune.core.deliver import UPLOAD_KINDS, Upload, UploadKind, uploads
+from fitune.core.errors import ExitCode, TokenNeeded, UserError
 from fitune.tui.commands.running.watch import follow_to_end
 from fitune.tui.deliver.options import amount
 from fitune.tui.terminal import is_terminal
@@ -17,12 +17,12 @@ from fitune.tui.text import clean
 def run(args: argparse.Namespace) -> int:
     """Exit status: how the push ended, or 130 if it was left running or not confirmed. Raises UserError."""
     run = runs.find(runs.home(), args.run)
-    what: What = next((what for what in WHAT if getattr(args, what, False)), "adapter")
+    what: UploadKind = next((what for what in UPLOAD_KINDS if getattr(args, what, False)), "adapter")
     jobs.check_push(run, args.repo, what)
     tell(uploads(run, what), args.repo, "PUBLIC: everyone can see it" if args.public else "private")
     if args.public and not args.yes and not confirmed(args.repo):
         print("Nothing was uploaded.", file=sys.stderr)
-        return 130
+        return ExitCode.STOPPED
     who = account()
     who.require_write(args.repo if "/" in args.repo else f"{who.name}/{args.repo}")
     jobs.push(run, args.repo, private=not args.public, what=what)
@@ -41,7 +41,7 @@ def account() -> hub.Account:
     """Whose token it is; where there is none that the Hub knows, ask for one on the terminal. Raises UserError."""
     try:
         return hub.account()
-    except hub.TokenNeeded as error:
+    except TokenNeeded as error:
         if not (is_terminal(sys.stdin) and is_terminal(sys.stderr)):
             raise
         print(f"{error}\nOr paste one here; it is not shown, and kept for this push only.", file=sys.stderr)

@@ -7,9 +7,10 @@ import time
 from typing import Any
 
 from fitune.core.data import Finding, Report, dataset
+from fitune.core.errors import ExitCode
 from fitune.core.recipe import Data, Recipe, load
 from fitune.core.runs import Run, RunState
-from fitune.core.tokens import Prepared, findings
+from fitune.core.tokens import TokenStats, findings
 from fitune.tui.data.read import render
 from fitune.tui.data.report_text import left_out_lines
 from fitune.tui.data.token_text import example_text, histogram_lines, legend, summary_lines
@@ -40,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
         tell(report)
         if found and recipe:
             tell_prepared(found, recipe)
-    return 0 if can_train else 2
+    return ExitCode.DONE if can_train else ExitCode.BAD_INPUT
 
 
 def _asked(args: argparse.Namespace) -> tuple[Data, Recipe | None]:
@@ -55,7 +56,7 @@ def _asked(args: argparse.Namespace) -> tuple[Data, Recipe | None]:
     return data, recipe.model_copy(update={"data": data, "model": recipe.model.model_copy(update=other)})
 
 
-def _prepared(recipe: Recipe) -> Prepared:
+def _prepared(recipe: Recipe) -> TokenStats:
     """What the prepare job finds, awaited. Ctrl+C ends the job, too."""
     progress = _Progress("rendered")
 
@@ -67,7 +68,7 @@ def _prepared(recipe: Recipe) -> Prepared:
     return found
 
 
-def as_json(found: Prepared, recipe: Recipe, problems: tuple[Finding, ...]) -> dict[str, Any]:
+def as_json(found: TokenStats, recipe: Recipe, problems: tuple[Finding, ...]) -> dict[str, Any]:
     """What training with this recipe would see, lose and gain, in numbers."""
     length, packing = recipe.model.max_seq_length, found.packing(recipe)
     return {
@@ -76,7 +77,7 @@ def as_json(found: Prepared, recipe: Recipe, problems: tuple[Finding, ...]) -> d
         "tokens": found.total_tokens,
         "longest": found.longest,
         "trained_per_epoch": found.trained_per_epoch(recipe),
-        "lost": dataclasses.asdict(found.lost_at(length)),
+        "lost": dataclasses.asdict(found.truncation_at(length)),
         "refused": found.refused,
         "blank": found.blank,
         "padding_share": found.padding_share(length, recipe.train.micro_batch),
@@ -112,7 +113,7 @@ def tell(report: Report) -> None:
             _say(f"  {clean(str(turn['role'])):>10}  {clean(str(turn['content']), limit=400)}")
 
 
-def tell_prepared(found: Prepared, recipe: Recipe) -> None:
+def tell_prepared(found: TokenStats, recipe: Recipe) -> None:
     """Print what the model would see: lengths with the cut line, then a few rows token by token."""
     from rich.console import Console
 
@@ -127,7 +128,7 @@ def tell_prepared(found: Prepared, recipe: Recipe) -> None:
         console.print(example_text(example, length, unicode), soft_wrap=True)
 
 
-def _chosen(found: Prepared) -> list[Any]:
+def _chosen(found: TokenStats) -> list[Any]:
     """The first, one in the middle, and the longest of the examples."""
     examples = found.examples
     longest = max(range(len(examples)), key=lambda place: examples[place].length, default=0)

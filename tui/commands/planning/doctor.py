@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 
 from fitune.core import runs
+from fitune.core.errors import ExitCode
 from fitune.core.machine import doctor, host
 from fitune.tui.text import as_ascii_json, clean
 
@@ -22,4 +23,4 @@ def run(args: argparse.Namespace) -> int:
             print(f"{MARKS[check.status]} {check.name}: {clean(check.text)}")
             if check.fix:
                 print(f"     {clean(check.fix)}")
-    return int(doctor.failed(checks))
+    return ExitCode.FAILED if doctor.failed(checks) else ExitCode.DONE

@@ -6,14 +6,13 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from fitune.core.errors import UserError
+from fitune.core.errors import ExitCode, UserError
 from fitune.core.forecast import Forecast, Pace, estimate_document
 from fitune.core.recipe import Recipe, load
-from fitune.core.tokens import Workload, lengths_said
+from fitune.core.tokens import Workload, lengths_note
 from fitune.tui.commands.planning.site import forecast_here, named
 from fitune.tui.text import as_ascii_json, clean, count, duration, gib, hanging, rate
 
-FITS, DOES_NOT_FIT = 0, 3
 INDENT = " " * 6
 WORDS = {"fits": "OK    It fits.", "tight": "WARN  It may fit, with luck.", "over": "ERROR It does not fit."}
 
@@ -30,7 +29,7 @@ def run(args: argparse.Namespace) -> int:
         print(f"{clean(now.shape.name)} on {clean(named(now))}")
         tell(now)
         tell_work(now.work, now.pace)
-    return DOES_NOT_FIT if now.verdict == "over" else FITS
+    return ExitCode.DOES_NOT_FIT if now.verdict == "over" else ExitCode.DONE
 
 
 def measure(recipe: Recipe, gpu_memory: str | None) -> None:
@@ -71,7 +70,7 @@ def tell(now: Forecast) -> None:
 
 def tell_work(work: Workload | None, pace: Pace) -> None:
     """Print where the lengths come from, and what the training goes through where they are measured."""
-    print(f"      {lengths_said(work)}")
+    print(f"      {lengths_note(work)}")
     if work is None:
         return
     packed = f", packed into {count(work.packing.packed_rows)}" if work.packing.packed else ""

@@ -5,10 +5,11 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+from fitune.core.errors import ExitCode
 from fitune.core.forecast import Candidate, Fit, Forecast, Rejected, fit, fit_document
 from fitune.core.recipe import load
-from fitune.core.tokens import lengths_said
-from fitune.tui.commands.planning.estimate import DOES_NOT_FIT, FITS, INDENT, set_flags
+from fitune.core.tokens import lengths_note
+from fitune.tui.commands.planning.estimate import INDENT, set_flags
 from fitune.tui.commands.planning.site import forecast_here, named
 from fitune.tui.text import as_ascii_json, clean, count, gib, hanging, rate
 
@@ -23,9 +24,9 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(as_ascii_json(asdict(document)))
     else:
-        print(hanging("", f"{clean(own.shape.name)} on {clean(named(own))}; {lengths_said(own.work)}"))
+        print(hanging("", f"{clean(own.shape.name)} on {clean(named(own))}; {lengths_note(own.work)}"))
         tell(found, own)
-    return FITS if document.fits else DOES_NOT_FIT
+    return ExitCode.DONE if document.fits else ExitCode.DOES_NOT_FIT
 
 
 def tell(found: Fit, own: Forecast) -> None:

@@ -5,6 +5,7 @@ import sys
 from dataclasses import asdict
 
 from fitune.core import runs
+from fitune.core.errors import ExitCode
 from fitune.core.forecast import Forecast, PresetDocument, forecast_on, rank
 from fitune.core.machine import Machine
 from fitune.core.recipe import Preset, presets
@@ -21,7 +22,7 @@ def run(args: argparse.Namespace) -> int:
     found = [described(preset, now) for preset, now in ranked(machine)]
     if args.json:
         print(as_ascii_json([asdict(each) for each in found]))
-        return 0
+        return ExitCode.DONE
     for each in found:
         print(f"{each.title:<18} needs {gib(each.total_bytes):>9}  {each.verdict:<8} {each.id}")
         host = f"{gib(each.host_bytes)} of host RAM" if each.offloaded_layers else ""
@@ -29,7 +30,7 @@ def run(args: argparse.Namespace) -> int:
         models = f"models: {', '.join(each.models)}"
         print(hanging("    ", each.whom))
         print(hanging("    ", "; ".join(said for said in (each.evidence, pace, host, models) if said)))
-    return 0
+    return ExitCode.DONE
 
 
 def ranked(machine: Machine) -> list[tuple[Preset, Forecast]]:

@@ -6,8 +6,9 @@ from pathlib import Path
 from fitune.core import runs
 from fitune.core.errors import UserError
 from fitune.core.forecast import Forecast, forecast_on
-from fitune.core.machine import GIB, Machine, planned
+from fitune.core.machine import Machine, planned
 from fitune.core.recipe import Recipe
+from fitune.core.units import GIB
 from fitune.tui.text import gib
 
 MOST_BYTES = 2**50

@@ -7,6 +7,7 @@ from statistics import mean, median
 from typing import Any
 
 from fitune.core import runs
+from fitune.core.errors import ExitCode
 from fitune.core.recipe import Recipe
 from fitune.core.runs import Run, Tail
 from fitune.tui.text import UNKNOWN, as_ascii_json, clean, count, duration, gib, number, rate, table
@@ -35,13 +36,13 @@ def run(args: argparse.Namespace) -> int:
         names = [each.name for each in pair]
         by_name = {key: [each[key] for each in results] for key in RESULTS}
         print(as_ascii_json({"runs": names, "settings": settings, "results": by_name}))
-        return 0
+        return ExitCode.DONE
     rows = [("", pair[0].name, pair[1].name)]
     rows += [(key, said(one), said(other)) for key, (one, other) in settings.items()]
     rows += [("settings", "the same", "")] if not settings else []
     rows += [(label, show(results[0][key]), show(results[1][key])) for key, (label, show) in RESULTS.items()]
     print(table([[clean(text, 60) for text in row] for row in rows]))
-    return 0
+    return ExitCode.DONE
 
 
 def differences(one: Recipe, other: Recipe) -> dict[str, list[Any]]:

@@ -5,6 +5,7 @@ import sys
 import textwrap
 
 from fitune.core import jobs
+from fitune.core.errors import ExitCode
 from fitune.core.recipe import load, presets_dir
 from fitune.tui.commands.running.watch import follow_to_end
 from fitune.tui.text import clean
@@ -27,6 +28,6 @@ def run(args: argparse.Namespace) -> int:
             print(f"\n{title}\n{textwrap.indent(clean(sample[key], keep_newlines=True), '  ')}")
     print(f"\nThe adapter is in {begun.run.adapter}")
     if begun.run.loss_fell():
-        return 0
+        return ExitCode.DONE
     print("The loss did not fall, so this counts as failed (exit status 1); a few steps may not do.", file=sys.stderr)
-    return 1
+    return ExitCode.FAILED

@@ -4,7 +4,7 @@ import argparse
 import sys
 
 from fitune.core import jobs, runs
-from fitune.core.errors import UserError
+from fitune.core.errors import ExitCode, UserError
 from fitune.tui.commands.running.watch import follow_to_end
 from fitune.tui.text import clean
 
@@ -21,5 +21,5 @@ def run(args: argparse.Namespace) -> int:
         name = clean(run.name)
         print(name)
         print(f"Running by itself ({how}). Watch it: fitune watch {name}", file=sys.stderr)
-        return 0
+        return ExitCode.DONE
     return follow_to_end(run)

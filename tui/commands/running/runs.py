@@ -5,7 +5,7 @@ import sys
 from typing import Any
 
 from fitune.core import runs
-from fitune.core.errors import UserError
+from fitune.core.errors import ExitCode, UserError
 from fitune.core.runs import Run
 from fitune.tui.text import as_ascii_json, clean, clock, gib, number, table
 from fitune.tui.watch.ending import value
@@ -29,7 +29,7 @@ def run(args: argparse.Namespace) -> int:
         for each in found:
             if each["problem"]:
                 print(clean(f"{each['name']}: {each['problem']}"))
-    return 0
+    return ExitCode.DONE
 
 
 def row(described: dict[str, Any]) -> list[str]:

@@ -4,6 +4,7 @@ import argparse
 import sys
 
 from fitune.core import runs
+from fitune.core.errors import ExitCode
 from fitune.core.runs import Run
 from fitune.tui.text import clean
 from fitune.tui.watch.repeat_command import command
@@ -21,7 +22,7 @@ def run(args: argparse.Namespace) -> int:
         run.request_stop()
         said = stopping(run, job)
     print(clean(said, 1000), file=sys.stderr)
-    return 1 if job is None else 0
+    return ExitCode.FAILED if job is None else ExitCode.DONE
 
 
 def stopping(run: Run, job: str) -> str:

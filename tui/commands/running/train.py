@@ -4,9 +4,10 @@ import argparse
 import sys
 
 from fitune.core import jobs
+from fitune.core.errors import ExitCode
 from fitune.core.jobs import Begun
 from fitune.core.recipe import Recipe, load
-from fitune.core.tokens import lengths_said
+from fitune.core.tokens import lengths_note
 from fitune.tui.commands.running.watch import follow_to_end
 from fitune.tui.text import clean, gib
 
@@ -25,7 +26,7 @@ def start(recipe: Recipe, anyway: bool, detach: bool, share_gpu: bool = False) -
     if detach:
         print(begun.run.name)
         print(f"Running by itself ({begun.how}). Watch it: fitune watch {begun.run.name}", file=sys.stderr)
-        return 0
+        return ExitCode.DONE
     return follow_to_end(begun.run)
 
 
@@ -35,6 +36,6 @@ def _memory(begun: Begun) -> list[str]:
     if now is None:
         return []
     of = f" of {gib(now.budget.free_bytes)}" if now.budget.free_bytes else ""
-    said = f"memory: {gib(now.budget.total_bytes)}{of}; {lengths_said(now.work)}"
+    said = f"memory: {gib(now.budget.total_bytes)}{of}; {lengths_note(now.work)}"
     is_over = now.verdict == "over"  # and wanted all the same
     return [said, "WARN  That does not fit: it may be ended for want of memory."] if is_over else [said]

@@ -4,12 +4,18 @@ import argparse
 import sys
 
 from fitune.core import runs
+from fitune.core.errors import ExitCode
 from fitune.core.runs import Run
 from fitune.tui.terminal import surface
 from fitune.tui.text import clean
 from fitune.tui.watch.follow import follow
 
-EXIT_STATUS = {"finished": 0, "stopped": 130, "failed": 1, "killed": 1}
+EXIT_CODES = {
+    "finished": ExitCode.DONE,
+    "stopped": ExitCode.STOPPED,
+    "failed": ExitCode.FAILED,
+    "killed": ExitCode.FAILED,
+}
 
 
 def run(args: argparse.Namespace) -> int:
@@ -35,11 +41,11 @@ def follow_to_end(run: Run, from_start: bool = True) -> int:
         state = follow(run, sys.stderr, from_start, live=True)
     except KeyboardInterrupt:
         print(f"\nStill running. Watch it: fitune watch {name}   Stop it: fitune stop {name}", file=sys.stderr)
-        return 130
+        return ExitCode.STOPPED
     status = run.status(state)
     checkpoint = run.newest_checkpoint()
     unfinished = status in ("stopped", "killed") or (status == "failed" and checkpoint)
     if unfinished and (run.untold(state) or state.job) == "train":
         way = "Go on from the last checkpoint" if checkpoint else "There is no checkpoint; start it over"
         print(f"{way}: fitune resume {name}", file=sys.stderr)
-    return EXIT_STATUS[status]
+    return EXIT_CODES[status]

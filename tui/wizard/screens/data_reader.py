@@ -10,11 +10,11 @@ from textual.screen import Screen
 from textual.worker import Worker, get_current_worker
 
 from fitune.core.data import Report, dataset
-from fitune.core.errors import UserError
+from fitune.core.errors import LeftError, UserError
 from fitune.core.recipe import Recipe
 from fitune.core.runs import Run, RunState
-from fitune.core.tokens import Prepared, workload
-from fitune.tui.data.read import LeftError, read, render
+from fitune.core.tokens import TokenStats, workload
+from fitune.tui.data.read import read, render
 from fitune.tui.wizard.draft import Draft, recipe, with_prepared
 
 PREVIEW_ROWS = 5
@@ -55,7 +55,7 @@ class Rendering(Message):
 class Rendered(Message):
     """The rows in tokens, as Draft.rendered keeps them."""
 
-    rendered: tuple[tuple[str, ...], Prepared] | None
+    rendered: tuple[tuple[str, ...], TokenStats] | None
 
 
 @dataclass

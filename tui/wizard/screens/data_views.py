@@ -7,7 +7,7 @@ from textual.geometry import Size
 
 from fitune.core.data import Report
 from fitune.core.recipe import Recipe
-from fitune.core.tokens import Prepared
+from fitune.core.tokens import TokenStats
 from fitune.tui.data.report_text import (
     better_length,
     check_lines,
@@ -47,7 +47,7 @@ def draw(view: str, draft: Draft, report: Report, waiting: str, example: int, ro
     return tokens(found, recipe(draft), example, plain)
 
 
-def check(report: Report, found: Prepared | None, asked: Recipe, waiting: str) -> Content:
+def check(report: Report, found: TokenStats | None, asked: Recipe, waiting: str) -> Content:
     """Problems first, counts, and the first row, so that it is seen at a glance that the right file was read."""
     parts = [check_lines(report, found, asked, KEY)] if found else [finding_lines(report), [waiting]]
     first = ["The first row:", *row_lines(report.preview[0])] if report.preview else []
@@ -55,7 +55,7 @@ def check(report: Report, found: Prepared | None, asked: Recipe, waiting: str) -
     return with_status_words("\n\n".join(filter(None, ("\n".join(lines) for lines in parts))))
 
 
-def lengths(found: Prepared, asked: Recipe, room: Size, plain: bool) -> Content:
+def lengths(found: TokenStats, asked: Recipe, room: Size, plain: bool) -> Content:
     """The bars with the cut line, as many as there is room for."""
     better = better_length(found, asked)
     hint = f"\n{KEY} cuts at {count(better)} tokens instead, which leaves nearly all rows whole." if better else ""
@@ -73,7 +73,7 @@ def bar_line(line: str) -> Content:
     return Content(line[: bar.start()]) + Content.styled(bar[0], "$primary") + Content(line[bar.end() :])
 
 
-def tokens(found: Prepared, asked: Recipe, number: int, plain: bool) -> Content:
+def tokens(found: TokenStats, asked: Recipe, number: int, plain: bool) -> Content:
     """One of the example rows, token by token."""
     if not found.examples:
         return Content("No row was rendered.")

@@ -19,8 +19,8 @@ from pydantic import BaseModel
 
 from fitune.core.deliver import handoff
 from fitune.core.deliver.archive import fetch_command, pack
-from fitune.core.deliver.handoff.job import BUNDLED, Job, of_recipe, of_run
 from fitune.core.deliver.handoff.quoting import quoted
+from fitune.core.deliver.handoff.spec import BUNDLED, TrainingSpec, from_recipe, from_run
 from fitune.core.errors import UserError
 from fitune.core.recipe.fields import Deliver, Lora, Train
 from fitune.core.recipe.load import parse
@@ -37,16 +37,16 @@ ROWS = {
 
 
 @pytest.fixture
-def make_job(tmp_path: Path) -> Callable[..., Job]:
+def make_job(tmp_path: Path) -> Callable[..., TrainingSpec]:
     """Makes a job of a recipe; keyword arguments name its groups, `rows` the kind of its rows."""
 
-    def make(name: str = "my-run", rows: str = "messages", **groups: dict[str, Any]) -> Job:
+    def make(name: str = "my-run", rows: str = "messages", **groups: dict[str, Any]) -> TrainingSpec:
         source = tmp_path / f"{rows}.jsonl"
         source.write_text("".join(json.dumps(row) + "\n" for row in ROWS[rows]))
         tree: dict[str, dict[str, Any]] = {"model": {"id": SHIPPED}, "data": {"source": str(source)}}
         for group, fields in groups.items():
             tree.setdefault(group, {}).update(fields)
-        return of_recipe(parse(tree, "recipe"), Path(f"{name}.toml"))
+        return from_recipe(parse(tree, "recipe"), Path(f"{name}.toml"))
 
     return make
 
@@ -74,7 +74,7 @@ def make_trained(fitune_home: Path) -> Callable[..., Run]:
     return make
 
 
-def main_text(target: str, *jobs: Job) -> str:
+def main_text(target: str, *jobs: TrainingSpec) -> str:
     return next(iter(handoff.files_for(target, jobs).values()))
 
 
@@ -91,7 +91,7 @@ def every_call(source: str) -> dict[str, dict[str, str]]:
 @pytest.mark.parametrize("quant", ["nf4", "int8", "bf16"])
 @pytest.mark.parametrize("several_cards", [False, True])
 def test_every_script_is_whole_and_uses_all_that_it_imports(
-    make_job: Callable[..., Job], tmp_path: Path, backend: str, quant: str, several_cards: bool
+    make_job: Callable[..., TrainingSpec], tmp_path: Path, backend: str, quant: str, several_cards: bool
 ) -> None:
     job = make_job(train={"backend": backend, "checkpointing": "on"}, model={"quant": quant})
     path = tmp_path / "run.py"
@@ -107,7 +107,7 @@ def test_every_script_is_whole_and_uses_all_that_it_imports(
     assert ("BitsAndBytesConfig" in path.read_text()) == (quant != "bf16" and not uses_unsloth)
 
 
-def test_the_script_says_the_recipe_in_the_words_of_its_libraries(make_job: Callable[..., Job]) -> None:
+def test_the_script_says_the_recipe_in_the_words_of_its_libraries(make_job: Callable[..., TrainingSpec]) -> None:
     job = make_job(
         train={"backend": "trl", "checkpointing": "off", "lr": 1e-5, "optimizer": "sgd", "epochs": 2.5, "seed": 7},
         lora={"r": 8, "alpha": 12.5, "dropout": 0.1, "target_modules": ["q_proj"], "layers": [3], "dora": True},
@@ -130,7 +130,7 @@ def test_the_script_says_the_recipe_in_the_words_of_its_libraries(make_job: Call
 
 @pytest.mark.parametrize("backend", ["trl", "unsloth"])
 def test_on_a_card_without_bf16_the_script_trains_in_fp32_as_the_worker_does(
-    make_job: Callable[..., Job], backend: str
+    make_job: Callable[..., TrainingSpec], backend: str
 ) -> None:
     text = handoff.files_for("script", [make_job(train={"backend": backend, "checkpointing": "on"})])["run.py"]
     made, _, rest = text.partition("if DTYPE == torch.float16:  #")
@@ -138,7 +138,7 @@ def test_on_a_card_without_bf16_the_script_trains_in_fp32_as_the_worker_does(
     assert rest.index("weight.data.float()") < rest.index("trainer.train()")
 
 
-def test_unsloth_gets_its_own_arguments(make_job: Callable[..., Job]) -> None:
+def test_unsloth_gets_its_own_arguments(make_job: Callable[..., TrainingSpec]) -> None:
     job = make_job(train={"backend": "unsloth", "offload_layers": 6}, model={"quant": "bf16"})
     calls = every_call(main_text("script", job))
     loading = {"load_in_4bit": "False", "load_in_8bit": "False", "offload_layers": "6", "model_name": "FOLDER"}
@@ -153,13 +153,13 @@ def test_unsloth_gets_its_own_arguments(make_job: Callable[..., Job]) -> None:
 
 
 def test_a_run_hands_off_the_commit_and_the_versions_it_had(make_trained: Callable[..., Run]) -> None:
-    text = main_text("script", of_run(make_trained(train={"backend": "trl", "checkpointing": "on"})))
+    text = main_text("script", from_run(make_trained(train={"backend": "trl", "checkpointing": "on"})))
     assert "MODEL, REVISION = 'owner/model', 'abc123'" in text
     assert '"trl==9.9.9"' in text
     assert '"torch==8.8"' in text
 
 
-def test_the_script_names_its_packages_where_uv_reads_them(make_job: Callable[..., Job]) -> None:
+def test_the_script_names_its_packages_where_uv_reads_them(make_job: Callable[..., TrainingSpec]) -> None:
     import tomllib
 
     text = main_text("script", make_job(train={"report_to": "wandb", "optimizer": "adamw_8bit"}))
@@ -177,20 +177,20 @@ def test_a_run_that_decided_on_packing_hands_that_off(
 ) -> None:
     events: list[dict[str, Any]] = [{"type": "phase", "data": {"name": "prepare", "packed": told[0]}}] if told else []
     events += [{"type": "warning", "data": {"kind": "packing"}}] if "warned" in told else []
-    text = main_text("script", of_run(make_trained(told=tuple(events))))
+    text = main_text("script", from_run(make_trained(told=tuple(events))))
     assert f"PACKING = {packs} " in text
     assert ("fitune decides by the lengths" in text) == (not told)
 
 
 def test_a_model_that_was_read_from_the_package_is_told(make_trained: Callable[..., Run]) -> None:
     run = make_trained(told=({"type": "warning", "data": {"kind": "bundled"}},))
-    assert BUNDLED in main_text("script", of_run(run))
+    assert BUNDLED in main_text("script", from_run(run))
 
 
 @pytest.mark.parametrize(
     ("groups", "told"),
     [
-        ({"train": {"backend": "auto"}}, "the Unsloth way"),
+        ({"train": {"backend": "auto"}}, "the Unsloth backend"),
         ({"run": {"vram_limit_gib": 6.0}}, "run.vram_limit_gib"),
         ({"run": {"gpu": "0"}}, "run.gpu"),
         ({"deliver": {"merge": True}}, "[deliver]"),
@@ -200,13 +200,13 @@ def test_a_model_that_was_read_from_the_package_is_told(make_trained: Callable[.
 )
 @pytest.mark.parametrize("target", ["script", "slurm", "skypilot"])
 def test_what_a_script_can_not_carry_is_told(
-    make_job: Callable[..., Job], target: str, groups: dict[str, dict[str, Any]], told: str
+    make_job: Callable[..., TrainingSpec], target: str, groups: dict[str, dict[str, Any]], told: str
 ) -> None:
     lines = main_text(target, make_job(**groups)).splitlines()
     assert any(line.startswith("# Not carried over") and told in line for line in lines)
 
 
-def test_no_script_says_that_it_lacks_what_it_has(make_job: Callable[..., Job]) -> None:
+def test_no_script_says_that_it_lacks_what_it_has(make_job: Callable[..., TrainingSpec]) -> None:
     job = make_job(train={"backend": "trl", "checkpointing": "on"}, data={"packing": False})
     for target in ("script", "slurm", "skypilot", "accelerate"):
         assert "Not carried over" not in main_text(target, job)
@@ -217,7 +217,7 @@ def test_no_script_says_that_it_lacks_what_it_has(make_job: Callable[..., Job]) 
 
 @pytest.mark.parametrize("target", handoff.TRAINING)
 def test_what_others_wrote_stays_a_word_in_every_target(
-    make_job: Callable[..., Job], tmp_path: Path, target: str
+    make_job: Callable[..., TrainingSpec], tmp_path: Path, target: str
 ) -> None:
     job = make_job(
         name=HOSTILE.replace("/", ""),
@@ -242,7 +242,7 @@ def test_what_others_wrote_stays_a_word_in_every_target(
 
 
 @pytest.mark.parametrize("target", handoff.TRAINING)
-def test_a_start_that_moves_the_base_is_not_left_to_others(make_job: Callable[..., Job], target: str) -> None:
+def test_a_start_that_moves_the_base_is_not_left_to_others(make_job: Callable[..., TrainingSpec], target: str) -> None:
     job = make_job(lora={"init": "olora"}, model={"quant": "bf16"}, train={"backend": "trl", "checkpointing": "on"})
     with pytest.raises(UserError, match="olora moves the base"):
         handoff.files_for(target, [job])
@@ -250,7 +250,7 @@ def test_a_start_that_moves_the_base_is_not_left_to_others(make_job: Callable[..
 
 @pytest.mark.parametrize("target", handoff.TRAINING)
 def test_an_optimizer_that_keeps_other_weights_than_it_learns_with_is_not_left_to_others(
-    make_job: Callable[..., Job], target: str
+    make_job: Callable[..., TrainingSpec], target: str
 ) -> None:
     with pytest.raises(UserError, match="schedule_free_adamw keeps other weights"):
         handoff.files_for(target, [make_job(train={"optimizer": "schedule_free_adamw"})])
@@ -284,34 +284,38 @@ def test_a_word_for_a_shell_is_one_word() -> None:
         ("text", {"type": "completion", "field": "text"}),
     ],
 )
-def test_axolotl_reads_each_kind_of_rows(make_job: Callable[..., Job], rows: str, reading: dict[str, Any]) -> None:
+def test_axolotl_reads_each_kind_of_rows(
+    make_job: Callable[..., TrainingSpec], rows: str, reading: dict[str, Any]
+) -> None:
     tree = yaml.safe_load(main_text("axolotl", make_job(rows=rows)))
     assert tree["datasets"] == [{"path": "train.jsonl", "ds_type": "json", **reading}]
     assert tree["test_datasets"] == [{"path": "eval.jsonl", "ds_type": "json", "split": "train", **reading}]
 
 
 @pytest.mark.parametrize(("alpha", "rounded"), [(0.3, 1), (12.4, 12), (16.0, 16)])
-def test_axolotl_takes_a_whole_alpha_but_never_none(make_job: Callable[..., Job], alpha: float, rounded: int) -> None:
+def test_axolotl_takes_a_whole_alpha_but_never_none(
+    make_job: Callable[..., TrainingSpec], alpha: float, rounded: int
+) -> None:
     text = main_text("axolotl", make_job(lora={"alpha": alpha}))
     assert yaml.safe_load(text)["lora_alpha"] == rounded
     assert ("it is rounded" in text) == (alpha != rounded)
 
 
-def test_a_model_of_nobodys_home_is_no_folder(make_job: Callable[..., Job]) -> None:
+def test_a_model_of_nobodys_home_is_no_folder(make_job: Callable[..., TrainingSpec]) -> None:
     assert "MODEL, REVISION = '~nobody-here/m', None" in main_text("script", make_job(model={"id": "~nobody-here/m"}))
 
 
-def test_axolotl_looks_at_no_held_out_rows_where_there_are_none(make_job: Callable[..., Job]) -> None:
+def test_axolotl_looks_at_no_held_out_rows_where_there_are_none(make_job: Callable[..., TrainingSpec]) -> None:
     tree = yaml.safe_load(main_text("axolotl", make_job(data={"eval_fraction": 0})))
     assert not {"test_datasets", "eval_steps", "eval_on_start"} & set(tree)
 
 
-def test_a_small_learning_rate_stays_a_number_in_yaml(make_job: Callable[..., Job]) -> None:
+def test_a_small_learning_rate_stays_a_number_in_yaml(make_job: Callable[..., TrainingSpec]) -> None:
     tree = yaml.safe_load(main_text("axolotl", make_job(train={"lr": 1e-5, "weight_decay": 1e-7})))
     assert (tree["learning_rate"], tree["weight_decay"]) == (1e-5, 1e-7)
 
 
-def test_each_setting_reaches_axolotl_or_is_told(make_job: Callable[..., Job]) -> None:
+def test_each_setting_reaches_axolotl_or_is_told(make_job: Callable[..., TrainingSpec]) -> None:
     """Whatever is changed in these groups changes the file."""
     changes: dict[str, dict[str, Any]] = {
         "lora": {
@@ -339,7 +343,7 @@ def test_each_setting_reaches_axolotl_or_is_told(make_job: Callable[..., Job]) -
 # --- other machines ------------------------------------------------------------------------------------------------
 
 
-def test_accelerate_gets_a_whole_model_a_card_and_one_model_over_all(make_job: Callable[..., Job]) -> None:
+def test_accelerate_gets_a_whole_model_a_card_and_one_model_over_all(make_job: Callable[..., TrainingSpec]) -> None:
     files = handoff.files_for("accelerate", [make_job(train={"backend": "trl", "checkpointing": "on"})])
     ddp, fsdp = yaml.safe_load(files["ddp.yaml"]), yaml.safe_load(files["fsdp2.yaml"])
     assert (ddp["distributed_type"], ddp["num_processes"]) == ("MULTI_GPU", 2)
@@ -348,17 +352,17 @@ def test_accelerate_gets_a_whole_model_a_card_and_one_model_over_all(make_job: C
     assert "bnb_4bit_quant_storage=DTYPE" in files["run.py"]
 
 
-def test_int8_weights_are_not_split(make_job: Callable[..., Job]) -> None:
+def test_int8_weights_are_not_split(make_job: Callable[..., TrainingSpec]) -> None:
     assert "fsdp2.yaml" not in handoff.files_for("accelerate", [make_job(model={"quant": "int8"})])
 
 
 @pytest.mark.parametrize(("accum", "micro", "shared"), [(4, 2, (2, 2)), (1, 4, (1, 2)), (1, 1, None)])
 def test_the_rows_of_a_step_are_shared_by_the_cards(
-    make_job: Callable[..., Job], accum: int, micro: int, shared: tuple[int, int] | None
+    make_job: Callable[..., TrainingSpec], accum: int, micro: int, shared: tuple[int, int] | None
 ) -> None:
-    from fitune.core.deliver.handoff.script import SHARE
+    from fitune.core.deliver.handoff.script import SEVERAL_CARDS
 
-    code = "import os\nos.environ = {'WORLD_SIZE': '2'}\n" + SHARE
+    code = "import os\nos.environ = {'WORLD_SIZE': '2'}\n" + SEVERAL_CARDS
     sharing = subprocess.run(
         [sys.executable, "-c", f"GRAD_ACCUM, MICRO_BATCH = {accum}, {micro}\n{code}\nprint(GRAD_ACCUM, MICRO_BATCH)"],
         capture_output=True,
@@ -384,7 +388,7 @@ def test_blocks_grow_in_place_only_where_torch_can_do_it(
     assert ("PYTORCH_ALLOC_CONF" in setting.environ) is grows
 
 
-def test_the_sbatch_file_is_bash_that_runs_the_script(make_job: Callable[..., Job], tmp_path: Path) -> None:
+def test_the_sbatch_file_is_bash_that_runs_the_script(make_job: Callable[..., TrainingSpec], tmp_path: Path) -> None:
     text = main_text("slurm", make_job(name="a b"))
     assert text.startswith("#!/bin/bash\n#SBATCH --job-name=a-b\n")
     path = tmp_path / "job.sbatch"
@@ -393,7 +397,7 @@ def test_the_sbatch_file_is_bash_that_runs_the_script(make_job: Callable[..., Jo
     assert text.endswith("uv run run.py\n")
 
 
-def test_skypilot_asks_for_the_smallest_card_that_holds_the_budget(make_job: Callable[..., Job]) -> None:
+def test_skypilot_asks_for_the_smallest_card_that_holds_the_budget(make_job: Callable[..., TrainingSpec]) -> None:
     tree = yaml.safe_load(main_text("skypilot", make_job(data={"packing": False})))
     assert tree["resources"]["accelerators"] == "8GB+:1"
     assert tree["run"] == "uv run run.py\n"
@@ -403,7 +407,7 @@ def test_skypilot_asks_for_the_smallest_card_that_holds_the_budget(make_job: Cal
 @pytest.mark.parametrize(
     ("name", "cluster"), [("2026-11-22-smollm2-1a2b", "fitune-2026-11-22-smollm2-1a2b"), ("My_run_", "my_run")]
 )
-def test_skypilot_gets_a_name_that_it_takes(make_job: Callable[..., Job], name: str, cluster: str) -> None:
+def test_skypilot_gets_a_name_that_it_takes(make_job: Callable[..., TrainingSpec], name: str, cluster: str) -> None:
     text = main_text("skypilot", make_job(name=name))
     assert re.fullmatch("[a-zA-Z]([-_.a-zA-Z0-9]*[a-zA-Z0-9])?", cluster)  # CLUSTER_NAME_VALID_REGEX of SkyPilot
     assert f"sky launch -c {cluster} task.yaml" in text
@@ -420,13 +424,15 @@ def test_skypilot_gets_a_name_that_it_takes(make_job: Callable[..., Job], name: 
     ],
 )
 def test_what_the_backend_of_the_script_does_not_have_is_refused(
-    make_job: Callable[..., Job], target: str, groups: dict[str, Any], said: str
+    make_job: Callable[..., TrainingSpec], target: str, groups: dict[str, Any], said: str
 ) -> None:
     with pytest.raises(UserError, match=said):
         main_text(target, make_job(**groups))
 
 
-def test_accelerate_takes_a_recipe_of_unsloths_and_says_what_it_does_otherwise(make_job: Callable[..., Job]) -> None:
+def test_accelerate_takes_a_recipe_of_unsloths_and_says_what_it_does_otherwise(
+    make_job: Callable[..., TrainingSpec],
+) -> None:
     text = main_text("accelerate", make_job(train={"offload_layers": 4, "backend": "unsloth"}))
     assert "train.offload_layers: all layers stay on the card." in text
 
@@ -442,7 +448,7 @@ def words_of(text: str) -> list[str]:
 
 def test_vllm_serves_an_adapter_on_its_base_model(make_trained: Callable[..., Run]) -> None:
     run = make_trained(lora={"r": 12})
-    words = words_of(main_text("vllm", of_run(run)))
+    words = words_of(main_text("vllm", from_run(run)))
     assert words[:3] == ["vllm", "serve", "owner/model"]
     after = dict(pairwise(words))
     assert after["--max-lora-rank"] == "16"
@@ -454,11 +460,11 @@ def test_vllm_serves_an_adapter_on_its_base_model(make_trained: Callable[..., Ru
 def test_vllm_is_told_the_rank_that_was_saved(make_trained: Callable[..., Run]) -> None:
     train = {"backend": "trl", "checkpointing": "on"}
     run = make_trained(model={"quant": "bf16"}, lora={"init": "pissa", "r": 16}, train=train)
-    assert dict(pairwise(words_of(main_text("vllm", of_run(run)))))["--max-lora-rank"] == "32"
+    assert dict(pairwise(words_of(main_text("vllm", from_run(run)))))["--max-lora-rank"] == "32"
 
 
 def test_vllm_serves_several_adapters_of_one_base(make_trained: Callable[..., Run]) -> None:
-    jobs = [of_run(make_trained(name, lora={"r": r})) for name, r in (("run-a", 8), ("run-b", 64))]
+    jobs = [from_run(make_trained(name, lora={"r": r})) for name, r in (("run-a", 8), ("run-b", 64))]
     words = words_of(main_text("vllm", *jobs))
     after = dict(pairwise(words))
     assert (after["--max-lora-rank"], after["--max-loras"]) == ("64", "2")
@@ -468,7 +474,7 @@ def test_vllm_serves_several_adapters_of_one_base(make_trained: Callable[..., Ru
 def test_vllm_serves_the_merged_model_where_there_is_one(make_trained: Callable[..., Run]) -> None:
     run = make_trained()
     run.merged.mkdir()
-    assert words_of(main_text("vllm", of_run(run))) == [
+    assert words_of(main_text("vllm", from_run(run))) == [
         "vllm", "serve", str(run.merged), "--served-model-name", "run-a"
     ]  # fmt: skip
 
@@ -478,7 +484,7 @@ def test_vllm_may_run_the_code_that_the_training_ran(make_trained: Callable[...,
     run = make_trained(model={"trust_remote_code": True})
     if merged:
         run.merged.mkdir()
-    assert "--trust-remote-code" in words_of(main_text("vllm", of_run(run)))
+    assert "--trust-remote-code" in words_of(main_text("vllm", from_run(run)))
 
 
 @pytest.mark.parametrize(
@@ -493,27 +499,27 @@ def test_vllm_may_run_the_code_that_the_training_ran(make_trained: Callable[...,
 def test_what_one_vllm_can_not_serve_is_refused(
     make_trained: Callable[..., Run], groups: dict[str, dict[str, Any]], said: str
 ) -> None:
-    jobs = [of_run(make_trained("run-a")), of_run(make_trained("run-b", **groups))]
+    jobs = [from_run(make_trained("run-a")), from_run(make_trained("run-b", **groups))]
     with pytest.raises(UserError, match=said):
         main_text("vllm", *jobs)
 
 
 def test_ollama_gets_the_gguf_file_or_how_to_make_it(make_trained: Callable[..., Run]) -> None:
     run = make_trained()
-    asked = main_text("ollama", of_run(run))
+    asked = main_text("ollama", from_run(run))
     assert "fitune export run-a --gguf q8_0" in asked
     assert asked.endswith("\nFROM ./run-a-q8_0.gguf\n")
     (run.path / "gguf").mkdir()
     (run.path / "gguf" / "run-a.gguf").touch()
-    assert main_text("ollama", of_run(run)).endswith(f"\nFROM {run.path}/gguf/run-a.gguf\n")
+    assert main_text("ollama", from_run(run)).endswith(f"\nFROM {run.path}/gguf/run-a.gguf\n")
     (run.path / "gguf" / "Modelfile").write_text('FROM ./run-a.gguf\nPARAMETER stop "<|im_end|>"\n')
-    text = main_text("ollama", of_run(run))
+    text = main_text("ollama", from_run(run))
     assert text.endswith(f'\nFROM {run.path}/gguf/run-a.gguf\nPARAMETER stop "<|im_end|>"\n')
 
 
 @pytest.mark.parametrize("target", ["vllm", "ollama"])
 def test_serving_needs_a_trained_run(
-    make_job: Callable[..., Job], make_trained: Callable[..., Run], target: str
+    make_job: Callable[..., TrainingSpec], make_trained: Callable[..., Run], target: str
 ) -> None:
     with pytest.raises(UserError, match="takes a run"):
         main_text(target, make_job())
@@ -522,13 +528,13 @@ def test_serving_needs_a_trained_run(
         path.unlink()
     run.adapter.rmdir()
     with pytest.raises(UserError, match="no adapter yet"):
-        main_text(target, of_run(run))
+        main_text(target, from_run(run))
 
 
 # --- the folder and the zip ----------------------------------------------------------------------------------------
 
 
-def test_the_folder_holds_the_rows_as_they_are_split(make_job: Callable[..., Job], tmp_path: Path) -> None:
+def test_the_folder_holds_the_rows_as_they_are_split(make_job: Callable[..., TrainingSpec], tmp_path: Path) -> None:
     names = handoff.write("slurm", [make_job()], tmp_path / "out")
     assert names == ["eval.jsonl", "job.sbatch", "render.py", "run.py", "train.jsonl"]
     rows = {
@@ -539,7 +545,7 @@ def test_the_folder_holds_the_rows_as_they_are_split(make_job: Callable[..., Job
     assert rows["train"][0]["messages"][1] == {"role": "assistant", "content": "0!"}
 
 
-def test_a_folder_that_holds_something_is_left_alone(make_job: Callable[..., Job], tmp_path: Path) -> None:
+def test_a_folder_that_holds_something_is_left_alone(make_job: Callable[..., TrainingSpec], tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine").touch()
     with pytest.raises(UserError, match="exists already"):
@@ -547,12 +553,12 @@ def test_a_folder_that_holds_something_is_left_alone(make_job: Callable[..., Job
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["mine"]
 
 
-def test_a_folder_that_no_path_can_have_is_a_sentence(make_job: Callable[..., Job], tmp_path: Path) -> None:
+def test_a_folder_that_no_path_can_have_is_a_sentence(make_job: Callable[..., TrainingSpec], tmp_path: Path) -> None:
     with pytest.raises(UserError, match="can't be written: File name too long"):
         handoff.write("script", [make_job()], tmp_path / ("x" * 300))
 
 
-def test_rows_that_can_not_be_read_leave_no_folder(make_job: Callable[..., Job], tmp_path: Path) -> None:
+def test_rows_that_can_not_be_read_leave_no_folder(make_job: Callable[..., TrainingSpec], tmp_path: Path) -> None:
     job = make_job()
     Path(job.recipe.data.source).write_text("{}\n")
     with pytest.raises(UserError):
@@ -560,7 +566,7 @@ def test_rows_that_can_not_be_read_leave_no_folder(make_job: Callable[..., Job],
     assert list(tmp_path.iterdir()) == [Path(job.recipe.data.source)]
 
 
-def test_only_the_named_folder_is_touched(make_job: Callable[..., Job], tmp_path: Path) -> None:
+def test_only_the_named_folder_is_touched(make_job: Callable[..., TrainingSpec], tmp_path: Path) -> None:
     (tmp_path / "out.part").mkdir()
     (tmp_path / "out.part" / "mine").touch()
     handoff.write("script", [make_job()], tmp_path / "out")
@@ -577,16 +583,16 @@ def test_a_zip_without_room_is_a_sentence_and_leaves_nothing(
     before = sorted(run.path.iterdir())
     monkeypatch.setattr("fitune.core.deliver.archive.os.fsync", full)
     with pytest.raises(UserError, match="No space left on device"):
-        pack(of_run(run))
+        pack(from_run(run))
     assert sorted(run.path.iterdir()) == before
 
 
 def test_the_same_adapter_makes_the_same_zip(make_trained: Callable[..., Run]) -> None:
     run = make_trained()
-    path = pack(of_run(run))
+    path = pack(from_run(run))
     first = path.read_bytes()
     (run.adapter / "chat_template.jinja").touch()
-    assert pack(of_run(run)).read_bytes() == first
+    assert pack(from_run(run)).read_bytes() == first
     with zipfile.ZipFile(path) as archive:
         assert archive.namelist() == ["run-a/adapter_model.safetensors", "run-a/chat_template.jinja"]
         assert archive.read("run-a/adapter_model.safetensors") == b"weights"

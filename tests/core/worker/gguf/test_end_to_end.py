@@ -9,8 +9,8 @@ from pathlib import Path
 import platformdirs
 import pytest
 
-from fitune.core.deliver import llama_cpp
-from fitune.core.errors import UserError
+from fitune.core.deliver import gguf_tools
+from fitune.core.errors import ConverterMissing, UserError
 from fitune.core.runs.events import EventLog
 from fitune.core.runs.run import Run
 from tests.core.worker.conftest import train_here
@@ -29,21 +29,21 @@ def skip_if_unreachable(said: str) -> None:
 @pytest.fixture(scope="session")
 def cache() -> Path:
     """A home of fitune with the converter in its tools; llama.cpp can be imported."""
-    from fitune.core.worker.gguf import llama_cpp as llama
+    from fitune.core.worker.gguf import llama_cpp
 
     home = Path(platformdirs.user_cache_dir("fitune")) / "tests"
     try:
-        llama_cpp.converter(home)
-    except llama_cpp.ConverterMissing:
+        gguf_tools.find_converter(home)
+    except ConverterMissing:
         try:
-            llama_cpp.install(home)
+            gguf_tools.install(home)
         except UserError as error:
             skip_if_unreachable(str(error))
-    if not llama.installed():
-        wanted = f"{llama.PACKAGE}=={llama.VERSION}"
+    if not llama_cpp.installed():
+        wanted = f"{llama_cpp.PACKAGE}=={llama_cpp.VERSION}"
         folder = home / "tools" / wanted
         command = ["uv", "pip", "install", "--python", sys.executable, "--no-deps", "--target", str(folder), wanted]
-        if not (folder / llama.PACKAGE).is_dir():
+        if not (folder / llama_cpp.PACKAGE).is_dir():
             done = subprocess.run(command, capture_output=True, text=True, timeout=300)
             if done.returncode:
                 skip_if_unreachable(done.stderr)
@@ -72,7 +72,7 @@ def test_what_was_trained_answers_the_same_in_llama_cpp(
     (run.path.parent.parent / "tools").symlink_to(cache / "tools")
     train_here(run)
     merge.run(run, EventLog(run.events, "merge"), Memory(None, None))
-    kinds = ["q8_0", "f16", *(["q4_k_m"] if llama_cpp.quantizer() else [])]
+    kinds = ["q8_0", "f16", *(["q4_k_m"] if gguf_tools.find_quantizer() else [])]
     (run.path / "export.json").write_text('{"gguf": ["' + '", "'.join(kinds) + '"]}')
     export.run(run, EventLog(run.events, "export"), Memory(None, None))
     end = run.state().ends["export"]

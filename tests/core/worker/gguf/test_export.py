@@ -41,7 +41,7 @@ def merged(make_run: Callable[..., Run], tiny_model: Path, monkeypatch: pytest.M
     tools.mkdir(parents=True)
     (tools / "convert_hf_to_gguf.py").write_text(CONVERTER)
     monkeypatch.setattr("fitune.core.worker.gguf.llama_cpp.installed", lambda: False)
-    monkeypatch.setattr("fitune.core.deliver.llama_cpp.shutil.which", lambda name: None)
+    monkeypatch.setattr("fitune.core.deliver.gguf_tools.shutil.which", lambda name: None)
     return run
 
 
@@ -88,7 +88,7 @@ def test_with_a_quantizer_only_what_was_asked_for_stays(merged: Run, monkeypatch
     program.write_text(f"{WRITER}\nwrite_gguf(Path(sys.argv[2]), Path({str(merged.merged)!r}), 'bf16', {retyped})\n")
     program.chmod(0o755)
     monkeypatch.setattr(
-        "fitune.core.deliver.llama_cpp.shutil.which", lambda name: str(program) if name == program.name else None
+        "fitune.core.deliver.gguf_tools.shutil.which", lambda name: str(program) if name == program.name else None
     )
     export_here(merged, "q4_k_m")
     assert {path.name for path in (merged.path / "gguf").glob("*.gguf")} == {"sums-Q4_K_M.gguf"}

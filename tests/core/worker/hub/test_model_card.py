@@ -10,7 +10,7 @@ import pytest
 from huggingface_hub import ModelCard
 
 from fitune.core import hub, runs
-from fitune.core.deliver.uploads import What
+from fitune.core.deliver.uploads import UploadKind
 from fitune.core.hub import Licence
 from fitune.core.recipe.load import parse
 from fitune.core.runs.events import EventLog
@@ -66,7 +66,7 @@ def block(card: str, language: str) -> str:
         ("checkpoints", "peft", "adapter"),
     ],
 )
-def test_the_metadata_are_read_by_the_hubs_own_client(run: Run, what: What, library: str, relation: str) -> None:
+def test_the_metadata_are_read_by_the_hubs_own_client(run: Run, what: UploadKind, library: str, relation: str) -> None:
     licence = Licence("other", "qwen-research", "https://hf.co/x/LICENSE")
     assert metadata(model_card(run, "ada/it", what, licence)) == {
         "base_model": "owner/base",
@@ -84,7 +84,7 @@ def test_the_metadata_are_read_by_the_hubs_own_client(run: Run, what: What, libr
 @pytest.mark.parametrize(
     ("what", "base"), [("adapter", "owner/base"), ("merged", "owner/full"), ("gguf", "owner/full")]
 )
-def test_of_a_merged_model_the_base_is_what_it_was_merged_into(run: Run, what: What, base: str) -> None:
+def test_of_a_merged_model_the_base_is_what_it_was_merged_into(run: Run, what: UploadKind, base: str) -> None:
     (run.path / "merge.json").write_text('{"base": "owner/full"}')
     card = model_card(run, "ada/it", what)
     assert metadata(card)["base_model"] == base
@@ -111,7 +111,7 @@ def test_it_tells_base_data_settings_losses_and_licence(run: Run) -> None:
 def test_without_a_licence_it_says_so_and_invents_none(run: Run) -> None:
     card = model_card(run, "ada/it", "adapter")
     assert "license" not in metadata(card)
-    assert "that of `owner/base` applies" in card
+    assert "the licence of `owner/base` applies" in card
 
 
 def test_the_recipe_trains_the_same_on_the_commit_that_was_loaded(run: Run) -> None:
@@ -133,7 +133,7 @@ def test_the_recipe_trains_the_same_on_the_commit_that_was_loaded(run: Run) -> N
     ],
 )
 def test_a_reader_without_fitune_is_told_how_to_use_it(
-    run: Run, what: What, step: int | None, lines: list[str]
+    run: Run, what: UploadKind, step: int | None, lines: list[str]
 ) -> None:
     (run.path / "gguf").mkdir()
     (run.path / "gguf" / "Modelfile").touch()

@@ -374,7 +374,7 @@ def test_a_full_disk_is_a_sentence_gives_the_room_back_and_keeps_what_was_there(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr("fitune.core.worker.merging.merge.write", full)
-    with pytest.raises(UserError, match=r"merged: No space left on device\. Mend that and start it again"):
+    with pytest.raises(UserError, match=r"merged: No space left on device\. Fix that and start it again"):
         merge_here(run)
     assert run.merged.is_dir()
     assert not (run.path / "merged.part").exists()

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from fitune.core.deliver.proof import Limits
-from fitune.core.deliver.uploads import What
+from fitune.core.deliver.proof import ProofLimits
+from fitune.core.deliver.uploads import UploadKind
 from fitune.core.errors import UserError
 from fitune.core.runs.run import Run
 from tests.core.worker.merging.test_merge import Q_PROJ, adapt, weights
@@ -81,7 +81,7 @@ def test_what_rounding_alone_does_to_the_answers_fails_no_merge(
     merged: Merged, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A small model that learnt short answers can lose one likeliest token in ten to it."""
-    monkeypatch.setattr("fitune.core.worker.merging.proof.LIMITS", Limits(kl=0, drift_share=0, top1=1))
+    monkeypatch.setattr("fitune.core.worker.merging.proof.LIMITS", ProofLimits(kl=0, drift_share=0, top1=1))
     numbers = prove(merged).to_json()
     assert numbers["passed"]
     assert numbers["kl_mean"] > 0
@@ -137,7 +137,7 @@ def test_the_card_shows_the_table(merged: Merged) -> None:
     table = proof.Proof()
     table.add("marks that end an answer", "<|im_end|>", "the same", True)
     table.add("its answers", "alike", "not checked: too large", None)
-    proof.settle(table, merged.run.merged, merged.run.merged, "")
+    proof.accept(table, merged.run.merged, merged.run.merged, "")
     lines = model_card(merged.run, "ada/it", "merged").splitlines()
     assert r"| marks that end an answer | `<\|im_end\|>` | the same | yes |" in lines
     assert "| its answers | alike | not checked: too large | not checked |" in lines
@@ -145,7 +145,7 @@ def test_the_card_shows_the_table(merged: Merged) -> None:
 
 @pytest.mark.parametrize("what", ["adapter", "merged"])
 def test_what_the_card_tells_to_type_loads_the_model(
-    merged: Merged, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: What
+    merged: Merged, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: UploadKind
 ) -> None:
     from fitune.core.worker.hub.model_card import model_card
 
@@ -195,7 +195,7 @@ def test_an_answer_that_goes_another_way_has_time_to_end(
 
     proof = Proof()
     one, other = (Answers([torch.zeros(1, 8)], [ids], [ids[-1] == 2]) for ids in (expected, got))
-    compare(proof, one, other, 0.0, Limits(kl=0.01, drift_share=0, top1=0.95))
+    compare(proof, one, other, 0.0, ProofLimits(kl=0.01, drift_share=0, top1=0.95))
     assert [check.passed for check in proof.checks if check.check == "ends by itself"] == [ends]
 
 
@@ -209,7 +209,7 @@ def test_what_failed_is_kept_under_a_name_that_says_so(merged: Merged) -> None:
     with pytest.raises(
         UserError, match=r"failed its proof. chat template: expected the one of the training; got another"
     ):
-        proof.settle(table, merged.run.merged, older, "Merge once more.")
+        proof.accept(table, merged.run.merged, older, "Merge once more.")
     assert older.is_dir()
     kept = merged.run.path / "older.failed"
     assert json.loads((kept / "proof.json").read_text())["passed"] is False

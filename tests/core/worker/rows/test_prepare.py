@@ -15,10 +15,10 @@ from fitune.core import jobs
 from fitune.core.recipe.load import Recipe
 from fitune.core.runs.events import EventLog, Tail
 from fitune.core.runs.run import Run
-from fitune.core.tokens.lengths import FILE, Prepared
+from fitune.core.tokens.lengths import STATS_FILE, TokenStats
 from fitune.core.worker.memory_use import Memory
 from fitune.core.worker.rows import prepare
-from fitune.core.worker.rows.render import IGNORED, Refused, Sample, render
+from fitune.core.worker.rows.render import IGNORED, RefusedRow, TokenizedRow, render
 from tests.core.worker.chat_models import tokenizer
 
 
@@ -48,7 +48,7 @@ def test_the_job_answers_once_and_the_next_asker_gets_it_at_once(made: Recipe, f
     run = jobs.prepare(made)
     end = finished(run)
     assert (end.type, end.data["stopped"], end.data["rows"]) == ("finished", False, 300), run.log.read_text()
-    found = Prepared.read(run.path)
+    found = TokenStats.read(run.path)
     assert (found.source_rows, found.rows, found.refused, found.plain_template) == (300, 300, 0, False)
     assert run.path.parent == fitune_home / "prepare"
     assert not (fitune_home / "runs").exists()
@@ -77,7 +77,7 @@ def test_lengths_and_labels_are_those_of_training(waiting: Run, monkeypatch: pyt
     from fitune.core.data import dataset
 
     events = run_here(waiting, monkeypatch)
-    found = Prepared.read(waiting.path)
+    found = TokenStats.read(waiting.path)
     rows = dataset.rows(waiting.recipe().data)
     samples = [sample for made in render(rows, tokenizer("qwen2.5"), "answers") for sample in made]  # type: ignore[union-attr]
     assert found.lengths == Counter(len(sample.ids) for sample in samples)
@@ -92,7 +92,7 @@ def test_examples_are_of_all_over_the_source_with_the_longest_and_the_latest(
     waiting: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run_here(waiting, monkeypatch)
-    found = Prepared.read(waiting.path)
+    found = TokenStats.read(waiting.path)
     places = [example.row for example in found.examples]
     assert 8 <= len(places) <= 20
     assert places == sorted(set(places))
@@ -113,7 +113,7 @@ def test_a_stop_leaves_nothing_half_done(waiting: Run, monkeypatch: pytest.Monke
     events = run_here(waiting, monkeypatch)
     assert events[-1].type == "finished"
     assert events[-1].data["stopped"]
-    assert not (waiting.path / FILE).exists()
+    assert not (waiting.path / STATS_FILE).exists()
 
 
 def test_progress_is_told_in_bytes(waiting: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,14 +127,14 @@ def test_progress_is_told_in_bytes(waiting: Run, monkeypatch: pytest.MonkeyPatch
 def test_a_letter_of_several_tokens_is_shown_once_it_is_whole() -> None:
     coder = tokenizer("mistral")
     ids = coder("é<s>", add_special_tokens=False)["input_ids"]
-    shown = prepare.example(0, Sample(ids, [(1, 2)]), coder)
+    shown = prepare.example(0, TokenizedRow(ids, [(1, 2)]), coder)
     assert [(token.text, token.trained, token.special) for token in shown.tokens] == [
         ("", False, False), ("é", True, False), ("<s>", False, True)]  # fmt: skip
 
 
 def test_rows_that_the_template_refuses_are_counted_and_the_first_is_quoted() -> None:
-    tally = prepare.Tally(tokenizer("mistral"), False)
-    for made in ([Sample([1, 2, 3], [(1, 3)])], Refused("one"), Refused("two"), [Sample([1, 2], [])]):
+    tally = prepare.TokenCounter(tokenizer("mistral"), False)
+    for made in ([TokenizedRow([1, 2, 3], [(1, 3)])], RefusedRow("one"), RefusedRow("two"), [TokenizedRow([1, 2], [])]):
         tally.take(made)
     found = tally.prepared(skipped=5)
     assert (found.source_rows, found.refused, found.why_refused, found.skipped, found.blank) == (4, 2, "one", 5, 1)

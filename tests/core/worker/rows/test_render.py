@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from fitune.core.worker.rows.render import IGNORED, Refused, Sample, ensure_template, render, text_part
-from fitune.core.worker.rows.truncate import cut, nothing_left
+from fitune.core.worker.rows.render import IGNORED, RefusedRow, TokenizedRow, ensure_template, render, text_part
+from fitune.core.worker.rows.truncate import nothing_left_error, truncate
 from tests.core.worker.chat_models import CHATML, Kind, make, tokenizer
 
 SYSTEM = {"role": "system", "content": "Be brief."}
@@ -18,7 +18,7 @@ ONE, TWO = [ASK, ANSWER], [ASK, ANSWER, MORE, AGAIN]
 def shown(row: dict[str, Any], coder: Any, loss_on: str = "answers") -> list[str]:
     """Each sample of a row as text, the trained tokens in «»."""
     (made,) = render([row], coder, loss_on)
-    assert not isinstance(made, Refused), made
+    assert not isinstance(made, RefusedRow), made
     return ["".join(pieces(sample, coder)) for sample in made]
 
 
@@ -177,7 +177,7 @@ def test_thoughts_beside_an_answer_are_learnt_where_the_template_shows_them(fiel
             f"{HEAD}«<think>\nHm.\n</think>\n\nSo.<|im_end|>»\n"
         ]
     (made,) = render([{"messages": [ASK, thoughtful]}], tokenizer("llama3"), "answers")
-    assert made == Refused("the model's chat template refuses it: it leaves out a part of an answer, such as 'Hm'")
+    assert made == RefusedRow("the model's chat template refuses it: it leaves out a part of an answer, such as 'Hm'")
 
 
 CALL = {"role": "assistant", "content": "", "tool_calls": [{"function": {"name": "clock", "arguments": {}}}]}
@@ -198,7 +198,7 @@ def test_a_chat_that_the_template_shows_in_part_is_left_out(
     model: str, messages: list[Any], why: str, loss_on: str
 ) -> None:
     (made,) = render([{"messages": messages}], tokenizer(model), loss_on)
-    assert made == Refused(f"the model's chat template refuses it: it {why}")
+    assert made == RefusedRow(f"the model's chat template refuses it: it {why}")
 
 
 def test_words_before_a_call_may_go_where_the_template_writes_the_call_alone() -> None:
@@ -218,21 +218,21 @@ def test_a_system_prompt_that_the_template_hides_becomes_a_part_of_the_question(
 
 def test_a_chat_that_the_template_refuses_says_why() -> None:
     (made,) = render([{"messages": [ASK, ASK, ANSWER]}], tokenizer("mistral"), "answers")
-    assert made == Refused("the model's chat template refuses it: roles must alternate")
+    assert made == RefusedRow("the model's chat template refuses it: roles must alternate")
 
 
 def test_tools_that_are_none_leave_the_row_out_instead_of_ending_the_job() -> None:
     (made,) = render([{"messages": [ASK, ANSWER], "tools": [1, 2]}], tokenizer("qwen2.5"), "answers")
-    assert isinstance(made, Refused)
+    assert isinstance(made, RefusedRow)
 
 
 def test_a_row_without_an_end_is_left_out_instead_of_filling_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fitune.core.worker.rows.render.MOST_CHARS", 100)
+    monkeypatch.setattr("fitune.core.worker.rows.render.MAX_CHARS", 100)
     rows = [{"text": "a " * 51}, {"prompt": "a", "completion": "b " * 50}, {"text": "a " * 50}]
     long, longer, fine = render(rows, tokenizer("qwen2.5"), "answers")
-    assert long == Refused("it has 102 characters, and at most 100 make a row")
-    assert isinstance(longer, Refused)
-    assert not isinstance(fine, Refused)
+    assert long == RefusedRow("it has 102 characters, and at most 100 make a row")
+    assert isinstance(longer, RefusedRow)
+    assert not isinstance(fine, RefusedRow)
 
 
 def test_rows_keep_their_order_across_batches(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -247,10 +247,10 @@ def test_rows_keep_their_order_across_batches(monkeypatch: pytest.MonkeyPatch) -
     assert together == [next(render([row], tokenizer("mistral"), "answers")) for row in rows]
 
 
-def sample_of(chat: list[dict[str, Any]], coder: Any) -> Sample:
+def sample_of(chat: list[dict[str, Any]], coder: Any) -> TokenizedRow:
     """The only sample of a chat that is no refusal."""
     made = next(render([{"messages": chat}], coder, "answers"))
-    assert not isinstance(made, Refused)
+    assert not isinstance(made, RefusedRow)
     (sample,) = made
     return sample
 
@@ -266,7 +266,7 @@ def test_the_cut_counts_what_it_takes() -> None:
         first + 1: (1, 1, 1, 0),
         first: (0, 0, 0, 1),
     }.items():
-        found = cut([{"messages": TWO}], coder, length, "answers")
+        found = truncate([{"messages": TWO}], coder, length, "answers")
         assert (len(found.rows), found.cut, found.lost_answers, len(found.emptied)) == expected
         for row in found.rows:
             assert row == {"input_ids": sample.ids[:length], "labels": sample.labels[:length]}
@@ -276,7 +276,7 @@ def test_a_row_that_keeps_no_token_to_learn_is_left_out_wherever_the_cut_falls()
     coder = tokenizer("llama3")
     sample = sample_of(ONE, coder)
     for length in range(1, len(sample.ids) + 1):
-        found = cut([{"messages": ONE}], coder, length, "answers")
+        found = truncate([{"messages": ONE}], coder, length, "answers")
         learns = any(label != IGNORED for label in sample.labels[1:length])
         assert bool(found.rows) == learns
         assert bool(found.emptied) != learns
@@ -293,7 +293,7 @@ def test_a_row_that_keeps_no_token_to_learn_is_left_out_wherever_the_cut_falls()
             "= 256",
         ),
         ("mute", {"messages": ONE}, 99, "chat template shows none of the answers in 1 rows", "Instruct version"),
-        ("mistral", {"messages": [ASK, ASK, ANSWER]}, 99, "refuses it: roles must alternate", "Mend the rows"),
+        ("mistral", {"messages": [ASK, ASK, ANSWER]}, 99, "refuses it: roles must alternate", "Fix the rows"),
     ],
 )
 def test_when_no_label_is_left_the_reason_and_the_cure_are_told(
@@ -301,12 +301,12 @@ def test_when_no_label_is_left_the_reason_and_the_cure_are_told(
 ) -> None:
     mute = "{% for m in messages %}{% if m['role'] == 'user' %}{{ m['content'] }}{% endif %}{% endfor %}"
     coder = make(mute, Kind("", CHATML, "<|im_end|>")) if model == "mute" else tokenizer(model)
-    found = cut([row], coder, length, "answers")
+    found = truncate([row], coder, length, "answers")
     assert not found.rows
-    error = nothing_left(found, "a.jsonl")
+    error = nothing_left_error(found, "a.jsonl")
     assert why in error.message
     assert cure in error.hint
-    assert len(list(found.losses())) == 1
+    assert len(list(found.warnings())) == 1
 
 
 @pytest.mark.train
@@ -315,7 +315,7 @@ def test_an_end_mark_is_learnt_though_it_pads_too() -> None:
 
     coder = tokenizer("mistral")
     assert coder.pad_token_id == coder.eos_token_id
-    rows = cut([{"messages": ONE}, {"messages": TWO}], coder, 100, "answers").rows
+    rows = truncate([{"messages": ONE}, {"messages": TWO}], coder, 100, "answers").rows
     batch = DataCollatorForLanguageModeling(pad_token_id=coder.pad_token_id)(rows)
     for row, ids, labels in zip(rows, batch["input_ids"].tolist(), batch["labels"].tolist(), strict=True):
         size = len(row["input_ids"])

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from fitune.core.deliver import handoff
-from fitune.core.deliver.handoff.job import of_run
+from fitune.core.deliver.handoff.spec import from_run
 from fitune.core.runs.events import Tail
 from fitune.core.runs.run import Run
 from tests.core.worker.conftest import losses, train_here
@@ -90,7 +90,7 @@ def test_the_script_reaches_the_losses_of_the_run(
     groups = {**groups, "data": {"packing": False, **groups.get("data", {}), "source": str(source)}}
     run = make_run(**groups)
     train_here(run)
-    handoff.write("script", [of_run(run)], tmp_path / "out")
+    handoff.write("script", [from_run(run)], tmp_path / "out")
     same_losses(run_here(tmp_path / "out", monkeypatch), run)
 
 
@@ -102,7 +102,7 @@ def test_the_script_alone_needs_no_fitune_and_leaves_an_adapter_that_plain_peft_
 
     run = make_run(data={"packing": False})
     train_here(run)
-    names = handoff.write("script", [of_run(run)], tmp_path / "out")
+    names = handoff.write("script", [from_run(run)], tmp_path / "out")
     assert names == ["eval.jsonl", "render.py", "run.py", "train.jsonl"]
     assert not any("from fitune" in (tmp_path / "out" / name).read_text() for name in ("run.py", "render.py"))
     same_losses(run_alone(tmp_path / "out"), run)
@@ -118,12 +118,12 @@ def same_losses(state: dict[str, Any], run: Run) -> None:
 
 
 def test_the_scripts_constants_are_the_workers() -> None:
-    from fitune.core.deliver.handoff.script import LEAST_STEPS_APART, LOOKS_PER_RUN
+    from fitune.core.deliver.handoff.script import EVALS_PER_RUN, MIN_STEPS_BETWEEN
     from fitune.core.deliver.handoff.script_model import LINEARS
     from fitune.core.worker.training import backends, callbacks
 
     assert LINEARS == backends.ATTENTION_AND_MLP
-    assert (LOOKS_PER_RUN, LEAST_STEPS_APART) == (callbacks.LOOKS_PER_RUN, callbacks.LEAST_STEPS_APART)
+    assert (EVALS_PER_RUN, MIN_STEPS_BETWEEN) == (callbacks.EVALS_PER_RUN, callbacks.MIN_STEPS_BETWEEN)
 
 
 @pytest.mark.extra
@@ -133,7 +133,7 @@ def test_two_processes_make_the_steps_of_one(
     train = {"max_steps": 3, "micro_batch": 2, "grad_accum": 1, "lr": 1e-3}
     run = make_run(lora={"dropout": 0.0}, train=train, data={"packing": False})
     train_here(run)
-    handoff.write("accelerate", [of_run(run)], tmp_path / "out")
+    handoff.write("accelerate", [from_run(run)], tmp_path / "out")
     monkeypatch.setenv("ACCELERATE_USE_CPU", "true")  # as `accelerate launch --cpu`, which starts one process only
     state = run_alone(tmp_path / "out", "-m", "torch.distributed.run", "--nproc_per_node", "2")
     assert state["train_batch_size"] == 1  # a row of the two for each process

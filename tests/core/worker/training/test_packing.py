@@ -75,7 +75,7 @@ def test_what_was_chosen_and_the_gain_are_told(
 
 
 def test_auto_packs_in_a_real_run(make_run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fitune.core.tokens.packing.LEAST_STEPS", 1)
+    monkeypatch.setattr("fitune.core.tokens.packing.MIN_STEPS", 1)
     run = make_run(train={"max_steps": None, "grad_accum": 1, "eval_every": None}, model={"max_seq_length": 512})
     train_here(run)
     assert run.state().phase_data["packed"]

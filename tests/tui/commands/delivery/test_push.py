@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fitune.core import hub
-from fitune.core.errors import UserError
+from fitune.core.errors import TokenNeeded, UserError
 from fitune.tui.commands.delivery import push
 from tests.tui.conftest import Fitune
 from tests.tui.test_cli import trained
@@ -22,7 +22,7 @@ def known(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def account() -> hub.Account:
         if os.environ["HF_TOKEN"] != TOKEN:
-            raise hub.TokenNeeded("There is no token for the Hub.", hub.TOKEN_HELP)
+            raise TokenNeeded("There is no token for the Hub.", hub.TOKEN_HELP)
         return hub.Account("ada", "read")
 
     monkeypatch.setattr(hub, "account", account)

@@ -12,7 +12,7 @@ from fitune.core.data.report import Finding
 from fitune.core.errors import Problem
 from fitune.core.runs.events import EventLog
 from fitune.core.runs.run import Run
-from fitune.core.tokens.lengths import FILE, Example, Token, to_json
+from fitune.core.tokens.lengths import STATS_FILE, Example, Token, to_json
 from fitune.tui.data.report_text import finding_line
 from tests.core.tokens.token_rows import prepared
 from tests.tui.conftest import Fitune
@@ -41,7 +41,7 @@ def rendered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
             log.write("failed", kind="download", message=failure, hint="Try later.")
         else:
             log.write("finished", stopped=False)
-            (run.path / FILE).write_bytes(orjson.dumps(to_json(found)))
+            (run.path / STATS_FILE).write_bytes(orjson.dumps(to_json(found)))
 
         def prepare(recipe: Any) -> Run:
             asked.append(recipe)

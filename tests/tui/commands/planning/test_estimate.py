@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from fitune.core.errors import UserError
+from fitune.core.errors import ExitCode, UserError
 from fitune.core.forecast import history
 from fitune.core.forecast.pace import estimate_pace
 from fitune.core.jobs import calibrate
@@ -19,12 +19,12 @@ from fitune.core.machine.host import Machine
 from fitune.core.memory.shapes import load
 from fitune.core.recipe.load import to_toml
 from fitune.core.tokens import cache
+from fitune.core.units import GIB
 from tests.core.forecast.measurements import VERSIONS, measurement
 from tests.core.tokens.token_rows import prepared
 from tests.tui.conftest import Fitune
 
 ROOT = Path(__file__).parents[4]
-GIB = 1 << 30
 MODEL = "meta-llama/Llama-3.1-8B-Instruct"
 
 
@@ -92,7 +92,7 @@ def test_lengths_that_were_measured_before_count_and_their_source_is_said(
     assumed = json.loads(fitune("estimate", recipe_file, "--gpu-memory", "24", "--json")[1])
     assert assumed["workload"] is None
     rows = prepared([(60, [(50, 60)])] * 4000)
-    monkeypatch.setattr(cache, "known", lambda asked, base: rows)
+    monkeypatch.setattr(cache, "lookup", lambda asked, base: rows)
     ended, out, err = fitune("estimate", recipe_file, "--gpu-memory", "24", "--json")
     found = json.loads(out)
     assert (ended, err) == (0, "")
@@ -353,7 +353,7 @@ def test_what_calibrate_cannot_measure_is_a_sentence(
     fitune: Fitune, recipe_file: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def failed(recipe: Any, tell: Callable[[str], None]) -> bool:
-        raise UserError("The training that was to measure was killed.", exit_code=1)
+        raise UserError("The training that was to measure was killed.", exit_code=ExitCode.FAILED)
 
     monkeypatch.setattr(calibrate, "calibrate", failed)
     status, out, err = fitune("estimate", recipe_file, "--calibrate")

@@ -11,7 +11,7 @@ from fitune.core.data.dataset import inspect
 from fitune.core.data.split import eval_fraction, split
 from fitune.core.machine.host import Machine
 from fitune.core.recipe.load import parse
-from fitune.core.tokens.lengths import Prepared
+from fitune.core.tokens.lengths import TokenStats
 from fitune.tui.wizard.draft import Draft, recipe, with_prepared
 from fitune.tui.wizard.forecast_text import forecast_draft
 from fitune.tui.wizard.review_text import TRACKER_SERVERS, duration_words, lines, network
@@ -50,7 +50,7 @@ def test_a_time_left_is_promised_only_where_the_run_is_long_enough_to_tell_one(
     draft = Draft(
         preset="8b-on-12gb", machine=this_machine, edits={"data.source": "rows.jsonl", "train.epochs": epochs}
     )
-    known = with_prepared(draft, Prepared.read(rendered(recipe(draft), home / "rows").path))
+    known = with_prepared(draft, TokenStats.read(rendered(recipe(draft), home / "rows").path))
     forecast = forecast_draft(known)
     assert forecast.known is not None
     silent = replace(forecast.known, pace=replace(forecast.known.pace, tokens_per_s=None))

@@ -8,11 +8,12 @@ import pytest
 
 from fitune.core.machine import host
 from fitune.core.machine.host import Machine
+from fitune.core.units import GIB
 from fitune.tui.wizard import steps
 from fitune.tui.wizard.draft import restore
 from fitune.tui.wizard.options import machine_lines, start_choices
 from tests.fake_worker import make_run, start
-from tests.tui.wizard.wizard_kit import CARD, GIB, Wizard, go_to, settle
+from tests.tui.wizard.wizard_kit import CARD, Wizard, go_to, settle
 
 New = Callable[..., Wizard]
 FREE = replace(CARD, index=1, uuid="GPU-other", name="NVIDIA T4", allowed=False)

@@ -15,6 +15,7 @@ from fitune.core.machine.host import Machine
 from fitune.core.recipe import load
 from fitune.core.recipe.fields import Data
 from fitune.core.tokens import cache
+from fitune.core.units import GIB
 from fitune.tui.widgets.confirm import Confirm
 from fitune.tui.widgets.help_page import HelpScreen
 from fitune.tui.wizard.draft import recipe, set_field
@@ -24,7 +25,7 @@ from fitune.tui.wizard.widgets.budget_panel import BudgetPanel
 from fitune.tui.wizard.widgets.field_input import Changed, FieldInput
 from fitune.tui.wizard.widgets.form import LABEL_COLUMNS, Form, shortened
 from tests.core.tokens.token_rows import prepared
-from tests.tui.wizard.wizard_kit import CARD, GIB, Wizard, said, settle
+from tests.tui.wizard.wizard_kit import CARD, Wizard, said, settle
 
 At = Callable[..., Wizard]
 TO_RANK = ("down", "down", "down")
@@ -377,7 +378,7 @@ async def test_rows_that_were_rendered_before_make_the_budget_that_of_their_true
 ) -> None:
     app = at_step("edit", edits={"data.source": "rows.jsonl"})
     found = prepared([(60, [(50, 60)])] * 40)
-    monkeypatch.setattr(cache, "known", lambda asked, base: found if base == home else None)
+    monkeypatch.setattr(cache, "lookup", lambda asked, base: found if base == home else None)
     async with app.run_test(size=(80, 24)) as pilot:
         await settle(pilot)
         assert app.step.forecast.work is not None

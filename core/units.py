@@ -1,0 +1,4 @@
+"""Sizes in bytes."""
+
+GIB = 1 << 30
+MIB = 1 << 20
