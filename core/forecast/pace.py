@@ -5,9 +5,10 @@ recomputes; it needs no gradient of its own, so LoRA costs 6 a parameter and tok
 """
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from fitune.core.memory import Shape
+from fitune.core.memory import Linear, Shape
 from fitune.core.recipe import Recipe
 
 CARDS: dict[str, tuple[float, float, float]] = {
@@ -41,20 +42,34 @@ looked for in what the driver says; laptop cards, MIG slices and shares of a car
 have other numbers and are not known."""
 TYPICAL = "RTX 4090"
 """Stands in where recipes are compared on a card without figures: an ordinary card with an ordinary bus."""
-EFFICIENCY = {"unsloth": 0.490, "trl": 0.224}
-"""Share of the card's TFLOP/s that was reached: one measurement each, Llama-3.1-8B NF4 r 16, 2 x 2048 on an H100
-(9,600 and 4,600 tokens/s), dequantization and the visible part of PCIe traffic taken off."""
+EFFICIENCY = {"unsloth": 0.51, "trl": 0.23}
+"""Share of the card's TFLOP/s that matrix products reach: fitted to micro-batches of 200 to 12,800 tokens of models
+from 135M to 14B in NF4 on an H200 (bench/results/pace_h200_2026-11-29.jsonl: torch 2.11.0, unsloth 2026.10.7)."""
+ATTENTION_EFFICIENCY = 0.335
+"""The same for attention over long rows: set by the rows of 12,800 tokens there."""
+HOST_S = {
+    ("unsloth", "recomputed"): 0.0120,
+    ("unsloth", "kept"): 0.0076,
+    ("trl", "recomputed"): 0.0200,
+    ("trl", "kept"): 0.0131,
+}
+"""Seconds that the host takes to start the kernels of one layer in a micro-batch, whatever the micro-batch holds, by
+backend and checkpointing: from the same rows. An 8B has 32 layers, so 400 tokens cost it as much as 4,000."""
+HOST_SHARE_16BIT = 0.83
+"""Of that what is left without quantized weights, which each matrix first has to unpack."""
+OPTIMIZER_S = {"adamw_torch_fused": 0.00001}
+OTHER_OPTIMIZER_S = 0.00008
+"""Seconds of an optimizer step for each adapter matrix; 448 of an 8B took 30 ms more in 8 bits than fused."""
 PCIE_SHARE = 0.8
 """Share of PCIe's nominal speed that large pinned copies reach; an assumption."""
 VISIBLE_SHARE = 0.2
 """Of the traffic that hides behind arithmetic, the part that costs time all the same: 9,200 instead of 9,600 tokens/s
 with 23 of 32 layers of that 8B model in host RAM."""
-LAUNCH_S = 0.005
-"""Seconds in which Python starts the kernels of one layer in a micro-batch, all passes: an assumption. Rows of 1 x 512
-took 9 ms a layer with eight trainings at once on 16 cores; a training alone is quicker."""
-LOW, HIGH, LAUNCH_LOW = 0.5, 1.6, 0.35
-"""Other models and cards than the measured one, and those whose kernels take longer to start than to run: an
-assumption, as wide as so few measurements deserve."""
+MEASURED = ("H100", "H200")
+LOW, HIGH = 0.5, 1.7
+"""Bounds on other cards and hosts than the measured ones: an assumption, as wide as so few measurements deserve."""
+MEASURED_LOW, MEASURED_HIGH = 0.75, 1.4
+"""Bounds on cards of the measured kinds: nearly all measured micro-batches lie within them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,20 +102,41 @@ def estimate_pace(
         said = f"no figures for {gpu_name}" if gpu_name else "no card"
         return Pace(None, None, None, flops, f"{flops / 1e9:.1f} billion operations a token; {said}")
     tflops, gb_per_s, pcie_gb_per_s = card
-    share = EFFICIENCY["trl" if recipe.train.backend == "trl" else "unsloth"]
-    tokens = recipe.train.micro_batch * length
+    backend, train = "trl" if recipe.train.backend == "trl" else "unsloth", recipe.train
+    tokens = train.micro_batch * length
+    linear_flops = flops_per_token(shape, recipe, 0)
+    card_s = linear_flops / EFFICIENCY[backend] + (flops - linear_flops) / ATTENTION_EFFICIENCY
+    card_s = tokens * card_s / (tflops * 1e12) + _unpack_bytes(shape, recipe) / (gb_per_s * 1e9)
+    host_s = _host_s(shape, recipe, backend)
     moved = _fetched_bytes(shape, recipe, layers_away) + _parked_bytes(shape, recipe, tokens)
-    compute_s = tokens * flops / (share * tflops * 1e12) + _unpack_bytes(shape, recipe) / (gb_per_s * 1e9)
     transfer_s = moved / (PCIE_SHARE * pcie_gb_per_s * 1e9)
-    launch_s = LAUNCH_S * len(shape.layers)
-    busy_s = max(compute_s, launch_s)
-    middle = tokens / max(busy_s + VISIBLE_SHARE * transfer_s, transfer_s)
+    busy_s = max(card_s, host_s)  # the host works ahead of the card
+    micro_s = max(busy_s + VISIBLE_SHARE * transfer_s, transfer_s)
+    step_s = train.grad_accum * micro_s + _optimizer_s(shape, recipe)
+    middle = train.grad_accum * tokens / step_s
     if transfer_s > busy_s:
         limit = "PCIe"
     else:
-        limit = f"{share:.0%} of {tflops:,.0f} TFLOP/s" if compute_s > launch_s else "the time to start kernels"
+        limit = (
+            f"{EFFICIENCY[backend]:.0%} of {tflops:,.0f} TFLOP/s" if card_s > host_s else "the time to start kernels"
+        )
     why = f"{flops / 1e9:.1f} billion operations a token, limited by {limit}"
-    return Pace(middle * (LOW if compute_s > launch_s else LAUNCH_LOW), middle, middle * HIGH, flops, why)
+    known = any(re.search(rf"\b{name}\b", gpu_name or "") for name in MEASURED)
+    low, high = (MEASURED_LOW, MEASURED_HIGH) if known else (LOW, HIGH)
+    return Pace(middle * low, middle, middle * high, flops, why)
+
+
+def _host_s(shape: Shape, recipe: Recipe, backend: str) -> float:
+    """Seconds of a micro-batch that the host takes to start its kernels."""
+    a_layer_s = HOST_S[backend, "kept" if recipe.train.checkpointing == "off" else "recomputed"]
+    is_16bit = recipe.model.quant == "bf16" and shape.stored_as is None
+    return a_layer_s * len(shape.layers) * (HOST_SHARE_16BIT if is_16bit else 1)
+
+
+def _optimizer_s(shape: Shape, recipe: Recipe) -> float:
+    """Seconds of an optimizer step beside its micro-batches."""
+    a_matrix_s = OPTIMIZER_S.get(recipe.train.optimizer, OTHER_OPTIMIZER_S)
+    return 2 * a_matrix_s * sum(1 for _ in _adapted(shape, recipe))
 
 
 def flops_per_token(shape: Shape, recipe: Recipe, length: float) -> float:
@@ -113,16 +149,17 @@ def flops_per_token(shape: Shape, recipe: Recipe, length: float) -> float:
     window = min(length, shape.window or length)
     seen = window * shape.windowed_layers + length * (len(shape.layers) - shape.windowed_layers)
     attention = 2 * shape.queries * seen * (3.5 if passes == 4 else 4.5)
+    lora = sum(recipe.lora.r * (linear.inputs + linear.outputs) for linear in _adapted(shape, recipe))
+    return passes * (shape.active_params - head) + 4 * head + attention + (passes + 2) * lora
+
+
+def _adapted(shape: Shape, recipe: Recipe) -> Iterator[Linear]:
+    """The matrices that get an adapter, one by one."""
     chosen, layers = recipe.lora.target_modules, recipe.lora.layers
     names = None if chosen == "all-linear" else {name.rpartition(".")[2] for name in chosen}
-    lora = sum(
-        recipe.lora.r * (linear.inputs + linear.outputs)
-        for index, layer in enumerate(shape.layers)
-        if layers is None or index in layers
-        for linear in layer.linears
-        if names is None or linear.name in names
-    )
-    return passes * (shape.active_params - head) + 4 * head + attention + (passes + 2) * lora
+    for index, layer in enumerate(shape.layers):
+        if layers is None or index in layers:
+            yield from (linear for linear in layer.linears if names is None or linear.name in names)
 
 
 def _unpack_bytes(shape: Shape, recipe: Recipe) -> float:

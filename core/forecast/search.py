@@ -19,6 +19,7 @@ NO_FASTER = 0.05
 """Paces within this share of each other count as one: a guess of pace tells no more apart. Fewer changes are better."""
 ENOUGH_TOKENS = 65_536
 """More tokens at once gain nothing: the smallest model keeps the fastest card busy with these."""
+FUSED = "adamw_torch_fused"
 LENGTH_STEP, LONGEST = 64, 2**20
 LOWEST_RANK = 4
 CARDS_GIB = (6, 8, 10, 12, 16, 20, 24, 32, 40, 48, 64, 80, 96, 141, 180)
@@ -135,17 +136,26 @@ def _modes(space: SearchSpace) -> tuple[str, ...]:
 
 
 def _optimizers(space: SearchSpace) -> tuple[str, ...]:
-    """The recipe's own, and one with smaller states; a processor has none."""
+    """The recipe's own; one with smaller states, or one whose kernels are fused, which is quicker; a processor has
+    neither."""
     own = space.recipe.train.optimizer
-    return (own, "adamw_8bit") if own in STATES_32BIT and space.site.card else (own,)
+    if space.site.card is None:
+        return (own,)
+    if own in STATES_32BIT:
+        return (own, "adamw_8bit")
+    return (own, FUSED) if own == "adamw_8bit" else (own,)
 
 
 def _leanest(space: SearchSpace) -> dict[str, Any]:
     """The plan that takes least, whatever it costs in time."""
     rows = next(_rows_at_once(space))
-    lean = {**rows, "train.checkpointing": _modes(space)[-1], "train.optimizer": _optimizers(space)[-1]}
+    lean = {**rows, "train.checkpointing": _modes(space)[-1], "train.optimizer": _leanest_optimizer(space)}
     away = can_offload(space.shape, changed(space.recipe, lean), space.site.card)
     return {**lean, "train.offload_layers": len(space.shape.layers) - 1} if away else lean
+
+
+def _leanest_optimizer(space: SearchSpace) -> str:
+    return "adamw_8bit" if "adamw_8bit" in _optimizers(space) else space.recipe.train.optimizer
 
 
 def _least_short(space: SearchSpace, changes: Mapping[str, Any]) -> Candidate:

@@ -1,5 +1,6 @@
 """The memory budget of a recipe, item by item: pure arithmetic on a model's shape."""
 
+from fitune.core.memory.architectures import Linear
 from fitune.core.memory.budget import (
     CONTEXT_BYTES,
     DRIVER_BYTES,
@@ -25,6 +26,7 @@ __all__ = [
     "Budget",
     "BudgetPart",
     "Card",
+    "Linear",
     "Shape",
     "estimate",
     "in_ram",
