@@ -49,6 +49,8 @@ class Fit:
     rejected: tuple[Rejected, ...]
     longest: Candidate | None
     """The plan with one row at once, leanest checkpointing, and rows as long as then fit."""
+    gain: float | None = None
+    """The plan's speed over the recipe's own; None where the recipe does not fit, or no plan surely does."""
     ways_out: tuple[Rejected, ...] = ()
     """Changes of what is learned that would fit, and the card that would do; only where nothing surely fits."""
 
@@ -64,7 +66,8 @@ def fit(asked: Forecast) -> Fit:
     best = _best(space, own)
     if best is not None:
         rejected = tuple(Rejected(each.set, _unlike(each, best), _why(each, best)) for each in _neighbours(space, best))
-        return Fit(best, _reason(own, best), rejected, _longest(space, best))
+        gain = best.speed / own.speed if own.fits else None
+        return Fit(best, _reason(own, best), rejected, _longest(space, best), gain)
     leanest = _least_short(space, {})
     lucky = [each for each in (own, leanest) if _may_fit(each)]
     plan = min(lucky, key=lambda each: each.short_bytes, default=None)
@@ -72,7 +75,7 @@ def fit(asked: Forecast) -> Fit:
         reason = f"Nothing fits: even the leanest plan {_why(leanest, own)}."
     else:
         reason = f"No plan surely fits. This one may, with luck: it {_why(plan, plan)}."
-    return Fit(plan, reason, (Rejected({}, {}, _why(own, own)),), None, tuple(_ways_out(space)))
+    return Fit(plan, reason, (Rejected({}, {}, _why(own, own)),), None, None, tuple(_ways_out(space)))
 
 
 def _may_fit(candidate: Candidate) -> bool:

@@ -32,7 +32,9 @@ from fitune.tui.wizard.forecast_text import (
     learn,
     remedy_text,
     ways_out,
+    with_plan,
     with_remedy,
+    without_plan,
 )
 from fitune.tui.wizard.options import card_gib_of, machine_lines, preset_choices, start_choices
 from fitune.tui.wizard.review_text import command_line, lines, obstacles, push_words, write_recipe
@@ -136,11 +138,16 @@ def ask_review(talk: Talk, draft: Draft) -> Answer:
     if draft.report is None and draft.source and not obstacles(draft):
         draft = replace(draft, report=reread(talk, draft))
         draft = draft if obstacles(draft) else with_tokens(talk, draft)
+    draft = with_plan(draft)
     for line in lines(draft):
         talk.say(f"{line.label}: {line.text}")
     wrong = obstacles(draft)
     talk.say("\n".join(f"ERROR {each}" for each in wrong) or f"The same without questions: w, then {command_line()}")
-    answer = talk.ask("Start the training (y, n, w to write the recipe)", "n" if wrong else "y", draft=draft).lower()
+    undo = ", u to undo the plan" if draft.plan and draft.plan.text else ""
+    question = f"Start the training (y, n, w to write the recipe{undo})"
+    answer = talk.ask(question, "n" if wrong else "y", draft=draft).lower()
+    if answer == "u" and undo:
+        return ask_review(talk, without_plan(draft))
     if answer == "w":
         talk.say(f"Written to {write_recipe(draft, Path.cwd())}")
         return ask_review(talk, draft)

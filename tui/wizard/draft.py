@@ -27,6 +27,16 @@ RENDERED_BY = (
 
 
 @dataclass(frozen=True, slots=True)
+class Plan:
+    """The plan that was proposed for the rows."""
+
+    before: Mapping[str, str]
+    """The edits without it."""
+    text: str
+    """Its changes and what they gain; empty once the user has undone it."""
+
+
+@dataclass(frozen=True, slots=True)
 class Draft:
     """The answers so far. What was found out about machine and data rides along, and is found again after a crash."""
 
@@ -43,6 +53,8 @@ class Draft:
     """Of `data.source` as it stands in `edits`."""
     rendered: tuple[tuple[str, ...], TokenStats] | None = None
     """The rows in tokens, and the texts of RENDERED_BY that they were rendered with: see `prepared`."""
+    plan: Plan | None = None
+    """None as long as none was proposed."""
 
     @property
     def source(self) -> str:

@@ -1,21 +1,23 @@
 """The forecast of a draft in words, for the panel beside each step: what it needs, or why nothing can be said yet."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from fitune.core import runs
 from fitune.core.errors import BadInput, UserError
-from fitune.core.forecast import CORRECTION, Forecast, Pace, Remedy, fit, forecast, remedies, resolve, site_of
+from fitune.core.forecast import CORRECTION, Fit, Forecast, Pace, Remedy, fit, forecast, remedies, resolve, site_of
 from fitune.core.machine import Machine, planned
 from fitune.core.memory import Budget, BudgetPart, Shape, config_json, shapes
 from fitune.core.tokens import Workload, lengths_note
 from fitune.core.units import GIB
 from fitune.tui.text import count, gib, rate, size
-from fitune.tui.wizard.draft import UNCHOSEN, Draft, prepared, recipe, set_field
+from fitune.tui.wizard.draft import UNCHOSEN, Draft, Plan, prepared, recipe, set_field
 from fitune.tui.wizard.fields import text_of
 
 Verdict = Literal["fits", "tight", "over", "unknown"]
+WORTH = 1.2
+"""A plan is proposed if it is so many times as fast; less is not worth a change that nobody asked for."""
 WORDS: Mapping[Verdict, str] = {"fits": "OK", "tight": "WARN", "over": "ERROR", "unknown": "?"}
 """Said beside every colour."""
 GROUPS: tuple[tuple[str, tuple[str, ...]], ...] = (
@@ -142,6 +144,34 @@ def fitted(draft: Draft, forecast: DraftForecast) -> tuple[Draft, str]:
         draft = set_field(draft, name, text_of(value))
     taken = f"{changes_text(changes)}: " if changes else ""
     return draft, f"{taken}{found.reason} ({lengths_note(forecast.work)})"
+
+
+def with_plan(draft: Draft) -> Draft:
+    """The draft with the proposed plan as edits; unchanged where there is none, or where the user has decided already.
+
+    Takes up to some tenths of a second: for a thread.
+    """
+    forecast = forecast_draft(draft)
+    if draft.plan is not None or forecast.known is None or forecast.work is None:
+        return draft
+    found = fit(forecast.known)
+    changes = found.plan.set if found.plan else {}
+    if not changes or not is_worth_it(found) or any(name in draft.edits for name in changes):
+        return draft
+    planned = draft
+    for name, value in changes.items():
+        planned = set_field(planned, name, text_of(value))
+    return replace(planned, plan=Plan(draft.edits, f"{changes_text(changes)}: {found.reason}"))
+
+
+def is_worth_it(found: Fit) -> bool:
+    """True if the plan makes it fit, or makes it clearly faster."""
+    return found.gain is None or found.gain >= WORTH
+
+
+def without_plan(draft: Draft) -> Draft:
+    """The draft as it was before the plan, which is not proposed again."""
+    return draft if draft.plan is None else replace(draft, edits=draft.plan.before, plan=Plan(draft.plan.before, ""))
 
 
 def remedy_text(remedy: Remedy) -> str:

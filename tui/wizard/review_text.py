@@ -39,6 +39,7 @@ def lines(draft: Draft) -> list[Line]:
         Line("Teach", f"{asked.model.id}, kept as {asked.model.quant}, LoRA rank {asked.lora.r}"),
         Line("From", _data(draft, asked)),
         Line("How", _how(draft, asked, forecast)),
+        *([Line("Plan", f"{draft.plan.text} u undoes it.")] if draft.plan and draft.plan.text else []),
         *_tokens(forecast),
         *_where(draft),
         Line("Memory", _memory(forecast)),
@@ -52,11 +53,12 @@ def lines(draft: Draft) -> list[Line]:
 
 
 def non_defaults(draft: Draft) -> list[tuple[str, str]]:
-    """(field, value) of each field that neither preset nor fitune would have set so."""
+    """(field, value) of each field that neither preset, fitune nor the proposed plan would have set so."""
+    edits = draft.plan.before if draft.plan else draft.edits
     return [
         (name, shown(draft, name) or "nothing")
         for name in all_fields()
-        if origin(draft, name) in ("edited", "answers") and name not in ("data.source", "data.columns")
+        if (name in edits or origin(draft, name) == "answers") and name not in ("data.source", "data.columns")
     ]
 
 

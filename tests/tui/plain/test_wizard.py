@@ -60,6 +60,18 @@ def test_five_empty_lines_and_one_to_look_at_the_rows_start_a_run(
     assert begun[0].data.source == "rows.jsonl"
 
 
+def test_the_fastest_plan_is_proposed_and_u_undoes_it(
+    begun: list[Recipe], answer: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    answer(*[""] * 6)
+    assert "Plan: " in (said := capsys.readouterr().err)
+    assert "times as fast as the recipe as it is." in said
+    answer(*[""] * 5, "u", "")
+    fast, plain_one = (each.train for each in begun)
+    assert fast.micro_batch > plain_one.micro_batch == 2
+    assert fast.micro_batch * fast.grad_accum == plain_one.micro_batch * plain_one.grad_accum
+
+
 async def test_check_41_prompts_and_screens_ask_the_same_with_the_same_defaults(
     begun: list[Recipe],
     answer: Callable[..., int],
@@ -116,9 +128,9 @@ def test_a_wrong_value_is_told_with_its_range_and_stops_the_step(
 def test_what_does_not_fit_is_never_started(
     begun: list[Recipe], answer: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    answer("", "", "2", "bf16", "", "", "", "y")
+    answer("", "", "2", "bf16", "", "", "", "u", "y")
     assert begun == []
-    assert re.search(r"ERROR [\d.]+ GiB short", capsys.readouterr().err.split("Review")[1])
+    assert re.search(r"ERROR [\d.]+ GiB short", capsys.readouterr().err.split("u to undo the plan")[1])
 
 
 def test_one_letter_makes_it_fit(begun: list[Recipe], answer: Callable[..., int]) -> None:

@@ -21,6 +21,7 @@ from fitune.tui.text import safe
 from fitune.tui.widgets.confirm import Confirm
 from fitune.tui.wizard import steps
 from fitune.tui.wizard.draft import Draft, prepared, recipe
+from fitune.tui.wizard.forecast_text import with_plan, without_plan
 from fitune.tui.wizard.review_text import command_line, lines, obstacles, push_words, write_recipe
 from fitune.tui.wizard.screens.data_reader import NotRead, Read, Rendered, read_rows, render_rows
 from fitune.tui.wizard.screens.step import StepScreen
@@ -36,6 +37,13 @@ class Started(Message):
     problem: str = ""
 
 
+@dataclass
+class Planned(Message):
+    """The fastest plan for these rows was looked for."""
+
+    draft: Draft
+
+
 class Start(Button):
     """The button, with its key in the footer."""
 
@@ -48,6 +56,7 @@ class ReviewScreen(StepScreen):
     NAME: ClassVar[steps.Name] = "review"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("w", "write", "Write recipe"),
+        Binding("u", "undo_plan", "Undo plan"),
         Binding("down", "scroll(1)", show=False),
         Binding("up", "scroll(-1)", show=False),
         Binding("pagedown", "scroll(8)", show=False),
@@ -76,6 +85,8 @@ class ReviewScreen(StepScreen):
             read_rows(self, self.draft)
         elif prepared(self.draft) is None:
             render_rows(self, self.draft)
+        else:
+            self.plan()
 
     async def refill(self) -> None:
         self.show_budget()
@@ -92,13 +103,31 @@ class ReviewScreen(StepScreen):
     async def on_rendered(self, event: Rendered) -> None:
         self.draft = replace(self.draft, rendered=event.rendered)
         await self.refill()
+        self.plan()
+
+    @work(thread=True, exclusive=True, group="plan")
+    def plan(self) -> None:
+        self.post_message(Planned(with_plan(self.draft)))
+
+    async def on_planned(self, event: Planned) -> None:
+        self.draft = event.draft
+        await self.refill()
+        self.refresh_bindings()
+
+    async def action_undo_plan(self) -> None:
+        """Take the proposed plan back."""
+        self.draft = without_plan(self.draft)
+        await self.refill()
+        self.refresh_bindings()
 
     async def on_not_read(self, event: NotRead) -> None:
         self.unreadable = event.problem
         await self.refill()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """There is no way back from a run that is being started."""
+        """There is no way back from a run that is being started, and nothing to undo without a plan."""
+        if action == "undo_plan":
+            return bool(self.draft.plan and self.draft.plan.text) and not self.starting
         return not (action == "back" and self.starting) and super().check_action(action, parameters)
 
     def obstacles(self) -> list[str]:

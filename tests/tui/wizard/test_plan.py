@@ -1,0 +1,68 @@
+"""The fastest plan is proposed once the rows are known, says what it changes, and is undone by one key."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from fitune.core.data import Report, dataset
+from fitune.core.machine.host import Machine
+from fitune.core.tokens.lengths import TokenStats
+from fitune.tui.wizard.draft import Draft, recipe, set_field, with_prepared
+from fitune.tui.wizard.forecast_text import forecast_draft, with_plan, without_plan
+from fitune.tui.wizard.review_text import lines
+from tests.tui.wizard.wizard_kit import Wizard, rendered, settle
+
+
+@pytest.fixture
+def draft(this_machine: Machine, home: Path) -> Draft:
+    """An 8B on the 12 GB card of these tests, its short rows in tokens."""
+    chosen = set_field(Draft(preset="8b-on-12gb", machine=this_machine), "data.source", "rows.jsonl")
+    return with_prepared(chosen, TokenStats.read(rendered(recipe(chosen), home / "rows").path))
+
+
+def test_the_plan_is_faster_fits_and_keeps_the_rows_of_a_step(draft: Draft) -> None:
+    planned = with_plan(draft)
+    before, after = recipe(draft).train, recipe(planned).train
+    assert after.micro_batch > before.micro_batch
+    assert after.micro_batch * after.grad_accum == before.micro_batch * before.grad_accum
+    assert forecast_draft(planned).verdict == "fits"
+    assert planned.plan is not None
+    assert f"micro_batch {after.micro_batch}" in planned.plan.text
+    assert "times as fast as the recipe as it is." in planned.plan.text
+    told = next(line.text for line in lines(planned) if line.label == "Plan")
+    assert told == f"{planned.plan.text} u undoes it."
+
+
+def test_undone_it_is_gone_and_not_proposed_again(draft: Draft) -> None:
+    undone = without_plan(with_plan(draft))
+    assert undone.edits == draft.edits
+    assert with_plan(undone) == undone
+    assert all(line.label != "Plan" for line in lines(undone))
+    assert without_plan(draft) == draft
+
+
+def test_nothing_is_proposed_over_the_users_own_words_or_unknown_rows(draft: Draft) -> None:
+    own = set_field(draft, "train.micro_batch", "1")
+    assert with_plan(own) == own
+    unknown = replace(draft, rendered=None)
+    assert with_plan(unknown) == unknown
+    best = replace(with_plan(draft), plan=None)
+    assert with_plan(best) == best, "as fast as any"
+
+
+async def test_the_review_proposes_it_and_u_undoes_it(at_step: Callable[..., Wizard], draft: Draft) -> None:
+    app = at_step("review", edits=draft.edits, rendered=draft.rendered, report=report(draft))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await settle(pilot)
+        assert "times as fast" in app.shown()
+        assert recipe(app.step.draft).train.micro_batch > 2
+        await pilot.press("u")
+        await settle(pilot)
+        assert "times as fast" not in app.shown()
+        assert recipe(app.step.draft) == recipe(draft)
+
+
+def report(draft: Draft) -> Report:
+    return dataset.inspect(recipe(draft).data, 50)
