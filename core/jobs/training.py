@@ -10,7 +10,7 @@ from fitune.core import runs
 from fitune.core.errors import UserError
 from fitune.core.forecast import Forecast, Resolved, budget_document, forecast, resolve, site_of
 from fitune.core.jobs.starting import start
-from fitune.core.machine import Machine, host
+from fitune.core.machine import Machine, host, require_training_stack
 from fitune.core.memory import EXPERT_NAMES, shapes
 from fitune.core.recipe import Recipe
 from fitune.core.runs import Run
@@ -46,6 +46,7 @@ def begin(
     None takes what the prepare job has found before, and where it has not, rows count as full length. Raises UserError;
     a run that was refused leaves nothing behind, and one whose worker died at once its log.
     """
+    require_training_stack()  # `start` asks too, but a budget that does not fit would be said first
     _refuse_absent_tracker(recipe.train.report_to)
     base = runs.home(recipe.run.home)
     machine = host.detect(base / "runs")

@@ -1,6 +1,19 @@
-"""This machine: its cards, memory, disk and drivers, and their faults."""
+"""This machine: its cards, memory, disk, drivers and packages, and their faults."""
 
 from fitune.core.machine.gpu import Gpu, GpuSample
 from fitune.core.machine.host import Machine, choose_backend, grows_in_place, pick_gpu, planned
+from fitune.core.machine.packages import installer, pins, require_training_stack, requirements
 
-__all__ = ["Gpu", "GpuSample", "Machine", "choose_backend", "grows_in_place", "pick_gpu", "planned"]
+__all__ = [
+    "Gpu",
+    "GpuSample",
+    "Machine",
+    "choose_backend",
+    "grows_in_place",
+    "installer",
+    "pick_gpu",
+    "pins",
+    "planned",
+    "require_training_stack",
+    "requirements",
+]

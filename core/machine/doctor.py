@@ -4,11 +4,11 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
 from fitune.core.machine.host import STACK, Gpu, Machine, describe
+from fitune.core.machine.packages import add_training_stack, pins, requirements
 from fitune.core.machine.torch_build import TorchFacts, ask_torch, capabilities, runs_on
 from fitune.core.units import GIB
 
@@ -40,11 +40,12 @@ class Check:
 def run_checks(machine: Machine) -> list[Check]:
     """Run every check on this machine. Takes as long as torch's import plus at most a few seconds for the Hub."""
     checks = diagnose_machine(machine)
-    if machine.versions.get("torch"):
-        checks += check_torch(ask_torch(), machine)
     if machine.runs_dir:
         checks.append(check_runs_dir(Path(machine.runs_dir)))
-    return [*checks, check_versions(machine.versions, _requirements()), *check_hub()]
+    if machine.versions.get("torch"):
+        checks += check_torch(ask_torch(), machine)
+        checks.append(check_versions(machine.versions, requirements()))
+    return [*checks, *check_hub()]
 
 
 def failed(checks: Sequence[Check]) -> bool:
@@ -82,7 +83,8 @@ def check_driver(machine: Machine) -> Check:
     name, torch, torch_cuda = "CUDA", machine.versions.get("torch"), machine.torch_cuda
     reinstall = f"uv pip install --reinstall torch=={torch} --torch-backend=auto"
     if torch is None:
-        return Check(name, "fail", "torch is not installed.", "Install fitune anew: `uv sync` in its folder.")
+        text = "The training stack is not installed: here fitune plans and watches, but does not train."
+        return Check("training", "fail", text, f"Add it (a download of about 3 GB): {add_training_stack()}")
     if not machine.gpus:
         return Check(
             name,
@@ -207,20 +209,21 @@ def check_runs_dir(runs_dir: Path) -> Check:
 
 def check_versions(versions: Mapping[str, str | None], requirements: Sequence[str]) -> Check:
     """Check that the training stack is the set that fitune pins. requirements: as in the metadata, `trl==1.15.0`."""
-    pins = dict(pin for requirement in requirements if (pin := _pin(requirement)) is not None)
-    if not pins:
+    pinned = pins(requirements)
+    if not pinned:
         return Check(
             "versions", "warn", "fitune is not installed as a package, so its pins are unknown.", "Run `uv sync`."
         )
     wrong = [
-        f"{package} {versions.get(package) or 'is missing'} (pinned: {pins[key]})"
+        f"{package} {versions.get(package) or 'is missing'} (pinned: {pinned[key]})"
         for package in STACK
-        if (key := package.replace("_", "-")) in pins and (versions.get(package) or "").partition("+")[0] != pins[key]
+        if (key := package.replace("_", "-")) in pinned
+        and (versions.get(package) or "").partition("+")[0] != pinned[key]
     ]
-    missing = any(versions.get(package) is None for package in STACK if package.replace("_", "-") in pins)
+    missing = any(versions.get(package) is None for package in STACK if package.replace("_", "-") in pinned)
     if wrong:
         text = f"Not the set that was tested together: {'; '.join(wrong)}."
-        return Check("versions", "fail" if missing else "warn", text, "Run `uv sync` in fitune's folder.")
+        return Check("versions", "fail" if missing else "warn", text, f"Install that set: {add_training_stack()}")
     return Check("versions", "ok", f"The training stack is the pinned one (unsloth {versions.get('unsloth')}).")
 
 
@@ -281,19 +284,6 @@ def _whoami(endpoint: str, token: str | None) -> tuple[int, dict[str, Any]]:
     except ValueError:
         body = {}
     return answer.status_code, body if isinstance(body, dict) else {}
-
-
-def _requirements() -> list[str]:
-    try:
-        return metadata.requires("fitune") or []
-    except metadata.PackageNotFoundError:
-        return []
-
-
-def _pin(requirement: str) -> tuple[str, str] | None:
-    """Name (with dashes) and version of `name==version`; None for a range."""
-    match = re.match(r"([\w.-]+?)\s*==\s*([\w.]+)", requirement)
-    return (match[1].replace("_", "-").lower(), match[2]) if match else None
 
 
 def _numbers(version: str) -> tuple[int, ...]:

@@ -117,7 +117,7 @@ def choose_backend(recipe_backend: str, gpu: Gpu | None, versions: Mapping[str, 
         obstacle = f"{gpu.name} doesn't tell its compute capability"
     elif gpu.compute_capability < UNSLOTH_CAPABILITY:
         obstacle = f"{gpu.name} has compute capability {_dotted(gpu.compute_capability)}, below the 7.0 it needs"
-    elif not versions.get("unsloth"):
+    elif versions.get("torch") and not versions.get("unsloth"):  # without torch both are still to come
         obstacle = "it is not installed"
     else:
         return "unsloth", f"unsloth supports {gpu.name}; it is faster than trl and takes less memory."

@@ -2,8 +2,8 @@
 
 from fitune.core.recipe.changes import changed, value_of
 from fitune.core.recipe.fields import MOVES_THE_BASE, Data, Deliver, Lora, Model, Quant, Recipe, Run, Train, help_of
-from fitune.core.recipe.load import GROUPS, parse
-from fitune.core.recipe.presets import Preset, presets_dir
+from fitune.core.recipe.load import GROUPS, parse, presets_dir
+from fitune.core.recipe.presets import Preset
 from fitune.core.recipe.rules import find_contradictions
 
 __all__ = [

@@ -50,10 +50,13 @@ __all__ = [
 
 
 def load(path: Path, overrides: Iterable[str] = ()) -> Recipe:
-    """Read a recipe file, apply `group.key=value` overrides. Raises UserError or BadInput with file, line and key."""
+    """Read a recipe file, apply `group.key=value` overrides. Raises UserError or BadInput with file, line and key.
+
+    path: also the id of a preset, which is a recipe without data, for the first of its models.
+    """
     overrides = tuple(overrides)
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        text = (preset_file(path) or path).read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not UTF-8 text (byte {error.start}).", "Save the recipe as UTF-8.") from None
     except IsADirectoryError:
@@ -61,7 +64,7 @@ def load(path: Path, overrides: Iterable[str] = ()) -> Recipe:
     except OSError as error:
         raise UserError(f"{path} can't be read: {error.strerror}.", "Check the path.") from None
     try:
-        tree = tomllib.loads(text)
+        tree = _without_preset_table(tomllib.loads(text))
     except (ValueError, RecursionError) as error:  # the latter: thousands of brackets
         raise UserError(f"{path} is not valid TOML: {error}.", 'Text goes in quotes: id = "Qwen/Qwen3-8B".') from None
     overridden = frozenset(pair.partition("=")[0].strip() for pair in overrides)
@@ -73,6 +76,26 @@ def load(path: Path, overrides: Iterable[str] = ()) -> Recipe:
     if bad_pairs:
         raise BadInput(bad_pairs)
     return recipe
+
+
+def presets_dir() -> Path:
+    """The folder of the presets: beside `core`, in a checkout and in an installed package alike."""
+    return Path(__file__).resolve().parents[2] / "presets"
+
+
+def preset_file(path: Path) -> Path | None:
+    """The file of the preset that is meant by its id; None where a file of that name is there, or no such preset."""
+    file = presets_dir() / f"{path.name}.toml"
+    return file if str(path) == path.name and not path.exists() and file.is_file() else None
+
+
+def _without_preset_table(tree: dict[str, Any]) -> dict[str, Any]:
+    """A preset's tree as a recipe for the first of its models; any other tree as it is."""
+    about = tree.get("preset")
+    if not (isinstance(about, dict) and isinstance(about.get("models"), list) and about["models"]):
+        return tree
+    groups = {group: fields for group, fields in tree.items() if group != "preset"}
+    return groups | {"model": {"id": about["models"][0], **groups.get("model", {})}}
 
 
 def parse(tree: Mapping[str, Any], source: str, text: str = "", overridden: frozenset[str] = frozenset()) -> Recipe:

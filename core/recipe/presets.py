@@ -4,11 +4,10 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 from fitune.core.errors import UserError
-from fitune.core.recipe.load import Recipe, parse
+from fitune.core.recipe.load import Recipe, parse, presets_dir
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,17 +45,17 @@ class Preset:
     """The recipe groups of its file."""
     evidence: tuple[Evidence, ...] = ()
 
+    @property
+    def command(self) -> str:
+        """The command that trains it on a file of rows; it stands in the preset's file, too."""
+        return f"fitune train {self.id} --set data.source=rows.jsonl"
+
     def recipe(self, data_source: str, model_id: str | None = None) -> Recipe:
         """The preset as a recipe for a data source, with its first model or another."""
         tree = {group: dict(fields) for group, fields in self.tree.items()}
         tree.setdefault("model", {})["id"] = model_id or self.models[0]
         tree.setdefault("data", {})["source"] = data_source
         return parse(tree, f"presets/{self.id}.toml")
-
-
-def presets_dir() -> Path:
-    """The folder of the presets: beside `core`, in a checkout and in an installed package alike."""
-    return Path(__file__).resolve().parents[2] / "presets"
 
 
 @cache

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from fitune.core.errors import UserError
+from fitune.core.machine import pins, requirements
 from fitune.core.recipe import Recipe
 from fitune.core.runs import Run
 
@@ -60,12 +61,12 @@ class TrainingSpec:
         return [*pinned, *([] if train.report_to == "none" else [train.report_to])]
 
     def _version(self, name: str) -> str | None:
-        """The version of a package in the run, without its build tag (+cu130)."""
+        """The version of a package in the run, without its build tag (+cu130); fitune's pin where none is installed."""
         recorded = (self.versions or {}).get(name)
         try:
             return (recorded or metadata.version(name)).partition("+")[0]
         except metadata.PackageNotFoundError:
-            return None
+            return pins(requirements()).get(name.replace("_", "-"))
 
     def environment(self) -> list[str]:
         """Comment lines on the environment variables that the training may need; never their values."""

@@ -23,7 +23,7 @@ Make = Callable[..., Recipe]
 
 
 def machine(*gpus: Gpu, versions: dict[str, str | None] | None = None) -> Machine:
-    return Machine(gpus=gpus, gpu_state="ok" if gpus else "none", versions=versions or {})
+    return Machine(gpus=gpus, gpu_state="ok" if gpus else "none", versions=versions or {"torch": "2.11.0"})
 
 
 def test_on_an_nvidia_card_auto_is_unsloth_and_nothing_is_changed(recipe: Make) -> None:

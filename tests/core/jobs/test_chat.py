@@ -133,6 +133,12 @@ def test_a_folder_that_cant_be_written_to_is_a_sentence(trained: Run) -> None:
         chat.start(trained)
 
 
+def test_without_the_training_stack_nobody_can_be_asked(trained: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"The training stack is not installed .*\[train\]"):
+        chat.start(trained)
+
+
 def test_no_adapter_is_a_sentence(trained: Run) -> None:
     trained.adapter.rmdir()
     with pytest.raises(UserError, match=r"has no adapter yet\. Train it first: fitune resume"):

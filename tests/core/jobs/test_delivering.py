@@ -10,6 +10,7 @@ import pytest
 
 from fitune.core import jobs, runs
 from fitune.core.errors import UserError
+from fitune.core.jobs import starting
 from fitune.core.recipe.load import parse
 from fitune.core.runs import spawn
 from fitune.core.runs.run import Run
@@ -49,6 +50,27 @@ def test_of_two_exports_at_once_each_worker_gets_its_own_kinds(run: Run, monkeyp
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(lambda kind: jobs.export(run, [kind]), ("q8_0", "f16")))
     assert sorted(told) == [["f16"], ["q8_0"]]
+
+
+def without_training_stack() -> None:
+    raise UserError("The training stack is not installed.")
+
+
+@pytest.mark.parametrize(
+    "start", [jobs.merge, lambda run: jobs.export(run, ["q8_0"]), lambda run: jobs.start(run, "train")]
+)
+def test_what_needs_torch_is_refused_without_it(
+    run: Run, monkeypatch: pytest.MonkeyPatch, start: Callable[[Run], str]
+) -> None:
+    monkeypatch.setattr(starting, "require_training_stack", without_training_stack)
+    with pytest.raises(UserError, match="training stack"):
+        start(run)
+    assert not run.log.exists()
+
+
+def test_a_push_needs_no_torch(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(starting, "require_training_stack", without_training_stack)
+    assert jobs.start(run, "push") == "push"
 
 
 def test_a_wish_that_cannot_be_left_is_a_sentence(run: Run) -> None:

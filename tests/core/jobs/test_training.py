@@ -150,6 +150,18 @@ def test_a_beginning_that_is_refused_leaves_nothing(
     assert [run.name for run in runs.all_runs(fitune_home)] == ["first"]
 
 
+def test_a_missing_training_stack_is_said_before_all_else(
+    here: Machine, fitune_home: Path, recipe: Callable[..., Recipe], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def not_installed() -> None:
+        raise UserError("The training stack is not installed.")
+
+    monkeypatch.setattr(training, "require_training_stack", not_installed)
+    with pytest.raises(UserError, match="training stack"):
+        jobs.begin(recipe(data={"source": "nowhere.jsonl"}))
+    assert not fitune_home.exists()
+
+
 def test_a_tracker_that_is_not_installed_is_told_before_the_start(
     here: Machine, fitune_home: Path, recipe: Callable[..., Recipe], monkeypatch: pytest.MonkeyPatch
 ) -> None:

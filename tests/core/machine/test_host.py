@@ -57,7 +57,8 @@ MUTE = dataclasses.replace(L4, compute_capability=None)
         ("auto", OLD, HAVE, "trl", "6.1"),
         ("auto", MUTE, HAVE, "trl", "doesn't tell"),
         ("auto", None, HAVE, "trl", "no NVIDIA card"),
-        ("auto", L4, {}, "trl", "not installed"),
+        ("auto", L4, {"torch": "2.11.0"}, "trl", "not installed"),
+        ("auto", L4, {}, "unsloth", "supports"),
         ("trl", L4, HAVE, "trl", "asks for trl"),
         ("unsloth", L4, HAVE, "unsloth", "supports"),
     ],
@@ -70,7 +71,7 @@ def test_the_backend_is_chosen_with_its_reason(
     assert words in reason
 
 
-@pytest.mark.parametrize(("gpu", "versions"), [(None, HAVE), (OLD, HAVE), (MUTE, HAVE), (L4, {"unsloth": None})])
+@pytest.mark.parametrize(("gpu", "versions"), [(None, HAVE), (OLD, HAVE), (MUTE, HAVE), (L4, {"torch": "2.11.0"})])
 def test_unsloth_asked_for_where_it_cannot_work_is_refused(gpu: Gpu | None, versions: dict[str, str | None]) -> None:
     with pytest.raises(UserError) as refused:
         choose_backend("unsloth", gpu, versions)

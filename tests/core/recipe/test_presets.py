@@ -11,11 +11,12 @@ from fitune.core.forecast.forecast import host_ram_bytes
 from fitune.core.forecast.search import CARD_FREE_SHARE
 from fitune.core.memory.budget import Card, estimate
 from fitune.core.memory.shapes import load
-from fitune.core.recipe import presets
+from fitune.core.recipe import presets, presets_dir
+from fitune.core.recipe.load import load as load_recipe
 from fitune.core.recipe.load import parse, to_toml
 from fitune.core.units import GIB
 
-NAMES = [file.stem for file in presets.presets_dir().glob("*.toml")]
+NAMES = [file.stem for file in presets_dir().glob("*.toml")]
 ABOUT = '[preset]\ntitle = "t"\nwhom = "w"\ncard_gib = 8\nmodels = ["owner/model"]\n'
 
 
@@ -41,6 +42,15 @@ def test_each_preset_is_a_recipe_for_each_of_its_models(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_the_command_in_a_presets_file_is_the_one_that_trains_it(name: str) -> None:
+    preset = presets.find(name)
+    assert (presets_dir() / f"{name}.toml").read_text().splitlines()[1] == f"# {preset.command}"
+    _, command, recipe, flag, pair = preset.command.split()
+    assert (command, recipe, flag) == ("train", name, "--set")
+    assert load_recipe(Path(recipe), [pair]) == preset.recipe("rows.jsonl")
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_a_preset_fits_the_card_it_is_named_for_and_says_what_host_ram_it_needs(name: str) -> None:
     preset = presets.find(name)
     size_bytes = round((preset.card_gib or 4) * GIB)
@@ -54,7 +64,7 @@ def test_a_preset_fits_the_card_it_is_named_for_and_says_what_host_ram_it_needs(
 
 
 def test_the_demos_recipe_and_rows_lie_beside_the_presets() -> None:
-    demo = presets.presets_dir() / "demo"
+    demo = presets_dir() / "demo"
     tree = tomllib.loads((demo / "recipe.toml").read_text())
     tree.setdefault("data", {})["source"] = str(demo / "gsm8k.jsonl")
     assert parse(tree, "demo").model.id
@@ -90,3 +100,25 @@ def test_presets_are_found_from_anywhere(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.chdir(tmp_path)
     presets.load_all.cache_clear()
     assert presets.load_all()
+
+
+def test_a_presets_id_names_it_unless_a_file_of_that_name_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    recipe = load_recipe(Path("8b-on-12gb"), ["data.source=mine.jsonl", "model.id=mine/model", "lora.r=4"])
+    assert (recipe.model.id, recipe.data.source, recipe.lora.r) == ("mine/model", "mine.jsonl", 4)
+    with pytest.raises(UserError, match=r"8b-on-12gb: data: is missing"):
+        load_recipe(Path("8b-on-12gb"))
+    with pytest.raises(UserError, match=r"presets/8b-on-12gb can't be read"):
+        load_recipe(Path("presets/8b-on-12gb"), ["data.source=mine.jsonl"])
+    Path("8b-on-12gb").write_text('[model]\nid = "my/own"\n[data]\nsource = "mine.jsonl"')
+    assert load_recipe(Path("8b-on-12gb")).model.id == "my/own"
+
+
+@pytest.mark.parametrize("about", ["3", "{}", "{models = []}", "{models = 3}"])
+def test_a_table_preset_that_is_none_is_no_key_of_a_recipe(tmp_path: Path, about: str) -> None:
+    file = tmp_path / "recipe.toml"
+    file.write_text(f'preset = {about}\n[model]\nid = "a/b"\n[data]\nsource = "x"')
+    with pytest.raises(UserError, match="preset: is not a key of a recipe"):
+        load_recipe(file)

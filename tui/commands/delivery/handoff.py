@@ -38,9 +38,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def job(what: str, overrides: list[str]) -> TrainingSpec:
-    """The recipe file or the run of that name. Raises UserError or BadInput."""
+    """The recipe file, preset or run of that name. Raises UserError or BadInput."""
     path = Path(what)
-    if path.is_file() or path.suffix == ".toml":
+    if path.is_file() or path.suffix == ".toml" or load.preset_file(path):
         return from_recipe(load.load(path, overrides), path)
     if overrides:
         raise UserError(

@@ -30,6 +30,7 @@ def run(args: argparse.Namespace) -> int:
         models = f"models: {', '.join(each.models)}"
         print(hanging("    ", each.whom))
         print(hanging("    ", "; ".join(said for said in (each.evidence, pace, host, models) if said)))
+        print(f"    {presets.find(each.id).command}")
     return ExitCode.DONE
 
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Callable
+from importlib import metadata
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
@@ -157,6 +158,17 @@ def test_a_run_hands_off_the_commit_and_the_versions_it_had(make_trained: Callab
     assert "MODEL, REVISION = 'owner/model', 'abc123'" in text
     assert '"trl==9.9.9"' in text
     assert '"torch==8.8"' in text
+
+
+def test_without_the_training_stack_the_script_names_the_pinned_one(
+    make_job: Callable[..., TrainingSpec], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def not_installed(name: str) -> str:
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "version", not_installed)
+    monkeypatch.setattr("fitune.core.deliver.handoff.spec.requirements", lambda: ["trl==7.7; extra == 'train'"])
+    assert '"trl==7.7"' in main_text("script", make_job())
 
 
 def test_the_script_names_its_packages_where_uv_reads_them(make_job: Callable[..., TrainingSpec]) -> None:

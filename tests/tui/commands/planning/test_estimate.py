@@ -240,7 +240,7 @@ def test_unsloth_is_a_remedy_where_it_is_installed(
     fitune: Fitune, recipe_file: str, monkeypatch: pytest.MonkeyPatch, installed: bool
 ) -> None:
     card = Gpu(0, "GPU-1", "NVIDIA L4", 24 * GIB, 9 * GIB, GIB, compute_capability=(8, 9))
-    versions = dict(VERSIONS) if installed else {}
+    versions: dict[str, str | None] = dict(VERSIONS) if installed else {"torch": "2.11.0"}
     monkeypatch.setattr(host, "detect", lambda runs_dir=None: Machine((card,), "ok", versions=versions))
     asked = ("--set", "train.backend=trl", "--set", "train.checkpointing=on")
     ways = json.loads(fitune("estimate", recipe_file, *asked, "--json")[1])["remedies"]

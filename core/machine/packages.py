@@ -1,0 +1,76 @@
+"""The Python packages of this installation: which versions fitune pins, and how to add the training stack."""
+
+import importlib.util
+import json
+import re
+import shlex
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from fitune.core.errors import UserError
+
+NEEDED = ("torch", "transformers", "trl", "peft", "datasets")
+"""What no job of the worker does without, but for a push. All of the stack is the extra `train` in pyproject.toml."""
+
+
+def require_training_stack() -> None:
+    """Raise UserError, with the command that adds it, if the training stack is not installed."""
+    absent = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+    if absent:
+        said = f"The training stack is not installed ({', '.join(absent)} missing)."
+        raise UserError(said, f"Add it (a download of about 3 GB): {add_training_stack()}")
+
+
+def add_training_stack() -> str:
+    """The command that adds the training stack to this installation, by the tool that made it."""
+    wanted = _with_extra(_origin())
+    if (Path(sys.prefix) / "uv-receipt.toml").is_file():
+        return f"uv tool install {wanted}"
+    if (Path(sys.prefix) / "pipx_metadata.json").is_file():
+        return f"pipx install --force {wanted}"
+    return f"{shlex.join(installer() or ['pip', 'install'])} {wanted}"
+
+
+def installer() -> list[str] | None:
+    """The command that installs into this environment: uv, or its own pip, which one that uv made does not have."""
+    if shutil.which("uv"):
+        return ["uv", "pip", "install", "--python", sys.executable]
+    return [sys.executable, "-m", "pip", "install"] if importlib.util.find_spec("pip") else None
+
+
+def pins(requirements: Sequence[str]) -> dict[str, str]:
+    """Name (with dashes) -> version of those requirements that name one version: `trl==1.15.0; extra == "train"`."""
+    found = (re.match(r"([\w.-]+?)\s*==\s*([\w.]+)", each) for each in requirements)
+    return {each[1].replace("_", "-").lower(): each[2] for each in found if each}
+
+
+def requirements() -> list[str]:
+    """What fitune asks for, extras included; empty where it is not installed as a package."""
+    try:
+        return metadata.requires("fitune") or []
+    except metadata.PackageNotFoundError:
+        return []
+
+
+def _with_extra(origin: Mapping[str, Any]) -> str:
+    """fitune with its training stack as an installer takes it, quoted for a shell."""
+    url = str(origin.get("url", ""))
+    if origin.get("dir_info", {}).get("editable"):
+        return shlex.join(["--editable", f"{unquote(urlsplit(url).path)}[train]"])
+    if vcs := origin.get("vcs_info", {}).get("vcs"):
+        url = f"{vcs}+{url}"
+    return shlex.quote(f"fitune[train] @ {url}" if url else "fitune[train]")
+
+
+def _origin() -> dict[str, Any]:
+    """What direct_url.json (PEP 610) says of where fitune was installed from; empty where that was an index."""
+    try:
+        text = metadata.distribution("fitune").read_text("direct_url.json")
+    except metadata.PackageNotFoundError:
+        return {}
+    return dict(json.loads(text)) if text else {}
