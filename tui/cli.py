@@ -68,6 +68,7 @@ def _beginning(commands: Commands) -> None:
     _recipe(train)
     train.add_argument("--detach", action="store_true", help="return at once; the run goes on by itself")
     train.add_argument("--yes", **BEFORE, help="start even if the budget says that it does not fit")
+    train.add_argument("--fastest", action="store_true", help="take the fastest plan for these rows, same result")
     _share(train)
 
     estimate = commands.add_parser("estimate", help="what a recipe needs in memory; exit status 3 if it does not fit")

@@ -14,11 +14,12 @@ from fitune.core.forecast.pace import Pace
 from fitune.core.forecast.ranking import rank
 from fitune.core.forecast.remedies import Remedy, remedies
 from fitune.core.forecast.resolve import Resolved, resolve
-from fitune.core.forecast.search import Fit, Rejected, fit
+from fitune.core.forecast.search import PLANNED, Fit, Rejected, fit
 from fitune.core.forecast.site import Site, card_of, site_of
 
 __all__ = [
     "CORRECTION",
+    "PLANNED",
     "BudgetDocument",
     "Candidate",
     "Fit",

@@ -17,9 +17,13 @@ from fitune.core.units import GIB
 
 NO_FASTER = 0.05
 """Paces within this share of each other count as one: a guess of pace tells no more apart. Fewer changes are better."""
+WORTH_PROPOSING = 1.2
+"""A plan is proposed if it is so many times as fast as the recipe."""
 ENOUGH_TOKENS = 65_536
 """More tokens at once gain nothing: the smallest model keeps the fastest card busy with these."""
 FUSED = "adamw_torch_fused"
+PLANNED = ("train.micro_batch", "train.grad_accum", "train.checkpointing", "train.offload_layers", "train.optimizer")
+"""The fields that a plan may change."""
 LENGTH_STEP, LONGEST = 64, 2**20
 LOWEST_RANK = 4
 CARDS_GIB = (6, 8, 10, 12, 16, 20, 24, 32, 40, 48, 64, 80, 96, 141, 180)
@@ -53,6 +57,13 @@ class Fit:
     """The plan's speed over the recipe's own; None where the recipe does not fit, or no plan surely does."""
     ways_out: tuple[Rejected, ...] = ()
     """Changes of what is learned that would fit, and the card that would do; only where nothing surely fits."""
+
+    @property
+    def proposal(self) -> Candidate | None:
+        """The plan, where it makes the recipe fit or clearly faster: else a change is not worth a word."""
+        if self.plan is None or not self.plan.set:
+            return None
+        return self.plan if self.gain is None or self.gain >= WORTH_PROPOSING else None
 
 
 def fit(asked: Forecast) -> Fit:

@@ -2,13 +2,13 @@
 
 import platform
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 
 from fitune.core import runs
 from fitune.core.errors import UserError
-from fitune.core.forecast import Forecast, Resolved, budget_document, forecast, resolve, site_of
+from fitune.core.forecast import Fit, Forecast, Resolved, budget_document, fit, forecast, resolve, site_of
 from fitune.core.jobs.starting import start
 from fitune.core.machine import Machine, host, require_training_stack
 from fitune.core.memory import EXPERT_NAMES, shapes
@@ -31,6 +31,8 @@ class Begun:
     notes: tuple[str, ...]
     forecast: Forecast | None = None
     """None where the model is not understood."""
+    plan: Fit | None = None
+    """The fastest plan for these rows, where they are known in tokens; taken, if that was asked for."""
 
 
 def begin(
@@ -39,11 +41,13 @@ def begin(
     share_gpu: bool = False,
     anyway: bool = False,
     rows: TokenStats | None = None,
+    fastest: bool = False,
 ) -> Begun:
     """Make a run of a recipe on this machine and start it.
 
     anyway: start although the forecast says that it does not fit. rows: the recipe's rows in tokens, for the forecast;
-    None takes what the prepare job has found before, and where it has not, rows count as full length. Raises UserError;
+    None takes what the prepare job has found before, and where it has not, rows count as full length. fastest: train by
+    the fastest plan with the same result instead of the recipe's own split of the batch. Raises UserError;
     a run that was refused leaves nothing behind, and one whose worker died at once its log.
     """
     require_training_stack()  # `start` asks too, but a budget that does not fit would be said first
@@ -52,6 +56,9 @@ def begin(
     machine = host.detect(base / "runs")
     resolved = resolve(recipe, machine)
     found = foresee(resolved, machine, base, rows)
+    plan = fit(found) if found and found.work else None
+    if fastest and plan and plan.proposal:
+        resolved, found = replace(resolved, recipe=plan.proposal.recipe), plan.proposal.forecast
     if found and found.verdict == "over" and not anyway:
         refuse(found)
     run = runs.create(resolved.recipe, base, _info(resolved, machine, found, preset))
@@ -62,7 +69,7 @@ def begin(
             shutil.rmtree(run.path)
         raise
     notes = (*resolved.notes, *_elsewhere(base), *(each.sentence for each in (found.shortages if found else ())))
-    return Begun(run, how, resolved.backend_reason, notes, found)
+    return Begun(run, how, resolved.backend_reason, notes, found, plan)
 
 
 def foresee(resolved: Resolved, machine: Machine, base: Path, rows: TokenStats | None = None) -> Forecast | None:

@@ -12,15 +12,17 @@ from typing import Any
 
 import pytest
 
-from fitune.core import runs
-from fitune.core.forecast import Forecast, Resolved, Site, forecast
-from fitune.core.jobs import training
-from fitune.core.memory import shapes
+from fitune.core import jobs, runs
+from fitune.core.forecast import Forecast, Resolved, Site, fit, forecast
+from fitune.core.jobs import Begun, training
+from fitune.core.memory import Card, shapes
+from fitune.core.recipe import Recipe
 from fitune.core.runs import spawn
 from fitune.core.runs.events import EventLog
 from fitune.core.runs.run import Run
 from fitune.tui.cli import module_of, parser
 from tests import fake_worker
+from tests.core.tokens.token_rows import prepared
 from tests.tui.conftest import Fitune
 
 ROOT = Path(__file__).parents[2]
@@ -341,16 +343,18 @@ def test_a_run_that_is_alive_is_not_started_again(fitune: Fitune, fitune_home: P
 
 HEADLESS = """
 import sys
-from fitune.core.jobs import training
+from fitune.core.jobs import Begun, training
 from fitune.core.machine import host
 from fitune.core.machine.host import Machine
 from fitune.core.runs import spawn
 from tests.fake_worker import stand_in
 from fitune.tui.__main__ import main
+from fitune.tui.commands.running import train
 story = sys.argv.pop(1)
 spawn._command = stand_in(story, "--rate", "100")
 spawn._lingering_user_manager = lambda: False
 training.foresee = lambda *_: None
+train.render = lambda *_: None
 host.detect = lambda runs_dir=None: Machine(gpu_state="none")
 main()
 """
@@ -543,3 +547,52 @@ def test_a_merge_without_an_adapter_is_refused(fitune: Fitune, fitune_home: Path
     status, _, err = fitune("merge", run.name)
     assert status == 2
     assert "First: fitune resume" in err
+
+
+# --- the fastest plan -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """How the trainings were begun; each then has a plan to tell."""
+    kept: list[dict[str, Any]] = []
+    shape = shapes.load("unsloth/Llama-3.1-8B-Instruct")
+    stats = prepared([(200, [(100, 200)])] * 5000)
+
+    def begin(recipe: Recipe, **how: Any) -> Begun:
+        kept.append(how)
+        asked = recipe.model_copy(update={"train": recipe.train.model_copy(update={"backend": "unsloth"})})
+        now = forecast(shape, asked, Site(Card(24 << 30, 23 << 30), "NVIDIA L4"), stats)
+        return Begun(runs.create(recipe, runs.home(), {}), "setsid", "", (), now, fit(now))
+
+    monkeypatch.setattr(jobs, "begin", begin)
+    monkeypatch.setattr("fitune.tui.commands.running.train.render", lambda recipe, tell: stats)
+    return kept
+
+
+def test_train_says_how_much_faster_it_could_be_and_takes_it_if_asked(
+    fitune: Fitune, fitune_home: Path, recipe_file: str, started: list[dict[str, Any]]
+) -> None:
+    said = fitune("train", recipe_file, "--detach")[2]
+    assert re.search(
+        r"by another plan, with --fastest: About \d+ times as fast as the recipe as it is\. \(train\.", said
+    )
+    assert (started[0]["fastest"], started[0]["rows"]) == (False, None)
+    said = fitune("train", recipe_file, "--detach", "--fastest", "--set", "run.name=other")[2]
+    assert re.search(r"\nplan: .*train\.micro_batch = 8", said)
+    assert started[1]["fastest"] is True
+    assert started[1]["rows"] is not None
+
+
+@pytest.mark.parametrize(
+    ("text", "taken"), [("", True), ("[train]\nlr = 1e-4\n", True), ("[train]\nmicro_batch = 1\n", False)]
+)
+def test_without_questions_the_fastest_plan_is_taken_where_the_file_leaves_it_open(
+    fitune: Fitune, fitune_home: Path, recipe_file: str, started: list[dict[str, Any]], text: str, taken: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr("fitune.tui.commands.running.train.follow_to_end", lambda run: 0)
+    with Path(recipe_file).open("a") as file:
+        file.write(text)
+    assert fitune("--answers", recipe_file, "--yes")[0] == 0
+    assert started[0]["fastest"] is taken

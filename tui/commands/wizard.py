@@ -12,10 +12,14 @@ from fitune.tui.terminal import surface
 def run(args: argparse.Namespace) -> int:
     """Exit status: 130 if it was left before a run was there; then 0 on a screen, in lines that of the run."""
     if args.answers and args.yes:
-        from fitune.core.recipe import load  # with pydantic behind it, which a first frame should not wait for
+        from fitune.core.forecast import PLANNED  # with pydantic behind it, which a first frame should not wait for
+        from fitune.core.recipe import load
         from fitune.tui.commands.running import train
 
-        return train.start(load.load(args.answers), anyway=True, detach=False)
+        recipe = load.load(args.answers)
+        # As the wizard does: what the file sets stays as it is.
+        is_open = not recipe.train.model_fields_set & {name.partition(".")[2] for name in PLANNED}
+        return train.start(recipe, anyway=True, detach=False, fastest=is_open)
     if args.yes:
         raise UserError("--yes has nothing to start.", "Name the recipe: fitune --answers recipe.toml --yes")
     runs.home()  # that there is none is told before a screen is up

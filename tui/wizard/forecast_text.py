@@ -6,18 +6,16 @@ from typing import Any, Literal
 
 from fitune.core import runs
 from fitune.core.errors import BadInput, UserError
-from fitune.core.forecast import CORRECTION, Fit, Forecast, Pace, Remedy, fit, forecast, remedies, resolve, site_of
+from fitune.core.forecast import CORRECTION, Forecast, Pace, Remedy, fit, forecast, remedies, resolve, site_of
 from fitune.core.machine import Machine, planned
 from fitune.core.memory import Budget, BudgetPart, Shape, config_json, shapes
 from fitune.core.tokens import Workload, lengths_note
 from fitune.core.units import GIB
 from fitune.tui.text import count, gib, rate, size
-from fitune.tui.wizard.draft import UNCHOSEN, Draft, Plan, prepared, recipe, set_field
+from fitune.tui.wizard.draft import UNCHOSEN, Draft, Plan, origin, prepared, recipe, set_field
 from fitune.tui.wizard.fields import text_of
 
 Verdict = Literal["fits", "tight", "over", "unknown"]
-WORTH = 1.2
-"""A plan is proposed if it is so many times as fast; less is not worth a change that nobody asked for."""
 WORDS: Mapping[Verdict, str] = {"fits": "OK", "tight": "WARN", "over": "ERROR", "unknown": "?"}
 """Said beside every colour."""
 GROUPS: tuple[tuple[str, tuple[str, ...]], ...] = (
@@ -155,18 +153,13 @@ def with_plan(draft: Draft) -> Draft:
     if draft.plan is not None or forecast.known is None or forecast.work is None:
         return draft
     found = fit(forecast.known)
-    changes = found.plan.set if found.plan else {}
-    if not changes or not is_worth_it(found) or any(name in draft.edits for name in changes):
+    changes = found.proposal.set if found.proposal else {}
+    if not changes or any(origin(draft, name) in ("edited", "answers") for name in changes):
         return draft
     planned = draft
     for name, value in changes.items():
         planned = set_field(planned, name, text_of(value))
     return replace(planned, plan=Plan(draft.edits, f"{changes_text(changes)}: {found.reason}"))
-
-
-def is_worth_it(found: Fit) -> bool:
-    """True if the plan makes it fit, or makes it clearly faster."""
-    return found.gain is None or found.gain >= WORTH
 
 
 def without_plan(draft: Draft) -> Draft:

@@ -269,3 +269,22 @@ def test_a_run_that_keeps_more_in_host_ram_than_is_free_is_told(
     monkeypatch.setattr(host, "detect", lambda runs_dir=None: replace(here, ram_available_bytes=3 * GIB))
     with pytest.raises(UserError, match=r"4\.4 GiB should be free, and 3\.0 GiB are"):
         jobs.begin(asked, share_gpu=True)
+
+
+def test_the_fastest_plan_is_named_and_taken_where_it_was_asked_for(
+    here: Machine, fitune_home: Path, recipe: Callable[..., Recipe], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "foresee", FORESEE)
+    short_rows = prepared([(200, [(100, 200)])] * 5000)
+    asked = recipe(model={"id": "unsloth/Llama-3.1-8B-Instruct"})
+    named = jobs.begin(asked, rows=short_rows)
+    assert named.plan is not None
+    assert named.plan.proposal is not None
+    assert named.plan.proposal.set["train.micro_batch"] == 8
+    assert named.run.recipe().train.micro_batch == 2
+    taken = jobs.begin(asked, rows=short_rows, fastest=True, share_gpu=True)
+    train = taken.run.recipe().train
+    assert (train.micro_batch, train.grad_accum) == (8, 1)
+    assert taken.forecast is not None
+    assert taken.run.info()["budget"]["total_bytes"] == taken.forecast.budget.total_bytes
+    assert jobs.begin(asked, share_gpu=True).plan is None, "of rows that are not known nothing is said"

@@ -2,32 +2,62 @@
 
 import argparse
 import sys
+from collections.abc import Callable
 
 from fitune.core import jobs
 from fitune.core.errors import ExitCode
 from fitune.core.jobs import Begun
 from fitune.core.recipe import Recipe, load
+from fitune.core.runs import Run, RunState
 from fitune.core.tokens import lengths_note
 from fitune.tui.commands.running.watch import follow_to_end
+from fitune.tui.data.read import render
 from fitune.tui.text import clean, gib
 
 
 def run(args: argparse.Namespace) -> int:
     """Exit status: 0 done, 1 failed, 2 bad input, 130 stopped or left running with Ctrl+C."""
     recipe = load.load(args.recipe, args.set)
-    return start(recipe, anyway=args.yes, detach=args.detach, share_gpu=args.share_gpu)
+    return start(recipe, anyway=args.yes, detach=args.detach, share_gpu=args.share_gpu, fastest=args.fastest)
 
 
-def start(recipe: Recipe, anyway: bool, detach: bool, share_gpu: bool = False) -> int:
-    """Start a run of a recipe, then follow it or, with `detach`, return at once. Exit status as `run`."""
-    begun = jobs.begin(recipe, share_gpu=share_gpu, anyway=anyway)
-    for note in (begun.backend_reason, *begun.notes, *_memory(begun)):
+def start(recipe: Recipe, anyway: bool, detach: bool, share_gpu: bool = False, fastest: bool = False) -> int:
+    """Start a run of a recipe, then follow it or, with `detach`, return at once. Exit status as `run`.
+
+    fastest: count the rows' tokens first, and train by the fastest plan for them that gives the same result.
+    """
+    rows = render(recipe, _tell_counting()) if fastest else None
+    begun = jobs.begin(recipe, share_gpu=share_gpu, anyway=anyway, rows=rows, fastest=fastest)
+    for note in (begun.backend_reason, *begun.notes, *_memory(begun), *_plan(begun, fastest)):
         print(clean(note), file=sys.stderr)
     if detach:
         print(begun.run.name)
         print(f"Running by itself ({begun.how}). Watch it: fitune watch {begun.run.name}", file=sys.stderr)
         return ExitCode.DONE
     return follow_to_end(begun.run)
+
+
+def _tell_counting() -> Callable[[Run, RunState], None]:
+    """Says once that tokens are counted, unless they are known already."""
+    said = False
+
+    def tell(_: Run, state: RunState) -> None:
+        nonlocal said
+        if not said:
+            said = True
+            print("Counting the tokens of the rows ...", file=sys.stderr)
+
+    return tell
+
+
+def _plan(begun: Begun, fastest: bool) -> list[str]:
+    """The fastest plan in a line: taken, or how to take it; nothing where there is none worth a word."""
+    if begun.plan is None or begun.plan.proposal is None:
+        return []
+    changes = ", ".join(f"{name} = {value}" for name, value in begun.plan.proposal.set.items())
+    if fastest:
+        return [f"plan: {changes}. {begun.plan.reason}"]
+    return [f"The same result by another plan, with --fastest: {begun.plan.reason} ({changes})"]
 
 
 def _memory(begun: Begun) -> list[str]:
