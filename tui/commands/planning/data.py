@@ -61,7 +61,7 @@ def _prepared(recipe: Recipe) -> TokenStats:
     progress = _Progress("rendered")
 
     def tell(_: Run, state: RunState) -> None:
-        progress(state.phase_data.get("bytes", 0), state.phase_data.get("total_bytes", 0))
+        progress(state.phase.bytes or 0, state.phase.total_bytes or 0)
 
     found = render(recipe, tell)
     progress.end()
