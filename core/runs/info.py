@@ -14,11 +14,13 @@ class GpuInfo:
     uuid: str
     """As nvidia-smi -L shows it."""
     name: str
+    """As its driver gives it."""
     total_bytes: int | None
-    """null where the driver does not say."""
+    """Its memory; null where the driver does not say."""
     free_bytes: int | None
+    """What of it was free."""
     compute_capability: tuple[int, int] | None
-    """Such as [8, 9]."""
+    """Major and minor number, such as [8, 9]."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +56,7 @@ class ModelInfo:
     id: str
     """A Hub id or a folder; empty if it is not known."""
     revision: str | None
+    """The branch, tag or commit on the Hub that the recipe names."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

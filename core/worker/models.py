@@ -14,6 +14,7 @@ import orjson
 from fitune.core.deliver import MODEL_FILES, SKIPPED_FILES, download
 from fitune.core.errors import UserError
 from fitune.core.files import write_atomically
+from fitune.core.records import from_json
 from fitune.core.runs import EventLog, Phase, Run, Tail, Warned
 
 BUNDLED_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"
@@ -21,6 +22,14 @@ WEIGHTS = "base.json"
 """In a run's folder: what the weights of its base model are, where that is a folder."""
 SAMPLES, SAMPLE_BYTES = 512, 4096
 _BUNDLED_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
+
+
+@dataclass(frozen=True, slots=True)
+class WeightsDigest:
+    """The content of base.json: what the weights were that the run was trained on."""
+
+    sampled: str
+    """BLAKE2b of 512 places in each file of weights."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +58,7 @@ def of_run(run: Run, log: EventLog) -> Source:
         return Source(bundled(models_dir), model.id, None)
     source = fetch(model.id, model.revision, model.trust_remote_code, models_dir, log)
     known = run.path / WEIGHTS
-    if _has_learnt(run) and known.is_file() and orjson.loads(known.read_bytes())["sampled"] != sampled(source.path):
+    if _has_learnt(run) and known.is_file() and _digest(known) != WeightsDigest(sampled(source.path)):
         raise UserError(
             f"The weights in {source.path} are not those that {run.name} was trained on: they were changed since.",
             "Put the old ones back, or train again on these.",
@@ -61,7 +70,11 @@ def remember_weights(run: Run) -> None:
     """Keep what the weights of a base model in a folder are; of one on the Hub the commit says it."""
     folder = Path(os.path.expanduser(run.recipe().model.id))
     if folder.is_dir() and not _has_learnt(run):
-        write_atomically(run.path / WEIGHTS, orjson.dumps({"sampled": sampled(folder)}))
+        write_atomically(run.path / WEIGHTS, orjson.dumps(WeightsDigest(sampled(folder))))
+
+
+def _digest(path: Path) -> WeightsDigest:
+    return from_json(WeightsDigest, orjson.loads(path.read_bytes()))
 
 
 def sampled(folder: Path) -> str:

@@ -12,11 +12,22 @@ from fitune.core.data.split import split
 from fitune.core.errors import Problem
 from fitune.core.files import write_atomically
 from fitune.core.recipe import Recipe
+from fitune.core.records import from_json
 from fitune.core.runs import EventLog, Run, Warned
 from fitune.core.worker.rows import render
 from fitune.core.worker.rows.truncate import TruncatedRows, nothing_left_error, truncate
 from fitune.core.worker.training.packing import Rows
 from fitune.core.worker.training.samples import ROWS_LOOKED_AT
+
+
+@dataclass(frozen=True, slots=True)
+class RowsDigest:
+    """The content of rows.json: what the rows were when the run began."""
+
+    rows: int
+    """Usable rows of the data set."""
+    digest: str
+    """BLAKE2b of all of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +69,12 @@ def remember(run: Run, rows: Sequence[dict[str, Any]], log: EventLog) -> None:
     digest = hashlib.blake2b(digest_size=16)
     for row in rows:
         digest.update(repr(row).encode())  # which knows any number, orjson none above 64 bits
-    place, found = run.path / "rows.json", {"rows": len(rows), "digest": digest.hexdigest()}
-    if run.newest_checkpoint() is None or not place.exists():
-        write_atomically(place, orjson.dumps(found))
-    elif (began_with := orjson.loads(place.read_bytes())) != found:
+    path, now = run.path / "rows.json", RowsDigest(len(rows), digest.hexdigest())
+    if run.newest_checkpoint() is None or not path.exists():
+        write_atomically(path, orjson.dumps(now))
+    elif (began_with := from_json(RowsDigest, orjson.loads(path.read_bytes()))) != now:
         message = (
-            f"The data have changed since this run began ({began_with['rows']} rows then, {len(rows)} now): it goes on "
+            f"The data have changed since this run began ({began_with.rows} rows then, {len(rows)} now): it goes on "
             "with those of now. Some that are held out now may have been learnt before, and in this epoch rows may "
             "come twice or not at all. To be exact, train anew."
         )

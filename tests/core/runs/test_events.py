@@ -1,6 +1,7 @@
 """The event log: whatever happens to the writer or the disk, readers see every whole event once and never stumble."""
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -11,8 +12,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 
+from fitune.core.records import to_json
 from fitune.core.runs import (
     Event,
     EventLog,
@@ -29,6 +32,7 @@ from fitune.core.runs import (
     event_log,
 )
 from fitune.core.runs.event_log import parse_line
+from fitune.core.runs.events import Unknown
 from fitune.core.runs.state import HISTORY_POINTS, Curve, RunState, fold, spent_s
 from tests.events import event_of, raw_line
 
@@ -411,3 +415,43 @@ def test_a_curve_of_rare_points_is_thinned_evenly_too(every: int) -> None:
     assert HISTORY_POINTS / 2 < len(curve.points) <= HISTORY_POINTS
     gaps = [later[0] - sooner[0] for sooner, later in pairwise(curve.points[:-1])]
     assert max(gaps) <= 2 * min(gaps)
+
+
+@pytest.mark.parametrize("name", ["ok", "demo", "killed", "nan", "oom"])
+def test_events_of_a_recorded_run_are_written_as_they_were(name: str) -> None:
+    for raw_text in (ROOT / "tests" / "data" / "runs" / f"{name}.jsonl").read_bytes().splitlines():
+        raw, read = json.loads(raw_text), parse_line(raw_text)
+        assert read
+        assert not isinstance(read.data, Unknown)
+        written = json.loads(orjson.dumps(to_json(read.data)))
+        raw["data"].pop("eval_rows", None)  # of an older version
+        assert without_nulls(written) == without_nulls(raw["data"])
+        assert (read.type, read.seq, read.t, read.job) == (raw["type"], raw["seq"], raw["t"], raw["job"])
+
+
+def without_nulls(data: dict[str, Any]) -> dict[str, Any]:
+    inner = {key: without_nulls(value) if isinstance(value, dict) else value for key, value in data.items()}
+    return {key: value for key, value in inner.items() if value is not None and (key, value) != ("stopped", False)}
+
+
+def test_a_loss_that_is_no_number_is_null_in_the_log_and_nan_when_it_is_read(path: Path) -> None:
+    EventLog(path, "train").write(Step(step=1, loss=float("nan"), grad_norm=float("inf")))
+    assert json.loads(path.read_bytes())["data"] == {"step": 1, "loss": None, "grad_norm": None}
+    (event,) = Tail(path).read()
+    assert isinstance(event.data, Step)
+    assert event.data.loss is not None
+    assert math.isnan(event.data.loss)
+    assert event.data.grad_norm is None
+
+
+def test_a_copy_for_another_thread_does_not_change_with_later_events() -> None:
+    state = RunState()
+    story: list[tuple[str, dict[str, Any]]] = [
+        ("started", {}), ("phase", {"name": "train", "total_steps": 9}), ("step", {"step": 1, "loss": 3.0}),
+        ("eval", {"step": 1, "loss": 2.5}), ("warning", {"message": "w"}), ("sample", {"prompt": "p"}), ("failed", {}),
+    ]  # fmt: skip
+    events = [event_of(seq, float(seq), "train", kind, **data) for seq, (kind, data) in enumerate(story, 1)]
+    copied, expected = fold(events, state).copy(), fold(events)
+    fold([event_of(9, 9.0, "train", kind, **(data | {"step": 5})) for kind, data in story], state)
+    assert copied == expected
+    assert state != expected

@@ -4,20 +4,32 @@ import argparse
 import re
 import signal
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 
 from fitune.core import runs
 from fitune.core.errors import ExitCode, UserError
 from fitune.core.jobs import chat
 from fitune.core.jobs.chat import Chat, Conversation, Settings
-from fitune.core.jobs.chat_messages import Answered, Done, Question, Ready, Refused, Side, Text
+from fitune.core.jobs.chat_messages import Answered, Done, Ended, Question, Ready, Refused, Side, Text
 from fitune.core.runs import Failed, Phase, Warned
 from fitune.tui.chat.text import ANSWER_CHARS, NAMES, checked, ended, failure, kept, manner, phase
 from fitune.tui.terminal import is_terminal, surface
 from fitune.tui.text import as_ascii_json, clean, encodable
 
-ANSWER_KEYS = ("text", "ended", "tokens", "elapsed_s")
 HELP = "Ctrl+C stops an answer, Ctrl+D leaves, /new forgets what was said, ? tells this again."
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerDocument:
+    """An answer in `fitune chat --prompt TEXT --json`."""
+
+    text: str
+    ended: Ended
+    """itself: with a mark that ends an answer. Else what cut it: length or asked (Ctrl+C)."""
+    tokens: int
+    """Length of the answer."""
+    elapsed_s: float
+    """Seconds that it took."""
 
 
 def run(args: argparse.Namespace) -> int:
@@ -37,10 +49,14 @@ def run(args: argparse.Namespace) -> int:
             return session.talk()
         answers = session.ask(args.prompt)
         if args.json:
-            by_side = {side: asdict(answer) for side, answer in answers.items()}
-            print(as_ascii_json({side: {key: each[key] for key in ANSWER_KEYS} for side, each in by_side.items()}))
+            documents = {side: _document(answer) for side, answer in answers.items()}
+            print(as_ascii_json({side: asdict(document) for side, document in documents.items()}))
         stopped = any(answer.ended == "asked" for answer in answers.values())
         return ExitCode.STOPPED if stopped else ExitCode.DONE
+
+
+def _document(answer: Answered) -> AnswerDocument:
+    return AnswerDocument(answer.text, answer.ended, answer.tokens, answer.elapsed_s)
 
 
 class Session:

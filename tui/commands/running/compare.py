@@ -3,7 +3,7 @@
 import argparse
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from statistics import mean, median
 from typing import Any
 
@@ -49,6 +49,18 @@ RESULTS: dict[str, tuple[str, Callable[[Any], str]]] = {
 """What is shown of a run's training, under which name, and how."""
 
 
+@dataclass(frozen=True, slots=True)
+class ComparisonDocument:
+    """The answer of `fitune runs compare --json`."""
+
+    runs: tuple[str, str]
+    """The names of both runs."""
+    settings: dict[str, list[Any]]
+    """The settings that differ, by `group.key`, with the value of each run."""
+    results: dict[str, tuple[Any, Any]]
+    """The fields of Result, with the value of each run."""
+
+
 def run(args: argparse.Namespace) -> int:
     """Print both side by side, or with --json {"runs", "settings", "results"}. Exit status 0."""
     home = runs.home()
@@ -56,9 +68,8 @@ def run(args: argparse.Namespace) -> int:
     settings = differences(pair[0].recipe(), pair[1].recipe())
     results = [result(each) for each in pair]
     if args.json:
-        names = [each.name for each in pair]
-        by_name = {key: [getattr(each, key) for each in results] for key in RESULTS}
-        print(as_ascii_json({"runs": names, "settings": settings, "results": by_name}))
+        by_name = {key: (getattr(results[0], key), getattr(results[1], key)) for key in RESULTS}
+        print(as_ascii_json(asdict(ComparisonDocument((pair[0].name, pair[1].name), settings, by_name))))
         return ExitCode.DONE
     rows = [("", pair[0].name, pair[1].name)]
     rows += [(key, said(one), said(other)) for key, (one, other) in settings.items()]
