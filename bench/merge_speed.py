@@ -20,6 +20,7 @@ from typing import Any
 
 from fitune.core import runs
 from fitune.core.recipe.load import parse
+from fitune.core.runs import Finished
 from fitune.core.runs.run import Run
 
 MODULES = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj",
@@ -37,7 +38,7 @@ def make_run(model: Path, home: Path, rank: int) -> Run:
     data = home / "rows.jsonl"
     data.write_text("".join(json.dumps({"question": f"{n}?", "answer": f"{n}."}) + "\n" for n in range(40)))
     tree: dict[str, Any] = {"model": {"id": str(model), "quant": "bf16"}, "data": {"source": str(data)}}
-    run = runs.create(parse(tree, "bench"), home, {})
+    run = runs.create(parse(tree, "bench"), home)
     LoraConfig(r=rank, lora_alpha=rank, target_modules="all-linear", task_type="CAUSAL_LM").save_pretrained(run.adapter)
     held = {}
     for name, slot in slots_in(model).items():
@@ -77,13 +78,14 @@ def main() -> None:
         print(json.dumps({"copy_s": round(plain_s, 2), **written(run, worker)}), flush=True)
         worker.wait()
         end = run.state().end
-        if end is None or end.type == "failed":
-            sys.exit(f"the merge failed: {end and end.data}")
-        told = end.data
+        if not isinstance(end, Finished):
+            sys.exit(f"the merge failed: {end}")
+        assert end.bytes
+        assert end.write_s
         print(json.dumps({
-            "merged_bytes": told["bytes"], "speed_of_copy": round(plain_s / told["write_s"], 2),
-            "peak_share": round(told["peak_host_bytes"] / told["bytes"], 3), "all_s": round(told["elapsed_s"], 1),
-            "proof": {key: value for key, value in told["proof"].items() if key != "checks"},
+            "merged_bytes": end.bytes, "speed_of_copy": round(plain_s / end.write_s, 2),
+            "peak_share": round((end.peak_host_bytes or 0) / end.bytes, 3), "all_s": round(end.elapsed_s or 0, 1),
+            "proof": {key: value for key, value in (end.proof or {}).items() if key != "checks"},
         }))  # fmt: skip
 
 
@@ -92,7 +94,7 @@ def written(run: Run, worker: subprocess.Popen[bytes]) -> dict[str, Any]:
     at: dict[str, float] = {}
     while "prove" not in at and worker.poll() is None:
         time.sleep(0.02)
-        at.setdefault(run.state().phase or "", time.monotonic())
+        at.setdefault(run.state().phase.name, time.monotonic())
     if "prove" not in at:
         return {"failed": worker.returncode}
     peak = re.search(r"VmHWM:\s*(\d+) kB", Path(f"/proc/{worker.pid}/status").read_text())

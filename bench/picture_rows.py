@@ -11,7 +11,7 @@ from pathlib import Path
 from fitune.core import jobs
 from fitune.core.errors import UserError
 from fitune.core.recipe.load import Recipe, parse
-from fitune.core.runs.events import EventLog
+from fitune.core.runs import EventLog, Phase, Started
 from fitune.core.runs.run import Run
 
 BUNDLED_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"
@@ -46,8 +46,8 @@ def counting() -> Run:
     run = Run(Path.cwd() / "counting")
     run.path.mkdir(exist_ok=True)
     log = EventLog(run.events, "prepare")
-    log.write("started")
-    log.write("phase", name="rows", rows=640, tokens=141_320, bytes=48, total_bytes=100)
+    log.write(Started())
+    log.write(Phase(name="rows", rows=640, tokens=141_320, bytes=48, total_bytes=100))
     return AliveRun(run.path)
 
 

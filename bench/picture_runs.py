@@ -3,9 +3,10 @@
 import json
 import subprocess
 import time
+from dataclasses import replace
 from pathlib import Path
 
-from fitune.core.runs.events import EventLog
+from fitune.core.runs import EventLog, Failed, Finished, Phase, Started
 from tests.fake_worker import STORIES, make_run, start
 
 
@@ -44,15 +45,15 @@ def job_run(base: Path, told: str) -> Path:
     run = ended_run(base, "demo")
     if told == "push":
         log = EventLog(run / "events.jsonl", "push")
-        log.write("started", device="the Hub")
-        log.write("phase", name="ask")
-        sent = {"name": "upload", "repo": "you/sums", "files": 6, "bytes": 23_000_000}
-        log.write("phase", **sent, done_bytes=3_500_000, file="adapter_model.safetensors")
+        log.write(Started(device="the Hub"))
+        log.write(Phase(name="ask"))
+        sent = Phase(name="upload", repo="you/sums", files=6, bytes=23_000_000)
+        log.write(replace(sent, done_bytes=3_500_000, file="adapter_model.safetensors"))
         return run
     log = EventLog(run / "events.jsonl", "merge")
-    log.write("started", device="cpu")
-    log.write("phase", name="download", model="HuggingFaceTB/SmolLM2-135M-Instruct")
-    log.write("phase", name="write", bytes=269_000_000)
+    log.write(Started(device="cpu"))
+    log.write(Phase(name="download", model="HuggingFaceTB/SmolLM2-135M-Instruct"))
+    log.write(Phase(name="write", bytes=269_000_000))
     if told == "merge":
         (run / "merged.part").mkdir()
         (run / "merged.part" / "model.safetensors").write_bytes(bytes(112_000_000))
@@ -62,10 +63,10 @@ def job_run(base: Path, told: str) -> Path:
     (folder / "model.safetensors").write_bytes(bytes(269_000_000))
     (folder / "proof.json").write_text(json.dumps(proof(told == "merged")))
     if told == "merged":
-        log.write("finished", bytes=269_000_000, files=5, elapsed_s=21.0)
+        log.write(Finished(bytes=269_000_000, files=5, elapsed_s=21.0))
     else:
         what = "What was written failed its proof. chat template: expected the one of the training; got another."
-        log.write("failed", kind="data", message=what, hint="Use the adapter as it is, or merge once more.")
+        log.write(Failed(kind="data", message=what, hint="Use the adapter as it is, or merge once more."))
     return run
 
 

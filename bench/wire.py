@@ -27,6 +27,7 @@ import psutil
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from fitune.core.runs.run import Run
+from tests.events import step_of
 from tests.fake_worker import make_run, start
 from tests.pty_terminal import PtyTerminal, python
 
@@ -204,9 +205,9 @@ def stall(run: Path, seconds: float) -> dict[str, float]:
     terminal = PtyTerminal(python("-c", WATCH, str(run)), 200, 50)
     terminal.pump(SETTLE_S)
     process = psutil.Process(terminal.pid)
-    steps, began_cpu_s, rss = Run(run).state().step["step"], cpu_s(terminal), process.memory_info().rss
+    steps, began_cpu_s, rss = step_of(Run(run)), cpu_s(terminal), process.memory_info().rss
     time.sleep(seconds)
-    now = Run(run).state().step["step"]
+    now = step_of(Run(run))
     used_s, grown = cpu_s(terminal) - began_cpu_s, process.memory_info().rss - rss
     began = time.monotonic()
     if not terminal.pump(30, lambda: shown_step(terminal) >= now):

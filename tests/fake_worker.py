@@ -1,4 +1,4 @@
-"""A stand-in for the training worker, standard library only: it replays a story of events, and fails in any way asked.
+"""A stand-in for the training worker, without its libraries: it replays a story of events, and fails in any way asked.
 
     python tests/fake_worker.py RUN_FOLDER STORY [--rate 20] [--then end|die|hang] [--silent]
 
@@ -22,47 +22,63 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from fitune.core.records import to_json
+from fitune.core.runs import Checkpoint, Eval, EventData, Finished, Memory, Phase, Started, Step
+
 STORIES = Path(__file__).parent / "data" / "runs"
 GIB = 1 << 30
 PREDICTED = int(7.7 * GIB)
 RECIPE = {"version": 1, "model": {"id": "HuggingFaceTB/SmolLM2-135M-Instruct"}, "data": {"source": "rows.jsonl"}}
 
 
-def made_up(steps: int) -> Iterator[dict[str, Any]]:
+def made_up(steps: int) -> Iterator[EventData]:
     """A training as a GPU run tells it: a falling, noisy loss, evaluations and checkpoints ten times."""
     dice = random.Random(7)
-    yield {"type": "started", "data": {"backend": "unsloth", "dtype": "bfloat16", "device": "NVIDIA H100 80GB HBM3"}}
-    yield {"type": "phase", "data": {"name": "load", "model": "unsloth/Meta-Llama-3.1-8B"}}
-    yield {"type": "phase", "data": {"name": "train", "total_steps": steps, "epochs": 3}}
+    yield Started(backend="unsloth", dtype="bfloat16", device="NVIDIA H100 80GB HBM3")
+    yield Phase(name="load", model="unsloth/Meta-Llama-3.1-8B")
+    yield Phase(name="train", total_steps=steps, epochs=3)
     for step in range(1, steps + 1):
         done = step / steps
         trend = 0.9 + 1.4 * math.exp(-6 * done)
-        data = {
-            "step": step,
-            "epoch": 3 * done,
-            "loss": trend + dice.gauss(0, 0.06),
-            "lr": 2e-4 * (1 - done),
-            "grad_norm": 0.6 + dice.random() * 0.4,
-            "tokens_per_s": 9600 + dice.gauss(0, 80),
-            "seen_tokens": 4096 * step,
-            "step_s": 0.43,
-        }
-        yield {"type": "step", "data": data}
+        yield Step(
+            step=step,
+            epoch=3 * done,
+            loss=trend + dice.gauss(0, 0.06),
+            lr=2e-4 * (1 - done),
+            grad_norm=0.6 + dice.random() * 0.4,
+            tokens_per_s=9600 + dice.gauss(0, 80),
+            seen_tokens=4096 * step,
+            step_s=0.43,
+        )
         if step % 50 == 1:
-            held = {"allocated": int(6.4 * GIB), "reserved": int(7.1 * GIB), "device": int(7.6 * GIB)}
-            peaks = {f"peak_{key}": size for key, size in held.items()}
-            yield {"type": "memory", "data": {"step": step, **held, **peaks, "predicted": PREDICTED}}
+            allocated, reserved, device = int(6.4 * GIB), int(7.1 * GIB), int(7.6 * GIB)
+            yield Memory(
+                step=step,
+                allocated=allocated,
+                reserved=reserved,
+                device=device,
+                peak_allocated=allocated,
+                peak_reserved=reserved,
+                peak_device=device,
+                predicted=PREDICTED,
+            )
         if step % max(1, steps // 10) == 0:
-            yield {"type": "eval", "data": {"step": step, "loss": trend + 0.08, "elapsed_s": 4.0}}
-            yield {"type": "checkpoint", "data": {"step": step}}
-    ended = {"stopped": False, "steps": steps, "total_steps": steps, "elapsed_s": 0.43 * steps}
-    yield {"type": "finished", "data": {**ended, "first_loss": 2.3, "last_loss": 0.9, "eval_loss": 0.98}}
+            yield Eval(step=step, loss=trend + 0.08, elapsed_s=4.0)
+            yield Checkpoint(step=step)
+    yield Finished(
+        steps=steps, total_steps=steps, elapsed_s=0.43 * steps, first_loss=2.3, last_loss=0.9, eval_loss=0.98
+    )
+
+
+def as_read(data: EventData) -> dict[str, Any]:
+    """An event as a file of a story has it."""
+    return {"type": data.type, "data": to_json(data)}
 
 
 def story(name: str) -> Iterator[dict[str, Any]]:
     """The events of `steps:N`, of a file, or of a name in tests/data/runs."""
     if name.startswith("steps:"):
-        yield from made_up(int(name.partition(":")[2]))
+        yield from map(as_read, made_up(int(name.partition(":")[2])))
         return
     path = Path(name) if name.endswith(".jsonl") else STORIES / f"{name}.jsonl"
     for line in path.read_text().splitlines():
@@ -131,8 +147,8 @@ class Worker:
         print(f"{event['type']}: \x1b[32m{self.seq}\x1b[0m done\rstep {self.step}", flush=True)
 
     def stop(self) -> None:
-        self.write({"type": "checkpoint", "data": {"step": self.step}})
-        self.write({"type": "finished", "data": {"stopped": True, "steps": self.step, "total_steps": 300}})
+        self.write(as_read(Checkpoint(step=self.step)))
+        self.write(as_read(Finished(stopped=True, steps=self.step, total_steps=300)))
 
     def _live(self) -> None:
         while True:

@@ -16,6 +16,7 @@ from pathlib import Path
 import pyte
 
 from fitune.core.runs.run import Run
+from tests.events import step_of
 from tests.fake_worker import wait_until
 
 ROOT = Path(__file__).parent.parent
@@ -169,8 +170,8 @@ class PtyTerminal:
 
 def wait_for_steps(run: Path, steps: int) -> None:
     """Until a training has gone on by so many steps. Raises AssertionError if it does not."""
-    before = Run(run).state().step["step"]
-    wait_until(lambda: Run(run).state().step["step"] > before + steps)
+    before = step_of(Run(run))
+    wait_until(lambda: step_of(Run(run)) > before + steps)
 
 
 def python(*arguments: str) -> list[str]:

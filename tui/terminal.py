@@ -106,8 +106,7 @@ def last_lines(run: Run) -> list[str]:
     state = run.state()
     status = run.status(state)
     if status in LIVE:
-        step = state.step.get("step")
-        at = f" at step {step} of {state.total_steps}" if isinstance(step, int) else ""
+        at = f" at step {state.step.step} of {state.total_steps}" if state.step else ""
         training = f"{name} goes on training by itself{at}."
         return [
             training if job in (None, "train") else f"The {clean(job, 20)} of {name} goes on by itself.",

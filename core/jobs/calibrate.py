@@ -12,7 +12,7 @@ from fitune.core.errors import ExitCode, UserError
 from fitune.core.forecast import history
 from fitune.core.jobs.training import begin
 from fitune.core.recipe import Data, Deliver, Recipe
-from fitune.core.runs import Run, Tail, fold
+from fitune.core.runs import Failed, Phase, Run, Tail, fold
 
 STEPS = 3
 """Optimizer states appear in the first step, so the second is the first true peak; the third makes a median of two."""
@@ -77,18 +77,18 @@ def _wait(run: Run, tell: Callable[[str], None]) -> None:
         alive = run.holder_pid() is not None  # asked before reading: what a dead worker wrote is all there
         for event in tail.read():
             state = fold([event], state)
-            if event.type == "phase":
-                tell(state.phase)
+            if isinstance(event.data, Phase):
+                tell(state.phase.name)
         if not alive:
             break
         time.sleep(POLL_S)
     end = state.end if state else None
     if end is None:
         raise UserError("The training that was to measure was killed.", f"See {run.log}", exit_code=ExitCode.FAILED)
-    if end.type == "failed":
-        said = f"The training that was to measure failed: {end.data.get('message')}"
-        hint = str(end.data.get("hint") or "").replace("fitune resume", "the same command")  # there is no run to resume
-        hint = NO_ROOM if end.data.get("kind") == "oom" else hint
+    if isinstance(end, Failed):
+        said = f"The training that was to measure failed: {end.message}"
+        hint = end.hint.replace("fitune resume", "the same command")  # there is no run to resume
+        hint = NO_ROOM if end.kind == "oom" else hint
         raise UserError(said, hint, exit_code=ExitCode.FAILED)
 
 

@@ -9,19 +9,17 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import orjson
 
 from fitune.core.errors import UserError
-from fitune.core.runs import Run
+from fitune.core.jobs.chat_messages import SIDES, Asked, Message, Question, Request, Side, Turn, of_line
+from fitune.core.runs import Failed, Run
 from fitune.core.units import GIB
 
-Side = Literal["base", "tuned"]
-SIDES: tuple[Side, ...] = ("base", "tuned")
 ANSWER_TOKENS = 512
-Turn = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,16 +29,6 @@ class Settings:
     max_tokens: int = ANSWER_TOKENS
     temperature: float = 0.0
     """0 always takes the likeliest token, so that the two sides can be compared; above, chance has a say."""
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """A held-out row of the run's own data, ready to be asked."""
-
-    asked: list[Turn] | str
-    tools: Any
-    shown: str
-    reference: str
 
 
 @dataclass(slots=True)
@@ -71,11 +59,11 @@ class Conversation:
         self.said = {side: [] for side in SIDES}
         self.tools = None
 
-    def ask(self, text: str) -> dict[str, Any]:
-        """The messages to send to each side; a question of the data begins a new conversation, as its row does."""
+    def ask(self, text: str) -> Asked:
+        """A question for each side; one of the data begins a new conversation, as its row does."""
         text = text.encode(errors="replace").decode()  # lone surrogates, from a terminal that is not UTF-8
         if not self.is_chat:
-            return {"asked": dict.fromkeys(SIDES, text)}
+            return Asked(dict.fromkeys(SIDES, text))
         ready = next((each for each in self.questions if each.shown == text), None)
         if ready is not None and isinstance(ready.asked, list):
             self._asked, self.tools = dict.fromkeys(SIDES, ready.asked), ready.tools
@@ -83,7 +71,7 @@ class Conversation:
             opening = [{"role": "system", "content": self.system}] if self.system else []
             question = {"role": "user", "content": text}
             self._asked = {side: [*(turns or opening), question] for side, turns in self.said.items()}
-        return {"asked": self._asked, "tools": self.tools}
+        return Asked({**self._asked}, self.tools)
 
     def answered(self, side: Side, text: str) -> None:
         """Remember a question with its answer: one that was not answered counts as never asked."""
@@ -97,32 +85,28 @@ class Chat:
     def __init__(self, run: Run, worker: "subprocess.Popen[bytes]") -> None:
         self.run, self._worker = run, worker
 
-    def ask(self, wanted: Mapping[str, Any], settings: Settings) -> None:
+    def ask(self, asked: Asked, settings: Settings) -> None:
         """Ask what Conversation.ask made; one question at a time."""
-        self._tell({**wanted, "max_tokens": settings.max_tokens, "temperature": settings.temperature})
+        self._send(asdict(Request(asked.sides, asked.tools, settings.max_tokens, settings.temperature)))
 
     def stop(self) -> None:
-        """End the answer that is being written; `done` follows."""
-        self._tell({"stop": True})
+        """End the answer that is being written; Done follows."""
+        self._send({"stop": True})
 
-    def heard(self) -> Iterator[dict[str, Any]]:
-        """Messages of the model's process, as they come, until it ends. By `type`:
-
-        phase{name} warning{message} ready{device, model, questions} text{side, text} done{}
-        answer{side, text, tokens, ended: itself|length|asked, elapsed_s} refused{message, hint} failed{message, hint}
-        """
+    def heard(self) -> Iterator[Message]:
+        """The messages of the model's process as they come, until it ends. If it was killed, Failed says so."""
         assert self._worker.stdout is not None
-        told = False
+        failed = False
         for line in self._worker.stdout:
-            yield (message := orjson.loads(line))
-            told = told or message["type"] == "failed"
+            yield (message := of_line(line))
+            failed = failed or isinstance(message, Failed)
         code = self._worker.wait()
-        if code and not told:
+        if code and not failed:
             how = f"ended with status {code}."
             if code < 0:
                 how = f"was ended by {signal.Signals(-code).name}: most often because the RAM ran out."
             said = f"The process with the model in it {how}"
-            yield {"type": "failed", "message": said, "hint": f"See {self.run.path / 'chat.log'}"}
+            yield Failed(kind="killed", message=said, hint=f"See {self.run.path / 'chat.log'}")
 
     def close(self) -> None:
         """End the model's process, and all that it started, at once."""
@@ -136,7 +120,7 @@ class Chat:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _tell(self, message: Mapping[str, Any]) -> None:
+    def _send(self, message: Mapping[str, object]) -> None:
         assert self._worker.stdin is not None
         with suppress(BrokenPipeError):  # it has died: `heard` says so
             self._worker.stdin.write(orjson.dumps(message, option=orjson.OPT_APPEND_NEWLINE))
@@ -161,8 +145,10 @@ def start(run: Run, share_gpu: bool = False) -> Chat:
             raise UserError(f"{run.name} is training ({run.held_by()}).", hint)
         refuse_busy_gpu(run)
     found = host.detect()
-    uuid = (run.info().get("gpu") or {}).get("uuid")
-    gpu = next((each for each in found.gpus if each.uuid == uuid), None) or host.pick_gpu(found, None)
+    planned = run.info().gpu
+    gpu = next((each for each in found.gpus if planned and each.uuid == planned.uuid), None) or host.pick_gpu(
+        found, None
+    )
     _refuse_short_memory(run, gpu, found.ram_available_bytes)
     try:
         log = os.open(run.path / "chat.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from fitune.core.deliver import UploadKind, uploads
+from fitune.core.deliver import ExportRequest, MergeRequest, PushRequest, UploadKind, uploads
 from fitune.core.errors import UserError
 from fitune.core.jobs.starting import start
 from fitune.core.memory import GGUF_BYTES
@@ -18,13 +18,13 @@ def merge(run: Run, base: str | None = None) -> str:
     _require(run.adapter)
     if base is not None and not (base and base.isprintable()):
         raise UserError(f"{base!r} can't be the name of a model.", "Give its id on the Hub, or its folder.")
-    return start(run, "merge", share_gpu=True, wanted={"base": base})  # it leaves a card that trains alone
+    return start(run, "merge", share_gpu=True, request=MergeRequest(base))  # it leaves a card that trains alone
 
 
 def export(run: Run, kinds: Sequence[str]) -> str:
     """Start the job that makes GGUF files of merged/, of kinds such as "q8_0". Returns and raises as `start`."""
     check_export(run, kinds)
-    return start(run, "export", share_gpu=True, wanted={"gguf": list(kinds)})
+    return start(run, "export", share_gpu=True, request=ExportRequest(tuple(kinds)))
 
 
 def check_export(run: Run, kinds: Sequence[str]) -> None:
@@ -37,7 +37,7 @@ def check_export(run: Run, kinds: Sequence[str]) -> None:
 def push(run: Run, repo: str, private: bool = True, what: UploadKind = "adapter") -> str:
     """Start the job that uploads a part of the run to a repository on the Hub. Returns and raises as `start`."""
     check_push(run, repo, what)
-    return start(run, "push", share_gpu=True, wanted={"repo": repo, "private": private, "what": what})
+    return start(run, "push", share_gpu=True, request=PushRequest(repo, private, what))
 
 
 def check_push(run: Run, repo: str, what: UploadKind) -> None:

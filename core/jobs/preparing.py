@@ -9,7 +9,7 @@ from fitune.core.errors import UserError
 from fitune.core.files import write_atomically
 from fitune.core.jobs.starting import start
 from fitune.core.recipe import Recipe
-from fitune.core.runs import Run
+from fitune.core.runs import Run, RunInfo
 from fitune.core.tokens import STATS_FILE, cache
 
 
@@ -24,12 +24,11 @@ def prepare(recipe: Recipe) -> Run:
     run = Run(cache.folder(key, base))
     if _is_prepared(run):
         return run
-    content = {"version": 1, "name": run.name, "created": time.time(), "key": key,
-               "recipe": recipe.model_dump(mode="json")}  # fmt: skip
+    info = RunInfo(name=run.name, created=time.time(), key=key, recipe=recipe.model_dump(mode="json"))
     try:
         for folder in (each for each in (base, run.path.parent, run.path) if not each.exists()):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        write_atomically(run.path / "run.json", orjson.dumps(content, option=orjson.OPT_INDENT_2))
+        write_atomically(run.path / "run.json", orjson.dumps(info, option=orjson.OPT_INDENT_2))
     except OSError as error:
         hint = "Set FITUNE_HOME to a folder you can write to."
         raise UserError(f"{run.path} can't be made: {error.strerror}.", hint) from None

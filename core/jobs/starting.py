@@ -2,24 +2,26 @@
 
 import fcntl
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import orjson
 
 from fitune.core import runs
+from fitune.core.deliver import ExportRequest, MergeRequest, PushRequest
 from fitune.core.errors import UserError
 from fitune.core.files import write_atomically
 from fitune.core.machine import require_training_stack
 from fitune.core.runs import Run, spawn
 
+Request = MergeRequest | ExportRequest | PushRequest
 
-def start(run: Run, job: str, share_gpu: bool = False, wanted: Mapping[str, Any] | None = None) -> str:
+
+def start(run: Run, job: str, share_gpu: bool = False, request: Request | None = None) -> str:
     """Start the worker on a run and wait until it lives. Returns how: "setsid" or "systemd".
 
-    share_gpu: allow another run on the same card. wanted: left for the worker in JOB.json. Raises UserError if the
+    share_gpu: allow another run on the same card. request: written to JOB.json for the worker. Raises UserError if the
     training stack is not installed, if the run is alive already, if another run holds its card, if its folder can't be
     written to, or if no worker came up.
     """
@@ -33,8 +35,8 @@ def start(run: Run, job: str, share_gpu: bool = False, wanted: Mapping[str, Any]
             if not share_gpu:
                 refuse_busy_gpu(run)
             run.stop.unlink(missing_ok=True)
-            if wanted is not None:
-                write_atomically(run.path / f"{job}.json", orjson.dumps(wanted, option=orjson.OPT_INDENT_2))
+            if request is not None:
+                write_atomically(run.path / f"{job}.json", orjson.dumps(request, option=orjson.OPT_INDENT_2))
             return spawn.spawn(run, job)
     except OSError as error:
         raise _unwritable(run, error) from None
@@ -47,13 +49,13 @@ def _unwritable(run: Run, error: OSError) -> UserError:
 
 def refuse_busy_gpu(run: Run) -> None:
     """Raise UserError, naming the run, if a training holds the card this one wants."""
-    uuid = (run.info().get("gpu") or {}).get("uuid")
+    gpu = run.info().gpu
     for other in runs.all_runs(run.path.parent.parent):
-        if uuid and other.name != run.name and other.trains():
-            held = other.info().get("gpu") or {}
-            if held.get("uuid") == uuid:
+        if gpu and gpu.uuid and other.name != run.name and other.trains():
+            held = other.info().gpu
+            if held and held.uuid == gpu.uuid:
                 raise UserError(
-                    f"{held.get('name', 'The GPU')} is held by the run {other.name}.",
+                    f"{held.name or 'The GPU'} is held by the run {other.name}.",
                     f"Watch it (fitune watch {other.name}), stop it (fitune stop {other.name}), or add --share-gpu.",
                 )
 

@@ -10,13 +10,13 @@ from fitune.core import runs
 from fitune.core.errors import UserError
 from fitune.core.forecast import Fit, Forecast, Resolved, budget_document, fit, forecast, resolve, site_of
 from fitune.core.jobs.starting import start
-from fitune.core.machine import Machine, host, require_training_stack
+from fitune.core.machine import Gpu, Machine, host, require_training_stack
 from fitune.core.memory import EXPERT_NAMES, shapes
 from fitune.core.recipe import Recipe
-from fitune.core.runs import Run
+from fitune.core.records import from_json
+from fitune.core.runs import BudgetInfo, GpuInfo, Run, RunInfo
 from fitune.core.tokens import TokenStats, cache
 
-TOLD_OF_GPU = ("uuid", "name", "total_bytes", "free_bytes", "compute_capability")
 REMEDIES_NAMED = 3
 
 
@@ -103,20 +103,29 @@ def refuse(found: Forecast) -> None:
     raise UserError(" ".join(each.sentence for each in found.shortages if each.is_sure), hint)
 
 
-def _info(resolved: Resolved, machine: Machine, found: Forecast | None, preset: str | None) -> dict[str, object]:
-    """run.json's account of the start, beside the recipe."""
-    gpu = resolved.gpu
-    return {
-        "preset": preset,
-        "budget": asdict(budget_document(found)) if found else None,
-        "workload": asdict(found.work) if found and found.work else None,
-        "gpu": {key: getattr(gpu, key) for key in TOLD_OF_GPU} if gpu else None,
-        "cpu": machine.cpu_name,
-        "backend_reason": resolved.backend_reason,
-        "notes": resolved.notes,
-        "versions": {"python": machine.python_version, **machine.versions},
-        "host": platform.node(),
-    }
+def _info(resolved: Resolved, machine: Machine, found: Forecast | None, preset: str | None) -> RunInfo:
+    """The content of run.json, but for the recipe and what `runs.create` adds."""
+    return RunInfo(
+        preset=preset,
+        budget=from_json(BudgetInfo, asdict(budget_document(found))) if found else None,
+        workload=asdict(found.work) if found and found.work else None,
+        gpu=_gpu_info(resolved.gpu) if resolved.gpu else None,
+        cpu=machine.cpu_name,
+        backend_reason=resolved.backend_reason,
+        notes=resolved.notes,
+        versions={"python": machine.python_version, **machine.versions},
+        host=platform.node(),
+    )
+
+
+def _gpu_info(gpu: Gpu) -> GpuInfo:
+    return GpuInfo(
+        uuid=gpu.uuid,
+        name=gpu.name,
+        total_bytes=gpu.total_bytes,
+        free_bytes=gpu.free_bytes,
+        compute_capability=gpu.compute_capability,
+    )
 
 
 def _refuse_absent_tracker(name: str) -> None:

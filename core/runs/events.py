@@ -1,29 +1,304 @@
-"""The story of a run: an append-only JSONL file with one writer and any number of readers, who never meet.
+"""The events of a run: a dataclass for each type of line in events.jsonl.
 
-Numbers only, never formatted text. Strict when writing, tolerant when reading: a torn or unknown line is counted and
-skipped, since disks fill up and older readers meet newer runs.
+Every field is a number or a name, never formatted text, but for the sentences of warnings and failures and the texts of
+samples. A field that is not known is left out of the line. docs/files.md is made of these docstrings.
 """
 
-import os
-import re
-import time
-from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+from typing import ClassVar
 
-import orjson
 
-EventType = Literal[
-    "started", "phase", "step", "eval", "memory", "checkpoint", "warning", "recovered", "sample", "finished", "failed"
-]  # fmt: skip
-BLOCK_BYTES = 1 << 16
-LONG_BACKLOG_BYTES = 8 << 20
-"""A reader that attaches to more than this does not parse every step, so that a million take under a second."""
-LAST_WORD_PATIENCE_S = 30.0
-"""How long the last event of a job is tried again on a full disk: without it the run counts as killed."""
-_STEP = b'"type":"step"'  # as EventLog writes it; can't stand inside a JSON string, whose quotes are escaped
-_NO_STEP = re.compile(b'"type":"(?!step")')
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Started:
+    """A worker begins a job, for the first time or to continue it."""
+
+    type: ClassVar[str] = "started"
+    backend: str | None = None
+    """The library that does the work: unsloth or trl for a training, else peft, llama.cpp or huggingface_hub."""
+    device: str | None = None
+    """The GPU's name, or "cpu"; for a push "the Hub"."""
+    dtype: str | None = None
+    """The type in which a training computes: bfloat16, float16 or float32."""
+    resumed_from: int | None = None
+    """The step of the checkpoint that a training continues from."""
+    model: str | None = None
+    """The model whose tokenizer the prepare job uses: a Hub id or a folder."""
+    source: str | None = None
+    """The data set that the prepare job reads."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Phase:
+    """A part of a job begins, or the same part has progressed."""
+
+    type: ClassVar[str] = "phase"
+    name: str
+    """download, load, data, prepare, sample, train, save; rows (prepare job); write, prove (merge); convert (export);
+    ask, upload, verify (push)."""
+    model: str | None = None
+    """The model that is downloaded or loaded: a Hub id or a folder."""
+    revision: str | None = None
+    """The Hub commit of that model."""
+    source: str | None = None
+    """The data set that is read."""
+    rows: int | None = None
+    """Rows to train on; in the phase rows those that were counted so far."""
+    tokens: int | None = None
+    """Tokens that were counted so far."""
+    packed: bool | None = None
+    """Whether several short rows share one of full length."""
+    packing: str | None = None
+    """Why rows are packed or not, as a word: core/tokens/packing.py explains each."""
+    packing_gain: float | None = None
+    """How many times fewer rows a step takes when they are packed."""
+    total_steps: int | None = None
+    """Optimizer steps of the whole training."""
+    epochs: float | None = None
+    """Passes over the rows in the whole training."""
+    kind: str | None = None
+    """The kind of GGUF file that is written, such as q8_0."""
+    bytes: int | None = None
+    """Bytes to download, write or upload in this phase; in the phase rows the bytes that were read so far."""
+    done_bytes: int | None = None
+    """Bytes of those that are written or uploaded so far."""
+    total_bytes: int | None = None
+    """Bytes of all files that the phase rows reads."""
+    files: int | None = None
+    """Files to upload."""
+    file: str | None = None
+    """The file that is uploaded now."""
+    repo: str | None = None
+    """The repository that is uploaded to, with its owner."""
+    branch: str | None = None
+    """The branch of the repository, if it is not main."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """An optimizer step of the training."""
+
+    type: ClassVar[str] = "step"
+    step: int
+    """Number of the step, from 1."""
+    loss: float | None
+    """Mean loss of the step's tokens, in nats a token. null in the file means NaN."""
+    epoch: float | None = None
+    """Passes over the rows so far."""
+    lr: float | None = None
+    """Learning rate of the step."""
+    grad_norm: float | None = None
+    """Length of the gradient before it is clipped."""
+    tokens_per_s: float | None = None
+    """Tokens that the step trained on, a second."""
+    seen_tokens: int | None = None
+    """Tokens trained on since the first step, also before a resume."""
+    step_s: float | None = None
+    """Seconds that the step took."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Eval:
+    """A look at the held-out rows."""
+
+    type: ClassVar[str] = "eval"
+    step: int
+    """The step after which it was made."""
+    loss: float | None
+    """Mean loss of the held-out tokens, in nats a token. null in the file means NaN."""
+    elapsed_s: float | None = None
+    """Seconds that it took."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Memory:
+    """The memory of the worker, measured. Without a GPU only that of the host."""
+
+    type: ClassVar[str] = "memory"
+    step: int | None = None
+    """The step after which it was measured."""
+    allocated: int | None = None
+    """Bytes in tensors on the GPU, by torch's allocator."""
+    reserved: int | None = None
+    """Bytes that torch's allocator holds on the GPU."""
+    device: int | None = None
+    """Bytes that the process takes of the GPU, by its driver: CUDA context and allocator slack included."""
+    peak_allocated: int | None = None
+    """The most that `allocated` was."""
+    peak_reserved: int | None = None
+    """The most that `reserved` was."""
+    peak_device: int | None = None
+    """The most that `device` was: what nvidia-smi would have shown."""
+    host: int | None = None
+    """Bytes of RAM that the process holds (resident set)."""
+    peak_host: int | None = None
+    """The most that `host` was."""
+    predicted: int | None
+    """Bytes that the budget said: on a GPU for `peak_device`, else for `peak_host`. null: there was no budget."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint:
+    """A checkpoint lies whole in checkpoints/."""
+
+    type: ClassVar[str] = "checkpoint"
+    step: int
+    """The step after which it was written."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Warned:
+    """A warning: something is not as it was asked for, and the job continues."""
+
+    type: ClassVar[str] = "warning"
+    kind: str
+    """What it is about, as a word: template, rows, eval, packing, experts, sample ..."""
+    message: str
+    """An English sentence for people. Names from the data or from the Hub may stand in it: clean it for a terminal."""
+    count: int | None = None
+    """Rows that it is about."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recovered:
+    """Something went wrong and was put right. No job of this version writes it."""
+
+    type: ClassVar[str] = "recovered"
+    kind: str
+    """What it is about, as a word."""
+    message: str
+    """An English sentence for people."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """A held-out question with the answers of the model before the training and now."""
+
+    type: ClassVar[str] = "sample"
+    step: int
+    """The step after which it was asked; 0 before the first."""
+    prompt: str
+    """The question as it is shown to people."""
+    before: str | None = None
+    """The answer before the training."""
+    after: str | None
+    """The answer after this step; null at step 0."""
+    reference: str | None = None
+    """The answer in the data."""
+    stops: bool | None = None
+    """Whether the answer ended by itself; left out if its time was over."""
+    tokens: int | None = None
+    """Length of the answer."""
+    elapsed_s: float | None = None
+    """Seconds that the answer took."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failed:
+    """The last event of a job that failed."""
+
+    type: ClassVar[str] = "failed"
+    kind: str
+    """oom, data, download, auth, disk, nan, driver, bug or killed."""
+    message: str
+    """What went wrong, as an English sentence for people."""
+    hint: str = ""
+    """What to do about it; may be empty."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finished:
+    """The last event of a job that did what it was asked for, or was stopped as it was asked."""
+
+    type: ClassVar[str] = "finished"
+    stopped: bool = False
+    """Whether it ended early because it was asked to."""
+    elapsed_s: float | None = None
+    """Seconds that the job took, of a training without the pauses between its workers."""
+    steps: int | None = None
+    """Training: the last step."""
+    total_steps: int | None = None
+    """Training: the steps that it was to take."""
+    first_loss: float | None = None
+    """Training: loss of the first step, in nats a token."""
+    last_loss: float | None = None
+    """Training: loss of the last step."""
+    eval_loss: float | None = None
+    """Training: the last loss of the held-out rows."""
+    seen_tokens: int | None = None
+    """Training: tokens trained on."""
+    adapter: str | None = None
+    """Training: the folder of the adapter, in the run folder."""
+    memory: Memory | None = None
+    """Training: the memory at its end, with the fields of a `memory` event."""
+    rows: int | None = None
+    """Prepare: rows that were rendered."""
+    tokens: int | None = None
+    """Prepare: tokens of all rows, before any is cut."""
+    trained_tokens: int | None = None
+    """Prepare: tokens that count for the loss, after rows are cut to model.max_seq_length."""
+    longest: int | None = None
+    """Prepare: tokens of the longest row."""
+    cut: int | None = None
+    """Prepare: rows that are longer than model.max_seq_length and lose their end."""
+    emptied: int | None = None
+    """Prepare: rows of which nothing that is trained on is left then."""
+    refused: int | None = None
+    """Prepare: rows that the chat template refuses."""
+    merged: str | None = None
+    """Merge: the folder of the merged model, in the run folder."""
+    base: str | None = None
+    """Merge: the model that the adapter was merged into."""
+    revision: str | None = None
+    """Merge: the Hub commit of that model."""
+    tensors: int | None = None
+    """Merge: tensors of the model."""
+    changed_tensors: int | None = None
+    """Merge: those that the adapter changed."""
+    write_s: float | None = None
+    """Merge: seconds of writing."""
+    peak_host_bytes: int | None = None
+    """Merge: the most RAM that the process held."""
+    proof: dict[str, object] | None = None
+    """Merge: the content of merged/proof.json."""
+    gguf: str | None = None
+    """Export: the folder of the GGUF files, in the run folder."""
+    names: tuple[str, ...] | None = None
+    """Export: the GGUF files."""
+    next: tuple[str, ...] | None = None
+    """Export: commands that are left to do where llama-quantize is installed."""
+    proofs: tuple[dict[str, object], ...] | None = None
+    """Export: the content of each file's proof."""
+    what: str | None = None
+    """Push: adapter, merged, gguf or checkpoints."""
+    repo: str | None = None
+    """Push: the repository, with its owner."""
+    url: str | None = None
+    """Push: its page."""
+    private: bool | None = None
+    """Push: whether others can't see it."""
+    new_files: int | None = None
+    """Push: files that were not there before."""
+    branches: tuple[str, ...] | None = None
+    """Push: branches that were filled, other than main."""
+    files: int | None = None
+    """Merge, export, push: files that were written or uploaded."""
+    bytes: int | None = None
+    """Merge, export, push: size of these files."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unknown:
+    """An event of a type that this version does not know, or whose step is no whole number."""
+
+    type: str
+
+
+EventData = (
+    Started | Phase | Step | Eval | Memory | Checkpoint | Warned | Recovered | Sample | Finished | Failed
+)  # fmt: skip
+TYPES: tuple[type[EventData], ...] = (
+    Started, Phase, Step, Eval, Memory, Checkpoint, Warned, Recovered, Sample, Finished, Failed,
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,113 +306,14 @@ class Event:
     """One line of events.jsonl."""
 
     seq: int
+    """Number of the line, from 1."""
     t: float
     """UTC seconds."""
     job: str
-    """train, prepare, merge, export, push ...: one at a time, the lock sees to it."""
-    type: str
-    data: dict[str, Any]
+    """train, prepare, merge, export or push. One works at a time: the lock sees to it."""
+    data: EventData | Unknown
 
-
-class EventLog:
-    """The one writer. Each event is a single append, so a kill leaves at most one torn line, at the end."""
-
-    def __init__(self, path: Path, job: str) -> None:
-        self._fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
-        self._job = job
-        size = os.fstat(self._fd).st_size
-        tail = os.pread(self._fd, BLOCK_BYTES, max(0, size - BLOCK_BYTES))
-        self._torn = bool(tail) and not tail.endswith(b"\n")
-        self._seq = max((event.seq for line in tail.split(b"\n") if (event := parse_line(line))), default=0)
-
-    def write(self, type: EventType, **data: Any) -> None:  # noqa: A002 - the contract's word
-        """Append one event. A full disk costs this event, never the run: the next writes try again.
-
-        The last event of a job says how it ended, so it is worth some patience.
-        """
-        self._seq += 1
-        event = {"v": 1, "seq": self._seq, "t": round(time.time(), 3), "job": self._job, "type": type, "data": data}
-        line = orjson.dumps(event, option=orjson.OPT_APPEND_NEWLINE)
-        deadline = time.monotonic() + (LAST_WORD_PATIENCE_S if type in ("finished", "failed") else 0.0)
-        while not self._append(line):
-            if time.monotonic() >= deadline:
-                os.write(2, f"events.jsonl can't be written: a {type} event was lost: {line.decode()}".encode())
-                break
-            time.sleep(0.5)
-
-    def _append(self, line: bytes) -> bool:
-        """Whether the line is in the file, whole. A part of one that was left there gets a line end first."""
-        whole = b"\n" + line if self._torn else line
-        try:
-            written = os.write(self._fd, whole)
-        except OSError:
-            return False
-        self._torn = written != len(whole)
-        return not self._torn
-
-
-class Tail:
-    """Reads a growing log: each call of `read` yields what came since, and no byte is read twice."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.offset = 0
-        self.bad_lines = 0
-        self._rest = b""
-
-    def read(self) -> Iterator[Event]:
-        """Every new event in order. A line without its newline waits for the next call."""
-        for block in self._blocks():
-            yield from self._parsed(block.split(b"\n"))
-
-    def catch_up(self) -> Iterator[Event]:
-        """Like `read`, but of a long backlog only the first and last of each block of steps: enough for any picture."""
-        backlog_bytes = self.path.stat().st_size - self.offset if self.path.exists() else 0
-        return self.glance() if backlog_bytes > LONG_BACKLOG_BYTES else self.read()
-
-    def glance(self) -> Iterator[Event]:
-        """Like `read`, but of each block of steps only the first and the last: where things stand, not every loss."""
-        for block in self._blocks():
-            yield from self._parsed(_thinned(block))
-
-    def _parsed(self, lines: list[bytes]) -> Iterator[Event]:
-        for line in lines:
-            if event := parse_line(line):
-                yield event
-            elif line.strip():
-                self.bad_lines += 1
-
-    def _blocks(self) -> Iterator[bytes]:
-        """The new bytes in blocks of whole lines, without each block's last newline."""
-        try:
-            fd = os.open(self.path, os.O_RDONLY)
-        except FileNotFoundError:
-            return
-        try:
-            while chunk := os.pread(fd, BLOCK_BYTES, self.offset):
-                self.offset += len(chunk)
-                whole, newline, rest = chunk.rpartition(b"\n")
-                if newline:
-                    block, self._rest = self._rest + whole, rest
-                    yield block
-                else:
-                    self._rest += rest
-        finally:
-            os.close(fd)
-
-
-def _thinned(block: bytes) -> list[bytes]:
-    """Of whole lines those which are no steps, and the first and the last step: found without a look at each line."""
-    marks = {block.find(_STEP), block.rfind(_STEP), *(found.start() for found in _NO_STEP.finditer(block))} - {-1}
-    starts = sorted({block.rfind(b"\n", 0, mark) + 1 for mark in marks})
-    ends = [block.find(b"\n", start) for start in starts]
-    return [block[start:] if end == -1 else block[start:end] for start, end in zip(starts, ends, strict=True)]
-
-
-def parse_line(line: bytes) -> Event | None:
-    """One line as an Event; None if it is torn, or not an event of this contract."""
-    try:
-        raw = orjson.loads(line)
-        return Event(int(raw["seq"]), float(raw["t"]), str(raw["job"]), str(raw["type"]), dict(raw["data"]))
-    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
-        return None
+    @property
+    def type(self) -> str:
+        """The word in the file."""
+        return self.data.type

@@ -54,7 +54,7 @@ def from_systemd(run: Run) -> str | None:
     if not shutil.which("journalctl"):
         return None
     note = run.lock_note()  # without the job and its start, units of other runs and earlier ones of this would answer
-    unit, since_s = f"--unit=fitune-{run.name}-{note.get('job', 'train')}-*", int(note.get("started", 0))
+    unit, since_s = f"--unit=fitune-{run.name}-{note.job}-*", int(note.started or 0)
     asked = ["journalctl", "--user", unit, f"--since=@{since_s}", "--output=cat", "--lines=20", "--no-pager"]
     try:
         told = subprocess.run(asked, capture_output=True, text=True, errors="replace", timeout=3).stdout
@@ -77,7 +77,7 @@ def from_kernel(run: Run, messages: Path) -> str | None:
     try:
         while record := os.read(log, KERNEL_RECORD_BYTES):  # "priority,number,microseconds,flags;text"
             at_s = booted_s + int(record.split(b",")[2]) / 1e6
-            if f"Killed process {note.get('pid')} (".encode() in record and at_s > note.get("started", 0):
+            if f"Killed process {note.pid} (".encode() in record and at_s > (note.started or 0):
                 return RAM_RAN_OUT
     except (OSError, ValueError, IndexError):  # BlockingIOError: the end of what there is
         return None

@@ -13,12 +13,15 @@ import struct
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import orjson
 
 from fitune.core.errors import UserError
-from fitune.core.runs.events import Tail
+from fitune.core.records import from_json
+from fitune.core.runs.event_log import Tail
+from fitune.core.runs.events import Failed
+from fitune.core.runs.info import LockNote, RunInfo
 from fitune.core.runs.state import RunState, fold
 
 if TYPE_CHECKING:
@@ -69,21 +72,21 @@ class Run:
     def merged(self) -> Path:
         return self.path / "merged"
 
-    def info(self) -> dict[str, Any]:
-        """run.json. Raises UserError if it is missing or broken."""
+    def info(self) -> RunInfo:
+        """The content of run.json. Raises UserError if it is missing or broken."""
         try:
-            info = orjson.loads((self.path / "run.json").read_bytes())
+            raw = orjson.loads((self.path / "run.json").read_bytes())
         except (OSError, orjson.JSONDecodeError) as error:
             raise UserError(f"{self.path} is not a run: its run.json can't be read ({error}).") from None
-        if not isinstance(info, dict):
+        if not isinstance(raw, dict):
             raise UserError(f"{self.path} is not a run: its run.json is not an object.")
-        return info
+        return from_json(RunInfo, raw)
 
     def recipe(self) -> "Recipe":
         """The resolved recipe the run was made with."""
         from fitune.core.recipe import parse  # pydantic: a third of what a screen would wait for
 
-        return parse(self.info().get("recipe", {}), str(self.path / "run.json"))
+        return parse(self.info().recipe, str(self.path / "run.json"))
 
     def state(self) -> RunState:
         """Everything its events say up to now."""
@@ -102,26 +105,24 @@ class Run:
         kind, _, _, _, pid = _FLOCK.unpack(answer)
         return None if kind == fcntl.F_UNLCK else pid
 
-    def lock_note(self) -> dict[str, Any]:
-        """What the newest worker wrote into the lock: `pid`, `job`, `started` (UTC seconds); empty if not known."""
+    def lock_note(self) -> LockNote:
+        """The content of the lock; empty if it is not known."""
         try:
-            note = orjson.loads(self.lock.read_bytes())
+            return from_json(LockNote, orjson.loads(self.lock.read_bytes()))
         except (OSError, orjson.JSONDecodeError):
-            return {}
-        return note if isinstance(note, dict) else {}
+            return LockNote()
 
     def job(self) -> str | None:
         """The job of the worker that lives, "train" if it does not say; None if none lives."""
-        return None if self.holder_pid() is None else str(self.lock_note().get("job", "train"))
+        return None if self.holder_pid() is None else self.lock_note().job
 
     def held_by(self) -> str:
         """Who holds the run, in words: `pid 4711 on gpu-box since 14:02`, as far as it is known."""
-        pid, note = self.holder_pid(), self.lock_note()
-        since_s = note.get("started")
+        pid, since_s = self.holder_pid(), self.lock_note().started
         who = f"pid {pid}" if pid and pid > 0 else "a worker in another container"
-        where = f" on {host}" if (host := self.info().get("host")) else ""
-        known = isinstance(since_s, int | float)
-        return f"{who}{where}" + (f" since {time.strftime('%H:%M', time.localtime(since_s))}" if known else "")
+        where = f" on {host}" if (host := self.info().host) else ""
+        since = "" if since_s is None else f" since {time.strftime('%H:%M', time.localtime(since_s))}"
+        return f"{who}{where}{since}"
 
     def trains(self) -> bool:
         """Whether a worker lives that trains: a merge or push leaves the card alone."""
@@ -138,13 +139,13 @@ class Run:
         """
         untold = self.untold(state)
         if self.holder_pid() is not None:
-            return "stopping" if self.stop.exists() else "starting" if untold or not state.phase else "running"
+            return "stopping" if self.stop.exists() else "starting" if untold or not state.phase.name else "running"
         end = state.ends.get(job or state.job)
         if end is None or (untold and job in (None, untold)):
             return "killed"
-        if end.type == "failed":
+        if isinstance(end, Failed):
             return "failed"
-        return "stopped" if end.data.get("stopped") else "finished"
+        return "stopped" if end.stopped else "finished"
 
     def untold(self, state: RunState) -> str | None:
         """The job of the newest worker if it has told nothing, be it alive or dead: all there is ended before it began.
@@ -152,10 +153,11 @@ class Run:
         It imports for half a minute before it can say a word, and may be killed by then.
         """
         note = self.lock_note()
-        began_s, job = note.get("started"), str(note.get("job", "train"))
-        if state.end is None or not isinstance(began_s, int | float) or (job == state.job and began_s <= state.end.t):
+        if state.end is None or state.ended_t is None or note.started is None:
+            return None
+        if note.job == state.job and note.started <= state.ended_t:
             return None  # of another job's end the times say nothing: a clock may be set back
-        return job
+        return note.job
 
     def look(self) -> tuple[Status, RunState]:
         """How the training stands, or the merge or push that works now, and what the events say, but of few steps."""

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from fitune.core.errors import ExitCode, UserError
-from fitune.core.runs.events import Tail
+from fitune.core.runs.event_log import Tail
 from fitune.core.runs.run import Run
 from fitune.core.runs.state import RunState, fold
 

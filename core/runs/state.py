@@ -1,10 +1,24 @@
-"""Where a run stands: all that its events say so far."""
+"""The state of a run: all that its events say so far."""
 
+import math
 from collections.abc import Iterable
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, fields, replace
 
-from fitune.core.runs.events import Event
+from fitune.core.runs.events import (
+    Checkpoint,
+    Eval,
+    Event,
+    Failed,
+    Finished,
+    Memory,
+    Phase,
+    Recovered,
+    Sample,
+    Started,
+    Step,
+    Unknown,
+    Warned,
+)
 
 HISTORY_POINTS = 2048
 """Most points kept of one curve: more than any terminal has columns."""
@@ -18,7 +32,13 @@ class Curve:
     stride_steps: int = 1
     """How far apart points are; the newest may be nearer, until the next one takes its place."""
 
-    def add(self, step: int, value: float) -> None:
+    def copy(self) -> "Curve":
+        return Curve(list(self.points), self.stride_steps)
+
+    def add(self, step: int, value: float | None) -> None:
+        """Append a point, unless the value is no number."""
+        if value is None or not math.isfinite(value):
+            return
         if self.points and step <= self.points[-1][0]:  # resumed from an earlier checkpoint: the later steps are void
             self.points = [point for point in self.points if point[0] < step]
         if len(self.points) > 1 and self.points[-1][0] - self.points[-2][0] < self.stride_steps:
@@ -33,28 +53,31 @@ class Curve:
 class RunState:
     """All that the events of a run say so far. Liveness is not in here: that is the lock's business (core.runs.run)."""
 
-    started: Event | None = None
     job: str = "train"
     """The newest job: a merge or push comes after the training, in the same log. It may fail before it has started."""
-    ends: dict[str, Event] = field(default_factory=dict)
-    """The last event, finished or failed, of each job; none while it goes on, or when it was killed."""
-    phase: str = ""
-    phase_data: dict[str, Any] = field(default_factory=dict)
-    step: dict[str, Any] = field(default_factory=dict)
-    """The newest step's numbers: step, epoch, loss, lr, grad_norm, tokens_per_s, seen_tokens, step_s."""
-    memory: dict[str, Any] = field(default_factory=dict)
+    started_t: float | None = None
+    """UTC seconds at which the newest job started."""
+    ends: dict[str, Finished | Failed] = field(default_factory=dict)
+    """The last event of each job; none while it goes on, or when it was killed."""
+    ended_t: float | None = None
+    """UTC seconds of the newest of these events."""
+    phase: Phase = Phase(name="")  # noqa: RUF009 - it is frozen
+    """The newest phase. What it does not tell is kept from those before."""
+    step: Step | None = None
+    """The newest step."""
+    memory: Memory | None = None
     loss: Curve = field(default_factory=Curve)
     eval_loss: Curve = field(default_factory=Curve)
-    checkpoints: list[int] = field(default_factory=list)
-    warnings: list[dict[str, Any]] = field(default_factory=list)
-    samples: list[dict[str, Any]] = field(default_factory=list)
+    warnings: dict[str, list[Warned | Recovered]] = field(default_factory=dict)
+    """Those of each job."""
+    samples: list[Sample] = field(default_factory=list)
     first_t: float | None = None
     last_t: float | None = None
     unknown: int = 0
     """Events of types this version does not know, or of steps that are no number."""
 
     @property
-    def end(self) -> Event | None:
+    def end(self) -> Finished | Failed | None:
         """How the newest job ended."""
         return self.ends.get(self.job)
 
@@ -62,46 +85,56 @@ class RunState:
     def trained(self) -> bool:
         """Whether the training came to its last step, whatever later jobs did."""
         end = self.ends.get("train")
-        return end is not None and end.type == "finished" and not end.data.get("stopped")
+        return isinstance(end, Finished) and not end.stopped
 
     @property
     def total_steps(self) -> int | None:
-        total = self.phase_data.get("total_steps")
-        return total if isinstance(total, int) else None
+        return self.phase.total_steps
 
     def apply(self, event: Event) -> None:
         """Take one event into account."""
         self.first_t = event.t if self.first_t is None else self.first_t
         self.last_t = event.t
-        data, step = event.data, event.data.get("step", 0)
-        match event.type:
-            case _ if not isinstance(step, int):
-                self.unknown += 1
-            case "started":
-                self.started, self.job, self.phase = event, event.job, ""
+        match event.data:
+            case Started():
+                self.job, self.started_t, self.phase = event.job, event.t, replace(self.phase, name="")
                 self.ends.pop(event.job, None)
-            case "phase":
-                self.phase = str(data.get("name", ""))
-                self.phase_data |= data
-            case "step":
-                self.step = data
-                if isinstance(loss := data.get("loss"), int | float):
-                    self.loss.add(step, float(loss))
-            case "eval":
-                if isinstance(loss := data.get("loss"), int | float):
-                    self.eval_loss.add(step, float(loss))
-            case "memory":
-                self.memory = data
-            case "checkpoint":
-                self.checkpoints.append(step)
-            case "warning" | "recovered":
-                self.warnings.append({"type": event.type, "job": event.job, **data})
-            case "sample":
-                self.samples.append(data)
-            case "finished" | "failed":
-                self.ends[event.job], self.job = event, event.job
-            case _:
+            case Phase() as phase:
+                self.phase = _merged(self.phase, phase)
+            case Step() as step:
+                self.step = step
+                self.loss.add(step.step, step.loss)
+            case Eval() as eval_:
+                self.eval_loss.add(eval_.step, eval_.loss)
+            case Memory() as memory:
+                self.memory = memory
+            case Warned() | Recovered() as warning:
+                self.warnings.setdefault(event.job, []).append(warning)
+            case Sample() as sample:
+                self.samples.append(sample)
+            case Finished() | Failed() as end:
+                self.ends[event.job], self.job, self.ended_t = end, event.job, event.t
+            case Unknown():
                 self.unknown += 1
+            case Checkpoint():
+                pass
+
+    def copy(self) -> "RunState":
+        """A copy that later events do not change: for another thread."""
+        return replace(
+            self,
+            ends=dict(self.ends),
+            loss=self.loss.copy(),
+            eval_loss=self.eval_loss.copy(),
+            warnings={job: list(each) for job, each in self.warnings.items()},
+            samples=list(self.samples),
+        )
+
+
+def _merged(before: Phase, phase: Phase) -> Phase:
+    """A phase with what it does not tell taken from those before."""
+    told = {each.name: value for each in fields(Phase) if (value := getattr(phase, each.name)) is not None}
+    return replace(before, **told)
 
 
 def fold(events: Iterable[Event], state: RunState | None = None) -> RunState:
@@ -117,7 +150,7 @@ def spent_s(events: Iterable[Event], job: str) -> float:
     spent, before_s = 0.0, None
     for event in events:
         if event.job == job:
-            if before_s is not None and event.type != "started":
+            if before_s is not None and not isinstance(event.data, Started):
                 spent += max(0.0, event.t - before_s)  # a clock may be set back
             before_s = event.t
     return spent

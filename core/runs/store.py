@@ -5,17 +5,21 @@ import os
 import re
 import shutil
 import time
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import orjson
 
 from fitune.core.errors import UserError
 from fitune.core.files import write_atomically
+from fitune.core.runs.info import RunInfo
 from fitune.core.runs.run import Run
 
 if TYPE_CHECKING:
     from fitune.core.recipe import Recipe
+
+NO_INFO = RunInfo()
 
 
 def home(override: str | None = None) -> Path:
@@ -35,8 +39,8 @@ def _data_folder() -> str:
     return "~"
 
 
-def create(recipe: "Recipe", base: Path, info: dict[str, Any]) -> Run:
-    """Make a private run folder under `base`/runs with its run.json; `info` is stored beside the recipe.
+def create(recipe: "Recipe", base: Path, info: RunInfo = NO_INFO) -> Run:
+    """Make a private run folder under `base`/runs with its run.json, of `info` with the recipe, its name and the time.
 
     Raises UserError if the folder can't be made or the name is taken.
     """
@@ -52,7 +56,7 @@ def create(recipe: "Recipe", base: Path, info: dict[str, Any]) -> Run:
                 f"There is a run named {name} already.", f"Choose another name, or: fitune resume {name}"
             ) from None
         raise _unwritable(path, error) from None
-    content = {"version": 1, "name": name, "created": time.time(), **info, "recipe": recipe.model_dump(mode="json")}
+    content = replace(info, name=name, created=time.time(), recipe=recipe.model_dump(mode="json"))
     try:
         write_atomically(path / "run.json", orjson.dumps(content, option=orjson.OPT_INDENT_2))
     except OSError as error:

@@ -1,7 +1,7 @@
 """Token counts of the rows: lengths, truncation, packing, and the workload of a training."""
 
 from fitune.core.tokens.findings import findings, loses_much, suggested_length
-from fitune.core.tokens.lengths import STATS_FILE, Example, HistogramBin, Token, TokenStats
+from fitune.core.tokens.lengths import STATS_FILE, Example, HistogramBin, Token, TokenStats, Truncation
 from fitune.core.tokens.packing import Packing, PackingReason, decide_packing
 from fitune.core.tokens.workload import Workload, lengths_note, with_packing_decided, workload
 
@@ -13,6 +13,7 @@ __all__ = [
     "PackingReason",
     "Token",
     "TokenStats",
+    "Truncation",
     "Workload",
     "decide_packing",
     "findings",

@@ -95,7 +95,7 @@ def _newest_first(home: Path) -> Iterator[Run]:
 def _stored(run: Run) -> Key:
     """The key of a cached result; empty if its run.json can't be read."""
     try:
-        return dict(run.info().get("key") or {})
+        return run.info().key or {}
     except UserError:
         return {}
 

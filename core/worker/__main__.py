@@ -10,9 +10,11 @@ import time
 import traceback
 from pathlib import Path
 
+import orjson
+
 from fitune.core.diagnose import diagnose, redact
-from fitune.core.runs import EventLog, Run
-from fitune.core.worker.memory_use import Memory
+from fitune.core.runs import EventLog, Failed, LockNote, Run
+from fitune.core.worker.memory_use import MemoryMeter
 from fitune.core.worker.training import backends
 
 JOBS = {
@@ -47,9 +49,9 @@ def run_job(run: Run, job: str, log: EventLog) -> int:
     """Run one job in this process, and log `failed` if it raises. Exit status: 0 done or stopped, 1 failed."""
     try:
         info = run.info()
-        gpu_uuid = (info.get("gpu") or {}).get("uuid")
+        gpu_uuid = info.gpu.uuid if info.gpu else None
         _set_environment(run, gpu_uuid)
-        memory = Memory(gpu_uuid, (info.get("budget") or {}).get("total_bytes"))
+        memory = MemoryMeter(gpu_uuid, info.budget.total_bytes if info.budget else None)
         # Before the job's own imports: unsloth must come before trl, transformers and peft. Only training wants it.
         backends.prepare(run.recipe().train.backend if job == "train" else "trl")
         importlib.import_module(JOBS[job]).run(run, log, memory)
@@ -57,7 +59,7 @@ def run_job(run: Run, job: str, log: EventLog) -> int:
     except BaseException as error:
         print(redact(traceback.format_exc()), file=sys.stderr, flush=True)
         failure = diagnose(error, job)
-        log.write("failed", kind=failure.kind, message=failure.message, hint=failure.hint)
+        log.write(Failed(kind=failure.kind, message=failure.message, hint=failure.hint))
         return 1
 
 
@@ -94,7 +96,8 @@ def take_lock(run: Run, job: str) -> int | None:
                 return None
             time.sleep(0.1)
     os.ftruncate(fd, 0)
-    os.pwrite(fd, f'{{"pid":{os.getpid()},"job":"{job}","started":{time.time():.3f}}}\n'.encode(), 0)
+    note = LockNote(pid=os.getpid(), job=job, started=round(time.time(), 3))
+    os.pwrite(fd, orjson.dumps(note, option=orjson.OPT_APPEND_NEWLINE), 0)
     return fd
 
 

@@ -4,29 +4,16 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from fitune.core.errors import UserError
+from fitune.core.jobs.chat_messages import Ended, Question
 from fitune.core.worker.rows.render import RefusedRow, render
 
 PLAIN_START_WORDS = 60
 STAND_IN = "Hello"
 """The answer of a row that has none yet, to find where one begins."""
 UNSLOTH_CACHE = ("paged_attention", "paged_attention_K", "paged_attention_V")
-Ended = Literal["itself", "length", "time", "asked"]
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """A row as far as it can be asked."""
-
-    asked: list[dict[str, Any]] | str
-    """The turns of a chat up to its first answer; or the beginning of a text, for the model to go on with."""
-    tools: Any
-    shown: str
-    """What a person would say was asked."""
-    reference: str
-    """How the data answers it."""
 
 
 @dataclass(frozen=True, slots=True)

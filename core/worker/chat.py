@@ -1,8 +1,7 @@
 """`python -m core.worker.chat RUN`: a trained model to talk with, as the child of whoever talks.
 
-JSON lines on two pipes; nothing is written into the run's story. In: {"asked": {side: turns or a text}, "tools",
-"max_tokens", "temperature"}, answered side by side; {"stop": true} ends an answer; the end of the input ends it all.
-Out: `type` is phase, warning, ready, text, answer, refused, done or failed (see core.jobs.chat).
+The messages of core.jobs.chat_messages on two pipes; nothing is written into the events of the run. A request is
+answered side by side; the end of the input ends this process.
 """
 
 import os
@@ -12,7 +11,7 @@ import threading
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +21,22 @@ from fitune.core.data import dataset, eval_fraction
 from fitune.core.data.split import split
 from fitune.core.diagnose import Failure, diagnose, redact
 from fitune.core.errors import UserError
-from fitune.core.jobs.chat import SIDES
+from fitune.core.jobs.chat_messages import (
+    SIDES,
+    Answered,
+    Done,
+    Message,
+    Question,
+    Ready,
+    Refused,
+    Request,
+    Side,
+    Text,
+    to_line,
+)
 from fitune.core.recipe import Recipe
-from fitune.core.runs import EventLog, Run
+from fitune.core.records import from_json
+from fitune.core.runs import EventData, EventLog, Failed, Phase, Run, Warned
 from fitune.core.worker import models
 from fitune.core.worker.training import backends
 
@@ -33,13 +45,13 @@ ROWS_LOOKED_AT = 64
 
 
 class Pipe(EventLog):
-    """Where the events of a conversation go, instead of into the run's story."""
+    """The way of messages to the chat, and of events, which go into no log here."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
 
-    def write(self, type: str, **data: Any) -> None:  # noqa: A002 - as of EventLog
-        os.write(self._fd, orjson.dumps({"type": type, **data}, option=orjson.OPT_APPEND_NEWLINE))
+    def write(self, data: EventData | Message) -> None:
+        os.write(self._fd, to_line(data))
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +66,14 @@ class Talker:
     pipe: Pipe
     halted: threading.Event
 
-    def reply(self, wanted: dict[str, Any]) -> None:
+    def reply(self, request: Request) -> None:
         """Answer on each side, the base first: it is the same model with its adapter switched off."""
         for side in SIDES:
             with self._as_base() if side == "base" else nullcontext():
-                self._answer(side, wanted["asked"][side], wanted)
+                self._answer(side, request)
             if self.halted.is_set():
                 break
-        self.pipe.write("done")
+        self.pipe.write(Done())
 
     @contextmanager
     def _as_base(self) -> Iterator[None]:
@@ -75,22 +87,22 @@ class Talker:
             for (bias, _), kept in zip(self.biases, trained, strict=True):
                 bias.data = kept
 
-    def _answer(self, side: str, asked: Any, wanted: dict[str, Any]) -> None:
+    def _answer(self, side: Side, request: Request) -> None:
         from fitune.core.worker.answers import answer, prompt_ids
 
-        ids = prompt_ids(asked, wanted.get("tools"), self.tokenizer)
-        self._require_room(len(ids), wanted["max_tokens"])
+        ids = prompt_ids(request.asked[side], request.tools, self.tokenizer)
+        self._require_room(len(ids), request.max_tokens)
         found = answer(
             self.model,
             self.tokenizer,
             ids,
             self.stops,
-            wanted["max_tokens"],
-            temperature=wanted["temperature"],
-            streamer=_streamer(self.tokenizer, lambda text: self.pipe.write("text", side=side, text=text)),
+            request.max_tokens,
+            temperature=request.temperature,
+            streamer=_streamer(self.tokenizer, lambda text: self.pipe.write(Text(side, text))),
             halted=self.halted.is_set,
         )
-        self.pipe.write("answer", side=side, **asdict(found))
+        self.pipe.write(Answered(side, found.text, found.tokens, found.ended, found.elapsed_s))
 
     def _require_room(self, asked_tokens: int, answer_tokens: int) -> None:
         most = getattr(self.model.config, "max_position_embeddings", None)
@@ -107,29 +119,31 @@ def main() -> int:
     os.umask(0o077)
     pipe = Pipe(os.dup(1))
     os.dup2(2, 1)  # what libraries print must not come between the lines
-    asked: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+    asked: queue.SimpleQueue[Request] = queue.SimpleQueue()
     halted = threading.Event()
     threading.Thread(target=_listen, args=(asked, halted), daemon=True).start()
     try:
         talker = load(Run(Path(sys.argv[1])), pipe, halted)
     except BaseException as error:
-        _tell(pipe, "failed", error)
+        failure, hint = _diagnosed(error)
+        pipe.write(Failed(kind=failure.kind, message=failure.message, hint=hint))
         return 1
     while True:
         try:
             talker.reply(asked.get())
         except Exception as error:
-            _tell(pipe, "refused", error)
+            failure, hint = _diagnosed(error)
+            pipe.write(Refused(failure.kind, failure.message, hint))
 
 
 def load(run: Run, pipe: Pipe, halted: threading.Event) -> Talker:
     """The base model with the adapter on it, stored as in the training, once; then say `ready`."""
     backends.prepare("trl")
     recipe = run.recipe()
-    pipe.write("phase", name="data")
+    pipe.write(Phase(name="data"))
     questions = held_out(recipe, pipe)
     source = models.of_run(run, pipe)
-    pipe.write("phase", name="load", model=source.name)
+    pipe.write(Phase(name="load", model=source.name))
 
     import torch
     from peft import PeftModel
@@ -143,22 +157,22 @@ def load(run: Run, pipe: Pipe, halted: threading.Event) -> Talker:
     model = PeftModel.from_pretrained(base, run.adapter).eval()
     tokenizer = AutoTokenizer.from_pretrained(run.adapter, trust_remote_code=recipe.model.trust_remote_code)
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
-    pipe.write("ready", device=device, model=source.name, questions=questions)
+    pipe.write(Ready(device, source.name, tuple(questions)))
     return Talker(model, biases, tokenizer, stop_ids(tokenizer, source.path), pipe, halted)
 
 
-def held_out(recipe: Recipe, pipe: Pipe) -> list[dict[str, Any]]:
+def held_out(recipe: Recipe, pipe: Pipe) -> list[Question]:
     """Some rows that were held out, or else trained on, as questions; a warning where the data can't be read."""
     from fitune.core.worker.answers import question
 
     try:
         rows = list(dataset.rows(recipe.data))
     except UserError as error:
-        pipe.write("warning", kind="data", message=f"There are no questions from your data: {error}")
+        pipe.write(Warned(kind="data", message=f"There are no questions from your data: {error}"))
         return []
     trained, aside = split(rows, eval_fraction(recipe, len(rows)), recipe.train.seed)
     found = [question(rows[place]) for place in (aside or trained)[:ROWS_LOOKED_AT]]
-    different = {each.shown: asdict(each) for each in found if each is not None}
+    different = {each.shown: each for each in found if each is not None}
     return list(different.values())[:QUESTIONS]
 
 
@@ -175,25 +189,25 @@ def _streamer(tokenizer: Any, tell: Any) -> Any:
     return Words(tokenizer, skip_prompt=True, skip_special_tokens=True)
 
 
-def _listen(asked: "queue.SimpleQueue[dict[str, Any]]", halted: threading.Event) -> None:
+def _listen(asked: "queue.SimpleQueue[Request]", halted: threading.Event) -> None:
     """Take what comes in. When whoever talks has gone, however that went, this process is of no use."""
     for line in sys.stdin.buffer:
-        wanted = orjson.loads(line)
-        if wanted.get("stop"):
+        message = orjson.loads(line)
+        if message.get("stop"):
             halted.set()
         else:
             halted.clear()
-            asked.put(wanted)
+            asked.put(from_json(Request, message))
     os._exit(0)
 
 
-def _tell(pipe: Pipe, kind: str, error: BaseException) -> None:
+def _diagnosed(error: BaseException) -> tuple[Failure, str]:
+    """An error as a failure, and what to do about it in a chat. Its traceback goes to the log."""
     print(redact(traceback.format_exc()), file=sys.stderr, flush=True)
-    failure: Failure = diagnose(error, "chat")
-    hint = failure.hint
+    failure = diagnose(error, "chat")
     if failure.kind == "oom":
-        hint = "Close what else uses this memory, or start anew and ask for shorter answers with --max-tokens."
-    pipe.write(kind, kind=failure.kind, message=failure.message, hint=hint)
+        return failure, "Close what else uses this memory, or start anew and ask for shorter answers with --max-tokens."
+    return failure, failure.hint
 
 
 if __name__ == "__main__":

@@ -7,9 +7,11 @@ from typing import Any
 import psutil
 import pynvml
 
+from fitune.core.runs import Memory
 
-class Memory:
-    """Reads a process's memory. Made before CUDA starts, so that what others hold on the card is known."""
+
+class MemoryMeter:
+    """Reads the memory of this process. Made before CUDA starts, so that what others hold on the GPU is known."""
 
     def __init__(self, gpu_uuid: str | None, predicted_bytes: int | None) -> None:
         self.predicted_bytes = predicted_bytes
@@ -28,26 +30,27 @@ class Memory:
         """Whether the peak rose by 1 % or more since the last `read`."""
         return self._peak() > self._told * 1.01
 
-    def read(self) -> dict[str, int | None]:
-        """Bytes now and at the peak: of the allocator (allocated, reserved), the card (device) and the host."""
+    def read(self, step: int | None = None) -> Memory:
+        """The memory now and at its peak. step: the step after which it is read."""
         self._told = self._peak()
         import torch
 
         host = psutil.Process().memory_info().rss
         if not torch.cuda.is_available():
-            return {"host": host, "peak_host": _peak_rss(), "predicted": self.predicted_bytes}
+            return Memory(step=step, host=host, peak_host=_peak_rss(), predicted=self.predicted_bytes)
         device = self._device()
-        return {
-            "allocated": torch.cuda.memory_allocated(),
-            "reserved": torch.cuda.memory_reserved(),
-            "device": device,
-            "peak_allocated": torch.cuda.max_memory_allocated(),
-            "peak_reserved": torch.cuda.max_memory_reserved(),
-            "peak_device": self._peak_device or None,
-            "host": host,
-            "peak_host": _peak_rss(),
-            "predicted": self.predicted_bytes,
-        }
+        return Memory(
+            step=step,
+            allocated=torch.cuda.memory_allocated(),
+            reserved=torch.cuda.memory_reserved(),
+            device=device,
+            peak_allocated=torch.cuda.max_memory_allocated(),
+            peak_reserved=torch.cuda.max_memory_reserved(),
+            peak_device=self._peak_device or None,
+            host=host,
+            peak_host=_peak_rss(),
+            predicted=self.predicted_bytes,
+        )
 
     def _peak(self) -> int:
         """The largest amount held at once. The allocator keeps what it reserved, so looking after a step is enough."""

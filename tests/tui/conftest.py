@@ -13,7 +13,7 @@ from fitune.core.jobs import Begun
 from fitune.core.machine import host
 from fitune.core.machine.host import Machine
 from fitune.core.recipe.fields import Recipe
-from fitune.core.runs import spawn
+from fitune.core.runs import RunInfo, spawn
 from fitune.core.tokens.lengths import TokenStats
 from fitune.core.units import GIB
 from fitune.tui.__main__ import main
@@ -68,7 +68,7 @@ def wizard(
     """A new wizard at each call."""
 
     def begin(recipe: Recipe, preset: str | None = None, rows: TokenStats | None = None) -> Begun:
-        return Begun(runs.create(recipe, runs.home(), {"preset": preset}), "setsid", "", ())
+        return Begun(runs.create(recipe, runs.home(), RunInfo(preset=preset)), "setsid", "", ())
 
     monkeypatch.setattr(jobs, "begin", begin)
     return Wizard

@@ -17,12 +17,12 @@ from fitune.core.forecast import Forecast, Resolved, Site, fit, forecast
 from fitune.core.jobs import Begun, training
 from fitune.core.memory import Card, shapes
 from fitune.core.recipe import Recipe
-from fitune.core.runs import spawn
-from fitune.core.runs.events import EventLog
+from fitune.core.runs import EventLog, Failed, Finished, RunInfo, Started, spawn
 from fitune.core.runs.run import Run
 from fitune.tui.cli import module_of, parser
 from tests import fake_worker
 from tests.core.tokens.token_rows import prepared
+from tests.events import write_raw
 from tests.tui.conftest import Fitune
 
 ROOT = Path(__file__).parents[2]
@@ -143,11 +143,10 @@ def test_a_run_of_another_version_with_odd_values_is_listed_and_compared(
     run = make(fitune_home, "run-a")
     told = json.loads((run.path / "run.json").read_bytes()) | {"created": 1e300}
     (run.path / "run.json").write_text(json.dumps(told))
-    log = EventLog(run.events, "train")
-    log.write("started")
-    log.write("step", step=3, loss=odd, seen_tokens=odd, tokens_per_s=odd)
-    log.write("memory", peak_device=odd, reserved=odd, predicted=odd)
-    log.write("finished", elapsed_s=odd)
+    write_raw(run.events, "started")
+    write_raw(run.events, "step", step=3, loss=odd, seen_tokens=odd, tokens_per_s=odd)
+    write_raw(run.events, "memory", peak_device=odd, reserved=odd, predicted=odd)
+    write_raw(run.events, "finished", elapsed_s=odd)
     status, out, err = fitune("runs")
     assert (status, err) == (0, "")
     assert out.splitlines()[1].split() == ["run-a", "finished", "3/?", "n/a"]
@@ -213,7 +212,7 @@ def test_watch_ends_with_the_exit_status_of_the_run(
 
 def test_watching_a_run_that_was_stopped_ends_with_130_and_the_way_on(fitune: Fitune, fitune_home: Path) -> None:
     run = make(fitune_home, "run-a")
-    EventLog(run.events, "train").write("finished", stopped=True, steps=3, total_steps=9)
+    EventLog(run.events, "train").write(Finished(stopped=True, steps=3, total_steps=9))
     status, _, err = fitune("watch", "run-a")
     assert status == 130
     assert err.endswith("There is no checkpoint; start it over: fitune resume run-a\n")
@@ -511,8 +510,8 @@ def trained(home: Path) -> Run:
 def test_a_failed_merge_is_not_a_failed_training(fitune: Fitune, fitune_home: Path) -> None:
     run = trained(fitune_home)
     log = EventLog(run.events, "merge")
-    log.write("started")
-    log.write("failed", kind="disk", message="full", hint="")
+    log.write(Started())
+    log.write(Failed(kind="disk", message="full", hint=""))
     status, out, _ = fitune("runs", "--json")
     assert status == 0
     assert json.loads(out)[0]["status"] == "finished"
@@ -563,7 +562,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         kept.append(how)
         asked = recipe.model_copy(update={"train": recipe.train.model_copy(update={"backend": "unsloth"})})
         now = forecast(shape, asked, Site(Card(24 << 30, 23 << 30), "NVIDIA L4"), stats)
-        return Begun(runs.create(recipe, runs.home(), {}), "setsid", "", (), now, fit(now))
+        return Begun(runs.create(recipe, runs.home(), RunInfo()), "setsid", "", (), now, fit(now))
 
     monkeypatch.setattr(jobs, "begin", begin)
     monkeypatch.setattr("fitune.tui.commands.running.train.render", lambda recipe, tell: stats)

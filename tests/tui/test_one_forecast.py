@@ -4,7 +4,7 @@ import json
 import random
 import tomllib
 from argparse import Namespace
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +91,9 @@ def begun(recipe: Recipe) -> tuple[str, Answer]:
         done = "starts"
     except UserError as refused:
         done = "refuses" if "with --yes" in str(refused) else f"bad: {refused}"
-    return done, answer_of(jobs.begin(recipe, anyway=True).run.info()["budget"])
+    kept = jobs.begin(recipe, anyway=True).run.info().budget
+    assert kept
+    return done, answer_of(asdict(kept))
 
 
 def test_every_front_end_says_the_same(

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from fitune.core.runs.events import EventLog
+from fitune.core.runs import EventLog, Failed, Started
 from fitune.core.runs.run import Run
 from fitune.tui.terminal import decide, last_lines
 from tests.fake_worker import make_run, start, wait_until
@@ -164,9 +164,9 @@ def test_check_24_last_lines_say_how_to_come_back(tmp_path: Path) -> None:
 def test_last_lines_tell_the_end_of_the_newest_job_not_of_the_training(tmp_path: Path, failed: bool, told: str) -> None:
     run = Run(make_run(tmp_path, told="ok"))
     log = EventLog(run.events, "merge")
-    log.write("started")
+    log.write(Started())
     if failed:
-        log.write("failed", kind="oom", message="No RAM.", hint="Use a larger machine.")
+        log.write(Failed(kind="oom", message="No RAM.", hint="Use a larger machine."))
     assert last_lines(run)[0].startswith(f"run-a: {told}")
 
 

@@ -42,7 +42,7 @@ def slow(monkeypatch: pytest.MonkeyPatch) -> Iterator[Slow]:
 
     def begun(recipe: Any, *_: Any, **__: Any) -> Any:
         made = isinstance(recipe, Recipe)
-        return Begun(runs.create(recipe, runs.home(), {}), "setsid", "", ()) if made else "setsid"
+        return Begun(runs.create(recipe, runs.home()), "setsid", "", ()) if made else "setsid"
 
     stand_in = Slow(begun)
     for name in ("start", "merge", "begin"):

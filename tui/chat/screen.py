@@ -2,7 +2,7 @@
 
 import threading
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from textual import work
 from textual.app import ComposeResult
@@ -15,9 +15,11 @@ from textual.widgets import Input, Static
 
 from fitune.core.errors import UserError
 from fitune.core.jobs import chat
-from fitune.core.jobs.chat import SIDES, Chat, Conversation, Question, Settings
-from fitune.core.runs import Run
-from fitune.tui.chat.text import ANSWER_CHARS, NAMES, ended, failure, kept, manner, phase, ready
+from fitune.core.jobs.chat import Chat, Conversation, Settings
+from fitune.core.jobs.chat_messages import SIDES, Answered, Done, Question, Ready, Refused, Side, Text
+from fitune.core.jobs.chat_messages import Message as ChatMessage
+from fitune.core.runs import Failed, Phase, Run, Warned
+from fitune.tui.chat.text import ANSWER_CHARS, NAMES, ended, failure, kept, manner, phase
 from fitune.tui.text import clean, safe
 from fitune.tui.widgets.footer import Keys
 from fitune.tui.widgets.readouts import Line
@@ -46,7 +48,7 @@ class Pane(VerticalScroll):
 
     can_focus = False
 
-    def __init__(self, side: chat.Side) -> None:
+    def __init__(self, side: Side) -> None:
         super().__init__(id=side)
         self.border_title = NAMES[side]
         self._question = self._answer = ""
@@ -105,7 +107,7 @@ class ChatScreen(Screen[None]):
     class Heard(Message):
         """The model's process said something."""
 
-        said: dict[str, Any]
+        said: ChatMessage
 
     @dataclass
     class Refused(Message):
@@ -176,34 +178,34 @@ class ChatScreen(Screen[None]):
 
     def on_chat_screen_heard(self, event: Heard) -> None:
         said = event.said
-        match said["type"]:
-            case "phase":
+        match said:
+            case Phase():
                 self.say(phase(said))
-            case "warning":
-                self.warnings.append(f"WARN {said['message']}")
-            case "ready":
-                self.conversation = ready(said)
-                self.say(f"ready on {said['device']}: {manner(self.settings)}")
+            case Warned():
+                self.warnings.append(f"WARN {said.message}")
+            case Ready():
+                self.conversation = Conversation(list(said.questions))
+                self.say(f"ready on {said.device}: {manner(self.settings)}")
                 self.action_restart()
-            case "text":
-                self.pane(said["side"]).write(said["text"])
-            case "answer":
+            case Text():
+                self.pane(said.side).write(said.text)
+            case Answered():
                 self.take(said)
-            case "done":
+            case Done():
                 self.done()
-            case "refused" | "failed":
-                if said["type"] == "failed":
+            case Refused() | Failed():
+                if isinstance(said, Failed):
                     self.conversation = None  # there is nobody to talk with
                 self.say(str(failure(said)), "ERROR")
                 self.done(say=False)
 
-    def take(self, answer: dict[str, Any]) -> None:
+    def take(self, answer: Answered) -> None:
         """One side has answered."""
         by_itself, said = ended(answer)
         mark = Content() if by_itself else Content.styled("WARN ", "bold $warning")
-        self.pane(answer["side"]).end(mark + Content.styled(said, "dim"))
+        self.pane(answer.side).end(mark + Content.styled(said, "dim"))
         if self.conversation:
-            self.conversation.answered(answer["side"], answer["text"])
+            self.conversation.answered(answer.side, answer.text)
 
     def done(self, say: bool = True) -> None:
         """The model waits for the next question."""

@@ -1,30 +1,29 @@
 """What is said while a trained model is talked with: the same on the screen and in plain lines."""
 
 from collections.abc import Mapping
-from typing import Any
 
 from fitune.core.errors import ExitCode, UserError
-from fitune.core.jobs.chat import Conversation, Question, Settings, Side
+from fitune.core.jobs.chat import Conversation, Settings
+from fitune.core.jobs.chat_messages import Answered, Refused, Side
+from fitune.core.runs import Failed, Phase
 from fitune.tui.text import clean, count, rate, size
-from fitune.tui.watch.ending import value
 
 NAMES: Mapping[Side, str] = {"base": "base", "tuned": "fine-tuned"}
 ANSWER_CHARS = 100_000
 PHASES = {"data": "reading your data", "download": "fetching the model", "load": "loading the model"}
 
 
-def phase(message: dict[str, Any]) -> str:
+def phase(message: Phase) -> str:
     """What the model's process is doing, and how much it has to download first."""
-    amount = value(message, "bytes")
-    doing = PHASES.get(str(message["name"]), clean(str(message["name"]), 40))
-    return f"{doing}: {size(amount)} ..." if amount else f"{doing} ..."
+    doing = PHASES.get(message.name, clean(message.name, 40))
+    return f"{doing}: {size(message.bytes)} ..." if message.bytes else f"{doing} ..."
 
 
-def ended(answer: Mapping[str, Any]) -> tuple[bool, str]:
+def ended(answer: Answered) -> tuple[bool, str]:
     """Whether an answer came to its end by itself, and how it did, in a sentence."""
-    pace = rate(answer["tokens"] / answer["elapsed_s"]) if answer["elapsed_s"] else ""
-    tokens = f"{count(answer['tokens'])} token{'' if answer['tokens'] == 1 else 's'}"
-    match answer["ended"]:
+    pace = rate(answer.tokens / answer.elapsed_s) if answer.elapsed_s else ""
+    tokens = f"{count(answer.tokens)} token{'' if answer.tokens == 1 else 's'}"
+    match answer.ended:
         case "itself":
             return True, f"ended by itself: {tokens}, {pace}"
         case "asked":
@@ -33,11 +32,6 @@ def ended(answer: Mapping[str, Any]) -> tuple[bool, str]:
         f"cut at {tokens}, {pace}: it did not end by itself. It may need more (fitune chat --max-tokens); "
         "if it repeats itself, it has not learnt where to stop."
     )
-
-
-def ready(message: Mapping[str, Any]) -> Conversation:
-    """A conversation that has not begun, from what the model's process says when it is ready."""
-    return Conversation([Question(**each) for each in message["questions"]])
 
 
 def manner(settings: Settings) -> str:
@@ -62,6 +56,6 @@ def checked(max_tokens: int, temperature: float) -> Settings:
     return Settings(max_tokens, temperature)
 
 
-def failure(message: Mapping[str, Any]) -> UserError:
-    """What a `failed` or `refused` message says."""
-    return UserError(str(message["message"]), str(message["hint"]), ExitCode.FAILED)
+def failure(message: Failed | Refused) -> UserError:
+    """The error that a message tells of."""
+    return UserError(message.message, message.hint, ExitCode.FAILED)

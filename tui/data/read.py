@@ -7,7 +7,7 @@ from fitune.core import jobs, runs
 from fitune.core.data import Report, dataset
 from fitune.core.errors import BadInput, ExitCode, LeftError, UserError
 from fitune.core.recipe import Data, Recipe
-from fitune.core.runs import Run, RunState
+from fitune.core.runs import Failed, Run, RunState
 from fitune.core.tokens import STATS_FILE, TokenStats, cache
 from fitune.tui.wizard.draft import Draft, prepared, recipe, with_prepared
 
@@ -67,6 +67,6 @@ def with_known(draft: Draft) -> Draft:
 
 
 def _failure(run: Run, state: RunState) -> UserError:
-    said = state.end.data if state.end else {}
-    message = str(said.get("message") or "The rows were not rendered to their end.")
-    return UserError(message, str(said.get("hint") or f"See {run.log}"), ExitCode.FAILED)
+    failed = state.end if isinstance(state.end, Failed) else None
+    message = (failed and failed.message) or "The rows were not rendered to their end."
+    return UserError(message, (failed and failed.hint) or f"See {run.log}", ExitCode.FAILED)

@@ -10,7 +10,6 @@ from fitune.core.runs import RunState
 from fitune.core.tokens import TokenStats, findings, loses_much, suggested_length
 from fitune.tui.data.token_text import summary_lines
 from fitune.tui.text import clean, count, percent
-from fitune.tui.watch.ending import value
 
 FILES_SHOWN = 3
 TURN_CHARS = 220
@@ -79,11 +78,11 @@ def better_length(found: TokenStats, asked: Recipe) -> int | None:
 
 def rendering_line(state: RunState, model: str) -> str:
     """How far the prepare job is: `Counting tokens: 640 rows, 141,320 tokens, 48 %`."""
-    if state.phase == "rows":
-        rows, tokens, done, total = (value(state.phase_data, key) for key in ("rows", "tokens", "bytes", "total_bytes"))
-        share = f", {percent(done, total)}" if total else ""
-        return f"Counting tokens: {count(rows)} rows, {count(tokens)} tokens{share}"
-    doing = "Fetching" if state.phase == "download" else "Loading"
+    phase = state.phase
+    if phase.name == "rows":
+        share = f", {percent(phase.bytes or 0, phase.total_bytes)}" if phase.total_bytes else ""
+        return f"Counting tokens: {count(phase.rows)} rows, {count(phase.tokens)} tokens{share}"
+    doing = "Fetching" if phase.name == "download" else "Loading"
     return clean(f"{doing} the tokenizer of {model.rpartition('/')[2]}")
 
 

@@ -5,12 +5,11 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from fitune.core import hub
 from fitune.core.deliver import UPLOAD_KINDS, Download, Upload, UploadKind, downloads, gguf_tools, uploads
 from fitune.core.errors import ConverterMissing, UserError
-from fitune.core.runs import Run, RunState, Tail
+from fitune.core.runs import Finished, Phase, Run, RunState, Tail
 from fitune.tui.deliver.proof_text import NamedProof, proofs
 from fitune.tui.text import size
 
@@ -44,8 +43,8 @@ class Facts:
     """How long this run took to load the model."""
     converter_missing: bool = False
     has_quantizer: bool = False
-    pushed: dict[str, Any] | None = None
-    """What the end of the newest push said, if it went through."""
+    pushed: Finished | None = None
+    """The end of the newest push, if it went through."""
     merge_proofs: tuple[NamedProof, ...] = ()
     gguf_proofs: tuple[NamedProof, ...] = ()
     handed_off: tuple[str, ...] = ()
@@ -88,7 +87,7 @@ def look(run: Run) -> Facts:
         load_s=load_s,
         converter_missing=_converter_missing(run),
         has_quantizer=gguf_tools.find_quantizer() is not None,
-        pushed=end.data if end and end.type == "finished" and not end.data.get("stopped") else None,
+        pushed=end if isinstance(end, Finished) and not end.stopped else None,
         merge_proofs=tuple(proof for proof in found if proof.name == run.merged.name),
         gguf_proofs=tuple(proof for proof in found if proof.name != run.merged.name),
         handed_off=tuple(str(path) for path in sorted(run.path.glob("handoff-*")) if path.suffix != ".part"),
@@ -114,10 +113,10 @@ def with_sizes(facts: Facts) -> Facts:
 def _model(run: Run) -> tuple[str, str | None]:
     """Id and revision of the base model; empty where run.json does not tell."""
     try:
-        told = (run.info().get("recipe") or {}).get("model") or {}
+        model = run.info().model
     except UserError:
-        told = {}
-    return str(told.get("id", "")), told.get("revision")
+        return "", None
+    return model.id, model.revision
 
 
 def _base(run: Run, ask: bool) -> Download | None:
@@ -139,9 +138,9 @@ def _events(run: Run) -> tuple[RunState, float | None]:
     state, began_s, took_s = RunState(), None, None
     for event in Tail(run.events).catch_up():
         state.apply(event)
-        if event.type == "phase" and event.job == "train":
+        if isinstance(event.data, Phase) and event.job == "train":
             took_s = event.t - began_s if began_s is not None else took_s
-            began_s = event.t if event.data.get("name") == "load" else None
+            began_s = event.t if event.data.name == "load" else None
     return state, took_s
 
 

@@ -95,7 +95,7 @@ def _push(facts: Facts) -> Pairs:
         ("uploads", ", or ".join(parts) + "; each with a model card made of the run"),
         ("needs", "a token that may write: the one of hf auth login or HF_TOKEN, else you are asked for one"),
         ("seen by", "only you, unless you say public; name and visibility are asked first"),
-        *([("pushed", f"{facts.pushed['repo']}: {facts.pushed.get('url', '')}")] if facts.pushed else []),
+        *([("pushed", f"{facts.pushed.repo}: {facts.pushed.url or ''}")] if facts.pushed else []),
     ]
 
 
@@ -129,7 +129,7 @@ def _proven(proofs: tuple[NamedProof, ...], done: bool) -> str:
 def _pushed(facts: Facts) -> str:
     if not facts.pushed:
         return ""
-    return f"OK, {'private' if facts.pushed.get('private') else 'PUBLIC'}"
+    return f"OK, {'private' if facts.pushed.private else 'PUBLIC'}"
 
 
 WAYS = (

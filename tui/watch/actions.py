@@ -75,8 +75,8 @@ def note(app: App[int], run: Run, seen: Seen | None) -> None:
     def answered(text: str | None) -> None:
         if not text or not text.strip():
             return
-        step = seen.state.step.get("step") if seen else None
-        place = f"step {step}" if step else "no step yet"
+        step = seen.state.step if seen else None
+        place = f"step {step.step}" if step else "no step yet"
         try:
             with (run.path / "notes.txt").open("a", encoding="utf-8") as file:
                 file.write(f"{time.strftime('%Y-%m-%d %H:%M')}  {place}  {text.strip()}\n")

@@ -3,11 +3,12 @@
 What comes from a run folder is foreign text, so it passes through tui.text.clean.clean here.
 """
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from fitune.core.runs import Event, Run, RunState, Status
+from fitune.core.runs import Event, Failed, Finished, Run, RunState, Started, Status, Step
 from fitune.core.runs.post_mortem import cause
 from fitune.tui.deliver.proof_text import NamedProof, proofs
 from fitune.tui.text import clean, clock, count, duration, number, size
@@ -59,11 +60,11 @@ class TimeLeft:
 
     def apply(self, event: Event) -> None:
         """Take an event into account; a `started` begins a new session."""
-        if event.type == "started":
+        if isinstance(event.data, Started):
             self.first_step = self.anchor = None
-        if event.type != "step":
+        if not isinstance(event.data, Step):
             return
-        self.newest = (int(value(event.data, "step") or 0), event.t)
+        self.newest = (event.data.step, event.t)
         if self.first_step is None:
             self.first_step = self.newest[0]
         if self.anchor is None and self.newest[0] - self.first_step >= 4:
@@ -103,23 +104,17 @@ class Story:
         self.time_left.apply(event)
 
     @property
-    def total_steps(self) -> float | None:
-        return value(self.state.phase_data, "total_steps")
+    def total_steps(self) -> int | None:
+        return self.state.total_steps
 
     def eta_s(self) -> float | None:
         """Seconds left; None while that is not known."""
         return self.time_left.seconds(self.total_steps)
 
 
-def value(data: dict[str, Any], key: str) -> float | None:
-    """A number of an event; None if it is missing, or no number (JSON has no NaN: it comes as null)."""
-    found = data.get(key)
-    return found if isinstance(found, int | float) and not isinstance(found, bool) else None
-
-
-def loss_text(data: dict[str, Any]) -> str:
-    """A loss as shown; the log writes NaN as null, so a null there means NaN and not unknown."""
-    return "NaN" if "loss" in data and data["loss"] is None else number(value(data, "loss"))
+def loss_text(loss: float | None) -> str:
+    """A loss as shown."""
+    return "NaN" if loss is not None and math.isnan(loss) else number(loss)
 
 
 def phase_text(name: str) -> str:
@@ -129,26 +124,21 @@ def phase_text(name: str) -> str:
 
 def ending(run: Run, status: Status, state: RunState) -> Ending:
     """The end of a dead run in words, for each way a run can end."""
-    data = state.end.data if state.end else {}
+    end = state.end
     if status == "killed" and (untold := run.untold(state)):
         then = _resume(run) if untold == "train" else _again(run, untold)
         return Ending("ERROR", f"The {clean(untold, 40)} was killed before it said a word. {_cause(run)}", then)
     if state.job != "train":
-        return _ending_of_delivery(run, status, state, data)
+        return _ending_of_delivery(run, status, state)
     resume = _resume(run)
-    match status:
-        case "finished":
-            return Ending(
-                "OK", _finished(state), f"Its adapter: {clean(str(run.adapter))}" if run.adapter.exists() else ""
-            )
-        case "stopped":
-            said = f"Stopped as asked at step {count(value(data, 'steps'))} of {count(value(data, 'total_steps'))}."
-            return Ending("OK", said, resume)
-        case "failed":
-            kind = FAILURES.get(str(data.get("kind")), clean(str(data.get("kind")), 40))
-            said = f"Failed ({kind}): {clean(str(data.get('message', '')), 500)}"
-            return Ending("ERROR", said, clean(str(data.get("hint", "")), 500))
-    return Ending("ERROR", _killed(run, state), resume)
+    if status == "killed" or end is None:
+        return Ending("ERROR", _killed(run, state), resume)
+    if isinstance(end, Failed):
+        kind = FAILURES.get(end.kind, clean(end.kind, 40))
+        return Ending("ERROR", f"Failed ({kind}): {clean(end.message, 500)}", clean(end.hint, 500))
+    if end.stopped:
+        return Ending("OK", f"Stopped as asked at step {count(end.steps)} of {count(end.total_steps)}.", resume)
+    return Ending("OK", _finished(end), f"Its adapter: {clean(str(run.adapter))}" if run.adapter.exists() else "")
 
 
 def restarted_s() -> float | None:
@@ -165,63 +155,58 @@ def restarted_s() -> float | None:
     return boot_s + ticks / os.sysconf("SC_CLK_TCK")
 
 
-def _finished(state: RunState) -> str:
-    end = state.end
-    assert end is not None
-    data = end.data
-    said = f"Finished: {count(value(data, 'steps'))} steps in {duration(value(data, 'elapsed_s'))}"
-    if (first := value(data, "first_loss")) is not None and (last := value(data, "last_loss")) is not None:
-        said += f", loss {number(first, 2)} to {number(last, 2)}"
-    if (held_out := value(data, "eval_loss")) is not None:
-        said += f", held-out {number(held_out, 2)}"
+def _finished(end: Finished) -> str:
+    said = f"Finished: {count(end.steps)} steps in {duration(end.elapsed_s)}"
+    if end.first_loss is not None and end.last_loss is not None:
+        said += f", loss {number(end.first_loss, 2)} to {number(end.last_loss, 2)}"
+    if end.eval_loss is not None:
+        said += f", held-out {number(end.eval_loss, 2)}"
     return f"{said}."
 
 
-def _ending_of_delivery(run: Run, status: Status, state: RunState, data: dict[str, Any]) -> Ending:
+def _ending_of_delivery(run: Run, status: Status, state: RunState) -> Ending:
     """The end of a merge, export or push, which leaves the training as it was."""
-    job = clean(state.job, 40)
+    job, end = clean(state.job, 40), state.end
     again = _again(run, state.job)
-    made = tuple(each for each in proofs(run) if state.started and each.made_s >= state.started.t - CLOCKS_S)
+    made = tuple(each for each in proofs(run) if state.started_t and each.made_s >= state.started_t - CLOCKS_S)
     made = made if job in ("merge", "export") else ()
-    match status:
-        case "finished":
-            return Ending("OK", *_delivered(run, job, data), made)
-        case "stopped":
-            left = f"{branches} stay" if (branches := _branches(data)) else "nothing was changed"
-            return Ending("OK", f"The {job} was stopped as asked; {left}.", again)
-        case "failed":
-            said = f"The {job} failed: {clean(str(data.get('message', '')), 500)}"
-            return Ending("ERROR", said, clean(str(data.get("hint", "")), 500), made)
-    where = f" while {phase_text(state.phase)}" if state.phase else ""
-    return Ending("ERROR", f"The {job} was killed{where}. {_cause(run)}", again)
+    if status == "killed" or end is None:
+        where = f" while {phase_text(state.phase.name)}" if state.phase.name else ""
+        return Ending("ERROR", f"The {job} was killed{where}. {_cause(run)}", again)
+    if isinstance(end, Failed):
+        return Ending("ERROR", f"The {job} failed: {clean(end.message, 500)}", clean(end.hint, 500), made)
+    if end.stopped:
+        left = f"{branches} stay" if (branches := _branches(end)) else "nothing was changed"
+        return Ending("OK", f"The {job} was stopped as asked; {left}.", again)
+    return Ending("OK", *_delivered(run, job, end), made)
 
 
 def _again(run: Run, job: str) -> str:
     return f"The adapter is as it was. Again: {clean(command(run, job), 400)}"
 
 
-def _delivered(run: Run, job: str, data: dict[str, Any]) -> tuple[str, str]:
-    took = f"{size(value(data, 'bytes'))} in {duration(value(data, 'elapsed_s'))}"
+def _delivered(run: Run, job: str, end: Finished) -> tuple[str, str]:
+    took = f"{size(end.bytes)} in {duration(end.elapsed_s)}"
+    files = end.files or 0
     if job == "merge":
         return f"Merged: one model of {took}, checked.", f"It is in {clean(str(run.merged))}"
     if job == "export":
-        left = [clean(str(command)) for command in data.get("next") or []]
-        files = value(data, "files") or 0
+        left = [clean(command) for command in end.next or ()]
         said = f"Exported: {count(files)} GGUF file{'' if files == 1 else 's'} of {took}, checked."
         return said, f"In {clean(str(run.path / 'gguf'))}" + "".join(f"; then: {each}" for each in left)
     if job == "push":
-        seen_by = "private" if data.get("private") else "PUBLIC"
-        on = f", {branches}" if (branches := _branches(data)) else ""
-        to = f"{clean(str(data.get('repo')), 120)}{on} ({seen_by})"
-        files, new = value(data, "files") or 0, value(data, "new_files")
+        seen_by = "private" if end.private else "PUBLIC"
+        on = f", {branches}" if (branches := _branches(end)) else ""
+        to = f"{clean(end.repo or '', 120)}{on} ({seen_by})"
+        new = end.new_files
         there = f" {count(files - new)} of them were there already." if new is not None and new < files else ""
-        return f"Pushed: {count(files)} files, {took}, to {to}.{there}", clean(str(data.get("url", "")), 300)
+        return f"Pushed: {count(files)} files, {took}, to {to}.{there}", clean(end.url or "", 300)
     return f"Finished: {job}.", ""
 
 
-def _branches(data: dict[str, Any]) -> str:
+def _branches(end: Finished) -> str:
     """Those that a push of checkpoints has filled; empty if it was of something else."""
-    names = [clean(str(name), 40) for name in data.get("branches") or []]
+    names = [clean(name, 40) for name in end.branches or ()]
     return f"branch{'' if len(names) == 1 else 'es'} {', '.join(names)}" if names else ""
 
 
@@ -229,8 +214,8 @@ def _killed(run: Run, state: RunState) -> str:
     if state.last_t is None:
         return f"The worker never said anything: it was killed before its first event. {_cause(run)}"
     seen_s = run.lock.stat().st_mtime if run.lock.exists() else state.last_t
-    step = value(state.step, "step")
-    where = f"at step {count(step)}" if step else f"while {phase_text(state.phase) or 'starting'}"
+    step = state.step.step if state.step else None
+    where = f"at step {count(step)}" if step else f"while {phase_text(state.phase.name) or 'starting'}"
     again_s = restarted_s()
     if again_s is not None and again_s > seen_s and cause(run) is None:
         return f"Ended {where} without a last event: the machine was restarted at {clock(again_s)}."

@@ -4,7 +4,7 @@ import shutil
 import time
 from typing import TextIO
 
-from fitune.core.runs import LIVE, Run, RunState, Tail
+from fitune.core.runs import LIVE, Run, RunState, Step, Tail
 from fitune.tui.deliver.proof_text import table
 from fitune.tui.text import encodable
 from fitune.tui.watch.ending import SILENT_AFTER_S, Story, ending
@@ -30,7 +30,7 @@ def follow(run: Run, out: TextIO, from_start: bool = True, live: bool = False) -
         for event in tail.catch_up():
             story.apply(event)
             if said := line(event, story):
-                lines.progress(said) if event.type == "step" else lines.say(said)
+                lines.progress(said) if isinstance(event.data, Step) else lines.say(said)
         if not alive:
             break
         silent_s = run.silent_s() or 0.0

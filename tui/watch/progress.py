@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from fitune.core.runs import Event, Run
+from fitune.core.runs import Event, Phase, Run, Started
 from fitune.tui.text import clean, duration, size
-from fitune.tui.watch.ending import phase_text, value
+from fitune.tui.watch.ending import phase_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,20 +56,18 @@ class Parts:
 
     def apply(self, event: Event) -> None:
         """Take an event into account; a `started` begins a new job."""
-        if event.type == "started":
+        phase = event.data
+        if isinstance(phase, Started):
             self.parts = []
-        if event.type != "phase":
+        if not isinstance(phase, Phase):
             return
-        data = event.data
-        about = data.get("kind") or data.get("branch") or data.get("repo") or data.get("model") or ""
-        detail = clean(str(about), 80)
-        name, total_bytes = str(data.get("name", "")), value(data, "bytes")
-        file, done_bytes = clean(str(data.get("file", "")), 60), value(data, "done_bytes")
+        detail = clean(phase.kind or phase.branch or phase.repo or phase.model or "", 80)
+        name, file, done_bytes = phase.name, clean(phase.file or "", 60), phase.done_bytes
         before = self.parts[-1] if self.parts else None
         if before and (before.name, before.detail) == (name, detail):  # told again, further on
             self.parts[-1] = replace(before, file=file, done_bytes=done_bytes)
         else:
-            self.parts.append(Part(name, event.t, detail, file, done_bytes, total_bytes))
+            self.parts.append(Part(name, event.t, detail, file, done_bytes, phase.bytes))
 
     def now(self, run: Run) -> tuple[Part, ...]:
         """The parts, the last of them with what the disk holds of it by now."""

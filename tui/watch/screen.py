@@ -1,6 +1,5 @@
 """One run, alive or not: its story as it grows, and the keys that stop, resume or leave it. Looking can't hurt it."""
 
-import copy
 import threading
 import time
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from textual.widgets import Static
 
 from fitune.core.errors import UserError
 from fitune.core.machine import GpuSample, host
-from fitune.core.runs import LIVE, Curve, Run, RunState, Tail
+from fitune.core.runs import LIVE, Run, RunInfo, Tail
 from fitune.tui.text import safe
 from fitune.tui.watch import actions, screen_text
 from fitune.tui.watch.ending import Story, ending
@@ -88,7 +87,7 @@ class WatchScreen(Screen[None]):
         yield Keys()
 
     def on_mount(self) -> None:
-        self.line("title").say(screen_text.title(self.watched.name, {}))
+        self.line("title").say(screen_text.title(self.watched.name, None))
         self.line("status").say(Content("looking at the run ..."))
         self.look()
         self.read_card()
@@ -104,10 +103,11 @@ class WatchScreen(Screen[None]):
 
     @work(thread=True, exclusive=True, exit_on_error=False, group="look")
     def look(self) -> None:
+        info: RunInfo | None
         try:
             info = self.watched.info()
         except UserError:
-            info = {}
+            info = None
         story, parts, tail = Story(), Parts(), Tail(self.watched.events)
         while not self._over.is_set():
             alive = self.watched.holder_pid() is not None  # before reading: what a dead worker wrote is all there
@@ -117,9 +117,9 @@ class WatchScreen(Screen[None]):
             status = self.watched.status(story.state)
             if alive or status not in LIVE:
                 checkpoint = self.watched.newest_checkpoint()
-                state, untold = snapshot(story.state), self.watched.untold(story.state)
+                state, untold = story.state.copy(), self.watched.untold(story.state)
                 if untold:  # a merge that is still starting is not the training
-                    state.job, state.started, state.first_t = untold, None, None
+                    state.job, state.started_t, state.first_t = untold, None, None
                 seen = Seen(
                     status, state, story.total_steps, story.eta_s(), self.watched.silent_s(),
                     tail.bad_lines, checkpoint.name if checkpoint else None,
@@ -133,9 +133,9 @@ class WatchScreen(Screen[None]):
     @work(thread=True, exclusive=True, exit_on_error=False, group="card")
     def read_card(self) -> None:
         while not self._over.wait(CARD_EVERY_S):
-            uuid = (self.seen.info.get("gpu") or {}).get("uuid") if self.seen and self.seen.live else None
-            if uuid:
-                self.post_message(self.CardRead(host.sample(str(uuid))))
+            gpu = self.seen.info.gpu if self.seen and self.seen.live and self.seen.info else None
+            if gpu and gpu.uuid:
+                self.post_message(self.CardRead(host.sample(gpu.uuid)))
 
     def on_watch_screen_looked(self, event: Looked) -> None:
         before, self.seen = self.seen, event.seen
@@ -223,16 +223,3 @@ class WatchScreen(Screen[None]):
     def ask_quit(self) -> None:
         """Ctrl+C or Ctrl+Q."""
         actions.leave(self.app, self.watched, self.seen)
-
-
-def snapshot(state: RunState) -> RunState:
-    """A copy that the reading thread won't change any more."""
-    copied = copy.copy(state)
-    copied.loss, copied.eval_loss = Curve(list(state.loss.points)), Curve(list(state.eval_loss.points))
-    copied.ends = dict(state.ends)
-    copied.phase_data, copied.warnings, copied.samples = (
-        dict(state.phase_data),
-        list(state.warnings),
-        list(state.samples),
-    )
-    return copied

@@ -2,17 +2,16 @@
 
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 from textual.content import Content
 
 from fitune.core.machine import GpuSample
-from fitune.core.runs import LIVE, RunState, Status
+from fitune.core.runs import LIVE, RunInfo, RunState, Sample, Status
 from fitune.core.units import GIB
 from fitune.tui.deliver.proof_text import WORDS, NamedProof, table
 from fitune.tui.text import UNKNOWN, clean, count, duration, exponent, gib, number, rate, safe
-from fitune.tui.watch.ending import SILENT_AFTER_S, Ending, loss_text, phase_text, value
+from fitune.tui.watch.ending import SILENT_AFTER_S, Ending, loss_text, phase_text
 from fitune.tui.watch.progress import Part, listed
 from fitune.tui.widgets.readouts import bar
 
@@ -39,8 +38,8 @@ class Seen:
     parts: tuple[Part, ...] = ()
     """Of a merge, an export or a push."""
     log: tuple[str, ...] = ()
-    info: dict[str, Any] = field(default_factory=dict)
-    """run.json, or nothing if that can't be read."""
+    info: RunInfo | None = None
+    """run.json; None if that can't be read."""
 
     @property
     def live(self) -> bool:
@@ -51,10 +50,10 @@ class Seen:
         return self.state.job
 
 
-def title(name: str, info: dict[str, Any]) -> Content:
+def title(name: str, info: RunInfo | None) -> Content:
     """The run, its model and its card."""
-    model = str(((info.get("recipe") or {}).get("model") or {}).get("id", ""))
-    card = str((info.get("gpu") or {}).get("name", "")) or "the CPU"
+    model = info.model.id if info else ""
+    card = (info.gpu.name if info and info.gpu else "") or "the CPU"
     said = f"   {clean(model, 60)} on {clean(card, 40)}" if model else ""
     return Content.styled("fitune", "bold $primary") + safe(f"  {name}", 60) + Content.styled(said, "dim")
 
@@ -73,8 +72,8 @@ def status(seen: Seen, now_s: float) -> Content:
     if seen.status == "starting":
         return Content.styled(f"{job}starting", "bold $success")
     stopping = "stopping, with a checkpoint" if seen.job == "train" else "stopping"
-    doing = stopping if seen.status == "stopping" else phase_text(state.phase)
-    began_s = state.started.t if state.started else state.first_t
+    doing = stopping if seen.status == "stopping" else phase_text(state.phase.name)
+    began_s = state.started_t or state.first_t
     elapsed = f"   {duration(now_s - began_s)}" if began_s else ""
     left = f", {duration(seen.eta_s)} left" if seen.eta_s is not None else ""
     return Content.styled(f"{job}{doing}", "bold $success") + Content(_progress(seen) + elapsed + left)
@@ -84,8 +83,8 @@ def progress_bar(seen: Seen, columns: int, plain: bool) -> Content:
     """How much of the training, or of the part of another job, is done, over the whole width; else nothing."""
     share = seen.parts[-1].share if seen.parts and seen.live else None
     if seen.job == "train":
-        step, total = value(seen.state.step, "step"), seen.total_steps
-        share = step / total if step and total else None
+        step, total = seen.state.step, seen.total_steps
+        share = step.step / total if step and total else None
     if share is None or columns < BAR_COLUMNS:
         return Content()
     return Content.styled(bar(share, columns - 6, plain), "$primary") + Content(f" {100 * share:3.0f} %")
@@ -96,24 +95,26 @@ def numbers(seen: Seen, now_s: float) -> Content:
     if seen.job != "train":
         return Content(seen.parts[-1].numbers(now_s) if seen.parts and seen.live else "")
     step = seen.state.step
-    if not step:
+    if step is None:
         return Content()
     held_out = seen.state.eval_loss.points
     return _pairs(
-        ("loss", loss_text(step)),
+        ("loss", loss_text(step.loss)),
         ("held-out", number(held_out[-1][1]) if held_out else ""),
-        ("lr", exponent(value(step, "lr"))),
-        ("grad norm", number(value(step, "grad_norm"), 2)),
-        ("", rate(value(step, "tokens_per_s")) if seen.live else ""),
-        ("tokens", "" if seen.live else count(value(step, "seen_tokens"))),
+        ("lr", exponent(step.lr)),
+        ("grad norm", number(step.grad_norm, 2)),
+        ("", rate(step.tokens_per_s) if seen.live else ""),
+        ("tokens", "" if seen.live else count(step.seen_tokens)),
     )
 
 
 def memory(seen: Seen, plain: bool) -> Content:
     """The measured peak beside the predicted one, in different words."""
-    data = seen.state.memory if seen.job == "train" else {}  # another job has none of its own
-    on_card = value(data, "peak_device") or value(data, "peak_reserved")
-    measured, predicted = on_card or value(data, "peak_host"), value(data, "predicted")
+    memory = seen.state.memory
+    if memory is None or seen.job != "train":  # another job has none of its own
+        return Content()
+    on_card = memory.peak_device or memory.peak_reserved
+    measured, predicted = on_card or memory.peak_host, memory.predicted
     label = _label("memory" if on_card else "host RAM")
     if measured and predicted:
         off = f"   {100 * (measured / predicted - 1):+.1f} %"
@@ -145,8 +146,8 @@ def tale(seen: Seen, columns: int, now_s: float) -> Content:
         lines += [line for proof in seen.ending.proofs for line in proof_lines(proof, columns)]
     if seen.bad_lines:
         lines.append(_warning(f"{seen.bad_lines} unreadable lines of events.jsonl were skipped"))
-    warnings = [each for each in seen.state.warnings if each.get("job", seen.job) == seen.job]
-    lines += [_warning(str(warning.get("message", ""))) for warning in warnings[-WARNINGS_SHOWN:]]
+    warnings = seen.state.warnings.get(seen.job, [])
+    lines += [_warning(warning.message) for warning in warnings[-WARNINGS_SHOWN:]]
     if len(warnings) > WARNINGS_SHOWN:
         lines.append(_warning(f"and {len(warnings) - WARNINGS_SHOWN} more before these"))
     if seen.live and not seen.state.step:
@@ -179,20 +180,24 @@ def _parts(seen: Seen, now_s: float) -> list[Content]:
     ]
 
 
-def _sample(samples: Sequence[dict[str, Any]], columns: int) -> list[Content]:
+def _sample(samples: Sequence[Sample], columns: int) -> list[Content]:
     """The first question of the newest look, with its answers."""
     if not samples:
         return []
-    newest = next(sample for sample in samples if sample.get("step") == samples[-1].get("step"))
-    step = value(newest, "step")
-    when = f"at step {count(step)}" if step else "before the training"
-    answers = [("asked", "prompt"), ("before", "before"), ("after", "after"), ("in the data", "reference")]
-    told = [_answer(name, newest[key], columns) for name, key in answers if newest.get(key) is not None]
-    return [Content(), Content.styled(f"A question from the data, {when}", "bold"), *told]
+    newest = next(sample for sample in samples if sample.step == samples[-1].step)
+    when = f"at step {count(newest.step)}" if newest.step else "before the training"
+    texts = [
+        ("asked", newest.prompt),
+        ("before", newest.before),
+        ("after", newest.after),
+        ("in the data", newest.reference),
+    ]
+    answers = [_answer(name, text, columns) for name, text in texts if text is not None]
+    return [Content(), Content.styled(f"A question from the data, {when}", "bold"), *answers]
 
 
-def _answer(name: str, text: object, columns: int) -> Content:
-    said = clean(" ".join(str(text).split()), 600) or "(nothing: it ended at once)"
+def _answer(name: str, text: str, columns: int) -> Content:
+    said = clean(" ".join(text.split()), 600) or "(nothing: it ended at once)"
     wrapped = textwrap.wrap(said, max(20, columns - LABEL_COLUMNS))
     return _label(name) + Content(f"\n{' ' * LABEL_COLUMNS}".join(wrapped))
 
@@ -203,11 +208,10 @@ def _warning(message: str) -> Content:
 
 def _progress(seen: Seen) -> str:
     step = seen.state.step
-    if not step or seen.job != "train":
+    if step is None or seen.job != "train":
         return ""
-    epoch = value(step, "epoch")
-    said = f"   step {count(value(step, 'step'))} of {count(seen.total_steps)}"
-    return said + (f"   epoch {epoch:.2f}" if epoch is not None else "")
+    said = f"   step {count(step.step)} of {count(seen.total_steps)}"
+    return said + (f"   epoch {step.epoch:.2f}" if step.epoch is not None else "")
 
 
 def _pairs(*pairs: tuple[str, str]) -> Content:

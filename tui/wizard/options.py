@@ -57,7 +57,7 @@ def start_choices(base: Path, begun: bool) -> tuple[StartChoice, ...]:
     live, unfinished, finished = [], [], []
     for run in runs.all_runs(base):
         status, state = run.look()
-        step = f"step {state.step.get('step', 0):,} of {state.total_steps or '?'}"
+        step = f"step {state.step.step if state.step else 0:,} of {state.total_steps or '?'}"
         if status in LIVE:
             job = run.job() or "train"
             doing = status + (f", {step}" if state.step else "") if job == "train" else f"{job} {status}"

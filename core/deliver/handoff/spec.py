@@ -1,6 +1,7 @@
 """The training to hand off: a recipe, and the facts of its run if there is one."""
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -28,7 +29,7 @@ class TrainingSpec:
     run: Run | None = None
     revision: str | None = None
     """The commit of the base model that the run loaded, else the recipe's revision."""
-    versions: dict[str, str | None] | None = None
+    versions: Mapping[str, str | None] | None = None
     """Versions of the training stack in the run; None means those installed here."""
     packed: bool | None = None
     """True if the run packed its rows; None if that was not decided yet, or there is no run."""
@@ -80,17 +81,15 @@ class TrainingSpec:
 def from_run(run: Run) -> TrainingSpec:
     """The spec of a run. Raises UserError or BadInput if its run.json can't be read."""
     recipe, state = run.recipe(), run.state()
-    revision = state.phase_data.get("revision")
-    versions = run.info().get("versions")
-    warning_kinds = {warning.get("kind") for warning in state.warnings}
-    packed = state.phase_data.get("packed")
+    warning_kinds = {warning.kind for warnings in state.warnings.values() for warning in warnings}
+    packed = state.phase.packed
     return TrainingSpec(
         run.name,
         recipe,
         run,
-        str(revision) if revision else recipe.model.revision,
-        versions if isinstance(versions, dict) else None,
-        packed and "packing" not in warning_kinds if isinstance(packed, bool) else None,
+        state.phase.revision or recipe.model.revision,
+        run.info().versions or None,
+        None if packed is None else packed and "packing" not in warning_kinds,
         (BUNDLED,) if "bundled" in warning_kinds else (),
     )
 

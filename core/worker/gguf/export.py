@@ -8,27 +8,27 @@ from typing import Any
 
 import orjson
 
-from fitune.core.deliver import Proof, gguf_tools, staging_folder
+from fitune.core.deliver import ExportRequest, Proof, gguf_tools, requests, staging_folder
 from fitune.core.errors import UserError
 from fitune.core.files import write_atomically
 from fitune.core.memory import GGUF_BYTES
-from fitune.core.runs import EventLog, Run
+from fitune.core.runs import EventLog, Finished, Phase, Run, Started, Warned
 from fitune.core.units import GIB
 from fitune.core.worker.gguf import convert, llama_cpp, modelfile
 from fitune.core.worker.gguf import proof as gguf_proof
-from fitune.core.worker.memory_use import Memory
+from fitune.core.worker.memory_use import MemoryMeter
 from fitune.core.worker.merging import compare_answers
 from fitune.core.worker.merging import proof as merged_proof
 from fitune.core.worker.merging.tensors import slots_in
 from fitune.core.worker.stops import eos_ids
 
 
-def run(run: Run, log: EventLog, memory: Memory) -> None:
+def run(run: Run, log: EventLog, memory: MemoryMeter) -> None:
     """Make the kinds of file that export.json names, {"gguf": ["q8_0", ...]}, of merged/."""
     from transformers import AutoTokenizer
 
     began = time.monotonic()
-    log.write("started", backend="llama.cpp", device="cpu")
+    log.write(Started(backend="llama.cpp", device="cpu"))
 
     # 1. What to make of what, with what
     kinds = wanted(run)
@@ -44,14 +44,14 @@ def run(run: Run, log: EventLog, memory: Memory) -> None:
         require_room(run, made, weights)  # what a killed export left is gone by now
         for kind in made:
             if run.stop.exists():
-                return log.write("finished", stopped=True, elapsed_s=time.monotonic() - began)
-            log.write("phase", name="convert", kind=kind, bytes=round(weights * GGUF_BYTES[kind]))
+                return log.write(Finished(stopped=True, elapsed_s=time.monotonic() - began))
+            log.write(Phase(name="convert", kind=kind, bytes=round(weights * GGUF_BYTES[kind])))
             if kind in gguf_tools.CONVERTER_KINDS:
                 convert.convert(script, run.merged, aside / file_name(run, kind), kind)
             else:
                 assert quantizer
                 convert.quantize(quantizer, aside / file_name(run, source_of(made)), aside / file_name(run, kind), kind)
-        log.write("phase", name="prove")
+        log.write(Phase(name="prove"))
         tokenizer = AutoTokenizer.from_pretrained(run.merged, trust_remote_code=run.recipe().model.trust_remote_code)
         proofs = prove(run, aside, [kind for kind in made if kind in kinds or later], tokenizer)
         folder.mkdir(exist_ok=True)
@@ -66,16 +66,17 @@ def run(run: Run, log: EventLog, memory: Memory) -> None:
     commands = [shlex.join(next_command(run, source_of(made), kind)) for kind in later]
     if commands:
         message = f"llama-quantize is not on this machine. Where it is: {'; '.join(commands)}"
-        log.write("warning", kind="quantizer", message=message)
+        log.write(Warned(kind="quantizer", message=message))
     log.write(
-        "finished",
-        gguf="gguf",
-        files=len(names),
-        names=names,
-        bytes=sum((folder / name).stat().st_size for name in names),
-        next=commands,
-        elapsed_s=time.monotonic() - began,
-        proofs=[proof.to_json() for proof in proofs.values()],
+        Finished(
+            gguf="gguf",
+            files=len(names),
+            names=tuple(names),
+            bytes=sum((folder / name).stat().st_size for name in names),
+            next=tuple(commands),
+            elapsed_s=time.monotonic() - began,
+            proofs=tuple(proof.to_json() for proof in proofs.values()),
+        )
     )
     return None
 
@@ -84,8 +85,8 @@ def wanted(run: Run) -> list[str]:
     """The kinds of export.json. Raises UserError if it won't do."""
     path = run.path / "export.json"
     try:
-        kinds = list(dict.fromkeys(orjson.loads(path.read_bytes())["gguf"]))
-    except (OSError, orjson.JSONDecodeError, KeyError, TypeError) as error:
+        kinds = list(dict.fromkeys(requests.read(ExportRequest, path).gguf))
+    except (OSError, ValueError) as error:
         raise UserError(f"{path} can't be read ({error}).", f"Start it: fitune export {run.name} --gguf q8_0") from None
     if not kinds or not set(kinds) <= GGUF_BYTES.keys():
         raise UserError(f"{path} should name some of {', '.join(GGUF_BYTES)}.")
@@ -169,4 +170,4 @@ def write_modelfile(run: Run, name: str, tokenizer: Any, log: EventLog) -> None:
             "The chat template can't be said in Ollama's language: it will go by the one in the file, which it knows "
             "for common models only. Compare an answer before you rely on it."
         )
-        log.write("warning", kind="modelfile", message=message)
+        log.write(Warned(kind="modelfile", message=message))

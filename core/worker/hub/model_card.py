@@ -9,17 +9,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import orjson
-
 from fitune.core import __version__, hub
-from fitune.core.deliver import UploadKind, branch_of, proof
+from fitune.core.deliver import UploadKind, branch_of, proof, requests
 from fitune.core.deliver.handoff.quoting import plain_name
 from fitune.core.deliver.handoff.spec import TrainingSpec, from_run
 from fitune.core.diagnose import redact
 from fitune.core.recipe import MOVES_THE_BASE, Deliver, Recipe
 from fitune.core.recipe import Run as RunSettings
 from fitune.core.recipe import load as recipe_file
-from fitune.core.runs import Run, RunState
+from fitune.core.runs import Finished, Run, RunState
 from fitune.core.worker.hub import loss_plot
 
 KINDS: dict[UploadKind, tuple[str, str, str]] = {
@@ -71,9 +69,8 @@ def model_card(
 
 def base_of(run: Run, what: UploadKind) -> str:
     """The id of the base model; for a merged model the one that it was merged into."""
-    path = run.path / "merge.json"
-    merged_into = orjson.loads(path.read_bytes()).get("base") if what in ("merged", "gguf") and path.is_file() else None
-    return str(merged_into or run.recipe().model.id)
+    merged_into = requests.merge_base(run) if what in ("merged", "gguf") else None
+    return merged_into or run.recipe().model.id
 
 
 def public_name(name: str) -> str:
@@ -168,7 +165,7 @@ def _packages(spec: TrainingSpec) -> list[str]:
 
 
 def _data(recipe: Recipe, state: RunState) -> Rows:
-    data, rows = recipe.data, state.phase_data.get("rows")
+    data, rows = recipe.data, state.phase.rows
     return [
         (
             "rows from",
@@ -183,8 +180,8 @@ def _data(recipe: Recipe, state: RunState) -> Rows:
 def _settings(run: Run, spec: TrainingSpec, state: RunState) -> Rows:
     model, lora, train = spec.recipe.model, spec.recipe.lora, spec.recipe.train
     layers = lora.target_modules if isinstance(lora.target_modules, str) else ", ".join(lora.target_modules)
-    card, end = (run.info().get("gpu") or {}).get("name"), state.ends.get("train")
-    results = end.data if end else {}
+    gpu, end = run.info().gpu, state.ends.get("train")
+    steps, tokens = (end.steps, end.seen_tokens) if isinstance(end, Finished) else (None, None)
     return [
         ("base weights in training", model.quant),
         ("longest row", f"{model.max_seq_length} tokens"),
@@ -194,12 +191,8 @@ def _settings(run: Run, spec: TrainingSpec, state: RunState) -> Rows:
         ("learning rate", f"{train.lr:g}, {train.scheduler}, warm-up {train.warmup_ratio:g}"),
         ("optimizer", f"{train.optimizer}, weight decay {train.weight_decay:g}"),
         ("seed", train.seed),
-        *([("trained on", plain(str(card)))] if card else []),
-        *[
-            (name, results[key])
-            for name, key in (("steps", "steps"), ("tokens seen", "seen_tokens"))
-            if results.get(key)
-        ],
+        *([("trained on", plain(gpu.name))] if gpu and gpu.name else []),
+        *[(name, number) for name, number in (("steps", steps), ("tokens seen", tokens)) if number],
     ]
 
 
@@ -242,14 +235,14 @@ def _reproduce(run: Run, spec: TrainingSpec) -> str:
     )
     other_files = [] if is_hub_id(source) else [f"the rows as {code(public_name(source))}"]
     other_files += [] if is_hub_id(recipe.model.id) else [f"the base model as {code(public_name(recipe.model.id))}"]
-    python = (run.info().get("versions") or {}).get("python")
+    python = run.info().versions.get("python")
     note = f"That is for fitune {__version__}, which runs in a checkout of its repository"
     note += f"; beside the recipe lie {' and '.join(other_files)}." if other_files else "."
     commands = ["uv run fitune train recipe.toml"]
     if recipe.lora.init not in MOVES_THE_BASE:
         note += " The second command writes a script that trains the same without it."
         commands += ["uv run fitune handoff recipe.toml --to script --out script"]
-    packages = "\n".join([*([f"python {' '.join(str(python).split())}"] if python else []), *_packages(spec)])
+    packages = "\n".join([*([f"python {' '.join(python.split())}"] if python else []), *_packages(spec)])
     return (
         f"## Train it again\n\n`recipe.toml`:\n\n```toml\n{_printable(redact(recipe_file.to_toml(portable)))}```\n\n"
         f"{note}\n\n```sh\n{chr(10).join(commands)}\n```\n\n"

@@ -4,7 +4,7 @@ import hashlib
 import re
 import shlex
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,15 +12,15 @@ from typing import Any
 import orjson
 
 from fitune.core import hub
-from fitune.core.deliver import MAIN, UPLOAD_KINDS, Upload, UploadKind, uploads
+from fitune.core.deliver import MAIN, UPLOAD_KINDS, PushRequest, Upload, UploadKind, requests, uploads
 from fitune.core.deliver.handoff.spec import from_run
 from fitune.core.diagnose import redact
 from fitune.core.errors import UserError
 from fitune.core.hub import account, call_hub
-from fitune.core.runs import EventLog, Run
+from fitune.core.runs import EventLog, Finished, Phase, Run, Started, Warned
 from fitune.core.worker.hub.card_checksum import is_replaceable, with_checksum
 from fitune.core.worker.hub.model_card import base_of, model_card, public_name
-from fitune.core.worker.memory_use import Memory
+from fitune.core.worker.memory_use import MemoryMeter
 
 CARD = "README.md"
 LOGGED_BYTES = 1 << 20
@@ -31,15 +31,6 @@ MODEL_WEIGHTS = re.compile(r"(pytorch_)?model(-.+)?\.(safetensors|bin)(\.index\.
 CONFLICTING_FILES = re.compile(rf"{MODEL_WEIGHTS.pattern}|adapter_(config\.json|model\.(safetensors|bin))")
 """Files that transformers or llama.cpp's converter would read with a merged model, or instead of it."""
 MAX_NAMES = 8
-
-
-@dataclass(frozen=True, slots=True)
-class PushRequest:
-    """The content of push.json."""
-
-    repo: str
-    private: bool
-    what: UploadKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,17 +54,17 @@ class PushedBranch:
     """Number of files that were not there before."""
 
 
-def run(run: Run, log: EventLog, memory: Memory) -> None:
+def run(run: Run, log: EventLog, memory: MemoryMeter) -> None:
     """Upload the files that push.json names: {repo, private, what}. huggingface_hub finds the token."""
     from huggingface_hub import HfApi
 
     started_s = time.monotonic()
-    log.write("started", backend="huggingface_hub", device="the Hub")
+    log.write(Started(backend="huggingface_hub", device="the Hub"))
 
     # 1. The request, the files, and the account
-    request, api = read_request(run), HfApi()
-    folders = uploads(run, request.what)
-    log.write("phase", name="ask")
+    (request, what), api = read_request(run), HfApi()
+    folders = uploads(run, what)
+    log.write(Phase(name="ask"))
     who = account()
     target = Target(api, request.repo if "/" in request.repo else f"{who.name}/{request.repo}", log)
     who.require_write(target.repo)
@@ -83,24 +74,25 @@ def run(run: Run, log: EventLog, memory: Memory) -> None:
     private = check_visibility(target, request.private)
 
     # 3. The files of each branch with a model card, then a check of the uploaded files
-    licence, branches = hub.licence(base_of(run, request.what)), []
+    licence, branches = hub.licence(base_of(run, what)), []
     for folder in folders:
-        card = with_checksum(model_card(run, target.repo, request.what, licence, folder.step)).encode()
+        card = with_checksum(model_card(run, target.repo, what, licence, folder.step)).encode()
         if (pushed := push_branch(run, target, folder, card)) is None:
             break
         branches.append(pushed)
     log.write(
-        "finished",
-        stopped=len(branches) < len(folders),
-        what=request.what,
-        repo=target.repo,
-        url=str(url),
-        private=private,
-        files=sum(branch.files for branch in branches),
-        bytes=sum(branch.bytes for branch in branches),
-        new_files=sum(branch.new_files for branch in branches),
-        branches=[branch.branch for branch in branches if branch.branch != MAIN],
-        elapsed_s=time.monotonic() - started_s,
+        Finished(
+            stopped=len(branches) < len(folders),
+            what=what,
+            repo=target.repo,
+            url=str(url),
+            private=private,
+            files=sum(branch.files for branch in branches),
+            bytes=sum(branch.bytes for branch in branches),
+            new_files=sum(branch.new_files for branch in branches),
+            branches=tuple(branch.branch for branch in branches if branch.branch != MAIN),
+            elapsed_s=time.monotonic() - started_s,
+        )
     )
 
 
@@ -114,7 +106,7 @@ def check_visibility(target: Target, private: bool) -> bool:
         )
     if found_private and not private:
         message = f"{target.repo} exists already and is private; it stays so. Its page on the Hub can make it public."
-        target.log.write("warning", kind="visibility", message=message)
+        target.log.write(Warned(kind="visibility", message=message))
     return found_private
 
 
@@ -136,7 +128,7 @@ def push_branch(run: Run, target: Target, upload: Upload, card: bytes) -> Pushed
     missing = [addition for addition in additions if not is_uploaded(addition, remote)]
     if missing:
         commit(run, target, upload, missing)
-        target.log.write("phase", name="verify", **on_branch(upload))
+        target.log.write(Phase(name="verify", branch=on_branch(upload)))
         remote = list_files(target, upload.branch)
     if wrong := [addition.path_in_repo for addition in additions if not is_uploaded(addition, remote)]:
         raise UserError(
@@ -147,9 +139,9 @@ def push_branch(run: Run, target: Target, upload: Upload, card: bytes) -> Pushed
     )
 
 
-def on_branch(upload: Upload) -> dict[str, str]:
-    """The `branch` of an event, if that is not main."""
-    return {} if upload.branch == MAIN else {"branch": upload.branch}
+def on_branch(upload: Upload) -> str | None:
+    """The `branch` of an event: None for main."""
+    return None if upload.branch == MAIN else upload.branch
 
 
 def make_branch(target: Target, branch: str) -> None:
@@ -181,7 +173,7 @@ def check_other_files(target: Target, upload: Upload, remote: dict[str, Any]) ->
         )
     if others:
         message = f"{target.repo} also holds {_names(others)}: that stays there as it is."
-        target.log.write("warning", kind="left", message=message)
+        target.log.write(Warned(kind="left", message=message))
 
 
 def _names(files: list[str]) -> str:
@@ -203,7 +195,7 @@ def may_write_card(target: Target, upload: Upload, remote: dict[str, Any]) -> bo
     if is_replaceable(response.text):
         return True
     message = f"The model card of {target.repo} was written or changed by somebody else: it stays as it is."
-    target.log.write("warning", kind="card", message=message)
+    target.log.write(Warned(kind="card", message=message))
     return False
 
 
@@ -217,9 +209,15 @@ def upload_files(
     from huggingface_hub import CommitOperationAdd
 
     sizes = upload.sizes
-    progress = {"name": "upload", "files": len(contents), "bytes": sum(sizes.values()), "repo": target.repo}
-    progress |= on_branch(upload)
-    target.log.write("phase", **progress, done_bytes=0)
+    phase = Phase(
+        name="upload",
+        files=len(contents),
+        bytes=sum(sizes.values()),
+        done_bytes=0,
+        repo=target.repo,
+        branch=on_branch(upload),
+    )
+    target.log.write(phase)
     additions, done_bytes = [], 0
     for name, content in contents.items():
         if run.stop.exists():
@@ -227,7 +225,7 @@ def upload_files(
         addition = CommitOperationAdd(path_in_repo=name, path_or_fileobj=content)
         if not is_uploaded(addition, remote):
             if sizes.get(name, 0) >= LOGGED_BYTES:
-                target.log.write("phase", **progress, done_bytes=done_bytes, file=name)
+                target.log.write(replace(phase, done_bytes=done_bytes, file=name))
             preupload = partial(target.api.preupload_lfs_files, target.repo, [addition], free_memory=False)
             call_hub(partial(preupload, revision=upload.branch))
         additions.append(addition)
@@ -276,17 +274,16 @@ def is_uploaded(addition: Any, remote: dict[str, Any]) -> bool:
     return bool(entry.blob_id == hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest())
 
 
-def read_request(run: Run) -> PushRequest:
-    """Read push.json. Raises UserError if it is not valid."""
+def read_request(run: Run) -> tuple[PushRequest, UploadKind]:
+    """Read push.json, and which part of the run it names. Raises UserError if it is not valid."""
     path = run.path / "push.json"
     try:
-        content = orjson.loads(path.read_bytes())
-        request = PushRequest(content["repo"], content["private"], content["what"])
-    except (OSError, orjson.JSONDecodeError, KeyError, TypeError) as error:
+        request = requests.read(PushRequest, path)
+    except (OSError, ValueError) as error:
         raise UserError(
             f"{path} can't be read ({error}).", f"Start it with: fitune push {run.name} --repo ID"
         ) from None
-    if not isinstance(request.repo, str) or not isinstance(request.private, bool) or request.what not in UPLOAD_KINDS:
-        kinds = ", ".join(UPLOAD_KINDS)
-        raise UserError(f'{path} should hold "repo", "private" (true or false) and "what" (one of {kinds}).')
-    return request
+    for kind in UPLOAD_KINDS:
+        if request.what == kind:
+            return request, kind
+    raise UserError(f"{path} names no part of a run: {request.what!r}.", f"Known: {', '.join(UPLOAD_KINDS)}.")

@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from fitune.core import hub
-from fitune.core.deliver import proof
+from fitune.core.deliver import proof, requests
 from fitune.core.errors import UserError
 from fitune.core.files import replace_folder
 from fitune.core.machine import host
-from fitune.core.runs import EventLog, Run
+from fitune.core.runs import EventLog, Finished, Phase, Run, Started
 from fitune.core.units import GIB
 from fitune.core.worker import models
 from fitune.core.worker.device import places
-from fitune.core.worker.memory_use import Memory
+from fitune.core.worker.memory_use import MemoryMeter
 from fitune.core.worker.merging import proof as merged_proof
 from fitune.core.worker.merging.lora_delta import Change, Plan, changed, open_adapter, pieces, planned
 from fitune.core.worker.merging.overlap import AT_ONCE, in_order
@@ -48,7 +48,7 @@ SIDE_FILES = ("config.json", "*processor_config.json", "tokenizer.model", "LICEN
 """What goes along from the base: settings, and the sentencepiece file, which GGUF converters read."""
 
 
-def run(run: Run, log: EventLog, memory: Memory) -> None:
+def run(run: Run, log: EventLog, memory: MemoryMeter) -> None:
     """Merge adapter/ into the model it was trained on and leave merged/, whole and proven.
 
     merge.json may name another base: {"base": id}.
@@ -58,7 +58,7 @@ def run(run: Run, log: EventLog, memory: Memory) -> None:
         raise UserError(f"{run.name} has no adapter yet.", f"Train it first: fitune resume {run.name}")
     adapter = open_adapter(run.adapter)
     place = places(run)[0]
-    log.write("started", backend="peft", device=place.name)
+    log.write(Started(backend="peft", device=place.name))
 
     # 1. The base model's files at 16 bits, and a place in them for all that the adapter changes
     recipe = run.recipe()
@@ -75,10 +75,10 @@ def run(run: Run, log: EventLog, memory: Memory) -> None:
             wanted = takewhile(lambda _: not run.stop.exists(), layout)
             write(aside / file.name, layout, written.counted(parts(plan, wanted, place.device)))
         if run.stop.exists():
-            return log.write("finished", stopped=True, elapsed_s=time.monotonic() - began)
+            return log.write(Finished(stopped=True, elapsed_s=time.monotonic() - began))
         copy_side_files(run, source.path, aside, plan, recipe.model.trust_remote_code)
-        wrote = {"write_s": time.monotonic() - began_writing, "peak_host_bytes": memory.read()["peak_host"]}
-        log.write("phase", name="prove")
+        write_s, peak_host_bytes = time.monotonic() - began_writing, memory.read().peak_host
+        log.write(Phase(name="prove"))
         proven = merged_proof.prove(run, plan, source, aside)
         proof.accept(
             proven, aside, run.merged, f"Use the adapter as it is, or merge once more: fitune merge {run.name}."
@@ -87,28 +87,29 @@ def run(run: Run, log: EventLog, memory: Memory) -> None:
 
     files = [path for path in run.merged.rglob("*") if path.is_file()]
     log.write(
-        "finished",
-        merged="merged",
-        base=source.name,
-        revision=source.revision,
-        bytes=sum(path.stat().st_size for path in files),
-        files=len(files),
-        tensors=len(plan.base),
-        changed_tensors=len(plan.changes),
-        elapsed_s=time.monotonic() - began,
-        proof=proven.to_json(),
-        **wrote,
+        Finished(
+            merged="merged",
+            base=source.name,
+            revision=source.revision,
+            bytes=sum(path.stat().st_size for path in files),
+            files=len(files),
+            tensors=len(plan.base),
+            changed_tensors=len(plan.changes),
+            elapsed_s=time.monotonic() - began,
+            proof=proven.to_json(),
+            write_s=write_s,
+            peak_host_bytes=peak_host_bytes,
+        )
     )
     return None
 
 
 def base_of(run: Run, log: EventLog) -> models.Source:
     """The model to merge into: the one that merge.json names, else the very one of the training. Raises as those."""
-    path, model = run.path / "merge.json", run.recipe().model
-    told = json.loads(path.read_bytes()).get("base") if path.is_file() else None
-    if told in (None, model.id):
+    base, model = requests.merge_base(run), run.recipe().model
+    if base in (None, model.id):
         return models.of_run(run, log)
-    return models.fetch(told, None, model.trust_remote_code, run.path.parent.parent / "models", log)
+    return models.fetch(base, None, model.trust_remote_code, run.path.parent.parent / "models", log)
 
 
 def refuse_quantized(run: Run, source: models.Source) -> None:
@@ -169,7 +170,7 @@ class Written:
 
     def _tell(self) -> None:
         self._told_s = time.monotonic()
-        self.log.write("phase", name="write", bytes=self.total_bytes, done_bytes=self.done_bytes)
+        self.log.write(Phase(name="write", bytes=self.total_bytes, done_bytes=self.done_bytes))
 
 
 def parts(plan: Plan, names: Iterable[str], device: str) -> Iterator[memoryview]:

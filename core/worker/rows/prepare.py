@@ -14,10 +14,10 @@ from fitune.core.data import dataset
 from fitune.core.errors import Problem
 from fitune.core.files import write_atomically
 from fitune.core.recipe import Data, Model
-from fitune.core.runs import EventLog, Run
+from fitune.core.runs import EventLog, Finished, Phase, Run, Started
 from fitune.core.tokens import Example, Token, TokenStats, lengths
 from fitune.core.worker import models
-from fitune.core.worker.memory_use import Memory
+from fitune.core.worker.memory_use import MemoryMeter
 from fitune.core.worker.rows.render import IGNORED, RefusedRow, TokenizedRow, ensure_template, render
 
 TELL_EVERY_S = 0.5
@@ -29,16 +29,16 @@ SHOWN_TOKENS = 4096
 """Tokens that are kept of an example, the first."""
 
 
-def run(run: Run, log: EventLog, memory: Memory) -> None:
+def run(run: Run, log: EventLog, memory: MemoryMeter) -> None:
     """Write prepared.json into the run folder, whole or not at all. `memory` is an argument of every job; unused."""
     started_s = time.monotonic()
     recipe = run.recipe()
-    log.write("started", model=recipe.model.id, source=recipe.data.source)
+    log.write(Started(model=recipe.model.id, source=recipe.data.source))
     tokenizer = _fetch(run, recipe.model, log)
     counter = TokenCounter(tokenizer, plain_template=ensure_template(tokenizer))
     skipped = _count_all(run, recipe.data, counter, log)
     if skipped is None:
-        log.write("finished", stopped=True, elapsed_s=time.monotonic() - started_s)
+        log.write(Finished(stopped=True, elapsed_s=time.monotonic() - started_s))
         return
     stats = counter.prepared(skipped)
     write_atomically(run.path / lengths.STATS_FILE, orjson.dumps(lengths.to_json(stats)))
@@ -50,13 +50,13 @@ def _fetch(run: Run, model: Model, log: EventLog) -> Any:
     models_dir = run.path.parent.parent / "models"
     models_dir.mkdir(exist_ok=True)
     folder = models.fetch_tokenizer(model.id, model.revision, model.trust_remote_code, models_dir, log)
-    log.write("phase", name="load", model=model.id)
+    log.write(Phase(name="load", model=model.id))
     return load_tokenizer(folder, model.trust_remote_code)
 
 
 def _count_all(run: Run, data: Data, counter: "TokenCounter", log: EventLog) -> int | None:
     """Render and count every row, and log the progress. Return the number of skipped rows; None if it was stopped."""
-    log.write("phase", name="rows", rows=0, tokens=0)
+    log.write(Phase(name="rows", rows=0, tokens=0))
     logged_s, progress = time.monotonic(), [0, 0]
     skipped: list[Problem] = []
     rows = dataset.rows(data, None, skipped.append, lambda *now: progress.__setitem__(slice(2), now))
@@ -65,7 +65,7 @@ def _count_all(run: Run, data: Data, counter: "TokenCounter", log: EventLog) -> 
         if time.monotonic() - logged_s > TELL_EVERY_S:
             logged_s = time.monotonic()
             done, total = progress
-            log.write("phase", name="rows", rows=counter.rows, tokens=counter.total, bytes=done, total_bytes=total)
+            log.write(Phase(name="rows", rows=counter.rows, tokens=counter.total, bytes=done, total_bytes=total))
         if run.stop.exists():
             return None
     return len(skipped)
@@ -74,16 +74,17 @@ def _count_all(run: Run, data: Data, counter: "TokenCounter", log: EventLog) -> 
 def _tell_end(stats: TokenStats, length: int, elapsed_s: float, log: EventLog) -> None:
     lost = stats.truncation_at(length)
     log.write(
-        "finished",
-        stopped=False,
-        rows=stats.rows,
-        tokens=stats.total_tokens,
-        trained_tokens=stats.trained_tokens(length),
-        longest=stats.longest,
-        cut=lost.rows,
-        emptied=lost.emptied,
-        refused=stats.refused,
-        elapsed_s=elapsed_s,
+        Finished(
+            stopped=False,
+            rows=stats.rows,
+            tokens=stats.total_tokens,
+            trained_tokens=stats.trained_tokens(length),
+            longest=stats.longest,
+            cut=lost.rows,
+            emptied=lost.emptied,
+            refused=stats.refused,
+            elapsed_s=elapsed_s,
+        )
     )
 
 

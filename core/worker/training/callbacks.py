@@ -14,8 +14,8 @@ from transformers import TrainerCallback
 
 from fitune.core.files import flush
 from fitune.core.recipe import Train
-from fitune.core.runs import EventLog, Run
-from fitune.core.worker.memory_use import Memory
+from fitune.core.runs import Checkpoint, Eval, EventLog, Phase, Run, Step
+from fitune.core.worker.memory_use import MemoryMeter
 from fitune.core.worker.training.samples import Samples
 
 EVALS_PER_RUN, MIN_STEPS_BETWEEN = 10, 20
@@ -57,7 +57,9 @@ class Batches:
 class Reporter(TrainerCallback):
     """Emits step, eval, memory and checkpoint events; decides when to look, save and stop."""
 
-    def __init__(self, run: Run, log: EventLog, train: Train, memory: Memory, has_eval: bool, samples: Samples) -> None:
+    def __init__(
+        self, run: Run, log: EventLog, train: Train, memory: MemoryMeter, has_eval: bool, samples: Samples
+    ) -> None:
         self.run, self.log, self.train, self.memory, self.has_eval = run, log, train, memory, has_eval
         self.samples = samples
         self.batches = Batches()
@@ -82,7 +84,7 @@ class Reporter(TrainerCallback):
             if "warmup_steps" in group:  # of schedule_free_adamw, which takes the share of steps for a number of them
                 group["warmup_steps"] = args.get_warmup_steps(state.max_steps)
         self.samples.begin(model, state.global_step)
-        self.log.write("phase", name="train", total_steps=state.max_steps, epochs=state.num_train_epochs)
+        self.log.write(Phase(name="train", total_steps=state.max_steps, epochs=state.num_train_epochs))
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self._step_began = time.monotonic()
@@ -108,26 +110,27 @@ class Reporter(TrainerCallback):
         state.num_input_tokens_seen += tokens  # kept in checkpoints, so a resumed run counts on
         loss, grad_norm = float(logs["loss"]), float(logs.get("grad_norm") or 0.0)
         self.log.write(
-            "step",
-            step=state.global_step,
-            epoch=state.epoch,
-            loss=loss,
-            lr=float(logs["learning_rate"]),
-            grad_norm=grad_norm,
-            tokens_per_s=tokens / step_s,
-            seen_tokens=state.num_input_tokens_seen,
-            step_s=step_s,
+            Step(
+                step=state.global_step,
+                epoch=state.epoch,
+                loss=loss,
+                lr=float(logs["learning_rate"]),
+                grad_norm=grad_norm,
+                tokens_per_s=tokens / step_s,
+                seen_tokens=state.num_input_tokens_seen,
+                step_s=step_s,
+            )
         )
         self._refuse_non_finite(state.global_step, loss, grad_norm, skips=args.fp16)
         if self.memory.grew() or time.monotonic() - self._memory_told > MEMORY_EVERY_S:
             self._memory_told = time.monotonic()
-            self.log.write("memory", step=state.global_step, **self.memory.read())
+            self.log.write(self.memory.read(state.global_step))
 
     def on_evaluate(
         self, args: Any, state: Any, control: Any, metrics: dict[str, Any], model: Any = None, **_: Any
     ) -> None:
-        told = {"loss": metrics.get("eval_loss"), "elapsed_s": metrics.get("eval_runtime")}
-        self.log.write("eval", step=state.global_step, **told)
+        loss, elapsed_s = metrics.get("eval_loss"), metrics.get("eval_runtime")
+        self.log.write(Eval(step=state.global_step, loss=loss, elapsed_s=elapsed_s))
         self.samples.during(model, state.global_step, state.max_steps)
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -142,7 +145,7 @@ class Reporter(TrainerCallback):
         steps = sorted(int(found[1]) for found in ours if found)
         for old in steps[: -self.train.keep_checkpoints]:
             shutil.rmtree(self.run.checkpoints / f"checkpoint-{old}")
-        self.log.write("checkpoint", step=state.global_step)
+        self.log.write(Checkpoint(step=state.global_step))
 
     def _refuse_non_finite(self, step: int, loss: float, grad_norm: float, skips: bool) -> None:
         """skips: whether such a step leaves the weights alone; else they hold numbers now that are none."""

@@ -8,7 +8,7 @@ from datasets import Dataset
 from trl import pack_dataset
 
 from fitune.core.recipe import Recipe
-from fitune.core.runs import EventLog
+from fitune.core.runs import EventLog, Phase, Warned
 from fitune.core.tokens import decide_packing
 
 Rows = list[dict[str, list[int]]]
@@ -28,7 +28,7 @@ def choose(recipe: Recipe, model: Any, rows: Rows, log: EventLog) -> bool:
     why = found.why if packed == found.packed else "not_apart"
     if why == "not_apart":
         _tell_refused("in this model a packed row would see the one before it", log)
-    log.write("phase", name="prepare", rows=len(rows), packed=packed, packing=why, packing_gain=found.gain)
+    log.write(Phase(name="prepare", rows=len(rows), packed=packed, packing=why, packing_gain=found.gain))
     return packed
 
 
@@ -55,7 +55,7 @@ def unpack_if_refused(trainer: Any, train_rows: Rows, eval_rows: Rows, length: i
 
 
 def _tell_refused(why: str, log: EventLog) -> None:
-    log.write("warning", kind="packing", message=f"Rows are not packed: {why}.")
+    log.write(Warned(kind="packing", message=f"Rows are not packed: {why}."))
 
 
 @torch.no_grad()

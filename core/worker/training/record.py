@@ -2,22 +2,20 @@
 
 import math
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 from fitune.core.errors import UserError
 from fitune.core.forecast import Measurement, RowLengths, Site, forecast, history
 from fitune.core.machine import grows_in_place
 from fitune.core.memory import Card, shapes
 from fitune.core.recipe import Recipe
-from fitune.core.runs import EventLog, Run
-from fitune.core.worker.memory_use import Memory
+from fitune.core.runs import EventLog, GpuInfo, Run, Warned
+from fitune.core.worker.memory_use import MemoryMeter
 from fitune.core.worker.training.callbacks import Batches
 
 
-def record(run: Run, recipe: Recipe, model: Path, batches: Batches, memory: Memory, log: EventLog) -> None:
+def record(run: Run, recipe: Recipe, model: Path, batches: Batches, memory: MemoryMeter, log: EventLog) -> None:
     """Append the measurement of a training of two steps or more to learned.jsonl; a full disk loses it, with a warning.
 
     model: the folder of the base model. One that the budget does not know teaches nothing.
@@ -33,43 +31,42 @@ def record(run: Run, recipe: Recipe, model: Path, batches: Batches, memory: Memo
             history.append(run.path.parent.parent, found)
     except OSError as error:
         message = f"{history.FILE} can't be written ({error.strerror}): later budgets learn nothing from this run."
-        log.write("warning", kind="learned", message=message)
+        log.write(Warned(kind="learned", message=message))
 
 
-def _measurement(run: Run, recipe: Recipe, model: Path, batches: Batches, memory: Memory) -> Measurement | None:
+def _measurement(run: Run, recipe: Recipe, model: Path, batches: Batches, memory: MemoryMeter) -> Measurement | None:
     """The measurement; None where the peak is not known. Raises UserError for a model that the budget does not know."""
     info, held = run.info(), memory.read()
-    gpu = info.get("gpu") or {}
-    peak_bytes, rows = held.get("peak_device" if gpu else "peak_host"), recipe.train.micro_batch
+    gpu = info.gpu
+    peak_bytes, rows = held.peak_device if gpu else held.peak_host, recipe.train.micro_batch
     if not peak_bytes:
         return None
     shape = shapes.load(str(model))
     # The batches are known, so what packing might make of the rows is no question any more.
     recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update={"packing": False})})
     lengths = RowLengths(math.ceil(batches.largest / rows), batches.tokens / batches.count / rows)
-    expected = forecast(shape, recipe, Site(_card(gpu), gpu.get("name")), lengths=lengths)
-    place, place_bytes = history.device_of(gpu.get("name"), gpu.get("total_bytes"), info.get("cpu"))
+    expected = forecast(shape, recipe, Site(_card(gpu), gpu.name if gpu else None), lengths=lengths)
+    place, place_bytes = history.device_of(gpu.name if gpu else None, gpu.total_bytes if gpu else None, info.cpu)
     return Measurement(
         t=round(time.time(), 3),
         run=run.name,
         place=place,
         place_bytes=place_bytes,
-        stack=history.stack_of(info.get("versions") or {}),
+        stack=history.stack_of(info.versions),
         backend=recipe.train.backend,
         shared=memory.shared,
         predicted_bytes=expected.budget.total_bytes,
         peak_bytes=peak_bytes,
-        host_peak_bytes=held.get("peak_host") or 0,
+        host_peak_bytes=held.peak_host or 0,
         flops_per_token=expected.pace.flops_per_token,
         predicted_tokens_per_s=expected.pace.tokens_per_s,
         tokens_per_s=median(batches.speeds),
     )
 
 
-def _card(gpu: Mapping[str, Any]) -> Card | None:
+def _card(gpu: GpuInfo | None) -> Card | None:
     """The card as it was when the run was planned."""
-    if not gpu.get("total_bytes"):
+    if gpu is None or not gpu.total_bytes:
         return None
-    capability = gpu.get("compute_capability")
-    free_bytes = gpu["total_bytes"] if gpu.get("free_bytes") is None else gpu["free_bytes"]
-    return Card(gpu["total_bytes"], free_bytes, tuple(capability) if capability else None, grows_in_place())
+    free_bytes = gpu.total_bytes if gpu.free_bytes is None else gpu.free_bytes
+    return Card(gpu.total_bytes, free_bytes, gpu.compute_capability, grows_in_place())

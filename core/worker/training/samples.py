@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 
 from fitune.core.diagnose import diagnose, redact
 from fitune.core.errors import UserError
-from fitune.core.runs import EventLog
-from fitune.core.worker.answers import Question, answer, answering, prompt_ids, question
+from fitune.core.jobs.chat_messages import Question
+from fitune.core.runs import EventLog, Phase, Sample, Warned
+from fitune.core.worker.answers import answer, answering, prompt_ids, question
 from fitune.core.worker.merging import compare_answers
 from fitune.core.worker.stops import stop_ids
 
@@ -37,19 +38,19 @@ class Samples:
     """Asks the questions and tells the answers as `sample` events."""
 
     def __init__(
-        self, questions: list[Asked], tokenizer: Any, base: Path, log: EventLog, unsloth: bool, told: list[Any]
+        self, questions: list[Asked], tokenizer: Any, base: Path, log: EventLog, unsloth: bool, earlier: list[Sample]
     ) -> None:
-        """base: the folder of the base model. told: samples of the run's earlier part, if it was resumed."""
+        """base: the folder of the base model. earlier: samples of the run's earlier part, if it was resumed."""
         self.questions, self.tokenizer, self.log, self.unsloth = questions, tokenizer, log, unsloth
         self.stops = stop_ids(tokenizer, base)
-        self._before = {sample["prompt"]: sample["before"] for sample in told}
+        self._before = {sample.prompt: sample.before or "" for sample in earlier}
         self._began, self._first_step = time.monotonic(), 0
         self._spent_s = self._last_s = 0.0
 
     def begin(self, model: Any, step: int) -> None:
         """Before the first step. Only a run that begins anew can ask what the model says untrained."""
         if step == 0 and self.questions:
-            self.log.write("phase", name="sample")
+            self.log.write(Phase(name="sample"))
             self._look(model, step, LEAST_S)
         self._began, self._first_step, self._spent_s = time.monotonic(), step, 0.0
 
@@ -62,7 +63,7 @@ class Samples:
     def end(self, model: Any, step: int, total_steps: int) -> None:
         """After the last step, or where the run was stopped."""
         if self.questions:
-            self.log.write("phase", name="sample")
+            self.log.write(Phase(name="sample"))
         self._look(model, step, max(LEAST_S, self._allowed_s(step, total_steps)))
 
     def _allowed_s(self, step: int, total_steps: int) -> float:
@@ -85,7 +86,7 @@ class Samples:
         except Exception as error:
             print(redact(traceback.format_exc()), file=sys.stderr, flush=True)
             said = f"No more samples are asked during this run: {diagnose(error).message}"
-            self.log.write("warning", kind="sample", message=said)
+            self.log.write(Warned(kind="sample", message=said))
             self.questions = []
         compare_answers.free()
         self._spent_s += time.monotonic() - began
@@ -97,15 +98,16 @@ class Samples:
         before = self._before.setdefault(question.shown, said.text)
         self._last_s = said.elapsed_s
         self.log.write(
-            "sample",
-            step=step,
-            prompt=question.shown,
-            before=before,
-            after=said.text if step else None,
-            reference=question.reference,
-            stops=None if said.ended == "time" else said.ended == "itself",
-            tokens=said.tokens,
-            elapsed_s=said.elapsed_s,
+            Sample(
+                step=step,
+                prompt=question.shown,
+                before=before,
+                after=said.text if step else None,
+                reference=question.reference,
+                stops=None if said.ended == "time" else said.ended == "itself",
+                tokens=said.tokens,
+                elapsed_s=said.elapsed_s,
+            )
         )
 
 

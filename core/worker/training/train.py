@@ -15,10 +15,10 @@ from trl import SFTConfig, SFTTrainer
 from fitune.core.errors import UserError
 from fitune.core.memory import CONTEXT_BYTES, EXPERT_NAMES
 from fitune.core.recipe import Lora, Recipe
-from fitune.core.runs import EventLog, Run, Tail, spent_s
+from fitune.core.runs import EventLog, Finished, Phase, Run, Started, Tail, Warned, spent_s
 from fitune.core.units import GIB
 from fitune.core.worker import models
-from fitune.core.worker.memory_use import Memory
+from fitune.core.worker.memory_use import MemoryMeter
 from fitune.core.worker.rows import render
 from fitune.core.worker.training import adapter, backends, packing, record
 from fitune.core.worker.training.callbacks import Reporter
@@ -36,7 +36,7 @@ class CpuTrainer(SFTTrainer):
         return Trainer.compute_loss(self, *args, **kwargs)
 
 
-def run(run: Run, log: EventLog, memory: Memory) -> None:
+def run(run: Run, log: EventLog, memory: MemoryMeter) -> None:
     """Train as run.json says, from the newest checkpoint if there is one, and leave the adapter in the run folder."""
     recipe, checkpoint = run.recipe(), run.newest_checkpoint()
     refuse_absent_optimizer(recipe.train.optimizer)
@@ -46,13 +46,13 @@ def run(run: Run, log: EventLog, memory: Memory) -> None:
     _tell_start(recipe, checkpoint, log)
 
     source = models.of_run(run, log)
-    log.write("phase", name="load", model=source.name, revision=source.revision)
+    log.write(Phase(name="load", model=source.name, revision=source.revision))
     loaded = backends.load(recipe, source)
     _tell_passed_over(recipe.lora, loaded.model, log)
     _tell_experts(loaded.model, log)
     adapter.remember_start(run, loaded.model)
 
-    log.write("phase", name="data", source=recipe.data.source)
+    log.write(Phase(name="data", source=recipe.data.source))
     rows = read_rows(run, recipe, loaded.tokenizer, log)
     coder = render.text_part(loaded.tokenizer)
     samples = Samples(
@@ -63,12 +63,12 @@ def run(run: Run, log: EventLog, memory: Memory) -> None:
 
     gc.collect()
     train_from(checkpoint, trainer, run.stop)
-    log.write("memory", step=trainer.state.global_step, **memory.read())
+    log.write(memory.read(trainer.state.global_step))
     record.record(run, recipe, source.path, reporter.batches, memory, log)
 
     shutil.rmtree(run.path / "work", ignore_errors=True)
     if trainer.state.global_step:  # one that was stopped before its first step has nothing to save
-        log.write("phase", name="save")
+        log.write(Phase(name="save"))
         adapter.save(run, trainer.model, loaded.tokenizer, source)
         samples.end(trainer.model, trainer.state.global_step, trainer.state.max_steps)
     _tell_end(trainer.state, reporter, time.monotonic() - began)
@@ -100,11 +100,12 @@ def train_from(checkpoint: Path | None, trainer: SFTTrainer, stop: Path) -> None
 
 def _tell_start(recipe: Recipe, checkpoint: Path | None, log: EventLog) -> None:
     log.write(
-        "started",
-        backend=recipe.train.backend,
-        dtype=backends.compute_dtype(),
-        device=torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
-        resumed_from=int(checkpoint.name.partition("-")[2]) if checkpoint else None,
+        Started(
+            backend=recipe.train.backend,
+            dtype=backends.compute_dtype(),
+            device=torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+            resumed_from=int(checkpoint.name.partition("-")[2]) if checkpoint else None,
+        )
     )
 
 
@@ -118,7 +119,7 @@ def _tell_passed_over(lora: Lora, model: Any, log: EventLog) -> None:
     wanted = () if lora.target_modules == "all-linear" else lora.target_modules
     if lost := [each for each in wanted if not any(name.endswith(f".{each}") for name in adapted)]:
         message = f"lora.target_modules: the model has no {', '.join(lost)}; only the others are trained."
-        log.write("warning", kind="modules", message=message)
+        log.write(Warned(kind="modules", message=message))
 
 
 def _tell_experts(model: Any, log: EventLog) -> None:
@@ -128,23 +129,24 @@ def _tell_experts(model: Any, log: EventLog) -> None:
             "The adapter changes the model's experts, too, and so can't be merged or exported as GGUF afterwards. One "
             'that can: lora.target_modules = ["q_proj", "k_proj", "v_proj", "o_proj"].'
         )
-        log.write("warning", kind="experts", message=message)
+        log.write(Warned(kind="experts", message=message))
 
 
 def _tell_end(state: TrainerState, reporter: Reporter, elapsed_s: float) -> None:
     losses, held_out = ([entry[key] for entry in state.log_history if key in entry] for key in ("loss", "eval_loss"))
     reporter.log.write(
-        "finished",
-        stopped=not 0 < state.max_steps <= state.global_step,
-        steps=state.global_step,
-        total_steps=state.max_steps,
-        first_loss=losses[0] if losses else None,
-        last_loss=losses[-1] if losses else None,
-        eval_loss=held_out[-1] if held_out else None,
-        seen_tokens=state.num_input_tokens_seen,
-        elapsed_s=elapsed_s,
-        adapter="adapter",
-        memory=reporter.memory.read(),
+        Finished(
+            stopped=not 0 < state.max_steps <= state.global_step,
+            steps=state.global_step,
+            total_steps=state.max_steps,
+            first_loss=losses[0] if losses else None,
+            last_loss=losses[-1] if losses else None,
+            eval_loss=held_out[-1] if held_out else None,
+            seen_tokens=state.num_input_tokens_seen,
+            elapsed_s=elapsed_s,
+            adapter="adapter",
+            memory=reporter.memory.read(),
+        )
     )
 
 

@@ -15,7 +15,7 @@ from fitune.core import runs
 from fitune.core.deliver import downloads
 from fitune.core.deliver.downloads import Download
 from fitune.core.recipe.load import parse
-from fitune.core.runs.events import EventLog
+from fitune.core.runs import EventLog, Phase, Warned
 from fitune.core.runs.run import Run
 
 COMMIT = "a" * 40
@@ -144,13 +144,13 @@ def test_what_is_no_name_of_a_model_is_said_and_not_raised(cache: Path, name: st
 
 
 def make_run(tmp_path: Path, model_id: str) -> tuple[Run, EventLog]:
-    run = runs.create(parse({"model": {"id": model_id}, "data": {"source": "x"}}, "test"), tmp_path / "home", {})
+    run = runs.create(parse({"model": {"id": model_id}, "data": {"source": "x"}}, "test"), tmp_path / "home")
     return run, EventLog(run.events, "train")
 
 
 def test_of_a_run_it_is_the_commit_that_it_loaded(cache: Path, hub: list[Any], tmp_path: Path) -> None:
     run, log = make_run(tmp_path, "owner/model")
-    log.write("phase", name="load", model="owner/model", revision=COMMIT)
+    log.write(Phase(name="load", model="owner/model", revision=COMMIT))
     assert downloads.of_run(run, ask=False) == Download("owner/model")
     assert downloads.of_run(run).bytes == ALL
     assert hub == [("owner/model", COMMIT)]
@@ -158,6 +158,6 @@ def test_of_a_run_it_is_the_commit_that_it_loaded(cache: Path, hub: list[Any], t
 
 def test_a_run_on_the_model_that_a_package_ships_downloads_nothing(hub: list[Any], tmp_path: Path) -> None:
     run, log = make_run(tmp_path, "HuggingFaceTB/SmolLM2-135M-Instruct")
-    log.write("warning", kind="bundled", message="The Hub is out of reach")
+    log.write(Warned(kind="bundled", message="The Hub is out of reach"))
     assert downloads.of_run(run).bytes == 0
     assert not hub

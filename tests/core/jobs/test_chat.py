@@ -14,10 +14,12 @@ import pytest
 
 from fitune.core.errors import UserError
 from fitune.core.jobs import chat
-from fitune.core.jobs.chat import Chat, Conversation, Question, Settings
+from fitune.core.jobs.chat import Chat, Conversation, Settings
+from fitune.core.jobs.chat_messages import SIDES, Answered, Done, Message, Question, Ready, Text
 from fitune.core.machine import host
 from fitune.core.machine.host import Machine
 from fitune.core.recipe.load import Recipe
+from fitune.core.runs import Failed
 from fitune.core.runs.run import Run
 from fitune.core.runs.store import create
 from fitune.core.units import GIB
@@ -36,7 +38,7 @@ def trained(tmp_path: Path, recipe: Callable[..., Recipe], monkeypatch: pytest.M
     """A run with an adapter, on a machine with 8 GiB of RAM and no card."""
     found = Machine(gpu_state="none", ram_available_bytes=8 * GIB)
     monkeypatch.setattr(host, "detect", lambda runs_dir=None: found)
-    run = create(recipe(model={"id": "HuggingFaceTB/SmolLM2-135M-Instruct", "quant": "bf16"}), tmp_path, {})
+    run = create(recipe(model={"id": "HuggingFaceTB/SmolLM2-135M-Instruct", "quant": "bf16"}), tmp_path)
     run.adapter.mkdir()
     return run
 
@@ -53,40 +55,40 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     return put
 
 
-def hear(started: Chat, upto: str) -> list[dict[str, Any]]:
+def hear(started: Chat, upto: type[Message]) -> list[Message]:
     """What is said until a message of that type."""
     found = []
     for said in started.heard():
         found.append(said)
-        if said["type"] == upto:
+        if isinstance(said, upto):
             break
     return found
 
 
 def test_both_sides_are_asked_the_same_and_answer(trained: Run, fake: Any) -> None:
     with chat.start(trained) as started:
-        hear(started, "ready")
+        hear(started, Ready)
         started.ask(Conversation().ask("Why?"), Settings(max_tokens=7, temperature=0.5))
-        answers = [said for said in hear(started, "done") if said["type"] == "answer"]
-    assert [(said["side"], said["text"]) for said in answers] == [
+        answers = [said for said in hear(started, Done) if isinstance(said, Answered)]
+    assert [(said.side, said.text) for said in answers] == [
         ("base", "base heard: Why?"),
         ("tuned", "tuned heard: Why?"),
     ]
     (asked,) = map(json.loads, (trained.path / "asked.jsonl").read_text().splitlines())
     assert asked == {
-        "asked": {side: turns("Why?") for side in chat.SIDES},
+        "asked": {side: turns("Why?") for side in SIDES},
         "tools": None, "max_tokens": 7, "temperature": 0.5,
     }  # fmt: skip
 
 
 def test_an_answer_can_be_stopped(trained: Run, fake: Any) -> None:
     with chat.start(trained) as started:
-        hear(started, "ready")
+        hear(started, Ready)
         started.ask(Conversation().ask("slow"), Settings())
-        hear(started, "text")
+        hear(started, Text)
         started.stop()
-        (answer,) = [said for said in hear(started, "done") if said["type"] == "answer"]
-    assert answer["ended"] == "asked"
+        (answer,) = [said for said in hear(started, Done) if isinstance(said, Answered)]
+    assert answer.ended == "asked"
 
 
 def test_each_side_keeps_its_own_answers() -> None:
@@ -94,21 +96,21 @@ def test_each_side_keeps_its_own_answers() -> None:
     talk.ask("One?")
     talk.answered("base", "b")
     talk.answered("tuned", "t")
-    assert talk.ask("Two?")["asked"] == {"base": turns("One?", "b", "Two?"), "tuned": turns("One?", "t", "Two?")}
+    assert talk.ask("Two?").sides == {"base": turns("One?", "b", "Two?"), "tuned": turns("One?", "t", "Two?")}
     talk.restart()
-    assert talk.ask("Three?")["asked"]["base"] == turns("Three?")
+    assert talk.ask("Three?").sides["base"] == turns("Three?")
 
 
 def test_a_question_that_was_refused_counts_as_never_asked() -> None:
     talk = Conversation()
     talk.ask("refuse")
-    assert talk.ask("Two?")["asked"]["base"] == turns("Two?")
+    assert talk.ask("Two?").sides["base"] == turns("Two?")
 
 
 def test_the_system_prompt_that_all_rows_share_comes_first() -> None:
-    assert Conversation(READY).ask("Why?")["asked"]["tuned"] == [SYSTEM, *turns("Why?")]
+    assert Conversation(READY).ask("Why?").sides["tuned"] == [SYSTEM, *turns("Why?")]
     mixed = [*READY, Question(turns("Hello?"), None, "Hello?", "")]
-    assert Conversation(mixed).ask("Why?")["asked"]["tuned"] == turns("Why?")
+    assert Conversation(mixed).ask("Why?").sides["tuned"] == turns("Why?")
 
 
 def test_a_question_of_the_data_begins_anew_as_its_row_does() -> None:
@@ -116,15 +118,15 @@ def test_a_question_of_the_data_begins_anew_as_its_row_does() -> None:
     talk.ask("Before?")
     talk.answered("base", "x")
     wanted = talk.ask("Why?")
-    assert wanted["asked"]["base"] == [SYSTEM, *turns("a", "b", "Why?")]
-    assert wanted["tools"] == [{"name": "f"}]
+    assert wanted.sides["base"] == [SYSTEM, *turns("a", "b", "Why?")]
+    assert wanted.tools == [{"name": "f"}]
 
 
 def test_a_model_trained_without_turns_is_asked_the_bare_text_each_time() -> None:
     talk = Conversation([Question(**fake_chat.RAW[0])])
     talk.ask("One")
     talk.answered("base", "b")
-    assert talk.ask("Two \udcff")["asked"] == {"base": "Two ?", "tuned": "Two ?"}
+    assert talk.ask("Two \udcff").sides == {"base": "Two ?", "tuned": "Two ?"}
 
 
 def test_a_folder_that_cant_be_written_to_is_a_sentence(trained: Run) -> None:
@@ -172,13 +174,13 @@ def test_a_process_that_ends_says_why(trained: Run, fake: Any, mode: str, words:
     fake(mode)
     with chat.start(trained) as started:
         *_, last = started.heard()
-    assert last["type"] == "failed"
-    assert words in last["message"]
+    assert isinstance(last, Failed)
+    assert words in last.message
 
 
 def test_asking_a_dead_process_is_no_traceback(trained: Run, fake: Any) -> None:
     with chat.start(trained) as started:
-        hear(started, "ready")
+        hear(started, Ready)
         started.close()
         started.ask(Conversation().ask("Why?"), Settings())
         started.stop()

@@ -20,7 +20,7 @@ from fitune.core.runs.run import Run
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """A run with an adapter and a merged model; jobs are not started."""
     monkeypatch.setattr(spawn, "spawn", lambda run, job: job)
-    made = runs.create(parse({"model": {"id": "a/b"}, "data": {"source": "x"}}, "test"), tmp_path, {})
+    made = runs.create(parse({"model": {"id": "a/b"}, "data": {"source": "x"}}, "test"), tmp_path)
     made.adapter.mkdir()
     made.merged.mkdir()
     return made

@@ -18,12 +18,13 @@ from fitune.core.jobs import training
 from fitune.core.machine import host
 from fitune.core.machine.host import Gpu, Machine
 from fitune.core.recipe.load import Recipe
-from fitune.core.runs import spawn
+from fitune.core.runs import GpuInfo, spawn
 from fitune.core.runs.run import Run
 from fitune.core.tokens import cache
 from fitune.core.units import GIB
 from tests.core.memory.shape_configs import CONFIGS
 from tests.core.tokens.token_rows import prepared
+from tests.events import step_of
 from tests.fake_worker import wait_until
 
 CARD = {"uuid": "GPU-1", "name": "NVIDIA L4"}
@@ -85,7 +86,7 @@ def test_a_dead_run_holds_no_card(make: Start) -> None:
 def test_an_old_wish_to_stop_does_not_stop_the_new_worker(run: Run) -> None:
     run.request_stop()
     jobs.start(run, "train")
-    wait_until(lambda: run.state().step.get("step", 0) > 2)
+    wait_until(lambda: step_of(run) > 2)
     assert run.look()[0] == "running"
 
 
@@ -115,12 +116,11 @@ def test_a_beginning_is_recorded_as_it_was_resolved(here: Machine, recipe: Calla
     info = begun.run.info()
     assert (begun.how, begun.run.name) == ("setsid", "mine")
     assert begun.run.recipe().train.backend == "unsloth"
-    assert info["gpu"] == {
-        "uuid": "GPU-1", "name": "NVIDIA L4", "total_bytes": 24 * GIB, "free_bytes": 23 * GIB,
-        "compute_capability": [8, 9],
-    }  # fmt: skip
-    assert info["versions"] == {"python": "3.12.1", "unsloth": "2026.10.7"}
-    assert info["preset"] == "p"
+    assert info.gpu == GpuInfo(
+        uuid="GPU-1", name="NVIDIA L4", total_bytes=24 * GIB, free_bytes=23 * GIB, compute_capability=(8, 9)
+    )
+    assert info.versions == {"python": "3.12.1", "unsloth": "2026.10.7"}
+    assert info.preset == "p"
     assert begun.run.look()[0] in ("starting", "running")
 
 
@@ -135,10 +135,12 @@ def test_a_beginning_counts_rows_as_they_were_measured_before(
     assert begun.forecast is not None
     assert begun.forecast.rows == rows
     assert begun.forecast.work is not None
-    assert begun.run.info()["workload"]["longest"] == begun.forecast.work.longest == 60
+    workload = begun.run.info().workload
+    assert workload
+    assert workload["longest"] == begun.forecast.work.longest == 60
     begun.run.kill()
     monkeypatch.setattr(cache, "lookup", lambda *_: None)
-    assert jobs.begin(known, share_gpu=True).run.info()["workload"] is None
+    assert jobs.begin(known, share_gpu=True).run.info().workload is None
 
 
 def test_a_beginning_that_is_refused_leaves_nothing(
@@ -237,7 +239,9 @@ def test_a_budget_that_does_not_fit_is_refused_unless_it_is_wanted_anyway(
         str(caught.value),
     )
     assert runs.all_runs(fitune_home) == []
-    assert jobs.begin(recipe(**large), anyway=True).run.info()["budget"]["verdict"] == "over"
+    budget = jobs.begin(recipe(**large), anyway=True).run.info().budget
+    assert budget
+    assert budget.verdict == "over"
     full = replace(here.gpus[0], free_bytes=round(5.29 * GIB * 0.95))
     monkeypatch.setattr(host, "detect", lambda runs_dir=None: replace(here, gpus=(full,)))
     with pytest.raises(UserError, match=r"Unsloth would not load this: .* finds no room on NVIDIA L4\."):
@@ -254,8 +258,9 @@ def test_without_a_card_ram_decides_as_the_wizard_does(
     with pytest.raises(UserError, match=r"and the processor has 2\.0 GiB free\. Try --set"):
         jobs.begin(asked)
     info = jobs.begin(asked, anyway=True).run.info()
-    assert info["gpu"] is None
-    assert (info["budget"]["verdict"], info["budget"]["free_bytes"]) == ("over", 2 * GIB)
+    assert info.gpu is None
+    assert info.budget
+    assert (info.budget.verdict, info.budget.free_bytes) == ("over", 2 * GIB)
 
 
 def test_a_run_that_keeps_more_in_host_ram_than_is_free_is_told(
@@ -286,5 +291,6 @@ def test_the_fastest_plan_is_named_and_taken_where_it_was_asked_for(
     train = taken.run.recipe().train
     assert (train.micro_batch, train.grad_accum) == (8, 1)
     assert taken.forecast is not None
-    assert taken.run.info()["budget"]["total_bytes"] == taken.forecast.budget.total_bytes
+    assert (kept := taken.run.info().budget) is not None
+    assert kept.total_bytes == taken.forecast.budget.total_bytes
     assert jobs.begin(asked, share_gpu=True).plan is None, "of rows that are not known nothing is said"

@@ -22,10 +22,11 @@ from fitune.core import files as on_disk
 from fitune.core import runs
 from fitune.core.errors import UserError
 from fitune.core.recipe.load import Recipe
-from fitune.core.runs import events
-from fitune.core.runs.events import EventLog, parse_line
+from fitune.core.runs import Eval, EventLog, Failed, Finished, Phase, RunInfo, Started, Step, event_log
+from fitune.core.runs.event_log import parse_line
 from fitune.core.runs.run import KILLED_AS_ASKED, Run
 from tests import fake_worker
+from tests.events import write_raw
 from tests.fake_worker import wait_until
 
 Make = Callable[..., Recipe]
@@ -80,9 +81,9 @@ def alive(pid: int) -> bool:
 def test_a_run_is_private_whatever_the_umask(recipe: Make, fitune_home: Path) -> None:
     before = os.umask(0)
     try:
-        made = runs.create(recipe(), runs.home() / "new", {"preset": "p"})
+        made = runs.create(recipe(), runs.home() / "new", RunInfo(preset="p"))
         made.request_stop()
-        EventLog(made.events, "train").write("started")
+        EventLog(made.events, "train").write(Started())
     finally:
         os.umask(before)
     assert made.path.parent == fitune_home / "new" / "runs"
@@ -94,24 +95,24 @@ def test_a_run_is_private_whatever_the_umask(recipe: Make, fitune_home: Path) ->
 
 def test_run_json_gives_the_recipe_back(recipe: Make, fitune_home: Path) -> None:
     given = recipe(run={"name": "mine"}, lora={"layers": [3, 4]}, deliver={"gguf": ["q8_0"]})
-    made = runs.create(given, runs.home(), {"preset": "p"})
+    made = runs.create(given, runs.home(), RunInfo(preset="p"))
     assert made.recipe() == given
-    assert made.info()["preset"] == "p"
-    assert made.info()["version"] == 1
-    assert abs(made.info()["created"] - time.time()) < 60
+    assert made.info().preset == "p"
+    assert made.info().version == 1
+    assert abs((made.info().created or 0) - time.time()) < 60
 
 
 def test_a_name_is_made_of_date_and_model(recipe: Make, fitune_home: Path) -> None:
-    names = {runs.create(recipe(model={"id": "Owner/Big Model_v2"}), runs.home(), {}).name for _ in range(5)}
+    names = {runs.create(recipe(model={"id": "Owner/Big Model_v2"}), runs.home()).name for _ in range(5)}
     assert len(names) == 5
     assert all(name.startswith(f"{time.strftime('%Y-%m-%d')}-big-model-v2-") for name in names)
 
 
 def test_a_name_that_is_taken_is_refused_and_the_run_kept(recipe: Make, fitune_home: Path) -> None:
-    first = runs.create(recipe(run={"name": "mine"}), runs.home(), {"preset": "first"})
+    first = runs.create(recipe(run={"name": "mine"}), runs.home(), RunInfo(preset="first"))
     with pytest.raises(UserError, match=r"There is a run named mine already\. Choose another name, or: fitune resume"):
-        runs.create(recipe(run={"name": "mine"}), runs.home(), {})
-    assert first.info()["preset"] == "first"
+        runs.create(recipe(run={"name": "mine"}), runs.home())
+    assert first.info().preset == "first"
 
 
 @pytest.mark.parametrize("blocked", ["", "runs"])
@@ -120,7 +121,7 @@ def test_a_home_that_cannot_be_written_to_is_named(recipe: Make, fitune_home: Pa
     place.parent.mkdir(exist_ok=True)
     place.write_text("a file where a folder should be")
     with pytest.raises(UserError, match=r"can't be made: .* Set FITUNE_HOME to a folder you can write to\."):
-        runs.create(recipe(run={"name": "mine"}), runs.home(), {})
+        runs.create(recipe(run={"name": "mine"}), runs.home())
 
 
 def test_a_disk_too_full_for_run_json_leaves_no_folder(
@@ -131,7 +132,7 @@ def test_a_disk_too_full_for_run_json_leaves_no_folder(
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(UserError, match="No space left on device"):
-        runs.create(recipe(), runs.home(), {})
+        runs.create(recipe(), runs.home())
     assert list((fitune_home / "runs").iterdir()) == []
 
 
@@ -343,7 +344,7 @@ def test_a_lock_file_that_names_a_living_foreign_process_means_nothing(run: Run)
     foreign = subprocess.Popen(["sleep", "60"])
     try:
         run.lock.write_text(json.dumps({"pid": foreign.pid, "started": time.time()}))
-        EventLog(run.events, "train").write("started")
+        EventLog(run.events, "train").write(Started())
         assert run.holder_pid() is None
         assert run.look()[0] == "killed"
         assert run.kill() is False
@@ -410,9 +411,8 @@ def test_looking_does_not_keep_a_worker_from_starting(run: Run) -> None:
     ],
 )
 def test_a_dead_run_stands_as_its_last_event_says(run: Run, events: list[Any], status: str) -> None:
-    log = EventLog(run.events, "train")
     for kind in events:
-        log.write(kind)
+        write_raw(run.events, kind)
     run.request_stop()  # asked for too late: the worker was dead
     assert run.look()[0] == status
 
@@ -432,17 +432,17 @@ def test_a_live_run_is_starting_then_running_then_stopping_then_stopped(
 
 def test_a_job_after_another_is_starting_until_it_tells_something(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     log = EventLog(run.events, "train")
-    for kind in ("started", "phase", "finished"):
-        log.write(kind, name="train")
+    for each in (Started(), Phase(name="train"), Finished()):
+        log.write(each)
     monkeypatch.setattr(Run, "holder_pid", lambda self: os.getpid())
-    end = run.state().end
-    assert end
-    run.lock.write_text(json.dumps({"started": end.t - 10}))  # its own worker, about to leave
+    ended_t = run.state().ended_t
+    assert ended_t
+    run.lock.write_text(json.dumps({"started": ended_t - 10}))  # its own worker, about to leave
     assert run.status(run.state()) == "running"
-    run.lock.write_text(json.dumps({"started": end.t + 1}))
+    run.lock.write_text(json.dumps({"started": ended_t + 1}))
     assert run.status(run.state()) == "starting"
-    EventLog(run.events, "merge").write("started")
-    EventLog(run.events, "merge").write("phase", name="load")
+    EventLog(run.events, "merge").write(Started())
+    EventLog(run.events, "merge").write(Phase(name="load"))
     assert run.status(run.state()) == "running"
 
 
@@ -450,33 +450,33 @@ def test_a_job_after_another_is_starting_until_it_tells_something(run: Run, monk
 def test_a_worker_killed_before_its_first_word_does_not_pass_for_the_one_before(
     run: Run, job: str, training: str
 ) -> None:
-    for kind in ("started", "finished"):
-        EventLog(run.events, "train").write(kind)
-    end = run.state().end
-    assert end
-    run.lock.write_text(json.dumps({"job": job, "started": end.t + 1}))
+    EventLog(run.events, "train").write(Started())
+    EventLog(run.events, "train").write(Finished())
+    ended_t = run.state().ended_t
+    assert ended_t
+    run.lock.write_text(json.dumps({"job": job, "started": ended_t + 1}))
     assert run.status(run.state()) == "killed"
     assert run.look()[0] == training
 
 
 def test_a_merge_that_said_nothing_is_killed_though_the_clock_was_set_back(run: Run) -> None:
-    for kind in ("started", "finished"):
-        EventLog(run.events, "train").write(kind)
-    end = run.state().end
-    assert end
-    run.lock.write_text(json.dumps({"job": "merge", "started": end.t - 500}))
+    EventLog(run.events, "train").write(Started())
+    EventLog(run.events, "train").write(Finished())
+    ended_t = run.state().ended_t
+    assert ended_t
+    run.lock.write_text(json.dumps({"job": "merge", "started": ended_t - 500}))
     assert run.status(run.state()) == "killed"
     assert run.untold(run.state()) == "merge"
     assert run.look()[0] == "finished"
 
 
 def test_a_job_that_fails_before_it_has_started_does_not_pass_for_the_one_before(run: Run) -> None:
-    for kind in ("started", "finished"):
-        EventLog(run.events, "train").write(kind)
-    end = run.state().end
-    assert end
-    run.lock.write_text(json.dumps({"job": "merge", "started": end.t}))
-    EventLog(run.events, "merge").write("failed", message="No such recipe.")
+    EventLog(run.events, "train").write(Started())
+    EventLog(run.events, "train").write(Finished())
+    ended_t = run.state().ended_t
+    assert ended_t
+    run.lock.write_text(json.dumps({"job": "merge", "started": ended_t}))
+    EventLog(run.events, "merge").write(Failed(kind="data", message="No such recipe."))
     state = run.state()
     assert (state.job, run.status(state), run.status(state, "merge")) == ("merge", "failed", "failed")
     assert run.look()[0] == "finished"
@@ -491,9 +491,9 @@ def test_after_kill_9_the_status_is_killed_at_once(run: Run, worker: "subprocess
 
 def test_a_run_that_ends_between_two_looks_was_not_killed(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     log = EventLog(run.events, "train")
-    log.write("started")
+    log.write(Started())
     stale = run.state()
-    log.write("finished")
+    log.write(Finished())
     fresh = run.state()
     looks = iter((stale, fresh))
     monkeypatch.setattr("fitune.core.runs.run.fold", lambda events: next(looks))
@@ -502,19 +502,19 @@ def test_a_run_that_ends_between_two_looks_was_not_killed(run: Run, monkeypatch:
 
 def test_a_look_at_a_run_reads_few_of_its_steps(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     log = EventLog(run.events, "train")
-    log.write("started")
+    log.write(Started())
     for step in range(1, 2001):
-        log.write("step", step=step, loss=1.0)
-    log.write("finished")
+        log.write(Step(step=step, loss=1.0))
+    log.write(Finished())
     parsed: list[bytes] = []
 
     def noting(line: bytes) -> Any:
         parsed.append(line)
         return parse_line(line)
 
-    monkeypatch.setattr(events, "parse_line", noting)
+    monkeypatch.setattr(event_log, "parse_line", noting)
     status, state = run.look()
-    assert (status, state.step["step"]) == ("finished", 2000)
+    assert (status, state.step) == ("finished", Step(step=2000, loss=1.0))
     assert len(parsed) < 20
 
 
@@ -605,7 +605,8 @@ def test_the_newest_checkpoint_is_the_highest_that_is_whole(run: Run) -> None:
 )
 def test_whether_the_loss_fell(run: Run, losses: list[float], eval_losses: list[float], fell: bool) -> None:
     log = EventLog(run.events, "train")
-    for kind, values in (("step", losses), ("eval", eval_losses)):
-        for step, loss in enumerate(values, 1):
-            log.write(kind, step=step, loss=loss)  # type: ignore[arg-type]
+    for step, loss in enumerate(losses, 1):
+        log.write(Step(step=step, loss=loss))
+    for step, loss in enumerate(eval_losses, 1):
+        log.write(Eval(step=step, loss=loss))
     assert run.loss_fell() is fell

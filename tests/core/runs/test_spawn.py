@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from fitune.core.errors import UserError
-from fitune.core.runs import spawn
-from fitune.core.runs.events import EventLog
+from fitune.core.runs import EventLog, Failed, spawn
 from fitune.core.runs.run import Run
+from tests.events import step_of
 from tests.fake_worker import stand_in, wait_until
 
 ROOT = Path(__file__).parents[3]
@@ -39,8 +39,8 @@ time.sleep(60)
 BRIEF = """
 import sys
 from pathlib import Path
-from fitune.core.runs.events import EventLog
-EventLog(Path(sys.argv[1]) / "events.jsonl", "train").write("failed", kind="data")
+from fitune.core.runs import EventLog, Failed
+EventLog(Path(sys.argv[1]) / "events.jsonl", "train").write(Failed(kind="data", message="No rows."))
 """
 pytestmark = pytest.mark.usefixtures("minute_of_steps")
 
@@ -55,7 +55,7 @@ def worker_is(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
 
 
 def steps(run: Run) -> int:
-    return int(run.state().step.get("step", 0))
+    return step_of(run)
 
 
 # --- apart from its parent -----------------------------------------------------------------------------------------
@@ -126,7 +126,7 @@ def test_a_folder_named_fitune_where_the_user_stands_is_not_ours(
 def test_a_resume_waits_for_the_new_worker_although_the_log_has_an_end(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    EventLog(run.events, "train").write("failed", kind="oom")
+    EventLog(run.events, "train").write(Failed(kind="oom", message="Full."))
     worker_is(monkeypatch, LATE)
     spawn.spawn(run, "train")
     assert run.holder_pid() is not None

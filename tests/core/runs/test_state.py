@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from fitune.core.runs.events import Event, EventLog, EventType
 from fitune.core.runs.run import Run
 from fitune.core.runs.state import fold
+from tests.events import event_of, write_raw
 
-Told = tuple[str, EventType, dict[str, Any]]
+Told = tuple[str, str, dict[str, Any]]
 TRAINED: list[Told] = [
     ("train", "started", {}), ("train", "phase", {"name": "sample"}), ("train", "finished", {"stopped": False}),
 ]  # fmt: skip
@@ -32,15 +32,15 @@ MERGE: Told = ("merge", "started", {})
 def test_each_job_has_its_own_end(tmp_path: Path, story: list[Told], training: str, newest: str, trained: bool) -> None:
     run = Run(tmp_path)
     for job, kind, data in story:
-        EventLog(run.events, job).write(kind, **data)
+        write_raw(run.events, kind, job, **data)
     status, state = run.look()
     assert (status, run.status(state), state.trained) == (training, newest, trained)
 
 
 def test_a_new_job_does_not_show_the_phase_of_the_last() -> None:
     story = [*TRAINED, MERGE]
-    state = fold(Event(seq, float(seq), job, kind, data) for seq, (job, kind, data) in enumerate(story, 1))
-    assert (state.job, state.phase) == ("merge", "")
+    state = fold(event_of(seq, float(seq), job, kind, **data) for seq, (job, kind, data) in enumerate(story, 1))
+    assert (state.job, state.phase.name) == ("merge", "")
 
 
 @pytest.mark.parametrize(

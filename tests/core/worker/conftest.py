@@ -9,8 +9,9 @@ import pytest
 
 from fitune.core import runs
 from fitune.core.recipe.load import parse
-from fitune.core.runs.events import EventLog, Tail
+from fitune.core.runs import EventLog, Step
 from fitune.core.runs.run import Run
+from tests.events import data_of
 
 TEMPLATE = (
     "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\\n' + m['content'] + '<|im_end|>\\n' }}{% endfor %}"
@@ -90,7 +91,7 @@ def make_run(tiny_model: Path, tmp_path: Path) -> Callable[..., Run]:
         }  # fmt: skip
         for group, fields in groups.items():
             tree.setdefault(group, {}).update(fields)
-        return runs.create(parse(tree, "test"), tmp_path / "home", {})
+        return runs.create(parse(tree, "test"), tmp_path / "home")
 
     return make
 
@@ -103,16 +104,16 @@ def unasked(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def train_here(run: Run) -> None:
     """The train job in this process: what the worker does between taking the lock and letting it go."""
-    from fitune.core.worker.memory_use import Memory
+    from fitune.core.worker.memory_use import MemoryMeter
     from fitune.core.worker.training import backends
 
     backends.prepare("trl")
     from fitune.core.worker.training import train
 
     run.stop.unlink(missing_ok=True)
-    train.run(run, EventLog(run.events, "train"), Memory(None, None))
+    train.run(run, EventLog(run.events, "train"), MemoryMeter(None, None))
 
 
 def losses(run: Run) -> dict[int, float]:
     """Loss by step, the newest word on each step."""
-    return {event.data["step"]: event.data["loss"] for event in Tail(run.events).read() if event.type == "step"}
+    return {each.step: each.loss for each in data_of(run.events, Step) if each.loss is not None}

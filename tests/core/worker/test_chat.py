@@ -6,11 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import orjson
 import pytest
 
 from fitune.core.jobs import chat
-from fitune.core.jobs.chat import Conversation, Question, Settings
+from fitune.core.jobs.chat import Conversation, Settings
+from fitune.core.jobs.chat_messages import SIDES, Answered, Done, Message, Ready, Request, Side, Text, of_line
+from fitune.core.runs import Failed, Warned
 from fitune.core.runs.run import Run
 from tests.core.worker.conftest import train_here
 
@@ -28,12 +29,11 @@ class Heard:
         self.talker = load(run, Pipe(write), self.halted)
         self.said = self.messages()
 
-    def messages(self) -> list[dict[str, Any]]:
-        return [orjson.loads(line) for line in os.read(self._read, 1 << 16).splitlines()]
+    def messages(self) -> list[Message]:
+        return [of_line(line) for line in os.read(self._read, 1 << 16).splitlines()]
 
-    def ask(self, asked: Any, max_tokens: int = 20, temperature: float = 0.0) -> list[dict[str, Any]]:
-        sides = dict.fromkeys(chat.SIDES, asked)
-        self.talker.reply({"asked": sides, "max_tokens": max_tokens, "temperature": temperature})
+    def ask(self, asked: Any, max_tokens: int = 20, temperature: float = 0.0) -> list[Message]:
+        self.talker.reply(Request(dict.fromkeys(SIDES, asked), None, max_tokens, temperature))
         return self.messages()
 
 
@@ -48,8 +48,8 @@ def user(text: str) -> list[dict[str, str]]:
     return [{"role": "user", "content": text}]
 
 
-def answers(messages: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    return {said["side"]: said for said in messages if said["type"] == "answer"}
+def answers(messages: list[Message]) -> dict[Side, Answered]:
+    return {said.side: said for said in messages if isinstance(said, Answered)}
 
 
 def test_the_sides_are_the_base_and_the_base_with_its_adapter(trained: Run, tiny_model: Path) -> None:
@@ -64,19 +64,19 @@ def test_the_sides_are_the_base_and_the_base_with_its_adapter(trained: Run, tiny
         user("What is 1 plus 2?"), add_generation_prompt=True, return_tensors="pt", return_dict=True
     )
     base = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32)
-    for side in chat.SIDES:
+    for side in SIDES:
         model = base if side == "base" else PeftModel.from_pretrained(base, trained.adapter)
         out = model.generate(**ids, max_new_tokens=20, do_sample=False)[0, ids["input_ids"].shape[1] :]
-        assert answers(said)[side]["text"] == tokenizer.decode(out, skip_special_tokens=True).strip()
-    assert answers(said)["base"]["text"] != answers(said)["tuned"]["text"]
-    assert said[-1] == {"type": "done"}
+        assert answers(said)[side].text == tokenizer.decode(out, skip_special_tokens=True).strip()
+    assert answers(said)["base"].text != answers(said)["tuned"].text
+    assert said[-1] == Done()
 
 
 def test_what_streams_is_what_was_answered(trained: Run) -> None:
     said = Heard(trained).ask(user("What is 1 plus 2?"))
-    for side in chat.SIDES:
-        pieces = [each["text"] for each in said if each["type"] == "text" and each["side"] == side]
-        assert "".join(pieces).strip() == answers(said)[side]["text"]
+    for side in SIDES:
+        pieces = [each.text for each in said if isinstance(each, Text) and each.side == side]
+        assert "".join(pieces).strip() == answers(said)[side].text
 
 
 def test_words_are_told_as_they_come(tokenizer: Any) -> None:
@@ -96,7 +96,7 @@ def test_words_are_told_as_they_come(tokenizer: Any) -> None:
 
 def test_an_answer_without_an_end_mark_is_cut_and_said_to_be(trained: Run) -> None:
     heard = Heard(trained)
-    (cut,) = {each["ended"] for each in answers(heard.ask(user("Why?"), max_tokens=3)).values()}
+    (cut,) = {each.ended for each in answers(heard.ask(user("Why?"), max_tokens=3)).values()}
     assert cut == "length"
 
 
@@ -105,21 +105,21 @@ def test_a_mark_that_ends_an_answer_ends_it(trained: Run) -> None:
     first = heard.talker.tokenizer("e", add_special_tokens=False)["input_ids"]
     object.__setattr__(heard.talker, "stops", list(range(len(heard.talker.tokenizer))))
     found = answers(heard.ask(user("Why?")))["tuned"]
-    assert (found["ended"], found["tokens"]) == ("itself", len(first))
+    assert (found.ended, found.tokens) == ("itself", len(first))
 
 
 def test_a_stop_ends_the_answer_and_the_other_side_is_not_asked(trained: Run) -> None:
     heard = Heard(trained)
     heard.halted.set()
     said = heard.ask(user("Why?"))
-    assert answers(said)["base"]["ended"] == "asked"
+    assert answers(said)["base"].ended == "asked"
     assert "tuned" not in answers(said)
-    assert said[-1]["type"] == "done"
+    assert said[-1] == Done()
 
 
 def test_at_a_temperature_answers_differ(trained: Run) -> None:
     heard = Heard(trained)
-    found = {answers(heard.ask(user("Why?"), temperature=2.0))["base"]["text"] for _ in range(3)}
+    found = {answers(heard.ask(user("Why?"), temperature=2.0))["base"].text for _ in range(3)}
     assert len(found) > 1
 
 
@@ -132,18 +132,19 @@ def test_a_conversation_longer_than_the_model_takes_is_refused(trained: Run) -> 
 
 def test_questions_are_rows_that_were_held_out(trained: Run) -> None:
     ready = Heard(trained).said[-1]
-    assert (ready["type"], ready["device"]) == ("ready", "cpu")
-    sampled = {sample["prompt"] for sample in trained.state().samples}
-    asked = [Question(**each) for each in ready["questions"]]
-    assert sampled <= {each.shown for each in asked}
-    assert all(each.reference.startswith("It is ") for each in asked)
+    assert isinstance(ready, Ready)
+    assert ready.device == "cpu"
+    sampled = {sample.prompt for sample in trained.state().samples}
+    assert sampled <= {each.shown for each in ready.questions}
+    assert all(each.reference.startswith("It is ") for each in ready.questions)
 
 
 def test_data_that_is_gone_is_a_warning(trained: Run) -> None:
     Path(trained.recipe().data.source).unlink()
     said = Heard(trained).said
-    assert [each["type"] for each in said] == ["phase", "warning", "phase", "ready"]
-    assert "There are no questions from your data" in said[1]["message"]
+    assert [each.type for each in said] == ["phase", "warning", "phase", "ready"]
+    assert isinstance(said[1], Warned)
+    assert "There are no questions from your data" in said[1].message
 
 
 @pytest.mark.parametrize("lora", [{"init": "olora"}, {"bias": "all"}], ids=str)
@@ -170,10 +171,10 @@ def test_without_its_adapter_the_model_is_the_base_again(
 def test_the_real_process_answers_and_goes(trained: Run) -> None:
     with chat.start(trained) as started:
         for said in started.heard():
-            assert said["type"] != "failed", said
-            if said["type"] == "ready":
+            assert not isinstance(said, Failed), said
+            if isinstance(said, Ready):
                 started.ask(Conversation().ask("What is 1 plus 2?"), Settings(max_tokens=5))
-            if said["type"] == "done":
+            if isinstance(said, Done):
                 break
         pid = started._worker.pid
     assert not Path(f"/proc/{pid}").exists()

@@ -8,7 +8,7 @@ import pynvml
 import pytest
 
 from fitune.core.units import GIB
-from fitune.core.worker.memory_use import Memory
+from fitune.core.worker.memory_use import MemoryMeter
 
 
 @pytest.fixture
@@ -31,14 +31,14 @@ def process(pid: int, used: int | None) -> Any:
 
 
 def test_alone_it_is_all_that_came_on_top(card: Any) -> None:
-    read = Memory("GPU-1", None)
+    read = MemoryMeter("GPU-1", None)
     card.used, card.processes = 6 * GIB, [process(7, 4 * GIB)]
     assert read._device() == 5 * GIB
     assert not read.shared
 
 
 def test_among_others_it_is_what_the_driver_books_and_says_nothing_to_learn_from(card: Any) -> None:
-    read = Memory("GPU-1", None)
+    read = MemoryMeter("GPU-1", None)
     card.used, card.processes = 20 * GIB, [process(7, 4 * GIB), process(8, 12 * GIB)]
     assert read._device() == 4 * GIB
     card.processes = [process(7, 4 * GIB)]
@@ -48,7 +48,7 @@ def test_among_others_it_is_what_the_driver_books_and_says_nothing_to_learn_from
 
 def test_others_that_left_since_the_start_take_nothing_off(card: Any) -> None:
     card.used = 20 * GIB
-    read = Memory("GPU-1", None)
+    read = MemoryMeter("GPU-1", None)
     card.used, card.processes = 6 * GIB, [process(7, 4 * GIB)]
     assert read._device() == 4 * GIB
     assert read.shared, "what came on top is not known"
@@ -59,4 +59,4 @@ def test_a_board_that_tells_no_memory_is_no_obstacle(card: Any, monkeypatch: pyt
         raise pynvml.NVMLError_NotSupported()
 
     monkeypatch.setattr(pynvml, "nvmlDeviceGetMemoryInfo", untold)
-    assert Memory("GPU-1", None)._device() is None
+    assert MemoryMeter("GPU-1", None)._device() is None

@@ -1,5 +1,6 @@
 """Where a model's files come from; of a run always the very commit that it was trained on."""
 
+import json
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +13,7 @@ from fitune.core import runs
 from fitune.core.deliver.downloads import Download
 from fitune.core.errors import UserError
 from fitune.core.recipe.load import parse
-from fitune.core.runs.events import EventLog, Tail
+from fitune.core.runs import EventLog, Phase
 from fitune.core.runs.run import Run
 from fitune.core.worker import models
 
@@ -40,9 +41,9 @@ def new_run(tmp_path: Path) -> Callable[..., Run]:
 
     def make(model_id: str, *commits: str | None) -> Run:
         tree = {"model": {"id": model_id, "quant": "bf16"}, "data": {"source": "owner/rows"}}
-        run = runs.create(parse(tree, "test"), tmp_path / "home", {})
+        run = runs.create(parse(tree, "test"), tmp_path / "home")
         for commit in commits:
-            EventLog(run.events, "train").write("phase", name="load", model=model_id, revision=commit)
+            EventLog(run.events, "train").write(Phase(name="load", model=model_id, revision=commit))
         return run
 
     return make
@@ -161,5 +162,5 @@ def test_how_much_is_to_be_fetched_is_told_before_it_is(
     monkeypatch.setattr(models, "download", lambda model_id, revision=None: Download(model_id, missing_bytes))
     run = new_run("owner/model", OLD)
     base_of(run)
-    (event,) = Tail(run.path / "told.jsonl").read()
-    assert event.data == {"name": "download", "model": "owner/model", "revision": OLD} | told
+    (line,) = (run.path / "told.jsonl").read_text().splitlines()
+    assert json.loads(line)["data"] == {"name": "download", "model": "owner/model", "revision": OLD} | told

@@ -18,8 +18,10 @@ from textual.pilot import Pilot
 from textual.widgets import Input, OptionList
 
 from fitune.core.jobs import chat
+from fitune.core.jobs.chat_messages import SIDES, Answered
 from fitune.core.machine import host
 from fitune.core.machine.host import Machine
+from fitune.core.runs import Phase
 from fitune.core.runs.run import Run
 from fitune.tui.app import FituneApp
 from fitune.tui.chat.screen import ChatScreen
@@ -189,17 +191,17 @@ def test_what_the_model_writes_is_never_obeyed(trained: Path, fitune: Fitune, pa
 @pytest.mark.parametrize(
     ("message", "said"),
     [
-        ({"name": "download", "model": "a/b", "bytes": 3 << 30}, "fetching the model: 3.0 GiB ..."),
-        ({"name": "download", "model": "a/b"}, "fetching the model ..."),
-        ({"name": "new\x1b[2J"}, "new␛[2J ..."),
+        (Phase(name="download", model="a/b", bytes=3 << 30), "fetching the model: 3.0 GiB ..."),
+        (Phase(name="download", model="a/b"), "fetching the model ..."),
+        (Phase(name="new\x1b[2J"), "new␛[2J ..."),
     ],
 )
-def test_what_is_to_be_fetched_is_told_with_its_size(message: dict[str, Any], said: str) -> None:
+def test_what_is_to_be_fetched_is_told_with_its_size(message: Phase, said: str) -> None:
     assert phase(message) == said
 
 
 def test_an_answer_without_a_token_or_a_clock_is_told() -> None:
-    assert ended({"tokens": 0, "elapsed_s": 0, "ended": "itself"}) == (True, "ended by itself: 0 tokens, ")
+    assert ended(Answered("base", "", 0, "itself", 0.0)) == (True, "ended by itself: 0 tokens, ")
 
 
 # On the screen
@@ -222,7 +224,7 @@ async def test_two_answers_to_one_question(trained: Path, size: tuple[int, int])
         await pilot.press(*"Why?", "enter")
         await until(pilot, lambda: shown(app).count("ended by itself: 3 tokens") == 2)
         lines = shown(app).splitlines()
-        rows = [next(y for y, line in enumerate(lines) if f"{side} heard" in line) for side in chat.SIDES]
+        rows = [next(y for y, line in enumerate(lines) if f"{side} heard" in line) for side in SIDES]
         assert (rows[0] == rows[1]) == (size[0] >= 110), "side by side where there is room"
         assert len(lines) == size[1]
         for key in ("Ask", "Start anew", "Leave", "Quit"):

@@ -15,8 +15,7 @@ from fitune.core.deliver import gguf_tools, handoff
 from fitune.core.deliver.downloads import Download
 from fitune.core.errors import ConverterMissing, TokenNeeded, UserError
 from fitune.core.memory.disk import GGUF_BYTES
-from fitune.core.runs import spawn
-from fitune.core.runs.events import EventLog, Tail
+from fitune.core.runs import Tail, spawn
 from fitune.core.runs.run import Run
 from fitune.tui.deliver.local import instructions
 from fitune.tui.deliver.options import KINDS, TARGETS, WAYS
@@ -28,6 +27,7 @@ from fitune.tui.watch.screen import WatchScreen
 from fitune.tui.widgets.ask import Ask
 from fitune.tui.widgets.confirm import Confirm
 from fitune.tui.widgets.pick import Pick, PickSome
+from tests.events import write_raw
 from tests.fake_worker import make_run
 from tests.tui.watch.test_progress import CHECKS, prove
 from tests.tui.watch.test_screen import shown, until, watching
@@ -63,9 +63,8 @@ def quantized(trained: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def tell(run: Path, job: str, *story: tuple[str, dict[str, Any]]) -> None:
-    log = EventLog(run / "events.jsonl", job)
     for kind, data in story:
-        log.write(kind, **data)  # type: ignore[arg-type]
+        write_raw(run / "events.jsonl", kind, job, **data)
 
 
 def in_one_line(app: Any) -> str:

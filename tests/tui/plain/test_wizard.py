@@ -34,7 +34,7 @@ def begun(monkeypatch: pytest.MonkeyPatch, this_machine: Machine, rendered_at_on
 
     def begin(recipe: Recipe, preset: str | None = None, rows: TokenStats | None = None) -> Begun:
         recipes.append(recipe)
-        return Begun(runs.create(recipe, runs.home(), {}), "setsid", "", ())
+        return Begun(runs.create(recipe, runs.home()), "setsid", "", ())
 
     monkeypatch.setattr(jobs, "begin", begin)
     monkeypatch.setattr("fitune.tui.commands.running.watch.follow_to_end", lambda run: 0)

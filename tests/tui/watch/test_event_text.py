@@ -1,19 +1,19 @@
 """A question of the data before, during and after the training, as `watch` tells it."""
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from fitune.core.runs.events import Event, EventLog
+from fitune.core.runs import Event, EventLog, Failed, Sample, Started
 from fitune.tui.watch.ending import Story
 from fitune.tui.watch.event_text import line
 from tests.fake_worker import make_run
 from tests.tui.watch.test_screen import shown, watching
 
-FIRST = {"step": 0, "prompt": "1 + 1?", "before": "Nine.", "after": None, "reference": "Two."}
-LATER = FIRST | {"step": 40, "after": "Two!"}
-OTHER = LATER | {"prompt": "2 + 2?"}
+FIRST = Sample(step=0, prompt="1 + 1?", before="Nine.", after=None, reference="Two.")
+LATER = replace(FIRST, step=40, after="Two!")
+OTHER = replace(LATER, prompt="2 + 2?")
 
 
 @pytest.mark.parametrize(
@@ -24,20 +24,20 @@ OTHER = LATER | {"prompt": "2 + 2?"}
     ],
 )
 async def test_the_screen_tells_the_first_question_of_the_newest_look(
-    tmp_path: Path, samples: list[dict[str, Any]], words: list[str], unsaid: str
+    tmp_path: Path, samples: list[Sample], words: list[str], unsaid: str
 ) -> None:
     run = make_run(tmp_path)
     log = EventLog(run / "events.jsonl", "train")
-    log.write("started", device="cpu")
+    log.write(Started(device="cpu"))
     for sample in samples:
-        log.write("sample", **sample)
-    log.write("failed", kind="bug", message="An end.", hint="")
+        log.write(sample)
+    log.write(Failed(kind="bug", message="An end.", hint=""))
     async with watching(run, "A question from the data", (120, 40)) as (app, _):
         assert [word for word in words if word not in shown(app)] == []
         assert unsaid not in shown(app)
 
 
 def test_a_line_says_only_what_is_known() -> None:
-    first, later = (line(Event(1, 1.0, "train", "sample", sample), Story()) for sample in (FIRST, LATER))
+    first, later = (line(Event(1, 1.0, "train", sample), Story()) for sample in (FIRST, LATER))
     assert first == "asked     1 + 1?\nbefore    Nine."
     assert later == "asked     1 + 1?\nbefore    Nine.\nafter     Two!"

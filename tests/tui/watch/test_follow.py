@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from fitune.core.runs import post_mortem
+from fitune.core.runs import Event, Started, Step, post_mortem
 from fitune.core.runs.run import KILLED_AS_ASKED, Run
 from fitune.tui.watch.ending import Story, TimeLeft
 from fitune.tui.watch.event_text import line
 from fitune.tui.watch.follow import follow
+from tests.events import event_of
 from tests.fake_worker import make_run, start
 from tests.tui.payloads import OBEYED, PAYLOADS
 
@@ -138,15 +139,13 @@ def test_check_42_time_left_is_told_only_after_20_steps(tmp_path: Path) -> None:
 
 
 def test_check_42_slow_first_steps_and_an_earlier_session_do_not_count() -> None:
-    from fitune.core.runs.events import Event
-
     left, t = TimeLeft(), 0.0
     for step in range(1, 41):
         t += 60.0 if step <= 3 else 1.0
-        left.apply(Event(step, t, "train", "step", {"step": step}))
+        left.apply(Event(step, t, "train", Step(step=step, loss=1.0)))
     assert left.seconds(100) == pytest.approx(60)
-    left.apply(Event(41, t, "train", "started", {}))
-    left.apply(Event(42, t + 500, "train", "step", {"step": 31}))
+    left.apply(Event(41, t, "train", Started()))
+    left.apply(Event(42, t + 500, "train", Step(step=31, loss=1.0)))
     assert left.seconds(100) is None
 
 
@@ -183,6 +182,4 @@ def test_an_unreadable_line_is_counted_and_skipped(tmp_path: Path) -> None:
 
 
 def test_events_of_a_newer_version_are_no_line() -> None:
-    from fitune.core.runs.events import Event
-
-    assert line(Event(1, 1.0, "train", "weather", {"rain": True}), Story()) == ""
+    assert line(event_of(1, 1.0, "train", "weather", rain=True), Story()) == ""

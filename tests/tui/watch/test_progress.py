@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 
-from fitune.core.runs.events import EventLog
+from fitune.core.runs import EventLog, Failed, Finished, Phase, Started
 from fitune.core.runs.run import Run
 from fitune.tui.deliver.proof_text import proofs, read, table
 from fitune.tui.watch.ending import Story, ending
 from fitune.tui.watch.event_text import line
 from fitune.tui.watch.leave import answers
 from fitune.tui.watch.progress import Parts, listed
+from tests.events import write_raw
 from tests.fake_worker import make_run, start
 from tests.tui.payloads import OBEYED, PAYLOADS
 from tests.tui.watch.test_follow import told
@@ -48,9 +49,8 @@ def prove(path: Path, *checks: dict[str, Any], age_s: float = 0) -> None:
 
 def live(run: Path, job: str, *story: tuple[str, dict[str, Any]]) -> None:
     """Let a worker of that job live, which has told this."""
-    log = EventLog(run / "events.jsonl", job)
     for kind, data in story:
-        log.write(kind, **data)  # type: ignore[arg-type]
+        write_raw(run / "events.jsonl", kind, job, **data)
     nothing = run / "nothing.jsonl"
     nothing.touch()
     start(run, str(nothing), "--then", "hang")
@@ -95,13 +95,13 @@ def test_leaving_another_job_promises_no_checkpoint(job: str) -> None:
 
 def test_a_part_that_is_told_again_goes_on_and_another_of_its_name_is_another(trained: Path) -> None:
     log, parts = EventLog(trained / "events.jsonl", "export"), Parts()
-    log.write("started")
+    log.write(Started())
     for kind in ("bf16", "q4_k_m"):
-        log.write("phase", name="convert", kind=kind, bytes=100)
+        log.write(Phase(name="convert", kind=kind, bytes=100))
     (trained / "gguf.part").mkdir()
     (trained / "gguf.part" / "run-a-BF16.gguf").write_bytes(bytes(100))
     (trained / "gguf.part" / "run-a-Q4_K_M.gguf").write_bytes(bytes(25))
-    from fitune.core.runs.events import Tail
+    from fitune.core.runs import Tail
 
     for event in Tail(trained / "events.jsonl").read():
         parts.apply(event)
@@ -111,10 +111,10 @@ def test_a_part_that_is_told_again_goes_on_and_another_of_its_name_is_another(tr
 
 
 def test_an_upload_names_the_file_in_hand(trained: Path) -> None:
-    from fitune.core.runs.events import Tail
+    from fitune.core.runs import Tail
 
     log = EventLog(trained / "events.jsonl", "push")
-    log.write("phase", name="upload", files=3, bytes=40 * MIB, done_bytes=10 * MIB, file="b\x1b[2J.gguf", repo="a/b")
+    log.write(Phase(name="upload", files=3, bytes=40 * MIB, done_bytes=10 * MIB, file="b\x1b[2J.gguf", repo="a/b"))
     *_, event = Tail(trained / "events.jsonl").read()
     assert line(event, Story()) == "uploading b␛[2J.gguf: 10.0 MiB of 40.0 MiB before it"
 
@@ -150,9 +150,9 @@ def test_a_proof_that_cant_be_read_has_not_passed(tmp_path: Path, content: str) 
 async def test_the_end_of_a_merge_comes_with_its_proof_and_no_older_one(trained: Path) -> None:
     prove(trained / "gguf" / "a-Q8_0.gguf.proof.json", CHECKS[0], age_s=100)
     log = EventLog(trained / "events.jsonl", "merge")
-    log.write("started", device="cpu")
+    log.write(Started(device="cpu"))
     prove(trained / "merged" / "proof.json", CHECKS[0], CHECKS[2])
-    log.write("finished", bytes=3 << 30, elapsed_s=130.0, files=4)
+    log.write(Finished(bytes=3 << 30, elapsed_s=130.0, files=4))
     assert "a-Q8_0" not in told(Run(trained).path)
     assert "OK      tensors" in told(trained)
     async with watching(trained, "OK  merge finished") as (app, pilot):
@@ -172,10 +172,10 @@ def test_a_table_for_a_terminal_that_is_too_small_is_made_all_the_same(trained: 
 @pytest.mark.parametrize("payload", PAYLOADS)
 def test_a_proof_of_someone_else_steers_no_terminal(trained: Path, payload: str) -> None:
     log = EventLog(trained / "events.jsonl", "merge")
-    log.write("started")
+    log.write(Started())
     evil = {"check": payload, "expected": payload, "got": payload, "passed": False}
     prove(trained / "merged.failed" / "proof.json", evil)
-    log.write("failed", kind="data", message="failed its proof", hint="")
+    log.write(Failed(kind="data", message="failed its proof", hint=""))
     run = Run(trained)
     state = run.state()
     (proof,) = ending(run, run.status(state), state).proofs
@@ -186,8 +186,8 @@ def test_a_proof_of_someone_else_steers_no_terminal(trained: Path, payload: str)
 async def test_a_command_with_paths_longer_than_the_screen_is_shown_whole(trained: Path) -> None:
     left = f"llama-quantize /{'long/' * 40}it-BF16.gguf /{'long/' * 40}it-Q6_K.gguf Q6_K"
     log = EventLog(trained / "events.jsonl", "export")
-    log.write("started")
-    log.write("finished", files=1, bytes=4 * MIB, elapsed_s=2.0, next=[left])
+    log.write(Started())
+    log.write(Finished(files=1, bytes=4 * MIB, elapsed_s=2.0, next=(left,)))
     async with watching(trained, "export finished") as (app, pilot):
         await until(pilot, lambda: "Q6_K" in shown(app))
         said = shown(app).partition("then:")[2]

@@ -9,13 +9,10 @@ from pathlib import Path
 import pytest
 
 from fitune.core.runs.run import Run
+from tests.events import step_of
 from tests.fake_worker import make_run
 from tests.pty_terminal import PtyTerminal, wait_for_steps, watch_command
 from tests.tui.payloads import PAYLOADS
-
-
-def step_of(run: Path) -> int:
-    return int(Run(run).state().step["step"])
 
 
 def step_shown(terminal: PtyTerminal) -> int:
@@ -52,7 +49,7 @@ def test_check_33_a_terminal_that_stops_reading_or_vanishes_never_stops_the_run(
     terminal = PtyTerminal(watch_command(training), 200, 50)
     assert terminal.until("training   step")
     wait_for_steps(training, 120)  # nobody reads: the screen's loop may block
-    now = step_of(training)
+    now = step_of(Run(training))
     assert terminal.until(lambda: step_shown(terminal) > now), "it recovers, and is up to date"
     terminal.close()
     assert terminal.ended()

@@ -18,8 +18,8 @@ from textual.widgets._footer import FooterKey
 
 from fitune.core import jobs
 from fitune.core.errors import UserError
+from fitune.core.runs import Memory, RunState, Sample, Step
 from fitune.core.runs.run import Run
-from fitune.core.runs.state import RunState
 from fitune.tui.app import FituneApp
 from fitune.tui.deliver.options import WAYS
 from fitune.tui.deliver.screen import DeliverScreen
@@ -108,7 +108,7 @@ def test_before_the_first_step_it_is_promised_that_the_run_needs_no_window() -> 
     state = RunState()
     assert PROMISE in tale(Seen("running", state), 77, 0.0).plain
     assert len(PROMISE) <= 77
-    state.step = {"step": 1}
+    state.step = Step(step=1, loss=2.0)
     assert PROMISE not in tale(Seen("running", state), 77, 0.0).plain
 
 
@@ -122,13 +122,13 @@ def test_before_the_first_step_it_is_promised_that_the_run_needs_no_window() -> 
     ],
 )
 def test_what_was_measured_stands_beside_what_was_predicted(told: dict[str, int | None], words: str) -> None:
-    said = memory(Seen("running", RunState(memory=told)), False).plain
+    said = memory(Seen("running", RunState(memory=Memory(**{"predicted": None, **told}))), False).plain
     assert re.fullmatch(words, said)
     assert len(said) < 80
 
 
 def test_a_model_that_answered_nothing_is_said_to() -> None:
-    state = RunState(samples=[{"step": 0, "prompt": "What is 3 + 3?", "before": "", "after": None}])
+    state = RunState(samples=[Sample(step=0, prompt="What is 3 + 3?", before="", after=None)])
     assert "before      (nothing: it ended at once)" in tale(Seen("running", state), 77, 0.0).plain
 
 

@@ -15,7 +15,7 @@ import fitune.tui.wizard  # noqa: F401 - so that no test waits for it
 from fitune.core.data import dataset
 from fitune.core.machine.host import Gpu
 from fitune.core.recipe.fields import Recipe
-from fitune.core.runs.events import EventLog
+from fitune.core.runs import EventLog, Finished, Started
 from fitune.core.runs.run import Run
 from fitune.core.tokens import cache
 from fitune.core.tokens.lengths import STATS_FILE, Example, Token, to_json
@@ -35,8 +35,8 @@ def rendered(recipe: Recipe, folder: Path, **changes: Any) -> Run:
     found = prepared([(len(row), [(first, len(row))]) for row, first in rows], **{"examples": examples, **changes})
     run = Run(folder)
     run.path.mkdir(parents=True, exist_ok=True)
-    EventLog(run.events, "prepare").write("started")
-    EventLog(run.events, "prepare").write("finished", stopped=False)
+    EventLog(run.events, "prepare").write(Started())
+    EventLog(run.events, "prepare").write(Finished(stopped=False))
     (run.path / STATS_FILE).write_bytes(orjson.dumps(to_json(found)))
     return run
 

@@ -4,17 +4,32 @@ import argparse
 import re
 import signal
 import sys
-from typing import Any
+from dataclasses import asdict, dataclass
 
 from fitune.core import runs
 from fitune.core.errors import ExitCode, UserError
 from fitune.core.jobs import chat
-from fitune.core.jobs.chat import Chat, Conversation, Question, Settings, Side
-from fitune.tui.chat.text import ANSWER_CHARS, NAMES, checked, ended, failure, kept, manner, phase, ready
+from fitune.core.jobs.chat import Chat, Conversation, Settings
+from fitune.core.jobs.chat_messages import Answered, Done, Ended, Question, Ready, Refused, Side, Text
+from fitune.core.runs import Failed, Phase, Warned
+from fitune.tui.chat.text import ANSWER_CHARS, NAMES, checked, ended, failure, kept, manner, phase
 from fitune.tui.terminal import is_terminal, surface
 from fitune.tui.text import as_ascii_json, clean, encodable
 
 HELP = "Ctrl+C stops an answer, Ctrl+D leaves, /new forgets what was said, ? tells this again."
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerDocument:
+    """An answer in `fitune chat --prompt TEXT --json`."""
+
+    text: str
+    ended: Ended
+    """itself: with a mark that ends an answer. Else what cut it: length or asked (Ctrl+C)."""
+    tokens: int
+    """Length of the answer."""
+    elapsed_s: float
+    """Seconds that it took."""
 
 
 def run(args: argparse.Namespace) -> int:
@@ -34,9 +49,14 @@ def run(args: argparse.Namespace) -> int:
             return session.talk()
         answers = session.ask(args.prompt)
         if args.json:
-            print(as_ascii_json(answers))
-        stopped = any(answer["ended"] == "asked" for answer in answers.values())
+            documents = {side: _document(answer) for side, answer in answers.items()}
+            print(as_ascii_json({side: asdict(document) for side, document in documents.items()}))
+        stopped = any(answer.ended == "asked" for answer in answers.values())
         return ExitCode.STOPPED if stopped else ExitCode.DONE
+
+
+def _document(answer: Answered) -> AnswerDocument:
+    return AnswerDocument(answer.text, answer.ended, answer.tokens, answer.elapsed_s)
 
 
 class Session:
@@ -50,19 +70,19 @@ class Session:
 
     def _await_ready(self) -> Conversation:
         for message in self._heard:
-            match message["type"]:
-                case "phase":
+            match message:
+                case Phase():
                     _say(phase(message))
-                case "warning":
-                    _say(f"WARN  {message['message']}")
-                case "failed":
+                case Warned():
+                    _say(f"WARN  {message.message}")
+                case Failed():
                     raise failure(message)
-                case "ready":
-                    _say(f"{message['model']} on {message['device']}: {manner(self.settings)}")
-                    found = ready(message)
-                    if before := kept(found):
+                case Ready():
+                    _say(f"{message.model} on {message.device}: {manner(self.settings)}")
+                    conversation = Conversation(list(message.questions))
+                    if before := kept(conversation):
                         _say(before)
-                    return found
+                    return conversation
         log = self.chat.run.path / "chat.log"
         raise UserError("The model's process ended before it was ready.", f"See {log}", ExitCode.FAILED)
 
@@ -106,7 +126,7 @@ class Session:
         numbered = {f"/{number}": each.shown for number, each in enumerate(self.conversation.questions, 1)}
         return numbered.get(text, text)
 
-    def ask(self, text: str) -> dict[Side, dict[str, Any]]:
+    def ask(self, text: str) -> dict[Side, Answered]:
         """Ask both sides, print their answers as they come, and remember them. Ctrl+C stops them.
 
         Raises UserError if it can't be asked.
@@ -122,32 +142,31 @@ class Session:
             self._tell_reference(ready)
         return answers
 
-    def _hear_out(self) -> dict[Side, dict[str, Any]]:
-        answers: dict[Side, dict[str, Any]] = {}
+    def _hear_out(self) -> dict[Side, Answered]:
+        answers: dict[Side, Answered] = {}
         speaking = ""
         for message in self._heard:
-            match message["type"]:
-                case "text" if not self.silent:
-                    if message["side"] != speaking:
-                        speaking = message["side"]
-                        _print(f"{NAMES[message['side']]}:\n")
-                    _print(message["text"])
-                case "answer":
-                    side: Side = message["side"]
-                    answers[side] = {key: message[key] for key in ("text", "ended", "tokens", "elapsed_s")}
-                    self.conversation.answered(side, message["text"])
-                    self._tell_end(message, spoke=side == speaking)
-                case "done":
+            match message:
+                case Text() if not self.silent:
+                    if message.side != speaking:
+                        speaking = message.side
+                        _print(f"{NAMES[message.side]}:\n")
+                    _print(message.text)
+                case Answered():
+                    answers[message.side] = message
+                    self.conversation.answered(message.side, message.text)
+                    self._tell_end(message, spoke=message.side == speaking)
+                case Done():
                     return answers
-                case "refused" | "failed":
+                case Refused() | Failed():
                     raise failure(message)
         raise UserError("The model's process ended.", f"See {self.chat.run.path / 'chat.log'}", ExitCode.FAILED)
 
-    def _tell_end(self, answer: dict[str, Any], spoke: bool) -> None:
+    def _tell_end(self, answer: Answered, spoke: bool) -> None:
         if not self.silent:
-            _print("\n\n" if spoke else f"{NAMES[answer['side']]}:\n\n")
+            _print("\n\n" if spoke else f"{NAMES[answer.side]}:\n\n")
         by_itself, said = ended(answer)
-        _say(f"{'' if by_itself else 'WARN  '}{NAMES[answer['side']]} {said}")
+        _say(f"{'' if by_itself else 'WARN  '}{NAMES[answer.side]} {said}")
 
     def _tell_reference(self, question: Question) -> None:
         if question.reference:

@@ -4,13 +4,14 @@ import argparse
 import dataclasses
 import sys
 import time
-from typing import Any
+from dataclasses import dataclass
 
 from fitune.core.data import Finding, Report, dataset
 from fitune.core.errors import ExitCode
 from fitune.core.recipe import Data, Recipe, load
+from fitune.core.records import to_json
 from fitune.core.runs import Run, RunState
-from fitune.core.tokens import TokenStats, findings
+from fitune.core.tokens import Example, HistogramBin, TokenStats, Truncation, findings
 from fitune.tui.data.read import render
 from fitune.tui.data.report_text import left_out_lines
 from fitune.tui.data.token_text import example_text, histogram_lines, legend, summary_lines
@@ -20,6 +21,62 @@ PROGRESS_EVERY_S = 0.5
 EXAMPLES_SHOWN = 3
 PLACES_SHOWN = 5
 """Of each problem; --json has twenty."""
+
+
+@dataclass(frozen=True, slots=True)
+class PackingDocument:
+    """Whether rows are packed, several to one of full length, and what that does."""
+
+    packed: bool
+    why: str
+    """asked, refused: the recipe says so. little_gain, too_few_steps, max_steps: why "auto" does not. short_rows: why
+    it does."""
+    rows: int
+    """Rows to train on."""
+    packed_rows: int
+    """Rows of full length that hold them."""
+    steps: int
+    """Optimizer steps of the run, as decided."""
+    gain: float
+    """Rows per packed row."""
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedDocument:
+    """The rows in tokens: what a training with this recipe would see, lose and gain."""
+
+    max_seq_length: int
+    """Tokens of the longest row that the recipe allows."""
+    rows: int
+    """Rows as the model sees them; a chat may become several."""
+    tokens: int
+    """Tokens of all rows, before any is truncated."""
+    longest: int
+    """Tokens of the longest row."""
+    trained_per_epoch: int
+    """Tokens that count for the loss, in each pass over the rows."""
+    lost: Truncation
+    refused: int
+    """Rows that the chat template refuses."""
+    blank: int
+    """Rows in which nothing is trained."""
+    padding_share: float
+    """The share of padding in a batch whose rows are filled up to the longest, from 0 to 1."""
+    packing: PackingDocument
+    histogram: tuple[HistogramBin, ...]
+    problems: tuple[Finding, ...]
+    """Problems that only the tokens show."""
+    examples: tuple[Example, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DataVerdict:
+    """The verdict on a source, beside its report."""
+
+    can_train: bool
+    """True if a training on it can work."""
+    prepared: PreparedDocument | None = None
+    """Left out where no model is given, or the source can't be trained on."""
 
 
 def run(args: argparse.Namespace) -> int:
@@ -32,10 +89,8 @@ def run(args: argparse.Namespace) -> int:
     problems = findings(found, recipe) if found and recipe else ()
     can_train = report.can_train and all(finding.severity != "stop" for finding in problems)
     if args.json:
-        document = dataclasses.asdict(report) | {"can_train": can_train}
-        if found and recipe:
-            document["prepared"] = as_json(found, recipe, problems)
-        print(as_ascii_json(document))
+        prepared = _prepared_document(found, recipe, problems) if found and recipe else None
+        print(as_ascii_json(to_json(report) | to_json(DataVerdict(can_train, prepared))))
     else:
         _tell_problems((*problems, *report.problems))
         tell(report)
@@ -61,31 +116,30 @@ def _prepared(recipe: Recipe) -> TokenStats:
     progress = _Progress("rendered")
 
     def tell(_: Run, state: RunState) -> None:
-        progress(state.phase_data.get("bytes", 0), state.phase_data.get("total_bytes", 0))
+        progress(state.phase.bytes or 0, state.phase.total_bytes or 0)
 
     found = render(recipe, tell)
     progress.end()
     return found
 
 
-def as_json(found: TokenStats, recipe: Recipe, problems: tuple[Finding, ...]) -> dict[str, Any]:
-    """What training with this recipe would see, lose and gain, in numbers."""
+def _prepared_document(found: TokenStats, recipe: Recipe, problems: tuple[Finding, ...]) -> PreparedDocument:
     length, packing = recipe.model.max_seq_length, found.packing(recipe)
-    return {
-        "max_seq_length": length,
-        "rows": found.rows,
-        "tokens": found.total_tokens,
-        "longest": found.longest,
-        "trained_per_epoch": found.trained_per_epoch(recipe),
-        "lost": dataclasses.asdict(found.truncation_at(length)),
-        "refused": found.refused,
-        "blank": found.blank,
-        "padding_share": found.padding_share(length, recipe.train.micro_batch),
-        "packing": {**dataclasses.asdict(packing), "gain": packing.gain},
-        "histogram": [dataclasses.asdict(each) for each in found.histogram(cut=length)],
-        "problems": [dataclasses.asdict(finding) for finding in problems],
-        "examples": [dataclasses.asdict(example) for example in found.examples],
-    }
+    return PreparedDocument(
+        max_seq_length=length,
+        rows=found.rows,
+        tokens=found.total_tokens,
+        longest=found.longest,
+        trained_per_epoch=found.trained_per_epoch(recipe),
+        lost=found.truncation_at(length),
+        refused=found.refused,
+        blank=found.blank,
+        padding_share=found.padding_share(length, recipe.train.micro_batch),
+        packing=PackingDocument(**dataclasses.asdict(packing), gain=packing.gain),
+        histogram=found.histogram(cut=length),
+        problems=problems,
+        examples=found.examples,
+    )
 
 
 def _tell_problems(problems: tuple[Finding, ...]) -> None:
@@ -128,7 +182,7 @@ def tell_prepared(found: TokenStats, recipe: Recipe) -> None:
         console.print(example_text(example, length, unicode), soft_wrap=True)
 
 
-def _chosen(found: TokenStats) -> list[Any]:
+def _chosen(found: TokenStats) -> list[Example]:
     """The first, one in the middle, and the longest of the examples."""
     examples = found.examples
     longest = max(range(len(examples)), key=lambda place: examples[place].length, default=0)

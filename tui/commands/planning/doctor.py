@@ -1,14 +1,24 @@
 """`fitune doctor`: what this machine has, what is wrong with it, and how to mend that."""
 
 import argparse
-import dataclasses
+from dataclasses import asdict, dataclass
 
 from fitune.core import runs
 from fitune.core.errors import ExitCode
-from fitune.core.machine import doctor, host
+from fitune.core.machine import Machine, doctor, host
 from fitune.tui.text import as_ascii_json, clean
 
 MARKS = {"ok": "OK  ", "warn": "WARN", "fail": "FAIL"}
+
+
+@dataclass(frozen=True, slots=True)
+class DoctorDocument:
+    """The answer of `fitune doctor --json`."""
+
+    ok: bool
+    """False: something would keep a training from running."""
+    machine: Machine
+    checks: tuple[doctor.Check, ...]
 
 
 def run(args: argparse.Namespace) -> int:
@@ -16,8 +26,7 @@ def run(args: argparse.Namespace) -> int:
     found = host.detect(runs.home() / "runs")
     checks = doctor.run_checks(found)
     if args.json:
-        document = {"ok": not doctor.failed(checks), "machine": dataclasses.asdict(found)}
-        print(as_ascii_json({**document, "checks": [dataclasses.asdict(check) for check in checks]}))
+        print(as_ascii_json(asdict(DoctorDocument(not doctor.failed(checks), found, tuple(checks)))))
     else:
         for check in checks:
             print(f"{MARKS[check.status]} {check.name}: {clean(check.text)}")

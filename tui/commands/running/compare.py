@@ -3,15 +3,38 @@
 import argparse
 import json
 from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from statistics import mean, median
 from typing import Any
 
 from fitune.core import runs
 from fitune.core.errors import ExitCode
 from fitune.core.recipe import Recipe
-from fitune.core.runs import Run, Tail
+from fitune.core.runs import Finished, Run, Status, Step, Tail
 from fitune.tui.text import UNKNOWN, as_ascii_json, clean, count, duration, gib, number, rate, table
-from fitune.tui.watch.ending import value
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """The result of a run's training. null is unknown."""
+
+    status: Status
+    """As in `fitune runs --json`."""
+    steps: int | None
+    """Optimizer steps so far."""
+    train_loss: float | None
+    """Mean of the last tenth of the steps' losses, in nats a token."""
+    eval_loss: float | None
+    """The newest loss of the held-out rows, in nats a token."""
+    seen_tokens: int | None
+    """Tokens trained on."""
+    elapsed_s: float | None
+    """Seconds that the training took, without pauses."""
+    peak_bytes: int | None
+    """The most memory that was measured: of the GPU, else of the RAM."""
+    tokens_per_s: float | None
+    """Tokens trained on a second: the median over the steps."""
+
 
 RESULTS: dict[str, tuple[str, Callable[[Any], str]]] = {
     "status": ("status", str),
@@ -26,6 +49,18 @@ RESULTS: dict[str, tuple[str, Callable[[Any], str]]] = {
 """What is shown of a run's training, under which name, and how."""
 
 
+@dataclass(frozen=True, slots=True)
+class ComparisonDocument:
+    """The answer of `fitune runs compare --json`."""
+
+    runs: tuple[str, str]
+    """The names of both runs."""
+    settings: dict[str, list[Any]]
+    """The settings that differ, by `group.key`, with the value of each run."""
+    results: dict[str, tuple[Any, Any]]
+    """The fields of Result, with the value of each run."""
+
+
 def run(args: argparse.Namespace) -> int:
     """Print both side by side, or with --json {"runs", "settings", "results"}. Exit status 0."""
     home = runs.home()
@@ -33,14 +68,16 @@ def run(args: argparse.Namespace) -> int:
     settings = differences(pair[0].recipe(), pair[1].recipe())
     results = [result(each) for each in pair]
     if args.json:
-        names = [each.name for each in pair]
-        by_name = {key: [each[key] for each in results] for key in RESULTS}
-        print(as_ascii_json({"runs": names, "settings": settings, "results": by_name}))
+        by_name = {key: (getattr(results[0], key), getattr(results[1], key)) for key in RESULTS}
+        print(as_ascii_json(asdict(ComparisonDocument((pair[0].name, pair[1].name), settings, by_name))))
         return ExitCode.DONE
     rows = [("", pair[0].name, pair[1].name)]
     rows += [(key, said(one), said(other)) for key, (one, other) in settings.items()]
     rows += [("settings", "the same", "")] if not settings else []
-    rows += [(label, show(results[0][key]), show(results[1][key])) for key, (label, show) in RESULTS.items()]
+    rows += [
+        (label, show(getattr(results[0], key)), show(getattr(results[1], key)))
+        for key, (label, show) in RESULTS.items()
+    ]
     print(table([[clean(text, 60) for text in row] for row in rows]))
     return ExitCode.DONE
 
@@ -56,23 +93,23 @@ def differences(one: Recipe, other: Recipe) -> dict[str, list[Any]]:
     return found
 
 
-def result(run: Run) -> dict[str, Any]:
-    """How a run's training went, in plain numbers by the keys of RESULTS; None is unknown."""
+def result(run: Run) -> Result:
+    """The result of a run's training."""
     (status, _), state = run.look(), run.state()
-    ended = state.ends["train"].data if "train" in state.ends else {}
+    end, step, memory = state.ends.get("train"), state.step, state.memory
     losses = [loss for _, loss in state.loss.points]
-    paces = [value(event.data, "tokens_per_s") for event in Tail(run.events).catch_up() if event.type == "step"]
-    known = [pace for pace in paces if pace is not None]
-    return {
-        "status": status,
-        "steps": value(state.step, "step"),
-        "train_loss": mean(losses[-max(1, len(losses) // 10) :]) if losses else None,
-        "eval_loss": state.eval_loss.points[-1][1] if state.eval_loss.points else None,
-        "seen_tokens": value(state.step, "seen_tokens"),
-        "elapsed_s": value(ended, "elapsed_s"),
-        "peak_bytes": value(state.memory, "peak_device") or value(state.memory, "peak_host"),
-        "tokens_per_s": median(known) if known else None,
-    }
+    steps = (event.data for event in Tail(run.events).catch_up())
+    paces = [each.tokens_per_s for each in steps if isinstance(each, Step) and each.tokens_per_s is not None]
+    return Result(
+        status=status,
+        steps=step.step if step else None,
+        train_loss=mean(losses[-max(1, len(losses) // 10) :]) if losses else None,
+        eval_loss=state.eval_loss.points[-1][1] if state.eval_loss.points else None,
+        seen_tokens=step.seen_tokens if step else None,
+        elapsed_s=end.elapsed_s if isinstance(end, Finished) else None,
+        peak_bytes=(memory.peak_device or memory.peak_host) if memory else None,
+        tokens_per_s=median(paces) if paces else None,
+    )
 
 
 def said(setting: Any) -> str:

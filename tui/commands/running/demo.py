@@ -23,9 +23,10 @@ def run(args: argparse.Namespace) -> int:
     status = follow_to_end(begun.run)
     if status:
         return status
-    for sample in [each for each in begun.run.state().samples if each["after"] is not None][-1:]:
-        for title, key in (("Question, held out from training", "prompt"), ("Before", "before"), ("After", "after")):
-            print(f"\n{title}\n{textwrap.indent(clean(sample[key], keep_newlines=True), '  ')}")
+    for sample in [each for each in begun.run.state().samples if each.after is not None][-1:]:
+        texts = {"Question, held out from training": sample.prompt, "Before": sample.before, "After": sample.after}
+        for title, text in texts.items():
+            print(f"\n{title}\n{textwrap.indent(clean(text or '', keep_newlines=True), '  ')}")
     print(f"\nThe adapter is in {begun.run.adapter}")
     if begun.run.loss_fell():
         return ExitCode.DONE

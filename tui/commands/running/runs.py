@@ -2,15 +2,49 @@
 
 import argparse
 import sys
-from typing import Any
+from dataclasses import asdict, dataclass
+from math import isfinite
 
 from fitune.core import runs
 from fitune.core.errors import ExitCode, UserError
-from fitune.core.runs import Run
+from fitune.core.runs import Run, Status
 from fitune.tui.text import as_ascii_json, clean, clock, gib, number, table
-from fitune.tui.watch.ending import value
 
 HEADINGS = ["RUN", "STATUS", "STEP", "LOSS", "MEMORY", "STARTED"]
+
+
+@dataclass(frozen=True, slots=True)
+class RunDocument:
+    """A run in the list of `fitune runs --json`. null is unknown."""
+
+    name: str
+    path: str
+    """Its folder."""
+    status: Status
+    """starting, running, stopping, finished, stopped, failed or killed: of the training, or of the merge, export or
+    push that works now."""
+    problem: str | None
+    """Why run.json can't be read, as a sentence; else null."""
+    phase: str
+    """The newest phase of its events (docs/files.md); may be empty."""
+    model: str | None
+    """The base model: a Hub id or a folder."""
+    step: int | None
+    """The newest step."""
+    total_steps: int | None
+    """Optimizer steps of the whole training."""
+    loss: float | None
+    """Loss of the newest step, in nats a token; null also where it is NaN."""
+    created: float | None
+    """UTC seconds."""
+    silent_s: float | None
+    """Seconds since the worker last showed a sign of life."""
+    peak_bytes: int | None
+    """The most memory that was measured: of the GPU, else of the RAM."""
+    predicted_bytes: int | None
+    """The same, as the budget said it before."""
+    checkpoint: str | None
+    """The name of the newest checkpoint's folder."""
 
 
 def run(args: argparse.Namespace) -> int:
@@ -21,63 +55,60 @@ def run(args: argparse.Namespace) -> int:
     for path in withheld:
         print(f"WARN  You may not read all of {clean(str(path))}", file=sys.stderr)
     if args.json:
-        print(as_ascii_json(found))
+        print(as_ascii_json([asdict(each) for each in found]))
     elif not found and not withheld:
         print("No runs yet. Start one: fitune demo")
     elif found:
         print(table([HEADINGS, *map(row, found)], numbers={2, 3}))
         for each in found:
-            if each["problem"]:
-                print(clean(f"{each['name']}: {each['problem']}"))
+            if each.problem:
+                print(clean(f"{each.name}: {each.problem}"))
     return ExitCode.DONE
 
 
-def row(described: dict[str, Any]) -> list[str]:
+def row(described: RunDocument) -> list[str]:
     """A run in the table."""
-    created, loss = described["created"], described["loss"]
     return [
-        clean(described["name"]),
-        described["status"],
-        f"{described['step'] or 0}/{described['total_steps'] or '?'}",
-        "" if loss is None else number(loss),
+        clean(described.name),
+        described.status,
+        f"{described.step or 0}/{described.total_steps or '?'}",
+        "" if described.loss is None else number(described.loss),
         memory(described),
-        clock(created) if created else "",
+        clock(described.created) if described.created else "",
     ]
 
 
-def memory(described: dict[str, Any]) -> str:
+def memory(described: RunDocument) -> str:
     """The measured peak, and how far it is from the predicted one: `7.6 GiB (+1.3 %)`; empty before it is measured."""
-    peak, predicted = described["peak_bytes"], described["predicted_bytes"]
+    peak, predicted = described.peak_bytes, described.predicted_bytes
     if not peak:
         return ""
     return f"{gib(peak)} ({100 * (peak / predicted - 1):+.1f} %)" if predicted else gib(peak)
 
 
-def describe(run: Run) -> dict[str, Any]:
-    """A run in plain numbers: {name, path, status, model, step, total_steps, loss, created, silent_s, ...}.
-
-    Where its run.json can't be read, `problem` says why; how it stands is known all the same.
-    """
+def describe(run: Run) -> RunDocument:
+    """A run in plain numbers. Where its run.json can't be read, how it stands is known all the same."""
     status, state = run.look()
     created = model = problem = None
     try:
-        created = value(run.info(), "created")
+        created = run.info().created
         model = run.recipe().model.id
     except UserError as error:
         problem = str(error)
-    return {
-        "name": run.name,
-        "path": str(run.path),
-        "status": status,
-        "problem": problem,
-        "phase": state.phase,
-        "model": model,
-        "step": state.step.get("step"),
-        "total_steps": state.total_steps,
-        "loss": value(state.step, "loss"),
-        "created": created,
-        "silent_s": run.silent_s(),
-        "peak_bytes": value(state.memory, "peak_device" if "reserved" in state.memory else "peak_host"),
-        "predicted_bytes": value(state.memory, "predicted"),
-        "checkpoint": checkpoint.name if (checkpoint := run.newest_checkpoint()) else None,
-    }
+    step, memory, checkpoint = state.step, state.memory, run.newest_checkpoint()
+    return RunDocument(
+        name=run.name,
+        path=str(run.path),
+        status=status,
+        problem=problem,
+        phase=state.phase.name,
+        model=model,
+        step=step.step if step else None,
+        total_steps=state.total_steps,
+        loss=step.loss if step and step.loss is not None and isfinite(step.loss) else None,
+        created=created,
+        silent_s=run.silent_s(),
+        peak_bytes=(memory.peak_host if memory.reserved is None else memory.peak_device) if memory else None,
+        predicted_bytes=memory.predicted if memory else None,
+        checkpoint=checkpoint.name if checkpoint else None,
+    )

@@ -5,13 +5,14 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import platformdirs
 import pytest
 
 from fitune.core.deliver import gguf_tools
 from fitune.core.errors import ConverterMissing, UserError
-from fitune.core.runs.events import EventLog
+from fitune.core.runs import EventLog, Finished
 from fitune.core.runs.run import Run
 from tests.core.worker.conftest import train_here
 
@@ -57,7 +58,7 @@ def test_what_was_trained_answers_the_same_in_llama_cpp(
 ) -> None:
     from fitune.core.worker import models
     from fitune.core.worker.gguf import export
-    from fitune.core.worker.memory_use import Memory
+    from fitune.core.worker.memory_use import MemoryMeter
     from fitune.core.worker.merging import merge
 
     monkeypatch.setattr("fitune.core.worker.merging.compare_answers.WRITTEN_TOKENS", 24)
@@ -71,14 +72,15 @@ def test_what_was_trained_answers_the_same_in_llama_cpp(
     )
     (run.path.parent.parent / "tools").symlink_to(cache / "tools")
     train_here(run)
-    merge.run(run, EventLog(run.events, "merge"), Memory(None, None))
+    merge.run(run, EventLog(run.events, "merge"), MemoryMeter(None, None))
     kinds = ["q8_0", "f16", *(["q4_k_m"] if gguf_tools.find_quantizer() else [])]
     (run.path / "export.json").write_text('{"gguf": ["' + '", "'.join(kinds) + '"]}')
-    export.run(run, EventLog(run.events, "export"), Memory(None, None))
+    export.run(run, EventLog(run.events, "export"), MemoryMeter(None, None))
     end = run.state().ends["export"]
-    assert end.type == "finished"
-    assert len(end.data["proofs"]) == len(kinds)
-    for proof in end.data["proofs"]:
+    assert isinstance(end, Finished)
+    proofs: Any = end.proofs
+    assert len(proofs) == len(kinds)
+    for proof in proofs:
         record_property(proof["file"], {key: value for key, value in proof.items() if key != "checks"})
         print({key: value for key, value in proof.items() if key != "checks"})
         passed = {check["check"] for check in proof["checks"] if check["passed"]}

@@ -5,17 +5,19 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from fitune.core.errors import UserError
-from fitune.core.runs.events import EventLog
+from fitune.core.runs import EventLog, Finished
 from fitune.core.runs.run import Run
 
 pytestmark = pytest.mark.train
 WRITER = f"""#!{sys.executable}
 import sys
 from pathlib import Path
+from typing import Any
 sys.path.insert(0, {str(Path(__file__).parents[4])!r})
 import gguf
 from tests.core.worker.gguf.gguf_files import write_gguf
@@ -48,10 +50,10 @@ def merged(make_run: Callable[..., Run], tiny_model: Path, monkeypatch: pytest.M
 def export_here(run: Run, *kinds: str) -> None:
     """The export job in this process."""
     from fitune.core.worker.gguf import export
-    from fitune.core.worker.memory_use import Memory
+    from fitune.core.worker.memory_use import MemoryMeter
 
     (run.path / "export.json").write_text(json.dumps({"gguf": kinds}))
-    export.run(run, EventLog(run.events, "export"), Memory(None, None))
+    export.run(run, EventLog(run.events, "export"), MemoryMeter(None, None))
 
 
 def test_each_file_comes_with_its_proof_and_a_modelfile(merged: Run) -> None:
@@ -64,9 +66,10 @@ def test_each_file_comes_with_its_proof_and_a_modelfile(merged: Run) -> None:
     modelfile = (merged.path / "gguf" / "Modelfile").read_text()
     assert modelfile.startswith('FROM ./sums-Q8_0.gguf\nTEMPLATE """{{ range .Messages }}')
     state = merged.state()
-    assert state.end
-    assert state.end.data["names"] == ["sums-Q8_0.gguf", "sums-F16.gguf"]
-    last = state.end.data["proofs"][0]["checks"][-1]
+    assert isinstance(state.end, Finished)
+    assert state.end.names == ("sums-Q8_0.gguf", "sums-F16.gguf")
+    proofs: Any = state.end.proofs
+    last = proofs[0]["checks"][-1]
     assert last["passed"] is None
     assert "uv pip install xllamacpp" in last["got"]
 
@@ -74,12 +77,12 @@ def test_each_file_comes_with_its_proof_and_a_modelfile(merged: Run) -> None:
 def test_without_a_quantizer_its_source_is_made_and_the_command_told(merged: Run) -> None:
     export_here(merged, "q4_k_m")
     state = merged.state()
-    assert state.end
+    assert isinstance(state.end, Finished)
     folder = merged.path / "gguf"
     command = f"llama-quantize {folder}/sums-BF16.gguf {folder}/sums-Q4_K_M.gguf Q4_K_M"
-    assert state.end.data["names"] == ["sums-BF16.gguf"]
-    assert state.end.data["next"] == [command]
-    assert command in state.warnings[-1]["message"]
+    assert state.end.names == ("sums-BF16.gguf",)
+    assert state.end.next == (command,)
+    assert command in state.warnings["export"][-1].message
 
 
 def test_with_a_quantizer_only_what_was_asked_for_stays(merged: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,29 +13,31 @@ from fitune.core import hub, runs
 from fitune.core.deliver.uploads import UploadKind
 from fitune.core.hub import Licence
 from fitune.core.recipe.load import parse
-from fitune.core.runs.events import EventLog
+from fitune.core.records import from_json
+from fitune.core.runs import Eval, EventLog, Finished, GpuInfo, Phase, RunInfo, Started, Step
 from fitune.core.runs.run import Run
 from fitune.core.worker.hub import loss_plot
 from fitune.core.worker.hub.model_card import model_card
 
 VERSIONS = {"python": "3.11.9", "torch": "2.11.0+cu130", "transformers": "5.17.0"}
+PLAIN = RunInfo(versions=VERSIONS)
 
 
-def make(tmp_path: Path, info: dict[str, Any] | None = None, **groups: dict[str, Any]) -> Run:
+def make(tmp_path: Path, info: RunInfo = PLAIN, **groups: dict[str, Any]) -> Run:
     tree: dict[str, Any] = {"model": {"id": "owner/base", "quant": "bf16"}, "data": {"source": "owner/rows"}}
     tree |= {"train": {"backend": "trl", "checkpointing": "on", "optimizer": "adamw_torch"}, "run": {"name": "mine"}}
     for group, fields in groups.items():
         tree[group] = tree.get(group, {}) | fields
-    run = runs.create(parse(tree, "test"), tmp_path / "home", {"versions": VERSIONS} | (info or {}))
+    run = runs.create(parse(tree, "test"), tmp_path / "home", info)
     log = EventLog(run.events, "train")
-    log.write("started")
-    log.write("phase", name="load", model="owner/base", revision="c0ffee")
-    log.write("phase", name="prepare", rows=1234, packed=False)
+    log.write(Started())
+    log.write(Phase(name="load", model="owner/base", revision="c0ffee"))
+    log.write(Phase(name="prepare", rows=1234, packed=False))
     for step in range(1, 31):
-        log.write("step", step=step, loss=3.0 / step, lr=1e-4)
+        log.write(Step(step=step, loss=3.0 / step, lr=1e-4))
         if step % 10 == 0:
-            log.write("eval", step=step, loss=3.5 / step)
-    log.write("finished", stopped=False, steps=30, seen_tokens=9999)
+            log.write(Eval(step=step, loss=3.5 / step))
+    log.write(Finished(stopped=False, steps=30, seen_tokens=9999))
     run.adapter.mkdir()
     return run
 
@@ -148,7 +150,7 @@ def test_paths_names_and_secrets_of_this_machine_are_not_in_it(tmp_path: Path) -
     token = "hf_" + "Ab3" * 11
     run = make(
         tmp_path,
-        {"host": "gpu-box-7"},
+        RunInfo(host="gpu-box-7", versions=VERSIONS),
         model={"id": str(model)},
         data={"source": str(rows), "columns": {"prompt": token}},
         run=place,
@@ -175,7 +177,7 @@ EVIL = (
 def test_names_and_proofs_of_others_stay_text(tmp_path: Path, evil: str) -> None:
     run = make(
         tmp_path,
-        {"gpu": {"name": evil}, "versions": VERSIONS | {"torch": evil, "python": evil}},
+        RunInfo(gpu=from_json(GpuInfo, {"name": evil}), versions=VERSIONS | {"torch": evil, "python": evil}),
         model={"id": evil},
         data={"source": evil, "split": evil, "columns": {evil: evil}},
         lora={"target_modules": [evil]},

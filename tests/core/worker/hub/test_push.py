@@ -16,7 +16,8 @@ from huggingface_hub import constants
 
 from fitune.core import runs
 from fitune.core.recipe.load import parse
-from fitune.core.runs.events import EventLog
+from fitune.core.records import to_json
+from fitune.core.runs import EventLog, Finished, Started
 from fitune.core.runs.run import Run
 from fitune.core.worker.__main__ import run_job
 from tests.loopback_hub import Hub, serve
@@ -46,10 +47,10 @@ def run(tmp_path: Path) -> Run:
     rows = tmp_path / "my sums.jsonl"
     rows.write_text('{"question": "1+1?", "answer": "2"}\n')
     tree: dict[str, Any] = {"model": {"id": "owner/base"}, "data": {"source": str(rows)}, "run": {"name": "mine"}}
-    made = runs.create(parse(tree, "test"), tmp_path / "home", {})
+    made = runs.create(parse(tree, "test"), tmp_path / "home")
     log = EventLog(made.events, "train")
-    log.write("started")
-    log.write("finished", stopped=False, steps=7, first_loss=2.5, last_loss=0.25, eval_loss=0.5)
+    log.write(Started())
+    log.write(Finished(stopped=False, steps=7, first_loss=2.5, last_loss=0.25, eval_loss=0.5))
     made.adapter.mkdir()
     for name, content in FILES.items():
         (made.adapter / name).write_bytes(content)
@@ -104,8 +105,8 @@ def end(run: Run) -> tuple[str, dict[str, Any]]:
     state = run.state()
     assert state.trained, "whatever became of the push"
     assert state.end
-    assert state.end.job == "push"
-    return state.end.type, state.end.data
+    assert state.job == "push"
+    return state.end.type, to_json(state.end)
 
 
 def assert_no_secret(run: Run) -> None:
@@ -154,7 +155,7 @@ def test_a_card_that_was_changed_on_the_hub_stays_and_it_is_said(run: Run, hub: 
     assert push(run, hub) == 0, run.log.read_text()
     assert hub.files["README.md"] == changed
     assert hub.files["tokenizer.json"] == b"{ }"
-    assert "it stays as it is" in run.state().warnings[0]["message"]
+    assert "it stays as it is" in run.state().warnings["push"][0].message
 
 
 def test_a_card_that_the_hub_refuses_is_a_sentence(run: Run, hub: Hub) -> None:
@@ -215,7 +216,7 @@ def test_what_else_is_there_is_told_by_name_and_stays(run: Run, hub: Hub) -> Non
     hub.private["ada/sums"] = True
     hub.files = dict.fromkeys([".gitattributes", "model.safetensors", "notes.md"], b"mine")
     assert push(run, hub) == 0, run.log.read_text()
-    assert run.state().warnings[0]["message"] == (
+    assert run.state().warnings["push"][0].message == (
         "ada/sums also holds model.safetensors, notes.md: that stays there as it is."
     )
     assert hub.files["notes.md"] == b"mine"
@@ -238,7 +239,7 @@ def test_an_existing_private_repository_stays_private_and_it_is_said(run: Run, h
     hub.private["ada/sums"] = True
     assert push(run, hub, private=False) == 0
     assert hub.private["ada/sums"]
-    assert "stays so" in run.state().warnings[0]["message"]
+    assert "stays so" in run.state().warnings["push"][0].message
     assert end(run)[1]["private"]
 
 
@@ -426,7 +427,7 @@ def test_after_a_cut_the_branches_that_are_whole_are_not_sent_again(run: Run, hu
 
 
 def test_checkpoints_that_hold_a_part_of_the_base_are_no_push(run: Run, hub: Hub, checkpoints: list[str]) -> None:
-    info = run.info()
+    info = json.loads((run.path / "run.json").read_bytes())
     info["recipe"] |= {"lora": {"init": "pissa"}, "model": info["recipe"]["model"] | {"quant": "bf16"}}
     (run.path / "run.json").write_text(json.dumps(info))
     assert push(run, hub, what="checkpoints") == 1

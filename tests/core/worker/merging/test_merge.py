@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 
 from fitune.core.errors import UserError
-from fitune.core.runs.events import EventLog, Tail
+from fitune.core.runs import EventLog, Finished, Phase
 from fitune.core.runs.run import Run
 from tests.core.worker.conftest import train_here
+from tests.events import data_of
 
 pytestmark = pytest.mark.train
 Q_PROJ = "model.layers.0.self_attn.q_proj.weight"
@@ -28,10 +29,10 @@ def short_answers(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def merge_here(run: Run) -> None:
     """The merge job in this process."""
-    from fitune.core.worker.memory_use import Memory
+    from fitune.core.worker.memory_use import MemoryMeter
     from fitune.core.worker.merging import merge
 
-    merge.run(run, EventLog(run.events, "merge"), Memory(None, None))
+    merge.run(run, EventLog(run.events, "merge"), MemoryMeter(None, None))
 
 
 def adapt(run: Run, model: Path, **lora: Any) -> Any:
@@ -73,13 +74,13 @@ def test_a_trained_adapter_is_merged_proven_and_told(make_run: Callable[..., Run
     assert not (run.path / "merged.part").exists()
     state = run.state()
     assert state.trained
-    assert (state.job, state.phase) == ("merge", "prove")
-    assert state.end
-    assert state.end.data["merged"] == "merged"
-    assert (state.end.data["tensors"], state.end.data["changed_tensors"]) == (21, 14)
-    assert state.end.data["bytes"] == sum(path.stat().st_size for path in run.merged.iterdir())
-    assert state.end.data["proof"] == json.loads((run.merged / "proof.json").read_text())
-    assert state.end.data["proof"]["passed"]
+    assert (state.job, state.phase.name) == ("merge", "prove")
+    assert isinstance(state.end, Finished)
+    assert state.end.merged == "merged"
+    assert (state.end.tensors, state.end.changed_tensors) == (21, 14)
+    assert state.end.bytes == sum(path.stat().st_size for path in run.merged.iterdir())
+    assert state.end.proof == json.loads((run.merged / "proof.json").read_text())
+    assert (state.end.proof or {})["passed"]
 
     merge_here(run)  # once more, over the older one
     assert not (run.path / "merged.old").exists()
@@ -190,7 +191,7 @@ def test_settings_that_hold_infinity_are_read_and_written(tmp_path: Path) -> Non
 def test_another_base_is_taken_from_merge_json(make_run: Callable[..., Run], tiny_model: Path) -> None:
     run = make_run()
     adapt(run, tiny_model)
-    info = run.info()
+    info = json.loads((run.path / "run.json").read_bytes())
     info["recipe"]["model"]["id"] = "somebody/model-bnb-4bit"
     (run.path / "run.json").write_text(json.dumps(info))
     (run.path / "merge.json").write_text(json.dumps({"base": str(tiny_model)}))
@@ -221,8 +222,8 @@ def test_every_job_takes_the_commit_of_the_training_though_the_branch_has_moved(
     assert asked == [None, old, old, old]
     assert json.loads((run.adapter / "adapter_config.json").read_text())["revision"] == old
     end = run.state().end
-    assert end
-    assert (end.data["base"], end.data["revision"], end.data["proof"]["passed"]) == ("owner/tiny", old, True)
+    assert isinstance(end, Finished)
+    assert (end.base, end.revision, (end.proof or {})["passed"]) == ("owner/tiny", old, True)
 
 
 def test_the_writing_is_told_at_most_twice_a_second(
@@ -236,9 +237,9 @@ def test_the_writing_is_told_at_most_twice_a_second(
     written = merge.Written(log, 100)
     for _ in written.counted([memoryview(bytes(10))] * 10):
         now_s[0] += 0.2
-    told = [event.data for event in Tail(run.events).read()]
-    assert [each["done_bytes"] for each in told] == [0, 30, 60, 90]
-    assert {each["bytes"] for each in told} == {100}
+    told = data_of(run.events, Phase)
+    assert [each.done_bytes for each in told] == [0, 30, 60, 90]
+    assert {each.bytes for each in told} == {100}
 
 
 def test_an_adapter_for_a_moved_base_is_not_merged_into_the_one_that_stood_still(
@@ -401,7 +402,7 @@ def test_a_stop_before_the_merge_leaves_what_was_there(make_run: Callable[..., R
     run.request_stop()
     merge_here(run)
     state = run.state()
-    assert state.end
-    assert state.end.data["stopped"]
+    assert isinstance(state.end, Finished)
+    assert state.end.stopped
     assert not run.merged.exists()
     assert not (run.path / "merged.part").exists()

@@ -13,10 +13,10 @@ import pytest
 
 from fitune.core import jobs
 from fitune.core.recipe.load import Recipe
-from fitune.core.runs.events import EventLog, Tail
+from fitune.core.runs import EventLog, Phase, Tail
 from fitune.core.runs.run import Run
 from fitune.core.tokens.lengths import STATS_FILE, TokenStats
-from fitune.core.worker.memory_use import Memory
+from fitune.core.worker.memory_use import MemoryMeter
 from fitune.core.worker.rows import prepare
 from fitune.core.worker.rows.render import IGNORED, RefusedRow, TokenizedRow, render
 from tests.core.worker.chat_models import tokenizer
@@ -47,7 +47,7 @@ def finished(run: Run) -> Any:
 def test_the_job_answers_once_and_the_next_asker_gets_it_at_once(made: Recipe, fitune_home: Path) -> None:
     run = jobs.prepare(made)
     end = finished(run)
-    assert (end.type, end.data["stopped"], end.data["rows"]) == ("finished", False, 300), run.log.read_text()
+    assert (end.type, end.stopped, end.rows) == ("finished", False, 300), run.log.read_text()
     found = TokenStats.read(run.path)
     assert (found.source_rows, found.rows, found.refused, found.plain_template) == (300, 300, 0, False)
     assert run.path.parent == fitune_home / "prepare"
@@ -62,7 +62,7 @@ def test_the_job_answers_once_and_the_next_asker_gets_it_at_once(made: Recipe, f
 def run_here(run: Run, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """The job in this process, which keeps its torch."""
     monkeypatch.setattr(prepare, "load_tokenizer", lambda *_: tokenizer("qwen2.5"))
-    prepare.run(run, EventLog(run.events, "prepare"), Memory(None, None))
+    prepare.run(run, EventLog(run.events, "prepare"), MemoryMeter(None, None))
     return list(Tail(run.events).read())
 
 
@@ -85,7 +85,7 @@ def test_lengths_and_labels_are_those_of_training(waiting: Run, monkeypatch: pyt
     for length in (20, 60, 100, 1000):
         labels = [label for sample in samples for label in sample.labels[:length]]
         assert found.trained_tokens(length) == sum(label != IGNORED for label in labels)
-    assert events[-1].data["trained_tokens"] == found.trained_tokens()
+    assert events[-1].data.trained_tokens == found.trained_tokens()
 
 
 def test_examples_are_of_all_over_the_source_with_the_longest_and_the_latest(
@@ -112,16 +112,20 @@ def test_a_stop_leaves_nothing_half_done(waiting: Run, monkeypatch: pytest.Monke
     waiting.request_stop()
     events = run_here(waiting, monkeypatch)
     assert events[-1].type == "finished"
-    assert events[-1].data["stopped"]
+    assert events[-1].data.stopped
     assert not (waiting.path / STATS_FILE).exists()
 
 
 def test_progress_is_told_in_bytes(waiting: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prepare, "TELL_EVERY_S", 0.0)
-    told = [event.data for event in run_here(waiting, monkeypatch) if event.data.get("bytes")]
+    told = [
+        each
+        for each in (event.data for event in run_here(waiting, monkeypatch))
+        if isinstance(each, Phase) and each.bytes
+    ]
     assert told
-    assert [each["rows"] for each in told] == sorted(each["rows"] for each in told)
-    assert told[-1]["bytes"] == told[-1]["total_bytes"]
+    assert [each.rows for each in told] == sorted(each.rows or 0 for each in told)
+    assert told[-1].bytes == told[-1].total_bytes
 
 
 def test_a_letter_of_several_tokens_is_shown_once_it_is_whole() -> None:
@@ -146,7 +150,7 @@ def test_a_folder_without_a_tokenizer_is_a_sentence(tmp_path: Path, made: Recipe
     run = jobs.prepare(made.model_copy(update={"model": made.model.model_copy(update={"id": str(tmp_path / "empty")})}))
     end = finished(run)
     assert end.type == "failed"
-    assert "holds no tokenizer" in end.data["message"]
+    assert "holds no tokenizer" in end.message
 
 
 def test_the_job_does_without_torch(tmp_path: Path) -> None:

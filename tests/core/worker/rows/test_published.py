@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from fitune.core.runs.events import Tail
 from fitune.core.runs.run import Run
 from tests.core.worker.conftest import losses, train_here
 
@@ -19,5 +18,4 @@ def test_published_rows_train_with_no_option_but_their_source(make_run: Callable
     run = make_run(data={"source": str(DATA / file)}, train=short, model={"max_seq_length": 1024})
     train_here(run)
     assert list(losses(run)) == [1]
-    end = list(Tail(run.events).read())[-1]
-    assert (end.type, end.data["stopped"]) == ("finished", False)
+    assert run.look()[0] == "finished"

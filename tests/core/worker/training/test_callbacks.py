@@ -18,13 +18,13 @@ def test_a_gradient_without_an_end_is_let_pass_only_where_its_step_is_skipped(
 ) -> None:
     from transformers import TrainerState
 
-    from fitune.core.runs.events import EventLog
-    from fitune.core.worker.memory_use import Memory
+    from fitune.core.runs import EventLog
+    from fitune.core.worker.memory_use import MemoryMeter
     from fitune.core.worker.training.callbacks import NonFiniteLossError, Reporter
 
     run = make_run()
     samples: Any = SimpleNamespace()
-    reporter = Reporter(run, EventLog(run.events, "train"), run.recipe().train, Memory(None, None), False, samples)
+    reporter = Reporter(run, EventLog(run.events, "train"), run.recipe().train, MemoryMeter(None, None), False, samples)
     args, state = SimpleNamespace(fp16=fp16), TrainerState()
     logs = {"loss": 1.0, "grad_norm": float("inf"), "learning_rate": 1e-4}
     for _ in range(allowed):

@@ -13,9 +13,10 @@ import pytest
 
 from fitune.core.deliver import handoff
 from fitune.core.deliver.handoff.spec import from_run
-from fitune.core.runs.events import Tail
+from fitune.core.runs import Eval
 from fitune.core.runs.run import Run
 from tests.core.worker.conftest import losses, train_here
+from tests.events import data_of
 
 pytestmark = pytest.mark.train
 CHATS = [
@@ -111,7 +112,7 @@ def test_the_script_alone_needs_no_fitune_and_leaves_an_adapter_that_plain_peft_
 
 
 def same_losses(state: dict[str, Any], run: Run) -> None:
-    evals = {event.data["step"]: event.data["loss"] for event in Tail(run.events).read() if event.type == "eval"}
+    evals = {each.step: each.loss for each in data_of(run.events, Eval)}
     assert evals
     assert logged(state, "loss") == pytest.approx(losses(run), rel=1e-5)
     assert logged(state, "eval_loss") == pytest.approx(evals, rel=1e-5)

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from fitune.core.recipe.load import Recipe
-from fitune.core.runs.events import EventLog, Tail
+from fitune.core.runs import EventLog, Phase, Warned
 from fitune.core.runs.run import Run
 from tests.core.worker.conftest import losses, train_here
+from tests.events import data_of
 
 pytestmark = pytest.mark.train
 
@@ -42,7 +43,7 @@ def test_packed_rows_stay_apart_where_attention_knows_positions(kind: str, apart
 
 
 def warnings(log: Path) -> list[str]:
-    return [event.data["kind"] for event in Tail(log).read() if event.type == "warning"]
+    return [each.kind for each in data_of(log, Warned)]
 
 
 @pytest.mark.parametrize(
@@ -69,8 +70,8 @@ def test_what_was_chosen_and_the_gain_are_told(
         model={"max_seq_length": 100}, data={"packing": asked}, train={"backend": "trl", "checkpointing": "on"}
     )
     assert packing.choose(wanted, None, [{"input_ids": [1] * 10}] * rows, EventLog(log, "train")) == packed
-    told = [event.data for event in Tail(log).read() if event.type == "phase"]
-    assert told == [{"name": "prepare", "rows": rows, "packed": packed, "packing": why, "packing_gain": 10.0}]
+    told = data_of(log, Phase)
+    assert told == [Phase(name="prepare", rows=rows, packed=packed, packing=why, packing_gain=10.0)]
     assert warnings(log) == said
 
 
@@ -78,7 +79,7 @@ def test_auto_packs_in_a_real_run(make_run: Callable[..., Run], monkeypatch: pyt
     monkeypatch.setattr("fitune.core.tokens.packing.MIN_STEPS", 1)
     run = make_run(train={"max_steps": None, "grad_accum": 1, "eval_every": None}, model={"max_seq_length": 512})
     train_here(run)
-    assert run.state().phase_data["packed"]
+    assert run.state().phase.packed
     assert len(losses(run)) <= 4
 
 

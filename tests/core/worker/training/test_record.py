@@ -51,4 +51,4 @@ def test_a_file_that_cannot_be_written_is_a_warning_and_no_failure(make_run: Cal
     train_here(run)
     status, state = run.look()
     assert status == "finished"
-    assert "learned.jsonl can't be written" in state.warnings[-1]["message"]
+    assert "learned.jsonl can't be written" in state.warnings["train"][-1].message

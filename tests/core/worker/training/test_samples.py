@@ -5,17 +5,18 @@ from typing import Any
 
 import pytest
 
-from fitune.core.runs.events import Tail
+from fitune.core.runs import Sample, Warned
 from fitune.core.runs.run import Run
 from fitune.core.worker.answers import prompt_ids, question
 from fitune.core.worker.training import samples
 from fitune.core.worker.training.samples import QUESTIONS, questions
 from tests.core.worker.chat_models import tokenizer as template_of
 from tests.core.worker.conftest import losses, train_here
+from tests.events import data_of
 
 
-def told(run: Run, kind: str = "sample") -> list[dict[str, Any]]:
-    return [event.data for event in Tail(run.events).read() if event.type == kind]
+def told(run: Run) -> list[Sample]:
+    return data_of(run.events, Sample)
 
 
 @pytest.mark.train
@@ -26,15 +27,16 @@ def test_held_out_questions_are_answered_before_at_evaluations_and_at_the_end(
     run = make_run()
     train_here(run)
     found = told(run)
-    assert sorted({sample["step"] for sample in found}) == [0, 3, 6, 8]
+    assert sorted({sample.step for sample in found}) == [0, 3, 6, 8]
     first, last = found[0], found[-1]
-    assert first["prompt"].startswith("What is ")
-    assert first["reference"].startswith("It is ")
-    assert first["after"] is None
-    newest = next(sample for sample in found if sample["step"] == 8 and sample["prompt"] == first["prompt"])
-    assert newest["before"] == first["before"]
-    assert newest["after"] != newest["before"]
-    assert last["tokens"] <= samples.ANSWER_TOKENS
+    assert first.prompt.startswith("What is ")
+    assert (first.reference or "").startswith("It is ")
+    assert first.after is None
+    newest = next(sample for sample in found if sample.step == 8 and sample.prompt == first.prompt)
+    assert newest.before == first.before
+    assert newest.after != newest.before
+    assert last.tokens is not None
+    assert last.tokens <= samples.ANSWER_TOKENS
 
 
 @pytest.mark.train
@@ -59,8 +61,8 @@ def test_a_run_too_short_for_samples_asks_one_question_at_its_start_and_end(
     monkeypatch.setattr(samples, "SHARE", 0.0)
     run = make_run()
     train_here(run)
-    assert [sample["step"] for sample in told(run)] == [0, 8]
-    assert all(sample["stops"] is None and sample["tokens"] < samples.ANSWER_TOKENS for sample in told(run))
+    assert [sample.step for sample in told(run)] == [0, 8]
+    assert all(sample.stops is None and (sample.tokens or 0) < samples.ANSWER_TOKENS for sample in told(run))
 
 
 @pytest.mark.train
@@ -73,8 +75,8 @@ def test_a_failing_sample_is_a_warning_and_the_training_goes_on(
     monkeypatch.setattr(samples, "answer", broken)
     run = make_run()
     train_here(run)
-    (warning,) = [each for each in told(run, "warning") if each["kind"] == "sample"]
-    assert "no kernel for this" in warning["message"]
+    (warning,) = [each for each in data_of(run.events, Warned) if each.kind == "sample"]
+    assert "no kernel for this" in warning.message
     assert max(losses(run)) == 8
     assert run.look()[0] == "finished"
 
@@ -90,8 +92,8 @@ def test_a_resumed_run_remembers_what_the_model_said_untrained(
     train_here(run)
     train_here(run)
     found = told(run)
-    assert (found[0]["step"], found[-1]["step"]) == (0, 8)
-    assert {sample["before"] for sample in found if sample["prompt"] == found[0]["prompt"]} == {found[0]["before"]}
+    assert (found[0].step, found[-1].step) == (0, 8)
+    assert {sample.before for sample in found if sample.prompt == found[0].prompt} == {found[0].before}
 
 
 CHAT = [

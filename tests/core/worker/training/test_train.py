@@ -5,6 +5,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,9 +13,10 @@ from typing import Any
 import pytest
 
 from fitune.core.errors import UserError
-from fitune.core.runs.events import Tail
+from fitune.core.runs import Eval, Finished, Started, Step, Tail, Warned
 from fitune.core.runs.run import Run
 from tests.core.worker.conftest import losses, train_here
+from tests.events import data_of, step_of
 
 pytestmark = pytest.mark.train
 
@@ -38,10 +40,11 @@ def test_a_run_tells_its_story_and_leaves_an_adapter(
     train_here(run)
     events = list(Tail(run.events).read())
     assert [event.seq for event in events] == list(range(1, len(events) + 1))
-    assert events[0].type == "started"
-    assert events[-1].type == "finished"
-    assert not events[-1].data["stopped"]
-    assert [event.data["step"] for event in events if event.type == "eval"] == [3, 6, 8]
+    assert isinstance(events[0].data, Started)
+    end = events[-1].data
+    assert isinstance(end, Finished)
+    assert not end.stopped
+    assert [each.step for each in data_of(run.events, Eval)] == [3, 6, 8]
     assert run.loss_fell()
     assert [path.name for path in sorted(run.checkpoints.iterdir())] == ["checkpoint-6", "checkpoint-8"]
     assert flushed == [run.path / "work" / f"checkpoint-{step}" for step in (3, 6, 8)], "before they appear"
@@ -64,19 +67,19 @@ def test_a_stop_and_a_resume_change_no_loss(make_run: Callable[..., Run]) -> Non
     train_here(whole)
     stop_at(halved, 4)
     train_here(halved)
-    state = halved.state()
-    assert state.end is not None
-    assert state.end.data["stopped"]
-    stopped_at, stopped_s = max(losses(halved)), state.end.data["elapsed_s"]
+    first = end_of(halved)
+    assert first.stopped
+    stopped_at = max(losses(halved))
     assert 4 <= stopped_at < 8
     assert halved.newest_checkpoint() == halved.checkpoints / f"checkpoint-{stopped_at}"
     train_here(halved)
-    end = halved.state().end
-    assert end is not None
-    assert end.data["steps"] == 8
-    assert end.data["elapsed_s"] > stopped_s, "both parts count"
+    end = end_of(halved)
+    assert end.steps == 8
+    assert first.elapsed_s
+    assert end.elapsed_s
+    assert end.elapsed_s > first.elapsed_s, "both parts count"
     assert losses(halved) == losses(whole)
-    assert halved.state().step["seen_tokens"] == whole.state().step["seen_tokens"]
+    assert end_of(halved).seen_tokens == end_of(whole).seen_tokens
 
 
 def test_the_adapter_names_the_base_model_as_the_world_knows_it(
@@ -97,8 +100,8 @@ def test_packing_trains_the_same_tokens_in_fewer_rows(make_run: Callable[..., Ru
     plain, packed = make_run(train={"max_steps": None}), make_run(train={"max_steps": None}, data={"packing": True})
     train_here(plain)
     train_here(packed)
-    assert packed.state().step["seen_tokens"] == plain.state().step["seen_tokens"]
-    assert packed.state().step["step"] < plain.state().step["step"]
+    assert end_of(packed).seen_tokens == end_of(plain).seen_tokens
+    assert step_of(packed) < step_of(plain)
 
 
 def test_packed_rows_do_not_see_each_other(make_run: Callable[..., Run]) -> None:
@@ -116,7 +119,7 @@ def test_packed_rows_do_not_see_each_other(make_run: Callable[..., Run]) -> None
 def test_the_only_step_of_a_run_is_no_warm_up(make_run: Callable[..., Run], train: dict[str, Any]) -> None:
     run = make_run(train={**train, "warmup_ratio": 0.1})
     train_here(run)
-    (rate,) = [event.data["lr"] for event in Tail(run.events).read() if event.type == "step"]
+    (rate,) = [each.lr for each in data_of(run.events, Step)]
     assert rate == run.recipe().train.lr
 
 
@@ -133,7 +136,7 @@ def test_chosen_layers_get_the_adapter_and_the_rate_falls_to_its_least(make_run:
 
     with safe_open(run.adapter / "adapter_model.safetensors", "pt") as file:
         assert {name.split(".layers.")[1].split(".")[0] for name in file.keys()} == {"1"}  # noqa: SIM118
-    rates = [event.data["lr"] for event in Tail(run.events).read() if event.type == "step"]
+    rates = [each.lr or 0.0 for each in data_of(run.events, Step)]
     assert min(rates[1:]) >= 1e-3
 
 
@@ -150,7 +153,7 @@ def test_chosen_layers_get_the_adapter_and_the_rate_falls_to_its_least(make_run:
 )
 def test_a_module_that_the_model_does_not_have_is_told(tmp_path: Path, wanted: Any, lost: list[str]) -> None:
     from fitune.core.recipe.fields import Lora
-    from fitune.core.runs.events import EventLog
+    from fitune.core.runs import EventLog
     from fitune.core.worker.training.train import _tell_passed_over
 
     modules = {
@@ -162,7 +165,7 @@ def test_a_module_that_the_model_does_not_have_is_told(tmp_path: Path, wanted: A
     log = tmp_path / "events.jsonl"
     lora = Lora.model_validate({"target_modules": wanted})
     _tell_passed_over(lora, SimpleNamespace(named_modules=modules.items), EventLog(log, "train"))
-    said = [event.data["message"] for event in Tail(log).read()]
+    said = [each.message for each in data_of(log, Warned)]
     assert said == [f"lora.target_modules: the model has no {each}; only the others are trained." for each in lost]
 
 
@@ -173,7 +176,7 @@ def test_an_adapter_on_experts_is_told_to_be_no_part_of_a_merge(
     from peft import LoraConfig, get_peft_model
     from transformers import MixtralConfig, MixtralForCausalLM
 
-    from fitune.core.runs.events import EventLog
+    from fitune.core.runs import EventLog
     from fitune.core.worker.training.train import _tell_experts
 
     sizes = {"vocab_size": 32, "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1}
@@ -181,7 +184,7 @@ def test_an_adapter_on_experts_is_told_to_be_no_part_of_a_merge(
     model = get_peft_model(MixtralForCausalLM(MixtralConfig(**sizes, **heads)), LoraConfig(target_modules=targets))
     log = tmp_path / "events.jsonl"
     _tell_experts(model, EventLog(log, "train"))
-    assert [event.data["kind"] for event in Tail(log).read()] == warned
+    assert [each.kind for each in data_of(log, Warned)] == warned
 
 
 @pytest.mark.parametrize(
@@ -214,13 +217,20 @@ def test_a_loss_that_is_not_a_number_ends_the_run(make_run: Callable[..., Run]) 
         train_here(run)
 
 
+def end_of(run: Run) -> Finished:
+    """The last event of a training that did not fail."""
+    end = run.state().ends["train"]
+    assert isinstance(end, Finished)
+    return end
+
+
 def poison(run: Run) -> None:
     """Point the run at a copy of its model whose final norm is not a number."""
     import orjson
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    info = run.info()
+    info = orjson.loads((run.path / "run.json").read_bytes())
     folder = run.path / "poisoned"
     model = AutoModelForCausalLM.from_pretrained(info["recipe"]["model"]["id"])
     with torch.no_grad():
@@ -258,13 +268,12 @@ def test_a_stop_before_the_first_step_leaves_an_earlier_adapter_alone(
 def test_a_run_killed_after_its_last_step_is_finished_without_another(make_run: Callable[..., Run]) -> None:
     run = make_run(train={"max_steps": 2, "scheduler": "constant"})
     train_here(run)
-    first = run.state().ends["train"].data
+    first = end_of(run)
     weights = (run.adapter / "adapter_model.safetensors").read_bytes()
     shutil.rmtree(run.adapter)
     train_here(run)
-    end = run.state().ends["train"].data
-    same = ("steps", "total_steps", "first_loss", "last_loss", "eval_loss", "seen_tokens", "stopped")
-    assert {key: end[key] for key in same} == {key: first[key] for key in same}
+    end = end_of(run)
+    assert replace(end, elapsed_s=None, memory=None) == replace(first, elapsed_s=None, memory=None)
     assert max(losses(run)) == 2
     assert (run.adapter / "adapter_model.safetensors").read_bytes() == weights
 
@@ -278,8 +287,8 @@ def test_a_resume_that_is_stopped_while_it_loads_stands_where_it_stood(
     shutil.rmtree(run.checkpoints / "checkpoint-3")
     stop_while_it_reads(run, monkeypatch)
     train_here(run)
-    end = run.state().ends["train"].data
-    assert (end["stopped"], end["steps"], end["total_steps"], end["last_loss"]) == (True, 2, 3, losses(run)[2])
+    end = end_of(run)
+    assert (end.stopped, end.steps, end.total_steps, end.last_loss) == (True, 2, 3, losses(run)[2])
     weights = [folder / "adapter_model.safetensors" for folder in (run.adapter, run.checkpoints / "checkpoint-2")]
     assert weights[0].read_bytes() == weights[1].read_bytes()
 

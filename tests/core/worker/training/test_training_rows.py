@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from fitune.core.recipe.load import Recipe
-from fitune.core.runs.events import EventLog, Tail
+from fitune.core.runs import EventLog, Tail, Warned
 from fitune.core.runs.run import Run
 from tests.core.worker.chat_models import tokenizer
+from tests.events import data_of
 
 pytestmark = pytest.mark.train
 ROWS: list[dict[str, Any]] = [
@@ -40,7 +41,7 @@ def test_rows_that_changed_between_a_checkpoint_and_its_resume_are_told(
     if checkpoint:
         (run.checkpoints / "checkpoint-5").mkdir(parents=True)
     remember(run, later, log)
-    said = [event.data["message"] for event in Tail(run.events).read() if event.data["kind"] == "changed"]
+    said = [each.message for each in data_of(run.events, Warned) if each.kind == "changed"]
     assert len(said) == (len(told) if checkpoint else 0)
     assert all(part in message for part, message in zip(told, said, strict=False))
 
@@ -57,7 +58,7 @@ def test_held_out_rows_without_an_answer_are_told(
     wanted = recipe(data={"source": str(source)}, model={"max_seq_length": 32})
     rows = training_rows.read_rows(run, wanted, tokenizer("qwen2.5"), EventLog(run.events, "train"))
     assert (len(rows.train), rows.held_out) == (1, [])
-    said = [event.data["message"] for event in Tail(run.events).read()]
+    said = [each.message for each in data_of(run.events, Warned)]
     assert said == ["No answer is left in the 1 held-out rows: there is no held-out loss."]
 
 

@@ -10,7 +10,7 @@ import pytest
 from fitune.core import jobs
 from fitune.core.data.report import Finding
 from fitune.core.errors import Problem
-from fitune.core.runs.events import EventLog
+from fitune.core.runs import EventLog, Failed, Finished, Started
 from fitune.core.runs.run import Run
 from fitune.core.tokens.lengths import STATS_FILE, Example, Token, to_json
 from fitune.tui.data.report_text import finding_line
@@ -36,11 +36,11 @@ def rendered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         run = Run(tmp_path / "prepared")
         run.path.mkdir()
         log = EventLog(run.events, "prepare")
-        log.write("started")
+        log.write(Started())
         if failure:
-            log.write("failed", kind="download", message=failure, hint="Try later.")
+            log.write(Failed(kind="download", message=failure, hint="Try later."))
         else:
-            log.write("finished", stopped=False)
+            log.write(Finished(stopped=False))
             (run.path / STATS_FILE).write_bytes(orjson.dumps(to_json(found)))
 
         def prepare(recipe: Any) -> Run:

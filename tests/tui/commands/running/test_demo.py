@@ -6,7 +6,7 @@ import pytest
 
 from fitune.core import jobs
 from fitune.core.jobs import Begun
-from fitune.core.runs.events import EventLog
+from fitune.core.runs import EventLog, Finished, Started, Step
 from fitune.core.runs.run import Run
 from tests import fake_worker
 from tests.tui.conftest import Fitune
@@ -18,10 +18,10 @@ def test_a_demo_that_learned_nothing_fails_and_says_so(
 ) -> None:
     run = Run(fake_worker.make_run(fitune_home))
     log = EventLog(run.events, "train")
-    log.write("started")
+    log.write(Started())
     for step, loss in enumerate((1.0, last_loss), 1):
-        log.write("step", step=step, loss=loss)
-    log.write("finished")
+        log.write(Step(step=step, loss=loss))
+    log.write(Finished())
     monkeypatch.setattr(jobs, "begin", lambda *_, **__: Begun(run, "setsid", "trl", ()))
     status, _, err = fitune("demo")
     assert status == expected

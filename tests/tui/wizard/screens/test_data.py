@@ -12,7 +12,7 @@ import pytest
 from fitune.core import jobs
 from fitune.core.errors import UserError
 from fitune.core.recipe.fields import Recipe
-from fitune.core.runs.events import EventLog
+from fitune.core.runs import EventLog, Phase, Started
 from fitune.core.runs.run import Run
 from fitune.tui.widgets.choices import Choices
 from fitune.tui.widgets.lists import ViewName
@@ -264,8 +264,8 @@ def counting(home: Path, monkeypatch: pytest.MonkeyPatch) -> threading.Event:
             return rendered(asked, run.path)
         run.path.mkdir(parents=True, exist_ok=True)
         log = EventLog(run.events, "prepare")
-        log.write("started")
-        log.write("phase", name="rows", rows=20, tokens=1200, bytes=1, total_bytes=2)
+        log.write(Started())
+        log.write(Phase(name="rows", rows=20, tokens=1200, bytes=1, total_bytes=2))
         return run
 
     monkeypatch.setattr(jobs, "prepare", prepare)

@@ -1,0 +1,52 @@
+"""The files merge.json, export.json and push.json of a run: what its newest merge, export or push was asked for."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import orjson
+
+from fitune.core.records import from_json
+from fitune.core.runs import Run
+
+
+@dataclass(frozen=True, slots=True)
+class MergeRequest:
+    """The content of merge.json."""
+
+    base: str | None
+    """The model to merge into, if it is not the one that was trained on: a Hub id or a folder."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExportRequest:
+    """The content of export.json."""
+
+    gguf: tuple[str, ...]
+    """The kinds of GGUF file, such as q8_0."""
+
+
+@dataclass(frozen=True, slots=True)
+class PushRequest:
+    """The content of push.json."""
+
+    repo: str
+    """The repository on the Hub, with or without its owner."""
+    private: bool
+    """Whether others shall not see it."""
+    what: str
+    """adapter, merged, gguf or checkpoints."""
+
+
+Request = TypeVar("Request", MergeRequest, ExportRequest, PushRequest)
+
+
+def read(kind: type[Request], path: Path) -> Request:
+    """A request from its file. Raises OSError if that can't be read, ValueError if it holds something else."""
+    return from_json(kind, orjson.loads(path.read_bytes()), strictly=True)
+
+
+def merge_base(run: Run) -> str | None:
+    """The model that merge.json names; None without such a file, or where it names none."""
+    path = run.path / "merge.json"
+    return from_json(MergeRequest, orjson.loads(path.read_bytes())).base if path.is_file() else None

@@ -1,0 +1,149 @@
+"""The log of a run: an append-only file of JSON lines with one writer and any number of readers, who never meet.
+
+Strict when writing, tolerant when reading: a torn line is counted and skipped, since disks fill up; what an event lacks
+or has in another type is None, since older readers meet newer runs.
+"""
+
+import math
+import os
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import orjson
+
+from fitune.core.records import from_json, to_json
+from fitune.core.runs.events import TYPES, Event, EventData, Failed, Finished, Unknown
+
+BLOCK_BYTES = 1 << 16
+LONG_BACKLOG_BYTES = 8 << 20
+"""A reader that attaches to more than this does not parse every step, so that a million take under a second."""
+LAST_WORD_PATIENCE_S = 30.0
+"""How long the last event of a job is tried again on a full disk: without it the run counts as killed."""
+_STEP = b'"type":"step"'  # as EventLog writes it; can't stand inside a JSON string, whose quotes are escaped
+_NO_STEP = re.compile(b'"type":"(?!step")')
+
+
+_KINDS = {kind.type: kind for kind in TYPES}
+
+
+class EventLog:
+    """The one writer. Each event is a single append, so a kill leaves at most one torn line, at the end."""
+
+    def __init__(self, path: Path, job: str) -> None:
+        self._fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
+        self._job = job
+        size = os.fstat(self._fd).st_size
+        tail = os.pread(self._fd, BLOCK_BYTES, max(0, size - BLOCK_BYTES))
+        self._torn = bool(tail) and not tail.endswith(b"\n")
+        self._seq = max((event.seq for line in tail.split(b"\n") if (event := parse_line(line))), default=0)
+
+    def write(self, data: EventData) -> None:
+        """Append one event. A full disk costs this event, never the run: the next writes try again.
+
+        The last event of a job says how it ended, so it is worth some patience.
+        """
+        self._seq += 1
+        event = {
+            "v": 1,
+            "seq": self._seq,
+            "t": round(time.time(), 3),
+            "job": self._job,
+            "type": data.type,
+            "data": to_json(data),
+        }
+        line = orjson.dumps(event, option=orjson.OPT_APPEND_NEWLINE)
+        deadline = time.monotonic() + (LAST_WORD_PATIENCE_S if isinstance(data, Finished | Failed) else 0.0)
+        while not self._append(line):
+            if time.monotonic() >= deadline:
+                os.write(2, f"events.jsonl can't be written: a {data.type} event was lost: {line.decode()}".encode())
+                break
+            time.sleep(0.5)
+
+    def _append(self, line: bytes) -> bool:
+        """Whether the line is in the file, whole. A part of one that was left there gets a line end first."""
+        whole = b"\n" + line if self._torn else line
+        try:
+            written = os.write(self._fd, whole)
+        except OSError:
+            return False
+        self._torn = written != len(whole)
+        return not self._torn
+
+
+class Tail:
+    """Reads a growing log: each call of `read` yields what came since, and no byte is read twice."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.offset = 0
+        self.bad_lines = 0
+        self._rest = b""
+
+    def read(self) -> Iterator[Event]:
+        """Every new event in order. A line without its newline waits for the next call."""
+        for block in self._blocks():
+            yield from self._parsed(block.split(b"\n"))
+
+    def catch_up(self) -> Iterator[Event]:
+        """Like `read`, but of a long backlog only the first and last of each block of steps: enough for any picture."""
+        backlog_bytes = self.path.stat().st_size - self.offset if self.path.exists() else 0
+        return self.glance() if backlog_bytes > LONG_BACKLOG_BYTES else self.read()
+
+    def glance(self) -> Iterator[Event]:
+        """Like `read`, but of each block of steps only the first and the last: where things stand, not every loss."""
+        for block in self._blocks():
+            yield from self._parsed(_thinned(block))
+
+    def _parsed(self, lines: list[bytes]) -> Iterator[Event]:
+        for line in lines:
+            if event := parse_line(line):
+                yield event
+            elif line.strip():
+                self.bad_lines += 1
+
+    def _blocks(self) -> Iterator[bytes]:
+        """The new bytes in blocks of whole lines, without each block's last newline."""
+        try:
+            fd = os.open(self.path, os.O_RDONLY)
+        except FileNotFoundError:
+            return
+        try:
+            while chunk := os.pread(fd, BLOCK_BYTES, self.offset):
+                self.offset += len(chunk)
+                whole, newline, rest = chunk.rpartition(b"\n")
+                if newline:
+                    block, self._rest = self._rest + whole, rest
+                    yield block
+                else:
+                    self._rest += rest
+        finally:
+            os.close(fd)
+
+
+def _thinned(block: bytes) -> list[bytes]:
+    """Of whole lines those which are no steps, and the first and the last step: found without a look at each line."""
+    marks = {block.find(_STEP), block.rfind(_STEP), *(found.start() for found in _NO_STEP.finditer(block))} - {-1}
+    starts = sorted({block.rfind(b"\n", 0, mark) + 1 for mark in marks})
+    ends = [block.find(b"\n", start) for start in starts]
+    return [block[start:] if end == -1 else block[start:end] for start, end in zip(starts, ends, strict=True)]
+
+
+def parse_line(line: bytes) -> Event | None:
+    """One line as an Event; None if it is torn, or not an event of this contract."""
+    try:
+        raw = orjson.loads(line)
+        data = _parsed(str(raw["type"]), dict(raw["data"]))
+        return Event(int(raw["seq"]), float(raw["t"]), str(raw["job"]), data)
+    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
+        return None
+
+
+def _parsed(name: str, raw: dict[str, object]) -> EventData | Unknown:
+    kind = _KINDS.get(name)
+    if kind is None or not isinstance(raw.get("step", 0), int):
+        return Unknown(type=name)
+    if "loss" in raw and raw["loss"] is None:
+        raw["loss"] = math.nan  # which JSON can't express
+    return from_json(kind, raw)

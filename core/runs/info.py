@@ -1,0 +1,110 @@
+"""The facts of a run that are written once, before its worker starts: run.json, and the note of the worker in lock."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from fitune.core.records import from_json
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GpuInfo:
+    """The GPU of a run, as it was when the run was planned."""
+
+    uuid: str
+    """As nvidia-smi -L shows it."""
+    name: str
+    """As its driver gives it."""
+    total_bytes: int | None
+    """Its memory; null where the driver does not say."""
+    free_bytes: int | None
+    """What of it was free."""
+    compute_capability: tuple[int, int] | None
+    """Major and minor number, such as [8, 9]."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BudgetInfo:
+    """The budget of a run, as `fitune estimate --json` prints it (docs/json.md)."""
+
+    total_bytes: int
+    """The peak that nvidia-smi would show for the process; without a GPU the peak of its RAM."""
+    low_bytes: int
+    """The least that the total may be."""
+    high_bytes: int
+    """The most that the total may be."""
+    host_bytes: int
+    """RAM that is pinned beside the GPU's memory."""
+    disk_bytes: int
+    """Disk that the run needs."""
+    free_bytes: int
+    """Memory that the run could take; 0 where that was not known."""
+    verdict: str
+    """fits, tight or over."""
+    shortages: tuple[str, ...]
+    """What is short, as sentences."""
+    parts: tuple[dict[str, object], ...]
+    """What the total consists of: name, bytes and why of each part."""
+    remedies: tuple[dict[str, object], ...]
+    """Changes of the recipe that would help, where it does not fit."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelInfo:
+    """The base model, as the recipe names it."""
+
+    id: str
+    """A Hub id or a folder; empty if it is not known."""
+    revision: str | None
+    """The branch, tag or commit on the Hub that the recipe names."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunInfo:
+    """The content of run.json. A field that a run does not have, as one of an older version, is null or empty."""
+
+    version: int = 1
+    """The version of this format."""
+    name: str = ""
+    """The run's name, which its folder has too."""
+    created: float | None = None
+    """UTC seconds."""
+    preset: str | None = None
+    """The id of the preset that the recipe was made of."""
+    budget: BudgetInfo | None = None
+    """The budget as it was shown before the start; null where the model was not understood."""
+    workload: dict[str, object] | None = None
+    """The training in tokens (docs/json.md); null where the lengths of the rows were not known."""
+    gpu: GpuInfo | None = None
+    """The GPU to train on; null for the CPU."""
+    cpu: str | None = None
+    """The name of the processor."""
+    backend_reason: str = ""
+    """Why this backend was chosen, as a sentence."""
+    notes: tuple[str, ...] = ()
+    """What was decided for the user, as sentences."""
+    versions: Mapping[str, str | None] = field(default_factory=dict)
+    """Of Python and of each package of the training stack; null where it is not installed."""
+    host: str | None = None
+    """The name of the machine."""
+    key: dict[str, Any] | None = None
+    """Prepare: all that the token counts depend on. null for a training."""
+    recipe: dict[str, Any] = field(default_factory=dict)
+    """The resolved recipe, by groups, with every field."""
+
+    @property
+    def model(self) -> ModelInfo:
+        """The base model."""
+        return from_json(ModelInfo, self.recipe.get("model"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LockNote:
+    """The content of lock: the worker that holds it, or held it last."""
+
+    pid: int | None = None
+    """Its process id, as it sees it."""
+    job: str = "train"
+    """train, prepare, merge, export or push."""
+    started: float | None = None
+    """UTC seconds."""

@@ -1,0 +1,118 @@
+"""The pages docs/files.md and docs/json.md: every file of a run and every JSON document, field by field.
+
+uv run python -m docs.field_pages
+"""
+
+from pathlib import Path
+
+from docs.field_tables import constant, markdown, rendered
+from fitune.core.runs.events import TYPES
+
+FILES = """# The files of a run
+
+A run is a folder in `$FITUNE_HOME/runs` (without that variable: `~/.local/share/fitune/runs`), readable by you alone.
+This page is made by `docs/field_pages.py` from the docstrings of the code.
+
+| file | content | written by |
+|---|---|---|
+| `run.json` | [recipe, versions, budget](#runjson) | the command that starts the run, once |
+| `events.jsonl` | [all that happens, a line an event](#eventsjsonl) | the worker |
+| `worker.log` | what the worker and its libraries print | the worker |
+| `lock` | [who works](#the-small-files); held with `lockf` while the worker lives, touched every 5 s | the worker |
+| `stop` | empty; its presence asks the worker to stop, with a checkpoint | any command |
+| `checkpoints/` | `checkpoint-N/`, from which a run resumes; each appears whole | the worker |
+| `adapter/` | the result, which plain PEFT loads; appears whole | the worker |
+| `merged/` | adapter and base model as one, with `proof.json`; appears whole | the merge job |
+| `gguf/` | GGUF files, each with its proof, and an Ollama `Modelfile`; each appears whole | the export job |
+| `merged.failed/` | a merged model that failed its proof | the merge job |
+| `rows.json` | [what the rows were](#the-small-files), so that a change is noticed | the worker |
+| `base.json` | [the same](#the-small-files) of a base model in a folder | the worker |
+| `start.safetensors` | how an adapter started that changed its base (PiSSA, OLoRA) | the worker |
+| `merge.json`, `export.json`, `push.json` | [the request](#the-small-files) of the newest job | the command |
+| `chat.log` | what the process with the model in it prints | `fitune chat` |
+| `notes.txt` | your notes, a line each, with time and step | the watch screen |
+| `tensorboard/`, `wandb/` | what a tracker writes, where the recipe names one | the worker |
+| `handoff-TARGET/` | what `fitune handoff` or the deliver menu wrote | the deliver menu |
+| `NAME-adapter.zip` | the adapter, to be copied to another machine | the deliver menu |
+| `work/`, `NAME.part` | not finished; removed at the end of the job | the worker |
+
+Beside the runs lies `prepare/`, with a folder like a run's for each data set whose tokens were counted (`prepared.json`
+is the answer), and `learned.jsonl`, a line a training: what it took. That holds no data and no secrets; delete it to
+forget.
+
+"null" or a field that is left out is not known. Readers should ignore fields and types of events that they do not know.
+"""
+EVENTS = """## events.jsonl
+
+Append only, with one writer. Each line is a JSON object:
+
+| field | type | meaning |
+|---|---|---|
+| `v` | whole number | version of this format: 1 |
+| `seq` | whole number | number of the line, from 1 |
+| `t` | number | UTC seconds |
+| `job` | text | train, prepare, merge, export or push; one works at a time |
+| `type` | text | type of the event |
+| `data` | object | the fields below |
+
+A line that is torn, at the end or after a crash, is no event. The last event of a job is `finished` or `failed`; a
+worker that is dead and has written neither was killed. A field that is not known is left out.
+"""
+EVENT_TYPES = [f"core/runs/events.py:{kind.__name__}" for kind in TYPES]
+SMALL_FILES = {
+    "lock": "core/runs/info.py:LockNote",
+    "merge.json": "core/deliver/requests.py:MergeRequest",
+    "export.json": "core/deliver/requests.py:ExportRequest",
+    "push.json": "core/deliver/requests.py:PushRequest",
+    "rows.json": "core/worker/training/training_rows.py:RowsDigest",
+    "base.json": "core/worker/models.py:WeightsDigest",
+}
+JSON = """# The JSON of the commands
+
+With `--json`, these commands print one JSON document to stdout and nothing else. Keys carry their units: `_bytes`, `_s`
+for seconds, `_gib`. This page is made by `docs/field_pages.py` from the docstrings of the code.
+"""
+DOCUMENTS = {
+    "fitune estimate RECIPE": ("An object.", ["core/forecast/documents.py:EstimateDocument"]),
+    "fitune fit RECIPE": ("An object.", ["core/forecast/documents.py:FitDocument"]),
+    "fitune presets": ("A list of objects, the best first.", ["core/forecast/documents.py:PresetDocument"]),
+    "fitune data SOURCE": (
+        "An object with the fields of Report and those of DataVerdict.",
+        ["core/data/report.py:Report", "tui/commands/planning/data.py:DataVerdict"],
+    ),
+    "fitune doctor": ("An object.", ["tui/commands/planning/doctor.py:DoctorDocument"]),
+    "fitune runs": ("A list of objects, the newest first.", ["tui/commands/running/runs.py:RunDocument"]),
+    "fitune runs compare A B": (
+        "An object.",
+        ["tui/commands/running/compare.py:ComparisonDocument", "tui/commands/running/compare.py:Result"],
+    ),
+    "fitune chat RUN --prompt TEXT": (
+        "An object with the answers of both sides, `base` and `tuned`.",
+        ["tui/commands/delivery/chat.py:AnswerDocument"],
+    ),
+}
+
+
+def pages() -> dict[str, str]:
+    """Each page by its file name."""
+    return {"files.md": files(), "json.md": json()}
+
+
+def files() -> str:
+    """Every file of a run, field by field."""
+    events = [markdown(ref, 3, constant(ref, "type")) for ref in EVENT_TYPES]
+    small = [markdown(ref, 3, file) for file, ref in SMALL_FILES.items()]
+    info = rendered(["core/runs/info.py:RunInfo"], 3, [])
+    return "\n".join([FILES, "## run.json\n", info, EVENTS, *events, "## The small files\n", *small])
+
+
+def json() -> str:
+    """The JSON document of every command, field by field."""
+    known: list[str] = []
+    sections = (f"## {name}\n\n{shape}\n\n{rendered(refs, 3, known)}" for name, (shape, refs) in DOCUMENTS.items())
+    return "\n".join([JSON, *sections])
+
+
+if __name__ == "__main__":
+    for name, text in pages().items():
+        (Path(__file__).parent / name).write_text(text, encoding="utf-8")
