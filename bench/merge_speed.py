@@ -33,7 +33,7 @@ def make_run(model: Path, home: Path, rank: int) -> Run:
     from peft import LoraConfig
     from safetensors.torch import save_file
 
-    from fitune.core.worker.merging.tensors import slots_in
+    from fitune.core.worker.merging.tensors import locate_tensors
 
     data = home / "rows.jsonl"
     data.write_text("".join(json.dumps({"question": f"{n}?", "answer": f"{n}."}) + "\n" for n in range(40)))
@@ -41,7 +41,7 @@ def make_run(model: Path, home: Path, rank: int) -> Run:
     run = runs.create(parse(tree, "bench"), home)
     LoraConfig(r=rank, lora_alpha=rank, target_modules="all-linear", task_type="CAUSAL_LM").save_pretrained(run.adapter)
     held = {}
-    for name, slot in slots_in(model).items():
+    for name, slot in locate_tensors(model).items():
         if name.removesuffix(".weight").endswith(MODULES):
             key = f"base_model.model.{name.removesuffix('.weight')}"
             held[f"{key}.lora_A.weight"] = torch.randn(rank, slot.shape[1]) * 0.02

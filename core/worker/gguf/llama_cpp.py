@@ -1,4 +1,4 @@
-"""A GGUF file's answers, by llama.cpp itself: the package xllamacpp ships it built, with its server inside."""
+"""Run a GGUF file in llama.cpp: the package xllamacpp contains it, with its server."""
 
 import importlib
 import importlib.util
@@ -12,13 +12,13 @@ from fitune.core.errors import UserError
 from fitune.core.worker.merging.compare_answers import ROW_TOKENS, WRITTEN_ROWS, WRITTEN_TOKENS, Answers, Probe
 
 PACKAGE, VERSION = "xllamacpp", "2026.10.11549"
-"""The module, and the release that the proofs were tried with: MIT, 34 MB for Linux, x86_64 and aarch64."""
+"""The module, and the version that the proofs were tested with: MIT, 34 MB for Linux, x86_64 and aarch64."""
 LIKELIEST = 64
-"""llama.cpp tells the probabilities of this many tokens; the rest are known by their sum."""
+"""llama.cpp returns the probabilities of this many tokens; the others are known by their sum."""
 
 
 def installed() -> bool:
-    """Whether llama.cpp can be asked here."""
+    """True if llama.cpp can run here."""
     return importlib.util.find_spec(PACKAGE) is not None
 
 
@@ -36,36 +36,39 @@ def load(file: Path) -> Any:
 
 
 def answers_of(server: Any, probes: list[Probe], expected: Answers) -> Answers:
-    """As behaviour.answers_of, with logits that are filled up from `expected` where llama.cpp does not tell them.
+    """As compare_answers.answers_of, with logits from `expected` for the tokens that llama.cpp does not return.
 
-    Spread like the expected ones, the rest adds to a divergence only what its sum is off: never more than the truth.
+    These are distributed like the expected ones, so they add to a divergence only the difference of their sum: never
+    more than the true one.
     """
     logits, written, stopped = [], [], []
     for probe, rows in zip(probes, expected.logits, strict=True):
-        places = range(probe.answer_start, probe.answer_start + len(rows))
-        told = [_ask(server, probe.ids[:place], 1)["logprobs"]["content"][0] for place in places]
-        logits.append(torch.stack([_filled(row, each["top_logprobs"]) for row, each in zip(rows, told, strict=True)]))
+        positions = range(probe.answer_start, probe.answer_start + len(rows))
+        choices = [_ask(server, probe.ids[:position], 1)["logprobs"]["content"][0] for position in positions]
+        logits.append(
+            torch.stack([_filled(row, choice["top_logprobs"]) for row, choice in zip(rows, choices, strict=True)])
+        )
     for probe in probes[:WRITTEN_ROWS]:
         choice = _ask(server, probe.prompt, WRITTEN_TOKENS)
-        written.append([each["id"] for each in choice["logprobs"]["content"]])
+        written.append([choice["id"] for choice in choice["logprobs"]["content"]])
         stopped.append(choice["finish_reason"] == "stop")
     return Answers(logits, written, stopped)
 
 
 def count_tokens(server: Any, text: str) -> int:
-    """How many tokens llama.cpp makes of a text."""
+    """Number of tokens of a text in llama.cpp."""
     return int(_checked(server.handle_completions({"prompt": text, "max_tokens": 1}))["usage"]["prompt_tokens"])
 
 
 def count_chat_tokens(server: Any, messages: list[dict[str, str]]) -> int:
-    """How many tokens llama.cpp makes of a chat with the template in the file."""
-    asked = {"messages": messages, "max_tokens": 1}
-    return int(_checked(server.handle_chat_completions(asked))["usage"]["prompt_tokens"])
+    """Number of tokens of a chat in llama.cpp, with the chat template in the file."""
+    request = {"messages": messages, "max_tokens": 1}
+    return int(_checked(server.handle_chat_completions(request))["usage"]["prompt_tokens"])
 
 
 def _ask(server: Any, ids: list[int], tokens: int) -> Any:
-    asked = {"prompt": ids, "max_tokens": tokens, "temperature": 0, "n_probs": LIKELIEST, "cache_prompt": True}
-    return _checked(server.handle_completions(asked))["choices"][0]
+    request = {"prompt": ids, "max_tokens": tokens, "temperature": 0, "n_probs": LIKELIEST, "cache_prompt": True}
+    return _checked(server.handle_completions(request))["choices"][0]
 
 
 def _checked(answer: Any) -> Any:
@@ -74,14 +77,14 @@ def _checked(answer: Any) -> Any:
     return answer
 
 
-def _filled(expected: torch.Tensor, told: list[dict[str, Any]]) -> torch.Tensor:
-    """All tokens' log probabilities, of which `told` holds the likeliest."""
-    ids = torch.tensor([each["id"] for each in told])
-    known = torch.tensor([max(each["logprob"], -100.0) for each in told])
+def _filled(expected: torch.Tensor, likeliest: list[dict[str, Any]]) -> torch.Tensor:
+    """The log probabilities of all tokens, with those of the likeliest ones replaced."""
+    ids = torch.tensor([token["id"] for token in likeliest])
+    log_probs = torch.tensor([max(token["logprob"], -100.0) for token in likeliest])
     filled = expected.log_softmax(-1)
     rest = torch.ones_like(filled, dtype=torch.bool)
     rest[ids] = False
-    left = math.log(max(1e-9, 1 - float(known.exp().sum())))
-    filled[rest] += left - float(filled[rest].logsumexp(0))
-    filled[ids] = known
+    correction = math.log(max(1e-9, 1 - float(log_probs.exp().sum())))
+    filled[rest] += correction - float(filled[rest].logsumexp(0))
+    filled[ids] = log_probs
     return filled

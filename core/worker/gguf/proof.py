@@ -1,4 +1,4 @@
-"""The proof of a GGUF file: what it says of itself, and how llama.cpp answers with it beside the merged model."""
+"""The proof of a GGUF file: its header, its weights, and its answers in llama.cpp compared with the merged model."""
 
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ from fitune.core.worker.gguf import llama_cpp
 from fitune.core.worker.gguf.weights import check_weights
 from fitune.core.worker.merging.compare_answers import Answers, Probe, compare
 
-ASKED = [{"role": "user", "content": "What is the capital of France?"}]
+QUESTION = [{"role": "user", "content": "What is the capital of France?"}]
 LIMITS = {
     "f16": ProofLimits(kl=0.002, drift_share=0, top1=0.97),
     "bf16": ProofLimits(kl=0.002, drift_share=0, top1=0.97),
@@ -18,17 +18,17 @@ LIMITS = {
     "q5_k_m": ProofLimits(kl=0.25, drift_share=0, top1=0.75),
     "q4_k_m": ProofLimits(kl=0.25, drift_share=0, top1=0.75),
 }
-"""About three times what SmolLM2-135M lost, tuned for 16 steps, on 253 tokens of held-out answers: 8e-6, 6e-5, 0.003,
+"""About three times the loss of SmolLM2-135M, tuned for 16 steps, on 253 tokens of held-out answers: 8e-6, 6e-5, 0.003,
 0.006, 0.085 and 0.046 nats; 100, 99.6, 97.2, 96.0, 87.4 and 92.1 % of the likeliest tokens. So small a model loses more
 than larger ones; a wrong file is off by whole nats."""
 SPELT_OTHERWISE = 0.01
-"""Of the plain tokens: llama.cpp's converter writes a few in its own way (InternLM's "\\x00")."""
+"""Share of plain tokens that may differ: llama.cpp's converter writes a few differently (InternLM's "\\x00")."""
 
 
 def prove(
     file: Path, kind: str, merged: Path, tokenizer: Any, stops: list[int], probes: list[Probe], expected: Answers | None
 ) -> Proof:
-    """Compare a GGUF file with the merged model it was made of.
+    """Compare a GGUF file with the merged model it was made from.
 
     merged: its folder. expected: its answers to the probes; None if it was too large to load.
     """
@@ -51,8 +51,10 @@ def prove(
         check_text(proof, server, tokenizer, probes)
         if expected:
             compare(proof, expected, llama_cpp.answers_of(server, probes, expected), 0.0, LIMITS[kind])
-            # llama.cpp tells only the likeliest tokens' logits, and what training changed was the merge's question.
-            proof.numbers = {key: told for key, told in proof.numbers.items() if key not in ("logit_max", "drift_nats")}
+            # llama.cpp returns only the likeliest tokens' logits, and the drift was measured by the merge's proof.
+            proof.numbers = {
+                key: number for key, number in proof.numbers.items() if key not in ("logit_max", "drift_nats")
+            }
         else:
             proof.add("its answers", "as the merged model's", "not checked: that is too large for this machine", None)
     except UserError as error:
@@ -61,7 +63,7 @@ def prove(
 
 
 def opened(proof: Proof, file: Path) -> Any | None:
-    """The file as a gguf.GGUFReader, which maps it into memory; None, and a failed check, if it is not whole."""
+    """Open the file as a gguf.GGUFReader, which maps it into memory; None, and a failed check, if it is not whole."""
     from gguf import GGUFReader
 
     try:
@@ -74,46 +76,46 @@ def opened(proof: Proof, file: Path) -> Any | None:
 
 
 def check_header(proof: Proof, reader: Any, kind: str, tokenizer: Any, stops: list[int]) -> None:
-    """The file names its type of weights, and the chat template and an end mark of the training."""
+    """Check the header: type of weights, and the training's chat template and end-of-answer token."""
     from gguf import LlamaFileType
 
     types = {member.value: member.name.removeprefix("MOSTLY_").lower() for member in LlamaFileType}
-    stored = types.get(_told(reader, "general.file_type"), "no type")
+    stored = types.get(_field(reader, "general.file_type"), "no type")
     proof.add("type of weights", kind, stored, stored == kind)
-    same = _told(reader, "tokenizer.chat_template") == tokenizer.chat_template
+    same = _field(reader, "tokenizer.chat_template") == tokenizer.chat_template
     proof.add("chat template", "the one of the training", "the same" if same else "another", same)
-    known = ", ".join(tokenizer.decode([token]) for token in stops)
-    end = _told(reader, "tokenizer.ggml.eos_token_id")
+    expected = ", ".join(tokenizer.decode([token]) for token in stops)
+    end = _field(reader, "tokenizer.ggml.eos_token_id")
     got = "none" if end is None else tokenizer.decode([end])
-    proof.add("marks that end an answer", f"one of {known}", got, end in stops)
+    proof.add("marks that end an answer", f"one of {expected}", got, end in stops)
 
 
 def check_vocabulary(proof: Proof, reader: Any, tokenizer: Any) -> None:
-    """Each plain token has its number: shifted ones would make as many tokens of a text, but others."""
+    """Check that each plain token has its id: shifted ids would give as many tokens of a text, but others."""
     from gguf import TokenType
 
-    told = zip(*(_told(reader, f"tokenizer.ggml.{name}") or () for name in ("tokens", "token_type")), strict=False)
-    plain = {number: token for number, (token, kind) in enumerate(told) if kind == TokenType.NORMAL}
+    entries = zip(*(_field(reader, f"tokenizer.ggml.{name}") or () for name in ("tokens", "token_type")), strict=False)
+    plain = {number: token for number, (token, kind) in enumerate(entries) if kind == TokenType.NORMAL}
     numbers = tokenizer.get_vocab()
     wrong = [token for number, token in plain.items() if numbers.get(token) != number]
-    said = f"{len(wrong)} of {len(plain)} are others, such as {wrong[0]!a}" if wrong else str(len(plain))
-    sound = bool(plain) and len(wrong) <= SPELT_OTHERWISE * len(plain)
-    proof.add("vocabulary", "the tokenizer's plain tokens in their places", said, sound)
+    got = f"{len(wrong)} of {len(plain)} are others, such as {wrong[0]!a}" if wrong else str(len(plain))
+    is_right = bool(plain) and len(wrong) <= SPELT_OTHERWISE * len(plain)
+    proof.add("vocabulary", "the tokenizer's plain tokens in their places", got, is_right)
 
 
 def check_text(proof: Proof, server: Any, tokenizer: Any, probes: list[Probe]) -> None:
-    """llama.cpp cuts texts into as many tokens as the tokenizer, and so it does with a chat by the file's template."""
+    """Check that llama.cpp makes as many tokens as the tokenizer, of texts and of a chat by the file's template."""
     bos = tokenizer.bos_token or ""
     texts = [tokenizer.decode(probe.ids).removeprefix(bos) for probe in probes]
-    wanted = [len(tokenizer(text)["input_ids"]) for text in texts]
+    expected = [len(tokenizer(text)["input_ids"]) for text in texts]
     got = [llama_cpp.count_tokens(server, text) for text in texts]
-    proof.add("tokenizer", f"{sum(wanted)} tokens of {len(texts)} rows", str(sum(got)), got == wanted)
-    chat = tokenizer.apply_chat_template(ASKED, add_generation_prompt=True, return_dict=True)["input_ids"]
-    chat_got = llama_cpp.count_chat_tokens(server, ASKED)
+    proof.add("tokenizer", f"{sum(expected)} tokens of {len(texts)} rows", str(sum(got)), got == expected)
+    chat = tokenizer.apply_chat_template(QUESTION, add_generation_prompt=True, return_dict=True)["input_ids"]
+    chat_got = llama_cpp.count_chat_tokens(server, QUESTION)
     proof.add("chat in llama.cpp", f"{len(chat)} tokens of a question", str(chat_got), chat_got == len(chat))
 
 
-def _told(reader: Any, name: str) -> Any:
-    """What the file says of itself by that name; None if nothing."""
-    found = reader.get_field(name)
-    return found.contents() if found else None
+def _field(reader: Any, name: str) -> Any:
+    """The value of a header field; None if the file lacks it."""
+    field = reader.get_field(name)
+    return field.contents() if field else None

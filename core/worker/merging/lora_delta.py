@@ -1,4 +1,4 @@
-"""Which of a model's tensors an adapter changes, and what each becomes: PEFT computes it, some rows at a time."""
+"""Apply an adapter to a model's tensors, some rows at a time: PEFT computes each merged weight."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -9,33 +9,36 @@ import torch
 from torch import nn
 
 from fitune.core.errors import UserError
-from fitune.core.worker.merging.tensors import Slot, header, read, slots_in
+from fitune.core.worker.merging.tensors import TensorLocation, header, locate_tensors, read
 
 PREFIX = "base_model.model."
 MARK = ".lora_"
-MOVING_STARTS = ("pissa", "olora", "corda", "loftq")
-"""Ways to begin that change the base, too (PEFT's init_lora_weights)."""
+MOVING_INITS = ("pissa", "olora", "corda", "loftq")
+"""Initialisations that change the base, too (PEFT's init_lora_weights)."""
 
 
 @dataclass(slots=True)
-class Change:
-    """What an adapter holds for one tensor of the model."""
+class TensorChange:
+    """The adapter's change of one tensor of the model."""
 
     module: str
-    lora: dict[str, Slot] = field(default_factory=dict)
+    lora: dict[str, TensorLocation] = field(default_factory=dict)
     """Its matrices by PEFT's names: lora_A.weight, lora_B.weight, lora_magnitude_vector ..."""
-    whole: Slot | None = None
-    """The tensor itself, where it was trained as a whole: biases, modules_to_save, embeddings."""
+    whole: TensorLocation | None = None
+    """The tensor itself, if it was fully trained: biases, modules_to_save, embeddings."""
 
     @property
     def by_rows(self) -> bool:
-        """Whether a row of the result follows from that row of the base alone. An embedding's DoRA is by columns."""
+        """True if a row of the result depends on that row of the base alone. An embedding's DoRA works by columns."""
         return not any(name.startswith("lora_embedding") for name in self.lora)
 
-    def rows(self, first: int, last: int) -> "Change":
-        """What changes these rows of the tensor: all of A, and their part of B, of DoRA's lengths or of the whole."""
-        lora = {name: slot if name.startswith("lora_A") else slot.rows(first, last) for name, slot in self.lora.items()}
-        return Change(self.module, lora, self.whole and self.whole.rows(first, last))
+    def rows(self, first: int, last: int) -> "TensorChange":
+        """The change of these rows of the tensor: all of A, and their part of B, of DoRA's magnitudes or of `whole`."""
+        lora = {
+            name: location if name.startswith("lora_A") else location.rows(first, last)
+            for name, location in self.lora.items()
+        }
+        return TensorChange(self.module, lora, self.whole and self.whole.rows(first, last))
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,38 +47,38 @@ class Adapter:
 
     config: Any
     """PEFT's LoraConfig."""
-    changes: dict[str, Change]
+    changes: dict[str, TensorChange]
     """By the name of the model's parameter: model.layers.0.self_attn.q_proj.weight."""
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """What a merged model is made of; all by the names of the tensors in the base's files."""
+class MergePlan:
+    """The plan of a merge; all dicts have the tensor names of the base's files."""
 
-    base: dict[str, Slot]
-    layout: dict[str, Slot]
-    """Type and size of each merged tensor; the very `base` unless that is at 32 bits."""
-    changes: dict[str, Change]
+    base: dict[str, TensorLocation]
+    layout: dict[str, TensorLocation]
+    """Type and size of each merged tensor; identical to `base` unless that is at 32 bits."""
+    changes: dict[str, TensorChange]
     config: Any
     """PEFT's LoraConfig."""
 
     @property
     def bytes(self) -> int:
-        return sum(slot.bytes for slot in self.layout.values())
+        return sum(location.bytes for location in self.layout.values())
 
 
 def open_adapter(folder: Path) -> Adapter:
-    """An adapter's settings and what it changes. Raises UserError if it is not one of LoRA."""
+    """Read an adapter's settings and changes. Raises UserError if it is no LoRA adapter."""
     from peft import LoraConfig, PeftConfig
 
     config = PeftConfig.from_pretrained(folder)
     if not isinstance(config, LoraConfig):
         raise UserError(f"{folder} is no LoRA adapter, but {config.peft_type}.")
-    if str(config.init_lora_weights).startswith(MOVING_STARTS):
+    if str(config.init_lora_weights).startswith(MOVING_INITS):
         raise UserError(
-            f"{folder} was saved unconverted by a training that began with {config.init_lora_weights}: it fits a base "
-            "that was moved, and merged into the model itself it would make another one.",
-            "Use the adapter as it is, PEFT moves the base when it loads it, or train again with fitune.",
+            f"{folder} was saved unconverted by a training with init {config.init_lora_weights}: it fits a base whose "
+            "weights were changed, and merged into the unchanged base it would make another model.",
+            "Use the adapter as it is, since PEFT changes the base when it loads it, or train again with fitune.",
         )
     if config.lora_bias:
         message = f"{folder} holds biases of its own (lora_bias), which fitune does not merge."
@@ -83,63 +86,67 @@ def open_adapter(folder: Path) -> Adapter:
     file = folder / "adapter_model.safetensors"
     if not file.is_file():
         raise UserError(f"{folder} holds no {file.name}.", "An adapter in another format was saved by another program.")
-    config.init_lora_weights = False  # layers are made of it to be filled with what is stored
-    changes: dict[str, Change] = {}
-    for key, slot in header(file):
+    config.init_lora_weights = False  # layers made from it get the stored weights
+    changes: dict[str, TensorChange] = {}
+    for key, location in header(file):
         name = key.removeprefix(PREFIX)
-        module, mark, matrix = name.partition(MARK)
-        if mark:
-            changes.setdefault(f"{module}.weight", Change(module)).lora[mark[1:] + matrix] = slot
+        module, separator, matrix = name.partition(MARK)
+        if separator:
+            changes.setdefault(f"{module}.weight", TensorChange(module)).lora[separator[1:] + matrix] = location
         else:
             name = name.replace(".base_layer.", ".").replace(".modules_to_save.", ".")
-            changes.setdefault(name, Change(name.rpartition(".")[0])).whole = slot
+            changes.setdefault(name, TensorChange(name.rpartition(".")[0])).whole = location
     return Adapter(config, changes)
 
 
-def planned(adapter: Adapter, base: Path, remote_code: bool) -> Plan:
-    """What becomes of each tensor of the base. Raises UserError if something that the adapter changes is not there."""
+def plan_merge(adapter: Adapter, base: Path, remote_code: bool) -> MergePlan:
+    """Plan the merge of each tensor. Raises UserError if the base lacks a tensor that the adapter changes."""
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    slots = slots_in(base)
-    layout = {name: slot.at_16_bits() for name, slot in slots.items()} if is_fp32(slots) else slots
+    locations = locate_tensors(base)
+    layout = (
+        {name: location.at_16_bits() for name, location in locations.items()}
+        if is_mostly_fp32(locations)
+        else locations
+    )
     config = AutoConfig.from_pretrained(base, trust_remote_code=remote_code)
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config, trust_remote_code=remote_code)
-    refuse_shared(model, adapter)
-    return Plan(slots, layout, homes(adapter, slots, model), adapter.config)
+    require_untied(model, adapter)
+    return MergePlan(locations, layout, match_base_tensors(adapter, locations, model), adapter.config)
 
 
-def is_fp32(base: dict[str, Slot]) -> bool:
-    """Whether most of the weights are stored at 32 bits, so that a 16-bit copy must be rounded."""
-    wide = sum(slot.weights for slot in base.values() if slot.dtype == "F32")
-    return 2 * wide > sum(slot.weights for slot in base.values())
+def is_mostly_fp32(base: dict[str, TensorLocation]) -> bool:
+    """True if most of the weights are stored at 32 bits, so that a 16-bit copy must be rounded."""
+    wide = sum(location.weights for location in base.values() if location.dtype == "F32")
+    return 2 * wide > sum(location.weights for location in base.values())
 
 
-def homes(adapter: Adapter, base: dict[str, Slot], model: nn.Module) -> dict[str, Change]:
-    """The adapter's changes by the name that the tensor has in the base's files, which may differ from the model's.
+def match_base_tensors(adapter: Adapter, base: dict[str, TensorLocation], model: nn.Module) -> dict[str, TensorChange]:
+    """The adapter's changes by the tensor names of the base's files, which may differ from the model's.
 
-    model: the base's architecture, without weights. Raises UserError if one has no place of its own there.
+    model: the base's architecture, without weights. Raises UserError if a changed tensor is not one of the files'.
     """
     names = _file_names(base, model)
-    found: dict[str, Change] = {}
-    lost: list[str] = []
+    changes: dict[str, TensorChange] = {}
+    unmatched: list[str] = []
     for parameter, change in adapter.changes.items():
         name = names.get(parameter)
         if name is None or not _fits(change, base[name], model, parameter):
-            lost.append(parameter)
+            unmatched.append(parameter)
         else:
-            found[name] = change
-    if lost:
+            changes[name] = change
+    if unmatched:
         raise UserError(
-            f"{len(lost)} of the {len(adapter.changes)} tensors that the adapter changes have no place of their own in "
-            f"the base model's files, such as {lost[0]}.",
+            f"{len(unmatched)} of the {len(adapter.changes)} tensors that the adapter changes are not tensors of their "
+            f"own in the base model's files, such as {unmatched[0]}.",
             "Use the adapter as it is (fitune push uploads it): PEFT loads it onto the base model.",
         )
-    return found
+    return changes
 
 
-def refuse_shared(model: nn.Module, adapter: Adapter) -> None:
-    """Raise UserError if the adapter changes one of two tensors that the model keeps as one."""
+def require_untied(model: nn.Module, adapter: Adapter) -> None:
+    """Raise UserError if the adapter changes a tensor that the model shares between input and output (tied weights)."""
     tied = getattr(model, "all_tied_weights_keys", None) or {}
     shared = {*tied.keys(), *tied.values()} & adapter.changes.keys()
     if shared:
@@ -150,36 +157,45 @@ def refuse_shared(model: nn.Module, adapter: Adapter) -> None:
         )
 
 
-def pieces(slot: Slot, change: Change | None) -> Iterator[tuple[Slot, Change | None]]:
-    """A tensor and what changes it, in blocks of rows where each becomes what it becomes by itself, or whole."""
-    whole = not slot.weights or not slot.shape or slot.bytes % slot.shape[0] or (change and not change.by_rows)
-    for first, last in [] if whole else slot.blocks():
-        yield slot.rows(first, last), change and change.rows(first, last)
-    if whole:
-        yield slot, change
+def blocks_of(
+    location: TensorLocation, change: TensorChange | None
+) -> Iterator[tuple[TensorLocation, TensorChange | None]]:
+    """A tensor and its change in blocks of rows that can be merged independently, or undivided."""
+    undivided = (
+        not location.weights
+        or not location.shape
+        or location.bytes % location.shape[0]
+        or (change and not change.by_rows)
+    )
+    for first, last in [] if undivided else location.blocks():
+        yield location.rows(first, last), change and change.rows(first, last)
+    if undivided:
+        yield location, change
 
 
-def changed(slot: Slot, change: Change, config: Any, dtype: torch.dtype, device: str) -> torch.Tensor:
-    """The base's tensor, or rows of it, with the adapter in it: computed in fp32, rounded once to dtype, on the CPU.
+def with_change(
+    location: TensorLocation, change: TensorChange, config: Any, dtype: torch.dtype, device: str
+) -> torch.Tensor:
+    """The base's tensor, or rows of it, with the adapter merged: computed in fp32, rounded once to dtype, on the CPU.
 
     Raises UserError if the result is not finite.
     """
-    weight = read(change.whole or slot).to(device).float()
+    weight = read(change.whole or location).to(device).float()
     if change.lora:
         weight = _merged(weight, change, config)
-    rounded = weight.to(dtype)
-    least, most = rounded.aminmax()
+    result = weight.to(dtype)
+    least, most = result.aminmax()
     if not max(-least, most) < torch.inf:  # which is so of NaN too
         raise UserError(
-            f"{change.module} holds numbers that are infinite or none at all with the adapter in it.",
-            "Its training went astray: train again with a lower train.lr.",
+            f"{change.module} holds infinite numbers or NaN with the adapter merged.",
+            "Its training diverged: train again with a lower train.lr.",
         )
-    return rounded.cpu()
+    return result.cpu()
 
 
 @torch.no_grad()
-def _merged(weight: torch.Tensor, change: Change, config: Any) -> torch.Tensor:
-    """The layer's weight, changed in place, with its matrices merged: PEFT knows rsLoRA, DoRA and what comes next."""
+def _merged(weight: torch.Tensor, change: TensorChange, config: Any) -> torch.Tensor:
+    """The layer's weight, changed in place, with its matrices merged by PEFT, which supports rsLoRA, DoRA and more."""
     from peft.tuners import lora
     from peft.utils.other import get_pattern_key
 
@@ -188,12 +204,12 @@ def _merged(weight: torch.Tensor, change: Change, config: Any) -> torch.Tensor:
         rows, columns = weight.shape
         layer = nn.Embedding(rows, columns) if embedding else nn.Linear(columns, rows, bias=False)
     layer.weight = nn.Parameter(weight, requires_grad=False)
-    matrices = {name: read(slot).to(weight) for name, slot in change.lora.items()}
+    matrices = {name: read(location).to(weight) for name, location in change.lora.items()}
     rank = next(matrix.shape[0] for name, matrix in matrices.items() if "_A" in name)
     alpha = config.alpha_pattern.get(get_pattern_key(config.alpha_pattern, change.module), config.lora_alpha)
     wrapped = (lora.Embedding if embedding else lora.Linear)(layer, "default", config, r=rank, lora_alpha=alpha)
     if matrices.keys() == {"lora_A.weight", "lora_B.weight"} and not wrapped.lora_variant:
-        # The sum that PEFT's merge makes, too, which goes over the weight thrice.
+        # The same sum as PEFT's merge, which passes over the weight three times.
         return weight.addmm_(matrices["lora_B.weight"], matrices["lora_A.weight"], alpha=wrapped.scaling["default"])
     known = dict(wrapped.named_parameters())
     for name, matrix in matrices.items():
@@ -204,14 +220,14 @@ def _merged(weight: torch.Tensor, change: Change, config: Any) -> torch.Tensor:
     return wrapped.get_base_layer().weight.data
 
 
-def _file_names(base: dict[str, Slot], model: nn.Module) -> dict[str, str]:
-    """The file's name of each parameter of the model that is stored as itself, not fused or split when loaded."""
+def _file_names(base: dict[str, TensorLocation], model: nn.Module) -> dict[str, str]:
+    """Tensor name in the files for each parameter of the model that is not fused or split when loaded."""
     from transformers.conversion_mapping import get_model_conversion_mapping
     from transformers.core_model_loading import WeightConverter, WeightRenaming, rename_source_key
 
-    steps = get_model_conversion_mapping(model)
-    renamings = [step for step in steps if isinstance(step, WeightRenaming)]
-    converters = [step for step in steps if isinstance(step, WeightConverter)]
+    conversions = get_model_conversion_mapping(model)
+    renamings = [step for step in conversions if isinstance(step, WeightRenaming)]
+    converters = [step for step in conversions if isinstance(step, WeightConverter)]
     state = model.state_dict()
     names = {}
     for name in base:
@@ -221,15 +237,15 @@ def _file_names(base: dict[str, Slot], model: nn.Module) -> dict[str, str]:
     return names
 
 
-def _fits(change: Change, slot: Slot, model: nn.Module, parameter: str) -> bool:
-    """Whether the tensor can take the change: of the right shape, and in a layer that multiplies as PEFT assumes."""
-    if change.whole and change.whole.shape != slot.shape:
+def _fits(change: TensorChange, location: TensorLocation, model: nn.Module, parameter: str) -> bool:
+    """True if the change fits the tensor: the right shape, and a layer type that PEFT merges as assumed."""
+    if change.whole and change.whole.shape != location.shape:
         return False
     if not change.lora:
         return True
     layer = model.get_submodule(parameter.removesuffix(".weight"))
     if "lora_embedding_A" in change.lora:
         shape = (change.lora["lora_embedding_A"].shape[1], change.lora["lora_embedding_B"].shape[0])
-        return isinstance(layer, nn.Embedding) and shape == slot.shape
+        return isinstance(layer, nn.Embedding) and shape == location.shape
     shape = (change.lora["lora_B.weight"].shape[0], change.lora["lora_A.weight"].shape[1])
-    return isinstance(layer, nn.Linear) and shape == slot.shape
+    return isinstance(layer, nn.Linear) and shape == location.shape

@@ -11,11 +11,11 @@ from safetensors import safe_open
 
 HEADS = {"attn_q": 4, "attn_k": 2}
 """Of the tiny model: query and key heads."""
-Change = Callable[[dict[str, Any], dict[str, Any]], None]
+TensorChange = Callable[[dict[str, Any], dict[str, Any]], None]
 """Changes the tensors, and what the file says of itself."""
 
 
-def write_gguf(file: Path, merged: Path, kind: str, change: Change | None = None) -> None:
+def write_gguf(file: Path, merged: Path, kind: str, change: TensorChange | None = None) -> None:
     """Write the two-layer Llama of the tests as a file of a kind; `change` damages it first."""
     tensors = as_llama_cpp(merged)
     told = {

@@ -155,6 +155,6 @@ def test_what_a_killed_export_left_takes_no_room_from_the_next(merged: Run, monk
 def test_smaller_kinds_are_made_of_a_16_bit_file(
     kinds: list[str], has: bool, made: list[str], later: list[str]
 ) -> None:
-    from fitune.core.worker.gguf.export import plan
+    from fitune.core.worker.gguf.export import plan_export
 
-    assert plan(kinds, has) == (made, later)
+    assert plan_export(kinds, has) == (made, later)

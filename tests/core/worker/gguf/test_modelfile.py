@@ -131,17 +131,17 @@ def test_a_bos_that_the_tokenizer_adds_itself_is_not_written_twice(tokenizer: An
 
     from tokenizers.processors import TemplateProcessing
 
-    from fitune.core.worker.gguf.modelfile import turns_of
+    from fitune.core.worker.gguf.modelfile import find_turn_template
 
     other = deepcopy(tokenizer)
     other.bos_token = "<|endoftext|>"
     other.chat_template = "{{ bos_token }}" + tokenizer.chat_template
-    kept = turns_of(other)
+    kept = find_turn_template(other)
     assert kept
     assert kept.render(CHATS[0]).startswith("<|endoftext|><|im_start|>user")
     other.backend_tokenizer.post_processor = TemplateProcessing(
         single="<|endoftext|> $A", special_tokens=[("<|endoftext|>", 0)]
     )
-    bare = turns_of(other)
+    bare = find_turn_template(other)
     assert bare
     assert bare.render(CHATS[0]).startswith("<|im_start|>user")

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.core.worker.gguf.gguf_files import Change, write_gguf
+from tests.core.worker.gguf.gguf_files import TensorChange, write_gguf
 
 pytestmark = pytest.mark.train
 
@@ -19,7 +19,9 @@ def prove(tiny_model: Path, tokenizer: Any, tmp_path: Path, monkeypatch: pytest.
 
     monkeypatch.setattr("fitune.core.worker.gguf.llama_cpp.installed", lambda: False)
 
-    def proven(kind: str, change: Change | None = None, cut: int | None = None) -> dict[str, tuple[bool | None, str]]:
+    def proven(
+        kind: str, change: TensorChange | None = None, cut: int | None = None
+    ) -> dict[str, tuple[bool | None, str]]:
         file = tmp_path / "m.gguf"
         write_gguf(file, tiny_model, kind, change)
         if cut is not None:
@@ -38,7 +40,7 @@ def test_a_sound_file_of_each_kind_passes(prove: Callable[..., Any], kind: str) 
     assert checks["weights"][1].endswith("of that at most")
 
 
-def one_weight(off: float) -> Change:
+def one_weight(off: float) -> TensorChange:
     """Changes a single weight of one matrix by so much."""
 
     def change(tensors: dict[str, Any], told: dict[str, Any]) -> None:
@@ -88,7 +90,9 @@ def turned(tensors: dict[str, Any], told: dict[str, Any]) -> None:
         ("f16", turned, "tensors", "21, but 1 wrong, such as blk.0.ffn_down.weight"),
     ],
 )
-def test_a_wrong_tensor_is_named(prove: Callable[..., Any], kind: str, change: Change, check: str, got: str) -> None:
+def test_a_wrong_tensor_is_named(
+    prove: Callable[..., Any], kind: str, change: TensorChange, check: str, got: str
+) -> None:
     checks = prove(kind, change)
     assert checks[check][0] is False
     assert checks[check][1].startswith(got)
@@ -154,12 +158,14 @@ def test_gemmas_norms_are_kept_as_weight_plus_one(arch: str, name: str, stored: 
 
 def test_the_experts_of_a_layer_are_one_tensor_in_their_order(tmp_path: Path) -> None:
     from fitune.core.worker.gguf.weights import sources_of
-    from fitune.core.worker.merging.tensors import Slot
+    from fitune.core.worker.merging.tensors import TensorLocation
 
     names = [f"model.layers.0.mlp.experts.{number}.up_proj.weight" for number in range(12)]
-    slots = {name: Slot(tmp_path / name, "BF16", (2, 2), 0, 8) for name in sorted(names)}
-    sources, homeless = sources_of(slots | {"odd": next(iter(slots.values()))}, "qwen3moe", {"num_hidden_layers": 1})
-    assert [slot.file.name for slot in sources["blk.0.ffn_up_exps.weight"]] == names
+    locations = {name: TensorLocation(tmp_path / name, "BF16", (2, 2), 0, 8) for name in sorted(names)}
+    sources, homeless = sources_of(
+        locations | {"odd": next(iter(locations.values()))}, "qwen3moe", {"num_hidden_layers": 1}
+    )
+    assert [location.file.name for location in sources["blk.0.ffn_up_exps.weight"]] == names
     assert homeless == ["odd"]
 
 

@@ -234,7 +234,7 @@ def test_the_writing_is_told_at_most_twice_a_second(
     run, now_s = make_run(), [0.0]
     log = EventLog(run.events, "merge")
     monkeypatch.setattr(time, "monotonic", lambda: now_s[0])
-    written = merge.Written(log, 100)
+    written = merge.WriteProgress(log, 100)
     for _ in written.counted([memoryview(bytes(10))] * 10):
         now_s[0] += 0.2
     told = data_of(run.events, Phase)
@@ -247,7 +247,7 @@ def test_an_adapter_for_a_moved_base_is_not_merged_into_the_one_that_stood_still
 ) -> None:
     run = make_run()
     adapt(run, tiny_model, init_lora_weights="olora")
-    with pytest.raises(UserError, match="began with olora: it fits a base that was moved"):
+    with pytest.raises(UserError, match="with init olora: it fits a base whose weights were changed"):
         merge_here(run)
 
 
@@ -299,12 +299,12 @@ def test_an_embedding_that_is_changed_whole_needs_its_room_once(
     make_run: Callable[..., Run], tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from fitune.core.worker.merging import merge
-    from fitune.core.worker.merging.lora_delta import open_adapter, planned
+    from fitune.core.worker.merging.lora_delta import open_adapter, plan_merge
 
     run = make_run()
     adapt(run, tiny_model, target_modules=["q_proj", "embed_tokens"])
-    plan = planned(open_adapter(run.adapter), tiny_model, False)
-    monkeypatch.setattr(merge, "AT_ONCE", 8)
+    plan = plan_merge(open_adapter(run.adapter), tiny_model, False)
+    monkeypatch.setattr(merge, "WORKERS", 8)
     monkeypatch.setattr(merge, "BLOCK_WEIGHTS", 1000)
     monkeypatch.setattr("fitune.core.worker.merging.tensors.BLOCK_WEIGHTS", 1000)
     embedding = max(plan.base[name].weights for name in plan.changes)
@@ -333,7 +333,7 @@ def test_a_tensor_without_a_place_in_the_base_is_never_skipped(make_run: Callabl
     file = run.adapter / "adapter_model.safetensors"
     held = {name.replace("layers.1", "layers.7"): tensor for name, tensor in load_file(file).items()}
     save_file(held, file, {"format": "pt"})
-    with pytest.raises(UserError, match=r"7 of the 14 tensors .* no place of their own.*model\.layers\.7"):
+    with pytest.raises(UserError, match=r"7 of the 14 tensors .* not tensors of their own.*model\.layers\.7"):
         merge_here(run)
 
 
@@ -359,7 +359,7 @@ def test_numbers_that_are_not_finite_are_refused(make_run: Callable[..., Run], t
     held = load_file(file)
     held["base_model.model.model.layers.0.self_attn.q_proj.lora_B.weight"].fill_(float("nan"))
     save_file(held, file, {"format": "pt"})
-    with pytest.raises(UserError, match="q_proj holds numbers that are infinite"):
+    with pytest.raises(UserError, match="q_proj holds infinite numbers"):
         merge_here(run)
 
 

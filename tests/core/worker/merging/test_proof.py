@@ -29,16 +29,16 @@ class Merged(NamedTuple):
 def merged(make_run: Callable[..., Run], tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> Merged:
     """A run with an adapter that changed much, and its merged model; neither is proven yet."""
     from fitune.core.worker.merging import merge
-    from fitune.core.worker.merging.lora_delta import open_adapter, planned
+    from fitune.core.worker.merging.lora_delta import open_adapter, plan_merge
     from fitune.core.worker.merging.tensors import write
 
     monkeypatch.setattr("fitune.core.worker.merging.compare_answers.WRITTEN_TOKENS", 16)
     monkeypatch.setattr("fitune.core.worker.merging.tensors.BLOCK_WEIGHTS", 1000)
     run = make_run()
     adapt(run, tiny_model)
-    plan = planned(open_adapter(run.adapter), tiny_model, False)
+    plan = plan_merge(open_adapter(run.adapter), tiny_model, False)
     run.merged.mkdir()
-    write(run.merged / "model.safetensors", plan.layout, merge.parts(plan, plan.layout, "cpu"))
+    write(run.merged / "model.safetensors", plan.layout, merge.merged_blocks(plan, plan.layout, "cpu"))
     merge.copy_side_files(run, tiny_model, run.merged, plan, False)
     return Merged(run, tiny_model, plan)
 
@@ -160,7 +160,7 @@ def test_what_the_card_tells_to_type_loads_the_model(
 
 
 def test_an_adapter_that_changes_nothing_fails(merged: Merged) -> None:
-    from fitune.core.worker.merging.lora_delta import open_adapter, planned
+    from fitune.core.worker.merging.lora_delta import open_adapter, plan_merge
 
     file = merged.run.adapter / "adapter_model.safetensors"
     rewrite_adapter = weights(merged.run.adapter)
@@ -170,7 +170,7 @@ def test_an_adapter_that_changes_nothing_fails(merged: Merged) -> None:
     rewrite(
         merged.run.merged, lambda held: held.update({k: v.to(held[k].dtype) for k, v in weights(merged.base).items()})
     )
-    plan = planned(open_adapter(merged.run.adapter), merged.base, False)
+    plan = plan_merge(open_adapter(merged.run.adapter), merged.base, False)
     failed = prove(merged._replace(plan=plan)).failed
     assert failed[0].check == "changed by the adapter"
     assert failed[0].got == "14; 0 differ from the base"
@@ -219,7 +219,7 @@ def test_what_failed_is_kept_under_a_name_that_says_so(merged: Merged) -> None:
 def test_a_model_too_large_for_this_machine_is_proven_by_its_files_alone(
     merged: Merged, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fitune.core.worker.merging.proof.roomy", lambda *_: None)
+    monkeypatch.setattr("fitune.core.worker.merging.proof.choose_device", lambda *_: None)
     proof = prove(merged)
     assert not proof.failed
     assert proof.checks[-1].passed is None
@@ -248,8 +248,8 @@ def test_the_card_comes_first_and_full_precision_before_half(
     free: tuple[float, float], expected: tuple[str, str] | None
 ) -> None:
     from fitune.core.worker.device import Place
-    from fitune.core.worker.merging.proof import roomy
+    from fitune.core.worker.merging.proof import choose_device
 
     places = [Place("cuda", "a card", int(free[0])), Place("cpu", "cpu", int(free[1]))]
-    found = roomy(places, weights=10**9)
+    found = choose_device(places, weights=10**9)
     assert (found and (found[0].device, str(found[1]).removeprefix("torch."))) == expected
