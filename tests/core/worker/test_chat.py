@@ -14,7 +14,7 @@ from fitune.core.jobs.chat import Conversation, Question, Settings
 from fitune.core.runs.run import Run
 from tests.core.worker.conftest import train_here
 
-pytestmark = pytest.mark.train
+pytestmark = [pytest.mark.train, pytest.mark.usefixtures("unasked")]
 
 
 class Heard:
