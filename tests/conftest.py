@@ -43,6 +43,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.xdist_group("torch" if _WORKER in item.path.parents else str(item.path)))
 
 
+def pytest_unconfigure() -> None:
+    _HUB_FOLDER.cleanup()
+
+
 @pytest.fixture
 def fitune_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty $FITUNE_HOME."""
