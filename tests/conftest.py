@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -36,9 +37,14 @@ signal.signal(signal.SIGHUP, signal.SIG_DFL)
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """One process runs all tests that import torch, as that takes half a minute; the others share the other files."""
+    assert "torch" not in sys.modules, "a module of tests imports torch where it is collected: in each process"
     for item in items:
         if not item.get_closest_marker("xdist_group"):
             item.add_marker(pytest.mark.xdist_group("torch" if _WORKER in item.path.parents else str(item.path)))
+
+
+def pytest_unconfigure() -> None:
+    _HUB_FOLDER.cleanup()
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from fitune.core.runs import Failed, Warned
 from fitune.core.runs.run import Run
 from tests.core.worker.conftest import train_here
 
-pytestmark = pytest.mark.train
+pytestmark = [pytest.mark.train, pytest.mark.usefixtures("unasked")]
 
 
 class Heard:

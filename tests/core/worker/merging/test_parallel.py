@@ -6,11 +6,10 @@ from functools import partial
 
 import pytest
 
-pytest.importorskip("torch")
-from fitune.core.worker.merging.parallel import WORKERS, run_in_order
-
 
 def test_results_come_in_the_order_of_the_work() -> None:
+    from fitune.core.worker.merging.parallel import run_in_order
+
     def slow_first(number: int) -> int:
         time.sleep(0.02 if number % 4 == 0 else 0)
         return number
@@ -19,6 +18,8 @@ def test_results_come_in_the_order_of_the_work() -> None:
 
 
 def test_no_more_is_begun_than_memory_was_asked_for() -> None:
+    from fitune.core.worker.merging.parallel import WORKERS, run_in_order
+
     begun: list[int] = []
     threads = threading.active_count()
     results = run_in_order(partial(begun.append, number) for number in range(1000))
@@ -30,6 +31,8 @@ def test_no_more_is_begun_than_memory_was_asked_for() -> None:
 
 
 def test_what_fails_is_raised_in_its_turn() -> None:
+    from fitune.core.worker.merging.parallel import run_in_order
+
     def divide(number: int) -> float:
         return 1 / (3 - number)
 

@@ -8,7 +8,7 @@ import pytest
 from fitune.core.runs.run import Run
 from tests.core.worker.conftest import losses, train_here
 
-pytestmark = pytest.mark.train
+pytestmark = [pytest.mark.train, pytest.mark.usefixtures("unasked")]
 DATA = Path(__file__).parents[3] / "data"
 
 

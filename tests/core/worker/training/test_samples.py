@@ -8,8 +8,6 @@ import pytest
 from fitune.core.runs import Sample, Warned
 from fitune.core.runs.run import Run
 from fitune.core.worker.answers import prompt_ids, question
-from fitune.core.worker.training import samples
-from fitune.core.worker.training.samples import QUESTIONS, questions
 from tests.core.worker.chat_models import tokenizer as template_of
 from tests.core.worker.conftest import losses, train_here
 from tests.events import data_of
@@ -23,6 +21,8 @@ def told(run: Run) -> list[Sample]:
 def test_held_out_questions_are_answered_before_at_evaluations_and_at_the_end(
     make_run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from fitune.core.worker.training import samples
+
     monkeypatch.setattr(samples, "SHARE", 100.0)
     run = make_run()
     train_here(run)
@@ -42,6 +42,8 @@ def test_held_out_questions_are_answered_before_at_evaluations_and_at_the_end(
 @pytest.mark.train
 def test_samples_change_no_loss(make_run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch) -> None:
     """With dropout, whose dice a sample would otherwise throw too."""
+    from fitune.core.worker.training import samples
+
     asked, silent = make_run(run={"name": "asked"}), make_run(run={"name": "silent"})
     with monkeypatch.context() as patched:
         patched.setattr(samples, "SHARE", 100.0)
@@ -57,6 +59,8 @@ def test_samples_change_no_loss(make_run: Callable[..., Run], monkeypatch: pytes
 def test_a_run_too_short_for_samples_asks_one_question_at_its_start_and_end(
     make_run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from fitune.core.worker.training import samples
+
     monkeypatch.setattr(samples, "LEAST_S", 0.01)  # less than any answer takes
     monkeypatch.setattr(samples, "SHARE", 0.0)
     run = make_run()
@@ -69,6 +73,8 @@ def test_a_run_too_short_for_samples_asks_one_question_at_its_start_and_end(
 def test_a_failing_sample_is_a_warning_and_the_training_goes_on(
     make_run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from fitune.core.worker.training import samples
+
     def broken(*_: Any) -> None:
         raise RuntimeError("no kernel for this")
 
@@ -138,6 +144,8 @@ def test_a_template_without_a_system_prompt_gets_it_with_the_question() -> None:
 
 
 def test_questions_are_few_different_and_short(tokenizer: Any) -> None:
+    from fitune.core.worker.training.samples import QUESTIONS, questions
+
     long = {"messages": [{"role": "user", "content": "x" * 2000}, {"role": "assistant", "content": "y"}]}
     rows = [{"prompt": f"{number // 2}?", "completion": "!"} for number in range(20)]
     found = questions([long, *rows], tokenizer)

@@ -96,6 +96,7 @@ def test_the_adapter_names_the_base_model_as_the_world_knows_it(
     assert config["revision"] == "0123456789abcdef"
 
 
+@pytest.mark.usefixtures("unasked")
 def test_packing_trains_the_same_tokens_in_fewer_rows(make_run: Callable[..., Run]) -> None:
     plain, packed = make_run(train={"max_steps": None}), make_run(train={"max_steps": None}, data={"packing": True})
     train_here(plain)
