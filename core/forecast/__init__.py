@@ -1,6 +1,5 @@
 """Forecasts: what a recipe will need and how long it will take on a machine, and which plan would do better."""
 
-from fitune.core.forecast.candidates import Candidate
 from fitune.core.forecast.documents import (
     BudgetDocument,
     PresetDocument,
@@ -11,10 +10,12 @@ from fitune.core.forecast.documents import (
 from fitune.core.forecast.forecast import Forecast, RowLengths, Verdict, forecast, forecast_on
 from fitune.core.forecast.history import CORRECTION, Measurement
 from fitune.core.forecast.pace import Pace
+from fitune.core.forecast.plans.candidates import Candidate, Rejected
+from fitune.core.forecast.plans.fit import Fit, fit
+from fitune.core.forecast.plans.remedies import Remedy, remedies
+from fitune.core.forecast.plans.search import PLANNED
 from fitune.core.forecast.ranking import rank
-from fitune.core.forecast.remedies import Remedy, remedies
 from fitune.core.forecast.resolve import Resolved, resolve
-from fitune.core.forecast.search import PLANNED, Fit, Rejected, fit
 from fitune.core.forecast.site import Site, card_of, site_of
 
 __all__ = [

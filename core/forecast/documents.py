@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from fitune.core.forecast.candidates import Candidate
 from fitune.core.forecast.forecast import Forecast, Verdict
 from fitune.core.forecast.pace import Pace
-from fitune.core.forecast.remedies import Remedy, remedies
-from fitune.core.forecast.search import Fit, Rejected
+from fitune.core.forecast.plans.candidates import Candidate, Rejected
+from fitune.core.forecast.plans.fit import Fit
+from fitune.core.forecast.plans.remedies import Remedy, remedies
 from fitune.core.memory import BudgetPart
 from fitune.core.tokens import Workload
 

@@ -26,7 +26,7 @@ from fitune.tui.commands.planning import presets as presets_command
 from fitune.tui.wizard.draft import Draft
 from fitune.tui.wizard.forecast_text import forecast_draft
 from fitune.tui.wizard.options import preset_choices
-from tests.core.forecast.test_any_recipe import any_recipe
+from tests.core.forecast.plans.test_any_recipe import any_recipe
 
 PAIRS = 200
 MODELS = sorted(shipped_configs())

@@ -14,7 +14,7 @@ import pytest
 
 from fitune.core.errors import UserError
 from fitune.core.forecast.documents import budget_document
-from fitune.core.forecast.remedies import remedies
+from fitune.core.forecast.plans.remedies import remedies
 from fitune.core.memory.budget import Budget, Card, estimate
 from fitune.core.memory.shapes import Shape, from_config, load
 from fitune.core.recipe.fields import Recipe
@@ -314,7 +314,7 @@ def test_it_follows_keystrokes(model: str) -> None:
 
 def test_it_needs_neither_torch_nor_a_screen() -> None:
     code = (
-        "import sys, fitune.core.memory.budget, fitune.core.forecast.remedies, fitune.core.forecast.pace;"
+        "import sys, fitune.core.memory.budget, fitune.core.forecast.plans.remedies, fitune.core.forecast.pace;"
         "print([m for m in ('torch','textual') if m in sys.modules])"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 
-from fitune.core.forecast.candidates import SearchSpace
 from fitune.core.forecast.forecast import host_ram_bytes
 from fitune.core.forecast.history import NO_HISTORY, History
 from fitune.core.forecast.pace import estimate_pace
-from fitune.core.forecast.search import NO_FASTER, Fit, fit
+from fitune.core.forecast.plans.candidates import SearchSpace
+from fitune.core.forecast.plans.fit import Fit, fit
+from fitune.core.forecast.plans.search import NO_FASTER
 from fitune.core.forecast.site import Site
 from fitune.core.memory.budget import Card, estimate, safe_bytes
 from fitune.core.memory.shapes import Shape, load

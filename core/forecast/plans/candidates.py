@@ -46,6 +46,17 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True)
+class Rejected:
+    """A plan that was not taken, and why."""
+
+    set: Mapping[str, Any]
+    """Changes of the recipe that make it."""
+    unlike: Mapping[str, Any]
+    """Its differences from the plan that was taken, by `group.key`."""
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class SearchSpace:
     """A recipe and its site: what the candidates are tried on."""
 

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from fitune.core.errors import BadInput
-from fitune.core.forecast.remedies import remedies
-from fitune.core.forecast.search import fit
+from fitune.core.forecast.plans.fit import fit
+from fitune.core.forecast.plans.remedies import remedies
 from fitune.core.memory import shapes
 from fitune.core.memory.budget import Card, estimate
 from fitune.core.memory.config_json import shipped_configs

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from fitune.core.forecast.remedies import remedies
+from fitune.core.forecast.plans.remedies import remedies
 from fitune.core.memory.budget import Card, estimate
 from fitune.core.memory.shapes import load
 from fitune.core.units import GIB

@@ -1,0 +1,98 @@
+"""The fastest plan that fits a card, and why not the others."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from fitune.core.forecast.forecast import Forecast
+from fitune.core.forecast.plans.candidates import Candidate, Rejected, SearchSpace
+from fitune.core.forecast.plans.search import best_plan, least_short, longest_plan, neighbours
+from fitune.core.forecast.plans.ways_out import ways_out
+from fitune.core.recipe import value_of
+from fitune.core.units import GIB
+
+WORTH_PROPOSING = 1.2
+"""A plan is proposed if it is so many times as fast as the recipe."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """The result of the search."""
+
+    plan: Candidate | None
+    """The fastest that fits; where none surely does, one that may; None if nothing does."""
+    reason: str
+    rejected: tuple[Rejected, ...]
+    longest: Candidate | None
+    """The plan with one row at once, leanest checkpointing, and rows as long as then fit."""
+    gain: float | None = None
+    """The plan's speed over the recipe's own; None where the recipe does not fit, or no plan surely does."""
+    ways_out: tuple[Rejected, ...] = ()
+    """Changes of what is learned that would fit, and the card that would do; only where nothing surely fits."""
+
+    @property
+    def proposal(self) -> Candidate | None:
+        """The plan, where it makes the recipe fit or clearly faster: else a change is not worth a word."""
+        if self.plan is None or not self.plan.set:
+            return None
+        return self.plan if self.gain is None or self.gain >= WORTH_PROPOSING else None
+
+
+def fit(asked: Forecast) -> Fit:
+    """The fastest plan that keeps length, effective batch and result of a recipe. asked: its forecast as it is.
+
+    Where no plan surely fits, the one that lacks least is taken, if it may fit with luck. Raises UserError for a model
+    or modules that can't be trained.
+    """
+    space = SearchSpace(asked.shape, asked.recipe, asked.site, asked.rows)
+    own = space.look({})
+    best = best_plan(space, own)
+    if best is not None:
+        rejected = tuple(Rejected(each.set, _unlike(each, best), _why(each, best)) for each in neighbours(space, best))
+        gain = best.speed / own.speed if own.fits else None
+        return Fit(best, _reason(own, best), rejected, longest_plan(space, best), gain)
+    leanest = least_short(space, {})
+    lucky = [each for each in (own, leanest) if may_fit(each)]
+    plan = min(lucky, key=lambda each: each.short_bytes, default=None)
+    if plan is None:
+        reason = f"Nothing fits: even the leanest plan {_why(leanest, own)}."
+    else:
+        reason = f"No plan surely fits. This one may, with luck: it {_why(plan, plan)}."
+    return Fit(plan, reason, (Rejected({}, {}, _why(own, own)),), None, None, tuple(ways_out(space)))
+
+
+def may_fit(candidate: Candidate) -> bool:
+    short = candidate.forecast.memory_shortage
+    return short is None or not short.is_sure
+
+
+def _unlike(candidate: Candidate, best: Candidate) -> dict[str, Any]:
+    names = dict.fromkeys((*best.set, *candidate.set))
+    return {name: value_of(candidate.recipe, name) for name in names
+            if value_of(candidate.recipe, name) != value_of(best.recipe, name)}  # fmt: skip
+
+
+def _reason(own: Candidate, best: Candidate) -> str:
+    if not best.set:
+        return "The recipe as it is: no other setting that teaches the same is noticeably faster."
+    if own.fits:
+        gain = best.speed / own.speed
+        said = f"{gain - 1:.0%} faster than" if gain < 2 else f"{gain:.0f} times as fast as"
+        return f"About {said} the recipe as it is."
+    return f"The simplest of the fastest plans that fit; the recipe as it is {_why(own, best)}."
+
+
+def _why(candidate: Candidate, best: Candidate) -> str:
+    """The reason why a plan was not taken."""
+    if candidate.budget.refused:
+        return "would not be loaded: Unsloth's auto finds no room"
+    if short := candidate.forecast.memory_shortage:
+        return f"needs {_gib(short.missing_bytes)} more {short.of} to be safe"
+    change = candidate.speed / best.speed - 1
+    if change < -0.005:
+        return f"{-change:.0%} slower"
+    more_bytes = candidate.budget.total_bytes - best.budget.total_bytes
+    return f"no faster worth the change{f', and takes {_gib(more_bytes)} more' if more_bytes > 0 else ''}"
+
+
+def _gib(amount_bytes: int) -> str:
+    return f"{max(amount_bytes, GIB // 10) / GIB:.1f} GiB"

@@ -1,0 +1,156 @@
+"""The search: plans for a recipe that keep what is learned, and the one that is fastest, leanest or takes longest rows.
+
+Rows at once, checkpointing, layers in host RAM and the optimizer's precision change neither what is learned nor from
+which batches. Length, rank and quantization do: they are named as ways out where nothing fits, never chosen.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+from fitune.core.forecast.plans.candidates import Candidate, SearchSpace
+from fitune.core.forecast.plans.remedies import STATES_32BIT, can_offload, fewest_layers
+from fitune.core.recipe import changed
+
+NO_FASTER = 0.05
+"""Paces within this share of each other count as one: a guess of pace tells no more apart. Fewer changes are better."""
+ENOUGH_TOKENS = 65_536
+"""More tokens at once gain nothing: the smallest model keeps the fastest card busy with these."""
+FUSED = "adamw_torch_fused"
+PLANNED = ("train.micro_batch", "train.grad_accum", "train.checkpointing", "train.offload_layers", "train.optimizer")
+"""The fields that a plan may change."""
+LENGTH_STEP, LONGEST = 64, 2**20
+
+
+def best_plan(space: SearchSpace, own: Candidate) -> Candidate | None:
+    """Of the plans that fit the fastest; of those about as fast the one that asks least of a person and the machine."""
+    found = [each for each in (own, *_candidates(space)) if each.fits]
+    top = max((each.speed for each in found), default=0.0)
+    close = [each for each in found if each.speed >= top * (1 - NO_FASTER)]
+
+    def trouble(plan: Candidate) -> tuple[int, bool, float, int]:
+        changes = len(plan.set) - ("train.grad_accum" in plan.set)  # a split of the batch is one change
+        return changes, plan.budget.offloaded_layers > 0, -round(plan.speed / top, 2), plan.budget.total_bytes
+
+    return min(close, key=trouble, default=None)
+
+
+def _candidates(space: SearchSpace) -> Iterator[Candidate]:
+    """Plans worth a look: for each mode the numbers of rows that fit, then those that fit with layers in host RAM."""
+    for mode in _modes(space):
+        for optimizer in _optimizers(space):
+            common = {"train.checkpointing": mode, "train.optimizer": optimizer}
+            rows = list(_rows_at_once(space))
+            while rows and (candidate := space.look({**common, **rows[0], "train.offload_layers": None})).fits:
+                yield candidate
+                rows.pop(0)
+            if not can_offload(space.shape, changed(space.recipe, common), space.site.card):
+                continue
+            for each in rows:
+                candidate = _with_fewest_layers(space, {**common, **each})
+                if not candidate.fits:
+                    break
+                yield candidate
+
+
+def _with_fewest_layers(space: SearchSpace, changes: Mapping[str, Any]) -> Candidate:
+    """The fewest layers in host RAM with which the card has room: host RAM may well lack it for more."""
+
+    def away(layers: int) -> Candidate:
+        return space.look({**changes, "train.offload_layers": layers})
+
+    return away(fewest_layers(len(space.shape.layers) - 1, lambda layers: away(layers).budget.verdict == "fits"))
+
+
+def _rows_at_once(space: SearchSpace) -> Iterator[dict[str, int]]:
+    """Each way to split the effective batch, fewest rows at once first, as far as more rows can gain anything."""
+    train = space.recipe.train
+    batch = train.micro_batch * train.grad_accum
+    most = max(1, train.micro_batch, ENOUGH_TOKENS // space.longest)
+    for rows in range(1, min(batch, most) + 1):
+        if batch % rows == 0:
+            yield {"train.micro_batch": rows, "train.grad_accum": batch // rows}
+
+
+def _modes(space: SearchSpace) -> tuple[str, ...]:
+    unsloth = space.site.card is not None and space.recipe.train.backend != "trl"
+    return ("off", "on", "unsloth") if unsloth else ("off", "on")
+
+
+def _optimizers(space: SearchSpace) -> tuple[str, ...]:
+    """The recipe's own; one with smaller states, or one whose kernels are fused, which is quicker; a processor has
+    neither."""
+    own = space.recipe.train.optimizer
+    if space.site.card is None:
+        return (own,)
+    if own in STATES_32BIT:
+        return (own, "adamw_8bit")
+    return (own, FUSED) if own == "adamw_8bit" else (own,)
+
+
+def _leanest(space: SearchSpace) -> dict[str, Any]:
+    """The plan that takes least, whatever it costs in time."""
+    rows = next(_rows_at_once(space))
+    lean = {**rows, "train.checkpointing": _modes(space)[-1], "train.optimizer": _leanest_optimizer(space)}
+    away = can_offload(space.shape, changed(space.recipe, lean), space.site.card)
+    return {**lean, "train.offload_layers": len(space.shape.layers) - 1} if away else lean
+
+
+def _leanest_optimizer(space: SearchSpace) -> str:
+    return "adamw_8bit" if "adamw_8bit" in _optimizers(space) else space.recipe.train.optimizer
+
+
+def least_short(space: SearchSpace, changes: Mapping[str, Any]) -> Candidate:
+    """The leanest plan with these changes; where host RAM lacks room for that, the one that lacks least."""
+    lean = {**_leanest(space), **changes}
+    candidate = space.look(lean)
+    if candidate.fits or not candidate.budget.offloaded_layers or candidate.budget.verdict != "fits":
+        return candidate
+    fewer = (_with_fewest_layers(space, {**lean, "train.checkpointing": mode}) for mode in _modes(space)[1:])
+    return min((candidate, *fewer), key=lambda each: each.short_bytes)
+
+
+def neighbours(space: SearchSpace, best: Candidate) -> list[Candidate]:
+    """The recipe as it is, and plans that differ from the best in one setting."""
+    train = best.recipe.train
+    rows = list(_rows_at_once(space))
+    at = next(index for index, each in enumerate(rows) if each["train.micro_batch"] == train.micro_batch)
+    one_off: list[Mapping[str, Any]] = [{"train.checkpointing": mode} for mode in _modes(space)]
+    one_off += [*rows[at + 1 : at + 2], *rows[max(0, at - 1) : at]]
+    one_off += [{"train.offload_layers": None}, {"train.optimizer": space.recipe.train.optimizer}]
+    found: list[Candidate] = []
+    for changes in ({}, *({**best.set, **each} for each in one_off)):
+        recipe = changed(space.recipe, changes)
+        if recipe.train.offload_layers is not None and not can_offload(space.shape, recipe, space.site.card):
+            continue
+        candidate = space.look(changes)
+        if candidate.set not in (best.set, *(each.set for each in found)):
+            found.append(candidate)
+    return found
+
+
+def longest_plan(space: SearchSpace, best: Candidate) -> Candidate | None:
+    """The longest rows that fit one at a time with the best plan's other settings. Checkpoints parked in host RAM take
+    least of the card, those on the card no host RAM."""
+    one = {**best.set, **next(_rows_at_once(space))}
+    _, *lean = _modes(space)
+    found = [longest_rows(space, {**one, "train.checkpointing": mode}) for mode in reversed(lean)]
+    return max((each for each in found if each), key=lambda each: each.recipe.model.max_seq_length, default=None)
+
+
+def longest_rows(
+    space: SearchSpace,
+    changes: Mapping[str, Any],
+    look: Callable[[SearchSpace, Mapping[str, Any]], Candidate] = SearchSpace.look,
+) -> Candidate | None:
+    """With these changes the longest rows that fit, a multiple of LENGTH_STEP, were all so long; None if none do."""
+    full = replace(space, rows=None)
+
+    def rows(steps: int) -> Candidate:
+        return look(full, {**changes, "model.max_seq_length": steps * LENGTH_STEP})
+
+    low, high = 0, LONGEST // LENGTH_STEP
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if rows(middle).fits else (low, middle - 1)
+    return rows(low) if low else None
