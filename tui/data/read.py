@@ -3,13 +3,12 @@
 import time
 from collections.abc import Callable
 
-from fitune.core import jobs, runs
+from fitune.core import jobs
 from fitune.core.data import Report, dataset
-from fitune.core.errors import BadInput, ExitCode, LeftError, UserError
+from fitune.core.errors import ExitCode, LeftError, UserError
 from fitune.core.recipe import Data, Recipe
 from fitune.core.runs import Failed, Run, RunState
-from fitune.core.tokens import STATS_FILE, TokenStats, cache
-from fitune.tui.wizard.draft import Draft, prepared, recipe, with_prepared
+from fitune.core.tokens import STATS_FILE, TokenStats
 
 POLL_S = 0.1
 
@@ -52,18 +51,6 @@ def render(recipe: Recipe, tell: Callable[[Run, RunState], object], is_left: Cal
         state = run.state()
         if run.status(state) != "stopped":  # one that was told to stop for other rows is started again for these
             raise _failure(run, state)
-
-
-def with_known(draft: Draft) -> Draft:
-    """The draft with its rows in tokens if the prepare job has found them before; nothing is started."""
-    if not draft.source or prepared(draft) is not None:
-        return draft
-    try:
-        asked = recipe(draft)
-    except BadInput:  # a field is wrong, which the form tells
-        return draft
-    found = cache.lookup(asked, runs.home(asked.run.home))
-    return with_prepared(draft, found) if found else draft
 
 
 def _failure(run: Run, state: RunState) -> UserError:

@@ -24,8 +24,8 @@ from fitune.tui.deliver import questions
 from fitune.tui.deliver.artifacts import Facts, look, with_sizes
 from fitune.tui.deliver.local import hand_off, zip_up
 from fitune.tui.deliver.options import WAYS, Key, Way, advice
+from fitune.tui.deliver.proof_view import proof_lines
 from fitune.tui.text import clean, safe
-from fitune.tui.watch.screen_text import proof_lines
 from fitune.tui.widgets.confirm import Confirm
 from fitune.tui.widgets.footer import Keys
 from fitune.tui.widgets.lists import with_status_words

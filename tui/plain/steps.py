@@ -6,7 +6,6 @@ from pathlib import Path
 from fitune.core import jobs, runs
 from fitune.core.errors import UserError
 from fitune.core.tokens import lengths_note
-from fitune.tui.data.read import with_known
 from fitune.tui.plain.data import reread, with_tokens
 from fitune.tui.plain.prompt import GoBack, Talk
 from fitune.tui.wizard.draft import (
@@ -20,6 +19,7 @@ from fitune.tui.wizard.draft import (
     set_field,
     shown,
     use_preset,
+    with_known,
 )
 from fitune.tui.wizard.field_cost import field_cost
 from fitune.tui.wizard.fields import Field, form_fields

@@ -42,7 +42,7 @@ def run_plain(answers: Mapping[str, Any] | None = None) -> int:
     except (KeyboardInterrupt, EOFError):
         talk.say(f"\nLeft. {kept_line(runs.home())}".rstrip())
         return ExitCode.STOPPED
-    from fitune.tui.commands.running.watch import follow_to_end
+    from fitune.tui.watch.follow import follow_to_end
 
     status = follow_to_end(run)
     if status == 0 and run.adapter.is_dir():

@@ -1,17 +1,47 @@
 """A run told in plain lines, for `fitune watch` and `train` without a screen. Looking can't hurt the run."""
 
 import shutil
+import sys
 import time
 from typing import TextIO
 
+from fitune.core.errors import ExitCode
 from fitune.core.runs import LIVE, Run, RunState, Step, Tail
 from fitune.tui.deliver.proof_text import table
-from fitune.tui.text import encodable
+from fitune.tui.text import clean, encodable
 from fitune.tui.watch.ending import SILENT_AFTER_S, Story, ending
 from fitune.tui.watch.event_text import line, memory_text
 
 POLL_S = 0.25
+EXIT_CODES = {
+    "finished": ExitCode.DONE,
+    "stopped": ExitCode.STOPPED,
+    "failed": ExitCode.FAILED,
+    "killed": ExitCode.FAILED,
+}
 TABLE_COLUMNS = 100
+
+
+def follow_to_end(run: Run, from_start: bool = True) -> int:
+    """Print a run's story to stderr until it ends; Ctrl+C leaves it running and says how to come back.
+
+    from_start: also what was told before this call.
+    """
+    name = clean(run.name)
+    promise = "" if run.holder_pid() is None else "you can close this window, the run goes on. "
+    print(f"{name}: {promise}Its folder: {clean(str(run.path))}", file=sys.stderr)
+    try:
+        state = follow(run, sys.stderr, from_start, live=True)
+    except KeyboardInterrupt:
+        print(f"\nStill running. Watch it: fitune watch {name}   Stop it: fitune stop {name}", file=sys.stderr)
+        return ExitCode.STOPPED
+    status = run.status(state)
+    checkpoint = run.newest_checkpoint()
+    unfinished = status in ("stopped", "killed") or (status == "failed" and checkpoint)
+    if unfinished and (run.untold(state) or state.job) == "train":
+        way = "Go on from the last checkpoint" if checkpoint else "There is no checkpoint; start it over"
+        print(f"{way}: fitune resume {name}", file=sys.stderr)
+    return EXIT_CODES[status]
 
 
 def follow(run: Run, out: TextIO, from_start: bool = True, live: bool = False) -> RunState:

@@ -9,7 +9,7 @@ from textual.content import Content
 from fitune.core.machine import GpuSample
 from fitune.core.runs import LIVE, RunInfo, RunState, Sample, Status
 from fitune.core.units import GIB
-from fitune.tui.deliver.proof_text import WORDS, NamedProof, table
+from fitune.tui.deliver.proof_view import proof_lines
 from fitune.tui.text import UNKNOWN, clean, count, duration, exponent, gib, number, rate, safe
 from fitune.tui.watch.ending import SILENT_AFTER_S, Ending, loss_text, phase_text
 from fitune.tui.watch.progress import Part, listed
@@ -154,19 +154,6 @@ def tale(seen: Seen, columns: int, now_s: float) -> Content:
         lines.append(_muted(PROMISE))
     lines += _sample(seen.state.samples, columns) if seen.job == "train" else _parts(seen, now_s)
     return Content("\n").join(lines)
-
-
-def proof_lines(proof: NamedProof, columns: int) -> list[Content]:
-    """A proof's summary and its table, after a blank line; a word at the beginning of each row says how it went."""
-    head, *rows = table(proof, columns)
-    return [Content(), Content.styled(proof.summary, "bold"), Content.styled(head, "dim"), *map(_check, rows)]
-
-
-def _check(row: str) -> Content:
-    """A line of a table with its word in colour; one that goes on has none."""
-    word = row.split(" ", 1)[0]
-    colour = {WORDS[True]: COLOURS["OK"], WORDS[False]: COLOURS["ERROR"]}.get(word)
-    return Content.styled(word, f"bold {colour}") + Content(row[len(word) :]) if colour else Content(row)
 
 
 def _parts(seen: Seen, now_s: float) -> list[Content]:

@@ -7,12 +7,13 @@ from typing import Any, Literal
 
 import orjson
 
+from fitune.core import runs
 from fitune.core.data import Report
 from fitune.core.errors import BadInput, Problem, UserError
 from fitune.core.files import write_atomically
 from fitune.core.machine import Machine
 from fitune.core.recipe import Recipe, load, presets
-from fitune.core.tokens import TokenStats
+from fitune.core.tokens import TokenStats, cache
 from fitune.tui.wizard.fields import all_fields, parse, problem, text_of
 
 Origin = Literal["edited", "answers", "preset", "default"]
@@ -135,6 +136,18 @@ def prepared(draft: Draft) -> TokenStats | None:
 def with_prepared(draft: Draft, found: TokenStats) -> Draft:
     """The draft with its rows in tokens."""
     return replace(draft, rendered=(_rendered_by(draft), found))
+
+
+def with_known(draft: Draft) -> Draft:
+    """The draft with its rows in tokens if the prepare job has found them before; nothing is started."""
+    if not draft.source or prepared(draft) is not None:
+        return draft
+    try:
+        asked = recipe(draft)
+    except BadInput:  # a field is wrong, which the form tells
+        return draft
+    found = cache.lookup(asked, runs.home(asked.run.home))
+    return with_prepared(draft, found) if found else draft
 
 
 def save(draft: Draft, step: str, base: Path) -> None:

@@ -37,7 +37,7 @@ def begun(monkeypatch: pytest.MonkeyPatch, this_machine: Machine, rendered_at_on
         return Begun(runs.create(recipe, runs.home()), "setsid", "", ())
 
     monkeypatch.setattr(jobs, "begin", begin)
-    monkeypatch.setattr("fitune.tui.commands.running.watch.follow_to_end", lambda run: 0)
+    monkeypatch.setattr("fitune.tui.watch.follow.follow_to_end", lambda run: 0)
     return recipes
 
 

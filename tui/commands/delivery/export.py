@@ -7,9 +7,9 @@ from pathlib import Path
 from fitune.core import jobs, runs
 from fitune.core.deliver import gguf_tools
 from fitune.core.errors import ConverterMissing
-from fitune.tui.commands.running.watch import follow_to_end
 from fitune.tui.terminal import is_terminal
 from fitune.tui.text import clean
+from fitune.tui.watch.follow import follow_to_end
 
 
 def run(args: argparse.Namespace) -> int:

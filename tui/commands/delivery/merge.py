@@ -3,7 +3,7 @@
 import argparse
 
 from fitune.core import jobs, runs
-from fitune.tui.commands.running.watch import follow_to_end
+from fitune.tui.watch.follow import follow_to_end
 
 
 def run(args: argparse.Namespace) -> int:

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from fitune.core import hub, jobs, runs
 from fitune.core.deliver import UPLOAD_KINDS, Upload, UploadKind, uploads
 from fitune.core.errors import ExitCode, TokenNeeded, UserError
-from fitune.tui.commands.running.watch import follow_to_end
 from fitune.tui.deliver.options import amount
 from fitune.tui.terminal import is_terminal
 from fitune.tui.text import clean
+from fitune.tui.watch.follow import follow_to_end
 
 
 def run(args: argparse.Namespace) -> int:

@@ -7,8 +7,8 @@ import textwrap
 from fitune.core import jobs
 from fitune.core.errors import ExitCode
 from fitune.core.recipe import load, presets_dir
-from fitune.tui.commands.running.watch import follow_to_end
 from fitune.tui.text import clean
+from fitune.tui.watch.follow import follow_to_end
 
 
 def run(args: argparse.Namespace) -> int:

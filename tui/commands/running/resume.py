@@ -5,8 +5,8 @@ import sys
 
 from fitune.core import jobs, runs
 from fitune.core.errors import ExitCode, UserError
-from fitune.tui.commands.running.watch import follow_to_end
 from fitune.tui.text import clean
+from fitune.tui.watch.follow import follow_to_end
 
 
 def run(args: argparse.Namespace) -> int:

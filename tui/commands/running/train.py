@@ -10,9 +10,9 @@ from fitune.core.jobs import Begun
 from fitune.core.recipe import Recipe, load
 from fitune.core.runs import Run, RunState
 from fitune.core.tokens import lengths_note
-from fitune.tui.commands.running.watch import follow_to_end
 from fitune.tui.data.read import render
 from fitune.tui.text import clean, gib
+from fitune.tui.watch.follow import follow_to_end
 
 
 def run(args: argparse.Namespace) -> int:

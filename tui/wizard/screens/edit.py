@@ -13,10 +13,9 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 from fitune.core.errors import UserError
-from fitune.tui.data.read import with_known
 from fitune.tui.text import clean, safe
 from fitune.tui.wizard import steps
-from fitune.tui.wizard.draft import Draft, problems, reset_field, set_field, shown
+from fitune.tui.wizard.draft import Draft, problems, reset_field, set_field, shown, with_known
 from fitune.tui.wizard.field_cost import field_cost
 from fitune.tui.wizard.fields import ELSEWHERE, MAIN, form_fields
 from fitune.tui.wizard.forecast_text import fitted, known_shape, learn
