@@ -1,10 +1,9 @@
 """Runs: a folder each, its events, where it stands, and the worker that is started on it."""
 
-from fitune.core.runs.event_log import EventLog, Tail
+from fitune.core.runs.event_log import Event, EventLog, Tail
 from fitune.core.runs.events import (
     Checkpoint,
     Eval,
-    Event,
     EventData,
     Failed,
     Finished,

@@ -9,12 +9,13 @@ import os
 import re
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import orjson
 
 from fitune.core.records import from_json, to_json
-from fitune.core.runs.events import TYPES, Event, EventData, Failed, Finished, Unknown
+from fitune.core.runs.events import TYPES, EventData, Failed, Finished
 
 BLOCK_BYTES = 1 << 16
 LONG_BACKLOG_BYTES = 8 << 20
@@ -26,6 +27,31 @@ _NO_STEP = re.compile(b'"type":"(?!step")')
 
 
 _KINDS = {kind.type: kind for kind in TYPES}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unknown:
+    """An event of a type that this version does not know, or whose step is no whole number."""
+
+    type: str
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One line of events.jsonl."""
+
+    seq: int
+    """Number of the line, from 1."""
+    t: float
+    """UTC seconds."""
+    job: str
+    """train, prepare, merge, export or push. One works at a time: the lock sees to it."""
+    data: EventData | Unknown
+
+    @property
+    def type(self) -> str:
+        """The word in the file."""
+        return self.data.type
 
 
 class EventLog:

@@ -286,34 +286,9 @@ class Finished:
     """Merge, export, push: size of these files."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Unknown:
-    """An event of a type that this version does not know, or whose step is no whole number."""
-
-    type: str
-
-
 EventData = (
     Started | Phase | Step | Eval | Memory | Checkpoint | Warned | Recovered | Sample | Finished | Failed
 )  # fmt: skip
 TYPES: tuple[type[EventData], ...] = (
     Started, Phase, Step, Eval, Memory, Checkpoint, Warned, Recovered, Sample, Finished, Failed,
 )  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """One line of events.jsonl."""
-
-    seq: int
-    """Number of the line, from 1."""
-    t: float
-    """UTC seconds."""
-    job: str
-    """train, prepare, merge, export or push. One works at a time: the lock sees to it."""
-    data: EventData | Unknown
-
-    @property
-    def type(self) -> str:
-        """The word in the file."""
-        return self.data.type

@@ -4,10 +4,10 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields, replace
 
+from fitune.core.runs.event_log import Event, Unknown
 from fitune.core.runs.events import (
     Checkpoint,
     Eval,
-    Event,
     Failed,
     Finished,
     Memory,
@@ -16,7 +16,6 @@ from fitune.core.runs.events import (
     Sample,
     Started,
     Step,
-    Unknown,
     Warned,
 )
 

@@ -31,8 +31,7 @@ from fitune.core.runs import (
     Warned,
     event_log,
 )
-from fitune.core.runs.event_log import parse_line
-from fitune.core.runs.events import Unknown
+from fitune.core.runs.event_log import Unknown, parse_line
 from fitune.core.runs.state import HISTORY_POINTS, Curve, RunState, fold, spent_s
 from tests.events import event_of, raw_line
 
