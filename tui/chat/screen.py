@@ -22,7 +22,7 @@ from fitune.core.runs import Failed, Phase, Run, Warned
 from fitune.tui.chat.text import ANSWER_CHARS, NAMES, ended, failure, kept, manner, phase
 from fitune.tui.text import clean, safe
 from fitune.tui.widgets.footer import Keys
-from fitune.tui.widgets.readouts import Line
+from fitune.tui.widgets.readouts import Readout
 
 DRAW_EVERY_S = 0.1
 """A fast model writes more often than that: each drawing goes over the wire."""
@@ -128,18 +128,18 @@ class ChatScreen(Screen[None]):
         self._over = threading.Event()
 
     def compose(self) -> ComposeResult:
-        yield Line("title")
+        yield Readout("title")
         with Container(id="panes"):
             for side in SIDES:
                 yield Pane(side)
-        yield Line("status")
+        yield Readout("status")
         yield QuestionInput(id="question", compact=True, placeholder=HINT)
         yield Static("terminal too small (need 80x24)  Esc leaves", id="too-small", markup=False)
         yield Keys()
 
     def on_mount(self) -> None:
         title = Content.styled("fitune", "bold $primary") + safe(f"  {self.trained.name}", 60)
-        self.query_one("#title", Line).say(title + Content.styled("   the same question to both", "dim"))
+        self.query_one("#title", Readout).say(title + Content.styled("   the same question to both", "dim"))
         self.say("looking for room for the model ...")
         self.listen()
         self.set_interval(DRAW_EVERY_S, self.draw)
@@ -152,7 +152,7 @@ class ChatScreen(Screen[None]):
     def say(self, text: str, mark: str = "") -> None:
         """One line below the panes; of what went wrong as many as it takes."""
         word = Content.styled(f"{mark} ", f"bold ${mark.lower()}") if mark else Content()
-        status = self.query_one("#status", Line)
+        status = self.query_one("#status", Readout)
         status.set_class(mark == "ERROR", "-whole")
         status.say(word + safe(text, 600))
 
@@ -281,7 +281,7 @@ class ChatScreen(Screen[None]):
         self.dismiss()
 
     def action_help(self) -> None:
-        from fitune.tui.text.run_help import chat_help
+        from fitune.tui.text.help_pages import chat_help
         from fitune.tui.widgets.help_page import HelpScreen
 
         self.app.push_screen(HelpScreen(chat_help()))

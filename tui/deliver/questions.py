@@ -12,9 +12,7 @@ from fitune.tui.deliver.artifacts import Facts
 from fitune.tui.deliver.local import proposed
 from fitune.tui.deliver.options import KINDS, PUSHED, TARGETS, amount, fetched, kind_size
 from fitune.tui.text import size
-from fitune.tui.widgets.ask import Ask
-from fitune.tui.widgets.confirm import Confirm
-from fitune.tui.widgets.pick import Pick, PickSome
+from fitune.tui.widgets.dialogs import AskDialog, ConfirmDialog, PickDialog, PickSomeDialog
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,26 +30,26 @@ async def base(app: App[int], facts: Facts) -> str | None:
         "This run's base model has quantized weights.\nMerged into them, the adapter would be rounded as they are.\n"
         "The full model to merge into instead:"
     )
-    named = await app.push_screen_wait(Ask(question, facts.full_model or "", jobs.check_repo))
+    named = await app.push_screen_wait(AskDialog(question, facts.full_model or "", jobs.check_repo))
     if named is None or (facts.merge_base and named.strip() == facts.merge_base.model_id):
         return named
     found = await asyncio.to_thread(downloads.download, named.strip())  # of the one proposed it was told before
     question = f"Merge into {found.model_id}?\ndownload: {fetched(found)}"
-    return found.model_id if await app.push_screen_wait(Confirm(question, "Don't merge", "Merge")) else None
+    return found.model_id if await app.push_screen_wait(ConfirmDialog(question, "Don't merge", "Merge")) else None
 
 
 async def kinds(app: App[int], facts: Facts) -> list[str] | None:
     """Kinds of GGUF files."""
     options = [(kind, f"{kind_size(facts, kind):>9}   {what}") for kind, what in KINDS.items()]
-    return await app.push_screen_wait(PickSome("Which files? Smaller ones answer a little worse.", options))
+    return await app.push_screen_wait(PickSomeDialog("Which files? Smaller ones answer a little worse.", options))
 
 
 async def target(app: App[int], facts: Facts) -> tuple[str, str] | None:
     """What to hand off to, and the folder."""
-    chosen = await app.push_screen_wait(Pick("For what?", TARGETS))
+    chosen = await app.push_screen_wait(PickDialog("For what?", TARGETS))
     if chosen is None:
         return None
-    folder = await app.push_screen_wait(Ask("The folder to make", proposed(facts.run, chosen), check_folder))
+    folder = await app.push_screen_wait(AskDialog("The folder to make", proposed(facts.run, chosen), check_folder))
     return (chosen, folder.strip()) if folder else None
 
 
@@ -62,7 +60,7 @@ async def account(app: App[int]) -> hub.Account | None:
         try:
             return await asyncio.to_thread(hub.account)
         except TokenNeeded as error:
-            asked = Ask(question.format(error.message), "", hub.use_token, masked=True)
+            asked = AskDialog(question.format(error.message), "", hub.use_token, masked=True)
             if await app.push_screen_wait(asked) is None:
                 return None
 
@@ -78,19 +76,19 @@ async def push(app: App[int], facts: Facts, who: hub.Account) -> Wish | None:
         jobs.check_repo(repo.strip())
         who.require_write(full_name(repo, who))
 
-    named = await app.push_screen_wait(Ask("Name of the repository on the Hub", proposal, check))
+    named = await app.push_screen_wait(AskDialog("Name of the repository on the Hub", proposal, check))
     if named is None:
         return None
     repo = full_name(named, who)
     asked = f"Who may see {repo}?\nprivate: only you   public: everyone"
-    seen_by = await app.push_screen_wait(Ask(asked, "private", check_visibility))
+    seen_by = await app.push_screen_wait(AskDialog(asked, "private", check_visibility))
     if seen_by is None:
         return None
     private = seen_by.strip() == "private"
     visible = "private: only you can see it" if private else "PUBLIC: everyone can see it"
     title = next(title for each, title, _ in PUSHED if each == what)
     question = f"Upload the {title} to the Hub?\n{amount(facts.pushable[what])}\n{repo}\n{visible}"
-    sure = await app.push_screen_wait(Confirm(question, "Don't upload", "Upload"))
+    sure = await app.push_screen_wait(ConfirmDialog(question, "Don't upload", "Upload"))
     return Wish(what, repo, private) if sure else None
 
 
@@ -102,7 +100,9 @@ async def what_to_push(app: App[int], facts: Facts) -> UploadKind | None:
         if what in facts.pushable
     ]
     chosen = (
-        options[0][0] if len(options) == 1 else await app.push_screen_wait(Pick("What shall be uploaded?", options))
+        options[0][0]
+        if len(options) == 1
+        else await app.push_screen_wait(PickDialog("What shall be uploaded?", options))
     )
     return next((what for what in facts.pushable if what == chosen), None)
 

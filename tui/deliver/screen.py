@@ -26,10 +26,10 @@ from fitune.tui.deliver.local import hand_off, zip_up
 from fitune.tui.deliver.options import WAYS, Key, Way, advice
 from fitune.tui.deliver.proof_view import proof_lines
 from fitune.tui.text import clean, safe
-from fitune.tui.widgets.confirm import Confirm
+from fitune.tui.widgets.dialogs import ConfirmDialog
 from fitune.tui.widgets.footer import Keys
-from fitune.tui.widgets.lists import with_status_words
-from fitune.tui.widgets.readouts import Line
+from fitune.tui.widgets.readouts import Readout
+from fitune.tui.widgets.views import with_status_words
 
 Result = TypeVar("Result")
 TITLE_COLUMNS, WHAT_COLUMNS, LABEL_COLUMNS = 10, 48, 11
@@ -70,17 +70,17 @@ class DeliverScreen(Screen[None]):
         """Whether something is being started or made: what would be begun meanwhile would be begun twice."""
 
     def compose(self) -> ComposeResult:
-        yield Line("title")
+        yield Readout("title")
         yield Ways(id="ways", compact=True, markup=False)
         with VerticalScroll(id="way", can_focus=False):
-            yield Line("what")
-            yield Line("lines")
+            yield Readout("what")
+            yield Readout("lines")
         yield Static("terminal too small (need 80x24)  Esc goes back", id="too-small", markup=False)
         yield Keys()
 
     def on_mount(self) -> None:
         name = safe(f"  {self.trained.name}", 60)
-        self.query_one("#title", Line).say(
+        self.query_one("#title", Readout).say(
             Content.styled("fitune", "bold $primary") + name + Content("   the adapter is ready")
         )
         ways = self.query_one(Ways)
@@ -114,12 +114,12 @@ class DeliverScreen(Screen[None]):
         said = Content("looking at the run's folder ...")
         if self.facts:
             said = explained(way, self.facts, max(40, self.size.width - 4))
-        self.query_one("#what", Line).say(said)
+        self.query_one("#what", Readout).say(said)
         self.query_one("#way", VerticalScroll).scroll_home(animate=False)
 
     def result(self, lines: list[str]) -> None:
         """Show what came of a way that is done at once."""
-        self.query_one("#lines", Line).say(with_status_words(clean("\n".join(lines), 6000, keep_newlines=True)))
+        self.query_one("#lines", Readout).say(with_status_words(clean("\n".join(lines), 6000, keep_newlines=True)))
         if lines:
             self.call_after_refresh(self.query_one("#way", VerticalScroll).scroll_to_widget, self.query_one("#lines"))
 
@@ -156,7 +156,7 @@ class DeliverScreen(Screen[None]):
 
     async def merge(self, facts: Facts) -> None:
         """Merge, into another base where it must be, and not twice unasked. Raises UserError."""
-        again = Confirm("Merge again?\nThe merged model that is there is replaced.", "Keep it", "Merge again")
+        again = ConfirmDialog("Merge again?\nThe merged model that is there is replaced.", "Keep it", "Merge again")
         if facts.merged_bytes and not await self.app.push_screen_wait(again):
             return
         base = await questions.base(self.app, facts) if facts.quantized else None
@@ -169,7 +169,9 @@ class DeliverScreen(Screen[None]):
             raise UserError("GGUF files are made of the merged model.", "Merge first: it is the way above.")
         if facts.converter_missing:
             home = self.trained.path.parent.parent
-            if not await self.app.push_screen_wait(Confirm(gguf_tools.install_question(home), "Don't fetch", "Fetch")):
+            if not await self.app.push_screen_wait(
+                ConfirmDialog(gguf_tools.install_question(home), "Don't fetch", "Fetch")
+            ):
                 return
             self.result(["fetching the converter ..."])
             await self.done(lambda: gguf_tools.install(home))
@@ -217,7 +219,7 @@ class DeliverScreen(Screen[None]):
             way.scroll_page_down(animate=False)
 
     def action_help(self) -> None:
-        from fitune.tui.text.run_help import deliver_help
+        from fitune.tui.text.help_pages import deliver_help
         from fitune.tui.widgets.help_page import HelpScreen
 
         self.app.push_screen(HelpScreen(deliver_help()))

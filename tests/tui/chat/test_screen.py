@@ -272,9 +272,9 @@ async def test_up_offers_the_questions_of_the_data_one_after_the_other(trained: 
 async def test_f1_explains_it_for_a_question_mark_belongs_to_the_question(trained: Path) -> None:
     async with talking(trained) as (app, pilot):
         await pilot.press("question_mark", "f1")
-        await until(pilot, lambda: "was taught one thing" in shown(app))
+        await until(pilot, lambda: "was trained for one thing" in shown(app))
         await pilot.press("escape")
-        await until(pilot, lambda: "was taught one thing" not in shown(app))
+        await until(pilot, lambda: "was trained for one thing" not in shown(app))
         assert app.screen.query_one(Input).value == "?"
 
 

@@ -27,8 +27,7 @@ from fitune.tui.text.clean import clean
 from fitune.tui.watch.leave import LeaveScreen
 from fitune.tui.watch.screen import WatchScreen
 from fitune.tui.watch.screen_text import PROMISE, Seen, memory, tale
-from fitune.tui.widgets.ask import Ask
-from fitune.tui.widgets.confirm import Confirm
+from fitune.tui.widgets.dialogs import AskDialog, ConfirmDialog
 from tests.fake_worker import make_run, start
 from tests.tui.payloads import OBEYED, PAYLOADS
 
@@ -178,12 +177,12 @@ async def test_check_16_killing_needs_a_second_answer_and_enter_is_the_safe_one(
     worker = start(live, "steps:400", "--rate", "20")
     async with watching(live, "training   step") as (app, pilot):
         await pilot.press("k")
-        await until(pilot, lambda: isinstance(app.screen, Confirm))
+        await until(pilot, lambda: isinstance(app.screen, ConfirmDialog))
         await pilot.press("enter", "enter")
         await until(pilot, lambda: isinstance(app.screen, WatchScreen))
         assert worker.poll() is None
         await pilot.press("k")
-        await until(pilot, lambda: isinstance(app.screen, Confirm))
+        await until(pilot, lambda: isinstance(app.screen, ConfirmDialog))
         await pilot.press("right", "enter")
         await until(pilot, lambda: "ERROR  killed" in shown(app))
     assert worker.wait(60) != 0
@@ -193,7 +192,7 @@ async def test_stop_is_confirmed_and_writes_a_checkpoint(live: Path) -> None:
     worker = start(live, "steps:400", "--rate", "20")
     async with watching(live, "training   step") as (app, pilot):
         await pilot.press("s")
-        await until(pilot, lambda: isinstance(app.screen, Confirm))
+        await until(pilot, lambda: isinstance(app.screen, ConfirmDialog))
         await pilot.press("right", "enter")
         await until(pilot, lambda: "OK  stopped" in shown(app))
         await until(pilot, lambda: "Go on from step" in shown(app))
@@ -236,7 +235,7 @@ async def test_a_note_is_kept_with_time_and_step(tmp_path: Path) -> None:
     run = make_run(tmp_path, told="ok")
     async with watching(run, "OK  finished") as (app, pilot):
         await pilot.press("n")
-        await until(pilot, lambda: isinstance(app.screen, Ask))
+        await until(pilot, lambda: isinstance(app.screen, AskDialog))
         await pilot.press(*"sk d")  # check 36: letters are text here, not keys
         await pilot.press("enter")
         notes = run / "notes.txt"
