@@ -17,8 +17,8 @@ from fitune.core.errors import ConverterMissing, TokenNeeded, UserError
 from fitune.core.memory.disk import GGUF_BYTES
 from fitune.core.runs import Tail, spawn
 from fitune.core.runs.run import Run
-from fitune.tui.deliver.local import instructions
-from fitune.tui.deliver.options import KINDS, TARGETS, WAYS
+from fitune.tui.deliver.handoff import instructions
+from fitune.tui.deliver.options import GGUF_KINDS, HANDOFF_TARGETS, OPTIONS
 from fitune.tui.deliver.screen import DeliverScreen
 from fitune.tui.watch.ending import Story, ending
 from fitune.tui.watch.event_text import line
@@ -74,7 +74,7 @@ async def choose(app: Any, pilot: Any, key: str, enter: bool = True) -> None:
     """Open the deliver screen and press Enter on a way."""
     await pilot.press("c")
     await until(pilot, lambda: isinstance(app.screen, DeliverScreen) and "needs" in shown(app))
-    for _ in range([str(way.key) for way in WAYS].index(key)):
+    for _ in range([str(way.key) for way in OPTIONS].index(key)):
         await pilot.press("down")
     if enter:
         await pilot.press("enter")
@@ -279,7 +279,7 @@ def no_tools(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_gguf_without_a_merged_model_says_what_comes_first(trained: Path, begun: list[str]) -> None:
     async with watching(trained, "Use it") as (app, pilot):
         await choose(app, pilot, "gguf")
-        await until(pilot, lambda: "Merge first: it is the way above." in " ".join(shown(app).split()))
+        await until(pilot, lambda: "Merge first: it is the option above." in " ".join(shown(app).split()))
         said = " ".join(shown(app).split())
         assert "first merge: these files are made of the merged model" in said
         assert "converter not on this machine; you are asked before it is fetched (0.4 MB)" in said
@@ -506,8 +506,8 @@ async def test_files_say_where_everything_lies(trained: Path) -> None:
 
 
 def test_every_kind_and_target_is_offered() -> None:
-    assert KINDS.keys() == GGUF_BYTES.keys()
-    assert tuple(target for target, _ in TARGETS) == handoff.TARGETS
+    assert GGUF_KINDS.keys() == GGUF_BYTES.keys()
+    assert tuple(target for target, _ in HANDOFF_TARGETS) == handoff.TARGETS
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fitune.core.runs.run import Run
-from fitune.tui.deliver.options import WAYS
+from fitune.tui.deliver.options import OPTIONS
 from fitune.tui.plain import deliver as plain_deliver
 from fitune.tui.plain.deliver import deliver
 from fitune.tui.plain.prompt import Prompter
@@ -45,13 +45,13 @@ def answer(run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixt
 
 
 def number(key: str) -> str:
-    return str([str(way.key) for way in WAYS].index(key) + 1)
+    return str([str(way.key) for way in OPTIONS].index(key) + 1)
 
 
 def test_enter_alone_leaves_and_the_table_is_the_screens(answer: Answer) -> None:
     commands, said = answer()
     assert commands == []
-    for way in WAYS:
+    for way in OPTIONS:
         assert f"{way.title:<10}{way.what}" in said
 
 

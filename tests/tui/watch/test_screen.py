@@ -21,7 +21,7 @@ from fitune.core.errors import UserError
 from fitune.core.runs import Memory, RunState, Sample, Step
 from fitune.core.runs.run import Run
 from fitune.tui.app import FituneApp
-from fitune.tui.deliver.options import WAYS
+from fitune.tui.deliver.options import OPTIONS
 from fitune.tui.deliver.screen import DeliverScreen
 from fitune.tui.text.clean import clean
 from fitune.tui.watch.leave import LeaveScreen
@@ -343,7 +343,7 @@ async def test_check_37_no_payload_reaches_the_screen(tmp_path: Path, payload: s
         assert not OBEYED.search(shown(app))
         await pilot.press("c")
         await until(pilot, lambda: isinstance(app.screen, DeliverScreen) and "needs" in shown(app))
-        for _ in WAYS:
+        for _ in OPTIONS:
             assert not OBEYED.search(shown(app))
             await pilot.press("down")
 
@@ -354,7 +354,7 @@ async def test_deliver_shows_each_way_and_esc_goes_back(tmp_path: Path) -> None:
     (run / "adapter" / "adapter_model.safetensors").write_bytes(b"x" * 3_000_000)
     async with watching(run, "Use it") as (app, pilot):
         await pilot.press("c")
-        for way in WAYS:
+        for way in OPTIONS:
             await until(pilot, shows(app, way.what))
             await pilot.press("down")
         await pilot.press("escape")

@@ -11,7 +11,7 @@ from textual.widgets import Static
 
 from fitune.core.errors import UserError
 from fitune.tui.app import FituneApp
-from fitune.tui.deliver.options import KINDS, TARGETS
+from fitune.tui.deliver.options import GGUF_KINDS, HANDOFF_TARGETS
 from fitune.tui.deliver.screen import DeliverScreen
 from fitune.tui.text.help_pages import chat_help, deliver_help, watch_help
 from fitune.tui.watch.leave import LeaveScreen
@@ -38,9 +38,9 @@ BOXES: dict[str, tuple[Callable[[], Screen[Any]], str]] = {
     "help in a chat": (lambda: HelpScreen(chat_help()), "Typical mistake"),
     "leave": (LeaveScreen, "Kill at once: what came after the last checkpoint is lost"),
     "ask": (lambda: AskDialog(CARD_QUESTION, "24", refuse), "Enter takes it, Esc goes back."),
-    "pick": (lambda: PickDialog("For what?", TARGETS), "the Modelfile that runs it in Ollama"),
+    "pick": (lambda: PickDialog("For what?", HANDOFF_TARGETS), "the Modelfile that runs it in Ollama"),
     "pick some": (
-        lambda: PickSomeDialog("Which files?", list(KINDS.items())),
+        lambda: PickSomeDialog("Which files?", list(GGUF_KINDS.items())),
         "Space marks, Enter makes what is marked",
     ),
     "leave a push": (lambda: LeaveScreen("push"), "Kill at once; the adapter stays as it is"),
