@@ -60,6 +60,7 @@ async def test_check_28_a_box_has_one_focus_and_cuts_nothing(
     make, words = BOXES[name]
     app = wizard()
     async with app.run_test(size=size) as pilot:
+        await until(pilot, shows(app, "Start a new fine-tune"))  # else it comes up over the box
         app.push_screen(make())
         for _ in range(2):
             await until(pilot, shows(app, words))
