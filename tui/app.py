@@ -24,7 +24,7 @@ from fitune.core.runs import Run
 from fitune.tui import terminal
 from fitune.tui.keys import settled, takes_keys
 from fitune.tui.text import clean
-from fitune.tui.widgets.confirm import Confirm
+from fitune.tui.widgets.dialogs import ConfirmDialog
 
 if TYPE_CHECKING:
     from fitune.core.jobs.chat import Settings
@@ -117,7 +117,7 @@ class FituneApp(App[int]):
 
     async def action_quit(self) -> None:
         """Leave; a screen with something to lose asks first, also from below a page of help or a question."""
-        if isinstance(self.screen, Confirm):
+        if isinstance(self.screen, ConfirmDialog):
             return
         asking = (getattr(screen, "ask_quit", None) for screen in reversed(self.screen_stack))
         if ask_quit := next(filter(None, asking), None):

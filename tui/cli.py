@@ -1,4 +1,4 @@
-"""The command line: what can be asked, and which file answers."""
+"""The command line: its commands and options, and the module of each command."""
 
 import argparse
 import gc
@@ -36,7 +36,7 @@ def parser() -> argparse.ArgumentParser:
     _beginning(commands)
     _following(commands)
     _using(commands)
-    doctor = commands.add_parser("doctor", help="check GPU, driver, CUDA, disk and Hub, and say how to mend them")
+    doctor = commands.add_parser("doctor", help="check GPU, driver, CUDA, disk and Hub, and say how to fix them")
     _json(doctor)
 
     demo = commands.add_parser("demo", help="fine-tune a small real model on real rows, on any machine")

@@ -10,7 +10,7 @@ import pytest
 
 from fitune.core.runs.run import Run
 from fitune.tui.plain import wizard as plain
-from fitune.tui.widgets.confirm import Confirm
+from fitune.tui.widgets.dialogs import ConfirmDialog
 from fitune.tui.widgets.help_page import HelpScreen
 from fitune.tui.wizard.screens.start import StartScreen
 from tests.fake_worker import make_run, start
@@ -35,8 +35,8 @@ async def test_the_wizard_goes_on_without_keeping_its_answers(wizard: At, no_hom
         await go_to(pilot, "edit")
         assert "Your answers can't be kept" in app.shown()
         await pilot.press("down", "down", "1", "ctrl+c")
-        await until(pilot, lambda: isinstance(app.screen, Confirm))
-        assert isinstance(app.screen, Confirm)
+        await until(pilot, lambda: isinstance(app.screen, ConfirmDialog))
+        assert isinstance(app.screen, ConfirmDialog)
         assert "Set FITUNE_HOME to a folder" in app.screen.question
 
 

@@ -1,1 +1,1 @@
-"""Talking with a trained model and its base, side by side."""
+"""Chat with a trained model and its base, side by side."""

@@ -1,4 +1,4 @@
-"""A trained model and its base, asked the same: one above the other, side by side where there is room."""
+"""The chat screen: a trained model and its base get the same question; their answers are side by side if they fit."""
 
 import threading
 from dataclasses import dataclass
@@ -19,20 +19,20 @@ from fitune.core.jobs.chat import Chat, Conversation, Settings
 from fitune.core.jobs.chat_messages import SIDES, Answered, Done, Question, Ready, Refused, Side, Text
 from fitune.core.jobs.chat_messages import Message as ChatMessage
 from fitune.core.runs import Failed, Phase, Run, Warned
-from fitune.tui.chat.text import ANSWER_CHARS, NAMES, ended, failure, kept, manner, phase
+from fitune.tui.chat.text import ANSWER_CHARS, NAMES, end_text, failure, opening_text, phase_text, settings_text
 from fitune.tui.text import clean, safe
 from fitune.tui.widgets.footer import Keys
-from fitune.tui.widgets.readouts import Line
+from fitune.tui.widgets.readouts import Readout
 
 DRAW_EVERY_S = 0.1
-"""A fast model writes more often than that: each drawing goes over the wire."""
+"""Interval of redrawing: a fast model writes more often, and each redraw goes over the wire."""
 QUESTION_CHARS = 150
-"""Of a question, so many are repeated above its answers: in 24 rows there is room for little else."""
+"""Characters of a question that are repeated above its answers: 24 rows have no room for more."""
 HINT = "Your question; up brings one from your data, page up scrolls"
 
 
 class QuestionInput(Input):
-    """The line to type in. Textual's would scroll itself by keys that mean something here."""
+    """The input for a question. Keys with which Textual's Input would scroll have other actions here."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "submit", "Ask", key_display="enter"),
@@ -43,8 +43,8 @@ class QuestionInput(Input):
     ]
 
 
-class Pane(VerticalScroll):
-    """What one side was asked and has answered."""
+class AnswerPane(VerticalScroll):
+    """The questions and answers of one side."""
 
     can_focus = False
 
@@ -56,34 +56,34 @@ class Pane(VerticalScroll):
         self._drawn = True
 
     def begin(self, question: str) -> None:
-        """Another question, as yet without an answer."""
+        """Begin a question, without an answer yet."""
         self._question, self._answer, self._end, self._drawn = question, "", Content(), False
         self.mount(Static(markup=False))
         self.scroll_end(animate=False)
 
     def write(self, text: str) -> None:
-        """A piece of the answer."""
+        """Append a piece of the answer."""
         self._answer, self._drawn = self._answer + text, False
 
     def end(self, end: Content) -> None:
-        """How the answer ended."""
+        """Show how the answer ended."""
         self._end, self._drawn = end, False
         self.draw()
 
     def draw(self) -> None:
-        """Show what has come since the last drawing."""
+        """Draw the text that has come since the last redraw."""
         if self._drawn or not self.children:
             return
         self._drawn = True
-        asked = Content.styled(f"> {clean(' '.join(self._question.split()), QUESTION_CHARS)}", "bold")
-        parts = [asked, safe(self._answer.strip(), ANSWER_CHARS, keep_newlines=True), self._end]
+        question = Content.styled(f"> {clean(' '.join(self._question.split()), QUESTION_CHARS)}", "bold")
+        parts = [question, safe(self._answer.strip(), ANSWER_CHARS, keep_newlines=True), self._end]
         at_end = self.scroll_offset.y >= self.max_scroll_y
         self.query(Static).last().update(Content("\n").join(part for part in parts if part))
-        if at_end:  # who has scrolled back to read stays there
+        if at_end:  # a user who has scrolled back stays there
             self.scroll_end(animate=False)
 
     def clear(self, opening: str) -> None:
-        """An empty pane, but for what comes before the first question."""
+        """Empty the pane, except for the text before the first question."""
         self.remove_children()
         self._drawn = True
         if opening:
@@ -91,7 +91,7 @@ class Pane(VerticalScroll):
 
 
 class ChatScreen(Screen[None]):
-    """A thread hears what the model's process says; the answers are drawn by a clock."""
+    """A thread receives the messages of the model's process; a timer redraws the answers."""
 
     CSS_PATH = "chat.tcss"
     AUTO_FOCUS = "#question"
@@ -104,14 +104,14 @@ class ChatScreen(Screen[None]):
     ]
 
     @dataclass
-    class Heard(Message):
-        """The model's process said something."""
+    class MessageReceived(Message):
+        """The model's process sent a message."""
 
         said: ChatMessage
 
     @dataclass
-    class Refused(Message):
-        """The model can't be loaded, and why."""
+    class LoadFailed(Message):
+        """The model can't be loaded."""
 
         error: UserError
 
@@ -122,24 +122,24 @@ class ChatScreen(Screen[None]):
         self.conversation: Conversation | None = None
         self.warnings: list[str] = []
         self.asked: Question | None = None
-        """The question of the data that was asked last, if it was one."""
+        """The last question, if it was one from the data."""
         self.answering = False
         self._offered = -1
         self._over = threading.Event()
 
     def compose(self) -> ComposeResult:
-        yield Line("title")
+        yield Readout("title")
         with Container(id="panes"):
             for side in SIDES:
-                yield Pane(side)
-        yield Line("status")
+                yield AnswerPane(side)
+        yield Readout("status")
         yield QuestionInput(id="question", compact=True, placeholder=HINT)
         yield Static("terminal too small (need 80x24)  Esc leaves", id="too-small", markup=False)
         yield Keys()
 
     def on_mount(self) -> None:
         title = Content.styled("fitune", "bold $primary") + safe(f"  {self.trained.name}", 60)
-        self.query_one("#title", Line).say(title + Content.styled("   the same question to both", "dim"))
+        self.query_one("#title", Readout).say(title + Content.styled("   the same question to both", "dim"))
         self.say("looking for room for the model ...")
         self.listen()
         self.set_interval(DRAW_EVERY_S, self.draw)
@@ -150,74 +150,74 @@ class ChatScreen(Screen[None]):
             self.chat.close()
 
     def say(self, text: str, mark: str = "") -> None:
-        """One line below the panes; of what went wrong as many as it takes."""
+        """Show a line below the panes; an error may take several."""
         word = Content.styled(f"{mark} ", f"bold ${mark.lower()}") if mark else Content()
-        status = self.query_one("#status", Line)
+        status = self.query_one("#status", Readout)
         status.set_class(mark == "ERROR", "-whole")
         status.say(word + safe(text, 600))
 
-    def pane(self, side: str) -> Pane:
-        return self.query_one(f"#{side}", Pane)
+    def pane(self, side: str) -> AnswerPane:
+        return self.query_one(f"#{side}", AnswerPane)
 
-    # What the model's process says
+    # Messages of the model's process
 
     @work(thread=True, exclusive=True, exit_on_error=False, group="listen")
     def listen(self) -> None:
         try:
             self.chat = chat.start(self.trained, self.share_gpu)
         except UserError as error:
-            self.post_message(self.Refused(error))
+            self.post_message(self.LoadFailed(error))
             return
         if self._over.is_set():  # left meanwhile
             self.chat.close()
-        for said in self.chat.heard():
-            self.post_message(self.Heard(said))
+        for message in self.chat.heard():
+            self.post_message(self.MessageReceived(message))
 
-    def on_chat_screen_refused(self, event: Refused) -> None:
+    def on_chat_screen_load_failed(self, event: LoadFailed) -> None:
         self.say(str(event.error), "ERROR")
 
-    def on_chat_screen_heard(self, event: Heard) -> None:
-        said = event.said
-        match said:
+    def on_chat_screen_message_received(self, event: MessageReceived) -> None:
+        message = event.said
+        match message:
             case Phase():
-                self.say(phase(said))
+                self.say(phase_text(message))
             case Warned():
-                self.warnings.append(f"WARN {said.message}")
+                self.warnings.append(f"WARN {message.message}")
             case Ready():
-                self.conversation = Conversation(list(said.questions))
-                self.say(f"ready on {said.device}: {manner(self.settings)}")
+                self.conversation = Conversation(list(message.questions))
+                self.say(f"ready on {message.device}: {settings_text(self.settings)}")
                 self.action_restart()
             case Text():
-                self.pane(said.side).write(said.text)
+                self.pane(message.side).write(message.text)
             case Answered():
-                self.take(said)
+                self.take(message)
             case Done():
                 self.done()
             case Refused() | Failed():
-                if isinstance(said, Failed):
+                if isinstance(message, Failed):
                     self.conversation = None  # there is nobody to talk with
-                self.say(str(failure(said)), "ERROR")
+                self.say(str(failure(message)), "ERROR")
                 self.done(say=False)
 
     def take(self, answer: Answered) -> None:
-        """One side has answered."""
-        by_itself, said = ended(answer)
+        """Show the end of one side's answer."""
+        by_itself, sentence = end_text(answer)
         mark = Content() if by_itself else Content.styled("WARN ", "bold $warning")
-        self.pane(answer.side).end(mark + Content.styled(said, "dim"))
+        self.pane(answer.side).end(mark + Content.styled(sentence, "dim"))
         if self.conversation:
             self.conversation.answered(answer.side, answer.text)
 
     def done(self, say: bool = True) -> None:
-        """The model waits for the next question."""
+        """Get ready for the next question."""
         self.answering = False
         self.draw()
         self.refresh_bindings()
         if say:
-            told = f"in the data: {self.asked.reference}" if self.asked else manner(self.settings)
-            self.say(" ".join(told.split()))
+            text = f"in the data: {self.asked.reference}" if self.asked else settings_text(self.settings)
+            self.say(" ".join(text.split()))
 
     def draw(self) -> None:
-        for pane in self.query(Pane):
+        for pane in self.query(AnswerPane):
             pane.draw()
 
     # Keys
@@ -237,10 +237,10 @@ class ChatScreen(Screen[None]):
         if not text:
             return
         if self.chat is None or self.conversation is None or self.answering:
-            busy = "It is still answering: Esc stops it." if self.answering else "The model is not loaded."
-            self.app.notify(busy, markup=False)
+            refusal = "It is still answering: Esc stops it." if self.answering else "The model is not loaded."
+            self.app.notify(refusal, markup=False)
             return
-        self.asked = next((each for each in self.conversation.questions if one_line(each) == text), None)
+        self.asked = next((question for question in self.conversation.questions if as_one_line(question) == text), None)
         text = self.asked.shown if self.asked else text
         self.chat.ask(self.conversation.ask(text), self.settings)
         for side in SIDES:
@@ -252,13 +252,13 @@ class ChatScreen(Screen[None]):
         self.draw()
 
     def action_ready(self, step: int) -> None:
-        """Put the next question of the data into the line."""
+        """Put the next question from the data into the input."""
         if self.conversation is None:
             return
         questions = self.conversation.questions
         self._offered = (self._offered + step) % len(questions)
         line = self.query_one(QuestionInput)
-        line.value = one_line(questions[self._offered])
+        line.value = as_one_line(questions[self._offered])
         line.cursor_position = 0
 
     def action_restart(self) -> None:
@@ -266,11 +266,11 @@ class ChatScreen(Screen[None]):
             return
         self.conversation.restart()
         for side in SIDES:
-            self.pane(side).clear("\n".join(filter(None, [*self.warnings, kept(self.conversation)])))
+            self.pane(side).clear("\n".join(filter(None, [*self.warnings, opening_text(self.conversation)])))
         self.refresh_bindings()
 
     def action_scroll_panes(self, pages: int) -> None:
-        for pane in self.query(Pane):
+        for pane in self.query(AnswerPane):
             pane.scroll_relative(y=pages * pane.scrollable_content_region.height, animate=False)
 
     def action_stop(self) -> None:
@@ -281,12 +281,12 @@ class ChatScreen(Screen[None]):
         self.dismiss()
 
     def action_help(self) -> None:
-        from fitune.tui.text.run_help import chat_help
+        from fitune.tui.text.help_pages import chat_help
         from fitune.tui.widgets.help_page import HelpScreen
 
         self.app.push_screen(HelpScreen(chat_help()))
 
 
-def one_line(question: Question) -> str:
-    """A question as it stands in the line, whose text has no line ends."""
+def as_one_line(question: Question) -> str:
+    """A question without line ends, as the input shows it."""
     return " ".join(question.shown.split())

@@ -1,4 +1,4 @@
-"""What is said while a trained model is talked with: the same on the screen and in plain lines."""
+"""Texts of a chat with a trained model: the same on the screen and in plain lines."""
 
 from collections.abc import Mapping
 
@@ -13,14 +13,14 @@ ANSWER_CHARS = 100_000
 PHASES = {"data": "reading your data", "download": "fetching the model", "load": "loading the model"}
 
 
-def phase(message: Phase) -> str:
-    """What the model's process is doing, and how much it has to download first."""
+def phase_text(message: Phase) -> str:
+    """The phase of the model's process, with the size of a download."""
     doing = PHASES.get(message.name, clean(message.name, 40))
     return f"{doing}: {size(message.bytes)} ..." if message.bytes else f"{doing} ..."
 
 
-def ended(answer: Answered) -> tuple[bool, str]:
-    """Whether an answer came to its end by itself, and how it did, in a sentence."""
+def end_text(answer: Answered) -> tuple[bool, str]:
+    """(True if an answer ended by itself or on request, a sentence on how it ended)."""
     pace = rate(answer.tokens / answer.elapsed_s) if answer.elapsed_s else ""
     tokens = f"{count(answer.tokens)} token{'' if answer.tokens == 1 else 's'}"
     match answer.ended:
@@ -34,21 +34,21 @@ def ended(answer: Answered) -> tuple[bool, str]:
     )
 
 
-def manner(settings: Settings) -> str:
-    """How answers are written, in a few words."""
+def settings_text(settings: Settings) -> str:
+    """The sampling settings, in a few words."""
     how = f"temperature {settings.temperature:g}" if settings.temperature else "always the likeliest token"
     return f"{how}, at most {count(settings.max_tokens)} tokens"
 
 
-def kept(conversation: Conversation) -> str:
-    """What comes before the first question, or that nothing does; may be empty."""
+def opening_text(conversation: Conversation) -> str:
+    """The text before the first question: the system prompt, or a note on a model without turns; may be empty."""
     if not conversation.is_chat:
-        return "Trained without turns: it goes on with what you type as it stands, each time anew."
+        return "Trained without turns: it continues the text that you type, and each text is independent."
     return f"system prompt of your data: {clean(conversation.system, 300)}" if conversation.system else ""
 
 
-def checked(max_tokens: int, temperature: float) -> Settings:
-    """Settings as typed. Raises UserError for what can't be."""
+def check_settings(max_tokens: int, temperature: float) -> Settings:
+    """Check the typed settings. Raises UserError for values that are not possible."""
     if max_tokens < 1:
         raise UserError("--max-tokens must be at least 1.", "For example: --max-tokens 512")
     if not 0 <= temperature <= 10:
@@ -57,5 +57,5 @@ def checked(max_tokens: int, temperature: float) -> Settings:
 
 
 def failure(message: Failed | Refused) -> UserError:
-    """The error that a message tells of."""
+    """The error in a message."""
     return UserError(message.message, message.hint, ExitCode.FAILED)

@@ -10,9 +10,9 @@ from fitune.tui.terminal import surface
 
 
 def run(args: argparse.Namespace) -> int:
-    """Exit status: 130 if it was left before a run was there; then 0 on a screen, in lines that of the run."""
+    """Exit status: 130 if the user left before a run started; else 0 on a screen, that of the run in lines."""
     if args.answers and args.yes:
-        from fitune.core.forecast import PLANNED  # with pydantic behind it, which a first frame should not wait for
+        from fitune.core.forecast import PLANNED  # it imports pydantic, which would delay the first frame
         from fitune.core.recipe import load
         from fitune.tui.commands.running import train
 
@@ -24,18 +24,18 @@ def run(args: argparse.Namespace) -> int:
         raise UserError("--yes has nothing to start.", "Name the recipe: fitune --answers recipe.toml --yes")
     runs.home()  # that there is none is told before a screen is up
     answers = read_answers(args) if args.answers else None
-    place = surface()
-    if place == "none":
+    terminal = surface()
+    if terminal == "none":
         raise UserError(
             "There is no terminal to ask on.", "Give the answers in a recipe file: fitune --answers recipe.toml --yes"
         )
-    if args.plain or place == "plain":
+    if args.plain or terminal == "plain":
         from fitune.tui.plain.wizard import run_plain
 
         return run_plain(answers)
     from fitune.tui.app import run_wizard
 
-    return run_wizard(answers, plain_glyphs=place == "basic")
+    return run_wizard(answers, plain_glyphs=terminal == "basic")
 
 
 def read_answers(args: argparse.Namespace) -> dict[str, Any]:

@@ -1,1 +1,1 @@
-"""What is said of a data set: its report, its rows in tokens, and the slow work of reading it."""
+"""Data sets on the terminal: the report, the rows in tokens, and the slow work of reading them."""

@@ -1,4 +1,4 @@
-"""The slow looks at the rows, for threads and commands: reading them all, and having them rendered into tokens."""
+"""Slow work on the rows, for threads and commands: read them all, and have the prepare job count their tokens."""
 
 import time
 from collections.abc import Callable
@@ -14,26 +14,32 @@ POLL_S = 0.1
 
 
 def never() -> bool:
-    """Nobody leaves: for those who can't go elsewhere."""
+    """`is_left` for a caller that has no other screen to go to."""
     return False
 
 
-def read(data: Data, sample: int, tell: Callable[[float], object], is_left: Callable[[], bool] = never) -> Report:
-    """Read all rows. tell: hears the share that is done. Raises LeftError once `is_left`, and as dataset.inspect."""
+def read(
+    data: Data, sample: int, report_share: Callable[[float], object], is_left: Callable[[], bool] = never
+) -> Report:
+    """Read all rows. report_share: is called with the share that is done. Raises LeftError once `is_left`, and as
+    dataset.inspect."""
 
     def on_progress(done_bytes: int, total_bytes: int) -> None:
         if is_left():
             raise LeftError("")
-        tell(done_bytes / total_bytes if total_bytes else 1.0)
+        report_share(done_bytes / total_bytes if total_bytes else 1.0)
 
     return dataset.inspect(data, sample, on_progress)
 
 
-def render(recipe: Recipe, tell: Callable[[Run, RunState], object], is_left: Callable[[], bool] = never) -> TokenStats:
-    """The rows in the model's tokens, by the prepare job: started if it must be, and awaited.
+def render(
+    recipe: Recipe, on_state: Callable[[Run, RunState], object], is_left: Callable[[], bool] = never
+) -> TokenStats:
+    """The token statistics of the rows, from the prepare job, which is started if needed and awaited.
 
-    tell: hears ten times a second what the job has said so far. Ctrl+C ends the job; who leaves lets it go on, and
-    finds its answer later. Raises LeftError once `is_left`, and UserError where the job can't start or has failed.
+    on_state: is called ten times a second with the job's state. Ctrl+C ends the job; if the user leaves, the job goes
+    on and its result is found later. Raises LeftError once `is_left`, and UserError where the job can't start or has
+    failed.
     """
     while True:
         run = jobs.prepare(recipe)
@@ -41,7 +47,7 @@ def render(recipe: Recipe, tell: Callable[[Run, RunState], object], is_left: Cal
             while run.holder_pid() is not None:
                 if is_left():
                     raise LeftError("")
-                tell(run, run.state())
+                on_state(run, run.state())
                 time.sleep(POLL_S)
         except KeyboardInterrupt:
             run.request_stop()
@@ -49,7 +55,7 @@ def render(recipe: Recipe, tell: Callable[[Run, RunState], object], is_left: Cal
         if (run.path / STATS_FILE).is_file():
             return TokenStats.read(run.path)
         state = run.state()
-        if run.status(state) != "stopped":  # one that was told to stop for other rows is started again for these
+        if run.status(state) != "stopped":  # a job that was stopped for other rows is started again for these
             raise _failure(run, state)
 
 

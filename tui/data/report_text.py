@@ -1,4 +1,4 @@
-"""What was found in the rows as lines, for screen and prompts: problems first, then counts, lengths, rows."""
+"""The data report as lines of text, for the screen and the plain prompts: problems, counts, lengths, rows."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -19,65 +19,65 @@ MARKS = {"stop": "ERROR", "warn": "WARN"}
 def headline(report: Report) -> str:
     """`OK 1,319 rows, question_answer: the columns are named question and answer.`"""
     if report.can_train:
-        about = "" if report.rows_counted else "about "
-        return clean(f"OK {about}{numbered('{n} row[|s]', report.rows)}, {report.format}: {report.why}", 300)
+        approximately = "" if report.rows_counted else "about "
+        return clean(f"OK {approximately}{numbered('{n} row[|s]', report.rows)}, {report.format}: {report.why}", 300)
     if report.candidates:
         return "WARN There are rows, but it is not clear what shall be learned from them."
     return "ERROR These rows can't be trained on as they are." if report.rows_read else "ERROR There are no rows."
 
 
-def finding_lines(report: Report, found: TokenStats | None = None, asked: Recipe | None = None) -> list[str]:
-    """A line for each problem, those that stop the training first; with the rows in tokens, of these too."""
-    said = [*(findings(found, asked) if found and asked else ()), *report.problems]
-    return [finding_line(finding) for finding in sorted(said, key=lambda each: each.severity != "stop")]
+def finding_lines(report: Report, stats: TokenStats | None = None, recipe: Recipe | None = None) -> list[str]:
+    """A line for each problem, those that stop the training first; with token statistics also their findings."""
+    all_findings = [*(findings(stats, recipe) if stats and recipe else ()), *report.problems]
+    return [finding_line(finding) for finding in sorted(all_findings, key=lambda finding: finding.severity != "stop")]
 
 
-def check_lines(report: Report, found: TokenStats, asked: Recipe, key: str = "") -> list[str]:
-    """Problems first, then how many tokens there are and what is made of them, if anything can be.
+def check_lines(report: Report, stats: TokenStats, recipe: Recipe, key: str = "") -> list[str]:
+    """Problems first, then token counts and packing, if the rows can be trained on.
 
-    key: what cuts rows at a better length.
+    key: the key that sets a better length.
     """
-    problems = finding_lines(report, found, asked)
-    better = better_length(found, asked)
+    problems = finding_lines(report, stats, recipe)
+    better = better_length(stats, recipe)
     hints = [f"{key} cuts at {count(better)} tokens instead."] if key and better else []
     if any(line.startswith(MARKS["stop"]) for line in problems):
         return [*problems, *hints]
-    summary = (f"{line[0].upper()}{line[1:]}." for line in summary_lines(found, asked))
+    summary = (f"{line[0].upper()}{line[1:]}." for line in summary_lines(stats, recipe))
     return [*(problems or ["OK Nothing is wrong with these rows."]), *hints, "", *summary]
 
 
-def length_line(found: TokenStats, asked: Recipe) -> str:
-    """How long the rows are, and what the cut costs: `95% of the rows have at most 331 tokens, the longest 553.`"""
-    length = asked.model.max_seq_length
-    lost = found.truncation_at(length)
-    if not lost.rows:
+def length_line(stats: TokenStats, recipe: Recipe) -> str:
+    """The lengths of the rows, and the loss by truncation: `95% of the rows have at most 331 tokens, ...`."""
+    length = recipe.model.max_seq_length
+    truncation = stats.truncation_at(length)
+    if not truncation.rows:
         return (
-            f"95% of the rows have at most {count(found.covering(0.95))} tokens, the longest {count(found.longest)}: "
+            f"95% of the rows have at most {count(stats.covering(0.95))} tokens, the longest {count(stats.longest)}: "
             "none is cut."
         )
-    cut = f"{count(lost.rows)} of {count(found.rows)} rows are cut at {count(length)}"
-    if not loses_much(found, length):
+    cut = f"{count(truncation.rows)} of {count(stats.rows)} rows are cut at {count(length)}"
+    if not loses_much(stats, length):
         return f"OK {cut}: hardly anything of what is to be learned is lost."
-    whole = numbered(", {n} row[|s] lose[s|] the whole answer", lost.emptied) if lost.emptied else ""
-    lost_share = percent(lost.trained_tokens, found.trained_tokens())
+    whole = numbered(", {n} row[|s] lose[s|] the whole answer", truncation.emptied) if truncation.emptied else ""
+    lost_share = percent(truncation.trained_tokens, stats.trained_tokens())
     return f"WARN {cut}: {lost_share} of what is to be learned is lost{whole}."
 
 
-def example_head(found: TokenStats, number: int) -> str:
+def example_head(stats: TokenStats, number: int) -> str:
     """`Row 332 of 1,319, 553 tokens (example 3 of 12)`."""
-    example = found.examples[number]
-    place = f"Row {count(example.row + 1)} of {count(found.source_rows)}, {count(example.length)} tokens"
-    return f"{place} (example {number + 1} of {len(found.examples)})"
+    example = stats.examples[number]
+    position = f"Row {count(example.row + 1)} of {count(stats.source_rows)}, {count(example.length)} tokens"
+    return f"{position} (example {number + 1} of {len(stats.examples)})"
 
 
-def better_length(found: TokenStats, asked: Recipe) -> int | None:
-    """A max_seq_length that leaves nearly all rows whole; None where hardly anything is lost."""
-    length = asked.model.max_seq_length
-    return suggested_length(found, length) if loses_much(found, length) else None
+def better_length(stats: TokenStats, recipe: Recipe) -> int | None:
+    """A max_seq_length that leaves nearly all rows whole; None if hardly anything is lost."""
+    length = recipe.model.max_seq_length
+    return suggested_length(stats, length) if loses_much(stats, length) else None
 
 
 def rendering_line(state: RunState, model: str) -> str:
-    """How far the prepare job is: `Counting tokens: 640 rows, 141,320 tokens, 48 %`."""
+    """The progress of the prepare job: `Counting tokens: 640 rows, 141,320 tokens, 48 %`."""
     phase = state.phase
     if phase.name == "rows":
         share = f", {percent(phase.bytes or 0, phase.total_bytes)}" if phase.total_bytes else ""
@@ -88,16 +88,16 @@ def rendering_line(state: RunState, model: str) -> str:
 
 def finding_line(finding: Finding) -> str:
     """`WARN 12 rows repeat an earlier one. ... (rows.jsonl:14 is the same as rows.jsonl:2.)`."""
-    said, mark = finding.problem, MARKS[finding.severity]
-    if said.where and said.text[:1].islower():  # the place is the subject: "rows.jsonl: holds no rows."
-        return clean(f"{mark} {said.where}: {said.text} {said.fix}", 400)
-    first = finding.places[0] if finding.places else said.where
-    where = f" ({first})" if first and said.where not in f"{said.text} {said.fix}" else ""
-    return clean(f"{mark} {said.text} {said.fix}{where}", 400)
+    problem, mark = finding.problem, MARKS[finding.severity]
+    if problem.where and problem.text[:1].islower():  # the place is the subject: "rows.jsonl: holds no rows."
+        return clean(f"{mark} {problem.where}: {problem.text} {problem.fix}", 400)
+    first = finding.places[0] if finding.places else problem.where
+    where = f" ({first})" if first and problem.where not in f"{problem.text} {problem.fix}" else ""
+    return clean(f"{mark} {problem.text} {problem.fix}{where}", 400)
 
 
 def left_out_lines(report: Report) -> list[str]:
-    """`Read: a.jsonl, b.jsonl. Left out: README.md.`; nothing where every file was read."""
+    """`Read: a.jsonl, b.jsonl. Left out: README.md.`; nothing if every file was read."""
     return [f"Read: {_some(report.files)}. Left out: {_some(report.left_out)}."] if report.left_out else []
 
 
@@ -109,7 +109,7 @@ def _some(names: Sequence[str]) -> str:
 def row_lines(row: Mapping[str, Any]) -> list[str]:
     """A line for each turn of a canonical row; for each column of another."""
     if row.keys() <= {"messages", "tools"}:
-        return [turn(str(each.get("role", "?")), each.get("content")) for each in row["messages"]]
+        return [turn(str(message.get("role", "?")), message.get("content")) for message in row["messages"]]
     if row.keys() == {"prompt", "completion"}:
         return [turn("prompt", row["prompt"]), turn("answer", row["completion"])]
     return [turn(column, value) for column, value in row.items()]
@@ -123,4 +123,4 @@ def turn(role: str, content: Any) -> str:
 
 def mapping_lines(report: Report) -> list[str]:
     """The mappings to choose from: `question: Title, answer: Body`."""
-    return [clean(", ".join(f"{role}: {name}" for role, name in each.items())) for each in report.candidates]
+    return [clean(", ".join(f"{role}: {name}" for role, name in mapping.items())) for mapping in report.candidates]

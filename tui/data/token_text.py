@@ -1,4 +1,4 @@
-"""Rows as the model sees them, token by token, and how long they are. What is trained shows without colour, too."""
+"""Rows as text, token by token, with brackets around trained tokens; their lengths and packing as lines."""
 
 from itertools import groupby
 from typing import TYPE_CHECKING
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 TRAINED, MASKED, MARK = "bold underline", "dim", "reverse"
 LONGEST_TOKEN_CHARS = 400
 OVERHANG_TOKENS = 40
-"""Of what a cut takes from an example, so much is shown."""
-TOLD_GAIN = 1.1
-"""A gain by packing is told from here on."""
+"""Number of tokens after the cut that are shown of an example."""
+SHOWN_GAIN = 1.1
+"""The gain from packing is shown from this value on."""
 EIGHTHS = " ▏▎▍▌▋▊▉"
 PACKING: dict[PackingReason, str] = {
     "asked": "packed, as the recipe asks",
@@ -29,15 +29,15 @@ PACKING: dict[PackingReason, str] = {
 
 
 def legend(unicode: bool = True) -> str:
-    """What the marks mean."""
+    """The meaning of the brackets."""
     (opens, closes), (left, right) = _brackets(unicode)
     return f"{opens}trained{closes}   read only   {left}mark of the model{right}"
 
 
 def example_text(example: Example, cut: int | None = None, unicode: bool = True) -> "Text":
-    """A row with brackets around what is trained and around the model's marks, and styles that say the same.
+    """A row with brackets and styles for trained tokens and for special tokens.
 
-    cut: a line is drawn behind so many tokens, and little of what follows is shown. unicode: whether the terminal can
+    cut: a line is drawn after this many tokens, and only a few of the following are shown. unicode: the terminal can
     show more than ASCII.
     """
     from rich.text import Text
@@ -53,8 +53,8 @@ def example_text(example: Example, cut: int | None = None, unicode: bool = True)
         if part == "kept" and cut is not None and example.length > cut:
             rule = "─" if unicode else "-"
             out.append(f"\n{rule * 4} cut at {count(cut)} tokens: what follows is lost {rule * 4}\n", "bold")
-    known = len(example.tokens) if cut is None else min(len(example.tokens), cut + OVERHANG_TOKENS)
-    if (more := example.length - known) > 0:
+    shown = len(example.tokens) if cut is None else min(len(example.tokens), cut + OVERHANG_TOKENS)
+    if (more := example.length - shown) > 0:
         out.append(f"\n({count(more)} more tokens)", MASKED)
     return out
 
@@ -66,7 +66,7 @@ def _parts(example: Example, cut: int | None) -> list[tuple[str, tuple[Token, ..
 
 
 def _brackets(unicode: bool) -> tuple[tuple[str, str], tuple[str, str]]:
-    """Around trained tokens, and around marks."""
+    """The brackets around trained tokens, and around special tokens."""
     return (("«", "»"), ("‹", "›")) if unicode else (("[[", "]]"), ("`", "`"))
 
 
@@ -82,54 +82,53 @@ def _style(token: Token) -> str:
     return f"{TRAINED if token.trained else MASKED}{' ' + MARK if token.special else ''}"
 
 
-def summary_lines(found: TokenStats, recipe: Recipe) -> list[str]:
-    """Tokens, what one epoch trains, padding and packing, a line each."""
+def summary_lines(stats: TokenStats, recipe: Recipe) -> list[str]:
+    """Tokens, trained tokens of an epoch, padding and packing, a line each."""
     length, batch = recipe.model.max_seq_length, recipe.train.micro_batch
-    trained = found.trained_per_epoch(recipe)
-    padded = found.padding_share(length, batch)
-    used = found.source_rows - found.refused
+    trained = stats.trained_per_epoch(recipe)
+    padded = stats.padding_share(length, batch)
+    used = stats.source_rows - stats.refused
     several = f" (of {count(used)} in the source: some chats need a row for each answer)"
     return [
-        f"{numbered('{n} row[|s]', found.rows)}{several if found.rows > used else ''} of "
-        f"{count(found.total_tokens)} tokens, the longest {count(found.longest)}",
+        f"{numbered('{n} row[|s]', stats.rows)}{several if stats.rows > used else ''} of "
+        f"{count(stats.total_tokens)} tokens, the longest {count(stats.longest)}",
         f"about {count(trained)} tokens are trained in an epoch "
-        f"({percent(found.trained_tokens(length), found.total_tokens)} of all)",
+        f"({percent(stats.trained_tokens(length), stats.total_tokens)} of all)",
         f"{percent(padded, 1)} of a batch of {batch} is padding, where its rows are filled up to the longest",
-        packing_line(found.packing(recipe)),
+        packing_line(stats.packing(recipe)),
     ]
 
 
-def packing_line(found: Packing) -> str:
-    """Whether rows will be packed, and what that does: `packed (40 short rows become 5 long ones); 2 steps in all`."""
-    become = "become" if found.packed else "would become"
-    gain = f" ({count(found.rows)} short rows {become} {numbered('{n} long [one|ones]', found.packed_rows)})"
-    return (
-        f"{PACKING[found.why]}{gain if found.gain >= TOLD_GAIN else ''}; {numbered('{n} step[|s]', found.steps)} in all"
-    )
+def packing_line(packing: Packing) -> str:
+    """The packing decision and its effect: `packed (40 short rows become 5 long ones); 2 steps in all`."""
+    become = "become" if packing.packed else "would become"
+    gain = f" ({count(packing.rows)} short rows {become} {numbered('{n} long [one|ones]', packing.packed_rows)})"
+    shown_gain = gain if packing.gain >= SHOWN_GAIN else ""
+    return f"{PACKING[packing.why]}{shown_gain}; {numbered('{n} step[|s]', packing.steps)} in all"
 
 
-def histogram_lines(found: TokenStats, length: int, width: int = 72, bins: int = 14, unicode: bool = True) -> list[str]:
+def histogram_lines(stats: TokenStats, length: int, width: int = 72, bins: int = 14, unicode: bool = True) -> list[str]:
     """Rows by tokens as bars, with a line where model.max_seq_length cuts them. At most `width` characters wide."""
-    bars = found.histogram(bins, length)
-    most = max((bar.rows for bar in bars), default=0)
+    bars = stats.histogram(bins, length)
+    fullest = max((bar.rows for bar in bars), default=0)
     labels = [f"{count(bar.low)}-{count(bar.high - 1)}" for bar in bars]
     label_width = max(map(len, labels))
-    room = max(4, width - label_width - len(count(most)) - 4)
+    room = max(4, width - label_width - len(count(fullest)) - 4)
     rule = ("─" if unicode else "-") * 3
     cut = f"{rule} cut at {count(length)} tokens {rule}"
     lines = []
     for bar, label in zip(bars, labels, strict=True):
         if bar.low == length + 1:
             lines.append(cut)
-        lines.append(f"{label:>{label_width}}  {_bar(bar, most, room, unicode)} {count(bar.rows)}".rstrip())
+        lines.append(f"{label:>{label_width}}  {_bar(bar, fullest, room, unicode)} {count(bar.rows)}".rstrip())
     return lines if cut in lines else [*lines, f"{cut} (behind the longest row)"]
 
 
-def _bar(bar: HistogramBin, most: int, room: int, unicode: bool) -> str:
-    """As long as its share of the fullest; a bar that is not empty shows at least a trace."""
+def _bar(bar: HistogramBin, fullest: int, room: int, unicode: bool) -> str:
+    """A bar as long as its share of the fullest one; a bar that is not empty shows at least a trace."""
     if not bar.rows:
         return ""
-    eighths = max(1, round(8 * room * bar.rows / most))
+    eighths = max(1, round(8 * room * bar.rows / fullest))
     if not unicode:
         return "#" * max(1, eighths // 8)
     return "█" * (eighths // 8) + EIGHTHS[eighths % 8].strip()

@@ -1,1 +1,1 @@
-"""What to do with a trained model: the options, what each needs, the screen and its questions."""
+"""Deliver a trained model: the options, their needs, the screen and its questions."""

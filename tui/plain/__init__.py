@@ -1,1 +1,1 @@
-"""The wizard as numbered questions, for terminals that can't show a screen."""
+"""The wizard as numbered prompts, for terminals that can't show a screen."""

@@ -1,4 +1,4 @@
-"""Questions and answers in plain lines: to stderr, from stdin, in what the terminal can show."""
+"""Prompts in plain lines: questions to stderr, answers from stdin, in the terminal's encoding."""
 
 import sys
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from fitune.tui.wizard.draft import Draft
 
 
 class GoBack(Exception):
-    """The user wants to go back; with the draft as it is by now, if it has changed."""
+    """The user wants to go back. Has the current draft if it was changed."""
 
     def __init__(self, draft: Draft | None = None) -> None:
         super().__init__()
@@ -16,29 +16,29 @@ class GoBack(Exception):
 
 
 class NeedHelp(Exception):
-    """The user asks what this is about; with the draft as it is by now, if it has changed."""
+    """The user asks for help. Has the current draft if it was changed."""
 
     def __init__(self, topic: str = "", draft: Draft | None = None) -> None:
         super().__init__()
         self.topic, self.draft = topic, draft
 
 
-class Talk:
-    """One conversation."""
+class Prompter:
+    """Prints lines and asks questions."""
 
     @property
     def unicode(self) -> bool:
-        """Whether what is said may hold more than ASCII."""
+        """True if the terminal can show more than ASCII."""
         return shows_unicode(sys.stderr.encoding)
 
     def say(self, text: str = "") -> None:
-        """One or more lines."""
+        """Print one or more lines."""
         print(encodable(clean(text, 20_000, keep_newlines=True), sys.stderr.encoding), file=sys.stderr)
 
     def ask(self, question: str, default: str = "", topic: str = "", draft: Draft | None = None) -> str:
-        """The answer, or the default for an empty one.
+        """Ask a question and return the answer, or the default for an empty one.
 
-        Raises GoBack for `b` and NeedHelp for `?`, each with `draft`; EOFError once there is nothing to read.
+        Raises GoBack for `b` and NeedHelp for `?`, each with `draft`; EOFError at the end of the input.
         """
         shown = f" [{default}]" if default else ""
         prompt = encodable(clean(f"{question}{shown}: "), sys.stderr.encoding)
@@ -51,7 +51,7 @@ class Talk:
         return answer or default
 
     def choose(self, question: str, options: Sequence[str], default: int, draft: Draft | None = None) -> int | str:
-        """The number of an option, counted from 0; or, for any other answer, its text."""
+        """Ask for one of the options and return its index; for any other answer its text."""
         for number, option in enumerate(options, 1):
             self.say(f"{number:>3}. {option}")
         answer = self.ask(question, str(default + 1), draft=draft)

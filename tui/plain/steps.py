@@ -1,4 +1,4 @@
-"""What each step of the wizard asks, as prompts: from the same tables as the screens, so that both ask the same."""
+"""The steps of the wizard as prompts, from the same tables as the screens."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -7,7 +7,7 @@ from fitune.core import jobs, runs
 from fitune.core.errors import UserError
 from fitune.core.tokens import lengths_note
 from fitune.tui.plain.data import reread, with_tokens
-from fitune.tui.plain.prompt import GoBack, Talk
+from fitune.tui.plain.prompt import GoBack, Prompter
 from fitune.tui.wizard.draft import (
     Draft,
     origin,
@@ -41,119 +41,124 @@ from fitune.tui.wizard.review_text import command_line, lines, obstacles, push_w
 from fitune.tui.wizard.steps import Answer, Forward, Reopen, Watch
 
 
-def ask_start(talk: Talk, draft: Draft) -> Answer:
-    """What was found, and what to do."""
+def ask_start(prompter: Prompter, draft: Draft) -> Answer:
+    """Show the machine, and ask what to do."""
     if draft.machine is not None:
-        talk.say("\n".join(machine_lines(draft.machine)))
+        prompter.say("\n".join(machine_lines(draft.machine)))
     choices = start_choices(runs.home(), begun=bool(draft.preset or draft.edits))
-    number = talk.choose("Number", [choice.text for choice in choices], 0)
+    number = prompter.choose("Number", [choice.text for choice in choices], 0)
     if not isinstance(number, int):
         raise UserError("Type one of the numbers.")
     choice = choices[number]
-    kept = restore(runs.home()) if choice.kind == "draft" else None
+    saved = restore(runs.home()) if choice.kind == "draft" else None
     if choice.kind == "resume" and choice.run is not None:
         jobs.start(choice.run, "train")
     if choice.run is not None:
         return Watch(choice.run)
-    if kept is not None:
-        return Reopen(replace(kept[0], machine=draft.machine), kept[1])
+    if saved is not None:
+        return Reopen(replace(saved[0], machine=draft.machine), saved[1])
     return Forward(draft)
 
 
-def ask_preset(talk: Talk, draft: Draft) -> Answer:
-    """A preset; or another card to plan for."""
+def ask_preset(prompter: Prompter, draft: Draft) -> Answer:
+    """Ask for a preset, or another card to plan for."""
     choices = preset_choices(draft)
     ids = [choice.preset.id for choice in choices]
     default = ids.index(draft.preset) if draft.preset in ids else 0
-    answer = talk.choose("Number, or g to plan for another card", [choice.text for choice in choices], default)
+    answer = prompter.choose("Number, or g to plan for another card", [choice.text for choice in choices], default)
     if answer == "g":
-        size = talk.ask("Plan for an empty card of how many GB (0: this machine)", "0")
-        return ask_preset(talk, replace(draft, card_gib=card_gib_of("" if size == "0" else size), preset=None))
+        size = prompter.ask("Plan for an empty card of how many GB (0: this machine)", "0")
+        return ask_preset(prompter, replace(draft, card_gib=card_gib_of("" if size == "0" else size), preset=None))
     if not isinstance(answer, int):
         raise UserError("Type one of the numbers.")
     return Forward(use_preset(draft, ids[answer]))
 
 
-def ask_edit(talk: Talk, draft: Draft) -> Answer:
-    """The settings, until nothing is to be changed any more."""
+def ask_edit(prompter: Prompter, draft: Draft) -> Answer:
+    """Ask for settings to change, until the user goes on."""
     folded, draft = True, with_known(draft)
     while True:
         fields = form_fields(folded)
-        wrong = problems(draft)
+        field_problems = problems(draft)
         for number, field in enumerate(fields, 1):
-            talk.say(field_line(number, field, draft, wrong.get(field.name, "")))
-        forecast = known_outlook(talk, draft)
+            prompter.say(field_line(number, field, draft, field_problems.get(field.name, "")))
+        forecast = show_forecast(prompter, draft)
         ways = ways_out(forecast)
         fit = ", f to make it fit" if ways else ""
-        answer = talk.ask(f"Number to change{fit}, m for more or fewer, Enter to go on", draft=draft)
-        if not answer and not wrong:
+        answer = prompter.ask(f"Number to change{fit}, m for more or fewer, Enter to go on", draft=draft)
+        if not answer and not field_problems:
             return Forward(draft)
         if answer == "m":
             folded = not folded
         elif answer == "f" and ways:
             draft = with_remedy(draft, ways[0])
         elif answer.isdecimal() and 0 < int(answer) <= len(fields):
-            draft = ask_field(talk, draft, fields[int(answer) - 1])
+            draft = ask_field(prompter, draft, fields[int(answer) - 1])
         else:
-            talk.say("ERROR Mend the settings marked ERROR." if not answer else "ERROR Type one of the numbers.")
+            prompter.say("ERROR Fix the settings marked ERROR." if not answer else "ERROR Type one of the numbers.")
 
 
-def ask_field(talk: Talk, draft: Draft, field: Field) -> Draft:
-    """One setting: its help, then its value; `-` resets it."""
+def ask_field(prompter: Prompter, draft: Draft, field: Field) -> Draft:
+    """Show a setting's help and ask for its value; `-` resets it."""
     cost = field_cost(draft, field, forecast_draft(draft))
-    talk.say(f"{field.label} ({field.name}): {field.help}\nAllowed: {field.range}. {cost}")
+    prompter.say(f"{field.label} ({field.name}): {field.help}\nAllowed: {field.range}. {cost}")
     try:
-        text = talk.ask("Value, - to reset", shown(draft, field.name), field.name, draft)
+        text = prompter.ask("Value, - to reset", shown(draft, field.name), field.name, draft)
     except GoBack:
         return draft
     return reset_field(draft, field.name) if text == "-" else set_field(draft, field.name, text)
 
 
-def field_line(number: int, field: Field, draft: Draft, wrong: str) -> str:
-    """`  4. * Rank: 32 (edited)`, and its problem."""
+def field_line(number: int, field: Field, draft: Draft, problem: str) -> str:
+    """A setting as a line, `  4. * Rank: 32 (edited)`, with its problem."""
     mark = "*" if origin(draft, field.name) == "edited" else " "
-    said = f"{number:>3}. {mark} {field.label}: {shown(draft, field.name)} ({origin(draft, field.name)})"
-    return f"{said}\n       ERROR {wrong}" if wrong else said
+    line = f"{number:>3}. {mark} {field.label}: {shown(draft, field.name)} ({origin(draft, field.name)})"
+    return f"{line}\n       ERROR {problem}" if problem else line
 
 
-def known_outlook(talk: Talk, draft: Draft) -> DraftForecast:
-    """The forecast, said; a model that is not known is looked up first."""
+def show_forecast(prompter: Prompter, draft: Draft) -> DraftForecast:
+    """Print and return the forecast; an unknown model is looked up first."""
     model, revision = shown(draft, "model.id"), shown(draft, "model.revision") or None
     if model and known_shape(model, revision) is None:
         try:
             learn(model, revision)
         except UserError as error:
-            talk.say(f"ERROR {error}")
+            prompter.say(f"ERROR {error}")
     forecast = forecast_draft(draft)
-    judged = f"{forecast.site}; {lengths_note(forecast.work)}"
-    predicted = f" Predicted {bounds(forecast.budget)} on {judged}." if forecast.budget else ""
-    talk.say(f"{WORDS[forecast.verdict]} {forecast.said}{predicted}")
+    basis = f"{forecast.site}; {lengths_note(forecast.work)}"
+    predicted = f" Predicted {bounds(forecast.budget)} on {basis}." if forecast.budget else ""
+    prompter.say(f"{WORDS[forecast.verdict]} {forecast.said}{predicted}")
     for way in ways_out(forecast)[:1]:
-        talk.say(f"  f: {remedy_text(way)}. {way.costs}")
+        prompter.say(f"  f: {remedy_text(way)}. {way.costs}")
     return forecast
 
 
-def ask_review(talk: Talk, draft: Draft) -> Answer:
-    """All that will happen; then yes or no. The rows are read first if these are the answers of last time."""
+def ask_review(prompter: Prompter, draft: Draft) -> Answer:
+    """Show the summary and ask whether to start. The rows are read first if the answers are from the last session."""
     if draft.report is None and draft.source and not obstacles(draft):
-        draft = replace(draft, report=reread(talk, draft))
-        draft = draft if obstacles(draft) else with_tokens(talk, draft)
+        draft = replace(draft, report=reread(prompter, draft))
+        draft = draft if obstacles(draft) else with_tokens(prompter, draft)
     draft = with_plan(draft)
     for line in lines(draft):
-        talk.say(f"{line.label}: {line.text}")
-    wrong = obstacles(draft)
-    talk.say("\n".join(f"ERROR {each}" for each in wrong) or f"The same without questions: w, then {command_line()}")
+        prompter.say(f"{line.label}: {line.text}")
+    reasons = obstacles(draft)
+    prompter.say(
+        "\n".join(f"ERROR {reason}" for reason in reasons) or f"The same without questions: w, then {command_line()}"
+    )
     undo = ", u to undo the plan" if draft.plan and draft.plan.text else ""
     question = f"Start the training (y, n, w to write the recipe{undo})"
-    answer = talk.ask(question, "n" if wrong else "y", draft=draft).lower()
+    answer = prompter.ask(question, "n" if reasons else "y", draft=draft).lower()
     if answer == "u" and undo:
-        return ask_review(talk, without_plan(draft))
+        return ask_review(prompter, without_plan(draft))
     if answer == "w":
-        talk.say(f"Written to {write_recipe(draft, Path.cwd())}")
-        return ask_review(talk, draft)
-    if answer not in ("y", "yes") or wrong:
+        prompter.say(f"Written to {write_recipe(draft, Path.cwd())}")
+        return ask_review(prompter, draft)
+    if answer not in ("y", "yes") or reasons:
         raise GoBack(draft)
-    asked = recipe(draft)
-    if asked.deliver.push_repo and talk.ask(f"Push to {push_words(asked)}? Type yes", "no", draft=draft) != "yes":
+    draft_recipe = recipe(draft)
+    if (
+        draft_recipe.deliver.push_repo
+        and prompter.ask(f"Push to {push_words(draft_recipe)}? Type yes", "no", draft=draft) != "yes"
+    ):
         raise GoBack(draft)
-    return Watch(jobs.begin(asked, draft.preset, rows=prepared(draft)).run)
+    return Watch(jobs.begin(draft_recipe, draft.preset, rows=prepared(draft)).run)

@@ -1,6 +1,6 @@
-"""The wizard as numbered prompts: the same steps, choices and defaults, for those who need lines instead of a screen.
+"""The wizard as numbered prompts: the same steps, choices and defaults as on the screen.
 
-Each prompt takes Enter for what stands in brackets, `b` to go back and `?` for help. No escape sequence is written.
+Each prompt takes Enter for the default in brackets, `b` to go back and `?` for help. No escape sequence is written.
 """
 
 from collections.abc import Callable, Mapping
@@ -12,15 +12,15 @@ from fitune.core.errors import ExitCode, UserError
 from fitune.core.machine import host
 from fitune.core.runs import Run
 from fitune.tui.plain.data import ask_data
-from fitune.tui.plain.prompt import GoBack, NeedHelp, Talk
+from fitune.tui.plain.prompt import GoBack, NeedHelp, Prompter
 from fitune.tui.plain.steps import ask_edit, ask_preset, ask_review, ask_start
-from fitune.tui.text.glossary import words
+from fitune.tui.text.help_pages import glossary_page
 from fitune.tui.wizard import steps
 from fitune.tui.wizard.draft import Draft, discard, kept_line, save
 from fitune.tui.wizard.help import about
 from fitune.tui.wizard.steps import Back, Watch
 
-ASK: Mapping[steps.Name, Callable[[Talk, Draft], steps.Answer]] = {
+ASK: Mapping[steps.Name, Callable[[Prompter, Draft], steps.Answer]] = {
     "start": ask_start,
     "preset": ask_preset,
     "edit": ask_edit,
@@ -30,17 +30,17 @@ ASK: Mapping[steps.Name, Callable[[Talk, Draft], steps.Answer]] = {
 
 
 def run_plain(answers: Mapping[str, Any] | None = None) -> int:
-    """The wizard in lines; the run's story, until it ends or Ctrl+C leaves it running; then the ways to use it.
+    """Run the wizard in lines, follow the run until it ends or Ctrl+C leaves it running, then offer to deliver it.
 
-    Returns the exit status, that of the run.
+    Returns the exit status of the run, or ExitCode.STOPPED if the user left before a start.
 
-    answers: groups of recipe fields that take the place of a preset's. 130: left before a start.
+    answers: groups of recipe fields that replace those of a preset.
     """
-    talk = Talk()
+    prompter = Prompter()
     try:
-        run = walk(talk, Draft(answers=answers or {}))
+        run = walk(prompter, Draft(answers=answers or {}))
     except (KeyboardInterrupt, EOFError):
-        talk.say(f"\nLeft. {kept_line(runs.home())}".rstrip())
+        prompter.say(f"\nLeft. {kept_line(runs.home())}".rstrip())
         return ExitCode.STOPPED
     from fitune.tui.watch.follow import follow_to_end
 
@@ -49,43 +49,43 @@ def run_plain(answers: Mapping[str, Any] | None = None) -> int:
         from fitune.tui.plain.deliver import deliver
 
         try:
-            deliver(talk, run)
+            deliver(prompter, run)
         except (KeyboardInterrupt, EOFError):
-            talk.say()
+            prompter.say()
     return status
 
 
-def walk(talk: Talk, draft: Draft) -> Run:
-    """Step after step, back and forth, until a run is there to be watched. Raises EOFError at the end of the input."""
+def walk(prompter: Prompter, draft: Draft) -> Run:
+    """Go through the steps, forward and back, until there is a run to watch. Raises EOFError when the input ends."""
     base = runs.home()
-    talk.say("fitune: Enter takes what is in [brackets], b goes back, ? helps, Ctrl+C leaves.")
+    prompter.say("fitune: Enter takes what is in [brackets], b goes back, ? helps, Ctrl+C leaves.")
     draft = replace(draft, machine=host.detect(base / "runs"))
     step = steps.STEPS[0]
-    while not isinstance(answer := one_step(talk, step, draft), Watch):
-        if isinstance(answer, Back) and step is steps.STEPS[0]:  # nowhere to go, and nothing to keep
+    while not isinstance(answer := one_step(prompter, step, draft), Watch):
+        if isinstance(answer, Back) and step is steps.STEPS[0]:  # the first step has none before it
             continue
         draft, step = steps.leads_to(step, answer)
         try:
             save(draft, step.name, base)
         except UserError as error:
-            talk.say(f"WARN {error}")
-    if step is not steps.STEPS[0]:  # who only looks at a run there has his answers still before him
+            prompter.say(f"WARN {error}")
+    if step is not steps.STEPS[0]:  # a user who only watches a run keeps the saved answers
         discard(base)
     return answer.run
 
 
-def one_step(talk: Talk, step: steps.Step, draft: Draft) -> steps.Answer:
-    """Ask what a step asks, until it is answered."""
-    place = [each for each, _ in steps.progress(step, draft)]
-    talk.say(f"\n{step.title} ({place.index(step) + 1} of {len(place)}): {step.question}")
+def one_step(prompter: Prompter, step: steps.Step, draft: Draft) -> steps.Answer:
+    """Ask a step's questions until it is answered."""
+    step_list = [name for name, _ in steps.progress(step, draft)]
+    prompter.say(f"\n{step.title} ({step_list.index(step) + 1} of {len(step_list)}): {step.question}")
     while True:
         try:
-            return ASK[step.name](talk, draft)
+            return ASK[step.name](prompter, draft)
         except GoBack as back:
             return Back(back.draft or draft)
-        except NeedHelp as need:
-            draft = need.draft or draft
-            for heading, text in [*about(need.topic or step.name, draft), words()]:
-                talk.say(f"\n{heading}\n{text}")
+        except NeedHelp as help_request:
+            draft = help_request.draft or draft
+            for heading, text in [*about(help_request.topic or step.name, draft), glossary_page()]:
+                prompter.say(f"\n{heading}\n{text}")
         except UserError as error:
-            talk.say(f"ERROR {error}")
+            prompter.say(f"ERROR {error}")

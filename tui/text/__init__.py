@@ -1,8 +1,20 @@
-"""Text for a terminal, without widgets: foreign text made safe, numbers with units, tables, help."""
+"""Text for a terminal, without widgets: cleaning of foreign text, numbers with units, tables, help pages."""
 
 from fitune.tui.text.clean import as_ascii_json, clean, encodable, log_line, safe, shows_unicode
-from fitune.tui.text.columns import hanging, table
-from fitune.tui.text.format import UNKNOWN, clock, count, duration, exponent, gib, number, percent, rate, size
+from fitune.tui.text.format import (
+    UNKNOWN,
+    clock,
+    count,
+    duration,
+    exponent,
+    gib,
+    hanging,
+    number,
+    percent,
+    rate,
+    size,
+    table,
+)
 
 __all__ = [
     "UNKNOWN",

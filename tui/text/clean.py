@@ -1,7 +1,7 @@
-"""The one way by which text that fitune did not write reaches a terminal: model names, data rows, logs, paths, errors.
+"""Clean foreign text (model names, data rows, logs, paths, errors) before it goes to a terminal.
 
-Terminals obey escape sequences and reorder bidirectional text, and Textual passes both on, with markup off as well.
-So every such text is cleaned here first. Data on disk stays as it is: this is for display only.
+Terminals obey escape sequences and reorder bidirectional text, and Textual passes both on, even with markup off. So
+every such text is cleaned here first. Data on disk stays as it is: this is for display only.
 """
 
 import json
@@ -26,38 +26,38 @@ _TAB = "    "
 
 
 def clean(text: str, limit: int = LIMIT_CHARS, keep_newlines: bool = False) -> str:
-    """The text with everything a terminal would obey made visible, and cut at `limit` characters with the rest counted.
+    """The text with harmful characters made visible, cut at `limit` characters with the number of the rest.
 
     C0 controls and DEL become their control pictures (ESC is ␛), other harmful characters become �. Tabs become spaces.
     """
     cut = len(text) - limit
     if cut > 0:
         text = text[:limit]
-    said = _HARMFUL.sub(lambda found: _picture(found[0], keep_newlines), text)
-    return f"{said}… (+{cut})" if cut > 0 else said
+    cleaned = _HARMFUL.sub(lambda match: _picture(match[0], keep_newlines), text)
+    return f"{cleaned}… (+{cut})" if cut > 0 else cleaned
 
 
 def log_line(text: str, limit: int = LIMIT_CHARS) -> str:
-    """One line of a log as a terminal would have left it: a progress bar's last state, no colours; cleaned."""
+    """One line of a log as a terminal would show it: a progress bar's last state, without colours; cleaned."""
     pieces = [piece for piece in text.split("\r") if piece.strip()]
     return clean(_COLOUR.sub("", pieces[-1]).rstrip() if pieces else "", limit)
 
 
 def as_ascii_json(value: Any) -> str:
-    """The value as a JSON document for stdout: what is not plain ASCII is escaped, so that a terminal obeys none of it.
+    """The value as a JSON document for stdout, in ASCII, so that it has no characters that a terminal obeys.
 
-    Values that JSON does not know are told as text.
+    Values of types that JSON does not have are written as text.
     """
     return json.dumps(value, indent=2, default=str).replace("\x7f", "\\u007f")
 
 
 def encodable(text: str, encoding: str | None) -> str:
-    """The text with `?` for each character that a stream of this encoding can't show; None: it can show all."""
+    """The text with `?` for each character that a stream of this encoding can't show; None: all can be shown."""
     return text.encode(encoding, "replace").decode(encoding) if encoding else text
 
 
 def shows_unicode(encoding: str | None) -> bool:
-    """Whether a stream of this encoding can show fitune's own bars and brackets."""
+    """True if a stream of this encoding can show fitune's own bars and brackets."""
     return encodable("█«", encoding) == "█«"
 
 

@@ -1,12 +1,17 @@
-"""Numbers as people read them: the same on every screen and in every plain line. None is unknown: `n/a`."""
+"""Format numbers, dates, tables and wrapped text, the same on every screen and in plain lines. None is `n/a`."""
 
 import math
+import shutil
+import sys
+import textwrap
 import time
+from collections.abc import Container, Sequence
 
 from fitune.core.units import GIB, MIB
 
 _UNITS = (("GiB", GIB), ("MiB", MIB), ("KiB", 1 << 10))
 UNKNOWN = "n/a"
+NARROWEST = 20
 
 
 def gib(size_bytes: float | None, digits: int = 1) -> str:
@@ -64,7 +69,7 @@ def number(value: float | None, digits: int = 3) -> str:
 
 
 def exponent(value: float | None, digits: int = 2) -> str:
-    """A learning rate as people write it: `2e-4`, `1.95e-4`. digits: most of them behind the point."""
+    """A learning rate: `2e-4`, `1.95e-4`. digits: the maximum after the decimal point."""
     if value is None or not math.isfinite(value):
         return UNKNOWN if value is None else number(value)
     if value == 0:
@@ -82,5 +87,30 @@ def clock(utc_s: float | None) -> str:
     """A moment in local time: `2026-11-22 14:05`."""
     try:
         return UNKNOWN if utc_s is None else time.strftime("%Y-%m-%d %H:%M", time.localtime(utc_s))
-    except (OSError, OverflowError, ValueError):  # of a file that was tampered with: no year has so many digits
+    except (OSError, OverflowError, ValueError):  # a damaged file: no year has so many digits
         return UNKNOWN
+
+
+def hanging(start: str, text: str) -> str:
+    """`text` after `start`: wrapped to the terminal's width with a hanging indent, or one line without a terminal."""
+    if not sys.stdout.isatty():
+        return start + text
+    columns = max(shutil.get_terminal_size().columns, len(start) + NARROWEST)
+    lines = textwrap.wrap(text, columns - len(start), break_on_hyphens=False, break_long_words=False)
+    return start + ("\n" + " " * len(start)).join(lines)
+
+
+def table(rows: Sequence[Sequence[str]], numbers: Container[int] = ()) -> str:
+    """Rows as lines of columns, `numbers` right-aligned. If the terminal is too narrow, the first column gets a line of
+    its own above the others."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    width_needed = sum(widths) + 2 * (len(widths) - 1)
+    too_wide = sys.stdout.isatty() and width_needed > shutil.get_terminal_size().columns
+    lines = []
+    for row in rows:
+        first, *others = (
+            text.rjust(width) if index in numbers else text.ljust(width)
+            for index, (text, width) in enumerate(zip(row, widths, strict=True))
+        )
+        lines += [first, "  ".join(["", *others])] if too_wide else ["  ".join([first, *others])]
+    return "\n".join(line.rstrip() for line in lines)

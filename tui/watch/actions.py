@@ -9,8 +9,7 @@ from fitune.core.runs import Run
 from fitune.tui.text import clean
 from fitune.tui.watch.leave import LeaveScreen, Leaving
 from fitune.tui.watch.screen_text import Seen
-from fitune.tui.widgets.ask import Ask
-from fitune.tui.widgets.confirm import Confirm
+from fitune.tui.widgets.dialogs import AskDialog, ConfirmDialog
 
 
 def offered(action: str, run: Run, seen: Seen | None) -> bool:
@@ -38,7 +37,7 @@ def stop(app: App[int], run: Run, seen: Seen | None) -> None:
     if (job := _job(seen)) != "train":
         part = "file" if job == "push" else "part, if one is left"
         question = f"Stop the {job} before its next {part}?\nThe adapter stays as it is."
-    app.push_screen(Confirm(question, _go_on(job), "Stop"), lambda yes: _request_stop(app, run) if yes else None)
+    app.push_screen(ConfirmDialog(question, _go_on(job), "Stop"), lambda yes: _request_stop(app, run) if yes else None)
 
 
 def kill(app: App[int], run: Run, seen: Seen | None) -> None:
@@ -56,7 +55,7 @@ def kill(app: App[int], run: Run, seen: Seen | None) -> None:
         except UserError as error:
             complain(app, str(error))
 
-    app.push_screen(Confirm(question, _go_on(job), "Kill"), answered)
+    app.push_screen(ConfirmDialog(question, _go_on(job), "Kill"), answered)
 
 
 def resume(app: App[int], run: Run) -> None:
@@ -83,7 +82,7 @@ def note(app: App[int], run: Run, seen: Seen | None) -> None:
         except OSError as error:
             complain(app, f"notes.txt can't be written: {error.strerror}")
 
-    app.push_screen(Ask("A note, kept with the run in notes.txt", "", lambda _: None), answered)
+    app.push_screen(AskDialog("A note, kept with the run in notes.txt", "", lambda _: None), answered)
 
 
 def leave(app: App[int], run: Run, seen: Seen | None) -> None:

@@ -10,7 +10,7 @@ from typing import Literal
 
 from fitune.core.runs import Event, Failed, Finished, Run, RunState, Started, Status, Step
 from fitune.core.runs.post_mortem import cause
-from fitune.tui.deliver.proof_text import NamedProof, proofs
+from fitune.tui.deliver.proof_text import ArtifactProof, proofs
 from fitune.tui.text import clean, clock, count, duration, number, size
 from fitune.tui.watch.repeat_command import command
 
@@ -88,7 +88,7 @@ class Ending:
     sentence: str
     next: str
     """What to do now; may be empty."""
-    proofs: tuple[NamedProof, ...] = ()
+    proofs: tuple[ArtifactProof, ...] = ()
     """Of what the job made."""
 
 

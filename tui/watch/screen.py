@@ -23,9 +23,9 @@ from fitune.tui.watch.ending import Story, ending
 from fitune.tui.watch.progress import Parts
 from fitune.tui.watch.screen_text import Seen
 from fitune.tui.widgets.footer import Keys
-from fitune.tui.widgets.log_pane import MOST_COLUMNS, ROWS, tail_of
+from fitune.tui.widgets.log_tail import MAX_COLUMNS, ROWS, log_tail
 from fitune.tui.widgets.loss_chart import LossChart
-from fitune.tui.widgets.readouts import Line
+from fitune.tui.widgets.readouts import Readout
 
 LOOK_EVERY_S = 0.5
 CARD_EVERY_S = 2.0
@@ -73,16 +73,16 @@ class WatchScreen(Screen[None]):
         self._drawings = 0
 
     def compose(self) -> ComposeResult:
-        yield Line("title")
-        yield Line("status")
-        yield Line("progress")
+        yield Readout("title")
+        yield Readout("status")
+        yield Readout("progress")
         yield LossChart("chart")
-        yield Line("log")
-        yield Line("numbers")
-        yield Line("memory")
-        yield Line("card")
+        yield Readout("log")
+        yield Readout("numbers")
+        yield Readout("memory")
+        yield Readout("card")
         with VerticalScroll(id="tale"):
-            yield Line("told")
+            yield Readout("told")
         yield Static("terminal too small (need 80x24)  d leaves", id="too-small", markup=False)
         yield Keys()
 
@@ -96,8 +96,8 @@ class WatchScreen(Screen[None]):
     def on_unmount(self) -> None:
         self._over.set()
 
-    def line(self, name: str) -> Line:
-        return self.query_one(f"#{name}", Line)
+    def line(self, name: str) -> Readout:
+        return self.query_one(f"#{name}", Readout)
 
     # What there is to see
 
@@ -125,7 +125,7 @@ class WatchScreen(Screen[None]):
                     tail.bad_lines, checkpoint.name if checkpoint else None,
                     None if status in LIVE else ending(self.watched, status, story.state),
                     parts.now(self.watched) if state.job != "train" and not untold else (),
-                    tail_of(self.watched.log) if self.log_wanted else (), info,
+                    log_tail(self.watched.log) if self.log_wanted else (), info,
                 )  # fmt: skip
                 self.post_message(self.Looked(seen))
             self._over.wait(LOOK_EVERY_S)
@@ -165,7 +165,7 @@ class WatchScreen(Screen[None]):
         self.line("told").say(screen_text.tale(seen, self.size.width - 3, now_s))
         chart, log = self.query_one(LossChart), self.line("log")
         if self.log_wanted and seen.log:
-            log.say(safe("\n".join(seen.log[-log.size.height :]), ROWS * MOST_COLUMNS, keep_newlines=True))
+            log.say(safe("\n".join(seen.log[-log.size.height :]), ROWS * MAX_COLUMNS, keep_newlines=True))
         chart.display = seen.job == "train" and not self.log_wanted
         self.query_one("#tale").set_class(seen.job != "train", "-alone")
         if self._drawings % CHART_EVERY == 0:
@@ -215,7 +215,7 @@ class WatchScreen(Screen[None]):
         actions.note(self.app, self.watched, self.seen)
 
     def action_help(self) -> None:
-        from fitune.tui.text.run_help import watch_help
+        from fitune.tui.text.help_pages import watch_help
         from fitune.tui.widgets.help_page import HelpScreen
 
         self.app.push_screen(HelpScreen(watch_help()))

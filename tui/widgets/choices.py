@@ -1,4 +1,4 @@
-"""A list to choose one thing from: Up, Down, Enter or Space."""
+"""A list to choose one item from: Up, Down, Enter or Space."""
 
 from typing import ClassVar
 
@@ -6,7 +6,7 @@ from textual.binding import Binding, BindingType
 from textual.widgets import OptionList
 
 
-class Choices(OptionList):
+class ChoiceList(OptionList):
     """Textual's list, with its key in the footer. Options are given as Content, never as markup."""
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("enter,space", "select", "Choose", key_display="enter")]
@@ -15,7 +15,7 @@ class Choices(OptionList):
         super().__init__(id=id, compact=True, markup=False)
 
     def action_cursor_up(self) -> None:
-        """From the first one back to what stands above it, if anything can be typed there."""
+        """Move up; from the first item to the input above the list, if there is one."""
         if self.highlighted == 0 and self.screen.focus_chain[0] is not self:
             self.screen.focus_previous()
         else:

@@ -1,18 +1,19 @@
-"""The line of keys at the bottom, built anew only when it would show other keys."""
+"""The line of keys at the bottom, rebuilt only when its keys change."""
 
 from textual.screen import Screen
 from textual.widgets import Footer
 
 
 class Keys(Footer):
-    """Textual's footer is rebuilt at each move of the focus, which costs more than all the rest of the answer."""
+    """A footer that is rebuilt only if its keys change. Textual rebuilds it at each move of the focus, which takes
+    longer than everything else that a key press causes."""
 
     def __init__(self) -> None:
         super().__init__(show_command_palette=False)
         self._shown: tuple[tuple[str, str, bool], ...] | None = None
 
     def bindings_changed(self, screen: Screen[object]) -> None:
-        """The keys of the screen, or of what has the focus, may be others now."""
+        """Rebuild if the keys of the screen or of the focused widget have changed."""
         if screen is not self.screen or not self.app.app_focus:
             return
         shown = tuple(

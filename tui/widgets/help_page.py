@@ -1,4 +1,4 @@
-"""A page of help, a heading and a text at a time. Esc closes it."""
+"""The screen of a help page: sections with heading and text. Esc closes it."""
 
 from collections.abc import Sequence
 from typing import ClassVar
@@ -14,14 +14,14 @@ from fitune.tui.text import safe
 
 
 class HelpScreen(ModalScreen[None]):
-    """A page to scroll."""
+    """A help page to scroll."""
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,f1,question_mark,enter", "dismiss", "Close")]
     AUTO_FOCUS = "VerticalScroll"
     DEFAULT_CSS = "HelpScreen .hint { margin: 1 0 0 0; }"
 
     def __init__(self, parts: Sequence[tuple[str, str]]) -> None:
-        """parts: heading and text of each."""
+        """parts: heading and text of each section."""
         super().__init__()
         self.parts = parts
 

@@ -1,4 +1,4 @@
-"""The loss over the steps, with axes a person can read: a braille line of two points a column, or ASCII stars."""
+"""The loss chart: loss over steps with labelled axes, as a braille line of two points a column, or ASCII stars."""
 
 import math
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ MIN_COLUMNS, MIN_ROWS = 24, 6
 
 
 class Glyphs(NamedTuple):
-    """What the chart is drawn with."""
+    """The characters of the chart."""
 
     side: str
     tick: str
@@ -35,25 +35,25 @@ PLAIN = Glyphs("|", "+", "+", "-", "o", "*")
 
 
 class Axis(NamedTuple):
-    """The loss from bottom to top, over so many rows of the terminal."""
+    """The axis of the loss, over a number of terminal rows."""
 
     bottom: float
     top: float
     rows: int
     labels: dict[int, str]
-    """By row, the topmost being 0."""
+    """Labels by row; the top row is 0."""
 
     def place(self, loss: float, finer: int = 1) -> int:
-        """The row of a value, where each row is cut into `finer` ones."""
+        """The row of a value, if each row is divided into `finer` rows."""
         last = self.rows * finer - 1
-        # The labels stand for the middle of their rows.
+        # A label is the value at the middle of its row.
         middle = (finer - 1) / 2
         share = (self.top - loss) / (self.top - self.bottom)
         return min(last, max(0, round(middle + share * (self.rows - 1) * finer)))
 
 
 class LossChart(Widget):
-    """Redraws only the rows that changed."""
+    """The chart as a widget. It redraws only the rows that changed."""
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {"loss-chart--axis", "loss-chart--held-out"}
 
@@ -97,8 +97,8 @@ def draw(train: Points, held_out: Points, columns: int, rows: int, plain: bool) 
     if columns < MIN_COLUMNS or rows < MIN_ROWS:
         return []
     if not train:
-        nothing: list[Row] = [[("no loss yet", "axis")]]
-        return nothing + [[] for _ in range(rows - 1)]
+        empty: list[Row] = [[("no loss yet", "axis")]]
+        return empty + [[] for _ in range(rows - 1)]
     glyphs = PLAIN if plain else FANCY
     first, last = train[0][0], max(train[-1][0], train[0][0] + 1)
     held_out = [(step, loss) for step, loss in held_out if first <= step <= last]
@@ -120,23 +120,23 @@ def draw(train: Points, held_out: Points, columns: int, rows: int, plain: bool) 
 
 
 def bucket(points: Points, columns: int) -> list[tuple[float, float]]:
-    """At most two points a column, evenly spread over the steps, each the mean of those it stands for."""
+    """At most two points a column, evenly spread over the steps, each the mean of its bucket."""
     if len(points) <= 2 * columns:
         return list(points)
     first, last = points[0][0], points[-1][0]
     sums: dict[int, list[float]] = {}
     for step, loss in points:
-        place = min(2 * columns - 1, int((step - first) / (last - first) * 2 * columns))
-        entry = sums.setdefault(place, [0.0, 0.0, 0.0])
+        index = min(2 * columns - 1, int((step - first) / (last - first) * 2 * columns))
+        entry = sums.setdefault(index, [0.0, 0.0, 0.0])
         entry[0], entry[1], entry[2] = entry[0] + step, entry[1] + loss, entry[2] + 1
     return [(steps / n, losses / n) for _, (steps, losses, n) in sorted(sums.items())]
 
 
 def scale(low: float, high: float, rows: int) -> Axis:
-    """The axis on which these values take most of the height, with round labels at even distances."""
+    """The axis on which these values use most of the height, with round labels at equal distances."""
     span = max(high - low, abs(high) * 0.02, 0.01)
     power = 10 ** math.floor(math.log10(span))
-    gaps = [each * power for each in (0.05, 0.1, 0.2, 0.25, 0.5, 1, 2, 5, 10)]
+    gaps = [factor * power for factor in (0.05, 0.1, 0.2, 0.25, 0.5, 1, 2, 5, 10)]
     for rows_at_least in (2, 1):
         axes = [axis for gap in gaps if (axis := _axis(low, low + span, gap, rows, rows_at_least))]
         if axes:
@@ -145,7 +145,7 @@ def scale(low: float, high: float, rows: int) -> Axis:
 
 
 def _axis(low: float, high: float, gap: float, rows: int, rows_at_least: int) -> Axis | None:
-    """The axis with a label at each multiple of `gap`; None if they stand closer than asked."""
+    """The axis with a label at each multiple of `gap`; None if they are closer than `rows_at_least`."""
     bottom = math.floor(low / gap + 1e-9)
     gaps = max(1, math.ceil(high / gap - 1e-9) - bottom)
     rows_each = (rows - 1) // gaps
@@ -157,15 +157,15 @@ def _axis(low: float, high: float, gap: float, rows: int, rows_at_least: int) ->
 
 
 def _line(points: list[tuple[float, float]], steps: tuple[int, int], axis: Axis, width: int, plain: bool) -> list[str]:
-    """The curve as rows of text: joined dots, so that a steep fall is a line too."""
+    """The curve as rows of text: dots are joined, so that a steep fall is a line too."""
     fine_columns, finer = (width, 1) if plain else (2 * width, 4)
     dots: set[tuple[int, int]] = set()
-    before: int | None = None
+    previous: int | None = None
     for x, loss in _along(points, steps, fine_columns):
         y = axis.place(loss, finer)
-        reach = y if before is None else before + (y > before) - (y < before)
-        dots.update((each, x) for each in range(min(y, reach), max(y, reach) + 1))
-        before = y
+        reach = y if previous is None else previous + (y > previous) - (y < previous)
+        dots.update((dot_y, x) for dot_y in range(min(y, reach), max(y, reach) + 1))
+        previous = y
     if plain:
         return ["".join("*" if (y, x) in dots else " " for x in range(width)) for y in range(axis.rows)]
     cells: dict[tuple[int, int], int] = {}
@@ -181,14 +181,14 @@ def _along(points: list[tuple[float, float]], steps: tuple[int, int], columns: i
     """(column, loss) for each column from the first point to the last, between points on a straight line."""
     first, last = steps
     placed = [((step - first) / (last - first) * (columns - 1), loss) for step, loss in points]
-    found, at = [], 0
+    line, at = [], 0
     for x in range(round(placed[0][0]), round(placed[-1][0]) + 1):
         while at + 1 < len(placed) and placed[at + 1][0] <= x:
             at += 1
         (x0, loss0), (x1, loss1) = placed[at], placed[min(at + 1, len(placed) - 1)]
         share = min(1.0, max(0.0, (x - x0) / (x1 - x0))) if x1 > x0 else 0.0
-        found.append((x, loss0 + (loss1 - loss0) * share))
-    return found
+        line.append((x, loss0 + (loss1 - loss0) * share))
+    return line
 
 
 def _legend(glyphs: Glyphs, margin: int, held_out: bool) -> Row:

@@ -1,21 +1,21 @@
-"""Small parts that show a run's numbers: a line that redraws only when its text changes, and bars of text."""
+"""Readouts of a run's numbers: text that is redrawn only when it changes, and bars of text."""
 
 from textual.content import Content
 from textual.widgets import Static
 
 
-class Line(Static):
-    """Text that is sent only when it differs from what is there: each redraw costs bytes on the wire."""
+class Readout(Static):
+    """Text that is redrawn only when it changes: each redraw costs bytes on the wire."""
 
     def __init__(self, id: str) -> None:  # noqa: A002 - Textual's word
         super().__init__(id=id, markup=False)
-        self._said = Content()
+        self._shown = Content()
         self.display = False
 
     def say(self, content: Content) -> None:
-        """Show this; an empty content takes no room."""
-        if not content.is_same(self._said):
-            self._said = content
+        """Show this content; an empty one takes no space."""
+        if not content.is_same(self._shown):
+            self._shown = content
             self.update(content, layout=self.styles.is_auto_height)  # of one row: a layout costs more than the rest
         self.display = bool(content.plain)
 

@@ -1,6 +1,6 @@
 """The help behind `?`: a field or a step in plain words with the typical mistake, the keys, and the glossary."""
 
-from fitune.tui.text.glossary import columns, words
+from fitune.tui.text.help_pages import glossary_page, two_columns
 from fitune.tui.wizard import steps
 from fitune.tui.wizard.draft import Draft, origin, shown
 from fitune.tui.wizard.field_cost import field_cost
@@ -46,7 +46,7 @@ KEYS = (
 
 def help_text(topic: str, draft: Draft) -> list[tuple[str, str]]:
     """(heading, text) of a topic, of the keys and of the glossary: a page."""
-    return [*about(topic, draft), ("Keys", columns(KEYS, 20)), words()]
+    return [*about(topic, draft), ("Keys", two_columns(KEYS, 20)), glossary_page()]
 
 
 def about(topic: str, draft: Draft) -> list[tuple[str, str]]:

@@ -25,8 +25,8 @@ from fitune.core.runs import Phase
 from fitune.core.runs.run import Run
 from fitune.tui.app import FituneApp
 from fitune.tui.chat.screen import ChatScreen
-from fitune.tui.chat.text import ended, phase
-from fitune.tui.deliver.options import WAYS
+from fitune.tui.chat.text import end_text, phase_text
+from fitune.tui.deliver.options import OPTIONS
 from fitune.tui.deliver.screen import DeliverScreen
 from tests import fake_chat
 from tests.fake_worker import make_run
@@ -197,11 +197,11 @@ def test_what_the_model_writes_is_never_obeyed(trained: Path, fitune: Fitune, pa
     ],
 )
 def test_what_is_to_be_fetched_is_told_with_its_size(message: Phase, said: str) -> None:
-    assert phase(message) == said
+    assert phase_text(message) == said
 
 
 def test_an_answer_without_a_token_or_a_clock_is_told() -> None:
-    assert ended(Answered("base", "", 0, "itself", 0.0)) == (True, "ended by itself: 0 tokens, ")
+    assert end_text(Answered("base", "", 0, "itself", 0.0)) == (True, "ended by itself: 0 tokens, ")
 
 
 # On the screen
@@ -272,9 +272,9 @@ async def test_up_offers_the_questions_of_the_data_one_after_the_other(trained: 
 async def test_f1_explains_it_for_a_question_mark_belongs_to_the_question(trained: Path) -> None:
     async with talking(trained) as (app, pilot):
         await pilot.press("question_mark", "f1")
-        await until(pilot, lambda: "was taught one thing" in shown(app))
+        await until(pilot, lambda: "was trained for one thing" in shown(app))
         await pilot.press("escape")
-        await until(pilot, lambda: "was taught one thing" not in shown(app))
+        await until(pilot, lambda: "was trained for one thing" not in shown(app))
         assert app.screen.query_one(Input).value == "?"
 
 
@@ -337,7 +337,7 @@ async def test_an_adapter_is_tried_from_the_deliver_screen_and_back(trained: Pat
     async with watching(trained, "Use it") as (app, pilot):
         await pilot.press("c")
         await until(pilot, lambda: isinstance(app.screen, DeliverScreen) and "needs" in shown(app))
-        app.screen.query_one(OptionList).highlighted = [way.title for way in WAYS].index("Try it")
+        app.screen.query_one(OptionList).highlighted = [way.title for way in OPTIONS].index("Try it")
         await pilot.press("enter")
         await until(pilot, lambda: "ready on cpu" in shown(app))
         await pilot.press("escape")

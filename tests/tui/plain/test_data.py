@@ -13,7 +13,7 @@ from fitune.core.machine.host import Machine
 from fitune.core.recipe.fields import Recipe
 from fitune.core.runs.run import Run
 from fitune.tui.plain.data import ask_data
-from fitune.tui.plain.prompt import Talk
+from fitune.tui.plain.prompt import Prompter
 from fitune.tui.wizard import steps
 from fitune.tui.wizard.draft import Draft, prepared
 from fitune.tui.wizard.steps import Forward
@@ -29,7 +29,7 @@ def told(this_machine: Machine, rendered_at_once: None, monkeypatch: pytest.Monk
     def run(*answers: str, **edits: str) -> tuple[Draft, str]:
         monkeypatch.setattr(sys, "stdin", io.StringIO("".join(f"{line}\n" for line in ("rows.jsonl", *answers))))
         fields = {name.replace("_", ".", 1): text for name, text in edits.items()}
-        answer = ask_data(Talk(), Draft(preset="8b-on-12gb", machine=this_machine, edits=fields))
+        answer = ask_data(Prompter(), Draft(preset="8b-on-12gb", machine=this_machine, edits=fields))
         assert isinstance(answer, Forward)
         return answer.draft, capsys.readouterr().err
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from fitune.core.runs.run import Run
-from fitune.tui.deliver.options import WAYS
+from fitune.tui.deliver.options import OPTIONS
 from fitune.tui.plain import deliver as plain_deliver
 from fitune.tui.plain.deliver import deliver
-from fitune.tui.plain.prompt import Talk
+from fitune.tui.plain.prompt import Prompter
 from tests.fake_worker import make_run
 from tests.tui.watch.test_progress import CHECKS, prove
 
@@ -38,20 +38,20 @@ def answer(run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixt
         monkeypatch.setattr(sys, "stdin", io.StringIO("".join(line + "\n" for line in (*lines, ""))))
         monkeypatch.setattr("argparse.ArgumentParser.parse_args", parse)
         monkeypatch.setattr(plain_deliver, "dispatch", commands.append)
-        deliver(Talk(), run)
+        deliver(Prompter(), run)
         return commands, capsys.readouterr().err
 
     return give
 
 
 def number(key: str) -> str:
-    return str([str(way.key) for way in WAYS].index(key) + 1)
+    return str([str(way.key) for way in OPTIONS].index(key) + 1)
 
 
 def test_enter_alone_leaves_and_the_table_is_the_screens(answer: Answer) -> None:
     commands, said = answer()
     assert commands == []
-    for way in WAYS:
+    for way in OPTIONS:
         assert f"{way.title:<10}{way.what}" in said
 
 
@@ -119,7 +119,7 @@ def test_an_answer_like_an_option_is_refused_and_asked_again(
 ) -> None:
     lines = (number("push"), "--public", "private", "yes", "")
     monkeypatch.setattr(sys, "stdin", io.StringIO("".join(line + "\n" for line in lines)))
-    deliver(Talk(), run)
+    deliver(Prompter(), run)
     said = capsys.readouterr().err
     assert "argument --repo: expected one argument" in said
     assert said.count("The adapter is ready. What now?") == 2

@@ -121,7 +121,7 @@ def test_a_wrong_value_is_told_with_its_range_and_stops_the_step(
     answer("", "", "4", "9999", "")
     said = capsys.readouterr().err
     assert "9,999 is too large. Allowed: from 1 up to 1,024." in said
-    assert "Mend the settings marked ERROR" in said
+    assert "Fix the settings marked ERROR" in said
     assert begun == []
 
 

@@ -21,14 +21,13 @@ from fitune.core.errors import UserError
 from fitune.core.runs import Memory, RunState, Sample, Step
 from fitune.core.runs.run import Run
 from fitune.tui.app import FituneApp
-from fitune.tui.deliver.options import WAYS
+from fitune.tui.deliver.options import OPTIONS
 from fitune.tui.deliver.screen import DeliverScreen
 from fitune.tui.text.clean import clean
 from fitune.tui.watch.leave import LeaveScreen
 from fitune.tui.watch.screen import WatchScreen
 from fitune.tui.watch.screen_text import PROMISE, Seen, memory, tale
-from fitune.tui.widgets.ask import Ask
-from fitune.tui.widgets.confirm import Confirm
+from fitune.tui.widgets.dialogs import AskDialog, ConfirmDialog
 from tests.fake_worker import make_run, start
 from tests.tui.payloads import OBEYED, PAYLOADS
 
@@ -178,12 +177,12 @@ async def test_check_16_killing_needs_a_second_answer_and_enter_is_the_safe_one(
     worker = start(live, "steps:400", "--rate", "20")
     async with watching(live, "training   step") as (app, pilot):
         await pilot.press("k")
-        await until(pilot, lambda: isinstance(app.screen, Confirm))
+        await until(pilot, lambda: isinstance(app.screen, ConfirmDialog))
         await pilot.press("enter", "enter")
         await until(pilot, lambda: isinstance(app.screen, WatchScreen))
         assert worker.poll() is None
         await pilot.press("k")
-        await until(pilot, lambda: isinstance(app.screen, Confirm))
+        await until(pilot, lambda: isinstance(app.screen, ConfirmDialog))
         await pilot.press("right", "enter")
         await until(pilot, lambda: "ERROR  killed" in shown(app))
     assert worker.wait(60) != 0
@@ -193,7 +192,7 @@ async def test_stop_is_confirmed_and_writes_a_checkpoint(live: Path) -> None:
     worker = start(live, "steps:400", "--rate", "20")
     async with watching(live, "training   step") as (app, pilot):
         await pilot.press("s")
-        await until(pilot, lambda: isinstance(app.screen, Confirm))
+        await until(pilot, lambda: isinstance(app.screen, ConfirmDialog))
         await pilot.press("right", "enter")
         await until(pilot, lambda: "OK  stopped" in shown(app))
         await until(pilot, lambda: "Go on from step" in shown(app))
@@ -236,7 +235,7 @@ async def test_a_note_is_kept_with_time_and_step(tmp_path: Path) -> None:
     run = make_run(tmp_path, told="ok")
     async with watching(run, "OK  finished") as (app, pilot):
         await pilot.press("n")
-        await until(pilot, lambda: isinstance(app.screen, Ask))
+        await until(pilot, lambda: isinstance(app.screen, AskDialog))
         await pilot.press(*"sk d")  # check 36: letters are text here, not keys
         await pilot.press("enter")
         notes = run / "notes.txt"
@@ -344,7 +343,7 @@ async def test_check_37_no_payload_reaches_the_screen(tmp_path: Path, payload: s
         assert not OBEYED.search(shown(app))
         await pilot.press("c")
         await until(pilot, lambda: isinstance(app.screen, DeliverScreen) and "needs" in shown(app))
-        for _ in WAYS:
+        for _ in OPTIONS:
             assert not OBEYED.search(shown(app))
             await pilot.press("down")
 
@@ -355,7 +354,7 @@ async def test_deliver_shows_each_way_and_esc_goes_back(tmp_path: Path) -> None:
     (run / "adapter" / "adapter_model.safetensors").write_bytes(b"x" * 3_000_000)
     async with watching(run, "Use it") as (app, pilot):
         await pilot.press("c")
-        for way in WAYS:
+        for way in OPTIONS:
             await until(pilot, shows(app, way.what))
             await pilot.press("down")
         await pilot.press("escape")

@@ -11,14 +11,12 @@ from textual.widgets import Static
 
 from fitune.core.errors import UserError
 from fitune.tui.app import FituneApp
-from fitune.tui.deliver.options import KINDS, TARGETS
+from fitune.tui.deliver.options import GGUF_KINDS, HANDOFF_TARGETS
 from fitune.tui.deliver.screen import DeliverScreen
-from fitune.tui.text.run_help import chat_help, deliver_help, watch_help
+from fitune.tui.text.help_pages import chat_help, deliver_help, watch_help
 from fitune.tui.watch.leave import LeaveScreen
-from fitune.tui.widgets.ask import Ask
-from fitune.tui.widgets.confirm import Confirm
+from fitune.tui.widgets.dialogs import AskDialog, ConfirmDialog, PickDialog, PickSomeDialog
 from fitune.tui.widgets.help_page import HelpScreen
-from fitune.tui.widgets.pick import Pick, PickSome
 from fitune.tui.wizard.draft import Draft
 from fitune.tui.wizard.help import help_text
 from fitune.tui.wizard.screens.preset import CARD_QUESTION
@@ -39,13 +37,16 @@ BOXES: dict[str, tuple[Callable[[], Screen[Any]], str]] = {
     "help on its uses": (lambda: HelpScreen(deliver_help()), "Typical mistake"),
     "help in a chat": (lambda: HelpScreen(chat_help()), "Typical mistake"),
     "leave": (LeaveScreen, "Kill at once: what came after the last checkpoint is lost"),
-    "ask": (lambda: Ask(CARD_QUESTION, "24", refuse), "Enter takes it, Esc goes back."),
-    "pick": (lambda: Pick("For what?", TARGETS), "the Modelfile that runs it in Ollama"),
-    "pick some": (lambda: PickSome("Which files?", list(KINDS.items())), "Space marks, Enter makes what is marked"),
+    "ask": (lambda: AskDialog(CARD_QUESTION, "24", refuse), "Enter takes it, Esc goes back."),
+    "pick": (lambda: PickDialog("For what?", HANDOFF_TARGETS), "the Modelfile that runs it in Ollama"),
+    "pick some": (
+        lambda: PickSomeDialog("Which files?", list(GGUF_KINDS.items())),
+        "Space marks, Enter makes what is marked",
+    ),
     "leave a push": (lambda: LeaveScreen("push"), "Kill at once; the adapter stays as it is"),
-    "token": (lambda: Ask("There is no token for the Hub.", "", refuse, masked=True), "There is no token"),
+    "token": (lambda: AskDialog("There is no token for the Hub.", "", refuse, masked=True), "There is no token"),
     "confirm": (
-        lambda: Confirm("Upload the adapter to the Hub?\nme/it\nPUBLIC: everyone", "Don't", "Upload"),
+        lambda: ConfirmDialog("Upload the adapter to the Hub?\nme/it\nPUBLIC: everyone", "Don't", "Upload"),
         "PUBLIC: everyone",
     ),
 }
@@ -59,6 +60,7 @@ async def test_check_28_a_box_has_one_focus_and_cuts_nothing(
     make, words = BOXES[name]
     app = wizard()
     async with app.run_test(size=size) as pilot:
+        await until(pilot, shows(app, "Start a new fine-tune"))  # else it comes up over the box
         app.push_screen(make())
         for _ in range(2):
             await until(pilot, shows(app, words))

@@ -10,7 +10,7 @@ import pytest
 from textual.widgets import Footer
 
 from fitune.core import runs
-from fitune.tui.widgets.confirm import Confirm
+from fitune.tui.widgets.dialogs import ConfirmDialog
 from fitune.tui.wizard import steps
 from fitune.tui.wizard.draft import Draft
 from fitune.tui.wizard.screens.step import StepScreen
@@ -191,7 +191,7 @@ async def test_check_23_leaving_asks_only_if_something_was_edited(wizard: New, k
         await go_to(pilot, "edit")
         await pilot.press("down", "down", "down", *"64", key, key)
         await pilot.pause()
-        assert isinstance(app.screen, Confirm)
+        assert isinstance(app.screen, ConfirmDialog)
         await pilot.press("enter")
         await pilot.pause()
         assert app.is_running

@@ -1,1 +1,1 @@
-"""Commands that use a trained model: chat, merge, export, push, hand-off."""
+"""Commands that deliver a trained model: chat, merge, export, push, hand-off."""

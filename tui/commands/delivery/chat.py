@@ -1,4 +1,4 @@
-"""`fitune chat RUN`: ask a trained model and its base the same, on a screen or in lines."""
+"""`fitune chat RUN`: ask a trained model and its base the same questions, on a screen or in lines."""
 
 import argparse
 import re
@@ -12,11 +12,20 @@ from fitune.core.jobs import chat
 from fitune.core.jobs.chat import Chat, Conversation, Settings
 from fitune.core.jobs.chat_messages import Answered, Done, Ended, Question, Ready, Refused, Side, Text
 from fitune.core.runs import Failed, Phase, Warned
-from fitune.tui.chat.text import ANSWER_CHARS, NAMES, checked, ended, failure, kept, manner, phase
+from fitune.tui.chat.text import (
+    ANSWER_CHARS,
+    NAMES,
+    check_settings,
+    end_text,
+    failure,
+    opening_text,
+    phase_text,
+    settings_text,
+)
 from fitune.tui.terminal import is_terminal, surface
 from fitune.tui.text import as_ascii_json, clean, encodable
 
-HELP = "Ctrl+C stops an answer, Ctrl+D leaves, /new forgets what was said, ? tells this again."
+HELP = "Ctrl+C stops an answer, Ctrl+D leaves, /new starts a new conversation, ? shows this again."
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,16 +42,16 @@ class AnswerDocument:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Exit status: 0, or 130 if a --prompt's answer was stopped. Raises UserError where it can't begin, or be asked."""
+    """Exit status: 0, or 130 if a --prompt's answer was stopped. Raises UserError if the chat can't start or answer."""
     run = runs.find(runs.home(), args.run)
-    settings = checked(args.max_tokens, args.temperature)
+    settings = check_settings(args.max_tokens, args.temperature)
     if args.json and args.prompt is None:
         raise UserError("--json needs a question.", "Give it with --prompt.")
-    place = surface()
-    if args.prompt is None and not args.plain and place in ("full", "basic"):
+    terminal = surface()
+    if args.prompt is None and not args.plain and terminal in ("full", "basic"):
         from fitune.tui.app import run_chat
 
-        return run_chat(run, settings, args.share_gpu, plain_glyphs=place == "basic")
+        return run_chat(run, settings, args.share_gpu, plain_glyphs=terminal == "basic")
     with chat.start(run, args.share_gpu) as started:
         session = Session(started, settings, silent=args.json)
         if args.prompt is None:
@@ -63,7 +72,7 @@ class Session:
     """A conversation in lines: answers to stdout, all else to stderr."""
 
     def __init__(self, chat: Chat, settings: Settings, silent: bool) -> None:
-        """silent: print no answers. Returns when the model is loaded; raises UserError if it can't be."""
+        """silent: print no answers. Returns when the model is loaded. Raises UserError if it can't be loaded."""
         self.chat, self.settings, self.silent = chat, settings, silent
         self._heard = chat.heard()
         self.conversation = self._await_ready()
@@ -72,30 +81,30 @@ class Session:
         for message in self._heard:
             match message:
                 case Phase():
-                    _say(phase(message))
+                    _say(phase_text(message))
                 case Warned():
                     _say(f"WARN  {message.message}")
                 case Failed():
                     raise failure(message)
                 case Ready():
-                    _say(f"{message.model} on {message.device}: {manner(self.settings)}")
+                    _say(f"{message.model} on {message.device}: {settings_text(self.settings)}")
                     conversation = Conversation(list(message.questions))
-                    if before := kept(conversation):
-                        _say(before)
+                    if opening := opening_text(conversation):
+                        _say(opening)
                     return conversation
         log = self.chat.run.path / "chat.log"
         raise UserError("The model's process ended before it was ready.", f"See {log}", ExitCode.FAILED)
 
     def talk(self) -> int:
-        """Ask what is typed, or comes through a pipe, a line a question, until its end."""
+        """Ask each line of stdin as a question, until its end."""
         if sys.stdin is None:
             raise UserError("There is nothing to read questions from.", "Give one with --prompt.")
-        asks = is_terminal(sys.stdin)
-        if asks:
+        is_interactive = is_terminal(sys.stdin)
+        if is_interactive:
             self._greet()
         while True:
             try:
-                text = self._read(asks)
+                text = self._read(is_interactive)
             except EOFError:
                 return ExitCode.DONE
             except KeyboardInterrupt:
@@ -104,7 +113,7 @@ class Session:
             if text == "/new":
                 self.conversation.restart()
                 _say("A new conversation.")
-            elif asks and re.fullmatch(r"\?|/\w+", text):  # /help, or a number that no question has
+            elif is_interactive and re.fullmatch(r"\?|/\w+", text):  # /help, or a number that no question has
                 self._greet()
             elif text:
                 try:
@@ -115,31 +124,31 @@ class Session:
     def _greet(self) -> None:
         _say(HELP)
         for number, question in enumerate(self.conversation.questions, 1):
-            said = " ".join(question.shown.split())
-            _say(f"/{number} asks, from your data: {said[:300]}")
+            text = " ".join(question.shown.split())
+            _say(f"/{number} asks, from your data: {text[:300]}")
 
     def _read(self, asks: bool) -> str:
-        """A question; of the data's by its number. Raises EOFError at the end of the input."""
+        """Read a question, or the number of one from the data. Raises EOFError at the end of the input."""
         if asks:
             print("you> ", end="", file=sys.stderr, flush=True)
         text = input().strip()
-        numbered = {f"/{number}": each.shown for number, each in enumerate(self.conversation.questions, 1)}
+        numbered = {f"/{number}": question.shown for number, question in enumerate(self.conversation.questions, 1)}
         return numbered.get(text, text)
 
     def ask(self, text: str) -> dict[Side, Answered]:
-        """Ask both sides, print their answers as they come, and remember them. Ctrl+C stops them.
+        """Ask both sides, print their answers as they come, and add them to the conversation. Ctrl+C stops them.
 
-        Raises UserError if it can't be asked.
+        Raises UserError if the question is refused.
         """
         self.chat.ask(self.conversation.ask(text), self.settings)
-        before = signal.signal(signal.SIGINT, lambda *_: self.chat.stop())
+        old_handler = signal.signal(signal.SIGINT, lambda *_: self.chat.stop())
         try:
             answers = self._hear_out()
         finally:
-            signal.signal(signal.SIGINT, before)
-        ready = next((each for each in self.conversation.questions if each.shown == text), None)
-        if ready is not None and not self.silent:
-            self._tell_reference(ready)
+            signal.signal(signal.SIGINT, old_handler)
+        question = next((candidate for candidate in self.conversation.questions if candidate.shown == text), None)
+        if question is not None and not self.silent:
+            self._tell_reference(question)
         return answers
 
     def _hear_out(self) -> dict[Side, Answered]:
@@ -165,8 +174,8 @@ class Session:
     def _tell_end(self, answer: Answered, spoke: bool) -> None:
         if not self.silent:
             _print("\n\n" if spoke else f"{NAMES[answer.side]}:\n\n")
-        by_itself, said = ended(answer)
-        _say(f"{'' if by_itself else 'WARN  '}{NAMES[answer.side]} {said}")
+        by_itself, sentence = end_text(answer)
+        _say(f"{'' if by_itself else 'WARN  '}{NAMES[answer.side]} {sentence}")
 
     def _tell_reference(self, question: Question) -> None:
         if question.reference:
@@ -174,7 +183,7 @@ class Session:
 
 
 def _print(text: str) -> None:
-    """A piece of an answer, to stdout."""
+    """Print a piece of an answer to stdout."""
     cleaned = clean(text, ANSWER_CHARS, keep_newlines=True)
     print(encodable(cleaned, sys.stdout.encoding), end="", flush=True)
 

@@ -1,4 +1,4 @@
-"""`fitune export RUN --gguf KIND ...`: the merged model as GGUF files for llama.cpp and Ollama, each proven."""
+"""`fitune export RUN --gguf KIND ...`: write the merged model as proven GGUF files for llama.cpp and Ollama."""
 
 import argparse
 import sys
@@ -13,7 +13,7 @@ from fitune.tui.watch.follow import follow_to_end
 
 
 def run(args: argparse.Namespace) -> int:
-    """Exit status: how the export ended, or 130 if it was left running. Raises UserError, also for an unknown kind."""
+    """Exit status: that of the export, or 130 if it was left running. Raises UserError, also for an unknown kind."""
     run = runs.find(runs.home(), args.run)
     kinds = [kind.lower() for kind in args.gguf]
     jobs.check_export(run, kinds)
@@ -32,8 +32,8 @@ def require_converter(home: Path) -> None:
     except ConverterMissing:
         if not (is_terminal(sys.stdin) and is_terminal(sys.stderr)):
             raise
-        asked = clean(gguf_tools.install_question(home), 2000, keep_newlines=True)
-        print(f"{asked} Type yes: ", end="", file=sys.stderr, flush=True)
+        question = clean(gguf_tools.install_question(home), 2000, keep_newlines=True)
+        print(f"{question} Type yes: ", end="", file=sys.stderr, flush=True)
         if sys.stdin.readline().strip() != "yes":
             raise
         gguf_tools.install(home)

@@ -1,4 +1,4 @@
-"""`fitune handoff RUN|RECIPE --to TARGET`: what runs elsewhere without fitune, as text or as a folder."""
+"""`fitune handoff RUN|RECIPE --to TARGET`: print or write files that run elsewhere without fitune."""
 
 import argparse
 import os
@@ -16,29 +16,32 @@ from fitune.tui.text import clean, size
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the main text, or with --out write the folder; for zip, print the command that fetches it. Status 0."""
-    jobs = [job(each, args.set) for each in args.what]
+    """Print the main file, or with --out write the folder; for zip, print the command that fetches it. Status 0."""
+    specs = [spec_of(source, args.set) for source in args.what]
     if args.to == "zip":
-        return zipped(jobs, args.out)
+        return zipped(specs, args.out)
     if args.out:
-        names = handoff.write(args.to, jobs, args.out)
-        shown = next(iter(handoff.files_for(args.to, jobs)))
-        said = f"Wrote {', '.join(names)} into {args.out}. What to do with it stands on top of {shown}."
-        print(clean(said), file=sys.stderr)
+        names = handoff.write(args.to, specs, args.out)
+        main_file = next(iter(handoff.files_for(args.to, specs)))
+        message = f"Wrote {', '.join(names)} into {args.out}. The instructions are at the top of {main_file}."
+        print(clean(message), file=sys.stderr)
         return ExitCode.DONE
-    main, *others = handoff.files_for(args.to, jobs).items()
-    sys.stdout.write(main[1])
-    beside = [name for name, _ in others]
+    main_text, *other_texts = handoff.files_for(args.to, specs).items()
+    sys.stdout.write(main_text[1])
+    other_files = [name for name, _ in other_texts]
     if args.to in handoff.TRAINING:
-        beside += [handoff.TRAIN, handoff.EVAL]
-    if beside:
-        again = shlex.join(["fitune", "handoff", *args.what, "--to", args.to, "--out", "FOLDER"])
-        print(clean(f"It is {main[0]}, and also needs {', '.join(beside)}. All of them: {again}"), file=sys.stderr)
+        other_files += [handoff.TRAIN, handoff.EVAL]
+    if other_files:
+        command = shlex.join(["fitune", "handoff", *args.what, "--to", args.to, "--out", "FOLDER"])
+        print(
+            clean(f"It is {main_text[0]}, and also needs {', '.join(other_files)}. All of them: {command}"),
+            file=sys.stderr,
+        )
     return ExitCode.DONE
 
 
-def job(what: str, overrides: list[str]) -> TrainingSpec:
-    """The recipe file, preset or run of that name. Raises UserError or BadInput."""
+def spec_of(what: str, overrides: list[str]) -> TrainingSpec:
+    """The spec of a recipe file, a preset or the run with that name. Raises UserError or BadInput."""
     path = Path(what)
     if path.is_file() or path.suffix == ".toml" or load.preset_file(path):
         return from_recipe(load.load(path, overrides), path)
@@ -49,11 +52,11 @@ def job(what: str, overrides: list[str]) -> TrainingSpec:
     return from_run(runs.find(runs.home(), what))
 
 
-def zipped(jobs: list[TrainingSpec], out: Path | None) -> int:
-    """Pack an adapter; the path and what it is to stderr, the command to fetch it to stdout. Raises UserError."""
-    if len(jobs) > 1 or out:
+def zipped(specs: list[TrainingSpec], out: Path | None) -> int:
+    """Pack an adapter; print the path to stderr, and the command that fetches it to stdout. Raises UserError."""
+    if len(specs) > 1 or out:
         raise UserError("zip takes one run, and writes into its folder.", "For example: fitune handoff RUN --to zip")
-    path = pack(jobs[0])
+    path = pack(specs[0])
     print(clean(f"{path} ({size(path.stat().st_size)}). Type on your own computer:"), file=sys.stderr)
     print(fetch_command(path, os.environ))
     return ExitCode.DONE

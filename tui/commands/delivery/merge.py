@@ -1,4 +1,4 @@
-"""`fitune merge RUN`: base model and adapter as one ordinary 16-bit model folder, proven."""
+"""`fitune merge RUN`: merge base model and adapter into one proven 16-bit model folder."""
 
 import argparse
 
@@ -7,7 +7,7 @@ from fitune.tui.watch.follow import follow_to_end
 
 
 def run(args: argparse.Namespace) -> int:
-    """Exit status: how the merge ended, or 130 if it was left running. Raises UserError without an adapter."""
+    """Exit status: that of the merge, or 130 if it was left running. Raises UserError without an adapter."""
     run = runs.find(runs.home(), args.run)
     jobs.merge(run, args.base)
     return follow_to_end(run, from_start=False)

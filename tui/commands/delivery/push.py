@@ -1,4 +1,4 @@
-"""`fitune push RUN --repo ID`: adapter, merged model, GGUF files or checkpoints to the Hugging Face Hub."""
+"""`fitune push RUN --repo ID`: upload adapter, merged model, GGUF files or checkpoints to the Hugging Face Hub."""
 
 import argparse
 import getpass
@@ -15,7 +15,7 @@ from fitune.tui.watch.follow import follow_to_end
 
 
 def run(args: argparse.Namespace) -> int:
-    """Exit status: how the push ended, or 130 if it was left running or not confirmed. Raises UserError."""
+    """Exit status: that of the push, or 130 if it was left running or not confirmed. Raises UserError."""
     run = runs.find(runs.home(), args.run)
     what: UploadKind = next((what for what in UPLOAD_KINDS if getattr(args, what, False)), "adapter")
     jobs.check_push(run, args.repo, what)
@@ -23,22 +23,22 @@ def run(args: argparse.Namespace) -> int:
     if args.public and not args.yes and not confirmed(args.repo):
         print("Nothing was uploaded.", file=sys.stderr)
         return ExitCode.STOPPED
-    who = account()
-    who.require_write(args.repo if "/" in args.repo else f"{who.name}/{args.repo}")
+    hub_account = account()
+    hub_account.require_write(args.repo if "/" in args.repo else f"{hub_account.name}/{args.repo}")
     jobs.push(run, args.repo, private=not args.public, what=what)
     return follow_to_end(run, from_start=False)
 
 
-def tell(parts: Sequence[Upload], repo: str, seen_by: str) -> None:
-    """What will leave this machine, before anything does: each part with its size, where to, and who may see it."""
+def tell(folders: Sequence[Upload], repo: str, seen_by: str) -> None:
+    """Print the files to upload, before it begins: each folder with its size, the repository, and its visibility."""
     print(f"To {clean(repo)}, {seen_by}:", file=sys.stderr)
-    for part in parts:
-        branch = "" if part.step is None else f", branch {part.branch}"
-        print(f"  {clean(part.folder.name)}{branch}: {amount([part])}, and a model card", file=sys.stderr)
+    for folder in folders:
+        branch = "" if folder.step is None else f", branch {folder.branch}"
+        print(f"  {clean(folder.folder.name)}{branch}: {amount([folder])}, and a model card", file=sys.stderr)
 
 
 def account() -> hub.Account:
-    """Whose token it is; where there is none that the Hub knows, ask for one on the terminal. Raises UserError."""
+    """The account of the token; ask for a token on the terminal if the Hub knows none. Raises UserError."""
     try:
         return hub.account()
     except TokenNeeded as error:
@@ -50,7 +50,7 @@ def account() -> hub.Account:
 
 
 def confirmed(repo: str) -> bool:
-    """Whether the user types yes to a public upload. Raises UserError where nobody can be asked."""
+    """Ask for a yes to a public upload. Raises UserError without a terminal."""
     if not (is_terminal(sys.stdin) and is_terminal(sys.stderr)):
         raise UserError("--public asks first, and there is no terminal to ask on.", "Add --yes if everyone may see it.")
     print(f"Everyone will see {clean(repo)}; a trained model can repeat its rows. Type yes: ", end="", file=sys.stderr)

@@ -1,1 +1,1 @@
-"""Commands before a training: what fits, how fast, what the data hold, whether the machine is well."""
+"""Commands before a training: memory and speed, presets, the data report, the check of the machine."""

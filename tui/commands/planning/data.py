@@ -1,4 +1,4 @@
-"""`fitune data SOURCE`: what a source holds, problems first; with a model, what that model would see of it."""
+"""`fitune data SOURCE`: report on a data source, problems first; with a model also on its tokens."""
 
 import argparse
 import dataclasses
@@ -20,7 +20,7 @@ from fitune.tui.text import as_ascii_json, clean, encodable, shows_unicode
 PROGRESS_EVERY_S = 0.5
 EXAMPLES_SHOWN = 3
 PLACES_SHOWN = 5
-"""Of each problem; --json has twenty."""
+"""Places that are shown of each problem; --json has twenty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,65 +85,65 @@ def run(args: argparse.Namespace) -> int:
     progress = _Progress("read")
     report = dataset.inspect(data, on_progress=progress)
     progress.end()
-    found = _prepared(recipe) if recipe and report.can_train else None
-    problems = findings(found, recipe) if found and recipe else ()
+    stats = _prepared(recipe) if recipe and report.can_train else None
+    problems = findings(stats, recipe) if stats and recipe else ()
     can_train = report.can_train and all(finding.severity != "stop" for finding in problems)
     if args.json:
-        prepared = _prepared_document(found, recipe, problems) if found and recipe else None
+        prepared = _prepared_document(stats, recipe, problems) if stats and recipe else None
         print(as_ascii_json(to_json(report) | to_json(DataVerdict(can_train, prepared))))
     else:
         _tell_problems((*problems, *report.problems))
         tell(report)
-        if found and recipe:
-            tell_prepared(found, recipe)
+        if stats and recipe:
+            tell_prepared(stats, recipe)
     return ExitCode.DONE if can_train else ExitCode.BAD_INPUT
 
 
 def _asked(args: argparse.Namespace) -> tuple[Data, Recipe | None]:
-    """What to read, and the recipe to render it by: of nothing but a model, or none, where no more is named."""
-    named = {"model": {"id": "." if args.model is None else args.model}, "data": {"source": args.source}}
-    given = load.parse(named, "fitune data")
+    """The data settings, and the recipe to render with: None without --recipe and --model."""
+    minimal = {"model": {"id": "." if args.model is None else args.model}, "data": {"source": args.source}}
+    minimal_recipe = load.parse(minimal, "fitune data")
     if not args.recipe:
-        return given.data, None if args.model is None else given
+        return minimal_recipe.data, None if args.model is None else minimal_recipe
     recipe = load.load(args.recipe)
     data = recipe.data.model_copy(update={"source": args.source})
-    other = {} if args.model is None else {"id": args.model, "revision": None}
-    return data, recipe.model_copy(update={"data": data, "model": recipe.model.model_copy(update=other)})
+    model_changes = {} if args.model is None else {"id": args.model, "revision": None}
+    return data, recipe.model_copy(update={"data": data, "model": recipe.model.model_copy(update=model_changes)})
 
 
 def _prepared(recipe: Recipe) -> TokenStats:
-    """What the prepare job finds, awaited. Ctrl+C ends the job, too."""
+    """The token statistics from the prepare job, awaited. Ctrl+C ends the job, too."""
     progress = _Progress("rendered")
 
-    def tell(_: Run, state: RunState) -> None:
+    def report_state(_: Run, state: RunState) -> None:
         progress(state.phase.bytes or 0, state.phase.total_bytes or 0)
 
-    found = render(recipe, tell)
+    stats = render(recipe, report_state)
     progress.end()
-    return found
+    return stats
 
 
-def _prepared_document(found: TokenStats, recipe: Recipe, problems: tuple[Finding, ...]) -> PreparedDocument:
-    length, packing = recipe.model.max_seq_length, found.packing(recipe)
+def _prepared_document(stats: TokenStats, recipe: Recipe, problems: tuple[Finding, ...]) -> PreparedDocument:
+    length, packing = recipe.model.max_seq_length, stats.packing(recipe)
     return PreparedDocument(
         max_seq_length=length,
-        rows=found.rows,
-        tokens=found.total_tokens,
-        longest=found.longest,
-        trained_per_epoch=found.trained_per_epoch(recipe),
-        lost=found.truncation_at(length),
-        refused=found.refused,
-        blank=found.blank,
-        padding_share=found.padding_share(length, recipe.train.micro_batch),
+        rows=stats.rows,
+        tokens=stats.total_tokens,
+        longest=stats.longest,
+        trained_per_epoch=stats.trained_per_epoch(recipe),
+        lost=stats.truncation_at(length),
+        refused=stats.refused,
+        blank=stats.blank,
+        padding_share=stats.padding_share(length, recipe.train.micro_batch),
         packing=PackingDocument(**dataclasses.asdict(packing), gain=packing.gain),
-        histogram=found.histogram(cut=length),
+        histogram=stats.histogram(cut=length),
         problems=problems,
-        examples=found.examples,
+        examples=stats.examples,
     )
 
 
 def _tell_problems(problems: tuple[Finding, ...]) -> None:
-    for finding in sorted(problems, key=lambda each: each.severity != "stop"):
+    for finding in sorted(problems, key=lambda problem: problem.severity != "stop"):
         mark = "ERROR" if finding.severity == "stop" else "WARN "
         _say(f"{mark} {clean(str(finding.problem))}")
         for place in finding.places[:PLACES_SHOWN]:
@@ -153,7 +153,7 @@ def _tell_problems(problems: tuple[Finding, ...]) -> None:
 
 
 def tell(report: Report) -> None:
-    """Print what the source holds."""
+    """Print the report."""
     mapping = ", ".join(f"{role} = {column}" for role, column in report.mapping.items())
     _say(f"{clean(report.source)}: {report.rows:,} usable rows of {report.rows_read:,}, {report.kind}")
     for line in left_out_lines(report):
@@ -167,27 +167,27 @@ def tell(report: Report) -> None:
             _say(f"  {clean(str(turn['role'])):>10}  {clean(str(turn['content']), limit=400)}")
 
 
-def tell_prepared(found: TokenStats, recipe: Recipe) -> None:
-    """Print what the model would see: lengths with the cut line, then a few rows token by token."""
+def tell_prepared(stats: TokenStats, recipe: Recipe) -> None:
+    """Print the token statistics: lengths with the cut line, then a few rows token by token."""
     from rich.console import Console
 
     length, unicode = recipe.model.max_seq_length, shows_unicode(sys.stdout.encoding)
     _say()
-    for line in (*summary_lines(found, recipe), "", *histogram_lines(found, length, unicode=unicode)):
+    for line in (*summary_lines(stats, recipe), "", *histogram_lines(stats, length, unicode=unicode)):
         _say(line)
     _say(f"\nRows as {clean(recipe.model.id)} sees them: {legend(unicode)}")
     console = Console(highlight=False)  # without colours and styles where stdout is no terminal
-    for example in _chosen(found):
+    for example in _chosen(stats):
         _say(f"\nrow {example.row + 1:,}, {example.length:,} tokens:")
         console.print(example_text(example, length, unicode), soft_wrap=True)
 
 
-def _chosen(found: TokenStats) -> list[Example]:
+def _chosen(stats: TokenStats) -> list[Example]:
     """The first, one in the middle, and the longest of the examples."""
-    examples = found.examples
-    longest = max(range(len(examples)), key=lambda place: examples[place].length, default=0)
-    places = dict.fromkeys([0, len(examples) // 2, longest])
-    return [examples[place] for place in places][:EXAMPLES_SHOWN] if examples else []
+    examples = stats.examples
+    longest = max(range(len(examples)), key=lambda index: examples[index].length, default=0)
+    indices = dict.fromkeys([0, len(examples) // 2, longest])
+    return [examples[index] for index in indices][:EXAMPLES_SHOWN] if examples else []
 
 
 def _say(text: str = "") -> None:
@@ -195,7 +195,7 @@ def _say(text: str = "") -> None:
 
 
 class _Progress:
-    """A line on a terminal that says how far the work is."""
+    """A line on a terminal that shows the progress."""
 
     def __init__(self, what: str) -> None:
         self._what, self._told, self._shown = what, time.monotonic(), False
@@ -206,6 +206,6 @@ class _Progress:
             print(f"\r{self._what} {done_bytes / max(1, total_bytes):.0%} ", end="", file=sys.stderr, flush=True)
 
     def end(self) -> None:
-        """Take the line away."""
+        """Remove the line."""
         if self._shown:
             print("\r" + " " * (len(self._what) + 6) + "\r", end="", file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""`fitune doctor`: what this machine has, what is wrong with it, and how to mend that."""
+"""`fitune doctor`: check this machine, and say how to fix what is wrong."""
 
 import argparse
 from dataclasses import asdict, dataclass
@@ -23,10 +23,10 @@ class DoctorDocument:
 
 def run(args: argparse.Namespace) -> int:
     """Exit status: 1 if something would keep a training from running, else 0."""
-    found = host.detect(runs.home() / "runs")
-    checks = doctor.run_checks(found)
+    machine = host.detect(runs.home() / "runs")
+    checks = doctor.run_checks(machine)
     if args.json:
-        print(as_ascii_json(asdict(DoctorDocument(not doctor.failed(checks), found, tuple(checks)))))
+        print(as_ascii_json(asdict(DoctorDocument(not doctor.failed(checks), machine, tuple(checks)))))
     else:
         for check in checks:
             print(f"{MARKS[check.status]} {check.name}: {clean(check.text)}")

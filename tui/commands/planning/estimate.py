@@ -1,4 +1,4 @@
-"""`fitune estimate RECIPE`: what the run will need in memory, item by item, against what the card has free."""
+"""`fitune estimate RECIPE`: the memory that a run needs, item by item, compared with the free memory."""
 
 import argparse
 import sys
@@ -33,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def measure(recipe: Recipe, gpu_memory: str | None) -> None:
-    """Learn from a short training, telling how it goes. Raises UserError."""
+    """Measure a short training for later forecasts, and print its progress. Raises UserError."""
     from fitune.core.jobs.calibrate import calibrate
 
     if gpu_memory is not None:
@@ -69,7 +69,7 @@ def tell(now: Forecast) -> None:
 
 
 def tell_work(work: Workload | None, pace: Pace) -> None:
-    """Print where the lengths come from, and what the training goes through where they are measured."""
+    """Print the source of the row lengths, and the workload if they are measured."""
     print(f"      {lengths_note(work)}")
     if work is None:
         return
@@ -82,5 +82,5 @@ def tell_work(work: Workload | None, pace: Pace) -> None:
 
 
 def set_flags(changes: Mapping[str, Any]) -> str:
-    """Changes as they are typed: `--set train.micro_batch=1`. What is unset has no flag."""
+    """Changes as options: `--set train.micro_batch=1`. An unset field has no option."""
     return " ".join(f"--set {name}={value}" for name, value in changes.items() if value is not None)

@@ -1,4 +1,4 @@
-"""`fitune presets`: what there is to start from, best first, and how each would fare here or on another card."""
+"""`fitune presets`: list the presets with their forecasts on this machine or another card, best first."""
 
 import argparse
 import sys

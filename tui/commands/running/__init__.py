@@ -1,1 +1,1 @@
-"""Commands that start a training and follow it."""
+"""Commands that start, follow, stop and compare trainings."""

@@ -1,4 +1,4 @@
-"""`fitune runs compare A B`: what was set differently, and what came of it."""
+"""`fitune runs compare A B`: the different settings of two runs, and their results."""
 
 import argparse
 import json
@@ -46,7 +46,7 @@ RESULTS: dict[str, tuple[str, Callable[[Any], str]]] = {
     "peak_bytes": ("memory at the peak", gib),
     "tokens_per_s": ("pace, median", rate),
 }
-"""What is shown of a run's training, under which name, and how."""
+"""The shown fields of Result, each with its label and its format."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +64,9 @@ class ComparisonDocument:
 def run(args: argparse.Namespace) -> int:
     """Print both side by side, or with --json {"runs", "settings", "results"}. Exit status 0."""
     home = runs.home()
-    pair = [runs.find(home, each) for each in args.runs]
+    pair = [runs.find(home, name) for name in args.runs]
     settings = differences(pair[0].recipe(), pair[1].recipe())
-    results = [result(each) for each in pair]
+    results = [result(name) for name in pair]
     if args.json:
         by_name = {key: (getattr(results[0], key), getattr(results[1], key)) for key in RESULTS}
         print(as_ascii_json(asdict(ComparisonDocument((pair[0].name, pair[1].name), settings, by_name))))
@@ -85,12 +85,12 @@ def run(args: argparse.Namespace) -> int:
 def differences(one: Recipe, other: Recipe) -> dict[str, list[Any]]:
     """The settings that differ, as `group.key` with both values; a run's name is no setting."""
     first, second = one.model_dump(mode="json"), other.model_dump(mode="json")
-    found: dict[str, list[Any]] = {}
+    changes: dict[str, list[Any]] = {}
     for group, fields in first.items():
         if isinstance(fields, dict):
             keys = [key for key in fields if fields[key] != second[group][key] and (group, key) != ("run", "name")]
-            found |= {f"{group}.{key}": [fields[key], second[group][key]] for key in keys}
-    return found
+            changes |= {f"{group}.{key}": [fields[key], second[group][key]] for key in keys}
+    return changes
 
 
 def result(run: Run) -> Result:
@@ -99,7 +99,11 @@ def result(run: Run) -> Result:
     end, step, memory = state.ends.get("train"), state.step, state.memory
     losses = [loss for _, loss in state.loss.points]
     steps = (event.data for event in Tail(run.events).catch_up())
-    paces = [each.tokens_per_s for each in steps if isinstance(each, Step) and each.tokens_per_s is not None]
+    paces = [
+        step_event.tokens_per_s
+        for step_event in steps
+        if isinstance(step_event, Step) and step_event.tokens_per_s is not None
+    ]
     return Result(
         status=status,
         steps=step.step if step else None,

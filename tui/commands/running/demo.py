@@ -1,4 +1,4 @@
-"""`fitune demo`: the main job on real input, on whatever machine this is. CPU: minutes; GPU: seconds of training."""
+"""`fitune demo`: train a small model on real rows on any machine. CPU: minutes; GPU: seconds of training."""
 
 import argparse
 import sys

@@ -1,4 +1,4 @@
-"""`fitune resume RUN`: start a dead run's worker again; it goes on from the newest checkpoint."""
+"""`fitune resume RUN`: start the worker of an ended run again; it goes on from the newest checkpoint."""
 
 import argparse
 import sys
@@ -10,9 +10,9 @@ from fitune.tui.watch.follow import follow_to_end
 
 
 def run(args: argparse.Namespace) -> int:
-    """Exit status as `train`. Raises UserError if the run is alive or has all it made."""
+    """Exit status as `train`. Raises UserError if the run is alive or complete."""
     run = runs.find(runs.home(), args.run)
-    if run.state().trained and run.adapter.is_dir():  # one that was removed is made again from the last checkpoint
+    if run.state().trained and run.adapter.is_dir():  # a removed adapter is made again from the last checkpoint
         raise UserError(f"{run.name} has finished.", f"Its adapter is in {run.adapter}")
     checkpoint = run.newest_checkpoint()
     how = jobs.start(run, "train", share_gpu=args.share_gpu)

@@ -1,4 +1,4 @@
-"""`fitune runs`: every run, newest first, and how it stands."""
+"""`fitune runs`: list every run with its status, newest first."""
 
 import argparse
 import sys
@@ -50,19 +50,19 @@ class RunDocument:
 def run(args: argparse.Namespace) -> int:
     """Print the table, or with --json a list of objects. Exit status 0."""
     home = runs.home()
-    found = [describe(each) for each in runs.all_runs(home)]
+    documents = [describe(document) for document in runs.all_runs(home)]
     withheld = runs.withheld(home)
     for path in withheld:
         print(f"WARN  You may not read all of {clean(str(path))}", file=sys.stderr)
     if args.json:
-        print(as_ascii_json([asdict(each) for each in found]))
-    elif not found and not withheld:
+        print(as_ascii_json([asdict(document) for document in documents]))
+    elif not documents and not withheld:
         print("No runs yet. Start one: fitune demo")
-    elif found:
-        print(table([HEADINGS, *map(row, found)], numbers={2, 3}))
-        for each in found:
-            if each.problem:
-                print(clean(f"{each.name}: {each.problem}"))
+    elif documents:
+        print(table([HEADINGS, *map(row, documents)], numbers={2, 3}))
+        for document in documents:
+            if document.problem:
+                print(clean(f"{document.name}: {document.problem}"))
     return ExitCode.DONE
 
 

@@ -1,4 +1,4 @@
-"""`fitune stop RUN`: end a run's job in good order, or at once."""
+"""`fitune stop RUN`: stop a run's job after its current step, or kill it at once."""
 
 import argparse
 import sys
@@ -15,18 +15,18 @@ def run(args: argparse.Namespace) -> int:
     run = runs.find(runs.home(), args.run)
     job = run.job()
     if job is None:
-        said = f"{run.name} is not running."
+        message = f"{run.name} is not running."
     elif args.now:
-        said = killed(run, job) if run.kill() else f"{run.name} came to its end meanwhile."
+        message = killed(run, job) if run.kill() else f"{run.name} came to its end meanwhile."
     else:
         run.request_stop()
-        said = stopping(run, job)
-    print(clean(said, 1000), file=sys.stderr)
+        message = stopping(run, job)
+    print(clean(message, 1000), file=sys.stderr)
     return ExitCode.FAILED if job is None else ExitCode.DONE
 
 
 def stopping(run: Run, job: str) -> str:
-    """What a wish to stop comes to."""
+    """The message after a request to stop."""
     at_once = f"At once: fitune stop {run.name} --now"
     if job == "train":
         return f"{run.name} stops after this step, with a checkpoint. {at_once}"
@@ -36,9 +36,11 @@ def stopping(run: Run, job: str) -> str:
 
 
 def killed(run: Run, job: str) -> str:
-    """What is left after a kill, and the way on."""
+    """The message after a kill, with the next step."""
     if job != "train":
         return f"The {job} of {run.name} was killed; the adapter is as it was. Again: {command(run, job)}"
-    at = run.newest_checkpoint()
-    way = f"Go on from its last checkpoint, {at.name}" if at else "It had no checkpoint; start it over"
-    return f"{run.name} was killed. {way}: fitune resume {run.name}"
+    checkpoint = run.newest_checkpoint()
+    next_step = (
+        f"Go on from its last checkpoint, {checkpoint.name}" if checkpoint else "It had no checkpoint; start it over"
+    )
+    return f"{run.name} was killed. {next_step}: fitune resume {run.name}"

@@ -1,4 +1,4 @@
-"""`fitune watch [RUN]`: follow a run from its first step to its end. Looking can't hurt it."""
+"""`fitune watch [RUN]`: follow a run to its end, without any effect on it."""
 
 import argparse
 
@@ -10,9 +10,9 @@ from fitune.tui.watch.follow import follow_to_end
 def run(args: argparse.Namespace) -> int:
     """Exit status: how the run ended (0, 1 or 130); 130 too if it was left running with Ctrl+C. On a screen: 0."""
     run = runs.find(runs.home(), args.run)
-    place = surface()
-    if args.plain or place in ("plain", "none"):
+    terminal = surface()
+    if args.plain or terminal in ("plain", "none"):
         return follow_to_end(run)
     from fitune.tui.app import run_watch
 
-    return run_watch(run, plain_glyphs=place == "basic")
+    return run_watch(run, plain_glyphs=terminal == "basic")

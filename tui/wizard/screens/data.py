@@ -21,9 +21,9 @@ from fitune.core.runs import Run
 from fitune.core.tokens import findings
 from fitune.tui.data.report_text import better_length, headline, mapping_lines, rendering_line
 from fitune.tui.text import safe
-from fitune.tui.widgets.choices import Choices
-from fitune.tui.widgets.lists import Taken, ViewNames
-from fitune.tui.widgets.readouts import Line
+from fitune.tui.widgets.choices import ChoiceList
+from fitune.tui.widgets.readouts import Readout
+from fitune.tui.widgets.views import ViewChosen, ViewNames
 from fitune.tui.wizard import steps
 from fitune.tui.wizard.draft import Draft, prepared, recipe, reset_field, set_field, shown
 from fitune.tui.wizard.fields import all_fields
@@ -85,10 +85,10 @@ class DataScreen(StepScreen):
             yield Static("Rows", classes="label", markup=False)
             yield FieldInput(all_fields()["data.source"], self.draft.source, PathSuggester())
         yield Static(id="status", markup=False)
-        yield Choices(id="choices")
+        yield ChoiceList(id="choices")
         yield ViewNames(VIEWS)
         with VerticalScroll(id="report", can_focus=False):
-            yield Line("rows")
+            yield Readout("rows")
         yield BudgetPanel(self.forecast, brief=True)
 
     def on_mount(self) -> None:
@@ -158,7 +158,7 @@ class DataScreen(StepScreen):
         self.query_one(FieldInput).focus()
         self.start_reading()
 
-    def on_taken(self, event: Taken) -> None:
+    def on_view_chosen(self, event: ViewChosen) -> None:
         self.view = event.name
         self.query_one("#report").scroll_home(animate=False)
         self.show()
@@ -276,7 +276,7 @@ class DataScreen(StepScreen):
             room = self.query_one("#report").content_size
             plain = self.app.has_class("-plain-glyphs")
             drawn = draw(self.view, self.draft, report, self.waiting, self.example, room, plain)
-        self.query_one("#rows", Line).say(drawn)
+        self.query_one("#rows", Readout).say(drawn)
         self.refresh_bindings()
 
     def longer(self) -> int | None:
@@ -290,7 +290,7 @@ class DataScreen(StepScreen):
 
     def fill(self, lines: list[str]) -> None:
         """Put lines into the list; it vanishes where there are none."""
-        options = self.query_one(Choices)
+        options = self.query_one(ChoiceList)
         options.set_options(safe(line) for line in lines)
         options.display = bool(lines)
         options.highlighted = 0 if lines else None

@@ -19,7 +19,7 @@ from fitune.tui.data.report_text import (
 )
 from fitune.tui.data.token_text import example_text, histogram_lines, legend
 from fitune.tui.text import count, safe
-from fitune.tui.widgets.lists import with_status_words
+from fitune.tui.widgets.views import with_status_words
 from fitune.tui.wizard.draft import Draft, prepared, recipe
 
 KEY = "Ctrl+L"

@@ -10,8 +10,8 @@ from textual.widget import Widget
 from textual.widgets import OptionList, Static
 
 from fitune.tui.text import safe
-from fitune.tui.widgets.ask import Ask
-from fitune.tui.widgets.choices import Choices
+from fitune.tui.widgets.choices import ChoiceList
+from fitune.tui.widgets.dialogs import AskDialog
 from fitune.tui.wizard import steps
 from fitune.tui.wizard.draft import Draft, use_preset
 from fitune.tui.wizard.options import card_gib_of, preset_choices
@@ -35,7 +35,7 @@ class PresetScreen(StepScreen):
     def body(self) -> Iterable[Widget]:
         with Horizontal():
             with Vertical(id="left"):
-                yield Choices(id="choices")
+                yield ChoiceList(id="choices")
                 yield Static(id="detail", markup=False)
             yield BudgetPanel(self.forecast)
 
@@ -44,7 +44,7 @@ class PresetScreen(StepScreen):
 
     def fill(self) -> None:
         """List the presets, the one chosen before in hand."""
-        options = self.query_one(Choices)
+        options = self.query_one(ChoiceList)
         options.set_options(safe(choice.text) for choice in self.choices)
         ids = [choice.preset.id for choice in self.choices]
         options.highlighted = ids.index(self.draft.preset) if self.draft.preset in ids else 0
@@ -61,7 +61,7 @@ class PresetScreen(StepScreen):
 
     def action_plan(self) -> None:
         now = "" if self.draft.card_gib is None else f"{self.draft.card_gib:g}"
-        self.app.push_screen(Ask(CARD_QUESTION, now, card_gib_of), self.planned)
+        self.app.push_screen(AskDialog(CARD_QUESTION, now, card_gib_of), self.planned)
 
     def planned(self, answer: str | None) -> None:
         """Rank anew for the card that was typed."""

@@ -18,7 +18,7 @@ from fitune.core.errors import UserError
 from fitune.core.recipe import Recipe
 from fitune.core.runs import Run
 from fitune.tui.text import safe
-from fitune.tui.widgets.confirm import Confirm
+from fitune.tui.widgets.dialogs import ConfirmDialog
 from fitune.tui.wizard import steps
 from fitune.tui.wizard.draft import Draft, prepared, recipe
 from fitune.tui.wizard.forecast_text import with_plan, without_plan
@@ -145,7 +145,9 @@ class ReviewScreen(StepScreen):
         asked = recipe(self.draft)
         if asked.deliver.push_repo:
             question = f"After the training the result will be pushed to\n{push_words(asked)}."
-            self.app.push_screen(Confirm(question, "Back", "Start and push"), lambda yes: self.start(asked, bool(yes)))
+            self.app.push_screen(
+                ConfirmDialog(question, "Back", "Start and push"), lambda yes: self.start(asked, bool(yes))
+            )
         else:
             self.start(asked, True)
 

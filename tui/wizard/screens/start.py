@@ -15,7 +15,7 @@ from fitune.core.errors import UserError
 from fitune.core.machine import Machine, host
 from fitune.core.runs import Run
 from fitune.tui.text import safe
-from fitune.tui.widgets.choices import Choices
+from fitune.tui.widgets.choices import ChoiceList
 from fitune.tui.wizard import steps
 from fitune.tui.wizard.draft import Draft, restore
 from fitune.tui.wizard.options import StartChoice, machine_lines, start_choices
@@ -51,7 +51,7 @@ class StartScreen(StepScreen):
 
     def body(self) -> Iterable[Widget]:
         yield Static("Looking at this machine ...", id="found", markup=False)
-        yield Choices(id="choices")
+        yield ChoiceList(id="choices")
         yield Static(id="error", markup=False)
 
     def on_mount(self) -> None:
@@ -70,7 +70,7 @@ class StartScreen(StepScreen):
         self.ticking.stop()
         self.draft, self.choices = replace(self.draft, machine=event.machine), event.choices
         self.query_one("#found", Static).update(safe("\n".join(machine_lines(event.machine)), keep_newlines=True))
-        options = self.query_one(Choices)
+        options = self.query_one(ChoiceList)
         options.set_options(safe(choice.text) for choice in self.choices)
         options.highlighted = 0
 

@@ -13,7 +13,7 @@ from textual.widgets import Static
 
 from fitune.core import runs
 from fitune.core.errors import UserError
-from fitune.tui.widgets.confirm import Confirm
+from fitune.tui.widgets.dialogs import ConfirmDialog
 from fitune.tui.widgets.footer import Keys
 from fitune.tui.wizard import steps
 from fitune.tui.wizard.draft import Draft, save
@@ -104,7 +104,9 @@ class StepScreen(Screen[Answer]):
         except UserError as error:
             kept = str(error)
         question = f"Leave the wizard? {kept}"
-        self.app.push_screen(Confirm(question, "Stay", "Leave"), lambda leave: self.app.exit(0) if leave else None)
+        self.app.push_screen(
+            ConfirmDialog(question, "Stay", "Leave"), lambda leave: self.app.exit(0) if leave else None
+        )
 
     def action_help(self) -> None:
         from fitune.tui.widgets.help_page import HelpScreen

@@ -320,9 +320,9 @@ def test_an_embedding_that_is_changed_whole_needs_its_room_once(
 
 def test_the_screen_tells_at_least_the_ram_that_the_merge_asks_for() -> None:
     from fitune.core.worker.merging import merge, tensors
-    from fitune.tui.deliver.artifacts import MERGE_RAM_BYTES
+    from fitune.tui.deliver.artifacts import MAX_MERGE_RAM_BYTES
 
-    assert merge.LIBRARIES_BYTES + merge.SCRATCH_BYTES * 8 * tensors.BLOCK_WEIGHTS <= MERGE_RAM_BYTES
+    assert merge.LIBRARIES_BYTES + merge.SCRATCH_BYTES * 8 * tensors.BLOCK_WEIGHTS <= MAX_MERGE_RAM_BYTES
 
 
 def test_a_tensor_without_a_place_in_the_base_is_never_skipped(make_run: Callable[..., Run], tiny_model: Path) -> None:

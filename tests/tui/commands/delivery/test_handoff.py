@@ -47,7 +47,7 @@ def test_out_writes_a_folder_and_nothing_to_stdout(fitune: Fitune, recipe_file: 
     assert (status, out) == (0, "")
     assert err == (
         f"Wrote eval.jsonl, render.py, run.py, train.jsonl into {tmp_path}/out. "
-        "What to do with it stands on top of run.py.\n"
+        "The instructions are at the top of run.py.\n"
     )
 
 

@@ -58,9 +58,9 @@ def rendered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     [
         (Finding("stop", "too_few", 0, Problem("a.jsonl", "holds no rows.", "Is it the right file?")),
          "ERROR a.jsonl: holds no rows. Is it the right file?"),
-        (Finding("warn", "bad_line", 2, Problem("a.jsonl:3", "2 rows can't be read.", "Mend them."),
+        (Finding("warn", "bad_line", 2, Problem("a.jsonl:3", "2 rows can't be read.", "Fix them."),
                  ("a.jsonl:3 is a list, not an object.", "a.jsonl:9 is text, not an object.")),
-         "WARN 2 rows can't be read. Mend them. (a.jsonl:3 is a list, not an object.)"),
+         "WARN 2 rows can't be read. Fix them. (a.jsonl:3 is a list, not an object.)"),
         (Finding("warn", "unsure", 1, Problem("data.columns", "A guess.", "Set data.columns.")),
          "WARN A guess. Set data.columns."),
     ],

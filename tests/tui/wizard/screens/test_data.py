@@ -14,9 +14,9 @@ from fitune.core.errors import UserError
 from fitune.core.recipe.fields import Recipe
 from fitune.core.runs import EventLog, Phase, Started
 from fitune.core.runs.run import Run
-from fitune.tui.widgets.choices import Choices
-from fitune.tui.widgets.lists import ViewName
-from fitune.tui.widgets.readouts import Line
+from fitune.tui.widgets.choices import ChoiceList
+from fitune.tui.widgets.readouts import Readout
+from fitune.tui.widgets.views import ViewName
 from fitune.tui.wizard import draft as drafts
 from fitune.tui.wizard.draft import recipe
 from fitune.tui.wizard.screens.data import DataScreen
@@ -49,7 +49,7 @@ async def test_up_leads_from_the_list_of_files_back_to_the_path(at_step: At) -> 
     async with app.run_test(size=(80, 24)) as pilot:
         await settle(pilot)
         await pilot.press("down", "down", "up")
-        assert isinstance(app.focused, Choices)
+        assert isinstance(app.focused, ChoiceList)
         await pilot.press("up")
         assert isinstance(app.focused, FieldInput)
 
@@ -242,7 +242,7 @@ async def test_ascii_marks_where_the_terminal_has_no_others(at_step: At, this_ma
         for _ in VIEWS:
             await pilot.press("tab")
             await pilot.pause()
-            assert str(app.screen.query_one("#rows", Line).render()).isascii()
+            assert str(app.screen.query_one("#rows", Readout).render()).isascii()
             assert str(app.focused.render()).isascii() if app.focused else False
         await pilot.press("shift+tab")
         await pilot.pause()

@@ -16,7 +16,7 @@ from fitune.core.recipe import load
 from fitune.core.recipe.fields import Data
 from fitune.core.tokens import cache
 from fitune.core.units import GIB
-from fitune.tui.widgets.confirm import Confirm
+from fitune.tui.widgets.dialogs import ConfirmDialog
 from fitune.tui.widgets.help_page import HelpScreen
 from fitune.tui.wizard.draft import recipe, set_field
 from fitune.tui.wizard.fields import all_fields
@@ -233,7 +233,7 @@ async def test_checks_16_and_17_a_push_is_private_and_confirmed_with_the_safe_an
         await settle(pilot)
         await pilot.press("enter")
         await pilot.pause()
-        assert isinstance(app.screen, Confirm)
+        assert isinstance(app.screen, ConfirmDialog)
         assert "me/mine on the Hub, private: only you can see it" in app.shown()
         assert app.screen.focused is app.screen.query_one("#stay", Button)
         await pilot.press("enter")

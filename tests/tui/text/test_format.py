@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from fitune.tui.text.columns import hanging, table
+from fitune.tui.text.format import hanging, table
 
 SAID = "a copy of the largest matrix, with-hyphens, and its scales"
 

@@ -1,4 +1,4 @@
-"""Several looks at one thing, one at a time: their names side by side, and below them the one whose name was taken."""
+"""A row of view names, one of which is shown below; and foreign text with coloured status words."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -18,14 +18,14 @@ STATUS_STYLES = {"OK": "bold $success", "WARN": "bold $warning", "ERROR": "bold 
 
 
 @dataclass
-class Taken(Message):
-    """Another view is wanted."""
+class ViewChosen(Message):
+    """The user chose another view."""
 
     name: str
 
 
 class ViewName(Static, can_focus=True):
-    """Having the focus shows its view: Tab leads from one to the next."""
+    """The name of a view. When it gets the focus, its view is shown: Tab goes from one to the next."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "screen.forward", "Next", key_display="enter"),
@@ -36,27 +36,27 @@ class ViewName(Static, can_focus=True):
     ]
 
     def on_focus(self) -> None:
-        self.post_message(Taken(str(self.name)))
+        self.post_message(ViewChosen(str(self.name)))
 
 
 class ViewNames(Horizontal):
-    """The names in order; the one that is shown has a mark."""
+    """The names of the views; the one that is shown has a mark."""
 
     def __init__(self, names: Iterable[str]) -> None:
         hint = Static("Tab shows the next", classes="hint", markup=False)
         super().__init__(*(ViewName(name=name, markup=False) for name in names), hint)
 
     def mark(self, shown: str) -> None:
-        """Put the mark at a name."""
+        """Mark a name."""
         mark = PLAIN_MARK if self.app.has_class("-plain-glyphs") else MARK
-        for each in self.query(ViewName):
-            is_shown = each.name == shown
-            each.set_class(is_shown, "-shown")
-            each.update(Content(f" {mark if is_shown else ' '} {each.name} "))
+        for view_name in self.query(ViewName):
+            is_shown = view_name.name == shown
+            view_name.set_class(is_shown, "-shown")
+            view_name.update(Content(f" {mark if is_shown else ' '} {view_name.name} "))
 
 
 def with_status_words(text: str) -> Content:
-    """Foreign text of several lines, cleaned; a status word at the beginning of one gets its colour."""
+    """Foreign text of several lines, cleaned; a status word at the beginning of a line gets its colour."""
     return Content("\n").join(_coloured(line) for line in clean(text, LIMIT_CHARS, keep_newlines=True).split("\n"))
 
 

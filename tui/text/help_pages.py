@@ -1,0 +1,118 @@
+"""The help pages behind `?` outside the wizard (watch, deliver, chat), and the glossary."""
+
+import textwrap
+
+Page = list[tuple[str, str]]
+"""Heading and text of each section."""
+EVERYWHERE = (("? or F1", "this help"), ("Ctrl+P", "all commands, and other colours"), ("Ctrl+C", "leave"))
+COLUMNS = 69
+"""Width of a help page on a screen of 80 columns, less its scrollbar."""
+GLOSSARY = (
+    ("adapter", "The small matrices that are trained beside the model, a file of a few MB."),
+    ("LoRA", "Training only an adapter; the model itself stays as it is."),
+    ("QLoRA, nf4", "LoRA on a model whose weights are kept in 4 bits, so that it fits a small card."),
+    ("rank", "How wide the adapter is: how much it can learn."),
+    ("token", "A piece of a word; a thousand are about 750 English words."),
+    ("epoch", "Once through all rows."),
+    ("step", "One change of the weights, after micro_batch x grad_accum rows."),
+    ("loss", "How surprised the model is by the right answer. It should fall."),
+    ("held-out", "Rows never trained on, to tell learning from memorising."),
+    ("checkpoint", "A snapshot from which a run goes on after a crash."),
+    ("merge", "Writing the adapter into the model, so that both are one."),
+    ("GGUF", "The file format of llama.cpp and Ollama."),
+)
+
+
+def watch_help() -> Page:
+    """Help on the watch screen."""
+    shown = (
+        ("loss", "surprise at the right answers: falls fast, then slowly"),
+        ("held-out", "the same on rows never trained on; rising: it memorises"),
+        ("lr", "the learning rate now; it falls towards the end"),
+        ("grad norm", "how hard the last step pulled; a sudden jump is bad"),
+        ("memory", "the most that was taken, beside what was predicted"),
+        ("card", "the card's load now, by all its users"),
+    )
+    keys = (
+        ("d", "leave; the run goes on"),
+        ("s", "stop after this step, with a checkpoint to go on from"),
+        ("k", "end at once; what came after the last checkpoint is lost"),
+        ("r", "go on from the last checkpoint, once it is stopped"),
+        ("c", "try, merge, export or push what was trained"),
+        ("l", "the log instead of the curve"),
+        ("n", "keep a note with the run"),
+        ("Up, Down", "scroll the text below"),
+        *EVERYWHERE,
+    )
+    return [
+        (
+            "Watching a run",
+            "The run works in a process of its own: this screen only shows it. Leaving it, closing the terminal or "
+            "losing the connection stops nothing; `fitune watch` brings it back, from any terminal.",
+        ),
+        ("What is shown", two_columns(shown, 12)),
+        (
+            "Typical mistake",
+            "Killing a run because nothing seems to happen: the model is loaded first, and the first steps are slow. "
+            "The time left is shown after 20 steps.",
+        ),
+        ("Keys", two_columns(keys, 12)),
+        glossary_page(),
+    ]
+
+
+def deliver_help() -> Page:
+    """Help on the deliver screen."""
+    keys = (("Enter", "do it"), ("Space", "scroll the text below"), ("Esc", "back to the run"), *EVERYWHERE)
+    return [
+        (
+            "What to do with it",
+            "The adapter is trained and safe on this disk. Each option shows below what it needs, and none of them "
+            "changes the adapter. Each result is loaded back and compared before it counts.",
+        ),
+        (
+            "Typical mistake",
+            "Merging and uploading before asking it anything: try it first, that takes a minute.",
+        ),
+        ("Keys", two_columns(keys, 12)),
+        glossary_page(),
+    ]
+
+
+def chat_help() -> Page:
+    """Help on a chat with the trained model; there `?` is part of the question."""
+    keys = (
+        ("Enter", "ask both"),
+        ("Up, Down", "a question from the data, to be asked as it is"),
+        ("Page Up, Dn", "scroll the answers"),
+        ("Ctrl+N", "start a new conversation"),
+        ("Esc", "stop the answer; else leave"),
+        ("F1", "this help"),
+        *EVERYWHERE[1:],
+    )
+    return [
+        (
+            "Try it",
+            "The model as it was and the one that was trained get the same question, so that you see what the training "
+            "changed. Each sees only its own answers.",
+        ),
+        (
+            "Typical mistake",
+            "Asking about anything at all: it was trained for one thing, so ask for that. Up offers questions "
+            "from the data.",
+        ),
+        ("Keys", two_columns(keys, 12)),
+        glossary_page(),
+    ]
+
+
+def glossary_page() -> tuple[str, str]:
+    """The glossary, with its heading."""
+    return "Words", two_columns(GLOSSARY, 12)
+
+
+def two_columns(pairs: tuple[tuple[str, str], ...], width: int) -> str:
+    """Pairs as two columns of text, the first so wide, the second wrapped."""
+    indent = " " * width
+    wrapped = (textwrap.fill(right, COLUMNS, initial_indent=indent, subsequent_indent=indent) for _, right in pairs)
+    return "\n".join(f"{left:<{width}}{text[width:]}" for (left, _), text in zip(pairs, wrapped, strict=True))
