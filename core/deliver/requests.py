@@ -1,4 +1,4 @@
-"""The files merge.json, export.json and push.json of a run: what its newest merge, export or push was asked for."""
+"""The requests of a run's newest merge, export and push: merge.json, export.json and push.json."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +33,7 @@ class PushRequest:
     repo: str
     """The repository on the Hub, with or without its owner."""
     private: bool
-    """Whether others shall not see it."""
+    """True if only the owner may see it."""
     what: str
     """adapter, merged, gguf or checkpoints."""
 

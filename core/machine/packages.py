@@ -1,4 +1,4 @@
-"""The Python packages of this installation: which versions fitune pins, and how to add the training stack."""
+"""The Python packages of this installation: fitune's pinned versions, and the command that adds the training stack."""
 
 import importlib.util
 import json
@@ -15,29 +15,30 @@ from urllib.parse import unquote, urlsplit
 from fitune.core.errors import UserError
 
 NEEDED = ("torch", "transformers", "trl", "peft", "datasets")
-"""What no job of the worker does without, but for a push. All of the stack is the extra `train` in pyproject.toml."""
+"""Packages that every job of the worker but a push needs. The whole stack is the extra `train` in pyproject.toml."""
 
 
 def require_training_stack() -> None:
     """Raise UserError, with the command that adds it, if the training stack is not installed."""
     absent = [name for name in NEEDED if importlib.util.find_spec(name) is None]
     if absent:
-        said = f"The training stack is not installed ({', '.join(absent)} missing)."
-        raise UserError(said, f"Add it (a download of about 3 GB): {add_training_stack()}")
+        message = f"The training stack is not installed ({', '.join(absent)} missing)."
+        raise UserError(message, f"Add it (a download of about 3 GB): {add_training_stack()}")
 
 
 def add_training_stack() -> str:
-    """The command that adds the training stack to this installation, by the tool that made it."""
-    wanted = _with_extra(_origin())
+    """The command that adds the training stack to this installation, for uv tool, pipx, uv or pip."""
+    requirement = _with_extra(_origin())
     if (Path(sys.prefix) / "uv-receipt.toml").is_file():
-        return f"uv tool install {wanted}"
+        return f"uv tool install {requirement}"
     if (Path(sys.prefix) / "pipx_metadata.json").is_file():
-        return f"pipx install --force {wanted}"
-    return f"{shlex.join(installer() or ['pip', 'install'])} {wanted}"
+        return f"pipx install --force {requirement}"
+    return f"{shlex.join(installer() or ['pip', 'install'])} {requirement}"
 
 
 def installer() -> list[str] | None:
-    """The command that installs into this environment: uv, or its own pip, which one that uv made does not have."""
+    """The command that installs into this environment: uv, or else pip; None without both (uv makes environments
+    without pip)."""
     if shutil.which("uv"):
         return ["uv", "pip", "install", "--python", sys.executable]
     return [sys.executable, "-m", "pip", "install"] if importlib.util.find_spec("pip") else None
@@ -45,12 +46,12 @@ def installer() -> list[str] | None:
 
 def pins(requirements: Sequence[str]) -> dict[str, str]:
     """Name (with dashes) -> version of those requirements that name one version: `trl==1.15.0; extra == "train"`."""
-    found = (re.match(r"([\w.-]+?)\s*==\s*([\w.]+)", each) for each in requirements)
-    return {each[1].replace("_", "-").lower(): each[2] for each in found if each}
+    matches = (re.match(r"([\w.-]+?)\s*==\s*([\w.]+)", requirement) for requirement in requirements)
+    return {requirement[1].replace("_", "-").lower(): requirement[2] for requirement in matches if requirement}
 
 
 def requirements() -> list[str]:
-    """What fitune asks for, extras included; empty where it is not installed as a package."""
+    """The requirements of fitune, extras included; empty if it is not installed as a package."""
     try:
         return metadata.requires("fitune") or []
     except metadata.PackageNotFoundError:
@@ -58,7 +59,7 @@ def requirements() -> list[str]:
 
 
 def _with_extra(origin: Mapping[str, Any]) -> str:
-    """fitune with its training stack as an installer takes it, quoted for a shell."""
+    """The requirement of fitune with its training stack, quoted for a shell."""
     url = str(origin.get("url", ""))
     if origin.get("dir_info", {}).get("editable"):
         return shlex.join(["--editable", f"{unquote(urlsplit(url).path)}[train]"])
@@ -68,7 +69,7 @@ def _with_extra(origin: Mapping[str, Any]) -> str:
 
 
 def _origin() -> dict[str, Any]:
-    """What direct_url.json (PEP 610) says of where fitune was installed from; empty where that was an index."""
+    """The source that fitune was installed from, by direct_url.json (PEP 610); empty for a package index."""
     try:
         text = metadata.distribution("fitune").read_text("direct_url.json")
     except metadata.PackageNotFoundError:

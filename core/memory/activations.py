@@ -5,7 +5,7 @@ T tokens, H hidden width, I MLP width, Q and K widths of queries and keys, L lay
 
 import math
 
-from fitune.core.memory.plan import Plan, Term, gib
+from fitune.core.memory.plan import MemoryPlan, Term, gib
 from fitune.core.memory.weights import offloads_checkpoints
 from fitune.core.units import GIB
 
@@ -21,7 +21,7 @@ MEASURED_LAYERS = frozenset({"llama", "mistral", "qwen2", "qwen3"})
 """Architectures whose hand-written layers were measured (bench/results)."""
 
 
-def activation_terms(plan: Plan) -> list[Term]:
+def activation_terms(plan: MemoryPlan) -> list[Term]:
     """The layer inputs kept for recomputing, and the memory of one layer's backward pass."""
     kept, layer = _per_token(plan)
     location = "kept on the card" if plan.card else "kept"
@@ -55,7 +55,7 @@ def activation_terms(plan: Plan) -> list[Term]:
     ]
 
 
-def _accumulation_bytes(plan: Plan) -> int:
+def _accumulation_bytes(plan: MemoryPlan) -> int:
     """Extra bytes of gradient accumulation. From the second micro-batch on, a layer's new gradients and the old ones
     that they are added to exist at the same time, and 2 H a token with them: measured in all eleven presets whose peak
     this is, within 5 MiB (bench/results/presets). 0 without accumulation; with TRL it was not measured."""
@@ -65,12 +65,12 @@ def _accumulation_bytes(plan: Plan) -> int:
     return 2 * plan.tokens * plan.shape.hidden + layer_gradients
 
 
-def _lower_uncertainty(plan: Plan) -> float:
+def _lower_uncertainty(plan: MemoryPlan) -> float:
     """Share by which the layer term may be too high: coefficients counted on a CPU were up to 10 % high on a card."""
     return 0.02 if plan.hand_written else 0.2
 
 
-def _per_token(plan: Plan) -> tuple[float, float]:
+def _per_token(plan: MemoryPlan) -> tuple[float, float]:
     """Bytes a token: kept between forward and backward by all layers, and needed by one layer's backward pass."""
     if plan.unsloth and plan.hand_written:
         return _unsloth(plan)
@@ -79,7 +79,7 @@ def _per_token(plan: Plan) -> tuple[float, float]:
     return _trl(plan)
 
 
-def _unsloth(plan: Plan) -> tuple[float, float]:
+def _unsloth(plan: MemoryPlan) -> tuple[float, float]:
     """Unsloth's hand-written layers (kernels/fast_lora.py, models/llama.py): 6 I + 10 H + 4 Q + 4 K in the recomputed
     layer, derived from LoRA_MLP.backward. With checkpoints in host RAM two staging buffers and the last layer's input
     stay on the card: 6 H. Query and key norms add 2 (Q + K).
@@ -98,14 +98,14 @@ def _unsloth(plan: Plan) -> tuple[float, float]:
     return 2 * layers * hidden, layer
 
 
-def _compiled(plan: Plan) -> tuple[float, float]:
+def _compiled(plan: MemoryPlan) -> tuple[float, float]:
     """Architectures without hand-written layers: transformers' code with fp32 LoRA, as 16-bit TRL; unmeasured."""
     hidden = plan.shape.hidden
     kept, layer = _bf16_stream_fp32_lora(plan)
     return (6 * hidden if offloads_checkpoints(plan) else kept), layer
 
 
-def _trl(plan: Plan) -> tuple[float, float]:
+def _trl(plan: MemoryPlan) -> tuple[float, float]:
     """TRL 1.15 + PEFT, counted with saved-tensor hooks on a CPU, exact there to 0.1 %. On a card a layer's backward
     pass holds 5 H less: fitted to the Llama and Qwen2.5 rows of 0.5B to 8B, which it meets within 0.01 GiB. Query and
     key norms add 4 (Q + K). Without checkpoints: all layers' share, and what one layer's backward adds.
@@ -126,7 +126,7 @@ def _trl(plan: Plan) -> tuple[float, float]:
     return 2 * (layers - 1) * hidden, 12 * mlp_width + 16.2 * hidden + attention + norms
 
 
-def _bf16_stream_fp32_lora(plan: Plan) -> tuple[float, float]:
+def _bf16_stream_fp32_lora(plan: MemoryPlan) -> tuple[float, float]:
     """16-bit LoRA, counted on a CPU with autocast (copies of x in 16 bits included); 5 H less on a card, as above."""
     mlp_width, hidden, queries, keys, layers = _sizes(plan)
     if plan.checkpoints == "off":
@@ -135,23 +135,23 @@ def _bf16_stream_fp32_lora(plan: Plan) -> tuple[float, float]:
     return 2 * (layers - 1) * hidden, 14 * mlp_width + stream * hidden + 6.1 * queries + 4 * keys
 
 
-def _has_query_norms(plan: Plan) -> bool:
+def _has_query_norms(plan: MemoryPlan) -> bool:
     return plan.shape.model_type.startswith("qwen3")
 
 
-def _sizes(plan: Plan) -> tuple[int, int, int, int, int]:
+def _sizes(plan: MemoryPlan) -> tuple[int, int, int, int, int]:
     shape = plan.shape
     return shape.intermediate, shape.hidden, shape.queries, shape.keys, len(shape.layers)
 
 
-def scratch_term(plan: Plan) -> Term:
+def scratch_term(plan: MemoryPlan) -> Term:
     """The 16-bit buffer of the largest matrix that Unsloth's own layers keep for the whole run (kernels/utils.py)."""
     amount = 2 * plan.largest_matrix if plan.hand_written and plan.quant != "bf16" else 0
     why = f"a 16-bit buffer of the largest matrix, {plan.largest_matrix:,} weights"
     return Term("dequantization scratch", amount, why)
 
 
-def dequantization_term(plan: Plan) -> Term:
+def dequantization_term(plan: MemoryPlan) -> Term:
     """New buffers in which quantized weights become 16-bit ones in a backward pass: the largest matrix. Unsloth
     (kernels/fast_lora.py) writes over it. bitsandbytes has its fp32 scales beside it, when two of the MLP's tensors are
     already freed: measured rows of 1,024 to 8,192 tokens agree within 0.01 GiB."""
@@ -168,7 +168,7 @@ def dequantization_term(plan: Plan) -> Term:
     return Term("dequantization", amount, why, more=2 * largest if plan.quant == "int8" else 0)
 
 
-def dora_term(plan: Plan) -> Term:
+def dora_term(plan: MemoryPlan) -> Term:
     """DoRA's extra memory: it needs the norm of weight + B A, both as whole matrices (peft tuners/lora/dora.py), and a
     second copy of a layer's outputs. Bytes a weight of the largest matrix, and bytes a token and output: fitted to the
     1B rows of 1,024 to 8,192 tokens with each backend; the 3B row is 3 % below."""
@@ -181,7 +181,7 @@ def dora_term(plan: Plan) -> Term:
     return Term("DoRA", amount, why, less=amount // 4, more=amount // 4)
 
 
-def logits_term(plan: Plan) -> Term:
+def logits_term(plan: MemoryPlan) -> Term:
     """The fp32 logits of all tokens, kept until the backward pass ends: TRL does not use its fused loss for a model in
     int8. Two measured rows of one shape agree within 0.04 GiB."""
     per_token = 4 * plan.shape.vocab + 8 * plan.shape.hidden
@@ -189,7 +189,7 @@ def logits_term(plan: Plan) -> Term:
     return Term("logits", amount, f"fp32 logits of {plan.tokens:,} tokens x {plan.shape.vocab:,} words")
 
 
-def loss_term(plan: Plan, standing_bytes: int, evaluating: bool = False) -> Term:
+def loss_term(plan: MemoryPlan, standing_bytes: int, evaluating: bool = False) -> Term:
     """Memory of the output head and the loss. `standing_bytes`: all else that the process holds then, since the size
     of Unsloth's chunks depends on the free memory. Only labelled tokens are scored; all tokens are counted here."""
     tokens, hidden, vocab = plan.tokens, plan.shape.hidden, plan.shape.vocab
@@ -212,13 +212,13 @@ def loss_term(plan: Plan, standing_bytes: int, evaluating: bool = False) -> Term
     return Term("loss", CHUNK_KEPT_BYTES * chunk + states, why, less=uncertainty, more=uncertainty)
 
 
-def _head_gradient_bytes(plan: Plan) -> int:
+def _head_gradient_bytes(plan: MemoryPlan) -> int:
     """The fp32 gradient of an output head that is trained itself, summed over the chunks (UnslothFusedLoss);
     unmeasured."""
     return 4 * plan.shape.vocab * plan.shape.hidden if plan.fully_trains("lm_head") else 0
 
 
-def _chunk_rows(plan: Plan, standing_bytes: int) -> int:
+def _chunk_rows(plan: MemoryPlan, standing_bytes: int) -> int:
     """Rows in a loss chunk of unsloth_zoo 2026.10.7: the number of chunks is a multiple of four, sized for half the
     memory free at the first step, at most 4 GiB, less the hidden gradient (fused_losses/cross_entropy_loss.py,
     get_chunk_size)."""

@@ -9,7 +9,7 @@ from typing import Literal
 
 from fitune.core.memory import activations, weights
 from fitune.core.memory.disk import disk_bytes, download_bytes
-from fitune.core.memory.plan import Card, Plan, Term, gib, make_plan
+from fitune.core.memory.plan import Card, MemoryPlan, Term, gib, make_plan
 from fitune.core.memory.shapes import Shape
 from fitune.core.recipe import Recipe
 from fitune.core.units import GIB, MIB
@@ -131,7 +131,7 @@ def in_ram(budget: Budget, ram_bytes: int | None) -> Budget:
     return replace(budget, free_bytes=ram_bytes, verdict="over" if budget.total_bytes > ram_bytes else verdict)
 
 
-def _moments(plan: Plan, context: Term) -> list[tuple[str, list[Term]]]:
+def _moments(plan: MemoryPlan, context: Term) -> list[tuple[str, list[Term]]]:
     """Each moment that can be the peak, with all that the process holds then, except allocator slack and context."""
     frozen = [
         weights.layers_term(plan), weights.layer_slots_term(plan), weights.experts_term(plan),
@@ -159,7 +159,7 @@ def _moments(plan: Plan, context: Term) -> list[tuple[str, list[Term]]]:
     return [*moments, first, ("layer backward", [*resident, gradients, backward, *buffers])]
 
 
-def _load_scratch(plan: Plan) -> Term:
+def _load_scratch(plan: MemoryPlan) -> Term:
     """Extra memory while loading: a tensor being quantized has its 16-bit original beside it, and an embedding that
     ends in host RAM is loaded to the card first."""
     amount = 0 if plan.quant == "bf16" else 2 * plan.largest_matrix
@@ -167,7 +167,7 @@ def _load_scratch(plan: Plan) -> Term:
     return Term("loading", amount, "one 16-bit tensor beside its stored form")
 
 
-def _workspace(plan: Plan) -> Term:
+def _workspace(plan: MemoryPlan) -> Term:
     """cuBLAS workspace: 32 MiB on compute capability 9.0 and later, about 8 MiB below (torch's CUDABlas defaults), once
     for the forward and once for the backward thread; and Unsloth's table of rotary positions."""
     if plan.card is None:
@@ -179,7 +179,7 @@ def _workspace(plan: Plan) -> Term:
     return Term("workspace", amount, "scratch space of the matrix kernels, tables", less=amount // 2)
 
 
-def _context(plan: Plan) -> Term:
+def _context(plan: MemoryPlan) -> Term:
     if plan.card is None:
         why = "torch, transformers, peft and trl in memory; their heap grows"
         return Term("Python and libraries", RUNTIME_CPU_BYTES, why, more=GROWTH_CPU_BYTES)
@@ -188,7 +188,7 @@ def _context(plan: Plan) -> Term:
     return Term("CUDA context", amount, why, CONTEXT_LESS, CONTEXT_MORE)
 
 
-def _slack(plan: Plan, moment: str, terms: list[Term], room_bytes: int | None) -> Term:
+def _slack(plan: MemoryPlan, moment: str, terms: list[Term], room_bytes: int | None) -> Term:
     """Allocator slack: memory that torch has reserved minus allocated. It grows with the tensors that come and go with
     the layers' inputs, differs by 0.03 GiB from run to run, and shrinks where a card's `room_bytes` leaves no more."""
     if plan.card is None:

@@ -1,6 +1,6 @@
 """Disk space of a run: download, checkpoints, adapter, merged model, GGUF files."""
 
-from fitune.core.memory.plan import Plan
+from fitune.core.memory.plan import MemoryPlan
 from fitune.core.memory.weights import layer_bytes, state_bytes
 from fitune.core.recipe import MOVES_THE_BASE
 
@@ -16,7 +16,7 @@ GGUF_BYTES = {
 Llama-3.1-8B and shift a little from model to model."""
 
 
-def disk_bytes(plan: Plan) -> int:
+def disk_bytes(plan: MemoryPlan) -> int:
     """Bytes that download and run need together; the download is counted even if the Hub's cache has the model."""
     params, lora = (
         plan.shape.params,
@@ -32,7 +32,7 @@ def disk_bytes(plan: Plan) -> int:
     return round(download_bytes(plan) + checkpoints + adapter + merged + gguf)
 
 
-def download_bytes(plan: Plan) -> int:
+def download_bytes(plan: MemoryPlan) -> int:
     """Bytes of the model's weights as they are stored."""
     shape = plan.shape
     if shape.stored_as is None:

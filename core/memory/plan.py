@@ -44,7 +44,7 @@ class Term:
 
 
 @dataclass(frozen=True)
-class Plan:
+class MemoryPlan:
     """A recipe resolved against shape and card. Counts in tokens and parameters.
 
     Without slots, so that the sums below can be cached: the budget is computed at every keystroke.
@@ -121,7 +121,7 @@ class Plan:
         return 2 if self.card is None or (self.card.compute_capability or (8, 0)) >= (8, 0) else 4
 
 
-def make_plan(shape: Shape, recipe: Recipe, card: Card | None, tokens: int | None) -> Plan:
+def make_plan(shape: Shape, recipe: Recipe, card: Card | None, tokens: int | None) -> MemoryPlan:
     """The plan with all layers on the card. `tokens`: length of the longest row; None counts rows as full.
 
     Raises UserError where the model's files can't be trained, or the chosen modules are not in it.
@@ -133,7 +133,7 @@ def make_plan(shape: Shape, recipe: Recipe, card: Card | None, tokens: int | Non
     if unsloth and train.offload_layers is not None and shape.stored_as == "int8":
         message = f"{shape.name} is stored in 8 bits, and such layers are not kept in host RAM."
         raise UserError(message, "Remove train.offload_layers, or use the original 16-bit repository.")
-    return Plan(
+    return MemoryPlan(
         shape=shape,
         recipe=recipe,
         card=card,

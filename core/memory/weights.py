@@ -3,7 +3,7 @@
 from bisect import bisect_left
 from dataclasses import replace
 
-from fitune.core.memory.plan import Plan, Term, count, gib
+from fitune.core.memory.plan import MemoryPlan, Term, count, gib
 from fitune.core.units import GIB, MIB
 
 NF4_BYTES = 0.5 + 4 / 64
@@ -19,7 +19,7 @@ SLOTS = 3
 (unsloth_zoo block_swap.py)."""
 
 
-def layer_bytes(plan: Plan) -> float:
+def layer_bytes(plan: MemoryPlan) -> float:
     """Bytes of all decoder layers' matrices as stored. Sources: NF4_BYTES; int8 has one fp32 scale a row
     (bitsandbytes nn/modules.py, Linear8bitLt); matrices that the repository kept in 16 bits are 2 bytes a weight."""
     shape, kept = plan.shape, plan.shape.kept_16bit
@@ -29,7 +29,7 @@ def layer_bytes(plan: Plan) -> float:
     return (shape.linear_params - kept) * weight_bytes(plan) + 2 * kept + scales
 
 
-def weight_bytes(plan: Plan) -> float:
+def weight_bytes(plan: MemoryPlan) -> float:
     """Bytes of one layer weight. Unsloth always quantizes the scales too (models/llama.py)."""
     if plan.quant == "bf16":
         return 4 if plan.card is None else 2
@@ -38,7 +38,7 @@ def weight_bytes(plan: Plan) -> float:
     return NF4_DOUBLE_BYTES if plan.unsloth or plan.recipe.model.double_quant else NF4_BYTES
 
 
-def layers_term(plan: Plan) -> Term:
+def layers_term(plan: MemoryPlan) -> Term:
     """The decoder layers' matrices on the card, without those in host RAM."""
     why = f"{plan.shape.name}'s {count(plan.shape.linear_params)} linear weights at {weight_bytes(plan):.3g} byte"
     if offloaded_layer_count(plan):
@@ -50,19 +50,19 @@ def layers_term(plan: Plan) -> Term:
     )
 
 
-def offloaded_layer_count(plan: Plan) -> int:
+def offloaded_layer_count(plan: MemoryPlan) -> int:
     """Layers in host RAM."""
     return len(plan.shape.layers) - plan.resident_layers
 
 
-def offloaded_layer_bytes(plan: Plan) -> float:
+def offloaded_layer_bytes(plan: MemoryPlan) -> float:
     """Bytes that leave the card with an offloaded layer: the packed weights; the scales of 4-bit weights stay (measured
     rows with 16 to 48 offloaded layers agree within 0.003 GiB)."""
     packed = 0.5 * plan.shape.linear_params if plan.quant == "nf4" else layer_bytes(plan)
     return packed / len(plan.shape.layers)
 
 
-def layer_slots_term(plan: Plan) -> Term:
+def layer_slots_term(plan: MemoryPlan) -> Term:
     """Buffers on the card for the layers that are fetched from host RAM (block_swap.py, _pool_bytes)."""
     offloaded = offloaded_layer_count(plan)
     slots = min(SLOTS, offloaded)
@@ -74,7 +74,7 @@ def layer_slots_term(plan: Plan) -> Term:
     )
 
 
-def experts_term(plan: Plan) -> Term:
+def experts_term(plan: MemoryPlan) -> Term:
     """The fused experts. bitsandbytes does not quantize them: it replaces nn.Linear only (transformers 5.17,
     integrations/bitsandbytes.py). Unsloth's own expert code may; hence the wide lower bound. Unmeasured."""
     share = plan.resident_layers / len(plan.shape.layers)
@@ -83,7 +83,7 @@ def experts_term(plan: Plan) -> Term:
     return Term("experts", amount, f"{count(plan.shape.expert_params)} expert weights at 2 byte", less)
 
 
-def embeddings_term(plan: Plan) -> Term:
+def embeddings_term(plan: MemoryPlan) -> Term:
     """Embeddings, untied head, norms and biases: never quantized (transformers quantizers/base.py,
     get_keys_to_not_convert). 4 bytes on a CPU, else 2."""
     shape = plan.shape
@@ -97,14 +97,14 @@ def embeddings_term(plan: Plan) -> Term:
     return Term("embeddings and head", params * bytes_per_param, why)
 
 
-def image_tower_term(plan: Plan) -> Term:
+def image_tower_term(plan: MemoryPlan) -> Term:
     """Image tower and bridge, loaded even for text. Unsloth may quantize parts of it: hence the lower bound."""
     amount = 2 * plan.shape.vision
     less = 0 if plan.quant == "bf16" else round(amount * 0.7)
     return Term("image tower", amount, f"{count(plan.shape.vision)} parameters at 2 byte", less)
 
 
-def lora_term(plan: Plan) -> Term:
+def lora_term(plan: MemoryPlan) -> Term:
     """Adapter weights: r x (inputs + outputs) for each matrix."""
     params = plan.lora_params
     matrices = sum(layers for _, layers in plan.adapters)
@@ -112,7 +112,7 @@ def lora_term(plan: Plan) -> Term:
     return Term("LoRA weights", params * plan.lora_bytes, why)
 
 
-def trained_embeddings_term(plan: Plan) -> Term:
+def trained_embeddings_term(plan: MemoryPlan) -> Term:
     """Embedding and head that are trained as a whole, beside the frozen ones. The frozen ones are moved to disk with
     Unsloth's checkpointing, unless input and output share them (models/llama.py, get_peft_model). Unmeasured."""
     to_disk = plan.recipe.train.checkpointing == "unsloth" and not plan.shape.tied
@@ -121,7 +121,7 @@ def trained_embeddings_term(plan: Plan) -> Term:
     return Term("trained embeddings", amount, why + (" instead of 2" if to_disk else ""), more=amount)
 
 
-def gradients_term(plan: Plan) -> Term:
+def gradients_term(plan: MemoryPlan) -> Term:
     """One gradient for each trained weight, in its dtype; torch frees them between steps (set_to_none)."""
     why = f"one for each of {count(plan.lora_params)} LoRA weights at {plan.lora_bytes} byte"
     whole = plan.fully_trained_params * plan.fully_trained_weight_bytes
@@ -132,7 +132,7 @@ def gradients_term(plan: Plan) -> Term:
     return Term("LoRA gradients", plan.lora_params * plan.lora_bytes + whole, why, more=whole)
 
 
-def optimizer_term(plan: Plan) -> Term:
+def optimizer_term(plan: MemoryPlan) -> Term:
     """Optimizer states of every trained tensor. Paged ones are managed memory, which neither torch nor the driver
     counts for the process: the pages on the card move to host RAM when it is full."""
     total, paged = state_bytes(plan)
@@ -144,7 +144,7 @@ def optimizer_term(plan: Plan) -> Term:
     return Term("optimizer states", round(total - paged), why)
 
 
-def state_bytes(plan: Plan) -> tuple[float, float]:
+def state_bytes(plan: MemoryPlan) -> tuple[float, float]:
     """Bytes of all optimizer states, and of the paged ones among them."""
     rank, name = plan.recipe.lora.r, plan.recipe.train.optimizer
     total = paged = 0.0
@@ -174,13 +174,13 @@ def _state_bytes(optimizer: str, rank: int, side: int, weight_bytes: int) -> flo
     return elements * (8 if optimizer == "paged_adamw_32bit" else 2 * weight_bytes)
 
 
-def step_scratch_bytes(plan: Plan) -> int:
+def step_scratch_bytes(plan: MemoryPlan) -> int:
     """Temporary memory of the optimizer step: torch's foreach AdamW makes one more copy of the weights; fused and
     bitsandbytes optimizers work in place."""
     return plan.lora_params * plan.lora_bytes if plan.recipe.train.optimizer in ("adamw_torch", "adafactor") else 0
 
 
-def offload(plan: Plan, context_bytes: int) -> Plan:
+def offload(plan: MemoryPlan, context_bytes: int) -> MemoryPlan:
     """The plan with layers and input embedding moved to host RAM as the recipe asks, or as Unsloth decides on a card.
 
     "auto" follows unsloth_zoo 2026.10 (device_map_planner.py, plan_block_swap): a tenth of the free memory stays free
@@ -214,7 +214,7 @@ def offload(plan: Plan, context_bytes: int) -> Plan:
     )
 
 
-def _without_embedding(plan: Plan, free_bytes: int) -> Plan:
+def _without_embedding(plan: MemoryPlan, free_bytes: int) -> MemoryPlan:
     """Unsloth moves the input embedding to host RAM when one row's reserve does not fit beside the weights."""
     must_stay = plan.shape.tied or plan.fully_trains("embed_tokens")
     if must_stay or free_bytes - _weights_bytes(plan) >= _reserve_bytes(plan, 16 * plan.lora_params):
@@ -222,17 +222,17 @@ def _without_embedding(plan: Plan, free_bytes: int) -> Plan:
     return replace(plan, embedding_on_card=False)
 
 
-def _weights_bytes(plan: Plan) -> int:
+def _weights_bytes(plan: MemoryPlan) -> int:
     return sum(term(plan).bytes for term in (layers_term, experts_term, embeddings_term, image_tower_term))
 
 
-def _free_limit(plan: Plan) -> int:
+def _free_limit(plan: MemoryPlan) -> int:
     assert plan.card is not None
     limit = plan.recipe.run.vram_limit_gib
     return plan.card.free_bytes if limit is None else min(plan.card.free_bytes, int(limit * GIB))
 
 
-def _reserve_bytes(plan: Plan, trainable_bytes: int) -> int:
+def _reserve_bytes(plan: MemoryPlan, trainable_bytes: int) -> int:
     """Memory that Unsloth wants free for a step of one row: 48 bytes x tokens x width, 2048 rows of fp32 logits, the
     trainable weights, a sixteenth more and 256 MiB (unsloth_zoo block_swap.py, estimate_training_reserve_bytes)."""
     tokens = plan.recipe.model.max_seq_length
@@ -240,7 +240,7 @@ def _reserve_bytes(plan: Plan, trainable_bytes: int) -> int:
     return int(base * 17 / 16) + 256 * MIB
 
 
-def host_bytes(plan: Plan) -> int:
+def host_bytes(plan: MemoryPlan) -> int:
     """Pinned host RAM: offloaded layers and embedding, and each layer's input but the last one's, in 16 bits."""
     total = len(plan.shape.layers)
     amount = (offloaded_layer_bytes(plan) + 2 * plan.shape.expert_params / total) * offloaded_layer_count(plan)
@@ -251,7 +251,7 @@ def host_bytes(plan: Plan) -> int:
     return round(amount)
 
 
-def offloads_checkpoints(plan: Plan) -> bool:
+def offloads_checkpoints(plan: MemoryPlan) -> bool:
     """True if layer inputs go to host RAM: Unsloth sends those larger than 2 MiB (unsloth_zoo
     gradient_checkpointing.py)."""
     return plan.checkpoints == "host" and 2 * plan.tokens * plan.shape.hidden > 2 * MIB

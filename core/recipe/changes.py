@@ -1,4 +1,4 @@
-"""Changes of a recipe by `group.key`: made, and read back."""
+"""Set and read the fields of a recipe by `group.key`."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,7 +7,7 @@ from fitune.core.recipe.fields import Recipe
 
 
 def changed(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
-    """The recipe with `group.key` values set, unchecked: they come from fitune itself."""
+    """The recipe with `group.key` values set. They are not checked, since they come from fitune itself."""
     groups: dict[str, dict[str, Any]] = {}
     for name, value in changes.items():
         group, _, key = name.partition(".")

@@ -107,7 +107,7 @@ class ChatScreen(Screen[None]):
     class MessageReceived(Message):
         """The model's process sent a message."""
 
-        said: ChatMessage
+        message: ChatMessage
 
     @dataclass
     class LoadFailed(Message):
@@ -121,7 +121,7 @@ class ChatScreen(Screen[None]):
         self.chat: Chat | None = None
         self.conversation: Conversation | None = None
         self.warnings: list[str] = []
-        self.asked: Question | None = None
+        self.data_question: Question | None = None
         """The last question, if it was one from the data."""
         self.answering = False
         self._offered = -1
@@ -177,7 +177,7 @@ class ChatScreen(Screen[None]):
         self.say(str(event.error), "ERROR")
 
     def on_chat_screen_message_received(self, event: MessageReceived) -> None:
-        message = event.said
+        message = event.message
         match message:
             case Phase():
                 self.say(phase_text(message))
@@ -213,7 +213,9 @@ class ChatScreen(Screen[None]):
         self.draw()
         self.refresh_bindings()
         if say:
-            text = f"in the data: {self.asked.reference}" if self.asked else settings_text(self.settings)
+            text = (
+                f"in the data: {self.data_question.reference}" if self.data_question else settings_text(self.settings)
+            )
             self.say(" ".join(text.split()))
 
     def draw(self) -> None:
@@ -240,8 +242,10 @@ class ChatScreen(Screen[None]):
             refusal = "It is still answering: Esc stops it." if self.answering else "The model is not loaded."
             self.app.notify(refusal, markup=False)
             return
-        self.asked = next((question for question in self.conversation.questions if as_one_line(question) == text), None)
-        text = self.asked.shown if self.asked else text
+        self.data_question = next(
+            (question for question in self.conversation.questions if as_one_line(question) == text), None
+        )
+        text = self.data_question.shown if self.data_question else text
         self.chat.ask(self.conversation.ask(text), self.settings)
         for side in SIDES:
             self.pane(side).begin(text)

@@ -82,7 +82,7 @@ def _merge(artifacts: RunArtifacts) -> Pairs:
 def _gguf(artifacts: RunArtifacts) -> Pairs:
     smallest, largest = min(GGUF_BYTES, key=GGUF_BYTES.__getitem__), max(GGUF_BYTES, key=GGUF_BYTES.__getitem__)
     sizes = f"{kind_size(artifacts, smallest)} ({smallest}) to {kind_size(artifacts, largest)} ({largest})"
-    pairs = [] if artifacts.merged_bytes else [("first", "merge: these files are made of the merged model")]
+    pairs = [] if artifacts.merged_bytes else [("first", "merge: these files are made from the merged model")]
     pairs.append(("needs", f"{sizes} of disk a file, {size(artifacts.disk_free_bytes)} are free"))
     missing = f"not on this machine; you are asked before it is fetched ({gguf_tools.PACKAGE_SIZE})"
     pairs.append(("converter", missing if artifacts.converter_missing else "on this machine"))
@@ -97,7 +97,7 @@ def _push(artifacts: RunArtifacts) -> Pairs:
         f"{title} {amount(artifacts.pushable[what])}" for what, title, _ in PUSH_OPTIONS if what in artifacts.pushable
     ]
     return [
-        ("uploads", ", or ".join(choices) + "; each with a model card made of the run"),
+        ("uploads", ", or ".join(choices) + "; each with a model card made from the run"),
         ("needs", "a token that may write: the one of hf auth login or HF_TOKEN, else you are asked for one"),
         ("seen by", "only you, unless you say public; name and visibility are asked first"),
         *([("pushed", f"{artifacts.pushed.repo}: {artifacts.pushed.url or ''}")] if artifacts.pushed else []),
@@ -200,8 +200,8 @@ def download_text(download: Download) -> str:
     if download.bytes:
         return f"{size(download.bytes)} first: {download.model_id}, kept in the Hub's cache"
     if download.why_unknown:
-        return f"{download.model_id}; how much that is can't be told. {download.why_unknown}"
-    return f"{download.model_id}; asking the Hub how much that is ..."
+        return f"{download.model_id}; its size is not known. {download.why_unknown}"
+    return f"{download.model_id}; asking the Hub for its size ..."
 
 
 def _download(download: Download | None) -> Pairs:

@@ -31,7 +31,7 @@ from fitune.tui.wizard.options import data_suggestions
 from fitune.tui.wizard.steps import Answer, Forward
 
 PREVIEW_ROWS = 3
-TELL_EVERY_S = 3.0
+REPORT_EVERY_S = 3.0
 
 
 def ask_data(prompter: Prompter, draft: Draft) -> Answer:
@@ -85,14 +85,14 @@ def with_tokens(prompter: Prompter, draft: Draft) -> Draft:
     prompter.say(f"Counting tokens as {recipe(draft).model.id} sees them ... (Ctrl+C goes on without)")
     started_s = reported_s = time.monotonic()
 
-    def tell(_: Run, state: RunState) -> None:
+    def report_state(_: Run, state: RunState) -> None:
         nonlocal reported_s
-        if time.monotonic() - reported_s > TELL_EVERY_S:
+        if time.monotonic() - reported_s > REPORT_EVERY_S:
             reported_s = time.monotonic()
             prompter.say(f"{rendering_line(state, recipe(draft).model.id)}, {reported_s - started_s:.0f} s")
 
     try:
-        return with_prepared(draft, render(recipe(draft), tell))
+        return with_prepared(draft, render(recipe(draft), report_state))
     except KeyboardInterrupt:
         prompter.say("\nSkipped: rows count as full length.")
     except UserError as error:

@@ -41,7 +41,7 @@ def deliver(prompter: Prompter, run: Run) -> None:
                 return
             if isinstance(chosen, str):
                 raise UserError("Type one of the numbers.")
-            tell(prompter, OPTIONS[chosen], artifacts)
+            print_option(prompter, OPTIONS[chosen], artifacts)
             if command := ask_command(prompter, OPTIONS[chosen], artifacts):
                 prompter.say(shlex.join(["fitune", *command]))
                 dispatch(parser().parse_args(command))
@@ -53,7 +53,7 @@ def deliver(prompter: Prompter, run: Run) -> None:
             prompter.say("Each option first shows what it needs, and asks before it begins. Enter alone leaves.")
 
 
-def tell(prompter: Prompter, option: DeliveryOption, artifacts: RunArtifacts) -> None:
+def print_option(prompter: Prompter, option: DeliveryOption, artifacts: RunArtifacts) -> None:
     """Print an option's needs and results, and the proofs of its artifacts."""
     failed = [("failed", advice(proof)) for proof in option.proofs(artifacts) if not proof.passed]
     for label, text in [*failed, *option.describe(artifacts)]:

@@ -43,7 +43,7 @@ class Axis(NamedTuple):
     labels: dict[int, str]
     """Labels by row; the top row is 0."""
 
-    def place(self, loss: float, finer: int = 1) -> int:
+    def row_of(self, loss: float, finer: int = 1) -> int:
         """The row of a value, if each row is divided into `finer` rows."""
         last = self.rows * finer - 1
         # A label is the value at the middle of its row.
@@ -109,7 +109,7 @@ def draw(train: Points, held_out: Points, columns: int, rows: int, plain: bool) 
     if width < 1:  # a loss of so many digits
         return []
     grid = _line(bucket(train, width), (first, last), axis, width, plain)
-    marks = {(axis.place(loss), round((step - first) / (last - first) * (width - 1))) for step, loss in held_out}
+    marks = {(axis.row_of(loss), round((step - first) / (last - first) * (width - 1))) for step, loss in held_out}
     drawn: list[Row] = [_legend(glyphs, margin, bool(held_out))]
     for y, line in enumerate(grid):
         side = glyphs.tick if y in axis.labels else glyphs.side
@@ -162,7 +162,7 @@ def _line(points: list[tuple[float, float]], steps: tuple[int, int], axis: Axis,
     dots: set[tuple[int, int]] = set()
     previous: int | None = None
     for x, loss in _along(points, steps, fine_columns):
-        y = axis.place(loss, finer)
+        y = axis.row_of(loss, finer)
         reach = y if previous is None else previous + (y > previous) - (y < previous)
         dots.update((dot_y, x) for dot_y in range(min(y, reach), max(y, reach) + 1))
         previous = y

@@ -45,7 +45,7 @@ SCRATCH_BYTES = 4 * 4
 """Bytes for each weight being merged: in fp32 itself, the product of the matrices, its scaled copy and the sum."""
 LIBRARIES_BYTES = 10**9
 """Memory of torch, transformers and peft themselves: 0.9 GB measured."""
-TELL_EVERY_S = 0.5
+LOG_EVERY_S = 0.5
 TOKENIZER_FILES = (
     "tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab*", "merges.txt", "*.model", "*.tiktoken",
     "chat_template*", "*processor_config.json",
@@ -171,18 +171,18 @@ class WriteProgress:
 
     def __init__(self, log: EventLog, total_bytes: int) -> None:
         self.log, self.total_bytes, self.done_bytes = log, total_bytes, 0
-        self._tell()
+        self._log_progress()
 
     def counted(self, merged_blocks: Iterable[memoryview]) -> Iterator[memoryview]:
         """The same blocks; each counts as written when the next is asked for."""
         for block in merged_blocks:
             yield block
             self.done_bytes += len(block)
-            if time.monotonic() - self._told_s >= TELL_EVERY_S:
-                self._tell()
+            if time.monotonic() - self._logged_s >= LOG_EVERY_S:
+                self._log_progress()
 
-    def _tell(self) -> None:
-        self._told_s = time.monotonic()
+    def _log_progress(self) -> None:
+        self._logged_s = time.monotonic()
         self.log.write(Phase(name="write", bytes=self.total_bytes, done_bytes=self.done_bytes))
 
 

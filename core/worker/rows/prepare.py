@@ -20,7 +20,7 @@ from fitune.core.worker import models
 from fitune.core.worker.memory_use import MemoryMeter
 from fitune.core.worker.rows.render import IGNORED, RefusedRow, TokenizedRow, ensure_template, render
 
-TELL_EVERY_S = 0.5
+LOG_EVERY_S = 0.5
 SPREAD_EXAMPLES = 8
 """This many to twice as many examples are kept from all over the source ..."""
 LATE_EXAMPLES = 3
@@ -62,7 +62,7 @@ def _count_all(run: Run, data: Data, counter: "TokenCounter", log: EventLog) -> 
     rows = dataset.rows(data, None, skipped.append, lambda *now: progress.__setitem__(slice(2), now))
     for rendered in render(rows, counter.tokenizer, data.loss_on):
         counter.take(rendered)
-        if time.monotonic() - logged_s > TELL_EVERY_S:
+        if time.monotonic() - logged_s > LOG_EVERY_S:
             logged_s = time.monotonic()
             done, total = progress
             log.write(Phase(name="rows", rows=counter.rows, tokens=counter.total, bytes=done, total_bytes=total))

@@ -198,7 +198,10 @@ async def test_a_quantized_base_is_explained_and_its_full_model_proposed(quantiz
     [
         (Download(FULL, 0), f"download nothing, {FULL} is on this machine"),
         (Download(FULL, 15 << 30), f"download 15.0 GiB first: {FULL}, kept in the Hub's cache"),
-        (Download(FULL, None, "The Hub can't be reached: no route."), "can't be told. The Hub can't be reached"),
+        (
+            Download(FULL, None, "The Hub can't be reached: no route."),
+            "its size is not known. The Hub can't be reached",
+        ),
     ],
 )
 async def test_what_a_merge_downloads_is_told_before_it_begins(
@@ -281,7 +284,7 @@ async def test_gguf_without_a_merged_model_says_what_comes_first(trained: Path, 
         await choose(app, pilot, "gguf")
         await until(pilot, lambda: "Merge first: it is the option above." in " ".join(shown(app).split()))
         said = " ".join(shown(app).split())
-        assert "first merge: these files are made of the merged model" in said
+        assert "first merge: these files are made from the merged model" in said
         assert "converter not on this machine; you are asked before it is fetched (0.4 MB)" in said
     assert not begun
 

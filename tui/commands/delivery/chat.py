@@ -74,11 +74,11 @@ class Session:
     def __init__(self, chat: Chat, settings: Settings, silent: bool) -> None:
         """silent: print no answers. Returns when the model is loaded. Raises UserError if it can't be loaded."""
         self.chat, self.settings, self.silent = chat, settings, silent
-        self._heard = chat.heard()
+        self._messages = chat.heard()
         self.conversation = self._await_ready()
 
     def _await_ready(self) -> Conversation:
-        for message in self._heard:
+        for message in self._messages:
             match message:
                 case Phase():
                     _say(phase_text(message))
@@ -143,18 +143,18 @@ class Session:
         self.chat.ask(self.conversation.ask(text), self.settings)
         old_handler = signal.signal(signal.SIGINT, lambda *_: self.chat.stop())
         try:
-            answers = self._hear_out()
+            answers = self._receive_answers()
         finally:
             signal.signal(signal.SIGINT, old_handler)
         question = next((candidate for candidate in self.conversation.questions if candidate.shown == text), None)
         if question is not None and not self.silent:
-            self._tell_reference(question)
+            self._print_reference(question)
         return answers
 
-    def _hear_out(self) -> dict[Side, Answered]:
+    def _receive_answers(self) -> dict[Side, Answered]:
         answers: dict[Side, Answered] = {}
         speaking = ""
-        for message in self._heard:
+        for message in self._messages:
             match message:
                 case Text() if not self.silent:
                     if message.side != speaking:
@@ -164,20 +164,20 @@ class Session:
                 case Answered():
                     answers[message.side] = message
                     self.conversation.answered(message.side, message.text)
-                    self._tell_end(message, spoke=message.side == speaking)
+                    self._print_end(message, spoke=message.side == speaking)
                 case Done():
                     return answers
                 case Refused() | Failed():
                     raise failure(message)
         raise UserError("The model's process ended.", f"See {self.chat.run.path / 'chat.log'}", ExitCode.FAILED)
 
-    def _tell_end(self, answer: Answered, spoke: bool) -> None:
+    def _print_end(self, answer: Answered, spoke: bool) -> None:
         if not self.silent:
             _print("\n\n" if spoke else f"{NAMES[answer.side]}:\n\n")
         by_itself, sentence = end_text(answer)
         _say(f"{'' if by_itself else 'WARN  '}{NAMES[answer.side]} {sentence}")
 
-    def _tell_reference(self, question: Question) -> None:
+    def _print_reference(self, question: Question) -> None:
         if question.reference:
             _print(f"in the data:\n{question.reference}\n\n")
 

@@ -19,7 +19,7 @@ def run(args: argparse.Namespace) -> int:
     run = runs.find(runs.home(), args.run)
     what: UploadKind = next((what for what in UPLOAD_KINDS if getattr(args, what, False)), "adapter")
     jobs.check_push(run, args.repo, what)
-    tell(uploads(run, what), args.repo, "PUBLIC: everyone can see it" if args.public else "private")
+    print_uploads(uploads(run, what), args.repo, "PUBLIC: everyone can see it" if args.public else "private")
     if args.public and not args.yes and not confirmed(args.repo):
         print("Nothing was uploaded.", file=sys.stderr)
         return ExitCode.STOPPED
@@ -29,7 +29,7 @@ def run(args: argparse.Namespace) -> int:
     return follow_to_end(run, from_start=False)
 
 
-def tell(folders: Sequence[Upload], repo: str, seen_by: str) -> None:
+def print_uploads(folders: Sequence[Upload], repo: str, seen_by: str) -> None:
     """Print the files to upload, before it begins: each folder with its size, the repository, and its visibility."""
     print(f"To {clean(repo)}, {seen_by}:", file=sys.stderr)
     for folder in folders:

@@ -25,7 +25,7 @@ PLACES_SHOWN = 5
 
 @dataclass(frozen=True, slots=True)
 class PackingDocument:
-    """Whether rows are packed, several to one of full length, and what that does."""
+    """The packing decision: several rows in one of full length, and the effect."""
 
     packed: bool
     why: str
@@ -92,10 +92,10 @@ def run(args: argparse.Namespace) -> int:
         prepared = _prepared_document(stats, recipe, problems) if stats and recipe else None
         print(as_ascii_json(to_json(report) | to_json(DataVerdict(can_train, prepared))))
     else:
-        _tell_problems((*problems, *report.problems))
-        tell(report)
+        _print_problems((*problems, *report.problems))
+        print_report(report)
         if stats and recipe:
-            tell_prepared(stats, recipe)
+            print_token_stats(stats, recipe)
     return ExitCode.DONE if can_train else ExitCode.BAD_INPUT
 
 
@@ -142,7 +142,7 @@ def _prepared_document(stats: TokenStats, recipe: Recipe, problems: tuple[Findin
     )
 
 
-def _tell_problems(problems: tuple[Finding, ...]) -> None:
+def _print_problems(problems: tuple[Finding, ...]) -> None:
     for finding in sorted(problems, key=lambda problem: problem.severity != "stop"):
         mark = "ERROR" if finding.severity == "stop" else "WARN "
         _say(f"{mark} {clean(str(finding.problem))}")
@@ -152,7 +152,7 @@ def _tell_problems(problems: tuple[Finding, ...]) -> None:
             _say(f"      and {more:,} more")
 
 
-def tell(report: Report) -> None:
+def print_report(report: Report) -> None:
     """Print the report."""
     mapping = ", ".join(f"{role} = {column}" for role, column in report.mapping.items())
     _say(f"{clean(report.source)}: {report.rows:,} usable rows of {report.rows_read:,}, {report.kind}")
@@ -167,7 +167,7 @@ def tell(report: Report) -> None:
             _say(f"  {clean(str(turn['role'])):>10}  {clean(str(turn['content']), limit=400)}")
 
 
-def tell_prepared(stats: TokenStats, recipe: Recipe) -> None:
+def print_token_stats(stats: TokenStats, recipe: Recipe) -> None:
     """Print the token statistics: lengths with the cut line, then a few rows token by token."""
     from rich.console import Console
 
@@ -198,11 +198,11 @@ class _Progress:
     """A line on a terminal that shows the progress."""
 
     def __init__(self, what: str) -> None:
-        self._what, self._told, self._shown = what, time.monotonic(), False
+        self._what, self._printed_s, self._shown = what, time.monotonic(), False
 
     def __call__(self, done_bytes: int, total_bytes: int) -> None:
-        if sys.stderr.isatty() and time.monotonic() - self._told > PROGRESS_EVERY_S:
-            self._told, self._shown = time.monotonic(), True
+        if sys.stderr.isatty() and time.monotonic() - self._printed_s > PROGRESS_EVERY_S:
+            self._printed_s, self._shown = time.monotonic(), True
             print(f"\r{self._what} {done_bytes / max(1, total_bytes):.0%} ", end="", file=sys.stderr, flush=True)
 
     def end(self) -> None:

@@ -27,8 +27,8 @@ def run(args: argparse.Namespace) -> int:
         print(as_ascii_json(asdict(estimate_document(now))))
     else:
         print(f"{clean(now.shape.name)} on {clean(named(now))}")
-        tell(now)
-        tell_work(now.work, now.pace)
+        print_forecast(now)
+        print_workload(now.work, now.pace)
     return ExitCode.DOES_NOT_FIT if now.verdict == "over" else ExitCode.DONE
 
 
@@ -43,7 +43,7 @@ def measure(recipe: Recipe, gpu_memory: str | None) -> None:
         print("WARN  Nothing was learned: others used the card, or the model's size is not known.", file=sys.stderr)
 
 
-def tell(now: Forecast) -> None:
+def print_forecast(now: Forecast) -> None:
     """Print the forecast as a table."""
     budget, document = now.budget, estimate_document(now)
     width = max(len(part.name) for part in budget.parts)
@@ -68,7 +68,7 @@ def tell(now: Forecast) -> None:
         print(hanging(INDENT, f"{set_flags(remedy.set)}  saves {gib(remedy.saves_bytes)}: {clean(remedy.costs)}"))
 
 
-def tell_work(work: Workload | None, pace: Pace) -> None:
+def print_workload(work: Workload | None, pace: Pace) -> None:
     """Print the source of the row lengths, and the workload if they are measured."""
     print(f"      {lengths_note(work)}")
     if work is None:

@@ -19,20 +19,20 @@ WORDS = {"fits": "OK    ", "tight": "WARN  ", "over": "ERROR "}
 def run(args: argparse.Namespace) -> int:
     """Exit status: 0 if a plan fits or may fit, 3 if none does."""
     own = forecast_here(load.load(args.recipe, args.set), args.gpu_memory)
-    found = fit(own)
-    document = fit_document(found, own)
+    result = fit(own)
+    document = fit_document(result, own)
     if args.json:
         print(as_ascii_json(asdict(document)))
     else:
         print(hanging("", f"{clean(own.shape.name)} on {clean(named(own))}; {lengths_note(own.work)}"))
-        tell(found, own)
+        print_fit(result, own)
     return ExitCode.DONE if document.fits else ExitCode.DOES_NOT_FIT
 
 
-def tell(found: Fit, own: Forecast) -> None:
-    """Print what was found."""
-    plan = found.plan
-    print(hanging(WORDS[plan.forecast.verdict if plan else "over"], found.reason))
+def print_fit(result: Fit, own: Forecast) -> None:
+    """Print the result of the search."""
+    plan = result.plan
+    print(hanging(WORDS[plan.forecast.verdict if plan else "over"], result.reason))
     if plan:
         print(hanging("      change   ", _plan_text(plan)))
         print(f"      memory   {gib(plan.budget.total_bytes)} ({gib(plan.budget.low_bytes)} to "
@@ -43,14 +43,14 @@ def tell(found: Fit, own: Forecast) -> None:
             print(hanging(INDENT, clean(shortage.sentence)))
         if own.site.card and own.site.ram_bytes is None and plan.budget.host_bytes:
             print("      That much host RAM must be free on that machine.")
-    if plan and found.rejected:
+    if plan and result.rejected:
         print("Not taken")
-        _table(found.rejected)
-    if found.ways_out:
+        _table(result.rejected)
+    if result.ways_out:
         print("What would help")
-        for way in found.ways_out:
-            print(hanging(INDENT, f"{clean(way.why)}{'  ' if way.set else ''}{set_flags(way.set)}"))
-    if longest := found.longest:
+        for remedy in result.ways_out:
+            print(hanging(INDENT, f"{clean(remedy.why)}{'  ' if remedy.set else ''}{set_flags(remedy.set)}"))
+    if longest := result.longest:
         print(f"Longest rows that fit in memory: {count(longest.recipe.model.max_seq_length)} tokens, one at a time")
         print(hanging(INDENT, set_flags(longest.set)))
         print("      How many the model was made for is its own limit.")
@@ -64,9 +64,9 @@ def _plan_text(plan: Candidate) -> str:
 
 
 def _table(rows: tuple[Rejected, ...]) -> None:
-    said = [(_settings(row.unlike) if row.set else "the recipe as it is", row.why) for row in rows]
-    width = max(len(settings) for settings, _ in said)
-    for settings, why in said:
+    lines = [(_settings(row.unlike) if row.set else "the recipe as it is", row.why) for row in rows]
+    width = max(len(settings) for settings, _ in lines)
+    for settings, why in lines:
         print(hanging(f"      {settings:<{width}}  ", clean(why)))
 
 

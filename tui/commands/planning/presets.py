@@ -19,25 +19,25 @@ def run(args: argparse.Namespace) -> int:
     if not any(gpu.allowed for gpu in machine.gpus):
         why = machine.gpu_message or "No NVIDIA card can be used."
         print(f"{why}\nSo these are for the processor. For a card elsewhere: --gpu-memory 12GiB", file=sys.stderr)
-    found = [described(preset, now) for preset, now in ranked(machine)]
+    documents = [described(preset, now) for preset, now in ranked(machine)]
     if args.json:
-        print(as_ascii_json([asdict(each) for each in found]))
+        print(as_ascii_json([asdict(document) for document in documents]))
         return ExitCode.DONE
-    for each in found:
-        print(f"{each.title:<18} needs {gib(each.total_bytes):>9}  {each.verdict:<8} {each.id}")
-        host = f"{gib(each.host_bytes)} of host RAM" if each.offloaded_layers else ""
-        pace = f"about {rate(each.tokens_per_s)}" if each.tokens_per_s else ""
-        models = f"models: {', '.join(each.models)}"
-        print(hanging("    ", each.whom))
-        print(hanging("    ", "; ".join(said for said in (each.evidence, pace, host, models) if said)))
-        print(f"    {presets.find(each.id).command}")
+    for document in documents:
+        print(f"{document.title:<18} needs {gib(document.total_bytes):>9}  {document.verdict:<8} {document.id}")
+        host = f"{gib(document.host_bytes)} of host RAM" if document.offloaded_layers else ""
+        pace = f"about {rate(document.tokens_per_s)}" if document.tokens_per_s else ""
+        models = f"models: {', '.join(document.models)}"
+        print(hanging("    ", document.whom))
+        print(hanging("    ", "; ".join(part for part in (document.evidence, pace, host, models) if part)))
+        print(f"    {presets.find(document.id).command}")
     return ExitCode.DONE
 
 
 def ranked(machine: Machine) -> list[tuple[Preset, Forecast]]:
     """Every preset with its forecast on a machine, best first."""
-    found = [(preset, forecast_on(machine, preset.recipe("data.jsonl"), runs.home())) for preset in presets.load_all()]
-    return sorted(found, key=lambda each: rank(*each))
+    pairs = [(preset, forecast_on(machine, preset.recipe("data.jsonl"), runs.home())) for preset in presets.load_all()]
+    return sorted(pairs, key=lambda pair: rank(*pair))
 
 
 def described(preset: Preset, now: Forecast) -> PresetDocument:
@@ -53,7 +53,7 @@ def described(preset: Preset, now: Forecast) -> PresetDocument:
         host_bytes=budget.host_bytes,
         offloaded_layers=budget.offloaded_layers,
         verdict=now.verdict,
-        shortages=tuple(each.sentence for each in now.shortages),
+        shortages=tuple(shortage.sentence for shortage in now.shortages),
         tokens_per_s=now.pace.tokens_per_s,
         evidence=str(preset.evidence[0]) if preset.evidence else "estimated",
     )

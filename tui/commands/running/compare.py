@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
         print(as_ascii_json(asdict(ComparisonDocument((pair[0].name, pair[1].name), settings, by_name))))
         return ExitCode.DONE
     rows = [("", pair[0].name, pair[1].name)]
-    rows += [(key, said(one), said(other)) for key, (one, other) in settings.items()]
+    rows += [(key, setting_text(one), setting_text(other)) for key, (one, other) in settings.items()]
     rows += [("settings", "the same", "")] if not settings else []
     rows += [
         (label, show(getattr(results[0], key)), show(getattr(results[1], key)))
@@ -116,6 +116,6 @@ def result(run: Run) -> Result:
     )
 
 
-def said(setting: Any) -> str:
+def setting_text(setting: Any) -> str:
     """A setting as a recipe has it."""
     return UNKNOWN if setting is None else setting if isinstance(setting, str) else json.dumps(setting)

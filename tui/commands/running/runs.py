@@ -24,7 +24,7 @@ class RunDocument:
     """starting, running, stopping, finished, stopped, failed or killed: of the training, or of the merge, export or
     push that works now."""
     problem: str | None
-    """Why run.json can't be read, as a sentence; else null."""
+    """The reason that run.json can't be read, as a sentence; else null."""
     phase: str
     """The newest phase of its events (docs/files.md); may be empty."""
     model: str | None

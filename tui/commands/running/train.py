@@ -26,7 +26,7 @@ def start(recipe: Recipe, anyway: bool, detach: bool, share_gpu: bool = False, f
 
     fastest: count the rows' tokens first, and train by the fastest plan for them that gives the same result.
     """
-    rows = render(recipe, _tell_counting()) if fastest else None
+    rows = render(recipe, _announce_counting()) if fastest else None
     begun = jobs.begin(recipe, share_gpu=share_gpu, anyway=anyway, rows=rows, fastest=fastest)
     for note in (begun.backend_reason, *begun.notes, *_memory(begun), *_plan(begun, fastest)):
         print(clean(note), file=sys.stderr)
@@ -37,21 +37,21 @@ def start(recipe: Recipe, anyway: bool, detach: bool, share_gpu: bool = False, f
     return follow_to_end(begun.run)
 
 
-def _tell_counting() -> Callable[[Run, RunState], None]:
-    """Says once that tokens are counted, unless they are known already."""
-    said = False
+def _announce_counting() -> Callable[[Run, RunState], None]:
+    """A callback that prints once that tokens are being counted."""
+    printed = False
 
-    def tell(_: Run, state: RunState) -> None:
-        nonlocal said
-        if not said:
-            said = True
+    def print_once(_: Run, state: RunState) -> None:
+        nonlocal printed
+        if not printed:
+            printed = True
             print("Counting the tokens of the rows ...", file=sys.stderr)
 
-    return tell
+    return print_once
 
 
 def _plan(begun: Begun, fastest: bool) -> list[str]:
-    """The fastest plan in a line: taken, or how to take it; nothing where there is none worth a word."""
+    """The fastest plan in a line: applied, or the option to apply it; nothing if it gains too little."""
     if begun.plan is None or begun.plan.proposal is None:
         return []
     changes = ", ".join(f"{name} = {value}" for name, value in begun.plan.proposal.set.items())
@@ -61,11 +61,11 @@ def _plan(begun: Begun, fastest: bool) -> list[str]:
 
 
 def _memory(begun: Begun) -> list[str]:
-    """What it will take, and what that is judged by; nothing where the model is not understood."""
+    """The memory that the training needs and the free memory; nothing if the model is not known."""
     now = begun.forecast
     if now is None:
         return []
     of = f" of {gib(now.budget.free_bytes)}" if now.budget.free_bytes else ""
-    said = f"memory: {gib(now.budget.total_bytes)}{of}; {lengths_note(now.work)}"
-    is_over = now.verdict == "over"  # and wanted all the same
-    return [said, "WARN  That does not fit: it may be ended for want of memory."] if is_over else [said]
+    line = f"memory: {gib(now.budget.total_bytes)}{of}; {lengths_note(now.work)}"
+    is_over = now.verdict == "over"  # and started anyway
+    return [line, "WARN  That does not fit: it may be ended for want of memory."] if is_over else [line]

@@ -117,7 +117,7 @@ def test_a_stop_leaves_nothing_half_done(waiting: Run, monkeypatch: pytest.Monke
 
 
 def test_progress_is_told_in_bytes(waiting: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prepare, "TELL_EVERY_S", 0.0)
+    monkeypatch.setattr(prepare, "LOG_EVERY_S", 0.0)
     told = [
         each
         for each in (event.data for event in run_here(waiting, monkeypatch))
