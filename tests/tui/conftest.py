@@ -17,12 +17,22 @@ from fitune.core.runs import RunInfo, spawn
 from fitune.core.tokens.lengths import TokenStats
 from fitune.core.units import GIB
 from fitune.tui.__main__ import main
+from fitune.tui.watch import follow, screen
 from fitune.tui.wizard import steps
 from fitune.tui.wizard.draft import Draft
 from tests.fake_worker import make_run, stand_in, start
 from tests.tui.wizard.wizard_kit import CARD, VERSIONS, Wizard, answer_folder, rendered
 
 Fitune = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(autouse=True)
+def watched_closely(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs are looked at more often than a person needs, so that no test waits for the next look."""
+    monkeypatch.setattr(screen, "LOOK_EVERY_S", 0.1)
+    monkeypatch.setattr(screen, "DRAW_EVERY_S", 0.2)
+    monkeypatch.setattr(screen, "CARD_EVERY_S", 0.5)
+    monkeypatch.setattr(follow, "POLL_S", 0.05)
 
 
 @pytest.fixture
