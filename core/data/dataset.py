@@ -8,14 +8,16 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from itertools import islice
 
-from fitune.core.data.canonical import Row, Skip, converter
+from fitune.core.data.canonical import converter
 from fitune.core.data.files import find
 from fitune.core.data.files.listing import Source
 from fitune.core.data.files.readers import read
-from fitune.core.data.formats import Shape, recognise
 from fitune.core.data.report import Finding, Report, report_of, too_few_left
 from fitune.core.data.scan import scan
+from fitune.core.data.shapes.recognise import recognise
+from fitune.core.data.shapes.shape import Shape
 from fitune.core.data.split import split
+from fitune.core.data.values import Row, Skip
 from fitune.core.errors import BadInput, Problem, UserError
 from fitune.core.recipe import Data
 

@@ -5,16 +5,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from fitune.core.data.canonical import Row
 from fitune.core.data.files.listing import Source
 from fitune.core.data.files.streams import suffix_of
-from fitune.core.data.formats import Shape, as_toml
 from fitune.core.data.scan import Scan
+from fitune.core.data.shapes.shape import Shape, as_toml
+from fitune.core.data.values import Row
 from fitune.core.errors import Problem
 
 Severity = Literal["stop", "warn"]
 FEW_ROWS = 32
-CONTEXT_NAMES = {"context", "input", "history", "passage", "document", "background", "evidence"}
+UNSEEN_SHOWN = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ class Report:
 
 
 SAID: Mapping[str, tuple[str, str]] = {
-    "bad_line": ("{n} row[|s] can't be read and [is|are] left out.", "Mend or remove them."),
+    "bad_line": ("{n} row[|s] can't be read and [is|are] left out.", "Fix or remove them."),
     "empty": ("{n} row[|s] [has|have] no answer, or no text, and [is|are] left out.", "Fill or remove them."),
     "missing": (
         "{n} row[|s] lack[s|] a column that the others have, and [is|are] left out.",
@@ -79,7 +79,7 @@ SAID: Mapping[str, tuple[str, str]] = {
     ),
     "type": (
         "{n} row[|s] hold[s|] something that is not text where text belongs, and [is|are] left out.",
-        "Mend or remove them.",
+        "Fix or remove them.",
     ),
     "role": (
         "{n} row[|s] [has|have] a speaker that no chat template knows, and [is|are] left out.",
@@ -116,7 +116,7 @@ SAID: Mapping[str, tuple[str, str]] = {
     ),
     "utf16": ("{n} file[|s] [is|are] UTF-16 and [was|were] recoded.", "Nothing needs to be done."),
     "repaired": (
-        "{n} line[|s] [is|are] not strict JSON (a comma at the end, NaN) and [was|were] read all the same.",
+        "{n} line[|s] [is|are] not strict JSON (a comma at the end, NaN, single quotes) and [was|were] read all the same.",
         "Check one.",
     ),
     "header": (
@@ -167,7 +167,7 @@ def too_few_left(source: str, used: int, skips: Mapping[str, int], first: str) -
     if used == 0 or skipped > used:
         text = f"{skipped:,} of {used + skipped:,} rows can't be used; the first: {first}"
         kind = _most(skips)
-        fix = "Mend them, or map the columns: data.columns." if kind in OF_COLUMNS else SAID[kind][1]
+        fix = "Fix them, or map the columns: data.columns." if kind in OF_COLUMNS else SAID[kind][1]
         return Problem(source, text, fix)
     return None
 
@@ -208,7 +208,7 @@ def report_of(source: Source, shape: Shape, found: Scan) -> Report:
         counts={kind: count for kind, count in counts.items() if count},
         close_rows=found.close_rows,
         duplicates_exact=found.duplicates.is_exact,
-        problems=(*stops, *_about_shape(shape, columns), *warnings, *_about_size(source, rows, counted, stops)),
+        problems=(*stops, *_about_shape(shape), *warnings, *_about_size(source, rows, counted, stops)),
     )
 
 
@@ -228,15 +228,14 @@ def _warning(kind: str, count: int, found: Scan) -> Finding:
     return Finding("warn", kind, count, Problem(places[0].split(" ")[0] if places else "", text, fix), places)
 
 
-def _about_shape(shape: Shape, columns: Mapping[str, str]) -> list[Finding]:
+def _about_shape(shape: Shape) -> list[Finding]:
     out = []
     if not shape.sure and shape.is_usable:
         fix = " or ".join(f"data.columns = {as_toml(each)}" for each in shape.candidates[:3] or (shape.columns,))
         out.append(Finding("warn", "unsure", 1, Problem("data.columns", f"A guess: {shape.why}", f"Say which: {fix}.")))
-    left_out = [name for name in columns if name.lower() in CONTEXT_NAMES and name not in shape.columns.values()]
-    if left_out and shape.format in ("question_answer", "prompt_completion"):
-        text = f"the column {left_out[0]} is not used: the model won't see it."
-        fix = f'To put it under the question: columns = {{instruction = ..., input = "{left_out[0]}", output = ...}}.'
+    for name in shape.unseen[:UNSEEN_SHOWN] if shape.is_usable and shape.sure else ():
+        text = f"the column {name} is not used: the model won't see it."
+        fix = f'To put it under the question: columns = {{instruction = ..., input = "{name}", output = ...}}.'
         out.append(Finding("warn", "unused", 1, Problem("data.columns", text, fix)))
     return out
 
