@@ -181,7 +181,7 @@ def _check(messages: list[Row]) -> None:
         if message["role"] == "assistant" and not is_said(message):
             messages[place] = {**message, "train": False}
     if all(messages[place].get("train") is False for place, each in enumerate(messages) if each["role"] == "assistant"):
-        raise Skip("marked", "all its answers are marked as not to be learned.")
+        raise Skip("all_marked", "all its answers are marked as not to be learned.")
 
 
 def is_said(message: Row) -> bool:

@@ -93,6 +93,14 @@ SAID: Mapping[str, tuple[str, str]] = {
         "{n} row[|s] hold[s|] only a system prompt, and [is|are] left out.",
         "There is nothing to learn in them.",
     ),
+    "all_marked": (
+        "{n} row[|s] [has|have] only answers that are marked as not to be learned, and [is|are] left out.",
+        "Check weight, train or loss in them.",
+    ),
+    "segments": (
+        "{n} row[|s] [has|have] segments to learn between others, and [is|are] left out.",
+        "Keep the segments to learn at the end.",
+    ),
     "media": ("{n} row[|s] hold[s|] images or other media, and [is|are] left out.", "fitune trains on text."),
     "duplicate": (
         "{n} row[|s] repeat[s|] an earlier one.",
@@ -106,6 +114,14 @@ SAID: Mapping[str, tuple[str, str]] = {
         "{n} chat[|s] [doesn't|don't] end with an answer.",
         "What comes after the last answer teaches nothing.",
     ),
+    "empty_turn": (
+        "In {n} chat[|s] an answer is empty.",
+        "It is shown to the model, but not learned.",
+    ),
+    "marked": (
+        "{n} chat[|s] [has|have] answers that are marked as not to be learned (weight 0, train or loss false).",
+        "They are shown to the model, but not learned.",
+    ),
     "system_late": (
         "In {n} chat[|s] a system prompt stands after the first turn.",
         "Many chat templates refuse that.",
@@ -116,7 +132,7 @@ SAID: Mapping[str, tuple[str, str]] = {
     ),
     "utf16": ("{n} file[|s] [is|are] UTF-16 and [was|were] recoded.", "Nothing needs to be done."),
     "repaired": (
-        "{n} line[|s] [is|are] not strict JSON (a comma at the end, NaN, single quotes) and [was|were] read all the same.",
+        "{n} line[|s] [is|are] not strict JSON (a comma at the end, NaN, single quotes), but [was|were] read.",
         "Check one.",
     ),
     "header": (
@@ -144,7 +160,7 @@ SAID: Mapping[str, tuple[str, str]] = {
 }
 """A sentence for each kind, as for `numbered`, and what to do; in the order they are told."""
 CLOSE = {"garbled", "nul", "copied", "empty_prompt", "email", "secret"}
-SKIPS = ("bad_line", "empty", "missing", "type", "role", "no_answer", "system_only", "media")
+SKIPS = ("bad_line", "empty", "missing", "type", "role", "no_answer", "system_only", "media", "all_marked", "segments")
 """The kinds of rows that are left out."""
 OF_COLUMNS = ("empty", "missing", "type")
 """Those of them that other columns may mend."""

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from fitune.core.data.batch import plain_marks
-from fitune.core.data.canonical import converter
+from fitune.core.data.canonical import converter, is_said
 from fitune.core.data.chats.speakers import turn_trouble
 from fitune.core.data.duplicates import Duplicates
 from fitune.core.data.files.find import opened
@@ -188,6 +188,9 @@ def _count_row(
         roles = tuple([message["role"] for message in each["messages"]]) if shape.format in CHAT_FORMATS else ()
         if roles and (trouble := turn_trouble(roles)):
             found.note(trouble, where)
+        for kind in {"marked" if is_said(message) else "empty_turn" for message in each.get("messages", ())
+                     if message.get("train") is False}:  # fmt: skip
+            found.note(kind, where)
         mark = mark_of(each)
         found.duplicates.add([mark])
         if found.raw_rows <= CLOSE_ROWS and (first := found.first_places.setdefault(mark, where)) is not where:
