@@ -11,8 +11,9 @@ from fitune.core.data.values import Row, Skip, as_json, decoded, kind_name
 TURN_EXTRAS = ("tool_call_id", "name")
 THOUGHTS = ("reasoning_content", "thinking")
 """Where chat templates look for what the assistant thought: Qwen3, GLM and most others; gpt-oss."""
-MARKS = ("weight", "train", "loss", "loss_weight")
-"""What OpenAI, axolotl, ms-swift and LLaMA-Factory call the mark of an answer that is shown, but not learned."""
+LEARNED = ("weight", "train", "loss", "loss_weight", "trainable", "learn")
+MASKED = ("mask", "masked", "ignore")
+"""What OpenAI, axolotl, ms-swift, LLaMA-Factory and others call the marks of an answer that is shown, not learned."""
 
 
 def messages_of(turn: Any) -> list[Row]:
@@ -39,7 +40,7 @@ def messages_of(turn: Any) -> list[Row]:
         message["tool_calls"] = calls
     message |= {key: turn[key] for key in TURN_EXTRAS if turn.get(key)}
     message |= _thoughts(turn, said)
-    if role == "assistant" and any(_is_no(turn[key]) for key in MARKS if key in turn):
+    if role == "assistant" and _is_only_shown(turn):
         message["train"] = False
     return said.results + ([message] if not said.results or said.text.strip() or calls else [])
 
@@ -55,5 +56,8 @@ def _thoughts(turn: Row, said: Said) -> Row:
     return found or ({"reasoning_content": said.thoughts} if said.thoughts.strip() else {})
 
 
-def _is_no(mark: Any) -> bool:
-    return mark is False or mark == 0 or (isinstance(mark, str) and mark.strip().lower() in ("false", "0", "no"))
+def _is_only_shown(turn: Row) -> bool:
+    unlearned = any(str(turn[key]).strip().lower() in ("false", "no", "0", "0.0") for key in LEARNED if key in turn)
+    return unlearned or any(
+        str(turn[key]).strip().lower() in ("true", "yes", "1", "1.0") for key in MASKED if key in turn
+    )

@@ -69,6 +69,10 @@ def _in_object(value: dict[str, Any]) -> Any:
     """The list of turns in an object; the object itself if there is none."""
     if isinstance(nodes := value.get("mapping", value), dict) and (found := _branch(nodes)):
         return found
+    if isinstance(answers := value.get("choices"), list) and answers and isinstance(answers[0], dict):
+        return [answers[0].get("message")]  # what an OpenAI server answers
+    if isinstance(value.get("body"), dict):
+        return _in_object(value["body"])
     if (name := next((name for name in CHAT_KEYS if name in value), None)) is not None:
         inner = decoded(value[name])
         return _in_object(inner) if isinstance(inner, dict) else inner

@@ -2,10 +2,11 @@
 
 import csv
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice
 
 from fitune.core.data.files.streams import Note, utf8_line
+from fitune.core.data.shapes.columns import kind_of_texts
 from fitune.core.data.shapes.names import roles_of
 from fitune.core.data.values import Row, Skip
 from fitune.core.errors import UserError
@@ -113,10 +114,22 @@ def _header(cells: list[str], name: str) -> list[str]:
 
 
 def _is_row(header: list[str], lines: list[str], delimiter: str) -> bool:
-    """Whether the line of names is rather a row: it holds texts, and no known name that does not come again below."""
-    again = any(line.startswith(f"{header[0]}{delimiter}") for line in lines) if header else False
-    known = any(map(roles_of, header[1:] if again else header))
-    return any(map(_is_row_like, header)) and not known
+    """Whether the line of names is rather a row: it holds texts, and nothing that only a name would be."""
+    if not any(map(_is_row_like, header)):
+        return False
+    try:
+        below = list(zip(*csv.reader(lines, delimiter=delimiter), strict=False))
+    except csv.Error:  # told of its own row
+        return False
+    return not any(_is_name(name, values) for name, values in zip(header, below, strict=False))
+
+
+def _is_name(name: str, values: Sequence[str]) -> bool:
+    """Whether this is a name by what stands below it: a known one that does not come again, or words above numbers."""
+    if name in values:
+        return False
+    kind = kind_of_texts([value.strip() for value in values if value.strip()])
+    return bool(roles_of(name)) or (kind in ("number", "date", "path", "id") and kind_of_texts([name]) != kind)
 
 
 def _is_row_like(name: str) -> bool:

@@ -30,6 +30,9 @@ def unwrapped(value: Any, split: str) -> list[Any]:
 def _wrapped(value: Row, split: str) -> list[Any]:
     """The rows of the list that an object wraps: that of the split, or the one with nearly all the words."""
     lists = {key: each for key, each in value.items() if _is_rows(key, each)}
+    inner = [each for each in value.values() if isinstance(each, dict)]
+    if not lists and len(inner) == 1 and words_in(inner[0]) >= MOST * words_in(value):
+        return _wrapped(inner[0], split)
     if not lists:
         return []
     name = split if split in lists else max(lists, key=lambda key: words_in(lists[key]))

@@ -117,6 +117,8 @@ def refuse_stand_in(name: str, head: bytes) -> None:
     if WEB_PAGE.match(head):
         hint = "Download the file itself: on GitHub with the button Raw, on Hugging Face with /resolve/ for /blob/."
         raise UserError(f"{name} is a web page (HTML), not data.", hint)
+    if head.lstrip().startswith(b"<?xml"):
+        raise UserError(f"{name} is XML, which fitune does not read.", READABLE)
 
 
 def kind_of(name: str, head: bytes) -> Kind:

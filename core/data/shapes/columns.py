@@ -103,7 +103,7 @@ def _kind(values: tuple[Any, ...], name: str) -> tuple[Kind, Style | None]:
     texts = [text for value in values if (text := plain_text(value)) is not None]
     if not texts:
         return "list", None
-    return _kind_of_texts([text.strip() for text in texts]), None
+    return kind_of_texts([text.strip() for text in texts]), None
 
 
 def _kind_of_lists(values: list[Any], name: str) -> tuple[Kind, Style | None]:
@@ -116,7 +116,7 @@ def _kind_of_lists(values: list[Any], name: str) -> tuple[Kind, Style | None]:
         value[0] for value in values if isinstance(value, list) and len(value) == 1 and isinstance(value[0], str)
     ]
     if len(singles) == len(values):
-        return _kind_of_texts([text.strip() for text in singles]), None
+        return kind_of_texts([text.strip() for text in singles]), None
     return ("object" if _share(values, lambda value: isinstance(value, dict)) > MOST else "list"), None
 
 
@@ -132,7 +132,8 @@ def _is_media_object(value: Any) -> bool:
     return isinstance(first, str) and bool(MEDIA_FILE.match(first))
 
 
-def _kind_of_texts(texts: list[str]) -> Kind:
+def kind_of_texts(texts: Sequence[str]) -> Kind:
+    """What single values are, by how most of them look."""
     if {text.lower() for text in texts} <= YES_NO:  # true and false are written so, too
         return "yes_no"
     looks: dict[Kind, re.Pattern[str]] = {"media": MEDIA_FILE, "path": PATH, "date": DATE, "number": NUMBER, "id": ID}

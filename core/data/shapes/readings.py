@@ -47,7 +47,8 @@ def _chats(table: Sequence[Column]) -> Iterator[Reading]:
             continue
         first: Any = next((turn for value in column.values for turn in turns_of(value) or []), {})
         fmt = "sharegpt" if "from" in first else "messages"
-        yield Reading(fmt, {"messages": column.name}, True, f"the column {column.name} holds chat turns.")
+        sure = column.style == "roles" or "chat" in column.roles
+        yield Reading(fmt, {"messages": column.name}, sure, f"the column {column.name} holds chat turns.")
 
 
 def _is_answered(column: Column) -> bool:
@@ -72,7 +73,7 @@ def _pairs(table: Sequence[Column]) -> Iterator[Reading]:
         return
     answer = max(answers, key=lambda column: (_is_leaf(column), column.words))
     asked = max(asks, key=lambda column: ("context" not in column.roles, column.words))
-    contexts = [each for each in filled(table, "context") if each not in (asked, answer) and each not in answers]
+    contexts = [each for each in filled(table, "context") if each not in (asked, *answers) and not _holds(each, asked)]
     context = max(contexts, key=lambda column: column.words, default=None)
     found = {"question": asked.name, "answer": answer.name}
     rivals = [each for each in answers if each is not answer and each.words >= CLOSE * max(1, answer.words)]
@@ -81,6 +82,12 @@ def _pairs(table: Sequence[Column]) -> Iterator[Reading]:
     has_context = context is not None and bool(context.values)
     sure = not rivals and _may_ask(asked, has_context) and _may_answer(answer)
     yield Reading(*_as_format(asked, answer, context, _history(table)), sure, _why(asked, answer), tuple(others))
+
+
+def _holds(column: Column, other: Column) -> bool:
+    """Whether each text of a column holds that of another in it: a whole prompt, written out."""
+    pairs = list(zip(column.values, other.values, strict=False))
+    return len(column.values) == len(other.values) and all(str(inner) in str(whole) for whole, inner in pairs)
 
 
 def _is_leaf(column: Column) -> bool:
@@ -113,7 +120,7 @@ def _as_format(
 
 def _history(table: Sequence[Column]) -> Mapping[str, str]:
     """The earlier turns of a chat, in a column of their own."""
-    found = (each.name for each in table if "history" in each.roles and each.kind in ("turns", "empty"))
+    found = (each.name for each in table if "history" in each.roles and all(map(turns_of, each.values)))
     return {"history": name} if (name := next(found, None)) else {}
 
 
@@ -150,8 +157,8 @@ def by_content(table: Sequence[Column]) -> list[Reading]:
     texts = [column for column in table if column.kind == "text" and not apart & column.roles]
     labels = [each for each in table if "label" in each.roles and each.kind in ("label", "number", "yes_no")]
     plain_texts = [column for column in texts if "text" in column.roles]
-    if len(texts) == 1 and labels:
-        return [_labelled(texts[0], labels[0])]
+    if labels and len(texts) in (1, 2):
+        return [_labelled(texts, labels[0])]
     if plain_texts or len(texts) == 1:
         text = max(plain_texts or texts, key=lambda column: column.words)
         sure = len(texts) == 1 and (not text.hints or "text" in text.hints)
@@ -164,9 +171,14 @@ def by_content(table: Sequence[Column]) -> list[Reading]:
     return []
 
 
-def _labelled(text: Column, label: Column) -> Reading:
-    why = f"{label.name} looks like what is to be answered about {text.name}."
-    return Reading("question_answer", {"question": text.name, "answer": label.name}, False, why, ({"text": text.name},))
+def _labelled(texts: Sequence[Column], label: Column) -> Reading:
+    """A text, or a pair of texts, with what is to be said about it."""
+    why = f"{label.name} looks like what is to be answered about {' and '.join(text.name for text in texts)}."
+    if len(texts) == 2:
+        found = {"instruction": texts[0].name, "input": texts[1].name, "output": label.name}
+        return Reading("alpaca", found, False, why, tuple(pairs_of(texts)))
+    found = {"question": texts[0].name, "answer": label.name}
+    return Reading("question_answer", found, False, why, ({"text": texts[0].name},))
 
 
 def pairs_of(texts: Sequence[Column]) -> list[Mapping[str, str]]:

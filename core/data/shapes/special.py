@@ -120,7 +120,7 @@ def _rivals(table: Sequence[Column]) -> Shape | None:
     """Several answers in numbered columns, and one that says which is best."""
     stems: dict[str, list[Column]] = {}
     for column in table:
-        if (numbered := NUMBERED.match(plain(column.name))) and column.kind in ("text", "turns"):
+        if (numbered := NUMBERED.match(plain(column.name))) and column.kind in ("text", "turns", "label"):
             stems.setdefault(numbered.group(1), []).append(column)
     answers = next((found for stem, found in stems.items() if len(found) > 1 and _is_answer(stem)), None)
     judged = [column for column in table if any(word in plain(column.name) for word in VERDICT)]
