@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from fitune.core.data.shapes.shape import MAPPABLE, NEEDED, Shape
 from fitune.core.data.values import cell
 from fitune.core.errors import Problem
-from fitune.core.recipe.fields import Data
+from fitune.core.recipe import Data
 
 SAME_ROLE = {
     "prompt_completion": {"question": "prompt", "input": "prompt", "answer": "completion", "output": "completion"},

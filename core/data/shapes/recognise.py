@@ -11,7 +11,7 @@ from fitune.core.data.shapes.special import special
 from fitune.core.data.shapes.unseen import is_repeated, unseen_columns, used_columns, words_of
 from fitune.core.data.values import Row, cell
 from fitune.core.errors import Problem
-from fitune.core.recipe.fields import Data
+from fitune.core.recipe import Data
 
 CLOSE = 0.5
 """A second reading, or unseen words, of this share of the words of the best make it a close call."""
