@@ -48,6 +48,8 @@ class Report:
     """Role -> column, as used; may be written to data.columns."""
     candidates: tuple[Mapping[str, str], ...]
     """Values for data.columns to choose from."""
+    choices: tuple[str, ...]
+    """The first of these values, each with what its first row teaches."""
     rows: int
     """Rows that will be trained on or held out."""
     rows_read: int
@@ -192,12 +194,15 @@ def _most(skips: Mapping[str, int]) -> str:
     return max(skips, key=lambda kind: skips[kind])
 
 
-def report_of(source: Source, shape: Shape, found: Scan) -> Report:
-    """The report on a pass over the rows of a source, read as `shape` says."""
+def report_of(source: Source, shape: Shape, found: Scan, choices: Sequence[str]) -> Report:
+    """The report on a pass over the rows of a source, read as `shape` says.
+
+    choices: of mappings that may be meant what they teach.
+    """
     duplicates = found.duplicates.count()
     counts = {**found.counts, "duplicate": duplicates}
     rows, counted = _rows(source, found)
-    stops = [Finding("stop", "format", 1, problem) for problem in shape.problems]
+    stops = [Finding("stop", "format", 1, problem, tuple(choices)) for problem in shape.problems]
     if found.broken:
         stops.append(Finding("stop", "unreadable", 1, Problem("", found.broken.message, found.broken.hint)))
     skips = {kind: counts.get(kind, 0) for kind in SKIPS}
@@ -216,6 +221,7 @@ def report_of(source: Source, shape: Shape, found: Scan) -> Report:
         why=shape.why,
         mapping=dict(shape.columns),
         candidates=tuple(dict(each) for each in shape.candidates),
+        choices=tuple(choices),
         rows=rows,
         rows_read=found.raw_rows,
         rows_counted=counted,
@@ -224,7 +230,7 @@ def report_of(source: Source, shape: Shape, found: Scan) -> Report:
         counts={kind: count for kind, count in counts.items() if count},
         close_rows=found.close_rows,
         duplicates_exact=found.duplicates.is_exact,
-        problems=(*stops, *_about_shape(shape), *warnings, *_about_size(source, rows, counted, stops)),
+        problems=(*stops, *_about_shape(shape, choices), *warnings, *_about_size(source, rows, counted, stops)),
     )
 
 
@@ -244,14 +250,15 @@ def _warning(kind: str, count: int, found: Scan) -> Finding:
     return Finding("warn", kind, count, Problem(places[0].split(" ")[0] if places else "", text, fix), places)
 
 
-def _about_shape(shape: Shape) -> list[Finding]:
+def _about_shape(shape: Shape, choices: Sequence[str]) -> list[Finding]:
     out = []
     if not shape.sure and shape.is_usable:
         fix = " or ".join(f"data.columns = {as_toml(each)}" for each in shape.candidates[:3] or (shape.columns,))
-        out.append(Finding("warn", "unsure", 1, Problem("data.columns", f"A guess: {shape.why}", f"Say which: {fix}.")))
+        problem = Problem("data.columns", f"A guess: {shape.why}", f"Say which: {fix}.")
+        out.append(Finding("warn", "unsure", 1, problem, tuple(choices)))
     for name in shape.unseen[:UNSEEN_SHOWN] if shape.is_usable and shape.sure else ():
         text = f"the column {name} is not used: the model won't see it."
-        fix = f'To put it under the question: columns = {{instruction = ..., input = "{name}", output = ...}}.'
+        fix = f'To show it under the question: data.columns = {{instruction = ..., input = "{name}", output = ...}}.'
         out.append(Finding("warn", "unused", 1, Problem("data.columns", text, fix)))
     return out
 

@@ -59,7 +59,7 @@ def read_data(prompter: Prompter, draft: Draft) -> Answer:
     if report.candidates:
         prompter.say("\n".join([*finding_lines(report), *preview_lines(report)]))
         answer = prompter.choose("Which mapping", mapping_lines(report), 0, draft)
-        if isinstance(answer, int) and dict(report.candidates[answer]) != dict(report.mapping):
+        if isinstance(answer, int):
             mapping = json.dumps(dict(report.candidates[answer]))
             return read_data(prompter, set_field(draft, "data.columns", mapping))
     if not report.can_train:

@@ -3,6 +3,7 @@
 import difflib
 from collections.abc import Mapping, Sequence
 
+from fitune.core.data.shapes.names import plain
 from fitune.core.data.shapes.shape import MAPPABLE, NEEDED, Shape
 from fitune.core.data.values import cell
 from fitune.core.errors import Problem
@@ -75,7 +76,7 @@ def _format_of(mapping: Mapping[str, str]) -> str:
         "input" in mapping and mapping.keys() & {"prompt", "question"}
     ):
         return "alpaca"
-    if (mapping.get("prompt"), mapping.get("completion")) == ("prompt", "completion"):
+    if [plain(mapping.get(role, "")) for role in ("prompt", "completion")] == ["prompt", "completion"]:
         return "prompt_completion"
     if mapping.keys() & {"question", "answer", "prompt", "completion", "input", "output"}:
         return "question_answer"

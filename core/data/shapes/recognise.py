@@ -6,7 +6,7 @@ from dataclasses import replace
 from fitune.core.data.shapes.chosen import mapped, named
 from fitune.core.data.shapes.columns import Column, columns_of, table_of
 from fitune.core.data.shapes.readings import Reading, by_content, pairs_of, readings, transcripts
-from fitune.core.data.shapes.shape import Shape
+from fitune.core.data.shapes.shape import Shape, as_toml
 from fitune.core.data.shapes.special import special
 from fitune.core.data.shapes.unseen import is_repeated, unseen_columns, used_columns, words_of
 from fitune.core.data.values import Row, cell
@@ -63,7 +63,9 @@ def _judged(best: Reading, found: Sequence[Reading], rows: Sequence[Row], table:
     close = bool(rivals or others) or not best.sure or unseen_words > CLOSE * seen
     offered = [*([] if _is_glued(best, rows) else [columns]), *rivals, *others]
     names = tuple(column.name for column in unseen if column.words > (seen + unseen_words) / 10)
-    stops = (_most_unseen(unseen),) if unseen_words > seen else ()
+    if unseen_words > seen:
+        offered = [*_with_unseen(columns, unseen[0]), *offered]
+    stops = (_most_unseen(unseen, offered),) if unseen_words > seen else ()
     why = _glued(best) if _is_glued(best, rows) else best.why
     candidates = tuple(offered[:OFFERED]) if close else ()
     return Shape(best.format, columns, not close, why, candidates, stops, names)
@@ -79,13 +81,22 @@ def _is_rival(
     return not all(is_repeated(rows, column, columns) for column in fresh)
 
 
-def _most_unseen(unseen: Sequence[Column]) -> Problem:
+def _with_unseen(columns: Mapping[str, str], unseen: Column) -> list[Mapping[str, str]]:
+    """The mapping with a column that it left out, as thinking before the answer or as a context of the question."""
+    asked = next((columns[role] for role in ("question", "instruction", "prompt") if role in columns), None)
+    answer = next((columns[role] for role in ("answer", "output", "completion") if role in columns), None)
+    if asked is None or answer is None or unseen.kind != "text":
+        return []
+    if "thinking" in unseen.roles:
+        return [{"question": asked, "thinking": unseen.name, "answer": answer}]
+    return [] if "input" in columns else [{"instruction": asked, "input": unseen.name, "output": answer}]
+
+
+def _most_unseen(unseen: Sequence[Column], offered: Sequence[Mapping[str, str]]) -> Problem:
     names = ", ".join(column.name for column in unseen[:3])
-    return Problem(
-        "data.columns",
-        f"most of the words of these rows are in {names}, which the model would not see.",
-        "Say in data.columns which columns hold the question, the answer and what belongs to them.",
-    )
+    mappings = " or ".join(f"data.columns = {as_toml(each)}" for each in offered[:2])
+    text = f"most of the words of these rows are in {names}, which the model would not see."
+    return Problem("data.columns", text, f"Say which columns are meant: {mappings}.")
 
 
 def _is_glued(best: Reading, rows: Sequence[Row]) -> bool:
