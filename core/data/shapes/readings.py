@@ -96,10 +96,10 @@ def _is_leaf(column: Column) -> bool:
 
 
 def _may_ask(column: Column, has_context: bool) -> bool:
-    """Whether this looks like questions: text that does not repeat, unless it is asked about a context that does."""
+    """Whether this looks like questions: text, and not the same few words again and again unless about a context."""
     if len(column.values) < FEW_VALUES:  # too few to doubt the name
         return True
-    return column.kind not in NO_QUESTION and (has_context or not column.few)
+    return column.kind not in NO_QUESTION and (has_context or column.kind != "label")
 
 
 def _may_answer(column: Column) -> bool:
@@ -161,7 +161,8 @@ def by_content(table: Sequence[Column]) -> list[Reading]:
         return [_labelled(texts, labels[0])]
     if plain_texts or len(texts) == 1:
         text = max(plain_texts or texts, key=lambda column: column.words)
-        sure = len(texts) == 1 and (not text.hints or "text" in text.hints)
+        has_sentences = any(" " in str(value) or not str(value).isascii() for value in text.values)
+        sure = len(texts) == 1 and has_sentences and (not text.hints or "text" in text.hints)
         found, why = {"text": text.name}, f"{text.name} is taken as plain text."
         return [Reading("text", found, sure, why, tuple(pairs_of(texts)))]
     if len(texts) == 2:
