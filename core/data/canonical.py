@@ -127,12 +127,11 @@ def _answer(row: Row, column: str) -> list[Any]:
 
 def _turns_in(value: Any) -> list[Any]:
     """The turns in a list, or in an object that is a turn; none where it is anything else, such as several answers."""
-    if isinstance(value, dict) and speaker_of(value) is not None:
+    if speaker_of(value) is not None:
         return [value]
     turns = turns_of(value) if isinstance(value, list | dict) else None
-    is_said = turns and all(isinstance(turn, dict) and speaker_of(turn) is not None for turn in turns)
     texts = isinstance(value, list) and any(isinstance(each, str) for each in value)
-    return turns if turns and is_said and not texts else []
+    return turns if turns and not texts and all(speaker_of(turn) is not None for turn in turns) else []
 
 
 def _chats(columns: Mapping[str, str]) -> Convert:
@@ -191,10 +190,10 @@ def is_said(message: Row) -> bool:
 
 def _with_system(messages: list[Row], row: Row, column: str | None) -> list[Row]:
     """The chat under the system prompt of a column of its own; a chat that begins with another one keeps both."""
-    value = decoded(cell(row, column)) if column else None
-    system = (
-        said_in(value).text if isinstance(value, list | dict) else text_of(row, column, missing="") if column else ""
-    )
+    if column is None:
+        return messages
+    value = decoded(cell(row, column))
+    system = said_in(value).text if isinstance(value, list | dict) else text_of(row, column, missing="")
     if not system.strip():
         return messages
     if messages and messages[0]["role"] == "system":

@@ -108,8 +108,13 @@ def _some(names: Sequence[str]) -> str:
 
 def row_lines(row: Mapping[str, Any]) -> list[str]:
     """A line for each turn of a canonical row; for each column of another."""
-    if row.keys() <= {"messages", "tools"}:
-        return [turn(str(message.get("role", "?")), message.get("content")) for message in row["messages"]]
+    turns = row.get("messages")
+    if (
+        row.keys() <= {"messages", "tools"}
+        and isinstance(turns, list)
+        and all(isinstance(each, dict) for each in turns)
+    ):
+        return [turn(str(each.get("role", "?")), each.get("content")) for each in turns]
     if row.keys() == {"prompt", "completion"}:
         return [turn("prompt", row["prompt"]), turn("answer", row["completion"])]
     return [turn(column, value) for column, value in row.items()]

@@ -41,7 +41,7 @@ def said_in(content: Any) -> Said:
 
 
 def _add(said: Said, part: dict[str, Any]) -> None:
-    kind = part.get("type") or next((key for key in (*CALLS, *RESULTS) if key in part), "text")
+    kind = str(part["type"]) if part.get("type") else next((key for key in (*CALLS, *RESULTS) if key in part), "text")
     inner = found if isinstance(found := part.get(kind), dict) else part
     if kind in ("tool_use", *CALLS):
         call = call_of({"id": inner.get("toolUseId"), **inner})
@@ -54,7 +54,7 @@ def _add(said: Said, part: dict[str, Any]) -> None:
         pass  # unreadable by design
     elif kind in ("text", "input_text", "output_text") and not _is_media(part):
         said.text += _words(part, "text", "content", "value")
-    elif str(kind).startswith(MEDIA) or _is_media(part):
+    elif kind.startswith(MEDIA) or _is_media(part):
         raise Skip("media", "holds images or other media; fitune trains on text.")
     else:
         raise Skip("type", f"a chat turn has a part of the type {kind}, which fitune does not know.")

@@ -46,7 +46,7 @@ def style_of(value: Any) -> Style | None:
     """How the turns in a list or object are written; None if it holds no turns."""
     value = decoded(value)
     turns = [] if isinstance(value, str) else turns_of(value) or []
-    if not turns or not all(isinstance(turn, dict) and speaker_of(turn) is not None for turn in turns):
+    if not turns or any(speaker_of(turn) is None for turn in turns):
         return None
     inner = _in_object(value) if isinstance(value, dict) else value
     if not isinstance(inner, list) or not isinstance(inner[0], dict):
@@ -54,8 +54,10 @@ def style_of(value: Any) -> Style | None:
     return "roles" if speaker_of(inner[0]) is not None else "pairs"
 
 
-def speaker_of(turn: Mapping[str, Any]) -> object:
-    """What a turn calls its speaker; None where it names none."""
+def speaker_of(turn: Any) -> object:
+    """What a turn calls its speaker; None where it names none, or is no turn."""
+    if not isinstance(turn, dict):
+        return None
     said = next((turn[key] for key in SPEAKER_KEYS if turn.get(key) is not None), None)
     return said.get("role") if isinstance(said, dict) else said
 
@@ -89,8 +91,11 @@ def _branch(nodes: dict[str, Any]) -> list[Any]:
         return []
     at: Any = next((key for key in reversed(nodes) if not nodes[key].get("children")), None)
     turns: list[Any] = []
-    while at in nodes and len(turns) <= len(nodes):
-        node, at = nodes[at], nodes[at].get("parent")
+    for _ in nodes:
+        node = nodes.get(at) if isinstance(at, str) else None
+        if node is None:
+            break
+        at = node["parent"]
         turns += [node["message"]] if _is_said(node["message"]) else []
     return turns[::-1]
 

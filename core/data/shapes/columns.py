@@ -13,6 +13,8 @@ Kind = Literal["empty", "turns", "text", "label", "id", "number", "yes_no", "dat
 MOST = 0.6
 """This share of a column's values decides what it holds."""
 LABEL_CHARS = 40
+NAME_WORDS = 3
+"""A column of authors or sources holds no more words in a value than this."""
 FEW_VALUES = 8
 """With fewer values than this, nothing can be said about how often they repeat."""
 MEDIA_FILE = re.compile(
@@ -82,7 +84,7 @@ def _column(name: str, raw: list[Any]) -> Column:
     distinct = {str(value) for value in values}
     few = len(values) >= FEW_VALUES and len(distinct) <= len(values) // 3
     if kind == "text" and max(map(len, distinct)) <= LABEL_CHARS:
-        is_named = {"label", "note"} & roles_of(name) and not any(" " in value.strip() for value in distinct)
+        is_named = {"label", "note"} & roles_of(name) and all(len(value.split()) <= NAME_WORDS for value in distinct)
         kind = "label" if few or is_named else kind
     words = sum(map(words_in, values)) if kind in ("text", "turns", "list") else 0
     return Column(name, kind, values, words, few, style)

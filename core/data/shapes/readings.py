@@ -45,7 +45,7 @@ def _chats(table: Sequence[Column]) -> Iterator[Reading]:
     for column in table:
         if column.kind != "turns" or not _is_answered(column):
             continue
-        first: Any = next((turn for value in column.values for turn in turns_of(value) or []), {})
+        first: Any = next((turn for value in column.values for turn in turns_of(value) or [] if speaker_of(turn)), {})
         fmt = "sharegpt" if "from" in first else "messages"
         sure = column.style == "roles" or "chat" in column.roles
         yield Reading(fmt, {"messages": column.name}, sure, f"the column {column.name} holds chat turns.")
