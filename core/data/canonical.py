@@ -135,7 +135,7 @@ def _turns_in(value: Any) -> list[Any]:
 
 
 def _chats(columns: Mapping[str, str]) -> Convert:
-    column = columns["messages"]
+    column = columns.get("messages", "messages")  # which the rows of one conversation are put into
 
     def convert(row: Row) -> list[Row]:
         turns = cell(row, column)

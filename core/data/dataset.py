@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 
 from fitune.core.data.canonical import converter
+from fitune.core.data.chats.grouped import grouped
 from fitune.core.data.exchange import said_of
 from fitune.core.data.files import find
 from fitune.core.data.files.listing import Source
-from fitune.core.data.files.readers import read
+from fitune.core.data.files.readers import batches, read
 from fitune.core.data.report import Finding, Report, report_of, too_few_left
 from fitune.core.data.scan import scan
 from fitune.core.data.shapes.recognise import recognise
@@ -140,7 +141,8 @@ def _made(
     done_bytes, total_bytes = 0, sum(file.size_bytes for file in source.files)
     for file in source.files:
         with find.opened(file) as raw:
-            for number, row in read(raw, file.name, split_name, _unnoted):
+            batched = grouped(batches(raw, file.name, split_name, _unnoted), shape.columns)
+            for number, row in (each for numbers, rows in batched for each in zip(numbers, rows, strict=True)):
                 on_progress(done_bytes + raw.tell(), total_bytes)
                 try:
                     if isinstance(row, Skip):

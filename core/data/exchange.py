@@ -1,6 +1,7 @@
 """What a row teaches, as a person would say it: what the model is asked, and what it learns to answer."""
 
 from fitune.core.data.canonical import converter, is_said
+from fitune.core.data.chats.grouped import grouped
 from fitune.core.data.shapes.shape import Shape
 from fitune.core.data.values import Row, Skip
 
@@ -32,9 +33,10 @@ def said(row: Row) -> str:
 def said_of(rows: list[Row], shape: Shape) -> str:
     """The exchange of the first of these raw rows that can be read in this way; empty if none can."""
     convert = converter(shape.format, shape.columns)
-    for row in rows:
+    whole: list[Row | Skip] = [*rows]
+    for row in (row for _, chats in grouped(iter([(range(len(rows)), whole)]), shape.columns) for row in chats):
         try:
-            return said(convert(row)[0])
+            return "" if isinstance(row, Skip) else said(convert(row)[0])
         except Skip:
             continue
     return ""

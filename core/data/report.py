@@ -103,6 +103,10 @@ SAID: Mapping[str, tuple[str, str]] = {
         "{n} row[|s] [has|have] segments to learn between others, and [is|are] left out.",
         "Keep the segments to learn at the end.",
     ),
+    "scattered": (
+        "{n} conversation[|s] [does|do] not stand together in the file, and [is|are] left out in part.",
+        "Sort the rows by conversation.",
+    ),
     "media": ("{n} row[|s] hold[s|] images or other media, and [is|are] left out.", "fitune trains on text."),
     "duplicate": (
         "{n} row[|s] repeat[s|] an earlier one.",
@@ -162,7 +166,19 @@ SAID: Mapping[str, tuple[str, str]] = {
 }
 """A sentence for each kind, as for `numbered`, and what to do; in the order they are told."""
 CLOSE = {"garbled", "nul", "copied", "empty_prompt", "email", "secret"}
-SKIPS = ("bad_line", "empty", "missing", "type", "role", "no_answer", "system_only", "media", "all_marked", "segments")
+SKIPS = (
+    "bad_line",
+    "empty",
+    "missing",
+    "type",
+    "role",
+    "no_answer",
+    "system_only",
+    "media",
+    "all_marked",
+    "segments",
+    "scattered",
+)
 """The kinds of rows that are left out."""
 OF_COLUMNS = ("empty", "missing", "type")
 """Those of them that other columns may mend."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from fitune.core.data.batch import plain_marks
 from fitune.core.data.canonical import converter, is_said
+from fitune.core.data.chats.grouped import grouped
 from fitune.core.data.chats.speakers import turn_trouble
 from fitune.core.data.duplicates import Duplicates
 from fitune.core.data.files.find import opened
@@ -134,7 +135,7 @@ def _scan_file(
 
     with opened(file) as raw:
         parquet_rows = rows_in_parquet(raw)
-        rows = batches(raw, file.name, split, note)
+        rows = grouped(batches(raw, file.name, split, note), shape.columns)
         return _count(found, rows, file.name, shape, sample, 1 if head_only else TICK_ROWS, enough)
 
 

@@ -2,6 +2,7 @@
 
 import io
 import json
+import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -13,6 +14,7 @@ from fitune.core.data.files.documents import as_row
 from fitune.core.data.files.json_stream import json_rows
 from fitune.core.data.files.parquet_rows import parquet_rows
 from fitune.core.data.files.streams import HEAD_BYTES, Note, as_utf8, decompressed, kind_of, refuse_stand_in, utf8_line
+from fitune.core.data.files.xlsx_rows import xlsx_rows
 from fitune.core.data.values import Row, Skip, from_python
 from fitune.core.errors import UserError
 
@@ -40,7 +42,7 @@ def batches(raw: io.BufferedReader, name: str, split: str, note: Note) -> Batche
     """
     try:
         yield from _reader(raw, name, split, note)
-    except (EOFError, OSError, zlib.error) as error:
+    except (EOFError, OSError, zlib.error, zipfile.BadZipFile) as error:
         hint = "It may be cut off or damaged: fetch or pack it again."
         raise UserError(f"{name} can't be read to its end: {error}.", hint) from None
 
@@ -48,6 +50,8 @@ def batches(raw: io.BufferedReader, name: str, split: str, note: Note) -> Batche
 def _reader(raw: io.BufferedReader, name: str, split: str, note: Note) -> Batches:
     if raw.peek(4)[:4] == b"PAR1":
         return _batched(parquet_rows(raw, name))
+    if raw.peek(4)[:4] == b"PK\x03\x04":
+        return _batched(xlsx_rows(raw, name))
     stream = as_utf8(decompressed(raw), note)
     head = stream.peek(HEAD_BYTES)
     refuse_stand_in(name, head)
@@ -62,6 +66,8 @@ def _reader(raw: io.BufferedReader, name: str, split: str, note: Note) -> Batche
             return _batched(csv_rows(stream, name, "\t", note))
         case "text":
             return _batched(_text(stream, note))
+        case "xlsx":
+            raise UserError(f"{name} is not an Excel workbook.", "Save the sheet as CSV (UTF-8).")
         case "parquet":
             raise UserError(
                 f"{name} is not a Parquet file.", "Parquet packs itself: unpack this file, or write it again."

@@ -11,13 +11,13 @@ import orjson
 
 from fitune.core.errors import UserError
 
-Kind = Literal["jsonl", "json", "csv", "tsv", "parquet", "text"]
+Kind = Literal["jsonl", "json", "csv", "tsv", "parquet", "xlsx", "text"]
 Note = Callable[[str, int], None]
 """Told of (kind, line) where something was read leniently."""
 
 SUFFIXES: dict[str, Kind] = {
     ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json", ".csv": "csv", ".tsv": "tsv",
-    ".parquet": "parquet", ".txt": "text", ".md": "text", ".markdown": "text", "": "text",
+    ".parquet": "parquet", ".xlsx": "xlsx", ".txt": "text", ".md": "text", ".markdown": "text", "": "text",
 }  # fmt: skip
 PACKED = (".gz", ".zst", ".zstd")
 BUFFER_BYTES = 1 << 20
@@ -33,13 +33,12 @@ UNREADABLE = {
     ".arrow": "Write it as Parquet: dataset.to_parquet(...).",
     ".zip": "Unpack it, and name the file or folder in it.",
     ".tar": "Unpack it, and name the file or folder in it.",
-    ".xlsx": "Save the sheet as CSV (UTF-8).",
     ".xls": "Save the sheet as CSV (UTF-8).",
     ".pdf": "Convert it to text or Markdown.",
     ".docx": "Save it as plain text or Markdown.",
     ".py": "This data set is made by a program, which fitune does not run; look for a Parquet version of it.",
 }
-READABLE = "fitune reads JSONL, JSON, CSV, TSV, Parquet, text and Markdown, also as .gz or .zst."
+READABLE = "fitune reads JSONL, JSON, CSV, TSV, Parquet, Excel (xlsx), text and Markdown, also as .gz, .zst or .zip."
 
 
 def suffix_of(name: str) -> str:

@@ -3,6 +3,7 @@
 import difflib
 from collections.abc import Mapping, Sequence
 
+from fitune.core.data.chats.grouped import GROUPING
 from fitune.core.data.shapes.names import plain
 from fitune.core.data.shapes.shape import MAPPABLE, NEEDED, Shape
 from fitune.core.data.values import cell
@@ -35,6 +36,7 @@ def mapped(rows: Sequence[Mapping[str, object]], columns: list[str], data: Data)
     ]
     nested = fmt == "alpaca" and "instances" in mapping
     needed = ("instruction", "instances") if nested else NEEDED.get(fmt, ())
+    needed = ("conversation", "role", "content") if GROUPING & mapping.keys() else needed
     if not needed:
         fix = "Map prompt and completion, or messages, or text."
         problems.append(Problem("data.columns", f"{', '.join(data.columns)} alone is not enough to train on.", fix))
@@ -70,7 +72,7 @@ def _no_column(role: str, name: str, columns: list[str]) -> Problem:
 
 def _format_of(mapping: Mapping[str, str]) -> str:
     """The format that a mapping's roles make. A pair is plain text only where its columns have those very names."""
-    if "messages" in mapping:
+    if mapping.keys() & {"messages", *GROUPING}:
         return "messages"
     if mapping.keys() & {"instruction", "instances"} or (
         "input" in mapping and mapping.keys() & {"prompt", "question"}

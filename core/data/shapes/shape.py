@@ -10,7 +10,7 @@ from fitune.core.errors import Problem
 CHAT_FORMATS = ("messages", "sharegpt")
 MAPPABLE = (
     "prompt", "completion", "system", "messages", "text", "instruction", "input", "output", "instances", "question",
-    "answer", "history", "thinking",
+    "answer", "history", "thinking", "conversation", "role", "content",
 )  # fmt: skip
 """Roles that `data.columns` may map."""
 NEEDED = {

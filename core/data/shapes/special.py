@@ -159,16 +159,21 @@ def _verdicts(column: Column) -> set[str]:
 
 
 def _messages(table: Sequence[Column]) -> Shape | None:
-    """Chats of which each row holds a single message."""
+    """Chats of which each row holds a single message: put together by their conversation, where the user says so."""
     roles = [column for column in table if "role" in column.roles and _are_speakers(column)]
     contents = [column for column in table if "content" in column.roles and column.kind == "text"]
     if not (roles and contents):
         return None
-    chats = [column.name for column in table if "conversation" in column.roles]
-    joined = f" Rows of one chat have the same {chats[0]}." if chats else ""
+    found = {"role": roles[0].name, "content": contents[0].name}
+    chats = [column for column in table if "conversation" in column.roles and column.values]
+    is_tree = any("parent" in plain(column.name) for column in table)
+    why = f"each row is a single message of a chat, in {found['role']} and {found['content']}"
+    if chats and not is_tree:
+        columns = {"conversation": chats[0].name, **found}
+        return Shape("messages", columns, False, f"{why}; {chats[0].name} tells the chats apart.", (columns,))
     problem = Problem(
-        f"columns {', '.join((*chats[:1], roles[0].name, contents[0].name))}",
-        f"each row is a single message of a chat, so that no answer stands beside its question.{joined}",
+        f"columns {', '.join(found.values())}",
+        f"{why}, and no answer stands beside its question.",
         'Write a row for each chat: {"messages": [{"role": "user", "content": ...}, ...]}.',
     )
     return Shape("unknown", {}, False, "each row is one message of a chat.", (), (problem,))
