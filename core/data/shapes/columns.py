@@ -68,6 +68,7 @@ def columns_of(rows: Iterable[Mapping[str, Any]]) -> list[str]:
 def table_of(rows: Sequence[Mapping[str, Any]]) -> list[Column]:
     """Every column of these rows; the fields of an object that is no chat are columns too, such as `answers.text`."""
     found: list[Column] = []
+    rows = list({repr(row): row for row in rows}.values())  # that a row comes twice says nothing about its columns
     for name in columns_of(rows):
         column = _column(name, [row.get(name) for row in rows])
         found.append(column)

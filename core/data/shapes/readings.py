@@ -157,7 +157,7 @@ def by_content(table: Sequence[Column]) -> list[Reading]:
     texts = [column for column in table if column.kind == "text" and not apart & column.roles]
     labels = [each for each in table if "label" in each.roles and each.kind in ("label", "number", "yes_no")]
     plain_texts = [column for column in texts if "text" in column.roles]
-    if labels and len(texts) in (1, 2):
+    if labels and len(texts) in (1, 2) and "chat" not in texts[0].roles:
         return [_labelled(texts, labels[0])]
     if plain_texts or len(texts) == 1:
         text = max(plain_texts or texts, key=lambda column: column.words)
@@ -196,7 +196,7 @@ def _is_told(asked: Column, answer: Column) -> bool:
 def transcripts(table: Sequence[Column]) -> list[Reading]:
     """Texts in which `Human:` and `Assistant:` speak in turn: a chat, if the user says so."""
     texts = [column for column in table if column.kind == "text" and "text" not in column.roles]
-    spoken = [column for column in texts if all(turns_of(value) for value in column.values)]
+    spoken = [each for each in texts if all(isinstance(value, str) and turns_of(value) for value in each.values)]
     why = "texts in which a user and an assistant speak in turn."
     return [replace(_chat(column), why=f"the column {column.name} holds {why}") for column in spoken]
 
