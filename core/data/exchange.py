@@ -5,7 +5,7 @@ from fitune.core.data.chats.grouped import grouped
 from fitune.core.data.shapes.shape import Shape
 from fitune.core.data.values import Row, Skip
 
-SHOWN_CHARS = 100
+SHOWN_CHARS = 70
 
 
 def exchange_of(row: Row) -> tuple[str, str]:

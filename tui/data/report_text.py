@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fitune.core.data import Finding, Report, numbered
+from fitune.core.data.exchange import said
 from fitune.core.recipe import Recipe
 from fitune.core.runs import RunState
 from fitune.core.tokens import TokenStats, findings, loses_much, suggested_length
@@ -12,18 +13,25 @@ from fitune.tui.data.token_text import summary_lines
 from fitune.tui.text import clean, count, percent
 
 FILES_SHOWN = 3
+ROWS_SAID = 3
 TURN_CHARS = 220
 MARKS = {"stop": "ERROR", "warn": "WARN"}
 
 
 def headline(report: Report) -> str:
     """`OK 1,319 rows, question_answer: the columns are named question and answer.`"""
-    if report.can_train:
+    if report.can_train and report.sure:
         approximately = "" if report.rows_counted else "about "
         return clean(f"OK {approximately}{numbered('{n} row[|s]', report.rows)}, {report.format}: {report.why}", 300)
     if report.candidates:
         return "WARN There are rows, but it is not clear what shall be learned from them."
     return "ERROR These rows can't be trained on as they are." if report.rows_read else "ERROR There are no rows."
+
+
+def reading_lines(report: Report) -> list[str]:
+    """What the first rows teach: `Asked "Why?" it learns to answer "So."`; nothing where they teach nothing yet."""
+    taught = [said(row) for row in report.preview[:ROWS_SAID]] if report.rows else []
+    return [clean(f"{each[0].upper()}{each[1:]}") for each in taught]
 
 
 def finding_lines(report: Report, stats: TokenStats | None = None, recipe: Recipe | None = None) -> list[str]:

@@ -20,6 +20,7 @@ from fitune.tui.data.report_text import (
     left_out_lines,
     length_line,
     mapping_lines,
+    reading_lines,
     rendering_line,
     row_lines,
 )
@@ -67,8 +68,8 @@ def read_data(prompter: Prompter, draft: Draft) -> Answer:
         raise UserError("These rows can't be trained on as they are.", "Fix them, or choose others.")
     draft = with_tokens(prompter, draft)
     stats = prepared(draft)
-    prompter.say("\n".join([*(check_lines(report, stats, recipe(draft)) if stats else finding_lines(report)),
-                        *preview_lines(report)]))  # fmt: skip
+    checked = check_lines(report, stats, recipe(draft)) if stats else finding_lines(report)
+    prompter.say("\n".join([*reading_lines(report), *checked, *preview_lines(report)]))
     return look_at_rows(prompter, draft, stats) if stats else go_on(prompter, draft)
 
 

@@ -36,13 +36,13 @@ def _wrapped(value: Row, split: str) -> list[Any]:
     if not lists:
         return []
     name = split if split in lists else max(lists, key=lambda key: words_in(lists[key]))
-    if all(isinstance(each.get("row"), dict) and "row_idx" in each for each in lists[name]):
+    if all(isinstance(each, dict) and isinstance(each.get("row"), dict) for each in lists[name]):
         return [each["row"] for each in lists[name]]  # as the Hub's viewer shows them
     about = {key: each for key, each in value.items() if key not in lists}
     is_row = any(ASKED & roles_of(key) and words_in(each) for key, each in about.items())
     if split not in lists and (is_row or words_in(lists[name]) < MOST * words_in(value)):
         return []
-    return lists[name]
+    return list(lists[name])
 
 
 def _is_rows(key: str, value: Any) -> bool:

@@ -164,7 +164,7 @@ def _without_system(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def _whole_chat(messages: list[dict[str, Any]], tools: Any, tokenizer: Any) -> RenderedText:
     rendered = _template(tokenizer, messages, tools)
     _refuse_hidden(messages, rendered)
-    _refuse_hidden_tools(messages, tools, rendered)
+    _refuse_hidden_tools(messages, tools, tokenizer, rendered)
     if (
         messages[-1]["role"] == "assistant"
     ):  # what Qwen3 leaves out of earlier ones, a model does not see at work either
@@ -176,7 +176,7 @@ def _answers(messages: list[dict[str, Any]], tools: Any, tokenizer: Any, turns: 
     """The chat with the spans of these turns' answers; then shorter chats for answers it does not show as written."""
     text = _template(tokenizer, messages, tools)
     _refuse_hidden(messages, text)
-    _refuse_hidden_tools(messages, tools, text)
+    _refuse_hidden_tools(messages, tools, tokenizer, text)
     spans: Spans = []
     missing_turns = set()
     for turn in sorted(turns):
@@ -225,10 +225,10 @@ def _refuse_hidden(messages: list[dict[str, Any]], text: str) -> None:
                 raise TemplateError(f"it shows nothing of a message of the role {role}")
 
 
-def _refuse_hidden_tools(messages: list[dict[str, Any]], tools: Any, rendered: str) -> None:
-    """Raise TemplateError if functions are called of which the template shows none."""
+def _refuse_hidden_tools(messages: list[dict[str, Any]], tools: Any, tokenizer: Any, rendered: str) -> None:
+    """Raise TemplateError if functions are called which the template does not list for the model."""
     called = any(message.get("tool_calls") for message in messages)
-    if called and tools and not any(_function(tool) in rendered for tool in tools):
+    if called and tools and _template(tokenizer, messages, None) == rendered:
         raise TemplateError("it shows nothing of the functions that may be called")
 
 
