@@ -487,9 +487,9 @@ def test_what_a_user_can_repair_is_a_sentence_on_stderr(
 
 @pytest.mark.usefixtures("fakes")
 def test_a_guess_is_not_trained_until_somebody_says_what_is_meant(
-    fitune: Fitune, fitune_home: Path, recipe_file: str
+    fitune: Fitune, fitune_home: Path, recipe_file: str, tmp_path: Path
 ) -> None:
-    rows = Path("rows.jsonl")
+    rows = tmp_path / "rows.jsonl"
     rows.write_text('{"foo": "Why is it so?", "bar": "It is not."}\n')
     chosen = ("train", recipe_file, "--set", f"data.source={rows}")
     status, out, err = fitune(*chosen, "--yes")
@@ -502,8 +502,10 @@ def test_a_guess_is_not_trained_until_somebody_says_what_is_meant(
 
 
 @pytest.mark.usefixtures("fakes")
-def test_rows_that_must_not_be_learned_start_no_training(fitune: Fitune, fitune_home: Path, recipe_file: str) -> None:
-    rows = Path("rows.jsonl")
+def test_rows_that_must_not_be_learned_start_no_training(
+    fitune: Fitune, fitune_home: Path, recipe_file: str, tmp_path: Path
+) -> None:
+    rows = tmp_path / "rows.jsonl"
     rows.write_text('{"question": "Why?", "chosen": "It is so.", "rejected": "Go away."}\n')
     status, _, err = fitune("train", recipe_file, "--set", f"data.source={rows}", "--accept-guess")
     assert status == 2
