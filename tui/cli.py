@@ -69,6 +69,9 @@ def _beginning(commands: Commands) -> None:
     train.add_argument("--detach", action="store_true", help="return at once; the run goes on by itself")
     train.add_argument("--yes", **BEFORE, help="start even if the budget says that it does not fit")
     train.add_argument("--fastest", action="store_true", help="take the fastest plan for these rows, same result")
+    train.add_argument(
+        "--accept-guess", action="store_true", help="where it is not clear what the rows teach, take the first reading"
+    )
     _share(train)
 
     estimate = commands.add_parser("estimate", help="what a recipe needs in memory; exit status 3 if it does not fit")

@@ -8,27 +8,33 @@ from functools import lru_cache
 from itertools import chain
 from operator import itemgetter
 
-from fitune.core.data.canonical import ROLES, Row
-from fitune.core.data.formats import Shape
-from fitune.core.data.turns import turn_trouble
+from fitune.core.data.chats.speakers import ROLES, turn_trouble
+from fitune.core.data.shapes.shape import Shape
+from fitune.core.data.values import Row
+
+UNUSUAL = {"system", "instances", "history", "thinking"}
+"""Roles of columns that need a look at each row."""
 
 
 def plain_marks(rows: Sequence[Row], shape: Shape) -> list[int] | None:
     """Hashes of the rows' content, one a row; None if a row may be unusable, or odd, and so needs a look of its own."""
     columns = shape.columns
-    if "system" in columns or "instances" in columns or not all(type(row) is dict for row in rows):
+    if columns.keys() & UNUSUAL or not all(type(row) is dict for row in rows):
         return None
     try:
         match shape.format:
             case "messages" | "sharegpt":
-                return None if "tools" in rows[0] else _chat_marks([row[columns["messages"]] for row in rows])
+                return (
+                    None
+                    if {"tools", "functions"} & rows[0].keys()
+                    else _chat_marks([row[columns["messages"]] for row in rows])
+                )
             case "alpaca":
-                return _marks(_asked(rows, columns), _column(rows, columns["output"]))
+                return _pair_marks(_asked(rows, columns), _column(rows, columns["output"]))
             case "question_answer":
-                return _marks(_column(rows, columns["question"]), _column(rows, columns["answer"]))
+                return _pair_marks(_column(rows, columns["question"]), _column(rows, columns["answer"]))
             case "prompt_completion":
-                asked, answers = _column(rows, columns["prompt"]), _column(rows, columns["completion"])
-                return None if _may_be_json(asked) or _may_be_json(answers) else _marks(asked, answers)
+                return _pair_marks(_column(rows, columns["prompt"]), _column(rows, columns["completion"]))
             case _:
                 return _marks(_column(rows, columns["text"]))
     except (KeyError, TypeError, IndexError):  # a column or key is missing, or holds something else than was expected
@@ -45,9 +51,14 @@ def _asked(rows: Sequence[Row], columns: Mapping[str, str]) -> list[str]:
         return asked
     extras = _column(rows, columns["input"])
     return [
-        f"{one}\n\n{extra}" if extra and not str.isspace(extra) else one
+        one if not extra or str.isspace(extra) else f"{one}\n\n{extra}" if one and not str.isspace(one) else extra
         for one, extra in zip(asked, extras, strict=True)
     ]
+
+
+def _pair_marks(asked: list[str], answers: list[str]) -> list[int] | None:
+    marks = _marks(asked, answers)
+    return None if marks is None or _may_be_json(asked) or _may_be_json(answers) else marks
 
 
 def _may_be_json(texts: Iterable[str]) -> bool:

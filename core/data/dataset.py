@@ -5,17 +5,21 @@ or {"text": str}. Knows no tokenizer: lengths and masks are the worker's busines
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 
-from fitune.core.data.canonical import Row, Skip, converter
+from fitune.core.data.canonical import converter
+from fitune.core.data.chats.grouped import grouped
+from fitune.core.data.exchange import said_of
 from fitune.core.data.files import find
 from fitune.core.data.files.listing import Source
-from fitune.core.data.files.readers import read
-from fitune.core.data.formats import Shape, recognise
+from fitune.core.data.files.readers import batches, read
 from fitune.core.data.report import Finding, Report, report_of, too_few_left
 from fitune.core.data.scan import scan
+from fitune.core.data.shapes.recognise import recognise
+from fitune.core.data.shapes.shape import Shape, as_toml
 from fitune.core.data.split import split
+from fitune.core.data.values import Row, Skip
 from fitune.core.errors import BadInput, Problem, UserError
 from fitune.core.recipe import Data
 
@@ -26,6 +30,8 @@ HEAD_BYTES = 1 << 23
 """... or so many bytes, where rows are long ..."""
 FEWEST_ROWS = 10
 """... but never fewer than this."""
+CHOICES_SHOWN = 3
+"""Readings that are shown side by side where it is not clear which is meant."""
 
 
 def rows(
@@ -58,14 +64,41 @@ def inspect(data: Data, sample: int = 5, on_progress: Callable[[int, int], None]
     return _report(data, sample, False, on_progress)
 
 
+def refuse_guess(data: Data) -> None:
+    """Raise UserError where it is not clear what the rows teach, and the recipe does not say it."""
+    head = _head(find.find(data.source, data.split), data)
+    shape = _shape(head, data)
+    if not shape.sure and shape.candidates:
+        raise unclear(data.source, [_choice(head, each, data) for each in shape.candidates[:CHOICES_SHOWN]])
+
+
+def unclear(source: str, choices: Sequence[str]) -> UserError:
+    """What there is to choose from, side by side."""
+    readings = "".join(f"\n  data.columns = {choice}" for choice in choices[:2])
+    hint = "Write the line that is meant into the recipe, or take the first with --accept-guess."
+    return UserError(f"It is not clear what is to be learned from {source}. It may be:{readings}\n", hint)
+
+
 def _report(data: Data, sample: int, head_only: bool, on_progress: Callable[[int, int], None] | None) -> Report:
     source = find.find(data.source, data.split)
-    shape = _shape(source, data)
-    return report_of(source, shape, scan(source, data.split, shape, sample, head_only, on_progress))
+    head = _head(source, data)
+    shape = _shape(head, data)
+    choices = [_choice(head, each, data) for each in shape.candidates[:CHOICES_SHOWN]]
+    return report_of(source, shape, scan(source, data.split, shape, sample, head_only, on_progress), choices)
 
 
-def _shape(source: Source, data: Data) -> Shape:
-    """How the rows are read, by the first of them."""
+def _choice(head: list[Row], columns: Mapping[str, str], data: Data) -> str:
+    """A mapping that can be chosen, with what its first row teaches."""
+    shape = recognise(head, data.model_copy(update={"columns": dict(columns), "format": "auto"}))
+    return f"{as_toml(columns)}: {said_of(head, shape) if shape.is_usable else ''}"
+
+
+def _shape(head: list[Row], data: Data) -> Shape:
+    return recognise(head, data) if head else Shape("unknown", {}, False, "there is no row to tell by.")
+
+
+def _head(source: Source, data: Data) -> list[Row]:
+    """The first rows, as they are: what their shape is told by."""
     head: list[Row] = []
     try:
         for file in source.files:
@@ -73,18 +106,16 @@ def _shape(source: Source, data: Data) -> Shape:
                 for _, row in read(raw, file.name, data.split, _unnoted):
                     head += [row] if isinstance(row, dict) else []
                     if len(head) >= HEAD_ROWS or (len(head) >= FEWEST_ROWS and raw.tell() > HEAD_BYTES):
-                        return recognise(head, data)
+                        return head
     except UserError:
         if not head:
             raise
-    if not head:
-        return Shape("unknown", {}, False, "there is no row to tell by.")
-    return recognise(head, data)
+    return head
 
 
 def _rows(data: Data, on_skip: Callable[[Problem], None], on_progress: Callable[[int, int], None]) -> Iterator[Row]:
     source = find.find(data.source, data.split)
-    shape = _shape(source, data)
+    shape = _shape(_head(source, data), data)
     if shape.problems:
         raise BadInput(shape.problems)
     used, skips = 0, Counter[str]()
@@ -110,7 +141,8 @@ def _made(
     done_bytes, total_bytes = 0, sum(file.size_bytes for file in source.files)
     for file in source.files:
         with find.opened(file) as raw:
-            for number, row in read(raw, file.name, split_name, _unnoted):
+            batched = grouped(batches(raw, file.name, split_name, _unnoted), shape.columns)
+            for number, row in (each for numbers, rows in batched for each in zip(numbers, rows, strict=True)):
                 on_progress(done_bytes + raw.tell(), total_bytes)
                 try:
                     if isinstance(row, Skip):

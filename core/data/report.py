@@ -5,16 +5,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from fitune.core.data.canonical import Row
 from fitune.core.data.files.listing import Source
 from fitune.core.data.files.streams import suffix_of
-from fitune.core.data.formats import Shape, as_toml
 from fitune.core.data.scan import Scan
+from fitune.core.data.shapes.shape import Shape, as_toml
+from fitune.core.data.values import Row
 from fitune.core.errors import Problem
 
 Severity = Literal["stop", "warn"]
 FEW_ROWS = 32
-CONTEXT_NAMES = {"context", "input", "history", "passage", "document", "background", "evidence"}
+UNSEEN_SHOWN = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +48,8 @@ class Report:
     """Role -> column, as used; may be written to data.columns."""
     candidates: tuple[Mapping[str, str], ...]
     """Values for data.columns to choose from."""
+    choices: tuple[str, ...]
+    """The first of these values, each with what its first row teaches."""
     rows: int
     """Rows that will be trained on or held out."""
     rows_read: int
@@ -71,7 +73,7 @@ class Report:
 
 
 SAID: Mapping[str, tuple[str, str]] = {
-    "bad_line": ("{n} row[|s] can't be read and [is|are] left out.", "Mend or remove them."),
+    "bad_line": ("{n} row[|s] can't be read and [is|are] left out.", "Fix or remove them."),
     "empty": ("{n} row[|s] [has|have] no answer, or no text, and [is|are] left out.", "Fill or remove them."),
     "missing": (
         "{n} row[|s] lack[s|] a column that the others have, and [is|are] left out.",
@@ -79,7 +81,7 @@ SAID: Mapping[str, tuple[str, str]] = {
     ),
     "type": (
         "{n} row[|s] hold[s|] something that is not text where text belongs, and [is|are] left out.",
-        "Mend or remove them.",
+        "Fix or remove them.",
     ),
     "role": (
         "{n} row[|s] [has|have] a speaker that no chat template knows, and [is|are] left out.",
@@ -92,6 +94,18 @@ SAID: Mapping[str, tuple[str, str]] = {
     "system_only": (
         "{n} row[|s] hold[s|] only a system prompt, and [is|are] left out.",
         "There is nothing to learn in them.",
+    ),
+    "all_marked": (
+        "{n} row[|s] [has|have] only answers that are marked as not to be learned, and [is|are] left out.",
+        "Check weight, train or loss in them.",
+    ),
+    "segments": (
+        "{n} row[|s] [has|have] segments to learn between others, and [is|are] left out.",
+        "Keep the segments to learn at the end.",
+    ),
+    "scattered": (
+        "{n} conversation[|s] [does|do] not stand together in the file, and [is|are] left out in part.",
+        "Sort the rows by conversation.",
     ),
     "media": ("{n} row[|s] hold[s|] images or other media, and [is|are] left out.", "fitune trains on text."),
     "duplicate": (
@@ -106,6 +120,14 @@ SAID: Mapping[str, tuple[str, str]] = {
         "{n} chat[|s] [doesn't|don't] end with an answer.",
         "What comes after the last answer teaches nothing.",
     ),
+    "empty_turn": (
+        "In {n} chat[|s] an answer is empty.",
+        "It is shown to the model, but not learned.",
+    ),
+    "marked": (
+        "{n} chat[|s] [has|have] answers that are marked as not to be learned (weight 0, train or loss false).",
+        "They are shown to the model, but not learned.",
+    ),
     "system_late": (
         "In {n} chat[|s] a system prompt stands after the first turn.",
         "Many chat templates refuse that.",
@@ -116,7 +138,7 @@ SAID: Mapping[str, tuple[str, str]] = {
     ),
     "utf16": ("{n} file[|s] [is|are] UTF-16 and [was|were] recoded.", "Nothing needs to be done."),
     "repaired": (
-        "{n} line[|s] [is|are] not strict JSON (a comma at the end, NaN) and [was|were] read all the same.",
+        "{n} line[|s] [is|are] not strict JSON (a comma at the end, NaN, single quotes), but [was|were] read.",
         "Check one.",
     ),
     "header": (
@@ -144,7 +166,19 @@ SAID: Mapping[str, tuple[str, str]] = {
 }
 """A sentence for each kind, as for `numbered`, and what to do; in the order they are told."""
 CLOSE = {"garbled", "nul", "copied", "empty_prompt", "email", "secret"}
-SKIPS = ("bad_line", "empty", "missing", "type", "role", "no_answer", "system_only", "media")
+SKIPS = (
+    "bad_line",
+    "empty",
+    "missing",
+    "type",
+    "role",
+    "no_answer",
+    "system_only",
+    "media",
+    "all_marked",
+    "segments",
+    "scattered",
+)
 """The kinds of rows that are left out."""
 OF_COLUMNS = ("empty", "missing", "type")
 """Those of them that other columns may mend."""
@@ -167,7 +201,7 @@ def too_few_left(source: str, used: int, skips: Mapping[str, int], first: str) -
     if used == 0 or skipped > used:
         text = f"{skipped:,} of {used + skipped:,} rows can't be used; the first: {first}"
         kind = _most(skips)
-        fix = "Mend them, or map the columns: data.columns." if kind in OF_COLUMNS else SAID[kind][1]
+        fix = "Fix them, or map the columns: data.columns." if kind in OF_COLUMNS else SAID[kind][1]
         return Problem(source, text, fix)
     return None
 
@@ -176,12 +210,15 @@ def _most(skips: Mapping[str, int]) -> str:
     return max(skips, key=lambda kind: skips[kind])
 
 
-def report_of(source: Source, shape: Shape, found: Scan) -> Report:
-    """The report on a pass over the rows of a source, read as `shape` says."""
+def report_of(source: Source, shape: Shape, found: Scan, choices: Sequence[str]) -> Report:
+    """The report on a pass over the rows of a source, read as `shape` says.
+
+    choices: of mappings that may be meant what they teach.
+    """
     duplicates = found.duplicates.count()
     counts = {**found.counts, "duplicate": duplicates}
     rows, counted = _rows(source, found)
-    stops = [Finding("stop", "format", 1, problem) for problem in shape.problems]
+    stops = [Finding("stop", "format", 1, problem, tuple(choices)) for problem in shape.problems]
     if found.broken:
         stops.append(Finding("stop", "unreadable", 1, Problem("", found.broken.message, found.broken.hint)))
     skips = {kind: counts.get(kind, 0) for kind in SKIPS}
@@ -200,6 +237,7 @@ def report_of(source: Source, shape: Shape, found: Scan) -> Report:
         why=shape.why,
         mapping=dict(shape.columns),
         candidates=tuple(dict(each) for each in shape.candidates),
+        choices=tuple(choices),
         rows=rows,
         rows_read=found.raw_rows,
         rows_counted=counted,
@@ -208,7 +246,7 @@ def report_of(source: Source, shape: Shape, found: Scan) -> Report:
         counts={kind: count for kind, count in counts.items() if count},
         close_rows=found.close_rows,
         duplicates_exact=found.duplicates.is_exact,
-        problems=(*stops, *_about_shape(shape, columns), *warnings, *_about_size(source, rows, counted, stops)),
+        problems=(*stops, *_about_shape(shape, choices), *warnings, *_about_size(source, rows, counted, stops)),
     )
 
 
@@ -228,15 +266,15 @@ def _warning(kind: str, count: int, found: Scan) -> Finding:
     return Finding("warn", kind, count, Problem(places[0].split(" ")[0] if places else "", text, fix), places)
 
 
-def _about_shape(shape: Shape, columns: Mapping[str, str]) -> list[Finding]:
+def _about_shape(shape: Shape, choices: Sequence[str]) -> list[Finding]:
     out = []
     if not shape.sure and shape.is_usable:
         fix = " or ".join(f"data.columns = {as_toml(each)}" for each in shape.candidates[:3] or (shape.columns,))
-        out.append(Finding("warn", "unsure", 1, Problem("data.columns", f"A guess: {shape.why}", f"Say which: {fix}.")))
-    left_out = [name for name in columns if name.lower() in CONTEXT_NAMES and name not in shape.columns.values()]
-    if left_out and shape.format in ("question_answer", "prompt_completion"):
-        text = f"the column {left_out[0]} is not used: the model won't see it."
-        fix = f'To put it under the question: columns = {{instruction = ..., input = "{left_out[0]}", output = ...}}.'
+        problem = Problem("data.columns", f"A guess: {shape.why}", f"Say which: {fix}.")
+        out.append(Finding("warn", "unsure", 1, problem, tuple(choices)))
+    for name in shape.unseen[:UNSEEN_SHOWN] if shape.is_usable and shape.sure else ():
+        text = f"the column {name} is not used: the model won't see it."
+        fix = f'To show it under the question: data.columns = {{instruction = ..., input = "{name}", output = ...}}.'
         out.append(Finding("warn", "unused", 1, Problem("data.columns", text, fix)))
     return out
 

@@ -11,13 +11,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from fitune.core.data.batch import plain_marks
-from fitune.core.data.canonical import Row, Skip, converter, kind_name
+from fitune.core.data.canonical import converter, is_said
+from fitune.core.data.chats.grouped import grouped
+from fitune.core.data.chats.speakers import turn_trouble
 from fitune.core.data.duplicates import Duplicates
 from fitune.core.data.files.find import opened
 from fitune.core.data.files.listing import Source, SourceFile
-from fitune.core.data.files.readers import Batches, batches, rows_in_parquet
-from fitune.core.data.formats import CHAT_FORMATS, Shape
-from fitune.core.data.turns import turn_trouble
+from fitune.core.data.files.parquet_rows import rows_in_parquet
+from fitune.core.data.files.readers import Batches, batches
+from fitune.core.data.shapes.shape import CHAT_FORMATS, Shape
+from fitune.core.data.values import Row, Skip, kind_name
 from fitune.core.errors import UserError
 
 CLOSE_ROWS = 5_000
@@ -31,7 +34,8 @@ HEAD_BYTES = 1 << 23
 """... or so many bytes and a batch, where rows are long."""
 COPIED_CHARS = 20
 """An answer of so many characters that also stands in the question is worth a word; shorter ones are normal."""
-EMAIL = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)*\.[A-Za-z]{2,}")
+EMAIL = re.compile(r"[\w.+-]+@(?!(?:[\w-]+\.)*example\.(?:com|org|net)\b)[\w-]+(?:\.[\w-]+)*\.[A-Za-z]{2,}")
+"""Addresses, but those at example.com and its kin, which belong to nobody (RFC 2606)."""
 SECRET = re.compile(
     r"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY-----|\bAKIA[0-9A-Z]{16}\b|\bgh[pousr]_[A-Za-z0-9]{36}|\bgithub_pat_\w{22,}"
     r"|\bhf_[A-Za-z0-9]{30,}|\bsk-[A-Za-z0-9_-]{20,}|\bxox[abprs]-[A-Za-z0-9-]{10,}|\bAIza[0-9A-Za-z_-]{35}"
@@ -131,7 +135,7 @@ def _scan_file(
 
     with opened(file) as raw:
         parquet_rows = rows_in_parquet(raw)
-        rows = batches(raw, file.name, split, note)
+        rows = grouped(batches(raw, file.name, split, note), shape.columns)
         return _count(found, rows, file.name, shape, sample, 1 if head_only else TICK_ROWS, enough)
 
 
@@ -185,6 +189,9 @@ def _count_row(
         roles = tuple([message["role"] for message in each["messages"]]) if shape.format in CHAT_FORMATS else ()
         if roles and (trouble := turn_trouble(roles)):
             found.note(trouble, where)
+        for kind in {"marked" if is_said(message) else "empty_turn" for message in each.get("messages", ())
+                     if message.get("train") is False}:  # fmt: skip
+            found.note(kind, where)
         mark = mark_of(each)
         found.duplicates.add([mark])
         if found.raw_rows <= CLOSE_ROWS and (first := found.first_places.setdefault(mark, where)) is not where:

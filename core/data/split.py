@@ -6,7 +6,7 @@ from operator import itemgetter
 
 import orjson
 
-from fitune.core.data.canonical import Row
+from fitune.core.data.values import Row
 from fitune.core.recipe import Recipe
 
 MIN_ROWS = 20

@@ -486,6 +486,34 @@ def test_what_a_user_can_repair_is_a_sentence_on_stderr(
 
 
 @pytest.mark.usefixtures("fakes")
+def test_a_guess_is_not_trained_until_somebody_says_what_is_meant(
+    fitune: Fitune, fitune_home: Path, recipe_file: str, tmp_path: Path
+) -> None:
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"foo": "Why is it so?", "bar": "It is not."}\n')
+    chosen = ("train", recipe_file, "--set", f"data.source={rows}")
+    status, out, err = fitune(*chosen, "--yes")
+    assert (status, out) == (2, "")
+    assert '{question = "foo", answer = "bar"}: asked "Why is it so?" it learns to answer "It is not."' in err
+    assert '{question = "bar", answer = "foo"}: asked "It is not." it learns to answer "Why is it so?"' in err
+    assert runs.all_runs(fitune_home) == []
+    assert fitune(*chosen, "--accept-guess")[0] == 0
+    assert runs.find(fitune_home, "mine").recipe().data.columns == {"question": "foo", "answer": "bar"}
+
+
+@pytest.mark.usefixtures("fakes")
+def test_rows_that_must_not_be_learned_start_no_training(
+    fitune: Fitune, fitune_home: Path, recipe_file: str, tmp_path: Path
+) -> None:
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"question": "Why?", "chosen": "It is so.", "rejected": "Go away."}\n')
+    status, _, err = fitune("train", recipe_file, "--set", f"data.source={rows}", "--accept-guess")
+    assert status == 2
+    assert "preference pairs" in err
+    assert runs.all_runs(fitune_home) == []
+
+
+@pytest.mark.usefixtures("fakes")
 def test_a_home_that_cannot_be_written_to_is_a_sentence(fitune: Fitune, fitune_home: Path, recipe_file: str) -> None:
     fitune_home.write_text("a file")
     status, out, err = fitune("train", recipe_file)

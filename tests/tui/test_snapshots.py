@@ -14,7 +14,7 @@ SAID = {
     "start": ("NVIDIA L4", "Disk", "Go on with this fine-tune"),
     "preset": ("8B on 12 GB", "Memory of NVIDIA L4", "Predicted"),
     "edit": ("Base model", "Rank", "Optimizer", "Memory of NVIDIA L4", "It fits"),
-    "data": ("Rows", "rows.jsonl", "Nothing is wrong with these rows", "The first row:"),
+    "data": ("Rows", "rows.jsonl", "Nothing is wrong with these rows", "it learns to answer"),
     "review": ("Start training", "rows.jsonl", "Predicted"),
 }
 """What each screen must say at every size."""

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fitune.core.data import Finding, Report, numbered
+from fitune.core.data.exchange import said
 from fitune.core.recipe import Recipe
 from fitune.core.runs import RunState
 from fitune.core.tokens import TokenStats, findings, loses_much, suggested_length
@@ -12,18 +13,25 @@ from fitune.tui.data.token_text import summary_lines
 from fitune.tui.text import clean, count, percent
 
 FILES_SHOWN = 3
+ROWS_SAID = 3
 TURN_CHARS = 220
 MARKS = {"stop": "ERROR", "warn": "WARN"}
 
 
 def headline(report: Report) -> str:
     """`OK 1,319 rows, question_answer: the columns are named question and answer.`"""
-    if report.can_train:
+    if report.can_train and report.sure:
         approximately = "" if report.rows_counted else "about "
         return clean(f"OK {approximately}{numbered('{n} row[|s]', report.rows)}, {report.format}: {report.why}", 300)
     if report.candidates:
         return "WARN There are rows, but it is not clear what shall be learned from them."
     return "ERROR These rows can't be trained on as they are." if report.rows_read else "ERROR There are no rows."
+
+
+def reading_lines(report: Report) -> list[str]:
+    """What the first rows teach: `Asked "Why?" it learns to answer "So."`; nothing where they teach nothing yet."""
+    taught = [said(row) for row in report.preview[:ROWS_SAID]] if report.rows else []
+    return [clean(f"{each[0].upper()}{each[1:]}") for each in taught]
 
 
 def finding_lines(report: Report, stats: TokenStats | None = None, recipe: Recipe | None = None) -> list[str]:
@@ -108,8 +116,13 @@ def _some(names: Sequence[str]) -> str:
 
 def row_lines(row: Mapping[str, Any]) -> list[str]:
     """A line for each turn of a canonical row; for each column of another."""
-    if row.keys() <= {"messages", "tools"}:
-        return [turn(str(message.get("role", "?")), message.get("content")) for message in row["messages"]]
+    turns = row.get("messages")
+    if (
+        row.keys() <= {"messages", "tools"}
+        and isinstance(turns, list)
+        and all(isinstance(each, dict) for each in turns)
+    ):
+        return [turn(str(each.get("role", "?")), each.get("content")) for each in turns]
     if row.keys() == {"prompt", "completion"}:
         return [turn("prompt", row["prompt"]), turn("answer", row["completion"])]
     return [turn(column, value) for column, value in row.items()]

@@ -20,6 +20,7 @@ from fitune.tui.data.report_text import (
     left_out_lines,
     length_line,
     mapping_lines,
+    reading_lines,
     rendering_line,
     row_lines,
 )
@@ -59,7 +60,7 @@ def read_data(prompter: Prompter, draft: Draft) -> Answer:
     if report.candidates:
         prompter.say("\n".join([*finding_lines(report), *preview_lines(report)]))
         answer = prompter.choose("Which mapping", mapping_lines(report), 0, draft)
-        if isinstance(answer, int) and dict(report.candidates[answer]) != dict(report.mapping):
+        if isinstance(answer, int):
             mapping = json.dumps(dict(report.candidates[answer]))
             return read_data(prompter, set_field(draft, "data.columns", mapping))
     if not report.can_train:
@@ -67,8 +68,8 @@ def read_data(prompter: Prompter, draft: Draft) -> Answer:
         raise UserError("These rows can't be trained on as they are.", "Fix them, or choose others.")
     draft = with_tokens(prompter, draft)
     stats = prepared(draft)
-    prompter.say("\n".join([*(check_lines(report, stats, recipe(draft)) if stats else finding_lines(report)),
-                        *preview_lines(report)]))  # fmt: skip
+    checked = check_lines(report, stats, recipe(draft)) if stats else finding_lines(report)
+    prompter.say("\n".join([*reading_lines(report), *checked, *preview_lines(report)]))
     return look_at_rows(prompter, draft, stats) if stats else go_on(prompter, draft)
 
 

@@ -3,6 +3,7 @@
 import io
 import os
 import re
+import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -21,6 +22,8 @@ def find(source: str, split: str) -> Source:
     try:
         if path.is_dir():
             return _folder(source, path, split)
+        if path.suffix.lower() == ".zip":
+            return _archive(source, path, split)
         if path.exists():
             return Source(source, (_local(path, path.name),))
     except OSError as error:
@@ -43,16 +46,36 @@ def opened(file: SourceFile) -> io.BufferedReader:
     try:
         if not path.is_file():
             raise UserError(f"{file.name} is not a regular file.", "Name a file or a folder.")
+        if file.member:
+            return io.BufferedReader(zipfile.ZipFile(path).open(file.member), BUFFER_BYTES)  # type: ignore[arg-type]
         return io.BufferedReader(io.FileIO(path), BUFFER_BYTES)
     except PermissionError:
         raise UserError(f"{file.name} may not be read by you.", f"Ask its owner, or: chmod u+r {file.name}") from None
     except OSError as error:
         raise UserError(f"{file.name} can't be opened: {error.strerror}.", "Check the path.") from None
+    except (zipfile.BadZipFile, NotImplementedError) as error:  # damaged, or packed in a way that Python does not know
+        raise UserError(f"{file.name} can't be unpacked: {error}.", UNREADABLE[".zip"]) from None
 
 
 def _local(path: Path, name: str) -> SourceFile:
     found = path.stat()
     return SourceFile(name, found.st_size, str(found.st_mtime_ns), lambda: path)
+
+
+def _archive(source: str, path: Path, split: str) -> Source:
+    """The files in a zip archive."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = {each.filename: each for each in archive.infolist() if not each.is_dir()}
+    except zipfile.BadZipFile:
+        raise UserError(f"{source} is not a whole zip archive.", "Fetch it again. " + UNREADABLE[".zip"]) from None
+    if any(each.flag_bits & 1 for each in members.values()):
+        raise UserError(f"{source} is locked with a password.", UNREADABLE[".zip"])
+    shown = [name for name in members if not any(part.startswith((".", "__MACOSX")) for part in name.split("/"))]
+    chosen = of_split(readable(shown, source), split, source)
+    stamp = str(path.stat().st_mtime_ns)
+    files = [SourceFile(name, members[name].file_size, stamp, lambda: path, name) for name in chosen]
+    return Source(source, tuple(files), tuple(name for name in shown if name not in set(chosen)))
 
 
 def _folder(source: str, folder: Path, split: str) -> Source:

@@ -6,8 +6,9 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from fitune.core.data.canonical import Row, Skip, kind_name
+from fitune.core.data.files.documents import as_row, unwrapped
 from fitune.core.data.files.streams import Note
+from fitune.core.data.values import Row, Skip
 from fitune.core.errors import UserError
 
 CHUNK_CHARS = 1 << 16
@@ -23,13 +24,10 @@ def json_rows(stream: io.BufferedReader, name: str, split: str, note: Note) -> I
     split: which list to take of an object with several. Raises UserError where the document breaks off or is broken.
     """
     number = 0
-    for value in _values(_text(stream, note), name):
-        for row in _unwrapped(value, split):
+    for value, in_list in _values(_text(stream, note), name):
+        for row in [value] if in_list else unwrapped(value, split):
             number += 1
-            if isinstance(row, dict | Skip):
-                yield number, row
-            else:
-                yield number, Skip("bad_line", f"is {kind_name(row)}, not an object.")
+            yield number, as_row(row)
 
 
 def _text(stream: io.BufferedReader, note: Note) -> io.TextIOWrapper:
@@ -102,25 +100,4 @@ def _next(text: io.TextIOWrapper, chars: int, name: str, line: int) -> str:
 def _broken(name: str, line: int, mark: str, why: str) -> UserError:
     if not mark:
         return UserError(f"{name}:{line}: the list breaks off without its ].", "Fetch or write the file again.")
-    return UserError(f"{name}:{line}: is not valid JSON: {why}.", "Mend this place; rows behind it can't be found.")
-
-
-def _unwrapped(found: tuple[Any, bool], split: str) -> list[Any]:
-    """The rows of a top-level object that only wraps a list of objects; else the value itself."""
-    value, in_list = found
-    if in_list or not isinstance(value, dict):
-        return [value]
-    lists = {key: each for key, each in value.items() if _is_rows(each)}
-    if split in lists:
-        return lists[split]  # type: ignore[no-any-return]
-    texts = [each for each in value.values() if isinstance(each, str)]
-    if len(lists) == 1 and (len(value) == 1 or not texts or next(iter(lists)) in ("data", "rows", "train", "examples")):
-        return next(iter(lists.values()))
-    return [value]
-
-
-def _is_rows(value: Any) -> bool:
-    """A list of objects which are not the turns of one chat."""
-    if not (isinstance(value, list) and value and isinstance(value[0], dict)):
-        return False
-    return not {"role", "from"} & set(value[0])
+    return UserError(f"{name}:{line}: is not valid JSON: {why}.", "Fix this place; rows behind it can't be found.")

@@ -22,6 +22,8 @@ class SourceFile:
     """What changes when its content does: its time, or the commit it is of on the Hub."""
     fetch: Callable[[], Path]
     """Where it lies on this machine; fetches it first where it lies on the Hub."""
+    member: str = ""
+    """Its name in the zip archive that lies there; empty if it is no archive."""
 
 
 @dataclass(frozen=True, slots=True)

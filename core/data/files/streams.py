@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import re
 from collections.abc import Callable
 from pathlib import PurePath
 from typing import IO, Literal
@@ -10,29 +11,34 @@ import orjson
 
 from fitune.core.errors import UserError
 
-Kind = Literal["jsonl", "json", "csv", "tsv", "parquet", "text"]
+Kind = Literal["jsonl", "json", "csv", "tsv", "parquet", "xlsx", "text"]
 Note = Callable[[str, int], None]
 """Told of (kind, line) where something was read leniently."""
 
 SUFFIXES: dict[str, Kind] = {
     ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json", ".csv": "csv", ".tsv": "tsv",
-    ".parquet": "parquet", ".txt": "text", ".md": "text", ".markdown": "text", "": "text",
+    ".parquet": "parquet", ".xlsx": "xlsx", ".txt": "text", ".md": "text", ".markdown": "text", "": "text",
 }  # fmt: skip
 PACKED = (".gz", ".zst", ".zstd")
 BUFFER_BYTES = 1 << 20
 HEAD_BYTES = 1 << 16
 """Looked at to tell what a file is."""
+POINTER = re.compile(rb"\s*(?:version https://(?:git-lfs\.github\.com|hawser\.github\.com)/spec/|/annex/objects/)")
+WEB_PAGE = re.compile(
+    rb"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*<(?:!doctype html|html|head)\b", re.IGNORECASE | re.DOTALL
+)
+OBJECTS = re.compile(rb"\s*(?:\[\s*){0,2}\{\s*[\"'][^\"'\n]*[\"']\s*:")
+"""How JSON begins that holds rows, whatever the file is called."""
 UNREADABLE = {
     ".arrow": "Write it as Parquet: dataset.to_parquet(...).",
     ".zip": "Unpack it, and name the file or folder in it.",
     ".tar": "Unpack it, and name the file or folder in it.",
-    ".xlsx": "Save the sheet as CSV (UTF-8).",
     ".xls": "Save the sheet as CSV (UTF-8).",
     ".pdf": "Convert it to text or Markdown.",
     ".docx": "Save it as plain text or Markdown.",
     ".py": "This data set is made by a program, which fitune does not run; look for a Parquet version of it.",
 }
-READABLE = "fitune reads JSONL, JSON, CSV, TSV, Parquet, text and Markdown, also as .gz or .zst."
+READABLE = "fitune reads JSONL, JSON, CSV, TSV, Parquet, Excel (xlsx), text and Markdown, also as .gz, .zst or .zip."
 
 
 def suffix_of(name: str) -> str:
@@ -93,6 +99,27 @@ class _Recoded(io.RawIOBase):
         return size
 
 
+def utf8_line(line: bytes, number: int, note: Note) -> str:
+    """Text of a line: UTF-8, else Windows-1252, of which Latin-1 is the part that people use."""
+    try:
+        return line.decode("utf-8")
+    except UnicodeDecodeError:
+        note("encoding", number)
+        return line.decode("cp1252", "replace")
+
+
+def refuse_stand_in(name: str, head: bytes) -> None:
+    """Raise UserError for what is no data but stands in its place: a pointer to a large file, a web page."""
+    if POINTER.match(head):
+        hint = "Fetch the file itself: git lfs pull (or git annex get, or download it from the repository's page)."
+        raise UserError(f"{name} is a Git LFS pointer, not the data: it only names a large file.", hint)
+    if WEB_PAGE.match(head):
+        hint = "Download the file itself: on GitHub with the button Raw, on Hugging Face with /resolve/ for /blob/."
+        raise UserError(f"{name} is a web page (HTML), not data.", hint)
+    if head.lstrip().startswith(b"<?xml"):
+        raise UserError(f"{name} is XML, which fitune does not read.", READABLE)
+
+
 def kind_of(name: str, head: bytes) -> Kind:
     """What a file is, from its name and first unpacked bytes. Raises UserError for what fitune doesn't read."""
     suffix = suffix_of(name)
@@ -101,7 +128,7 @@ def kind_of(name: str, head: bytes) -> Kind:
     if suffix not in SUFFIXES:
         raise UserError(f"{name}: {suffix or 'this'} is not a kind of file that fitune reads.", _hint(suffix))
     kind = SUFFIXES[suffix]
-    if kind in ("jsonl", "json") or (suffix == "" and head.lstrip()[:1] in (b"{", b"[")):
+    if kind in ("jsonl", "json") or OBJECTS.match(head):
         return _json_kind(kind, head)
     return kind
 

@@ -142,10 +142,12 @@ def _chat(messages: list[dict[str, Any]], tools: Any, tokenizer: Any, whole: boo
     # Gemma's template refuses a system prompt; Mistral's shows it only until the question is answered.
     for chat in (messages, _without_system(messages)):
         try:
-            if whole:
-                return [_whole_chat(chat, tools, tokenizer)]
             answers = {turn for turn, message in enumerate(chat) if message["role"] == "assistant"}
-            return _answers(chat, tools, tokenizer, answers)
+            learned = {turn for turn in answers if chat[turn].get("train") is not False}  # marked in the data
+            chat = [{key: value for key, value in message.items() if key != "train"} for message in chat]
+            if whole and learned == answers:
+                return [_whole_chat(chat, tools, tokenizer)]
+            return _answers(chat, tools, tokenizer, learned)
         except (TemplateError, TypeError, ValueError) as error:  # a template that adds None to text; odd tools
             why = why or f"the model's chat template refuses it: {error}"
     return RefusedRow(why)
@@ -162,6 +164,7 @@ def _without_system(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def _whole_chat(messages: list[dict[str, Any]], tools: Any, tokenizer: Any) -> RenderedText:
     rendered = _template(tokenizer, messages, tools)
     _refuse_hidden(messages, rendered)
+    _refuse_hidden_tools(messages, tools, tokenizer, rendered)
     if (
         messages[-1]["role"] == "assistant"
     ):  # what Qwen3 leaves out of earlier ones, a model does not see at work either
@@ -173,6 +176,7 @@ def _answers(messages: list[dict[str, Any]], tools: Any, tokenizer: Any, turns: 
     """The chat with the spans of these turns' answers; then shorter chats for answers it does not show as written."""
     text = _template(tokenizer, messages, tools)
     _refuse_hidden(messages, text)
+    _refuse_hidden_tools(messages, tools, tokenizer, text)
     spans: Spans = []
     missing_turns = set()
     for turn in sorted(turns):
@@ -186,7 +190,7 @@ def _answers(messages: list[dict[str, Any]], tools: Any, tokenizer: Any, turns: 
             spans += [(begin, end)] if end > begin else []
         else:
             missing_turns.add(turn)
-    rendered = RenderedText(None, text, spans, ends=messages[-1]["role"] == "assistant")
+    rendered = RenderedText(None, text, spans, ends=len(messages) - 1 in turns)
     return [
         rendered,
         *(_answers(messages[: max(missing_turns) + 1], tools, tokenizer, missing_turns) if missing_turns else []),
@@ -219,6 +223,13 @@ def _refuse_hidden(messages: list[dict[str, Any]], text: str) -> None:
             longest = max(re.findall(r"\w+", content), key=len, default="")
             if longest not in text:
                 raise TemplateError(f"it shows nothing of a message of the role {role}")
+
+
+def _refuse_hidden_tools(messages: list[dict[str, Any]], tools: Any, tokenizer: Any, rendered: str) -> None:
+    """Raise TemplateError if functions are called which the template does not list for the model."""
+    called = any(message.get("tool_calls") for message in messages)
+    if called and tools and _template(tokenizer, messages, None) == rendered:
+        raise TemplateError("it shows nothing of the functions that may be called")
 
 
 def _begin(messages: list[dict[str, Any]], tools: Any, tokenizer: Any, prefix: str) -> int:

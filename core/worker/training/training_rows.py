@@ -48,6 +48,8 @@ def read_rows(run: Run, recipe: Recipe, tokenizer: Any, log: EventLog) -> Readin
             "This is a base model without a chat template: rows are written as plain ### User / ### Assistant text."
         )
         log.write(Warned(kind="template", message=message))
+    if run.newest_checkpoint() is None:
+        dataset.refuse_guess(recipe.data)
     skipped: list[Problem] = []
     rows = list(dataset.rows(recipe.data, on_skip=skipped.append))
     remember(run, rows, log)

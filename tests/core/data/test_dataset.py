@@ -10,13 +10,15 @@ import pytest
 
 from fitune.core.data import duplicates, scan
 from fitune.core.data.batch import plain_marks
-from fitune.core.data.canonical import ROLES, Skip, converter
+from fitune.core.data.canonical import converter
+from fitune.core.data.chats.speakers import ROLES, turn_trouble
 from fitune.core.data.dataset import inspect, preview, rows
-from fitune.core.data.formats import MAPPABLE, Shape, recognise
 from fitune.core.data.report import numbered
 from fitune.core.data.scan import mark_of
+from fitune.core.data.shapes.recognise import recognise
+from fitune.core.data.shapes.shape import MAPPABLE, Shape
 from fitune.core.data.split import split
-from fitune.core.data.turns import turn_trouble
+from fitune.core.data.values import Skip
 from fitune.core.errors import BadInput, UserError
 from fitune.core.recipe.fields import Data
 

@@ -13,7 +13,7 @@ from fitune.core.records import to_json
 from fitune.core.runs import Run, RunState
 from fitune.core.tokens import Example, HistogramBin, TokenStats, Truncation, findings
 from fitune.tui.data.read import render
-from fitune.tui.data.report_text import left_out_lines
+from fitune.tui.data.report_text import left_out_lines, row_lines
 from fitune.tui.data.token_text import example_text, histogram_lines, legend, summary_lines
 from fitune.tui.text import as_ascii_json, clean, encodable, shows_unicode
 
@@ -163,8 +163,8 @@ def print_report(report: Report) -> None:
         _say(f"  {clean(column)}: {clean(kinds)}")
     for row in report.preview[:2]:
         _say()
-        for turn in row.get("messages") or [{"role": role, "content": text} for role, text in row.items()]:
-            _say(f"  {clean(str(turn['role'])):>10}  {clean(str(turn['content']), limit=400)}")
+        for line in row_lines(row):
+            _say(f"  {line}")
 
 
 def print_token_stats(stats: TokenStats, recipe: Recipe) -> None:

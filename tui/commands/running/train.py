@@ -10,6 +10,7 @@ from fitune.core.jobs import Begun
 from fitune.core.recipe import Recipe, load
 from fitune.core.runs import Run, RunState
 from fitune.core.tokens import lengths_note
+from fitune.tui.data.clear_rows import with_clear_rows
 from fitune.tui.data.read import render
 from fitune.tui.text import clean, gib
 from fitune.tui.watch.follow import follow_to_end
@@ -18,14 +19,23 @@ from fitune.tui.watch.follow import follow_to_end
 def run(args: argparse.Namespace) -> int:
     """Exit status: 0 done, 1 failed, 2 bad input, 130 stopped or left running with Ctrl+C."""
     recipe = load.load(args.recipe, args.set)
-    return start(recipe, anyway=args.yes, detach=args.detach, share_gpu=args.share_gpu, fastest=args.fastest)
+    return start(recipe, args.yes, args.detach, args.share_gpu, args.fastest, args.accept_guess)
 
 
-def start(recipe: Recipe, anyway: bool, detach: bool, share_gpu: bool = False, fastest: bool = False) -> int:
+def start(
+    recipe: Recipe,
+    anyway: bool,
+    detach: bool,
+    share_gpu: bool = False,
+    fastest: bool = False,
+    accept_guess: bool = False,
+) -> int:
     """Start a run of a recipe, then follow it or, with `detach`, return at once. Exit status as `run`.
 
     fastest: count the rows' tokens first, and train by the fastest plan for them that gives the same result.
+    accept_guess: take the first of several readings of the rows, which is refused without it.
     """
+    recipe = with_clear_rows(recipe, accept_guess)
     rows = render(recipe, _announce_counting()) if fastest else None
     begun = jobs.begin(recipe, share_gpu=share_gpu, anyway=anyway, rows=rows, fastest=fastest)
     for note in (begun.backend_reason, *begun.notes, *_memory(begun), *_plan(begun, fastest)):

@@ -15,6 +15,7 @@ from fitune.tui.data.report_text import (
     finding_lines,
     left_out_lines,
     length_line,
+    reading_lines,
     row_lines,
 )
 from fitune.tui.data.token_text import example_text, histogram_lines, legend
@@ -48,10 +49,12 @@ def draw(view: str, draft: Draft, report: Report, waiting: str, example: int, ro
 
 
 def check(report: Report, found: TokenStats | None, asked: Recipe, waiting: str) -> Content:
-    """Problems first, counts, and the first row, so that it is seen at a glance that the right file was read."""
-    parts = [check_lines(report, found, asked, KEY)] if found else [finding_lines(report), [waiting]]
-    first = ["The first row:", *row_lines(report.preview[0])] if report.preview else []
-    parts += [left_out_lines(report), first]
+    """What the first rows teach, then problems and counts; the first row as it is where it teaches nothing yet."""
+    taught = reading_lines(report)
+    parts = [taught, left_out_lines(report)]
+    parts += [check_lines(report, found, asked, KEY)] if found else [finding_lines(report), [waiting]]
+    if report.preview and not taught:
+        parts.append(["The first row:", *row_lines(report.preview[0])])
     return with_status_words("\n\n".join(filter(None, ("\n".join(lines) for lines in parts))))
 
 

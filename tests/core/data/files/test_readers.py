@@ -3,7 +3,10 @@
 import gzip
 import io
 import json
+import zipfile
 from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +54,44 @@ def not_utf8() -> bytes:
 
 def zstd(content: bytes) -> bytes:
     return bytes(pa.Codec("zstd").compress(content, asbytes=True))
+
+
+def far_times() -> bytes:
+    """A pair with a time that Python has no name for, in a column that nobody needs."""
+    times = pa.array([300_000_000_000_000_000], pa.int64()).cast(pa.timestamp("us"))
+    sink = io.BytesIO()
+    pq.write_table(pa.table({"question": ["Why?"], "answer": ["So."], "at": times}), sink)
+    return sink.getvalue()
+
+
+def zipped(files: dict[str, bytes]) -> bytes:
+    sink = io.BytesIO()
+    with zipfile.ZipFile(sink, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return sink.getvalue()
+
+
+def sheet(*rows: list[str | int]) -> bytes:
+    """A sheet of an Excel workbook, its texts in the cells."""
+    cells = "".join(
+        f'<row r="{number}">' + "".join(
+            f'<c r="{"ABCDEFG"[place]}{number}"><v>{value}</v></c>' if isinstance(value, int)
+            else f'<c r="{"ABCDEFG"[place]}{number}" t="inlineStr"><is><t>{value}</t></is></c>'
+            for place, value in enumerate(row)
+        ) + "</row>"
+        for number, row in enumerate(rows, 1)
+    )  # fmt: skip
+    return f'<worksheet xmlns="http://schemas.openxmlformats.org/x"><sheetData>{cells}</sheetData></worksheet>'.encode()
+
+
+def workbook(*rows: list[str | int]) -> bytes:
+    return zipped({"xl/workbook.xml": b"<workbook/>", "xl/worksheets/sheet1.xml": sheet(*rows)})
+
+
+def two_sheets() -> bytes:
+    names = ("xl/worksheets/sheet1.xml", "xl/worksheets/sheet2.xml")
+    return zipped({"xl/workbook.xml": b"<workbook/>", **{name: sheet(["a"], ["b"]) for name in names}})
 
 
 @dataclass(frozen=True)
@@ -106,7 +147,7 @@ CASES = (
     Case("empty file", "a.jsonl", b"", "unknown", 0, ("too_few",), True),
     Case("only blank lines", "a.jsonl", b"\n\n", "unknown", 0, ("too_few",), True),
     Case("not JSON at all", "a.jsonl", b"hello\nworld\n", "unknown", 0, ("too_few", "bad_line"), True),
-    Case("mixed schemas", "a.jsonl", lines(*pairs(3), {"messages": CHAT}), "messages", 1, ("too_few", "missing"), True),
+    Case("mixed schemas", "a.jsonl", lines(*pairs(3), {"messages": CHAT}), rows=3, found=("missing",)),
     Case("few rows of another kind", "a.jsonl", lines(*pairs(3), {"q": "x"}), rows=3, found=("missing",)),
     Case("duplicates", "a.jsonl", lines(QA, QA, QA), rows=3, found=("duplicate",)),
     Case("empty answers", "a.jsonl", lines(*pairs(2), {**QA, "answer": " "}), rows=2, found=("empty",)),
@@ -117,11 +158,13 @@ CASES = (
          lines({"question": "Say: all is well today", "answer": "all is well today"}), found=()),
     Case("copied long answer", "a.jsonl",
          lines({"question": "Say " + "so " * 9, "answer": "so " * 8}), found=("copied",)),
-    Case("e-mail address", "a.jsonl", lines({**QA, "answer": "ask jo@example.org"}), found=("email",)),
+    Case("e-mail address", "a.jsonl", lines({**QA, "answer": "ask jo@posteo.de"}), found=("email",)),
     Case("key", "a.jsonl", lines({**QA, "answer": "export T=hf_" + "a1" * 17}), found=("secret",)),
     Case("garbled letters", "a.jsonl", lines({**QA, "answer": "It’s".encode().decode("cp1252")}), found=("garbled",)),
     Case("empty question", "a.jsonl", lines({**QA, "question": ""}), found=("empty_prompt",)),
-    Case("context that is not used", "a.jsonl", lines({**QA, "context": "Sums."}), found=("unused",)),
+    Case("question, context and answer", "a.jsonl", lines({**QA, "context": "Sums."}), "alpaca",
+         first={"messages": [{"role": "user", "content": "What is 2 + 2?\n\nSums."},
+                             {"role": "assistant", "content": "4"}]}),
     Case("columns in capitals", "a.csv", b"Question,Answer\nWhy?,So.\n"),
     Case("two unknown columns", "a.jsonl", lines({"foo": "Why?", "bar": "So."}), found=("unsure",)),
     Case("three unknown columns", "a.jsonl", lines({"a": "x", "b": "y", "c": "z"}), "unknown", 0, ("format",), True),
@@ -214,9 +257,72 @@ CASES = (
     Case("text", "a.txt",
          b"One line.\n\nAnother paragraph.\n", "text", first={"text": "One line.\n\nAnother paragraph."}),
     Case("long text", "a.md", " ".join(map(str, range(3000))).encode(), "text", 4),
+    Case("CSV with a line for Excel", "a.csv", b"sep=;\nquestion;answer\nWhy?;So.\n"),
+    Case("CSV without its empty last fields", "a.csv", b"question,answer,notes\nWhy?,So.\nHow?,So,\n", rows=2),
+    Case("CSV with two columns of one name", "a.csv", b"question,answer,notes,notes\nWhy?,So.,,\n"),
+    Case("CSV with quotes behind a backslash", "a.csv", b'question,answer\n"Say \\"x\\"","So."\nWhy?,So.\nHow?,So.\n',
+         rows=2, found=("bad_line",)),
+    Case("CSV with a backslash at the end", "a.csv", b'question,answer\n"Where?","C:\\plans\\"\n',
+         first={"messages": [{"role": "user", "content": "Where?"}, {"role": "assistant", "content": "C:\\plans\\"}]}),
+    Case("CSV with questions as names", "a.csv",
+         b"When,What did they ask us today?,What shall we say?\n" + b"2024-05-01,Why is it so?,It is not.\n" * 3,
+         rows=3, found=("unsure", "duplicate")),
+    Case("TSV without quoting", "a.tsv", b'question\tanswer\n"So" he said?\tyes\n"No" they said?\tno\n', rows=2,
+         first={"messages": [{"role": "user", "content": '"So" he said?'}, {"role": "assistant", "content": "yes"}]}),
+    Case("JSON lines named .txt", "a.txt", lines(*pairs(3)), rows=3),
+    Case("JSON lines named .csv", "a.csv", lines(*pairs(3)), rows=3),
+    Case("a JSON list named .md", "a.md", json.dumps(pairs(3), indent=2).encode(), rows=3),
+    Case("text that begins with a bracket", "a.txt", b"[Scene 1]\n\nANN: Hi.\n", "text",
+         first={"text": "[Scene 1]\n\nANN: Hi."}),
+    Case("lines that Python wrote", "a.jsonl", f"{QA}\n{CAFE}\n".encode(), rows=2, found=("repaired",)),
+    Case("chats that Python wrote in CSV", "a.csv", b'messages\n"' + str(CHAT).encode() + b'"\n', "messages",
+         first=HI_ROW),
+    Case("lists of turns", "a.json", json.dumps([CHAT, CHAT[:1] + CHAT[1:]]).encode(), "messages", 2,
+         ("duplicate",), first=HI_ROW),
+    Case("lists of turns, a line each", "a.jsonl", lines(SHARE, SHARE), "sharegpt", 2, ("duplicate",), first=HI_ROW),
+    Case("pandas: columns", "a.json",
+         json.dumps({"question": {"0": "Why?", "1": "How?"}, "answer": {"0": "So.", "1": "So!"}}).encode(), rows=2),
+    Case("pandas: index", "a.json", json.dumps({"0": QA, "1": CAFE}).encode(), rows=2),
+    Case("pandas: split", "a.json",
+         json.dumps({"columns": ["question", "answer"], "index": [0], "data": [["Why?", "So."]]}).encode()),
+    Case("a list a column", "a.json", json.dumps({"question": ["Why?", "How?"], "answer": ["So.", "So!"]}).encode(),
+         rows=2),
+    Case("rows as the Hub's viewer shows them", "a.json",
+         json.dumps({"features": [{"name": "question"}], "rows": [{"row_idx": 0, "row": CAFE}]}).encode()),
+    Case("rows deep in an object", "a.json", json.dumps({"name": "x", "result": {"items": pairs(3)}}).encode(), rows=3),
+    Case("rows of turns in an object", "a.json",
+         json.dumps({"name": "my set", "conversations": [{"messages": CHAT}] * 2}).encode(), "messages", 2,
+         ("duplicate",)),
+    Case("a chat of pairs", "a.json", json.dumps({"conversation": [{"input": "Hi", "output": "Hello"}]}).encode(),
+         "messages", first=HI_ROW),
+    Case("Parquet of bytes", "a.parquet", parquet({"question": b"Why?", "answer": b"So."})),
+    Case("Parquet with decimals and dates", "a.parquet",
+         parquet({"question": "How much?", "answer": Decimal("1.50"), "on": date(2024, 1, 2)}),
+         first={"messages": [{"role": "user", "content": "How much?"}, {"role": "assistant", "content": "1.50"}]}),
+    Case("Parquet with a time beyond the year 9999", "a.parquet", far_times()),
+    Case("Excel", "a.xlsx", workbook(["nr", "question", "answer"], [1, "Why?", "So."]),
+         first={"messages": [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": "So."}]}),
+    Case("Excel named .csv", "a.csv", workbook(["question", "answer"], ["Why?", "So."])),
+    Case("zip", "a.zip", zipped({"d/train.jsonl": lines(*pairs(3)), "d/test.jsonl": lines(QA), "README.md": b"x"}),
+         rows=3),
+    Case("an answer that is marked", "a.jsonl",
+         lines({"messages": [*CHAT, CHAT[0], {**CHAT[1], "weight": 0}]}), "messages", found=("marked",)),
+    Case("an empty answer in a chat", "a.jsonl",
+         lines({"messages": [CHAT[0], {**CHAT[1], "content": ""}, *CHAT]}), "messages", found=("empty_turn",)),
+    Case("addresses of nobody", "a.jsonl", lines({**QA, "answer": "write to help@example.com"})),
 )  # fmt: skip
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"ab" * 32 + b"\nsize 9\n"
+PAGE = b"\n<!DOCTYPE html>\n<html><body>404</body></html>\n"
 REFUSED = (
     ("missing.jsonl", None, "no file or folder"),
+    *(
+        (f"a.{suffix}", POINTER, "Git LFS pointer")
+        for suffix in ("csv", "tsv", "json", "jsonl", "parquet", "txt", "md")
+    ),
+    *((f"a.{suffix}", PAGE, "web page") for suffix in ("csv", "tsv", "json", "jsonl", "parquet", "txt")),
+    ("a.csv", b"<?xml version='1.0'?><Error/>", "is XML"),
+    ("a.xlsx", two_sheets(), "rows in 2 sheets"),
+    ("a.zip", zipped({"a.pdf": b"x"}), "Convert it to text"),
     ("a.zip", b"PK\x03\x04", "Unpack it"),
     ("a.xlsx", b"PK\x03\x04", "CSV"),
     ("a.jsonl.gz", gzip.compress(lines(*pairs(500)), mtime=0)[:40], "cut off or damaged"),
@@ -305,9 +411,9 @@ def test_the_table_holds_at_least_forty_files() -> None:
 @pytest.mark.parametrize(
     ("content", "fix"),
     [
-        (b"hello\nworld\n", "Mend or remove them."),
-        (lines(QA) + b"\0\0\n\0\0\n", "Mend or remove them."),
-        (lines({**QA, "answer": ""}), "Mend them, or map the columns: data.columns."),
+        (b"hello\nworld\n", "Fix or remove them."),
+        (lines(QA) + b"\0\0\n\0\0\n", "Fix or remove them."),
+        (lines({**QA, "answer": ""}), "Fix them, or map the columns: data.columns."),
         (lines({"messages": [{"role": "nobody", "content": "Hi"}]}), "Use system, user, assistant."),
     ],
 )

@@ -7,7 +7,7 @@ import pytest
 
 from fitune.core.worker.rows.render import IGNORED, RefusedRow, TokenizedRow, ensure_template, render, text_part
 from fitune.core.worker.rows.truncate import nothing_left_error, truncate
-from tests.core.worker.chat_models import CHATML, Kind, make, tokenizer
+from tests.core.worker.chat_models import CHATML, KINDS, Kind, make, tokenizer
 
 SYSTEM = {"role": "system", "content": "Be brief."}
 ASK, ANSWER = {"role": "user", "content": "Why?"}, {"role": "assistant", "content": "So."}
@@ -354,3 +354,29 @@ def test_labels_are_those_of_trl_but_for_line_ends_beside_an_answer(model: str, 
             assert coder.decode([sample.ids[place]]) == "\n"
             assert other
             assert ours[place - 1] or ours[place + 1]
+
+
+@pytest.mark.parametrize("loss_on", ["answers", "all"])
+def test_an_answer_that_is_marked_is_shown_and_not_learned(loss_on: str) -> None:
+    rows = [
+        {"messages": [ASK, {**ANSWER, "train": False}, MORE, AGAIN]},
+        {"messages": [*ONE, MORE, {**AGAIN, "train": False}]},
+    ]
+    shown_rows = [shown(row, tokenizer("smollm2"), loss_on)[0] for row in rows]
+    assert ["«So." in text for text in shown_rows] == [False, True]
+    assert ["«Yes." in text for text in shown_rows] == [True, False]
+    assert all("So.<|im_end|>" in text and "Yes.<|im_end|>" in text for text in shown_rows)
+
+
+def test_calls_of_functions_that_a_template_hides_are_refused() -> None:
+    call = {"role": "assistant", "content": "", "tool_calls": [{"function": {"name": "clock", "arguments": {}}}]}
+    tools = [{"type": "function", "function": {"name": "clock"}}]
+    said = "{{ m.role }}\n{{ m.content }}{{ m.tool_calls or '' }}"
+    turns = "{% for m in messages %}<|im_start|>" + said + "<|im_end|>\n{% endfor %}"
+    ends = "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    hides, lists = (make(f"{start}{turns}{ends}", KINDS["smollm2"]) for start in ("", "{{ tools }}"))
+    row = {"messages": [ASK, call], "tools": tools}
+    refused, taken = (next(render([row], coder, "answers")) for coder in (hides, lists))
+    assert isinstance(refused, RefusedRow)
+    assert "nothing of the functions" in refused.why
+    assert not isinstance(taken, RefusedRow)

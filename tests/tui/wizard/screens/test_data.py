@@ -98,7 +98,7 @@ async def test_what_does_not_fit_has_its_remedies_here_too(at_step: At) -> None:
 
 
 async def test_columns_nobody_knows_are_asked_for_with_the_rows_in_sight(at_step: At) -> None:
-    row = {"nr": "7", "anfrage": "How wide is it?", "antwort": "As wide as you can see."}
+    row = {"ort": "Kiel", "anfrage": "How wide is it?", "antwort": "As wide as you can see."}
     Path("odd.jsonl").write_text(f"{json.dumps(row)}\n" * 40)
     app = at_step("data", edits={"data.source": "odd.jsonl"})
     async with app.run_test(size=(80, 24)) as pilot:

@@ -1,0 +1,1 @@
+"""Chats as people keep them, read as messages with role and content."""

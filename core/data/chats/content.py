@@ -1,0 +1,78 @@
+"""What is said in a turn: text, or a list of parts as OpenAI, Anthropic, Bedrock and Gemini write them."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from fitune.core.data.chats.calls import call_of
+from fitune.core.data.values import Row, Skip, as_json, kind_name, plain_text
+
+MEDIA = ("image", "audio", "video", "file", "document", "inlineData", "fileData", "inline_data", "file_data")
+"""How the type, or the key, of a part begins that is no text."""
+CALLS = ("toolUse", "functionCall", "function_call")
+RESULTS = ("toolResult", "functionResponse", "function_response")
+"""Keys of parts that Bedrock and Gemini write."""
+
+
+@dataclass(slots=True)
+class Said:
+    """The parts of a turn."""
+
+    text: str = ""
+    thoughts: str = ""
+    calls: list[Row] = field(default_factory=list)
+    results: list[Row] = field(default_factory=list)
+    """What tools gave back, each a message of its own."""
+
+
+def said_in(content: Any) -> Said:
+    """What a turn's content says. Raises Skip for what is no text, and for pictures and the like."""
+    if isinstance(content, dict) and isinstance(content.get("parts"), list):  # a ChatGPT export
+        content = content["parts"]
+    if isinstance(content, dict) and ("text" in content or "type" in content):
+        content = [content]
+    if isinstance(content, list) and all(isinstance(part, dict | str) for part in content):
+        said = Said()
+        for part in content:
+            _add(said, {"text": part} if isinstance(part, str) else part)
+        return said
+    if (text := plain_text(content)) is None or isinstance(content, bool | int | float):
+        raise Skip("type", f"the content of a chat turn is {kind_name(content)}, not text.")
+    return Said(text)
+
+
+def _add(said: Said, part: dict[str, Any]) -> None:
+    kind = str(part["type"]) if part.get("type") else next((key for key in (*CALLS, *RESULTS) if key in part), "text")
+    inner = found if isinstance(found := part.get(kind), dict) else part
+    if kind in ("tool_use", *CALLS):
+        call = call_of({"id": inner.get("toolUseId"), **inner})
+        said.calls += [call] if call else []
+    elif kind in ("tool_result", *RESULTS):
+        said.results.append(_result(inner))
+    elif kind in ("thinking", "reasoning", "reasoning_content") or part.get("thought") is True:
+        said.thoughts += _words(part, "thinking", "reasoning", "reasoning_content", "text", "content", "value")
+    elif kind == "redacted_thinking":
+        pass  # unreadable by design
+    elif kind in ("text", "input_text", "output_text") and not _is_media(part):
+        said.text += _words(part, "text", "content", "value")
+    elif kind.startswith(MEDIA) or _is_media(part):
+        raise Skip("media", "holds images or other media; fitune trains on text.")
+    else:
+        raise Skip("type", f"a chat turn has a part of the type {kind}, which fitune does not know.")
+
+
+def _words(part: dict[str, Any], *keys: str) -> str:
+    return next((part[key] for key in keys if isinstance(part.get(key), str)), "")
+
+
+def _is_media(part: dict[str, Any]) -> bool:
+    return "text" not in part and any(part.get(key) for key in MEDIA)
+
+
+def _result(part: dict[str, Any]) -> Row:
+    given = next((part[key] for key in ("content", "response", "output") if part.get(key) is not None), "")
+    if isinstance(given, list):
+        texts = [_words(each, "text") or as_json(each.get("json", each)) for each in given if isinstance(each, dict)]
+        given = "\n".join(texts)
+    message = {"role": "tool", "content": given if isinstance(given, str) else as_json(given)}
+    known = part.get("tool_use_id") or part.get("toolUseId")
+    return {**message, "tool_call_id": known} if known else message

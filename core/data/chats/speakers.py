@@ -1,0 +1,37 @@
+"""Who speaks in a chat, and in which order."""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from itertools import pairwise
+
+ROLES = {
+    "system": "system", "developer": "system",
+    "user": "user", "human": "user", "prompter": "user", "question": "user",
+    "assistant": "assistant", "gpt": "assistant", "bot": "assistant", "model": "assistant", "chatgpt": "assistant",
+    "ai": "assistant", "answer": "assistant", "chatbot": "assistant",
+    "function_call": "assistant", "tool_call": "assistant",
+    "tool": "tool", "function": "tool", "observation": "tool", "ipython": "tool", "tool_response": "tool",
+}  # fmt: skip
+"""What chat data calls its speakers, and what chat templates call them."""
+OURS = frozenset(ROLES.values())
+
+
+def role_of(name: object) -> str | None:
+    """The role of a speaker as chat templates call it; None for a speaker that they don't know."""
+    return ROLES.get(name.strip().lower()) if isinstance(name, str) else None
+
+
+@lru_cache(maxsize=4096)
+def turn_trouble(roles: tuple[str, ...]) -> str | None:
+    """What is odd about the order of speakers, as a kind of finding; None if nothing is."""
+    spoken = [role for role in roles if role != "system"]
+    if "system" in roles[1:]:
+        return "system_late"
+    if not spoken or spoken[-1] != "assistant":
+        return "no_last_answer"
+    return "unbalanced" if spoken[0] == "assistant" or _repeats(spoken) else None
+
+
+def _repeats(spoken: Sequence[str]) -> bool:
+    """Whether the user, or the assistant, speaks twice in a row; tools may."""
+    return any(one == other != "tool" for one, other in pairwise(spoken))

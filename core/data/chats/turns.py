@@ -1,0 +1,142 @@
+"""The turns of a chat, whatever list or object they are kept in."""
+
+import re
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from fitune.core.data.chats.speakers import role_of
+from fitune.core.data.shapes.names import roles_of
+from fitune.core.data.values import decoded
+
+CHAT_KEYS = (
+    "messages", "conversations", "conversation", "chat", "dialogue", "dialog", "turns", "contents", "chat_rounds",
+)  # fmt: skip
+"""What a list of turns is called within an object."""
+SPEAKER_KEYS = ("role", "from", "speaker", "author", "sender")
+CONTENT_KEYS = ("content", "value", "text", "utterance", "message", "parts", "body", "mes")
+SIDES = {"system": "system", "question": "user", "answer": "assistant"}
+"""Role of a key in a turn that holds a question with its answer -> the speaker."""
+SPEAKS = re.compile(
+    r"(?:(?:^|\n)[ \t]*(?:#{2,4} *)?|#{3} *)(human|user|assistant|ai|bot|gpt|system)[ \t]*:[ \t]*", re.IGNORECASE
+)
+"""Where somebody begins to speak in a text."""
+Style = Literal["roles", "pairs", "texts"]
+"""How turns are written: each with its speaker, a question with its answer, or as texts of the two in turn."""
+
+
+def turns_of(value: Any) -> list[Any] | None:
+    """The turns in a value, each an object with its speaker where that is known; None if there are none.
+
+    Read are a list, JSON or Python text of one, an object that holds one, the tree of a ChatGPT export, a struct of
+    lists as `datasets` writes to Parquet, and a text with `Human:` and `Assistant:` in it.
+    """
+    value = decoded(value)
+    if isinstance(value, str):
+        return _in_text(value)
+    if isinstance(value, dict):
+        value = _in_object(value)
+    if not isinstance(value, list):
+        return None
+    if value and all(isinstance(each, str) for each in value):
+        return [turn for place, text in enumerate(value) for turn in _alternating(place, text)]
+    return [turn for each in value for turn in _sides(each)]
+
+
+def style_of(value: Any) -> Style | None:
+    """How the turns in a list or object are written; None if it holds no turns."""
+    value = decoded(value)
+    turns = [] if isinstance(value, str) else turns_of(value) or []
+    if not turns or any(speaker_of(turn) is None for turn in turns):
+        return None
+    inner = _in_object(value) if isinstance(value, dict) else value
+    if not isinstance(inner, list) or not isinstance(inner[0], dict):
+        return "texts" if isinstance(inner, list) and isinstance(inner[0], str) else "pairs"
+    return "roles" if speaker_of(inner[0]) is not None else "pairs"
+
+
+def speaker_of(turn: Any) -> object:
+    """What a turn calls its speaker; None where it names none, or is no turn."""
+    if not isinstance(turn, dict):
+        return None
+    said = next((turn[key] for key in SPEAKER_KEYS if turn.get(key) is not None), None)
+    return said.get("role") if isinstance(said, dict) else said
+
+
+def content_of(turn: Mapping[str, Any]) -> Any:
+    """What is said in a turn."""
+    return next((turn[key] for key in CONTENT_KEYS if turn.get(key) is not None), None)
+
+
+def _in_object(value: dict[str, Any]) -> Any:
+    """The list of turns in an object; the object itself if there is none."""
+    if isinstance(nodes := value.get("mapping", value), dict) and (found := _branch(nodes)):
+        return found
+    if isinstance(answers := value.get("choices"), list) and answers and isinstance(answers[0], dict):
+        return [answers[0].get("message")]  # what an OpenAI server answers
+    if isinstance(value.get("body"), dict):
+        return _in_object(value["body"])
+    if (name := next((name for name in CHAT_KEYS if name in value), None)) is not None:
+        inner = decoded(value[name])
+        return _in_object(inner) if isinstance(inner, dict) else inner
+    if value and all(isinstance(each, list) for each in value.values()):
+        return [dict(zip(value, turn, strict=False)) for turn in zip(*value.values(), strict=False)]
+    if value and all(isinstance(each, dict) and re.search(r"\d$", str(key)) for key, each in value.items()):
+        return list(value.values())
+    return value
+
+
+def _branch(nodes: dict[str, Any]) -> list[Any]:
+    """The messages from the root of a ChatGPT export to the last leaf; none if this is no such tree."""
+    if not all(isinstance(node, dict) and "parent" in node and "message" in node for node in nodes.values()):
+        return []
+    at: Any = next((key for key in reversed(nodes) if not nodes[key].get("children")), None)
+    turns: list[Any] = []
+    for _ in nodes:
+        node = nodes.get(at) if isinstance(at, str) else None
+        if node is None:
+            break
+        at = node["parent"]
+        turns += [node["message"]] if _is_said(node["message"]) else []
+    return turns[::-1]
+
+
+def _is_said(message: Any) -> bool:
+    """Whether there are words in a message of a ChatGPT export, which also keeps hidden empty ones."""
+    content = message.get("content") if isinstance(message, dict) else None
+    return isinstance(content, dict) and any(content.get("parts") or [content.get("text")])
+
+
+def _alternating(place: int, text: str) -> list[Any]:
+    begins = SPEAKS.match(text)
+    speaker = begins.group(1) if begins else ("user", "assistant")[place % 2]
+    return [{"role": speaker.lower(), "content": text[begins.end() :] if begins else text}]
+
+
+def _sides(turn: Any) -> list[Any]:
+    """A turn as it is, or the turns in an object or pair that holds a question with its answer."""
+    if isinstance(turn, list | tuple) and len(turn) == 2 and all(isinstance(each, str) for each in turn):
+        if role_of(turn[0]):
+            return [{"role": turn[0], "content": turn[1]}]
+        return [{"role": "user", "content": turn[0]}, {"role": "assistant", "content": turn[1]}]
+    if not isinstance(turn, dict) or speaker_of(turn) is not None:
+        return [turn]
+    said: dict[str, Any] = {}
+    for key, content in turn.items():
+        side = next((SIDES[role] for role in SIDES if role in roles_of(key)), None)
+        if side and content is not None:
+            said.setdefault(side, content)
+        elif isinstance(content, str) and " " in content.strip():
+            return [turn]  # words of which it is not known who says them
+    return [{"role": side, "content": said[side]} for side in SIDES.values() if side in said] or [turn]
+
+
+def _in_text(text: str) -> list[Any] | None:
+    """The turns of a text in which each begins with its speaker: `Human: Hi`, `### Assistant: Hello`."""
+    marks = list(SPEAKS.finditer(text))
+    if len(marks) < 2 or text[: marks[0].start()].strip():
+        return None
+    ends = [*(mark.start() for mark in marks[1:]), len(text)]
+    return [
+        {"role": mark.group(1).lower(), "content": text[mark.end() : end].strip()}
+        for mark, end in zip(marks, ends, strict=True)
+    ]

@@ -1,0 +1,137 @@
+"""The rows of a CSV or TSV file, as spreadsheets and other programs really write them."""
+
+import csv
+import io
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, islice
+
+from fitune.core.data.files.streams import Note, utf8_line
+from fitune.core.data.shapes.columns import kind_of_texts
+from fitune.core.data.shapes.names import roles_of
+from fitune.core.data.values import Row, Skip
+from fitune.core.errors import UserError
+
+MAX_FIELD_CHARS = 1 << 26
+"""A longer field is taken for a quote that was never closed."""
+HEAD_LINES = 200
+"""Looked at to tell whether a TSV file quotes its fields."""
+TOLD_APART = {"question", "answer", "text", "chat"}
+"""Roles of columns of which there must not be two of one name."""
+
+
+def csv_rows(lines: Iterable[bytes], name: str, delimiter: str, note: Note) -> Iterator[tuple[int, Row | Skip]]:
+    """The rows behind a line of names, each with its line. delimiter: empty where the first line is to tell it."""
+    csv.field_size_limit(MAX_FIELD_CHARS)
+    texts = (utf8_line(line, number, note) for number, line in enumerate(lines, 1))
+    first, skipped = _first(texts)
+    if first.lower().startswith("sep="):  # a line for Excel
+        delimiter = first.strip()[4:5] or delimiter
+        first, more = _first(texts)
+        skipped += more
+    delimiter = delimiter or max(",;\t|", key=first.count)
+    head = [first, *islice(texts, HEAD_LINES)]
+    unquoted = delimiter == "\t" and not _is_quoted(head)
+    last = _Last(chain(head, texts))
+    reader = csv.reader(
+        last, delimiter=delimiter, strict=True, quoting=csv.QUOTE_NONE if unquoted else csv.QUOTE_MINIMAL
+    )
+    try:
+        header = _header(next(reader, []), name)
+    except csv.Error as error:
+        why = "its lines end with a carriage return alone" if "new-line" in str(error) else str(error)
+        raise UserError(f"{name}:1: is not valid CSV: {why}.", "Save it anew as CSV (UTF-8).") from None
+    if _is_row(header, head[1:], delimiter):
+        note("header", 1)
+    while True:
+        before = reader.line_num
+        number = before + skipped
+        try:
+            record = next(reader, None)
+        except csv.Error as error:
+            if "unexpected end" in str(error) or reader.line_num - before > 1:
+                hint = 'A quote inside a quoted field is written twice: "".'
+                raise UserError(f"{name}:{number}: a quote is opened and not closed again.", hint) from None
+            yield number, Skip("bad_line", f"is not valid CSV: {_why(error, last.line)}.")
+            continue
+        if record is None:
+            return
+        if record:
+            yield number, _row(header, record)
+
+
+def _first(texts: Iterable[str]) -> tuple[str, int]:
+    """The next line with something on it, and how many were read for it."""
+    for count, text in enumerate(texts, 1):
+        if text.strip():
+            return text, count
+    return "", 1
+
+
+class _Last:
+    """Lines that pass, the last of which is known."""
+
+    def __init__(self, lines: Iterable[str]) -> None:
+        self._lines, self.line = iter(lines), ""
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        self.line = next(self._lines)
+        return self.line
+
+
+def _is_quoted(head: list[str]) -> bool:
+    """Whether the quotes in these lines of a TSV file are those of CSV; most programs write TSV without."""
+    try:
+        for _ in csv.reader(io.StringIO("".join(head)), delimiter="\t", strict=True):
+            pass
+    except csv.Error:
+        return False
+    return True
+
+
+def _why(error: csv.Error, line: str) -> str:
+    if '\\"' in line:
+        return 'a quote is written as \\" (an escape with a backslash); CSV writes it twice: ""'
+    return str(error)
+
+
+def _row(header: list[str], record: list[str]) -> Row | Skip:
+    """The fields by name. Empty ones at the end of a line may be missing."""
+    missing = len(header) - len(record)
+    if missing < 0 or (missing and len(record) == 1):
+        return Skip("bad_line", f"has {len(record)} fields where the header has {len(header)}.")
+    return dict(zip(header, record + [""] * missing, strict=True))
+
+
+def _header(cells: list[str], name: str) -> list[str]:
+    given = [cell.strip() or f"unnamed_{n}" for n, cell in enumerate(cells, 1)]
+    names = [each if given.index(each) == n else f"{each}_{n + 1}" for n, each in enumerate(given)]
+    if twice := [each for each in given if given.count(each) > 1 and TOLD_APART & roles_of(each)]:
+        raise UserError(f"{name}:1: two columns are named {twice[0]}.", "Give each column a name of its own.")
+    return names
+
+
+def _is_row(header: list[str], lines: list[str], delimiter: str) -> bool:
+    """Whether the line of names is rather a row: it holds texts, and nothing that only a name would be."""
+    if not any(map(_is_row_like, header)):
+        return False
+    try:
+        below = list(zip(*csv.reader(lines, delimiter=delimiter), strict=False))
+    except csv.Error:  # told of its own row
+        return False
+    return not any(_is_name(name, values) for name, values in zip(header, below, strict=False))
+
+
+def _is_name(name: str, values: Sequence[str]) -> bool:
+    """Whether this is a name by what stands below it: a known one that does not come again, or words above numbers."""
+    if name in values:
+        return False
+    kind = kind_of_texts([value.strip() for value in values if value.strip()])
+    return bool(roles_of(name)) or (kind in ("number", "date", "path", "id") and kind_of_texts([name]) != kind)
+
+
+def _is_row_like(name: str) -> bool:
+    """Whether this is rather a text, or a number, than the name of a column."""
+    return len(name) > 100 or len(name.split()) > 4 or name.endswith(("?", ".", "!")) or name.isdecimal()

@@ -1,0 +1,90 @@
+"""The rows in a value of a JSON document, however the document arranges them: a list, a wrapped list, pandas tables."""
+
+from typing import Any
+
+from fitune.core.data.chats.turns import CHAT_KEYS, style_of
+from fitune.core.data.shapes.columns import words_in
+from fitune.core.data.shapes.names import roles_of
+from fitune.core.data.values import Row, Skip, kind_name
+
+MOST = 0.8
+"""An object whose list of objects holds this share of its words is only the list's wrapping."""
+ASKED = {"question", "answer", "chosen", "system", "document"}
+"""Roles of fields that belong to a single row."""
+
+
+def as_row(value: Any) -> Row | Skip:
+    """An object as it is; a bare list of chat turns as the row of a chat."""
+    if isinstance(value, list) and value and isinstance(value[0], dict) and style_of(value):
+        return {"messages": value}
+    return value if isinstance(value, dict | Skip) else Skip("bad_line", f"is {kind_name(value)}, not an object.")
+
+
+def unwrapped(value: Any, split: str) -> list[Any]:
+    """The rows in a value at the top of a document: in an object that only wraps them, or else the value itself."""
+    if not isinstance(value, dict):
+        return [value]
+    return _wrapped(value, split) or _split_table(value) or _by_row(value) or _by_column(value) or [value]
+
+
+def _wrapped(value: Row, split: str) -> list[Any]:
+    """The rows of the list that an object wraps: that of the split, or the one with nearly all the words."""
+    lists = {key: each for key, each in value.items() if _is_rows(key, each)}
+    inner = [each for each in value.values() if isinstance(each, dict)]
+    if not lists and len(inner) == 1 and words_in(inner[0]) >= MOST * words_in(value):
+        return _wrapped(inner[0], split)
+    if not lists:
+        return []
+    name = split if split in lists else max(lists, key=lambda key: words_in(lists[key]))
+    if all(isinstance(each, dict) and isinstance(each.get("row"), dict) for each in lists[name]):
+        return [each["row"] for each in lists[name]]  # as the Hub's viewer shows them
+    about = {key: each for key, each in value.items() if key not in lists}
+    is_row = any(ASKED & roles_of(key) and words_in(each) for key, each in about.items())
+    if split not in lists and (is_row or words_in(lists[name]) < MOST * words_in(value)):
+        return []
+    return list(lists[name])
+
+
+def _is_rows(key: str, value: Any) -> bool:
+    """A list of objects which are not the turns of one chat."""
+    if not (isinstance(value, list) and value and isinstance(value[0], dict)):
+        return False
+    style = style_of(value)
+    return style is None or (style == "pairs" and key not in CHAT_KEYS)
+
+
+def _split_table(value: Row) -> list[Any]:
+    """pandas' orient="split": {"columns": [...], "data": [[...], ...]}."""
+    columns, data = value.get("columns"), value.get("data")
+    if not (isinstance(columns, list) and isinstance(data, list) and data):
+        return []
+    if not all(isinstance(row, list) and len(row) == len(columns) for row in data):
+        return []
+    return [dict(zip(map(str, columns), row, strict=True)) for row in data]
+
+
+def _by_row(value: Row) -> list[Any]:
+    """pandas' orient="index", and rows kept by their ids: {"0": {"question": ...}, "1": {...}}."""
+    rows = list(value.values())
+    if len(rows) < 2 or not all(isinstance(row, dict) and row for row in rows) or any(map(roles_of, value)):
+        return []
+    shared = set.intersection(*(set(row) for row in rows))
+    return rows if any(map(roles_of, shared)) else []
+
+
+def _by_column(value: Row) -> list[Any]:
+    """pandas' orient="columns" {"question": {"0": ...}}, and lists {"question": [...]}, of known columns."""
+    columns = list(value.values())
+    if not any(roles_of(key) - {"chat"} for key in value) or any(key in CHAT_KEYS for key in value):
+        return []
+    if all(isinstance(column, dict) and column.keys() == columns[0].keys() for column in columns):
+        keys = list(columns[0])
+        return [{name: column[key] for name, column in value.items()} for key in keys] if _are_places(keys) else []
+    lists = all(isinstance(column, list) and len(column) == len(columns[0]) > 1 for column in columns)
+    if not lists or any(isinstance(each, dict | list) for column in columns for each in column):
+        return []
+    return [dict(zip(value, row, strict=True)) for row in zip(*columns, strict=True)]
+
+
+def _are_places(keys: list[str]) -> bool:
+    return len(keys) > 1 and all(key.isdecimal() for key in keys)

@@ -1,0 +1,115 @@
+"""The rows of an Excel workbook: of its one sheet that holds any."""
+
+import io
+import re
+import zipfile
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from typing import Any
+from xml.etree import ElementTree
+
+from fitune.core.data.values import Row
+from fitune.core.errors import UserError
+
+SHEET = re.compile(r"xl/worksheets/[^/]+\.xml$")
+DATE_FORMATS = {*range(14, 23), *range(45, 48)}
+"""Numbers of the formats that Excel itself has for dates and times."""
+IN_DATE = re.compile(r"[ymdhs]", re.IGNORECASE)
+NOT_IN_DATE = re.compile(r'"[^"]*"|\[[^\]]*\]|\\.|General', re.IGNORECASE)
+EPOCH = datetime(1899, 12, 30)
+"""Day 0 of Excel's dates."""
+AS_CSV = "Save the sheet with the rows as CSV (UTF-8)."
+
+
+def xlsx_rows(raw: io.BufferedReader, name: str) -> Iterator[tuple[int, Row]]:
+    """The rows below the first, which holds the names of the columns; each with its number in the sheet.
+
+    Raises UserError for what is no workbook, and for one with rows in several sheets.
+    """
+    try:
+        with zipfile.ZipFile(raw) as book:
+            if "xl/workbook.xml" not in book.namelist():
+                raise UserError(f"{name} is a zip archive under another name.", "Unpack it, and name the file in it.")
+            texts, dates = _texts(book), _dates(book)
+            sheets = sorted(filter(SHEET.match, book.namelist()))
+            found = [sheet for sheet in sheets if next(_cells(book, sheet, texts, dates), None)]
+            if len(found) > 1:
+                raise UserError(f"{name} has rows in {len(found)} sheets.", AS_CSV)
+            for sheet in found:
+                yield from _named(_cells(book, sheet, texts, dates))
+    except (zipfile.BadZipFile, ElementTree.ParseError, KeyError, IndexError, ValueError) as error:
+        raise UserError(f"{name} is not a whole Excel workbook: {error}.", AS_CSV) from None
+
+
+def _named(cells: Iterator[tuple[int, dict[str, Any]]]) -> Iterator[tuple[int, Row]]:
+    """Rows by the names that the first one gives to the columns."""
+    _, header = next(cells)
+    names = {place: str(value).strip() for place, value in header.items()}
+    for number, row in cells:
+        yield number, {name: row.get(place, "") for place, name in names.items()}
+
+
+def _cells(
+    book: zipfile.ZipFile, sheet: str, texts: list[str], dates: set[int]
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The rows of a sheet that hold something: number, and value by the letters of the column."""
+    number = 0
+    with book.open(sheet) as stream:
+        for _, element in ElementTree.iterparse(stream):
+            if _tag(element) != "row":
+                continue
+            number = int(element.get("r", number + 1))
+            values = {_letters(cell): _value(cell, texts, dates) for cell in element if _tag(cell) == "c"}
+            if row := {place: value for place, value in values.items() if value not in (None, "")}:
+                yield number, row
+            element.clear()
+
+
+def _value(cell: ElementTree.Element, texts: list[str], dates: set[int]) -> Any:
+    kind = cell.get("t", "n")
+    if kind == "inlineStr":
+        return "".join(part.text or "" for part in cell.iter() if _tag(part) == "t")
+    text = next((part.text for part in cell if _tag(part) == "v"), None)
+    if text is None or kind in ("str", "e", "d"):
+        return text
+    if kind == "s":
+        return texts[int(text)]
+    if kind == "b":
+        return text == "1"
+    if int(cell.get("s", 0)) in dates:
+        return (EPOCH + timedelta(days=float(text))).isoformat(sep=" ").removesuffix(" 00:00:00")
+    return int(text) if re.fullmatch(r"-?\d+", text) else float(text)
+
+
+def _texts(book: zipfile.ZipFile) -> list[str]:
+    """The texts that cells name by number."""
+    if "xl/sharedStrings.xml" not in book.namelist():
+        return []
+    root = ElementTree.fromstring(book.read("xl/sharedStrings.xml"))
+    return ["".join(part.text or "" for part in item.iter() if _tag(part) == "t") for item in root]
+
+
+def _dates(book: zipfile.ZipFile) -> set[int]:
+    """The styles of cells that hold dates: Excel keeps these as numbers."""
+    if "xl/styles.xml" not in book.namelist():
+        return set()
+    root = ElementTree.fromstring(book.read("xl/styles.xml"))
+    formats = [each for each in root.iter() if _tag(each) == "numFmt"]
+    own = {int(each.get("numFmtId", 0)) for each in formats if _is_date(each.get("formatCode", ""))}
+    styles = next((list(each) for each in root.iter() if _tag(each) == "cellXfs"), [])
+    return {place for place, each in enumerate(styles) if int(each.get("numFmtId", 0)) in DATE_FORMATS | own}
+
+
+def _is_date(code: str) -> bool:
+    """Whether the code of a format (`dd.mm.yyyy`) writes a date or a time."""
+    return IN_DATE.search(NOT_IN_DATE.sub("", code)) is not None
+
+
+def _tag(element: ElementTree.Element) -> str:
+    """The name of an element without its namespace."""
+    return element.tag.rpartition("}")[2]
+
+
+def _letters(cell: ElementTree.Element) -> str:
+    """The column of a cell: `B` of `B7`."""
+    return re.sub(r"\d", "", cell.get("r", ""))

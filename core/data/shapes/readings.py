@@ -1,0 +1,205 @@
+"""Every way in which a table could be read as something to learn from, by the names and the content of its columns."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from fitune.core.data.chats.speakers import role_of
+from fitune.core.data.chats.turns import speaker_of, turns_of
+from fitune.core.data.shapes.columns import FEW_VALUES, Column
+from fitune.core.data.shapes.names import plain
+
+CLOSE = 0.5
+"""A second answer with this share of the words of the first makes it a close call which one is meant."""
+NO_WORDS = ("id", "path", "media")
+NO_QUESTION = (*NO_WORDS, "number", "date", "yes_no", "list", "object")
+ANSWERED = 0.5
+"""Share of the chats that must hold an answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One way to read the rows."""
+
+    format: str
+    columns: Mapping[str, str]
+    """Role -> column."""
+    sure: bool
+    why: str
+    others: tuple[Mapping[str, str], ...] = field(default=())
+    """Mappings that are as likely."""
+
+
+def readings(table: Sequence[Column]) -> list[Reading]:
+    """The ways that names or turns speak for, those for which most speaks first; empty if nothing does."""
+    return [*_chats(table), *_instances(table), *_pairs(table), *_summaries(table), *_segments(table)]
+
+
+def filled(table: Sequence[Column], role: str) -> list[Column]:
+    """The columns of which the name says this role, those that hold something; all of them if none does."""
+    named = [column for column in table if role in column.roles]
+    return [column for column in named if column.kind != "empty"] or named
+
+
+def _chats(table: Sequence[Column]) -> Iterator[Reading]:
+    for column in table:
+        if column.kind != "turns" or not _is_answered(column):
+            continue
+        first: Any = next((turn for value in column.values for turn in turns_of(value) or [] if speaker_of(turn)), {})
+        fmt = "sharegpt" if "from" in first else "messages"
+        sure = column.style == "roles" or "chat" in column.roles
+        yield Reading(fmt, {"messages": column.name}, sure, f"the column {column.name} holds chat turns.")
+
+
+def _is_answered(column: Column) -> bool:
+    """Whether somebody else than the user speaks: an answer, or a speaker of a name that is not known."""
+    chats = [turns_of(value) or [] for value in column.values]
+    answered = [any(role_of(speaker_of(turn)) in ("assistant", None) for turn in chat) for chat in chats]
+    return sum(answered) >= ANSWERED * len(answered)
+
+
+def _instances(table: Sequence[Column]) -> Iterator[Reading]:
+    by_name = {plain(column.name): column for column in table}
+    if "instances" in by_name and "instruction" in by_name and by_name["instances"].kind in ("list", "turns"):
+        found = {"instruction": by_name["instruction"].name, "instances": by_name["instances"].name}
+        yield Reading("alpaca", found, True, "there is an instruction with a list of instances (input, output).")
+
+
+def _pairs(table: Sequence[Column]) -> Iterator[Reading]:
+    """A question, perhaps with a context, and an answer, all so named."""
+    answers = filled(table, "answer")
+    asks = [column for column in filled(table, "question") if column not in answers]
+    if not (answers and asks):
+        return
+    answer = max(answers, key=lambda column: (_is_leaf(column), column.words))
+    asked = max(asks, key=lambda column: ("context" not in column.roles, column.words))
+    contexts = [each for each in filled(table, "context") if each not in (asked, *answers) and not _holds(each, asked)]
+    context = max(contexts, key=lambda column: column.words, default=None)
+    found = {"question": asked.name, "answer": answer.name}
+    rivals = [each for each in answers if each is not answer and each.words >= CLOSE * max(1, answer.words)]
+    rivals += [each for each in asks if each not in (asked, context) and each.words >= CLOSE * max(1, asked.words)]
+    others = [{**found, ("answer" if each in answers else "question"): each.name} for each in rivals]
+    has_context = context is not None and bool(context.values)
+    sure = not rivals and _may_ask(asked, has_context) and _may_answer(answer)
+    yield Reading(*_as_format(asked, answer, context, _history(table)), sure, _why(asked, answer), tuple(others))
+
+
+def _holds(column: Column, other: Column) -> bool:
+    """Whether each text of a column holds that of another in it: a whole prompt, written out."""
+    pairs = list(zip(column.values, other.values, strict=False))
+    return len(column.values) == len(other.values) and all(str(inner) in str(whole) for whole, inner in pairs)
+
+
+def _is_leaf(column: Column) -> bool:
+    """Whether this is text within an object (`answers.text`), or anything else but an object with such text."""
+    return column.kind != "object"
+
+
+def _may_ask(column: Column, has_context: bool) -> bool:
+    """Whether this looks like questions: text, and not the same few words again and again unless about a context."""
+    if len(column.values) < FEW_VALUES:  # too few to doubt the name
+        return True
+    return column.kind not in NO_QUESTION and (has_context or column.kind != "label")
+
+
+def _may_answer(column: Column) -> bool:
+    return len(column.values) < FEW_VALUES or column.kind not in NO_WORDS
+
+
+def _as_format(
+    asked: Column, answer: Column, context: Column | None, history: Mapping[str, str]
+) -> tuple[str, Mapping[str, str]]:
+    names = (plain(asked.name), plain(answer.name))
+    if context or names == ("instruction", "output"):
+        extra = {"input": context.name} if context else {}
+        return "alpaca", {"instruction": asked.name, **extra, "output": answer.name, **history}
+    if names == ("prompt", "completion"):
+        return "prompt_completion", {"prompt": asked.name, "completion": answer.name}
+    return "question_answer", {"question": asked.name, "answer": answer.name, **history}
+
+
+def _history(table: Sequence[Column]) -> Mapping[str, str]:
+    """The earlier turns of a chat, in a column of their own."""
+    found = (each.name for each in table if "history" in each.roles and all(map(turns_of, each.values)))
+    return {"history": name} if (name := next(found, None)) else {}
+
+
+def _why(asked: Column, answer: Column) -> str:
+    return f"the columns are named {asked.name} and {answer.name}."
+
+
+def _summaries(table: Sequence[Column]) -> Iterator[Reading]:
+    """A long text with a short one made of it."""
+    short = [column for column in filled(table, "summary") if column.kind == "text"]
+    long = [column for column in filled(table, "document") if column.kind in ("text", "turns") and column not in short]
+    if short and long:
+        text, summary = (max(each, key=lambda column: column.words) for each in (long, short))
+        found = {"question": text.name, "answer": summary.name}
+        yield Reading("question_answer", found, text.kind == "text", _why(text, summary), ({"text": text.name},))
+
+
+def _segments(table: Sequence[Column]) -> Iterator[Reading]:
+    """axolotl's lists of {label, text}, of which some are learned."""
+    for column in table:
+        firsts = [value[0] for value in column.values if isinstance(value, list)]
+        if column.kind == "list" and firsts and all(_is_segment(first) for first in firsts):
+            found = {"prompt": column.name, "completion": column.name}
+            yield Reading("prompt_completion", found, True, f"the column {column.name} holds segments with marks.")
+
+
+def _is_segment(value: object) -> bool:
+    return isinstance(value, dict) and value.keys() == {"label", "text"} and isinstance(value["label"], bool)
+
+
+def by_content(table: Sequence[Column]) -> list[Reading]:
+    """The ways in which columns of unknown names could be read: one text, a text with a label, or two texts."""
+    apart = {"system", "thinking", "history", "tools"}
+    texts = [column for column in table if column.kind == "text" and not apart & column.roles]
+    labels = [each for each in table if "label" in each.roles and each.kind in ("label", "number", "yes_no")]
+    plain_texts = [column for column in texts if "text" in column.roles]
+    if labels and len(texts) in (1, 2) and "chat" not in texts[0].roles:
+        return [_labelled(texts, labels[0])]
+    if plain_texts or len(texts) == 1:
+        text = max(plain_texts or texts, key=lambda column: column.words)
+        has_sentences = any(" " in str(value) or not str(value).isascii() for value in text.values)
+        sure = len(texts) == 1 and has_sentences and (not text.hints or "text" in text.hints)
+        found, why = {"text": text.name}, f"{text.name} is taken as plain text."
+        return [Reading("text", found, sure, why, tuple(pairs_of(texts)))]
+    if len(texts) == 2:
+        pairs = pairs_of(texts)
+        why = f"{texts[0].name} and {texts[1].name} are the columns with text."
+        return [Reading("question_answer", pairs[0], False, why, tuple(pairs[1:]))]
+    return []
+
+
+def _labelled(texts: Sequence[Column], label: Column) -> Reading:
+    """A text, or a pair of texts, with what is to be said about it."""
+    why = f"{label.name} looks like what is to be answered about {' and '.join(text.name for text in texts)}."
+    if len(texts) == 2:
+        found = {"instruction": texts[0].name, "input": texts[1].name, "output": label.name}
+        return Reading("alpaca", found, False, why, tuple(pairs_of(texts)))
+    found = {"question": texts[0].name, "answer": label.name}
+    return Reading("question_answer", found, False, why, ({"text": texts[0].name},))
+
+
+def pairs_of(texts: Sequence[Column]) -> list[Mapping[str, str]]:
+    """Pairs of columns, those with most words first; of two ways round that which the names speak for."""
+    pairs = [(one, other) for one in texts for other in texts if one is not other]
+    pairs.sort(key=lambda pair: (-pair[0].words - pair[1].words, not _is_told(*pair)))
+    return [{"question": one.name, "answer": other.name} for one, other in pairs]
+
+
+def _is_told(asked: Column, answer: Column) -> bool:
+    return "question" in asked.hints - answer.hints or "answer" in answer.hints - asked.hints
+
+
+def transcripts(table: Sequence[Column]) -> list[Reading]:
+    """Texts in which `Human:` and `Assistant:` speak in turn: a chat, if the user says so."""
+    texts = [column for column in table if column.kind == "text" and "text" not in column.roles]
+    spoken = [each for each in texts if all(isinstance(value, str) and turns_of(value) for value in each.values)]
+    why = "texts in which a user and an assistant speak in turn."
+    return [replace(_chat(column), why=f"the column {column.name} holds {why}") for column in spoken]
+
+
+def _chat(column: Column) -> Reading:
+    return Reading("messages", {"messages": column.name}, False, "", ({"text": column.name},))

@@ -1,0 +1,137 @@
+"""Recognise the shape of a source's rows from the first of them, or take the recipe's word for it. Pure: no IO."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from fitune.core.data.shapes.chosen import mapped, named
+from fitune.core.data.shapes.columns import Column, columns_of, table_of
+from fitune.core.data.shapes.readings import Reading, by_content, pairs_of, readings, transcripts
+from fitune.core.data.shapes.shape import Shape, as_toml
+from fitune.core.data.shapes.special import special
+from fitune.core.data.shapes.unseen import is_repeated, unseen_columns, used_columns, words_of
+from fitune.core.data.values import Row, cell
+from fitune.core.errors import Problem
+from fitune.core.recipe import Data
+
+CLOSE = 0.5
+"""A second reading, or unseen words, of this share of the words of the best make it a close call."""
+OFFERED = 6
+COLUMNS_SHOWN = 12
+LOOKS = {
+    "turns": "chat turns", "label": "a few short values", "id": "ids", "number": "numbers", "yes_no": "yes or no",
+    "date": "dates", "path": "addresses", "media": "media", "object": "objects", "list": "lists", "empty": "nothing",
+}  # fmt: skip
+"""What a column holds, in words; those with text are named without."""
+
+
+def recognise(rows: Sequence[Row], data: Data) -> Shape:
+    """The shape of a source. rows: its first raw rows, at least one; data: the recipe's format and columns."""
+    table = table_of(rows)
+    if data.columns:
+        shape = mapped(rows, columns_of(rows), data)
+        return replace(shape, columns=_with_system(shape.format, shape.columns, table))
+    shape = _guess(rows, table)
+    if data.format not in ("auto", shape.format):
+        shape = named(columns_of(rows), data.format, shape)
+        return replace(shape, columns=_with_system(shape.format, shape.columns, table))
+    return shape
+
+
+def _guess(rows: Sequence[Row], table: Sequence[Column]) -> Shape:
+    found = readings(table)
+    best = max(found, key=lambda each: words_of(table, each.columns), default=None)  # of equals the first
+    if refused := special(table, best):
+        return refused
+    if best is None:
+        offered = [*transcripts(table), *by_content(table)]
+        return _judged(offered[0], offered[1:], rows, table) if offered else _unknown(table)
+    return _judged(best, [each for each in found if each is not best], rows, table)
+
+
+def _judged(best: Reading, found: Sequence[Reading], rows: Sequence[Row], table: Sequence[Column]) -> Shape:
+    """The best reading: with a stop where most of the words stay unseen, not sure where it is a close call."""
+    columns = _with_system(best.format, best.columns, table)
+    rows = [row for row in rows if any(cell(row, name) is not None for name in best.columns.values())]
+    table = table_of(rows)  # rows of another kind are left out, which is said elsewhere
+    seen = words_of(table, columns)
+    unseen = unseen_columns(rows, table, columns)
+    unseen_words = sum(column.words for column in unseen)
+    rivals = [each.columns for each in found if _is_rival(each, columns, seen, rows, table)]
+    others = list(best.others if not best.sure else ())
+    if _is_glued(best, rows):
+        others = [{"question": columns["prompt"], "answer": columns["completion"]}, best.columns]
+    close = bool(rivals or others) or not best.sure or unseen_words > CLOSE * seen
+    offered = [*([] if _is_glued(best, rows) else [columns]), *rivals, *others]
+    names = tuple(column.name for column in unseen if column.words > (seen + unseen_words) / 10)
+    if unseen_words > seen:
+        offered = [*_with_unseen(columns, unseen[0]), *offered]
+    stops = (_most_unseen(unseen, offered),) if unseen_words > seen else ()
+    why = _glued(best) if _is_glued(best, rows) else best.why
+    candidates = tuple(offered[:OFFERED]) if close else ()
+    return Shape(best.format, columns, not close, why, candidates, stops, names)
+
+
+def _is_rival(
+    other: Reading, columns: Mapping[str, str], seen: int, rows: Sequence[Row], table: Sequence[Column]
+) -> bool:
+    """Whether another reading has nearly as many words as the best, and not the same ones."""
+    if set(other.columns.values()) <= set(columns.values()) or words_of(table, other.columns) < CLOSE * seen:
+        return False
+    fresh = [each for each in used_columns(table, other.columns) if each.name not in columns.values()]
+    return not all(is_repeated(rows, column, columns) for column in fresh)
+
+
+def _with_unseen(columns: Mapping[str, str], unseen: Column) -> list[Mapping[str, str]]:
+    """The mapping with a column that it left out, as thinking before the answer or as a context of the question."""
+    asked = next((columns[role] for role in ("question", "instruction", "prompt") if role in columns), None)
+    answer = next((columns[role] for role in ("answer", "output", "completion") if role in columns), None)
+    if asked is None or answer is None or unseen.kind != "text":
+        return []
+    if "thinking" in unseen.roles:
+        return [{"question": asked, "thinking": unseen.name, "answer": answer}]
+    return [] if "input" in columns else [{"instruction": asked, "input": unseen.name, "output": answer}]
+
+
+def _most_unseen(unseen: Sequence[Column], offered: Sequence[Mapping[str, str]]) -> Problem:
+    names = ", ".join(column.name for column in unseen[:3])
+    mappings = " or ".join(f"data.columns = {as_toml(each)}" for each in offered[:2])
+    text = f"most of the words of these rows are in {names}, which the model would not see."
+    return Problem("data.columns", text, f"Say which columns are meant: {mappings}.")
+
+
+def _is_glued(best: Reading, rows: Sequence[Row]) -> bool:
+    """Whether prompts and completions would be joined without a space between them."""
+    if best.format != "prompt_completion":
+        return False
+    pairs = [(cell(row, best.columns["prompt"]), cell(row, best.columns["completion"])) for row in rows]
+    texts = [(one, other) for one, other in pairs if isinstance(one, str) and isinstance(other, str) and one and other]
+    glued = [not one[-1].isspace() and not other[0].isspace() for one, other in texts]
+    return sum(glued) > len(rows) / 2
+
+
+def _glued(best: Reading) -> str:
+    return (
+        f"{best.columns['prompt']} and {best.columns['completion']} would be glued together without a space or a chat "
+        "template; they look like a question and its answer (question_answer)."
+    )
+
+
+def _unknown(table: Sequence[Column]) -> Shape:
+    by_words = sorted(table, key=lambda column: -column.words)
+    names = [f"{each.name} ({LOOKS[each.kind]})" if each.kind in LOOKS else each.name for each in by_words]
+    problem = Problem(
+        "data.columns",
+        f"fitune can't tell what to learn from the columns {', '.join(names[:COLUMNS_SHOWN]) or '(there are none)'}.",
+        'Say it in the recipe: columns = {prompt = "YOUR_COLUMN", completion = "YOUR_COLUMN"}.',
+    )
+    texts = [column for column in table if column.kind == "text"]
+    return Shape("unknown", {}, False, "no known set of columns.", tuple(pairs_of(texts)[:OFFERED]), (problem,))
+
+
+def _with_system(fmt: str, columns: Mapping[str, str], table: Sequence[Column]) -> Mapping[str, str]:
+    """A system prompt in a column of its own belongs to the chat."""
+    if fmt in ("unknown", "preference", "text", "prompt_completion") or "system" in columns:
+        return columns
+    found = (each.name for each in table if "system" in each.roles and "." not in each.name)
+    system = next((name for name in found if name not in columns.values()), None)
+    return {**columns, "system": system} if system else columns

@@ -1,0 +1,52 @@
+"""How the rows of a source are read: as which format, from which columns, and how sure that is."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import orjson
+
+from fitune.core.errors import Problem
+
+CHAT_FORMATS = ("messages", "sharegpt")
+MAPPABLE = (
+    "prompt", "completion", "system", "messages", "text", "instruction", "input", "output", "instances", "question",
+    "answer", "history", "thinking", "conversation", "role", "content",
+)  # fmt: skip
+"""Roles that `data.columns` may map."""
+NEEDED = {
+    "messages": ("messages",),
+    "sharegpt": ("messages",),
+    "alpaca": ("instruction", "output"),
+    "prompt_completion": ("prompt", "completion"),
+    "question_answer": ("question", "answer"),
+    "text": ("text",),
+}
+"""The columns a format can't do without."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """How a source's rows are read."""
+
+    format: str
+    """One of recipe.fields.DataFormat but auto; or `preference`, `vision` or `unknown`, which can't be trained on."""
+    columns: Mapping[str, str]
+    """Role -> column."""
+    sure: bool
+    why: str
+    """One sentence: what it was recognised by."""
+    candidates: tuple[Mapping[str, str], ...] = ()
+    """Values for data.columns to choose from where it is not sure."""
+    problems: tuple[Problem, ...] = ()
+    """Why rows can't be read this way; empty if they can."""
+    unseen: tuple[str, ...] = ()
+    """Columns with words that the model would not see, those with most words first."""
+
+    @property
+    def is_usable(self) -> bool:
+        return not self.problems and self.format in NEEDED
+
+
+def as_toml(columns: Mapping[str, str]) -> str:
+    """A mapping as it is written in a recipe: `{prompt = "question"}`."""
+    return "{" + ", ".join(f"{role} = {orjson.dumps(name).decode()}" for role, name in columns.items()) + "}"

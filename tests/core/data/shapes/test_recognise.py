@@ -1,0 +1,195 @@
+"""A table of row shapes, in the words of many data sets: what is learned, what is asked, and what stops."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from fitune.core.data.canonical import converter
+from fitune.core.data.exchange import exchange_of
+from fitune.core.data.shapes.recognise import recognise
+from fitune.core.data.shapes.shape import Shape
+from fitune.core.recipe import Data
+
+ROWS = 24
+Make = Callable[[int], dict[str, Any]]
+
+
+def q(n: int) -> str:
+    return f"How do I repair pump number {n} when it leaks?"
+
+
+def a(n: int) -> str:
+    return f"Close valve {n}, then replace the seal of the pump."
+
+
+def text(n: int) -> str:
+    return f"The harbour of Port{n} was built long ago. It has {n} piers, a lighthouse and a market that opens at dawn."
+
+
+def chat(n: int) -> list[dict[str, Any]]:
+    return [{"role": "user", "content": q(n)}, {"role": "assistant", "content": a(n)}]
+
+
+def shape_of(make: Make) -> Shape:
+    return recognise([make(n) for n in range(ROWS)], Data(source="rows.jsonl"))
+
+
+LEARNED: tuple[tuple[str, Make], ...] = (
+    ("question and answer", lambda n: {"question": q(n), "answer": a(n)}),
+    ("names in capitals", lambda n: {"INSTRUCTION": q(n), "RESPONSE": a(n), "SOURCE": "own"}),
+    ("Spanish", lambda n: {"pregunta": q(n), "respuesta": a(n)}),
+    ("Chinese", lambda n: {"问题": q(n), "答案": a(n), "来源": "x"}),
+    ("German with an id", lambda n: {"nr": n, "frage": q(n), "antwort": a(n)}),
+    ("camel case", lambda n: {"userPrompt": q(n), "modelResponse": a(n)}),
+    ("questions with ids, scores and addresses",
+     lambda n: {"id": f"x-{n}", "question": q(n), "answer": a(n), "score": n / 7, "url": f"https://a.org/{n}"}),
+    ("the whole prompt once more",
+     lambda n: {"instruction": q(n), "input": "", "output": a(n),
+                "text": f"### Instruction:\n{q(n)}\n\n### Response:\n{a(n)}"}),
+    ("a chat with its question once more", lambda n: {"prompt": q(n), "prompt_id": f"{n:064x}", "messages": chat(n)}),
+    ("fields of an object", lambda n: {"meta": {"id": n}, "data": {"question": q(n), "answer": a(n)}}),
+    ("an answer in a list", lambda n: {"id": f"row-{n}", "prompt": q(n), "completions": [a(n)]}),
+    ("turns", lambda n: {"id": n, "messages": chat(n)}),
+    ("turns in Python's words", lambda n: {"messages": str(chat(n))}),
+    ("turns of a question and an answer",
+     lambda n: {"source": "own", "conversation": [{"input": q(n), "output": a(n)}]}),
+    ("turns of human and assistant", lambda n: {"id": n, "dialog": [{"human": q(n), "assistant": a(n)}], "lang": "en"}),
+    ("turns of one key", lambda n: {"messages": [{"user": q(n)}, {"assistant": a(n)}]}),
+    ("turns as texts", lambda n: {"id": str(n), "conversation": [q(n), a(n)]}),
+    ("turns as pairs", lambda n: {"rounds": [[q(n), a(n)]], "topic": "pumps"}),
+    ("turns with other keys",
+     lambda n: {"dialog": [{"speaker": "user", "utterance": q(n)}, {"speaker": "bot", "utterance": a(n)}]}),
+    ("turns by number", lambda n: {"id": n, "chat": {"turn_1": {"Human": q(n), "MOSS": a(n)}}, "category": "x"}),
+    ("Gemini", lambda n: {"contents": [{"role": "user", "parts": [{"text": q(n)}]},
+                                       {"role": "model", "parts": [{"text": a(n)}]}]}),
+    ("a request to OpenAI", lambda n: {"custom_id": str(n), "body": {"model": "m", "messages": chat(n)}}),
+    ("a log of a server", lambda n: {"request": {"messages": chat(n)[:1]},
+                                     "response": {"body": {"choices": [{"message": chat(n)[1]}]}}}),
+    ("a chat and its answer", lambda n: {"input": chat(n)[:1], "ideal": a(n)}),
+    ("prompt and completion as turns", lambda n: {"prompt": chat(n)[:1], "completion": chat(n)[1:]}),
+    ("all rated good", lambda n: {"question": q(n), "answer": a(n), "is_correct": True}),
+    ("a label that is a topic", lambda n: {"question": q(n), "answer": a(n), "label": ["sea", "land"][n % 2]}),
+    ("no pictures", lambda n: {"messages": chat(n), "images": []}),
+    ("an empty history", lambda n: {"question": q(n), "answer": a(n), "history": []}),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "make"), LEARNED, ids=[name for name, _ in LEARNED])
+def test_question_and_answer_are_found(name: str, make: Make) -> None:
+    shape = shape_of(make)
+    assert shape.is_usable
+    assert shape.sure, shape.why
+    assert exchange_of(converter(shape.format, shape.columns)(make(3))[0]) == (q(3), a(3))
+
+
+WITH_MORE: tuple[tuple[str, Make, tuple[str, str]], ...] = (
+    ("instruction, context, response", lambda n: {"instruction": "Who?", "context": text(n), "response": f"{n}"},
+     (f"Who?\n\n{text(3)}", "3")),
+    ("question, context, answer", lambda n: {"question": q(n), "passage": text(n), "answer": a(n)},
+     (f"{q(3)}\n\n{text(3)}", a(3))),
+    ("the same instruction throughout", lambda n: {"instruction": "Summarise.", "input": text(n), "output": a(n)},
+     (f"Summarise.\n\n{text(3)}", a(3))),
+    ("SQuAD", lambda n: {"question": q(n), "context": text(n), "answers": {"text": [a(n)], "answer_start": [3]}},
+     (f"{q(3)}\n\n{text(3)}", a(3))),
+    ("an article with its summary", lambda n: {"id": f"ab-{n}", "article": text(n), "highlights": a(n)},
+     (text(3), a(3))),
+    ("an object to extract", lambda n: {"instruction": "Extract.", "input": text(n), "output": {"port": n, "at": None}},
+     (f"Extract.\n\n{text(3)}", '{"port":3,"at":null}')),
+    ("calls as an answer", lambda n: {"query": q(n), "answers": json.dumps([{"name": "find", "arguments": {"n": n}}]),
+                                      "tools": "[{\"name\": \"find\", \"parameters\": {}}]"},
+     (q(3), "[calls find]")),
+    ("plain text", lambda n: {"text": text(n), "url": f"https://a.org/{n}", "timestamp": f"2024-01-{n + 1:02d}"},
+     ("", text(3))),
+    ("text with notes", lambda n: {"text": text(n), "meta": {"source": "own", "page": n}}, ("", text(3))),
+    ("segments with marks",
+     lambda n: {"segments": [{"label": False, "text": q(n)}, {"label": True, "text": a(n)}]}, (q(3), a(3))),
+    ("prompts that end in a line", lambda n: {"prompt": f"{q(n)}\n", "completion": a(n)}, (f"{q(3)}\n", a(3))),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "make", "taught"), WITH_MORE, ids=[name for name, *_ in WITH_MORE])
+def test_what_belongs_to_question_and_answer_is_shown(name: str, make: Make, taught: tuple[str, str]) -> None:
+    shape = shape_of(make)
+    assert (shape.is_usable, shape.sure) == (True, True)
+    assert exchange_of(converter(shape.format, shape.columns)(make(3))[0]) == taught
+
+
+ASKED: tuple[tuple[str, Make, dict[str, str]], ...] = (
+    ("names that say nothing", lambda n: {"foo": q(n), "bar": a(n)}, {"question": "foo", "answer": "bar"}),
+    ("translations", lambda n: {"id": n, "translation": {"en": q(n), "fr": a(n)}},
+     {"question": "translation.en", "answer": "translation.fr"}),
+    ("text and label", lambda n: {"text": text(n), "label": n % 2}, {"question": "text", "answer": "label"}),
+    ("two texts and a label", lambda n: {"premise": text(n), "hypothesis": a(n), "label": n % 3},
+     {"instruction": "premise", "input": "hypothesis", "output": "label"}),
+    ("title and body", lambda n: {"title": f"On port {n}", "body": text(n)}, {"text": "body"}),
+    ("prompts without answers", lambda n: {"id": n, "prompt": q(n)}, {"text": "prompt"}),
+    ("turns without answers", lambda n: {"question_id": n, "category": ["math", "art"][n % 2], "turns": [q(n)]},
+     {"text": "turns"}),
+    ("glued", lambda n: {"prompt": q(n), "completion": a(n)}, {"question": "prompt", "answer": "completion"}),
+    ("two answers", lambda n: {"question": q(n), "answer": a(n), "solution": text(n)[: len(a(n))]},
+     {"question": "question", "answer": "answer"}),
+    ("questions that are ids", lambda n: {"question": f"q-{n:04d}", "answer": a(n)},
+     {"question": "question", "answer": "answer"}),
+    ("answers that are paths", lambda n: {"question": q(n), "answer": f"files/{n}.txt"},
+     {"question": "question", "answer": "answer"}),
+    ("a text in which two speak", lambda n: {"system": "Be kind.", "log": f"Human: {q(n)}\nAssistant: {a(n)}"},
+     {"messages": "log", "system": "system"}),
+    ("one message a row", lambda n: {"conversation_id": n // 2, **chat(n)[n % 2]},
+     {"conversation": "conversation_id", "role": "role", "content": "content"}),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "make", "first"), ASKED, ids=[name for name, *_ in ASKED])
+def test_a_close_call_is_asked(name: str, make: Make, first: dict[str, str]) -> None:
+    shape = shape_of(make)
+    assert not shape.sure
+    assert dict(shape.candidates[0]) == first
+    chosen = recognise([make(n) for n in range(ROWS)], Data(source="x", columns=first))
+    assert (chosen.is_usable, chosen.sure) == (True, True)
+
+
+STOPPED: tuple[tuple[str, Make, str, str], ...] = (
+    ("most words elsewhere", lambda n: {"question": q(n), "answer": a(n), "chain_of_thought": text(n) * 2},
+     "question_answer", "most of the words of these rows are in chain_of_thought"),
+    ("ids alone", lambda n: {"id": f"row-{n}", "category": ["a", "b"][n % 2]}, "unknown", "id (ids)"),
+    ("two lists", lambda n: {"tag": f"t{n}", "patterns": [q(n), text(n)], "responses": [a(n)]},
+     "question_answer", "patterns"),
+    ("chosen and rejected", lambda n: {"question": q(n), "chosen": a(n), "rejected": "No."},
+     "preference", 'data.columns = {question = "question", answer = "chosen"}'),
+    ("chosen and rejected turns", lambda n: {"chosen": chat(n), "rejected": [chat(n)[0], chat(n + 1)[1]]},
+     "preference", 'data.columns = {messages = "chosen"}'),
+    ("a chat with two ends", lambda n: {"conversations": [{"from": "human", "value": q(n)}],
+                                        "chosen": {"from": "gpt", "value": a(n)},
+                                        "rejected": {"from": "gpt", "value": "x y"}},
+     "preference", 'data.columns = {question = "conversations", answer = "chosen"}'),
+    ("two answers and a winner",
+     lambda n: {"prompt": q(n), "response_a": a(n), "response_b": f"Hit it {n} times.", "winner": "a"},
+     "preference", "columns response_a, response_b"),
+    ("thumbs", lambda n: {"prompt": q(n), "response": a(n), "thumbs_up": n % 2 == 0}, "preference", "thumbs_up"),
+    ("KTO", lambda n: {"messages": chat(n), "label": str(n % 2 == 0)}, "preference", "rated good or bad"),
+    ("pictures", lambda n: {"messages": chat(n), "images": [f"i/{n}.png"]}, "vision", "pictures"),
+    ("paths of pictures", lambda n: {"question": q(n), "answer": a(n), "file": f"{n}.jpg"}, "vision", "file"),
+    ("a tree of messages", lambda n: {"message_tree_id": n, "parent_id": n, "text": q(n), "role": "prompter"},
+     "unknown", "single message"),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "make", "fmt", "said"), STOPPED, ids=[name for name, *_ in STOPPED])
+def test_what_must_not_be_learned_stops_and_says_why(name: str, make: Make, fmt: str, said: str) -> None:
+    shape = shape_of(make)
+    assert (shape.format, shape.is_usable) == (fmt, False)
+    assert said in " ".join(map(str, shape.problems))
+    for columns in shape.candidates:
+        assert recognise([make(n) for n in range(ROWS)], Data(source="x", columns=dict(columns))).is_usable
+
+
+def test_words_that_stay_unseen_are_named_where_they_are_fewer() -> None:
+    shape = shape_of(lambda n: {"question": q(n), "answer": a(n), "remark": f"Asked by a sailor on day {n}."})
+    assert (shape.sure, shape.unseen) == (True, ("remark",))
+
+
+def test_rows_of_another_kind_do_not_hide_what_most_rows_are() -> None:
+    rows = [{"messages": chat(n)} if n % 4 else {"text": text(n)} for n in range(ROWS)]
+    assert recognise(rows, Data(source="x")).format == "messages"
