@@ -5,7 +5,8 @@ recomputes; it needs no gradient of its own, so LoRA costs 6 a parameter and tok
 """
 
 import re
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from fitune.core.memory import Linear, Shape
@@ -136,7 +137,7 @@ def _host_s(shape: Shape, recipe: Recipe, backend: str) -> float:
 def _optimizer_s(shape: Shape, recipe: Recipe) -> float:
     """Seconds of an optimizer step beside its micro-batches."""
     a_matrix_s = OPTIMIZER_S.get(recipe.train.optimizer, OTHER_OPTIMIZER_S)
-    return 2 * a_matrix_s * sum(1 for _ in _adapted(shape, recipe))
+    return 2 * a_matrix_s * sum(times for _, times in _adapted(shape, recipe))
 
 
 def flops_per_token(shape: Shape, recipe: Recipe, length: float) -> float:
@@ -149,17 +150,19 @@ def flops_per_token(shape: Shape, recipe: Recipe, length: float) -> float:
     window = min(length, shape.window or length)
     seen = window * shape.windowed_layers + length * (len(shape.layers) - shape.windowed_layers)
     attention = 2 * shape.queries * seen * (3.5 if passes == 4 else 4.5)
-    lora = sum(recipe.lora.r * (linear.inputs + linear.outputs) for linear in _adapted(shape, recipe))
+    lora = sum(recipe.lora.r * (linear.inputs + linear.outputs) * times for linear, times in _adapted(shape, recipe))
     return passes * (shape.active_params - head) + 4 * head + attention + (passes + 2) * lora
 
 
-def _adapted(shape: Shape, recipe: Recipe) -> Iterator[Linear]:
-    """The matrices that get an adapter, one by one."""
+def _adapted(shape: Shape, recipe: Recipe) -> Iterator[tuple[Linear, int]]:
+    """The distinct matrices that get an adapter, with the number of layers that have each."""
     chosen, layers = recipe.lora.target_modules, recipe.lora.layers
     names = None if chosen == "all-linear" else {name.rpartition(".")[2] for name in chosen}
-    for index, layer in enumerate(shape.layers):
-        if layers is None or index in layers:
-            yield from (linear for linear in layer.linears if names is None or linear.name in names)
+    matrices: Iterable[tuple[Linear, int]] = shape.matrices
+    if layers is not None:
+        some = (shape.layers[index] for index in layers if index < len(shape.layers))
+        matrices = Counter(linear for layer in some for linear in layer.linears).items()
+    return ((linear, times) for linear, times in matrices if names is None or linear.name in names)
 
 
 def _unpack_bytes(shape: Shape, recipe: Recipe) -> float:
