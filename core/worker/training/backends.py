@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fitune.core.errors import UserError
-from fitune.core.machine import grows_in_place
+from fitune.core.machine import Kernel, grows_in_place
 from fitune.core.recipe import Lora, Recipe
 from fitune.core.worker.models import Source
 
@@ -39,6 +39,16 @@ def prepare(backend: str) -> None:
         import unsloth  # noqa: F401
     elif grows_in_place():  # as unsloth does: without it torch strands up to 0.7 GiB between the blocks of a step
         os.environ.setdefault("PYTORCH_ALLOC_CONF", "expandable_segments:True")
+
+
+def attention_kernel(backend: str) -> Kernel | None:
+    """Give Unsloth the best attention kernel of this machine and return it; None with the trl backend, which has one
+    for padded rows only. Call it after `prepare`."""
+    if backend != "unsloth":
+        return None
+    from fitune.core.worker.training import varlen_attention
+
+    return varlen_attention.install()
 
 
 def compute_dtype() -> str:

@@ -13,6 +13,7 @@ from transformers import Trainer, TrainerState
 from trl import SFTConfig, SFTTrainer
 
 from fitune.core.errors import UserError
+from fitune.core.machine import Kernel
 from fitune.core.memory import CONTEXT_BYTES, EXPERT_NAMES
 from fitune.core.recipe import Lora, Recipe
 from fitune.core.runs import EventLog, Finished, Phase, Run, Started, Tail, Warned, spent_s
@@ -24,6 +25,7 @@ from fitune.core.worker.training import adapter, backends, packing, record
 from fitune.core.worker.training.callbacks import Reporter
 from fitune.core.worker.training.samples import Samples, questions
 from fitune.core.worker.training.training_rows import Reading, read_rows
+from fitune.core.worker.training.varlen_attention import could_be_faster
 
 MIN_LR_RATE = 0.1
 """Where cosine_with_min_lr ends, as a share of the learning rate."""
@@ -43,7 +45,8 @@ def run(run: Run, log: EventLog, memory: MemoryMeter) -> None:
     earlier_s = spent_s(Tail(run.events).catch_up(), "train") if checkpoint else 0.0
     began = time.monotonic() - earlier_s
     limit_memory(recipe)
-    _tell_start(recipe, checkpoint, log)
+    kernel = backends.attention_kernel(recipe.train.backend)
+    _tell_start(recipe, checkpoint, kernel, log)
 
     source = models.of_run(run, log)
     log.write(Phase(name="load", model=source.name, revision=source.revision))
@@ -98,15 +101,22 @@ def train_from(checkpoint: Path | None, trainer: SFTTrainer, stop: Path) -> None
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
 
 
-def _tell_start(recipe: Recipe, checkpoint: Path | None, log: EventLog) -> None:
+def _tell_start(recipe: Recipe, checkpoint: Path | None, kernel: Kernel | None, log: EventLog) -> None:
     log.write(
         Started(
             backend=recipe.train.backend,
             dtype=backends.compute_dtype(),
             device=torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+            attention=kernel,
             resumed_from=int(checkpoint.name.partition("-")[2]) if checkpoint else None,
         )
     )
+    if could_be_faster(kernel):
+        message = (
+            "Attention takes one row after another, which makes short rows several times slower: no FlashAttention "
+            "works with the installed torch. `fitune doctor` says how to install the pinned one, which has it."
+        )
+        log.write(Warned(kind="attention", message=message))
 
 
 def _tell_passed_over(lora: Lora, model: Any, log: EventLog) -> None:
