@@ -25,7 +25,7 @@ from fitune.core.worker.training import adapter, backends, packing, record
 from fitune.core.worker.training.callbacks import Reporter
 from fitune.core.worker.training.samples import Samples, questions
 from fitune.core.worker.training.training_rows import Reading, read_rows
-from fitune.core.worker.training.varlen_attention import could_be_faster
+from fitune.core.worker.training.varlen_attention import allow_cudnn, could_be_faster
 
 MIN_LR_RATE = 0.1
 """Where cosine_with_min_lr ends, as a share of the learning rate."""
@@ -62,7 +62,7 @@ def run(run: Run, log: EventLog, memory: MemoryMeter) -> None:
         questions(rows.asked, coder), coder, source.path, log, recipe.train.backend == "unsloth", run.state().samples
     )
     reporter = Reporter(run, log, recipe.train, memory, bool(rows.held_out), samples)
-    trainer = make_trainer(run, recipe, loaded, rows, reporter)
+    trainer = make_trainer(run, recipe, loaded, rows, reporter, kernel)
 
     gc.collect()
     train_from(checkpoint, trainer, run.stop)
@@ -160,15 +160,21 @@ def _tell_end(state: TrainerState, reporter: Reporter, elapsed_s: float) -> None
     )
 
 
-def make_trainer(run: Run, recipe: Recipe, loaded: backends.Loaded, rows: Reading, reporter: Reporter) -> SFTTrainer:
+def make_trainer(
+    run: Run, recipe: Recipe, loaded: backends.Loaded, rows: Reading, reporter: Reporter, kernel: Kernel | None
+) -> SFTTrainer:
     """TRL's trainer on these rows, packed if that is worth it; the reporter tells what it does."""
     packed = packing.choose(recipe, loaded.model, rows.train, reporter.log)
     length = recipe.model.max_seq_length
     train_set, eval_set = packing.to_sets(rows.train, rows.held_out, length, packed)
+    args = trainer_config(recipe, loaded.dtype, run.path / "work", packed, run.name, len(train_set))
+    if could_be_faster(kernel):
+        args.padding_free = False  # padding costs less than a kernel for each row
+    allow_cudnn([*rows.train, *rows.held_out])
     trainer = (SFTTrainer if torch.cuda.is_available() else CpuTrainer)(
         model=loaded.model,
         processing_class=loaded.tokenizer,
-        args=trainer_config(recipe, loaded.dtype, run.path / "work", packed, run.name, len(train_set)),
+        args=args,
         train_dataset=train_set,
         eval_dataset=eval_set,
         callbacks=[reporter],
@@ -177,6 +183,8 @@ def make_trainer(run: Run, recipe: Recipe, loaded: backends.Loaded, rows: Readin
         widen(trainer.model)
     if packed:
         packing.unpack_if_refused(trainer, rows.train, rows.held_out, length, reporter.log)
+    if recipe.train.backend == "unsloth":
+        packing.pad_flat_batches(trainer, loaded.model.config.model_type)
     reporter.count_tokens(trainer)
     return trainer
 

@@ -99,6 +99,14 @@ def test_between_steps_it_holds_weights_adapter_optimizer_and_buffers(row: dict[
     assert held - 30 * 2**20 <= row["resident"] <= held + 0.75 * part(budget, "layer inputs") + 40 * 2**20
 
 
+@pytest.mark.parametrize(
+    ("fields", "tokens"), [({}, 2 * 160), ({"train__backend": "trl", "train__checkpointing": "on"}, 2 * 157)]
+)
+def test_a_micro_batch_is_filled_up_where_unsloth_does_so(fields: dict[str, Any], tokens: int) -> None:
+    budget = estimate(LLAMA_8B, recipe(**fields), H100, tokens=157)
+    assert any(f"for each of {tokens} tokens" in each.why for each in budget.parts)
+
+
 SWEEP = [
     {},
     {"train__micro_batch": 16},

@@ -106,3 +106,13 @@ def test_slow_attention_is_a_warning_on_a_card_that_could_do_better(
     assert started.data.attention == kernel
     assert [event.data.kind for event in warnings if isinstance(event.data, Warned)] == ["attention"] * warned
     assert len(warnings) == warned
+
+
+@pytest.mark.parametrize(("lengths", "allowed"), [((8, 8, 8), True), ((8, 8, 7), False)])
+def test_cudnn_is_used_only_for_rows_of_one_length(lengths: tuple[int, ...], allowed: bool) -> None:
+    import torch
+
+    from fitune.core.worker.training.varlen_attention import allow_cudnn
+
+    allow_cudnn([{"input_ids": [1] * length} for length in lengths])
+    assert torch.backends.cuda.cudnn_sdp_enabled() is allowed
