@@ -73,6 +73,13 @@ class MemoryPlan:
     """True if Unsloth would refuse to load: its "auto" finds no number of layers that leaves the room it wants."""
 
     @property
+    def skipped_layers(self) -> int:
+        """Layers whose activations are kept while those of the others are recomputed. Unsloth takes them among the
+        layers on the card (models/_utils.py, skip_checkpointing)."""
+        wanted = self.recipe.train.checkpoint_skip_layers or 0
+        return min(wanted, self.resident_layers) if self.unsloth and self.checkpoints != "off" else 0
+
+    @property
     def stream_bytes(self) -> int:
         """Bytes an element of the residual stream: 2 on a card, 4 on a CPU."""
         return 4 if self.card is None else 2

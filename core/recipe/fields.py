@@ -117,6 +117,9 @@ class Train(Group):
     """Longest step allowed: a longer gradient is cut to this length."""
     checkpointing: Checkpointing = "unsloth"
     """Recompute activations instead of keeping them: on the card, or moved to host RAM (unsloth). Off takes most."""
+    checkpoint_skip_layers: Annotated[int, Field(ge=1, le=1024)] | None = None
+    """Keep the activations of this many layers and recompute those of the others only (unsloth): each saves time and
+    takes memory. Nothing means checkpointing applies to all layers."""
     offload_layers: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] | None = None
     """Keep this many frozen layers in host RAM and fetch each when needed (unsloth); auto keeps as few as it can."""
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 3407

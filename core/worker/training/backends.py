@@ -105,6 +105,7 @@ def _load_unsloth(recipe: Recipe, source: Source) -> Loaded:
             use_rslora=lora.rslora,
             use_dora=lora.dora,
             init_lora_weights=_init(recipe),
+            checkpoint_skip_layers=train.checkpoint_skip_layers or 0,
             use_gradient_checkpointing={"unsloth": "unsloth", "on": True, "off": False}[train.checkpointing],
             random_state=train.seed,
         )
