@@ -1,7 +1,7 @@
 """The same QLoRA fine-tune by fitune and by what people would use instead: useful tokens/s, first step, peak memory.
 
 usage: python bench/peers/run.py MODELDIR ROWS.jsonl WORKDIR [--only NAME ...] [--axolotl PYTHON]
-       [--llamafactory PYTHON] [--out FILE.jsonl]
+       [--llamafactory PYTHON] [--steady-s SECONDS] [--out FILE.jsonl]
 Each contender runs in a process of its own under the probe, which counts in the same manner for all. README.md says how
 to make the model and install the others.
 """
@@ -29,7 +29,7 @@ PLANS = {
 }
 BY_HAND = ("unsloth-guide", "unsloth-expert", "trl-expert")
 OTHERS = {"axolotl": "axolotl.cli.train", "llamafactory": "llamafactory.cli"}
-LIMIT_S, STEADY_S = 300.0, 25.0
+LIMIT_S = 300.0
 PAD = 3
 """The padding token's id in models of bench/make_model.py."""
 
@@ -42,13 +42,14 @@ def main() -> None:
     options.add_argument("--only", nargs="*", default=[*PLANS, *BY_HAND])
     options.add_argument("--axolotl", default="python", help="the Python that has Axolotl")
     options.add_argument("--llamafactory", default="python", help="the Python that has LLaMA-Factory")
+    options.add_argument("--steady-s", type=float, default=25.0, help="seconds of steady state that are measured")
     options.add_argument("--out", type=Path, default=Path("/dev/null"))
     args = options.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
     write_rows(args.rows, args.work)
     pythons = {"axolotl": args.axolotl, "llamafactory": args.llamafactory}
     for name in args.only:
-        line = json.dumps({"name": name, **measured(name, command(name, args, pythons), args.work)})
+        line = json.dumps({"name": name, **measured(name, command(name, args, pythons), args.work, args.steady_s)})
         print(line, flush=True)
         with args.out.open("a") as out:
             out.write(line + "\n")
@@ -83,7 +84,7 @@ def command(name: str, args: argparse.Namespace, pythons: Mapping[str, str]) -> 
     return [*FITUNE, str(recipe), "--yes", "--share-gpu", "--set", f"run.name={name}", *sets]
 
 
-def measured(name: str, words: list[str], work: Path) -> dict[str, Any]:
+def measured(name: str, words: list[str], work: Path, steady_s: float) -> dict[str, Any]:
     """Run a contender until the probe has measured it, or LIMIT_S; the result, with the card's peak in bytes."""
     out, home = work / f"{name}.json", work / f"home-{name}"
     out.unlink(missing_ok=True)
@@ -93,7 +94,7 @@ def measured(name: str, words: list[str], work: Path) -> dict[str, Any]:
         "PEER_OUT": str(out),
         "PEER_BEGAN": str(time.time()),
         "PEER_PAD": str(PAD),
-        "PEER_STEADY_S": str(STEADY_S),
+        "PEER_STEADY_S": str(steady_s),
         "FITUNE_HOME": str(home),
     }
     pynvml.nvmlInit()
