@@ -61,6 +61,8 @@ def _adaptations(recipe: Recipe, backend: str, gpu: Gpu | None) -> Iterator[tupl
         yield "train", {"checkpointing": "on"}, "only unsloth parks activations in host RAM."
     if backend == "trl" and train.offload_layers is not None:
         yield "train", {"offload_layers": None}, "only unsloth keeps layers in host RAM."
+    if backend == "trl" and train.checkpoint_skip_layers is not None:
+        yield "train", {"checkpoint_skip_layers": None}, "only unsloth checkpoints a part of the layers."
     if gpu is None and train.optimizer.startswith(("adamw_8bit", "paged_", "lion_8bit")):
         yield "train", {"optimizer": "adamw_torch"}, "the 8-bit and paged optimizers need an NVIDIA card."
     if gpu is None and recipe.model.quant != "bf16":

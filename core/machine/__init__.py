@@ -1,12 +1,15 @@
 """This machine: its cards, memory, disk, drivers and packages, and their faults."""
 
+from fitune.core.machine.attention import OLDEST_CAPABILITY, Kernel
 from fitune.core.machine.gpu import Gpu, GpuSample
 from fitune.core.machine.host import Machine, choose_backend, grows_in_place, pick_gpu, planned
 from fitune.core.machine.packages import installer, pins, require_training_stack, requirements
 
 __all__ = [
+    "OLDEST_CAPABILITY",
     "Gpu",
     "GpuSample",
+    "Kernel",
     "Machine",
     "choose_backend",
     "grows_in_place",

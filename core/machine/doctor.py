@@ -3,10 +3,11 @@
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+from fitune.core.machine import attention
+from fitune.core.machine.check import Check, Status
 from fitune.core.machine.host import STACK, Gpu, Machine, describe
 from fitune.core.machine.packages import add_training_stack, pins, requirements
 from fitune.core.machine.torch_build import TorchFacts, ask_torch, capabilities, runs_on
@@ -24,19 +25,6 @@ DRIVER_FOR_CUDA = {11: "450.80", 12: "525.60", 13: "580"}
 """Oldest Linux driver for each CUDA (NVIDIA, CUDA Compatibility, minor version compatibility)."""
 
 
-Status = Literal["ok", "warn", "fail"]
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """The result of one check. `fix` is a next action, also where the status is ok but something can be better."""
-
-    name: str
-    status: Status
-    text: str
-    fix: str = ""
-
-
 def run_checks(machine: Machine) -> list[Check]:
     """Run every check on this machine. Takes as long as torch's import plus at most a few seconds for the Hub."""
     checks = diagnose_machine(machine)
@@ -45,6 +33,9 @@ def run_checks(machine: Machine) -> list[Check]:
     if machine.versions.get("torch"):
         checks += check_torch(ask_torch(), machine)
         checks.append(check_versions(machine.versions, requirements()))
+    if machine.versions.get("unsloth"):
+        packages = attention.installed(machine.versions.get("torch"), machine.torch_cuda)
+        checks += [attention.check_attention(gpu, packages) for gpu in machine.gpus]
     return [*checks, *check_hub()]
 
 

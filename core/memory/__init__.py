@@ -14,13 +14,15 @@ from fitune.core.memory.budget import (
     verdict_of,
 )
 from fitune.core.memory.disk import GGUF_BYTES
-from fitune.core.memory.plan import EXPERT_NAMES
+from fitune.core.memory.plan import EXPERT_NAMES, FAST_UNSLOTH, FLAT_MULTIPLE
 from fitune.core.memory.shapes import Shape
 
 __all__ = [
     "CONTEXT_BYTES",
     "DRIVER_BYTES",
     "EXPERT_NAMES",
+    "FAST_UNSLOTH",
+    "FLAT_MULTIPLE",
     "GGUF_BYTES",
     "RUNTIME_CPU_BYTES",
     "Budget",

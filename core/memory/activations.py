@@ -4,6 +4,7 @@ T tokens, H hidden width, I MLP width, Q and K widths of queries and keys, L lay
 """
 
 import math
+from dataclasses import replace
 
 from fitune.core.memory.plan import MemoryPlan, Term, gib
 from fitune.core.memory.weights import offloads_checkpoints
@@ -22,8 +23,12 @@ MEASURED_LAYERS = frozenset({"llama", "mistral", "qwen2", "qwen3"})
 
 
 def activation_terms(plan: MemoryPlan) -> list[Term]:
-    """The layer inputs kept for recomputing, and the memory of one layer's backward pass."""
+    """The layer inputs kept for recomputing, the activations of layers that are not recomputed, and the memory of one
+    layer's backward pass."""
     kept, layer = _per_token(plan)
+    whole, layer = _of_skipped_layers(plan, layer)
+    if plan.skipped_layers and not offloads_checkpoints(plan):
+        kept *= 1 - plan.skipped_layers / len(plan.shape.layers)
     location = "kept on the card" if plan.card else "kept"
     if plan.checkpoints == "off":
         location = "everything kept for the backward pass"
@@ -40,7 +45,14 @@ def activation_terms(plan: MemoryPlan) -> list[Term]:
             f"{content}, {location}: {kept:,.0f} byte for each of {plan.tokens:,} tokens",
             round(kept * plan.tokens * uncertainty),
             round(kept * plan.tokens * uncertainty),
-        )
+        ),
+        Term(
+            "activations kept",
+            round(whole * plan.tokens),
+            f"all activations of {plan.skipped_layers} layers: {whole:,.0f} byte for each of {plan.tokens:,} tokens",
+            round(whole * plan.tokens * uncertainty),
+            round(whole * plan.tokens * uncertainty),
+        ),
     ]
     added = _accumulation_bytes(plan)
     amount = round(layer * plan.tokens) + added
@@ -68,6 +80,19 @@ def _accumulation_bytes(plan: MemoryPlan) -> int:
 def _lower_uncertainty(plan: MemoryPlan) -> float:
     """Share by which the layer term may be too high: coefficients counted on a CPU were up to 10 % high on a card."""
     return 0.02 if plan.hand_written else 0.2
+
+
+def _of_skipped_layers(plan: MemoryPlan, layer: float) -> tuple[float, float]:
+    """Bytes a token: the activations of layers that are not recomputed, and one layer's backward pass beside them.
+
+    Unsloth takes every n-th layer and the last one, so the backward pass begins with one whose activations are kept;
+    the first that is recomputed comes when these are free. layer: bytes a token that one recomputed layer needs.
+    """
+    if not plan.skipped_layers:
+        return 0, layer
+    all_layers, one_backward = _per_token(replace(plan, checkpoints="off"))
+    one_layer = all_layers / len(plan.shape.layers)
+    return plan.skipped_layers * one_layer, max(one_backward, layer - one_layer)
 
 
 def _per_token(plan: MemoryPlan) -> tuple[float, float]:

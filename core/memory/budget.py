@@ -140,12 +140,12 @@ def _moments(plan: MemoryPlan, context: Term) -> list[tuple[str, list[Term]]]:
     ]  # fmt: skip
     resident = [*frozen, weights.optimizer_term(plan), activations.scratch_term(plan), _workspace(plan)]
     gradients = weights.gradients_term(plan)
-    inputs, backward = activations.activation_terms(plan)
+    *kept, backward = activations.activation_terms(plan)
     buffers = [activations.dequantization_term(plan), activations.dora_term(plan), activations.logits_term(plan)]
     standing = sum(term.bytes for term in [*frozen, context])
     # With accumulation all gradients are there from the second micro-batch on; without, they grow as inputs are freed.
     accumulating = [gradients] if plan.recipe.train.grad_accum > 1 else []
-    loss = [*resident, *accumulating, inputs, activations.loss_term(plan, standing)]
+    loss = [*resident, *accumulating, *kept, activations.loss_term(plan, standing)]
     scratch = Term("optimizer scratch", weights.step_scratch_bytes(plan), "one more copy of the LoRA weights")
     moments = [
         ("load", [*frozen, _load_scratch(plan)]),
@@ -153,9 +153,9 @@ def _moments(plan: MemoryPlan, context: Term) -> list[tuple[str, list[Term]]]:
         ("optimizer step", [*resident, gradients, scratch]),
         ("evaluation", [*resident, activations.loss_term(plan, standing, evaluating=True)]),
     ]
-    if weights.offloads_checkpoints(plan) or accumulating:
-        return [*moments, ("layer backward", [*resident, gradients, inputs, backward, *buffers])]
-    first = ("layer backward", [*resident, inputs, backward, *buffers])
+    if (weights.offloads_checkpoints(plan) and not plan.skipped_layers) or accumulating:
+        return [*moments, ("layer backward", [*resident, gradients, *kept, backward, *buffers])]
+    first = ("layer backward", [*resident, *kept, backward, *buffers])
     return [*moments, first, ("layer backward", [*resident, gradients, backward, *buffers])]
 
 

@@ -247,7 +247,7 @@ def host_bytes(plan: MemoryPlan) -> int:
     if not plan.embedding_on_card:
         amount += 2 * plan.shape.embedding_params
     if offloads_checkpoints(plan):
-        amount += 2 * plan.tokens * plan.shape.hidden * (total - 1)
+        amount += 2 * plan.tokens * plan.shape.hidden * (total - max(1, plan.skipped_layers))
     return round(amount)
 
 

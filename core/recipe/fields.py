@@ -116,7 +116,10 @@ class Train(Group):
     max_grad_norm: Annotated[float, Field(gt=0, le=1000)] = 1.0
     """Longest step allowed: a longer gradient is cut to this length."""
     checkpointing: Checkpointing = "unsloth"
-    """Keep this many frozen layers in host RAM and fetch each when needed (unsloth); auto keeps the fewest it can."""
+    """Recompute activations instead of keeping them: on the card, or moved to host RAM (unsloth). Off takes most."""
+    checkpoint_skip_layers: Annotated[int, Field(ge=1, le=1024)] | None = None
+    """Keep the activations of this many layers and recompute those of the others only (unsloth): each saves time and
+    takes memory. Nothing means checkpointing applies to all layers."""
     offload_layers: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] | None = None
     """Keep this many frozen layers in host RAM and fetch each when needed (unsloth); auto keeps as few as it can."""
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 3407

@@ -26,10 +26,16 @@ def _of_backend(train: Train, quant: Quant, modules: str | tuple[str, ...]) -> I
         fix = 'Take it out, or use backend = "unsloth".'
         yield Problem("lora.target_modules", "lm_head is not trained by the trl backend.", fix)
     key, offloads = "train.offload_layers", train.offload_layers is not None
+    skip_key, skips = "train.checkpoint_skip_layers", train.checkpoint_skip_layers is not None
     if train.backend == "trl" and train.checkpointing == "unsloth":
         yield Problem("train.checkpointing", "unsloth needs the unsloth backend.", 'Use checkpointing = "on".')
     if train.backend == "trl" and offloads:
         yield Problem(key, "is done by the unsloth backend only.", "Remove it, or use that backend.")
+    if train.backend == "trl" and skips:
+        yield Problem(skip_key, "is done by the unsloth backend only.", "Remove it, or use that backend.")
+    if skips and train.checkpointing == "off":
+        text = "means nothing with checkpointing = off, which recomputes no layer."
+        yield Problem(skip_key, text, 'Remove it, or use checkpointing = "unsloth".')
     if train.backend == "unsloth" and offloads and train.checkpointing == "off":
         yield Problem(key, "needs checkpointing.", 'Remove it, or use checkpointing = "unsloth".')
     if train.backend == "unsloth" and offloads and quant == "int8":

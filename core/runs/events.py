@@ -19,6 +19,9 @@ class Started:
     """The GPU's name, or "cpu"; for a push "the Hub"."""
     dtype: str | None = None
     """The type in which a training computes: bfloat16, float16 or float32."""
+    attention: str | None = None
+    """The attention kernel of a training with unsloth for rows that lie end to end: flash-attn, xformers, torch, or
+    "one by one" (a kernel for each row)."""
     resumed_from: int | None = None
     """The step of the checkpoint that a training continues from."""
     model: str | None = None

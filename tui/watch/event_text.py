@@ -55,7 +55,8 @@ def memory_text(memory: Memory) -> str:
 def _started(job: str, started: Started) -> str:
     resumed = f", going on from step {count(started.resumed_from)}" if started.resumed_from is not None else ""
     place = "to" if job == "push" else "on"
-    return clean(f"{job} {place} {started.device or UNKNOWN} with {started.backend or UNKNOWN}") + resumed
+    attention = f", attention {started.attention}" if started.attention else ""
+    return clean(f"{job} {place} {started.device or UNKNOWN} with {started.backend or UNKNOWN}{attention}") + resumed
 
 
 def _phase(phase: Phase) -> str:

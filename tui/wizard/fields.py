@@ -29,6 +29,7 @@ LABELS = {
     "train.grad_accum": "Sum up batches",
     "train.optimizer": "Optimizer",
     "model.trust_remote_code": "Its own code",
+    "train.checkpoint_skip_layers": "Skipped layers",
     "train.keep_checkpoints": "Checkpoints",
     "run.gpu": "GPU",
     "run.vram_limit_gib": "VRAM limit GiB",

@@ -59,7 +59,8 @@ def _refuse_contradictions(target: str, spec: TrainingSpec) -> None:
     train = spec.recipe.train
     changes: dict[str, Any] = {"backend": "trl" if target == "accelerate" else spec.backend}
     if changes["backend"] == "trl":  # the script changes these, and says so in its header
-        changes |= {"checkpointing": "off" if train.checkpointing == "off" else "on", "offload_layers": None}
+        changes |= {"checkpointing": "off" if train.checkpointing == "off" else "on"}
+        changes |= {"offload_layers": None, "checkpoint_skip_layers": None}
     contradictions = find_contradictions(spec.recipe.model_copy(update={"train": train.model_copy(update=changes)}))
     if contradictions:
         way = f"{target} by {changes['backend']}"

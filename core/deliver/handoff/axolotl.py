@@ -44,6 +44,8 @@ def not_carried(spec: TrainingSpec, kind: RowKind) -> list[str]:
         notes.append(f"lora.alpha = {lora.alpha}: Axolotl takes whole numbers; it is rounded.")
     if train.offload_layers is not None:
         notes.append(f"train.offload_layers = {train.offload_layers}: layer_offloading moves all frozen layers.")
+    if train.checkpoint_skip_layers is not None:
+        notes.append("train.checkpoint_skip_layers: Axolotl recomputes the activations of all layers.")
     if train.checkpointing == "unsloth":
         notes.append('train.checkpointing = "unsloth": activation_offloading is Axolotl\'s nearest.')
     if train.report_to == "tensorboard":

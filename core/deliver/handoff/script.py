@@ -118,6 +118,8 @@ def not_carried(spec: TrainingSpec, backend: str) -> list[str]:
             notes.append('train.checkpointing = "unsloth": activations stay on the card ("on").')
         if train.offload_layers is not None:
             notes.append("train.offload_layers: all layers stay on the card.")
+        if train.checkpoint_skip_layers is not None:
+            notes.append("train.checkpoint_skip_layers: the activations of all layers are recomputed.")
     if spec.recipe.data.packing is True and backend == "trl" and spec.packed is None:
         notes.append("data.packing: fitune first tries whether packed rows would see each other in this model.")
     if spec.packing_is_open:

@@ -40,6 +40,7 @@ def unsloth_model(spec: TrainingSpec) -> str:
     lora_arguments = {
         **_lora(spec, NAMES),
         "use_gradient_checkpointing": checkpointing,
+        **({"checkpoint_skip_layers": repr(train.checkpoint_skip_layers)} if train.checkpoint_skip_layers else {}),
         "random_state": "SEED",
     }
     return (

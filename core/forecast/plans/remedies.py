@@ -101,6 +101,8 @@ def _without_loss(recipe: Recipe, site: Site) -> Iterator[tuple[dict[str, Any], 
     elif train.checkpointing != "unsloth" and unsloth:
         price = "About a third slower" if train.checkpointing == "off" else "Hardly slower"
         yield {"train.checkpointing": "unsloth"}, f"{price}; needs pinned host RAM for the layers' inputs."
+    if train.checkpoint_skip_layers is not None:
+        yield {"train.checkpoint_skip_layers": None}, "Slower, as the activations of all layers are recomputed."
     if train.optimizer in STATES_32BIT and card is not None:
         yield {"train.optimizer": "adamw_8bit"}, "Optimizer states in 8 bits: no loss you will notice."
 

@@ -17,7 +17,10 @@ NO_FASTER = 0.05
 ENOUGH_TOKENS = 65_536
 """More tokens at once gain nothing: the smallest model keeps the fastest card busy with these."""
 FUSED = "adamw_torch_fused"
-PLANNED = ("train.micro_batch", "train.grad_accum", "train.checkpointing", "train.offload_layers", "train.optimizer")
+PLANNED = (
+    "train.micro_batch", "train.grad_accum", "train.checkpointing", "train.checkpoint_skip_layers",
+    "train.offload_layers", "train.optimizer",
+)  # fmt: skip
 """The fields that a plan may change."""
 LENGTH_STEP, LONGEST = 64, 2**20
 
@@ -39,7 +42,7 @@ def _candidates(space: SearchSpace) -> Iterator[Candidate]:
     """Plans worth a look: for each mode the numbers of rows that fit, then those that fit with layers in host RAM."""
     for mode in _modes(space):
         for optimizer in _optimizers(space):
-            common = {"train.checkpointing": mode, "train.optimizer": optimizer}
+            common = {**_mode(mode), "train.optimizer": optimizer}
             rows = list(_rows_at_once(space))
             while rows and (candidate := space.look({**common, **rows[0], "train.offload_layers": None})).fits:
                 yield candidate
@@ -77,6 +80,11 @@ def _modes(space: SearchSpace) -> tuple[str, ...]:
     return ("off", "on", "unsloth") if unsloth else ("off", "on")
 
 
+def _mode(mode: str) -> dict[str, Any]:
+    """Checkpointing of all layers, or of none."""
+    return {"train.checkpointing": mode, "train.checkpoint_skip_layers": None}
+
+
 def _optimizers(space: SearchSpace) -> tuple[str, ...]:
     """The recipe's own; one with smaller states, or one whose kernels are fused, which is quicker; a processor has
     neither."""
@@ -91,7 +99,7 @@ def _optimizers(space: SearchSpace) -> tuple[str, ...]:
 def _leanest(space: SearchSpace) -> dict[str, Any]:
     """The plan that takes least, whatever it costs in time."""
     rows = next(_rows_at_once(space))
-    lean = {**rows, "train.checkpointing": _modes(space)[-1], "train.optimizer": _leanest_optimizer(space)}
+    lean = {**rows, **_mode(_modes(space)[-1]), "train.optimizer": _leanest_optimizer(space)}
     away = can_offload(space.shape, changed(space.recipe, lean), space.site.card)
     return {**lean, "train.offload_layers": len(space.shape.layers) - 1} if away else lean
 
@@ -106,7 +114,7 @@ def least_short(space: SearchSpace, changes: Mapping[str, Any]) -> Candidate:
     candidate = space.look(lean)
     if candidate.fits or not candidate.budget.offloaded_layers or candidate.budget.verdict != "fits":
         return candidate
-    fewer = (_with_fewest_layers(space, {**lean, "train.checkpointing": mode}) for mode in _modes(space)[1:])
+    fewer = (_with_fewest_layers(space, {**lean, **_mode(mode)}) for mode in _modes(space)[1:])
     return min((candidate, *fewer), key=lambda each: each.short_bytes)
 
 
@@ -115,7 +123,7 @@ def neighbours(space: SearchSpace, best: Candidate) -> list[Candidate]:
     train = best.recipe.train
     rows = list(_rows_at_once(space))
     at = next(index for index, each in enumerate(rows) if each["train.micro_batch"] == train.micro_batch)
-    one_off: list[Mapping[str, Any]] = [{"train.checkpointing": mode} for mode in _modes(space)]
+    one_off: list[Mapping[str, Any]] = [_mode(mode) for mode in _modes(space)]
     one_off += [*rows[at + 1 : at + 2], *rows[max(0, at - 1) : at]]
     one_off += [{"train.offload_layers": None}, {"train.optimizer": space.recipe.train.optimizer}]
     found: list[Candidate] = []
@@ -134,7 +142,7 @@ def longest_plan(space: SearchSpace, best: Candidate) -> Candidate | None:
     least of the card, those on the card no host RAM."""
     one = {**best.set, **next(_rows_at_once(space))}
     _, *lean = _modes(space)
-    found = [longest_rows(space, {**one, "train.checkpointing": mode}) for mode in reversed(lean)]
+    found = [longest_rows(space, {**one, **_mode(mode)}) for mode in reversed(lean)]
     return max((each for each in found if each), key=lambda each: each.recipe.model.max_seq_length, default=None)
 
 

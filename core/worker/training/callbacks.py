@@ -5,6 +5,7 @@ import re
 import shutil
 import time
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,15 @@ class Batches:
         self.step_tokens = 0
 
 
+def tokens_of(inputs: Mapping[str, torch.Tensor]) -> int | torch.Tensor:
+    """The tokens of a micro-batch that are no padding. Of rows laid end to end Unsloth gives the lengths; padded rows
+    have a mask; what has neither is no padding."""
+    if "packed_seq_lengths" in inputs:
+        return inputs["packed_seq_lengths"].sum()
+    mask = inputs.get("attention_mask")
+    return inputs["input_ids"].numel() if mask is None else mask.sum()
+
+
 class Reporter(TrainerCallback):
     """Emits step, eval, memory and checkpoint events; decides when to look, save and stop."""
 
@@ -72,9 +82,8 @@ class Reporter(TrainerCallback):
         inner = trainer.training_step
 
         def counted(model: Any, inputs: dict[str, Any], *rest: Any, **named: Any) -> Any:
-            mask = inputs.get("attention_mask")
             self.batches.add(inputs["input_ids"].numel())
-            self._tokens.append(inputs["input_ids"].numel() if mask is None else mask.sum())
+            self._tokens.append(tokens_of(inputs))
             return inner(model, inputs, *rest, **named)
 
         trainer.training_step = counted

@@ -7,6 +7,7 @@ import torch
 from datasets import Dataset
 from trl import pack_dataset
 
+from fitune.core.memory import FAST_UNSLOTH, FLAT_MULTIPLE
 from fitune.core.recipe import Recipe
 from fitune.core.runs import EventLog, Phase, Warned
 from fitune.core.tokens import decide_packing
@@ -38,8 +39,21 @@ def to_sets(train_rows: Rows, eval_rows: Rows, length: int, packed: bool) -> tup
     assert train_set is not None
     if packed:
         train_set = pack_dataset(train_set, length, "bfd")
-        eval_set = pack_dataset(eval_set, length, "bfd") if eval_set else None
+        return train_set, pack_dataset(eval_set, length, "bfd") if eval_set else None
+    for each in (train_set, eval_set):
+        if each:  # Unsloth lays rows end to end, without padding, if their maker says that all are cut
+            each._unsloth_truncated_to = length
     return train_set, eval_set
+
+
+def pad_flat_batches(trainer: Any, model_type: str) -> None:
+    """Where Unsloth lays the rows of a batch end to end, have it fill them up to a multiple of FLAT_MULTIPLE tokens.
+
+    Only with Unsloth's own layers: transformers' get a dense mask from it behind the last row (unsloth 2026.10,
+    utils/hf_packed_attention.py, _mask_is_block_causal).
+    """
+    if model_type in FAST_UNSLOTH and getattr(trainer.data_collator, "padding_free", False):
+        trainer.data_collator.pad_to_multiple_of = FLAT_MULTIPLE
 
 
 def unpack_if_refused(trainer: Any, train_rows: Rows, eval_rows: Rows, length: int, log: EventLog) -> None:

@@ -13,6 +13,7 @@ from transformers import Trainer, TrainerState
 from trl import SFTConfig, SFTTrainer
 
 from fitune.core.errors import UserError
+from fitune.core.machine import Kernel
 from fitune.core.memory import CONTEXT_BYTES, EXPERT_NAMES
 from fitune.core.recipe import Lora, Recipe
 from fitune.core.runs import EventLog, Finished, Phase, Run, Started, Tail, Warned, spent_s
@@ -24,6 +25,7 @@ from fitune.core.worker.training import adapter, backends, packing, record
 from fitune.core.worker.training.callbacks import Reporter
 from fitune.core.worker.training.samples import Samples, questions
 from fitune.core.worker.training.training_rows import Reading, read_rows
+from fitune.core.worker.training.varlen_attention import allow_cudnn, could_be_faster
 
 MIN_LR_RATE = 0.1
 """Where cosine_with_min_lr ends, as a share of the learning rate."""
@@ -43,7 +45,8 @@ def run(run: Run, log: EventLog, memory: MemoryMeter) -> None:
     earlier_s = spent_s(Tail(run.events).catch_up(), "train") if checkpoint else 0.0
     began = time.monotonic() - earlier_s
     limit_memory(recipe)
-    _tell_start(recipe, checkpoint, log)
+    kernel = backends.attention_kernel(recipe.train.backend)
+    _tell_start(recipe, checkpoint, kernel, log)
 
     source = models.of_run(run, log)
     log.write(Phase(name="load", model=source.name, revision=source.revision))
@@ -59,7 +62,7 @@ def run(run: Run, log: EventLog, memory: MemoryMeter) -> None:
         questions(rows.asked, coder), coder, source.path, log, recipe.train.backend == "unsloth", run.state().samples
     )
     reporter = Reporter(run, log, recipe.train, memory, bool(rows.held_out), samples)
-    trainer = make_trainer(run, recipe, loaded, rows, reporter)
+    trainer = make_trainer(run, recipe, loaded, rows, reporter, kernel)
 
     gc.collect()
     train_from(checkpoint, trainer, run.stop)
@@ -98,15 +101,22 @@ def train_from(checkpoint: Path | None, trainer: SFTTrainer, stop: Path) -> None
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
 
 
-def _tell_start(recipe: Recipe, checkpoint: Path | None, log: EventLog) -> None:
+def _tell_start(recipe: Recipe, checkpoint: Path | None, kernel: Kernel | None, log: EventLog) -> None:
     log.write(
         Started(
             backend=recipe.train.backend,
             dtype=backends.compute_dtype(),
             device=torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+            attention=kernel,
             resumed_from=int(checkpoint.name.partition("-")[2]) if checkpoint else None,
         )
     )
+    if could_be_faster(kernel):
+        message = (
+            "Attention takes one row after another, which makes short rows several times slower: no FlashAttention "
+            "works with the installed torch. `fitune doctor` says how to install the pinned one, which has it."
+        )
+        log.write(Warned(kind="attention", message=message))
 
 
 def _tell_passed_over(lora: Lora, model: Any, log: EventLog) -> None:
@@ -150,15 +160,21 @@ def _tell_end(state: TrainerState, reporter: Reporter, elapsed_s: float) -> None
     )
 
 
-def make_trainer(run: Run, recipe: Recipe, loaded: backends.Loaded, rows: Reading, reporter: Reporter) -> SFTTrainer:
+def make_trainer(
+    run: Run, recipe: Recipe, loaded: backends.Loaded, rows: Reading, reporter: Reporter, kernel: Kernel | None
+) -> SFTTrainer:
     """TRL's trainer on these rows, packed if that is worth it; the reporter tells what it does."""
     packed = packing.choose(recipe, loaded.model, rows.train, reporter.log)
     length = recipe.model.max_seq_length
     train_set, eval_set = packing.to_sets(rows.train, rows.held_out, length, packed)
+    args = trainer_config(recipe, loaded.dtype, run.path / "work", packed, run.name, len(train_set))
+    if could_be_faster(kernel):
+        args.padding_free = False  # padding costs less than a kernel for each row
+    allow_cudnn([*rows.train, *rows.held_out])
     trainer = (SFTTrainer if torch.cuda.is_available() else CpuTrainer)(
         model=loaded.model,
         processing_class=loaded.tokenizer,
-        args=trainer_config(recipe, loaded.dtype, run.path / "work", packed, run.name, len(train_set)),
+        args=args,
         train_dataset=train_set,
         eval_dataset=eval_set,
         callbacks=[reporter],
@@ -167,6 +183,8 @@ def make_trainer(run: Run, recipe: Recipe, loaded: backends.Loaded, rows: Readin
         widen(trainer.model)
     if packed:
         packing.unpack_if_refused(trainer, rows.train, rows.held_out, length, reporter.log)
+    if recipe.train.backend == "unsloth":
+        packing.pad_flat_batches(trainer, loaded.model.config.model_type)
     reporter.count_tokens(trainer)
     return trainer
 

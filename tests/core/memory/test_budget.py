@@ -99,6 +99,51 @@ def test_between_steps_it_holds_weights_adapter_optimizer_and_buffers(row: dict[
     assert held - 30 * 2**20 <= row["resident"] <= held + 0.75 * part(budget, "layer inputs") + 40 * 2**20
 
 
+@pytest.mark.parametrize(
+    ("fields", "tokens"), [({}, 2 * 160), ({"train__backend": "trl", "train__checkpointing": "on"}, 2 * 157)]
+)
+def test_a_micro_batch_is_filled_up_where_unsloth_does_so(fields: dict[str, Any], tokens: int) -> None:
+    budget = estimate(LLAMA_8B, recipe(**fields), H100, tokens=157)
+    assert any(f"for each of {tokens} tokens" in each.why for each in budget.parts)
+
+
+H200 = Card(total_bytes=150_109_028_352, free_bytes=149_500_000_000, compute_capability=(9, 0))
+LEFT_BEHIND = 1.09 * GIB
+"""What was left of an earlier model in the process that measured plans with checkpoints; loading one shows it."""
+
+
+@pytest.mark.parametrize(
+    ("fields", "reserved_gib", "left_behind"),
+    [
+        ({"train__checkpointing": "off"}, 13.96, 0.0),
+        ({"train__checkpointing": "off", "train__optimizer": "adamw_8bit"}, 13.73, 0.0),
+        ({"train__checkpoint_skip_layers": 16}, 11.73, LEFT_BEHIND),
+        ({}, 8.30, LEFT_BEHIND),
+    ],
+)
+def test_a_plan_between_checkpoints_and_none_is_met_by_the_budget(
+    fields: dict[str, Any], reserved_gib: float, left_behind: float
+) -> None:
+    """Llama-3.1-8B in NF4 with 8 x 1 rows of GSM8K end to end on an H200: bench/results/pace_h200_2026-11-29.jsonl.
+    The largest micro-batch had 2,040 tokens, filled up to 2,048; CUDA's context is added to what torch reserved."""
+    plan = {"train__micro_batch": 8, "train__grad_accum": 1, "train__optimizer": "adamw_torch_fused", **fields}
+    budget = estimate(LLAMA_8B, recipe(train__backend="unsloth", **plan), H200, tokens=255)
+    measured = reserved_gib * GIB - left_behind + part(budget, "CUDA context")
+    assert budget.total_bytes == pytest.approx(measured, rel=0.01)
+
+
+def test_each_skipped_layer_takes_memory_from_none_to_all() -> None:
+    plan: dict[str, Any] = {"train__micro_batch": 8, "train__backend": "unsloth"}
+    skipped = [estimate(LLAMA_8B, recipe(train__checkpoint_skip_layers=each, **plan), H200) for each in range(1, 33)]
+    totals = [each.total_bytes for each in skipped]
+    assert totals == sorted(set(totals))
+    assert estimate(LLAMA_8B, recipe(**plan), H200).total_bytes < totals[0]
+    none_left = estimate(LLAMA_8B, recipe(train__checkpointing="off", **plan), H200).total_bytes
+    assert totals[-1] == pytest.approx(none_left, rel=0.05)
+    assert skipped[-1].host_bytes == 0
+    assert skipped[0].host_bytes > skipped[15].host_bytes > 0
+
+
 SWEEP = [
     {},
     {"train__micro_batch": 16},
@@ -109,6 +154,9 @@ SWEEP = [
     {"lora__dora": True, "lora__dropout": 0.1},
     {"lora__target_modules": ["o_proj"], "lora__layers": [0, 1]},
     {"train__offload_layers": 2},
+    {"train__checkpoint_skip_layers": 1},
+    {"train__checkpoint_skip_layers": 1000, "train__offload_layers": 2},
+    {"train__checkpoint_skip_layers": 4, "train__checkpointing": "on", "train__grad_accum": 1},
     {"train__offload_layers": "auto"},
     {"train__offload_layers": 1000},
     {"model__max_seq_length": 32, "train__grad_accum": 1},
@@ -140,6 +188,7 @@ def test_parts_sum_to_the_total_between_its_bounds(name: str, fields: dict[str, 
         ({"model__quant": "nf4"}, {"model__quant": "int8"}),
         ({"train__checkpointing": "unsloth"}, {"train__checkpointing": "on"}),
         ({"train__checkpointing": "on"}, {"train__checkpointing": "off"}),
+        ({"train__checkpoint_skip_layers": 4}, {"train__checkpoint_skip_layers": 8}),
         ({"train__optimizer": "adamw_8bit"}, {"train__optimizer": "adamw_torch_fused"}),
         ({"train__offload_layers": 16}, {"train__offload_layers": 4}),
         ({"train__offload_layers": 4}, {}),

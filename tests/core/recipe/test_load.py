@@ -142,6 +142,11 @@ def test_a_byte_order_mark_and_windows_line_ends_do_no_harm(write: Callable[[byt
             ["train.offload_layers"],
         ),
         ({"train": {"backend": "unsloth"}, "model": {"quant": "bf16"}, "lora": {"init": "pissa"}}, ["lora.init"]),
+        (
+            {"train": {"backend": "trl", "checkpointing": "on", "checkpoint_skip_layers": 4}},
+            ["train.checkpoint_skip_layers"],
+        ),
+        ({"train": {"checkpointing": "off", "checkpoint_skip_layers": 4}}, ["train.checkpoint_skip_layers"]),
         ({"lora": {"init": "olora"}}, ["lora.init"]),
         ({"lora": {"init": "orthogonal"}}, ["lora.init"]),
         ({"model": {"quant": "bf16"}, "lora": {"init": "orthogonal", "r": 9}}, ["lora.r"]),

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from fitune.core import runs
 from fitune.core.errors import ExitCode
 from fitune.core.machine import Machine, doctor, host
+from fitune.core.machine.check import Check
 from fitune.tui.text import as_ascii_json, clean
 
 MARKS = {"ok": "OK  ", "warn": "WARN", "fail": "FAIL"}
@@ -18,7 +19,7 @@ class DoctorDocument:
     ok: bool
     """False: something would keep a training from running."""
     machine: Machine
-    checks: tuple[doctor.Check, ...]
+    checks: tuple[Check, ...]
 
 
 def run(args: argparse.Namespace) -> int:

@@ -140,7 +140,8 @@ def test_on_a_card_without_bf16_the_script_trains_in_fp32_as_the_worker_does(
 
 
 def test_unsloth_gets_its_own_arguments(make_job: Callable[..., TrainingSpec]) -> None:
-    job = make_job(train={"backend": "unsloth", "offload_layers": 6}, model={"quant": "bf16"})
+    train = {"backend": "unsloth", "offload_layers": 6, "checkpoint_skip_layers": 3}
+    job = make_job(train=train, model={"quant": "bf16"})
     calls = every_call(main_text("script", job))
     loading = {"load_in_4bit": "False", "load_in_8bit": "False", "offload_layers": "6", "model_name": "FOLDER"}
     assert loading.items() <= calls["FastLanguageModel.from_pretrained"].items()
@@ -148,6 +149,7 @@ def test_unsloth_gets_its_own_arguments(make_job: Callable[..., TrainingSpec]) -
     assert "if PACKING and not trainer.args.packing:" in main_text("script", job)
     adapting = {
         "use_gradient_checkpointing": "'unsloth'",
+        "checkpoint_skip_layers": "3",
         "target_modules": "[name for name in LINEARS if name in present]",
     }
     assert adapting.items() <= calls["FastLanguageModel.get_peft_model"].items()
@@ -337,8 +339,8 @@ def test_each_setting_reaches_axolotl_or_is_told(make_job: Callable[..., Trainin
         "train": {
             "micro_batch": 3, "grad_accum": 7, "epochs": 2.0, "max_steps": 9, "lr": 1e-3, "scheduler": "cosine",
             "warmup_ratio": 0.2, "optimizer": "sgd", "weight_decay": 0.3, "max_grad_norm": 2.0, "checkpointing": "off",
-            "offload_layers": 4, "seed": 1, "eval_every": 5, "save_every": 6, "keep_checkpoints": 4,
-            "report_to": "wandb",
+            "checkpoint_skip_layers": 4, "offload_layers": 4, "seed": 1, "eval_every": 5, "save_every": 6,
+            "keep_checkpoints": 4, "report_to": "wandb",
         },
         "deliver": {"merge": True, "gguf": ("f16",), "push_repo": "me/it"},
     }  # fmt: skip

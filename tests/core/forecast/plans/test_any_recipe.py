@@ -34,6 +34,7 @@ def any_recipe(dice: random.Random, backend: str) -> Recipe:
         "train": {"backend": backend, "micro_batch": dice.choice([1, 2, 3, 8]), "grad_accum": dice.choice([1, 4, 5]),
                   "checkpointing": dice.choice(["unsloth", "on", "off"] if unsloth else ["on", "off"]),
                   "optimizer": dice.choice(["adamw_8bit", "adamw_torch", "adafactor", "lion_8bit", "sgd"]),
+                  "checkpoint_skip_layers": dice.choice([None, None, 3, 1000]) if unsloth else None,
                   "offload_layers": dice.choice([None, None, "auto", 4, 1000]) if unsloth else None},
     }  # fmt: skip
     try:

@@ -33,6 +33,24 @@ def test_a_gradient_without_an_end_is_let_pass_only_where_its_step_is_skipped(
         reporter.on_log(args, state, None, logs)
 
 
+@pytest.mark.parametrize(
+    ("more", "tokens"),
+    [
+        ({}, 64),
+        ({"attention_mask": [[1] * 40 + [0] * 24]}, 40),
+        ({"packed_seq_lengths": [40, 7]}, 47),
+        ({"packed_seq_lengths": [40, 7], "attention_mask": [[1] * 64]}, 47),
+    ],
+)
+def test_padding_is_not_counted_as_tokens(more: dict[str, Any], tokens: int) -> None:
+    import torch
+
+    from fitune.core.worker.training.callbacks import tokens_of
+
+    inputs = {"input_ids": torch.ones(1, 64), **{name: torch.tensor(value) for name, value in more.items()}}
+    assert int(tokens_of(inputs)) == tokens
+
+
 def test_a_copy_of_a_checkpoint_that_somebody_keeps_beside_them_is_no_checkpoint(make_run: Callable[..., Run]) -> None:
     run = make_run(train={"max_steps": 2, "keep_checkpoints": 1, "save_every": 1})
     (run.checkpoints / "checkpoint-1-good").mkdir(parents=True)

@@ -94,3 +94,30 @@ def test_a_trainer_that_refuses_to_pack_gets_the_rows_one_by_one(tmp_path: Path,
     unpack_if_refused(trainer, rows, rows[:2], 12, EventLog(tmp_path / "events.jsonl", "train"))
     assert (len(trainer.train_dataset), len(trainer.eval_dataset)) == ((2, 1) if agrees else (6, 2))
     assert warnings(tmp_path / "events.jsonl") == ([] if agrees else ["packing"])
+
+
+def test_unsloth_is_told_that_rows_are_cut_so_that_it_pads_none() -> None:
+    from fitune.core.worker.training.packing import to_sets
+
+    rows = [{"input_ids": [1, 2, 3], "labels": [-100, 2, 3]}] * 6
+    train_set, eval_set = to_sets(rows, rows[:2], 12, packed=False)
+    assert eval_set is not None
+    # Unsloth reads it from the set's own dictionary (models/rl.py, _unsloth_attests).
+    assert [vars(each)["_unsloth_truncated_to"] for each in (train_set, eval_set)] == [12, 12]
+    packed, _ = to_sets(rows, [], 12, packed=True)
+    assert "_unsloth_truncated_to" not in vars(packed)
+
+
+@pytest.mark.parametrize(
+    ("flat", "model_type", "tokens"), [(True, "llama", 64), (True, "gemma3_text", 47), (False, "llama", 2 * 40)]
+)
+def test_only_rows_end_to_end_in_layers_of_unsloth_are_filled_up(flat: bool, model_type: str, tokens: int) -> None:
+    from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
+
+    from fitune.core.worker.training.packing import pad_flat_batches
+
+    collator = DataCollatorForLanguageModeling(pad_token_id=0, padding_free=flat)
+    pad_flat_batches(SimpleNamespace(data_collator=collator), model_type)
+    batch = collator([{"input_ids": [1] * 40}, {"input_ids": [1] * 7}])
+    assert batch["input_ids"].numel() == tokens
+    assert int((batch["labels"] != -100).sum()) == (45 if flat else 47)

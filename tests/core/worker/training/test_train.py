@@ -115,6 +115,33 @@ def test_packed_rows_do_not_see_each_other(make_run: Callable[..., Run]) -> None
     assert losses(packed)[1] == pytest.approx(losses(plain)[1], abs=1e-5)
 
 
+def test_the_split_of_a_batch_changes_neither_loss_nor_gradient(make_run: Callable[..., Run], tmp_path: Path) -> None:
+    """A step of plain gradient descent moves the weights by the gradient. Rows are 1 to 25 words long: a mean over
+    micro-batches, each with a mean of its own tokens, would be another one."""
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text("".join(json.dumps({"question": "Say it.", "answer": "word " * (1 + n)}) + "\n" for n in range(25)))
+
+    def trained(micro_batch: int, grad_accum: int) -> tuple[float, dict[str, Any]]:
+        from safetensors.torch import load_file
+
+        split = {"micro_batch": micro_batch, "grad_accum": grad_accum}
+        run = make_run(
+            train={**split, "max_steps": 1, "optimizer": "sgd", "eval_every": None, "lr": 1.0, "max_grad_norm": 1000},
+            data={"source": str(rows), "eval_fraction": 0},
+            lora={"dropout": 0},
+        )
+        train_here(run)
+        return losses(run)[1], load_file(run.adapter / "adapter_model.safetensors")
+
+    loss, weights = trained(8, 1)
+    for split in ((2, 4), (1, 8)):
+        other_loss, other_weights = trained(*split)
+        assert other_loss == pytest.approx(loss, rel=1e-5)
+        for name, matrix in weights.items():
+            assert (other_weights[name] - matrix).abs().max() < 1e-5, name
+    assert max(matrix.abs().max() for name, matrix in weights.items() if "lora_B" in name) > 1e-3, "it has learned"
+
+
 @pytest.mark.usefixtures("unasked")
 @pytest.mark.parametrize("train", [{"max_steps": 1}, {"max_steps": None, "micro_batch": 64, "epochs": 1}])
 def test_the_only_step_of_a_run_is_no_warm_up(make_run: Callable[..., Run], train: dict[str, Any]) -> None:

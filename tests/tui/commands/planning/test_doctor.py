@@ -5,7 +5,7 @@ import json
 import pytest
 
 from fitune.core.machine import doctor, host
-from fitune.core.machine.doctor import Check
+from fitune.core.machine.check import Check
 from fitune.core.machine.host import Machine
 from tests.tui.conftest import Fitune
 
