@@ -7,7 +7,7 @@ layer's backward pass, the loss, the optimizer's step, evaluation), never their 
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from fitune.core.memory import activations, weights
+from fitune.core.memory import activations, offload, weights
 from fitune.core.memory.disk import disk_bytes, download_bytes
 from fitune.core.memory.plan import Card, MemoryPlan, Term, gib, make_plan
 from fitune.core.memory.shapes import Shape
@@ -98,7 +98,7 @@ def estimate(shape: Shape, recipe: Recipe, card: Card | None, tokens: int | None
     """
     plan = make_plan(shape, recipe, card, tokens)
     context = _context(plan)
-    plan = weights.offload(plan, context.bytes)
+    plan = offload.plan_offloading(plan, context.bytes)
     moment, terms = max(_moments(plan, context), key=lambda held: sum(term.bytes for term in held[1]))
     limit, uncertainty = _limit(recipe, card), sum(term.more for term in terms)
     slack = _slack(plan, moment, terms, limit - DRIVER_BYTES - context.bytes if limit else None)
@@ -109,7 +109,7 @@ def estimate(shape: Shape, recipe: Recipe, card: Card | None, tokens: int | None
         total_bytes=total,
         low_bytes=total - sum(term.less for term in kept),
         high_bytes=total + sum(term.more for term in kept),
-        host_bytes=weights.host_bytes(plan) if card else 0,
+        host_bytes=offload.host_bytes(plan) if card else 0,
         disk_bytes=disk_bytes(plan),
         download_bytes=download_bytes(plan),
         free_bytes=limit,
@@ -153,7 +153,7 @@ def _moments(plan: MemoryPlan, context: Term) -> list[tuple[str, list[Term]]]:
         ("optimizer step", [*resident, gradients, scratch]),
         ("evaluation", [*resident, activations.loss_term(plan, standing, evaluating=True)]),
     ]
-    if weights.offloads_checkpoints(plan) or accumulating:
+    if offload.offloads_checkpoints(plan) or accumulating:
         return [*moments, ("layer backward", [*resident, gradients, inputs, backward, *buffers])]
     first = ("layer backward", [*resident, inputs, backward, *buffers])
     return [*moments, first, ("layer backward", [*resident, gradients, backward, *buffers])]
@@ -183,7 +183,7 @@ def _context(plan: MemoryPlan) -> Term:
     if plan.card is None:
         why = "torch, transformers, peft and trl in memory; their heap grows"
         return Term("Python and libraries", RUNTIME_CPU_BYTES, why, more=GROWTH_CPU_BYTES)
-    amount = CONTEXT_BYTES + (OFFLOAD_CONTEXT_BYTES if weights.offloads_checkpoints(plan) else 0)
+    amount = CONTEXT_BYTES + (OFFLOAD_CONTEXT_BYTES if offload.offloads_checkpoints(plan) else 0)
     why = f"driver and kernels on the card, {gib(amount)} measured on an H100; smaller on small cards"
     return Term("CUDA context", amount, why, CONTEXT_LESS, CONTEXT_MORE)
 
