@@ -181,7 +181,7 @@ SKIPS = (
 )
 """The kinds of rows that are left out."""
 OF_COLUMNS = ("empty", "missing", "type")
-"""Those of them that other columns may mend."""
+"""Those of them that other columns may fix."""
 
 
 def numbered(text: str, count: int) -> str:

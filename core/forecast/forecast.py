@@ -75,6 +75,8 @@ class RowLengths:
 
     longest: int
     mean: float
+    micro: int | None = None
+    """Those of the largest micro-batch; None: as if each of its rows were the longest."""
 
 
 def forecast(
@@ -87,9 +89,9 @@ def forecast(
     """
     decided, work = with_packing_decided(recipe, rows)
     if work and not lengths:
-        lengths = RowLengths(work.longest, work.row_tokens)
-    longest, mean = (lengths.longest, lengths.mean) if lengths else (None, None)
-    budget = site.history.corrected_budget(estimate(shape, decided, site.card, longest))
+        lengths = RowLengths(work.longest, work.row_tokens, work.micro_tokens)
+    longest, mean, micro = (lengths.longest, lengths.mean, lengths.micro) if lengths else (None, None, None)
+    budget = site.history.corrected_budget(estimate(shape, decided, site.card, longest, micro))
     if site.card is None:
         budget = in_ram(budget, site.ram_bytes)
     pace = site.history.corrected_pace(estimate_pace(shape, decided, site.gpu_name, mean, budget.offloaded_layers))

@@ -6,8 +6,8 @@ T tokens, H hidden width, I MLP width, Q and K widths of queries and keys, L lay
 import math
 from dataclasses import replace
 
+from fitune.core.memory.offload import offloads_checkpoints
 from fitune.core.memory.plan import MemoryPlan, Term, gib
-from fitune.core.memory.weights import offloads_checkpoints
 from fitune.core.units import GIB
 
 TILE_TOKENS, TILE_VOCAB = 4096, 32_768

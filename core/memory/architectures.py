@@ -1,4 +1,4 @@
-"""The matrices and parameter counts of one decoder layer of each known architecture, from its config.json.
+"""The matrices and parameter counts of each known architecture's decoder layer and image tower, from its config.json.
 
 Names are the modules' own (`q_proj`, `qkv_proj`), since recipes choose LoRA targets by them. Sources: the modeling_*.py
 files of transformers 5.17; tests/core/memory/test_shapes.py compares the counts with the real classes.
@@ -202,3 +202,69 @@ def decoder_layer(config: ConfigReader, family: Family, index: int) -> Layer:
         others += 2 * heads_of(config)[3] + 2
     others += family.norms * config.integer("hidden_size") + feed.others
     return Layer(projections + feed.linears, others, feed.experts, feed.active_experts)
+
+
+def vision_params(model_type: str, config: ConfigReader, hidden: int) -> int:
+    """Parameters of tower and bridge. `config` is the vision_config, `hidden` the text model's width."""
+    return {
+        "gemma3": _siglip_params,
+        "mllama": _mllama_params,
+        "qwen2_vl": _qwen2_vision_params,
+        "qwen2_5_vl": _qwen2_5_vision_params,
+    }[model_type](config, hidden)
+
+
+def _vision_block(width: int, wide: int, bias: bool = True) -> int:
+    """An encoder layer: four square projections, two MLP matrices with biases, two LayerNorms."""
+    attention = 4 * width * width + (4 * width if bias else 0)
+    return attention + 2 * width * wide + wide + width + 4 * width
+
+
+def _siglip_params(config: ConfigReader, hidden: int) -> int:
+    width, layers = config.integer("hidden_size"), config.integer("num_hidden_layers")
+    patch = config.integer("patch_size")
+    patches = (config.integer("image_size") // patch) ** 2
+    embed = config.integer("num_channels", 3) * patch * patch * width + width + patches * width
+    block = _vision_block(width, config.integer("intermediate_size"))
+    # The pooling head is a block with one LayerNorm and a probe vector; Gemma's repositories switch it off.
+    pooling = block - width if config.flag("vision_use_head", default=True) else 0
+    bridge = width + width * hidden
+    return embed + layers * block + 2 * width + pooling + bridge
+
+
+def _mllama_params(config: ConfigReader, hidden: int) -> int:
+    width, patch, tiles = config.integer("hidden_size"), config.integer("patch_size"), config.integer("max_num_tiles")
+    ratios = config.tree.get("supported_aspect_ratios")
+    rows = (len(ratios) if isinstance(ratios, list) else 8) + 1
+    patches = (config.integer("image_size") // patch) ** 2 + 1
+    tile_embeddings = 2 * (rows * tiles * width + 1)
+    positions = 1 + patches * width + rows * tiles * patches * width
+    patch_params = config.integer("num_channels", 3) * patch * patch * width + width
+    block = _vision_block(width, config.integer("intermediate_size"), bias=False)
+    gated = config.integer("num_global_layers") * (block + 2)
+    plain = config.integer("num_hidden_layers") * block
+    bridge = config.integer("vision_output_dim") * hidden + hidden
+    return patch_params + positions + tile_embeddings + 4 * width + plain + gated + bridge
+
+
+def _qwen_patches(config: ConfigReader, width: int) -> int:
+    channels = config.integer("in_channels", config.tree.get("in_chans", 3))
+    return channels * config.integer("temporal_patch_size", 2) * config.integer("patch_size") ** 2 * width
+
+
+def _qwen_merger(config: ConfigReader, width: int, out: int, norm: int) -> int:
+    merged = width * config.integer("spatial_merge_size", 2) ** 2
+    return norm + merged * merged + merged + merged * out + out
+
+
+def _qwen2_vision_params(config: ConfigReader, hidden: int) -> int:
+    width = config.integer("embed_dim")
+    block = _vision_block(width, width * config.integer("mlp_ratio", 4))
+    layers = config.integer("depth") * block
+    return _qwen_patches(config, width) + layers + _qwen_merger(config, width, hidden, 2 * width)
+
+
+def _qwen2_5_vision_params(config: ConfigReader, hidden: int) -> int:
+    width, wide = config.integer("hidden_size"), config.integer("intermediate_size")
+    block = 4 * width * width + 4 * width + 3 * width * wide + 2 * wide + width + 2 * width
+    return _qwen_patches(config, width) + config.integer("depth") * block + _qwen_merger(config, width, hidden, width)

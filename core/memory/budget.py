@@ -7,7 +7,7 @@ layer's backward pass, the loss, the optimizer's step, evaluation), never their 
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from fitune.core.memory import activations, weights
+from fitune.core.memory import activations, offload, weights
 from fitune.core.memory.disk import disk_bytes, download_bytes
 from fitune.core.memory.plan import Card, MemoryPlan, Term, gib, make_plan
 from fitune.core.memory.shapes import Shape
@@ -90,15 +90,18 @@ class Budget:
     """True if Unsloth would refuse to load the model, since its "auto" finds no room. The verdict is then over."""
 
 
-def estimate(shape: Shape, recipe: Recipe, card: Card | None, tokens: int | None = None) -> Budget:
+def estimate(
+    shape: Shape, recipe: Recipe, card: Card | None, tokens: int | None = None, micro_tokens: int | None = None
+) -> Budget:
     """The budget of a recipe on a card.
 
     card: None means training on the CPU, in host RAM. tokens: length of the longest row; None counts rows as full.
+    micro_tokens: tokens of the largest micro-batch; None counts each of its rows as the longest.
     Raises UserError for a model or modules that can't be trained.
     """
-    plan = make_plan(shape, recipe, card, tokens)
+    plan = make_plan(shape, recipe, card, tokens, micro_tokens)
     context = _context(plan)
-    plan = weights.offload(plan, context.bytes)
+    plan = offload.plan_offloading(plan, context.bytes)
     moment, terms = max(_moments(plan, context), key=lambda held: sum(term.bytes for term in held[1]))
     limit, uncertainty = _limit(recipe, card), sum(term.more for term in terms)
     slack = _slack(plan, moment, terms, limit - DRIVER_BYTES - context.bytes if limit else None)
@@ -109,7 +112,7 @@ def estimate(shape: Shape, recipe: Recipe, card: Card | None, tokens: int | None
         total_bytes=total,
         low_bytes=total - sum(term.less for term in kept),
         high_bytes=total + sum(term.more for term in kept),
-        host_bytes=weights.host_bytes(plan) if card else 0,
+        host_bytes=offload.host_bytes(plan) if card else 0,
         disk_bytes=disk_bytes(plan),
         download_bytes=download_bytes(plan),
         free_bytes=limit,
@@ -153,7 +156,7 @@ def _moments(plan: MemoryPlan, context: Term) -> list[tuple[str, list[Term]]]:
         ("optimizer step", [*resident, gradients, scratch]),
         ("evaluation", [*resident, activations.loss_term(plan, standing, evaluating=True)]),
     ]
-    if (weights.offloads_checkpoints(plan) and not plan.skipped_layers) or accumulating:
+    if (offload.offloads_checkpoints(plan) and not plan.skipped_layers) or accumulating:
         return [*moments, ("layer backward", [*resident, gradients, *kept, backward, *buffers])]
     first = ("layer backward", [*resident, *kept, backward, *buffers])
     return [*moments, first, ("layer backward", [*resident, gradients, backward, *buffers])]
@@ -183,7 +186,7 @@ def _context(plan: MemoryPlan) -> Term:
     if plan.card is None:
         why = "torch, transformers, peft and trl in memory; their heap grows"
         return Term("Python and libraries", RUNTIME_CPU_BYTES, why, more=GROWTH_CPU_BYTES)
-    amount = CONTEXT_BYTES + (OFFLOAD_CONTEXT_BYTES if weights.offloads_checkpoints(plan) else 0)
+    amount = CONTEXT_BYTES + (OFFLOAD_CONTEXT_BYTES if offload.offloads_checkpoints(plan) else 0)
     why = f"driver and kernels on the card, {gib(amount)} measured on an H100; smaller on small cards"
     return Term("CUDA context", amount, why, CONTEXT_LESS, CONTEXT_MORE)
 

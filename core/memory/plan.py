@@ -133,8 +133,11 @@ class MemoryPlan:
         return 2 if self.card is None or (self.card.compute_capability or (8, 0)) >= (8, 0) else 4
 
 
-def make_plan(shape: Shape, recipe: Recipe, card: Card | None, tokens: int | None) -> MemoryPlan:
+def make_plan(
+    shape: Shape, recipe: Recipe, card: Card | None, tokens: int | None, micro_tokens: int | None = None
+) -> MemoryPlan:
     """The plan with all layers on the card. `tokens`: length of the longest row; None counts rows as full.
+    `micro_tokens`: those of the largest micro-batch; None counts each of its rows as the longest.
 
     Raises UserError where the model's files can't be trained, or the chosen modules are not in it.
     """
@@ -152,7 +155,10 @@ def make_plan(shape: Shape, recipe: Recipe, card: Card | None, tokens: int | Non
         unsloth=unsloth,
         quant=_stored_quant(shape, recipe),
         length=length,
-        tokens=_batch_tokens(train.micro_batch * length, unsloth and shape.model_type in FAST_UNSLOTH),
+        tokens=_batch_tokens(
+            min(train.micro_batch * length, micro_tokens or train.micro_batch * length),
+            unsloth and shape.model_type in FAST_UNSLOTH,
+        ),
         checkpoints=_checkpoints(recipe, unsloth),
         adapters=_adapters(shape, recipe, unsloth),
         resident_layers=len(shape.layers),

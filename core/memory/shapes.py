@@ -11,8 +11,16 @@ from typing import Any
 
 from fitune.core.errors import BadInput, Problem, UserError
 from fitune.core.memory import config_json
-from fitune.core.memory.architectures import FAMILIES, ConfigReader, Family, Layer, Linear, decoder_layer, heads_of
-from fitune.core.memory.vision import vision_params
+from fitune.core.memory.architectures import (
+    FAMILIES,
+    ConfigReader,
+    Family,
+    Layer,
+    Linear,
+    decoder_layer,
+    heads_of,
+    vision_params,
+)
 
 VISION_TEXT = {
     "gemma3": "gemma3_text",

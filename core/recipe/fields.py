@@ -37,7 +37,7 @@ class Model(Group):
     revision: str | None = None
     """Branch, tag or commit of the Hub repository; nothing means its newest."""
     quant: Quant = "nf4"
-    """How the frozen base weights are stored: nf4 is 4 bits a weight (QLoRA), int8 is 8, bf16 is 16 (plain LoRA)."""
+    """Storage of the frozen base weights: nf4 is 4 bits a weight (QLoRA), int8 is 8, bf16 is 16 (plain LoRA)."""
     double_quant: bool = True
     """Quantize the 4-bit scales too: saves 0.05 byte a weight and costs nothing you will notice."""
     max_seq_length: Annotated[int, Field(ge=32, le=1_048_576)] = 2048
@@ -64,7 +64,7 @@ class Lora(Group):
     dora: bool = False
     """Learn a weight's length and direction apart (DoRA): a little better at low rank, slower, more memory."""
     init: Init = "default"
-    """How the adapter starts; at first it changes nothing. pissa and olora move a part of the base weights into it."""
+    """Start values of the adapter; at first it changes nothing. pissa and olora move part of the weights into it."""
     layers: tuple[Annotated[int, Field(ge=0)], ...] | None = None
     """Only these layers, by number from 0; nothing means all of them."""
 
@@ -100,13 +100,13 @@ class Train(Group):
     """Micro-batches summed before the weights change: costs time, hardly memory. The batch size is the product of
     both."""
     epochs: Annotated[float, Field(gt=0, le=1000)] = 1.0
-    """How often every row is seen. 1 to 3; more memorises."""
+    """Number of passes over all rows. 1 to 3; more memorises."""
     max_steps: Annotated[int, Field(ge=1)] | None = None
     """Stop after this many steps whatever `epochs` says; nothing means epochs decide."""
     lr: Annotated[float, Field(gt=0, le=1)] = 2e-4
     """Learning rate. 1e-4 to 3e-4 suits LoRA; too high and the loss jumps or turns NaN."""
     scheduler: Scheduler = "linear"
-    """How the learning rate falls over the run; cosine_with_min_lr ends at a tenth of it."""
+    """Course of the learning rate over the run; cosine_with_min_lr ends at a tenth of it."""
     warmup_ratio: Annotated[float, Field(ge=0, le=0.5)] = 0.03
     """Share of the steps in which the learning rate climbs from 0."""
     optimizer: Optimizer = "adamw_8bit"
@@ -129,7 +129,7 @@ class Train(Group):
     save_every: Annotated[int, Field(ge=1)] | None = None
     """Steps between checkpoints, from which a run resumes; nothing means about 10 in a run."""
     keep_checkpoints: Annotated[int, Field(ge=1, le=1000)] = 2
-    """How many of the newest checkpoints stay on disk."""
+    """Number of the newest checkpoints that stay on disk."""
     report_to: Literal["none", "tensorboard", "wandb", "trackio", "mlflow"] = "none"
     """An experiment tracker that also gets the numbers; fitune always keeps its own log in the run's folder."""
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from fitune.core.data import eval_fraction
 from fitune.core.recipe import Recipe
 from fitune.core.tokens.lengths import TokenStats
+from fitune.core.tokens.micro_batch import largest_micro_batch
 from fitune.core.tokens.packing import Packing
 
 
@@ -18,6 +19,8 @@ class Workload:
     """The packing decision for the rows that are not held out, with the number of steps."""
     longest: int
     """Tokens of the longest row after truncation."""
+    micro_tokens: int
+    """Tokens of the largest micro-batch that is to be expected, padding included."""
     row_tokens: float
     """Tokens of an average row as it goes through the model: packed, or padded where the backend pads."""
     tokens: float
@@ -53,10 +56,20 @@ def _workload(stats: TokenStats, recipe: Recipe) -> Workload:
         source_rows=stats.source_rows,
         packing=packing,
         longest=stats.longest_at(length),
+        micro_tokens=_micro_tokens(stats, recipe, packing, seen / train.micro_batch),
         row_tokens=row_tokens,
         tokens=seen * row_tokens,
         trained_tokens=seen * stats.trained_per_epoch(recipe) / rows,
     )
+
+
+def _micro_tokens(stats: TokenStats, recipe: Recipe, packing: Packing, batches: float) -> int:
+    rows, length = recipe.train.micro_batch, recipe.model.max_seq_length
+    if packing.packed:
+        return rows * length
+    if recipe.train.backend == "trl":
+        return rows * stats.longest_at(length)
+    return largest_micro_batch(stats.lengths_at(length), rows, batches)
 
 
 def with_packing_decided(recipe: Recipe, rows: TokenStats | None) -> tuple[Recipe, Workload | None]:

@@ -29,9 +29,9 @@ def headline(report: Report) -> str:
 
 
 def reading_lines(report: Report) -> list[str]:
-    """What the first rows teach: `Asked "Why?" it learns to answer "So."`; nothing where they teach nothing yet."""
-    taught = [said(row) for row in report.preview[:ROWS_SAID]] if report.rows else []
-    return [clean(f"{each[0].upper()}{each[1:]}") for each in taught]
+    """The effect of the first rows: `Asked "Why?" it learns to answer "So."`; empty without usable rows."""
+    sentences = [said(row) for row in report.preview[:ROWS_SAID]] if report.rows else []
+    return [clean(f"{sentence[0].upper()}{sentence[1:]}") for sentence in sentences]
 
 
 def finding_lines(report: Report, stats: TokenStats | None = None, recipe: Recipe | None = None) -> list[str]:
@@ -120,9 +120,9 @@ def row_lines(row: Mapping[str, Any]) -> list[str]:
     if (
         row.keys() <= {"messages", "tools"}
         and isinstance(turns, list)
-        and all(isinstance(each, dict) for each in turns)
+        and all(isinstance(message, dict) for message in turns)
     ):
-        return [turn(str(each.get("role", "?")), each.get("content")) for each in turns]
+        return [turn(str(message.get("role", "?")), message.get("content")) for message in turns]
     if row.keys() == {"prompt", "completion"}:
         return [turn("prompt", row["prompt"]), turn("answer", row["completion"])]
     return [turn(column, value) for column, value in row.items()]

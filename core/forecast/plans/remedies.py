@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from fitune.core.forecast.forecast import Forecast, RowLengths, forecast
+from fitune.core.forecast.forecast import Forecast, forecast
 from fitune.core.forecast.site import Site
 from fitune.core.memory import Budget, Card, Shape
 from fitune.core.recipe import Recipe, changed, find_contradictions
@@ -48,9 +48,8 @@ def remedies(now: Forecast) -> list[Remedy]:
 
 
 def _after(now: Forecast, changes: Mapping[str, Any]) -> Forecast:
-    """The forecast with these changes, for rows of the same lengths."""
-    lengths = RowLengths(now.work.longest, now.work.row_tokens) if now.work else None
-    return forecast(now.shape, changed(now.decided, changes), now.site, lengths=lengths)
+    """The forecast with these changes, for the same rows."""
+    return forecast(now.shape, changed(now.recipe, changes), now.site, now.rows)
 
 
 def _for_host_ram(now: Forecast) -> list[Remedy]:

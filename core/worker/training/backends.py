@@ -175,7 +175,7 @@ def _refusal_told(source: Source) -> Iterator[None]:
         yield
     except ValueError as error:
         said = " ".join(str(error).split())[:300]
-        hint = "Mend lora.target_modules or lora.layers."
+        hint = "Fix lora.target_modules or lora.layers."
         raise UserError(f"No such adapter can be put on {source.name}: {said}", hint) from error
 
 

@@ -44,7 +44,7 @@ def _measurement(run: Run, recipe: Recipe, model: Path, batches: Batches, memory
     shape = shapes.load(str(model))
     # The batches are known, so what packing might make of the rows is no question any more.
     recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update={"packing": False})})
-    lengths = RowLengths(math.ceil(batches.largest / rows), batches.tokens / batches.count / rows)
+    lengths = RowLengths(math.ceil(batches.largest / rows), batches.tokens / batches.count / rows, batches.largest)
     expected = forecast(shape, recipe, Site(_card(gpu), gpu.name if gpu else None), lengths=lengths)
     place, place_bytes = history.device_of(gpu.name if gpu else None, gpu.total_bytes if gpu else None, info.cpu)
     return Measurement(

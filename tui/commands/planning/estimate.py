@@ -77,7 +77,9 @@ def print_workload(work: Workload | None, pace: Pace) -> None:
     print(f"      {count(work.packing.rows)} rows to train on{packed}, the longest {count(work.longest)} tokens; "
           f"{count(work.packing.steps)} steps, {count(work.trained_tokens)} tokens trained in all")  # fmt: skip
     if pace.low_tokens_per_s and pace.high_tokens_per_s:
-        shortest, longest = (duration(work.tokens / each) for each in (pace.high_tokens_per_s, pace.low_tokens_per_s))
+        shortest, longest = (
+            duration(work.tokens / rate_s) for rate_s in (pace.high_tokens_per_s, pace.low_tokens_per_s)
+        )
         print(f"      about {shortest} to {longest}")
 
 

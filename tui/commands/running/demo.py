@@ -23,7 +23,7 @@ def run(args: argparse.Namespace) -> int:
     status = follow_to_end(begun.run)
     if status:
         return status
-    for sample in [each for each in begun.run.state().samples if each.after is not None][-1:]:
+    for sample in [sample for sample in begun.run.state().samples if sample.after is not None][-1:]:
         texts = {"Question, held out from training": sample.prompt, "Before": sample.before, "After": sample.after}
         for title, text in texts.items():
             print(f"\n{title}\n{textwrap.indent(clean(text or '', keep_newlines=True), '  ')}")

@@ -1,0 +1,41 @@
+"""The largest micro-batch: never exceeded by random draws, and far below as many of the longest row."""
+
+import random
+from collections import Counter
+
+import pytest
+
+from fitune.core.tokens.micro_batch import largest_micro_batch
+
+DICE = random.Random(7)
+GSM8K = Counter(min(532, max(60, round(DICE.lognormvariate(5.22, 0.4)))) for _ in range(7473))
+"""Rows as long as those of GSM8K in tokens: 200 on average, 532 at most."""
+WILD = Counter({100: 900, 400: 80, 8000: 20})
+
+
+@pytest.mark.parametrize(
+    "lengths", [GSM8K, WILD, Counter({50: 10}), Counter({1: 5, 2: 5})], ids=["even", "wild", "one", "few"]
+)
+@pytest.mark.parametrize("rows", [1, 2, 8, 32])
+def test_no_epoch_of_draws_exceeds_it(lengths: Counter[int], rows: int) -> None:
+    dice, all_rows = random.Random(3), list(lengths.elements())
+    batches = max(1, len(all_rows) // rows)
+    bound = largest_micro_batch(lengths, rows, batches)
+    for _ in range(5):
+        dice.shuffle(all_rows)
+        sums = [sum(all_rows[at : at + rows]) for at in range(0, len(all_rows), rows)]
+        assert max(sums) <= bound <= rows * max(lengths)
+
+
+def test_it_is_near_what_really_comes() -> None:
+    bound = largest_micro_batch(GSM8K, 8, 935)
+    dice, rows = random.Random(1), list(GSM8K.elements())
+    dice.shuffle(rows)
+    largest = max(sum(rows[at : at + 8]) for at in range(0, len(rows), 8))
+    assert largest <= bound < 1.15 * largest
+    assert bound < 0.75 * 8 * max(GSM8K)
+
+
+def test_one_row_at_a_time_is_the_longest_and_no_rows_are_nothing() -> None:
+    assert largest_micro_batch(GSM8K, 1, 7473) == max(GSM8K)
+    assert largest_micro_batch({}, 8, 1) == 0
