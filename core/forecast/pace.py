@@ -129,9 +129,17 @@ def estimate_pace(
 
 def _host_s(shape: Shape, recipe: Recipe, backend: str) -> float:
     """Seconds of a micro-batch that the host takes to start its kernels."""
-    a_layer_s = HOST_S[backend, "kept" if recipe.train.checkpointing == "off" else "recomputed"]
+    share = _recomputed_share(shape, recipe)
+    a_layer_s = share * HOST_S[backend, "recomputed"] + (1 - share) * HOST_S[backend, "kept"]
     is_16bit = recipe.model.quant == "bf16" and shape.stored_as is None
     return a_layer_s * len(shape.layers) * (HOST_SHARE_16BIT if is_16bit else 1)
+
+
+def _recomputed_share(shape: Shape, recipe: Recipe) -> float:
+    """The share of the layers whose forward pass is computed twice."""
+    if recipe.train.checkpointing == "off":
+        return 0.0
+    return 1 - min(len(shape.layers), recipe.train.checkpoint_skip_layers or 0) / len(shape.layers)
 
 
 def _optimizer_s(shape: Shape, recipe: Recipe) -> float:
@@ -145,11 +153,12 @@ def flops_per_token(shape: Shape, recipe: Recipe, length: float) -> float:
     2, never recomputed. Causal attention of S tokens: 2 Q S forward (half of the square), 2.5 times that backward.
     LoRA: 2, 4 and 2.
     """
-    passes = 4 if recipe.train.checkpointing == "off" else 6
+    again = _recomputed_share(shape, recipe)
+    passes = 4 + 2 * again
     head = shape.vocab * shape.hidden
     window = min(length, shape.window or length)
     seen = window * shape.windowed_layers + length * (len(shape.layers) - shape.windowed_layers)
-    attention = 2 * shape.queries * seen * (3.5 if passes == 4 else 4.5)
+    attention = 2 * shape.queries * seen * (3.5 + again)
     lora = sum(recipe.lora.r * (linear.inputs + linear.outputs) * times for linear, times in _adapted(shape, recipe))
     return passes * (shape.active_params - head) + 4 * head + attention + (passes + 2) * lora
 
@@ -169,7 +178,7 @@ def _unpack_bytes(shape: Shape, recipe: Recipe) -> float:
     """Memory traffic of dequantizing in a micro-batch: half a byte read, 2 written, 2 read back, at each pass."""
     if recipe.model.quant == "bf16" and shape.stored_as is None:
         return 0
-    return 4.5 * shape.linear_params * (2 if recipe.train.checkpointing == "off" else 3)
+    return 4.5 * shape.linear_params * (2 + _recomputed_share(shape, recipe))
 
 
 def _fetched_bytes(shape: Shape, recipe: Recipe, layers_away: int | None) -> float:

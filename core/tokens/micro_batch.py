@@ -4,8 +4,8 @@ import math
 from collections.abc import Mapping
 
 RISK = 0.1
-"""The chance put into the bound that any micro-batch of a whole training is larger. The bound is loose: with made-up rows
-as long as real ones no epoch went above it, and it lay up to 14 % above the largest micro-batch that came (tests)."""
+"""The chance put into the bound that any micro-batch of a whole training is larger. The bound is loose: with made-up
+rows as long as real ones no epoch went above it, and it lay up to 14 % above the largest micro-batch (tests)."""
 THETAS = tuple(2.0**power for power in range(-16, 3))
 """Steps of the search, in 1 / tokens: from rows of thousands of tokens to rows of a few."""
 
