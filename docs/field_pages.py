@@ -60,7 +60,7 @@ worker that is dead and has written neither was killed. A field that is not know
 """
 EVENT_TYPES = [f"core/runs/events.py:{kind.__name__}" for kind in TYPES]
 SMALL_FILES = {
-    "lock": "core/runs/info.py:LockNote",
+    "lock": "core/runs/lock.py:LockNote",
     "merge.json": "core/deliver/requests.py:MergeRequest",
     "export.json": "core/deliver/requests.py:ExportRequest",
     "push.json": "core/deliver/requests.py:PushRequest",

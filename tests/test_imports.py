@@ -37,6 +37,7 @@ HEADLESS = (
     "fitune.tui.watch.follow",
     "fitune.tui.text.format",
     "fitune.tui.watch.ending",
+    "fitune.tui.watch.progress",
     "fitune.tui.text.clean",
 )
 PLAIN = [name for name in TUI if name.startswith(HEADLESS)]

@@ -1,4 +1,4 @@
-"""Runs: a folder each, its events, where it stands, and the worker that is started on it."""
+"""Runs: a folder each, with its lock, its events, its state, and the worker that is started on it."""
 
 from fitune.core.runs.event_log import Event, EventLog, Tail
 from fitune.core.runs.events import (
@@ -15,10 +15,11 @@ from fitune.core.runs.events import (
     Step,
     Warned,
 )
-from fitune.core.runs.info import BudgetInfo, GpuInfo, LockNote, RunInfo
+from fitune.core.runs.info import BudgetInfo, GpuInfo, RunInfo
+from fitune.core.runs.lock import keep_touching, take_lock
 from fitune.core.runs.run import LIVE, Run, Status
 from fitune.core.runs.state import Curve, RunState, fold, spent_s
-from fitune.core.runs.store import all_runs, create, find, home, withheld
+from fitune.core.runs.store import all_runs, create, find, home, unreadable_runs
 
 __all__ = [
     "LIVE",
@@ -32,7 +33,6 @@ __all__ = [
     "Failed",
     "Finished",
     "GpuInfo",
-    "LockNote",
     "Memory",
     "Phase",
     "Recovered",
@@ -50,6 +50,8 @@ __all__ = [
     "find",
     "fold",
     "home",
+    "keep_touching",
     "spent_s",
-    "withheld",
+    "take_lock",
+    "unreadable_runs",
 ]

@@ -20,8 +20,8 @@ from fitune.core.runs.events import TYPES, EventData, Failed, Finished
 BLOCK_BYTES = 1 << 16
 LONG_BACKLOG_BYTES = 8 << 20
 """A reader that attaches to more than this does not parse every step, so that a million take under a second."""
-LAST_WORD_PATIENCE_S = 30.0
-"""How long the last event of a job is tried again on a full disk: without it the run counts as killed."""
+RETRY_LAST_EVENT_S = 30.0
+"""Seconds in which the last event of a job is tried again on a full disk: without it the run counts as killed."""
 _STEP = b'"type":"step"'  # as EventLog writes it; can't stand inside a JSON string, whose quotes are escaped
 _NO_STEP = re.compile(b'"type":"(?!step")')
 
@@ -68,7 +68,7 @@ class EventLog:
     def write(self, data: EventData) -> None:
         """Append one event. A full disk costs this event, never the run: the next writes try again.
 
-        The last event of a job says how it ended, so it is worth some patience.
+        The last event of a job says how it ended, so it is tried again for RETRY_LAST_EVENT_S.
         """
         self._seq += 1
         event = {
@@ -80,7 +80,7 @@ class EventLog:
             "data": to_json(data),
         }
         line = orjson.dumps(event, option=orjson.OPT_APPEND_NEWLINE)
-        deadline = time.monotonic() + (LAST_WORD_PATIENCE_S if isinstance(data, Finished | Failed) else 0.0)
+        deadline = time.monotonic() + (RETRY_LAST_EVENT_S if isinstance(data, Finished | Failed) else 0.0)
         while not self._append(line):
             if time.monotonic() >= deadline:
                 os.write(2, f"events.jsonl can't be written: a {data.type} event was lost: {line.decode()}".encode())
@@ -88,7 +88,7 @@ class EventLog:
             time.sleep(0.5)
 
     def _append(self, line: bytes) -> bool:
-        """Whether the line is in the file, whole. A part of one that was left there gets a line end first."""
+        """Append the line; False if it is not in the file as a whole. A torn line before it gets a line end first."""
         whole = b"\n" + line if self._torn else line
         try:
             written = os.write(self._fd, whole)
@@ -113,12 +113,12 @@ class Tail:
             yield from self._parsed(block.split(b"\n"))
 
     def catch_up(self) -> Iterator[Event]:
-        """Like `read`, but of a long backlog only the first and last of each block of steps: enough for any picture."""
+        """Like `read`, but like `read_thinned` for a long backlog: enough points for any chart."""
         backlog_bytes = self.path.stat().st_size - self.offset if self.path.exists() else 0
-        return self.glance() if backlog_bytes > LONG_BACKLOG_BYTES else self.read()
+        return self.read_thinned() if backlog_bytes > LONG_BACKLOG_BYTES else self.read()
 
-    def glance(self) -> Iterator[Event]:
-        """Like `read`, but of each block of steps only the first and the last: where things stand, not every loss."""
+    def read_thinned(self) -> Iterator[Event]:
+        """Like `read`, but of each block's steps only the first and the last: the newest state, not every loss."""
         for block in self._blocks():
             yield from self._parsed(_thinned(block))
 
@@ -149,8 +149,8 @@ class Tail:
 
 
 def _thinned(block: bytes) -> list[bytes]:
-    """Of whole lines those which are no steps, and the first and the last step: found without a look at each line."""
-    marks = {block.find(_STEP), block.rfind(_STEP), *(found.start() for found in _NO_STEP.finditer(block))} - {-1}
+    """The lines of a block without its steps but the first and the last: found without parsing each line."""
+    marks = {block.find(_STEP), block.rfind(_STEP), *(match.start() for match in _NO_STEP.finditer(block))} - {-1}
     starts = sorted({block.rfind(b"\n", 0, mark) + 1 for mark in marks})
     ends = [block.find(b"\n", start) for start in starts]
     return [block[start:] if end == -1 else block[start:end] for start, end in zip(starts, ends, strict=True)]

@@ -49,11 +49,11 @@ class Phase:
     tokens: int | None = None
     """Tokens that were counted so far."""
     packed: bool | None = None
-    """Whether several short rows share one of full length."""
+    """True if several short rows share one of full length."""
     packing: str | None = None
-    """Why rows are packed or not, as a word: core/tokens/packing.py explains each."""
+    """The reason why rows are packed or not, as a word: core/tokens/packing.py explains each."""
     packing_gain: float | None = None
-    """How many times fewer rows a step takes when they are packed."""
+    """Rows per packed row: a step takes so many times fewer rows when they are packed."""
     total_steps: int | None = None
     """Optimizer steps of the whole training."""
     epochs: float | None = None
@@ -101,7 +101,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Eval:
-    """A look at the held-out rows."""
+    """An evaluation: the loss of the held-out rows."""
 
     type: ClassVar[str] = "eval"
     step: int
@@ -136,7 +136,7 @@ class Memory:
     peak_host: int | None = None
     """The most that `host` was."""
     predicted: int | None
-    """Bytes that the budget said: on a GPU for `peak_device`, else for `peak_host`. null: there was no budget."""
+    """Bytes that the budget predicted: on a GPU for `peak_device`, else for `peak_host`. null: there was no budget."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,7 +154,7 @@ class Warned:
 
     type: ClassVar[str] = "warning"
     kind: str
-    """What it is about, as a word: template, rows, eval, packing, experts, sample ..."""
+    """Its subject, as a word: template, rows, eval, packing, experts, sample ..."""
     message: str
     """An English sentence for people. Names from the data or from the Hub may stand in it: clean it for a terminal."""
     count: int | None = None
@@ -167,7 +167,7 @@ class Recovered:
 
     type: ClassVar[str] = "recovered"
     kind: str
-    """What it is about, as a word."""
+    """Its subject, as a word."""
     message: str
     """An English sentence for people."""
 
@@ -188,7 +188,7 @@ class Sample:
     reference: str | None = None
     """The answer in the data."""
     stops: bool | None = None
-    """Whether the answer ended by itself; left out if its time was over."""
+    """True if the answer ended by itself; left out if its time was over."""
     tokens: int | None = None
     """Length of the answer."""
     elapsed_s: float | None = None
@@ -203,9 +203,9 @@ class Failed:
     kind: str
     """oom, data, download, auth, disk, nan, driver, bug or killed."""
     message: str
-    """What went wrong, as an English sentence for people."""
+    """The cause, as an English sentence for people."""
     hint: str = ""
-    """What to do about it; may be empty."""
+    """A next action; may be empty."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -214,7 +214,7 @@ class Finished:
 
     type: ClassVar[str] = "finished"
     stopped: bool = False
-    """Whether it ended early because it was asked to."""
+    """True if it ended early because it was asked to."""
     elapsed_s: float | None = None
     """Seconds that the job took, of a training without the pauses between its workers."""
     steps: int | None = None
@@ -278,7 +278,7 @@ class Finished:
     url: str | None = None
     """Push: its page."""
     private: bool | None = None
-    """Push: whether others can't see it."""
+    """Push: true if others can't see the repository."""
     new_files: int | None = None
     """Push: files that were not there before."""
     branches: tuple[str, ...] | None = None

@@ -1,4 +1,4 @@
-"""The facts of a run that are written once, before its worker starts: run.json, and the note of the worker in lock."""
+"""The content of run.json: the facts of a run that are written once, before its worker starts."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,7 +18,7 @@ class GpuInfo:
     total_bytes: int | None
     """Its memory; null where the driver does not say."""
     free_bytes: int | None
-    """What of it was free."""
+    """The part of its memory that was free."""
     compute_capability: tuple[int, int] | None
     """Major and minor number, such as [8, 9]."""
 
@@ -42,9 +42,9 @@ class BudgetInfo:
     verdict: str
     """fits, tight or over."""
     shortages: tuple[str, ...]
-    """What is short, as sentences."""
+    """A sentence for each thing that is short."""
     parts: tuple[dict[str, object], ...]
-    """What the total consists of: name, bytes and why of each part."""
+    """The parts of the total: name, bytes and why of each."""
     remedies: tuple[dict[str, object], ...]
     """Changes of the recipe that would help, where it does not fit."""
 
@@ -80,9 +80,9 @@ class RunInfo:
     cpu: str | None = None
     """The name of the processor."""
     backend_reason: str = ""
-    """Why this backend was chosen, as a sentence."""
+    """The reason for this backend, as a sentence."""
     notes: tuple[str, ...] = ()
-    """What was decided for the user, as sentences."""
+    """Decisions that were made for the user, as sentences."""
     versions: Mapping[str, str | None] = field(default_factory=dict)
     """Of Python and of each package of the training stack; null where it is not installed."""
     host: str | None = None
@@ -96,15 +96,3 @@ class RunInfo:
     def model(self) -> ModelInfo:
         """The base model."""
         return from_json(ModelInfo, self.recipe.get("model"))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LockNote:
-    """The content of lock: the worker that holds it, or held it last."""
-
-    pid: int | None = None
-    """Its process id, as it sees it."""
-    job: str = "train"
-    """train, prepare, merge, export or push."""
-    started: float | None = None
-    """UTC seconds."""

@@ -1,4 +1,4 @@
-"""What ended a worker that left no last event, where its log, systemd or the kernel tells."""
+"""The cause of death of a worker that left no last event: from its log, systemd, the kernel or the disk."""
 
 import os
 import re
@@ -18,14 +18,14 @@ RAM_RAN_OUT = "The kernel's OOM killer ended it: the RAM ran out."
 SIGNALS = {"KILL": "kill -9", "SEGV": "a crash in native code", "ABRT": "a crash in native code", "BUS": "a crash"}
 
 
-def cause(run: Run) -> str | None:
-    """What killed the newest worker of a run, in a sentence; None if nobody tells. Foreign text may be in it."""
-    return _found(run, run.lock.stat().st_mtime_ns) if run.lock.exists() else None
+def cause_of_death(run: Run) -> str | None:
+    """The cause of death of a run's newest worker, in a sentence; None if unknown. Foreign text may be in it."""
+    return _cause_at(run, run.lock.stat().st_mtime_ns) if run.lock.exists() else None
 
 
 @cache
-def _found(run: Run, seen_ns: int) -> str | None:
-    """Asked once for each death: readers look twice a second."""
+def _cause_at(run: Run, last_alive_ns: int) -> str | None:
+    """The cause, computed once for each death: screens ask twice a second."""
     return (
         from_log(run.log)
         or from_systemd(run)
@@ -36,7 +36,7 @@ def _found(run: Run, seen_ns: int) -> str | None:
 
 
 def from_log(log: Path) -> str | None:
-    """A kill by fitune itself, or the last cry of native code."""
+    """A kill by fitune itself, or the last error of native code."""
     try:
         with log.open("rb") as file:
             file.seek(max(0, log.stat().st_size - LOG_BYTES))
@@ -45,29 +45,31 @@ def from_log(log: Path) -> str | None:
         return None
     if end.endswith(KILLED_AS_ASKED):
         return "It was killed as asked, with fitune."
-    cries = re.findall(r"^Fatal Python error: .+|^terminate called [^\n]+(?:\n\s*what\(\): [^\n]+)?", end, re.MULTILINE)
-    return f"Its log says: {' '.join(cries[-1].split())[:300]}" if cries else None
+    errors = re.findall(
+        r"^Fatal Python error: .+|^terminate called [^\n]+(?:\n\s*what\(\): [^\n]+)?", end, re.MULTILINE
+    )
+    return f"Its log says: {' '.join(errors[-1].split())[:300]}" if errors else None
 
 
 def from_systemd(run: Run) -> str | None:
-    """How the newest unit of the run ended, if the user's manager ran it and keeps a journal."""
+    """The end of the run's newest unit, if the user's manager ran it and keeps a journal."""
     if not shutil.which("journalctl"):
         return None
     note = run.lock_note()  # without the job and its start, units of other runs and earlier ones of this would answer
     unit, since_s = f"--unit=fitune-{run.name}-{note.job}-*", int(note.started or 0)
-    asked = ["journalctl", "--user", unit, f"--since=@{since_s}", "--output=cat", "--lines=20", "--no-pager"]
+    command = ["journalctl", "--user", unit, f"--since=@{since_s}", "--output=cat", "--lines=20", "--no-pager"]
     try:
-        told = subprocess.run(asked, capture_output=True, text=True, errors="replace", timeout=3).stdout
+        journal = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=3).stdout
     except (OSError, subprocess.TimeoutExpired):
         return None
-    if "oom-kill" in told:
+    if "oom-kill" in journal:
         return RAM_RAN_OUT
-    signals = re.findall(r"code=(?:killed|dumped), status=\d+/([A-Z]+)", told)
+    signals = re.findall(r"code=(?:killed|dumped), status=\d+/([A-Z]+)", journal)
     return f"systemd says: signal {signals[-1]}, {SIGNALS.get(signals[-1], 'sent by someone')}." if signals else None
 
 
 def from_kernel(run: Run, messages: Path) -> str | None:
-    """Whether the kernel's log, where it may be read, has the worker's process among those ended for memory."""
+    """A kill of the worker's process for lack of memory, by the kernel's log where it may be read."""
     note = run.lock_note()
     try:
         log = os.open(messages, os.O_RDONLY | os.O_NONBLOCK)
@@ -79,7 +81,7 @@ def from_kernel(run: Run, messages: Path) -> str | None:
             at_s = booted_s + int(record.split(b",")[2]) / 1e6
             if f"Killed process {note.pid} (".encode() in record and at_s > (note.started or 0):
                 return RAM_RAN_OUT
-    except (OSError, ValueError, IndexError):  # BlockingIOError: the end of what there is
+    except (OSError, ValueError, IndexError):  # BlockingIOError: the end of the log
         return None
     finally:
         os.close(log)
@@ -87,14 +89,14 @@ def from_kernel(run: Run, messages: Path) -> str | None:
 
 
 def from_disk(folder: Path) -> str | None:
-    """Whether the disk of the run is full by now, so that its worker may have ended without a word."""
+    """A full disk of the run by now, so that its worker could not write its last event."""
     if shutil.disk_usage(folder).free >= LEAST_FREE_BYTES:
         return None
     return f"The disk of {folder} is full, so that it could not write down why it ended: free some space."
 
 
 def from_container(events: Path) -> str | None:
-    """Whether the container's own limit of memory has ended a process since it started."""
+    """Kills by the container's own limit of memory since the container started."""
     try:
         kills = re.search(r"^oom_kill ([1-9]\d*)$", events.read_text(), re.MULTILINE)
     except OSError:
@@ -102,3 +104,15 @@ def from_container(events: Path) -> str | None:
     return (
         f"Most likely the RAM ran out: this container's OOM killer was at work ({kills[1]} so far)." if kills else None
     )
+
+
+def restarted_s() -> float | None:
+    """UTC seconds at which process 1 started: the boot of this machine, or the start of this container."""
+    try:
+        boot_s = next(
+            int(line.split()[1]) for line in Path("/proc/stat").read_text().splitlines() if line.startswith("btime")
+        )
+        ticks = int(Path("/proc/1/stat").read_text().rpartition(")")[2].split()[19])  # field 22 of proc(5)
+    except (OSError, StopIteration, ValueError, IndexError):
+        return None
+    return boot_s + ticks / os.sysconf("SC_CLK_TCK")

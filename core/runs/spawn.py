@@ -1,4 +1,4 @@
-"""Start the worker so that nothing which happens to the terminal can reach it: own session, no pipe, no terminal."""
+"""Start the worker as a process that outlives its terminal: a session of its own, no pipe, no terminal."""
 
 import os
 import re
@@ -18,16 +18,16 @@ WAIT_FOR_LOCK_S = 20.0
 
 
 def spawn(run: Run, job: str) -> str:
-    """Start the worker on a run and wait until it lives. Returns how: "setsid" or "systemd".
+    """Start the worker on a run and wait until it lives. Returns the way it was started: "setsid" or "systemd".
 
     Raises UserError if the worker did not come up.
     """
-    news = Tail(run.events)
-    news.offset = run.events.stat().st_size if run.events.exists() else 0  # an earlier end is no news
+    events = Tail(run.events)
+    events.offset = run.events.stat().st_size if run.events.exists() else 0  # after the end of an earlier worker
     unit = f"fitune-{run.name}-{job}-{os.getpid()}" if _lingering_user_manager() else None
     command = _command(run, job)
     worker = _in_own_session(run, _as_unit(run, unit, command) if unit else command)
-    if not _comes_to_life(run, worker, news):
+    if not _is_up(run, worker, events):
         worker.kill()
         if unit:  # that was systemd-run alone
             _ask("systemctl", "--user", "kill", "--signal=KILL", unit)
@@ -54,18 +54,18 @@ def _as_unit(run: Run, unit: str, command: list[str]) -> list[str]:
     output = [f"--property=Standard{stream}=append:{run.log}" for stream in ("Output", "Error")]
     # By name only: systemd-run then takes the value from its environment, and no token stands in an argument list.
     # It refuses the whole unit over a shell function (BASH_FUNC_x%%) or a control character (LESS_TERMCAP_mb).
-    fit = [
+    names = [
         name
         for name, value in os.environ.items()
         if re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", name) and value.isprintable()
     ]
-    environment = [f"--setenv={name}" for name in fit]
-    named = [f"--unit={unit}", "--collect", "--quiet", "--same-dir"]
-    return ["systemd-run", "--user", *named, *output, *environment, "--", *command]
+    environment = [f"--setenv={name}" for name in names]
+    options = [f"--unit={unit}", "--collect", "--quiet", "--same-dir"]
+    return ["systemd-run", "--user", *options, *output, *environment, "--", *command]
 
 
 def _lingering_user_manager() -> bool:
-    """Whether a systemd user manager runs that survives the logout of its user."""
+    """True if a systemd user manager runs that survives the logout of its user."""
     if not (shutil.which("systemd-run") and shutil.which("loginctl")):
         return False
     linger = _ask("loginctl", "show-user", str(os.getuid()), "--property=Linger", "--value") or ""
@@ -73,7 +73,7 @@ def _lingering_user_manager() -> bool:
 
 
 def _ask(*command: str) -> str | None:
-    """What one of systemd's tools says; None if it fails, or is silent for long."""
+    """The output of one of systemd's tools; None if it fails, or takes longer than 3 s."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=3)
     except (OSError, subprocess.TimeoutExpired):
@@ -81,14 +81,17 @@ def _ask(*command: str) -> str | None:
     return done.stdout if done.returncode == 0 else None
 
 
-def _comes_to_life(run: Run, worker: subprocess.Popen[bytes], news: Tail) -> bool:
-    """Whether the worker takes the lock in time, or its job is over already. Raises UserError if it ends instead."""
-    deadline, told = time.monotonic() + WAIT_FOR_LOCK_S, RunState()
+def _is_up(run: Run, worker: subprocess.Popen[bytes], events: Tail) -> bool:
+    """Wait until the worker takes the lock, or its job is over already; False if it does not in WAIT_FOR_LOCK_S.
+
+    Raises UserError if the worker ends instead.
+    """
+    deadline, state = time.monotonic() + WAIT_FOR_LOCK_S, RunState()
     while True:
-        gone = worker.poll() not in (None, 0)  # 0 is systemd-run's: the unit was started
-        if run.holder_pid() is not None or fold(news.read(), told).end:
+        ended = worker.poll() not in (None, 0)  # 0 is systemd-run's: the unit was started
+        if run.holder_pid() is not None or fold(events.read(), state).end:
             return True
-        if gone:
+        if ended:
             raise UserError(f"The worker ended at once: {_last_line(run.log)}", f"See {run.log}", ExitCode.FAILED)
         if time.monotonic() > deadline:
             return False
@@ -97,4 +100,4 @@ def _comes_to_life(run: Run, worker: subprocess.Popen[bytes], news: Tail) -> boo
 
 def _last_line(log: Path) -> str:
     lines = log.read_text(errors="replace").strip().splitlines() if log.exists() else []
-    return lines[-1][:300] if lines else "it said nothing"
+    return lines[-1][:300] if lines else "its log is empty"

@@ -29,7 +29,7 @@ class Curve:
 
     points: list[tuple[int, float]] = field(default_factory=list)
     stride_steps: int = 1
-    """How far apart points are; the newest may be nearer, until the next one takes its place."""
+    """Steps between two points; the newest may be nearer, until the next one takes its place."""
 
     def copy(self) -> "Curve":
         return Curve(list(self.points), self.stride_steps)
@@ -50,7 +50,7 @@ class Curve:
 
 @dataclass(slots=True)
 class RunState:
-    """All that the events of a run say so far. Liveness is not in here: that is the lock's business (core.runs.run)."""
+    """All that the events of a run say so far. They can't say if a worker is alive: see core/runs/lock.py."""
 
     job: str = "train"
     """The newest job: a merge or push comes after the training, in the same log. It may fail before it has started."""
@@ -61,14 +61,14 @@ class RunState:
     ended_t: float | None = None
     """UTC seconds of the newest of these events."""
     phase: Phase = Phase(name="")  # noqa: RUF009 - it is frozen
-    """The newest phase. What it does not tell is kept from those before."""
+    """The newest phase. A field that it leaves out keeps its value from the phases before."""
     step: Step | None = None
     """The newest step."""
     memory: Memory | None = None
     loss: Curve = field(default_factory=Curve)
     eval_loss: Curve = field(default_factory=Curve)
     warnings: dict[str, list[Warned | Recovered]] = field(default_factory=dict)
-    """Those of each job."""
+    """The warnings of each job."""
     samples: list[Sample] = field(default_factory=list)
     first_t: float | None = None
     last_t: float | None = None
@@ -77,12 +77,12 @@ class RunState:
 
     @property
     def end(self) -> Finished | Failed | None:
-        """How the newest job ended."""
+        """The last event of the newest job; None while it goes on, or when it was killed."""
         return self.ends.get(self.job)
 
     @property
     def trained(self) -> bool:
-        """Whether the training came to its last step, whatever later jobs did."""
+        """True if the training came to its last step, whatever later jobs did."""
         end = self.ends.get("train")
         return isinstance(end, Finished) and not end.stopped
 
@@ -91,7 +91,7 @@ class RunState:
         return self.phase.total_steps
 
     def apply(self, event: Event) -> None:
-        """Take one event into account."""
+        """Add one event to the state."""
         self.first_t = event.t if self.first_t is None else self.first_t
         self.last_t = event.t
         match event.data:
@@ -125,15 +125,15 @@ class RunState:
             ends=dict(self.ends),
             loss=self.loss.copy(),
             eval_loss=self.eval_loss.copy(),
-            warnings={job: list(each) for job, each in self.warnings.items()},
+            warnings={job: list(warnings) for job, warnings in self.warnings.items()},
             samples=list(self.samples),
         )
 
 
 def _merged(before: Phase, phase: Phase) -> Phase:
-    """A phase with what it does not tell taken from those before."""
-    told = {each.name: value for each in fields(Phase) if (value := getattr(phase, each.name)) is not None}
-    return replace(before, **told)
+    """A phase whose missing fields are taken from those before."""
+    known = {field.name: value for field in fields(Phase) if (value := getattr(phase, field.name)) is not None}
+    return replace(before, **known)
 
 
 def fold(events: Iterable[Event], state: RunState | None = None) -> RunState:
@@ -145,7 +145,7 @@ def fold(events: Iterable[Event], state: RunState | None = None) -> RunState:
 
 
 def spent_s(events: Iterable[Event], job: str) -> float:
-    """Seconds that workers were at a job, by the times of its events: what lies before each start was a pause."""
+    """Seconds that workers spent on a job, by the times of its events; the time before each `started` was a pause."""
     spent, before_s = 0.0, None
     for event in events:
         if event.job == job:

@@ -1,4 +1,4 @@
-"""All runs of this user: the folder they lie in, a new one, the list, and one found by its name."""
+"""The folder of all runs: create a run, list them, find one by its name."""
 
 import contextlib
 import os
@@ -25,10 +25,10 @@ NO_INFO = RunInfo()
 def home(override: str | None = None) -> Path:
     """The folder of all fitune data: `override`, else $FITUNE_HOME, else the XDG data folder. Raises UserError."""
     chosen = override or os.environ.get("FITUNE_HOME") or _data_folder()
-    place = os.path.expanduser(chosen)
-    if place.startswith("~"):  # else a folder of that name would be made
+    path = os.path.expanduser(chosen)
+    if path.startswith("~"):  # else a folder of that name would be made
         raise UserError(f"There is no home folder {chosen} here.", "Set FITUNE_HOME to a folder you can write to.")
-    return Path(place).absolute()
+    return Path(path).absolute()
 
 
 def _data_folder() -> str:
@@ -40,14 +40,14 @@ def _data_folder() -> str:
 
 
 def create(recipe: "Recipe", base: Path, info: RunInfo = NO_INFO) -> Run:
-    """Make a private run folder under `base`/runs with its run.json, of `info` with the recipe, its name and the time.
+    """Make a private run folder under `base`/runs. Its run.json is `info` with the recipe, the name and the time.
 
     Raises UserError if the folder can't be made or the name is taken.
     """
     name = recipe.run.name or _new_name(recipe)
     path = base / "runs" / name
     try:
-        for folder in (each for each in (base, path.parent) if not each.exists()):  # each, or the umask has its way
+        for folder in (parent for parent in (base, path.parent) if not parent.exists()):  # parents get no mode
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         path.mkdir(mode=0o700)
     except OSError as error:
@@ -68,45 +68,45 @@ def create(recipe: "Recipe", base: Path, info: RunInfo = NO_INFO) -> Run:
 def all_runs(base: Path) -> list[Run]:
     """Every run under `base` that may be read, newest first."""
     dated = []
-    for info in (each for each in (base / "runs").glob("*/run.json") if _may_be_read(each.parent)):
-        with contextlib.suppress(FileNotFoundError):  # removed between the two looks
+    for info in (path for path in (base / "runs").glob("*/run.json") if _is_readable(path.parent)):
+        with contextlib.suppress(FileNotFoundError):  # removed since it was listed
             dated.append((info.stat().st_mtime, info.parent))
     return [Run(path) for _, path in sorted(dated, reverse=True)]
 
 
-def withheld(base: Path) -> list[Path]:
-    """What `all_runs` can't see: folders of runs that another user owns, as after a sudo, or the folder of them all."""
+def unreadable_runs(base: Path) -> list[Path]:
+    """Folders of runs that this user may not read, as after a sudo, or the folder of them all."""
     try:
-        return [path for path in (base / "runs").iterdir() if path.is_dir() and not _may_be_read(path)]
+        return [path for path in (base / "runs").iterdir() if path.is_dir() and not _is_readable(path)]
     except FileNotFoundError:
         return []
     except OSError:
         return [base / "runs"]
 
 
-def _may_be_read(path: Path) -> bool:
-    """Whether this user may read what says how a run stands; what is not there is no hindrance."""
-    told = (path / name for name in ("run.json", "events.jsonl", "lock"))
-    return os.access(path, os.R_OK | os.X_OK) and all(os.access(each, os.R_OK) or not each.exists() for each in told)
+def _is_readable(path: Path) -> bool:
+    """True if this user may read those files of a run that give its status; a missing one is no problem."""
+    files = (path / name for name in ("run.json", "events.jsonl", "lock"))
+    return os.access(path, os.R_OK | os.X_OK) and all(os.access(file, os.R_OK) or not file.exists() for file in files)
 
 
 def find(base: Path, key: str | None) -> Run:
     """The run of that name, path or unique part of a name; without a key the newest. Raises UserError."""
     by_path = [Path(key).absolute()] if key and os.path.isfile(os.path.join(key, "run.json")) else []
-    if by_path and _may_be_read(by_path[0]):
+    if by_path and _is_readable(by_path[0]):
         return Run(by_path[0])
     runs = all_runs(base)
-    if closed := by_path or [path for path in withheld(base) if not runs or path.name == key]:
+    if closed := by_path or [path for path in unreadable_runs(base) if not runs or path.name == key]:
         raise UserError(f"You may not read all of {closed[0]}.", f"See whose it is: ls -la {closed[0]}")
     if not runs:
         raise UserError(f"There are no runs in {base / 'runs'} yet.", "Start one: fitune demo")
     if key is None:
         return runs[0]
-    # A script's unset variable is no part of a name: it would stop the one run there is.
+    # An empty key, as of an unset variable of a script, must not match the only run: it would be stopped.
     matches = [run for run in runs if run.name == key] or [run for run in runs if key and key in run.name]
     if len(matches) != 1:
-        said = f"{len(matches)} runs match {key!r}" if matches else f"No run matches {key!r}"
-        raise UserError(f"{said}.", f"Runs: {', '.join(run.name for run in (matches or runs)[:8])}")
+        problem = f"{len(matches)} runs match {key!r}" if matches else f"No run matches {key!r}"
+        raise UserError(f"{problem}.", f"Runs: {', '.join(run.name for run in (matches or runs)[:8])}")
     return matches[0]
 
 

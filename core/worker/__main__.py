@@ -1,19 +1,15 @@
-"""`python -m core.worker RUN JOB`: take the lock, run one job, and end its story with `finished` or `failed`."""
+"""`python -m fitune.core.worker RUN JOB`: take the lock of a run, do one job, and write its last event."""
 
-import fcntl
 import importlib
 import os
 import signal
 import sys
 import threading
-import time
 import traceback
 from pathlib import Path
 
-import orjson
-
 from fitune.core.diagnose import diagnose, redact
-from fitune.core.runs import EventLog, Failed, LockNote, Run
+from fitune.core.runs import EventLog, Failed, Run, keep_touching, take_lock
 from fitune.core.worker.memory_use import MemoryMeter
 from fitune.core.worker.training import backends
 
@@ -24,29 +20,27 @@ JOBS = {
     "export": "fitune.core.worker.gguf.export",
     "push": "fitune.core.worker.hub.push",
 }
-HEARTBEAT_S = 5.0
-LOCK_PATIENCE_S = 2.0
 
 
 def main() -> int:
-    """Run the job named on the command line. Exit status: 0 done or stopped, 1 failed, 2 another worker has the run."""
+    """Do the job named on the command line. Exit status: 0 done or stopped, 1 failed, 2 another worker has the run."""
     os.umask(0o077)
     run, job = Run(Path(sys.argv[1])), sys.argv[2]
-    lock = take_lock(run, job)
+    lock = take_lock(run.lock, job)
     if lock is None:
         print(f"{run.name} has a worker already", file=sys.stderr)
         return 2
     log = EventLog(run.events, job)
-    # A closed terminal is nothing to us; a polite request to end means: with a checkpoint.
+    # A closed terminal changes nothing; SIGTERM means: stop with a checkpoint.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: run.request_stop())
-    threading.Thread(target=_heartbeat, args=(lock,), daemon=True).start()
+    threading.Thread(target=keep_touching, args=(lock,), daemon=True).start()
     return run_job(run, job, log)
 
 
 def run_job(run: Run, job: str, log: EventLog) -> int:
-    """Run one job in this process, and log `failed` if it raises. Exit status: 0 done or stopped, 1 failed."""
+    """Do one job in this process, and log `failed` if it raises. Exit status: 0 done or stopped, 1 failed."""
     try:
         info = run.info()
         gpu_uuid = info.gpu.uuid if info.gpu else None
@@ -77,35 +71,6 @@ def _set_environment(run: Run, gpu_uuid: str | None) -> None:
         "MLFLOW_EXPERIMENT_NAME": "fitune",
     }.items():
         os.environ.setdefault(name, str(value))
-
-
-def take_lock(run: Run, job: str) -> int | None:
-    """Hold the run's lock for as long as this process lives; None if another worker has it.
-
-    Its descriptor must stay the only one of that file in this process: closing any other would drop a POSIX lock.
-    """
-    fd = os.open(run.lock, os.O_RDWR | os.O_CREAT, 0o600)
-    os.utime(fd)  # before it is held: nobody shall see a new worker with the last sign of life of the old one
-    deadline = time.monotonic() + LOCK_PATIENCE_S
-    while True:
-        try:
-            fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            break
-        except OSError:
-            if time.monotonic() > deadline:
-                return None
-            time.sleep(0.1)
-    os.ftruncate(fd, 0)
-    note = LockNote(pid=os.getpid(), job=job, started=round(time.time(), 3))
-    os.pwrite(fd, orjson.dumps(note, option=orjson.OPT_APPEND_NEWLINE), 0)
-    return fd
-
-
-def _heartbeat(lock: int) -> None:
-    """Touch the lock file, so that readers can tell a stopped or frozen worker from a busy one."""
-    while True:
-        os.utime(lock)
-        time.sleep(HEARTBEAT_S)
 
 
 if __name__ == "__main__":

@@ -28,8 +28,8 @@ Fitune = Callable[..., tuple[int, str, str]]
 
 @pytest.fixture(autouse=True)
 def watched_closely(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Runs are looked at more often than a person needs, so that no test waits for the next look."""
-    monkeypatch.setattr(screen, "LOOK_EVERY_S", 0.1)
+    """Runs are read more often than a person needs, so that no test waits for the next reading."""
+    monkeypatch.setattr(screen, "READ_EVERY_S", 0.1)
     monkeypatch.setattr(screen, "DRAW_EVERY_S", 0.2)
     monkeypatch.setattr(screen, "CARD_EVERY_S", 0.5)
     monkeypatch.setattr(follow, "POLL_S", 0.05)

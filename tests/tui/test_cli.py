@@ -267,7 +267,7 @@ def test_stop_ends_a_live_run_with_a_checkpoint(fitune: Fitune, fitune_home: Pat
     assert (status, out) == (0, "")
     assert err.startswith("run-a stops after this step, with a checkpoint.")
     assert worker.wait(60) == 0
-    assert run.look()[0] == "stopped"
+    assert run.current()[0] == "stopped"
 
 
 def test_stop_now_kills_and_names_the_way_on(fitune: Fitune, fitune_home: Path) -> None:
@@ -276,7 +276,7 @@ def test_stop_now_kills_and_names_the_way_on(fitune: Fitune, fitune_home: Path) 
     said = "run-a was killed. It had no checkpoint; start it over: fitune resume run-a\n"
     assert fitune("stop", "run-a", "--now") == (0, "", said)
     assert worker.wait(60) == -signal.SIGKILL
-    assert run.look()[0] == "killed"
+    assert run.current()[0] == "killed"
     other = make(fitune_home, "run-b")
     worker = fake_worker.start(other.path, "steps:3000")
     (other.checkpoints / "checkpoint-7").mkdir(parents=True)
@@ -318,7 +318,7 @@ def test_a_killed_run_goes_on_from_its_newest_checkpoint(fitune: Fitune, fitune_
     status, out, err = fitune("resume", "run-a")
     assert (status, out) == (0, "")
     assert err.startswith("Going on from checkpoint-40.\n")
-    assert run.look()[0] == "finished"
+    assert run.current()[0] == "finished"
 
 
 @pytest.mark.usefixtures("fakes")
@@ -374,7 +374,7 @@ def test_check_19_answers_and_yes_run_the_whole_without_a_terminal(
     assert (ran.returncode, out) == (expected, ""), err
     assert "step 2/" in err
     assert "\x1b" not in err
-    assert runs.find(fitune_home, "mine").look()[0] == ("failed" if expected else "finished")
+    assert runs.find(fitune_home, "mine").current()[0] == ("failed" if expected else "finished")
 
 
 @pytest.mark.parametrize(

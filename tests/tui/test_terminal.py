@@ -146,7 +146,7 @@ def test_a_terminal_that_stops_reading_is_no_reason_to_end(app: PtyTerminal) -> 
 def test_check_24_last_lines_say_how_to_come_back(tmp_path: Path) -> None:
     run = make_run(tmp_path)
     worker = start(run, "steps:30", "--rate", "100", "--then", "hang")
-    wait_until(lambda: Run(run).look()[0] == "running")
+    wait_until(lambda: Run(run).current()[0] == "running")
     said = "\n".join(last_lines(Run(run)))
     worker.kill()
     worker.wait()

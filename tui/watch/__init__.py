@@ -1,1 +1,1 @@
-"""Following a run: its screen, its lines for a plain terminal, how it ended and what to do next."""
+"""Watch a run: the screen, the lines for a plain terminal, the end in words and the next action."""

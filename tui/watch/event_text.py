@@ -1,22 +1,24 @@
-"""A run's events as plain lines, for `fitune watch` and wherever no screen is.
+"""The events of a run as plain lines of text, for `fitune watch` and other output without a screen.
 
-What comes from a run folder is foreign text, so it passes through tui.text.clean.clean here.
+Texts of a run folder are foreign, so they pass through tui.text.clean here.
 """
+
+import math
 
 from fitune.core.runs import Checkpoint, Eval, Event, Memory, Phase, Recovered, Sample, Started, Step, Warned
 from fitune.tui.text import UNKNOWN, clean, count, duration, exponent, gib, number, rate, size
-from fitune.tui.watch.ending import Story, loss_text, phase_text
+from fitune.tui.watch.progress import RunProgress, phase_text
 
 
-def line(event: Event, story: Story) -> str:
-    """One event as one plain line; empty for those that need none."""
+def event_line(event: Event, progress: RunProgress) -> str:
+    """One event as one plain line; empty for events that are not shown."""
     match event.data:
         case Started() as started:
             return _started(event.job, started)
         case Phase() as phase:
             return _phase(phase)
         case Step() as step:
-            return step_line(step, story)
+            return step_line(step, progress)
         case Eval(step=number_, loss=loss):
             return f"step {count(number_)}  held-out loss {loss_text(loss)}"
         case Checkpoint(step=number_):
@@ -30,11 +32,11 @@ def line(event: Event, story: Story) -> str:
     return ""
 
 
-def step_line(step: Step, story: Story) -> str:
+def step_line(step: Step, progress: RunProgress) -> str:
     """The numbers of a step, and the time left once it is known."""
-    eta_s = story.eta_s()
+    eta_s = progress.eta_s()
     parts = [
-        f"step {count(step.step)}/{count(story.total_steps)}",
+        f"step {count(step.step)}/{count(progress.total_steps)}",
         f"loss {loss_text(step.loss)}",
         f"lr {exponent(step.lr)}",
         f"grad {number(step.grad_norm, 2)}",
@@ -44,25 +46,31 @@ def step_line(step: Step, story: Story) -> str:
     return "  ".join(parts)
 
 
+def loss_text(loss: float | None) -> str:
+    """A loss as it is shown."""
+    return "NaN" if loss is not None and math.isnan(loss) else number(loss)
+
+
 def memory_text(memory: Memory) -> str:
     """The measured peak beside the predicted one; on a CPU the host's."""
     on_gpu = memory.peak_device or memory.peak_reserved
-    where = "GPU memory" if on_gpu else "host memory"
-    measured = f"{where} peak {gib(on_gpu or memory.peak_host)}"
+    kind = "GPU memory" if on_gpu else "host memory"
+    measured = f"{kind} peak {gib(on_gpu or memory.peak_host)}"
     return f"{measured}, predicted {gib(memory.predicted)}" if memory.predicted else measured
 
 
 def _started(job: str, started: Started) -> str:
     resumed = f", going on from step {count(started.resumed_from)}" if started.resumed_from is not None else ""
-    place = "to" if job == "push" else "on"
+    preposition = "to" if job == "push" else "on"
     attention = f", attention {started.attention}" if started.attention else ""
-    return clean(f"{job} {place} {started.device or UNKNOWN} with {started.backend or UNKNOWN}{attention}") + resumed
+    text = f"{job} {preposition} {started.device or UNKNOWN} with {started.backend or UNKNOWN}{attention}"
+    return clean(text) + resumed
 
 
 def _phase(phase: Phase) -> str:
     if phase.file is not None:
         return clean(f"uploading {phase.file}: {size(phase.done_bytes)} of {size(phase.bytes)} before it")
-    if phase.done_bytes:  # the same phase, further on: a merge writes it twice a second
+    if phase.done_bytes:  # progress of the same phase: a merge reports it twice a second
         return ""
     details = [
         *([f"{count(phase.total_steps)} steps"] if phase.total_steps else []),

@@ -1,4 +1,4 @@
-"""A run told in plain lines, for `fitune watch` and `train` without a screen. Looking can't hurt the run."""
+"""Follow a run in plain lines, for `fitune watch` and `train` without a screen. It can't disturb the run."""
 
 import shutil
 import sys
@@ -9,8 +9,9 @@ from fitune.core.errors import ExitCode
 from fitune.core.runs import LIVE, Run, RunState, Step, Tail
 from fitune.tui.deliver.proof_text import table
 from fitune.tui.text import clean, encodable
-from fitune.tui.watch.ending import SILENT_AFTER_S, Story, ending
-from fitune.tui.watch.event_text import line, memory_text
+from fitune.tui.watch.ending import ending
+from fitune.tui.watch.event_text import event_line, memory_text
+from fitune.tui.watch.progress import SILENT_AFTER_S, RunProgress
 
 POLL_S = 0.25
 EXIT_CODES = {
@@ -23,9 +24,9 @@ TABLE_COLUMNS = 100
 
 
 def follow_to_end(run: Run, from_start: bool = True) -> int:
-    """Print a run's story to stderr until it ends; Ctrl+C leaves it running and says how to come back.
+    """Print a run's events to stderr until it ends, and return the exit status. Ctrl+C leaves the run alone.
 
-    from_start: also what was told before this call.
+    from_start: also print the events before this call.
     """
     name = clean(run.name)
     promise = "" if run.holder_pid() is None else "you can close this window, the run goes on. "
@@ -38,74 +39,74 @@ def follow_to_end(run: Run, from_start: bool = True) -> int:
     status = run.status(state)
     checkpoint = run.newest_checkpoint()
     unfinished = status in ("stopped", "killed") or (status == "failed" and checkpoint)
-    if unfinished and (run.untold(state) or state.job) == "train":
-        way = "Go on from the last checkpoint" if checkpoint else "There is no checkpoint; start it over"
-        print(f"{way}: fitune resume {name}", file=sys.stderr)
+    if unfinished and (run.silent_job(state) or state.job) == "train":
+        action = "Go on from the last checkpoint" if checkpoint else "There is no checkpoint; start it over"
+        print(f"{action}: fitune resume {name}", file=sys.stderr)
     return EXIT_CODES[status]
 
 
 def follow(run: Run, out: TextIO, from_start: bool = True, live: bool = False) -> RunState:
-    """Print a line for each step, evaluation, phase, warning and checkpoint until the worker is dead and all is told.
+    """Print a line for each step, evaluation, phase, warning and checkpoint, and the end once the worker is dead.
 
-    from_start: also tell what happened before this call. live: where `out` is a terminal, rewrite one line with the
-    newest step instead of a line for each. KeyboardInterrupt comes through and leaves the run alone.
+    from_start: also print the events before this call. live: if `out` is a terminal, rewrite one line with the
+    newest step instead of a line for each. A KeyboardInterrupt is raised and leaves the run alone.
     """
-    story, tail, lines = Story(), Tail(run.events), _Lines(out, live and out.isatty())
+    progress, tail, lines = RunProgress(), Tail(run.events), _LineWriter(out, live and out.isatty())
     if not from_start:
         for event in tail.catch_up():
-            story.apply(event)
+            progress.apply(event)
     warned = False
     while True:
-        alive = run.holder_pid() is not None  # asked before reading: what a dead worker wrote is all there
+        alive = run.holder_pid() is not None  # asked before reading: a dead worker writes no more
         for event in tail.catch_up():
-            story.apply(event)
-            if said := line(event, story):
-                lines.progress(said) if isinstance(event.data, Step) else lines.say(said)
+            progress.apply(event)
+            if text := event_line(event, progress):
+                lines.rewrite(text) if isinstance(event.data, Step) else lines.write(text)
         if not alive:
             break
         silent_s = run.silent_s() or 0.0
         if silent_s > SILENT_AFTER_S and not warned:
-            lines.say(f"WARN  no sign of life from the worker for {silent_s:.0f} s")
+            lines.write(f"WARN  no sign of life from the worker for {silent_s:.0f} s")
         warned = silent_s > SILENT_AFTER_S
         time.sleep(POLL_S)
-    _tell_end(run, story.state, tail.bad_lines, lines)
-    return story.state
+    _write_end(run, progress.state, tail.bad_lines, lines)
+    return progress.state
 
 
-def _tell_end(run: Run, state: RunState, bad_lines: int, lines: "_Lines") -> None:
+def _write_end(run: Run, state: RunState, bad_lines: int, lines: "_LineWriter") -> None:
     status = run.status(state)
     if status in LIVE:  # someone has resumed it meanwhile
         return
     if bad_lines:
-        lines.say(f"WARN  {bad_lines} unreadable lines of events.jsonl were skipped")
+        lines.write(f"WARN  {bad_lines} unreadable lines of events.jsonl were skipped")
     if state.memory and state.job == "train":
-        lines.say(memory_text(state.memory))
+        lines.write(memory_text(state.memory))
     end = ending(run, status, state)
-    lines.say(f"{end.mark:<5} {end.sentence}")
-    for each in end.proofs:
-        for text in ["", each.summary, *table(each, TABLE_COLUMNS), ""]:
-            lines.say(f"      {text}".rstrip())
-    # How to go on with a training that was cut off is said by whoever called.
-    if end.next and (status in ("finished", "failed") or (run.untold(state) or state.job) != "train"):
-        lines.say(f"      {end.next}")
+    lines.write(f"{end.mark:<5} {end.sentence}")
+    for proof in end.proofs:
+        for text in ["", proof.summary, *table(proof, TABLE_COLUMNS), ""]:
+            lines.write(f"      {text}".rstrip())
+    # The caller says how to resume a training.
+    if end.next and (status in ("finished", "failed") or (run.silent_job(state) or state.job) != "train"):
+        lines.write(f"      {end.next}")
 
 
-class _Lines:
-    """Lines on a stream, the last of which may be a progress line that the next one overwrites."""
+class _LineWriter:
+    """Writes lines to a stream; the last may be a progress line, which the next one overwrites."""
 
-    def __init__(self, out: TextIO, rewrite: bool) -> None:
-        self._out, self._rewrite, self._shown = out, rewrite, 0
+    def __init__(self, out: TextIO, can_rewrite: bool) -> None:
+        self._out, self._can_rewrite, self._shown = out, can_rewrite, 0
 
-    def say(self, text: str) -> None:
+    def write(self, text: str) -> None:
         if self._shown:
             self._out.write("\r" + " " * self._shown + "\r")
             self._shown = 0
         self._out.write(encodable(text, self._out.encoding) + "\n")
         self._out.flush()
 
-    def progress(self, text: str) -> None:
-        if not self._rewrite:
-            return self.say(text)
+    def rewrite(self, text: str) -> None:
+        if not self._can_rewrite:
+            return self.write(text)
         text = encodable(text, self._out.encoding)[: shutil.get_terminal_size().columns - 1]
         self._out.write("\r" + text.ljust(self._shown))
         self._out.flush()

@@ -1,4 +1,4 @@
-"""Ctrl+C while a run is alive: leave it running, stop it, or end it at once."""
+"""The box after Ctrl+C while a run lives: leave it running, stop it, or kill it."""
 
 from typing import ClassVar, Literal
 
@@ -8,11 +8,11 @@ from textual.containers import Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Button, Static
 
-Leaving = Literal["detach", "stop", "kill", "stay"]
+LeaveAnswer = Literal["detach", "stop", "kill", "stay"]
 
 
-class LeaveScreen(ModalScreen[Leaving]):
-    """The harmless answer has the focus, and a second Ctrl+C gives it."""
+class LeaveScreen(ModalScreen[LeaveAnswer]):
+    """Asks how to leave a run. The harmless answer has the focus, and a second Ctrl+C gives it."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "answer('stay')", "Back"),
@@ -21,7 +21,7 @@ class LeaveScreen(ModalScreen[Leaving]):
     ]
 
     def __init__(self, job: str = "train") -> None:
-        """job: of the run that lives, cleaned."""
+        """job: the job of the run that lives, cleaned."""
         super().__init__()
         self.answers = answers(job)
 
@@ -37,7 +37,7 @@ class LeaveScreen(ModalScreen[Leaving]):
     def on_button_pressed(self, event: Button.Pressed) -> None:
         self.dismiss(next(answer for answer, _ in self.answers if answer == event.button.id))
 
-    def action_answer(self, answer: Leaving) -> None:
+    def action_answer(self, answer: LeaveAnswer) -> None:
         self.dismiss(answer)
 
     def ask_quit(self) -> None:
@@ -45,8 +45,8 @@ class LeaveScreen(ModalScreen[Leaving]):
         self.dismiss("detach")
 
 
-def answers(job: str) -> tuple[tuple[Leaving, str], ...]:
-    """What can be done with a job that lives, and what comes of it."""
+def answers(job: str) -> tuple[tuple[LeaveAnswer, str], ...]:
+    """(answer, text) of each button: the actions on a job that lives, with their effects."""
     if job == "train":
         return (
             ("detach", "Detach: the training goes on by itself"),

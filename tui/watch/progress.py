@@ -1,97 +1,166 @@
-"""What a merge, an export or a push has done so far: its parts in order, and how far the one is that goes on.
+"""The progress of a run as its events come: its state, the time left, and the phases of its newest job.
 
-A worker tells when a part begins, how large it gets and how far it is; of a GGUF file, which a library writes, the disk
-tells.
+A worker's events say when a phase begins, how many bytes it has to do and how many are done; only a GGUF file, which a
+library writes, is measured on the disk.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from fitune.core.runs import Event, Phase, Run, Started
+from fitune.core.runs import Event, Phase, Run, RunState, Started, Step
 from fitune.tui.text import clean, duration, size
-from fitune.tui.watch.ending import phase_text
+
+PHASES = {
+    "download": "fetching the model",
+    "load": "loading the model",
+    "data": "reading the data",
+    "prepare": "preparing",
+    "train": "training",
+    "save": "saving the adapter",
+    "sample": "asking it questions from the data",
+    "merge": "merging the adapter into the model",
+    "write": "writing the merged model",
+    "verify": "checking what was written",
+    "prove": "comparing what was written with the trained model",
+    "convert": "writing a GGUF file",
+    "ask": "asking the Hub",
+    "upload": "uploading",
+}
+ETA_AFTER_STEPS = 20
+"""The first steps compile kernels and are slow: a time left that is computed from them would be wrong."""
+SILENT_AFTER_S = 15.0
+"""A worker gives a sign of life each 5 s; after three missed ones there is a warning."""
+
+
+@dataclass(slots=True)
+class TimeLeft:
+    """Seconds until the last step, by the mean pace of this session without its first, slow steps."""
+
+    first_step: int | None = None
+    anchor: tuple[int, float] | None = None
+    newest: tuple[int, float] = (0, 0.0)
+
+    def apply(self, event: Event) -> None:
+        """Add an event; a `started` begins a new session."""
+        if isinstance(event.data, Started):
+            self.first_step = self.anchor = None
+        if not isinstance(event.data, Step):
+            return
+        self.newest = (event.data.step, event.t)
+        if self.first_step is None:
+            self.first_step = self.newest[0]
+        if self.anchor is None and self.newest[0] - self.first_step >= 4:
+            self.anchor = self.newest
+
+    def seconds(self, total_steps: float | None) -> float | None:
+        """The seconds left; None until ETA_AFTER_STEPS steps of this session are done."""
+        step, t = self.newest
+        if not total_steps or self.first_step is None or self.anchor is None:
+            return None
+        if step - self.first_step + 1 < ETA_AFTER_STEPS or step <= self.anchor[0]:
+            return None
+        return max(0, total_steps - step) * (t - self.anchor[1]) / (step - self.anchor[0])
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """A phase of a job; a phase that comes several times for several things is several parts."""
+class JobPhase:
+    """A phase of a job with its progress. A phase that comes again for another thing is another one."""
 
     name: str
     began_s: float
     """UTC seconds."""
     detail: str = ""
-    """What it is about: a kind of file, a branch, a repository, a model."""
+    """Its object: a kind of file, a branch, a repository or a model."""
     file: str = ""
-    """Which file is being sent."""
+    """The file that is sent now."""
     done_bytes: float | None = None
     total_bytes: float | None = None
 
     @property
     def share(self) -> float | None:
-        """How much of it is done, from 0 to 1; None where that is not known."""
+        """The share of it that is done, from 0 to 1; None if that is not known."""
         return None if self.done_bytes is None or not self.total_bytes else min(1.0, self.done_bytes / self.total_bytes)
 
     @property
     def text(self) -> str:
-        """What it does, in words."""
+        """The phase in words, with its object."""
         return phase_text(self.name) + (f" ({self.detail})" if self.detail else "")
 
     def numbers(self, now_s: float) -> str:
-        """How much is done, how fast, and which file is in hand; only how much it is where the rest is not known."""
+        """Bytes done, bytes a second and the file in hand; only the total where the rest is not known."""
         if self.done_bytes is None or not self.total_bytes:
             return f"{size(self.total_bytes)} in all" if self.total_bytes else ""
-        taken_s = now_s - self.began_s
-        fast = f"{size(self.done_bytes / taken_s)}/s" if self.done_bytes and taken_s >= 1 else ""
-        return "   ".join(
-            each for each in (f"{size(self.done_bytes)} of {size(self.total_bytes)}", fast, self.file) if each
-        )
+        elapsed_s = now_s - self.began_s
+        speed = f"{size(self.done_bytes / elapsed_s)}/s" if self.done_bytes and elapsed_s >= 1 else ""
+        texts = (f"{size(self.done_bytes)} of {size(self.total_bytes)}", speed, self.file)
+        return "   ".join(text for text in texts if text)
 
 
 @dataclass(slots=True)
-class Parts:
-    """The parts of the newest job, as its events come."""
+class RunProgress:
+    """All that is shown of a run while it lives, computed from its events."""
 
-    parts: list[Part] = field(default_factory=list)
+    state: RunState = field(default_factory=RunState)
+    time_left: TimeLeft = field(default_factory=TimeLeft)
+    phases: list[JobPhase] = field(default_factory=list)
+    """The phases of the newest job, in order."""
 
     def apply(self, event: Event) -> None:
-        """Take an event into account; a `started` begins a new job."""
-        phase = event.data
-        if isinstance(phase, Started):
-            self.parts = []
-        if not isinstance(phase, Phase):
-            return
-        detail = clean(phase.kind or phase.branch or phase.repo or phase.model or "", 80)
-        name, file, done_bytes = phase.name, clean(phase.file or "", 60), phase.done_bytes
-        before = self.parts[-1] if self.parts else None
-        if before and (before.name, before.detail) == (name, detail):  # told again, further on
-            self.parts[-1] = replace(before, file=file, done_bytes=done_bytes)
-        else:
-            self.parts.append(Part(name, event.t, detail, file, done_bytes, phase.bytes))
+        """Add an event; a `started` begins a new job."""
+        self.state.apply(event)
+        self.time_left.apply(event)
+        if isinstance(event.data, Started):
+            self.phases = []
+        if isinstance(event.data, Phase):
+            self._add_phase(event.data, event.t)
 
-    def now(self, run: Run) -> tuple[Part, ...]:
-        """The parts, the last of them with what the disk holds of it by now."""
-        if not self.parts:
+    def _add_phase(self, phase: Phase, t: float) -> None:
+        """Append a phase, or update the last one if it is the same."""
+        detail = clean(phase.kind or phase.branch or phase.repo or phase.model or "", 80)
+        file = clean(phase.file or "", 60)
+        last = self.phases[-1] if self.phases else None
+        if last and (last.name, last.detail) == (phase.name, detail):
+            self.phases[-1] = replace(last, file=file, done_bytes=phase.done_bytes)
+        else:
+            self.phases.append(JobPhase(phase.name, t, detail, file, phase.done_bytes, phase.bytes))
+
+    @property
+    def total_steps(self) -> int | None:
+        return self.state.total_steps
+
+    def eta_s(self) -> float | None:
+        """Seconds left; None while that is not known."""
+        return self.time_left.seconds(self.total_steps)
+
+    def current_phases(self, run: Run) -> tuple[JobPhase, ...]:
+        """The phases of the newest job; of a GGUF file that is written now, with its bytes on the disk."""
+        if not self.phases:
             return ()
-        last = self.parts[-1]
+        last = self.phases[-1]
         if last.name == "convert":
             last = replace(last, done_bytes=_bytes_in(run.path / "gguf.part", f"*-{last.detail.upper()}.gguf"))
-        return (*self.parts[:-1], last)
+        return (*self.phases[:-1], last)
 
 
-def listed(parts: Sequence[Part], now_s: float) -> list[tuple[str, str]]:
-    """(word, line) of each part of a job that lives: what it does, and how long it took or takes."""
-    ends = [part.began_s for part in parts[1:]] + [now_s]
-    words = ["OK"] * (len(parts) - 1) + ["now"]
-    columns = max((len(part.text) for part in parts), default=0) + 3
+def phase_text(name: str) -> str:
+    """A phase in words; one that this version does not know by its own name."""
+    return PHASES.get(name, clean(name, 40))
+
+
+def phase_lines(phases: Sequence[JobPhase], now_s: float) -> list[tuple[str, str]]:
+    """(word, line) of each phase of a job that lives: the phase in words, and the time it took or has taken so far."""
+    ends = [phase.began_s for phase in phases[1:]] + [now_s]
+    words = ["OK"] * (len(phases) - 1) + ["now"]
+    columns = max((len(phase.text) for phase in phases), default=0) + 3
     return [
-        (word, f"{part.text:<{columns}}{duration(end - part.began_s)}")
-        for word, part, end in zip(words, parts, ends, strict=False)
+        (word, f"{phase.text:<{columns}}{duration(end - phase.began_s)}")
+        for word, phase, end in zip(words, phases, ends, strict=False)
     ]
 
 
 def _bytes_in(folder: Path, pattern: str) -> int:
-    """The size of the files there; one that goes away meanwhile counts nothing."""
+    """The size of the files there; one that is removed meanwhile counts nothing."""
     total = 0
     for path in folder.glob(pattern):
         try:

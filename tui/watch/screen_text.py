@@ -1,4 +1,4 @@
-"""What the watch screen says, from one look at a run: no widgets here, so that each sentence can be tested alone."""
+"""The texts of the watch screen, from a snapshot of a run. No widgets here, so that each text can be tested alone."""
 
 import textwrap
 from collections.abc import Sequence
@@ -11,8 +11,9 @@ from fitune.core.runs import LIVE, RunInfo, RunState, Sample, Status
 from fitune.core.units import GIB
 from fitune.tui.deliver.proof_view import proof_lines
 from fitune.tui.text import UNKNOWN, clean, count, duration, exponent, gib, number, rate, safe
-from fitune.tui.watch.ending import SILENT_AFTER_S, Ending, loss_text, phase_text
-from fitune.tui.watch.progress import Part, listed
+from fitune.tui.watch.ending import Ending
+from fitune.tui.watch.event_text import loss_text
+from fitune.tui.watch.progress import SILENT_AFTER_S, JobPhase, phase_lines, phase_text
 from fitune.tui.widgets.readouts import bar
 
 BAR_COLUMNS = 18
@@ -23,8 +24,8 @@ PROMISE = "You may close this window: the run goes on. `fitune watch` shows it a
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """One look at a run."""
+class Snapshot:
+    """A run at one moment, for the thread that draws."""
 
     status: Status
     state: RunState
@@ -34,9 +35,9 @@ class Seen:
     bad_lines: int = 0
     checkpoint: str | None = None
     ending: Ending | None = None
-    """How it ended; None while it lives."""
-    parts: tuple[Part, ...] = ()
-    """Of a merge, an export or a push."""
+    """The end in words; None while it lives."""
+    phases: tuple[JobPhase, ...] = ()
+    """The phases of a merge, an export or a push."""
     log: tuple[str, ...] = ()
     info: RunInfo | None = None
     """run.json; None if that can't be read."""
@@ -51,82 +52,84 @@ class Seen:
 
 
 def title(name: str, info: RunInfo | None) -> Content:
-    """The run, its model and its card."""
+    """The names of the run, its model and its card."""
     model = info.model.id if info else ""
     card = (info.gpu.name if info and info.gpu else "") or "the CPU"
-    said = f"   {clean(model, 60)} on {clean(card, 40)}" if model else ""
-    return Content.styled("fitune", "bold $primary") + safe(f"  {name}", 60) + Content.styled(said, "dim")
+    model_on_card = f"   {clean(model, 60)} on {clean(card, 40)}" if model else ""
+    return Content.styled("fitune", "bold $primary") + safe(f"  {name}", 60) + Content.styled(model_on_card, "dim")
 
 
-def status(seen: Seen, now_s: float) -> Content:
-    """Status word, what it is doing, how far, how long. While there is no sign of life, that instead."""
-    state = seen.state
-    if seen.ending is not None:
-        job = "" if seen.job == "train" else clean(seen.job, 20) + " "
-        word = Content.styled(f"{seen.ending.mark}  {job}{seen.status}", f"bold {COLOURS[seen.ending.mark]}")
-        return word + Content(_progress(seen))
-    if seen.silent_s is not None and seen.silent_s > SILENT_AFTER_S:
+def status(snapshot: Snapshot, now_s: float) -> Content:
+    """Status word, phase, step, time and time left; or a warning while there is no sign of life."""
+    state = snapshot.state
+    if snapshot.ending is not None:
+        job = "" if snapshot.job == "train" else clean(snapshot.job, 20) + " "
+        word = Content.styled(
+            f"{snapshot.ending.mark}  {job}{snapshot.status}", f"bold {COLOURS[snapshot.ending.mark]}"
+        )
+        return word + Content(_progress(snapshot))
+    if snapshot.silent_s is not None and snapshot.silent_s > SILENT_AFTER_S:
         word = Content.styled("WARN  no sign of life", f"bold {COLOURS['WARN']}")
-        return word + Content(f" for {duration(seen.silent_s)}: the worker is stopped, or the machine overloaded")
-    job = "" if seen.job == "train" else f"{clean(seen.job, 20)}: "
-    if seen.status == "starting":
+        return word + Content(f" for {duration(snapshot.silent_s)}: the worker is stopped, or the machine overloaded")
+    job = "" if snapshot.job == "train" else f"{clean(snapshot.job, 20)}: "
+    if snapshot.status == "starting":
         return Content.styled(f"{job}starting", "bold $success")
-    stopping = "stopping, with a checkpoint" if seen.job == "train" else "stopping"
-    doing = stopping if seen.status == "stopping" else phase_text(state.phase.name)
+    stopping = "stopping, with a checkpoint" if snapshot.job == "train" else "stopping"
+    doing = stopping if snapshot.status == "stopping" else phase_text(state.phase.name)
     began_s = state.started_t or state.first_t
     elapsed = f"   {duration(now_s - began_s)}" if began_s else ""
-    left = f", {duration(seen.eta_s)} left" if seen.eta_s is not None else ""
-    return Content.styled(f"{job}{doing}", "bold $success") + Content(_progress(seen) + elapsed + left)
+    left = f", {duration(snapshot.eta_s)} left" if snapshot.eta_s is not None else ""
+    return Content.styled(f"{job}{doing}", "bold $success") + Content(_progress(snapshot) + elapsed + left)
 
 
-def progress_bar(seen: Seen, columns: int, plain: bool) -> Content:
-    """How much of the training, or of the part of another job, is done, over the whole width; else nothing."""
-    share = seen.parts[-1].share if seen.parts and seen.live else None
-    if seen.job == "train":
-        step, total = seen.state.step, seen.total_steps
+def progress_bar(snapshot: Snapshot, columns: int, plain: bool) -> Content:
+    """The share of the training, or of another job's phase, that is done, over the whole width; empty if not known."""
+    share = snapshot.phases[-1].share if snapshot.phases and snapshot.live else None
+    if snapshot.job == "train":
+        step, total = snapshot.state.step, snapshot.total_steps
         share = step.step / total if step and total else None
     if share is None or columns < BAR_COLUMNS:
         return Content()
     return Content.styled(bar(share, columns - 6, plain), "$primary") + Content(f" {100 * share:3.0f} %")
 
 
-def numbers(seen: Seen, now_s: float) -> Content:
-    """The newest step's numbers; of another job those of the part that goes on."""
-    if seen.job != "train":
-        return Content(seen.parts[-1].numbers(now_s) if seen.parts and seen.live else "")
-    step = seen.state.step
+def numbers(snapshot: Snapshot, now_s: float) -> Content:
+    """The numbers of the newest step; of another job those of its newest phase."""
+    if snapshot.job != "train":
+        return Content(snapshot.phases[-1].numbers(now_s) if snapshot.phases and snapshot.live else "")
+    step = snapshot.state.step
     if step is None:
         return Content()
-    held_out = seen.state.eval_loss.points
+    held_out = snapshot.state.eval_loss.points
     return _pairs(
         ("loss", loss_text(step.loss)),
         ("held-out", number(held_out[-1][1]) if held_out else ""),
         ("lr", exponent(step.lr)),
         ("grad norm", number(step.grad_norm, 2)),
-        ("", rate(step.tokens_per_s) if seen.live else ""),
-        ("tokens", "" if seen.live else count(step.seen_tokens)),
+        ("", rate(step.tokens_per_s) if snapshot.live else ""),
+        ("tokens", "" if snapshot.live else count(step.seen_tokens)),
     )
 
 
-def memory(seen: Seen, plain: bool) -> Content:
-    """The measured peak beside the predicted one, in different words."""
-    memory = seen.state.memory
-    if memory is None or seen.job != "train":  # another job has none of its own
+def memory(snapshot: Snapshot, plain: bool) -> Content:
+    """The measured peak of the memory beside the predicted one."""
+    memory = snapshot.state.memory
+    if memory is None or snapshot.job != "train":  # another job measures none
         return Content()
     on_card = memory.peak_device or memory.peak_reserved
     measured, predicted = on_card or memory.peak_host, memory.predicted
     label = _label("memory" if on_card else "host RAM")
     if measured and predicted:
-        off = f"   {100 * (measured / predicted - 1):+.1f} %"
+        difference = f"   {100 * (measured / predicted - 1):+.1f} %"
         drawn = bar(measured / predicted, BAR_COLUMNS, plain) + "  "
-        return label + Content(f"{drawn}measured {gib(measured)}, predicted {gib(predicted)}{off}")
+        return label + Content(f"{drawn}measured {gib(measured)}, predicted {gib(predicted)}{difference}")
     if measured:
         return label + Content(f"measured {gib(measured)}, nothing was predicted")
     return Content()
 
 
 def card(sample: GpuSample | None) -> Content:
-    """What the card does right now, all its users together."""
+    """The card's memory, load, temperature and power right now, of all its users together."""
     if sample is None or sample.used_bytes is None:
         return Content()
     parts = [
@@ -138,29 +141,29 @@ def card(sample: GpuSample | None) -> Content:
     return _label("card") + Content("   ".join(parts))
 
 
-def tale(seen: Seen, columns: int, now_s: float) -> Content:
-    """The end with what to do now, proofs, warnings, and a training's newest question or another job's parts."""
+def details(snapshot: Snapshot, columns: int, now_s: float) -> Content:
+    """The end with a next action, proofs and warnings; a training's newest question or another job's phases."""
     lines = []
-    if seen.ending is not None:
-        lines += [safe(said) for said in (seen.ending.sentence, seen.ending.next) if said]
-        lines += [line for proof in seen.ending.proofs for line in proof_lines(proof, columns)]
-    if seen.bad_lines:
-        lines.append(_warning(f"{seen.bad_lines} unreadable lines of events.jsonl were skipped"))
-    warnings = seen.state.warnings.get(seen.job, [])
+    if snapshot.ending is not None:
+        lines += [safe(text) for text in (snapshot.ending.sentence, snapshot.ending.next) if text]
+        lines += [line for proof in snapshot.ending.proofs for line in proof_lines(proof, columns)]
+    if snapshot.bad_lines:
+        lines.append(_warning(f"{snapshot.bad_lines} unreadable lines of events.jsonl were skipped"))
+    warnings = snapshot.state.warnings.get(snapshot.job, [])
     lines += [_warning(warning.message) for warning in warnings[-WARNINGS_SHOWN:]]
     if len(warnings) > WARNINGS_SHOWN:
         lines.append(_warning(f"and {len(warnings) - WARNINGS_SHOWN} more before these"))
-    if seen.live and not seen.state.step:
+    if snapshot.live and not snapshot.state.step:
         lines.append(_muted(PROMISE))
-    lines += _sample(seen.state.samples, columns) if seen.job == "train" else _parts(seen, now_s)
+    lines += _sample(snapshot.state.samples, columns) if snapshot.job == "train" else _phases(snapshot, now_s)
     return Content("\n").join(lines)
 
 
-def _parts(seen: Seen, now_s: float) -> list[Content]:
-    """What the job has done, with the time that each part took; nothing once it is over and told."""
-    if not seen.live:
+def _phases(snapshot: Snapshot, now_s: float) -> list[Content]:
+    """The phases of a live job, with the time that each took; nothing of a dead one."""
+    if not snapshot.live:
         return []
-    lines = listed(seen.parts, now_s)
+    lines = phase_lines(snapshot.phases, now_s)
     return [
         Content.styled(f"{mark:<6}", "bold $success" if mark == "OK" else "bold") + Content(text)
         for mark, text in lines
@@ -168,7 +171,7 @@ def _parts(seen: Seen, now_s: float) -> list[Content]:
 
 
 def _sample(samples: Sequence[Sample], columns: int) -> list[Content]:
-    """The first question of the newest look, with its answers."""
+    """The first question of the newest samples, with its answers."""
     if not samples:
         return []
     newest = next(sample for sample in samples if sample.step == samples[-1].step)
@@ -184,8 +187,8 @@ def _sample(samples: Sequence[Sample], columns: int) -> list[Content]:
 
 
 def _answer(name: str, text: str, columns: int) -> Content:
-    said = clean(" ".join(text.split()), 600) or "(nothing: it ended at once)"
-    wrapped = textwrap.wrap(said, max(20, columns - LABEL_COLUMNS))
+    cleaned = clean(" ".join(text.split()), 600) or "(nothing: it ended at once)"
+    wrapped = textwrap.wrap(cleaned, max(20, columns - LABEL_COLUMNS))
     return _label(name) + Content(f"\n{' ' * LABEL_COLUMNS}".join(wrapped))
 
 
@@ -193,17 +196,17 @@ def _warning(message: str) -> Content:
     return Content.styled("WARN ", f"bold {COLOURS['WARN']}") + safe(message, 300)
 
 
-def _progress(seen: Seen) -> str:
-    step = seen.state.step
-    if step is None or seen.job != "train":
+def _progress(snapshot: Snapshot) -> str:
+    step = snapshot.state.step
+    if step is None or snapshot.job != "train":
         return ""
-    said = f"   step {count(step.step)} of {count(seen.total_steps)}"
-    return said + (f"   epoch {step.epoch:.2f}" if step.epoch is not None else "")
+    text = f"   step {count(step.step)} of {count(snapshot.total_steps)}"
+    return text + (f"   epoch {step.epoch:.2f}" if step.epoch is not None else "")
 
 
 def _pairs(*pairs: tuple[str, str]) -> Content:
-    said = [_muted(f"{name} " if name else "") + Content(text) for name, text in pairs if text]
-    return Content("   ").join(said)
+    texts = [_muted(f"{name} " if name else "") + Content(text) for name, text in pairs if text]
+    return Content("   ").join(texts)
 
 
 def _label(name: str) -> Content:

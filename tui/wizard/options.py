@@ -56,7 +56,7 @@ def start_choices(base: Path, begun: bool) -> tuple[StartChoice, ...]:
     """
     live, unfinished, finished = [], [], []
     for run in runs.all_runs(base):
-        status, state = run.look()
+        status, state = run.current()
         step = f"step {state.step.step if state.step else 0:,} of {state.total_steps or '?'}"
         if status in LIVE:
             job = run.job() or "train"

@@ -12,7 +12,7 @@ from fitune.core.forecast import resolve
 from fitune.core.recipe import Recipe, load
 from fitune.core.tokens import findings
 from fitune.tui.text import count, duration, gib
-from fitune.tui.watch.ending import ETA_AFTER_STEPS
+from fitune.tui.watch.progress import ETA_AFTER_STEPS
 from fitune.tui.wizard.draft import UNCHOSEN, Draft, origin, prepared, problems, recipe, shown
 from fitune.tui.wizard.field_cost import tokens_in_all
 from fitune.tui.wizard.fields import all_fields, text_of

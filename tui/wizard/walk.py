@@ -8,7 +8,7 @@ from textual.app import App
 from fitune.core import runs
 from fitune.core.errors import UserError
 from fitune.core.runs import Run
-from fitune.tui.watch.actions import complain
+from fitune.tui.watch.actions import show_error
 from fitune.tui.wizard import steps
 from fitune.tui.wizard.draft import Draft, discard, save
 from fitune.tui.wizard.screens.data import DataScreen
@@ -36,7 +36,7 @@ async def walk(app: App[Any], draft: Draft | None, step: steps.Step | None) -> R
         try:
             await asyncio.to_thread(save, draft, step.name, runs.home())
         except UserError as error:
-            complain(app, str(error))
+            show_error(app, str(error))
     if step is not steps.STEPS[0]:  # who only looks at a run there has his answers still before him
         await asyncio.to_thread(discard, runs.home())
     return answer.run

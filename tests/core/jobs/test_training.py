@@ -87,7 +87,7 @@ def test_an_old_wish_to_stop_does_not_stop_the_new_worker(run: Run) -> None:
     run.request_stop()
     jobs.start(run, "train")
     wait_until(lambda: step_of(run) > 2)
-    assert run.look()[0] == "running"
+    assert run.current()[0] == "running"
 
 
 def test_a_folder_that_cannot_be_written_to_is_named(run: Run) -> None:
@@ -121,7 +121,7 @@ def test_a_beginning_is_recorded_as_it_was_resolved(here: Machine, recipe: Calla
     )
     assert info.versions == {"python": "3.12.1", "unsloth": "2026.10.7"}
     assert info.preset == "p"
-    assert begun.run.look()[0] in ("starting", "running")
+    assert begun.run.current()[0] in ("starting", "running")
 
 
 def test_a_beginning_counts_rows_as_they_were_measured_before(

@@ -59,7 +59,7 @@ def test_a_kill_by_fitune_is_noted_in_the_log(tmp_path: Path) -> None:
     assert run.kill()
     worker.wait(60)
     assert run.log.read_text().endswith(f"\n{KILLED_AS_ASKED}\n")
-    assert post_mortem.cause(run) == "It was killed as asked, with fitune."
+    assert post_mortem.cause_of_death(run) == "It was killed as asked, with fitune."
 
 
 @pytest.mark.parametrize(
@@ -124,5 +124,5 @@ def test_each_death_is_looked_into_once(run: Run, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(post_mortem, "from_systemd", lambda each: asked.append(each))
     for seen_s in (100, 100, 200):
         os.utime(run.lock, (seen_s, seen_s))
-        post_mortem.cause(run)
+        post_mortem.cause_of_death(run)
     assert len(asked) == 2

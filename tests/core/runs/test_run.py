@@ -275,7 +275,7 @@ def test_runs_of_another_user_are_no_runs_but_told(three: Path, monkeypatch: pyt
     access = os.access  # root, who may run the tests, may read all
     monkeypatch.setattr(os, "access", lambda path, mode: path != Run(theirs).events and access(path, mode))
     assert [run.name for run in runs.all_runs(three)] == ["alpha-2", "alpha-1"]
-    assert runs.withheld(three) == [theirs]
+    assert runs.unreadable_runs(three) == [theirs]
     for key in ("beta", str(theirs)):
         with pytest.raises(UserError, match=f"You may not read all of {theirs}"):
             runs.find(three, key)
@@ -283,7 +283,7 @@ def test_runs_of_another_user_are_no_runs_but_told(three: Path, monkeypatch: pyt
 
 def test_a_folder_of_runs_that_cannot_be_read_is_not_said_to_be_empty(tmp_path: Path) -> None:
     (tmp_path / "runs").touch()
-    assert runs.withheld(tmp_path) == [tmp_path / "runs"]
+    assert runs.unreadable_runs(tmp_path) == [tmp_path / "runs"]
     with pytest.raises(UserError, match="You may not read all of"):
         runs.find(tmp_path, None)
 
@@ -346,7 +346,7 @@ def test_a_lock_file_that_names_a_living_foreign_process_means_nothing(run: Run)
         run.lock.write_text(json.dumps({"pid": foreign.pid, "started": time.time()}))
         EventLog(run.events, "train").write(Started())
         assert run.holder_pid() is None
-        assert run.look()[0] == "killed"
+        assert run.current()[0] == "killed"
         assert run.kill() is False
         assert foreign.poll() is None
     finally:
@@ -414,7 +414,7 @@ def test_a_dead_run_stands_as_its_last_event_says(run: Run, events: list[Any], s
     for kind in events:
         write_raw(run.events, kind)
     run.request_stop()  # asked for too late: the worker was dead
-    assert run.look()[0] == status
+    assert run.current()[0] == status
 
 
 def test_a_live_run_is_starting_then_running_then_stopping_then_stopped(
@@ -422,11 +422,11 @@ def test_a_live_run_is_starting_then_running_then_stopping_then_stopped(
 ) -> None:
     assert run.holder_pid() is not None
     assert run.status(runs.RunState()) == "starting"
-    wait_until(lambda: run.look()[0] == "running")
+    wait_until(lambda: run.current()[0] == "running")
     run.request_stop()
-    assert run.look()[0] in ("stopping", "stopped")
+    assert run.current()[0] in ("stopping", "stopped")
     assert worker.wait(60) == 0
-    assert run.look()[0] == "stopped"
+    assert run.current()[0] == "stopped"
     assert run.newest_checkpoint() is not None
 
 
@@ -456,7 +456,7 @@ def test_a_worker_killed_before_its_first_word_does_not_pass_for_the_one_before(
     assert ended_t
     run.lock.write_text(json.dumps({"job": job, "started": ended_t + 1}))
     assert run.status(run.state()) == "killed"
-    assert run.look()[0] == training
+    assert run.current()[0] == training
 
 
 def test_a_merge_that_said_nothing_is_killed_though_the_clock_was_set_back(run: Run) -> None:
@@ -466,8 +466,8 @@ def test_a_merge_that_said_nothing_is_killed_though_the_clock_was_set_back(run: 
     assert ended_t
     run.lock.write_text(json.dumps({"job": "merge", "started": ended_t - 500}))
     assert run.status(run.state()) == "killed"
-    assert run.untold(run.state()) == "merge"
-    assert run.look()[0] == "finished"
+    assert run.silent_job(run.state()) == "merge"
+    assert run.current()[0] == "finished"
 
 
 def test_a_job_that_fails_before_it_has_started_does_not_pass_for_the_one_before(run: Run) -> None:
@@ -479,13 +479,13 @@ def test_a_job_that_fails_before_it_has_started_does_not_pass_for_the_one_before
     EventLog(run.events, "merge").write(Failed(kind="data", message="No such recipe."))
     state = run.state()
     assert (state.job, run.status(state), run.status(state, "merge")) == ("merge", "failed", "failed")
-    assert run.look()[0] == "finished"
+    assert run.current()[0] == "finished"
 
 
 def test_after_kill_9_the_status_is_killed_at_once(run: Run, worker: "subprocess.Popen[bytes]") -> None:
     wait_until(lambda: run.state().step)
     worker.kill()
-    wait_until(lambda: run.look()[0] == "killed")  # while it is still a zombie of ours
+    wait_until(lambda: run.current()[0] == "killed")  # while it is still a zombie of ours
     assert worker.poll() is not None
 
 
@@ -497,7 +497,7 @@ def test_a_run_that_ends_between_two_looks_was_not_killed(run: Run, monkeypatch:
     fresh = run.state()
     looks = iter((stale, fresh))
     monkeypatch.setattr("fitune.core.runs.run.fold", lambda events: next(looks))
-    assert run.look() == ("finished", fresh)
+    assert run.current() == ("finished", fresh)
 
 
 def test_a_look_at_a_run_reads_few_of_its_steps(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -513,7 +513,7 @@ def test_a_look_at_a_run_reads_few_of_its_steps(run: Run, monkeypatch: pytest.Mo
         return parse_line(line)
 
     monkeypatch.setattr(event_log, "parse_line", noting)
-    status, state = run.look()
+    status, state = run.current()
     assert (status, state.step) == ("finished", Step(step=2000, loss=1.0))
     assert len(parsed) < 20
 

@@ -136,7 +136,7 @@ def test_a_job_that_is_over_before_anyone_looks_was_started(run: Run, monkeypatc
     monkeypatch.chdir(ROOT)
     worker_is(monkeypatch, BRIEF)
     assert spawn.spawn(run, "train") == "setsid"
-    assert run.look()[0] == "failed"
+    assert run.current()[0] == "failed"
 
 
 @pytest.mark.parametrize(
@@ -144,9 +144,9 @@ def test_a_job_that_is_over_before_anyone_looks_was_started(run: Run, monkeypatc
     [
         ("raise SystemExit('No module named core')", "The worker ended at once: No module named core See "),
         ("print('first'); print('last'); raise SystemExit(1)", "The worker ended at once: last See "),
-        ("raise SystemExit(2)", "The worker ended at once: it said nothing See "),
+        ("raise SystemExit(2)", "The worker ended at once: its log is empty See "),
         ("import os; os.write(1, b'\\xff' * 999); os._exit(1)", "The worker ended at once: \ufffd\ufffd"),
-        ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "The worker ended at once: it said nothing See "),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "The worker ended at once: its log is empty See "),
     ],
 )
 def test_a_worker_that_dies_at_once_is_told_with_its_last_line(

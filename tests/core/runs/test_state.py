@@ -33,7 +33,7 @@ def test_each_job_has_its_own_end(tmp_path: Path, story: list[Told], training: s
     run = Run(tmp_path)
     for job, kind, data in story:
         write_raw(run.events, kind, job, **data)
-    status, state = run.look()
+    status, state = run.current()
     assert (status, run.status(state), state.trained) == (training, newest, trained)
 
 

@@ -20,9 +20,10 @@ from fitune.core.runs.run import Run
 from fitune.tui.deliver.handoff import instructions
 from fitune.tui.deliver.options import GGUF_KINDS, HANDOFF_TARGETS, OPTIONS
 from fitune.tui.deliver.screen import DeliverScreen
-from fitune.tui.watch.ending import Story, ending
-from fitune.tui.watch.event_text import line
+from fitune.tui.watch.ending import ending
+from fitune.tui.watch.event_text import event_line
 from fitune.tui.watch.follow import follow
+from fitune.tui.watch.progress import RunProgress
 from fitune.tui.watch.screen import WatchScreen
 from fitune.tui.widgets.dialogs import AskDialog, ConfirmDialog, PickDialog, PickSomeDialog
 from tests.events import write_raw
@@ -135,7 +136,7 @@ def test_a_merge_killed_before_its_first_word_is_not_told_as_the_last_one(traine
     out = io.StringIO()
     follow(run, out, from_start=False)
     sentence, then = out.getvalue().splitlines()
-    assert sentence.startswith("ERROR The merge was killed before it said a word. ")
+    assert sentence.startswith("ERROR The merge was killed before its first event. ")
     assert then.endswith(f"Again: fitune merge {run.name}")
 
 
@@ -157,8 +158,8 @@ def test_an_upload_is_announced_with_its_numbers(trained: Path) -> None:
     data = {"name": "upload", "files": 4, "bytes": 5 << 20, "repo": "ada/sums\x1b[2J"}
     tell(trained, "push", ("phase", data))
     *_, event = Tail(trained / "events.jsonl").read()
-    assert line(event, Story()).startswith("uploading: 4 files, 5.0 MiB, to ada/sums")
-    assert "\x1b" not in line(event, Story())
+    assert event_line(event, RunProgress()).startswith("uploading: 4 files, 5.0 MiB, to ada/sums")
+    assert "\x1b" not in event_line(event, RunProgress())
 
 
 async def test_a_failed_merge_is_shown_as_the_merges_and_the_training_is_not_offered_again(trained: Path) -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from fitune.core.runs import Event, EventLog, Failed, Sample, Started
-from fitune.tui.watch.ending import Story
-from fitune.tui.watch.event_text import line
+from fitune.tui.watch.event_text import event_line
+from fitune.tui.watch.progress import RunProgress
 from tests.fake_worker import make_run
 from tests.tui.watch.test_screen import shown, watching
 
@@ -38,6 +38,6 @@ async def test_the_screen_tells_the_first_question_of_the_newest_look(
 
 
 def test_a_line_says_only_what_is_known() -> None:
-    first, later = (line(Event(1, 1.0, "train", sample), Story()) for sample in (FIRST, LATER))
+    first, later = (event_line(Event(1, 1.0, "train", sample), RunProgress()) for sample in (FIRST, LATER))
     assert first == "asked     1 + 1?\nbefore    Nine."
     assert later == "asked     1 + 1?\nbefore    Nine.\nafter     Two!"

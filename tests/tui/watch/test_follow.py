@@ -12,9 +12,9 @@ import pytest
 
 from fitune.core.runs import Event, Started, Step, post_mortem
 from fitune.core.runs.run import KILLED_AS_ASKED, Run
-from fitune.tui.watch.ending import Story, TimeLeft
-from fitune.tui.watch.event_text import line
+from fitune.tui.watch.event_text import event_line
 from fitune.tui.watch.follow import follow
+from fitune.tui.watch.progress import RunProgress, TimeLeft
 from tests.events import event_of
 from tests.fake_worker import make_run, start
 from tests.tui.payloads import OBEYED, PAYLOADS
@@ -182,4 +182,4 @@ def test_an_unreadable_line_is_counted_and_skipped(tmp_path: Path) -> None:
 
 
 def test_events_of_a_newer_version_are_no_line() -> None:
-    assert line(event_of(1, 1.0, "train", "weather", rain=True), Story()) == ""
+    assert event_line(event_of(1, 1.0, "train", "weather", rain=True), RunProgress()) == ""

@@ -1,4 +1,4 @@
-"""A merge, an export and a push as they are watched: their parts and bytes while they live, their proofs at the end."""
+"""A merge, an export and a push on the watch screen: phases and bytes while they live, proofs at the end."""
 
 import json
 import os
@@ -12,10 +12,10 @@ import pytest
 from fitune.core.runs import EventLog, Failed, Finished, Phase, Started
 from fitune.core.runs.run import Run
 from fitune.tui.deliver.proof_text import proofs, read, table
-from fitune.tui.watch.ending import Story, ending
-from fitune.tui.watch.event_text import line
+from fitune.tui.watch.ending import ending
+from fitune.tui.watch.event_text import event_line
 from fitune.tui.watch.leave import answers
-from fitune.tui.watch.progress import Parts, listed
+from fitune.tui.watch.progress import RunProgress, phase_lines
 from tests.events import write_raw
 from tests.fake_worker import make_run, start
 from tests.tui.payloads import OBEYED, PAYLOADS
@@ -93,8 +93,8 @@ def test_leaving_another_job_promises_no_checkpoint(job: str) -> None:
     assert not any("checkpoint" in text or "training" in text for _, text in answers(job))
 
 
-def test_a_part_that_is_told_again_goes_on_and_another_of_its_name_is_another(trained: Path) -> None:
-    log, parts = EventLog(trained / "events.jsonl", "export"), Parts()
+def test_a_phase_that_comes_again_goes_on_and_one_with_another_detail_is_new(trained: Path) -> None:
+    log, progress = EventLog(trained / "events.jsonl", "export"), RunProgress()
     log.write(Started())
     for kind in ("bf16", "q4_k_m"):
         log.write(Phase(name="convert", kind=kind, bytes=100))
@@ -104,10 +104,10 @@ def test_a_part_that_is_told_again_goes_on_and_another_of_its_name_is_another(tr
     from fitune.core.runs import Tail
 
     for event in Tail(trained / "events.jsonl").read():
-        parts.apply(event)
-    now = parts.now(Run(trained))
-    assert [(part.detail, part.share) for part in now] == [("bf16", None), ("q4_k_m", 0.25)]
-    assert [word for word, _ in listed(now, time.time())] == ["OK", "now"]
+        progress.apply(event)
+    now = progress.current_phases(Run(trained))
+    assert [(phase.detail, phase.share) for phase in now] == [("bf16", None), ("q4_k_m", 0.25)]
+    assert [word for word, _ in phase_lines(now, time.time())] == ["OK", "now"]
 
 
 def test_an_upload_names_the_file_in_hand(trained: Path) -> None:
@@ -116,7 +116,7 @@ def test_an_upload_names_the_file_in_hand(trained: Path) -> None:
     log = EventLog(trained / "events.jsonl", "push")
     log.write(Phase(name="upload", files=3, bytes=40 * MIB, done_bytes=10 * MIB, file="b\x1b[2J.gguf", repo="a/b"))
     *_, event = Tail(trained / "events.jsonl").read()
-    assert line(event, Story()) == "uploading b␛[2J.gguf: 10.0 MiB of 40.0 MiB before it"
+    assert event_line(event, RunProgress()) == "uploading b␛[2J.gguf: 10.0 MiB of 40.0 MiB before it"
 
 
 @pytest.mark.parametrize("columns", [77, 117])

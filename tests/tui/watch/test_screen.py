@@ -26,7 +26,7 @@ from fitune.tui.deliver.screen import DeliverScreen
 from fitune.tui.text.clean import clean
 from fitune.tui.watch.leave import LeaveScreen
 from fitune.tui.watch.screen import WatchScreen
-from fitune.tui.watch.screen_text import PROMISE, Seen, memory, tale
+from fitune.tui.watch.screen_text import PROMISE, Snapshot, details, memory
 from fitune.tui.widgets.dialogs import AskDialog, ConfirmDialog
 from tests.fake_worker import make_run, start
 from tests.tui.payloads import OBEYED, PAYLOADS
@@ -105,10 +105,10 @@ async def test_a_live_run_shows_its_newest_step_and_then_its_end(live: Path) -> 
 
 def test_before_the_first_step_it_is_promised_that_the_run_needs_no_window() -> None:
     state = RunState()
-    assert PROMISE in tale(Seen("running", state), 77, 0.0).plain
+    assert PROMISE in details(Snapshot("running", state), 77, 0.0).plain
     assert len(PROMISE) <= 77
     state.step = Step(step=1, loss=2.0)
-    assert PROMISE not in tale(Seen("running", state), 77, 0.0).plain
+    assert PROMISE not in details(Snapshot("running", state), 77, 0.0).plain
 
 
 @pytest.mark.parametrize(
@@ -121,14 +121,14 @@ def test_before_the_first_step_it_is_promised_that_the_run_needs_no_window() -> 
     ],
 )
 def test_what_was_measured_stands_beside_what_was_predicted(told: dict[str, int | None], words: str) -> None:
-    said = memory(Seen("running", RunState(memory=Memory(**{"predicted": None, **told}))), False).plain
+    said = memory(Snapshot("running", RunState(memory=Memory(**{"predicted": None, **told}))), False).plain
     assert re.fullmatch(words, said)
     assert len(said) < 80
 
 
 def test_a_model_that_answered_nothing_is_said_to() -> None:
     state = RunState(samples=[Sample(step=0, prompt="What is 3 + 3?", before="", after=None)])
-    assert "before      (nothing: it ended at once)" in tale(Seen("running", state), 77, 0.0).plain
+    assert "before      (nothing: it ended at once)" in details(Snapshot("running", state), 77, 0.0).plain
 
 
 async def test_a_worker_without_a_sign_of_life_is_told(live: Path) -> None:

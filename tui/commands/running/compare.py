@@ -95,7 +95,7 @@ def differences(one: Recipe, other: Recipe) -> dict[str, list[Any]]:
 
 def result(run: Run) -> Result:
     """The result of a run's training."""
-    (status, _), state = run.look(), run.state()
+    (status, _), state = run.current(), run.state()
     end, step, memory = state.ends.get("train"), state.step, state.memory
     losses = [loss for _, loss in state.loss.points]
     steps = (event.data for event in Tail(run.events).catch_up())

@@ -51,12 +51,12 @@ def run(args: argparse.Namespace) -> int:
     """Print the table, or with --json a list of objects. Exit status 0."""
     home = runs.home()
     documents = [describe(document) for document in runs.all_runs(home)]
-    withheld = runs.withheld(home)
-    for path in withheld:
+    unreadable = runs.unreadable_runs(home)
+    for path in unreadable:
         print(f"WARN  You may not read all of {clean(str(path))}", file=sys.stderr)
     if args.json:
         print(as_ascii_json([asdict(document) for document in documents]))
-    elif not documents and not withheld:
+    elif not documents and not unreadable:
         print("No runs yet. Start one: fitune demo")
     elif documents:
         print(table([HEADINGS, *map(row, documents)], numbers={2, 3}))
@@ -88,7 +88,7 @@ def memory(described: RunDocument) -> str:
 
 def describe(run: Run) -> RunDocument:
     """A run in plain numbers. Where its run.json can't be read, how it stands is known all the same."""
-    status, state = run.look()
+    status, state = run.current()
     created = model = problem = None
     try:
         created = run.info().created

@@ -7,7 +7,7 @@ from fitune.core import runs
 from fitune.core.errors import ExitCode
 from fitune.core.runs import Run
 from fitune.tui.text import clean
-from fitune.tui.watch.repeat_command import command
+from fitune.tui.watch.ending import repeat_command
 
 
 def run(args: argparse.Namespace) -> int:
@@ -38,7 +38,7 @@ def stopping(run: Run, job: str) -> str:
 def killed(run: Run, job: str) -> str:
     """The message after a kill, with the next step."""
     if job != "train":
-        return f"The {job} of {run.name} was killed; the adapter is as it was. Again: {command(run, job)}"
+        return f"The {job} of {run.name} was killed; the adapter is as it was. Again: {repeat_command(run, job)}"
     checkpoint = run.newest_checkpoint()
     next_step = (
         f"Go on from its last checkpoint, {checkpoint.name}" if checkpoint else "It had no checkpoint; start it over"

@@ -18,4 +18,4 @@ def test_published_rows_train_with_no_option_but_their_source(make_run: Callable
     run = make_run(data={"source": str(DATA / file)}, train=short, model={"max_seq_length": 1024})
     train_here(run)
     assert list(losses(run)) == [1]
-    assert run.look()[0] == "finished"
+    assert run.current()[0] == "finished"

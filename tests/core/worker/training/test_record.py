@@ -41,7 +41,7 @@ def test_a_training_leaves_a_line_of_predicted_and_measured(make_run: Callable[.
 def test_a_single_step_teaches_nothing(make_run: Callable[..., Run]) -> None:
     run = make_run(train={"max_steps": 1, "eval_every": None})
     train_here(run)
-    assert run.look()[0] == "finished"
+    assert run.current()[0] == "finished"
     assert lines(run) == []
 
 
@@ -49,6 +49,6 @@ def test_a_file_that_cannot_be_written_is_a_warning_and_no_failure(make_run: Cal
     run = make_run(train={"max_steps": 2, "eval_every": None})
     (run.path.parent.parent / history.FILE).mkdir()
     train_here(run)
-    status, state = run.look()
+    status, state = run.current()
     assert status == "finished"
     assert "learned.jsonl can't be written" in state.warnings["train"][-1].message

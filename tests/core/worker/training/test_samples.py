@@ -84,7 +84,7 @@ def test_a_failing_sample_is_a_warning_and_the_training_goes_on(
     (warning,) = [each for each in data_of(run.events, Warned) if each.kind == "sample"]
     assert "no kernel for this" in warning.message
     assert max(losses(run)) == 8
-    assert run.look()[0] == "finished"
+    assert run.current()[0] == "finished"
 
 
 @pytest.mark.train

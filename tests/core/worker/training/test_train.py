@@ -288,7 +288,7 @@ def test_a_stop_before_the_first_step_leaves_an_earlier_adapter_alone(
     run.adapter.mkdir()
     stop_while_it_reads(run, monkeypatch)
     train_here(run)
-    assert run.look()[0] == "stopped"
+    assert run.current()[0] == "stopped"
     assert list(run.adapter.iterdir()) == []
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from fitune.core.runs.run import Run
 from fitune.tui.cli import parser
-from fitune.tui.watch.repeat_command import command
+from fitune.tui.watch.ending import repeat_command
 
 
 @pytest.mark.parametrize(
@@ -36,5 +36,5 @@ def test_it_is_the_wish_as_it_was_typed(tmp_path: Path, job: str, wish: Any, exp
     run.path.mkdir()
     if wish is not None:
         (run.path / f"{job}.json").write_text(json.dumps(wish))
-    assert command(run, job) == expected
+    assert repeat_command(run, job) == expected
     assert parser().parse_args(shlex.split(expected)[1:]).command == job

@@ -1,0 +1,84 @@
+"""The lock of a run: its worker takes it and holds it while it lives; anyone may ask who holds it.
+
+A POSIX lock on the file `lock`. Not a pid: those are reused, and a zombie has one. Not `flock`: a forked child would
+keep it. Readers ask the kernel for the holder and never take the lock themselves.
+"""
+
+import fcntl
+import os
+import struct
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import orjson
+
+from fitune.core.records import from_json
+
+TAKE_WITHIN_S = 2.0
+TOUCH_EVERY_S = 5.0
+_FLOCK = struct.Struct("hhqqi4x")  # struct flock of 64-bit Linux: type, whence, start, length, pid
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LockNote:
+    """The content of lock: the worker that holds it, or held it last."""
+
+    pid: int | None = None
+    """Its process id, as it sees it."""
+    job: str = "train"
+    """train, prepare, merge, export or push."""
+    started: float | None = None
+    """UTC seconds."""
+
+
+def take_lock(path: Path, job: str) -> int | None:
+    """Take the lock for as long as this process lives, and write the note into it; None if another worker has it.
+
+    Returns its descriptor, which must stay the only one of that file in this process: closing any other would drop a
+    POSIX lock.
+    """
+    fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    os.utime(fd)  # before it is held: nobody shall see a new worker with the last sign of life of the old one
+    deadline = time.monotonic() + TAKE_WITHIN_S
+    while True:
+        try:
+            fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except OSError:
+            if time.monotonic() > deadline:
+                return None
+            time.sleep(0.1)
+    os.ftruncate(fd, 0)
+    note = LockNote(pid=os.getpid(), job=job, started=round(time.time(), 3))
+    os.pwrite(fd, orjson.dumps(note, option=orjson.OPT_APPEND_NEWLINE), 0)
+    return fd
+
+
+def keep_touching(fd: int) -> None:
+    """Touch the lock for ever, so that readers can tell a stopped or frozen worker from a busy one. For a thread."""
+    while True:
+        os.utime(fd)
+        time.sleep(TOUCH_EVERY_S)
+
+
+def holder_pid(path: Path) -> int | None:
+    """The pid of the process that holds the lock; None if none does, 0 or less if it lives in another container."""
+    try:
+        fd = os.open(path, os.O_RDONLY)  # asking needs no more, and a home may be there to be read only
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    try:
+        answer = fcntl.fcntl(fd, fcntl.F_GETLK, _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0))
+    finally:
+        os.close(fd)
+    kind, _, _, _, pid = _FLOCK.unpack(answer)
+    return None if kind == fcntl.F_UNLCK else pid
+
+
+def read_note(path: Path) -> LockNote:
+    """The note in the lock; empty if it is not known."""
+    try:
+        return from_json(LockNote, orjson.loads(path.read_bytes()))
+    except (OSError, orjson.JSONDecodeError):
+        return LockNote()
