@@ -168,9 +168,9 @@ def search(settings: Path, model: Path) -> None:
     import torch
     from unsloth_zoo.gradient_checkpointing import reset_unsloth_gradient_checkpointing_buffers
 
-    from fitune.core.worker.models import Source
+    from fitune.core.worker.models import ModelFiles
 
-    loaded = backends.load(recipe, Source(model.resolve(), str(model), None))
+    loaded = backends.load(recipe, ModelFiles(model.resolve(), str(model), None))
     promised = recipe.model.max_seq_length
     tried: dict[int, bool] = {}
     reserved: list[int] = []

@@ -189,10 +189,10 @@ def measure(model: str, changes: dict[str, Any], cases: list[dict[str, Any]], mo
     backends.prepare(loading.train.backend)
     import torch
 
-    from fitune.core.worker.models import Source
+    from fitune.core.worker.models import ModelFiles
 
     card = torch.cuda.get_device_properties(0)
-    loaded = backends.load(loading, Source(folder_of(model, models), model, None))
+    loaded = backends.load(loading, ModelFiles(folder_of(model, models), model, None))
     after_load = torch.cuda.memory_allocated()
     for case in cases:
         recipe = recipe_of(str(folder_of(model, models)), {**changes, **case})

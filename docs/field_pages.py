@@ -65,7 +65,7 @@ SMALL_FILES = {
     "export.json": "core/deliver/requests.py:ExportRequest",
     "push.json": "core/deliver/requests.py:PushRequest",
     "rows.json": "core/worker/training/training_rows.py:RowsDigest",
-    "base.json": "core/worker/models.py:WeightsDigest",
+    "base.json": "core/worker/changed_base.py:WeightsDigest",
 }
 JSON = """# The JSON of the commands
 

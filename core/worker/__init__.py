@@ -1,1 +1,4 @@
-"""The other process: trains, writes events, and needs nobody. Started by name (`python -m core.worker RUN JOB`)."""
+"""The worker: the process that trains, prepares, merges, exports or pushes, and writes events. It needs no terminal.
+
+Started by name: `python -m fitune.core.worker RUN JOB`.
+"""

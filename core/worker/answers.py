@@ -1,4 +1,4 @@
-"""One answer of a model: from what is asked, as the model saw it in training, to text and how it came to its end."""
+"""One answer of a model: the question rendered as in training, the text generated, and the reason of its end."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -11,24 +11,24 @@ from fitune.core.jobs.chat_messages import Ended, Question
 from fitune.core.worker.rows.render import RefusedRow, render
 
 PLAIN_START_WORDS = 60
-STAND_IN = "Hello"
-"""The answer of a row that has none yet, to find where one begins."""
+PLACEHOLDER = "Hello"
+"""Stands for the answer of a row that has none yet, to find the place where one begins."""
 UNSLOTH_CACHE = ("paged_attention", "paged_attention_K", "paged_attention_V")
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a model wrote."""
+    """The answer that a model wrote."""
 
     text: str
     tokens: int
     ended: Ended
-    """By itself, with a mark that ends an answer; else what cut it: its length, the clock, or the user."""
+    """The reason of its end: a stop token of the model, else its length, the clock, or the user."""
     elapsed_s: float
 
 
 def question(row: dict[str, Any]) -> Question | None:
-    """What a canonical row asks; None for a chat that has no answer, or begins with one."""
+    """The question in a canonical row; None for a chat that has no answer, or begins with one."""
     if "prompt" in row:
         return Question(row["prompt"], None, row["prompt"], row["completion"])
     if "text" in row:
@@ -36,7 +36,7 @@ def question(row: dict[str, Any]) -> Question | None:
         start = " ".join(words[: max(1, len(words) // 4)][:PLAIN_START_WORDS])
         return Question(start, None, start, row["text"][len(start) :].strip())
     turns = row["messages"]
-    first = next((place for place, turn in enumerate(turns) if turn["role"] == "assistant"), 0)
+    first = next((number for number, turn in enumerate(turns) if turn["role"] == "assistant"), 0)
     if not first:
         return None
     shown, reference = (str(turn.get("content") or "") for turn in turns[first - 1 : first + 1])
@@ -44,17 +44,17 @@ def question(row: dict[str, Any]) -> Question | None:
 
 
 def prompt_ids(asked: list[dict[str, Any]] | str, tools: Any, tokenizer: Any) -> list[int]:
-    """The tokens up to where an answer begins, rendered as rows are for training: turns of a chat, or a bare text.
+    """The tokens before an answer, rendered as rows are for training. asked: turns of a chat, or a bare text.
 
-    Raises UserError if the chat template does not take it.
+    Raises UserError if the chat template refuses it.
     """
-    row: dict[str, Any] = {"prompt": asked, "completion": STAND_IN}
+    row: dict[str, Any] = {"prompt": asked, "completion": PLACEHOLDER}
     if not isinstance(asked, str):
-        row = {"messages": [*asked, {"role": "assistant", "content": STAND_IN}], "tools": tools}
-    made = next(render([row], tokenizer, "answers"))
-    if isinstance(made, RefusedRow):
-        raise UserError(f"This can't be asked: {made.why}")
-    return made[0].ids[: made[0].spans[-1][0]]
+        row = {"messages": [*asked, {"role": "assistant", "content": PLACEHOLDER}], "tools": tools}
+    rendered = next(render([row], tokenizer, "answers"))
+    if isinstance(rendered, RefusedRow):
+        raise UserError(f"This can't be asked: {rendered.why}")
+    return rendered[0].ids[: rendered[0].spans[-1][0]]
 
 
 def answer(
@@ -68,15 +68,16 @@ def answer(
     streamer: Any = None,
     halted: Callable[[], bool] = lambda: False,
 ) -> Answer:
-    """What the model writes after `ids`: greedily at a temperature of 0, else drawn by chance.
+    """Generate an answer after `ids`: greedy at a temperature of 0, else sampled.
 
-    stops: tokens that end an answer. streamer: transformers' BaseStreamer. halted: asked after each token.
+    stops: tokens that end an answer. streamer: transformers' BaseStreamer. halted: called after each token; true ends
+    the answer.
     """
     import torch
 
     began = time.monotonic()
     prompt = torch.tensor([ids], device=model.device)
-    chance = {"do_sample": True, "temperature": temperature} if temperature else {"do_sample": False}
+    sampling = {"do_sample": True, "temperature": temperature} if temperature else {"do_sample": False}
     out = model.generate(
         input_ids=prompt,
         attention_mask=torch.ones_like(prompt),
@@ -87,7 +88,7 @@ def answer(
         use_cache=True,
         streamer=streamer,
         stopping_criteria=[lambda ids, scores, **_: torch.full((1,), halted(), device=ids.device)],
-        **chance,
+        **sampling,
     )
     written = out[0, len(ids) :].tolist()
     ended: Ended = "length" if len(written) >= max_tokens else "time"
@@ -101,7 +102,7 @@ def answer(
 
 @contextmanager
 def answering(model: Any, unsloth: bool) -> Iterator[None]:
-    """A model in training, set to answer and back: in the middle of a run the next step must not see a difference."""
+    """Set a model in training to answer, and back after the block, so that the next step is not changed by it."""
     import torch
 
     training = model.training
@@ -126,7 +127,7 @@ def _unsloth() -> Any:
 
 
 def _drop_unsloth_cache(model: Any) -> None:
-    """Unsloth leaves the keys and values of its last answer on the card (models/llama.py), which no budget counts."""
+    """Free the keys and values of the last answer, which Unsloth leaves on the card (models/llama.py)."""
     for module in model.modules():
         for name in UNSLOTH_CACHE:
             if name in vars(module):

@@ -1,7 +1,7 @@
-"""`python -m core.worker.chat RUN`: a trained model to talk with, as the child of whoever talks.
+"""`python -m fitune.core.worker.chat RUN`: load a trained model and answer questions; a child process of the chat.
 
-The messages of core.jobs.chat_messages on two pipes; nothing is written into the events of the run. A request is
-answered side by side; the end of the input ends this process.
+It speaks the messages of core/jobs/chat_messages.py over stdin and stdout, and writes no events of the run. The base
+model and the trained one answer each request. The end of the input ends this process.
 """
 
 import os
@@ -41,11 +41,11 @@ from fitune.core.worker import models
 from fitune.core.worker.training import backends
 
 QUESTIONS = 5
-ROWS_LOOKED_AT = 64
+CANDIDATE_ROWS = 64
 
 
 class Pipe(EventLog):
-    """The way of messages to the chat, and of events, which go into no log here."""
+    """Sends messages and events to the chat; no log keeps them."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
@@ -55,12 +55,12 @@ class Pipe(EventLog):
 
 
 @dataclass(frozen=True, slots=True)
-class Talker:
-    """A model in memory, with what it takes to ask it."""
+class ChatModel:
+    """A model in memory that answers requests."""
 
     model: Any
     biases: list[tuple[Any, Any]]
-    """Each bias that came with the adapter, and the base's own: PEFT leaves it in when the adapter is off."""
+    """Each trained bias with the base's own: PEFT leaves the trained one in when the adapter is off."""
     tokenizer: Any
     stops: list[int]
     pipe: Pipe
@@ -84,15 +84,15 @@ class Talker:
             with self.model.disable_adapter():
                 yield
         finally:
-            for (bias, _), kept in zip(self.biases, trained, strict=True):
-                bias.data = kept
+            for (bias, _), data in zip(self.biases, trained, strict=True):
+                bias.data = data
 
     def _answer(self, side: Side, request: Request) -> None:
         from fitune.core.worker.answers import answer, prompt_ids
 
         ids = prompt_ids(request.asked[side], request.tools, self.tokenizer)
         self._require_room(len(ids), request.max_tokens)
-        found = answer(
+        answered = answer(
             self.model,
             self.tokenizer,
             ids,
@@ -102,7 +102,7 @@ class Talker:
             streamer=_streamer(self.tokenizer, lambda text: self.pipe.write(Text(side, text))),
             halted=self.halted.is_set,
         )
-        self.pipe.write(Answered(side, found.text, found.tokens, found.ended, found.elapsed_s))
+        self.pipe.write(Answered(side, answered.text, answered.tokens, answered.ended, answered.elapsed_s))
 
     def _require_room(self, asked_tokens: int, answer_tokens: int) -> None:
         most = getattr(self.model.config, "max_position_embeddings", None)
@@ -115,33 +115,33 @@ class Talker:
 
 
 def main() -> int:
-    """Load the model of the run named on the command line, and answer until the input ends. 1: it can't be loaded."""
+    """Load the model of the run on the command line, and answer until the input ends. Exit status 1: it can't load."""
     os.umask(0o077)
     pipe = Pipe(os.dup(1))
-    os.dup2(2, 1)  # what libraries print must not come between the lines
-    asked: queue.SimpleQueue[Request] = queue.SimpleQueue()
+    os.dup2(2, 1)  # prints of libraries must not mix with the messages
+    requests: queue.SimpleQueue[Request] = queue.SimpleQueue()
     halted = threading.Event()
-    threading.Thread(target=_listen, args=(asked, halted), daemon=True).start()
+    threading.Thread(target=_listen, args=(requests, halted), daemon=True).start()
     try:
-        talker = load(Run(Path(sys.argv[1])), pipe, halted)
+        model = load(Run(Path(sys.argv[1])), pipe, halted)
     except BaseException as error:
         failure, hint = _diagnosed(error)
         pipe.write(Failed(kind=failure.kind, message=failure.message, hint=hint))
         return 1
     while True:
         try:
-            talker.reply(asked.get())
+            model.reply(requests.get())
         except Exception as error:
             failure, hint = _diagnosed(error)
             pipe.write(Refused(failure.kind, failure.message, hint))
 
 
-def load(run: Run, pipe: Pipe, halted: threading.Event) -> Talker:
-    """The base model with the adapter on it, stored as in the training, once; then say `ready`."""
+def load(run: Run, pipe: Pipe, halted: threading.Event) -> ChatModel:
+    """Load the base model, stored as in the training, with the adapter on it; then send `ready`."""
     backends.prepare("trl")
     recipe = run.recipe()
     pipe.write(Phase(name="data"))
-    questions = held_out(recipe, pipe)
+    questions = example_questions(recipe, pipe)
     source = models.of_run(run, pipe)
     pipe.write(Phase(name="load", model=source.name))
 
@@ -149,7 +149,7 @@ def load(run: Run, pipe: Pipe, halted: threading.Event) -> Talker:
     from peft import PeftModel
     from transformers import AutoTokenizer
 
-    from fitune.core.worker.stops import stop_ids
+    from fitune.core.worker.stop_tokens import stop_ids
 
     base = backends.base_model(recipe, source, backends.compute_dtype())
     named = base.named_parameters() if recipe.lora.bias != "none" else ()
@@ -158,11 +158,11 @@ def load(run: Run, pipe: Pipe, halted: threading.Event) -> Talker:
     tokenizer = AutoTokenizer.from_pretrained(run.adapter, trust_remote_code=recipe.model.trust_remote_code)
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
     pipe.write(Ready(device, source.name, tuple(questions)))
-    return Talker(model, biases, tokenizer, stop_ids(tokenizer, source.path), pipe, halted)
+    return ChatModel(model, biases, tokenizer, stop_ids(tokenizer, source.path), pipe, halted)
 
 
-def held_out(recipe: Recipe, pipe: Pipe) -> list[Question]:
-    """Some rows that were held out, or else trained on, as questions; a warning where the data can't be read."""
+def example_questions(recipe: Recipe, pipe: Pipe) -> list[Question]:
+    """Some held-out rows, or else trained ones, as questions. If the data can't be read, a warning and none."""
     from fitune.core.worker.answers import question
 
     try:
@@ -170,39 +170,39 @@ def held_out(recipe: Recipe, pipe: Pipe) -> list[Question]:
     except UserError as error:
         pipe.write(Warned(kind="data", message=f"There are no questions from your data: {error}"))
         return []
-    trained, aside = split(rows, eval_fraction(recipe, len(rows)), recipe.train.seed)
-    found = [question(rows[place]) for place in (aside or trained)[:ROWS_LOOKED_AT]]
-    different = {each.shown: each for each in found if each is not None}
+    trained, held_out = split(rows, eval_fraction(recipe, len(rows)), recipe.train.seed)
+    questions = [question(rows[index]) for index in (held_out or trained)[:CANDIDATE_ROWS]]
+    different = {item.shown: item for item in questions if item is not None}
     return list(different.values())[:QUESTIONS]
 
 
-def _streamer(tokenizer: Any, tell: Any) -> Any:
+def _streamer(tokenizer: Any, send: Any) -> Any:
     from transformers import TextStreamer
 
     class Words(TextStreamer):
-        """Tells whole words as they come."""
+        """Sends whole words as they are generated."""
 
         def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
             if text:
-                tell(text)
+                send(text)
 
     return Words(tokenizer, skip_prompt=True, skip_special_tokens=True)
 
 
-def _listen(asked: "queue.SimpleQueue[Request]", halted: threading.Event) -> None:
-    """Take what comes in. When whoever talks has gone, however that went, this process is of no use."""
+def _listen(requests: "queue.SimpleQueue[Request]", halted: threading.Event) -> None:
+    """Read requests and stops from stdin; end the process when the input ends, in whatever way the chat ended."""
     for line in sys.stdin.buffer:
         message = orjson.loads(line)
         if message.get("stop"):
             halted.set()
         else:
             halted.clear()
-            asked.put(from_json(Request, message))
+            requests.put(from_json(Request, message))
     os._exit(0)
 
 
 def _diagnosed(error: BaseException) -> tuple[Failure, str]:
-    """An error as a failure, and what to do about it in a chat. Its traceback goes to the log."""
+    """An error as a failure, with a next action for a chat. Its traceback goes to the log."""
     print(redact(traceback.format_exc()), file=sys.stderr, flush=True)
     failure = diagnose(error, "chat")
     if failure.kind == "oom":

@@ -1,4 +1,4 @@
-"""Where a job other than training computes: on the card if it is idle and large enough, else on the CPU."""
+"""The device for a job other than training: the card if it is idle and large enough, else the CPU."""
 
 from dataclasses import dataclass
 
@@ -8,28 +8,28 @@ from fitune.core.machine import host
 from fitune.core.runs import Run
 
 MARGIN_BYTES = 2 * 10**9
-"""CUDA's context and what lies beside the weights."""
+"""CUDA's context and other memory beside the weights."""
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """A device of PyTorch, and what to call it."""
+class Device:
+    """A device of PyTorch, its name and its free memory."""
 
     device: str
     name: str
     free_bytes: int
 
 
-def places(run: Run) -> list[Place]:
-    """Where this process may compute, the fastest first. A card on which a run trains is left to it."""
+def devices(run: Run) -> list[Device]:
+    """The devices that this process may use, the fastest first. A card on which a run trains is not one of them."""
     import torch
 
-    found = [Place("cpu", "cpu", host.detect().ram_available_bytes or 0)]
+    usable = [Device("cpu", "cpu", host.detect().ram_available_bytes or 0)]
     if torch.cuda.is_available() and not _busy(run):
         free_bytes = torch.cuda.mem_get_info()[0]
         if free_bytes > MARGIN_BYTES:
-            found.insert(0, Place("cuda", torch.cuda.get_device_name(), free_bytes))
-    return found
+            usable.insert(0, Device("cuda", torch.cuda.get_device_name(), free_bytes))
+    return usable
 
 
 def _busy(run: Run) -> bool:

@@ -1,4 +1,4 @@
-"""What the run holds, by the allocator's count and by the driver's: the second is what fills the card."""
+"""The memory that the worker uses, by torch's allocator and by the driver: the driver's count fills the card."""
 
 import os
 from contextlib import suppress
@@ -11,28 +11,28 @@ from fitune.core.runs import Memory
 
 
 class MemoryMeter:
-    """Reads the memory of this process. Made before CUDA starts, so that what others hold on the GPU is known."""
+    """Measures the memory of this process. Make it before CUDA starts: then it knows what others hold on the GPU."""
 
     def __init__(self, gpu_uuid: str | None, predicted_bytes: int | None) -> None:
         self.predicted_bytes = predicted_bytes
         self.shared = False
-        """Whether another process was seen on the card since: then what is measured says little about this one."""
+        """True if another process was seen on the card since: then the measurement is not of this process alone."""
         self._card: Any = None
-        self._peak_device = self._told = self._others = 0
+        self._peak_device = self._last_peak = self._others_bytes = 0
         if gpu_uuid:
             with suppress(pynvml.NVMLError):  # a driver or board that will not say: those fields are then unknown
                 pynvml.nvmlInit()
                 card = pynvml.nvmlDeviceGetHandleByUUID(gpu_uuid)
-                self._others = int(pynvml.nvmlDeviceGetMemoryInfo(card).used)
+                self._others_bytes = int(pynvml.nvmlDeviceGetMemoryInfo(card).used)
                 self._card = card
 
     def grew(self) -> bool:
-        """Whether the peak rose by 1 % or more since the last `read`."""
-        return self._peak() > self._told * 1.01
+        """True if the peak rose by more than 1 % since the last `read`."""
+        return self._peak() > self._last_peak * 1.01
 
     def read(self, step: int | None = None) -> Memory:
         """The memory now and at its peak. step: the step after which it is read."""
-        self._told = self._peak()
+        self._last_peak = self._peak()
         import torch
 
         host = psutil.Process().memory_info().rss
@@ -53,7 +53,7 @@ class MemoryMeter:
         )
 
     def _peak(self) -> int:
-        """The largest amount held at once. The allocator keeps what it reserved, so looking after a step is enough."""
+        """The most bytes held at once. The allocator keeps what it reserved, so a look after each step is enough."""
         import torch
 
         if not torch.cuda.is_available():
@@ -62,16 +62,19 @@ class MemoryMeter:
         return self._peak_device or torch.cuda.max_memory_reserved()
 
     def _device(self) -> int | None:
-        """Bytes this process takes of the card. Alone on it: all that came on top, which is a little more than the
-        driver books on the process; among others, or where some left since the start: what it books."""
+        """Bytes that this process takes of the card.
+
+        Alone on the card: all that was added since the start, a little more than the driver books on the process.
+        Beside others, or if others have left since the start: what the driver books.
+        """
         if not self._card:
             return None
         processes = pynvml.nvmlDeviceGetComputeRunningProcesses(self._card)
-        booked = next((int(each.usedGpuMemory or 0) for each in processes if each.pid == os.getpid()), 0)
-        on_top = int(pynvml.nvmlDeviceGetMemoryInfo(self._card).used) - self._others
-        alone = len(processes) <= 1 and on_top >= booked
+        booked = next((int(process.usedGpuMemory or 0) for process in processes if process.pid == os.getpid()), 0)
+        added = int(pynvml.nvmlDeviceGetMemoryInfo(self._card).used) - self._others_bytes
+        alone = len(processes) <= 1 and added >= booked
         self.shared |= not alone
-        device = booked if booked and not alone else on_top
+        device = booked if booked and not alone else added
         self._peak_device = max(self._peak_device, device)
         return device
 

@@ -20,7 +20,7 @@ from fitune.core.worker.memory_use import MemoryMeter
 from fitune.core.worker.merging import compare_answers
 from fitune.core.worker.merging import proof as merged_proof
 from fitune.core.worker.merging.tensors import locate_tensors
-from fitune.core.worker.stops import eos_ids
+from fitune.core.worker.stop_tokens import eos_ids
 
 
 def run(run: Run, log: EventLog, memory: MemoryMeter) -> None:

@@ -17,7 +17,7 @@ from fitune.core.machine import host
 from fitune.core.runs import EventLog, Finished, Phase, Run, Started
 from fitune.core.units import GIB
 from fitune.core.worker import models
-from fitune.core.worker.device import places
+from fitune.core.worker.device import devices
 from fitune.core.worker.memory_use import MemoryMeter
 from fitune.core.worker.merging import proof as merged_proof
 from fitune.core.worker.merging.lora_delta import (
@@ -39,7 +39,7 @@ from fitune.core.worker.merging.tensors import (
     weight_files,
     write,
 )
-from fitune.core.worker.stops import stop_ids
+from fitune.core.worker.stop_tokens import stop_ids
 
 SCRATCH_BYTES = 4 * 4
 """Bytes for each weight being merged: in fp32 itself, the product of the matrices, its scaled copy and the sum."""
@@ -64,7 +64,7 @@ def run(run: Run, log: EventLog, memory: MemoryMeter) -> None:
     if not run.adapter.is_dir():
         raise UserError(f"{run.name} has no adapter yet.", f"Train it first: fitune resume {run.name}")
     adapter = open_adapter(run.adapter)
-    device = places(run)[0]
+    device = devices(run)[0]
     log.write(Started(backend="peft", device=device.name))
 
     # 1. The base model's files at 16 bits, and the adapter's changes of them
@@ -111,7 +111,7 @@ def run(run: Run, log: EventLog, memory: MemoryMeter) -> None:
     return None
 
 
-def base_of(run: Run, log: EventLog) -> models.Source:
+def base_of(run: Run, log: EventLog) -> models.ModelFiles:
     """The model to merge into: the one that merge.json names, else the one of the training. Raises as those."""
     base_id, model = requests.merge_base(run), run.recipe().model
     if base_id in (None, model.id):
@@ -119,7 +119,7 @@ def base_of(run: Run, log: EventLog) -> models.Source:
     return models.fetch(base_id, None, model.trust_remote_code, run.path.parent.parent / "models", log)
 
 
-def refuse_quantized(run: Run, source: models.Source) -> None:
+def refuse_quantized(run: Run, source: models.ModelFiles) -> None:
     """Raise UserError if the base model's files are quantized: a merge into rounded weights would keep the rounding."""
     config = json.loads((source.path / "config.json").read_bytes())
     if not config.get("quantization_config"):

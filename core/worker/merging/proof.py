@@ -12,13 +12,13 @@ from fitune.core.deliver import Proof, ProofLimits
 from fitune.core.errors import UserError
 from fitune.core.runs import Run
 from fitune.core.units import GIB
-from fitune.core.worker.device import MARGIN_BYTES, Place, places
+from fitune.core.worker.device import MARGIN_BYTES, Device, devices
 from fitune.core.worker.merging import compare_answers
 from fitune.core.worker.merging.lora_delta import MergePlan, TensorChange, blocks_of, with_change
 from fitune.core.worker.merging.parallel import run_in_order
 from fitune.core.worker.merging.tensors import DTYPES, TensorLocation, locate_tensors, read, read_bytes
-from fitune.core.worker.models import Source
-from fitune.core.worker.stops import eos_ids, stop_ids
+from fitune.core.worker.models import ModelFiles
+from fitune.core.worker.stop_tokens import eos_ids, stop_ids
 
 LIMITS = ProofLimits(kl=0.01, drift_share=0.05, top1=0.95)
 """SmolLM2-135M at fp32, tuned for 16 steps: 0.0043 nats, 1.4 % of the training's drift of 0.30, 98.0 % of the likeliest
@@ -28,7 +28,7 @@ ROUNDING_FACTORS = ProofLimits(kl=1.5, drift_share=0, top1=0.05)
 likeliest tokens less top1, since another dtype or device than the merge's rounds some weights the other way."""
 
 
-def prove(run: Run, plan: MergePlan, source: Source, folder: Path) -> Proof:
+def prove(run: Run, plan: MergePlan, source: ModelFiles, folder: Path) -> Proof:
     """Compare a merged folder with the adapter on its base. The models are loaded one after the other."""
     from transformers import AutoTokenizer
 
@@ -38,7 +38,7 @@ def prove(run: Run, plan: MergePlan, source: Source, folder: Path) -> Proof:
     probes, probe_source = compare_answers.probes(recipe, tokenizer)
     end_ids = stop_ids(tokenizer, source.path)
     proof = Proof(numbers={"prompts": len(probes), "prompts_are": probe_source})
-    check_tensors(proof, plan, folder, places(run)[0].device)
+    check_tensors(proof, plan, folder, devices(run)[0].device)
     check_text(proof, tokenizer, folder, probes, remote_code)
     check_ends(proof, tokenizer, folder, end_ids)
     if not proof.failed:
@@ -107,7 +107,7 @@ def check_answers(
     proof: Proof,
     run: Run,
     plan: MergePlan,
-    source: Source,
+    source: ModelFiles,
     folder: Path,
     probes: list[compare_answers.Probe],
     end_ids: list[int],
@@ -117,7 +117,7 @@ def check_answers(
 
     remote_code = run.recipe().model.trust_remote_code
     weights = sum(location.weights for location in plan.base.values())
-    choice = choose_device(places(run), weights)
+    choice = choose_device(devices(run), weights)
     if choice is None:
         missing = f"{2 * weights / GIB:.0f} GiB of memory are not free on card or host"
         return proof.add("its answers", "as those of the adapter", f"not checked: {missing}", None)
@@ -164,7 +164,7 @@ def limits_of(
 
 def answers_of_merged(run: Run, probes: list[compare_answers.Probe]) -> compare_answers.Answers | None:
     """The merged model's answers; None if there is too little memory for it."""
-    choice = choose_device(places(run), sum(location.weights for location in locate_tensors(run.merged).values()))
+    choice = choose_device(devices(run), sum(location.weights for location in locate_tensors(run.merged).values()))
     if choice is None:
         return None
     model, _ = _load(run.merged, *choice, run.recipe().model.trust_remote_code)
@@ -174,7 +174,7 @@ def answers_of_merged(run: Run, probes: list[compare_answers.Probe]) -> compare_
     return answers
 
 
-def choose_device(devices: list[Place], weights: int) -> tuple[Place, torch.dtype] | None:
+def choose_device(devices: list[Device], weights: int) -> tuple[Device, torch.dtype] | None:
     """The first device with memory for so many weights, at fp32 if possible: then only the merge's rounding shows."""
     for device in devices:
         for dtype, item_bytes in ((torch.float32, 4), (torch.bfloat16, 2)):
@@ -183,7 +183,7 @@ def choose_device(devices: list[Place], weights: int) -> tuple[Place, torch.dtyp
     return None
 
 
-def _load(folder: Path, device: Place, dtype: torch.dtype, remote_code: bool) -> tuple[Any, dict[str, Any]]:
+def _load(folder: Path, device: Device, dtype: torch.dtype, remote_code: bool) -> tuple[Any, dict[str, Any]]:
     from transformers import AutoModelForCausalLM
 
     return AutoModelForCausalLM.from_pretrained(  # type: ignore[no-any-return]

@@ -15,8 +15,8 @@ from safetensors.torch import load_file, save_file
 from fitune.core.files import replace_folder, write_atomically
 from fitune.core.recipe import MOVES_THE_BASE
 from fitune.core.runs import Run
-from fitune.core.worker import models
-from fitune.core.worker.models import Source
+from fitune.core.worker.changed_base import keep_digest
+from fitune.core.worker.models import ModelFiles
 
 FIRST, SECOND = (".lora_A.weight", ".lora_embedding_A"), (".lora_B.weight", ".lora_embedding_B")
 """How the names of an adapter's tensors end: A is [rank, in], B is [out, rank]."""
@@ -29,7 +29,7 @@ def remember_start(run: Run, model: Any) -> None:
     """
     from peft import get_peft_model_state_dict
 
-    models.remember_weights(run)
+    keep_digest(run)
     if run.recipe().lora.init not in MOVES_THE_BASE:
         return
     place = start_file(run)
@@ -65,7 +65,7 @@ def _start_as(model: Any, start: dict[str, torch.Tensor]) -> None:
         a.data, b.data = a0, b0
 
 
-def save(run: Run, model: Any, tokenizer: Any, source: Source) -> None:
+def save(run: Run, model: Any, tokenizer: Any, source: ModelFiles) -> None:
     """Write adapter/ with its tokenizer; its config names the base model and its commit, not a cache path."""
     aside = run.path / "adapter.part"
     shutil.rmtree(aside, ignore_errors=True)

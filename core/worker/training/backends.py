@@ -13,7 +13,7 @@ from typing import Any
 from fitune.core.errors import UserError
 from fitune.core.machine import Kernel, grows_in_place
 from fitune.core.recipe import Lora, Recipe
-from fitune.core.worker.models import Source
+from fitune.core.worker.models import ModelFiles
 
 ATTENTION_AND_MLP = (
     "q_proj", "k_proj", "v_proj", "qkv_proj", "o_proj", "gate_proj", "up_proj", "gate_up_proj", "down_proj",
@@ -72,12 +72,12 @@ def compute_dtype() -> str:
     return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float16"
 
 
-def load(recipe: Recipe, source: Source) -> Loaded:
+def load(recipe: Recipe, source: ModelFiles) -> Loaded:
     """Load the base model as the recipe wants it stored, and put a fresh adapter on it."""
     return (_load_unsloth if recipe.train.backend == "unsloth" else _load_trl)(recipe, source)
 
 
-def _load_unsloth(recipe: Recipe, source: Source) -> Loaded:
+def _load_unsloth(recipe: Recipe, source: ModelFiles) -> Loaded:
     import torch
     from unsloth import FastLanguageModel
 
@@ -112,7 +112,7 @@ def _load_unsloth(recipe: Recipe, source: Source) -> Loaded:
     return Loaded(adapted, tokenizer, dtype)
 
 
-def base_model(recipe: Recipe, source: Source, dtype: str) -> Any:
+def base_model(recipe: Recipe, source: ModelFiles, dtype: str) -> Any:
     """The base model of transformers, stored as the recipe wants it, without an adapter. dtype: of compute_dtype."""
     import torch
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig
@@ -138,7 +138,7 @@ def base_model(recipe: Recipe, source: Source, dtype: str) -> Any:
     )
 
 
-def _load_trl(recipe: Recipe, source: Source) -> Loaded:
+def _load_trl(recipe: Recipe, source: ModelFiles) -> Loaded:
     from peft import LoraConfig, get_peft_model
     from transformers import AutoTokenizer, set_seed
 
@@ -169,7 +169,7 @@ def _load_trl(recipe: Recipe, source: Source) -> Loaded:
 
 
 @contextmanager
-def _refusal_told(source: Source) -> Iterator[None]:
+def _refusal_told(source: ModelFiles) -> Iterator[None]:
     """A sentence for what PEFT says of modules that the model does not have, or that take no adapter."""
     try:
         yield

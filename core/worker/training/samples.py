@@ -14,7 +14,7 @@ from fitune.core.jobs.chat_messages import Question
 from fitune.core.runs import EventLog, Phase, Sample, Warned
 from fitune.core.worker.answers import answer, answering, prompt_ids, question
 from fitune.core.worker.merging import compare_answers
-from fitune.core.worker.stops import stop_ids
+from fitune.core.worker.stop_tokens import stop_ids
 
 QUESTIONS = 3
 ROWS_LOOKED_AT = 64

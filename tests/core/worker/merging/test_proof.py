@@ -45,9 +45,9 @@ def merged(make_run: Callable[..., Run], tiny_model: Path, monkeypatch: pytest.M
 
 def prove(merged: Merged) -> Any:
     from fitune.core.worker.merging import proof as merged_proof
-    from fitune.core.worker.models import Source
+    from fitune.core.worker.models import ModelFiles
 
-    return merged_proof.prove(merged.run, merged.plan, Source(merged.base, "tiny", None), merged.run.merged)
+    return merged_proof.prove(merged.run, merged.plan, ModelFiles(merged.base, "tiny", None), merged.run.merged)
 
 
 def rewrite(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
@@ -247,9 +247,9 @@ def test_without_its_data_a_run_is_proven_on_built_in_questions(merged: Merged) 
 def test_the_card_comes_first_and_full_precision_before_half(
     free: tuple[float, float], expected: tuple[str, str] | None
 ) -> None:
-    from fitune.core.worker.device import Place
+    from fitune.core.worker.device import Device
     from fitune.core.worker.merging.proof import choose_device
 
-    places = [Place("cuda", "a card", int(free[0])), Place("cpu", "cpu", int(free[1]))]
+    places = [Device("cuda", "a card", int(free[0])), Device("cpu", "cpu", int(free[1]))]
     found = choose_device(places, weights=10**9)
     assert (found and (found[0].device, str(found[1]).removeprefix("torch."))) == expected

@@ -145,7 +145,7 @@ def test_a_base_at_16_bits_moves_the_answers_by_its_rounding_only(
     from peft import LoraConfig, PeftModel, get_peft_model
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from fitune.core.worker.models import Source
+    from fitune.core.worker.models import ModelFiles
     from fitune.core.worker.training import adapter
 
     def base() -> Any:
@@ -160,7 +160,7 @@ def test_a_base_at_16_bits_moves_the_answers_by_its_rounding_only(
     for parameter in model.parameters():
         if parameter.requires_grad:
             parameter.data += 0.02 * torch.randn_like(parameter)
-    adapter.save(run, model, AutoTokenizer.from_pretrained(tiny_model), Source(tiny_model, "a/b", "c0ffee"))
+    adapter.save(run, model, AutoTokenizer.from_pretrained(tiny_model), ModelFiles(tiny_model, "a/b", "c0ffee"))
     plain = PeftModel.from_pretrained(base(), run.adapter)
     ids = torch.tensor([IDS])
     with torch.no_grad():
