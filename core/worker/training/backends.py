@@ -1,4 +1,7 @@
-"""The two ways to a model ready for training: unsloth, or plain transformers + peft. One function each way, no third.
+"""The two backends that load a model for training: unsloth, and plain transformers + peft ("trl").
+
+Each has one function. It sets the type (bf16 or fp16), quantization, LoRA or DoRA, gradient checkpointing and layers in
+RAM.
 
 `prepare` must run before anything imports trl, transformers or peft: unsloth rewrites their sources as it is imported.
 """
@@ -22,7 +25,7 @@ ATTENTION_AND_MLP = (
 
 @dataclass(slots=True)
 class Loaded:
-    """A model with its adapter, and the tokenizer that goes with it."""
+    """A model with its adapter, and its tokenizer."""
 
     model: Any
     tokenizer: Any
@@ -73,7 +76,7 @@ def compute_dtype() -> str:
 
 
 def load(recipe: Recipe, source: ModelFiles) -> Loaded:
-    """Load the base model as the recipe wants it stored, and put a fresh adapter on it."""
+    """Load the base model with the recipe's quantization, and put a fresh adapter on it."""
     return (_load_unsloth if recipe.train.backend == "unsloth" else _load_trl)(recipe, source)
 
 
@@ -93,7 +96,7 @@ def _load_unsloth(recipe: Recipe, source: ModelFiles) -> Loaded:
         trust_remote_code=model.trust_remote_code,
         **offload,
     )
-    with _refusal_told(source):
+    with _explained_refusal(source):
         adapted = FastLanguageModel.get_peft_model(
             base,
             r=lora.r,
@@ -113,7 +116,7 @@ def _load_unsloth(recipe: Recipe, source: ModelFiles) -> Loaded:
 
 
 def base_model(recipe: Recipe, source: ModelFiles, dtype: str) -> Any:
-    """The base model of transformers, stored as the recipe wants it, without an adapter. dtype: of compute_dtype."""
+    """The base model of transformers with the recipe's quantization, without an adapter. dtype: of compute_dtype."""
     import torch
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
@@ -164,29 +167,29 @@ def _load_trl(recipe: Recipe, source: ModelFiles) -> Loaded:
         init_lora_weights=_init(recipe),
         task_type="CAUSAL_LM",
     )
-    with _refusal_told(source):
+    with _explained_refusal(source):
         return Loaded(get_peft_model(base, config), tokenizer, dtype)
 
 
 @contextmanager
-def _refusal_told(source: ModelFiles) -> Iterator[None]:
-    """A sentence for what PEFT says of modules that the model does not have, or that take no adapter."""
+def _explained_refusal(source: ModelFiles) -> Iterator[None]:
+    """Turn PEFT's error for modules that the model does not have, or that take no adapter, into a UserError."""
     try:
         yield
     except ValueError as error:
-        said = " ".join(str(error).split())[:300]
+        reason = " ".join(str(error).split())[:300]
         hint = "Fix lora.target_modules or lora.layers."
-        raise UserError(f"No such adapter can be put on {source.name}: {said}", hint) from error
+        raise UserError(f"No such adapter can be put on {source.name}: {reason}", hint) from error
 
 
 def _linears(model: Any) -> list[str]:
-    """The names of attention and MLP matrices which a model has: some models fuse them."""
+    """The names of the attention and MLP matrices that a model has: some models fuse them."""
     present = {name.rpartition(".")[2] for name, _ in model.named_modules()}
     return [name for name in ATTENTION_AND_MLP if name in present]
 
 
 def _all_linear(model: Any, lora: Lora) -> str | list[str]:
-    """Every matrix, whatever its name; peft wants names where only some layers are chosen."""
+    """The target modules of every matrix; peft needs their names if only some layers are chosen."""
     return "all-linear" if lora.layers is None else _linears(model)
 
 

@@ -1,4 +1,4 @@
-"""What a training run tells the world: trainer callbacks that turn its progress into events."""
+"""Callbacks of the trainer: events, evaluations and checkpoints, the stop on request and the stop on NaN."""
 
 import math
 import re
@@ -23,7 +23,7 @@ EVALS_PER_RUN, MIN_STEPS_BETWEEN = 10, 20
 """Evaluations, and checkpoints, in a run whose recipe sets no interval; in short ones fewer."""
 MEMORY_EVERY_S = 15.0
 SPEEDS_KEPT = 1000
-"""Steps of which the pace is the median."""
+"""Steps whose median is the pace."""
 BAD_GRADIENTS_IN_A_ROW = 17
 """fp16 training skips a step whose gradient overflows, and halves a scale that begins at 2^16 (torch's GradScaler):
 after 16 of them it scales no more, and the gradient is too large by itself."""
@@ -35,13 +35,13 @@ class NonFiniteLossError(Exception):
 
 @dataclass(slots=True)
 class Batches:
-    """What the micro-batches of this process were like, in tokens with padding."""
+    """The micro-batches of this process, in tokens with padding."""
 
     count: int = 0
     tokens: int = 0
     largest: int = 0
     step_tokens: int = 0
-    """Of the step that is under way."""
+    """Tokens of the current step."""
     speeds: deque[float] = field(default_factory=lambda: deque(maxlen=SPEEDS_KEPT))
     """Tokens a second of each step but the first, which compiles kernels."""
 
@@ -65,7 +65,7 @@ def tokens_of(inputs: Mapping[str, torch.Tensor]) -> int | torch.Tensor:
 
 
 class Reporter(TrainerCallback):
-    """Emits step, eval, memory and checkpoint events; decides when to look, save and stop."""
+    """Writes step, eval, memory and checkpoint events; decides when to evaluate, save and stop."""
 
     def __init__(
         self, run: Run, log: EventLog, train: Train, memory: MemoryMeter, has_eval: bool, samples: Samples
@@ -74,11 +74,11 @@ class Reporter(TrainerCallback):
         self.samples = samples
         self.batches = Batches()
         self._bad_gradients = 0
-        self._step_began = self._memory_told = 0.0
+        self._step_began = self._memory_written = 0.0
         self._tokens: list[int | torch.Tensor] = []
 
     def count_tokens(self, trainer: Any) -> None:
-        """Have the trainer count the tokens it trains on; shapes and lazy sums only, so the GPU never waits for it."""
+        """Make the trainer count the tokens that it trains on; shapes and lazy sums only, so the GPU never waits."""
         inner = trainer.training_step
 
         def counted(model: Any, inputs: dict[str, Any], *rest: Any, **named: Any) -> Any:
@@ -90,7 +90,7 @@ class Reporter(TrainerCallback):
 
     def on_train_begin(self, args: Any, state: Any, control: Any, optimizer: Any, model: Any = None, **_: Any) -> None:
         for group in optimizer.param_groups:
-            if "warmup_steps" in group:  # of schedule_free_adamw, which takes the share of steps for a number of them
+            if "warmup_steps" in group:  # schedule_free_adamw reads the share of steps as a number of steps
                 group["warmup_steps"] = args.get_warmup_steps(state.max_steps)
         self.samples.begin(model, state.global_step)
         self.log.write(Phase(name="train", total_steps=state.max_steps, epochs=state.num_train_epochs))
@@ -106,7 +106,7 @@ class Reporter(TrainerCallback):
         if self.run.stop.exists() and not last:
             control.should_save = control.should_training_stop = True
         if control.should_save and hasattr(optimizer, "eval"):
-            optimizer.eval()  # schedule_free_adamw learns with other weights than are kept; the next step turns back
+            optimizer.eval()  # schedule_free_adamw saves other weights than it trains; the next step turns back
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
         if not logs or "loss" not in logs:
@@ -116,7 +116,7 @@ class Reporter(TrainerCallback):
         self.batches.end_step(step_s)
         tokens = int(sum(self._tokens))
         self._tokens.clear()
-        state.num_input_tokens_seen += tokens  # kept in checkpoints, so a resumed run counts on
+        state.num_input_tokens_seen += tokens  # checkpoints keep it, so a resumed run continues the count
         loss, grad_norm = float(logs["loss"]), float(logs.get("grad_norm") or 0.0)
         self.log.write(
             Step(
@@ -130,9 +130,9 @@ class Reporter(TrainerCallback):
                 step_s=step_s,
             )
         )
-        self._refuse_non_finite(state.global_step, loss, grad_norm, skips=args.fp16)
-        if self.memory.grew() or time.monotonic() - self._memory_told > MEMORY_EVERY_S:
-            self._memory_told = time.monotonic()
+        self._stop_on_nan(state.global_step, loss, grad_norm, skips=args.fp16)
+        if self.memory.grew() or time.monotonic() - self._memory_written > MEMORY_EVERY_S:
+            self._memory_written = time.monotonic()
             self.log.write(self.memory.read(state.global_step))
 
     def on_evaluate(
@@ -143,21 +143,24 @@ class Reporter(TrainerCallback):
         self.samples.during(model, state.global_step, state.max_steps)
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """A checkpoint appears in its place whole; the oldest beyond those wanted go."""
+        """Move the checkpoint to checkpoints/, where it appears whole, and remove those beyond keep_checkpoints."""
         name = f"checkpoint-{state.global_step}"
         self.run.checkpoints.mkdir(exist_ok=True)
-        place = self.run.checkpoints / name
-        shutil.rmtree(place, ignore_errors=True)  # of before a resume from an earlier one
+        target = self.run.checkpoints / name
+        shutil.rmtree(target, ignore_errors=True)  # there is one after a resume from an earlier step
         flush(Path(args.output_dir) / name)
-        (Path(args.output_dir) / name).rename(place)
-        ours = (re.fullmatch(r"checkpoint-(\d+)", path.name) for path in self.run.checkpoints.iterdir())
-        steps = sorted(int(found[1]) for found in ours if found)
+        (Path(args.output_dir) / name).rename(target)
+        matches = (re.fullmatch(r"checkpoint-(\d+)", path.name) for path in self.run.checkpoints.iterdir())
+        steps = sorted(int(match[1]) for match in matches if match)
         for old in steps[: -self.train.keep_checkpoints]:
             shutil.rmtree(self.run.checkpoints / f"checkpoint-{old}")
         self.log.write(Checkpoint(step=state.global_step))
 
-    def _refuse_non_finite(self, step: int, loss: float, grad_norm: float, skips: bool) -> None:
-        """skips: whether such a step leaves the weights alone; else they hold numbers now that are none."""
+    def _stop_on_nan(self, step: int, loss: float, grad_norm: float, skips: bool) -> None:
+        """Raise NonFiniteLossError if the loss, or the gradient, is NaN or infinite.
+
+        skips: the optimizer skips such a step, as with fp16; else the weights are NaN by now.
+        """
         self._bad_gradients = 0 if math.isfinite(grad_norm) else self._bad_gradients + 1
         if not math.isfinite(loss):
             raise NonFiniteLossError(f"the loss at step {step} is {loss}")

@@ -1,4 +1,4 @@
-"""The rows as the trainer's data sets: one by one, or several to a row of full length."""
+"""Packing: the rows as the trainer's data sets, one by one or several to a row of full length."""
 
 from collections import Counter
 from typing import Any
@@ -15,21 +15,21 @@ from fitune.core.tokens import decide_packing
 Rows = list[dict[str, list[int]]]
 PROBE_TOKENS = 8
 LEAK = 0.05
-"""A packed row counts as seeing the row before it if that one moves its logits by this share of what it moves them as
-its own beginning. In truth it is 0 or about 1; rounding that depends on the whole batch (int8) lies between."""
+"""A packed row counts as seeing the row before it if that row changes its logits by this share of the change that the
+same tokens make as its own beginning. The share is 0 or about 1; rounding over the whole batch (int8) is in between."""
 
 
 def choose(recipe: Recipe, model: Any, rows: Rows, log: EventLog) -> bool:
-    """Whether to pack: what data.packing and the rows' lengths call for, unless packed rows would see each other.
+    """Decide to pack by data.packing and the rows' lengths, but not if packed rows would see each other.
 
     unsloth refuses by itself what it can't keep apart: see `unpack_if_refused`.
     """
-    found = decide_packing(Counter(len(row["input_ids"]) for row in rows), recipe)
-    packed = found.packed and (recipe.train.backend == "unsloth" or rows_stay_apart(model))
-    why = found.why if packed == found.packed else "not_apart"
+    decision = decide_packing(Counter(len(row["input_ids"]) for row in rows), recipe)
+    packed = decision.packed and (recipe.train.backend == "unsloth" or rows_stay_apart(model))
+    why = decision.why if packed == decision.packed else "not_apart"
     if why == "not_apart":
         _tell_refused("in this model a packed row would see the one before it", log)
-    log.write(Phase(name="prepare", rows=len(rows), packed=packed, packing=why, packing_gain=found.gain))
+    log.write(Phase(name="prepare", rows=len(rows), packed=packed, packing=why, packing_gain=decision.gain))
     return packed
 
 
@@ -74,7 +74,7 @@ def _tell_refused(why: str, log: EventLog) -> None:
 
 @torch.no_grad()
 def rows_stay_apart(model: Any) -> bool:
-    """Whether a row packed behind another one is computed as if it stood alone: found by trying it."""
+    """True if a row packed behind another one is computed as if it stood alone: the model is tried."""
     was_training = model.training
     model.eval()
     apart, joined = (_influence(model, positions) for positions in (_positions(2), _positions(1)))
@@ -83,12 +83,12 @@ def rows_stay_apart(model: Any) -> bool:
 
 
 def _positions(rows: int) -> torch.Tensor:
-    """Positions of two probes' tokens, which begin anew with each of `rows`: all that tells packed rows apart."""
+    """Positions of two probes' tokens, which begin at 0 in each of `rows`: only they separate packed rows."""
     return torch.arange(2 * PROBE_TOKENS // rows).repeat(rows)[None]
 
 
 def _influence(model: Any, positions: torch.Tensor) -> float:
-    """How far the first PROBE_TOKENS tokens move the logits of those behind them."""
+    """The largest change of the logits behind the first PROBE_TOKENS tokens when those tokens change."""
     behind = torch.arange(PROBE_TOKENS) + 20
     logits = [
         model(

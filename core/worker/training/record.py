@@ -1,4 +1,4 @@
-"""The record of a finished training: its measured peak and pace beside the forecast for rows of its true lengths."""
+"""The record of a finished training in the history: its measured peak and pace beside their forecast."""
 
 import math
 import time
@@ -18,17 +18,17 @@ from fitune.core.worker.training.callbacks import Batches
 def record(run: Run, recipe: Recipe, model: Path, batches: Batches, memory: MemoryMeter, log: EventLog) -> None:
     """Append the measurement of a training of two steps or more to learned.jsonl; a full disk loses it, with a warning.
 
-    model: the folder of the base model. One that the budget does not know teaches nothing.
+    model: the folder of the base model. Without a budget for it nothing is recorded.
     """
     if not batches.speeds:
         return
     try:
-        found = _measurement(run, recipe, model, batches, memory)
+        measurement = _measurement(run, recipe, model, batches, memory)
     except UserError:
         return
     try:
-        if found:
-            history.append(run.path.parent.parent, found)
+        if measurement:
+            history.append(run.path.parent.parent, measurement)
     except OSError as error:
         message = f"{history.FILE} can't be written ({error.strerror}): later budgets learn nothing from this run."
         log.write(Warned(kind="learned", message=message))
@@ -36,13 +36,13 @@ def record(run: Run, recipe: Recipe, model: Path, batches: Batches, memory: Memo
 
 def _measurement(run: Run, recipe: Recipe, model: Path, batches: Batches, memory: MemoryMeter) -> Measurement | None:
     """The measurement; None where the peak is not known. Raises UserError for a model that the budget does not know."""
-    info, held = run.info(), memory.read()
+    info, memory_now = run.info(), memory.read()
     gpu = info.gpu
-    peak_bytes, rows = held.peak_device if gpu else held.peak_host, recipe.train.micro_batch
+    peak_bytes, rows = memory_now.peak_device if gpu else memory_now.peak_host, recipe.train.micro_batch
     if not peak_bytes:
         return None
     shape = shapes.load(str(model))
-    # The batches are known, so what packing might make of the rows is no question any more.
+    # The lengths of the batches are measured, so packing must not be estimated on top of them.
     recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update={"packing": False})})
     lengths = RowLengths(math.ceil(batches.largest / rows), batches.tokens / batches.count / rows, batches.largest)
     expected = forecast(shape, recipe, Site(_card(gpu), gpu.name if gpu else None), lengths=lengths)
@@ -57,7 +57,7 @@ def _measurement(run: Run, recipe: Recipe, model: Path, batches: Batches, memory
         shared=memory.shared,
         predicted_bytes=expected.budget.total_bytes,
         peak_bytes=peak_bytes,
-        host_peak_bytes=held.peak_host or 0,
+        host_peak_bytes=memory_now.peak_host or 0,
         flops_per_token=expected.pace.flops_per_token,
         predicted_tokens_per_s=expected.pace.tokens_per_s,
         tokens_per_s=median(batches.speeds),

@@ -1,4 +1,4 @@
-"""A few questions that were held out, answered before, during and after the training; it must not notice."""
+"""Samples: held-out questions, answered before, during and after the training without disturbing it."""
 
 import sys
 import time
@@ -17,17 +17,17 @@ from fitune.core.worker.merging import compare_answers
 from fitune.core.worker.stop_tokens import stop_ids
 
 QUESTIONS = 3
-ROWS_LOOKED_AT = 64
+CANDIDATE_ROWS = 64
 PROMPT_TOKENS = 512
-"""Rows with a longer question are passed over."""
+"""Rows with a longer question are skipped."""
 ANSWER_TOKENS = 96
-SHARE = 0.02
-"""Of the time of a run that its samples may take ..."""
+TIME_SHARE = 0.02
+"""The share of a run's time that its samples may take."""
 LEAST_S = 10.0
-"""... or so long at the start and at the end, where one question is answered however short the run."""
+"""Seconds that they may take at the start and at the end of a run however short; one question is always answered."""
 
 
-class Asked(NamedTuple):
+class SampleQuestion(NamedTuple):
     """A question, and its tokens."""
 
     question: Question
@@ -35,10 +35,16 @@ class Asked(NamedTuple):
 
 
 class Samples:
-    """Asks the questions and tells the answers as `sample` events."""
+    """Asks the questions and writes the answers as `sample` events."""
 
     def __init__(
-        self, questions: list[Asked], tokenizer: Any, base: Path, log: EventLog, unsloth: bool, earlier: list[Sample]
+        self,
+        questions: list[SampleQuestion],
+        tokenizer: Any,
+        base: Path,
+        log: EventLog,
+        unsloth: bool,
+        earlier: list[Sample],
     ) -> None:
         """base: the folder of the base model. earlier: samples of the run's earlier part, if it was resumed."""
         self.questions, self.tokenizer, self.log, self.unsloth = questions, tokenizer, log, unsloth
@@ -48,80 +54,80 @@ class Samples:
         self._spent_s = self._last_s = 0.0
 
     def begin(self, model: Any, step: int) -> None:
-        """Before the first step. Only a run that begins anew can ask what the model says untrained."""
+        """Ask before the first step. A resumed run does not: its model is trained already."""
         if step == 0 and self.questions:
             self.log.write(Phase(name="sample"))
-            self._look(model, step, LEAST_S)
+            self._ask_all(model, step, LEAST_S)
         self._began, self._first_step, self._spent_s = time.monotonic(), step, 0.0
 
     def during(self, model: Any, step: int, total_steps: int) -> None:
-        """At an evaluation, if the run is long enough for it; the last step's look comes with `end`."""
+        """Ask at an evaluation, if the run is long enough; after the last step `end` asks."""
         allowed_s = self._allowed_s(step, total_steps)
         if step < total_steps and allowed_s >= self._last_s:
-            self._look(model, step, allowed_s)
+            self._ask_all(model, step, allowed_s)
 
     def end(self, model: Any, step: int, total_steps: int) -> None:
-        """After the last step, or where the run was stopped."""
+        """Ask after the last step, or at the step where the run was stopped."""
         if self.questions:
             self.log.write(Phase(name="sample"))
-        self._look(model, step, max(LEAST_S, self._allowed_s(step, total_steps)))
+        self._ask_all(model, step, max(LEAST_S, self._allowed_s(step, total_steps)))
 
     def _allowed_s(self, step: int, total_steps: int) -> float:
         done = step - self._first_step
         run_s = (time.monotonic() - self._began - self._spent_s) / max(1, done) * (total_steps - self._first_step)
-        return SHARE * run_s - self._spent_s
+        return TIME_SHARE * run_s - self._spent_s
 
-    def _look(self, model: Any, step: int, allowed_s: float) -> None:
-        """Ask one question, and more if the time allows. A failure is a warning, after which none is asked any more."""
+    def _ask_all(self, model: Any, step: int, allowed_s: float) -> None:
+        """Ask one question, and more if the time allows. A failure is a warning, and no more questions are asked."""
         began = time.monotonic()
-        asked = [each for each in self.questions if step == 0 or each.question.shown in self._before]
+        asked = [item for item in self.questions if step == 0 or item.question.shown in self._before]
         if not asked:
             return
         try:
             with answering(model, self.unsloth):
-                for each in asked:
+                for item in asked:
                     left_s = allowed_s - (time.monotonic() - began)
-                    if each is asked[0] or left_s > self._last_s:
-                        self._ask(model, step, each, left_s)
+                    if item is asked[0] or left_s > self._last_s:
+                        self._ask(model, step, item, left_s)
         except Exception as error:
             print(redact(traceback.format_exc()), file=sys.stderr, flush=True)
-            said = f"No more samples are asked during this run: {diagnose(error).message}"
-            self.log.write(Warned(kind="sample", message=said))
+            message = f"No more samples are asked during this run: {diagnose(error).message}"
+            self.log.write(Warned(kind="sample", message=message))
             self.questions = []
         compare_answers.free()
         self._spent_s += time.monotonic() - began
 
-    def _ask(self, model: Any, step: int, asked: Asked, left_s: float) -> None:
+    def _ask(self, model: Any, step: int, asked: SampleQuestion, left_s: float) -> None:
         question, ids = asked
-        said = answer(model, self.tokenizer, ids, self.stops, ANSWER_TOKENS, left_s)
-        # Whatever it is initialised with, a fresh adapter leaves the model's answers as they were.
-        before = self._before.setdefault(question.shown, said.text)
-        self._last_s = said.elapsed_s
+        answered = answer(model, self.tokenizer, ids, self.stops, ANSWER_TOKENS, left_s)
+        # However it is initialised, a fresh adapter does not change the model's answers.
+        before = self._before.setdefault(question.shown, answered.text)
+        self._last_s = answered.elapsed_s
         self.log.write(
             Sample(
                 step=step,
                 prompt=question.shown,
                 before=before,
-                after=said.text if step else None,
+                after=answered.text if step else None,
                 reference=question.reference,
-                stops=None if said.ended == "time" else said.ended == "itself",
-                tokens=said.tokens,
-                elapsed_s=said.elapsed_s,
+                stops=None if answered.ended == "time" else answered.ended == "itself",
+                tokens=answered.tokens,
+                elapsed_s=answered.elapsed_s,
             )
         )
 
 
-def questions(rows: Iterable[dict[str, Any]], tokenizer: Any) -> list[Asked]:
-    """The first rows that ask different questions, short enough to be asked often."""
-    found: dict[str, Asked] = {}
+def questions(rows: Iterable[dict[str, Any]], tokenizer: Any) -> list[SampleQuestion]:
+    """The first different questions in the rows that have at most PROMPT_TOKENS tokens."""
+    chosen: dict[str, SampleQuestion] = {}
     for row in rows:
-        if len(found) == QUESTIONS:
+        if len(chosen) == QUESTIONS:
             break
         asked = question(row)
-        if asked is None or asked.shown in found:
+        if asked is None or asked.shown in chosen:
             continue
-        with suppress(UserError):  # the chat template refuses the row: the training left it out, too, and said so
+        with suppress(UserError):  # the chat template refuses the row: the training skips it, too, with a warning
             ids = prompt_ids(asked.asked, asked.tools, tokenizer)
             if len(ids) <= PROMPT_TOKENS:
-                found[asked.shown] = Asked(asked, ids)
-    return list(found.values())
+                chosen[asked.shown] = SampleQuestion(asked, ids)
+    return list(chosen.values())

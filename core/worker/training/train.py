@@ -1,4 +1,4 @@
-"""One fine-tune, top to bottom. Both backends take this path; TRL's SFTTrainer does the training."""
+"""One training, top to bottom: the same path for both backends; TRL's SFTTrainer takes the steps."""
 
 import gc
 import math
@@ -28,11 +28,11 @@ from fitune.core.worker.training.training_rows import Reading, read_rows
 from fitune.core.worker.training.varlen_attention import allow_cudnn, could_be_faster
 
 MIN_LR_RATE = 0.1
-"""Where cosine_with_min_lr ends, as a share of the learning rate."""
+"""The last rate of cosine_with_min_lr, as a share of the learning rate."""
 
 
 class CpuTrainer(SFTTrainer):
-    """TRL computes its loss in a Triton kernel, which needs a GPU; on a CPU the model's own loss is the same number."""
+    """A trainer with the model's own loss, the same number: TRL computes it in a Triton kernel, which needs a GPU."""
 
     def compute_loss(self, *args: Any, **kwargs: Any) -> Any:
         return Trainer.compute_loss(self, *args, **kwargs)
@@ -51,15 +51,20 @@ def run(run: Run, log: EventLog, memory: MemoryMeter) -> None:
     source = models.of_run(run, log)
     log.write(Phase(name="load", model=source.name, revision=source.revision))
     loaded = backends.load(recipe, source)
-    _tell_passed_over(recipe.lora, loaded.model, log)
-    _tell_experts(loaded.model, log)
+    _warn_of_unknown_modules(recipe.lora, loaded.model, log)
+    _warn_of_experts(loaded.model, log)
     adapter.remember_start(run, loaded.model)
 
     log.write(Phase(name="data", source=recipe.data.source))
     rows = read_rows(run, recipe, loaded.tokenizer, log)
     coder = render.text_part(loaded.tokenizer)
     samples = Samples(
-        questions(rows.asked, coder), coder, source.path, log, recipe.train.backend == "unsloth", run.state().samples
+        questions(rows.for_samples, coder),
+        coder,
+        source.path,
+        log,
+        recipe.train.backend == "unsloth",
+        run.state().samples,
     )
     reporter = Reporter(run, log, recipe.train, memory, bool(rows.held_out), samples)
     trainer = make_trainer(run, recipe, loaded, rows, reporter, kernel)
@@ -74,7 +79,7 @@ def run(run: Run, log: EventLog, memory: MemoryMeter) -> None:
         log.write(Phase(name="save"))
         adapter.save(run, trainer.model, loaded.tokenizer, source)
         samples.end(trainer.model, trainer.state.global_step, trainer.state.max_steps)
-    _tell_end(trainer.state, reporter, time.monotonic() - began)
+    _write_finished(trainer.state, reporter, time.monotonic() - began)
 
 
 def refuse_absent_optimizer(name: str) -> None:
@@ -85,10 +90,9 @@ def refuse_absent_optimizer(name: str) -> None:
 
 
 def train_from(checkpoint: Path | None, trainer: SFTTrainer, stop: Path) -> None:
-    """Train to the end, from a checkpoint if there is one, unless asked to stop before the first step.
+    """Train to the end, from a checkpoint if there is one, unless the run was asked to stop before the first step.
 
-    A checkpoint with nothing left to do is only loaded: from one of the last step, within an epoch, transformers takes
-    another step.
+    A checkpoint of the last step is only loaded: transformers would take another step from it within an epoch.
     """
     asked_to_stop = stop.exists()
     if checkpoint:
@@ -119,22 +123,22 @@ def _tell_start(recipe: Recipe, checkpoint: Path | None, kernel: Kernel | None, 
         log.write(Warned(kind="attention", message=message))
 
 
-def _tell_passed_over(lora: Lora, model: Any, log: EventLog) -> None:
-    """Warn of names in lora.target_modules that nothing in the model has: peft is silent while another one fits."""
+def _warn_of_unknown_modules(lora: Lora, model: Any, log: EventLog) -> None:
+    """Warn of names in lora.target_modules that no module has: peft is silent as long as another name fits."""
     # Unsloth trains embed_tokens and lm_head whole, which peft keeps as modules_to_save.
-    learns = ("lora_A", "modules_to_save")
-    adapted = [f".{name}" for name, each in model.named_modules() if any(hasattr(each, part) for part in learns)]
+    trained = ("lora_A", "modules_to_save")
+    adapted = [f".{name}" for name, module in model.named_modules() if any(hasattr(module, part) for part in trained)]
     if any(name.endswith(".experts") for name in adapted):  # unsloth adapts their weights there, which are no modules
         adapted += [f".{name}" for name in EXPERT_NAMES]
-    wanted = () if lora.target_modules == "all-linear" else lora.target_modules
-    if lost := [each for each in wanted if not any(name.endswith(f".{each}") for name in adapted)]:
-        message = f"lora.target_modules: the model has no {', '.join(lost)}; only the others are trained."
+    names = () if lora.target_modules == "all-linear" else lora.target_modules
+    if unknown := [name for name in names if not any(module.endswith(f".{name}") for module in adapted)]:
+        message = f"lora.target_modules: the model has no {', '.join(unknown)}; only the others are trained."
         log.write(Warned(kind="modules", message=message))
 
 
-def _tell_experts(model: Any, log: EventLog) -> None:
-    """Warn where experts get an adapter, which peft and unsloth keep in other shapes than the model's files."""
-    if any(name.endswith(".experts") and hasattr(each, "lora_A") for name, each in model.named_modules()):
+def _warn_of_experts(model: Any, log: EventLog) -> None:
+    """Warn if experts get an adapter: peft and unsloth keep it in other shapes than those of the model's files."""
+    if any(name.endswith(".experts") and hasattr(module, "lora_A") for name, module in model.named_modules()):
         message = (
             "The adapter changes the model's experts, too, and so can't be merged or exported as GGUF afterwards. One "
             'that can: lora.target_modules = ["q_proj", "k_proj", "v_proj", "o_proj"].'
@@ -142,7 +146,7 @@ def _tell_experts(model: Any, log: EventLog) -> None:
         log.write(Warned(kind="experts", message=message))
 
 
-def _tell_end(state: TrainerState, reporter: Reporter, elapsed_s: float) -> None:
+def _write_finished(state: TrainerState, reporter: Reporter, elapsed_s: float) -> None:
     losses, held_out = ([entry[key] for entry in state.log_history if key in entry] for key in ("loss", "eval_loss"))
     reporter.log.write(
         Finished(
@@ -163,7 +167,7 @@ def _tell_end(state: TrainerState, reporter: Reporter, elapsed_s: float) -> None
 def make_trainer(
     run: Run, recipe: Recipe, loaded: backends.Loaded, rows: Reading, reporter: Reporter, kernel: Kernel | None
 ) -> SFTTrainer:
-    """TRL's trainer on these rows, packed if that is worth it; the reporter tells what it does."""
+    """TRL's trainer on these rows, packed if that is worth it; the reporter writes its events."""
     packed = packing.choose(recipe, loaded.model, rows.train, reporter.log)
     length = recipe.model.max_seq_length
     train_set, eval_set = packing.to_sets(rows.train, rows.held_out, length, packed)
@@ -190,15 +194,15 @@ def make_trainer(
 
 
 def widen(model: Any) -> None:
-    """What is trained, in fp32: TRL 1.15 makes the adapter of a quantized model bf16 (sft_trainer.py), whose gradients
-    the scaler of fp16 does not take."""
+    """Make the trained weights fp32: TRL 1.15 makes the adapter of a quantized model bf16 (sft_trainer.py), and the
+    gradient scaler of fp16 does not take bf16."""
     for weight in model.parameters():
         if weight.requires_grad:
             weight.data = weight.data.float()
 
 
 def limit_memory(recipe: Recipe) -> None:
-    """Keep the process below run.vram_limit_gib, if the recipe sets one: PyTorch has what the context leaves of it."""
+    """Keep the process below run.vram_limit_gib, if the recipe sets one: PyTorch gets it less CUDA's context."""
     if recipe.run.vram_limit_gib and torch.cuda.is_available():
         total = torch.cuda.get_device_properties(0).total_memory
         left = max(0.0, recipe.run.vram_limit_gib * GIB - CONTEXT_BYTES)
@@ -208,9 +212,9 @@ def limit_memory(recipe: Recipe) -> None:
 def trainer_config(
     recipe: Recipe, dtype: str, work: Path, packed: bool = False, name: str | None = None, rows: int | None = None
 ) -> SFTConfig:
-    """The recipe in TRL's words.
+    """The recipe as TRL's settings.
 
-    work: the trainer's own folder. name: what trackers call the run. rows: how many there are to train on, if known.
+    work: the trainer's own folder. name: the run's name for trackers. rows: the number of rows to train on, if known.
     """
     train = recipe.train
     epoch_steps = math.ceil(rows / (train.micro_batch * train.grad_accum)) if rows else math.inf
@@ -225,7 +229,7 @@ def trainer_config(
         learning_rate=train.lr,
         lr_scheduler_type=train.scheduler,
         lr_scheduler_kwargs={"min_lr_rate": MIN_LR_RATE} if train.scheduler == "cosine_with_min_lr" else None,
-        # Below 1 it is a share of all steps; its first has a rate of 0, and would be the only one of a single step.
+        # Below 1 it is a share of all steps. The first step has a rate of 0, so a training of one step gets no warm-up.
         warmup_steps=train.warmup_ratio if steps > 1 else 0,
         optim=train.optimizer,
         weight_decay=train.weight_decay,
@@ -237,7 +241,7 @@ def trainer_config(
         gradient_checkpointing=False,
         max_length=recipe.model.max_seq_length,
         packing=packed,
-        # The rows come rendered, labelled and cut: what was previewed is what is trained.
+        # The rows are rendered, labelled and truncated already, the same as in the preview.
         dataset_kwargs={"skip_prepare_dataset": True},
         remove_unused_columns=False,
         logging_steps=1,

@@ -1,4 +1,4 @@
-"""The rows of a training: read, split, rendered and cut, with a word on all that is not trained as the data have it."""
+"""The rows of a training: read, split, rendered and truncated, with a warning for all that is left out or changed."""
 
 import hashlib
 from collections.abc import Sequence
@@ -17,12 +17,12 @@ from fitune.core.runs import EventLog, Run, Warned
 from fitune.core.worker.rows import render
 from fitune.core.worker.rows.truncate import TruncatedRows, nothing_left_error, truncate
 from fitune.core.worker.training.packing import Rows
-from fitune.core.worker.training.samples import ROWS_LOOKED_AT
+from fitune.core.worker.training.samples import CANDIDATE_ROWS
 
 
 @dataclass(frozen=True, slots=True)
 class RowsDigest:
-    """The content of rows.json: what the rows were when the run began."""
+    """The content of rows.json: the rows when the run began."""
 
     rows: int
     """Usable rows of the data set."""
@@ -32,12 +32,12 @@ class RowsDigest:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """Rows as the trainer takes them, as token ids with labels."""
+    """The rows of a training as token ids with labels."""
 
     train: Rows
     held_out: Rows
-    asked: list[dict[str, Any]]
-    """Some of those held out, as they were, to be asked."""
+    for_samples: list[dict[str, Any]]
+    """Some held-out rows in canonical form, for sample questions."""
 
 
 def read_rows(run: Run, recipe: Recipe, tokenizer: Any, log: EventLog) -> Reading:
@@ -52,25 +52,25 @@ def read_rows(run: Run, recipe: Recipe, tokenizer: Any, log: EventLog) -> Readin
         dataset.refuse_guess(recipe.data)
     skipped: list[Problem] = []
     rows = list(dataset.rows(recipe.data, on_skip=skipped.append))
-    remember(run, rows, log)
-    train_places, eval_places = split(rows, eval_fraction(recipe, len(rows)), recipe.train.seed)
+    keep_digest(run, rows, log)
+    train_indexes, eval_indexes = split(rows, eval_fraction(recipe, len(rows)), recipe.train.seed)
     length, loss_on = recipe.model.max_seq_length, recipe.data.loss_on
-    kept = truncate((rows[place] for place in train_places), tokenizer, length, loss_on)
-    aside = truncate((rows[place] for place in eval_places), tokenizer, length, loss_on)
-    _tell_losses(log, skipped, kept, len(train_places))
-    if not kept.rows:
-        raise nothing_left_error(kept, recipe.data.source)
-    if eval_places and not aside.rows:
-        message = f"No answer is left in the {len(eval_places)} held-out rows: there is no held-out loss."
+    trained = truncate((rows[index] for index in train_indexes), tokenizer, length, loss_on)
+    held_out = truncate((rows[index] for index in eval_indexes), tokenizer, length, loss_on)
+    _warn_of_changes(log, skipped, trained, len(train_indexes))
+    if not trained.rows:
+        raise nothing_left_error(trained, recipe.data.source)
+    if eval_indexes and not held_out.rows:
+        message = f"No answer is left in the {len(eval_indexes)} held-out rows: there is no held-out loss."
         log.write(Warned(kind="eval", message=message))
-    return Reading(kept.rows, aside.rows, [rows[place] for place in eval_places[:ROWS_LOOKED_AT]])
+    return Reading(trained.rows, held_out.rows, [rows[index] for index in eval_indexes[:CANDIDATE_ROWS]])
 
 
-def remember(run: Run, rows: Sequence[dict[str, Any]], log: EventLog) -> None:
-    """Keep what the rows are; warn on a run that goes on from a checkpoint if they were others when it began."""
+def keep_digest(run: Run, rows: Sequence[dict[str, Any]], log: EventLog) -> None:
+    """Write rows.json; in a run that resumes from a checkpoint, warn if the rows have changed since it began."""
     digest = hashlib.blake2b(digest_size=16)
     for row in rows:
-        digest.update(repr(row).encode())  # which knows any number, orjson none above 64 bits
+        digest.update(repr(row).encode())  # repr takes any number, orjson none above 64 bits
     path, now = run.path / "rows.json", RowsDigest(len(rows), digest.hexdigest())
     if run.newest_checkpoint() is None or not path.exists():
         write_atomically(path, orjson.dumps(now))
@@ -83,16 +83,16 @@ def remember(run: Run, rows: Sequence[dict[str, Any]], log: EventLog) -> None:
         log.write(Warned(kind="changed", message=message))
 
 
-def _tell_losses(log: EventLog, skipped: list[Problem], kept: TruncatedRows, asked: int) -> None:
-    """A warning for each kind of row that is not trained as it stands in the data. asked: rows meant for training."""
+def _warn_of_changes(log: EventLog, skipped: list[Problem], trained: TruncatedRows, before: int) -> None:
+    """Write a warning for each kind of row that is not trained as it is in the data. before: rows before rendering."""
     if skipped:
         message = f"{len(skipped)} rows were left out; the first: {skipped[0]}"
         log.write(Warned(kind="rows", message=message, count=len(skipped)))
-    if len(kept.rows) > asked:
+    if len(trained.rows) > before:
         message = (
-            f"{asked} rows became {len(kept.rows)}: the model's chat template shows earlier answers of a chat "
+            f"{before} rows became {len(trained.rows)}: the model's chat template shows earlier answers of a chat "
             "otherwise than the model writes them, so each is learnt in a row of its own."
         )
-        log.write(Warned(kind="template", message=message, count=len(kept.rows)))
-    for kind, count, message in kept.warnings():
+        log.write(Warned(kind="template", message=message, count=len(trained.rows)))
+    for kind, count, message in trained.warnings():
         log.write(Warned(kind=kind, message=message, count=count))

@@ -23,7 +23,7 @@ def test_held_out_questions_are_answered_before_at_evaluations_and_at_the_end(
 ) -> None:
     from fitune.core.worker.training import samples
 
-    monkeypatch.setattr(samples, "SHARE", 100.0)
+    monkeypatch.setattr(samples, "TIME_SHARE", 100.0)
     run = make_run()
     train_here(run)
     found = told(run)
@@ -46,7 +46,7 @@ def test_samples_change_no_loss(make_run: Callable[..., Run], monkeypatch: pytes
 
     asked, silent = make_run(run={"name": "asked"}), make_run(run={"name": "silent"})
     with monkeypatch.context() as patched:
-        patched.setattr(samples, "SHARE", 100.0)
+        patched.setattr(samples, "TIME_SHARE", 100.0)
         train_here(asked)
     monkeypatch.setattr(samples, "QUESTIONS", 0)
     train_here(silent)
@@ -62,7 +62,7 @@ def test_a_run_too_short_for_samples_asks_one_question_at_its_start_and_end(
     from fitune.core.worker.training import samples
 
     monkeypatch.setattr(samples, "LEAST_S", 0.01)  # less than any answer takes
-    monkeypatch.setattr(samples, "SHARE", 0.0)
+    monkeypatch.setattr(samples, "TIME_SHARE", 0.0)
     run = make_run()
     train_here(run)
     assert [sample.step for sample in told(run)] == [0, 8]

@@ -182,7 +182,7 @@ def test_chosen_layers_get_the_adapter_and_the_rate_falls_to_its_least(make_run:
 def test_a_module_that_the_model_does_not_have_is_told(tmp_path: Path, wanted: Any, lost: list[str]) -> None:
     from fitune.core.recipe.fields import Lora
     from fitune.core.runs import EventLog
-    from fitune.core.worker.training.train import _tell_passed_over
+    from fitune.core.worker.training.train import _warn_of_unknown_modules
 
     modules = {
         "layers.0.attn.q_proj": SimpleNamespace(lora_A=1),
@@ -192,7 +192,7 @@ def test_a_module_that_the_model_does_not_have_is_told(tmp_path: Path, wanted: A
     }
     log = tmp_path / "events.jsonl"
     lora = Lora.model_validate({"target_modules": wanted})
-    _tell_passed_over(lora, SimpleNamespace(named_modules=modules.items), EventLog(log, "train"))
+    _warn_of_unknown_modules(lora, SimpleNamespace(named_modules=modules.items), EventLog(log, "train"))
     said = [each.message for each in data_of(log, Warned)]
     assert said == [f"lora.target_modules: the model has no {each}; only the others are trained." for each in lost]
 
@@ -205,13 +205,13 @@ def test_an_adapter_on_experts_is_told_to_be_no_part_of_a_merge(
     from transformers import MixtralConfig, MixtralForCausalLM
 
     from fitune.core.runs import EventLog
-    from fitune.core.worker.training.train import _tell_experts
+    from fitune.core.worker.training.train import _warn_of_experts
 
     sizes = {"vocab_size": 32, "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1}
     heads = {"num_attention_heads": 2, "num_key_value_heads": 2, "num_local_experts": 2}
     model = get_peft_model(MixtralForCausalLM(MixtralConfig(**sizes, **heads)), LoraConfig(target_modules=targets))
     log = tmp_path / "events.jsonl"
-    _tell_experts(model, EventLog(log, "train"))
+    _warn_of_experts(model, EventLog(log, "train"))
     assert [each.kind for each in data_of(log, Warned)] == warned
 
 

@@ -33,14 +33,14 @@ ROWS: list[dict[str, Any]] = [
 def test_rows_that_changed_between_a_checkpoint_and_its_resume_are_told(
     tmp_path: Path, later: list[dict[str, Any]], told: list[str], checkpoint: bool
 ) -> None:
-    from fitune.core.worker.training.training_rows import remember
+    from fitune.core.worker.training.training_rows import keep_digest
 
     run = Run(tmp_path)
     log = EventLog(run.events, "train")
-    remember(run, ROWS, log)
+    keep_digest(run, ROWS, log)
     if checkpoint:
         (run.checkpoints / "checkpoint-5").mkdir(parents=True)
-    remember(run, later, log)
+    keep_digest(run, later, log)
     said = [each.message for each in data_of(run.events, Warned) if each.kind == "changed"]
     assert len(said) == (len(told) if checkpoint else 0)
     assert all(part in message for part, message in zip(told, said, strict=False))
@@ -63,10 +63,10 @@ def test_held_out_rows_without_an_answer_are_told(
 
 
 def test_a_run_of_an_older_fitune_is_resumed_without_a_word(tmp_path: Path) -> None:
-    from fitune.core.worker.training.training_rows import remember
+    from fitune.core.worker.training.training_rows import keep_digest
 
     run = Run(tmp_path)
     (run.checkpoints / "checkpoint-5").mkdir(parents=True)
-    remember(run, ROWS, EventLog(run.events, "train"))
+    keep_digest(run, ROWS, EventLog(run.events, "train"))
     assert (run.path / "rows.json").exists()
     assert list(Tail(run.events).read()) == []
