@@ -30,7 +30,9 @@ class Problem:
     where: str
     """File, line and key as far as they are known: `recipe.toml:12: lora.r`."""
     text: str
+    """A sentence on what is wrong."""
     fix: str = ""
+    """A sentence on how to fix it; may be empty."""
 
     def __str__(self) -> str:
         sentence = f"{self.where}: {self.text}" if self.where else self.text

@@ -1,9 +1,4 @@
-"""The pages docs/files.md and docs/json.md: every file of a run and every JSON document, field by field.
-
-uv run python -m docs.field_pages
-"""
-
-from pathlib import Path
+"""The pages docs/files.md and docs/json.md: every file of a run and every JSON document, field by field."""
 
 from docs.field_tables import constant, markdown, rendered
 from fitune.core.runs.events import TYPES
@@ -11,7 +6,7 @@ from fitune.core.runs.events import TYPES
 FILES = """# The files of a run
 
 A run is a folder in `$FITUNE_HOME/runs` (without that variable: `~/.local/share/fitune/runs`), readable by you alone.
-This page is made by `docs/field_pages.py` from the docstrings of the code.
+This page is made by `docs/generate.py` from the docstrings of the code.
 
 | file | content | written by |
 |---|---|---|
@@ -70,7 +65,7 @@ SMALL_FILES = {
 JSON = """# The JSON of the commands
 
 With `--json`, these commands print one JSON document to stdout and nothing else. Keys carry their units: `_bytes`, `_s`
-for seconds, `_gib`. This page is made by `docs/field_pages.py` from the docstrings of the code.
+for seconds, `_gib`. This page is made by `docs/generate.py` from the docstrings of the code.
 """
 DOCUMENTS = {
     "fitune estimate RECIPE": ("An object.", ["core/forecast/documents.py:EstimateDocument"]),
@@ -111,8 +106,3 @@ def json() -> str:
     known: list[str] = []
     sections = (f"## {name}\n\n{shape}\n\n{rendered(refs, 3, known)}" for name, (shape, refs) in DOCUMENTS.items())
     return "\n".join([JSON, *sections])
-
-
-if __name__ == "__main__":
-    for name, text in pages().items():
-        (Path(__file__).parent / name).write_text(text, encoding="utf-8")

@@ -5,7 +5,7 @@ The sources are parsed, never imported: some belong to the worker, whose imports
 
 import ast
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -46,10 +46,10 @@ def classes() -> dict[str, ast.ClassDef]:
 
 @cache
 def aliases() -> dict[str, ast.expr]:
-    """Every name that stands for a Literal, such as Verdict."""
+    """Every name that stands for a Literal, by its reference, `core/runs/run.py:Status`."""
     return {
-        target.id: node.value
-        for nodes in _modules().values()
+        f"{path}:{target.id}": node.value
+        for path, nodes in _modules().items()
         for node in nodes
         if isinstance(node, ast.Assign) and ast.unparse(node.value).startswith("Literal[")
         for target in node.targets
@@ -64,13 +64,25 @@ def _modules() -> dict[str, list[ast.stmt]]:
 
 
 def find(name: str, near: str) -> str | None:
-    """The reference of a dataclass: of the file of `near` if it has one of that name, else the only one there is."""
-    same = f"{near.partition(':')[0]}:{name}"
-    if same in classes():
-        return same
-    refs = [ref for ref in classes() if ref.endswith(f":{name}")]
-    assert len(refs) < 2, f"{name} is ambiguous: {refs}"
-    return refs[0] if refs else None
+    """The reference of a dataclass, as seen from the file of `near`; None if there is no such dataclass."""
+    return _nearest(name, near, classes())
+
+
+def _nearest(name: str, near: str, refs: Iterable[str]) -> str | None:
+    """The reference of a name in the file of `near`; if that has none, in the file that it imports the name from."""
+    file = near.partition(":")[0]
+    same = {ref for ref in refs if ref.endswith(f":{name}")}
+    if f"{file}:{name}" in same:
+        return f"{file}:{name}"
+    if len(same) < 2:
+        return next(iter(same), None)
+    room = next(
+        node.module.removeprefix("fitune.").replace(".", "/")
+        for node in _modules()[file]
+        if isinstance(node, ast.ImportFrom) and node.module and name in [alias.name for alias in node.names]
+    )
+    (ref,) = (ref for ref in same if ref.startswith(room))
+    return ref
 
 
 def table(ref: str) -> Table:
@@ -152,4 +164,5 @@ def in_words(hint: ast.expr, ref: str) -> str:
     name = ast.unparse(hint).rpartition(".")[2]
     if find(name, ref):
         return f"object: [{name}](#{name.lower()})"
-    return in_words(aliases()[name], ref) if name in aliases() else PLAIN.get(name, "any value")
+    alias = _nearest(name, ref, aliases())
+    return in_words(aliases()[alias], ref) if alias else PLAIN.get(name, "any value")

@@ -1,6 +1,6 @@
-"""Writes those pages of docs/ that are made from the code. A test fails when they are stale.
+"""Write all pages of docs/ that are made from the code: commands, recipe, files, json. A test fails when one is stale.
 
-uv run python docs/generate.py
+uv run python -m docs.generate
 """
 
 import io
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+from docs import field_pages
 from fitune.core.recipe import GROUPS, help_of
 from fitune.core.recipe.load import NAMES_IN_OTHER_TOOLS
 from fitune.tui.cli import ROOMS, parser
@@ -48,7 +49,7 @@ What TRL, PEFT or Axolotl call a field; written in a recipe, it is refused with 
 
 def pages() -> dict[str, str]:
     """Each page by its file name."""
-    return {"commands.md": commands(), "recipe.md": recipe()}
+    return {"commands.md": commands(), "recipe.md": recipe(), **field_pages.pages()}
 
 
 def commands() -> str:

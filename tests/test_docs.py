@@ -20,7 +20,7 @@ TREES = ("core/", "tui/", "tests/", "docs/", "bench/", "presets/", "src/", ".ci/
 @pytest.mark.parametrize("name", generate.pages())
 def test_a_page_made_from_the_code_is_fresh(name: str) -> None:
     written = (ROOT / "docs" / name).read_text(encoding="utf-8")
-    assert written == generate.pages()[name], f"{name} is stale: uv run python docs/generate.py"
+    assert written == generate.pages()[name], f"{name} is stale: uv run python -m docs.generate"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

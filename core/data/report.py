@@ -24,8 +24,11 @@ class Finding:
     severity: Severity
     """stop: it can't be trained on as it is. warn: it can, but look."""
     kind: str
+    """Its name, as a word: bad_line, empty, missing, type ..."""
     count: int
+    """Rows with this problem."""
     problem: Problem
+    """The first place, a sentence and a fix."""
     places: tuple[str, ...] = ()
     """`file:line what`, the first 20."""
 
@@ -35,15 +38,19 @@ class Report:
     """What a source holds and whether it can be trained on."""
 
     source: str
+    """The source as the recipe names it: a file, a folder or a Hub id."""
     kind: str
     """jsonl, json, csv, tsv, parquet, text, with .gz or .zst; several with commas."""
     files: tuple[str, ...]
+    """The files that were read."""
     left_out: tuple[str, ...]
     """Files beside them: another split, a README, an unknown kind."""
     format: str
     """messages, sharegpt, alpaca, prompt_completion, question_answer, text; or preference, unknown."""
     sure: bool
+    """True if the format is certain; false if it is a guess."""
     why: str
+    """The reason for the format, as a sentence."""
     mapping: Mapping[str, str]
     """Role -> column, as used; may be written to data.columns."""
     candidates: tuple[Mapping[str, str], ...]
@@ -63,7 +70,9 @@ class Report:
     counts: Mapping[str, int]
     """By kind of finding; kinds that are looked for closely count among `close_rows` rows only."""
     close_rows: int
+    """Rows that were looked at closely, for every kind of finding."""
     duplicates_exact: bool
+    """True if all rows were compared for duplicates; false if only a sample, from which `duplicates` is estimated."""
     problems: tuple[Finding, ...]
     """Those that stop training first."""
 

@@ -15,13 +15,14 @@ from fitune.core.tokens import Workload
 
 @dataclass(frozen=True, slots=True)
 class BudgetDocument:
-    """The memory that a recipe takes, item by item, and whether it will do."""
+    """The memory that a recipe takes, item by item, and the verdict on it."""
 
     total_bytes: int
     """The peak that nvidia-smi would show for the process; on a processor the peak of its RAM."""
     low_bytes: int
+    """The least that the total may be."""
     high_bytes: int
-    """Bounds of the total."""
+    """The most that the total may be."""
     host_bytes: int
     """Host RAM that is pinned beside the card."""
     disk_bytes: int
@@ -33,7 +34,7 @@ class BudgetDocument:
     shortages: tuple[str, ...]
     """A sentence for each thing that is short."""
     parts: tuple[BudgetPart, ...]
-    """They sum to total_bytes."""
+    """The items of the budget; they sum to total_bytes."""
     remedies: tuple[Remedy, ...]
     """Changes that help, the gentlest first; only where it does not fit."""
 
@@ -43,6 +44,7 @@ class EstimateDocument(BudgetDocument):
     """The answer of `fitune estimate --json`."""
 
     pace: Pace
+    """The forecast of the training's speed."""
     workload: Workload | None
     """The whole training in tokens; null where the rows were not measured."""
 
@@ -54,9 +56,11 @@ class PlanDocument:
     set: Mapping[str, Any]
     """Changes of the recipe, by `group.key`; null unsets a field."""
     max_seq_length: int
-    """Tokens."""
+    """Tokens of the longest row that the plan allows."""
     budget: BudgetDocument
+    """The memory that the plan takes."""
     pace: Pace
+    """The forecast of the plan's speed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +68,13 @@ class FitDocument:
     """The answer of `fitune fit --json`."""
 
     fits: bool
-    """There is a plan that is not over."""
+    """True if there is a plan that is not over."""
     reason: str
+    """The reason for the plan, or why nothing fits, as a sentence."""
     plan: PlanDocument | None
+    """The plan that was chosen; null if nothing fits."""
     rejected: tuple[Rejected, ...]
+    """Other plans, each with the reason why it was not taken."""
     longest: PlanDocument | None
     """The plan with the longest rows that fit, one at a time."""
     ways_out: tuple[Rejected, ...]
@@ -83,17 +90,23 @@ class PresetDocument:
     """A preset in the list of `fitune presets --json`."""
 
     id: str
+    """The name of the preset, which may stand in place of a recipe file."""
     title: str
+    """Size of the model and of the card: 8B on 12 GB."""
     whom: str
+    """A sentence on the users it is for."""
     models: tuple[str, ...]
+    """Hub ids of suitable models; the first is the default."""
     card_gib: float
     """The size of card it is made for."""
     total_bytes: int
+    """The peak that nvidia-smi would show for the process; on a processor the peak of its RAM."""
     host_bytes: int
     """Host RAM that is pinned beside the card."""
     offloaded_layers: int
     """Layers kept in host RAM."""
     verdict: Verdict
+    """fits, tight (it may, with luck), over or unknown: on this machine."""
     shortages: tuple[str, ...]
     """A sentence for each thing that is short."""
     tokens_per_s: float | None

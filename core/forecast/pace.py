@@ -75,13 +75,18 @@ MEASURED_LOW, MEASURED_HIGH = 0.75, 1.4
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """Tokens a second while training, padding included; None where the card is unknown."""
+    """The speed of a training in tokens a second, padding included; null for a card without figures."""
 
     low_tokens_per_s: float | None
+    """The slowest pace that is likely."""
     tokens_per_s: float | None
+    """The expected pace, in tokens a second."""
     high_tokens_per_s: float | None
+    """The fastest pace that is likely."""
     flops_per_token: float
+    """Floating-point operations for one token, recomputation and LoRA included."""
     why: str
+    """Operations for one token, and the limit: the card's speed, PCIe or the start of kernels."""
 
 
 def estimate_pace(

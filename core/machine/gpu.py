@@ -19,9 +19,13 @@ class GpuProcess:
     """A process that holds memory of a card."""
 
     pid: int
+    """The process id."""
     name: str | None = None
+    """The name of its program."""
     used_bytes: int | None = None
+    """Bytes of the card's memory that it holds."""
     user: str | None = None
+    """The name of the user who runs it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,19 +35,29 @@ class Gpu:
     index: int
     """The number that nvidia-smi shows; a MIG slice has that of its card."""
     uuid: str
+    """The id that CUDA_VISIBLE_DEVICES takes, as nvidia-smi -L shows it."""
     name: str
+    """The model of the card, as its driver gives it."""
     total_bytes: int | None = None
+    """Bytes of its memory."""
     free_bytes: int | None = None
+    """Bytes of its memory that are free."""
     used_bytes: int | None = None
     """Held by processes and, in small part, by the driver."""
     processes: tuple[GpuProcess, ...] | None = None
     """Processes that hold its memory, as far as they can be seen: a container doesn't see other containers."""
     compute_capability: tuple[int, int] | None = None
+    """Major and minor number, such as (8, 9)."""
     temperature_c: int | None = None
+    """Degrees Celsius."""
     power_w: float | None = None
+    """Watts that it draws now."""
     power_limit_w: float | None = None
+    """Watts that it may draw."""
     utilisation_percent: int | None = None
+    """The share of time in which it computed lately, from 0 to 100."""
     ecc: bool | None = None
+    """True if its memory corrects errors (ECC is on)."""
     mig: bool | None = None
     """True for a MIG slice; None for a card without MIG."""
     pcie_generation: int | None = None
@@ -51,6 +65,7 @@ class Gpu:
     pcie_width: int | None = None
     """Lanes, likewise."""
     display_active: bool | None = None
+    """True if a display is attached and on."""
     allowed: bool = True
     """True if CUDA_VISIBLE_DEVICES allows this card."""
 

@@ -33,11 +33,15 @@ class Machine:
     """The machine as detected at one moment; `dataclasses.asdict` makes it ready for JSON."""
 
     gpus: tuple[Gpu, ...] = ()
+    """All cards, or MIG slices, by their number."""
     gpu_state: GpuState = "none"
+    """The state of the GPU driver; ok if the cards can be read."""
     gpu_message: str = ""
     """The fault. With the state ok: the fault of one card among several."""
     gpu_hint: str = ""
+    """A next action for the fault; may be empty."""
     driver_version: str | None = None
+    """The version of the NVIDIA driver."""
     cuda_version: str | None = None
     """The newest CUDA that the driver supports, as 13.0."""
     torch_cuda: str | None = None
@@ -45,13 +49,17 @@ class Machine:
     ram_total_bytes: int | None = None
     """Bytes of the host, or of the container if that has less."""
     ram_available_bytes: int | None = None
+    """Bytes of RAM that a new process may take without swapping."""
     cpu_name: str | None = None
+    """The name of the processor."""
     cpu_cores: int | None = None
     """Cores that this process may use."""
     runs_dir: str | None = None
+    """The folder of the runs."""
     disk_free_bytes: int | None = None
     """Free bytes on the disk of `runs_dir`."""
     python_version: str = ""
+    """The version of Python, as 3.11.9."""
     versions: dict[str, str | None] = field(default_factory=dict)
     """The version of each package in STACK; None where it isn't installed."""
 

@@ -56,8 +56,11 @@ class BudgetPart:
     """One item of the budget."""
 
     name: str
+    """The kind of memory, as a word: weights, activations ..."""
     bytes: int
+    """Bytes that it takes; below zero for a correction by past runs."""
     why: str
+    """A sentence on the term and its source."""
 
 
 @dataclass(frozen=True, slots=True)

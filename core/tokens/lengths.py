@@ -36,6 +36,7 @@ class Token:
     text: str
     """Its part of the row's text; empty where a later token completes the character that it begins."""
     trained: bool
+    """True if the token counts for the loss."""
     special: bool
     """True for a special token such as <|im_end|>."""
 
@@ -59,7 +60,9 @@ class Truncation:
     rows: int
     """Rows that lose their end, or everything."""
     tokens: int
+    """Tokens that are cut off."""
     trained_tokens: int
+    """Those of them that would count for the loss."""
     emptied: int
     """Rows whose whole answer is cut off: they are left out."""
 
@@ -69,8 +72,11 @@ class HistogramBin:
     """A bin of the histogram: rows of `low` to `high` - 1 tokens."""
 
     low: int
+    """The least tokens of a row in this bin."""
     high: int
+    """One more than the most tokens of a row in this bin."""
     rows: int
+    """Rows in this bin."""
 
 
 @dataclass(frozen=True)

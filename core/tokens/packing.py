@@ -25,11 +25,14 @@ class Packing:
     """A packing decision with its reason and its effect."""
 
     packed: bool
+    """True if rows are packed, several to one of full length."""
     why: PackingReason
     """asked, refused: the recipe says so. little_gain, too_few_steps, max_steps: why "auto" does not. short_rows: why
     it does."""
     rows: int
+    """Rows to train on."""
     packed_rows: int
+    """Rows of full length that hold them."""
     steps: int
     """Optimizer steps of the run, as decided."""
 

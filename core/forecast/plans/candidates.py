@@ -54,6 +54,7 @@ class Rejected:
     unlike: Mapping[str, Any]
     """Its differences from the plan that was taken, by `group.key`."""
     why: str
+    """The reason why it was not taken, in words."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,8 +25,11 @@ class Remedy:
     """A change of the recipe, by `group.key`; what it saves of what is short; what it costs, in words."""
 
     set: dict[str, Any]
+    """The change of the recipe, by `group.key`."""
     saves_bytes: int
+    """Bytes of what is short that the change saves."""
     costs: str
+    """The cost of the change, in words."""
 
 
 def remedies(now: Forecast) -> list[Remedy]:

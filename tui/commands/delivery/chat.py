@@ -33,6 +33,7 @@ class AnswerDocument:
     """An answer in `fitune chat --prompt TEXT --json`."""
 
     text: str
+    """The answer."""
     ended: Ended
     """itself: with a mark that ends an answer. Else what cut it: length or asked (Ctrl+C)."""
     tokens: int

@@ -28,6 +28,7 @@ class PackingDocument:
     """The packing decision: several rows in one of full length, and the effect."""
 
     packed: bool
+    """True if rows are packed, several to one of full length."""
     why: str
     """asked, refused: the recipe says so. little_gain, too_few_steps, max_steps: why "auto" does not. short_rows: why
     it does."""
@@ -56,6 +57,7 @@ class PreparedDocument:
     trained_per_epoch: int
     """Tokens that count for the loss, in each pass over the rows."""
     lost: Truncation
+    """The loss from truncating rows to max_seq_length."""
     refused: int
     """Rows that the chat template refuses."""
     blank: int
@@ -63,10 +65,13 @@ class PreparedDocument:
     padding_share: float
     """The share of padding in a batch whose rows are filled up to the longest, from 0 to 1."""
     packing: PackingDocument
+    """The packing decision and its effect."""
     histogram: tuple[HistogramBin, ...]
+    """The number of rows by their length in tokens."""
     problems: tuple[Finding, ...]
     """Problems that only the tokens show."""
     examples: tuple[Example, ...]
+    """Some rows as tokens."""
 
 
 @dataclass(frozen=True, slots=True)

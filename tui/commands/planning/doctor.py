@@ -19,7 +19,9 @@ class DoctorDocument:
     ok: bool
     """False: something would keep a training from running."""
     machine: Machine
+    """The machine: cards, memory, disk and versions."""
     checks: tuple[Check, ...]
+    """The result of each check."""
 
 
 def run(args: argparse.Namespace) -> int:

@@ -18,6 +18,7 @@ class RunDocument:
     """A run in the list of `fitune runs --json`. null is unknown."""
 
     name: str
+    """The run's name, which its folder has too."""
     path: str
     """Its folder."""
     status: Status
