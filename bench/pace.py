@@ -132,11 +132,11 @@ def measure(models: Path, model: str, quant: str, backend: str, checkpointing: s
     backends.prepare(backend)
     import torch
 
-    from fitune.core.worker.models import Source
+    from fitune.core.worker.models import ModelFiles
 
     torch.backends.cuda.enable_cudnn_sdp(False)
     kernel = backends.attention_kernel(backend)
-    loaded = backends.load(recipe, Source(folder, model, None))
+    loaded = backends.load(recipe, ModelFiles(folder, model, None))
     plan = [(tokens, "short") for tokens in TOKENS] + [(LONG_ROW, "long")]
     taken = timed(recipe, loaded, plan)
     case = {"model": model, "quant": quant, "backend": backend, "checkpointing": checkpointing, "attention": kernel}

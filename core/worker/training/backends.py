@@ -46,8 +46,8 @@ def prepare(backend: str) -> None:
 
 
 def _import_unsloth() -> None:
-    """Import Unsloth without a search for garbage among the millions of objects that it makes and keeps: on an H200 the
-    first step then comes after 41 s instead of 46 s. Nor does torch start a process for each core to compile in."""
+    """Import Unsloth without garbage collection, since it keeps millions of objects: on an H200 the first step comes
+    after 41 s instead of 46 s. Nor does torch start a compile process for each core."""
     os.environ.setdefault("UNSLOTH_FORCE_SINGLE_COMPILE_WORKER", "1")
     gc.disable()
     import unsloth  # noqa: F401

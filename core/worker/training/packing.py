@@ -28,7 +28,7 @@ def choose(recipe: Recipe, model: Any, rows: Rows, log: EventLog) -> bool:
     packed = decision.packed and (recipe.train.backend == "unsloth" or rows_stay_apart(model))
     why = decision.why if packed == decision.packed else "not_apart"
     if why == "not_apart":
-        _tell_refused("in this model a packed row would see the one before it", log)
+        _warn_not_packed("in this model a packed row would see the one before it", log)
     log.write(Phase(name="prepare", rows=len(rows), packed=packed, packing=why, packing_gain=decision.gain))
     return packed
 
@@ -40,14 +40,14 @@ def to_sets(train_rows: Rows, eval_rows: Rows, length: int, packed: bool) -> tup
     if packed:
         train_set = pack_dataset(train_set, length, "bfd")
         return train_set, pack_dataset(eval_set, length, "bfd") if eval_set else None
-    for each in (train_set, eval_set):
-        if each:  # Unsloth lays rows end to end, without padding, if their maker says that all are cut
-            each._unsloth_truncated_to = length
+    for rows in (train_set, eval_set):
+        if rows:  # by this mark, that all rows are truncated, Unsloth lays them end to end without padding
+            rows._unsloth_truncated_to = length
     return train_set, eval_set
 
 
 def pad_flat_batches(trainer: Any, model_type: str) -> None:
-    """Where Unsloth lays the rows of a batch end to end, have it fill them up to a multiple of FLAT_MULTIPLE tokens.
+    """Pad a batch whose rows Unsloth lays end to end to a multiple of FLAT_MULTIPLE tokens.
 
     Only with Unsloth's own layers: transformers' get a dense mask from it behind the last row (unsloth 2026.10,
     utils/hf_packed_attention.py, _mask_is_block_causal).
@@ -65,10 +65,10 @@ def unpack_if_refused(trainer: Any, train_rows: Rows, eval_rows: Rows, length: i
     """
     if not trainer.args.packing:
         trainer.train_dataset, trainer.eval_dataset = to_sets(train_rows, eval_rows, length, packed=False)
-        _tell_refused("unsloth can't keep them apart in this model", log)
+        _warn_not_packed("unsloth can't keep them apart in this model", log)
 
 
-def _tell_refused(why: str, log: EventLog) -> None:
+def _warn_not_packed(why: str, log: EventLog) -> None:
     log.write(Warned(kind="packing", message=f"Rows are not packed: {why}."))
 
 

@@ -24,7 +24,7 @@ from fitune.core.worker.rows import render
 from fitune.core.worker.training import adapter, backends, packing, record
 from fitune.core.worker.training.callbacks import Reporter
 from fitune.core.worker.training.samples import Samples, questions
-from fitune.core.worker.training.training_rows import Reading, read_rows
+from fitune.core.worker.training.training_rows import TrainingRows, read_rows
 from fitune.core.worker.training.varlen_attention import allow_cudnn, could_be_faster
 
 MIN_LR_RATE = 0.1
@@ -46,7 +46,7 @@ def run(run: Run, log: EventLog, memory: MemoryMeter) -> None:
     began = time.monotonic() - earlier_s
     limit_memory(recipe)
     kernel = backends.attention_kernel(recipe.train.backend)
-    _tell_start(recipe, checkpoint, kernel, log)
+    _write_started(recipe, checkpoint, kernel, log)
 
     source = models.of_run(run, log)
     log.write(Phase(name="load", model=source.name, revision=source.revision))
@@ -105,7 +105,7 @@ def train_from(checkpoint: Path | None, trainer: SFTTrainer, stop: Path) -> None
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
 
 
-def _tell_start(recipe: Recipe, checkpoint: Path | None, kernel: Kernel | None, log: EventLog) -> None:
+def _write_started(recipe: Recipe, checkpoint: Path | None, kernel: Kernel | None, log: EventLog) -> None:
     log.write(
         Started(
             backend=recipe.train.backend,
@@ -165,7 +165,7 @@ def _write_finished(state: TrainerState, reporter: Reporter, elapsed_s: float) -
 
 
 def make_trainer(
-    run: Run, recipe: Recipe, loaded: backends.Loaded, rows: Reading, reporter: Reporter, kernel: Kernel | None
+    run: Run, recipe: Recipe, loaded: backends.Loaded, rows: TrainingRows, reporter: Reporter, kernel: Kernel | None
 ) -> SFTTrainer:
     """TRL's trainer on these rows, packed if that is worth it; the reporter writes its events."""
     packed = packing.choose(recipe, loaded.model, rows.train, reporter.log)

@@ -31,7 +31,7 @@ class RowsDigest:
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class TrainingRows:
     """The rows of a training as token ids with labels."""
 
     train: Rows
@@ -40,7 +40,7 @@ class Reading:
     """Some held-out rows in canonical form, for sample questions."""
 
 
-def read_rows(run: Run, recipe: Recipe, tokenizer: Any, log: EventLog) -> Reading:
+def read_rows(run: Run, recipe: Recipe, tokenizer: Any, log: EventLog) -> TrainingRows:
     """All rows of the recipe's data. Raises UserError if nothing is left to train on."""
     tokenizer = render.text_part(tokenizer)
     if render.ensure_template(tokenizer):
@@ -63,7 +63,7 @@ def read_rows(run: Run, recipe: Recipe, tokenizer: Any, log: EventLog) -> Readin
     if eval_indexes and not held_out.rows:
         message = f"No answer is left in the {len(eval_indexes)} held-out rows: there is no held-out loss."
         log.write(Warned(kind="eval", message=message))
-    return Reading(trained.rows, held_out.rows, [rows[index] for index in eval_indexes[:CANDIDATE_ROWS]])
+    return TrainingRows(trained.rows, held_out.rows, [rows[index] for index in eval_indexes[:CANDIDATE_ROWS]])
 
 
 def keep_digest(run: Run, rows: Sequence[dict[str, Any]], log: EventLog) -> None:

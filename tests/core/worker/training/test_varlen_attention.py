@@ -100,7 +100,7 @@ def test_slow_attention_is_a_warning_on_a_card_that_could_do_better(
 
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: capability)
     run = make_run()
-    train._tell_start(run.recipe(), None, kernel, EventLog(run.events, "train"))
+    train._write_started(run.recipe(), None, kernel, EventLog(run.events, "train"))
     started, *warnings = Tail(run.events).read()
     assert isinstance(started.data, Started)
     assert started.data.attention == kernel
