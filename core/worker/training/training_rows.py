@@ -76,9 +76,9 @@ def keep_digest(run: Run, rows: Sequence[dict[str, Any]], log: EventLog) -> None
         write_atomically(path, orjson.dumps(now))
     elif (began_with := from_json(RowsDigest, orjson.loads(path.read_bytes()))) != now:
         message = (
-            f"The data have changed since this run began ({began_with.rows} rows then, {len(rows)} now): it goes on "
-            "with those of now. Some that are held out now may have been learnt before, and in this epoch rows may "
-            "come twice or not at all. To be exact, train anew."
+            f"The data have changed since this run began ({began_with.rows} rows then, {len(rows)} now): it "
+            "continues with the rows of now. Some held-out rows may have been trained on before, and in this epoch a "
+            "row may come twice or not at all. For an exact result, start a new run."
         )
         log.write(Warned(kind="changed", message=message))
 
@@ -91,7 +91,7 @@ def _warn_of_changes(log: EventLog, skipped: list[Problem], trained: TruncatedRo
     if len(trained.rows) > before:
         message = (
             f"{before} rows became {len(trained.rows)}: the model's chat template shows earlier answers of a chat "
-            "otherwise than the model writes them, so each is learnt in a row of its own."
+            "in another form than the model writes them, so each is trained on in a row of its own."
         )
         log.write(Warned(kind="template", message=message, count=len(trained.rows)))
     for kind, count, message in trained.warnings():

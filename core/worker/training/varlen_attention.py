@@ -112,14 +112,14 @@ def worst_error(device: str = "cuda") -> float:
     query, key, value, upstream = (
         torch.randn(sum(LENGTHS), heads, 64, device=device, generator=source).bfloat16() for heads in (4, 2, 2, 4)
     )
-    for each in (query, key, value):
-        each.requires_grad_()
+    for tensor in (query, key, value):
+        tensor.requires_grad_()
     borders = torch.tensor([0, *LENGTHS], device=device).cumsum(0, dtype=torch.int32)
     output = varlen_attention(query, key, value, borders, borders, max(LENGTHS), max(LENGTHS), window_size=(-1, 0))
     computed = (output, *torch.autograd.grad(output, (query, key, value), upstream))
 
-    exact = [each.detach().float().requires_grad_() for each in (query, key, value)]
-    plain = torch.cat([_plain(q, k, v) for q, k, v in zip(*(each.split(LENGTHS) for each in exact), strict=True)])
+    exact = [tensor.detach().float().requires_grad_() for tensor in (query, key, value)]
+    plain = torch.cat([_plain(q, k, v) for q, k, v in zip(*(tensor.split(LENGTHS) for tensor in exact), strict=True)])
     expected = (plain, *torch.autograd.grad(plain, exact, upstream.float()))
     errors = [(ours.float() - true).norm() / true.norm() for ours, true in zip(computed, expected, strict=True)]
     return float(torch.stack(errors).detach().nan_to_num(nan=torch.inf).max())
@@ -129,7 +129,7 @@ def _plain(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """Causal attention of one row, written out; tokens x heads x size."""
     groups = query.shape[1] // key.shape[1]
     q = query.transpose(0, 1)
-    k, v = (each.repeat_interleave(groups, 1).transpose(0, 1) for each in (key, value))
+    k, v = (tensor.repeat_interleave(groups, 1).transpose(0, 1) for tensor in (key, value))
     scores = q @ k.transpose(1, 2) / q.shape[-1] ** 0.5
     future = torch.ones_like(scores, dtype=torch.bool).triu(1)
     return (scores.masked_fill(future, -torch.inf).softmax(-1) @ v).transpose(0, 1)
