@@ -125,9 +125,10 @@ def test_the_split_of_a_batch_changes_neither_loss_nor_gradient(make_run: Callab
         from safetensors.torch import load_file
 
         split = {"micro_batch": micro_batch, "grad_accum": grad_accum}
+        columns = {"question": "question", "answer": "answer"}
         run = make_run(
             train={**split, "max_steps": 1, "optimizer": "sgd", "eval_every": None, "lr": 1.0, "max_grad_norm": 1000},
-            data={"source": str(rows), "eval_fraction": 0},
+            data={"source": str(rows), "columns": columns, "eval_fraction": 0},
             lora={"dropout": 0},
         )
         train_here(run)
