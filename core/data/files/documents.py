@@ -24,7 +24,12 @@ def unwrapped(value: Any, split: str) -> list[Any]:
     """The rows in a value at the top of a document: in an object that only wraps them, or else the value itself."""
     if not isinstance(value, dict):
         return [value]
-    return _wrapped(value, split) or _split_table(value) or _by_row(value) or _by_column(value) or [value]
+    return _arranged(value, split) or [value]
+
+
+def _arranged(value: Row, split: str) -> list[Any]:
+    """The rows in an object, in any of these ways; none if it is a row itself."""
+    return _wrapped(value, split) or _split_table(value) or _by_row(value) or _by_column(value)
 
 
 def _wrapped(value: Row, split: str) -> list[Any]:
@@ -32,7 +37,7 @@ def _wrapped(value: Row, split: str) -> list[Any]:
     lists = {key: each for key, each in value.items() if _is_rows(key, each)}
     inner = [each for each in value.values() if isinstance(each, dict)]
     if not lists and len(inner) == 1 and words_in(inner[0]) >= MOST * words_in(value):
-        return _wrapped(inner[0], split)
+        return _arranged(inner[0], split)
     if not lists:
         return []
     name = split if split in lists else max(lists, key=lambda key: words_in(lists[key]))

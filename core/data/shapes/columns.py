@@ -18,7 +18,7 @@ NAME_WORDS = 3
 FEW_VALUES = 8
 """With fewer values than this, nothing can be said about how often they repeat."""
 MEDIA_FILE = re.compile(
-    r"(?:data:(?:image|audio|video)/|\S+\.(?:png|jpe?g|gif|webp|bmp|tiff?|heic|mp3|wav|flac|ogg|m4a|mp4|mov|avi|webm)$)",
+    r"(?:data:(?:image|audio|video)/|iVBORw0KGgo|/9j/4AA|R0lGODlh|\S+\.(?:png|jpe?g|gif|webp|bmp|tiff?|heic|mp3|wav|flac|ogg|m4a|mp4|mov|avi|webm)$)",
     re.IGNORECASE,
 )
 PATH = re.compile(r"(?:https?://|s3://|file://|\.{0,2}/|[A-Za-z]:\\)\S+$|\S+/\S+\.\w{1,5}$|[\w.-]+@[\w.-]+$|www\.\S+$")

@@ -67,6 +67,8 @@ def _judged(best: Reading, found: Sequence[Reading], rows: Sequence[Row], table:
         offered = [*_with_unseen(columns, unseen[0]), *offered]
     stops = (_most_unseen(unseen, offered),) if unseen_words > seen else ()
     why = _glued(best) if _is_glued(best, rows) else best.why
+    if close and names and not stops:
+        why = f"{why} Left out: {', '.join(names)}."
     candidates = tuple(offered[:OFFERED]) if close else ()
     return Shape(best.format, columns, not close, why, candidates, stops, names)
 

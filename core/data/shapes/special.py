@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from fitune.core.data.chats.speakers import role_of
 from fitune.core.data.chats.turns import speaker_of, turns_of
 from fitune.core.data.shapes.columns import Column
-from fitune.core.data.shapes.names import hinted_roles, plain
+from fitune.core.data.shapes.names import hinted_roles, plain, roles_of
 from fitune.core.data.shapes.readings import Reading, filled
 from fitune.core.data.shapes.shape import Shape, as_toml
 from fitune.core.errors import Problem
@@ -46,7 +46,8 @@ MOST = 0.6
 
 def special(table: Sequence[Column], best: Reading | None) -> Shape | None:
     """Why these rows need another training than that on answers, if they do."""
-    return _pictures(table, best) or _preference(table) or _rivals(table) or _rated(table, best) or _messages(table)
+    compared = _preference(table) or _rivals(table) or _ranked(table)
+    return _pictures(table, best) or compared or _rated(table, best) or _messages(table)
 
 
 def _pictures(table: Sequence[Column], best: Reading | None) -> Shape | None:
@@ -127,6 +128,26 @@ def _rivals(table: Sequence[Column]) -> Shape | None:
     if not answers or all(column in answers for column in judged):
         return None
     return _compared(f"columns {', '.join(column.name for column in answers)}", {})
+
+
+def _ranked(table: Sequence[Column]) -> Shape | None:
+    """Lists of several answers with a score or a rank for each."""
+    numbers = {len(each) for column in table for each in column.values if _are_numbers(each)}
+    for column in table:
+        several = [each for each in column.values if isinstance(each, list) and len(each) > 1]
+        if column.kind == "list" and "answer" in column.roles and several:
+            items = [item for each in several for item in each]
+            if all(map(_is_scored, items)) or numbers & {len(each) for each in several}:
+                return _compared(f"column {column.name}", {})
+    return None
+
+
+def _are_numbers(value: object) -> bool:
+    return isinstance(value, list) and len(value) > 1 and all(isinstance(each, int | float) for each in value)
+
+
+def _is_scored(item: object) -> bool:
+    return isinstance(item, dict) and any({"rating", "note"} & roles_of(key) for key in item)
 
 
 def _is_answer(stem: str) -> bool:
