@@ -174,7 +174,7 @@ def test_example_rows_go_to_stdout_and_what_to_know_of_them_to_stderr(fitune: Fi
     status, out, err = fitune("data", "--template", "extraction")
     assert status == 0
     assert [json.loads(line)["output"]["day"] for line in out.splitlines()] == ["Friday", "Monday"]
-    assert "the same keys in every row" in err
+    assert "keys in every row, in the same order" in err
 
 
 def test_without_a_source_there_is_nothing_to_read(fitune: Fitune) -> None:
