@@ -163,7 +163,7 @@ def by_content(table: Sequence[Column]) -> list[Reading]:
         text = max(plain_texts or texts, key=lambda column: column.words)
         has_sentences = any(" " in str(value) or not str(value).isascii() for value in text.values)
         sure = len(texts) == 1 and has_sentences and (not text.hints or "text" in text.hints)
-        sure = sure and not any(map(_names_speakers, table))
+        sure = sure and not any(map(names_speakers, table))
         found, why = {"text": text.name}, f"{text.name} is taken as plain text."
         return [Reading("text", found, sure, why, tuple(pairs_of(texts)))]
     if len(texts) == 2:
@@ -173,7 +173,7 @@ def by_content(table: Sequence[Column]) -> list[Reading]:
     return []
 
 
-def _names_speakers(column: Column) -> bool:
+def names_speakers(column: Column) -> bool:
     """Whether a column says who speaks, so that each row is a message: `sender`, `author.name`."""
     first, dot, _ = column.name.partition(".")
     return "role" in roles_of(first) and (bool(dot) or "note" not in column.roles) and column.kind != "empty"

@@ -7,7 +7,7 @@ from fitune.core.data.chats.speakers import role_of
 from fitune.core.data.chats.turns import speaker_of, turns_of
 from fitune.core.data.shapes.columns import Column
 from fitune.core.data.shapes.names import hinted_roles, plain, roles_of
-from fitune.core.data.shapes.readings import Reading, filled
+from fitune.core.data.shapes.readings import Reading, filled, names_speakers
 from fitune.core.data.shapes.shape import Shape, as_toml
 from fitune.core.errors import Problem
 
@@ -47,7 +47,7 @@ MOST = 0.6
 def special(table: Sequence[Column], best: Reading | None) -> Shape | None:
     """Why these rows need another training than that on answers, if they do."""
     compared = _preference(table) or _rivals(table) or _ranked(table)
-    return _pictures(table, best) or compared or _rated(table, best) or _messages(table)
+    return _pictures(table, best) or compared or _rated(table, best) or _messages(table, best)
 
 
 def _pictures(table: Sequence[Column], best: Reading | None) -> Shape | None:
@@ -179,12 +179,14 @@ def _verdicts(column: Column) -> set[str]:
     return {str(value).strip().lower() for value in column.values}
 
 
-def _messages(table: Sequence[Column]) -> Shape | None:
+def _messages(table: Sequence[Column], best: Reading | None) -> Shape | None:
     """Chats of which each row holds a single message: put together by their conversation, where the user says so."""
     roles = [column for column in table if "role" in column.roles and _are_speakers(column)]
     contents = [column for column in table if "content" in column.roles and column.kind == "text"]
-    if not (roles and contents):
+    if not contents or not (roles or best is None):
         return None
+    if not roles:
+        return _strangers(table, contents[0])
     found = {"role": roles[0].name, "content": contents[0].name}
     chats = [column for column in table if "conversation" in column.roles and column.values]
     is_tree = any("parent" in plain(column.name) for column in table)
@@ -192,12 +194,24 @@ def _messages(table: Sequence[Column]) -> Shape | None:
     if chats and not is_tree:
         columns = {"conversation": chats[0].name, **found}
         return Shape("messages", columns, False, f"{why}; {chats[0].name} tells the chats apart.", (columns,))
-    problem = Problem(
-        f"columns {', '.join(found.values())}",
-        f"{why}, and no answer stands beside its question.",
-        'Write a row for each chat: {"messages": [{"role": "user", "content": ...}, ...]}.',
-    )
-    return Shape("unknown", {}, False, "each row is one message of a chat.", (), (problem,))
+    return _scattered(f"{why}, and no answer stands beside its question.", contents[0])
+
+
+def _strangers(table: Sequence[Column], content: Column) -> Shape | None:
+    """Messages of people, of whom nobody is known to be the assistant."""
+    speakers = next((each for each in table if names_speakers(each) and each.kind in ("label", "text")), None)
+    if speakers is None or speakers is content:
+        return None
+    names = ", ".join(list(dict.fromkeys(map(str, speakers.values)))[:2])
+    why = f"each row is a single message of a chat, and {speakers.name} ({names}) does not say who is the assistant."
+    return _scattered(why, content)
+
+
+def _scattered(why: str, content: Column) -> Shape:
+    fix = 'Write a row for each chat: {"messages": [{"role": "user", "content": ...}, ...]}'
+    fix = f"{fix}; or learn the texts alone: data.columns = {as_toml({'text': content.name})}."
+    problem = Problem(f"column {content.name}", why, fix)
+    return Shape("unknown", {}, False, "each row is one message of a chat.", ({"text": content.name},), (problem,))
 
 
 def _are_speakers(column: Column) -> bool:
