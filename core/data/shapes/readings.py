@@ -96,10 +96,11 @@ def _is_leaf(column: Column) -> bool:
 
 
 def _may_ask(column: Column, has_context: bool) -> bool:
-    """Whether this looks like questions: text, and not the same few words again and again unless about a context."""
+    """Whether this looks like questions: text, and not a few single words again and again unless about a context."""
     if len(column.values) < FEW_VALUES:  # too few to doubt the name
         return True
-    return column.kind not in NO_QUESTION and (has_context or column.kind != "label")
+    has_sentences = any(" " in str(value).strip() for value in column.values)
+    return column.kind not in NO_QUESTION and (column.kind != "label" or has_context or has_sentences)
 
 
 def _may_answer(column: Column) -> bool:

@@ -31,10 +31,12 @@ def recognise(rows: Sequence[Row], data: Data) -> Shape:
         shape = mapped(rows, columns_of(rows), data)
         return replace(shape, columns=_with_system(shape.format, shape.columns, table))
     shape = _guess(rows, table)
-    if data.format not in ("auto", shape.format):
-        shape = named(columns_of(rows), data.format, shape)
-        return replace(shape, columns=_with_system(shape.format, shape.columns, table))
-    return shape
+    if data.format == "auto" or (shape.problems and data.format == shape.format):
+        return shape
+    if data.format == shape.format:
+        return replace(shape, sure=True, why="the recipe says so.", candidates=())
+    shape = named(columns_of(rows), data.format, shape)
+    return replace(shape, columns=_with_system(shape.format, shape.columns, table))
 
 
 def _guess(rows: Sequence[Row], table: Sequence[Column]) -> Shape:

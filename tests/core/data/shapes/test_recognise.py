@@ -198,3 +198,9 @@ def test_words_that_stay_unseen_are_named_where_they_are_fewer() -> None:
 def test_rows_of_another_kind_do_not_hide_what_most_rows_are() -> None:
     rows = [{"messages": chat(n)} if n % 4 else {"text": text(n)} for n in range(ROWS)]
     assert recognise(rows, Data(source="x")).format == "messages"
+
+
+def test_a_format_in_the_recipe_answers_the_question() -> None:
+    rows = [{"prompt": q(n), "completion": a(n)} for n in range(ROWS)]
+    shape = recognise(rows, Data(source="x", format="prompt_completion"))
+    assert (shape.format, shape.sure, shape.candidates) == ("prompt_completion", True, ())
