@@ -73,7 +73,7 @@ DOCUMENTS = {
     "fitune presets": ("A list of objects, the best first.", ["core/forecast/documents.py:PresetDocument"]),
     "fitune data SOURCE": (
         "An object with the fields of Report and those of DataVerdict.",
-        ["core/data/report.py:Report", "tui/commands/planning/data.py:DataVerdict"],
+        ["core/data/checks/report.py:Report", "tui/commands/planning/data.py:DataVerdict"],
     ),
     "fitune doctor": ("An object.", ["tui/commands/planning/doctor.py:DoctorDocument"]),
     "fitune runs": ("A list of objects, the newest first.", ["tui/commands/running/runs.py:RunDocument"]),

@@ -10,6 +10,7 @@ from fitune.core import __version__
 from fitune.core.errors import UserError
 
 DESCRIPTION = "Fine-tune a language model that fits your GPU, from a terminal."
+DATA_TEMPLATES = ("question-answer", "chat", "classification", "extraction", "style", "tools", "preference")
 HANDOFF_TARGETS = ("script", "axolotl", "accelerate", "slurm", "skypilot", "vllm", "ollama", "zip")
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 BEFORE: dict[str, Any] = {"action": "store_true", "default": argparse.SUPPRESS}
@@ -90,7 +91,8 @@ def _beginning(commands: Commands) -> None:
     _json(presets)
 
     data = commands.add_parser("data", help="what a file or data set holds; exit status 2 if it can't be trained on")
-    data.add_argument("source", metavar="SOURCE", help="a file, a folder of files, or a data set's id on the Hub")
+    data.add_argument("source", nargs="?", help="a file, a folder of files, or a data set's id on the Hub")
+    data.add_argument("--template", choices=DATA_TEMPLATES, help="print example rows of a task, to start a file from")
     data.add_argument("--recipe", type=Path, help="read it as this recipe says, and show what its model would see")
     data.add_argument("--model", metavar="ID", help="show what this model would see: a Hub id or a folder")
     _json(data)

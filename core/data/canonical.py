@@ -9,7 +9,7 @@ from typing import Any
 from fitune.core.data.chats.calls import calls_of, tools_of
 from fitune.core.data.chats.content import said_in
 from fitune.core.data.chats.messages import messages_of
-from fitune.core.data.chats.turns import speaker_of, turns_of
+from fitune.core.data.chats.turns import is_turn, turns_of
 from fitune.core.data.values import Row, Skip, cell, decoded, filled, kind_name, text_of
 
 Convert = Callable[[Row], list[Row]]
@@ -127,11 +127,11 @@ def _answer(row: Row, column: str) -> list[Any]:
 
 def _turns_in(value: Any) -> list[Any]:
     """The turns in a list, or in an object that is a turn; none where it is anything else, such as several answers."""
-    if speaker_of(value) is not None:
+    if is_turn(value):
         return [value]
     turns = turns_of(value) if isinstance(value, list | dict) else None
     texts = isinstance(value, list) and any(isinstance(each, str) for each in value)
-    return turns if turns and not texts and all(speaker_of(turn) is not None for turn in turns) else []
+    return turns if turns and not texts and all(map(is_turn, turns)) else []
 
 
 def _chats(columns: Mapping[str, str]) -> Convert:

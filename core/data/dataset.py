@@ -10,12 +10,12 @@ from itertools import islice
 
 from fitune.core.data.canonical import converter
 from fitune.core.data.chats.grouped import grouped
+from fitune.core.data.checks.report import Finding, Report, report_of, too_few_left
+from fitune.core.data.checks.scan import scan
 from fitune.core.data.exchange import said_of
 from fitune.core.data.files import find
 from fitune.core.data.files.listing import Source
 from fitune.core.data.files.readers import batches, read
-from fitune.core.data.report import Finding, Report, report_of, too_few_left
-from fitune.core.data.scan import scan
 from fitune.core.data.shapes.recognise import recognise
 from fitune.core.data.shapes.shape import Shape, as_toml
 from fitune.core.data.split import split
@@ -162,4 +162,4 @@ def _unasked(done_bytes: int, total_bytes: int) -> None:
 
 
 def _unnoted(kind: str, line: int) -> None:
-    """What is read leniently is noted by `inspect`, in core.data.scan."""
+    """What is read leniently is noted by `inspect`, in core.data.checks.scan."""

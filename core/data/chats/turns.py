@@ -46,7 +46,7 @@ def style_of(value: Any) -> Style | None:
     """How the turns in a list or object are written; None if it holds no turns."""
     value = decoded(value)
     turns = [] if isinstance(value, str) else turns_of(value) or []
-    if not turns or any(speaker_of(turn) is None for turn in turns):
+    if not turns or not all(map(is_turn, turns)):
         return None
     inner = _in_object(value) if isinstance(value, dict) else value
     if not isinstance(inner, list) or not isinstance(inner[0], dict):
@@ -60,6 +60,14 @@ def speaker_of(turn: Any) -> object:
         return None
     said = next((turn[key] for key in SPEAKER_KEYS if turn.get(key) is not None), None)
     return said.get("role") if isinstance(said, dict) else said
+
+
+def is_turn(value: Any) -> bool:
+    """Whether this is a turn: an object with a speaker that chats know, or with the keys of the two usual forms."""
+    if speaker_of(value) is None:
+        return False
+    usual = value.keys() >= {"role", "content"} or value.keys() >= {"from", "value"}
+    return usual or role_of(speaker_of(value)) is not None
 
 
 def content_of(turn: Mapping[str, Any]) -> Any:

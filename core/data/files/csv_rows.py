@@ -98,7 +98,9 @@ def _why(error: csv.Error, line: str) -> str:
 
 
 def _row(header: list[str], record: list[str]) -> Row | Skip:
-    """The fields by name. Empty ones at the end of a line may be missing."""
+    """The fields by name. Empty ones at the end of a line may be missing, or too many."""
+    if not any(record[len(header) :]):
+        record = record[: len(header)]
     missing = len(header) - len(record)
     if missing < 0 or (missing and len(record) == 1):
         return Skip("bad_line", f"has {len(record)} fields where the header has {len(header)}.")

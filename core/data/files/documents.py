@@ -9,6 +9,10 @@ from fitune.core.data.values import Row, Skip, kind_name
 
 MOST = 0.8
 """An object whose list of objects holds this share of its words is only the list's wrapping."""
+COUNTED = 200
+"""Entries of a list whose words are counted."""
+LOOKED_AT = 20
+"""Entries of a list that tell whether they are turns."""
 ASKED = {"question", "answer", "chosen", "system", "document"}
 """Roles of fields that belong to a single row."""
 
@@ -24,32 +28,45 @@ def unwrapped(value: Any, split: str) -> list[Any]:
     """The rows in a value at the top of a document: in an object that only wraps them, or else the value itself."""
     if not isinstance(value, dict):
         return [value]
-    return _wrapped(value, split) or _split_table(value) or _by_row(value) or _by_column(value) or [value]
+    return _arranged(value, split) or [value]
+
+
+def _arranged(value: Row, split: str) -> list[Any]:
+    """The rows in an object, in any of these ways; none if it is a row itself."""
+    return _wrapped(value, split) or _split_table(value) or _by_row(value) or _by_column(value)
 
 
 def _wrapped(value: Row, split: str) -> list[Any]:
     """The rows of the list that an object wraps: that of the split, or the one with nearly all the words."""
+    words = {key: _words(each) for key, each in value.items()}
+    enough = MOST * sum(words.values())
     lists = {key: each for key, each in value.items() if _is_rows(key, each)}
-    inner = [each for each in value.values() if isinstance(each, dict)]
-    if not lists and len(inner) == 1 and words_in(inner[0]) >= MOST * words_in(value):
-        return _wrapped(inner[0], split)
+    inner = [key for key, each in value.items() if isinstance(each, dict)]
+    if not lists and len(inner) == 1 and words[inner[0]] >= enough:
+        return _arranged(value[inner[0]], split)
     if not lists:
         return []
-    name = split if split in lists else max(lists, key=lambda key: words_in(lists[key]))
+    name = split if split in lists else max(lists, key=lambda key: words[key])
     if all(isinstance(each, dict) and isinstance(each.get("row"), dict) for each in lists[name]):
         return [each["row"] for each in lists[name]]  # as the Hub's viewer shows them
-    about = {key: each for key, each in value.items() if key not in lists}
-    is_row = any(ASKED & roles_of(key) and words_in(each) for key, each in about.items())
-    if split not in lists and (is_row or words_in(lists[name]) < MOST * words_in(value)):
+    is_row = any(ASKED & roles_of(key) and words[key] for key in value if key not in lists)
+    if split not in lists and (is_row or words[name] < enough):
         return []
     return list(lists[name])
+
+
+def _words(value: Any) -> int:
+    """Letters of words in a value; of a long list judged by its first entries."""
+    if isinstance(value, list) and len(value) > COUNTED:
+        return words_in(value[:COUNTED]) * len(value) // COUNTED
+    return words_in(value)
 
 
 def _is_rows(key: str, value: Any) -> bool:
     """A list of objects which are not the turns of one chat."""
     if not (isinstance(value, list) and value and isinstance(value[0], dict)):
         return False
-    style = style_of(value)
+    style = style_of(value[:LOOKED_AT])
     return style is None or (style == "pairs" and key not in CHAT_KEYS)
 
 

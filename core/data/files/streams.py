@@ -9,6 +9,7 @@ from typing import IO, Literal
 
 import orjson
 
+from fitune.core.data.shapes.names import roles_of
 from fitune.core.errors import UserError
 
 Kind = Literal["jsonl", "json", "csv", "tsv", "parquet", "xlsx", "text"]
@@ -128,9 +129,18 @@ def kind_of(name: str, head: bytes) -> Kind:
     if suffix not in SUFFIXES:
         raise UserError(f"{name}: {suffix or 'this'} is not a kind of file that fitune reads.", _hint(suffix))
     kind = SUFFIXES[suffix]
+    if kind == "text" and _names_columns(head):
+        return "csv"
     if kind in ("jsonl", "json") or OBJECTS.match(head):
         return _json_kind(kind, head)
     return kind
+
+
+def _names_columns(head: bytes) -> bool:
+    """Whether a text begins with names of columns, of which one asks and one answers."""
+    names = re.split(r"[,;\t|]", head.partition(b"\n")[0].decode("utf-8", "replace"))
+    roles = [roles_of(name) for name in names]
+    return all(roles) and any("question" in each for each in roles) and any("answer" in each for each in roles)
 
 
 def _hint(suffix: str) -> str:

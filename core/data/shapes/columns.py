@@ -18,7 +18,7 @@ NAME_WORDS = 3
 FEW_VALUES = 8
 """With fewer values than this, nothing can be said about how often they repeat."""
 MEDIA_FILE = re.compile(
-    r"(?:data:(?:image|audio|video)/|\S+\.(?:png|jpe?g|gif|webp|bmp|tiff?|heic|mp3|wav|flac|ogg|m4a|mp4|mov|avi|webm)$)",
+    r"(?:data:(?:image|audio|video)/|iVBORw0KGgo|/9j/4AA|R0lGODlh|\S+\.(?:png|jpe?g|gif|webp|bmp|tiff?|heic|mp3|wav|flac|ogg|m4a|mp4|mov|avi|webm)$)",
     re.IGNORECASE,
 )
 PATH = re.compile(r"(?:https?://|s3://|file://|\.{0,2}/|[A-Za-z]:\\)\S+$|\S+/\S+\.\w{1,5}$|[\w.-]+@[\w.-]+$|www\.\S+$")
@@ -44,8 +44,6 @@ class Column:
     """Those that are not empty, decoded."""
     words: int
     """Letters of text in it that are words, not marks or names of things: what a model could learn from."""
-    few: bool
-    """Whether the same few values come again and again."""
     style: Style | None = None
     """How its turns are written, where it holds turns."""
 
@@ -88,7 +86,7 @@ def _column(name: str, raw: list[Any]) -> Column:
         is_named = {"label", "note"} & roles_of(name) and all(len(value.split()) <= NAME_WORDS for value in distinct)
         kind = "label" if few or is_named else kind
     words = sum(map(words_in, values)) if kind in ("text", "turns", "list") else 0
-    return Column(name, kind, values, words, few, style)
+    return Column(name, kind, values, words, style)
 
 
 def _is_empty(value: Any) -> bool:

@@ -2,12 +2,13 @@
 
 import re
 import tomllib
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 NAMES = Path(__file__).with_name("column_names.toml")
 
 
+@lru_cache(maxsize=4096)
 def roles_of(name: str) -> frozenset[str]:
     """The roles that a column of this name plays in the data sets of others: question, answer, label, note ...
 

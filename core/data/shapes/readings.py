@@ -7,7 +7,7 @@ from typing import Any
 from fitune.core.data.chats.speakers import role_of
 from fitune.core.data.chats.turns import speaker_of, turns_of
 from fitune.core.data.shapes.columns import FEW_VALUES, Column
-from fitune.core.data.shapes.names import plain
+from fitune.core.data.shapes.names import plain, roles_of
 
 CLOSE = 0.5
 """A second answer with this share of the words of the first makes it a close call which one is meant."""
@@ -96,10 +96,11 @@ def _is_leaf(column: Column) -> bool:
 
 
 def _may_ask(column: Column, has_context: bool) -> bool:
-    """Whether this looks like questions: text, and not the same few words again and again unless about a context."""
+    """Whether this looks like questions: text, and not a few single words again and again unless about a context."""
     if len(column.values) < FEW_VALUES:  # too few to doubt the name
         return True
-    return column.kind not in NO_QUESTION and (has_context or column.kind != "label")
+    has_sentences = any(" " in str(value).strip() for value in column.values)
+    return column.kind not in NO_QUESTION and (column.kind != "label" or has_context or has_sentences)
 
 
 def _may_answer(column: Column) -> bool:
@@ -163,6 +164,7 @@ def by_content(table: Sequence[Column]) -> list[Reading]:
         text = max(plain_texts or texts, key=lambda column: column.words)
         has_sentences = any(" " in str(value) or not str(value).isascii() for value in text.values)
         sure = len(texts) == 1 and has_sentences and (not text.hints or "text" in text.hints)
+        sure = sure and not any(map(names_speakers, table))
         found, why = {"text": text.name}, f"{text.name} is taken as plain text."
         return [Reading("text", found, sure, why, tuple(pairs_of(texts)))]
     if len(texts) == 2:
@@ -170,6 +172,12 @@ def by_content(table: Sequence[Column]) -> list[Reading]:
         why = f"{texts[0].name} and {texts[1].name} are the columns with text."
         return [Reading("question_answer", pairs[0], False, why, tuple(pairs[1:]))]
     return []
+
+
+def names_speakers(column: Column) -> bool:
+    """Whether a column says who speaks, so that each row is a message: `sender`, `author.name`."""
+    first, dot, _ = column.name.partition(".")
+    return "role" in roles_of(first) and (bool(dot) or "note" not in column.roles) and column.kind != "empty"
 
 
 def _labelled(texts: Sequence[Column], label: Column) -> Reading:

@@ -31,10 +31,12 @@ def recognise(rows: Sequence[Row], data: Data) -> Shape:
         shape = mapped(rows, columns_of(rows), data)
         return replace(shape, columns=_with_system(shape.format, shape.columns, table))
     shape = _guess(rows, table)
-    if data.format not in ("auto", shape.format):
-        shape = named(columns_of(rows), data.format, shape)
-        return replace(shape, columns=_with_system(shape.format, shape.columns, table))
-    return shape
+    if data.format == "auto" or (shape.problems and data.format == shape.format):
+        return shape
+    if data.format == shape.format:
+        return replace(shape, sure=True, why="the recipe says so.", candidates=())
+    shape = named(columns_of(rows), data.format, shape)
+    return replace(shape, columns=_with_system(shape.format, shape.columns, table))
 
 
 def _guess(rows: Sequence[Row], table: Sequence[Column]) -> Shape:
@@ -67,6 +69,8 @@ def _judged(best: Reading, found: Sequence[Reading], rows: Sequence[Row], table:
         offered = [*_with_unseen(columns, unseen[0]), *offered]
     stops = (_most_unseen(unseen, offered),) if unseen_words > seen else ()
     why = _glued(best) if _is_glued(best, rows) else best.why
+    if close and names and not stops:
+        why = f"{why} Left out: {', '.join(names)}."
     candidates = tuple(offered[:OFFERED]) if close else ()
     return Shape(best.format, columns, not close, why, candidates, stops, names)
 

@@ -1,52 +1,21 @@
-"""Rows that must not be learned as they are: good answers beside bad ones, rated ones, pictures, single messages."""
+"""Rows that must not be learned as they are: those with pictures, with good and bad answers, or of single messages."""
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from fitune.core.data.chats.speakers import role_of
-from fitune.core.data.chats.turns import speaker_of, turns_of
 from fitune.core.data.shapes.columns import Column
-from fitune.core.data.shapes.names import hinted_roles, plain
-from fitune.core.data.shapes.readings import Reading, filled
+from fitune.core.data.shapes.compared import compared
+from fitune.core.data.shapes.names import plain
+from fitune.core.data.shapes.readings import Reading, names_speakers
 from fitune.core.data.shapes.shape import Shape, as_toml
 from fitune.core.errors import Problem
 
-NUMBERED = re.compile(r"^(.*?)_?(?:[abwl]|\d+|one|two)$")
-"""The name of one of several columns of a kind: response_a, answer 2."""
-VERDICT = (
-    "winner",
-    "preference",
-    "preferred",
-    "better",
-    "best",
-    "choice",
-    "chosen",
-    "vote",
-    "verdict",
-    "label",
-    "rank",
-)
-NO = {
-    "false",
-    "0",
-    "0.0",
-    "-1",
-    "no",
-    "bad",
-    "down",
-    "downvote",
-    "thumbs_down",
-    "dislike",
-    "negative",
-    "rejected",
-    "incorrect",
-}
 MOST = 0.6
 
 
 def special(table: Sequence[Column], best: Reading | None) -> Shape | None:
     """Why these rows need another training than that on answers, if they do."""
-    return _pictures(table, best) or _preference(table) or _rivals(table) or _rated(table, best) or _messages(table)
+    return _pictures(table, best) or compared(table, best) or _messages(table, best)
 
 
 def _pictures(table: Sequence[Column], best: Reading | None) -> Shape | None:
@@ -68,102 +37,14 @@ def _shows(column: Column) -> bool:
     return "media" in column.roles and column.kind in ("path", "object", "list")
 
 
-def _preference(table: Sequence[Column]) -> Shape | None:
-    """A good answer beside a bad one, in columns of such names."""
-    rejected = next((column for column in filled(table, "rejected") if _is_words(column)), None)
-    if rejected is None:
-        return None
-    chosen = next((column for column in filled(table, "chosen") if _is_words(column)), None)
-    if chosen is None:
-        answers = [each for each in (*filled(table, "answer"), *filled(table, "chat")) if _is_words(each)]
-        chosen = next((column for column in answers if column is not rejected), None)
-    if chosen is None:
-        return None
-    return _compared(f"columns {chosen.name}, {rejected.name}", _good_answers(table, chosen))
-
-
-def _is_words(column: Column) -> bool:
-    if column.kind == "yes_no":  # an answer may be "No.", but not True
-        return not _verdicts(column) <= {"true", "false", "0", "1"}
-    return column.kind not in ("empty", "number", "date")
-
-
-def _compared(where: str, hint: Mapping[str, str]) -> Shape:
-    text = "these are preference pairs (a chosen and a rejected answer), which fitune does not train on."
-    fix = f"To learn the chosen answers only, set data.columns = {as_toml(hint)}." if hint else (
-        "To learn the better answers only, put them into a column of their own."
-    )  # fmt: skip
-    hints = (hint,) if hint else ()
-    return Shape(
-        "preference", {}, True, "there is a good answer beside a bad one.", hints, (Problem(where, text, fix),)
-    )
-
-
-def _good_answers(table: Sequence[Column], chosen: Column) -> Mapping[str, str]:
-    """A mapping that learns the chosen answers, with their questions."""
-    value = chosen.values[0]
-    turns = (turns_of(value) or []) if isinstance(value, list) or chosen.kind == "text" else []
-    if any(role_of(speaker_of(turn)) == "user" for turn in turns if isinstance(turn, dict)):
-        return {"messages": chosen.name}
-    asks = [each for each in (*filled(table, "question"), *filled(table, "chat")) if each is not chosen and each.values]
-    asks = [column for column in asks if column.kind in ("text", "turns", "list", "label")]
-    if not asks:
-        return {"messages" if chosen.kind == "turns" else "text": chosen.name}
-    asked = max(asks, key=lambda column: ("context" not in column.roles, column.words))
-    contexts = [each for each in filled(table, "context") if each not in (asked, chosen) and each.values]
-    if contexts:
-        return {"instruction": asked.name, "input": contexts[0].name, "output": chosen.name}
-    return {"question": asked.name, "answer": chosen.name}
-
-
-def _rivals(table: Sequence[Column]) -> Shape | None:
-    """Several answers in numbered columns, and one that says which is best."""
-    stems: dict[str, list[Column]] = {}
-    for column in table:
-        if (numbered := NUMBERED.match(plain(column.name))) and column.kind in ("text", "turns", "label"):
-            stems.setdefault(numbered.group(1), []).append(column)
-    answers = next((found for stem, found in stems.items() if len(found) > 1 and _is_answer(stem)), None)
-    judged = [column for column in table if any(word in plain(column.name) for word in VERDICT)]
-    if not answers or all(column in answers for column in judged):
-        return None
-    return _compared(f"columns {', '.join(column.name for column in answers)}", {})
-
-
-def _is_answer(stem: str) -> bool:
-    return bool({"answer", "chosen"} & hinted_roles(stem))
-
-
-def _rated(table: Sequence[Column], best: Reading | None) -> Shape | None:
-    """Answers of which a column says whether they are good."""
-    if best is None or best.format == "text":
-        return None
-    for column in table:
-        used = column.name in best.columns.values()
-        if (
-            column.kind == "yes_no"
-            and "rating" in column.roles
-            and not used
-            and (len(_verdicts(column)) > 1 or _verdicts(column) <= NO)
-        ):
-            problem = Problem(
-                f"column {column.name}",
-                "these answers are rated good or bad (preference data), and the bad ones would be learned too.",
-                f"Keep the rows whose {column.name} says good, and remove that column.",
-            )
-            return Shape("preference", {}, True, f"the column {column.name} rates the answers.", (), (problem,))
-    return None
-
-
-def _verdicts(column: Column) -> set[str]:
-    return {str(value).strip().lower() for value in column.values}
-
-
-def _messages(table: Sequence[Column]) -> Shape | None:
+def _messages(table: Sequence[Column], best: Reading | None) -> Shape | None:
     """Chats of which each row holds a single message: put together by their conversation, where the user says so."""
     roles = [column for column in table if "role" in column.roles and _are_speakers(column)]
     contents = [column for column in table if "content" in column.roles and column.kind == "text"]
-    if not (roles and contents):
+    if not contents or not (roles or best is None):
         return None
+    if not roles:
+        return _strangers(table, contents[0])
     found = {"role": roles[0].name, "content": contents[0].name}
     chats = [column for column in table if "conversation" in column.roles and column.values]
     is_tree = any("parent" in plain(column.name) for column in table)
@@ -171,12 +52,24 @@ def _messages(table: Sequence[Column]) -> Shape | None:
     if chats and not is_tree:
         columns = {"conversation": chats[0].name, **found}
         return Shape("messages", columns, False, f"{why}; {chats[0].name} tells the chats apart.", (columns,))
-    problem = Problem(
-        f"columns {', '.join(found.values())}",
-        f"{why}, and no answer stands beside its question.",
-        'Write a row for each chat: {"messages": [{"role": "user", "content": ...}, ...]}.',
-    )
-    return Shape("unknown", {}, False, "each row is one message of a chat.", (), (problem,))
+    return _scattered(f"{why}, and no answer stands beside its question.", contents[0])
+
+
+def _strangers(table: Sequence[Column], content: Column) -> Shape | None:
+    """Messages of people, of whom nobody is known to be the assistant."""
+    speakers = next((each for each in table if names_speakers(each) and each.kind in ("label", "text")), None)
+    if speakers is None or speakers is content:
+        return None
+    names = ", ".join(list(dict.fromkeys(map(str, speakers.values)))[:2])
+    why = f"each row is a single message of a chat, and {speakers.name} ({names}) does not say who is the assistant."
+    return _scattered(why, content)
+
+
+def _scattered(why: str, content: Column) -> Shape:
+    fix = 'Write a row for each chat: {"messages": [{"role": "user", "content": ...}, ...]}'
+    fix = f"{fix}; or learn the texts alone: data.columns = {as_toml({'text': content.name})}."
+    problem = Problem(f"column {content.name}", why, fix)
+    return Shape("unknown", {}, False, "each row is one message of a chat.", ({"text": content.name},), (problem,))
 
 
 def _are_speakers(column: Column) -> bool:

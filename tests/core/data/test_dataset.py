@@ -8,13 +8,13 @@ from typing import Any
 import orjson
 import pytest
 
-from fitune.core.data import duplicates, scan
-from fitune.core.data.batch import plain_marks
 from fitune.core.data.canonical import converter
 from fitune.core.data.chats.speakers import ROLES, turn_trouble
+from fitune.core.data.checks import duplicates, scan
+from fitune.core.data.checks.batch import plain_marks
+from fitune.core.data.checks.report import numbered
+from fitune.core.data.checks.scan import mark_of
 from fitune.core.data.dataset import inspect, preview, rows
-from fitune.core.data.report import numbered
-from fitune.core.data.scan import mark_of
 from fitune.core.data.shapes.recognise import recognise
 from fitune.core.data.shapes.shape import MAPPABLE, Shape
 from fitune.core.data.split import split

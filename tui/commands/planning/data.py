@@ -1,4 +1,4 @@
-"""`fitune data SOURCE`: report on a data source, problems first; with a model also on its tokens."""
+"""`fitune data SOURCE`: report on a data source, problems first; with a model also on its tokens; or example rows."""
 
 import argparse
 import dataclasses
@@ -7,7 +7,8 @@ import time
 from dataclasses import dataclass
 
 from fitune.core.data import Finding, Report, dataset
-from fitune.core.errors import ExitCode
+from fitune.core.data.templates import templates
+from fitune.core.errors import ExitCode, UserError
 from fitune.core.recipe import Data, Recipe, load
 from fitune.core.records import to_json
 from fitune.core.runs import Run, RunState
@@ -86,6 +87,12 @@ class DataVerdict:
 
 def run(args: argparse.Namespace) -> int:
     """Exit status: 0, or 2 if training on the source can't work. Raises UserError, also where rendering fails."""
+    if args.template:
+        return _tell_template(args.template)
+    if args.source is None:
+        raise UserError(
+            "There is nothing to read.", "Name a file, a folder or a data set on the Hub, or --template TASK."
+        )
     data, recipe = _asked(args)
     progress = _Progress("read")
     report = dataset.inspect(data, on_progress=progress)
@@ -102,6 +109,15 @@ def run(args: argparse.Namespace) -> int:
         if stats and recipe:
             print_token_stats(stats, recipe)
     return ExitCode.DONE if can_train else ExitCode.BAD_INPUT
+
+
+def _tell_template(name: str) -> int:
+    """Print example rows to stdout, and what to know about them to stderr."""
+    template = templates()[name]
+    print(template.about, file=sys.stderr)
+    print(f"Keep the rows with: fitune data --template {name} > rows.jsonl", file=sys.stderr)
+    print(template.rows, end="")
+    return ExitCode.DONE
 
 
 def _asked(args: argparse.Namespace) -> tuple[Data, Recipe | None]:

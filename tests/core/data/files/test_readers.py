@@ -14,8 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from fitune.core.data.checks.scan import CLOSE_ROWS
 from fitune.core.data.dataset import inspect, rows
-from fitune.core.data.scan import CLOSE_ROWS
 from fitune.core.data.split import split
 from fitune.core.errors import BadInput, Problem, UserError
 from fitune.core.recipe.fields import Data
@@ -309,6 +309,10 @@ CASES = (
          lines({"messages": [*CHAT, CHAT[0], {**CHAT[1], "weight": 0}]}), "messages", found=("marked",)),
     Case("an empty answer in a chat", "a.jsonl",
          lines({"messages": [CHAT[0], {**CHAT[1], "content": ""}, *CHAT]}), "messages", found=("empty_turn",)),
+    Case("an answer that refuses", "a.jsonl", lines({**QA, "answer": "I'm sorry, but I can't."}), found=("refusal",)),
+    Case("labels of which one stands nearly everywhere", "a.jsonl",
+         lines(*({"question": f"Is {n} even?", "answer": "no" if n % 9 else "yes"} for n in range(40))), rows=40,
+         found=("one_sided",)),
     Case("addresses of nobody", "a.jsonl", lines({**QA, "answer": "write to help@example.com"})),
 )  # fmt: skip
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"ab" * 32 + b"\nsize 9\n"

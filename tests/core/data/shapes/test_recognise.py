@@ -97,6 +97,11 @@ WITH_MORE: tuple[tuple[str, Make, tuple[str, str]], ...] = (
      (text(3), a(3))),
     ("an object to extract", lambda n: {"instruction": "Extract.", "input": text(n), "output": {"port": n, "at": None}},
      (f"Extract.\n\n{text(3)}", '{"port":3,"at":null}')),
+    ("an object with the keys of a turn", lambda n: {"prompt": text(n), "output": {"from": "Rome", "to": f"Port{n}"}},
+     (text(3), '{"from":"Rome","to":"Port3"}')),
+    ("objects with authors beside",
+     lambda n: {"question": q(n), "answer": text(n), "cited": [{"author": "Ann", "text": f"Page {n}"}]},
+     (q(3), text(3))),
     ("calls as an answer", lambda n: {"query": q(n), "answers": json.dumps([{"name": "find", "arguments": {"n": n}}]),
                                       "tools": "[{\"name\": \"find\", \"parameters\": {}}]"},
      (q(3), "[calls find]")),
@@ -193,3 +198,9 @@ def test_words_that_stay_unseen_are_named_where_they_are_fewer() -> None:
 def test_rows_of_another_kind_do_not_hide_what_most_rows_are() -> None:
     rows = [{"messages": chat(n)} if n % 4 else {"text": text(n)} for n in range(ROWS)]
     assert recognise(rows, Data(source="x")).format == "messages"
+
+
+def test_a_format_in_the_recipe_answers_the_question() -> None:
+    rows = [{"prompt": q(n), "completion": a(n)} for n in range(ROWS)]
+    shape = recognise(rows, Data(source="x", format="prompt_completion"))
+    assert (shape.format, shape.sure, shape.candidates) == ("prompt_completion", True, ())

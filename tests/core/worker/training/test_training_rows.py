@@ -55,8 +55,7 @@ def test_held_out_rows_without_an_answer_are_told(
     source.write_text("".join(json.dumps({"prompt": "a" * n, "completion": "b"}) + "\n" for n in (1, 60)))
     monkeypatch.setattr(training_rows, "split", lambda *_: ([0], [1]))
     run = Run(tmp_path)
-    columns = {"prompt": "prompt", "completion": "completion"}
-    wanted = recipe(data={"source": str(source), "columns": columns}, model={"max_seq_length": 32})
+    wanted = recipe(data={"source": str(source), "format": "prompt_completion"}, model={"max_seq_length": 32})
     rows = training_rows.read_rows(run, wanted, tokenizer("qwen2.5"), EventLog(run.events, "train"))
     assert (len(rows.train), rows.held_out) == (1, [])
     said = [each.message for each in data_of(run.events, Warned)]

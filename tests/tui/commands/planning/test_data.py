@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from fitune.core import jobs
-from fitune.core.data.report import Finding
+from fitune.core.data.checks.report import Finding
 from fitune.core.errors import Problem
 from fitune.core.runs import EventLog, Failed, Finished, Started
 from fitune.core.runs.run import Run
@@ -168,3 +168,16 @@ def test_another_model_is_read_as_the_recipe_says(fitune: Fitune, source: str, r
     fitune("data", source, "--recipe", str(recipe), "--model", "owner/other")
     model = asked[0].model
     assert (model.id, model.revision, model.max_seq_length) == ("owner/other", None, 64)
+
+
+def test_example_rows_go_to_stdout_and_what_to_know_of_them_to_stderr(fitune: Fitune) -> None:
+    status, out, err = fitune("data", "--template", "extraction")
+    assert status == 0
+    assert [json.loads(line)["output"]["day"] for line in out.splitlines()] == ["Friday", "Monday"]
+    assert "keys in every row, in the same order" in err
+
+
+def test_without_a_source_there_is_nothing_to_read(fitune: Fitune) -> None:
+    assert fitune("data")[::2] == (
+        2, "There is nothing to read. Name a file, a folder or a data set on the Hub, or --template TASK.\n",
+    )  # fmt: skip

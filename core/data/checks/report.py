@@ -5,15 +5,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from fitune.core.data.checks.scan import Scan
+from fitune.core.data.checks.sentences import CLOSE, OF_COLUMNS, SAID, SKIPS
 from fitune.core.data.files.listing import Source
 from fitune.core.data.files.streams import suffix_of
-from fitune.core.data.scan import Scan
 from fitune.core.data.shapes.shape import Shape, as_toml
 from fitune.core.data.values import Row
 from fitune.core.errors import Problem
 
 Severity = Literal["stop", "warn"]
 FEW_ROWS = 32
+LABELS_MOST = 20
+"""More kinds of answers than this are no labels."""
+ONE_SIDED = 0.8
+"""Share of one label from which on it is worth a word."""
 UNSEEN_SHOWN = 3
 
 
@@ -81,118 +86,6 @@ class Report:
         return all(finding.severity != "stop" for finding in self.problems)
 
 
-SAID: Mapping[str, tuple[str, str]] = {
-    "bad_line": ("{n} row[|s] can't be read and [is|are] left out.", "Fix or remove them."),
-    "empty": ("{n} row[|s] [has|have] no answer, or no text, and [is|are] left out.", "Fill or remove them."),
-    "missing": (
-        "{n} row[|s] lack[s|] a column that the others have, and [is|are] left out.",
-        "Are there rows of two kinds?",
-    ),
-    "type": (
-        "{n} row[|s] hold[s|] something that is not text where text belongs, and [is|are] left out.",
-        "Fix or remove them.",
-    ),
-    "role": (
-        "{n} row[|s] [has|have] a speaker that no chat template knows, and [is|are] left out.",
-        "Use system, user, assistant.",
-    ),
-    "no_answer": (
-        "{n} chat[|s] [has|have] no answer of the assistant, and [is|are] left out.",
-        "There is nothing to learn in them.",
-    ),
-    "system_only": (
-        "{n} row[|s] hold[s|] only a system prompt, and [is|are] left out.",
-        "There is nothing to learn in them.",
-    ),
-    "all_marked": (
-        "{n} row[|s] [has|have] only answers that are marked as not to be learned, and [is|are] left out.",
-        "Check weight, train or loss in them.",
-    ),
-    "segments": (
-        "{n} row[|s] [has|have] segments to learn between others, and [is|are] left out.",
-        "Keep the segments to learn at the end.",
-    ),
-    "scattered": (
-        "{n} conversation[|s] [does|do] not stand together in the file, and [is|are] left out in part.",
-        "Sort the rows by conversation.",
-    ),
-    "media": ("{n} row[|s] hold[s|] images or other media, and [is|are] left out.", "fitune trains on text."),
-    "duplicate": (
-        "{n} row[|s] repeat[s|] an earlier one.",
-        "They weigh more in training; remove them unless you mean it.",
-    ),
-    "unbalanced": (
-        "In {n} chat[|s] the user and the assistant don't take turns.",
-        "Some chat templates refuse such chats.",
-    ),
-    "no_last_answer": (
-        "{n} chat[|s] [doesn't|don't] end with an answer.",
-        "What comes after the last answer teaches nothing.",
-    ),
-    "empty_turn": (
-        "In {n} chat[|s] an answer is empty.",
-        "It is shown to the model, but not learned.",
-    ),
-    "marked": (
-        "{n} chat[|s] [has|have] answers that are marked as not to be learned (weight 0, train or loss false).",
-        "They are shown to the model, but not learned.",
-    ),
-    "system_late": (
-        "In {n} chat[|s] a system prompt stands after the first turn.",
-        "Many chat templates refuse that.",
-    ),
-    "encoding": (
-        "{n} place[|s] [is|are] not UTF-8 and [was|were] read as Windows-1252 (Latin-1).",
-        "Check the accents; save as UTF-8.",
-    ),
-    "utf16": ("{n} file[|s] [is|are] UTF-16 and [was|were] recoded.", "Nothing needs to be done."),
-    "repaired": (
-        "{n} line[|s] [is|are] not strict JSON (a comma at the end, NaN, single quotes), but [was|were] read.",
-        "Check one.",
-    ),
-    "header": (
-        "The first line looks like a row, not like names of columns.",
-        "A CSV file needs a line with names first.",
-    ),
-    "garbled": (
-        "{n} row[|s] [has|have] garbled letters (such as â€™ or �).",
-        "The text was once read in the wrong encoding.",
-    ),
-    "nul": ("{n} row[|s] [has|have] NUL characters.", "Remove them: tokenizers treat them badly."),
-    "copied": (
-        "In {n} row[|s] the answer also stands in the question.",
-        "Then the model learns to copy; is that meant?",
-    ),
-    "empty_prompt": (
-        "{n} row[|s] [has|have] an empty question.",
-        "The model learns to say this out of nothing; is that meant?",
-    ),
-    "email": ("{n} row[|s] hold[s|] e-mail addresses.", "A trained model can repeat them."),
-    "secret": (
-        "{n} row[|s] seem[s|] to hold passwords or keys.",
-        "A trained model can repeat them: remove and revoke them.",
-    ),
-}
-"""A sentence for each kind, as for `numbered`, and what to do; in the order they are told."""
-CLOSE = {"garbled", "nul", "copied", "empty_prompt", "email", "secret"}
-SKIPS = (
-    "bad_line",
-    "empty",
-    "missing",
-    "type",
-    "role",
-    "no_answer",
-    "system_only",
-    "media",
-    "all_marked",
-    "segments",
-    "scattered",
-)
-"""The kinds of rows that are left out."""
-OF_COLUMNS = ("empty", "missing", "type")
-"""Those of them that other columns may fix."""
-
-
 def numbered(text: str, count: int) -> str:
     """The text with `{n}` as the count, and of each `[one|many]` the word that agrees with it."""
     chosen = re.sub(r"\[([^|\]]*)\|([^]]*)\]", r"\1" if count == 1 else r"\2", text)
@@ -255,7 +148,13 @@ def report_of(source: Source, shape: Shape, found: Scan, choices: Sequence[str])
         counts={kind: count for kind, count in counts.items() if count},
         close_rows=found.close_rows,
         duplicates_exact=found.duplicates.is_exact,
-        problems=(*stops, *_about_shape(shape, choices), *warnings, *_about_size(source, rows, counted, stops)),
+        problems=(
+            *stops,
+            *_about_shape(shape, choices),
+            *warnings,
+            *_about_labels(found),
+            *_about_size(source, rows, counted, stops),
+        ),
     )
 
 
@@ -283,9 +182,24 @@ def _about_shape(shape: Shape, choices: Sequence[str]) -> list[Finding]:
         out.append(Finding("warn", "unsure", 1, problem, tuple(choices)))
     for name in shape.unseen[:UNSEEN_SHOWN] if shape.is_usable and shape.sure else ():
         text = f"the column {name} is not used: the model won't see it."
-        fix = f'To show it under the question: data.columns = {{instruction = ..., input = "{name}", output = ...}}.'
+        pair = {"instruction": shape.columns.get("question"), "input": name, "output": shape.columns.get("answer")}
+        shown = {role: column for role, column in pair.items() if column}
+        fix = f"To show it under the question: data.columns = {as_toml(shown)}." if len(shown) == len(pair) else ""
         out.append(Finding("warn", "unused", 1, Problem("data.columns", text, fix)))
     return out
+
+
+def _about_labels(found: Scan) -> list[Finding]:
+    """Whether the answers are a few labels of which one stands nearly everywhere."""
+    count = sum(found.answers.values())
+    if count < FEW_ROWS or not 1 < len(found.answers) <= LABELS_MOST:
+        return []
+    (label, most), *_ = found.answers.most_common(1)
+    if most < ONE_SIDED * count:
+        return []
+    text = f'{most / count:.0%} of the answers are "{label}", one of {len(found.answers)}.'
+    fix = "A model that always says this is as often right: add rows of the others."
+    return [Finding("warn", "one_sided", most, Problem("", text, fix))]
 
 
 def _about_size(source: Source, rows: int, counted: bool, stops: Sequence[Finding]) -> list[Finding]:

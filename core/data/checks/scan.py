@@ -10,11 +10,12 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from fitune.core.data.batch import plain_marks
 from fitune.core.data.canonical import converter, is_said
 from fitune.core.data.chats.grouped import grouped
 from fitune.core.data.chats.speakers import turn_trouble
-from fitune.core.data.duplicates import Duplicates
+from fitune.core.data.checks.batch import plain_marks
+from fitune.core.data.checks.duplicates import Duplicates
+from fitune.core.data.exchange import exchange_of
 from fitune.core.data.files.find import opened
 from fitune.core.data.files.listing import Source, SourceFile
 from fitune.core.data.files.parquet_rows import rows_in_parquet
@@ -28,6 +29,8 @@ CLOSE_STRIDE = 256
 PLACES_KEPT = 20
 """So many places are kept of each kind of oddity; all are counted."""
 TICK_ROWS = 4096
+LABEL_CHARS = 40
+LABELS_KEPT = 50
 HEAD_ROWS = 2000
 """The head of a source: so many rows ..."""
 HEAD_BYTES = 1 << 23
@@ -42,6 +45,11 @@ SECRET = re.compile(
 )
 KEY_MARKS = ("AKIA", "sk-", "xox", "AIza", "PRIVATE KEY")
 TOKEN_MARKS = ("hf_", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_")
+REFUSAL = re.compile(
+    r"(?:I'm|I’m|I am) sorry, but|As an AI\b|I (?:can't|can’t|cannot|am unable to) (?:assist|help|fulfill|comply)"
+    r"|Es tut mir leid, aber|Lo siento, pero|Je suis désolée?, mais|Mi dispiace, ma|抱歉，|对不起，|申し訳ありません"
+)
+"""How an answer begins that refuses to answer."""
 GARBLED = re.compile("\ufffd|â€|Ã[©¤¶¼¨]")
 """A replacement character, or UTF-8 that was once read as Latin-1."""
 
@@ -68,6 +76,8 @@ class Scan:
     duplicates: Duplicates = field(default_factory=Duplicates)
     first_places: dict[int, str] = field(default_factory=dict)
     """Hash of a row -> where it stood first, among the first CLOSE_ROWS."""
+    answers: Counter[str] = field(default_factory=Counter)
+    """Short answers among the rows looked at closely: labels, if there are few of them."""
     broken: UserError | None = None
     """Why reading ended early."""
     complete: bool = True
@@ -224,6 +234,8 @@ def _look_closely(found: Scan, row: Row | Skip, made: list[Row], where: str) -> 
     for each in made:
         for kind in oddities(each):
             found.note(kind, where)
+        if len(found.answers) < LABELS_KEPT:
+            found.answers[exchange_of(each)[1][:LABEL_CHARS]] += 1
 
 
 def oddities(row: Row) -> list[str]:
@@ -238,6 +250,7 @@ def oddities(row: Row) -> list[str]:
         "secret": _may_hold_key(whole) and SECRET.search(whole),
         "nul": "\0" in whole,
         "garbled": _may_be_garbled(whole) and GARBLED.search(whole),
+        "refusal": any(REFUSAL.match(answer) for answer in answers),
         "copied": any(len(answer) >= COPIED_CHARS and answer in asked[0] for answer in answers),
         "empty_prompt": "text" not in row and not all(each.strip() for each in asked),
         "tools": "tools" in row or any("tool_calls" in each or each["role"] == "tool" for each in messages),

@@ -1,0 +1,158 @@
+"""Rows with more than one answer to learn from: a good one beside a bad one, ranked ones, or answers that are rated."""
+
+import re
+from collections.abc import Mapping, Sequence
+
+from fitune.core.data.chats.speakers import role_of
+from fitune.core.data.chats.turns import speaker_of, turns_of
+from fitune.core.data.shapes.columns import Column
+from fitune.core.data.shapes.names import hinted_roles, plain, roles_of
+from fitune.core.data.shapes.readings import Reading, filled
+from fitune.core.data.shapes.shape import Shape, as_toml
+from fitune.core.errors import Problem
+
+NUMBERED = re.compile(r"^(.*?)_?(?:[abwl]|\d+|one|two)$")
+"""The name of one of several columns of a kind: response_a, answer 2."""
+VERDICT = (
+    "winner",
+    "preference",
+    "preferred",
+    "better",
+    "best",
+    "choice",
+    "chosen",
+    "vote",
+    "verdict",
+    "label",
+    "rank",
+)
+NO = {
+    "false",
+    "0",
+    "0.0",
+    "-1",
+    "no",
+    "bad",
+    "down",
+    "downvote",
+    "thumbs_down",
+    "dislike",
+    "negative",
+    "rejected",
+    "incorrect",
+}
+
+
+def compared(table: Sequence[Column], best: Reading | None) -> Shape | None:
+    """Why these rows are preference data, if they are; best: how they would be read if they were not."""
+    return _preference(table) or _rivals(table) or _ranked(table) or _rated(table, best)
+
+
+def _preference(table: Sequence[Column]) -> Shape | None:
+    """A good answer beside a bad one, in columns of such names."""
+    rejected = next((column for column in filled(table, "rejected") if _is_words(column)), None)
+    if rejected is None:
+        return None
+    chosen = next((column for column in filled(table, "chosen") if _is_words(column)), None)
+    if chosen is None:
+        answers = [each for each in (*filled(table, "answer"), *filled(table, "chat")) if _is_words(each)]
+        chosen = next((column for column in answers if column is not rejected), None)
+    if chosen is None:
+        return None
+    return _compared(f"columns {chosen.name}, {rejected.name}", _good_answers(table, chosen))
+
+
+def _is_words(column: Column) -> bool:
+    if column.kind == "yes_no":  # an answer may be "No.", but not True
+        return not _verdicts(column) <= {"true", "false", "0", "1"}
+    return column.kind not in ("empty", "number", "date")
+
+
+def _compared(where: str, hint: Mapping[str, str]) -> Shape:
+    text = "these are preference pairs (a chosen and a rejected answer), which fitune does not train on."
+    fix = f"To learn the chosen answers only, set data.columns = {as_toml(hint)}." if hint else (
+        "To learn the better answers only, put them into a column of their own."
+    )  # fmt: skip
+    hints = (hint,) if hint else ()
+    return Shape(
+        "preference", {}, True, "there is a good answer beside a bad one.", hints, (Problem(where, text, fix),)
+    )
+
+
+def _good_answers(table: Sequence[Column], chosen: Column) -> Mapping[str, str]:
+    """A mapping that learns the chosen answers, with their questions."""
+    value = chosen.values[0]
+    turns = (turns_of(value) or []) if isinstance(value, list) or chosen.kind == "text" else []
+    if any(role_of(speaker_of(turn)) == "user" for turn in turns if isinstance(turn, dict)):
+        return {"messages": chosen.name}
+    asks = [each for each in (*filled(table, "question"), *filled(table, "chat")) if each is not chosen and each.values]
+    asks = [column for column in asks if column.kind in ("text", "turns", "list", "label")]
+    if not asks:
+        return {"messages" if chosen.kind == "turns" else "text": chosen.name}
+    asked = max(asks, key=lambda column: ("context" not in column.roles, column.words))
+    contexts = [each for each in filled(table, "context") if each not in (asked, chosen) and each.values]
+    if contexts:
+        return {"instruction": asked.name, "input": contexts[0].name, "output": chosen.name}
+    return {"question": asked.name, "answer": chosen.name}
+
+
+def _rivals(table: Sequence[Column]) -> Shape | None:
+    """Several answers in numbered columns, and one that says which is best."""
+    stems: dict[str, list[Column]] = {}
+    for column in table:
+        if (numbered := NUMBERED.match(plain(column.name))) and column.kind in ("text", "turns", "label"):
+            stems.setdefault(numbered.group(1), []).append(column)
+    answers = next((found for stem, found in stems.items() if len(found) > 1 and _is_answer(stem)), None)
+    judged = [column for column in table if any(word in plain(column.name) for word in VERDICT)]
+    if not answers or all(column in answers for column in judged):
+        return None
+    return _compared(f"columns {', '.join(column.name for column in answers)}", {})
+
+
+def _ranked(table: Sequence[Column]) -> Shape | None:
+    """Lists of several answers with a score or a rank for each."""
+    numbers = {len(each) for column in table for each in column.values if _are_numbers(each)}
+    for column in table:
+        several = [each for each in column.values if isinstance(each, list) and len(each) > 1]
+        if column.kind == "list" and "answer" in column.roles and several:
+            items = [item for each in several for item in each]
+            if all(map(_is_scored, items)) or numbers & {len(each) for each in several}:
+                return _compared(f"column {column.name}", {})
+    return None
+
+
+def _are_numbers(value: object) -> bool:
+    return isinstance(value, list) and len(value) > 1 and all(isinstance(each, int | float) for each in value)
+
+
+def _is_scored(item: object) -> bool:
+    return isinstance(item, dict) and any({"rating", "note"} & roles_of(key) for key in item)
+
+
+def _is_answer(stem: str) -> bool:
+    return bool({"answer", "chosen"} & hinted_roles(stem))
+
+
+def _rated(table: Sequence[Column], best: Reading | None) -> Shape | None:
+    """Answers of which a column says whether they are good."""
+    if best is None or best.format == "text":
+        return None
+    for column in table:
+        used = column.name in best.columns.values()
+        if (
+            column.kind == "yes_no"
+            and "rating" in column.roles
+            and not used
+            and (len(_verdicts(column)) > 1 or _verdicts(column) <= NO)
+        ):
+            problem = Problem(
+                f"column {column.name}",
+                "these answers are rated good or bad (preference data), and the bad ones would be learned too.",
+                f"Keep the rows whose {column.name} says good, and remove that column.",
+            )
+            return Shape("preference", {}, True, f"the column {column.name} rates the answers.", (), (problem,))
+    return None
+
+
+def _verdicts(column: Column) -> set[str]:
+    return {str(value).strip().lower() for value in column.values}
