@@ -64,7 +64,7 @@ def module_of(command: str) -> str:
 
 
 def _beginning(commands: Commands) -> None:
-    """What comes before a run, and its start."""
+    """Commands before a run, and its start."""
     train = commands.add_parser("train", help="fine-tune as a recipe says", epilog=EXIT_STATUS)
     _recipe(train)
     train.add_argument("--detach", action="store_true", help="return at once; the run goes on by itself")
@@ -99,7 +99,7 @@ def _beginning(commands: Commands) -> None:
 
 
 def _following(commands: Commands) -> None:
-    """What there is to do with runs that train or have ended."""
+    """Commands for runs that train or have ended."""
     watch = commands.add_parser("watch", help="follow a run, from its first step; leaving lets it go on")
     _run(watch)
     watch.add_argument("--plain", **BEFORE, help="a line a step instead of a screen")
@@ -122,7 +122,7 @@ def _following(commands: Commands) -> None:
 
 
 def _using(commands: Commands) -> None:
-    """What a trained model is good for."""
+    """Commands that use a trained model."""
     chat = commands.add_parser("chat", help="ask the trained model and its base the same, side by side")
     _run(chat)
     chat.add_argument("--prompt", metavar="TEXT", help="ask this, print both answers, and leave")

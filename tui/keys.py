@@ -15,13 +15,13 @@ PATIENCE_S = 1.0
 
 
 def takes_keys(app: App[int]) -> bool:
-    """Whether there is something to type on: no screen that is still being made, and no list that is still empty."""
+    """True if there is something to type on: no screen that is still being made, and no list that is still empty."""
     empty = isinstance(app.focused, OptionList) and not app.focused.option_count
     return len(app.screen_stack) > 1 and app.screen.is_mounted and not empty
 
 
 async def settled(node: DOMNode) -> None:
-    """Wait until a node and all above it have done what they were told, and what came of that.
+    """Wait until a node and all above it have handled their messages, and what followed from these.
 
     A message goes up from the node to the app, where a binding may send another down again: so the way up is quiet
     only once nothing was found on it twice.

@@ -1,4 +1,4 @@
-"""What the terminal can show, and that fitune leaves it as it was, however it ends.
+"""The terminal: its abilities, and its state, which fitune restores however it ends.
 
 Imports nothing large: the decision is made before Textual is loaded.
 """
@@ -27,11 +27,11 @@ COLUMNS, ROWS = 80, 24
 _NO_SCREEN = ("", "dumb", "unknown")
 _SIXTEEN_COLOURS = ("linux", "xterm", "screen", "ansi")
 GRACE_S = 1.0
-"""How long the event loop may take to end by itself once the terminal has gone."""
+"""Seconds in which the event loop may end by itself once the terminal has gone."""
 
 
 def decide(env: Mapping[str, str], isatty: tuple[bool, bool], size: tuple[int, int], encoding: str | None) -> Surface:
-    """How to talk to the user: the full TUI, one of ASCII and 16 colours, numbered prompts, or not at all.
+    """The ways to talk to the user: the full TUI, one of ASCII and 16 colours, numbered prompts, or none.
 
     isatty: of stdin and of stderr, on which Textual paints. size: columns, rows. encoding: of stderr.
     """
@@ -53,7 +53,7 @@ def surface() -> Surface:
 
 
 def is_terminal(stream: TextIO | None) -> bool:
-    """Whether a standard stream is a terminal; one that was closed before the start is None, and is none."""
+    """True if a standard stream is a terminal; one that was closed before the start is None, and is none."""
     return stream is not None and stream.isatty()
 
 
@@ -101,7 +101,7 @@ def _end_with_terminal(fd: int, grace_s: float) -> None:
 
 
 def last_lines(run: Run) -> list[str]:
-    """What to leave on the normal screen: how the run stands, how to come back, where its files are."""
+    """The last lines on the normal screen: the state of the run, the way back, its files."""
     name, job = clean(run.name), run.job()  # asked before the events are read: what a dead worker wrote is all there
     state = run.state()
     status = run.status(state)

@@ -78,7 +78,7 @@ class Data(Group):
     format: DataFormat = "auto"
     """The shape of a row; auto recognises the common ones."""
     split: str = "train"
-    """Which split of a Hub data set."""
+    """The split of a Hub data set."""
     columns: dict[str, str] = {}
     """Your column for each role, where auto is not sure: {prompt = "question", completion = "answer"}."""
     eval_fraction: Annotated[float, Field(ge=0, le=0.5)] = 0.05

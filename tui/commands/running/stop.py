@@ -11,7 +11,7 @@ from fitune.tui.watch.ending import repeat_command
 
 
 def run(args: argparse.Namespace) -> int:
-    """Exit status: 0 if the worker was told to stop, 1 if none was alive."""
+    """Exit status: 0 if the worker was asked to stop, 1 if none was alive."""
     run = runs.find(runs.home(), args.run)
     job = run.job()
     if job is None:
