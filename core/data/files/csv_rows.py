@@ -15,12 +15,12 @@ MAX_FIELD_CHARS = 1 << 26
 """A longer field is taken for a quote that was never closed."""
 HEAD_LINES = 200
 """Looked at to tell whether a TSV file quotes its fields."""
-TOLD_APART = {"question", "answer", "text", "chat"}
+ONE_OF_EACH = {"question", "answer", "text", "chat"}
 """Roles of columns of which there must not be two of one name."""
 
 
 def csv_rows(lines: Iterable[bytes], name: str, delimiter: str, note: Note) -> Iterator[tuple[int, Row | Skip]]:
-    """The rows behind a line of names, each with its line. delimiter: empty where the first line is to tell it."""
+    """The rows behind a line of names, each with its line. delimiter: empty where the first line shows it."""
     csv.field_size_limit(MAX_FIELD_CHARS)
     texts = (utf8_line(line, number, note) for number, line in enumerate(lines, 1))
     first, skipped = _first(texts)
@@ -110,7 +110,7 @@ def _row(header: list[str], record: list[str]) -> Row | Skip:
 def _header(cells: list[str], name: str) -> list[str]:
     given = [cell.strip() or f"unnamed_{n}" for n, cell in enumerate(cells, 1)]
     names = [each if given.index(each) == n else f"{each}_{n + 1}" for n, each in enumerate(given)]
-    if twice := [each for each in given if given.count(each) > 1 and TOLD_APART & roles_of(each)]:
+    if twice := [each for each in given if given.count(each) > 1 and ONE_OF_EACH & roles_of(each)]:
         raise UserError(f"{name}:1: two columns are named {twice[0]}.", "Give each column a name of its own.")
     return names
 

@@ -13,7 +13,15 @@ from fitune.core.data.files.csv_rows import csv_rows
 from fitune.core.data.files.documents import as_row
 from fitune.core.data.files.json_stream import json_rows
 from fitune.core.data.files.parquet_rows import parquet_rows
-from fitune.core.data.files.streams import HEAD_BYTES, Note, as_utf8, decompressed, kind_of, refuse_stand_in, utf8_line
+from fitune.core.data.files.streams import (
+    HEAD_BYTES,
+    Note,
+    as_utf8,
+    decompressed,
+    kind_of,
+    refuse_placeholder,
+    utf8_line,
+)
 from fitune.core.data.files.xlsx_rows import xlsx_rows
 from fitune.core.data.values import Row, Skip, from_python
 from fitune.core.errors import UserError
@@ -54,7 +62,7 @@ def _reader(raw: io.BufferedReader, name: str, split: str, note: Note) -> Batche
         return _batched(xlsx_rows(raw, name))
     stream = as_utf8(decompressed(raw), note)
     head = stream.peek(HEAD_BYTES)
-    refuse_stand_in(name, head)
+    refuse_placeholder(name, head)
     match kind_of(name, head):
         case "jsonl":
             return _jsonl(stream, note)

@@ -109,8 +109,8 @@ def utf8_line(line: bytes, number: int, note: Note) -> str:
         return line.decode("cp1252", "replace")
 
 
-def refuse_stand_in(name: str, head: bytes) -> None:
-    """Raise UserError for what is no data but stands in its place: a pointer to a large file, a web page."""
+def refuse_placeholder(name: str, head: bytes) -> None:
+    """Raise UserError for a file that stands in the place of the data: a pointer to a large file, a web page, XML."""
     if POINTER.match(head):
         hint = "Fetch the file itself: git lfs pull (or git annex get, or download it from the repository's page)."
         raise UserError(f"{name} is a Git LFS pointer, not the data: it only names a large file.", hint)

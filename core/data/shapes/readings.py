@@ -81,7 +81,11 @@ def _pairs(table: Sequence[Column]) -> Iterator[Reading]:
     others = [{**found, ("answer" if each in answers else "question"): each.name} for each in rivals]
     has_context = context is not None and bool(context.values)
     sure = not rivals and _may_ask(asked, has_context) and _may_answer(answer)
-    yield Reading(*_as_format(asked, answer, context, _history(table)), sure, _why(asked, answer), tuple(others))
+    fmt, columns = _as_format(asked, answer, context, _history(table))
+    if fmt == "prompt_completion" and _are_glued(asked, answer):
+        yield Reading(fmt, columns, False, _glued(asked, answer), (found,))
+    else:
+        yield Reading(fmt, columns, sure, _why(asked, answer), tuple(others))
 
 
 def _holds(column: Column, other: Column) -> bool:
@@ -117,6 +121,21 @@ def _as_format(
     if names == ("prompt", "completion"):
         return "prompt_completion", {"prompt": asked.name, "completion": answer.name}
     return "question_answer", {"question": asked.name, "answer": answer.name, **history}
+
+
+def _are_glued(asked: Column, answer: Column) -> bool:
+    """Whether prompts and completions would be joined without a space between them."""
+    prompts, completions = ([each for each in column.values if isinstance(each, str)] for column in (asked, answer))
+    ends = sum(not text[-1].isspace() for text in prompts)
+    begins = sum(not text[0].isspace() for text in completions)
+    return ends > len(asked.values) / 2 and begins > len(answer.values) / 2
+
+
+def _glued(asked: Column, answer: Column) -> str:
+    return (
+        f"{asked.name} and {answer.name} would be glued together without a space or a chat template; they look like a "
+        "question and its answer (question_answer)."
+    )
 
 
 def _history(table: Sequence[Column]) -> Mapping[str, str]:
@@ -193,11 +212,11 @@ def _labelled(texts: Sequence[Column], label: Column) -> Reading:
 def pairs_of(texts: Sequence[Column]) -> list[Mapping[str, str]]:
     """Pairs of columns, those with most words first; of two ways round that which the names speak for."""
     pairs = [(one, other) for one in texts for other in texts if one is not other]
-    pairs.sort(key=lambda pair: (-pair[0].words - pair[1].words, not _is_told(*pair)))
+    pairs.sort(key=lambda pair: (-pair[0].words - pair[1].words, not _names_agree(*pair)))
     return [{"question": one.name, "answer": other.name} for one, other in pairs]
 
 
-def _is_told(asked: Column, answer: Column) -> bool:
+def _names_agree(asked: Column, answer: Column) -> bool:
     return "question" in asked.hints - answer.hints or "answer" in answer.hints - asked.hints
 
 

@@ -59,17 +59,16 @@ def _judged(best: Reading, found: Sequence[Reading], rows: Sequence[Row], table:
     unseen = unseen_columns(rows, table, columns)
     unseen_words = sum(column.words for column in unseen)
     rivals = [each.columns for each in found if _is_rival(each, columns, seen, rows, table)]
-    others = list(best.others if not best.sure else ())
-    if _is_glued(best, rows):
-        others = [{"question": columns["prompt"], "answer": columns["completion"]}, best.columns]
-    close = bool(rivals or others) or not best.sure or unseen_words > CLOSE * seen
-    offered = [*([] if _is_glued(best, rows) else [columns]), *rivals, *others]
+    offered = [columns, *rivals, *([] if best.sure else best.others)]
+    if best.format == "prompt_completion":
+        offered.reverse()  # the chat that such a pair most likely is comes first
+    close = len(offered) > 1 or not best.sure or unseen_words > CLOSE * seen
     names = tuple(column.name for column in unseen if column.words > (seen + unseen_words) / 10)
+    why, stops = best.why, tuple[Problem, ...]()
     if unseen_words > seen:
         offered = [*_with_unseen(columns, unseen[0]), *offered]
-    stops = (_most_unseen(unseen, offered),) if unseen_words > seen else ()
-    why = _glued(best) if _is_glued(best, rows) else best.why
-    if close and names and not stops:
+        stops = (_most_unseen(unseen, offered),)
+    elif close and names:
         why = f"{why} Left out: {', '.join(names)}."
     candidates = tuple(offered[:OFFERED]) if close else ()
     return Shape(best.format, columns, not close, why, candidates, stops, names)
@@ -101,23 +100,6 @@ def _most_unseen(unseen: Sequence[Column], offered: Sequence[Mapping[str, str]])
     mappings = " or ".join(f"data.columns = {as_toml(each)}" for each in offered[:2])
     text = f"most of the words of these rows are in {names}, which the model would not see."
     return Problem("data.columns", text, f"Say which columns are meant: {mappings}.")
-
-
-def _is_glued(best: Reading, rows: Sequence[Row]) -> bool:
-    """Whether prompts and completions would be joined without a space between them."""
-    if best.format != "prompt_completion":
-        return False
-    pairs = [(cell(row, best.columns["prompt"]), cell(row, best.columns["completion"])) for row in rows]
-    texts = [(one, other) for one, other in pairs if isinstance(one, str) and isinstance(other, str) and one and other]
-    glued = [not one[-1].isspace() and not other[0].isspace() for one, other in texts]
-    return sum(glued) > len(rows) / 2
-
-
-def _glued(best: Reading) -> str:
-    return (
-        f"{best.columns['prompt']} and {best.columns['completion']} would be glued together without a space or a chat "
-        "template; they look like a question and its answer (question_answer)."
-    )
 
 
 def _unknown(table: Sequence[Column]) -> Shape:

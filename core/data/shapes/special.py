@@ -19,7 +19,7 @@ def special(table: Sequence[Column], best: Reading | None) -> Shape | None:
 
 
 def _pictures(table: Sequence[Column], best: Reading | None) -> Shape | None:
-    found = [column for column in table if "." not in column.name and _shows(column)]
+    found = [column for column in table if "." not in column.name and _is_media(column)]
     if not found:
         return None
     hint = (best.columns,) if best else ()
@@ -30,7 +30,7 @@ def _pictures(table: Sequence[Column], best: Reading | None) -> Shape | None:
     return Shape("vision", {}, True, f"the column {names} holds pictures or other media.", hint, (problem,))
 
 
-def _shows(column: Column) -> bool:
+def _is_media(column: Column) -> bool:
     """Whether a column holds pictures or sound, or names files of them."""
     if column.kind == "media":
         return "note" not in column.roles or plain(column.name).startswith("file")
@@ -44,7 +44,7 @@ def _messages(table: Sequence[Column], best: Reading | None) -> Shape | None:
     if not contents or not (roles or best is None):
         return None
     if not roles:
-        return _strangers(table, contents[0])
+        return _unknown_speakers(table, contents[0])
     found = {"role": roles[0].name, "content": contents[0].name}
     chats = [column for column in table if "conversation" in column.roles and column.values]
     is_tree = any("parent" in plain(column.name) for column in table)
@@ -52,20 +52,20 @@ def _messages(table: Sequence[Column], best: Reading | None) -> Shape | None:
     if chats and not is_tree:
         columns = {"conversation": chats[0].name, **found}
         return Shape("messages", columns, False, f"{why}; {chats[0].name} tells the chats apart.", (columns,))
-    return _scattered(f"{why}, and no answer stands beside its question.", contents[0])
+    return _single_messages(f"{why}, and no answer stands beside its question.", contents[0])
 
 
-def _strangers(table: Sequence[Column], content: Column) -> Shape | None:
+def _unknown_speakers(table: Sequence[Column], content: Column) -> Shape | None:
     """Messages of people, of whom nobody is known to be the assistant."""
     speakers = next((each for each in table if names_speakers(each) and each.kind in ("label", "text")), None)
     if speakers is None or speakers is content:
         return None
     names = ", ".join(list(dict.fromkeys(map(str, speakers.values)))[:2])
     why = f"each row is a single message of a chat, and {speakers.name} ({names}) does not say who is the assistant."
-    return _scattered(why, content)
+    return _single_messages(why, content)
 
 
-def _scattered(why: str, content: Column) -> Shape:
+def _single_messages(why: str, content: Column) -> Shape:
     fix = 'Write a row for each chat: {"messages": [{"role": "user", "content": ...}, ...]}'
     fix = f"{fix}; or learn the texts alone: data.columns = {as_toml({'text': content.name})}."
     problem = Problem(f"column {content.name}", why, fix)
