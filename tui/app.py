@@ -126,7 +126,7 @@ class FituneApp(App[int]):
             self.exit(0)
 
     def _fatal_error(self) -> None:
-        """Report a fault of fitune's own in a sentence, with the traceback in a file. Textual would print all variables."""
+        """Report a fault of fitune's own in a sentence; the traceback goes to a file. Textual would print variables."""
         file = runs.home() / "crash.txt"
         told = redact(traceback.format_exc())
         try:

@@ -34,10 +34,18 @@ def reading_lines(report: Report) -> list[str]:
     return [clean(f"{sentence[0].upper()}{sentence[1:]}") for sentence in sentences]
 
 
-def finding_lines(report: Report, stats: TokenStats | None = None, recipe: Recipe | None = None) -> list[str]:
-    """A line for each problem, those that stop the training first; with token statistics also their findings."""
+def finding_lines(
+    report: Report, stats: TokenStats | None = None, recipe: Recipe | None = None, hint: str = ""
+) -> list[str]:
+    """A line for each problem, those that stop the training first; with token statistics also their findings.
+
+    hint: a line behind the rows that are cut.
+    """
     all_findings = [*(findings(stats, recipe) if stats and recipe else ()), *report.problems]
-    return [finding_line(finding) for finding in sorted(all_findings, key=lambda finding: finding.severity != "stop")]
+    lines = []
+    for finding in sorted(all_findings, key=lambda finding: finding.severity != "stop"):
+        lines += [finding_line(finding), *([hint] if hint and finding.kind == "cut" else [])]
+    return lines
 
 
 def check_lines(report: Report, stats: TokenStats, recipe: Recipe, key: str = "") -> list[str]:
@@ -45,13 +53,13 @@ def check_lines(report: Report, stats: TokenStats, recipe: Recipe, key: str = ""
 
     key: the key that sets a better length.
     """
-    problems = finding_lines(report, stats, recipe)
     better = better_length(stats, recipe)
-    hints = [f"{key} cuts at {count(better)} tokens instead."] if key and better else []
+    hint = f"{key} cuts at {count(better)} tokens instead." if key and better else ""
+    problems = finding_lines(report, stats, recipe, hint)
     if any(line.startswith(MARKS["stop"]) for line in problems):
-        return [*problems, *hints]
+        return problems
     summary = (f"{line[0].upper()}{line[1:]}." for line in summary_lines(stats, recipe))
-    return [*(problems or ["OK Nothing is wrong with these rows."]), *hints, "", *summary]
+    return [*(problems or ["OK Nothing is wrong with these rows."]), "", *summary]
 
 
 def length_line(stats: TokenStats, recipe: Recipe) -> str:
