@@ -162,15 +162,15 @@ def search(settings: Path, model: Path) -> None:
     after each."""
     changes = {**json.loads(settings.read_text()), "train.max_steps": PROBE_STEPS}
     recipe = vram.recipe_of(str(model), changes)
-    from fitune.core.worker.training import backends
+    from fitune.core.worker.training import model_with_adapter
 
-    backends.prepare(recipe.train.backend)
+    model_with_adapter.prepare(recipe.train.backend)
     import torch
     from unsloth_zoo.gradient_checkpointing import reset_unsloth_gradient_checkpointing_buffers
 
     from fitune.core.worker.models import ModelFiles
 
-    loaded = backends.load(recipe, ModelFiles(model.resolve(), str(model), None))
+    loaded = model_with_adapter.load(recipe, ModelFiles(model.resolve(), str(model), None))
     promised = recipe.model.max_seq_length
     tried: dict[int, bool] = {}
     reserved: list[int] = []

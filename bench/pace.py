@@ -127,16 +127,16 @@ def measure(models: Path, model: str, quant: str, backend: str, checkpointing: s
     }
     folder = vram.folder_of(model, models)
     recipe = vram.recipe_of(str(folder), changes)
-    from fitune.core.worker.training import backends
+    from fitune.core.worker.training import model_with_adapter
 
-    backends.prepare(backend)
+    model_with_adapter.prepare(backend)
     import torch
 
     from fitune.core.worker.models import ModelFiles
 
-    torch.backends.cuda.enable_cudnn_sdp(False)
-    kernel = backends.attention_kernel(backend)
-    loaded = backends.load(recipe, ModelFiles(folder, model, None))
+    torch.model_with_adapter.cuda.enable_cudnn_sdp(False)
+    kernel = model_with_adapter.attention_kernel(backend)
+    loaded = model_with_adapter.load(recipe, ModelFiles(folder, model, None))
     plan = [(tokens, "short") for tokens in TOKENS] + [(LONG_ROW, "long")]
     taken = timed(recipe, loaded, plan)
     case = {"model": model, "quant": quant, "backend": backend, "checkpointing": checkpointing, "attention": kernel}

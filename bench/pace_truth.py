@@ -69,17 +69,17 @@ def in_own_process(model: str, models: Path, lengths: Path) -> str:
 
 def measure(models: Path, model: str, real_lengths: list[int]) -> None:
     """Load a model as the worker does and train it in each manner; prints a line each."""
-    from fitune.core.worker.training import backends
+    from fitune.core.worker.training import model_with_adapter
 
     folder = vram.folder_of(model, models)
     loading = vram.recipe_of(str(folder), {"model.max_seq_length": 8192, "train.checkpointing": "unsloth"})
-    backends.prepare("unsloth")
+    model_with_adapter.prepare("unsloth")
     from unsloth.models._utils import skip_checkpointing
 
     from fitune.core.worker.models import ModelFiles
 
-    backends.attention_kernel("unsloth")
-    loaded = backends.load(loading, ModelFiles(folder, model, None))
+    model_with_adapter.attention_kernel("unsloth")
+    loaded = model_with_adapter.load(loading, ModelFiles(folder, model, None))
     layers = loaded.model.config.num_hidden_layers
     for skipped, count in zip((0, layers // 2, layers), MODELS[model], strict=True):
         if skipped:

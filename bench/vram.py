@@ -182,17 +182,17 @@ def recipe_of(model: str, changes: dict[str, Any]) -> Recipe:
 
 def measure(model: str, changes: dict[str, Any], cases: list[dict[str, Any]], models: Path) -> None:
     """Load once, train each case for a few steps, print a line each. Bytes."""
-    from fitune.core.worker.training import backends
+    from fitune.core.worker.training import model_with_adapter
 
     longest = max(case.get("model.max_seq_length", 2048) for case in cases)
     loading = recipe_of(str(folder_of(model, models)), {**changes, "model.max_seq_length": longest})
-    backends.prepare(loading.train.backend)
+    model_with_adapter.prepare(loading.train.backend)
     import torch
 
     from fitune.core.worker.models import ModelFiles
 
     card = torch.cuda.get_device_properties(0)
-    loaded = backends.load(loading, ModelFiles(folder_of(model, models), model, None))
+    loaded = model_with_adapter.load(loading, ModelFiles(folder_of(model, models), model, None))
     after_load = torch.cuda.memory_allocated()
     for case in cases:
         recipe = recipe_of(str(folder_of(model, models)), {**changes, **case})

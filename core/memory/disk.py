@@ -24,7 +24,7 @@ def disk_bytes(plan: MemoryPlan) -> int:
     )
     all_states, _ = state_bytes(plan)
     checkpoints = plan.recipe.train.keep_checkpoints * (lora + all_states)
-    # An init that moves the base keeps the first adapter too, and saves one of twice the rank (training/adapter.py).
+    # An init that moves the base keeps the first adapter too, and saves one of twice the rank (saved_adapter.py).
     adapter = 3 * lora if plan.recipe.lora.init in MOVES_THE_BASE else lora
     deliver = plan.recipe.deliver
     merged = 2 * params if deliver.merge or deliver.gguf else 0

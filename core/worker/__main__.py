@@ -11,7 +11,7 @@ from pathlib import Path
 from fitune.core.diagnose import diagnose, redact
 from fitune.core.runs import EventLog, Failed, Run, keep_touching, take_lock
 from fitune.core.worker.memory_use import MemoryMeter
-from fitune.core.worker.training import backends
+from fitune.core.worker.training import model_with_adapter
 
 JOBS = {
     "train": "fitune.core.worker.training.train",
@@ -47,7 +47,7 @@ def run_job(run: Run, job: str, log: EventLog) -> int:
         _set_environment(run, gpu_uuid)
         memory = MemoryMeter(gpu_uuid, info.budget.total_bytes if info.budget else None)
         # Before the job's own imports: unsloth must come before trl, transformers and peft. Only training wants it.
-        backends.prepare(run.recipe().train.backend if job == "train" else "trl")
+        model_with_adapter.prepare(run.recipe().train.backend if job == "train" else "trl")
         importlib.import_module(JOBS[job]).run(run, log, memory)
         return 0
     except BaseException as error:

@@ -38,7 +38,8 @@ from fitune.core.recipe import Recipe
 from fitune.core.records import from_json
 from fitune.core.runs import EventData, EventLog, Failed, Phase, Run, Warned
 from fitune.core.worker import models
-from fitune.core.worker.training import backends
+from fitune.core.worker.device import compute_dtype
+from fitune.core.worker.training import model_with_adapter
 
 QUESTIONS = 5
 CANDIDATE_ROWS = 64
@@ -138,7 +139,7 @@ def main() -> int:
 
 def load(run: Run, pipe: Pipe, halted: threading.Event) -> ChatModel:
     """Load the base model, stored as in the training, with the adapter on it; then send `ready`."""
-    backends.prepare("trl")
+    model_with_adapter.prepare("trl")
     recipe = run.recipe()
     pipe.write(Phase(name="data"))
     questions = example_questions(recipe, pipe)
@@ -151,7 +152,7 @@ def load(run: Run, pipe: Pipe, halted: threading.Event) -> ChatModel:
 
     from fitune.core.worker.stop_tokens import stop_ids
 
-    base = backends.base_model(recipe, source, backends.compute_dtype())
+    base = model_with_adapter.base_model(recipe, source, compute_dtype())
     named = base.named_parameters() if recipe.lora.bias != "none" else ()
     biases = [(bias, bias.detach().clone()) for name, bias in named if name.endswith("bias")]
     model = PeftModel.from_pretrained(base, run.adapter).eval()

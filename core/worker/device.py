@@ -1,4 +1,7 @@
-"""The device for a job other than training: the card if it is idle and large enough, else the CPU."""
+"""The device: the type to compute in (bf16, fp16 or fp32), and where a job other than training runs.
+
+That is the card if it is idle and large enough, else the CPU.
+"""
 
 from dataclasses import dataclass
 
@@ -38,3 +41,12 @@ def _busy(run: Run) -> bool:
     except UserError:
         return True
     return False
+
+
+def compute_dtype() -> str:
+    """The fast type of this machine: bf16 from compute capability 8.0 on, fp16 below, fp32 on a CPU."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return "float32"
+    return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float16"

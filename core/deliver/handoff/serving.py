@@ -110,7 +110,7 @@ def _trust(spec: TrainingSpec) -> list[str]:
 
 
 def _rank(spec: TrainingSpec) -> int:
-    """The rank of the saved adapter: twice lora.r for an init that moves the base (core.worker.training.adapter)."""
+    """The rank of the saved adapter: twice lora.r for an init that moves the base (saved_adapter.py)."""
     lora = spec.recipe.lora
     return 2 * lora.r if lora.init in MOVES_THE_BASE else lora.r
 

@@ -14,7 +14,7 @@ from fitune.core.files import write_atomically
 from fitune.core.memory import GGUF_BYTES
 from fitune.core.runs import EventLog, Finished, Phase, Run, Started, Warned
 from fitune.core.units import GIB
-from fitune.core.worker.gguf import convert, llama_cpp, modelfile
+from fitune.core.worker.gguf import convert, modelfile, run_in_llama_cpp
 from fitune.core.worker.gguf import proof as gguf_proof
 from fitune.core.worker.memory_use import MemoryMeter
 from fitune.core.worker.merging import compare_answers
@@ -136,7 +136,7 @@ def prove(run: Run, staging: Path, kinds: list[str], tokenizer: Any) -> dict[str
     """The proof of each file by its name. The merged model is freed before llama.cpp loads a file."""
     probes, probe_source = compare_answers.probes(run.recipe(), tokenizer)
     stops = sorted(eos_ids(run.merged))
-    expected = merged_proof.answers_of_merged(run, probes) if llama_cpp.installed() else None
+    expected = merged_proof.answers_of_merged(run, probes) if run_in_llama_cpp.installed() else None
     proofs = {}
     for kind in kinds:
         file = staging / file_name(run, kind)

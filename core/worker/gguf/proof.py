@@ -5,7 +5,7 @@ from typing import Any
 
 from fitune.core.deliver import Proof, ProofLimits
 from fitune.core.errors import UserError
-from fitune.core.worker.gguf import llama_cpp
+from fitune.core.worker.gguf import run_in_llama_cpp
 from fitune.core.worker.gguf.weights import check_weights
 from fitune.core.worker.merging.compare_answers import Answers, Probe, compare
 
@@ -41,16 +41,17 @@ def prove(
     check_weights(proof, reader, merged)
     if proof.failed:
         return proof
-    if not llama_cpp.installed():
-        why = f"not checked: llama.cpp is not installed here (uv pip install {llama_cpp.PACKAGE}=={llama_cpp.VERSION})"
+    if not run_in_llama_cpp.installed():
+        package = f"{run_in_llama_cpp.PACKAGE}=={run_in_llama_cpp.VERSION}"
+        why = f"not checked: llama.cpp is not installed here (uv pip install {package})"
         proof.add("loads in llama.cpp", "yes", why, None)
         return proof
     try:
-        server = llama_cpp.load(file)
+        server = run_in_llama_cpp.load(file)
         proof.add("loads in llama.cpp", "yes", "yes", True)
         check_text(proof, server, tokenizer, probes)
         if expected:
-            compare(proof, expected, llama_cpp.answers_of(server, probes, expected), 0.0, LIMITS[kind])
+            compare(proof, expected, run_in_llama_cpp.answers_of(server, probes, expected), 0.0, LIMITS[kind])
             # llama.cpp returns only the likeliest tokens' logits, and the drift was measured by the merge's proof.
             proof.numbers = {
                 key: number for key, number in proof.numbers.items() if key not in ("logit_max", "drift_nats")
@@ -108,10 +109,10 @@ def check_text(proof: Proof, server: Any, tokenizer: Any, probes: list[Probe]) -
     bos = tokenizer.bos_token or ""
     texts = [tokenizer.decode(probe.ids).removeprefix(bos) for probe in probes]
     expected = [len(tokenizer(text)["input_ids"]) for text in texts]
-    got = [llama_cpp.count_tokens(server, text) for text in texts]
+    got = [run_in_llama_cpp.count_tokens(server, text) for text in texts]
     proof.add("tokenizer", f"{sum(expected)} tokens of {len(texts)} rows", str(sum(got)), got == expected)
     chat = tokenizer.apply_chat_template(QUESTION, add_generation_prompt=True, return_dict=True)["input_ids"]
-    chat_got = llama_cpp.count_chat_tokens(server, QUESTION)
+    chat_got = run_in_llama_cpp.count_chat_tokens(server, QUESTION)
     proof.add("chat in llama.cpp", f"{len(chat)} tokens of a question", str(chat_got), chat_got == len(chat))
 
 

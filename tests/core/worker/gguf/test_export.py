@@ -42,7 +42,7 @@ def merged(make_run: Callable[..., Run], tiny_model: Path, monkeypatch: pytest.M
     tools = run.path.parent.parent / "tools" / "gguf"
     tools.mkdir(parents=True)
     (tools / "convert_hf_to_gguf.py").write_text(CONVERTER)
-    monkeypatch.setattr("fitune.core.worker.gguf.llama_cpp.installed", lambda: False)
+    monkeypatch.setattr("fitune.core.worker.gguf.run_in_llama_cpp.installed", lambda: False)
     monkeypatch.setattr("fitune.core.deliver.gguf_tools.shutil.which", lambda name: None)
     return run
 

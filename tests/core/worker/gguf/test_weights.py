@@ -17,7 +17,7 @@ def prove(tiny_model: Path, tokenizer: Any, tmp_path: Path, monkeypatch: pytest.
     """Writes a file and proves it, without llama.cpp: {check: (passed, got)}."""
     from fitune.core.worker.gguf import proof as gguf_proof
 
-    monkeypatch.setattr("fitune.core.worker.gguf.llama_cpp.installed", lambda: False)
+    monkeypatch.setattr("fitune.core.worker.gguf.run_in_llama_cpp.installed", lambda: False)
 
     def proven(
         kind: str, change: TensorChange | None = None, cut: int | None = None

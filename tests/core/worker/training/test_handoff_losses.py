@@ -121,9 +121,9 @@ def same_losses(state: dict[str, Any], run: Run) -> None:
 def test_the_scripts_constants_are_the_workers() -> None:
     from fitune.core.deliver.handoff.script import EVALS_PER_RUN, MIN_STEPS_BETWEEN
     from fitune.core.deliver.handoff.script_model import LINEARS
-    from fitune.core.worker.training import backends, callbacks
+    from fitune.core.worker.training import callbacks, model_with_adapter
 
-    assert LINEARS == backends.ATTENTION_AND_MLP
+    assert LINEARS == model_with_adapter.ATTENTION_AND_MLP
     assert (EVALS_PER_RUN, MIN_STEPS_BETWEEN) == (callbacks.EVALS_PER_RUN, callbacks.MIN_STEPS_BETWEEN)
 
 

@@ -21,10 +21,10 @@ def trained_logits(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """What the model in memory makes of IDS each time that its adapter is saved."""
     import torch
 
-    from fitune.core.worker.training import adapter
+    from fitune.core.worker.training import saved_adapter
 
     seen: list[Any] = []
-    save = adapter.save
+    save = saved_adapter.save
 
     def look(run: Run, model: Any, *rest: Any) -> None:
         with torch.no_grad():
@@ -33,7 +33,7 @@ def trained_logits(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
             model.train(training)
         save(run, model, *rest)
 
-    monkeypatch.setattr(adapter, "save", look)
+    monkeypatch.setattr(saved_adapter, "save", look)
     return seen
 
 
@@ -130,9 +130,11 @@ def test_a_resume_where_the_weights_are_cut_otherwise_goes_on_from_the_first_cut
     train_here(whole)
     stop_at(halved, 4)
     train_here(halved)
-    from fitune.core.worker.training import backends
+    from fitune.core.worker.training import model_with_adapter
 
-    monkeypatch.setattr(backends, "_init", lambda recipe: "olora")  # as another machine might, only far more so
+    monkeypatch.setattr(
+        model_with_adapter, "_init", lambda recipe: "olora"
+    )  # as another machine might, only far more so
     train_here(halved)
     assert losses(halved) == pytest.approx(losses(whole), rel=1e-3)
     torch.testing.assert_close(on_plain_base(halved, tiny_model), trained_logits[-1], rtol=1e-4, atol=1e-4)
@@ -146,7 +148,7 @@ def test_a_base_at_16_bits_moves_the_answers_by_its_rounding_only(
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     from fitune.core.worker.models import ModelFiles
-    from fitune.core.worker.training import adapter
+    from fitune.core.worker.training import saved_adapter
 
     def base() -> Any:
         return AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.bfloat16)
@@ -156,11 +158,11 @@ def test_a_base_at_16_bits_moves_the_answers_by_its_rounding_only(
     config = LoraConfig(r=16, lora_alpha=16, target_modules="all-linear", init_lora_weights="pissa",
                         task_type="CAUSAL_LM")  # fmt: skip
     model = get_peft_model(base(), config)
-    adapter.remember_start(run, model)
+    saved_adapter.remember_start(run, model)
     for parameter in model.parameters():
         if parameter.requires_grad:
             parameter.data += 0.02 * torch.randn_like(parameter)
-    adapter.save(run, model, AutoTokenizer.from_pretrained(tiny_model), ModelFiles(tiny_model, "a/b", "c0ffee"))
+    saved_adapter.save(run, model, AutoTokenizer.from_pretrained(tiny_model), ModelFiles(tiny_model, "a/b", "c0ffee"))
     plain = PeftModel.from_pretrained(base(), run.adapter)
     ids = torch.tensor([IDS])
     with torch.no_grad():
@@ -174,7 +176,7 @@ def test_a_start_is_put_back_where_weights_lie_the_other_way_round(make_run: Cal
     from peft import LoraConfig, get_peft_model
     from transformers import GPT2Config, GPT2LMHeadModel
 
-    from fitune.core.worker.training import adapter
+    from fitune.core.worker.training import saved_adapter
 
     def model(init: str) -> Any:
         torch.manual_seed(0)
@@ -184,8 +186,8 @@ def test_a_start_is_put_back_where_weights_lie_the_other_way_round(make_run: Cal
 
     run = make_run(lora={"init": "pissa"})
     first, again = model("pissa"), model("pissa_niter_1")  # as another machine might, only less exactly
-    adapter.remember_start(run, first)
-    adapter.remember_start(run, again)
+    saved_adapter.remember_start(run, first)
+    saved_adapter.remember_start(run, again)
     held, found = first.state_dict(), again.state_dict()
     for name, matrix in held.items():
         torch.testing.assert_close(found[name], matrix, rtol=1e-4, atol=1e-5)

@@ -16,6 +16,7 @@ from typing import Any
 from fitune.core.errors import UserError
 from fitune.core.machine import Kernel, grows_in_place
 from fitune.core.recipe import Lora, Recipe
+from fitune.core.worker.device import compute_dtype
 from fitune.core.worker.models import ModelFiles
 
 ATTENTION_AND_MLP = (
@@ -64,15 +65,6 @@ def attention_kernel(backend: str) -> Kernel | None:
     from fitune.core.worker.training import varlen_attention
 
     return varlen_attention.install()
-
-
-def compute_dtype() -> str:
-    """The fast type of this machine: bf16 from compute capability 8.0 on, fp16 below, fp32 on a CPU."""
-    import torch
-
-    if not torch.cuda.is_available():
-        return "float32"
-    return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float16"
 
 
 def load(recipe: Recipe, source: ModelFiles) -> Loaded:
