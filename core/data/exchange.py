@@ -22,9 +22,9 @@ def exchange_of(row: Row) -> tuple[str, str]:
     return asked[-1] if asked else "", f"{answer['content']}{called}".strip()
 
 
-def said(row: Row) -> str:
-    """The exchange in a sentence: `asked "Why?" it learns to answer "So."`."""
-    asked, answer = map(_short, exchange_of(row))
+def said(row: Row, chars: int = SHOWN_CHARS) -> str:
+    """The exchange in a sentence: `asked "Why?" it learns to answer "So."`. chars: at most so many of each text."""
+    asked, answer = (_short(text, chars) for text in exchange_of(row))
     if "prompt" in row:
         return f'after "{asked}" it learns to go on with "{answer}"'
     return f'asked "{asked}" it learns to answer "{answer}"' if asked else f'it learns to write "{answer}"'
@@ -42,6 +42,6 @@ def said_of(rows: list[Row], shape: Shape) -> str:
     return ""
 
 
-def _short(text: str) -> str:
+def _short(text: str, chars: int) -> str:
     text = " ".join(text.split())
-    return text if len(text) <= SHOWN_CHARS else f"{text[: SHOWN_CHARS - 3]}..."
+    return text if len(text) <= chars else f"{text[: chars - 3]}..."

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fitune.core.data import Finding, Report, numbered
-from fitune.core.data.exchange import said
+from fitune.core.data.exchange import SHOWN_CHARS, said
 from fitune.core.recipe import Recipe
 from fitune.core.runs import RunState
 from fitune.core.tokens import TokenStats, findings, loses_much, suggested_length
@@ -28,10 +28,13 @@ def headline(report: Report) -> str:
     return "ERROR These rows can't be trained on as they are." if report.rows_read else "ERROR There are no rows."
 
 
-def reading_lines(report: Report) -> list[str]:
-    """The effect of the first rows: `Asked "Why?" it learns to answer "So."`; empty without usable rows."""
-    sentences = [said(row) for row in report.preview[:ROWS_SAID]] if report.rows else []
-    return [clean(f"{sentence[0].upper()}{sentence[1:]}") for sentence in sentences]
+def reading_lines(report: Report, chars: int = SHOWN_CHARS) -> list[str]:
+    """The effect of the first rows: `Asked "Why?" it learns to answer "So."`; empty without usable rows.
+
+    chars: the most that is shown of a question and of an answer.
+    """
+    lines = [said(row, chars) for row in report.preview[:ROWS_SAID]] if report.rows else []
+    return [clean(f"{line[0].upper()}{line[1:]}") for line in lines]
 
 
 def finding_lines(

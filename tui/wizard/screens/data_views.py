@@ -26,6 +26,8 @@ from fitune.tui.wizard.draft import Draft, prepared, recipe
 KEY = "Ctrl+L"
 """Cuts rows at a better length."""
 BAR = re.compile("[█▏▎▍▌▋▊▉#]+")
+BRIEF_CHARS = 23
+"""Of a question and of its answer, so that both stand in one line of 80 columns."""
 VIEWS = ("Check", "Lengths", "Tokens", "Rows")
 FEWEST_BARS, MOST_BARS = 6, 24
 
@@ -50,7 +52,7 @@ def draw(view: str, draft: Draft, report: Report, waiting: str, example: int, ro
 
 def check(report: Report, found: TokenStats | None, asked: Recipe, waiting: str) -> Content:
     """What the first rows teach, then problems and counts; the first row as it is where it teaches nothing yet."""
-    taught = reading_lines(report)
+    taught = reading_lines(report, BRIEF_CHARS)
     parts = [taught, left_out_lines(report)]
     parts += [check_lines(report, found, asked, KEY)] if found else [finding_lines(report), [waiting]]
     if report.preview and not taught:
