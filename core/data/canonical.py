@@ -79,7 +79,7 @@ def _pairs(columns: Mapping[str, str]) -> Convert:
 
 
 def _is_prose(value: Any) -> bool:
-    """Whether this is text, and not a list or object that was stored as text."""
+    """True if this is text, and not a list or object that was stored as text."""
     return type(value) is str and value.lstrip()[:1] not in ("[", "{")
 
 
@@ -184,7 +184,7 @@ def _check(messages: list[Row]) -> None:
 
 
 def is_said(message: Row) -> bool:
-    """Whether an answer holds anything."""
+    """True if an answer holds anything."""
     return bool(message["content"].strip() or message.get("tool_calls"))
 
 

@@ -1,4 +1,4 @@
-"""What the model will learn from: any common source as a stream of canonical rows, a report on it, and its split.
+"""A data set: any common source as a stream of canonical rows, a report on it, and its split.
 
 Canonical rows are {"messages": [{"role", "content", ...}]} (perhaps with `tools`), {"prompt": str, "completion": str}
 or {"text": str}. Knows no tokenizer: lengths and masks are the worker's business.
@@ -73,7 +73,7 @@ def refuse_guess(data: Data) -> None:
 
 
 def unclear(source: str, choices: Sequence[str]) -> UserError:
-    """What there is to choose from, side by side."""
+    """The readings to choose from, side by side."""
     readings = "".join(f"\n  data.columns = {choice}" for choice in choices[:2])
     hint = "Write the line that is meant into the recipe, or take the first with --accept-guess."
     return UserError(f"It is not clear what is to be learned from {source}. It may be:{readings}\n", hint)
@@ -98,7 +98,7 @@ def _shape(head: list[Row], data: Data) -> Shape:
 
 
 def _head(source: Source, data: Data) -> list[Row]:
-    """The first rows, as they are: what their shape is told by."""
+    """The first rows, as they are: the evidence for their shape."""
     head: list[Row] = []
     try:
         for file in source.files:
@@ -136,7 +136,7 @@ def _rows(data: Data, on_skip: Callable[[Problem], None], on_progress: Callable[
 def _made(
     source: Source, shape: Shape, split_name: str, on_progress: Callable[[int, int], None]
 ) -> Iterator[list[Row] | tuple[str, Problem]]:
-    """What each raw row becomes, or why it is left out: the kind of skip, and in a sentence."""
+    """The canonical row of each raw row, or the reason why it is left out: the kind of skip, and a sentence."""
     convert = converter(shape.format, shape.columns) if shape.is_usable else None
     done_bytes, total_bytes = 0, sum(file.size_bytes for file in source.files)
     for file in source.files:
@@ -162,4 +162,4 @@ def _unasked(done_bytes: int, total_bytes: int) -> None:
 
 
 def _unnoted(kind: str, line: int) -> None:
-    """What is read leniently is noted by `inspect`, in core.data.checks.scan."""
+    """Rows that are read leniently are noted by `inspect`, in core.data.checks.scan."""

@@ -1,4 +1,4 @@
-"""What a row teaches, as a person would say it: what the model is asked, and what it learns to answer."""
+"""The lesson of a row in a person's words: what the model is asked, and what it learns to answer."""
 
 from fitune.core.data.canonical import converter, is_said
 from fitune.core.data.chats.grouped import grouped
@@ -9,7 +9,7 @@ SHOWN_CHARS = 70
 
 
 def exchange_of(row: Row) -> tuple[str, str]:
-    """What stands before the last answer of a canonical row, and this answer; of plain text the first is empty."""
+    """The text before the last answer of a canonical row, and this answer; of plain text the first is empty."""
     if "messages" not in row:
         return row.get("prompt", ""), row["completion"] if "completion" in row else row["text"]
     messages = row["messages"]

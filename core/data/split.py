@@ -1,4 +1,4 @@
-"""Which rows are held out, to see whether the model learns or only memorises."""
+"""The rows that are held out, to see whether the model learns or only memorises."""
 
 from collections.abc import Iterable
 from itertools import groupby

@@ -12,7 +12,7 @@ import orjson
 
 Row = dict[str, Any]
 PYTHON = re.compile(r"\s*[\[({]{1,3}\s*['\"]\w")
-"""How a list or object begins that Python wrote: `[{'role': ...`."""
+"""The beginning of a list or object that Python wrote: `[{'role': ...`."""
 BETWEEN = re.compile(r"\}\n\s*\{")
 """What numpy writes between two objects; in the text of a value a line end is written as \\n."""
 
@@ -106,7 +106,7 @@ def from_python(text: str) -> Any:
 
 
 def kind_name(value: Any) -> str:
-    """What a value is, in words."""
+    """The kind of a value, in words."""
     if isinstance(value, bool):
         return "true or false"
     if isinstance(value, date | time):

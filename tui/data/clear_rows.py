@@ -1,4 +1,4 @@
-"""What `train` asks of the rows before it starts: that it is clear what they teach."""
+"""The check of `train` before it starts: it must be clear what the rows teach."""
 
 import sys
 from pathlib import Path

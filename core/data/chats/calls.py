@@ -5,7 +5,7 @@ from typing import Any
 from fitune.core.data.values import Row, decoded
 
 ARGUMENTS = ("arguments", "args", "input", "parameters")
-"""What tools call the arguments of a call."""
+"""Names that tools give to the arguments of a call."""
 
 
 def call_of(value: Any) -> Row | None:

@@ -1,4 +1,4 @@
-"""What is said in a turn: text, or a list of parts as OpenAI, Anthropic, Bedrock and Gemini write them."""
+"""The content of a turn: text, or a list of parts as OpenAI, Anthropic, Bedrock and Gemini write them."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -7,7 +7,7 @@ from fitune.core.data.chats.calls import call_of
 from fitune.core.data.values import Row, Skip, as_json, kind_name, plain_text
 
 MEDIA = ("image", "audio", "video", "file", "document", "inlineData", "fileData", "inline_data", "file_data")
-"""How the type, or the key, of a part begins that is no text."""
+"""Beginnings of the type, or the key, of a part that is no text."""
 CALLS = ("toolUse", "functionCall", "function_call")
 RESULTS = ("toolResult", "functionResponse", "function_response")
 """Keys of parts that Bedrock and Gemini write."""
@@ -21,11 +21,11 @@ class Said:
     thoughts: str = ""
     calls: list[Row] = field(default_factory=list)
     results: list[Row] = field(default_factory=list)
-    """What tools gave back, each a message of its own."""
+    """Results of tools, each a message of its own."""
 
 
 def said_in(content: Any) -> Said:
-    """What a turn's content says. Raises Skip for what is no text, and for pictures and the like."""
+    """The text of a turn's content. Raises Skip for what is no text, and for pictures and the like."""
     if isinstance(content, dict) and isinstance(content.get("parts"), list):  # a ChatGPT export
         content = content["parts"]
     if isinstance(content, dict) and ("text" in content or "type" in content):

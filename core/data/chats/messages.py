@@ -10,10 +10,10 @@ from fitune.core.data.values import Row, Skip, as_json, decoded, kind_name
 
 TURN_EXTRAS = ("tool_call_id", "name")
 THOUGHTS = ("reasoning_content", "thinking")
-"""Where chat templates look for what the assistant thought: Qwen3, GLM and most others; gpt-oss."""
+"""Keys where chat templates look for the assistant's thoughts: Qwen3, GLM and most others; gpt-oss."""
 LEARNED = ("weight", "train", "loss", "loss_weight", "trainable", "learn")
 MASKED = ("mask", "masked", "ignore")
-"""What OpenAI, axolotl, ms-swift, LLaMA-Factory and others call the marks of an answer that is shown, not learned."""
+"""The marks of an answer that is shown, not learned: of OpenAI, axolotl, ms-swift, LLaMA-Factory and others."""
 
 
 def messages_of(turn: Any) -> list[Row]:

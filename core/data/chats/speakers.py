@@ -1,4 +1,4 @@
-"""Who speaks in a chat, and in which order."""
+"""The speakers of a chat, and their order."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -12,7 +12,7 @@ ROLES = {
     "function_call": "assistant", "tool_call": "assistant",
     "tool": "tool", "function": "tool", "observation": "tool", "ipython": "tool", "tool_response": "tool",
 }  # fmt: skip
-"""What chat data calls its speakers, and what chat templates call them."""
+"""The names of speakers in chat data, and in chat templates."""
 OURS = frozenset(ROLES.values())
 
 
@@ -23,7 +23,7 @@ def role_of(name: object) -> str | None:
 
 @lru_cache(maxsize=4096)
 def turn_trouble(roles: tuple[str, ...]) -> str | None:
-    """What is odd about the order of speakers, as a kind of finding; None if nothing is."""
+    """The oddity in the order of speakers, as a kind of finding; None if there is none."""
     spoken = [role for role in roles if role != "system"]
     if "system" in roles[1:]:
         return "system_late"
@@ -33,5 +33,5 @@ def turn_trouble(roles: tuple[str, ...]) -> str | None:
 
 
 def _repeats(spoken: Sequence[str]) -> bool:
-    """Whether the user, or the assistant, speaks twice in a row; tools may."""
+    """True if the user, or the assistant, speaks twice in a row; tools may."""
     return any(one == other != "tool" for one, other in pairwise(spoken))

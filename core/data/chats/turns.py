@@ -11,7 +11,7 @@ from fitune.core.data.values import decoded
 CHAT_KEYS = (
     "messages", "conversations", "conversation", "chat", "dialogue", "dialog", "turns", "contents", "chat_rounds",
 )  # fmt: skip
-"""What a list of turns is called within an object."""
+"""Names of a list of turns within an object."""
 SPEAKER_KEYS = ("role", "from", "speaker", "author", "sender")
 CONTENT_KEYS = ("content", "value", "text", "utterance", "message", "parts", "body", "mes")
 SIDES = {"system": "system", "question": "user", "answer": "assistant"}
@@ -19,9 +19,9 @@ SIDES = {"system": "system", "question": "user", "answer": "assistant"}
 SPEAKS = re.compile(
     r"(?:(?:^|\n)[ \t]*(?:#{2,4} *)?|#{3} *)(human|user|assistant|ai|bot|gpt|system)[ \t]*:[ \t]*", re.IGNORECASE
 )
-"""Where somebody begins to speak in a text."""
+"""The beginning of somebody's words in a text."""
 Style = Literal["roles", "pairs", "texts"]
-"""How turns are written: each with its speaker, a question with its answer, or as texts of the two in turn."""
+"""The ways to write turns: each with its speaker, a question with its answer, or as texts of the two in turn."""
 
 
 def turns_of(value: Any) -> list[Any] | None:
@@ -43,7 +43,7 @@ def turns_of(value: Any) -> list[Any] | None:
 
 
 def style_of(value: Any) -> Style | None:
-    """How the turns in a list or object are written; None if it holds no turns."""
+    """The way in which the turns in a list or object are written; None if it holds no turns."""
     value = decoded(value)
     turns = [] if isinstance(value, str) else turns_of(value) or []
     if not turns or not all(map(is_turn, turns)):
@@ -55,7 +55,7 @@ def style_of(value: Any) -> Style | None:
 
 
 def speaker_of(turn: Any) -> object:
-    """What a turn calls its speaker; None where it names none, or is no turn."""
+    """The speaker that a turn names; None where it names none, or is no turn."""
     if not isinstance(turn, dict):
         return None
     said = next((turn[key] for key in SPEAKER_KEYS if turn.get(key) is not None), None)
@@ -63,7 +63,7 @@ def speaker_of(turn: Any) -> object:
 
 
 def is_turn(value: Any) -> bool:
-    """Whether this is a turn: an object with a speaker that chats know, or with the keys of the two usual forms."""
+    """True if this is a turn: an object with a speaker that chats know, or with the keys of the two usual forms."""
     if speaker_of(value) is None:
         return False
     usual = value.keys() >= {"role", "content"} or value.keys() >= {"from", "value"}
@@ -71,7 +71,7 @@ def is_turn(value: Any) -> bool:
 
 
 def content_of(turn: Mapping[str, Any]) -> Any:
-    """What is said in a turn."""
+    """The words of a turn."""
     return next((turn[key] for key in CONTENT_KEYS if turn.get(key) is not None), None)
 
 
@@ -109,7 +109,7 @@ def _branch(nodes: dict[str, Any]) -> list[Any]:
 
 
 def _is_said(message: Any) -> bool:
-    """Whether there are words in a message of a ChatGPT export, which also keeps hidden empty ones."""
+    """True if there are words in a message of a ChatGPT export, which also keeps hidden empty ones."""
     content = message.get("content") if isinstance(message, dict) else None
     return isinstance(content, dict) and any(content.get("parts") or [content.get("text")])
 

@@ -97,5 +97,5 @@ def _chat_marks(chats: list[list[Row]]) -> list[int] | None:
 
 @lru_cache(maxsize=4096)
 def _take_turns(roles: tuple[str, ...]) -> bool:
-    """Whether speakers of these names make a chat without anything odd."""
+    """True if speakers of these names make a chat without anything odd."""
     return ROLES.keys() >= set(roles) and turn_trouble(tuple(ROLES[each] for each in roles)) is None

@@ -1,4 +1,4 @@
-"""How many rows are the same, in bounded memory."""
+"""A count of rows that are the same, in bounded memory."""
 
 from array import array
 

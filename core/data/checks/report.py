@@ -1,4 +1,4 @@
-"""What a pass over the data found, said in sentences, worst first."""
+"""The report on a data set: the findings of a pass over its rows in sentences, worst first."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -40,7 +40,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a source holds and whether it can be trained on."""
+    """The content of a source, and whether it can be trained on."""
 
     source: str
     """The source as the recipe names it: a file, a folder or a Hub id."""
@@ -93,7 +93,7 @@ def numbered(text: str, count: int) -> str:
 
 
 def too_few_left(source: str, used: int, skips: Mapping[str, int], first: str) -> Problem | None:
-    """Why training on what is left makes no sense, if it doesn't: nothing, or less than was left out.
+    """The reason why training on the rest makes no sense, if it doesn't: nothing is left, or less than was left out.
 
     skips: how many rows were left out, by kind. first: where the first of them is, and what is wrong with it.
     """
@@ -190,7 +190,7 @@ def _about_shape(shape: Shape, choices: Sequence[str]) -> list[Finding]:
 
 
 def _about_labels(found: Scan) -> list[Finding]:
-    """Whether the answers are a few labels of which one stands nearly everywhere."""
+    """True if the answers are a few labels of which one stands nearly everywhere."""
     count = sum(found.answers.values())
     if count < FEW_ROWS or not 1 < len(found.answers) <= LABELS_MOST:
         return []

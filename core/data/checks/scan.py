@@ -49,14 +49,14 @@ REFUSAL = re.compile(
     r"(?:I'm|I’m|I am) sorry, but|As an AI\b|I (?:can't|can’t|cannot|am unable to) (?:assist|help|fulfill|comply)"
     r"|Es tut mir leid, aber|Lo siento, pero|Je suis désolée?, mais|Mi dispiace, ma|抱歉，|对不起，|申し訳ありません"
 )
-"""How an answer begins that refuses to answer."""
+"""Beginnings of answers that refuse to answer."""
 GARBLED = re.compile("\ufffd|â€|Ã[©¤¶¼¨]")
 """A replacement character, or UTF-8 that was once read as Latin-1."""
 
 
 @dataclass(slots=True)
 class Scan:
-    """What a pass over the rows found."""
+    """The findings of a pass over the rows."""
 
     raw_rows: int = 0
     """Rows of the source, blank lines left out."""
@@ -64,9 +64,9 @@ class Scan:
     """Canonical rows made of them."""
     skipped_rows: int = 0
     counts: Counter[str] = field(default_factory=Counter)
-    """How many rows have each kind of oddity."""
+    """Rows by kind of oddity."""
     places: dict[str, list[str]] = field(default_factory=dict)
-    """Where: the first PLACES_KEPT of each kind, as `file:line what`."""
+    """The first PLACES_KEPT places of each kind, as `file:line what`."""
     close_rows: int = 0
     """Raw rows looked at closely."""
     types: dict[str, Counter[str]] = field(default_factory=dict)
@@ -79,7 +79,7 @@ class Scan:
     answers: Counter[str] = field(default_factory=Counter)
     """Short answers among the rows looked at closely: labels, if there are few of them."""
     broken: UserError | None = None
-    """Why reading ended early."""
+    """The reason why reading ended early."""
     complete: bool = True
     bytes_done: int = 0
 
@@ -239,7 +239,7 @@ def _look_closely(found: Scan, row: Row | Skip, made: list[Row], where: str) -> 
 
 
 def oddities(row: Row) -> list[str]:
-    """What is suspicious in a canonical row's text, as kinds."""
+    """The suspicious things in a canonical row's text, as kinds."""
     messages = row.get("messages", ())
     asked = [message["content"] for message in messages if message["role"] == "user"] or [row.get("prompt", "")]
     answers = [message["content"] for message in messages if message["role"] == "assistant"]

@@ -98,7 +98,7 @@ SAID: Mapping[str, tuple[str, str]] = {
         "A trained model can repeat them: remove and revoke them.",
     ),
 }
-"""A sentence for each kind, as for `numbered`, and what to do; in the order they are told."""
+"""A sentence for each kind, as for `numbered`, and what to do; in the order in which they are shown."""
 CLOSE = {"garbled", "nul", "copied", "refusal", "empty_prompt", "email", "secret"}
 SKIPS = (
     "bad_line",

@@ -82,7 +82,7 @@ class _Last:
 
 
 def _is_quoted(head: list[str]) -> bool:
-    """Whether the quotes in these lines of a TSV file are those of CSV; most programs write TSV without."""
+    """True if the quotes in these lines of a TSV file are those of CSV; most programs write TSV without."""
     try:
         for _ in csv.reader(io.StringIO("".join(head)), delimiter="\t", strict=True):
             pass
@@ -116,7 +116,7 @@ def _header(cells: list[str], name: str) -> list[str]:
 
 
 def _is_row(header: list[str], lines: list[str], delimiter: str) -> bool:
-    """Whether the line of names is rather a row: it holds texts, and nothing that only a name would be."""
+    """True if the line of names is rather a row: it holds texts, and nothing that only a name would be."""
     if not any(map(_is_row_like, header)):
         return False
     try:
@@ -127,7 +127,7 @@ def _is_row(header: list[str], lines: list[str], delimiter: str) -> bool:
 
 
 def _is_name(name: str, values: Sequence[str]) -> bool:
-    """Whether this is a name by what stands below it: a known one that does not come again, or words above numbers."""
+    """True if this is a name by what stands below it: a known one that does not come again, or words above numbers."""
     if name in values:
         return False
     kind = kind_of_texts([value.strip() for value in values if value.strip()])
@@ -135,5 +135,5 @@ def _is_name(name: str, values: Sequence[str]) -> bool:
 
 
 def _is_row_like(name: str) -> bool:
-    """Whether this is rather a text, or a number, than the name of a column."""
+    """True if this is rather a text, or a number, than the name of a column."""
     return len(name) > 100 or len(name.split()) > 4 or name.endswith(("?", ".", "!")) or name.isdecimal()

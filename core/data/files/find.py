@@ -1,4 +1,4 @@
-"""Where the rows lie: a file, a folder of them, or a data set on the Hub, as a list of files to open."""
+"""Find the files with the rows: a file, a folder of them, or a data set on the Hub."""
 
 import io
 import os
@@ -35,7 +35,7 @@ def find(source: str, split: str) -> Source:
 
 
 def is_on_hub(source: str) -> bool:
-    """Whether this is the name of a data set on the Hub, owner/name, and nothing of the name lies here."""
+    """True if this is the name of a data set on the Hub, owner/name, and nothing of the name lies here."""
     named = re.fullmatch(r"[\w.-]+/[\w.-]+(/[\w.-]+)?", source) is not None
     return named and suffix_of(source) not in {*SUFFIXES, *UNREADABLE} - {""} and not os.path.exists(source)
 

@@ -90,7 +90,7 @@ def _patterns(config: Mapping[str, Any], split: str, repo: str) -> list[str]:
 
 @contextmanager
 def _said_plainly(repo: str) -> Iterator[None]:
-    """What the Hub's client raises, in a sentence."""
+    """An error of the Hub's client, in a sentence."""
     import httpx
     from huggingface_hub import errors
 

@@ -1,4 +1,4 @@
-"""What a data set consists of: its files, and by their names which of them hold rows and of which split."""
+"""The files of a data set: by their names, those that hold rows, and their split."""
 
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -19,9 +19,9 @@ class SourceFile:
     """As errors call it: the path that was given, or the path in the folder or repository."""
     size_bytes: int
     stamp: str
-    """What changes when its content does: its time, or the commit it is of on the Hub."""
+    """A mark that changes with its content: its time, or its commit on the Hub."""
     fetch: Callable[[], Path]
-    """Where it lies on this machine; fetches it first where it lies on the Hub."""
+    """Gives its path on this machine; fetches it from the Hub first."""
     member: str = ""
     """Its name in the zip archive that lies there; empty if it is no archive."""
 
@@ -59,7 +59,7 @@ def _is_about(name: str) -> bool:
 
 
 def of_split(names: Sequence[str], split: str, source: str) -> list[str]:
-    """The files of a split, told by a word in their paths; unmarked files are for training.
+    """The files of a split, known by a word in their paths; unmarked files are for training.
 
     Raises UserError where there are splits, but not this one.
     """

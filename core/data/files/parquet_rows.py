@@ -53,7 +53,7 @@ def _as_row(table: Any) -> Row | Skip:
 
 
 def rows_in_parquet(raw: io.BufferedReader) -> int | None:
-    """How many rows a Parquet file says it has; None for other files, and for broken ones."""
+    """The number of rows that a Parquet file says it has; None for other files, and for broken ones."""
     if raw.peek(4)[:4] != b"PAR1":
         return None
     import pyarrow

@@ -10,8 +10,7 @@ from typing import Any
 import orjson
 
 from fitune.core.data.files.csv_rows import csv_rows
-from fitune.core.data.files.documents import as_row
-from fitune.core.data.files.json_stream import json_rows
+from fitune.core.data.files.json_rows import as_row, json_rows
 from fitune.core.data.files.parquet_rows import parquet_rows
 from fitune.core.data.files.streams import (
     HEAD_BYTES,

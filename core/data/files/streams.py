@@ -1,4 +1,4 @@
-"""From a file's bytes to UTF-8 bytes of a known kind: told by content, not by name alone."""
+"""From a file's bytes to UTF-8 bytes of a known kind: known by content, not by name alone."""
 
 import gzip
 import io
@@ -29,7 +29,7 @@ WEB_PAGE = re.compile(
     rb"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*<(?:!doctype html|html|head)\b", re.IGNORECASE | re.DOTALL
 )
 OBJECTS = re.compile(rb"\s*(?:\[\s*){0,2}\{\s*[\"'][^\"'\n]*[\"']\s*:")
-"""How JSON begins that holds rows, whatever the file is called."""
+"""Beginnings of JSON that holds rows, whatever the file is called."""
 UNREADABLE = {
     ".arrow": "Write it as Parquet: dataset.to_parquet(...).",
     ".zip": "Unpack it, and name the file or folder in it.",
@@ -122,7 +122,7 @@ def refuse_placeholder(name: str, head: bytes) -> None:
 
 
 def kind_of(name: str, head: bytes) -> Kind:
-    """What a file is, from its name and first unpacked bytes. Raises UserError for what fitune doesn't read."""
+    """The kind of a file, from its name and first unpacked bytes. Raises UserError for what fitune doesn't read."""
     suffix = suffix_of(name)
     if head.startswith(b"PAR1"):
         return "parquet"
@@ -137,7 +137,7 @@ def kind_of(name: str, head: bytes) -> Kind:
 
 
 def _names_columns(head: bytes) -> bool:
-    """Whether a text begins with names of columns, of which one asks and one answers."""
+    """True if a text begins with names of columns, of which one asks and one answers."""
     names = re.split(r"[,;\t|]", head.partition(b"\n")[0].decode("utf-8", "replace"))
     roles = [roles_of(name) for name in names]
     return all(roles) and any("question" in each for each in roles) and any("answer" in each for each in roles)

@@ -101,7 +101,7 @@ def _dates(book: zipfile.ZipFile) -> set[int]:
 
 
 def _is_date(code: str) -> bool:
-    """Whether the code of a format (`dd.mm.yyyy`) writes a date or a time."""
+    """True if the code of a format (`dd.mm.yyyy`) writes a date or a time."""
     return IN_DATE.search(NOT_IN_DATE.sub("", code)) is not None
 
 

@@ -1,1 +1,1 @@
-"""What the rows of a source are: which column is the question, which the answer, which holds chats."""
+"""The shape of a source's rows: which column is the question, which the answer, which holds chats."""

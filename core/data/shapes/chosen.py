@@ -15,7 +15,7 @@ SAME_ROLE = {
     "question_answer": {"prompt": "question", "input": "question", "completion": "answer", "output": "answer"},
     "alpaca": {"prompt": "instruction", "question": "instruction", "completion": "output", "answer": "output"},
 }
-"""What else people call a role."""
+"""Other names of a role."""
 COLUMNS_SHOWN = 12
 
 

@@ -1,4 +1,4 @@
-"""What each column of the first rows holds, judged by its values: the evidence that readings are chosen by."""
+"""The columns of the first rows, judged by their values: the evidence for choosing a reading."""
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -45,16 +45,16 @@ class Column:
     words: int
     """Letters of text in it that are words, not marks or names of things: what a model could learn from."""
     style: Style | None = None
-    """How its turns are written, where it holds turns."""
+    """The way in which its turns are written, where it holds turns."""
 
     @property
     def roles(self) -> frozenset[str]:
-        """What its name says."""
+        """The meaning of its name."""
         return roles_of(self.name)
 
     @property
     def hints(self) -> frozenset[str]:
-        """What words in its name point to."""
+        """The meaning of words in its name."""
         return self.roles or hinted_roles(self.name)
 
 
@@ -122,7 +122,7 @@ def _kind_of_lists(values: list[Any], name: str) -> tuple[Kind, Style | None]:
 
 
 def _are_exchanges(values: list[Any], name: str) -> bool:
-    """Whether lists of texts are what a user and an assistant say in turn: so named, and at least two texts each."""
+    """True if lists of texts are what a user and an assistant say in turn: so named, and at least two texts each."""
     return bool({"chat", "history"} & roles_of(name)) and _share(values, lambda value: len(value) >= 2) > MOST
 
 
@@ -134,7 +134,7 @@ def _is_media_object(value: Any) -> bool:
 
 
 def kind_of_texts(texts: Sequence[str]) -> Kind:
-    """What single values are, by how most of them look."""
+    """The kind of single values, by the looks of most of them."""
     if {text.lower() for text in texts} <= YES_NO:  # true and false are written so, too
         return "yes_no"
     looks: dict[Kind, re.Pattern[str]] = {"media": MEDIA_FILE, "path": PATH, "date": DATE, "number": NUMBER, "id": ID}

@@ -44,7 +44,7 @@ NO = {
 
 
 def compared(table: Sequence[Column], best: Reading | None) -> Shape | None:
-    """Why these rows are preference data, if they are; best: how they would be read if they were not."""
+    """The reason why these rows are preference data, if they are. best: the reading of them if they were not."""
     return _preference(table) or _rivals(table) or _ranked(table) or _rated(table, best)
 
 

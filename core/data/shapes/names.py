@@ -1,4 +1,4 @@
-"""What the name of a column says about what the column holds."""
+"""Names of columns, and what they say about the content."""
 
 import re
 import tomllib

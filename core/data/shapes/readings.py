@@ -52,7 +52,7 @@ def _chats(table: Sequence[Column]) -> Iterator[Reading]:
 
 
 def _is_answered(column: Column) -> bool:
-    """Whether somebody else than the user speaks: an answer, or a speaker of a name that is not known."""
+    """True if somebody else than the user speaks: an answer, or a speaker of a name that is not known."""
     chats = [turns_of(value) or [] for value in column.values]
     answered = [any(role_of(speaker_of(turn)) in ("assistant", None) for turn in chat) for chat in chats]
     return sum(answered) >= ANSWERED * len(answered)
@@ -89,18 +89,18 @@ def _pairs(table: Sequence[Column]) -> Iterator[Reading]:
 
 
 def _holds(column: Column, other: Column) -> bool:
-    """Whether each text of a column holds that of another in it: a whole prompt, written out."""
+    """True if each text of a column holds that of another in it: a whole prompt, written out."""
     pairs = list(zip(column.values, other.values, strict=False))
     return len(column.values) == len(other.values) and all(str(inner) in str(whole) for whole, inner in pairs)
 
 
 def _is_leaf(column: Column) -> bool:
-    """Whether this is text within an object (`answers.text`), or anything else but an object with such text."""
+    """True if this is text within an object (`answers.text`), or anything else but an object with such text."""
     return column.kind != "object"
 
 
 def _may_ask(column: Column, has_context: bool) -> bool:
-    """Whether this looks like questions: text, and not a few single words again and again unless about a context."""
+    """True if this looks like questions: text, and not a few single words again and again unless about a context."""
     if len(column.values) < FEW_VALUES:  # too few to doubt the name
         return True
     has_sentences = any(" " in str(value).strip() for value in column.values)
@@ -124,7 +124,7 @@ def _as_format(
 
 
 def _are_glued(asked: Column, answer: Column) -> bool:
-    """Whether prompts and completions would be joined without a space between them."""
+    """True if prompts and completions would be joined without a space between them."""
     prompts, completions = ([each for each in column.values if isinstance(each, str)] for column in (asked, answer))
     ends = sum(not text[-1].isspace() for text in prompts)
     begins = sum(not text[0].isspace() for text in completions)
@@ -194,7 +194,7 @@ def by_content(table: Sequence[Column]) -> list[Reading]:
 
 
 def names_speakers(column: Column) -> bool:
-    """Whether a column says who speaks, so that each row is a message: `sender`, `author.name`."""
+    """True if a column says who speaks, so that each row is a message: `sender`, `author.name`."""
     first, dot, _ = column.name.partition(".")
     return "role" in roles_of(first) and (bool(dot) or "note" not in column.roles) and column.kind != "empty"
 

@@ -21,7 +21,7 @@ LOOKS = {
     "turns": "chat turns", "label": "a few short values", "id": "ids", "number": "numbers", "yes_no": "yes or no",
     "date": "dates", "path": "addresses", "media": "media", "object": "objects", "list": "lists", "empty": "nothing",
 }  # fmt: skip
-"""What a column holds, in words; those with text are named without."""
+"""The content of a column, in words; those with text are named without."""
 
 
 def recognise(rows: Sequence[Row], data: Data) -> Shape:
@@ -77,7 +77,7 @@ def _judged(best: Reading, found: Sequence[Reading], rows: Sequence[Row], table:
 def _is_rival(
     other: Reading, columns: Mapping[str, str], seen: int, rows: Sequence[Row], table: Sequence[Column]
 ) -> bool:
-    """Whether another reading has nearly as many words as the best, and not the same ones."""
+    """True if another reading has nearly as many words as the best, and not the same ones."""
     if set(other.columns.values()) <= set(columns.values()) or words_of(table, other.columns) < CLOSE * seen:
         return False
     fresh = [each for each in used_columns(table, other.columns) if each.name not in columns.values()]

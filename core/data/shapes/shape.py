@@ -1,4 +1,4 @@
-"""How the rows of a source are read: as which format, from which columns, and how sure that is."""
+"""The reading of a source's rows: the format, the columns, and how sure that is."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ NEEDED = {
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """How a source's rows are read."""
+    """The reading of a source's rows."""
 
     format: str
     """One of recipe.fields.DataFormat but auto; or `preference`, `vision` or `unknown`, which can't be trained on."""
@@ -38,7 +38,7 @@ class Shape:
     candidates: tuple[Mapping[str, str], ...] = ()
     """Values for data.columns to choose from where it is not sure."""
     problems: tuple[Problem, ...] = ()
-    """Why rows can't be read this way; empty if they can."""
+    """The reason why rows can't be read this way; empty if they can."""
     unseen: tuple[str, ...] = ()
     """Columns with words that the model would not see, those with most words first."""
 

@@ -14,7 +14,7 @@ MOST = 0.6
 
 
 def special(table: Sequence[Column], best: Reading | None) -> Shape | None:
-    """Why these rows need another training than that on answers, if they do."""
+    """The reason why these rows need another training than that on answers, if they do."""
     return _pictures(table, best) or compared(table, best) or _messages(table, best)
 
 
@@ -31,7 +31,7 @@ def _pictures(table: Sequence[Column], best: Reading | None) -> Shape | None:
 
 
 def _is_media(column: Column) -> bool:
-    """Whether a column holds pictures or sound, or names files of them."""
+    """True if a column holds pictures or sound, or names files of them."""
     if column.kind == "media":
         return "note" not in column.roles or plain(column.name).startswith("file")
     return "media" in column.roles and column.kind in ("path", "object", "list")

@@ -1,4 +1,4 @@
-"""How many words a reading shows to the model, and in which columns it leaves some unseen."""
+"""The words that a reading shows to the model, and the columns in which it leaves some unseen."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -32,7 +32,7 @@ def unseen_columns(rows: Sequence[Row], table: Sequence[Column], columns: Mappin
 
 
 def is_repeated(rows: Sequence[Row], column: Column, columns: Mapping[str, str]) -> bool:
-    """Whether a column says only what these columns say already: the whole prompt in one piece, or a part of it."""
+    """True if a column says only what these columns say already: the whole prompt in one piece, or a part of it."""
     same = compared = 0
     for row in rows[:ROWS_COMPARED]:
         text = " ".join(_texts(cell(row, column.name)))

@@ -51,7 +51,7 @@ def draw(view: str, draft: Draft, report: Report, waiting: str, example: int, ro
 
 
 def check(report: Report, found: TokenStats | None, asked: Recipe, waiting: str) -> Content:
-    """What the first rows teach, then problems and counts; the first row as it is where it teaches nothing yet."""
+    """The lesson of the first rows, then problems and counts; the first row as it is where it teaches nothing yet."""
     taught = reading_lines(report, BRIEF_CHARS)
     parts = [taught, left_out_lines(report)]
     parts += [check_lines(report, found, asked, KEY)] if found else [finding_lines(report), [waiting]]
