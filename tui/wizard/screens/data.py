@@ -11,7 +11,6 @@ from typing import ClassVar
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, VerticalScroll
 from textual.content import Content
-from textual.suggester import Suggester
 from textual.widget import Widget
 from textual.widgets import Input, OptionList, Static
 
@@ -27,7 +26,7 @@ from fitune.tui.widgets.views import ViewChosen, ViewNames
 from fitune.tui.wizard import steps
 from fitune.tui.wizard.draft import Draft, prepared, recipe, reset_field, set_field, shown
 from fitune.tui.wizard.fields import all_fields
-from fitune.tui.wizard.options import complete_path, data_suggestions
+from fitune.tui.wizard.options import data_suggestions
 from fitune.tui.wizard.screens import data_reader
 from fitune.tui.wizard.screens.data_reader import (
     NotRead,
@@ -43,19 +42,9 @@ from fitune.tui.wizard.screens.data_views import VIEWS, draw
 from fitune.tui.wizard.screens.step import StepScreen
 from fitune.tui.wizard.steps import Forward
 from fitune.tui.wizard.widgets.budget_panel import BudgetPanel
-from fitune.tui.wizard.widgets.field_input import Changed, FieldInput
+from fitune.tui.wizard.widgets.field_input import Changed, FieldInput, PathSuggester
 
 NOT_TRAINABLE = "These rows can't be trained on as they are: see Check."
-
-
-class PathSuggester(Suggester):
-    """Completes a path; Right takes it."""
-
-    def __init__(self) -> None:
-        super().__init__(use_cache=False, case_sensitive=True)
-
-    async def get_suggestion(self, value: str) -> str | None:
-        return complete_path(value) if value else None
 
 
 class DataScreen(StepScreen):

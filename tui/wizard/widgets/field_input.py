@@ -11,6 +11,7 @@ from textual.widgets import Input
 
 from fitune.tui.text import clean
 from fitune.tui.wizard.fields import Field
+from fitune.tui.wizard.options import complete_path
 
 
 @dataclass
@@ -57,3 +58,13 @@ def pasted(event: events.Paste) -> str:
     """The first line, and nothing a terminal would obey: a pasted key must not press itself."""
     first_line = next(iter(event.text.splitlines()), "")
     return "".join(character for character in first_line if character.isprintable())
+
+
+class PathSuggester(Suggester):
+    """Completes a path; Right takes it."""
+
+    def __init__(self) -> None:
+        super().__init__(use_cache=False, case_sensitive=True)
+
+    async def get_suggestion(self, value: str) -> str | None:
+        return complete_path(value) if value else None
