@@ -72,6 +72,7 @@ def print_workload(work: Workload | None, pace: Pace) -> None:
     """Print the source of the row lengths, and the workload if they are measured."""
     print(f"      {lengths_note(work)}")
     if work is None:
+        print(hanging(INDENT, "Real rows are often far shorter. To count them: fitune data SOURCE --recipe RECIPE"))
         return
     packed = f", packed into {count(work.packing.packed_rows)}" if work.packing.packed else ""
     print(f"      {count(work.packing.rows)} rows to train on{packed}, the longest {count(work.longest)} tokens; "
