@@ -3,6 +3,7 @@
 recipe -> budget -> correction by history -> pace -> shortages -> verdict. Nothing else puts these together.
 """
 
+import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -136,7 +137,7 @@ def _memory(site: Site, budget: Budget) -> Shortage | None:
     if budget.verdict == "over":
         sentence = f"This needs about {_gib(budget.total_bytes)}, and {where} has {_gib(budget.free_bytes)} free."
         return Shortage(of, missing, True, sentence)
-    sentence = f"This may fit, with luck: to be safe, {_gib(missing)} more should be free."
+    sentence = f"This may fit, with luck: to be safe, {_at_least_gib(missing)} more should be free."
     return Shortage(of, missing, False, sentence)
 
 
@@ -161,6 +162,10 @@ def _disk(recipe: Recipe, site: Site, budget: Budget) -> Shortage | None:
     download = "" if is_here or is_sure else ", with the download of the model,"
     sentence = f"On the disk{download} {_gib(wanted_bytes)} should be free, and {_gib(site.disk_bytes)} are."
     return Shortage("disk", wanted_bytes - site.disk_bytes, is_sure, sentence)
+
+
+def _at_least_gib(amount_bytes: int) -> str:
+    return f"{math.ceil(amount_bytes / GIB * 10) / 10:.1f} GiB"
 
 
 def _gib(amount_bytes: int) -> str:

@@ -111,17 +111,19 @@ def estimate(
     kept = [term for term in (*terms, slack, context) if term.bytes]
     total = sum(term.bytes for term in kept)
     needed = total - slack.bytes + min(slack.bytes, MIN_SLACK_BYTES)
+    verdict = "over" if plan.refused else verdict_of(needed, uncertainty, limit)
+    high = total + sum(term.more for term in kept)
     return Budget(
         total_bytes=total,
         low_bytes=total - sum(term.less for term in kept),
-        high_bytes=total + sum(term.more for term in kept),
+        high_bytes=min(high, limit) if verdict == "fits" else high,  # unused blocks go before an allocation fails
         host_bytes=offload.host_bytes(plan) if card else 0,
         disk_bytes=disk_bytes(plan),
         download_bytes=download_bytes(plan),
         free_bytes=limit,
         needed_bytes=needed,
         uncertainty_bytes=uncertainty,
-        verdict="over" if plan.refused else verdict_of(needed, uncertainty, limit),
+        verdict=verdict,
         parts=tuple(BudgetPart(term.name, term.bytes, term.why) for term in kept),
         moment=moment,
         offloaded_layers=len(shape.layers) - plan.resident_layers,

@@ -258,6 +258,12 @@ def test_the_verdict_keeps_a_margin(free_gib: float, verdict: str) -> None:
     assert estimate(LLAMA_8B, recipe(), Card(80 * GIB, round(free_gib * GIB))).verdict == verdict
 
 
+@pytest.mark.parametrize("free_gib", [6.5 + step / 20 for step in range(20)])
+def test_what_fits_ends_below_what_is_free(free_gib: float) -> None:
+    budget = estimate(LLAMA_8B, recipe(), Card(80 * GIB, round(free_gib * GIB)))
+    assert budget.verdict != "fits" or budget.low_bytes < budget.total_bytes <= budget.high_bytes <= budget.free_bytes
+
+
 def test_a_limit_of_the_recipe_counts_like_a_smaller_card() -> None:
     budget = estimate(LLAMA_8B, recipe(run__vram_limit_gib=5.0), H100)
     assert (budget.verdict, budget.free_bytes) == ("over", 5 * GIB)
