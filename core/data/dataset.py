@@ -6,6 +6,7 @@ or {"text": str}. Knows no tokenizer: lengths and masks are the worker's busines
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
 
 from fitune.core.data.canonical import converter
@@ -76,15 +77,24 @@ def unclear(source: str, choices: Sequence[str]) -> UserError:
     """The readings to choose from, side by side."""
     readings = "".join(f"\n  data.columns = {choice}" for choice in choices[:2])
     hint = "Write the line that is meant into the recipe, or take the first with --accept-guess."
-    return UserError(f"It is not clear what is to be learned from {source}. It may be:{readings}\n", hint)
+    return UserError(f"It is not clear what is to be learned from {source}. It may be:{readings}", hint)
 
 
 def _report(data: Data, sample: int, head_only: bool, on_progress: Callable[[int, int], None] | None) -> Report:
     source = find.find(data.source, data.split)
     head = _head(source, data)
-    shape = _shape(head, data)
+    shape = _first_reading(head, _shape(head, data), data)
     choices = [_choice(head, each, data) for each in shape.candidates[:CHOICES_SHOWN]]
     return report_of(source, shape, scan(source, data.split, shape, sample, head_only, on_progress), choices)
+
+
+def _first_reading(head: list[Row], shape: Shape, data: Data) -> Shape:
+    """Where it is not clear which reading is meant: the one that is offered first, which an accepted guess takes."""
+    if shape.sure or shape.problems or not shape.candidates or shape.candidates[0] == shape.columns:
+        return shape
+    columns = dict(shape.candidates[0])
+    first = recognise(head, data.model_copy(update={"columns": columns, "format": "auto"}))
+    return replace(shape, format=first.format, columns=first.columns) if first.is_usable else shape
 
 
 def _choice(head: list[Row], columns: Mapping[str, str], data: Data) -> str:

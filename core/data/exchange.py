@@ -1,5 +1,9 @@
 """The lesson of a row in a person's words: what the model is asked, and what it learns to answer."""
 
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
 from fitune.core.data.canonical import converter, is_said
 from fitune.core.data.chats.grouped import grouped
 from fitune.core.data.shapes.shape import Shape
@@ -18,8 +22,17 @@ def exchange_of(row: Row) -> tuple[str, str]:
     ]
     asked = [each["content"] for each in messages[: learned[-1]] if each["role"] != "assistant" and is_said(each)]
     answer = messages[learned[-1]]
-    called = "".join(f" [calls {call['function'].get('name')}]" for call in answer.get("tool_calls", ()))
-    return asked[-1] if asked else "", f"{answer['content']}{called}".strip()
+    return asked[-1] if asked else "", f"{answer['content']}{called(answer.get('tool_calls', ()))}".strip()
+
+
+def called(calls: Iterable[Mapping[str, Any]]) -> str:
+    """The tools that a message of a canonical row calls: ` [calls get_hours({"day": "Sunday"})]`."""
+    functions = (call["function"] for call in calls)
+    return "".join(f" [calls {each.get('name')}({_json(each.get('arguments'))})]" for each in functions)
+
+
+def _json(arguments: Any) -> str:
+    return arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False, default=str)
 
 
 def said(row: Row, chars: int = SHOWN_CHARS) -> str:

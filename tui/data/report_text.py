@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fitune.core.data import Finding, Report, numbered
-from fitune.core.data.exchange import SHOWN_CHARS, said
+from fitune.core.data.exchange import SHOWN_CHARS, called, said
+from fitune.core.data.files.listing import split_of
 from fitune.core.recipe import Recipe
 from fitune.core.runs import RunState
 from fitune.core.tokens import TokenStats, findings, loses_much, suggested_length
@@ -117,7 +118,11 @@ def finding_line(finding: Finding) -> str:
 
 def left_out_lines(report: Report) -> list[str]:
     """`Read: a.jsonl, b.jsonl. Left out: README.md.`; nothing if every file was read."""
-    return [f"Read: {_some(report.files)}. Left out: {_some(report.left_out)}."] if report.left_out else []
+    if not report.left_out:
+        return []
+    splits = sorted({marked for name in report.left_out if (marked := split_of(name))})
+    chosen = f" By their names some are the split {', '.join(splits)}: data.split chooses." if splits else ""
+    return [f"Read: {_some(report.files)}. Left out: {_some(report.left_out)}.{chosen}"]
 
 
 def _some(names: Sequence[str]) -> str:
@@ -133,10 +138,16 @@ def row_lines(row: Mapping[str, Any]) -> list[str]:
         and isinstance(turns, list)
         and all(isinstance(message, dict) for message in turns)
     ):
-        return [turn(str(message.get("role", "?")), message.get("content")) for message in turns]
+        return [turn(str(message.get("role", "?")), _content(message)) for message in turns]
     if row.keys() == {"prompt", "completion"}:
         return [turn("prompt", row["prompt"]), turn("answer", row["completion"])]
     return [turn(column, value) for column, value in row.items()]
+
+
+def _content(message: Mapping[str, Any]) -> Any:
+    """The content of a message, with the tools that it calls."""
+    calls = message.get("tool_calls")
+    return f"{message.get('content') or ''}{called(calls)}".strip() if calls else message.get("content")
 
 
 def turn(role: str, content: Any) -> str:

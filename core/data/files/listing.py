@@ -65,13 +65,18 @@ def of_split(names: Sequence[str], split: str, source: str) -> list[str]:
     """
     if mine := [name for name in names if _has_word(name, split)]:
         return mine
-    others = sorted({word for word in SPLITS for name in names if _has_word(name, word)})
+    others = sorted({marked for name in names if (marked := split_of(name))})
     if not others:
         return list(names)
-    unmarked = [name for name in names if not any(_has_word(name, word) for word in SPLITS)]
+    unmarked = [name for name in names if not split_of(name)]
     if unmarked and split == "train":
         return unmarked
     raise UserError(f"{source} has no split {split}; it has {', '.join(others)}.", f'Set data.split = "{others[0]}".')
+
+
+def split_of(name: str) -> str | None:
+    """The split that a word in a file's path tells; None for an unmarked file."""
+    return next((word for word in SPLITS if _has_word(name, word)), None)
 
 
 def _has_word(name: str, word: str) -> bool:

@@ -104,7 +104,7 @@ WITH_MORE: tuple[tuple[str, Make, tuple[str, str]], ...] = (
      (q(3), text(3))),
     ("calls as an answer", lambda n: {"query": q(n), "answers": json.dumps([{"name": "find", "arguments": {"n": n}}]),
                                       "tools": "[{\"name\": \"find\", \"parameters\": {}}]"},
-     (q(3), "[calls find]")),
+     (q(3), '[calls find({"n": 3})]')),
     ("plain text", lambda n: {"text": text(n), "url": f"https://a.org/{n}", "timestamp": f"2024-01-{n + 1:02d}"},
      ("", text(3))),
     ("text with notes", lambda n: {"text": text(n), "meta": {"source": "own", "page": n}}, ("", text(3))),
