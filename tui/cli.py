@@ -136,7 +136,11 @@ def _using(commands: Commands) -> None:
     _run(merge, required=True)
     merge.add_argument("--base", metavar="ID", help="merge into this model: the full one of a quantized copy")
 
-    export = commands.add_parser("export", help="write the merged model as GGUF files, for llama.cpp and Ollama")
+    export = commands.add_parser(
+        "export",
+        help="write the merged model as GGUF files, for llama.cpp and Ollama",
+        usage="fitune export [-h] RUN --gguf KIND [KIND ...]",  # the KINDs would take a RUN behind them for one
+    )
     _run(export, required=True)
     export.add_argument(
         "--gguf",

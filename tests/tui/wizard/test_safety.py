@@ -22,6 +22,7 @@ from fitune.core.units import GIB
 from fitune.tui.wizard import steps
 from fitune.tui.wizard.draft import Draft, draft_file, recipe, restore, save
 from fitune.tui.wizard.options import complete_path, start_choices
+from fitune.tui.wizard.review_text import write_recipe
 from fitune.tui.wizard.screens.start import StartScreen
 from fitune.tui.wizard.widgets.budget_panel import BudgetPanel
 from fitune.tui.wizard.widgets.field_input import FieldInput
@@ -152,6 +153,14 @@ def test_check_18_a_written_recipe_is_read_back_as_the_same_answers(this_machine
     path.write_text(path.read_text().replace("[lora]", "[lora]\nrnk = 3"))
     with pytest.raises(BadInput, match=r"recipe\.toml:\d+: lora\.rnk"):
         load.load(path)
+
+
+@pytest.mark.usefixtures("this_machine")
+def test_a_written_recipe_names_the_file_that_it_is(tmp_path: Path) -> None:
+    draft = Draft(preset="8b-on-12gb", edits={"data.source": "rows.jsonl"})
+    for name in ("recipe.toml", "recipe-2.toml"):
+        path = write_recipe(draft, tmp_path)
+        assert (path.name, path.read_text().splitlines()[0]) == (name, f"# fitune train {name}")
 
 
 def test_check_21_the_kept_draft_is_private_and_has_no_place_for_a_token(

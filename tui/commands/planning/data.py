@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import json
 import sys
 import time
 from dataclasses import dataclass
@@ -88,6 +89,8 @@ class DataVerdict:
 def run(args: argparse.Namespace) -> int:
     """Exit status: 0, or 2 if training on the source can't work. Raises UserError, also where rendering fails."""
     if args.template:
+        if args.source is not None or args.json:
+            raise UserError("--template prints example rows and nothing else.", "Leave out the source and --json.")
         return _tell_template(args.template)
     if args.source is None:
         raise UserError(
@@ -126,10 +129,9 @@ def _asked(args: argparse.Namespace) -> tuple[Data, Recipe | None]:
     minimal_recipe = load.parse(minimal, "fitune data")
     if not args.recipe:
         return minimal_recipe.data, None if args.model is None else minimal_recipe
-    recipe = load.load(args.recipe)
-    data = recipe.data.model_copy(update={"source": args.source})
+    recipe = load.load(args.recipe, [f"data.source={json.dumps(args.source)}"])
     model_changes = {} if args.model is None else {"id": args.model, "revision": None}
-    return data, recipe.model_copy(update={"data": data, "model": recipe.model.model_copy(update=model_changes)})
+    return recipe.data, recipe.model_copy(update={"model": recipe.model.model_copy(update=model_changes)})
 
 
 def _prepared(recipe: Recipe) -> TokenStats:

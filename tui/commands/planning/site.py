@@ -43,9 +43,9 @@ def named(now: Forecast) -> str:
 
 
 def size_bytes(text: str) -> int:
-    """ "16GiB", "16 GB" or "16" (GiB) in bytes. Raises UserError."""
+    """ "16GiB", "16" or "16 GB" in bytes; the GB of a card are GiB. Raises UserError."""
     match = re.fullmatch(r"\s*(\d+\.?\d*|\.\d+)\s*(gib|g|gb|mib|mb)?\s*", text.lower())
-    unit_bytes = {"gb": 10**9, "mb": 10**6, "mib": 2**20}.get(match[2] or "gib", GIB) if match else 0
+    unit_bytes = {"mb": 2**20, "mib": 2**20}.get(match[2] or "gib", GIB) if match else 0
     amount_bytes = float(match[1]) * unit_bytes if match else 0.0
     if not 1 <= amount_bytes <= MOST_BYTES:
         raise UserError(f"--gpu-memory: {text[:40]} is not an amount of memory.", "For example: --gpu-memory 16GiB")

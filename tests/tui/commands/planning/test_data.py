@@ -181,3 +181,38 @@ def test_without_a_source_there_is_nothing_to_read(fitune: Fitune) -> None:
     assert fitune("data")[::2] == (
         2, "There is nothing to read. Name a file, a folder or a data set on the Hub, or --template TASK.\n",
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("more", [["rows.jsonl"], ["--json"]])
+def test_example_rows_stand_alone(fitune: Fitune, more: list[str]) -> None:
+    ended, out, err = fitune("data", "--template", "chat", *more)
+    assert (ended, out) == (2, "")
+    assert "nothing else" in err
+
+
+def test_a_preset_is_a_recipe_for_the_named_rows(fitune: Fitune, source: str, rendered: Any) -> None:
+    asked = rendered()
+    assert fitune("data", source, "--recipe", "8b-on-12gb")[0] == 0
+    assert asked[0].data.source == source
+
+
+def test_rows_of_an_unclear_meaning_are_shown_as_an_accepted_guess_takes_them(fitune: Fitune, tmp_path: Path) -> None:
+    path = tmp_path / "pairs.jsonl"
+    path.write_text("".join(json.dumps({"prompt": f"Why {n}", "completion": f"So {n}"}) + "\n" for n in range(40)))
+    report = json.loads(fitune("data", str(path), "--json")[1])
+    assert not report["sure"]
+    assert report["mapping"] == report["candidates"][0] == {"question": "prompt", "answer": "completion"}
+    assert report["preview"][0]["messages"][-1] == {"role": "assistant", "content": "So 0"}
+
+
+def test_the_tools_that_a_row_calls_are_shown(fitune: Fitune, tmp_path: Path) -> None:
+    path = tmp_path / "tools.jsonl"
+    path.write_text(fitune("data", "--template", "tools")[1])
+    assert 'assistant: [calls opening_hours({"day": "Sunday"})]' in fitune("data", str(path))[1]
+
+
+def test_files_of_another_split_are_told_with_its_name(fitune: Fitune, tmp_path: Path) -> None:
+    for name in ("rows", "rows_test"):
+        (tmp_path / f"{name}.jsonl").write_text('{"question": "Why?", "answer": "So."}\n')
+    out = fitune("data", str(tmp_path))[1]
+    assert "Left out: rows_test.jsonl. By their names some are the split test: data.split chooses." in out

@@ -193,6 +193,12 @@ def test_fit_on_a_processor_counts_its_ram(fitune: Fitune, recipe_file: str) -> 
     assert "on the processor, 8.0 GiB of RAM free" in out
 
 
+@pytest.mark.parametrize("size", ["12", "12GB", "12 gb", "12 GiB", "12288 MB"])
+def test_the_gb_of_a_card_are_gib_as_in_its_name(fitune: Fitune, recipe_file: str, size: str) -> None:
+    told = json.loads(fitune("estimate", recipe_file, f"--gpu-memory={size}", "--json")[1])
+    assert told["free_bytes"] == 12 * GIB
+
+
 @pytest.mark.parametrize("size", ["", "much", "0", "-1", "1.2.3", ".", "16 parsecs", "0.0000000001", "9" * 400])
 @pytest.mark.parametrize("command", ["estimate", "fit", "presets"])
 def test_a_size_that_is_none_is_bad_input(fitune: Fitune, recipe_file: str, command: str, size: str) -> None:
