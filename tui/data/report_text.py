@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fitune.core.data import Finding, Report, numbered
+from fitune.core.data.chats.calls import calls_of
 from fitune.core.data.exchange import SHOWN_CHARS, called, said
 from fitune.core.data.files.listing import split_of
 from fitune.core.recipe import Recipe
@@ -145,8 +146,8 @@ def row_lines(row: Mapping[str, Any]) -> list[str]:
 
 
 def _content(message: Mapping[str, Any]) -> Any:
-    """The content of a message, with the tools that it calls."""
-    calls = message.get("tool_calls")
+    """The content of a message, with the tools that it calls; a row that can't be used may hold anything there."""
+    calls = calls_of(message.get("tool_calls"))
     return f"{message.get('content') or ''}{called(calls)}".strip() if calls else message.get("content")
 
 

@@ -48,7 +48,15 @@ def messages_of(turn: Any) -> list[Row]:
 def _calls(turn: Row) -> list[Row]:
     listed = decoded(turn.get("tool_calls")) or decoded(turn.get("function_call")) or []
     listed = listed if isinstance(listed, list) else [listed]
-    return [call_of(each) or each for each in listed]
+    return [_call(each) for each in listed if each is not None]
+
+
+def _call(value: Any) -> Row:
+    is_bare = isinstance(value, dict) and "function" not in value
+    call = call_of({"arguments": {}, **value} if is_bare else value)
+    if call is None:
+        raise Skip("type", f"a tool call is {kind_name(value)} without a function's name, so it calls nothing.")
+    return call
 
 
 def _thoughts(turn: Row, said: Said) -> Row:

@@ -216,3 +216,36 @@ def test_files_of_another_split_are_told_with_its_name(fitune: Fitune, tmp_path:
         (tmp_path / f"{name}.jsonl").write_text('{"question": "Why?", "answer": "So."}\n')
     out = fitune("data", str(tmp_path))[1]
     assert "Left out: rows_test.jsonl. By their names some are the split test: data.split chooses." in out
+
+
+@pytest.mark.parametrize("call", ["f", 7, [], {}, {"function": 3}, {"name": None}])
+def test_a_call_of_nothing_is_a_row_left_out_and_told(fitune: Fitune, tmp_path: Path, call: Any) -> None:
+    rows = [
+        [{"role": "user", "content": f"Ask {n}"}, {"role": "assistant", "content": f"So {n}", "tool_calls": calls}]
+        for n, calls in enumerate([[{"name": "now"}], [{"function": {"name": "now"}}], [call]])
+    ]
+    path = tmp_path / "calls.jsonl"
+    path.write_text("".join(json.dumps({"messages": turns}) + "\n" for turns in rows))
+    out = fitune("data", str(path))[1]
+    assert "2 usable rows of 3" in out
+    assert "a tool call is" in out
+
+
+@pytest.mark.parametrize("name", ["\N{GRINNING FACE}.jsonl", "3", '"quoted".jsonl', " spaced.jsonl"])
+def test_a_recipe_takes_rows_of_any_name(
+    fitune: Fitune, source: str, rendered: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    asked = rendered()
+    Path(name).write_text(Path(source).read_text())
+    assert fitune("data", name, "--recipe", "8b-on-12gb")[0] == 0
+    assert asked[0].data.source == name
+
+
+@pytest.mark.parametrize("calls", ["x", [7], [{"function": 3}], {"name": "f"}])
+def test_unusable_chats_with_odd_calls_are_shown_all_the_same(fitune: Fitune, tmp_path: Path, calls: Any) -> None:
+    path = tmp_path / "asked.jsonl"
+    path.write_text(json.dumps({"messages": [{"role": "user", "content": "Why so?", "tool_calls": calls}]}))
+    status, out, _ = fitune("data", str(path))
+    assert status == 2
+    assert "user: Why so?" in out
