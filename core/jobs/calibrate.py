@@ -20,7 +20,6 @@ MOST_ACCUMULATED = 2
 """From the second micro-batch on a step holds all it will."""
 NO_ROOM = "So it does not fit. What does: fitune fit RECIPE"
 POLL_S = 0.2
-GONE_WITHIN_S = 10.0
 
 
 def calibrate(recipe: Recipe, tell: Callable[[str], None]) -> bool:
@@ -95,7 +94,5 @@ def _wait(run: Run, tell: Callable[[str], None]) -> None:
 def _remove(run: Run) -> None:
     """End the worker if it lives still, and remove the run."""
     run.kill()
-    deadline = time.monotonic() + GONE_WITHIN_S
-    while run.holder_pid() is not None and time.monotonic() < deadline:
-        time.sleep(POLL_S / 4)
+    run.wait_for_end()
     shutil.rmtree(run.path, ignore_errors=True)

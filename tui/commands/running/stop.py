@@ -18,6 +18,7 @@ def run(args: argparse.Namespace) -> int:
         message = f"{run.name} is not running."
     elif args.now:
         message = killed(run, job) if run.kill() else f"{run.name} came to its end meanwhile."
+        run.wait_for_end()  # so that a script which asks next sees the end
     else:
         run.request_stop()
         message = stopping(run, job)
