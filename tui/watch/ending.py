@@ -12,7 +12,7 @@ from fitune.core.runs import Failed, Finished, Run, RunState, Status
 from fitune.core.runs.post_mortem import cause_of_death, restarted_s
 from fitune.tui.deliver.proof_text import ArtifactProof, proofs
 from fitune.tui.text import clean, clock, count, duration, number, size
-from fitune.tui.watch.progress import phase_text
+from fitune.tui.watch.phases import phase_text
 
 FAILURES = {
     "oom": "out of memory",

@@ -7,7 +7,8 @@ import math
 
 from fitune.core.runs import Checkpoint, Eval, Event, Memory, Phase, Recovered, Sample, Started, Step, Warned
 from fitune.tui.text import UNKNOWN, clean, count, duration, exponent, gib, number, rate, size
-from fitune.tui.watch.progress import RunProgress, phase_text
+from fitune.tui.watch.phases import phase_text
+from fitune.tui.watch.progress import RunProgress
 
 
 def event_line(event: Event, progress: RunProgress) -> str:

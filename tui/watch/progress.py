@@ -4,29 +4,13 @@ A worker's events say when a phase begins, how many bytes it has to do and how m
 library writes, is measured on the disk.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from fitune.core.runs import Event, Phase, Run, RunState, Started, Step
-from fitune.tui.text import clean, duration, size
+from fitune.tui.text import clean, count
+from fitune.tui.watch.phases import JobPhase, with_loaded_share
 
-PHASES = {
-    "download": "fetching the model",
-    "load": "loading the model",
-    "data": "reading the data",
-    "prepare": "preparing",
-    "train": "training",
-    "save": "saving the adapter",
-    "sample": "asking it questions from the data",
-    "merge": "merging the adapter into the model",
-    "write": "writing the merged model",
-    "verify": "checking what was written",
-    "prove": "comparing what was written with the trained model",
-    "convert": "writing a GGUF file",
-    "ask": "asking the Hub",
-    "upload": "uploading",
-}
 ETA_AFTER_STEPS = 20
 """The first steps compile kernels and are slow: a time left that is computed from them would be wrong."""
 SILENT_AFTER_S = 15.0
@@ -63,40 +47,6 @@ class TimeLeft:
         return max(0, total_steps - step) * (t - self.anchor[1]) / (step - self.anchor[0])
 
 
-@dataclass(frozen=True, slots=True)
-class JobPhase:
-    """A phase of a job with its progress. A phase that comes again for another thing is another one."""
-
-    name: str
-    began_s: float
-    """UTC seconds."""
-    detail: str = ""
-    """Its object: a kind of file, a branch, a repository or a model."""
-    file: str = ""
-    """The file that is sent now."""
-    done_bytes: float | None = None
-    total_bytes: float | None = None
-
-    @property
-    def share(self) -> float | None:
-        """The share of it that is done, from 0 to 1; None if that is not known."""
-        return None if self.done_bytes is None or not self.total_bytes else min(1.0, self.done_bytes / self.total_bytes)
-
-    @property
-    def text(self) -> str:
-        """The phase in words, with its object."""
-        return phase_text(self.name) + (f" ({self.detail})" if self.detail else "")
-
-    def numbers(self, now_s: float) -> str:
-        """Bytes done, bytes a second and the file in hand; only the total where the rest is not known."""
-        if self.done_bytes is None or not self.total_bytes:
-            return f"{size(self.total_bytes)} in all" if self.total_bytes else ""
-        elapsed_s = now_s - self.began_s
-        speed = f"{size(self.done_bytes / elapsed_s)}/s" if self.done_bytes and elapsed_s >= 1 else ""
-        texts = (f"{size(self.done_bytes)} of {size(self.total_bytes)}", speed, self.file)
-        return "   ".join(text for text in texts if text)
-
-
 @dataclass(slots=True)
 class RunProgress:
     """All that is shown of a run while it lives, computed from its events."""
@@ -118,6 +68,8 @@ class RunProgress:
     def _add_phase(self, phase: Phase, t: float) -> None:
         """Append a phase, or update the last one if it is the same."""
         detail = clean(phase.kind or phase.branch or phase.repo or phase.model or "", 80)
+        if phase.name == "train" and phase.total_steps:
+            detail = f"step 0 of {count(phase.total_steps)}"
         file = clean(phase.file or "", 60)
         last = self.phases[-1] if self.phases else None
         if last and (last.name, last.detail) == (phase.name, detail):
@@ -133,30 +85,22 @@ class RunProgress:
         """Seconds left; None while that is not known."""
         return self.time_left.seconds(self.total_steps)
 
-    def current_phases(self, run: Run) -> tuple[JobPhase, ...]:
-        """The phases of the newest job; of a GGUF file that is written now, with its bytes on the disk."""
-        if not self.phases:
-            return ()
-        last = self.phases[-1]
-        if last.name == "convert":
-            last = replace(last, done_bytes=_bytes_in(run.path / "gguf.part", f"*-{last.detail.upper()}.gguf"))
-        return (*self.phases[:-1], last)
+    def current_phases(self, run: Run, silent: bool = False) -> tuple[JobPhase, ...]:
+        """The phases of the newest job; the first is the start of its worker, which writes no event of it.
 
-
-def phase_text(name: str) -> str:
-    """A phase in words; one that this version does not know by its own name."""
-    return PHASES.get(name, clean(name, 40))
-
-
-def phase_lines(phases: Sequence[JobPhase], now_s: float) -> list[tuple[str, str]]:
-    """(word, line) of each phase of a job that lives: the phase in words, and the time it took or has taken so far."""
-    ends = [phase.began_s for phase in phases[1:]] + [now_s]
-    words = ["OK"] * (len(phases) - 1) + ["now"]
-    columns = max((len(phase.text) for phase in phases), default=0) + 3
-    return [
-        (word, f"{phase.text:<{columns}}{duration(end - phase.began_s)}")
-        for word, phase, end in zip(words, phases, ends, strict=False)
-    ]
+        silent: the newest worker has written no event yet. A GGUF file that is written now has its bytes on the disk,
+        and a model that is loaded now its count in the log.
+        """
+        began_s = run.lock_note().started
+        phases = [] if silent else list(self.phases)
+        if phases and phases[-1].name == "convert":
+            done = _bytes_in(run.path / "gguf.part", f"*-{phases[-1].detail.upper()}.gguf")
+            phases[-1] = replace(phases[-1], done_bytes=done)
+        if phases:
+            phases[-1] = with_loaded_share(phases[-1], run.log)
+        if began_s is not None and (not phases or began_s <= phases[0].began_s):
+            phases.insert(0, JobPhase("import", began_s))
+        return tuple(phases)
 
 
 def _bytes_in(folder: Path, pattern: str) -> int:

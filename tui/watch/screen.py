@@ -128,7 +128,7 @@ class WatchScreen(Screen[None]):
                     bad_lines=tail.bad_lines,
                     checkpoint=checkpoint.name if checkpoint else None,
                     ending=None if status in LIVE else ending(self.watched, status, progress.state),
-                    phases=() if state.job == "train" or silent_job else progress.current_phases(self.watched),
+                    phases=progress.current_phases(self.watched, silent_job is not None) if status in LIVE else (),
                     log=log_tail(self.watched.log) if self.log_wanted else (),
                     info=info,
                 )
@@ -171,8 +171,8 @@ class WatchScreen(Screen[None]):
         chart, log = self.query_one(LossChart), self.line("log")
         if self.log_wanted and snapshot.log:
             log.say(safe("\n".join(snapshot.log[-log.size.height :]), ROWS * MAX_COLUMNS, keep_newlines=True))
-        chart.display = snapshot.job == "train" and not self.log_wanted
-        self.query_one("#details").set_class(snapshot.job != "train", "-alone")
+        chart.display = snapshot.has_chart and not self.log_wanted
+        self.query_one("#details").set_class(not snapshot.has_chart, "-alone")
         if self._drawings % CHART_EVERY == 0:
             chart.show(snapshot.state.loss.points, snapshot.state.eval_loss.points)
         self._drawings += 1
@@ -214,7 +214,7 @@ class WatchScreen(Screen[None]):
         self.log_wanted = not self.log_wanted
         # The log takes the chart's place: nothing else moves or is drawn again.
         self.query_one(LossChart).display = (
-            not self.log_wanted and self.snapshot is not None and self.snapshot.job == "train"
+            not self.log_wanted and self.snapshot is not None and self.snapshot.has_chart
         )
         self.line("log").say(Content("reading the log ..." if self.log_wanted else ""))
 

@@ -13,7 +13,8 @@ from fitune.tui.deliver.proof_view import proof_lines
 from fitune.tui.text import UNKNOWN, clean, count, duration, exponent, gib, number, rate, safe
 from fitune.tui.watch.ending import Ending
 from fitune.tui.watch.event_text import loss_text
-from fitune.tui.watch.progress import SILENT_AFTER_S, JobPhase, phase_lines, phase_text
+from fitune.tui.watch.phases import JobPhase, phase_lines, phase_text
+from fitune.tui.watch.progress import SILENT_AFTER_S
 from fitune.tui.widgets.readouts import bar
 
 BAR_COLUMNS = 18
@@ -37,7 +38,7 @@ class Snapshot:
     ending: Ending | None = None
     """The end in words; None while it lives."""
     phases: tuple[JobPhase, ...] = ()
-    """The phases of a merge, an export or a push."""
+    """The phases of the newest job."""
     log: tuple[str, ...] = ()
     info: RunInfo | None = None
     """run.json; None if that can't be read."""
@@ -49,6 +50,16 @@ class Snapshot:
     @property
     def job(self) -> str:
         return self.state.job
+
+    @property
+    def has_chart(self) -> bool:
+        """True if there is a loss to draw; before the first step the phases take its place."""
+        return self.job == "train" and self.state.step is not None
+
+    @property
+    def lists_phases(self) -> bool:
+        """True while the phases are shown: until a training's first step, and as long as another job lives."""
+        return self.live and not self.has_chart
 
 
 def title(name: str, info: RunInfo | None) -> Content:
@@ -73,7 +84,8 @@ def status(snapshot: Snapshot, now_s: float) -> Content:
         return word + Content(f" for {duration(snapshot.silent_s)}: the worker is stopped, or the machine overloaded")
     job = "" if snapshot.job == "train" else f"{clean(snapshot.job, 20)}: "
     if snapshot.status == "starting":
-        return Content.styled(f"{job}starting", "bold $success")
+        elapsed = f"   {duration(max(0.0, now_s - snapshot.phases[0].began_s))}" if snapshot.phases else ""
+        return Content.styled(f"{job}starting", "bold $success") + Content(elapsed)
     stopping = "stopping, with a checkpoint" if snapshot.job == "train" else "stopping"
     doing = stopping if snapshot.status == "stopping" else phase_text(state.phase.name)
     began_s = state.started_t or state.first_t
@@ -85,9 +97,8 @@ def status(snapshot: Snapshot, now_s: float) -> Content:
 def progress_bar(snapshot: Snapshot, columns: int, plain: bool) -> Content:
     """The share of the training, or of another job's phase, that is done, over the whole width; empty if not known."""
     share = snapshot.phases[-1].share if snapshot.phases and snapshot.live else None
-    if snapshot.job == "train":
-        step, total = snapshot.state.step, snapshot.total_steps
-        share = step.step / total if step and total else None
+    if snapshot.job == "train" and snapshot.total_steps:
+        share = (snapshot.state.step.step if snapshot.state.step else 0) / snapshot.total_steps
     if share is None or columns < BAR_COLUMNS:
         return Content()
     return Content.styled(bar(share, columns - 6, plain), "$primary") + Content(f" {100 * share:3.0f} %")
@@ -155,18 +166,20 @@ def details(snapshot: Snapshot, columns: int, now_s: float) -> Content:
         lines.append(_warning(f"and {len(warnings) - WARNINGS_SHOWN} more before these"))
     if snapshot.live and not snapshot.state.step:
         lines.append(_muted(PROMISE))
-    lines += _sample(snapshot.state.samples, columns) if snapshot.job == "train" else _phases(snapshot, now_s)
+    lines += _phases(snapshot, now_s) if snapshot.lists_phases else []
+    lines += _sample(snapshot.state.samples, columns) if snapshot.job == "train" else []
     return Content("\n").join(lines)
 
 
+PHASE_STYLES = {"OK": "bold $success", "now": "bold", "then": "dim"}
+
+
 def _phases(snapshot: Snapshot, now_s: float) -> list[Content]:
-    """The phases of a live job, with the time that each took; nothing of a dead one."""
-    if not snapshot.live:
-        return []
-    lines = phase_lines(snapshot.phases, now_s)
+    """The phases of a live job: those done and the one at work with their times, and those to come."""
+    lines = phase_lines(snapshot.job, snapshot.phases, now_s)
     return [
-        Content.styled(f"{mark:<6}", "bold $success" if mark == "OK" else "bold") + Content(text)
-        for mark, text in lines
+        Content.styled(f"{word:<6}", PHASE_STYLES[word]) + Content.styled(text, "dim" if word == "then" else "")
+        for word, text in lines
     ]
 
 

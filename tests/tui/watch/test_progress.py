@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 
-from fitune.core.runs import EventLog, Failed, Finished, Phase, Started
+from fitune.core.runs import Event, EventLog, Failed, Finished, Phase, Started
 from fitune.core.runs.run import Run
 from fitune.tui.deliver.proof_text import proofs, read, table
 from fitune.tui.watch.ending import ending
 from fitune.tui.watch.event_text import event_line
 from fitune.tui.watch.leave import answers
-from fitune.tui.watch.progress import RunProgress, phase_lines
+from fitune.tui.watch.phases import JobPhase, phase_lines, with_loaded_share
+from fitune.tui.watch.progress import RunProgress
 from tests.events import write_raw
 from tests.fake_worker import make_run, start
 from tests.tui.payloads import OBEYED, PAYLOADS
@@ -107,7 +108,38 @@ def test_a_phase_that_comes_again_goes_on_and_one_with_another_detail_is_new(tra
         progress.apply(event)
     now = progress.current_phases(Run(trained))
     assert [(phase.detail, phase.share) for phase in now] == [("bf16", None), ("q4_k_m", 0.25)]
-    assert [word for word, _ in phase_lines(now, time.time())] == ["OK", "now"]
+    assert [word for word, _ in phase_lines("export", now, time.time())] == ["OK", "now", "then"]
+
+
+def test_the_phases_of_a_training_begin_with_its_worker_and_end_with_those_to_come(tmp_path: Path) -> None:
+    run = Run(make_run(tmp_path))
+    run.lock.write_text('{"pid":1,"job":"train","started":1000.0}')
+    progress = RunProgress()
+    assert [phase.name for phase in progress.current_phases(run)] == ["import"]
+    for t, data in ((1020.0, Started()), (1021.0, Phase(name="load")), (1030.0, Phase(name="train", total_steps=9))):
+        progress.apply(Event(seq=1, t=t, job="train", data=data))
+    lines = phase_lines("train", progress.current_phases(run), 1042.0)
+    assert [(word, text.split("   ")[0], text.split()[-2:]) for word, text in lines] == [
+        ("OK", "starting Python and its libraries", ["21", "s"]),
+        ("OK", "loading the model", ["9", "s"]),
+        ("now", "training (step 0 of 9)", ["12", "s"]),
+    ]
+    later = phase_lines("train", progress.current_phases(run)[:2], 1042.0)
+    assert [text for word, text in later if word == "then"] == [
+        "reading the data",
+        "preparing",
+        "asking it questions from the data",
+        "training",
+    ]
+    run.lock.write_text('{"pid":1,"job":"merge","started":2000.0}')  # a merge that has written no event yet
+    assert [(phase.name, phase.began_s) for phase in progress.current_phases(run, silent=True)] == [("import", 2000.0)]
+
+
+def test_a_model_that_is_loaded_shows_how_much_of_it_is_there(tmp_path: Path) -> None:
+    log = tmp_path / "worker.log"
+    log.write_text("Loading weights:   0%|  | 0/272\rLoading weights:  44%|██ | 120/272 [00:01<00:02, 81.2it/s]")
+    assert with_loaded_share(JobPhase("load", 0.0), log).text == "loading the model (120 of 272)"
+    assert with_loaded_share(JobPhase("data", 0.0), log).text == "reading the data"
 
 
 def test_an_upload_names_the_file_in_hand(trained: Path) -> None:
