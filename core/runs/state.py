@@ -67,6 +67,11 @@ class RunState:
     memory: Memory | None = None
     loss: Curve = field(default_factory=Curve)
     eval_loss: Curve = field(default_factory=Curve)
+    lr: Curve = field(default_factory=Curve)
+    grad_norm: Curve = field(default_factory=Curve)
+    tokens_per_s: Curve = field(default_factory=Curve)
+    memory_bytes: Curve = field(default_factory=Curve)
+    """The memory in use at a step: of the card, or of the process on a CPU."""
     warnings: dict[str, list[Warned | Recovered]] = field(default_factory=dict)
     """The warnings of each job."""
     samples: list[Sample] = field(default_factory=list)
@@ -103,10 +108,15 @@ class RunState:
             case Step() as step:
                 self.step = step
                 self.loss.add(step.step, step.loss)
+                self.lr.add(step.step, step.lr)
+                self.grad_norm.add(step.step, step.grad_norm)
+                self.tokens_per_s.add(step.step, step.tokens_per_s)
             case Eval() as eval_:
                 self.eval_loss.add(eval_.step, eval_.loss)
             case Memory() as memory:
                 self.memory = memory
+                if memory.step is not None:
+                    self.memory_bytes.add(memory.step, memory.device or memory.reserved or memory.host)
             case Warned() | Recovered() as warning:
                 self.warnings.setdefault(event.job, []).append(warning)
             case Sample() as sample:
@@ -125,6 +135,10 @@ class RunState:
             ends=dict(self.ends),
             loss=self.loss.copy(),
             eval_loss=self.eval_loss.copy(),
+            lr=self.lr.copy(),
+            grad_norm=self.grad_norm.copy(),
+            tokens_per_s=self.tokens_per_s.copy(),
+            memory_bytes=self.memory_bytes.copy(),
             warnings={job: list(warnings) for job, warnings in self.warnings.items()},
             samples=list(self.samples),
         )

@@ -8,7 +8,7 @@ from typing import ClassVar
 from textual import work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import VerticalScroll
+from textual.containers import Horizontal, VerticalScroll
 from textual.content import Content
 from textual.message import Message
 from textual.screen import Screen
@@ -24,14 +24,23 @@ from fitune.tui.watch.progress import RunProgress
 from fitune.tui.watch.screen_text import Snapshot
 from fitune.tui.widgets.footer import Keys
 from fitune.tui.widgets.log_tail import MAX_COLUMNS, ROWS, log_tail
-from fitune.tui.widgets.loss_chart import LossChart
 from fitune.tui.widgets.readouts import Readout
+from fitune.tui.widgets.step_chart import StepChart
 
 READ_EVERY_S = 0.5
 CARD_EVERY_S = 2.0
 DRAW_EVERY_S = 1.0
 CHART_EVERY = 2
 """Every second drawing draws the chart too: it is most of the bytes that a terminal gets."""
+
+ROOMY_COLUMNS, ROOMY_ROWS = 110, 36
+"""From this size on there is room for the history of other numbers than the loss."""
+SMALL_CHARTS = {
+    "lr": "learning rate",
+    "grad-norm": "gradient norm",
+    "pace": "tokens/s",
+    "memory-used": "memory, GiB",
+}
 
 
 class WatchScreen(Screen[None]):
@@ -76,7 +85,9 @@ class WatchScreen(Screen[None]):
         yield Readout("title")
         yield Readout("status")
         yield Readout("progress")
-        yield LossChart("chart")
+        yield StepChart("chart", "loss")
+        with Horizontal(id="small-charts"):
+            yield from (StepChart(name, title) for name, title in SMALL_CHARTS.items())
         yield Readout("log")
         yield Readout("numbers")
         yield Readout("memory")
@@ -168,14 +179,23 @@ class WatchScreen(Screen[None]):
         self.line("memory").say(screen_text.memory(snapshot, plain))
         self.line("card").say(screen_text.card(self.sample) if snapshot.live else Content())
         self.line("details-text").say(screen_text.details(snapshot, self.size.width - 3, now_s))
-        chart, log = self.query_one(LossChart), self.line("log")
+        chart, log = self.query_one("#chart", StepChart), self.line("log")
         if self.log_wanted and snapshot.log:
             log.say(safe("\n".join(snapshot.log[-log.size.height :]), ROWS * MAX_COLUMNS, keep_newlines=True))
         chart.display = snapshot.has_chart and not self.log_wanted
+        small = self.query_one("#small-charts")
+        small.display = chart.display and self.size.width >= ROOMY_COLUMNS and self.size.height >= ROOMY_ROWS
         self.query_one("#details").set_class(not snapshot.has_chart, "-alone")
         if self._drawings % CHART_EVERY == 0:
-            chart.show(snapshot.state.loss.points, snapshot.state.eval_loss.points)
+            chart.show(snapshot.state.loss.points, snapshot.state.eval_loss.points, snapshot.total_steps)
+            if small.display:
+                self.draw_small_charts(snapshot)
         self._drawings += 1
+
+    def draw_small_charts(self, snapshot: Snapshot) -> None:
+        """Draw the history of the other numbers."""
+        for name, points in screen_text.histories(snapshot.state).items():
+            self.query_one(f"#{name}", StepChart).show(points, (), snapshot.total_steps)
 
     # Keys
 
@@ -213,9 +233,8 @@ class WatchScreen(Screen[None]):
     def action_log(self) -> None:
         self.log_wanted = not self.log_wanted
         # The log takes the chart's place: nothing else moves or is drawn again.
-        self.query_one(LossChart).display = (
-            not self.log_wanted and self.snapshot is not None and self.snapshot.has_chart
-        )
+        has_chart = self.snapshot is not None and self.snapshot.has_chart
+        self.query_one("#chart").display = not self.log_wanted and has_chart
         self.line("log").say(Content("reading the log ..." if self.log_wanted else ""))
 
     def action_note(self) -> None:

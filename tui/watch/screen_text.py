@@ -15,9 +15,9 @@ from fitune.tui.watch.ending import Ending
 from fitune.tui.watch.event_text import loss_text
 from fitune.tui.watch.phases import JobPhase, phase_lines, phase_text
 from fitune.tui.watch.progress import SILENT_AFTER_S
-from fitune.tui.widgets.readouts import bar
+from fitune.tui.widgets.readouts import OVER, bar
 
-BAR_COLUMNS = 18
+BAR_COLUMNS = 14
 LABEL_COLUMNS = 12
 COLOURS = {"OK": "$success", "WARN": "$warning", "ERROR": "$error"}
 WARNINGS_SHOWN = 3
@@ -30,7 +30,7 @@ class Snapshot:
 
     status: Status
     state: RunState
-    total_steps: float | None = None
+    total_steps: int | None = None
     eta_s: float | None = None
     silent_s: float | None = None
     bad_lines: int = 0
@@ -101,7 +101,7 @@ def progress_bar(snapshot: Snapshot, columns: int, plain: bool) -> Content:
         share = (snapshot.state.step.step if snapshot.state.step else 0) / snapshot.total_steps
     if share is None or columns < BAR_COLUMNS:
         return Content()
-    return Content.styled(bar(share, columns - 6, plain), "$primary") + Content(f" {100 * share:3.0f} %")
+    return bar(share, columns - 6, plain) + Content(f" {100 * share:3.0f} %")
 
 
 def numbers(snapshot: Snapshot, now_s: float) -> Content:
@@ -131,12 +131,23 @@ def memory(snapshot: Snapshot, plain: bool) -> Content:
     measured, predicted = on_card or memory.peak_host, memory.predicted
     label = _label("memory" if on_card else "host RAM")
     if measured and predicted:
-        difference = f"   {100 * (measured / predicted - 1):+.1f} %"
-        drawn = bar(measured / predicted, BAR_COLUMNS, plain) + "  "
-        return label + Content(f"{drawn}measured {gib(measured)}, predicted {gib(predicted)}{difference}")
+        share = measured / predicted
+        difference = Content.styled(f"   {100 * (share - 1):+.1f} %", COLOURS["WARN"] if share > OVER else "")
+        said = Content(f"  measured {gib(measured)}, predicted {gib(predicted)}") + difference
+        return label + bar(share, BAR_COLUMNS, plain) + said + Content(" WARN" if share > OVER else "")
     if measured:
         return label + Content(f"measured {gib(measured)}, nothing was predicted")
     return Content()
+
+
+def histories(state: RunState) -> dict[str, list[tuple[int, float]]]:
+    """(step, value) of the learning rate, gradient norm, pace and memory, by the name of the chart."""
+    return {
+        "lr": state.lr.points,
+        "grad-norm": state.grad_norm.points,
+        "pace": state.tokens_per_s.points,
+        "memory-used": [(step, used / GIB) for step, used in state.memory_bytes.points],
+    }
 
 
 def card(sample: GpuSample | None) -> Content:

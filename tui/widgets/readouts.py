@@ -3,6 +3,9 @@
 from textual.content import Content
 from textual.widgets import Static
 
+OVER = 1.05
+"""A share above this is more than the budget's upper bound (docs/budget.md) allows."""
+
 
 class Readout(Static):
     """Text that is redrawn only when it changes: each redraw costs bytes on the wire."""
@@ -20,8 +23,9 @@ class Readout(Static):
         self.display = bool(content.plain)
 
 
-def bar(share: float, columns: int, plain: bool) -> str:
-    """A bar of text, full at a share of 1 or more."""
+def bar(share: float, columns: int, plain: bool) -> Content:
+    """A bar of text, full at a share of 1; what is left is dim, and a share above 1 is drawn as an error."""
     filled = round(columns * min(1.0, max(0.0, share)))
     full, rest = ("#", "-") if plain else ("━", "─")
-    return full * filled + rest * (columns - filled)
+    done = Content.styled(full * filled, "$error" if share > OVER else "$primary")
+    return done + Content.styled(rest * (columns - filled), "dim")

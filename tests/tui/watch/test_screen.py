@@ -115,7 +115,7 @@ def test_before_the_first_step_it_is_promised_that_the_run_needs_no_window() -> 
     ("told", "words"),
     [
         ({"peak_device": 2**30, "peak_host": 2**31}, "memory +measured 1.0 GiB, nothing was predicted"),
-        ({"peak_host": 2**31, "predicted": 2**30}, r"host RAM .*measured 2.0 GiB, predicted 1.0 GiB   \+100.0 %"),
+        ({"peak_host": 2**31, "predicted": 2**30}, r"host RAM .*measured 2.0 GiB, predicted 1.0 GiB   \+100.0 % WARN"),
         ({"peak_host": 2**31, "predicted": None}, "host RAM +measured 2.0 GiB, nothing was predicted"),
         ({}, ""),
     ],

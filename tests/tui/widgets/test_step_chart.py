@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from fitune.tui.widgets.loss_chart import FANCY, Row, bucket, draw, scale
+from fitune.tui.widgets.step_chart import FANCY, Row, bucket, draw, scale
 
 
 def text(rows: list[Row]) -> list[str]:
@@ -72,3 +72,15 @@ def test_two_points_a_column_however_many_steps() -> None:
     points = bucket([(step, float(step % 2)) for step in range(1, 10001)], 80)
     assert len(points) <= 160
     assert all(abs(loss - 0.5) < 0.1 for _, loss in points)
+
+
+def test_a_learning_rate_uses_the_height_of_its_chart() -> None:
+    drawn = text(draw([(step, 2e-4 * step / 100) for step in range(101)], [], 60, 9, False, 100, "learning rate"))
+    assert drawn[0].strip() == "learning rate"
+    assert sum(any(0x2800 < ord(each) <= 0x28FF for each in line) for line in drawn) >= 5
+
+
+def test_an_unfinished_run_leaves_room_up_to_its_last_step() -> None:
+    drawn = text(draw([(1, 2.0), (50, 1.0)], [], 80, 12, False, 100))
+    assert drawn[-1].endswith("step 100")
+    assert all(line[50:].strip(" ⠀") == "" for line in drawn[1:-2])

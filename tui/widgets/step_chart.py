@@ -1,4 +1,4 @@
-"""The loss chart: loss over steps with labelled axes, as a braille line of two points a column, or ASCII stars."""
+"""A chart of one number over steps with labelled axes, as a braille line of two points a column, or ASCII stars."""
 
 import math
 from collections.abc import Sequence
@@ -52,20 +52,22 @@ class Axis(NamedTuple):
         return min(last, max(0, round(middle + share * (self.rows - 1) * finer)))
 
 
-class LossChart(Widget):
+class StepChart(Widget):
     """The chart as a widget. It redraws only the rows that changed."""
 
-    COMPONENT_CLASSES: ClassVar[set[str]] = {"loss-chart--axis", "loss-chart--held-out"}
+    COMPONENT_CLASSES: ClassVar[set[str]] = {"chart--axis", "chart--held-out"}
 
-    def __init__(self, id: str) -> None:  # noqa: A002 - Textual's word
+    def __init__(self, id: str, title: str) -> None:  # noqa: A002 - Textual's word
         super().__init__(id=id)
+        self._title = title
         self._train: Points = ()
         self._held_out: Points = ()
+        self._last_step: int | None = None
         self._rows: list[Row] = []
 
-    def show(self, train: Points, held_out: Points) -> None:
-        """Draw these points of (step, loss)."""
-        self._train, self._held_out = train, held_out
+    def show(self, train: Points, held_out: Points, last_step: int | None = None) -> None:
+        """Draw these points of (step, value), with room up to the last step if it is known."""
+        self._train, self._held_out, self._last_step = train, held_out, last_step
         self._redraw()
 
     def on_resize(self) -> None:
@@ -73,7 +75,8 @@ class LossChart(Widget):
 
     def _redraw(self) -> None:
         before, (columns, rows) = self._rows, self.content_size
-        self._rows = draw(self._train, self._held_out, columns, rows, self.app.has_class("-plain-glyphs"))
+        plain = self.app.has_class("-plain-glyphs")
+        self._rows = draw(self._train, self._held_out, columns, rows, plain, self._last_step, self._title)
         if len(before) != len(self._rows):
             self.refresh()
             return
@@ -84,23 +87,34 @@ class LossChart(Widget):
     def render_line(self, y: int) -> Strip:
         styles: dict[Role, Style] = {
             "line": self.rich_style,
-            "axis": self.get_component_rich_style("loss-chart--axis"),
-            "held-out": self.get_component_rich_style("loss-chart--held-out"),
+            "axis": self.get_component_rich_style("chart--axis"),
+            "held-out": self.get_component_rich_style("chart--held-out"),
         }
         row = self._rows[y] if y < len(self._rows) else []
         strip = Strip([Segment(text, styles[role]) for text, role in row])
         return strip.adjust_cell_length(self.content_size.width, self.rich_style)
 
 
-def draw(train: Points, held_out: Points, columns: int, rows: int, plain: bool) -> list[Row]:
-    """The chart as `rows` rows of (text, role) runs: legend, plot with its scale, steps. Empty where it doesn't fit."""
+def draw(
+    train: Points,
+    held_out: Points,
+    columns: int,
+    rows: int,
+    plain: bool,
+    last_step: int | None = None,
+    title: str = "loss",
+) -> list[Row]:
+    """The chart as `rows` rows of (text, role) runs: legend, plot with its scale, steps. Empty where it doesn't fit.
+
+    last_step: the end of the horizontal axis, so that an unfinished run shows how far it is; None ends at the newest.
+    """
     if columns < MIN_COLUMNS or rows < MIN_ROWS:
         return []
     if not train:
-        empty: list[Row] = [[("no loss yet", "axis")]]
+        empty: list[Row] = [[(f"no {title} yet", "axis")]]
         return empty + [[] for _ in range(rows - 1)]
     glyphs = PLAIN if plain else FANCY
-    first, last = train[0][0], max(train[-1][0], train[0][0] + 1)
+    first, last = train[0][0], max(train[-1][0], train[0][0] + 1, last_step or 0)
     held_out = [(step, loss) for step, loss in held_out if first <= step <= last]
     values = [loss for _, loss in (*bucket(train, columns), *held_out)]
     axis = scale(min(values), max(values), rows - 3)
@@ -110,12 +124,12 @@ def draw(train: Points, held_out: Points, columns: int, rows: int, plain: bool) 
         return []
     grid = _line(bucket(train, width), (first, last), axis, width, plain)
     marks = {(axis.row_of(loss), round((step - first) / (last - first) * (width - 1))) for step, loss in held_out}
-    drawn: list[Row] = [_legend(glyphs, margin, bool(held_out))]
+    drawn: list[Row] = [_legend(title, glyphs, margin, bool(held_out))]
     for y, line in enumerate(grid):
         side = glyphs.tick if y in axis.labels else glyphs.side
         drawn.append([(f"{axis.labels.get(y, ''):>{margin - 1}} {side}", "axis"), *_with_marks(line, y, marks, glyphs)])
     drawn.append([(" " * margin + glyphs.corner + glyphs.floor * width, "axis")])
-    drawn.append([(" " * (margin + 1) + _steps(train[0][0], train[-1][0], width), "axis")])
+    drawn.append([(" " * (margin + 1) + _steps(first, last if last_step else train[-1][0], width), "axis")])
     return drawn
 
 
@@ -134,7 +148,7 @@ def bucket(points: Points, columns: int) -> list[tuple[float, float]]:
 
 def scale(low: float, high: float, rows: int) -> Axis:
     """The axis on which these values use most of the height, with round labels at equal distances."""
-    span = max(high - low, abs(high) * 0.02, 0.01)
+    span = max(high - low, abs(high) * 0.02, 0.01 if abs(high) > 0.01 else 1e-9)  # a learning rate is far below a loss
     power = 10 ** math.floor(math.log10(span))
     gaps = [factor * power for factor in (0.05, 0.1, 0.2, 0.25, 0.5, 1, 2, 5, 10)]
     for rows_at_least in (2, 1):
@@ -151,7 +165,7 @@ def _axis(low: float, high: float, gap: float, rows: int, rows_at_least: int) ->
     rows_each = (rows - 1) // gaps
     if rows_each < rows_at_least:
         return None
-    digits = next((n for n in range(9) if abs(gap * 10**n - round(gap * 10**n)) < 1e-6), 9)
+    digits = next((n for n in range(12) if round(gap * 10**n) > 0 and abs(gap * 10**n - round(gap * 10**n)) < 1e-6), 12)
     labels = {rows - 1 - n * rows_each: f"{(bottom + n) * gap:.{digits}f}" for n in range(gaps + 1)}
     return Axis(bottom * gap, bottom * gap + gap * (rows - 1) / rows_each, rows, labels)
 
@@ -191,9 +205,15 @@ def _along(points: list[tuple[float, float]], steps: tuple[int, int], columns: i
     return line
 
 
-def _legend(glyphs: Glyphs, margin: int, held_out: bool) -> Row:
-    train: Row = [("loss".rjust(margin), "axis"), (f"   {glyphs.train * 2} training", "line")]
-    return [*train, (f"   {glyphs.held_out} held-out", "held-out")] if held_out else train
+def _legend(title: str, glyphs: Glyphs, margin: int, held_out: bool) -> Row:
+    """The title; with held-out values also what each mark stands for."""
+    if not held_out:
+        return [(title.rjust(margin), "axis")]
+    return [
+        (title.rjust(margin), "axis"),
+        (f"   {glyphs.train * 2} training", "line"),
+        (f"   {glyphs.held_out} held-out", "held-out"),
+    ]
 
 
 def _with_marks(line: str, y: int, marks: set[tuple[int, int]], glyphs: Glyphs) -> Row:
