@@ -1,0 +1,5 @@
+"""Findings: what the events of a run show to be wrong, with the likely cause and what to do. Pure rules, no IO."""
+
+from fitune.core.runs.findings.finding import Finding
+
+__all__ = ["Finding"]

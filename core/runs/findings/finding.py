@@ -1,0 +1,24 @@
+"""A finding: something wrong that the numbers of a run show."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """Something wrong with a run, in words for the person who trains."""
+
+    kind: str
+    """Its subject, as a word: spike, plateau, overfitting, memory ..."""
+    symptom: str
+    """What is seen, as a sentence."""
+    evidence: str
+    """The numbers that show it."""
+    cause: str
+    """The likely cause, as a sentence."""
+    remedy: str
+    """What to do, as a sentence."""
+    set: Mapping[str, object] = field(default_factory=dict)
+    """The change of the recipe that would help, by `group.key`; may be empty."""
+    step: int | None = None
+    """The step at which it was seen; None if it is about the whole run."""
