@@ -1,9 +1,26 @@
-"""Atomic writes: files and folders that appear whole or not at all."""
+"""Files: regular ones only to read, and writes that appear whole or not at all."""
 
+import errno
 import os
 import shutil
+import stat
 import threading
 from pathlib import Path
+
+
+def open_file(path: Path) -> int:
+    """A descriptor to read a regular file. Raises OSError for anything else: a folder, or a pipe, which would block."""
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    if stat.S_ISREG(os.fstat(fd).st_mode):
+        return fd
+    os.close(fd)
+    raise OSError(errno.EINVAL, "it is no regular file", str(path))
+
+
+def read_file(path: Path) -> bytes:
+    """The content of a regular file. Raises OSError, as `open_file`."""
+    with open(open_file(path), "rb") as file:
+        return file.read()
 
 
 def write_atomically(path: Path, content: bytes) -> None:

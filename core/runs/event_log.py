@@ -14,12 +14,16 @@ from pathlib import Path
 
 import orjson
 
+from fitune.core.errors import UserError
+from fitune.core.files import open_file
 from fitune.core.records import from_json, to_json
 from fitune.core.runs.events import TYPES, EventData, Failed, Finished
 
 BLOCK_BYTES = 1 << 16
 LONG_BACKLOG_BYTES = 8 << 20
 """A reader that attaches to more than this does not parse every step, so that a million take under a second."""
+LONGEST_LINE_BYTES = 16 << 20
+"""A longer line is no event: of one without an end only this much is kept in memory."""
 RETRY_LAST_EVENT_S = 30.0
 """Seconds in which the last event of a job is tried again on a full disk: without it the run counts as killed."""
 _STEP = b'"type":"step"'  # as EventLog writes it; can't stand inside a JSON string, whose quotes are escaped
@@ -105,7 +109,8 @@ class Tail:
         self.path = path
         self.offset = 0
         self.bad_lines = 0
-        self._rest = b""
+        self._rest: list[bytes] = []
+        self._rest_bytes = 0
 
     def read(self) -> Iterator[Event]:
         """Every new event in order. A line without its newline waits for the next call."""
@@ -130,22 +135,36 @@ class Tail:
                 self.bad_lines += 1
 
     def _blocks(self) -> Iterator[bytes]:
-        """The new bytes in blocks of whole lines, without each block's last newline."""
+        """The new bytes in blocks of whole lines, without each block's last newline.
+
+        Raises UserError for a log that can't be read, as one that is a folder or a pipe.
+        """
         try:
-            fd = os.open(self.path, os.O_RDONLY)
+            fd = open_file(self.path)
         except FileNotFoundError:
             return
+        except OSError as error:
+            hint = "Move it away; what the run said is lost then."
+            raise UserError(f"{self.path} can't be read: {error.strerror}.", hint) from None
         try:
             while chunk := os.pread(fd, BLOCK_BYTES, self.offset):
                 self.offset += len(chunk)
                 whole, newline, rest = chunk.rpartition(b"\n")
                 if newline:
-                    block, self._rest = self._rest + whole, rest
+                    block = b"".join((*self._rest, whole))
+                    self._rest, self._rest_bytes = [rest], len(rest)
                     yield block
                 else:
-                    self._rest += rest
+                    self._keep_rest(rest)
         finally:
             os.close(fd)
+
+    def _keep_rest(self, rest: bytes) -> None:
+        """Keep more of a line without an end; of one that is too long only so much that it is counted as a bad line."""
+        self._rest.append(rest)
+        self._rest_bytes += len(rest)
+        if self._rest_bytes > LONGEST_LINE_BYTES:
+            self._rest, self._rest_bytes = [b"too long"], len(b"too long")
 
 
 def _thinned(block: bytes) -> list[bytes]:

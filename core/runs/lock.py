@@ -8,11 +8,13 @@ import fcntl
 import os
 import struct
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import orjson
 
+from fitune.core.files import open_file, read_file
 from fitune.core.records import from_json
 
 TAKE_WITHIN_S = 2.0
@@ -55,18 +57,35 @@ def take_lock(path: Path, job: str) -> int | None:
     return fd
 
 
-def keep_touching(fd: int) -> None:
-    """Touch the lock for ever, so that readers can tell a stopped or frozen worker from a busy one. For a thread."""
-    while True:
+def keep_touching(fd: int, path: Path, when_gone: Callable[[], None]) -> None:
+    """Touch the lock, so that readers can tell a stopped or frozen worker from a busy one. For a thread.
+
+    when_gone: called once the lock is no longer at its path, because the run's folder was moved or deleted: nobody can
+    see or stop the worker then.
+    """
+    while _is_at(fd, path):
         os.utime(fd)
         time.sleep(TOUCH_EVERY_S)
+    when_gone()
+
+
+def _is_at(fd: int, path: Path) -> bool:
+    """True if an open file is still the one at that path, or the disk does not answer."""
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(fd))
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
 
 
 def holder_pid(path: Path) -> int | None:
     """The pid of the process that holds the lock; None if none does, 0 or less if it lives in another container."""
     try:
-        fd = os.open(path, os.O_RDONLY)  # asking needs no more, and a home may be there to be read only
-    except (FileNotFoundError, NotADirectoryError):
+        fd = open_file(path)  # to read: asking needs no more, and a home may be there to be read only
+    except PermissionError:
+        raise
+    except OSError:  # there is none, or something else of that name
         return None
     try:
         answer = fcntl.fcntl(fd, fcntl.F_GETLK, _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0))
@@ -79,6 +98,6 @@ def holder_pid(path: Path) -> int | None:
 def read_note(path: Path) -> LockNote:
     """The note in the lock; empty if it is not known."""
     try:
-        return from_json(LockNote, orjson.loads(path.read_bytes()))
+        return from_json(LockNote, orjson.loads(read_file(path)))
     except (OSError, orjson.JSONDecodeError):
         return LockNote()

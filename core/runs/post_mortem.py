@@ -8,6 +8,7 @@ import time
 from functools import cache
 from pathlib import Path
 
+from fitune.core.files import open_file
 from fitune.core.runs.run import KILLED_AS_ASKED, Run
 
 LOG_BYTES = 1 << 14
@@ -38,10 +39,10 @@ def _cause_at(run: Run, last_alive_ns: int) -> str | None:
 def from_log(log: Path) -> str | None:
     """A kill by fitune itself, or the last error of native code."""
     try:
-        with log.open("rb") as file:
+        with open(open_file(log), "rb") as file:
             file.seek(max(0, log.stat().st_size - LOG_BYTES))
             end = file.read().decode(errors="replace").rstrip()
-    except FileNotFoundError:
+    except OSError:
         return None
     if end.endswith(KILLED_AS_ASKED):
         return "It was killed as asked, with fitune."

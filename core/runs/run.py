@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Literal
 import orjson
 
 from fitune.core.errors import UserError
+from fitune.core.files import read_file
 from fitune.core.records import from_json
 from fitune.core.runs.event_log import Tail
 from fitune.core.runs.events import Failed
@@ -74,7 +75,7 @@ class Run:
     def info(self) -> RunInfo:
         """The content of run.json. Raises UserError if it is missing or broken."""
         try:
-            raw = orjson.loads((self.path / "run.json").read_bytes())
+            raw = orjson.loads(read_file(self.path / "run.json"))
         except (OSError, orjson.JSONDecodeError) as error:
             raise UserError(f"{self.path} is not a run: its run.json can't be read ({error}).") from None
         if not isinstance(raw, dict):

@@ -42,7 +42,7 @@ def _command(run: Run, job: str) -> list[str]:
 
 def _in_own_session(run: Run, command: list[str]) -> subprocess.Popen[bytes]:
     """The command in a session of its own, with the run's log as all its output and nothing as its input."""
-    log = os.open(run.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    log = os.open(run.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NONBLOCK, 0o600)  # a pipe would block
     try:
         return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
     finally:

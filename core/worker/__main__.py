@@ -1,5 +1,6 @@
 """`python -m fitune.core.worker RUN JOB`: take the lock of a run, do one job, and write its last event."""
 
+import faulthandler
 import importlib
 import os
 import signal
@@ -25,6 +26,7 @@ JOBS = {
 def main() -> int:
     """Do the job named on the command line. Exit status: 0 done or stopped, 1 failed, 2 another worker has the run."""
     os.umask(0o077)
+    faulthandler.enable()  # a crash in native code is then told in worker.log, where core/runs/post_mortem.py finds it
     run, job = Run(Path(sys.argv[1])), sys.argv[2]
     lock = take_lock(run.lock, job)
     if lock is None:
@@ -35,8 +37,23 @@ def main() -> int:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: run.request_stop())
-    threading.Thread(target=keep_touching, args=(lock,), daemon=True).start()
+    threading.Thread(target=keep_touching, args=(lock, run.lock, lambda: _end_unseen(log)), daemon=True).start()
     return run_job(run, job, log)
+
+
+def _end_unseen(log: EventLog) -> None:
+    """End this process, whose folder was moved or deleted: it could be neither seen nor stopped, and holds the card.
+
+    The open log follows a folder that was moved, so that the end is told there.
+    """
+    log.write(
+        Failed(
+            kind="killed",
+            message="The run's folder was moved or deleted while the job was at work, so the job ended itself.",
+            hint="If it was moved, fitune resume goes on where the folder is now, from the last checkpoint.",
+        )
+    )
+    os._exit(1)
 
 
 def run_job(run: Run, job: str, log: EventLog) -> int:

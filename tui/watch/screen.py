@@ -114,6 +114,12 @@ class WatchScreen(Screen[None]):
 
     @work(thread=True, exclusive=True, exit_on_error=False, group="run")
     def read_run(self) -> None:
+        try:
+            self._keep_reading()
+        except UserError as error:  # events.jsonl is no file
+            self.app.call_from_thread(self.line("status").say, safe(str(error)))
+
+    def _keep_reading(self) -> None:
         info: RunInfo | None
         try:
             info = self.watched.info()

@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+from fitune.core.files import open_file
 from fitune.tui.text import log_line
 
 ROWS, MAX_COLUMNS = 60, 400
@@ -12,7 +13,7 @@ BLOCK_BYTES = 16384
 def log_tail(path: Path) -> tuple[str, ...]:
     """The last lines of a log, cleaned and cut; it reads at most one block of the file."""
     try:
-        with path.open("rb") as file:
+        with open(open_file(path), "rb") as file:
             file.seek(max(0, os.fstat(file.fileno()).st_size - BLOCK_BYTES))
             text = file.read().decode("utf-8", "replace")
     except OSError as error:

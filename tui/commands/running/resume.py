@@ -12,6 +12,7 @@ from fitune.tui.watch.follow import follow_to_end
 def run(args: argparse.Namespace) -> int:
     """Exit status as `train`. Raises UserError if the run is alive or complete."""
     run = runs.find(runs.home(), args.run)
+    run.recipe()  # one that can't be read is told here, and not by a worker after half a minute
     if run.state().trained and run.adapter.is_dir():  # a removed adapter is made again from the last checkpoint
         raise UserError(f"{run.name} has finished.", f"Its adapter is in {run.adapter}")
     checkpoint = run.newest_checkpoint()

@@ -7,7 +7,7 @@ from math import isfinite
 
 from fitune.core import runs
 from fitune.core.errors import ExitCode, UserError
-from fitune.core.runs import Run, Status
+from fitune.core.runs import Run, RunState, Status
 from fitune.tui.text import as_ascii_json, clean, clock, gib, number, table
 
 HEADINGS = ["RUN", "STATUS", "STEP", "LOSS", "MEMORY", "STARTED"]
@@ -25,7 +25,7 @@ class RunDocument:
     """starting, running, stopping, finished, stopped, failed or killed: of the training, or of the merge, export or
     push that works now."""
     problem: str | None
-    """The reason that run.json can't be read, as a sentence; else null."""
+    """The reason that run.json or events.jsonl can't be read, as a sentence; else null."""
     phase: str
     """The newest phase of its events (docs/files.md); may be empty."""
     model: str | None
@@ -88,20 +88,25 @@ def memory(described: RunDocument) -> str:
 
 
 def describe(run: Run) -> RunDocument:
-    """A run in plain numbers. Where its run.json can't be read, how it stands is known all the same."""
-    status, state = run.current()
-    created = model = problem = None
+    """A run in plain numbers. Where its run.json or its events can't be read, the rest is known all the same."""
+    created = model = None
+    problems = []
+    try:
+        status, state = run.current()
+    except UserError as error:
+        status, state = "running" if run.holder_pid() else "killed", RunState()
+        problems.append(str(error))
     try:
         created = run.info().created
         model = run.recipe().model.id
     except UserError as error:
-        problem = str(error)
+        problems.append(str(error))
     step, memory, checkpoint = state.step, state.memory, run.newest_checkpoint()
     return RunDocument(
         name=run.name,
         path=str(run.path),
         status=status,
-        problem=problem,
+        problem=" ".join(problems) or None,
         phase=state.phase.name,
         model=model,
         step=step.step if step else None,
