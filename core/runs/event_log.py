@@ -7,6 +7,7 @@ or has in another type is None, since older readers meet newer runs.
 import math
 import os
 import re
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -62,10 +63,11 @@ class EventLog:
     """The one writer. Each event is a single append, so a kill leaves at most one torn line, at the end."""
 
     def __init__(self, path: Path, job: str) -> None:
+        """path: the file, or a pipe."""
         self._fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
-        self._job = job
+        self._job, self._one_at_a_time = job, threading.Lock()
         size = os.fstat(self._fd).st_size
-        tail = os.pread(self._fd, BLOCK_BYTES, max(0, size - BLOCK_BYTES))
+        tail = os.pread(self._fd, BLOCK_BYTES, max(0, size - BLOCK_BYTES)) if size else b""
         self._torn = bool(tail) and not tail.endswith(b"\n")
         self._seq = max((event.seq for line in tail.split(b"\n") if (event := parse_line(line))), default=0)
 
@@ -74,6 +76,10 @@ class EventLog:
 
         The last event of a job says how it ended, so it is tried again for RETRY_LAST_EVENT_S.
         """
+        with self._one_at_a_time:
+            self._write(data)
+
+    def _write(self, data: EventData) -> None:
         self._seq += 1
         event = {
             "v": 1,

@@ -119,6 +119,8 @@ class Memory:
     type: ClassVar[str] = "memory"
     step: int | None = None
     """The step after which it was measured."""
+    card: int | None = None
+    """Of a training on several GPUs: the place of this one among them, from 1. Left out for the first."""
     allocated: int | None = None
     """Bytes in tensors on the GPU, by torch's allocator."""
     reserved: int | None = None

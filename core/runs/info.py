@@ -76,7 +76,11 @@ class RunInfo:
     workload: dict[str, object] | None = None
     """The training in tokens (docs/json.md); null where the lengths of the rows were not known."""
     gpu: GpuInfo | None = None
-    """The GPU to train on; null for the CPU."""
+    """The GPU to train on, the first of several; null for the CPU."""
+    gpus: tuple[GpuInfo, ...] = ()
+    """All GPUs of a training on several, in the order of its processes; empty for one or none."""
+    ranks: int = 1
+    """Processes that train together: one a GPU."""
     cpu: str | None = None
     """The name of the processor."""
     backend_reason: str = ""
@@ -91,6 +95,11 @@ class RunInfo:
     """Prepare: all that the token counts depend on. null for a training."""
     recipe: dict[str, Any] = field(default_factory=dict)
     """The resolved recipe, by groups, with every field."""
+
+    @property
+    def cards(self) -> tuple[GpuInfo, ...]:
+        """The GPUs to train on; none for the CPU."""
+        return self.gpus or ((self.gpu,) if self.gpu else ())
 
     @property
     def model(self) -> ModelInfo:

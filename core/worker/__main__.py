@@ -1,4 +1,7 @@
-"""`python -m fitune.core.worker RUN JOB`: take the lock of a run, do one job, and write its last event."""
+"""`python -m fitune.core.worker RUN JOB`: take the lock of a run, do one job, and write its last event.
+
+With a third argument, the pid of the worker that started it, it is another rank of a training on several cards.
+"""
 
 import faulthandler
 import importlib
@@ -7,10 +10,13 @@ import signal
 import sys
 import threading
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 
 from fitune.core.diagnose import diagnose, redact
 from fitune.core.runs import EventLog, Failed, Run, keep_touching, take_lock
+from fitune.core.worker.cards import rank
+from fitune.core.worker.cards.processes import OtherRanks, be_rank
 from fitune.core.worker.memory_use import MemoryMeter
 from fitune.core.worker.training import model_with_adapter
 
@@ -28,6 +34,9 @@ def main() -> int:
     os.umask(0o077)
     faulthandler.enable()  # a crash in native code is then told in worker.log, where core/runs/post_mortem.py finds it
     run, job = Run(Path(sys.argv[1])), sys.argv[2]
+    if len(sys.argv) > 3:
+        be_rank(int(sys.argv[3]), job, lambda log: run_job(run, job, log))
+    rank.forget()
     lock = take_lock(run.lock, job)
     if lock is None:
         print(f"{run.name} has a worker already", file=sys.stderr)
@@ -58,25 +67,35 @@ def _end_unseen(log: EventLog) -> None:
 
 def run_job(run: Run, job: str, log: EventLog) -> int:
     """Do one job in this process, and log `failed` if it raises. Exit status: 0 done or stopped, 1 failed."""
+    others: OtherRanks | None = None
     try:
         info = run.info()
-        gpu_uuid = info.gpu.uuid if info.gpu else None
-        _set_environment(run, gpu_uuid)
-        memory = MemoryMeter(gpu_uuid, info.budget.total_bytes if info.budget else None)
+        cards = info.cards
+        _set_environment(run, [card.uuid for card in cards])
+        if job == "train" and info.ranks > 1 and rank.rank() == 0:
+            others = OtherRanks(run, job, info.ranks, log)
+        card = cards[rank.rank()] if cards else None
+        memory = MemoryMeter(card.uuid if card else None, info.budget.total_bytes if info.budget else None)
         # Before the job's own imports: unsloth must come before trl, transformers and peft. Only training wants it.
         model_with_adapter.prepare(run.recipe().train.backend if job == "train" else "trl")
+        rank.join()
         importlib.import_module(JOBS[job]).run(run, log, memory)
+        if others:
+            others.wait_for_end()
         return 0
     except BaseException as error:
         print(redact(traceback.format_exc()), file=sys.stderr, flush=True)
         failure = diagnose(error, job)
-        log.write(Failed(kind=failure.kind, message=failure.message, hint=failure.hint))
+        failed = Failed(kind=failure.kind, message=failure.message, hint=failure.hint)
+        if others:
+            others.fail(failed)
+        log.write(failed)
         return 1
 
 
-def _set_environment(run: Run, gpu_uuid: str | None) -> None:
-    if gpu_uuid:
-        os.environ["CUDA_VISIBLE_DEVICES"] = gpu_uuid
+def _set_environment(run: Run, gpu_uuids: Sequence[str]) -> None:
+    if gpu_uuids:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(gpu_uuids)
     home = run.path.parent.parent
     for name, value in {
         # Else unsloth, wandb and mlflow write wherever the user stands, and TensorBoard's files go with the trainer's.

@@ -16,6 +16,7 @@ from transformers import TrainerCallback
 from fitune.core.files import flush
 from fitune.core.recipe import Train
 from fitune.core.runs import Checkpoint, Eval, EventLog, Phase, Run, Step
+from fitune.core.worker.cards.rank import rank, total, wait_for_all
 from fitune.core.worker.memory_use import MemoryMeter
 from fitune.core.worker.training.samples import Samples
 
@@ -103,7 +104,7 @@ class Reporter(TrainerCallback):
         usual = max(MIN_STEPS_BETWEEN, state.max_steps // EVALS_PER_RUN)
         control.should_evaluate = self.has_eval and (last or step % (self.train.eval_every or usual) == 0)
         control.should_save = last or step % (self.train.save_every or usual) == 0
-        if self.run.stop.exists() and not last:
+        if total(rank() == 0 and self.run.stop.exists()) and not last:
             control.should_save = control.should_training_stop = True
         if control.should_save and hasattr(optimizer, "eval"):
             optimizer.eval()  # schedule_free_adamw saves other weights than it trains; the next step turns back
@@ -114,7 +115,7 @@ class Reporter(TrainerCallback):
         # The trainer has just read the loss from the GPU, so this is the time the step really took.
         step_s = time.monotonic() - self._step_began
         self.batches.end_step(step_s)
-        tokens = int(sum(self._tokens))
+        tokens = total(int(sum(self._tokens)))
         self._tokens.clear()
         state.num_input_tokens_seen += tokens  # checkpoints keep it, so a resumed run continues the count
         loss, grad_norm = float(logs["loss"]), float(logs.get("grad_norm") or 0.0)
@@ -144,6 +145,9 @@ class Reporter(TrainerCallback):
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Move the checkpoint to checkpoints/, where it appears whole, and remove those beyond keep_checkpoints."""
+        wait_for_all()  # each rank adds its random state
+        if rank() > 0:
+            return
         name = f"checkpoint-{state.global_step}"
         self.run.checkpoints.mkdir(exist_ok=True)
         target = self.run.checkpoints / name

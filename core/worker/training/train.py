@@ -19,6 +19,8 @@ from fitune.core.recipe import Lora, Recipe
 from fitune.core.runs import EventLog, Finished, Phase, Run, Started, Tail, Warned, spent_s
 from fitune.core.units import GIB
 from fitune.core.worker import models
+from fitune.core.worker.cards.rank import first_alone, leave, rank, ranks, total
+from fitune.core.worker.cards.share import share_rows
 from fitune.core.worker.device import compute_dtype
 from fitune.core.worker.memory_use import MemoryMeter
 from fitune.core.worker.rows import render
@@ -49,18 +51,18 @@ def run(run: Run, log: EventLog, memory: MemoryMeter) -> None:
     kernel = model_with_adapter.attention_kernel(recipe.train.backend)
     _write_started(recipe, checkpoint, kernel, log)
 
-    source = models.of_run(run, log)
+    source = first_alone("model", lambda: models.of_run(run, log))
     log.write(Phase(name="load", model=source.name, revision=source.revision))
     loaded = model_with_adapter.load(recipe, source)
     _warn_of_unknown_modules(recipe.lora, loaded.model, log)
     _warn_of_experts(loaded.model, log)
-    saved_adapter.remember_start(run, loaded.model)
+    first_alone("start", lambda: saved_adapter.remember_start(run, loaded.model))
 
     log.write(Phase(name="data", source=recipe.data.source))
     rows = read_rows(run, recipe, loaded.tokenizer, log)
     coder = render.text_part(loaded.tokenizer)
     samples = Samples(
-        questions(rows.for_samples, coder),
+        questions(rows.for_samples, coder) if rank() == 0 else [],
         coder,
         source.path,
         log,
@@ -73,6 +75,9 @@ def run(run: Run, log: EventLog, memory: MemoryMeter) -> None:
     gc.collect()
     train_from(checkpoint, trainer, run.stop)
     log.write(memory.read(trainer.state.global_step))
+    leave()
+    if rank() > 0:  # the rest is done once
+        return
     record.record(run, recipe, source.path, reporter.batches, memory, log)
 
     shutil.rmtree(run.path / "work", ignore_errors=True)
@@ -95,7 +100,7 @@ def train_from(checkpoint: Path | None, trainer: SFTTrainer, stop: Path) -> None
 
     A checkpoint of the last step is only loaded: transformers would take another step from it within an epoch.
     """
-    asked_to_stop = stop.exists()
+    asked_to_stop = total(rank() == 0 and stop.exists()) > 0
     if checkpoint:
         state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
         if asked_to_stop or state.global_step >= state.max_steps:
@@ -195,6 +200,7 @@ def make_trainer(
         packing.unpack_if_refused(trainer, rows.train, rows.held_out, length, reporter.log)
     if recipe.train.backend == "unsloth":
         packing.pad_flat_batches(trainer, loaded.model.config.model_type)
+    share_rows(trainer)
     reporter.count_tokens(trainer)
     return trainer
 
@@ -210,9 +216,9 @@ def widen(model: Any) -> None:
 def limit_memory(recipe: Recipe) -> None:
     """Keep the process below run.vram_limit_gib, if the recipe sets one: PyTorch gets it less CUDA's context."""
     if recipe.run.vram_limit_gib and torch.cuda.is_available():
-        total = torch.cuda.get_device_properties(0).total_memory
+        card_bytes = torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory
         left = max(0.0, recipe.run.vram_limit_gib * GIB - CONTEXT_BYTES)
-        torch.cuda.set_per_process_memory_fraction(min(1.0, left / total))
+        torch.cuda.set_per_process_memory_fraction(min(1.0, left / card_bytes))
 
 
 def trainer_config(
@@ -229,7 +235,7 @@ def trainer_config(
         output_dir=str(work),
         per_device_train_batch_size=train.micro_batch,
         per_device_eval_batch_size=train.micro_batch,
-        gradient_accumulation_steps=train.grad_accum,
+        gradient_accumulation_steps=train.grad_accum // ranks(),
         num_train_epochs=train.epochs,
         max_steps=train.max_steps or -1,
         learning_rate=train.lr,
@@ -257,6 +263,7 @@ def trainer_config(
         eval_strategy="no",
         save_strategy="no",
         prediction_loss_only=True,
+        ddp_broadcast_buffers=False,  # tables of positions, the same on each card
         seed=train.seed,
         data_seed=train.seed,
         report_to=train.report_to,

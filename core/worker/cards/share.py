@@ -1,0 +1,61 @@
+"""The share of each rank in a step: over all ranks together a step takes the rows that it would take on one card.
+
+The trainer deals the micro-batches out in turn, and repeats rows of the beginning where the last ranks would get none.
+So that no row is trained twice, empty rows fill the end up: nothing in them counts for the loss.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from datasets import Dataset, concatenate_datasets
+from torch.utils.data import RandomSampler, Sampler
+
+from fitune.core.worker.cards.rank import ranks
+
+IGNORED = -100
+EMPTY_TOKENS = 2
+"""Of one token nothing could be learned anyway: its label is that of the token after it."""
+
+
+class EmptyRowsLast(Sampler[int]):
+    """The order of rows that one card would have, for any number of ranks; then the empty rows."""
+
+    def __init__(self, rows: int, empty: int, seed: int) -> None:
+        self.rows, self.empty, self.seed, self.epoch = rows, empty, seed, 0
+
+    def __len__(self) -> int:
+        return self.rows + self.empty
+
+    def __iter__(self) -> Iterator[int]:
+        # As accelerate's SeedableRandomSampler, which orders the rows for one card.
+        generator = torch.Generator().manual_seed(self.seed + self.epoch)
+        yield from RandomSampler(range(self.rows), generator=generator)
+        yield from range(self.rows, len(self))
+        self.set_epoch(self.epoch + 1)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Order the rows as in this epoch, from 0."""
+        self.epoch = epoch
+
+
+def share_rows(trainer: Any) -> None:
+    """Make the trainer take each row once an epoch, whatever the number of ranks."""
+    if ranks() == 1:
+        return
+    rows, args = trainer.train_dataset, trainer.args
+    empty = -len(rows) % (args.per_device_train_batch_size * ranks())
+    sampler = EmptyRowsLast(len(rows), empty, args.data_seed)
+    trainer.train_dataset = concatenate_datasets([rows, _empty_rows(rows, empty)]) if empty else rows
+    trainer._get_train_sampler = lambda dataset=None: sampler
+
+
+def _empty_rows(rows: Dataset, count: int) -> Dataset:
+    """As many empty rows, with the columns of the others; a packed row has its lengths beside it."""
+    columns = {
+        "input_ids": [rows[0]["input_ids"][0]] * EMPTY_TOKENS,
+        "labels": [IGNORED] * EMPTY_TOKENS,
+        "seq_lengths": [EMPTY_TOKENS],
+    }
+    row = {name: columns[name] for name in rows.column_names}
+    return Dataset.from_list([row] * count, features=rows.features)
