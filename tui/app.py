@@ -113,7 +113,8 @@ class FituneApp(App[int]):
         from fitune.tui.watch.screen import WatchScreen
 
         self.watched = run
-        self.push_screen(WatchScreen(run))
+        show = self.push_screen if len(self.screen_stack) == 1 else self.switch_screen  # the wizard's last step stays
+        show(WatchScreen(run))
 
     async def action_quit(self) -> None:
         """Leave; a screen with something to lose asks first, also from below a page of help or a question."""

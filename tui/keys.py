@@ -15,9 +15,11 @@ PATIENCE_S = 1.0
 
 
 def takes_keys(app: App[int]) -> bool:
-    """True if there is something to type on: no screen that is still being made, and no list that is still empty."""
+    """True if there is something to type on: no screen that is still being made or is about to go, and no list that
+    is still empty."""
     empty = isinstance(app.focused, OptionList) and not app.focused.option_count
-    return len(app.screen_stack) > 1 and app.screen.is_mounted and not empty
+    is_over = getattr(app.screen, "answer", None) is not None
+    return len(app.screen_stack) > 1 and app.screen.is_mounted and not empty and not is_over
 
 
 async def settled(node: DOMNode) -> None:

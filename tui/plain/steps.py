@@ -36,7 +36,7 @@ from fitune.tui.wizard.forecast_text import (
     with_remedy,
     without_plan,
 )
-from fitune.tui.wizard.options import card_gib_of, machine_lines, preset_choices, start_choices
+from fitune.tui.wizard.options import card_gib_of, kept_changes, machine_lines, preset_choices, start_choices
 from fitune.tui.wizard.review_text import command_line, lines, obstacles, push_words, write_recipe
 from fitune.tui.wizard.steps import Answer, Forward, Reopen, Watch
 
@@ -63,6 +63,8 @@ def ask_start(prompter: Prompter, draft: Draft) -> Answer:
 def ask_preset(prompter: Prompter, draft: Draft) -> Answer:
     """Ask for a preset, or another card to plan for."""
     choices = preset_choices(draft)
+    if changes := kept_changes(draft):
+        prompter.say(f"WARN {changes} They are added to the preset.")
     ids = [choice.preset.id for choice in choices]
     default = ids.index(draft.preset) if draft.preset in ids else 0
     answer = prompter.choose("Number, or g to plan for another card", [choice.text for choice in choices], default)

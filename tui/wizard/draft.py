@@ -19,6 +19,8 @@ from fitune.tui.wizard.fields import all_fields, parse, problem, text_of
 Origin = Literal["edited", "answers", "preset", "default"]
 UNCHOSEN = "not-chosen/yet"
 """Stands for the data in estimates, until it is chosen."""
+PRESET_GROUPS = ("model", "lora", "train")
+"""The groups that a preset sets."""
 VERSION = 1
 RENDERED_BY = (
     "model.id", "model.revision", "model.trust_remote_code", "data.source", "data.format", "data.split",
@@ -75,6 +77,17 @@ def set_field(draft: Draft, name: str, text: str) -> Draft:
 def reset_field(draft: Draft, name: str) -> Draft:
     """The draft with a field as preset or answers have it."""
     return replace(draft, edits={key: value for key, value in draft.edits.items() if key != name})
+
+
+def changed_settings(draft: Draft) -> tuple[str, ...]:
+    """The names of the settings that were changed by hand or by a remedy: they stay under another preset."""
+    return tuple(name for name in draft.edits if name.partition(".")[0] in PRESET_GROUPS)
+
+
+def without_settings(draft: Draft) -> Draft:
+    """The draft without these changes; the data and the name of the run stay."""
+    edits = {name: text for name, text in draft.edits.items() if name.partition(".")[0] not in PRESET_GROUPS}
+    return replace(draft, edits=edits, plan=None)
 
 
 def use_preset(draft: Draft, preset: str) -> Draft:

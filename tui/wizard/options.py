@@ -13,7 +13,8 @@ from fitune.core.recipe import Preset, presets
 from fitune.core.runs import LIVE, Run
 from fitune.tui.text import gib
 from fitune.tui.wizard import steps
-from fitune.tui.wizard.draft import Draft, restore, use_preset
+from fitune.tui.wizard.draft import Draft, changed_settings, restore, use_preset, without_settings
+from fitune.tui.wizard.fields import all_fields
 from fitune.tui.wizard.forecast_text import WORDS, DraftForecast, forecast_draft
 
 UNFINISHED_SHOWN, FINISHED_SHOWN = 3, 2
@@ -73,9 +74,18 @@ def start_choices(base: Path, begun: bool) -> tuple[StartChoice, ...]:
 
 
 def preset_choices(draft: Draft) -> tuple[PresetChoice, ...]:
-    """Every preset with its forecast, what was edited included, best first."""
-    found = [PresetChoice(preset, forecast_draft(use_preset(draft, preset.id))) for preset in presets.load_all()]
+    """Every preset with its forecast as it stands in its file, best first; `kept_changes` says what is added to it."""
+    bare = without_settings(draft)
+    found = [PresetChoice(preset, forecast_draft(use_preset(bare, preset.id))) for preset in presets.load_all()]
     return tuple(sorted(found, key=lambda choice: rank(choice.preset, choice.forecast.known)))
+
+
+def kept_changes(draft: Draft) -> str:
+    """The changed settings in a line, since they also hold for the next preset; empty if there are none."""
+    names = changed_settings(draft)
+    said = ", ".join(f"{all_fields()[name].label} {draft.edits[name] or 'empty'}" for name in names)
+    number = "change stays" if len(names) == 1 else f"{len(names)} changes stay"
+    return f"Your {number}: {said}." if names else ""
 
 
 def machine_lines(machine: Machine) -> list[str]:

@@ -17,7 +17,7 @@ from fitune.tui.wizard.screens.preset import PresetScreen
 from fitune.tui.wizard.screens.review import ReviewScreen
 from fitune.tui.wizard.screens.start import StartScreen
 from fitune.tui.wizard.screens.step import StepScreen
-from fitune.tui.wizard.steps import Watch
+from fitune.tui.wizard.steps import Answer, Watch
 
 SCREENS: dict[steps.Name, type[StepScreen]] = {
     "start": StartScreen,
@@ -29,14 +29,28 @@ SCREENS: dict[steps.Name, type[StepScreen]] = {
 
 
 async def walk(app: App[Any], draft: Draft | None, step: steps.Step | None) -> Run:
-    """Show the screens from a step on (the first if none is given); the draft is kept on disk after each."""
+    """Show the screens from a step on (the first if none is given); the draft is kept on disk after each.
+
+    Each screen takes the place of the one before, so that nothing else is seen in between; the last one stays.
+    """
     draft, step = draft or Draft(), step or steps.STEPS[0]
-    while not isinstance(answer := await app.push_screen_wait(SCREENS[step.name](draft)), Watch):
+    screen = SCREENS[step.name](draft)
+    await app.push_screen(screen)
+    while not isinstance(answer := await answer_of(screen), Watch):
         draft, step = steps.leads_to(step, answer)
         try:
             await asyncio.to_thread(save, draft, step.name, runs.home())
         except UserError as error:
             show_error(app, str(error))
+        screen = SCREENS[step.name](draft)
+        await app.switch_screen(screen)
     if step is not steps.STEPS[0]:  # who only looks at a run there has his answers still before him
         await asyncio.to_thread(discard, runs.home())
     return answer.run
+
+
+async def answer_of(screen: StepScreen) -> Answer:
+    """Wait for the answer of a step."""
+    while screen.answer is None:
+        await screen.answered.wait()
+    return screen.answer

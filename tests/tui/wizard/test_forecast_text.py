@@ -17,7 +17,8 @@ from fitune.core.recipe import presets
 from fitune.core.recipe.load import parse
 from fitune.core.tokens.lengths import TokenStats
 from fitune.core.units import GIB
-from fitune.tui.wizard.draft import Draft, recipe, set_field, with_prepared
+from fitune.tui.wizard.draft import Draft, recipe, set_field, with_prepared, without_settings
+from fitune.tui.wizard.fields import all_fields
 from fitune.tui.wizard.forecast_text import (
     DraftForecast,
     correction,
@@ -27,7 +28,7 @@ from fitune.tui.wizard.forecast_text import (
     ways_out,
     with_remedy,
 )
-from fitune.tui.wizard.options import preset_choices
+from fitune.tui.wizard.options import kept_changes, preset_choices
 from fitune.tui.wizard.review_text import lines
 from tests.core.forecast.measurements import measurement, on
 from tests.tui.wizard.wizard_kit import CARD, VERSIONS, rendered
@@ -122,10 +123,14 @@ def test_rows_in_tokens_make_budget_and_pace_those_of_their_true_lengths(draft: 
     assert ways_out(heavy) == []
 
 
-def test_a_preset_in_the_list_fares_as_its_panel_says_edits_included(draft: Draft) -> None:
+def test_presets_are_rated_as_they_are_and_changes_that_stay_are_named(draft: Draft) -> None:
     edited = replace(draft, edits=HEAVY)
-    assert {each.preset.id: each.forecast for each in preset_choices(edited)}["8b-on-12gb"] == forecast_draft(edited)
+    assert {each.preset.id: each.forecast for each in preset_choices(edited)}["8b-on-12gb"] == forecast_draft(draft)
     assert forecast_draft(edited) != forecast_draft(draft)
+    said = kept_changes(edited)
+    assert all(all_fields()[name].label in said and text in said for name, text in HEAVY.items())
+    assert kept_changes(without_settings(edited)) == ""
+    assert forecast_draft(without_settings(edited)) == forecast_draft(draft)
 
 
 def test_fitting_applies_the_best_plan_as_edits(draft: Draft) -> None:

@@ -133,7 +133,7 @@ class DataScreen(StepScreen):
         elif found and any(each.severity == "stop" for each in findings(found, recipe(self.draft))):
             self.say("ERROR Nothing is left to learn in these rows: see below.")
         else:
-            self.dismiss(Forward(self.draft))
+            self.leave_with(Forward(self.draft))
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
         """A file, or where the report is not sure: a mapping."""

@@ -102,7 +102,7 @@ class EditScreen(StepScreen):
         """Go on, unless a field is wrong: then go there."""
         wrong = problems(self.draft).keys() - set(ELSEWHERE)
         if not wrong:
-            self.dismiss(Forward(self.draft))
+            self.leave_with(Forward(self.draft))
             return
         if self.folded and not wrong & set(MAIN):
             self.action_fold()

@@ -13,8 +13,8 @@ from fitune.tui.text import safe
 from fitune.tui.widgets.choices import ChoiceList
 from fitune.tui.widgets.dialogs import AskDialog
 from fitune.tui.wizard import steps
-from fitune.tui.wizard.draft import Draft, use_preset
-from fitune.tui.wizard.options import card_gib_of, preset_choices
+from fitune.tui.wizard.draft import Draft, changed_settings, use_preset, without_settings
+from fitune.tui.wizard.options import card_gib_of, kept_changes, preset_choices
 from fitune.tui.wizard.screens.step import StepScreen
 from fitune.tui.wizard.widgets.budget_panel import BudgetPanel
 
@@ -25,7 +25,10 @@ class PresetScreen(StepScreen):
     """The list on the left, the budget of the one in hand on the right."""
 
     NAME: ClassVar[steps.Name] = "preset"
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("ctrl+g", "plan", "Another card", key_display="^g")]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("ctrl+g", "plan", "Another card", key_display="^g"),
+        Binding("ctrl+r", "drop_changes", "Drop changes", key_display="^r"),
+    ]
     AUTO_FOCUS = "#choices"
 
     def __init__(self, draft: Draft) -> None:
@@ -53,11 +56,25 @@ class PresetScreen(StepScreen):
         choice = self.choices[event.option_index]
         self.draft = use_preset(self.draft, choice.preset.id)
         self.show_budget()
-        told = [choice.preset.whom, choice.models, *(f"Memory: {each}." for each in choice.preset.evidence)]
+        changes = kept_changes(self.draft)
+        kept = [f"WARN {changes} The memory beside counts them; ^r drops them."] if changes else []
+        told = [*kept, choice.preset.whom, choice.models, *(f"Memory: {each}." for each in choice.preset.evidence)]
         self.query_one("#detail", Static).update(safe("\n".join(told), keep_newlines=True))
 
     async def on_option_list_option_selected(self) -> None:
         await self.action_forward()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """There may be no changes to drop."""
+        if action == "drop_changes":
+            return bool(changed_settings(self.draft))
+        return super().check_action(action, parameters)
+
+    def action_drop_changes(self) -> None:
+        """Forget the changed settings: the presets then hold as they are."""
+        self.draft = without_settings(self.draft)
+        self.fill()
+        self.refresh_bindings()
 
     def action_plan(self) -> None:
         now = "" if self.draft.card_gib is None else f"{self.draft.card_gib:g}"

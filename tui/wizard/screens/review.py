@@ -179,7 +179,7 @@ class ReviewScreen(StepScreen):
             self.say(f"ERROR {event.problem}")
         else:
             self.pop_until_active()  # help may lie over it
-            self.dismiss(Watch(event.run))
+            self.leave_with(Watch(event.run))
 
     def action_write(self) -> None:
         try:

@@ -84,11 +84,11 @@ class StartScreen(StepScreen):
             self.resuming = True
             self.resume(choice.run)
         elif choice.run is not None:
-            self.dismiss(Watch(choice.run))
+            self.leave_with(Watch(choice.run))
         elif kept is not None:
-            self.dismiss(Reopen(replace(kept[0], machine=self.draft.machine), kept[1]))
+            self.leave_with(Reopen(replace(kept[0], machine=self.draft.machine), kept[1]))
         else:
-            self.dismiss(Forward(self.draft))
+            self.leave_with(Forward(self.draft))
 
     @work(thread=True, exclusive=True, group="resume")
     def resume(self, run: Run) -> None:
@@ -105,4 +105,4 @@ class StartScreen(StepScreen):
             self.query_one("#error", Static).update(safe(f"ERROR {event.problem}"))
         else:
             self.pop_until_active()  # help may lie over it
-            self.dismiss(Watch(event.run))
+            self.leave_with(Watch(event.run))

@@ -1,5 +1,6 @@
 """The base of the wizard's screens: title, list of steps, keys, and its end, which is an answer."""
 
+import asyncio
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import ClassVar
@@ -23,8 +24,8 @@ from fitune.tui.wizard.widgets.budget_panel import BudgetPanel
 from fitune.tui.wizard.widgets.step_header import StepHeader
 
 
-class StepScreen(Screen[Answer]):
-    """One step. `draft` always holds what was typed up to now."""
+class StepScreen(Screen[None]):
+    """One step. `draft` always holds what was typed up to now. It stays until the screen after it takes its place."""
 
     NAME: ClassVar[steps.Name]
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -41,6 +42,8 @@ class StepScreen(Screen[Answer]):
     def __init__(self, draft: Draft) -> None:
         super().__init__()
         self.draft = draft
+        self.answer: Answer | None = None
+        self.answered = asyncio.Event()
         self.forecast = forecast_draft(draft)
         self.ways = ways_out(self.forecast)
 
@@ -69,11 +72,17 @@ class StepScreen(Screen[Answer]):
             return len(self.ways) > int(str(parameters[0]))
         return not (action == "back" and steps.before(self.step, self.draft) is self.step)
 
+    def leave_with(self, answer: Answer) -> None:
+        """End the step. The first answer counts."""
+        if self.answer is None:
+            self.answer = answer
+            self.answered.set()
+
     async def action_forward(self) -> None:
-        self.dismiss(Forward(self.draft))
+        self.leave_with(Forward(self.draft))
 
     def action_back(self) -> None:
-        self.dismiss(Back(self.draft))
+        self.leave_with(Back(self.draft))
 
     def show_budget(self, unknown_why: str = "") -> None:
         """Bring the panel up to date with the draft. unknown_why: the reason if its model's size can't be found out."""
