@@ -134,7 +134,7 @@ def measure(models: Path, model: str, quant: str, backend: str, checkpointing: s
 
     from fitune.core.worker.models import ModelFiles
 
-    torch.model_with_adapter.cuda.enable_cudnn_sdp(False)
+    torch.backends.cuda.enable_cudnn_sdp(False)
     kernel = model_with_adapter.attention_kernel(backend)
     loaded = model_with_adapter.load(recipe, ModelFiles(folder, model, None))
     plan = [(tokens, "short") for tokens in TOKENS] + [(LONG_ROW, "long")]
