@@ -99,6 +99,9 @@ class Train(Group):
     grad_accum: Annotated[int, Field(ge=1, le=65536)] = 4
     """Micro-batches summed before the weights change: costs time, hardly memory. The batch size is the product of
     both."""
+    micro_tokens: Annotated[int, Field(ge=64, le=1_048_576)] | None = None
+    """Split the rows of a micro-batch again where they come to more tokens than this, for rows of very different
+    lengths: the result stays the same. No row is cut. Nothing means a micro-batch is not split."""
     epochs: Annotated[float, Field(gt=0, le=1000)] = 1.0
     """Number of passes over all rows. 1 to 3; more memorises."""
     max_steps: Annotated[int, Field(ge=1)] | None = None

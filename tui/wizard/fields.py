@@ -27,6 +27,7 @@ LABELS = {
     "train.lr": "Learning rate",
     "train.micro_batch": "Rows at once",
     "train.grad_accum": "Sum up batches",
+    "train.micro_tokens": "Tokens at once",
     "train.optimizer": "Optimizer",
     "model.trust_remote_code": "Its own code",
     "train.checkpoint_skip_layers": "Skipped layers",

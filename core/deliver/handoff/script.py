@@ -120,6 +120,8 @@ def not_carried(spec: TrainingSpec, backend: str) -> list[str]:
             notes.append("train.offload_layers: all layers stay on the card.")
         if train.checkpoint_skip_layers is not None:
             notes.append("train.checkpoint_skip_layers: the activations of all layers are recomputed.")
+    if train.micro_tokens is not None:
+        notes.append("train.micro_tokens: micro-batches hold MICRO_BATCH rows, however long these are.")
     if spec.recipe.data.packing is True and backend == "trl" and spec.packed is None:
         notes.append("data.packing: fitune first tries whether packed rows would see each other in this model.")
     if spec.packing_is_open:

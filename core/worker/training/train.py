@@ -24,6 +24,7 @@ from fitune.core.worker.cards.share import share_rows
 from fitune.core.worker.device import compute_dtype
 from fitune.core.worker.memory_use import MemoryMeter
 from fitune.core.worker.rows import render
+from fitune.core.worker.rows.micro_batches import split_steps
 from fitune.core.worker.training import model_with_adapter, packing, record, saved_adapter
 from fitune.core.worker.training.callbacks import Reporter
 from fitune.core.worker.training.samples import Samples, questions
@@ -183,6 +184,9 @@ def make_trainer(
     length = recipe.model.max_seq_length
     train_set, eval_set = packing.to_sets(rows.train, rows.held_out, length, packed)
     args = trainer_config(recipe, loaded.dtype, run.path / "work", packed, run.name, len(train_set))
+    if recipe.train.micro_tokens:
+        longest = max(len(row["input_ids"]) for row in [*rows.train, *rows.held_out])
+        args.per_device_eval_batch_size = max(1, min(recipe.train.micro_batch, recipe.train.micro_tokens // longest))
     if could_be_faster(kernel):
         args.padding_free = False  # padding costs less than a kernel for each row
     allow_cudnn([*rows.train, *rows.held_out])
@@ -202,6 +206,8 @@ def make_trainer(
         packing.pad_flat_batches(trainer, loaded.model.config.model_type)
     share_rows(trainer)
     reporter.count_tokens(trainer)
+    if recipe.train.micro_tokens and not trainer.args.packing:
+        split_steps(trainer, recipe.train.micro_tokens)
     return trainer
 
 

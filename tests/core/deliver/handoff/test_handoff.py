@@ -337,7 +337,8 @@ def test_each_setting_reaches_axolotl_or_is_told(make_job: Callable[..., Trainin
             "dora": True, "init": "gaussian", "layers": (1,),
         },
         "train": {
-            "micro_batch": 3, "grad_accum": 7, "epochs": 2.0, "max_steps": 9, "lr": 1e-3, "scheduler": "cosine",
+            "micro_batch": 3, "grad_accum": 7, "micro_tokens": 4096, "epochs": 2.0, "max_steps": 9, "lr": 1e-3,
+            "scheduler": "cosine",
             "warmup_ratio": 0.2, "optimizer": "sgd", "weight_decay": 0.3, "max_grad_norm": 2.0, "checkpointing": "off",
             "checkpoint_skip_layers": 4, "offload_layers": 4, "seed": 1, "eval_every": 5, "save_every": 6,
             "keep_checkpoints": 4, "report_to": "wandb",

@@ -121,10 +121,10 @@ def test_the_split_of_a_batch_changes_neither_loss_nor_gradient(make_run: Callab
     rows = tmp_path / "rows.jsonl"
     rows.write_text("".join(json.dumps({"question": "Say it.", "answer": "word " * (1 + n)}) + "\n" for n in range(25)))
 
-    def trained(micro_batch: int, grad_accum: int) -> tuple[float, dict[str, Any]]:
+    def trained(micro_batch: int, grad_accum: int, micro_tokens: int | None = None) -> tuple[float, dict[str, Any]]:
         from safetensors.torch import load_file
 
-        split = {"micro_batch": micro_batch, "grad_accum": grad_accum}
+        split = {"micro_batch": micro_batch, "grad_accum": grad_accum, "micro_tokens": micro_tokens}
         columns = {"question": "question", "answer": "answer"}
         run = make_run(
             train={**split, "max_steps": 1, "optimizer": "sgd", "eval_every": None, "lr": 1.0, "max_grad_norm": 1000},
@@ -135,8 +135,8 @@ def test_the_split_of_a_batch_changes_neither_loss_nor_gradient(make_run: Callab
         return losses(run)[1], load_file(run.adapter / "adapter_model.safetensors")
 
     loss, weights = trained(8, 1)
-    for split in ((2, 4), (1, 8)):
-        other_loss, other_weights = trained(*split)
+    for other in ((2, 4, None), (1, 8, None), (8, 1, 64)):
+        other_loss, other_weights = trained(*other)
         assert other_loss == pytest.approx(loss, rel=1e-5)
         for name, matrix in weights.items():
             assert (other_weights[name] - matrix).abs().max() < 1e-5, name
