@@ -1,14 +1,17 @@
 """Seconds of a step in many short trainings, by fitune's own functions: they score the pace model.
 
-usage: python bench/pace_truth.py MODELS_DIR LENGTHS [--out FILE.jsonl]
-LENGTHS: a file with the tokens of a real row on each line. Builds the models it needs in MODELS_DIR, and loads each in
-a process of its own, which trains several kinds of rows, splits and numbers of checkpointed layers in turn. Prints one
-JSON line a training, after one that names card and versions; tests/core/forecast/test_pace.py scores such lines.
+usage: python bench/pace_truth.py MODELS_DIR LENGTHS [--only TEXT ...] [--out FILE.jsonl]
+LENGTHS: a file with the tokens of a real row on each line. Builds the models it needs in MODELS_DIR. Each load of a
+model is a process of its own; all import and load at once, and then have the card to themselves in turn, to train
+several kinds of rows, splits and numbers of checkpointed layers. Prints one JSON line a training, after one that names
+card and versions; tests/core/forecast/test_pace.py scores such lines.
 """
 
 import argparse
 import json
+import os
 import random
+import subprocess
 import sys
 import time
 from itertools import pairwise
@@ -19,9 +22,14 @@ from typing import Any, NamedTuple
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from bench import vram
 
-WARM, STEPS = 3, 12
-"""Steps that do not count, as kernels are compiled in them, and all steps."""
+WARM = 3
+"""Steps that do not count, as kernels are compiled in them."""
+STEPS, ENOUGH_STEPS, ENOUGH_S = 24, 4, 1.3
+"""Most steps of a training; after so many that count it ends once they took so long."""
+GEMMA = "google/gemma-3-1b-it"
 TRAINING = {"train.optimizer": "adamw_torch_fused", "train.lr": 1e-9}
+COMPILE_OFF = {"UNSLOTH_COMPILE_DISABLE": "1"}
+"""What keeps Unsloth from compiling anything."""
 
 
 class Split(NamedTuple):
@@ -32,65 +40,142 @@ class Split(NamedTuple):
     grad_accum: int = 1
     packed: bool = False
     max_seq_length: int = 2048
+    micro_tokens: int | None = None
 
 
-SPLITS = (
-    *(Split("real", 8), Split("real", 2, 4), Split("middle", 4, 2), Split("full", 2)),
-    *(Split("real", 2, 2, packed=True), Split("real", 16), Split("short", 8), Split("long", 2, max_seq_length=8192)),
-    *(Split("short", 32), Split("middle", 2)),
-)
-MODELS = {vram.L8: (4, 2, 10), vram.L1: (2, 1, 6), vram.Q14: (2, 1, 6), vram.TINY: (2, 1, 6)}
-"""How many of the splits are trained while checkpointing skips no layer, half of the layers and all of them."""
+class Load(NamedTuple):
+    """A model as a process loads it, and its trainings: (share of the layers that are not recomputed, splits)."""
+
+    model: str
+    quant: str
+    backend: str
+    trainings: tuple[tuple[float, tuple[Split, ...]], ...]
+    compiled: bool = True
+
+
+REAL, REAL_32, SHORT_32 = Split("real", 8), Split("real", 32), Split("short", 32)
+MIDDLE, MIDDLE_4X2 = Split("middle", 2), Split("middle", 4, 2)
+FULL, PACKED = Split("full", 2), Split("real", 2, 2, packed=True)
+MIX_4X2, MIX_8K = Split("mix", 4, 2, max_seq_length=8192), Split("mix", 8, max_seq_length=8192, micro_tokens=8192)
+MIX_PACKED = Split("mix", 1, 2, packed=True, max_seq_length=8192)
+NONE, ALL = 0.0, 1.0
+LOADS = (
+    Load(vram.L8, "nf4", "unsloth", (
+        (NONE, (REAL, MIX_4X2, MIX_8K, MIX_PACKED, FULL)),
+        *((1 / 4, (REAL,)), (1 / 2, (REAL, MIX_8K)), (3 / 4, (REAL,))),
+        (ALL, (REAL, MIDDLE_4X2, FULL, PACKED, REAL_32, MIX_8K)),
+    )),
+    Load(vram.L8, "nf4", "unsloth", ((ALL, (REAL,)),), compiled=False),
+    Load(vram.L8, "bf16", "unsloth", ((NONE, (REAL,)), (ALL, (REAL, MIDDLE_4X2, FULL, PACKED)))),
+    Load(vram.L8, "nf4", "trl", ((NONE, (REAL,)), (ALL, (REAL, MIDDLE, FULL)))),
+    Load(vram.L3, "nf4", "unsloth", ((NONE, (REAL,)), (ALL, (REAL, MIDDLE_4X2, FULL)))),
+    Load(vram.Q14, "nf4", "unsloth", ((ALL, (REAL, MIDDLE)),)),
+    Load(vram.TINY, "nf4", "unsloth", ((NONE, (REAL,)), (ALL, (REAL, SHORT_32)))),
+    Load(GEMMA, "nf4", "unsloth", ((NONE, (REAL,)),)),
+    Load(GEMMA, "nf4", "unsloth", ((NONE, (REAL,)),), compiled=False),
+)  # fmt: skip
 
 
 def main() -> None:
     options = argparse.ArgumentParser()
     options.add_argument("models", type=Path)
     options.add_argument("lengths", type=Path)
+    options.add_argument("--only", nargs="*", default=[""], help="only loads that say one of these")
     options.add_argument("--out", type=Path)
-    options.add_argument("--model", help="measure this one model, in this process")
+    options.add_argument("--load", type=int, help="measure this one load, in this process")
     args = options.parse_args()
-    if args.model:
-        measure(args.models, args.model, [int(line) for line in args.lengths.read_text().split()])
+    if args.load is not None:
+        measure(args.models, LOADS[args.load], [int(line) for line in args.lengths.read_text().split()])
         return
     vram.write(json.dumps({"about": vram.about()}) + "\n", args.out)
-    for model in MODELS:
-        vram.build(model, args.models, nf4=True)
-        vram.write(in_own_process(model, args.models, args.lengths), args.out)
+    chosen = [number for number, load in enumerate(LOADS) if any(text in str(load) for text in args.only)]
+    for number in chosen:
+        vram.build(LOADS[number].model, folder_of_models(args.models, LOADS[number]), LOADS[number].quant == "nf4")
+    processes = {number: start(number, args.models, args.lengths) for number in chosen}
+    for process in processes.values():
+        said(process)  # that it has loaded the model
+    for number, process in processes.items():
+        for line in turn_of(process):
+            vram.write(line, args.out)
+        if process.wait():
+            vram.write(json.dumps({"training": LOADS[number].model, "failed": process.returncode}) + "\n", args.out)
 
 
-def in_own_process(model: str, models: Path, lengths: Path) -> str:
-    """The lines of a model; one that fails says why after the lines that it has printed."""
-    command = [sys.executable, __file__, str(models), str(lengths), "--model", model]
-    code, out, trouble = vram.ended(command, vram.LOAD_LIMIT_S)
-    lines = "".join(line + "\n" for line in out.splitlines() if line.startswith('{"training"'))
-    return lines + (json.dumps({"training": model, "failed": trouble}) + "\n" if code else "")
+def folder_of_models(models: Path, load: Load) -> Path:
+    """Models whose files are 16-bit and those stored in 4 bits have the same names."""
+    return models / ("nf4" if load.quant == "nf4" else "bf16")
 
 
-def measure(models: Path, model: str, real_lengths: list[int]) -> None:
+def start(number: int, models: Path, lengths: Path) -> "subprocess.Popen[str]":
+    """Start the process of a load."""
+    command = [sys.executable, __file__, str(models), str(lengths), "--load", str(number)]
+    log = (models / f"load-{number}.log").open("w")
+    pipe, env = subprocess.PIPE, {**os.environ, **({} if LOADS[number].compiled else COMPILE_OFF)}
+    return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=log, text=True, env=env)
+
+
+def said(process: "subprocess.Popen[str]") -> str:
+    """The next line of JSON that a process prints; empty at its end."""
+    assert process.stdout
+    return next((line for line in process.stdout if line.startswith('{"')), "")
+
+
+def turn_of(process: "subprocess.Popen[str]") -> list[str]:
+    """Let a process have the card, and return the lines that it prints to its end."""
+    assert process.stdin
+    try:
+        process.stdin.write("\n")
+        process.stdin.flush()
+    except BrokenPipeError:  # it has failed while it loaded
+        return []
+    return list(iter(lambda: said(process), ""))
+
+
+def measure(models: Path, load: Load, real_lengths: list[int]) -> None:
     """Load a model as the worker does and train it in each manner; prints a line each."""
     from fitune.core.worker.training import model_with_adapter
 
-    folder = vram.folder_of(model, models)
-    loading = vram.recipe_of(str(folder), {"model.max_seq_length": 8192, "train.checkpointing": "unsloth"})
-    model_with_adapter.prepare("unsloth")
-    from unsloth.models._utils import skip_checkpointing
+    began = time.monotonic()
+    unsloth = load.backend == "unsloth"
+    folder = vram.folder_of(load.model, folder_of_models(models, load))
+    changes = {"train.backend": load.backend, "train.checkpointing": "unsloth" if unsloth else "on"}
+    loading = vram.recipe_of(str(folder), {**changes, "model.quant": load.quant, "model.max_seq_length": 8192})
+    model_with_adapter.prepare(load.backend)
+    import torch
+    import trl.trainer.sft_trainer  # noqa: F401  # the worker's imports
 
     from fitune.core.worker.models import ModelFiles
 
-    model_with_adapter.attention_kernel("unsloth")
-    loaded = model_with_adapter.load(loading, ModelFiles(folder, model, None))
+    imported = time.monotonic()
+    model_with_adapter.attention_kernel(load.backend)
+    loaded = model_with_adapter.load(loading, ModelFiles(folder, load.model, None))
+    times = {"import_s": round(imported - began, 1), "load_s": round(time.monotonic() - imported, 1)}
+    print(json.dumps({"loaded": load.model}), flush=True)
+    if not sys.stdin.readline():  # nobody waits for it any more
+        return
     layers = loaded.model.config.num_hidden_layers
-    for skipped, count in zip((0, layers // 2, layers), MODELS[model], strict=True):
-        if skipped:
+    for kept, splits in load.trainings:
+        skipped = round(kept * layers)
+        if skipped and unsloth:
+            from unsloth.models._utils import skip_checkpointing
+
             skip_checkpointing(loaded.model, skipped)
-        checkpointing, kept = ("off", 0) if skipped == layers else ("unsloth", skipped)
-        line = {"training": model, "quant": "nf4", "checkpointing": checkpointing, "checkpoint_skip_layers": kept}
-        for split in SPLITS[:count]:
-            dice = random.Random(str(split))
+        elif skipped:
+            loaded.model.base_model.model.gradient_checkpointing_disable()
+        line = {
+            "training": load.model, "quant": load.quant, "backend": load.backend, "compiled": load.compiled,
+            "checkpointing": "off" if kept == ALL else changes["train.checkpointing"],
+            "checkpoint_skip_layers": 0 if kept == ALL else skipped,
+        }  # fmt: skip
+        for split in splits:
+            dice = random.Random(str(split._replace(micro_tokens=None)))
             rows_needed = STEPS * split.micro_batch * split.grad_accum * (8 if split.packed else 1)
             rows = [row(split.lengths, dice, real_lengths) for _ in range(rows_needed)]
-            print(json.dumps({**line, **split._asdict(), **train(str(folder), loaded, split, rows)}), flush=True)
+            try:
+                found = train(str(folder), loaded, load.backend, split, rows)
+            except torch.OutOfMemoryError as error:
+                found = {"failed": str(error)[:200]}
+            print(json.dumps({**line, **split._asdict(), **found, **times}), flush=True)
 
 
 def row(kind: str, dice: random.Random, real_lengths: list[int]) -> dict[str, list[int]]:
@@ -100,19 +185,20 @@ def row(kind: str, dice: random.Random, real_lengths: list[int]) -> dict[str, li
         "short": dice.randint(30, 90),
         "middle": min(2048, max(40, int(dice.lognormvariate(6.3, 0.7)))),
         "full": 2048,
-        "long": int(100 * 80 ** dice.random()),
+        "mix": int(100 * 80 ** dice.random()),
     }
     length = lengths[kind]
     ids = [dice.randrange(4, 40_000) for _ in range(length)]
     return {"input_ids": ids, "labels": [-100] * (length // 2) + ids[length // 2 :]}
 
 
-def train(model: str, loaded: Any, split: Split, rows: list[dict[str, list[int]]]) -> dict[str, float]:
-    """A short training: seconds of a step, and tokens of a micro-batch without padding."""
+def train(model: str, loaded: Any, backend: str, split: Split, rows: list[dict[str, list[int]]]) -> dict[str, Any]:
+    """A short training: seconds of its first and of a later step, tokens of its micro-batches, peak memory."""
     import torch
     from transformers import TrainerCallback
     from trl import SFTTrainer
 
+    from fitune.core.worker.rows.micro_batches import split_steps
     from fitune.core.worker.training import packing
     from fitune.core.worker.training.callbacks import tokens_of
     from fitune.core.worker.training.train import trainer_config
@@ -120,20 +206,37 @@ def train(model: str, loaded: Any, split: Split, rows: list[dict[str, list[int]]
 
     ends: list[float] = []
     tokens: list[Any] = []
+    counts: list[int] = []
+    losses: list[float] = []
 
     class Clock(TrainerCallback):
-        def on_step_end(self, *_: Any, **__: Any) -> None:
+        def on_train_begin(self, *_: Any, **__: Any) -> None:
             torch.cuda.synchronize()
             ends.append(time.perf_counter())
+
+        def on_step_end(self, _: Any, __: Any, control: Any, **___: Any) -> None:
+            torch.cuda.synchronize()
+            ends.append(time.perf_counter())
+            counts.append(len(tokens))
+            if len(ends) > WARM + ENOUGH_STEPS and ends[-1] - ends[WARM] > ENOUGH_S:
+                control.should_training_stop = True
+
+        def on_log(self, *_: Any, logs: dict[str, Any] | None = None, **__: Any) -> None:
+            if logs and "loss" in logs:
+                losses.append(round(float(logs["loss"]), 4))
 
     def counted(model: Any, inputs: dict[str, Any], *rest: Any, **named: Any) -> Any:
         tokens.append(tokens_of(inputs))
         return step(model, inputs, *rest, **named)
 
-    changes = {"train.micro_batch": split.micro_batch, "train.grad_accum": split.grad_accum, "train.max_steps": STEPS}
-    recipe = vram.recipe_of(model, {**changes, **TRAINING, "model.max_seq_length": split.max_seq_length})
+    sizes = {"train.micro_batch": split.micro_batch, "train.grad_accum": split.grad_accum, "train.max_steps": STEPS}
+    where = {"train.backend": backend, "train.checkpointing": "on", "model.max_seq_length": split.max_seq_length}
+    recipe = vram.recipe_of(model, {**TRAINING, **sizes, **where})
     train_set, _ = packing.to_sets(rows, [], split.max_seq_length, split.packed)
     allow_cudnn(rows)
+    loaded.model.zero_grad(set_to_none=True)
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats()
     trainer = SFTTrainer(
         model=loaded.model,
         processing_class=loaded.tokenizer,
@@ -141,9 +244,27 @@ def train(model: str, loaded: Any, split: Split, rows: list[dict[str, list[int]]
         train_dataset=train_set,
         callbacks=[Clock()],
     )
-    packing.pad_flat_batches(trainer, loaded.model.config.model_type)
+    if backend == "unsloth":
+        packing.pad_flat_batches(trainer, loaded.model.config.model_type)
     step, trainer.training_step = trainer.training_step, counted
+    if split.micro_tokens:
+        split_steps(trainer, split.micro_tokens)
     trainer.train()
-    seconds = [end - began for began, end in pairwise(ends[WARM - 1 :])]
-    a_micro = fmean(map(int, tokens[WARM * split.grad_accum :]))
-    return {"tokens_a_micro": a_micro, "step_s": fmean(seconds), "median_step_s": median(seconds)}
+    seconds = [end - began for began, end in pairwise(ends[WARM:])]
+    steps, micro = len(seconds), list(map(int, tokens[counts[WARM - 1] :]))
+    return {
+        "first_step_s": round(ends[1] - ends[0], 3),
+        "step_s": round(fmean(seconds), 4),
+        "median_step_s": round(median(seconds), 4),
+        "steps": steps,
+        "tokens_a_micro": round(fmean(micro), 1),
+        "micros_a_step": round(len(micro) / steps, 2),
+        "largest_micro": max(map(int, tokens)),
+        "useful_tokens_per_s": round(sum(micro) / sum(seconds)),
+        "peak_reserved": torch.cuda.max_memory_reserved(),
+        "losses": losses[:3],
+    }
+
+
+if __name__ == "__main__":
+    main()
