@@ -10,8 +10,10 @@ from fitune.core.data.chats.calls import calls_of, tools_of
 from fitune.core.data.chats.content import said_in
 from fitune.core.data.chats.messages import messages_of
 from fitune.core.data.chats.turns import is_turn, turns_of
-from fitune.core.data.values import Row, Skip, cell, decoded, filled, kind_name, text_of
+from fitune.core.data.values import Row, Skip, cell, decoded, filled, kind_name, passages_of, text_of
 
+PARTS = ("text", "output_text", "tool_use", "thinking")
+"""Types of the parts of an answer, as Anthropic and OpenAI keep it."""
 Convert = Callable[[Row], list[Row]]
 
 
@@ -101,7 +103,7 @@ def _instructions(columns: Mapping[str, str]) -> Convert:
 
 
 def _instruction(row: Row, instance: Row, columns: Mapping[str, str]) -> Row:
-    extra = text_of(instance, columns["input"], missing="") if "input" in columns else ""
+    extra = passages_of(instance, columns["input"]) if "input" in columns else ""
     asked = text_of(row, columns["instruction"], missing="" if extra.strip() else None)
     asked = "\n\n".join(part for part in (asked, extra) if part.strip()) if extra.strip() else asked
     return _finished([{"role": "user", "content": asked}, *_answer(instance, columns["output"])], row, columns)
@@ -122,7 +124,17 @@ def _answer(row: Row, column: str) -> list[Any]:
             return turns
         if tools_of(row) and (calls := calls_of(value)):
             return [{"role": "assistant", "content": None, "tool_calls": calls}]
+        if (
+            isinstance(value, list)
+            and value
+            and all(isinstance(each, dict) and each.get("type") in PARTS for each in value)
+        ):
+            return [{"role": "assistant", "content": value}]
     return [{"role": "assistant", "content": filled(row, column)}]
+
+
+def _is_part(value: Any) -> bool:
+    return isinstance(value, dict) and value.get("type") in PARTS
 
 
 def _turns_in(value: Any) -> list[Any]:

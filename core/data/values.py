@@ -10,9 +10,13 @@ from typing import Any
 
 import orjson
 
+from fitune.core.data.shapes.names import roles_of
+
 Row = dict[str, Any]
 PYTHON = re.compile(r"\s*[\[({]{1,3}\s*['\"]\w")
 """The beginning of a list or object that Python wrote: `[{'role': ...`."""
+SAID = {"answer", "text", "content"}
+"""Roles of the fields of an object that is one of several answers."""
 BETWEEN = re.compile(r"\}\n\s*\{")
 """What numpy writes between two objects; in the text of a value a line end is written as \\n."""
 
@@ -56,10 +60,33 @@ def text_of(row: Mapping[str, Any], column: str, missing: str | None = None) -> 
 def filled(row: Mapping[str, Any], column: str) -> str:
     """Text of a column that must not be empty. An object is written as JSON, so that the model learns to write it."""
     value = cell(row, column)
-    text = as_json(value) if isinstance(value, dict) else text_of(row, column)
+    text = as_json(value) if _is_record(value) else text_of(row, column)
     if not text or text.isspace():
         raise Skip("empty", f"{column} is empty.")
     return text
+
+
+def _is_record(value: Any) -> bool:
+    """True if this is an object, or a list of flat objects of which none holds an answer: something to extract."""
+    if not isinstance(value, list):
+        return isinstance(value, dict)
+    inner = [each for row in value if isinstance(row, dict) for each in row.values()]
+    is_flat = bool(inner) and _are_objects(value) and not any(isinstance(each, dict | list) for each in inner)
+    return is_flat and not any(SAID & roles_of(key) for key in value[0])
+
+
+def _are_objects(values: list[Any]) -> bool:
+    return all(isinstance(each, dict) for each in values)
+
+
+def passages_of(row: Mapping[str, Any], column: str) -> str:
+    """The text of a context, which may be a list of texts, or of objects with a title and a text; empty if none."""
+    value = decoded(cell(row, column))
+    if isinstance(value, list) and value and all(isinstance(each, str) for each in value):
+        return "\n\n".join(value)
+    if isinstance(value, list) and value and _are_objects(value):
+        return "\n\n".join("\n".join(text for text in each.values() if isinstance(text, str)) for each in value)
+    return text_of(row, column, missing="")
 
 
 def plain_text(value: Any) -> str | None:

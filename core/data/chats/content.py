@@ -28,6 +28,8 @@ def said_in(content: Any) -> Said:
     """The text of a turn's content. Raises Skip for what is no text, and for pictures and the like."""
     if isinstance(content, dict) and isinstance(content.get("parts"), list):  # a ChatGPT export
         content = content["parts"]
+    if isinstance(content, dict) and isinstance(content.get("content"), str | list):  # a message of LangChain
+        content = content["content"]
     if isinstance(content, dict) and ("text" in content or "type" in content):
         content = [content]
     if isinstance(content, list) and all(isinstance(part, dict | str) for part in content):

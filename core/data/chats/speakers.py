@@ -7,8 +7,14 @@ from itertools import pairwise
 ROLES = {
     "system": "system", "developer": "system",
     "user": "user", "human": "user", "prompter": "user", "question": "user",
+    "customer": "user", "client": "user", "patient": "user", "student": "user", "caller": "user",
+    "nutzer": "user", "benutzer": "user", "kunde": "user", "usuario": "user", "cliente": "user", "utilisateur": "user",
+    "utente": "user", "usuário": "user", "пользователь": "user", "用户": "user", "ユーザー": "user", "사용자": "user",
     "assistant": "assistant", "gpt": "assistant", "bot": "assistant", "model": "assistant", "chatgpt": "assistant",
     "ai": "assistant", "answer": "assistant", "chatbot": "assistant",
+    "agent": "assistant", "support": "assistant", "operator": "assistant", "doctor": "assistant", "tutor": "assistant",
+    "assistent": "assistant", "asistente": "assistant", "assistente": "assistant", "ассистент": "assistant",
+    "助手": "assistant", "客服": "assistant", "アシスタント": "assistant", "어시스턴트": "assistant",
     "function_call": "assistant", "tool_call": "assistant",
     "tool": "tool", "function": "tool", "observation": "tool", "ipython": "tool", "tool_response": "tool",
 }  # fmt: skip

@@ -12,8 +12,12 @@ CHAT_KEYS = (
     "messages", "conversations", "conversation", "chat", "dialogue", "dialog", "turns", "contents", "chat_rounds",
 )  # fmt: skip
 """Names of a list of turns within an object."""
-SPEAKER_KEYS = ("role", "from", "speaker", "author", "sender")
-CONTENT_KEYS = ("content", "value", "text", "utterance", "message", "parts", "body", "mes")
+SPEAKER_KEYS = ("role", "from", "speaker", "author", "sender", "rolle", "rol", "角色")
+TYPES = ("human", "ai", "user", "assistant", "system")
+"""The speakers that LangChain keeps as the type of a message."""
+CONTENT_KEYS = (
+    "content", "value", "text", "utterance", "message", "parts", "body", "mes", "data", "inhalt", "contenido", "内容",
+)  # fmt: skip
 SIDES = {"system": "system", "question": "user", "answer": "assistant"}
 """Role of a key in a turn that holds a question with its answer -> the speaker."""
 SPEAKS = re.compile(
@@ -59,6 +63,10 @@ def speaker_of(turn: Any) -> object:
     if not isinstance(turn, dict):
         return None
     said = next((turn[key] for key in SPEAKER_KEYS if turn.get(key) is not None), None)
+    if said is None and turn.get("type") in TYPES:
+        return turn["type"]
+    if said is None and isinstance(is_user := turn.get("is_user"), bool):
+        return "user" if is_user else "assistant"
     return said.get("role") if isinstance(said, dict) else said
 
 

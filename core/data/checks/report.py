@@ -17,6 +17,8 @@ Severity = Literal["stop", "warn"]
 FEW_ROWS = 32
 LABELS_MOST = 20
 """More kinds of answers than this are no labels."""
+FEW_LONG, CUT_OFF_MOST = 10, 0.4
+"""Long answers needed to tell which break off, and the largest share of them that may."""
 ONE_SIDED = 0.8
 """Share of one label from which on it is worth a word."""
 UNSEEN_SHOWN = 3
@@ -118,7 +120,7 @@ def report_of(source: Source, shape: Shape, found: Scan, choices: Sequence[str])
     choices: of mappings that may be meant what they teach.
     """
     duplicates = found.duplicates.count()
-    counts = {**found.counts, "duplicate": duplicates}
+    counts = {**found.counts, "duplicate": duplicates, "cut_off": _cut_off(found.counts)}
     rows, counted = _rows(source, found)
     stops = [Finding("stop", "format", 1, problem, tuple(choices)) for problem in shape.problems]
     if found.broken:
@@ -156,6 +158,12 @@ def report_of(source: Source, shape: Shape, found: Scan, choices: Sequence[str])
             *_about_size(source, rows, counted, stops),
         ),
     )
+
+
+def _cut_off(counts: Mapping[str, int]) -> int:
+    """Answers that break off; none where so many end without a mark that this is how these answers are written."""
+    count, long = counts.get("cut_off", 0), counts.get("long_answer", 0)
+    return count if long >= FEW_LONG and count <= CUT_OFF_MOST * long else 0
 
 
 def _rows(source: Source, found: Scan) -> tuple[int, bool]:

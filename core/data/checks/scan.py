@@ -5,7 +5,6 @@ stand in the question, column types) is looked for in the first CLOSE_ROWS rows 
 pass costs less than twice what parsing alone does.
 """
 
-import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from fitune.core.data.chats.grouped import grouped
 from fitune.core.data.chats.speakers import turn_trouble
 from fitune.core.data.checks.batch import plain_marks
 from fitune.core.data.checks.duplicates import Duplicates
+from fitune.core.data.checks.oddities import oddities
 from fitune.core.data.exchange import exchange_of
 from fitune.core.data.files.find import opened
 from fitune.core.data.files.listing import Source, SourceFile
@@ -35,23 +35,6 @@ HEAD_ROWS = 2000
 """The head of a source: so many rows ..."""
 HEAD_BYTES = 1 << 23
 """... or so many bytes and a batch, where rows are long."""
-COPIED_CHARS = 20
-"""An answer of so many characters that also stands in the question is worth a word; shorter ones are normal."""
-EMAIL = re.compile(r"[\w.+-]+@(?!(?:[\w-]+\.)*example\.(?:com|org|net)\b)[\w-]+(?:\.[\w-]+)*\.[A-Za-z]{2,}")
-"""Addresses, but those at example.com and its kin, which belong to nobody (RFC 2606)."""
-SECRET = re.compile(
-    r"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY-----|\bAKIA[0-9A-Z]{16}\b|\bgh[pousr]_[A-Za-z0-9]{36}|\bgithub_pat_\w{22,}"
-    r"|\bhf_[A-Za-z0-9]{30,}|\bsk-[A-Za-z0-9_-]{20,}|\bxox[abprs]-[A-Za-z0-9-]{10,}|\bAIza[0-9A-Za-z_-]{35}"
-)
-KEY_MARKS = ("AKIA", "sk-", "xox", "AIza", "PRIVATE KEY")
-TOKEN_MARKS = ("hf_", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_")
-REFUSAL = re.compile(
-    r"(?:I'm|I’m|I am) sorry, but|As an AI\b|I (?:can't|can’t|cannot|am unable to) (?:assist|help|fulfill|comply)"
-    r"|Es tut mir leid, aber|Lo siento, pero|Je suis désolée?, mais|Mi dispiace, ma|抱歉，|对不起，|申し訳ありません"
-)
-"""Beginnings of answers that refuse to answer."""
-GARBLED = re.compile("\ufffd|â€|Ã[©¤¶¼¨]")
-"""A replacement character, or UTF-8 that was once read as Latin-1."""
 
 
 @dataclass(slots=True)
@@ -236,32 +219,3 @@ def _look_closely(found: Scan, row: Row | Skip, made: list[Row], where: str) -> 
             found.note(kind, where)
         if len(found.answers) < LABELS_KEPT:
             found.answers[exchange_of(each)[1][:LABEL_CHARS]] += 1
-
-
-def oddities(row: Row) -> list[str]:
-    """The suspicious things in a canonical row's text, as kinds."""
-    messages = row.get("messages", ())
-    asked = [message["content"] for message in messages if message["role"] == "user"] or [row.get("prompt", "")]
-    answers = [message["content"] for message in messages if message["role"] == "assistant"]
-    answers = answers or [row.get("completion", "")]
-    whole = "\n".join([message["content"] for message in messages] or row.values())
-    tests = {
-        "email": "@" in whole and EMAIL.search(whole),
-        "secret": _may_hold_key(whole) and SECRET.search(whole),
-        "nul": "\0" in whole,
-        "garbled": _may_be_garbled(whole) and GARBLED.search(whole),
-        "refusal": any(REFUSAL.match(answer) for answer in answers),
-        "copied": any(len(answer) >= COPIED_CHARS and answer in asked[0] for answer in answers),
-        "empty_prompt": "text" not in row and not all(each.strip() for each in asked),
-        "tools": "tools" in row or any("tool_calls" in each or each["role"] == "tool" for each in messages),
-    }
-    return [kind for kind, is_so in tests.items() if is_so]
-
-
-def _may_hold_key(text: str) -> bool:
-    """A few plain searches, which are many times faster than the pattern."""
-    return any(mark in text for mark in KEY_MARKS) or ("_" in text and any(mark in text for mark in TOKEN_MARKS))
-
-
-def _may_be_garbled(text: str) -> bool:
-    return not text.isascii() and ("\ufffd" in text or "â" in text or "Ã" in text)

@@ -92,6 +92,14 @@ SAID: Mapping[str, tuple[str, str]] = {
         "{n} row[|s] [has|have] an empty question.",
         "The model learns to say this out of nothing; is that meant?",
     ),
+    "spoken": (
+        "{n} text[|s] hold[s|] questions with their answers (Q: and A:, or User: and Assistant:).",
+        "As plain text the model learns to write both; to learn to answer, write rows of question and answer.",
+    ),
+    "cut_off": (
+        "{n} answer[|s] seem[s|] to break off within a sentence.",
+        "The model learns to stop there: write them to their end, or remove them.",
+    ),
     "email": ("{n} row[|s] hold[s|] e-mail addresses.", "A trained model can repeat them."),
     "secret": (
         "{n} row[|s] seem[s|] to hold passwords or keys.",
@@ -99,7 +107,7 @@ SAID: Mapping[str, tuple[str, str]] = {
     ),
 }
 """A sentence for each kind, as for `numbered`, and what to do; in the order in which they are shown."""
-CLOSE = {"garbled", "nul", "copied", "refusal", "empty_prompt", "email", "secret"}
+CLOSE = {"garbled", "nul", "copied", "refusal", "spoken", "cut_off", "empty_prompt", "email", "secret"}
 SKIPS = (
     "bad_line",
     "empty",

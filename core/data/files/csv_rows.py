@@ -15,6 +15,9 @@ MAX_FIELD_CHARS = 1 << 26
 """A longer field is taken for a quote that was never closed."""
 HEAD_LINES = 200
 """Looked at to tell whether a TSV file quotes its fields."""
+TITLE_LINES = 5
+"""So many lines may stand above the names of the columns."""
+DELIMITERS = ",;\t|"
 ONE_OF_EACH = {"question", "answer", "text", "chat"}
 """Roles of columns of which there must not be two of one name."""
 
@@ -28,12 +31,18 @@ def csv_rows(lines: Iterable[bytes], name: str, delimiter: str, note: Note) -> I
         delimiter = first.strip()[4:5] or delimiter
         first, more = _first(texts)
         skipped += more
-    delimiter = delimiter or max(",;\t|", key=first.count)
     head = [first, *islice(texts, HEAD_LINES)]
+    above = _lines_above(head)
+    head, skipped = head[above:], skipped + above
+    delimiter = delimiter or max(DELIMITERS, key=head[0].count)
     unquoted = delimiter == "\t" and not _is_quoted(head)
     last = _Last(chain(head, texts))
     reader = csv.reader(
-        last, delimiter=delimiter, strict=True, quoting=csv.QUOTE_NONE if unquoted else csv.QUOTE_MINIMAL
+        last,
+        delimiter=delimiter,
+        strict=True,
+        quoting=csv.QUOTE_NONE if unquoted else csv.QUOTE_MINIMAL,
+        skipinitialspace=_has_spaces(head, delimiter),
     )
     try:
         header = _header(next(reader, []), name)
@@ -81,6 +90,21 @@ class _Last:
         return self.line
 
 
+def _lines_above(head: Sequence[str]) -> int:
+    """The lines above the names of the columns: remarks, or a title, if known names follow soon."""
+    for place, line in enumerate(head[:TITLE_LINES]):
+        delimiter = max(DELIMITERS, key=line.count)
+        cells = [cell.strip(' "\r\n') for cell in line.split(delimiter)]
+        if len(cells) > 1 and not line.startswith("#"):
+            return place if sum(map(bool, map(roles_of, cells))) > 1 else 0
+    return 0
+
+
+def _has_spaces(head: Sequence[str], delimiter: str) -> bool:
+    """True if a space stands between a delimiter and a quote: `one, "two"`."""
+    return any(f'{delimiter} "' in line for line in head[1:]) and not any(f'{delimiter}"' in line for line in head[1:])
+
+
 def _is_quoted(head: list[str]) -> bool:
     """True if the quotes in these lines of a TSV file are those of CSV; most programs write TSV without."""
     try:
@@ -103,7 +127,9 @@ def _row(header: list[str], record: list[str]) -> Row | Skip:
         record = record[: len(header)]
     missing = len(header) - len(record)
     if missing < 0 or (missing and len(record) == 1):
-        return Skip("bad_line", f"has {len(record)} fields where the header has {len(header)}.")
+        text = f"has {len(record)} fields where the header has {len(header)}"
+        hint = "; a text with commas in it needs quotes around it" if missing < 0 else ""
+        return Skip("bad_line", f"{text}{hint}.")
     return dict(zip(header, record + [""] * missing, strict=True))
 
 

@@ -40,6 +40,11 @@ def is_on_hub(source: str) -> bool:
     return named and suffix_of(source) not in {*SUFFIXES, *UNREADABLE} - {""} and not os.path.exists(source)
 
 
+def is_missing(source: str) -> bool:
+    """True if this can only be a path, and nothing lies there."""
+    return not os.path.exists(os.path.expanduser(source)) and not is_on_hub(source)
+
+
 def opened(file: SourceFile) -> io.BufferedReader:
     """The file, opened for reading its bytes. Raises UserError where it can't be opened."""
     path = file.fetch()

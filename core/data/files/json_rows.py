@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from fitune.core.data.chats.turns import CHAT_KEYS, style_of
+from fitune.core.data.files.listing import split_of
 from fitune.core.data.files.streams import Note
 from fitune.core.data.shapes.columns import words_in
 from fitune.core.data.shapes.names import roles_of
@@ -27,14 +28,20 @@ COUNTED = 200
 """Entries of a list whose words are counted."""
 LOOKED_AT = 20
 """Entries of a list that tell whether they are turns."""
+ASKS = ("?", "？", "؟", ";")
+"""Ends of questions; the last is that of Greek."""
 ASKED = {"question", "answer", "chosen", "system", "document"}
 """Roles of fields that belong to a single row."""
 
 
 def as_row(value: Any) -> Row | Skip:
-    """An object as it is; a bare list of chat turns as the row of a chat."""
+    """An object as it is; a bare list of chat turns as the row of a chat, a bare text as plain text."""
     if isinstance(value, list) and value and isinstance(value[0], dict) and style_of(value):
         return {"messages": value}
+    if isinstance(value, list) and len(value) > 1 and all(isinstance(each, str) for each in value):
+        return {f"column_{place}": each for place, each in enumerate(value, 1)}
+    if isinstance(value, str):
+        return {"text": value}
     return value if isinstance(value, dict | Skip) else Skip("bad_line", f"is {kind_name(value)}, not an object.")
 
 
@@ -47,7 +54,10 @@ def unwrapped(value: Any, split: str) -> list[Any]:
 
 def _arranged(value: Row, split: str) -> list[Any]:
     """The rows in an object, in any of these ways; none if it is a row itself."""
-    return _wrapped(value, split) or _split_table(value) or _by_row(value) or _by_column(value)
+    return (
+        _by_topic(value, split) or _wrapped(value, split) or _split_table(value) or _by_row(value) or _by_column(value)
+        or _by_question(value)
+    )  # fmt: skip
 
 
 def _wrapped(value: Row, split: str) -> list[Any]:
@@ -67,6 +77,31 @@ def _wrapped(value: Row, split: str) -> list[Any]:
     if split not in lists and (is_row or words[name] < enough):
         return []
     return list(lists[name])
+
+
+def _by_topic(value: Row, split: str) -> list[Any]:
+    """Chats by their names {"a": [turn, turn], ...}, or lists of rows of the same columns by their topics."""
+    lists = list(value.values())
+    if len(lists) < 2 or split in value or any(map(split_of, value)) or not all(map(_are_objects, lists)):
+        return []
+    styles = {style_of(each[:LOOKED_AT]) for each in lists}
+    if styles == {"roles"} and not any(map(roles_of, value)):
+        return [{"messages": each} for each in lists]
+    if any(row.keys() != lists[0][0].keys() for each in lists for row in each[:LOOKED_AT]) or "roles" in styles:
+        return []
+    return [row for each in lists for row in each]
+
+
+def _are_objects(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(each, dict) for each in value)
+
+
+def _by_question(value: Row) -> list[Any]:
+    """Answers by their questions: {"How wide is it?": "As wide as you can see.", ...}."""
+    asked = [key for key, answer in value.items() if key.strip()[-1:] in ASKS and isinstance(answer, str)]
+    if len(value) < 2 or len(asked) < MOST * len(value) or not all(isinstance(each, str) for each in value.values()):
+        return []
+    return [{"question": key, "answer": answer} for key, answer in value.items()]
 
 
 def _words(value: Any) -> int:

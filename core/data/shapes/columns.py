@@ -31,7 +31,9 @@ ID = re.compile(
 """A long number, a hash, a name with a number behind a hyphen."""
 YES_NO = {"true", "false", "0", "1", "0.0", "1.0", "-1", "yes", "no", "good", "bad", "up", "down", "upvote", "downvote",
           "thumbs_up", "thumbs_down", "thumbs up", "thumbs down", "like", "dislike", "positive", "negative",
-          "accepted", "rejected", "correct", "incorrect", "desirable", "undesirable", "👍", "👎"}  # fmt: skip
+          "accepted", "rejected", "correct", "incorrect", "desirable", "undesirable", "👍", "👎", "helpful",
+          "not helpful", "unhelpful", "right", "wrong", "gut", "schlecht", "ja", "nein", "oui", "non", "sí", "si",
+          "да", "нет", "是", "否"}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

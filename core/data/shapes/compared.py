@@ -25,6 +25,7 @@ VERDICT = (
     "verdict",
     "label",
     "rank",
+    "score",
 )
 NO = {
     "false",
@@ -40,6 +41,9 @@ NO = {
     "negative",
     "rejected",
     "incorrect",
+    "not helpful",
+    "unhelpful",
+    "schlecht",
 }
 
 
@@ -50,16 +54,23 @@ def compared(table: Sequence[Column], best: Reading | None) -> Shape | None:
 
 def _preference(table: Sequence[Column]) -> Shape | None:
     """A good answer beside a bad one, in columns of such names."""
-    rejected = next((column for column in filled(table, "rejected") if _is_words(column)), None)
+    rejected = next((column for column in _named(table, "rejected") if _is_words(column)), None)
     if rejected is None:
         return None
-    chosen = next((column for column in filled(table, "chosen") if _is_words(column)), None)
+    chosen = next((column for column in _named(table, "chosen") if _is_words(column) and column is not rejected), None)
+    if chosen is None and "rejected" not in rejected.roles:
+        return None  # a word such as `bad` in its name is not enough
     if chosen is None:
         answers = [each for each in (*filled(table, "answer"), *filled(table, "chat")) if _is_words(each)]
         chosen = next((column for column in answers if column is not rejected), None)
     if chosen is None:
         return None
     return _compared(f"columns {chosen.name}, {rejected.name}", _good_answers(table, chosen))
+
+
+def _named(table: Sequence[Column], role: str) -> list[Column]:
+    """The columns of a name for this role; else those with a word for it in their names: `good answer`, 好回答."""
+    return filled(table, role) or [each for each in table if role in each.hints and each.kind in ("text", "turns")]
 
 
 def _is_words(column: Column) -> bool:
@@ -102,7 +113,7 @@ def _rivals(table: Sequence[Column]) -> Shape | None:
     for column in table:
         if (numbered := NUMBERED.match(plain(column.name))) and column.kind in ("text", "turns", "label"):
             stems.setdefault(numbered.group(1), []).append(column)
-    answers = next((found for stem, found in stems.items() if len(found) > 1 and _is_answer(stem)), None)
+    answers = next((found for stem, found in stems.items() if len(found) > 1 and _are_answers(stem, found)), None)
     judged = [column for column in table if any(word in plain(column.name) for word in VERDICT)]
     if not answers or all(column in answers for column in judged):
         return None
@@ -114,9 +125,9 @@ def _ranked(table: Sequence[Column]) -> Shape | None:
     numbers = {len(each) for column in table for each in column.values if _are_numbers(each)}
     for column in table:
         several = [each for each in column.values if isinstance(each, list) and len(each) > 1]
-        if column.kind == "list" and "answer" in column.roles and several:
-            items = [item for each in several for item in each]
-            if all(map(_is_scored, items)) or numbers & {len(each) for each in several}:
+        if column.kind in ("list", "turns") and "answer" in column.roles and several:
+            items = [item for each in several for item in each if not isinstance(item, int | float)]
+            if items and (all(map(_is_scored, items)) or numbers & {len(each) for each in several}):
                 return _compared(f"column {column.name}", {})
     return None
 
@@ -126,11 +137,13 @@ def _are_numbers(value: object) -> bool:
 
 
 def _is_scored(item: object) -> bool:
-    return isinstance(item, dict) and any({"rating", "note"} & roles_of(key) for key in item)
+    return isinstance(item, dict) and any({"rating", "note"} & (roles_of(key) or hinted_roles(key)) for key in item)
 
 
-def _is_answer(stem: str) -> bool:
-    return bool({"answer", "chosen"} & hinted_roles(stem))
+def _are_answers(stem: str, columns: Sequence[Column]) -> bool:
+    """True if columns of this name, but for a number, are answers, or whole chats."""
+    named = roles_of(stem) | hinted_roles(stem)
+    return bool({"answer", "chosen"} & named) or ("chat" in named and all(each.kind == "turns" for each in columns))
 
 
 def _rated(table: Sequence[Column], best: Reading | None) -> Shape | None:
@@ -141,7 +154,7 @@ def _rated(table: Sequence[Column], best: Reading | None) -> Shape | None:
         used = column.name in best.columns.values()
         if (
             column.kind == "yes_no"
-            and "rating" in column.roles
+            and "rating" in column.hints
             and not used
             and (len(_verdicts(column)) > 1 or _verdicts(column) <= NO)
         ):

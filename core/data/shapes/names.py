@@ -2,10 +2,15 @@
 
 import re
 import tomllib
+import unicodedata
 from functools import cache, lru_cache
 from pathlib import Path
 
 NAMES = Path(__file__).with_name("column_names.toml")
+COMPOUND_LETTERS = 5
+"""A shorter known name within a longer word says nothing."""
+IN_COMPOUNDS = {"question", "answer", "chosen", "rejected"}
+"""Roles that a part of a word may tell."""
 
 
 @lru_cache(maxsize=4096)
@@ -19,20 +24,50 @@ def roles_of(name: str) -> frozenset[str]:
     return found | _exactly(first.split(".")[0]) if {"text", "content"} & found else found
 
 
+@lru_cache(maxsize=4096)
 def hinted_roles(name: str) -> frozenset[str]:
-    """The roles that a single word of a longer name points to: `which_answer_is_right` to answer."""
-    return frozenset().union(*(_exactly(word) for word in re.findall(r"\w{3,}", plain(name).replace("_", " "))))
+    """The roles that a word of a longer name points to: `which_answer_is_right` to answer, `Antworttext` too."""
+    found: set[str] = set()
+    for word in plain(_spaced(name)).split("_"):
+        found |= (_exactly(word) if len(word) > 1 else set()) or _in_compound(word)
+    return frozenset(found)
+
+
+def _in_compound(word: str) -> frozenset[str]:
+    """The roles of the known names within a word: at its beginning or end; anywhere where no spaces are written."""
+    known = [
+        name
+        for name in _known()
+        if name in word and (not _has_spaces(name) or (len(name) >= COMPOUND_LETTERS and _is_at_an_end(name, word)))
+    ]
+    longest = [name for name in known if not any(name != other and name in other for other in known)]
+    return frozenset().union(*(_known()[name] for name in longest)) & IN_COMPOUNDS
+
+
+def _is_at_an_end(name: str, word: str) -> bool:
+    return word.startswith(name) or word.endswith(name)
+
+
+def _has_spaces(name: str) -> bool:
+    """True if the script of this name writes spaces between words, as Chinese and Japanese do not."""
+    return name < "\u2e80"
 
 
 def plain(name: str) -> str:
-    """A name in lower case, its words joined by _."""
-    return re.sub(r"[\W_]+", "_", name.strip().casefold()).strip("_")
+    """A name in lower case, its words joined by _. Marks on letters stay, such as the vowels of Hindi."""
+    letters = unicodedata.normalize("NFC", name.strip().casefold())
+    kept = (each if each.isalnum() or unicodedata.category(each)[0] == "M" else "_" for each in letters)
+    return re.sub(r"_+", "_", "".join(kept)).strip("_")
+
+
+def _spaced(name: str) -> str:
+    """`userPrompt` as `user_Prompt`."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name.strip())
 
 
 @cache
 def _exactly(name: str) -> frozenset[str]:
-    spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name.strip())
-    return _known().get(plain(name)) or _known().get(plain(spaced)) or frozenset()
+    return _known().get(plain(name)) or _known().get(plain(_spaced(name))) or frozenset()
 
 
 @cache

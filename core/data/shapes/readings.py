@@ -68,12 +68,14 @@ def _instances(table: Sequence[Column]) -> Iterator[Reading]:
 def _pairs(table: Sequence[Column]) -> Iterator[Reading]:
     """A question, perhaps with a context, and an answer, all so named."""
     answers = filled(table, "answer")
-    asks = [column for column in filled(table, "question") if column not in answers]
+    asks = [column for column in filled(table, "question") if column not in answers] or _unanswered(table)
+    asks = [column for column in asks if column.kind != "label" or "note" not in column.roles] or asks
     if not (answers and asks):
         return
     answer = max(answers, key=lambda column: (_is_leaf(column), column.words))
     asked = max(asks, key=lambda column: ("context" not in column.roles, column.words))
     contexts = [each for each in filled(table, "context") if each not in (asked, *answers) and not _holds(each, asked)]
+    contexts = [each for each in contexts if each.kind != "turns"]
     context = max(contexts, key=lambda column: column.words, default=None)
     found = {"question": asked.name, "answer": answer.name}
     rivals = [each for each in answers if each is not answer and each.words >= CLOSE * max(1, answer.words)]
@@ -81,7 +83,7 @@ def _pairs(table: Sequence[Column]) -> Iterator[Reading]:
     others = [{**found, ("answer" if each in answers else "question"): each.name} for each in rivals]
     has_context = context is not None and bool(context.values)
     sure = not rivals and _may_ask(asked, has_context) and _may_answer(answer)
-    fmt, columns = _as_format(asked, answer, context, _history(table))
+    fmt, columns = _as_format(asked, answer, context, _history(table, asked))
     if fmt == "prompt_completion" and _are_glued(asked, answer):
         yield Reading(fmt, columns, False, _glued(asked, answer), (found,))
     else:
@@ -103,8 +105,18 @@ def _may_ask(column: Column, has_context: bool) -> bool:
     """True if this looks like questions: text, and not a few single words again and again unless about a context."""
     if len(column.values) < FEW_VALUES:  # too few to doubt the name
         return True
-    has_sentences = any(" " in str(value).strip() for value in column.values)
-    return column.kind not in NO_QUESTION and (column.kind != "label" or has_context or has_sentences)
+    return column.kind not in NO_QUESTION and (column.kind != "label" or has_context or _has_sentences(column))
+
+
+def _has_sentences(column: Column) -> bool:
+    return any(" " in str(value).strip() for value in column.values)
+
+
+def _unanswered(table: Sequence[Column]) -> list[Column]:
+    """Chats that end with a question: the answer stands in another column."""
+    return [
+        column for column in table if column.kind == "turns" and "chat" in column.roles and not _is_answered(column)
+    ]
 
 
 def _may_answer(column: Column) -> bool:
@@ -138,9 +150,11 @@ def _glued(asked: Column, answer: Column) -> str:
     )
 
 
-def _history(table: Sequence[Column]) -> Mapping[str, str]:
+def _history(table: Sequence[Column], asked: Column) -> Mapping[str, str]:
     """The earlier turns of a chat, in a column of their own."""
-    found = (each.name for each in table if "history" in each.roles and all(map(turns_of, each.values)))
+    contexts = [each for each in table if "context" in each.roles and each.kind == "turns" and each is not asked]
+    may_be = [*(each for each in table if "history" in each.roles), *contexts]
+    found = (each.name for each in may_be if all(map(turns_of, each.values)))
     return {"history": name} if (name := next(found, None)) else {}
 
 
@@ -173,12 +187,14 @@ def _is_segment(value: object) -> bool:
 
 def by_content(table: Sequence[Column]) -> list[Reading]:
     """The ways in which columns of unknown names could be read: one text, a text with a label, or two texts."""
-    apart = {"system", "thinking", "history", "tools"}
-    texts = [column for column in table if column.kind == "text" and not apart & column.roles]
-    labels = [each for each in table if "label" in each.roles and each.kind in ("label", "number", "yes_no")]
+    texts = _texts(table)
+    labels = [column for column in table if _may_label(column)]
     plain_texts = [column for column in texts if "text" in column.roles]
-    if labels and len(texts) in (1, 2) and "chat" not in texts[0].roles:
-        return [_labelled(texts, labels[0])]
+    if hinted := _hinted(texts):
+        return [hinted]
+    whole = [column for column in texts if "." not in column.name]
+    if labels and 0 < len(whole) < 3 and "chat" not in whole[0].roles:
+        return [_labelled(whole, max(labels, key=lambda column: "label" in column.roles))]
     if plain_texts or len(texts) == 1:
         text = max(plain_texts or texts, key=lambda column: column.words)
         has_sentences = any(" " in str(value) or not str(value).isascii() for value in text.values)
@@ -191,6 +207,33 @@ def by_content(table: Sequence[Column]) -> list[Reading]:
         why = f"{texts[0].name} and {texts[1].name} are the columns with text."
         return [Reading("question_answer", pairs[0], False, why, tuple(pairs[1:]))]
     return []
+
+
+def _texts(table: Sequence[Column]) -> list[Column]:
+    """The columns with text that may be learned; those that only describe it, such as its source, if nothing else."""
+    apart = {"system", "thinking", "history", "tools", "conversation"}
+    texts = [column for column in table if column.kind == "text" and not apart & column.roles]
+    return [column for column in texts if "note" not in column.roles or column.roles & {"text", "question"}] or texts
+
+
+def _hinted(texts: Sequence[Column]) -> Reading | None:
+    """A question and an answer by words in their names: `Question du client`, `Antworttext`."""
+    asks = [column for column in texts if "question" in column.hints and "answer" not in column.hints]
+    answers = [column for column in texts if "answer" in column.hints and "question" not in column.hints]
+    if len(asks) != 1 or len(answers) != 1:
+        return None
+    found = {"question": asks[0].name, "answer": answers[0].name}
+    return Reading("question_answer", found, len(texts) == 2, _why(asks[0], answers[0]))
+
+
+def _may_label(column: Column) -> bool:
+    """True if a column may say what kind of text stands beside it: a few short values, or marks in the text."""
+    if "label" in column.roles:
+        return column.kind in ("label", "number", "yes_no", "list", "object")
+    if column.hints & {"note", "role", "media"} or "." in column.name:
+        return False
+    few = len({str(value) for value in column.values}) <= max(2, len(column.values) // 3)
+    return column.kind in ("label", "yes_no", "object", "list") or (column.kind == "number" and few)
 
 
 def names_speakers(column: Column) -> bool:

@@ -5,9 +5,10 @@ from dataclasses import replace
 
 from fitune.core.data.shapes.chosen import mapped, named
 from fitune.core.data.shapes.columns import Column, columns_of, table_of
-from fitune.core.data.shapes.readings import Reading, by_content, pairs_of, readings, transcripts
+from fitune.core.data.shapes.readings import Reading, by_content, readings, transcripts
 from fitune.core.data.shapes.shape import Shape, as_toml
 from fitune.core.data.shapes.special import special
+from fitune.core.data.shapes.unknown import unknown
 from fitune.core.data.shapes.unseen import is_repeated, unseen_columns, used_columns, words_of
 from fitune.core.data.values import Row, cell
 from fitune.core.errors import Problem
@@ -16,12 +17,6 @@ from fitune.core.recipe import Data
 CLOSE = 0.5
 """A second reading, or unseen words, of this share of the words of the best make it a close call."""
 OFFERED = 6
-COLUMNS_SHOWN = 12
-LOOKS = {
-    "turns": "chat turns", "label": "a few short values", "id": "ids", "number": "numbers", "yes_no": "yes or no",
-    "date": "dates", "path": "addresses", "media": "media", "object": "objects", "list": "lists", "empty": "nothing",
-}  # fmt: skip
-"""The content of a column, in words; those with text are named without."""
 
 
 def recognise(rows: Sequence[Row], data: Data) -> Shape:
@@ -46,7 +41,7 @@ def _guess(rows: Sequence[Row], table: Sequence[Column]) -> Shape:
         return refused
     if best is None:
         offered = [*transcripts(table), *by_content(table)]
-        return _judged(offered[0], offered[1:], rows, table) if offered else _unknown(table)
+        return _judged(offered[0], offered[1:], rows, table) if offered else unknown(table)
     return _judged(best, [each for each in found if each is not best], rows, table)
 
 
@@ -100,18 +95,6 @@ def _most_unseen(unseen: Sequence[Column], offered: Sequence[Mapping[str, str]])
     mappings = " or ".join(f"data.columns = {as_toml(each)}" for each in offered[:2])
     text = f"most of the words of these rows are in {names}, which the model would not see."
     return Problem("data.columns", text, f"Say which columns are meant: {mappings}.")
-
-
-def _unknown(table: Sequence[Column]) -> Shape:
-    by_words = sorted(table, key=lambda column: -column.words)
-    names = [f"{each.name} ({LOOKS[each.kind]})" if each.kind in LOOKS else each.name for each in by_words]
-    problem = Problem(
-        "data.columns",
-        f"fitune can't tell what to learn from the columns {', '.join(names[:COLUMNS_SHOWN]) or '(there are none)'}.",
-        'Say it in the recipe: columns = {prompt = "YOUR_COLUMN", completion = "YOUR_COLUMN"}.',
-    )
-    texts = [column for column in table if column.kind == "text"]
-    return Shape("unknown", {}, False, "no known set of columns.", tuple(pairs_of(texts)[:OFFERED]), (problem,))
 
 
 def _with_system(fmt: str, columns: Mapping[str, str], table: Sequence[Column]) -> Mapping[str, str]:

@@ -128,10 +128,10 @@ def test_what_is_taken_as_plain_text_stays_the_first_choice(tmp_path: Path) -> N
 
 
 def test_of_many_columns_those_with_most_text_are_offered_first_and_the_rows_are_seen(tmp_path: Path) -> None:
-    row = {"nr": "7", "kind": "sea", "anfrage": "How wide is it?", "antwort": "As wide as you can see.", "by": "me"}
+    row = {"nr": "7", "kind": "sea", "eins": "How wide is it?", "zwei": "As wide as you can see.", "by": "me"}
     report = inspect(Data(source=str(write(tmp_path / "a.jsonl", [row] * 3))))
     assert not report.can_train
-    assert dict(report.candidates[0]) == {"question": "anfrage", "answer": "antwort"}
+    assert dict(report.candidates[0]) == {"question": "eins", "answer": "zwei"}
     assert report.preview == (row,) * 3
 
 

@@ -6,7 +6,7 @@ import sys
 import time
 from dataclasses import dataclass
 
-from fitune.core.data import Finding, Report, dataset
+from fitune.core.data import Finding, Report, dataset, numbered
 from fitune.core.data.templates import templates
 from fitune.core.errors import ExitCode, UserError
 from fitune.core.recipe import Data, Recipe, load
@@ -178,10 +178,12 @@ def _print_problems(problems: tuple[Finding, ...]) -> None:
 def print_report(report: Report) -> None:
     """Print the report."""
     mapping = ", ".join(f"{role} = {column}" for role, column in report.mapping.items())
-    _say(f"{clean(report.source)}: {report.rows:,} usable rows of {report.rows_read:,}, {report.kind}")
+    usable = numbered("{n} usable row[|s]", report.rows)
+    _say(f"{clean(report.source)}: {usable} of {report.rows_read:,}, {report.kind}")
     for line in left_out_lines(report):
         _say(line)
-    _say(f"format: {report.format}{'' if report.sure else ' (not sure)'}; {clean(report.why)} {clean(mapping)}")
+    said = f"format: {report.format}{'' if report.sure else ' (not sure)'}; {clean(report.why)} {clean(mapping)}"
+    _say(said.rstrip())
     for column, kinds in report.columns.items():
         _say(f"  {clean(column)}: {clean(kinds)}")
     for row in report.preview[:2]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+from fitune.core.data.files.find import is_missing
 from fitune.core.errors import ExitCode, UserError
 from fitune.core.forecast import Forecast, Pace, estimate_document
 from fitune.core.recipe import Recipe, load
@@ -29,6 +30,8 @@ def run(args: argparse.Namespace) -> int:
         print(f"{clean(now.shape.name)} on {clean(named(now))}")
         print_forecast(now)
         print_workload(now.work, now.pace)
+        if is_missing(recipe.data.source):
+            print(hanging(INDENT, f"WARN data.source: there is no file or folder {clean(recipe.data.source)}."))
     return ExitCode.DOES_NOT_FIT if now.verdict == "over" else ExitCode.DONE
 
 

@@ -1,0 +1,78 @@
+"""The suspicious things in the text of a row: addresses, keys, garbled letters, refusals, answers that break off."""
+
+import re
+
+from fitune.core.data.values import Row
+
+COPIED_CHARS = 20
+"""An answer of so many characters that also stands in the question is worth a word; shorter ones are normal."""
+EMAIL = re.compile(r"[\w.+-]+@(?!(?:[\w-]+\.)*example\.(?:com|org|net)\b)[\w-]+(?:\.[\w-]+)*\.[A-Za-z]{2,}")
+"""Addresses, but those at example.com and its kin, which belong to nobody (RFC 2606)."""
+SECRET = re.compile(
+    r"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY-----|\bAKIA[0-9A-Z]{16}\b|\bgh[pousr]_[A-Za-z0-9]{36}|\bgithub_pat_\w{22,}"
+    r"|\bhf_[A-Za-z0-9]{30,}|\bsk-[A-Za-z0-9_-]{20,}|\bxox[abprs]-[A-Za-z0-9-]{10,}|\bAIza[0-9A-Za-z_-]{35}"
+)
+KEY_MARKS = ("AKIA", "sk-", "xox", "AIza", "PRIVATE KEY")
+TOKEN_MARKS = ("hf_", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_")
+REFUSAL = re.compile(
+    r"(?:I'm|I’m|I am) sorry, but|As an AI\b|I (?:can't|can’t|cannot|am unable to) (?:assist|help|fulfill|comply)"
+    r"|Es tut mir leid, aber|Lo siento, pero|Je suis désolée?, mais|Mi dispiace, ma|抱歉，|对不起，|申し訳ありません"
+)
+"""Beginnings of answers that refuse to answer."""
+GARBLED = re.compile("\ufffd|â€|Ã[©¤¶¼¨]")
+"""A replacement character, or UTF-8 that was once read as Latin-1."""
+LONG_CHARS = 80
+"""From so many characters on, an answer in prose ends with a mark, if any of them do."""
+CONTINUED = (",", ";", "-", "–", "，", "、", "(")
+ASKED = re.compile(r"^\W{0,4}(?:Q|Question|User|Human|Frage|Pregunta|问)\W{0,3}[:：]", re.IGNORECASE | re.MULTILINE)
+ANSWERED = re.compile(
+    r"^\W{0,4}(?:A|Answer|Assistant|AI|Bot|Antwort|Respuesta|答)\W{0,3}[:：]", re.IGNORECASE | re.MULTILINE
+)
+
+
+def oddities(row: Row) -> list[str]:
+    """The suspicious things in a canonical row's text, as kinds."""
+    messages = row.get("messages", ())
+    asked = [message["content"] for message in messages if message["role"] == "user"] or [row.get("prompt", "")]
+    answers = [message["content"] for message in messages if message["role"] == "assistant"]
+    answers = answers or [row.get("completion", "")]
+    whole = "\n".join([message["content"] for message in messages] or row.values())
+    tests = {
+        "email": "@" in whole and EMAIL.search(whole),
+        "secret": _may_hold_key(whole) and SECRET.search(whole),
+        "nul": "\0" in whole,
+        "garbled": _may_be_garbled(whole) and GARBLED.search(whole),
+        "refusal": any(REFUSAL.match(answer) for answer in answers),
+        "long_answer": any(map(_is_long, answers)),
+        "cut_off": any(map(_is_cut_off, answers)),
+        "spoken": "text" in row and _holds_both_sides(whole),
+        "copied": any(len(answer) >= COPIED_CHARS and answer in asked[0] for answer in answers),
+        "empty_prompt": "text" not in row and not all(each.strip() for each in asked),
+        "tools": "tools" in row or any("tool_calls" in each or each["role"] == "tool" for each in messages),
+    }
+    return [kind for kind, is_so in tests.items() if is_so]
+
+
+def _may_hold_key(text: str) -> bool:
+    """A few plain searches, which are many times faster than the pattern."""
+    return any(mark in text for mark in KEY_MARKS) or ("_" in text and any(mark in text for mark in TOKEN_MARKS))
+
+
+def _may_be_garbled(text: str) -> bool:
+    return not text.isascii() and ("\ufffd" in text or "â" in text or "Ã" in text)
+
+
+def _is_cut_off(answer: str) -> bool:
+    """True if an answer of some length ends within a sentence: in a word, or after a comma."""
+    end = answer.rstrip("*_ \n")
+    return _is_long(answer) and (end[-1:] in CONTINUED or (end[-1:].isalpha() and end.isascii()))
+
+
+def _is_long(answer: str) -> bool:
+    """True if an answer is long enough to be a sentence that ends with a mark."""
+    return len(answer) >= LONG_CHARS and answer.count(" ") >= LONG_CHARS // 10
+
+
+def _holds_both_sides(text: str) -> bool:
+    """True if both a question and an answer are marked in a text, each at the beginning of a line."""
+    return bool(ASKED.search(text) and ANSWERED.search(text))

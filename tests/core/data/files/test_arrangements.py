@@ -1,0 +1,72 @@
+"""Rows as exports arrange them: by their topics, by their questions, without keys, below a title or remarks."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from fitune.core.data.dataset import inspect
+from fitune.core.data.exchange import exchange_of
+from fitune.core.recipe import Data
+
+COUNT = 12
+
+
+def q(n: int) -> str:
+    return f"How do I water fern {n} in winter?"
+
+
+def a(n: int) -> str:
+    return f"Give fern {n} a cup of water, and mist its leaves."
+
+
+CHATS = [[{"role": "user", "content": q(n)}, {"role": "assistant", "content": a(n)}] for n in range(COUNT)]
+ROWS = [{"question": q(n), "answer": a(n)} for n in range(COUNT)]
+LINES = "".join(f'{q(n)},"{a(n)}"\n' for n in range(COUNT))
+
+READ: tuple[tuple[str, str, str], ...] = (
+    ("chats by their names", "a.json", json.dumps({f"chat-{n}": chat for n, chat in enumerate(CHATS)})),
+    ("rows by their topics", "a.json", json.dumps({f"topic {n}": ROWS[n::3] for n in range(3)})),
+    ("answers by their questions", "a.json", json.dumps({q(n): a(n) for n in range(COUNT)})),
+    ("below a title", "a.csv", f"FAQ of the garden\n\nquestion,answer\n{LINES}"),
+    ("below remarks", "a.csv", f"# made by a program, in May\n# 12 rows\nquestion,answer\n{LINES}"),
+    ("spaces before quotes", "a.csv", "question, answer\n" + "".join(f'"{q(n)}", "{a(n)}"\n' for n in range(COUNT))),
+)
+
+
+@pytest.mark.parametrize(("name", "file", "content"), READ, ids=[name for name, *_ in READ])
+def test_rows_are_found_in_each_arrangement(name: str, file: str, content: str, tmp_path: Path) -> None:
+    (tmp_path / file).write_text(content)
+    report = inspect(Data(source=str(tmp_path / file)))
+    assert (report.sure, report.rows) == (True, COUNT)
+    assert exchange_of(report.preview[0]) == (q(0), a(0))
+
+
+def test_a_list_of_texts_is_plain_text(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text(json.dumps([a(n) for n in range(COUNT)]))
+    report = inspect(Data(source=str(tmp_path / "a.json")))
+    assert (report.format, report.rows, report.preview[0]) == ("text", COUNT, {"text": a(0)})
+
+
+def test_a_list_of_pairs_without_names_is_asked_about(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text(json.dumps([[q(n), a(n)] for n in range(COUNT)]))
+    report = inspect(Data(source=str(tmp_path / "a.json")))
+    assert (report.sure, dict(report.candidates[0])) == (False, {"question": "column_1", "answer": "column_2"})
+
+
+def test_the_splits_of_a_document_stay_apart(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text(json.dumps({"train": ROWS, "validation": ROWS[:2]}))
+    assert inspect(Data(source=str(tmp_path / "a.json"))).rows == COUNT
+    assert inspect(Data(source=str(tmp_path / "a.json"), split="validation")).rows == 2
+
+
+def test_text_with_commas_but_no_quotes_is_told(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("question,answer\n" + "".join(f"{q(n)},{a(n)}\n" for n in range(COUNT)))
+    said = " ".join(str(each.problem) for each in inspect(Data(source=str(tmp_path / "a.csv"))).problems)
+    assert "needs quotes around it" in said
+
+
+def test_plain_text_of_questions_and_answers_is_told(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("".join(f"Q: {q(n)}\nA: {a(n)}\n\n" for n in range(COUNT)))
+    report = inspect(Data(source=str(tmp_path / "a.txt")))
+    assert (report.format, report.counts["spoken"]) == ("text", 1)
