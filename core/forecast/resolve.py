@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from fitune.core.errors import BadInput, UserError
-from fitune.core.machine import Gpu, Machine, choose_backend, pick_gpu
+from fitune.core.forecast.cards import for_split, ranks_of, shared_batch
+from fitune.core.machine import Gpu, Machine, choose_backend, pick_gpus
 from fitune.core.recipe import Recipe, find_contradictions
 
 FILE_SUFFIXES = {".jsonl", ".json", ".csv", ".tsv", ".parquet", ".txt", ".md", ".gz", ".zst"}
@@ -18,12 +19,20 @@ class Resolved:
     """A recipe without open ends, the card it will run on, and what was decided on the user's behalf."""
 
     recipe: Recipe
-    gpu: Gpu | None
+    gpus: tuple[Gpu, ...]
+    """The cards; none for the processor."""
+    ranks: int
+    """Processes that train together, one a card; on the processor as many as the recipe asks for."""
     backend_reason: str
     notes: tuple[str, ...]
     """Each change, as a sentence: shown before the start, kept in run.json."""
     unsloth_works: bool
     """Unsloth could be used, whatever the recipe asks for."""
+
+    @property
+    def gpu(self) -> Gpu | None:
+        """The first card; None for the processor."""
+        return self.gpus[0] if self.gpus else None
 
 
 def resolve(recipe: Recipe, machine: Machine, need_data: bool = True) -> Resolved:
@@ -31,13 +40,16 @@ def resolve(recipe: Recipe, machine: Machine, need_data: bool = True) -> Resolve
 
     need_data: the data must be there already. Raises UserError where the recipe insists on something that is not there.
     """
-    gpu = pick_gpu(machine, recipe.run.gpu)
+    gpus = pick_gpus(machine, recipe.run.gpu, recipe.run.gpus)
+    gpu = min(gpus, key=lambda each: each.compute_capability or (0, 0), default=None)  # the oldest
+    ranks = ranks_of(recipe, gpus)
     backend, reason = choose_backend(recipe.train.backend, gpu, machine.versions)
     train: dict[str, Any] = {"backend": backend}
     model: dict[str, Any] = {"id": _absolute(recipe.model.id, "model.id")}
     source = _absolute(recipe.data.source, "data.source") if need_data else recipe.data.source
     notes = []
-    for group, changes, why in _adaptations(recipe, backend, gpu):
+    of_several = (*for_split(recipe, ranks), *shared_batch(recipe, ranks))
+    for group, changes, why in (*_adaptations(recipe, backend, gpu), *of_several):
         (train if group == "train" else model).update(changes)
         said = ", ".join(f"{group}.{key} = {value}" for key, value in changes.items())
         notes.append(f"{said}: {why}")
@@ -51,7 +63,7 @@ def resolve(recipe: Recipe, machine: Machine, need_data: bool = True) -> Resolve
     if contradictions := find_contradictions(resolved):  # with a backend that "auto" left open
         raise BadInput(contradictions)
     unsloth_works = choose_backend("auto", gpu, machine.versions)[0] == "unsloth"
-    return Resolved(resolved, gpu, reason, tuple(notes), unsloth_works)
+    return Resolved(resolved, gpus, ranks, reason, tuple(notes), unsloth_works)
 
 
 def _adaptations(recipe: Recipe, backend: str, gpu: Gpu | None) -> Iterator[tuple[str, dict[str, Any], str]]:

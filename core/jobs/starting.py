@@ -48,12 +48,11 @@ def _unwritable(run: Run, error: OSError) -> UserError:
 
 
 def refuse_busy_gpu(run: Run) -> None:
-    """Raise UserError, naming the run, if a training holds the card this one wants."""
-    gpu = run.info().gpu
+    """Raise UserError, naming the run, if a training holds a card that this one wants."""
+    wanted = {card.uuid for card in run.info().cards if card.uuid}
     for other in runs.all_runs(run.path.parent.parent):
-        if gpu and gpu.uuid and other.name != run.name and other.trains():
-            held = other.info().gpu
-            if held and held.uuid == gpu.uuid:
+        if wanted and other.name != run.name and other.trains():
+            for held in (card for card in other.info().cards if card.uuid in wanted):
                 raise UserError(
                     f"{held.name or 'The GPU'} is held by the run {other.name}.",
                     f"Watch it (fitune watch {other.name}), stop it (fitune stop {other.name}), or add --share-gpu.",

@@ -110,6 +110,8 @@ def _info(resolved: Resolved, machine: Machine, found: Forecast | None, preset: 
         budget=from_json(BudgetInfo, asdict(budget_document(found))) if found else None,
         workload=asdict(found.work) if found and found.work else None,
         gpu=_gpu_info(resolved.gpu) if resolved.gpu else None,
+        gpus=tuple(map(_gpu_info, resolved.gpus)) if len(resolved.gpus) > 1 else (),
+        ranks=resolved.ranks,
         cpu=machine.cpu_name,
         backend_reason=resolved.backend_reason,
         notes=resolved.notes,

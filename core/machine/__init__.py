@@ -4,6 +4,7 @@ from fitune.core.machine.attention import OLDEST_CAPABILITY, Kernel
 from fitune.core.machine.gpu import Gpu, GpuSample
 from fitune.core.machine.host import Machine, choose_backend, grows_in_place, pick_gpu, planned
 from fitune.core.machine.packages import installer, pins, require_training_stack, requirements
+from fitune.core.machine.several import pick_gpus
 
 __all__ = [
     "OLDEST_CAPABILITY",
@@ -15,6 +16,7 @@ __all__ = [
     "grows_in_place",
     "installer",
     "pick_gpu",
+    "pick_gpus",
     "pins",
     "planned",
     "require_training_stack",

@@ -23,6 +23,12 @@ Optimizer = Literal[
     "adafactor", "lion_8bit", "paged_lion_8bit", "sgd", "schedule_free_adamw",
 ]  # fmt: skip
 
+Gpus = (
+    Literal["auto", "all"]
+    | Annotated[int, Field(ge=1, le=64)]
+    | Annotated[tuple[Annotated[int, Field(ge=0, le=1023)] | str, ...], Field(min_length=1)]
+)
+
 
 class Group(BaseModel):
     # Help texts are read on demand (`help_of`), and a group is built with the recipe: each command starts faster.
@@ -146,6 +152,12 @@ class Run(Group):
     """The folder that holds runs/; nothing means $FITUNE_HOME, else the XDG data folder."""
     gpu: str | None = None
     """The card to use: number, UUID or part of its name; nothing means the one with most free memory."""
+    gpus: Gpus = "auto"
+    """Cards to train on together: how many, "all" of them, or a list of their numbers or UUIDs, such as [0, 1]. A step
+    takes the same rows on any number of cards, each card its share. auto is one card."""
+    shard: bool | Literal["auto"] = "auto"
+    """Split the model over the cards (FSDP2), or give each a whole copy (DDP), which is faster. auto splits it only
+    where a card can't hold the whole."""
     vram_limit_gib: Annotated[float, Field(gt=0, le=4096)] | None = None
     """Never take more than this of the card."""
 

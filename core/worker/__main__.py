@@ -76,6 +76,8 @@ def run_job(run: Run, job: str, log: EventLog) -> int:
             others = OtherRanks(run, job, info.ranks, log)
         card = cards[rank.rank()] if cards else None
         memory = MemoryMeter(card.uuid if card else None, info.budget.total_bytes if info.budget else None)
+        if rank.splits(run.recipe()):
+            os.environ.update(rank.SPLIT)
         # Before the job's own imports: unsloth must come before trl, transformers and peft. Only training wants it.
         model_with_adapter.prepare(run.recipe().train.backend if job == "train" else "trl")
         rank.join()

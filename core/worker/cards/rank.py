@@ -10,11 +10,21 @@ from datetime import timedelta
 from functools import cache
 from typing import TYPE_CHECKING, TypeVar
 
+from fitune.core.recipe import Recipe
+
 if TYPE_CHECKING:
     from torch.distributed import TCPStore
 
 T = TypeVar("T")
 NAMES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+SPLIT = {
+    "UNSLOTH_FSDP2": "1",
+    "ACCELERATE_USE_FSDP": "true",
+    "FSDP_VERSION": "2",
+    "FSDP_AUTO_WRAP_POLICY": "TRANSFORMER_BASED_WRAP",
+    "FSDP_STATE_DICT_TYPE": "FULL_STATE_DICT",
+}
+"""The variables by which unsloth and accelerate know, before they are imported, that the model will be split."""
 SILENCE = timedelta(minutes=30)
 """The longest that a rank waits for another in a computation that all take part in; dead ones are noticed at once."""
 PREPARATION = timedelta(days=1)
@@ -40,6 +50,11 @@ def rank() -> int:
 def ranks() -> int:
     """The number of processes that train together."""
     return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def splits(recipe: Recipe) -> bool:
+    """True if each rank holds a part of the model, False if each holds all of it."""
+    return ranks() > 1 and recipe.run.shard is True
 
 
 def join() -> None:

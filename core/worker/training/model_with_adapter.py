@@ -16,6 +16,7 @@ from typing import Any
 from fitune.core.errors import UserError
 from fitune.core.machine import Kernel, grows_in_place
 from fitune.core.recipe import Lora, Recipe
+from fitune.core.worker.cards.rank import rank, splits
 from fitune.core.worker.device import compute_dtype
 from fitune.core.worker.models import ModelFiles
 
@@ -79,6 +80,7 @@ def _load_unsloth(recipe: Recipe, source: ModelFiles) -> Loaded:
     model, lora, train = recipe.model, recipe.lora, recipe.train
     dtype = compute_dtype()
     offload = {} if train.offload_layers is None else {"offload_layers": train.offload_layers}
+    place = {"device_map": {"": "cpu"}} if splits(recipe) else {}  # each card then takes its part
     base, tokenizer = FastLanguageModel.from_pretrained(
         str(source.path),
         max_seq_length=model.max_seq_length,
@@ -87,6 +89,7 @@ def _load_unsloth(recipe: Recipe, source: ModelFiles) -> Loaded:
         load_in_8bit=model.quant == "int8",
         trust_remote_code=model.trust_remote_code,
         **offload,
+        **place,
     )
     with _explained_refusal(source):
         adapted = FastLanguageModel.get_peft_model(
@@ -127,7 +130,7 @@ def base_model(recipe: Recipe, source: ModelFiles, dtype: str) -> Any:
         source.path,
         dtype=getattr(torch, dtype),
         quantization_config=quantization,
-        device_map={"": 0 if torch.cuda.is_available() else "cpu"},
+        device_map={"": rank() if torch.cuda.is_available() else "cpu"},
         trust_remote_code=model.trust_remote_code,
         use_safetensors=True,
     )

@@ -68,11 +68,16 @@ def _restore_start(model: Any, start: dict[str, torch.Tensor]) -> None:
         a.data, b.data = a0, b0
 
 
-def save(run: Run, model: Any, tokenizer: Any, source: ModelFiles) -> None:
-    """Write adapter/ with its tokenizer; its config names the base model and its commit, not a cache path."""
+def save(
+    run: Run, model: Any, tokenizer: Any, source: ModelFiles, tensors: dict[str, torch.Tensor] | None = None
+) -> None:
+    """Write adapter/ with its tokenizer; its config names the base model and its commit, not a cache path.
+
+    tensors: the adapter, where the model does not hold it as a whole.
+    """
     part = run.path / "adapter.part"
     shutil.rmtree(part, ignore_errors=True)
-    model.save_pretrained(part)
+    model.save_pretrained(part, **({} if tensors is None else {"state_dict": tensors}))
     tokenizer.save_pretrained(part)
     _change_config(part, {"base_model_name_or_path": source.name, "revision": source.revision})
     if run.recipe().lora.init in MOVES_THE_BASE:

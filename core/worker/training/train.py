@@ -19,7 +19,8 @@ from fitune.core.recipe import Lora, Recipe
 from fitune.core.runs import EventLog, Finished, Phase, Run, Started, Tail, Warned, spent_s
 from fitune.core.units import GIB
 from fitune.core.worker import models
-from fitune.core.worker.cards.rank import first_alone, leave, rank, ranks, total
+from fitune.core.worker.cards.rank import first_alone, leave, rank, ranks, splits, total
+from fitune.core.worker.cards.shards import keep_files_of_one_card, whole_adapter
 from fitune.core.worker.cards.share import share_rows
 from fitune.core.worker.device import compute_dtype
 from fitune.core.worker.memory_use import MemoryMeter
@@ -63,7 +64,8 @@ def run(run: Run, log: EventLog, memory: MemoryMeter) -> None:
     rows = read_rows(run, recipe, loaded.tokenizer, log)
     coder = render.text_part(loaded.tokenizer)
     samples = Samples(
-        questions(rows.for_samples, coder) if rank() == 0 else [],
+        # A split model can't answer: the other ranks would have to compute with it.
+        questions(rows.for_samples, coder) if rank() == 0 and not splits(recipe) else [],
         coder,
         source.path,
         log,
@@ -76,6 +78,7 @@ def run(run: Run, log: EventLog, memory: MemoryMeter) -> None:
     gc.collect()
     train_from(checkpoint, trainer, run.stop)
     log.write(memory.read(trainer.state.global_step))
+    tensors = whole_adapter(trainer.model) if splits(recipe) else None
     leave()
     if rank() > 0:  # the rest is done once
         return
@@ -84,7 +87,7 @@ def run(run: Run, log: EventLog, memory: MemoryMeter) -> None:
     shutil.rmtree(run.path / "work", ignore_errors=True)
     if trainer.state.global_step:  # one that was stopped before its first step has nothing to save
         log.write(Phase(name="save"))
-        saved_adapter.save(run, trainer.model, loaded.tokenizer, source)
+        saved_adapter.save(run, trainer.model, loaded.tokenizer, source, tensors)
         samples.end(trainer.model, trainer.state.global_step, trainer.state.max_steps)
     _write_finished(trainer.state, reporter, time.monotonic() - began)
 
@@ -205,6 +208,8 @@ def make_trainer(
     if recipe.train.backend == "unsloth":
         packing.pad_flat_batches(trainer, loaded.model.config.model_type)
     share_rows(trainer)
+    if splits(recipe):
+        keep_files_of_one_card(trainer)
     reporter.count_tokens(trainer)
     if recipe.train.micro_tokens and not trainer.args.packing:
         split_steps(trainer, recipe.train.micro_tokens)

@@ -204,7 +204,7 @@ def test_modules_that_unsloth_can_train_are_not_refused(
     (tmp_path / "config.json").write_text(json.dumps(CONFIGS[name]))
     wanted = recipe(model={"id": str(tmp_path)}, lora={"target_modules": chosen}, train={"backend": "unsloth"})
     card = Gpu(0, "GPU-1", "NVIDIA L4", 24 * GIB, 23 * GIB, GIB, compute_capability=(8, 9))
-    assert (training.foresee(Resolved(wanted, card, "", (), True), Machine(), tmp_path) is not None) is is_known
+    assert (training.foresee(Resolved(wanted, (card,), 1, "", (), True), Machine(), tmp_path) is not None) is is_known
 
 
 def test_a_run_in_a_home_of_its_own_says_how_it_is_found(

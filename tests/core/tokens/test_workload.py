@@ -70,7 +70,7 @@ def test_a_run_is_refused_for_what_its_rows_need_not_for_rows_that_never_come(
         train={"backend": "unsloth", "micro_batch": 8, "grad_accum": 1},
     )
     gpu = Gpu(0, "GPU-1", "NVIDIA L4", 12 * GIB, 11 * GIB, GIB, compute_capability=(8, 9))
-    here = Resolved(asked, gpu, "", (), unsloth_works=True)
+    here = Resolved(asked, (gpu,) if gpu else (), 1, "", (), unsloth_works=True)
     full, true = (training.foresee(here, Machine(), tmp_path, rows) for rows in (None, rows_of(*[100] * 50)))
     assert full is not None
     assert true is not None
