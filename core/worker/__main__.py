@@ -10,7 +10,6 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Sequence
 from pathlib import Path
 
 from fitune.core.diagnose import diagnose, redact
@@ -70,11 +69,10 @@ def run_job(run: Run, job: str, log: EventLog) -> int:
     others: OtherRanks | None = None
     try:
         info = run.info()
-        cards = info.cards
-        _set_environment(run, [card.uuid for card in cards])
+        card = info.cards[rank.rank()] if info.cards else None
+        _set_environment(run, card.uuid if card else None)
         if job == "train" and info.ranks > 1 and rank.rank() == 0:
             others = OtherRanks(run, job, info.ranks, log)
-        card = cards[rank.rank()] if cards else None
         memory = MemoryMeter(card.uuid if card else None, info.budget.total_bytes if info.budget else None)
         if rank.splits(run.recipe()):
             os.environ.update(rank.SPLIT)
@@ -95,9 +93,9 @@ def run_job(run: Run, job: str, log: EventLog) -> int:
         return 1
 
 
-def _set_environment(run: Run, gpu_uuids: Sequence[str]) -> None:
-    if gpu_uuids:
-        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(gpu_uuids)
+def _set_environment(run: Run, gpu_uuid: str | None) -> None:
+    if gpu_uuid:  # no other card: what a library puts on the first one would take its memory
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpu_uuid
     home = run.path.parent.parent
     for name, value in {
         # Else unsloth, wandb and mlflow write wherever the user stands, and TensorBoard's files go with the trainer's.

@@ -32,8 +32,11 @@ PREPARATION = timedelta(days=1)
 
 
 def environment(rank: int, ranks: int, port: int) -> Mapping[str, str]:
-    """The variables by which torch, accelerate and unsloth know the ranks of one machine. port: free, of rank 0."""
-    return dict(zip(NAMES, (str(rank), str(rank), str(ranks), str(ranks), "127.0.0.1", str(port)), strict=True))
+    """The variables by which torch, accelerate and unsloth know the ranks of one machine. port: free, of rank 0.
+
+    LOCAL_RANK numbers the card among those that a process sees, and each sees its own alone.
+    """
+    return dict(zip(NAMES, (str(rank), "0", str(ranks), str(ranks), "127.0.0.1", str(port)), strict=True))
 
 
 def forget() -> None:
@@ -58,14 +61,12 @@ def splits(recipe: Recipe) -> bool:
 
 
 def join() -> None:
-    """Meet the other ranks, and take this rank's card. Call it after `import unsloth`, before anything uses a card."""
+    """Meet the other ranks. Call it after `import unsloth`."""
     if ranks() == 1:
         return
     import torch
     from torch import distributed
 
-    if torch.cuda.is_available():
-        torch.cuda.set_device(rank())
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")  # else gloo looks up the host's name, which may lead nowhere
     backend = "cuda:nccl,cpu:gloo" if torch.cuda.is_available() else "gloo"
     distributed.init_process_group(backend, store=_store(), rank=rank(), world_size=ranks(), timeout=SILENCE)

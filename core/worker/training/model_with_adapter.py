@@ -16,7 +16,7 @@ from typing import Any
 from fitune.core.errors import UserError
 from fitune.core.machine import Kernel, grows_in_place
 from fitune.core.recipe import Lora, Recipe
-from fitune.core.worker.cards.rank import rank, splits
+from fitune.core.worker.cards.rank import splits
 from fitune.core.worker.device import compute_dtype
 from fitune.core.worker.models import ModelFiles
 
@@ -130,7 +130,7 @@ def base_model(recipe: Recipe, source: ModelFiles, dtype: str) -> Any:
         source.path,
         dtype=getattr(torch, dtype),
         quantization_config=quantization,
-        device_map={"": rank() if torch.cuda.is_available() else "cpu"},
+        device_map={"": 0 if torch.cuda.is_available() else "cpu"},
         trust_remote_code=model.trust_remote_code,
         use_safetensors=True,
     )

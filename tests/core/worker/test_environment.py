@@ -18,7 +18,7 @@ def test_what_libraries_write_lies_with_the_run_or_beside_all_runs(
 ) -> None:
     monkeypatch.setattr(os, "environ", {"WANDB_DIR": "/mine"})
     run = Run(tmp_path / "runs" / "it")
-    _set_environment(run, [])
+    _set_environment(run, None)
     assert os.environ["TENSORBOARD_LOGGING_DIR"] == str(run.path / "tensorboard")
     assert os.environ["UNSLOTH_COMPILE_LOCATION"] == str(tmp_path / "cache" / "unsloth")
     assert os.environ["MLFLOW_TRACKING_URI"] == f"sqlite:///{tmp_path}/mlflow.db"
