@@ -98,14 +98,14 @@ async def test_what_does_not_fit_has_its_remedies_here_too(at_step: At) -> None:
 
 
 async def test_columns_nobody_knows_are_asked_for_with_the_rows_in_sight(at_step: At) -> None:
-    row = {"ort": "Kiel", "anfrage": "How wide is it?", "antwort": "As wide as you can see."}
+    row = {"ort": "Kiel", "alpha": "How wide is it?", "beta": "As wide as you can see."}
     Path("odd.jsonl").write_text(f"{json.dumps(row)}\n" * 40)
     app = at_step("data", edits={"data.source": "odd.jsonl"})
     async with app.run_test(size=(80, 24)) as pilot:
         await settle(pilot)
-        await until(app, "antwort: As wide as you can see.")
+        await until(app, "beta: As wide as you can see.")
         await until(app, "WARN There are rows, but it is not clear what shall be learned from them.")
-        await until(app, "question: anfrage, answer: antwort")
+        await until(app, "question: alpha, answer: beta")
         await pilot.press("down", "enter")
         await settle(pilot)
         await until(app, "OK 40 rows, question_answer: by your choice of columns.")
