@@ -116,6 +116,11 @@ class FituneApp(App[int]):
         show = self.push_screen if len(self.screen_stack) == 1 else self.switch_screen  # the wizard's last step stays
         show(WatchScreen(run))
 
+    def on_watch_screen_left(self) -> None:
+        """From a run back to the first screen."""
+        self.watched = None
+        self.walk()
+
     async def action_quit(self) -> None:
         """Leave; a screen with something to lose asks first, also from below a page of help or a question."""
         if isinstance(self.screen, ConfirmDialog):

@@ -36,20 +36,30 @@ def _cause_at(run: Run, last_alive_ns: int) -> str | None:
     )
 
 
+def killed_as_asked(run: Run) -> bool:
+    """True if fitune itself killed the newest worker, since its user asked for it."""
+    return _end_of(run.log).endswith(KILLED_AS_ASKED)
+
+
 def from_log(log: Path) -> str | None:
     """A kill by fitune itself, or the last error of native code."""
-    try:
-        with open(open_file(log), "rb") as file:
-            file.seek(max(0, log.stat().st_size - LOG_BYTES))
-            end = file.read().decode(errors="replace").rstrip()
-    except OSError:
-        return None
+    end = _end_of(log)
     if end.endswith(KILLED_AS_ASKED):
         return "It was killed as asked, with fitune."
     errors = re.findall(
         r"^Fatal Python error: .+|^terminate called [^\n]+(?:\n\s*what\(\): [^\n]+)?", end, re.MULTILINE
     )
     return f"Its log says: {' '.join(errors[-1].split())[:300]}" if errors else None
+
+
+def _end_of(log: Path) -> str:
+    """The end of a log; empty where there is none."""
+    try:
+        with open(open_file(log), "rb") as file:
+            file.seek(max(0, log.stat().st_size - LOG_BYTES))
+            return file.read().decode(errors="replace").rstrip()
+    except OSError:
+        return ""
 
 
 def from_systemd(run: Run) -> str | None:

@@ -35,6 +35,8 @@ def watch_help() -> Page:
     )
     keys = (
         ("d", "leave; the run goes on"),
+        ("Esc", "to the first screen, with the machine and all runs"),
+        ("y", "copy the command that is shown, to your own computer"),
         ("s", "stop after this step, with a checkpoint to go on from"),
         ("k", "end at once; what came after the last checkpoint is lost"),
         ("r", "go on from the last checkpoint, once it is stopped"),

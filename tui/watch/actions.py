@@ -1,5 +1,6 @@
 """The actions on a run from its screen: stop, kill, resume, add a note, leave. Each asks before it does harm."""
 
+import re
 import time
 
 from textual.app import App
@@ -25,7 +26,9 @@ def is_available(action: str, run: Run, snapshot: Snapshot | None) -> bool:
         case "kill":
             return snapshot is not None and snapshot.live
         case "resume":
-            return dead and snapshot is not None and not snapshot.state.trained and snapshot.checkpoint is not None
+            return dead and snapshot is not None and not snapshot.state.trained
+        case "copy":
+            return bool(command_of(run, snapshot))
         case "deliver":
             return dead and run.adapter.is_dir()
     return True
@@ -83,8 +86,25 @@ def add_note(app: App[int], run: Run, snapshot: Snapshot | None) -> None:
                 file.write(f"{time.strftime('%Y-%m-%d %H:%M')}  {at}  {text.strip()}\n")
         except OSError as error:
             show_error(app, f"notes.txt can't be written: {error.strerror}")
+        else:
+            app.notify("The note is kept: it stands below, and in notes.txt of the run.", markup=False)
 
     app.push_screen(AskDialog("A note, kept with the run in notes.txt", "", lambda _: None), answered)
+
+
+def command_of(run: Run, snapshot: Snapshot | None) -> str:
+    """The command that the screen shows or that leads back to it; empty where there is none."""
+    if snapshot is None or snapshot.ending is None:
+        return f"fitune watch {run.name}"
+    found = re.search(r"fitune \S.*$", snapshot.ending.next)
+    return found[0] if found else ""
+
+
+def copy(app: App[int], run: Run, snapshot: Snapshot | None) -> None:
+    """Put the shown command on the clipboard of the user's own terminal (OSC 52), through SSH and tmux."""
+    command = command_of(run, snapshot)
+    app.copy_to_clipboard(command)
+    app.notify(clean(f"Copied, if your terminal allows it: {command}"), markup=False)
 
 
 def leave(app: App[int], run: Run, snapshot: Snapshot | None) -> None:

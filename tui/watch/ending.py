@@ -9,7 +9,7 @@ from typing import Literal
 
 from fitune.core.deliver import UPLOAD_KINDS, ExportRequest, PushRequest, requests
 from fitune.core.runs import Failed, Finished, Run, RunState, Status
-from fitune.core.runs.post_mortem import cause_of_death, restarted_s
+from fitune.core.runs.post_mortem import cause_of_death, killed_as_asked, restarted_s
 from fitune.tui.deliver.proof_text import ArtifactProof, proofs
 from fitune.tui.text import clean, clock, count, duration, number, size
 from fitune.tui.watch.phases import phase_text
@@ -45,7 +45,10 @@ class Ending:
 def ending(run: Run, status: Status, state: RunState) -> Ending:
     """The end of a dead run in words, for each way a run can end."""
     end = state.end
-    if status == "killed" and (job := run.silent_job(state)):
+    silent_job = run.silent_job(state) if status == "killed" else None
+    if status == "killed" and killed_as_asked(run):
+        return _killed_as_asked(run, state, silent_job or state.job)
+    if job := silent_job:
         next_action = _resume(run) if job == "train" else _repeat(run, job)
         return Ending("ERROR", f"The {clean(job, 40)} was killed before its first event. {_cause(run)}", next_action)
     if state.job != "train":
@@ -144,6 +147,14 @@ def _branches(end: Finished) -> str:
     return f"branch{'' if len(names) == 1 else 'es'} {', '.join(names)}" if names else ""
 
 
+def _killed_as_asked(run: Run, state: RunState, job: str) -> Ending:
+    """The end that the user wanted: it is no error, and nothing needs to be explained."""
+    if job != "train":
+        return Ending("WARN", f"The {clean(job, 40)} was killed, as you asked.", _repeat(run, job))
+    at = f"at step {count(state.step.step)}" if state.step else "before its first step"
+    return Ending("WARN", f"Killed {at}, as you asked.", _resume(run))
+
+
 def _killed(run: Run, state: RunState) -> str:
     if state.last_t is None:
         return f"The worker was killed before its first event. {_cause(run)}"
@@ -167,5 +178,5 @@ def _resume(run: Run) -> str:
     checkpoint = run.newest_checkpoint()
     name = clean(run.name)
     if checkpoint is None:
-        return f"There is no checkpoint; start over with: fitune resume {name}"
+        return f"There is no checkpoint; start it over: fitune resume {name}"
     return f"Go on from step {count(int(checkpoint.name.partition('-')[2]))}: fitune resume {name}"

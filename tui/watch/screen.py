@@ -23,7 +23,7 @@ from fitune.tui.watch.ending import ending
 from fitune.tui.watch.progress import RunProgress
 from fitune.tui.watch.screen_text import Snapshot
 from fitune.tui.widgets.footer import Keys
-from fitune.tui.widgets.log_tail import MAX_COLUMNS, ROWS, log_tail
+from fitune.tui.widgets.log_tail import MAX_COLUMNS, ROWS, last_note, log_tail
 from fitune.tui.widgets.readouts import Readout
 from fitune.tui.widgets.step_chart import StepChart
 
@@ -49,14 +49,16 @@ class WatchScreen(Screen[None]):
     CSS_PATH = "watch.tcss"
     AUTO_FOCUS = "#details"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("d,escape", "detach", "Detach", key_display="d"),
-        Binding("q,escape", "close", "Close", key_display="q"),
+        Binding("escape", "home", "Home"),
+        Binding("d", "detach", "Detach"),
+        Binding("q", "close", "Close"),
         Binding("s", "stop", "Stop"),
         Binding("k", "kill", "Kill"),
         Binding("r", "resume", "Resume"),
         Binding("c", "deliver", "Use it"),
         Binding("l", "log", "Log"),
         Binding("n", "note", "Note"),
+        Binding("y", "copy", "Copy command", show=False),
         Binding("f1,question_mark", "help", "Help", key_display="?"),
     ]
 
@@ -71,6 +73,9 @@ class WatchScreen(Screen[None]):
         """The sensors of the card were read."""
 
         sample: GpuSample
+
+    class Left(Message):
+        """The user wants to see the other runs."""
 
     def __init__(self, run: Run) -> None:
         super().__init__()
@@ -146,6 +151,7 @@ class WatchScreen(Screen[None]):
                     checkpoint=checkpoint.name if checkpoint else None,
                     ending=None if status in LIVE else ending(self.watched, status, progress.state),
                     phases=progress.current_phases(self.watched, silent_job is not None) if status in LIVE else (),
+                    note=last_note(self.watched.path / "notes.txt"),
                     log=log_tail(self.watched.log) if self.log_wanted else (),
                     info=info,
                 )
@@ -164,6 +170,9 @@ class WatchScreen(Screen[None]):
         if before is None or before.status != self.snapshot.status:
             self._drawings = 0
             self.draw()
+        if before is not None and before.live and not self.snapshot.live:  # a run that ended under the user's eyes
+            self.query_one("#details").scroll_home(animate=False)
+            self.app.bell()
         if before is None or (before.status, before.checkpoint) != (self.snapshot.status, self.snapshot.checkpoint):
             self.refresh_bindings()
         if self.snapshot.log and not (before and before.log):
@@ -184,6 +193,7 @@ class WatchScreen(Screen[None]):
         self.line("numbers").say(screen_text.numbers(snapshot, now_s))
         self.line("memory").say(screen_text.memory(snapshot, plain))
         self.line("card").say(screen_text.card(self.sample) if snapshot.live else Content())
+        self.query_one("#too-small", Static).update(screen_text.too_small(self.watched.name, snapshot, now_s))
         self.line("details-text").say(screen_text.details(snapshot, self.size.width - 3, now_s))
         chart, log = self.query_one("#chart", StepChart), self.line("log")
         if self.log_wanted and snapshot.log:
@@ -207,6 +217,13 @@ class WatchScreen(Screen[None]):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         return actions.is_available(action, self.watched, self.snapshot)
+
+    def action_home(self) -> None:
+        """Back to the first screen, with the machine and all runs; this run is not touched."""
+        self.post_message(self.Left())
+
+    def action_copy(self) -> None:
+        actions.copy(self.app, self.watched, self.snapshot)
 
     def action_detach(self) -> None:
         self.app.exit(0)

@@ -39,6 +39,8 @@ class Snapshot:
     """The end in words; None while it lives."""
     phases: tuple[JobPhase, ...] = ()
     """The phases of the newest job."""
+    note: str = ""
+    """The newest note, with its time and step."""
     log: tuple[str, ...] = ()
     info: RunInfo | None = None
     """run.json; None if that can't be read."""
@@ -92,6 +94,12 @@ def status(snapshot: Snapshot, now_s: float) -> Content:
     elapsed = f"   {duration(now_s - began_s)}" if began_s else ""
     left = f", {duration(snapshot.eta_s)} left" if snapshot.eta_s is not None else ""
     return Content.styled(f"{job}{doing}", "bold $success") + Content(_progress(snapshot) + elapsed + left)
+
+
+def too_small(name: str, snapshot: Snapshot, now_s: float) -> Content:
+    """The status alone, for a terminal in which nothing else has room."""
+    leave = "d" if snapshot.live else "q"
+    return safe(f"{name}: ", 60) + status(snapshot, now_s) + Content(f"\nToo small: need 80x24. {leave} leaves.")
 
 
 def progress_bar(snapshot: Snapshot, columns: int, plain: bool) -> Content:
@@ -169,6 +177,7 @@ def details(snapshot: Snapshot, columns: int, now_s: float) -> Content:
     if snapshot.ending is not None:
         lines += [safe(text) for text in (snapshot.ending.sentence, snapshot.ending.next) if text]
         lines += [line for proof in snapshot.ending.proofs for line in proof_lines(proof, columns)]
+    lines += [_muted("Note  ") + safe(snapshot.note, 300)] if snapshot.note else []
     if snapshot.bad_lines:
         lines.append(_warning(f"{snapshot.bad_lines} unreadable lines of events.jsonl were skipped"))
     warnings = snapshot.state.warnings.get(snapshot.job, [])

@@ -20,3 +20,8 @@ def log_tail(path: Path) -> tuple[str, ...]:
         return (f"{path.name} can't be read: {error.strerror}",)
     shown = (log_line(line, MAX_COLUMNS) for line in text.split("\n"))
     return tuple([line for line in shown if line.strip()][-ROWS:]) or ("the log is empty",)
+
+
+def last_note(path: Path) -> str:
+    """The newest line of a run's notes, cleaned; empty where there are none."""
+    return log_tail(path)[-1] if path.is_file() and path.stat().st_size else ""

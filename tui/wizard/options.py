@@ -17,7 +17,7 @@ from fitune.tui.wizard.draft import Draft, changed_settings, restore, use_preset
 from fitune.tui.wizard.fields import all_fields
 from fitune.tui.wizard.forecast_text import WORDS, DraftForecast, forecast_draft
 
-UNFINISHED_SHOWN, FINISHED_SHOWN = 3, 2
+UNFINISHED_SHOWN, FINISHED_SHOWN = 4, 4
 DATA_SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".ndjson", ".jsonl.gz", ".jsonl.zst")
 SUGGESTED_FILES = 6
 

@@ -35,7 +35,7 @@ async def walk(app: App[Any], draft: Draft | None, step: steps.Step | None) -> R
     """
     draft, step = draft or Draft(), step or steps.STEPS[0]
     screen = SCREENS[step.name](draft)
-    await app.push_screen(screen)
+    await (app.push_screen if len(app.screen_stack) == 1 else app.switch_screen)(screen)
     while not isinstance(answer := await answer_of(screen), Watch):
         draft, step = steps.leads_to(step, answer)
         try:

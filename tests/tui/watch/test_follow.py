@@ -48,11 +48,16 @@ def test_check_39_a_run_from_before_the_boot_ended_with_the_machine(tmp_path: Pa
     assert "the machine was restarted at" in told(run)
 
 
+def test_a_kill_that_was_asked_for_is_no_error(tmp_path: Path) -> None:
+    run = make_run(tmp_path, told="killed")
+    (run / "worker.log").write_text(f"step 44\n\n{KILLED_AS_ASKED}\n")
+    assert "WARN  Killed at step 44, as you asked." in told(run)
+
+
 @pytest.mark.parametrize(
     ("log", "words"),
     [
         ("", "Most often that is the kernel's OOM killer (the RAM ran out), or kill -9."),
-        (f"step 44\n\n{KILLED_AS_ASKED}\n", "It was killed as asked, with fitune."),
         ("Fatal Python error: Segmentation fault\n", "Its log says: Fatal Python error: Segmentation fault"),
         ("terminate called after \x1b[2J\u202e\n", "Its log says: terminate called after ␛[2J�"),
     ],

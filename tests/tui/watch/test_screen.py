@@ -24,6 +24,8 @@ from fitune.tui.app import FituneApp
 from fitune.tui.deliver.options import OPTIONS
 from fitune.tui.deliver.screen import DeliverScreen
 from fitune.tui.text.clean import clean
+from fitune.tui.watch.actions import command_of
+from fitune.tui.watch.ending import ending
 from fitune.tui.watch.leave import LeaveScreen
 from fitune.tui.watch.screen import WatchScreen
 from fitune.tui.watch.screen_text import PROMISE, Snapshot, details, memory
@@ -184,7 +186,8 @@ async def test_check_16_killing_needs_a_second_answer_and_enter_is_the_safe_one(
         await pilot.press("k")
         await until(pilot, lambda: isinstance(app.screen, ConfirmDialog))
         await pilot.press("right", "enter")
-        await until(pilot, lambda: "ERROR  killed" in shown(app))
+        await until(pilot, lambda: "WARN  killed" in shown(app))
+        await until(pilot, lambda: ", as you asked." in shown(app))
     assert worker.wait(60) != 0
 
 
@@ -300,7 +303,11 @@ async def test_check_30_basic_terminals_get_ascii_only(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("told", "keys"),
-    [("ok", {"q", "c", "l", "n", "?"}), ("killed", {"q", "r", "l", "n", "?"}), ("oom", {"q", "l", "n", "?"})],
+    [
+        ("ok", {"esc", "q", "c", "l", "n", "?"}),
+        ("killed", {"esc", "q", "r", "l", "n", "?"}),
+        ("oom", {"esc", "q", "r", "l", "n", "?"}),
+    ],
 )
 async def test_check_35_the_footer_shows_only_keys_that_work(tmp_path: Path, told: str, keys: set[str]) -> None:
     run = make_run(tmp_path, told=told)
@@ -383,3 +390,34 @@ async def gap_s() -> float:
         gaps_s.append(now_s - before_s)
         before_s = now_s
     return sorted(gaps_s)[145]
+
+
+async def test_escape_leads_to_the_first_screen_and_the_run_goes_on(
+    live: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FITUNE_HOME", str(live.parent.parent))
+    worker = start(live, "steps:400", "--rate", "20")
+    async with watching(live, "training   step") as (app, pilot):
+        await pilot.press("escape")
+        await until(pilot, shows(app, f"Watch {live.name}: running"))
+        await pilot.press("enter")
+        await until(pilot, shows(app, "training   step"))
+    assert worker.poll() is None
+
+
+async def test_a_note_is_confirmed_and_shown(tmp_path: Path) -> None:
+    run = make_run(tmp_path, told="ok")
+    async with watching(run, "OK  finished") as (app, pilot):
+        await pilot.press("n")
+        await until(pilot, lambda: isinstance(app.screen, AskDialog))
+        await pilot.press(*"lower rate", "enter")
+        await until(pilot, shows(app, "The note is kept"))
+        await until(pilot, lambda: re.search(r"Note  20\d\d.*step 6  lower rate", shown(app)) is not None)
+
+
+@pytest.mark.parametrize(("told", "command"), [("ok", ""), ("killed", "fitune resume run-a")])
+def test_y_copies_the_command_that_is_shown(tmp_path: Path, told: str, command: str) -> None:
+    run = Run(make_run(tmp_path, told=told))
+    state = run.state()
+    assert command_of(run, Snapshot("running", state)) == "fitune watch run-a"
+    assert command_of(run, Snapshot(run.status(state), state, ending=ending(run, run.status(state), state))) == command
