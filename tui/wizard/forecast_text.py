@@ -18,6 +18,7 @@ from fitune.tui.wizard.fields import text_of
 Verdict = Literal["fits", "tight", "over", "unknown"]
 WORDS: Mapping[Verdict, str] = {"fits": "OK", "tight": "WARN", "over": "ERROR", "unknown": "?"}
 """Said beside every colour."""
+COLOURS: Mapping[Verdict, str] = {"fits": "$success", "tight": "$warning", "over": "$error", "unknown": "$text-muted"}
 GROUPS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("model", ("layer weights", "experts", "embeddings and head", "image tower", "layer slots")),
     ("adapter", ("LoRA weights", "trained embeddings", "LoRA gradients", "optimizer states", "optimizer scratch")),

@@ -7,7 +7,16 @@ from textual.widgets import Static
 
 from fitune.core.forecast import Remedy
 from fitune.tui.text import clean, gib, safe
-from fitune.tui.wizard.forecast_text import WORDS, DraftForecast, bounds, correction, grouped, pace_text, remedy_text
+from fitune.tui.wizard.forecast_text import (
+    COLOURS,
+    WORDS,
+    DraftForecast,
+    bounds,
+    correction,
+    grouped,
+    pace_text,
+    remedy_text,
+)
 
 SHADES, PLAIN_SHADES = "█▓▒░", "#=+-"
 REST, PLAIN_REST = "·", "."
@@ -61,6 +70,9 @@ def full_lines(forecast: DraftForecast, ways: Sequence[Remedy], columns: int, pl
             for shade, (name, amount) in zip(shades, parts, strict=False)
         ]
         lines += [Content(f"Predicted {bounds(found)}"), Content(f"Free      {gib(forecast.free_bytes)}")]
+        layers = f", {found.offloaded_layers} layers" if found.offloaded_layers else ""
+        lines += [Content(f"Host RAM  {gib(found.host_bytes)}{layers}")] if found.host_bytes else []
+        lines += [Content(f"Disk      {gib(found.disk_bytes)}")]
         lines.append(Content.styled(f"Rows      {'measured' if forecast.work else 'assumed full'}", "$text-muted"))
     if said := correction(forecast):
         lines.append(Content.styled(said, "$text-muted"))
@@ -79,14 +91,14 @@ def brief_lines(forecast: DraftForecast, ways: Sequence[Remedy], columns: int, p
     drawn = Content.styled(
         bar(grouped(found.parts), found.total_bytes, forecast.free_bytes, columns, plain), "$primary"
     )
-    word = Content.styled(WORDS[forecast.verdict], f"bold {_COLOURS[forecast.verdict]}")
+    word = Content.styled(WORDS[forecast.verdict], f"bold {COLOURS[forecast.verdict]}")
     said = Content(f" {forecast.short}. Predicted {bounds(found)}, free {gib(forecast.free_bytes)}")
     return Content("\n").join([drawn, word + said, *remedy_lines(ways)])
 
 
 def verdict(forecast: DraftForecast) -> Content:
     """A status word, and the verdict as a sentence."""
-    return Content.styled(WORDS[forecast.verdict], f"bold {_COLOURS[forecast.verdict]}") + safe(f" {forecast.said}")
+    return Content.styled(WORDS[forecast.verdict], f"bold {COLOURS[forecast.verdict]}") + safe(f" {forecast.said}")
 
 
 def bar(parts: list[tuple[str, int]], total_bytes: int, free_bytes: int | None, columns: int, plain: bool) -> str:
@@ -111,6 +123,3 @@ def remedy_lines(ways: Sequence[Remedy]) -> list[Content]:
         Content.styled(f"{key} ", "bold $primary") + Content(remedy_text(remedy))
         for key, remedy in zip(keys, ways, strict=False)
     ]
-
-
-_COLOURS = {"fits": "$success", "tight": "$warning", "over": "$error", "unknown": "$text-muted"}
