@@ -3,7 +3,7 @@
 from fitune.core.machine.attention import OLDEST_CAPABILITY, Kernel
 from fitune.core.machine.gpu import Gpu, GpuSample
 from fitune.core.machine.host import Machine, choose_backend, grows_in_place, pick_gpu, planned
-from fitune.core.machine.packages import installer, pins, require_training_stack, requirements
+from fitune.core.machine.packages import add_training_stack, installer, pins, require_training_stack, requirements
 from fitune.core.machine.several import pick_gpus
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "GpuSample",
     "Kernel",
     "Machine",
+    "add_training_stack",
     "choose_backend",
     "grows_in_place",
     "installer",

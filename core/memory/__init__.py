@@ -1,6 +1,5 @@
 """The memory budget of a recipe, item by item: pure arithmetic on a model's shape."""
 
-from fitune.core.memory.architectures import Linear
 from fitune.core.memory.budget import (
     CONTEXT_BYTES,
     DRIVER_BYTES,
@@ -15,7 +14,7 @@ from fitune.core.memory.budget import (
 )
 from fitune.core.memory.disk import GGUF_BYTES
 from fitune.core.memory.plan import EXPERT_NAMES, FAST_UNSLOTH, FLAT_MULTIPLE
-from fitune.core.memory.shapes import Shape
+from fitune.core.memory.shapes import Experts, Layer, Linear, Mixer, Shape, are_named_experts, is_named
 
 __all__ = [
     "CONTEXT_BYTES",
@@ -28,10 +27,15 @@ __all__ = [
     "Budget",
     "BudgetPart",
     "Card",
+    "Experts",
+    "Layer",
     "Linear",
+    "Mixer",
     "Shape",
+    "are_named_experts",
     "estimate",
     "in_ram",
+    "is_named",
     "safe_bytes",
     "verdict_of",
 ]

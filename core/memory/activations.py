@@ -1,6 +1,7 @@
 """Memory that a training step needs for a short time: activations, dequantization buffers, the loss.
 
-T tokens, H hidden width, I MLP width, Q and K widths of queries and keys, L layers. Coefficients are bytes a token.
+T tokens, H hidden width, I MLP width, Q and K widths of queries and keys, L layers; for other layers what `widths`
+says. Coefficients are bytes a token.
 """
 
 import math
@@ -8,6 +9,7 @@ from dataclasses import replace
 
 from fitune.core.memory.offload import offloads_checkpoints
 from fitune.core.memory.plan import MemoryPlan, Term, gib
+from fitune.core.memory.widths import Widths, widths_of
 from fitune.core.units import GIB
 
 TILE_TOKENS, TILE_VOCAB = 4096, 32_768
@@ -109,18 +111,15 @@ def _unsloth(plan: MemoryPlan) -> tuple[float, float]:
     layer, derived from LoRA_MLP.backward. With checkpoints in host RAM two staging buffers and the last layer's input
     stay on the card: 6 H. Query and key norms add 2 (Q + K).
     """
-    mlp_width, hidden, queries, keys, layers = _sizes(plan)
-    extra = 2 * (queries + keys) if _has_query_norms(plan) else 0
+    hidden, layers = plan.shape.hidden, len(plan.shape.layers)
+    extra: float = 2 * (plan.shape.queries + plan.shape.keys) if _has_query_norms(plan) else 0
     if plan.recipe.lora.dropout > 0:
-        extra += 13 * hidden + 3 * mlp_width  # fitted to the 1B row of 16,384 tokens
-    layer = 6 * mlp_width + 10 * hidden + 4 * queries + 4 * keys + extra
+        extra += 13 * hidden + 3 * max(each.mlp for each in _widths(plan))  # fitted to the 1B row of 16,384 tokens
     if plan.checkpoints == "off":
-        return layers * (
-            4 * mlp_width + 8 * hidden + 4 * queries + 4 * keys + extra
-        ), 2 * mlp_width + 6 * hidden + 2 * keys
-    if offloads_checkpoints(plan):
-        return 6 * hidden, layer
-    return 2 * layers * hidden, layer
+        kept = sum(4 * each.mlp + 8 * hidden + 2 * each.into + 2 * each.out + extra for each in _widths(plan))
+        return kept, max(2 * each.mlp + 6 * hidden + each.into - each.out for each in _widths(plan))
+    layer = max(6 * each.mlp + 10 * hidden + 2 * each.into + 2 * each.out for each in _widths(plan)) + extra
+    return 6 * hidden if offloads_checkpoints(plan) else 2 * layers * hidden, layer
 
 
 def _compiled(plan: MemoryPlan) -> tuple[float, float]:
@@ -135,38 +134,44 @@ def _trl(plan: MemoryPlan) -> tuple[float, float]:
     pass holds 5 H less: fitted to the Llama and Qwen2.5 rows of 0.5B to 8B, which it meets within 0.01 GiB. Query and
     key norms add 4 (Q + K). Without checkpoints: all layers' share, and what one layer's backward adds.
     """
-    mlp_width, hidden, queries, keys, layers = _sizes(plan)
-    off = plan.checkpoints == "off"
+    hidden, layers, widths = plan.shape.hidden, len(plan.shape.layers), _widths(plan)
+    off, widest = plan.checkpoints == "off", max(each.mlp for each in _widths(plan))
     if plan.quant == "bf16":
         kept, one = _bf16_stream_fp32_lora(plan)
         return (kept * 2, one * 2) if plan.card is None else (kept, one)
-    attention = 4.1 * queries + 4 * keys
+    attention = [2 * each.into + 2.1 * each.out for each in widths]
     if plan.card is None:
         if off:
-            return layers * (14 * mlp_width + 18.1 * hidden + attention), 10 * mlp_width + 14 * hidden
-        return 4 * (layers - 1) * hidden, 24 * mlp_width + 20.2 * hidden + attention
+            kept = sum(14 * each.mlp + 18.1 * hidden + more for each, more in zip(widths, attention, strict=True))
+            return kept, 10 * widest + 14 * hidden
+        layer = max(24 * each.mlp + 20.2 * hidden + more for each, more in zip(widths, attention, strict=True))
+        return 4 * (layers - 1) * hidden, layer
     if off:
-        return layers * (8 * mlp_width + 12.1 * hidden + attention), 0.6 * mlp_width + 29.7 * hidden
-    norms = 4 * (queries + keys) if _has_query_norms(plan) else 0
-    return 2 * (layers - 1) * hidden, 12 * mlp_width + 16.2 * hidden + attention + norms
+        kept = sum(8 * each.mlp + 12.1 * hidden + more for each, more in zip(widths, attention, strict=True))
+        return kept, 0.6 * widest + 29.7 * hidden
+    norms = 4 * (plan.shape.queries + plan.shape.keys) if _has_query_norms(plan) else 0
+    layer = max(12 * each.mlp + 16.2 * hidden + more for each, more in zip(widths, attention, strict=True))
+    return 2 * (layers - 1) * hidden, layer + norms
 
 
 def _bf16_stream_fp32_lora(plan: MemoryPlan) -> tuple[float, float]:
     """16-bit LoRA, counted on a CPU with autocast (copies of x in 16 bits included); 5 H less on a card, as above."""
-    mlp_width, hidden, queries, keys, layers = _sizes(plan)
+    hidden, layers, widths = plan.shape.hidden, len(plan.shape.layers), _widths(plan)
     if plan.checkpoints == "off":
-        return layers * (8 * mlp_width + 18.1 * hidden + 6.1 * queries + 4 * keys), 0.6 * mlp_width + 29.7 * hidden
+        kept = sum(8 * each.mlp + 18.1 * hidden + 2 * each.into + 4.1 * each.out for each in widths)
+        return kept, 0.6 * max(each.mlp for each in widths) + 29.7 * hidden
     stream = 35.2 if plan.card is None else 30.3
-    return 2 * (layers - 1) * hidden, 14 * mlp_width + stream * hidden + 6.1 * queries + 4 * keys
+    layer = max(14 * each.mlp + stream * hidden + 2 * each.into + 4.1 * each.out for each in widths)
+    return 2 * (layers - 1) * hidden, layer
 
 
 def _has_query_norms(plan: MemoryPlan) -> bool:
     return plan.shape.model_type.startswith("qwen3")
 
 
-def _sizes(plan: MemoryPlan) -> tuple[int, int, int, int, int]:
-    shape = plan.shape
-    return shape.intermediate, shape.hidden, shape.queries, shape.keys, len(shape.layers)
+def _widths(plan: MemoryPlan) -> list[Widths]:
+    """The widths of each layer."""
+    return [widths_of(layer, plan.shape.hidden) for layer in plan.shape.layers]
 
 
 def scratch_term(plan: MemoryPlan) -> Term:
@@ -187,7 +192,8 @@ def dequantization_term(plan: MemoryPlan) -> Term:
         amount = 2 * largest
         why = f"a 16-bit copy of the largest matrix ({largest:,} weights)"
     else:
-        freed = 0 if plan.card is None or plan.checkpoints == "off" else 2 * plan.shape.intermediate * plan.tokens
+        widest = max(each.mlp for each in _widths(plan))
+        freed = 0 if plan.card is None or plan.checkpoints == "off" else round(2 * widest * plan.tokens)
         amount = max(0, plan.stream_bytes * largest + largest // 16 - freed)
         why = f"an unpacked copy of the largest matrix ({largest:,} weights) and its scales"
     return Term("dequantization", amount, why, more=2 * largest if plan.quant == "int8" else 0)

@@ -171,7 +171,7 @@ def _load_scratch(plan: MemoryPlan) -> Term:
     """Extra memory while loading: a tensor being quantized has its 16-bit original beside it, and an embedding that
     ends in host RAM is loaded to the card first."""
     amount = 0 if plan.quant == "bf16" else 2 * plan.largest_matrix
-    amount += 0 if plan.embedding_on_card else 2 * plan.shape.embedding_params
+    amount += 0 if plan.embedding_on_card else 2 * plan.shape.embedding
     return Term("loading", amount, "one 16-bit tensor beside its stored form")
 
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from fitune.core.memory.plan import MemoryPlan
 from fitune.core.memory.weights import (
     embeddings_term,
+    expert_bytes,
     experts_term,
     image_tower_term,
     layer_slots_term,
@@ -34,7 +35,7 @@ def plan_offloading(plan: MemoryPlan, context_bytes: int) -> MemoryPlan:
         return replace(plan, resident_layers=max(1, total - (offload_layers or 0)))
     free = free * 9 // 10 if plan.quant == "nf4" else free
     need = _reserve_bytes(
-        plan, 20 * 16 * sum(layers * (linear.inputs + linear.outputs) for linear, layers in plan.adapters)
+        plan, 20 * 16 * sum(each.times * each.experts * (each.inputs + each.outputs) for each in plan.adapters)
     )
     if free - _weights_bytes(plan) >= need:
         return plan
@@ -80,9 +81,11 @@ def _reserve_bytes(plan: MemoryPlan, trainable_bytes: int) -> int:
 def host_bytes(plan: MemoryPlan) -> int:
     """Pinned host RAM: offloaded layers and embedding, and each layer's input but the last one's, in 16 bits."""
     total = len(plan.shape.layers)
-    amount = (offloaded_layer_bytes(plan) + 2 * plan.shape.expert_params / total) * offloaded_layer_count(plan)
+    amount = (
+        offloaded_layer_bytes(plan) + expert_bytes(plan) * plan.shape.expert_params / total
+    ) * offloaded_layer_count(plan)
     if not plan.embedding_on_card:
-        amount += 2 * plan.shape.embedding_params
+        amount += 2 * plan.shape.embedding
     if offloads_checkpoints(plan):
         amount += 2 * plan.tokens * plan.shape.hidden * (total - max(1, plan.skipped_layers))
     return round(amount)

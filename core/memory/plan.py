@@ -7,14 +7,17 @@ from functools import cached_property
 from typing import Literal
 
 from fitune.core.errors import UserError
-from fitune.core.memory.architectures import Linear
-from fitune.core.memory.shapes import Shape
+from fitune.core.memory.shapes import Shape, are_named_experts, is_named, refuse_untrainable
 from fitune.core.recipe import Quant, Recipe
 from fitune.core.units import GIB, MIB
 
-FAST_UNSLOTH = frozenset({"llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "granite", "qwen3_moe"})
+FAST_UNSLOTH = frozenset({"llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2"})
 """Architectures with hand-written layers in unsloth 2026.10 (models/loader.py); the others run compiled HF code."""
-UNSLOTH_LINEARS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+UNSLOTH_KEEPS = ("router", "mlp.gate", "block_sparse_moe.gate", "moe.gate")
+"""Ends of paths of matrices that Unsloth leaves in 16 bits (unsloth_zoo peft_utils.py, SKIP_QUANTIZATION_MODULES), as
+far as they stand in a text model's layers."""
+UNSLOTH_KEEPS_IN = {"nemotron_h": ("out_proj",)}
+"""The same in one architecture (unsloth models/vision.py, _architecture_skip_modules)."""
 EXPERT_NAMES = frozenset({"gate_proj", "up_proj", "gate_up_proj", "down_proj"})
 """Module names that mean fused expert weights to Unsloth in a mixture of experts (_MOE_BROAD_MLP_TARGETS there)."""
 HOST_CHECKPOINT_MIN_TOKENS = 512
@@ -48,6 +51,19 @@ class Term:
     more: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Adapted:
+    """Matrices of one size that get a LoRA pair each."""
+
+    inputs: int
+    outputs: int
+    times: int
+    """How many there are."""
+    experts: int = 1
+    """Matrices in one: a layer's fused experts have a pair of as many times the rank (peft tuners/lora, ParamWrapper).
+    """
+
+
 @dataclass(frozen=True)
 class MemoryPlan:
     """A recipe resolved against shape and card. Counts in tokens and parameters.
@@ -65,8 +81,8 @@ class MemoryPlan:
     tokens: int
     """Tokens of one micro-batch, padding included."""
     checkpoints: Literal["host", "card", "off"]
-    adapters: tuple[tuple[Linear, int], ...]
-    """The matrices that get a LoRA pair, with the number of layers."""
+    adapters: tuple[Adapted, ...]
+    """The matrices that get a LoRA pair."""
     resident_layers: int
     embedding_on_card: bool = True
     refused: bool = False
@@ -95,14 +111,27 @@ class MemoryPlan:
         """r x (inputs + outputs) a matrix, and one magnitude an output with DoRA."""
         rank, dora = self.recipe.lora.r, self.recipe.lora.dora
         return sum(
-            layers * (rank * (linear.inputs + linear.outputs) + (linear.outputs if dora else 0))
-            for linear, layers in self.adapters
+            each.times * (rank * each.experts * (each.inputs + each.outputs) + (each.outputs if dora else 0))
+            for each in self.adapters
+        )
+
+    @cached_property
+    def kept_16bit_params(self) -> int:
+        """Weights of matrices that are in 16 bits though the others are quantized."""
+        shape = self.shape
+        if shape.stored_as is not None:
+            return shape.kept_16bit
+        keeps = (*UNSLOTH_KEEPS, *UNSLOTH_KEEPS_IN.get(shape.model_type, ())) if self.unsloth else ()
+        return sum(
+            linear.weights * times
+            for linear, times in shape.matrices
+            if not linear.packed or linear.path.endswith(keeps)
         )
 
     @property
     def largest_matrix(self) -> int:
         """Weights of the layers' largest matrix: the unit of every dequantization buffer."""
-        return max(linear.weights for linear, _ in self.shape.matrices)
+        return max((linear.weights for linear, _ in self.shape.matrices if linear.packed), default=0)
 
     @property
     def hand_written(self) -> bool:
@@ -122,7 +151,7 @@ class MemoryPlan:
     def fully_trained_params(self) -> int:
         """Parameters of input embedding and head that are trained as a whole; a shared pair counts once."""
         shape = self.shape
-        embedding = shape.embedding_params if self.fully_trains("embed_tokens") else 0
+        embedding = shape.embedding if self.fully_trains("embed_tokens") else 0
         head = shape.vocab * shape.hidden if self.fully_trains("lm_head") else 0
         return max(embedding, head) if shape.tied else embedding + head
 
@@ -160,7 +189,7 @@ def make_plan(
             unsloth and shape.model_type in FAST_UNSLOTH,
         ),
         checkpoints=_checkpoints(recipe, unsloth),
-        adapters=_adapters(shape, recipe, unsloth),
+        adapters=_adapters(shape, recipe),
         resident_layers=len(shape.layers),
     )
 
@@ -174,14 +203,8 @@ def _stored_quant(shape: Shape, recipe: Recipe) -> Quant:
     """The quantization in use: a repository that is already quantized stays as it is, whatever the recipe says."""
     if shape.stored_as is None:
         return recipe.model.quant
-    if shape.stored_as in ("nf4", "fp4"):
-        return "nf4"
-    if shape.stored_as == "int8":
-        return "int8"
-    raise UserError(
-        f"{shape.name} is stored in the format {shape.stored_as}, which can't be trained here.",
-        "Use the original 16-bit repository: fitune quantizes it while loading.",
-    )
+    refuse_untrainable(shape)
+    return "int8" if shape.stored_as == "int8" else "nf4"
 
 
 def _checkpoints(recipe: Recipe, unsloth: bool) -> Literal["host", "card", "off"]:
@@ -192,25 +215,29 @@ def _checkpoints(recipe: Recipe, unsloth: bool) -> Literal["host", "card", "off"
     return "host" if checkpointing == "unsloth" and unsloth and long_enough else "card"
 
 
-def _adapters(shape: Shape, recipe: Recipe, unsloth: bool) -> tuple[tuple[Linear, int], ...]:
-    chosen, layers = recipe.lora.target_modules, recipe.lora.layers
-    all_names = {linear.name for linear, _ in shape.matrices}
-    fused = bool(all_names - set(UNSLOTH_LINEARS))
-    names = all_names if fused or not unsloth else set(UNSLOTH_LINEARS)
-    if chosen != "all-linear":  # peft takes the end of a path as well: self_attn.q_proj
-        names = {name.rpartition(".")[2] for name in chosen}
-    counts = Counter(
-        linear
-        for index, layer in enumerate(shape.layers)
-        if layers is None or index in layers
-        for linear in layer.linears
-        if linear.name in names
-    )
+def _adapters(shape: Shape, recipe: Recipe) -> tuple[Adapted, ...]:
+    """What lora.target_modules and lora.layers choose, as core/worker/architecture/targets.py does in the model."""
+    wanted, layers = recipe.lora.target_modules, recipe.lora.layers
+    chosen = [index for index in (range(len(shape.layers)) if layers is None else layers) if index < len(shape.layers)]
+    counts: Counter[tuple[int, int, int]] = Counter()
+    for index in chosen:
+        layer = shape.layers[index]
+        for linear in layer.linears:
+            named = linear.adapted if wanted == "all-linear" else is_named(shape.path_of(index, linear), wanted)
+            if named and linear.name not in shape.reserved:
+                counts[linear.inputs, linear.outputs, 1] += 1
+        for experts in layer.routed if wanted != "all-linear" else ():
+            if experts.fused and are_named_experts(experts.path, wanted):
+                counts[experts.inputs, experts.outputs, experts.count] += 1
+    for linear in shape.outside if layers is None else ():
+        if linear.adapted if wanted == "all-linear" else is_named(linear.path, wanted):
+            counts[linear.inputs, linear.outputs, 1] += 1
     if not counts:
-        last = len(shape.layers) - 1
-        hint = f"It has {', '.join(sorted(all_names))} in layers 0 to {last}."
+        names = {linear.name for linear, _ in shape.matrices}
+        names |= {experts.name for layer in shape.layers for experts in layer.routed}
+        hint = f"It has {', '.join(sorted(names))} in layers 0 to {len(shape.layers) - 1}."
         raise UserError(f"lora.target_modules and lora.layers choose nothing in {shape.name}.", hint)
-    return tuple(counts.items())
+    return tuple(Adapted(inputs, outputs, times, experts) for (inputs, outputs, experts), times in counts.items())
 
 
 def gib(amount: float) -> str:

@@ -1,5 +1,7 @@
 """Memory that is held from load to end: the frozen weights, the adapter, its gradients and optimizer states."""
 
+from dataclasses import replace
+
 from fitune.core.memory.plan import MemoryPlan, Term, count, gib
 
 NF4_BYTES = 0.5 + 4 / 64
@@ -16,13 +18,13 @@ SLOTS = 3
 
 
 def layer_bytes(plan: MemoryPlan) -> float:
-    """Bytes of all decoder layers' matrices as stored. Sources: NF4_BYTES; int8 has one fp32 scale a row
-    (bitsandbytes nn/modules.py, Linear8bitLt); matrices that the repository kept in 16 bits are 2 bytes a weight."""
-    shape, kept = plan.shape, plan.shape.kept_16bit
-    scales = (
-        4 * sum(linear.outputs for layer in shape.layers for linear in layer.linears) if plan.quant == "int8" else 0
-    )
-    return (shape.linear_params - kept) * weight_bytes(plan) + 2 * kept + scales
+    """Bytes of all matrices of the text model as stored. Sources: NF4_BYTES; int8 has one fp32 scale a row
+    (bitsandbytes nn/modules.py, Linear8bitLt); matrices that are kept in 16 bits are 2 bytes a weight."""
+    if plan.quant == "bf16":
+        return plan.shape.linear_params * weight_bytes(plan)
+    kept = plan.kept_16bit_params
+    scales = 4 * sum(linear.outputs * times for linear, times in plan.shape.matrices) if plan.quant == "int8" else 0
+    return (plan.shape.linear_params - kept) * weight_bytes(plan) + 2 * kept + scales
 
 
 def weight_bytes(plan: MemoryPlan) -> float:
@@ -54,15 +56,23 @@ def offloaded_layer_count(plan: MemoryPlan) -> int:
 def offloaded_layer_bytes(plan: MemoryPlan) -> float:
     """Bytes that leave the card with an offloaded layer: the packed weights; the scales of 4-bit weights stay (measured
     rows with 16 to 48 offloaded layers agree within 0.003 GiB)."""
-    packed = 0.5 * plan.shape.linear_params if plan.quant == "nf4" else layer_bytes(plan)
+    outside = sum(linear.weights for linear in plan.shape.outside)
+    weights = plan.shape.linear_params - outside
+    packed = 0.5 * weights if plan.quant == "nf4" else layer_bytes(plan) * weights / max(1, plan.shape.linear_params)
     return packed / len(plan.shape.layers)
+
+
+def expert_bytes(plan: MemoryPlan) -> float:
+    """Bytes of a fused expert's weight. transformers' bitsandbytes quantizes nn.Linear only (integrations/
+    bitsandbytes.py); unsloth_zoo's patches make the experts Params4bit, too."""
+    return weight_bytes(plan) if plan.unsloth and plan.quant == "nf4" else weight_bytes(replace(plan, quant="bf16"))
 
 
 def layer_slots_term(plan: MemoryPlan) -> Term:
     """Buffers on the card for the layers that are fetched from host RAM (block_swap.py, _pool_bytes)."""
     offloaded = offloaded_layer_count(plan)
     slots = min(SLOTS, offloaded)
-    slot_bytes = offloaded_layer_bytes(plan) + 2 * plan.shape.expert_params / len(plan.shape.layers)
+    slot_bytes = offloaded_layer_bytes(plan) + expert_bytes(plan) * plan.shape.expert_params / len(plan.shape.layers)
     return Term(
         "layer slots",
         round(slots * slot_bytes),
@@ -71,20 +81,23 @@ def layer_slots_term(plan: MemoryPlan) -> Term:
 
 
 def experts_term(plan: MemoryPlan) -> Term:
-    """The fused experts. bitsandbytes does not quantize them: it replaces nn.Linear only (transformers 5.17,
-    integrations/bitsandbytes.py). Unsloth's own expert code may; hence the wide lower bound. Unmeasured."""
+    """The routed experts of a mixture, all of them: any may be wanted by the next token."""
     share = plan.resident_layers / len(plan.shape.layers)
-    amount = round(2 * plan.shape.expert_params * share)
-    less = 0 if plan.quant == "bf16" else round(amount * (1 - NF4_DOUBLE_BYTES / 2))
-    return Term("experts", amount, f"{count(plan.shape.expert_params)} expert weights at 2 byte", less)
+    each = [
+        sum(experts.weights for layer in plan.shape.layers for experts in layer.routed if experts.fused == fused)
+        for fused in (True, False)
+    ]
+    amount = round((each[0] * expert_bytes(plan) + each[1] * weight_bytes(plan)) * share)
+    why = f"{count(plan.shape.expert_params)} expert weights at {amount / max(1, sum(each) * share):.3g} byte"
+    return Term("experts", amount, why)
 
 
 def embeddings_term(plan: MemoryPlan) -> Term:
     """Embeddings, untied head, norms and biases: never quantized (transformers quantizers/base.py,
     get_keys_to_not_convert). 4 bytes on a CPU, else 2."""
     shape = plan.shape
-    embedding = shape.embedding_params if plan.embedding_on_card else 0
-    params = embedding + shape.head_params + shape.small_params
+    embedding = shape.embedding if plan.embedding_on_card else 0
+    params = embedding + shape.lookups + shape.head + shape.small_params
     bytes_per_param = plan.stream_bytes
     tied = "head shared with the embeddings" if shape.tied else "embeddings, head"
     why = f"{count(params)} parameters ({tied}, norms) are not quantized: {bytes_per_param} byte each"
@@ -94,16 +107,17 @@ def embeddings_term(plan: MemoryPlan) -> Term:
 
 
 def image_tower_term(plan: MemoryPlan) -> Term:
-    """Image tower and bridge, loaded even for text. Unsloth may quantize parts of it: hence the lower bound."""
-    amount = 2 * plan.shape.vision
-    less = 0 if plan.quant == "bf16" else round(amount * 0.7)
-    return Term("image tower", amount, f"{count(plan.shape.vision)} parameters at 2 byte", less)
+    """Image and audio towers and what joins them to the text model, loaded even for text. Unsloth leaves them in 16
+    bits (unsloth_zoo peft_utils.py, SKIP_QUANTIZATION_MODULES), transformers quantizes their matrices."""
+    packed = plan.shape.tower_packed if plan.quant != "bf16" and not plan.unsloth else 0
+    amount = round(packed * weight_bytes(plan) + (plan.shape.tower - packed) * plan.stream_bytes)
+    return Term("image tower", amount, f"{count(plan.shape.tower)} parameters, {count(packed)} of them quantized")
 
 
 def lora_term(plan: MemoryPlan) -> Term:
     """Adapter weights: r x (inputs + outputs) for each matrix."""
     params = plan.lora_params
-    matrices = sum(layers for _, layers in plan.adapters)
+    matrices = sum(adapted.times for adapted in plan.adapters)
     why = f"rank {plan.recipe.lora.r} on {matrices} matrices: {count(params)} at {plan.lora_bytes} byte"
     return Term("LoRA weights", params * plan.lora_bytes, why)
 
@@ -144,11 +158,11 @@ def state_bytes(plan: MemoryPlan) -> tuple[float, float]:
     """Bytes of all optimizer states, and of the paged ones among them."""
     rank, name = plan.recipe.lora.r, plan.recipe.train.optimizer
     total = paged = 0.0
-    for linear, times in plan.adapters:
-        for side in (linear.inputs, linear.outputs):
-            amount = times * _state_bytes(name, rank, side, plan.lora_bytes)
+    for each in plan.adapters:
+        for side in (each.inputs, each.outputs):
+            amount = each.times * _state_bytes(name, rank * each.experts, side, plan.lora_bytes)
             total += amount
-            paged += amount if name.startswith("paged") and rank * side >= PAGED_STATE else 0
+            paged += amount if name.startswith("paged") and rank * each.experts * side >= PAGED_STATE else 0
     if plan.fully_trained_params:
         hidden = plan.shape.hidden
         whole = _state_bytes(name, hidden, plan.fully_trained_params // hidden, plan.fully_trained_weight_bytes)

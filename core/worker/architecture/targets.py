@@ -10,13 +10,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from fitune.core.errors import UserError
+from fitune.core.memory import are_named_experts, is_named
 
 SPECIAL_LINEARS = frozenset({"Llama4Router", "PhimoeTopKRouter", "DeepseekV4GroupedLinear"})
 """Subclasses of nn.Linear in transformers 5.17 that return a tuple, or multiply by blocks: LoRA does not fit them."""
 ROUTED_EXPERT = re.compile(r"\.experts\.(\w+\.)?\d+(\.|$)")
 """The path of a matrix that belongs to one expert of a mixture."""
-FUSED_NAMES = {"gate_proj": "gate_up_proj", "up_proj": "gate_up_proj"}
-"""Names of matrices that fused experts keep together with another one, and the name of both."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,21 +35,18 @@ def find_targets(model: Any, wanted: str | tuple[str, ...], layers: tuple[int, .
     case, however they are stored; a recipe that wants them names them (gate_proj, up_proj, down_proj). As in peft, a
     name fits each path that it ends. Raises UserError if nothing is chosen.
     """
-    taken_for_experts = _taken_for_experts(model)
+    reserved = names_taken_for_experts(model)
     linears = [
-        path
-        for path, module in text_modules(model)
-        if is_linear(module) and path.rpartition(".")[2] not in taken_for_experts
+        path for path, module in text_modules(model) if is_linear(module) and path.rpartition(".")[2] not in reserved
     ]
     experts = tuple(path for path, _ in expert_parameters(model))
     if wanted == "all-linear":
-        left_out = _never_adapted(model)
+        left_out = paths_never_adapted(model)
         modules = [path for path in linears if path not in left_out and not ROUTED_EXPERT.search(path)]
         parameters = []
     else:
-        modules = [path for path in (*linears, *_embeddings(model)) if any(_ends(path, name) for name in wanted)]
-        names = {*wanted, *(FUSED_NAMES[name] for name in wanted if name in FUSED_NAMES)}
-        parameters = [path for path in experts if path.rpartition(".")[2] in names]
+        modules = [path for path in (*linears, *_embeddings(model)) if is_named(path, wanted)]
+        parameters = [path for path in experts if are_named_experts(path, wanted)]
     if layers is not None:
         chosen = tuple(f"{decoder_path(model)}.{index}." for index in layers)
         modules = [path for path in modules if path.startswith(chosen)]
@@ -97,7 +93,7 @@ def decoder_path(model: Any) -> str:
     from torch.nn import ModuleList
 
     _, text = text_model(model)
-    count = text.config.num_hidden_layers
+    count = getattr(text.config, "num_hidden_layers", 0)
     lists = [path for path, module in text_modules(model) if isinstance(module, ModuleList) and len(module) == count]
     if not lists:
         raise UserError("lora.layers: the layers of this model were not found.", "Remove lora.layers.")
@@ -121,7 +117,7 @@ def is_linear(module: Any) -> bool:
     return isinstance(module, (Linear, Conv1D)) and type(module).__name__ not in SPECIAL_LINEARS
 
 
-def _taken_for_experts(model: Any) -> frozenset[str]:
+def names_taken_for_experts(model: Any) -> frozenset[str]:
     """Names that peft 0.21 takes for a mixture's experts, with twice the rank, wherever they stand in it: in some
     architectures no adapter of a shared expert or a dense layer can be loaded again (transformers_weight_conversion.py,
     _convert_peft_config_moe)."""
@@ -131,7 +127,7 @@ def _taken_for_experts(model: Any) -> frozenset[str]:
     return frozenset(conversion._MOE_TARGET_MODULE_MAPPING.get(family, ()))
 
 
-def _never_adapted(model: Any) -> set[str]:
+def paths_never_adapted(model: Any) -> set[str]:
     """Paths of the output head, and of the output matrices of Mamba mixers: their kernels read the weight itself, so
     an adapter would never be trained (peft refuses it for some of them, tuners_utils.py)."""
     head = model.get_output_embeddings()
@@ -147,7 +143,3 @@ def _embeddings(model: Any) -> Iterator[str]:
     for path, module in model.named_modules():
         if path not in linears and any(module is each for each in wanted):
             yield path
-
-
-def _ends(path: str, name: str) -> bool:
-    return path == name or path.endswith("." + name)

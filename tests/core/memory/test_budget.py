@@ -241,8 +241,8 @@ def test_auto_offloads_what_was_seen_with_six_gib() -> None:
 def test_on_a_tight_card_unsloth_moves_the_input_embedding_unless_the_head_shares_it() -> None:
     tight = Card(total_bytes=8 * GIB, free_bytes=round(7.5 * GIB), compute_capability=(9, 0))
     roomy, small = (estimate(LLAMA_8B, recipe(), card) for card in (H100, tight))
-    assert roomy.total_bytes - small.total_bytes == pytest.approx(2 * LLAMA_8B.embedding_params, rel=0.02)
-    assert small.host_bytes - roomy.host_bytes == 2 * LLAMA_8B.embedding_params
+    assert roomy.total_bytes - small.total_bytes == pytest.approx(2 * LLAMA_8B.embedding, rel=0.02)
+    assert small.host_bytes - roomy.host_bytes == 2 * LLAMA_8B.embedding
     tied = load("meta-llama/Llama-3.2-1B-Instruct")
     least = Card(total_bytes=2 * GIB, free_bytes=2 * GIB, compute_capability=(9, 0))
     assert estimate(tied, recipe(), least).host_bytes == estimate(tied, recipe(), H100).host_bytes
@@ -315,7 +315,7 @@ def test_layers_that_were_never_measured_are_said_to_be_derived(name: str, measu
 
 
 def test_a_prequantized_repository_stays_as_it_is() -> None:
-    stored = {"quant_method": "bitsandbytes", "load_in_4bit": True, "llm_int8_skip_modules": ["layers.0.mlp"]}
+    stored = {"quant_method": "bitsandbytes", "load_in_4bit": True, "llm_int8_skip_modules": ["model.layers.0.mlp"]}
     shape = from_config(CONFIGS["Llama-3.1-8B"] | {"quantization_config": stored}, "x")
     kept = 3 * 4096 * 14336
     found = part(estimate(shape, recipe(model__quant="bf16"), H100), "layer weights")

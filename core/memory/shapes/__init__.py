@@ -1,0 +1,66 @@
+"""Shapes of models: what each is made of, from its config.json, without loading a weight."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from fitune.core.errors import UserError
+from fitune.core.memory import config_json
+from fitune.core.memory.shapes.known import shape_of
+from fitune.core.memory.shapes.shape import (
+    Experts,
+    Layer,
+    Linear,
+    Mixer,
+    Shape,
+    are_named_experts,
+    is_named,
+)
+from fitune.core.memory.shapes.storage import refuse_untrainable, stored
+
+MAX_PARAMS = 10**13
+"""Upper bound of parameters: no open model comes near it, so a file with more is broken."""
+
+__all__ = [
+    "Experts",
+    "Layer",
+    "Linear",
+    "Mixer",
+    "Shape",
+    "are_named_experts",
+    "from_config",
+    "is_named",
+    "load",
+    "refuse_untrainable",
+]
+
+
+def load(model_id: str, revision: str | None = None, trust_remote_code: bool = False) -> Shape:
+    """The shape of a local folder, a config.json, a model of the shipped table, or a Hub repository.
+
+    Only the last needs the network, for one small file. A model that fitune does not ship takes some ten seconds the
+    first time. Raises UserError with a hint.
+    """
+    config, source = config_json.load_config(model_id, revision)
+    return from_config(config, source, model_id if trust_remote_code else None)
+
+
+def from_config(config: object, source: str, code_of: str | None = None) -> Shape:
+    """The shape that a parsed config.json describes. `source` names it in errors.
+
+    code_of: the model whose own code may run; None runs none. Raises UserError where transformers can't build it.
+    """
+    if not isinstance(config, Mapping):
+        raise UserError(f"{source} is not a model's config.json: it holds no JSON object.", "Give the model's folder.")
+    if not isinstance(config.get("model_type"), str):
+        raise UserError(f"{source} names no model_type.", "Download the model's config.json again.")
+    shape = replace(shape_of(config, source, code_of if "auto_map" in config else None), name=_name(source))
+    if shape.params > MAX_PARAMS:
+        message = f"{source} describes a model of {shape.params:.1e} parameters, more than any has."
+        raise UserError(message, "Download the model's config.json again.")
+    kind, kept = stored(config, shape, source)
+    return replace(shape, stored_as=kind, kept_16bit=kept)
+
+
+def _name(source: str) -> str:
+    parts = [part for part in source.split("/") if part and part != "config.json"]
+    return parts[-1] if parts else source

@@ -1,0 +1,50 @@
+"""Widths of a layer's tensors between its matrices, in elements a token: what its activations grow with."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+from fitune.core.memory.shapes import Layer, Linear
+
+MLP_PATHS = ("mlp", "feed_forward", "ffn", "fc1", "fc2", "expert", "moe")
+"""Parts of a path that stand in the MLP; all else mixes tokens."""
+LAST_NAMES = ("o_proj", "out_proj", "dense", "c_proj", "wo")
+"""Names of the matrix with which the mixing of tokens ends."""
+DOWN_NAMES = ("down_proj", "w2", "fc2", "c_proj", "dense_4h_to_h", "output_linear")
+
+
+@dataclass(frozen=True, slots=True)
+class Widths:
+    """Widths of one layer. For Llama: I, Q + 2 K and Q."""
+
+    mlp: float
+    """Half of all that the MLP's first matrices give: gate and up, each of the MLP's width. Experts count as often as a
+    token uses them."""
+    into: int
+    """What the matrices before the mixing of tokens give: queries, keys, values and kin."""
+    out: int
+    """What the matrix after it takes."""
+
+
+@lru_cache(maxsize=4096)
+def widths_of(layer: Layer, hidden: int) -> Widths:
+    """The widths of a layer in a model of this hidden width."""
+    mlp = [linear for linear in layer.linears if _is_mlp(layer, linear)]
+    mixer = [linear for linear in layer.linears if not _is_mlp(layer, linear)]
+    last = _last(mixer, hidden)
+    dense = sum(linear.outputs for linear in mlp if linear.inputs == hidden and linear.name not in DOWN_NAMES)
+    routed = sum(
+        min(layer.used, experts.count) * experts.inputs * experts.outputs / hidden
+        for experts in layer.routed
+        if experts.name not in DOWN_NAMES
+    )
+    into = sum(linear.outputs for linear in mixer if linear is not last)
+    return Widths((dense + routed) / 2, into, last.inputs if last else 0)
+
+
+def _is_mlp(layer: Layer, linear: Linear) -> bool:
+    return layer.mixer == "none" or any(part in linear.path for part in MLP_PATHS)
+
+
+def _last(mixer: list[Linear], hidden: int) -> Linear | None:
+    named = [linear for linear in mixer if linear.name in LAST_NAMES]
+    return next(reversed(named or [linear for linear in mixer if linear.outputs == hidden]), None)

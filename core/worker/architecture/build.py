@@ -1,0 +1,73 @@
+"""Builds a model on torch's meta device from its config.json: all of its modules, and none of its weights."""
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from fitune.core.errors import UserError
+
+NO_PART_OF_THE_SHAPE = ("quantization_config", "compression_config", "quantization", "auto_map")
+
+
+def model_class(config: Any) -> Any:
+    """The auto class that a config's model is loaded with: the whole model, image tower and all, where there is one.
+
+    Raises UserError for a model that writes no text.
+    """
+    from transformers import AutoModelForCausalLM, AutoModelForImageTextToText, AutoModelForMultimodalLM
+
+    known = [
+        kind
+        for kind in (AutoModelForImageTextToText, AutoModelForMultimodalLM, AutoModelForCausalLM)
+        if type(config) in kind._model_mapping
+    ]
+    if not known:
+        message = f"transformers has no class that writes text for the model_type {config.model_type!r}."
+        raise UserError(message, "Choose a language model.")
+    return known[0]
+
+
+def build(values: Mapping[str, Any], source: str | None = None) -> Any:
+    """The model of a config.json on the meta device. Raises UserError where transformers can't build it.
+
+    source: folder or Hub id whose own code may run (model.trust_remote_code); None runs none.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    logging.disable(logging.WARNING)
+    config = _config(values, source)
+    remote = source is not None and "AutoModelForCausalLM" in values.get("auto_map", {})
+    kind = AutoModelForCausalLM if remote else model_class(config)
+    try:
+        with torch.device("meta"):
+            return kind.from_config(config, dtype=torch.bfloat16, trust_remote_code=source is not None)
+    except Exception as error:  # whatever a constructor raises for values that no model has
+        raise _refused(values, error) from error
+
+
+def _config(values: Mapping[str, Any], source: str | None) -> Any:
+    from transformers import CONFIG_MAPPING, AutoConfig
+
+    if source is not None and "auto_map" in values:
+        return AutoConfig.from_pretrained(source, trust_remote_code=True)
+    model_type = values.get("model_type")
+    if not isinstance(model_type, str) or model_type not in CONFIG_MAPPING:
+        named = f"the model_type {model_type[:60]!r}" if isinstance(model_type, str) else "no model_type"
+        hint = "Update fitune, or choose another model."
+        if "auto_map" in values:
+            hint = (
+                "The repository brings its own code: read it, and set model.trust_remote_code = true if you trust it."
+            )
+        raise UserError(f"Its config.json names {named}, which transformers does not know.", hint)
+    kept = {key: value for key, value in values.items() if key not in NO_PART_OF_THE_SHAPE}
+    try:
+        return CONFIG_MAPPING[model_type].from_dict(kept)
+    except Exception as error:  # as above
+        raise _refused(values, error) from error
+
+
+def _refused(values: Mapping[str, Any], error: Exception) -> UserError:
+    reason = " ".join(str(error).split())[:300]
+    message = f"transformers can't build a {values.get('model_type')} model from its config.json: {reason}"
+    return UserError(message, "Download the model's config.json again.")
