@@ -107,7 +107,7 @@ def forecast_on(machine: Machine, recipe: Recipe, base: Path) -> Forecast:
     """
     resolved = resolve(recipe, machine, need_data=False)
     site, asked = site_of(resolved, machine, base), resolved.recipe
-    shape = shapes.load(asked.model.id, asked.model.revision)
+    shape = shapes.load(asked.model.id, asked.model.revision, asked.model.trust_remote_code)
     return forecast(shape, asked, site, cache.lookup(asked, base))
 
 

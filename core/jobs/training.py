@@ -11,13 +11,14 @@ from fitune.core.errors import UserError
 from fitune.core.forecast import Fit, Forecast, Resolved, budget_document, fit, forecast, resolve, site_of
 from fitune.core.jobs.starting import start
 from fitune.core.machine import Gpu, Machine, host, require_training_stack
-from fitune.core.memory import EXPERT_NAMES, shapes
+from fitune.core.memory import shapes
 from fitune.core.recipe import Recipe
 from fitune.core.records import from_json
 from fitune.core.runs import BudgetInfo, GpuInfo, Run, RunInfo
 from fitune.core.tokens import TokenStats, cache
 
 REMEDIES_NAMED = 3
+ASK_FIT = "Let `fitune fit` search a plan, or start it anyway with --yes."
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +69,14 @@ def begin(
         if not run.log.exists():
             shutil.rmtree(run.path)
         raise
-    notes = (*resolved.notes, *_elsewhere(base), *(each.sentence for each in (found.shortages if found else ())))
+    doubts = [each.sentence for each in found.shortages] if found else [_not_checked(resolved)]
+    notes = (*resolved.notes, *doubts, *_elsewhere(base))
     return Begun(run, how, resolved.backend_reason, notes, found, plan)
 
 
 def foresee(resolved: Resolved, machine: Machine, base: Path, rows: TokenStats | None = None) -> Forecast | None:
-    """The forecast of a training on this machine; None where the model is not understood, the card does not say how
-    much memory it has, or only experts are trained, whose adapters the budget does not know.
+    """The forecast of a training on this machine; None where the model's size is not known, or the card does not say
+    how much memory it has.
 
     rows: as for `begin`. Raises UserError for a model that can't be trained as it is stored, or in which the recipe
     chooses no layer.
@@ -83,14 +85,18 @@ def foresee(resolved: Resolved, machine: Machine, base: Path, rows: TokenStats |
     if resolved.gpu is not None and resolved.gpu.total_bytes is None:
         return None
     try:
-        shape = shapes.load(recipe.model.id, recipe.model.revision)
+        shape = shapes.load(recipe.model.id, recipe.model.revision, recipe.model.trust_remote_code)
     except UserError:
         return None
-    chosen = recipe.lora.target_modules
-    only_experts = shape.expert_params and isinstance(chosen, tuple) and EXPERT_NAMES.issuperset(chosen)
-    if only_experts and recipe.train.backend == "unsloth":
-        return None
     return forecast(shape, recipe, site_of(resolved, machine, base), rows or cache.lookup(recipe, base))
+
+
+def _not_checked(resolved: Resolved) -> str:
+    """Why a training starts without a forecast, as a sentence."""
+    if resolved.gpu is not None and resolved.gpu.total_bytes is None:
+        return f"WARN  Memory was not checked: {resolved.gpu.name} does not say how much it has."
+    name = resolved.recipe.model.id
+    return f"WARN  Memory was not checked: the size of {name} is not known. `fitune estimate` on the recipe says why."
 
 
 def refuse(found: Forecast) -> None:
@@ -99,7 +105,7 @@ def refuse(found: Forecast) -> None:
         " ".join(f"--set {key}={value}" for key, value in each.set.items())
         for each in budget_document(found).remedies[:REMEDIES_NAMED]
     ]
-    hint = f"Try {' or '.join(ways)}; or start it anyway with --yes." if ways else "Start it anyway with --yes."
+    hint = f"Try {' or '.join(ways)}. {ASK_FIT}" if ways else ASK_FIT
     raise UserError(" ".join(each.sentence for each in found.shortages if each.is_sure), hint)
 
 

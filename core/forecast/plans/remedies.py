@@ -130,16 +130,18 @@ def fewest_layers(most: int, fits: Callable[[int], bool]) -> int:
 
 
 def _offload(now: Forecast) -> Remedy | None:
-    """The fewest layers in host RAM that make it fit, or all but one."""
-    if not can_offload(now.shape, now.decided, now.site.card) or now.decided.train.offload_layers is not None:
+    """The fewest layers in host RAM that make it fit, or all but one; more than the recipe names, where these are too
+    few."""
+    asked, is_fit = now.decided.train.offload_layers, now.budget.verdict == "fits"
+    most = len(now.shape.layers) - 1
+    too_few = isinstance(asked, int) and asked < most and not is_fit
+    if not can_offload(now.shape, now.decided, now.site.card) or (asked is not None and not too_few):
         return None
 
     def after(layers: int) -> Budget:
         return _after(now, {"train.offload_layers": layers}).budget
 
-    most = len(now.shape.layers) - 1
     # Where it fits already there is no fewest: half of the layers shows what is to be had.
-    is_fit = now.budget.verdict == "fits"
     layers = max(1, most // 2) if is_fit else fewest_layers(most, lambda count: after(count).verdict == "fits")
     better = after(layers)
     if (saved := now.budget.total_bytes - better.total_bytes) < WORTH_BYTES:

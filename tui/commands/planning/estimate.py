@@ -69,6 +69,8 @@ def print_forecast(now: Forecast) -> None:
         print("What would help")
     for remedy in document.remedies:
         print(hanging(INDENT, f"{set_flags(remedy.set)}  saves {gib(remedy.saves_bytes)}: {clean(remedy.costs)}"))
+    if document.verdict != "fits":
+        print("To search all plans with the same result: fitune fit RECIPE")
 
 
 def print_workload(work: Workload | None, pace: Pace) -> None:

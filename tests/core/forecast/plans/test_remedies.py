@@ -43,6 +43,15 @@ def test_the_gentle_come_before_those_that_touch_what_is_learned() -> None:
     assert keys.index("train.offload_layers") < keys.index("lora.r") < keys.index("model.max_seq_length")
 
 
+def test_too_few_layers_in_host_ram_become_more() -> None:
+    card = Card(total_bytes=8 * GIB, free_bytes=round(5.5 * GIB))
+    asked = recipe(train__offload_layers=2)
+    assert estimate(LLAMA_8B, asked, card).verdict == "over"
+    (more,) = (each.set for each in remedies(on(LLAMA_8B, asked, card)) if "train.offload_layers" in each.set)
+    assert more["train.offload_layers"] > 2
+    assert estimate(LLAMA_8B, with_set(asked, more), card).verdict == "fits"
+
+
 def test_offloading_names_the_fewest_layers_that_fit() -> None:
     # 7.3 GiB are needed; with 6.5 some layers must go.
     card = Card(total_bytes=8 * GIB, free_bytes=round(6.5 * GIB))
