@@ -8,7 +8,7 @@ from typing import Any
 from fitune.core.deliver.handoff.axolotl import axolotl
 from fitune.core.deliver.handoff.cluster import accelerate, skypilot, slurm
 from fitune.core.deliver.handoff.dataset_files import EVAL, TRAIN, write_rows
-from fitune.core.deliver.handoff.script import render_file, script
+from fitune.core.deliver.handoff.script import script_files
 from fitune.core.deliver.handoff.serving import ollama, vllm
 from fitune.core.deliver.handoff.spec import Files, TrainingSpec
 from fitune.core.errors import BadInput, Problem, UserError
@@ -51,7 +51,7 @@ def files_for(target: str, specs: Sequence[TrainingSpec]) -> Files:
         case "ollama":
             return ollama(specs[0])
         case _:
-            return {"run.py": script(specs[0]), "render.py": render_file()}
+            return script_files(specs[0])
 
 
 def _refuse_contradictions(target: str, spec: TrainingSpec) -> None:

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 
 from fitune.core.deliver.handoff.quoting import commented, plain_name, yaml_text
-from fitune.core.deliver.handoff.script import not_carried, render_file, script
+from fitune.core.deliver.handoff.script import not_carried, script_files
 from fitune.core.deliver.handoff.spec import Files, TrainingSpec, is_folder
 from fitune.core.errors import UserError
 from fitune.core.memory import Card, estimate, shapes
@@ -52,7 +52,7 @@ def accelerate(spec: TrainingSpec) -> Files:
     files = {"ddp.yaml": commented(lines) + "\n" + yaml_text({**common, "distributed_type": "MULTI_GPU"})}
     if with_fsdp:
         files["fsdp2.yaml"] = yaml_text({**common, "distributed_type": "FSDP", "fsdp_config": _fsdp2(spec)})
-    return {**files, "run.py": script(spec, several_cards=True), "render.py": render_file()}
+    return {**files, **script_files(spec, several_cards=True)}
 
 
 def slurm(spec: TrainingSpec) -> Files:
@@ -79,7 +79,7 @@ def slurm(spec: TrainingSpec) -> Files:
         'command -v uv >/dev/null || { echo "uv is not installed: https://docs.astral.sh/uv" >&2; exit 1; }\n'
         "nvidia-smi\nuv run run.py\n"
     )
-    return {"job.sbatch": text, "run.py": script(spec), "render.py": render_file()}
+    return {"job.sbatch": text, **script_files(spec)}
 
 
 def skypilot(spec: TrainingSpec) -> Files:
@@ -108,11 +108,7 @@ def skypilot(spec: TrainingSpec) -> Files:
         "setup": "pip install uv\n",
         "run": "uv run run.py\n",
     }
-    return {
-        "task.yaml": commented(lines) + "\n" + yaml_text(task),
-        "run.py": script(spec),
-        "render.py": render_file(),
-    }
+    return {"task.yaml": commented(lines) + "\n" + yaml_text(task), **script_files(spec)}
 
 
 def _fsdp2(spec: TrainingSpec) -> dict[str, object]:

@@ -1,7 +1,7 @@
 """Generate a Python script that trains as the run did, with Unsloth or TRL and without fitune.
 
 The script reads rows that are already mapped and split. It tokenizes them with a copy of fitune's render.py, so that
-the tokens and the loss mask are exactly the same.
+the tokens and the loss mask are exactly the same, and puts the adapter on what fitune's targets.py finds.
 """
 
 from pathlib import Path
@@ -13,6 +13,9 @@ from fitune.core.recipe import Train
 
 EVALS_PER_RUN, MIN_STEPS_BETWEEN = 10, 20
 """As in core.worker.training.callbacks: evaluations, and checkpoints, where the recipe sets no interval."""
+
+COPIED = ("rows/render.py", "architecture/targets.py", "architecture/model_class.py")
+"""The worker's files that go along."""
 
 ROWS = '''
 # 2. The rows: token ids, and labels that say which of them are trained
@@ -101,10 +104,15 @@ def script(spec: TrainingSpec, several_cards: bool = False) -> str:
     return "".join(sections)
 
 
-def render_file() -> str:
-    """The text of render.py: the worker's file, with its one import from fitune replaced."""
-    text = (Path(__file__).parents[2] / "worker" / "rows" / "render.py").read_text(encoding="utf-8")
-    return text.replace("from fitune.core.errors import UserError\n", USER_ERROR)
+def script_files(spec: TrainingSpec, several_cards: bool = False) -> dict[str, str]:
+    """run.py, and the worker's own files that it imports, with their imports from fitune replaced."""
+    return {"run.py": script(spec, several_cards), **{Path(path).name: _worker_file(path) for path in COPIED}}
+
+
+def _worker_file(path: str) -> str:
+    text = (Path(__file__).parents[2] / "worker" / path).read_text(encoding="utf-8")
+    text = text.replace("from fitune.core.errors import UserError\n", USER_ERROR)
+    return text.replace("from fitune.core.worker.architecture.targets import", "from targets import")
 
 
 def not_carried(spec: TrainingSpec, backend: str) -> list[str]:
@@ -143,8 +151,8 @@ def _header(spec: TrainingSpec, backend: str) -> str:
         f"{spec.name}, without fitune: {spec.recipe.model.id} learns from train.jsonl.",
         "",
         "Run it with `uv run run.py`, which installs the packages above; or install them yourself: python run.py",
-        "Its folder also needs train.jsonl and eval.jsonl, the rows as fitune read and split them, and render.py,",
-        "which is fitune's own file that turns rows into tokens (Apache-2.0) and needs nothing else of fitune.",
+        "Its folder also needs train.jsonl and eval.jsonl, the rows as fitune read and split them, and three files of",
+        "fitune's own (Apache-2.0): render.py turns rows into tokens, model_class.py and targets.py know the model.",
         "It writes adapter/, trainer_state.json (every loss), and checkpoints in work/.",
         *spec.environment(),
         *spec.notes,
@@ -164,7 +172,7 @@ def _imports(spec: TrainingSpec, backend: str, several_cards: bool) -> str:
         "from unsloth import FastLanguageModel  # before trl, transformers and peft, which it changes\n": unsloth,
         "import json": True,
         "import math": not spec.recipe.train.max_steps,
-        "import os": not unsloth,
+        "import os": True,
         "import platform": not unsloth,
         "from pathlib import Path\n": True,
         ALLOCATION: not unsloth,
@@ -172,9 +180,12 @@ def _imports(spec: TrainingSpec, backend: str, several_cards: bool) -> str:
         "from datasets import Dataset": True,
         "from huggingface_hub import snapshot_download": unsloth and not is_folder(spec.recipe.model.id),
         "from peft import LoraConfig, get_peft_model": not unsloth,
-        f"from transformers import AutoModelForCausalLM, AutoTokenizer, {bits}Trainer, set_seed": not unsloth,
+        f"from transformers import AutoConfig, AutoTokenizer, {bits}Trainer, set_seed": not unsloth,
         "from trl import SFTConfig, SFTTrainer, pack_dataset\n": True,
+        "from model_class import choose_expert_layout, whole_model": unsloth,
+        f"from model_class import model_class, {'outside_text, ' if quantized else ''}whole_model": not unsloth,
         "from render import ensure_template, render, text_part": True,
+        "from targets import find_targets, short_names": True,
     }
     return "".join(f"{line}\n" for line, needed in lines.items() if needed) + "\n"
 

@@ -4,13 +4,6 @@ from fitune.core.deliver.downloads import MODEL_FILES, SKIPPED_FILES
 from fitune.core.deliver.handoff.quoting import call
 from fitune.core.deliver.handoff.spec import TrainingSpec, is_folder
 
-LINEARS = (
-    "q_proj", "k_proj", "v_proj", "qkv_proj", "o_proj", "gate_proj", "up_proj", "gate_up_proj", "down_proj",
-)  # fmt: skip
-"""As in the worker's backends: the modules that all-linear means to Unsloth, if the model has them."""
-
-NAMES = "[name for name in LINEARS if name in present]"
-
 
 def unsloth_model(spec: TrainingSpec) -> str:
     """Source text that makes `model` and `tokenizer` with Unsloth.
@@ -38,16 +31,21 @@ def unsloth_model(spec: TrainingSpec) -> str:
         load_arguments["offload_layers"] = repr(train.offload_layers)
     checkpointing = {"unsloth": "'unsloth'", "on": "True", "off": "False"}[train.checkpointing]
     lora_arguments = {
-        **_lora(spec, NAMES),
+        **_lora(spec),
         "use_gradient_checkpointing": checkpointing,
         **({"checkpoint_skip_layers": repr(train.checkpoint_skip_layers)} if train.checkpoint_skip_layers else {}),
         "random_state": "SEED",
     }
+    adapt = call("FastLanguageModel.get_peft_model", {"model": "model", **lora_arguments})
     return (
         f"FOLDER = {folder}\n"
-        f"model, tokenizer = {call('FastLanguageModel.from_pretrained', load_arguments)}\n"
-        f"{_named('model') if spec.recipe.lora.target_modules == 'all-linear' else ''}"
-        f"model = {call('FastLanguageModel.get_peft_model', {'model': 'model', **lora_arguments})}\n"
+        "choose_expert_layout(Path(FOLDER))\n"
+        "with whole_model(MODEL):\n"
+        f"    model, tokenizer = {call('FastLanguageModel.from_pretrained', load_arguments, '    ')}\n"
+        f"{_targets(spec, 'model')}"
+        "# Else Unsloth drops chosen modules whose names it does not know.\n"
+        'unfiltered = {"finetune_vision_layers": True} if os.environ.get("UNSLOTH_USE_NEW_MODEL") == "1" else {}\n'
+        f"model = {adapt.removesuffix(')')}    **unfiltered,\n)\n"
         "base = model.peft_config['default']  # the base model that the adapter names\n"
         "base.base_model_name_or_path, base.revision = MODEL, REVISION\n"
     )
@@ -72,35 +70,35 @@ def trl_model(spec: TrainingSpec, several_cards: bool) -> str:
         else 'base.gradient_checkpointing_enable({"use_reentrant": False})\nbase.enable_input_require_grads()\n'
     )
     remote_code = model.trust_remote_code
-    by_name = spec.recipe.lora.layers is not None  # peft wants names where only some layers are chosen
-    lora = {**_lora(spec, NAMES if by_name else "'all-linear'"), "task_type": "'CAUSAL_LM'"}
-    names_source = _named("base") if by_name and spec.recipe.lora.target_modules == "all-linear" else ""
+    lora = {**_lora(spec), "task_type": "'CAUSAL_LM'"}
     return (
-        f"base = {call('AutoModelForCausalLM.from_pretrained', load_arguments)}\n"
+        f"config = AutoConfig.from_pretrained(MODEL, revision=REVISION, trust_remote_code={remote_code})\n"
+        "with whole_model(MODEL):\n"
+        f"    base = {call('model_class(config).from_pretrained', load_arguments, '    ')}\n"
         f"tokenizer = AutoTokenizer.from_pretrained(MODEL, revision=REVISION, trust_remote_code={remote_code})\n"
-        f"base.config.use_cache = False\n{checkpointing}{names_source}"
+        f"base.config.use_cache = False\n{checkpointing}{_targets(spec, 'base')}"
         "set_seed(SEED)  # the adapter starts with random weights\n"
         f"model = {call('get_peft_model', {'model': 'base', 'peft_config': call('LoraConfig', lora, '    ')})}\n"
     )
 
 
-def _named(model: str) -> str:
-    """Source text that finds the names of a model's matrices."""
-    return (
-        f'LINEARS = {list(LINEARS)!r}\npresent = {{name.rpartition(".")[2] for name, _ in {model}.named_modules()}}\n'
-    )
-
-
-def _lora(spec: TrainingSpec, all_linear: str) -> dict[str, str]:
+def _targets(spec: TrainingSpec, model: str) -> str:
+    """Source text that finds what the adapter is put on."""
     lora = spec.recipe.lora
-    targets = all_linear if lora.target_modules == "all-linear" else repr(list(lora.target_modules))
+    wanted = repr(lora.target_modules if lora.target_modules == "all-linear" else tuple(lora.target_modules))
+    layers = "" if lora.layers is None else f", {tuple(lora.layers)!r}"
+    return f"targets = find_targets({model}, {wanted}{layers})\nnames = short_names({model}, targets.modules)\n"
+
+
+def _lora(spec: TrainingSpec) -> dict[str, str]:
+    lora = spec.recipe.lora
     return {
         "r": repr(lora.r),
         "lora_alpha": repr(lora.alpha),
         "lora_dropout": repr(lora.dropout),
         "bias": repr(lora.bias),
-        "target_modules": targets,
-        "layers_to_transform": repr(list(lora.layers) if lora.layers is not None else None),
+        "target_modules": "names",
+        "target_parameters": "list(targets.parameters)",
         "use_rslora": repr(lora.rslora),
         "use_dora": repr(lora.dora),
         "init_lora_weights": repr(True if lora.init == "default" else lora.init),
@@ -111,13 +109,15 @@ def _quantization(spec: TrainingSpec, several_cards: bool) -> str:
     model = spec.recipe.model
     if model.quant == "bf16":
         return "None"
+    skipped = f"outside_text(config, remote_code={model.trust_remote_code})"
     if model.quant == "int8":
-        return "BitsAndBytesConfig(load_in_8bit=True)"
+        return call("BitsAndBytesConfig", {"load_in_8bit": "True", "llm_int8_skip_modules": skipped}, "    ")
     four_bit = {
         "load_in_4bit": "True",
         "bnb_4bit_quant_type": "'nf4'",
         "bnb_4bit_compute_dtype": "DTYPE",
         "bnb_4bit_use_double_quant": repr(model.double_quant),
+        "llm_int8_skip_modules": skipped,
     }
     if several_cards:
         four_bit["bnb_4bit_quant_storage"] = "DTYPE"  # else FSDP can't split it

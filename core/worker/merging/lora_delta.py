@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from fitune.core.errors import UserError
+from fitune.core.worker.architecture.model_class import model_class
 from fitune.core.worker.merging.tensors import TensorLocation, header, locate_tensors, read
 
 PREFIX = "base_model.model."
@@ -101,7 +102,7 @@ def open_adapter(folder: Path) -> Adapter:
 
 def plan_merge(adapter: Adapter, base: Path, remote_code: bool) -> MergePlan:
     """Plan the merge of each tensor. Raises UserError if the base lacks a tensor that the adapter changes."""
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoConfig
 
     locations = locate_tensors(base)
     layout = (
@@ -111,7 +112,7 @@ def plan_merge(adapter: Adapter, base: Path, remote_code: bool) -> MergePlan:
     )
     config = AutoConfig.from_pretrained(base, trust_remote_code=remote_code)
     with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config, trust_remote_code=remote_code)
+        model = model_class(config).from_config(config, trust_remote_code=remote_code)
     require_untied(model, adapter)
     return MergePlan(locations, layout, match_base_tensors(adapter, locations, model), adapter.config)
 

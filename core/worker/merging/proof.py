@@ -12,6 +12,7 @@ from fitune.core.deliver import Proof, ProofLimits
 from fitune.core.errors import UserError
 from fitune.core.runs import Run
 from fitune.core.units import GIB
+from fitune.core.worker.architecture.model_class import model_class
 from fitune.core.worker.device import MARGIN_BYTES, Device, devices
 from fitune.core.worker.merging import compare_answers
 from fitune.core.worker.merging.lora_delta import MergePlan, TensorChange, blocks_of, with_change
@@ -184,9 +185,10 @@ def choose_device(devices: list[Device], weights: int) -> tuple[Device, torch.dt
 
 
 def _load(folder: Path, device: Device, dtype: torch.dtype, remote_code: bool) -> tuple[Any, dict[str, Any]]:
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoConfig
 
-    return AutoModelForCausalLM.from_pretrained(  # type: ignore[no-any-return]
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=remote_code)
+    return model_class(config).from_pretrained(  # type: ignore[no-any-return]
         folder,
         dtype=dtype,
         device_map={"": device.device},

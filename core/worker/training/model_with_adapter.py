@@ -15,14 +15,18 @@ from typing import Any
 
 from fitune.core.errors import UserError
 from fitune.core.machine import Kernel, grows_in_place
-from fitune.core.recipe import Lora, Recipe
+from fitune.core.recipe import Recipe
+from fitune.core.worker.architecture.model_class import (
+    choose_expert_layout,
+    model_class,
+    outside_text,
+    whole_model,
+)
+from fitune.core.worker.architecture.targets import find_targets, short_names
 from fitune.core.worker.cards.rank import splits
 from fitune.core.worker.device import compute_dtype
 from fitune.core.worker.models import ModelFiles
-
-ATTENTION_AND_MLP = (
-    "q_proj", "k_proj", "v_proj", "qkv_proj", "o_proj", "gate_proj", "up_proj", "gate_up_proj", "down_proj",
-)  # fmt: skip
+from fitune.core.worker.rows.render import text_part
 
 
 @dataclass(slots=True)
@@ -81,16 +85,22 @@ def _load_unsloth(recipe: Recipe, source: ModelFiles) -> Loaded:
     dtype = compute_dtype()
     offload = {} if train.offload_layers is None else {"offload_layers": train.offload_layers}
     place = {"device_map": {"": "cpu"}} if splits(recipe) else {}  # each card then takes its part
-    base, tokenizer = FastLanguageModel.from_pretrained(
-        str(source.path),
-        max_seq_length=model.max_seq_length,
-        dtype=getattr(torch, dtype),
-        load_in_4bit=model.quant == "nf4",
-        load_in_8bit=model.quant == "int8",
-        trust_remote_code=model.trust_remote_code,
-        **offload,
-        **place,
-    )
+    choose_expert_layout(source.path)
+    with whole_model(source.name):
+        base, processing = FastLanguageModel.from_pretrained(
+            str(source.path),
+            max_seq_length=model.max_seq_length,
+            dtype=getattr(torch, dtype),
+            load_in_4bit=model.quant == "nf4",
+            load_in_8bit=model.quant == "int8",
+            trust_remote_code=model.trust_remote_code,
+            **offload,
+            **place,
+        )
+    targets = find_targets(base, lora.target_modules, lora.layers)
+    # Where Unsloth has no code of its own for a family it drops chosen modules whose names it does not know (Mamba,
+    # convolutions), unless every part of the model is open to adapters.
+    unfiltered = {"finetune_vision_layers": True} if os.environ.get("UNSLOTH_USE_NEW_MODEL") == "1" else {}
     with _explained_refusal(source):
         adapted = FastLanguageModel.get_peft_model(
             base,
@@ -98,42 +108,47 @@ def _load_unsloth(recipe: Recipe, source: ModelFiles) -> Loaded:
             lora_alpha=lora.alpha,
             lora_dropout=lora.dropout,
             bias=lora.bias,
-            target_modules=_linears(base) if lora.target_modules == "all-linear" else list(lora.target_modules),
-            layers_to_transform=list(lora.layers) if lora.layers is not None else None,
+            target_modules=short_names(base, targets.modules),
+            target_parameters=list(targets.parameters),  # an empty list: Unsloth adds no experts by itself
             use_rslora=lora.rslora,
             use_dora=lora.dora,
             init_lora_weights=_init(recipe),
             checkpoint_skip_layers=train.checkpoint_skip_layers or 0,
             use_gradient_checkpointing={"unsloth": "unsloth", "on": True, "off": False}[train.checkpointing],
             random_state=train.seed,
+            **unfiltered,
         )
-    return Loaded(adapted, tokenizer, dtype)
+    return Loaded(adapted, text_part(processing), dtype)
 
 
 def base_model(recipe: Recipe, source: ModelFiles, dtype: str) -> Any:
     """The base model of transformers with the recipe's quantization, without an adapter. dtype: of compute_dtype."""
     import torch
-    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+    from transformers import AutoConfig, BitsAndBytesConfig
 
     model = recipe.model
+    config = AutoConfig.from_pretrained(source.path, trust_remote_code=model.trust_remote_code)
+    whole_precision = outside_text(config, model.trust_remote_code)
     quantization = {
         "nf4": BitsAndBytesConfig(
             load_in_4bit=True,
             bnb_4bit_quant_type="nf4",
             bnb_4bit_compute_dtype=getattr(torch, dtype),
             bnb_4bit_use_double_quant=model.double_quant,
+            llm_int8_skip_modules=whole_precision,
         ),
-        "int8": BitsAndBytesConfig(load_in_8bit=True),
+        "int8": BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=whole_precision),
         "bf16": None,
     }[model.quant]
-    return AutoModelForCausalLM.from_pretrained(
-        source.path,
-        dtype=getattr(torch, dtype),
-        quantization_config=quantization,
-        device_map={"": 0 if torch.cuda.is_available() else "cpu"},
-        trust_remote_code=model.trust_remote_code,
-        use_safetensors=True,
-    )
+    with whole_model(source.name):
+        return model_class(config).from_pretrained(
+            source.path,
+            dtype=getattr(torch, dtype),
+            quantization_config=quantization,
+            device_map={"": 0 if torch.cuda.is_available() else "cpu"},
+            trust_remote_code=model.trust_remote_code,
+            use_safetensors=True,
+        )
 
 
 def _load_trl(recipe: Recipe, source: ModelFiles) -> Loaded:
@@ -150,13 +165,14 @@ def _load_trl(recipe: Recipe, source: ModelFiles) -> Loaded:
         base.gradient_checkpointing_enable({"use_reentrant": False})
         base.enable_input_require_grads()
     set_seed(train.seed)  # the adapter's start is random, and belongs to the run
+    targets = find_targets(base, lora.target_modules, lora.layers)
     config = LoraConfig(
         r=lora.r,
         lora_alpha=lora.alpha,
         lora_dropout=lora.dropout,
         bias=lora.bias,
-        target_modules=_all_linear(base, lora) if lora.target_modules == "all-linear" else list(lora.target_modules),
-        layers_to_transform=list(lora.layers) if lora.layers is not None else None,
+        target_modules=short_names(base, targets.modules),
+        target_parameters=list(targets.parameters) or None,
         use_rslora=lora.rslora,
         use_dora=lora.dora,
         init_lora_weights=_init(recipe),
@@ -175,17 +191,6 @@ def _explained_refusal(source: ModelFiles) -> Iterator[None]:
         reason = " ".join(str(error).split())[:300]
         hint = "Fix lora.target_modules or lora.layers."
         raise UserError(f"No such adapter can be put on {source.name}: {reason}", hint) from error
-
-
-def _linears(model: Any) -> list[str]:
-    """The names of the attention and MLP matrices that a model has: some models fuse them."""
-    present = {name.rpartition(".")[2] for name, _ in model.named_modules()}
-    return [name for name in ATTENTION_AND_MLP if name in present]
-
-
-def _all_linear(model: Any, lora: Lora) -> str | list[str]:
-    """The target modules of every matrix; peft needs their names if only some layers are chosen."""
-    return "all-linear" if lora.layers is None else _linears(model)
 
 
 def _init(recipe: Recipe) -> bool | str:

@@ -192,6 +192,8 @@ def make_trainer(
         args.per_device_eval_batch_size = max(1, min(recipe.train.micro_batch, recipe.train.micro_tokens // longest))
     if could_be_faster(kernel):
         args.padding_free = False  # padding costs less than a kernel for each row
+    if getattr(loaded.model.config.get_text_config(), "num_local_experts", None) == 0:
+        args.router_aux_loss_coef = 0.0  # TRL asks every family with experts for their loss, also a model without any
     allow_cudnn([*rows.train, *rows.held_out])
     trainer = (SFTTrainer if torch.cuda.is_available() else CpuTrainer)(
         model=loaded.model,

@@ -117,10 +117,11 @@ def test_the_script_says_the_recipe_in_the_words_of_its_libraries(make_job: Call
     )
     text = main_text("script", job)
     calls = every_call(text)
+    assert "targets = find_targets(base, ('q_proj',), (3,))" in text
     assert calls["LoraConfig"] == {
-        "r": "8", "lora_alpha": "12.5", "lora_dropout": "0.1", "bias": "'none'", "target_modules": "['q_proj']",
-        "layers_to_transform": "[3]", "use_rslora": "False", "use_dora": "True", "init_lora_weights": "True",
-        "task_type": "'CAUSAL_LM'",
+        "r": "8", "lora_alpha": "12.5", "lora_dropout": "0.1", "bias": "'none'", "target_modules": "names",
+        "target_parameters": "list(targets.parameters)", "use_rslora": "False", "use_dora": "True",
+        "init_lora_weights": "True", "task_type": "'CAUSAL_LM'",
     }  # fmt: skip
     expected = {"learning_rate": "1e-05", "optim": "'sgd'", "num_train_epochs": "2.5", "packing": "PACKING"}
     assert expected.items() <= calls["SFTConfig"].items()
@@ -150,7 +151,7 @@ def test_unsloth_gets_its_own_arguments(make_job: Callable[..., TrainingSpec]) -
     adapting = {
         "use_gradient_checkpointing": "'unsloth'",
         "checkpoint_skip_layers": "3",
-        "target_modules": "[name for name in LINEARS if name in present]",
+        "target_modules": "names",
     }
     assert adapting.items() <= calls["FastLanguageModel.get_peft_model"].items()
 
@@ -551,7 +552,7 @@ def test_serving_needs_a_trained_run(
 
 def test_the_folder_holds_the_rows_as_they_are_split(make_job: Callable[..., TrainingSpec], tmp_path: Path) -> None:
     names = handoff.write("slurm", [make_job()], tmp_path / "out")
-    assert names == ["eval.jsonl", "job.sbatch", "render.py", "run.py", "train.jsonl"]
+    assert names == ["eval.jsonl", "job.sbatch", "model_class.py", "render.py", "run.py", "targets.py", "train.jsonl"]
     rows = {
         name: [json.loads(line) for line in (tmp_path / "out" / f"{name}.jsonl").read_text().splitlines()]
         for name in ("train", "eval")

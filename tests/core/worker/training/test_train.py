@@ -219,15 +219,15 @@ def test_an_adapter_on_experts_is_told_to_be_no_part_of_a_merge(
 @pytest.mark.parametrize(
     ("lora", "said"),
     [
-        ({"target_modules": ["q_proj", "input_layernorm"]}, "LlamaRMSNorm.* is not supported"),
-        ({"target_modules": ["c_attn"]}, "c_attn.* not found"),
-        ({"layers": [7]}, "layers_to_transform"),
+        ({"target_modules": ["c_attn"]}, "choose nothing in this model"),
+        ({"target_modules": ["input_layernorm"]}, "choose nothing in this model"),
+        ({"layers": [7]}, "choose nothing in this model"),
     ],
 )
 def test_modules_that_take_no_adapter_are_a_sentence(
     make_run: Callable[..., Run], lora: dict[str, Any], said: str
 ) -> None:
-    with pytest.raises(UserError, match=rf"(?s)No such adapter can be put on .*{said}"):
+    with pytest.raises(UserError, match=said):
         train_here(make_run(lora=lora))
 
 

@@ -1,0 +1,89 @@
+"""The class of transformers that a model is loaded as, and the check that its files fill it."""
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from fitune.core.errors import UserError
+from fitune.core.worker.architecture.targets import text_model
+
+TENSORS_NAMED = 3
+"""Tensors that a message about incomplete files names."""
+
+
+def model_class(config: Any) -> Any:
+    """The auto class for a config: a model that also sees is loaded with its towers, so that its adapter fits it where
+    it is used with images, too. All others are causal language models."""
+    from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
+
+    sees = type(config) in AutoModelForImageTextToText._model_mapping
+    return AutoModelForImageTextToText if sees else AutoModelForCausalLM
+
+
+def outside_text(config: Any, remote_code: bool) -> list[str] | None:
+    """The modules of a model that keep 16 bits when it is quantized: towers for images and sound, what joins them to
+    the text model, and the output head. None for a text model, whose head transformers finds by itself."""
+    import torch
+
+    with torch.device("meta"):
+        model = model_class(config).from_config(config, trust_remote_code=remote_code)
+    text_path, _ = text_model(model)
+    if not text_path:
+        return None
+    beside, parent = [], ""
+    for step in text_path.split("."):
+        children = model.get_submodule(parent).named_children()
+        beside += [f"{parent}.{name}".lstrip(".") for name, _ in children if name != step]
+        parent = f"{parent}.{step}".lstrip(".")
+    return beside
+
+
+def choose_expert_layout(folder: Path) -> None:
+    """Make Unsloth load gpt-oss as its files hold the experts.
+
+    For 4 bits it expects a matrix for each expert, as in the repositories that Unsloth quantized. 16-bit files have
+    all experts of a layer in one tensor: its matrices would stay random numbers.
+    """
+    config = json.loads((folder / "config.json").read_bytes())
+    one_by_one = (config.get("quantization_config") or {}).get("quant_method") == "bitsandbytes"
+    os.environ["UNSLOTH_GPT_OSS_BNB4BIT_DISABLE"] = "0" if one_by_one else "1"
+
+
+@contextmanager
+def whole_model(name: str) -> Iterator[None]:
+    """Raise UserError if transformers loads a model in this block whose files lack tensors, or have them in other
+    sizes: it would fill them with random numbers, and only log it.
+
+    name: the model, for the message.
+    """
+    from transformers import modeling_utils
+
+    report = modeling_utils.log_state_dict_report
+
+    def refuse_gaps(model: Any, *rest: Any, loading_info: Any, **named: Any) -> None:
+        missing, sizes = sorted(loading_info.missing_keys), sorted(str(key[0]) for key in loading_info.mismatched_keys)
+        if (missing or sizes) and not loading_info.conversion_errors:
+            raise _incomplete(name, type(model).__name__, missing, sizes)
+        report(model, *rest, loading_info=loading_info, **named)
+
+    modeling_utils.log_state_dict_report = refuse_gaps
+    try:
+        yield
+    finally:
+        modeling_utils.log_state_dict_report = report
+
+
+def _incomplete(name: str, class_name: str, missing: list[str], sizes: list[str]) -> UserError:
+    faults = [
+        f"{fault} ({len(tensors)}): {', '.join(tensors[:TENSORS_NAMED])}{' ...' * (len(tensors) > TENSORS_NAMED)}"
+        for tensors, fault in ((missing, "missing"), (sizes, "of another size"))
+        if tensors
+    ]
+    return UserError(
+        f"The files of {name} don't fill its model ({class_name}); tensors {'; tensors '.join(faults)}. Trained so, "
+        "they would be random numbers.",
+        "Fetch its files again, or take another copy of the model: config.json and the weights don't belong together.",
+    )
