@@ -83,7 +83,8 @@ def check_header(proof: Proof, reader: Any, kind: str, tokenizer: Any, stops: li
     types = {member.value: member.name.removeprefix("MOSTLY_").lower() for member in LlamaFileType}
     stored = types.get(_field(reader, "general.file_type"), "no type")
     proof.add("type of weights", kind, stored, stored == kind)
-    same = _field(reader, "tokenizer.chat_template") == tokenizer.chat_template
+    template = tokenizer.get_chat_template() if tokenizer.chat_template else None  # the default one of several
+    same = _field(reader, "tokenizer.chat_template") == template
     proof.add("chat template", "the one of the training", "the same" if same else "another", same)
     expected = ", ".join(tokenizer.decode([token]) for token in stops)
     end = _field(reader, "tokenizer.ggml.eos_token_id")

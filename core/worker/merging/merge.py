@@ -48,7 +48,7 @@ LIBRARIES_BYTES = 10**9
 LOG_EVERY_S = 0.5
 TOKENIZER_FILES = (
     "tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab*", "merges.txt", "*.model", "*.tiktoken",
-    "chat_template*", "*processor_config.json",
+    "chat_template*", "additional_chat_templates/*.jinja", "*processor_config.json",
 )  # fmt: skip
 """Files copied from the adapter's folder; other files there may belong to a user."""
 BASE_FILES = ("config.json", "*processor_config.json", "tokenizer.model", "LICENSE*", "NOTICE*")
@@ -215,7 +215,9 @@ def copy_side_files(run: Run, base: Path, staging: Path, plan: MergePlan, remote
         _write_json(staging / "config.json", _at_16_bits(config) | {"dtype": "bfloat16"})
     for pattern in TOKENIZER_FILES:
         for path in filter(Path.is_file, run.adapter.glob(pattern)):
-            shutil.copyfile(path, staging / path.name)
+            copy = staging / path.relative_to(run.adapter)
+            copy.parent.mkdir(exist_ok=True)
+            shutil.copyfile(path, copy)
     index = base / "model.safetensors.index.json"
     if index.is_file():
         index_content = json.loads(index.read_bytes())

@@ -79,10 +79,26 @@ def save(
     shutil.rmtree(part, ignore_errors=True)
     model.save_pretrained(part, **({} if tensors is None else {"state_dict": tensors}))
     tokenizer.save_pretrained(part)
+    name_tokenizer_for_all(part)
     _change_config(part, {"base_model_name_or_path": source.name, "revision": source.revision})
     if run.recipe().lora.init in MOVES_THE_BASE:
         make_plain(part, start_file(run))
     replace_folder(part, run.adapter)
+
+
+def name_tokenizer_for_all(folder: Path) -> None:
+    """Write a tokenizer's settings in words that older releases of transformers know, too.
+
+    transformers 5 names its general class TokenizersBackend, and lists further special tokens as extra_special_tokens;
+    4.57 knows neither, and 5 still reads what 4.57 wrote.
+    """
+    path = folder / "tokenizer_config.json"
+    settings = orjson.loads(path.read_bytes())
+    if settings.get("tokenizer_class") == "TokenizersBackend":
+        settings["tokenizer_class"] = "PreTrainedTokenizerFast"
+    if isinstance(settings.get("extra_special_tokens"), list):
+        settings["additional_special_tokens"] = settings.pop("extra_special_tokens")
+    write_atomically(path, orjson.dumps(settings, option=orjson.OPT_INDENT_2))
 
 
 def make_plain(folder: Path, start: Path) -> None:

@@ -119,6 +119,23 @@ def test_each_tensor_is_what_peft_makes_of_it(
         torch.testing.assert_close(tensor.float(), expected[name], rtol=2**-8, atol=1e-6)
 
 
+def test_all_chat_templates_of_a_model_are_in_the_merged_one(
+    make_run: Callable[..., Run], tiny_model: Path, tmp_path: Path
+) -> None:
+    from transformers import AutoTokenizer
+
+    model = shutil.copytree(tiny_model, tmp_path / "two")
+    with_tools = "{% for m in messages %}<{{ m['role'] }}>{{ m['content'] }}{% endfor %}{{ tools }}"
+    (model / "additional_chat_templates").mkdir()
+    (model / "additional_chat_templates" / "tool_use.jinja").write_text(with_tools)
+    run = make_run(model={"id": str(model)})
+    adapt(run, model)
+    merge_here(run)
+    templates = AutoTokenizer.from_pretrained(run.merged).chat_template
+    assert templates.keys() == {"default", "tool_use"}
+    assert templates["tool_use"] == with_tools
+
+
 def test_biases_that_were_trained_are_replaced(make_run: Callable[..., Run], tmp_path: Path, tokenizer: Any) -> None:
     import torch
     from transformers import Qwen2Config, Qwen2ForCausalLM

@@ -191,3 +191,22 @@ def test_a_start_is_put_back_where_weights_lie_the_other_way_round(make_run: Cal
     held, found = first.state_dict(), again.state_dict()
     for name, matrix in held.items():
         torch.testing.assert_close(found[name], matrix, rtol=1e-4, atol=1e-5)
+
+
+def test_older_transformers_know_the_words_of_the_tokenizers_settings(tokenizer: Any, tmp_path: Path) -> None:
+    from transformers import AutoTokenizer
+
+    from fitune.core.worker.training.saved_adapter import name_tokenizer_for_all
+
+    tokenizer.save_pretrained(tmp_path)
+    path = tmp_path / "tokenizer_config.json"
+    assert json.loads(path.read_bytes())["tokenizer_class"] == "TokenizersBackend"
+    path.write_text(json.dumps(json.loads(path.read_bytes()) | {"extra_special_tokens": ["<|im_start|>"]}))
+    name_tokenizer_for_all(tmp_path)
+    settings = json.loads(path.read_bytes())
+    assert settings["tokenizer_class"] == "PreTrainedTokenizerFast"
+    assert settings["additional_special_tokens"] == ["<|im_start|>"]
+    assert "extra_special_tokens" not in settings
+    again = AutoTokenizer.from_pretrained(tmp_path)
+    assert "<|im_start|>" in again.all_special_tokens
+    assert again.chat_template == tokenizer.chat_template
