@@ -1,11 +1,12 @@
 """The rows that are held out, to see whether the model learns or only memorises."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 from operator import itemgetter
 
 import orjson
 
+from fitune.core.data.twins import with_a_twin
 from fitune.core.data.values import Row
 from fitune.core.recipe import Recipe
 
@@ -13,6 +14,8 @@ MIN_ROWS = 20
 """From so many rows on, at least one is held out if any are asked for."""
 EVAL_ROWS, LEAST_EVAL_ROWS = 256, 8
 """Most rows held out: enough for a steady loss."""
+SPARE = 4
+"""So many times the rows wanted are looked at, to find enough that have no twin."""
 EVAL_SHARE = 0.03
 """Held-out rows per row trained on, at most: a look costs a third of training a row, so ten of them cost a tenth."""
 
@@ -25,26 +28,47 @@ def eval_fraction(recipe: Recipe, rows: int) -> float:
     return min(recipe.data.eval_fraction, most / max(1, rows))
 
 
-def split(rows: Iterable[Row], fraction: float, seed: int) -> tuple[list[int], list[int]]:
+def split(
+    rows: Sequence[Row], fraction: float, seed: int, on_trained: Callable[[int], object] | None = None
+) -> tuple[list[int], list[int]]:
     """The places (from 0) of the rows to train on and of the rows held out, each in order.
 
     fraction: of the rows, 0 to 0.5; held out are as near to it as whole groups of equal rows allow, never more.
-    Equal rows fall on the same side. A row's side depends on its content and the seed, hardly on the rows around it:
-    the rows with the lowest hashes are held out, so more data moves few rows across. Holds 8 bytes of hash a row.
+    Equal rows fall on the same side, and rows that say nearly the same as another are trained on: else the check would
+    only ask for what was learned by heart. on_trained: is told how many are for this reason. A row's side depends on
+    its content and the seed, hardly on the rows around it: the rows with the lowest hashes are held out, so more data
+    moves few rows across. Holds 8 bytes of hash a row.
     """
     marks = sorted((_hash(row, seed), place) for place, row in enumerate(rows))
     groups = [[place for _, place in group] for _, group in groupby(marks, key=itemgetter(0))]
     wanted = round(fraction * len(marks))
     if fraction > 0 and len(marks) >= MIN_ROWS:
         wanted = max(1, wanted)
-    held: list[int] = []
-    for group in groups:
-        if len(held) + len(group) <= wanted:
-            held += group
+    candidates = _first_of(groups, SPARE * wanted)
+    near = with_a_twin(rows, [group[0] for group in candidates], same=dict(_twins(groups))) if wanted else set()
+    apart = [group for group in candidates if group[0] not in near]
+    held = _first_of(apart or groups, wanted)
     if wanted and not held and len(groups) > 1:
-        held = min(groups, key=len)  # every row has a twin: the smallest group is the least that can be held out
-    out = set(held)
-    return [place for place in range(len(marks)) if place not in out], sorted(held)
+        held = [min(apart or groups, key=len)]  # all have twins: the smallest group is the least that can be held out
+    if on_trained and apart and (moved := [each for each in _first_of(groups, wanted) if each[0] in near]):
+        on_trained(sum(map(len, moved)))
+    out = {place for group in held for place in group}
+    return [place for place in range(len(marks)) if place not in out], sorted(out)
+
+
+def _first_of(groups: Sequence[list[int]], count: int) -> list[list[int]]:
+    """The first groups that have at most `count` rows together; a larger one is passed over."""
+    taken, rows = [], 0
+    for group in groups:
+        if rows + len(group) <= count:
+            taken.append(group)
+            rows += len(group)
+    return taken
+
+
+def _twins(groups: Sequence[list[int]]) -> Iterator[tuple[int, int]]:
+    """Each row that has equal ones -> the first of them."""
+    return ((place, group[0]) for group in groups if len(group) > 1 for place in group)
 
 
 def _hash(row: Row, seed: int) -> int:

@@ -1,6 +1,7 @@
 """The report on a data set: the findings of a pass over its rows in sentences, worst first."""
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -19,6 +20,8 @@ LABELS_MOST = 20
 """More kinds of answers than this are no labels."""
 FEW_LONG, CUT_OFF_MOST = 10, 0.4
 """Long answers needed to tell which break off, and the largest share of them that may."""
+STRAY, FEW_OF_A_LANGUAGE = 0.005, 0.1
+"""A smaller share of a language is an error of the detection; up to the larger one, it may be meant or not."""
 ONE_SIDED = 0.8
 """Share of one label from which on it is worth a word."""
 UNSEEN_SHOWN = 3
@@ -78,6 +81,8 @@ class Report:
     """By kind of finding; kinds that are looked for closely count among `close_rows` rows only."""
     close_rows: int
     """Rows that were looked at closely, for every kind of finding."""
+    languages: Mapping[str, float]
+    """ISO 639 code -> share of the answers in it, among those looked at closely of which it is sure; largest first."""
     duplicates_exact: bool
     """True if all rows were compared for duplicates; false if only a sample, from which `duplicates` is estimated."""
     problems: tuple[Finding, ...]
@@ -149,12 +154,14 @@ def report_of(source: Source, shape: Shape, found: Scan, choices: Sequence[str])
         preview=tuple(found.preview),
         counts={kind: count for kind, count in counts.items() if count},
         close_rows=found.close_rows,
+        languages=_languages(found),
         duplicates_exact=found.duplicates.is_exact,
         problems=(
             *stops,
             *_about_shape(shape, choices),
             *warnings,
             *_about_labels(found),
+            *_about_languages(found),
             *_about_size(source, rows, counted, stops),
         ),
     )
@@ -208,6 +215,24 @@ def _about_labels(found: Scan) -> list[Finding]:
     text = f'{most / count:.0%} of the answers are "{label}", one of {len(found.answers)}.'
     fix = "A model that always says this is as often right: add rows of the others."
     return [Finding("warn", "one_sided", most, Problem("", text, fix))]
+
+
+def _languages(found: Scan) -> Mapping[str, float]:
+    count = sum((found.languages or {}).values())
+    return {name: n / count for name, n in (found.languages or Counter()).most_common() if n >= max(2, STRAY * count)}
+
+
+def _about_languages(found: Scan) -> list[Finding]:
+    """A word where a few answers are in another language than nearly all others."""
+    shares = list(_languages(found).items())
+    few = [(name, share) for name, share in shares[1:] if share <= FEW_OF_A_LANGUAGE]
+    if not few:
+        return []
+    names = ", ".join(f"{name} ({share:.0%})" for name, share in few[:3])
+    text = f"Most answers are in {shares[0][0]}, some are in {names}."
+    count = sum((found.languages or Counter())[name] for name, _ in few)
+    fix = "Are they answers to questions in that language? Else the model learns to change languages."
+    return [Finding("warn", "languages", count, Problem("", text, fix))]
 
 
 def _about_size(source: Source, rows: int, counted: bool, stops: Sequence[Finding]) -> list[Finding]:

@@ -14,7 +14,9 @@ from fitune.core.data.chats.grouped import grouped
 from fitune.core.data.chats.speakers import turn_trouble
 from fitune.core.data.checks.batch import plain_marks
 from fitune.core.data.checks.duplicates import Duplicates
+from fitune.core.data.checks.languages import language_of
 from fitune.core.data.checks.oddities import oddities
+from fitune.core.data.checks.similar import Similar
 from fitune.core.data.exchange import exchange_of
 from fitune.core.data.files.find import opened
 from fitune.core.data.files.listing import Source, SourceFile
@@ -59,6 +61,11 @@ class Scan:
     duplicates: Duplicates = field(default_factory=Duplicates)
     first_places: dict[int, str] = field(default_factory=dict)
     """Hash of a row -> where it stood first, among the first CLOSE_ROWS."""
+    similar: Similar | None = None
+    """The first CLOSE_ROWS, to find those that say nearly the same ..."""
+    languages: Counter[str] | None = None
+    """... and answers by language, among the rows looked at closely; None where the head is read, which must be quick.
+    """
     answers: Counter[str] = field(default_factory=Counter)
     """Short answers among the rows looked at closely: labels, if there are few of them."""
     broken: UserError | None = None
@@ -86,7 +93,7 @@ def scan(
     sample: canonical rows to keep. on_progress: told (bytes done, bytes in all) now and then.
     A file that can't be read to its end is not raised but ends the pass, in `broken`.
     """
-    found = Scan()
+    found = Scan() if head_only else Scan(similar=Similar(), languages=Counter())
     total_bytes = sum(file.size_bytes for file in source.files)
     done_bytes = 0
 
@@ -189,6 +196,8 @@ def _count_row(
         found.duplicates.add([mark])
         if found.raw_rows <= CLOSE_ROWS and (first := found.first_places.setdefault(mark, where)) is not where:
             found.note("duplicate", where, f"is the same as {first}.")
+        elif found.similar and found.raw_rows <= CLOSE_ROWS and (near := found.similar.earlier(each, where)):
+            found.note("near_duplicate", where, f"says nearly the same as {near}.")
     if found.raw_rows <= CLOSE_ROWS or not found.raw_rows % CLOSE_STRIDE:
         _look_closely(found, row, made, where)
     seen = made if shape.is_usable else [row] if isinstance(row, dict) else []
@@ -217,5 +226,8 @@ def _look_closely(found: Scan, row: Row | Skip, made: list[Row], where: str) -> 
     for each in made:
         for kind in oddities(each):
             found.note(kind, where)
+        answer = exchange_of(each)[1]
         if len(found.answers) < LABELS_KEPT:
-            found.answers[exchange_of(each)[1][:LABEL_CHARS]] += 1
+            found.answers[answer[:LABEL_CHARS]] += 1
+        if found.languages is not None and (language := language_of(answer)):
+            found.languages[language] += 1

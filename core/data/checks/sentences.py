@@ -42,6 +42,10 @@ SAID: Mapping[str, tuple[str, str]] = {
         "{n} row[|s] repeat[s|] an earlier one.",
         "They weigh more in training; remove them unless you mean it.",
     ),
+    "near_duplicate": (
+        "{n} row[|s] say[s|] nearly the same as an earlier one.",
+        "They teach little more than one of them would; keep the better one, unless you mean it.",
+    ),
     "unbalanced": (
         "In {n} chat[|s] the user and the assistant don't take turns.",
         "Some chat templates refuse such chats.",
@@ -107,7 +111,18 @@ SAID: Mapping[str, tuple[str, str]] = {
     ),
 }
 """A sentence for each kind, as for `numbered`, and what to do; in the order in which they are shown."""
-CLOSE = {"garbled", "nul", "copied", "refusal", "spoken", "cut_off", "empty_prompt", "email", "secret"}
+CLOSE = {
+    "near_duplicate",
+    "garbled",
+    "nul",
+    "copied",
+    "refusal",
+    "spoken",
+    "cut_off",
+    "empty_prompt",
+    "email",
+    "secret",
+}
 SKIPS = (
     "bad_line",
     "empty",

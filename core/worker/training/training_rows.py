@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from fitune.core.data import dataset, eval_fraction
+from fitune.core.data import dataset, eval_fraction, numbered
 from fitune.core.data.split import split
 from fitune.core.errors import Problem
 from fitune.core.files import write_atomically
@@ -28,6 +28,8 @@ class RowsDigest:
     """Usable rows of the data set."""
     digest: str
     """BLAKE2b of all of them."""
+    held_out: str = ""
+    """BLAKE2b of the places of those held out; empty in a run of an older fitune, which may have held out others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +54,10 @@ def read_rows(run: Run, recipe: Recipe, tokenizer: Any, log: EventLog) -> Traini
         dataset.refuse_guess(recipe.data)
     skipped: list[Problem] = []
     rows = list(dataset.rows(recipe.data, on_skip=skipped.append))
-    keep_digest(run, rows, log)
-    train_indexes, eval_indexes = split(rows, eval_fraction(recipe, len(rows)), recipe.train.seed)
+    moved: list[int] = []
+    train_indexes, eval_indexes = split(rows, eval_fraction(recipe, len(rows)), recipe.train.seed, moved.append)
+    keep_digest(run, rows, eval_indexes, log)
+    _warn_of_twins(log, sum(moved))
     length, loss_on = recipe.model.max_seq_length, recipe.data.loss_on
     trained = truncate((rows[index] for index in train_indexes), tokenizer, length, loss_on)
     held_out = truncate((rows[index] for index in eval_indexes), tokenizer, length, loss_on)
@@ -66,21 +70,33 @@ def read_rows(run: Run, recipe: Recipe, tokenizer: Any, log: EventLog) -> Traini
     return TrainingRows(trained.rows, held_out.rows, [rows[index] for index in eval_indexes[:CANDIDATE_ROWS]])
 
 
-def keep_digest(run: Run, rows: Sequence[dict[str, Any]], log: EventLog) -> None:
+def keep_digest(run: Run, rows: Sequence[dict[str, Any]], held_out: Sequence[int], log: EventLog) -> None:
     """Write rows.json; in a run that resumes from a checkpoint, warn if the rows have changed since it began."""
     digest = hashlib.blake2b(digest_size=16)
     for row in rows:
         digest.update(repr(row).encode())  # repr takes any number, orjson none above 64 bits
-    path, now = run.path / "rows.json", RowsDigest(len(rows), digest.hexdigest())
+    path, now = run.path / "rows.json", RowsDigest(len(rows), digest.hexdigest(), _digest_of(held_out))
     if run.newest_checkpoint() is None or not path.exists():
         write_atomically(path, orjson.dumps(now))
     elif (began_with := from_json(RowsDigest, orjson.loads(path.read_bytes()))) != now:
         message = (
-            f"The data have changed since this run began ({began_with.rows} rows then, {len(rows)} now): it "
-            "continues with the rows of now. Some held-out rows may have been trained on before, and in this epoch a "
-            "row may come twice or not at all. For an exact result, start a new run."
+            "The data, or the rows held out, have changed since this run began "
+            f"({began_with.rows} rows then, {len(rows)} now): it continues with the rows of now. Some held-out rows "
+            "may have been trained on before, and in this epoch a row may come twice or not at all. For an exact "
+            "result, start a new run."
         )
         log.write(Warned(kind="changed", message=message))
+
+
+def _digest_of(places: Sequence[int]) -> str:
+    return hashlib.blake2b(repr(list(places)).encode(), digest_size=16).hexdigest()
+
+
+def _warn_of_twins(log: EventLog, moved: int) -> None:
+    """Tell of rows that would be held out, if others did not say nearly the same. moved: how many."""
+    if moved:
+        text = numbered("{n} row[|s] say[s|] nearly the same as others, and [is|are] trained on, not held out.", moved)
+        log.write(Warned(kind="twins", message=text, count=moved))
 
 
 def _warn_of_changes(log: EventLog, skipped: list[Problem], trained: TruncatedRows, before: int) -> None:

@@ -37,10 +37,10 @@ def test_rows_that_changed_between_a_checkpoint_and_its_resume_are_told(
 
     run = Run(tmp_path)
     log = EventLog(run.events, "train")
-    keep_digest(run, ROWS, log)
+    keep_digest(run, ROWS, [1], log)
     if checkpoint:
         (run.checkpoints / "checkpoint-5").mkdir(parents=True)
-    keep_digest(run, later, log)
+    keep_digest(run, later, [1], log)
     said = [each.message for each in data_of(run.events, Warned) if each.kind == "changed"]
     assert len(said) == (len(told) if checkpoint else 0)
     assert all(part in message for part, message in zip(told, said, strict=False))
@@ -67,6 +67,6 @@ def test_a_run_of_an_older_fitune_is_resumed_without_a_word(tmp_path: Path) -> N
 
     run = Run(tmp_path)
     (run.checkpoints / "checkpoint-5").mkdir(parents=True)
-    keep_digest(run, ROWS, EventLog(run.events, "train"))
+    keep_digest(run, ROWS, [1], EventLog(run.events, "train"))
     assert (run.path / "rows.json").exists()
     assert list(Tail(run.events).read()) == []

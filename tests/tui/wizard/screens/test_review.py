@@ -74,7 +74,7 @@ def test_what_is_held_out_is_said_as_it_will_be_done(
     report = replace(inspect(recipe(draft).data), rows=rows)
     told = {line.label: line.text for line in lines(replace(draft, report=report))}
     assert told["From"] == f"rows.jsonl: {said}"
-    _, held = split(({"text": str(n)} for n in range(rows)), eval_fraction(recipe(draft), rows), 0)
+    _, held = split([{"text": str(n)} for n in range(rows)], eval_fraction(recipe(draft), rows), 0)
     assert ("none held out" in said) is (not held)
 
 

@@ -1,0 +1,67 @@
+"""The quality of the rows at a glance: languages, answers that break off, refusals, keys, questions within texts."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from fitune.core.data import Report
+from fitune.core.data.checks.languages import language_of
+from fitune.core.data.dataset import inspect, preview
+from fitune.core.recipe import Data
+
+ENGLISH = "The harbour was built long ago, and its market opens at dawn on every day of the year."
+GERMAN = "Der Hafen wurde vor langer Zeit gebaut, und sein Markt öffnet an jedem Tag im Morgengrauen."
+
+
+def write(folder: Path, answers: list[str]) -> Path:
+    path = folder / "rows.jsonl"
+    found: list[dict[str, Any]] = [{"question": f"Question {n}?", "answer": each} for n, each in enumerate(answers)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in found))
+    return path
+
+
+def report(folder: Path, answers: list[str]) -> Report:
+    return inspect(Data(source=str(write(folder, answers))))
+
+
+def kinds(found: Report) -> set[str]:
+    return {each.kind for each in found.problems}
+
+
+def test_a_few_answers_in_another_language_are_told(tmp_path: Path) -> None:
+    found = report(tmp_path, [f"{ENGLISH} It has {n} piers." for n in range(57)] + [GERMAN] * 3)
+    assert {name: round(share, 2) for name, share in found.languages.items()} == {"en": 0.95, "de": 0.05}
+    (told,) = (each for each in found.problems if each.kind == "languages")
+    assert (told.count, told.problem.text) == (3, "Most answers are in en, some are in de (5%).")
+
+
+def test_two_languages_of_about_as_many_answers_are_no_finding(tmp_path: Path) -> None:
+    found = report(tmp_path, [ENGLISH, GERMAN] * 20)
+    assert found.languages.keys() == {"en", "de"}
+    assert "languages" not in kinds(found)
+
+
+def test_no_language_is_told_of_code_numbers_and_single_words() -> None:
+    assert [language_of(text) for text in ("", "42", "Paris.", "x = [n * 2 for n in range(10)]; print(x)")] == [
+        None
+    ] * 4
+    assert language_of("Столица этой страны — город Москва.") == "ru"
+
+
+def test_the_first_look_asks_for_no_language(tmp_path: Path) -> None:
+    assert preview(Data(source=str(write(tmp_path, [ENGLISH] * 5)))).languages == {}
+
+
+def test_answers_that_break_off_are_told(tmp_path: Path) -> None:
+    found = report(tmp_path, [f"{ENGLISH} It has {n} piers." for n in range(30)] + [f"{ENGLISH} It also has a"] * 2)
+    assert found.counts["cut_off"] == 2
+
+
+def test_answers_that_never_end_with_a_mark_do_not_break_off(tmp_path: Path) -> None:
+    found = report(tmp_path, [f"{ENGLISH[:-1]} in port {chr(97 + n)}" for n in range(20)] + [ENGLISH] * 5)
+    assert "cut_off" not in kinds(found)
+
+
+def test_keys_and_refusals_are_told(tmp_path: Path) -> None:
+    found = report(tmp_path, [ENGLISH] * 5 + ["I'm sorry, but I can't help.", f"The key is hf_{'a' * 34}."])
+    assert {"refusal", "secret"} <= kinds(found)
