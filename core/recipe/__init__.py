@@ -2,12 +2,15 @@
 
 from fitune.core.recipe.changes import changed, value_of
 from fitune.core.recipe.fields import MOVES_THE_BASE, Data, Deliver, Lora, Model, Quant, Recipe, Run, Train, help_of
+from fitune.core.recipe.intervals import EVALS_PER_RUN, MIN_STEPS_BETWEEN, steps_between, times_in
 from fitune.core.recipe.load import GROUPS, parse, presets_dir
 from fitune.core.recipe.presets import Preset
 from fitune.core.recipe.rules import find_contradictions
 
 __all__ = [
+    "EVALS_PER_RUN",
     "GROUPS",
+    "MIN_STEPS_BETWEEN",
     "MOVES_THE_BASE",
     "Data",
     "Deliver",
@@ -23,5 +26,7 @@ __all__ = [
     "help_of",
     "parse",
     "presets_dir",
+    "steps_between",
+    "times_in",
     "value_of",
 ]

@@ -47,7 +47,13 @@ class Phase:
     rows: int | None = None
     """Rows to train on; in the phase rows those that were counted so far."""
     tokens: int | None = None
-    """Tokens that were counted so far."""
+    """Tokens that were counted so far; in the phase train those of the whole training."""
+    eval_every: int | None = None
+    """Steps from one evaluation to the next; left out if there is none."""
+    eval_tokens: int | None = None
+    """Tokens of one evaluation."""
+    save_every: int | None = None
+    """Steps from one checkpoint to the next."""
     packed: bool | None = None
     """True if several short rows share one of full length."""
     packing: str | None = None

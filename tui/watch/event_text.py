@@ -6,7 +6,7 @@ Texts of a run folder are foreign, so they pass through tui.text.clean here.
 import math
 
 from fitune.core.runs import Checkpoint, Eval, Event, Memory, Phase, Recovered, Sample, Started, Step, Warned
-from fitune.tui.text import UNKNOWN, clean, count, duration, exponent, gib, number, rate, size
+from fitune.tui.text import UNKNOWN, clean, count, exponent, gib, number, rate, size
 from fitune.tui.watch.phases import phase_text
 from fitune.tui.watch.progress import RunProgress
 
@@ -35,14 +35,13 @@ def event_line(event: Event, progress: RunProgress) -> str:
 
 def step_line(step: Step, progress: RunProgress) -> str:
     """The numbers of a step, and the time left once it is known."""
-    eta_s = progress.eta_s()
     parts = [
         f"step {count(step.step)}/{count(progress.total_steps)}",
         f"loss {loss_text(step.loss)}",
         f"lr {exponent(step.lr)}",
         f"grad {number(step.grad_norm, 2)}",
         rate(step.tokens_per_s),
-        *([f"{duration(eta_s)} left"] if eta_s is not None else []),
+        *([left] if (left := progress.left()) else []),
     ]
     return "  ".join(parts)
 

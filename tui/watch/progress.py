@@ -7,44 +7,156 @@ library writes, is measured on the disk.
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from fitune.core.runs import Event, Phase, Run, RunState, Started, Step
-from fitune.tui.text import clean, count
+from fitune.core.recipe import times_in
+from fitune.core.runs import Checkpoint, Eval, Event, Phase, Run, RunState, Sample, Started, Step
+from fitune.tui.text import clean, count, duration
 from fitune.tui.watch.phases import JobPhase, with_loaded_share
 
-ETA_AFTER_STEPS = 20
-"""The first steps compile kernels and are slow: a time left that is computed from them would be wrong."""
+SURE_AFTER_STEPS = 20
+"""Steps of this session after which the time left is told without "about"."""
+SLOW_STEPS = 4
+"""The first steps compile kernels and are slow, so that the pace leaves them out as soon as there are others."""
+FADES = 0.995
+"""The weight that a step keeps at each later one: the pace follows a card that others use, too."""
+EVAL_SHARE = 0.3
+"""Seconds of a token in an evaluation, as a share of those in a step: a forward pass only, one of about three. This and
+the next count until the first one was seen."""
+PAUSE_S = 0.5
+"""Seconds of a checkpoint: an 8B's adapter with its optimizer took 0.3 to 0.8 s on an H200 machine, 2026-11-29."""
 SILENT_AFTER_S = 15.0
 """A worker gives a sign of life each 5 s; after three missed ones there is a warning."""
 
 
 @dataclass(slots=True)
-class TimeLeft:
-    """Seconds until the last step, by the mean pace of this session without its first, slow steps."""
+class StepSeconds:
+    """Seconds of a step by its tokens: the line through the steps so far with the least squares. A step costs something
+    whatever it holds, and something for each token."""
 
-    first_step: int | None = None
-    anchor: tuple[int, float] | None = None
-    newest: tuple[int, float] = (0, 0.0)
+    weight: float = 0.0
+    tokens: float = 0.0
+    seconds: float = 0.0
+    squares: float = 0.0
+    products: float = 0.0
+
+    def add(self, tokens: float, seconds: float) -> None:
+        """Add a step; earlier ones lose weight."""
+        self.weight = self.weight * FADES + 1
+        self.tokens = self.tokens * FADES + tokens
+        self.seconds = self.seconds * FADES + seconds
+        self.squares = self.squares * FADES + tokens * tokens
+        self.products = self.products * FADES + tokens * seconds
+
+    @property
+    def token_s(self) -> float:
+        """Seconds of a token, the fixed cost of a step included."""
+        return self.seconds / self.tokens if self.tokens else 0.0
+
+    def of(self, steps: float, tokens: float | None) -> float:
+        """Seconds of so many steps with so many tokens together. None: as many tokens a step as so far."""
+        mean_tokens, mean_s = self.tokens / self.weight, self.seconds / self.weight
+        spread = self.squares - self.tokens * mean_tokens
+        if tokens is None or spread <= 0:
+            return steps * mean_s
+        slope = (self.products - self.tokens * mean_s) / spread
+        slope = min(self.token_s, max(0.0, slope))  # neither part of the cost is negative
+        return steps * mean_s + slope * (tokens - steps * mean_tokens)
+
+
+@dataclass(slots=True)
+class TimeLeft:
+    """Seconds until a training is finished, from the events of one session: its steps by their tokens, and the pauses
+    between them. The phases "sample" and "train" say what comes."""
+
+    plan: Phase = Phase(name="")  # noqa: RUF009 - it is frozen
+    steps: int = 0
+    """Steps of this session."""
+    newest: tuple[Step, float] | None = None
+    """The newest step, and the UTC seconds of its end."""
+    first: list[tuple[float, float]] = field(default_factory=list)
+    """(tokens, seconds) of the first steps that were timed: the earlier half of them does not count."""
+    pace: StepSeconds = field(default_factory=StepSeconds)
+    evals: StepSeconds = field(default_factory=StepSeconds)
+    """Seconds of the evaluations."""
+    pauses: StepSeconds = field(default_factory=StepSeconds)
+    """Seconds of the pauses between two steps, for checkpoints and questions, without their evaluations."""
+    eval_s: float | None = None
+    """Seconds of the evaluation since the newest step; None if there was none."""
+    paused: bool = False
+    """Something else was done since the newest step."""
+    questions_began_s: float | None = None
+    questions_s: float = 0.0
+    """Seconds of the questions before the first step: as many come at the end."""
 
     def apply(self, event: Event) -> None:
-        """Add an event; a `started` begins a new session."""
-        if isinstance(event.data, Started):
-            self.first_step = self.anchor = None
-        if not isinstance(event.data, Step):
-            return
-        self.newest = (event.data.step, event.t)
-        if self.first_step is None:
-            self.first_step = self.newest[0]
-        if self.anchor is None and self.newest[0] - self.first_step >= 4:
-            self.anchor = self.newest
+        """Add an event of the session."""
+        match event.data:
+            case Phase(name="sample"):
+                self.questions_began_s = event.t
+            case Phase(name="train") as plan:
+                self.plan = plan
+                self.questions_s = max(0.0, event.t - (self.questions_began_s or event.t))
+            case Eval(elapsed_s=elapsed_s):
+                self.eval_s, self.paused = elapsed_s, True
+            case Checkpoint() | Sample():
+                self.paused = True
+            case Step() as step:
+                self._add_step(step, event.t)
 
-    def seconds(self, total_steps: float | None) -> float | None:
-        """The seconds left; None until ETA_AFTER_STEPS steps of this session are done."""
-        step, t = self.newest
-        if not total_steps or self.first_step is None or self.anchor is None:
+    def _add_step(self, step: Step, t: float) -> None:
+        before, self.newest = self.newest, (step, t)
+        self.steps += 1
+        if before is not None:
+            since_s, step_s = max(0.0, t - before[1]), step.step_s
+            if self.paused and step_s is not None:
+                self.pauses.add(0, max(0.0, since_s - step_s - (self.eval_s or 0.0)))
+                self._add_pace(_tokens(before[0], step), step_s)
+            elif not self.paused:
+                self._add_pace(_tokens(before[0], step), since_s)
+        if self.eval_s is not None:
+            self.evals.add(0, self.eval_s)
+        self.eval_s, self.paused = None, False
+
+    def _add_pace(self, tokens: float, seconds: float) -> None:
+        if len(self.first) < 2 * SLOW_STEPS:
+            self.first.append((tokens, seconds))
+            self.pace = StepSeconds()
+            for each in self.first[len(self.first) // 2 :]:
+                self.pace.add(*each)
+        else:
+            self.pace.add(tokens, seconds)
+
+    @property
+    def is_sure(self) -> bool:
+        """The session had enough steps to tell the time left without "about"."""
+        return self.steps >= SURE_AFTER_STEPS
+
+    def seconds(self) -> float | None:
+        """The seconds left; None before the second step of this session."""
+        total = self.plan.total_steps
+        if not total or self.newest is None or not self.pace.weight:
             return None
-        if step - self.first_step + 1 < ETA_AFTER_STEPS or step <= self.anchor[0]:
-            return None
-        return max(0, total_steps - step) * (t - self.anchor[1]) / (step - self.anchor[0])
+        step = self.newest[0]
+        tokens = None
+        if self.plan.tokens is not None and step.seen_tokens is not None:
+            tokens = max(0.0, self.plan.tokens - step.seen_tokens)
+        steps_s = self.pace.of(max(0, total - step.step), tokens)
+        return max(0.0, steps_s + self._pauses_s(step.step, total)) + self.questions_s
+
+    def _pauses_s(self, step: int, total: int) -> float:
+        """Seconds of the evaluations, checkpoints and questions after this step."""
+        evals, saves = (
+            times_in(every, total, step) if every else 0 for every in (self.plan.eval_every, self.plan.save_every)
+        )
+        evals_s = evals * EVAL_SHARE * self.pace.token_s * (self.plan.eval_tokens or 0)
+        if self.evals.weight:
+            evals_s = self.evals.of(evals, None)
+        others = max(evals, saves)
+        return evals_s + (self.pauses.of(others, None) if self.pauses.weight else PAUSE_S * others)
+
+
+def _tokens(before: Step, step: Step) -> float:
+    """The tokens of a step; 0 if they were not counted."""
+    return 0 if before.seen_tokens is None or step.seen_tokens is None else step.seen_tokens - before.seen_tokens
 
 
 @dataclass(slots=True)
@@ -59,9 +171,9 @@ class RunProgress:
     def apply(self, event: Event) -> None:
         """Add an event; a `started` begins a new job."""
         self.state.apply(event)
-        self.time_left.apply(event)
         if isinstance(event.data, Started):
-            self.phases = []
+            self.phases, self.time_left = [], TimeLeft()
+        self.time_left.apply(event)
         if isinstance(event.data, Phase):
             self._add_phase(event.data, event.t)
 
@@ -81,9 +193,10 @@ class RunProgress:
     def total_steps(self) -> int | None:
         return self.state.total_steps
 
-    def eta_s(self) -> float | None:
-        """Seconds left; None while that is not known."""
-        return self.time_left.seconds(self.total_steps)
+    def left(self) -> str:
+        """The time left in words, `about 3 min 05 s left`; empty while it is not known."""
+        seconds = self.time_left.seconds()
+        return "" if seconds is None else f"{'' if self.time_left.is_sure else 'about '}{duration(seconds)} left"
 
     def current_phases(self, run: Run, silent: bool = False) -> tuple[JobPhase, ...]:
         """The phases of the newest job; the first is the start of its worker, which writes no event of it.

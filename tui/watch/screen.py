@@ -145,7 +145,7 @@ class WatchScreen(Screen[None]):
                     status=status,
                     state=state,
                     total_steps=progress.total_steps,
-                    eta_s=progress.eta_s(),
+                    left=progress.left(),
                     silent_s=self.watched.silent_s(),
                     bad_lines=tail.bad_lines,
                     checkpoint=checkpoint.name if checkpoint else None,

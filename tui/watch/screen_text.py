@@ -31,7 +31,8 @@ class Snapshot:
     status: Status
     state: RunState
     total_steps: int | None = None
-    eta_s: float | None = None
+    left: str = ""
+    """The time left in words; empty while it is not known."""
     silent_s: float | None = None
     bad_lines: int = 0
     checkpoint: str | None = None
@@ -92,7 +93,7 @@ def status(snapshot: Snapshot, now_s: float) -> Content:
     doing = stopping if snapshot.status == "stopping" else phase_text(state.phase.name)
     began_s = state.started_t or state.first_t
     elapsed = f"   {duration(now_s - began_s)}" if began_s else ""
-    left = f", {duration(snapshot.eta_s)} left" if snapshot.eta_s is not None else ""
+    left = f", {snapshot.left}" if snapshot.left else ""
     return Content.styled(f"{job}{doing}", "bold $success") + Content(_progress(snapshot) + elapsed + left)
 
 

@@ -12,7 +12,7 @@ from fitune.core.forecast import resolve
 from fitune.core.recipe import Recipe, load
 from fitune.core.tokens import findings
 from fitune.tui.text import count, duration, gib
-from fitune.tui.watch.progress import ETA_AFTER_STEPS
+from fitune.tui.watch.progress import SURE_AFTER_STEPS
 from fitune.tui.wizard.draft import UNCHOSEN, Draft, origin, prepared, problems, recipe, shown
 from fitune.tui.wizard.field_cost import tokens_in_all
 from fitune.tui.wizard.fields import all_fields, text_of
@@ -130,8 +130,8 @@ def duration_words(draft: Draft, forecast: DraftForecast) -> str:
     if speed is None or not speed.tokens_per_s:
         if draft.card_gib:
             return "Not known for such a card."
-        is_short = forecast.work is not None and forecast.work.packing.steps <= ETA_AFTER_STEPS
-        told = "" if is_short else f"; the watch screen tells it after {ETA_AFTER_STEPS} steps"
+        is_short = forecast.work is not None and forecast.work.packing.steps <= SURE_AFTER_STEPS
+        told = "" if is_short else f"; the watch screen tells it after {SURE_AFTER_STEPS} steps"
         return f"Unknown for this machine{told}."
     shortest, longest = (duration(tokens / each) for each in (speed.high_tokens_per_s, speed.low_tokens_per_s) if each)
     judged = f"for {count(tokens)} tokens" if forecast.work else "judged by the first rows"

@@ -9,10 +9,7 @@ from pathlib import Path
 from fitune.core.deliver.handoff.quoting import call, commented
 from fitune.core.deliver.handoff.script_model import trl_model, unsloth_model
 from fitune.core.deliver.handoff.spec import TrainingSpec, is_folder
-from fitune.core.recipe import Train
-
-EVALS_PER_RUN, MIN_STEPS_BETWEEN = 10, 20
-"""As in core.worker.training.callbacks: evaluations, and checkpoints, where the recipe sets no interval."""
+from fitune.core.recipe import EVALS_PER_RUN, MIN_STEPS_BETWEEN, Train
 
 COPIED = ("rows/render.py", "architecture/targets.py", "architecture/model_class.py")
 """The worker's files that go along."""

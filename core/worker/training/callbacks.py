@@ -14,14 +14,14 @@ import torch
 from transformers import TrainerCallback
 
 from fitune.core.files import flush
-from fitune.core.recipe import Train
+from fitune.core.recipe import Train, steps_between
 from fitune.core.runs import Checkpoint, Eval, EventLog, Phase, Run, Step
 from fitune.core.worker.cards.rank import rank, total, wait_for_all
 from fitune.core.worker.memory_use import MemoryMeter
+from fitune.core.worker.training.packing import Rows
 from fitune.core.worker.training.samples import Samples
+from fitune.core.worker.training.training_rows import TrainingRows
 
-EVALS_PER_RUN, MIN_STEPS_BETWEEN = 10, 20
-"""Evaluations, and checkpoints, in a run whose recipe sets no interval; in short ones fewer."""
 MEMORY_EVERY_S = 15.0
 SPEEDS_KEPT = 1000
 """Steps whose median is the pace."""
@@ -65,13 +65,18 @@ def tokens_of(inputs: Mapping[str, torch.Tensor]) -> int | torch.Tensor:
     return inputs["input_ids"].numel() if mask is None else mask.sum()
 
 
+def token_count(rows: Rows) -> int:
+    """The tokens of rows, without padding."""
+    return sum(len(row["input_ids"]) for row in rows)
+
+
 class Reporter(TrainerCallback):
     """Writes step, eval, memory and checkpoint events; decides when to evaluate, save and stop."""
 
     def __init__(
-        self, run: Run, log: EventLog, train: Train, memory: MemoryMeter, has_eval: bool, samples: Samples
+        self, run: Run, log: EventLog, train: Train, memory: MemoryMeter, rows: TrainingRows, samples: Samples
     ) -> None:
-        self.run, self.log, self.train, self.memory, self.has_eval = run, log, train, memory, has_eval
+        self.run, self.log, self.train, self.memory, self.rows = run, log, train, memory, rows
         self.samples = samples
         self.batches = Batches()
         self._bad_gradients = 0
@@ -89,21 +94,44 @@ class Reporter(TrainerCallback):
 
         trainer.training_step = counted
 
-    def on_train_begin(self, args: Any, state: Any, control: Any, optimizer: Any, model: Any = None, **_: Any) -> None:
+    def on_train_begin(
+        self,
+        args: Any,
+        state: Any,
+        control: Any,
+        optimizer: Any,
+        train_dataloader: Any,
+        model: Any = None,
+        **_: Any,
+    ) -> None:
         for group in optimizer.param_groups:
             if "warmup_steps" in group:  # schedule_free_adamw reads the share of steps as a number of steps
                 group["warmup_steps"] = args.get_warmup_steps(state.max_steps)
         self.samples.begin(model, state.global_step)
-        self.log.write(Phase(name="train", total_steps=state.max_steps, epochs=state.num_train_epochs))
+        epoch_steps = math.ceil(len(train_dataloader) / args.gradient_accumulation_steps)
+        held_out = token_count(self.rows.held_out)
+        self.log.write(
+            Phase(
+                name="train",
+                total_steps=state.max_steps,
+                epochs=state.num_train_epochs,
+                tokens=round(token_count(self.rows.train) * state.max_steps / epoch_steps),
+                eval_every=steps_between(self.train.eval_every, state.max_steps) if held_out else None,
+                eval_tokens=held_out or None,
+                save_every=steps_between(self.train.save_every, state.max_steps),
+            )
+        )
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self._step_began = time.monotonic()
 
     def on_step_end(self, args: Any, state: Any, control: Any, optimizer: Any, **_: Any) -> None:
         step, last = state.global_step, state.global_step >= state.max_steps
-        usual = max(MIN_STEPS_BETWEEN, state.max_steps // EVALS_PER_RUN)
-        control.should_evaluate = self.has_eval and (last or step % (self.train.eval_every or usual) == 0)
-        control.should_save = last or step % (self.train.save_every or usual) == 0
+        eval_every, save_every = (
+            steps_between(asked, state.max_steps) for asked in (self.train.eval_every, self.train.save_every)
+        )
+        control.should_evaluate = bool(self.rows.held_out) and (last or step % eval_every == 0)
+        control.should_save = last or step % save_every == 0
         if total(rank() == 0 and self.run.stop.exists()) and not last:
             control.should_save = control.should_training_stop = True
         if control.should_save and hasattr(optimizer, "eval"):

@@ -72,7 +72,7 @@ def run(run: Run, log: EventLog, memory: MemoryMeter) -> None:
         recipe.train.backend == "unsloth",
         run.state().samples,
     )
-    reporter = Reporter(run, log, recipe.train, memory, bool(rows.held_out), samples)
+    reporter = Reporter(run, log, recipe.train, memory, rows, samples)
     trainer = make_trainer(run, recipe, loaded, rows, reporter, kernel)
 
     gc.collect()

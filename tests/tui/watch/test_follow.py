@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from fitune.core.runs import Event, Started, Step, post_mortem
+from fitune.core.runs import post_mortem
 from fitune.core.runs.run import KILLED_AS_ASKED, Run
 from fitune.tui.watch.event_text import event_line
 from fitune.tui.watch.follow import follow
-from fitune.tui.watch.progress import RunProgress, TimeLeft
+from fitune.tui.watch.progress import RunProgress
 from tests.events import event_of
 from tests.fake_worker import make_run, start
 from tests.tui.payloads import OBEYED, PAYLOADS
@@ -136,22 +136,12 @@ def test_check_40_two_followers_tell_the_same_steps(tmp_path: Path) -> None:
     assert "step 30/30" in said[0]
 
 
-def test_check_42_time_left_is_told_only_after_20_steps(tmp_path: Path) -> None:
+def test_check_42_time_left_is_told_from_the_second_step_and_without_about_after_20(tmp_path: Path) -> None:
     lines = told(make_run(tmp_path, told="killed")).splitlines()
     steps = [text for text in lines if text.startswith("step ") and "loss" in text and "held-out" not in text]
-    assert not any(" left" in text for text in steps[:19])
-    assert all(" left" in text for text in steps[19:])
-
-
-def test_check_42_slow_first_steps_and_an_earlier_session_do_not_count() -> None:
-    left, t = TimeLeft(), 0.0
-    for step in range(1, 41):
-        t += 60.0 if step <= 3 else 1.0
-        left.apply(Event(step, t, "train", Step(step=step, loss=1.0)))
-    assert left.seconds(100) == pytest.approx(60)
-    left.apply(Event(41, t, "train", Started()))
-    left.apply(Event(42, t + 500, "train", Step(step=31, loss=1.0)))
-    assert left.seconds(100) is None
+    assert " left" not in steps[0]
+    assert all(re.search(r"  about .* left$", text) for text in steps[1:19])
+    assert all(" left" in text and "about" not in text for text in steps[19:])
 
 
 @pytest.mark.parametrize("payload", PAYLOADS, ids=ascii)

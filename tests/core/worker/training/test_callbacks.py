@@ -21,10 +21,12 @@ def test_a_gradient_without_an_end_is_let_pass_only_where_its_step_is_skipped(
     from fitune.core.runs import EventLog
     from fitune.core.worker.memory_use import MemoryMeter
     from fitune.core.worker.training.callbacks import NonFiniteLossError, Reporter
+    from fitune.core.worker.training.training_rows import TrainingRows
 
     run = make_run()
     samples: Any = SimpleNamespace()
-    reporter = Reporter(run, EventLog(run.events, "train"), run.recipe().train, MemoryMeter(None, None), False, samples)
+    log, rows = EventLog(run.events, "train"), TrainingRows([], [], [])
+    reporter = Reporter(run, log, run.recipe().train, MemoryMeter(None, None), rows, samples)
     args, state = SimpleNamespace(fp16=fp16), TrainerState()
     logs = {"loss": 1.0, "grad_norm": float("inf"), "learning_rate": 1e-4}
     for _ in range(allowed):

@@ -118,13 +118,6 @@ def same_losses(state: dict[str, Any], run: Run) -> None:
     assert logged(state, "eval_loss") == pytest.approx(evals, rel=1e-5)
 
 
-def test_the_scripts_constants_are_the_workers() -> None:
-    from fitune.core.deliver.handoff.script import EVALS_PER_RUN, MIN_STEPS_BETWEEN
-    from fitune.core.worker.training import callbacks
-
-    assert (EVALS_PER_RUN, MIN_STEPS_BETWEEN) == (callbacks.EVALS_PER_RUN, callbacks.MIN_STEPS_BETWEEN)
-
-
 @pytest.mark.extra
 def test_two_processes_make_the_steps_of_one(
     make_run: Callable[..., Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -1,0 +1,15 @@
+"""The interval of evaluations and of checkpoints, where a recipe leaves it open."""
+
+EVALS_PER_RUN, MIN_STEPS_BETWEEN = 10, 20
+"""Evaluations, and checkpoints, in a run whose recipe sets no interval; in short ones fewer."""
+
+
+def steps_between(asked: int | None, total_steps: int) -> int:
+    """Steps from one evaluation, or checkpoint, to the next. asked: train.eval_every or train.save_every."""
+    return asked or max(MIN_STEPS_BETWEEN, total_steps // EVALS_PER_RUN)
+
+
+def times_in(every: int, total_steps: int, after_step: int = 0) -> int:
+    """How often a thing is done after `after_step` that is done each `every` steps and at the last one."""
+    at_intervals = total_steps // every - after_step // every
+    return max(0, at_intervals + (total_steps % every > 0 and after_step < total_steps))

@@ -1,0 +1,94 @@
+"""The time left of trainings that were never made: noisy steps, rows of wildly different lengths, pauses."""
+
+import random
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import accumulate
+
+import pytest
+
+from fitune.core.runs import Checkpoint, Eval, Event, EventData, Phase, Started, Step
+from fitune.tui.watch.progress import SURE_AFTER_STEPS, RunProgress
+
+
+def training(
+    seed: int, *, steps: int, fixed_s: float, token_s: float, noise: float, eval_tokens: int = 0, every: int = 20
+) -> Iterator[tuple[float, EventData]]:
+    """(seconds, event) of a training with rows of 100 to 8,000 tokens, whose first steps compile kernels."""
+    dice = random.Random(seed)
+    tokens = [sum(int(100 * 80 ** dice.random()) for _ in range(8)) for _ in range(steps)]
+    seen = list(accumulate(tokens))
+    t = 30.0
+    yield 0.0, Started(device="a card")
+    yield t - 3, Phase(name="sample")
+    evals = every if eval_tokens else None
+    plan = Phase(name="train", total_steps=steps, tokens=seen[-1], eval_every=evals, eval_tokens=eval_tokens)
+    yield t, replace(plan, save_every=every)
+    for step in range(1, steps + 1):
+        step_s = (fixed_s + token_s * tokens[step - 1]) * dice.gauss(1, noise) + 12 / step**3
+        t += step_s + 0.01
+        yield t, Step(step=step, loss=1.0, seen_tokens=seen[step - 1], step_s=step_s)
+        if step % every == 0 or step == steps:
+            if eval_tokens:
+                eval_s = 0.33 * token_s * eval_tokens
+                t += eval_s
+                yield t, Eval(step=step, loss=1.0, elapsed_s=eval_s)
+            t += 0.8
+            yield t, Checkpoint(step=step)
+    yield t + 3, Phase(name="save")
+
+
+def errors(seed: int, after: int, **how: float) -> float:
+    """The error of the time left after so many steps, as a share of the time that was really left."""
+    events = list(training(seed, **how))  # type: ignore[arg-type]
+    end, progress = events[-1][0], RunProgress()
+    for number, (t, data) in enumerate(events):
+        progress.apply(Event(number, t, "train", data))
+        if isinstance(data, Step) and data.step == after:
+            left = progress.time_left.seconds()
+            assert left is not None
+            return left / (end - t) - 1
+    raise AssertionError("so many steps there are not")
+
+
+@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize(
+    "kind",
+    [
+        {"fixed_s": 0.0, "token_s": 1e-4, "noise": 0.06},
+        {"fixed_s": 0.3, "token_s": 5e-5, "noise": 0.06},
+        {"fixed_s": 2.0, "token_s": 0.0, "noise": 0.06},
+        {"fixed_s": 0.1, "token_s": 1e-4, "noise": 0.05, "eval_tokens": 100_000},
+        {"fixed_s": 0.0, "token_s": 1e-4, "noise": 0.06, "eval_tokens": 200_000, "every": 8},
+    ],
+)
+@pytest.mark.parametrize("steps", [100, 1000])
+def test_after_20_steps_the_time_left_is_right_within_5_percent(seed: int, kind: dict[str, float], steps: int) -> None:
+    assert abs(errors(seed, SURE_AFTER_STEPS, steps=steps, **kind)) < 0.05
+
+
+def test_the_first_steps_compile_kernels_and_do_not_count() -> None:
+    found = [errors(seed, 10, steps=200, fixed_s=0.3, token_s=5e-5, noise=0.05) for seed in range(12)]
+    assert max(map(abs, found)) < 0.15
+
+
+def test_a_run_of_an_older_version_that_tells_no_tokens_is_told_by_its_steps() -> None:
+    progress, t = RunProgress(), 0.0
+    progress.apply(Event(1, t, "train", Phase(name="train", total_steps=100)))
+    for step in range(1, 41):
+        t += 60.0 if step <= 3 else 1.0
+        progress.apply(Event(step, t, "train", Step(step=step, loss=1.0)))
+    assert progress.time_left.seconds() == pytest.approx(60)
+    assert progress.left() == "1 min 00 s left"
+
+
+def test_an_earlier_session_does_not_count_and_two_steps_are_needed() -> None:
+    progress = RunProgress()
+    plan = Phase(name="train", total_steps=100)
+    events: list[tuple[float, EventData]] = [(0.0, plan), (60.0, Step(step=30, loss=1.0))]
+    events += [(61.0, Step(step=31, loss=1.0)), (99.0, Started()), (100.0, plan), (500.0, Step(step=31, loss=1.0))]
+    for number, (t, data) in enumerate(events):
+        progress.apply(Event(number, t, "train", data))
+    assert progress.left() == ""
+    progress.apply(Event(9, 502.0, "train", Step(step=32, loss=1.0)))
+    assert progress.left() == "about 2 min 16 s left"
