@@ -42,7 +42,7 @@ _RULES: tuple[tuple[str, FailureKind, str], ...] = (
         "download",
         'Check the connection to the tracker (wandb), or train without it: train.report_to = "none".',
     ),
-    (r"NonFiniteLoss", "nan", "Halve train.lr, and look at the rows of the last steps; then: fitune resume."),
+    (r"NonFinite", "nan", "Halve train.lr, and look at the rows of the last steps; then: fitune resume."),
     (
         r"GatedRepoError|RepositoryNotFoundError|LocalTokenNotFoundError|Invalid user token|40[13] Client Error"
         r"|Client error '40[13]|\b40[13] (?:Unauthorized|Forbidden)",
@@ -50,7 +50,12 @@ _RULES: tuple[tuple[str, FailureKind, str], ...] = (
         "Check the model's name; if it is gated, accept its licence on its Hub page and log in: hf auth login.",
     ),
     (r"HFValidationError", "download", "Check the model's name: a path that is there, or owner/name on the Hub."),
-    (r"No space left on device|Errno 28\b|Disk quota exceeded", "disk", "Free some disk space, then: fitune resume."),
+    (
+        r"No space left on device|Errno 28\b|os error 28\b|Disk quota exceeded|PytorchStreamWriter failed"
+        r"|file write failed",
+        "disk",
+        "Free some disk space, then: fitune resume.",
+    ),
     (
         r"SafetensorError|PytorchStreamReader",
         "data",

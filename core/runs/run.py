@@ -6,7 +6,6 @@ lock (core/runs/lock.py).
 
 import contextlib
 import os
-import re
 import signal
 import time
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ import orjson
 from fitune.core.errors import UserError
 from fitune.core.files import read_file
 from fitune.core.records import from_json
+from fitune.core.runs.checkpoints import numbered
 from fitune.core.runs.event_log import Tail
 from fitune.core.runs.events import Failed
 from fitune.core.runs.info import RunInfo
@@ -155,9 +155,11 @@ class Run:
         return self.status(state, "train"), state
 
     def newest_checkpoint(self) -> Path | None:
-        """The checkpoint that a resume would continue from, or None. Each is whole: it was renamed into place."""
-        paths = [path for path in self.checkpoints.glob("checkpoint-*") if re.fullmatch(r"checkpoint-\d+", path.name)]
-        return max(paths, key=lambda path: int(path.name.partition("-")[2]), default=None)
+        """The checkpoint that a resume would continue from, unless it was damaged since; None if there is none.
+
+        Each is whole when it gets its name. To be sure, `core.runs.checkpoints.choose` reads their files.
+        """
+        return next(iter(numbered(self.checkpoints)), None)
 
     def loss_fell(self) -> bool:
         """True if the last held-out loss, or else the last tenth of the training losses, is below the first."""

@@ -31,7 +31,7 @@ def named(name: str, message: str, *bases: type[Exception]) -> Exception:
         (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"), "oom"),
         (MemoryError(), "oom"),
         (OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)), "oom"),
-        (named("NonFiniteLossError", "the loss at step 3 is nan"), "nan"),
+        (named("NonFiniteError", "the loss at step 3 is nan"), "nan"),
         (named("UsageError", "api_key not configured (no-tty). call wandb.login(key=[your_api_key])"), "auth"),
         (named("UsageError", "No API key configured. Use `wandb login` to log in."), "auth"),
         (named("AuthenticationError", "The API key is invalid (401 Unauthorized).", COMM_ERROR), "auth"),

@@ -1,24 +1,22 @@
-"""Callbacks of the trainer: events, evaluations and checkpoints, the stop on request and the stop on NaN."""
+"""Callbacks of the trainer: events, the times of evaluations and checkpoints, the stop on request and on NaN."""
 
 import math
-import re
-import shutil
 import time
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import TrainerCallback
 
-from fitune.core.files import flush
 from fitune.core.recipe import Train, steps_between
-from fitune.core.runs import Checkpoint, Eval, EventLog, Phase, Run, Step
-from fitune.core.worker.cards.rank import rank, total, wait_for_all
+from fitune.core.runs import Eval, EventLog, Phase, Run, Step
+from fitune.core.worker.cards.rank import rank, total
 from fitune.core.worker.memory_use import MemoryMeter
 from fitune.core.worker.training.packing import Rows
+from fitune.core.worker.training.recovery.non_finite import NonFiniteError
+from fitune.core.worker.training.recovery.schedule import set_rate
 from fitune.core.worker.training.samples import Samples
 from fitune.core.worker.training.training_rows import TrainingRows
 
@@ -28,10 +26,6 @@ SPEEDS_KEPT = 1000
 BAD_GRADIENTS_IN_A_ROW = 17
 """fp16 training skips a step whose gradient overflows, and halves a scale that begins at 2^16 (torch's GradScaler):
 after 16 of them it scales no more, and the gradient is too large by itself."""
-
-
-class NonFiniteLossError(Exception):
-    """The loss or the gradient is NaN or infinite: more training would only spread it."""
 
 
 @dataclass(slots=True)
@@ -71,7 +65,7 @@ def token_count(rows: Rows) -> int:
 
 
 class Reporter(TrainerCallback):
-    """Writes step, eval, memory and checkpoint events; decides when to evaluate, save and stop."""
+    """Writes step, eval and memory events; decides when to evaluate, save and stop."""
 
     def __init__(
         self, run: Run, log: EventLog, train: Train, memory: MemoryMeter, rows: TrainingRows, samples: Samples
@@ -101,9 +95,12 @@ class Reporter(TrainerCallback):
         control: Any,
         optimizer: Any,
         train_dataloader: Any,
+        lr_scheduler: Any = None,
         model: Any = None,
         **_: Any,
     ) -> None:
+        if state.global_step:
+            set_rate(optimizer, lr_scheduler, args.learning_rate, state.global_step)
         for group in optimizer.param_groups:
             if "warmup_steps" in group:  # schedule_free_adamw reads the share of steps as a number of steps
                 group["warmup_steps"] = args.get_warmup_steps(state.max_steps)
@@ -171,30 +168,13 @@ class Reporter(TrainerCallback):
         self.log.write(Eval(step=state.global_step, loss=loss, elapsed_s=elapsed_s))
         self.samples.during(model, state.global_step, state.max_steps)
 
-    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Move the checkpoint to checkpoints/, where it appears whole, and remove those beyond keep_checkpoints."""
-        wait_for_all()  # each rank adds its random state
-        if rank() > 0:
-            return
-        name = f"checkpoint-{state.global_step}"
-        self.run.checkpoints.mkdir(exist_ok=True)
-        target = self.run.checkpoints / name
-        shutil.rmtree(target, ignore_errors=True)  # there is one after a resume from an earlier step
-        flush(Path(args.output_dir) / name)
-        (Path(args.output_dir) / name).rename(target)
-        matches = (re.fullmatch(r"checkpoint-(\d+)", path.name) for path in self.run.checkpoints.iterdir())
-        steps = sorted(int(match[1]) for match in matches if match)
-        for old in steps[: -self.train.keep_checkpoints]:
-            shutil.rmtree(self.run.checkpoints / f"checkpoint-{old}")
-        self.log.write(Checkpoint(step=state.global_step))
-
     def _stop_on_nan(self, step: int, loss: float, grad_norm: float, skips: bool) -> None:
-        """Raise NonFiniteLossError if the loss, or the gradient, is NaN or infinite.
+        """Raise NonFiniteError if the loss, or the gradient, is NaN or infinite.
 
         skips: the optimizer skips such a step, as with fp16; else the weights are NaN by now.
         """
         self._bad_gradients = 0 if math.isfinite(grad_norm) else self._bad_gradients + 1
         if not math.isfinite(loss):
-            raise NonFiniteLossError(f"the loss at step {step} is {loss}")
+            raise NonFiniteError(f"the loss at step {step} is {loss}")
         if self._bad_gradients >= (BAD_GRADIENTS_IN_A_ROW if skips else 1):
-            raise NonFiniteLossError(f"the gradient at step {step} is {grad_norm}")
+            raise NonFiniteError(f"the gradient at step {step} is {grad_norm}")

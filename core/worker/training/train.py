@@ -17,6 +17,7 @@ from fitune.core.machine import Kernel
 from fitune.core.memory import CONTEXT_BYTES, EXPERT_NAMES
 from fitune.core.recipe import Lora, Recipe
 from fitune.core.runs import EventLog, Finished, Phase, Run, Started, Tail, Warned, spent_s
+from fitune.core.runs.checkpoints import choose
 from fitune.core.units import GIB
 from fitune.core.worker import models
 from fitune.core.worker.cards.rank import first_alone, leave, rank, ranks, splits, total
@@ -28,6 +29,7 @@ from fitune.core.worker.rows import render
 from fitune.core.worker.rows.micro_batches import split_steps
 from fitune.core.worker.training import model_with_adapter, packing, record, saved_adapter
 from fitune.core.worker.training.callbacks import Reporter
+from fitune.core.worker.training.recovery.checkpoints import CheckpointWriter, pass_over_damaged, step_of
 from fitune.core.worker.training.samples import Samples, questions
 from fitune.core.worker.training.training_rows import TrainingRows, read_rows
 from fitune.core.worker.training.varlen_attention import allow_cudnn, could_be_faster
@@ -45,13 +47,16 @@ class CpuTrainer(SFTTrainer):
 
 def run(run: Run, log: EventLog, memory: MemoryMeter) -> None:
     """Train as run.json says, from the newest checkpoint if there is one, and leave the adapter in the run folder."""
-    recipe, checkpoint = run.recipe(), run.newest_checkpoint()
+    recipe, choice = run.recipe(), choose(run.checkpoints)
+    checkpoint = choice.checkpoint
     refuse_absent_optimizer(recipe.train.optimizer)
     earlier_s = spent_s(Tail(run.events).catch_up(), "train") if checkpoint else 0.0
     began = time.monotonic() - earlier_s
     limit_memory(recipe)
     kernel = model_with_adapter.attention_kernel(recipe.train.backend)
     _write_started(recipe, checkpoint, kernel, log)
+    if rank() == 0:
+        pass_over_damaged(run, choice, log)
 
     source = first_alone("model", lambda: models.of_run(run, log))
     log.write(Phase(name="load", model=source.name, revision=source.revision))
@@ -122,7 +127,7 @@ def _write_started(recipe: Recipe, checkpoint: Path | None, kernel: Kernel | Non
             dtype=compute_dtype(),
             device=torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
             attention=kernel,
-            resumed_from=int(checkpoint.name.partition("-")[2]) if checkpoint else None,
+            resumed_from=step_of(checkpoint) if checkpoint else None,
         )
     )
     if could_be_faster(kernel):
@@ -215,7 +220,19 @@ def make_trainer(
     reporter.count_tokens(trainer)
     if recipe.train.micro_tokens and not trainer.args.packing:
         split_steps(trainer, recipe.train.micro_tokens)
+    _write_safely(trainer, CheckpointWriter(run, reporter.log, recipe.train.keep_checkpoints))
     return trainer
+
+
+def _write_safely(trainer: Any, writer: CheckpointWriter) -> None:
+    """Make the trainer leave its checkpoints to the writer."""
+    write = trainer._save_checkpoint
+
+    def save(*known: Any, **named: Any) -> None:
+        part = Path(trainer.args.output_dir) / f"checkpoint-{trainer.state.global_step}"
+        writer.save(lambda: write(*known, **named), part)
+
+    trainer._save_checkpoint = save
 
 
 def widen(model: Any) -> None:

@@ -5,6 +5,7 @@ import sys
 
 from fitune.core import jobs, runs
 from fitune.core.errors import ExitCode, UserError
+from fitune.core.runs.checkpoints import choose
 from fitune.tui.text import clean
 from fitune.tui.watch.follow import follow_to_end
 
@@ -15,7 +16,7 @@ def run(args: argparse.Namespace) -> int:
     run.recipe()  # one that can't be read is told here, and not by a worker after half a minute
     if run.state().trained and run.adapter.is_dir():  # a removed adapter is made again from the last checkpoint
         raise UserError(f"{run.name} has finished.", f"Its adapter is in {run.adapter}")
-    checkpoint = run.newest_checkpoint()
+    checkpoint = choose(run.checkpoints).checkpoint
     how = jobs.start(run, "train", share_gpu=args.share_gpu)
     print(f"Going on from {checkpoint.name if checkpoint else 'the start: there is no checkpoint'}.", file=sys.stderr)
     if args.detach:

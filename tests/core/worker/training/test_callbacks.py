@@ -20,7 +20,8 @@ def test_a_gradient_without_an_end_is_let_pass_only_where_its_step_is_skipped(
 
     from fitune.core.runs import EventLog
     from fitune.core.worker.memory_use import MemoryMeter
-    from fitune.core.worker.training.callbacks import NonFiniteLossError, Reporter
+    from fitune.core.worker.training.callbacks import Reporter
+    from fitune.core.worker.training.recovery.non_finite import NonFiniteError
     from fitune.core.worker.training.training_rows import TrainingRows
 
     run = make_run()
@@ -31,7 +32,7 @@ def test_a_gradient_without_an_end_is_let_pass_only_where_its_step_is_skipped(
     logs = {"loss": 1.0, "grad_norm": float("inf"), "learning_rate": 1e-4}
     for _ in range(allowed):
         reporter.on_log(args, state, None, logs)
-    with pytest.raises(NonFiniteLossError):
+    with pytest.raises(NonFiniteError):
         reporter.on_log(args, state, None, logs)
 
 

@@ -36,7 +36,7 @@ def test_a_run_tells_its_story_and_leaves_an_adapter(
     make_run: Callable[..., Run], tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run, flushed = make_run(), list[Path]()
-    monkeypatch.setattr("fitune.core.worker.training.callbacks.flush", flushed.append)
+    monkeypatch.setattr("fitune.core.worker.training.recovery.checkpoints.flush", flushed.append)
     train_here(run)
     events = list(Tail(run.events).read())
     assert [event.seq for event in events] == list(range(1, len(events) + 1))
@@ -238,11 +238,11 @@ def test_a_folder_without_a_model_is_a_sentence(make_run: Callable[..., Run], tm
 
 
 def test_a_loss_that_is_not_a_number_ends_the_run(make_run: Callable[..., Run]) -> None:
-    from fitune.core.worker.training.callbacks import NonFiniteLossError
+    from fitune.core.worker.training.recovery.non_finite import NonFiniteError
 
     run = make_run(train={"lr": 1.0, "max_grad_norm": 1000, "max_steps": 200, "scheduler": "constant"})
     poison(run)
-    with pytest.raises(NonFiniteLossError):
+    with pytest.raises(NonFiniteError):
         train_here(run)
 
 
