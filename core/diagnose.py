@@ -28,8 +28,8 @@ _RULES: tuple[tuple[str, FailureKind, str], ...] = (
     (
         r"OutOfMemoryError|CUDA out of memory|CUBLAS_STATUS_ALLOC_FAILED|does not fit in GPU memory",
         "oom",
-        "Lower train.micro_batch (and raise train.grad_accum as much), then model.max_seq_length; "
-        'or keep layers in host RAM with train.offload_layers = "auto". Then: fitune resume.',
+        "Close what else uses the card (nvidia-smi lists it), or take fewer rows at once: fitune resume RUN --set "
+        "train.micro_batch=1. With unsloth, train.offload_layers=auto keeps layers in host RAM.",
     ),
     (r"MemoryError|DefaultCPUAllocator|Cannot allocate memory", "oom", "The host's RAM is full: close other programs."),
     (  # wandb's classes of errors
@@ -42,7 +42,11 @@ _RULES: tuple[tuple[str, FailureKind, str], ...] = (
         "download",
         'Check the connection to the tracker (wandb), or train without it: train.report_to = "none".',
     ),
-    (r"NonFinite", "nan", "Halve train.lr, and look at the rows of the last steps; then: fitune resume."),
+    (
+        r"NonFinite",
+        "nan",
+        "Look at the rows of the last steps, and go on with half the rate: fitune resume RUN --set train.lr=VALUE.",
+    ),
     (
         r"GatedRepoError|RepositoryNotFoundError|LocalTokenNotFoundError|Invalid user token|40[13] Client Error"
         r"|Client error '40[13]|\b40[13] (?:Unauthorized|Forbidden)",

@@ -11,11 +11,13 @@ This page is made by `docs/generate.py` from the docstrings of the code.
 | file | content | written by |
 |---|---|---|
 | `run.json` | [recipe, versions, budget](#runjson) | the command that starts the run, once |
+| `changes.json` | fields of the recipe that a resume or a recovery has changed, by `group.key` | both of these |
 | `events.jsonl` | [all that happens, a line an event](#eventsjsonl) | the worker |
 | `worker.log` | what the worker and its libraries print | the worker |
 | `lock` | [who works](#the-small-files); held with `lockf` while the worker lives, touched every 5 s | the worker |
 | `stop` | empty; its presence asks the worker to stop, with a checkpoint | any command |
-| `checkpoints/` | `checkpoint-N/`, from which a run resumes; each appears whole | the worker |
+| `checkpoints/` | `checkpoint-N/`, from which a run resumes; whole, with digests in `manifest.json` | the worker |
+| `checkpoints/checkpoint-N.damaged` | a checkpoint that a resume found damaged, and passed over | the worker |
 | `adapter/` | the result, which plain PEFT loads; appears whole | the worker |
 | `merged/` | adapter and base model as one, with `proof.json`; appears whole | the merge job |
 | `gguf/` | GGUF files, each with its proof, and an Ollama `Modelfile`; each appears whole | the export job |

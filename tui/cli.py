@@ -118,6 +118,7 @@ def _following(commands: Commands) -> None:
     resume = commands.add_parser("resume", help="go on from the newest checkpoint")
     _run(resume, required=True)
     resume.add_argument("--detach", action="store_true", help="return at once")
+    _set(resume)
     _share(resume)
 
 

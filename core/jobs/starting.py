@@ -2,8 +2,9 @@
 
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 import orjson
@@ -18,15 +19,24 @@ from fitune.core.runs import Run, spawn
 Request = MergeRequest | ExportRequest | PushRequest
 
 
-def start(run: Run, job: str, share_gpu: bool = False, request: Request | None = None) -> str:
+def start(
+    run: Run,
+    job: str,
+    share_gpu: bool = False,
+    request: Request | None = None,
+    changes: Mapping[str, object] | None = None,
+) -> str:
     """Start the worker on a run and wait until it lives. Returns how: "setsid" or "systemd".
 
-    share_gpu: allow another run on the same card. request: written to JOB.json for the worker. Raises UserError if the
+    share_gpu: allow another run on the same card. request: written to JOB.json for the worker. changes: of the run's
+    recipe, by `group.key`, for the rest of the run. Raises UserError if the
     training stack is not installed, if the run is alive already, if another run holds its card, if its folder can't be
     written to, or if no worker came up.
     """
     if job != "push":  # the one job that is done without torch
         require_training_stack()
+    if changes and (tracker := changes.get("train.report_to")):
+        refuse_absent_tracker(str(tracker))
     try:
         with _one_start_at_a_time(run.path.parent):
             if run.holder_pid() is not None:
@@ -37,9 +47,18 @@ def start(run: Run, job: str, share_gpu: bool = False, request: Request | None =
             run.stop.unlink(missing_ok=True)
             if request is not None:
                 write_atomically(run.path / f"{job}.json", orjson.dumps(request, option=orjson.OPT_INDENT_2))
+            if changes:
+                run.change(changes)
             return spawn.spawn(run, job)
     except OSError as error:
         raise _unwritable(run, error) from None
+
+
+def refuse_absent_tracker(name: str) -> None:
+    """Raise UserError if the package of train.report_to is not installed: the trainer would find out after minutes."""
+    if name != "none" and find_spec(name) is None:
+        hint = f'Install it beside fitune (uv pip install {name}), or set report_to = "none".'
+        raise UserError(f"train.report_to: the package {name} is not installed.", hint)
 
 
 def _unwritable(run: Run, error: OSError) -> UserError:

@@ -3,13 +3,12 @@
 import platform
 import shutil
 from dataclasses import asdict, dataclass, replace
-from importlib.util import find_spec
 from pathlib import Path
 
 from fitune.core import runs
 from fitune.core.errors import UserError
 from fitune.core.forecast import Fit, Forecast, Resolved, budget_document, fit, forecast, resolve, site_of
-from fitune.core.jobs.starting import start
+from fitune.core.jobs.starting import refuse_absent_tracker, start
 from fitune.core.machine import Gpu, Machine, host, require_training_stack
 from fitune.core.memory import shapes
 from fitune.core.recipe import Recipe
@@ -52,7 +51,7 @@ def begin(
     a run that was refused leaves nothing behind, and one whose worker died at once its log.
     """
     require_training_stack()  # `start` asks too, but a budget that does not fit would be said first
-    _refuse_absent_tracker(recipe.train.report_to)
+    refuse_absent_tracker(recipe.train.report_to)
     base = runs.home(recipe.run.home)
     machine = host.detect(base / "runs")
     resolved = resolve(recipe, machine)
@@ -134,13 +133,6 @@ def _gpu_info(gpu: Gpu) -> GpuInfo:
         free_bytes=gpu.free_bytes,
         compute_capability=gpu.compute_capability,
     )
-
-
-def _refuse_absent_tracker(name: str) -> None:
-    """Raise UserError if the package of train.report_to is not installed: the trainer would find out after minutes."""
-    if name != "none" and find_spec(name) is None:
-        hint = f'Install it beside fitune (uv pip install {name}), or set report_to = "none".'
-        raise UserError(f"train.report_to: the package {name} is not installed.", hint)
 
 
 def _elsewhere(base: Path) -> list[str]:

@@ -1,9 +1,10 @@
 """Recipes: their fields, loading and checking them, and the presets to start from."""
 
-from fitune.core.recipe.changes import changed, value_of
+from fitune.core.recipe.changes import changed, value_of, with_values
 from fitune.core.recipe.fields import MOVES_THE_BASE, Data, Deliver, Lora, Model, Quant, Recipe, Run, Train, help_of
 from fitune.core.recipe.intervals import EVALS_PER_RUN, MIN_STEPS_BETWEEN, steps_between, times_in
 from fitune.core.recipe.load import GROUPS, parse, presets_dir
+from fitune.core.recipe.on_resume import changes_on_resume
 from fitune.core.recipe.presets import Preset
 from fitune.core.recipe.rules import find_contradictions
 
@@ -22,6 +23,7 @@ __all__ = [
     "Run",
     "Train",
     "changed",
+    "changes_on_resume",
     "find_contradictions",
     "help_of",
     "parse",
@@ -29,4 +31,5 @@ __all__ = [
     "steps_between",
     "times_in",
     "value_of",
+    "with_values",
 ]

@@ -21,3 +21,13 @@ def value_of(recipe: Recipe, name: str) -> Any:
     """The value of a field by `group.key`."""
     group, _, key = name.partition(".")
     return getattr(getattr(recipe, group), key)
+
+
+def with_values(tree: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """A recipe's tree, which was not checked yet, with `group.key` values set."""
+    changed_tree = dict(tree)
+    for name, value in changes.items():
+        group, _, key = name.partition(".")
+        fields = changed_tree.get(group)
+        changed_tree[group] = {**(fields if isinstance(fields, Mapping) else {}), key: value}
+    return changed_tree

@@ -8,6 +8,7 @@ import contextlib
 import os
 import signal
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Literal
 import orjson
 
 from fitune.core.errors import UserError
-from fitune.core.files import read_file
+from fitune.core.files import read_file, write_atomically
 from fitune.core.records import from_json
 from fitune.core.runs.checkpoints import numbered
 from fitune.core.runs.event_log import Tail
@@ -83,10 +84,27 @@ class Run:
         return from_json(RunInfo, raw)
 
     def recipe(self) -> "Recipe":
-        """The resolved recipe the run was made with."""
-        from fitune.core.recipe import parse  # pydantic: a third of what a screen would wait for
+        """The resolved recipe the run was made with, and what was changed since. Raises UserError."""
+        from fitune.core.recipe import parse, with_values  # pydantic: a third of what a screen would wait for
 
-        return parse(self.info().recipe, str(self.path / "run.json"))
+        return parse(with_values(self.info().recipe, self.changes()), str(self.path / "run.json"))
+
+    def changes(self) -> dict[str, object]:
+        """The fields of the recipe that a resume or a recovery has changed, by `group.key`. Raises UserError."""
+        path = self.path / "changes.json"
+        try:
+            changes = orjson.loads(read_file(path))
+        except FileNotFoundError:
+            return {}
+        except (OSError, orjson.JSONDecodeError) as error:
+            hint = "Remove it, to go on with the settings in run.json."
+            raise UserError(f"{path} can't be read ({error}).", hint) from None
+        return changes if isinstance(changes, dict) else {}
+
+    def change(self, changes: Mapping[str, object]) -> None:
+        """Change fields of the recipe for the rest of the run. Raises OSError, and UserError as `changes`."""
+        content = orjson.dumps(self.changes() | dict(changes), option=orjson.OPT_INDENT_2)
+        write_atomically(self.path / "changes.json", content)
 
     def state(self) -> RunState:
         """The state that its events add up to by now."""

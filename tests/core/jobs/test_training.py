@@ -14,7 +14,7 @@ import pytest
 from fitune.core import jobs, runs
 from fitune.core.errors import UserError
 from fitune.core.forecast.resolve import Resolved
-from fitune.core.jobs import training
+from fitune.core.jobs import starting, training
 from fitune.core.machine import host
 from fitune.core.machine.host import Gpu, Machine
 from fitune.core.recipe.load import Recipe
@@ -167,7 +167,7 @@ def test_a_missing_training_stack_is_said_before_all_else(
 def test_a_tracker_that_is_not_installed_is_told_before_the_start(
     here: Machine, fitune_home: Path, recipe: Callable[..., Recipe], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(training, "find_spec", lambda name: None)
+    monkeypatch.setattr(starting, "find_spec", lambda name: None)
     with pytest.raises(UserError, match="the package wandb is not installed"):
         jobs.begin(recipe(train={"report_to": "wandb"}))
     assert not fitune_home.exists()
