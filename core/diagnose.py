@@ -23,6 +23,18 @@ class Failure:
     hint: str
 
 
+HOST_IS_FULL = "The host's RAM is full: close other programs."
+"""The hint where it is not the card's memory that ran out."""
+
+
+class KnownFailure(Exception):
+    """A failure that was diagnosed where it happened."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.message)
+        self.failure = failure
+
+
 _RULES: tuple[tuple[str, FailureKind, str], ...] = (
     # (pattern over "TypeName: message", kind, hint); the first that matches counts
     (
@@ -31,7 +43,7 @@ _RULES: tuple[tuple[str, FailureKind, str], ...] = (
         "Close what else uses the card (nvidia-smi lists it), or take fewer rows at once: fitune resume RUN --set "
         "train.micro_batch=1. With unsloth, train.offload_layers=auto keeps layers in host RAM.",
     ),
-    (r"MemoryError|DefaultCPUAllocator|Cannot allocate memory", "oom", "The host's RAM is full: close other programs."),
+    (r"MemoryError|DefaultCPUAllocator|Cannot allocate memory", "oom", HOST_IS_FULL),
     (  # wandb's classes of errors
         r"\bAuthenticationError CommError\b|\bUsageError\b.*: (?:api_key not|No API key) configured",
         "auth",
@@ -95,6 +107,9 @@ def diagnose(error: BaseException, job: str = "train") -> Failure:
         chain.append(link)
         link = link.__cause__ or link.__context__
     for exception in chain:
+        if isinstance(exception, KnownFailure):
+            known = exception.failure
+            return Failure(known.kind, redact(known.message), redact(known.hint))
         if isinstance(exception, UserError):
             rule = _rule(chain)  # of the exception that it was raised from
             return Failure(rule[0] if rule else "data", redact(exception.message), redact(exception.hint))

@@ -5,7 +5,7 @@ samples. A field that is not known is left out of the line. docs/files.md is mad
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,13 +171,17 @@ class Warned:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recovered:
-    """Something went wrong and was put right. No job of this version writes it."""
+    """Something went wrong and was put right; the job continues."""
 
     type: ClassVar[str] = "recovered"
     kind: str
-    """Its subject, as a word."""
+    """Its subject, as a word: oom, nan (a step was left out), rate (it was halved), disk."""
     message: str
-    """An English sentence for people."""
+    """An English sentence for people: what changed, and what it costs. Names from the data may stand in it."""
+    step: int | None = None
+    """Training: the step at which it happened."""
+    set: dict[str, Any] | None = None
+    """The fields of the recipe that were changed, by `group.key`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,6 +18,7 @@ from fitune.core.worker.cards import rank
 from fitune.core.worker.cards.processes import OtherRanks, be_rank
 from fitune.core.worker.memory_use import MemoryMeter
 from fitune.core.worker.training import model_with_adapter
+from fitune.core.worker.training.recovery.leaving import Restart, restart, terminated
 
 JOBS = {
     "train": "fitune.core.worker.training.train",
@@ -44,9 +45,18 @@ def main() -> int:
     # A closed terminal changes nothing; SIGTERM means: stop with a checkpoint.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: run.request_stop())
+    signal.signal(signal.SIGTERM, lambda *_: _stop_soon(run))
     threading.Thread(target=keep_touching, args=(lock, run.lock, lambda: _end_unseen(log)), daemon=True).start()
-    return run_job(run, job, log)
+    try:
+        return run_job(run, job, log)
+    except Restart:
+        restart(run, job, lock)
+
+
+def _stop_soon(run: Run) -> None:
+    """Stop with a checkpoint, of the last step that is done: who sends SIGTERM kills soon."""
+    terminated.set()
+    run.request_stop()
 
 
 def _end_unseen(log: EventLog) -> None:
@@ -65,7 +75,10 @@ def _end_unseen(log: EventLog) -> None:
 
 
 def run_job(run: Run, job: str, log: EventLog) -> int:
-    """Do one job in this process, and log `failed` if it raises. Exit status: 0 done or stopped, 1 failed."""
+    """Do one job in this process, and log `failed` if it raises. Exit status: 0 done or stopped, 1 failed.
+
+    Raises Restart where the job is to be started anew, with other settings.
+    """
     others: OtherRanks | None = None
     try:
         info = run.info()
@@ -83,6 +96,8 @@ def run_job(run: Run, job: str, log: EventLog) -> int:
         if others:
             others.wait_for_end()
         return 0
+    except Restart:
+        raise
     except BaseException as error:
         print(redact(traceback.format_exc()), file=sys.stderr, flush=True)
         failure = diagnose(error, job)

@@ -1,6 +1,5 @@
-"""Callbacks of the trainer: events, the times of evaluations and checkpoints, the stop on request and on NaN."""
+"""Callbacks of the trainer: events, the times of evaluations and checkpoints, and the stop on request."""
 
-import math
 import time
 from collections import deque
 from collections.abc import Mapping
@@ -15,7 +14,6 @@ from fitune.core.runs import Eval, EventLog, Phase, Run, Step
 from fitune.core.worker.cards.rank import rank, total
 from fitune.core.worker.memory_use import MemoryMeter
 from fitune.core.worker.training.packing import Rows
-from fitune.core.worker.training.recovery.non_finite import NonFiniteError
 from fitune.core.worker.training.recovery.schedule import set_rate
 from fitune.core.worker.training.samples import Samples
 from fitune.core.worker.training.training_rows import TrainingRows
@@ -23,9 +21,6 @@ from fitune.core.worker.training.training_rows import TrainingRows
 MEMORY_EVERY_S = 15.0
 SPEEDS_KEPT = 1000
 """Steps whose median is the pace."""
-BAD_GRADIENTS_IN_A_ROW = 17
-"""fp16 training skips a step whose gradient overflows, and halves a scale that begins at 2^16 (torch's GradScaler):
-after 16 of them it scales no more, and the gradient is too large by itself."""
 
 
 @dataclass(slots=True)
@@ -73,7 +68,6 @@ class Reporter(TrainerCallback):
         self.run, self.log, self.train, self.memory, self.rows = run, log, train, memory, rows
         self.samples = samples
         self.batches = Batches()
-        self._bad_gradients = 0
         self._step_began = self._memory_written = 0.0
         self._tokens: list[int | torch.Tensor] = []
 
@@ -156,7 +150,6 @@ class Reporter(TrainerCallback):
                 step_s=step_s,
             )
         )
-        self._stop_on_nan(state.global_step, loss, grad_norm, skips=args.fp16)
         if self.memory.grew() or time.monotonic() - self._memory_written > MEMORY_EVERY_S:
             self._memory_written = time.monotonic()
             self.log.write(self.memory.read(state.global_step))
@@ -167,14 +160,3 @@ class Reporter(TrainerCallback):
         loss, elapsed_s = metrics.get("eval_loss"), metrics.get("eval_runtime")
         self.log.write(Eval(step=state.global_step, loss=loss, elapsed_s=elapsed_s))
         self.samples.during(model, state.global_step, state.max_steps)
-
-    def _stop_on_nan(self, step: int, loss: float, grad_norm: float, skips: bool) -> None:
-        """Raise NonFiniteError if the loss, or the gradient, is NaN or infinite.
-
-        skips: the optimizer skips such a step, as with fp16; else the weights are NaN by now.
-        """
-        self._bad_gradients = 0 if math.isfinite(grad_norm) else self._bad_gradients + 1
-        if not math.isfinite(loss):
-            raise NonFiniteError(f"the loss at step {step} is {loss}")
-        if self._bad_gradients >= (BAD_GRADIENTS_IN_A_ROW if skips else 1):
-            raise NonFiniteError(f"the gradient at step {step} is {grad_norm}")

@@ -29,7 +29,9 @@ from fitune.core.worker.rows import render
 from fitune.core.worker.rows.micro_batches import split_steps
 from fitune.core.worker.training import model_with_adapter, packing, record, saved_adapter
 from fitune.core.worker.training.callbacks import Reporter
-from fitune.core.worker.training.recovery.checkpoints import CheckpointWriter, pass_over_damaged, step_of
+from fitune.core.worker.training.recovery.checkpoints import pass_over_damaged, step_of
+from fitune.core.worker.training.recovery.guards import guarded, save_now, starting_anew_with_less
+from fitune.core.worker.training.recovery.leaving import StopNow, terminated
 from fitune.core.worker.training.samples import Samples, questions
 from fitune.core.worker.training.training_rows import TrainingRows, read_rows
 from fitune.core.worker.training.varlen_attention import allow_cudnn, could_be_faster
@@ -60,7 +62,8 @@ def run(run: Run, log: EventLog, memory: MemoryMeter) -> None:
 
     source = first_alone("model", lambda: models.of_run(run, log))
     log.write(Phase(name="load", model=source.name, revision=source.revision))
-    loaded = model_with_adapter.load(recipe, source)
+    with starting_anew_with_less(run, recipe, log):
+        loaded = model_with_adapter.load(recipe, source)
     _warn_of_unknown_modules(recipe.lora, loaded.model, log)
     _warn_of_experts(loaded.model, log)
     first_alone("start", lambda: saved_adapter.remember_start(run, loaded.model))
@@ -79,9 +82,12 @@ def run(run: Run, log: EventLog, memory: MemoryMeter) -> None:
     )
     reporter = Reporter(run, log, recipe.train, memory, rows, samples)
     trainer = make_trainer(run, recipe, loaded, rows, reporter, kernel)
+    guard = guarded(trainer, run, log, coder)
+    reporter.count_tokens(trainer)
 
     gc.collect()
-    train_from(checkpoint, trainer, run.stop)
+    with starting_anew_with_less(run, recipe, log, guard):
+        train_from(checkpoint, trainer, run.stop)
     log.write(memory.read(trainer.state.global_step))
     tensors = whole_adapter(trainer.model) if splits(recipe) else None
     leave()
@@ -93,7 +99,8 @@ def run(run: Run, log: EventLog, memory: MemoryMeter) -> None:
     if trainer.state.global_step:  # one that was stopped before its first step has nothing to save
         log.write(Phase(name="save"))
         saved_adapter.save(run, trainer.model, loaded.tokenizer, source, tensors)
-        samples.end(trainer.model, trainer.state.global_step, trainer.state.max_steps)
+        if not terminated.is_set():
+            samples.end(trainer.model, trainer.state.global_step, trainer.state.max_steps)
     _write_finished(trainer.state, reporter, time.monotonic() - began)
 
 
@@ -116,8 +123,12 @@ def train_from(checkpoint: Path | None, trainer: SFTTrainer, stop: Path) -> None
             trainer._load_from_checkpoint(str(checkpoint))
             trainer.state = state
             return
-    if not asked_to_stop:
+    if asked_to_stop:
+        return
+    try:
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    except StopNow:
+        save_now(trainer)
 
 
 def _write_started(recipe: Recipe, checkpoint: Path | None, kernel: Kernel | None, log: EventLog) -> None:
@@ -217,22 +228,9 @@ def make_trainer(
     share_rows(trainer)
     if splits(recipe):
         keep_files_of_one_card(trainer)
-    reporter.count_tokens(trainer)
     if recipe.train.micro_tokens and not trainer.args.packing:
         split_steps(trainer, recipe.train.micro_tokens)
-    _write_safely(trainer, CheckpointWriter(run, reporter.log, recipe.train.keep_checkpoints))
     return trainer
-
-
-def _write_safely(trainer: Any, writer: CheckpointWriter) -> None:
-    """Make the trainer leave its checkpoints to the writer."""
-    write = trainer._save_checkpoint
-
-    def save(*known: Any, **named: Any) -> None:
-        part = Path(trainer.args.output_dir) / f"checkpoint-{trainer.state.global_step}"
-        writer.save(lambda: write(*known, **named), part)
-
-    trainer._save_checkpoint = save
 
 
 def widen(model: Any) -> None:
