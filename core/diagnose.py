@@ -75,8 +75,19 @@ _RULES: tuple[tuple[str, FailureKind, str], ...] = (
     (
         r"SafetensorError|PytorchStreamReader",
         "data",
-        "A file of the model or of the newest checkpoint is damaged. Fetch the model again, or remove that folder in "
-        "the run's checkpoints; then: fitune resume.",
+        "A file of the model is damaged. Fetch the model again; then: fitune resume.",
+    ),
+    (
+        r"trust_remote_code",
+        "data",
+        "The model brings Python code of its own, which is not run unasked. If you have read it and trust it, start a "
+        "new run with model.trust_remote_code = true.",
+    ),
+    (
+        r"does not appear to have a file named|is not a valid JSON file|Can't load tokenizer|Couldn't instantiate the "
+        r"backend tokenizer",
+        "data",
+        "A file of the model is missing or damaged. Fetch the model again, or choose another.",
     ),
     (
         r"OfflineModeIsEnabled|LocalEntryNotFoundError|ConnectError|ConnectTimeout|ReadTimeout|ConnectionError|HfHubHTTPError|NameResolutionError",

@@ -39,6 +39,7 @@ from fitune.core.records import from_json
 from fitune.core.runs import EventData, EventLog, Failed, Phase, Run, Warned
 from fitune.core.worker import models
 from fitune.core.worker.device import compute_dtype
+from fitune.core.worker.rows.time_limit import limit_template
 from fitune.core.worker.training import model_with_adapter
 
 QUESTIONS = 5
@@ -157,6 +158,7 @@ def load(run: Run, pipe: Pipe, halted: threading.Event) -> ChatModel:
     biases = [(bias, bias.detach().clone()) for name, bias in named if name.endswith("bias")]
     model = PeftModel.from_pretrained(base, run.adapter).eval()
     tokenizer = AutoTokenizer.from_pretrained(run.adapter, trust_remote_code=recipe.model.trust_remote_code)
+    limit_template(tokenizer)
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
     pipe.write(Ready(device, source.name, tuple(questions)))
     return ChatModel(model, biases, tokenizer, stop_ids(tokenizer, source.path), pipe, halted)

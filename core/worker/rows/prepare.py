@@ -19,6 +19,7 @@ from fitune.core.tokens import Example, Token, TokenStats, lengths
 from fitune.core.worker import models
 from fitune.core.worker.memory_use import MemoryMeter
 from fitune.core.worker.rows.render import IGNORED, RefusedRow, TokenizedRow, ensure_template, render
+from fitune.core.worker.rows.time_limit import limit_template
 
 LOG_EVERY_S = 0.5
 SPREAD_EXAMPLES = 8
@@ -35,6 +36,7 @@ def run(run: Run, log: EventLog, memory: MemoryMeter) -> None:
     recipe = run.recipe()
     log.write(Started(model=recipe.model.id, source=recipe.data.source))
     tokenizer = _fetch(run, recipe.model, log)
+    limit_template(tokenizer)
     counter = TokenCounter(tokenizer, plain_template=ensure_template(tokenizer))
     skipped = _count_all(run, recipe.data, counter, log)
     if skipped is None:

@@ -20,6 +20,7 @@ from fitune.core.runs import EventLog, Finished, Phase, Run, Started, Tail, Warn
 from fitune.core.runs.checkpoints import choose
 from fitune.core.units import GIB
 from fitune.core.worker import models
+from fitune.core.worker.architecture.base_files import refuse_damaged
 from fitune.core.worker.cards.rank import first_alone, leave, rank, ranks, splits, total
 from fitune.core.worker.cards.shards import keep_files_of_one_card, whole_adapter
 from fitune.core.worker.cards.share import share_rows
@@ -27,6 +28,7 @@ from fitune.core.worker.device import compute_dtype
 from fitune.core.worker.memory_use import MemoryMeter
 from fitune.core.worker.rows import render
 from fitune.core.worker.rows.micro_batches import split_steps
+from fitune.core.worker.rows.time_limit import limit_template
 from fitune.core.worker.training import model_with_adapter, packing, record, saved_adapter
 from fitune.core.worker.training.callbacks import Reporter
 from fitune.core.worker.training.recovery.checkpoints import pass_over_damaged, step_of
@@ -61,6 +63,7 @@ def run(run: Run, log: EventLog, memory: MemoryMeter) -> None:
         pass_over_damaged(run, choice, log)
 
     source = first_alone("model", lambda: models.of_run(run, log))
+    refuse_damaged(source.path)
     log.write(Phase(name="load", model=source.name, revision=source.revision))
     with starting_anew_with_less(run, recipe, log):
         loaded = model_with_adapter.load(recipe, source)
@@ -69,6 +72,7 @@ def run(run: Run, log: EventLog, memory: MemoryMeter) -> None:
     first_alone("start", lambda: saved_adapter.remember_start(run, loaded.model))
 
     log.write(Phase(name="data", source=recipe.data.source))
+    limit_template(render.text_part(loaded.tokenizer))
     rows = read_rows(run, recipe, loaded.tokenizer, log)
     coder = render.text_part(loaded.tokenizer)
     samples = Samples(

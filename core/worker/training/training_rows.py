@@ -10,7 +10,7 @@ import orjson
 from fitune.core.data import dataset, eval_fraction, numbered
 from fitune.core.data.split import split
 from fitune.core.errors import Problem
-from fitune.core.files import write_atomically
+from fitune.core.files import read_file, write_atomically
 from fitune.core.recipe import Recipe
 from fitune.core.records import from_json
 from fitune.core.runs import EventLog, Run, Warned
@@ -78,7 +78,15 @@ def keep_digest(run: Run, rows: Sequence[dict[str, Any]], held_out: Sequence[int
     path, now = run.path / "rows.json", RowsDigest(len(rows), digest.hexdigest(), _digest_of(held_out))
     if run.newest_checkpoint() is None or not path.exists():
         write_atomically(path, orjson.dumps(now))
-    elif (began_with := from_json(RowsDigest, orjson.loads(path.read_bytes()))) != now:
+        return
+    try:
+        began_with = from_json(RowsDigest, orjson.loads(read_file(path)))
+    except (OSError, orjson.JSONDecodeError):
+        write_atomically(path, orjson.dumps(now))
+        message = "rows.json can't be read: nobody knows if the data have changed since this run began."
+        log.write(Warned(kind="changed", message=message))
+        return
+    if began_with != now:
         message = (
             "The data, or the rows held out, have changed since this run began "
             f"({began_with.rows} rows then, {len(rows)} now): it continues with the rows of now. Some held-out rows "

@@ -15,7 +15,7 @@ def run(args: argparse.Namespace) -> int:
     """Exit status as `train`. Raises UserError if the run is alive or complete, or a setting can't change any more."""
     run = runs.find(runs.home(), args.run)
     recipe = run.recipe()  # one that can't be read is told here, and not by a worker after half a minute
-    if run.state().trained and run.adapter.is_dir():  # a removed adapter is made again from the last checkpoint
+    if run.state().trained and run.has_adapter():  # a removed adapter is made again from the last checkpoint
         raise UserError(f"{run.name} has finished.", f"Its adapter is in {run.adapter}")
     checkpoint = choose(run.checkpoints).checkpoint
     changes = changes_on_resume(recipe, args.set, checkpoint is not None)
