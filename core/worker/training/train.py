@@ -22,7 +22,7 @@ from fitune.core.units import GIB
 from fitune.core.worker import models
 from fitune.core.worker.architecture.base_files import refuse_damaged
 from fitune.core.worker.cards.rank import first_alone, leave, rank, ranks, splits, total
-from fitune.core.worker.cards.shards import keep_files_of_one_card, whole_adapter
+from fitune.core.worker.cards.shards import keep_files_of_one_card, split_layers_alone, whole_adapter
 from fitune.core.worker.cards.share import share_rows
 from fitune.core.worker.device import compute_dtype
 from fitune.core.worker.memory_use import MemoryMeter
@@ -231,6 +231,7 @@ def make_trainer(
         packing.pad_flat_batches(trainer, loaded.model.config.model_type)
     share_rows(trainer)
     if splits(recipe):
+        split_layers_alone(trainer)
         keep_files_of_one_card(trainer)
     if recipe.train.micro_tokens and not trainer.args.packing:
         split_steps(trainer, recipe.train.micro_tokens)
