@@ -1,5 +1,6 @@
 """Callbacks of the trainer: events, the times of evaluations and checkpoints, and the stop on request."""
 
+import math
 import time
 from collections import deque
 from collections.abc import Mapping
