@@ -2,6 +2,8 @@
 
 from fitune.core.jobs.delivering import check_export, check_push, check_repo, export, merge, push
 from fitune.core.jobs.preparing import prepare
+from fitune.core.jobs.racing import tune_lr
+from fitune.core.jobs.scoring import score
 from fitune.core.jobs.starting import refuse_busy_gpu, start
 from fitune.core.jobs.training import Begun, begin
 
@@ -16,5 +18,7 @@ __all__ = [
     "prepare",
     "push",
     "refuse_busy_gpu",
+    "score",
     "start",
+    "tune_lr",
 ]

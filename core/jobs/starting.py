@@ -11,13 +11,13 @@ from pathlib import Path
 import orjson
 
 from fitune.core import runs
-from fitune.core.deliver import ExportRequest, MergeRequest, PushRequest
+from fitune.core.deliver import ExportRequest, MergeRequest, PushRequest, RaceRequest, ScoreRequest
 from fitune.core.errors import UserError
 from fitune.core.files import write_atomically
 from fitune.core.machine import require_training_stack
 from fitune.core.runs import Run, spawn
 
-Request = MergeRequest | ExportRequest | PushRequest
+Request = MergeRequest | ExportRequest | PushRequest | ScoreRequest | RaceRequest
 
 
 def start(

@@ -114,8 +114,8 @@ def _info(resolved: Resolved, machine: Machine, found: Forecast | None, preset: 
         preset=preset,
         budget=from_json(BudgetInfo, asdict(budget_document(found))) if found else None,
         workload=asdict(found.work) if found and found.work else None,
-        gpu=_gpu_info(resolved.gpu) if resolved.gpu else None,
-        gpus=tuple(map(_gpu_info, resolved.gpus)) if len(resolved.gpus) > 1 else (),
+        gpu=gpu_info(resolved.gpu) if resolved.gpu else None,
+        gpus=tuple(map(gpu_info, resolved.gpus)) if len(resolved.gpus) > 1 else (),
         ranks=resolved.ranks,
         cpu=machine.cpu_name,
         backend_reason=resolved.backend_reason,
@@ -125,7 +125,8 @@ def _info(resolved: Resolved, machine: Machine, found: Forecast | None, preset: 
     )
 
 
-def _gpu_info(gpu: Gpu) -> GpuInfo:
+def gpu_info(gpu: Gpu) -> GpuInfo:
+    """The card as run.json keeps it."""
     return GpuInfo(
         uuid=gpu.uuid,
         name=gpu.name,

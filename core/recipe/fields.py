@@ -87,8 +87,9 @@ class Data(Group):
     """The split of a Hub data set."""
     columns: dict[str, str] = {}
     """Your column for each role, where auto is not sure: {prompt = "question", completion = "answer"}."""
-    eval_fraction: Annotated[float, Field(ge=0, le=0.5)] = 0.05
-    """Share of the rows held out from training, to see if the model learns or only memorises."""
+    eval_fraction: Annotated[float, Field(ge=0, le=0.5)] | Literal["auto"] = "auto"
+    """Share of the rows held out from training, to see if the model learns or only memorises, and to score it
+    afterwards. auto holds out a twentieth, but enough for a verdict where there are some hundred rows."""
     loss_on: Literal["answers", "all"] = "answers"
     """Learn to write the answers only, or the questions too."""
     packing: bool | Literal["auto"] = "auto"
@@ -139,6 +140,12 @@ class Train(Group):
     """Steps between checkpoints, from which a run resumes; nothing means about 10 in a run."""
     keep_checkpoints: Annotated[int, Field(ge=1, le=1000)] = 2
     """Number of the newest checkpoints that stay on disk."""
+    patience: Annotated[int, Field(ge=0, le=1000)] = 3
+    """Stop after this many evaluations in a row that are surely worse than the best: the model only memorises by then.
+    0 never stops early. Either way the adapter of the best evaluation is what you get."""
+    score: Literal["auto", "all", "off"] = "auto"
+    """Score base and tuned model on the held-out rows at the end: auto takes a tenth of the training's time at most,
+    all takes every held-out row."""
     report_to: Literal["none", "tensorboard", "wandb", "trackio", "mlflow"] = "none"
     """An experiment tracker that also gets the numbers; fitune always keeps its own log in the run's folder."""
 

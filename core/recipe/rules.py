@@ -15,7 +15,7 @@ def find_contradictions(recipe: Recipe) -> list[Problem]:
     ]
     if recipe.train.eval_every is not None and recipe.data.eval_fraction == 0:
         problems.append(
-            Problem("train.eval_every", "is set, but no rows are held out.", "Set data.eval_fraction = 0.05.")
+            Problem("train.eval_every", "is set, but no rows are held out.", 'Set data.eval_fraction = "auto".')
         )
     return problems
 

@@ -23,6 +23,8 @@ from fitune.core.worker.training.recovery.leaving import Restart, restart, termi
 JOBS = {
     "train": "fitune.core.worker.training.train",
     "prepare": "fitune.core.worker.rows.prepare",
+    "tune-lr": "fitune.core.worker.scoring.race",
+    "score": "fitune.core.worker.scoring.job",
     "merge": "fitune.core.worker.merging.merge",
     "export": "fitune.core.worker.gguf.export",
     "push": "fitune.core.worker.hub.push",
@@ -89,8 +91,8 @@ def run_job(run: Run, job: str, log: EventLog) -> int:
         memory = MemoryMeter(card.uuid if card else None, info.budget.total_bytes if info.budget else None)
         if rank.splits(run.recipe()):
             os.environ.update(rank.SPLIT)
-        # Before the job's own imports: unsloth must come before trl, transformers and peft. Only training wants it.
-        model_with_adapter.prepare(run.recipe().train.backend if job == "train" else "trl")
+        # Before the job's own imports: unsloth must come before trl, transformers and peft. Only trainings want it.
+        model_with_adapter.prepare(run.recipe().train.backend if job in ("train", "tune-lr") else "trl")
         rank.join()
         importlib.import_module(JOBS[job]).run(run, log, memory)
         if others:

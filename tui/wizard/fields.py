@@ -78,6 +78,8 @@ class Field:
             return " ".join(part for part in said if part)
         if self.kind == "list":
             return "words, with commas between"
+        if self.name == "data.eval_fraction":
+            return f"auto, or from {self.low:g} up to {self.high:g}"
         return "text, or empty" if self.optional else "text"
 
 
@@ -122,6 +124,8 @@ def parse(field: Field, text: str) -> Any:
     if field.kind == "text":
         if field.name == "data.columns":
             return _json_object(text)
+        if field.name == "data.eval_fraction" and text != "auto":
+            return _number(field, text)
         return int(text) if field.name == "train.offload_layers" and text.isdecimal() else text
     return _number(field, text)
 

@@ -149,7 +149,8 @@ def _data(draft: Draft, asked: Recipe) -> str:
     if asked.data.source == UNCHOSEN and not draft.source:
         return "not chosen yet"
     if draft.report is None:
-        return f"{asked.data.source}, {asked.data.eval_fraction:.0%} held out to check"
+        share = asked.data.eval_fraction
+        return f"{asked.data.source}, {'some' if share == 'auto' else f'{share:.0%}'} held out to check"
     about = "" if draft.report.rows_counted else "about "
     rows = numbered("{n} row[|s]", draft.report.rows)
     return f"{asked.data.source}: {about}{rows} ({draft.report.format}), {_held_out(asked, draft.report.rows)}"

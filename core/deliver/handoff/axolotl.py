@@ -58,6 +58,9 @@ def not_carried(spec: TrainingSpec, kind: RowKind) -> list[str]:
         notes.append("run.vram_limit_gib: Axolotl takes what it needs of the card.")
     if spec.recipe.run.gpu is not None:
         notes.append("run.gpu: choose the card with CUDA_VISIBLE_DEVICES.")
+    if kind.has_eval:
+        notes.append(f"train.patience = {train.patience}: Axolotl trains to its end, and the last adapter is kept.")
+        notes.append(f"train.score = {train.score}: Axolotl compares no answers with those of the base model.")
     if kind.holds == "text":
         notes.append("rows of plain text that are too long lose their end in fitune; Axolotl cuts them into several.")
     if kind.holds == "messages":

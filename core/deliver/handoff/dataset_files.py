@@ -45,7 +45,7 @@ def detect_kind(recipe: Recipe) -> RowKind:
             f"{recipe.data.source} mixes chats and plain pairs of prompt and completion.",
             "Only the script reads both: fitune handoff --to script",
         )
-    _, held_out = split(head, recipe.data.eval_fraction, recipe.train.seed)
+    _, held_out = split(head, eval_fraction(recipe, len(head)), recipe.train.seed)
     return RowKind(kinds.pop(), bool(held_out))
 
 

@@ -21,7 +21,7 @@ text = text_part(tokenizer)  # of a model that also sees, the tokenizer inside i
 ensure_template(text)
 
 
-def load(name):
+def load(name, packed):
     """A data set of a file's rows; None if there are none. Rows longer than LENGTH lose their end."""
     rows = []
     with open(HERE / name, encoding="utf-8") as file:
@@ -30,10 +30,10 @@ def load(name):
                 if sample.first is not None and sample.first < LENGTH:  # else no trained token is left
                     rows.append({"input_ids": sample.ids[:LENGTH], "labels": sample.labels[:LENGTH]})
     data = Dataset.from_list(rows) if rows else None
-    return pack_dataset(data, LENGTH, "bfd") if PACKING and data else data
+    return pack_dataset(data, LENGTH, "bfd") if packed and data else data
 
 
-train_set, eval_set = load("train.jsonl"), load("eval.jsonl")
+train_set, eval_set = load("train.jsonl", PACKING), load("eval.jsonl", False)
 '''
 USER_ERROR = '''
 
@@ -131,6 +131,8 @@ def not_carried(spec: TrainingSpec, backend: str) -> list[str]:
         notes.append("data.packing: fitune first tries whether packed rows would see each other in this model.")
     if spec.packing_is_open:
         notes.append('data.packing = "auto": fitune decides by the lengths of the rows; here PACKING decides.')
+    if spec.recipe.data.eval_fraction != 0:
+        notes.append("train.patience: the script trains to its end, and keeps the last adapter, not the best.")
     if run.vram_limit_gib is not None:
         notes.append("run.vram_limit_gib: the script takes as much of the card as it needs.")
     if run.gpu is not None:
@@ -214,7 +216,7 @@ def _config(train: Train) -> dict[str, str]:
     return {
         "output_dir": 'str(HERE / "work")',
         "per_device_train_batch_size": "MICRO_BATCH",
-        "per_device_eval_batch_size": "MICRO_BATCH",
+        "per_device_eval_batch_size": "1",
         "gradient_accumulation_steps": "GRAD_ACCUM",
         "num_train_epochs": repr(train.epochs),
         "max_steps": repr(train.max_steps or -1),
@@ -237,6 +239,7 @@ def _config(train: Train) -> dict[str, str]:
         "logging_nan_inf_filter": "False",
         "eval_strategy": '"steps" if eval_set else "no"',
         "eval_steps": "EVAL_EVERY",
+        "eval_on_start": "bool(eval_set)",
         "save_steps": "SAVE_EVERY",
         "save_total_limit": repr(train.keep_checkpoints),
         "prediction_loss_only": "True",

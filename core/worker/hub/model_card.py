@@ -172,9 +172,13 @@ def _data(recipe: Recipe, state: RunState) -> Rows:
             code(public_name(data.source)) + (f", split {plain(data.split)}" if is_hub_id(data.source) else ""),
         ),
         *([("rows trained on", rows)] if rows is not None else []),
-        ("held out", f"at most {data.eval_fraction:.3g} of the rows"),
+        ("held out", _held_out(data.eval_fraction)),
         ("learns to write", "the answers" if data.loss_on == "answers" else "all of a row"),
     ]
+
+
+def _held_out(fraction: float | str) -> str:
+    return "5 % of the rows, of few rows more" if isinstance(fraction, str) else f"{fraction:.3g} of the rows"
 
 
 def _settings(run: Run, spec: TrainingSpec, state: RunState) -> Rows:

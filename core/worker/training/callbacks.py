@@ -11,9 +11,10 @@ import torch
 from transformers import TrainerCallback
 
 from fitune.core.recipe import Train, steps_between
-from fitune.core.runs import Eval, EventLog, Phase, Run, Step
+from fitune.core.runs import Eval, EventLog, Phase, Run, Step, Warned
 from fitune.core.worker.cards.rank import rank, total
 from fitune.core.worker.memory_use import MemoryMeter
+from fitune.core.worker.scoring.held_out import HeldOut
 from fitune.core.worker.training.packing import Rows
 from fitune.core.worker.training.recovery.schedule import set_rate
 from fitune.core.worker.training.samples import Samples
@@ -64,11 +65,21 @@ class Reporter(TrainerCallback):
     """Writes step, eval and memory events; decides when to evaluate, save and stop."""
 
     def __init__(
-        self, run: Run, log: EventLog, train: Train, memory: MemoryMeter, rows: TrainingRows, samples: Samples
+        self,
+        run: Run,
+        log: EventLog,
+        train: Train,
+        memory: MemoryMeter,
+        rows: TrainingRows,
+        held_out: HeldOut | None,
+        samples: Samples,
     ) -> None:
+        """held_out: None without held-out rows."""
         self.run, self.log, self.train, self.memory, self.rows = run, log, train, memory, rows
-        self.samples = samples
+        self.held_out, self.samples = held_out, samples
         self.batches = Batches()
+        self.ended_early = False
+        """True if the training was ended because it could not get better."""
         self._step_began = self._memory_written = 0.0
         self._tokens: list[int | torch.Tensor] = []
 
@@ -101,7 +112,7 @@ class Reporter(TrainerCallback):
                 group["warmup_steps"] = args.get_warmup_steps(state.max_steps)
         self.samples.begin(model, state.global_step)
         epoch_steps = math.ceil(len(train_dataloader) / args.gradient_accumulation_steps)
-        held_out = token_count(self.rows.held_out)
+        held_out = token_count(self.rows.looked_at)
         self.log.write(
             Phase(
                 name="train",
@@ -122,11 +133,11 @@ class Reporter(TrainerCallback):
         eval_every, save_every = (
             steps_between(asked, state.max_steps) for asked in (self.train.eval_every, self.train.save_every)
         )
-        control.should_evaluate = bool(self.rows.held_out) and (last or step % eval_every == 0)
+        control.should_evaluate = self.held_out is not None and (last or step % eval_every == 0)
         control.should_save = last or step % save_every == 0
         if total(rank() == 0 and self.run.stop.exists()) and not last:
             control.should_save = control.should_training_stop = True
-        if control.should_save and hasattr(optimizer, "eval"):
+        if (control.should_save or control.should_evaluate) and hasattr(optimizer, "eval"):
             optimizer.eval()  # schedule_free_adamw saves other weights than it trains; the next step turns back
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
@@ -158,6 +169,18 @@ class Reporter(TrainerCallback):
     def on_evaluate(
         self, args: Any, state: Any, control: Any, metrics: dict[str, Any], model: Any = None, **_: Any
     ) -> None:
-        loss, elapsed_s = metrics.get("eval_loss"), metrics.get("eval_runtime")
-        self.log.write(Eval(step=state.global_step, loss=loss, elapsed_s=elapsed_s))
-        self.samples.during(model, state.global_step, state.max_steps)
+        assert self.held_out is not None
+        loss, rows = self.held_out.add(state.global_step, model), len(self.held_out.looks.tokens)
+        self.log.write(Eval(step=state.global_step, loss=loss, rows=rows, elapsed_s=metrics.get("eval_runtime")))
+        if self.held_out.is_over and state.global_step < state.max_steps:
+            self._stop_early(state.global_step, control)
+        elif state.global_step:
+            self.samples.during(model, state.global_step, state.max_steps)
+
+    def _stop_early(self, step: int, control: Any) -> None:
+        message = (
+            f"Stopped at step {step}: the last {self.train.patience} looks at the held-out rows were all surely worse "
+            "than the best, so the model only memorises by now. train.patience = 0 goes on to the end."
+        )
+        self.log.write(Warned(kind="patience", message=message))
+        self.ended_early = control.should_training_stop = control.should_save = True

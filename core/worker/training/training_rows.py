@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from fitune.core.data import dataset, eval_fraction, numbered
-from fitune.core.data.split import split
+from fitune.core.data.split import look_rows, split
 from fitune.core.errors import Problem
 from fitune.core.files import read_file, write_atomically
 from fitune.core.recipe import Recipe
@@ -16,8 +16,8 @@ from fitune.core.records import from_json
 from fitune.core.runs import EventLog, Run, Warned
 from fitune.core.worker.rows import render
 from fitune.core.worker.rows.truncate import TruncatedRows, nothing_left_error, truncate
+from fitune.core.worker.scoring.rows import keys_of
 from fitune.core.worker.training.packing import Rows
-from fitune.core.worker.training.samples import CANDIDATE_ROWS
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +37,12 @@ class TrainingRows:
     """The rows of a training as token ids with labels."""
 
     train: Rows
-    held_out: Rows
-    for_samples: list[dict[str, Any]]
-    """Some held-out rows in canonical form, for sample questions."""
+    looked_at: Rows
+    """Those held-out rows whose loss is taken at each evaluation."""
+    held_out: list[dict[str, Any]]
+    """All held-out rows in canonical form."""
+    keys: set[str]
+    """The digests of the rows to train on."""
 
 
 def read_rows(run: Run, recipe: Recipe, tokenizer: Any, log: EventLog) -> TrainingRows:
@@ -60,14 +63,17 @@ def read_rows(run: Run, recipe: Recipe, tokenizer: Any, log: EventLog) -> Traini
     _warn_of_twins(log, sum(moved))
     length, loss_on = recipe.model.max_seq_length, recipe.data.loss_on
     trained = truncate((rows[index] for index in train_indexes), tokenizer, length, loss_on)
-    held_out = truncate((rows[index] for index in eval_indexes), tokenizer, length, loss_on)
+    stride = max(1, len(eval_indexes) // look_rows(recipe, len(train_indexes)))
+    looked_at = truncate((rows[index] for index in eval_indexes[::stride]), tokenizer, length, loss_on)
     _warn_of_changes(log, skipped, trained, len(train_indexes))
     if not trained.rows:
         raise nothing_left_error(trained, recipe.data.source)
-    if eval_indexes and not held_out.rows:
+    if eval_indexes and not looked_at.rows:
         message = f"No answer is left in the {len(eval_indexes)} held-out rows: there is no held-out loss."
         log.write(Warned(kind="eval", message=message))
-    return TrainingRows(trained.rows, held_out.rows, [rows[index] for index in eval_indexes[:CANDIDATE_ROWS]])
+    held_out = [rows[index] for index in eval_indexes]
+    keys = keys_of(rows[index] for index in train_indexes) if held_out else set()
+    return TrainingRows(trained.rows, looked_at.rows, held_out, keys)
 
 
 def keep_digest(run: Run, rows: Sequence[dict[str, Any]], held_out: Sequence[int], log: EventLog) -> None:

@@ -44,7 +44,7 @@ def test_a_run_tells_its_story_and_leaves_an_adapter(
     end = events[-1].data
     assert isinstance(end, Finished)
     assert not end.stopped
-    assert [each.step for each in data_of(run.events, Eval)] == [3, 6, 8]
+    assert [each.step for each in data_of(run.events, Eval)] == [0, 3, 6, 8]
     assert run.loss_fell()
     assert [path.name for path in sorted(run.checkpoints.iterdir())] == ["checkpoint-6", "checkpoint-8"]
     assert flushed == [run.path / "work" / f"checkpoint-{step}" for step in (3, 6, 8)], "before they appear"

@@ -62,7 +62,9 @@ def test_a_time_left_is_promised_only_where_the_run_is_long_enough_to_tell_one(
     [
         (1, {}, "1 row (question_answer), none held out to check"),
         (9, {}, "9 rows (question_answer), none held out to check"),
-        (11, {}, "11 rows (question_answer), 5% held out to check"),
+        (11, {}, "11 rows (question_answer), none held out to check"),
+        (11, {"data.eval_fraction": "0.1"}, "11 rows (question_answer), 10% held out to check"),
+        (60, {}, "60 rows (question_answer), 17% held out to check"),
         (50_000, {}, "50,000 rows (question_answer), about 256 held out to check"),
         (10_000, {"data.eval_fraction": "0"}, "10,000 rows (question_answer), none held out to check"),
     ],
