@@ -23,6 +23,7 @@ This page is made by `docs/generate.py` from the docstrings of the code.
 | `gguf/` | GGUF files, each with its proof, and an Ollama `Modelfile`; each appears whole | the export job |
 | `merged.failed/` | a merged model that failed its proof | the merge job |
 | `rows.json` | [what the rows were](#the-small-files), so that a change is noticed | the worker |
+| `replay.jsonl` | the base model's own answers to general prompts, where `data.replay` asks for them | the worker |
 | `base.json` | [the same](#the-small-files) of a base model in a folder | the worker |
 | `start.safetensors` | how an adapter started that changed its base (PiSSA, OLoRA) | the worker |
 | `looks/` | [the losses of held-out rows](#the-small-files), and adapters that may be delivered | the worker |

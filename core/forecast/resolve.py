@@ -49,17 +49,18 @@ def resolve(recipe: Recipe, machine: Machine, need_data: bool = True) -> Resolve
         "model": {"id": _absolute(recipe.model.id, "model.id")},
         "run": {},
     }
-    source = _absolute(recipe.data.source, "data.source") if need_data else recipe.data.source
+    key = "data.sources" if recipe.data.sources else "data.source"
+    data = recipe.data.with_sources(lambda name: _absolute(name, key)) if need_data else recipe.data
     notes = []
     of_several = (*for_split(recipe, gpus), *shared_batch(recipe, ranks))
     for group, changes, why in (*_adaptations(recipe, backend, gpu), *of_several):
         changed[group].update(changes)
-        said = ", ".join(f"{group}.{key} = {value}" for key, value in changes.items())
+        said = ", ".join(f"{group}.{name} = {value}" for name, value in changes.items())
         notes.append(f"{said}: {why}")
     resolved = recipe.model_copy(
         update={
             **{group: getattr(recipe, group).model_copy(update=changes) for group, changes in changed.items()},
-            "data": recipe.data.model_copy(update={"source": source}),
+            "data": data,
         }
     )
     if contradictions := find_contradictions(resolved):  # with a backend that "auto" left open

@@ -16,6 +16,7 @@ PHASES = {
     "download": "fetching the model",
     "load": "loading the model",
     "data": "reading the data",
+    "replay": "mixing in general rows",
     "prepare": "preparing",
     "train": "training",
     "save": "saving the adapter",

@@ -15,7 +15,7 @@ MAIN = (
     "train.micro_batch", "train.grad_accum", "train.optimizer",
 )  # fmt: skip
 """The ten fields that matter first; the others are folded away."""
-ELSEWHERE = ("data.source", "data.columns")
+ELSEWHERE = ("data.source", "data.sources", "data.columns")
 """Asked by a step of their own."""
 LABELS = {
     "model.id": "Base model",

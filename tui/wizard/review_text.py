@@ -83,7 +83,7 @@ def network(asked: Recipe) -> list[str]:
     said = []
     if not os.path.exists(os.path.expanduser(asked.model.id)):
         said.append("The model comes from the Hub, unless it is here already.")
-    if not os.path.exists(os.path.expanduser(asked.data.source)):
+    if not all(os.path.exists(os.path.expanduser(each.source)) for each in asked.data.all_sources()):
         said.append("The data come from the Hub.")
     if asked.train.report_to == "wandb" or TRACKER_SERVERS.get(asked.train.report_to, "") in os.environ:
         said.append(f"Numbers go to {asked.train.report_to}.")
@@ -150,10 +150,10 @@ def _data(draft: Draft, asked: Recipe) -> str:
         return "not chosen yet"
     if draft.report is None:
         share = asked.data.eval_fraction
-        return f"{asked.data.source}, {'some' if share == 'auto' else f'{share:.0%}'} held out to check"
+        return f"{asked.data.name}, {'some' if share == 'auto' else f'{share:.0%}'} held out to check"
     about = "" if draft.report.rows_counted else "about "
     rows = numbered("{n} row[|s]", draft.report.rows)
-    return f"{asked.data.source}: {about}{rows} ({draft.report.format}), {_held_out(asked, draft.report.rows)}"
+    return f"{asked.data.name}: {about}{rows} ({draft.report.format}), {_held_out(asked, draft.report.rows)}"
 
 
 def _held_out(asked: Recipe, rows: int) -> str:

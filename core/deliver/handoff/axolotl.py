@@ -44,6 +44,8 @@ def not_carried(spec: TrainingSpec, kind: RowKind) -> list[str]:
         notes.append(f"lora.alpha = {lora.alpha}: Axolotl takes whole numbers; it is rounded.")
     if train.offload_layers is not None:
         notes.append(f"train.offload_layers = {train.offload_layers}: layer_offloading moves all frozen layers.")
+    if spec.recipe.data.replay and spec.recipe.data.replay_source is None:
+        notes.append("data.replay: the base model's own answers are not among the rows.")
     if train.micro_tokens is not None:
         notes.append("train.micro_tokens: micro-batches hold micro_batch_size rows, however long these are.")
     if train.checkpoint_skip_layers is not None:

@@ -125,6 +125,8 @@ def not_carried(spec: TrainingSpec, backend: str) -> list[str]:
             notes.append("train.offload_layers: all layers stay on the card.")
         if train.checkpoint_skip_layers is not None:
             notes.append("train.checkpoint_skip_layers: the activations of all layers are recomputed.")
+    if spec.recipe.data.replay and spec.recipe.data.replay_source is None:
+        notes.append("data.replay: the base model's own answers are not among the rows.")
     if train.micro_tokens is not None:
         notes.append("train.micro_tokens: micro-batches hold MICRO_BATCH rows, however long these are.")
     if spec.recipe.data.packing is True and backend == "trl" and spec.packed is None:

@@ -4,7 +4,8 @@ import sys
 import time
 from array import array
 from collections import Counter
-from itertools import accumulate
+from collections.abc import Iterator
+from itertools import accumulate, chain
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ def run(run: Run, log: EventLog, memory: MemoryMeter) -> None:
     """Write prepared.json into the run folder, whole or not at all. `memory` is an argument of every job; unused."""
     started_s = time.monotonic()
     recipe = run.recipe()
-    log.write(Started(model=recipe.model.id, source=recipe.data.source))
+    log.write(Started(model=recipe.model.id, source=recipe.data.name))
     tokenizer = _fetch(run, recipe.model, log)
     limit_template(tokenizer)
     counter = TokenCounter(tokenizer, plain_template=ensure_template(tokenizer))
@@ -61,7 +62,8 @@ def _count_all(run: Run, data: Data, counter: "TokenCounter", log: EventLog) -> 
     log.write(Phase(name="rows", rows=0, tokens=0))
     logged_s, progress = time.monotonic(), [0, 0]
     skipped: list[Problem] = []
-    rows = dataset.rows(data, None, skipped.append, lambda *now: progress.__setitem__(slice(2), now))
+    own = dataset.rows(data, None, skipped.append, lambda *now: progress.__setitem__(slice(2), now))
+    rows = chain(own, _general(data, counter))
     for rendered in render(rows, counter.tokenizer, data.loss_on):
         counter.take(rendered)
         if time.monotonic() - logged_s > LOG_EVERY_S:
@@ -71,6 +73,11 @@ def _count_all(run: Run, data: Data, counter: "TokenCounter", log: EventLog) -> 
         if run.stop.exists():
             return None
     return len(skipped)
+
+
+def _general(data: Data, counter: "TokenCounter") -> Iterator[dict[str, Any]]:
+    """The general rows that are mixed in, once the counter has taken all own ones."""
+    yield from dataset.general_rows(data, counter.rows)
 
 
 def _tell_end(stats: TokenStats, length: int, elapsed_s: float, log: EventLog) -> None:

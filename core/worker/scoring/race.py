@@ -50,8 +50,9 @@ class Track:
         log.write(Phase(name="load", model=self.source.name, revision=self.source.revision))
         self.loaded = model_with_adapter.load(recipe, self.source)
         self.start = {name: weight.detach().cpu().clone() for name, weight in self._trained()}
-        log.write(Phase(name="data", source=recipe.data.source))
-        self.rows: TrainingRows = read_rows(run, recipe, self.loaded.tokenizer, log)
+        log.write(Phase(name="data", source=recipe.data.name))
+        own = recipe.model_copy(update={"data": recipe.data.model_copy(update={"replay": 0})})  # the same for each rate
+        self.rows: TrainingRows = read_rows(run, own, self.loaded.tokenizer, log, lambda _: [])
 
     @property
     def full_steps(self) -> int:

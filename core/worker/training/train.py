@@ -29,6 +29,7 @@ from fitune.core.worker.device import compute_dtype
 from fitune.core.worker.memory_use import MemoryMeter
 from fitune.core.worker.rows import render
 from fitune.core.worker.rows.micro_batches import split_steps
+from fitune.core.worker.rows.replay import own_answers
 from fitune.core.worker.rows.time_limit import limit_template
 from fitune.core.worker.scoring import job
 from fitune.core.worker.scoring.held_out import HeldOut, restore
@@ -75,10 +76,14 @@ def run(run: Run, log: EventLog, memory: MemoryMeter) -> None:
     _warn_of_experts(loaded.model, log)
     first_alone("start", lambda: saved_adapter.remember_start(run, loaded.model))
 
-    log.write(Phase(name="data", source=recipe.data.source))
+    log.write(Phase(name="data", source=recipe.data.name))
     limit_template(render.text_part(loaded.tokenizer))
-    rows = read_rows(run, recipe, loaded.tokenizer, log)
     coder = render.text_part(loaded.tokenizer)
+
+    def answer_prompts(count: int) -> list[dict[str, Any]]:
+        return first_alone("replay", lambda: own_answers(run, recipe, loaded.model, coder, source.path, count, log))
+
+    rows = read_rows(run, recipe, loaded.tokenizer, log, answer_prompts)
     samples = Samples(
         # A split model can't answer: the other ranks would have to compute with it.
         questions(rows.held_out[:CANDIDATE_ROWS], coder) if rank() == 0 and not splits(recipe) else [],

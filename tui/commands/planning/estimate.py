@@ -30,8 +30,8 @@ def run(args: argparse.Namespace) -> int:
         print(f"{clean(now.shape.name)} on {clean(named(now))}")
         print_forecast(now)
         print_workload(now.work, now.pace)
-        if is_missing(recipe.data.source):
-            print(hanging(INDENT, f"WARN data.source: there is no file or folder {clean(recipe.data.source)}."))
+        for source in (each.source for each in recipe.data.all_sources() if is_missing(each.source)):
+            print(hanging(INDENT, f"WARN data.source: there is no file or folder {clean(source)}."))
     return ExitCode.DOES_NOT_FIT if now.verdict == "over" else ExitCode.DONE
 
 
