@@ -125,6 +125,7 @@ def _following(commands: Commands) -> None:
     resume = commands.add_parser("resume", help="go on from the newest checkpoint")
     _run(resume, required=True)
     resume.add_argument("--detach", action="store_true", help="return at once")
+    resume.add_argument("--gpus", metavar="CARDS", help="go on on other cards: how many, all, or numbers such as 0,1")
     _set(resume)
     _share(resume)
 

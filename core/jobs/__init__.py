@@ -1,6 +1,7 @@
 """Jobs: what each needs before it starts, and the worker that is started on it."""
 
 from fitune.core.jobs.delivering import check_export, check_push, check_repo, export, merge, push
+from fitune.core.jobs.other_cards import move
 from fitune.core.jobs.preparing import prepare
 from fitune.core.jobs.racing import tune_lr
 from fitune.core.jobs.scoring import score
@@ -15,6 +16,7 @@ __all__ = [
     "check_repo",
     "export",
     "merge",
+    "move",
     "prepare",
     "push",
     "refuse_busy_gpu",

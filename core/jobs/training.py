@@ -9,7 +9,7 @@ from fitune.core import runs
 from fitune.core.errors import UserError
 from fitune.core.forecast import Fit, Forecast, Resolved, budget_document, fit, forecast, resolve, site_of
 from fitune.core.jobs.starting import refuse_absent_tracker, start
-from fitune.core.machine import Gpu, Machine, host, require_training_stack
+from fitune.core.machine import Machine, host, require_training_stack
 from fitune.core.memory import shapes
 from fitune.core.recipe import Recipe
 from fitune.core.records import from_json
@@ -110,12 +110,13 @@ def refuse(found: Forecast) -> None:
 
 def _info(resolved: Resolved, machine: Machine, found: Forecast | None, preset: str | None) -> RunInfo:
     """The content of run.json, but for the recipe and what `runs.create` adds."""
+    cards = gpu_infos(resolved)
     return RunInfo(
         preset=preset,
         budget=from_json(BudgetInfo, asdict(budget_document(found))) if found else None,
         workload=asdict(found.work) if found and found.work else None,
-        gpu=gpu_info(resolved.gpu) if resolved.gpu else None,
-        gpus=tuple(map(gpu_info, resolved.gpus)) if len(resolved.gpus) > 1 else (),
+        gpu=cards[0] if cards else None,
+        gpus=cards if len(cards) > 1 else (),
         ranks=resolved.ranks,
         cpu=machine.cpu_name,
         backend_reason=resolved.backend_reason,
@@ -125,8 +126,13 @@ def _info(resolved: Resolved, machine: Machine, found: Forecast | None, preset: 
     )
 
 
+def gpu_infos(resolved: Resolved) -> tuple[GpuInfo, ...]:
+    """The cards to train on, as run.json has them."""
+    return tuple(map(gpu_info, resolved.gpus))
+
+
 def gpu_info(gpu: Gpu) -> GpuInfo:
-    """The card as run.json keeps it."""
+    """A card as run.json has it."""
     return GpuInfo(
         uuid=gpu.uuid,
         name=gpu.name,

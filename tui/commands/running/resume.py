@@ -5,7 +5,7 @@ import sys
 
 from fitune.core import jobs, runs
 from fitune.core.errors import ExitCode, UserError
-from fitune.core.recipe import changes_on_resume, value_of
+from fitune.core.recipe import changed, changes_on_resume, value_of
 from fitune.core.runs.checkpoints import choose
 from fitune.tui.text import clean
 from fitune.tui.watch.follow import follow_to_end
@@ -19,6 +19,8 @@ def run(args: argparse.Namespace) -> int:
         raise UserError(f"{run.name} has finished.", f"Its adapter is in {run.adapter}")
     checkpoint = choose(run.checkpoints).checkpoint
     changes = changes_on_resume(recipe, args.set, checkpoint is not None)
+    if args.gpus is not None:
+        changes = jobs.move(run, changed(recipe, changes), args.gpus)
     how = jobs.start(run, "train", share_gpu=args.share_gpu, changes=changes)
     print(f"Going on from {checkpoint.name if checkpoint else 'the start: there is no checkpoint'}.", file=sys.stderr)
     for name, value in changes.items():
