@@ -38,6 +38,8 @@ def shared_batch(recipe: Recipe, ranks: int) -> Iterator[tuple[str, dict[str, An
     """
     train = recipe.train
     batch = train.micro_batch * train.grad_accum
+    if ranks > 1 and train.micro_tokens:
+        yield "train", {"micro_tokens": None}, "cards that train together take as many micro-batches each."
     if train.grad_accum % ranks == 0:
         return
     if batch % ranks:

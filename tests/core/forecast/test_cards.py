@@ -65,6 +65,9 @@ def test_cards_share_the_rows_of_a_step_and_take_fewer_at_once_if_they_must(reci
     split = resolve(recipe(run={"gpus": 2}, train={"micro_batch": 8, "grad_accum": 1}), two)
     assert (split.recipe.train.micro_batch, split.recipe.train.grad_accum) == (4, 2)
     assert split.notes == ("train.micro_batch = 4, train.grad_accum = 2: 2 cards share the 8 rows of a step.",)
+    by_tokens = resolve(recipe(run={"gpus": 2}, train={"micro_tokens": 4096, "grad_accum": 2}), two)
+    assert by_tokens.recipe.train.micro_tokens is None
+    assert len(by_tokens.notes) == 1
     with pytest.raises(UserError, match="A step of 3 rows"):
         resolve(recipe(run={"gpus": 2}, train={"micro_batch": 3, "grad_accum": 1}), two)
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 from fitune.core.runs import EventLog, Recovered, Warned
+from fitune.core.worker.cards.rank import ranks
 from fitune.core.worker.training.recovery.passes import free
 from fitune.core.worker.training.recovery.step_guard import is_out_of_memory
 
@@ -18,7 +19,7 @@ def guard_evaluation(trainer: Any, log: EventLog) -> None:
                 metrics: dict[str, float] = inner(*known, **named)
                 break
             except Exception as error:
-                if not is_out_of_memory(error):
+                if not is_out_of_memory(error) or ranks() > 1:  # the other ranks go on with as many rows
                     raise
             free()
             rows, step = trainer.args.per_device_eval_batch_size, trainer.state.global_step

@@ -7,6 +7,7 @@ from typing import Any
 
 from fitune.core.recipe import Recipe
 from fitune.core.runs import EventLog, Run
+from fitune.core.worker.cards.rank import ranks
 from fitune.core.worker.training.recovery.bad_steps import BadSteps
 from fitune.core.worker.training.recovery.checkpoints import CheckpointWriter
 from fitune.core.worker.training.recovery.evaluation import guard_evaluation
@@ -46,7 +47,7 @@ def starting_anew_with_less(run: Run, recipe: Recipe, log: EventLog, guard: Step
     try:
         yield
     except Exception as error:
-        if guard and is_out_of_memory(error):
+        if guard and is_out_of_memory(error) and ranks() == 1:  # the other ranks are amid a step
             save_now(guard.trainer)
         restart_with_less(error, run, recipe, log, guard.fits_tokens if guard else 0)
         raise
