@@ -1,6 +1,6 @@
 """The one forecast that every front end shows: what a recipe needs, how fast it is, and whether it will do at a site.
 
-recipe -> budget -> correction by history -> pace -> shortages -> verdict. Nothing else puts these together.
+recipe -> budget -> correction by history -> pace -> duration -> shortages -> verdict. Nothing else puts these together.
 """
 
 import math
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from fitune.core.forecast.duration import Amount, Duration, amount_of, estimate_duration
 from fitune.core.forecast.pace import Pace, estimate_pace
 from fitune.core.forecast.resolve import resolve
 from fitune.core.forecast.site import Site, site_of
@@ -63,6 +64,16 @@ class Forecast:
         if any(each.is_sure for each in self.shortages):
             return "over"
         return "tight" if self.shortages else "fits"
+
+    @property
+    def duration(self) -> Duration | None:
+        """The time of the whole training; None where the rows or the pace are not known."""
+        return self.duration_of(amount_of(self.work)) if self.work else None
+
+    def duration_of(self, amount: Amount) -> Duration | None:
+        """The time of a training of so much work; None where the pace is not known."""
+        start_s = self.site.history.start_s(self.budget.total_bytes)
+        return estimate_duration(self.shape, self.decided, self.budget, self.pace, amount, start_s)
 
     @property
     def memory_shortage(self) -> Shortage | None:

@@ -134,13 +134,13 @@ def estimate_pace(
 
 def _host_s(shape: Shape, recipe: Recipe, backend: str) -> float:
     """Seconds of a micro-batch that the host takes to start its kernels."""
-    share = _recomputed_share(shape, recipe)
+    share = recomputed_share(shape, recipe)
     a_layer_s = share * HOST_S[backend, "recomputed"] + (1 - share) * HOST_S[backend, "kept"]
     is_16bit = recipe.model.quant == "bf16" and shape.stored_as is None
     return a_layer_s * len(shape.layers) * (HOST_SHARE_16BIT if is_16bit else 1)
 
 
-def _recomputed_share(shape: Shape, recipe: Recipe) -> float:
+def recomputed_share(shape: Shape, recipe: Recipe) -> float:
     """The share of the layers whose forward pass is computed twice."""
     if recipe.train.checkpointing == "off":
         return 0.0
@@ -158,7 +158,7 @@ def flops_per_token(shape: Shape, recipe: Recipe, length: float) -> float:
     2, never recomputed. Causal attention of S tokens: 2 Q S forward (half of the square), 2.5 times that backward.
     LoRA: 2, 4 and 2.
     """
-    again = _recomputed_share(shape, recipe)
+    again = recomputed_share(shape, recipe)
     passes = 4 + 2 * again
     head = shape.vocab * shape.hidden
     window = min(length, shape.window or length)
@@ -183,7 +183,7 @@ def _unpack_bytes(shape: Shape, recipe: Recipe) -> float:
     """Memory traffic of dequantizing in a micro-batch: half a byte read, 2 written, 2 read back, at each pass."""
     if recipe.model.quant == "bf16" and shape.stored_as is None:
         return 0
-    return 4.5 * shape.linear_params * (2 + _recomputed_share(shape, recipe))
+    return 4.5 * shape.linear_params * (2 + recomputed_share(shape, recipe))
 
 
 def _fetched_bytes(shape: Shape, recipe: Recipe, layers_away: int | None) -> float:

@@ -9,7 +9,7 @@ from fitune.core import runs
 from fitune.core.errors import UserError
 from fitune.core.forecast import Fit, Forecast, Resolved, budget_document, fit, forecast, resolve, site_of
 from fitune.core.jobs.starting import refuse_absent_tracker, start
-from fitune.core.machine import Machine, host, require_training_stack
+from fitune.core.machine import Gpu, Machine, host, require_training_stack
 from fitune.core.memory import shapes
 from fitune.core.recipe import Recipe
 from fitune.core.records import from_json

@@ -27,6 +27,10 @@ class Workload:
     """Tokens that go through the model in all steps, padding included."""
     trained_tokens: float
     """Tokens that the loss is computed on, in all steps."""
+    source_tokens: float
+    """Tokens of all rows of the source after truncation."""
+    held_out_tokens: float
+    """Those of the rows that are held out: tokens of one evaluation."""
 
 
 def workload(stats: TokenStats, recipe: Recipe) -> Workload:
@@ -47,8 +51,9 @@ def _workload(stats: TokenStats, recipe: Recipe) -> Workload:
     train, length = recipe.train, recipe.model.max_seq_length
     packing = stats.packing(recipe)
     rows = max(1, packing.packed_rows if packing.packed else packing.rows)
-    share = 1 - eval_fraction(recipe, stats.source_rows)
-    row_tokens = share * sum(size * count for size, count in stats.lengths_at(length).items()) / rows
+    held_out = eval_fraction(recipe, stats.source_rows)
+    source_tokens = sum(size * count for size, count in stats.lengths_at(length).items())
+    row_tokens = (1 - held_out) * source_tokens / rows
     if train.backend == "trl" and not packing.packed:
         row_tokens = stats.padded_length(length, train.micro_batch)
     seen = train.max_steps * train.micro_batch * train.grad_accum if train.max_steps else train.epochs * rows
@@ -60,6 +65,8 @@ def _workload(stats: TokenStats, recipe: Recipe) -> Workload:
         row_tokens=row_tokens,
         tokens=seen * row_tokens,
         trained_tokens=seen * stats.trained_per_epoch(recipe) / rows,
+        source_tokens=source_tokens,
+        held_out_tokens=held_out * source_tokens,
     )
 
 
