@@ -112,7 +112,8 @@ def estimate_pace(
     tokens = train.micro_batch * length
     linear_flops = flops_per_token(shape, recipe, 0)
     card_s = linear_flops / EFFICIENCY[backend] + (flops - linear_flops) / ATTENTION_EFFICIENCY
-    card_s = tokens * card_s / (tflops * 1e12) + _unpack_bytes(shape, recipe) / (gb_per_s * 1e9)
+    read_s = _weight_bytes(shape, recipe) / (gb_per_s * 1e9)
+    card_s = max(tokens * card_s / (tflops * 1e12), read_s) + _unpack_bytes(shape, recipe) / (gb_per_s * 1e9)
     host_s = _host_s(shape, recipe, backend)
     moved = _fetched_bytes(shape, recipe, layers_away) + _parked_bytes(shape, recipe, tokens)
     transfer_s = moved / (PCIE_SHARE * pcie_gb_per_s * 1e9)
@@ -179,11 +180,16 @@ def _adapted(shape: Shape, recipe: Recipe) -> Iterator[tuple[Linear, int]]:
     return ((linear, times) for linear, times in matrices if names is None or linear.name in names)
 
 
+def _weight_bytes(shape: Shape, recipe: Recipe) -> float:
+    """Memory traffic of the weights in a micro-batch: 2 bytes read at each pass, while the card multiplies."""
+    return 2 * shape.linear_params * (2 + recomputed_share(shape, recipe))
+
+
 def _unpack_bytes(shape: Shape, recipe: Recipe) -> float:
-    """Memory traffic of dequantizing in a micro-batch: half a byte read, 2 written, 2 read back, at each pass."""
+    """Memory traffic of dequantizing in a micro-batch: half a byte read and 2 written, at each pass."""
     if recipe.model.quant == "bf16" and shape.stored_as is None:
         return 0
-    return 4.5 * shape.linear_params * (2 + recomputed_share(shape, recipe))
+    return 2.5 * shape.linear_params * (2 + recomputed_share(shape, recipe))
 
 
 def _fetched_bytes(shape: Shape, recipe: Recipe, layers_away: int | None) -> float:

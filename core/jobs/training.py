@@ -56,7 +56,7 @@ def begin(
     machine = host.detect(base / "runs")
     resolved = resolve(recipe, machine)
     found = foresee(resolved, machine, base, rows)
-    plan = fit(found) if found and found.work else None
+    plan = fit(found, "quant" not in recipe.model.model_fields_set) if found and found.work else None
     if fastest and plan and plan.proposal:
         resolved, found = replace(resolved, recipe=plan.proposal.recipe), plan.proposal.forecast
     if found and found.verdict == "over" and not anyway:

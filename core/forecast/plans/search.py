@@ -1,7 +1,8 @@
 """The search: plans for a recipe that keep what is learned, and the one that is fastest, leanest or takes longest rows.
 
 Rows at once, checkpointing, layers in host RAM and the optimizer's precision change neither what is learned nor from
-which batches. Length, rank and quantization do: they are named as ways out where nothing fits, never chosen.
+which batches; a base in 16 bits instead of 4 or 8 only makes its weights more exact. Length, rank and fewer bits do
+change it: they are named as ways out where nothing fits, never chosen.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -10,7 +11,7 @@ from typing import Any
 
 from fitune.core.forecast.plans.candidates import Candidate, SearchSpace
 from fitune.core.forecast.plans.remedies import STATES_32BIT, can_offload, fewest_layers
-from fitune.core.recipe import changed
+from fitune.core.recipe import changed, find_contradictions
 
 NO_FASTER = 0.05
 """Paces within this share of each other count as one: a guess of pace tells no more apart. Fewer changes are better."""
@@ -19,15 +20,24 @@ ENOUGH_TOKENS = 65_536
 FUSED = "adamw_torch_fused"
 PLANNED = (
     "train.micro_batch", "train.grad_accum", "train.checkpointing", "train.checkpoint_skip_layers",
-    "train.offload_layers", "train.optimizer",
+    "train.offload_layers", "train.optimizer", "model.quant",
 )  # fmt: skip
 """The fields that a plan may change."""
 LENGTH_STEP, LONGEST = 64, 2**20
+ROOM = 0.2
+"""The share of the free memory that must be left over where a plan keeps the base in 16 bits: it should not be what a
+later change of the recipe fails for."""
+WORTH_WIDER = 1.1
+"""A wider base is taken where it is so many times as fast as the best plan with the recipe's own."""
 
 
 def best_plan(space: SearchSpace, own: Candidate) -> Candidate | None:
     """Of the plans that fit the fastest; of those about as fast the one that asks least of a person and the machine."""
     found = [each for each in (own, *_candidates(space)) if each.fits]
+    same_base = [each for each in found if "model.quant" not in each.set]
+    fast_enough = WORTH_WIDER * max((each.speed for each in same_base), default=0.0)
+    if not any(each.speed >= fast_enough for each in found if "model.quant" in each.set):
+        found = same_base
     top = max((each.speed for each in found), default=0.0)
     close = [each for each in found if each.speed >= top * (1 - NO_FASTER)]
 
@@ -39,21 +49,73 @@ def best_plan(space: SearchSpace, own: Candidate) -> Candidate | None:
 
 
 def _candidates(space: SearchSpace) -> Iterator[Candidate]:
-    """Plans worth a look: for each mode the numbers of rows that fit, then those that fit with layers in host RAM."""
-    for mode in _modes(space):
+    """Plans worth a look: for each base, optimizer and checkpointing the numbers of rows that fit, then those that fit
+    with layers in host RAM."""
+    for base in _bases(space):
         for optimizer in _optimizers(space):
-            common = {**_mode(mode), "train.optimizer": optimizer}
-            rows = list(_rows_at_once(space))
-            while rows and (candidate := space.look({**common, **rows[0], "train.offload_layers": None})).fits:
-                yield candidate
-                rows.pop(0)
-            if not can_offload(space.shape, changed(space.recipe, common), space.site.card):
-                continue
-            for each in rows:
-                candidate = _with_fewest_layers(space, {**common, **each})
-                if not candidate.fits:
-                    break
-                yield candidate
+            rows_kept = 0  # so many of the splits need no checkpointing
+            for mode in _modes(space):
+                common = {**base, **_mode(mode), "train.optimizer": optimizer}
+                fitting = list(_that_fit(space, common))
+                yield from fitting
+                if mode == "off":
+                    rows_kept = len(fitting)
+                if mode == "unsloth":
+                    yield from (_with_most_kept(space, each) for each in fitting[rows_kept:])
+                if not base:
+                    yield from _with_layers_away(space, common, len(fitting))
+
+
+def _that_fit(space: SearchSpace, common: Mapping[str, Any]) -> Iterator[Candidate]:
+    """The plans with these changes, fewest rows at once first, as far as they fit."""
+    for rows in _rows_at_once(space):
+        candidate = space.look({**common, **rows, "train.offload_layers": None})
+        if not _is_safe(candidate):
+            return
+        yield candidate
+
+
+def _is_safe(candidate: Candidate) -> bool:
+    """It fits, and a wider base leaves ROOM."""
+    most_bytes = (1 - ROOM) * candidate.budget.free_bytes
+    return candidate.fits and ("model.quant" not in candidate.set or candidate.budget.total_bytes <= most_bytes)
+
+
+def _with_most_kept(space: SearchSpace, candidate: Candidate) -> Candidate:
+    """The same with as many layers as fit whose activations are kept, not recomputed."""
+
+    def kept(layers: int) -> Candidate:
+        return space.look({**candidate.set, "train.checkpoint_skip_layers": layers})
+
+    layers, found = len(space.shape.layers), candidate
+    low, high = 0, layers - 1
+    while low < high:
+        middle = (low + high + 1) // 2
+        if _is_safe(tried := kept(middle)):
+            low, found = middle, tried
+        else:
+            high = middle - 1
+    return found
+
+
+def _with_layers_away(space: SearchSpace, common: Mapping[str, Any], splits: int) -> Iterator[Candidate]:
+    """The plans with these changes beyond the first splits of the batch that fit with layers in host RAM."""
+    if not can_offload(space.shape, changed(space.recipe, common), space.site.card):
+        return
+    for rows in list(_rows_at_once(space))[splits:]:
+        candidate = _with_fewest_layers(space, {**common, **rows})
+        if not candidate.fits:
+            return
+        yield candidate
+
+
+def _bases(space: SearchSpace) -> Iterator[dict[str, str]]:
+    """The base in the recipe's number format, and in 16 bits: faster where it fits, as nothing has to be unpacked."""
+    yield {}
+    wider: dict[str, str] = {"model.quant": "bf16"}
+    is_narrow = space.recipe.model.quant != "bf16" and space.shape.stored_as is None and space.site.card is not None
+    if space.base_is_open and is_narrow and not find_contradictions(changed(space.recipe, wider)):
+        yield wider
 
 
 def _with_fewest_layers(space: SearchSpace, changes: Mapping[str, Any]) -> Candidate:

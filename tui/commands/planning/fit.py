@@ -19,7 +19,7 @@ WORDS = {"fits": "OK    ", "tight": "WARN  ", "over": "ERROR "}
 def run(args: argparse.Namespace) -> int:
     """Exit status: 0 if a plan fits or may fit, 3 if none does."""
     own = forecast_here(load.load(args.recipe, args.set), args.gpu_memory)
-    result = fit(own)
+    result = fit(own, "quant" not in own.recipe.model.model_fields_set)
     document = fit_document(result, own)
     if args.json:
         print(as_ascii_json(asdict(document)))

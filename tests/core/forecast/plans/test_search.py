@@ -279,6 +279,51 @@ def test_padding_is_no_gain() -> None:
 def test_within_what_the_pace_can_tell_fewer_changes_win() -> None:
     assert NO_FASTER == 0.05
     found = fit(on(LLAMA_8B, recipe(train__micro_batch=2, train__grad_accum=8, model__max_seq_length=8192),
-                card_of(24), "NVIDIA GeForce RTX 4090", RAM))  # fmt: skip
+                card_of(12), "NVIDIA GeForce RTX 4090", RAM))  # fmt: skip
     assert found.plan is not None
     assert found.plan.set == {}
+
+
+def test_as_many_layers_as_fit_are_not_recomputed() -> None:
+    own = recipe(train__micro_batch=1, train__grad_accum=16, model__max_seq_length=8192)
+    kept = []
+    for size_gib in (14, 20, 24, 28):
+        plan = fit(on(LLAMA_8B, own, card_of(size_gib), "NVIDIA GeForce RTX 4090", RAM)).plan
+        assert plan is not None
+        assert plan.fits
+        layers = plan.recipe.train.checkpoint_skip_layers or 0
+        more = with_set(plan.recipe, {"train.checkpoint_skip_layers": layers + 1})
+        assert not layers or estimate(LLAMA_8B, more, card_of(size_gib)).verdict != "fits"
+        kept.append(layers)
+    assert kept == sorted(set(kept))
+
+
+SHORT_ROWS = prepared([(200, [(100, 200)])] * 5000)
+
+
+@pytest.mark.parametrize(
+    ("size_gib", "is_open", "steps", "taken"),
+    [(80, True, None, True), (80, False, None, False), (24, True, None, False), (80, True, 3, False)],
+)
+def test_a_base_in_16_bits_is_taken_where_it_is_open_has_room_and_gains(
+    size_gib: float, is_open: bool, steps: int | None, taken: bool
+) -> None:
+    own = recipe(train__max_steps=steps, data__packing=False)
+    found = fit(on(LLAMA_8B, own, card_of(size_gib), "NVIDIA H100 80GB HBM3", RAM, NO_HISTORY, SHORT_ROWS), is_open)
+    assert found.plan is not None
+    assert ("model.quant" in found.plan.set) is taken
+    assert ("changes the number format of the base from nf4 to 16 bits" in found.reason) is taken
+    if taken:
+        assert found.plan.budget.total_bytes <= 0.8 * found.plan.budget.free_bytes
+
+
+def test_the_whole_time_decides_so_a_short_run_gains_less() -> None:
+    gains = []
+    for steps in (5, 50, 500):
+        own = recipe(train__max_steps=steps, data__packing=False)
+        now = on(LLAMA_8B, own, card_of(24), "NVIDIA GeForce RTX 4090", RAM, NO_HISTORY, SHORT_ROWS)
+        gain = fit(now).gain
+        assert gain is not None
+        gains.append(gain)
+    assert gains == sorted(gains)
+    assert gains[0] < 1.2 < gains[1]
