@@ -89,6 +89,8 @@ class RowLengths:
     mean: float
     micro: int | None = None
     """Those of the largest micro-batch; None: as if each of its rows were the longest."""
+    micro_batches: float | None = None
+    """Micro-batches of a step on average; None: train.grad_accum."""
 
 
 def forecast(
@@ -101,13 +103,23 @@ def forecast(
     """
     decided, work = with_packing_decided(recipe, rows)
     if work and not lengths:
-        lengths = RowLengths(work.longest, work.row_tokens, work.micro_tokens)
-    longest, mean, micro = (lengths.longest, lengths.mean, lengths.micro) if lengths else (None, None, None)
-    budget = site.history.corrected_budget(estimate(shape, decided, site.card, longest, micro))
+        lengths = RowLengths(work.longest, work.row_tokens, work.micro_tokens, work.micro_batches)
+    lengths = lengths or _full_rows(decided)
+    budget = site.history.corrected_budget(estimate(shape, decided, site.card, lengths.longest, lengths.micro))
     if site.card is None:
         budget = in_ram(budget, site.ram_bytes)
-    pace = site.history.corrected_pace(estimate_pace(shape, decided, site.gpu_name, mean, budget.offloaded_layers))
+    away, parts = budget.offloaded_layers, lengths.micro_batches
+    pace = site.history.corrected_pace(estimate_pace(shape, decided, site.gpu_name, lengths.mean, away, parts))
     return Forecast(shape, recipe, decided, site, rows, budget, pace, work, _shortages(decided, site, budget))
+
+
+def _full_rows(recipe: Recipe) -> RowLengths:
+    """The lengths where all rows are as long as the recipe allows."""
+    length, train = recipe.model.max_seq_length, recipe.train
+    if not train.micro_tokens:
+        return RowLengths(length, length)
+    rows = min(train.micro_batch, max(1, train.micro_tokens // length))  # of a micro-batch
+    return RowLengths(length, length, rows * length, train.grad_accum * math.ceil(train.micro_batch / rows))
 
 
 def forecast_on(machine: Machine, recipe: Recipe, base: Path) -> Forecast:

@@ -95,11 +95,13 @@ def estimate_pace(
     gpu_name: str | None,
     row_tokens: float | None = None,
     layers_away: int | None = None,
+    micro_batches: float | None = None,
 ) -> Pace:
     """The pace of a recipe on a card, by the name that the driver gives.
 
     row_tokens: tokens of a row, padding included; None means full rows. layers_away: layers in host RAM, where the
     recipe leaves them to Unsloth ("auto"); core.memory.budget tells them. None takes the recipe's number.
+    micro_batches: those of an optimizer step, on average; None takes the recipe's train.grad_accum.
     """
     length = row_tokens or recipe.model.max_seq_length
     flops = flops_per_token(shape, recipe, length)
@@ -109,7 +111,8 @@ def estimate_pace(
         return Pace(None, None, None, flops, f"{flops / 1e9:.1f} billion operations a token; {said}")
     tflops, gb_per_s, pcie_gb_per_s = card
     backend, train = "trl" if recipe.train.backend == "trl" else "unsloth", recipe.train
-    tokens = train.micro_batch * length
+    passes = micro_batches or train.grad_accum
+    tokens = train.micro_batch * train.grad_accum * length / passes
     linear_flops = flops_per_token(shape, recipe, 0)
     card_s = linear_flops / EFFICIENCY[backend] + (flops - linear_flops) / ATTENTION_EFFICIENCY
     read_s = _weight_bytes(shape, recipe) / (gb_per_s * 1e9)
@@ -119,8 +122,7 @@ def estimate_pace(
     transfer_s = moved / (PCIE_SHARE * pcie_gb_per_s * 1e9)
     busy_s = max(card_s, host_s)  # the host works ahead of the card
     micro_s = max(busy_s + VISIBLE_SHARE * transfer_s, transfer_s)
-    step_s = train.grad_accum * micro_s + _optimizer_s(shape, recipe)
-    middle = train.grad_accum * tokens / step_s
+    middle = passes * tokens / (passes * micro_s + _optimizer_s(shape, recipe))
     if transfer_s > busy_s:
         limit = "PCIe"
     else:

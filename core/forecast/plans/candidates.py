@@ -91,9 +91,9 @@ def _speed(found: Forecast) -> float:
     work = found.work
     if found.site.card is None:
         return 1 / found.pace.flops_per_token / max(1.0, work.tokens if work else 1.0)
-    row_tokens = work.row_tokens if work else None
+    row_tokens, parts = (work.row_tokens, work.micro_batches) if work else (None, None)
     for name in (found.site.gpu_name, TYPICAL):
-        pace = estimate_pace(found.shape, found.decided, name, row_tokens, found.budget.offloaded_layers)
+        pace = estimate_pace(found.shape, found.decided, name, row_tokens, found.budget.offloaded_layers, parts)
         if work and (time := estimate_duration(found.shape, found.decided, found.budget, pace, amount_of(work))):
             return 1 / time.total_s
         if pace.tokens_per_s:

@@ -11,15 +11,14 @@ from typing import Any
 
 from fitune.core.forecast.plans.candidates import Candidate, SearchSpace
 from fitune.core.forecast.plans.remedies import STATES_32BIT, can_offload, fewest_layers
+from fitune.core.forecast.plans.splits import SPLIT, Split, by_rows, by_tokens
 from fitune.core.recipe import changed, find_contradictions
 
 NO_FASTER = 0.05
 """Paces within this share of each other count as one: a guess of pace tells no more apart. Fewer changes are better."""
-ENOUGH_TOKENS = 65_536
-"""More tokens at once gain nothing: the smallest model keeps the fastest card busy with these."""
 FUSED = "adamw_torch_fused"
 PLANNED = (
-    "train.micro_batch", "train.grad_accum", "train.checkpointing", "train.checkpoint_skip_layers",
+    *SPLIT, "train.checkpointing", "train.checkpoint_skip_layers",
     "train.offload_layers", "train.optimizer", "model.quant",
 )  # fmt: skip
 """The fields that a plan may change."""
@@ -42,7 +41,8 @@ def best_plan(space: SearchSpace, own: Candidate) -> Candidate | None:
     close = [each for each in found if each.speed >= top * (1 - NO_FASTER)]
 
     def trouble(plan: Candidate) -> tuple[int, bool, float, int]:
-        changes = len(plan.set) - ("train.grad_accum" in plan.set)  # a split of the batch is one change
+        split = sum(name in plan.set for name in SPLIT)
+        changes = len(plan.set) - max(0, split - 1)  # a split of the batch is one change
         return changes, plan.budget.offloaded_layers > 0, -round(plan.speed / top, 2), plan.budget.total_bytes
 
     return min(close, key=trouble, default=None)
@@ -53,23 +53,23 @@ def _candidates(space: SearchSpace) -> Iterator[Candidate]:
     with layers in host RAM."""
     for base in _bases(space):
         for optimizer in _optimizers(space):
-            rows_kept = 0  # so many of the splits need no checkpointing
+            kept = 0, 0  # so many of the splits need no checkpointing
             for mode in _modes(space):
                 common = {**base, **_mode(mode), "train.optimizer": optimizer}
-                fitting = list(_that_fit(space, common))
-                yield from fitting
+                rows, tokens = (list(_that_fit(space, common, each(space))) for each in (by_rows, by_tokens))
+                yield from (*rows, *tokens)
                 if mode == "off":
-                    rows_kept = len(fitting)
+                    kept = len(rows), len(tokens)
                 if mode == "unsloth":
-                    yield from (_with_most_kept(space, each) for each in fitting[rows_kept:])
+                    yield from (_with_most_kept(space, each) for each in (*rows[kept[0] :], *tokens[kept[1] :]))
                 if not base:
-                    yield from _with_layers_away(space, common, len(fitting))
+                    yield from _with_layers_away(space, common, len(rows))
 
 
-def _that_fit(space: SearchSpace, common: Mapping[str, Any]) -> Iterator[Candidate]:
-    """The plans with these changes, fewest rows at once first, as far as they fit."""
-    for rows in _rows_at_once(space):
-        candidate = space.look({**common, **rows, "train.offload_layers": None})
+def _that_fit(space: SearchSpace, common: Mapping[str, Any], splits: Iterator[Split]) -> Iterator[Candidate]:
+    """The plans with these changes, least at once first, as far as they fit."""
+    for split in splits:
+        candidate = space.look({**common, **split, "train.offload_layers": None})
         if not _is_safe(candidate):
             return
         yield candidate
@@ -102,7 +102,7 @@ def _with_layers_away(space: SearchSpace, common: Mapping[str, Any], splits: int
     """The plans with these changes beyond the first splits of the batch that fit with layers in host RAM."""
     if not can_offload(space.shape, changed(space.recipe, common), space.site.card):
         return
-    for rows in list(_rows_at_once(space))[splits:]:
+    for rows in list(by_rows(space))[splits:]:
         candidate = _with_fewest_layers(space, {**common, **rows})
         if not candidate.fits:
             return
@@ -125,16 +125,6 @@ def _with_fewest_layers(space: SearchSpace, changes: Mapping[str, Any]) -> Candi
         return space.look({**changes, "train.offload_layers": layers})
 
     return away(fewest_layers(len(space.shape.layers) - 1, lambda layers: away(layers).budget.verdict == "fits"))
-
-
-def _rows_at_once(space: SearchSpace) -> Iterator[dict[str, int]]:
-    """Each way to split the effective batch, fewest rows at once first, as far as more rows can gain anything."""
-    train = space.recipe.train
-    batch = train.micro_batch * train.grad_accum
-    most = max(1, train.micro_batch, ENOUGH_TOKENS // space.longest)
-    for rows in range(1, min(batch, most) + 1):
-        if batch % rows == 0:
-            yield {"train.micro_batch": rows, "train.grad_accum": batch // rows}
 
 
 def _modes(space: SearchSpace) -> tuple[str, ...]:
@@ -160,7 +150,7 @@ def _optimizers(space: SearchSpace) -> tuple[str, ...]:
 
 def _leanest(space: SearchSpace) -> dict[str, Any]:
     """The plan that takes least, whatever it costs in time."""
-    rows = next(_rows_at_once(space))
+    rows = next(by_rows(space))
     lean = {**rows, **_mode(_modes(space)[-1]), "train.optimizer": _leanest_optimizer(space)}
     away = can_offload(space.shape, changed(space.recipe, lean), space.site.card)
     return {**lean, "train.offload_layers": len(space.shape.layers) - 1} if away else lean
@@ -183,10 +173,11 @@ def least_short(space: SearchSpace, changes: Mapping[str, Any]) -> Candidate:
 def neighbours(space: SearchSpace, best: Candidate) -> list[Candidate]:
     """The recipe as it is, and plans that differ from the best in one setting."""
     train = best.recipe.train
-    rows = list(_rows_at_once(space))
-    at = next(index for index, each in enumerate(rows) if each["train.micro_batch"] == train.micro_batch)
+    splits = [*by_rows(space), *by_tokens(space)]
+    own = (train.micro_batch, train.grad_accum, train.micro_tokens)
+    at = next((index for index, each in enumerate(splits) if tuple(each.values()) == own), len(splits))
     one_off: list[Mapping[str, Any]] = [_mode(mode) for mode in _modes(space)]
-    one_off += [*rows[at + 1 : at + 2], *rows[max(0, at - 1) : at]]
+    one_off += [*splits[at + 1 : at + 2], *splits[max(0, at - 1) : at]]
     one_off += [{"train.offload_layers": None}, {"train.optimizer": space.recipe.train.optimizer}]
     found: list[Candidate] = []
     for changes in ({}, *({**best.set, **each} for each in one_off)):
@@ -202,7 +193,7 @@ def neighbours(space: SearchSpace, best: Candidate) -> list[Candidate]:
 def longest_plan(space: SearchSpace, best: Candidate) -> Candidate | None:
     """The longest rows that fit one at a time with the best plan's other settings. Checkpoints parked in host RAM take
     least of the card, those on the card no host RAM."""
-    one = {**best.set, **next(_rows_at_once(space))}
+    one = {**best.set, **next(by_rows(space))}
     _, *lean = _modes(space)
     found = [longest_rows(space, {**one, **_mode(mode)}) for mode in reversed(lean)]
     return max((each for each in found if each), key=lambda each: each.recipe.model.max_seq_length, default=None)

@@ -34,6 +34,8 @@ class Batches:
     largest: int = 0
     step_tokens: int = 0
     """Tokens of the current step."""
+    steps: int = 0
+    """Steps that are done."""
     speeds: deque[float] = field(default_factory=lambda: deque(maxlen=SPEEDS_KEPT))
     """Tokens a second of each step but the first, which compiles kernels."""
 
@@ -45,6 +47,7 @@ class Batches:
         if self.tokens > self.step_tokens:
             self.speeds.append(self.step_tokens / step_s)
         self.step_tokens = 0
+        self.steps += 1
 
 
 def tokens_of(inputs: Mapping[str, torch.Tensor]) -> int | torch.Tensor:

@@ -45,6 +45,10 @@ def _measurement(run: Run, recipe: Recipe, model: Path, batches: Batches, memory
     # The lengths of the batches are measured, so packing must not be estimated on top of them.
     recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update={"packing": False})})
     lengths = RowLengths(math.ceil(batches.largest / rows), batches.tokens / batches.count / rows, batches.largest)
+    if recipe.train.micro_tokens:
+        step_rows = rows * recipe.train.grad_accum
+        row_tokens, passes = batches.tokens / batches.steps / step_rows, batches.count / batches.steps
+        lengths = RowLengths(batches.largest, row_tokens, batches.largest, passes)
     expected = forecast(shape, recipe, Site(_card(gpu), gpu.name if gpu else None), lengths=lengths)
     place, place_bytes = history.device_of(gpu.name if gpu else None, gpu.total_bytes if gpu else None, info.cpu)
     return Measurement(

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from fitune.core.forecast.forecast import host_ram_bytes
+from fitune.core.forecast.forecast import forecast, host_ram_bytes
 from fitune.core.forecast.history import NO_HISTORY, History
 from fitune.core.forecast.pace import estimate_pace
 from fitune.core.forecast.plans.candidates import SearchSpace
@@ -44,7 +44,7 @@ def card_of(size_gib: float) -> Card:
 
 def same_result(one: Recipe, other: Recipe) -> bool:
     """Whether the same weights are learned from the same batches."""
-    split = {"micro_batch", "grad_accum"}
+    split = {"micro_batch", "grad_accum", "micro_tokens"}
     free = {"train": split | {"checkpointing", "checkpoint_skip_layers", "offload_layers", "optimizer"}}
     rows = [each.train.micro_batch * each.train.grad_accum for each in (one, other)]
     return rows[0] == rows[1] and one.model_dump(exclude=free) == other.model_dump(exclude=free)
@@ -315,6 +315,37 @@ def test_a_base_in_16_bits_is_taken_where_it_is_open_has_room_and_gains(
     assert ("changes the number format of the base from nf4 to 16 bits" in found.reason) is taken
     if taken:
         assert found.plan.budget.total_bytes <= 0.8 * found.plan.budget.free_bytes
+
+
+WILD_ROWS = prepared([(100 * 2**n, [(50 * 2**n, 100 * 2**n)]) for n in (0, 0, 0, 1, 1, 2, 3, 4, 5, 6)] * 100)
+
+
+def test_rows_of_wildly_different_lengths_are_split_by_tokens() -> None:
+    own = recipe(train__micro_batch=8, train__grad_accum=4, model__max_seq_length=8192, data__packing=False)
+    now = on(LLAMA_8B, own, card_of(24), "NVIDIA GeForce RTX 4090", RAM, NO_HISTORY, WILD_ROWS)
+    found = fit(now)
+    assert found.plan is not None
+    train = found.plan.recipe.train
+    assert train.micro_tokens is not None
+    assert (train.micro_batch, train.grad_accum) == (32, 1)
+    assert train.micro_tokens >= 6400, "no row is cut"
+    assert found.plan.fits
+    assert found.plan.speed > 1.1 * SearchSpace(now.shape, own, now.site, WILD_ROWS).look({}).speed
+    assert same_result(own, found.plan.recipe)
+    by_rows = [each for each in found.rejected if each.unlike.get("train.micro_tokens", 0) is None]
+    assert by_rows
+
+
+def test_cards_that_share_a_step_get_as_many_micro_batches_each() -> None:
+    own = recipe(train__micro_batch=2, train__grad_accum=4, model__max_seq_length=8192, data__packing=False)
+    for ranks, passes in ((1, 1), (2, 2), (4, 4)):
+        site = Site(card_of(80), "NVIDIA H100 80GB HBM3", RAM, ranks=ranks)
+        found = fit(forecast(LLAMA_8B, own, site, SHORT_ROWS))
+        assert found.plan is not None
+        assert found.plan.recipe.train.grad_accum == passes
+        wild = fit(forecast(LLAMA_8B, own, site, WILD_ROWS))
+        assert wild.plan is not None
+        assert ranks == 1 or wild.plan.recipe.train.micro_tokens is None
 
 
 def test_the_whole_time_decides_so_a_short_run_gains_less() -> None:
