@@ -64,6 +64,8 @@ class Phase:
     """Optimizer steps of the whole training."""
     epochs: float | None = None
     """Passes over the rows in the whole training."""
+    compiles: bool | None = None
+    """True in the phase train if the model's code is compiled before its first step."""
     kind: str | None = None
     """The kind of GGUF file that is written, such as q8_0."""
     bytes: int | None = None

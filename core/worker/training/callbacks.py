@@ -15,6 +15,7 @@ from fitune.core.runs import Eval, EventLog, Phase, Run, Step, Warned
 from fitune.core.worker.cards.rank import rank, total
 from fitune.core.worker.memory_use import MemoryMeter
 from fitune.core.worker.scoring.held_out import HeldOut
+from fitune.core.worker.training.model_with_adapter import compiles_the_model
 from fitune.core.worker.training.packing import Rows
 from fitune.core.worker.training.recovery.schedule import set_rate
 from fitune.core.worker.training.samples import Samples
@@ -125,6 +126,7 @@ class Reporter(TrainerCallback):
                 eval_every=steps_between(self.train.eval_every, state.max_steps) if held_out else None,
                 eval_tokens=held_out or None,
                 save_every=steps_between(self.train.save_every, state.max_steps),
+                compiles=compiles_the_model() or None,
             )
         )
 
