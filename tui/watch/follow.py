@@ -8,7 +8,7 @@ from typing import TextIO
 from fitune.core.errors import ExitCode
 from fitune.core.runs import LIVE, Run, RunState, Step, Tail
 from fitune.tui.deliver.proof_text import table
-from fitune.tui.text import clean, encodable
+from fitune.tui.text import clean, encodable, wrapped
 from fitune.tui.watch.ending import ending
 from fitune.tui.watch.event_text import event_line, memory_text
 from fitune.tui.watch.progress import SILENT_AFTER_S, RunProgress
@@ -30,7 +30,7 @@ def follow_to_end(run: Run, from_start: bool = True) -> int:
     """
     name = clean(run.name)
     promise = "" if run.holder_pid() is None else "you can close this window, the run goes on. "
-    print(f"{name}: {promise}Its folder: {clean(str(run.path))}", file=sys.stderr)
+    print(wrapped(f"{name}: {promise}Its folder: {clean(str(run.path))}", sys.stderr), file=sys.stderr)
     try:
         state = follow(run, sys.stderr, from_start, live=True)
     except KeyboardInterrupt:
@@ -101,7 +101,7 @@ class _LineWriter:
         if self._shown:
             self._out.write("\r" + " " * self._shown + "\r")
             self._shown = 0
-        self._out.write(encodable(text, self._out.encoding) + "\n")
+        self._out.write(encodable(wrapped(text, self._out), self._out.encoding) + "\n")
         self._out.flush()
 
     def rewrite(self, text: str) -> None:
