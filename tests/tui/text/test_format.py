@@ -43,7 +43,7 @@ def test_a_table_stands_in_columns_where_there_is_room() -> None:
 
 def test_in_a_narrow_terminal_the_first_column_stands_over_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdout", Screen())
-    monkeypatch.setattr(shutil, "get_terminal_size", lambda: os.os.terminal_size((31, 24)))
+    monkeypatch.setattr(shutil, "get_terminal_size", lambda: os.terminal_size((31, 24)))
     told = table(TABLE, numbers={2})
     assert told == "RUN\n  STATUS    STEP\na-run-with-a-name\n  finished   6/6"
     monkeypatch.setattr(shutil, "get_terminal_size", lambda: os.terminal_size((33, 24)))
