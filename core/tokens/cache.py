@@ -105,6 +105,7 @@ def _asked(recipe: Recipe) -> dict[str, Any]:
     return {
         "version": VERSION,
         "data": [data.source, data.format, data.split, dict(sorted(data.columns.items())), data.loss_on],
+        "prompts": [data.thinking.replace("auto", "keep"), dict(sorted(data.template_options.items()))],
         "model": [model.id, model.revision, model.trust_remote_code],
     }
 

@@ -39,6 +39,7 @@ from fitune.core.records import from_json
 from fitune.core.runs import EventData, EventLog, Failed, Phase, Run, Warned
 from fitune.core.worker import models
 from fitune.core.worker.device import compute_dtype
+from fitune.core.worker.rows.chat_template import PromptOptions
 from fitune.core.worker.training import model_with_adapter
 
 QUESTIONS = 5
@@ -64,6 +65,7 @@ class ChatModel:
     """Each trained bias with the base's own: PEFT leaves the trained one in when the adapter is off."""
     tokenizer: Any
     stops: list[int]
+    options: PromptOptions
     pipe: Pipe
     halted: threading.Event
 
@@ -91,7 +93,7 @@ class ChatModel:
     def _answer(self, side: Side, request: Request) -> None:
         from fitune.core.worker.answers import answer, prompt_ids
 
-        ids = prompt_ids(request.asked[side], request.tools, self.tokenizer)
+        ids = prompt_ids(request.asked[side], request.tools, self.tokenizer, self.options)
         self._require_room(len(ids), request.max_tokens)
         answered = answer(
             self.model,
@@ -159,7 +161,8 @@ def load(run: Run, pipe: Pipe, halted: threading.Event) -> ChatModel:
     tokenizer = AutoTokenizer.from_pretrained(run.adapter, trust_remote_code=recipe.model.trust_remote_code)
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
     pipe.write(Ready(device, source.name, tuple(questions)))
-    return ChatModel(model, biases, tokenizer, stop_ids(tokenizer, source.path), pipe, halted)
+    options = PromptOptions(recipe.data.thinking, recipe.data.template_options)
+    return ChatModel(model, biases, tokenizer, stop_ids(tokenizer, source.path), options, pipe, halted)
 
 
 def example_questions(recipe: Recipe, pipe: Pipe) -> list[Question]:

@@ -120,7 +120,7 @@ def parse(field: Field, text: str) -> Any:
     if field.kind == "list":
         return _list(field, text)
     if field.kind == "text":
-        if field.name == "data.columns":
+        if field.name in ("data.columns", "data.template_options"):
             return _json_object(text)
         return int(text) if field.name == "train.offload_layers" and text.isdecimal() else text
     return _number(field, text)

@@ -26,6 +26,7 @@ from fitune.core.worker.cards.share import share_rows
 from fitune.core.worker.device import compute_dtype
 from fitune.core.worker.memory_use import MemoryMeter
 from fitune.core.worker.rows import render
+from fitune.core.worker.rows.chat_template import PromptOptions
 from fitune.core.worker.rows.micro_batches import split_steps
 from fitune.core.worker.training import model_with_adapter, packing, record, saved_adapter
 from fitune.core.worker.training.callbacks import Reporter
@@ -68,9 +69,10 @@ def run(run: Run, log: EventLog, memory: MemoryMeter) -> None:
     log.write(Phase(name="data", source=recipe.data.source))
     rows = read_rows(run, recipe, loaded.tokenizer, log)
     coder = render.text_part(loaded.tokenizer)
+    options = PromptOptions(recipe.data.thinking, recipe.data.template_options)
     samples = Samples(
         # A split model can't answer: the other ranks would have to compute with it.
-        questions(rows.for_samples, coder) if rank() == 0 and not splits(recipe) else [],
+        questions(rows.for_samples, coder, options) if rank() == 0 and not splits(recipe) else [],
         coder,
         source.path,
         log,

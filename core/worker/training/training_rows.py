@@ -13,8 +13,10 @@ from fitune.core.errors import Problem
 from fitune.core.files import write_atomically
 from fitune.core.recipe import Recipe
 from fitune.core.records import from_json
-from fitune.core.runs import EventLog, Run, Warned
+from fitune.core.runs import EventLog, Phase, Run, Warned
+from fitune.core.tokens import notes_on
 from fitune.core.worker.rows import render
+from fitune.core.worker.rows.chat_template import PromptOptions, names_of, read
 from fitune.core.worker.rows.truncate import TruncatedRows, nothing_left_error, truncate
 from fitune.core.worker.training.packing import Rows
 from fitune.core.worker.training.samples import CANDIDATE_ROWS
@@ -50,6 +52,10 @@ def read_rows(run: Run, recipe: Recipe, tokenizer: Any, log: EventLog) -> Traini
             "This is a base model without a chat template: rows are written as plain ### User / ### Assistant text."
         )
         log.write(Warned(kind="template", message=message))
+    options = PromptOptions(recipe.data.thinking, recipe.data.template_options)
+    render.refuse_unknown_options(tokenizer, options)
+    template = read(tokenizer, options)
+    log.write(Phase(name="prepare", switch=template.switch if options.thinking == "off" else None))
     if run.newest_checkpoint() is None:
         dataset.refuse_guess(recipe.data)
     skipped: list[Problem] = []
@@ -59,9 +65,11 @@ def read_rows(run: Run, recipe: Recipe, tokenizer: Any, log: EventLog) -> Traini
     keep_digest(run, rows, eval_indexes, log)
     _warn_of_twins(log, sum(moved))
     length, loss_on = recipe.model.max_seq_length, recipe.data.loss_on
-    trained = truncate((rows[index] for index in train_indexes), tokenizer, length, loss_on)
-    held_out = truncate((rows[index] for index in eval_indexes), tokenizer, length, loss_on)
+    trained = truncate((rows[index] for index in train_indexes), tokenizer, length, loss_on, options)
+    held_out = truncate((rows[index] for index in eval_indexes), tokenizer, length, loss_on, options)
     _warn_of_changes(log, skipped, trained, len(train_indexes))
+    for note in notes_on(trained.notes, template.switch, names_of(tokenizer), recipe.data):
+        log.write(Warned(kind=note.kind, message=f"{note.problem.text} {note.problem.fix}".rstrip(), count=note.count))
     if not trained.rows:
         raise nothing_left_error(trained, recipe.data.source)
     if eval_indexes and not held_out.rows:
@@ -107,7 +115,7 @@ def _warn_of_changes(log: EventLog, skipped: list[Problem], trained: TruncatedRo
     if len(trained.rows) > before:
         message = (
             f"{before} rows became {len(trained.rows)}: the model's chat template shows earlier answers of a chat "
-            "in another form than the model writes them, so each is trained on in a row of its own."
+            "in another form than the model has to write them, so each is trained on in a row of its own."
         )
         log.write(Warned(kind="template", message=message, count=len(trained.rows)))
     for kind, count, message in trained.warnings():
