@@ -20,6 +20,7 @@ from fitune.core.worker.memory_use import MemoryMeter
 from fitune.core.worker.merging import compare_answers
 from fitune.core.worker.merging import proof as merged_proof
 from fitune.core.worker.merging.tensors import locate_tensors
+from fitune.core.worker.rows.chat_template import ChatTemplate, PromptOptions, read
 from fitune.core.worker.stop_tokens import eos_ids
 
 
@@ -135,14 +136,19 @@ def require_room(run: Run, kinds: list[str], weights: int) -> None:
 def prove(run: Run, staging: Path, kinds: list[str], tokenizer: Any) -> dict[str, Proof]:
     """The proof of each file by its name. The merged model is freed before llama.cpp loads a file."""
     probes, probe_source = compare_answers.probes(run.recipe(), tokenizer)
-    stops = sorted(eos_ids(run.merged))
+    stops, served = sorted(eos_ids(run.merged)), _template(run, tokenizer).served_options
     expected = merged_proof.answers_of_merged(run, probes) if run_in_llama_cpp.installed() else None
     proofs = {}
     for kind in kinds:
         file = staging / file_name(run, kind)
-        proofs[file.name] = gguf_proof.prove(file, kind, run.merged, tokenizer, stops, probes, expected)
+        proofs[file.name] = gguf_proof.prove(file, kind, run.merged, tokenizer, stops, probes, expected, served)
         proofs[file.name].numbers["prompts_are"] = probe_source
     return proofs
+
+
+def _template(run: Run, tokenizer: Any) -> ChatTemplate:
+    data = run.recipe().data
+    return read(tokenizer, PromptOptions(data.thinking, data.template_options))
 
 
 def keep(proof: Proof, file: Path, folder: Path) -> None:

@@ -27,9 +27,8 @@ class Form:
 def forms(messages: list[Message], template: ChatTemplate) -> Iterator[tuple[Form, list[Message]]]:
     """The messages in each form that may differ for these messages, the usual one first."""
     calls = any(message.get("tool_calls") for message in messages)
-    inline = any(_has_block(message) for message in messages) or (
-        template.names_think_tags and any(thoughts_of(message) for message in messages)
-    )
+    thoughtful = template.names_think_tags and any(thoughts_of(message) for message in messages)
+    inline = not template.shows_thoughts and (thoughtful or any(_has_block(message) for message in messages))
     system = [message["role"] for message in messages[:2]] == ["system", "user"]
     for choice in product((False, True)[: 1 + system], (False, True)[: 1 + inline], (False, True)[: 1 + calls]):
         in_question, in_content, plain = choice

@@ -133,10 +133,11 @@ def read(tokenizer: Any, options: PromptOptions) -> ChatTemplate:
     usual_prompt, source = tried([QUESTION], True, in_parts), source_of(tokenizer)
     known = [name for name in SWITCHES if re.search(rf"\b{name}\b", source)]
     switch = next((name for name in known if tried([QUESTION], True, in_parts, **{name: False}) != usual_prompt), None)
-    usual = _surroundings(lambda messages, asks: tried(messages, asks, in_parts))
-    off = {switch: False} if switch else {}
-    switched = _surroundings(lambda messages, asks: tried(messages, asks, in_parts, **off))
     special = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
+    marks = tuple(special | {tokenizer.eos_token} - {None})
+    usual = _surroundings(lambda messages, asks: tried(messages, asks, in_parts), marks)
+    off = {switch: False} if switch else {}
+    switched = _surroundings(lambda messages, asks: tried(messages, asks, in_parts, **off), marks)
     return ChatTemplate(
         tokenizer=tokenizer,
         options=options,
@@ -145,7 +146,7 @@ def read(tokenizer: Any, options: PromptOptions) -> ChatTemplate:
         shows_thoughts=THOUGHT in tried([QUESTION, THOUGHTFUL], False, in_parts),
         usual=usual,
         switched=switched,
-        end_marks=tuple(special | {tokenizer.eos_token} - {None}),
+        end_marks=marks,
     )
 
 
@@ -184,20 +185,26 @@ def source_of(tokenizer: Any) -> str:
     return template if isinstance(template, str) else "\n".join(template.values())
 
 
-def _surroundings(tried: Callable[[Sequence[Message], bool], str]) -> Surroundings:
-    """What stands around an answer, found with example chats. tried: renders one; empty if the template refuses it."""
+def _surroundings(tried: Callable[[Sequence[Message], bool], str], marks: Sequence[str]) -> Surroundings:
+    """What stands around an answer, found with example chats.
+
+    tried: renders one; empty if the template refuses it. marks: the special tokens.
+    """
     prompt, answered = tried([QUESTION], True), tried([QUESTION, ANSWER], False)
     asked, shown = prompt.rpartition(ASKED)[2], answered.rpartition(ASKED)[2]
     before, found, behind = shown.partition(ANSWERED)
     if not found:
         return Surroundings()
-    shared = len(_whole_start(asked, before))
+    if asked in before:
+        opening, lead = "", before[before.rindex(asked) + len(asked) :]
+    else:
+        shared = len(_whole_start(asked, before))
+        opening, lead = asked[shared:], before[shared:]
     next_prompt = ""
-    if tried([QUESTION], False) == prompt and shared == len(asked):
-        again = tried([QUESTION, ANSWER, QUESTION], False).rpartition(ANSWERED)[2]
-        next_prompt = behind[len(_whole_start(behind, again)) :]
-    opening = asked[shared:]
-    return Surroundings(opening, _closing(opening, tried([QUESTION, THOUGHTFUL], False)), before[shared:], next_prompt)
+    if tried([QUESTION], False) == prompt and not opening:
+        ends = [place + len(mark) for mark in marks if (place := behind.find(mark)) >= 0]
+        next_prompt = behind[min(ends) :].lstrip() if ends else ""
+    return Surroundings(opening, _closing(opening, tried([QUESTION, THOUGHTFUL], False)), lead, next_prompt)
 
 
 def common_start(one: str, other: str) -> str:
@@ -209,7 +216,7 @@ def _whole_start(one: str, other: str) -> str:
     """The common beginning of two texts, without a part of a word at its end."""
     common = common_start(one, other)
     cuts_a_word = any(rest[:1].isalnum() for rest in (one[len(common) :], other[len(common) :]))
-    return re.sub(r"\w+$", "", common) if cuts_a_word else common
+    return re.sub(r"\w+\Z", "", common) if cuts_a_word else common
 
 
 def _closing(opening: str, thoughtful: str) -> str:

@@ -9,7 +9,7 @@ import orjson
 
 from fitune.core.data import dataset, eval_fraction, numbered
 from fitune.core.data.split import split
-from fitune.core.errors import Problem
+from fitune.core.errors import Problem, UserError
 from fitune.core.files import write_atomically
 from fitune.core.recipe import Recipe
 from fitune.core.records import from_json
@@ -76,6 +76,21 @@ def read_rows(run: Run, recipe: Recipe, tokenizer: Any, log: EventLog) -> Traini
         message = f"No answer is left in the {len(eval_indexes)} held-out rows: there is no held-out loss."
         log.write(Warned(kind="eval", message=message))
     return TrainingRows(trained.rows, held_out.rows, [rows[index] for index in eval_indexes[:CANDIDATE_ROWS]])
+
+
+def refuse_absent_tokens(rows: TrainingRows, tokenizer: Any, embedded: int) -> None:
+    """Raise UserError for rows with a token that the model has no embedding for: the first step would fail.
+
+    embedded: the number of tokens that it has.
+    """
+    highest = max(max(row["input_ids"]) for row in (*rows.train, *rows.held_out))
+    if highest >= embedded:
+        raise UserError(
+            f"The rows have the token {tokenizer.decode([highest])} (number {highest:,}), and the model knows "
+            f"{embedded:,} tokens only.",
+            "Its tokenizer has more tokens than its embedding: take the files of both from one repository, or a model "
+            "whose embedding was resized after tokens were added.",
+        )
 
 
 def keep_digest(run: Run, rows: Sequence[dict[str, Any]], held_out: Sequence[int], log: EventLog) -> None:
