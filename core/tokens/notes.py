@@ -31,16 +31,14 @@ def notes_on(notes: Mapping[str, int], switch: str | None, templates: Sequence[s
 
 
 def _thinking(rows: int, switch: str | None, data: Data) -> Finding | None:
-    """How rows without thoughts are learned in a model that thinks."""
-    if data.thinking == "off":
-        how = f"served with {switch} = false" if switch else "it learns to close its thoughts at once"
-        text = f"{{n}} row[|s] teach[es|] the model to answer without thinking: {how}, as data.thinking = off asks."
-        return _finding("thinking", rows, text, "")
+    """How rows without thoughts are learned in a model that thinks, where the recipe does not say it."""
+    if data.thinking != "auto":
+        return None
     behind = f"the prompt that switches thinking off ({switch} = false)" if switch else "empty thoughts"
     text = "{n} row[|s] [has|have] no thoughts, and this model thinks before it answers: [it is|they are] learned "
     text += f"behind {behind}, and in use the model goes on to think."
     fix = 'data.thinking = "off" makes it answer at once; "keep" says that this is meant.'
-    return _finding("thinking", rows, text, "" if data.thinking == "keep" else fix)
+    return _finding("thinking", rows, text, fix)
 
 
 def _templates(names: Sequence[str], data: Data) -> Finding | None:

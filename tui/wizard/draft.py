@@ -216,7 +216,8 @@ def draft_file(base: Path) -> Path:
 
 
 def _rendered_by(draft: Draft) -> tuple[str, ...]:
-    return tuple(shown(draft, name) for name in RENDERED_BY)
+    texts = {name: shown(draft, name) for name in RENDERED_BY}
+    return tuple("keep" if (name, text) == ("data.thinking", "auto") else text for name, text in texts.items())
 
 
 def _preset_tree(preset: str) -> Mapping[str, Any]:

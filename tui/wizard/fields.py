@@ -30,6 +30,7 @@ LABELS = {
     "train.micro_tokens": "Tokens at once",
     "train.optimizer": "Optimizer",
     "model.trust_remote_code": "Its own code",
+    "data.template_options": "Template with",
     "train.checkpoint_skip_layers": "Skipped layers",
     "train.keep_checkpoints": "Checkpoints",
     "run.gpu": "GPU",
