@@ -32,7 +32,7 @@ from fitune.core.worker.training import model_with_adapter, packing, record, sav
 from fitune.core.worker.training.callbacks import Reporter
 from fitune.core.worker.training.recovery.checkpoints import CheckpointWriter, pass_over_damaged, step_of
 from fitune.core.worker.training.samples import Samples, questions
-from fitune.core.worker.training.training_rows import TrainingRows, read_rows, refuse_absent_tokens
+from fitune.core.worker.training.training_rows import TrainingRows, read_rows, refuse_absent_tokens, served_switch
 from fitune.core.worker.training.varlen_attention import allow_cudnn, could_be_faster
 
 MIN_LR_RATE = 0.1
@@ -66,11 +66,11 @@ def run(run: Run, log: EventLog, memory: MemoryMeter) -> None:
     _warn_of_experts(loaded.model, log)
     first_alone("start", lambda: saved_adapter.remember_start(run, loaded.model))
 
-    log.write(Phase(name="data", source=recipe.data.source))
-    rows = read_rows(run, recipe, loaded.tokenizer, log)
     coder = render.text_part(loaded.tokenizer)
-    refuse_absent_tokens(rows, coder, loaded.model.config.get_text_config().vocab_size)
     options = PromptOptions(recipe.data.thinking, recipe.data.template_options)
+    log.write(Phase(name="data", source=recipe.data.source, switch=served_switch(coder, options)))
+    rows = read_rows(run, recipe, loaded.tokenizer, log)
+    refuse_absent_tokens(rows, coder, loaded.model.config.get_text_config().vocab_size)
     samples = Samples(
         # A split model can't answer: the other ranks would have to compute with it.
         questions(rows.for_samples, coder, options) if rank() == 0 and not splits(recipe) else [],

@@ -13,7 +13,7 @@ from fitune.core.errors import Problem, UserError
 from fitune.core.files import write_atomically
 from fitune.core.recipe import Recipe
 from fitune.core.records import from_json
-from fitune.core.runs import EventLog, Phase, Run, Warned
+from fitune.core.runs import EventLog, Run, Warned
 from fitune.core.tokens import notes_on
 from fitune.core.worker.rows import render
 from fitune.core.worker.rows.chat_template import PromptOptions, names_of, read
@@ -55,7 +55,6 @@ def read_rows(run: Run, recipe: Recipe, tokenizer: Any, log: EventLog) -> Traini
     options = PromptOptions(recipe.data.thinking, recipe.data.template_options)
     render.refuse_unknown_options(tokenizer, options)
     template = read(tokenizer, options)
-    log.write(Phase(name="prepare", switch=template.switch if options.thinking == "off" else None))
     if run.newest_checkpoint() is None:
         dataset.refuse_guess(recipe.data)
     skipped: list[Problem] = []
@@ -76,6 +75,11 @@ def read_rows(run: Run, recipe: Recipe, tokenizer: Any, log: EventLog) -> Traini
         message = f"No answer is left in the {len(eval_indexes)} held-out rows: there is no held-out loss."
         log.write(Warned(kind="eval", message=message))
     return TrainingRows(trained.rows, held_out.rows, [rows[index] for index in eval_indexes[:CANDIDATE_ROWS]])
+
+
+def served_switch(tokenizer: Any, options: PromptOptions) -> str | None:
+    """The option of the chat template that is set to false to serve the model as data.thinking = off asks."""
+    return read(tokenizer, options).switch if options.thinking == "off" else None
 
 
 def refuse_absent_tokens(rows: TrainingRows, tokenizer: Any, embedded: int) -> None:
