@@ -20,7 +20,7 @@ from fitune.tui.wizard.forecast_text import WORDS, DraftForecast, forecast_draft
 UNFINISHED_SHOWN, FINISHED_SHOWN = 4, 4
 DATA_SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".ndjson", ".jsonl.gz", ".jsonl.zst")
 SUGGESTED_FILES = 6
-THINKING = "It thinks before it answers, and your rows have no thoughts."
+THINKING = "It thinks before it answers, and your rows do not."
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ def thinking_choices(draft: Draft) -> tuple[ThinkingChoice, ...]:
     found = prepared(draft)
     if not found or not found.notes.get("no_thoughts") or origin(draft, "data.thinking") in ("answers", "preset"):
         return ()
-    served = f"; fitune then asks it with {found.switch} = false" if found.switch else ""
+    served = f" (asked with {found.switch} = false)" if found.switch else ""
     return (
         ThinkingChoice("keep", "Keep its thinking: it thinks before it answers, as it does now"),
         ThinkingChoice("off", f"Answer at once, without thinking{served}"),

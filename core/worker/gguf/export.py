@@ -171,11 +171,8 @@ def refuse_failed(proofs: dict[str, Proof], folder: Path) -> None:
 
 def write_modelfile(run: Run, name: str, tokenizer: Any, log: EventLog) -> None:
     """Write the Modelfile for `ollama create`, beside the file of that name; log a warning if it lacks the template."""
-    text, has_template = modelfile.modelfile(name, tokenizer, sorted(eos_ids(run.merged)))
+    options = _template(run, tokenizer).options
+    text, has_template = modelfile.modelfile(name, tokenizer, sorted(eos_ids(run.merged)), options)
     write_atomically(run.path / "gguf" / "Modelfile", text.encode())
-    if not has_template:
-        message = (
-            "The chat template can't be translated for Ollama: it will use the one in the file, which it supports for "
-            "common models only. Compare an answer before you rely on it."
-        )
+    for message in modelfile.warnings(tokenizer, has_template, options):
         log.write(Warned(kind="modelfile", message=message))

@@ -54,12 +54,18 @@ def render_chat(messages: list[Message], tools: Any, template: ChatTemplate, who
     raise refusal
 
 
-def render_prompt(asked: list[Message], tools: Any, template: ChatTemplate) -> str:
-    """The prompt with which a server asks for the next answer of a chat. Raises TemplateError."""
+def render_prompt(
+    asked: list[Message], tools: Any, template: ChatTemplate, without_thinking: bool | None = None
+) -> str:
+    """The prompt with which a server asks for the next answer of a chat. Raises TemplateError.
+
+    without_thinking: by the prompt that switches thinking off; None: as the recipe says.
+    """
+    without = template.options.thinking == "off" if without_thinking is None else without_thinking
     refusal: TemplateError | None = None
     for _, written in forms(asked, template):
         try:
-            prompt = template.prompt(written, tools, template.options.thinking == "off")
+            prompt = template.prompt(written, tools, without)
             refuse_hidden(written, prompt)
         except TemplateError as error:
             refusal = refusal or error

@@ -62,8 +62,8 @@ class ChatTemplate:
     """True if it shows a message only where its content is a list of parts, as some models do that also see."""
     switch: str | None
     """The option that lets the model answer without thinking; None if it does so anyway, or if there is none."""
-    shows_thoughts: bool
-    """True if it shows the thoughts of the last answer."""
+    thought_tags: tuple[str, str] | None
+    """The text before and behind the thoughts of the last answer; None if it does not show them."""
     usual: Surroundings
     """What stands around an answer behind the usual prompt."""
     switched: Surroundings
@@ -81,6 +81,11 @@ class ChatTemplate:
     def makes_think(self) -> bool:
         """True if a model that is asked in the usual way thinks before it answers."""
         return bool(self.switch or self.usual.closing or (self.usual.lead.strip() and self.shows_thoughts))
+
+    @property
+    def shows_thoughts(self) -> bool:
+        """True if it shows the thoughts of the last answer."""
+        return self.thought_tags is not None
 
     @property
     def knows_thoughts(self) -> bool:
@@ -143,7 +148,7 @@ def read(tokenizer: Any, options: PromptOptions) -> ChatTemplate:
         options=options,
         in_parts=in_parts,
         switch=switch,
-        shows_thoughts=THOUGHT in tried([QUESTION, THOUGHTFUL], False, in_parts),
+        thought_tags=_tags(tried([QUESTION, THOUGHTFUL], False, in_parts)),
         usual=usual,
         switched=switched,
         end_marks=marks,
@@ -217,6 +222,14 @@ def _whole_start(one: str, other: str) -> str:
     common = common_start(one, other)
     cuts_a_word = any(rest[:1].isalnum() for rest in (one[len(common) :], other[len(common) :]))
     return re.sub(r"\w+\Z", "", common) if cuts_a_word else common
+
+
+def _tags(thoughtful: str) -> tuple[str, str] | None:
+    """The tags around the thoughts in an example chat: the last line before them, and the first behind them."""
+    before, found, behind = thoughtful.rpartition(ASKED)[2].partition(THOUGHT)
+    if not found:
+        return None
+    return before.rstrip().rpartition("\n")[2], behind.partition(ANSWERED)[0].strip().partition("\n")[0]
 
 
 def _closing(opening: str, thoughtful: str) -> str:

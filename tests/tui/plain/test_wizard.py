@@ -251,5 +251,5 @@ def test_whether_a_model_that_thinks_goes_on_to_think_is_asked(
     assert answer("", "", "", "", number, "", "") == 0
     assert begun[0].data.thinking == expected
     said = capsys.readouterr().err
-    assert "your rows have no thoughts" in said
+    assert "your rows do not" in said
     assert "  1. Keep its thinking" in said

@@ -354,7 +354,7 @@ async def test_whether_a_model_that_thinks_goes_on_to_think_is_asked_once_and_sh
     at_step: At, thinks: None, size: tuple[int, int]
 ) -> None:
     app = at_step("data", edits=SOURCE)
-    asked = "It thinks before it answers, and your rows have no thoughts."
+    asked = "It thinks before it answers, and your rows do not."
     async with app.run_test(size=size) as pilot:
         await until(app, asked)
         assert "Keep its thinking" in app.shown()
@@ -379,4 +379,4 @@ async def test_a_recipe_that_says_it_is_not_asked(at_step: At, thinks: None, ans
     app = at_step("data", answers={"data": {"source": "rows.jsonl", **answers}})
     async with app.run_test(size=(80, 24)) as pilot:
         await settle(pilot)
-        assert "your rows have no thoughts" not in app.shown()
+        assert "your rows do not" not in app.shown()
