@@ -54,7 +54,7 @@ def user() -> Iterator[Path]:
     home = Path("/tmp") / secrets.token_hex(2)
     work = home / "work"
     work.mkdir(parents=True)
-    shutil.copy(ROOT / "presets" / "demo" / "gsm8k.jsonl", work / "questions.jsonl")
+    shutil.copy(ROOT / "bench" / "gsm8k.jsonl", work / "questions.jsonl")
     (work / "broken.jsonl").write_text('{"question": "Who?", "answer": "You."}\n' * 9 + '{"question": "Who?"\n')
     rows = [{"alpha": f"What is {n}?", "beta": f"It is the number {n}, of course."} for n in range(40)]
     for name in ("long", "away"):

@@ -23,6 +23,18 @@ class Failure:
     hint: str
 
 
+HOST_IS_FULL = "The host's RAM is full: close other programs."
+"""The hint where it is not the card's memory that ran out."""
+
+
+class KnownFailure(Exception):
+    """A failure that was diagnosed where it happened."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.message)
+        self.failure = failure
+
+
 _RULES: tuple[tuple[str, FailureKind, str], ...] = (
     # (pattern over "TypeName: message", kind, hint); the first that matches counts
     (
@@ -31,7 +43,7 @@ _RULES: tuple[tuple[str, FailureKind, str], ...] = (
         "Close what else uses the card (nvidia-smi lists it), or take fewer rows at once: fitune resume RUN --set "
         "train.micro_batch=1. With unsloth, train.offload_layers=auto keeps layers in host RAM.",
     ),
-    (r"MemoryError|DefaultCPUAllocator|Cannot allocate memory", "oom", "The host's RAM is full: close other programs."),
+    (r"MemoryError|DefaultCPUAllocator|Cannot allocate memory", "oom", HOST_IS_FULL),
     (  # wandb's classes of errors
         r"\bAuthenticationError CommError\b|\bUsageError\b.*: (?:api_key not|No API key) configured",
         "auth",
@@ -63,8 +75,19 @@ _RULES: tuple[tuple[str, FailureKind, str], ...] = (
     (
         r"SafetensorError|PytorchStreamReader",
         "data",
-        "A file of the model or of the newest checkpoint is damaged. Fetch the model again, or remove that folder in "
-        "the run's checkpoints; then: fitune resume.",
+        "A file of the model is damaged. Fetch the model again; then: fitune resume.",
+    ),
+    (
+        r"trust_remote_code",
+        "data",
+        "The model brings Python code of its own, which is not run unasked. If you have read it and trust it, start a "
+        "new run with model.trust_remote_code = true.",
+    ),
+    (
+        r"does not appear to have a file named|is not a valid JSON file|Can't load tokenizer|Couldn't instantiate the "
+        r"backend tokenizer",
+        "data",
+        "A file of the model is missing or damaged. Fetch the model again, or choose another.",
     ),
     (
         r"OfflineModeIsEnabled|LocalEntryNotFoundError|ConnectError|ConnectTimeout|ReadTimeout|ConnectionError|HfHubHTTPError|NameResolutionError",
@@ -95,6 +118,9 @@ def diagnose(error: BaseException, job: str = "train") -> Failure:
         chain.append(link)
         link = link.__cause__ or link.__context__
     for exception in chain:
+        if isinstance(exception, KnownFailure):
+            known = exception.failure
+            return Failure(known.kind, redact(known.message), redact(known.hint))
         if isinstance(exception, UserError):
             rule = _rule(chain)  # of the exception that it was raised from
             return Failure(rule[0] if rule else "data", redact(exception.message), redact(exception.hint))

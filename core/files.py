@@ -47,12 +47,10 @@ def flush(folder: Path) -> None:
 
 
 def replace_folder(aside: Path, path: Path) -> None:
-    """Move a finished folder to its path, and remove an older one there."""
+    """Move a finished folder to its path, and remove an older one, also that of a process that was killed meanwhile."""
+    old = path.with_name(path.name + ".old")
     if path.exists():
-        old = path.with_name(path.name + ".old")
         shutil.rmtree(old, ignore_errors=True)
         path.rename(old)
-        aside.rename(path)
-        shutil.rmtree(old)
-    else:
-        aside.rename(path)
+    aside.rename(path)
+    shutil.rmtree(old, ignore_errors=True)

@@ -23,9 +23,14 @@ This page is made by `docs/generate.py` from the docstrings of the code.
 | `gguf/` | GGUF files, each with its proof, and an Ollama `Modelfile`; each appears whole | the export job |
 | `merged.failed/` | a merged model that failed its proof | the merge job |
 | `rows.json` | [what the rows were](#the-small-files), so that a change is noticed | the worker |
+| `replay.jsonl` | the base model's own answers to general prompts, where `data.replay` asks for them | the worker |
 | `base.json` | [the same](#the-small-files) of a base model in a folder | the worker |
 | `start.safetensors` | how an adapter started that changed its base (PiSSA, OLoRA) | the worker |
+| `looks/` | [the losses of held-out rows](#the-small-files), and adapters that may be delivered | the worker |
+| `scores.json` | [base and tuned model on the same rows](#the-small-files) | the worker, the score job |
+| `race.json` | [the race of learning rates](#the-small-files) | the tune-lr job |
 | `merge.json`, `export.json`, `push.json` | [the request](#the-small-files) of the newest job | the command |
+| `score.json`, `tune-lr.json` | the same | the command |
 | `chat.log` | what the process with the model in it prints | `fitune chat` |
 | `notes.txt` | your notes, a line each, with time and step | the watch screen |
 | `tensorboard/`, `wandb/` | what a tracker writes, where the recipe names one | the worker |
@@ -34,8 +39,8 @@ This page is made by `docs/generate.py` from the docstrings of the code.
 | `work/`, `NAME.part` | not finished; removed at the end of the job | the worker |
 
 Beside the runs lies `prepare/`, with a folder like a run's for each data set whose tokens were counted (`prepared.json`
-is the answer), and `learned.jsonl`, a line a training: what it took. That holds no data and no secrets; delete it to
-forget.
+is the answer), `races/` with one for each race of `fitune tune-lr`, and `learned.jsonl`, a line a training: what it
+took. That holds no data and no secrets; delete it to forget.
 
 "null" or a field that is left out is not known. Readers should ignore fields and types of events that they do not know.
 """
@@ -48,7 +53,7 @@ Append only, with one writer. Each line is a JSON object:
 | `v` | whole number | version of this format: 1 |
 | `seq` | whole number | number of the line, from 1 |
 | `t` | number | UTC seconds |
-| `job` | text | train, prepare, merge, export or push; one works at a time |
+| `job` | text | train, prepare, score, tune-lr, merge, export or push; one works at a time |
 | `type` | text | type of the event |
 | `data` | object | the fields below |
 
@@ -61,9 +66,17 @@ SMALL_FILES = {
     "merge.json": "core/deliver/requests.py:MergeRequest",
     "export.json": "core/deliver/requests.py:ExportRequest",
     "push.json": "core/deliver/requests.py:PushRequest",
+    "score.json": "core/deliver/requests.py:ScoreRequest",
+    "tune-lr.json": "core/deliver/requests.py:RaceRequest",
     "rows.json": "core/worker/training/training_rows.py:RowsDigest",
     "base.json": "core/worker/changed_base.py:WeightsDigest",
 }
+NESTED_FILES = {
+    "scores.json": "core/score/scores.py:Scores",
+    "looks/looks.json": "core/score/losses.py:Looks",
+    "race.json": "core/score/race.py:Race",
+}
+"""Files whose records hold others."""
 JSON = """# The JSON of the commands
 
 With `--json`, these commands print one JSON document to stdout and nothing else. Keys carry their units: `_bytes`, `_s`
@@ -83,6 +96,11 @@ DOCUMENTS = {
         "An object.",
         ["tui/commands/running/compare.py:ComparisonDocument", "tui/commands/running/compare.py:Result"],
     ),
+    "fitune score RUN": (
+        "`sentence`, the verdict in words, and these fields.",
+        ["core/score/scores.py:Scores"],
+    ),
+    "fitune tune-lr RECIPE": ("An object.", ["core/score/race.py:Race"]),
     "fitune chat RUN --prompt TEXT": (
         "An object with the answers of both sides, `base` and `tuned`.",
         ["tui/commands/delivery/chat.py:AnswerDocument"],
@@ -99,8 +117,9 @@ def files() -> str:
     """Every file of a run, field by field."""
     events = [markdown(ref, 3, constant(ref, "type")) for ref in EVENT_TYPES]
     small = [markdown(ref, 3, file) for file, ref in SMALL_FILES.items()]
+    nested = [f"### {file}\n\n{rendered([ref], 4, [])}" for file, ref in NESTED_FILES.items()]
     info = rendered(["core/runs/info.py:RunInfo"], 3, [])
-    return "\n".join([FILES, "## run.json\n", info, EVENTS, *events, "## The small files\n", *small])
+    return "\n".join([FILES, "## run.json\n", info, EVENTS, *events, "## The small files\n", *small, *nested])
 
 
 def json() -> str:

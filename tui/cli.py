@@ -17,7 +17,7 @@ BEFORE: dict[str, Any] = {"action": "store_true", "default": argparse.SUPPRESS}
 """Of a flag that may stand before a command, too: its own default would undo the `--yes` of `fitune --yes train`."""
 ROOMS = {
     **dict.fromkeys(("estimate", "fit", "presets", "data", "doctor"), "planning"),
-    **dict.fromkeys(("demo", "train", "watch", "runs", "compare", "stop", "resume"), "running"),
+    **dict.fromkeys(("demo", "train", "watch", "runs", "compare", "stop", "resume", "score", "tune-lr"), "running"),
     **dict.fromkeys(("chat", "merge", "export", "push", "handoff"), "delivery"),
 }
 """The folder below commands/ of each command; the wizard lies beside them."""
@@ -40,7 +40,7 @@ def parser() -> argparse.ArgumentParser:
     doctor = commands.add_parser("doctor", help="check GPU, driver, CUDA, disk and Hub, and say how to fix them")
     _json(doctor)
 
-    demo = commands.add_parser("demo", help="fine-tune a small real model on real rows, on any machine")
+    demo = commands.add_parser("demo", help="fine-tune a small real model, on any machine, and see what it learnt")
     demo.add_argument("--steps", type=int, default=None, metavar="N", help="train so many steps")
     return top
 
@@ -60,7 +60,7 @@ def dispatch(args: argparse.Namespace) -> int:
 def module_of(command: str) -> str:
     """The module whose `run` carries out a command."""
     room = f"{ROOMS[command]}." if command in ROOMS else ""
-    return f"fitune.tui.commands.{room}{command}"
+    return f"fitune.tui.commands.{room}{command.replace('-', '_')}"
 
 
 def _beginning(commands: Commands) -> None:
@@ -74,6 +74,13 @@ def _beginning(commands: Commands) -> None:
         "--accept-guess", action="store_true", help="where it is not clear what the rows teach, take the first reading"
     )
     _share(train)
+
+    tune = commands.add_parser("tune-lr", help="race four learning rates on your rows, and say which one won")
+    _recipe(tune)
+    tune.add_argument("--minutes", type=float, default=10.0, metavar="N", help="time that its trainings may take (10)")
+    tune.add_argument("--train", action="store_true", help="then train with the rate that won")
+    _json(tune)
+    _share(tune)
 
     estimate = commands.add_parser("estimate", help="what a recipe needs in memory; exit status 3 if it does not fit")
     _recipe(estimate)
@@ -118,8 +125,16 @@ def _following(commands: Commands) -> None:
     resume = commands.add_parser("resume", help="go on from the newest checkpoint")
     _run(resume, required=True)
     resume.add_argument("--detach", action="store_true", help="return at once")
+    resume.add_argument("--gpus", metavar="CARDS", help="go on on other cards: how many, all, or numbers such as 0,1")
     _set(resume)
     _share(resume)
+
+    score = commands.add_parser("score", help="is it better: base and tuned model on the same held-out rows")
+    _run(score)
+    score.add_argument("--data", metavar="FILE", help="score on these rows instead of the held-out ones")
+    score.add_argument("--rows", type=int, metavar="N", help="score at most N rows")
+    _json(score)
+    _share(score)
 
 
 def _using(commands: Commands) -> None:

@@ -7,6 +7,7 @@ or {"text": str}. Knows no tokenizer: lengths and masks are the worker's busines
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from fractions import Fraction
 from itertools import islice
 
 from fitune.core.data.canonical import converter
@@ -17,6 +18,7 @@ from fitune.core.data.exchange import said_of
 from fitune.core.data.files import find
 from fitune.core.data.files.listing import Source
 from fitune.core.data.files.readers import batches, read
+from fitune.core.data.mixed import combined, progress_of_all, replayed, weighted
 from fitune.core.data.shapes.recognise import recognise
 from fitune.core.data.shapes.shape import Shape, as_toml
 from fitune.core.data.split import split
@@ -24,7 +26,7 @@ from fitune.core.data.values import Row, Skip
 from fitune.core.errors import BadInput, Problem, UserError
 from fitune.core.recipe import Data
 
-__all__ = ["Finding", "Report", "Row", "inspect", "preview", "rows", "split"]
+__all__ = ["Finding", "Report", "Row", "general_rows", "inspect", "preview", "rows", "split"]
 HEAD_ROWS = 200
 """Rows looked at to recognise a format ..."""
 HEAD_BYTES = 1 << 23
@@ -41,14 +43,25 @@ def rows(
     on_skip: Callable[[Problem], None] | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Iterator[Row]:
-    """Canonical rows, in file order.
+    """Canonical rows, in file order; of several sources one after the other, each row as often as its weight says.
 
     limit: at most so many. on_skip: told of each row that is left out; `inspect` counts the same ones.
     on_progress: told (bytes done, bytes in all) at each row; compressed bytes where a file is compressed.
     Raises UserError where a source can't be read, BadInput where it can't be trained on: no known format, no rows,
     or (at the end) more rows left out than used.
     """
-    return islice(_rows(data, on_skip or _unheard, on_progress or _unasked), limit)
+    return islice(_all(data, on_skip or _unheard, on_progress or _unasked), limit)
+
+
+def general_rows(data: Data, own: int) -> list[Row]:
+    """The rows of data.replay_source that are mixed in beside so many own ones: taken evenly from all over it, all if
+    it has too few. Empty where nothing is replayed, or the base model's own answers. Raises as `rows`."""
+    general = data.general()
+    if general is None:
+        return []
+    there = sum(1 for _ in rows(general))
+    share = Fraction(min(replayed(data.replay, own), there), max(1, there))
+    return list(weighted(rows(general), share))
 
 
 def preview(data: Data, sample: int = 5) -> Report:
@@ -67,10 +80,11 @@ def inspect(data: Data, sample: int = 5, on_progress: Callable[[int, int], None]
 
 def refuse_guess(data: Data) -> None:
     """Raise UserError where it is not clear what the rows teach, and the recipe does not say it."""
-    head = _head(find.find(data.source, data.split), data)
-    shape = _shape(head, data)
-    if not shape.sure and shape.candidates:
-        raise unclear(data.source, [_choice(head, each, data) for each in shape.candidates[:CHOICES_SHOWN]])
+    for part, _ in data.parts():
+        head = _head(find.find(part.source, part.split), part)
+        shape = _shape(head, part)
+        if not shape.sure and shape.candidates:
+            raise unclear(part.source, [_choice(head, each, part) for each in shape.candidates[:CHOICES_SHOWN]])
 
 
 def unclear(source: str, choices: Sequence[str]) -> UserError:
@@ -81,6 +95,32 @@ def unclear(source: str, choices: Sequence[str]) -> UserError:
 
 
 def _report(data: Data, sample: int, head_only: bool, on_progress: Callable[[int, int], None] | None) -> Report:
+    parts = data.parts()
+    told = progress_of_all(on_progress or _unasked, _sizes(data))
+    reports = [_report_on(part, sample, head_only, tell) for (part, _), tell in zip(parts, told, strict=True)]
+    report = combined([(each, weight) for each, (_, weight) in zip(reports, parts, strict=True)])
+    return report if head_only else _with_general(report, data)
+
+
+def _with_general(report: Report, data: Data) -> Report:
+    """The report with the count of the general rows that are mixed in, or the reason why they can't be."""
+    general = data.general()
+    if general is None or not report.can_train:
+        return report
+    try:
+        refuse_guess(general)
+        count = len(general_rows(data, report.rows))
+    except UserError as error:
+        problem = Problem("data.replay_source", error.message, "General rows need a shape that is clear.")
+        return replace(report, problems=(Finding("stop", "replay", 1, problem), *report.problems))
+    if count >= (wanted := replayed(data.replay, report.rows)):
+        return replace(report, general=count)
+    text = f"holds only {count:,} of the {wanted:,} general rows that data.replay asks for."
+    few = Finding("warn", "replay", wanted - count, Problem(general.source, text, "All of them are used."))
+    return replace(report, general=count, problems=(*report.problems, few))
+
+
+def _report_on(data: Data, sample: int, head_only: bool, on_progress: Callable[[int, int], None]) -> Report:
     source = find.find(data.source, data.split)
     head = _head(source, data)
     shape = _first_reading(head, _shape(head, data), data)
@@ -121,6 +161,20 @@ def _head(source: Source, data: Data) -> list[Row]:
         if not head:
             raise
     return head
+
+
+def _all(data: Data, on_skip: Callable[[Problem], None], on_progress: Callable[[int, int], None]) -> Iterator[Row]:
+    told = progress_of_all(on_progress, _sizes(data))
+    for (part, weight), tell in zip(data.parts(), told, strict=True):
+        yield from weighted(_rows(part, on_skip, tell), weight) if weight != 1 else _rows(part, on_skip, tell)
+
+
+def _sizes(data: Data) -> list[int]:
+    """The bytes of each source; only asked for where there are several."""
+    if not data.sources:
+        return [0]
+    found = (find.find(part.source, part.split) for part, _ in data.parts())
+    return [sum(file.size_bytes for file in source.files) for source in found]
 
 
 def _rows(data: Data, on_skip: Callable[[Problem], None], on_progress: Callable[[int, int], None]) -> Iterator[Row]:

@@ -11,21 +11,32 @@ from fitune.core.data.values import Row
 from fitune.core.recipe import Recipe
 
 MIN_ROWS = 20
-"""From so many rows on, at least one is held out if any are asked for."""
-EVAL_ROWS, LEAST_EVAL_ROWS = 256, 8
-"""Most rows held out: enough for a steady loss."""
+"""From so many rows on, at least one is held out if any are asked for; with fewer "auto" holds out none."""
+AUTO_SHARE, AUTO_ROWS, AUTO_MOST_SHARE, MOST_ROWS = 0.05, 64, 1 / 6, 256
+"""Rows held out by data.eval_fraction = "auto": a twentieth, at least 64 (a verdict needs 50) unless that is more than
+a sixth, at most 256."""
+LOOK_SHARE, LEAST_LOOK_ROWS = 0.03, 16
+"""Held-out rows per row trained on that an evaluation looks at: a look costs a third of training a row, so ten of them
+cost a tenth."""
 SPARE = 4
 """So many times the rows wanted are looked at, to find enough that have no twin."""
-EVAL_SHARE = 0.03
-"""Held-out rows per row trained on, at most: a look costs a third of training a row, so ten of them cost a tenth."""
 
 
 def eval_fraction(recipe: Recipe, rows: int) -> float:
-    """The share of `rows` to keep aside: what the recipe asks, but no more than is worth the time to look at."""
+    """The share of `rows` to hold out: what the recipe asks, or by these numbers where it says "auto"."""
+    if recipe.data.eval_fraction != "auto":
+        return recipe.data.eval_fraction
+    if rows < MIN_ROWS:
+        return 0.0
+    wanted = max(AUTO_SHARE * rows, min(AUTO_ROWS, AUTO_MOST_SHARE * rows))
+    return min(wanted, MOST_ROWS) / max(1, rows)
+
+
+def look_rows(recipe: Recipe, rows: int) -> int:
+    """The number of held-out rows that each evaluation during the training looks at. rows: those to train on."""
     train = recipe.train
     planned = train.max_steps * train.micro_batch * train.grad_accum if train.max_steps else train.epochs * rows
-    most = min(EVAL_ROWS, max(LEAST_EVAL_ROWS, planned * EVAL_SHARE))
-    return min(recipe.data.eval_fraction, most / max(1, rows))
+    return min(MOST_ROWS, max(LEAST_LOOK_ROWS, round(planned * LOOK_SHARE)))
 
 
 def split(

@@ -2,7 +2,7 @@
 
 from fitune.core.deliver.downloads import MODEL_FILES, SKIPPED_FILES, Download, download
 from fitune.core.deliver.proof import Proof, ProofCheck, ProofLimits, Similarity, add_answer_checks, staging_folder
-from fitune.core.deliver.requests import ExportRequest, MergeRequest, PushRequest
+from fitune.core.deliver.requests import ExportRequest, MergeRequest, PushRequest, RaceRequest, ScoreRequest
 from fitune.core.deliver.uploads import MAIN, UPLOAD_KINDS, Upload, UploadKind, branch_of, uploads
 
 __all__ = [
@@ -17,6 +17,8 @@ __all__ = [
     "ProofCheck",
     "ProofLimits",
     "PushRequest",
+    "RaceRequest",
+    "ScoreRequest",
     "Similarity",
     "Upload",
     "UploadKind",

@@ -1,4 +1,4 @@
-"""The requests of a run's newest merge, export and push: merge.json, export.json and push.json."""
+"""The requests of a run's newest merge, export, push and score: merge.json, export.json, push.json, score.json."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,7 +38,25 @@ class PushRequest:
     """adapter, merged, gguf or checkpoints."""
 
 
-Request = TypeVar("Request", MergeRequest, ExportRequest, PushRequest)
+@dataclass(frozen=True, slots=True)
+class ScoreRequest:
+    """The content of score.json."""
+
+    data: str | None = None
+    """A file or data set to score on; null: the run's held-out rows."""
+    rows: int | None = None
+    """Score at most so many rows; null: all of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class RaceRequest:
+    """The content of tune-lr.json."""
+
+    budget_s: float
+    """Seconds that the trainings of the race may take."""
+
+
+Request = TypeVar("Request", MergeRequest, ExportRequest, PushRequest, ScoreRequest, RaceRequest)
 
 
 def read(kind: type[Request], path: Path) -> Request:

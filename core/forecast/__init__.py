@@ -7,6 +7,7 @@ from fitune.core.forecast.documents import (
     estimate_document,
     fit_document,
 )
+from fitune.core.forecast.duration import Amount, Duration, amount_of
 from fitune.core.forecast.forecast import Forecast, RowLengths, Verdict, forecast, forecast_on
 from fitune.core.forecast.history import CORRECTION, Measurement
 from fitune.core.forecast.pace import Pace
@@ -21,8 +22,10 @@ from fitune.core.forecast.site import Site, card_of, site_of
 __all__ = [
     "CORRECTION",
     "PLANNED",
+    "Amount",
     "BudgetDocument",
     "Candidate",
+    "Duration",
     "Fit",
     "Forecast",
     "Measurement",
@@ -34,6 +37,7 @@ __all__ = [
     "RowLengths",
     "Site",
     "Verdict",
+    "amount_of",
     "budget_document",
     "card_of",
     "estimate_document",

@@ -17,10 +17,13 @@ def ranks_of(recipe: Recipe, gpus: Sequence[Gpu]) -> int:
     return len(gpus) or (asked if isinstance(asked, int) else 1)
 
 
-def for_split(recipe: Recipe, ranks: int) -> Iterator[tuple[str, dict[str, Any], str]]:
+def for_split(recipe: Recipe, gpus: Sequence[Gpu]) -> Iterator[tuple[str, dict[str, Any], str]]:
     """(group, changes, why) for each setting that a model split over the cards does otherwise."""
     train = recipe.train
-    if ranks == 1 or recipe.run.shard is not True:
+    if recipe.run.shard is not True:
+        return
+    if len(gpus) < 2:
+        yield "run", {"shard": False}, "a model is split over two cards or more."
         return
     if train.optimizer not in WHOLE_STATES:
         yield "train", {"optimizer": "adamw_torch_fused"}, "8-bit and paged optimizers can't split their states."
@@ -35,6 +38,8 @@ def shared_batch(recipe: Recipe, ranks: int) -> Iterator[tuple[str, dict[str, An
     """
     train = recipe.train
     batch = train.micro_batch * train.grad_accum
+    if ranks > 1 and train.micro_tokens:
+        yield "train", {"micro_tokens": None}, "cards that train together take as many micro-batches each."
     if train.grad_accum % ranks == 0:
         return
     if batch % ranks:

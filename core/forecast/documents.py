@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from fitune.core.forecast.duration import Duration
 from fitune.core.forecast.forecast import Forecast, Verdict
 from fitune.core.forecast.pace import Pace
 from fitune.core.forecast.plans.candidates import Candidate, Rejected
@@ -47,6 +48,8 @@ class EstimateDocument(BudgetDocument):
     """The forecast of the training's speed."""
     workload: Workload | None
     """The whole training in tokens; null where the rows were not measured."""
+    duration: Duration | None
+    """The time of the whole training; null where the rows were not measured, or for a card without figures."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +64,8 @@ class PlanDocument:
     """The memory that the plan takes."""
     pace: Pace
     """The forecast of the plan's speed."""
+    duration: Duration | None
+    """The time of the whole training; null where the rows were not measured, or for a card without figures."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +141,7 @@ def estimate_document(now: Forecast) -> EstimateDocument:
     """The answer of `fitune estimate --json`."""
     budget = budget_document(now)
     kept = {name: getattr(budget, name) for name in BudgetDocument.__dataclass_fields__}
-    return EstimateDocument(**kept, pace=now.pace, workload=now.work)
+    return EstimateDocument(**kept, pace=now.pace, workload=now.work, duration=now.duration)
 
 
 def fit_document(found: Fit, own: Forecast) -> FitDocument:
@@ -157,4 +162,5 @@ def _plan(candidate: Candidate | None) -> PlanDocument | None:
     if candidate is None:
         return None
     length = candidate.recipe.model.max_seq_length
-    return PlanDocument(candidate.set, length, budget_document(candidate.forecast), candidate.pace)
+    now = candidate.forecast
+    return PlanDocument(candidate.set, length, budget_document(now), now.pace, now.duration)

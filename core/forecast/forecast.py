@@ -1,6 +1,6 @@
 """The one forecast that every front end shows: what a recipe needs, how fast it is, and whether it will do at a site.
 
-recipe -> budget -> correction by history -> pace -> shortages -> verdict. Nothing else puts these together.
+recipe -> budget -> correction by history -> pace -> duration -> shortages -> verdict. Nothing else puts these together.
 """
 
 import math
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from fitune.core.forecast.duration import Amount, Duration, amount_of, estimate_duration
 from fitune.core.forecast.pace import Pace, estimate_pace
 from fitune.core.forecast.resolve import resolve
 from fitune.core.forecast.site import Site, site_of
@@ -65,6 +66,16 @@ class Forecast:
         return "tight" if self.shortages else "fits"
 
     @property
+    def duration(self) -> Duration | None:
+        """The time of the whole training; None where the rows or the pace are not known."""
+        return self.duration_of(amount_of(self.work)) if self.work else None
+
+    def duration_of(self, amount: Amount) -> Duration | None:
+        """The time of a training of so much work; None where the pace is not known."""
+        start_s = self.site.history.start_s(self.budget.total_bytes)
+        return estimate_duration(self.shape, self.decided, self.budget, self.pace, amount, start_s)
+
+    @property
     def memory_shortage(self) -> Shortage | None:
         """The first shortage that another plan could help: of the card, or of RAM. Disk is no matter of plans."""
         return next((each for each in self.shortages if each.of != "disk"), None)
@@ -78,6 +89,8 @@ class RowLengths:
     mean: float
     micro: int | None = None
     """Those of the largest micro-batch; None: as if each of its rows were the longest."""
+    micro_batches: float | None = None
+    """Micro-batches of a step on average; None: train.grad_accum."""
 
 
 def forecast(
@@ -90,13 +103,23 @@ def forecast(
     """
     decided, work = with_packing_decided(recipe, rows)
     if work and not lengths:
-        lengths = RowLengths(work.longest, work.row_tokens, work.micro_tokens)
-    longest, mean, micro = (lengths.longest, lengths.mean, lengths.micro) if lengths else (None, None, None)
-    budget = site.history.corrected_budget(estimate(shape, decided, site.card, longest, micro))
+        lengths = RowLengths(work.longest, work.row_tokens, work.micro_tokens, work.micro_batches)
+    lengths = lengths or _full_rows(decided)
+    budget = site.history.corrected_budget(estimate(shape, decided, site.card, lengths.longest, lengths.micro))
     if site.card is None:
         budget = in_ram(budget, site.ram_bytes)
-    pace = site.history.corrected_pace(estimate_pace(shape, decided, site.gpu_name, mean, budget.offloaded_layers))
+    away, parts = budget.offloaded_layers, lengths.micro_batches
+    pace = site.history.corrected_pace(estimate_pace(shape, decided, site.gpu_name, lengths.mean, away, parts))
     return Forecast(shape, recipe, decided, site, rows, budget, pace, work, _shortages(decided, site, budget))
+
+
+def _full_rows(recipe: Recipe) -> RowLengths:
+    """The lengths where all rows are as long as the recipe allows."""
+    length, train = recipe.model.max_seq_length, recipe.train
+    if not train.micro_tokens:
+        return RowLengths(length, length)
+    rows = min(train.micro_batch, max(1, train.micro_tokens // length))  # of a micro-batch
+    return RowLengths(length, length, rows * length, train.grad_accum * math.ceil(train.micro_batch / rows))
 
 
 def forecast_on(machine: Machine, recipe: Recipe, base: Path) -> Forecast:

@@ -66,6 +66,8 @@ class Measurement:
     flops_per_token: float
     predicted_tokens_per_s: float | None
     tokens_per_s: float
+    start_s: float | None = None
+    """From the worker's start to the end of the first step, without a download; null in lines of older versions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +120,12 @@ class History:
             high_tokens_per_s=middle * min(HIGH, 1 + doubt),
             why=f"{found.why}; corrected by {_runs(alike)} on this {_kind(alike)}",
         )
+
+    def start_s(self, size_bytes: int) -> float | None:
+        """Seconds until the first step that runs with such a predicted peak took; None where there were none."""
+        alike = _alike(self.measurements, lambda each: each.predicted_bytes, size_bytes)
+        known = [each.start_s for each in alike if each.start_s is not None]
+        return median(known) if known else None
 
 
 NO_HISTORY = History()
@@ -187,7 +195,7 @@ def _read(path: Path, mtime_ns: int, size: int) -> tuple[Measurement, ...]:
 def _measurement(line: bytes) -> Measurement | None:
     """A line as a Measurement; None if it is torn, or its figures can't be true."""
     try:
-        raw = orjson.loads(line)
+        raw = {"start_s": None, **orjson.loads(line)}
         measurement = Measurement(**{each.name: raw[each.name] for each in fields(Measurement)})
         measured = [
             measurement.predicted_bytes,
@@ -195,8 +203,8 @@ def _measurement(line: bytes) -> Measurement | None:
             measurement.flops_per_token,
             measurement.tokens_per_s,
         ]
-        guessed = [] if measurement.predicted_tokens_per_s is None else [measurement.predicted_tokens_per_s]
-        amounts = all(_is_amount(each) for each in measured + guessed)
+        optional = (measurement.predicted_tokens_per_s, measurement.start_s)
+        amounts = all(_is_amount(each) for each in (*measured, *(each for each in optional if each is not None)))
         sound = amounts and isinstance(measurement.run, str)
     except (orjson.JSONDecodeError, KeyError, TypeError):
         return None

@@ -95,11 +95,13 @@ def estimate_pace(
     gpu_name: str | None,
     row_tokens: float | None = None,
     layers_away: int | None = None,
+    micro_batches: float | None = None,
 ) -> Pace:
     """The pace of a recipe on a card, by the name that the driver gives.
 
     row_tokens: tokens of a row, padding included; None means full rows. layers_away: layers in host RAM, where the
     recipe leaves them to Unsloth ("auto"); core.memory.budget tells them. None takes the recipe's number.
+    micro_batches: those of an optimizer step, on average; None takes the recipe's train.grad_accum.
     """
     length = row_tokens or recipe.model.max_seq_length
     flops = flops_per_token(shape, recipe, length)
@@ -109,17 +111,18 @@ def estimate_pace(
         return Pace(None, None, None, flops, f"{flops / 1e9:.1f} billion operations a token; {said}")
     tflops, gb_per_s, pcie_gb_per_s = card
     backend, train = "trl" if recipe.train.backend == "trl" else "unsloth", recipe.train
-    tokens = train.micro_batch * length
+    passes = micro_batches or train.grad_accum
+    tokens = train.micro_batch * train.grad_accum * length / passes
     linear_flops = flops_per_token(shape, recipe, 0)
     card_s = linear_flops / EFFICIENCY[backend] + (flops - linear_flops) / ATTENTION_EFFICIENCY
-    card_s = tokens * card_s / (tflops * 1e12) + _unpack_bytes(shape, recipe) / (gb_per_s * 1e9)
+    read_s = _weight_bytes(shape, recipe) / (gb_per_s * 1e9)
+    card_s = max(tokens * card_s / (tflops * 1e12), read_s) + _unpack_bytes(shape, recipe) / (gb_per_s * 1e9)
     host_s = _host_s(shape, recipe, backend)
     moved = _fetched_bytes(shape, recipe, layers_away) + _parked_bytes(shape, recipe, tokens)
     transfer_s = moved / (PCIE_SHARE * pcie_gb_per_s * 1e9)
     busy_s = max(card_s, host_s)  # the host works ahead of the card
     micro_s = max(busy_s + VISIBLE_SHARE * transfer_s, transfer_s)
-    step_s = train.grad_accum * micro_s + _optimizer_s(shape, recipe)
-    middle = train.grad_accum * tokens / step_s
+    middle = passes * tokens / (passes * micro_s + _optimizer_s(shape, recipe))
     if transfer_s > busy_s:
         limit = "PCIe"
     else:
@@ -134,13 +137,13 @@ def estimate_pace(
 
 def _host_s(shape: Shape, recipe: Recipe, backend: str) -> float:
     """Seconds of a micro-batch that the host takes to start its kernels."""
-    share = _recomputed_share(shape, recipe)
+    share = recomputed_share(shape, recipe)
     a_layer_s = share * HOST_S[backend, "recomputed"] + (1 - share) * HOST_S[backend, "kept"]
     is_16bit = recipe.model.quant == "bf16" and shape.stored_as is None
     return a_layer_s * len(shape.layers) * (HOST_SHARE_16BIT if is_16bit else 1)
 
 
-def _recomputed_share(shape: Shape, recipe: Recipe) -> float:
+def recomputed_share(shape: Shape, recipe: Recipe) -> float:
     """The share of the layers whose forward pass is computed twice."""
     if recipe.train.checkpointing == "off":
         return 0.0
@@ -158,7 +161,7 @@ def flops_per_token(shape: Shape, recipe: Recipe, length: float) -> float:
     2, never recomputed. Causal attention of S tokens: 2 Q S forward (half of the square), 2.5 times that backward.
     LoRA: 2, 4 and 2.
     """
-    again = _recomputed_share(shape, recipe)
+    again = recomputed_share(shape, recipe)
     passes = 4 + 2 * again
     head = shape.vocab * shape.hidden
     window = min(length, shape.window or length)
@@ -179,11 +182,16 @@ def _adapted(shape: Shape, recipe: Recipe) -> Iterator[tuple[Linear, int]]:
     return ((linear, times) for linear, times in matrices if names is None or linear.name in names)
 
 
+def _weight_bytes(shape: Shape, recipe: Recipe) -> float:
+    """Memory traffic of the weights in a micro-batch: 2 bytes read at each pass, while the card multiplies."""
+    return 2 * shape.linear_params * (2 + recomputed_share(shape, recipe))
+
+
 def _unpack_bytes(shape: Shape, recipe: Recipe) -> float:
-    """Memory traffic of dequantizing in a micro-batch: half a byte read, 2 written, 2 read back, at each pass."""
+    """Memory traffic of dequantizing in a micro-batch: half a byte read and 2 written, at each pass."""
     if recipe.model.quant == "bf16" and shape.stored_as is None:
         return 0
-    return 4.5 * shape.linear_params * (2 + _recomputed_share(shape, recipe))
+    return 2.5 * shape.linear_params * (2 + recomputed_share(shape, recipe))
 
 
 def _fetched_bytes(shape: Shape, recipe: Recipe, layers_away: int | None) -> float:

@@ -44,20 +44,23 @@ def resolve(recipe: Recipe, machine: Machine, need_data: bool = True) -> Resolve
     gpu = min(gpus, key=lambda each: each.compute_capability or (0, 0), default=None)  # the oldest
     ranks = ranks_of(recipe, gpus)
     backend, reason = choose_backend(recipe.train.backend, gpu, machine.versions)
-    train: dict[str, Any] = {"backend": backend}
-    model: dict[str, Any] = {"id": _absolute(recipe.model.id, "model.id")}
-    source = _absolute(recipe.data.source, "data.source") if need_data else recipe.data.source
+    changed: dict[str, dict[str, Any]] = {
+        "train": {"backend": backend},
+        "model": {"id": _absolute(recipe.model.id, "model.id")},
+        "run": {},
+    }
+    key = "data.sources" if recipe.data.sources else "data.source"
+    data = recipe.data.with_sources(lambda name: _absolute(name, key)) if need_data else recipe.data
     notes = []
-    of_several = (*for_split(recipe, ranks), *shared_batch(recipe, ranks))
+    of_several = (*for_split(recipe, gpus), *shared_batch(recipe, ranks))
     for group, changes, why in (*_adaptations(recipe, backend, gpu), *of_several):
-        (train if group == "train" else model).update(changes)
-        said = ", ".join(f"{group}.{key} = {value}" for key, value in changes.items())
+        changed[group].update(changes)
+        said = ", ".join(f"{group}.{name} = {value}" for name, value in changes.items())
         notes.append(f"{said}: {why}")
     resolved = recipe.model_copy(
         update={
-            "train": recipe.train.model_copy(update=train),
-            "model": recipe.model.model_copy(update=model),
-            "data": recipe.data.model_copy(update={"source": source}),
+            **{group: getattr(recipe, group).model_copy(update=changes) for group, changes in changed.items()},
+            "data": data,
         }
     )
     if contradictions := find_contradictions(resolved):  # with a backend that "auto" left open

@@ -26,6 +26,8 @@ class Site:
     """Earlier trainings on this card, with the same versions and backend."""
     unsloth_works: bool = True
     """Unsloth can be used on the card."""
+    ranks: int = 1
+    """Processes that train together, one a card: they share the micro-batches of a step."""
 
 
 def site_of(resolved: Resolved, machine: Machine, base: Path) -> Site:
@@ -44,6 +46,7 @@ def site_of(resolved: Resolved, machine: Machine, base: Path) -> Site:
         disk_bytes=machine.disk_free_bytes,
         history=history_of(base, gpu, machine.cpu_name, machine.versions, resolved.recipe.train.backend),
         unsloth_works=resolved.unsloth_works,
+        ranks=resolved.ranks,
     )
 
 

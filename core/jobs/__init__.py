@@ -1,7 +1,10 @@
 """Jobs: what each needs before it starts, and the worker that is started on it."""
 
 from fitune.core.jobs.delivering import check_export, check_push, check_repo, export, merge, push
+from fitune.core.jobs.other_cards import move
 from fitune.core.jobs.preparing import prepare
+from fitune.core.jobs.racing import tune_lr
+from fitune.core.jobs.scoring import score
 from fitune.core.jobs.starting import refuse_busy_gpu, start
 from fitune.core.jobs.training import Begun, begin
 
@@ -13,8 +16,11 @@ __all__ = [
     "check_repo",
     "export",
     "merge",
+    "move",
     "prepare",
     "push",
     "refuse_busy_gpu",
+    "score",
     "start",
+    "tune_lr",
 ]

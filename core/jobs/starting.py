@@ -1,5 +1,6 @@
 """Starts the worker on a run: one at a time, and only one training on a card."""
 
+import errno
 import fcntl
 import os
 from collections.abc import Iterator, Mapping
@@ -10,13 +11,13 @@ from pathlib import Path
 import orjson
 
 from fitune.core import runs
-from fitune.core.deliver import ExportRequest, MergeRequest, PushRequest
+from fitune.core.deliver import ExportRequest, MergeRequest, PushRequest, RaceRequest, ScoreRequest
 from fitune.core.errors import UserError
 from fitune.core.files import write_atomically
 from fitune.core.machine import require_training_stack
 from fitune.core.runs import Run, spawn
 
-Request = MergeRequest | ExportRequest | PushRequest
+Request = MergeRequest | ExportRequest | PushRequest | ScoreRequest | RaceRequest
 
 
 def start(
@@ -62,7 +63,8 @@ def refuse_absent_tracker(name: str) -> None:
 
 
 def _unwritable(run: Run, error: OSError) -> UserError:
-    hint = "Free some disk space, or see who may write there."
+    hints = {errno.EMFILE: "Raise the limit of open files: ulimit -n 1024", errno.ENOSPC: "Free some disk space."}
+    hint = hints.get(error.errno or 0, "See who may write there.")
     return UserError(f"{run.path} can't be written to: {error.strerror}.", hint)
 
 

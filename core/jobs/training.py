@@ -56,7 +56,7 @@ def begin(
     machine = host.detect(base / "runs")
     resolved = resolve(recipe, machine)
     found = foresee(resolved, machine, base, rows)
-    plan = fit(found) if found and found.work else None
+    plan = fit(found, "quant" not in recipe.model.model_fields_set) if found and found.work else None
     if fastest and plan and plan.proposal:
         resolved, found = replace(resolved, recipe=plan.proposal.recipe), plan.proposal.forecast
     if found and found.verdict == "over" and not anyway:
@@ -110,12 +110,13 @@ def refuse(found: Forecast) -> None:
 
 def _info(resolved: Resolved, machine: Machine, found: Forecast | None, preset: str | None) -> RunInfo:
     """The content of run.json, but for the recipe and what `runs.create` adds."""
+    cards = gpu_infos(resolved)
     return RunInfo(
         preset=preset,
         budget=from_json(BudgetInfo, asdict(budget_document(found))) if found else None,
         workload=asdict(found.work) if found and found.work else None,
-        gpu=_gpu_info(resolved.gpu) if resolved.gpu else None,
-        gpus=tuple(map(_gpu_info, resolved.gpus)) if len(resolved.gpus) > 1 else (),
+        gpu=cards[0] if cards else None,
+        gpus=cards if len(cards) > 1 else (),
         ranks=resolved.ranks,
         cpu=machine.cpu_name,
         backend_reason=resolved.backend_reason,
@@ -125,7 +126,13 @@ def _info(resolved: Resolved, machine: Machine, found: Forecast | None, preset: 
     )
 
 
-def _gpu_info(gpu: Gpu) -> GpuInfo:
+def gpu_infos(resolved: Resolved) -> tuple[GpuInfo, ...]:
+    """The cards to train on, as run.json has them."""
+    return tuple(map(gpu_info, resolved.gpus))
+
+
+def gpu_info(gpu: Gpu) -> GpuInfo:
+    """A card as run.json has it."""
     return GpuInfo(
         uuid=gpu.uuid,
         name=gpu.name,

@@ -2,6 +2,7 @@
 
 import ast
 import inspect
+from collections.abc import Callable
 from functools import cache
 from itertools import pairwise
 from typing import Annotated, Literal
@@ -76,20 +77,44 @@ class Lora(Group):
     """Only these layers, by number from 0; nothing means all of them."""
 
 
+class Part(Group):
+    """One of several sources of rows."""
+
+    source: Annotated[str, Field(min_length=1)]
+    """A file, a folder, or the id of a data set on the Hub."""
+    weight: Annotated[float, Field(gt=0, le=100)] = 1
+    """How often each of its rows is trained on in an epoch: 2 is twice, 0.5 every second row."""
+    format: DataFormat = "auto"
+    """The shape of its rows."""
+    split: str = "train"
+    """Its split."""
+    columns: dict[str, str] = {}
+    """Its column for each role."""
+
+
 class Data(Group):
     """The training data."""
 
-    source: Annotated[str, Field(min_length=1)]
+    source: str = ""
     """A file (JSONL, JSON, CSV, Parquet, text), a folder of them, or the id of a data set on the Hub.
     A relative path counts from the current folder."""
+    sources: tuple[Part, ...] = ()
+    """Several of them in its place: [{source = "a.jsonl"}, {source = "b.jsonl", weight = 2}]. weight is how often each
+    row is trained on in an epoch; format, split and columns may stand beside it."""
     format: DataFormat = "auto"
     """The shape of a row; auto recognises the common ones."""
     split: str = "train"
     """The split of a Hub data set."""
     columns: dict[str, str] = {}
     """Your column for each role, where auto is not sure: {prompt = "question", completion = "answer"}."""
-    eval_fraction: Annotated[float, Field(ge=0, le=0.5)] = 0.05
-    """Share of the rows held out from training, to see if the model learns or only memorises."""
+    replay: Annotated[float, Field(ge=0, le=0.5)] = 0
+    """Share of general rows that are mixed in, so that the model forgets less of what it could do; 0.1 is usual."""
+    replay_source: Annotated[str, Field(min_length=1)] | None = None
+    """The general rows. Nothing means the base model's own answers, written before the training, to a hundred prompts
+    that fitune brings along."""
+    eval_fraction: Annotated[float, Field(ge=0, le=0.5)] | Literal["auto"] = "auto"
+    """Share of the rows held out from training, to see if the model learns or only memorises, and to score it
+    afterwards. auto holds out a twentieth, but enough for a verdict where there are some hundred rows."""
     loss_on: Literal["answers", "all"] = "answers"
     """Learn to write the answers only, or the questions too."""
     thinking: Thinking = "auto"
@@ -100,6 +125,39 @@ class Data(Group):
     must pass the same."""
     packing: bool | Literal["auto"] = "auto"
     """Put several short rows into one of full length: faster. auto does it where rows are short and steps many."""
+
+    @property
+    def name(self) -> str:
+        """The sources, as a person is told of them."""
+        return ", ".join(part.source for part in self.sources) or self.source
+
+    def parts(self) -> tuple[tuple["Data", float], ...]:
+        """Each source as data of its own, with its weight."""
+        if not self.sources:
+            return ((self, 1.0),)
+        return tuple(
+            (self.model_copy(update={"sources": (), **part.model_dump(exclude={"weight"})}), part.weight)
+            for part in self.sources
+        )
+
+    def with_sources(self, change: Callable[[str], str]) -> "Data":
+        """The same data with each name of a source changed."""
+        parts = tuple(part.model_copy(update={"source": change(part.source)}) for part in self.sources)
+        one = change(self.source) if self.source else ""
+        general = change(self.replay_source) if self.replay_source else None
+        return self.model_copy(update={"source": one, "sources": parts, "replay_source": general})
+
+    def all_sources(self) -> tuple["Data", ...]:
+        """All that is read: each source of rows, and the general rows."""
+        general = self.general()
+        return (*(part for part, _ in self.parts()), *([general] if general else []))
+
+    def general(self) -> "Data | None":
+        """The data that are replayed; None if none are, or the base model's own answers."""
+        if not (self.replay and self.replay_source):
+            return None
+        mapped = {"source": self.replay_source, "sources": (), "format": "auto", "split": "train", "columns": {}}
+        return self.model_copy(update=mapped)
 
 
 class Train(Group):
@@ -146,6 +204,12 @@ class Train(Group):
     """Steps between checkpoints, from which a run resumes; nothing means about 10 in a run."""
     keep_checkpoints: Annotated[int, Field(ge=1, le=1000)] = 2
     """Number of the newest checkpoints that stay on disk."""
+    patience: Annotated[int, Field(ge=0, le=1000)] = 3
+    """Stop after this many evaluations in a row that are surely worse than the best: the model only memorises by then.
+    0 never stops early. Either way the adapter of the best evaluation is what you get."""
+    score: Literal["auto", "all", "off"] = "auto"
+    """Score base and tuned model on the held-out rows at the end: auto takes a tenth of the training's time at most,
+    all takes every held-out row."""
     report_to: Literal["none", "tensorboard", "wandb", "trackio", "mlflow"] = "none"
     """An experiment tracker that also gets the numbers; fitune always keeps its own log in the run's folder."""
 

@@ -72,7 +72,7 @@ def load(path: Path, overrides: Iterable[str] = ()) -> Recipe:
         raise UserError(f"{path} is not valid TOML: {error}.", 'Text goes in quotes: id = "Qwen/Qwen3-8B".') from None
     overridden = frozenset(pair.partition("=")[0].strip() for pair in overrides)
     tree, bad_pairs = with_overrides(tree, overrides)
-    if preset_file(path) and "source" not in tree.get("data", {}):
+    if preset_file(path) and not {"source", "sources"} & tree.get("data", {}).keys():
         raise BadInput([*bad_pairs, Problem(f"{path}", "is a preset, without data.", "Add --set data.source=FILE.")])
     try:
         recipe = parse(tree, str(path), text, overridden)
@@ -190,6 +190,8 @@ def _is_text(group: str, key: str) -> bool:
 def _problem(path: tuple[str, ...], complaints: Sequence[Mapping[str, Any]], where: str) -> Problem:
     """The problem of one key, in one sentence, from pydantic's complaints."""
     kind, value = complaints[0]["type"], _short(complaints[0]["input"])
+    if kind == "extra_forbidden" and len(complaints[0]["loc"]) > len(path):
+        return Problem(where, f"has no key {complaints[0]['loc'][-1]}.", _help(path))
     if kind == "extra_forbidden":
         return Problem(where, "is not a key of a recipe.", _nearest(path))
     if kind == "missing":

@@ -9,8 +9,9 @@ from fitune.core.recipe.load import parse, with_overrides
 
 MAY_CHANGE = frozenset(
     {
-        "train.lr", "train.micro_batch", "train.grad_accum", "train.checkpointing", "train.checkpoint_skip_layers",
-        "train.offload_layers", "train.max_grad_norm", "train.eval_every", "train.save_every",
+        "train.lr", "train.micro_batch", "train.grad_accum", "train.micro_tokens", "train.checkpointing",
+        "train.checkpoint_skip_layers", "train.offload_layers",
+        "train.max_grad_norm", "train.eval_every", "train.save_every",
         "train.keep_checkpoints", "train.report_to", "run.vram_limit_gib",
     }
 )  # fmt: skip

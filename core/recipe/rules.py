@@ -3,21 +3,42 @@
 from collections.abc import Iterator
 
 from fitune.core.errors import Problem
-from fitune.core.recipe.fields import MOVES_THE_BASE, Lora, Quant, Recipe, Train
+from fitune.core.recipe.fields import MOVES_THE_BASE, Data, Lora, Quant, Recipe, Train
 
 
 def find_contradictions(recipe: Recipe) -> list[Problem]:
     """Each contradiction, with a fix; `where` is `group.key`."""
     problems = [
+        *_of_sources(recipe.data),
+        *_of_replay(recipe),
         *_of_backend(recipe.train, recipe.model.quant, recipe.lora.target_modules),
         *_of_init(recipe.lora, recipe.train.backend, recipe.model.quant),
         *_of_choice(recipe.lora),
     ]
     if recipe.train.eval_every is not None and recipe.data.eval_fraction == 0:
         problems.append(
-            Problem("train.eval_every", "is set, but no rows are held out.", "Set data.eval_fraction = 0.05.")
+            Problem("train.eval_every", "is set, but no rows are held out.", 'Set data.eval_fraction = "auto".')
         )
     return problems
+
+
+def _of_sources(data: Data) -> Iterator[Problem]:
+    """Rows from nowhere, or from two places."""
+    if not data.source and not data.sources:
+        yield Problem("data.source", "is missing.", "A recipe needs model.id and data.source.")
+    if data.source and data.sources:
+        yield Problem("data.sources", "stands beside data.source.", "Put all files into data.sources.")
+    if data.sources and (data.columns or data.format != "auto"):
+        key = "data.columns" if data.columns else "data.format"
+        fix = 'Write it beside its source: sources = [{source = "a.jsonl", format = "text"}].'
+        yield Problem(key, "does not say to which of the sources it belongs.", fix)
+
+
+def _of_replay(recipe: Recipe) -> Iterator[Problem]:
+    """General rows that can't be had."""
+    if recipe.data.replay and recipe.data.replay_source is None and recipe.run.shard is True:
+        text = "a model that is split over cards can't answer before the training."
+        yield Problem("data.replay", text, "Name general rows in data.replay_source.")
 
 
 def _of_backend(train: Train, quant: Quant, modules: str | tuple[str, ...]) -> Iterator[Problem]:

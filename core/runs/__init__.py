@@ -9,8 +9,10 @@ from fitune.core.runs.events import (
     Finished,
     Memory,
     Phase,
+    RacedLap,
     Recovered,
     Sample,
+    Score,
     Started,
     Step,
     Warned,
@@ -19,7 +21,7 @@ from fitune.core.runs.info import BudgetInfo, GpuInfo, RunInfo
 from fitune.core.runs.lock import keep_touching, take_lock
 from fitune.core.runs.run import LIVE, Run, Status
 from fitune.core.runs.state import Curve, RunState, fold, spent_s
-from fitune.core.runs.store import all_runs, create, find, home, unreadable_runs
+from fitune.core.runs.store import all_runs, create, find, home, rewrite, unreadable_runs
 
 __all__ = [
     "LIVE",
@@ -35,11 +37,13 @@ __all__ = [
     "GpuInfo",
     "Memory",
     "Phase",
+    "RacedLap",
     "Recovered",
     "Run",
     "RunInfo",
     "RunState",
     "Sample",
+    "Score",
     "Started",
     "Status",
     "Step",
@@ -51,6 +55,7 @@ __all__ = [
     "fold",
     "home",
     "keep_touching",
+    "rewrite",
     "spent_s",
     "take_lock",
     "unreadable_runs",

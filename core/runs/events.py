@@ -5,7 +5,7 @@ samples. A field that is not known is left out of the line. docs/files.md is mad
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,8 +36,8 @@ class Phase:
 
     type: ClassVar[str] = "phase"
     name: str
-    """download, load, data, prepare, sample, train, save; rows (prepare job); write, prove (merge); convert (export);
-    ask, upload, verify (push)."""
+    """download, load, data, replay, prepare, sample, train, save, score; race (tune-lr); rows (prepare job); write,
+    prove (merge); convert (export); ask, upload, verify (push)."""
     model: str | None = None
     """The model that is downloaded or loaded: a Hub id or a folder."""
     revision: str | None = None
@@ -82,6 +82,10 @@ class Phase:
     """The repository that is uploaded to, with its owner."""
     branch: str | None = None
     """The branch of the repository, if it is not main."""
+    scored: int | None = None
+    """Rows that both models have answered so far."""
+    to_score: int | None = None
+    """Rows to score at most."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,9 +117,63 @@ class Eval:
 
     type: ClassVar[str] = "eval"
     step: int
-    """The step after which it was made."""
+    """The step after which it was made; 0 before the first."""
     loss: float | None
     """Mean loss of the held-out tokens, in nats a token. null in the file means NaN."""
+    rows: int | None = None
+    """Held-out rows that were looked at."""
+    elapsed_s: float | None = None
+    """Seconds that it took."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Score:
+    """The verdict on the trained model: it and the base have answered the same rows. scores.json has each row."""
+
+    type: ClassVar[str] = "score"
+    word: str
+    """better, no different, worse or can't tell."""
+    metric: str
+    """What was compared: tool_call, json, label, choice, number, match, or text (by the loss of the answers)."""
+    rows: int
+    """Held-out rows that both models answered."""
+    base: float
+    """The base model by the metric: the share of right answers; for text the loss, in nats a token."""
+    tuned: float
+    """The same of the tuned model."""
+    low: float
+    """Lower end of the 95 % interval of the difference, tuned minus base."""
+    high: float
+    """Upper end of that interval."""
+    p: float
+    """Probability of such a difference by chance, two-sided."""
+    more_rows: int | None = None
+    """Rows that are missing for a verdict."""
+    leaked: int = 0
+    """Rows that were left out because the training rows hold them, too."""
+    guessing: float | None = None
+    """For labels: the share of the most frequent one."""
+    base_loss: float | None = None
+    """Loss of the data's answers by the base model, in nats a token."""
+    tuned_loss: float | None = None
+    """The same by the tuned model."""
+    elapsed_s: float | None = None
+    """Seconds that it took."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RacedLap:
+    """A short training of `fitune tune-lr` has ended."""
+
+    type: ClassVar[str] = "lap"
+    round: int
+    """Number of the round, from 1: each has half as many rates, and laps of twice as many steps."""
+    lr: float
+    """Its learning rate."""
+    steps: int
+    """Its optimizer steps."""
+    loss: float | None
+    """Loss of the held-out rows at its end, in nats a token. null in the file means that it diverged."""
     elapsed_s: float | None = None
     """Seconds that it took."""
 
@@ -173,13 +231,17 @@ class Warned:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recovered:
-    """Something went wrong and was put right. No job of this version writes it."""
+    """Something went wrong and was put right; the job continues."""
 
     type: ClassVar[str] = "recovered"
     kind: str
-    """Its subject, as a word."""
+    """Its subject, as a word: oom, nan (a step was left out), rate (it was halved), disk."""
     message: str
-    """An English sentence for people."""
+    """An English sentence for people: what changed, and what it costs. Names from the data may stand in it."""
+    step: int | None = None
+    """Training: the step at which it happened."""
+    set: dict[str, Any] | None = None
+    """The fields of the recipe that were changed, by `group.key`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -236,13 +298,17 @@ class Finished:
     last_loss: float | None = None
     """Training: loss of the last step."""
     eval_loss: float | None = None
-    """Training: the last loss of the held-out rows."""
+    """Training: the loss of the held-out rows after the step that is delivered."""
+    delivered_step: int | None = None
+    """Training: the step whose adapter is delivered, the earliest within noise of the best."""
     seen_tokens: int | None = None
     """Training: tokens trained on."""
     adapter: str | None = None
     """Training: the folder of the adapter, in the run folder."""
     memory: Memory | None = None
     """Training: the memory at its end, with the fields of a `memory` event."""
+    best_lr: float | None = None
+    """Tune-lr: the learning rate that won."""
     rows: int | None = None
     """Prepare: rows that were rendered."""
     tokens: int | None = None
@@ -300,8 +366,9 @@ class Finished:
 
 
 EventData = (
-    Started | Phase | Step | Eval | Memory | Checkpoint | Warned | Recovered | Sample | Finished | Failed
+    Started | Phase | Step | Eval | Score | RacedLap | Memory | Checkpoint | Warned | Recovered | Sample | Finished
+    | Failed
 )  # fmt: skip
 TYPES: tuple[type[EventData], ...] = (
-    Started, Phase, Step, Eval, Memory, Checkpoint, Warned, Recovered, Sample, Finished, Failed,
+    Started, Phase, Step, Eval, Score, RacedLap, Memory, Checkpoint, Warned, Recovered, Sample, Finished, Failed,
 )  # fmt: skip

@@ -179,6 +179,10 @@ class Run:
         """
         return next(iter(numbered(self.checkpoints)), None)
 
+    def has_adapter(self) -> bool:
+        """True if the folder of the adapter holds its weights."""
+        return any((self.adapter / name).is_file() for name in ("adapter_model.safetensors", "adapter_model.bin"))
+
     def loss_fell(self) -> bool:
         """True if the last held-out loss, or else the last tenth of the training losses, is below the first."""
         state = self.state()

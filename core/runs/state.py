@@ -12,8 +12,10 @@ from fitune.core.runs.events import (
     Finished,
     Memory,
     Phase,
+    RacedLap,
     Recovered,
     Sample,
+    Score,
     Started,
     Step,
     Warned,
@@ -64,6 +66,8 @@ class RunState:
     """The newest phase. A field that it leaves out keeps its value from the phases before."""
     step: Step | None = None
     """The newest step."""
+    score: Score | None = None
+    """The newest verdict; none while a training goes on."""
     memory: Memory | None = None
     loss: Curve = field(default_factory=Curve)
     eval_loss: Curve = field(default_factory=Curve)
@@ -103,6 +107,7 @@ class RunState:
             case Started():
                 self.job, self.started_t, self.phase = event.job, event.t, replace(self.phase, name="")
                 self.ends.pop(event.job, None)
+                self.score = None if event.job == "train" else self.score
             case Phase() as phase:
                 self.phase = _merged(self.phase, phase)
             case Step() as step:
@@ -113,6 +118,8 @@ class RunState:
                 self.tokens_per_s.add(step.step, step.tokens_per_s)
             case Eval() as eval_:
                 self.eval_loss.add(eval_.step, eval_.loss)
+            case Score() as score:
+                self.score = score
             case Memory() as memory:
                 self.memory = memory
                 if memory.step is not None:
@@ -125,7 +132,7 @@ class RunState:
                 self.ends[event.job], self.job, self.ended_t = end, event.job, event.t
             case Unknown():
                 self.unknown += 1
-            case Checkpoint():
+            case Checkpoint() | RacedLap():
                 pass
 
     def copy(self) -> "RunState":

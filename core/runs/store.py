@@ -65,6 +65,14 @@ def create(recipe: "Recipe", base: Path, info: RunInfo = NO_INFO) -> Run:
     return Run(path)
 
 
+def rewrite(run: Run, info: RunInfo) -> None:
+    """Replace the run.json of a run that has ended, as for other cards. Raises UserError if it can't be written."""
+    try:
+        write_atomically(run.path / "run.json", orjson.dumps(info, option=orjson.OPT_INDENT_2))
+    except OSError as error:
+        raise _unwritable(run.path, error) from None
+
+
 def all_runs(base: Path) -> list[Run]:
     """Every run under `base` that may be read, newest first."""
     dated = []

@@ -11,7 +11,7 @@ import orjson
 
 from fitune.core.data.files import find as sources
 from fitune.core.errors import UserError
-from fitune.core.recipe import Recipe
+from fitune.core.recipe import Data, Recipe
 from fitune.core.runs import Run
 from fitune.core.tokens.lengths import STATS_FILE, VERSION, TokenStats
 
@@ -36,7 +36,7 @@ def with_absolute_paths(recipe: Recipe) -> Recipe:
     return recipe.model_copy(
         update={
             "model": recipe.model.model_copy(update={"id": absolute(recipe.model.id)}),
-            "data": recipe.data.model_copy(update={"source": absolute(recipe.data.source)}),
+            "data": recipe.data.with_sources(absolute),
         }
     )
 
@@ -63,7 +63,8 @@ def lookup(recipe: Recipe, home: Path) -> TokenStats | None:
     network: for data or models on the Hub it is the newest result."""
     try:
         recipe = with_absolute_paths(recipe)
-        rows = None if sources.is_on_hub(recipe.data.source) else _row_files(recipe)
+        on_hub = any(sources.is_on_hub(each.source) for each in recipe.data.all_sources())
+        rows = None if on_hub else _row_files(recipe)
         required = {"asked": _asked(recipe), "rows": rows, "tokenizer": _tokenizer_files(recipe.model.id) or None}
     except (UserError, OSError):
         return None
@@ -104,15 +105,29 @@ def _asked(recipe: Recipe) -> dict[str, Any]:
     data, model = recipe.data, recipe.model
     return {
         "version": VERSION,
-        "data": [data.source, data.format, data.split, dict(sorted(data.columns.items())), data.loss_on],
+        "data": [
+            data.source,
+            data.format,
+            data.split,
+            dict(sorted(data.columns.items())),
+            data.loss_on,
+            *_mixed(data),
+        ],
         "prompts": [data.thinking.replace("auto", "keep"), dict(sorted(data.template_options.items()))],
         "model": [model.id, model.revision, model.trust_remote_code],
     }
 
 
+def _mixed(data: Data) -> list[Any]:
+    """The settings of several sources, and of general rows; none where there is one source and nothing is replayed."""
+    parts = [part.model_dump(mode="json") for part in data.sources]
+    general = [data.replay, data.replay_source] if data.general() else []
+    return [parts, general] if parts or general else []
+
+
 def _row_files(recipe: Recipe) -> list[list[Any]]:
-    files = sources.find(recipe.data.source, recipe.data.split).files
-    return [[file.name, file.size_bytes, file.stamp] for file in files]
+    found = [sources.find(each.source, each.split) for each in recipe.data.all_sources()]
+    return [[file.name, file.size_bytes, file.stamp] for source in found for file in source.files]
 
 
 def _tokenizer_files(model_id: str) -> list[list[Any]]:

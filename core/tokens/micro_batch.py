@@ -1,6 +1,7 @@
 """Micro-batches by their tokens: how the rows of a step are split, and the largest that is to be expected."""
 
 import math
+import random
 from collections.abc import Mapping, Sequence
 
 RISK = 0.1
@@ -8,6 +9,8 @@ RISK = 0.1
 rows as long as real ones no epoch went above it, and it lay up to 14 % above the largest micro-batch (tests)."""
 THETAS = tuple(2.0**power for power in range(-16, 3))
 """Steps of the search, in 1 / tokens: from rows of thousands of tokens to rows of a few."""
+DRAWN_ROWS, MOST_ROWS = 2048, 256
+"""Rows that are drawn to learn how an average batch is split, and the most of one batch; larger ones do alike."""
 
 
 def split_rows(lengths: Sequence[int], most_tokens: int, padded: bool = False) -> list[list[int]]:
@@ -49,3 +52,20 @@ def largest_micro_batch(lengths: Mapping[int, int], rows: int, batches: float) -
         return (rows * (theta * longest + math.log(mean)) + surprise) / theta
 
     return min(rows * longest, math.ceil(min(map(bound, THETAS))))
+
+
+def mean_split(lengths: Mapping[int, int], rows: int, most_tokens: int, padded: bool) -> tuple[float, float]:
+    """(micro-batches, tokens with padding) of an average batch of `rows` rows, from some that are drawn.
+
+    lengths: tokens of a row -> how many rows. most_tokens, padded: as for `split_rows`.
+    """
+    dice, drawn_rows = random.Random(0), min(rows, MOST_ROWS)
+    batches = max(1, DRAWN_ROWS // drawn_rows)
+    parts = tokens = 0
+    for _ in range(batches):
+        drawn = dice.choices(list(lengths), list(lengths.values()), k=drawn_rows)
+        split = split_rows(drawn, most_tokens, padded)
+        parts += len(split)
+        tokens += sum(drawn[part[0]] * len(part) for part in split) if padded else sum(drawn)
+    share = rows / drawn_rows / batches
+    return parts * share, tokens * share

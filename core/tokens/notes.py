@@ -18,7 +18,7 @@ TOOLS_HIDDEN_FIX = "Write them into the system prompt of the rows, and of each c
 def notes_on(notes: Mapping[str, int], switch: str | None, templates: Sequence[str], data: Data) -> list[Finding]:
     """Warnings, the one on thinking first.
 
-    notes: kind of note (core/worker/rows/chat_rows.py) -> rows. switch: the option of the chat template that switches
+    notes: kind of note (core/worker/chats/rows.py) -> rows. switch: the option of the chat template that switches
     thinking off; None if it has none. templates: names of the tokenizer's chat templates, where it has several.
     """
     found = [

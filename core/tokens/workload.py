@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from fitune.core.data import eval_fraction
 from fitune.core.recipe import Recipe
 from fitune.core.tokens.lengths import TokenStats
-from fitune.core.tokens.micro_batch import largest_micro_batch
+from fitune.core.tokens.micro_batch import largest_micro_batch, mean_split
 from fitune.core.tokens.packing import Packing
 
 
@@ -21,12 +21,18 @@ class Workload:
     """Tokens of the longest row after truncation."""
     micro_tokens: int
     """Tokens of the largest micro-batch that is to be expected, padding included."""
+    micro_batches: float
+    """Micro-batches of an optimizer step on average: train.grad_accum, or more where train.micro_tokens splits them."""
     row_tokens: float
     """Tokens of an average row as it goes through the model: packed, or padded where the backend pads."""
     tokens: float
     """Tokens that go through the model in all steps, padding included."""
     trained_tokens: float
     """Tokens that the loss is computed on, in all steps."""
+    source_tokens: float
+    """Tokens of all rows of the source after truncation."""
+    held_out_tokens: float
+    """Those of the rows that are held out: tokens of one evaluation."""
 
 
 def workload(stats: TokenStats, recipe: Recipe) -> Workload:
@@ -36,7 +42,7 @@ def workload(stats: TokenStats, recipe: Recipe) -> Workload:
     """
     train, data = recipe.train, recipe.data
     key = (recipe.model.max_seq_length, data.packing, data.eval_fraction, train.backend, train.micro_batch,
-             train.grad_accum, train.epochs, train.max_steps)  # fmt: skip
+             train.grad_accum, train.micro_tokens, train.epochs, train.max_steps)  # fmt: skip
     if key not in stats.workload_cache:
         stats.workload_cache[key] = _workload(stats, recipe)
     work: Workload = stats.workload_cache[key]
@@ -47,19 +53,28 @@ def _workload(stats: TokenStats, recipe: Recipe) -> Workload:
     train, length = recipe.train, recipe.model.max_seq_length
     packing = stats.packing(recipe)
     rows = max(1, packing.packed_rows if packing.packed else packing.rows)
-    share = 1 - eval_fraction(recipe, stats.source_rows)
-    row_tokens = share * sum(size * count for size, count in stats.lengths_at(length).items()) / rows
-    if train.backend == "trl" and not packing.packed:
+    held_out = eval_fraction(recipe, stats.source_rows)
+    source_tokens = sum(size * count for size, count in stats.lengths_at(length).items())
+    row_tokens = (1 - held_out) * source_tokens / rows
+    micro_batches, pads = float(train.grad_accum), train.backend == "trl"
+    if pads and not packing.packed:
         row_tokens = stats.padded_length(length, train.micro_batch)
+    if train.micro_tokens and not packing.packed:
+        split, tokens = mean_split(stats.lengths_at(length), train.micro_batch, train.micro_tokens, pads)
+        micro_batches *= split
+        row_tokens = tokens / train.micro_batch if pads else row_tokens
     seen = train.max_steps * train.micro_batch * train.grad_accum if train.max_steps else train.epochs * rows
     return Workload(
         source_rows=stats.source_rows,
         packing=packing,
         longest=stats.longest_at(length),
         micro_tokens=_micro_tokens(stats, recipe, packing, seen / train.micro_batch),
+        micro_batches=micro_batches,
         row_tokens=row_tokens,
         tokens=seen * row_tokens,
         trained_tokens=seen * stats.trained_per_epoch(recipe) / rows,
+        source_tokens=source_tokens,
+        held_out_tokens=held_out * source_tokens,
     )
 
 
@@ -68,8 +83,12 @@ def _micro_tokens(stats: TokenStats, recipe: Recipe, packing: Packing, batches: 
     if packing.packed:
         return rows * length
     if recipe.train.backend == "trl":
-        return rows * stats.longest_at(length)
-    return largest_micro_batch(stats.lengths_at(length), rows, batches)
+        largest = rows * stats.longest_at(length)
+    else:
+        largest = largest_micro_batch(stats.lengths_at(length), rows, batches)
+    if not recipe.train.micro_tokens:
+        return largest
+    return min(largest, max(recipe.train.micro_tokens, stats.longest_at(length)))  # no row is cut
 
 
 def with_packing_decided(recipe: Recipe, rows: TokenStats | None) -> tuple[Recipe, Workload | None]:

@@ -18,10 +18,13 @@ from fitune.core.worker.cards import rank
 from fitune.core.worker.cards.processes import OtherRanks, be_rank
 from fitune.core.worker.memory_use import MemoryMeter
 from fitune.core.worker.training import model_with_adapter
+from fitune.core.worker.training.recovery.leaving import Restart, restart, terminated
 
 JOBS = {
     "train": "fitune.core.worker.training.train",
     "prepare": "fitune.core.worker.rows.prepare",
+    "tune-lr": "fitune.core.worker.scoring.race",
+    "score": "fitune.core.worker.scoring.job",
     "merge": "fitune.core.worker.merging.merge",
     "export": "fitune.core.worker.gguf.export",
     "push": "fitune.core.worker.hub.push",
@@ -44,9 +47,18 @@ def main() -> int:
     # A closed terminal changes nothing; SIGTERM means: stop with a checkpoint.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: run.request_stop())
+    signal.signal(signal.SIGTERM, lambda *_: _stop_soon(run))
     threading.Thread(target=keep_touching, args=(lock, run.lock, lambda: _end_unseen(log)), daemon=True).start()
-    return run_job(run, job, log)
+    try:
+        return run_job(run, job, log)
+    except Restart:
+        restart(run, job, lock)
+
+
+def _stop_soon(run: Run) -> None:
+    """Stop with a checkpoint, of the last step that is done: who sends SIGTERM kills soon."""
+    terminated.set()
+    run.request_stop()
 
 
 def _end_unseen(log: EventLog) -> None:
@@ -65,7 +77,10 @@ def _end_unseen(log: EventLog) -> None:
 
 
 def run_job(run: Run, job: str, log: EventLog) -> int:
-    """Do one job in this process, and log `failed` if it raises. Exit status: 0 done or stopped, 1 failed."""
+    """Do one job in this process, and log `failed` if it raises. Exit status: 0 done or stopped, 1 failed.
+
+    Raises Restart where the job is to be started anew, with other settings.
+    """
     others: OtherRanks | None = None
     try:
         info = run.info()
@@ -76,13 +91,15 @@ def run_job(run: Run, job: str, log: EventLog) -> int:
         memory = MemoryMeter(card.uuid if card else None, info.budget.total_bytes if info.budget else None)
         if rank.splits(run.recipe()):
             os.environ.update(rank.SPLIT)
-        # Before the job's own imports: unsloth must come before trl, transformers and peft. Only training wants it.
-        model_with_adapter.prepare(run.recipe().train.backend if job == "train" else "trl")
+        # Before the job's own imports: unsloth must come before trl, transformers and peft. Only trainings want it.
+        model_with_adapter.prepare(run.recipe().train.backend if job in ("train", "tune-lr") else "trl")
         rank.join()
         importlib.import_module(JOBS[job]).run(run, log, memory)
         if others:
             others.wait_for_end()
         return 0
+    except Restart:
+        raise
     except BaseException as error:
         print(redact(traceback.format_exc()), file=sys.stderr, flush=True)
         failure = diagnose(error, job)

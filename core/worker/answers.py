@@ -10,8 +10,8 @@ from jinja2.exceptions import TemplateError
 
 from fitune.core.errors import UserError
 from fitune.core.jobs.chat_messages import Ended, Question
-from fitune.core.worker.rows.chat_rows import render_prompt
-from fitune.core.worker.rows.chat_template import PromptOptions, read
+from fitune.core.worker.chats.rows import render_prompt
+from fitune.core.worker.chats.template import PromptOptions, read
 from fitune.core.worker.rows.render import RefusedRow, render
 
 PLAIN_START_WORDS = 60

@@ -11,7 +11,7 @@ from pathlib import Path
 import orjson
 
 from fitune.core.errors import UserError
-from fitune.core.files import write_atomically
+from fitune.core.files import read_file, write_atomically
 from fitune.core.records import from_json
 from fitune.core.runs import Run
 
@@ -39,7 +39,14 @@ def refuse_changed_base(run: Run, folder: Path) -> None:
     path = run.path / FILE
     if not (_has_trained(run) and path.is_file()):
         return
-    if from_json(WeightsDigest, orjson.loads(path.read_bytes())) != WeightsDigest(weights_digest(folder)):
+    try:
+        trained_on = from_json(WeightsDigest, orjson.loads(read_file(path)))
+    except (OSError, orjson.JSONDecodeError):
+        raise UserError(
+            f"{path} can't be read, so nobody knows if the weights in {folder} are those that were trained on.",
+            "If they are, remove that file, and try again.",
+        ) from None
+    if trained_on != WeightsDigest(weights_digest(folder)):
         raise UserError(
             f"The weights in {folder} are not those that {run.name} was trained on: they were changed since.",
             "Put the old ones back, or train again on these.",

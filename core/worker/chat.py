@@ -1,6 +1,6 @@
 """`python -m fitune.core.worker.chat RUN`: load a trained model and answer questions; a child process of the chat.
 
-It speaks the messages of core/jobs/chat_messages.py over stdin and stdout, and writes no events of the run. The base
+It speaks the messages of core/jobs/chats/messages.py over stdin and stdout, and writes no events of the run. The base
 model and the trained one answer each request. The end of the input ends this process.
 """
 
@@ -9,8 +9,7 @@ import queue
 import sys
 import threading
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,10 +36,9 @@ from fitune.core.jobs.chat_messages import (
 from fitune.core.recipe import Recipe
 from fitune.core.records import from_json
 from fitune.core.runs import EventData, EventLog, Failed, Phase, Run, Warned
-from fitune.core.worker import models
-from fitune.core.worker.device import compute_dtype
-from fitune.core.worker.rows.chat_template import PromptOptions
+from fitune.core.worker import models, tuned_model
 from fitune.core.worker.training import model_with_adapter
+from fitune.core.worker.tuned_model import TunedModel
 
 QUESTIONS = 5
 CANDIDATE_ROWS = 64
@@ -60,55 +58,38 @@ class Pipe(EventLog):
 class ChatModel:
     """A model in memory that answers requests."""
 
-    model: Any
-    biases: list[tuple[Any, Any]]
-    """Each trained bias with the base's own: PEFT leaves the trained one in when the adapter is off."""
-    tokenizer: Any
-    stops: list[int]
-    options: PromptOptions
+    tuned: TunedModel
     pipe: Pipe
     halted: threading.Event
 
     def reply(self, request: Request) -> None:
         """Answer on each side, the base first: it is the same model with its adapter switched off."""
         for side in SIDES:
-            with self._as_base() if side == "base" else nullcontext():
+            with self.tuned.as_base() if side == "base" else nullcontext():
                 self._answer(side, request)
             if self.halted.is_set():
                 break
         self.pipe.write(Done())
 
-    @contextmanager
-    def _as_base(self) -> Iterator[None]:
-        trained = [bias.data for bias, _ in self.biases]
-        for bias, own in self.biases:
-            bias.data = own
-        try:
-            with self.model.disable_adapter():
-                yield
-        finally:
-            for (bias, _), data in zip(self.biases, trained, strict=True):
-                bias.data = data
-
     def _answer(self, side: Side, request: Request) -> None:
         from fitune.core.worker.answers import answer, prompt_ids
 
-        ids = prompt_ids(request.asked[side], request.tools, self.tokenizer, self.options)
+        ids = prompt_ids(request.asked[side], request.tools, self.tuned.tokenizer, self.tuned.options)
         self._require_room(len(ids), request.max_tokens)
         answered = answer(
-            self.model,
-            self.tokenizer,
+            self.tuned.model,
+            self.tuned.tokenizer,
             ids,
-            self.stops,
+            self.tuned.stops,
             request.max_tokens,
             temperature=request.temperature,
-            streamer=_streamer(self.tokenizer, lambda text: self.pipe.write(Text(side, text))),
+            streamer=_streamer(self.tuned.tokenizer, lambda text: self.pipe.write(Text(side, text))),
             halted=self.halted.is_set,
         )
         self.pipe.write(Answered(side, answered.text, answered.tokens, answered.ended, answered.elapsed_s))
 
     def _require_room(self, asked_tokens: int, answer_tokens: int) -> None:
-        most = getattr(self.model.config, "max_position_embeddings", None)
+        most = getattr(self.tuned.model.config, "max_position_embeddings", None)
         if most and asked_tokens + answer_tokens > most:
             raise UserError(
                 f"The conversation is {asked_tokens:,} tokens long; with an answer of up to {answer_tokens:,} that is "
@@ -149,20 +130,11 @@ def load(run: Run, pipe: Pipe, halted: threading.Event) -> ChatModel:
     pipe.write(Phase(name="load", model=source.name))
 
     import torch
-    from peft import PeftModel
-    from transformers import AutoTokenizer
 
-    from fitune.core.worker.stop_tokens import stop_ids
-
-    base = model_with_adapter.base_model(recipe, source, compute_dtype())
-    named = base.named_parameters() if recipe.lora.bias != "none" else ()
-    biases = [(bias, bias.detach().clone()) for name, bias in named if name.endswith("bias")]
-    model = PeftModel.from_pretrained(base, run.adapter).eval()
-    tokenizer = AutoTokenizer.from_pretrained(run.adapter, trust_remote_code=recipe.model.trust_remote_code)
+    loaded = tuned_model.load(recipe, source, run.adapter)
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
     pipe.write(Ready(device, source.name, tuple(questions)))
-    options = PromptOptions(recipe.data.thinking, recipe.data.template_options)
-    return ChatModel(model, biases, tokenizer, stop_ids(tokenizer, source.path), options, pipe, halted)
+    return ChatModel(loaded, pipe, halted)
 
 
 def example_questions(recipe: Recipe, pipe: Pipe) -> list[Question]:

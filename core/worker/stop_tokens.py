@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from fitune.core.worker.rows.chat_template import PromptOptions, read
+from fitune.core.worker.chats.template import PromptOptions, read
 
 EXAMPLE_CHAT = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Hello"}]
 

@@ -81,7 +81,7 @@ def test_a_demo_of_no_steps_is_refused_and_not_taken_for_all(
     monkeypatch.delattr("fitune.core.jobs.begin")
     status, _, err = fitune("demo", "--steps", "0")
     assert status == 2
-    assert "train.max_steps: should be greater than or equal to 1" in err
+    assert "--steps 0: the demo needs at least one step" in err
 
 
 # --- runs ----------------------------------------------------------------------------------------------------------

@@ -4,8 +4,8 @@ import sys
 from pathlib import Path
 
 from fitune.core.data import dataset
-from fitune.core.errors import BadInput
-from fitune.core.recipe import Recipe
+from fitune.core.errors import BadInput, UserError
+from fitune.core.recipe import Data, Recipe
 from fitune.tui.data.report_text import finding_line
 
 
@@ -14,16 +14,42 @@ def with_clear_rows(recipe: Recipe, accept_guess: bool) -> Recipe:
 
     Raises UserError where they can't be learned, and where it is not clear what they teach and nobody said so.
     """
-    if not Path(recipe.data.source).expanduser().exists() and not accept_guess:
-        return recipe  # on the Hub: the worker fetches it, and refuses the same
-    report = dataset.preview(recipe.data)
+    data = recipe.data
+    parts = [_clear(part, accept_guess) for part, _ in data.parts()]
+    if general := data.general():
+        _check_general(general)
+    if not data.sources:
+        return recipe.model_copy(update={"data": parts[0]})
+    read = zip(data.sources, parts, strict=True)
+    sources = tuple(part.model_copy(update={"columns": each.columns, "format": each.format}) for part, each in read)
+    return recipe.model_copy(update={"data": data.model_copy(update={"sources": sources})})
+
+
+def _clear(data: Data, accept_guess: bool) -> Data:
+    """One source, with a mapping where one was guessed."""
+    if not _is_here(data) and not accept_guess:
+        return data  # on the Hub: the worker fetches it, and refuses the same
+    report = dataset.preview(data)
     for finding in report.problems:
         print(finding_line(finding), file=sys.stderr)
     if report.sure or not report.candidates:
         if refused := [finding.problem for finding in report.problems if finding.kind == "format"]:
             raise BadInput(refused)
-        return recipe
+        return data
     if not accept_guess:
-        raise dataset.unclear(recipe.data.source, report.choices)
-    data = recipe.data.model_copy(update={"columns": dict(report.candidates[0]), "format": "auto"})
-    return recipe.model_copy(update={"data": data})
+        raise dataset.unclear(data.source, report.choices)
+    return data.model_copy(update={"columns": dict(report.candidates[0]), "format": "auto"})
+
+
+def _check_general(data: Data) -> None:
+    """Raise UserError for general rows that can't be learned, or of which it is not clear what they teach."""
+    if not _is_here(data):
+        return
+    report = dataset.preview(data)
+    if not (report.can_train and report.sure):
+        hint = "Take rows of question and answer, or chats, under names that fitune knows."
+        raise UserError(f"data.replay_source: it is not clear what is to be learned from {data.source}.", hint)
+
+
+def _is_here(data: Data) -> bool:
+    return Path(data.source).expanduser().exists()

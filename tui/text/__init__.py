@@ -15,6 +15,7 @@ from fitune.tui.text.format import (
     size,
     table,
 )
+from fitune.tui.text.training_time import training_time
 
 __all__ = [
     "UNKNOWN",
@@ -35,4 +36,5 @@ __all__ = [
     "shows_unicode",
     "size",
     "table",
+    "training_time",
 ]

@@ -60,8 +60,9 @@ def ending(run: Run, status: Status, state: RunState) -> Ending:
         kind = FAILURES.get(end.kind, clean(end.kind, 40))
         return Ending("ERROR", f"Failed ({kind}): {clean(end.message, 500)}", clean(end.hint, 500))
     if end.stopped:
-        return Ending("OK", f"Stopped as asked at step {count(end.steps)} of {count(end.total_steps)}.", resume)
-    return Ending("OK", _finished(end), f"Its adapter: {clean(str(run.adapter))}" if run.adapter.exists() else "")
+        at = f"at step {count(end.steps)} of {count(end.total_steps)}" if end.steps else "before its first step"
+        return Ending("OK", f"Stopped as asked {at}.", resume)
+    return Ending("OK", _finished(end), f"Its adapter: {clean(str(run.adapter))}" if run.has_adapter() else resume)
 
 
 def repeat_command(run: Run, job: str) -> str:
@@ -160,7 +161,8 @@ def _killed(run: Run, state: RunState) -> str:
         return f"The worker was killed before its first event. {_cause(run)}"
     last_alive_s = run.lock.stat().st_mtime if run.lock.exists() else state.last_t
     step = state.step.step if state.step else None
-    at = f"at step {count(step)}" if step else f"while {phase_text(state.phase.name) or 'starting'}"
+    phase = state.phase.name
+    at = f"at step {count(step)}" if step and phase == "train" else f"while {phase_text(phase) or 'starting'}"
     reboot_s = restarted_s()
     if reboot_s is not None and reboot_s > last_alive_s and cause_of_death(run) is None:
         return f"Ended {at} without a last event: the machine was restarted at {clock(reboot_s)}."

@@ -5,10 +5,24 @@ Texts of a run folder are foreign, so they pass through tui.text.clean here.
 
 import math
 
-from fitune.core.runs import Checkpoint, Eval, Event, Memory, Phase, Recovered, Sample, Started, Step, Warned
+from fitune.core.runs import (
+    Checkpoint,
+    Eval,
+    Event,
+    Memory,
+    Phase,
+    RacedLap,
+    Recovered,
+    Sample,
+    Score,
+    Started,
+    Step,
+    Warned,
+)
 from fitune.tui.text import UNKNOWN, clean, count, exponent, gib, number, rate, size
 from fitune.tui.watch.phases import phase_text
 from fitune.tui.watch.progress import RunProgress
+from fitune.tui.watch.score_text import verdict_line
 
 
 def event_line(event: Event, progress: RunProgress) -> str:
@@ -22,6 +36,8 @@ def event_line(event: Event, progress: RunProgress) -> str:
             return step_line(step, progress)
         case Eval(step=number_, loss=loss):
             return f"step {count(number_)}  held-out loss {loss_text(loss)}"
+        case RacedLap(lr=lr, steps=steps, loss=loss):
+            return f"rate {exponent(lr)}, {count(steps)} steps: held-out loss {loss_text(loss)}"
         case Checkpoint(step=number_):
             return f"step {count(number_)}  checkpoint written"
         case Warned(message=message):
@@ -30,6 +46,8 @@ def event_line(event: Event, progress: RunProgress) -> str:
             return f"OK    recovered: {clean(message, 500)}"
         case Sample() as sample:
             return _sample(sample)
+        case Score() as score:
+            return verdict_line(score)
     return ""
 
 
@@ -70,6 +88,8 @@ def _started(job: str, started: Started) -> str:
 def _phase(phase: Phase) -> str:
     if phase.file is not None:
         return clean(f"uploading {phase.file}: {size(phase.done_bytes)} of {size(phase.bytes)} before it")
+    if phase.to_score is not None and phase.name == "score":
+        return f"scoring: {count(phase.scored)} of {count(phase.to_score)} held-out rows"
     if phase.done_bytes:  # progress of the same phase: a merge reports it twice a second
         return ""
     details = [

@@ -16,9 +16,12 @@ PHASES = {
     "download": "fetching the model",
     "load": "loading the model",
     "data": "reading the data",
+    "replay": "mixing in general rows",
     "prepare": "preparing",
     "train": "training",
     "save": "saving the adapter",
+    "score": "scoring it beside the base model",
+    "race": "a training of the race",
     "sample": "asking it questions from the data",
     "merge": "merging the adapter into the model",
     "write": "writing the merged model",
@@ -30,6 +33,8 @@ PHASES = {
 }
 ORDER = {
     "train": ("import", "load", "data", "prepare", "sample", "train"),
+    "score": ("import", "data", "load", "score"),
+    "tune-lr": ("import", "load", "data", "race"),
     "merge": ("import", "write", "prove"),
     "export": ("import", "convert", "prove"),
     "push": ("import", "ask", "upload", "verify"),

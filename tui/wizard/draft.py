@@ -62,7 +62,9 @@ class Draft:
     @property
     def source(self) -> str:
         """The data that was chosen; empty if none was."""
-        return self.edits.get("data.source") or str(self.answers.get("data", {}).get("source", ""))
+        data = self.answers.get("data", {})
+        several = ", ".join(part["source"] for part in data.get("sources", ()))
+        return self.edits.get("data.source") or str(data.get("source", "")) or several
 
 
 def set_field(draft: Draft, name: str, text: str) -> Draft:
@@ -128,7 +130,11 @@ def recipe(draft: Draft) -> Recipe:
             bad.append(Problem(name, str(error)))
     if bad:
         raise BadInput(bad)
-    tree.setdefault("data", {}).setdefault("source", UNCHOSEN)
+    data = tree.setdefault("data", {})
+    if "data.source" in draft.edits:  # in place of what an answers file names
+        data.pop("sources", None)
+    elif not data.get("sources"):
+        data.setdefault("source", UNCHOSEN)
     return load.parse(tree, "")
 
 

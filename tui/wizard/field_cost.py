@@ -1,6 +1,9 @@
 """The cost of a field of the form, in memory and in time: against the preset's value, or of the next values."""
 
-from fitune.core.data import Report
+from math import ceil
+
+from fitune.core.data import Report, eval_fraction
+from fitune.core.forecast import Amount, Duration
 from fitune.core.recipe import Recipe
 from fitune.tui.text import duration, size
 from fitune.tui.wizard.draft import Draft, base_value, set_field, shown
@@ -29,23 +32,25 @@ def field_cost(draft: Draft, field: Field, forecast: DraftForecast) -> str:
     return f"Would cost: {'; '.join(said)}." if said else "Costs no memory."
 
 
-def tokens_in_all(forecast: DraftForecast, report: Report | None) -> float | None:
-    """Tokens that a training goes through: by the true lengths of its rows, else as if all were as long as the
-    first ones; None if these aren't known either."""
-    if forecast.work is not None:
-        return forecast.work.tokens
-    return _guessed_tokens(report, forecast.known.recipe) if report and forecast.known else None
+def time_of(forecast: DraftForecast, report: Report | None) -> Duration | None:
+    """The time of the whole training: by the true lengths of its rows, else as if all were as long as the first ones;
+    None if these aren't known either, or the pace is not."""
+    if forecast.known is None or forecast.work is not None:
+        return forecast.known.duration if forecast.known else None
+    amount = _guessed_amount(report, forecast.known.recipe) if report else None
+    return forecast.known.duration_of(amount) if amount else None
 
 
-def _guessed_tokens(report: Report, asked: Recipe) -> float | None:
+def _guessed_amount(report: Report, asked: Recipe) -> Amount | None:
     if not report.rows or not report.preview:
         return None
     chars = sum(len(str(value)) for row in report.preview for value in row.values())
     row_tokens = min(asked.model.max_seq_length, chars / len(report.preview) / CHARS_PER_TOKEN)
-    rows = report.rows * asked.train.epochs
-    if asked.train.max_steps:
-        rows = min(rows, asked.train.max_steps * asked.train.micro_batch * asked.train.grad_accum)
-    return rows * row_tokens
+    batch = asked.train.micro_batch * asked.train.grad_accum
+    held_out = eval_fraction(asked, report.rows)
+    steps = asked.train.max_steps or ceil(report.rows * (1 - held_out) * asked.train.epochs / batch)
+    source_tokens = report.rows * row_tokens
+    return Amount(steps, steps * batch * row_tokens, source_tokens, held_out * source_tokens)
 
 
 def signed(size_bytes: int) -> str:
@@ -71,8 +76,10 @@ def _time_change(before: DraftForecast, now: DraftForecast, report: Report | Non
 
 def _training_s(forecast: DraftForecast, report: Report | None) -> float | None:
     """Seconds that the training takes; without rows, those of one token."""
+    if found := time_of(forecast, report):
+        return found.total_s
     speed = forecast.pace.tokens_per_s if forecast.pace else None
-    return (tokens_in_all(forecast, report) or 1.0) / speed if speed else None
+    return 1 / speed if speed else None
 
 
 def _alternatives(field: Field, text: str) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ MAIN = (
     "train.micro_batch", "train.grad_accum", "train.optimizer",
 )  # fmt: skip
 """The ten fields that matter first; the others are folded away."""
-ELSEWHERE = ("data.source", "data.columns")
+ELSEWHERE = ("data.source", "data.sources", "data.columns")
 """Asked by a step of their own."""
 LABELS = {
     "model.id": "Base model",
@@ -79,6 +79,8 @@ class Field:
             return " ".join(part for part in said if part)
         if self.kind == "list":
             return "words, with commas between"
+        if self.name == "data.eval_fraction":
+            return f"auto, or from {self.low:g} up to {self.high:g}"
         return "text, or empty" if self.optional else "text"
 
 
@@ -123,6 +125,8 @@ def parse(field: Field, text: str) -> Any:
     if field.kind == "text":
         if field.name in ("data.columns", "data.template_options"):
             return _json_object(text)
+        if field.name == "data.eval_fraction" and text != "auto":
+            return _number(field, text)
         return int(text) if field.name == "train.offload_layers" and text.isdecimal() else text
     return _number(field, text)
 

@@ -137,7 +137,7 @@ def fitted(draft: Draft, forecast: DraftForecast) -> tuple[Draft, str]:
     """
     if forecast.known is None:
         return draft, forecast.said
-    found = fit(forecast.known)
+    found = fit(forecast.known, _base_is_open(draft))
     changes = found.plan.set if found.plan else {}
     for name, value in changes.items():
         draft = set_field(draft, name, text_of(value))
@@ -153,7 +153,7 @@ def with_plan(draft: Draft) -> Draft:
     forecast = forecast_draft(draft)
     if draft.plan is not None or forecast.known is None or forecast.work is None:
         return draft
-    found = fit(forecast.known)
+    found = fit(forecast.known, _base_is_open(draft))
     changes = found.proposal.set if found.proposal else {}
     if not changes or any(origin(draft, name) in ("edited", "answers") for name in changes):
         return draft
@@ -161,6 +161,11 @@ def with_plan(draft: Draft) -> Draft:
     for name, value in changes.items():
         planned = set_field(planned, name, text_of(value))
     return replace(planned, plan=Plan(draft.edits, f"{changes_text(changes)}: {found.reason}"))
+
+
+def _base_is_open(draft: Draft) -> bool:
+    """The user has not decided in which number format the base is kept."""
+    return origin(draft, "model.quant") not in ("edited", "answers")
 
 
 def without_plan(draft: Draft) -> Draft:

@@ -20,6 +20,7 @@ MISTAKES = {
     "train.optimizer": "Paging (paged_...) where memory is enough: it only makes each step slower.",
     "train.checkpointing": "Turning it off for speed: memory grows manyfold, and few cards have it.",
     "data.source": "A file of questions only, or with answers cut off. Look at the rows that are shown.",
+    "data.replay": "Half of all rows: then the model hardly learns yours. 0.05 to 0.2 is usual.",
     "data.loss_on": "Training on the questions too: the model then learns to ask them.",
     "data.eval_fraction": "Holding out nothing: then nobody can tell learning from memorising.",
     "deliver.push_repo": "A repository that is public by mistake: your rows can show through a trained model.",

@@ -11,10 +11,9 @@ from fitune.core.errors import UserError
 from fitune.core.forecast import resolve
 from fitune.core.recipe import Recipe, load
 from fitune.core.tokens import findings
-from fitune.tui.text import count, duration, gib
-from fitune.tui.watch.progress import SURE_AFTER_STEPS
+from fitune.tui.text import count, gib, training_time
 from fitune.tui.wizard.draft import UNCHOSEN, Draft, origin, prepared, problems, recipe, shown
-from fitune.tui.wizard.field_cost import tokens_in_all
+from fitune.tui.wizard.field_cost import time_of
 from fitune.tui.wizard.fields import all_fields, text_of
 from fitune.tui.wizard.forecast_text import DraftForecast, bounds, correction, forecast_draft, planned_machine
 
@@ -84,7 +83,7 @@ def network(asked: Recipe) -> list[str]:
     said = []
     if not os.path.exists(os.path.expanduser(asked.model.id)):
         said.append("The model comes from the Hub, unless it is here already.")
-    if not os.path.exists(os.path.expanduser(asked.data.source)):
+    if not all(os.path.exists(os.path.expanduser(each.source)) for each in asked.data.all_sources()):
         said.append("The data come from the Hub.")
     if asked.train.report_to == "wandb" or TRACKER_SERVERS.get(asked.train.report_to, "") in os.environ:
         said.append(f"Numbers go to {asked.train.report_to}.")
@@ -123,20 +122,13 @@ def write_recipe(draft: Draft, folder: Path) -> Path:
 
 
 def duration_words(draft: Draft, forecast: DraftForecast) -> str:
-    """The duration, with honest bounds: by the true lengths of the rows or those of the first ones, at the
-    predicted pace."""
-    speed, tokens = forecast.pace, tokens_in_all(forecast, draft.report)
-    if tokens is None:
+    """The time of the whole training with honest bounds: by the true lengths of the rows or those of the first ones."""
+    if forecast.work is None and not (draft.report and draft.report.rows and draft.report.preview):
         return "Unknown until the rows are read."
-    if speed is None or not speed.tokens_per_s:
-        if draft.card_gib:
-            return "Not known for such a card."
-        is_short = forecast.work is not None and forecast.work.packing.steps <= SURE_AFTER_STEPS
-        told = "" if is_short else f"; the watch screen tells it after {SURE_AFTER_STEPS} steps"
-        return f"Unknown for this machine{told}."
-    shortest, longest = (duration(tokens / each) for each in (speed.high_tokens_per_s, speed.low_tokens_per_s) if each)
-    judged = f"for {count(tokens)} tokens" if forecast.work else "judged by the first rows"
-    return f"about {shortest} to {longest}, {judged}"
+    found = time_of(forecast, draft.report)
+    if found is None:
+        return "Not known for such a card." if draft.card_gib else "Unknown here; the watch screen tells it."
+    return training_time(found) + ("" if forecast.work else "; judged by the first rows")
 
 
 def _memory(forecast: DraftForecast) -> str:
@@ -150,10 +142,11 @@ def _data(draft: Draft, asked: Recipe) -> str:
     if asked.data.source == UNCHOSEN and not draft.source:
         return "not chosen yet"
     if draft.report is None:
-        return f"{asked.data.source}, {asked.data.eval_fraction:.0%} held out to check"
+        share = asked.data.eval_fraction
+        return f"{asked.data.name}, {'some' if share == 'auto' else f'{share:.0%}'} held out to check"
     about = "" if draft.report.rows_counted else "about "
     rows = numbered("{n} row[|s]", draft.report.rows)
-    return f"{asked.data.source}: {about}{rows} ({draft.report.format}), {_held_out(asked, draft.report.rows)}"
+    return f"{asked.data.name}: {about}{rows} ({draft.report.format}), {_held_out(asked, draft.report.rows)}"
 
 
 def _held_out(asked: Recipe, rows: int) -> str:

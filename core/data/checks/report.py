@@ -85,6 +85,8 @@ class Report:
     """ISO 639 code -> share of the answers in it, among those looked at closely of which it is sure; largest first."""
     duplicates_exact: bool
     """True if all rows were compared for duplicates; false if only a sample, from which `duplicates` is estimated."""
+    general: int
+    """General rows of data.replay_source that are mixed in; 0 where only the head was read."""
     problems: tuple[Finding, ...]
     """Those that stop training first."""
 
@@ -155,6 +157,7 @@ def report_of(source: Source, shape: Shape, found: Scan, choices: Sequence[str])
         counts={kind: count for kind, count in counts.items() if count},
         close_rows=found.close_rows,
         languages=_languages(found),
+        general=0,
         duplicates_exact=found.duplicates.is_exact,
         problems=(
             *stops,

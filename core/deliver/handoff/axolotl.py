@@ -44,6 +44,8 @@ def not_carried(spec: TrainingSpec, kind: RowKind) -> list[str]:
         notes.append(f"lora.alpha = {lora.alpha}: Axolotl takes whole numbers; it is rounded.")
     if train.offload_layers is not None:
         notes.append(f"train.offload_layers = {train.offload_layers}: layer_offloading moves all frozen layers.")
+    if spec.recipe.data.replay and spec.recipe.data.replay_source is None:
+        notes.append("data.replay: the base model's own answers are not among the rows.")
     if train.micro_tokens is not None:
         notes.append("train.micro_tokens: micro-batches hold micro_batch_size rows, however long these are.")
     if train.checkpoint_skip_layers is not None:
@@ -58,6 +60,9 @@ def not_carried(spec: TrainingSpec, kind: RowKind) -> list[str]:
         notes.append("run.vram_limit_gib: Axolotl takes what it needs of the card.")
     if spec.recipe.run.gpu is not None:
         notes.append("run.gpu: choose the card with CUDA_VISIBLE_DEVICES.")
+    if kind.has_eval:
+        notes.append(f"train.patience = {train.patience}: Axolotl trains to its end, and the last adapter is kept.")
+        notes.append(f"train.score = {train.score}: Axolotl compares no answers with those of the base model.")
     if kind.holds == "text":
         notes.append("rows of plain text that are too long lose their end in fitune; Axolotl cuts them into several.")
     if kind.holds == "messages":

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ def write_rows(recipe: Recipe, folder: Path) -> None:
     """Write train.jsonl and eval.jsonl (which may be empty) into a folder. Raises as `core.data.dataset.rows`."""
     rows = list(dataset.rows(recipe.data))
     train, held_out = split(rows, eval_fraction(recipe, len(rows)), recipe.train.seed)
-    _write(folder / TRAIN, (rows[index] for index in train))
+    _write(folder / TRAIN, chain((rows[index] for index in train), dataset.general_rows(recipe.data, len(rows))))
     _write(folder / EVAL, (rows[index] for index in held_out))
 
 
@@ -42,10 +43,10 @@ def detect_kind(recipe: Recipe) -> RowKind:
     kinds = {next(iter(row)) for row in head}
     if len(kinds) > 1:
         raise UserError(
-            f"{recipe.data.source} mixes chats and plain pairs of prompt and completion.",
+            f"{recipe.data.name} mixes chats and plain pairs of prompt and completion.",
             "Only the script reads both: fitune handoff --to script",
         )
-    _, held_out = split(head, recipe.data.eval_fraction, recipe.train.seed)
+    _, held_out = split(head, eval_fraction(recipe, len(head)), recipe.train.seed)
     return RowKind(kinds.pop(), bool(held_out))
 
 

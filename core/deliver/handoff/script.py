@@ -22,7 +22,7 @@ text = text_part(tokenizer)  # of a model that also sees, the tokenizer inside i
 ensure_template(text)
 
 
-def load(name):
+def load(name, packed):
     """A data set of a file's rows; None if there are none. Rows longer than LENGTH lose their end."""
     rows = []
     with open(HERE / name, encoding="utf-8") as file:
@@ -31,15 +31,16 @@ def load(name):
                 if sample.first is not None and sample.first < LENGTH:  # else no trained token is left
                     rows.append({"input_ids": sample.ids[:LENGTH], "labels": sample.labels[:LENGTH]})
     data = Dataset.from_list(rows) if rows else None
-    return pack_dataset(data, LENGTH, "bfd") if PACKING and data else data
+    return pack_dataset(data, LENGTH, "bfd") if packed and data else data
 
 
-train_set, eval_set = load("train.jsonl"), load("eval.jsonl")
+train_set, eval_set = load("train.jsonl", PACKING), load("eval.jsonl", False)
 '''
 RENDERS = (
-    "chat_template.py", "chat_messages.py", "chat_answers.py", "chat_rows.py", "tokenized.py", "render.py",
+    "chats/template.py", "chats/messages.py", "chats/answers.py", "chats/rows.py", "rows/tokenized.py",
+    "rows/render.py",
 )  # fmt: skip
-"""The files in core/worker/rows that make tokens of rows, each behind those that it imports."""
+"""The worker's files that make tokens of rows, each behind those that it imports."""
 RENDER_HEAD = '"""Makes token ids of rows, with labels that say which of them are trained."""\n'
 USER_ERROR = '''
 
@@ -121,8 +122,8 @@ def _worker_file(path: str) -> str:
 
 def render_file() -> str:
     """The text of render.py: the worker's files that render rows, one after another, without imports from fitune."""
-    rows = Path(__file__).parents[2] / "worker" / "rows"
-    parts = [_without_own_imports((rows / name).read_text(encoding="utf-8")) for name in RENDERS]
+    worker = Path(__file__).parents[2] / "worker"
+    parts = [_without_own_imports((worker / name).read_text(encoding="utf-8")) for name in RENDERS]
     return RENDER_HEAD + USER_ERROR + "\n\n".join(parts)
 
 
@@ -148,12 +149,16 @@ def not_carried(spec: TrainingSpec, backend: str) -> list[str]:
             notes.append("train.offload_layers: all layers stay on the card.")
         if train.checkpoint_skip_layers is not None:
             notes.append("train.checkpoint_skip_layers: the activations of all layers are recomputed.")
+    if spec.recipe.data.replay and spec.recipe.data.replay_source is None:
+        notes.append("data.replay: the base model's own answers are not among the rows.")
     if train.micro_tokens is not None:
         notes.append("train.micro_tokens: micro-batches hold MICRO_BATCH rows, however long these are.")
     if spec.recipe.data.packing is True and backend == "trl" and spec.packed is None:
         notes.append("data.packing: fitune first tries whether packed rows would see each other in this model.")
     if spec.packing_is_open:
         notes.append('data.packing = "auto": fitune decides by the lengths of the rows; here PACKING decides.')
+    if spec.recipe.data.eval_fraction != 0:
+        notes.append("train.patience: the script trains to its end, and keeps the last adapter, not the best.")
     if run.vram_limit_gib is not None:
         notes.append("run.vram_limit_gib: the script takes as much of the card as it needs.")
     if run.gpu is not None:
@@ -238,7 +243,7 @@ def _config(train: Train) -> dict[str, str]:
     return {
         "output_dir": 'str(HERE / "work")',
         "per_device_train_batch_size": "MICRO_BATCH",
-        "per_device_eval_batch_size": "MICRO_BATCH",
+        "per_device_eval_batch_size": "1",
         "gradient_accumulation_steps": "GRAD_ACCUM",
         "num_train_epochs": repr(train.epochs),
         "max_steps": repr(train.max_steps or -1),
@@ -261,6 +266,7 @@ def _config(train: Train) -> dict[str, str]:
         "logging_nan_inf_filter": "False",
         "eval_strategy": '"steps" if eval_set else "no"',
         "eval_steps": "EVAL_EVERY",
+        "eval_on_start": "bool(eval_set)",
         "save_steps": "SAVE_EVERY",
         "save_total_limit": repr(train.keep_checkpoints),
         "prediction_loss_only": "True",

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from fitune.core.forecast.duration import amount_of, estimate_duration
 from fitune.core.forecast.forecast import Forecast, forecast
 from fitune.core.forecast.pace import TYPICAL, Pace, estimate_pace
 from fitune.core.forecast.site import Site
@@ -22,8 +23,8 @@ class Candidate:
     """With the changes, packing as the recipe has it."""
     forecast: Forecast
     speed: float
-    """Comparable among candidates, also where the card has no figures: of whole trainings where the rows are known, so
-    that padding is no gain; else of tokens."""
+    """Comparable among candidates, also where the card has no figures: of whole trainings, start-up included, where the
+    rows are known; else of tokens."""
 
     @property
     def budget(self) -> Budget:
@@ -66,6 +67,8 @@ class SearchSpace:
     site: Site
     rows: TokenStats | None = None
     """The rows in tokens; None counts them as full length."""
+    base_is_open: bool = False
+    """The base may be kept in another number format than the recipe's."""
 
     def look(self, changes: Mapping[str, Any]) -> Candidate:
         """The recipe with these changes (`group.key`, unchecked) here. Raises UserError as `forecast`."""
@@ -85,15 +88,14 @@ class SearchSpace:
 def _speed(found: Forecast) -> float:
     """On a card without figures that of an ordinary card, on a processor by its operations alone. History does not
     count: it is the same for all."""
-    row_tokens = found.work.row_tokens if found.work else None
-    name = found.site.gpu_name
-    tokens_per_s: float | None
+    work = found.work
     if found.site.card is None:
-        tokens_per_s = 1 / found.pace.flops_per_token
-    else:
-        paces = (
-            estimate_pace(found.shape, found.decided, each, row_tokens, found.budget.offloaded_layers).tokens_per_s
-            for each in (name, TYPICAL)
-        )
-        tokens_per_s = next(filter(None, paces), 0.0)
-    return tokens_per_s / max(1.0, found.work.tokens if found.work else 1.0)
+        return 1 / found.pace.flops_per_token / max(1.0, work.tokens if work else 1.0)
+    row_tokens, parts = (work.row_tokens, work.micro_batches) if work else (None, None)
+    for name in (found.site.gpu_name, TYPICAL):
+        pace = estimate_pace(found.shape, found.decided, name, row_tokens, found.budget.offloaded_layers, parts)
+        if work and (time := estimate_duration(found.shape, found.decided, found.budget, pace, amount_of(work))):
+            return 1 / time.total_s
+        if pace.tokens_per_s:
+            return pace.tokens_per_s
+    return 0.0

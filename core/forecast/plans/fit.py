@@ -37,13 +37,14 @@ class Fit:
         return self.plan if self.gain is None or self.gain >= WORTH_PROPOSING else None
 
 
-def fit(asked: Forecast) -> Fit:
+def fit(asked: Forecast, base_is_open: bool = False) -> Fit:
     """The fastest plan that keeps length, effective batch and result of a recipe. asked: its forecast as it is.
 
-    Where no plan surely fits, the one that lacks least is taken, if it may fit with luck. Raises UserError for a model
-    or modules that can't be trained.
+    base_is_open: the base may be kept in 16 bits although the recipe says less, as nobody has asked for that. Where no
+    plan surely fits, the one that lacks least is taken, if it may fit with luck. Raises UserError for a model or
+    modules that can't be trained.
     """
-    space = SearchSpace(asked.shape, asked.recipe, asked.site, asked.rows)
+    space = SearchSpace(asked.shape, asked.recipe, asked.site, asked.rows, base_is_open)
     own = space.look({})
     best = best_plan(space, own)
     if best is not None:
@@ -77,8 +78,16 @@ def _reason(own: Candidate, best: Candidate) -> str:
     if own.fits:
         gain = best.speed / own.speed
         said = f"{gain - 1:.0%} faster than" if gain < 2 else f"{gain:.0f} times as fast as"
-        return f"About {said} the recipe as it is."
-    return f"The simplest of the fastest plans that fit; the recipe as it is {_why(own, best)}."
+        return f"About {said} the recipe as it is.{_of_base(own, best)}"
+    return f"The simplest of the fastest plans that fit; the recipe as it is {_why(own, best)}.{_of_base(own, best)}"
+
+
+def _of_base(own: Candidate, best: Candidate) -> str:
+    """A sentence on a change of the base's number format; empty without one."""
+    if "model.quant" not in best.set:
+        return ""
+    before = own.recipe.model.quant
+    return f" It changes the number format of the base from {before} to 16 bits: its weights are no longer rounded."
 
 
 def _why(candidate: Candidate, best: Candidate) -> str:

@@ -1,7 +1,8 @@
 """The search: plans for a recipe that keep what is learned, and the one that is fastest, leanest or takes longest rows.
 
 Rows at once, checkpointing, layers in host RAM and the optimizer's precision change neither what is learned nor from
-which batches. Length, rank and quantization do: they are named as ways out where nothing fits, never chosen.
+which batches; a base in 16 bits instead of 4 or 8 only makes its weights more exact. Length, rank and fewer bits do
+change it: they are named as ways out where nothing fits, never chosen.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -10,50 +11,111 @@ from typing import Any
 
 from fitune.core.forecast.plans.candidates import Candidate, SearchSpace
 from fitune.core.forecast.plans.remedies import STATES_32BIT, can_offload, fewest_layers
-from fitune.core.recipe import changed
+from fitune.core.forecast.plans.splits import SPLIT, Split, by_rows, by_tokens
+from fitune.core.recipe import changed, find_contradictions
 
 NO_FASTER = 0.05
 """Paces within this share of each other count as one: a guess of pace tells no more apart. Fewer changes are better."""
-ENOUGH_TOKENS = 65_536
-"""More tokens at once gain nothing: the smallest model keeps the fastest card busy with these."""
 FUSED = "adamw_torch_fused"
 PLANNED = (
-    "train.micro_batch", "train.grad_accum", "train.checkpointing", "train.checkpoint_skip_layers",
-    "train.offload_layers", "train.optimizer",
+    *SPLIT, "train.checkpointing", "train.checkpoint_skip_layers",
+    "train.offload_layers", "train.optimizer", "model.quant",
 )  # fmt: skip
 """The fields that a plan may change."""
 LENGTH_STEP, LONGEST = 64, 2**20
+ROOM = 0.2
+"""The share of the free memory that must be left over where a plan keeps the base in 16 bits: it should not be what a
+later change of the recipe fails for."""
+WORTH_WIDER = 1.1
+"""A wider base is taken where it is so many times as fast as the best plan with the recipe's own."""
 
 
 def best_plan(space: SearchSpace, own: Candidate) -> Candidate | None:
     """Of the plans that fit the fastest; of those about as fast the one that asks least of a person and the machine."""
     found = [each for each in (own, *_candidates(space)) if each.fits]
+    same_base = [each for each in found if "model.quant" not in each.set]
+    fast_enough = WORTH_WIDER * max((each.speed for each in same_base), default=0.0)
+    if not any(each.speed >= fast_enough for each in found if "model.quant" in each.set):
+        found = same_base
     top = max((each.speed for each in found), default=0.0)
     close = [each for each in found if each.speed >= top * (1 - NO_FASTER)]
 
     def trouble(plan: Candidate) -> tuple[int, bool, float, int]:
-        changes = len(plan.set) - ("train.grad_accum" in plan.set)  # a split of the batch is one change
+        split = sum(name in plan.set for name in SPLIT)
+        changes = len(plan.set) - max(0, split - 1)  # a split of the batch is one change
         return changes, plan.budget.offloaded_layers > 0, -round(plan.speed / top, 2), plan.budget.total_bytes
 
     return min(close, key=trouble, default=None)
 
 
 def _candidates(space: SearchSpace) -> Iterator[Candidate]:
-    """Plans worth a look: for each mode the numbers of rows that fit, then those that fit with layers in host RAM."""
-    for mode in _modes(space):
+    """Plans worth a look: for each base, optimizer and checkpointing the numbers of rows that fit, then those that fit
+    with layers in host RAM."""
+    for base in _bases(space):
         for optimizer in _optimizers(space):
-            common = {**_mode(mode), "train.optimizer": optimizer}
-            rows = list(_rows_at_once(space))
-            while rows and (candidate := space.look({**common, **rows[0], "train.offload_layers": None})).fits:
-                yield candidate
-                rows.pop(0)
-            if not can_offload(space.shape, changed(space.recipe, common), space.site.card):
-                continue
-            for each in rows:
-                candidate = _with_fewest_layers(space, {**common, **each})
-                if not candidate.fits:
-                    break
-                yield candidate
+            kept = 0, 0  # so many of the splits need no checkpointing
+            for mode in _modes(space):
+                common = {**base, **_mode(mode), "train.optimizer": optimizer}
+                rows, tokens = (list(_that_fit(space, common, each(space))) for each in (by_rows, by_tokens))
+                yield from (*rows, *tokens)
+                if mode == "off":
+                    kept = len(rows), len(tokens)
+                if mode == "unsloth":
+                    yield from (_with_most_kept(space, each) for each in (*rows[kept[0] :], *tokens[kept[1] :]))
+                if not base:
+                    yield from _with_layers_away(space, common, len(rows))
+
+
+def _that_fit(space: SearchSpace, common: Mapping[str, Any], splits: Iterator[Split]) -> Iterator[Candidate]:
+    """The plans with these changes, least at once first, as far as they fit."""
+    for split in splits:
+        candidate = space.look({**common, **split, "train.offload_layers": None})
+        if not _is_safe(candidate):
+            return
+        yield candidate
+
+
+def _is_safe(candidate: Candidate) -> bool:
+    """It fits, and a wider base leaves ROOM."""
+    most_bytes = (1 - ROOM) * candidate.budget.free_bytes
+    return candidate.fits and ("model.quant" not in candidate.set or candidate.budget.total_bytes <= most_bytes)
+
+
+def _with_most_kept(space: SearchSpace, candidate: Candidate) -> Candidate:
+    """The same with as many layers as fit whose activations are kept, not recomputed."""
+
+    def kept(layers: int) -> Candidate:
+        return space.look({**candidate.set, "train.checkpoint_skip_layers": layers})
+
+    layers, found = len(space.shape.layers), candidate
+    low, high = 0, layers - 1
+    while low < high:
+        middle = (low + high + 1) // 2
+        if _is_safe(tried := kept(middle)):
+            low, found = middle, tried
+        else:
+            high = middle - 1
+    return found
+
+
+def _with_layers_away(space: SearchSpace, common: Mapping[str, Any], splits: int) -> Iterator[Candidate]:
+    """The plans with these changes beyond the first splits of the batch that fit with layers in host RAM."""
+    if not can_offload(space.shape, changed(space.recipe, common), space.site.card):
+        return
+    for rows in list(by_rows(space))[splits:]:
+        candidate = _with_fewest_layers(space, {**common, **rows})
+        if not candidate.fits:
+            return
+        yield candidate
+
+
+def _bases(space: SearchSpace) -> Iterator[dict[str, str]]:
+    """The base in the recipe's number format, and in 16 bits: faster where it fits, as nothing has to be unpacked."""
+    yield {}
+    wider: dict[str, str] = {"model.quant": "bf16"}
+    is_narrow = space.recipe.model.quant != "bf16" and space.shape.stored_as is None and space.site.card is not None
+    if space.base_is_open and is_narrow and not find_contradictions(changed(space.recipe, wider)):
+        yield wider
 
 
 def _with_fewest_layers(space: SearchSpace, changes: Mapping[str, Any]) -> Candidate:
@@ -63,16 +125,6 @@ def _with_fewest_layers(space: SearchSpace, changes: Mapping[str, Any]) -> Candi
         return space.look({**changes, "train.offload_layers": layers})
 
     return away(fewest_layers(len(space.shape.layers) - 1, lambda layers: away(layers).budget.verdict == "fits"))
-
-
-def _rows_at_once(space: SearchSpace) -> Iterator[dict[str, int]]:
-    """Each way to split the effective batch, fewest rows at once first, as far as more rows can gain anything."""
-    train = space.recipe.train
-    batch = train.micro_batch * train.grad_accum
-    most = max(1, train.micro_batch, ENOUGH_TOKENS // space.longest)
-    for rows in range(1, min(batch, most) + 1):
-        if batch % rows == 0:
-            yield {"train.micro_batch": rows, "train.grad_accum": batch // rows}
 
 
 def _modes(space: SearchSpace) -> tuple[str, ...]:
@@ -98,7 +150,7 @@ def _optimizers(space: SearchSpace) -> tuple[str, ...]:
 
 def _leanest(space: SearchSpace) -> dict[str, Any]:
     """The plan that takes least, whatever it costs in time."""
-    rows = next(_rows_at_once(space))
+    rows = next(by_rows(space))
     lean = {**rows, **_mode(_modes(space)[-1]), "train.optimizer": _leanest_optimizer(space)}
     away = can_offload(space.shape, changed(space.recipe, lean), space.site.card)
     return {**lean, "train.offload_layers": len(space.shape.layers) - 1} if away else lean
@@ -121,10 +173,11 @@ def least_short(space: SearchSpace, changes: Mapping[str, Any]) -> Candidate:
 def neighbours(space: SearchSpace, best: Candidate) -> list[Candidate]:
     """The recipe as it is, and plans that differ from the best in one setting."""
     train = best.recipe.train
-    rows = list(_rows_at_once(space))
-    at = next(index for index, each in enumerate(rows) if each["train.micro_batch"] == train.micro_batch)
+    splits = [*by_rows(space), *by_tokens(space)]
+    own = (train.micro_batch, train.grad_accum, train.micro_tokens)
+    at = next((index for index, each in enumerate(splits) if tuple(each.values()) == own), len(splits))
     one_off: list[Mapping[str, Any]] = [_mode(mode) for mode in _modes(space)]
-    one_off += [*rows[at + 1 : at + 2], *rows[max(0, at - 1) : at]]
+    one_off += [*splits[at + 1 : at + 2], *splits[max(0, at - 1) : at]]
     one_off += [{"train.offload_layers": None}, {"train.optimizer": space.recipe.train.optimizer}]
     found: list[Candidate] = []
     for changes in ({}, *({**best.set, **each} for each in one_off)):
@@ -140,7 +193,7 @@ def neighbours(space: SearchSpace, best: Candidate) -> list[Candidate]:
 def longest_plan(space: SearchSpace, best: Candidate) -> Candidate | None:
     """The longest rows that fit one at a time with the best plan's other settings. Checkpoints parked in host RAM take
     least of the card, those on the card no host RAM."""
-    one = {**best.set, **next(_rows_at_once(space))}
+    one = {**best.set, **next(by_rows(space))}
     _, *lean = _modes(space)
     found = [longest_rows(space, {**one, **_mode(mode)}) for mode in reversed(lean)]
     return max((each for each in found if each), key=lambda each: each.recipe.model.max_seq_length, default=None)

@@ -5,6 +5,7 @@ checked by their formats alone.
 """
 
 import hashlib
+import json
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -57,12 +58,12 @@ def flaw_of(folder: Path) -> str | None:
         if (flaw := flaw_of_tensors(folder / WEIGHTS)) is not None:
             return f"{WEIGHTS} {flaw}."
         orjson.loads(read_file(folder / CONFIG))
-        step = orjson.loads(read_file(folder / TRAINER_STATE))["global_step"]
+        step = json.loads(read_file(folder / TRAINER_STATE))["global_step"]  # it may hold NaN, the loss of a step
     except FileNotFoundError as error:
         return f"{Path(error.filename).name} is missing."
     except OSError as error:
         return f"{Path(error.filename or WEIGHTS).name} can't be read: {error.strerror}."
-    except (orjson.JSONDecodeError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError):
         return f"{CONFIG} or {TRAINER_STATE} is damaged."
     if f"checkpoint-{step}" != folder.name:
         return f"It is of step {step}, by its {TRAINER_STATE}."

@@ -19,6 +19,23 @@ def whole_adapter(model: Any) -> dict[str, Tensor]:
     return {name: _whole(weight) for name, weight in _trained(model).items()}
 
 
+def split_layers_alone(trainer: Any) -> None:
+    """Keep embedding and output head whole, where they are not trained: gathered each time, they would take more.
+
+    The head is needed from the end of the forward pass to the begin of the backward pass, so each card holds it. The
+    input embedding stays in host RAM, unless it is the head, too.
+    """
+    embedding, head = trainer.model.get_input_embeddings(), trainer.model.get_output_embeddings()
+    whole = [part for part in (head, embedding) if part and not any(w.requires_grad for w in part.parameters())]
+    trainer.accelerator.state.fsdp_plugin.ignored_modules = whole
+    device = trainer.args.device
+    if head in whole:
+        head.to(device)
+    if embedding in whole and (head is None or embedding.weight is not head.weight):
+        embedding.register_forward_pre_hook(lambda module, inputs: tuple(each.cpu() for each in inputs))
+        embedding.register_forward_hook(lambda module, inputs, output: output.to(device), prepend=True)
+
+
 def keep_files_of_one_card(trainer: Any) -> None:
     """Make the trainer write, and read, the checkpoints of a training on one card."""
     trainer.save_model = lambda folder, _internal_call=False: _save_model(trainer, Path(folder))

@@ -6,8 +6,8 @@ from typing import Any
 
 from jinja2.exceptions import TemplateError
 
-from fitune.core.worker.rows.chat_rows import render_prompt
-from fitune.core.worker.rows.chat_template import QUESTION, THOUGHT, THOUGHTFUL, ChatTemplate, PromptOptions, read
+from fitune.core.worker.chats.rows import render_prompt
+from fitune.core.worker.chats.template import QUESTION, THOUGHT, THOUGHTFUL, ChatTemplate, PromptOptions, read
 
 Turn = dict[str, str]
 ROLES = ("system", "user", "assistant")
@@ -189,7 +189,7 @@ def _with_system(turns: TurnTemplate, head: str, rendered: Callable[[Turn], str]
         text = rendered({"role": "system", "content": MARKERS["system"]})
         start, rest, *_ = _around(text, [MARKERS["system"], MARKERS["user"]])
     except (TemplateError, ValueError):
-        return replace(turns, between="\n\n") if not default else turns  # as the training writes it: chat_messages.py
+        return replace(turns, between="\n\n") if not default else turns  # as the training writes it: chats/messages.py
     if start == head and not default:
         return replace(turns, between=rest)
     around = {**turns.around, "system": (start, rest.removesuffix(before))}

@@ -15,7 +15,7 @@ from fitune.core.deliver import UploadKind, branch_of, proof, requests
 from fitune.core.deliver.handoff.quoting import plain_name
 from fitune.core.deliver.handoff.spec import TrainingSpec, from_run
 from fitune.core.diagnose import redact
-from fitune.core.recipe import MOVES_THE_BASE, Deliver, Recipe
+from fitune.core.recipe import MOVES_THE_BASE, Data, Deliver, Recipe
 from fitune.core.recipe import Run as RunSettings
 from fitune.core.recipe import load as recipe_file
 from fitune.core.runs import Finished, Run, RunState
@@ -50,7 +50,7 @@ def model_card(
     """
     spec, state = from_run(run), run.state()
     base = base_of(run, what)
-    data = code(public_name(spec.recipe.data.source))
+    data = _sources(spec.recipe.data)
     parts = [
         _metadata(spec, what, base, licence),
         f"# {plain(spec.name)}",
@@ -99,11 +99,11 @@ def _metadata(spec: TrainingSpec, what: UploadKind, base: str, licence: hub.Lice
     from huggingface_hub import ModelCardData
 
     _, library, relation = KINDS[what]
-    source = spec.recipe.data.source
+    on_hub = [each.source for each in spec.recipe.data.all_sources() if is_hub_id(each.source)]
     data = ModelCardData(
         base_model=base if is_hub_id(base) else None,
         base_model_relation=relation if is_hub_id(base) else None,
-        datasets=["/".join(source.split("/")[:2])] if is_hub_id(source) else None,
+        datasets=["/".join(source.split("/")[:2]) for source in on_hub] or None,
         library_name=library,
         license=licence.key if licence else None,
         license_name=licence.name if licence else None,
@@ -174,18 +174,32 @@ def _packages(spec: TrainingSpec) -> list[str]:
     return [package for package in spec.packages(spec.backend) if package.isprintable()]
 
 
+def _sources(data: Data) -> str:
+    return ", ".join(code(public_name(part.source)) for part, _ in data.parts())
+
+
+def _replay(data: Data) -> str:
+    origin = code(public_name(data.replay_source)) if data.replay_source else "the base model's own answers"
+    return f"{data.replay:.0%} of all, from {origin}"
+
+
 def _data(recipe: Recipe, state: RunState) -> Rows:
     data, rows = recipe.data, state.phase.rows
     return [
         (
             "rows from",
-            code(public_name(data.source)) + (f", split {plain(data.split)}" if is_hub_id(data.source) else ""),
+            _sources(data) + (f", split {plain(data.split)}" if is_hub_id(data.source) else ""),
         ),
+        *([("general rows", _replay(data))] if data.replay else []),
         *([("rows trained on", rows)] if rows is not None else []),
-        ("held out", f"at most {data.eval_fraction:.3g} of the rows"),
+        ("held out", _held_out(data.eval_fraction)),
         ("learns to write", "the answers" if data.loss_on == "answers" else "all of a row"),
         *([("answers", "without thinking, behind the prompt that switches it off")] if state.phase.switch else []),
     ]
+
+
+def _held_out(fraction: float | str) -> str:
+    return "5 % of the rows, of few rows more" if isinstance(fraction, str) else f"{fraction:.3g} of the rows"
 
 
 def _settings(run: Run, spec: TrainingSpec, state: RunState) -> Rows:
@@ -235,16 +249,17 @@ def _checks(path: Path) -> list[str]:
 
 def _reproduce(run: Run, spec: TrainingSpec) -> str:
     """The recipe and the commands that reproduce the training elsewhere, without paths or names of this machine."""
-    recipe, source = spec.recipe, spec.recipe.data.source
+    recipe = spec.recipe
     portable = recipe.model_copy(
         update={
             "model": recipe.model.model_copy(update={"id": public_name(recipe.model.id), "revision": spec.revision}),
-            "data": recipe.data.model_copy(update={"source": public_name(source)}),
+            "data": recipe.data.with_sources(public_name),
             "run": RunSettings(),
             "deliver": Deliver(),
         }
     )
-    other_files = [] if is_hub_id(source) else [f"the rows as {code(public_name(source))}"]
+    local = [each.source for each in recipe.data.all_sources() if not is_hub_id(each.source)]
+    other_files = [f"the rows as {code(public_name(source))}" for source in local]
     other_files += [] if is_hub_id(recipe.model.id) else [f"the base model as {code(public_name(recipe.model.id))}"]
     python = run.info().versions.get("python")
     note = f"That is for fitune {__version__}, which runs in a checkout of its repository"

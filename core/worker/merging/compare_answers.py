@@ -12,7 +12,7 @@ from fitune.core.data.split import split
 from fitune.core.deliver import Proof, ProofLimits, Similarity, add_answer_checks
 from fitune.core.errors import UserError
 from fitune.core.recipe import Recipe
-from fitune.core.worker.rows.chat_template import PromptOptions
+from fitune.core.worker.chats.template import PromptOptions
 from fitune.core.worker.rows.render import RefusedRow, render
 
 ROWS = 4

@@ -4,7 +4,8 @@ import sys
 import time
 from array import array
 from collections import Counter
-from itertools import accumulate
+from collections.abc import Iterator
+from itertools import accumulate, chain
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,9 @@ from fitune.core.recipe import Data, Model
 from fitune.core.runs import EventLog, Finished, Phase, Run, Started
 from fitune.core.tokens import Example, Token, TokenStats, lengths
 from fitune.core.worker import models
+from fitune.core.worker.chats.template import PromptOptions, names_of, read
+from fitune.core.worker.chats.time_limit import limit_template
 from fitune.core.worker.memory_use import MemoryMeter
-from fitune.core.worker.rows.chat_template import PromptOptions, names_of, read
 from fitune.core.worker.rows.render import RefusedRow, ensure_template, refuse_unknown_options, render
 from fitune.core.worker.rows.tokenized import IGNORED, TokenizedRow
 
@@ -35,8 +37,9 @@ def run(run: Run, log: EventLog, memory: MemoryMeter) -> None:
     """Write prepared.json into the run folder, whole or not at all. `memory` is an argument of every job; unused."""
     started_s = time.monotonic()
     recipe = run.recipe()
-    log.write(Started(model=recipe.model.id, source=recipe.data.source))
+    log.write(Started(model=recipe.model.id, source=recipe.data.name))
     tokenizer = _fetch(run, recipe.model, log)
+    limit_template(tokenizer)
     plain = ensure_template(tokenizer)
     counter = TokenCounter(tokenizer, plain, PromptOptions(recipe.data.thinking, recipe.data.template_options))
     refuse_unknown_options(tokenizer, counter.options)
@@ -63,7 +66,8 @@ def _count_all(run: Run, data: Data, counter: "TokenCounter", log: EventLog) -> 
     log.write(Phase(name="rows", rows=0, tokens=0))
     logged_s, progress = time.monotonic(), [0, 0]
     skipped: list[Problem] = []
-    rows = dataset.rows(data, None, skipped.append, lambda *now: progress.__setitem__(slice(2), now))
+    own = dataset.rows(data, None, skipped.append, lambda *now: progress.__setitem__(slice(2), now))
+    rows = chain(own, _general(data, counter))
     for rendered in render(rows, counter.tokenizer, data.loss_on, counter.options):
         counter.take(rendered)
         if time.monotonic() - logged_s > LOG_EVERY_S:
@@ -73,6 +77,11 @@ def _count_all(run: Run, data: Data, counter: "TokenCounter", log: EventLog) -> 
         if run.stop.exists():
             return None
     return len(skipped)
+
+
+def _general(data: Data, counter: "TokenCounter") -> Iterator[dict[str, Any]]:
+    """The general rows that are mixed in, once the counter has taken all own ones."""
+    yield from dataset.general_rows(data, counter.rows)
 
 
 def _tell_end(stats: TokenStats, length: int, elapsed_s: float, log: EventLog) -> None:

@@ -11,9 +11,9 @@ from typing import Any
 from jinja2.exceptions import TemplateError
 
 from fitune.core.errors import UserError
-from fitune.core.worker.rows.chat_messages import unended
-from fitune.core.worker.rows.chat_rows import Piece, RenderedRow, render_chat
-from fitune.core.worker.rows.chat_template import ChatTemplate, PromptOptions, names_of, options_of, read
+from fitune.core.worker.chats.messages import unended
+from fitune.core.worker.chats.rows import Piece, RenderedRow, render_chat
+from fitune.core.worker.chats.template import ChatTemplate, PromptOptions, names_of, options_of, read
 from fitune.core.worker.rows.tokenized import TokenizedRow, tokenize
 
 BATCH_ROWS = 256

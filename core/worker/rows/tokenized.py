@@ -4,8 +4,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fitune.core.worker.rows.chat_rows import Note, RenderedRow, apart
-from fitune.core.worker.rows.chat_template import ChatTemplate
+from fitune.core.worker.chats.rows import Note, RenderedRow, apart
+from fitune.core.worker.chats.template import ChatTemplate
 
 IGNORED = -100
 """The label that the loss ignores."""

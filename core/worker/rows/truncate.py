@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fitune.core.errors import UserError
-from fitune.core.worker.rows.chat_template import PromptOptions
+from fitune.core.worker.chats.template import PromptOptions
 from fitune.core.worker.rows.render import RefusedRow, render
 from fitune.core.worker.rows.tokenized import TokenizedRow
 

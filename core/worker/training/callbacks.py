@@ -1,4 +1,4 @@
-"""Callbacks of the trainer: events, the times of evaluations and checkpoints, the stop on request and on NaN."""
+"""Callbacks of the trainer: events, the times of evaluations and checkpoints, and the stop on request."""
 
 import math
 import time
@@ -11,11 +11,11 @@ import torch
 from transformers import TrainerCallback
 
 from fitune.core.recipe import Train, steps_between
-from fitune.core.runs import Eval, EventLog, Phase, Run, Step
+from fitune.core.runs import Eval, EventLog, Phase, Run, Step, Warned
 from fitune.core.worker.cards.rank import rank, total
 from fitune.core.worker.memory_use import MemoryMeter
+from fitune.core.worker.scoring.held_out import HeldOut
 from fitune.core.worker.training.packing import Rows
-from fitune.core.worker.training.recovery.non_finite import NonFiniteError
 from fitune.core.worker.training.recovery.schedule import set_rate
 from fitune.core.worker.training.samples import Samples
 from fitune.core.worker.training.training_rows import TrainingRows
@@ -23,9 +23,6 @@ from fitune.core.worker.training.training_rows import TrainingRows
 MEMORY_EVERY_S = 15.0
 SPEEDS_KEPT = 1000
 """Steps whose median is the pace."""
-BAD_GRADIENTS_IN_A_ROW = 17
-"""fp16 training skips a step whose gradient overflows, and halves a scale that begins at 2^16 (torch's GradScaler):
-after 16 of them it scales no more, and the gradient is too large by itself."""
 
 
 @dataclass(slots=True)
@@ -37,6 +34,8 @@ class Batches:
     largest: int = 0
     step_tokens: int = 0
     """Tokens of the current step."""
+    steps: int = 0
+    """Steps that are done."""
     speeds: deque[float] = field(default_factory=lambda: deque(maxlen=SPEEDS_KEPT))
     """Tokens a second of each step but the first, which compiles kernels."""
 
@@ -48,6 +47,7 @@ class Batches:
         if self.tokens > self.step_tokens:
             self.speeds.append(self.step_tokens / step_s)
         self.step_tokens = 0
+        self.steps += 1
 
 
 def tokens_of(inputs: Mapping[str, torch.Tensor]) -> int | torch.Tensor:
@@ -68,12 +68,21 @@ class Reporter(TrainerCallback):
     """Writes step, eval and memory events; decides when to evaluate, save and stop."""
 
     def __init__(
-        self, run: Run, log: EventLog, train: Train, memory: MemoryMeter, rows: TrainingRows, samples: Samples
+        self,
+        run: Run,
+        log: EventLog,
+        train: Train,
+        memory: MemoryMeter,
+        rows: TrainingRows,
+        held_out: HeldOut | None,
+        samples: Samples,
     ) -> None:
+        """held_out: None without held-out rows."""
         self.run, self.log, self.train, self.memory, self.rows = run, log, train, memory, rows
-        self.samples = samples
+        self.held_out, self.samples = held_out, samples
         self.batches = Batches()
-        self._bad_gradients = 0
+        self.ended_early = False
+        """True if the training was ended because it could not get better."""
         self._step_began = self._memory_written = 0.0
         self._tokens: list[int | torch.Tensor] = []
 
@@ -106,7 +115,7 @@ class Reporter(TrainerCallback):
                 group["warmup_steps"] = args.get_warmup_steps(state.max_steps)
         self.samples.begin(model, state.global_step)
         epoch_steps = math.ceil(len(train_dataloader) / args.gradient_accumulation_steps)
-        held_out = token_count(self.rows.held_out)
+        held_out = token_count(self.rows.looked_at)
         self.log.write(
             Phase(
                 name="train",
@@ -127,11 +136,11 @@ class Reporter(TrainerCallback):
         eval_every, save_every = (
             steps_between(asked, state.max_steps) for asked in (self.train.eval_every, self.train.save_every)
         )
-        control.should_evaluate = bool(self.rows.held_out) and (last or step % eval_every == 0)
+        control.should_evaluate = self.held_out is not None and (last or step % eval_every == 0)
         control.should_save = last or step % save_every == 0
         if total(rank() == 0 and self.run.stop.exists()) and not last:
             control.should_save = control.should_training_stop = True
-        if control.should_save and hasattr(optimizer, "eval"):
+        if (control.should_save or control.should_evaluate) and hasattr(optimizer, "eval"):
             optimizer.eval()  # schedule_free_adamw saves other weights than it trains; the next step turns back
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
@@ -156,7 +165,6 @@ class Reporter(TrainerCallback):
                 step_s=step_s,
             )
         )
-        self._stop_on_nan(state.global_step, loss, grad_norm, skips=args.fp16)
         if self.memory.grew() or time.monotonic() - self._memory_written > MEMORY_EVERY_S:
             self._memory_written = time.monotonic()
             self.log.write(self.memory.read(state.global_step))
@@ -164,17 +172,18 @@ class Reporter(TrainerCallback):
     def on_evaluate(
         self, args: Any, state: Any, control: Any, metrics: dict[str, Any], model: Any = None, **_: Any
     ) -> None:
-        loss, elapsed_s = metrics.get("eval_loss"), metrics.get("eval_runtime")
-        self.log.write(Eval(step=state.global_step, loss=loss, elapsed_s=elapsed_s))
-        self.samples.during(model, state.global_step, state.max_steps)
+        assert self.held_out is not None
+        loss, rows = self.held_out.add(state.global_step, model), len(self.held_out.looks.tokens)
+        self.log.write(Eval(step=state.global_step, loss=loss, rows=rows, elapsed_s=metrics.get("eval_runtime")))
+        if self.held_out.is_over and state.global_step < state.max_steps:
+            self._stop_early(state.global_step, control)
+        elif state.global_step:
+            self.samples.during(model, state.global_step, state.max_steps)
 
-    def _stop_on_nan(self, step: int, loss: float, grad_norm: float, skips: bool) -> None:
-        """Raise NonFiniteError if the loss, or the gradient, is NaN or infinite.
-
-        skips: the optimizer skips such a step, as with fp16; else the weights are NaN by now.
-        """
-        self._bad_gradients = 0 if math.isfinite(grad_norm) else self._bad_gradients + 1
-        if not math.isfinite(loss):
-            raise NonFiniteError(f"the loss at step {step} is {loss}")
-        if self._bad_gradients >= (BAD_GRADIENTS_IN_A_ROW if skips else 1):
-            raise NonFiniteError(f"the gradient at step {step} is {grad_norm}")
+    def _stop_early(self, step: int, control: Any) -> None:
+        message = (
+            f"Stopped at step {step}: the last {self.train.patience} looks at the held-out rows were all surely worse "
+            "than the best, so the model only memorises by now. train.patience = 0 goes on to the end."
+        )
+        self.log.write(Warned(kind="patience", message=message))
+        self.ended_early = control.should_training_stop = control.should_save = True

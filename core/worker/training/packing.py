@@ -34,12 +34,11 @@ def choose(recipe: Recipe, model: Any, rows: Rows, log: EventLog) -> bool:
 
 
 def to_sets(train_rows: Rows, eval_rows: Rows, length: int, packed: bool) -> tuple[Dataset, Dataset | None]:
-    """The rows as data sets; packed to rows of at most `length` tokens if wanted."""
+    """The rows as data sets; those to train on packed to rows of at most `length` tokens if wanted."""
     train_set, eval_set = (Dataset.from_list(rows) if rows else None for rows in (train_rows, eval_rows))
     assert train_set is not None
     if packed:
-        train_set = pack_dataset(train_set, length, "bfd")
-        return train_set, pack_dataset(eval_set, length, "bfd") if eval_set else None
+        return pack_dataset(train_set, length, "bfd"), eval_set
     for rows in (train_set, eval_set):
         if rows:  # by this mark, that all rows are truncated, Unsloth lays them end to end without padding
             rows._unsloth_truncated_to = length

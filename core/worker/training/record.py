@@ -10,7 +10,7 @@ from fitune.core.forecast import Measurement, RowLengths, Site, forecast, histor
 from fitune.core.machine import grows_in_place
 from fitune.core.memory import Card, shapes
 from fitune.core.recipe import Recipe
-from fitune.core.runs import EventLog, GpuInfo, Run, Warned
+from fitune.core.runs import Event, EventLog, GpuInfo, Phase, Run, Started, Step, Tail, Warned
 from fitune.core.worker.memory_use import MemoryMeter
 from fitune.core.worker.training.callbacks import Batches
 
@@ -45,6 +45,10 @@ def _measurement(run: Run, recipe: Recipe, model: Path, batches: Batches, memory
     # The lengths of the batches are measured, so packing must not be estimated on top of them.
     recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update={"packing": False})})
     lengths = RowLengths(math.ceil(batches.largest / rows), batches.tokens / batches.count / rows, batches.largest)
+    if recipe.train.micro_tokens:
+        step_rows = rows * recipe.train.grad_accum
+        row_tokens, passes = batches.tokens / batches.steps / step_rows, batches.count / batches.steps
+        lengths = RowLengths(batches.largest, row_tokens, batches.largest, passes)
     expected = forecast(shape, recipe, Site(_card(gpu), gpu.name if gpu else None), lengths=lengths)
     place, place_bytes = history.device_of(gpu.name if gpu else None, gpu.total_bytes if gpu else None, info.cpu)
     return Measurement(
@@ -61,7 +65,26 @@ def _measurement(run: Run, recipe: Recipe, model: Path, batches: Batches, memory
         flops_per_token=expected.pace.flops_per_token,
         predicted_tokens_per_s=expected.pace.tokens_per_s,
         tokens_per_s=median(batches.speeds),
+        start_s=_start_s(run),
     )
+
+
+def _start_s(run: Run) -> float | None:
+    """Seconds from the start of the worker to the end of its first step, without a download; None where it has resumed,
+    which asks no questions first."""
+    began_s, download_s = run.lock_note().started, 0.0
+    before: Event | None = None
+    for event in Tail(run.events).catch_up():
+        if event.job != "train" or began_s is None or event.t < began_s:
+            continue
+        if before and isinstance(before.data, Phase) and before.data.name == "download":
+            download_s += event.t - before.t
+        if isinstance(event.data, Started) and event.data.resumed_from is not None:
+            return None
+        if isinstance(event.data, Step):
+            return event.t - began_s - download_s
+        before = event
+    return None
 
 
 def _card(gpu: GpuInfo | None) -> Card | None:

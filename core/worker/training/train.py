@@ -18,22 +18,31 @@ from fitune.core.memory import CONTEXT_BYTES, EXPERT_NAMES
 from fitune.core.recipe import Lora, Recipe
 from fitune.core.runs import EventLog, Finished, Phase, Run, Started, Tail, Warned, spent_s
 from fitune.core.runs.checkpoints import choose
+from fitune.core.score import Look
 from fitune.core.units import GIB
 from fitune.core.worker import models
+from fitune.core.worker.architecture.base_files import refuse_damaged
 from fitune.core.worker.cards.rank import first_alone, leave, rank, ranks, splits, total
-from fitune.core.worker.cards.shards import keep_files_of_one_card, whole_adapter
+from fitune.core.worker.cards.shards import keep_files_of_one_card, split_layers_alone, whole_adapter
 from fitune.core.worker.cards.share import share_rows
+from fitune.core.worker.chats.template import PromptOptions
+from fitune.core.worker.chats.time_limit import limit_template
 from fitune.core.worker.device import compute_dtype
 from fitune.core.worker.memory_use import MemoryMeter
 from fitune.core.worker.rows import render
-from fitune.core.worker.rows.chat_template import PromptOptions
 from fitune.core.worker.rows.micro_batches import split_steps
+from fitune.core.worker.rows.replay import own_answers
+from fitune.core.worker.scoring import job
+from fitune.core.worker.scoring.held_out import HeldOut, restore
 from fitune.core.worker.training import model_with_adapter, packing, record, saved_adapter
 from fitune.core.worker.training.callbacks import Reporter
-from fitune.core.worker.training.recovery.checkpoints import CheckpointWriter, pass_over_damaged, step_of
-from fitune.core.worker.training.samples import Samples, questions
+from fitune.core.worker.training.recovery.checkpoints import pass_over_damaged, step_of
+from fitune.core.worker.training.recovery.guards import guarded, save_now, starting_anew_with_less
+from fitune.core.worker.training.recovery.leaving import StopNow, terminated
+from fitune.core.worker.training.samples import CANDIDATE_ROWS, Samples, questions
 from fitune.core.worker.training.training_rows import TrainingRows, read_rows, refuse_absent_tokens, served_switch
 from fitune.core.worker.training.varlen_attention import allow_cudnn, could_be_faster
+from fitune.core.worker.tuned_model import TunedModel
 
 MIN_LR_RATE = 0.1
 """The last rate of cosine_with_min_lr, as a share of the learning rate."""
@@ -60,31 +69,43 @@ def run(run: Run, log: EventLog, memory: MemoryMeter) -> None:
         pass_over_damaged(run, choice, log)
 
     source = first_alone("model", lambda: models.of_run(run, log))
+    refuse_damaged(source.path)
     log.write(Phase(name="load", model=source.name, revision=source.revision))
-    loaded = model_with_adapter.load(recipe, source)
+    with starting_anew_with_less(run, recipe, log):
+        loaded = model_with_adapter.load(recipe, source)
     _warn_of_unknown_modules(recipe.lora, loaded.model, log)
     _warn_of_experts(loaded.model, log)
     first_alone("start", lambda: saved_adapter.remember_start(run, loaded.model))
 
     coder = render.text_part(loaded.tokenizer)
+    limit_template(coder)
     options = PromptOptions(recipe.data.thinking, recipe.data.template_options)
-    log.write(Phase(name="data", source=recipe.data.source, switch=served_switch(coder, options)))
-    rows = read_rows(run, recipe, loaded.tokenizer, log)
+    log.write(Phase(name="data", source=recipe.data.name, switch=served_switch(coder, options)))
+
+    def answer_prompts(count: int) -> list[dict[str, Any]]:
+        return first_alone("replay", lambda: own_answers(run, recipe, loaded.model, coder, source.path, count, log))
+
+    rows = read_rows(run, recipe, loaded.tokenizer, log, answer_prompts)
     refuse_absent_tokens(rows, coder, loaded.model.config.get_text_config().vocab_size)
     samples = Samples(
         # A split model can't answer: the other ranks would have to compute with it.
-        questions(rows.for_samples, coder, options) if rank() == 0 and not splits(recipe) else [],
+        questions(rows.held_out[:CANDIDATE_ROWS], coder, options) if rank() == 0 and not splits(recipe) else [],
         coder,
         source.path,
         log,
         recipe.train.backend == "unsloth",
         run.state().samples,
     )
-    reporter = Reporter(run, log, recipe.train, memory, rows, samples)
+    step = step_of(checkpoint) if checkpoint else 0
+    held_out = HeldOut(run, rows.looked_at, recipe.train.patience, step) if rows.looked_at else None
+    reporter = Reporter(run, log, recipe.train, memory, rows, held_out, samples)
     trainer = make_trainer(run, recipe, loaded, rows, reporter, kernel)
+    guard = guarded(trainer, run, log, coder)
+    reporter.count_tokens(trainer)
 
     gc.collect()
-    train_from(checkpoint, trainer, run.stop)
+    with starting_anew_with_less(run, recipe, log, guard):
+        train_from(checkpoint, trainer, run.stop)
     log.write(memory.read(trainer.state.global_step))
     tensors = whole_adapter(trainer.model) if splits(recipe) else None
     leave()
@@ -93,11 +114,22 @@ def run(run: Run, log: EventLog, memory: MemoryMeter) -> None:
     record.record(run, recipe, source.path, reporter.batches, memory, log)
 
     shutil.rmtree(run.path / "work", ignore_errors=True)
+    chosen = None
     if trainer.state.global_step:  # one that was stopped before its first step has nothing to save
         log.write(Phase(name="save"))
+        chosen = held_out.deliver(trainer.state.global_step, log) if held_out else None
+        kept = held_out.adapter(chosen) if held_out and chosen else None
+        if kept and tensors:  # a split model is saved from its tensors
+            tensors = kept
+        elif kept:
+            restore(trainer.model, kept)
         saved_adapter.save(run, trainer.model, loaded.tokenizer, source, tensors)
-        samples.end(trainer.model, trainer.state.global_step, trainer.state.max_steps)
-    _write_finished(trainer.state, reporter, time.monotonic() - began)
+        if not terminated.is_set():
+            samples.end(trainer.model, trainer.state.global_step, trainer.state.max_steps)
+            trained_s = time.monotonic() - began
+            tuned = None if splits(recipe) else TunedModel(trainer.model, coder, samples.stops)
+            job.after_training(run, recipe, tuned, rows.held_out, rows.keys, trained_s, log)
+    _write_finished(trainer.state, reporter, chosen, time.monotonic() - began)
 
 
 def refuse_absent_optimizer(name: str) -> None:
@@ -119,8 +151,12 @@ def train_from(checkpoint: Path | None, trainer: SFTTrainer, stop: Path) -> None
             trainer._load_from_checkpoint(str(checkpoint))
             trainer.state = state
             return
-    if not asked_to_stop:
+    if asked_to_stop:
+        return
+    try:
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    except StopNow:
+        save_now(trainer)
 
 
 def _write_started(recipe: Recipe, checkpoint: Path | None, kernel: Kernel | None, log: EventLog) -> None:
@@ -164,16 +200,22 @@ def _warn_of_experts(model: Any, log: EventLog) -> None:
         log.write(Warned(kind="experts", message=message))
 
 
-def _write_finished(state: TrainerState, reporter: Reporter, elapsed_s: float) -> None:
-    losses, held_out = ([entry[key] for entry in state.log_history if key in entry] for key in ("loss", "eval_loss"))
+def _write_finished(state: TrainerState, reporter: Reporter, chosen: Look | None, elapsed_s: float) -> None:
+    """Write the last event. chosen: the look at the held-out rows whose adapter is delivered."""
+    losses = [entry["loss"] for entry in state.log_history if "loss" in entry]
+    is_complete = reporter.ended_early or 0 < state.max_steps <= state.global_step
+    held_out = reporter.held_out
+    if held_out and chosen and is_complete:
+        held_out.remove_others(chosen)
     reporter.log.write(
         Finished(
-            stopped=not 0 < state.max_steps <= state.global_step,
+            stopped=not is_complete,
             steps=state.global_step,
             total_steps=state.max_steps,
             first_loss=losses[0] if losses else None,
             last_loss=losses[-1] if losses else None,
-            eval_loss=held_out[-1] if held_out else None,
+            eval_loss=held_out.looks.mean(chosen) if held_out and chosen else None,
+            delivered_step=chosen.step if chosen else None,
             seen_tokens=state.num_input_tokens_seen,
             elapsed_s=elapsed_s,
             adapter="adapter",
@@ -193,16 +235,13 @@ def make_trainer(
     """TRL's trainer on these rows, packed if that is worth it; the reporter writes its events."""
     packed = packing.choose(recipe, loaded.model, rows.train, reporter.log)
     length = recipe.model.max_seq_length
-    train_set, eval_set = packing.to_sets(rows.train, rows.held_out, length, packed)
+    train_set, eval_set = packing.to_sets(rows.train, rows.looked_at, length, packed)
     args = trainer_config(recipe, loaded.dtype, run.path / "work", packed, run.name, len(train_set))
-    if recipe.train.micro_tokens:
-        longest = max(len(row["input_ids"]) for row in [*rows.train, *rows.held_out])
-        args.per_device_eval_batch_size = max(1, min(recipe.train.micro_batch, recipe.train.micro_tokens // longest))
     if could_be_faster(kernel):
         args.padding_free = False  # padding costs less than a kernel for each row
     if getattr(loaded.model.config.get_text_config(), "num_local_experts", None) == 0:
         args.router_aux_loss_coef = 0.0  # TRL asks every family with experts for their loss, also a model without any
-    allow_cudnn([*rows.train, *rows.held_out])
+    allow_cudnn([*rows.train, *rows.looked_at])
     trainer = (SFTTrainer if torch.cuda.is_available() else CpuTrainer)(
         model=loaded.model,
         processing_class=loaded.tokenizer,
@@ -214,28 +253,19 @@ def make_trainer(
     if loaded.dtype == "float16":
         widen(trainer.model)
     if packed:
-        packing.unpack_if_refused(trainer, rows.train, rows.held_out, length, reporter.log)
+        packing.unpack_if_refused(trainer, rows.train, rows.looked_at, length, reporter.log)
     if recipe.train.backend == "unsloth":
         packing.pad_flat_batches(trainer, loaded.model.config.model_type)
     share_rows(trainer)
     if splits(recipe):
+        split_layers_alone(trainer)
         keep_files_of_one_card(trainer)
-    reporter.count_tokens(trainer)
+    if reporter.held_out:
+        reporter.held_out.listen(trainer)
+        trainer.args.eval_on_start = not reporter.held_out.looks.looks
     if recipe.train.micro_tokens and not trainer.args.packing:
         split_steps(trainer, recipe.train.micro_tokens)
-    _write_safely(trainer, CheckpointWriter(run, reporter.log, recipe.train.keep_checkpoints))
     return trainer
-
-
-def _write_safely(trainer: Any, writer: CheckpointWriter) -> None:
-    """Make the trainer leave its checkpoints to the writer."""
-    write = trainer._save_checkpoint
-
-    def save(*known: Any, **named: Any) -> None:
-        part = Path(trainer.args.output_dir) / f"checkpoint-{trainer.state.global_step}"
-        writer.save(lambda: write(*known, **named), part)
-
-    trainer._save_checkpoint = save
 
 
 def widen(model: Any) -> None:
@@ -267,7 +297,7 @@ def trainer_config(
     return SFTConfig(
         output_dir=str(work),
         per_device_train_batch_size=train.micro_batch,
-        per_device_eval_batch_size=train.micro_batch,
+        per_device_eval_batch_size=1,  # so that the loss of each row is known
         gradient_accumulation_steps=train.grad_accum // ranks(),
         num_train_epochs=train.epochs,
         max_steps=train.max_steps or -1,

@@ -1,25 +1,27 @@
 """The rows of a training: read, split, rendered and truncated, with a warning for all that is left out or changed."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import orjson
 
-from fitune.core.data import dataset, eval_fraction, numbered
-from fitune.core.data.split import split
+from fitune.core.data import Row, dataset, eval_fraction, numbered
+from fitune.core.data.mixed import replayed
+from fitune.core.data.split import look_rows, split
 from fitune.core.errors import Problem, UserError
-from fitune.core.files import write_atomically
-from fitune.core.recipe import Recipe
+from fitune.core.files import read_file, write_atomically
+from fitune.core.recipe import Data, Recipe
 from fitune.core.records import from_json
-from fitune.core.runs import EventLog, Run, Warned
+from fitune.core.runs import EventLog, Phase, Run, Warned
 from fitune.core.tokens import notes_on
+from fitune.core.worker.chats.template import PromptOptions, names_of, read
 from fitune.core.worker.rows import render
-from fitune.core.worker.rows.chat_template import PromptOptions, names_of, read
 from fitune.core.worker.rows.truncate import TruncatedRows, nothing_left_error, truncate
+from fitune.core.worker.scoring.rows import keys_of
 from fitune.core.worker.training.packing import Rows
-from fitune.core.worker.training.samples import CANDIDATE_ROWS
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +41,21 @@ class TrainingRows:
     """The rows of a training as token ids with labels."""
 
     train: Rows
-    held_out: Rows
-    for_samples: list[dict[str, Any]]
-    """Some held-out rows in canonical form, for sample questions."""
+    looked_at: Rows
+    """Those held-out rows whose loss is taken at each evaluation."""
+    held_out: list[dict[str, Any]]
+    """All held-out rows in canonical form."""
+    keys: set[str]
+    """The digests of the rows to train on."""
 
 
-def read_rows(run: Run, recipe: Recipe, tokenizer: Any, log: EventLog) -> TrainingRows:
-    """All rows of the recipe's data. Raises UserError if nothing is left to train on."""
+def read_rows(
+    run: Run, recipe: Recipe, tokenizer: Any, log: EventLog, answer_prompts: Callable[[int], list[Row]]
+) -> TrainingRows:
+    """All rows of the recipe's data, with the general ones. Raises UserError if nothing is left to train on.
+
+    answer_prompts: gives so many rows of the base model's own answers, where these are replayed.
+    """
     tokenizer = render.text_part(tokenizer)
     if render.ensure_template(tokenizer):
         message = (
@@ -61,20 +71,38 @@ def read_rows(run: Run, recipe: Recipe, tokenizer: Any, log: EventLog) -> Traini
     rows = list(dataset.rows(recipe.data, on_skip=skipped.append))
     moved: list[int] = []
     train_indexes, eval_indexes = split(rows, eval_fraction(recipe, len(rows)), recipe.train.seed, moved.append)
-    keep_digest(run, rows, eval_indexes, log)
+    general = _general_rows(recipe.data, len(rows), answer_prompts, log)
+    keep_digest(run, [*rows, *general], eval_indexes, log)
     _warn_of_twins(log, sum(moved))
     length, loss_on = recipe.model.max_seq_length, recipe.data.loss_on
-    trained = truncate((rows[index] for index in train_indexes), tokenizer, length, loss_on, options)
-    held_out = truncate((rows[index] for index in eval_indexes), tokenizer, length, loss_on, options)
-    _warn_of_changes(log, skipped, trained, len(train_indexes))
+    own = (rows[index] for index in train_indexes)
+    trained = truncate(chain(own, general), tokenizer, length, loss_on, options)
+    stride = max(1, len(eval_indexes) // look_rows(recipe, len(train_indexes)))
+    looked_at = truncate((rows[index] for index in eval_indexes[::stride]), tokenizer, length, loss_on, options)
+    _warn_of_changes(log, skipped, trained, len(train_indexes) + len(general))
     for note in notes_on(trained.notes, template.switch, names_of(tokenizer), recipe.data):
         log.write(Warned(kind=note.kind, message=f"{note.problem.text} {note.problem.fix}".rstrip(), count=note.count))
     if not trained.rows:
-        raise nothing_left_error(trained, recipe.data.source)
-    if eval_indexes and not held_out.rows:
+        raise nothing_left_error(trained, recipe.data.name)
+    if eval_indexes and not looked_at.rows:
         message = f"No answer is left in the {len(eval_indexes)} held-out rows: there is no held-out loss."
         log.write(Warned(kind="eval", message=message))
-    return TrainingRows(trained.rows, held_out.rows, [rows[index] for index in eval_indexes[:CANDIDATE_ROWS]])
+    held_out = [rows[index] for index in eval_indexes]
+    keys = keys_of(rows[index] for index in train_indexes) if held_out else set()
+    return TrainingRows(trained.rows, looked_at.rows, held_out, keys)
+
+
+def _general_rows(data: Data, own: int, answer_prompts: Callable[[int], list[Row]], log: EventLog) -> list[Row]:
+    """The general rows beside so many own ones: those of data.replay_source, or the base model's own answers."""
+    if not data.replay:
+        return []
+    wanted = replayed(data.replay, own)
+    found = dataset.general_rows(data, own) if data.general() else answer_prompts(wanted)
+    log.write(Phase(name="replay", rows=len(found)))
+    if len(found) < wanted:
+        text = f"data.replay asks for {wanted:,} general rows; there are {len(found):,}, which are all trained on."
+        log.write(Warned(kind="replay", message=text, count=wanted - len(found)))
+    return found
 
 
 def served_switch(tokenizer: Any, options: PromptOptions) -> str | None:
@@ -87,7 +115,7 @@ def refuse_absent_tokens(rows: TrainingRows, tokenizer: Any, embedded: int) -> N
 
     embedded: the number of tokens that it has.
     """
-    highest = max(max(row["input_ids"]) for row in (*rows.train, *rows.held_out))
+    highest = max(max(row["input_ids"]) for row in (*rows.train, *rows.looked_at))
     if highest >= embedded:
         raise UserError(
             f"The rows have the token {tokenizer.decode([highest])} (number {highest:,}), and the model knows "
@@ -105,7 +133,15 @@ def keep_digest(run: Run, rows: Sequence[dict[str, Any]], held_out: Sequence[int
     path, now = run.path / "rows.json", RowsDigest(len(rows), digest.hexdigest(), _digest_of(held_out))
     if run.newest_checkpoint() is None or not path.exists():
         write_atomically(path, orjson.dumps(now))
-    elif (began_with := from_json(RowsDigest, orjson.loads(path.read_bytes()))) != now:
+        return
+    try:
+        began_with = from_json(RowsDigest, orjson.loads(read_file(path)))
+    except (OSError, orjson.JSONDecodeError):
+        write_atomically(path, orjson.dumps(now))
+        message = "rows.json can't be read: nobody knows if the data have changed since this run began."
+        log.write(Warned(kind="changed", message=message))
+        return
+    if began_with != now:
         message = (
             "The data, or the rows held out, have changed since this run began "
             f"({began_with.rows} rows then, {len(rows)} now): it continues with the rows of now. Some held-out rows "

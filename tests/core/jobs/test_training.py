@@ -291,7 +291,7 @@ def test_the_fastest_plan_is_named_and_taken_where_it_was_asked_for(
 ) -> None:
     monkeypatch.setattr(training, "foresee", FORESEE)
     short_rows = prepared([(200, [(100, 200)])] * 5000)
-    asked = recipe(model={"id": "unsloth/Llama-3.1-8B-Instruct"})
+    asked = recipe(model={"id": "unsloth/Llama-3.1-8B-Instruct", "quant": "nf4"})
     named = jobs.begin(asked, rows=short_rows)
     assert named.plan is not None
     assert named.plan.proposal is not None

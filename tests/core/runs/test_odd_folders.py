@@ -58,3 +58,10 @@ def test_a_worker_notices_that_its_folder_is_gone(run: Run, how: str, monkeypatc
         run.path.mkdir()
         run.lock.touch()
     wait_until(gone.is_set)
+
+
+def test_an_adapter_without_weights_is_none(run: Run) -> None:
+    run.adapter.mkdir()
+    assert not run.has_adapter()
+    (run.adapter / "adapter_model.safetensors").touch()
+    assert run.has_adapter()

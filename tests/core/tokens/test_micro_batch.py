@@ -1,11 +1,12 @@
-"""The largest micro-batch: never exceeded by random draws, and far below as many of the longest row."""
+"""The largest micro-batch: never exceeded by random draws, and far below as many of the longest row. Splits."""
 
 import random
 from collections import Counter
+from statistics import mean
 
 import pytest
 
-from fitune.core.tokens.micro_batch import largest_micro_batch
+from fitune.core.tokens.micro_batch import largest_micro_batch, mean_split, split_rows
 
 DICE = random.Random(7)
 GSM8K = Counter(min(532, max(60, round(DICE.lognormvariate(5.22, 0.4)))) for _ in range(7473))
@@ -39,3 +40,18 @@ def test_it_is_near_what_really_comes() -> None:
 def test_one_row_at_a_time_is_the_longest_and_no_rows_are_nothing() -> None:
     assert largest_micro_batch(GSM8K, 1, 7473) == max(GSM8K)
     assert largest_micro_batch({}, 8, 1) == 0
+
+
+@pytest.mark.parametrize("padded", [False, True])
+@pytest.mark.parametrize("rows", [4, 32, 1000])
+def test_the_split_of_an_average_batch_is_that_of_many(rows: int, padded: bool) -> None:
+    dice, lengths = random.Random(5), {50: 30, 200: 20, 900: 5, 3000: 1}
+    parts, tokens = mean_split(lengths, rows, 4096, padded)
+    batches = [dice.choices(list(lengths), list(lengths.values()), k=rows) for _ in range(8000 // rows)]
+    splits = [split_rows(batch, 4096, padded) for batch in batches]
+    assert parts == pytest.approx(mean(map(len, splits)), rel=0.1)
+    filled = [
+        sum(batch[part[0]] * len(part) if padded else sum(batch[row] for row in part) for part in split)
+        for batch, split in zip(batches, splits, strict=True)
+    ]
+    assert tokens == pytest.approx(mean(filled), rel=0.15)

@@ -75,3 +75,23 @@ def test_a_run_is_refused_for_what_its_rows_need_not_for_rows_that_never_come(
     assert full is not None
     assert true is not None
     assert (full.verdict, true.verdict) == ("over", "fits")
+
+
+def test_a_split_by_tokens_bounds_the_largest_micro_batch_and_is_counted(recipe: Callable[..., Recipe]) -> None:
+    train = {"micro_batch": 10, "grad_accum": 2, "backend": "unsloth"}
+    rows = rows_of(*[100] * 900, *[1000] * 100)
+    none_held_out = {"eval_fraction": 0.0, "packing": False}
+    whole, split = (
+        workload(rows, recipe(data=none_held_out, train={**train, "micro_tokens": most})) for most in (None, 1000)
+    )
+    assert (whole.micro_batches, split.micro_tokens) == (2, 1000)
+    assert whole.micro_tokens > 3000
+    assert 2 * 1900 / 1000 < split.micro_batches < 2 * 3
+    assert split.tokens == whole.tokens
+    tiny = workload(rows, recipe(data=none_held_out, train={**train, "micro_tokens": 64}))
+    assert (tiny.micro_tokens, tiny.micro_batches) == (1000, 20), "no row is cut"
+    trl = {**train, "backend": "trl", "checkpointing": "on"}
+    padded, less = (
+        workload(rows, recipe(data=none_held_out, train={**trl, "micro_tokens": most})) for most in (None, 1000)
+    )
+    assert less.row_tokens < padded.row_tokens / 2, "rows of like length go together"

@@ -117,3 +117,20 @@ def train_here(run: Run) -> None:
 def losses(run: Run) -> dict[int, float]:
     """Loss by step, the newest word on each step."""
     return {each.step: each.loss for each in data_of(run.events, Step) if each.loss is not None}
+
+
+def poison(run: Run) -> None:
+    """Point the run at a copy of its model whose final norm is not a number."""
+    import orjson
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    info = orjson.loads((run.path / "run.json").read_bytes())
+    folder = run.path / "poisoned"
+    model = AutoModelForCausalLM.from_pretrained(info["recipe"]["model"]["id"])
+    with torch.no_grad():
+        model.model.norm.weight[0] = float("nan")
+    model.save_pretrained(folder)
+    AutoTokenizer.from_pretrained(info["recipe"]["model"]["id"]).save_pretrained(folder)
+    info["recipe"]["model"]["id"] = str(folder)
+    (run.path / "run.json").write_bytes(orjson.dumps(info))

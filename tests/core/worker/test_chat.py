@@ -102,8 +102,8 @@ def test_an_answer_without_an_end_mark_is_cut_and_said_to_be(trained: Run) -> No
 
 def test_a_mark_that_ends_an_answer_ends_it(trained: Run) -> None:
     heard = Heard(trained)
-    first = heard.talker.tokenizer("e", add_special_tokens=False)["input_ids"]
-    object.__setattr__(heard.talker, "stops", list(range(len(heard.talker.tokenizer))))
+    first = heard.talker.tuned.tokenizer("e", add_special_tokens=False)["input_ids"]
+    object.__setattr__(heard.talker.tuned, "stops", list(range(len(heard.talker.tuned.tokenizer))))
     found = answers(heard.ask(user("Why?")))["tuned"]
     assert (found.ended, found.tokens) == ("itself", len(first))
 
@@ -156,12 +156,12 @@ def test_without_its_adapter_the_model_is_the_base_again(
 
     run = make_run(model={"id": str(biased_model)}, train={"max_steps": 2}, lora=lora)
     train_here(run)
-    talker, ids = Heard(run).talker, torch.arange(3, 20)[None]
+    tuned_model, ids = Heard(run).talker.tuned, torch.arange(3, 20)[None]
     with torch.no_grad():
-        tuned = talker.model(ids).logits
-        with talker._as_base():
-            found = talker.model(ids).logits
-        again = talker.model(ids).logits
+        tuned = tuned_model.model(ids).logits
+        with tuned_model.as_base():
+            found = tuned_model.model(ids).logits
+        again = tuned_model.model(ids).logits
         expected = AutoModelForCausalLM.from_pretrained(biased_model, dtype=torch.float32)(ids).logits
     torch.testing.assert_close(found, expected)
     assert torch.equal(again, tuned)

@@ -185,7 +185,7 @@ def test_answers_taken_up_at_the_review_tell_the_time_and_bad_rows_lead_back(
     assert answer(*[""] * 5) == 130
     capsys.readouterr()
     assert answer("1") == 130
-    assert re.search(r"Review.*\nTime: about .*for [\d,]+ tokens", capsys.readouterr().err, re.DOTALL)
+    assert re.search(r"Review.*\nTime: about .*, from .* to .*: .* to start", capsys.readouterr().err, re.DOTALL)
     Path("rows.jsonl").unlink()
     assert answer("1") == 130
     said = capsys.readouterr().err

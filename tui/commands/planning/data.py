@@ -91,10 +91,9 @@ def run(args: argparse.Namespace) -> int:
         if args.source is not None or args.json:
             raise UserError("--template prints example rows and nothing else.", "Leave out the source and --json.")
         return _tell_template(args.template)
-    if args.source is None:
-        raise UserError(
-            "There is nothing to read.", "Name a file, a folder or a data set on the Hub, or --template TASK."
-        )
+    if args.source is None and not args.recipe:
+        hint = "Name a file, a folder or a data set on the Hub, --recipe RECIPE for its rows, or --template TASK."
+        raise UserError("There is nothing to read.", hint)
     data, recipe = _asked(args)
     progress = _Progress("read")
     report = dataset.inspect(data, on_progress=progress)
@@ -124,12 +123,15 @@ def _tell_template(name: str) -> int:
 
 def _asked(args: argparse.Namespace) -> tuple[Data, Recipe | None]:
     """The data settings, and the recipe to render with: None without --recipe and --model."""
-    minimal = {"model": {"id": "." if args.model is None else args.model}, "data": {"source": args.source}}
-    minimal_recipe = load.parse(minimal, "fitune data")
     if not args.recipe:
+        minimal = {"model": {"id": "." if args.model is None else args.model}, "data": {"source": args.source}}
+        minimal_recipe = load.parse(minimal, "fitune data")
         return minimal_recipe.data, None if args.model is None else minimal_recipe
-    recipe = load.load(args.recipe, [f"data.source={args.source}"])  # a preset has none of its own
-    data = recipe.data.model_copy(update={"source": args.source})  # an override drops spaces and quotes around it
+    pairs = [] if args.source is None else [f"data.source={args.source}", "data.sources=[]"]
+    recipe = load.load(args.recipe, pairs)  # a preset has no rows of its own
+    data = recipe.data
+    if args.source is not None:
+        data = data.model_copy(update={"source": args.source})  # an override drops spaces and quotes around it
     model_changes = {} if args.model is None else {"id": args.model, "revision": None}
     return data, recipe.model_copy(update={"data": data, "model": recipe.model.model_copy(update=model_changes)})
 
@@ -180,6 +182,10 @@ def print_report(report: Report) -> None:
     mapping = ", ".join(f"{role} = {column}" for role, column in report.mapping.items())
     usable = numbered("{n} usable row[|s]", report.rows)
     _say(f"{clean(report.source)}: {usable} of {report.rows_read:,}, {report.kind}")
+    if report.general:
+        _say(numbered("with {n} general row[|s] mixed in (data.replay)", report.general))
+    if report.languages:
+        _say(f"answers in: {', '.join(f'{name} {share:.0%}' for name, share in report.languages.items())}")
     for line in left_out_lines(report):
         _say(line)
     said = f"format: {report.format}{'' if report.sure else ' (not sure)'}; {clean(report.why)} {clean(mapping)}"

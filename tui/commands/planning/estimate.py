@@ -8,11 +8,11 @@ from typing import Any
 
 from fitune.core.data.files.find import is_missing
 from fitune.core.errors import ExitCode, UserError
-from fitune.core.forecast import Forecast, Pace, estimate_document
+from fitune.core.forecast import Forecast, estimate_document
 from fitune.core.recipe import Recipe, load
-from fitune.core.tokens import Workload, lengths_note
+from fitune.core.tokens import lengths_note
 from fitune.tui.commands.planning.site import forecast_here, named
-from fitune.tui.text import as_ascii_json, clean, count, duration, gib, hanging, rate
+from fitune.tui.text import as_ascii_json, clean, count, gib, hanging, rate, training_time
 
 INDENT = " " * 6
 WORDS = {"fits": "OK    It fits.", "tight": "WARN  It may fit, with luck.", "over": "ERROR It does not fit."}
@@ -29,9 +29,9 @@ def run(args: argparse.Namespace) -> int:
     else:
         print(f"{clean(now.shape.name)} on {clean(named(now))}")
         print_forecast(now)
-        print_workload(now.work, now.pace)
-        if is_missing(recipe.data.source):
-            print(hanging(INDENT, f"WARN data.source: there is no file or folder {clean(recipe.data.source)}."))
+        print_workload(now)
+        for source in (each.source for each in recipe.data.all_sources() if is_missing(each.source)):
+            print(hanging(INDENT, f"WARN data.source: there is no file or folder {clean(source)}."))
     return ExitCode.DOES_NOT_FIT if now.verdict == "over" else ExitCode.DONE
 
 
@@ -73,8 +73,9 @@ def print_forecast(now: Forecast) -> None:
         print("To search all plans with the same result: fitune fit RECIPE")
 
 
-def print_workload(work: Workload | None, pace: Pace) -> None:
-    """Print the source of the row lengths, and the workload if they are measured."""
+def print_workload(now: Forecast) -> None:
+    """Print the source of the row lengths, and the workload and time of the training if they are measured."""
+    work = now.work
     print(f"      {lengths_note(work)}")
     if work is None:
         print(hanging(INDENT, "Real rows are often far shorter. To count them: fitune data SOURCE --recipe RECIPE"))
@@ -82,11 +83,8 @@ def print_workload(work: Workload | None, pace: Pace) -> None:
     packed = f", packed into {count(work.packing.packed_rows)}" if work.packing.packed else ""
     print(f"      {count(work.packing.rows)} rows to train on{packed}, the longest {count(work.longest)} tokens; "
           f"{count(work.packing.steps)} steps, {count(work.trained_tokens)} tokens trained in all")  # fmt: skip
-    if pace.low_tokens_per_s and pace.high_tokens_per_s:
-        shortest, longest = (
-            duration(work.tokens / rate_s) for rate_s in (pace.high_tokens_per_s, pace.low_tokens_per_s)
-        )
-        print(f"      about {shortest} to {longest}")
+    if now.duration:
+        print(hanging(INDENT, training_time(now.duration)))
 
 
 def set_flags(changes: Mapping[str, Any]) -> str:

@@ -11,7 +11,7 @@ from fitune.core.recipe import load
 from fitune.core.tokens import lengths_note
 from fitune.tui.commands.planning.estimate import INDENT, set_flags
 from fitune.tui.commands.planning.site import forecast_here, named
-from fitune.tui.text import as_ascii_json, clean, count, gib, hanging, rate
+from fitune.tui.text import as_ascii_json, clean, count, gib, hanging, rate, training_time
 
 WORDS = {"fits": "OK    ", "tight": "WARN  ", "over": "ERROR "}
 
@@ -19,7 +19,7 @@ WORDS = {"fits": "OK    ", "tight": "WARN  ", "over": "ERROR "}
 def run(args: argparse.Namespace) -> int:
     """Exit status: 0 if a plan fits or may fit, 3 if none does."""
     own = forecast_here(load.load(args.recipe, args.set), args.gpu_memory)
-    result = fit(own)
+    result = fit(own, "quant" not in own.recipe.model.model_fields_set)
     document = fit_document(result, own)
     if args.json:
         print(as_ascii_json(asdict(document)))
@@ -39,6 +39,8 @@ def print_fit(result: Fit, own: Forecast) -> None:
               f"{gib(plan.budget.high_bytes)}), {gib(plan.budget.host_bytes)} of host RAM")  # fmt: skip
         if plan.pace.tokens_per_s:
             print(f"      pace     {count(plan.pace.low_tokens_per_s)} to {rate(plan.pace.high_tokens_per_s)}")
+        if plan.forecast.duration:
+            print(hanging("      time     ", training_time(plan.forecast.duration)))
         for shortage in plan.forecast.shortages:
             print(hanging(INDENT, clean(shortage.sentence)))
         if own.site.card and own.site.ram_bytes is None and plan.budget.host_bytes:

@@ -12,7 +12,7 @@ from fitune.core.runs import Run, RunState
 from fitune.core.tokens import lengths_note
 from fitune.tui.data.clear_rows import with_clear_rows
 from fitune.tui.data.read import render
-from fitune.tui.text import clean, gib
+from fitune.tui.text import clean, gib, training_time
 from fitune.tui.watch.follow import follow_to_end
 
 
@@ -38,7 +38,7 @@ def start(
     recipe = with_clear_rows(recipe, accept_guess)
     rows = render(recipe, _announce_counting()) if fastest else None
     begun = jobs.begin(recipe, share_gpu=share_gpu, anyway=anyway, rows=rows, fastest=fastest)
-    for note in (begun.backend_reason, *begun.notes, *_memory(begun), *_plan(begun, fastest)):
+    for note in (begun.backend_reason, *begun.notes, *_forecast(begun), *_plan(begun, fastest)):
         print(clean(note), file=sys.stderr)
     if detach:
         print(begun.run.name)
@@ -70,12 +70,13 @@ def _plan(begun: Begun, fastest: bool) -> list[str]:
     return [f"The same result by another plan, with --fastest: {begun.plan.reason} ({changes})"]
 
 
-def _memory(begun: Begun) -> list[str]:
-    """The memory that the training needs and the free memory; nothing if the model is not known."""
+def _forecast(begun: Begun) -> list[str]:
+    """The memory that the training needs beside what is free, and its time; nothing if the model is not known."""
     now = begun.forecast
     if now is None:
         return []
     of = f" of {gib(now.budget.free_bytes)}" if now.budget.free_bytes else ""
-    line = f"memory: {gib(now.budget.total_bytes)}{of}; {lengths_note(now.work)}"
-    is_over = now.verdict == "over"  # and started anyway
-    return [line, "WARN  That does not fit: it may be ended for want of memory."] if is_over else [line]
+    lines = [f"memory: {gib(now.budget.total_bytes)}{of}; {lengths_note(now.work)}"]
+    if now.verdict == "over":  # and started anyway
+        lines.append("WARN  That does not fit: it may be ended for want of memory.")
+    return [*lines, f"time: {training_time(now.duration)}"] if now.duration else lines

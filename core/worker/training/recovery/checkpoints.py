@@ -13,7 +13,7 @@ from fitune.core.runs import Checkpoint, EventLog, Recovered, Run, Warned
 from fitune.core.runs.checkpoints import Choice, flaw_of, numbered, set_aside, write_manifest
 from fitune.core.runs.checkpoints.verify import STATES
 from fitune.core.worker.cards.rank import rank, ranks, wait_for_all
-from fitune.core.worker.training.recovery.non_finite import NonFiniteError
+from fitune.core.worker.training.recovery.bad_steps import NonFiniteError
 
 REMOVED = ".removed"
 """The end of the name of a checkpoint that is being removed: a worker that is killed meanwhile leaves no half one."""
@@ -33,7 +33,9 @@ class CheckpointWriter:
         On a full disk older ones make room; if that does not do, the checkpoint is skipped with a warning.
         Raises NonFiniteError if its weights are not finite, and whatever `write` raises for another reason.
         """
-        if self._is_written(write, part) or (self._remove_beyond(1) and ranks() == 1 and self._is_written(write, part)):
+        if self._is_written(write, part):
+            return
+        if ranks() == 1 and self._remove_beyond(1) and self._is_written(write, part):
             return
         self._tell_skipped(part.name)
 

@@ -222,7 +222,7 @@ def test_what_a_script_can_not_carry_is_told(
 
 
 def test_no_script_says_that_it_lacks_what_it_has(make_job: Callable[..., TrainingSpec]) -> None:
-    job = make_job(train={"backend": "trl", "checkpointing": "on"}, data={"packing": False})
+    job = make_job(train={"backend": "trl", "checkpointing": "on"}, data={"packing": False, "eval_fraction": 0})
     for target in ("script", "slurm", "skypilot", "accelerate"):
         assert "Not carried over" not in main_text(target, job)
 
@@ -342,7 +342,7 @@ def test_each_setting_reaches_axolotl_or_is_told(make_job: Callable[..., Trainin
             "scheduler": "cosine",
             "warmup_ratio": 0.2, "optimizer": "sgd", "weight_decay": 0.3, "max_grad_norm": 2.0, "checkpointing": "off",
             "checkpoint_skip_layers": 4, "offload_layers": 4, "seed": 1, "eval_every": 5, "save_every": 6,
-            "keep_checkpoints": 4, "report_to": "wandb",
+            "keep_checkpoints": 4, "report_to": "wandb", "patience": 0, "score": "off",
         },
         "deliver": {"merge": True, "gguf": ("f16",), "push_repo": "me/it"},
     }  # fmt: skip
@@ -573,7 +573,7 @@ def test_the_folder_holds_the_rows_as_they_are_split(make_job: Callable[..., Tra
         name: [json.loads(line) for line in (tmp_path / "out" / f"{name}.jsonl").read_text().splitlines()]
         for name in ("train", "eval")
     }
-    assert (len(rows["train"]), len(rows["eval"])) == (38, 2)
+    assert (len(rows["train"]), len(rows["eval"])) == (33, 7)
     assert rows["train"][0]["messages"][1] == {"role": "assistant", "content": "0!"}
 
 

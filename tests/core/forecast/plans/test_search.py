@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from fitune.core.forecast.forecast import host_ram_bytes
+from fitune.core.forecast.forecast import forecast, host_ram_bytes
 from fitune.core.forecast.history import NO_HISTORY, History
 from fitune.core.forecast.pace import estimate_pace
 from fitune.core.forecast.plans.candidates import SearchSpace
@@ -44,7 +44,7 @@ def card_of(size_gib: float) -> Card:
 
 def same_result(one: Recipe, other: Recipe) -> bool:
     """Whether the same weights are learned from the same batches."""
-    split = {"micro_batch", "grad_accum"}
+    split = {"micro_batch", "grad_accum", "micro_tokens"}
     free = {"train": split | {"checkpointing", "checkpoint_skip_layers", "offload_layers", "optimizer"}}
     rows = [each.train.micro_batch * each.train.grad_accum for each in (one, other)]
     return rows[0] == rows[1] and one.model_dump(exclude=free) == other.model_dump(exclude=free)
@@ -279,6 +279,82 @@ def test_padding_is_no_gain() -> None:
 def test_within_what_the_pace_can_tell_fewer_changes_win() -> None:
     assert NO_FASTER == 0.05
     found = fit(on(LLAMA_8B, recipe(train__micro_batch=2, train__grad_accum=8, model__max_seq_length=8192),
-                card_of(24), "NVIDIA GeForce RTX 4090", RAM))  # fmt: skip
+                card_of(12), "NVIDIA GeForce RTX 4090", RAM))  # fmt: skip
     assert found.plan is not None
     assert found.plan.set == {}
+
+
+def test_as_many_layers_as_fit_are_not_recomputed() -> None:
+    own = recipe(train__micro_batch=1, train__grad_accum=16, model__max_seq_length=8192)
+    kept = []
+    for size_gib in (14, 20, 24, 28):
+        plan = fit(on(LLAMA_8B, own, card_of(size_gib), "NVIDIA GeForce RTX 4090", RAM)).plan
+        assert plan is not None
+        assert plan.fits
+        layers = plan.recipe.train.checkpoint_skip_layers or 0
+        more = with_set(plan.recipe, {"train.checkpoint_skip_layers": layers + 1})
+        assert not layers or estimate(LLAMA_8B, more, card_of(size_gib)).verdict != "fits"
+        kept.append(layers)
+    assert kept == sorted(set(kept))
+
+
+SHORT_ROWS = prepared([(200, [(100, 200)])] * 5000)
+
+
+@pytest.mark.parametrize(
+    ("size_gib", "is_open", "steps", "taken"),
+    [(80, True, None, True), (80, False, None, False), (24, True, None, False), (80, True, 3, False)],
+)
+def test_a_base_in_16_bits_is_taken_where_it_is_open_has_room_and_gains(
+    size_gib: float, is_open: bool, steps: int | None, taken: bool
+) -> None:
+    own = recipe(train__max_steps=steps, data__packing=False)
+    found = fit(on(LLAMA_8B, own, card_of(size_gib), "NVIDIA H100 80GB HBM3", RAM, NO_HISTORY, SHORT_ROWS), is_open)
+    assert found.plan is not None
+    assert ("model.quant" in found.plan.set) is taken
+    assert ("changes the number format of the base from nf4 to 16 bits" in found.reason) is taken
+    if taken:
+        assert found.plan.budget.total_bytes <= 0.8 * found.plan.budget.free_bytes
+
+
+WILD_ROWS = prepared([(100 * 2**n, [(50 * 2**n, 100 * 2**n)]) for n in (0, 0, 0, 1, 1, 2, 3, 4, 5, 6)] * 100)
+
+
+def test_rows_of_wildly_different_lengths_are_split_by_tokens() -> None:
+    own = recipe(train__micro_batch=8, train__grad_accum=4, model__max_seq_length=8192, data__packing=False)
+    now = on(LLAMA_8B, own, card_of(24), "NVIDIA GeForce RTX 4090", RAM, NO_HISTORY, WILD_ROWS)
+    found = fit(now)
+    assert found.plan is not None
+    train = found.plan.recipe.train
+    assert train.micro_tokens is not None
+    assert (train.micro_batch, train.grad_accum) == (32, 1)
+    assert train.micro_tokens >= 6400, "no row is cut"
+    assert found.plan.fits
+    assert found.plan.speed > 1.1 * SearchSpace(now.shape, own, now.site, WILD_ROWS).look({}).speed
+    assert same_result(own, found.plan.recipe)
+    by_rows = [each for each in found.rejected if each.unlike.get("train.micro_tokens", 0) is None]
+    assert by_rows
+
+
+def test_cards_that_share_a_step_get_as_many_micro_batches_each() -> None:
+    own = recipe(train__micro_batch=2, train__grad_accum=4, model__max_seq_length=8192, data__packing=False)
+    for ranks, passes in ((1, 1), (2, 2), (4, 4)):
+        site = Site(card_of(80), "NVIDIA H100 80GB HBM3", RAM, ranks=ranks)
+        found = fit(forecast(LLAMA_8B, own, site, SHORT_ROWS))
+        assert found.plan is not None
+        assert found.plan.recipe.train.grad_accum == passes
+        wild = fit(forecast(LLAMA_8B, own, site, WILD_ROWS))
+        assert wild.plan is not None
+        assert ranks == 1 or wild.plan.recipe.train.micro_tokens is None
+
+
+def test_the_whole_time_decides_so_a_short_run_gains_less() -> None:
+    gains = []
+    for steps in (5, 50, 500):
+        own = recipe(train__max_steps=steps, data__packing=False)
+        now = on(LLAMA_8B, own, card_of(24), "NVIDIA GeForce RTX 4090", RAM, NO_HISTORY, SHORT_ROWS)
+        gain = fit(now).gain
+        assert gain is not None
+        gains.append(gain)
+    assert gains == sorted(gains)
+    assert gains[0] < 1.2 < gains[1]

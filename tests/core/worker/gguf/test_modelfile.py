@@ -172,8 +172,8 @@ def test_a_template_that_depends_on_more_than_the_turn_is_left_out(with_template
 
 
 def test_tools_that_the_template_knows_are_told_as_left_out(with_template: Any) -> None:
+    from fitune.core.worker.chats.template import PromptOptions
     from fitune.core.worker.gguf.modelfile import warnings
-    from fitune.core.worker.rows.chat_template import PromptOptions
 
     told = {
         (name, said): list(warnings(with_template(name), said, PromptOptions()))

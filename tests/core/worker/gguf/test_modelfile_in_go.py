@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
+from fitune.core.worker.chats.rows import render_prompt
+from fitune.core.worker.chats.template import PromptOptions, Thinking, read
 from fitune.core.worker.gguf.modelfile import modelfile
-from fitune.core.worker.rows.chat_rows import render_prompt
-from fitune.core.worker.rows.chat_template import PromptOptions, Thinking, read
-from tests.core.worker.rows.chat_kinds import shipped, tokenizer_for
+from tests.core.worker.chats.chat_kinds import shipped, tokenizer_for
 
 pytestmark = pytest.mark.extra
 GO = """package main

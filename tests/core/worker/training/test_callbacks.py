@@ -1,7 +1,6 @@
 """What the trainer's callbacks decide: when a run has gone astray, what is kept of it, and with which weights."""
 
 from collections.abc import Callable
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,30 +9,6 @@ from fitune.core.runs.run import Run
 from tests.core.worker.conftest import train_here
 
 pytestmark = [pytest.mark.train, pytest.mark.usefixtures("unasked")]
-
-
-@pytest.mark.parametrize(("fp16", "allowed"), [(False, 0), (True, 16)])
-def test_a_gradient_without_an_end_is_let_pass_only_where_its_step_is_skipped(
-    fp16: bool, allowed: int, make_run: Callable[..., Run]
-) -> None:
-    from transformers import TrainerState
-
-    from fitune.core.runs import EventLog
-    from fitune.core.worker.memory_use import MemoryMeter
-    from fitune.core.worker.training.callbacks import Reporter
-    from fitune.core.worker.training.recovery.non_finite import NonFiniteError
-    from fitune.core.worker.training.training_rows import TrainingRows
-
-    run = make_run()
-    samples: Any = SimpleNamespace()
-    log, rows = EventLog(run.events, "train"), TrainingRows([], [], [])
-    reporter = Reporter(run, log, run.recipe().train, MemoryMeter(None, None), rows, samples)
-    args, state = SimpleNamespace(fp16=fp16), TrainerState()
-    logs = {"loss": 1.0, "grad_norm": float("inf"), "learning_rate": 1e-4}
-    for _ in range(allowed):
-        reporter.on_log(args, state, None, logs)
-    with pytest.raises(NonFiniteError):
-        reporter.on_log(args, state, None, logs)
 
 
 @pytest.mark.parametrize(

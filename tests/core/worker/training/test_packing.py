@@ -92,7 +92,7 @@ def test_a_trainer_that_refuses_to_pack_gets_the_rows_one_by_one(tmp_path: Path,
     assert eval_set is not None
     trainer = SimpleNamespace(args=SimpleNamespace(packing=agrees), train_dataset=train_set, eval_dataset=eval_set)
     unpack_if_refused(trainer, rows, rows[:2], 12, EventLog(tmp_path / "events.jsonl", "train"))
-    assert (len(trainer.train_dataset), len(trainer.eval_dataset)) == ((2, 1) if agrees else (6, 2))
+    assert (len(trainer.train_dataset), len(trainer.eval_dataset)) == ((2, 2) if agrees else (6, 2))
     assert warnings(tmp_path / "events.jsonl") == ([] if agrees else ["packing"])
 
 

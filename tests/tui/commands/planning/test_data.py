@@ -150,7 +150,7 @@ def test_rows_that_can_not_be_read_are_not_rendered(fitune: Fitune, tmp_path: Pa
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ([""], "fitune data: data.source: should have at least 1 character"),
+        ([""], "fitune data: data.source: is missing."),
         (["x", "--model", ""], "fitune data: model.id: should have at least 1 character"),
         (["x\udcff"], "fitune data: holds text that is not UTF-8."),
     ],
@@ -179,7 +179,9 @@ def test_example_rows_go_to_stdout_and_what_to_know_of_them_to_stderr(fitune: Fi
 
 def test_without_a_source_there_is_nothing_to_read(fitune: Fitune) -> None:
     assert fitune("data")[::2] == (
-        2, "There is nothing to read. Name a file, a folder or a data set on the Hub, or --template TASK.\n",
+        2,
+        "There is nothing to read. Name a file, a folder or a data set on the Hub, --recipe RECIPE for its rows, "
+        "or --template TASK.\n",
     )  # fmt: skip
 
 

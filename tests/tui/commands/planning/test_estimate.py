@@ -98,11 +98,11 @@ def test_lengths_that_were_measured_before_count_and_their_source_is_said(
     assert (ended, err) == (0, "")
     assert found["total_bytes"] < assumed["total_bytes"]
     work = found["workload"]
-    assert (work["source_rows"], work["longest"], work["packing"]["rows"]) == (4000, 60, 3880)
-    assert work["trained_tokens"] == pytest.approx(3880 * 10, rel=1e-3)
+    assert (work["source_rows"], work["longest"], work["packing"]["rows"]) == (4000, 60, 3800)
+    assert work["trained_tokens"] == pytest.approx(3800 * 10, rel=1e-3)
     out = fitune("estimate", recipe_file, "--gpu-memory", "24")[1]
     assert "lengths: measured on your 4,000 rows\n" in out
-    assert "3,880 rows to train on" in out
+    assert "3,800 rows to train on" in out
     assert "lengths: measured on your 4,000 rows\n" in fitune("fit", recipe_file, "--gpu-memory", "24")[1]
     assert json.loads(fitune("fit", recipe_file, "--gpu-memory", "24", "--json")[1])["workload"] == work
 

@@ -24,7 +24,7 @@ async def test_check_15_a_review_that_is_taken_up_again_reads_the_rows_itself(at
     app = at_step("review", edits={"data.source": "rows.jsonl"})
     async with app.run_test(size=(120, 40)) as pilot:
         await settle(pilot)
-        assert re.search(r"Time +about .* to .*, for [\d,]+ tokens", app.shown())
+        assert re.search(r"Time +about .*, from .* to .*: .* to start", app.shown())
         assert "rows.jsonl: 40 rows" in app.shown()
 
 
@@ -41,20 +41,17 @@ async def test_check_35_its_keys_start_and_scroll(at_step: At) -> None:
         await until(app, "Teach ")
 
 
-@pytest.mark.parametrize(
-    ("epochs", "said"), [("1", "this machine."), ("20", "this machine; the watch screen tells it after 20")]
-)
-def test_a_time_left_is_promised_only_where_the_run_is_long_enough_to_tell_one(
-    this_machine: Machine, home: Path, epochs: str, said: str
-) -> None:
-    draft = Draft(
-        preset="8b-on-12gb", machine=this_machine, edits={"data.source": "rows.jsonl", "train.epochs": epochs}
-    )
+def test_a_time_is_told_whole_or_left_to_the_watch_screen(this_machine: Machine, home: Path) -> None:
+    draft = Draft(preset="8b-on-12gb", machine=this_machine, edits={"data.source": "rows.jsonl"})
     known = with_prepared(draft, TokenStats.read(rendered(recipe(draft), home / "rows").path))
     forecast = forecast_draft(known)
     assert forecast.known is not None
-    silent = replace(forecast.known, pace=replace(forecast.known.pace, tokens_per_s=None))
-    assert duration_words(known, replace(forecast, known=silent)).startswith(f"Unknown for {said}")
+    paces = [replace(forecast.known.pace, tokens_per_s=speed) for speed in (None, 1000.0)]
+    paces[1] = replace(paces[1], low_tokens_per_s=500.0, high_tokens_per_s=2000.0)
+    silent, told = (duration_words(known, replace(forecast, known=replace(forecast.known, pace=it))) for it in paces)
+    assert silent == "Unknown here; the watch screen tells it."
+    assert re.fullmatch(r"about .*, from .* to .*: .* to start, .* of steps, .* of checks and saving", told)
+    assert duration_words(draft, replace(forecast, known=None)) == "Unknown until the rows are read."
 
 
 @pytest.mark.parametrize(
@@ -62,7 +59,9 @@ def test_a_time_left_is_promised_only_where_the_run_is_long_enough_to_tell_one(
     [
         (1, {}, "1 row (question_answer), none held out to check"),
         (9, {}, "9 rows (question_answer), none held out to check"),
-        (11, {}, "11 rows (question_answer), 5% held out to check"),
+        (11, {}, "11 rows (question_answer), none held out to check"),
+        (11, {"data.eval_fraction": "0.1"}, "11 rows (question_answer), 10% held out to check"),
+        (60, {}, "60 rows (question_answer), 17% held out to check"),
         (50_000, {}, "50,000 rows (question_answer), about 256 held out to check"),
         (10_000, {"data.eval_fraction": "0"}, "10,000 rows (question_answer), none held out to check"),
     ],

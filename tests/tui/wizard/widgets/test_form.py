@@ -223,7 +223,7 @@ async def test_check_15_the_review_lists_all_that_will_happen(at_step: At, home:
         assert str(home / "runs") in re.sub(r"\s*\n\s*", "", text)
         assert re.search(r"[\d.]+ GiB needed, 500.0 GiB free", text)
         assert "Hub, unless it is here already" in text
-        assert re.search(r"Time +about .* to .*, for [\d,]+ tokens", text)
+        assert re.search(r"Time +about .*, from .* to .*: .* to start", text)
 
 
 async def test_checks_16_and_17_a_push_is_private_and_confirmed_with_the_safe_answer_first(at_step: At) -> None:

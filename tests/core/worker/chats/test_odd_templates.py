@@ -6,7 +6,7 @@ import pytest
 
 from fitune.core.errors import UserError
 from fitune.core.worker.answers import prompt_ids, row_prompt_ids
-from fitune.core.worker.rows.chat_template import PromptOptions, Thinking
+from fitune.core.worker.chats.template import PromptOptions, Thinking
 from fitune.core.worker.rows.render import RefusedRow, refuse_unknown_options, render
 from tests.core.worker.chat_models import CHATML, Kind, make
 from tests.core.worker.rows.test_render import ANSWER, ASK, CALL, ONE, SYSTEM, TWO, pieces

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from jinja2.exceptions import TemplateError
 
-from fitune.core.worker.rows.chat_template import PromptOptions, Thinking
+from fitune.core.worker.chats.template import PromptOptions, Thinking
 from fitune.core.worker.rows.render import RefusedRow, render
 from fitune.core.worker.rows.tokenized import TokenizedRow
-from tests.core.worker.rows.chat_kinds import CALLING, CHATS, PLAIN, TOOL, Chat, shipped, tokenizer_for
+from tests.core.worker.chats.chat_kinds import CALLING, CHATS, PLAIN, TOOL, Chat, shipped, tokenizer_for
 
 TEMPLATES = shipped()
 

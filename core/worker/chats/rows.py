@@ -6,9 +6,9 @@ from typing import Any, Literal
 
 from jinja2.exceptions import TemplateError
 
-from fitune.core.worker.rows.chat_answers import RenderedAnswer, refuse_hidden, render_answer
-from fitune.core.worker.rows.chat_messages import Form, forms
-from fitune.core.worker.rows.chat_template import ChatTemplate, Message, common_start
+from fitune.core.worker.chats.answers import RenderedAnswer, refuse_hidden, render_answer
+from fitune.core.worker.chats.messages import Form, forms
+from fitune.core.worker.chats.template import ChatTemplate, Message, common_start
 
 Note = Literal["system_moved", "tools_hidden", "no_thoughts"]
 """What a user must know of a row: its system prompt stands in the first question; the template does not list the

@@ -1,6 +1,6 @@
 """A model's chat template: the prompts that it writes, how they let the model think, and what stands around an answer.
 
-The files in this folder that render rows are copied into a hand-off: their names at the top must all differ.
+These files, tokenized.py and render.py are copied into one of a hand-off: their names at the top must all differ.
 """
 
 import re

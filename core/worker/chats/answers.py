@@ -11,8 +11,8 @@ from typing import Any
 
 from jinja2.exceptions import TemplateError
 
-from fitune.core.worker.rows.chat_messages import content_of, thoughts_of, without_thoughts
-from fitune.core.worker.rows.chat_template import ANSWER, ANSWERED, SWITCHES, ChatTemplate, Message
+from fitune.core.worker.chats.messages import content_of, thoughts_of, without_thoughts
+from fitune.core.worker.chats.template import ANSWER, ANSWERED, SWITCHES, ChatTemplate, Message
 
 OTHER_MODEL = "Leave such rows out, or choose a model whose chat template shows them."
 THINK_TAGS = (

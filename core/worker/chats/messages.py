@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
-from fitune.core.worker.rows.chat_template import THOUGHTS, ChatTemplate, Message
+from fitune.core.worker.chats.template import THOUGHTS, ChatTemplate, Message
 
 THOUGHT_BLOCK = re.compile(r"\s*<think>(.*?)</think>\s*", re.DOTALL)
 

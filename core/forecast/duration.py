@@ -1,0 +1,120 @@
+"""The time of a whole training, from the command to the finished adapter: start-up, steps, and the pauses between them.
+
+Measured on one H200 with 16 cores, warm files, torch 2.11.0, unsloth 2026.10.7 and trl 1.15.0, 2026-11-29:
+bench/results/fast_h200_2026-11-29.jsonl and pace_h200_2026-11-29.jsonl.
+"""
+
+from dataclasses import dataclass
+
+from fitune.core.forecast.pace import Pace, recomputed_share
+from fitune.core.memory import Budget, Shape
+from fitune.core.recipe import Recipe, steps_between, times_in
+from fitune.core.tokens import Workload
+
+IMPORT_S = {"unsloth": 24.5, "trl": 17.5}
+"""Seconds from the command until the worker has its libraries: 24.1 to 25.3 with unsloth in five runs."""
+LOAD_S, LOAD_BYTES_PER_S = 2.5, 4e9
+"""Seconds to make a model with its adapter, and bytes of its files a second: 8B models of 6 and 16 GB took 3.5 to 4.4
+and 6.8 s, models of 135M and 1B 2.9 to 3.4 s."""
+ROW_TOKEN_S = 2e-6
+"""Seconds to read, render and pack a token: rows of 264,000 tokens took 0.5 s, of 900,000 tokens 1.9 s."""
+FIRST_STEP_S = {"unsloth": 3.0, "trl": 0.5}
+"""Seconds of the first step that later ones don't take: kernels are compiled. 2.4 to 3.1 s with unsloth's cache, and
+7 s more in the first training with it."""
+ANSWER_TOKENS, QUESTIONS, MOST_QUESTIONS_S = 96, 3, 10.0
+"""As in core/worker/training/samples.py: questions before the first step and after the last."""
+LAYER_TOKEN_S = 0.0004
+"""Seconds of a layer for a token of an answer: three answers of an 8B took 3.7 s."""
+CHECKPOINT_S = 0.5
+SAVE_S = 1.0
+"""Seconds to save the adapter and end."""
+QUICK, SLOW = 0.75, 2.0
+"""Bounds of the start-up: libraries and models come from disks of any speed. An assumption."""
+AGREED = 0.25
+"""The same where earlier runs on the machine tell it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Duration:
+    """The time of a whole training in seconds, without the download of its model."""
+
+    low_s: float
+    """The least that is likely."""
+    total_s: float
+    """The expected time, from the command to the adapter: the sum of the next three."""
+    high_s: float
+    """The most that is likely."""
+    start_s: float
+    """Until the first step: libraries, model, rows, first questions, first kernels."""
+    steps_s: float
+    """All optimizer steps."""
+    pauses_s: float
+    """Evaluations, checkpoints, last questions, saving."""
+
+
+@dataclass(frozen=True, slots=True)
+class Amount:
+    """The work of a whole training."""
+
+    steps: int
+    tokens: float
+    """Tokens that go through the model in all steps, padding included."""
+    row_tokens: float
+    """Tokens of all rows that are read, those that are held out too."""
+    held_out_tokens: float
+    """Tokens of an evaluation; 0 if there is none."""
+
+
+def amount_of(work: Workload) -> Amount:
+    """The work of a training whose rows were measured."""
+    return Amount(work.packing.steps, work.tokens, work.source_tokens, work.held_out_tokens)
+
+
+def estimate_duration(
+    shape: Shape, recipe: Recipe, budget: Budget, pace: Pace, amount: Amount, known_start_s: float | None = None
+) -> Duration | None:
+    """The time of a training at a pace; None where there is no pace.
+
+    known_start_s: seconds until the first step that runs of like size took on this machine; None takes figures of
+    another one.
+    """
+    if not pace.tokens_per_s or not pace.low_tokens_per_s or not pace.high_tokens_per_s:
+        return None
+    questions_s = _questions_s(shape) if amount.held_out_tokens else 0.0
+    start_s = known_start_s or _start_s(recipe, budget, amount) + questions_s
+    quick, slow = (1 - AGREED, 1 + AGREED) if known_start_s else (QUICK, SLOW)
+    steps_s = amount.tokens / pace.tokens_per_s
+    pauses_s = questions_s + SAVE_S + _checkpoints_s(recipe, amount)
+    evals_s = _evals_s(shape, recipe, pace.tokens_per_s, amount)
+    rest_s = steps_s + evals_s
+    return Duration(
+        low_s=quick * start_s + rest_s * pace.tokens_per_s / pace.high_tokens_per_s + pauses_s,
+        total_s=start_s + rest_s + pauses_s,
+        high_s=slow * start_s + rest_s * pace.tokens_per_s / pace.low_tokens_per_s + pauses_s,
+        start_s=start_s,
+        steps_s=steps_s,
+        pauses_s=evals_s + pauses_s,
+    )
+
+
+def _start_s(recipe: Recipe, budget: Budget, amount: Amount) -> float:
+    """Seconds until the end of the first step, beyond those of a later one, without questions."""
+    backend = "trl" if recipe.train.backend == "trl" else "unsloth"
+    load_s = LOAD_S + budget.download_bytes / LOAD_BYTES_PER_S
+    return IMPORT_S[backend] + load_s + ROW_TOKEN_S * amount.row_tokens + FIRST_STEP_S[backend]
+
+
+def _questions_s(shape: Shape) -> float:
+    return min(MOST_QUESTIONS_S, QUESTIONS * ANSWER_TOKENS * len(shape.layers) * LAYER_TOKEN_S)
+
+
+def _evals_s(shape: Shape, recipe: Recipe, tokens_per_s: float, amount: Amount) -> float:
+    """Seconds of all evaluations: a forward pass is one of two, or of three with recomputed layers."""
+    if not amount.held_out_tokens:
+        return 0.0
+    times = times_in(steps_between(recipe.train.eval_every, amount.steps), amount.steps)
+    return times * amount.held_out_tokens / tokens_per_s / (2 + recomputed_share(shape, recipe))
+
+
+def _checkpoints_s(recipe: Recipe, amount: Amount) -> float:
+    return CHECKPOINT_S * times_in(steps_between(recipe.train.save_every, amount.steps), amount.steps)

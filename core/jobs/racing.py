@@ -1,0 +1,51 @@
+"""Starts the race of learning rates on the recipe's own rows."""
+
+import os
+import time
+
+import orjson
+
+from fitune.core import runs
+from fitune.core.deliver import RaceRequest
+from fitune.core.errors import UserError
+from fitune.core.files import write_atomically
+from fitune.core.forecast import resolve
+from fitune.core.jobs.starting import start
+from fitune.core.jobs.training import gpu_info
+from fitune.core.machine import host, require_training_stack
+from fitune.core.recipe import Recipe
+from fitune.core.runs import Run, RunInfo
+
+
+def tune_lr(recipe: Recipe, minutes: float, share_gpu: bool = False) -> Run:
+    """Start the race in a folder of its own under races/, which is like that of a run. Raises UserError as `begin`.
+
+    minutes: that the trainings of the race may take together.
+    """
+    require_training_stack()
+    if not minutes > 0:
+        raise UserError(f"--minutes {minutes:g}: the race needs some time.")
+    base = runs.home(recipe.run.home)
+    machine = host.detect(base / "runs")
+    resolved = resolve(recipe, machine)
+    name = f"{time.strftime('%Y-%m-%d')}-{os.urandom(3).hex()}"
+    run = Run(base / "races" / name)
+    info = RunInfo(
+        name=name,
+        created=time.time(),
+        gpu=gpu_info(resolved.gpu) if resolved.gpu else None,
+        cpu=machine.cpu_name,
+        backend_reason=resolved.backend_reason,
+        notes=resolved.notes,
+        versions={"python": machine.python_version, **machine.versions},
+        recipe=resolved.recipe.model_dump(mode="json"),
+    )
+    try:
+        run.path.mkdir(mode=0o700, parents=True)
+        (base / "runs").mkdir(mode=0o700, exist_ok=True)
+        write_atomically(run.path / "run.json", orjson.dumps(info, option=orjson.OPT_INDENT_2))
+    except OSError as error:
+        hint = "Set FITUNE_HOME to a folder you can write to."
+        raise UserError(f"{run.path} can't be made: {error.strerror}.", hint) from None
+    start(run, "tune-lr", share_gpu, RaceRequest(60 * minutes))
+    return run

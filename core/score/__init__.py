@@ -1,0 +1,34 @@
+"""Score: is the fine-tune any good? Metrics, paired statistics, the verdict, and the choice of the checkpoint."""
+
+from fitune.core.score.losses import Look, Looks, delivered, is_over, is_worse_than_base
+from fitune.core.score.metrics import Mark, Metric, label_in, labels_of, macro_f1, mark, metric_for
+from fitune.core.score.race import Lap, Race
+from fitune.core.score.scores import Detail, RowScore, Scores, Side
+from fitune.core.score.verdict import LEAST_ROWS, Verdict, Word, of_answers, of_losses, sentence
+
+__all__ = [
+    "LEAST_ROWS",
+    "Detail",
+    "Lap",
+    "Look",
+    "Looks",
+    "Mark",
+    "Metric",
+    "Race",
+    "RowScore",
+    "Scores",
+    "Side",
+    "Verdict",
+    "Word",
+    "delivered",
+    "is_over",
+    "is_worse_than_base",
+    "label_in",
+    "labels_of",
+    "macro_f1",
+    "mark",
+    "metric_for",
+    "of_answers",
+    "of_losses",
+    "sentence",
+]

@@ -1,0 +1,196 @@
+"""The scores of a run in scores.json: the verdict, the numbers beside it, and each row with both answers."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import orjson
+
+from fitune.core.files import write_atomically
+from fitune.core.records import from_json, to_json
+from fitune.core.score import statistics, verdict
+from fitune.core.score.answers import normalised
+from fitune.core.score.metrics import Mark, Metric, label_in, macro_f1
+from fitune.core.score.verdict import Verdict
+
+FILE = "scores.json"
+NOT_A_LABEL = "(none)"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Side:
+    """One model's answer to a row."""
+
+    answer: str
+    """As it was written; empty for a row of plain text, which is scored by its loss alone."""
+    right: bool
+    """True if it is right by the metric."""
+    near: float
+    """How near it is, 0 to 1: field F1 of JSON, chrF of free text, else token F1."""
+    exact: bool
+    """True if it is the answer in the data character for character."""
+    valid: bool
+    """True if it has the form of the answers in the data: JSON, a label, a number or a tool call."""
+    loss: float
+    """Mean loss of the tokens of the data's answer, in nats."""
+    choice: str | None = None
+    """The likeliest label, where the answers in the data are labels."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowScore:
+    """A row with the answers of both models."""
+
+    key: str
+    """A digest of the row: the same row has it in every run."""
+    question: str
+    """The question as it is shown to people."""
+    reference: str
+    """The answer in the data."""
+    tokens: int
+    """Tokens of the answer in the data."""
+    base: Side
+    """The base model."""
+    tuned: Side
+    """The tuned model."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Detail:
+    """A further number on the same rows: its base and tuned value, and the 95 % interval of their difference."""
+
+    name: str
+    """exact, near, valid, loss or macro_f1."""
+    base: float
+    """Of the base model: a share, or a mean over the rows."""
+    tuned: float
+    """Of the tuned model."""
+    low: float | None = None
+    """Lower end of the 95 % interval of the difference."""
+    high: float | None = None
+    """Upper end of that interval."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scores:
+    """The content of scores.json."""
+
+    verdict: Verdict
+    """The verdict with its numbers."""
+    details: tuple[Detail, ...] = ()
+    """Further numbers on the same rows."""
+    labels: tuple[str, ...] = ()
+    """The labels in the data, where its answers are labels."""
+    confusion: dict[str, dict[str, int]] = field(default_factory=dict)
+    """For each label in the data how often the tuned model gave which one."""
+    source: str | None = None
+    """The file that was scored on; null: the run's held-out rows."""
+    elapsed_s: float | None = None
+    """Seconds that it took."""
+    rows: tuple[RowScore, ...] = ()
+    """Each row with both answers."""
+
+
+def side(marked: Mark, answer: str, loss: float, choice: str | None = None) -> Side:
+    """A model's answer with its mark."""
+    return Side(
+        answer=answer,
+        right=marked.right,
+        near=marked.near,
+        exact=marked.exact,
+        valid=marked.valid,
+        loss=loss,
+        choice=choice,
+    )
+
+
+def key_of(row: dict[str, object]) -> str:
+    """A digest of a canonical row: the same for rows that differ in case, spaces and punctuation only."""
+    text = normalised(orjson.dumps(row, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS, default=str).decode())
+    return hashlib.blake2b(text.encode(), digest_size=12).hexdigest()
+
+
+def judge(
+    metric: Metric,
+    rows: Sequence[RowScore],
+    labels: tuple[str, ...] = (),
+    leaked: int = 0,
+    source: str | None = None,
+    elapsed_s: float | None = None,
+) -> Scores:
+    """Sum up scored rows, at least one: the verdict, and the numbers beside it."""
+    tokens = [row.tokens for row in rows]
+    by_loss = verdict.of_losses([row.base.loss for row in rows], [row.tuned.loss for row in rows], tokens, leaked)
+    found = by_loss if metric == "text" else _by_answers(metric, rows, by_loss, leaked)
+    loss = Detail(name="loss", base=by_loss.base, tuned=by_loss.tuned, low=by_loss.low, high=by_loss.high)
+    answered = [row for row in rows if row.base.answer or row.tuned.answer]
+    by_answer = [_detail(name, answered) for name in ("exact", "near", "valid") if answered]
+    confusion: dict[str, dict[str, int]] = {}
+    for row in rows if labels else ():
+        given = confusion.setdefault(label_in(row.reference, labels) or NOT_A_LABEL, {})
+        name = label_in(row.tuned.answer, labels) or NOT_A_LABEL
+        given[name] = given.get(name, 0) + 1
+    return Scores(
+        verdict=found,
+        details=(loss, *by_answer, *_f1(rows, labels)),
+        labels=labels,
+        confusion=confusion,
+        source=source,
+        elapsed_s=elapsed_s,
+        rows=tuple(rows),
+    )
+
+
+def _by_answers(metric: Metric, rows: Sequence[RowScore], by_loss: Verdict, leaked: int) -> Verdict:
+    """The verdict by right answers. Labels: "worse" too if the right one is less often the likeliest than before,
+    although the base never wrote them."""
+    losses = (by_loss.base, by_loss.tuned)
+    references = [normalised(row.reference) for row in rows]
+    guessing = max(map(references.count, set(references))) / len(rows) if metric == "label" else None
+    written = verdict.of_answers(
+        metric, [row.base.right for row in rows], [row.tuned.right for row in rows], guessing, losses, leaked
+    )
+    if all(row.base.choice is None for row in rows):
+        return written
+    base = [normalised(str(row.base.choice)) == normalised(row.reference) for row in rows]
+    tuned = [normalised(str(row.tuned.choice)) == normalised(row.reference) for row in rows]
+    likeliest = verdict.of_answers("choice", base, tuned, guessing, losses, leaked)
+    return likeliest if likeliest.word == "worse" else written
+
+
+def _detail(name: str, rows: Sequence[RowScore]) -> Detail:
+    base, tuned = (
+        [float(getattr(each, name)) for each in sides] for sides in zip(*((r.base, r.tuned) for r in rows), strict=True)
+    )
+    found = statistics.of_numbers(base, tuned)
+    return Detail(name=name, base=sum(base) / len(base), tuned=sum(tuned) / len(tuned), low=found.low, high=found.high)
+
+
+def _f1(rows: Sequence[RowScore], labels: tuple[str, ...]) -> list[Detail]:
+    if not labels:
+        return []
+    base, tuned = (
+        macro_f1([(label_in(row.reference, labels) or "", label_in(answer, labels)) for row, answer in given])
+        for given in ([(row, row.base.answer) for row in rows], [(row, row.tuned.answer) for row in rows])
+    )
+    return [Detail(name="macro_f1", base=base, tuned=tuned)]
+
+
+def write(folder: Path, scores: Scores) -> None:
+    """Write scores.json into a run folder, whole or not at all."""
+    write_atomically(folder / FILE, orjson.dumps(to_json(scores), option=orjson.OPT_INDENT_2))
+
+
+def document(found: Scores) -> dict[str, object]:
+    """The scores as scores.json has them, and the verdict in words."""
+    return {"sentence": verdict.sentence(found.verdict), **to_json(found)}
+
+
+def read(folder: Path) -> Scores | None:
+    """The scores of a run; None if it was not scored, or they can't be read."""
+    try:
+        raw = orjson.loads((folder / FILE).read_bytes())
+    except (OSError, orjson.JSONDecodeError):
+        return None
+    return from_json(Scores, raw)

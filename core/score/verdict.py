@@ -1,0 +1,164 @@
+"""The verdict on a fine-tune: better, no different, worse, or can't tell; with its numbers, in one sentence.
+
+"Better" and "worse" need a difference that chance makes in at most 1 of 100 trials, and one that is worth having. "No
+different" needs an interval so narrow that no difference worth having is left in it. All else can't be told.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from fitune.core.score import statistics
+from fitune.core.score.metrics import WORDING, Metric
+from fitune.core.score.statistics import Difference
+
+Word = Literal["better", "no different", "worse", "can't tell"]
+LEAST_ROWS = 50
+"""With fewer rows no verdict is given."""
+ERROR = 0.01
+"""Probability of a "better" or a "worse" where there is no difference, two-sided."""
+LOSS_ERROR = 0.004
+"""The same for losses: with few rows, some of them far out, a bootstrap finds differences twice as often as it says."""
+LEAST_GAIN, LEAST_LOSS_GAIN = 0.01, 0.01
+"""A smaller difference is not worth a word: a share of the rows; of free text a share of the base's loss."""
+SAME_WITHIN, SAME_LOSS_WITHIN = 0.05, 0.03
+"""An interval within this, on both sides of 0, says that there is no difference worth having."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """A verdict with its numbers. Shares are 0 to 1; the loss is in nats a token."""
+
+    word: Word
+    """The verdict in a word."""
+    metric: Metric
+    """What was compared; text is judged by the loss of the data's answers."""
+    rows: int
+    """Held-out rows that both models answered."""
+    base: float
+    """The base model by the metric: the share of its answers that are right; for "text" the loss."""
+    tuned: float
+    """The same of the tuned model."""
+    low: float
+    """Lower end of the 95 % interval of the difference, tuned minus base."""
+    high: float
+    """Upper end of that interval."""
+    p: float
+    """Probability of such a difference by chance."""
+    more_rows: int | None = None
+    """Rows that are missing for a verdict; null where one is given, or no number would do."""
+    leaked: int = 0
+    """Rows that were left out because the training rows hold them, too."""
+    guessing: float | None = None
+    """For "label": the share of the most frequent label, which guessing would get."""
+    base_loss: float | None = None
+    """Loss of the data's answers by the base model, over all their tokens; e to its power is the perplexity."""
+    tuned_loss: float | None = None
+    """The same by the tuned model."""
+
+
+def of_answers(
+    metric: Metric,
+    base: Sequence[bool],
+    tuned: Sequence[bool],
+    guessing: float | None = None,
+    losses: tuple[float, float] | None = None,
+    leaked: int = 0,
+) -> Verdict:
+    """Judge right and wrong answers to the same rows. guessing: the share that the most frequent label has.
+    losses: those of base and tuned model over all tokens."""
+    difference = statistics.of_right(base, tuned)
+    word = _word(difference, len(base), ERROR, LEAST_GAIN, SAME_WITHIN)
+    share = sum(tuned) / len(tuned)
+    if word == "better" and guessing is not None and share <= guessing:
+        word = "no different"  # it learnt to write labels, and not which
+    return _verdict(word, metric, len(base), sum(base) / len(base), share, difference, guessing, losses, leaked)
+
+
+def of_losses(base: Sequence[float], tuned: Sequence[float], tokens: Sequence[int], leaked: int = 0) -> Verdict:
+    """Judge free text by the loss of the data's answers: mean losses of the rows, in nats a token, and their tokens."""
+    total = sum(tokens)
+    means = [sum(loss * count for loss, count in zip(each, tokens, strict=True)) / total for each in (base, tuned)]
+    difference = statistics.of_numbers(base, tuned, tokens)
+    least, same = LEAST_LOSS_GAIN * means[0], SAME_LOSS_WITHIN * means[0]
+    word = _word(difference, len(base), LOSS_ERROR, least, same, lower_is_better=True)
+    return _verdict(word, "text", len(base), means[0], means[1], difference, None, (means[0], means[1]), leaked)
+
+
+def _word(
+    found: Difference, rows: int, error: float, least: float, same_within: float, lower_is_better: bool = False
+) -> Word:
+    if rows < LEAST_ROWS:
+        return "can't tell"
+    if found.p < error and abs(found.mean) >= least:
+        return "better" if (found.mean > 0) != lower_is_better else "worse"
+    return "no different" if max(abs(found.low), abs(found.high)) <= same_within else "can't tell"
+
+
+def _verdict(
+    word: Word,
+    metric: Metric,
+    rows: int,
+    base: float,
+    tuned: float,
+    difference: Difference,
+    guessing: float | None,
+    losses: tuple[float, float] | None,
+    leaked: int,
+) -> Verdict:
+    wanted = max(LEAST_ROWS, statistics.rows_needed(difference.mean, difference.deviation))
+    return Verdict(
+        word=word,
+        metric=metric,
+        rows=rows,
+        base=base,
+        tuned=tuned,
+        low=difference.low,
+        high=difference.high,
+        p=difference.p,
+        more_rows=int(wanted - rows) if word == "can't tell" and rows < wanted < 1e6 else None,
+        leaked=leaked,
+        guessing=guessing,
+        base_loss=losses[0] if losses else None,
+        tuned_loss=losses[1] if losses else None,
+    )
+
+
+def sentence(verdict: Verdict) -> str:
+    """The verdict in one sentence: the word, on what, by how much, with how many rows."""
+    numbers = _numbers(verdict)
+    match verdict.word:
+        case "better":
+            text = f"Better: {numbers}."
+        case "worse":
+            text = f"Worse: {numbers}. Don't use it as it is."
+        case "no different":
+            text = f"No different: {numbers}."
+            if verdict.guessing is not None and verdict.tuned > verdict.base:
+                text = f"No different from guessing the most frequent label ({verdict.guessing:.0%}): {numbers}."
+        case _:
+            why = "too few rows" if verdict.rows < LEAST_ROWS else "the difference may be chance"
+            text = f"Can't tell, {why}: {numbers}.{_more(verdict)}"
+    return text + _leaked(verdict)
+
+
+def _numbers(verdict: Verdict) -> str:
+    what, rows = WORDING[verdict.metric], verdict.rows
+    if verdict.metric == "text":
+        interval = f"95 % interval {verdict.low:+.3f} to {verdict.high:+.3f}"
+        return f"{what} {verdict.tuned:.3f}, before {verdict.base:.3f} ({interval}, {rows:,} held-out rows)"
+    interval = f"95 % interval {100 * verdict.low:+.0f} to {100 * verdict.high:+.0f} points"
+    right, before = round(verdict.tuned * rows), round(verdict.base * rows)
+    return f"{what} in {right:,} of {rows:,} held-out rows, before in {before:,} ({interval})"
+
+
+def _more(verdict: Verdict) -> str:
+    if verdict.rows < LEAST_ROWS:
+        return f" A verdict needs at least {LEAST_ROWS}: hold out {verdict.more_rows:,} more."
+    return f" With about {verdict.more_rows:,} rows more it could be told." if verdict.more_rows else ""
+
+
+def _leaked(verdict: Verdict) -> str:
+    if not verdict.leaked:
+        return ""
+    return f" {verdict.leaked:,} more rows were left out, since the training rows hold them too."

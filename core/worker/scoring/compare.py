@@ -1,0 +1,88 @@
+"""Both models on the same rows, within a time limit: rows that both have answered count, however many they are."""
+
+import time
+from collections.abc import Callable, Sequence
+
+import torch
+
+from fitune.core.score import Metric, RowScore, Side, labels_of, mark, metric_for, scores
+from fitune.core.worker.scoring.generate import answers
+from fitune.core.worker.scoring.losses import likeliest, losses
+from fitune.core.worker.scoring.rows import ScoredRow
+from fitune.core.worker.tuned_model import TunedModel
+
+CPU_ROWS, GPU_ROWS = 16, 256
+"""Rows at once."""
+LONGEST_ANSWER, SPARE_TOKENS = 512, 16
+"""Answers end at this length; or earlier, at one and a half times the longest in the data and a few tokens more."""
+MOST_CHOICES = 12
+"""With more labels than these the likeliest is not looked for: each costs a pass through the model."""
+
+
+class Comparison:
+    """Scores rows chunk by chunk, each by both models."""
+
+    def __init__(self, tuned: TunedModel, references: Sequence[str], is_text: bool) -> None:
+        """references: the answers in the data, of all rows, by which the metric is chosen. is_text: they are plain
+        texts, which are scored by their loss alone."""
+        self.tuned = tuned
+        self.metric: Metric = "text" if is_text else metric_for(references)
+        self.labels = labels_of(references) if self.metric == "label" else ()
+        self.rows_at_once = GPU_ROWS if torch.cuda.is_available() else CPU_ROWS
+
+    def score(
+        self, rows: Sequence[ScoredRow], seconds: float | None, told: Callable[[int, int], None]
+    ) -> list[RowScore]:
+        """Score rows until the time is over; a first chunk always. seconds: None for no limit. told: called with the
+        rows that are done and those that there are."""
+        began, done, took_s = time.monotonic(), list[RowScore](), 0.0
+        for start in range(0, len(rows), self.rows_at_once):
+            left_s = float("inf") if seconds is None else seconds - (time.monotonic() - began)
+            if start and left_s < took_s:
+                break
+            before = time.monotonic()
+            done += self._chunk(rows[start : start + self.rows_at_once])
+            took_s = time.monotonic() - before
+            told(len(done), len(rows))
+        return done
+
+    def _chunk(self, rows: Sequence[ScoredRow]) -> list[RowScore]:
+        with self.tuned.as_base():
+            base = self._side(rows)
+        return [
+            RowScore(
+                key=row.key,
+                question=row.question,
+                reference=row.reference,
+                tokens=row.tokens,
+                base=before,
+                tuned=after,
+            )
+            for row, before, after in zip(rows, base, self._side(rows), strict=True)
+        ]
+
+    def _side(self, rows: Sequence[ScoredRow]) -> list[Side]:
+        """The model as it is now, on some rows."""
+        model = self.tuned.model
+        texts = self._answers(rows)
+        row_losses = losses(model, rows, self.rows_at_once)
+        choices = self._choices(rows)
+        return [
+            scores.side(mark(self.metric, row.reference, text, self.labels), text, loss, choice)
+            for row, text, loss, choice in zip(rows, texts, row_losses, choices, strict=True)
+        ]
+
+    def _answers(self, rows: Sequence[ScoredRow]) -> list[str]:
+        prompts = [row.prompt for row in rows if row.prompt is not None]
+        if len(prompts) < len(rows):
+            return [""] * len(rows)
+        longest = min(LONGEST_ANSWER, max(row.tokens for row in rows) * 3 // 2 + SPARE_TOKENS)
+        tuned = self.tuned
+        return answers(tuned.model, tuned.tokenizer, prompts, tuned.stops, longest, self.rows_at_once)
+
+    def _choices(self, rows: Sequence[ScoredRow]) -> list[str] | list[None]:
+        """The likeliest label of each row; none where the answers are no labels."""
+        if not 2 <= len(self.labels) <= MOST_CHOICES:
+            return [None] * len(rows)
+        coded = [self.tuned.tokenizer(label, add_special_tokens=False)["input_ids"] for label in self.labels]
+        return [self.labels[likeliest(self.tuned.model, row, coded, self.rows_at_once)] for row in rows]

@@ -1,0 +1,127 @@
+"""`fitune score`, and the score at the end of a training: verdict as an event, each row in scores.json."""
+
+import sys
+import time
+import traceback
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from fitune.core.data import dataset, eval_fraction
+from fitune.core.data.split import split
+from fitune.core.deliver import ScoreRequest, requests
+from fitune.core.diagnose import diagnose, redact
+from fitune.core.errors import UserError
+from fitune.core.recipe import MOVES_THE_BASE, Recipe
+from fitune.core.records import from_json, to_json
+from fitune.core.runs import EventLog, Finished, Phase, Run, Score, Started, Warned
+from fitune.core.score import scores
+from fitune.core.worker import models, tuned_model
+from fitune.core.worker.answers import answering
+from fitune.core.worker.chats.template import PromptOptions
+from fitune.core.worker.device import compute_dtype
+from fitune.core.worker.memory_use import MemoryMeter
+from fitune.core.worker.rows import render
+from fitune.core.worker.scoring.compare import Comparison
+from fitune.core.worker.scoring.rows import keys_of, scored_rows
+from fitune.core.worker.tuned_model import TunedModel
+
+TIME_SHARE, LEAST_S = 0.1, 20.0
+"""The share of a training's time that its score may take, and the seconds that it may take of a short one."""
+Rows = Sequence[dict[str, Any]]
+
+
+def run(run: Run, log: EventLog, memory: MemoryMeter) -> None:
+    """The job: load the model, score it as score.json asks. `memory` is an argument of every job; unused."""
+    began = time.monotonic()
+    request, recipe = requests.read(ScoreRequest, run.path / "score.json"), run.recipe()
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+    log.write(Started(backend="peft", dtype=compute_dtype(), device=device))
+    log.write(Phase(name="data", source=request.data or recipe.data.source))
+    rows, trained_keys = rows_of(run, recipe, request)
+    source = models.of_run(run, log)
+    log.write(Phase(name="load", model=source.name))
+    tuned = tuned_model.load(recipe, source, run.adapter)
+    score(run, recipe, tuned, rows, trained_keys, None, log, request)
+    log.write(Finished(elapsed_s=time.monotonic() - began))
+
+
+def after_training(
+    run: Run,
+    recipe: Recipe,
+    tuned: TunedModel | None,
+    rows: Rows,
+    trained_keys: set[str],
+    trained_s: float,
+    log: EventLog,
+) -> None:
+    """Score the model that was just trained, as train.score says. A failure is a warning: the training is done.
+
+    tuned: None where the model is split over several cards. trained_s: seconds that the training took.
+    """
+    if recipe.train.score == "off" or not rows:
+        return
+    if tuned is None or recipe.lora.init in MOVES_THE_BASE or recipe.lora.bias != "none":
+        message = f"The base model is not in memory as it was, so the score comes apart: fitune score {run.name}"
+        log.write(Warned(kind="score", message=message))
+        return
+    seconds = None if recipe.train.score == "all" else max(LEAST_S, TIME_SHARE * trained_s)
+    try:
+        with answering(tuned.model, recipe.train.backend == "unsloth"):
+            score(run, recipe, tuned, rows, trained_keys, seconds, log, ScoreRequest())
+    except Exception as error:
+        print(redact(traceback.format_exc()), file=sys.stderr, flush=True)
+        message = f"It could not be scored: {diagnose(error).message} Again: fitune score {run.name}"
+        log.write(Warned(kind="score", message=message))
+
+
+def score(
+    run: Run,
+    recipe: Recipe,
+    tuned: TunedModel,
+    rows: Rows,
+    trained_keys: set[str],
+    seconds: float | None,
+    log: EventLog,
+    request: ScoreRequest,
+) -> None:
+    """Score rows by both models, write scores.json, then the verdict as an event.
+
+    seconds: stop taking further rows after them. Raises UserError if no row is left to score.
+    """
+    began = time.monotonic()
+    tokenizer = render.text_part(tuned.tokenizer)
+    render.ensure_template(tokenizer)
+    options = PromptOptions(recipe.data.thinking, recipe.data.template_options)
+    found = scored_rows(rows, tokenizer, recipe.model.max_seq_length, options)
+    # By their digests they stand in an order that is nobody's choice, and the same in every run on these rows.
+    fresh = sorted({row.key: row for row in found if row.key not in trained_keys}.values(), key=lambda row: row.key)
+    leaked = sum(row.key in trained_keys for row in found)
+    where = request.data or "the held-out rows"
+    if not fresh:
+        why = f"all {leaked} are among the training rows, too" if leaked else "none has an answer within the length"
+        hint = f"Give other rows: fitune score {run.name} --data FILE"
+        raise UserError(f"There is nothing to score in {where}: {why}.", hint)
+    fresh = fresh[: request.rows]
+    log.write(Phase(name="score", scored=0, to_score=len(fresh)))
+    comparison = Comparison(tuned, [row.reference for row in fresh], all(row.prompt is None for row in fresh))
+    scored = comparison.score(fresh, seconds, lambda done, of: log.write(Phase(name="score", scored=done, to_score=of)))
+    elapsed_s = time.monotonic() - began
+    judged = scores.judge(comparison.metric, scored, comparison.labels, leaked, request.data, elapsed_s)
+    scores.write(run.path, judged)
+    log.write(from_json(Score, {**to_json(judged.verdict), "elapsed_s": elapsed_s}))
+
+
+def rows_of(run: Run, recipe: Recipe, request: ScoreRequest) -> tuple[Rows, set[str]]:
+    """The rows to score, and the digests of those that were trained on. Raises UserError if none are held out, or a
+    run of an older version held out others."""
+    rows = list(dataset.rows(recipe.data))
+    trained, held_out = split(rows, eval_fraction(recipe, len(rows)), recipe.train.seed)
+    keys = keys_of(rows[place] for place in trained)
+    if request.data is not None:
+        return list(dataset.rows(recipe.data.model_copy(update={"source": request.data}))), keys
+    hint = f"Give rows that were not trained on: fitune score {run.name} --data FILE"
+    if not held_out:
+        raise UserError("No rows were held out of this training.", hint)
+    return [rows[place] for place in held_out], keys

@@ -1,0 +1,59 @@
+"""The loss of each row's answer, and the likeliest of several answers to a question."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from fitune.core.worker.scoring.generate import batches, padded_left
+from fitune.core.worker.scoring.rows import ScoredRow
+
+LOGITS_BYTES = 256 << 20
+"""Logits of one batch, fp32, at most."""
+
+
+def losses(model: Any, rows: Sequence[ScoredRow], batch_rows: int) -> list[float]:
+    """The mean loss of the tokens of each row's answer, in nats."""
+    summed = log_likelihoods(model, [(row.ids, row.first) for row in rows], batch_rows)
+    return [-each / row.tokens for each, row in zip(summed, rows, strict=True)]
+
+
+def likeliest(model: Any, row: ScoredRow, answers: Sequence[list[int]], batch_rows: int) -> int:
+    """The place of the likeliest answer, by its log-likelihood a token. answers: tokens, with the end of an answer."""
+    prompt = row.ids[: row.first]
+    summed = log_likelihoods(model, [(prompt + answer, row.first) for answer in answers], batch_rows)
+    means = [each / len(answer) for each, answer in zip(summed, answers, strict=True)]
+    return means.index(max(means))
+
+
+def log_likelihoods(model: Any, rows: Sequence[tuple[list[int], int]], batch_rows: int) -> list[float]:
+    """The summed log-likelihood of the tokens from a position on, of each (token ids, position)."""
+    found = [0.0] * len(rows)
+    vocabulary = model.config.get_text_config().vocab_size
+    longest = max((len(ids) - first for ids, first in rows), default=1)
+    fitting = max(1, min(batch_rows, LOGITS_BYTES // (4 * vocabulary * (longest + 1))))
+    for places in batches([len(ids) for ids, _ in rows], fitting):
+        for place, value in zip(places, _batch(model, [rows[place] for place in places]), strict=True):
+            found[place] = value
+    return found
+
+
+@torch.inference_mode()
+def _batch(model: Any, rows: Sequence[tuple[list[int], int]]) -> list[float]:
+    """Padding on the left puts all answers at the end, so that logits are needed of a few positions only."""
+    ids, mask = padded_left([ids for ids, _ in rows], 0, model.device)
+    kept = max(len(ids) - first for ids, first in rows)
+    logits = model(
+        input_ids=ids,
+        attention_mask=mask,
+        position_ids=(mask.cumsum(1) - 1).clamp(min=0),
+        logits_to_keep=kept + 1,
+        use_cache=False,
+    ).logits[:, -kept - 1 : -1]
+    targets = ids[:, -kept:]
+    found = []
+    for row, (tokens, first) in enumerate(rows):
+        count = len(tokens) - first
+        likelihood = torch.log_softmax(logits[row, kept - count :].float(), -1)
+        found.append(float(likelihood.gather(1, targets[row, kept - count :, None]).sum()))
+    return found

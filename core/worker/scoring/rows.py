@@ -1,0 +1,71 @@
+"""The rows to score: a question and the answer in the data, in tokens as in the training."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from fitune.core.score import scores
+from fitune.core.worker.answers import question
+from fitune.core.worker.chats.template import PromptOptions
+from fitune.core.worker.rows.render import RefusedRow, render
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredRow:
+    """A row to score."""
+
+    key: str
+    """The digest by which rows are found again, in other runs and among the training rows."""
+    question: str
+    reference: str
+    """The answer in the data, as the model would write it; the whole of a plain text."""
+    prompt: list[int] | None
+    """The tokens before the answer; None for a plain text, which nobody asks for."""
+    ids: list[int]
+    """All tokens up to the end of the answer."""
+    first: int
+    """The position in `ids` of the first token of the answer; at least 1."""
+
+    @property
+    def tokens(self) -> int:
+        """The tokens of the answer."""
+        return len(self.ids) - self.first
+
+
+def scored_rows(
+    rows: Iterable[dict[str, Any]], tokenizer: Any, max_seq_length: int, options: PromptOptions | None = None
+) -> list[ScoredRow]:
+    """The rows that can be scored: those with an answer that ends within max_seq_length tokens.
+
+    Of a chat the first answer is scored. tokenizer: with a chat template. options: of the run's recipe.
+    """
+    chosen = [(row, asked) for row in map(_to_first_answer, rows) if row and (asked := question(row))]
+    rendered = render((row for row, _ in chosen), tokenizer, "answers", options)
+    found = []
+    for (row, asked), tokenized in zip(chosen, rendered, strict=True):
+        if isinstance(tokenized, RefusedRow) or not tokenized[-1].spans:
+            continue
+        first, end = tokenized[-1].spans[-1]
+        if end > max_seq_length:
+            continue
+        ids, is_text = tokenized[-1].ids[:end], "text" in row
+        reference = str(tokenizer.decode(ids[first:], skip_special_tokens=True)).strip()
+        prompt = None if is_text else ids[:first]
+        found.append(ScoredRow(scores.key_of(row), asked.shown, reference, prompt, ids, first))
+    return found
+
+
+def keys_of(rows: Iterable[dict[str, Any]]) -> set[str]:
+    """The digests of rows."""
+    return {scores.key_of(cut) for row in rows if (cut := _to_first_answer(row))}
+
+
+def _to_first_answer(row: dict[str, Any]) -> dict[str, Any] | None:
+    """A chat up to its first answer, which is trained on; other rows as they are. None for a chat without one."""
+    if "messages" not in row:
+        return row
+    turns = row["messages"]
+    first = next((place for place, turn in enumerate(turns) if turn["role"] == "assistant"), None)
+    if first is None or turns[first].get("train") is False:
+        return None
+    return row | {"messages": turns[: first + 1]}

@@ -1,0 +1,129 @@
+"""Guards the steps of a trainer: when memory runs out, the same step is taken again in smaller passes.
+
+The loss of a pass is divided by the trained tokens of the whole step, so that the passes add up to the same gradient
+(with dropout: up to its random choice).
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import pyarrow.compute
+import torch
+
+from fitune.core.diagnose import diagnose
+from fitune.core.runs import EventLog, Recovered
+from fitune.core.worker.cards.rank import ranks
+from fitune.core.worker.rows.micro_batches import Inputs
+from fitune.core.worker.training.recovery.leaving import StopNow, terminated
+from fitune.core.worker.training.recovery.passes import free, split, token_count
+
+IGNORED = -100
+"""The label of a token that is not trained."""
+Pass = Callable[..., torch.Tensor]
+
+
+class StepGuard:
+    """Takes the micro-batches of one trainer."""
+
+    def __init__(self, trainer: Any, log: EventLog) -> None:
+        self.trainer, self.log = trainer, log
+        self.batches: list[Inputs] = []
+        """The micro-batches of the current step so far."""
+        self.losses: list[torch.Tensor] = []
+        """Their losses, each divided by the trained tokens of the step."""
+        self.fits_tokens = 0
+        """The most tokens that a pass has held."""
+        self._most_tokens: int | None = None
+        self._inner: Pass = trainer.training_step
+        trainer.training_step = self.training_step
+
+    def begin_step(self) -> None:
+        """Forget the micro-batches of the step before."""
+        self.batches.clear()
+        self.losses.clear()
+
+    def try_longest(self, model: Any) -> None:
+        """Take the longest rows once, without a step: memory that does not do is found now, and not after hours.
+
+        The random numbers are put back, so that the training is the same as without. Raises as `training_step`.
+        """
+        if self.trainer.args.world_size > 1:
+            return
+        batch = self.trainer.data_collator(longest_rows(self.trainer.train_dataset, self.trainer.args.train_batch_size))
+        with torch.random.fork_rng():
+            trained = batch["labels"].ne(IGNORED).sum().to(self.trainer.args.device)
+            self.begin_step()
+            self.training_step(model, batch, trained)
+        self.begin_step()
+        model.zero_grad(set_to_none=True)
+
+    def training_step(
+        self, model: Any, inputs: Inputs, num_items_in_batch: Any = None, *rest: Any, **named: Any
+    ) -> torch.Tensor:
+        """The loss of one micro-batch, with its gradient added to the step's.
+
+        Raises StopNow after SIGTERM, and the error of the memory if a single row does not fit.
+        """
+        if terminated.is_set() and ranks() == 1:
+            raise StopNow
+        self.batches.append(inputs)
+
+        def one_pass(part: Inputs) -> torch.Tensor:
+            loss = self._inner(model, dict(part), num_items_in_batch, *rest, **named)
+            self.fits_tokens = max(self.fits_tokens, token_count(part))
+            return loss
+
+        can_split = num_items_in_batch is not None and self.trainer.args.world_size == 1
+        try:
+            self.losses.append(self._sum_of_passes(one_pass, inputs))
+            return self.losses[-1]
+        except Exception as error:
+            if not (can_split and is_out_of_memory(error)):
+                raise
+        self._again_in_smaller_passes(model, one_pass)
+        return self.losses[-1]
+
+    def _again_in_smaller_passes(self, model: Any, one_pass: Callable[[Inputs], torch.Tensor]) -> None:
+        """Take the step's micro-batches again from the first. Raises the error of the memory if rows can't be split."""
+        tried = max(map(token_count, self.batches))
+        while True:
+            free()
+            self._most_tokens = min(self._most_tokens or tried, tried) // 2
+            model.zero_grad()  # the failed pass may have added a part of its gradient
+            passes = sum(len(self._parts(batch)) for batch in self.batches)
+            try:
+                self.losses[:] = [self._sum_of_passes(one_pass, batch) for batch in self.batches]
+                break
+            except Exception as error:
+                longest = max(token_count(row) for batch in self.batches for row in split(batch, 1, fill_to=1))
+                if not is_out_of_memory(error) or self._most_tokens < longest:
+                    raise
+            tried = self._most_tokens
+        step = self.trainer.state.global_step + 1
+        message = (
+            f"The memory ran out at step {step}. The step was taken again, in {passes} passes instead of "
+            f"{len(self.batches)} so far: its gradient is the same. From now on at most {self._most_tokens:,} tokens "
+            "are taken at once; each pass more costs about the time of a micro-batch."
+        )
+        self.log.write(Recovered(kind="oom", message=message, step=step))
+
+    def _sum_of_passes(self, one_pass: Callable[[Inputs], torch.Tensor], batch: Inputs) -> torch.Tensor:
+        """The loss of a micro-batch, in as many passes as the memory asks for."""
+        return torch.stack([one_pass(part) for part in self._parts(batch)]).sum()
+
+    def _parts(self, batch: Inputs) -> list[Inputs]:
+        if self._most_tokens is None or token_count(batch) <= self._most_tokens:
+            return [batch]
+        fill_to = getattr(self.trainer.data_collator, "pad_to_multiple_of", None) or 1
+        return split(batch, self._most_tokens, fill_to)
+
+
+def longest_rows(rows: Any, count: int) -> list[dict[str, Any]]:
+    """The longest rows of a data set, of a whole one whose rows were not chosen by indexes."""
+    lengths = pyarrow.compute.list_value_length(rows.data["input_ids"]).to_numpy()
+    return [rows[int(index)] for index in lengths.argsort()[-count:]]
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """True if the memory of the card or of the host ran out."""
+    return diagnose(error).kind == "oom"

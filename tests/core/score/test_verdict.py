@@ -1,0 +1,118 @@
+"""The verdict: what chance does is not called better, and what is better is."""
+
+import random
+
+import pytest
+
+from fitune.core.score import Verdict, of_answers, of_losses, sentence
+from fitune.core.score.statistics import mcnemar, of_numbers, of_right, rows_needed
+
+
+def answers(right: int, rows: int) -> list[bool]:
+    return [place < right for place in range(rows)]
+
+
+def test_mcnemar_agrees_with_the_binomial_test() -> None:
+    assert mcnemar(0, 0) == 1
+    assert mcnemar(5, 5) == 1
+    assert mcnemar(8, 2) == pytest.approx(0.109375)
+    assert mcnemar(0, 10) == pytest.approx(2 / 1024)
+    assert mcnemar(500, 500) == 1
+
+
+def test_the_interval_of_a_difference_has_a_width_where_no_row_differs() -> None:
+    found = of_right(answers(30, 60), answers(30, 60))
+    assert found.low < 0 == found.mean < found.high < 0.06
+
+
+def test_the_paired_bootstrap_takes_the_noise_of_the_rows_out() -> None:
+    dice = random.Random(1)
+    base = [dice.uniform(0, 5) for _ in range(60)]
+    found = of_numbers(base, [each - 0.1 for each in base])
+    assert found.mean == pytest.approx(-0.1)
+    assert found.high - found.low < 1e-6
+    weighted = of_numbers([1.0, 1.0], [2.0, 1.0], [3, 1])
+    assert weighted.mean == pytest.approx(0.75)
+
+
+def test_rows_needed_grows_with_the_square_of_the_noise() -> None:
+    assert rows_needed(0.1, 0.5) == pytest.approx(292, rel=0.01)
+    assert rows_needed(0.05, 0.5) == pytest.approx(4 * 292, rel=0.01)
+    assert rows_needed(0.0, 0.5) == float("inf")
+
+
+@pytest.mark.parametrize(
+    ("base", "tuned", "rows", "word"),
+    [
+        (0, 50, 64, "better"),
+        (40, 10, 64, "worse"),
+        (30, 30, 256, "no different"),
+        (30, 33, 64, "can't tell"),
+        (0, 40, 40, "can't tell"),
+        (0, 1, 1, "can't tell"),
+    ],
+)
+def test_a_verdict_needs_rows_and_a_difference(base: int, tuned: int, rows: int, word: str) -> None:
+    found = of_answers("match", answers(base, rows), answers(tuned, rows))
+    assert found.word == word
+    assert f"of {rows} held-out rows" in sentence(found)
+    assert "95 % interval" in sentence(found)
+    if rows < 50:
+        assert found.more_rows == 50 - rows
+        assert "too few rows" in sentence(found)
+
+
+def test_labels_no_better_than_guessing_are_no_gain() -> None:
+    found = of_answers("label", answers(0, 100), answers(24, 100), guessing=0.25)
+    assert found.word == "no different"
+    assert "guessing the most frequent label (25%)" in sentence(found)
+    assert of_answers("label", answers(0, 100), answers(90, 100), guessing=0.25).word == "better"
+
+
+def test_losses_are_weighted_by_their_tokens() -> None:
+    found = of_losses([1.0] * 60, [1.0] * 30 + [0.5] * 30, [1] * 30 + [3] * 30)
+    assert found.base_loss == 1
+    assert found.tuned_loss == pytest.approx(0.625)
+    assert found.word == "better"
+
+
+def test_a_difference_that_is_sure_and_tiny_is_none() -> None:
+    assert of_losses([1.0] * 200, [0.9999] * 200, [10] * 200).word == "no different"
+
+
+def untouched(dice: random.Random, rows: int) -> Verdict:
+    """The verdict on an adapter that changes answers at random, and none for the better."""
+    share, changed = dice.uniform(0.05, 0.9), dice.choice([0.0, 0.02, 0.1, 0.3])
+    base = [dice.random() < share for _ in range(rows)]
+    tuned = [dice.random() < share if dice.random() < changed else right for right in base]
+    return of_answers("match", base, tuned)
+
+
+@pytest.mark.parametrize("rows", [50, 64, 256])
+def test_an_untouched_adapter_is_called_better_at_most_once_in_a_hundred(rows: int) -> None:
+    dice = random.Random(rows)
+    words = [untouched(dice, rows).word for _ in range(1000)]
+    assert words.count("better") <= 10
+    assert words.count("worse") <= 10
+
+
+@pytest.mark.parametrize("rows", [50, 128])
+def test_untouched_losses_are_called_better_at_most_once_in_a_hundred(rows: int) -> None:
+    dice = random.Random(rows)
+    words = []
+    for _ in range(400):
+        base = [dice.gammavariate(4, 0.4) for _ in range(rows)]
+        scale, is_skewed = dice.choice([0.003, 0.03, 0.1]), dice.random() < 0.5
+        shifts = [dice.expovariate(1 / scale) - scale if is_skewed else dice.gauss(0, scale) for _ in range(rows)]
+        tuned = [loss + shift for loss, shift in zip(base, shifts, strict=True)]
+        words.append(of_losses(base, tuned, [dice.randint(5, 300) for _ in range(rows)]).word)
+    assert words.count("better") <= 4
+
+
+def test_a_true_gain_is_seen() -> None:
+    dice = random.Random(5)
+    words = []
+    for _ in range(200):
+        base = [dice.random() < 0.3 for _ in range(128)]
+        words.append(of_answers("match", base, [right or dice.random() < 0.3 for right in base]).word)
+    assert words.count("better") > 180

@@ -1,0 +1,50 @@
+"""The score at the end of a real training: the adapter that learnt a task is better, and the files say so."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from fitune.core.runs import Eval, Finished, Score, Warned
+from fitune.core.runs.run import Run
+from fitune.core.score import scores
+from tests.core.worker.conftest import train_here
+from tests.events import data_of
+
+pytestmark = pytest.mark.train
+ANIMALS = ("cat", "dog", "cow", "hen")
+
+
+@pytest.fixture
+def animals(tmp_path: Path) -> Path:
+    """400 rows whose answer is the only animal in the question."""
+    path = tmp_path / "animals.jsonl"
+    rows = [{"question": f"{n} is the number of the {ANIMALS[n % 4]}.", "answer": ANIMALS[n % 4]} for n in range(400)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+@pytest.mark.usefixtures("unasked")
+def test_an_adapter_that_learnt_is_better(make_run: Callable[..., Run], animals: Path) -> None:
+    run = make_run(
+        data={"source": str(animals)},
+        lora={"dropout": 0, "r": 16, "alpha": 64},
+        train={"max_steps": 60, "micro_batch": 8, "grad_accum": 1, "eval_every": 20, "save_every": 60, "score": "all"},
+    )
+    train_here(run)
+    (verdict,) = data_of(run.events, Score)
+    assert not data_of(run.events, Warned)
+    assert (verdict.word, verdict.metric, verdict.rows) == ("better", "label", 64)
+    assert verdict.base_loss is not None
+    assert verdict.tuned_loss is not None
+    assert verdict.base == 0 < verdict.tuned
+    assert verdict.tuned_loss < verdict.base_loss
+    looks = data_of(run.events, Eval)
+    assert [look.step for look in looks] == [0, 20, 40, 60]
+    (end,) = data_of(run.events, Finished)
+    assert end.delivered_step in (20, 40, 60)
+    kept = scores.read(run.path)
+    assert kept is not None
+    assert len(kept.rows) == 64
+    assert sum(row.tuned.right for row in kept.rows) == round(64 * verdict.tuned)

@@ -1,0 +1,65 @@
+"""The scores of a run in plain words: the verdict, the numbers beside it, and rows where the models differ."""
+
+from collections.abc import Iterator
+
+from fitune.core.records import from_json, to_json
+from fitune.core.runs import Score
+from fitune.core.score import Detail, RowScore, Scores, Verdict, sentence
+from fitune.tui.text import clean, number
+
+PAIRS = 3
+"""Questions that are shown with both answers."""
+TEXT_CHARS = 300
+DETAILS = {
+    "loss": "loss a token of the answers",
+    "exact": "same character for character",
+    "near": "nearness to the data's answer",
+    "valid": "answers of the right form",
+    "macro_f1": "macro-F1 of the labels",
+}
+
+
+def verdict_line(score: Score) -> str:
+    """The verdict of a run in one sentence."""
+    return sentence(from_json(Verdict, to_json(score)))
+
+
+def score_lines(found: Scores) -> Iterator[str]:
+    """Lines of text for the scores of a run."""
+    yield sentence(found.verdict)
+    yield ""
+    yield f"  {'':<32}{'before':>9}{'after':>9}   difference, 95 % interval"
+    for each in found.details:
+        yield _detail(each)
+    if found.confusion:
+        yield ""
+        yield "  Labels in the data, and what the tuned model gave:"
+        for label, given in found.confusion.items():
+            counts = ", ".join(
+                f"{clean(name, 40)} {count}" for name, count in sorted(given.items(), key=lambda each: -each[1])
+            )
+            yield f"  {clean(label, 40):<24} {counts}"
+    for row in pairs(found):
+        yield ""
+        yield from pair_lines(row)
+
+
+def _detail(each: Detail) -> str:
+    interval = "" if each.low is None or each.high is None else f"   {each.low:+.3f} to {each.high:+.3f}"
+    return (
+        f"  {DETAILS.get(each.name, clean(each.name, 32)):<32}{number(each.base):>9}{number(each.tuned):>9}{interval}"
+    )
+
+
+def pairs(found: Scores, amount: int = PAIRS) -> list[RowScore]:
+    """Rows to show with both answers: those that became right, then those that became wrong, then any."""
+    kinds = [(False, True), (True, False), (True, True), (False, False)]
+    answered = [row for row in found.rows if row.base.answer or row.tuned.answer]
+    return sorted(answered, key=lambda row: kinds.index((row.base.right, row.tuned.right)))[:amount]
+
+
+def pair_lines(row: RowScore) -> Iterator[str]:
+    """A question with the answer in the data and those of both models."""
+    texts = {"question": row.question, "before": row.base.answer, "after": row.tuned.answer, "right": row.reference}
+    for title, text in texts.items():
+        yield f"  {title:<10}{clean(text, TEXT_CHARS)}"
