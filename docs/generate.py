@@ -110,8 +110,10 @@ def kind(option: dict[str, Any]) -> str:
             return f"a number{limits(option)}"
         case {"type": "array", "items": items}:
             return f"a list of: {kind(items)}"
-        case {"type": "object"}:
+        case {"type": "object", "additionalProperties": {"type": "string"}}:
             return "a table of texts"
+        case {"type": "object"}:
+            return "a table"
     return "text"
 
 

@@ -16,6 +16,7 @@ Init = Literal["default", "gaussian", "pissa", "olora", "orthogonal"]
 MOVES_THE_BASE: tuple[Init, ...] = ("pissa", "olora")
 """Adapter initialisations that change the base weights: in peft's tuners/lora/layer.py each *_init that sets them."""
 DataFormat = Literal["auto", "messages", "sharegpt", "alpaca", "prompt_completion", "question_answer", "text"]
+Thinking = Literal["auto", "keep", "off"]
 Scheduler = Literal[
     "linear", "cosine", "constant", "constant_with_warmup", "cosine_with_min_lr", "polynomial", "inverse_sqrt"
 ]
@@ -116,6 +117,12 @@ class Data(Group):
     afterwards. auto holds out a twentieth, but enough for a verdict where there are some hundred rows."""
     loss_on: Literal["answers", "all"] = "answers"
     """Learn to write the answers only, or the questions too."""
+    thinking: Thinking = "auto"
+    """For a model that thinks before it answers, and rows without thoughts. keep: they don't teach it to stop thinking.
+    off: it answers at once, and is served so. auto is keep, after a question where one can be asked."""
+    template_options: dict[str, bool | int | float | str] = {}
+    """Options of the model's chat template, such as {enable_thinking = false} or {reasoning_effort = "high"}; a server
+    must pass the same."""
     packing: bool | Literal["auto"] = "auto"
     """Put several short rows into one of full length: faster. auto does it where rows are short and steps many."""
 

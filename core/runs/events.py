@@ -54,6 +54,8 @@ class Phase:
     """Tokens of one evaluation."""
     save_every: int | None = None
     """Steps from one checkpoint to the next."""
+    switch: str | None = None
+    """The option of the chat template that a server must set to false, so that the model answers without thinking."""
     packed: bool | None = None
     """True if several short rows share one of full length."""
     packing: str | None = None

@@ -113,6 +113,7 @@ def _asked(recipe: Recipe) -> dict[str, Any]:
             data.loss_on,
             *_mixed(data),
         ],
+        "prompts": [data.thinking.replace("auto", "keep"), dict(sorted(data.template_options.items()))],
         "model": [model.id, model.revision, model.trust_remote_code],
     }
 

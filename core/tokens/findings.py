@@ -4,6 +4,7 @@ from fitune.core.data import Finding, numbered
 from fitune.core.errors import Problem
 from fitune.core.recipe import Recipe
 from fitune.core.tokens.lengths import TokenStats
+from fitune.core.tokens.notes import notes_on
 
 COVERED = 0.99
 """Share of the rows that a suggested length leaves whole."""
@@ -20,7 +21,8 @@ def findings(stats: TokenStats, recipe: Recipe) -> tuple[Finding, ...]:
     truncation = stats.truncation_at(recipe.model.max_seq_length)
     usable = stats.rows - truncation.emptied - stats.blank
     possible = [_emptied(stats, recipe), _refused(stats), _blank(stats), _cut(stats, recipe), _plain(stats)]
-    problems = [finding for finding in possible if finding is not None]
+    notes = notes_on(stats.notes, stats.switch, stats.templates, recipe.data)
+    problems = [*(finding for finding in possible if finding is not None), *notes]
     if usable:
         return tuple(problems)
     why = " ".join(finding.problem.text for finding in problems[:1]) or "There are no rows."
@@ -72,7 +74,7 @@ def _longer(stats: TokenStats, length: int) -> str:
 
 
 def _refused(stats: TokenStats) -> Finding | None:
-    fix = "Fix the rows, or choose a model whose chat template takes them."
+    fix = stats.cure or "Fix the rows, or choose a model whose chat template takes them."
     text = f"{numbered('{n} row[|s] [is|are] left out', stats.refused)}; of the first, {stats.why_refused}."
     return _finding("refused", stats.refused, "", text, fix)
 

@@ -7,8 +7,8 @@ rows by their length, so a million rows are as quick as a thousand.
 from array import array
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Hashable, Mapping
-from dataclasses import dataclass
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import accumulate
 from pathlib import Path
@@ -21,11 +21,13 @@ from fitune.core.errors import UserError
 from fitune.core.recipe import Recipe
 from fitune.core.tokens.packing import Packing, decide_packing
 
-VERSION = 3
+VERSION = 4
 """Version of the file, and of the rendering that it counts."""
 STATS_FILE = "prepared.json"
 COUNTS = ("lengths", "blank_lengths", "firsts")
-FIELDS = ("source_rows", "skipped", "refused", "why_refused", "plain_template")
+FIELDS = (
+    "source_rows", "skipped", "refused", "why_refused", "cure", "plain_template", "notes", "switch", "templates",
+)  # fmt: skip
 """Fields of TokenStats that the file has unchanged."""
 
 
@@ -102,6 +104,14 @@ class TokenStats:
     """The template's message for the first of them."""
     plain_template: bool
     """True for a base model without a chat template of its own."""
+    cure: str = ""
+    """What to do about the first refused row, where that is known."""
+    notes: Mapping[str, int] = field(default_factory=dict)
+    """Kind of note on rows (core/tokens/notes.py) -> number of rows."""
+    switch: str | None = None
+    """The option of the chat template that switches thinking off; None if it has none."""
+    templates: Sequence[str] = field(default_factory=list)
+    """Names of the tokenizer's chat templates, where it has several."""
 
     @staticmethod
     def read(folder: Path) -> "TokenStats":

@@ -6,13 +6,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from jinja2.exceptions import TemplateError
+
 from fitune.core.errors import UserError
 from fitune.core.jobs.chat_messages import Ended, Question
+from fitune.core.worker.chats.rows import render_prompt
+from fitune.core.worker.chats.template import PromptOptions, read
 from fitune.core.worker.rows.render import RefusedRow, render
 
 PLAIN_START_WORDS = 60
 PLACEHOLDER = "Hello"
-"""Stands for the answer of a row that has none yet, to find the place where one begins."""
+"""Stands for the text behind a bare question."""
 UNSLOTH_CACHE = ("paged_attention", "paged_attention_K", "paged_attention_V")
 
 
@@ -43,18 +47,37 @@ def question(row: dict[str, Any]) -> Question | None:
     return Question(turns[:first], row.get("tools"), shown, reference)
 
 
-def prompt_ids(asked: list[dict[str, Any]] | str, tools: Any, tokenizer: Any) -> list[int]:
-    """The tokens before an answer, rendered as rows are for training. asked: turns of a chat, or a bare text.
+def prompt_ids(
+    asked: list[dict[str, Any]] | str, tools: Any, tokenizer: Any, options: PromptOptions | None = None
+) -> list[int]:
+    """The tokens of the prompt with which every program asks. asked: turns of a chat, or a bare text.
 
-    Raises UserError if the chat template refuses it.
+    options: of the run's recipe. Raises UserError if the chat template refuses it.
     """
-    row: dict[str, Any] = {"prompt": asked, "completion": PLACEHOLDER}
-    if not isinstance(asked, str):
-        row = {"messages": [*asked, {"role": "assistant", "content": PLACEHOLDER}], "tools": tools}
-    rendered = next(render([row], tokenizer, "answers"))
+    if isinstance(asked, str):
+        return row_prompt_ids({"prompt": asked, "completion": PLACEHOLDER}, tokenizer)
+    try:
+        prompt = render_prompt(asked, tools, read(tokenizer, options or PromptOptions()))
+    except TemplateError as error:
+        raise UserError(f"This can't be asked: the model's chat template refuses it: {error}") from None
+    return list(tokenizer(prompt, add_special_tokens=False)["input_ids"])
+
+
+def row_prompt_ids(row: dict[str, Any], tokenizer: Any, options: PromptOptions | None = None) -> list[int]:
+    """The tokens before the first answer of a canonical row, as it is trained.
+
+    In a model that thinks, an answer without thoughts is trained behind a prompt that lets it answer at once. Raises
+    UserError if the chat template refuses the row.
+    """
+    if "messages" in row:
+        turns = row["messages"]
+        first = next(number for number, turn in enumerate(turns) if turn["role"] == "assistant")
+        answer = {key: value for key, value in turns[first].items() if key != "train"}
+        row = {**row, "messages": [*turns[:first], answer]}
+    rendered = next(render([row], tokenizer, "answers", options))
     if isinstance(rendered, RefusedRow):
         raise UserError(f"This can't be asked: {rendered.why}")
-    return rendered[0].ids[: rendered[0].spans[-1][0]]
+    return rendered[-1].ids[: rendered[-1].first]
 
 
 def answer(

@@ -1,6 +1,6 @@
 """`python -m fitune.core.worker.chat RUN`: load a trained model and answer questions; a child process of the chat.
 
-It speaks the messages of core/jobs/chat_messages.py over stdin and stdout, and writes no events of the run. The base
+It speaks the messages of core/jobs/chats/messages.py over stdin and stdout, and writes no events of the run. The base
 model and the trained one answer each request. The end of the input ends this process.
 """
 
@@ -74,7 +74,7 @@ class ChatModel:
     def _answer(self, side: Side, request: Request) -> None:
         from fitune.core.worker.answers import answer, prompt_ids
 
-        ids = prompt_ids(request.asked[side], request.tools, self.tuned.tokenizer)
+        ids = prompt_ids(request.asked[side], request.tools, self.tuned.tokenizer, self.tuned.options)
         self._require_room(len(ids), request.max_tokens)
         answered = answer(
             self.tuned.model,

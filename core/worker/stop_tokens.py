@@ -4,13 +4,16 @@ import json
 from pathlib import Path
 from typing import Any
 
+from fitune.core.worker.chats.template import PromptOptions, read
+
 EXAMPLE_CHAT = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Hello"}]
 
 
 def end_of_answer(tokenizer: Any) -> int | None:
     """The token that ends an answer in the tokenizer's chat template; without one its end of text."""
     if tokenizer.chat_template:
-        text = str(tokenizer.apply_chat_template(EXAMPLE_CHAT, tokenize=False)).rstrip()
+        template = read(tokenizer, PromptOptions())
+        text = template.text(EXAMPLE_CHAT, None).removesuffix(template.usual.next_prompt).rstrip()
         last = int(tokenizer(text, add_special_tokens=False)["input_ids"][-1])
         token = tokenizer.added_tokens_decoder.get(last)
         if token is not None and token.special:

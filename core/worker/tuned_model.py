@@ -2,11 +2,12 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from fitune.core.recipe import Recipe
+from fitune.core.worker.chats.template import PromptOptions
 from fitune.core.worker.device import compute_dtype
 from fitune.core.worker.models import ModelFiles
 from fitune.core.worker.training import model_with_adapter
@@ -21,6 +22,8 @@ class TunedModel:
     stops: list[int]
     biases: tuple[tuple[Any, Any], ...] = ()
     """Each trained bias with the base's own: PEFT leaves the trained one in when the adapter is off."""
+    options: PromptOptions = field(default_factory=PromptOptions)
+    """Of the run's recipe."""
 
     @contextmanager
     def as_base(self) -> Iterator[None]:
@@ -48,4 +51,5 @@ def load(recipe: Recipe, source: ModelFiles, adapter: Path) -> TunedModel:
     biases = tuple((bias, bias.detach().clone()) for name, bias in named if name.endswith("bias"))
     model = PeftModel.from_pretrained(base, adapter).eval()
     tokenizer = AutoTokenizer.from_pretrained(adapter, trust_remote_code=recipe.model.trust_remote_code)
-    return TunedModel(model, tokenizer, stop_ids(tokenizer, source.path), biases)
+    options = PromptOptions(recipe.data.thinking, recipe.data.template_options)
+    return TunedModel(model, tokenizer, stop_ids(tokenizer, source.path), biases, options)

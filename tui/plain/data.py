@@ -26,9 +26,9 @@ from fitune.tui.data.report_text import (
 )
 from fitune.tui.data.token_text import example_text, histogram_lines, legend
 from fitune.tui.plain.prompt import GoBack, Prompter
-from fitune.tui.wizard.draft import Draft, prepared, recipe, reset_field, set_field, with_prepared
+from fitune.tui.wizard.draft import Draft, prepared, recipe, reset_field, set_field, shown, with_prepared
 from fitune.tui.wizard.forecast_text import WORDS, forecast_draft
-from fitune.tui.wizard.options import data_suggestions
+from fitune.tui.wizard.options import THINKING, data_suggestions, thinking_choices
 from fitune.tui.wizard.steps import Answer, Forward
 
 PREVIEW_ROWS = 3
@@ -66,7 +66,7 @@ def read_data(prompter: Prompter, draft: Draft) -> Answer:
     if not report.can_train:
         prompter.say("\n".join([*finding_lines(report), *preview_lines(report)]))
         raise UserError("These rows can't be trained on as they are.", "Fix them, or choose others.")
-    draft = with_tokens(prompter, draft)
+    draft = with_thinking(prompter, with_tokens(prompter, draft))
     stats = prepared(draft)
     checked = check_lines(report, stats, recipe(draft)) if stats else finding_lines(report)
     prompter.say("\n".join([*reading_lines(report), *checked, *preview_lines(report)]))
@@ -99,6 +99,18 @@ def with_tokens(prompter: Prompter, draft: Draft) -> Draft:
     except UserError as error:
         prompter.say(f"WARN The tokens can't be counted. {error}")
     return draft
+
+
+def with_thinking(prompter: Prompter, draft: Draft) -> Draft:
+    """The draft with an answer to whether the model shall think, where it does and the rows don't."""
+    if not (choices := thinking_choices(draft)):
+        return draft
+    prompter.say(THINKING)
+    default = int(shown(draft, "data.thinking") == "off")
+    number = prompter.choose("Shall it think", [choice.text for choice in choices], default, draft)
+    if not isinstance(number, int):
+        raise UserError("Type one of the numbers.")
+    return with_tokens(prompter, set_field(draft, "data.thinking", choices[number].value))
 
 
 def look_at_rows(prompter: Prompter, draft: Draft, stats: TokenStats) -> Answer:

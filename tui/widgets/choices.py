@@ -1,9 +1,12 @@
 """A list to choose one item from: Up, Down, Enter or Space."""
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 from textual.binding import Binding, BindingType
 from textual.widgets import OptionList
+
+from fitune.tui.text import safe
 
 
 class ChoiceList(OptionList):
@@ -13,6 +16,12 @@ class ChoiceList(OptionList):
 
     def __init__(self, *, id: str) -> None:  # noqa: A002 - Textual's word
         super().__init__(id=id, compact=True, markup=False)
+
+    def offer(self, lines: Sequence[str], highlighted: int = 0) -> None:
+        """List these lines with one in hand; without any the list is not seen."""
+        self.set_options(safe(line) for line in lines)
+        self.display = bool(lines)
+        self.highlighted = highlighted if lines else None
 
     def action_cursor_up(self) -> None:
         """Move up; from the first item to the input above the list, if there is one."""

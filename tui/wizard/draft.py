@@ -24,7 +24,7 @@ PRESET_GROUPS = ("model", "lora", "train")
 VERSION = 1
 RENDERED_BY = (
     "model.id", "model.revision", "model.trust_remote_code", "data.source", "data.format", "data.split",
-    "data.columns", "data.loss_on",
+    "data.columns", "data.loss_on", "data.thinking", "data.template_options",
 )  # fmt: skip
 """The fields on which the tokens of the rows depend."""
 
@@ -222,7 +222,8 @@ def draft_file(base: Path) -> Path:
 
 
 def _rendered_by(draft: Draft) -> tuple[str, ...]:
-    return tuple(shown(draft, name) for name in RENDERED_BY)
+    texts = {name: shown(draft, name) for name in RENDERED_BY}
+    return tuple("keep" if (name, text) == ("data.thinking", "auto") else text for name, text in texts.items())
 
 
 def _preset_tree(preset: str) -> Mapping[str, Any]:

@@ -30,6 +30,7 @@ LABELS = {
     "train.micro_tokens": "Tokens at once",
     "train.optimizer": "Optimizer",
     "model.trust_remote_code": "Its own code",
+    "data.template_options": "Template with",
     "train.checkpoint_skip_layers": "Skipped layers",
     "train.keep_checkpoints": "Checkpoints",
     "run.gpu": "GPU",
@@ -122,7 +123,7 @@ def parse(field: Field, text: str) -> Any:
     if field.kind == "list":
         return _list(field, text)
     if field.kind == "text":
-        if field.name == "data.columns":
+        if field.name in ("data.columns", "data.template_options"):
             return _json_object(text)
         if field.name == "data.eval_fraction" and text != "auto":
             return _number(field, text)

@@ -13,13 +13,14 @@ from fitune.core.recipe import Preset, presets
 from fitune.core.runs import LIVE, Run
 from fitune.tui.text import gib
 from fitune.tui.wizard import steps
-from fitune.tui.wizard.draft import Draft, changed_settings, restore, use_preset, without_settings
+from fitune.tui.wizard.draft import Draft, changed_settings, origin, prepared, restore, use_preset, without_settings
 from fitune.tui.wizard.fields import all_fields
 from fitune.tui.wizard.forecast_text import WORDS, DraftForecast, forecast_draft
 
 UNFINISHED_SHOWN, FINISHED_SHOWN = 4, 4
 DATA_SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".ndjson", ".jsonl.gz", ".jsonl.zst")
 SUGGESTED_FILES = 6
+THINKING = "It thinks before it answers, and your rows do not."
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,15 @@ class StartChoice:
     kind: Literal["watch", "resume", "draft", "new"]
     text: str
     run: Run | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ThinkingChoice:
+    """What a model that thinks shall do with rows without thoughts."""
+
+    value: Literal["keep", "off"]
+    """Of data.thinking."""
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +58,18 @@ class PresetChoice:
         """The models it suits."""
         others = ", ".join(self.preset.models[1:])
         return f"Model: {self.preset.models[0]}" + (f"\nAlso suits: {others}" if others else "")
+
+
+def thinking_choices(draft: Draft) -> tuple[ThinkingChoice, ...]:
+    """The choices for a model that thinks and rows that don't; none for other rows, or where a recipe says it."""
+    found = prepared(draft)
+    if not found or not found.notes.get("no_thoughts") or origin(draft, "data.thinking") in ("answers", "preset"):
+        return ()
+    served = f" (asked with {found.switch} = false)" if found.switch else ""
+    return (
+        ThinkingChoice("keep", "Keep its thinking: it thinks before it answers, as it does now"),
+        ThinkingChoice("off", f"Answer at once, without thinking{served}"),
+    )
 
 
 def start_choices(base: Path, begun: bool) -> tuple[StartChoice, ...]:

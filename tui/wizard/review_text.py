@@ -40,6 +40,7 @@ def lines(draft: Draft) -> list[Line]:
         Line("How", _how(draft, asked, forecast)),
         *([Line("Plan", f"{draft.plan.text} u undoes it.")] if draft.plan and draft.plan.text else []),
         *_tokens(forecast),
+        *_thinking(draft, asked),
         *_where(draft),
         Line("Memory", _memory(forecast)),
         Line("Time", duration_words(draft, forecast)),
@@ -177,6 +178,17 @@ def _tokens(forecast: DraftForecast) -> list[Line]:
         return []
     trained = f"{count(forecast.work.trained_tokens)} trained in all, rows of up to {count(forecast.work.longest)}"
     return [Line("Tokens", f"{trained}, {'' if forecast.work.packing.packed else 'not '}packed")]
+
+
+def _thinking(draft: Draft, asked: Recipe) -> list[Line]:
+    """A line on thinking, where the model thinks and the rows don't."""
+    found = prepared(draft)
+    if not found or not found.notes.get("no_thoughts"):
+        return []
+    if asked.data.thinking != "off":
+        return [Line("Thinking", "kept: the rows, which have none, teach what to answer only")]
+    served = f"; fitune asks it with {found.switch} = false" if found.switch else ""
+    return [Line("Thinking", f"off: it learns to answer at once{served}")]
 
 
 def _where(draft: Draft) -> list[Line]:

@@ -9,8 +9,8 @@ from fitune.core.data.chats.turns import content_of, speaker_of
 from fitune.core.data.values import Row, Skip, as_json, decoded, kind_name
 
 TURN_EXTRAS = ("tool_call_id", "name")
-THOUGHTS = ("reasoning_content", "thinking")
-"""Keys where chat templates look for the assistant's thoughts: Qwen3, GLM and most others; gpt-oss."""
+THOUGHTS = ("reasoning_content", "thinking", "reasoning")
+"""Keys where programs write the assistant's thoughts: most of them; gpt-oss; vLLM, OpenRouter and Groq."""
 LEARNED = ("weight", "train", "loss", "loss_weight", "trainable", "learn")
 MASKED = ("mask", "masked", "ignore")
 """The marks of an answer that is shown, not learned: of OpenAI, axolotl, ms-swift, LLaMA-Factory and others."""

@@ -66,7 +66,10 @@ def not_carried(spec: TrainingSpec, kind: RowKind) -> list[str]:
     if kind.holds == "text":
         notes.append("rows of plain text that are too long lose their end in fitune; Axolotl cuts them into several.")
     if kind.holds == "messages":
+        notes.append("data.thinking: Axolotl learns what the chat template writes of thoughts, empty ones too.")
         notes.append("the plain template that fitune gives a model without a chat template: Axolotl stops there.")
+    if spec.recipe.data.template_options:
+        notes.append("data.template_options: Axolotl writes rows with the options that the template has by itself.")
     deliver = spec.recipe.deliver
     if deliver.merge or deliver.gguf or deliver.push_repo:
         notes.append(

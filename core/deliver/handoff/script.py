@@ -1,9 +1,10 @@
 """Generate a Python script that trains as the run did, with Unsloth or TRL and without fitune.
 
-The script reads rows that are already mapped and split. It tokenizes them with a copy of fitune's render.py, so that
+The script reads rows that are already mapped and split. It tokenizes them with a copy of fitune's own code, so that
 the tokens and the loss mask are exactly the same, and puts the adapter on what fitune's targets.py finds.
 """
 
+import ast
 from pathlib import Path
 
 from fitune.core.deliver.handoff.quoting import call, commented
@@ -11,7 +12,7 @@ from fitune.core.deliver.handoff.script_model import trl_model, unsloth_model
 from fitune.core.deliver.handoff.spec import TrainingSpec, is_folder
 from fitune.core.recipe import EVALS_PER_RUN, MIN_STEPS_BETWEEN, Train
 
-COPIED = ("rows/render.py", "architecture/targets.py", "architecture/model_class.py")
+COPIED = ("architecture/targets.py", "architecture/model_class.py")
 """The worker's files that go along."""
 
 ROWS = '''
@@ -25,7 +26,7 @@ def load(name, packed):
     """A data set of a file's rows; None if there are none. Rows longer than LENGTH lose their end."""
     rows = []
     with open(HERE / name, encoding="utf-8") as file:
-        for samples in render(map(json.loads, file), text, LOSS_ON):
+        for samples in render(map(json.loads, file), text, LOSS_ON, PROMPTS):
             for sample in samples if isinstance(samples, list) else []:  # else the chat template refuses the row
                 if sample.first is not None and sample.first < LENGTH:  # else no trained token is left
                     rows.append({"input_ids": sample.ids[:LENGTH], "labels": sample.labels[:LENGTH]})
@@ -35,6 +36,12 @@ def load(name, packed):
 
 train_set, eval_set = load("train.jsonl", PACKING), load("eval.jsonl", False)
 '''
+RENDERS = (
+    "chats/template.py", "chats/messages.py", "chats/answers.py", "chats/rows.py", "rows/tokenized.py",
+    "rows/render.py",
+)  # fmt: skip
+"""The worker's files that make tokens of rows, each behind those that it imports."""
+RENDER_HEAD = '"""Makes token ids of rows, with labels that say which of them are trained."""\n'
 USER_ERROR = '''
 
 class UserError(Exception):
@@ -103,13 +110,30 @@ def script(spec: TrainingSpec, several_cards: bool = False) -> str:
 
 def script_files(spec: TrainingSpec, several_cards: bool = False) -> dict[str, str]:
     """run.py, and the worker's own files that it imports, with their imports from fitune replaced."""
-    return {"run.py": script(spec, several_cards), **{Path(path).name: _worker_file(path) for path in COPIED}}
+    copied = {Path(path).name: _worker_file(path) for path in COPIED}
+    return {"run.py": script(spec, several_cards), "render.py": render_file(), **copied}
 
 
 def _worker_file(path: str) -> str:
     text = (Path(__file__).parents[2] / "worker" / path).read_text(encoding="utf-8")
     text = text.replace("from fitune.core.errors import UserError\n", USER_ERROR)
     return text.replace("from fitune.core.worker.architecture.targets import", "from targets import")
+
+
+def render_file() -> str:
+    """The text of render.py: the worker's files that render rows, one after another, without imports from fitune."""
+    worker = Path(__file__).parents[2] / "worker"
+    parts = [_without_own_imports((worker / name).read_text(encoding="utf-8")) for name in RENDERS]
+    return RENDER_HEAD + USER_ERROR + "\n\n".join(parts)
+
+
+def _without_own_imports(source: str) -> str:
+    """The source without the lines that import from fitune."""
+    lines = source.splitlines()
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.ImportFrom) and str(node.module).startswith("fitune."):
+            lines[node.lineno - 1 : node.end_lineno] = [""] * (int(node.end_lineno or 0) - node.lineno + 1)
+    return "\n".join(lines) + "\n"
 
 
 def not_carried(spec: TrainingSpec, backend: str) -> list[str]:
@@ -185,7 +209,7 @@ def _imports(spec: TrainingSpec, backend: str, several_cards: bool) -> str:
         "from trl import SFTConfig, SFTTrainer, pack_dataset\n": True,
         "from model_class import choose_expert_layout, whole_model": unsloth,
         f"from model_class import model_class, {'outside_text, ' if quantized else ''}whole_model": not unsloth,
-        "from render import ensure_template, render, text_part": True,
+        "from render import PromptOptions, ensure_template, render, text_part": True,
         "from targets import find_targets, short_names": True,
     }
     return "".join(f"{line}\n" for line, needed in lines.items() if needed) + "\n"
@@ -198,6 +222,7 @@ def _settings(spec: TrainingSpec) -> str:
         f"MODEL, REVISION = {model.id!r}, {spec.revision!r}\n"
         f"LENGTH = {model.max_seq_length}  # tokens; longer rows lose their end\n"
         f"LOSS_ON = {spec.recipe.data.loss_on!r}  # 'answers', or 'all'\n"
+        f"PROMPTS = PromptOptions({spec.recipe.data.thinking!r}, {spec.recipe.data.template_options!r})\n"
         f"PACKING = {spec.packs}  # several short rows in one of LENGTH\n"
         f"MICRO_BATCH, GRAD_ACCUM = {train.micro_batch}, {train.grad_accum}\n"
         f"SEED = {train.seed}\n{DTYPE}"

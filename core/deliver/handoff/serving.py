@@ -1,5 +1,6 @@
 """Serve the trained model: vLLM on a server, Ollama on a desktop."""
 
+import json
 import re
 from collections.abc import Sequence
 
@@ -36,6 +37,7 @@ def ollama(spec: TrainingSpec) -> Files:
     lines = [
         f"{spec.name} in Ollama. Needs ollama, and the files named here on the same machine:",
         f"  ollama create {name} -f Modelfile && ollama run {name}",
+        *([f'Answers without thinking: ask with "think": false ({spec.switch} = false).'] if spec.switch else []),
         *spec.notes,
     ]
     if modelfile.is_file():
@@ -64,7 +66,7 @@ def _merged(spec: TrainingSpec, run: Run) -> str:
         'A request is: {"model": "' + plain_name(spec.name) + '", "messages": [...]}',
         "Its adapter on the base model instead, perhaps with others: move merged/ away, then hand off once more.",
     ]
-    options = [f"--served-model-name {quoted(plain_name(spec.name))}", *_trust(spec)]
+    options = [f"--served-model-name {quoted(plain_name(spec.name))}", *_trust(spec), *_template_options(spec)]
     return _command(lines, str(run.merged), options)
 
 
@@ -93,6 +95,7 @@ def _adapters(specs: Sequence[TrainingSpec], runs: Sequence[Run]) -> str:
         "--lora-modules " + " ".join(modules),
         *([] if is_folder(recipe.model.id) or not first.revision else [f"--revision {quoted(first.revision)}"]),
         *_trust(first),
+        *_template_options(first),
     ]
     if (template := runs[0].adapter / "chat_template.jinja").is_file():
         options.append(f"--chat-template {quoted(str(template))}")
@@ -109,6 +112,12 @@ def _trust(spec: TrainingSpec) -> list[str]:
     return ["--trust-remote-code"] if spec.recipe.model.trust_remote_code else []
 
 
+def _template_options(spec: TrainingSpec) -> list[str]:
+    """The option of vLLM that asks as the training did."""
+    served = spec.served_options
+    return [f"--default-chat-template-kwargs {quoted(json.dumps(served))}"] if served else []
+
+
 def _rank(spec: TrainingSpec) -> int:
     """The rank of the saved adapter: twice lora.r for an init that moves the base (saved_adapter.py)."""
     lora = spec.recipe.lora
@@ -122,6 +131,11 @@ def _require_compatible(specs: Sequence[TrainingSpec]) -> None:
         raise UserError(
             f"These runs have {len(bases)} base models: {', '.join(sorted({model for model, _ in bases}))}.",
             "One vLLM serves adapters of one base model; hand them off one by one.",
+        )
+    if any(spec.served_options != specs[0].served_options for spec in specs):
+        raise UserError(
+            "These runs ask with other options of the chat template (data.thinking, data.template_options).",
+            "One vLLM has one set of them; hand them off one by one.",
         )
     if len({plain_name(spec.name) for spec in specs}) < len(specs):
         raise UserError("One run is named twice.", "Name each run once.")

@@ -33,7 +33,16 @@ class TrainingSpec:
     """Versions of the training stack in the run; None means those installed here."""
     packed: bool | None = None
     """True if the run packed its rows; None if that was not decided yet, or there is no run."""
+    switch: str | None = None
+    """The option of the chat template that a server must set to false, as data.thinking = off asks."""
     notes: tuple[str, ...] = ()
+
+    @property
+    def served_options(self) -> dict[str, bool | int | float | str]:
+        """The options of the chat template with which a server asks as the training did; which of several templates
+        is meant is none of them."""
+        options = self.recipe.data.template_options | ({self.switch: False} if self.switch else {})
+        return {name: value for name, value in options.items() if name != "chat_template"}
 
     @property
     def backend(self) -> Literal["unsloth", "trl"]:
@@ -90,6 +99,7 @@ def from_run(run: Run) -> TrainingSpec:
         state.phase.revision or recipe.model.revision,
         run.info().versions or None,
         None if packed is None else packed and "packing" not in warning_kinds,
+        state.phase.switch,
         (BUNDLED,) if "bundled" in warning_kinds else (),
     )
 

@@ -14,6 +14,7 @@ from fitune.core.files import write_atomically
 from fitune.core.memory import GGUF_BYTES
 from fitune.core.runs import EventLog, Finished, Phase, Run, Started, Warned
 from fitune.core.units import GIB
+from fitune.core.worker.chats.template import ChatTemplate, PromptOptions, read
 from fitune.core.worker.gguf import convert, modelfile, run_in_llama_cpp
 from fitune.core.worker.gguf import proof as gguf_proof
 from fitune.core.worker.memory_use import MemoryMeter
@@ -135,14 +136,19 @@ def require_room(run: Run, kinds: list[str], weights: int) -> None:
 def prove(run: Run, staging: Path, kinds: list[str], tokenizer: Any) -> dict[str, Proof]:
     """The proof of each file by its name. The merged model is freed before llama.cpp loads a file."""
     probes, probe_source = compare_answers.probes(run.recipe(), tokenizer)
-    stops = sorted(eos_ids(run.merged))
+    stops, served = sorted(eos_ids(run.merged)), _template(run, tokenizer).served_options
     expected = merged_proof.answers_of_merged(run, probes) if run_in_llama_cpp.installed() else None
     proofs = {}
     for kind in kinds:
         file = staging / file_name(run, kind)
-        proofs[file.name] = gguf_proof.prove(file, kind, run.merged, tokenizer, stops, probes, expected)
+        proofs[file.name] = gguf_proof.prove(file, kind, run.merged, tokenizer, stops, probes, expected, served)
         proofs[file.name].numbers["prompts_are"] = probe_source
     return proofs
+
+
+def _template(run: Run, tokenizer: Any) -> ChatTemplate:
+    data = run.recipe().data
+    return read(tokenizer, PromptOptions(data.thinking, data.template_options))
 
 
 def keep(proof: Proof, file: Path, folder: Path) -> None:
@@ -165,11 +171,8 @@ def refuse_failed(proofs: dict[str, Proof], folder: Path) -> None:
 
 def write_modelfile(run: Run, name: str, tokenizer: Any, log: EventLog) -> None:
     """Write the Modelfile for `ollama create`, beside the file of that name; log a warning if it lacks the template."""
-    text, has_template = modelfile.modelfile(name, tokenizer, sorted(eos_ids(run.merged)))
+    options = _template(run, tokenizer).options
+    text, has_template = modelfile.modelfile(name, tokenizer, sorted(eos_ids(run.merged)), options)
     write_atomically(run.path / "gguf" / "Modelfile", text.encode())
-    if not has_template:
-        message = (
-            "The chat template can't be translated for Ollama: it will use the one in the file, which it supports for "
-            "common models only. Compare an answer before you rely on it."
-        )
+    for message in modelfile.warnings(tokenizer, has_template, options):
         log.write(Warned(kind="modelfile", message=message))

@@ -1,5 +1,6 @@
 """The proof of a GGUF file: its header, its weights, and its answers in llama.cpp compared with the merged model."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +27,19 @@ SPELT_OTHERWISE = 0.01
 
 
 def prove(
-    file: Path, kind: str, merged: Path, tokenizer: Any, stops: list[int], probes: list[Probe], expected: Answers | None
+    file: Path,
+    kind: str,
+    merged: Path,
+    tokenizer: Any,
+    stops: list[int],
+    probes: list[Probe],
+    expected: Answers | None,
+    served: Mapping[str, Any] | None = None,
 ) -> Proof:
     """Compare a GGUF file with the merged model it was made from.
 
-    merged: its folder. expected: its answers to the probes; None if it was too large to load.
+    merged: its folder. expected: its answers to the probes; None if it was too large to load. served: the options for
+    the chat template with which the model is to be asked.
     """
     proof = Proof(numbers={"file": file.name, "bytes": file.stat().st_size, "prompts": len(probes)})
     reader = opened(proof, file)
@@ -49,7 +58,7 @@ def prove(
     try:
         server = run_in_llama_cpp.load(file)
         proof.add("loads in llama.cpp", "yes", "yes", True)
-        check_text(proof, server, tokenizer, probes)
+        check_text(proof, server, tokenizer, probes, served or {})
         if expected:
             compare(proof, expected, run_in_llama_cpp.answers_of(server, probes, expected), 0.0, LIMITS[kind])
             # llama.cpp returns only the likeliest tokens' logits, and the drift was measured by the merge's proof.
@@ -105,15 +114,15 @@ def check_vocabulary(proof: Proof, reader: Any, tokenizer: Any) -> None:
     proof.add("vocabulary", "the tokenizer's plain tokens in their places", got, is_right)
 
 
-def check_text(proof: Proof, server: Any, tokenizer: Any, probes: list[Probe]) -> None:
+def check_text(proof: Proof, server: Any, tokenizer: Any, probes: list[Probe], served: Mapping[str, Any]) -> None:
     """Check that llama.cpp makes as many tokens as the tokenizer, of texts and of a chat by the file's template."""
     bos = tokenizer.bos_token or ""
     texts = [tokenizer.decode(probe.ids).removeprefix(bos) for probe in probes]
     expected = [len(tokenizer(text)["input_ids"]) for text in texts]
     got = [run_in_llama_cpp.count_tokens(server, text) for text in texts]
     proof.add("tokenizer", f"{sum(expected)} tokens of {len(texts)} rows", str(sum(got)), got == expected)
-    chat = tokenizer.apply_chat_template(QUESTION, add_generation_prompt=True, return_dict=True)["input_ids"]
-    chat_got = run_in_llama_cpp.count_chat_tokens(server, QUESTION)
+    chat = tokenizer.apply_chat_template(QUESTION, add_generation_prompt=True, return_dict=True, **served)["input_ids"]
+    chat_got = run_in_llama_cpp.count_chat_tokens(server, QUESTION, served)
     proof.add("chat in llama.cpp", f"{len(chat)} tokens of a question", str(chat_got), chat_got == len(chat))
 
 

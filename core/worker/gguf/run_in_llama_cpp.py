@@ -3,6 +3,7 @@
 import importlib
 import importlib.util
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -60,9 +61,9 @@ def count_tokens(server: Any, text: str) -> int:
     return int(_checked(server.handle_completions({"prompt": text, "max_tokens": 1}))["usage"]["prompt_tokens"])
 
 
-def count_chat_tokens(server: Any, messages: list[dict[str, str]]) -> int:
-    """Number of tokens of a chat in llama.cpp, with the chat template in the file."""
-    request = {"messages": messages, "max_tokens": 1}
+def count_chat_tokens(server: Any, messages: list[dict[str, str]], options: Mapping[str, Any] | None = None) -> int:
+    """Number of tokens of a chat in llama.cpp, with the chat template in the file and these options for it."""
+    request = {"messages": messages, "max_tokens": 1, **({"chat_template_kwargs": options} if options else {})}
     return int(_checked(server.handle_chat_completions(request))["usage"]["prompt_tokens"])
 
 

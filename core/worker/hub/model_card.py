@@ -3,6 +3,7 @@
 Names and proofs are foreign text: each is written as code, on one line, without active Markdown or HTML.
 """
 
+import json
 import re
 import shlex
 from collections.abc import Sequence
@@ -126,6 +127,9 @@ def _use(run: Run, spec: TrainingSpec, repo: str, what: UploadKind, branch: str 
         lines = [f"hf download {shlex.quote(repo)} --local-dir model    # of the package huggingface_hub"]
         if (run.path / "gguf" / "Modelfile").is_file():
             lines += [f"cd model && ollama create {plain_name(spec.name).lower()} -f Modelfile"]
+        if spec.served_options:
+            asked = shlex.quote(json.dumps(spec.served_options))
+            lines += [f"llama-server -m model/FILE.gguf --jinja --chat-template-kwargs {asked}    # as in the training"]
         return "## Use it\n\n```sh\n" + "\n".join(lines) + "\n```"
     model = spec.recipe.model
     code_allowed = ", trust_remote_code=True" if model.trust_remote_code else ""
@@ -148,6 +152,12 @@ def _use(run: Run, spec: TrainingSpec, repo: str, what: UploadKind, branch: str 
         *load,
         f"tokenizer = AutoTokenizer.from_pretrained({source}{code_allowed})  # with the chat template of the training",
     ]
+    if spec.served_options:
+        asked = "".join(f", {name}={value!r}" for name, value in spec.served_options.items())
+        lines += [
+            'messages = [{"role": "user", "content": "..."}]',
+            f"prompt = tokenizer.apply_chat_template(messages, add_generation_prompt=True{asked})  # as when trained",
+        ]
     packages = [package for package in _packages(spec) if package.partition("==")[0] in PYTHON_PACKAGES[what]]
     return (
         f"## Use it\n\n```sh\npip install {' '.join(map(shlex.quote, packages))}\n```\n\n"
@@ -184,6 +194,7 @@ def _data(recipe: Recipe, state: RunState) -> Rows:
         *([("rows trained on", rows)] if rows is not None else []),
         ("held out", _held_out(data.eval_fraction)),
         ("learns to write", "the answers" if data.loss_on == "answers" else "all of a row"),
+        *([("answers", "without thinking, behind the prompt that switches it off")] if state.phase.switch else []),
     ]
 
 

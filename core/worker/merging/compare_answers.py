@@ -12,6 +12,7 @@ from fitune.core.data.split import split
 from fitune.core.deliver import Proof, ProofLimits, Similarity, add_answer_checks
 from fitune.core.errors import UserError
 from fitune.core.recipe import Recipe
+from fitune.core.worker.chats.template import PromptOptions
 from fitune.core.worker.rows.render import RefusedRow, render
 
 ROWS = 4
@@ -59,20 +60,21 @@ class Answers:
 
 def probes(recipe: Recipe, tokenizer: Any) -> tuple[list[Probe], str]:
     """Held-out rows as probes, and a text on their source; built-in questions where the data can't be used."""
+    options = PromptOptions(recipe.data.thinking, recipe.data.template_options)
     try:
         rows = list(dataset.rows(recipe.data))
     except UserError:
-        return _rendered(BUILT_IN_ROWS, tokenizer), "built-in questions, since the data can't be read"
+        return _rendered(BUILT_IN_ROWS, tokenizer, options), "built-in questions, since the data can't be read"
     training, held_out = split(rows, eval_fraction(recipe, len(rows)), recipe.train.seed)
-    if rendered := _rendered([rows[index] for index in (held_out or training)[:ROWS]], tokenizer):
+    if rendered := _rendered([rows[index] for index in (held_out or training)[:ROWS]], tokenizer, options):
         return rendered, "held-out rows" if held_out else "rows of the training, since none were held out"
     return _rendered(
-        BUILT_IN_ROWS, tokenizer
+        BUILT_IN_ROWS, tokenizer, options
     ), f"built-in questions, since the rows are longer than {ROW_TOKENS} tokens"
 
 
-def _rendered(rows: Sequence[dict[str, Any]], tokenizer: Any) -> list[Probe]:
-    tokenized = [row[0] for row in render(rows, tokenizer, "answers") if not isinstance(row, RefusedRow)]
+def _rendered(rows: Sequence[dict[str, Any]], tokenizer: Any, options: PromptOptions) -> list[Probe]:
+    tokenized = [row[0] for row in render(rows, tokenizer, "answers", options) if not isinstance(row, RefusedRow)]
     return [Probe(row.ids[:ROW_TOKENS], row.first) for row in tokenized if row.first and row.first < ROW_TOKENS]
 
 

@@ -18,9 +18,11 @@ from fitune.core.recipe import Data, Model
 from fitune.core.runs import EventLog, Finished, Phase, Run, Started
 from fitune.core.tokens import Example, Token, TokenStats, lengths
 from fitune.core.worker import models
+from fitune.core.worker.chats.template import PromptOptions, names_of, read
+from fitune.core.worker.chats.time_limit import limit_template
 from fitune.core.worker.memory_use import MemoryMeter
-from fitune.core.worker.rows.render import IGNORED, RefusedRow, TokenizedRow, ensure_template, render
-from fitune.core.worker.rows.time_limit import limit_template
+from fitune.core.worker.rows.render import RefusedRow, ensure_template, refuse_unknown_options, render
+from fitune.core.worker.rows.tokenized import IGNORED, TokenizedRow
 
 LOG_EVERY_S = 0.5
 SPREAD_EXAMPLES = 8
@@ -38,7 +40,9 @@ def run(run: Run, log: EventLog, memory: MemoryMeter) -> None:
     log.write(Started(model=recipe.model.id, source=recipe.data.name))
     tokenizer = _fetch(run, recipe.model, log)
     limit_template(tokenizer)
-    counter = TokenCounter(tokenizer, plain_template=ensure_template(tokenizer))
+    plain = ensure_template(tokenizer)
+    counter = TokenCounter(tokenizer, plain, PromptOptions(recipe.data.thinking, recipe.data.template_options))
+    refuse_unknown_options(tokenizer, counter.options)
     skipped = _count_all(run, recipe.data, counter, log)
     if skipped is None:
         log.write(Finished(stopped=True, elapsed_s=time.monotonic() - started_s))
@@ -64,7 +68,7 @@ def _count_all(run: Run, data: Data, counter: "TokenCounter", log: EventLog) -> 
     skipped: list[Problem] = []
     own = dataset.rows(data, None, skipped.append, lambda *now: progress.__setitem__(slice(2), now))
     rows = chain(own, _general(data, counter))
-    for rendered in render(rows, counter.tokenizer, data.loss_on):
+    for rendered in render(rows, counter.tokenizer, data.loss_on, counter.options):
         counter.take(rendered)
         if time.monotonic() - logged_s > LOG_EVERY_S:
             logged_s = time.monotonic()
@@ -109,14 +113,15 @@ def load_tokenizer(folder: Path, remote_code: bool) -> Any:
 class TokenCounter:
     """Counts tokenized rows as they come, and keeps a few as examples."""
 
-    def __init__(self, tokenizer: Any, plain_template: bool) -> None:
+    def __init__(self, tokenizer: Any, plain_template: bool, options: PromptOptions | None = None) -> None:
         self.rows = self.total = self._refused = 0
-        self.tokenizer, self._plain_template = tokenizer, plain_template
+        self.tokenizer, self._plain_template, self.options = tokenizer, plain_template, options or PromptOptions()
+        self._notes: Counter[str] = Counter()
         self._lengths: Counter[int] = Counter()
         self._blank_lengths: Counter[int] = Counter()
         self._firsts: Counter[int] = Counter()
         self._change_at = array("q", [0])  # rows whose trained tokens begin, less those whose end, at each place
-        self._why_refused = ""
+        self._first_refused: RefusedRow | None = None
         self._spread: list[tuple[int, TokenizedRow]] = []
         self._stride = 1
         self._latest: list[tuple[int, TokenizedRow]] = []
@@ -126,8 +131,9 @@ class TokenCounter:
         """Count what one row of the source was rendered to."""
         if isinstance(rendered, RefusedRow):
             self._refused += 1
-            self._why_refused = self._why_refused or rendered.why
+            self._first_refused = self._first_refused or rendered
         else:
+            self._notes.update({note for sample in rendered for note in sample.notes})
             for sample in rendered:
                 self._count(sample)
             self._keep(rendered)
@@ -172,8 +178,12 @@ class TokenCounter:
             source_rows=self.rows,
             skipped=skipped,
             refused=self._refused,
-            why_refused=self._why_refused,
+            why_refused=self._first_refused.why if self._first_refused else "",
             plain_template=self._plain_template,
+            cure=self._first_refused.cure if self._first_refused else "",
+            notes=dict(self._notes),
+            switch=read(self.tokenizer, self.options).switch,
+            templates=names_of(self.tokenizer),
         )
 
 

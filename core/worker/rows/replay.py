@@ -1,5 +1,6 @@
 """The base model's own answers to general prompts: trained on beside the rows, they keep what it could do before."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from fitune.core.recipe.load import presets_dir
 from fitune.core.runs import EventLog, Phase, Run, Warned
 from fitune.core.worker.answers import answering, prompt_ids
 from fitune.core.worker.cards.rank import splits
+from fitune.core.worker.chats.template import PromptOptions
 from fitune.core.worker.stop_tokens import stop_ids
 
 FILE = "replay.jsonl"
@@ -42,11 +44,13 @@ def own_answers(
         asked = prompts()[:count]
         log.write(Phase(name="replay", rows=0))
         rows: list[dict[str, Any]] = []
+        options = PromptOptions(recipe.data.thinking, recipe.data.template_options)
         with answering(model, recipe.train.backend == "unsloth"):
             for first in range(0, len(asked), AT_ONCE):
                 if run.stop.exists():
                     return rows  # the training ends before its first step, too
-                rows += _answered(model, tokenizer, stop_ids(tokenizer, base), asked[first : first + AT_ONCE])
+                some = asked[first : first + AT_ONCE]
+                rows += _answered(model, tokenizer, stop_ids(tokenizer, base), some, options)
                 log.write(Phase(name="replay", rows=len(rows)))
         if len(rows) < len(asked):
             text = f"{len(asked) - len(rows)} of the base model's {len(asked)} answers were too long, and are left out."
@@ -55,12 +59,14 @@ def own_answers(
     return [orjson.loads(line) for line in path.read_bytes().splitlines()]
 
 
-def _answered(model: Any, tokenizer: Any, stops: list[int], asked: list[str]) -> list[dict[str, Any]]:
+def _answered(
+    model: Any, tokenizer: Any, stops: list[int], asked: list[str], options: PromptOptions
+) -> list[dict[str, Any]]:
     """Rows of the prompts whose answers came to their end, written at once with the prompts filled up at their left."""
     import torch
 
     turns = [[{"role": "user", "content": each}] for each in asked]
-    ids = [_ids(each, tokenizer) for each in turns]
+    ids = [_ids(each, tokenizer, options) for each in turns]
     longest = max(map(len, ids))
     fill = stops[0] if stops else 0
     tokens = torch.tensor([[fill] * (longest - len(each)) + each for each in ids], device=model.device)
@@ -83,8 +89,9 @@ def _answered(model: Any, tokenizer: Any, stops: list[int], asked: list[str]) ->
     return rows
 
 
-def _ids(turns: list[dict[str, str]], tokenizer: Any) -> list[int]:
+def _ids(turns: list[dict[str, str]], tokenizer: Any, options: PromptOptions) -> list[int]:
+    """The prompt that switches thinking off, behind which answers without thoughts are trained, too."""
     try:
-        return prompt_ids(turns, None, tokenizer)
+        return prompt_ids(turns, None, tokenizer, replace(options, thinking="off"))
     except UserError as error:
         raise UserError(f"data.replay: {error.message}", "Name general rows in data.replay_source.") from None

@@ -1,11 +1,14 @@
 """Truncate tokenized rows to model.max_seq_length, and count what is lost."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from fitune.core.errors import UserError
-from fitune.core.worker.rows.render import RefusedRow, TokenizedRow, render
+from fitune.core.worker.chats.template import PromptOptions
+from fitune.core.worker.rows.render import RefusedRow, render
+from fitune.core.worker.rows.tokenized import TokenizedRow
 
 
 @dataclass(slots=True)
@@ -25,12 +28,15 @@ class TruncatedRows:
     blank: int = 0
     """Rows left out because the chat template shows nothing of their answers."""
     refused: list[RefusedRow] = field(default_factory=list)
+    notes: Counter[str] = field(default_factory=Counter)
+    """Kind of note -> rows of the source that have it."""
 
     def take(self, rendered: list[TokenizedRow] | RefusedRow) -> None:
         """Count a row, and keep it if it has tokens to train."""
         if isinstance(rendered, RefusedRow):
             self.refused.append(rendered)
             return
+        self.notes.update({note for sample in rendered for note in sample.notes})
         for sample in rendered:
             if sample.first is None:
                 self.blank += 1
@@ -57,14 +63,21 @@ class TruncatedRows:
                 f"{self.blank} rows were left out: the chat template shows none of their answers.",
             )
         if self.refused:
-            sentence = f"{len(self.refused)} rows were left out; of the first, {self.refused[0].why}."
+            first = self.refused[0]
+            sentence = f"{len(self.refused)} rows were left out; of the first, {first.why}. {first.cure}".rstrip()
             yield "refused", len(self.refused), sentence
 
 
-def truncate(rows: Iterable[dict[str, Any]], tokenizer: Any, max_seq_length: int, loss_on: str) -> TruncatedRows:
+def truncate(
+    rows: Iterable[dict[str, Any]],
+    tokenizer: Any,
+    max_seq_length: int,
+    loss_on: str,
+    options: PromptOptions | None = None,
+) -> TruncatedRows:
     """Render rows, truncate them, and count the losses."""
     truncated = TruncatedRows(max_seq_length)
-    for rendered in render(rows, tokenizer, loss_on):
+    for rendered in render(rows, tokenizer, loss_on, options):
         truncated.take(rendered)
     return truncated
 
@@ -82,5 +95,5 @@ def nothing_left_error(truncated: TruncatedRows, source: str) -> UserError:
         hint = 'Choose the Instruct version of the model, or set data.loss_on = "all".'
     else:
         why = f"of {len(truncated.refused)} rows all are refused; of the first, {truncated.refused[0].why}"
-        hint = "Fix the rows, or choose a model whose chat template takes them."
+        hint = truncated.refused[0].cure or "Fix the rows, or choose a model whose chat template takes them."
     return UserError(f"{source} leaves nothing to train on: {why}.", hint)

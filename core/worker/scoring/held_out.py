@@ -15,7 +15,7 @@ from fitune.core.runs import EventLog, Run, Warned
 from fitune.core.score import Look, Looks, delivered, is_over, is_worse_than_base
 from fitune.core.worker.cards.rank import rank, ranks
 from fitune.core.worker.cards.shards import whole_adapter
-from fitune.core.worker.rows.render import IGNORED
+from fitune.core.worker.rows.tokenized import IGNORED
 
 Rows = Sequence[Mapping[str, list[int]]]
 MOST_ADAPTERS = 12

@@ -19,6 +19,7 @@ from fitune.core.runs import EventLog, Finished, Phase, Run, Score, Started, War
 from fitune.core.score import scores
 from fitune.core.worker import models, tuned_model
 from fitune.core.worker.answers import answering
+from fitune.core.worker.chats.template import PromptOptions
 from fitune.core.worker.device import compute_dtype
 from fitune.core.worker.memory_use import MemoryMeter
 from fitune.core.worker.rows import render
@@ -92,7 +93,8 @@ def score(
     began = time.monotonic()
     tokenizer = render.text_part(tuned.tokenizer)
     render.ensure_template(tokenizer)
-    found = scored_rows(rows, tokenizer, recipe.model.max_seq_length)
+    options = PromptOptions(recipe.data.thinking, recipe.data.template_options)
+    found = scored_rows(rows, tokenizer, recipe.model.max_seq_length, options)
     # By their digests they stand in an order that is nobody's choice, and the same in every run on these rows.
     fresh = sorted({row.key: row for row in found if row.key not in trained_keys}.values(), key=lambda row: row.key)
     leaked = sum(row.key in trained_keys for row in found)

@@ -6,6 +6,7 @@ from typing import Any
 
 from fitune.core.score import scores
 from fitune.core.worker.answers import question
+from fitune.core.worker.chats.template import PromptOptions
 from fitune.core.worker.rows.render import RefusedRow, render
 
 
@@ -31,13 +32,15 @@ class ScoredRow:
         return len(self.ids) - self.first
 
 
-def scored_rows(rows: Iterable[dict[str, Any]], tokenizer: Any, max_seq_length: int) -> list[ScoredRow]:
+def scored_rows(
+    rows: Iterable[dict[str, Any]], tokenizer: Any, max_seq_length: int, options: PromptOptions | None = None
+) -> list[ScoredRow]:
     """The rows that can be scored: those with an answer that ends within max_seq_length tokens.
 
-    Of a chat the first answer is scored. tokenizer: with a chat template.
+    Of a chat the first answer is scored. tokenizer: with a chat template. options: of the run's recipe.
     """
     chosen = [(row, asked) for row in map(_to_first_answer, rows) if row and (asked := question(row))]
-    rendered = render((row for row, _ in chosen), tokenizer, "answers")
+    rendered = render((row for row, _ in chosen), tokenizer, "answers", options)
     found = []
     for (row, asked), tokenized in zip(chosen, rendered, strict=True):
         if isinstance(tokenized, RefusedRow) or not tokenized[-1].spans:

@@ -12,7 +12,8 @@ from fitune.core.diagnose import diagnose, redact
 from fitune.core.errors import UserError
 from fitune.core.jobs.chat_messages import Question
 from fitune.core.runs import EventLog, Phase, Sample, Warned
-from fitune.core.worker.answers import answer, answering, prompt_ids, question
+from fitune.core.worker.answers import answer, answering, prompt_ids, question, row_prompt_ids
+from fitune.core.worker.chats.template import PromptOptions
 from fitune.core.worker.merging import compare_answers
 from fitune.core.worker.stop_tokens import stop_ids
 
@@ -117,7 +118,9 @@ class Samples:
         )
 
 
-def questions(rows: Iterable[dict[str, Any]], tokenizer: Any) -> list[SampleQuestion]:
+def questions(
+    rows: Iterable[dict[str, Any]], tokenizer: Any, options: PromptOptions | None = None
+) -> list[SampleQuestion]:
     """The first different questions in the rows that have at most PROMPT_TOKENS tokens."""
     chosen: dict[str, SampleQuestion] = {}
     for row in rows:
@@ -127,7 +130,11 @@ def questions(rows: Iterable[dict[str, Any]], tokenizer: Any) -> list[SampleQues
         if asked is None or asked.shown in chosen:
             continue
         with suppress(UserError):  # the chat template refuses the row: the training skips it, too, with a warning
-            ids = prompt_ids(asked.asked, asked.tools, tokenizer)
+            ids = (
+                prompt_ids(asked.asked, asked.tools, tokenizer)
+                if "text" in row
+                else row_prompt_ids(row, tokenizer, options)
+            )
             if len(ids) <= PROMPT_TOKENS:
                 chosen[asked.shown] = SampleQuestion(asked, ids)
     return list(chosen.values())

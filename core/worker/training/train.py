@@ -25,12 +25,13 @@ from fitune.core.worker.architecture.base_files import refuse_damaged
 from fitune.core.worker.cards.rank import first_alone, leave, rank, ranks, splits, total
 from fitune.core.worker.cards.shards import keep_files_of_one_card, split_layers_alone, whole_adapter
 from fitune.core.worker.cards.share import share_rows
+from fitune.core.worker.chats.template import PromptOptions
+from fitune.core.worker.chats.time_limit import limit_template
 from fitune.core.worker.device import compute_dtype
 from fitune.core.worker.memory_use import MemoryMeter
 from fitune.core.worker.rows import render
 from fitune.core.worker.rows.micro_batches import split_steps
 from fitune.core.worker.rows.replay import own_answers
-from fitune.core.worker.rows.time_limit import limit_template
 from fitune.core.worker.scoring import job
 from fitune.core.worker.scoring.held_out import HeldOut, restore
 from fitune.core.worker.training import model_with_adapter, packing, record, saved_adapter
@@ -39,7 +40,7 @@ from fitune.core.worker.training.recovery.checkpoints import pass_over_damaged, 
 from fitune.core.worker.training.recovery.guards import guarded, save_now, starting_anew_with_less
 from fitune.core.worker.training.recovery.leaving import StopNow, terminated
 from fitune.core.worker.training.samples import CANDIDATE_ROWS, Samples, questions
-from fitune.core.worker.training.training_rows import TrainingRows, read_rows
+from fitune.core.worker.training.training_rows import TrainingRows, read_rows, refuse_absent_tokens, served_switch
 from fitune.core.worker.training.varlen_attention import allow_cudnn, could_be_faster
 from fitune.core.worker.tuned_model import TunedModel
 
@@ -76,17 +77,19 @@ def run(run: Run, log: EventLog, memory: MemoryMeter) -> None:
     _warn_of_experts(loaded.model, log)
     first_alone("start", lambda: saved_adapter.remember_start(run, loaded.model))
 
-    log.write(Phase(name="data", source=recipe.data.name))
-    limit_template(render.text_part(loaded.tokenizer))
     coder = render.text_part(loaded.tokenizer)
+    limit_template(coder)
+    options = PromptOptions(recipe.data.thinking, recipe.data.template_options)
+    log.write(Phase(name="data", source=recipe.data.name, switch=served_switch(coder, options)))
 
     def answer_prompts(count: int) -> list[dict[str, Any]]:
         return first_alone("replay", lambda: own_answers(run, recipe, loaded.model, coder, source.path, count, log))
 
     rows = read_rows(run, recipe, loaded.tokenizer, log, answer_prompts)
+    refuse_absent_tokens(rows, coder, loaded.model.config.get_text_config().vocab_size)
     samples = Samples(
         # A split model can't answer: the other ranks would have to compute with it.
-        questions(rows.held_out[:CANDIDATE_ROWS], coder) if rank() == 0 and not splits(recipe) else [],
+        questions(rows.held_out[:CANDIDATE_ROWS], coder, options) if rank() == 0 and not splits(recipe) else [],
         coder,
         source.path,
         log,

@@ -11,11 +11,13 @@ import orjson
 from fitune.core.data import Row, dataset, eval_fraction, numbered
 from fitune.core.data.mixed import replayed
 from fitune.core.data.split import look_rows, split
-from fitune.core.errors import Problem
+from fitune.core.errors import Problem, UserError
 from fitune.core.files import read_file, write_atomically
 from fitune.core.recipe import Data, Recipe
 from fitune.core.records import from_json
 from fitune.core.runs import EventLog, Phase, Run, Warned
+from fitune.core.tokens import notes_on
+from fitune.core.worker.chats.template import PromptOptions, names_of, read
 from fitune.core.worker.rows import render
 from fitune.core.worker.rows.truncate import TruncatedRows, nothing_left_error, truncate
 from fitune.core.worker.scoring.rows import keys_of
@@ -60,6 +62,9 @@ def read_rows(
             "This is a base model without a chat template: rows are written as plain ### User / ### Assistant text."
         )
         log.write(Warned(kind="template", message=message))
+    options = PromptOptions(recipe.data.thinking, recipe.data.template_options)
+    render.refuse_unknown_options(tokenizer, options)
+    template = read(tokenizer, options)
     if run.newest_checkpoint() is None:
         dataset.refuse_guess(recipe.data)
     skipped: list[Problem] = []
@@ -71,10 +76,12 @@ def read_rows(
     _warn_of_twins(log, sum(moved))
     length, loss_on = recipe.model.max_seq_length, recipe.data.loss_on
     own = (rows[index] for index in train_indexes)
-    trained = truncate(chain(own, general), tokenizer, length, loss_on)
+    trained = truncate(chain(own, general), tokenizer, length, loss_on, options)
     stride = max(1, len(eval_indexes) // look_rows(recipe, len(train_indexes)))
-    looked_at = truncate((rows[index] for index in eval_indexes[::stride]), tokenizer, length, loss_on)
+    looked_at = truncate((rows[index] for index in eval_indexes[::stride]), tokenizer, length, loss_on, options)
     _warn_of_changes(log, skipped, trained, len(train_indexes) + len(general))
+    for note in notes_on(trained.notes, template.switch, names_of(tokenizer), recipe.data):
+        log.write(Warned(kind=note.kind, message=f"{note.problem.text} {note.problem.fix}".rstrip(), count=note.count))
     if not trained.rows:
         raise nothing_left_error(trained, recipe.data.name)
     if eval_indexes and not looked_at.rows:
@@ -96,6 +103,26 @@ def _general_rows(data: Data, own: int, answer_prompts: Callable[[int], list[Row
         text = f"data.replay asks for {wanted:,} general rows; there are {len(found):,}, which are all trained on."
         log.write(Warned(kind="replay", message=text, count=wanted - len(found)))
     return found
+
+
+def served_switch(tokenizer: Any, options: PromptOptions) -> str | None:
+    """The option of the chat template that is set to false to serve the model as data.thinking = off asks."""
+    return read(tokenizer, options).switch if options.thinking == "off" else None
+
+
+def refuse_absent_tokens(rows: TrainingRows, tokenizer: Any, embedded: int) -> None:
+    """Raise UserError for rows with a token that the model has no embedding for: the first step would fail.
+
+    embedded: the number of tokens that it has.
+    """
+    highest = max(max(row["input_ids"]) for row in (*rows.train, *rows.looked_at))
+    if highest >= embedded:
+        raise UserError(
+            f"The rows have the token {tokenizer.decode([highest])} (number {highest:,}), and the model knows "
+            f"{embedded:,} tokens only.",
+            "Its tokenizer has more tokens than its embedding: take the files of both from one repository, or a model "
+            "whose embedding was resized after tokens were added.",
+        )
 
 
 def keep_digest(run: Run, rows: Sequence[dict[str, Any]], held_out: Sequence[int], log: EventLog) -> None:
@@ -143,7 +170,7 @@ def _warn_of_changes(log: EventLog, skipped: list[Problem], trained: TruncatedRo
     if len(trained.rows) > before:
         message = (
             f"{before} rows became {len(trained.rows)}: the model's chat template shows earlier answers of a chat "
-            "in another form than the model writes them, so each is trained on in a row of its own."
+            "in another form than the model has to write them, so each is trained on in a row of its own."
         )
         log.write(Warned(kind="template", message=message, count=len(trained.rows)))
     for kind, count, message in trained.warnings():

@@ -61,8 +61,8 @@ SHIPPED = {
     "Qwen/Qwen3.6-27B": 27_356_728_560,
     "Qwen/Qwen3.6-35B-A3B": 35_107_181_936,
 }
-"""Totals as transformers' classes count them. Files of some hold a part more that it leaves out (the heads of Qwen3.5 for
-several tokens at once)."""
+"""Totals as transformers' classes count them. Files of some hold a part more that it leaves out (the heads of Qwen3.5
+for several tokens at once)."""
 
 
 @pytest.mark.parametrize("name", CONFIGS)

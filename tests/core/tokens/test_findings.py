@@ -65,3 +65,30 @@ def test_the_wanted_length_is_longer_and_leaves_nearly_all_rows_whole_or_else_al
 def test_a_text_of_the_template_is_told_as_it_is(recipe: Callable[..., Recipe]) -> None:
     told = findings(rows_of(FINE, refused=1, why_refused="[a|b] {n}"), recipe())
     assert told[0].problem.text == "1 row is left out; of the first, [a|b] {n}."
+
+
+@pytest.mark.parametrize(
+    ("data", "changes", "kinds", "said"),
+    [
+        ({}, {"notes": {"no_thoughts": 2}, "switch": "enable_thinking"}, ["thinking"], "off (enable_thinking = false)"),
+        ({}, {"notes": {"no_thoughts": 1}}, ["thinking"], "1 row has no thoughts"),
+        ({"thinking": "keep"}, {"notes": {"no_thoughts": 2}}, [], ""),
+        ({"thinking": "off"}, {"notes": {"no_thoughts": 2}}, [], ""),
+        ({}, {"notes": {"system_moved": 3}}, ["system_moved"], "at the head of the first question"),
+        ({}, {"notes": {"tools_hidden": 3}}, ["tools_hidden"], "3 rows offer tools"),
+        ({}, {"templates": ["default", "tool_use"]}, ["templates"], "rows with tools with tool_use"),
+        ({"template_options": {"chat_template": "rag"}}, {"templates": ["default", "rag"]}, ["templates"], "with rag."),
+    ],
+)
+def test_what_is_learned_otherwise_than_it_stands_is_told(
+    recipe: Callable[..., Recipe], data: dict[str, Any], changes: dict[str, Any], kinds: list[str], said: str
+) -> None:
+    found = findings(rows_of(FINE, **changes), recipe(data=data))
+    assert [each.kind for each in found] == kinds
+    assert all(each.severity == "warn" for each in found)
+    assert said in " ".join(str(each.problem) for each in found)
+
+
+def test_a_refused_row_names_its_cure(recipe: Callable[..., Recipe]) -> None:
+    (found,) = findings(rows_of(FINE, refused=1, why_refused="no", cure="Do this."), recipe())
+    assert found.problem.fix == "Do this."

@@ -37,10 +37,17 @@ class Kind:
     eos: str
     bos: str | None = None
     adds_bos: bool = False
+    splits_as_gpt2: bool = False
+    """True if several line ends before a letter are split as GPT-2 does, and unlike those at the end of a prompt."""
 
 
 MERGES = (("Ċ", "Ċ"), ("i", "s"), ("Ġ", "is"), ("s", "."), (".", "Ċ"), (".", "ĊĊ"))
 """Ċ is a line end and Ġ a space: some tokens cross the end of a line or of an answer."""
+WORDS = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+"
+    r"|\s+(?!\S)|\s+"
+)
+"""The words that are tokenized one by one, as in Llama 3 and, nearly so, in most models since."""
 CHATML = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 KINDS = {
     "llama3": Kind("llama3", ("<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"),
@@ -68,14 +75,16 @@ def tokenizer(name: str) -> Any:
 
 def make(template: str | None, kind: Kind) -> Any:
     """A byte-level tokenizer with these marks; pad is EOS, as people often set it."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
+    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     vocab = [*kind.marks, *alphabet, *map("".join, MERGES)]
     raw = Tokenizer(models.BPE({token: number for number, token in enumerate(vocab)}, list(MERGES)))
     raw.add_special_tokens(list(kind.marks))
-    raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    in_words = pre_tokenizers.Split(Regex(WORDS), "isolated")
+    in_bytes = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=kind.splits_as_gpt2)
+    raw.pre_tokenizer = in_bytes if kind.splits_as_gpt2 else pre_tokenizers.Sequence([in_words, in_bytes])
     raw.decoder = decoders.ByteLevel()
     if kind.adds_bos and kind.bos:
         start = [(kind.bos, raw.token_to_id(kind.bos))]

@@ -24,7 +24,7 @@ from fitune.tui.wizard.draft import discard, restore, shown
 from fitune.tui.wizard.screens.step import StepScreen
 from fitune.tui.wizard.widgets.form import Form
 from tests.fake_worker import make_run
-from tests.tui.wizard.wizard_kit import Wizard, go_to
+from tests.tui.wizard.wizard_kit import Wizard, answer_folder, go_to, rendered
 
 
 @pytest.fixture
@@ -236,3 +236,22 @@ sys.exit(status)"""
     assert b"[/INST]" in ran.stderr
     assert b"[red]x[/red]" in ran.stderr
     assert ran.stdout.strip() == b"False"
+
+
+@pytest.mark.parametrize(("number", "expected"), [("", "keep"), ("2", "off")])
+def test_whether_a_model_that_thinks_goes_on_to_think_is_asked(
+    begun: list[Recipe],
+    answer: Callable[..., int],
+    capsys: pytest.CaptureFixture[str],
+    home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    number: str,
+    expected: str,
+) -> None:
+    notes = {"notes": {"no_thoughts": 40}, "switch": "enable_thinking"}
+    monkeypatch.setattr(jobs, "prepare", lambda recipe: rendered(recipe, answer_folder(recipe, home), **notes))
+    assert answer("", "", "", "", number, "", "") == 0
+    assert begun[0].data.thinking == expected
+    said = capsys.readouterr().err
+    assert "your rows do not" in said
+    assert "  1. Keep its thinking" in said

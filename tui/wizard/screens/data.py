@@ -26,7 +26,7 @@ from fitune.tui.widgets.views import ViewChosen, ViewNames
 from fitune.tui.wizard import steps
 from fitune.tui.wizard.draft import Draft, prepared, recipe, reset_field, set_field, shown
 from fitune.tui.wizard.fields import all_fields
-from fitune.tui.wizard.options import data_suggestions
+from fitune.tui.wizard.options import THINKING, data_suggestions, thinking_choices
 from fitune.tui.wizard.screens import data_reader
 from fitune.tui.wizard.screens.data_reader import (
     NotRead,
@@ -91,6 +91,7 @@ class DataScreen(StepScreen):
         self.show_report(self.draft.report)
         if self.draft.report.can_train and prepared(self.draft) is None:
             self.start_rendering()
+        self.offer_thinking()
 
     def on_resize(self) -> None:
         self.call_after_refresh(self.show)
@@ -136,16 +137,22 @@ class DataScreen(StepScreen):
             self.leave_with(Forward(self.draft))
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
-        """A file, or where the report is not sure: a mapping."""
+        """A file, or a mapping where the report is not sure, or whether the model shall think."""
         report = self.draft.report
         if report is not None and report.candidates:
             mapping = json.dumps(dict(report.candidates[event.option_index]))
             self.draft = replace(set_field(self.draft, "data.columns", mapping), report=None)
+        elif report is not None:
+            choice = thinking_choices(self.draft)[event.option_index]
+            self.draft = set_field(self.draft, "data.thinking", choice.value)
         else:
             self.query_one(FieldInput).value = self.suggestions[event.option_index]
             self.draft = set_field(self.draft, "data.source", self.suggestions[event.option_index])
         self.query_one(FieldInput).focus()
-        self.start_reading()
+        if self.draft.report is None:
+            self.start_reading()
+        else:
+            self.start_rendering()
 
     def on_view_chosen(self, event: ViewChosen) -> None:
         self.view = event.name
@@ -232,6 +239,7 @@ class DataScreen(StepScreen):
         self.draft, self.job = replace(self.draft, rendered=event.rendered), None
         self.show_budget()
         self.wait("")
+        self.offer_thinking()
         self.refresh_bindings()
 
     def on_not_rendered(self, event: NotRendered) -> None:
@@ -245,8 +253,15 @@ class DataScreen(StepScreen):
         asked = "\nWhich column is which? Down and Enter choose." if report.candidates else ""
         self.view = "Rows" if report.candidates else self.view
         self.say(headline(report) + asked)
-        self.fill(mapping_lines(report))
+        self.query_one(ChoiceList).offer(mapping_lines(report))
         self.show()
+
+    def offer_thinking(self) -> None:
+        """Ask whether the model shall think, where it does and the rows don't; it stands at what is chosen."""
+        if (choices := thinking_choices(self.draft)) and (report := self.draft.report):
+            self.say(f"{headline(report)}\n{THINKING} Down and Enter choose:")
+            chosen = int(shown(self.draft, "data.thinking") == "off")
+            self.query_one(ChoiceList).offer([choice.text for choice in choices], chosen)
 
     def wait(self, said: str) -> None:
         """Say how far the tokens are; a view that has them is drawn."""
@@ -275,14 +290,7 @@ class DataScreen(StepScreen):
 
     def list_files(self) -> None:
         """Offer the files of this folder."""
-        self.fill(list(self.suggestions) if self.draft.report is None else [])
-
-    def fill(self, lines: list[str]) -> None:
-        """Put lines into the list; it vanishes where there are none."""
-        options = self.query_one(ChoiceList)
-        options.set_options(safe(line) for line in lines)
-        options.display = bool(lines)
-        options.highlighted = 0 if lines else None
+        self.query_one(ChoiceList).offer(self.suggestions if self.draft.report is None else ())
 
     def say(self, text: str) -> None:
         """The state of the reading, above the rows."""

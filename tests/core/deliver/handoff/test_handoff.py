@@ -496,6 +496,22 @@ def test_vllm_serves_the_merged_model_where_there_is_one(make_trained: Callable[
 
 
 @pytest.mark.parametrize("merged", [False, True])
+def test_servers_ask_as_the_training_did(make_trained: Callable[..., Run], merged: bool) -> None:
+    prepared = {"type": "phase", "data": {"name": "prepare", "switch": "enable_thinking"}}
+    data = {"thinking": "off", "template_options": {"reasoning_effort": "low", "chat_template": "default"}}
+    run = make_trained(data=data, told=(prepared,))
+    if merged:
+        run.merged.mkdir()
+    after = dict(pairwise(words_of(main_text("vllm", from_run(run)))))
+    asked = {"reasoning_effort": "low", "enable_thinking": False}
+    assert json.loads(after["--default-chat-template-kwargs"]) == asked
+    assert '"think": false' in main_text("ollama", from_run(run))
+    if not merged:
+        with pytest.raises(UserError, match="other options"):
+            main_text("vllm", from_run(run), from_run(make_trained("run-b")))
+
+
+@pytest.mark.parametrize("merged", [False, True])
 def test_vllm_may_run_the_code_that_the_training_ran(make_trained: Callable[..., Run], merged: bool) -> None:
     run = make_trained(model={"trust_remote_code": True})
     if merged:

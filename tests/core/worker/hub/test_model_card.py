@@ -144,6 +144,15 @@ def test_a_reader_without_fitune_is_told_how_to_use_it(
     assert ("PeftModel" in card) == (what in ("adapter", "checkpoints"))
 
 
+def test_a_reader_is_told_how_to_ask_without_thinking(tmp_path: Path) -> None:
+    run = make(tmp_path, data={"thinking": "off"})
+    EventLog(run.events, "train").write(Phase(name="prepare", switch="enable_thinking"))
+    card = model_card(run, "me/it", "adapter")
+    assert "apply_chat_template(messages, add_generation_prompt=True, enable_thinking=False)" in card
+    assert "without thinking" in card
+    assert """--chat-template-kwargs '{"enable_thinking": false}'""" in model_card(run, "me/it", "gguf")
+
+
 def test_paths_names_and_secrets_of_this_machine_are_not_in_it(tmp_path: Path) -> None:
     model, rows = tmp_path / "models" / "mine-7b", tmp_path / "secret customer" / "rows.jsonl"
     place = {"home": str(tmp_path), "gpu": "GPU-12345", "name": "mine"}

@@ -18,7 +18,8 @@ from fitune.core.runs.run import Run
 from fitune.core.tokens.lengths import STATS_FILE, TokenStats
 from fitune.core.worker.memory_use import MemoryMeter
 from fitune.core.worker.rows import prepare
-from fitune.core.worker.rows.render import IGNORED, RefusedRow, TokenizedRow, render
+from fitune.core.worker.rows.render import RefusedRow, render
+from fitune.core.worker.rows.tokenized import IGNORED, TokenizedRow
 from tests.core.worker.chat_models import tokenizer
 
 

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from fitune.core.worker.rows.render import IGNORED, RefusedRow, TokenizedRow, ensure_template, render, text_part
+from fitune.core.worker.rows.render import RefusedRow, ensure_template, render, text_part
+from fitune.core.worker.rows.tokenized import IGNORED, TokenizedRow
 from fitune.core.worker.rows.truncate import nothing_left_error, truncate
 from tests.core.worker.chat_models import CHATML, KINDS, Kind, make, tokenizer
 
@@ -34,6 +35,7 @@ def pieces(sample: Any, coder: Any) -> list[str]:
 HEAD = "<|im_start|>user\nWhy?<|im_end|>\n<|im_start|>assistant\n"
 QWEN = "<|im_start|>system\nYou are Qwen, created by Alibaba Cloud. You are a helpful assistant.<|im_end|>\n"
 SMOL = "<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n"
+R1 = "<｜begin▁of▁sentence｜><｜User｜>Why?<｜Assistant｜>"
 EMPTY = "<think>\n\n</think>\n\n"
 
 
@@ -51,11 +53,11 @@ EMPTY = "<think>\n\n</think>\n\n"
             "qwen2.5", TWO,
             [f"{QWEN}{HEAD}«So.<|im_end|>»\n<|im_start|>user\nSure?<|im_end|>\n<|im_start|>assistant\n«Yes.<|im_end|>»\n"],
         ),
-        ("qwen3", ONE, [f"{HEAD}«{EMPTY}So.<|im_end|>»\n"]),
+        ("qwen3", ONE, [f"{HEAD}{EMPTY}«So.<|im_end|>»\n"]),
         (
             "qwen3", TWO,  # shown without its thinking, the first answer is learnt in a chat of its own
-            [f"{HEAD}So.<|im_end|>\n<|im_start|>user\nSure?<|im_end|>\n<|im_start|>assistant\n«{EMPTY}Yes.<|im_end|>»\n",
-             f"{HEAD}«{EMPTY}So.<|im_end|>»\n"],
+            [f"{HEAD}So.<|im_end|>\n<|im_start|>user\nSure?<|im_end|>\n<|im_start|>assistant\n{EMPTY}«Yes.<|im_end|>»\n",
+             f"{HEAD}{EMPTY}«So.<|im_end|>»\n"],
         ),
         (
             "qwen3", [ASK, {"role": "assistant", "content": "<think>\nHm.\n</think>\n\nSo."}],
@@ -80,7 +82,11 @@ EMPTY = "<think>\n\n</think>\n\n"
         ("smollm2", ONE, [f"{SMOL}{HEAD}«So.<|im_end|>»\n"]),
         ("smollm2", [SYSTEM, *ONE], [f"<|im_start|>system\nBe brief.<|im_end|>\n{HEAD}«So.<|im_end|>»\n"]),
         ("smollm2", [*ONE, MORE], [f"{SMOL}{HEAD}«So.<|im_end|>»\n<|im_start|>user\nSure?<|im_end|>\n"]),
-        ("deepseek-r1", ONE, ["<｜begin▁of▁sentence｜><｜User｜>Why?<｜Assistant｜>«So.<｜end▁of▁sentence｜>»"]),
+        ("deepseek-r1", ONE, [f"{R1}<think>\n\n</think>\n\n«So.<｜end▁of▁sentence｜>»"]),
+        (
+            "deepseek-r1", [ASK, {"role": "assistant", "content": "<think>\nHm.\n</think>\n\nSo."}],
+            [f"{R1}<think>\n«Hm.\n</think>\n\nSo.<｜end▁of▁sentence｜>»"],
+        ),
     ],
 )  # fmt: skip
 def test_answers_and_their_end_marks_are_trained_and_nothing_else(
@@ -189,7 +195,6 @@ THOUGHT = {"role": "assistant", "content": "<think>\nHm.\n</think>\n\nSo."}
     [
         ("llama3", [ASK, CALL], "leaves out a part of an answer, such as 'clock'"),
         ("llama3", [ASK, {**CALL, "content": "Wait."}], "leaves out a part of an answer, such as 'clock'"),
-        ("deepseek-r1", [ASK, THOUGHT], "leaves out a part of an answer, such as 'Hm'"),
         ("phi3", [ASK, {"role": "tool", "content": "noon"}, ANSWER], "shows nothing of a message of the role tool"),
     ],
 )
@@ -327,8 +332,9 @@ def test_an_end_mark_is_learnt_though_it_pads_too() -> None:
 
 THINKING = [ASK, THOUGHT]
 LONG = [*TWO, {"role": "user", "content": " é\n\n"}, {"role": "assistant", "content": "It is Paris.\n\nReally."}]
-AS_TRL = [("qwen3", ONE), ("qwen3", THINKING)]
-"""trl writes earlier answers of Qwen3 with their thinking, which no prompt shows: only chats of one answer compare."""
+AS_TRL = [("qwen3", THINKING)]
+"""trl writes earlier answers of Qwen3 with their thinking, which no prompt shows, and trains on empty thoughts: only
+chats of one answer with thoughts compare."""
 AS_TRL += [(model, chat) for model in ("llama3", "qwen2.5", "gemma", "gemma3", "phi3", "phi3.5")
            for chat in (ONE, TWO, LONG)]  # fmt: skip
 AS_TRL += [(model, [SYSTEM, *TWO]) for model in ("llama3", "qwen2.5", "phi3")]
@@ -368,7 +374,7 @@ def test_an_answer_that_is_marked_is_shown_and_not_learned(loss_on: str) -> None
     assert all("So.<|im_end|>" in text and "Yes.<|im_end|>" in text for text in shown_rows)
 
 
-def test_calls_of_functions_that_a_template_hides_are_refused() -> None:
+def test_tools_that_a_template_does_not_list_are_told() -> None:
     call = {"role": "assistant", "content": "", "tool_calls": [{"function": {"name": "clock", "arguments": {}}}]}
     tools = [{"type": "function", "function": {"name": "clock"}}]
     said = "{{ m.role }}\n{{ m.content }}{{ m.tool_calls or '' }}"
@@ -376,7 +382,10 @@ def test_calls_of_functions_that_a_template_hides_are_refused() -> None:
     ends = "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
     hides, lists = (make(f"{start}{turns}{ends}", KINDS["smollm2"]) for start in ("", "{{ tools }}"))
     row = {"messages": [ASK, call], "tools": tools}
-    refused, taken = (next(render([row], coder, "answers")) for coder in (hides, lists))
-    assert isinstance(refused, RefusedRow)
-    assert "nothing of the functions" in refused.why
-    assert not isinstance(taken, RefusedRow)
+    assert [notes_of(row, coder) for coder in (hides, lists)] == [{"tools_hidden"}, set()]
+
+
+def notes_of(row: dict[str, Any], coder: Any) -> set[str]:
+    (made,) = render([row], coder, "answers")
+    assert not isinstance(made, RefusedRow)
+    return {note for sample in made for note in sample.notes}

@@ -39,9 +39,7 @@ def answered(make_run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch) -> C
 
     coder = SimpleNamespace(decode=lambda ids, **_: " ".join(map(str, ids)))
     monkeypatch.setattr(replay, "stop_ids", lambda *_: [STOP])
-    monkeypatch.setattr(
-        replay, "prompt_ids", lambda turns, tools, tokenizer: list(range(10, 13 + len(turns[0]["content"]) % 4))
-    )
+    monkeypatch.setattr(replay, "prompt_ids", lambda turns, *_: list(range(10, 13 + len(turns[0]["content"]) % 4)))
 
     def answer(run: Run, count: int, model: Any = None) -> Any:
         log = EventLog(run.events, "train")

@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 
+from fitune.core.errors import UserError
 from fitune.core.recipe.load import Recipe
 from fitune.core.runs import EventLog, Tail, Warned
 from fitune.core.runs.run import Run
 from tests.core.worker.chat_models import tokenizer
+from tests.core.worker.conftest import train_here
 from tests.events import data_of
 
 pytestmark = pytest.mark.train
@@ -60,6 +62,22 @@ def test_held_out_rows_without_an_answer_are_told(
     assert (len(rows.train), rows.looked_at) == (1, [])
     said = [each.message for each in data_of(run.events, Warned)]
     assert said == ["No answer is left in the 1 held-out rows: there is no held-out loss."]
+
+
+def test_a_token_that_the_model_does_not_embed_is_told_before_the_first_step(
+    make_run: Callable[..., Run], tiny_model: Path, tmp_path: Path
+) -> None:
+    import shutil
+
+    from transformers import AutoTokenizer
+
+    model = tmp_path / "longer"
+    shutil.copytree(tiny_model, model)
+    coder = AutoTokenizer.from_pretrained(model)
+    coder.add_tokens(["plus"])
+    coder.save_pretrained(model)
+    with pytest.raises(UserError, match=r"the token plus .*knows 259 tokens only"):
+        train_here(make_run(model={"id": str(model)}))
 
 
 def test_a_run_of_an_older_fitune_is_resumed_without_a_word(tmp_path: Path) -> None:

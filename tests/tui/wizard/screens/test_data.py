@@ -340,3 +340,43 @@ async def test_rows_in_tokens_are_counted_anew_only_for_another_model_or_other_r
     for name, text in (("model.max_seq_length", "64"), ("lora.r", "8"), ("data.packing", "yes")):
         assert drafts.prepared(drafts.set_field(known, name, text)) is not None
     assert drafts.prepared(replace(known, rendered=None)) is None
+
+
+@pytest.fixture
+def thinks(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The model thinks before it answers, and no row has thoughts."""
+    notes = {"notes": {"no_thoughts": 40}, "switch": "enable_thinking"}
+    monkeypatch.setattr(jobs, "prepare", lambda recipe: rendered(recipe, answer_folder(recipe, home), **notes))
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 40)])
+async def test_whether_a_model_that_thinks_goes_on_to_think_is_asked_once_and_shown(
+    at_step: At, thinks: None, size: tuple[int, int]
+) -> None:
+    app = at_step("data", edits=SOURCE)
+    asked = "It thinks before it answers, and your rows do not."
+    async with app.run_test(size=size) as pilot:
+        await until(app, asked)
+        assert "Keep its thinking" in app.shown()
+        assert all(len(line) <= size[0] for line in app.shown().splitlines())
+        await pilot.press("down", "down", "enter")
+        await settle(pilot)
+        assert recipe(screen(app).draft).data.thinking == "off"
+        assert isinstance(app.focused, FieldInput)
+        assert screen(app).query_one(ChoiceList).highlighted == 1
+        await pilot.press("enter")
+        await settle(pilot)
+        assert step_of(pilot) == "review"
+        text = " ".join(app.shown().split())
+        assert "off: it learns to answer at once; fitune asks it with enable_thinking = false" in text
+        await pilot.press("escape")
+        await until(app, asked)
+        assert screen(app).query_one(ChoiceList).highlighted == 1
+
+
+@pytest.mark.parametrize("answers", [{"thinking": "keep"}, {"thinking": "off"}])
+async def test_a_recipe_that_says_it_is_not_asked(at_step: At, thinks: None, answers: dict[str, str]) -> None:
+    app = at_step("data", answers={"data": {"source": "rows.jsonl", **answers}})
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        assert "your rows do not" not in app.shown()

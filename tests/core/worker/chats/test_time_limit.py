@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from fitune.core.errors import UserError
-from fitune.core.worker.rows import time_limit
-from fitune.core.worker.rows.time_limit import limit_template
+from fitune.core.worker.chats import time_limit
+from fitune.core.worker.chats.time_limit import limit_template
 
 LOOP = "{% for n in range(99999) %}"
 ENDLESS = LOOP * 3 + "{% endfor %}" * 3

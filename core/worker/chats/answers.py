@@ -1,0 +1,142 @@
+"""The answers of a chat as a model has to write them: each behind the prompt that every program asks with.
+
+The context of an answer is exactly the text of apply_chat_template(messages before it, add_generation_prompt=True), and
+what is learned is what the model must write from there, to the mark at which programs stop.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from jinja2.exceptions import TemplateError
+
+from fitune.core.worker.chats.messages import content_of, thoughts_of, without_thoughts
+from fitune.core.worker.chats.template import ANSWER, ANSWERED, SWITCHES, ChatTemplate, Message
+
+OTHER_MODEL = "Leave such rows out, or choose a model whose chat template shows them."
+THINK_TAGS = (
+    "Put them into the content of the answer, between <think> and </think>, if the model shall learn to write them; "
+    'or leave them out with data.thinking = "off".'
+)
+
+
+class Refusal(TemplateError):
+    """A row that a chat template shows in part; `cure` says what to do."""
+
+    def __init__(self, why: str, cure: str = "") -> None:
+        super().__init__(why)
+        self.cure = cure
+
+
+@dataclass(frozen=True, slots=True)
+class RenderedAnswer:
+    """An answer, behind its prompt."""
+
+    turn: int
+    """Its number among the messages."""
+    prompt: str
+    """What every program asks with."""
+    skipped: str
+    """What the template writes before an answer without thoughts: a model that thinks reads it, and does not learn
+    it."""
+    text: str
+    """What is learned, with its end mark if the template writes one."""
+    behind: str
+    """What follows it in the chat: at least the line end behind its mark."""
+    no_thoughts: bool
+    """True if the model would think before this answer, and the row has no thoughts."""
+
+    @property
+    def before(self) -> str:
+        """All that stands before what is learned."""
+        return self.prompt + self.skipped
+
+
+def render_answer(chat: list[Message], turn: int, tools: Any, template: ChatTemplate) -> RenderedAnswer:
+    """The answer of this turn, behind its prompt. Raises TemplateError."""
+    asked, answer = chat[:turn], chat[turn]
+    thoughts = thoughts_of(answer)
+    no_thoughts = not thoughts and template.makes_think
+    around = template.switched if no_thoughts else template.usual
+    prompt = _prompt(asked, answer, tools, template, no_thoughts)
+    refuse_hidden(asked, prompt)
+    target = _target(asked, answer, prompt, tools, template, no_thoughts)
+    _refuse_loss(answer, target, template)
+    skipped = ""
+    if no_thoughts and template.options.thinking != "off":
+        leads = (f"{around.closing}{around.lead}", around.lead)
+        skipped = next((lead for lead in leads if lead.strip() and target.startswith(lead)), "")
+    learned = target[len(skipped) :]
+    text = learned.rstrip()  # the model must not wait for the line end: it belongs to the next turn
+    return RenderedAnswer(turn, prompt, skipped, text, learned[len(text) :], no_thoughts)
+
+
+def _prompt(asked: list[Message], answer: Message, tools: Any, template: ChatTemplate, no_thoughts: bool) -> str:
+    if asked:
+        return template.prompt(asked, tools, no_thoughts)
+    text = template.text([answer], tools, no_thoughts)
+    return text[: max(0, text.find(str(answer["content"]).strip()))]
+
+
+def _target(
+    asked: list[Message], answer: Message, prompt: str, tools: Any, template: ChatTemplate, no_thoughts: bool
+) -> str:
+    """The text that a model must write behind the prompt."""
+    around = template.switched if no_thoughts else template.usual
+    text = template.text([*asked, answer], tools, no_thoughts).removesuffix(around.next_prompt)
+    if text.startswith(prompt):
+        return text[len(prompt) :]
+    # Either the prompt opens or closes thoughts that the history does not show, or the template writes a question
+    # otherwise once it is answered. What stands before an example answer tells where this one begins.
+    opened = bool(around.closing) and prompt.endswith(around.opening)
+    if opened:
+        text = template.text([*asked, without_thoughts(answer)], tools, no_thoughts)
+        text = text.removesuffix(around.next_prompt)
+    head = template.text([*asked, ANSWER], tools, no_thoughts).rpartition(ANSWERED)[0]
+    head = head.removesuffix(around.lead)
+    if not text.startswith(head):
+        raise Refusal("it writes a question otherwise once it is answered", _option_that_thinks(answer, template))
+    return f"{thoughts_of(answer)}{around.closing}{text[len(head) :]}" if opened else text[len(head) :]
+
+
+def refuse_hidden(asked: Sequence[Message], prompt: str) -> None:
+    """Raise Refusal if the prompt shows nothing of a message that is not an answer."""
+    for role, content in ((message["role"], message["content"] or "") for message in asked):
+        if role != "assistant" and content.strip() not in prompt:  # perhaps with its quotes and line ends escaped
+            longest = max(re.findall(r"\w+", content), key=len, default="")
+            if longest not in prompt:
+                raise Refusal(f"it shows nothing of a message of the role {role}", OTHER_MODEL)
+
+
+def _refuse_loss(answer: Message, target: str, template: ChatTemplate) -> None:
+    """Raise Refusal if only a part of an answer is written: the model would learn to stop where a function is to be
+    called (Llama 3, Phi), or not to think. Words before a function call may be left out (Llama 3.1): the model is not
+    to write them in use either."""
+    calls = [_function(call) for call in answer.get("tool_calls") or ()]
+    thoughts, content = thoughts_of(answer), "" if calls else content_of(answer)
+    for text, cure in ((thoughts, _option_that_thinks(answer, template) or THINK_TAGS), (content, "")):
+        words = [] if text.strip() in target else re.findall(r"\w+", text)
+        _refuse_absent(words, target, cure)
+    _refuse_absent(calls, target, OTHER_MODEL)
+
+
+def _option_that_thinks(answer: Message, template: ChatTemplate) -> str:
+    """The fix for an answer with thoughts, where the prompt lets the model think only if an option asks for it."""
+    if not thoughts_of(answer):
+        return ""
+    name = next((name for name in SWITCHES if template.thinks_with(name)), None)
+    option = f"data.template_options = {{{name} = true}}"
+    return f"Set {option}: only then the template lets the model think, in use as well." if name else ""
+
+
+def _refuse_absent(parts: Sequence[str], target: str, cure: str) -> None:
+    missing = next((part for part in dict.fromkeys(parts) if part not in target), None)
+    if target and missing is not None:
+        raise Refusal(f"it leaves out a part of an answer, such as {missing!r}", cure)
+
+
+def _function(call: Any) -> str:
+    """The name of the called function; empty if it has none."""
+    function = call.get("function", call) if isinstance(call, dict) else {}
+    return str(function.get("name", "")) if isinstance(function, dict) else ""
