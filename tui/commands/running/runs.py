@@ -10,7 +10,7 @@ from fitune.core.errors import ExitCode, UserError
 from fitune.core.runs import Run, RunState, Status
 from fitune.tui.text import as_ascii_json, clean, clock, gib, number, table
 
-HEADINGS = ["RUN", "STATUS", "STEP", "LOSS", "MEMORY", "STARTED"]
+HEADINGS = ["RUN", "STATUS", "STEP", "LOSS", "VERDICT", "MEMORY", "STARTED"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +36,8 @@ class RunDocument:
     """Optimizer steps of the whole training."""
     loss: float | None
     """Loss of the newest step, in nats a token; null also where it is NaN."""
+    verdict: str | None
+    """The verdict of its newest score: better, no different, worse or can't tell."""
     created: float | None
     """UTC seconds."""
     silent_s: float | None
@@ -74,6 +76,7 @@ def row(described: RunDocument) -> list[str]:
         described.status,
         f"{described.step or 0}/{described.total_steps or '?'}",
         "" if described.loss is None else number(described.loss),
+        clean(described.verdict or "", 20),
         memory(described),
         clock(described.created) if described.created else "",
     ]
@@ -112,6 +115,7 @@ def describe(run: Run) -> RunDocument:
         step=step.step if step else None,
         total_steps=state.total_steps,
         loss=step.loss if step and step.loss is not None and isfinite(step.loss) else None,
+        verdict=state.score.word if state.score else None,
         created=created,
         silent_s=run.silent_s(),
         peak_bytes=(memory.peak_host if memory.reserved is None else memory.peak_device) if memory else None,
