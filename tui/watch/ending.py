@@ -64,8 +64,10 @@ def ending(run: Run, status: Status, state: RunState) -> Ending:
     if end.stopped:
         at = f"at step {count(end.steps)} of {count(end.total_steps)}" if end.steps else "before its first step"
         return Ending("OK", f"Stopped as asked {at}.", resume)
+    if run.adapter.exists() and not run.has_adapter():
+        return Ending("WARN", f"{_finished(end)} Its adapter was emptied since.", resume)
     mark, verdict = _scored(state.score)
-    next_action = f"Its adapter: {clean(str(run.adapter))}" if run.has_adapter() else resume
+    next_action = f"Its adapter: {clean(str(run.adapter))}" if run.adapter.exists() else resume
     return Ending(mark, f"{_finished(end)} {verdict}".rstrip(), next_action)
 
 

@@ -7,6 +7,7 @@ from typing import TextIO
 
 from fitune.core.errors import ExitCode
 from fitune.core.runs import LIVE, Run, RunState, Step, Tail
+from fitune.core.runs.findings import findings
 from fitune.tui.deliver.proof_text import table
 from fitune.tui.text import clean, encodable, wrapped
 from fitune.tui.watch.ending import ending
@@ -55,13 +56,19 @@ def follow(run: Run, out: TextIO, from_start: bool = True, live: bool = False) -
     if not from_start:
         for event in tail.catch_up():
             progress.apply(event)
-    warned = False
+    warned, told = False, set[str]()
     while True:
         alive = run.holder_pid() is not None  # asked before reading: a dead worker writes no more
+        has_news = False
         for event in tail.catch_up():
+            has_news = True
             progress.apply(event)
             if text := event_line(event, progress):
                 lines.rewrite(text) if isinstance(event.data, Step) else lines.write(text)
+        for found in findings(progress.state) if has_news else ():
+            if found.kind not in told:
+                lines.write(f"WARN  {clean(found.text, 500)}")
+                told.add(found.kind)
         if not alive:
             break
         silent_s = run.silent_s() or 0.0

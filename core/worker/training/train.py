@@ -111,8 +111,6 @@ def run(run: Run, log: EventLog, memory: MemoryMeter) -> None:
     leave()
     if rank() > 0:  # the rest is done once
         return
-    record.record(run, recipe, source.path, reporter.batches, memory, log)
-
     shutil.rmtree(run.path / "work", ignore_errors=True)
     chosen = None
     if trainer.state.global_step:  # one that was stopped before its first step has nothing to save
@@ -124,6 +122,7 @@ def run(run: Run, log: EventLog, memory: MemoryMeter) -> None:
         elif kept:
             restore(trainer.model, kept)
         saved_adapter.save(run, trainer.model, loaded.tokenizer, source, tensors)
+        record.record(run, recipe, source.path, reporter.batches, memory, log)
         if not terminated.is_set():
             samples.end(trainer.model, trainer.state.global_step, trainer.state.max_steps)
             trained_s = time.monotonic() - began

@@ -7,7 +7,8 @@ from math import isfinite
 
 from fitune.core import runs
 from fitune.core.errors import ExitCode, UserError
-from fitune.core.runs import Run, RunState, Status
+from fitune.core.runs import LIVE, Run, RunState, Status
+from fitune.core.runs.findings import findings
 from fitune.tui.text import as_ascii_json, clean, clock, gib, number, table
 
 HEADINGS = ["RUN", "STATUS", "STEP", "LOSS", "VERDICT", "MEMORY", "STARTED"]
@@ -48,6 +49,8 @@ class RunDocument:
     """The same, as the budget said it before."""
     checkpoint: str | None
     """The name of the newest checkpoint's folder."""
+    findings: tuple[str, ...]
+    """What is wrong with a training that works now, by its numbers: a sentence or more each."""
 
 
 def run(args: argparse.Namespace) -> int:
@@ -64,8 +67,9 @@ def run(args: argparse.Namespace) -> int:
     elif documents:
         print(table([HEADINGS, *map(row, documents)], numbers={2, 3}))
         for document in documents:
-            if document.problem:
-                print(clean(f"{document.name}: {document.problem}"))
+            for text in (document.problem, *document.findings):
+                if text:
+                    print(clean(f"{document.name}: {text}", 500))
     return ExitCode.DONE
 
 
@@ -121,4 +125,5 @@ def describe(run: Run) -> RunDocument:
         peak_bytes=(memory.peak_host if memory.reserved is None else memory.peak_device) if memory else None,
         predicted_bytes=memory.predicted if memory else None,
         checkpoint=checkpoint.name if checkpoint else None,
+        findings=tuple(found.text for found in findings(run.state())) if status in LIVE and run.trains() else (),
     )
