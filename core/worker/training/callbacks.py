@@ -1,5 +1,6 @@
 """Callbacks of the trainer: events, the times of evaluations and checkpoints, and the stop on request."""
 
+import datetime
 import math
 import time
 from collections import deque
@@ -84,6 +85,9 @@ class Reporter(TrainerCallback):
         self.batches = Batches()
         self.ended_early = False
         """True if the training was ended because it could not get better."""
+        self.limit: tuple[datetime.datetime, str] | None = None
+        """The time at which the training stops, and the field that says so."""
+        self._saved_at = time.monotonic()
         self._step_began = self._memory_written = 0.0
         self._tokens: list[int | torch.Tensor] = []
 
@@ -140,10 +144,29 @@ class Reporter(TrainerCallback):
         )
         control.should_evaluate = self.held_out is not None and (last or step % eval_every == 0)
         control.should_save = last or step % save_every == 0
-        if total(rank() == 0 and self.run.stop.exists()) and not last:
+        if total(rank() == 0 and self._is_save_due()):
+            control.should_save = True
+        if not last and total(rank() == 0 and (self.run.stop.exists() or self._is_over())):
             control.should_save = control.should_training_stop = True
+        self._saved_at = time.monotonic() if control.should_save else self._saved_at
         if (control.should_save or control.should_evaluate) and hasattr(optimizer, "eval"):
             optimizer.eval()  # schedule_free_adamw saves other weights than it trains; the next step turns back
+
+    def _is_save_due(self) -> bool:
+        """True if train.save_minutes have passed since the last checkpoint."""
+        minutes = self.train.save_minutes
+        return minutes is not None and time.monotonic() - self._saved_at > 60 * minutes
+
+    def _is_over(self) -> bool:
+        """True once the time of the training is over; it is told then."""
+        if self.limit is None or datetime.datetime.now().astimezone() < self.limit[0]:
+            return False
+        message = (
+            f"{self.limit[1]} is reached: the training stops, with a checkpoint. To go on: fitune resume "
+            f"{self.run.name} --set {self.limit[1].partition(' ')[0]}=..."
+        )
+        self.log.write(Warned(kind="limit", message=message))
+        return True
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
         if not logs or "loss" not in logs:

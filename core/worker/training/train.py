@@ -1,5 +1,6 @@
 """One training, top to bottom: the same path for both backends; TRL's SFTTrainer takes the steps."""
 
+import datetime
 import gc
 import math
 import shutil
@@ -15,7 +16,7 @@ from trl import SFTConfig, SFTTrainer
 from fitune.core.errors import UserError
 from fitune.core.machine import Kernel
 from fitune.core.memory import CONTEXT_BYTES, EXPERT_NAMES
-from fitune.core.recipe import Lora, Recipe
+from fitune.core.recipe import Lora, Recipe, deadline
 from fitune.core.runs import EventLog, Finished, Phase, Run, Started, Tail, Warned, spent_s
 from fitune.core.runs.checkpoints import choose
 from fitune.core.score import Look
@@ -99,6 +100,7 @@ def run(run: Run, log: EventLog, memory: MemoryMeter) -> None:
     step = step_of(checkpoint) if checkpoint else 0
     held_out = HeldOut(run, rows.looked_at, recipe.train.patience, step) if rows.looked_at else None
     reporter = Reporter(run, log, recipe.train, memory, rows, held_out, samples)
+    reporter.limit = deadline(recipe.run, datetime.datetime.now().astimezone(), time.monotonic() - began)
     trainer = make_trainer(run, recipe, loaded, rows, reporter, kernel)
     guard = guarded(trainer, run, log, coder)
     reporter.count_tokens(trainer)

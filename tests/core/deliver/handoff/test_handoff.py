@@ -208,6 +208,9 @@ def test_a_model_that_was_read_from_the_package_is_told(make_trained: Callable[.
         ({"train": {"backend": "auto"}}, "the Unsloth backend"),
         ({"run": {"vram_limit_gib": 6.0}}, "run.vram_limit_gib"),
         ({"run": {"gpu": "0"}}, "run.gpu"),
+        ({"run": {"max_hours": 3.0}}, "run.max_hours"),
+        ({"run": {"stop_at": "06:00"}}, "run.stop_at"),
+        ({"train": {"save_minutes": 10.0}}, "train.save_minutes"),
         ({"deliver": {"merge": True}}, "[deliver]"),
         ({"data": {"packing": "auto"}}, "data.packing"),
         ({"train": {"backend": "trl", "checkpointing": "on"}, "data": {"packing": True}}, "fitune first tries"),
@@ -342,7 +345,7 @@ def test_each_setting_reaches_axolotl_or_is_told(make_job: Callable[..., Trainin
             "scheduler": "cosine",
             "warmup_ratio": 0.2, "optimizer": "sgd", "weight_decay": 0.3, "max_grad_norm": 2.0, "checkpointing": "off",
             "checkpoint_skip_layers": 4, "offload_layers": 4, "seed": 1, "eval_every": 5, "save_every": 6,
-            "keep_checkpoints": 4, "report_to": "wandb", "patience": 0, "score": "off",
+            "save_minutes": 10.0, "keep_checkpoints": 4, "report_to": "wandb", "patience": 0, "score": "off",
         },
         "deliver": {"merge": True, "gguf": ("f16",), "push_repo": "me/it"},
     }  # fmt: skip
