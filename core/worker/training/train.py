@@ -37,7 +37,7 @@ from fitune.core.worker.scoring import job
 from fitune.core.worker.scoring.held_out import HeldOut, restore
 from fitune.core.worker.training import model_with_adapter, packing, record, saved_adapter
 from fitune.core.worker.training.callbacks import Reporter
-from fitune.core.worker.training.recovery.checkpoints import pass_over_damaged, step_of
+from fitune.core.worker.training.recovery.checkpoints import pass_over_damaged, save_when_there_is_room, step_of
 from fitune.core.worker.training.recovery.guards import guarded, save_now, starting_anew_with_less
 from fitune.core.worker.training.recovery.leaving import StopNow, terminated
 from fitune.core.worker.training.samples import CANDIDATE_ROWS, Samples, questions
@@ -123,7 +123,12 @@ def run(run: Run, log: EventLog, memory: MemoryMeter) -> None:
             tensors = kept
         elif kept:
             restore(trainer.model, kept)
-        saved_adapter.save(run, trainer.model, loaded.tokenizer, source, tensors)
+        save_when_there_is_room(
+            lambda: saved_adapter.save(run, trainer.model, loaded.tokenizer, source, tensors),
+            run,
+            trainer.state.global_step,
+            log,
+        )
         record.record(run, recipe, source.path, reporter.batches, memory, log)
         if not terminated.is_set():
             samples.end(trainer.model, trainer.state.global_step, trainer.state.max_steps)
