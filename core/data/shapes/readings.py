@@ -13,6 +13,7 @@ CLOSE = 0.5
 """A second answer with this share of the words of the first makes it a close call which one is meant."""
 NO_WORDS = ("id", "path", "media")
 NO_QUESTION = (*NO_WORDS, "number", "date", "yes_no", "list", "object")
+PAIRED = 6
 ANSWERED = 0.5
 """Share of the chats that must hold an answer."""
 
@@ -253,8 +254,13 @@ def _labelled(texts: Sequence[Column], label: Column) -> Reading:
 
 
 def pairs_of(texts: Sequence[Column]) -> list[Mapping[str, str]]:
-    """Pairs of columns, those with most words first; of two ways round that which the names speak for."""
-    pairs = [(one, other) for one in texts for other in texts if one is not other]
+    """Pairs of columns, those with most words first; of two ways round that which the names speak for.
+
+    Of many columns, the PAIRED with most words: no more pairs can be shown.
+    """
+    most = sorted(texts, key=lambda column: -column.words)[:PAIRED]
+    kept = [column for column in texts if any(column is each for each in most)]
+    pairs = [(one, other) for one in kept for other in kept if one is not other]
     pairs.sort(key=lambda pair: (-pair[0].words - pair[1].words, not _names_agree(*pair)))
     return [{"question": one.name, "answer": other.name} for one, other in pairs]
 
