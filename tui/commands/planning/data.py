@@ -184,6 +184,8 @@ def print_report(report: Report) -> None:
     _say(f"{clean(report.source)}: {usable} of {report.rows_read:,}, {report.kind}")
     if report.general:
         _say(numbered("with {n} general row[|s] mixed in (data.replay)", report.general))
+    if report.labels:
+        _say(clean(f"labels: {', '.join(f'{name} {share:.0%}' for name, share in report.labels.items())}", 400))
     if report.languages:
         _say(f"answers in: {', '.join(f'{name} {share:.0%}' for name, share in report.languages.items())}")
     for line in left_out_lines(report):
