@@ -127,7 +127,8 @@ class Data(Group):
     """Options of the model's chat template, such as {enable_thinking = false} or {reasoning_effort = "high"}; a server
     must pass the same."""
     packing: bool | Literal["auto"] = "auto"
-    """Put several short rows into one of full length: faster. auto does it where rows are short and steps many."""
+    """Put several short rows into one of full length: faster, but a step then holds several times the rows, and an
+    epoch teaches less. auto leaves them apart."""
 
     @property
     def name(self) -> str:

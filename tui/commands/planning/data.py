@@ -31,8 +31,7 @@ class PackingDocument:
     packed: bool
     """True if rows are packed, several to one of full length."""
     why: str
-    """asked, refused: the recipe says so. little_gain, too_few_steps, max_steps: why "auto" does not. short_rows: why
-    it does."""
+    """asked, refused: the recipe says so. little_gain, larger_steps: why "auto" does not."""
     rows: int
     """Rows to train on."""
     packed_rows: int
