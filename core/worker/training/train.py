@@ -14,7 +14,7 @@ from transformers import Trainer, TrainerState
 from trl import SFTConfig, SFTTrainer
 
 from fitune.core.errors import UserError
-from fitune.core.machine import Kernel
+from fitune.core.machine import Kernel, install_sentence, missing_kernels
 from fitune.core.memory import CONTEXT_BYTES, EXPERT_NAMES
 from fitune.core.recipe import Lora, Recipe, deadline
 from fitune.core.runs import EventLog, Finished, Phase, Run, Started, Tail, Warned, spent_s
@@ -76,6 +76,7 @@ def run(run: Run, log: EventLog, memory: MemoryMeter) -> None:
         loaded = model_with_adapter.load(recipe, source)
     _warn_of_unknown_modules(recipe.lora, loaded.model, log)
     _warn_of_experts(loaded.model, log)
+    _warn_of_slow_layers(loaded.model, recipe.train.backend, log)
     first_alone("start", lambda: saved_adapter.remember_start(run, loaded.model))
 
     coder = render.text_part(loaded.tokenizer)
@@ -204,6 +205,14 @@ def _warn_of_experts(model: Any, log: EventLog) -> None:
             'that can: lora.target_modules = ["q_proj", "k_proj", "v_proj", "o_proj"].'
         )
         log.write(Warned(kind="experts", message=message))
+
+
+def _warn_of_slow_layers(model: Any, backend: str, log: EventLog) -> None:
+    """Warn if layers of the model that are no attention lack their kernels on the card."""
+    missing = missing_kernels(model.config.model_type, backend) if torch.cuda.is_available() else ()
+    if missing:
+        cause = f"Some layers of this model are several times slower without {' and '.join(missing)}."
+        log.write(Warned(kind="kernels", message=f"{cause} {install_sentence(missing)}"))
 
 
 def _write_finished(state: TrainerState, reporter: Reporter, chosen: Look | None, elapsed_s: float) -> None:
