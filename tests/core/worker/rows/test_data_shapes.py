@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from fitune.core.data.canonical import converter
-from fitune.core.worker.rows.render import IGNORED, RefusedRow, render
+from fitune.core.worker.rows.render import RefusedRow, render
+from fitune.core.worker.rows.tokenized import IGNORED
 from tests.core.data.shapes.test_recognise import LEARNED, WITH_MORE, Make, a, q, shape_of
 from tests.core.worker.chat_models import KINDS, tokenizer
 
