@@ -140,6 +140,18 @@ def test_on_a_card_without_bf16_the_script_trains_in_fp32_as_the_worker_does(
     assert rest.index("weight.data.float()") < rest.index("trainer.train()")
 
 
+def test_rows_lie_end_to_end_with_unsloth_as_in_the_worker(make_job: Callable[..., TrainingSpec]) -> None:
+    files = handoff.files_for("script", [make_job(train={"backend": "unsloth"})])
+    text = files["run.py"]
+    assert text.index("install()  #") < text.index("FastLanguageModel.from_pretrained")
+    assert "data._unsloth_truncated_to = LENGTH" in text
+    assert text.index("allow_cudnn(train_set)") < text.index("trainer.train()")
+    compile(files["varlen_attention.py"], "varlen_attention.py", "exec")
+    trl = handoff.files_for("script", [make_job(train={"backend": "trl", "checkpointing": "on"})])
+    assert "varlen_attention.py" not in trl
+    assert "_unsloth" not in trl["run.py"]
+
+
 def test_unsloth_gets_its_own_arguments(make_job: Callable[..., TrainingSpec]) -> None:
     train = {"backend": "unsloth", "offload_layers": 6, "checkpoint_skip_layers": 3}
     job = make_job(train=train, model={"quant": "bf16"})
@@ -571,7 +583,9 @@ def test_serving_needs_a_trained_run(
 
 def test_the_folder_holds_the_rows_as_they_are_split(make_job: Callable[..., TrainingSpec], tmp_path: Path) -> None:
     names = handoff.write("slurm", [make_job()], tmp_path / "out")
-    assert names == ["eval.jsonl", "job.sbatch", "model_class.py", "render.py", "run.py", "targets.py", "train.jsonl"]
+    copied = ["model_class.py", "render.py", "run.py", "targets.py", "train.jsonl", "varlen_attention.py"]
+    assert names == ["eval.jsonl", "job.sbatch", *copied]
+    assert all("from fitune" not in (tmp_path / "out" / name).read_text() for name in copied if name.endswith(".py"))
     rows = {
         name: [json.loads(line) for line in (tmp_path / "out" / f"{name}.jsonl").read_text().splitlines()]
         for name in ("train", "eval")
