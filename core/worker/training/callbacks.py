@@ -13,7 +13,8 @@ from transformers import TrainerCallback
 
 from fitune.core.recipe import Train, steps_between
 from fitune.core.runs import Eval, EventLog, Phase, Run, Step, Warned
-from fitune.core.worker.cards.rank import rank, total
+from fitune.core.worker.cards.rank import rank, ranks, total
+from fitune.core.worker.cards.share import tokens_of_rows
 from fitune.core.worker.memory_use import MemoryMeter
 from fitune.core.worker.scoring.held_out import HeldOut
 from fitune.core.worker.training.model_with_adapter import compiles_the_model
@@ -97,7 +98,7 @@ class Reporter(TrainerCallback):
 
         def counted(model: Any, inputs: dict[str, Any], *rest: Any, **named: Any) -> Any:
             self.batches.add(inputs["input_ids"].numel())
-            self._tokens.append(tokens_of(inputs))
+            self._tokens.append(tokens_of(inputs) if ranks() == 1 else tokens_of_rows(inputs))
             return inner(model, inputs, *rest, **named)
 
         trainer.training_step = counted

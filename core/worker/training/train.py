@@ -25,7 +25,7 @@ from fitune.core.worker import models
 from fitune.core.worker.architecture.base_files import refuse_damaged
 from fitune.core.worker.cards.rank import first_alone, leave, rank, ranks, splits, total
 from fitune.core.worker.cards.shards import keep_files_of_one_card, split_layers_alone, whole_adapter
-from fitune.core.worker.cards.share import share_rows
+from fitune.core.worker.cards.share import copy_adapter_alone, share_rows
 from fitune.core.worker.chats.template import PromptOptions
 from fitune.core.worker.chats.time_limit import limit_template
 from fitune.core.worker.device import compute_dtype
@@ -252,6 +252,8 @@ def make_trainer(
     length = recipe.model.max_seq_length
     train_set, eval_set = packing.to_sets(rows.train, rows.looked_at, length, packed)
     args = trainer_config(recipe, loaded.dtype, run.path / "work", packed, run.name, len(train_set))
+    if ranks() > 1 and args.device.type == "cpu":
+        args._setup_devices = torch.device("cpu")  # onto "cpu:0", as it is called there, torch loads no checkpoint
     if could_be_faster(kernel):
         args.padding_free = False  # padding costs less than a kernel for each row
     if getattr(loaded.model.config.get_text_config(), "num_local_experts", None) == 0:
@@ -275,6 +277,8 @@ def make_trainer(
     if splits(recipe):
         split_layers_alone(trainer)
         keep_files_of_one_card(trainer)
+    elif ranks() > 1:
+        copy_adapter_alone(trainer.model)
     if reporter.held_out:
         reporter.held_out.listen(trainer)
         trainer.args.eval_on_start = not reporter.held_out.looks.looks
