@@ -54,7 +54,7 @@ def resolve(recipe: Recipe, machine: Machine, need_data: bool = True) -> Resolve
     key = "data.sources" if recipe.data.sources else "data.source"
     data = recipe.data.with_sources(lambda name: _absolute(name, key)) if need_data else recipe.data
     notes = []
-    of_several = (*for_split(recipe, gpus), *shared_batch(recipe, ranks))
+    of_several = (*for_split(recipe, gpus, backend), *shared_batch(recipe, ranks))
     for group, changes, why in (*_adaptations(recipe, backend, gpu), *of_several):
         changed[group].update(changes)
         said = ", ".join(f"{group}.{name} = {value}" for name, value in changes.items())

@@ -166,7 +166,7 @@ def base_model(recipe: Recipe, source: ModelFiles, dtype: str) -> Any:
             source.path,
             dtype=getattr(torch, dtype),
             quantization_config=quantization,
-            device_map={"": 0 if torch.cuda.is_available() else "cpu"},
+            device_map={"": 0 if torch.cuda.is_available() and not splits(recipe) else "cpu"},
             trust_remote_code=model.trust_remote_code,
             use_safetensors=True,
         )
