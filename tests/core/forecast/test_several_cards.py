@@ -31,7 +31,7 @@ def box(*sizes_gib: float, ram_gib: int = 128) -> Machine:
         )
         for index, size in enumerate(sizes_gib)
     )
-    versions = {"unsloth": "2026.10.7", "torch": "2.11.0"}
+    versions: dict[str, str | None] = {"unsloth": "2026.10.7", "torch": "2.11.0"}
     return Machine(gpus=cards, gpu_state="ok", versions=versions, ram_available_bytes=ram_gib * GIB)
 
 
