@@ -5,13 +5,14 @@ the tokens and the loss mask are exactly the same, and puts the adapter on what 
 """
 
 import ast
+from inspect import getsource
 from pathlib import Path
 
 from fitune.core.deliver.handoff.quoting import call, commented
 from fitune.core.deliver.handoff.script_model import trl_model, unsloth_model
 from fitune.core.deliver.handoff.spec import TrainingSpec, is_folder
 from fitune.core.machine import OLDEST_CAPABILITY
-from fitune.core.memory import FAST_UNSLOTH, FLAT_MULTIPLE
+from fitune.core.memory import FAST_UNSLOTH, FLAT_MULTIPLE, are_named_experts, is_named
 from fitune.core.recipe import EVALS_PER_RUN, MIN_STEPS_BETWEEN, Train
 
 COPIED = ("architecture/targets.py", "architecture/model_class.py")
@@ -137,6 +138,8 @@ def _worker_file(path: str) -> str:
     text = (Path(__file__).parents[2] / "worker" / path).read_text(encoding="utf-8")
     text = text.replace("from fitune.core.errors import UserError\n", USER_ERROR)
     text = text.replace("from fitune.core.machine import OLDEST_CAPABILITY, Kernel\n", KERNEL_NAMES)
+    readings = f"from collections.abc import Collection\n\n\n{getsource(is_named)}\n\n{getsource(are_named_experts)}\n"
+    text = text.replace("from fitune.core.memory import are_named_experts, is_named\n", readings)
     return text.replace("from fitune.core.worker.architecture.targets import", "from targets import")
 
 

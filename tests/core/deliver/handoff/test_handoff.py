@@ -586,6 +586,8 @@ def test_the_folder_holds_the_rows_as_they_are_split(make_job: Callable[..., Tra
     copied = ["model_class.py", "render.py", "run.py", "targets.py", "train.jsonl", "varlen_attention.py"]
     assert names == ["eval.jsonl", "job.sbatch", *copied]
     assert all("from fitune" not in (tmp_path / "out" / name).read_text() for name in copied if name.endswith(".py"))
+    undefined = ["-m", "ruff", "check", "--isolated", "--select", "F821", str(tmp_path / "out")]
+    assert subprocess.run([sys.executable, *undefined], check=False).returncode == 0
     rows = {
         name: [json.loads(line) for line in (tmp_path / "out" / f"{name}.jsonl").read_text().splitlines()]
         for name in ("train", "eval")
