@@ -56,7 +56,7 @@ def test_five_empty_lines_and_one_to_look_at_the_rows_start_a_run(
     begun: list[Recipe], answer: Callable[..., int]
 ) -> None:
     assert answer(*[""] * 6) == 0
-    assert begun[0].model.id == "unsloth/Llama-3.1-8B-Instruct"
+    assert begun[0].model.id == "Qwen/Qwen3-8B"
     assert begun[0].data.source == "rows.jsonl"
 
 
