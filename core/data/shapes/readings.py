@@ -6,7 +6,7 @@ from typing import Any
 
 from fitune.core.data.chats.speakers import role_of
 from fitune.core.data.chats.turns import speaker_of, turns_of
-from fitune.core.data.shapes.columns import FEW_VALUES, Column
+from fitune.core.data.shapes.columns import FEW_VALUES, Column, words_in
 from fitune.core.data.shapes.names import plain, roles_of
 
 CLOSE = 0.5
@@ -48,7 +48,7 @@ def _chats(table: Sequence[Column]) -> Iterator[Reading]:
             continue
         first: Any = next((turn for value in column.values for turn in turns_of(value) or [] if speaker_of(turn)), {})
         fmt = "sharegpt" if "from" in first else "messages"
-        sure = column.style == "roles" or "chat" in column.roles
+        sure = (column.style == "roles" or "chat" in column.roles) and (_is_begun(column) or not _asks(table))
         yield Reading(fmt, {"messages": column.name}, sure, f"the column {column.name} holds chat turns.")
 
 
@@ -57,6 +57,16 @@ def _is_answered(column: Column) -> bool:
     chats = [turns_of(value) or [] for value in column.values]
     answered = [any(role_of(speaker_of(turn)) in ("assistant", None) for turn in chat) for chat in chats]
     return sum(answered) >= ANSWERED * len(answered)
+
+
+def _is_begun(column: Column) -> bool:
+    """True if a user speaks in the first chats; else their question may stand in another column."""
+    chats = [turns_of(value) or [] for value in column.values]
+    return any(role_of(speaker_of(turn)) in ("user", None) for chat in chats for turn in chat)
+
+
+def _asks(table: Sequence[Column]) -> bool:
+    return any("question" in column.roles and column.kind == "text" for column in table)
 
 
 def _instances(table: Sequence[Column]) -> Iterator[Reading]:
@@ -194,6 +204,8 @@ def by_content(table: Sequence[Column]) -> list[Reading]:
     if hinted := _hinted(texts):
         return [hinted]
     whole = [column for column in texts if "." not in column.name]
+    words = sum(column.words for column in whole)
+    labels = [column for column in labels if sum(map(words_in, column.values)) < words]
     if labels and 0 < len(whole) < 3 and "chat" not in whole[0].roles:
         return [_labelled(whole, max(labels, key=lambda column: "label" in column.roles))]
     if plain_texts or len(texts) == 1:

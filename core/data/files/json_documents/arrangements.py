@@ -31,6 +31,30 @@ def as_row(value: Any) -> Row | Skip:
     return value if isinstance(value, dict | Skip) else Skip("bad_line", f"is {kind_name(value)}, not an object.")
 
 
+def expanded(value: Any) -> list[Any]:
+    """The questions of a document as SQuAD keeps them, each a row with its paragraph; any other value as it is."""
+    if not (isinstance(value, dict) and isinstance(paragraphs := value.get("paragraphs"), list)):
+        return [value]
+    asked = [
+        {
+            "question": each.get("question"),
+            "context": paragraph.get("context"),
+            "answer": _first_text(each.get("answers")),
+        }
+        for part in paragraphs
+        if isinstance(part, dict) and isinstance(part.get("qas"), list)
+        for each in part["qas"]
+        if isinstance(each, dict)
+    ]
+    return asked or [value]
+
+
+def _first_text(answers: Any) -> str:
+    """The text of the first of several answers; empty where the paragraph does not hold any."""
+    first = answers[0] if isinstance(answers, list) and answers else None
+    return str(first.get("text") or "") if isinstance(first, dict) else ""
+
+
 def unwrapped(value: Any, split: str) -> list[Any]:
     """The rows in a value at the top of a document: in an object that only wraps them, or else the value itself."""
     if not isinstance(value, dict):

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from fitune.core.data.files.json_documents.arrangements import as_row, unwrapped
+from fitune.core.data.files.json_documents.arrangements import as_row, expanded, unwrapped
 from fitune.core.data.files.json_documents.wrapping import rows_behind, wrapped_list
 from fitune.core.data.files.streams import Note
 from fitune.core.data.values import Row, Skip
@@ -29,7 +29,7 @@ def json_rows(stream: io.BufferedReader, name: str, split: str, note: Note) -> I
     """
     number = 0
     for value, in_list in _values(_text(stream, note), name, split):
-        for row in [value] if in_list else unwrapped(value, split):
+        for row in (each for found in ([value] if in_list else unwrapped(value, split)) for each in expanded(found)):
             number += 1
             yield number, as_row(row)
 

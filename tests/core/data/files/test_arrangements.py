@@ -126,3 +126,20 @@ def test_a_table_of_thousands_of_columns_is_reported_soon(tmp_path: Path) -> Non
     (tmp_path / "a.csv").write_text("\n".join(lines))
     report = inspect(Data(source=str(tmp_path / "a.csv")))
     assert (report.can_train, len(report.candidates)) == (False, 6)
+
+
+def test_the_questions_of_squad_are_rows_with_their_paragraph(tmp_path: Path) -> None:
+    asked = [{"id": str(n), "question": q(n), "answers": [{"text": a(n), "answer_start": 3}]} for n in range(COUNT)]
+    paragraph = {"context": "A fern is a plant without flowers.", "qas": [*asked, {"question": q(99), "answers": []}]}
+    document = {"version": "v2.0", "data": [{"title": "Ferns", "paragraphs": [paragraph]}]}
+    (tmp_path / "a.json").write_text(json.dumps(document))
+    report = inspect(Data(source=str(tmp_path / "a.json")))
+    assert (report.sure, report.rows, report.counts["empty"]) == (True, COUNT, 1)
+    assert exchange_of(report.preview[0]) == (f"{q(0)}\n\nA fern is a plant without flowers.", a(0))
+
+
+def test_several_labels_stand_in_one_answer(tmp_path: Path) -> None:
+    lines = [{"text": a(n), "labels": ["damp", "shade"][: n % 2 + 1]} for n in range(COUNT)]
+    (tmp_path / "a.json").write_text(json.dumps(lines))
+    report = inspect(Data(source=str(tmp_path / "a.json"), columns={"question": "text", "answer": "labels"}))
+    assert [exchange_of(row)[1] for row in report.preview[:2]] == ["damp", "damp, shade"]
