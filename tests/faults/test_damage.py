@@ -71,6 +71,13 @@ def change_weights(run: Run, house: House) -> None:
     path.write_bytes(raw)
 
 
+def change_config(run: Run, house: House) -> None:
+    path = base(house, run) / "config.json"
+    config = json.loads(path.read_text())
+    config["rope_theta"] = 1234.0
+    path.write_text(json.dumps(config))
+
+
 def more_rows(run: Run, house: House) -> None:
     with house.rows().open("a") as file:
         file.write(json.dumps({"question": "What is new?", "answer": "A row."}) + "\n")
@@ -116,6 +123,7 @@ DAMAGE = [
     Damage("the data have changed", more_rows, ("The data have changed",), 0, False),
     Damage("the data are gone", lambda _, house: house.rows().unlink(), ("sums.jsonl",), 1),
     Damage("the base has other weights", change_weights, ("were changed since",), 1),
+    Damage("the base computes otherwise", change_config, ("rope_theta was", "trained with"), 1),
     Damage("the model's config.json is broken", rewrite_base("config.json", "{"), ("config.json",), 1),
     Damage("the model has no tokenizer", rewrite_base("tokenizer.json", None), ("tokenizer",), 1),
     Damage("the model lacks its weights", rewrite_base("model.safetensors", None), ("holds no model",), 1),
