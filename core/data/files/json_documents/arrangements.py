@@ -38,7 +38,7 @@ def expanded(value: Any) -> list[Any]:
     asked = [
         {
             "question": each.get("question"),
-            "context": paragraph.get("context"),
+            "context": part.get("context"),
             "answer": _first_text(each.get("answers")),
         }
         for part in paragraphs
