@@ -175,7 +175,7 @@ def not_carried(spec: TrainingSpec, backend: str) -> list[str]:
     if spec.recipe.data.replay and spec.recipe.data.replay_source is None:
         notes.append("data.replay: the base model's own answers are not among the rows.")
     if train.micro_tokens is not None:
-        notes.append("train.micro_tokens: micro-batches hold MICRO_BATCH rows, however long these are.")
+        notes.append("train.micro_tokens: micro-batches hold so few rows that they never come to more tokens.")
     if spec.recipe.data.packing is True and backend == "trl" and spec.packed is None:
         notes.append("data.packing: fitune first tries whether packed rows would see each other in this model.")
     if spec.packing_is_open:
@@ -256,7 +256,7 @@ def _settings(spec: TrainingSpec) -> str:
         f"LOSS_ON = {spec.recipe.data.loss_on!r}  # 'answers', or 'all'\n"
         f"PROMPTS = PromptOptions({spec.recipe.data.thinking!r}, {spec.recipe.data.template_options!r})\n"
         f"PACKING = {spec.packs}  # several short rows in one of LENGTH\n"
-        f"MICRO_BATCH, GRAD_ACCUM = {train.micro_batch}, {train.grad_accum}\n"
+        f"MICRO_BATCH, GRAD_ACCUM = {spec.split[0]}, {spec.split[1]}\n"
         f"SEED = {train.seed}\n{DTYPE}"
     )
 

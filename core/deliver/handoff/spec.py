@@ -50,6 +50,16 @@ class TrainingSpec:
         return "trl" if self.recipe.train.backend == "trl" else "unsloth"
 
     @property
+    def split(self) -> tuple[int, int]:
+        """Rows of a micro-batch, and micro-batches of a step, for tools that can't split a step by its tokens: as many
+        rows as never come to more than train.micro_tokens."""
+        train, length = self.recipe.train, self.recipe.model.max_seq_length
+        batch = train.micro_batch * train.grad_accum
+        most = min(train.micro_batch, max(1, (train.micro_tokens or train.micro_batch * length) // length))
+        rows = max(rows for rows in range(1, most + 1) if batch % rows == 0)
+        return rows, batch // rows
+
+    @property
     def packs(self) -> bool:
         """True if rows are packed; False where fitune has to decide and has not."""
         return self.recipe.data.packing is True if self.packed is None else self.packed
