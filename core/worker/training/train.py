@@ -14,15 +14,16 @@ from transformers import Trainer, TrainerState
 from trl import SFTConfig, SFTTrainer
 
 from fitune.core.errors import UserError
-from fitune.core.machine import Kernel, install_sentence, missing_kernels
-from fitune.core.memory import CONTEXT_BYTES, EXPERT_NAMES
-from fitune.core.recipe import Lora, Recipe, deadline
+from fitune.core.machine import Kernel
+from fitune.core.memory import CONTEXT_BYTES
+from fitune.core.recipe import Recipe, deadline
 from fitune.core.runs import EventLog, Finished, Phase, Run, Started, Tail, Warned, spent_s
 from fitune.core.runs.checkpoints import choose
 from fitune.core.score import Look
 from fitune.core.units import GIB
 from fitune.core.worker import models
 from fitune.core.worker.architecture.base_files import refuse_damaged
+from fitune.core.worker.architecture.warnings_of import warnings_of
 from fitune.core.worker.cards.rank import first_alone, leave, rank, ranks, splits, total
 from fitune.core.worker.cards.shards import keep_files_of_one_card, split_layers_alone, whole_adapter
 from fitune.core.worker.cards.share import copy_adapter_alone, share_rows
@@ -74,9 +75,8 @@ def run(run: Run, log: EventLog, memory: MemoryMeter) -> None:
     log.write(Phase(name="load", model=source.name, revision=source.revision))
     with starting_anew_with_less(run, recipe, log):
         loaded = model_with_adapter.load(recipe, source)
-    _warn_of_unknown_modules(recipe.lora, loaded.model, log)
-    _warn_of_experts(loaded.model, log)
-    _warn_of_slow_layers(loaded.model, recipe.train.backend, log)
+    for warning in warnings_of(loaded.model, recipe.lora, recipe.train.backend, torch.cuda.is_available()):
+        log.write(warning)
     first_alone("start", lambda: saved_adapter.remember_start(run, loaded.model))
 
     coder = render.text_part(loaded.tokenizer)
@@ -182,37 +182,6 @@ def _write_started(recipe: Recipe, checkpoint: Path | None, kernel: Kernel | Non
             "works with the installed torch. `fitune doctor` says how to install the pinned one, which has it."
         )
         log.write(Warned(kind="attention", message=message))
-
-
-def _warn_of_unknown_modules(lora: Lora, model: Any, log: EventLog) -> None:
-    """Warn of names in lora.target_modules that no module has: peft is silent as long as another name fits."""
-    # Unsloth trains embed_tokens and lm_head whole, which peft keeps as modules_to_save.
-    trained = ("lora_A", "modules_to_save")
-    adapted = [f".{name}" for name, module in model.named_modules() if any(hasattr(module, part) for part in trained)]
-    if any(name.endswith(".experts") for name in adapted):  # unsloth adapts their weights there, which are no modules
-        adapted += [f".{name}" for name in EXPERT_NAMES]
-    names = () if lora.target_modules == "all-linear" else lora.target_modules
-    if unknown := [name for name in names if not any(module.endswith(f".{name}") for module in adapted)]:
-        message = f"lora.target_modules: the model has no {', '.join(unknown)}; only the others are trained."
-        log.write(Warned(kind="modules", message=message))
-
-
-def _warn_of_experts(model: Any, log: EventLog) -> None:
-    """Warn if experts get an adapter: peft and unsloth keep it in other shapes than those of the model's files."""
-    if any(name.endswith(".experts") and hasattr(module, "lora_A") for name, module in model.named_modules()):
-        message = (
-            "The adapter changes the model's experts, too, and so can't be merged or exported as GGUF afterwards. One "
-            'that can: lora.target_modules = ["q_proj", "k_proj", "v_proj", "o_proj"].'
-        )
-        log.write(Warned(kind="experts", message=message))
-
-
-def _warn_of_slow_layers(model: Any, backend: str, log: EventLog) -> None:
-    """Warn if layers of the model that are no attention lack their kernels on the card."""
-    missing = missing_kernels(model.config.model_type, backend) if torch.cuda.is_available() else ()
-    if missing:
-        cause = f"Some layers of this model are several times slower without {' and '.join(missing)}."
-        log.write(Warned(kind="kernels", message=f"{cause} {install_sentence(missing)}"))
 
 
 def _write_finished(state: TrainerState, reporter: Reporter, chosen: Look | None, elapsed_s: float) -> None:
