@@ -14,7 +14,7 @@ from fitune.core.tokens import findings
 from fitune.tui.text import count, gib, training_time
 from fitune.tui.wizard.draft import UNCHOSEN, Draft, origin, prepared, problems, recipe, shown
 from fitune.tui.wizard.field_cost import time_of
-from fitune.tui.wizard.fields import all_fields, text_of
+from fitune.tui.wizard.fields import ELSEWHERE, all_fields, text_of
 from fitune.tui.wizard.forecast_text import DraftForecast, bounds, correction, forecast_draft, planned_machine
 
 RECIPE_FILE = "recipe.toml"
@@ -58,7 +58,7 @@ def non_defaults(draft: Draft) -> list[tuple[str, str]]:
     return [
         (name, shown(draft, name) or "nothing")
         for name in all_fields()
-        if (name in edits or origin(draft, name) == "answers") and name not in ("data.source", "data.columns")
+        if (name in edits or origin(draft, name) == "answers") and name not in ELSEWHERE
     ]
 
 
