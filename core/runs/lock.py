@@ -34,6 +34,10 @@ class LockNote:
     """UTC seconds."""
 
 
+_held: dict[Path, LockNote] = {}
+"""The locks of this process. It must not open their files again: closing one of them would drop the lock."""
+
+
 def take_lock(path: Path, job: str) -> int | None:
     """Take the lock for as long as this process lives, and write the note into it; None if another worker has it.
 
@@ -52,7 +56,7 @@ def take_lock(path: Path, job: str) -> int | None:
                 return None
             time.sleep(0.1)
     os.ftruncate(fd, 0)
-    note = LockNote(pid=os.getpid(), job=job, started=round(time.time(), 3))
+    note = _held[path] = LockNote(pid=os.getpid(), job=job, started=round(time.time(), 3))
     os.pwrite(fd, orjson.dumps(note, option=orjson.OPT_APPEND_NEWLINE), 0)
     return fd
 
@@ -80,7 +84,9 @@ def _is_at(fd: int, path: Path) -> bool:
 
 
 def holder_pid(path: Path) -> int | None:
-    """The pid of the process that holds the lock; None if none does, 0 or less if it lives in another container."""
+    """The pid of another process that holds the lock; None if none does, 0 or less if it lives in another container."""
+    if path in _held:  # the kernel names nobody either: its question is who else holds it
+        return None
     try:
         fd = open_file(path)  # to read: asking needs no more, and a home may be there to be read only
     except PermissionError:
@@ -97,6 +103,8 @@ def holder_pid(path: Path) -> int | None:
 
 def read_note(path: Path) -> LockNote:
     """The note in the lock; empty if it is not known."""
+    if path in _held:
+        return _held[path]
     try:
         return from_json(LockNote, orjson.loads(read_file(path)))
     except (OSError, orjson.JSONDecodeError):

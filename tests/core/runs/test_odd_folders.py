@@ -1,6 +1,8 @@
 """Run folders as nobody makes them on purpose: each is a sentence or nothing, and never holds up the others."""
 
 import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -41,6 +43,25 @@ def test_a_lock_or_run_json_that_is_no_file_is_nobodys(run: Run, odd: Callable[[
     odd(run.path / "run.json")
     with pytest.raises(UserError, match=r"run\.json can't be read"):
         run.info()
+
+
+def test_a_worker_that_looks_at_its_own_lock_keeps_it(run: Run) -> None:
+    """A POSIX lock is dropped when any descriptor of its file is closed."""
+    code = f"""
+from pathlib import Path
+from fitune.core.runs import Run, take_lock
+run = Run(Path({str(run.path)!r}))
+assert take_lock(run.lock, "train") is not None
+assert run.lock_note().job == "train" and run.holder_pid() is None
+print("looked", flush=True)
+input()
+"""
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as worker:
+        assert worker.stdout
+        assert worker.stdout.readline() == "looked\n"
+        assert run.holder_pid() == worker.pid
+        worker.communicate("\n")
 
 
 @pytest.mark.parametrize("how", ["deleted", "moved", "another in its place"])
