@@ -158,3 +158,18 @@ def test_a_clock_that_is_set_back_is_told_and_harmless(house: House) -> None:
     assert "set back" in said.err
     assert house.described("run")["status"] == "finished"
     assert time.time() - run.lock.stat().st_mtime < 600
+
+
+def test_a_worker_that_starts_anew_keeps_pid_and_lock(house: House) -> None:
+    settings = {"train": {"checkpointing": "off"}}
+    run = house.start("run", f"{SLOW}; truly_start_anew(); no_memory(0, steps=range(5, 6))", **settings)
+    wait_for(lambda: step_of(run) >= 1)
+    pid, seen = run.holder_pid(), set()
+    while (now := run.holder_pid()) is not None:
+        seen.add(now)
+        assert run.current()[0] in ("starting", "running", "finished")
+        time.sleep(0.02)
+    assert seen == {pid}
+    assert house.described("run")["status"] == "finished"
+    assert "starts anew" in house.fitune("watch", "run", "--plain").err
+    assert max(losses(run)) == 8
