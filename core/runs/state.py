@@ -69,6 +69,9 @@ class RunState:
     score: Score | None = None
     """The newest verdict; none while a training goes on."""
     memory: Memory | None = None
+    """The newest of the first card, or of the processor."""
+    memory_beside: dict[int, Memory] = field(default_factory=dict)
+    """The newest of the other cards of a training on several, by their place, from 1."""
     loss: Curve = field(default_factory=Curve)
     eval_loss: Curve = field(default_factory=Curve)
     lr: Curve = field(default_factory=Curve)
@@ -126,6 +129,8 @@ class RunState:
                 self.eval_loss.add(eval_.step, eval_.loss)
             case Score() as score:
                 self.score = score
+            case Memory(card=int(card)) as memory:
+                self.memory_beside[card] = memory
             case Memory() as memory:
                 self.memory = memory
                 if memory.step is not None:
@@ -146,6 +151,7 @@ class RunState:
         return replace(
             self,
             ends=dict(self.ends),
+            memory_beside=dict(self.memory_beside),
             loss=self.loss.copy(),
             eval_loss=self.eval_loss.copy(),
             lr=self.lr.copy(),
