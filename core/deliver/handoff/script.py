@@ -184,6 +184,8 @@ def not_carried(spec: TrainingSpec, backend: str) -> list[str]:
         notes.append("train.patience: the script trains to its end, and keeps the last adapter, not the best.")
     if run.vram_limit_gib is not None:
         notes.append("run.vram_limit_gib: the script takes as much of the card as it needs.")
+    if run.gpus not in ("auto", 1) and backend == spec.backend == "unsloth":
+        notes.append("run.gpus: this script trains on one card; --to accelerate is for several.")
     if run.max_hours is not None or run.stop_at is not None:
         notes.append("run.max_hours, run.stop_at: the script trains to its end.")
     if train.save_minutes is not None:

@@ -88,6 +88,12 @@ def run(run: Run, log: EventLog, memory: MemoryMeter) -> None:
         return first_alone("replay", lambda: own_answers(run, recipe, loaded.model, coder, source.path, count, log))
 
     rows = read_rows(run, recipe, loaded.tokenizer, log, answer_prompts)
+    if splits(recipe) and rows.held_out:
+        message = (
+            "The model is split over the cards, so it is asked no questions, and its answers are not scored; the loss "
+            "on the held-out rows is."
+        )
+        log.write(Warned(kind="split", message=message))
     refuse_absent_tokens(rows, coder, loaded.model.config.get_text_config().vocab_size)
     samples = Samples(
         # A split model can't answer: the other ranks would have to compute with it.
