@@ -1,9 +1,10 @@
 """Two cards against one, by `fitune train`: pace, memory of each card, resume on fewer, a killed process, a 70B model.
 
 usage: python bench/cards.py MODELS_DIR ROWS.jsonl [--limit-s 380] [--only TEXT ...] [--tokenizer FOLDER] [--out FILE]
-Models are random weights stored in 4 bits, made in MODELS_DIR; runs lie in $FITUNE_HOME. All trainings begin at once,
-as most of their time goes into imports and kernels; those whose pace counts are held still (SIGSTOP) from their third
-step until it is their turn on the idle machine. One JSON line a case, which says why where it failed. Bytes, seconds.
+Models are random weights stored in 4 bits, made in MODELS_DIR; runs lie in $FITUNE_HOME. Several trainings begin side
+by side, as most of their time goes into imports and kernels; those whose pace counts are held still (SIGSTOP) from
+their third step until it is their turn on the idle machine. One JSON line a case, which says why where it failed.
+Bytes, seconds.
 """
 
 import argparse
@@ -31,6 +32,9 @@ from fitune.core.units import GIB
 
 COMMON = {"data.eval_fraction": 0, "data.packing": False, "train.max_steps": 200, "train.save_every": 100_000}
 READY_STEPS, WARM_STEPS, PACE_S = 3, 5, 14.0
+AT_ONCE, THREADS = 4, 2
+"""Trainings without a clock that run side by side, and threads of each process: 17 at once with 32 threads each kept
+32 cores so busy that none came to its third step within three minutes."""
 FREE_GIB = 24
 Row = dict[str, Any]
 
@@ -70,7 +74,7 @@ class Bench:
         with self.making.setdefault(folder, threading.Lock()):
             if folder.exists():
                 return folder
-            aside, layers = folder.with_suffix(".part"), [str(case.layers)] if case.layers else []
+            aside, layers = folder.with_name(folder.name + ".part"), [str(case.layers)] if case.layers else []
             script = str(Path(__file__).with_name("make_model.py"))
             code, _, told = vram.ended([sys.executable, script, case.model, str(aside), *layers, "--nf4"], 120)
             if code:
@@ -256,21 +260,24 @@ def main() -> None:
     options.add_argument("--tokenizer", type=Path, help="a folder of tokenizer files that the models get")
     options.add_argument("--out", type=Path, default=Path("cards.jsonl"))
     args = options.parse_args()
+    os.environ["OMP_NUM_THREADS"] = str(THREADS)
     bench = Bench(args)
     bench.write({"about": vram.about(), "cpus": os.cpu_count()})
     run_cases(bench, lambda case: any(text in case.name for text in args.only))
 
 
 def run_cases(bench: Bench, wanted: Callable[[Case], bool]) -> None:
-    """All cases: those without a clock side by side, then the paces one by one, then the 70B model."""
+    """All cases: paces get ready side by side, and run one by one; then those without a clock, then the 70B model."""
     measures: Mapping[Case, Callable[[Bench, Case], Row]] = {
         **dict.fromkeys(MEMORIES, measure_memory),
         RESUMED: measure_resume,
         KILLED: measure_kill,
     }
     paces = [case for case in (*PACES, LARGE_ALONE) if wanted(case)]
-    with ThreadPoolExecutor(64) as pool:
-        held = {case: pool.submit(hold, bench, case, lambda run: len(steps(run)) >= READY_STEPS) for case in paces}
+    with ThreadPoolExecutor(16) as starting, ThreadPoolExecutor(AT_ONCE) as pool:
+        held = {case: starting.submit(hold, bench, case, is_warm) for case in paces}
+        for case in paces:
+            bench.told(case, partial(measure_held, bench, held[case], measure_pace))
         clockless = [
             pool.submit(bench.told, case, partial(measure, bench, case))
             for case, measure in measures.items()
@@ -278,14 +285,16 @@ def run_cases(bench: Bench, wanted: Callable[[Case], bool]) -> None:
         ]
         for done in clockless:
             done.result()
-        large = pool.submit(hold, bench, LARGE, _is_in_ram) if wanted(LARGE) else None
-        for case in paces:
-            bench.told(case, partial(measure_held, bench, held[case], measure_pace))
-        if large:
-            bench.told(LARGE, partial(measure_held, bench, large, measure_large))
+        if wanted(LARGE):
+            bench.told(LARGE, lambda: measure_large(bench, hold(bench, LARGE, is_in_ram)))
 
 
-def _is_in_ram(run: Run) -> bool:
+def is_warm(run: Run) -> bool:
+    """True once the kernels of a step are compiled."""
+    return len(steps(run)) >= READY_STEPS
+
+
+def is_in_ram(run: Run) -> bool:
     """True once the model is loaded, and not yet split over the cards."""
     return any(isinstance(event.data, Phase) and event.data.name == "data" for event in events(run))
 

@@ -30,7 +30,8 @@ def from_json(kind: type[Record], raw: object, strictly: bool = False) -> Record
     values = {}
     for name, read, default in _fields(kind):  # type: ignore[arg-type]
         value = read(given[name]) if name in given else _WRONG
-        if value is _WRONG and strictly:
+        is_left_out = name not in given and default() is None  # as `to_json` leaves it out
+        if value is _WRONG and strictly and not is_left_out:
             raise ValueError(f"{name} is missing, or of a wrong type")
         values[name] = default() if value is _WRONG else value
     return kind(**values)

@@ -26,14 +26,11 @@ os.environ.update(
 
 import orjson  # noqa: E402
 
-from fitune.core.memory import Shape  # noqa: E402
 from fitune.core.memory.shapes import known  # noqa: E402
 from fitune.core.recipe.load import Recipe, parse  # noqa: E402
-from fitune.core.records import from_json  # noqa: E402
 
 # The shapes of the tests' own configs: to find one takes a process with torch.
-_SHAPES = orjson.loads((Path(__file__).parent / "core" / "memory" / "shapes.json").read_bytes())
-known.shipped().update({key: from_json(Shape, shape) for key, shape in _SHAPES.items()})
+known.shipped().update(orjson.loads((Path(__file__).parent / "core" / "memory" / "shapes.json").read_bytes()))
 
 _WORKER = Path(__file__).parent / "core" / "worker"
 

@@ -17,7 +17,9 @@ BEFORE: dict[str, Any] = {"action": "store_true", "default": argparse.SUPPRESS}
 """Of a flag that may stand before a command, too: its own default would undo the `--yes` of `fitune --yes train`."""
 ROOMS = {
     **dict.fromkeys(("estimate", "fit", "presets", "data", "doctor"), "planning"),
-    **dict.fromkeys(("demo", "train", "watch", "runs", "compare", "stop", "resume", "score", "tune-lr"), "running"),
+    **dict.fromkeys(
+        ("demo", "train", "watch", "runs", "compare", "stop", "resume", "report", "score", "tune-lr"), "running"
+    ),
     **dict.fromkeys(("chat", "merge", "export", "push", "handoff"), "delivery"),
 }
 """The folder below commands/ of each command; the wizard lies beside them."""
@@ -123,7 +125,8 @@ def _following(commands: Commands) -> None:
     stop.add_argument("--now", action="store_true", help="end it at once, without a checkpoint")
 
     resume = commands.add_parser("resume", help="go on from the newest checkpoint")
-    _run(resume, required=True)
+    _run(resume)
+    resume.add_argument("--all", action="store_true", help="resume each training that was killed, as after a reboot")
     resume.add_argument("--detach", action="store_true", help="return at once")
     resume.add_argument("--gpus", metavar="CARDS", help="go on on other cards: how many, all, or numbers such as 0,1")
     _set(resume)
@@ -135,6 +138,10 @@ def _following(commands: Commands) -> None:
     score.add_argument("--rows", type=int, metavar="N", help="score at most N rows")
     _json(score)
     _share(score)
+
+    report = commands.add_parser("report", help="write what a bug report needs into one file, without secrets")
+    _run(report)
+    report.add_argument("--out", metavar="FILE", help="write it there; - prints it")
 
 
 def _using(commands: Commands) -> None:

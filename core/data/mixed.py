@@ -66,6 +66,7 @@ def combined(reports: Sequence[tuple[Report, float]]) -> Report:
         counts=dict(summed),
         close_rows=sum(report.close_rows for report in found),
         duplicates_exact=all(report.duplicates_exact for report in found),
+        labels={},
         languages=_languages(found),
         problems=tuple(_of_source(finding, report) for report in found for finding in report.problems),
     )

@@ -60,6 +60,8 @@ def text_of(row: Mapping[str, Any], column: str, missing: str | None = None) -> 
 def filled(row: Mapping[str, Any], column: str) -> str:
     """Text of a column that must not be empty. An object is written as JSON, so that the model learns to write it."""
     value = cell(row, column)
+    if isinstance(value, list) and len(value) > 1 and "label" in roles_of(column) and _are_texts(value):
+        return ", ".join(value)  # several labels
     text = as_json(value) if _is_record(value) else text_of(row, column)
     if not text or text.isspace():
         raise Skip("empty", f"{column} is empty.")
@@ -79,10 +81,14 @@ def _are_objects(values: list[Any]) -> bool:
     return all(isinstance(each, dict) for each in values)
 
 
+def _are_texts(values: list[Any]) -> bool:
+    return all(isinstance(each, str) for each in values)
+
+
 def passages_of(row: Mapping[str, Any], column: str) -> str:
     """The text of a context, which may be a list of texts, or of objects with a title and a text; empty if none."""
     value = decoded(cell(row, column))
-    if isinstance(value, list) and value and all(isinstance(each, str) for each in value):
+    if isinstance(value, list) and value and _are_texts(value):
         return "\n\n".join(value)
     if isinstance(value, list) and value and _are_objects(value):
         return "\n\n".join("\n".join(text for text in each.values() if isinstance(text, str)) for each in value)

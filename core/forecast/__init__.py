@@ -1,5 +1,6 @@
 """Forecasts: what a recipe will need and how long it will take on a machine, and which plan would do better."""
 
+from fitune.core.forecast.cards import decisions
 from fitune.core.forecast.documents import (
     BudgetDocument,
     PresetDocument,
@@ -40,6 +41,7 @@ __all__ = [
     "amount_of",
     "budget_document",
     "card_of",
+    "decisions",
     "estimate_document",
     "fit",
     "fit_document",

@@ -117,7 +117,7 @@ class PresetDocument:
     tokens_per_s: float | None
     """Padding included; null for a card without figures."""
     evidence: str
-    """The measurement behind it, or "estimated"."""
+    """What was measured with its first model, or "estimated"; then also what was measured with another one."""
 
 
 def budget_document(now: Forecast) -> BudgetDocument:

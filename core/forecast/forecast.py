@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from fitune.core.forecast.cards import pace_of_all, share_of_one, with_split_decided
 from fitune.core.forecast.duration import Amount, Duration, amount_of, estimate_duration
 from fitune.core.forecast.pace import Pace, estimate_pace
 from fitune.core.forecast.resolve import resolve
@@ -45,7 +46,7 @@ class Forecast:
     recipe: Recipe
     """Resolved: nothing but packing is left open."""
     decided: Recipe
-    """The same with data.packing as it will really be."""
+    """The same with data.packing and run.shard as they will really be."""
     site: Site
     rows: TokenStats | None
     """The recipe's rows in tokens; None counts every row as full length."""
@@ -105,11 +106,19 @@ def forecast(
     if work and not lengths:
         lengths = RowLengths(work.longest, work.row_tokens, work.micro_tokens, work.micro_batches)
     lengths = lengths or _full_rows(decided)
-    budget = site.history.corrected_budget(estimate(shape, decided, site.card, lengths.longest, lengths.micro))
+    known = lengths
+
+    def budget_of(each: Recipe) -> Budget:
+        share = share_of_one(each, site.ranks)
+        return site.history.corrected_budget(estimate(shape, share, site.card, known.longest, known.micro))
+
+    decided, budget = with_split_decided(decided, shape, site.ranks, budget_of)
     if site.card is None:
         budget = in_ram(budget, site.ram_bytes)
     away, parts = budget.offloaded_layers, lengths.micro_batches
-    pace = site.history.corrected_pace(estimate_pace(shape, decided, site.gpu_name, lengths.mean, away, parts))
+    share, parts = share_of_one(decided, site.ranks), parts / site.ranks if parts else None
+    of_one = site.history.corrected_pace(estimate_pace(shape, share, site.gpu_name, lengths.mean, away, parts))
+    pace = pace_of_all(of_one, decided, site.ranks)
     return Forecast(shape, recipe, decided, site, rows, budget, pace, work, _shortages(decided, site, budget))
 
 

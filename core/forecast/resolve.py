@@ -9,6 +9,7 @@ from typing import Any
 from fitune.core.errors import BadInput, UserError
 from fitune.core.forecast.cards import for_split, ranks_of, shared_batch
 from fitune.core.machine import Gpu, Machine, choose_backend, pick_gpus
+from fitune.core.memory import config_json
 from fitune.core.recipe import Recipe, find_contradictions
 
 FILE_SUFFIXES = {".jsonl", ".json", ".csv", ".tsv", ".parquet", ".txt", ".md", ".gz", ".zst"}
@@ -43,7 +44,8 @@ def resolve(recipe: Recipe, machine: Machine, need_data: bool = True) -> Resolve
     gpus = pick_gpus(machine, recipe.run.gpu, recipe.run.gpus)
     gpu = min(gpus, key=lambda each: each.compute_capability or (0, 0), default=None)  # the oldest
     ranks = ranks_of(recipe, gpus)
-    backend, reason = choose_backend(recipe.train.backend, gpu, machine.versions)
+    model_type = config_json.known_type(recipe.model.id)
+    backend, reason = choose_backend(recipe.train.backend, gpu, machine.versions, model_type)
     changed: dict[str, dict[str, Any]] = {
         "train": {"backend": backend},
         "model": {"id": _absolute(recipe.model.id, "model.id")},
@@ -52,7 +54,7 @@ def resolve(recipe: Recipe, machine: Machine, need_data: bool = True) -> Resolve
     key = "data.sources" if recipe.data.sources else "data.source"
     data = recipe.data.with_sources(lambda name: _absolute(name, key)) if need_data else recipe.data
     notes = []
-    of_several = (*for_split(recipe, gpus), *shared_batch(recipe, ranks))
+    of_several = (*for_split(recipe, gpus, backend), *shared_batch(recipe, ranks))
     for group, changes, why in (*_adaptations(recipe, backend, gpu), *of_several):
         changed[group].update(changes)
         said = ", ".join(f"{group}.{name} = {value}" for name, value in changes.items())
@@ -65,7 +67,7 @@ def resolve(recipe: Recipe, machine: Machine, need_data: bool = True) -> Resolve
     )
     if contradictions := find_contradictions(resolved):  # with a backend that "auto" left open
         raise BadInput(contradictions)
-    unsloth_works = choose_backend("auto", gpu, machine.versions)[0] == "unsloth"
+    unsloth_works = choose_backend("auto", gpu, machine.versions, model_type)[0] == "unsloth"
     return Resolved(resolved, gpus, ranks, reason, tuple(notes), unsloth_works)
 
 

@@ -1,6 +1,6 @@
 """The place where a recipe would run: card or processor, free host RAM and disk, and what was measured there before."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fitune.core.errors import UserError
@@ -35,8 +35,10 @@ def site_of(resolved: Resolved, machine: Machine, base: Path) -> Site:
 
     Raises UserError for a card that does not say how much memory it has, and for a history that can't be read.
     """
-    gpu = resolved.gpu
-    card = card_of(gpu)
+    # Each of several cards takes as much, so the smallest decides.
+    gpu = min(resolved.gpus, key=lambda each: each.free_bytes or each.total_bytes or 0, default=None)
+    found = card_of(gpu)
+    card = replace(found, ranks=resolved.ranks) if found else None
     if gpu and card is None:
         raise UserError(f"{gpu.name} doesn't tell how much memory it has.", "Say it: --gpu-memory 16GiB")
     return Site(

@@ -5,7 +5,7 @@ from dataclasses import asdict, replace
 from fitune.core import runs
 from fitune.core.errors import UserError
 from fitune.core.forecast import budget_document, resolve
-from fitune.core.jobs.training import foresee, gpu_infos, refuse
+from fitune.core.jobs.training import foresee, gpu_infos, refuse, with_decisions
 from fitune.core.machine import host
 from fitune.core.recipe import Recipe, parse
 from fitune.core.recipe.load import with_overrides
@@ -27,15 +27,16 @@ def move(run: Run, recipe: Recipe, gpus: str) -> dict[str, object]:
     chosen = f"[{gpus}]" if "," in gpus else gpus
     tree, _ = with_overrides(recipe.model_dump(mode="json"), [f"run.gpus={chosen}"])
     resolved = resolve(parse(tree, "--gpus"), machine)
+    found = foresee(resolved, machine, base)
+    if found and found.verdict == "over":
+        refuse(found)
+    resolved = with_decisions(resolved, found)
     if run.newest_checkpoint() and resolved.recipe.train.optimizer != old.train.optimizer:
         raise UserError(
             f"{run.name} can't go on with its model split over the cards: its checkpoints hold the states of "
             f"{old.train.optimizer}.",
             "Choose cards of which each can hold the whole model.",
         )
-    found = foresee(resolved, machine, base)
-    if found and found.verdict == "over":
-        refuse(found)
     cards = gpu_infos(resolved)
     info = replace(
         run.info(),

@@ -7,11 +7,11 @@ from pathlib import Path
 
 from fitune.core import runs
 from fitune.core.errors import UserError
-from fitune.core.forecast import Fit, Forecast, Resolved, budget_document, fit, forecast, resolve, site_of
+from fitune.core.forecast import Fit, Forecast, Resolved, budget_document, decisions, fit, forecast, resolve, site_of
 from fitune.core.jobs.starting import refuse_absent_tracker, start
 from fitune.core.machine import Gpu, Machine, host, require_training_stack
 from fitune.core.memory import shapes
-from fitune.core.recipe import Recipe
+from fitune.core.recipe import Recipe, changed
 from fitune.core.records import from_json
 from fitune.core.runs import BudgetInfo, GpuInfo, Run, RunInfo
 from fitune.core.tokens import TokenStats, cache
@@ -61,6 +61,7 @@ def begin(
         resolved, found = replace(resolved, recipe=plan.proposal.recipe), plan.proposal.forecast
     if found and found.verdict == "over" and not anyway:
         refuse(found)
+    resolved = with_decisions(resolved, found)
     run = runs.create(resolved.recipe, base, _info(resolved, machine, found, preset))
     try:
         how = start(run, "train", share_gpu)
@@ -71,6 +72,17 @@ def begin(
     doubts = [each.sentence for each in found.shortages] if found else [_not_checked(resolved)]
     notes = (*resolved.notes, *doubts, *_elsewhere(base))
     return Begun(run, how, resolved.backend_reason, notes, found, plan)
+
+
+def with_decisions(resolved: Resolved, found: Forecast | None) -> Resolved:
+    """The recipe with the forecast's decision whether its model is split over the cards, and a note where it is."""
+    made = decisions(resolved.recipe, found.decided) if found else {"run.shard": resolved.recipe.run.shard is True}
+    recipe = changed(resolved.recipe, made)
+    notes = resolved.notes
+    if recipe.run.shard and resolved.recipe.run.shard is not True:
+        said = ", ".join(f"{name} = {value}" for name, value in made.items())
+        notes = (*notes, f"{said}: the model is split, as no card has room for the whole.")
+    return replace(resolved, recipe=recipe, notes=notes)
 
 
 def foresee(resolved: Resolved, machine: Machine, base: Path, rows: TokenStats | None = None) -> Forecast | None:

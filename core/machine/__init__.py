@@ -1,6 +1,6 @@
 """This machine: its cards, memory, disk, drivers and packages, and their faults."""
 
-from fitune.core.machine.attention import OLDEST_CAPABILITY, Kernel
+from fitune.core.machine.attention import OLDEST_CAPABILITY, Kernel, install_sentence, missing_kernels
 from fitune.core.machine.gpu import Gpu, GpuSample
 from fitune.core.machine.host import Machine, choose_backend, grows_in_place, pick_gpu, planned
 from fitune.core.machine.packages import add_training_stack, installer, pins, require_training_stack, requirements
@@ -15,7 +15,9 @@ __all__ = [
     "add_training_stack",
     "choose_backend",
     "grows_in_place",
+    "install_sentence",
     "installer",
+    "missing_kernels",
     "pick_gpu",
     "pick_gpus",
     "pins",

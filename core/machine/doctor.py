@@ -36,6 +36,8 @@ def run_checks(machine: Machine) -> list[Check]:
     if machine.versions.get("unsloth"):
         packages = attention.installed(machine.versions.get("torch"), machine.torch_cuda)
         checks += [attention.check_attention(gpu, packages) for gpu in machine.gpus]
+    if machine.versions.get("torch") and machine.gpus:
+        checks.append(attention.check_layers(bool(machine.versions.get("unsloth"))))
     return [*checks, *check_hub()]
 
 

@@ -112,10 +112,21 @@ def pick_gpu(machine: Machine, wanted: str | None) -> Gpu | None:
     return matches[0]
 
 
-def choose_backend(recipe_backend: str, gpu: Gpu | None, versions: Mapping[str, str | None]) -> tuple[str, str]:
+STUCK_IN_UNSLOTH = {
+    "qwen3_5": "on an H200 Unsloth 2026.10.7 had not taken its first step with a Qwen3.5 of 8 layers after 4 minutes.",
+    "gemma4": "on an H200 Unsloth 2026.10.7 did not come to a first step with a Gemma 4 of 12 layers.",
+}
+"""Architectures, and what happened with them (2026-11-29, torch 2.11.0, bench/results/families_h200_2026-11-29.jsonl).
+A recipe that asks for unsloth still gets it."""
+
+
+def choose_backend(
+    recipe_backend: str, gpu: Gpu | None, versions: Mapping[str, str | None], model_type: str | None = None
+) -> tuple[str, str]:
     """The backend ("unsloth" or "trl") for a recipe's train.backend, and the reason as a sentence.
 
-    versions: as in Machine. Raises UserError where unsloth is asked for and can't work: it is never replaced silently.
+    versions: as in Machine. model_type: the architecture, where it is known. Raises UserError where unsloth is asked
+    for and can't work: it is never replaced silently.
     """
     if recipe_backend == "trl":
         return "trl", "The recipe asks for trl."
@@ -127,6 +138,8 @@ def choose_backend(recipe_backend: str, gpu: Gpu | None, versions: Mapping[str, 
         obstacle = f"{gpu.name} has compute capability {_dotted(gpu.compute_capability)}, below the 7.0 it needs"
     elif versions.get("torch") and not versions.get("unsloth"):  # without torch both are still to come
         obstacle = "it is not installed"
+    elif recipe_backend == "auto" and model_type in STUCK_IN_UNSLOTH:
+        return "trl", f"trl: {STUCK_IN_UNSLOTH[model_type]}"
     else:
         return "unsloth", f"unsloth supports {gpu.name}; it is faster than trl and takes less memory."
     if recipe_backend == "unsloth":

@@ -7,7 +7,7 @@ layer's backward pass, the loss, the optimizer's step, evaluation), never their 
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from fitune.core.memory import activations, offload, weights
+from fitune.core.memory import activations, cards, offload, weights
 from fitune.core.memory.disk import disk_bytes, download_bytes
 from fitune.core.memory.plan import Card, MemoryPlan, Term, gib, make_plan
 from fitune.core.memory.shapes import Shape
@@ -103,12 +103,13 @@ def estimate(
     Raises UserError for a model or modules that can't be trained.
     """
     plan = make_plan(shape, recipe, card, tokens, micro_tokens)
-    context = _context(plan)
-    plan = offload.plan_offloading(plan, context.bytes)
-    moment, terms = max(_moments(plan, context), key=lambda held: sum(term.bytes for term in held[1]))
+    context, links = _context(plan), cards.links_term(plan)
+    outside_bytes = context.bytes + links.bytes
+    plan = offload.plan_offloading(plan, outside_bytes)
+    moment, terms = max(_moments(plan, outside_bytes), key=lambda held: sum(term.bytes for term in held[1]))
     limit, uncertainty = _limit(recipe, card), sum(term.more for term in terms)
-    slack = _slack(plan, moment, terms, limit - DRIVER_BYTES - context.bytes if limit else None)
-    kept = [term for term in (*terms, slack, context) if term.bytes]
+    slack = _slack(plan, moment, terms, limit - DRIVER_BYTES - outside_bytes if limit else None)
+    kept = [term for term in (*terms, slack, context, links) if term.bytes]
     total = sum(term.bytes for term in kept)
     needed = total - slack.bytes + min(slack.bytes, MIN_SLACK_BYTES)
     verdict = "over" if plan.refused else verdict_of(needed, uncertainty, limit)
@@ -139,18 +140,22 @@ def in_ram(budget: Budget, ram_bytes: int | None) -> Budget:
     return replace(budget, free_bytes=ram_bytes, verdict="over" if budget.total_bytes > ram_bytes else verdict)
 
 
-def _moments(plan: MemoryPlan, context: Term) -> list[tuple[str, list[Term]]]:
-    """Each moment that can be the peak, with all that the process holds then, except allocator slack and context."""
+def _moments(plan: MemoryPlan, outside_bytes: int) -> list[tuple[str, list[Term]]]:
+    """Each moment that can be the peak, with all that the process holds then, except allocator slack and what is
+    outside torch: context and links."""
     frozen = [
         weights.layers_term(plan), weights.layer_slots_term(plan), weights.experts_term(plan),
         weights.embeddings_term(plan), weights.image_tower_term(plan),
         weights.lora_term(plan), weights.trained_embeddings_term(plan),
     ]  # fmt: skip
-    resident = [*frozen, weights.optimizer_term(plan), activations.scratch_term(plan), _workspace(plan)]
+    resident = [
+        *frozen, weights.optimizer_term(plan), activations.scratch_term(plan), _workspace(plan),
+        cards.gathered_term(plan), cards.buckets_term(plan),
+    ]  # fmt: skip
     gradients = weights.gradients_term(plan)
     *kept, backward = activations.activation_terms(plan)
     buffers = [activations.dequantization_term(plan), activations.dora_term(plan), activations.logits_term(plan)]
-    standing = sum(term.bytes for term in [*frozen, context])
+    standing = outside_bytes + sum(term.bytes for term in frozen)
     # With accumulation all gradients are there from the second micro-batch on; without, they grow as inputs are freed.
     accumulating = [gradients] if plan.recipe.train.grad_accum > 1 else []
     loss = [*resident, *accumulating, *kept, activations.loss_term(plan, standing)]
@@ -169,7 +174,9 @@ def _moments(plan: MemoryPlan, context: Term) -> list[tuple[str, list[Term]]]:
 
 def _load_scratch(plan: MemoryPlan) -> Term:
     """Extra memory while loading: a tensor being quantized has its 16-bit original beside it, and an embedding that
-    ends in host RAM is loaded to the card first."""
+    ends in host RAM is loaded to the card first. A model that is split is loaded into host RAM."""
+    if plan.shards > 1:
+        return Term("loading", round(weights.offloaded_layer_bytes(plan)), "one layer whole, before it is split")
     amount = 0 if plan.quant == "bf16" else 2 * plan.largest_matrix
     amount += 0 if plan.embedding_on_card else 2 * plan.shape.embedding
     return Term("loading", amount, "one 16-bit tensor beside its stored form")

@@ -34,6 +34,17 @@ def shipped_configs() -> dict[str, dict[str, Any]]:
     return models | {mirror.lower(): models[name.lower()] for mirror, name in table["same_as"].items()}
 
 
+def known_type(model_id: str) -> str | None:
+    """The model_type of a model that is on this disk or ships with fitune; None where only the Hub knows it, or where
+    the file can't be read: loading it says why."""
+    try:
+        config = _read(path) if (path := _local(model_id)) else shipped_configs().get(model_id.lower())
+    except UserError:
+        return None
+    model_type = config.get("model_type") if isinstance(config, dict) else None
+    return model_type if isinstance(model_type, str) else None
+
+
 def _local(model_id: str) -> Path | None:
     """The config.json at a path, or None if the id is no path of one."""
     try:

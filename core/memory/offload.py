@@ -9,6 +9,7 @@ from fitune.core.memory.weights import (
     expert_bytes,
     experts_term,
     image_tower_term,
+    layer_bytes,
     layer_slots_term,
     layers_term,
     lora_term,
@@ -26,6 +27,8 @@ def plan_offloading(plan: MemoryPlan, context_bytes: int) -> MemoryPlan:
     head shares it, then the fewest layers. With 5.3 GiB free this gives the 23 of 32 layers of 8B that were observed.
     A number stops at all layers but one (unsloth models/_utils.py, trim_config_for_block_swap).
     """
+    if plan.shards > 1:  # the input embedding is in host RAM, unless it is the head, too
+        return replace(plan, embedding_on_card=plan.shape.tied or plan.fully_trains("embed_tokens"))
     if not plan.unsloth or plan.card is None:
         return plan
     offload_layers, total = plan.recipe.train.offload_layers, len(plan.shape.layers)
@@ -79,7 +82,8 @@ def _reserve_bytes(plan: MemoryPlan, trainable_bytes: int) -> int:
 
 
 def host_bytes(plan: MemoryPlan) -> int:
-    """Pinned host RAM: offloaded layers and embedding, and each layer's input but the last one's, in 16 bits."""
+    """Pinned host RAM: offloaded layers and embedding, and each layer's input but the last one's, in 16 bits. Each of
+    several cards has its own; a model that is split over them is read into host RAM as a whole by each."""
     total = len(plan.shape.layers)
     amount = (
         offloaded_layer_bytes(plan) + expert_bytes(plan) * plan.shape.expert_params / total
@@ -88,7 +92,8 @@ def host_bytes(plan: MemoryPlan) -> int:
         amount += 2 * plan.shape.embedding
     if offloads_checkpoints(plan):
         amount += 2 * plan.tokens * plan.shape.hidden * (total - max(1, plan.skipped_layers))
-    return round(amount)
+    loaded = layer_bytes(plan) + 2 * (plan.shape.params - plan.shape.linear_params) if plan.shards > 1 else 0
+    return round(plan.ranks * max(amount, loaded))
 
 
 def offloads_checkpoints(plan: MemoryPlan) -> bool:

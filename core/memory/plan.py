@@ -38,6 +38,8 @@ class Card:
     compute_capability: tuple[int, int] | None = (8, 0)
     expandable_segments: bool = True
     """True if CUDA can grow allocations in place: on Linux, not on Windows and WSL."""
+    ranks: int = 1
+    """Cards that train together, of which this is the one with least free memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +96,16 @@ class MemoryPlan:
         layers on the card (models/_utils.py, skip_checkpointing)."""
         wanted = self.recipe.train.checkpoint_skip_layers or 0
         return min(wanted, self.resident_layers) if self.unsloth and self.checkpoints != "off" else 0
+
+    @property
+    def ranks(self) -> int:
+        """Cards that train together."""
+        return self.card.ranks if self.card else 1
+
+    @property
+    def shards(self) -> int:
+        """Cards that the layers are split over; 1 if each holds the whole model."""
+        return self.ranks if self.recipe.run.shard is True else 1
 
     @property
     def stream_bytes(self) -> int:

@@ -43,9 +43,11 @@ def layers_term(plan: MemoryPlan) -> Term:
         why += f", {plan.resident_layers} of {len(plan.shape.layers)} layers on the card"
     if plan.refused:
         why += "; Unsloth's own plan finds no room: give offload_layers a number to try it all the same"
-    return Term(
-        "layer weights", round(layer_bytes(plan) - offloaded_layer_count(plan) * offloaded_layer_bytes(plan)), why
-    )
+    elsewhere = offloaded_layer_count(plan) * offloaded_layer_bytes(plan)
+    if plan.shards > 1:
+        why += f", split over {plan.shards} cards"
+        elsewhere = len(plan.shape.layers) * offloaded_layer_bytes(plan) * (1 - 1 / plan.shards)
+    return Term("layer weights", round(layer_bytes(plan) - elsewhere), why)
 
 
 def offloaded_layer_count(plan: MemoryPlan) -> int:
@@ -119,7 +121,11 @@ def lora_term(plan: MemoryPlan) -> Term:
     params = plan.lora_params
     matrices = sum(adapted.times for adapted in plan.adapters)
     why = f"rank {plan.recipe.lora.r} on {matrices} matrices: {count(params)} at {plan.lora_bytes} byte"
-    return Term("LoRA weights", params * plan.lora_bytes, why)
+    return Term("LoRA weights", params * plan.lora_bytes // plan.shards, why + _split(plan))
+
+
+def _split(plan: MemoryPlan) -> str:
+    return f", split over {plan.shards} cards" if plan.shards > 1 else ""
 
 
 def trained_embeddings_term(plan: MemoryPlan) -> Term:
@@ -139,7 +145,9 @@ def gradients_term(plan: MemoryPlan) -> Term:
         why += (
             f", and of {count(plan.fully_trained_params)} of embeddings and head at {plan.fully_trained_weight_bytes}"
         )
-    return Term("LoRA gradients", plan.lora_params * plan.lora_bytes + whole, why, more=whole)
+    return Term(
+        "LoRA gradients", plan.lora_params * plan.lora_bytes // plan.shards + whole, why + _split(plan), more=whole
+    )
 
 
 def optimizer_term(plan: MemoryPlan) -> Term:
@@ -151,7 +159,7 @@ def optimizer_term(plan: MemoryPlan) -> Term:
     why = f"{name}: {total / params:.2f} byte for each of {count(params)} {trained} weights"
     if paged:
         why += f", of which {gib(paged)} can move to host RAM and are not counted"
-    return Term("optimizer states", round(total - paged), why)
+    return Term("optimizer states", round((total - paged) / plan.shards), why + _split(plan))
 
 
 def state_bytes(plan: MemoryPlan) -> tuple[float, float]:
@@ -187,4 +195,8 @@ def _state_bytes(optimizer: str, rank: int, side: int, weight_bytes: int) -> flo
 def step_scratch_bytes(plan: MemoryPlan) -> int:
     """Temporary memory of the optimizer step: torch's foreach AdamW makes one more copy of the weights; fused and
     bitsandbytes optimizers work in place."""
-    return plan.lora_params * plan.lora_bytes if plan.recipe.train.optimizer in ("adamw_torch", "adafactor") else 0
+    return (
+        plan.lora_params * plan.lora_bytes // plan.shards
+        if plan.recipe.train.optimizer in ("adamw_torch", "adafactor")
+        else 0
+    )

@@ -3,6 +3,7 @@
 from fitune.core.recipe.changes import changed, value_of, with_values
 from fitune.core.recipe.fields import MOVES_THE_BASE, Data, Deliver, Lora, Model, Quant, Recipe, Run, Train, help_of
 from fitune.core.recipe.intervals import EVALS_PER_RUN, MIN_STEPS_BETWEEN, steps_between, times_in
+from fitune.core.recipe.limits import deadline
 from fitune.core.recipe.load import GROUPS, parse, presets_dir
 from fitune.core.recipe.on_resume import changes_on_resume
 from fitune.core.recipe.presets import Preset
@@ -24,6 +25,7 @@ __all__ = [
     "Train",
     "changed",
     "changes_on_resume",
+    "deadline",
     "find_contradictions",
     "help_of",
     "parse",

@@ -32,6 +32,9 @@ Gpus = (
 )
 
 
+STOP_AT = r"^(\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])T)?([01]\d|2[0-3]):[0-5]\d$"
+
+
 class Group(BaseModel):
     # Help texts are read on demand (`help_of`), and a group is built with the recipe: each command starts faster.
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=(), defer_build=True)
@@ -124,7 +127,8 @@ class Data(Group):
     """Options of the model's chat template, such as {enable_thinking = false} or {reasoning_effort = "high"}; a server
     must pass the same."""
     packing: bool | Literal["auto"] = "auto"
-    """Put several short rows into one of full length: faster. auto does it where rows are short and steps many."""
+    """Put several short rows into one of full length: faster, but a step then holds several times the rows, and an
+    epoch teaches less. auto leaves them apart."""
 
     @property
     def name(self) -> str:
@@ -202,6 +206,8 @@ class Train(Group):
     """Steps between evaluations on the held-out rows; nothing means about 10 in a run."""
     save_every: Annotated[int, Field(ge=1)] | None = None
     """Steps between checkpoints, from which a run resumes; nothing means about 10 in a run."""
+    save_minutes: Annotated[float, Field(ge=0.1, le=1440)] | None = None
+    """Also a checkpoint each time that so many minutes have passed since the last; nothing means by steps alone."""
     keep_checkpoints: Annotated[int, Field(ge=1, le=1000)] = 2
     """Number of the newest checkpoints that stay on disk."""
     patience: Annotated[int, Field(ge=0, le=1000)] = 3
@@ -231,6 +237,11 @@ class Run(Group):
     where a card can't hold the whole."""
     vram_limit_gib: Annotated[float, Field(gt=0, le=4096)] | None = None
     """Never take more than this of the card."""
+    max_hours: Annotated[float, Field(gt=0, le=10_000)] | None = None
+    """Stop after so many hours of training, with a checkpoint from which it can go on."""
+    stop_at: Annotated[str, Field(pattern=STOP_AT)] | None = None
+    """Stop at this time of the day, such as 06:00, or at a date and time, such as 2027-01-31T06:00; it can go on from
+    there."""
 
 
 class Deliver(Group):

@@ -11,8 +11,9 @@ MAY_CHANGE = frozenset(
     {
         "train.lr", "train.micro_batch", "train.grad_accum", "train.micro_tokens", "train.checkpointing",
         "train.checkpoint_skip_layers", "train.offload_layers",
-        "train.max_grad_norm", "train.eval_every", "train.save_every",
+        "train.max_grad_norm", "train.eval_every", "train.save_every", "train.save_minutes",
         "train.keep_checkpoints", "train.report_to", "run.vram_limit_gib",
+        "run.max_hours", "run.stop_at",
     }
 )  # fmt: skip
 NO_STEP_YET = frozenset({"model.max_seq_length"})

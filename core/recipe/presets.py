@@ -9,11 +9,16 @@ from typing import Any
 from fitune.core.errors import UserError
 from fitune.core.recipe.load import Recipe, parse, presets_dir
 
+CLASSIC = 2024
+"""The newest year whose models are classics: proven in use, and surpassed."""
+
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
     """One measured run of a preset."""
 
+    model: str
+    """The model that was trained; what another one takes is estimated."""
     card: str
     """The card, and the way its memory was limited, if it was."""
     peak_gib: float
@@ -29,6 +34,22 @@ class Evidence:
 
 
 @dataclass(frozen=True, slots=True)
+class ModelNote:
+    """What a user wants to know of a model before choosing it."""
+
+    good_for: str
+    """A sentence on the tasks it is good for."""
+    licence: str
+    """The licence of its weights: an SPDX id, or the name that its makers gave it."""
+    year: int
+    """The year it came out."""
+
+    def __str__(self) -> str:
+        classic = f", a proven classic of {self.year}" if self.year <= CLASSIC else ""
+        return f"{self.good_for} {self.licence}{classic}."
+
+
+@dataclass(frozen=True, slots=True)
 class Preset:
     """A recipe without data, for a card of some size."""
 
@@ -40,10 +61,22 @@ class Preset:
     card_gib: float
     """GiB of the smallest card it is meant for; 0 means any machine."""
     models: tuple[str, ...]
-    """Hub ids of suitable models; the first is the default."""
+    """Hub ids of suitable models, today's first; the first is the default."""
     tree: Mapping[str, Any]
     """The recipe groups of its file."""
     evidence: tuple[Evidence, ...] = ()
+
+    def measured(self, model: str) -> Evidence | None:
+        """What was measured with one of its models; None if its memory is estimated."""
+        return next((each for each in self.evidence if each.model == model), None)
+
+    @property
+    def told_evidence(self) -> str:
+        """What was measured with its first model, or that its memory is estimated, and what was measured instead."""
+        if found := self.measured(self.models[0]):
+            return str(found)
+        others = [f"with {each.model.rpartition('/')[2]} {each}" for each in self.evidence[:1]]
+        return "; ".join(("estimated", *others))
 
     @property
     def command(self) -> str:
@@ -56,6 +89,13 @@ class Preset:
         tree.setdefault("model", {})["id"] = model_id or self.models[0]
         tree.setdefault("data", {})["source"] = data_source
         return parse(tree, f"presets/{self.id}.toml")
+
+
+@cache
+def model_notes() -> Mapping[str, ModelNote]:
+    """What is said of each model that a preset offers, by Hub id; from presets/models/models.toml."""
+    table = tomllib.loads((presets_dir() / "models" / "models.toml").read_text(encoding="utf-8"))
+    return {model: ModelNote(**note) for model, note in table.items()}
 
 
 @cache

@@ -1,9 +1,10 @@
 """Contradictions between the fields of a recipe, each of which is valid by itself. Nothing here knows the machine."""
 
+import datetime
 from collections.abc import Iterator
 
 from fitune.core.errors import Problem
-from fitune.core.recipe.fields import MOVES_THE_BASE, Data, Lora, Quant, Recipe, Train
+from fitune.core.recipe.fields import MOVES_THE_BASE, Data, Lora, Quant, Recipe, Run, Train
 
 
 def find_contradictions(recipe: Recipe) -> list[Problem]:
@@ -14,6 +15,7 @@ def find_contradictions(recipe: Recipe) -> list[Problem]:
         *_of_backend(recipe.train, recipe.model.quant, recipe.lora.target_modules),
         *_of_init(recipe.lora, recipe.train.backend, recipe.model.quant),
         *_of_choice(recipe.lora),
+        *_of_dates(recipe.run),
     ]
     if recipe.train.eval_every is not None and recipe.data.eval_fraction == 0:
         problems.append(
@@ -86,3 +88,12 @@ def _of_choice(lora: Lora) -> Iterator[Problem]:
         yield Problem("lora.target_modules", "is empty: nothing would be trained.", 'Use "all-linear".')
     if lora.layers == ():
         yield Problem("lora.layers", "is empty: nothing would be trained.", "Remove it, to train all of them.")
+
+
+def _of_dates(run: Run) -> Iterator[Problem]:
+    """A date that there is not."""
+    if run.stop_at is not None and "T" in run.stop_at:
+        try:
+            datetime.datetime.fromisoformat(run.stop_at)
+        except ValueError as error:
+            yield Problem("run.stop_at", f"is no date: {error}.", "For example: 2027-01-31T06:00")

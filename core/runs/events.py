@@ -66,6 +66,8 @@ class Phase:
     """Optimizer steps of the whole training."""
     epochs: float | None = None
     """Passes over the rows in the whole training."""
+    compiles: bool | None = None
+    """True in the phase train if the model's code is compiled before its first step."""
     kind: str | None = None
     """The kind of GGUF file that is written, such as q8_0."""
     bytes: int | None = None
@@ -203,6 +205,12 @@ class Memory:
     """Bytes of RAM that the process holds (resident set)."""
     peak_host: int | None = None
     """The most that `host` was."""
+    others: int | None = None
+    """Bytes of the GPU that other processes hold; left out where the driver does not tell them apart."""
+    throttled: str | None = None
+    """The reason why the GPU slows itself down: heat, or a brake on its power. Left out if it does not."""
+    temperature_c: int | None = None
+    """The GPU's temperature."""
     predicted: int | None
     """Bytes that the budget predicted: on a GPU for `peak_device`, else for `peak_host`. null: there was no budget."""
 

@@ -79,6 +79,10 @@ class RunState:
     warnings: dict[str, list[Warned | Recovered]] = field(default_factory=dict)
     """The warnings of each job."""
     samples: list[Sample] = field(default_factory=list)
+    resumes: list[int] = field(default_factory=list)
+    """The steps after which the training went on from a checkpoint."""
+    clock_back_s: float = 0.0
+    """The furthest that the clock was set back between two events."""
     first_t: float | None = None
     last_t: float | None = None
     unknown: int = 0
@@ -102,9 +106,11 @@ class RunState:
     def apply(self, event: Event) -> None:
         """Add one event to the state."""
         self.first_t = event.t if self.first_t is None else self.first_t
+        self.clock_back_s = max(self.clock_back_s, (event.t if self.last_t is None else self.last_t) - event.t)
         self.last_t = event.t
         match event.data:
-            case Started():
+            case Started() as started:
+                self.resumes += [] if started.resumed_from is None else [started.resumed_from]
                 self.job, self.started_t, self.phase = event.job, event.t, replace(self.phase, name="")
                 self.ends.pop(event.job, None)
                 self.score = None if event.job == "train" else self.score
@@ -148,6 +154,7 @@ class RunState:
             memory_bytes=self.memory_bytes.copy(),
             warnings={job: list(warnings) for job, warnings in self.warnings.items()},
             samples=list(self.samples),
+            resumes=list(self.resumes),
         )
 
 

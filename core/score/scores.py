@@ -177,6 +177,21 @@ def _f1(rows: Sequence[RowScore], labels: tuple[str, ...]) -> list[Detail]:
     return [Detail(name="macro_f1", base=base, tuned=tuned)]
 
 
+def compared(first: Scores, second: Scores) -> Verdict | None:
+    """The tuned model of the second against that of the first, on the rows that both hold; None if there are none, or
+    the metrics differ."""
+    metric, rows = first.verdict.metric, {row.key: row for row in first.rows}
+    both = [(rows[row.key].tuned, row.tuned, row.tokens) for row in second.rows if row.key in rows]
+    if not both or metric != second.verdict.metric:
+        return None
+    before, after, tokens = zip(*both, strict=True)
+    by_loss = verdict.of_losses([each.loss for each in before], [each.loss for each in after], tokens)
+    if metric == "text":
+        return by_loss
+    right = [each.right for each in before], [each.right for each in after]
+    return verdict.of_answers(metric, *right, losses=(by_loss.base, by_loss.tuned))
+
+
 def write(folder: Path, scores: Scores) -> None:
     """Write scores.json into a run folder, whole or not at all."""
     write_atomically(folder / FILE, orjson.dumps(to_json(scores), option=orjson.OPT_INDENT_2))

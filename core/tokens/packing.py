@@ -1,7 +1,8 @@
-"""The packing decision: several short rows in one of full length, if that pays. Pure arithmetic.
+"""The packing decision: several short rows in one of full length, if the recipe asks for it. Pure arithmetic.
 
-Packed rows don't see each other, so the model learns the same from them; but a step then holds more rows, and an epoch
-has fewer steps.
+Packed rows don't see each other, but a step then holds several times the rows, and an epoch has as many times fewer
+steps. Measured (bench/packing_learns.py): with 1,279 rows of GSM8K, SmolLM2-135M and three seeds, the held-out loss
+after an epoch was 0.817 with 8 rows a step, 0.888 with 32, and 0.953 packed, the learning rate raised with the step.
 """
 
 from bisect import bisect_left, insort
@@ -14,10 +15,8 @@ from typing import Literal
 from fitune.core.recipe import Recipe
 
 MIN_GAIN = 2.0
-"""Rows per packed row from which "auto" packs: below it the saved work does not outweigh the fewer steps."""
-MIN_STEPS = 100
-"""Steps that must remain in the run for "auto" to pack: a small data set must not shrink to a handful."""
-PackingReason = Literal["asked", "refused", "little_gain", "too_few_steps", "max_steps", "short_rows"]
+"""Rows per packed row below which packing would save hardly anything."""
+PackingReason = Literal["asked", "refused", "little_gain", "larger_steps"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +26,7 @@ class Packing:
     packed: bool
     """True if rows are packed, several to one of full length."""
     why: PackingReason
-    """asked, refused: the recipe says so. little_gain, too_few_steps, max_steps: why "auto" does not. short_rows: why
-    it does."""
+    """asked, refused: the recipe says so. little_gain, larger_steps: why "auto" does not."""
     rows: int
     """Rows to train on."""
     packed_rows: int
@@ -48,21 +46,14 @@ def decide_packing(lengths: Mapping[int, int], recipe: Recipe) -> Packing:
     lengths: tokens of a row, none longer than model.max_seq_length -> number of rows.
     """
     rows, packed_rows = sum(lengths.values()), bins_needed(lengths, recipe.model.max_seq_length)
-    plain_steps, packed_steps = (_steps(recipe, row_count) for row_count in (rows, packed_rows))
-    packed, why = _decision(recipe, rows, packed_rows, packed_steps)
-    return Packing(packed, why, rows, packed_rows, packed_steps if packed else plain_steps)
+    packed, why = _decision(recipe, rows, packed_rows)
+    return Packing(packed, why, rows, packed_rows, _steps(recipe, packed_rows if packed else rows))
 
 
-def _decision(recipe: Recipe, rows: int, packed_rows: int, packed_steps: int) -> tuple[bool, PackingReason]:
+def _decision(recipe: Recipe, rows: int, packed_rows: int) -> tuple[bool, PackingReason]:
     if isinstance(recipe.data.packing, bool):
         return recipe.data.packing, "asked" if recipe.data.packing else "refused"
-    if rows < MIN_GAIN * packed_rows:
-        return False, "little_gain"
-    if recipe.train.max_steps:  # as many steps as without packing, each of them longer
-        return False, "max_steps"
-    if packed_steps < MIN_STEPS:
-        return False, "too_few_steps"
-    return True, "short_rows"
+    return False, "little_gain" if rows < MIN_GAIN * packed_rows else "larger_steps"
 
 
 def _steps(recipe: Recipe, rows: int) -> int:

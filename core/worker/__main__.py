@@ -89,10 +89,11 @@ def run_job(run: Run, job: str, log: EventLog) -> int:
         if job == "train" and info.ranks > 1 and rank.rank() == 0:
             others = OtherRanks(run, job, info.ranks, log)
         memory = MemoryMeter(card.uuid if card else None, info.budget.total_bytes if info.budget else None)
-        if rank.splits(run.recipe()):
+        recipe, trains = run.recipe(), job in ("train", "tune-lr")
+        if rank.splits(recipe):
             os.environ.update(rank.SPLIT)
         # Before the job's own imports: unsloth must come before trl, transformers and peft. Only trainings want it.
-        model_with_adapter.prepare(run.recipe().train.backend if job in ("train", "tune-lr") else "trl")
+        model_with_adapter.prepare(recipe.train.backend if trains else "trl", recipe.model)
         rank.join()
         importlib.import_module(JOBS[job]).run(run, log, memory)
         if others:
@@ -115,6 +116,12 @@ def _set_environment(run: Run, gpu_uuid: str | None) -> None:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu_uuid
     home = run.path.parent.parent
     for name, value in {
+        # What was compiled is kept, with the choices of kernels: only the first training of a model compiles it. So
+        # Unsloth needs no copy of its own, which it writes at the end of each training.
+        "TORCHINDUCTOR_CACHE_DIR": home / "cache" / "inductor",
+        "TRITON_CACHE_DIR": home / "cache" / "triton",
+        "TRITON_CACHE_AUTOTUNING": "1",
+        "UNSLOTH_MEGA_CACHE": "0",
         # Else unsloth, wandb and mlflow write wherever the user stands, and TensorBoard's files go with the trainer's.
         "UNSLOTH_COMPILE_LOCATION": home / "cache" / "unsloth",
         "TENSORBOARD_LOGGING_DIR": run.path / "tensorboard",

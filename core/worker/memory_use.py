@@ -9,6 +9,9 @@ import pynvml
 
 from fitune.core.runs import Memory
 
+THROTTLED = {0x40: "too hot (hardware)", 0x20: "too hot (software)", 0x80: "power brake", 0x8: "hardware slowdown"}
+"""Reasons for a lower clock, by the bits of nvml.h (nvmlClocksEventReasons)."""
+
 
 class MemoryMeter:
     """Measures the memory of this process. Make it before CUDA starts: then it knows what others hold on the GPU."""
@@ -19,6 +22,7 @@ class MemoryMeter:
         """True if another process was seen on the card since: then the measurement is not of this process alone."""
         self._card: Any = None
         self._peak_device = self._last_peak = self._others_bytes = 0
+        self._held_by_others: int | None = None
         if gpu_uuid:
             with suppress(pynvml.NVMLError):  # a driver or board that will not say: those fields are then unknown
                 pynvml.nvmlInit()
@@ -49,6 +53,9 @@ class MemoryMeter:
             peak_device=self._peak_device or None,
             host=host,
             peak_host=_peak_rss(),
+            others=self._held_by_others,
+            throttled=_throttled(self._card),
+            temperature_c=_temperature_c(self._card),
             predicted=self.predicted_bytes,
         )
 
@@ -71,12 +78,32 @@ class MemoryMeter:
             return None
         processes = pynvml.nvmlDeviceGetComputeRunningProcesses(self._card)
         booked = next((int(process.usedGpuMemory or 0) for process in processes if process.pid == os.getpid()), 0)
-        added = int(pynvml.nvmlDeviceGetMemoryInfo(self._card).used) - self._others_bytes
+        used = int(pynvml.nvmlDeviceGetMemoryInfo(self._card).used)
+        added = used - self._others_bytes
+        self._held_by_others = max(0, used - booked) if booked and len(processes) > 1 else None
         alone = len(processes) <= 1 and added >= booked
         self.shared |= not alone
         device = booked if booked and not alone else added
         self._peak_device = max(self._peak_device, device)
         return device
+
+
+def _throttled(card: Any) -> str | None:
+    """The reason why a card slows itself down, but for its usual limit of power; None if there is none, or no card."""
+    if card is None:
+        return None
+    with suppress(pynvml.NVMLError):
+        reasons = pynvml.nvmlDeviceGetCurrentClocksEventReasons(card)
+        return next((name for bit, name in THROTTLED.items() if reasons & bit), None)
+    return None
+
+
+def _temperature_c(card: Any) -> int | None:
+    if card is None:
+        return None
+    with suppress(pynvml.NVMLError):
+        return int(pynvml.nvmlDeviceGetTemperature(card, pynvml.NVML_TEMPERATURE_GPU))
+    return None
 
 
 def _peak_rss() -> int:

@@ -43,6 +43,7 @@ def test_what_is_written_is_read() -> None:
 
 def test_none_is_left_out_where_it_is_the_default() -> None:
     assert to_json(Inner("x")) == {"name": "x"}
+    assert from_json(Inner, to_json(Inner("x")), strictly=True) == Inner("x")
     assert "pair" not in to_json(EMPTY)
     assert to_json(EMPTY)["known"] is None
 

@@ -116,7 +116,7 @@ def test_the_table_of_runs_has_a_line_a_run_and_says_what_is_broken(fitune: Fitu
     status, out, err = fitune("runs")
     assert (status, err) == (0, "")
     lines = {line.split()[0]: line for line in out.splitlines()}
-    assert lines["RUN"].split() == ["RUN", "STATUS", "STEP", "LOSS", "MEMORY", "STARTED"]
+    assert lines["RUN"].split() == ["RUN", "STATUS", "STEP", "LOSS", "VERDICT", "MEMORY", "STARTED"]
     assert lines["good"].split()[1:4] == ["finished", "6/6", "1.594"]
     assert lines["broken"].split()[1:] == ["killed", "0/?"]
     assert "model.id: is missing." in out

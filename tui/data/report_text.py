@@ -25,6 +25,9 @@ def headline(report: Report) -> str:
     if report.can_train and report.sure:
         approximately = "" if report.rows_counted else "about "
         return clean(f"OK {approximately}{numbered('{n} row[|s]', report.rows)}, {report.format}: {report.why}", 300)
+    if report.candidates and report.format in ("preference", "vision"):
+        text = next(finding.problem.text for finding in report.problems if finding.kind == "format")
+        return clean(f"WARN {text[0].upper()}{text[1:]}", 300)
     if report.candidates:
         return "WARN There are rows, but it is not clear what shall be learned from them."
     return "ERROR These rows can't be trained on as they are." if report.rows_read else "ERROR There are no rows."

@@ -22,9 +22,7 @@ PACKING: dict[PackingReason, str] = {
     "asked": "packed, as the recipe asks",
     "refused": "not packed, as the recipe asks",
     "little_gain": "not packed: too few rows fit into one for it to gain much",
-    "too_few_steps": "not packed: too few steps would remain",
-    "max_steps": "not packed: with train.max_steps set it would only make each step longer",
-    "short_rows": "packed",
+    "larger_steps": "not packed: a step would hold more rows, and an epoch teach less",
 }
 
 

@@ -10,6 +10,7 @@ from fitune.core.errors import UserError
 from fitune.core.recipe import Recipe
 from fitune.core.runs import Run, RunState
 from fitune.core.tokens import TokenStats, findings
+from fitune.tui.data.example_file import OFFER, TASKS, task_lines, write_example
 from fitune.tui.data.read import render
 from fitune.tui.data.report_text import (
     better_length,
@@ -38,7 +39,7 @@ REPORT_EVERY_S = 3.0
 def ask_data(prompter: Prompter, draft: Draft) -> Answer:
     """Ask for the source of the rows, then read them."""
     suggestions = data_suggestions(Path.cwd())
-    for number, name in enumerate(suggestions, 1):
+    for number, name in enumerate([*suggestions, OFFER], 1):
         prompter.say(f"{number:>3}. {name}")
     default = draft.source or (suggestions[0] if suggestions else "")
     answer = prompter.ask("Path, number, or name of a data set on the Hub", default, "data.source", draft)
@@ -46,9 +47,19 @@ def ask_data(prompter: Prompter, draft: Draft) -> Answer:
         raise UserError("Data are needed.", "Type the path of a file.")
     number = int(answer) - 1 if answer.isdecimal() else -1
     source = suggestions[number] if 0 <= number < len(suggestions) else answer
+    if number == len(suggestions):
+        source = _example(prompter, draft)
     if source != draft.source:
         draft = reset_field(draft, "data.columns")
     return read_data(prompter, set_field(draft, "data.source", source))
+
+
+def _example(prompter: Prompter, draft: Draft) -> str:
+    """Write the example file of a task that is asked for, and give its name. Raises UserError."""
+    task = prompter.choose("What shall the model learn", task_lines(), 0, draft)
+    if not isinstance(task, int):
+        raise UserError(f"{task} is none of these numbers.", "Type the number of a task.")
+    return write_example(TASKS[task])
 
 
 def read_data(prompter: Prompter, draft: Draft) -> Answer:

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Sequence
 
-from fitune.tui.text import clean, encodable, shows_unicode
+from fitune.tui.text import clean, encodable, shows_unicode, wrapped
 from fitune.tui.wizard.draft import Draft
 
 
@@ -33,7 +33,8 @@ class Prompter:
 
     def say(self, text: str = "") -> None:
         """Print one or more lines."""
-        print(encodable(clean(text, 20_000, keep_newlines=True), sys.stderr.encoding), file=sys.stderr)
+        shown = wrapped(clean(text, 20_000, keep_newlines=True), sys.stderr)
+        print(encodable(shown, sys.stderr.encoding), file=sys.stderr)
 
     def ask(self, question: str, default: str = "", topic: str = "", draft: Draft | None = None) -> str:
         """Ask a question and return the answer, or the default for an empty one.

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from fitune.core import jobs, runs
 from fitune.core.errors import UserError
+from fitune.core.recipe import presets
 from fitune.core.tokens import lengths_note
 from fitune.tui.plain.data import reread, with_tokens
 from fitune.tui.plain.prompt import GoBack, Prompter
@@ -73,7 +74,12 @@ def ask_preset(prompter: Prompter, draft: Draft) -> Answer:
         return ask_preset(prompter, replace(draft, card_gib=card_gib_of("" if size == "0" else size), preset=None))
     if not isinstance(answer, int):
         raise UserError("Type one of the numbers.")
-    return Forward(use_preset(draft, ids[answer]))
+    chosen = use_preset(draft, ids[answer])
+    model, *others = choices[answer].preset.models
+    prompter.say(f"{model}: {presets.model_notes()[model]}")
+    if others:
+        prompter.say(f"It suits these too; the next step changes it: {', '.join(others)}")
+    return Forward(chosen)
 
 
 def ask_edit(prompter: Prompter, draft: Draft) -> Answer:

@@ -14,6 +14,7 @@ from fitune.tui.text.format import (
     rate,
     size,
     table,
+    wrapped,
 )
 from fitune.tui.text.training_time import training_time
 
@@ -37,4 +38,5 @@ __all__ = [
     "size",
     "table",
     "training_time",
+    "wrapped",
 ]

@@ -6,6 +6,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Container, Sequence
+from typing import TextIO
 
 from fitune.core.units import GIB, MIB
 
@@ -98,6 +99,29 @@ def hanging(start: str, text: str) -> str:
     columns = max(shutil.get_terminal_size().columns, len(start) + NARROWEST)
     lines = textwrap.wrap(text, columns - len(start), break_on_hyphens=False, break_long_words=False)
     return start + ("\n" + " " * len(start)).join(lines)
+
+
+def wrapped(text: str, stream: TextIO) -> str:
+    """Text whose long lines are broken between words at the terminal's width, each under its own indent; unchanged
+    where the stream is no terminal."""
+    if not stream.isatty():
+        return text
+    columns = shutil.get_terminal_size().columns - 1
+    return "\n".join(part for line in text.split("\n") for part in _broken(line, columns))
+
+
+def _broken(line: str, columns: int) -> list[str]:
+    if len(line) <= columns:
+        return [line]
+    indent = " " * (len(line) - len(line.lstrip()))
+    return textwrap.wrap(
+        line,
+        columns,
+        subsequent_indent=indent,
+        break_on_hyphens=False,
+        break_long_words=False,
+        replace_whitespace=False,
+    )
 
 
 def table(rows: Sequence[Sequence[str]], numbers: Container[int] = ()) -> str:

@@ -7,12 +7,14 @@ import shlex
 from dataclasses import dataclass
 from typing import Literal
 
-from fitune.core.deliver import UPLOAD_KINDS, ExportRequest, PushRequest, requests
-from fitune.core.runs import Failed, Finished, Run, RunState, Status
+from fitune.core.deliver import UPLOAD_KINDS, ExportRequest, PushRequest, ScoreRequest, requests
+from fitune.core.runs import Failed, Finished, Run, RunState, Score, Status
 from fitune.core.runs.post_mortem import cause_of_death, killed_as_asked, restarted_s
+from fitune.core.score import scores
 from fitune.tui.deliver.proof_text import ArtifactProof, proofs
-from fitune.tui.text import clean, clock, count, duration, number, size
+from fitune.tui.text import clean, clock, count, duration, exponent, number, size
 from fitune.tui.watch.phases import phase_text
+from fitune.tui.watch.score_text import verdict_line
 
 FAILURES = {
     "oom": "out of memory",
@@ -62,7 +64,11 @@ def ending(run: Run, status: Status, state: RunState) -> Ending:
     if end.stopped:
         at = f"at step {count(end.steps)} of {count(end.total_steps)}" if end.steps else "before its first step"
         return Ending("OK", f"Stopped as asked {at}.", resume)
-    return Ending("OK", _finished(end), f"Its adapter: {clean(str(run.adapter))}" if run.has_adapter() else resume)
+    if run.adapter.exists() and not run.has_adapter():
+        return Ending("WARN", f"{_finished(end)} Its adapter was emptied since.", resume)
+    mark, verdict = _scored(state.score)
+    next_action = f"Its adapter: {clean(str(run.adapter))}" if run.adapter.exists() else resume
+    return Ending(mark, f"{_finished(end)} {verdict}".rstrip(), next_action)
 
 
 def repeat_command(run: Run, job: str) -> str:
@@ -83,6 +89,10 @@ def _options(run: Run, job: str) -> list[str]:
             return ["--base", base] if (base := requests.merge_base(run)) else []
         case "export":
             return ["--gguf", *requests.read(ExportRequest, run.path / "export.json").gguf]
+        case "score":
+            score = requests.read(ScoreRequest, run.path / "score.json")
+            data = ["--data", score.data] if score.data else []
+            return [*data, *(["--rows", str(score.rows)] if score.rows else [])]
         case "push":
             push = requests.read(PushRequest, run.path / "push.json")
             what = [f"--{push.what}"] if push.what in UPLOAD_KINDS[1:] else []
@@ -97,6 +107,13 @@ def _finished(end: Finished) -> str:
     if end.eval_loss is not None:
         text += f", held-out {number(end.eval_loss, 2)}"
     return f"{text}."
+
+
+def _scored(score: Score | None) -> tuple[Mark, str]:
+    """(mark, sentence) for a verdict; without one the mark of a run that went well."""
+    if score is None:
+        return "OK", ""
+    return "OK" if score.word in ("better", "can't tell") else "WARN", clean(verdict_line(score), 600)
 
 
 def _ending_of_delivery(run: Run, status: Status, state: RunState) -> Ending:
@@ -115,10 +132,15 @@ def _ending_of_delivery(run: Run, status: Status, state: RunState) -> Ending:
     if end.stopped:
         kept = f"{branches} stay" if (branches := _branches(end)) else "nothing was changed"
         return Ending("OK", f"The {job} was stopped as asked; {kept}.", repeat)
+    if job == "score":
+        mark, verdict = _scored(state.score)
+        return Ending(mark, verdict, f"Each row with both answers: {clean(str(run.path / scores.FILE))}")
     return Ending("OK", *_delivered(run, job, end), new)
 
 
 def _repeat(run: Run, job: str) -> str:
+    if job == "tune-lr":
+        return "Nothing was changed. Start the race again with the recipe."
     return f"The adapter is as it was. Again: {clean(repeat_command(run, job), 400)}"
 
 
@@ -139,6 +161,8 @@ def _delivered(run: Run, job: str, end: Finished) -> tuple[str, str]:
         new = end.new_files
         old = f" {count(files - new)} of them were there already." if new is not None and new < files else ""
         return f"Pushed: {count(files)} files, {amount}, to {to}.{old}", clean(end.url or "", 300)
+    if job == "tune-lr" and end.best_lr is not None:
+        return f"The race is over: {exponent(end.best_lr)} won.", ""
     return f"Finished: {job}.", ""
 
 

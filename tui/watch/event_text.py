@@ -20,7 +20,7 @@ from fitune.core.runs import (
     Warned,
 )
 from fitune.tui.text import UNKNOWN, clean, count, exponent, gib, number, rate, size
-from fitune.tui.watch.phases import phase_text
+from fitune.tui.watch.phases import COMPILES, phase_text
 from fitune.tui.watch.progress import RunProgress
 from fitune.tui.watch.score_text import verdict_line
 
@@ -94,6 +94,7 @@ def _phase(phase: Phase) -> str:
         return ""
     details = [
         *([f"{count(phase.total_steps)} steps"] if phase.total_steps else []),
+        *([f"first {COMPILES}"] if phase.compiles else []),
         *([clean(phase.kind, 40)] if phase.kind is not None else []),
         *([f"{count(phase.files)} files"] if phase.files else []),
         *([size(phase.bytes)] if phase.bytes else []),

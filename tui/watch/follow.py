@@ -7,8 +7,9 @@ from typing import TextIO
 
 from fitune.core.errors import ExitCode
 from fitune.core.runs import LIVE, Run, RunState, Step, Tail
+from fitune.core.runs.findings import findings
 from fitune.tui.deliver.proof_text import table
-from fitune.tui.text import clean, encodable
+from fitune.tui.text import clean, encodable, wrapped
 from fitune.tui.watch.ending import ending
 from fitune.tui.watch.event_text import event_line, memory_text
 from fitune.tui.watch.progress import SILENT_AFTER_S, RunProgress
@@ -30,7 +31,7 @@ def follow_to_end(run: Run, from_start: bool = True) -> int:
     """
     name = clean(run.name)
     promise = "" if run.holder_pid() is None else "you can close this window, the run goes on. "
-    print(f"{name}: {promise}Its folder: {clean(str(run.path))}", file=sys.stderr)
+    print(wrapped(f"{name}: {promise}Its folder: {clean(str(run.path))}", sys.stderr), file=sys.stderr)
     try:
         state = follow(run, sys.stderr, from_start, live=True)
     except KeyboardInterrupt:
@@ -55,13 +56,19 @@ def follow(run: Run, out: TextIO, from_start: bool = True, live: bool = False) -
     if not from_start:
         for event in tail.catch_up():
             progress.apply(event)
-    warned = False
+    warned, told = False, set[str]()
     while True:
         alive = run.holder_pid() is not None  # asked before reading: a dead worker writes no more
+        has_news = False
         for event in tail.catch_up():
+            has_news = True
             progress.apply(event)
             if text := event_line(event, progress):
                 lines.rewrite(text) if isinstance(event.data, Step) else lines.write(text)
+        for found in findings(progress.state) if has_news else ():
+            if found.kind not in told:
+                lines.write(f"WARN  {clean(found.text, 500)}")
+                told.add(found.kind)
         if not alive:
             break
         silent_s = run.silent_s() or 0.0
@@ -101,7 +108,7 @@ class _LineWriter:
         if self._shown:
             self._out.write("\r" + " " * self._shown + "\r")
             self._shown = 0
-        self._out.write(encodable(text, self._out.encoding) + "\n")
+        self._out.write(encodable(wrapped(text, self._out), self._out.encoding) + "\n")
         self._out.flush()
 
     def rewrite(self, text: str) -> None:

@@ -31,6 +31,8 @@ PHASES = {
     "ask": "asking the Hub",
     "upload": "uploading",
 }
+COMPILES = "compiling for this model: some minutes the first time"
+"""What the phase "train" does before its first step, where the model's code is compiled."""
 ORDER = {
     "train": ("import", "load", "data", "prepare", "sample", "train"),
     "score": ("import", "data", "load", "score"),

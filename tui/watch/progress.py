@@ -10,7 +10,7 @@ from pathlib import Path
 from fitune.core.recipe import times_in
 from fitune.core.runs import Checkpoint, Eval, Event, Phase, Run, RunState, Sample, Started, Step
 from fitune.tui.text import clean, count, duration
-from fitune.tui.watch.phases import JobPhase, with_loaded_share
+from fitune.tui.watch.phases import COMPILES, JobPhase, with_loaded_share
 
 SURE_AFTER_STEPS = 20
 """Steps of this session after which the time left is told without "about"."""
@@ -181,7 +181,7 @@ class RunProgress:
         """Append a phase, or update the last one if it is the same."""
         detail = clean(phase.kind or phase.branch or phase.repo or phase.model or "", 80)
         if phase.name == "train" and phase.total_steps:
-            detail = f"step 0 of {count(phase.total_steps)}"
+            detail = COMPILES if phase.compiles else f"step 0 of {count(phase.total_steps)}"
         file = clean(phase.file or "", 60)
         last = self.phases[-1] if self.phases else None
         if last and (last.name, last.detail) == (phase.name, detail):

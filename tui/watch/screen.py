@@ -17,6 +17,7 @@ from textual.widgets import Static
 from fitune.core.errors import UserError
 from fitune.core.machine import GpuSample, host
 from fitune.core.runs import LIVE, Run, RunInfo, Tail
+from fitune.core.runs.findings import findings
 from fitune.tui.text import safe
 from fitune.tui.watch import actions, screen_text
 from fitune.tui.watch.ending import ending
@@ -148,6 +149,7 @@ class WatchScreen(Screen[None]):
                     left=progress.left(),
                     silent_s=self.watched.silent_s(),
                     bad_lines=tail.bad_lines,
+                    findings=findings(state),
                     checkpoint=checkpoint.name if checkpoint else None,
                     ending=None if status in LIVE else ending(self.watched, status, progress.state),
                     phases=progress.current_phases(self.watched, silent_job is not None) if status in LIVE else (),

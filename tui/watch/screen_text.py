@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from textual.content import Content
 
 from fitune.core.machine import GpuSample
-from fitune.core.runs import LIVE, RunInfo, RunState, Sample, Status
+from fitune.core.runs import LIVE, Recovered, RunInfo, RunState, Sample, Status
+from fitune.core.runs.findings import Finding
 from fitune.core.units import GIB
 from fitune.tui.deliver.proof_view import proof_lines
 from fitune.tui.text import UNKNOWN, clean, count, duration, exponent, gib, number, rate, safe
-from fitune.tui.watch.ending import Ending
+from fitune.tui.watch.ending import Ending, Mark
 from fitune.tui.watch.event_text import loss_text
 from fitune.tui.watch.phases import JobPhase, phase_lines, phase_text
 from fitune.tui.watch.progress import SILENT_AFTER_S
@@ -40,6 +41,8 @@ class Snapshot:
     """The end in words; None while it lives."""
     phases: tuple[JobPhase, ...] = ()
     """The phases of the newest job."""
+    findings: tuple[Finding, ...] = ()
+    """What is wrong with the training, by its numbers."""
     note: str = ""
     """The newest note, with its time and step."""
     log: tuple[str, ...] = ()
@@ -181,8 +184,11 @@ def details(snapshot: Snapshot, columns: int, now_s: float) -> Content:
     lines += [_muted("Note  ") + safe(snapshot.note, 300)] if snapshot.note else []
     if snapshot.bad_lines:
         lines.append(_warning(f"{snapshot.bad_lines} unreadable lines of events.jsonl were skipped"))
+    lines += [_warning(found.text) for found in snapshot.findings] if snapshot.job == "train" else []
     warnings = snapshot.state.warnings.get(snapshot.job, [])
-    lines += [_warning(warning.message) for warning in warnings[-WARNINGS_SHOWN:]]
+    lines += [
+        _warning(each.message, "OK" if isinstance(each, Recovered) else "WARN") for each in warnings[-WARNINGS_SHOWN:]
+    ]
     if len(warnings) > WARNINGS_SHOWN:
         lines.append(_warning(f"and {len(warnings) - WARNINGS_SHOWN} more before these"))
     if snapshot.live and not snapshot.state.step:
@@ -226,8 +232,8 @@ def _answer(name: str, text: str, columns: int) -> Content:
     return _label(name) + Content(f"\n{' ' * LABEL_COLUMNS}".join(wrapped))
 
 
-def _warning(message: str) -> Content:
-    return Content.styled("WARN ", f"bold {COLOURS['WARN']}") + safe(message, 300)
+def _warning(message: str, mark: Mark = "WARN") -> Content:
+    return Content.styled(f"{mark:<5}", f"bold {COLOURS[mark]}") + safe(message, 400)
 
 
 def _progress(snapshot: Snapshot) -> str:

@@ -58,6 +58,8 @@ class Draft:
     """The rows in tokens, and the texts of RENDERED_BY that they were rendered with: see `prepared`."""
     plan: Plan | None = None
     """None as long as none was proposed."""
+    model: str | None = None
+    """The one of the preset's models that was chosen; None is its first."""
 
     @property
     def source(self) -> str:
@@ -93,8 +95,16 @@ def without_settings(draft: Draft) -> Draft:
 
 
 def use_preset(draft: Draft, preset: str) -> Draft:
-    """The draft on another preset. Edits stay: they are the user's own words."""
-    return replace(draft, preset=preset)
+    """The draft on a preset. Edits stay: they are the user's own words. The chosen model stays with its preset."""
+    return replace(draft, preset=preset, model=draft.model if draft.preset == preset else None)
+
+
+def next_model(draft: Draft, step: int) -> Draft:
+    """The draft with the model `step` places further in the preset's list, which begins anew after its end."""
+    if draft.preset is None:
+        return draft
+    models = presets.find(draft.preset).models
+    return replace(draft, model=models[(models.index(draft.model or models[0]) + step) % len(models)])
 
 
 def base_value(draft: Draft, name: str) -> Any:
@@ -115,7 +125,7 @@ def origin(draft: Draft, name: str) -> Origin:
         return "edited"
     if key in draft.answers.get(group, {}):
         return "answers"
-    return "preset" if draft.preset and key in _preset_tree(draft.preset).get(group, {}) else "default"
+    return "preset" if draft.preset and key in _preset_tree(draft.preset, None).get(group, {}) else "default"
 
 
 def recipe(draft: Draft) -> Recipe:
@@ -178,6 +188,7 @@ def save(draft: Draft, step: str, base: Path) -> None:
         "version": VERSION,
         "step": step,
         "preset": draft.preset,
+        "model": draft.model,
         "answers": dict(draft.answers),
         "edits": dict(draft.edits),
         "card_gib": draft.card_gib,
@@ -197,11 +208,12 @@ def restore(base: Path) -> tuple[Draft, str] | None:
     """
     try:
         kept = orjson.loads(draft_file(base).read_bytes())
-        preset = kept["preset"]
+        preset, model = kept["preset"], kept.get("model")
         edits = {str(name): str(text) for name, text in kept["edits"].items() if name in all_fields()}
         if kept["version"] != VERSION or (preset is not None and not presets.find(preset)):
             return None
-        return Draft(preset, dict(kept["answers"]), edits, kept["card_gib"]), str(kept["step"])
+        model = model if preset is not None and model in presets.find(preset).models else None
+        return Draft(preset, dict(kept["answers"]), edits, kept["card_gib"], model=model), str(kept["step"])
     except (OSError, orjson.JSONDecodeError, KeyError, TypeError, AttributeError, UserError):
         return None
 
@@ -226,16 +238,16 @@ def _rendered_by(draft: Draft) -> tuple[str, ...]:
     return tuple("keep" if (name, text) == ("data.thinking", "auto") else text for name, text in texts.items())
 
 
-def _preset_tree(preset: str) -> Mapping[str, Any]:
+def _preset_tree(preset: str, chosen: str | None) -> Mapping[str, Any]:
     found = presets.find(preset)
-    model = {"id": found.models[0], **found.tree.get("model", {})}
+    model = {"id": chosen or found.models[0], **found.tree.get("model", {})}
     return {**found.tree, "model": model}
 
 
 def _base(draft: Draft) -> dict[str, dict[str, Any]]:
     """Groups of fields before edits: the preset's, with the answers over them."""
     tree: dict[str, dict[str, Any]] = {}
-    for layer in (_preset_tree(draft.preset) if draft.preset else {}, draft.answers):
+    for layer in (_preset_tree(draft.preset, draft.model) if draft.preset else {}, draft.answers):
         for group, fields in layer.items():
             if isinstance(fields, Mapping):
                 tree.setdefault(group, {}).update(fields)

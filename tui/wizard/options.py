@@ -53,12 +53,6 @@ class PresetChoice:
         """`OK    8B on 12 GB      4.4 GiB to spare`."""
         return f"{WORDS[self.forecast.verdict]:<5} {self.preset.title:<16} {self.forecast.short}"
 
-    @property
-    def models(self) -> str:
-        """The models it suits."""
-        others = ", ".join(self.preset.models[1:])
-        return f"Model: {self.preset.models[0]}" + (f"\nAlso suits: {others}" if others else "")
-
 
 def thinking_choices(draft: Draft) -> tuple[ThinkingChoice, ...]:
     """The choices for a model that thinks and rows that don't; none for other rows, or where a recipe says it."""
@@ -100,6 +94,16 @@ def preset_choices(draft: Draft) -> tuple[PresetChoice, ...]:
     bare = without_settings(draft)
     found = [PresetChoice(preset, forecast_draft(use_preset(bare, preset.id))) for preset in presets.load_all()]
     return tuple(sorted(found, key=lambda choice: rank(choice.preset, choice.forecast.known)))
+
+
+def model_lines(draft: Draft) -> list[str]:
+    """The preset's model in hand: its id, what it is good for, and what was measured with it."""
+    if draft.preset is None:
+        return []
+    preset = presets.find(draft.preset)
+    model, count = draft.model or preset.models[0], len(preset.models)
+    place = f" ({preset.models.index(model) + 1} of {count}, ← → for others)" if count > 1 else ""
+    return [f"{model}{place}", str(presets.model_notes()[model]), f"Memory: {preset.measured(model) or 'estimated'}."]
 
 
 def kept_changes(draft: Draft) -> str:

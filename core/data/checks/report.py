@@ -16,8 +16,8 @@ from fitune.core.errors import Problem
 
 Severity = Literal["stop", "warn"]
 FEW_ROWS = 32
-LABELS_MOST = 20
-"""More kinds of answers than this are no labels."""
+LABELS_MOST, ROWS_A_LABEL = 20, 4
+"""More kinds of answers than this are no labels, nor are those of which each has fewer rows."""
 FEW_LONG, CUT_OFF_MOST = 10, 0.4
 """Long answers needed to tell which break off, and the largest share of them that may."""
 STRAY, FEW_OF_A_LANGUAGE = 0.005, 0.1
@@ -81,6 +81,8 @@ class Report:
     """By kind of finding; kinds that are looked for closely count among `close_rows` rows only."""
     close_rows: int
     """Rows that were looked at closely, for every kind of finding."""
+    labels: Mapping[str, float]
+    """Answer -> its share among those looked at closely, where the answers are a few labels; else empty."""
     languages: Mapping[str, float]
     """ISO 639 code -> share of the answers in it, among those looked at closely of which it is sure; largest first."""
     duplicates_exact: bool
@@ -156,6 +158,7 @@ def report_of(source: Source, shape: Shape, found: Scan, choices: Sequence[str])
         preview=tuple(found.preview),
         counts={kind: count for kind, count in counts.items() if count},
         close_rows=found.close_rows,
+        labels=_labels(found),
         languages=_languages(found),
         general=0,
         duplicates_exact=found.duplicates.is_exact,
@@ -207,17 +210,29 @@ def _about_shape(shape: Shape, choices: Sequence[str]) -> list[Finding]:
     return out
 
 
-def _about_labels(found: Scan) -> list[Finding]:
-    """True if the answers are a few labels of which one stands nearly everywhere."""
+def _labels(found: Scan) -> Mapping[str, float]:
+    """The share of each answer, where they are a few labels; empty where they are not."""
     count = sum(found.answers.values())
-    if count < FEW_ROWS or not 1 < len(found.answers) <= LABELS_MOST:
+    if count < FEW_ROWS or not 1 < len(found.answers) <= min(LABELS_MOST, count // ROWS_A_LABEL):
+        return {}
+    return {label: n / count for label, n in found.answers.most_common()}
+
+
+def _about_labels(found: Scan) -> list[Finding]:
+    """A word where one label stands nearly everywhere, and where labels are mere numbers."""
+    labels = _labels(found)
+    if not labels:
         return []
-    (label, most), *_ = found.answers.most_common(1)
-    if most < ONE_SIDED * count:
-        return []
-    text = f'{most / count:.0%} of the answers are "{label}", one of {len(found.answers)}.'
-    fix = "A model that always says this is as often right: add rows of the others."
-    return [Finding("warn", "one_sided", most, Problem("", text, fix))]
+    findings, most = [], next(iter(labels))
+    if labels[most] >= ONE_SIDED:
+        text = f'{labels[most]:.0%} of the answers are "{most}", one of {len(labels)}.'
+        fix = "A model that always says this is as often right: add rows of the others."
+        findings.append(Finding("warn", "one_sided", found.answers[most], Problem("", text, fix)))
+    if all(label.lstrip("-").isdecimal() for label in labels) and int(max(labels, key=int)) <= LABELS_MOST:
+        text = f"The answers are numbers: {', '.join(sorted(labels, key=int))}. The model learns to write these."
+        fix = "If they stand for something (0 for negative ...), write its name in their place: a model knows words."
+        findings.append(Finding("warn", "numbers", sum(found.answers.values()), Problem("", text, fix)))
+    return findings
 
 
 def _languages(found: Scan) -> Mapping[str, float]:

@@ -135,8 +135,9 @@ def _row(header: list[str], record: list[str]) -> Row | Skip:
 
 def _header(cells: list[str], name: str) -> list[str]:
     given = [cell.strip() or f"unnamed_{n}" for n, cell in enumerate(cells, 1)]
-    names = [each if given.index(each) == n else f"{each}_{n + 1}" for n, each in enumerate(given)]
-    if twice := [each for each in given if given.count(each) > 1 and ONE_OF_EACH & roles_of(each)]:
+    first = {each: place for place, each in reversed(list(enumerate(given)))}
+    names = [each if first[each] == place else f"{each}_{place + 1}" for place, each in enumerate(given)]
+    if twice := [each for place, each in enumerate(given) if first[each] != place and ONE_OF_EACH & roles_of(each)]:
         raise UserError(f"{name}:1: two columns are named {twice[0]}.", "Give each column a name of its own.")
     return names
 

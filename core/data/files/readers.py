@@ -10,14 +10,18 @@ from typing import Any
 import orjson
 
 from fitune.core.data.files.csv_rows import csv_rows
-from fitune.core.data.files.json_rows import as_row, json_rows
+from fitune.core.data.files.json_documents.arrangements import as_row
+from fitune.core.data.files.json_documents.rows import json_rows
 from fitune.core.data.files.parquet_rows import parquet_rows
 from fitune.core.data.files.streams import (
     HEAD_BYTES,
+    MAX_LINE_BYTES,
     Note,
     as_utf8,
     decompressed,
     kind_of,
+    lines_of,
+    refuse_endless,
     refuse_placeholder,
     utf8_line,
 )
@@ -55,24 +59,27 @@ def batches(raw: io.BufferedReader, name: str, split: str, note: Note) -> Batche
 
 
 def _reader(raw: io.BufferedReader, name: str, split: str, note: Note) -> Batches:
+    """The rows by the kind of the file. Its stream is held to the end: a zstd stream that is let go closes the file."""
     if raw.peek(4)[:4] == b"PAR1":
-        return _batched(parquet_rows(raw, name))
+        yield from _batched(parquet_rows(raw, name))
+        return
     if raw.peek(4)[:4] == b"PK\x03\x04":
-        return _batched(xlsx_rows(raw, name))
+        yield from _batched(xlsx_rows(raw, name))
+        return
     stream = as_utf8(decompressed(raw), note)
     head = stream.peek(HEAD_BYTES)
     refuse_placeholder(name, head)
     match kind_of(name, head):
         case "jsonl":
-            return _jsonl(stream, note)
+            yield from _jsonl(stream, name, note)
         case "json":
-            return _batched(json_rows(stream, name, split, note))
+            yield from _batched(json_rows(stream, name, split, note))
         case "csv":
-            return _batched(csv_rows(stream, name, "", note))
+            yield from _batched(csv_rows(lines_of(stream, name), name, "", note))
         case "tsv":
-            return _batched(csv_rows(stream, name, "\t", note))
+            yield from _batched(csv_rows(lines_of(stream, name), name, "\t", note))
         case "text":
-            return _batched(_text(stream, note))
+            yield from _batched(_text(lines_of(stream, name), note))
         case "xlsx":
             raise UserError(f"{name} is not an Excel workbook.", "Save the sheet as CSV (UTF-8).")
         case "parquet":
@@ -86,9 +93,9 @@ def _batched(rows: Numbered) -> Batches:
         yield (number,), [row]
 
 
-def _jsonl(stream: io.BufferedReader, note: Note) -> Batches:
+def _jsonl(stream: io.BufferedReader, name: str, note: Note) -> Batches:
     first = 1
-    while lines := stream.readlines(BATCH_BYTES):
+    while lines := _some_lines(stream, name, first):
         rows = _all_objects(lines)
         if rows is not None:
             yield range(first, first + len(lines)), rows
@@ -97,6 +104,15 @@ def _jsonl(stream: io.BufferedReader, note: Note) -> Batches:
                 if line.strip():
                     yield (number,), [_object(line, number, note)]
         first += len(lines)
+
+
+def _some_lines(stream: io.BufferedReader, name: str, first: int) -> list[bytes]:
+    """The next lines, about BATCH_BYTES of them; none at the end. first: the number of the next line."""
+    read = stream.read(BATCH_BYTES)
+    rest = b"" if read.endswith(b"\n") else stream.readline(MAX_LINE_BYTES)
+    lines = (read + rest).split(b"\n")
+    refuse_endless(rest, name, first + len(lines) - 1)
+    return lines if lines[-1] else lines[:-1]
 
 
 def _all_objects(lines: list[bytes]) -> list[Row | Skip] | None:

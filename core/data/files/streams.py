@@ -3,7 +3,7 @@
 import gzip
 import io
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import PurePath
 from typing import IO, Literal
 
@@ -30,6 +30,7 @@ WEB_PAGE = re.compile(
 )
 OBJECTS = re.compile(rb"\s*(?:\[\s*){0,2}\{\s*[\"'][^\"'\n]*[\"']\s*:")
 """Beginnings of JSON that holds rows, whatever the file is called."""
+MAX_LINE_BYTES = 1 << 26
 UNREADABLE = {
     ".arrow": "Write it as Parquet: dataset.to_parquet(...).",
     ".zip": "Unpack it, and name the file or folder in it.",
@@ -98,6 +99,22 @@ class _Recoded(io.RawIOBase):
         target[:size] = self._rest[:size]
         self._rest = self._rest[size:]
         return size
+
+
+def lines_of(stream: io.BufferedReader, name: str) -> Iterator[bytes]:
+    """The lines of a stream. Raises UserError for one that no row is as long as, which would fill the memory."""
+    number = 0
+    while line := stream.readline(MAX_LINE_BYTES):
+        number += 1
+        refuse_endless(line, name, number)
+        yield line
+
+
+def refuse_endless(line: bytes, name: str, number: int) -> None:
+    """Raise UserError for a line that was not read to its end."""
+    if len(line) >= MAX_LINE_BYTES and not line.endswith(b"\n"):
+        text = f"{name}:{number}: a line has more than {MAX_LINE_BYTES >> 20} MiB, which no row has."
+        raise UserError(text, "Is it the right file? JSON lines hold one row a line.")
 
 
 def utf8_line(line: bytes, number: int, note: Note) -> str:

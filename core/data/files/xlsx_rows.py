@@ -5,9 +5,11 @@ import re
 import zipfile
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from itertools import chain, islice
 from typing import Any
 from xml.etree import ElementTree
 
+from fitune.core.data.shapes.names import roles_of
 from fitune.core.data.values import Row
 from fitune.core.errors import UserError
 
@@ -18,6 +20,8 @@ IN_DATE = re.compile(r"[ymdhs]", re.IGNORECASE)
 NOT_IN_DATE = re.compile(r'"[^"]*"|\[[^\]]*\]|\\.|General', re.IGNORECASE)
 EPOCH = datetime(1899, 12, 30)
 """Day 0 of Excel's dates."""
+TITLE_ROWS = 5
+"""A title and remarks above the names of the columns take fewer rows."""
 AS_CSV = "Save the sheet with the rows as CSV (UTF-8)."
 
 
@@ -42,8 +46,12 @@ def xlsx_rows(raw: io.BufferedReader, name: str) -> Iterator[tuple[int, Row]]:
 
 
 def _named(cells: Iterator[tuple[int, dict[str, Any]]]) -> Iterator[tuple[int, Row]]:
-    """Rows by the names that the first one gives to the columns."""
-    _, header = next(cells)
+    """Rows by the names that the first one gives to the columns, or one soon below it of which more names are known."""
+    head = list(islice(cells, TITLE_ROWS))
+    known = [sum(bool(roles_of(str(value))) for value in row.values()) for _, row in head]
+    at = known.index(max(known)) if max(known) > 1 else 0
+    header = head[at][1]
+    cells = chain(head[at + 1 :], cells)
     names = {place: str(value).strip() for place, value in header.items()}
     for number, row in cells:
         yield number, {name: row.get(place, "") for place, name in names.items()}

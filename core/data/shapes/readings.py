@@ -6,13 +6,14 @@ from typing import Any
 
 from fitune.core.data.chats.speakers import role_of
 from fitune.core.data.chats.turns import speaker_of, turns_of
-from fitune.core.data.shapes.columns import FEW_VALUES, Column
+from fitune.core.data.shapes.columns import FEW_VALUES, Column, words_in
 from fitune.core.data.shapes.names import plain, roles_of
 
 CLOSE = 0.5
 """A second answer with this share of the words of the first makes it a close call which one is meant."""
 NO_WORDS = ("id", "path", "media")
 NO_QUESTION = (*NO_WORDS, "number", "date", "yes_no", "list", "object")
+PAIRED = 6
 ANSWERED = 0.5
 """Share of the chats that must hold an answer."""
 
@@ -47,7 +48,7 @@ def _chats(table: Sequence[Column]) -> Iterator[Reading]:
             continue
         first: Any = next((turn for value in column.values for turn in turns_of(value) or [] if speaker_of(turn)), {})
         fmt = "sharegpt" if "from" in first else "messages"
-        sure = column.style == "roles" or "chat" in column.roles
+        sure = (column.style == "roles" or "chat" in column.roles) and (_is_begun(column) or not _asks(table))
         yield Reading(fmt, {"messages": column.name}, sure, f"the column {column.name} holds chat turns.")
 
 
@@ -56,6 +57,16 @@ def _is_answered(column: Column) -> bool:
     chats = [turns_of(value) or [] for value in column.values]
     answered = [any(role_of(speaker_of(turn)) in ("assistant", None) for turn in chat) for chat in chats]
     return sum(answered) >= ANSWERED * len(answered)
+
+
+def _is_begun(column: Column) -> bool:
+    """True if a user speaks in the first chats; else their question may stand in another column."""
+    chats = [turns_of(value) or [] for value in column.values]
+    return any(role_of(speaker_of(turn)) in ("user", None) for chat in chats for turn in chat)
+
+
+def _asks(table: Sequence[Column]) -> bool:
+    return any("question" in column.roles and column.kind == "text" for column in table)
 
 
 def _instances(table: Sequence[Column]) -> Iterator[Reading]:
@@ -193,6 +204,8 @@ def by_content(table: Sequence[Column]) -> list[Reading]:
     if hinted := _hinted(texts):
         return [hinted]
     whole = [column for column in texts if "." not in column.name]
+    words = sum(column.words for column in whole)
+    labels = [column for column in labels if sum(map(words_in, column.values)) < words]
     if labels and 0 < len(whole) < 3 and "chat" not in whole[0].roles:
         return [_labelled(whole, max(labels, key=lambda column: "label" in column.roles))]
     if plain_texts or len(texts) == 1:
@@ -253,8 +266,13 @@ def _labelled(texts: Sequence[Column], label: Column) -> Reading:
 
 
 def pairs_of(texts: Sequence[Column]) -> list[Mapping[str, str]]:
-    """Pairs of columns, those with most words first; of two ways round that which the names speak for."""
-    pairs = [(one, other) for one in texts for other in texts if one is not other]
+    """Pairs of columns, those with most words first; of two ways round that which the names speak for.
+
+    Of many columns, the PAIRED with most words: no more pairs can be shown.
+    """
+    most = sorted(texts, key=lambda column: -column.words)[:PAIRED]
+    kept = [column for column in texts if any(column is each for each in most)]
+    pairs = [(one, other) for one in kept for other in kept if one is not other]
     pairs.sort(key=lambda pair: (-pair[0].words - pair[1].words, not _names_agree(*pair)))
     return [{"question": one.name, "answer": other.name} for one, other in pairs]
 

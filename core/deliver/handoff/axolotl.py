@@ -58,6 +58,10 @@ def not_carried(spec: TrainingSpec, kind: RowKind) -> list[str]:
         notes.append('data.packing = "auto": fitune decides by the lengths of the rows; here sample_packing says it.')
     if spec.recipe.run.vram_limit_gib is not None:
         notes.append("run.vram_limit_gib: Axolotl takes what it needs of the card.")
+    if spec.recipe.run.max_hours is not None or spec.recipe.run.stop_at is not None:
+        notes.append("run.max_hours, run.stop_at: Axolotl trains to its end.")
+    if train.save_minutes is not None:
+        notes.append("train.save_minutes: Axolotl saves by steps alone.")
     if spec.recipe.run.gpu is not None:
         notes.append("run.gpu: choose the card with CUDA_VISIBLE_DEVICES.")
     if kind.has_eval:

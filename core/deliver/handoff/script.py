@@ -5,15 +5,20 @@ the tokens and the loss mask are exactly the same, and puts the adapter on what 
 """
 
 import ast
+from inspect import getsource
 from pathlib import Path
 
 from fitune.core.deliver.handoff.quoting import call, commented
 from fitune.core.deliver.handoff.script_model import trl_model, unsloth_model
 from fitune.core.deliver.handoff.spec import TrainingSpec, is_folder
+from fitune.core.machine import OLDEST_CAPABILITY
+from fitune.core.memory import FAST_UNSLOTH, FLAT_MULTIPLE, are_named_experts, is_named
 from fitune.core.recipe import EVALS_PER_RUN, MIN_STEPS_BETWEEN, Train
 
 COPIED = ("architecture/targets.py", "architecture/model_class.py")
 """The worker's files that go along."""
+ATTENTION = "training/varlen_attention.py"
+"""The one that goes along with Unsloth's script."""
 
 ROWS = '''
 # 2. The rows: token ids, and labels that say which of them are trained
@@ -31,7 +36,7 @@ def load(name, packed):
                 if sample.first is not None and sample.first < LENGTH:  # else no trained token is left
                     rows.append({"input_ids": sample.ids[:LENGTH], "labels": sample.labels[:LENGTH]})
     data = Dataset.from_list(rows) if rows else None
-    return pack_dataset(data, LENGTH, "bfd") if packed and data else data
+    %s
 
 
 train_set, eval_set = load("train.jsonl", PACKING), load("eval.jsonl", False)
@@ -48,6 +53,9 @@ class UserError(Exception):
     """An error that a user can fix: what is wrong, and what to do."""
 
 '''
+KERNEL_NAMES = f"""Kernel = str
+OLDEST_CAPABILITY = {OLDEST_CAPABILITY}  # FlashAttention 2 needs Ampere
+"""
 DTYPE = """GPU = torch.cuda.is_available()
 DTYPE = torch.float32 if not GPU else torch.float16
 if GPU and torch.cuda.is_bf16_supported(including_emulation=False):
@@ -58,6 +66,16 @@ ALLOCATION = (
     'if os.name != "nt" and "microsoft" not in platform.release().lower():\n'
     '    os.environ.setdefault("PYTORCH_ALLOC_CONF", "expandable_segments:True")\n'
 )
+PACK = 'return pack_dataset(data, LENGTH, "bfd") if packed and data else data'
+PACK_OR_LAY_OUT = f"""if data and not packed:
+        data._unsloth_truncated_to = LENGTH  # all rows are cut: so Unsloth lays them end to end, without padding
+    {PACK}"""
+KERNEL = "install()  # torch's attention kernel for rows that lie end to end, if Unsloth finds no other\n"
+FLAT_BATCHES = f"""allow_cudnn(train_set)
+flat = "{" ".join(sorted(FAST_UNSLOTH))}".split()
+if model.config.model_type in flat and getattr(trainer.data_collator, "padding_free", False):
+    trainer.data_collator.pad_to_multiple_of = {FLAT_MULTIPLE}  # fewer different shapes
+"""
 PACKING_CHECK = """if PACKING and not trainer.args.packing:
     raise SystemExit("Unsloth can't keep packed rows of this model apart: set PACKING = False.")
 """
@@ -98,8 +116,8 @@ def script(spec: TrainingSpec, several_cards: bool = False) -> str:
         _settings(spec),
         SEVERAL_CARDS if several_cards else "",
         "\n# 1. The model, with an adapter to train\n\n",
-        unsloth_model(spec) if backend == "unsloth" else trl_model(spec, several_cards),
-        ROWS,
+        KERNEL + unsloth_model(spec) if backend == "unsloth" else trl_model(spec, several_cards),
+        ROWS.replace("%s", PACK_OR_LAY_OUT if backend == "unsloth" else PACK),
         "\n# 3. Training\n\n",
         _steps(spec, several_cards),
         CPU_TRAINER if backend == "trl" else "",
@@ -110,13 +128,18 @@ def script(spec: TrainingSpec, several_cards: bool = False) -> str:
 
 def script_files(spec: TrainingSpec, several_cards: bool = False) -> dict[str, str]:
     """run.py, and the worker's own files that it imports, with their imports from fitune replaced."""
-    copied = {Path(path).name: _worker_file(path) for path in COPIED}
-    return {"run.py": script(spec, several_cards), "render.py": render_file(), **copied}
+    with_unsloth = spec.backend == "unsloth" and not several_cards
+    copied = (*COPIED, ATTENTION) if with_unsloth else COPIED
+    files = {Path(path).name: _worker_file(path) for path in copied}
+    return {"run.py": script(spec, several_cards), "render.py": render_file(), **files}
 
 
 def _worker_file(path: str) -> str:
     text = (Path(__file__).parents[2] / "worker" / path).read_text(encoding="utf-8")
     text = text.replace("from fitune.core.errors import UserError\n", USER_ERROR)
+    text = text.replace("from fitune.core.machine import OLDEST_CAPABILITY, Kernel\n", KERNEL_NAMES)
+    readings = f"from collections.abc import Collection\n\n\n{getsource(is_named)}\n\n{getsource(are_named_experts)}\n"
+    text = text.replace("from fitune.core.memory import are_named_experts, is_named\n", readings)
     return text.replace("from fitune.core.worker.architecture.targets import", "from targets import")
 
 
@@ -161,6 +184,10 @@ def not_carried(spec: TrainingSpec, backend: str) -> list[str]:
         notes.append("train.patience: the script trains to its end, and keeps the last adapter, not the best.")
     if run.vram_limit_gib is not None:
         notes.append("run.vram_limit_gib: the script takes as much of the card as it needs.")
+    if run.max_hours is not None or run.stop_at is not None:
+        notes.append("run.max_hours, run.stop_at: the script trains to its end.")
+    if train.save_minutes is not None:
+        notes.append("train.save_minutes: the script saves by steps alone.")
     if run.gpu is not None:
         notes.append("run.gpu: the script takes the first card it sees (CUDA_VISIBLE_DEVICES).")
     deliver = spec.recipe.deliver
@@ -178,6 +205,10 @@ def _header(spec: TrainingSpec, backend: str) -> str:
         "Run it with `uv run run.py`, which installs the packages above; or install them yourself: python run.py",
         "Its folder also needs train.jsonl and eval.jsonl, the rows as fitune read and split them, and three files of",
         "fitune's own (Apache-2.0): render.py turns rows into tokens, model_class.py and targets.py know the model.",
+        *(
+            ["A fourth, varlen_attention.py, gives Unsloth the attention kernel that torch has."]
+            * (backend == "unsloth")
+        ),
         "It writes adapter/, trainer_state.json (every loss), and checkpoints in work/.",
         *spec.environment(),
         *spec.notes,
@@ -211,6 +242,7 @@ def _imports(spec: TrainingSpec, backend: str, several_cards: bool) -> str:
         f"from model_class import model_class, {'outside_text, ' if quantized else ''}whole_model": not unsloth,
         "from render import PromptOptions, ensure_template, render, text_part": True,
         "from targets import find_targets, short_names": True,
+        "from varlen_attention import allow_cudnn, install": unsloth,
     }
     return "".join(f"{line}\n" for line, needed in lines.items() if needed) + "\n"
 
@@ -287,7 +319,7 @@ def _training(spec: TrainingSpec, backend: str, several_cards: bool) -> str:
     }
     return (
         f"trainer = {call(trainer, arguments)}\n"
-        f"{FP32_ADAPTER}{PACKING_CHECK if backend == 'unsloth' else ''}"
+        f"{FP32_ADAPTER}{FLAT_BATCHES + PACKING_CHECK if backend == 'unsloth' else ''}"
         "trainer.train()\n"
         "if eval_set and trainer.state.global_step % EVAL_EVERY:\n"
         "    trainer.evaluate()\n"

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from fitune.core.forecast.cards import pace_of_all, share_of_one
 from fitune.core.forecast.duration import amount_of, estimate_duration
 from fitune.core.forecast.forecast import Forecast, forecast
 from fitune.core.forecast.pace import TYPICAL, Pace, estimate_pace
@@ -91,9 +92,12 @@ def _speed(found: Forecast) -> float:
     work = found.work
     if found.site.card is None:
         return 1 / found.pace.flops_per_token / max(1.0, work.tokens if work else 1.0)
-    row_tokens, parts = (work.row_tokens, work.micro_batches) if work else (None, None)
+    ranks, away = found.site.ranks, found.budget.offloaded_layers
+    row_tokens, parts = (work.row_tokens, work.micro_batches / ranks) if work else (None, None)
+    share = share_of_one(found.decided, ranks)
     for name in (found.site.gpu_name, TYPICAL):
-        pace = estimate_pace(found.shape, found.decided, name, row_tokens, found.budget.offloaded_layers, parts)
+        of_one = estimate_pace(found.shape, share, name, row_tokens, away, parts)
+        pace = pace_of_all(of_one, found.decided, ranks)
         if work and (time := estimate_duration(found.shape, found.decided, found.budget, pace, amount_of(work))):
             return 1 / time.total_s
         if pace.tokens_per_s:

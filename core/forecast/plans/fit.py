@@ -1,13 +1,14 @@
 """The fastest plan that fits a card, and why not the others."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from fitune.core.forecast.cards import can_be_split
 from fitune.core.forecast.forecast import Forecast
 from fitune.core.forecast.plans.candidates import Candidate, Rejected, SearchSpace
 from fitune.core.forecast.plans.search import best_plan, least_short, longest_plan, neighbours
 from fitune.core.forecast.plans.ways_out import ways_out
-from fitune.core.recipe import value_of
+from fitune.core.recipe import changed, value_of
 from fitune.core.units import GIB
 
 WORTH_PROPOSING = 1.2
@@ -38,6 +39,27 @@ class Fit:
 
 
 def fit(asked: Forecast, base_is_open: bool = False) -> Fit:
+    """The result of `fit_as_asked`, where the recipe leaves it open with the model whole on each of several cards, or
+    split over them: split only where no other plan fits, or that is clearly slower."""
+    if asked.site.ranks == 1 or asked.recipe.run.shard != "auto":
+        return fit_as_asked(asked, base_is_open)
+    whole = fit_as_asked(_with_split(asked, False), base_is_open)
+    if not can_be_split(asked.recipe, asked.shape):
+        return whole
+    split = fit_as_asked(_with_split(asked, True), base_is_open)
+    if split.plan is None or not split.plan.fits:
+        return whole
+    if whole.plan and whole.plan.fits and split.plan.speed < WORTH_PROPOSING * whole.plan.speed:
+        return whole
+    plan = replace(split.plan, set={"run.shard": True, **split.plan.set})
+    return replace(split, plan=plan, reason=f"No card has room for the whole model, or that is slower. {split.reason}")
+
+
+def _with_split(asked: Forecast, split: bool) -> Forecast:
+    return replace(asked, recipe=changed(asked.recipe, {"run.shard": split}))
+
+
+def fit_as_asked(asked: Forecast, base_is_open: bool = False) -> Fit:
     """The fastest plan that keeps length, effective batch and result of a recipe. asked: its forecast as it is.
 
     base_is_open: the base may be kept in 16 bits although the recipe says less, as nobody has asked for that. Where no

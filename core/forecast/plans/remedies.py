@@ -114,9 +114,10 @@ def _is_gentle(remedy: Remedy) -> bool:
 
 
 def can_offload(shape: Shape, recipe: Recipe, card: Card | None) -> bool:
-    """True if layers can be kept in host RAM: only Unsloth does it, only with checkpointing, and not in 8 bits."""
+    """True if layers can be kept in host RAM: only Unsloth does it, only with checkpointing, not in 8 bits, and not
+    where they are split over cards."""
     train = recipe.train
-    able = card is not None and train.backend != "trl" and train.checkpointing != "off"
+    able = card is not None and train.backend != "trl" and train.checkpointing != "off" and recipe.run.shard is not True
     return able and "int8" not in (recipe.model.quant, shape.stored_as) and len(shape.layers) > 1
 
 

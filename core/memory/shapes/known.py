@@ -63,7 +63,7 @@ def shape_of(config: Mapping[str, Any], source: str, code_of: str | None = None)
     """
     refuse_impossible(config, source)
     key = key_of(config)
-    if code_of is None and (found := shipped().get(key) or _cached(key)):
+    if code_of is None and (found := _shipped(key) or _cached(key)):
         return found
     if any(find_spec(name) is None for name in ("torch", "transformers", "peft")):
         from fitune.core.machine import add_training_stack
@@ -76,10 +76,15 @@ def shape_of(config: Mapping[str, Any], source: str, code_of: str | None = None)
 
 
 @cache
-def shipped() -> dict[str, Shape]:
-    """The shapes that fitune ships, by key; made by bench/shipped_shapes.py."""
-    table = orjson.loads(Path(__file__).with_name("shapes.json").read_bytes())
-    return {key: from_json(Shape, shape) for key, shape in table.items()}
+def shipped() -> dict[str, object]:
+    """The shapes that fitune ships, by key, in JSON; made by bench/shipped_shapes.py."""
+    table: dict[str, object] = orjson.loads(Path(__file__).with_name("shapes.json").read_bytes())
+    return table
+
+
+@cache
+def _shipped(key: str) -> Shape | None:
+    return from_json(Shape, shipped()[key]) if key in shipped() else None
 
 
 def refuse_impossible(config: Mapping[str, Any], source: str) -> None:

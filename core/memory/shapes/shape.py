@@ -12,8 +12,6 @@ from typing import Literal
 Mixer = Literal["full", "window", "linear", "mamba", "conv", "none"]
 """How a layer mixes tokens: attention to all, or within a window; linear attention (Gated DeltaNet and kin), Mamba, a
 short convolution; none, where a layer is an MLP alone."""
-FUSED_NAMES = {"gate_proj": "gate_up_proj", "up_proj": "gate_up_proj"}
-"""Names of matrices that fused experts keep together with another one, and the name of both."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,5 +191,6 @@ def is_named(path: str, names: Collection[str]) -> bool:
 def are_named_experts(path: str, names: Collection[str]) -> bool:
     """True if a recipe's target_modules name the experts at a path; gate_proj means gate_up_proj where they are
     fused."""
-    wanted = {*names, *(FUSED_NAMES[name] for name in names if name in FUSED_NAMES)}
+    fused = {"gate_proj": "gate_up_proj", "up_proj": "gate_up_proj"}
+    wanted = {*names, *(fused[name] for name in names if name in fused)}
     return path.rpartition(".")[2] in wanted

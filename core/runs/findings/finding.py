@@ -22,3 +22,9 @@ class Finding:
     """The change of the recipe that would help, by `group.key`; may be empty."""
     step: int | None = None
     """The step at which it was seen; None if it is about the whole run."""
+
+    @property
+    def text(self) -> str:
+        """The finding in a line."""
+        change = ", ".join(f"{name} = {value}" for name, value in self.set.items())
+        return f"{self.symptom} {self.evidence} {self.cause} {self.remedy}" + (f" ({change})" if change else "")

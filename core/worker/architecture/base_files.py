@@ -6,6 +6,7 @@ import orjson
 
 from fitune.core.errors import BadInput, Problem
 from fitune.core.files import read_file
+from fitune.core.memory.shapes.known import refuse_impossible
 from fitune.core.runs.checkpoints import flaw_of_header
 
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "*.tiktoken", "*.model")
@@ -38,6 +39,10 @@ def _of_config(folder: Path) -> list[Problem]:
         return [Problem(str(path), f"is no valid JSON: {error}.", FIX)]
     if not isinstance(config, dict) or not isinstance(config.get("model_type"), str):
         return [Problem(str(path), "names no model_type.", FIX)]
+    try:
+        refuse_impossible(config, str(path))
+    except BadInput as error:
+        return list(error.problems)
     return []
 
 

@@ -5,26 +5,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from fitune.core.errors import UserError
+from fitune.core.worker.architecture.model_class import model_class
 
 NO_PART_OF_THE_SHAPE = ("quantization_config", "compression_config", "quantization", "auto_map")
-
-
-def model_class(config: Any) -> Any:
-    """The auto class that a config's model is loaded with: the whole model, image tower and all, where there is one.
-
-    Raises UserError for a model that writes no text.
-    """
-    from transformers import AutoModelForCausalLM, AutoModelForImageTextToText, AutoModelForMultimodalLM
-
-    known = [
-        kind
-        for kind in (AutoModelForImageTextToText, AutoModelForMultimodalLM, AutoModelForCausalLM)
-        if type(config) in kind._model_mapping
-    ]
-    if not known:
-        message = f"transformers has no class that writes text for the model_type {config.model_type!r}."
-        raise UserError(message, "Choose a language model.")
-    return known[0]
 
 
 def build(values: Mapping[str, Any], source: str | None = None) -> Any:
@@ -33,12 +16,10 @@ def build(values: Mapping[str, Any], source: str | None = None) -> Any:
     source: folder or Hub id whose own code may run (model.trust_remote_code); None runs none.
     """
     import torch
-    from transformers import AutoModelForCausalLM
 
     logging.disable(logging.WARNING)
     config = _config(values, source)
-    remote = source is not None and "AutoModelForCausalLM" in values.get("auto_map", {})
-    kind = AutoModelForCausalLM if remote else model_class(config)
+    kind = model_class(config)
     try:
         with torch.device("meta"):
             return kind.from_config(config, dtype=torch.bfloat16, trust_remote_code=source is not None)

@@ -16,11 +16,18 @@ TENSORS_NAMED = 3
 
 def model_class(config: Any) -> Any:
     """The auto class for a config: a model that also sees is loaded with its towers, so that its adapter fits it where
-    it is used with images, too. All others are causal language models."""
+    it is used with images, too. All others are causal language models, those of a repository's own code as well.
+
+    Raises UserError for a model that writes no text.
+    """
     from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
 
-    sees = type(config) in AutoModelForImageTextToText._model_mapping
-    return AutoModelForImageTextToText if sees else AutoModelForCausalLM
+    if type(config) in AutoModelForImageTextToText._model_mapping:
+        return AutoModelForImageTextToText
+    if type(config) in AutoModelForCausalLM._model_mapping or "AutoModelForCausalLM" in getattr(config, "auto_map", {}):
+        return AutoModelForCausalLM
+    message = f"transformers has no class that writes text for the model_type {config.model_type!r}."
+    raise UserError(message, "Choose a language model.")
 
 
 def outside_text(config: Any, remote_code: bool) -> list[str] | None:

@@ -35,6 +35,8 @@ class OtherRanks:
     def __init__(self, run: Run, job: str, ranks: int, log: EventLog) -> None:
         """Start them. From now on this process is rank 0 by its environment."""
         port = _free_port()
+        # As many threads in all as one process would have: more of them wait for each other.
+        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // ranks)))
         self.log, self._told = log, threading.Lock()
         self._processes = [_start(run, job, number, ranks, port) for number in range(1, ranks)]
         os.environ.update(rank.environment(0, ranks, port))

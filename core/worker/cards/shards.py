@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from transformers import TrainerCallback
 
 from fitune.core.worker.cards.rank import rank
 
@@ -23,17 +24,32 @@ def split_layers_alone(trainer: Any) -> None:
     """Keep embedding and output head whole, where they are not trained: gathered each time, they would take more.
 
     The head is needed from the end of the forward pass to the begin of the backward pass, so each card holds it. The
-    input embedding stays in host RAM, unless it is the head, too.
+    input embedding goes to host RAM once the layers are split, unless it is the head, too.
     """
     embedding, head = trainer.model.get_input_embeddings(), trainer.model.get_output_embeddings()
     whole = [part for part in (head, embedding) if part and not any(w.requires_grad for w in part.parameters())]
     trainer.accelerator.state.fsdp_plugin.ignored_modules = whole
-    device = trainer.args.device
     if head in whole:
-        head.to(device)
+        head.to(trainer.args.device)
     if embedding in whole and (head is None or embedding.weight is not head.weight):
-        embedding.register_forward_pre_hook(lambda module, inputs: tuple(each.cpu() for each in inputs))
-        embedding.register_forward_hook(lambda module, inputs, output: output.to(device), prepend=True)
+        trainer.add_callback(EmbeddingInRam(embedding, trainer.args.device))
+
+
+class EmbeddingInRam(TrainerCallback):
+    """Looks tokens up in host RAM, and sends what is found to the card."""
+
+    def __init__(self, embedding: Any, device: torch.device) -> None:
+        self.embedding, self.device = embedding, device
+
+    def on_train_begin(self, *_: Any, **__: Any) -> None:
+        """Begin now, when the model is split: before, it may be moved to the card with the rest."""
+        self.embedding.to("cpu")
+        self.embedding.register_forward_pre_hook(self._ids_to_weight)
+        # Before the hooks that are there: one makes what comes out a leaf of the backward pass, which ends there.
+        self.embedding.register_forward_hook(lambda module, inputs, found: found.to(self.device), prepend=True)
+
+    def _ids_to_weight(self, module: Any, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return tuple(each.to(module.weight.device) for each in inputs)
 
 
 def keep_files_of_one_card(trainer: Any) -> None:

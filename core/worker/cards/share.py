@@ -4,11 +4,12 @@ The trainer deals the micro-batches out in turn, and repeats rows of the beginni
 So that no row is trained twice, empty rows fill the end up: nothing in them counts for the loss.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
 from datasets import Dataset, concatenate_datasets
+from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import RandomSampler, Sampler
 
 from fitune.core.worker.cards.rank import ranks
@@ -48,6 +49,24 @@ def share_rows(trainer: Any) -> None:
     sampler = EmptyRowsLast(len(rows), empty, args.data_seed)
     trainer.train_dataset = concatenate_datasets([rows, _empty_rows(rows, empty)]) if empty else rows
     trainer._get_train_sampler = lambda dataset=None: sampler
+
+
+def copy_adapter_alone(model: Any) -> None:
+    """Leave the frozen weights to each rank, which has loaded the same: else rank 0 sends them all when it begins."""
+    frozen = [name for name, weight in model.named_parameters() if not weight.requires_grad]
+    buffers = [name for name, _ in model.named_buffers()]
+    DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(model, [*frozen, *buffers])
+
+
+def tokens_of_rows(inputs: Mapping[str, Any]) -> torch.Tensor:
+    """The tokens of a micro-batch that are neither padding nor of empty rows; lazy, so that a card never waits."""
+    is_trained = inputs["labels"] != IGNORED
+    if "packed_seq_lengths" not in inputs:
+        return (inputs["attention_mask"] * is_trained.any(1, keepdim=True)).sum()
+    lengths = inputs["packed_seq_lengths"].to(is_trained.device)
+    ends, trained = lengths.cumsum(0), is_trained.flatten().cumsum(0)
+    before = torch.nn.functional.pad(trained[ends - 1][:-1], (1, 0))
+    return (lengths * (trained[ends - 1] > before)).sum()
 
 
 def _empty_rows(rows: Dataset, count: int) -> Dataset:

@@ -1,5 +1,6 @@
 """Callbacks of the trainer: events, the times of evaluations and checkpoints, and the stop on request."""
 
+import datetime
 import math
 import time
 from collections import deque
@@ -12,9 +13,11 @@ from transformers import TrainerCallback
 
 from fitune.core.recipe import Train, steps_between
 from fitune.core.runs import Eval, EventLog, Phase, Run, Step, Warned
-from fitune.core.worker.cards.rank import rank, total
+from fitune.core.worker.cards.rank import rank, ranks, total
+from fitune.core.worker.cards.share import tokens_of_rows
 from fitune.core.worker.memory_use import MemoryMeter
 from fitune.core.worker.scoring.held_out import HeldOut
+from fitune.core.worker.training.model_with_adapter import compiles_the_model
 from fitune.core.worker.training.packing import Rows
 from fitune.core.worker.training.recovery.schedule import set_rate
 from fitune.core.worker.training.samples import Samples
@@ -83,6 +86,9 @@ class Reporter(TrainerCallback):
         self.batches = Batches()
         self.ended_early = False
         """True if the training was ended because it could not get better."""
+        self.limit: tuple[datetime.datetime, str] | None = None
+        """The time at which the training stops, and the field that says so."""
+        self._saved_at = time.monotonic()
         self._step_began = self._memory_written = 0.0
         self._tokens: list[int | torch.Tensor] = []
 
@@ -92,7 +98,7 @@ class Reporter(TrainerCallback):
 
         def counted(model: Any, inputs: dict[str, Any], *rest: Any, **named: Any) -> Any:
             self.batches.add(inputs["input_ids"].numel())
-            self._tokens.append(tokens_of(inputs))
+            self._tokens.append(tokens_of(inputs) if ranks() == 1 else tokens_of_rows(inputs))
             return inner(model, inputs, *rest, **named)
 
         trainer.training_step = counted
@@ -125,6 +131,7 @@ class Reporter(TrainerCallback):
                 eval_every=steps_between(self.train.eval_every, state.max_steps) if held_out else None,
                 eval_tokens=held_out or None,
                 save_every=steps_between(self.train.save_every, state.max_steps),
+                compiles=compiles_the_model() or None,
             )
         )
 
@@ -138,10 +145,29 @@ class Reporter(TrainerCallback):
         )
         control.should_evaluate = self.held_out is not None and (last or step % eval_every == 0)
         control.should_save = last or step % save_every == 0
-        if total(rank() == 0 and self.run.stop.exists()) and not last:
+        if total(rank() == 0 and self._is_save_due()):
+            control.should_save = True
+        if not last and total(rank() == 0 and (self.run.stop.exists() or self._is_over())):
             control.should_save = control.should_training_stop = True
+        self._saved_at = time.monotonic() if control.should_save else self._saved_at
         if (control.should_save or control.should_evaluate) and hasattr(optimizer, "eval"):
             optimizer.eval()  # schedule_free_adamw saves other weights than it trains; the next step turns back
+
+    def _is_save_due(self) -> bool:
+        """True if train.save_minutes have passed since the last checkpoint."""
+        minutes = self.train.save_minutes
+        return minutes is not None and time.monotonic() - self._saved_at > 60 * minutes
+
+    def _is_over(self) -> bool:
+        """True once the time of the training is over; it is told then."""
+        if self.limit is None or datetime.datetime.now().astimezone() < self.limit[0]:
+            return False
+        message = (
+            f"{self.limit[1]} is reached: the training stops, with a checkpoint. To go on: fitune resume "
+            f"{self.run.name} --set {self.limit[1].partition(' ')[0]}=..."
+        )
+        self.log.write(Warned(kind="limit", message=message))
+        return True
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
         if not logs or "loss" not in logs:

@@ -15,7 +15,8 @@ from typing import Any
 
 from fitune.core.errors import UserError
 from fitune.core.machine import Kernel, grows_in_place
-from fitune.core.recipe import Recipe
+from fitune.core.memory import FAST_UNSLOTH, config_json
+from fitune.core.recipe import Model, Recipe
 from fitune.core.worker.architecture.model_class import (
     choose_expert_layout,
     model_class,
@@ -39,27 +40,47 @@ class Loaded:
     """bfloat16, float16 (older cards) or float32 (CPU): the type that the forward pass computes in."""
 
 
-def prepare(backend: str) -> None:
-    """Set the process up for "unsloth" or "trl", before the training stack is imported."""
+def prepare(backend: str, base: Model | None = None) -> None:
+    """Set the process up for "unsloth" or "trl", before the training stack is imported. base: the model to load."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("UNSLOTH_DISABLE_STATISTICS", "1")
     if backend == "unsloth":
+        if base and _is_hand_written(base):
+            os.environ.setdefault("UNSLOTH_FORCE_SINGLE_COMPILE_WORKER", "1")
         _import_unsloth()
     elif grows_in_place():  # as unsloth does: without it torch strands up to 0.7 GiB between the blocks of a step
         os.environ.setdefault("PYTORCH_ALLOC_CONF", "expandable_segments:True")
 
 
+def _is_hand_written(base: Model) -> bool:
+    """True if Unsloth has its own layers for a model. They need few kernels: a compile process for each core takes
+    longer to start (5 s on an H200) than it saves. All other models are compiled from transformers' code for minutes,
+    which the processes share."""
+    try:
+        config, _ = config_json.load_config(base.id, base.revision)
+    except UserError:  # the job says later what is wrong with it
+        return False
+    return isinstance(config, dict) and config.get("model_type") in FAST_UNSLOTH
+
+
 def _import_unsloth() -> None:
     """Import Unsloth without garbage collection, since it keeps millions of objects: on an H200 the first step comes
-    after 41 s instead of 46 s. Nor does torch start a compile process for each core."""
-    os.environ.setdefault("UNSLOTH_FORCE_SINGLE_COMPILE_WORKER", "1")
+    after 41 s instead of 46 s."""
+    compiled_code = os.environ.get("TORCHINDUCTOR_CACHE_DIR")
     gc.disable()
     import unsloth  # noqa: F401
 
     gc.freeze()
     gc.enable()
+    if compiled_code:  # unsloth_zoo drops it (patching_utils.py), so that each start of the machine compiles anew
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = compiled_code
+
+
+def compiles_the_model() -> bool:
+    """True if Unsloth has no layers of its own for the loaded model, and compiles those of transformers."""
+    return os.environ.get("UNSLOTH_USE_NEW_MODEL") == "1"
 
 
 def attention_kernel(backend: str) -> Kernel | None:
@@ -100,7 +121,7 @@ def _load_unsloth(recipe: Recipe, source: ModelFiles) -> Loaded:
     targets = find_targets(base, lora.target_modules, lora.layers)
     # Where Unsloth has no code of its own for a family it drops chosen modules whose names it does not know (Mamba,
     # convolutions), unless every part of the model is open to adapters.
-    unfiltered = {"finetune_vision_layers": True} if os.environ.get("UNSLOTH_USE_NEW_MODEL") == "1" else {}
+    unfiltered = {"finetune_vision_layers": True} if compiles_the_model() else {}
     with _explained_refusal(source):
         adapted = FastLanguageModel.get_peft_model(
             base,
@@ -145,7 +166,7 @@ def base_model(recipe: Recipe, source: ModelFiles, dtype: str) -> Any:
             source.path,
             dtype=getattr(torch, dtype),
             quantization_config=quantization,
-            device_map={"": 0 if torch.cuda.is_available() else "cpu"},
+            device_map={"": 0 if torch.cuda.is_available() and not splits(recipe) else "cpu"},
             trust_remote_code=model.trust_remote_code,
             use_safetensors=True,
         )

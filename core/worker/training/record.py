@@ -11,6 +11,7 @@ from fitune.core.machine import grows_in_place
 from fitune.core.memory import Card, shapes
 from fitune.core.recipe import Recipe
 from fitune.core.runs import Event, EventLog, GpuInfo, Phase, Run, Started, Step, Tail, Warned
+from fitune.core.worker.cards.rank import ranks
 from fitune.core.worker.memory_use import MemoryMeter
 from fitune.core.worker.training.callbacks import Batches
 
@@ -20,7 +21,7 @@ def record(run: Run, recipe: Recipe, model: Path, batches: Batches, memory: Memo
 
     model: the folder of the base model. Without a budget for it nothing is recorded.
     """
-    if not batches.speeds:
+    if not batches.speeds or ranks() > 1:  # later forecasts ask about one card
         return
     try:
         measurement = _measurement(run, recipe, model, batches, memory)

@@ -1,5 +1,6 @@
 """One training, top to bottom: the same path for both backends; TRL's SFTTrainer takes the steps."""
 
+import datetime
 import gc
 import math
 import shutil
@@ -13,9 +14,9 @@ from transformers import Trainer, TrainerState
 from trl import SFTConfig, SFTTrainer
 
 from fitune.core.errors import UserError
-from fitune.core.machine import Kernel
+from fitune.core.machine import Kernel, install_sentence, missing_kernels
 from fitune.core.memory import CONTEXT_BYTES, EXPERT_NAMES
-from fitune.core.recipe import Lora, Recipe
+from fitune.core.recipe import Lora, Recipe, deadline
 from fitune.core.runs import EventLog, Finished, Phase, Run, Started, Tail, Warned, spent_s
 from fitune.core.runs.checkpoints import choose
 from fitune.core.score import Look
@@ -24,7 +25,7 @@ from fitune.core.worker import models
 from fitune.core.worker.architecture.base_files import refuse_damaged
 from fitune.core.worker.cards.rank import first_alone, leave, rank, ranks, splits, total
 from fitune.core.worker.cards.shards import keep_files_of_one_card, split_layers_alone, whole_adapter
-from fitune.core.worker.cards.share import share_rows
+from fitune.core.worker.cards.share import copy_adapter_alone, share_rows
 from fitune.core.worker.chats.template import PromptOptions
 from fitune.core.worker.chats.time_limit import limit_template
 from fitune.core.worker.device import compute_dtype
@@ -36,7 +37,7 @@ from fitune.core.worker.scoring import job
 from fitune.core.worker.scoring.held_out import HeldOut, restore
 from fitune.core.worker.training import model_with_adapter, packing, record, saved_adapter
 from fitune.core.worker.training.callbacks import Reporter
-from fitune.core.worker.training.recovery.checkpoints import pass_over_damaged, step_of
+from fitune.core.worker.training.recovery.checkpoints import pass_over_damaged, save_when_there_is_room, step_of
 from fitune.core.worker.training.recovery.guards import guarded, save_now, starting_anew_with_less
 from fitune.core.worker.training.recovery.leaving import StopNow, terminated
 from fitune.core.worker.training.samples import CANDIDATE_ROWS, Samples, questions
@@ -75,6 +76,7 @@ def run(run: Run, log: EventLog, memory: MemoryMeter) -> None:
         loaded = model_with_adapter.load(recipe, source)
     _warn_of_unknown_modules(recipe.lora, loaded.model, log)
     _warn_of_experts(loaded.model, log)
+    _warn_of_slow_layers(loaded.model, recipe.train.backend, log)
     first_alone("start", lambda: saved_adapter.remember_start(run, loaded.model))
 
     coder = render.text_part(loaded.tokenizer)
@@ -99,6 +101,7 @@ def run(run: Run, log: EventLog, memory: MemoryMeter) -> None:
     step = step_of(checkpoint) if checkpoint else 0
     held_out = HeldOut(run, rows.looked_at, recipe.train.patience, step) if rows.looked_at else None
     reporter = Reporter(run, log, recipe.train, memory, rows, held_out, samples)
+    reporter.limit = deadline(recipe.run, datetime.datetime.now().astimezone(), time.monotonic() - began)
     trainer = make_trainer(run, recipe, loaded, rows, reporter, kernel)
     guard = guarded(trainer, run, log, coder)
     reporter.count_tokens(trainer)
@@ -111,8 +114,6 @@ def run(run: Run, log: EventLog, memory: MemoryMeter) -> None:
     leave()
     if rank() > 0:  # the rest is done once
         return
-    record.record(run, recipe, source.path, reporter.batches, memory, log)
-
     shutil.rmtree(run.path / "work", ignore_errors=True)
     chosen = None
     if trainer.state.global_step:  # one that was stopped before its first step has nothing to save
@@ -123,7 +124,13 @@ def run(run: Run, log: EventLog, memory: MemoryMeter) -> None:
             tensors = kept
         elif kept:
             restore(trainer.model, kept)
-        saved_adapter.save(run, trainer.model, loaded.tokenizer, source, tensors)
+        save_when_there_is_room(
+            lambda: saved_adapter.save(run, trainer.model, loaded.tokenizer, source, tensors),
+            run,
+            trainer.state.global_step,
+            log,
+        )
+        record.record(run, recipe, source.path, reporter.batches, memory, log)
         if not terminated.is_set():
             samples.end(trainer.model, trainer.state.global_step, trainer.state.max_steps)
             trained_s = time.monotonic() - began
@@ -200,6 +207,14 @@ def _warn_of_experts(model: Any, log: EventLog) -> None:
         log.write(Warned(kind="experts", message=message))
 
 
+def _warn_of_slow_layers(model: Any, backend: str, log: EventLog) -> None:
+    """Warn if layers of the model that are no attention lack their kernels on the card."""
+    missing = missing_kernels(model.config.model_type, backend) if torch.cuda.is_available() else ()
+    if missing:
+        cause = f"Some layers of this model are several times slower without {' and '.join(missing)}."
+        log.write(Warned(kind="kernels", message=f"{cause} {install_sentence(missing)}"))
+
+
 def _write_finished(state: TrainerState, reporter: Reporter, chosen: Look | None, elapsed_s: float) -> None:
     """Write the last event. chosen: the look at the held-out rows whose adapter is delivered."""
     losses = [entry["loss"] for entry in state.log_history if "loss" in entry]
@@ -237,6 +252,8 @@ def make_trainer(
     length = recipe.model.max_seq_length
     train_set, eval_set = packing.to_sets(rows.train, rows.looked_at, length, packed)
     args = trainer_config(recipe, loaded.dtype, run.path / "work", packed, run.name, len(train_set))
+    if ranks() > 1 and args.device.type == "cpu":
+        args._setup_devices = torch.device("cpu")  # onto "cpu:0", as it is called there, torch loads no checkpoint
     if could_be_faster(kernel):
         args.padding_free = False  # padding costs less than a kernel for each row
     if getattr(loaded.model.config.get_text_config(), "num_local_experts", None) == 0:
@@ -260,6 +277,8 @@ def make_trainer(
     if splits(recipe):
         split_layers_alone(trainer)
         keep_files_of_one_card(trainer)
+    elif ranks() > 1:
+        copy_adapter_alone(trainer.model)
     if reporter.held_out:
         reporter.held_out.listen(trainer)
         trainer.args.eval_on_start = not reporter.held_out.looks.looks

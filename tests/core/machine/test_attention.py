@@ -6,7 +6,15 @@ from pathlib import Path
 import pytest
 
 from fitune.core.machine import attention
-from fitune.core.machine.attention import Kernel, Packages, check_attention, expected_kernel
+from fitune.core.machine.attention import (
+    Kernel,
+    Packages,
+    check_attention,
+    check_layers,
+    expected_kernel,
+    install_sentence,
+    missing_kernels,
+)
 from fitune.core.machine.gpu import Gpu
 
 PINNED = Packages("2.11.0", xformers="0.0.35")
@@ -69,3 +77,31 @@ def test_without_packages_there_is_nothing_to_use(monkeypatch: pytest.MonkeyPatc
     found = attention.installed(None, None)
     assert not found.xformers_fits
     assert expected_kernel(found, (9, 0)) == "one by one"
+
+
+@pytest.mark.parametrize(
+    ("model_type", "backend", "there", "missing"),
+    [
+        ("llama", "trl", (), ()),
+        ("qwen3_next", "unsloth", (), ()),
+        ("qwen3_5_moe_text", "trl", (), ("flash-linear-attention",)),
+        ("kimi_linear", "trl", ("fla",), ()),
+        ("falcon_h1", "unsloth", (), ("causal-conv1d", "mamba-ssm")),
+        ("mamba2", "trl", ("causal_conv1d",), ("mamba-ssm",)),
+    ],
+)
+def test_models_with_other_layers_need_packages(
+    model_type: str, backend: str, there: tuple[str, ...], missing: tuple[str, ...]
+) -> None:
+    assert missing_kernels(model_type, backend, there.__contains__) == missing
+
+
+def test_the_doctor_tells_what_other_layers_lack_and_the_command_that_helps() -> None:
+    whole = check_layers(True, lambda _: True)
+    assert (whole.status, whole.fix) == ("ok", "")
+    lean = check_layers(False, lambda _: False)
+    assert lean.status == "ok", "of no matter to who trains other models"
+    assert "slow without flash-linear-attention" in lean.text
+    assert lean.fix.endswith("flash-linear-attention causal-conv1d mamba-ssm --no-build-isolation")
+    assert "Qwen3-Next) has its kernels" in check_layers(True, lambda _: False).text
+    assert install_sentence(("flash-linear-attention",)).endswith(" flash-linear-attention")

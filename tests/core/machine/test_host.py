@@ -112,3 +112,11 @@ def test_versions_of_the_stack_are_read_without_importing_any_of_it() -> None:
     assert done.stdout.strip() == "[]"
     assert detect().versions["textual"] is not None
     assert len(STACK) == len(set(STACK))
+
+
+@pytest.mark.parametrize("asked", ["auto", "unsloth", "trl"])
+def test_a_model_in_which_unsloth_was_stuck_is_trained_with_trl_unless_unsloth_is_asked_for(asked: str) -> None:
+    gpu = Gpu(0, "GPU-x", "NVIDIA H200", 2**37, 2**37, 0, compute_capability=(9, 0))
+    chosen, reason = choose_backend(asked, gpu, {"torch": "2.11.0", "unsloth": "2026.10.7"}, "qwen3_5")
+    assert chosen == ("unsloth" if asked == "unsloth" else "trl")
+    assert asked != "auto" or "Qwen3.5" in reason

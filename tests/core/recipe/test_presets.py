@@ -41,6 +41,23 @@ def test_each_preset_is_a_recipe_for_each_of_its_models(name: str) -> None:
         assert parse(tomllib.loads(to_toml(recipe)), "again") == recipe
 
 
+def test_each_model_has_a_note_and_each_note_its_model() -> None:
+    offered = {model for preset in presets.load_all() for model in preset.models}
+    assert offered == set(presets.model_notes())
+    assert all(note.good_for.endswith(".") and note.licence for note in presets.model_notes().values())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_todays_models_come_first_and_what_was_measured_names_its_model(name: str) -> None:
+    preset = presets.find(name)
+    if preset.card_gib:  # without a card the smallest comes first
+        classics = [presets.model_notes()[model].year <= presets.CLASSIC for model in preset.models]
+        assert classics == sorted(classics)
+    assert {each.model for each in preset.evidence} <= set(preset.models)
+    assert preset.measured("another/model") is None
+    assert preset.told_evidence.startswith("measured" if preset.measured(preset.models[0]) else "estimated")
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_the_command_in_a_presets_file_is_the_one_that_trains_it(name: str) -> None:
     preset = presets.find(name)

@@ -34,14 +34,17 @@ def test_unsloth_lays_rows_behind_each_other_and_trl_pads_them(recipe: Callable[
 
 def test_packed_rows_are_fewer_and_full(recipe: Callable[..., Recipe]) -> None:
     asked = recipe(
-        model={"max_seq_length": 100}, data={"eval_fraction": 0.0}, train={"backend": "unsloth", "micro_batch": 1}
+        model={"max_seq_length": 100},
+        data={"eval_fraction": 0.0, "packing": True},
+        train={"backend": "unsloth", "micro_batch": 1},
     )
     rows = rows_of(*[25] * 4000)
     work = workload(rows, asked)
     assert (work.packing.packed, work.row_tokens, work.packing.steps) == (True, 100, 250)
     assert work.tokens == pytest.approx(100_000)
-    assert with_packing_decided(asked, rows)[0].data.packing is True
-    assert asked.data.packing == "auto"
+    open_ended = recipe(model={"max_seq_length": 100}, train={"backend": "unsloth", "micro_batch": 1})
+    assert with_packing_decided(open_ended, rows)[0].data.packing is False
+    assert open_ended.data.packing == "auto"
 
 
 def test_held_out_rows_and_rows_without_an_answer_left_are_not_trained(recipe: Callable[..., Recipe]) -> None:

@@ -2,12 +2,16 @@
 
 import gc
 import importlib
+import json
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from fitune.core.recipe import Model
 from fitune.core.runs.run import Run
 from fitune.core.worker.__main__ import _set_environment
 from fitune.core.worker.training import model_with_adapter
@@ -25,17 +29,50 @@ def test_what_libraries_write_lies_with_the_run_or_beside_all_runs(
     assert os.environ["WANDB_DIR"] == "/mine", "what the user set stays"
 
 
+def test_compiled_code_is_kept_for_the_next_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "environ", {})
+    _set_environment(Run(tmp_path / "runs" / "it"), None)
+    with _unsloth("import os\ndel os.environ['TORCHINDUCTOR_CACHE_DIR']\n", tmp_path, monkeypatch):
+        model_with_adapter.prepare("unsloth")
+    assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == str(tmp_path / "cache" / "inductor"), "unsloth_zoo drops it"
+    assert os.environ["TRITON_CACHE_DIR"] == str(tmp_path / "cache" / "triton")
+
+
 def test_unsloth_is_imported_without_a_search_for_garbage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "unsloth.py").write_text("import gc\nlooked = gc.isenabled()\n")
-    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    with _unsloth("import gc\nlooked = gc.isenabled()\n", tmp_path, monkeypatch):
+        model_with_adapter.prepare("unsloth")
+        assert not sys.modules["unsloth"].looked
+        assert gc.isenabled()
+        assert gc.get_freeze_count() > 0
+
+
+@pytest.mark.parametrize(("model_type", "processes"), [("llama", "1"), ("qwen3_5", None), (None, None)])
+def test_only_compiled_models_get_a_compile_process_for_each_core(
+    model_type: str | None, processes: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": model_type}))
+    with _unsloth("", tmp_path, monkeypatch):
+        model_with_adapter.prepare("unsloth", Model(id=str(tmp_path)))
+    assert os.environ.get("UNSLOTH_FORCE_SINGLE_COMPILE_WORKER") == processes
+
+
+def test_a_base_that_is_not_there_is_no_concern_of_the_preparation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with _unsloth("", tmp_path, monkeypatch):
+        model_with_adapter.prepare("unsloth", Model(id=str(tmp_path / "absent")))
+
+
+@contextmanager
+def _unsloth(text: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A module `unsloth` with this text."""
+    (folder / "unsloth.py").write_text(text)
+    monkeypatch.setattr(sys, "path", [str(folder), *sys.path])
     monkeypatch.delitem(sys.modules, "unsloth", raising=False)
     monkeypatch.setattr(os, "environ", dict(os.environ))
     importlib.invalidate_caches()
     try:
-        model_with_adapter.prepare("unsloth")
-        assert not sys.modules.pop("unsloth").looked
-        assert gc.isenabled()
-        assert gc.get_freeze_count() > 0
+        yield
     finally:
+        sys.modules.pop("unsloth", None)
         gc.unfreeze()
-    assert os.environ["UNSLOTH_FORCE_SINGLE_COMPILE_WORKER"] == "1"

@@ -75,7 +75,7 @@ def test_the_summary_tells_tokens_and_packing(recipe: Callable[..., Recipe]) -> 
     lines = summary_lines(rows_of(*[(100, 20)] * 50), recipe(data={"eval_fraction": 0}))
     assert lines[0] == "50 rows of 5,000 tokens, the longest 100"
     assert lines[1] == "about 4,000 tokens are trained in an epoch (80 % of all)"
-    why = "not packed: too few steps would remain"
+    why = "not packed: a step would hold more rows, and an epoch teach less"
     assert lines[3] == f"{why} (50 short rows would become 3 long ones); 7 steps in all"
 
 

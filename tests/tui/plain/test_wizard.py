@@ -56,16 +56,18 @@ def test_five_empty_lines_and_one_to_look_at_the_rows_start_a_run(
     begun: list[Recipe], answer: Callable[..., int]
 ) -> None:
     assert answer(*[""] * 6) == 0
-    assert begun[0].model.id == "unsloth/Llama-3.1-8B-Instruct"
+    assert begun[0].model.id == "Qwen/Qwen3-8B"
     assert begun[0].data.source == "rows.jsonl"
 
 
 def test_the_fastest_plan_is_proposed_and_u_undoes_it(
     begun: list[Recipe], answer: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
+    rows = Path("rows.jsonl")
+    rows.write_text(rows.read_text() * 200)  # in a few steps there is nothing to gain
     answer(*[""] * 6)
     assert "Plan: " in (said := capsys.readouterr().err)
-    assert "times as fast as the recipe as it is." in said
+    assert re.search(r"faster than|times as fast as", said)
     answer(*[""] * 5, "u", "")
     fast, plain_one = (each.train for each in begun)
     assert fast.micro_batch > plain_one.micro_batch == 2

@@ -3,10 +3,11 @@
 import os
 import shutil
 import sys
+from io import StringIO
 
 import pytest
 
-from fitune.tui.text.format import hanging, table
+from fitune.tui.text.format import hanging, table, wrapped
 
 SAID = "a copy of the largest matrix, with-hyphens, and its scales"
 
@@ -47,3 +48,19 @@ def test_in_a_narrow_terminal_the_first_column_stands_over_the_others(monkeypatc
     assert told == "RUN\n  STATUS    STEP\na-run-with-a-name\n  finished   6/6"
     monkeypatch.setattr(shutil, "get_terminal_size", lambda: os.terminal_size((33, 24)))
     assert len(table(TABLE).splitlines()) == 2, "it just fits"
+
+
+class Terminal(StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_lines_break_between_words_under_their_indent_on_a_terminal_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.get_terminal_size", lambda: os.terminal_size((31, 24)))
+    text = "   4. a line of more words than the terminal has room\nshort"
+    assert wrapped(text, StringIO()) == text
+    assert wrapped(text, Terminal()).split("\n") == [
+        "   4. a line of more words",
+        "   than the terminal has room",
+        "short",
+    ]

@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
+from fitune.core.runs import EventLog, Finished, Score, Started
 from fitune.core.runs.run import Run
 from fitune.tui.cli import parser
-from fitune.tui.watch.ending import repeat_command
+from fitune.tui.watch.ending import ending, repeat_command
+from tests import fake_worker
 
 
 @pytest.mark.parametrize(
@@ -29,6 +31,8 @@ from fitune.tui.watch.ending import repeat_command
         ("push", {"repo": "me/it"}, "fitune push mine --repo ID"),
         ("export", [], "fitune export mine --gguf KIND"),
         ("merge", None, "fitune merge mine"),
+        ("score", {"data": None, "rows": None}, "fitune score mine"),
+        ("score", {"data": "/a b.jsonl", "rows": 9}, "fitune score mine --data '/a b.jsonl' --rows 9"),
     ],
 )
 def test_it_is_the_wish_as_it_was_typed(tmp_path: Path, job: str, wish: Any, expected: str) -> None:
@@ -38,3 +42,18 @@ def test_it_is_the_wish_as_it_was_typed(tmp_path: Path, job: str, wish: Any, exp
         (run.path / f"{job}.json").write_text(json.dumps(wish))
     assert repeat_command(run, job) == expected
     assert parser().parse_args(shlex.split(expected)[1:]).command == job
+
+
+@pytest.mark.parametrize(("word", "mark"), [("better", "OK"), ("worse", "WARN"), ("no different", "WARN")])
+def test_the_verdict_stands_at_the_end(fitune_home: Path, word: str, mark: str) -> None:
+    run = Run(fake_worker.make_run(fitune_home))
+    log = EventLog(run.events, "train")
+    log.write(Started())
+    log.write(Score(word=word, metric="match", rows=64, base=0.5, tuned=0.9, low=0.3, high=0.5, p=0.001))
+    log.write(Finished(steps=3, elapsed_s=2.0))
+    found = ending(run, "finished", run.state())
+    assert found.mark == mark
+    assert "in 58 of 64 held-out rows, before in 32" in found.sentence
+    log = EventLog(run.events, "train")
+    log.write(Started())
+    assert run.state().score is None, "a training that goes on has none"

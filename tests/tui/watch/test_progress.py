@@ -135,6 +135,17 @@ def test_the_phases_of_a_training_begin_with_its_worker_and_end_with_those_to_co
     assert [(phase.name, phase.began_s) for phase in progress.current_phases(run, silent=True)] == [("import", 2000.0)]
 
 
+def test_a_first_step_that_waits_for_compiled_code_says_so(tmp_path: Path) -> None:
+    progress, compiling = RunProgress(), Phase(name="train", total_steps=9, compiles=True)
+    event = Event(seq=1, t=1030.0, job="train", data=compiling)
+    assert event_line(event, progress) == (
+        "training: 9 steps, first compiling for this model: some minutes the first time"
+    )
+    progress.apply(event)
+    [phase] = progress.current_phases(Run(make_run(tmp_path)))
+    assert phase.text == "training (compiling for this model: some minutes the first time)"
+
+
 def test_a_model_that_is_loaded_shows_how_much_of_it_is_there(tmp_path: Path) -> None:
     log = tmp_path / "worker.log"
     log.write_text("Loading weights:   0%|  | 0/272\rLoading weights:  44%|██ | 120/272 [00:01<00:02, 81.2it/s]")

@@ -122,7 +122,7 @@ def test_before_the_first_step_it_is_promised_that_the_run_needs_no_window() -> 
         ({}, ""),
     ],
 )
-def test_what_was_measured_stands_beside_what_was_predicted(told: dict[str, int | None], words: str) -> None:
+def test_what_was_measured_stands_beside_what_was_predicted(told: dict[str, Any], words: str) -> None:
     said = memory(Snapshot("running", RunState(memory=Memory(**{"predicted": None, **told}))), False).plain
     assert re.fullmatch(words, said)
     assert len(said) < 80

@@ -32,7 +32,7 @@ async def test_check_01_five_enters_lead_from_the_start_to_a_run(wizard: New) ->
     assert app.begun is not None
     recipe = app.begun.recipe()
     assert recipe.data.source.endswith("rows.jsonl")
-    assert recipe.model.id == "unsloth/Llama-3.1-8B-Instruct"
+    assert recipe.model.id == "Qwen/Qwen3-8B"
 
 
 async def test_a_typed_path_costs_four_keys_besides_and_one_more_to_read_it(wizard: New, home: Path) -> None:

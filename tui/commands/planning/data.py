@@ -31,8 +31,7 @@ class PackingDocument:
     packed: bool
     """True if rows are packed, several to one of full length."""
     why: str
-    """asked, refused: the recipe says so. little_gain, too_few_steps, max_steps: why "auto" does not. short_rows: why
-    it does."""
+    """asked, refused: the recipe says so. little_gain, larger_steps: why "auto" does not."""
     rows: int
     """Rows to train on."""
     packed_rows: int
@@ -184,6 +183,8 @@ def print_report(report: Report) -> None:
     _say(f"{clean(report.source)}: {usable} of {report.rows_read:,}, {report.kind}")
     if report.general:
         _say(numbered("with {n} general row[|s] mixed in (data.replay)", report.general))
+    if report.labels:
+        _say(clean(f"labels: {', '.join(f'{name} {share:.0%}' for name, share in report.labels.items())}", 400))
     if report.languages:
         _say(f"answers in: {', '.join(f'{name} {share:.0%}' for name, share in report.languages.items())}")
     for line in left_out_lines(report):

@@ -31,6 +31,9 @@ def run(args: argparse.Namespace) -> int:
         print(hanging("    ", document.whom))
         print(hanging("    ", "; ".join(part for part in (document.evidence, pace, host, models) if part)))
         print(f"    {presets.find(document.id).command}")
+    print("\nWhat the models are good for, and their licences. One of them: --set model.id=NAME")
+    for model in dict.fromkeys(model for document in documents for model in document.models):
+        print(hanging("    ", f"{model}: {presets.model_notes()[model]}"))
     return ExitCode.DONE
 
 
@@ -55,5 +58,5 @@ def described(preset: Preset, now: Forecast) -> PresetDocument:
         verdict=now.verdict,
         shortages=tuple(shortage.sentence for shortage in now.shortages),
         tokens_per_s=now.pace.tokens_per_s,
-        evidence=str(preset.evidence[0]) if preset.evidence else "estimated",
+        evidence=preset.told_evidence,
     )

@@ -11,6 +11,7 @@ from fitune.core import runs
 from fitune.core.errors import ExitCode
 from fitune.core.recipe import Recipe
 from fitune.core.runs import Finished, Run, Status, Step, Tail
+from fitune.core.score import Verdict, scores, sentence
 from fitune.tui.text import UNKNOWN, as_ascii_json, clean, count, duration, gib, number, rate, table
 
 
@@ -34,6 +35,10 @@ class Result:
     """The most memory that was measured: of the GPU, else of the RAM."""
     tokens_per_s: float | None
     """Tokens trained on a second: the median over the steps."""
+    verdict: str | None
+    """The verdict of its newest score, against its base model: better, no different, worse or can't tell."""
+    score: float | None
+    """The tuned model by the metric of that score: the share of right answers, or for free text the loss."""
 
 
 RESULTS: dict[str, tuple[str, Callable[[Any], str]]] = {
@@ -45,6 +50,8 @@ RESULTS: dict[str, tuple[str, Callable[[Any], str]]] = {
     "elapsed_s": ("time", duration),
     "peak_bytes": ("memory at the peak", gib),
     "tokens_per_s": ("pace, median", rate),
+    "verdict": ("against its base", lambda word: word or UNKNOWN),
+    "score": ("score of the tuned model", number),
 }
 """The shown fields of Result, each with its label and its format."""
 
@@ -59,6 +66,9 @@ class ComparisonDocument:
     """The settings that differ, by `group.key`, with the value of each run."""
     results: dict[str, tuple[Any, Any]]
     """The fields of Result, with the value of each run."""
+    paired: Verdict | None
+    """The second run's tuned model against the first one's, on the rows that both scored; `base` is the first. null
+    where they share none, or were scored by another metric."""
 
 
 def run(args: argparse.Namespace) -> int:
@@ -69,7 +79,8 @@ def run(args: argparse.Namespace) -> int:
     results = [result(name) for name in pair]
     if args.json:
         by_name = {key: (getattr(results[0], key), getattr(results[1], key)) for key in RESULTS}
-        print(as_ascii_json(asdict(ComparisonDocument((pair[0].name, pair[1].name), settings, by_name))))
+        document = ComparisonDocument((pair[0].name, pair[1].name), settings, by_name, paired(*pair))
+        print(as_ascii_json(asdict(document)))
         return ExitCode.DONE
     rows = [("", pair[0].name, pair[1].name)]
     rows += [(key, setting_text(one), setting_text(other)) for key, (one, other) in settings.items()]
@@ -79,7 +90,15 @@ def run(args: argparse.Namespace) -> int:
         for key, (label, show) in RESULTS.items()
     ]
     print(table([[clean(text, 60) for text in row] for row in rows]))
+    if verdict := paired(*pair):
+        print(f"\n{clean(pair[1].name, 60)} against {clean(pair[0].name, 60)}, on the same rows: {sentence(verdict)}")
     return ExitCode.DONE
+
+
+def paired(one: Run, other: Run) -> Verdict | None:
+    """The second run's tuned model against that of the first, on the rows that both have scored."""
+    first, second = scores.read(one.path), scores.read(other.path)
+    return scores.compared(first, second) if first and second else None
 
 
 def differences(one: Recipe, other: Recipe) -> dict[str, list[Any]]:
@@ -113,6 +132,8 @@ def result(run: Run) -> Result:
         elapsed_s=end.elapsed_s if isinstance(end, Finished) else None,
         peak_bytes=(memory.peak_device or memory.peak_host) if memory else None,
         tokens_per_s=median(paces) if paces else None,
+        verdict=state.score.word if state.score else None,
+        score=state.score.tuned if state.score else None,
     )
 
 

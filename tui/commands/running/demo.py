@@ -8,7 +8,7 @@ from fitune.core.errors import ExitCode, UserError
 from fitune.core.recipe import load, presets_dir
 from fitune.core.runs import Run
 from fitune.core.score import scores
-from fitune.tui.text import clean
+from fitune.tui.text import clean, wrapped
 from fitune.tui.watch.follow import follow_to_end
 from fitune.tui.watch.score_text import score_lines
 
@@ -27,9 +27,9 @@ def run(args: argparse.Namespace) -> int:
     sets += [] if args.steps is None else [f"train.max_steps={args.steps}", f"train.eval_every={args.steps}"]
     recipe = load.load(folder / "recipe.toml", sets)
     begun = jobs.begin(recipe, preset="demo", share_gpu=True)
-    print(f"Demo: {recipe.model.id} {TASK}", file=sys.stderr)
+    print(wrapped(f"Demo: {recipe.model.id} {TASK}", sys.stderr), file=sys.stderr)
     for note in (begun.backend_reason, *begun.notes):
-        print(clean(note), file=sys.stderr)
+        print(wrapped(clean(note), sys.stderr), file=sys.stderr)
     return follow_to_end(begun.run) or show(begun.run)
 
 

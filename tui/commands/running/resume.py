@@ -2,18 +2,28 @@
 
 import argparse
 import sys
+from collections.abc import Sequence
 
 from fitune.core import jobs, runs
 from fitune.core.errors import ExitCode, UserError
 from fitune.core.recipe import changed, changes_on_resume, value_of
+from fitune.core.runs import Run
 from fitune.core.runs.checkpoints import choose
+from fitune.core.runs.post_mortem import cause_of_death
 from fitune.tui.text import clean
 from fitune.tui.watch.follow import follow_to_end
 
 
 def run(args: argparse.Namespace) -> int:
     """Exit status as `train`. Raises UserError if the run is alive or complete, or a setting can't change any more."""
-    run = runs.find(runs.home(), args.run)
+    home = runs.home()
+    if args.all:
+        if args.run or args.set or args.gpus:
+            raise UserError("--all takes neither a run nor changes.", "Resume that run by itself.")
+        return resume_all(runs.all_runs(home))
+    if args.run is None:
+        raise UserError("Which run?", "Name it, or resume all that were killed: fitune resume --all")
+    run = runs.find(home, args.run)
     recipe = run.recipe()  # one that can't be read is told here, and not by a worker after half a minute
     if run.state().trained and run.has_adapter():  # a removed adapter is made again from the last checkpoint
         raise UserError(f"{run.name} has finished.", f"Its adapter is in {run.adapter}")
@@ -31,3 +41,32 @@ def run(args: argparse.Namespace) -> int:
         print(f"Running by itself ({how}). Watch it: fitune watch {name}", file=sys.stderr)
         return ExitCode.DONE
     return follow_to_end(run)
+
+
+def resume_all(all_runs: Sequence[Run]) -> int:
+    """Resume each training that was killed, but not by `fitune stop --now`, the oldest first: one on a card.
+
+    Exit status 0; 1 if one could not be resumed for another reason than a busy card.
+    """
+    status = ExitCode.DONE
+    killed = [run for run in reversed(all_runs) if _was_training(run)]
+    for run in killed:
+        try:
+            jobs.start(run, "train")
+            print(clean(run.name))
+        except UserError as error:
+            print(clean(f"{run.name}: {error}", 500), file=sys.stderr)
+            status = status if "is held by the run" in error.message else ExitCode.FAILED
+    if not killed:
+        print("No training was killed.", file=sys.stderr)
+    return status
+
+
+def _was_training(run: Run) -> bool:
+    """True if the run's worker trained when it was killed, and nobody had asked for that."""
+    try:
+        status, state = run.current()
+    except UserError:  # events.jsonl is no file
+        return False
+    trained_last = (run.silent_job(state) or state.job) == "train"
+    return status == "killed" and trained_last and "as asked" not in (cause_of_death(run) or "")

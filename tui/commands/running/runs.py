@@ -7,10 +7,11 @@ from math import isfinite
 
 from fitune.core import runs
 from fitune.core.errors import ExitCode, UserError
-from fitune.core.runs import Run, RunState, Status
+from fitune.core.runs import LIVE, Run, RunState, Status
+from fitune.core.runs.findings import findings
 from fitune.tui.text import as_ascii_json, clean, clock, gib, number, table
 
-HEADINGS = ["RUN", "STATUS", "STEP", "LOSS", "MEMORY", "STARTED"]
+HEADINGS = ["RUN", "STATUS", "STEP", "LOSS", "VERDICT", "MEMORY", "STARTED"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,8 @@ class RunDocument:
     """Optimizer steps of the whole training."""
     loss: float | None
     """Loss of the newest step, in nats a token; null also where it is NaN."""
+    verdict: str | None
+    """The verdict of its newest score: better, no different, worse or can't tell."""
     created: float | None
     """UTC seconds."""
     silent_s: float | None
@@ -46,6 +49,8 @@ class RunDocument:
     """The same, as the budget said it before."""
     checkpoint: str | None
     """The name of the newest checkpoint's folder."""
+    findings: tuple[str, ...]
+    """What is wrong with a training that works now, by its numbers: a sentence or more each."""
 
 
 def run(args: argparse.Namespace) -> int:
@@ -62,8 +67,9 @@ def run(args: argparse.Namespace) -> int:
     elif documents:
         print(table([HEADINGS, *map(row, documents)], numbers={2, 3}))
         for document in documents:
-            if document.problem:
-                print(clean(f"{document.name}: {document.problem}"))
+            for text in (document.problem, *document.findings):
+                if text:
+                    print(clean(f"{document.name}: {text}", 500))
     return ExitCode.DONE
 
 
@@ -74,6 +80,7 @@ def row(described: RunDocument) -> list[str]:
         described.status,
         f"{described.step or 0}/{described.total_steps or '?'}",
         "" if described.loss is None else number(described.loss),
+        clean(described.verdict or "", 20),
         memory(described),
         clock(described.created) if described.created else "",
     ]
@@ -112,9 +119,11 @@ def describe(run: Run) -> RunDocument:
         step=step.step if step else None,
         total_steps=state.total_steps,
         loss=step.loss if step and step.loss is not None and isfinite(step.loss) else None,
+        verdict=state.score.word if state.score else None,
         created=created,
         silent_s=run.silent_s(),
         peak_bytes=(memory.peak_host if memory.reserved is None else memory.peak_device) if memory else None,
         predicted_bytes=memory.predicted if memory else None,
         checkpoint=checkpoint.name if checkpoint else None,
+        findings=tuple(found.text for found in findings(run.state())) if status in LIVE and run.trains() else (),
     )

@@ -18,6 +18,7 @@ from fitune.core.data import Report
 from fitune.core.errors import UserError
 from fitune.core.runs import Run
 from fitune.core.tokens import findings
+from fitune.tui.data.example_file import ASKED, FileChoices
 from fitune.tui.data.report_text import better_length, headline, mapping_lines, rendering_line
 from fitune.tui.text import safe
 from fitune.tui.widgets.choices import ChoiceList
@@ -28,16 +29,7 @@ from fitune.tui.wizard.draft import Draft, prepared, recipe, reset_field, set_fi
 from fitune.tui.wizard.fields import all_fields
 from fitune.tui.wizard.options import THINKING, data_suggestions, thinking_choices
 from fitune.tui.wizard.screens import data_reader
-from fitune.tui.wizard.screens.data_reader import (
-    NotRead,
-    NotRendered,
-    Read,
-    Reading,
-    Rendered,
-    Rendering,
-    read_rows,
-    render_rows,
-)
+from fitune.tui.wizard.screens.data_reader import NotRead, NotRendered, Read, Reading, Rendered, Rendering
 from fitune.tui.wizard.screens.data_views import VIEWS, draw
 from fitune.tui.wizard.screens.step import StepScreen
 from fitune.tui.wizard.steps import Forward
@@ -60,9 +52,9 @@ class DataScreen(StepScreen):
 
     def __init__(self, draft: Draft) -> None:
         super().__init__(draft)
-        self.suggestions = data_suggestions(Path.cwd())
-        if not draft.source and self.suggestions:
-            self.draft = set_field(draft, "data.source", self.suggestions[0])
+        self.choices = FileChoices(data_suggestions(Path.cwd()))
+        if not draft.source and self.choices.files:
+            self.draft = set_field(draft, "data.source", self.choices.files[0])
         self.began_s = time.monotonic()
         self.view, self.example = VIEWS[0], 0
         self.job: Run | None = None
@@ -116,6 +108,7 @@ class DataScreen(StepScreen):
         draft = reset_field(self.draft, "data.columns")
         self.draft = replace(set_field(draft, event.name, event.text.strip()), report=None)
         self.stop_looking()
+        self.choices.asks_task = False
         self.say("Enter reads it." if self.draft.source else "Type a path, or choose a file below.")
         self.list_files()
         self.show()
@@ -137,7 +130,7 @@ class DataScreen(StepScreen):
             self.leave_with(Forward(self.draft))
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
-        """A file, or a mapping where the report is not sure, or whether the model shall think."""
+        """A file, the offer to write one, a mapping where the report is not sure, or whether the model shall think."""
         report = self.draft.report
         if report is not None and report.candidates:
             mapping = json.dumps(dict(report.candidates[event.option_index]))
@@ -145,14 +138,28 @@ class DataScreen(StepScreen):
         elif report is not None:
             choice = thinking_choices(self.draft)[event.option_index]
             self.draft = set_field(self.draft, "data.thinking", choice.value)
-        else:
-            self.query_one(FieldInput).value = self.suggestions[event.option_index]
-            self.draft = set_field(self.draft, "data.source", self.suggestions[event.option_index])
+        elif not self.choose_file(event.option_index):
+            return
         self.query_one(FieldInput).focus()
         if self.draft.report is None:
             self.start_reading()
         else:
             self.start_rendering()
+
+    def choose_file(self, number: int) -> bool:
+        """Take the file of a line; False where there is none yet."""
+        try:
+            name = self.choices.choose(number)
+        except UserError as error:
+            self.say(f"ERROR {error}")
+            return False
+        if name is None:
+            self.say(ASKED)
+            self.list_files()
+            return False
+        self.query_one(FieldInput).value = name
+        self.draft = set_field(self.draft, "data.source", name)
+        return True
 
     def on_view_chosen(self, event: ViewChosen) -> None:
         self.view = event.name
@@ -195,7 +202,7 @@ class DataScreen(StepScreen):
         self.began_s = time.monotonic()
         self.say("Reading ...")
         try:
-            read_rows(self, self.draft)
+            data_reader.read_rows(self, self.draft)
         except UserError as error:
             self.say(f"ERROR {error}")
 
@@ -203,7 +210,7 @@ class DataScreen(StepScreen):
         """The rows are known already, but not their tokens."""
         self.began_s = time.monotonic()
         try:
-            render_rows(self, self.draft)
+            data_reader.render_rows(self, self.draft)
         except UserError as error:
             self.say(f"ERROR {error}")
 
@@ -289,8 +296,8 @@ class DataScreen(StepScreen):
         return better_length(found, recipe(self.draft)) if found else None
 
     def list_files(self) -> None:
-        """Offer the files of this folder."""
-        self.query_one(ChoiceList).offer(self.suggestions if self.draft.report is None else ())
+        """Offer the files of this folder, or to write one."""
+        self.query_one(ChoiceList).offer(self.choices.lines() if self.draft.report is None else ())
 
     def say(self, text: str) -> None:
         """The state of the reading, above the rows."""

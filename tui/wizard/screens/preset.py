@@ -10,13 +10,14 @@ from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import OptionList, Static
 
+from fitune.core.recipe import Preset, presets
 from fitune.tui.text import safe
 from fitune.tui.widgets.choices import ChoiceList
 from fitune.tui.widgets.dialogs import AskDialog
 from fitune.tui.wizard import steps
-from fitune.tui.wizard.draft import Draft, changed_settings, use_preset, without_settings
-from fitune.tui.wizard.forecast_text import COLOURS, WORDS
-from fitune.tui.wizard.options import PresetChoice, card_gib_of, kept_changes, preset_choices
+from fitune.tui.wizard.draft import Draft, changed_settings, next_model, use_preset, without_settings
+from fitune.tui.wizard.forecast_text import COLOURS, WORDS, DraftForecast
+from fitune.tui.wizard.options import PresetChoice, card_gib_of, kept_changes, model_lines, preset_choices
 from fitune.tui.wizard.screens.step import StepScreen
 from fitune.tui.wizard.widgets.budget_panel import BudgetPanel
 
@@ -29,6 +30,8 @@ class PresetScreen(StepScreen):
     NAME: ClassVar[steps.Name] = "preset"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+g", "plan", "Another card", key_display="^g"),
+        Binding("left", "model(-1)", "Model before", show=False, priority=True),
+        Binding("right", "model(1)", "Model", key_display="←→", priority=True),
         Binding("ctrl+r", "drop_changes", "Drop changes", key_display="^r"),
     ]
     AUTO_FOCUS = "#choices"
@@ -56,12 +59,32 @@ class PresetScreen(StepScreen):
 
     def on_option_list_option_highlighted(self, event: OptionList.OptionHighlighted) -> None:
         choice = self.choices[event.option_index]
+        if self.draft.preset != choice.preset.id:
+            self.relabel()
         self.draft = use_preset(self.draft, choice.preset.id)
+        self.tell(choice.preset)
+
+    def relabel(self, forecast: DraftForecast | None = None) -> None:
+        """Tell in the list how the preset of the draft fares by a forecast, or with its first model."""
+        for index, choice in enumerate(self.choices):
+            if choice.preset.id == self.draft.preset:
+                line = choice_line(replace(choice, forecast=forecast or choice.forecast))
+                self.query_one(ChoiceList).replace_option_prompt_at_index(index, line)
+
+    def tell(self, preset: Preset) -> None:
+        """Show the preset in hand with its model, and the budget of both."""
         self.show_budget()
         changes = kept_changes(self.draft)
         kept = [f"WARN {changes} The memory beside counts them; ^r drops them."] if changes else []
-        told = [*kept, choice.preset.whom, choice.models, *(f"Memory: {each}." for each in choice.preset.evidence)]
+        told = [*kept, preset.whom, *model_lines(self.draft)]
         self.query_one("#detail", Static).update(safe("\n".join(told), keep_newlines=True))
+
+    def action_model(self, step: int) -> None:
+        """Take the next of the preset's models, or the one before."""
+        self.draft = next_model(self.draft, step)
+        if self.draft.preset:
+            self.tell(presets.find(self.draft.preset))
+            self.relabel(self.forecast)
 
     async def on_option_list_option_selected(self) -> None:
         await self.action_forward()

@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from fitune.core.runs.checkpoints.verify import STATES
 from fitune.core.worker.cards.rank import rank, ranks, wait_for_all
 from fitune.core.worker.training.recovery.bad_steps import NonFiniteError
 
+ROOM_EVERY_S = 5.0
+"""Seconds between two tries to save on a full disk."""
 REMOVED = ".removed"
 """The end of the name of a checkpoint that is being removed: a worker that is killed meanwhile leaves no half one."""
 
@@ -25,7 +28,7 @@ class CheckpointWriter:
     def __init__(self, run: Run, log: EventLog, keep: int) -> None:
         """keep: the number of the newest checkpoints that stay."""
         self.run, self.log, self.keep = run, log, keep
-        self._skipped = False
+        self._skipped = self._warned_of_room = False
 
     def save(self, write: Callable[[], None], part: Path) -> None:
         """Write a checkpoint into the folder `part` and move it to checkpoints/, where it appears whole.
@@ -71,7 +74,8 @@ class CheckpointWriter:
         part.rename(target)
         _flush_entries(self.run.checkpoints)
         self._remove_beyond(self.keep)
-        self.log.write(Checkpoint(step=int(part.name.partition("-")[2])))
+        self.log.write(Checkpoint(step=step_of(target)))
+        self._warn_of_little_room(target)
         if self._skipped:
             self._skipped = False
             self.log.write(Recovered(kind="disk", message="There is room on the disk again: checkpoints are written."))
@@ -85,6 +89,15 @@ class CheckpointWriter:
             for path in self.run.checkpoints.glob(f"checkpoint-*{REMOVED}"):
                 shutil.rmtree(path, ignore_errors=True)
         return bool(too_old)
+
+    def _warn_of_little_room(self, written: Path) -> None:
+        """Warn once if less than two more checkpoints fit on the disk."""
+        free_bytes = shutil.disk_usage(written).free
+        needed_bytes = 2 * sum(path.stat().st_size for path in written.iterdir())
+        if free_bytes < needed_bytes and not self._warned_of_room:
+            self._warned_of_room = True
+            message = f"The disk of {self.run.path} is nearly full: {free_bytes / 1e6:,.0f} MB are left."
+            self.log.write(Warned(kind="disk", message=message))
 
     def _tell_skipped(self, name: str) -> None:
         if self._skipped:
@@ -103,6 +116,33 @@ def _tells_full_disk(error: Exception) -> bool:
     if diagnose(error).kind != "disk":
         raise error
     return True
+
+
+def save_when_there_is_room(save: Callable[[], None], run: Run, step: int, log: EventLog) -> None:
+    """Save the adapter; on a full disk wait for room if that is all there is of the last steps, until `fitune stop`.
+
+    step: the last one. Raises whatever `save` raises if a checkpoint has that step: a resume makes the adapter of it.
+    """
+    waited = False
+    while True:
+        try:
+            save()
+            break
+        except Exception as error:
+            last = next(iter(numbered(run.checkpoints)), None)
+            is_kept = last is not None and step_of(last) == step
+            if is_kept or run.stop.exists() or not _tells_full_disk(error):
+                raise
+        if not waited:
+            waited = True
+            message = (
+                f"The disk is full, and the last steps are in no checkpoint: the training waits, with its weights in "
+                f"memory, until there is room on the disk of {run.path}."
+            )
+            log.write(Warned(kind="disk", message=message))
+        time.sleep(ROOM_EVERY_S)
+    if waited:
+        log.write(Recovered(kind="disk", message="There is room on the disk again: the adapter is saved."))
 
 
 def pass_over_damaged(run: Run, choice: Choice, log: EventLog) -> None:

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import torch
+
 from fitune.core.runs import EventLog, Recovered, Warned
 from fitune.core.worker.cards.rank import ranks
 from fitune.core.worker.training.recovery.passes import free
@@ -13,7 +15,7 @@ def guard_evaluation(trainer: Any, log: EventLog) -> None:
     inner = trainer.evaluate
 
     def evaluate(*known: Any, **named: Any) -> dict[str, float]:
-        began_with = trainer.args.per_device_eval_batch_size
+        began_with, random_state = trainer.args.per_device_eval_batch_size, torch.get_rng_state()
         while True:
             try:
                 metrics: dict[str, float] = inner(*known, **named)
@@ -22,6 +24,7 @@ def guard_evaluation(trainer: Any, log: EventLog) -> None:
                 if not is_out_of_memory(error) or ranks() > 1:  # the other ranks go on with as many rows
                     raise
             free()
+            torch.set_rng_state(random_state)  # the data loader took of it: the training goes on as without the failure
             rows, step = trainer.args.per_device_eval_batch_size, trainer.state.global_step
             if rows == 1:
                 message = f"The evaluation at step {step} was left out: the memory ran out with a single row."

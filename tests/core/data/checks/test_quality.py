@@ -65,3 +65,20 @@ def test_answers_that_never_end_with_a_mark_do_not_break_off(tmp_path: Path) -> 
 def test_keys_and_refusals_are_told(tmp_path: Path) -> None:
     found = report(tmp_path, [ENGLISH] * 5 + ["I'm sorry, but I can't help.", f"The key is hf_{'a' * 34}."])
     assert {"refusal", "secret"} <= kinds(found)
+
+
+def test_labels_are_told_with_their_shares(tmp_path: Path) -> None:
+    found = report(tmp_path, ["spam"] * 10 + ["ham"] * 30)
+    assert found.labels == {"ham": 0.75, "spam": 0.25}
+    assert not {"one_sided", "numbers"} & kinds(found)
+
+
+def test_labels_that_are_numbers_are_asked_for_their_names(tmp_path: Path) -> None:
+    found = report(tmp_path, ["0", "1", "2"] * 15)
+    (told,) = (each for each in found.problems if each.kind == "numbers")
+    assert told.problem.text == "The answers are numbers: 0, 1, 2. The model learns to write these."
+
+
+def test_results_of_sums_are_no_labels(tmp_path: Path) -> None:
+    found = report(tmp_path, [str(7 * n) for n in range(40)])
+    assert (found.labels, "numbers" in kinds(found)) == ({}, False)

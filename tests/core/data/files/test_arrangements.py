@@ -1,12 +1,15 @@
 """Rows as exports arrange them: by their topics, by their questions, without keys, below a title or remarks."""
 
+import gzip
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from fitune.core.data.dataset import inspect
 from fitune.core.data.exchange import exchange_of
+from fitune.core.errors import UserError
 from fitune.core.recipe import Data
 
 COUNT = 12
@@ -70,3 +73,73 @@ def test_plain_text_of_questions_and_answers_is_told(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("".join(f"Q: {q(n)}\nA: {a(n)}\n\n" for n in range(COUNT)))
     report = inspect(Data(source=str(tmp_path / "a.txt")))
     assert (report.format, report.counts["spoken"]) == ("text", 1)
+
+
+LONG = " and mist its leaves" * 40
+MANY = [{"question": q(n), "answer": f"{a(n)}{LONG}"} for n in range(1500)]
+"""Some 1.4 million characters: more than an object is read at once."""
+
+LARGE: tuple[tuple[str, Any, str, int], ...] = (
+    ("in a list", {"version": 1, "data": MANY, "end": {"of": "it"}}, "train", 1500),
+    ("in a list within objects", {"a": {"status": "ok", "rows": MANY}, "b": 1}, "train", 1500),
+    ("of one split", {"validation": MANY[:5], "train": MANY, "test": MANY[:7]}, "train", 1500),
+    ("of the split behind", {"train": MANY, "test": MANY[:7]}, "test", 7),
+    ("by topics", {"one": MANY, "two": MANY[:9]}, "train", 1509),
+    ("by topics, the small one first", {"two": MANY[:9], "one": MANY}, "train", 1509),
+    ("chats", {"chats": [{"id": n, "messages": [*CHATS[0], *CHATS[1] * 6]} for n in range(1500)]}, "train", 1500),
+)
+
+
+@pytest.mark.parametrize(("name", "document", "split", "count"), LARGE, ids=[name for name, *_ in LARGE])
+@pytest.mark.parametrize("indent", [None, 1])
+def test_a_large_object_is_read_row_by_row(
+    name: str, document: Any, split: str, count: int, indent: int | None, tmp_path: Path
+) -> None:
+    (tmp_path / "a.json").write_text(json.dumps(document, indent=indent))
+    assert inspect(Data(source=str(tmp_path / "a.json"), split=split)).rows == count
+
+
+def test_a_large_row_with_a_list_stays_one_row(tmp_path: Path) -> None:
+    row = {"question": "What do the ferns need?", "answer": a(1), "sources": MANY}
+    (tmp_path / "a.json").write_text(json.dumps(row))
+    assert inspect(Data(source=str(tmp_path / "a.json"))).rows_read == 1
+
+
+def test_a_large_object_that_breaks_off_is_told(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text(json.dumps({"data": MANY})[:-30])
+    report = inspect(Data(source=str(tmp_path / "a.json")))
+    assert [each.kind for each in report.problems if each.severity == "stop"] == ["unreadable"]
+
+
+@pytest.mark.parametrize("name", ["a.jsonl.gz", "a.csv.gz", "a.txt.gz"])
+def test_a_line_without_end_is_refused_and_does_not_fill_the_memory(name: str, tmp_path: Path) -> None:
+    with gzip.open(tmp_path / name, "wb", compresslevel=1) as file:
+        for _ in range(80):
+            file.write(b"x" * (1 << 20))
+    with pytest.raises(UserError, match=f"{name}:1: a line has more than 64 MiB"):
+        inspect(Data(source=str(tmp_path / name)))
+
+
+def test_a_table_of_thousands_of_columns_is_reported_soon(tmp_path: Path) -> None:
+    lines = [",".join(f"column{n}" for n in range(1500))]
+    lines += [",".join(f"some text {n} {line}" for n in range(1500)) for line in range(10)]
+    (tmp_path / "a.csv").write_text("\n".join(lines))
+    report = inspect(Data(source=str(tmp_path / "a.csv")))
+    assert (report.can_train, len(report.candidates)) == (False, 6)
+
+
+def test_the_questions_of_squad_are_rows_with_their_paragraph(tmp_path: Path) -> None:
+    asked = [{"id": str(n), "question": q(n), "answers": [{"text": a(n), "answer_start": 3}]} for n in range(COUNT)]
+    paragraph = {"context": "A fern is a plant without flowers.", "qas": [*asked, {"question": q(99), "answers": []}]}
+    document = {"version": "v2.0", "data": [{"title": "Ferns", "paragraphs": [paragraph]}]}
+    (tmp_path / "a.json").write_text(json.dumps(document))
+    report = inspect(Data(source=str(tmp_path / "a.json")))
+    assert (report.sure, report.rows, report.counts["empty"]) == (True, COUNT, 1)
+    assert exchange_of(report.preview[0]) == (f"{q(0)}\n\nA fern is a plant without flowers.", a(0))
+
+
+def test_several_labels_stand_in_one_answer(tmp_path: Path) -> None:
+    lines = [{"text": a(n), "labels": ["damp", "shade"][: n % 2 + 1]} for n in range(COUNT)]
+    (tmp_path / "a.json").write_text(json.dumps(lines))
+    report = inspect(Data(source=str(tmp_path / "a.json"), columns={"question": "text", "answer": "labels"}))
+    assert [exchange_of(row)[1] for row in report.preview[:2]] == ["damp", "damp, shade"]

@@ -144,6 +144,7 @@ CASES = (
     Case("line that is a list", "a.jsonl", lines(QA, QA | {"answer": "5"}, [1]), rows=2, found=("bad_line",)),
     Case("nested too deep", "a.jsonl", lines(QA, CAFE) + b"[" * 200_000 + b"\n", rows=2, found=("bad_line",)),
     Case("1 MB line", "a.jsonl", lines({"question": "Why?", "answer": "so " * 350_000}, QA), rows=2),
+    Case("workbook with a title", "a.xlsx", workbook(["FAQ"], ["Question", "Answer"], ["Why?", "So."]), rows=1),
     Case("empty file", "a.jsonl", b"", "unknown", 0, ("too_few",), True),
     Case("only blank lines", "a.jsonl", b"\n\n", "unknown", 0, ("too_few",), True),
     Case("not JSON at all", "a.jsonl", b"hello\nworld\n", "unknown", 0, ("too_few", "bad_line"), True),

@@ -140,6 +140,18 @@ def test_on_a_card_without_bf16_the_script_trains_in_fp32_as_the_worker_does(
     assert rest.index("weight.data.float()") < rest.index("trainer.train()")
 
 
+def test_rows_lie_end_to_end_with_unsloth_as_in_the_worker(make_job: Callable[..., TrainingSpec]) -> None:
+    files = handoff.files_for("script", [make_job(train={"backend": "unsloth"})])
+    text = files["run.py"]
+    assert text.index("install()  #") < text.index("FastLanguageModel.from_pretrained")
+    assert "data._unsloth_truncated_to = LENGTH" in text
+    assert text.index("allow_cudnn(train_set)") < text.index("trainer.train()")
+    compile(files["varlen_attention.py"], "varlen_attention.py", "exec")
+    trl = handoff.files_for("script", [make_job(train={"backend": "trl", "checkpointing": "on"})])
+    assert "varlen_attention.py" not in trl
+    assert "_unsloth" not in trl["run.py"]
+
+
 def test_unsloth_gets_its_own_arguments(make_job: Callable[..., TrainingSpec]) -> None:
     train = {"backend": "unsloth", "offload_layers": 6, "checkpoint_skip_layers": 3}
     job = make_job(train=train, model={"quant": "bf16"})
@@ -208,6 +220,9 @@ def test_a_model_that_was_read_from_the_package_is_told(make_trained: Callable[.
         ({"train": {"backend": "auto"}}, "the Unsloth backend"),
         ({"run": {"vram_limit_gib": 6.0}}, "run.vram_limit_gib"),
         ({"run": {"gpu": "0"}}, "run.gpu"),
+        ({"run": {"max_hours": 3.0}}, "run.max_hours"),
+        ({"run": {"stop_at": "06:00"}}, "run.stop_at"),
+        ({"train": {"save_minutes": 10.0}}, "train.save_minutes"),
         ({"deliver": {"merge": True}}, "[deliver]"),
         ({"data": {"packing": "auto"}}, "data.packing"),
         ({"train": {"backend": "trl", "checkpointing": "on"}, "data": {"packing": True}}, "fitune first tries"),
@@ -342,7 +357,7 @@ def test_each_setting_reaches_axolotl_or_is_told(make_job: Callable[..., Trainin
             "scheduler": "cosine",
             "warmup_ratio": 0.2, "optimizer": "sgd", "weight_decay": 0.3, "max_grad_norm": 2.0, "checkpointing": "off",
             "checkpoint_skip_layers": 4, "offload_layers": 4, "seed": 1, "eval_every": 5, "save_every": 6,
-            "keep_checkpoints": 4, "report_to": "wandb", "patience": 0, "score": "off",
+            "save_minutes": 10.0, "keep_checkpoints": 4, "report_to": "wandb", "patience": 0, "score": "off",
         },
         "deliver": {"merge": True, "gguf": ("f16",), "push_repo": "me/it"},
     }  # fmt: skip
@@ -568,7 +583,11 @@ def test_serving_needs_a_trained_run(
 
 def test_the_folder_holds_the_rows_as_they_are_split(make_job: Callable[..., TrainingSpec], tmp_path: Path) -> None:
     names = handoff.write("slurm", [make_job()], tmp_path / "out")
-    assert names == ["eval.jsonl", "job.sbatch", "model_class.py", "render.py", "run.py", "targets.py", "train.jsonl"]
+    copied = ["model_class.py", "render.py", "run.py", "targets.py", "train.jsonl", "varlen_attention.py"]
+    assert names == ["eval.jsonl", "job.sbatch", *copied]
+    assert all("from fitune" not in (tmp_path / "out" / name).read_text() for name in copied if name.endswith(".py"))
+    undefined = ["-m", "ruff", "check", "--isolated", "--select", "F821", str(tmp_path / "out")]
+    assert subprocess.run([sys.executable, *undefined], check=False).returncode == 0
     rows = {
         name: [json.loads(line) for line in (tmp_path / "out" / f"{name}.jsonl").read_text().splitlines()]
         for name in ("train", "eval")

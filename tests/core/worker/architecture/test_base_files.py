@@ -38,6 +38,10 @@ def test_a_whole_model_is_let_pass(folder: Path) -> None:
     [
         (lambda at: (at / "config.json").write_text("{"), r"config\.json: is no valid JSON"),
         (lambda at: (at / "config.json").write_text("[]"), r"config\.json: names no model_type"),
+        (
+            lambda at: (at / "config.json").write_text('{"model_type": "llama", "num_hidden_layers": 100000000}'),
+            "num_hidden_layers: must be between 1 and",
+        ),
         (lambda at: (at / "config.json").unlink(), r"config\.json: can't be read: No such file"),
         (lambda at: (at / "model-00002-of-00002.safetensors").unlink(), "model-00002-of-00002.safetensors: is missing"),
         (lambda at: (at / "model-00001-of-00002.safetensors").write_bytes(tensors()[:-9]), "00001-of-.*: is cut off"),

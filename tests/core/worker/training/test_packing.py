@@ -50,10 +50,8 @@ def warnings(log: Path) -> list[str]:
     ("asked", "rows", "apart", "packed", "why", "said"),
     [
         (True, 20_000, False, False, "not_apart", ["packing"]),
-        ("auto", 20_000, False, False, "not_apart", ["packing"]),
-        ("auto", 20_000, True, True, "short_rows", []),
-        ("auto", 200, True, False, "too_few_steps", []),
-        ("auto", 200, False, False, "too_few_steps", []),
+        ("auto", 20_000, True, False, "larger_steps", []),
+        ("auto", 200, False, False, "larger_steps", []),
         (False, 20_000, False, False, "refused", []),
         (True, 200, True, True, "asked", []),
     ],
@@ -75,9 +73,9 @@ def test_what_was_chosen_and_the_gain_are_told(
     assert warnings(log) == said
 
 
-def test_auto_packs_in_a_real_run(make_run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fitune.core.tokens.packing.MIN_STEPS", 1)
-    run = make_run(train={"max_steps": None, "grad_accum": 1, "eval_every": None}, model={"max_seq_length": 512})
+def test_a_real_run_is_packed_where_it_is_asked_for(make_run: Callable[..., Run]) -> None:
+    train = {"max_steps": None, "grad_accum": 1, "eval_every": None}
+    run = make_run(train=train, model={"max_seq_length": 512}, data={"packing": True})
     train_here(run)
     assert run.state().phase.packed
     assert len(losses(run)) <= 4

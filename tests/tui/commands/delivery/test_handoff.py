@@ -30,7 +30,8 @@ def test_the_text_goes_to_stdout_and_what_else_is_needed_to_stderr(fitune: Fitun
     assert status == 0
     assert out.startswith("#!/bin/bash\n")
     assert err == (
-        "It is job.sbatch, and also needs run.py, render.py, targets.py, model_class.py, train.jsonl, eval.jsonl. "
+        "It is job.sbatch, and also needs run.py, render.py, targets.py, model_class.py, varlen_attention.py, "
+        "train.jsonl, eval.jsonl. "
         f"All of them: fitune handoff {recipe_file} --to slurm --out FOLDER\n"
     )
 
@@ -46,7 +47,8 @@ def test_out_writes_a_folder_and_nothing_to_stdout(fitune: Fitune, recipe_file: 
     status, out, err = fitune("handoff", recipe_file, "--to", "script", "--out", str(tmp_path / "out"))
     assert (status, out) == (0, "")
     assert err == (
-        f"Wrote eval.jsonl, model_class.py, render.py, run.py, targets.py, train.jsonl into {tmp_path}/out. "
+        "Wrote eval.jsonl, model_class.py, render.py, run.py, targets.py, train.jsonl, varlen_attention.py "
+        f"into {tmp_path}/out. "
         "The instructions are at the top of run.py.\n"
     )
 

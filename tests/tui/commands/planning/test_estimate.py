@@ -301,7 +301,7 @@ def test_presets_for_a_card_begin_with_the_largest_that_fits_it(fitune: Fitune) 
 def test_presets_here_are_corrected_and_have_a_pace(fitune: Fitune, fitune_home: Path) -> None:
     before = {each["id"]: each for each in json.loads(fitune("presets", "--json")[1])}
     preset = before["8b-on-12gb"]
-    pace = estimate_pace(load(MODEL), _recipe_of("8b-on-12gb"), "NVIDIA L4")
+    pace = estimate_pace(load(preset["models"][0]), _recipe_of("8b-on-12gb"), "NVIDIA L4")
     assert preset["tokens_per_s"] == pytest.approx(pace.tokens_per_s)
     fitune_home.mkdir()
     total = preset["total_bytes"]

@@ -380,3 +380,18 @@ async def test_a_recipe_that_says_it_is_not_asked(at_step: At, thinks: None, ans
     async with app.run_test(size=(80, 24)) as pilot:
         await settle(pilot)
         assert "your rows do not" not in app.shown()
+
+
+async def test_without_any_rows_an_example_file_is_written_to_start_from(at_step: At) -> None:
+    Path("rows.jsonl").unlink()
+    app = at_step("data")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        await until(app, "Write an example file to start from ...")
+        await pilot.press("down", "enter")
+        await until(app, "What shall the model learn?")
+        await until(app, "classification: each row is a text with its label as the answer.")
+        await pilot.press("down", "enter")
+        await until(app, "OK 2 rows, messages")
+        await until(app, "There are only 2 rows")
+    assert len(Path("example-chat.jsonl").read_text().splitlines()) == 2

@@ -114,3 +114,46 @@ def test_a_half_removed_checkpoint_is_removed_by_the_next(make_run: Callable[...
     (run.checkpoints / "checkpoint-1.removed").mkdir(parents=True)
     train_here(run)
     assert names(run) == ["checkpoint-6", "checkpoint-8"]
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_what_is_in_no_checkpoint_waits_for_room(run_folder: Run, kept: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    from fitune.core.runs import EventLog
+    from fitune.core.worker.training.recovery import checkpoints
+
+    monkeypatch.setattr(checkpoints, "ROOM_EVERY_S", 0.01)
+    tries: list[int] = []
+
+    def save() -> None:
+        tries.append(1)
+        if len(tries) < 3:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    log = EventLog(run_folder.events, "train")
+    (run_folder.checkpoints / ("checkpoint-8" if kept else "checkpoint-6")).mkdir(parents=True)
+    if kept:
+        with pytest.raises(OSError, match="No space"):
+            checkpoints.save_when_there_is_room(save, run_folder, 8, log)
+        return
+    checkpoints.save_when_there_is_room(save, run_folder, 8, log)
+    assert [each.kind for each in data_of(run_folder.events, Warned)] == ["disk"]
+    assert [each.kind for each in data_of(run_folder.events, Recovered)] == ["disk"]
+
+
+def test_a_stop_ends_the_wait_for_room(run_folder: Run) -> None:
+    from fitune.core.runs import EventLog
+    from fitune.core.worker.training.recovery.checkpoints import save_when_there_is_room
+
+    def save() -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    run_folder.stop.touch()
+    with pytest.raises(OSError, match="No space"):
+        save_when_there_is_room(save, run_folder, 8, EventLog(run_folder.events, "train"))
+
+
+@pytest.fixture
+def run_folder(tmp_path: Path) -> Run:
+    from tests.fake_worker import make_run as make_folder
+
+    return Run(make_folder(tmp_path))

@@ -1,27 +1,13 @@
-"""The rows of a JSON document, one at a time: a list is never held whole, however long it is.
+"""The rows in a value of a JSON document: in a list that an object wraps, by name or topic, as a pandas table."""
 
-The document may arrange them in any way: a list, a list wrapped in objects, pandas tables.
-"""
-
-import io
-import json
-import re
-from collections.abc import Iterator
 from typing import Any
 
 from fitune.core.data.chats.turns import CHAT_KEYS, style_of
 from fitune.core.data.files.listing import split_of
-from fitune.core.data.files.streams import Note
 from fitune.core.data.shapes.columns import words_in
 from fitune.core.data.shapes.names import roles_of
 from fitune.core.data.values import Row, Skip, kind_name
-from fitune.core.errors import UserError
 
-CHUNK_CHARS = 1 << 16
-MAX_ROW_CHARS = 1 << 28
-"""One object (so also an object that wraps a list) must be shorter than this."""
-_GAP = re.compile(r"[\s,]*")
-_LARGEST_INT = 2**64 - 1
 MOST = 0.8
 """An object whose list of objects holds this share of its words is only the list's wrapping."""
 COUNTED = 200
@@ -45,6 +31,30 @@ def as_row(value: Any) -> Row | Skip:
     return value if isinstance(value, dict | Skip) else Skip("bad_line", f"is {kind_name(value)}, not an object.")
 
 
+def expanded(value: Any) -> list[Any]:
+    """The questions of a document as SQuAD keeps them, each a row with its paragraph; any other value as it is."""
+    if not (isinstance(value, dict) and isinstance(paragraphs := value.get("paragraphs"), list)):
+        return [value]
+    asked = [
+        {
+            "question": each.get("question"),
+            "context": part.get("context"),
+            "answer": _first_text(each.get("answers")),
+        }
+        for part in paragraphs
+        if isinstance(part, dict) and isinstance(part.get("qas"), list)
+        for each in part["qas"]
+        if isinstance(each, dict)
+    ]
+    return asked or [value]
+
+
+def _first_text(answers: Any) -> str:
+    """The text of the first of several answers; empty where the paragraph does not hold any."""
+    first = answers[0] if isinstance(answers, list) and answers else None
+    return str(first.get("text") or "") if isinstance(first, dict) else ""
+
+
 def unwrapped(value: Any, split: str) -> list[Any]:
     """The rows in a value at the top of a document: in an object that only wraps them, or else the value itself."""
     if not isinstance(value, dict):
@@ -64,7 +74,7 @@ def _wrapped(value: Row, split: str) -> list[Any]:
     """The rows of the list that an object wraps: that of the split, or the one with nearly all the words."""
     words = {key: _words(each) for key, each in value.items()}
     enough = MOST * sum(words.values())
-    lists = {key: each for key, each in value.items() if _is_rows(key, each)}
+    lists = {key: each for key, each in value.items() if is_rows(key, each)}
     inner = [key for key, each in value.items() if isinstance(each, dict)]
     if not lists and len(inner) == 1 and words[inner[0]] >= enough:
         return _arranged(value[inner[0]], split)
@@ -111,7 +121,7 @@ def _words(value: Any) -> int:
     return words_in(value)
 
 
-def _is_rows(key: str, value: Any) -> bool:
+def is_rows(key: str, value: Any) -> bool:
     """A list of objects which are not the turns of one chat."""
     if not (isinstance(value, list) and value and isinstance(value[0], dict)):
         return False
@@ -154,88 +164,3 @@ def _by_column(value: Row) -> list[Any]:
 
 def _are_places(keys: list[str]) -> bool:
     return len(keys) > 1 and all(key.isdecimal() for key in keys)
-
-
-def json_rows(stream: io.BufferedReader, name: str, split: str, note: Note) -> Iterator[tuple[int, Row | Skip]]:
-    """The objects of a list, of the list in an object, or objects one after the other; with their place, from 1.
-
-    split: which list to take of an object with several. Raises UserError where the document breaks off or is broken.
-    """
-    number = 0
-    for value, in_list in _values(_text(stream, note), name):
-        for row in [value] if in_list else unwrapped(value, split):
-            number += 1
-            yield number, as_row(row)
-
-
-def _text(stream: io.BufferedReader, note: Note) -> io.TextIOWrapper:
-    try:
-        stream.peek(CHUNK_CHARS).decode("utf-8")
-    except UnicodeDecodeError as error:
-        if error.reason != "unexpected end of data":
-            note("encoding", 1)
-            return io.TextIOWrapper(stream, encoding="cp1252", errors="replace")
-    return io.TextIOWrapper(stream, encoding="utf-8", errors="strict")
-
-
-def _values(text: io.TextIOWrapper, name: str) -> Iterator[tuple[Any, bool]]:
-    """Each value of a list, or each value at the top, and whether it stands in a list."""
-    decode = json.JSONDecoder(strict=False, parse_int=_whole).raw_decode
-    buffer, at, line, in_list, at_end = "", 0, 1, False, False
-    while True:
-        at = _GAP.match(buffer, at).end()  # type: ignore[union-attr]
-        mark = buffer[at : at + 1]
-        if mark and mark == ("]" if in_list else "["):
-            in_list, at = not in_list, at + 1
-            continue
-        try:
-            value, end = decode(buffer, at)
-        except json.JSONDecodeError as error:
-            if at_end and not mark and not in_list:
-                return
-            where = line + buffer.count("\n", 0, error.pos)
-            if at_end or len(buffer) - at > MAX_ROW_CHARS:
-                raise _broken(name, where, mark, error.msg) from None
-            line += buffer.count("\n", 0, at)
-            more = _next(text, max(CHUNK_CHARS, len(buffer) - at), name, where)
-            buffer, at, at_end = buffer[at:] + more, 0, not more
-            continue
-        except RecursionError:
-            raise _broken(name, line + buffer.count("\n", 0, at), mark, "nested too deep") from None
-        except ValueError:  # the limit of int()
-            raise _broken(name, line + buffer.count("\n", 0, at), mark, "a number has thousands of digits") from None
-        if buffer.find("\\u", at, end) >= 0 and not _is_text(value):
-            value = Skip(
-                "bad_line", "holds half a character (a lone surrogate such as \\ud83d), which no tokenizer takes."
-            )
-        yield value, in_list
-        at = end
-
-
-def _whole(digits: str) -> int | float:
-    """A whole number; as a float where 64 bits don't hold it, which is what orjson reads and all that it writes."""
-    number = int(digits)
-    return number if -(2**63) <= number <= _LARGEST_INT else float(digits)
-
-
-def _is_text(value: Any) -> bool:
-    """True if all strings in a value can be encoded."""
-    try:
-        json.dumps(value, ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _next(text: io.TextIOWrapper, chars: int, name: str, line: int) -> str:
-    try:
-        return text.read(chars)
-    except UnicodeDecodeError:
-        hint = "Save it as UTF-8."
-        raise UserError(f"{name}: after line {line} there is something that is not UTF-8 text.", hint) from None
-
-
-def _broken(name: str, line: int, mark: str, why: str) -> UserError:
-    if not mark:
-        return UserError(f"{name}:{line}: the list breaks off without its ].", "Fetch or write the file again.")
-    return UserError(f"{name}:{line}: is not valid JSON: {why}.", "Fix this place; rows behind it can't be found.")

@@ -1,0 +1,98 @@
+"""The scores of a run: what is summed up, kept in scores.json, and compared between runs."""
+
+from pathlib import Path
+
+import pytest
+
+from fitune.core.score import Metric, RowScore, labels_of, mark, scores, sentence
+
+LABELS = ("billing", "delivery", "login", "praise")
+
+
+def row(
+    key: int,
+    reference: str,
+    before: str,
+    after: str,
+    metric: Metric = "match",
+    losses: tuple[float, float] = (2.0, 1.0),
+    choices: tuple[str | None, str | None] = (None, None),
+) -> RowScore:
+    sides = [
+        scores.side(mark(metric, reference, answer, LABELS if metric == "label" else ()), answer, loss, choice)
+        for answer, loss, choice in zip((before, after), losses, choices, strict=True)
+    ]
+    return RowScore(
+        key=str(key), question=f"Question {key}", reference=reference, tokens=4, base=sides[0], tuned=sides[1]
+    )
+
+
+def test_a_run_that_learnt_is_kept_and_read_back(tmp_path: Path) -> None:
+    found = scores.judge("match", [row(n, f"team {n}", "I am sorry", f"Team {n}.") for n in range(60)], leaked=3)
+    assert (found.verdict.word, found.verdict.base_loss, found.verdict.tuned_loss) == ("better", 2, 1)
+    assert "3 more rows were left out" in sentence(found.verdict)
+    details = {each.name: (each.base, each.tuned) for each in found.details}
+    assert details["exact"] == (0, 0)
+    assert details["loss"] == (2, 1)
+    scores.write(tmp_path, found)
+    assert scores.read(tmp_path) == found
+
+
+def test_damage_is_no_score(tmp_path: Path) -> None:
+    assert scores.read(tmp_path) is None
+    (tmp_path / scores.FILE).write_text('{"verdict": ')
+    assert scores.read(tmp_path) is None
+
+
+def test_shuffled_labels_are_worse_although_the_base_never_wrote_one() -> None:
+    """The base puts the right label first without being asked to write it; the tuned model writes labels at random."""
+    rows = [
+        row(n, LABELS[n % 4], "Dear customer, ...", LABELS[n * 7 // 4 % 4], "label", (3, 1), (LABELS[n % 4], LABELS[0]))
+        for n in range(120)
+    ]
+    assert labels_of([each.reference for each in rows]) == LABELS
+    found = scores.judge("label", rows, LABELS)
+    assert (found.verdict.word, found.verdict.metric) == ("worse", "choice")
+    assert "Don't use it" in sentence(found.verdict)
+    assert sum(sum(given.values()) for given in found.confusion.values()) == 120
+
+
+def test_labels_that_were_learnt_are_better_and_show_which_are_mixed_up() -> None:
+    rows = [
+        row(n, LABELS[n % 4], "Hello", LABELS[n % 4] if n % 10 else "login", "label", (3, 1), ("login", LABELS[n % 4]))
+        for n in range(120)
+    ]
+    found = scores.judge("label", rows, LABELS)
+    assert found.verdict.word == "better"
+    assert found.confusion["billing"]["login"] > 0
+    f1 = next(each for each in found.details if each.name == "macro_f1")
+    assert f1.base == 0 < f1.tuned < 1
+
+
+def test_free_text_is_judged_by_its_loss() -> None:
+    assert scores.judge("text", [row(n, "a b", "x", "y", "text") for n in range(60)]).verdict.word == "better"
+    worse = [row(n, "a b", "x", "y", "text", (1.0, 1.5)) for n in range(60)]
+    assert scores.judge("text", worse).verdict.word == "worse"
+
+
+def test_two_runs_are_compared_on_the_rows_that_both_scored() -> None:
+    first = scores.judge("match", [row(n, "yes", "no", "no") for n in range(80)])
+    second = scores.judge("match", [row(n, "yes", "no", "yes") for n in range(20, 100)])
+    found = scores.compared(first, second)
+    assert found is not None
+    assert (found.word, found.rows, found.base, found.tuned) == ("better", 60, 0, 1)
+    assert scores.compared(first, scores.judge("match", [row(500, "yes", "no", "yes")])) is None
+    assert scores.compared(first, scores.judge("text", [row(1, "yes", "no", "yes", "text")])) is None
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ({"prompt": "Where is  it?", "completion": "Here."}, {"prompt": "where is it", "completion": "here"}, True),
+        ({"prompt": "Where is it?", "completion": "Here."}, {"prompt": "Where is it?", "completion": "There."}, False),
+    ],
+)
+def test_rows_that_differ_in_spaces_and_case_only_have_one_digest(
+    one: dict[str, object], other: dict[str, object], same: bool
+) -> None:
+    assert (scores.key_of(one) == scores.key_of(other)) is same

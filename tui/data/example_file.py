@@ -1,0 +1,55 @@
+"""The files to choose rows from: those that are there, or one with example rows that is written to start from."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from fitune.core.data.templates import templates
+from fitune.core.errors import UserError
+
+OFFER = "Write an example file to start from ..."
+ASKED = "What shall the model learn? Enter writes two example rows into a new file here."
+TASKS = ("question-answer", "chat", "classification", "extraction", "style", "tools")
+"""Those that can be trained on as they are."""
+
+
+@dataclass(slots=True)
+class FileChoices:
+    """A list of files with the offer to write one behind them, and then of the tasks for that."""
+
+    files: tuple[str, ...]
+    asks_task: bool = False
+    """The tasks are listed."""
+
+    def lines(self) -> list[str]:
+        """The lines to choose from."""
+        return task_lines() if self.asks_task else [*self.files, OFFER]
+
+    def choose(self, number: int) -> str | None:
+        """The file of a line, counted from 0; None where the tasks are listed now. Raises as `write_example`."""
+        if self.asks_task:
+            self.asks_task = False
+            return write_example(TASKS[number])
+        self.asks_task = number == len(self.files)
+        return None if self.asks_task else self.files[number]
+
+
+def task_lines() -> list[str]:
+    """The tasks to choose from: `chat: each row is a whole conversation.`"""
+    abouts = (" ".join(templates()[task].about.split()).partition(".")[0] for task in TASKS)
+    return [f"{task}: {about[:1].lower()}{about[1:]}." for task, about in zip(TASKS, abouts, strict=True)]
+
+
+def write_example(task: str) -> str:
+    """Write the example rows of a task into a new file here, and give its name. Raises UserError."""
+    for number in range(1, 100):
+        name = f"example-{task}{f'-{number}' if number > 1 else ''}.jsonl"
+        try:
+            with Path(name).open("x", encoding="utf-8") as file:
+                file.write(templates()[task].rows.lstrip("\n"))
+        except FileExistsError:
+            continue
+        except OSError as error:
+            hint = "Start fitune in a folder of yours."
+            raise UserError(f"{name} can't be written here: {error.strerror}.", hint) from None
+        return name
+    raise UserError(f"There are a hundred files example-{task} here.", "Remove some, or type the path of one.")
