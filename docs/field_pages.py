@@ -68,7 +68,7 @@ SMALL_FILES = {
     "push.json": "core/deliver/requests.py:PushRequest",
     "score.json": "core/deliver/requests.py:ScoreRequest",
     "tune-lr.json": "core/deliver/requests.py:RaceRequest",
-    "rows.json": "core/worker/training/training_rows.py:RowsDigest",
+    "rows.json": "core/worker/rows/training_rows.py:RowsDigest",
     "base.json": "core/worker/changed_base.py:WeightsDigest",
 }
 NESTED_FILES = {

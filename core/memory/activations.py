@@ -7,10 +7,10 @@ says. Coefficients are bytes a token.
 import math
 from dataclasses import replace
 
-from fitune.core.memory.layers import doubt, is_measured, part_bytes
 from fitune.core.memory.offload import offloads_checkpoints
 from fitune.core.memory.plan import MemoryPlan, Term, gib
-from fitune.core.memory.widths import Widths, widths_of
+from fitune.core.memory.shapes.layers import doubt, is_measured, part_bytes
+from fitune.core.memory.shapes.widths import Widths, widths_of
 from fitune.core.units import GIB
 
 TILE_TOKENS, TILE_VOCAB = 4096, 32_768

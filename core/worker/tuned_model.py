@@ -44,7 +44,7 @@ def load(recipe: Recipe, source: ModelFiles, adapter: Path) -> TunedModel:
     from peft import PeftModel
     from transformers import AutoTokenizer
 
-    from fitune.core.worker.stop_tokens import stop_ids
+    from fitune.core.worker.chats.stop_tokens import stop_ids
 
     base = model_with_adapter.base_model(recipe, source, compute_dtype())
     named = base.named_parameters() if recipe.lora.bias != "none" else ()

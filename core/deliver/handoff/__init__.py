@@ -8,7 +8,7 @@ from typing import Any
 from fitune.core.deliver.handoff.axolotl import axolotl
 from fitune.core.deliver.handoff.cluster import accelerate, cards_of, skypilot, slurm
 from fitune.core.deliver.handoff.dataset_files import EVAL, TRAIN, write_rows
-from fitune.core.deliver.handoff.script import script_files
+from fitune.core.deliver.handoff.script_files import script_files
 from fitune.core.deliver.handoff.serving import ollama, vllm
 from fitune.core.deliver.handoff.spec import Files, TrainingSpec
 from fitune.core.errors import BadInput, Problem, UserError

@@ -4,7 +4,8 @@ import math
 from dataclasses import dataclass
 
 from fitune.core.deliver.handoff.quoting import commented, plain_name, yaml_text
-from fitune.core.deliver.handoff.script import not_carried, script_files
+from fitune.core.deliver.handoff.script import not_carried
+from fitune.core.deliver.handoff.script_files import script_files
 from fitune.core.deliver.handoff.spec import Files, TrainingSpec, is_folder
 from fitune.core.errors import UserError
 from fitune.core.memory import Card, estimate, shapes

@@ -14,6 +14,7 @@ from fitune.core.files import write_atomically
 from fitune.core.memory import GGUF_BYTES
 from fitune.core.runs import EventLog, Finished, Phase, Run, Started, Warned
 from fitune.core.units import GIB
+from fitune.core.worker.chats.stop_tokens import eos_ids
 from fitune.core.worker.chats.template import ChatTemplate, PromptOptions, read
 from fitune.core.worker.gguf import convert, modelfile, run_in_llama_cpp
 from fitune.core.worker.gguf import proof as gguf_proof
@@ -21,7 +22,6 @@ from fitune.core.worker.memory_use import MemoryMeter
 from fitune.core.worker.merging import compare_answers
 from fitune.core.worker.merging import proof as merged_proof
 from fitune.core.worker.merging.tensors import locate_tensors
-from fitune.core.worker.stop_tokens import eos_ids
 
 
 def run(run: Run, log: EventLog, memory: MemoryMeter) -> None:

@@ -17,6 +17,7 @@ from fitune.core.machine import host
 from fitune.core.runs import EventLog, Finished, Phase, Run, Started
 from fitune.core.units import GIB
 from fitune.core.worker import models
+from fitune.core.worker.chats.stop_tokens import stop_ids
 from fitune.core.worker.device import devices
 from fitune.core.worker.memory_use import MemoryMeter
 from fitune.core.worker.merging import proof as merged_proof
@@ -39,7 +40,6 @@ from fitune.core.worker.merging.tensors import (
     weight_files,
     write,
 )
-from fitune.core.worker.stop_tokens import stop_ids
 
 SCRATCH_BYTES = 4 * 4
 """Bytes for each weight being merged: in fp32 itself, the product of the matrices, its scaled copy and the sum."""

@@ -27,10 +27,10 @@ from fitune.tui.deliver.screen import DeliverScreen
 from fitune.tui.text.clean import clean
 from fitune.tui.watch.actions import command_of
 from fitune.tui.watch.ending import ending
-from fitune.tui.watch.leave import LeaveScreen
 from fitune.tui.watch.screen import WatchScreen
 from fitune.tui.watch.screen_text import PROMISE, Snapshot, cards, details, memory
 from fitune.tui.widgets.dialogs import AskDialog, ConfirmDialog
+from fitune.tui.widgets.leave import LeaveScreen
 from tests.fake_worker import make_run, start
 from tests.tui.payloads import OBEYED, PAYLOADS
 

@@ -197,8 +197,8 @@ def test_a_quantized_base_is_refused_with_the_full_one(
 
 
 def test_settings_that_hold_infinity_are_read_and_written(tmp_path: Path) -> None:
+    from fitune.core.worker.chats.stop_tokens import eos_ids
     from fitune.core.worker.merging.merge import _write_json
-    from fitune.core.worker.stop_tokens import eos_ids
 
     _write_json(tmp_path / "config.json", {"time_step_limit": [0.0, float("inf")], "eos_token_id": 2})
     assert "Infinity" in (tmp_path / "config.json").read_text()

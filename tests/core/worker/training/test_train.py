@@ -198,8 +198,8 @@ def end_of(run: Run) -> Finished:
 
 def stop_while_it_reads(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ask for a stop when the model is loaded and the rows are not."""
+    from fitune.core.worker.rows.training_rows import read_rows
     from fitune.core.worker.training import train
-    from fitune.core.worker.training.training_rows import read_rows
 
     def stopped_meanwhile(*known: Any) -> Any:
         run.request_stop()
@@ -251,7 +251,7 @@ def test_a_resume_that_is_stopped_while_it_loads_stands_where_it_stood(
 def test_on_a_card_without_bf16_what_is_trained_is_fp32() -> None:
     import torch
 
-    from fitune.core.worker.training.train import widen
+    from fitune.core.worker.training.trainer import widen
 
     model = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Linear(2, 2)).to(torch.bfloat16)
     model[0].requires_grad_(False)

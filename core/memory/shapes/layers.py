@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from fitune.core.memory.plan import FAST_UNSLOTH, MemoryPlan
 from fitune.core.memory.shapes import Mixer
-from fitune.core.memory.widths import Widths
+from fitune.core.memory.shapes.widths import Widths
 
 
 @dataclass(frozen=True, slots=True)
