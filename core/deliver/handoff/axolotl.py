@@ -54,8 +54,6 @@ def not_carried(spec: TrainingSpec, kind: RowKind) -> list[str]:
         notes.append('train.checkpointing = "unsloth": activation_offloading is Axolotl\'s nearest.')
     if train.report_to == "tensorboard":
         notes.append("train.report_to: install tensorboard beside Axolotl.")
-    if spec.packing_is_open:
-        notes.append('data.packing = "auto": fitune decides by the lengths of the rows; here sample_packing says it.')
     if spec.recipe.run.vram_limit_gib is not None:
         notes.append("run.vram_limit_gib: Axolotl takes what it needs of the card.")
     if spec.recipe.run.max_hours is not None or spec.recipe.run.stop_at is not None:

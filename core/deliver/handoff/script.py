@@ -120,8 +120,6 @@ def not_carried(spec: TrainingSpec, backend: str) -> list[str]:
         notes.append("train.micro_tokens: micro-batches hold so few rows that they never come to more tokens.")
     if spec.recipe.data.packing is True and backend == "trl" and spec.packed is None:
         notes.append("data.packing: fitune first tries whether packed rows would see each other in this model.")
-    if spec.packing_is_open:
-        notes.append('data.packing = "auto": fitune decides by the lengths of the rows; here PACKING decides.')
     if spec.recipe.data.eval_fraction != 0:
         notes.append("train.patience: the script trains to its end, and keeps the last adapter, not the best.")
     if run.vram_limit_gib is not None:

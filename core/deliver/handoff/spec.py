@@ -61,13 +61,8 @@ class TrainingSpec:
 
     @property
     def packs(self) -> bool:
-        """True if rows are packed; False where fitune has to decide and has not."""
+        """True if rows are packed: as the run did it, or as the recipe asks."""
         return self.recipe.data.packing is True if self.packed is None else self.packed
-
-    @property
-    def packing_is_open(self) -> bool:
-        """True if fitune has to decide on packing, and has not."""
-        return self.recipe.data.packing == "auto" and self.packed is None
 
     def packages(self, backend: str) -> list[str]:
         """The requirements, with versions, of a script for this backend."""

@@ -219,7 +219,6 @@ def test_a_run_that_decided_on_packing_hands_that_off(
     events += [{"type": "warning", "data": {"kind": "packing"}}] if "warned" in told else []
     text = main_text("script", from_run(make_trained(told=tuple(events))))
     assert f"PACKING = {packs} " in text
-    assert ("fitune decides by the lengths" in text) == (not told)
 
 
 def test_a_model_that_was_read_from_the_package_is_told(make_trained: Callable[..., Run]) -> None:
@@ -237,7 +236,6 @@ def test_a_model_that_was_read_from_the_package_is_told(make_trained: Callable[.
         ({"run": {"stop_at": "06:00"}}, "run.stop_at"),
         ({"train": {"save_minutes": 10.0}}, "train.save_minutes"),
         ({"deliver": {"merge": True}}, "[deliver]"),
-        ({"data": {"packing": "auto"}}, "data.packing"),
         ({"train": {"backend": "trl", "checkpointing": "on"}, "data": {"packing": True}}, "fitune first tries"),
     ],
 )
