@@ -39,6 +39,8 @@ def run(run: Run, log: EventLog, memory: MemoryMeter) -> None:
     made_kinds, manual_kinds = plan_export(kinds, has_quantizer=quantizer is not None)
     weights = sum(location.weights for location in locate_tensors(run.merged).values())
 
+    warn_of_what_is_left_out(run, log)
+
     # 2. The files: made in a staging folder, compared with the merged model, then moved to gguf/
     folder = run.path / "gguf"
     with staging_folder(folder) as staging:
@@ -82,6 +84,17 @@ def run(run: Run, log: EventLog, memory: MemoryMeter) -> None:
         )
     )
     return None
+
+
+def warn_of_what_is_left_out(run: Run, log: EventLog) -> None:
+    """Warn if the model also sees or hears: the converter writes its text part alone."""
+    config = orjson.loads((run.merged / "config.json").read_bytes())
+    if config.get("vision_config") or config.get("audio_config"):
+        message = (
+            "The files hold the part of the model that reads and writes text. To see or hear, llama.cpp wants a second "
+            "file, which its converter makes of the merged model: convert_hf_to_gguf.py --mmproj"
+        )
+        log.write(Warned(kind="text_part", message=message))
 
 
 def read_request(run: Run) -> list[str]:

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from safetensors import safe_open
+
 from fitune.core import __version__, hub
 from fitune.core.deliver import UploadKind, branch_of, proof, requests
 from fitune.core.deliver.handoff.quoting import plain_name
@@ -137,20 +139,21 @@ def _use(run: Run, spec: TrainingSpec, repo: str, what: UploadKind, branch: str 
     model = spec.recipe.model
     code_allowed = ", trust_remote_code=True" if model.trust_remote_code else ""
     source = _literal(repo) + (f", revision={branch!r}" if branch else "")
+    kind = auto_class(run)
     # In the dtype of the weights on disk: 4 bits in training only saved memory.
     if what == "merged":
-        load = [f'model = AutoModelForCausalLM.from_pretrained({source}, dtype="auto"{code_allowed})']
+        load = [f'model = {kind}.from_pretrained({source}, dtype="auto"{code_allowed})']
     else:
         at = f", revision={_literal(spec.revision)}" if spec.revision else ""
         elsewhere = "" if is_hub_id(model.id) else "  # a folder that is not on the Hub"
         base = f'{_literal(public_name(model.id))}{at}, dtype="auto"{code_allowed}'
         load = [
-            f"base = AutoModelForCausalLM.from_pretrained({base}){elsewhere}",
+            f"base = {kind}.from_pretrained({base}){elsewhere}",
             f"model = PeftModel.from_pretrained(base, {source})",
         ]
     lines = [
         *([] if what == "merged" else ["from peft import PeftModel"]),
-        "from transformers import AutoModelForCausalLM, AutoTokenizer",
+        f"from transformers import {kind}, AutoTokenizer",
         "",
         *load,
         f"tokenizer = AutoTokenizer.from_pretrained({source}{code_allowed})  # with the chat template of the training",
@@ -166,6 +169,19 @@ def _use(run: Run, spec: TrainingSpec, repo: str, what: UploadKind, branch: str 
         f"## Use it\n\n```sh\npip install {' '.join(map(shlex.quote, packages))}\n```\n\n"
         "```python\n" + "\n".join(lines) + "\n```"
     )
+
+
+def auto_class(run: Run) -> str:
+    """The class of transformers that loads the model as it was trained. The text model of one that also sees is a part
+    of it, and the adapter's tensors are named so."""
+    folders = (run.adapter, run.newest_checkpoint())
+    files = [folder / "adapter_model.safetensors" for folder in folders if folder]
+    file = next(filter(Path.is_file, files), None)
+    if file is None:
+        return "AutoModelForCausalLM"
+    with safe_open(file, "numpy") as tensors:
+        sees = any(".language_model." in name for name in tensors.keys())  # noqa: SIM118 - it is no dict
+    return "AutoModelForImageTextToText" if sees else "AutoModelForCausalLM"
 
 
 def _literal(text: str) -> str:

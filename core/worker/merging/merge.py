@@ -115,7 +115,11 @@ def base_of(run: Run, log: EventLog) -> models.ModelFiles:
     """The model to merge into: the one that merge.json names, else the one of the training. Raises as those."""
     base_id, model = requests.merge_base(run), run.recipe().model
     if base_id in (None, model.id):
-        return models.of_run(run, log)
+        try:
+            return models.of_run(run, log)
+        except UserError as error:
+            elsewhere = f"Or, if it lies elsewhere by now: fitune merge {run.name} --base FOLDER"
+            raise UserError(str(error), f"{error.hint} {elsewhere}") from error
     return models.fetch(base_id, None, model.trust_remote_code, run.path.parent.parent / "models", log)
 
 

@@ -216,6 +216,21 @@ def test_another_base_is_taken_from_merge_json(make_run: Callable[..., Run], tin
     assert run.merged.is_dir()
 
 
+def test_a_base_that_was_moved_away_is_named_with_its_new_place(
+    make_run: Callable[..., Run], tiny_model: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(tiny_model, tmp_path / "here")
+    run = make_run(model={"id": str(tmp_path / "here")})
+    adapt(run, tiny_model)
+    (tmp_path / "here").rename(tmp_path / "there")
+    with pytest.raises(UserError, match="here holds no model") as caught:
+        merge_here(run)
+    assert caught.value.hint.endswith(f"if it lies elsewhere by now: fitune merge {run.name} --base FOLDER")
+    (run.path / "merge.json").write_text(json.dumps({"base": str(tmp_path / "there")}))
+    merge_here(run)
+    assert run.merged.is_dir()
+
+
 def test_every_job_takes_the_commit_of_the_training_though_the_branch_has_moved(
     make_run: Callable[..., Run], tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
