@@ -86,6 +86,8 @@ class RunState:
     """The steps after which the training went on from a checkpoint."""
     clock_back_s: float = 0.0
     """The furthest that the clock was set back between two events."""
+    seq: int = 0
+    """The number of the newest event."""
     first_t: float | None = None
     last_t: float | None = None
     unknown: int = 0
@@ -110,7 +112,7 @@ class RunState:
         """Add one event to the state."""
         self.first_t = event.t if self.first_t is None else self.first_t
         self.clock_back_s = max(self.clock_back_s, (event.t if self.last_t is None else self.last_t) - event.t)
-        self.last_t = event.t
+        self.last_t, self.seq = event.t, event.seq
         match event.data:
             case Started() as started:
                 self.resumes += [] if started.resumed_from is None else [started.resumed_from]

@@ -8,6 +8,7 @@ from typing import Any
 
 from fitune.core.recipe import Recipe
 from fitune.core.worker.chats.template import PromptOptions
+from fitune.core.worker.chats.time_limit import limit_template
 from fitune.core.worker.device import compute_dtype
 from fitune.core.worker.models import ModelFiles
 from fitune.core.worker.training import model_with_adapter
@@ -51,5 +52,6 @@ def load(recipe: Recipe, source: ModelFiles, adapter: Path) -> TunedModel:
     biases = tuple((bias, bias.detach().clone()) for name, bias in named if name.endswith("bias"))
     model = PeftModel.from_pretrained(base, adapter).eval()
     tokenizer = AutoTokenizer.from_pretrained(adapter, trust_remote_code=recipe.model.trust_remote_code)
+    limit_template(tokenizer)
     options = PromptOptions(recipe.data.thinking, recipe.data.template_options)
     return TunedModel(model, tokenizer, stop_ids(tokenizer, source.path), biases, options)

@@ -103,7 +103,7 @@ def test_an_endless_chat_template_ends(house: House) -> None:
     shutil.copytree(house.zygote / "model", folder)
     loop = "{% for n in range(99999) %}"
     (folder / "chat_template.jinja").write_text(loop * 3 + "{% endfor %}" * 3)
-    limit = "import fitune.core.worker.rows.time_limit as limit; limit.RENDER_WITHIN_S = 2.0"
+    limit = "import fitune.core.worker.chats.time_limit as limit; limit.RENDER_WITHIN_S = 2.0"
     _, said = house.train("run", limit, model={"id": str(folder)})
     assert said.status == 1
     assert "chat template does not come to an end" in said.err

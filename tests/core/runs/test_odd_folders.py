@@ -1,5 +1,6 @@
 """Run folders as nobody makes them on purpose: each is a sentence or nothing, and never holds up the others."""
 
+import json
 import os
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from fitune.core.errors import UserError
 from fitune.core.runs import Tail, event_log, keep_touching, lock, take_lock
 from fitune.core.runs.run import Run
 from tests.events import raw_line
-from tests.fake_worker import wait_until
+from tests.fake_worker import make_run, wait_until
 
 
 def test_a_line_without_end_is_read_in_time_and_counted_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,6 +80,16 @@ def test_a_worker_notices_that_its_folder_is_gone(run: Run, how: str, monkeypatc
         run.path.mkdir()
         run.lock.touch()
     wait_until(gone.is_set)
+
+
+@pytest.mark.parametrize(("events", "status"), [(0, "finished"), (99, "killed")])
+def test_a_worker_has_spoken_by_the_numbers_of_its_events_and_not_by_the_clock(
+    tmp_path: Path, events: int, status: str
+) -> None:
+    """The clock was set back while it worked: its end is before its start."""
+    run = Run(make_run(tmp_path, "run-a", "ok"))
+    run.lock.write_text(json.dumps({"pid": 1, "job": "train", "started": time.time() + 1e6, "events": events}))
+    assert run.status(run.state()) == status
 
 
 def test_an_adapter_without_weights_is_none(run: Run) -> None:
