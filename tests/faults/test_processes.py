@@ -94,7 +94,7 @@ def test_stop_now_kills_and_says_so(house: House) -> None:
     said = house.fitune("stop", "run", "--now")
     assert "was killed" in said.err
     assert run.holder_pid() is None
-    assert "as asked" in house.fitune("watch", "run", "--plain").err
+    assert "as you asked" in house.fitune("watch", "run", "--plain").err
     assert house.fitune("resume", "--all").err == "No training was killed.\n"
 
 
