@@ -73,7 +73,7 @@ def memory_text(memory: Memory) -> str:
     """The measured peak beside the predicted one; on a CPU the host's."""
     on_gpu = memory.peak_device or memory.peak_reserved
     kind = "GPU memory" if on_gpu else "host memory"
-    kind = kind if memory.card is None else f"card {memory.card + 1}: {kind}"
+    kind = kind if memory.card is None else f"{'card' if on_gpu else 'process'} {memory.card + 1}: {kind}"
     measured = f"{kind} peak {gib(on_gpu or memory.peak_host)}"
     return f"{measured}, predicted {gib(memory.predicted)}" if memory.predicted else measured
 

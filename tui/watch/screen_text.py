@@ -147,7 +147,7 @@ def _memory_of(memory: Memory, plain: bool) -> Content:
     on_card = memory.peak_device or memory.peak_reserved
     measured, predicted = on_card or memory.peak_host, memory.predicted
     name = "memory" if on_card else "host RAM"
-    label = _label(name if memory.card is None else f"card {memory.card + 1}")
+    label = _label(name if memory.card is None else f"{'card' if on_card else 'process'} {memory.card + 1}")
     if measured and predicted:
         share = measured / predicted
         difference = Content.styled(f"   {100 * (share - 1):+.1f} %", COLOURS["WARN"] if share > OVER else "")
