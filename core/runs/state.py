@@ -10,6 +10,7 @@ from fitune.core.runs.events import (
     Eval,
     Failed,
     Finished,
+    Forgot,
     Memory,
     Phase,
     RacedLap,
@@ -68,6 +69,8 @@ class RunState:
     """The newest step."""
     score: Score | None = None
     """The newest verdict; none while a training goes on."""
+    forgot: Forgot | None = None
+    """What the newest score found forgotten; none while a training or a score goes on."""
     memory: Memory | None = None
     """The newest of the first card, or of the processor."""
     memory_beside: dict[int, Memory] = field(default_factory=dict)
@@ -119,6 +122,7 @@ class RunState:
                 self.job, self.started_t, self.phase = event.job, event.t, replace(self.phase, name="")
                 self.ends.pop(event.job, None)
                 self.score = None if event.job == "train" else self.score
+                self.forgot = None if event.job in ("train", "score") else self.forgot
             case Phase() as phase:
                 self.phase = _merged(self.phase, phase)
             case Step() as step:
@@ -133,6 +137,8 @@ class RunState:
                 self.score = score
             case Memory(card=int(card)) as memory:
                 self.memory_beside[card] = memory
+            case Forgot() as forgot:
+                self.forgot = forgot
             case Memory() as memory:
                 self.memory = memory
                 if memory.step is not None:

@@ -9,6 +9,7 @@ from fitune.core.runs import (
     Checkpoint,
     Eval,
     Event,
+    Forgot,
     Memory,
     Phase,
     RacedLap,
@@ -22,7 +23,7 @@ from fitune.core.runs import (
 from fitune.tui.text import UNKNOWN, clean, count, exponent, gib, number, rate, size
 from fitune.tui.watch.phases import COMPILES, phase_text
 from fitune.tui.watch.progress import RunProgress
-from fitune.tui.watch.score_text import verdict_line
+from fitune.tui.watch.score_text import forgetting_line, verdict_line
 
 
 def event_line(event: Event, progress: RunProgress) -> str:
@@ -48,6 +49,8 @@ def event_line(event: Event, progress: RunProgress) -> str:
             return _sample(sample)
         case Score() as score:
             return verdict_line(score)
+        case Forgot() as forgot:
+            return forgetting_line(forgot)
     return ""
 
 
@@ -91,6 +94,8 @@ def _phase(phase: Phase) -> str:
         return clean(f"uploading {phase.file}: {size(phase.done_bytes)} of {size(phase.bytes)} before it")
     if phase.to_score is not None and phase.name == "score":
         return f"scoring: {count(phase.scored)} of {count(phase.to_score)} held-out rows"
+    if phase.to_score is not None and phase.name == "probe":
+        return f"asking both: {count(phase.scored)} of {count(phase.to_score)} general questions"
     if phase.done_bytes:  # progress of the same phase: a merge reports it twice a second
         return ""
     details = [

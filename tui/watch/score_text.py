@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 
 from fitune.core.records import from_json, to_json
-from fitune.core.runs import Score
-from fitune.core.score import Detail, RowScore, Scores, Verdict, sentence
+from fitune.core.runs import Forgot, Score
+from fitune.core.score import Detail, Forgetting, RowScore, Scores, Verdict, probe, sentence
 from fitune.tui.text import clean, number
 
 PAIRS = 3
@@ -22,6 +22,11 @@ DETAILS = {
 def verdict_line(score: Score) -> str:
     """The verdict of a run in one sentence."""
     return sentence(from_json(Verdict, to_json(score)))
+
+
+def forgetting_line(forgot: Forgot) -> str:
+    """What a run forgot, in a sentence."""
+    return probe.sentence(from_json(Forgetting, to_json(forgot)))
 
 
 def score_lines(found: Scores) -> Iterator[str]:
@@ -42,6 +47,9 @@ def score_lines(found: Scores) -> Iterator[str]:
     for row in pairs(found):
         yield ""
         yield from pair_lines(row)
+    if found.forgetting is not None:
+        yield ""
+        yield probe.sentence(found.forgetting)
 
 
 def _detail(each: Detail) -> str:

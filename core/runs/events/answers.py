@@ -63,6 +63,31 @@ class Score:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Forgot:
+    """What the trained model forgot: it and the base have answered the same general questions. scores.json has each."""
+
+    type: ClassVar[str] = "forgot"
+    word: str
+    """worse: it forgot; better, no different or can't tell."""
+    rows: int
+    """Questions that both models answered."""
+    base: float
+    """Share that the base model has right."""
+    tuned: float
+    """Share that the tuned model has right."""
+    low: float
+    """Lower end of the 95 % interval of the difference, tuned minus base."""
+    high: float
+    """Upper end of that interval."""
+    p: float
+    """Probability of such a difference by chance, two-sided."""
+    most: str = ""
+    """The kind of question of which most was lost: arithmetic, facts, instructions, languages or nonsense; or empty."""
+    elapsed_s: float | None = None
+    """Seconds that it took."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RacedLap:
     """A short training of `fitune tune-lr` has ended."""
 

@@ -21,8 +21,8 @@ from fitune.core.recipe import MOVES_THE_BASE, Data, Deliver, Recipe
 from fitune.core.recipe import Run as RunSettings
 from fitune.core.recipe import load as recipe_file
 from fitune.core.records import from_json, to_json
-from fitune.core.runs import Finished, Run, RunState, Score
-from fitune.core.score import Verdict, verdict
+from fitune.core.runs import Finished, Run, RunState
+from fitune.core.score import Forgetting, Verdict, probe, verdict
 from fitune.core.worker.hub import loss_plot
 
 KINDS: dict[UploadKind, tuple[str, str, str]] = {
@@ -65,7 +65,7 @@ def model_card(
         _use(run, spec, repo, what, None if step is None else branch_of(step)),
         "## Data\n\n" + _table([("", ""), *_data(spec.recipe, state)]),
         "## Settings\n\n" + _table([("", ""), *_settings(run, spec, state)]),
-        *_score(state.score),
+        *_score(state),
         *_losses(state),
         *(text for path in sorted((run.path / what).glob("*proof.json")) for text in _checks(path)),
         _reproduce(run, spec),
@@ -254,13 +254,13 @@ def _losses(state: RunState) -> list[str]:
     return [f"## Losses\n\n```text\n{picture}\n```\n\n{table}\n\n{note}"]
 
 
-def _score(score: Score | None) -> list[str]:
-    """The verdict on the held-out rows; empty for a run that was not scored."""
-    if score is None:
+def _score(state: RunState) -> list[str]:
+    """The verdict on the held-out rows and what was forgotten; empty for a run that was not scored."""
+    if state.score is None:
         return []
-    said = verdict.sentence(from_json(Verdict, to_json(score)))
-    note = "Base and tuned model answered the same rows, which were not trained on."
-    return [f"## Is it better than its base?\n\n{said} {note}"]
+    said = verdict.sentence(from_json(Verdict, to_json(state.score)))
+    forgot = f"\n\n{probe.sentence(from_json(Forgetting, to_json(state.forgot)))}" if state.forgot else ""
+    return [f"## Is it better than its base?\n\n{said} Both answered the same rows, not trained on.{forgot}"]
 
 
 def _checks(path: Path) -> list[str]:
