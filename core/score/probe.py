@@ -16,7 +16,7 @@ import orjson
 from fitune.core.records import from_json
 from fitune.core.score import verdict
 from fitune.core.score.answers import final_number, normalised, visible
-from fitune.core.score.verdict import Word
+from fitune.core.score.verdict import LEAST_ROWS, Word
 
 Kind = Literal["arithmetic", "facts", "instructions", "languages", "nonsense"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -137,5 +137,9 @@ def sentence(found: Forgetting) -> str:
             return f"It forgot nothing: {numbers}."
         case "no different":
             return f"It forgot nothing that shows: {numbers}."
-    why = "the base model knows too few of them" if found.base < KNOWS_LITTLE else "they are too few to tell"
+    why = "the difference may be chance"
+    if found.base < KNOWS_LITTLE:
+        why = "the base model knows too few of them"
+    elif found.rows < LEAST_ROWS:
+        why = "they are too few (fitune score asks all)"
     return f"What it forgot can't be told: {numbers}; {why}."

@@ -73,11 +73,12 @@ def after_training(
         log.write(Warned(kind="score", message=message))
         return
     seconds = max(LEAST_S, TIME_SHARE * trained_s)
-    rows_s = None if recipe.train.score == "all" else (1 - PROBE_SHARE) * seconds
+    takes_all = recipe.train.score == "all"
+    rows_s, probe_s = (None, seconds) if takes_all else ((1 - PROBE_SHARE) * seconds, PROBE_SHARE * seconds)
     try:
         with answering(tuned.model, recipe.train.backend == "unsloth"):
             judged = score(run, recipe, tuned, rows, trained_keys, rows_s, log, ScoreRequest())
-            ask_probe(run, recipe, tuned, judged, PROBE_SHARE * seconds, log)
+            ask_probe(run, recipe, tuned, judged, probe_s, log)
     except Exception as error:
         print(redact(traceback.format_exc()), file=sys.stderr, flush=True)
         message = f"It could not be scored: {diagnose(error).message} Again: fitune score {run.name}"
