@@ -13,6 +13,7 @@ from fitune.core.memory.budget import estimate
 from fitune.core.memory.shapes import load
 from fitune.core.runs.run import Run
 from tests.core.worker.conftest import train_here
+from tests.events import raw_line
 
 pytestmark = [pytest.mark.train, pytest.mark.usefixtures("unasked")]
 
@@ -52,3 +53,24 @@ def test_a_file_that_cannot_be_written_is_a_warning_and_no_failure(make_run: Cal
     status, state = run.current()
     assert status == "finished"
     assert "learned.jsonl can't be written" in state.warnings["train"][-1].message
+
+
+@pytest.mark.parametrize(("resumed_from", "start_s"), [(None, 42.0), (5, None)])
+def test_the_time_of_a_start_is_that_until_the_first_step_without_a_download(
+    make_run: Callable[..., Run], resumed_from: int | None, start_s: float | None
+) -> None:
+    from fitune.core.worker.training.record import _start_s
+
+    run = make_run()
+    run.lock.write_text(json.dumps({"pid": 1, "job": "train", "started": 100.0}))
+    earlier: list[tuple[float, str, dict[str, Any]]] = [(50.0, "started", {}), (60.0, "step", {"step": 1, "loss": 1.0})]
+    now = [
+        (120.0, "started", {"resumed_from": resumed_from} if resumed_from else {}),
+        (121.0, "phase", {"name": "download"}),
+        (421.0, "phase", {"name": "load"}),
+        (442.0, "step", {"step": 6, "loss": 1.0}),
+        (500.0, "step", {"step": 7, "loss": 1.0}),
+    ]
+    lines = [raw_line(seq, kind, "train", t, **data) for seq, (t, kind, data) in enumerate([*earlier, *now])]
+    run.events.write_bytes(b"".join(lines))
+    assert _start_s(run) == start_s
