@@ -4,8 +4,8 @@ import sys
 import time
 from array import array
 from collections import Counter
-from collections.abc import Iterator
-from itertools import accumulate, chain
+from collections.abc import Iterable, Iterator
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +67,7 @@ def _count_all(run: Run, data: Data, counter: "TokenCounter", log: EventLog) -> 
     logged_s, progress = time.monotonic(), [0, 0]
     skipped: list[Problem] = []
     own = dataset.rows(data, None, skipped.append, lambda *now: progress.__setitem__(slice(2), now))
-    rows = chain(own, _general(data, counter))
+    rows = _with_general(own, data)
     for rendered in render(rows, counter.tokenizer, data.loss_on, counter.options):
         counter.take(rendered)
         if time.monotonic() - logged_s > LOG_EVERY_S:
@@ -79,9 +79,12 @@ def _count_all(run: Run, data: Data, counter: "TokenCounter", log: EventLog) -> 
     return len(skipped)
 
 
-def _general(data: Data, counter: "TokenCounter") -> Iterator[dict[str, Any]]:
-    """The general rows that are mixed in, once the counter has taken all own ones."""
-    yield from dataset.general_rows(data, counter.rows)
+def _with_general(own: Iterable[dict[str, Any]], data: Data) -> Iterator[dict[str, Any]]:
+    """The own rows, and behind them the general ones that are mixed in."""
+    count = 0
+    for count, row in enumerate(own, 1):  # noqa: B007
+        yield row
+    yield from dataset.general_rows(data, count)
 
 
 def _tell_end(stats: TokenStats, length: int, elapsed_s: float, log: EventLog) -> None:

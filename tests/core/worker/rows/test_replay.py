@@ -112,3 +112,15 @@ def test_general_rows_are_trained_on_beside_the_own_ones(
     count = phases[-1].rows or 0
     assert json.loads((run.path / "rows.json").read_bytes())["rows"] == 40 + count
     assert (prepared.rows or 0) - count in range(20, 40)  # the others are held out
+
+
+def test_the_prepare_job_counts_general_rows_behind_the_own_ones(make_run: Callable[..., Run], tmp_path: Path) -> None:
+    from fitune.core.worker.rows.prepare import _with_general
+
+    general = tmp_path / "general.jsonl"
+    rows = [{"question": f"Name {n}.", "answer": f"It is {n}."} for n in range(30)]
+    general.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    data = make_run(data={"replay": 0.2, "replay_source": str(general)}).recipe().data
+    own = [{"text": str(n)} for n in range(40)]
+    found = list(_with_general(own, data))
+    assert (found[:40], len(found)) == (own, 50)
