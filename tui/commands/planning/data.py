@@ -97,7 +97,7 @@ def run(args: argparse.Namespace) -> int:
     progress = _Progress("read")
     report = dataset.inspect(data, on_progress=progress)
     progress.end()
-    stats = _prepared(recipe) if recipe and report.can_train else None
+    stats = _prepared_or_told(recipe, report, args.json) if recipe and report.can_train else None
     problems = findings(stats, recipe) if stats and recipe else ()
     can_train = report.can_train and all(finding.severity != "stop" for finding in problems)
     if args.json:
@@ -133,6 +133,17 @@ def _asked(args: argparse.Namespace) -> tuple[Data, Recipe | None]:
         data = data.model_copy(update={"source": args.source})  # an override drops spaces and quotes around it
     model_changes = {} if args.model is None else {"id": args.model, "revision": None}
     return data, recipe.model_copy(update={"data": data, "model": recipe.model.model_copy(update=model_changes)})
+
+
+def _prepared_or_told(recipe: Recipe, report: Report, as_json: bool) -> TokenStats:
+    """The token statistics. Where they can't be had, as without a network, the report is printed before UserError."""
+    try:
+        return _prepared(recipe)
+    except UserError:
+        if not as_json:
+            _print_problems(report.problems)
+            print_report(report)
+        raise
 
 
 def _prepared(recipe: Recipe) -> TokenStats:

@@ -9,7 +9,7 @@ import pytest
 
 from fitune.core import jobs
 from fitune.core.data.checks.report import Finding
-from fitune.core.errors import Problem
+from fitune.core.errors import ExitCode, Problem, UserError
 from fitune.core.runs import EventLog, Failed, Finished, Started
 from fitune.core.runs.run import Run
 from fitune.core.tokens.lengths import STATS_FILE, Example, Token, to_json
@@ -251,3 +251,17 @@ def test_unusable_chats_with_odd_calls_are_shown_all_the_same(fitune: Fitune, tm
     status, out, _ = fitune("data", str(path))
     assert status == 2
     assert "user: Why so?" in out
+
+
+def test_without_a_tokenizer_the_report_is_told_all_the_same(
+    fitune: Fitune, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: object) -> None:
+        raise UserError("The Hub is out of reach.", "", ExitCode.FAILED)
+
+    monkeypatch.setattr("fitune.tui.commands.planning.data.render", away)
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"question": "Why?", "answer": "So."}\n' * 3)
+    status, out, err = fitune("data", str(path), "--model", "a/b")
+    assert (status, err) == (1, "The Hub is out of reach.\n")
+    assert "3 usable rows of 3, jsonl" in out
