@@ -53,12 +53,13 @@ def _no_answers(table: Sequence[Column]) -> Problem | None:
             continue
         names = ", ".join(speakers[:SPEAKERS_SHOWN])
         if all(map(role_of, speakers)) and "assistant" not in map(role_of, speakers):
-            text = f"the chats in {column.name} have no answer of an assistant: only {names} speak."
+            speak = "speaks" if len(speakers) == 1 else "speak"
+            text = f"its chats have no answer of an assistant: only {names} {speak}."
             return Problem(
                 f"column {column.name}", text, "There is nothing to learn in them: add the answers as turns."
             )
         if not all(map(role_of, speakers)):
-            text = f"the chats in {column.name} are between {names}, and nobody is known to be the assistant."
+            text = f"its chats are between {names}, and nobody is known to be the assistant."
             return Problem(f"column {column.name}", text, "Call the speakers user and assistant.")
     return None
 

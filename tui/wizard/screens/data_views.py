@@ -55,7 +55,7 @@ def check(report: Report, found: TokenStats | None, asked: Recipe, waiting: str)
     taught = reading_lines(report, BRIEF_CHARS)
     parts = [taught, left_out_lines(report)]
     parts += [check_lines(report, found, asked, KEY)] if found else [finding_lines(report), [waiting]]
-    if report.preview and not taught:
+    if report.preview and report.preview[0] and not taught:
         parts.append(["The first row:", *row_lines(report.preview[0])])
     return with_status_words("\n\n".join(filter(None, ("\n".join(lines) for lines in parts))))
 
