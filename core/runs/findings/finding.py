@@ -26,5 +26,5 @@ class Finding:
     @property
     def text(self) -> str:
         """The finding in a line."""
-        change = ", ".join(f"{name} = {value}" for name, value in self.set.items())
+        change = " ".join(f"--set {name}={value}" for name, value in self.set.items())
         return f"{self.symptom} {self.evidence} {self.cause} {self.remedy}" + (f" ({change})" if change else "")

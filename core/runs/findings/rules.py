@@ -50,7 +50,7 @@ def _divergence(state: RunState) -> Iterator[Finding]:
             symptom="The loss rises again.",
             evidence=f"It was {lowest:.2f} at its lowest, and is {now:.2f} in the last {RECENT} steps.",
             cause="Most often the learning rate is too high.",
-            remedy="Stop, and go on with half the rate from a checkpoint before the rise.",
+            remedy="Stop, and resume with half the rate; remove checkpoints after the rise before that.",
             set=_half_rate(state),
         )
 
@@ -108,7 +108,7 @@ def _gradient(state: RunState) -> Iterator[Finding]:
             symptom="The gradient explodes.",
             evidence=f"Its length is {now:.1f} in the last {RECENT} steps, and was {before:.2f} before.",
             cause="The learning rate is too high for these rows.",
-            remedy="Go on with half the rate from a checkpoint before that.",
+            remedy="Stop, and resume with half the rate; remove checkpoints of that time before.",
             set=_half_rate(state),
         )
     elif now < VANISHED:
@@ -177,7 +177,7 @@ def _memory(state: RunState) -> Iterator[Finding]:
 def _card(state: RunState) -> Iterator[Finding]:
     """Others on the card, or a card that slows itself down."""
     memory = state.memory
-    if memory is None:
+    if memory is None or state.end is not None:
         return
     if memory.others and memory.others > GREW_BYTES:
         yield Finding(
