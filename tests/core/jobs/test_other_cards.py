@@ -1,6 +1,7 @@
 """A run goes on on other cards: what changes, and what is refused."""
 
-import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from fitune.core.errors import BadInput, UserError
 from fitune.core.machine import host
 from fitune.core.machine.host import Machine
 from fitune.core.recipe import Recipe
-from fitune.core.runs import Run, RunInfo, take_lock
+from fitune.core.runs import Run, RunInfo
 from tests.core.forecast.test_several_cards import L8, L70, box
 
 Make = Callable[..., Recipe]
@@ -81,17 +82,17 @@ def test_cards_that_are_not_there_change_nothing(
 def test_a_run_that_is_alive_stays_where_it_is(make: Callable[..., Run], here: Callable[[Machine], None]) -> None:
     here(box(24, 24))
     run = make()
-    lock = take_lock(run.lock, "train")
-    assert lock is not None
+    held = "import sys, time; from pathlib import Path; from fitune.core.runs import take_lock"
+    script = f"{held}; take_lock(Path(sys.argv[1]), 'train'); print('held', flush=True); time.sleep(60)"
+    other = subprocess.Popen([sys.executable, "-c", script, str(run.lock)], stdout=subprocess.PIPE, text=True)
     try:
-        child = os.fork()
-        if child == 0:  # a lock is not seen by the process that holds it
-            with pytest.raises(UserError, match="is running"):
-                jobs.move(run, run.recipe(), "2")
-            os._exit(0)
-        assert os.waitpid(child, 0)[1] == 0
+        assert other.stdout
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(UserError, match="is running"):
+            jobs.move(run, run.recipe(), "2")
     finally:
-        os.close(lock)
+        other.kill()
+        other.wait()
 
 
 def test_cards_that_have_no_room_are_refused(make: Callable[..., Run], here: Callable[[Machine], None]) -> None:
