@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from fitune.core.runs import EventLog, Finished, Score, Started
+from fitune.core.runs import EventLog, Finished, Forgot, Score, Started
 from fitune.core.runs.run import Run
 from fitune.tui.cli import parser
 from fitune.tui.watch.ending import ending, repeat_command
@@ -57,3 +57,20 @@ def test_the_verdict_stands_at_the_end(fitune_home: Path, word: str, mark: str) 
     log = EventLog(run.events, "train")
     log.write(Started())
     assert run.state().score is None, "a training that goes on has none"
+
+
+@pytest.mark.parametrize(("word", "mark"), [("worse", "WARN"), ("no different", "OK")])
+def test_what_was_forgotten_stands_beside_the_verdict(fitune_home: Path, word: str, mark: str) -> None:
+    run = Run(fake_worker.make_run(fitune_home))
+    log = EventLog(run.events, "train")
+    log.write(Started())
+    log.write(Score(word="better", metric="match", rows=64, base=0.5, tuned=0.9, low=0.3, high=0.5, p=0.001))
+    log.write(Forgot(word=word, rows=200, base=0.5, tuned=0.25, low=-0.3, high=-0.2, p=0.001, most="facts"))
+    log.write(Finished(steps=3, elapsed_s=2.0))
+    found = ending(run, "finished", run.state())
+    assert found.mark == mark
+    assert "50 of 200 general questions right, before 100" in found.sentence
+    assert ("data.replay = 0.1" in found.sentence) == (word == "worse")
+    log = EventLog(run.events, "score")
+    log.write(Started())
+    assert run.state().forgot is None, "a score that goes on has none yet"
