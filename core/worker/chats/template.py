@@ -207,8 +207,11 @@ def _surroundings(tried: Callable[[Sequence[Message], bool], str], marks: Sequen
         opening, lead = asked[shared:], before[shared:]
     next_prompt = ""
     if tried([QUESTION], False) == prompt and not opening:
-        ends = [place + len(mark) for mark in marks if (place := behind.find(mark)) >= 0]
-        next_prompt = behind[min(ends) :].lstrip() if ends else ""
+        again = tried([QUESTION, ANSWER, QUESTION], False).rpartition(ANSWERED)[2]
+        end = _whole_start(behind, again)
+        ends = [place + len(mark) for mark in marks if (place := end.find(mark)) >= 0]
+        rest = behind[min(ends, default=len(end)) :].lstrip()
+        next_prompt = rest if asked.rstrip().endswith(rest.rstrip()) else ""
     return Surroundings(opening, _closing(opening, tried([QUESTION, THOUGHTFUL], False)), lead, next_prompt)
 
 

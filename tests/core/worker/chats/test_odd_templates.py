@@ -90,6 +90,13 @@ def test_a_template_that_always_asks_ends_an_answer_before_the_next_prompt() -> 
     assert coder.decode(prompt_ids([ASK], None, coder)) == HEAD
 
 
+def test_a_prompt_behind_an_answer_is_known_by_its_words_where_no_mark_stands_between() -> None:
+    words = "{% for m in messages %}{{ ' ' + m.role + ':' + m.content + '\n\n' }}{% endfor %}{{ ' assistant:' }}"
+    long, short = shown({"messages": TWO}, words)
+    assert long == " user:Why?\n\n assistant:So.\n\n user:Sure?\n\n assistant:«Yes.<|im_end|>»\n\n "
+    assert short == " user:Why?\n\n assistant:«So.<|im_end|>»\n\n "
+
+
 @pytest.mark.parametrize("loss_on", ["answers", "all"])
 def test_each_answer_of_a_template_without_end_marks_gets_one(loss_on: str) -> None:
     bare = "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' + m.content }}{% endfor %}"
