@@ -152,7 +152,7 @@ def timed(recipe: Any, loaded: Any, plan: list[tuple[int, str]]) -> list[list[fl
     from torch.utils.data import SequentialSampler
     from trl import SFTTrainer
 
-    from fitune.core.worker.training.train import trainer_config
+    from fitune.core.worker.training.trainer import trainer_config
 
     dice = random.Random(7)
     sizes = [(tokens, "short") for tokens in WARM] + [each for each in plan for _ in range(REPEATS)]

@@ -233,7 +233,7 @@ def train(
     from fitune.core.worker.rows.micro_batches import split_steps
     from fitune.core.worker.training import packing
     from fitune.core.worker.training.callbacks import tokens_of
-    from fitune.core.worker.training.train import CpuTrainer, trainer_config
+    from fitune.core.worker.training.trainer import CpuTrainer, trainer_config
     from fitune.core.worker.training.varlen_attention import allow_cudnn
 
     def wait_for_card() -> None:

@@ -1,5 +1,5 @@
 """Make core/memory/shapes/shapes.json, the shapes of the models in shapes_table.json beside it, with this transformers;
-and tests/core/memory/shapes.json, those of the configs in shape_configs.py beside it.
+and tests/core/memory/shapes.json, those of the configs in shape_configs.py beside it and in bench/families.json.
 
 usage: PYTHONPATH=. python bench/shipped_shapes.py
 """
@@ -21,7 +21,8 @@ from tests.core.memory import shape_configs
 def main() -> None:
     """Build each model on the meta device, and write its shape by its key."""
     write(Path(shapes.__file__).with_name("shapes.json"), config_json.shipped_configs().values())
-    write(Path(shape_configs.__file__).with_name("shapes.json"), shape_configs.CONFIGS.values())
+    families = orjson.loads(Path(__file__).with_name("families.json").read_bytes())
+    write(Path(shape_configs.__file__).with_name("shapes.json"), [*shape_configs.CONFIGS.values(), *families.values()])
 
 
 def write(path: Path, configs: Iterable[dict[str, Any]]) -> None:

@@ -230,7 +230,7 @@ def train(recipe: Recipe, loaded: Any) -> tuple[int, int]:
     from transformers import TrainerCallback
     from trl import SFTTrainer
 
-    from fitune.core.worker.training.train import trainer_config
+    from fitune.core.worker.training.trainer import trainer_config
 
     class Clock(TrainerCallback):
         began = seconds = 0.0

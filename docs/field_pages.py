@@ -60,7 +60,7 @@ Append only, with one writer. Each line is a JSON object:
 A line that is torn, at the end or after a crash, is no event. The last event of a job is `finished` or `failed`; a
 worker that is dead and has written neither was killed. A field that is not known is left out.
 """
-EVENT_TYPES = [f"core/runs/events.py:{kind.__name__}" for kind in TYPES]
+EVENT_TYPES = [f"{kind.__module__.removeprefix('fitune.').replace('.', '/')}.py:{kind.__name__}" for kind in TYPES]
 SMALL_FILES = {
     "lock": "core/runs/lock.py:LockNote",
     "merge.json": "core/deliver/requests.py:MergeRequest",
@@ -68,7 +68,7 @@ SMALL_FILES = {
     "push.json": "core/deliver/requests.py:PushRequest",
     "score.json": "core/deliver/requests.py:ScoreRequest",
     "tune-lr.json": "core/deliver/requests.py:RaceRequest",
-    "rows.json": "core/worker/training/training_rows.py:RowsDigest",
+    "rows.json": "core/worker/rows/training_rows.py:RowsDigest",
     "base.json": "core/worker/changed_base.py:WeightsDigest",
 }
 NESTED_FILES = {

@@ -35,7 +35,7 @@ class Table:
 
 @cache
 def classes() -> dict[str, ast.ClassDef]:
-    """Every dataclass of core and tui by its reference, `core/runs/events.py:Step`."""
+    """Every dataclass of core and tui by its reference, `core/runs/events/progress.py:Step`."""
     return {
         f"{path}:{node.name}": node
         for path, nodes in _modules().items()

@@ -14,6 +14,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 STACK = {"torch", "transformers", "trl", "peft", "datasets", "bitsandbytes", "unsloth", "unsloth-zoo", "gguf"}
+STACK |= {"sacrebleu"}
 RECIPE = '[model]\nid = "Qwen/Qwen3-8B"\n[data]\nsource = "rows.jsonl"\n'
 
 

@@ -17,9 +17,8 @@ BEFORE: dict[str, Any] = {"action": "store_true", "default": argparse.SUPPRESS}
 """Of a flag that may stand before a command, too: its own default would undo the `--yes` of `fitune --yes train`."""
 ROOMS = {
     **dict.fromkeys(("estimate", "fit", "presets", "data", "doctor"), "planning"),
-    **dict.fromkeys(
-        ("demo", "train", "watch", "runs", "compare", "stop", "resume", "report", "score", "tune-lr"), "running"
-    ),
+    **dict.fromkeys(("demo", "train", "watch", "runs", "compare", "stop", "resume", "report"), "running"),
+    **dict.fromkeys(("score", "tune-lr"), "scoring"),
     **dict.fromkeys(("chat", "merge", "export", "push", "handoff"), "delivery"),
 }
 """The folder below commands/ of each command; the wizard lies beside them."""

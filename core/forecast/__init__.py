@@ -13,6 +13,7 @@ from fitune.core.forecast.forecast import Forecast, RowLengths, Verdict, forecas
 from fitune.core.forecast.history import CORRECTION, Measurement
 from fitune.core.forecast.pace import Pace
 from fitune.core.forecast.plans.candidates import Candidate, Rejected
+from fitune.core.forecast.plans.cards_choice import CardsChoice, cards_choices
 from fitune.core.forecast.plans.fit import Fit, fit
 from fitune.core.forecast.plans.remedies import Remedy, remedies
 from fitune.core.forecast.plans.search import PLANNED
@@ -26,6 +27,7 @@ __all__ = [
     "Amount",
     "BudgetDocument",
     "Candidate",
+    "CardsChoice",
     "Duration",
     "Fit",
     "Forecast",
@@ -41,6 +43,7 @@ __all__ = [
     "amount_of",
     "budget_document",
     "card_of",
+    "cards_choices",
     "decisions",
     "estimate_document",
     "fit",

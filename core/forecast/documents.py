@@ -1,6 +1,6 @@
 """The JSON of forecasts: what `fitune estimate`, `fit` and `presets` print with --json, and run.json keeps."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,6 +8,7 @@ from fitune.core.forecast.duration import Duration
 from fitune.core.forecast.forecast import Forecast, Verdict
 from fitune.core.forecast.pace import Pace
 from fitune.core.forecast.plans.candidates import Candidate, Rejected
+from fitune.core.forecast.plans.cards_choice import CardsChoice
 from fitune.core.forecast.plans.fit import Fit
 from fitune.core.forecast.plans.remedies import Remedy, remedies
 from fitune.core.memory import BudgetPart
@@ -88,6 +89,22 @@ class FitDocument:
     """The recipe as it is."""
     workload: Workload | None
     """The whole training in tokens; null where the rows were not measured."""
+    cards: tuple["CardsDocument", ...] = ()
+    """One card, and all together, on a machine with several; empty where there is nothing to choose."""
+
+
+@dataclass(frozen=True, slots=True)
+class CardsDocument:
+    """A number of cards that could train together."""
+
+    gpus: int
+    """The value of run.gpus."""
+    proposed: bool
+    """The choice that is proposed."""
+    why: str
+    """The reason for or against it."""
+    plan: PlanDocument | None
+    """Its plan; null if nothing fits. The memory is that of each card."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,8 +161,8 @@ def estimate_document(now: Forecast) -> EstimateDocument:
     return EstimateDocument(**kept, pace=now.pace, workload=now.work, duration=now.duration)
 
 
-def fit_document(found: Fit, own: Forecast) -> FitDocument:
-    """The answer of `fitune fit --json`. own: the forecast of the recipe as it is."""
+def fit_document(found: Fit, own: Forecast, cards: Sequence[CardsChoice] = ()) -> FitDocument:
+    """The answer of `fitune fit --json`. own: the forecast of the recipe as it is. cards: of a machine with several."""
     return FitDocument(
         fits=found.plan is not None and found.plan.forecast.verdict != "over",
         reason=found.reason,
@@ -155,6 +172,7 @@ def fit_document(found: Fit, own: Forecast) -> FitDocument:
         ways_out=found.ways_out,
         recipe=budget_document(own),
         workload=own.work,
+        cards=tuple(CardsDocument(each.gpus, each.proposed, each.why, _plan(each.plan)) for each in cards),
     )
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import orjson
 
 from fitune.core.errors import UserError
-from fitune.core.jobs.chat_messages import SIDES, Asked, Message, Question, Request, Side, Turn, of_line
+from fitune.core.jobs.messages.chat import SIDES, Asked, Message, Question, Request, Side, Turn, of_line
 from fitune.core.runs import Failed, Run
 from fitune.core.units import GIB
 

@@ -10,6 +10,7 @@ from fitune.core.machine import attention
 from fitune.core.machine.check import Check, Status
 from fitune.core.machine.host import STACK, Gpu, Machine, describe
 from fitune.core.machine.packages import add_training_stack, pins, requirements
+from fitune.core.machine.several import check_links, read_links
 from fitune.core.machine.torch_build import TorchFacts, ask_torch, capabilities, runs_on
 from fitune.core.units import GIB
 
@@ -50,6 +51,8 @@ def diagnose_machine(machine: Machine) -> list[Check]:
     """Run the checks that need only a Machine."""
     checks = [check_gpus(machine), check_driver(machine)]
     checks += [check_gpu_memory(gpu) for gpu in machine.gpus]
+    if len(machine.gpus) > 1:
+        checks.append(check_links(machine.gpus, read_links(machine.gpus)))
     return [*checks, check_ram(machine), check_disk(machine)]
 
 

@@ -9,7 +9,8 @@ from dataclasses import replace
 
 from fitune.core.memory.offload import offloads_checkpoints
 from fitune.core.memory.plan import MemoryPlan, Term, gib
-from fitune.core.memory.widths import Widths, widths_of
+from fitune.core.memory.shapes.layers import doubt, is_measured, part_bytes
+from fitune.core.memory.shapes.widths import Widths, widths_of
 from fitune.core.units import GIB
 
 TILE_TOKENS, TILE_VOCAB = 4096, 32_768
@@ -20,8 +21,6 @@ CHUNK_PLANNED_BYTES = 16
 """Bytes a logit that unsloth_zoo plans with when it sizes its chunks; compiled code keeps fewer."""
 CHUNK_KEPT_BYTES = 4
 """bf16 logits and their bf16 gradient: met by all rows whose peak is the loss."""
-MEASURED_LAYERS = frozenset({"llama", "mistral", "qwen2", "qwen3"})
-"""Architectures whose hand-written layers were measured (bench/results)."""
 
 
 def activation_terms(plan: MemoryPlan) -> list[Term]:
@@ -36,7 +35,7 @@ def activation_terms(plan: MemoryPlan) -> list[Term]:
         location = "everything kept for the backward pass"
     elif offloads_checkpoints(plan):
         location = "offloaded to host RAM"
-    uncertainty = 0.02 if plan.hand_written and plan.shape.model_type in MEASURED_LAYERS else 0.12
+    uncertainty = doubt(plan)
     title, content = (
         ("layer inputs", "each layer's input") if plan.checkpoints != "off" else ("activations kept", "no checkpoints")
     )
@@ -61,8 +60,8 @@ def activation_terms(plan: MemoryPlan) -> list[Term]:
     why = f"one layer's backward pass: {layer:,.0f} byte for each of {plan.tokens:,} tokens"
     if added:
         why += f", and {gib(added)} while its gradients are added to those before"
-    if plan.shape.model_type not in MEASURED_LAYERS:
-        why += f"; derived, not measured for {plan.shape.model_type}"
+    if not is_measured(plan):
+        why += f"; derived, not measured for {plan.shape.model_type}: `fitune estimate RECIPE --calibrate` measures it"
     return [
         *terms,
         Term("layer backward", amount, why, round(amount * _lower_uncertainty(plan)), round(amount * uncertainty)),
@@ -81,7 +80,7 @@ def _accumulation_bytes(plan: MemoryPlan) -> int:
 
 def _lower_uncertainty(plan: MemoryPlan) -> float:
     """Share by which the layer term may be too high: coefficients counted on a CPU were up to 10 % high on a card."""
-    return 0.02 if plan.hand_written else 0.2
+    return doubt(plan) if is_measured(plan) and plan.card else max(0.2, doubt(plan))
 
 
 def _of_skipped_layers(plan: MemoryPlan, layer: float) -> tuple[float, float]:
@@ -99,11 +98,7 @@ def _of_skipped_layers(plan: MemoryPlan, layer: float) -> tuple[float, float]:
 
 def _per_token(plan: MemoryPlan) -> tuple[float, float]:
     """Bytes a token: kept between forward and backward by all layers, and needed by one layer's backward pass."""
-    if plan.unsloth and plan.hand_written:
-        return _unsloth(plan)
-    if plan.unsloth:
-        return _compiled(plan)
-    return _trl(plan)
+    return _unsloth(plan) if plan.hand_written else _general(plan)
 
 
 def _unsloth(plan: MemoryPlan) -> tuple[float, float]:
@@ -122,47 +117,29 @@ def _unsloth(plan: MemoryPlan) -> tuple[float, float]:
     return 6 * hidden if offloads_checkpoints(plan) else 2 * layers * hidden, layer
 
 
-def _compiled(plan: MemoryPlan) -> tuple[float, float]:
-    """Architectures without hand-written layers: transformers' code with fp32 LoRA, as 16-bit TRL; unmeasured."""
-    hidden = plan.shape.hidden
-    kept, layer = _bf16_stream_fp32_lora(plan)
-    return (6 * hidden if offloads_checkpoints(plan) else kept), layer
-
-
-def _trl(plan: MemoryPlan) -> tuple[float, float]:
-    """TRL 1.15 + PEFT, counted with saved-tensor hooks on a CPU, exact there to 0.1 %. On a card a layer's backward
-    pass holds 5 H less: fitted to the Llama and Qwen2.5 rows of 0.5B to 8B, which it meets within 0.01 GiB. Query and
-    key norms add 4 (Q + K). Without checkpoints: all layers' share, and what one layer's backward adds.
-    """
-    hidden, layers, widths = plan.shape.hidden, len(plan.shape.layers), _widths(plan)
-    off, widest = plan.checkpoints == "off", max(each.mlp for each in _widths(plan))
-    if plan.quant == "bf16":
-        kept, one = _bf16_stream_fp32_lora(plan)
-        return (kept * 2, one * 2) if plan.card is None else (kept, one)
-    attention = [2 * each.into + 2.1 * each.out for each in widths]
-    if plan.card is None:
-        if off:
-            kept = sum(14 * each.mlp + 18.1 * hidden + more for each, more in zip(widths, attention, strict=True))
-            return kept, 10 * widest + 14 * hidden
-        layer = max(24 * each.mlp + 20.2 * hidden + more for each, more in zip(widths, attention, strict=True))
-        return 4 * (layers - 1) * hidden, layer
-    if off:
-        kept = sum(8 * each.mlp + 12.1 * hidden + more for each, more in zip(widths, attention, strict=True))
-        return kept, 0.6 * widest + 29.7 * hidden
-    norms = 4 * (plan.shape.queries + plan.shape.keys) if _has_query_norms(plan) else 0
-    layer = max(12 * each.mlp + 16.2 * hidden + more for each, more in zip(widths, attention, strict=True))
-    return 2 * (layers - 1) * hidden, layer + norms
-
-
-def _bf16_stream_fp32_lora(plan: MemoryPlan) -> tuple[float, float]:
-    """16-bit LoRA, counted on a CPU with autocast (copies of x in 16 bits included); 5 H less on a card, as above."""
-    hidden, layers, widths = plan.shape.hidden, len(plan.shape.layers), _widths(plan)
+def _general(plan: MemoryPlan) -> tuple[float, float]:
+    """Any layer of transformers. With checkpoints a layer's input, and one layer's backward pass. Without, all layers'
+    share, and what one layer's backward pass adds."""
+    hidden, widths = plan.shape.hidden, _widths(plan)
+    kept, needed = [[part.of(each, hidden) for each in widths] for part in part_bytes(plan)]
     if plan.checkpoints == "off":
-        kept = sum(8 * each.mlp + 18.1 * hidden + 2 * each.into + 4.1 * each.out for each in widths)
-        return kept, 0.6 * max(each.mlp for each in widths) + 29.7 * hidden
-    stream = 35.2 if plan.card is None else 30.3
-    layer = max(14 * each.mlp + stream * hidden + 2 * each.into + 4.1 * each.out for each in widths)
-    return 2 * (layers - 1) * hidden, layer
+        return sum(kept), _added_without_checkpoints(plan, kept, needed)
+    inputs = 6 * hidden if offloads_checkpoints(plan) else plan.stream_bytes * (len(widths) - 1) * hidden
+    return inputs, max(needed)
+
+
+def _added_without_checkpoints(plan: MemoryPlan, kept: list[float], needed: list[float]) -> float:
+    """Fitted to the Llama and Qwen2.5 rows, on a CPU counted; a layer with experts needs more by its own parts."""
+    widest, hidden = max(each.mlp for each in _widths(plan)), plan.shape.hidden
+    if plan.card is None:
+        return 10 * widest + 14 * hidden if plan.quant != "bf16" else 1.2 * widest + 59.4 * hidden
+    own = max(more - less for more, less in zip(needed, kept, strict=True))
+    return max(0.6 * widest + 29.7 * hidden, own)
+
+
+def widest_mlp(plan: MemoryPlan) -> float:
+    """Width of the widest MLP, a token's routed experts included."""
+    return max(each.mlp + each.routed for each in _widths(plan))
 
 
 def _has_query_norms(plan: MemoryPlan) -> bool:
@@ -192,8 +169,7 @@ def dequantization_term(plan: MemoryPlan) -> Term:
         amount = 2 * largest
         why = f"a 16-bit copy of the largest matrix ({largest:,} weights)"
     else:
-        widest = max(each.mlp for each in _widths(plan))
-        freed = 0 if plan.card is None or plan.checkpoints == "off" else round(2 * widest * plan.tokens)
+        freed = 0 if plan.card is None or plan.checkpoints == "off" else round(2 * widest_mlp(plan) * plan.tokens)
         amount = max(0, plan.stream_bytes * largest + largest // 16 - freed)
         why = f"an unpacked copy of the largest matrix ({largest:,} weights) and its scales"
     return Term("dequantization", amount, why, more=2 * largest if plan.quant == "int8" else 0)

@@ -9,7 +9,7 @@ from typing import Literal
 
 from fitune.core.memory import activations, cards, offload, weights
 from fitune.core.memory.disk import disk_bytes, download_bytes
-from fitune.core.memory.plan import Card, MemoryPlan, Term, gib, make_plan
+from fitune.core.memory.plan import FAST_UNSLOTH, Card, MemoryPlan, Term, gib, make_plan
 from fitune.core.memory.shapes import Shape
 from fitune.core.recipe import Recipe
 from fitune.core.units import GIB, MIB
@@ -33,6 +33,12 @@ SLACK = {
 }
 """GiB, and share of the layers' inputs, by backend and checkpoints: fitted with expandable segments so that no fitted
 row (bench/score_budget.py) lies more than 1 % above."""
+FEW_LAYERS = 6
+"""TRL with checkpoints loses at least so many times a layer's inputs between tensors: fitted to models of 4 to 16
+layers (bench/results/families_h200_2026-11-29.jsonl)."""
+COMPILED_FIXED_BYTES, COMPILED_LOST = 32 * MIB, 2.5
+"""Bytes that Unsloth's compiled layers lose between tensors: in all, and for each token and element of the widest MLP.
+Fitted to the rows of 8,192 tokens there."""
 SPLIT_BLOCKS = (0.09, 0.52)
 """The same for CUDA that can't grow blocks in place: fitted to TRL rows without expandable segments."""
 SLACK_OF_PEAK = 0.002
@@ -189,7 +195,7 @@ def _workspace(plan: MemoryPlan) -> Term:
         return Term("workspace", 0, "")
     capability = plan.card.compute_capability or (8, 0)
     amount = 2 * (32 if capability >= (9, 0) else 8) * MIB
-    if plan.unsloth:
+    if plan.unsloth and plan.shape.model_type in FAST_UNSLOTH:
         amount += 4 * max(ROPE_TOKENS, plan.length) * plan.shape.head_dim
     return Term("workspace", amount, "scratch space of the matrix kernels, tables", less=amount // 2)
 
@@ -211,7 +217,11 @@ def _slack(plan: MemoryPlan, moment: str, terms: list[Term], room_bytes: int | N
     backend = "unsloth" if plan.unsloth else "trl"
     fixed_gib, share = SLACK[backend, plan.checkpoints] if plan.card.expandable_segments else SPLIT_BLOCKS
     inputs = sum(term.bytes for term in terms if term.name == "layer inputs")
-    amount = round(fixed_gib * GIB + share * inputs + SLACK_OF_PEAK * sum(term.bytes for term in terms))
+    few_layers = FEW_LAYERS * plan.stream_bytes * plan.tokens * plan.shape.hidden if share and backend == "trl" else 0
+    lost = fixed_gib * GIB + max(share * inputs, few_layers)
+    if plan.unsloth and not plan.hand_written and plan.checkpoints == "host":
+        lost = max(lost, COMPILED_FIXED_BYTES + COMPILED_LOST * plan.tokens * activations.widest_mlp(plan))
+    amount = round(lost + SLACK_OF_PEAK * sum(term.bytes for term in terms))
     if backend == "trl" and moment == "loss" and plan.checkpoints == "card":
         amount += TUNING_BYTES
     spare = None if room_bytes is None else room_bytes - sum(term.bytes for term in terms)

@@ -16,8 +16,13 @@ FAST_UNSLOTH = frozenset({"llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2
 UNSLOTH_KEEPS = ("router", "mlp.gate", "block_sparse_moe.gate", "moe.gate")
 """Ends of paths of matrices that Unsloth leaves in 16 bits (unsloth_zoo peft_utils.py, SKIP_QUANTIZATION_MODULES), as
 far as they stand in a text model's layers."""
+UNSLOTH_KEEPS_ALL = "mamba"
+"""A part of a path in which it leaves all matrices in 16 bits (the same list)."""
 UNSLOTH_KEEPS_IN = {"nemotron_h": ("out_proj",)}
 """The same in one architecture (unsloth models/vision.py, _architecture_skip_modules)."""
+UNSLOTH_NEVER_QUANTIZES = frozenset({"gpt_oss"})
+"""Architectures whose 16-bit files it loads as they are (unsloth_zoo temporary_patches/gpt_oss.py, and
+core/worker/architecture/model_class.py, choose_expert_layout)."""
 EXPERT_NAMES = frozenset({"gate_proj", "up_proj", "gate_up_proj", "down_proj"})
 """Module names that mean fused expert weights to Unsloth in a mixture of experts (_MOE_BROAD_MLP_TARGETS there)."""
 HOST_CHECKPOINT_MIN_TOKENS = 512
@@ -137,7 +142,9 @@ class MemoryPlan:
         return sum(
             linear.weights * times
             for linear, times in shape.matrices
-            if not linear.packed or linear.path.endswith(keeps)
+            if not linear.packed
+            or linear.path.endswith(keeps)
+            or (self.unsloth and UNSLOTH_KEEPS_ALL in linear.path.split("."))
         )
 
     @property
@@ -194,7 +201,7 @@ def make_plan(
         recipe=recipe,
         card=card,
         unsloth=unsloth,
-        quant=_stored_quant(shape, recipe),
+        quant=_stored_quant(shape, recipe, unsloth),
         length=length,
         tokens=_batch_tokens(
             min(train.micro_batch * length, micro_tokens or train.micro_batch * length),
@@ -211,10 +218,10 @@ def _batch_tokens(tokens: int, filled_up: bool) -> int:
     return math.ceil(tokens / FLAT_MULTIPLE) * FLAT_MULTIPLE if filled_up else tokens
 
 
-def _stored_quant(shape: Shape, recipe: Recipe) -> Quant:
+def _stored_quant(shape: Shape, recipe: Recipe, unsloth: bool) -> Quant:
     """The quantization in use: a repository that is already quantized stays as it is, whatever the recipe says."""
     if shape.stored_as is None:
-        return recipe.model.quant
+        return "bf16" if unsloth and shape.model_type in UNSLOTH_NEVER_QUANTIZES else recipe.model.quant
     refuse_untrainable(shape)
     return "int8" if shape.stored_as == "int8" else "nf4"
 

@@ -109,11 +109,10 @@ def embeddings_term(plan: MemoryPlan) -> Term:
 
 
 def image_tower_term(plan: MemoryPlan) -> Term:
-    """Image and audio towers and what joins them to the text model, loaded even for text. Unsloth leaves them in 16
-    bits (unsloth_zoo peft_utils.py, SKIP_QUANTIZATION_MODULES), transformers quantizes their matrices."""
-    packed = plan.shape.tower_packed if plan.quant != "bf16" and not plan.unsloth else 0
-    amount = round(packed * weight_bytes(plan) + (plan.shape.tower - packed) * plan.stream_bytes)
-    return Term("image tower", amount, f"{count(plan.shape.tower)} parameters, {count(packed)} of them quantized")
+    """Image and audio towers and what joins them to the text model: loaded even for text, and never quantized
+    (unsloth_zoo peft_utils.py, SKIP_QUANTIZATION_MODULES; core/worker/architecture/model_class.py, outside_text)."""
+    amount = plan.shape.tower * plan.stream_bytes
+    return Term("image tower", amount, f"{count(plan.shape.tower)} parameters, not quantized")
 
 
 def lora_term(plan: MemoryPlan) -> Term:

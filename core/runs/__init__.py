@@ -7,6 +7,7 @@ from fitune.core.runs.events import (
     EventData,
     Failed,
     Finished,
+    Forgot,
     Memory,
     Phase,
     RacedLap,
@@ -18,7 +19,7 @@ from fitune.core.runs.events import (
     Warned,
 )
 from fitune.core.runs.info import BudgetInfo, GpuInfo, RunInfo
-from fitune.core.runs.lock import keep_touching, take_lock
+from fitune.core.runs.lock import keep_touching, note_events, take_lock
 from fitune.core.runs.run import LIVE, Run, Status
 from fitune.core.runs.state import Curve, RunState, fold, spent_s
 from fitune.core.runs.store import all_runs, create, find, home, rewrite, unreadable_runs
@@ -34,6 +35,7 @@ __all__ = [
     "EventLog",
     "Failed",
     "Finished",
+    "Forgot",
     "GpuInfo",
     "Memory",
     "Phase",
@@ -55,6 +57,7 @@ __all__ = [
     "fold",
     "home",
     "keep_touching",
+    "note_events",
     "rewrite",
     "spent_s",
     "take_lock",

@@ -69,7 +69,7 @@ class EventLog:
         size = os.fstat(self._fd).st_size
         tail = os.pread(self._fd, BLOCK_BYTES, max(0, size - BLOCK_BYTES)) if size else b""
         self._torn = bool(tail) and not tail.endswith(b"\n")
-        self._seq = max((event.seq for line in tail.split(b"\n") if (event := parse_line(line))), default=0)
+        self.seq = max((event.seq for line in tail.split(b"\n") if (event := parse_line(line))), default=0)
 
     def write(self, data: EventData) -> None:
         """Append one event. A full disk costs this event, never the run: the next writes try again.
@@ -80,10 +80,10 @@ class EventLog:
             self._write(data)
 
     def _write(self, data: EventData) -> None:
-        self._seq += 1
+        self.seq += 1
         event = {
             "v": 1,
-            "seq": self._seq,
+            "seq": self.seq,
             "t": round(time.time(), 3),
             "job": self._job,
             "type": data.type,

@@ -9,7 +9,7 @@ import os
 import struct
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import orjson
@@ -32,6 +32,12 @@ class LockNote:
     """train, prepare, merge, export or push."""
     started: float | None = None
     """UTC seconds."""
+    events: int | None = None
+    """Number of the last event before those of this worker: unlike times, it is right when the clock is set back."""
+
+
+_held: dict[Path, LockNote] = {}
+"""The locks of this process. It must not open their files again: closing one of them would drop the lock."""
 
 
 def take_lock(path: Path, job: str) -> int | None:
@@ -51,10 +57,19 @@ def take_lock(path: Path, job: str) -> int | None:
             if time.monotonic() > deadline:
                 return None
             time.sleep(0.1)
-    os.ftruncate(fd, 0)
-    note = LockNote(pid=os.getpid(), job=job, started=round(time.time(), 3))
-    os.pwrite(fd, orjson.dumps(note, option=orjson.OPT_APPEND_NEWLINE), 0)
+    _write_note(fd, path, LockNote(pid=os.getpid(), job=job, started=round(time.time(), 3)))
     return fd
+
+
+def note_events(fd: int, path: Path, events: int) -> None:
+    """Add to the note of a lock that this process holds how many events there were before its own."""
+    _write_note(fd, path, replace(_held[path], events=events))
+
+
+def _write_note(fd: int, path: Path, note: LockNote) -> None:
+    _held[path] = note
+    os.ftruncate(fd, 0)
+    os.pwrite(fd, orjson.dumps(note, option=orjson.OPT_APPEND_NEWLINE), 0)
 
 
 def keep_touching(fd: int, path: Path, when_gone: Callable[[], None]) -> None:
@@ -80,7 +95,9 @@ def _is_at(fd: int, path: Path) -> bool:
 
 
 def holder_pid(path: Path) -> int | None:
-    """The pid of the process that holds the lock; None if none does, 0 or less if it lives in another container."""
+    """The pid of another process that holds the lock; None if none does, 0 or less if it lives in another container."""
+    if path in _held:  # the kernel names nobody either: its question is who else holds it
+        return None
     try:
         fd = open_file(path)  # to read: asking needs no more, and a home may be there to be read only
     except PermissionError:
@@ -97,6 +114,8 @@ def holder_pid(path: Path) -> int | None:
 
 def read_note(path: Path) -> LockNote:
     """The note in the lock; empty if it is not known."""
+    if path in _held:
+        return _held[path]
     try:
         return from_json(LockNote, orjson.loads(read_file(path)))
     except (OSError, orjson.JSONDecodeError):

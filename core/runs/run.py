@@ -161,6 +161,8 @@ class Run:
         note = self.lock_note()
         if state.end is None or state.ended_t is None or note.started is None:
             return None
+        if note.events is not None:
+            return None if state.seq > note.events else note.job
         if note.job == state.job and note.started <= state.ended_t:
             return None  # the times of another job's end prove nothing: a clock may be set back
         return note.job

@@ -10,6 +10,7 @@ from fitune.core.runs.events import (
     Eval,
     Failed,
     Finished,
+    Forgot,
     Memory,
     Phase,
     RacedLap,
@@ -68,7 +69,12 @@ class RunState:
     """The newest step."""
     score: Score | None = None
     """The newest verdict; none while a training goes on."""
+    forgot: Forgot | None = None
+    """What the newest score found forgotten; none while a training or a score goes on."""
     memory: Memory | None = None
+    """The newest of the first card, or of the processor."""
+    memory_beside: dict[int, Memory] = field(default_factory=dict)
+    """The newest of the other cards of a training on several, by their place, from 1."""
     loss: Curve = field(default_factory=Curve)
     eval_loss: Curve = field(default_factory=Curve)
     lr: Curve = field(default_factory=Curve)
@@ -83,6 +89,8 @@ class RunState:
     """The steps after which the training went on from a checkpoint."""
     clock_back_s: float = 0.0
     """The furthest that the clock was set back between two events."""
+    seq: int = 0
+    """The number of the newest event."""
     first_t: float | None = None
     last_t: float | None = None
     unknown: int = 0
@@ -107,13 +115,14 @@ class RunState:
         """Add one event to the state."""
         self.first_t = event.t if self.first_t is None else self.first_t
         self.clock_back_s = max(self.clock_back_s, (event.t if self.last_t is None else self.last_t) - event.t)
-        self.last_t = event.t
+        self.last_t, self.seq = event.t, event.seq
         match event.data:
             case Started() as started:
                 self.resumes += [] if started.resumed_from is None else [started.resumed_from]
                 self.job, self.started_t, self.phase = event.job, event.t, replace(self.phase, name="")
                 self.ends.pop(event.job, None)
                 self.score = None if event.job == "train" else self.score
+                self.forgot = None if event.job in ("train", "score") else self.forgot
             case Phase() as phase:
                 self.phase = _merged(self.phase, phase)
             case Step() as step:
@@ -126,6 +135,10 @@ class RunState:
                 self.eval_loss.add(eval_.step, eval_.loss)
             case Score() as score:
                 self.score = score
+            case Memory(card=int(card)) as memory:
+                self.memory_beside[card] = memory
+            case Forgot() as forgot:
+                self.forgot = forgot
             case Memory() as memory:
                 self.memory = memory
                 if memory.step is not None:
@@ -146,6 +159,7 @@ class RunState:
         return replace(
             self,
             ends=dict(self.ends),
+            memory_beside=dict(self.memory_beside),
             loss=self.loss.copy(),
             eval_loss=self.eval_loss.copy(),
             lr=self.lr.copy(),

@@ -114,9 +114,7 @@ def mark(metric: Metric, reference: str, answer: str, labels: Sequence[str] = ()
         case "number":
             number, wanted_number = final_number(answer), final_number(reference)
             return Mark(same or (number is not None and number == wanted_number), near, exact, number is not None)
-        case "match":
-            return Mark(same, near, exact, bool(answer.strip()))
-    return Mark(same, chrf(reference, answer), exact, bool(answer.strip()))
+    return Mark(same, near, exact, bool(answer.strip()))
 
 
 def token_f1(reference: str, answer: str) -> float:
@@ -128,13 +126,6 @@ def overlap(wanted: Counter[str] | Counter[tuple[str, str]], got: Counter[str] |
     """F1 of two bags: twice what they share, by all that they hold."""
     shared = sum((wanted & got).values())  # type: ignore[operator]
     return 2 * shared / total if (total := wanted.total() + got.total()) else 1.0
-
-
-def chrf(reference: str, answer: str) -> float:
-    """Character n-gram F of sacrebleu (Popović 2015), 0 to 1: it suits every language."""
-    from sacrebleu.metrics.chrf import CHRF
-
-    return float(CHRF().sentence_score(visible(answer), [visible(reference)]).score) / 100
 
 
 def macro_f1(pairs: Sequence[tuple[str, str | None]]) -> float:

@@ -8,7 +8,6 @@ beat it.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import sqrt
 
 FACTORS = (0.5, 1.0, 2.0, 4.0)
 """The rates in the race, as multiples of the recipe's."""
@@ -63,19 +62,3 @@ def better_half(laps: Sequence[Lap]) -> tuple[float, ...]:
     """The rates of the laps with the lowest held-out losses, half of them and at least one; none that diverged."""
     ranked = sorted((lap for lap in laps if lap.held_out is not None), key=lambda lap: lap.held_out or 0.0)
     return tuple(lap.lr for lap in ranked[: max(1, len(laps) // 2)])
-
-
-def default_lr(params: int, rows_a_step: int, steps: int) -> float:
-    """The learning rate to start from, by the size of the model, the rows of a step and the number of steps.
-
-    params: of the base model. LoRA wants about ten times the rate of full fine-tuning, whatever the rank, and fifteen
-    times under 100 steps ("LoRA Without Regret", Thinking Machines 2025). Larger models want lower rates: tinker's fit
-    over Llama and Qwen falls with the 0.78th power of the hidden size at worst, and hardly at all at best; here the
-    fourth root of the parameters, between both, through 2e-4 at 8B, which is Unsloth's guide and the QLoRA paper's
-    choice (Dettmers 2023). Rates grow with the square root of the rows of a step (Malladi 2022), here through 8 rows,
-    no further than 32, above which LoRA loses by larger batches.
-    """
-    by_size = 2e-4 * (8e9 / params) ** 0.25
-    by_rows = sqrt(min(32, rows_a_step) / 8)
-    by_length = 1.5 if steps < 100 else 1.0
-    return float(f"{min(1e-3, max(5e-5, by_size * by_rows * by_length)):.2g}")

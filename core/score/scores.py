@@ -12,6 +12,7 @@ from fitune.core.records import from_json, to_json
 from fitune.core.score import statistics, verdict
 from fitune.core.score.answers import normalised
 from fitune.core.score.metrics import Mark, Metric, label_in, macro_f1
+from fitune.core.score.probe import Forgetting, ProbeAnswer
 from fitune.core.score.verdict import Verdict
 
 FILE = "scores.json"
@@ -90,6 +91,10 @@ class Scores:
     """Seconds that it took."""
     rows: tuple[RowScore, ...] = ()
     """Each row with both answers."""
+    forgetting: Forgetting | None = None
+    """What the tuned model forgot, by general questions; null if they were not asked."""
+    probe: tuple[ProbeAnswer, ...] = ()
+    """Each general question with both answers."""
 
 
 def side(marked: Mark, answer: str, loss: float, choice: str | None = None) -> Side:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from fitune.core.data import eval_fraction
+from fitune.core.data import eval_fraction, look_rows
 from fitune.core.recipe import Recipe
 from fitune.core.tokens.lengths import TokenStats
 from fitune.core.tokens.micro_batch import largest_micro_batch, mean_split
@@ -31,8 +31,10 @@ class Workload:
     """Tokens that the loss is computed on, in all steps."""
     source_tokens: float
     """Tokens of all rows of the source after truncation."""
-    held_out_tokens: float
-    """Those of the rows that are held out: tokens of one evaluation."""
+    look_rows: float
+    """Held-out rows that an evaluation looks at."""
+    look_tokens: float
+    """Their tokens."""
 
 
 def workload(stats: TokenStats, recipe: Recipe) -> Workload:
@@ -64,6 +66,8 @@ def _workload(stats: TokenStats, recipe: Recipe) -> Workload:
         micro_batches *= split
         row_tokens = tokens / train.micro_batch if pads else row_tokens
     seen = train.max_steps * train.micro_batch * train.grad_accum if train.max_steps else train.epochs * rows
+    usable = sum(stats.lengths_at(length).values())
+    looked_at = min(held_out * usable, look_rows(recipe, packing.rows))
     return Workload(
         source_rows=stats.source_rows,
         packing=packing,
@@ -74,7 +78,8 @@ def _workload(stats: TokenStats, recipe: Recipe) -> Workload:
         tokens=seen * row_tokens,
         trained_tokens=seen * stats.trained_per_epoch(recipe) / rows,
         source_tokens=source_tokens,
-        held_out_tokens=held_out * source_tokens,
+        look_rows=looked_at,
+        look_tokens=looked_at * source_tokens / max(1, usable),
     )
 
 

@@ -13,7 +13,7 @@ import traceback
 from pathlib import Path
 
 from fitune.core.diagnose import diagnose, redact
-from fitune.core.runs import EventLog, Failed, Run, keep_touching, take_lock
+from fitune.core.runs import EventLog, Failed, Run, keep_touching, note_events, take_lock
 from fitune.core.worker.cards import rank
 from fitune.core.worker.cards.processes import OtherRanks, be_rank
 from fitune.core.worker.memory_use import MemoryMeter
@@ -44,6 +44,7 @@ def main() -> int:
         print(f"{run.name} has a worker already", file=sys.stderr)
         return 2
     log = EventLog(run.events, job)
+    note_events(lock, run.lock, log.seq)
     # A closed terminal changes nothing; SIGTERM means: stop with a checkpoint.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)

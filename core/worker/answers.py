@@ -9,7 +9,7 @@ from typing import Any
 from jinja2.exceptions import TemplateError
 
 from fitune.core.errors import UserError
-from fitune.core.jobs.chat_messages import Ended, Question
+from fitune.core.jobs.messages.chat import Ended, Question
 from fitune.core.worker.chats.rows import render_prompt
 from fitune.core.worker.chats.template import PromptOptions, read
 from fitune.core.worker.rows.render import RefusedRow, render

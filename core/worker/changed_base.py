@@ -78,8 +78,14 @@ def weights_digest(folder: Path) -> str:
 
 
 def _config(folder: Path) -> dict[str, Any]:
-    """The config.json, without the keys that only tell who wrote it. Raises OSError or ValueError."""
-    config: dict[str, Any] = orjson.loads(read_file(folder / "config.json"))
+    """The config.json, without the keys that only tell who wrote it. Raises UserError."""
+    path = folder / "config.json"
+    try:
+        config = orjson.loads(read_file(path))
+    except (OSError, orjson.JSONDecodeError) as error:
+        raise UserError(f"{path} can't be read: {error}.", "Fetch the model again, or put the file back.") from None
+    if not isinstance(config, dict):
+        raise UserError(f"{path} is not an object.", "Fetch the model again, or put the file back.")
     return {key: value for key, value in config.items() if key not in WRITERS_KEYS}
 
 

@@ -20,7 +20,7 @@ from fitune.core.data import dataset, eval_fraction
 from fitune.core.data.split import split
 from fitune.core.diagnose import Failure, diagnose, redact
 from fitune.core.errors import UserError
-from fitune.core.jobs.chat_messages import (
+from fitune.core.jobs.messages.chat import (
     SIDES,
     Answered,
     Done,

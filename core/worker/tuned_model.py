@@ -8,6 +8,7 @@ from typing import Any
 
 from fitune.core.recipe import Recipe
 from fitune.core.worker.chats.template import PromptOptions
+from fitune.core.worker.chats.time_limit import limit_template
 from fitune.core.worker.device import compute_dtype
 from fitune.core.worker.models import ModelFiles
 from fitune.core.worker.training import model_with_adapter
@@ -44,12 +45,13 @@ def load(recipe: Recipe, source: ModelFiles, adapter: Path) -> TunedModel:
     from peft import PeftModel
     from transformers import AutoTokenizer
 
-    from fitune.core.worker.stop_tokens import stop_ids
+    from fitune.core.worker.chats.stop_tokens import stop_ids
 
     base = model_with_adapter.base_model(recipe, source, compute_dtype())
     named = base.named_parameters() if recipe.lora.bias != "none" else ()
     biases = tuple((bias, bias.detach().clone()) for name, bias in named if name.endswith("bias"))
     model = PeftModel.from_pretrained(base, adapter).eval()
     tokenizer = AutoTokenizer.from_pretrained(adapter, trust_remote_code=recipe.model.trust_remote_code)
+    limit_template(tokenizer)
     options = PromptOptions(recipe.data.thinking, recipe.data.template_options)
     return TunedModel(model, tokenizer, stop_ids(tokenizer, source.path), biases, options)

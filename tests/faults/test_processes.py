@@ -94,7 +94,7 @@ def test_stop_now_kills_and_says_so(house: House) -> None:
     said = house.fitune("stop", "run", "--now")
     assert "was killed" in said.err
     assert run.holder_pid() is None
-    assert "as asked" in house.fitune("watch", "run", "--plain").err
+    assert "as you asked" in house.fitune("watch", "run", "--plain").err
     assert house.fitune("resume", "--all").err == "No training was killed.\n"
 
 
@@ -103,7 +103,7 @@ def test_an_endless_chat_template_ends(house: House) -> None:
     shutil.copytree(house.zygote / "model", folder)
     loop = "{% for n in range(99999) %}"
     (folder / "chat_template.jinja").write_text(loop * 3 + "{% endfor %}" * 3)
-    limit = "import fitune.core.worker.rows.time_limit as limit; limit.RENDER_WITHIN_S = 2.0"
+    limit = "import fitune.core.worker.chats.time_limit as limit; limit.RENDER_WITHIN_S = 2.0"
     _, said = house.train("run", limit, model={"id": str(folder)})
     assert said.status == 1
     assert "chat template does not come to an end" in said.err
@@ -158,3 +158,18 @@ def test_a_clock_that_is_set_back_is_told_and_harmless(house: House) -> None:
     assert "set back" in said.err
     assert house.described("run")["status"] == "finished"
     assert time.time() - run.lock.stat().st_mtime < 600
+
+
+def test_a_worker_that_starts_anew_keeps_pid_and_lock(house: House) -> None:
+    settings = {"train": {"checkpointing": "off"}}
+    run = house.start("run", f"{SLOW}; truly_start_anew(); no_memory(0, steps=range(5, 6))", **settings)
+    wait_for(lambda: step_of(run) >= 1)
+    pid, seen = run.holder_pid(), set()
+    while (now := run.holder_pid()) is not None:
+        seen.add(now)
+        assert run.current()[0] in ("starting", "running", "finished")
+        time.sleep(0.02)
+    assert seen == {pid}
+    assert house.described("run")["status"] == "finished"
+    assert "starts anew" in house.fitune("watch", "run", "--plain").err
+    assert max(losses(run)) == 8

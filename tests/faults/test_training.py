@@ -75,7 +75,7 @@ FAULTS = [
         tolerance=0.05,
     ),
     Fault(
-        "memory never holds two rows", "no_memory(1)", "finished", ("recovered", "its gradient is the same"), 0, False,
+        "memory never holds two rows", "no_memory(1)", "finished", ("recovered", "with the same gradient"), 0, False,
         tolerance=0.05,
     ),
     Fault(

@@ -16,8 +16,8 @@ from textual.widgets import Input, Static
 from fitune.core.errors import UserError
 from fitune.core.jobs import chat
 from fitune.core.jobs.chat import Chat, Conversation, Settings
-from fitune.core.jobs.chat_messages import SIDES, Answered, Done, Question, Ready, Refused, Side, Text
-from fitune.core.jobs.chat_messages import Message as ChatMessage
+from fitune.core.jobs.messages.chat import SIDES, Answered, Done, Question, Ready, Refused, Side, Text
+from fitune.core.jobs.messages.chat import Message as ChatMessage
 from fitune.core.runs import Failed, Phase, Run, Warned
 from fitune.tui.chat.text import ANSWER_CHARS, NAMES, end_text, failure, opening_text, phase_text, settings_text
 from fitune.tui.text import clean, safe

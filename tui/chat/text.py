@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from fitune.core.errors import ExitCode, UserError
 from fitune.core.jobs.chat import Conversation, Settings
-from fitune.core.jobs.chat_messages import Answered, Refused, Side
+from fitune.core.jobs.messages.chat import Answered, Refused, Side
 from fitune.core.runs import Failed, Phase
 from fitune.tui.text import clean, count, rate, size
 

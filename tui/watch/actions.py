@@ -8,9 +8,9 @@ from textual.app import App
 from fitune.core.errors import UserError
 from fitune.core.runs import Run
 from fitune.tui.text import clean
-from fitune.tui.watch.leave import LeaveAnswer, LeaveScreen
 from fitune.tui.watch.screen_text import Snapshot
 from fitune.tui.widgets.dialogs import AskDialog, ConfirmDialog
+from fitune.tui.widgets.leave import LeaveAnswer, LeaveScreen
 
 
 def is_available(action: str, run: Run, snapshot: Snapshot | None) -> bool:

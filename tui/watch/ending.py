@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 from fitune.core.deliver import UPLOAD_KINDS, ExportRequest, PushRequest, ScoreRequest, requests
-from fitune.core.runs import Failed, Finished, Run, RunState, Score, Status
+from fitune.core.runs import Failed, Finished, Forgot, Run, RunState, Score, Status
 from fitune.core.runs.post_mortem import cause_of_death, killed_as_asked, restarted_s
 from fitune.core.score import scores
 from fitune.tui.deliver.proof_text import ArtifactProof, proofs
 from fitune.tui.text import clean, clock, count, duration, exponent, number, size
 from fitune.tui.watch.phases import phase_text
-from fitune.tui.watch.score_text import verdict_line
+from fitune.tui.watch.score_text import forgetting_line, verdict_line
 
 FAILURES = {
     "oom": "out of memory",
@@ -66,7 +66,7 @@ def ending(run: Run, status: Status, state: RunState) -> Ending:
         return Ending("OK", f"Stopped as asked {at}.", resume)
     if run.adapter.exists() and not run.has_adapter():
         return Ending("WARN", f"{_finished(end)} Its adapter was emptied since.", resume)
-    mark, verdict = _scored(state.score)
+    mark, verdict = _scored(state.score, state.forgot)
     next_action = f"Its adapter: {clean(str(run.adapter))}" if run.adapter.exists() else resume
     return Ending(mark, f"{_finished(end)} {verdict}".rstrip(), next_action)
 
@@ -109,11 +109,13 @@ def _finished(end: Finished) -> str:
     return f"{text}."
 
 
-def _scored(score: Score | None) -> tuple[Mark, str]:
-    """(mark, sentence) for a verdict; without one the mark of a run that went well."""
+def _scored(score: Score | None, forgot: Forgot | None) -> tuple[Mark, str]:
+    """(mark, sentences) for a verdict and what was forgotten; without them the mark of a run that went well."""
     if score is None:
         return "OK", ""
-    return "OK" if score.word in ("better", "can't tell") else "WARN", clean(verdict_line(score), 600)
+    text = verdict_line(score) + (f" {forgetting_line(forgot)}" if forgot else "")
+    is_well = score.word in ("better", "can't tell") and not (forgot and forgot.word == "worse")
+    return "OK" if is_well else "WARN", clean(text, 900)
 
 
 def _ending_of_delivery(run: Run, status: Status, state: RunState) -> Ending:
@@ -133,7 +135,7 @@ def _ending_of_delivery(run: Run, status: Status, state: RunState) -> Ending:
         kept = f"{branches} stay" if (branches := _branches(end)) else "nothing was changed"
         return Ending("OK", f"The {job} was stopped as asked; {kept}.", repeat)
     if job == "score":
-        mark, verdict = _scored(state.score)
+        mark, verdict = _scored(state.score, state.forgot)
         return Ending(mark, verdict, f"Each row with both answers: {clean(str(run.path / scores.FILE))}")
     return Ending("OK", *_delivered(run, job, end), new)
 

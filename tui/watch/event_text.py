@@ -9,6 +9,7 @@ from fitune.core.runs import (
     Checkpoint,
     Eval,
     Event,
+    Forgot,
     Memory,
     Phase,
     RacedLap,
@@ -22,7 +23,7 @@ from fitune.core.runs import (
 from fitune.tui.text import UNKNOWN, clean, count, exponent, gib, number, rate, size
 from fitune.tui.watch.phases import COMPILES, phase_text
 from fitune.tui.watch.progress import RunProgress
-from fitune.tui.watch.score_text import verdict_line
+from fitune.tui.watch.score_text import forgetting_line, verdict_line
 
 
 def event_line(event: Event, progress: RunProgress) -> str:
@@ -48,6 +49,8 @@ def event_line(event: Event, progress: RunProgress) -> str:
             return _sample(sample)
         case Score() as score:
             return verdict_line(score)
+        case Forgot() as forgot:
+            return forgetting_line(forgot)
     return ""
 
 
@@ -73,6 +76,7 @@ def memory_text(memory: Memory) -> str:
     """The measured peak beside the predicted one; on a CPU the host's."""
     on_gpu = memory.peak_device or memory.peak_reserved
     kind = "GPU memory" if on_gpu else "host memory"
+    kind = kind if memory.card is None else f"{'card' if on_gpu else 'process'} {memory.card + 1}: {kind}"
     measured = f"{kind} peak {gib(on_gpu or memory.peak_host)}"
     return f"{measured}, predicted {gib(memory.predicted)}" if memory.predicted else measured
 
@@ -90,6 +94,8 @@ def _phase(phase: Phase) -> str:
         return clean(f"uploading {phase.file}: {size(phase.done_bytes)} of {size(phase.bytes)} before it")
     if phase.to_score is not None and phase.name == "score":
         return f"scoring: {count(phase.scored)} of {count(phase.to_score)} held-out rows"
+    if phase.to_score is not None and phase.name == "probe":
+        return f"asking both: {count(phase.scored)} of {count(phase.to_score)} general questions"
     if phase.done_bytes:  # progress of the same phase: a merge reports it twice a second
         return ""
     details = [

@@ -87,7 +87,8 @@ def _write_end(run: Run, state: RunState, bad_lines: int, lines: "_LineWriter") 
     if bad_lines:
         lines.write(f"WARN  {bad_lines} unreadable lines of events.jsonl were skipped")
     if state.memory and state.job == "train":
-        lines.write(memory_text(state.memory))
+        for memory in (state.memory, *(state.memory_beside[card] for card in sorted(state.memory_beside))):
+            lines.write(memory_text(memory))
     end = ending(run, status, state)
     lines.write(f"{end.mark:<5} {end.sentence}")
     for proof in end.proofs:

@@ -18,9 +18,10 @@ SLOW_STEPS = 4
 """The first steps compile kernels and are slow, so that the pace leaves them out as soon as there are others."""
 FADES = 0.995
 """The weight that a step keeps at each later one: the pace follows a card that others use, too."""
-EVAL_SHARE = 0.3
-"""Seconds of a token in an evaluation, as a share of those in a step: a forward pass only, one of about three. This and
-the next count until the first one was seen."""
+EVAL_SHARE = 0.45
+"""Seconds of a token in an evaluation, as a share of those in a step: a forward pass only, one of two or three. Where
+the card waits for the host a row costs as much of a whole step, since evaluations take one row after another. This and
+the next count until one was seen; that before the first step compiles kernels, so it is an upper bound only."""
 PAUSE_S = 0.5
 """Seconds of a checkpoint: an 8B's adapter with its optimizer took 0.3 to 0.8 s on an H200 machine, 2026-11-29."""
 SILENT_AFTER_S = 15.0
@@ -76,7 +77,9 @@ class TimeLeft:
     """(tokens, seconds) of the first steps that were timed: the earlier half of them does not count."""
     pace: StepSeconds = field(default_factory=StepSeconds)
     evals: StepSeconds = field(default_factory=StepSeconds)
-    """Seconds of the evaluations."""
+    """Seconds of the evaluations after steps."""
+    first_eval: Eval | None = None
+    """That before the first step."""
     pauses: StepSeconds = field(default_factory=StepSeconds)
     """Seconds of the pauses between two steps, for checkpoints and questions, without their evaluations."""
     eval_s: float | None = None
@@ -95,6 +98,8 @@ class TimeLeft:
             case Phase(name="train") as plan:
                 self.plan = plan
                 self.questions_s = max(0.0, event.t - (self.questions_began_s or event.t))
+            case Eval() as evaluation if self.newest is None:
+                self.first_eval = evaluation
             case Eval(elapsed_s=elapsed_s):
                 self.eval_s, self.paused = elapsed_s, True
             case Checkpoint() | Sample():
@@ -147,11 +152,18 @@ class TimeLeft:
         evals, saves = (
             times_in(every, total, step) if every else 0 for every in (self.plan.eval_every, self.plan.save_every)
         )
-        evals_s = evals * EVAL_SHARE * self.pace.token_s * (self.plan.eval_tokens or 0)
-        if self.evals.weight:
-            evals_s = self.evals.of(evals, None)
+        evals_s = self.evals.of(evals, None) if self.evals.weight else evals * self._first_eval_s()
         others = max(evals, saves)
         return evals_s + (self.pauses.of(others, None) if self.pauses.weight else PAUSE_S * others)
+
+    def _first_eval_s(self) -> float:
+        """Seconds of an evaluation while none was seen after a step."""
+        first = self.first_eval
+        by_tokens = EVAL_SHARE * self.pace.token_s * (self.plan.eval_tokens or 0)
+        if first is None or first.elapsed_s is None:
+            return by_tokens
+        by_rows = EVAL_SHARE * self.pace.of(1, None) * (first.rows or 0)
+        return min(first.elapsed_s, max(by_tokens, by_rows))
 
 
 def _tokens(before: Step, step: Step) -> float:

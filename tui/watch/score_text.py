@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 
 from fitune.core.records import from_json, to_json
-from fitune.core.runs import Score
-from fitune.core.score import Detail, RowScore, Scores, Verdict, sentence
-from fitune.tui.text import clean, number
+from fitune.core.runs import Forgot, Score
+from fitune.core.score import Detail, Forgetting, RowScore, Scores, Verdict, probe, sentence
+from fitune.tui.text import clean, hanging, number
 
 PAIRS = 3
 """Questions that are shown with both answers."""
@@ -24,11 +24,16 @@ def verdict_line(score: Score) -> str:
     return sentence(from_json(Verdict, to_json(score)))
 
 
+def forgetting_line(forgot: Forgot) -> str:
+    """What a run forgot, in a sentence."""
+    return probe.sentence(from_json(Forgetting, to_json(forgot)))
+
+
 def score_lines(found: Scores) -> Iterator[str]:
-    """Lines of text for the scores of a run."""
-    yield sentence(found.verdict)
+    """Lines of text for the scores of a run, for stdout."""
+    yield hanging("", sentence(found.verdict))
     yield ""
-    yield f"  {'':<32}{'before':>9}{'after':>9}   difference, 95 % interval"
+    yield f"  {'':<32}{'before':>9}{'after':>9}   change, 95 % interval"
     for each in found.details:
         yield _detail(each)
     if found.confusion:
@@ -42,6 +47,9 @@ def score_lines(found: Scores) -> Iterator[str]:
     for row in pairs(found):
         yield ""
         yield from pair_lines(row)
+    if found.forgetting is not None:
+        yield ""
+        yield hanging("", probe.sentence(found.forgetting))
 
 
 def _detail(each: Detail) -> str:
@@ -62,4 +70,4 @@ def pair_lines(row: RowScore) -> Iterator[str]:
     """A question with the answer in the data and those of both models."""
     texts = {"question": row.question, "before": row.base.answer, "after": row.tuned.answer, "right": row.reference}
     for title, text in texts.items():
-        yield f"  {title:<10}{clean(text, TEXT_CHARS)}"
+        yield hanging(f"  {title:<10}", clean(text, TEXT_CHARS))

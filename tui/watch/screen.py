@@ -71,9 +71,9 @@ class WatchScreen(Screen[None]):
 
     @dataclass
     class CardRead(Message):
-        """The sensors of the card were read."""
+        """The sensors of the cards were read."""
 
-        sample: GpuSample
+        samples: tuple[GpuSample, ...]
 
     class Left(Message):
         """The user wants to see the other runs."""
@@ -82,7 +82,7 @@ class WatchScreen(Screen[None]):
         super().__init__()
         self.watched = run
         self.snapshot: Snapshot | None = None
-        self.sample: GpuSample | None = None
+        self.samples: tuple[GpuSample, ...] = ()
         self.log_wanted = self.resuming = False
         self._over = threading.Event()
         self._drawings = 0
@@ -163,9 +163,9 @@ class WatchScreen(Screen[None]):
     @work(thread=True, exclusive=True, exit_on_error=False, group="card")
     def read_card(self) -> None:
         while not self._over.wait(CARD_EVERY_S):
-            gpu = self.snapshot.info.gpu if self.snapshot and self.snapshot.live and self.snapshot.info else None
-            if gpu and gpu.uuid:
-                self.post_message(self.CardRead(host.sample(gpu.uuid)))
+            cards = self.snapshot.info.cards if self.snapshot and self.snapshot.live and self.snapshot.info else ()
+            if samples := tuple(host.sample(card.uuid) for card in cards if card.uuid):
+                self.post_message(self.CardRead(samples))
 
     def on_watch_screen_run_read(self, event: RunRead) -> None:
         before, self.snapshot = self.snapshot, event.snapshot
@@ -181,7 +181,7 @@ class WatchScreen(Screen[None]):
             self.draw()
 
     def on_watch_screen_card_read(self, event: CardRead) -> None:
-        self.sample = event.sample
+        self.samples = event.samples
 
     def draw(self) -> None:
         """Draw the newest snapshot; an unchanged line is not sent to the terminal again."""
@@ -194,7 +194,8 @@ class WatchScreen(Screen[None]):
         self.line("progress").say(screen_text.progress_bar(snapshot, self.size.width - 2, plain))
         self.line("numbers").say(screen_text.numbers(snapshot, now_s))
         self.line("memory").say(screen_text.memory(snapshot, plain))
-        self.line("card").say(screen_text.card(self.sample) if snapshot.live else Content())
+        self.line("card").say(screen_text.cards(self.samples) if snapshot.live else Content())
+        self.set_class(bool(snapshot.info and snapshot.info.ranks > 1), "-several")
         self.query_one("#too-small", Static).update(screen_text.too_small(self.watched.name, snapshot, now_s))
         self.line("details-text").say(screen_text.details(snapshot, self.size.width - 3, now_s))
         chart, log = self.query_one("#chart", StepChart), self.line("log")

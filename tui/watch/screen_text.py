@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from textual.content import Content
 
 from fitune.core.machine import GpuSample
-from fitune.core.runs import LIVE, Recovered, RunInfo, RunState, Sample, Status
+from fitune.core.runs import LIVE, Memory, Recovered, RunInfo, RunState, Sample, Status
 from fitune.core.runs.findings import Finding
 from fitune.core.units import GIB
 from fitune.tui.deliver.proof_view import proof_lines
@@ -135,13 +135,19 @@ def numbers(snapshot: Snapshot, now_s: float) -> Content:
 
 
 def memory(snapshot: Snapshot, plain: bool) -> Content:
-    """The measured peak of the memory beside the predicted one."""
-    memory = snapshot.state.memory
-    if memory is None or snapshot.job != "train":  # another job measures none
+    """The measured peak of the memory beside the predicted one; a line for each of several cards."""
+    state = snapshot.state
+    if state.memory is None or snapshot.job != "train":  # another job measures none
         return Content()
+    others = (state.memory_beside[card] for card in sorted(state.memory_beside))
+    return Content("\n").join(_memory_of(each, plain) for each in (state.memory, *others))
+
+
+def _memory_of(memory: Memory, plain: bool) -> Content:
     on_card = memory.peak_device or memory.peak_reserved
     measured, predicted = on_card or memory.peak_host, memory.predicted
-    label = _label("memory" if on_card else "host RAM")
+    name = "memory" if on_card else "host RAM"
+    label = _label(name if memory.card is None else f"{'card' if on_card else 'process'} {memory.card + 1}")
     if measured and predicted:
         share = measured / predicted
         difference = Content.styled(f"   {100 * (share - 1):+.1f} %", COLOURS["WARN"] if share > OVER else "")
@@ -162,17 +168,20 @@ def histories(state: RunState) -> dict[str, list[tuple[int, float]]]:
     }
 
 
-def card(sample: GpuSample | None) -> Content:
-    """The card's memory, load, temperature and power right now, of all its users together."""
-    if sample is None or sample.used_bytes is None:
-        return Content()
+def cards(samples: Sequence[GpuSample]) -> Content:
+    """The memory, load, temperature and power of each card right now, of all its users together; a line for each."""
+    known = [(place, sample) for place, sample in enumerate(samples, 1) if sample.used_bytes is not None]
+    return Content("\n").join(_card(f"card {place}" if len(samples) > 1 else "card", sample) for place, sample in known)
+
+
+def _card(name: str, sample: GpuSample) -> Content:
     parts = [
-        f"{sample.used_bytes / GIB:.1f} of {gib(sample.total_bytes)} in use",
+        f"{(sample.used_bytes or 0) / GIB:.1f} of {gib(sample.total_bytes)} in use",
         f"{_or_unknown(sample.utilisation_percent)} % busy",
         f"{_or_unknown(sample.temperature_c)} °C",
         f"{_or_unknown(sample.power_w)} W",
     ]
-    return _label("card") + Content("   ".join(parts))
+    return _label(name) + Content("   ".join(parts))
 
 
 def details(snapshot: Snapshot, columns: int, now_s: float) -> Content:

@@ -2,7 +2,7 @@
 
 from math import ceil
 
-from fitune.core.data import Report, eval_fraction
+from fitune.core.data import Report, eval_fraction, look_rows
 from fitune.core.forecast import Amount, Duration
 from fitune.core.recipe import Recipe
 from fitune.tui.text import duration, size
@@ -50,7 +50,8 @@ def _guessed_amount(report: Report, asked: Recipe) -> Amount | None:
     held_out = eval_fraction(asked, report.rows)
     steps = asked.train.max_steps or ceil(report.rows * (1 - held_out) * asked.train.epochs / batch)
     source_tokens = report.rows * row_tokens
-    return Amount(steps, steps * batch * row_tokens, source_tokens, held_out * source_tokens)
+    looked_at = min(held_out * report.rows, look_rows(asked, round(report.rows * (1 - held_out))))
+    return Amount(steps, steps * batch * row_tokens, source_tokens, looked_at, looked_at * row_tokens)
 
 
 def signed(size_bytes: int) -> str:

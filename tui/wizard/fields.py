@@ -37,6 +37,8 @@ LABELS = {
     "run.max_hours": "Hours at most",
     "run.stop_at": "Stop at",
     "run.gpu": "GPU",
+    "run.gpus": "GPUs together",
+    "run.shard": "Split over GPUs",
     "run.vram_limit_gib": "VRAM limit GiB",
     "deliver.gguf": "GGUF",
     "lora.rslora": "rsLoRA",
@@ -80,6 +82,8 @@ class Field:
                 "or empty" if self.optional else "",
             ]
             return " ".join(part for part in said if part)
+        if self.name == "run.gpus":
+            return "auto, all, how many, or their numbers with commas between"
         if self.kind == "list":
             return "words, with commas between"
         if self.name == "data.eval_fraction":
@@ -123,6 +127,8 @@ def parse(field: Field, text: str) -> Any:
         return _empty(field)
     if field.kind == "choice":
         return _choice(field, text)
+    if field.name == "run.gpus" and "," not in text:  # a number alone says how many
+        return int(text) if text.isdecimal() else text
     if field.kind == "list":
         return _list(field, text)
     if field.kind == "text":

@@ -9,12 +9,13 @@ from fitune.core import runs
 from fitune.core.data import MIN_ROWS, eval_fraction, numbered
 from fitune.core.errors import UserError
 from fitune.core.forecast import resolve
+from fitune.core.machine import Machine
 from fitune.core.recipe import Recipe, load
 from fitune.core.tokens import findings
 from fitune.tui.text import count, gib, training_time
 from fitune.tui.wizard.draft import UNCHOSEN, Draft, origin, prepared, problems, recipe, shown
 from fitune.tui.wizard.field_cost import time_of
-from fitune.tui.wizard.fields import all_fields, text_of
+from fitune.tui.wizard.fields import ELSEWHERE, all_fields, text_of
 from fitune.tui.wizard.forecast_text import DraftForecast, bounds, correction, forecast_draft, planned_machine
 
 RECIPE_FILE = "recipe.toml"
@@ -58,7 +59,7 @@ def non_defaults(draft: Draft) -> list[tuple[str, str]]:
     return [
         (name, shown(draft, name) or "nothing")
         for name in all_fields()
-        if (name in edits or origin(draft, name) == "answers") and name not in ("data.source", "data.columns")
+        if (name in edits or origin(draft, name) == "answers") and name not in ELSEWHERE
     ]
 
 
@@ -200,9 +201,17 @@ def _where(draft: Draft) -> list[Line]:
         resolved = resolve(recipe(draft), machine)
     except UserError as error:
         return [Line("On", str(error))]
-    place = resolved.gpu.name if resolved.gpu else "the processor (slow)"
+    place = " and ".join(gpu.name for gpu in resolved.gpus) or "the processor (slow)"
     adapted = [Line("Adapted", "; ".join(note.rstrip(".") for note in resolved.notes) + ".")] if resolved.notes else []
-    return [Line("On", f"{place}. {resolved.backend_reason}"), *adapted]
+    return [Line("On", f"{place}. {resolved.backend_reason}"), *_more_cards(draft, machine), *adapted]
+
+
+def _more_cards(draft: Draft, machine: Machine) -> list[Line]:
+    """That there are more cards than the one that is taken, unless the user has decided on them."""
+    count = sum(gpu.allowed for gpu in machine.gpus)
+    if count < 2 or recipe(draft).run.gpus != "auto" or recipe(draft).run.gpu is not None:
+        return []
+    return [Line("Cards", f"{count} are here: {count} in the field GPUs together trains on all. fitune fit compares.")]
 
 
 def _disk(draft: Draft, asked: Recipe) -> str:

@@ -6,9 +6,9 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from fitune.core.deliver.handoff.axolotl import axolotl
-from fitune.core.deliver.handoff.cluster import accelerate, skypilot, slurm
+from fitune.core.deliver.handoff.cluster import accelerate, cards_of, skypilot, slurm
 from fitune.core.deliver.handoff.dataset_files import EVAL, TRAIN, write_rows
-from fitune.core.deliver.handoff.script import script_files
+from fitune.core.deliver.handoff.script_files import script_files
 from fitune.core.deliver.handoff.serving import ollama, vllm
 from fitune.core.deliver.handoff.spec import Files, TrainingSpec
 from fitune.core.errors import BadInput, Problem, UserError
@@ -57,7 +57,8 @@ def files_for(target: str, specs: Sequence[TrainingSpec]) -> Files:
 def _refuse_contradictions(target: str, spec: TrainingSpec) -> None:
     """Raise BadInput for settings that the script's backend does not support: `auto` is resolved only here."""
     train = spec.recipe.train
-    changes: dict[str, Any] = {"backend": "trl" if target == "accelerate" else spec.backend}
+    several = target == "accelerate" or (target == "slurm" and cards_of(spec) > 1)
+    changes: dict[str, Any] = {"backend": "trl" if several else spec.backend}
     if changes["backend"] == "trl":  # the script changes these, and says so in its header
         changes |= {"checkpointing": "off" if train.checkpointing == "off" else "on"}
         changes |= {"offload_layers": None, "checkpoint_skip_layers": None}

@@ -47,15 +47,13 @@ def not_carried(spec: TrainingSpec, kind: RowKind) -> list[str]:
     if spec.recipe.data.replay and spec.recipe.data.replay_source is None:
         notes.append("data.replay: the base model's own answers are not among the rows.")
     if train.micro_tokens is not None:
-        notes.append("train.micro_tokens: micro-batches hold micro_batch_size rows, however long these are.")
+        notes.append("train.micro_tokens: micro-batches hold so few rows that they never come to more tokens.")
     if train.checkpoint_skip_layers is not None:
         notes.append("train.checkpoint_skip_layers: Axolotl recomputes the activations of all layers.")
     if train.checkpointing == "unsloth":
         notes.append('train.checkpointing = "unsloth": activation_offloading is Axolotl\'s nearest.')
     if train.report_to == "tensorboard":
         notes.append("train.report_to: install tensorboard beside Axolotl.")
-    if spec.packing_is_open:
-        notes.append('data.packing = "auto": fitune decides by the lengths of the rows; here sample_packing says it.')
     if spec.recipe.run.vram_limit_gib is not None:
         notes.append("run.vram_limit_gib: Axolotl takes what it needs of the card.")
     if spec.recipe.run.max_hours is not None or spec.recipe.run.stop_at is not None:
@@ -144,8 +142,8 @@ def _train(spec: TrainingSpec, kind: RowKind) -> dict[str, Any]:
     offloads = train.checkpointing == "unsloth"
     switch = TRACKER_SWITCH.get(train.report_to)
     return {
-        "micro_batch_size": train.micro_batch,
-        "gradient_accumulation_steps": train.grad_accum,
+        "micro_batch_size": spec.split[0],
+        "gradient_accumulation_steps": spec.split[1],
         "num_epochs": train.epochs,
         "max_steps": train.max_steps,
         "learning_rate": train.lr,

@@ -4,14 +4,15 @@ import math
 from dataclasses import dataclass
 
 from fitune.core.deliver.handoff.quoting import commented, plain_name, yaml_text
-from fitune.core.deliver.handoff.script import not_carried, script_files
+from fitune.core.deliver.handoff.script import not_carried
+from fitune.core.deliver.handoff.script_files import script_files
 from fitune.core.deliver.handoff.spec import Files, TrainingSpec, is_folder
 from fitune.core.errors import UserError
 from fitune.core.memory import Card, estimate, shapes
 from fitune.core.units import GIB
 
 CARDS = 2
-"""Number of cards in the accelerate files: the smallest that needs them."""
+"""Number of cards in the accelerate files where the recipe names none: the smallest that needs them."""
 CARD_SIZES_GB = (8, 12, 16, 24, 40, 48, 80, 141)
 USABLE = 0.9
 """Usable GiB for each nominal GB of a card: an A10 of 24 GB has 22.5 GiB, a T4 of 16 GB 14.6, part of it for the
@@ -21,7 +22,8 @@ SPLIT = (
     "settings; a training with them on cards has not been tried yet.",
 )
 HOST_GIB, HOURS = 32, 24
-"""First guesses for a queue; the file calls them so."""
+"""First guesses for a queue, a card; the file calls them so."""
+LAUNCH = "uv run --no-project --with-requirements run.py accelerate launch"
 SKYPILOT = "0.14.1"
 
 
@@ -38,11 +40,15 @@ class Needs:
 def accelerate(spec: TrainingSpec) -> Files:
     """ddp.yaml and fsdp2.yaml with the script for several cards; int8 weights can't be split, so no fsdp2.yaml."""
     with_fsdp = spec.recipe.model.quant != "int8"
-    common = {"compute_environment": "LOCAL_MACHINE", "machine_rank": 0, "num_machines": 1, "num_processes": CARDS}
+    cards = max(CARDS, cards_of(spec))
+    common = {"compute_environment": "LOCAL_MACHINE", "machine_rank": 0, "num_machines": 1, "num_processes": cards}
     lines = [
         f"{spec.name} over several cards of one machine; num_processes says how many.",
-        f"Needs what stands on top of run.py. With {CARDS} cards:",
-        "  uv run --no-project --with-requirements run.py accelerate launch --config_file ddp.yaml run.py",
+        f"Needs what stands on top of run.py. With {cards} cards:",
+        f"  {LAUNCH} --config_file ddp.yaml run.py",
+        "On two machines, each with as many: the same on both with",
+        f"  --num_machines 2 --num_processes {2 * cards} --machine_rank 0 (1 on the second)",
+        "  --main_process_ip ADDRESS_OF_THE_FIRST --main_process_port 29500",
         "ddp.yaml: a whole model on each card, the rows shared out. Take it where one card holds the model.",
         *(SPLIT if with_fsdp else []),
         "The rows of a step stay as many as in the recipe: run.py divides grad_accum by the number of cards.",
@@ -55,21 +61,29 @@ def accelerate(spec: TrainingSpec) -> Files:
     return {**files, **script_files(spec, several_cards=True)}
 
 
+def cards_of(spec: TrainingSpec) -> int:
+    """The number of cards that the recipe asks for; 1 where it leaves that to the machine."""
+    asked = spec.recipe.run.gpus
+    return asked if isinstance(asked, int) else 1 if isinstance(asked, str) else len(asked)
+
+
 def slurm(spec: TrainingSpec) -> Files:
-    """job.sbatch with the script for one card."""
-    needs = _needs(spec)
+    """job.sbatch with the script for as many cards as the recipe asks for."""
+    needs, cards = _needs(spec), cards_of(spec)
+    backend = "trl" if cards > 1 else spec.backend
+    where = "one card" if cards == 1 else f"{cards} cards of one node"
     lines = [
-        f"{spec.name} on one card of a Slurm cluster: sbatch job.sbatch",
+        f"{spec.name} on {where} of a Slurm cluster: sbatch job.sbatch",
         "Needs uv on the node (https://docs.astral.sh/uv), and the Hub and the package index, or full caches of both.",
         "--mem, --cpus-per-task and --time are first guesses; partition and account are your cluster's.",
         _size(needs),
         *spec.environment(),
-        *(f"Not carried over: {note}" for note in not_carried(spec, spec.backend)),
+        *(f"Not carried over: {note}" for note in not_carried(spec, backend)),
     ]
     name = plain_name(spec.name)
     options = {
-        "job-name": name, "output": f"{name}-%j.log", "nodes": "1", "ntasks": "1", "gpus": "1",
-        "cpus-per-task": "8", "mem": f"{HOST_GIB}G", "time": f"{HOURS}:00:00",
+        "job-name": name, "output": f"{name}-%j.log", "nodes": "1", "ntasks": "1", "gpus": str(cards),
+        "cpus-per-task": str(8 * cards), "mem": f"{HOST_GIB * cards}G", "time": f"{HOURS}:00:00",
     }  # fmt: skip
     text = (
         "#!/bin/bash\n"
@@ -77,9 +91,9 @@ def slurm(spec: TrainingSpec) -> Files:
         + f"\n{commented(lines)}\nset -euo pipefail\n"
         'cd "$SLURM_SUBMIT_DIR"\n'
         'command -v uv >/dev/null || { echo "uv is not installed: https://docs.astral.sh/uv" >&2; exit 1; }\n'
-        "nvidia-smi\nuv run run.py\n"
+        f"nvidia-smi\n{f'{LAUNCH} --multi_gpu --num_processes {cards} run.py' if cards > 1 else 'uv run run.py'}\n"
     )
-    return {"job.sbatch": text, **script_files(spec)}
+    return {"job.sbatch": text, **script_files(spec, several_cards=cards > 1)}
 
 
 def skypilot(spec: TrainingSpec) -> Files:

@@ -4,21 +4,11 @@ The script reads rows that are already mapped and split. It tokenizes them with 
 the tokens and the loss mask are exactly the same, and puts the adapter on what fitune's targets.py finds.
 """
 
-import ast
-from inspect import getsource
-from pathlib import Path
-
 from fitune.core.deliver.handoff.quoting import call, commented
 from fitune.core.deliver.handoff.script_model import trl_model, unsloth_model
 from fitune.core.deliver.handoff.spec import TrainingSpec, is_folder
-from fitune.core.machine import OLDEST_CAPABILITY
-from fitune.core.memory import FAST_UNSLOTH, FLAT_MULTIPLE, are_named_experts, is_named
+from fitune.core.memory import FAST_UNSLOTH, FLAT_MULTIPLE
 from fitune.core.recipe import EVALS_PER_RUN, MIN_STEPS_BETWEEN, Train
-
-COPIED = ("architecture/targets.py", "architecture/model_class.py")
-"""The worker's files that go along."""
-ATTENTION = "training/varlen_attention.py"
-"""The one that goes along with Unsloth's script."""
 
 ROWS = '''
 # 2. The rows: token ids, and labels that say which of them are trained
@@ -41,21 +31,6 @@ def load(name, packed):
 
 train_set, eval_set = load("train.jsonl", PACKING), load("eval.jsonl", False)
 '''
-RENDERS = (
-    "chats/template.py", "chats/messages.py", "chats/answers.py", "chats/rows.py", "rows/tokenized.py",
-    "rows/render.py",
-)  # fmt: skip
-"""The worker's files that make tokens of rows, each behind those that it imports."""
-RENDER_HEAD = '"""Makes token ids of rows, with labels that say which of them are trained."""\n'
-USER_ERROR = '''
-
-class UserError(Exception):
-    """An error that a user can fix: what is wrong, and what to do."""
-
-'''
-KERNEL_NAMES = f"""Kernel = str
-OLDEST_CAPABILITY = {OLDEST_CAPABILITY}  # FlashAttention 2 needs Ampere
-"""
 DTYPE = """GPU = torch.cuda.is_available()
 DTYPE = torch.float32 if not GPU else torch.float16
 if GPU and torch.cuda.is_bf16_supported(including_emulation=False):
@@ -126,39 +101,6 @@ def script(spec: TrainingSpec, several_cards: bool = False) -> str:
     return "".join(sections)
 
 
-def script_files(spec: TrainingSpec, several_cards: bool = False) -> dict[str, str]:
-    """run.py, and the worker's own files that it imports, with their imports from fitune replaced."""
-    with_unsloth = spec.backend == "unsloth" and not several_cards
-    copied = (*COPIED, ATTENTION) if with_unsloth else COPIED
-    files = {Path(path).name: _worker_file(path) for path in copied}
-    return {"run.py": script(spec, several_cards), "render.py": render_file(), **files}
-
-
-def _worker_file(path: str) -> str:
-    text = (Path(__file__).parents[2] / "worker" / path).read_text(encoding="utf-8")
-    text = text.replace("from fitune.core.errors import UserError\n", USER_ERROR)
-    text = text.replace("from fitune.core.machine import OLDEST_CAPABILITY, Kernel\n", KERNEL_NAMES)
-    readings = f"from collections.abc import Collection\n\n\n{getsource(is_named)}\n\n{getsource(are_named_experts)}\n"
-    text = text.replace("from fitune.core.memory import are_named_experts, is_named\n", readings)
-    return text.replace("from fitune.core.worker.architecture.targets import", "from targets import")
-
-
-def render_file() -> str:
-    """The text of render.py: the worker's files that render rows, one after another, without imports from fitune."""
-    worker = Path(__file__).parents[2] / "worker"
-    parts = [_without_own_imports((worker / name).read_text(encoding="utf-8")) for name in RENDERS]
-    return RENDER_HEAD + USER_ERROR + "\n\n".join(parts)
-
-
-def _without_own_imports(source: str) -> str:
-    """The source without the lines that import from fitune."""
-    lines = source.splitlines()
-    for node in ast.parse(source).body:
-        if isinstance(node, ast.ImportFrom) and str(node.module).startswith("fitune."):
-            lines[node.lineno - 1 : node.end_lineno] = [""] * (int(node.end_lineno or 0) - node.lineno + 1)
-    return "\n".join(lines) + "\n"
-
-
 def not_carried(spec: TrainingSpec, backend: str) -> list[str]:
     """A sentence for each setting of the recipe that the script does not follow."""
     train, run, notes = spec.recipe.train, spec.recipe.run, []
@@ -175,15 +117,15 @@ def not_carried(spec: TrainingSpec, backend: str) -> list[str]:
     if spec.recipe.data.replay and spec.recipe.data.replay_source is None:
         notes.append("data.replay: the base model's own answers are not among the rows.")
     if train.micro_tokens is not None:
-        notes.append("train.micro_tokens: micro-batches hold MICRO_BATCH rows, however long these are.")
+        notes.append("train.micro_tokens: micro-batches hold so few rows that they never come to more tokens.")
     if spec.recipe.data.packing is True and backend == "trl" and spec.packed is None:
         notes.append("data.packing: fitune first tries whether packed rows would see each other in this model.")
-    if spec.packing_is_open:
-        notes.append('data.packing = "auto": fitune decides by the lengths of the rows; here PACKING decides.')
     if spec.recipe.data.eval_fraction != 0:
         notes.append("train.patience: the script trains to its end, and keeps the last adapter, not the best.")
     if run.vram_limit_gib is not None:
         notes.append("run.vram_limit_gib: the script takes as much of the card as it needs.")
+    if run.gpus not in ("auto", 1) and backend == spec.backend == "unsloth":
+        notes.append("run.gpus: this script trains on one card; --to accelerate is for several.")
     if run.max_hours is not None or run.stop_at is not None:
         notes.append("run.max_hours, run.stop_at: the script trains to its end.")
     if train.save_minutes is not None:
@@ -256,7 +198,7 @@ def _settings(spec: TrainingSpec) -> str:
         f"LOSS_ON = {spec.recipe.data.loss_on!r}  # 'answers', or 'all'\n"
         f"PROMPTS = PromptOptions({spec.recipe.data.thinking!r}, {spec.recipe.data.template_options!r})\n"
         f"PACKING = {spec.packs}  # several short rows in one of LENGTH\n"
-        f"MICRO_BATCH, GRAD_ACCUM = {train.micro_batch}, {train.grad_accum}\n"
+        f"MICRO_BATCH, GRAD_ACCUM = {spec.split[0]}, {spec.split[1]}\n"
         f"SEED = {train.seed}\n{DTYPE}"
     )
 

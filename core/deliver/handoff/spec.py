@@ -50,14 +50,19 @@ class TrainingSpec:
         return "trl" if self.recipe.train.backend == "trl" else "unsloth"
 
     @property
-    def packs(self) -> bool:
-        """True if rows are packed; False where fitune has to decide and has not."""
-        return self.recipe.data.packing is True if self.packed is None else self.packed
+    def split(self) -> tuple[int, int]:
+        """Rows of a micro-batch, and micro-batches of a step, for tools that can't split a step by its tokens: as many
+        rows as never come to more than train.micro_tokens."""
+        train, length = self.recipe.train, self.recipe.model.max_seq_length
+        batch = train.micro_batch * train.grad_accum
+        most = min(train.micro_batch, max(1, (train.micro_tokens or train.micro_batch * length) // length))
+        rows = max(rows for rows in range(1, most + 1) if batch % rows == 0)
+        return rows, batch // rows
 
     @property
-    def packing_is_open(self) -> bool:
-        """True if fitune has to decide on packing, and has not."""
-        return self.recipe.data.packing == "auto" and self.packed is None
+    def packs(self) -> bool:
+        """True if rows are packed: as the run did it, or as the recipe asks."""
+        return self.recipe.data.packing is True if self.packed is None else self.packed
 
     def packages(self, backend: str) -> list[str]:
         """The requirements, with versions, of a script for this backend."""

@@ -24,7 +24,7 @@ from fitune.core.errors import BadInput, Problem, UserError
 from fitune.core.files import write_atomically
 from fitune.core.memory.shapes.shape import Shape
 from fitune.core.memory.shapes.storage import KEYS
-from fitune.core.records import from_json
+from fitune.core.records import from_json, to_json
 from fitune.core.units import GIB
 
 CPU_LIMIT_S, TIME_LIMIT_S = 60, 300
@@ -112,8 +112,11 @@ def _short(value: object) -> str:
 
 
 def _cached(key: str) -> Shape | None:
+    """A shape that was kept. One of another fitune, or damaged, would be written differently, and is not taken."""
     with suppress(OSError, ValueError):
-        return from_json(Shape, orjson.loads(_cache_file(key).read_bytes()), strictly=True)
+        kept = orjson.loads(_cache_file(key).read_bytes())
+        shape = from_json(Shape, kept)
+        return shape if to_json(shape) == kept else None
     return None
 
 

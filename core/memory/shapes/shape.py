@@ -65,10 +65,14 @@ class Layer:
     others: int
     """Parameters outside matrices: norms, routers, convolutions, the biases of fused experts. A bias counts with its
     Linear."""
+    norms: int
+    """Elements a token that pass through its norms: 2 H in Llama, and the queries and keys too in Qwen3."""
     routed: tuple[Experts, ...] = ()
     used: int = 0
     """Routed experts that one token is sent to."""
     mixer: Mixer = "full"
+    scan: int = 0
+    """Elements a token that Mamba multiplies in one piece: chunk x heads x states (Mamba 1: width x states)."""
 
     @property
     def experts(self) -> int:
@@ -116,8 +120,6 @@ class Shape:
     """Its other parameters outside the layers: the last norm, biases."""
     tower: int
     """Parameters of image and audio towers and of what joins them to the text model; 0 in a text model."""
-    tower_packed: int
-    """Of these the weights that bitsandbytes would quantize."""
     reserved: tuple[str, ...] = ()
     """Names of matrices that peft takes for experts: they get no adapter (core/worker/architecture/targets.py)."""
     name: str = ""

@@ -8,6 +8,7 @@ times its recent course (as in entrenar, and finetune-doctor, which spare the bo
 from collections.abc import Iterator, Sequence
 from statistics import median
 
+from fitune.core.runs.findings import curves
 from fitune.core.runs.findings.finding import Finding
 from fitune.core.runs.state import Curve, RunState
 
@@ -27,11 +28,9 @@ CLOCK_S = 60.0
 
 def findings(state: RunState) -> tuple[Finding, ...]:
     """What is wrong with a training by now, the gravest first."""
-    return tuple(
-        found
-        for rule in (_divergence, _spike, _no_learning, _gradient, _resume_jump, _pace, _memory, _card, _clock)
-        for found in rule(state)
-    )
+    of_losses = (curves.overfitting, curves.leak, curves.too_short, curves.spent_schedule, curves.noise)
+    of_steps = (_divergence, _spike, _no_learning, _gradient, _resume_jump)
+    return tuple(found for rule in (*of_steps, *of_losses, _pace, _memory, _card, _clock) for found in rule(state))
 
 
 def _values(curve: Curve) -> list[float]:

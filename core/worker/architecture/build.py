@@ -1,5 +1,6 @@
 """Builds a model on torch's meta device from its config.json: all of its modules, and none of its weights."""
 
+import copy
 import logging
 from collections.abc import Mapping
 from typing import Any
@@ -41,7 +42,7 @@ def _config(values: Mapping[str, Any], source: str | None) -> Any:
                 "The repository brings its own code: read it, and set model.trust_remote_code = true if you trust it."
             )
         raise UserError(f"Its config.json names {named}, which transformers does not know.", hint)
-    kept = {key: value for key, value in values.items() if key not in NO_PART_OF_THE_SHAPE}
+    kept = copy.deepcopy({key: value for key, value in values.items() if key not in NO_PART_OF_THE_SHAPE})
     try:
         return CONFIG_MAPPING[model_type].from_dict(kept)
     except Exception as error:  # as above

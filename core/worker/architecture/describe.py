@@ -20,6 +20,9 @@ from fitune.core.worker.architecture.targets import (
 USED_EXPERTS = ("num_experts_per_tok", "num_experts_per_token", "moe_topk", "top_k_experts", "moe_k", "top_k")
 """Names in configs for the number of experts that one token is sent to."""
 
+HEAD_NORMS = ("q_norm", "k_norm", "q_layernorm", "k_layernorm")
+"""Names of norms of queries and keys."""
+
 
 @dataclass(slots=True)
 class Part:
@@ -47,7 +50,6 @@ def describe(model: Any) -> Shape:
             sizes["head"] += parameter.numel()
         elif not _is_inside(path, prefix):
             sizes["tower"] += parameter.numel()
-            sizes["tower_packed"] += parameter.numel() if name == "weight" and _is_packed(module) else 0
         elif type(module).__name__.endswith("Embedding") and parameter.shape[0] >= vocab:
             sizes["lookups"] += parameter.numel()
         else:
@@ -78,7 +80,6 @@ def describe(model: Any) -> Shape:
         outside=tuple(outside.linears),
         outside_others=outside.others + sum(each.weights for each in outside.routed),
         tower=sizes["tower"],
-        tower_packed=sizes["tower_packed"],
         reserved=tuple(sorted(names_taken_for_experts(model))),
     )
 
@@ -159,7 +160,30 @@ def _layer(part: Part, module: Any, config: Any, index: int) -> Layer:
     used = next((value for name in USED_EXPERTS if isinstance(value := getattr(config, name, None), int)), 0)
     count = max((each.count for each in part.routed), default=0)
     mixer = _mixer(module, config, index)
-    return Layer(tuple(part.linears), part.others, tuple(part.routed), min(used or count, count), mixer)
+    norms, routed = _norms(module, part.linears), tuple(part.routed)
+    return Layer(tuple(part.linears), part.others, norms, routed, min(used or count, count), mixer, _scan(module))
+
+
+def _norms(layer: Any, linears: list[Linear]) -> int:
+    """Elements a token that pass through a layer's norms: the size of each, and where it is one of a head, all heads of
+    the queries or keys that it is named for."""
+    outputs = {linear.path: linear.outputs for linear in linears}
+    total = 0
+    for path, module in layer.named_modules():
+        weight: Any = getattr(module, "weight", None)
+        if "Norm" in type(module).__name__ and weight is not None and weight.ndim == 1:
+            parent, _, name = path.rpartition(".")
+            normed = outputs.get(f"{parent}.{name[:1]}_proj", 0) if name in HEAD_NORMS else 0
+            total += max(weight.shape[0], normed)
+    return total
+
+
+def _scan(layer: Any) -> int:
+    for module in layer.modules():
+        if hasattr(module, "A_log") and hasattr(module, "D") and hasattr(module, "ssm_state_size"):
+            parts = module.chunk_size * module.num_heads if hasattr(module, "chunk_size") else module.intermediate_size
+            return int(parts * module.ssm_state_size)
+    return 0
 
 
 def _mixer(layer: Any, config: Any, index: int) -> Mixer:

@@ -114,4 +114,7 @@ def _lost(number: int, status: int) -> Failed:
     """The failure of a rank that ended without a word."""
     how = f"exit status {status}" if status > 0 else f"signal {-status} ({signal.strsignal(-status)})"
     message = f"The process of card {number + 1} ended with {how}, so that the others had to end, too."
-    return Failed(kind="killed", message=message, hint="Its last checkpoint is whole. Go on from it: fitune resume.")
+    hint = "Its last checkpoint is whole. Go on from it: fitune resume."
+    if status == -signal.SIGKILL:
+        hint += " If nobody killed it, the host's RAM ran out (dmesg tells): each card's process needs its own."
+    return Failed(kind="killed", message=message, hint=hint)

@@ -14,6 +14,7 @@ from fitune.core.files import write_atomically
 from fitune.core.memory import GGUF_BYTES
 from fitune.core.runs import EventLog, Finished, Phase, Run, Started, Warned
 from fitune.core.units import GIB
+from fitune.core.worker.chats.stop_tokens import eos_ids
 from fitune.core.worker.chats.template import ChatTemplate, PromptOptions, read
 from fitune.core.worker.gguf import convert, modelfile, run_in_llama_cpp
 from fitune.core.worker.gguf import proof as gguf_proof
@@ -21,7 +22,6 @@ from fitune.core.worker.memory_use import MemoryMeter
 from fitune.core.worker.merging import compare_answers
 from fitune.core.worker.merging import proof as merged_proof
 from fitune.core.worker.merging.tensors import locate_tensors
-from fitune.core.worker.stop_tokens import eos_ids
 
 
 def run(run: Run, log: EventLog, memory: MemoryMeter) -> None:
@@ -38,6 +38,8 @@ def run(run: Run, log: EventLog, memory: MemoryMeter) -> None:
     script, quantizer = gguf_tools.find_converter(run.path.parent.parent), gguf_tools.find_quantizer()
     made_kinds, manual_kinds = plan_export(kinds, has_quantizer=quantizer is not None)
     weights = sum(location.weights for location in locate_tensors(run.merged).values())
+
+    warn_of_what_is_left_out(run, log)
 
     # 2. The files: made in a staging folder, compared with the merged model, then moved to gguf/
     folder = run.path / "gguf"
@@ -82,6 +84,17 @@ def run(run: Run, log: EventLog, memory: MemoryMeter) -> None:
         )
     )
     return None
+
+
+def warn_of_what_is_left_out(run: Run, log: EventLog) -> None:
+    """Warn if the model also sees or hears: the converter writes its text part alone."""
+    config = orjson.loads((run.merged / "config.json").read_bytes())
+    if config.get("vision_config") or config.get("audio_config"):
+        message = (
+            "The files hold the part of the model that reads and writes text. To see or hear, llama.cpp wants a second "
+            "file, which its converter makes of the merged model: convert_hf_to_gguf.py --mmproj"
+        )
+        log.write(Warned(kind="text_part", message=message))
 
 
 def read_request(run: Run) -> list[str]:

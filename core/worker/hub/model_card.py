@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from safetensors import safe_open
+
 from fitune.core import __version__, hub
 from fitune.core.deliver import UploadKind, branch_of, proof, requests
 from fitune.core.deliver.handoff.quoting import plain_name
@@ -19,8 +21,8 @@ from fitune.core.recipe import MOVES_THE_BASE, Data, Deliver, Recipe
 from fitune.core.recipe import Run as RunSettings
 from fitune.core.recipe import load as recipe_file
 from fitune.core.records import from_json, to_json
-from fitune.core.runs import Finished, Run, RunState, Score
-from fitune.core.score import Verdict, verdict
+from fitune.core.runs import Finished, Run, RunState
+from fitune.core.score import Forgetting, Verdict, probe, verdict
 from fitune.core.worker.hub import loss_plot
 
 KINDS: dict[UploadKind, tuple[str, str, str]] = {
@@ -63,7 +65,7 @@ def model_card(
         _use(run, spec, repo, what, None if step is None else branch_of(step)),
         "## Data\n\n" + _table([("", ""), *_data(spec.recipe, state)]),
         "## Settings\n\n" + _table([("", ""), *_settings(run, spec, state)]),
-        *_score(state.score),
+        *_score(state),
         *_losses(state),
         *(text for path in sorted((run.path / what).glob("*proof.json")) for text in _checks(path)),
         _reproduce(run, spec),
@@ -137,20 +139,21 @@ def _use(run: Run, spec: TrainingSpec, repo: str, what: UploadKind, branch: str 
     model = spec.recipe.model
     code_allowed = ", trust_remote_code=True" if model.trust_remote_code else ""
     source = _literal(repo) + (f", revision={branch!r}" if branch else "")
+    kind = auto_class(run)
     # In the dtype of the weights on disk: 4 bits in training only saved memory.
     if what == "merged":
-        load = [f'model = AutoModelForCausalLM.from_pretrained({source}, dtype="auto"{code_allowed})']
+        load = [f'model = {kind}.from_pretrained({source}, dtype="auto"{code_allowed})']
     else:
         at = f", revision={_literal(spec.revision)}" if spec.revision else ""
         elsewhere = "" if is_hub_id(model.id) else "  # a folder that is not on the Hub"
         base = f'{_literal(public_name(model.id))}{at}, dtype="auto"{code_allowed}'
         load = [
-            f"base = AutoModelForCausalLM.from_pretrained({base}){elsewhere}",
+            f"base = {kind}.from_pretrained({base}){elsewhere}",
             f"model = PeftModel.from_pretrained(base, {source})",
         ]
     lines = [
         *([] if what == "merged" else ["from peft import PeftModel"]),
-        "from transformers import AutoModelForCausalLM, AutoTokenizer",
+        f"from transformers import {kind}, AutoTokenizer",
         "",
         *load,
         f"tokenizer = AutoTokenizer.from_pretrained({source}{code_allowed})  # with the chat template of the training",
@@ -166,6 +169,19 @@ def _use(run: Run, spec: TrainingSpec, repo: str, what: UploadKind, branch: str 
         f"## Use it\n\n```sh\npip install {' '.join(map(shlex.quote, packages))}\n```\n\n"
         "```python\n" + "\n".join(lines) + "\n```"
     )
+
+
+def auto_class(run: Run) -> str:
+    """The class of transformers that loads the model as it was trained. The text model of one that also sees is a part
+    of it, and the adapter's tensors are named so."""
+    folders = (run.adapter, run.newest_checkpoint())
+    files = [folder / "adapter_model.safetensors" for folder in folders if folder]
+    file = next(filter(Path.is_file, files), None)
+    if file is None:
+        return "AutoModelForCausalLM"
+    with safe_open(file, "numpy") as tensors:
+        sees = any(".language_model." in name for name in tensors.keys())  # noqa: SIM118 - it is no dict
+    return "AutoModelForImageTextToText" if sees else "AutoModelForCausalLM"
 
 
 def _literal(text: str) -> str:
@@ -238,13 +254,13 @@ def _losses(state: RunState) -> list[str]:
     return [f"## Losses\n\n```text\n{picture}\n```\n\n{table}\n\n{note}"]
 
 
-def _score(score: Score | None) -> list[str]:
-    """The verdict on the held-out rows; empty for a run that was not scored."""
-    if score is None:
+def _score(state: RunState) -> list[str]:
+    """The verdict on the held-out rows and what was forgotten; empty for a run that was not scored."""
+    if state.score is None:
         return []
-    said = verdict.sentence(from_json(Verdict, to_json(score)))
-    note = "Base and tuned model answered the same rows, which were not trained on."
-    return [f"## Is it better than its base?\n\n{said} {note}"]
+    said = verdict.sentence(from_json(Verdict, to_json(state.score)))
+    forgot = f"\n\n{probe.sentence(from_json(Forgetting, to_json(state.forgot)))}" if state.forgot else ""
+    return [f"## Is it better than its base?\n\n{said} Both answered the same rows, not trained on.{forgot}"]
 
 
 def _checks(path: Path) -> list[str]:

@@ -17,6 +17,7 @@ from fitune.core.machine import host
 from fitune.core.runs import EventLog, Finished, Phase, Run, Started
 from fitune.core.units import GIB
 from fitune.core.worker import models
+from fitune.core.worker.chats.stop_tokens import stop_ids
 from fitune.core.worker.device import devices
 from fitune.core.worker.memory_use import MemoryMeter
 from fitune.core.worker.merging import proof as merged_proof
@@ -39,7 +40,6 @@ from fitune.core.worker.merging.tensors import (
     weight_files,
     write,
 )
-from fitune.core.worker.stop_tokens import stop_ids
 
 SCRATCH_BYTES = 4 * 4
 """Bytes for each weight being merged: in fp32 itself, the product of the matrices, its scaled copy and the sum."""
@@ -115,7 +115,11 @@ def base_of(run: Run, log: EventLog) -> models.ModelFiles:
     """The model to merge into: the one that merge.json names, else the one of the training. Raises as those."""
     base_id, model = requests.merge_base(run), run.recipe().model
     if base_id in (None, model.id):
-        return models.of_run(run, log)
+        try:
+            return models.of_run(run, log)
+        except UserError as error:
+            elsewhere = f"Or, if it lies elsewhere by now: fitune merge {run.name} --base FOLDER"
+            raise UserError(str(error), f"{error.hint} {elsewhere}") from error
     return models.fetch(base_id, None, model.trust_remote_code, run.path.parent.parent / "models", log)
 
 

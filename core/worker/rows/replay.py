@@ -13,8 +13,8 @@ from fitune.core.recipe.load import presets_dir
 from fitune.core.runs import EventLog, Phase, Run, Warned
 from fitune.core.worker.answers import answering, prompt_ids
 from fitune.core.worker.cards.rank import splits
+from fitune.core.worker.chats.stop_tokens import stop_ids
 from fitune.core.worker.chats.template import PromptOptions
-from fitune.core.worker.stop_tokens import stop_ids
 
 FILE = "replay.jsonl"
 """In the run folder, so that a run that resumes trains on the same answers."""

@@ -2,10 +2,13 @@
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import torch
+from sacrebleu.metrics.chrf import CHRF
 
-from fitune.core.score import Metric, RowScore, Side, labels_of, mark, metric_for, scores
+from fitune.core.score import Mark, Metric, RowScore, Side, labels_of, mark, metric_for, scores
+from fitune.core.score.answers import visible
 from fitune.core.worker.scoring.generate import answers
 from fitune.core.worker.scoring.losses import likeliest, losses
 from fitune.core.worker.scoring.rows import ScoredRow
@@ -68,9 +71,17 @@ class Comparison:
         row_losses = losses(model, rows, self.rows_at_once)
         choices = self._choices(rows)
         return [
-            scores.side(mark(self.metric, row.reference, text, self.labels), text, loss, choice)
+            scores.side(self._mark(row, text), text, loss, choice)
             for row, text, loss, choice in zip(rows, texts, row_losses, choices, strict=True)
         ]
+
+    def _mark(self, row: ScoredRow, answer: str) -> Mark:
+        """The mark of an answer; how near a free text is tells chrF, the F of character n-grams (Popović 2015)."""
+        marked = mark(self.metric, row.reference, answer, self.labels)
+        if self.metric != "text":
+            return marked
+        near = CHRF().sentence_score(visible(answer), [visible(row.reference)]).score / 100
+        return replace(marked, near=float(near))
 
     def _answers(self, rows: Sequence[ScoredRow]) -> list[str]:
         prompts = [row.prompt for row in rows if row.prompt is not None]

@@ -4,6 +4,7 @@ import sys
 import time
 import traceback
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -15,8 +16,9 @@ from fitune.core.diagnose import diagnose, redact
 from fitune.core.errors import UserError
 from fitune.core.recipe import MOVES_THE_BASE, Recipe
 from fitune.core.records import from_json, to_json
-from fitune.core.runs import EventLog, Finished, Phase, Run, Score, Started, Warned
-from fitune.core.score import scores
+from fitune.core.runs import EventLog, Finished, Forgot, Phase, Run, Score, Started, Warned
+from fitune.core.score import Scores, scores
+from fitune.core.score.probe import forgetting
 from fitune.core.worker import models, tuned_model
 from fitune.core.worker.answers import answering
 from fitune.core.worker.chats.template import PromptOptions
@@ -24,11 +26,14 @@ from fitune.core.worker.device import compute_dtype
 from fitune.core.worker.memory_use import MemoryMeter
 from fitune.core.worker.rows import render
 from fitune.core.worker.scoring.compare import Comparison
+from fitune.core.worker.scoring.probe import probe, shipped
 from fitune.core.worker.scoring.rows import keys_of, scored_rows
 from fitune.core.worker.tuned_model import TunedModel
 
 TIME_SHARE, LEAST_S = 0.1, 20.0
 """The share of a training's time that its score may take, and the seconds that it may take of a short one."""
+PROBE_SHARE = 0.3
+"""The part of that time for general questions."""
 Rows = Sequence[dict[str, Any]]
 
 
@@ -43,7 +48,8 @@ def run(run: Run, log: EventLog, memory: MemoryMeter) -> None:
     source = models.of_run(run, log)
     log.write(Phase(name="load", model=source.name))
     tuned = tuned_model.load(recipe, source, run.adapter)
-    score(run, recipe, tuned, rows, trained_keys, None, log, request)
+    judged = score(run, recipe, tuned, rows, trained_keys, None, log, request)
+    ask_probe(run, recipe, tuned, judged, None, log)
     log.write(Finished(elapsed_s=time.monotonic() - began))
 
 
@@ -66,10 +72,13 @@ def after_training(
         message = f"The base model is not in memory as it was, so the score comes apart: fitune score {run.name}"
         log.write(Warned(kind="score", message=message))
         return
-    seconds = None if recipe.train.score == "all" else max(LEAST_S, TIME_SHARE * trained_s)
+    seconds = max(LEAST_S, TIME_SHARE * trained_s)
+    takes_all = recipe.train.score == "all"
+    rows_s, probe_s = (None, seconds) if takes_all else ((1 - PROBE_SHARE) * seconds, PROBE_SHARE * seconds)
     try:
         with answering(tuned.model, recipe.train.backend == "unsloth"):
-            score(run, recipe, tuned, rows, trained_keys, seconds, log, ScoreRequest())
+            judged = score(run, recipe, tuned, rows, trained_keys, rows_s, log, ScoreRequest())
+            ask_probe(run, recipe, tuned, judged, probe_s, log)
     except Exception as error:
         print(redact(traceback.format_exc()), file=sys.stderr, flush=True)
         message = f"It could not be scored: {diagnose(error).message} Again: fitune score {run.name}"
@@ -85,7 +94,7 @@ def score(
     seconds: float | None,
     log: EventLog,
     request: ScoreRequest,
-) -> None:
+) -> Scores:
     """Score rows by both models, write scores.json, then the verdict as an event.
 
     seconds: stop taking further rows after them. Raises UserError if no row is left to score.
@@ -111,6 +120,30 @@ def score(
     judged = scores.judge(comparison.metric, scored, comparison.labels, leaked, request.data, elapsed_s)
     scores.write(run.path, judged)
     log.write(from_json(Score, {**to_json(judged.verdict), "elapsed_s": elapsed_s}))
+    return judged
+
+
+def ask_probe(
+    run: Run, recipe: Recipe, tuned: TunedModel, judged: Scores, seconds: float | None, log: EventLog
+) -> None:
+    """Ask both models general questions, add their answers to scores.json, and write what was forgotten as an event.
+
+    seconds: stop asking after them. A model that is trained on plain text answers no questions, and is asked none.
+    """
+    if not any(row.base.answer or row.tuned.answer for row in judged.rows):
+        return
+    began, chosen = time.monotonic(), shipped()
+    log.write(Phase(name="probe", scored=0, to_score=len(chosen)))
+    options = PromptOptions(recipe.data.thinking, recipe.data.template_options)
+    asked = replace(tuned, tokenizer=render.text_part(tuned.tokenizer))
+
+    def tell(done: int) -> None:
+        log.write(Phase(name="probe", scored=done, to_score=len(chosen)))
+
+    answers = probe(asked, chosen, options, seconds, tell)
+    found = forgetting(answers)
+    scores.write(run.path, replace(judged, forgetting=found, probe=tuple(answers)))
+    log.write(from_json(Forgot, {**to_json(found), "elapsed_s": time.monotonic() - began}))
 
 
 def rows_of(run: Run, recipe: Recipe, request: ScoreRequest) -> tuple[Rows, set[str]]:

@@ -19,11 +19,12 @@ from fitune.core.score.race import Lap, Race
 from fitune.core.worker import models
 from fitune.core.worker.device import compute_dtype
 from fitune.core.worker.memory_use import MemoryMeter
+from fitune.core.worker.rows.training_rows import TrainingRows, read_rows
 from fitune.core.worker.scoring.held_out import HeldOut
-from fitune.core.worker.training import model_with_adapter, train
+from fitune.core.worker.training import model_with_adapter
 from fitune.core.worker.training.callbacks import Reporter
 from fitune.core.worker.training.samples import Samples
-from fitune.core.worker.training.training_rows import TrainingRows, read_rows
+from fitune.core.worker.training.trainer import make_trainer
 
 WARM_UP_STEPS = 5
 """Steps of a training before the race, which compiles kernels and shows the pace."""
@@ -70,7 +71,7 @@ class Track:
         held_out = HeldOut(self.run, self.rows.looked_at, 0, 0)
         samples = Samples([], self.loaded.tokenizer, self.source.path, self.log, False, [])
         reporter = LapReporter(self.run, self.log, recipe.train, self.memory, self.rows, held_out, samples)
-        trainer = train.make_trainer(self.run, recipe, self.loaded, self.rows, reporter, self.kernel)
+        trainer = make_trainer(self.run, recipe, self.loaded, self.rows, reporter, self.kernel)
         trainer.args.eval_on_start = False
         reporter.count_tokens(trainer)
         trainer.train()

@@ -16,12 +16,12 @@ from fitune.core.runs import Eval, EventLog, Phase, Run, Step, Warned
 from fitune.core.worker.cards.rank import rank, ranks, total
 from fitune.core.worker.cards.share import tokens_of_rows
 from fitune.core.worker.memory_use import MemoryMeter
+from fitune.core.worker.rows.training_rows import TrainingRows
 from fitune.core.worker.scoring.held_out import HeldOut
 from fitune.core.worker.training.model_with_adapter import compiles_the_model
 from fitune.core.worker.training.packing import Rows
 from fitune.core.worker.training.recovery.schedule import set_rate
 from fitune.core.worker.training.samples import Samples
-from fitune.core.worker.training.training_rows import TrainingRows
 
 MEMORY_EVERY_S = 15.0
 SPEEDS_KEPT = 1000

@@ -10,12 +10,12 @@ from typing import Any, NamedTuple
 
 from fitune.core.diagnose import diagnose, redact
 from fitune.core.errors import UserError
-from fitune.core.jobs.chat_messages import Question
+from fitune.core.jobs.messages.chat import Question
 from fitune.core.runs import EventLog, Phase, Sample, Warned
 from fitune.core.worker.answers import answer, answering, prompt_ids, question, row_prompt_ids
+from fitune.core.worker.chats.stop_tokens import stop_ids
 from fitune.core.worker.chats.template import PromptOptions
 from fitune.core.worker.merging import compare_answers
-from fitune.core.worker.stop_tokens import stop_ids
 
 QUESTIONS = 3
 CANDIDATE_ROWS = 64

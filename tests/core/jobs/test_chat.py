@@ -15,7 +15,7 @@ import pytest
 from fitune.core.errors import UserError
 from fitune.core.jobs import chat
 from fitune.core.jobs.chat import Chat, Conversation, Settings
-from fitune.core.jobs.chat_messages import SIDES, Answered, Done, Message, Question, Ready, Text
+from fitune.core.jobs.messages.chat import SIDES, Answered, Done, Message, Question, Ready, Text
 from fitune.core.machine import host
 from fitune.core.machine.host import Machine
 from fitune.core.recipe.load import Recipe

@@ -9,6 +9,8 @@ import pytest
 
 from fitune.core.errors import BadInput, UserError
 from fitune.core.memory import shapes
+from fitune.core.memory.shapes import known
+from fitune.core.records import to_json
 from tests.core.memory.shape_configs import CONFIGS, PARAMS
 
 LLAMA = CONFIGS["Llama-3.1-8B"]
@@ -88,6 +90,25 @@ def test_the_counts_are_those_of_transformers_own_classes(name: str) -> None:
 @pytest.mark.parametrize(("model_id", "params"), SHIPPED.items())
 def test_the_presets_models_are_known_offline(model_id: str, params: int) -> None:
     assert shapes.load(model_id).params == params
+
+
+def test_a_shape_is_counted_once_and_then_read_from_the_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    answers, config = [to_json(shapes.from_config(LLAMA, "x"))], LLAMA | {"vocab_size": 5}
+    monkeypatch.setattr(known, "_ask_job", lambda *_: answers.pop())
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    first = shapes.from_config(config, "x")
+    assert shapes.from_config(config, "x") == first
+
+
+def test_a_kept_shape_of_another_fitune_is_counted_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    counted, config = to_json(shapes.from_config(LLAMA, "x")), LLAMA | {"vocab_size": 6}
+    older = json.loads(json.dumps(counted))
+    del older["kinds"][0]["norms"]
+    answers = [counted, older]
+    monkeypatch.setattr(known, "_ask_job", lambda *_: answers.pop())
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert shapes.from_config(config, "x").kinds[0].norms == 0
+    assert shapes.from_config(config, "x").kinds[0].norms == 2 * 4096
 
 
 def test_a_mirror_has_its_originals_parameters() -> None:

@@ -9,13 +9,16 @@ import pytest
 from fitune.core.errors import UserError
 from fitune.core.forecast.forecast import host_ram_bytes
 from fitune.core.forecast.plans.ways_out import CARD_FREE_SHARE
+from fitune.core.machine import Gpu, choose_backend
 from fitune.core.memory.budget import Card, estimate
 from fitune.core.memory.shapes import load
-from fitune.core.recipe import presets, presets_dir
+from fitune.core.recipe import changed, presets, presets_dir
 from fitune.core.recipe.load import load as load_recipe
 from fitune.core.recipe.load import parse, to_toml
 from fitune.core.units import GIB
 
+CARD = Gpu(0, "GPU-test", "NVIDIA L4", 24 * GIB, 24 * GIB, 0, compute_capability=(8, 9))
+VERSIONS = {"unsloth": "2026.10.7", "torch": "2.11.0"}
 NAMES = [file.stem for file in presets_dir().glob("*.toml")]
 ABOUT = '[preset]\ntitle = "t"\nwhom = "w"\ncard_gib = 8\nmodels = ["owner/model"]\n'
 
@@ -74,8 +77,10 @@ def test_a_preset_fits_the_card_it_is_named_for_and_says_what_host_ram_it_needs(
     said = re.search(r"(\d+) Gi?B of (free )?host RAM", preset.whom)
     for model in preset.models:
         card = Card(size_bytes, round(size_bytes * CARD_FREE_SHARE))
-        budget = estimate(load(model), preset.recipe("rows.jsonl", model), card)
-        assert budget.verdict == "fits"
+        shape, recipe = load(model), preset.recipe("rows.jsonl", model)
+        backend, _ = choose_backend("auto", CARD, VERSIONS, shape.model_type)
+        budget = estimate(shape, changed(recipe, {"train.backend": backend}), card)
+        assert budget.verdict == "fits", model
         assert bool(said) is (budget.offloaded_layers > 0)
         assert said is None or host_ram_bytes(budget.host_bytes) <= int(said[1]) * GIB
 

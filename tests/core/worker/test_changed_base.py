@@ -59,3 +59,10 @@ def test_a_damaged_record_is_a_sentence(trained: Run, base: Path) -> None:
     (trained.path / "base.json").write_text("{")
     with pytest.raises(UserError, match=r"base\.json can't be read"):
         refuse_changed_base(trained, base)
+
+
+@pytest.mark.parametrize("content", ["{", "[]"])
+def test_a_broken_config_is_a_sentence(trained: Run, base: Path, content: str) -> None:
+    (base / "config.json").write_text(content)
+    with pytest.raises(UserError, match=r"config\.json (can't be read|is not an object)"):
+        refuse_changed_base(trained, base)

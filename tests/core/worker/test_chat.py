@@ -10,7 +10,7 @@ import pytest
 
 from fitune.core.jobs import chat
 from fitune.core.jobs.chat import Conversation, Settings
-from fitune.core.jobs.chat_messages import SIDES, Answered, Done, Message, Ready, Request, Side, Text, of_line
+from fitune.core.jobs.messages.chat import SIDES, Answered, Done, Message, Ready, Request, Side, Text, of_line
 from fitune.core.runs import Failed, Warned
 from fitune.core.runs.run import Run
 from tests.core.worker.conftest import train_here

@@ -18,7 +18,7 @@ from textual.pilot import Pilot
 from textual.widgets import Input, OptionList
 
 from fitune.core.jobs import chat
-from fitune.core.jobs.chat_messages import SIDES, Answered
+from fitune.core.jobs.messages.chat import SIDES, Answered
 from fitune.core.machine import host
 from fitune.core.machine.host import Machine
 from fitune.core.runs import Phase

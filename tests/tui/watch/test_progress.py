@@ -14,9 +14,9 @@ from fitune.core.runs.run import Run
 from fitune.tui.deliver.proof_text import proofs, read, table
 from fitune.tui.watch.ending import ending
 from fitune.tui.watch.event_text import event_line
-from fitune.tui.watch.leave import answers
 from fitune.tui.watch.phases import JobPhase, phase_lines, with_loaded_share
 from fitune.tui.watch.progress import RunProgress
+from fitune.tui.widgets.leave import answers
 from tests.events import write_raw
 from tests.fake_worker import make_run, start
 from tests.tui.payloads import OBEYED, PAYLOADS

@@ -18,6 +18,7 @@ from textual.widgets._footer import FooterKey
 
 from fitune.core import jobs
 from fitune.core.errors import UserError
+from fitune.core.machine import GpuSample
 from fitune.core.runs import Memory, RunState, Sample, Step
 from fitune.core.runs.run import Run
 from fitune.tui.app import FituneApp
@@ -26,10 +27,10 @@ from fitune.tui.deliver.screen import DeliverScreen
 from fitune.tui.text.clean import clean
 from fitune.tui.watch.actions import command_of
 from fitune.tui.watch.ending import ending
-from fitune.tui.watch.leave import LeaveScreen
 from fitune.tui.watch.screen import WatchScreen
-from fitune.tui.watch.screen_text import PROMISE, Snapshot, details, memory
+from fitune.tui.watch.screen_text import PROMISE, Snapshot, cards, details, memory
 from fitune.tui.widgets.dialogs import AskDialog, ConfirmDialog
+from fitune.tui.widgets.leave import LeaveScreen
 from tests.fake_worker import make_run, start
 from tests.tui.payloads import OBEYED, PAYLOADS
 
@@ -111,6 +112,19 @@ def test_before_the_first_step_it_is_promised_that_the_run_needs_no_window() -> 
     assert len(PROMISE) <= 77
     state.step = Step(step=1, loss=2.0)
     assert PROMISE not in details(Snapshot("running", state), 77, 0.0).plain
+
+
+def test_each_of_several_cards_has_its_line() -> None:
+    state = RunState(memory=Memory(peak_device=2**31, predicted=2**31))
+    state.memory_beside[1] = Memory(card=1, peak_device=2**32, predicted=2**31)
+    first, second = memory(Snapshot("running", state), False).plain.split("\n")
+    assert re.fullmatch(r"memory .*measured 2.0 GiB, predicted 2.0 GiB   \+0.0 %", first)
+    assert re.fullmatch(r"card 2 .*measured 4.0 GiB, predicted 2.0 GiB   \+100.0 % WARN", second)
+    loads = [GpuSample(f"GPU-{n}", 2**34, 2**33, 2**33, 90 + n, 60, 300.0) for n in range(2)]
+    lines = cards(loads).plain.split("\n")
+    assert [line.split()[:2] for line in lines] == [["card", "1"], ["card", "2"]]
+    assert "91 % busy" in lines[1]
+    assert cards(loads[:1]).plain.split()[1] == "8.0"
 
 
 @pytest.mark.parametrize(

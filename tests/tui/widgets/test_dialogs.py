@@ -14,9 +14,9 @@ from fitune.tui.app import FituneApp
 from fitune.tui.deliver.options import GGUF_KINDS, HANDOFF_TARGETS
 from fitune.tui.deliver.screen import DeliverScreen
 from fitune.tui.text.help_pages import chat_help, deliver_help, watch_help
-from fitune.tui.watch.leave import LeaveScreen
 from fitune.tui.widgets.dialogs import AskDialog, ConfirmDialog, PickDialog, PickSomeDialog
 from fitune.tui.widgets.help_page import HelpScreen
+from fitune.tui.widgets.leave import LeaveScreen
 from fitune.tui.wizard.draft import Draft
 from fitune.tui.wizard.help import help_text
 from fitune.tui.wizard.screens.preset import CARD_QUESTION

@@ -20,6 +20,13 @@ def test_the_text_of_a_number_means_that_number(value: float) -> None:
     assert parse(all_fields()["train.lr"], text_of(min(value, 1.0))) == min(value, 1.0)
 
 
+@pytest.mark.parametrize(("text", "value"), [("2", 2), ("0, 1", [0, 1]), ("all", "all"), ("auto", "auto")])
+def test_a_number_of_gpus_is_no_card_of_that_number(text: str, value: object) -> None:
+    field = all_fields()["run.gpus"]
+    assert parse(field, text) == value
+    assert text_of(value) == text
+
+
 def test_a_label_leaves_room_before_its_value() -> None:
     from fitune.tui.wizard.widgets.form import LABEL_COLUMNS
 

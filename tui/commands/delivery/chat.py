@@ -10,7 +10,7 @@ from fitune.core import runs
 from fitune.core.errors import ExitCode, UserError
 from fitune.core.jobs import chat
 from fitune.core.jobs.chat import Chat, Conversation, Settings
-from fitune.core.jobs.chat_messages import Answered, Done, Ended, Question, Ready, Refused, Side, Text
+from fitune.core.jobs.messages.chat import Answered, Done, Ended, Question, Ready, Refused, Side, Text
 from fitune.core.runs import Failed, Phase, Warned
 from fitune.tui.chat.text import (
     ANSWER_CHARS,

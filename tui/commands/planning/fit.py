@@ -1,31 +1,33 @@
 """`fitune fit RECIPE`: the fastest plan that fits the card, what was rejected and why, and the longest rows."""
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from fitune.core.errors import ExitCode
-from fitune.core.forecast import Candidate, Fit, Forecast, Rejected, fit, fit_document
+from fitune.core.forecast import Candidate, CardsChoice, Fit, Forecast, Rejected, fit, fit_document
 from fitune.core.recipe import load
 from fitune.core.tokens import lengths_note
 from fitune.tui.commands.planning.estimate import INDENT, set_flags
-from fitune.tui.commands.planning.site import forecast_here, named
-from fitune.tui.text import as_ascii_json, clean, count, gib, hanging, rate, training_time
+from fitune.tui.commands.planning.site import choices_here, forecast_here, named
+from fitune.tui.text import as_ascii_json, clean, count, duration, gib, hanging, rate, training_time
 
 WORDS = {"fits": "OK    ", "tight": "WARN  ", "over": "ERROR "}
 
 
 def run(args: argparse.Namespace) -> int:
     """Exit status: 0 if a plan fits or may fit, 3 if none does."""
-    own = forecast_here(load.load(args.recipe, args.set), args.gpu_memory)
+    recipe = load.load(args.recipe, args.set)
+    own, cards = forecast_here(recipe, args.gpu_memory), choices_here(recipe, args.gpu_memory)
     result = fit(own, "quant" not in own.recipe.model.model_fields_set)
-    document = fit_document(result, own)
+    document = fit_document(result, own, cards)
     if args.json:
         print(as_ascii_json(asdict(document)))
     else:
         print(hanging("", f"{clean(own.shape.name)} on {clean(named(own))}; {lengths_note(own.work)}"))
         print_fit(result, own)
+        print_cards(cards)
     return ExitCode.DONE if document.fits else ExitCode.DOES_NOT_FIT
 
 
@@ -56,6 +58,20 @@ def print_fit(result: Fit, own: Forecast) -> None:
         print(f"Longest rows that fit in memory: {count(longest.recipe.model.max_seq_length)} tokens, one at a time")
         print(hanging(INDENT, set_flags(longest.set)))
         print("      How many the model was made for is its own limit.")
+
+
+def print_cards(choices: Sequence[CardsChoice]) -> None:
+    """Print what one card, and all together, would take and how long; the proposal first in words."""
+    if choices:
+        print("Cards")
+    for choice in choices:
+        plan, number = choice.plan, f"{choice.gpus} card{'s' if choice.gpus > 1 else ''}"
+        memory = f"{gib(plan.budget.total_bytes)}{' each' if choice.gpus > 1 else ''}" if plan else ""
+        time = f", about {duration(plan.forecast.duration.total_s)}" if plan and plan.forecast.duration else ""
+        mark = "OK    " if choice.proposed and plan else INDENT
+        print(hanging(f"{mark}{number:<8} ", f"{memory}{time}{': ' if plan else ''}{clean(choice.why)}"))
+        if plan and choice.gpus > 1:
+            print(hanging(INDENT, set_flags({"run.gpus": choice.gpus, **plan.set})))
 
 
 def _plan_text(plan: Candidate) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from fitune.core import runs
 from fitune.core.errors import UserError
-from fitune.core.forecast import Forecast, forecast_on
+from fitune.core.forecast import CardsChoice, Forecast, cards_choices, forecast_on
 from fitune.core.machine import Machine, planned
 from fitune.core.recipe import Recipe
 from fitune.core.units import GIB
@@ -24,6 +24,13 @@ def machine_for(gpu_memory: str | None, home: Path) -> Machine:
     return host.detect(home / "runs")
 
 
+def choices_here(recipe: Recipe, gpu_memory: str | None) -> tuple[CardsChoice, ...]:
+    """One card of this machine and all together, each with its plan; none with --gpu-memory, which means one card."""
+    home = runs.home(recipe.run.home)
+    is_open = "quant" not in recipe.model.model_fields_set
+    return () if gpu_memory is not None else cards_choices(machine_for(None, home), recipe, home, is_open)
+
+
 def forecast_here(recipe: Recipe, gpu_memory: str | None) -> Forecast:
     """The forecast of a recipe on this machine, or on a card of `gpu_memory`. Raises UserError as `forecast_on`."""
     home = runs.home(recipe.run.home)
@@ -39,7 +46,8 @@ def named(now: Forecast) -> str:
         return f"the processor, {gib(now.site.ram_bytes)} of RAM free"
     limit_gib = now.recipe.run.vram_limit_gib
     limit = f", {limit_gib:g} GiB of it to take" if limit_gib and limit_gib * GIB < card.free_bytes else ""
-    return f"{now.site.gpu_name} with {gib(card.free_bytes)} free{limit}"
+    several = f"each of {now.site.ranks} cards, " if now.site.ranks > 1 else ""
+    return f"{several}{now.site.gpu_name} with {gib(card.free_bytes)} free{limit}"
 
 
 def size_bytes(text: str) -> int:

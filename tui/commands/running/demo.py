@@ -42,7 +42,7 @@ def show(run: Run) -> int:
     print("\n" + "\n".join(score_lines(found)))
     name = clean(run.name)
     print(f"\nWhat next:\n  fitune chat {name}     ask it yourself\n  fitune merge {name}    make one model of it")
-    print("  fitune                 train on your own data")
+    print(f"  {'fitune':<{len(name) + 17}}train on your own data")
     if found.verdict.word == "better":
         return ExitCode.DONE
     print("It did not get better, so this demo has failed (exit status 1); too few steps do that.", file=sys.stderr)

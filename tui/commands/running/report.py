@@ -7,7 +7,7 @@ from pathlib import Path
 from fitune.core import runs
 from fitune.core.errors import ExitCode, UserError
 from fitune.core.files import write_atomically
-from fitune.core.jobs.report import report
+from fitune.core.runs.report import report
 from fitune.tui.text import clean
 
 

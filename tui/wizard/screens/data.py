@@ -20,7 +20,6 @@ from fitune.core.runs import Run
 from fitune.core.tokens import findings
 from fitune.tui.data.example_file import ASKED, FileChoices
 from fitune.tui.data.report_text import better_length, headline, mapping_lines, rendering_line
-from fitune.tui.text import safe
 from fitune.tui.widgets.choices import ChoiceList
 from fitune.tui.widgets.readouts import Readout
 from fitune.tui.widgets.views import ViewChosen, ViewNames
@@ -298,8 +297,3 @@ class DataScreen(StepScreen):
     def list_files(self) -> None:
         """Offer the files of this folder, or to write one."""
         self.query_one(ChoiceList).offer(self.choices.lines() if self.draft.report is None else ())
-
-    def say(self, text: str) -> None:
-        """The state of the reading, above the rows."""
-        self.query_one("#status", Static).update(safe(text, keep_newlines=True))
-        self.set_class(text.startswith("ERROR"), "-wrong")

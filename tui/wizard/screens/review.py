@@ -192,11 +192,6 @@ class ReviewScreen(StepScreen):
     def action_scroll(self, by: int) -> None:
         self.query_one("#summary").scroll_relative(y=by, animate=False)
 
-    def say(self, text: str) -> None:
-        """A line or two above the button."""
-        self.query_one("#status", Static).update(safe(text, keep_newlines=True))
-        self.set_class(text.startswith("ERROR"), "-wrong")
-
 
 def summary_rows(draft: Draft) -> list[Widget]:
     """The review's lines with their labels, or the problems where there is no review."""

@@ -14,6 +14,7 @@ from textual.widgets import Static
 
 from fitune.core import runs
 from fitune.core.errors import UserError
+from fitune.tui.text import safe
 from fitune.tui.widgets.dialogs import ConfirmDialog
 from fitune.tui.widgets.footer import Keys
 from fitune.tui.wizard import steps
@@ -71,6 +72,11 @@ class StepScreen(Screen[None]):
         if action == "remedy":
             return len(self.ways) > int(str(parameters[0]))
         return not (action == "back" and steps.before(self.step, self.draft) is self.step)
+
+    def say(self, text: str) -> None:
+        """A line or two in #status, of the steps that have one."""
+        self.query_one("#status", Static).update(safe(text, keep_newlines=True))
+        self.set_class(text.startswith("ERROR"), "-wrong")
 
     def leave_with(self, answer: Answer) -> None:
         """End the step. The first answer counts."""

@@ -11,7 +11,7 @@ import pyarrow.compute
 import torch
 
 from fitune.core.diagnose import diagnose
-from fitune.core.runs import EventLog, Recovered
+from fitune.core.runs import EventLog, Recovered, Warned
 from fitune.core.worker.cards.rank import ranks
 from fitune.core.worker.rows.micro_batches import Inputs
 from fitune.core.worker.training.recovery.leaving import StopNow, terminated
@@ -34,6 +34,7 @@ class StepGuard:
         self.fits_tokens = 0
         """The most tokens that a pass has held."""
         self._most_tokens: int | None = None
+        self._is_trial = False
         self._inner: Pass = trainer.training_step
         trainer.training_step = self.training_step
 
@@ -49,11 +50,22 @@ class StepGuard:
         """
         if self.trainer.args.world_size > 1:
             return
-        batch = self.trainer.data_collator(longest_rows(self.trainer.train_dataset, self.trainer.args.train_batch_size))
+        trainer, failed = self.trainer, ""
+        trainer.current_gradient_accumulation_steps = trainer.args.gradient_accumulation_steps  # set in its loop only
         with torch.random.fork_rng():
-            trained = batch["labels"].ne(IGNORED).sum().to(self.trainer.args.device)
-            self.begin_step()
-            self.training_step(model, batch, trained)
+            try:
+                batch = trainer.data_collator(longest_rows(trainer.train_dataset, trainer.args.train_batch_size))
+                trained = batch["labels"].ne(IGNORED).sum().to(trainer.args.device)
+                self.begin_step()
+                self._is_trial = True
+                self.training_step(model, batch, trained)
+            except Exception as error:
+                if is_out_of_memory(error) or isinstance(error, StopNow):
+                    raise
+                failed = diagnose(error).message
+        self._is_trial = False
+        if failed:  # if that was no fault of the trial alone, the first step tells it
+            self.log.write(Warned(kind="longest", message=f"The longest rows could not be tried: {failed}"))
         self.begin_step()
         model.zero_grad(set_to_none=True)
 
@@ -100,10 +112,13 @@ class StepGuard:
                     raise
             tried = self._most_tokens
         step = self.trainer.state.global_step + 1
+        if self._is_trial:
+            done = "The longest rows don't fit into the memory at once; they do in"
+        else:
+            done = f"The memory ran out at step {step}. The step was taken again, in"
         message = (
-            f"The memory ran out at step {step}. The step was taken again, in {passes} passes instead of "
-            f"{len(self.batches)} so far: its gradient is the same. From now on at most {self._most_tokens:,} tokens "
-            "are taken at once; each pass more costs about the time of a micro-batch."
+            f"{done} {passes} passes instead of {len(self.batches)}, with the same gradient. From now on at most "
+            f"{self._most_tokens:,} tokens are taken at once; each pass more costs about the time of a micro-batch."
         )
         self.log.write(Recovered(kind="oom", message=message, step=step))
 

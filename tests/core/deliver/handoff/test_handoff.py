@@ -152,6 +152,19 @@ def test_rows_lie_end_to_end_with_unsloth_as_in_the_worker(make_job: Callable[..
     assert "_unsloth" not in trl["run.py"]
 
 
+@pytest.mark.parametrize(("tokens", "split"), [(None, (32, 1)), (8192, (4, 8)), (7000, (2, 16)), (100, (1, 32))])
+def test_a_split_by_tokens_becomes_one_by_so_few_rows_that_they_fit(
+    make_job: Callable[..., TrainingSpec], tokens: int | None, split: tuple[int, int]
+) -> None:
+    train = {"backend": "unsloth", "micro_batch": 32, "grad_accum": 1, "micro_tokens": tokens}
+    job = make_job(train=train, model={"max_seq_length": 2048})
+    rows, passes = split
+    assert f"MICRO_BATCH, GRAD_ACCUM = {rows}, {passes}\n" in main_text("script", job)
+    axolotl = main_text("axolotl", job)
+    assert f"micro_batch_size: {rows}\n" in axolotl
+    assert f"gradient_accumulation_steps: {passes}\n" in axolotl
+
+
 def test_unsloth_gets_its_own_arguments(make_job: Callable[..., TrainingSpec]) -> None:
     train = {"backend": "unsloth", "offload_layers": 6, "checkpoint_skip_layers": 3}
     job = make_job(train=train, model={"quant": "bf16"})
@@ -206,7 +219,6 @@ def test_a_run_that_decided_on_packing_hands_that_off(
     events += [{"type": "warning", "data": {"kind": "packing"}}] if "warned" in told else []
     text = main_text("script", from_run(make_trained(told=tuple(events))))
     assert f"PACKING = {packs} " in text
-    assert ("fitune decides by the lengths" in text) == (not told)
 
 
 def test_a_model_that_was_read_from_the_package_is_told(make_trained: Callable[..., Run]) -> None:
@@ -224,7 +236,6 @@ def test_a_model_that_was_read_from_the_package_is_told(make_trained: Callable[.
         ({"run": {"stop_at": "06:00"}}, "run.stop_at"),
         ({"train": {"save_minutes": 10.0}}, "train.save_minutes"),
         ({"deliver": {"merge": True}}, "[deliver]"),
-        ({"data": {"packing": "auto"}}, "data.packing"),
         ({"train": {"backend": "trl", "checkpointing": "on"}, "data": {"packing": True}}, "fitune first tries"),
     ],
 )

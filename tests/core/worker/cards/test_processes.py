@@ -79,6 +79,7 @@ def test_the_failure_of_another_rank_is_told_once_and_ends_all(
     assert len(told) == 1
     assert told[0].kind == kind
     assert told[0].message.startswith(message)
+    assert ("host's RAM" in told[0].hint) == ("signal 9" in message)
     assert [(each.card, each.reserved) for each in data_of(tmp_path / "events.jsonl", Memory)] == [(1, 7)]
 
 

@@ -53,13 +53,13 @@ def _as_rank(rank: int, ranks: int, port: int, work: Callable[..., None], values
 def _train(folder: Path) -> None:
     from fitune.core.worker.cards.rank import rank
     from fitune.core.worker.memory_use import MemoryMeter
-    from fitune.core.worker.training import record, samples, train
+    from fitune.core.worker.training import record, samples, train, trainer
 
     run = Run(folder)
     samples.QUESTIONS = 0
     record.record = lambda *_: None  # which counts the model's sizes for ten seconds
     log = run.events if rank() == 0 else folder / "events-of-another.jsonl"
-    inner = train.CpuTrainer.compute_loss
+    inner = trainer.CpuTrainer.compute_loss
 
     def compute_loss(self: Any, *args: Any, **kwargs: Any) -> Any:
         model, inputs = args[:2]
@@ -67,7 +67,7 @@ def _train(folder: Path) -> None:
             _note(folder / f"seen-{rank()}.jsonl", inputs)
         return inner(self, *args, **kwargs)
 
-    train.CpuTrainer.compute_loss = compute_loss  # type: ignore[method-assign]
+    trainer.CpuTrainer.compute_loss = compute_loss  # type: ignore[method-assign]
     train.run(run, EventLog(log, "train"), MemoryMeter(None, None))
 
 

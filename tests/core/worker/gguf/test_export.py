@@ -74,6 +74,15 @@ def test_each_file_comes_with_its_proof_and_a_modelfile(merged: Run) -> None:
     assert "uv pip install xllamacpp" in last["got"]
 
 
+@pytest.mark.parametrize(("part", "warned"), [("vision_config", True), ("audio_config", True), ("rope_scaling", False)])
+def test_a_model_that_also_sees_is_told_to_be_exported_without_its_eyes(merged: Run, part: str, warned: bool) -> None:
+    config = json.loads((merged.merged / "config.json").read_text())
+    (merged.merged / "config.json").write_text(json.dumps(config | {part: {"hidden_size": 8}, "other": None}))
+    export_here(merged, "f16")
+    kinds = [each.kind for each in merged.state().warnings.get("export", [])]
+    assert ("text_part" in kinds) is warned
+
+
 def test_without_a_quantizer_its_source_is_made_and_the_command_told(merged: Run) -> None:
     export_here(merged, "q4_k_m")
     state = merged.state()

@@ -153,6 +153,19 @@ def test_a_reader_is_told_how_to_ask_without_thinking(tmp_path: Path) -> None:
     assert """--chat-template-kwargs '{"enable_thinking": false}'""" in model_card(run, "me/it", "gguf")
 
 
+@pytest.mark.parametrize("what", ["adapter", "merged"])
+def test_a_model_that_also_sees_is_loaded_with_its_towers(run: Run, what: UploadKind) -> None:
+    import torch
+    from safetensors.torch import save_file
+
+    name = "base_model.model.model.language_model.layers.0.mlp.up_proj.lora_A.weight"
+    save_file({name: torch.zeros(1)}, run.adapter / "adapter_model.safetensors")
+    code = block(model_card(run, "ada/it", what), "python")
+    assert "from transformers import AutoModelForImageTextToText, AutoTokenizer" in code
+    assert " = AutoModelForImageTextToText.from_pretrained(" in code
+    assert "CausalLM" not in code
+
+
 def test_paths_names_and_secrets_of_this_machine_are_not_in_it(tmp_path: Path) -> None:
     model, rows = tmp_path / "models" / "mine-7b", tmp_path / "secret customer" / "rows.jsonl"
     place = {"home": str(tmp_path), "gpu": "GPU-12345", "name": "mine"}

@@ -197,8 +197,8 @@ def test_a_quantized_base_is_refused_with_the_full_one(
 
 
 def test_settings_that_hold_infinity_are_read_and_written(tmp_path: Path) -> None:
+    from fitune.core.worker.chats.stop_tokens import eos_ids
     from fitune.core.worker.merging.merge import _write_json
-    from fitune.core.worker.stop_tokens import eos_ids
 
     _write_json(tmp_path / "config.json", {"time_step_limit": [0.0, float("inf")], "eos_token_id": 2})
     assert "Infinity" in (tmp_path / "config.json").read_text()
@@ -212,6 +212,21 @@ def test_another_base_is_taken_from_merge_json(make_run: Callable[..., Run], tin
     info["recipe"]["model"]["id"] = "somebody/model-bnb-4bit"
     (run.path / "run.json").write_text(json.dumps(info))
     (run.path / "merge.json").write_text(json.dumps({"base": str(tiny_model)}))
+    merge_here(run)
+    assert run.merged.is_dir()
+
+
+def test_a_base_that_was_moved_away_is_named_with_its_new_place(
+    make_run: Callable[..., Run], tiny_model: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(tiny_model, tmp_path / "here")
+    run = make_run(model={"id": str(tmp_path / "here")})
+    adapt(run, tiny_model)
+    (tmp_path / "here").rename(tmp_path / "there")
+    with pytest.raises(UserError, match="here holds no model") as caught:
+        merge_here(run)
+    assert caught.value.hint.endswith(f"if it lies elsewhere by now: fitune merge {run.name} --base FOLDER")
+    (run.path / "merge.json").write_text(json.dumps({"base": str(tmp_path / "there")}))
     merge_here(run)
     assert run.merged.is_dir()
 

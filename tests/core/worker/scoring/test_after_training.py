@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fitune.core.runs import Eval, Finished, Score, Warned
+from fitune.core.runs import Eval, Finished, Forgot, Score, Warned
 from fitune.core.runs.run import Run
 from fitune.core.score import scores
 from tests.core.worker.conftest import train_here
@@ -47,4 +47,8 @@ def test_an_adapter_that_learnt_is_better(make_run: Callable[..., Run], animals:
     kept = scores.read(run.path)
     assert kept is not None
     assert len(kept.rows) == 64
+    (forgot,) = data_of(run.events, Forgot)
+    assert 16 <= forgot.rows == len(kept.probe)
+    assert kept.forgetting is not None
+    assert kept.forgetting.word == forgot.word
     assert sum(row.tuned.right for row in kept.rows) == round(64 * verdict.tuned)

@@ -7,13 +7,12 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from fitune.core.errors import UserError
-from fitune.core.runs import Eval, Finished, Started, Step, Tail, Warned
+from fitune.core.runs import Eval, Finished, Started, Step, Tail
 from fitune.core.runs.run import Run
 from tests.core.worker.conftest import losses, train_here
 from tests.events import data_of, step_of
@@ -170,53 +169,6 @@ def test_chosen_layers_get_the_adapter_and_the_rate_falls_to_its_least(make_run:
 
 
 @pytest.mark.parametrize(
-    ("wanted", "lost"),
-    [
-        ("all-linear", []),
-        (["q_proj"], []),
-        (["q_proj", "k_porj", "proj"], ["k_porj, proj"]),
-        (["attn.q_proj"], []),
-        (["down_proj"], []),
-        (["q_proj", "lm_head", "embed_tokens"], ["embed_tokens"]),
-    ],
-)
-def test_a_module_that_the_model_does_not_have_is_told(tmp_path: Path, wanted: Any, lost: list[str]) -> None:
-    from fitune.core.recipe.fields import Lora
-    from fitune.core.runs import EventLog
-    from fitune.core.worker.training.train import _warn_of_unknown_modules
-
-    modules = {
-        "layers.0.attn.q_proj": SimpleNamespace(lora_A=1),
-        "layers.0.attn.k_proj": SimpleNamespace(),
-        "layers.0.mlp.experts": SimpleNamespace(lora_A=1),
-        "lm_head": SimpleNamespace(modules_to_save=1),
-    }
-    log = tmp_path / "events.jsonl"
-    lora = Lora.model_validate({"target_modules": wanted})
-    _warn_of_unknown_modules(lora, SimpleNamespace(named_modules=modules.items), EventLog(log, "train"))
-    said = [each.message for each in data_of(log, Warned)]
-    assert said == [f"lora.target_modules: the model has no {each}; only the others are trained." for each in lost]
-
-
-@pytest.mark.parametrize(("targets", "warned"), [("all-linear", ["experts"]), (["q_proj"], [])])
-def test_an_adapter_on_experts_is_told_to_be_no_part_of_a_merge(
-    tmp_path: Path, targets: str | list[str], warned: list[str]
-) -> None:
-    from peft import LoraConfig, get_peft_model
-    from transformers import MixtralConfig, MixtralForCausalLM
-
-    from fitune.core.runs import EventLog
-    from fitune.core.worker.training.train import _warn_of_experts
-
-    sizes = {"vocab_size": 32, "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1}
-    heads = {"num_attention_heads": 2, "num_key_value_heads": 2, "num_local_experts": 2}
-    model = get_peft_model(MixtralForCausalLM(MixtralConfig(**sizes, **heads)), LoraConfig(target_modules=targets))
-    log = tmp_path / "events.jsonl"
-    _warn_of_experts(model, EventLog(log, "train"))
-    assert [each.kind for each in data_of(log, Warned)] == warned
-
-
-@pytest.mark.parametrize(
     ("lora", "said"),
     [
         ({"target_modules": ["c_attn"]}, "choose nothing in this model"),
@@ -246,8 +198,8 @@ def end_of(run: Run) -> Finished:
 
 def stop_while_it_reads(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ask for a stop when the model is loaded and the rows are not."""
+    from fitune.core.worker.rows.training_rows import read_rows
     from fitune.core.worker.training import train
-    from fitune.core.worker.training.training_rows import read_rows
 
     def stopped_meanwhile(*known: Any) -> Any:
         run.request_stop()
@@ -299,7 +251,7 @@ def test_a_resume_that_is_stopped_while_it_loads_stands_where_it_stood(
 def test_on_a_card_without_bf16_what_is_trained_is_fp32() -> None:
     import torch
 
-    from fitune.core.worker.training.train import widen
+    from fitune.core.worker.training.trainer import widen
 
     model = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Linear(2, 2)).to(torch.bfloat16)
     model[0].requires_grad_(False)

@@ -35,7 +35,7 @@ ROWS: list[dict[str, Any]] = [
 def test_rows_that_changed_between_a_checkpoint_and_its_resume_are_told(
     tmp_path: Path, later: list[dict[str, Any]], told: list[str], checkpoint: bool
 ) -> None:
-    from fitune.core.worker.training.training_rows import keep_digest
+    from fitune.core.worker.rows.training_rows import keep_digest
 
     run = Run(tmp_path)
     log = EventLog(run.events, "train")
@@ -51,7 +51,7 @@ def test_rows_that_changed_between_a_checkpoint_and_its_resume_are_told(
 def test_held_out_rows_without_an_answer_are_told(
     tmp_path: Path, recipe: Callable[..., Recipe], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from fitune.core.worker.training import training_rows
+    from fitune.core.worker.rows import training_rows
 
     source = tmp_path / "pairs.jsonl"
     source.write_text("".join(json.dumps({"prompt": "a" * n, "completion": "b"}) + "\n" for n in (1, 60)))
@@ -81,7 +81,7 @@ def test_a_token_that_the_model_does_not_embed_is_told_before_the_first_step(
 
 
 def test_a_run_of_an_older_fitune_is_resumed_without_a_word(tmp_path: Path) -> None:
-    from fitune.core.worker.training.training_rows import keep_digest
+    from fitune.core.worker.rows.training_rows import keep_digest
 
     run = Run(tmp_path)
     (run.checkpoints / "checkpoint-5").mkdir(parents=True)

@@ -103,3 +103,21 @@ def test_numbers_go_to_a_tracker_only_if_it_has_a_server(
         monkeypatch.setenv(server, "https://somewhere")
     tree = {"model": {"id": "a/b"}, "data": {"source": "rows.jsonl"}, "train": {"report_to": tracker}}
     assert (f"Numbers go to {tracker}." in network(parse(tree, "recipe"))) is away
+
+
+def test_a_machine_with_several_cards_says_how_to_take_all(this_machine: Machine, home: Path) -> None:
+    cards = tuple(replace(this_machine.gpus[0], index=n, uuid=f"GPU-{n}") for n in range(2))
+    box = replace(this_machine, gpus=cards)
+    draft = Draft(preset="8b-on-12gb", machine=box, edits={"data.source": "rows.jsonl"})
+
+    def told(machine: Machine, edits: dict[str, str]) -> dict[str, str]:
+        changed = replace(draft, machine=machine, edits={**draft.edits, **edits})
+        return {line.label: line.text for line in lines(changed)}
+
+    name = cards[0].name
+    assert told(box, {})["Cards"].startswith("2 are here")
+    assert told(box, {})["On"].startswith(f"{name}. ")
+    both = told(box, {"run.gpus": "2"})
+    assert both["On"].startswith(f"{name} and {name}. ")
+    assert "Cards" not in both
+    assert "Cards" not in told(this_machine, {})

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from fitune.core.jobs.report import report, without_secrets
+from fitune.core.runs.report import report, without_secrets
 from fitune.core.runs.run import Run
 from tests.events import write_raw
 from tests.fake_worker import make_run

@@ -3,13 +3,15 @@
 from dataclasses import dataclass
 from functools import lru_cache
 
-from fitune.core.memory.shapes import Layer, Linear
+from fitune.core.memory.shapes import Layer, Linear, Mixer
 
 MLP_PATHS = ("mlp", "feed_forward", "ffn", "fc1", "fc2", "expert", "moe")
 """Parts of a path that stand in the MLP; all else mixes tokens."""
 LAST_NAMES = ("o_proj", "out_proj", "dense", "c_proj", "wo")
 """Names of the matrix with which the mixing of tokens ends."""
 DOWN_NAMES = ("down_proj", "w2", "fc2", "c_proj", "dense_4h_to_h", "output_linear")
+JOINT_NAMES = ("gate_up_proj", "qkv_proj", "input_linear", "query_key_value", "c_attn", "Wqkv", "W_pack")
+"""Names of matrices that stand for several."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,12 +19,22 @@ class Widths:
     """Widths of one layer. For Llama: I, Q + 2 K and Q."""
 
     mlp: float
-    """Half of all that the MLP's first matrices give: gate and up, each of the MLP's width. Experts count as often as a
-    token uses them."""
+    """Half of all that the MLP's first matrices give: gate and up, each of the MLP's width."""
     into: int
     """What the matrices before the mixing of tokens give: queries, keys, values and kin."""
     out: int
     """What the matrix after it takes."""
+    norms: int = 0
+    """What passes through norms."""
+    routed: float = 0
+    """As `mlp`, of the routed experts that a token is sent to."""
+    sent: int = 0
+    """The hidden width, once for each of these experts: a token goes to them as so many copies."""
+    joint: int = 0
+    """What matrices give that stand for several: their parts are cut out, and the gradients of these are joined."""
+    mixer: Mixer = "full"
+    scan: int = 0
+    """Elements that Mamba multiplies in one piece."""
 
 
 @lru_cache(maxsize=4096)
@@ -38,7 +50,10 @@ def widths_of(layer: Layer, hidden: int) -> Widths:
         if experts.name not in DOWN_NAMES
     )
     into = sum(linear.outputs for linear in mixer if linear is not last)
-    return Widths((dense + routed) / 2, into, last.inputs if last else 0)
+    sent = layer.used * hidden if layer.routed else 0
+    joint = sum(linear.outputs for linear in layer.linears if linear.name in JOINT_NAMES)
+    out = last.inputs if last else 0
+    return Widths(dense / 2, into, out, layer.norms, routed / 2, sent, joint, layer.mixer, layer.scan)
 
 
 def _is_mlp(layer: Layer, linear: Linear) -> bool:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from fitune.core.data.chats.speakers import role_of
 from fitune.core.data.shapes.columns import Column
-from fitune.core.data.shapes.compared import compared
+from fitune.core.data.shapes.kinds.compared import compared
 from fitune.core.data.shapes.names import plain
 from fitune.core.data.shapes.readings import Reading, names_speakers
 from fitune.core.data.shapes.shape import Shape, as_toml

@@ -1,0 +1,1 @@
+"""Kinds of rows that need a look of their own."""

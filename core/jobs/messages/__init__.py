@@ -1,0 +1,1 @@
+"""The messages between a screen and a worker that answers."""

@@ -1,0 +1,93 @@
+"""Bytes a token that any layer keeps for its backward pass, and that this pass needs: sums over the parts in its graph.
+
+autograd keeps the input of each norm in fp32, that of each adapted matrix once, queries, keys and values, the output of
+the attention, and what the MLP multiplies with each other. What mixes tokens in other ways keeps more.
+"""
+
+from dataclasses import dataclass
+
+from fitune.core.memory.plan import FAST_UNSLOTH, MemoryPlan
+from fitune.core.memory.shapes import Mixer
+from fitune.core.memory.shapes.widths import Widths
+
+
+@dataclass(frozen=True, slots=True)
+class PartBytes:
+    """Bytes for each element a token of a layer's parts, in the terms of `Widths`."""
+
+    mlp: float
+    hidden: float
+    norms: float
+    into: float
+    out: float
+    routed: float
+    """As `mlp`. A frozen expert's input is not kept."""
+    sent: float
+    joint: float = 0
+    scan: float = 0
+
+    def of(self, layer: Widths, hidden: int) -> float:
+        """Bytes a token of a layer."""
+        mixed = self.into + MORE_IN_MIXER.get(layer.mixer, 0)
+        experts = self.routed * layer.routed + self.sent * layer.sent
+        mixer = mixed * layer.into + self.out * layer.out + self.joint * layer.joint + self.scan * layer.scan
+        return self.mlp * layer.mlp + self.hidden * hidden + self.norms * layer.norms + mixer + experts
+
+
+MORE_IN_MIXER: dict[Mixer, float] = {"conv": 1.6, "linear": 29.5}
+"""Bytes more for each element before the mixing of tokens: a short convolution keeps its inputs and output (LFM2);
+transformers' own chunks of linear attention are in fp32 (Qwen3.5, without flash-linear-attention). Fitted, as all
+below, to rows of an H200 (bench/results/families_h200_2026-11-29.jsonl)."""
+SCAN_BYTES = 10
+"""The fp32 product of inputs and states of a chunk with its gradient, in transformers' own Mamba, and a quarter more
+that is lost between these: 21 MB for each of 1,024 to 4,096 tokens of Granite 4 H."""
+TRL_KEPT = PartBytes(mlp=8, hidden=4.1, norms=4, into=2, out=2.1, routed=6, sent=2)
+TRL_BACKWARD = PartBytes(mlp=12, hidden=8.2, norms=4, into=2, out=2.1, routed=10, sent=7, scan=SCAN_BYTES)
+"""TRL 1.15 + PEFT on a 4- or 8-bit model: counted with saved-tensor hooks on a CPU; on a card a backward pass holds 5 H
+less, fitted to Llama and Qwen2.5 rows of 0.5B to 8B. Experts are fitted to the rows of Qwen3-30B-A3B."""
+BF16_KEPT = PartBytes(mlp=8, hidden=10.1, norms=4, into=2, out=4.1, routed=6, sent=2)
+BF16_BACKWARD = PartBytes(mlp=14, hidden=22.3, norms=4, into=2, out=4.1, routed=12, sent=7, scan=SCAN_BYTES)
+"""16-bit LoRA: a fp32 adapter takes copies of its inputs. Counted and corrected as above."""
+CPU_KEPT = PartBytes(mlp=14, hidden=10.1, norms=4, into=2, out=2.1, routed=10, sent=4)
+CPU_BACKWARD = PartBytes(mlp=24, hidden=12.2, norms=4, into=2, out=2.1, routed=20, sent=14, scan=SCAN_BYTES)
+CPU_BF16_KEPT = PartBytes(mlp=16, hidden=20.2, norms=8, into=4, out=8.2, routed=12, sent=4)
+CPU_BF16_BACKWARD = PartBytes(mlp=28, hidden=54.4, norms=8, into=4, out=8.2, routed=24, sent=14, scan=SCAN_BYTES)
+"""On a CPU: counted there, all in fp32 where the base has 16 bits."""
+COMPILED_KEPT = TRL_KEPT
+"""Not measured: the rows of Unsloth without checkpoints show that these stayed on."""
+COMPILED_BACKWARD = PartBytes(
+    mlp=7.7, hidden=10, norms=7, into=2, out=2.1, routed=12.5, sent=8.7, joint=0.7, scan=SCAN_BYTES
+)
+"""Layers of transformers that Unsloth compiles: Ministral 3, Mistral 3, Phi-4 mini, OLMo 3, Gemma 3, gpt-oss."""
+COMPILED_MEASURED = frozenset({
+    "gemma3", "gpt_oss", "granitemoehybrid", "lfm2", "ministral3", "mistral3", "olmo3", "phi3", "qwen3_vl", "smollm3",
+})  # fmt: skip
+HAND_WRITTEN_MEASURED = frozenset({"llama", "mistral", "qwen2", "qwen3"})
+TRL_MEASURED = frozenset({"gemma3", "lfm2", "qwen3_5", "qwen3_moe", "qwen3_vl"}) | HAND_WRITTEN_MEASURED
+"""Model types with measured rows in bench/results."""
+HAND_WRITTEN_DOUBT, MEASURED_DOUBT, PLAIN_DOUBT, OTHER_DOUBT = 0.02, 0.05, 0.12, 0.35
+"""Shares by which a layer's bytes may be off: of Unsloth's own layers, of another measured model type, of one that was
+not measured with attention and one MLP, and of one with experts or another way to mix tokens."""
+
+
+def is_measured(plan: MemoryPlan) -> bool:
+    """True if activations of this architecture were measured with this backend."""
+    unsloth = HAND_WRITTEN_MEASURED if plan.hand_written else COMPILED_MEASURED
+    return plan.shape.model_type.removesuffix("_text") in (unsloth if plan.unsloth else TRL_MEASURED)
+
+
+def doubt(plan: MemoryPlan) -> float:
+    """The share by which the bytes of a layer may be off."""
+    if is_measured(plan) and plan.card:
+        return HAND_WRITTEN_DOUBT if plan.hand_written else MEASURED_DOUBT
+    plain = all(layer.mixer in ("full", "window") and not layer.routed for layer in plan.shape.kinds)
+    return PLAIN_DOUBT if plain else OTHER_DOUBT
+
+
+def part_bytes(plan: MemoryPlan) -> tuple[PartBytes, PartBytes]:
+    """What a layer keeps for its backward pass, and what that pass needs in a layer that is recomputed."""
+    if plan.unsloth and plan.shape.model_type not in FAST_UNSLOTH:
+        return COMPILED_KEPT, COMPILED_BACKWARD
+    if plan.unsloth or plan.quant == "bf16":  # with DoRA Unsloth leaves its own layers to transformers and peft
+        return (BF16_KEPT, BF16_BACKWARD) if plan.card else (CPU_BF16_KEPT, CPU_BF16_BACKWARD)
+    return (TRL_KEPT, TRL_BACKWARD) if plan.card else (CPU_KEPT, CPU_BACKWARD)

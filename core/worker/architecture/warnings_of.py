@@ -1,0 +1,37 @@
+"""What a user should know of a model with its adapter before it is trained: what is not trained, what can't be made of
+it, and what takes longer than it must."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from fitune.core.machine import install_sentence, missing_kernels
+from fitune.core.memory import EXPERT_NAMES
+from fitune.core.recipe import Lora
+from fitune.core.runs import Warned
+
+
+def warnings_of(model: Any, lora: Lora, backend: str, on_card: bool) -> Iterator[Warned]:
+    """The warnings for a model that is loaded with its adapter. on_card: it trains on a card; else no kernel helps."""
+    # Unsloth trains embed_tokens and lm_head whole, which peft keeps as modules_to_save.
+    trained = ("lora_A", "modules_to_save")
+    adapted = [f".{name}" for name, module in model.named_modules() if any(hasattr(module, part) for part in trained)]
+    has_experts = any(name.endswith(".experts") for name in adapted)
+    if has_experts:  # unsloth adapts their weights there, which are no modules
+        adapted += [f".{name}" for name in EXPERT_NAMES]
+    names = () if lora.target_modules == "all-linear" else lora.target_modules
+    # peft is silent as long as another name fits.
+    if unknown := [name for name in names if not any(module.endswith(f".{name}") for module in adapted)]:
+        message = f"lora.target_modules: the model has no {', '.join(unknown)}; only the others are trained."
+        yield Warned(kind="modules", message=message)
+    if has_experts:  # peft and unsloth keep their adapter in other shapes than those of the model's files
+        message = (
+            "The adapter changes the model's experts, too, and so can't be merged or exported as GGUF afterwards. One "
+            'that can: lora.target_modules = ["q_proj", "k_proj", "v_proj", "o_proj"].'
+        )
+        yield Warned(kind="experts", message=message)
+    if on_card and (missing := missing_kernels(model.config.model_type, backend)):
+        cause = (
+            "Some layers of this model run without their kernels, which takes several times the memory and the time: "
+            f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not installed."
+        )
+        yield Warned(kind="kernels", message=f"{cause} {install_sentence(missing)}")

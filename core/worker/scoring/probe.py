@@ -1,0 +1,66 @@
+"""General questions to both models, within a time limit: what the tuned one forgot."""
+
+import time
+from collections.abc import Callable, Sequence
+
+import torch
+
+from fitune.core.recipe import presets_dir
+from fitune.core.score.probe import Item, ProbeAnswer, is_right, items
+from fitune.core.worker.answers import prompt_ids
+from fitune.core.worker.chats.template import PromptOptions
+from fitune.core.worker.scoring.compare import CPU_ROWS, GPU_ROWS
+from fitune.core.worker.scoring.generate import answers
+from fitune.core.worker.tuned_model import TunedModel
+
+ANSWER_TOKENS = 32
+"""All items are answered in fewer."""
+
+
+def shipped() -> tuple[Item, ...]:
+    """The items that fitune brings along."""
+    return items(presets_dir() / "probe" / "items.jsonl")
+
+
+def probe(
+    tuned: TunedModel,
+    chosen: Sequence[Item],
+    options: PromptOptions,
+    seconds: float | None,
+    told: Callable[[int], None],
+) -> list[ProbeAnswer]:
+    """The answers of both models until the time is over; to some items always. seconds: None for no limit.
+    told: called with the items that are done. Raises UserError if the chat template refuses a question."""
+    began, done, took_s = time.monotonic(), list[ProbeAnswer](), 0.0
+    at_once = GPU_ROWS if torch.cuda.is_available() else CPU_ROWS
+    for start in range(0, len(chosen), at_once):
+        before = time.monotonic()
+        if start and seconds is not None and before - began + took_s > seconds:
+            break
+        done += _chunk(tuned, chosen[start : start + at_once], options)
+        took_s = time.monotonic() - before
+        told(len(done))
+    return done
+
+
+def _chunk(tuned: TunedModel, chosen: Sequence[Item], options: PromptOptions) -> list[ProbeAnswer]:
+    turns = [[{"role": "user", "content": item.question}] for item in chosen]
+    prompts = [prompt_ids(asked, None, tuned.tokenizer, options) for asked in turns]
+
+    def answered() -> list[str]:
+        return answers(tuned.model, tuned.tokenizer, prompts, tuned.stops, ANSWER_TOKENS, len(prompts))
+
+    with tuned.as_base():
+        base = answered()
+    return [
+        ProbeAnswer(
+            kind=item.kind,
+            question=item.question,
+            reference=item.answer,
+            base=before,
+            tuned=after,
+            base_right=is_right(item, before),
+            tuned_right=is_right(item, after),
+        )
+        for item, before, after in zip(chosen, base, answered(), strict=True)
+    ]

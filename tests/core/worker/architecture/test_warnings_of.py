@@ -1,0 +1,73 @@
+"""What is told of a model with its adapter before it is trained."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from fitune.core.recipe import Lora
+
+
+@pytest.mark.parametrize(
+    ("wanted", "lost"),
+    [
+        ("all-linear", []),
+        (["q_proj"], []),
+        (["q_proj", "k_porj", "proj"], ["k_porj, proj"]),
+        (["attn.q_proj"], []),
+        (["down_proj"], []),
+        (["q_proj", "lm_head", "embed_tokens"], ["embed_tokens"]),
+    ],
+)
+def test_a_module_that_the_model_does_not_have_is_told(wanted: Any, lost: list[str]) -> None:
+    from fitune.core.worker.architecture.warnings_of import warnings_of
+
+    modules = {
+        "layers.0.attn.q_proj": SimpleNamespace(lora_A=1),
+        "layers.0.attn.k_proj": SimpleNamespace(),
+        "layers.0.mlp.experts": SimpleNamespace(lora_A=1),
+        "lm_head": SimpleNamespace(modules_to_save=1),
+    }
+    lora = Lora.model_validate({"target_modules": wanted})
+    said = [
+        each.message
+        for each in warnings_of(SimpleNamespace(named_modules=modules.items), lora, "trl", on_card=False)
+        if each.kind == "modules"
+    ]
+    assert said == [f"lora.target_modules: the model has no {each}; only the others are trained." for each in lost]
+
+
+@pytest.mark.parametrize(("targets", "warned"), [("all-linear", ["experts"]), (["q_proj"], [])])
+def test_an_adapter_on_experts_is_told_to_be_no_part_of_a_merge(targets: str | list[str], warned: list[str]) -> None:
+    from peft import LoraConfig, get_peft_model
+    from transformers import MixtralConfig, MixtralForCausalLM
+
+    from fitune.core.worker.architecture.warnings_of import warnings_of
+
+    sizes = {"vocab_size": 32, "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1}
+    heads = {"num_attention_heads": 2, "num_key_value_heads": 2, "num_local_experts": 2}
+    model = get_peft_model(MixtralForCausalLM(MixtralConfig(**sizes, **heads)), LoraConfig(target_modules=targets))
+    lora = Lora.model_validate({"target_modules": targets})
+    assert [each.kind for each in warnings_of(model, lora, "trl", on_card=False)] == warned
+
+
+@pytest.mark.parametrize(
+    ("model_type", "backend", "package"),
+    [
+        ("granitemoehybrid", "unsloth", "mamba-ssm"),
+        ("qwen3_5", "trl", "flash-linear-attention"),
+        ("qwen3_5", "unsloth", ""),
+        ("llama", "trl", ""),
+    ],
+)
+def test_layers_with_a_state_that_lack_their_kernels_are_told_on_a_card(
+    model_type: str, backend: str, package: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from fitune.core.machine import attention
+    from fitune.core.worker.architecture.warnings_of import warnings_of
+
+    monkeypatch.setattr(attention, "_is_installed", lambda name: False)
+    model = SimpleNamespace(named_modules=lambda: [], config=SimpleNamespace(model_type=model_type))
+    assert not list(warnings_of(model, Lora(), backend, on_card=False)), "no kernel helps a processor"
+    said = [each.message for each in warnings_of(model, Lora(), backend, on_card=True)]
+    assert [package in message for message in said] == [True] * bool(package)

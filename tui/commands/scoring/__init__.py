@@ -1,0 +1,1 @@
+"""Commands that tell if a training was worth it."""
