@@ -144,9 +144,9 @@ def _place(answer: RenderedAnswer, last: RenderedAnswer, chat: list[Message]) ->
 
 
 def _pieces(text: str, cuts: Sequence[Cut], otherwise: bool) -> list[Piece]:
-    """A text cut at these ranges. otherwise: whether the text between them is trained."""
+    """A text cut at these ranges, one piece at least. otherwise: whether the text between them is trained."""
     pieces, at = [], 0
     for begin, end, trained in sorted(cuts):
         pieces += [Piece(text[at:begin], otherwise), Piece(text[begin:end], trained)]
         at = end
-    return [piece for piece in [*pieces, Piece(text[at:], otherwise)] if piece.text]
+    return [piece for piece in [*pieces, Piece(text[at:], otherwise)] if piece.text] or [Piece("", False)]

@@ -148,6 +148,13 @@ def test_a_call_is_written_as_the_row_had_it_where_the_template_wants_text() -> 
     assert shown(row, wants + ASKS) == [f'{HEAD}«clock{{"é": 1}}<|im_end|>»\n'.replace("é", "\ufffd\ufffd")]
 
 
+def test_a_template_that_writes_nothing_leaves_nothing_to_learn() -> None:
+    coder = make("{% if false %}{{ messages }}{% endif %}", MARKS)
+    (made,) = render([{"messages": [{"role": "user", "content": ""}, ANSWER]}], coder, "answers")
+    assert not isinstance(made, RefusedRow)
+    assert [sample.first for sample in made] == [None]
+
+
 def test_a_template_that_reads_parts_gets_parts() -> None:
     parts = "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' }}{% for part in m.content %}{{ part.text }}"
     parts += "{% endfor %}{{ '<|im_end|>\n' }}{% endfor %}"
