@@ -64,7 +64,7 @@ def test_the_time_of_a_start_is_that_until_the_first_step_without_a_download(
     run = make_run()
     run.lock.write_text(json.dumps({"pid": 1, "job": "train", "started": 100.0}))
     earlier: list[tuple[float, str, dict[str, Any]]] = [(50.0, "started", {}), (60.0, "step", {"step": 1, "loss": 1.0})]
-    now = [
+    now: list[tuple[float, str, dict[str, Any]]] = [
         (120.0, "started", {"resumed_from": resumed_from} if resumed_from else {}),
         (121.0, "phase", {"name": "download"}),
         (421.0, "phase", {"name": "load"}),
