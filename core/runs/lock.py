@@ -4,6 +4,7 @@ A POSIX lock on the file `lock`. Not a pid: those are reused, and a zombie has o
 keep it. Readers ask the kernel for the holder and never take the lock themselves.
 """
 
+import errno
 import fcntl
 import os
 import struct
@@ -36,8 +37,8 @@ class LockNote:
     """Number of the last event before those of this worker: unlike times, it is right when the clock is set back."""
 
 
-_held: dict[Path, LockNote] = {}
-"""The locks of this process. It must not open their files again: closing one of them would drop the lock."""
+_held: dict[Path, tuple[int, LockNote]] = {}
+"""The locks of this process, with their descriptors. It must not open these files again: a close drops the lock."""
 
 
 def take_lock(path: Path, job: str) -> int | None:
@@ -63,11 +64,11 @@ def take_lock(path: Path, job: str) -> int | None:
 
 def note_events(fd: int, path: Path, events: int) -> None:
     """Add to the note of a lock that this process holds how many events there were before its own."""
-    _write_note(fd, path, replace(_held[path], events=events))
+    _write_note(fd, path, replace(_held[path][1], events=events))
 
 
 def _write_note(fd: int, path: Path, note: LockNote) -> None:
-    _held[path] = note
+    _held[path] = fd, note
     os.ftruncate(fd, 0)
     os.pwrite(fd, orjson.dumps(note, option=orjson.OPT_APPEND_NEWLINE), 0)
 
@@ -85,18 +86,18 @@ def keep_touching(fd: int, path: Path, when_gone: Callable[[], None]) -> None:
 
 
 def _is_at(fd: int, path: Path) -> bool:
-    """True if an open file is still the one at that path, or the disk does not answer."""
+    """True if an open file is still the one at that path, or the disk does not answer; False for a closed one."""
     try:
         return os.path.samestat(os.stat(path), os.fstat(fd))
     except (FileNotFoundError, NotADirectoryError):
         return False
-    except OSError:
-        return True
+    except OSError as error:
+        return error.errno != errno.EBADF
 
 
 def holder_pid(path: Path) -> int | None:
     """The pid of another process that holds the lock; None if none does, 0 or less if it lives in another container."""
-    if path in _held:  # the kernel names nobody either: its question is who else holds it
+    if _own_note(path):  # the kernel names nobody either: its question is who else holds it
         return None
     try:
         fd = open_file(path)  # to read: asking needs no more, and a home may be there to be read only
@@ -114,9 +115,15 @@ def holder_pid(path: Path) -> int | None:
 
 def read_note(path: Path) -> LockNote:
     """The note in the lock; empty if it is not known."""
-    if path in _held:
-        return _held[path]
+    if note := _own_note(path):
+        return note
     try:
         return from_json(LockNote, orjson.loads(read_file(path)))
     except (OSError, orjson.JSONDecodeError):
         return LockNote()
+
+
+def _own_note(path: Path) -> LockNote | None:
+    """The note of a lock that this process holds; None if it does not. A forked child holds none of its parent's."""
+    fd, note = _held.get(path, (-1, LockNote()))
+    return note if note.pid == os.getpid() and _is_at(fd, path) else None
