@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from transformers.pytorch_utils import Conv1D
 
 from fitune.core.errors import UserError
 from fitune.core.worker.architecture.model_class import model_class
@@ -27,11 +28,13 @@ class TensorChange:
     """Its matrices by PEFT's names: lora_A.weight, lora_B.weight, lora_magnitude_vector ..."""
     whole: TensorLocation | None = None
     """The tensor itself, if it was fully trained: biases, modules_to_save, embeddings."""
+    transposed: bool = False
+    """True if the tensor is inputs x outputs, as transformers' Conv1D has it (GPT-2)."""
 
     @property
     def by_rows(self) -> bool:
         """True if a row of the result depends on that row of the base alone. An embedding's DoRA works by columns."""
-        return not any(name.startswith("lora_embedding") for name in self.lora)
+        return not self.transposed and not any(name.startswith("lora_embedding") for name in self.lora)
 
     def rows(self, first: int, last: int) -> "TensorChange":
         """The change of these rows of the tensor: all of A, and their part of B, of DoRA's magnitudes or of `whole`."""
@@ -88,6 +91,7 @@ def open_adapter(folder: Path) -> Adapter:
     if not file.is_file():
         raise UserError(f"{folder} holds no {file.name}.", "An adapter in another format was saved by another program.")
     config.init_lora_weights = False  # layers made from it get the stored weights
+    config.fan_in_fan_out = False  # they are outputs x inputs, also those of a Conv1D
     changes: dict[str, TensorChange] = {}
     for key, location in header(file):
         name = key.removeprefix(PREFIX)
@@ -136,6 +140,7 @@ def match_base_tensors(adapter: Adapter, base: dict[str, TensorLocation], model:
         if name is None or not _fits(change, base[name], model, parameter):
             unmatched.append(parameter)
         else:
+            change.transposed = isinstance(model.get_submodule(change.module), Conv1D)
             changes[name] = change
     if unmatched:
         raise UserError(
@@ -182,7 +187,9 @@ def with_change(
     Raises UserError if the result is not finite.
     """
     weight = read(change.whole or location).to(device).float()
-    if change.lora:
+    if change.lora and change.transposed:
+        weight = _merged(weight.T.contiguous(), change, config).T.contiguous()
+    elif change.lora:
         weight = _merged(weight, change, config)
     result = weight.to(dtype)
     least, most = result.aminmax()
@@ -248,5 +255,7 @@ def _fits(change: TensorChange, location: TensorLocation, model: nn.Module, para
     if "lora_embedding_A" in change.lora:
         shape = (change.lora["lora_embedding_A"].shape[1], change.lora["lora_embedding_B"].shape[0])
         return isinstance(layer, nn.Embedding) and shape == location.shape
-    shape = (change.lora["lora_B.weight"].shape[0], change.lora["lora_A.weight"].shape[1])
-    return isinstance(layer, nn.Linear) and shape == location.shape
+    outputs, inputs = change.lora["lora_B.weight"].shape[0], change.lora["lora_A.weight"].shape[1]
+    if isinstance(layer, Conv1D):
+        return location.shape == (inputs, outputs)
+    return isinstance(layer, nn.Linear) and location.shape == (outputs, inputs)

@@ -155,6 +155,27 @@ def test_biases_that_were_trained_are_replaced(make_run: Callable[..., Run], tmp
     torch.testing.assert_close(weights(run.merged)[name].float(), expected, rtol=2**-8, atol=1e-6)
 
 
+@pytest.mark.parametrize("lora", [{}, {"use_dora": True}], ids=str)
+def test_matrices_that_are_stored_the_other_way_round_are_merged(
+    make_run: Callable[..., Run], tmp_path: Path, tokenizer: Any, lora: dict[str, Any]
+) -> None:
+    import torch
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    config = GPT2Config(
+        vocab_size=len(tokenizer), n_embd=32, n_layer=1, n_head=2, n_positions=512, bos_token_id=1, eos_token_id=2
+    )
+    folder = tmp_path / "gpt2"
+    GPT2LMHeadModel(config).to(torch.bfloat16).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    run = make_run(model={"id": str(folder)})
+    tuned = adapt(run, folder, **lora)
+    expected = tuned.merge_and_unload().state_dict()
+    merge_here(run)
+    for name, tensor in weights(run.merged).items():
+        torch.testing.assert_close(tensor.float(), expected[name], rtol=2**-8, atol=1e-6)
+
+
 def test_the_files_are_split_as_the_base_has_them(
     make_run: Callable[..., Run], tiny_model: Path, tmp_path: Path
 ) -> None:
