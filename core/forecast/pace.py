@@ -179,7 +179,9 @@ def _adapted(shape: Shape, recipe: Recipe) -> Iterator[tuple[Linear, int]]:
     if layers is not None:
         some = (shape.layers[index] for index in layers if index < len(shape.layers))
         matrices = Counter(linear for layer in some for linear in layer.linears).items()
-    return ((linear, times) for linear, times in matrices if names is None or linear.name in names)
+    return (
+        (linear, times) for linear, times in matrices if (linear.adapted if names is None else linear.name in names)
+    )
 
 
 def _weight_bytes(shape: Shape, recipe: Recipe) -> float:
