@@ -27,6 +27,8 @@ class Linear:
     """True if "all-linear" means it (core/worker/architecture/targets.py)."""
     packed: bool = True
     """True if bitsandbytes quantizes it: a plain nn.Linear, or GPT-2's Conv1D."""
+    shared: bool = False
+    """True if its weights are those of an earlier layer: only its adapter is its own (Zamba)."""
 
     @property
     def name(self) -> str:
@@ -34,7 +36,7 @@ class Linear:
 
     @property
     def weights(self) -> int:
-        return self.inputs * self.outputs
+        return 0 if self.shared else self.inputs * self.outputs
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 import copy
 import logging
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -23,9 +24,14 @@ def build(values: Mapping[str, Any], source: str | None = None) -> Any:
     kind = model_class(config)
     try:
         with torch.device("meta"):
-            return kind.from_config(config, dtype=torch.bfloat16, trust_remote_code=source is not None)
+            model = kind.from_config(config, dtype=torch.bfloat16, trust_remote_code=source is not None)
+        model.get_input_embeddings()
     except Exception as error:  # whatever a constructor raises for values that no model has
         raise _refused(values, error) from error
+    if not hasattr(model, "prepare_inputs_for_generation"):
+        message = f"{type(model).__name__}, the class of the model_type {config.model_type!r}, writes no text."
+        raise UserError(message, "Choose a language model.")
+    return model
 
 
 def _config(values: Mapping[str, Any], source: str | None) -> Any:
@@ -50,6 +56,11 @@ def _config(values: Mapping[str, Any], source: str | None) -> Any:
 
 
 def _refused(values: Mapping[str, Any], error: Exception) -> UserError:
-    reason = " ".join(str(error).split())[:300]
-    message = f"transformers can't build a {values.get('model_type')} model from its config.json: {reason}"
+    model_type, reason = values.get("model_type"), " ".join(str(error).split())[:300]
+    if isinstance(error, NotImplementedError):
+        return UserError(f"A {model_type} model has no table of words that it reads.", "Choose a language model.")
+    if isinstance(error, ImportError) and (package := re.search(r"requires the ([\w.-]+) library", reason)):
+        hint = f"Add it to the environment of fitune: uv pip install {package[1]}"
+        return UserError(f"A {model_type} model needs the package {package[1]}, which is not installed.", hint)
+    message = f"transformers can't build a {model_type} model from its config.json: {reason}"
     return UserError(message, "Download the model's config.json again.")

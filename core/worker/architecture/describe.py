@@ -55,6 +55,10 @@ def describe(model: Any) -> Shape:
         else:
             index, inner = _place(path, listed)
             _add(parts.setdefault(index, Part()), path, inner, module, name, parameter, path in adapted)
+    for path, module in _sharing(model, prefix, {head, embedding}):
+        index, inner = _place(path, listed)
+        linear = Linear(inner, module.in_features, module.out_features, False, path in adapted, shared=True)
+        parts.setdefault(index, Part()).linears.append(linear)
     outside = parts.pop(None, Part())
     layers = [_layer(parts.get(index, Part()), module, config, index) for index, module in _layers(model, listed)]
     if not layers:
@@ -92,6 +96,18 @@ def _parameters(model: Any) -> Iterator[tuple[str, Any, str, Any]]:
             if id(parameter) not in seen:
                 seen.add(id(parameter))
                 yield path, module, name, parameter
+
+
+def _sharing(model: Any, prefix: str, tables: set[Any]) -> Iterator[tuple[str, Any]]:
+    """The text model's matrices that use another module's weights, without head and embedding."""
+    from torch.nn import Linear as TorchLinear
+
+    seen: set[int] = set()
+    for path, module in model.named_modules():
+        if isinstance(module, TorchLinear) and _is_inside(path, prefix) and module not in tables:
+            if id(module.weight) in seen:
+                yield path, module
+            seen.add(id(module.weight))
 
 
 def _adapted(model: Any) -> set[str]:

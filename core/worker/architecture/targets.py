@@ -130,8 +130,13 @@ def names_taken_for_experts(model: Any) -> frozenset[str]:
 def paths_never_adapted(model: Any) -> set[str]:
     """Paths of the output head, and of the output matrices of Mamba mixers: their kernels read the weight itself, so
     an adapter would never be trained (peft refuses it for some of them, tuners_utils.py)."""
-    head = model.get_output_embeddings()
-    return {path for path, module in model.named_modules() if module is head} | {
+    head, embedding = model.get_output_embeddings(), model.get_input_embeddings()
+    heads = {
+        path
+        for path, module in model.named_modules()
+        if module is head or (is_linear(module) and module.weight is getattr(embedding, "weight", None))
+    }
+    return heads | {
         f"{path}.out_proj" for path, module in text_modules(model) if hasattr(module, "A_log") and hasattr(module, "D")
     }
 

@@ -1,0 +1,89 @@
+"""Shapes of the shape job: sizes are those of transformers' classes, and what it can't build is told in a sentence."""
+
+from typing import Any
+
+import pytest
+
+from fitune.core.errors import UserError
+from fitune.core.memory.shapes import known
+
+SMALL = {"hidden_size": 64, "intermediate_size": 96, "vocab_size": 128, "num_hidden_layers": 4}
+HEADS = {"num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 16}
+KINDS: dict[str, dict[str, Any]] = {
+    "qwen3_next": {**SMALL, **HEADS, "num_experts": 4, "moe_intermediate_size": 32},
+    "gemma4_text": {**SMALL, **HEADS, "num_kv_shared_layers": 2, "vocab_size_per_layer_input": 128},
+    "granitemoehybrid": {**SMALL, "num_attention_heads": 4, "num_key_value_heads": 2, "mamba_n_heads": 8,
+                         "mamba_d_head": 16, "layer_types": ["mamba", "attention"] * 2},
+    "lfm2": {**SMALL, "num_attention_heads": 4, "num_key_value_heads": 2,
+             "layer_types": ["conv", "full_attention"] * 2},
+    "zamba2": {**SMALL, "num_attention_heads": 4, "num_key_value_heads": 4, "n_mamba_heads": 8,
+               "layers_block_type": ["mamba", "hybrid", "mamba", "hybrid"], "hybrid_layer_ids": [1, 3],
+               "num_mem_blocks": 1, "adapter_rank": 4},
+    "gpt2": {"n_embd": 64, "n_layer": 2, "n_head": 4, "vocab_size": 128},
+    "deepseek_v3": {**SMALL, "num_attention_heads": 4, "num_key_value_heads": 4, "n_routed_experts": 8, "n_group": 2,
+                    "topk_group": 1, "moe_intermediate_size": 32, "first_k_dense_replace": 1},
+}  # fmt: skip
+
+
+@pytest.mark.train
+@pytest.mark.xdist_group("torch")
+@pytest.mark.parametrize("model_type", KINDS)
+def test_parameters_and_adapter_are_exact(model_type: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from bench import sweep_types
+
+    monkeypatch.setitem(sweep_types.NEEDED, model_type, KINDS[model_type])
+    found = sweep_types.compared(model_type)
+    assert found.get("exact"), found
+
+
+@pytest.mark.train
+@pytest.mark.xdist_group("torch")
+@pytest.mark.parametrize(
+    ("model_type", "said"),
+    [("bert_of_nobody", "does not know"), ("pi0", "writes no text"), ("pp_formulanet", "no table of words"),
+     ("clip", "no class that writes text")],
+)  # fmt: skip
+def test_what_is_no_language_model_is_told_in_a_sentence(model_type: str, said: str) -> None:
+    from fitune.core.worker.architecture.build import build
+
+    with pytest.raises(UserError) as caught:
+        build({"model_type": model_type})
+    assert said in str(caught.value)
+
+
+def test_a_missing_package_is_named_with_the_command_that_adds_it() -> None:
+    from fitune.core.worker.architecture.build import _refused
+
+    error = _refused({"model_type": "gemma3n"}, ImportError("TimmWrapperModel requires the timm library but it was"))
+    assert str(error) == (
+        "A gemma3n model needs the package timm, which is not installed. Add it to the environment of fitune: "
+        "uv pip install timm"
+    )
+
+
+@pytest.mark.train
+@pytest.mark.xdist_group("torch")
+def test_what_mamba_multiplies_in_one_piece_is_counted() -> None:
+    from fitune.core.worker.architecture.build import build
+    from fitune.core.worker.architecture.describe import describe
+
+    shape = describe(build({"model_type": "granitemoehybrid", **KINDS["granitemoehybrid"]}))
+    scans = {layer.mixer: layer.scan for layer in shape.kinds}
+    assert scans == {"mamba": 256 * 8 * 256, "full": 0}
+
+
+LLAMA = {"model_type": "llama", **SMALL, "num_attention_heads": 4}
+
+
+@pytest.mark.parametrize(
+    ("limit", "value", "said"),
+    [("TIME_LIMIT_S", 0.01, "were not counted within"), ("CPU_LIMIT_S", 1, "could not be counted within"),
+     ("MEMORY_LIMIT_BYTES", 2**25, "could not be counted within")],
+)  # fmt: skip
+def test_a_job_that_takes_too_much_ends_with_a_sentence(
+    limit: str, value: float, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(known, limit, value)
+    monkeypatch.setattr(known, "_cached", lambda _: None)
+    with pytest.raises(UserError, match=said):
+        known.shape_of(LLAMA, "my model")
