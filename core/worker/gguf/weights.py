@@ -30,7 +30,7 @@ BOUNDED_TYPES = {"F32", "F16", "BF16", "Q8_0"}
 SMALLER_TYPES_SHARE = 0.2
 """Allowed error of smaller types, as root mean square of the matrix: SmolLM2-135M as q4_k_m has 0.02 to 0.05; a wrong
 matrix has 1.4."""
-NOT_STORED = re.compile(r"rotary_emb\.inv_freq$|vision|visual|multi_modal_projector|audio")
+NOT_STORED = re.compile(r"rotary_emb\.inv_freq$|vision|visual|multi_modal_projector|connector|audio")
 """Tensors that are no weights of a text model."""
 GENERATED = re.compile(r"^rope_(freqs|factors)")
 """Tensors that the converter makes from config.json."""
@@ -81,7 +81,7 @@ def sources_of(
     sources: dict[str, list[TensorLocation]] = {}
     unnamed = []
     for name in sorted(locations, key=_by_numbers):
-        plain = re.sub(r"\.experts\.\d+\.", ".experts.", name).replace("language_model.", "")
+        plain = re.sub(r"(language|text)_model\.", "", re.sub(r"\.experts\.\d+\.", ".experts.", name))
         stored = names.get_name(plain, try_suffixes=(".weight", ".bias"))
         if stored:
             sources.setdefault(stored, []).append(locations[name])

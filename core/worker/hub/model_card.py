@@ -180,7 +180,7 @@ def auto_class(run: Run) -> str:
     if file is None:
         return "AutoModelForCausalLM"
     with safe_open(file, "numpy") as tensors:
-        sees = any(".language_model." in name for name in tensors.keys())  # noqa: SIM118 - it is no dict
+        sees = any(re.search(r"\.(language|text)_model\.", name) for name in tensors.keys())  # noqa: SIM118 - it is no dict
     return "AutoModelForImageTextToText" if sees else "AutoModelForCausalLM"
 
 

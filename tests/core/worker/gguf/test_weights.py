@@ -181,3 +181,23 @@ def test_a_tied_head_need_not_be_there(prove: Callable[..., Any], tiny_model: Pa
         assert prove("f16", without_head)["tensors"][0] is True
     finally:
         path.write_text(before)
+
+
+@pytest.mark.parametrize(
+    ("arch", "names"),
+    [
+        ("llama", ["model.text_model.layers.0.mlp.up_proj", "model.vision_model.layers.0.fc1", "model.connector.proj"]),
+        (
+            "mistral3",
+            ["model.language_model.layers.0.mlp.up_proj", "model.vision_tower.conv", "multi_modal_projector.x"],
+        ),
+        ("qwen3", ["language_model.model.layers.0.mlp.up_proj", "visual.blocks.0.fc1", "audio_tower.conv1"]),
+    ],
+)
+def test_of_a_model_that_also_sees_the_text_part_is_looked_for(arch: str, names: list[str]) -> None:
+    from fitune.core.worker.gguf.weights import sources_of
+    from fitune.core.worker.merging.tensors import TensorLocation
+
+    locations = {f"{name}.weight": TensorLocation(Path("x"), "BF16", (4, 4), 0, 32) for name in names}
+    sources, unnamed = sources_of(locations, arch, {"num_hidden_layers": 1})
+    assert (list(sources), unnamed) == (["blk.0.ffn_up.weight"], [])

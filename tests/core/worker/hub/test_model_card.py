@@ -153,12 +153,12 @@ def test_a_reader_is_told_how_to_ask_without_thinking(tmp_path: Path) -> None:
     assert """--chat-template-kwargs '{"enable_thinking": false}'""" in model_card(run, "me/it", "gguf")
 
 
-@pytest.mark.parametrize("what", ["adapter", "merged"])
-def test_a_model_that_also_sees_is_loaded_with_its_towers(run: Run, what: UploadKind) -> None:
+@pytest.mark.parametrize(("what", "part"), [("adapter", "language_model"), ("merged", "text_model")])
+def test_a_model_that_also_sees_is_loaded_with_its_towers(run: Run, what: UploadKind, part: str) -> None:
     import torch
     from safetensors.torch import save_file
 
-    name = "base_model.model.model.language_model.layers.0.mlp.up_proj.lora_A.weight"
+    name = f"base_model.model.model.{part}.layers.0.mlp.up_proj.lora_A.weight"
     save_file({name: torch.zeros(1)}, run.adapter / "adapter_model.safetensors")
     code = block(model_card(run, "ada/it", what), "python")
     assert "from transformers import AutoModelForImageTextToText, AutoTokenizer" in code
