@@ -22,7 +22,7 @@ from fitune.core.worker.architecture.targets import find_targets, short_names
 RANK = 16
 LIMIT_S = 120
 NEEDED: dict[str, dict[str, Any]] = {
-    "dots1": {"n_routed_experts": 64},
+    "dots1": {"n_routed_experts": 64, "n_shared_experts": 1},
     "hunyuan_v1_dense": {"head_dim": 128},
     "hunyuan_v1_moe": {"head_dim": 128},
     "idefics3": {"text_config": {"model_type": "llama", "pad_token_id": 0}},
