@@ -10,13 +10,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 
 from fitune.core import __version__, hub
 from fitune.core.deliver import UploadKind, branch_of, proof, requests
 from fitune.core.deliver.handoff.quoting import plain_name
 from fitune.core.deliver.handoff.spec import TrainingSpec, from_run
 from fitune.core.diagnose import redact
+from fitune.core.errors import UserError
 from fitune.core.recipe import MOVES_THE_BASE, Data, Deliver, Recipe
 from fitune.core.recipe import Run as RunSettings
 from fitune.core.recipe import load as recipe_file
@@ -173,14 +174,18 @@ def _use(run: Run, spec: TrainingSpec, repo: str, what: UploadKind, branch: str 
 
 def auto_class(run: Run) -> str:
     """The class of transformers that loads the model as it was trained. The text model of one that also sees is a part
-    of it, and the adapter's tensors are named so."""
+    of it, and the adapter's tensors are named so. Raises UserError for a damaged file."""
     folders = (run.adapter, run.newest_checkpoint())
     files = [folder / "adapter_model.safetensors" for folder in folders if folder]
     file = next(filter(Path.is_file, files), None)
     if file is None:
         return "AutoModelForCausalLM"
-    with safe_open(file, "numpy") as tensors:
-        sees = any(re.search(r"\.(language|text)_model\.", name) for name in tensors.keys())  # noqa: SIM118 - it is no dict
+    try:
+        with safe_open(file, "numpy") as tensors:
+            names = list(tensors.keys())
+    except SafetensorError as error:
+        raise UserError(f"{file} is damaged: {error}.", f"Make it again: fitune resume {run.name}") from None
+    sees = any(re.search(r"\.(language|text)_model\.", name) for name in names)
     return "AutoModelForImageTextToText" if sees else "AutoModelForCausalLM"
 
 

@@ -13,6 +13,8 @@ from unittest import mock
 
 import pytest
 from huggingface_hub import constants
+from numpy import zeros
+from safetensors.numpy import save
 
 from fitune.core import runs
 from fitune.core.recipe.load import parse
@@ -25,7 +27,7 @@ from tests.loopback_hub import Hub, serve
 TOKEN = "hf_" + "Ab3" * 11
 A_FILE = "/{repo_id}/resolve/{revision}/{filename}"
 FILES = {
-    "adapter_model.safetensors": b"weights" * 999,
+    "adapter_model.safetensors": save({"base_model.model.layers.0.q_proj.lora_A.weight": zeros(1700, "float32")}),
     "adapter_config.json": b"{}",
     "README.md": b"# Model card\n[More Information Needed]\n",
     "tokenizer.json": b"{}",

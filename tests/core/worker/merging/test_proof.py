@@ -74,7 +74,7 @@ def test_a_sound_merge_passes_every_check(merged: Merged) -> None:
     assert not proof.failed
     numbers = proof.to_json()
     assert numbers["kl_mean"] < numbers["drift_nats"] / 1000
-    assert (numbers["prompts"], numbers["prompts_are"], numbers["dtype"]) == (2, "held-out rows", "float32")
+    assert (numbers["prompts"], numbers["prompts_are"], numbers["dtype"]) == (4, "held-out rows", "float32")
 
 
 def test_what_rounding_alone_does_to_the_answers_fails_no_merge(
