@@ -40,7 +40,7 @@ def test_a_preset_is_handed_off_by_its_id(fitune: Fitune, recipe_file: str) -> N
     rows = Path(recipe_file).with_name("rows.jsonl")
     status, out, _ = fitune("handoff", "8b-on-12gb", "--to", "axolotl", "--set", f"data.source={rows}")
     assert status == 0
-    assert "base_model: unsloth/Llama-3.1-8B-Instruct\n" in out
+    assert "base_model: Qwen/Qwen3-8B\n" in out
 
 
 def test_out_writes_a_folder_and_nothing_to_stdout(fitune: Fitune, recipe_file: str, tmp_path: Path) -> None:
