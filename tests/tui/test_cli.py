@@ -4,6 +4,7 @@ import importlib
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -573,7 +574,7 @@ def test_a_push_that_will_not_do_is_refused_before_it_starts(
 
 def test_a_merge_without_an_adapter_is_refused(fitune: Fitune, fitune_home: Path) -> None:
     run = trained(fitune_home)
-    run.adapter.rmdir()
+    shutil.rmtree(run.adapter)
     status, _, err = fitune("merge", run.name)
     assert status == 2
     assert "First: fitune resume" in err

@@ -103,7 +103,9 @@ def status(snapshot: Snapshot, now_s: float) -> Content:
 def too_small(name: str, snapshot: Snapshot, now_s: float) -> Content:
     """The status alone, for a terminal in which nothing else has room."""
     leave = "d" if snapshot.live else "q"
-    return safe(f"{name}: ", 60) + status(snapshot, now_s) + Content(f"\nToo small: need 80x24. {leave} leaves.")
+    return (
+        safe(f"{name}: ", 60) + status(snapshot, now_s) + Content(f"\nterminal too small (need 80x24), {leave} leaves")
+    )
 
 
 def progress_bar(snapshot: Snapshot, columns: int, plain: bool) -> Content:

@@ -430,7 +430,7 @@ async def test_a_note_is_confirmed_and_shown(tmp_path: Path) -> None:
         await until(pilot, lambda: re.search(r"Note  20\d\d.*step 6  lower rate", shown(app)) is not None)
 
 
-@pytest.mark.parametrize(("told", "command"), [("ok", ""), ("killed", "fitune resume run-a")])
+@pytest.mark.parametrize(("told", "command"), [("ok", "fitune resume run-a"), ("killed", "fitune resume run-a")])
 def test_y_copies_the_command_that_is_shown(tmp_path: Path, told: str, command: str) -> None:
     run = Run(make_run(tmp_path, told=told))
     state = run.state()
