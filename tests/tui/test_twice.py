@@ -58,6 +58,7 @@ def top(app: App[int]) -> type:
 async def test_a_merge_is_started_once_by_two_enters_and_then_watched(tmp_path: Path, slow: Slow) -> None:
     run = make_run(tmp_path, told="ok")
     (run / "adapter").mkdir()
+    (run / "adapter" / "adapter_model.safetensors").touch()
     async with watching(run, "OK  finished") as (app, pilot):
         await pilot.press("c")
         await until(pilot, lambda: "of disk" in shown(app) or "Try it" in shown(app))

@@ -30,7 +30,7 @@ def is_available(action: str, run: Run, snapshot: Snapshot | None) -> bool:
         case "copy":
             return bool(command_of(run, snapshot))
         case "deliver":
-            return dead and run.adapter.is_dir()
+            return dead and run.has_adapter()
     return True
 
 

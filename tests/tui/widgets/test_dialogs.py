@@ -80,6 +80,7 @@ async def test_check_28_a_box_has_one_focus_and_cuts_nothing(
 async def test_checks_28_29_and_35_the_deliver_screen(tmp_path: Path, size: tuple[int, int]) -> None:
     run = make_run(tmp_path, told="ok")
     (run / "adapter").mkdir()
+    (run / "adapter" / "adapter_model.safetensors").touch()
     async with watching(run, "Use it", size) as (app, pilot):
         await pilot.press("c")
         await until(pilot, lambda: isinstance(app.screen, DeliverScreen) and "needs" in shown(app))
@@ -97,6 +98,7 @@ async def test_checks_28_29_and_35_the_deliver_screen(tmp_path: Path, size: tupl
 async def test_check_35_where_everything_lies_there_is_nothing_to_do(tmp_path: Path) -> None:
     run = make_run(tmp_path, told="ok")
     (run / "adapter").mkdir()
+    (run / "adapter" / "adapter_model.safetensors").touch()
     async with watching(run, "OK  finished") as (app, pilot):
         await pilot.press("c")
         await until(pilot, lambda: "Do it" in shown(app))
@@ -127,6 +129,7 @@ async def test_the_list_of_keys_goes_away_as_it_came(wizard: Callable[..., Wizar
 async def test_check_08_a_run_and_its_uses_are_explained_too(tmp_path: Path) -> None:
     run = make_run(tmp_path, told="ok")
     (run / "adapter").mkdir()
+    (run / "adapter" / "adapter_model.safetensors").touch()
     async with watching(run, "Use it") as (app, pilot):
         for key, words, then in (("question_mark", "Watching a run", "c"), ("f1", "What to do with it", "escape")):
             below = app.screen

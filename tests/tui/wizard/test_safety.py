@@ -174,6 +174,7 @@ def test_check_21_the_kept_draft_is_private_and_has_no_place_for_a_token(
         "version",
         "step",
         "preset",
+        "model",
         "answers",
         "edits",
         "card_gib",
