@@ -328,6 +328,7 @@ async def test_check_35_the_footer_shows_only_keys_that_work(tmp_path: Path, tol
     run = make_run(tmp_path, told=told)
     if told == "ok":
         (run / "adapter").mkdir()
+        (run / "adapter" / "adapter_model.safetensors").touch()
     if told == "killed":
         (run / "checkpoints" / "checkpoint-30").mkdir(parents=True)
     async with watching(run, "run-a") as (app, pilot):

@@ -262,7 +262,7 @@ async def test_a_run_that_cannot_start_says_why_and_can_be_tried_again(
     [
         ("", "no row"),
         ("{broken\n", "ERROR"),
-        ('{"chosen": "a", "rejected": "b"}\n' * 3, "it is not clear what"),
+        ('{"chosen": "a", "rejected": "b"}\n' * 3, "preference"),
         (None, "There is no file or folder gone.jsonl"),
     ],
 )
