@@ -6,7 +6,6 @@ from typing import ClassVar
 
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
-from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import OptionList, Static
 
@@ -16,8 +15,8 @@ from fitune.tui.widgets.choices import ChoiceList
 from fitune.tui.widgets.dialogs import AskDialog
 from fitune.tui.wizard import steps
 from fitune.tui.wizard.draft import Draft, changed_settings, next_model, use_preset, without_settings
-from fitune.tui.wizard.forecast_text import COLOURS, WORDS, DraftForecast
-from fitune.tui.wizard.options import PresetChoice, card_gib_of, kept_changes, model_lines, preset_choices
+from fitune.tui.wizard.forecast_text import DraftForecast
+from fitune.tui.wizard.options import card_gib_of, kept_changes, model_lines, preset_choices
 from fitune.tui.wizard.screens.step import StepScreen
 from fitune.tui.wizard.widgets.budget_panel import BudgetPanel
 
@@ -53,7 +52,7 @@ class PresetScreen(StepScreen):
     def fill(self) -> None:
         """List the presets, the one chosen before in hand."""
         options = self.query_one(ChoiceList)
-        options.set_options(choice_line(choice) for choice in self.choices)
+        options.set_options(safe(choice.text) for choice in self.choices)
         ids = [choice.preset.id for choice in self.choices]
         options.highlighted = ids.index(self.draft.preset) if self.draft.preset in ids else 0
 
@@ -68,7 +67,7 @@ class PresetScreen(StepScreen):
         """Tell in the list how the preset of the draft fares by a forecast, or with its first model."""
         for index, choice in enumerate(self.choices):
             if choice.preset.id == self.draft.preset:
-                line = choice_line(replace(choice, forecast=forecast or choice.forecast))
+                line = safe(replace(choice, forecast=forecast or choice.forecast).text)
                 self.query_one(ChoiceList).replace_option_prompt_at_index(index, line)
 
     def tell(self, preset: Preset) -> None:
@@ -111,9 +110,3 @@ class PresetScreen(StepScreen):
             self.draft = replace(self.draft, card_gib=card_gib_of(answer), preset=None)
             self.choices = preset_choices(self.draft)
             self.fill()
-
-
-def choice_line(choice: PresetChoice) -> Content:
-    """A preset in the list: its verdict in colour, its title, and what is spare or short."""
-    word = WORDS[choice.forecast.verdict]
-    return Content.styled(word, COLOURS[choice.forecast.verdict]) + safe(choice.text.removeprefix(word))
