@@ -3,21 +3,14 @@
 Names and proofs are foreign text: each is written as code, on one line, without active Markdown or HTML.
 """
 
-import json
-import re
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
-
 from fitune.core import __version__, hub
 from fitune.core.deliver import UploadKind, branch_of, proof, requests
-from fitune.core.deliver.handoff.quoting import plain_name
 from fitune.core.deliver.handoff.spec import TrainingSpec, from_run
 from fitune.core.diagnose import redact
-from fitune.core.errors import UserError
 from fitune.core.recipe import MOVES_THE_BASE, Data, Deliver, Recipe
 from fitune.core.recipe import Run as RunSettings
 from fitune.core.recipe import load as recipe_file
@@ -25,6 +18,8 @@ from fitune.core.records import from_json, to_json
 from fitune.core.runs import Finished, Run, RunState
 from fitune.core.score import Forgetting, Verdict, probe, verdict
 from fitune.core.worker.hub import loss_plot
+from fitune.core.worker.hub.card_names import code, is_hub_id, plain, public_name
+from fitune.core.worker.hub.card_usage import packages_of, usage
 
 KINDS: dict[UploadKind, tuple[str, str, str]] = {
     "adapter": ("A LoRA adapter for", "peft", "adapter"),
@@ -33,15 +28,7 @@ KINDS: dict[UploadKind, tuple[str, str, str]] = {
     "checkpoints": ("A LoRA adapter for", "peft", "adapter"),
 }
 """A description, and the Hub's names of the library that reads it and of its relation to the base model."""
-PYTHON_PACKAGES: dict[UploadKind, tuple[str, ...]] = {
-    "adapter": ("torch", "transformers", "peft"),
-    "merged": ("torch", "transformers"),
-    "gguf": (),
-    "checkpoints": ("torch", "transformers", "peft"),
-}
-"""Packages that load it in Python."""
 COMPARED = "Compared with the adapter on its base"
-NAME_CHARS = 200
 Rows = list[tuple[str, Any]]
 
 
@@ -63,7 +50,7 @@ def model_card(
         *([f"This branch holds the adapter as it was after step {step}."] if step is not None else []),
         *(plain(note) for note in spec.notes),
         _licence(licence, base),
-        _use(run, spec, repo, what, None if step is None else branch_of(step)),
+        usage(run, spec, repo, what, None if step is None else branch_of(step)),
         "## Data\n\n" + _table([("", ""), *_data(spec.recipe, state)]),
         "## Settings\n\n" + _table([("", ""), *_settings(run, spec, state)]),
         *_score(state),
@@ -78,27 +65,6 @@ def base_of(run: Run, what: UploadKind) -> str:
     """The id of the base model; for a merged model the one that it was merged into."""
     merged_into = requests.merge_base(run) if what in ("merged", "gguf") else None
     return merged_into or run.recipe().model.id
-
-
-def public_name(name: str) -> str:
-    """A Hub id unchanged, or the last part of a path on this machine."""
-    return name if is_hub_id(name) else Path(name).name
-
-
-def is_hub_id(name: str) -> bool:
-    """True for a model or data set (perhaps with its subset) on the Hub: local paths in a run's recipe are absolute."""
-    return re.fullmatch(r"[A-Za-z0-9][\w.-]*/[\w.-]+(/[\w.-]+)?", name) is not None
-
-
-def plain(text: str) -> str:
-    """The text on one line, as code if it holds characters that are active in Markdown or HTML."""
-    return code(text) if set(text) & set("<>&|*_`[]#~\\$!") or not text.isprintable() else text
-
-
-def code(text: str) -> str:
-    """The text as code on one line."""
-    shown = "".join(char if char.isprintable() else " " for char in text)[:NAME_CHARS]
-    return f"`{shown.replace('`', chr(39))}`"
 
 
 def _metadata(spec: TrainingSpec, what: UploadKind, base: str, licence: hub.Licence | None) -> str:
@@ -125,77 +91,6 @@ def _licence(licence: hub.Licence | None, base: str) -> str:
         return f"Licence: the licence of {code(public_name(base))} applies; fitune could not find out which it is."
     name = f"{plain(licence.name)} ({licence.key})" if licence.name else licence.key
     return f"Licence: {name}, as of {code(public_name(base))}."
-
-
-def _use(run: Run, spec: TrainingSpec, repo: str, what: UploadKind, branch: str | None) -> str:
-    """The commands and code that use the model without fitune."""
-    if what == "gguf":
-        lines = [f"hf download {shlex.quote(repo)} --local-dir model    # of the package huggingface_hub"]
-        if (run.path / "gguf" / "Modelfile").is_file():
-            lines += [f"cd model && ollama create {plain_name(spec.name).lower()} -f Modelfile"]
-        if spec.served_options:
-            asked = shlex.quote(json.dumps(spec.served_options))
-            lines += [f"llama-server -m model/FILE.gguf --jinja --chat-template-kwargs {asked}    # as in the training"]
-        return "## Use it\n\n```sh\n" + "\n".join(lines) + "\n```"
-    model = spec.recipe.model
-    code_allowed = ", trust_remote_code=True" if model.trust_remote_code else ""
-    source = _literal(repo) + (f", revision={branch!r}" if branch else "")
-    kind = auto_class(run)
-    # In the dtype of the weights on disk: 4 bits in training only saved memory.
-    if what == "merged":
-        load = [f'model = {kind}.from_pretrained({source}, dtype="auto"{code_allowed})']
-    else:
-        at = f", revision={_literal(spec.revision)}" if spec.revision else ""
-        elsewhere = "" if is_hub_id(model.id) else "  # a folder that is not on the Hub"
-        base = f'{_literal(public_name(model.id))}{at}, dtype="auto"{code_allowed}'
-        load = [
-            f"base = {kind}.from_pretrained({base}){elsewhere}",
-            f"model = PeftModel.from_pretrained(base, {source})",
-        ]
-    lines = [
-        *([] if what == "merged" else ["from peft import PeftModel"]),
-        f"from transformers import {kind}, AutoTokenizer",
-        "",
-        *load,
-        f"tokenizer = AutoTokenizer.from_pretrained({source}{code_allowed})  # with the chat template of the training",
-    ]
-    if spec.served_options:
-        asked = "".join(f", {name}={value!r}" for name, value in spec.served_options.items())
-        lines += [
-            'messages = [{"role": "user", "content": "..."}]',
-            f"prompt = tokenizer.apply_chat_template(messages, add_generation_prompt=True{asked})  # as when trained",
-        ]
-    packages = [package for package in _packages(spec) if package.partition("==")[0] in PYTHON_PACKAGES[what]]
-    return (
-        f"## Use it\n\n```sh\npip install {' '.join(map(shlex.quote, packages))}\n```\n\n"
-        "```python\n" + "\n".join(lines) + "\n```"
-    )
-
-
-def auto_class(run: Run) -> str:
-    """The class of transformers that loads the model as it was trained. The text model of one that also sees is a part
-    of it, and the adapter's tensors are named so. Raises UserError for a damaged file."""
-    folders = (run.adapter, run.newest_checkpoint())
-    files = [folder / "adapter_model.safetensors" for folder in folders if folder]
-    file = next(filter(Path.is_file, files), None)
-    if file is None:
-        return "AutoModelForCausalLM"
-    try:
-        with safe_open(file, "numpy") as tensors:
-            names = list(tensors.keys())
-    except SafetensorError as error:
-        raise UserError(f"{file} is damaged: {error}.", f"Make it again: fitune resume {run.name}") from None
-    sees = any(re.search(r"\.(language|text)_model\.", name) for name in names)
-    return "AutoModelForImageTextToText" if sees else "AutoModelForCausalLM"
-
-
-def _literal(text: str) -> str:
-    """The text as a Python string literal in ASCII."""
-    return ascii(text[:NAME_CHARS])
-
-
-def _packages(spec: TrainingSpec) -> list[str]:
-    return [package for package in spec.packages(spec.backend) if package.isprintable()]
 
 
 def _sources(data: Data) -> str:
@@ -301,7 +196,7 @@ def _reproduce(run: Run, spec: TrainingSpec) -> str:
     if recipe.lora.init not in MOVES_THE_BASE:
         note += " The second command writes a script that trains the same without it."
         commands += ["uv run fitune handoff recipe.toml --to script --out script"]
-    packages = "\n".join([*([f"python {' '.join(python.split())}"] if python else []), *_packages(spec)])
+    packages = "\n".join([*([f"python {' '.join(python.split())}"] if python else []), *packages_of(spec)])
     return (
         f"## Train it again\n\n`recipe.toml`:\n\n```toml\n{_printable(redact(recipe_file.to_toml(portable)))}```\n\n"
         f"{note}\n\n```sh\n{chr(10).join(commands)}\n```\n\n"

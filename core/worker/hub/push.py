@@ -19,7 +19,8 @@ from fitune.core.errors import UserError
 from fitune.core.hub import account, call_hub
 from fitune.core.runs import EventLog, Finished, Phase, Run, Started, Warned
 from fitune.core.worker.hub.card_checksum import is_replaceable, with_checksum
-from fitune.core.worker.hub.model_card import base_of, model_card, public_name
+from fitune.core.worker.hub.card_names import public_name
+from fitune.core.worker.hub.model_card import base_of, model_card
 from fitune.core.worker.memory_use import MemoryMeter
 
 CARD = "README.md"
