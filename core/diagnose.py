@@ -44,16 +44,6 @@ _RULES: tuple[tuple[str, FailureKind, str], ...] = (
         "train.micro_batch=1. With unsloth, train.offload_layers=auto keeps layers in host RAM.",
     ),
     (r"MemoryError|DefaultCPUAllocator|Cannot allocate memory", "oom", HOST_IS_FULL),
-    (  # wandb's classes of errors
-        r"\bAuthenticationError CommError\b|\bUsageError\b.*: (?:api_key not|No API key) configured",
-        "auth",
-        'Log in to the tracker (wandb login), or train without it: train.report_to = "none".',
-    ),
-    (
-        r"\bCommError\b",
-        "download",
-        'Check the connection to the tracker (wandb), or train without it: train.report_to = "none".',
-    ),
     (
         r"NonFinite",
         "nan",
