@@ -17,7 +17,7 @@ BEFORE: dict[str, Any] = {"action": "store_true", "default": argparse.SUPPRESS}
 """Of a flag that may stand before a command, too: its own default would undo the `--yes` of `fitune --yes train`."""
 ROOMS = {
     **dict.fromkeys(("estimate", "fit", "presets", "data", "doctor"), "planning"),
-    **dict.fromkeys(("demo", "train", "watch", "runs", "compare", "stop", "resume", "report"), "running"),
+    **dict.fromkeys(("demo", "train", "watch", "runs", "compare", "stop", "resume", "boot", "report"), "running"),
     **dict.fromkeys(("score", "tune-lr"), "scoring"),
     **dict.fromkeys(("chat", "merge", "export", "push", "handoff"), "delivery"),
 }
@@ -130,6 +130,9 @@ def _following(commands: Commands) -> None:
     resume.add_argument("--gpus", metavar="CARDS", help="go on on other cards: how many, all, or numbers such as 0,1")
     _set(resume)
     _share(resume)
+
+    boot = commands.add_parser("boot", help="let trainings go on by themselves after a reboot, or not")
+    boot.add_argument("switch", choices=("on", "off"), nargs="?", help="without one: say which it is")
 
     score = commands.add_parser("score", help="is it better: base and tuned model on the same held-out rows")
     _run(score)
