@@ -47,7 +47,7 @@ def test_on_writes_a_unit_that_resumes_all_runs_of_this_home(asked: Path, fitune
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed")
 def test_systemd_itself_finds_no_fault_in_the_unit(asked: Path, tmp_path: Path) -> None:
     at_boot.switch_on(tmp_path / 'a "home" of 100 % $HOME')
-    command = ["systemd-analyze", "--user", "verify", at_boot.unit_path()]
+    command = ["systemd-analyze", "--user", "verify", str(at_boot.unit_path())]
     environment = {**os.environ, "XDG_RUNTIME_DIR": str(tmp_path)}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
     assert at_boot.UNIT not in done.stderr + done.stdout
