@@ -55,6 +55,11 @@ def _divergence(state: RunState) -> Iterator[Finding]:
         )
 
 
+def is_spike(loss: float, usual: float) -> bool:
+    """True if a step's loss stands far above the median of the RECENT before it."""
+    return loss > SPIKE_TIMES * usual and loss > usual + SPIKE_NATS
+
+
 def _spike(state: RunState) -> Iterator[Finding]:
     """A single loss stands far above the course before it; the newest of them."""
     points = state.loss.points
@@ -64,13 +69,13 @@ def _spike(state: RunState) -> Iterator[Finding]:
         after = [value for _, value in points[index + 1 : index + 6]]
         if median(after or [0.0]) > SPIKE_TIMES * usual:
             continue  # the loss stays there: that is no spike
-        if loss > SPIKE_TIMES * usual and loss > usual + SPIKE_NATS:
+        if is_spike(loss, usual):
             yield Finding(
                 kind="spike",
                 symptom=f"The loss jumped at step {step}.",
                 evidence=f"It was {loss:.2f}, and about {usual:.2f} in the {RECENT} steps before.",
                 cause="A row that is unlike the others (another language, rubbish, very long), or a rate too high.",
-                remedy="Look at the rows (fitune data SOURCE --model ID); if it comes again, halve train.lr.",
+                remedy="Look at the step's rows, which a warning names; if it comes again, halve train.lr.",
                 set=_half_rate(state),
                 step=step,
             )

@@ -6,14 +6,17 @@ it at once: no rate helps there.
 """
 
 import math
+from collections import deque
 from collections.abc import Iterator
+from statistics import median
 from typing import Any
 
 import torch
 from transformers import TrainerCallback
 
 from fitune.core.diagnose import Failure, KnownFailure
-from fitune.core.runs import EventLog, Recovered, Run, Tail
+from fitune.core.runs import EventLog, Recovered, Run, Tail, Warned
+from fitune.core.runs.findings import RECENT, is_spike
 from fitune.core.worker.cards.rank import ranks
 from fitune.core.worker.rows.micro_batches import Inputs
 from fitune.core.worker.training.recovery.leaving import Restart
@@ -29,6 +32,7 @@ after 16 of them it scales no more, and the gradient is too large by itself."""
 ZERO_IN_A_ROW = 5
 """Steps whose loss or gradient is exactly 0: a true gradient of many numbers never is."""
 ROWS_NAMED, ROW_CHARACTERS = 3, 60
+MOST_SPIKES_NAMED = 3
 
 
 class NonFiniteError(Exception):
@@ -42,7 +46,8 @@ class BadSteps(TrainerCallback):
         self.trainer, self.guard, self.run, self.log, self.tokenizer = trainer, guard, run, log, tokenizer
         self._norm: Any = 0.0
         self._first_step = self._left_out_step = 0
-        self._in_a_row = self._left_out = self._zeros = 0
+        self._in_a_row = self._left_out = self._zeros = self._spikes = 0
+        self._recent: deque[float] = deque(maxlen=RECENT)
         clip = trainer.accelerator.clip_grad_norm_
 
         def clip_and_note(*known: Any, **named: Any) -> Any:
@@ -123,6 +128,17 @@ class BadSteps(TrainerCallback):
                 'run with train.backend = "trl", or with another version of unsloth.'
             )
             raise KnownFailure(Failure("bug", message, hint))
+        if math.isfinite(loss):
+            self._name_spike(step, loss)
+
+    def _name_spike(self, step: int, loss: float) -> None:
+        """Name the rows of a step whose loss jumped, the first few times: what is odd in them is seen at a glance."""
+        is_full = len(self._recent) == RECENT
+        if is_full and self._spikes < MOST_SPIKES_NAMED and is_spike(loss, median(self._recent)):
+            self._spikes += 1
+            message = f"The loss of step {step} jumped to {loss:.2f}. {self._named(self.guard.batches)}"
+            self.log.write(Warned(kind="spike", message=message))
+        self._recent.append(loss)
 
     def _named(self, batches: list[Inputs]) -> str:
         """The rows of micro-batches, by how they begin."""

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from fitune.core.diagnose import KnownFailure
-from fitune.core.runs import Recovered, Step
+from fitune.core.runs import Recovered, Step, Warned
 from fitune.core.runs.run import Run
 from tests.core.worker.conftest import losses, poison, train_here
 from tests.events import data_of
@@ -45,6 +45,15 @@ def test_one_bad_batch_is_left_out_and_named(make_run: Callable[..., Run], spoil
     steps = {each.step: each.loss or 0.0 for each in data_of(run.events, Step)}
     assert [step for step, loss in steps.items() if not math.isfinite(loss)] == [5]
     assert run.current()[0] == "finished"
+
+
+def test_the_rows_of_a_spike_are_named(make_run: Callable[..., Run], spoil: Callable[..., None]) -> None:
+    spoil(lambda step: step in (22, 24), 20.0)
+    run = make_run(train={"max_steps": 26, "max_grad_norm": 1e-3})
+    train_here(run)
+    told = [each.message for each in data_of(run.events, Warned) if each.kind == "spike"]
+    assert [message.split(" jumped")[0] for message in told] == ["The loss of step 22", "The loss of step 24"]
+    assert all("Look at its rows “" in message for message in told)
 
 
 def test_a_training_that_goes_astray_goes_back_with_half_the_rate(
