@@ -40,6 +40,7 @@ def trained(fitune_home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A run with an adapter, on a machine without a card; the fake process stands for the model."""
     run = make_run(fitune_home, told="ok")
     (run / "adapter").mkdir()
+    (run / "adapter" / "adapter_model.safetensors").touch()
     monkeypatch.setattr(host, "detect", lambda runs_dir=None: Machine(gpu_state="none"))
     put(monkeypatch, "chat")
     return run

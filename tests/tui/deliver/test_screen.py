@@ -43,6 +43,7 @@ def trained(tmp_path: Path) -> Path:
     """A run whose training is over, with an adapter."""
     run = make_run(tmp_path, told="ok")
     (run / "adapter").mkdir()
+    (run / "adapter" / "adapter_model.safetensors").touch()
     (run / "checkpoints" / "checkpoint-6").mkdir(parents=True)
     return run
 

@@ -23,6 +23,7 @@ Answer = Callable[..., tuple[list[list[str]], str]]
 def run(tmp_path: Path) -> Run:
     path = make_run(tmp_path, told="ok")
     (path / "adapter").mkdir()
+    (path / "adapter" / "adapter_model.safetensors").touch()
     return Run(path)
 
 

@@ -37,6 +37,7 @@ def trained(tmp_path: Path) -> Iterator[Path]:
     """The folder of a run whose training is over; a worker that its test starts ends with the test."""
     run = make_run(tmp_path, told="ok")
     (run / "adapter").mkdir()
+    (run / "adapter" / "adapter_model.safetensors").touch()
     yield run
     Run(run).kill()
 

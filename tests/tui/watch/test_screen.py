@@ -348,6 +348,7 @@ async def test_check_37_no_payload_reaches_the_screen(tmp_path: Path, payload: s
     (run / "worker.log").write_text(payload)
     (run / "lock").touch()
     (run / "adapter").mkdir()
+    (run / "adapter" / "adapter_model.safetensors").touch()
     events = [
         ("started", {"device": payload}),
         ("phase", {"name": payload, "total_steps": payload}),
