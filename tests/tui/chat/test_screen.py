@@ -163,7 +163,7 @@ def test_a_model_that_cannot_be_loaded_is_a_sentence(
 
 
 def test_a_run_without_an_adapter_is_a_sentence(trained: Path, fitune: Fitune) -> None:
-    (trained / "adapter").rmdir()
+    (trained / "adapter" / "adapter_model.safetensors").unlink()
     status, _, err = fitune("chat", "run-a", "--prompt", "x")
     assert (status, err) == (2, "run-a has no adapter yet. Train it first: fitune resume run-a\n")
 
