@@ -41,9 +41,14 @@ class Account:
 
 def account() -> Account:
     """The account of the token in use. Raises TokenNeeded, or UserError where the Hub refuses or can't be reached."""
-    from huggingface_hub import HfApi
+    from huggingface_hub import HfApi, constants, get_session, get_token
 
-    answer = call_hub(HfApi().whoami)
+    try:
+        answer = call_hub(HfApi().whoami)
+    except TokenNeeded:
+        if get_token() is None:  # nobody shall type one where it can't be used
+            call_hub(lambda: get_session().head(constants.ENDPOINT))
+        raise
     token = (answer.get("auth") or {}).get("accessToken") or {}
     return Account(str(answer["name"]), str(token.get("role") or ""), _writable(token.get("fineGrained")))
 

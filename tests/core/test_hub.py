@@ -71,6 +71,20 @@ def test_a_header_that_the_client_refuses_does_not_show_the_token(monkeypatch: p
     assert "Ab3" not in str(refused.value)
 
 
+def test_where_the_hub_is_out_of_reach_no_token_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", "/nowhere/token")
+
+    def unreachable(self: object, url: str) -> None:
+        raise httpx.ConnectError("[Errno -2] Name or service not known")
+
+    monkeypatch.setattr("httpx.Client.head", unreachable)
+    with pytest.raises(UserError, match="The Hub can't be reached: this machine can't connect to it") as refused:
+        hub.account()
+    assert not isinstance(refused.value, TokenNeeded)
+
+
 def test_a_token_that_cannot_be_sent_is_a_sentence_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_TOKEN", "“hf_secret”")
     with pytest.raises(TokenNeeded, match="The Hub token holds characters that no token has") as refused:

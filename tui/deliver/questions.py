@@ -7,7 +7,7 @@ from textual.app import App
 
 from fitune.core import hub, jobs
 from fitune.core.deliver import UploadKind, downloads
-from fitune.core.errors import TokenNeeded, UserError
+from fitune.core.errors import UserError
 from fitune.tui.deliver.artifacts import RunArtifacts
 from fitune.tui.deliver.handoff import default_folder
 from fitune.tui.deliver.options import GGUF_KINDS, HANDOFF_TARGETS, PUSH_OPTIONS, amount, download_text, kind_size
@@ -55,16 +55,13 @@ async def target(app: App[int], artifacts: RunArtifacts) -> tuple[str, str] | No
     return (name, folder.strip()) if folder else None
 
 
-async def account(app: App[int]) -> hub.Account | None:
-    """The account of the token; ask for a token if the Hub knows none. Raises UserError."""
-    question = "{}\nPaste a token that may write. It is not shown, and kept only until fitune is left."
-    while True:
-        try:
-            return await asyncio.to_thread(hub.account)
-        except TokenNeeded as error:
-            dialog = AskDialog(question.format(error.message), "", hub.use_token, masked=True)
-            if await app.push_screen_wait(dialog) is None:
-                return None
+async def token(app: App[int], why: str) -> bool:
+    """Ask for a token of the Hub, and use it from now on; False if the user left the question."""
+    question = (
+        f"{why}\nMake one with the role write at https://huggingface.co/settings/tokens, and paste it here. "
+        "It is not shown, and kept only until fitune is left."
+    )
+    return await app.push_screen_wait(AskDialog(question, "", hub.use_token, masked=True)) is not None
 
 
 async def push(app: App[int], artifacts: RunArtifacts, who: hub.Account) -> PushChoice | None:

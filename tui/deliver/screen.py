@@ -16,9 +16,9 @@ from textual.message import Message
 from textual.screen import Screen
 from textual.widgets import OptionList, Static
 
-from fitune.core import jobs
+from fitune.core import hub, jobs
 from fitune.core.deliver import gguf_tools
-from fitune.core.errors import UserError
+from fitune.core.errors import TokenNeeded, UserError
 from fitune.core.runs import Run
 from fitune.tui.deliver import questions
 from fitune.tui.deliver.artifacts import RunArtifacts, inspect_run, with_sizes
@@ -26,6 +26,7 @@ from fitune.tui.deliver.handoff import hand_off, zip_up
 from fitune.tui.deliver.options import OPTIONS, DeliveryOption, Key, advice
 from fitune.tui.deliver.proof_view import proof_lines
 from fitune.tui.text import clean, safe
+from fitune.tui.text.to_terminal import copy_command
 from fitune.tui.widgets.dialogs import ConfirmDialog
 from fitune.tui.widgets.footer import Keys
 from fitune.tui.widgets.readouts import Readout
@@ -53,6 +54,7 @@ class DeliverScreen(Screen[None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "back", "Back"),
         Binding("space", "scroll_lines", "Scroll"),
+        Binding("y", "copy", "Copy command"),
         Binding("f1,question_mark", "help", "Help", key_display="?"),
     ]
 
@@ -66,6 +68,8 @@ class DeliverScreen(Screen[None]):
         super().__init__()
         self.trained = run
         self.artifacts: RunArtifacts | None = None
+        self.command = ""
+        """The command to type next, after a hand-off."""
         self.busy = False
         """True while something is being started or made, so that nothing is begun twice."""
 
@@ -117,8 +121,10 @@ class DeliverScreen(Screen[None]):
         self.query_one("#what", Readout).say(content)
         self.query_one("#option", VerticalScroll).scroll_home(animate=False)
 
-    def result(self, lines: list[str]) -> None:
-        """Show the result of an option that is done at once."""
+    def result(self, lines: list[str], command: str = "") -> None:
+        """Show the result of an option that is done at once, and the command that y copies."""
+        self.command = command
+        self.refresh_bindings()
         self.query_one("#lines", Readout).say(with_status_words(clean("\n".join(lines), 6000, keep_newlines=True)))
         if lines:
             self.call_after_refresh(
@@ -184,11 +190,22 @@ class DeliverScreen(Screen[None]):
 
     async def push(self, artifacts: RunArtifacts) -> None:
         """Check the token, ask what to push, then push. Raises UserError."""
-        self.result(["asking the Hub for the account of the token ..."])
-        who = await questions.account(self.app)
-        self.result([])
+        who = await self.account()
         if who and (choice := await questions.push(self.app, artifacts, who)):
             await self.start(lambda: jobs.push(self.trained, choice.repo, choice.private, choice.what))
+
+    async def account(self) -> hub.Account | None:
+        """The account of the token; ask for a token as long as the Hub knows none. Raises UserError."""
+        while True:
+            self.result(["asking the Hub for the account of the token ..."])
+            try:
+                return await asyncio.to_thread(hub.account)
+            except TokenNeeded as error:
+                self.result([])  # nothing is asked while the question is open
+                if not await questions.token(self.app, error.message):
+                    return None
+            finally:
+                self.result([])
 
     async def start(self, begin: Callable[[], object]) -> None:
         """Start a job and go back to the watch screen, which shows it. Raises UserError."""
@@ -196,10 +213,11 @@ class DeliverScreen(Screen[None]):
         self.pop_until_active()  # a help page may be on top
         self.dismiss()
 
-    async def make(self, doing: str, make: Callable[[], list[str]]) -> None:
-        """Make something at once and show the result. Raises UserError."""
+    async def make(self, doing: str, make: Callable[[], tuple[str, list[str]]]) -> None:
+        """Make something at once and show what comes next, then the result. Raises UserError."""
         self.result([doing])
-        self.result(await self.done(make))
+        command, lines = await self.done(make)
+        self.result([f"Next: {command}   (y copies it)", "", *lines] if command else lines, command)
         self.find()
 
     async def done(self, do: Callable[[], Result]) -> Result:
@@ -209,6 +227,12 @@ class DeliverScreen(Screen[None]):
             return await asyncio.to_thread(do)
         finally:
             self.busy = False
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        return action != "copy" or bool(self.command)
+
+    def action_copy(self) -> None:
+        copy_command(self.app, self.command)
 
     def action_back(self) -> None:
         self.dismiss()

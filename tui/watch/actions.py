@@ -2,12 +2,14 @@
 
 import re
 import time
+from collections.abc import Callable
 
 from textual.app import App
 
 from fitune.core.errors import UserError
 from fitune.core.runs import Run
 from fitune.tui.text import clean
+from fitune.tui.text.to_terminal import copy_command
 from fitune.tui.watch.screen_text import Snapshot
 from fitune.tui.widgets.dialogs import AskDialog, ConfirmDialog
 from fitune.tui.widgets.leave import LeaveAnswer, LeaveScreen
@@ -73,21 +75,21 @@ def resume(app: App[int], run: Run) -> None:
         app.call_from_thread(show_error, app, str(error))
 
 
-def add_note(app: App[int], run: Run, snapshot: Snapshot | None) -> None:
-    """Ask for a note, and append it to the run's notes.txt with the time and step."""
+def add_note(app: App[int], run: Run, step: int | None, done: Callable[[], None]) -> None:
+    """Ask for a note, and append it to the run's notes.txt with the time and the newest step."""
 
     def answered(text: str | None) -> None:
         if not text or not text.strip():
             return
-        step = snapshot.state.step if snapshot else None
-        at = f"step {step.step}" if step else "no step yet"
+        at = f"step {step}" if step else "no step yet"
         try:
             with (run.path / "notes.txt").open("a", encoding="utf-8") as file:
                 file.write(f"{time.strftime('%Y-%m-%d %H:%M')}  {at}  {text.strip()}\n")
         except OSError as error:
             show_error(app, f"notes.txt can't be written: {error.strerror}")
         else:
-            app.notify("The note is kept: it stands below, and in notes.txt of the run.", markup=False)
+            app.notify("The note is kept: here, in `fitune runs`, and in notes.txt of the run.", markup=False)
+            done()
 
     app.push_screen(AskDialog("A note, kept with the run in notes.txt", "", lambda _: None), answered)
 
@@ -96,15 +98,13 @@ def command_of(run: Run, snapshot: Snapshot | None) -> str:
     """The command that the screen shows or that leads back to it; empty where there is none."""
     if snapshot is None or snapshot.ending is None:
         return f"fitune watch {run.name}"
-    found = re.search(r"fitune \S.*$", snapshot.ending.next)
+    found = re.search(r"\b(fitune|cd) \S.*$", snapshot.ending.next)
     return found[0] if found else ""
 
 
 def copy(app: App[int], run: Run, snapshot: Snapshot | None) -> None:
-    """Put the shown command on the clipboard of the user's own terminal (OSC 52), through SSH and tmux."""
-    command = command_of(run, snapshot)
-    app.copy_to_clipboard(command)
-    app.notify(clean(f"Copied, if your terminal allows it: {command}"), markup=False)
+    """Copy the shown command."""
+    copy_command(app, command_of(run, snapshot))
 
 
 def leave(app: App[int], run: Run, snapshot: Snapshot | None) -> None:

@@ -5,6 +5,7 @@ Texts of a run folder are foreign, so they pass through tui.text.clean here.
 
 import shlex
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from fitune.core.deliver import UPLOAD_KINDS, ExportRequest, PushRequest, ScoreRequest, requests
@@ -154,8 +155,9 @@ def _delivered(run: Run, job: str, end: Finished) -> tuple[str, str]:
         return f"Merged: one model of {amount}, checked.", f"It is in {clean(str(run.merged))}"
     if job == "export":
         sentence = f"Exported: {count(files)} GGUF file{'' if files == 1 else 's'} of {amount}, checked."
-        commands = "".join(f"; then: {clean(command)}" for command in end.next or ())
-        return sentence, f"In {clean(str(run.path / 'gguf'))}{commands}"
+        if end.next:
+            sentence += f" The other kinds, where llama-quantize is: {'; '.join(map(clean, end.next))}."
+        return sentence, _use_gguf(run.path / "gguf", run.name.lower())
     if job == "push":
         seen_by = "private" if end.private else "PUBLIC"
         on = f", {branches}" if (branches := _branches(end)) else ""
@@ -166,6 +168,14 @@ def _delivered(run: Run, job: str, end: Finished) -> tuple[str, str]:
     if job == "tune-lr" and end.best_lr is not None:
         return f"The race is over: {exponent(end.best_lr)} won.", ""
     return f"Finished: {job}.", ""
+
+
+def _use_gguf(folder: Path, name: str) -> str:
+    """The command that gives GGUF files to Ollama, or where they are if they have no Modelfile."""
+    if not (folder / "Modelfile").is_file():
+        return f"They are in {clean(str(folder))}"
+    cd = shlex.join(["cd", str(folder)])
+    return clean(f"Use it: {cd} && ollama create {shlex.quote(name)} -f Modelfile && ollama run {shlex.quote(name)}")
 
 
 def _branches(end: Finished) -> str:

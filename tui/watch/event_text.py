@@ -25,6 +25,8 @@ from fitune.tui.watch.phases import COMPILES, phase_text
 from fitune.tui.watch.progress import RunProgress
 from fitune.tui.watch.score_text import forgetting_line, verdict_line
 
+NOTHING = "(nothing: it ended at once)"
+
 
 def event_line(event: Event, progress: RunProgress) -> str:
     """One event as one plain line; empty for events that are not shown."""
@@ -81,6 +83,26 @@ def memory_text(memory: Memory) -> str:
     return f"{measured}, predicted {gib(memory.predicted)}" if memory.predicted else measured
 
 
+def cut_mark(sample: Sample) -> str:
+    """What is put behind an answer that did not end by itself; empty if it did, or if that is not known."""
+    if sample.stops or sample.tokens is None:
+        return ""
+    why = "at" if sample.stops is False else "by its time, at"
+    return f" ... (cut {why} {count(sample.tokens)} tokens)"
+
+
+def sample_texts(sample: Sample, before: Sample) -> list[tuple[str, str]]:
+    """(name, text) of a question, its answers and the one in the data; answers that were cut have a mark.
+
+    before: the same question before the training; the sample itself where that is not known.
+    """
+    first, newest = (cut_mark(before) if not before.step else ""), (cut_mark(sample) if sample.step else "")
+    answers = (("before", sample.before, first), ("after", sample.after, newest))
+    found = [(name, (text.strip() or NOTHING) + mark) for name, text, mark in answers if text is not None]
+    reference = [("in the data", sample.reference)] if sample.reference is not None else []
+    return [("asked", sample.prompt), *found, *reference]
+
+
 def _started(job: str, started: Started) -> str:
     resumed = f", going on from step {count(started.resumed_from)}" if started.resumed_from is not None else ""
     preposition = "to" if job == "push" else "on"
@@ -114,5 +136,5 @@ def _sample(sample: Sample) -> str:
     def shown(text: str) -> str:
         return clean(text, 600, keep_newlines=True).replace("\n", "\n          ")
 
-    texts = (("asked", sample.prompt), ("before", sample.before), ("after", sample.after))
-    return "\n".join(f"{name:<10}{shown(text)}" for name, text in texts if text is not None)
+    texts = (pair for pair in sample_texts(sample, sample) if pair[0] != "in the data")
+    return "\n".join(f"{name:<10}{shown(text)}" for name, text in texts)

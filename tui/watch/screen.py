@@ -19,6 +19,7 @@ from fitune.core.machine import GpuSample, host
 from fitune.core.runs import LIVE, Run, RunInfo, Tail
 from fitune.core.runs.findings import findings
 from fitune.tui.text import safe
+from fitune.tui.text.to_terminal import announce
 from fitune.tui.watch import actions, screen_text
 from fitune.tui.watch.ending import ending
 from fitune.tui.watch.progress import RunProgress
@@ -174,7 +175,7 @@ class WatchScreen(Screen[None]):
             self.draw()
         if before is not None and before.live and not self.snapshot.live:  # a run that ended under the user's eyes
             self.query_one("#details").scroll_home(animate=False)
-            self.app.bell()
+            announce(self.app, f"{self.watched.name} {self.snapshot.status}")
         if before is None or (before.status, before.checkpoint) != (self.snapshot.status, self.snapshot.checkpoint):
             self.refresh_bindings()
         if self.snapshot.log and not (before and before.log):
@@ -264,7 +265,8 @@ class WatchScreen(Screen[None]):
         self.line("log").say(Content("reading the log ..." if self.log_wanted else ""))
 
     def action_note(self) -> None:
-        actions.add_note(self.app, self.watched, self.snapshot)
+        step = self.snapshot.state.step if self.snapshot else None
+        actions.add_note(self.app, self.watched, step.step if step else None, self.draw)
 
     def action_help(self) -> None:
         from fitune.tui.text.help_pages import watch_help

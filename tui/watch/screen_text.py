@@ -13,7 +13,7 @@ from fitune.core.units import GIB
 from fitune.tui.deliver.proof_view import proof_lines
 from fitune.tui.text import UNKNOWN, clean, count, duration, exponent, gib, number, rate, safe
 from fitune.tui.watch.ending import Ending, Mark
-from fitune.tui.watch.event_text import loss_text
+from fitune.tui.watch.event_text import loss_text, sample_texts
 from fitune.tui.watch.phases import JobPhase, phase_lines, phase_text
 from fitune.tui.watch.progress import SILENT_AFTER_S
 from fitune.tui.widgets.readouts import OVER, bar
@@ -227,18 +227,13 @@ def _sample(samples: Sequence[Sample], columns: int) -> list[Content]:
         return []
     newest = next(sample for sample in samples if sample.step == samples[-1].step)
     when = f"at step {count(newest.step)}" if newest.step else "before the training"
-    texts = [
-        ("asked", newest.prompt),
-        ("before", newest.before),
-        ("after", newest.after),
-        ("in the data", newest.reference),
-    ]
-    answers = [_answer(name, text, columns) for name, text in texts if text is not None]
+    before = next((sample for sample in samples if not sample.step and sample.prompt == newest.prompt), newest)
+    answers = [_answer(name, text, columns) for name, text in sample_texts(newest, before)]
     return [Content(), Content.styled(f"A question from the data, {when}", "bold"), *answers]
 
 
 def _answer(name: str, text: str, columns: int) -> Content:
-    cleaned = clean(" ".join(text.split()), 600) or "(nothing: it ended at once)"
+    cleaned = clean(" ".join(text.split()), 600)
     wrapped = textwrap.wrap(cleaned, max(20, columns - LABEL_COLUMNS))
     return _label(name) + Content(f"\n{' ' * LABEL_COLUMNS}".join(wrapped))
 

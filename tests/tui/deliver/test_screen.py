@@ -17,14 +17,16 @@ from fitune.core.errors import ConverterMissing, TokenNeeded, UserError
 from fitune.core.memory.disk import GGUF_BYTES
 from fitune.core.runs import Tail, spawn
 from fitune.core.runs.run import Run
-from fitune.tui.deliver.handoff import instructions
+from fitune.tui.deliver.handoff import instructions, next_command
 from fitune.tui.deliver.options import GGUF_KINDS, HANDOFF_TARGETS, OPTIONS
 from fitune.tui.deliver.screen import DeliverScreen
+from fitune.tui.watch.actions import command_of
 from fitune.tui.watch.ending import ending
 from fitune.tui.watch.event_text import event_line
 from fitune.tui.watch.follow import follow
 from fitune.tui.watch.progress import RunProgress
 from fitune.tui.watch.screen import WatchScreen
+from fitune.tui.watch.screen_text import Snapshot
 from fitune.tui.widgets.dialogs import AskDialog, ConfirmDialog, PickDialog, PickSomeDialog
 from tests.events import write_raw
 from tests.fake_worker import make_run
@@ -128,6 +130,35 @@ def test_every_end_of_a_delivery_is_told_in_words(
     assert words in end.sentence
     assert then in end.next
     assert "step " not in end.sentence
+
+
+def test_after_an_export_the_command_for_ollama_comes_first_and_y_copies_it(trained: Path) -> None:
+    (trained / "gguf").mkdir()
+    (trained / "gguf" / "Modelfile").touch()
+    made = {"files": 1, "bytes": 2**30, "elapsed_s": 9.0, "next": ["llama-quantize a b"]}
+    tell(trained, "export", ("started", {}), ("finished", made))
+    run = Run(trained)
+    state = run.state()
+    end = ending(run, run.status(state), state)
+    name = trained.name.lower()
+    command = f"cd {trained}/gguf && ollama create {name} -f Modelfile && ollama run {name}"
+    assert end.next == f"Use it: {command}"
+    assert "llama-quantize a b" in end.sentence
+    assert command_of(run, Snapshot("finished", state, ending=end)) == command
+
+
+@pytest.mark.parametrize(
+    ("main", "said", "command"),
+    [
+        ("run.py", ["Run it with `uv run run.py`."], "uv run run.py"),
+        ("job.sbatch", ["x: sbatch job.sbatch"], "sbatch job.sbatch"),
+        ("axolotl.yaml", ["Needs axolotl:", "  axolotl train axolotl.yaml"], "axolotl train axolotl.yaml"),
+        ("task.yaml", ["Do:", "  sky launch x   # first", "  rsync y"], "sky launch x"),
+        ("Modelfile", ["Do:", "  ollama create a", "Make it first:", "  fitune export a"], "fitune export a"),
+    ],
+)
+def test_the_next_command_after_a_hand_off(main: str, said: list[str], command: str) -> None:
+    assert next_command(main, said) == command
 
 
 def test_a_merge_killed_before_its_first_word_is_not_told_as_the_last_one(trained: Path) -> None:
@@ -432,6 +463,8 @@ async def test_without_a_token_one_is_asked_for_and_stands_nowhere(
     async with watching(trained, "Use it") as (app, pilot):
         await choose(app, pilot, "push")
         await until(pilot, lambda: isinstance(app.screen, AskDialog) and "There is no token" in shown(app))
+        assert "https://huggingface.co/settings/tokens" in in_one_line(app)
+        assert "asking the Hub" not in shown(app)
         await pilot.press(*"no", "enter")
         await until(pilot, lambda: "That can't be a token." in shown(app))
         await pilot.press("ctrl+u", *token)
@@ -480,6 +513,9 @@ async def test_a_hand_off_writes_its_folder_and_says_what_to_do_with_it(trained:
         await until(pilot, lambda: "handoff-vllm" in shown(app))
         await pilot.press("enter")
         await until(pilot, lambda: "Needs vllm" in shown(app))
+        assert f"Next: cd {trained}/handoff-vllm && sh serve.sh" in in_one_line(app)
+        await pilot.press("y")
+        assert app.clipboard == f"cd {trained}/handoff-vllm && sh serve.sh"
         await until(pilot, lambda: "OK, 1 made" in shown(app))
         assert (trained / "handoff-vllm" / "serve.sh").is_file()
         await pilot.press("enter")
