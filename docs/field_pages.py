@@ -91,10 +91,10 @@ DOCUMENTS = {
         ["core/data/checks/report.py:Report", "tui/commands/planning/data.py:DataVerdict"],
     ),
     "fitune doctor": ("An object.", ["tui/commands/planning/doctor.py:DoctorDocument"]),
-    "fitune runs": ("A list of objects, the newest first.", ["tui/commands/running/runs.py:RunDocument"]),
+    "fitune runs": ("A list of objects, the newest first.", ["tui/home/documents.py:RunDocument"]),
     "fitune runs compare A B": (
         "An object.",
-        ["tui/commands/running/compare.py:ComparisonDocument", "tui/commands/running/compare.py:Result"],
+        ["tui/home/comparison.py:ComparisonDocument", "tui/home/comparison.py:Result"],
     ),
     "fitune score RUN": (
         "`sentence`, the verdict in words, and these fields.",

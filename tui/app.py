@@ -5,6 +5,7 @@ import importlib
 import sys
 import traceback
 from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
 
 QUIT_KEYS = ("ctrl+c", "ctrl+q")
 SCREEN_LOOK_S = 0.01
+COMMANDS = {"rename": "Rename", "copy": "Copy command", "help": "Help"}
+"""What the palette calls actions whose key has no name, or a shorter one, in the line of keys."""
+NO_COMMANDS = ("quit", "command_palette")
 THEME = Theme(
     "fitune", primary="#6fb3d2", secondary="#8a9ba8", accent="#6fb3d2", foreground="#d5dbe0", background="#14181c",
     surface="#1b2126", panel="#222a30", success="#7fb685", warning="#d9b45b", error="#e07a6b", dark=True,
@@ -118,7 +122,7 @@ class FituneApp(App[int]):
 
     def on_watch_screen_left(self) -> None:
         """From a run back to the first screen."""
-        self.watched = None
+        self.watched, self.first_step = None, None
         self.walk()
 
     async def action_quit(self) -> None:
@@ -146,9 +150,13 @@ class FituneApp(App[int]):
         self.panic(Text(f"{said}\n{clean(where, 4000, keep_newlines=True)}"))
 
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
-        """The command palette: what makes sense here, not all that Textual has."""
-        if help_on_this := getattr(screen, "action_help", None):
-            yield SystemCommand("Help", "Explain this screen, or the field in hand", help_on_this)
+        """The command palette: every key of this screen that does something now, and what holds everywhere."""
+        by_action = {each.binding.action: each for each in reversed(screen.active_bindings.values()) if each.enabled}
+        for action, each in reversed(by_action.items()):
+            if (each.binding.show or action in COMMANDS) and action not in NO_COMMANDS:
+                said = COMMANDS.get(action, each.binding.description)
+                key = f"Key: {self.get_key_display(each.binding)}"
+                yield SystemCommand(said, key, partial(self.run_action, action, each.node))
         yield SystemCommand("Theme", "Choose colours: dark, light, or the terminal's own", self.action_change_theme)
         if screen.query("HelpPanel"):
             yield SystemCommand("Keys", "Hide the keys of this screen", self.action_hide_help_panel)

@@ -1,7 +1,19 @@
 """Recipes: their fields, loading and checking them, and the presets to start from."""
 
 from fitune.core.recipe.changes import changed, value_of, with_values
-from fitune.core.recipe.fields import MOVES_THE_BASE, Data, Deliver, Lora, Model, Quant, Recipe, Run, Train, help_of
+from fitune.core.recipe.fields import (
+    MOVES_THE_BASE,
+    RUN_NAME,
+    Data,
+    Deliver,
+    Lora,
+    Model,
+    Quant,
+    Recipe,
+    Run,
+    Train,
+    help_of,
+)
 from fitune.core.recipe.intervals import EVALS_PER_RUN, MIN_STEPS_BETWEEN, steps_between, times_in
 from fitune.core.recipe.limits import deadline
 from fitune.core.recipe.load import GROUPS, parse, presets_dir
@@ -14,6 +26,7 @@ __all__ = [
     "GROUPS",
     "MIN_STEPS_BETWEEN",
     "MOVES_THE_BASE",
+    "RUN_NAME",
     "Data",
     "Deliver",
     "Lora",

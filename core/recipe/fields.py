@@ -31,7 +31,7 @@ Gpus = (
     | Annotated[tuple[Annotated[int, Field(ge=0, le=1023)] | str, ...], Field(min_length=1)]
 )
 
-
+RUN_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 STOP_AT = r"^(\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])T)?([01]\d|2[0-3]):[0-5]\d$"
 
 
@@ -223,7 +223,7 @@ class Train(Group):
 class Run(Group):
     """The run's folder, and the resources it may use."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")] | None = None
+    name: Annotated[str, Field(pattern=RUN_NAME)] | None = None
     """Its name: letters, digits, dots, hyphens. Nothing makes one from date and model."""
     home: str | None = None
     """The folder that holds runs/; nothing means $FITUNE_HOME, else the XDG data folder."""

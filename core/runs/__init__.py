@@ -22,7 +22,7 @@ from fitune.core.runs.info import BudgetInfo, GpuInfo, RunInfo
 from fitune.core.runs.lock import keep_touching, note_events, take_lock
 from fitune.core.runs.run import LIVE, Run, Status
 from fitune.core.runs.state import Curve, RunState, fold, spent_s
-from fitune.core.runs.store import all_runs, create, find, home, rewrite, unreadable_runs
+from fitune.core.runs.store import all_runs, create, delete, find, home, rename, rewrite, sizes, unreadable_runs
 
 __all__ = [
     "LIVE",
@@ -53,12 +53,15 @@ __all__ = [
     "Warned",
     "all_runs",
     "create",
+    "delete",
     "find",
     "fold",
     "home",
     "keep_touching",
     "note_events",
+    "rename",
     "rewrite",
+    "sizes",
     "spent_s",
     "take_lock",
     "unreadable_runs",

@@ -1,4 +1,4 @@
-"""The folder of all runs: create a run, list them, find one by its name."""
+"""The folder of all runs: create a run, list them, find one by its name, give it another one, delete it."""
 
 import contextlib
 import os
@@ -71,6 +71,62 @@ def rewrite(run: Run, info: RunInfo) -> None:
         write_atomically(run.path / "run.json", orjson.dumps(info, option=orjson.OPT_INDENT_2))
     except OSError as error:
         raise _unwritable(run.path, error) from None
+
+
+def rename(run: Run, name: str) -> Run:
+    """Give a run that has ended another name. Raises UserError if it works, or the name is none or is taken."""
+    from fitune.core.recipe import RUN_NAME  # pydantic: a third of what a screen would wait for
+
+    if not re.fullmatch(RUN_NAME, name):
+        raise UserError(f"{name[:40]!r} is no name for a run.", "It has letters, digits, dots, hyphens; at most 100.")
+    _check_idle(run)
+    info, written = run.info(), (run.path / "run.json").stat()
+    renamed = Run(run.path.with_name(name))
+    if renamed.path.exists():
+        raise UserError(f"There is a run named {name} already.", "Choose another name.")
+    try:
+        run.path.rename(renamed.path)
+    except OSError as error:
+        raise UserError(f"{run.path} can't be renamed: {error.strerror}.") from None
+    rewrite(renamed, replace(info, name=name))
+    os.utime(renamed.path / "run.json", ns=(written.st_atime_ns, written.st_mtime_ns))  # runs are listed by this time
+    return renamed
+
+
+def delete(run: Run) -> None:
+    """Delete the folder of a run that has ended. Raises UserError if it works, or if a file can't be deleted."""
+    _check_idle(run)
+    try:
+        if run.path.is_symlink():
+            raise UserError(f"{run.path} is a link to another folder.", "Remove the link, and the folder, yourself.")
+        (run.path / "run.json").unlink()  # first: a folder that is deleted in part is no run any more
+        shutil.rmtree(run.path)
+    except OSError as error:
+        raise UserError(
+            f"{run.path} can't be deleted: {error.strerror}.", f"See what is left: ls -la {run.path}"
+        ) from None
+
+
+def sizes(run: Run) -> dict[str, int]:
+    """Bytes of each file and folder of a run that the user may know of, and of the rest together, by its name."""
+    parts = ("checkpoints", "adapter", "merged", "gguf")
+    found = {name: _bytes_in(run.path / name) for name in parts if (run.path / name).is_dir()}
+    return found | {"rest": _bytes_in(run.path) - sum(found.values())}
+
+
+def _bytes_in(folder: Path) -> int:
+    """The size of all files in a folder; one that is removed meanwhile counts nothing."""
+    total = 0
+    for place, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(OSError):
+                total += os.lstat(os.path.join(place, name)).st_size
+    return total
+
+
+def _check_idle(run: Run) -> None:
+    if run.holder_pid() is not None:
+        raise UserError(f"{run.name} is at work: {run.held_by()}.", f"Stop it first: fitune stop {run.name}")
 
 
 def all_runs(base: Path) -> list[Run]:

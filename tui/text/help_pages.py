@@ -63,6 +63,40 @@ def watch_help() -> Page:
     ]
 
 
+HOME_KEYS = (
+    ("Enter", "open it: watch a run, or start a new one"),
+    ("/", "show only the runs that hold these words"),
+    ("r", "go on with a run that was stopped or killed"),
+    ("c", "chat with it: the base model and yours, side by side"),
+    ("u", "use it: merge, export, push, hand off"),
+    ("v", "compare: press it on one run, then on another"),
+    ("n", "keep a note with it"),
+    ("F2", "give it another name"),
+    ("x", "delete it; says first what that is and how large"),
+    *EVERYWHERE,
+)
+"""The keys of the first screen."""
+
+
+def compare_help() -> Page:
+    """Help on two runs side by side."""
+    keys = (("Up, Down", "scroll the table"), ("Esc", "back to all runs"), *EVERYWHERE)
+    return [
+        (
+            "Comparing two runs",
+            "Both charts reach to the last step of the longer run. The table has the settings that differ, and below "
+            "them what came of each. Where both have scored the same rows, the verdict between them stands last.",
+        ),
+        (
+            "Typical mistake",
+            "Judging by the training loss: a run that has seen its rows more often has a lower one, and may have "
+            "learnt them by heart. The held-out loss and the verdict count.",
+        ),
+        ("Keys", two_columns(keys, 12)),
+        glossary_page(),
+    ]
+
+
 def deliver_help() -> Page:
     """Help on the deliver screen."""
     keys = (("Enter", "do it"), ("Space", "scroll the text below"), ("Esc", "back to the run"), *EVERYWHERE)

@@ -3,6 +3,9 @@
 from textual.screen import Screen
 from textual.widgets import Footer
 
+ROOMY_COLUMNS = 100
+"""From this width on the keys stand apart, and the one of all commands is among them."""
+
 
 class Keys(Footer):
     """A footer that is rebuilt only if its keys change. Textual rebuilds it at each move of the focus, which takes
@@ -16,6 +19,8 @@ class Keys(Footer):
         """Rebuild if the keys of the screen or of the focused widget have changed."""
         if screen is not self.screen or not self.app.app_focus:
             return
+        roomy = self.app.size.width >= ROOMY_COLUMNS
+        self.compact, self.show_command_palette = not roomy, roomy
         shown = tuple(
             (active.binding.key, active.binding.description, active.enabled)
             for active in screen.active_bindings.values()

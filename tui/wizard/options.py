@@ -83,10 +83,15 @@ def start_choices(base: Path, begun: bool) -> tuple[StartChoice, ...]:
             unfinished.append(StartChoice("resume", f"Go on with {run.name}: {status} at {step}", run))
         else:
             finished.append(StartChoice("watch", f"Look at {run.name}: {status}", run))
+    *drafts, new = new_choices(base, begun)
+    return (*live, *drafts, *unfinished[:UNFINISHED_SHOWN], new, *finished[:FINISHED_SHOWN])
+
+
+def new_choices(base: Path, begun: bool) -> tuple[StartChoice, ...]:
+    """The ways into the wizard: with the answers of last time, if there are any, and a new run; begun as above."""
     kept = None if begun else restore(base)
     drafts = [StartChoice("draft", f"Go on with your last answers, at {steps.named(kept[1]).title}")] if kept else []
-    new = StartChoice("new", "Go on with this fine-tune" if begun else "Start a new fine-tune")
-    return (*live, *drafts, *unfinished[:UNFINISHED_SHOWN], new, *finished[:FINISHED_SHOWN])
+    return (*drafts, StartChoice("new", "Go on with this fine-tune" if begun else "Start a new fine-tune"))
 
 
 def preset_choices(draft: Draft) -> tuple[PresetChoice, ...]:

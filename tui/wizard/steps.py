@@ -62,8 +62,8 @@ STEPS: tuple[Step, ...] = (
         "start",
         "Machine",
         "What do you want to do?",
-        "fitune looks at this machine: its card, memory and disk. Runs that are alive can be watched again, and runs "
-        "that ended early can go on from their last checkpoint. Or start a new one.",
+        "fitune looks at this machine: its card, memory and disk. Below are its runs: those that are alive first, then "
+        "the newest. Open one, compare two, use what was trained, or start a new one.",
         "Starting a second run on a card that already works. Watch the first one instead, or stop it.",
     ),
     Step(

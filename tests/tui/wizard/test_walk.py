@@ -198,7 +198,7 @@ async def test_check_23_leaving_asks_only_if_something_was_edited(wizard: New, k
         assert app.step.NAME == "edit"
 
 
-async def test_live_runs_come_first_and_unfinished_ones_before_a_new_run(
+async def test_of_the_runs_a_live_one_is_first_and_in_hand(
     wizard: New, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = {"version": 1, "model": {"id": "a/b"}, "data": {"source": "rows.jsonl"}}
@@ -213,7 +213,7 @@ async def test_live_runs_come_first_and_unfinished_ones_before_a_new_run(
     async with app.run_test(size=(80, 24)) as pilot:
         await settle(pilot)
         text = app.shown()
-        places = [text.index(each) for each in ("Watch alive", "Go on with dead", "Start a new", "Look at done")]
+        places = [text.index(each) for each in ("Start a new", "alive", "dead", "done")]
         assert places == sorted(places)
         await pilot.press("enter")
         await settle(pilot)

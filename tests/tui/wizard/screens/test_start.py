@@ -91,7 +91,7 @@ async def test_who_looks_at_a_run_first_keeps_the_answers_of_last_time(wizard: N
     again = wizard()
     async with again.run_test(size=(80, 24)) as pilot:
         await settle(pilot)
-        assert "Look at run-a" in again.shown()
+        assert "run-a" in again.shown()
         await pilot.press("up", "enter")  # round to the last one
         await settle(pilot)
     assert again.begun is not None

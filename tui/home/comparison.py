@@ -1,0 +1,137 @@
+"""Two runs side by side: the settings that differ, and what came of each: for `fitune runs compare` and its screen."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from statistics import mean, median
+from typing import Any
+
+from fitune.core.recipe import Recipe
+from fitune.core.runs import Finished, Run, Status, Step, Tail
+from fitune.core.score import Verdict, scores, sentence
+from fitune.tui.text import UNKNOWN, clean, count, duration, gib, number, rate, table
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """The result of a run's training. null is unknown."""
+
+    status: Status
+    """As in `fitune runs --json`."""
+    steps: int | None
+    """Optimizer steps so far."""
+    train_loss: float | None
+    """Mean of the last tenth of the steps' losses, in nats a token."""
+    eval_loss: float | None
+    """The newest loss of the held-out rows, in nats a token."""
+    seen_tokens: int | None
+    """Tokens trained on."""
+    elapsed_s: float | None
+    """Seconds that the training took, without pauses."""
+    peak_bytes: int | None
+    """The most memory that was measured: of the GPU, else of the RAM."""
+    tokens_per_s: float | None
+    """Tokens trained on a second: the median over the steps."""
+    verdict: str | None
+    """The verdict of its newest score, against its base model: better, no different, worse or can't tell."""
+    score: float | None
+    """The tuned model by the metric of that score: the share of right answers, or for free text the loss."""
+
+
+RESULTS: dict[str, tuple[str, Callable[[Any], str]]] = {
+    "status": ("status", str),
+    "steps": ("steps", count),
+    "train_loss": ("training loss, last tenth", number),
+    "eval_loss": ("held-out loss, last", number),
+    "seen_tokens": ("tokens seen", count),
+    "elapsed_s": ("time", duration),
+    "peak_bytes": ("memory at the peak", gib),
+    "tokens_per_s": ("pace, median", rate),
+    "verdict": ("against its base", lambda word: word or UNKNOWN),
+    "score": ("score of the tuned model", number),
+}
+"""The shown fields of Result, each with its label and its format."""
+
+
+@dataclass(frozen=True, slots=True)
+class ComparisonDocument:
+    """The answer of `fitune runs compare --json`."""
+
+    runs: tuple[str, str]
+    """The names of both runs."""
+    settings: dict[str, list[Any]]
+    """The settings that differ, by `group.key`, with the value of each run."""
+    results: dict[str, tuple[Any, Any]]
+    """The fields of Result, with the value of each run."""
+    paired: Verdict | None
+    """The second run's tuned model against the first one's, on the rows that both scored; `base` is the first. null
+    where they share none, or were scored by another metric."""
+
+
+def compared(one: Run, other: Run) -> ComparisonDocument:
+    """Both runs' different settings and results. Raises UserError if one of them can't be read."""
+    results = result(one), result(other)
+    by_name = {key: (getattr(results[0], key), getattr(results[1], key)) for key in RESULTS}
+    return ComparisonDocument(
+        (one.name, other.name), differences(one.recipe(), other.recipe()), by_name, paired(one, other)
+    )
+
+
+def as_table(document: ComparisonDocument, columns: int = 60) -> str:
+    """The comparison as lines, cleaned; columns: the most of a name or setting."""
+    rows: list[tuple[str, ...]] = [("", *document.runs)]
+    rows += [(key, setting_text(one), setting_text(other)) for key, (one, other) in document.settings.items()]
+    rows += [("settings", "the same", "")] if not document.settings else []
+    rows += [(label, *map(show, document.results[key])) for key, (label, show) in RESULTS.items()]
+    text = table([[clean(each, columns) for each in row] for row in rows])
+    if document.paired is None:
+        return text
+    first, second = (clean(name, columns) for name in document.runs)
+    return f"{text}\n\n{second} against {first}, on the same rows: {sentence(document.paired)}"
+
+
+def paired(one: Run, other: Run) -> Verdict | None:
+    """The second run's tuned model against that of the first, on the rows that both have scored."""
+    first, second = scores.read(one.path), scores.read(other.path)
+    return scores.compared(first, second) if first and second else None
+
+
+def differences(one: Recipe, other: Recipe) -> dict[str, list[Any]]:
+    """The settings that differ, as `group.key` with both values; a run's name is no setting."""
+    first, second = one.model_dump(mode="json"), other.model_dump(mode="json")
+    changes: dict[str, list[Any]] = {}
+    for group, fields in first.items():
+        if isinstance(fields, dict):
+            keys = [key for key in fields if fields[key] != second[group][key] and (group, key) != ("run", "name")]
+            changes |= {f"{group}.{key}": [fields[key], second[group][key]] for key in keys}
+    return changes
+
+
+def result(run: Run) -> Result:
+    """The result of a run's training."""
+    (status, _), state = run.current(), run.state()
+    end, step, memory = state.ends.get("train"), state.step, state.memory
+    losses = [loss for _, loss in state.loss.points]
+    steps = (event.data for event in Tail(run.events).catch_up())
+    paces = [
+        step_event.tokens_per_s
+        for step_event in steps
+        if isinstance(step_event, Step) and step_event.tokens_per_s is not None
+    ]
+    return Result(
+        status=status,
+        steps=step.step if step else None,
+        train_loss=mean(losses[-max(1, len(losses) // 10) :]) if losses else None,
+        eval_loss=state.eval_loss.points[-1][1] if state.eval_loss.points else None,
+        seen_tokens=step.seen_tokens if step else None,
+        elapsed_s=end.elapsed_s if isinstance(end, Finished) else None,
+        peak_bytes=(memory.peak_device or memory.peak_host) if memory else None,
+        tokens_per_s=median(paces) if paces else None,
+        verdict=state.score.word if state.score else None,
+        score=state.score.tuned if state.score else None,
+    )
+
+
+def setting_text(setting: Any) -> str:
+    """A setting as a recipe has it."""
+    return UNKNOWN if setting is None else setting if isinstance(setting, str) else json.dumps(setting)
