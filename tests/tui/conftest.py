@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from fitune.core import jobs, runs
+from fitune.core.deliver import Download
 from fitune.core.jobs import Begun
 from fitune.core.machine import host
 from fitune.core.machine.host import Machine
@@ -20,6 +21,7 @@ from fitune.tui.__main__ import main
 from fitune.tui.watch import follow, screen
 from fitune.tui.wizard import steps
 from fitune.tui.wizard.draft import Draft
+from fitune.tui.wizard.models import weights
 from tests.fake_worker import make_run, stand_in, start
 from tests.tui.wizard.wizard_kit import CARD, VERSIONS, Wizard, answer_folder, rendered
 
@@ -33,6 +35,12 @@ def watched_closely(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(screen, "DRAW_EVERY_S", 0.2)
     monkeypatch.setattr(screen, "CARD_EVERY_S", 0.5)
     monkeypatch.setattr(follow, "POLL_S", 0.05)
+
+
+@pytest.fixture(autouse=True)
+def hub_has_every_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test of a screen asks the network how large a model is."""
+    monkeypatch.setattr(weights, "download", lambda model, revision: Download(model, 16 * GIB))
 
 
 @pytest.fixture

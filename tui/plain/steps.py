@@ -37,6 +37,7 @@ from fitune.tui.wizard.forecast_text import (
     with_remedy,
     without_plan,
 )
+from fitune.tui.wizard.models.weights import ask, look
 from fitune.tui.wizard.options import card_gib_of, kept_changes, machine_lines, preset_choices, start_choices
 from fitune.tui.wizard.review_text import command_line, lines, obstacles, push_words, write_recipe
 from fitune.tui.wizard.steps import Answer, Forward, Reopen, Watch
@@ -147,9 +148,11 @@ def ask_review(prompter: Prompter, draft: Draft) -> Answer:
         draft = replace(draft, report=reread(prompter, draft))
         draft = draft if obstacles(draft) else with_tokens(prompter, draft)
     draft = with_plan(draft)
-    for line in lines(draft):
+    model = recipe(draft).model
+    weights = ask(look(model), model)
+    for line in lines(draft, weights):
         prompter.say(f"{line.label}: {line.text}")
-    reasons = obstacles(draft)
+    reasons = obstacles(draft, weights)
     prompter.say(
         "\n".join(f"ERROR {reason}" for reason in reasons) or f"The same without questions: w, then {command_line()}"
     )

@@ -1,10 +1,9 @@
 """The cost of a field of the form, in memory and in time: against the preset's value, or of the next values."""
 
-from math import ceil
-
 from fitune.core.data import Report, eval_fraction, look_rows
 from fitune.core.forecast import Amount, Duration
 from fitune.core.recipe import Recipe
+from fitune.core.tokens import steps_of
 from fitune.tui.text import duration, size
 from fitune.tui.wizard.draft import Draft, base_value, set_field, shown
 from fitune.tui.wizard.fields import Field, problem, text_of
@@ -41,6 +40,12 @@ def time_of(forecast: DraftForecast, report: Report | None) -> Duration | None:
     return forecast.known.duration_of(amount) if amount else None
 
 
+def guessed_steps(report: Report, asked: Recipe) -> int:
+    """The steps of a training on rows that were read but not counted in tokens, none of them packed."""
+    trained = report.rows - round(report.rows * eval_fraction(asked, report.rows))
+    return max(1, steps_of(asked, trained))
+
+
 def _guessed_amount(report: Report, asked: Recipe) -> Amount | None:
     if not report.rows or not report.preview:
         return None
@@ -48,7 +53,7 @@ def _guessed_amount(report: Report, asked: Recipe) -> Amount | None:
     row_tokens = min(asked.model.max_seq_length, chars / len(report.preview) / CHARS_PER_TOKEN)
     batch = asked.train.micro_batch * asked.train.grad_accum
     held_out = eval_fraction(asked, report.rows)
-    steps = asked.train.max_steps or ceil(report.rows * (1 - held_out) * asked.train.epochs / batch)
+    steps = guessed_steps(report, asked)
     source_tokens = report.rows * row_tokens
     looked_at = min(held_out * report.rows, look_rows(asked, round(report.rows * (1 - held_out))))
     return Amount(steps, steps * batch * row_tokens, source_tokens, looked_at, looked_at * row_tokens)

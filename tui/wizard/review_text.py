@@ -14,9 +14,10 @@ from fitune.core.recipe import Recipe, load
 from fitune.core.tokens import findings
 from fitune.tui.text import count, gib, training_time
 from fitune.tui.wizard.draft import UNCHOSEN, Draft, origin, prepared, problems, recipe, shown
-from fitune.tui.wizard.field_cost import time_of
+from fitune.tui.wizard.field_cost import guessed_steps, time_of
 from fitune.tui.wizard.fields import ELSEWHERE, all_fields, text_of
 from fitune.tui.wizard.forecast_text import DraftForecast, bounds, correction, forecast_draft, planned_machine
+from fitune.tui.wizard.models.weights import Weights
 
 RECIPE_FILE = "recipe.toml"
 TRACKER_SERVERS = {"trackio": "TRACKIO_SPACE_ID", "mlflow": "MLFLOW_TRACKING_URI"}
@@ -31,12 +32,15 @@ class Line:
     text: str
 
 
-def lines(draft: Draft) -> list[Line]:
-    """The whole review of a draft whose recipe is valid. Raises BadInput if it is not."""
+def lines(draft: Draft, weights: Weights | None = None) -> list[Line]:
+    """The whole review of a draft whose recipe is valid. Raises BadInput if it is not.
+
+    weights: where those of the base model come from; None while it is being looked for.
+    """
     asked = recipe(draft)
     forecast = forecast_draft(draft)
     return [
-        Line("Teach", f"{asked.model.id}, kept as {asked.model.quant}, LoRA rank {asked.lora.r}"),
+        Line("Teach", f"{asked.model.id}, kept as {_kept_as(draft, asked)}, LoRA rank {asked.lora.r}"),
         Line("From", _data(draft, asked)),
         Line("How", _how(draft, asked, forecast)),
         *([Line("Plan", f"{draft.plan.text} u undoes it.")] if draft.plan and draft.plan.text else []),
@@ -46,7 +50,7 @@ def lines(draft: Draft) -> list[Line]:
         Line("Memory", _memory(forecast)),
         Line("Time", duration_words(draft, forecast)),
         Line("Disk", _disk(draft, asked)),
-        Line("Network", " ".join(network(asked)) or "Not used: the model and the data lie on this disk."),
+        Line("Network", " ".join([weights.text if weights else "Looking for the model ...", *network(asked)])),
         Line("Into", str(runs.home(asked.run.home) / "runs" / (asked.run.name or "(named by date and model)"))),
         *([Line("Push", push_words(asked))] if asked.deliver.push_repo else []),
         Line("Changed", ", ".join(f"{name} = {text}" for name, text in non_defaults(draft)) or "Nothing."),
@@ -63,8 +67,8 @@ def non_defaults(draft: Draft) -> list[tuple[str, str]]:
     ]
 
 
-def obstacles(draft: Draft) -> list[str]:
-    """Reasons why the training can't start yet, in sentences; none if it can."""
+def obstacles(draft: Draft, weights: Weights | None = None) -> list[str]:
+    """Reasons why the training can't start yet, in sentences; none if it can. weights: as for `lines`."""
     if wrong := problems(draft):
         return [f"{name}: {text}" for name, text in wrong.items()]
     said = [] if draft.source else ["Data are not chosen yet."]
@@ -76,14 +80,14 @@ def obstacles(draft: Draft) -> list[str]:
         said.append(f"{plan} To start, choose this machine again at the presets.")
     elif (forecast := forecast_draft(draft)).verdict == "over":
         said.append(forecast.said)
+    if weights and weights.obstacle:
+        said.append(weights.obstacle)
     return said
 
 
 def network(asked: Recipe) -> list[str]:
-    """Uses of the network by the run, in sentences."""
+    """Uses of the network by the run beside the download of its model, in sentences."""
     said = []
-    if not os.path.exists(os.path.expanduser(asked.model.id)):
-        said.append("The model comes from the Hub, unless it is here already.")
     if not all(os.path.exists(os.path.expanduser(each.source)) for each in asked.data.all_sources()):
         said.append("The data come from the Hub.")
     if asked.train.report_to == "wandb" or TRACKER_SERVERS.get(asked.train.report_to, "") in os.environ:
@@ -132,6 +136,15 @@ def duration_words(draft: Draft, forecast: DraftForecast) -> str:
     return training_time(found) + ("" if forecast.work else "; judged by the first rows")
 
 
+def _kept_as(draft: Draft, asked: Recipe) -> str:
+    """The number format of the base as this machine will have it: a processor takes bf16 whatever is asked for."""
+    machine = planned_machine(draft)
+    try:
+        return (resolve(asked, machine, need_data=False).recipe if machine else asked).model.quant
+    except UserError:  # told beside `On`
+        return asked.model.quant
+
+
 def _memory(forecast: DraftForecast) -> str:
     if forecast.budget is None:
         return forecast.said
@@ -168,9 +181,7 @@ def _how(draft: Draft, asked: Recipe, forecast: DraftForecast) -> str:
         return f"{times}: {numbered('{n} step[|s]', forecast.work.packing.steps)} {batch}"
     if draft.report is None:
         return f"{times}, in steps {batch}"
-    rows = draft.report.rows * (1 - eval_fraction(asked, draft.report.rows))
-    steps = max(1, round(rows * train.epochs / (train.micro_batch * train.grad_accum)))
-    return f"{times}: about {numbered('{n} step[|s]', steps)} {batch}"
+    return f"{times}: about {numbered('{n} step[|s]', guessed_steps(draft.report, asked))} {batch}"
 
 
 def _tokens(forecast: DraftForecast) -> list[Line]:

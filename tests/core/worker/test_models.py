@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from fitune.core import runs
+from fitune.core.deliver import bundled
 from fitune.core.deliver.downloads import Download
 from fitune.core.errors import UserError
 from fitune.core.recipe.load import parse
@@ -115,7 +116,7 @@ def test_a_run_on_the_bundled_copy_stays_with_it_where_the_hub_is_in_reach(
 ) -> None:
     monkeypatch.setattr(bundled_model, "model_folder", lambda models_dir: models_dir / "made")
     monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *_, **__: pytest.fail("asked the Hub"))
-    assert base_of(new_run(bundled_model.MODEL_ID, None)).path == tmp_path / "home" / "models" / "made"
+    assert base_of(new_run(bundled.MODEL_ID, None)).path == tmp_path / "home" / "models" / "made"
 
 
 def test_a_folder_stays_a_folder_and_one_that_is_gone_is_a_sentence(

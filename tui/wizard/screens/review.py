@@ -15,13 +15,14 @@ from textual.widgets import Button, Static
 
 from fitune.core import jobs
 from fitune.core.errors import UserError
-from fitune.core.recipe import Recipe
+from fitune.core.recipe import Model, Recipe
 from fitune.core.runs import Run
 from fitune.tui.text import safe
 from fitune.tui.widgets.dialogs import ConfirmDialog
 from fitune.tui.wizard import steps
-from fitune.tui.wizard.draft import Draft, prepared, recipe
+from fitune.tui.wizard.draft import Draft, prepared, problems, recipe
 from fitune.tui.wizard.forecast_text import with_plan, without_plan
+from fitune.tui.wizard.models.weights import Weights, ask, look
 from fitune.tui.wizard.review_text import command_line, lines, obstacles, push_words, write_recipe
 from fitune.tui.wizard.screens.data_reader import NotRead, Read, Rendered, read_rows, render_rows
 from fitune.tui.wizard.screens.step import StepScreen
@@ -42,6 +43,13 @@ class Planned(Message):
     """The fastest plan for these rows was looked for."""
 
     draft: Draft
+
+
+@dataclass
+class WeightsFound(Message):
+    """Where the weights of the base model come from."""
+
+    weights: Weights
 
 
 class Start(Button):
@@ -67,7 +75,8 @@ class ReviewScreen(StepScreen):
     def __init__(self, draft: Draft) -> None:
         super().__init__(draft)
         self.unreadable = ""
-        self.starting = False
+        self.weights: Weights | None = None
+        self.starting, self.starts_once_found = False, False
 
     def body(self) -> Iterable[Widget]:
         yield VerticalScroll(id="summary", can_focus=False)
@@ -79,6 +88,8 @@ class ReviewScreen(StepScreen):
     async def on_mount(self) -> None:
         """Find out what is missing: after last time's answers, or quick keys, no tokens are counted."""
         await self.refill()
+        if not problems(self.draft):
+            self.find_weights(recipe(self.draft).model)
         if not self.draft.source or self.obstacles():
             return
         if self.draft.report is None:
@@ -91,10 +102,25 @@ class ReviewScreen(StepScreen):
     async def refill(self) -> None:
         self.show_budget()
         await self.query_one("#summary").remove_children()
-        await self.query_one("#summary").mount_all(summary_rows(self.draft))
+        await self.query_one("#summary").mount_all(summary_rows(self.draft, self.weights))
         wrong = self.obstacles()
+        missing = self.weights.text if self.weights and self.weights.is_missing else ""
         later = f"Press w to write a recipe: {command_line()} then does the same."
-        self.say("\n".join(f"ERROR {each}" for each in wrong) or later)
+        self.say("\n".join(f"ERROR {each}" for each in wrong) or missing or later)
+
+    @work(thread=True, exclusive=True, group="weights")
+    def find_weights(self, model: Model) -> None:
+        found = look(model)
+        self.post_message(WeightsFound(found))
+        if (asked := ask(found, model)) != found:
+            self.post_message(WeightsFound(asked))
+
+    async def on_weights_found(self, event: WeightsFound) -> None:
+        self.weights = event.weights
+        await self.refill()
+        if self.starts_once_found:
+            self.starts_once_found = False
+            await self.action_forward()
 
     async def on_read(self, event: Read) -> None:
         self.draft = replace(self.draft, report=event.report)
@@ -132,7 +158,7 @@ class ReviewScreen(StepScreen):
 
     def obstacles(self) -> list[str]:
         """The reasons why it can't start yet."""
-        return obstacles(self.draft) or ([self.unreadable] if self.unreadable else [])
+        return obstacles(self.draft, self.weights) or ([self.unreadable] if self.unreadable else [])
 
     async def on_button_pressed(self) -> None:
         await self.action_forward()
@@ -141,6 +167,9 @@ class ReviewScreen(StepScreen):
         """Start, if nothing is in the way; a push is confirmed first."""
         if self.obstacles():
             await self.refill()
+            return
+        if self.weights is None:  # an Enter that was typed ahead
+            self.starts_once_found = True
             return
         asked = recipe(self.draft)
         if asked.deliver.push_repo:
@@ -193,10 +222,10 @@ class ReviewScreen(StepScreen):
         self.query_one("#summary").scroll_relative(y=by, animate=False)
 
 
-def summary_rows(draft: Draft) -> list[Widget]:
+def summary_rows(draft: Draft, weights: Weights | None) -> list[Widget]:
     """The review's lines with their labels, or the problems where there is no review."""
     try:
-        told = lines(draft)
+        told = lines(draft, weights)
     except UserError as error:
         return [Static(safe(str(error), keep_newlines=True))]
     return [

