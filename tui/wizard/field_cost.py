@@ -28,7 +28,7 @@ def field_cost(draft: Draft, field: Field, forecast: DraftForecast) -> str:
         other = forecast_draft(set_field(draft, field.name, text))
         if other.budget is not None and other.budget.total_bytes != forecast.budget.total_bytes:
             said.append(f"{text}: {_change(forecast, other, draft.report)}")
-    return f"Would cost: {'; '.join(said)}." if said else "Costs no memory."
+    return f"Would cost: {'; '.join(said)}." if said else ""
 
 
 def time_of(forecast: DraftForecast, report: Report | None) -> Duration | None:

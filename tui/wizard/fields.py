@@ -8,15 +8,11 @@ from typing import Any, Literal
 
 from fitune.core.recipe import GROUPS, help_of
 from fitune.tui.text import exponent
+from fitune.tui.wizard.settings import groups
 
 Kind = Literal["whole", "number", "choice", "text", "list"]
-MAIN = (
-    "model.id", "model.quant", "model.max_seq_length", "lora.r", "lora.alpha", "train.epochs", "train.lr",
-    "train.micro_batch", "train.grad_accum", "train.optimizer",
-)  # fmt: skip
+MAIN = groups.FIRST.fields
 """The ten fields that matter first; the others are folded away."""
-ELSEWHERE = ("data.source", "data.sources", "data.columns")
-"""Asked by a step of their own."""
 LABELS = {
     "model.id": "Base model",
     "model.quant": "Weights kept as",
@@ -103,8 +99,9 @@ def all_fields() -> dict[str, Field]:
 
 
 def form_fields(folded: bool) -> tuple[Field, ...]:
-    """The fields of the form: ten, or all of them."""
-    return tuple(field for name, field in all_fields().items() if name in MAIN or not (folded or name in ELSEWHERE))
+    """The fields of the form, group by group: ten, or all of them."""
+    names = MAIN if folded else tuple(name for group in groups.GROUPS for name in group.fields)
+    return tuple(all_fields()[name] for name in names)
 
 
 def text_of(value: Any) -> str:

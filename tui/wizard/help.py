@@ -26,11 +26,12 @@ MISTAKES = {
     "deliver.push_repo": "A repository that is public by mistake: your rows can show through a trained model.",
     "model.trust_remote_code": "Saying yes to make an error go away: it runs a stranger's program on your machine.",
 }
-NO_MISTAKE = "Changing it without a reason. The default suits nearly everyone."
 KEYS = (
     ("Enter", "go on"),
     ("Esc", "go back; nothing that was typed is lost"),
     ("Up, Down, Tab", "next or last field"),
+    ("Page Up, Page Down", "a page of fields; Ctrl+Home and Ctrl+End: the first and the last"),
+    ("/", "find a setting by a word; Esc shows all again"),
     ("Left, Right, Space", "another value; at the data another row in tokens"),
     ("Ctrl+R", "reset the field in hand"),
     ("Ctrl+T", "all fields, or only those that matter first"),
@@ -61,14 +62,14 @@ def field_help(name: str, draft: Draft) -> list[tuple[str, str]]:
     field = all_fields()[name]
     default = text_of(field.default) or "none"
     value = f"{shown(draft, name) or 'nothing'} ({origin(draft, name)}); fitune's default: {default}"
-    memory = field_cost(draft, field, forecast_draft(draft)) or "Not known for this field."
-    return [
+    told = [
         (f"{field.label} ({name})", field.help),
         ("Value", value),
         ("Allowed", field.range),
-        ("Memory", memory),
-        ("Typical mistake", MISTAKES.get(name, NO_MISTAKE)),
+        ("Memory", field_cost(draft, field, forecast_draft(draft))),
+        ("Typical mistake", MISTAKES.get(name, "")),
     ]
+    return [(heading, text) for heading, text in told if text]
 
 
 def step_help(name: str) -> list[tuple[str, str]]:

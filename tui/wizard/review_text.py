@@ -15,9 +15,10 @@ from fitune.core.tokens import findings
 from fitune.tui.text import count, gib, training_time
 from fitune.tui.wizard.draft import UNCHOSEN, Draft, origin, prepared, problems, recipe, shown
 from fitune.tui.wizard.field_cost import guessed_steps, time_of
-from fitune.tui.wizard.fields import ELSEWHERE, all_fields, text_of
+from fitune.tui.wizard.fields import all_fields, text_of
 from fitune.tui.wizard.forecast_text import DraftForecast, bounds, correction, forecast_draft, planned_machine
 from fitune.tui.wizard.models.weights import Weights
+from fitune.tui.wizard.settings.groups import ELSEWHERE
 
 RECIPE_FILE = "recipe.toml"
 TRACKER_SERVERS = {"trackio": "TRACKIO_SPACE_ID", "mlflow": "MLFLOW_TRACKING_URI"}

@@ -15,7 +15,7 @@ from fitune.tui.wizard import steps
 from fitune.tui.wizard.draft import Draft
 from fitune.tui.wizard.screens.step import StepScreen
 from fitune.tui.wizard.widgets.step_header import StepHeader
-from tests.tui.wizard.wizard_kit import Wizard, go_to, said, settle, step_of
+from tests.tui.wizard.wizard_kit import Wizard, go_to, said, settle, step_of, until
 
 New = Callable[..., Wizard]
 ALL = [step.name for step in steps.STEPS]
@@ -78,10 +78,12 @@ async def test_check_03_tab_visits_each_focusable_once_in_the_order_of_the_scree
 
 
 async def test_check_04_esc_goes_back_and_never_leaves(wizard: New) -> None:
-    async with wizard().run_test(size=(80, 24)) as pilot:
+    app = wizard()
+    async with app.run_test(size=(80, 24)) as pilot:
         await go_to(pilot, "review")
         for name in [*reversed(ALL[:-1]), "start", "start"]:
             await pilot.press("escape")
+            await until(app, steps.named(name).question)
             await settle(pilot)
             assert name == step_of(pilot)
         assert pilot.app.is_running

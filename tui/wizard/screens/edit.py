@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from textual import work
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal
+from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.message import Message
 from textual.widget import Widget
@@ -17,12 +17,16 @@ from fitune.tui.text import clean, safe
 from fitune.tui.wizard import steps
 from fitune.tui.wizard.draft import Draft, problems, reset_field, set_field, shown, with_known
 from fitune.tui.wizard.field_cost import field_cost
-from fitune.tui.wizard.fields import ELSEWHERE, MAIN, form_fields
+from fitune.tui.wizard.fields import MAIN, Field, form_fields
 from fitune.tui.wizard.forecast_text import fitted, known_shape, learn
 from fitune.tui.wizard.screens.step import StepScreen
+from fitune.tui.wizard.settings.empty import meanings
+from fitune.tui.wizard.settings.groups import ELSEWHERE
+from fitune.tui.wizard.settings.search import found_fields
 from fitune.tui.wizard.steps import Forward
 from fitune.tui.wizard.widgets.budget_panel import BudgetPanel
 from fitune.tui.wizard.widgets.field_input import Changed
+from fitune.tui.wizard.widgets.filter_line import Filtered, FilterLine
 from fitune.tui.wizard.widgets.form import Form
 
 TYPING_PAUSE_S = 0.7
@@ -47,6 +51,9 @@ class EditScreen(StepScreen):
 
     NAME: ClassVar[steps.Name] = "edit"
     BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "unfilter", "Show all"),
+        Binding("escape", "back", "Back"),
+        Binding("slash", "find", "Find"),
         Binding("ctrl+r", "reset", "Reset", key_display="^r"),
         Binding("ctrl+t", "fold", "More", key_display="^t"),
         Binding("ctrl+f", "fastest", "Best", key_display="^f"),
@@ -60,7 +67,10 @@ class EditScreen(StepScreen):
 
     def body(self) -> Iterable[Widget]:
         with Horizontal():
-            yield self.form
+            with Vertical(id="left"):
+                yield FilterLine("steps, memory, checkpoint ...")
+                yield self.form
+                yield Static("No setting has these words. Esc shows all.", id="none", markup=False)
             yield BudgetPanel(self.forecast)
         yield Static(id="detail", markup=False)
 
@@ -74,8 +84,8 @@ class EditScreen(StepScreen):
 
     def show(self) -> None:
         """Bring form, budget and explanation up to date with the draft."""
-        self.form.show(self.draft, problems(self.draft))
         self.show_budget()
+        self.form.show(self.draft, problems(self.draft), meanings(self.draft, self.forecast))
         self.explain()
         self.pause.reset()
         if wanted_shape(self.draft):
@@ -86,17 +96,19 @@ class EditScreen(StepScreen):
     def explain(self) -> None:
         """Say what the field in hand is, and what it costs."""
         field = self.form.field
-        about = Content.styled(field.name, "bold") + safe(f"  {field.range}\n{field.help}\n", 600, True)
-        cost = safe(field_cost(self.draft, field, self.forecast))
-        self.query_one("#detail", Static).update(about + cost, layout=False)  # its room is fixed
+        drawn = explanation(field, shown(self.draft, field.name), field_cost(self.draft, field, self.forecast))
+        self.query_one("#detail", Static).update(drawn, layout=False)  # its room is fixed
 
     def on_entered(self) -> None:
         self.form.redraw()
         self.explain()
 
     def on_changed(self, event: Changed) -> None:
+        was_edited = event.name in self.draft.edits
         self.draft = set_field(self.draft, event.name, event.text)
         self.show()
+        if was_edited != (event.name in self.draft.edits):
+            self.refresh_bindings()
 
     async def action_forward(self) -> None:
         """Go on, unless a field is wrong: then go there."""
@@ -104,8 +116,10 @@ class EditScreen(StepScreen):
         if not wrong:
             self.leave_with(Forward(self.draft))
             return
-        if self.folded and not wrong & set(MAIN):
-            self.action_fold()
+        if self.is_filtered or (self.folded and not wrong & set(MAIN)):
+            self.action_unfilter()
+            self.folded = False
+            self.form.offer(form_fields(self.folded))
         self.form.enter(next(field.name for field in self.form.fields if field.name in wrong))
 
     async def action_reset(self) -> None:
@@ -120,11 +134,53 @@ class EditScreen(StepScreen):
 
     async def refill(self) -> None:
         self.show()
+        self.refresh_bindings()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Only what was changed can be reset; Esc shows all settings again first."""
+        if action in ("back", "unfilter") and self.is_filtered != (action == "unfilter"):
+            return False
+        if action == "reset":
+            return self.form.field.name in self.draft.edits
+        return super().check_action(action, parameters)
 
     def action_fold(self) -> None:
         """Show all fields, or only the ten that matter first."""
         self.folded = not self.folded
         self.form.offer(form_fields(self.folded))
+
+    # Finding a setting
+
+    @property
+    def is_filtered(self) -> bool:
+        """Only what holds the typed words is listed."""
+        return self.query_one(FilterLine).display
+
+    def action_find(self) -> None:
+        """Look for a setting by a word, in all of them."""
+        self.query_one(FilterLine).open()
+
+    def on_filtered(self, event: Filtered) -> None:
+        fields = form_fields(folded=False)
+        found = found_fields(event.words, fields)
+        self.query_one(FilterLine).tell(len(found), len(fields))
+        self.form.display = bool(found)
+        self.query_one("#none").display = not found
+        if event.words.strip() and found:
+            self.form.offer(found, headings=False, first=True)
+        elif found:
+            self.folded = self.folded and self.form.field.name in MAIN
+            self.form.offer(form_fields(self.folded))
+
+    def on_filter_left(self) -> None:
+        if self.form.display:
+            self.form.focus()
+        self.refresh_bindings()
+
+    def action_unfilter(self) -> None:
+        """List all again, the field in hand still in hand."""
+        if self.is_filtered:
+            self.query_one(FilterLine).close()
 
     @work(thread=True)
     def find_rows(self) -> None:
@@ -155,6 +211,16 @@ class EditScreen(StepScreen):
     def on_learned(self, event: Learned) -> None:
         self.show_budget(event.problem)
         self.explain()
+
+
+def explanation(field: Field, value: str, cost: str) -> Content:
+    """The field in hand: its key, its values with the one that is set, what it means, and what it costs."""
+    allowed = safe(field.range)
+    if field.kind == "choice":
+        each = [Content.styled(choice, "bold $primary" if choice == value else "") for choice in field.choices]
+        allowed = Content(", ").join(each)
+    told = Content.styled(f"{field.name}  ", "bold") + allowed + Content("\n") + safe(field.help, 600, True)
+    return told + Content("\n") + safe(cost)
 
 
 def wanted_shape(draft: Draft) -> tuple[str, str | None] | None:

@@ -23,7 +23,8 @@ from fitune.tui.wizard.fields import all_fields
 from fitune.tui.wizard.screens.edit import EditScreen
 from fitune.tui.wizard.widgets.budget_panel import BudgetPanel
 from fitune.tui.wizard.widgets.field_input import Changed, FieldInput
-from fitune.tui.wizard.widgets.form import LABEL_COLUMNS, Form, shortened
+from fitune.tui.wizard.widgets.form import LABEL_COLUMNS, Form
+from fitune.tui.wizard.widgets.form_rows import shortened
 from tests.core.tokens.token_rows import prepared
 from tests.tui.wizard.wizard_kit import CARD, Wizard, said, settle, until
 
