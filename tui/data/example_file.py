@@ -1,6 +1,5 @@
-"""The files to choose rows from: those that are there, or one with example rows that is written to start from."""
+"""An example file to start from: two rows of a task, to be replaced by one's own."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from fitune.core.data.templates import templates
@@ -10,27 +9,6 @@ OFFER = "Write an example file to start from ..."
 ASKED = "What shall the model learn? Enter writes two example rows into a new file here."
 TASKS = ("question-answer", "chat", "classification", "extraction", "style", "tools")
 """Those that can be trained on as they are."""
-
-
-@dataclass(slots=True)
-class FileChoices:
-    """A list of files with the offer to write one behind them, and then of the tasks for that."""
-
-    files: tuple[str, ...]
-    asks_task: bool = False
-    """The tasks are listed."""
-
-    def lines(self) -> list[str]:
-        """The lines to choose from."""
-        return task_lines() if self.asks_task else [*self.files, OFFER]
-
-    def choose(self, number: int) -> str | None:
-        """The file of a line, counted from 0; None where the tasks are listed now. Raises as `write_example`."""
-        if self.asks_task:
-            self.asks_task = False
-            return write_example(TASKS[number])
-        self.asks_task = number == len(self.files)
-        return None if self.asks_task else self.files[number]
 
 
 def task_lines() -> list[str]:

@@ -3,7 +3,6 @@
 import json
 import time
 from dataclasses import replace
-from pathlib import Path
 
 from fitune.core.data import Report, dataset
 from fitune.core.errors import UserError
@@ -11,6 +10,8 @@ from fitune.core.recipe import Recipe
 from fitune.core.runs import Run, RunState
 from fitune.core.tokens import TokenStats, findings
 from fitune.tui.data.example_file import OFFER, TASKS, task_lines, write_example
+from fitune.tui.data.folder import entries, line, look_into, proposals
+from fitune.tui.data.paths import as_path
 from fitune.tui.data.read import render
 from fitune.tui.data.report_text import (
     better_length,
@@ -29,24 +30,26 @@ from fitune.tui.data.token_text import example_text, histogram_lines, legend
 from fitune.tui.plain.prompt import GoBack, Prompter
 from fitune.tui.wizard.draft import Draft, prepared, recipe, reset_field, set_field, shown, with_prepared
 from fitune.tui.wizard.forecast_text import WORDS, forecast_draft
-from fitune.tui.wizard.options import THINKING, data_suggestions, thinking_choices
+from fitune.tui.wizard.options import THINKING, thinking_choices
 from fitune.tui.wizard.steps import Answer, Forward
 
 PREVIEW_ROWS = 3
+SUGGESTED_FILES, COLUMNS = 6, 74
 REPORT_EVERY_S = 3.0
 
 
 def ask_data(prompter: Prompter, draft: Draft) -> Answer:
     """Ask for the source of the rows, then read them."""
-    suggestions = data_suggestions(Path.cwd())
-    for number, name in enumerate([*suggestions, OFFER], 1):
-        prompter.say(f"{number:>3}. {name}")
+    found = proposals(entries(""))[:SUGGESTED_FILES]
+    suggestions = [entry.path for entry in found]
+    for number, text in enumerate([*(line(entry, look_into(entry), COLUMNS) for entry in found), OFFER], 1):
+        prompter.say(f"{number:>3}. {text}")
     default = draft.source or (suggestions[0] if suggestions else "")
     answer = prompter.ask("Path, number, or name of a data set on the Hub", default, "data.source", draft)
     if not answer:
         raise UserError("Data are needed.", "Type the path of a file.")
     number = int(answer) - 1 if answer.isdecimal() else -1
-    source = suggestions[number] if 0 <= number < len(suggestions) else answer
+    source = suggestions[number] if 0 <= number < len(suggestions) else as_path(answer)
     if number == len(suggestions):
         source = _example(prompter, draft)
     if source != draft.source:

@@ -1,6 +1,5 @@
 """The choices of each step, best first: the same for the full-screen wizard and the plain prompts."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -18,8 +17,6 @@ from fitune.tui.wizard.fields import all_fields
 from fitune.tui.wizard.forecast_text import WORDS, DraftForecast, forecast_draft
 
 UNFINISHED_SHOWN, FINISHED_SHOWN = 4, 4
-DATA_SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".ndjson", ".jsonl.gz", ".jsonl.zst")
-SUGGESTED_FILES = 6
 THINKING = "It thinks before it answers, and your rows do not."
 
 
@@ -131,37 +128,6 @@ def machine_lines(machine: Machine) -> list[str]:
     ram = f"{gib(machine.ram_available_bytes)} of {gib(machine.ram_total_bytes)}"
     cores = f"{machine.cpu_cores or '?'} cores"
     return [*lines, f"Memory: {ram} free, {cores}", f"Disk: {gib(machine.disk_free_bytes)} free in {machine.runs_dir}"]
-
-
-def data_suggestions(folder: Path) -> tuple[str, ...]:
-    """Files of the current folder that look like rows, newest first; nothing is opened."""
-    try:
-        found = [path for path in folder.iterdir() if path.name.endswith(DATA_SUFFIXES) and path.is_file()]
-        newest = sorted(found, key=lambda path: path.stat().st_mtime, reverse=True)
-    except OSError:  # a folder that may not be listed suggests nothing
-        return ()
-    return tuple(path.name for path in newest[:SUGGESTED_FILES])
-
-
-def complete_path(text: str) -> str:
-    """A path completed as far as it is unambiguous, as a shell's Tab does; the text itself where nothing fits."""
-    folder, _, begun = text.rpartition("/")
-    try:
-        place = Path(f"{folder}/" if folder or text.startswith("/") else ".").expanduser()
-        names = sorted(path.name + "/" * path.is_dir() for path in place.iterdir() if path.name.startswith(begun))
-    except (OSError, ValueError, RuntimeError):  # the last: a user after ~ whom nobody knows
-        return text
-    names = [name for name in names if begun.startswith(".") or not name.startswith(".")]
-    common = _common_start(names)
-    return text[: len(text) - len(begun)] + common if len(common) > len(begun) else text
-
-
-def _common_start(names: Sequence[str]) -> str:
-    if not names:
-        return ""
-    first, last = min(names), max(names)
-    same = next((at for at, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(len(first), len(last)))
-    return first[:same]
 
 
 def card_gib_of(text: str) -> float | None:

@@ -88,8 +88,9 @@ STEPS: tuple[Step, ...] = (
         "Data",
         "What shall it learn from?",
         "A file (JSONL, JSON, CSV, Parquet, text), a folder of them, or a data set on the Hub as owner/name. fitune "
-        "recognises the common shapes of rows, tells what is wrong with them, and shows what the model will see: Tab "
-        "leads from the problems to the lengths, to rows token by token, and to the rows as they are.",
+        "recognises the common shapes of rows, tells what is wrong with them, and shows what the model will see. Tab "
+        "completes a path as in a shell; once the rows are read it leads from the problems to the lengths, to rows "
+        "token by token, and to the rows as they are. Up and Down choose among the files; .. is the folder above.",
         "Many rows that nobody has read: few of good quality beat many of poor quality. Look at the first ones here.",
     ),
     Step(

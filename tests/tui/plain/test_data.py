@@ -80,8 +80,7 @@ def test_ctrl_c_skips_the_counting_and_stops_the_job(told: Told, monkeypatch: py
 
 def test_an_example_file_is_written_beside_those_that_are_there(told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("example-question-answer.jsonl").write_text("mine")
-    monkeypatch.setattr("fitune.tui.plain.data.data_suggestions", lambda folder: ("rows.jsonl",))
-    monkeypatch.setattr(sys, "stdin", io.StringIO("2\n1\n\n\n"))
+    monkeypatch.setattr(sys, "stdin", io.StringIO("3\n1\n\n\n"))  # behind two files
     answer = ask_data(Prompter(), Draft(preset="8b-on-12gb"))
     assert isinstance(answer, Forward)
     assert answer.draft.edits["data.source"] == "example-question-answer-2.jsonl"

@@ -19,9 +19,10 @@ from fitune.core.machine.host import Gpu, Machine
 from fitune.core.recipe import load
 from fitune.core.recipe.fields import Data
 from fitune.core.units import GIB
+from fitune.tui.data.paths import complete_path
 from fitune.tui.wizard import steps
 from fitune.tui.wizard.draft import Draft, draft_file, recipe, restore, save
-from fitune.tui.wizard.options import complete_path, start_choices
+from fitune.tui.wizard.options import start_choices
 from fitune.tui.wizard.review_text import write_recipe
 from fitune.tui.wizard.screens.start import StartScreen
 from fitune.tui.wizard.widgets.budget_panel import BudgetPanel

@@ -2,40 +2,38 @@
 
 import json
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal, VerticalScroll
+from textual.containers import VerticalScroll
 from textual.content import Content
+from textual.screen import Screen
 from textual.widget import Widget
 from textual.widgets import Input, OptionList, Static
 
 from fitune.core.data import Report
 from fitune.core.errors import UserError
 from fitune.core.runs import Run
-from fitune.core.tokens import findings
-from fitune.tui.data.example_file import ASKED, FileChoices
+from fitune.tui.data.folder import entries, proposals
+from fitune.tui.data.paths import as_path
 from fitune.tui.data.report_text import better_length, headline, mapping_lines, rendering_line
 from fitune.tui.widgets.choices import ChoiceList
 from fitune.tui.widgets.readouts import Readout
 from fitune.tui.widgets.views import ViewChosen, ViewNames
 from fitune.tui.wizard import steps
 from fitune.tui.wizard.draft import Draft, prepared, recipe, reset_field, set_field, shown
-from fitune.tui.wizard.fields import all_fields
-from fitune.tui.wizard.options import THINKING, data_suggestions, thinking_choices
+from fitune.tui.wizard.options import THINKING, thinking_choices
 from fitune.tui.wizard.screens import data_reader
 from fitune.tui.wizard.screens.data_reader import NotRead, NotRendered, Read, Reading, Rendered, Rendering
-from fitune.tui.wizard.screens.data_views import VIEWS, draw
+from fitune.tui.wizard.screens.data_views import VIEWS, draw, why_not_on
 from fitune.tui.wizard.screens.step import StepScreen
 from fitune.tui.wizard.steps import Forward
 from fitune.tui.wizard.widgets.budget_panel import BudgetPanel
-from fitune.tui.wizard.widgets.field_input import Changed, FieldInput, PathSuggester
-
-NOT_TRAINABLE = "These rows can't be trained on as they are: see Check."
+from fitune.tui.wizard.widgets.field_input import Changed, FieldInput
+from fitune.tui.wizard.widgets.source_picker import SourcePicker, Told, what_enter_does
 
 
 class DataScreen(StepScreen):
@@ -51,9 +49,8 @@ class DataScreen(StepScreen):
 
     def __init__(self, draft: Draft) -> None:
         super().__init__(draft)
-        self.choices = FileChoices(data_suggestions(Path.cwd()))
-        if not draft.source and self.choices.files:
-            self.draft = set_field(draft, "data.source", self.choices.files[0])
+        self.proposed = () if draft.source else proposals(entries(""))
+        """Files that lie here, the newest first: it stands in the box, and is read at once if it is the only one."""
         self.began_s = time.monotonic()
         self.view, self.example = VIEWS[0], 0
         self.job: Run | None = None
@@ -61,9 +58,7 @@ class DataScreen(StepScreen):
         """The reason why there are no tokens yet."""
 
     def body(self) -> Iterable[Widget]:
-        with Horizontal(id="where"):
-            yield Static("Rows", classes="label", markup=False)
-            yield FieldInput(all_fields()["data.source"], self.draft.source, PathSuggester())
+        yield SourcePicker(self.draft.source or next((entry.path for entry in self.proposed), ""))
         yield Static(id="status", markup=False)
         yield ChoiceList(id="choices")
         yield ViewNames(VIEWS)
@@ -73,16 +68,24 @@ class DataScreen(StepScreen):
 
     def on_mount(self) -> None:
         self.show_budget()
-        self.list_files()
+        self.ask(())
         self.show()
         if self.draft.report is None:
-            if self.draft.source:
-                self.start_reading()
+            self.begin()
             return
         self.show_report(self.draft.report)
         if self.draft.report.can_train and prepared(self.draft) is None:
-            self.start_rendering()
+            self.start(data_reader.render_rows)
         self.offer_thinking()
+
+    def begin(self) -> None:
+        """Read what was chosen before, or the only file that lies here; say what there is to choose from."""
+        if len(self.proposed) > 1:
+            self.say(f"{len(self.proposed)} files lie here. Enter reads the newest, Down chooses another.")
+        elif self.draft.source or self.proposed:
+            self.start_reading()
+        else:
+            self.say("No file with rows lies here. Type a path, or let fitune write an example: Down, Enter.")
 
     def on_resize(self) -> None:
         self.call_after_refresh(self.show)
@@ -102,63 +105,63 @@ class DataScreen(StepScreen):
 
     def on_changed(self, event: Changed) -> None:
         """Another source: what was found in the old one is void."""
-        if event.text.strip() == self.draft.source:
+        source = as_path(event.text)
+        if source == self.draft.source or source in [entry.path for entry in self.proposed[:1]]:
             return
+        self.proposed = ()
         draft = reset_field(self.draft, "data.columns")
-        self.draft = replace(set_field(draft, event.name, event.text.strip()), report=None)
+        self.draft = replace(set_field(draft, event.name, source), report=None)
         self.stop_looking()
-        self.choices.asks_task = False
-        self.say("Enter reads it." if self.draft.source else "Type a path, or choose a file below.")
-        self.list_files()
+        self.ask(())
+        self.say(what_enter_does(source))
         self.show()
+
+    def on_told(self, event: Told) -> None:
+        self.say(event.text)
+
+    def on_chosen(self) -> None:
+        self.start_reading()
+
+    def action_pick(self, by: int) -> None:
+        """Down leads to a question that is open, else through the files."""
+        if (question := self.query_one("#choices")).display:
+            question.focus()
+        else:
+            self.query_one(SourcePicker).move(by)
+
+    def action_complete(self) -> None:
+        """Tab completes what is typed; where nothing is left to complete, it leads on."""
+        if self.draft.report is not None or not self.query_one(SourcePicker).complete():
+            self.focus_next()
 
     async def on_input_submitted(self, event: Input.Submitted) -> None:
         await self.action_forward()
 
     async def action_forward(self) -> None:
         """Read the rows; once that is done and they can be used, go on."""
-        report, found = self.draft.report, prepared(self.draft)
-        if report is None:
+        if self.draft.report is None:
             self.start_reading()
-        elif not report.can_train:
-            todo = "First say which column is which: Down and Enter choose." if report.candidates else ""
-            self.say(f"ERROR {todo or NOT_TRAINABLE}")
-        elif found and any(each.severity == "stop" for each in findings(found, recipe(self.draft))):
-            self.say("ERROR Nothing is left to learn in these rows: see below.")
+        elif why := why_not_on(self.draft, self.draft.report):
+            self.say(f"ERROR {why}")
         else:
             self.leave_with(Forward(self.draft))
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
-        """A file, the offer to write one, a mapping where the report is not sure, or whether the model shall think."""
+        """A mapping where the report is not sure, or whether the model shall think."""
         report = self.draft.report
-        if report is not None and report.candidates:
+        if report is None:
+            return
+        if report.candidates:
             mapping = json.dumps(dict(report.candidates[event.option_index]))
             self.draft = replace(set_field(self.draft, "data.columns", mapping), report=None)
-        elif report is not None:
+        else:
             choice = thinking_choices(self.draft)[event.option_index]
             self.draft = set_field(self.draft, "data.thinking", choice.value)
-        elif not self.choose_file(event.option_index):
-            return
         self.query_one(FieldInput).focus()
         if self.draft.report is None:
             self.start_reading()
         else:
-            self.start_rendering()
-
-    def choose_file(self, number: int) -> bool:
-        """Take the file of a line; False where there is none yet."""
-        try:
-            name = self.choices.choose(number)
-        except UserError as error:
-            self.say(f"ERROR {error}")
-            return False
-        if name is None:
-            self.say(ASKED)
-            self.list_files()
-            return False
-        self.query_one(FieldInput).value = name
-        self.draft = set_field(self.draft, "data.source", name)
-        return True
+            self.start(data_reader.render_rows)
 
     def on_view_chosen(self, event: ViewChosen) -> None:
         self.view = event.name
@@ -194,22 +197,19 @@ class DataScreen(StepScreen):
 
     def start_reading(self) -> None:
         """Read in a thread: the head at once, then all of it, then its tokens."""
+        self.draft = set_field(self.draft, "data.source", self.query_one(SourcePicker).text)
         if not self.draft.source:
             self.say("ERROR Type the path of a file, or the name of a data set on the Hub.")
             return
         self.stop_looking()
-        self.began_s = time.monotonic()
         self.say("Reading ...")
-        try:
-            data_reader.read_rows(self, self.draft)
-        except UserError as error:
-            self.say(f"ERROR {error}")
+        self.start(data_reader.read_rows)
 
-    def start_rendering(self) -> None:
-        """The rows are known already, but not their tokens."""
+    def start(self, look: Callable[[Screen[Any], Draft], None]) -> None:
+        """Start to read the rows, or to count the tokens of rows that are known."""
         self.began_s = time.monotonic()
         try:
-            data_reader.render_rows(self, self.draft)
+            look(self, self.draft)
         except UserError as error:
             self.say(f"ERROR {error}")
 
@@ -237,9 +237,8 @@ class DataScreen(StepScreen):
 
     def on_rendering(self, event: Rendering) -> None:
         self.job = event.run
-        waited_s = time.monotonic() - self.began_s
         said = rendering_line(event.state, shown(self.draft, "model.id"))
-        self.wait(f"{said}, {waited_s:.0f} s. Enter goes on without.")
+        self.wait(f"{said}, {time.monotonic() - self.began_s:.0f} s. Enter goes on without.")
 
     def on_rendered(self, event: Rendered) -> None:
         self.draft, self.job = replace(self.draft, rendered=event.rendered), None
@@ -259,7 +258,7 @@ class DataScreen(StepScreen):
         asked = "\nWhich column is which? Down and Enter choose." if report.candidates else ""
         self.view = "Rows" if report.candidates else self.view
         self.say(headline(report) + asked)
-        self.query_one(ChoiceList).offer(mapping_lines(report))
+        self.ask(mapping_lines(report))
         self.show()
 
     def offer_thinking(self) -> None:
@@ -267,7 +266,12 @@ class DataScreen(StepScreen):
         if (choices := thinking_choices(self.draft)) and (report := self.draft.report):
             self.say(f"{headline(report)}\n{THINKING} Down and Enter choose:")
             chosen = int(shown(self.draft, "data.thinking") == "off")
-            self.query_one(ChoiceList).offer([choice.text for choice in choices], chosen)
+            self.ask([choice.text for choice in choices], chosen)
+
+    def ask(self, answers: Sequence[str], chosen: int = 0) -> None:
+        """Offer the answers to a question; none where nothing is open."""
+        self.query_one("#choices", ChoiceList).offer(answers, chosen)
+        self.set_class(bool(answers), "-asks")
 
     def wait(self, said: str) -> None:
         """Say how far the tokens are; a view that has them is drawn."""
@@ -278,6 +282,7 @@ class DataScreen(StepScreen):
     def show(self) -> None:
         """Draw the view."""
         report = self.draft.report
+        self.set_class(report is not None, "-read")
         names = self.query_one(ViewNames)
         names.display = report is not None
         names.mark(self.view)
@@ -293,7 +298,3 @@ class DataScreen(StepScreen):
         """The length that Ctrl+L would set."""
         found = prepared(self.draft)
         return better_length(found, recipe(self.draft)) if found else None
-
-    def list_files(self) -> None:
-        """Offer the files of this folder, or to write one."""
-        self.query_one(ChoiceList).offer(self.choices.lines() if self.draft.report is None else ())

@@ -7,7 +7,7 @@ from textual.geometry import Size
 
 from fitune.core.data import Report
 from fitune.core.recipe import Recipe
-from fitune.core.tokens import TokenStats
+from fitune.core.tokens import TokenStats, findings
 from fitune.tui.data.report_text import (
     better_length,
     check_lines,
@@ -85,3 +85,14 @@ def tokens(found: TokenStats, asked: Recipe, number: int, plain: bool) -> Conten
     body = example_text(found.examples[number], asked.model.max_seq_length, not plain)
     head = f"{example_head(found, number)}, Left and Right turn\n{legend(not plain)}\n\n"
     return Content.styled(head, "$secondary") + Content.from_rich_text(body)
+
+
+def why_not_on(draft: Draft, report: Report) -> str:
+    """Why these rows can't be trained on as they are, and what to do; empty if they can."""
+    found = prepared(draft)
+    if not report.can_train:
+        todo = "First say which column is which: Down and Enter choose."
+        return todo if report.candidates else "These rows can't be trained on as they are: see Check."
+    if found and any(each.severity == "stop" for each in findings(found, recipe(draft))):
+        return "Nothing is left to learn in these rows: see below."
+    return ""

@@ -14,9 +14,9 @@ from textual.widgets import Static
 
 from fitune.core import runs
 from fitune.core.errors import UserError
-from fitune.tui.text import safe
 from fitune.tui.widgets.dialogs import ConfirmDialog
 from fitune.tui.widgets.footer import Keys
+from fitune.tui.widgets.views import with_status_words
 from fitune.tui.wizard import steps
 from fitune.tui.wizard.draft import Draft, save
 from fitune.tui.wizard.forecast_text import forecast_draft, ways_out, with_remedy
@@ -75,7 +75,7 @@ class StepScreen(Screen[None]):
 
     def say(self, text: str) -> None:
         """A line or two in #status, of the steps that have one."""
-        self.query_one("#status", Static).update(safe(text, keep_newlines=True))
+        self.query_one("#status", Static).update(with_status_words(text))
         self.set_class(text.startswith("ERROR"), "-wrong")
 
     def leave_with(self, answer: Answer) -> None:

@@ -9,9 +9,9 @@ from textual.message import Message
 from textual.suggester import Suggester
 from textual.widgets import Input
 
+from fitune.tui.data.paths import complete_path
 from fitune.tui.text import clean
 from fitune.tui.wizard.fields import Field
-from fitune.tui.wizard.options import complete_path
 
 
 @dataclass
@@ -50,7 +50,6 @@ class FieldInput(Input):
         self.cursor_position = 0  # shows the beginning of a long value
 
     def on_input_changed(self, event: Input.Changed) -> None:
-        event.stop()
         self.post_message(Changed(self.name or "", event.value))
 
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from textual import events
 
 from fitune.core import jobs
 from fitune.core.errors import UserError
@@ -43,15 +44,15 @@ def screen(app: Wizard) -> DataScreen:
     return app.screen
 
 
-async def test_up_leads_from_the_list_of_files_back_to_the_path(at_step: At) -> None:
-    Path("more.jsonl").write_text("{}\n")
+async def test_down_and_up_choose_a_file_while_the_path_keeps_the_keys(at_step: At) -> None:
+    Path("more.jsonl").write_text('{"question": "Who?", "answer": "You."}\n' * 3)
     app = at_step("data", edits={"data.source": "gone.jsonl"})
     async with app.run_test(size=(80, 24)) as pilot:
         await settle(pilot)
-        await pilot.press("down", "down", "up")
-        assert isinstance(app.focused, ChoiceList)
-        await pilot.press("up")
+        await pilot.press("down", "down", "up", "enter")
         assert isinstance(app.focused, FieldInput)
+        await until(app, "OK 3 rows, question_answer")
+        assert app.step.draft.source == "more.jsonl"
 
 
 @pytest.mark.parametrize("size", [(80, 24), (120, 40)])
@@ -395,3 +396,95 @@ async def test_without_any_rows_an_example_file_is_written_to_start_from(at_step
         await until(app, "OK 2 rows, messages")
         await until(app, "There are only 2 rows")
     assert len(Path("example-chat.jsonl").read_text().splitlines()) == 2
+
+
+ROW = '{"question": "Who?", "answer": "You."}\n'
+
+
+def box(app: Wizard) -> FieldInput:
+    return app.screen.query_one(FieldInput)
+
+
+async def test_the_newest_of_several_files_is_proposed_and_not_taken_unseen(at_step: At) -> None:
+    Path("newer.jsonl").write_text(ROW * 3)
+    app = at_step("data")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        await until(app, "2 files lie here. Enter reads the newest, Down chooses another.")
+        assert box(app).value == "newer.jsonl"
+        await until(app, "40 rows, question_answer")
+        await until(app, "3 rows, question_answer")
+        assert app.step.draft.source == ""
+        assert app.step.draft.report is None
+        await pilot.press("enter")
+        await until(app, "OK 3 rows, question_answer")
+        assert "rows.jsonl" in app.shown()  # the others stay in sight
+        assert app.step.draft.source == "newer.jsonl"
+
+
+async def test_the_only_file_is_read_at_once(at_step: At) -> None:
+    app = at_step("data")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(app, "OK 40 rows, question_answer")
+        await pilot.press("enter")
+        await until(app, "Start training")
+
+
+async def test_an_empty_folder_is_told_with_what_can_be_done(at_step: At) -> None:
+    Path("rows.jsonl").unlink()
+    app = at_step("data")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        assert "No file with rows lies here. Type a path, or let fitune write an example" in app.shown()
+        assert "such as questions.jsonl, or owner/name on the Hub" in app.shown()
+        assert "choose a file below" not in app.shown()
+
+
+async def test_tab_completes_and_says_what_it_can_not_do(at_step: At) -> None:
+    Path("rows-2.jsonl").write_text(ROW)
+    app = at_step("data", edits={"data.source": "gone.jsonl"})
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        await pilot.press("ctrl+u", "r", "tab")
+        await pilot.pause()
+        assert box(app).value == "rows"
+        await pilot.press("tab")
+        await until(app, "2 names begin so, see below")
+        await pilot.press("-", "tab")
+        await pilot.pause()
+        assert box(app).value == "rows-2.jsonl"
+        await pilot.press("ctrl+u", *"zz", "tab")
+        await until(app, "WARN Nothing in this folder begins with zz.")
+        assert app.focused is box(app)
+
+
+async def test_folders_open_and_lead_up_again_and_a_whole_folder_is_read(at_step: At) -> None:
+    Path("sub").mkdir()
+    Path("sub/inner.jsonl").write_text(ROW * 5)
+    app = at_step("data", edits={"data.source": "gone.jsonl"})
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        await pilot.press("ctrl+u", "down", "down", "enter")
+        await until(app, "Enter reads all files in sub. Or choose one below.")
+        assert "inner.jsonl" in app.shown()
+        await pilot.press("down", "down", "enter")
+        await until(app, "rows.jsonl")
+        assert box(app).value == ""
+        await pilot.press(*"sub/", "enter")
+        await until(app, "OK 5 rows, question_answer")
+        assert app.step.draft.source == "sub/"
+
+
+@pytest.mark.parametrize(
+    "pasted", ["'two words.jsonl'", r"two\ words.jsonl", '"two words.jsonl"', "file://{here}/two%20words.jsonl"]
+)
+async def test_pasted_paths_are_understood(at_step: At, pasted: str) -> None:
+    Path("two words.jsonl").write_text(ROW * 7)
+    app = at_step("data", edits={"data.source": "gone.jsonl"})
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        await pilot.press("ctrl+u")
+        box(app).post_message(events.Paste(pasted.format(here=Path.cwd())))
+        await pilot.press("enter")
+        await until(app, "OK 7 rows, question_answer")
+        assert Path(app.step.draft.source).name == "two words.jsonl"
