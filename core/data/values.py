@@ -5,6 +5,7 @@ import re
 from collections.abc import Mapping
 from datetime import date, time
 from decimal import Decimal
+from itertools import count
 from math import isfinite
 from typing import Any
 
@@ -31,11 +32,13 @@ class Skip(Exception):
 
 
 def cell(row: Mapping[str, Any], column: str) -> Any:
-    """The value of a column, also of one within an object (`answers.text`); None if there is none."""
+    """The value of a column, also of one within an object (`answers.text`) or a list (`answers.0`, its first); None if
+    there is none."""
     if column in row or "." not in column:
         return row.get(column)
     first, _, rest = column.partition(".")
     inner = decoded(row.get(first))
+    inner = dict(zip(map(str, count()), inner, strict=False)) if isinstance(inner, list) else inner
     return cell(inner, rest) if isinstance(inner, dict) else None
 
 
@@ -51,7 +54,9 @@ def text_of(row: Mapping[str, Any], column: str, missing: str | None = None) -> 
     if value is None and missing is not None:
         return missing
     if value is None:
-        raise Skip("missing", f"has no {column}.")
+        raise Skip("empty" if column in row else "missing", f"has no {column}.")
+    if isinstance(value, list) and value and _are_texts(value):
+        raise Skip("several", f"{column} is a list of {len(value)} texts, where one belongs.")
     if (text := plain_text(value)) is None:
         raise Skip("type", f"{column} is {kind_name(value)}, not text.")
     return text
@@ -72,6 +77,8 @@ def _is_record(value: Any) -> bool:
     """True if this is an object, or a list of flat objects of which none holds an answer: something to extract."""
     if not isinstance(value, list):
         return isinstance(value, dict)
+    if value and _are_objects(value) and all({"start", "end"} <= each.keys() for each in value):
+        return True  # marked places in a text
     inner = [each for row in value if isinstance(row, dict) for each in row.values()]
     is_flat = bool(inner) and _are_objects(value) and not any(isinstance(each, dict | list) for each in inner)
     return is_flat and not any(SAID & roles_of(key) for key in value[0])
@@ -86,13 +93,21 @@ def _are_texts(values: list[Any]) -> bool:
 
 
 def passages_of(row: Mapping[str, Any], column: str) -> str:
-    """The text of a context, which may be a list of texts, or of objects with a title and a text; empty if none."""
+    """The text of a context, which may be a list of texts, or hold titles and texts in any order; empty if none."""
     value = decoded(cell(row, column))
-    if isinstance(value, list) and value and _are_texts(value):
-        return "\n\n".join(value)
-    if isinstance(value, list) and value and _are_objects(value):
-        return "\n\n".join("\n".join(text for text in each.values() if isinstance(text, str)) for each in value)
-    return text_of(row, column, missing="")
+    if isinstance(value, list):
+        return "\n\n".join("\n".join(_texts_in(each)) for each in value)
+    return "\n\n".join(_texts_in(value)) if isinstance(value, dict) else text_of(row, column, missing="")
+
+
+def _texts_in(value: Any) -> list[str]:
+    """All texts in a value; of an object only those of several words, if it holds any: not its addresses and ids."""
+    if isinstance(value, str):
+        return [value]
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    texts = [text for each in inner for text in _texts_in(each)]
+    said = [text for text in texts if " " in text.strip()] if isinstance(value, dict) else []
+    return said or texts
 
 
 def plain_text(value: Any) -> str | None:

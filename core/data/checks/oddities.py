@@ -1,6 +1,7 @@
 """The suspicious things in the text of a row: addresses, keys, garbled letters, refusals, answers that break off."""
 
 import re
+from collections import Counter
 
 from fitune.core.data.values import Row
 
@@ -24,10 +25,22 @@ GARBLED = re.compile("\ufffd|â€|Ã[©¤¶¼¨]")
 LONG_CHARS = 80
 """From so many characters on, an answer in prose ends with a mark, if any of them do."""
 CONTINUED = (",", ";", "-", "–", "，", "、", "(")
-ASKED = re.compile(r"^\W{0,4}(?:Q|Question|User|Human|Frage|Pregunta|问)\W{0,3}[:：]", re.IGNORECASE | re.MULTILINE)
-ANSWERED = re.compile(
-    r"^\W{0,4}(?:A|Answer|Assistant|AI|Bot|Antwort|Respuesta|答)\W{0,3}[:：]", re.IGNORECASE | re.MULTILINE
+ASKED = re.compile(
+    r"^\W{0,4}(?:Q|Question|Instruction|User|Human|Frage|Pregunta|Pergunta|Domanda|Вопрос|问|問)\W{0,3}[:：]",
+    re.IGNORECASE | re.MULTILINE,
 )
+ANSWERED = re.compile(
+    r"^\W{0,4}(?:A|R|Answer|Response|Output|Assistant|AI|Bot|Antwort|Respuesta|Réponse|Resposta|Risposta|Ответ|答)"
+    r"\W{0,3}[:：]",
+    re.IGNORECASE | re.MULTILINE,
+)
+SPOKEN = re.compile(r"^\W{0,3}(?:\d[\d/.:, -]*(?:[AP]M)?\W{0,4})?([^\W\d_][\w .'-]{0,29})[:：>]\s")
+"""A line of a chat: perhaps its time, then who speaks."""
+FEWEST_SPOKEN, SPOKEN_MOST = 4, 0.6
+"""Lines of a chat, and the share of all lines that they are."""
+TEMPLATE_MARKS = re.compile(r"<\|im_start\|>|<\|start_header_id\|>|<start_of_turn>|\[/INST\]|<\|(?:user|assistant)\|>")
+NOTHING = {"nan", "null", "\\n", "#n/a", "#ref!", "#value!", "<na>", "n/a", "undefined"}
+"""What programs write where there is nothing."""
 
 
 def oddities(row: Row) -> list[str]:
@@ -46,6 +59,9 @@ def oddities(row: Row) -> list[str]:
         "long_answer": any(map(_is_long, answers)),
         "cut_off": any(map(_is_cut_off, answers)),
         "spoken": "text" in row and _holds_both_sides(whole),
+        "people": "text" in row and not _holds_both_sides(whole) and _is_chat_of_people(whole),
+        "template_marks": "text" in row and TEMPLATE_MARKS.search(whole),
+        "nothing": any(answer.strip().casefold() in NOTHING for answer in answers),
         "copied": any(len(answer) >= COPIED_CHARS and answer in asked[0] for answer in answers),
         "empty_prompt": "text" not in row and not all(each.strip() for each in asked),
         "tools": "tools" in row or any("tool_calls" in each or each["role"] == "tool" for each in messages),
@@ -76,3 +92,11 @@ def _is_long(answer: str) -> bool:
 def _holds_both_sides(text: str) -> bool:
     """True if both a question and an answer are marked in a text, each at the beginning of a line."""
     return bool(ASKED.search(text) and ANSWERED.search(text))
+
+
+def _is_chat_of_people(text: str) -> bool:
+    """True if most lines begin with one of a few people, each of whom speaks more than once."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    names = Counter(found[1] for line in lines if (found := SPOKEN.match(line)))
+    spoken = sum(count for count in names.values() if count > 1)
+    return len(names) > 1 and spoken >= max(FEWEST_SPOKEN, SPOKEN_MOST * len(lines))

@@ -13,6 +13,10 @@ SAID: Mapping[str, tuple[str, str]] = {
         "{n} row[|s] hold[s|] something that is not text where text belongs, and [is|are] left out.",
         "Fix or remove them.",
     ),
+    "several": (
+        "{n} row[|s] hold[s|] several texts where one belongs, and [is|are] left out.",
+        'To learn the first of each, write .0 behind the column in data.columns: answer = "answers.0".',
+    ),
     "role": (
         "{n} row[|s] [has|have] a speaker that no chat template knows, and [is|are] left out.",
         "Use system, user, assistant.",
@@ -92,6 +96,10 @@ SAID: Mapping[str, tuple[str, str]] = {
         "{n} answer[|s] refuse[s|] to answer.",
         "The model learns to refuse such questions; is that meant?",
     ),
+    "nothing": (
+        "{n} answer[|s] [says|say] only that there is none (such as NaN, NULL, \\N or #N/A).",
+        "The model learns to write this: remove these rows.",
+    ),
     "empty_prompt": (
         "{n} row[|s] [has|have] an empty question.",
         "The model learns to say this out of nothing; is that meant?",
@@ -99,6 +107,14 @@ SAID: Mapping[str, tuple[str, str]] = {
     "spoken": (
         "{n} text[|s] hold[s|] questions with their answers (Q: and A:, or User: and Assistant:).",
         "As plain text the model learns to write both; to learn to answer, write rows of question and answer.",
+    ),
+    "people": (
+        "{n} text[|s] [is|are] a chat: each line begins with the one who speaks.",
+        "As plain text the model learns to write all of them; to learn to answer, write rows of messages.",
+    ),
+    "template_marks": (
+        "{n} text[|s] hold[s|] the marks of a chat template (such as <|im_start|> or [INST]).",
+        "They fit only models with this template; in rows of messages fitune writes each model's own.",
     ),
     "cut_off": (
         "{n} answer[|s] seem[s|] to break off within a sentence.",
@@ -118,6 +134,9 @@ CLOSE = {
     "copied",
     "refusal",
     "spoken",
+    "people",
+    "template_marks",
+    "nothing",
     "cut_off",
     "empty_prompt",
     "email",
@@ -128,6 +147,7 @@ SKIPS = (
     "empty",
     "missing",
     "type",
+    "several",
     "role",
     "no_answer",
     "system_only",

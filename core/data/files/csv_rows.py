@@ -42,6 +42,7 @@ def csv_rows(lines: Iterable[bytes], name: str, delimiter: str, note: Note) -> I
         delimiter=delimiter,
         strict=True,
         quoting=csv.QUOTE_NONE if unquoted else csv.QUOTE_MINIMAL,
+        quotechar=_quote(head, delimiter),
         skipinitialspace=_has_spaces(head, delimiter),
     )
     try:
@@ -64,7 +65,9 @@ def csv_rows(lines: Iterable[bytes], name: str, delimiter: str, note: Note) -> I
             continue
         if record is None:
             return
-        if record:
+        if record == header:
+            yield number, Skip("bad_line", "repeats the names of the columns, as where two files were joined.")
+        elif record:
             yield number, _row(header, record)
 
 
@@ -103,6 +106,12 @@ def _lines_above(head: Sequence[str]) -> int:
 def _has_spaces(head: Sequence[str], delimiter: str) -> bool:
     """True if a space stands between a delimiter and a quote: `one, "two"`."""
     return any(f'{delimiter} "' in line for line in head[1:]) and not any(f'{delimiter}"' in line for line in head[1:])
+
+
+def _quote(head: Sequence[str], delimiter: str) -> str:
+    """The mark around fields: a single quote where it stands on both sides of a delimiter in each line."""
+    lines = [line for line in head[1:] if line.strip()]
+    return "'" if lines and all(f"'{delimiter}'" in line for line in lines) else '"'
 
 
 def _is_quoted(head: list[str]) -> bool:

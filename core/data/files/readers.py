@@ -22,6 +22,7 @@ from fitune.core.data.files.streams import (
     kind_of,
     lines_of,
     refuse_endless,
+    refuse_kind,
     refuse_placeholder,
     utf8_line,
 )
@@ -64,6 +65,7 @@ def _reader(raw: io.BufferedReader, name: str, split: str, note: Note) -> Batche
         yield from _batched(parquet_rows(raw, name))
         return
     if raw.peek(4)[:4] == b"PK\x03\x04":
+        refuse_kind(name)
         yield from _batched(xlsx_rows(raw, name))
         return
     stream = as_utf8(decompressed(raw), note)

@@ -18,7 +18,8 @@ Note = Callable[[str, int], None]
 
 SUFFIXES: dict[str, Kind] = {
     ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json", ".csv": "csv", ".tsv": "tsv",
-    ".parquet": "parquet", ".xlsx": "xlsx", ".txt": "text", ".md": "text", ".markdown": "text", "": "text",
+    ".parquet": "parquet", ".xlsx": "xlsx", ".xlsm": "xlsx", ".txt": "text",
+    ".md": "text", ".markdown": "text", "": "text",
 }  # fmt: skip
 PACKED = (".gz", ".zst", ".zstd")
 BUFFER_BYTES = 1 << 20
@@ -30,14 +31,26 @@ WEB_PAGE = re.compile(
 )
 OBJECTS = re.compile(rb"\s*(?:\[\s*){0,2}\{\s*[\"'][^\"'\n]*[\"']\s*:")
 """Beginnings of JSON that holds rows, whatever the file is called."""
+CONTROL = bytes({*range(32), 127} - set(b"\t\n\v\f\r\x1a\x1b"))
+"""Bytes that no text has."""
+CONTROL_MOST = 0.02
+"""The share of them in a file that may have some by an error."""
+MAGIC = {
+    b"%PDF": ("a PDF", ".pdf"), b"SQLite format 3": ("an SQLite database", ".db"), b"{\\rtf": ("RTF", ".rtf"),
+    b"\xd0\xcf\x11\xe0": ("a document of Office before 2007, or locked with a password", ".xls"),
+    b"ARROW1": ("an Arrow file", ".arrow"), b"\x89PNG": ("a picture", ""), b"\xff\xd8\xff": ("a picture", ""),
+    b"Rar!": ("an archive", ".rar"), b"7z\xbc\xaf": ("an archive", ".7z"),
+}  # fmt: skip
+"""First bytes of a file -> what it is, and the suffix of its kind."""
 MAX_LINE_BYTES = 1 << 26
 UNREADABLE = {
-    ".arrow": "Write it as Parquet: dataset.to_parquet(...).",
-    ".zip": "Unpack it, and name the file or folder in it.",
-    ".tar": "Unpack it, and name the file or folder in it.",
-    ".xls": "Save the sheet as CSV (UTF-8).",
+    **dict.fromkeys((".arrow", ".feather"), "Write it as Parquet: dataset.to_parquet(...)."),
+    **dict.fromkeys((".zip", ".tar", ".tgz", ".7z", ".rar"), "Unpack it, and name the file or folder in it."),
+    **dict.fromkeys((".xls", ".ods", ".numbers"), "Save the sheet as CSV (UTF-8)."),
+    **dict.fromkeys((".doc", ".docx", ".odt", ".rtf", ".epub"), "Save it as plain text or Markdown."),
+    **dict.fromkeys((".pkl", ".pickle", ".npy", ".npz"), "Load it in Python, and write its rows as JSON lines."),
+    **dict.fromkeys((".db", ".sqlite", ".sqlite3"), "Export the table as CSV (UTF-8)."),
     ".pdf": "Convert it to text or Markdown.",
-    ".docx": "Save it as plain text or Markdown.",
     ".py": "This data set is made by a program, which fitune does not run; look for a Parquet version of it.",
 }
 READABLE = "fitune reads JSONL, JSON, CSV, TSV, Parquet, Excel (xlsx), text and Markdown, also as .gz, .zst or .zip."
@@ -136,16 +149,28 @@ def refuse_placeholder(name: str, head: bytes) -> None:
         raise UserError(f"{name} is a web page (HTML), not data.", hint)
     if head.lstrip().startswith(b"<?xml"):
         raise UserError(f"{name} is XML, which fitune does not read.", READABLE)
+    for magic, (kind, suffix) in MAGIC.items():
+        if head.startswith(magic):
+            raise UserError(f"{name} is {kind}, whatever its name says.", _hint(suffix))
+    if head.lstrip()[:1] not in (b"{", b"[") and len(head) - len(head.translate(None, CONTROL)) > CONTROL_MOST * len(
+        head
+    ):
+        raise UserError(f"{name} is not text: it holds bytes that no text has.", READABLE)
+
+
+def refuse_kind(name: str) -> None:
+    """Raise UserError for a file whose suffix says that fitune does not read it."""
+    suffix = suffix_of(name)
+    if suffix not in SUFFIXES:
+        raise UserError(f"{name}: {suffix} is not a kind of file that fitune reads.", _hint(suffix))
 
 
 def kind_of(name: str, head: bytes) -> Kind:
     """The kind of a file, from its name and first unpacked bytes. Raises UserError for what fitune doesn't read."""
-    suffix = suffix_of(name)
     if head.startswith(b"PAR1"):
         return "parquet"
-    if suffix not in SUFFIXES:
-        raise UserError(f"{name}: {suffix or 'this'} is not a kind of file that fitune reads.", _hint(suffix))
-    kind = SUFFIXES[suffix]
+    refuse_kind(name)
+    kind = SUFFIXES[suffix_of(name)]
     if kind == "text" and _names_columns(head):
         return "csv"
     if kind in ("jsonl", "json") or OBJECTS.match(head):
@@ -169,6 +194,7 @@ def _json_kind(kind: Kind, head: bytes) -> Kind:
     lines = [line for line in head.split(b"\n", 6)[:6] if line.strip()]
     if not lines or len(lines) == 1:
         is_list = bool(lines) and lines[0].lstrip().startswith(b"[")
+        is_list |= bool(lines) and b"}{" in lines[0]  # rows without a line end between them
         return "json" if is_list or kind != "jsonl" else "jsonl"
     if _is_whole(lines[0]):
         return "jsonl"

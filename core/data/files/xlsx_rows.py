@@ -68,7 +68,7 @@ def _cells(
                 continue
             number = int(element.get("r", number + 1))
             values = {_letters(cell): _value(cell, texts, dates) for cell in element if _tag(cell) == "c"}
-            if row := {place: value for place, value in values.items() if value not in (None, "")}:
+            if row := {place: value for place, value in values.items() if value is not None and str(value).strip()}:
                 yield number, row
             element.clear()
 

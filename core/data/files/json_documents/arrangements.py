@@ -5,8 +5,8 @@ from typing import Any
 from fitune.core.data.chats.turns import CHAT_KEYS, style_of
 from fitune.core.data.files.listing import split_of
 from fitune.core.data.shapes.columns import words_in
-from fitune.core.data.shapes.names import roles_of
-from fitune.core.data.values import Row, Skip, kind_name
+from fitune.core.data.shapes.names import plain, roles_of
+from fitune.core.data.values import Row, Skip, decoded, kind_name
 
 MOST = 0.8
 """An object whose list of objects holds this share of its words is only the list's wrapping."""
@@ -16,6 +16,8 @@ LOOKED_AT = 20
 """Entries of a list that tell whether they are turns."""
 ASKS = ("?", "？", "؟", ";")
 """Ends of questions; the last is that of Greek."""
+PAIR_KEYS = {"questions", "qas", "qa", "qa_pairs", "faq", "faqs", "entries", "instances", "examples", "pairs", "items"}
+"""Names of lists of pairs of which each is a row of its own, and not a turn of one chat."""
 ASKED = {"question", "answer", "chosen", "system", "document"}
 """Roles of fields that belong to a single row."""
 
@@ -34,7 +36,7 @@ def as_row(value: Any) -> Row | Skip:
 def expanded(value: Any) -> list[Any]:
     """The questions of a document as SQuAD keeps them, each a row with its paragraph; any other value as it is."""
     if not (isinstance(value, dict) and isinstance(paragraphs := value.get("paragraphs"), list)):
-        return [value]
+        return _with_outer(value) if isinstance(value, dict) else [value]
     asked = [
         {
             "question": each.get("question"),
@@ -49,6 +51,28 @@ def expanded(value: Any) -> list[Any]:
     return asked or [value]
 
 
+def _with_outer(value: Row) -> list[Any]:
+    """The pairs in a list of an object that is so named, each with what the object says of all; else the object."""
+    lists = (each for key, each in value.items() if plain(key) in PAIR_KEYS and is_rows(key, each))
+    pairs = next((each for each in lists if style_of(each[:LOOKED_AT]) == "pairs"), None)
+    if pairs is None:
+        return [value]
+    outer = {key: each for key, each in value.items() if isinstance(each, str | int | float) or _is_single(each)}
+    return [{**outer, **row} if isinstance(row, dict) else row for row in pairs]
+
+
+def _is_single(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 1 and isinstance(value[0], str)
+
+
+def are_names(value: Any) -> bool:
+    """True if a list holds the names of columns, of which one asks and one answers."""
+    if not (isinstance(value, list) and all(isinstance(each, str) for each in value)):
+        return False
+    roles = frozenset().union(*map(roles_of, value))
+    return all(map(roles_of, value)) and {"question", "answer"} <= roles
+
+
 def _first_text(answers: Any) -> str:
     """The text of the first of several answers; empty where the paragraph does not hold any."""
     first = answers[0] if isinstance(answers, list) and answers else None
@@ -57,6 +81,9 @@ def _first_text(answers: Any) -> str:
 
 def unwrapped(value: Any, split: str) -> list[Any]:
     """The rows in a value at the top of a document: in an object that only wraps them, or else the value itself."""
+    value = decoded(value)  # a document that was written as the text of a document
+    if isinstance(value, list):
+        return value
     if not isinstance(value, dict):
         return [value]
     return _arranged(value, split) or [value]
@@ -75,8 +102,8 @@ def _wrapped(value: Row, split: str) -> list[Any]:
     words = {key: _words(each) for key, each in value.items()}
     enough = MOST * sum(words.values())
     lists = {key: each for key, each in value.items() if is_rows(key, each)}
-    inner = [key for key, each in value.items() if isinstance(each, dict)]
-    if not lists and len(inner) == 1 and words[inner[0]] >= enough:
+    inner = [key for key, each in value.items() if isinstance(each, dict) and words[key] >= enough]
+    if not lists and len(inner) == 1:
         return _arranged(value[inner[0]], split)
     if not lists:
         return []
@@ -122,7 +149,9 @@ def _words(value: Any) -> int:
 
 
 def is_rows(key: str, value: Any) -> bool:
-    """A list of objects which are not the turns of one chat."""
+    """A list of objects which are not the turns of one chat, or of lists which are."""
+    if isinstance(value, list) and value and isinstance(value[0], list):
+        return style_of(value[0]) == "roles"
     if not (isinstance(value, list) and value and isinstance(value[0], dict)):
         return False
     style = style_of(value[:LOOKED_AT])

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from fitune.core.data.files.json_documents.arrangements import as_row, expanded, unwrapped
+from fitune.core.data.files.json_documents.arrangements import are_names, as_row, expanded, unwrapped
 from fitune.core.data.files.json_documents.wrapping import rows_behind, wrapped_list
 from fitune.core.data.files.streams import Note
 from fitune.core.data.values import Row, Skip
@@ -27,11 +27,15 @@ def json_rows(stream: io.BufferedReader, name: str, split: str, note: Note) -> I
 
     split: which list to take of an object with several. Raises UserError where the document breaks off or is broken.
     """
-    number = 0
+    number, names = 0, list[str]()
     for value, in_list in _values(_text(stream, note), name, split):
+        if in_list and not number and not names and are_names(value):
+            names = value
+            continue
         for row in (each for found in ([value] if in_list else unwrapped(value, split)) for each in expanded(found)):
             number += 1
-            yield number, as_row(row)
+            is_record = names and isinstance(row, list) and len(row) == len(names)
+            yield number, dict(zip(names, row, strict=True)) if is_record else as_row(row)
 
 
 def _text(stream: io.BufferedReader, note: Note) -> io.TextIOWrapper:
@@ -132,4 +136,5 @@ def _next(text: io.TextIOWrapper, chars: int, name: str, line: int) -> str:
 def _broken(name: str, line: int, mark: str, why: str) -> UserError:
     if not mark:
         return UserError(f"{name}:{line}: the list breaks off without its ].", "Fetch or write the file again.")
+    why = why.removesuffix(" starting at")
     return UserError(f"{name}:{line}: is not valid JSON: {why}.", "Fix this place; rows behind it can't be found.")
