@@ -57,7 +57,7 @@ def _add(said: Said, part: dict[str, Any]) -> None:
     elif kind in ("text", "input_text", "output_text") and not _is_media(part):
         said.text += _words(part, "text", "content", "value")
     elif kind.startswith(MEDIA) or _is_media(part):
-        raise Skip("media", "holds images or other media; fitune trains on text.")
+        raise Skip("media", "holds images or other media.")
     else:
         raise Skip("type", f"a chat turn has a part of the type {kind}, which fitune does not know.")
 

@@ -1,5 +1,6 @@
 """The speakers of a chat, and their order."""
 
+import re
 from collections.abc import Sequence
 from functools import lru_cache
 from itertools import pairwise
@@ -14,17 +15,23 @@ ROLES = {
     "ai": "assistant", "answer": "assistant", "chatbot": "assistant",
     "agent": "assistant", "support": "assistant", "operator": "assistant", "doctor": "assistant", "tutor": "assistant",
     "assistent": "assistant", "asistente": "assistant", "assistente": "assistant", "ассистент": "assistant",
+    "бот": "assistant", "помощник": "assistant", "机器人": "assistant", "助理": "assistant",
     "助手": "assistant", "客服": "assistant", "アシスタント": "assistant", "어시스턴트": "assistant",
     "function_call": "assistant", "tool_call": "assistant",
     "tool": "tool", "function": "tool", "observation": "tool", "ipython": "tool", "tool_response": "tool",
 }  # fmt: skip
 """The names of speakers in chat data, and in chat templates."""
+MODEL = re.compile(r"(?:chat)?gpt|claude|gemini|bard|llama|mistral|mixtral|qwen|deepseek|grok|copilot")
+"""Beginnings of the names of models that answer."""
 OURS = frozenset(ROLES.values())
 
 
 def role_of(name: object) -> str | None:
     """The role of a speaker as chat templates call it; None for a speaker that they don't know."""
-    return ROLES.get(name.strip().lower()) if isinstance(name, str) else None
+    if not isinstance(name, str):
+        return None
+    plain = name.strip().lower()
+    return ROLES.get(plain) or ("assistant" if MODEL.match(plain) else None)
 
 
 @lru_cache(maxsize=4096)

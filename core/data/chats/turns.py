@@ -18,6 +18,8 @@ TYPES = ("human", "ai", "user", "assistant", "system")
 CONTENT_KEYS = (
     "content", "value", "text", "utterance", "message", "parts", "body", "mes", "data", "inhalt", "contenido", "内容",
 )  # fmt: skip
+WRAPPINGS = ("response", "body", "choices", "candidates", "output", "message", "content")
+"""Keys in the answer of a server of models, outer ones first; of several candidates the first counts."""
 SIDES = {"system": "system", "question": "user", "answer": "assistant"}
 """Role of a key in a turn that holds a question with its answer -> the speaker."""
 SPEAKS = re.compile(
@@ -63,6 +65,8 @@ def speaker_of(turn: Any) -> object:
     if not isinstance(turn, dict):
         return None
     said = next((turn[key] for key in SPEAKER_KEYS if turn.get(key) is not None), None)
+    if said is None:
+        said = next((turn[key] for key in turn if "role" in roles_of(key) and role_of(turn[key])), None)
     if said is None and turn.get("type") in TYPES:
         return turn["type"]
     if said is None and isinstance(is_user := turn.get("is_user"), bool):
@@ -80,17 +84,20 @@ def is_turn(value: Any) -> bool:
 
 def content_of(turn: Mapping[str, Any]) -> Any:
     """The words of a turn."""
-    return next((turn[key] for key in CONTENT_KEYS if turn.get(key) is not None), None)
+    usual = next((turn[key] for key in CONTENT_KEYS if turn.get(key) is not None), None)
+    return usual or next((turn[key] for key in turn if turn[key] is not None and "content" in roles_of(key)), usual)
 
 
 def _in_object(value: dict[str, Any]) -> Any:
     """The list of turns in an object; the object itself if there is none."""
     if isinstance(nodes := value.get("mapping", value), dict) and (found := _branch(nodes)):
         return found
-    if isinstance(answers := value.get("choices"), list) and answers and isinstance(answers[0], dict):
-        return [answers[0].get("message")]  # what an OpenAI server answers
+    if (turn := _wrapped_turn(value)) is not None:
+        return [turn]
     if isinstance(value.get("body"), dict):
         return _in_object(value["body"])
+    if len(value) == 1 and isinstance(inner := next(iter(value.values())), list) and inner and all(map(is_turn, inner)):
+        return inner
     if (name := next((name for name in CHAT_KEYS if name in value), None)) is not None:
         inner = decoded(value[name])
         return _in_object(inner) if isinstance(inner, dict) else inner
@@ -99,6 +106,17 @@ def _in_object(value: dict[str, Any]) -> Any:
     if value and all(isinstance(each, dict) and re.search(r"\d$", str(key)) for key, each in value.items()):
         return list(value.values())
     return value
+
+
+def _wrapped_turn(value: Any) -> dict[str, Any] | None:
+    """The turn within what a server answers: `choices[0].message`, `candidates[0].content`, `message`."""
+    while isinstance(value, dict):
+        inner = next((value[key] for key in WRAPPINGS if isinstance(value.get(key), dict | list)), None)
+        inner = inner[0] if isinstance(inner, list) and inner else inner
+        if isinstance(inner, dict) and is_turn(inner):
+            return inner
+        value = inner
+    return None
 
 
 def _branch(nodes: dict[str, Any]) -> list[Any]:
@@ -139,11 +157,15 @@ def _sides(turn: Any) -> list[Any]:
     said: dict[str, Any] = {}
     for key, content in turn.items():
         side = next((SIDES[role] for role in SIDES if role in roles_of(key)), None)
-        if side and content is not None:
+        if (side and isinstance(content, str | dict)) or (side and _is_said_in_parts(content)):
             said.setdefault(side, content)
         elif isinstance(content, str) and " " in content.strip():
             return [turn]  # words of which it is not known who says them
     return [{"role": side, "content": said[side]} for side in SIDES.values() if side in said] or [turn]
+
+
+def _is_said_in_parts(content: Any) -> bool:
+    return isinstance(content, list) and all(isinstance(part, dict) and "type" in part for part in content)
 
 
 def _in_text(text: str) -> list[Any] | None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from fitune.core.data.chats.turns import Style, style_of
-from fitune.core.data.shapes.names import hinted_roles, roles_of
+from fitune.core.data.shapes.names import hinted_roles, plain, roles_of
 from fitune.core.data.values import decoded, plain_text
 
 Kind = Literal["empty", "turns", "text", "label", "id", "number", "yes_no", "date", "path", "media", "object", "list"]
@@ -26,12 +26,15 @@ DATE = re.compile(r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}(?:[ T]\d{1,2}:\d{2}\S*)?(?: 
 NUMBER = re.compile(r"[-+]?[\d.,]+%?$")
 ID = re.compile(
     r"(?:[0-9a-fA-F]{8}-[0-9a-fA-F-]{20,}|[0-9a-fA-F]{12,}|[A-Za-z]{0,12}[-_:#][\w-]*\d[\w-]*"
-    r"|(?=\S*\d)(?=\S*[A-Za-z])[\w-]{12,})$"
+    r"|[A-Za-z]{1,6}\d{3,}|(?=\S*\d)(?=\S*[A-Za-z])[\w-]{12,})$"
 )
-"""A long number, a hash, a name with a number behind a hyphen."""
+"""A long number, a hash, a name with a number behind it or behind a hyphen."""
+OF_IDS = {"id", "ids", "uid", "uuid", "guid", "hash", "key", "sha"}
+"""The last word of the name of a column with ids."""
 YES_NO = {"true", "false", "0", "1", "0.0", "1.0", "-1", "yes", "no", "good", "bad", "up", "down", "upvote", "downvote",
           "thumbs_up", "thumbs_down", "thumbs up", "thumbs down", "like", "dislike", "positive", "negative",
-          "accepted", "rejected", "correct", "incorrect", "desirable", "undesirable", "👍", "👎", "helpful",
+          "accept", "reject", "accepted", "rejected", "pass", "fail", "passed", "failed",
+          "correct", "incorrect", "desirable", "undesirable", "👍", "👎", "helpful",
           "not helpful", "unhelpful", "right", "wrong", "gut", "schlecht", "ja", "nein", "oui", "non", "sí", "si",
           "да", "нет", "是", "否"}  # fmt: skip
 
@@ -83,6 +86,8 @@ def _column(name: str, raw: list[Any]) -> Column:
     values = tuple(value for each in texts if not _is_empty(value := decoded(each)))
     kind, style = _kind(values, name)
     distinct = {str(value) for value in values}
+    if kind == "text" and plain(name).split("_")[-1] in OF_IDS and not any(" " in value for value in distinct):
+        kind = "id"
     few = len(values) >= FEW_VALUES and len(distinct) <= len(values) // 3
     if kind == "text" and max(map(len, distinct)) <= LABEL_CHARS:
         is_named = {"label", "note"} & roles_of(name) and all(len(value.split()) <= NAME_WORDS for value in distinct)
@@ -155,3 +160,20 @@ def words_in(value: Any) -> int:
     if isinstance(value, dict):
         return sum(map(words_in, value.values()))
     return sum(map(words_in, value)) if isinstance(value, list) else 0
+
+
+def filled(table: Sequence[Column], role: str) -> list[Column]:
+    """The columns of which the name says this role, those that hold something; all of them if none does."""
+    named = [column for column in table if role in column.roles]
+    return [column for column in named if column.kind != "empty"] or named
+
+
+def has_sentences(column: Column) -> bool:
+    """True if some of its values are more than single words."""
+    return any(" " in str(value).strip() for value in column.values)
+
+
+def holds(column: Column, other: Column) -> bool:
+    """True if each text of a column holds that of another in it: a whole prompt, written out."""
+    pairs = list(zip(column.values, other.values, strict=False))
+    return len(column.values) == len(other.values) and all(str(inner) in str(whole) for whole, inner in pairs)

@@ -17,11 +17,14 @@ IN_COMPOUNDS = {"question", "answer", "chosen", "rejected"}
 def roles_of(name: str) -> frozenset[str]:
     """The roles that a column of this name plays in the data sets of others: question, answer, label, note ...
 
-    Of a path into an object the last part counts, and where that is only the text of it (`answers.text`) the first.
+    Of a path into an object the last part counts, and where that is only the text of it (`answers.text`) the first. A
+    source or a type among notes (`meta.source`) is a note, too.
     """
     first, *_, last = [name, *name.split(".")]
-    found = _exactly(last)
-    return found | _exactly(first.split(".")[0]) if {"text", "content"} & found else found
+    found, outer = _exactly(last), _exactly(first.split(".")[0])
+    if "." in name and outer == {"note"} and "note" in found:
+        return outer
+    return found | outer if {"text", "content"} & found else found
 
 
 @lru_cache(maxsize=4096)

@@ -1,72 +1,36 @@
 """Every way in which a table could be read as something to learn from, by the names and the content of its columns."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
 
-from fitune.core.data.chats.speakers import role_of
-from fitune.core.data.chats.turns import speaker_of, turns_of
-from fitune.core.data.shapes.columns import FEW_VALUES, Column, words_in
+from fitune.core.data.chats.turns import turns_of
+from fitune.core.data.shapes.chat_readings import chats, unanswered
+from fitune.core.data.shapes.columns import FEW_VALUES, Column, filled, has_sentences, holds, words_in
 from fitune.core.data.shapes.names import plain, roles_of
+from fitune.core.data.shapes.shape import Reading
 
 CLOSE = 0.5
 """A second answer with this share of the words of the first makes it a close call which one is meant."""
 NO_WORDS = ("id", "path", "media")
 NO_QUESTION = (*NO_WORDS, "number", "date", "yes_no", "list", "object")
+BESIDE = 0.1
+"""Texts with less than this share of the words of the longest one are its titles and the like."""
 PAIRED = 6
-ANSWERED = 0.5
-"""Share of the chats that must hold an answer."""
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """One way to read the rows."""
-
-    format: str
-    columns: Mapping[str, str]
-    """Role -> column."""
-    sure: bool
-    why: str
-    others: tuple[Mapping[str, str], ...] = field(default=())
-    """Mappings that are as likely."""
+"""Of so many columns, those with most words are paired."""
+USERS = ("user", "username", "user_name", "user_id", "author_id", "author_name", "nickname")
+"""Columns that may hold the names or ids of those who speak."""
 
 
 def readings(table: Sequence[Column]) -> list[Reading]:
     """The ways that names or turns speak for, those for which most speaks first; empty if nothing does."""
-    return [*_chats(table), *_instances(table), *_pairs(table), *_summaries(table), *_segments(table)]
+    pairs = [each for each in _pairs(table) if not _stands_in_chats(each, table)]
+    return [*chats(table), *_instances(table), *pairs, *_summaries(table), *_segments(table)]
 
 
-def filled(table: Sequence[Column], role: str) -> list[Column]:
-    """The columns of which the name says this role, those that hold something; all of them if none does."""
-    named = [column for column in table if role in column.roles]
-    return [column for column in named if column.kind != "empty"] or named
-
-
-def _chats(table: Sequence[Column]) -> Iterator[Reading]:
-    for column in table:
-        if column.kind != "turns" or not _is_answered(column):
-            continue
-        first: Any = next((turn for value in column.values for turn in turns_of(value) or [] if speaker_of(turn)), {})
-        fmt = "sharegpt" if "from" in first else "messages"
-        sure = (column.style == "roles" or "chat" in column.roles) and (_is_begun(column) or not _asks(table))
-        yield Reading(fmt, {"messages": column.name}, sure, f"the column {column.name} holds chat turns.")
-
-
-def _is_answered(column: Column) -> bool:
-    """True if somebody else than the user speaks: an answer, or a speaker of a name that is not known."""
-    chats = [turns_of(value) or [] for value in column.values]
-    answered = [any(role_of(speaker_of(turn)) in ("assistant", None) for turn in chat) for chat in chats]
-    return sum(answered) >= ANSWERED * len(answered)
-
-
-def _is_begun(column: Column) -> bool:
-    """True if a user speaks in the first chats; else their question may stand in another column."""
-    chats = [turns_of(value) or [] for value in column.values]
-    return any(role_of(speaker_of(turn)) in ("user", None) for chat in chats for turn in chat)
-
-
-def _asks(table: Sequence[Column]) -> bool:
-    return any("question" in column.roles and column.kind == "text" for column in table)
+def _stands_in_chats(pair: Reading, table: Sequence[Column]) -> bool:
+    """True if chats in another column hold both the question and the answer of a pair."""
+    named = [column for column in table if column.name in pair.columns.values() and "context" not in column.roles]
+    found = [column for column in table if column.kind == "turns" and column.style == "roles"]
+    return any(all(each is not chat and holds(chat, each) for each in named) for chat in found)
 
 
 def _instances(table: Sequence[Column]) -> Iterator[Reading]:
@@ -79,13 +43,13 @@ def _instances(table: Sequence[Column]) -> Iterator[Reading]:
 def _pairs(table: Sequence[Column]) -> Iterator[Reading]:
     """A question, perhaps with a context, and an answer, all so named."""
     answers = filled(table, "answer")
-    asks = [column for column in filled(table, "question") if column not in answers] or _unanswered(table)
+    asks = [column for column in filled(table, "question") if column not in answers] or unanswered(table)
     asks = [column for column in asks if column.kind != "label" or "note" not in column.roles] or asks
     if not (answers and asks):
         return
     answer = max(answers, key=lambda column: (_is_leaf(column), column.words))
     asked = max(asks, key=lambda column: ("context" not in column.roles, column.words))
-    contexts = [each for each in filled(table, "context") if each not in (asked, *answers) and not _holds(each, asked)]
+    contexts = [each for each in filled(table, "context") if each not in (asked, *answers) and not holds(each, asked)]
     contexts = [each for each in contexts if each.kind != "turns"]
     context = max(contexts, key=lambda column: column.words, default=None)
     found = {"question": asked.name, "answer": answer.name}
@@ -101,12 +65,6 @@ def _pairs(table: Sequence[Column]) -> Iterator[Reading]:
         yield Reading(fmt, columns, sure, _why(asked, answer), tuple(others))
 
 
-def _holds(column: Column, other: Column) -> bool:
-    """True if each text of a column holds that of another in it: a whole prompt, written out."""
-    pairs = list(zip(column.values, other.values, strict=False))
-    return len(column.values) == len(other.values) and all(str(inner) in str(whole) for whole, inner in pairs)
-
-
 def _is_leaf(column: Column) -> bool:
     """True if this is text within an object (`answers.text`), or anything else but an object with such text."""
     return column.kind != "object"
@@ -116,18 +74,7 @@ def _may_ask(column: Column, has_context: bool) -> bool:
     """True if this looks like questions: text, and not a few single words again and again unless about a context."""
     if len(column.values) < FEW_VALUES:  # too few to doubt the name
         return True
-    return column.kind not in NO_QUESTION and (column.kind != "label" or has_context or _has_sentences(column))
-
-
-def _has_sentences(column: Column) -> bool:
-    return any(" " in str(value).strip() for value in column.values)
-
-
-def _unanswered(table: Sequence[Column]) -> list[Column]:
-    """Chats that end with a question: the answer stands in another column."""
-    return [
-        column for column in table if column.kind == "turns" and "chat" in column.roles and not _is_answered(column)
-    ]
+    return column.kind not in NO_QUESTION and (column.kind != "label" or has_context or has_sentences(column))
 
 
 def _may_answer(column: Column) -> bool:
@@ -210,8 +157,10 @@ def by_content(table: Sequence[Column]) -> list[Reading]:
         return [_labelled(whole, max(labels, key=lambda column: "label" in column.roles))]
     if plain_texts or len(texts) == 1:
         text = max(plain_texts or texts, key=lambda column: column.words)
-        has_sentences = any(" " in str(value) or not str(value).isascii() for value in text.values)
-        sure = len(texts) == 1 and has_sentences and (not text.hints or "text" in text.hints)
+        is_prose = any(" " in str(value) or not str(value).isascii() for value in text.values)
+        least = BESIDE * text.words if plain(text.name) == "text" else 0
+        is_alone = all(each is text or each.words < least for each in texts)
+        sure = is_alone and is_prose and (not text.hints or "text" in text.hints)
         sure = sure and not any(map(names_speakers, table))
         found, why = {"text": text.name}, f"{text.name} is taken as plain text."
         return [Reading("text", found, sure, why, tuple(pairs_of(texts)))]
@@ -245,12 +194,16 @@ def _may_label(column: Column) -> bool:
         return column.kind in ("label", "number", "yes_no", "list", "object")
     if column.hints & {"note", "role", "media"} or "." in column.name:
         return False
+    if column.kind in ("label", "yes_no") and len({str(value) for value in column.values}) < 2:
+        return False
     few = len({str(value) for value in column.values}) <= max(2, len(column.values) // 3)
     return column.kind in ("label", "yes_no", "object", "list") or (column.kind == "number" and few)
 
 
 def names_speakers(column: Column) -> bool:
-    """True if a column says who speaks, so that each row is a message: `sender`, `author.name`."""
+    """True if a column says who speaks, so that each row is a message: `sender`, `author.name`, or ids in `user`."""
+    if plain(column.name) in USERS and column.kind in ("label", "id") and len(set(map(str, column.values))) > 1:
+        return True
     first, dot, _ = column.name.partition(".")
     return "role" in roles_of(first) and (bool(dot) or "note" not in column.roles) and column.kind != "empty"
 
@@ -279,15 +232,3 @@ def pairs_of(texts: Sequence[Column]) -> list[Mapping[str, str]]:
 
 def _names_agree(asked: Column, answer: Column) -> bool:
     return "question" in asked.hints - answer.hints or "answer" in answer.hints - asked.hints
-
-
-def transcripts(table: Sequence[Column]) -> list[Reading]:
-    """Texts in which `Human:` and `Assistant:` speak in turn: a chat, if the user says so."""
-    texts = [column for column in table if column.kind == "text" and "text" not in column.roles]
-    spoken = [each for each in texts if all(isinstance(value, str) and turns_of(value) for value in each.values)]
-    why = "texts in which a user and an assistant speak in turn."
-    return [replace(_chat(column), why=f"the column {column.name} holds {why}") for column in spoken]
-
-
-def _chat(column: Column) -> Reading:
-    return Reading("messages", {"messages": column.name}, False, "", ({"text": column.name},))

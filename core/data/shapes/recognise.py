@@ -3,11 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from fitune.core.data.shapes.chat_readings import transcripts
 from fitune.core.data.shapes.chosen import mapped, named
 from fitune.core.data.shapes.columns import Column, columns_of, table_of
 from fitune.core.data.shapes.kinds.special import special
-from fitune.core.data.shapes.readings import Reading, by_content, readings, transcripts
-from fitune.core.data.shapes.shape import Shape, as_toml
+from fitune.core.data.shapes.readings import by_content, readings
+from fitune.core.data.shapes.shape import Reading, Shape, as_toml
 from fitune.core.data.shapes.unknown import unknown
 from fitune.core.data.shapes.unseen import is_repeated, unseen_columns, used_columns, words_of
 from fitune.core.data.values import Row, cell

@@ -1,7 +1,7 @@
 """The reading of a source's rows: the format, the columns, and how sure that is."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import orjson
 
@@ -22,6 +22,19 @@ NEEDED = {
     "text": ("text",),
 }
 """The columns a format can't do without."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One way to read the rows."""
+
+    format: str
+    columns: Mapping[str, str]
+    """Role -> column."""
+    sure: bool
+    why: str
+    others: tuple[Mapping[str, str], ...] = field(default=())
+    """Mappings that are as likely."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,9 +55,10 @@ def _no_answers(table: Sequence[Column]) -> Problem | None:
         if all(map(role_of, speakers)) and "assistant" not in map(role_of, speakers):
             speak = "speaks" if len(speakers) == 1 else "speak"
             text = f"its chats have no answer of an assistant: only {names} {speak}."
-            return Problem(
-                f"column {column.name}", text, "There is nothing to learn in them: add the answers as turns."
-            )
+            fix = "There is nothing to learn in them: add the answers as turns."
+            if "system" in map(role_of, speakers[1:]):
+                fix = f"If it is {speakers[-1]} who answers, call it assistant."
+            return Problem(f"column {column.name}", text, fix)
         if not all(map(role_of, speakers)):
             text = f"its chats are between {names}, and nobody is known to be the assistant."
             return Problem(f"column {column.name}", text, "Call the speakers user and assistant.")
@@ -67,8 +68,10 @@ def _no_answers(table: Sequence[Column]) -> Problem | None:
 def _no_known_names(table: Sequence[Column]) -> Problem:
     by_words = sorted(table, key=lambda column: -column.words)
     names = [f"{each.name} ({LOOKS[each.kind]})" if each.kind in LOOKS else each.name for each in by_words]
-    return Problem(
-        "data.columns",
-        f"fitune can't tell what to learn from the columns {', '.join(names[:COLUMNS_SHOWN])}.",
-        'Say it in the recipe: columns = {prompt = "YOUR_COLUMN", completion = "YOUR_COLUMN"}.',
-    )
+    text = f"fitune can't tell what to learn from the columns {', '.join(names[:COLUMNS_SHOWN])}."
+    fix = 'Say it in the recipe: columns = {prompt = "YOUR_COLUMN", completion = "YOUR_COLUMN"}.'
+    if not any(column.kind in ("text", "turns") for column in table):
+        fix = (
+            'Write a row as {"question": ..., "answer": ...} or {"messages": [...]}; fitune data --template shows how.'
+        )
+    return Problem("data.columns", text, fix)

@@ -40,7 +40,8 @@ def is_repeated(rows: Sequence[Row], column: Column, columns: Mapping[str, str])
         used = [each for each in used if " " in each] or used  # a single word, such as a speaker's role, says little
         if text and used:
             compared += 1
-            same += text in " ".join(used) or all(each in text for each in used)
+            says_it_all = any(" " in each for each in used) and all(each in text for each in used)
+            same += says_it_all or text in " ".join(used)
     return same > MOST * compared
 
 

@@ -5,10 +5,9 @@ from collections.abc import Mapping, Sequence
 
 from fitune.core.data.chats.speakers import role_of
 from fitune.core.data.chats.turns import speaker_of, turns_of
-from fitune.core.data.shapes.columns import Column
+from fitune.core.data.shapes.columns import Column, filled, has_sentences
 from fitune.core.data.shapes.names import hinted_roles, plain, roles_of
-from fitune.core.data.shapes.readings import Reading, filled
-from fitune.core.data.shapes.shape import Shape, as_toml
+from fitune.core.data.shapes.shape import Reading, Shape, as_toml
 from fitune.core.errors import Problem
 
 NUMBERED = re.compile(r"^(.*?)_?(?:[abwl]|\d+|one|two)$")
@@ -39,7 +38,10 @@ NO = {
     "thumbs_down",
     "dislike",
     "negative",
+    "reject",
     "rejected",
+    "fail",
+    "failed",
     "incorrect",
     "not helpful",
     "unhelpful",
@@ -58,7 +60,7 @@ def _preference(table: Sequence[Column]) -> Shape | None:
     if rejected is None:
         return None
     chosen = next((column for column in _named(table, "chosen") if _is_words(column) and column is not rejected), None)
-    if chosen is None and "rejected" not in rejected.roles:
+    if chosen is None and not ("rejected" in rejected.roles or "answer" in rejected.hints):
         return None  # a word such as `bad` in its name is not enough
     if chosen is None:
         answers = [each for each in (*filled(table, "answer"), *filled(table, "chat")) if _is_words(each)]
@@ -70,7 +72,8 @@ def _preference(table: Sequence[Column]) -> Shape | None:
 
 def _named(table: Sequence[Column], role: str) -> list[Column]:
     """The columns of a name for this role; else those with a word for it in their names: `good answer`, 好回答."""
-    return filled(table, role) or [each for each in table if role in each.hints and each.kind in ("text", "turns")]
+    hinted = [each for each in table if role in each.hints and each.kind in ("text", "turns", "label")]
+    return filled(table, role) or [each for each in hinted if each.kind != "label" or has_sentences(each)]
 
 
 def _is_words(column: Column) -> bool:
@@ -98,8 +101,12 @@ def _good_answers(table: Sequence[Column], chosen: Column) -> Mapping[str, str]:
         return {"messages": chosen.name}
     asks = [each for each in (*filled(table, "question"), *filled(table, "chat")) if each is not chosen and each.values]
     asks = [column for column in asks if column.kind in ("text", "turns", "list", "label")]
-    if not asks:
-        return {"messages" if chosen.kind == "turns" else "text": chosen.name}
+    if not asks and chosen.kind == "turns":
+        return {"messages": chosen.name}
+    others = [each for each in table if each.kind == "text" and not {"chosen", "rejected"} & each.hints]
+    if not (asks or others):
+        return {"text": chosen.name}
+    asks = asks or [max(others, key=lambda column: column.words)]
     asked = max(asks, key=lambda column: ("context" not in column.roles, column.words))
     contexts = [each for each in filled(table, "context") if each not in (asked, chosen) and each.values]
     if contexts:

@@ -6,11 +6,13 @@ from fitune.core.data.chats.speakers import role_of
 from fitune.core.data.shapes.columns import Column
 from fitune.core.data.shapes.kinds.compared import compared
 from fitune.core.data.shapes.names import plain
-from fitune.core.data.shapes.readings import Reading, names_speakers
-from fitune.core.data.shapes.shape import Shape, as_toml
+from fitune.core.data.shapes.readings import names_speakers
+from fitune.core.data.shapes.shape import Reading, Shape, as_toml
 from fitune.core.errors import Problem
 
 MOST = 0.6
+SAY_WHO = ("is_user", "is_human", "from_user", "is_bot", "inbound")
+"""Columns of true and false that say who speaks."""
 
 
 def special(table: Sequence[Column], best: Reading | None) -> Shape | None:
@@ -39,10 +41,13 @@ def _is_media(column: Column) -> bool:
 
 def _messages(table: Sequence[Column], best: Reading | None) -> Shape | None:
     """Chats of which each row holds a single message: put together by their conversation, where the user says so."""
-    roles = [column for column in table if "role" in column.roles and _are_speakers(column)]
+    roles = [column for column in table if "role" in column.roles and _are_speakers(column) and "." not in column.name]
     contents = [column for column in table if "content" in column.roles and column.kind == "text"]
     if not contents or not (roles or best is None):
         return None
+    if flag := next((each for each in table if plain(each.name) in SAY_WHO and each.kind == "yes_no"), None):
+        why = f"each row is a single message of a chat: {flag.name} says if the user speaks"
+        return _single_messages(f"{why}, and no answer stands beside its question.", contents[0])
     if not roles:
         return _unknown_speakers(table, contents[0])
     found = {"role": roles[0].name, "content": contents[0].name}
@@ -57,7 +62,7 @@ def _messages(table: Sequence[Column], best: Reading | None) -> Shape | None:
 
 def _unknown_speakers(table: Sequence[Column], content: Column) -> Shape | None:
     """Messages of people, of whom nobody is known to be the assistant."""
-    speakers = next((each for each in table if names_speakers(each) and each.kind in ("label", "text")), None)
+    speakers = next((each for each in table if names_speakers(each) and each.kind in ("label", "text", "id")), None)
     if speakers is None or speakers is content:
         return None
     names = ", ".join(list(dict.fromkeys(map(str, speakers.values)))[:2])
