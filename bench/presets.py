@@ -19,7 +19,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from bench import vram
 from bench.fits import Disturbed, measured, only_free, write_rows
-from fitune.core.forecast.plans.ways_out import CARD_FREE_SHARE
+from fitune.core.machine import CARD_FREE_SHARE
 from fitune.core.recipe import presets
 from fitune.core.recipe.load import to_toml
 from fitune.core.recipe.presets import Preset

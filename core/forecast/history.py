@@ -89,16 +89,18 @@ class History:
             total = min(total, max(needed, found.free_bytes - DRIVER_BYTES))
         spread = _spread(ratios, factor, MEMORY_SPREAD) * total
         doubt = round(min(found.uncertainty_bytes * factor, spread))
+        verdict = "over" if found.refused else verdict_of(needed, doubt, found.free_bytes)
+        high = max(total, round(min(found.high_bytes * factor, total + spread)))
         why = f"corrected by {factor - 1:+.1%} from {_runs(alike)} on this {_kind(alike)}"
         part = BudgetPart(CORRECTION, total - found.total_bytes, why)
         return replace(
             found,
             total_bytes=total,
             low_bytes=min(total, round(max(found.low_bytes * factor, total - spread))),
-            high_bytes=max(total, round(min(found.high_bytes * factor, total + spread))),
+            high_bytes=min(high, found.free_bytes) if verdict == "fits" else high,
             needed_bytes=needed,
             uncertainty_bytes=doubt,
-            verdict="over" if found.refused else verdict_of(needed, doubt, found.free_bytes),
+            verdict=verdict,
             parts=(*found.parts, part) if part.bytes else found.parts,
         )
 

@@ -2,11 +2,12 @@
 
 from fitune.core.machine.attention import OLDEST_CAPABILITY, Kernel, install_sentence, missing_kernels
 from fitune.core.machine.gpu import Gpu, GpuSample
-from fitune.core.machine.host import Machine, choose_backend, grows_in_place, pick_gpu, planned
+from fitune.core.machine.host import CARD_FREE_SHARE, Machine, choose_backend, grows_in_place, pick_gpu, planned
 from fitune.core.machine.packages import add_training_stack, installer, pins, require_training_stack, requirements
 from fitune.core.machine.several import pick_gpus
 
 __all__ = [
+    "CARD_FREE_SHARE",
     "OLDEST_CAPABILITY",
     "Gpu",
     "GpuSample",

@@ -20,6 +20,8 @@ __all__ = [
     "Gpu", "GpuProcess", "GpuSample", "GpuState", "Machine",
     "choose_backend", "describe", "detect", "grows_in_place", "pick_gpu", "planned", "sample",
 ]  # fmt: skip
+CARD_FREE_SHARE = 0.95
+"""The share of its memory that an idle card has free, about: the driver takes the rest."""
 STACK = (
     "torch", "unsloth", "unsloth_zoo", "trl", "transformers", "peft", "bitsandbytes", "datasets", "accelerate",
     "huggingface_hub", "textual",
@@ -83,9 +85,9 @@ def detect(runs_dir: Path | None = None) -> Machine:
 
 def planned(card_bytes: int) -> Machine:
     """A machine that is not here, with one idle card of that size on which Unsloth works; its RAM and disk are not
-    known."""
-    name = f"a planned {round(card_bytes / GIB, 1):g} GiB card"
-    card = Gpu(0, "planned", name, card_bytes, card_bytes, 0, compute_capability=(8, 0))
+    known. As on the box of a card, its GB are GiB."""
+    name, free_bytes = f"a planned {round(card_bytes / GIB, 1):g} GB card", round(card_bytes * CARD_FREE_SHARE)
+    card = Gpu(0, "planned", name, card_bytes, free_bytes, 0, compute_capability=(8, 0))
     return Machine(gpus=(card,), gpu_state="ok", versions={"unsloth": "planned"})
 
 

@@ -87,9 +87,10 @@ class Budget:
     needed_bytes: int
     """The total with the smallest slack that torch can work with."""
     uncertainty_bytes: int
-    """Bytes by which the terms derived for this recipe may be too low."""
+    """Bytes by which the terms may be too low, but for slack, which shrinks where a card is full."""
     verdict: Literal["fits", "tight", "over"]
-    """tight: `needed_bytes` is below the limit, but not with the uncertainty and the safety margin."""
+    """tight: `needed_bytes` is below the limit, but not with the uncertainty and the safety margin. Where it fits,
+    `high_bytes` is not above the limit."""
     parts: tuple[BudgetPart, ...]
     moment: str
     """The moment of the peak."""
@@ -113,7 +114,8 @@ def estimate(
     outside_bytes = context.bytes + links.bytes
     plan = offload.plan_offloading(plan, outside_bytes)
     moment, terms = max(_moments(plan, outside_bytes), key=lambda held: sum(term.bytes for term in held[1]))
-    limit, uncertainty = _limit(recipe, card), sum(term.more for term in terms)
+    limit = _limit(recipe, card)
+    uncertainty = sum(term.more for term in (*terms, context, links))
     slack = _slack(plan, moment, terms, limit - DRIVER_BYTES - outside_bytes if limit else None)
     kept = [term for term in (*terms, slack, context, links) if term.bytes]
     total = sum(term.bytes for term in kept)

@@ -77,7 +77,7 @@ def obstacles(draft: Draft, weights: Weights | None = None) -> list[str]:
     known = [*(draft.report.problems if draft.report else ()), *(findings(found, recipe(draft)) if found else ())]
     said += [str(each.problem) for each in known if each.severity == "stop"]
     if draft.card_gib is not None:
-        plan = f"This is a plan for a card of {draft.card_gib:g} GiB."
+        plan = f"This is a plan for a card of {draft.card_gib:g} GB."
         said.append(f"{plan} To start, choose this machine again at the presets.")
     elif (forecast := forecast_draft(draft)).verdict == "over":
         said.append(forecast.said)

@@ -6,6 +6,7 @@ from typing import Any
 
 from fitune.core.forecast.plans.candidates import Rejected, SearchSpace
 from fitune.core.forecast.plans.search import best_plan, least_short, longest_rows
+from fitune.core.machine import CARD_FREE_SHARE
 from fitune.core.memory import Card
 from fitune.core.recipe import changed, find_contradictions
 from fitune.core.units import GIB
@@ -13,8 +14,6 @@ from fitune.core.units import GIB
 LOWEST_RANK = 4
 CARDS_GIB = (6, 8, 10, 12, 16, 20, 24, 32, 40, 48, 64, 80, 96, 141, 180)
 """Sizes of cards that are sold."""
-CARD_FREE_SHARE = 0.95
-"""The share of its memory that an idle card has free, about."""
 
 
 def ways_out(space: SearchSpace) -> Iterator[Rejected]:
@@ -36,7 +35,7 @@ def ways_out(space: SearchSpace) -> Iterator[Rejected]:
         rank //= 2
     for there, said in ((space, "As it is"), (packed, "In 4 bits"))[: 1 + can_pack]:
         if there.site.card and (size_gib := _card_that_would_do(there)):
-            yield _way_out({}, f"{said}, an idle card of {size_gib} GiB would do.")
+            yield _way_out({}, f"{said}, an idle card of {size_gib} GB would do.")
     yield _way_out({}, "A smaller model takes less of everything.")
 
 

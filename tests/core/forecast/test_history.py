@@ -33,6 +33,21 @@ def known(*ratios: float) -> History:
     return History(tuple(runs))
 
 
+@pytest.mark.parametrize("ratios", [(), (1.0,), (1.02,) * 3, (1.25,), (0.96,) * 3])
+@pytest.mark.parametrize("backend", ["unsloth", "trl"])
+def test_where_it_fits_its_range_ends_below_what_is_free(ratios: tuple[float, ...], backend: str) -> None:
+    plan, seen = recipe(train__backend=backend, train__checkpointing="on"), set()
+    for tenths in range(60, 160):
+        card = replace(H100, total_bytes=tenths * GIB // 10, free_bytes=tenths * GIB // 10)
+        found = known(*ratios).corrected_budget(estimate(LLAMA_8B, plan, card))
+        seen.add(found.verdict)
+        if found.verdict == "fits":
+            assert found.low_bytes <= found.total_bytes <= found.high_bytes <= found.free_bytes
+        if found.total_bytes > found.free_bytes:
+            assert found.verdict == "over"
+    assert seen == {"fits", "tight", "over"}
+
+
 # --- the file ------------------------------------------------------------------------------------------------------
 
 

@@ -8,8 +8,7 @@ import pytest
 
 from fitune.core.errors import UserError
 from fitune.core.forecast.forecast import host_ram_bytes
-from fitune.core.forecast.plans.ways_out import CARD_FREE_SHARE
-from fitune.core.machine import Gpu, choose_backend
+from fitune.core.machine import CARD_FREE_SHARE, Gpu, choose_backend
 from fitune.core.memory.budget import Card, estimate
 from fitune.core.memory.shapes import load
 from fitune.core.recipe import changed, presets, presets_dir

@@ -373,7 +373,7 @@ async def test_another_card_is_planned_for_with_one_key_but_not_started_on(at_st
         app.screen.query_one(Input).value = "24 GB"
         await pilot.press("enter")
         await settle(pilot)
-        assert "a planned 24 GiB card" in " ".join(app.shown().split())
+        assert "a planned 24 GB card" in " ".join(app.shown().split())
         assert app.step.draft.card_gib == 24
 
 
