@@ -20,7 +20,7 @@ from textual.widgets import Static
 from fitune.core import runs
 from fitune.core.diagnose import redact
 from fitune.core.errors import ExitCode
-from fitune.core.files import write_atomically
+from fitune.core.files import read_file, write_atomically
 from fitune.core.runs import Run
 from fitune.tui import terminal
 from fitune.tui.keys import settled, takes_keys
@@ -37,6 +37,8 @@ SCREEN_LOOK_S = 0.01
 COMMANDS = {"rename": "Rename", "copy": "Copy command", "help": "Help"}
 """What the palette calls actions whose key has no name, or a shorter one, in the line of keys."""
 NO_COMMANDS = ("quit", "command_palette")
+THEME_FILE = "theme"
+"""In fitune's home: the name of the theme that was chosen."""
 THEME = Theme(
     "fitune", primary="#6fb3d2", secondary="#8a9ba8", accent="#6fb3d2", foreground="#d5dbe0", background="#14181c",
     surface="#1b2126", panel="#222a30", success="#7fb685", warning="#d9b45b", error="#e07a6b", dark=True,
@@ -48,7 +50,7 @@ class FituneApp(App[int]):
 
     TITLE = "fitune"
     CSS_PATH = Path(__file__).with_name("app.tcss")
-    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (80, "-wide")]  # noqa: RUF012 - Textual's way
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (80, "-wide"), (120, "-broad")]  # noqa: RUF012 - Textual's way
     VERTICAL_BREAKPOINTS = [(0, "-short"), (24, "-tall"), (36, "-roomy")]  # noqa: RUF012
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding(",".join(QUIT_KEYS), "quit", "Quit", key_display="^c", priority=True, system=True)
@@ -67,7 +69,7 @@ class FituneApp(App[int]):
         self.first_step: Step | None = None
         self.set_class(plain_glyphs, "-plain-glyphs")
         self.register_theme(THEME)
-        self.theme = "fitune"
+        self.theme = kept if (kept := kept_theme()) in self.available_themes else "fitune"
         self.animation_level = "none"  # each frame of one goes over the wire
         self.typed: asyncio.Queue[events.Key | events.Paste] = asyncio.Queue()
 
@@ -77,6 +79,7 @@ class FituneApp(App[int]):
     def on_mount(self) -> None:
         terminal.exit_on_signals(self)
         self.hand_out_keys()
+        self.theme_changed_signal.subscribe(self, self.keep_theme)
         if self.alone:
             self.push_screen(self.alone, lambda _: self.exit(0))
         elif self.watched is None:
@@ -125,6 +128,14 @@ class FituneApp(App[int]):
         self.watched, self.first_step = None, None
         self.walk()
 
+    def keep_theme(self, theme: Theme) -> None:
+        """Keep the chosen theme for the next start."""
+        try:
+            runs.home().mkdir(mode=0o700, parents=True, exist_ok=True)
+            write_atomically(runs.home() / THEME_FILE, theme.name.encode())
+        except OSError as error:
+            self.notify(f"The theme can't be kept: {error.strerror}.", markup=False)
+
     async def action_quit(self) -> None:
         """Leave; a screen with something to lose asks first, also from below a page of help or a question."""
         if isinstance(self.screen, ConfirmDialog):
@@ -163,6 +174,14 @@ class FituneApp(App[int]):
         else:
             yield SystemCommand("Keys", "Show the keys of this screen", self.action_show_help_panel)
         yield SystemCommand("Quit", "Leave; a training goes on by itself", self.action_quit)
+
+
+def kept_theme() -> str:
+    """The name of the theme that was chosen last; empty if none was, or it can't be read."""
+    try:
+        return read_file(runs.home() / THEME_FILE).decode(errors="replace").strip()
+    except OSError:
+        return ""
 
 
 def run_wizard(answers: Mapping[str, Any] | None = None, plain_glyphs: bool = False) -> int:

@@ -13,17 +13,17 @@ SLOW_TOKENS_PER_S = 100
 def rank(preset: Preset, found: Forecast | None) -> tuple[int, float, bool, float]:
     """A sort key, the best preset lowest: those made for a card of this size or less, the largest first, of one size
     those that were measured, and of these the quickest; then those that ask for host RAM too; then others that fit;
-    then the slow ones; then the rest. Without a card the smallest comes first, as a processor is too slow for the
-    others.
+    then the slow ones; then those that may fit with luck; then the rest. Without a card the smallest of those that fit
+    comes first, as a processor is too slow for the others.
     """
     new = not preset.evidence
     if found is None:
-        return 4, preset.card_gib, new, 0.0
+        return 5, preset.card_gib, new, 0.0
     card, pace = found.site.card, found.pace
+    if found.verdict != "fits":
+        return 4 + (found.verdict == "over"), preset.card_gib, new, pace.flops_per_token
     if card is None:
         return 0, preset.card_gib, new, 0.0
-    if found.verdict != "fits":
-        return 4, preset.card_gib, new, pace.flops_per_token
     if pace.tokens_per_s is not None and pace.tokens_per_s < SLOW_TOKENS_PER_S:
         return 3, preset.card_gib, new, pace.flops_per_token
     if preset.card_gib > card.total_bytes / GIB * SIZE_LEEWAY:

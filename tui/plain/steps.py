@@ -31,12 +31,12 @@ from fitune.tui.wizard.forecast_text import (
     forecast_draft,
     known_shape,
     learn,
-    remedy_text,
     ways_out,
     with_plan,
     with_remedy,
     without_plan,
 )
+from fitune.tui.wizard.memory.remedy_text import remedy_text
 from fitune.tui.wizard.models.weights import ask, look
 from fitune.tui.wizard.options import card_gib_of, kept_changes, machine_lines, preset_choices, start_choices
 from fitune.tui.wizard.review_text import command_line, lines, obstacles, push_words, write_recipe

@@ -1,5 +1,6 @@
 """Text for a terminal, without widgets: cleaning of foreign text, numbers with units, tables, help pages."""
 
+from fitune.tui.text.budget_items import BudgetItem, items, totals
 from fitune.tui.text.clean import as_ascii_json, clean, encodable, log_line, safe, shows_unicode
 from fitune.tui.text.format import (
     UNKNOWN,
@@ -14,12 +15,14 @@ from fitune.tui.text.format import (
     rate,
     size,
     table,
+    tenths,
     wrapped,
 )
 from fitune.tui.text.training_time import training_time
 
 __all__ = [
     "UNKNOWN",
+    "BudgetItem",
     "as_ascii_json",
     "clean",
     "clock",
@@ -29,6 +32,7 @@ __all__ = [
     "exponent",
     "gib",
     "hanging",
+    "items",
     "log_line",
     "number",
     "percent",
@@ -37,6 +41,8 @@ __all__ = [
     "shows_unicode",
     "size",
     "table",
+    "tenths",
+    "totals",
     "training_time",
     "wrapped",
 ]

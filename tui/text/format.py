@@ -20,6 +20,11 @@ def gib(size_bytes: float | None, digits: int = 1) -> str:
     return UNKNOWN if size_bytes is None else f"{size_bytes / GIB:.{digits}f} GiB"
 
 
+def tenths(size_bytes: float | None) -> str:
+    """Bytes as `7.6 GiB`, too few for that as `<0.1 GiB`: a forecast knows no more."""
+    return "<0.1 GiB" if size_bytes is not None and 0 < size_bytes < GIB / 20 else gib(size_bytes)
+
+
 def size(size_bytes: float | None) -> str:
     """Bytes in the unit that suits them: `98.2 MiB`, `512 B`."""
     if size_bytes is None:

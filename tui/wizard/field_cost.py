@@ -4,7 +4,7 @@ from fitune.core.data import Report, eval_fraction, look_rows
 from fitune.core.forecast import Amount, Duration
 from fitune.core.recipe import Recipe
 from fitune.core.tokens import steps_of
-from fitune.tui.text import duration, size
+from fitune.tui.text import duration, tenths
 from fitune.tui.wizard.draft import Draft, base_value, set_field, shown
 from fitune.tui.wizard.fields import Field, problem, text_of
 from fitune.tui.wizard.forecast_text import DraftForecast, forecast_draft
@@ -14,21 +14,23 @@ CHARS_PER_TOKEN = 4
 
 
 def field_cost(draft: Draft, field: Field, forecast: DraftForecast) -> str:
-    """The cost of a field: its value against the preset's where it was edited, else that of the next value."""
+    """The cost of a field: its value against the preset's where it was edited, else what others would save or cost;
+    empty where nothing changes."""
     if forecast.budget is None or problem(field, shown(draft, field.name)):
         return ""
     if field.name in draft.edits:
         base = text_of(base_value(draft, field.name))
         before = forecast_draft(set_field(draft, field.name, base))
-        return f"Instead of {base or 'nothing'}: {_change(before, forecast, draft.report)}." if before.budget else ""
+        change = _change(before, forecast, draft.report)
+        return f"Instead of {base or 'none'}: {change}." if change else ""
     if field.kind in ("text", "list"):
         return ""
     said = []
     for text in _alternatives(field, shown(draft, field.name)):
         other = forecast_draft(set_field(draft, field.name, text))
-        if other.budget is not None and other.budget.total_bytes != forecast.budget.total_bytes:
-            said.append(f"{text}: {_change(forecast, other, draft.report)}")
-    return f"Would cost: {'; '.join(said)}." if said else ""
+        if change := _change(forecast, other, draft.report):
+            said.append(f"{text}: {change}")
+    return f"{'; '.join(said)}." if said else ""
 
 
 def time_of(forecast: DraftForecast, report: Report | None) -> Duration | None:
@@ -59,25 +61,23 @@ def _guessed_amount(report: Report, asked: Recipe) -> Amount | None:
     return Amount(steps, steps * batch * row_tokens, source_tokens, looked_at, looked_at * row_tokens)
 
 
-def signed(size_bytes: int) -> str:
-    """A change of memory: `+84.0 MiB`, `no memory`."""
-    return "no memory" if not size_bytes else f"{'+' if size_bytes > 0 else '-'}{size(abs(size_bytes))}"
-
-
 def _change(before: DraftForecast, now: DraftForecast, report: Report | None) -> str:
+    """`costs 0.8 GiB, 12 min 05 s shorter`; empty where neither memory nor time changes."""
     if before.budget is None or now.budget is None:
         return ""
-    return signed(now.budget.total_bytes - before.budget.total_bytes) + _time_change(before, now, report)
+    more_bytes = now.budget.total_bytes - before.budget.total_bytes
+    memory = f"{'costs' if more_bytes > 0 else 'saves'} {tenths(abs(more_bytes))}" if more_bytes else ""
+    return ", ".join(part for part in (memory, _time_change(before, now, report)) if part)
 
 
 def _time_change(before: DraftForecast, now: DraftForecast, report: Report | None) -> str:
-    """`, 12 min 05 s longer`, or without rows `, 12 % slower`; empty if the pace is unknown or changes by under 1 %."""
+    """`12 min 05 s longer`, or without rows `12% slower`; empty if the pace is unknown or changes by under 1 %."""
     took_s, takes_s = _training_s(before, report), _training_s(now, report)
     if not took_s or not takes_s or abs(takes_s / took_s - 1) < 0.01:
         return ""
     if report is None or not report.rows:
-        return f", {abs(took_s / takes_s - 1):.0%} {'slower' if takes_s > took_s else 'faster'}"
-    return f", {duration(abs(takes_s - took_s))} {'longer' if takes_s > took_s else 'shorter'}"
+        return f"{abs(took_s / takes_s - 1):.0%} {'slower' if takes_s > took_s else 'faster'}"
+    return f"{duration(abs(takes_s - took_s))} {'longer' if takes_s > took_s else 'shorter'}"
 
 
 def _training_s(forecast: DraftForecast, report: Report | None) -> float | None:
@@ -89,7 +89,9 @@ def _training_s(forecast: DraftForecast, report: Report | None) -> float | None:
 
 
 def _alternatives(field: Field, text: str) -> tuple[str, ...]:
-    """Values beside this one: the double of a number, the other choices (three at most)."""
+    """Values beside this one: half and double of a number, as far as they are allowed; the other choices (three at
+    most)."""
     if field.kind == "whole" and text.isdecimal():
-        return (str(int(text) * 2),)
+        beside = dict.fromkeys((str(int(text) // 2), str(int(text) * 2)))
+        return tuple(each for each in beside if each != text and not problem(field, each))
     return tuple(choice for choice in field.choices if choice != text)[:3] if field.kind == "choice" else ()

@@ -1,33 +1,25 @@
 """The forecast of a draft in words, for the panel beside each step: what it needs, or why nothing can be said yet."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from fitune.core import runs
-from fitune.core.errors import BadInput, UserError
+from fitune.core.errors import BadInput, Problem, UserError
 from fitune.core.forecast import CORRECTION, Forecast, Pace, Remedy, fit, forecast, remedies, resolve, site_of
 from fitune.core.machine import Machine, planned
-from fitune.core.memory import Budget, BudgetPart, Shape, config_json, shapes
+from fitune.core.memory import Budget, Shape, config_json, shapes
 from fitune.core.tokens import Workload, lengths_note
 from fitune.core.units import GIB
-from fitune.tui.text import count, gib, rate, size
+from fitune.tui.text import count, gib, rate, tenths
 from fitune.tui.wizard.draft import UNCHOSEN, Draft, Plan, origin, prepared, recipe, set_field
 from fitune.tui.wizard.fields import text_of
+from fitune.tui.wizard.memory.words import changes_text
 
 Verdict = Literal["fits", "tight", "over", "unknown"]
 WORDS: Mapping[Verdict, str] = {"fits": "OK", "tight": "WARN", "over": "ERROR", "unknown": "?"}
 """Said beside every colour."""
 COLOURS: Mapping[Verdict, str] = {"fits": "$success", "tight": "$warning", "over": "$error", "unknown": "$text-muted"}
-GROUPS: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("model", ("layer weights", "experts", "embeddings and head", "image tower", "layer slots")),
-    ("adapter", ("LoRA weights", "trained embeddings", "LoRA gradients", "optimizer states", "optimizer scratch")),
-    (
-        "rows at work",
-        ("layer inputs", "activations kept", "layer backward", "loss", "logits", "dequantization", "DoRA", "loading"),
-    ),
-)
-"""The budget's parts, gathered so that a person can follow them; what is named nowhere is overhead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +30,8 @@ class DraftForecast:
     """The card, or this machine: foreign text."""
     known: Forecast | None = None
     unknown_why: str = ""
+    wrong: Mapping[str, str] = field(default_factory=dict)
+    """Field name -> why its value can't be had on this card: foreign text."""
 
     @property
     def verdict(self) -> Verdict:
@@ -76,10 +70,10 @@ class DraftForecast:
             return "It is not known how much memory is free."
         spare_bytes = self.free_bytes - budget.total_bytes
         if budget.refused and spare_bytes >= 0:
-            return "Unsloth would not load it: auto finds no room. Give offload_layers a number."
+            return "Unsloth would not load it: auto finds no room. Give train.offload_layers a number."
         if budget.verdict == "over":
-            return f"{size(-spare_bytes)} short: won't fit."
-        spare = f"{size(max(0, spare_bytes))} to spare"
+            return f"{tenths(-spare_bytes)} short: won't fit."
+        spare = f"{tenths(max(0, spare_bytes))} to spare"
         return f"It may fit: {spare}, with luck." if budget.verdict == "tight" else f"It fits: {spare}."
 
     @property
@@ -91,30 +85,40 @@ class DraftForecast:
         if self.budget.refused and spare_bytes >= 0:
             return "auto finds no room"
         if spare_bytes < 0:
-            return f"{gib(-spare_bytes)} short"
+            return f"{tenths(-spare_bytes)} short"
         lacking = [each.of for each in self.known.shortages if each.of in ("host RAM", "disk")]
-        return f"too little {lacking[0]}" if lacking else f"{gib(spare_bytes)} to spare"
+        return f"too little {lacking[0]}" if lacking else f"{tenths(spare_bytes)} to spare"
 
 
 def forecast_draft(draft: Draft) -> DraftForecast:
     """The forecast of a draft, without slow IO: a model that fitune doesn't ship has to be learned first."""
+    machine = planned_machine(draft)
+    name = machine.gpus[0].name if draft.card_gib is not None and machine else "this machine"
     try:
         asked = recipe(set_field(draft, "data.source", UNCHOSEN))  # a source that is gone is another step's trouble
-    except BadInput:
-        return DraftForecast("this machine", unknown_why="A setting is wrong. Fix it to see the memory.")
+    except BadInput as error:
+        told = " ".join(_sentence(each) for each in error.problems)
+        return DraftForecast(name, unknown_why=f"A setting is wrong: fix it to see the memory. {told}")
     try:
         shape = known_shape(asked.model.id, asked.model.revision)
-        machine = planned_machine(draft)
         if machine is None:
-            return DraftForecast("this machine", unknown_why="Still looking at this machine.")
+            return DraftForecast(name, unknown_why="Still looking at this machine.")
         resolved = resolve(asked, machine)
         name = resolved.gpu.name if resolved.gpu else "this machine"
         if shape is None:
             return DraftForecast(name, unknown_why=f"The size of {asked.model.id} is not known yet.")
         site = site_of(resolved, machine, runs.home(asked.run.home))
         return DraftForecast(name, forecast(shape, resolved.recipe, site, prepared(draft)))
+    except BadInput as error:  # a contradiction with what this card can do
+        wrong = {each.where: f"{each.text} {each.fix}".strip() for each in error.problems}
+        return DraftForecast(name, unknown_why=" ".join(_sentence(each) for each in error.problems), wrong=wrong)
     except UserError as error:
-        return DraftForecast("this machine", unknown_why=error.message)
+        return DraftForecast(name, unknown_why=error.message)
+
+
+def _sentence(problem: Problem) -> str:
+    """A problem as a sentence that begins with its field's name."""
+    return str(problem).removeprefix(": ").replace(": ", " ", 1)
 
 
 def ways_out(forecast: DraftForecast) -> list[Remedy]:
@@ -173,16 +177,6 @@ def without_plan(draft: Draft) -> Draft:
     return draft if draft.plan is None else replace(draft, edits=draft.plan.before, plan=Plan(draft.plan.before, ""))
 
 
-def remedy_text(remedy: Remedy) -> str:
-    """A remedy in one line: `micro_batch 1, grad_accum 8: saves 1.2 GiB`."""
-    return f"{changes_text(remedy.set)}: saves {size(remedy.saves_bytes)}"
-
-
-def changes_text(changes: Mapping[str, Any]) -> str:
-    """Settings in short: `micro_batch 1, grad_accum 8`."""
-    return ", ".join(f"{name.partition('.')[2]} {text_of(value) or 'none'}" for name, value in changes.items())
-
-
 def with_remedy(draft: Draft, remedy: Remedy) -> Draft:
     """The draft with a remedy applied, as edits."""
     for name, value in remedy.set.items():
@@ -208,15 +202,6 @@ def learn(model_id: str, revision: str | None) -> None:
 
 
 _learned: dict[tuple[str, str | None], Shape] = {}
-
-
-def grouped(parts: Sequence[BudgetPart]) -> list[tuple[str, int]]:
-    """(name, bytes) of what a person can follow: model, adapter, rows at work, overhead. Sums to the total."""
-    named = {name: group for group, names in GROUPS for name in names}
-    sums = {group: 0 for group, _ in GROUPS} | {"overhead": 0}
-    for part in parts:
-        sums[named.get(part.name, "overhead")] += part.bytes
-    return [(name, amount) for name, amount in sums.items() if amount]
 
 
 def bounds(found: Budget) -> str:

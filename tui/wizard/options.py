@@ -1,5 +1,6 @@
 """The choices of each step, best first: the same for the full-screen wizard and the plain prompts."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -46,9 +47,14 @@ class PresetChoice:
     forecast: DraftForecast
 
     @property
+    def word(self) -> str:
+        """The verdict in a list, where what needs more than a machine has is no error."""
+        return "over" if self.forecast.verdict == "over" else WORDS[self.forecast.verdict]
+
+    @property
     def text(self) -> str:
         """`OK    8B on 12 GB      4.4 GiB to spare`."""
-        return f"{WORDS[self.forecast.verdict]:<5} {self.preset.title:<16} {self.forecast.short}"
+        return f"{self.word:<5} {self.preset.title:<16} {self.forecast.short}"
 
 
 def thinking_choices(draft: Draft) -> tuple[ThinkingChoice, ...]:
@@ -96,6 +102,20 @@ def preset_choices(draft: Draft) -> tuple[PresetChoice, ...]:
     bare = without_settings(draft)
     found = [PresetChoice(preset, forecast_draft(use_preset(bare, preset.id))) for preset in presets.load_all()]
     return tuple(sorted(found, key=lambda choice: rank(choice.preset, choice.forecast.known)))
+
+
+def machine_summary(choices: Sequence[PresetChoice]) -> str:
+    """What this machine can do, as a sentence or two: how many presets fit, and on what."""
+    known = [each.forecast for each in choices if each.forecast.known]
+    if not known:
+        return ""
+    first, fit = known[0], sum(each.verdict == "fits" for each in known)
+    count = f"{fit or 'none'} of {len(choices)} presets fit{'s' if fit == 1 else ''}"
+    if first.known and first.known.site.card:
+        return f"{first.site}, {gib(first.free_bytes)} free: {count}, the best first."
+    where = f"its RAM ({gib(first.free_bytes)} free)" if first.free_bytes else "its RAM"
+    said = f"No NVIDIA card here: it trains on the processor, slowly. {count.capitalize()} {where}."
+    return f"{said} ^g plans for a card."
 
 
 def model_lines(draft: Draft) -> list[str]:

@@ -3,7 +3,7 @@
 A saving is the difference of two budgets, never a rule of thumb; a change that does not lower the peak is left out.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +22,7 @@ SHORTEST_ROW, LOWEST_RANK = 512, 8
 
 @dataclass(frozen=True, slots=True)
 class Remedy:
-    """A change of the recipe, by `group.key`; what it saves of what is short; what it costs, in words."""
+    """A change of the recipe, by `group.key`; what it saves of what is short; what it costs, in words; is it enough?"""
 
     set: dict[str, Any]
     """The change of the recipe, by `group.key`."""
@@ -30,6 +30,8 @@ class Remedy:
     """Bytes of what is short that the change saves."""
     costs: str
     """The cost of the change, in words."""
+    is_enough: bool
+    """True if the memory suffices with this change alone."""
 
 
 def remedies(now: Forecast) -> list[Remedy]:
@@ -43,11 +45,21 @@ def remedies(now: Forecast) -> list[Remedy]:
     for change, costs in _candidates(now.shape, now.decided, now.site):
         if find_contradictions(changed(now.decided, change)):
             continue
-        if (saved := now.budget.total_bytes - _after(now, change).budget.total_bytes) >= WORTH_BYTES:
-            found.append(Remedy(change, saved, costs))
+        after = _after(now, change)
+        if (saved := now.budget.total_bytes - after.budget.total_bytes) >= WORTH_BYTES:
+            found.append(Remedy(change, saved, costs, after.memory_shortage is None))
     if offload := _offload(now):
         found.insert(sum(1 for each in found if _is_gentle(each)), offload)
     return found
+
+
+def together(now: Forecast, ways: Sequence[Remedy]) -> Forecast:
+    """The forecast with all of these remedies; one that contradicts those before it is left out."""
+    changes: dict[str, Any] = {}
+    for way in ways:
+        if not find_contradictions(changed(now.decided, {**changes, **way.set})):
+            changes |= way.set
+    return _after(now, changes)
 
 
 def _after(now: Forecast, changes: Mapping[str, Any]) -> Forecast:
@@ -67,7 +79,7 @@ def _for_host_ram(now: Forecast) -> list[Remedy]:
         after = _after(now, change)
         saved = now.budget.host_bytes - after.budget.host_bytes
         if saved >= WORTH_BYTES and after.budget.verdict == "fits" and not find_contradictions(after.recipe):
-            found.append(Remedy(change, saved, costs))
+            found.append(Remedy(change, saved, costs, after.memory_shortage is None))
     return found
 
 
@@ -144,9 +156,10 @@ def _offload(now: Forecast) -> Remedy | None:
 
     # Where it fits already there is no fewest: half of the layers shows what is to be had.
     layers = max(1, most // 2) if is_fit else fewest_layers(most, lambda count: after(count).verdict == "fits")
-    better = after(layers)
+    with_layers = _after(now, {"train.offload_layers": layers})
+    better = with_layers.budget
     if (saved := now.budget.total_bytes - better.total_bytes) < WORTH_BYTES:
         return None
     more_host = (better.host_bytes - now.budget.host_bytes) / GIB
     costs = f"{more_host:.1f} GiB of host RAM; a few percent slower on fast PCIe, more on slow."
-    return Remedy({"train.offload_layers": layers}, saved, costs)
+    return Remedy({"train.offload_layers": layers}, saved, costs, with_layers.memory_shortage is None)

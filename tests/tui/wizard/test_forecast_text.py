@@ -24,10 +24,10 @@ from fitune.tui.wizard.forecast_text import (
     correction,
     fitted,
     forecast_draft,
-    grouped,
     ways_out,
     with_remedy,
 )
+from fitune.tui.wizard.memory.bar import grouped
 from fitune.tui.wizard.options import kept_changes, preset_choices
 from fitune.tui.wizard.review_text import lines
 from tests.core.forecast.measurements import measurement, on
@@ -143,7 +143,7 @@ def test_fitting_applies_the_best_plan_as_edits(draft: Draft) -> None:
     assert rows == [16, 16]
     assert recipe(better).model == recipe(heavy).model
     train = recipe(better).train
-    assert f"micro_batch {train.micro_batch}, grad_accum {train.grad_accum}" in said
+    assert f"Rows at once {train.micro_batch}, Sum up batches {train.grad_accum}" in said
     assert ": The simplest of the fastest plans that fit" in said
     again, said = fitted(better, forecast_draft(better))
     assert again == better
@@ -168,7 +168,7 @@ def test_a_plan_can_take_back_layers_that_were_kept_in_host_ram(draft: Draft) ->
     roomy = replace(draft, card_gib=80.0, edits={"train.offload_layers": "30", "train.micro_batch": "1"})
     better, said = fitted(roomy, forecast_draft(roomy))
     assert recipe(better).train.offload_layers is None
-    assert "offload_layers none" in said
+    assert "Offload layers none" in said
 
 
 @pytest.mark.parametrize("settings", [{"train.checkpointing": "off"}, INT8])
@@ -198,7 +198,7 @@ def test_where_unsloth_would_refuse_a_card_that_is_large_enough_it_says_so() -> 
         for more in (GIB, -GIB)
     )
     assert (roomy.verdict, roomy.short) == ("over", "auto finds no room")
-    assert roomy.said.endswith("Give offload_layers a number.")
+    assert roomy.said.endswith("Give train.offload_layers a number.")
     assert tight.short == "1.0 GiB short"
 
 

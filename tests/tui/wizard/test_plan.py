@@ -34,7 +34,7 @@ def test_the_plan_is_faster_fits_and_keeps_the_rows_of_a_step(draft: Draft) -> N
     assert after.micro_batch * after.grad_accum == before.micro_batch * before.grad_accum
     assert forecast_draft(planned).verdict == "fits"
     assert planned.plan is not None
-    assert f"micro_batch {after.micro_batch}" in planned.plan.text
+    assert f"Rows at once {after.micro_batch}" in planned.plan.text
     assert FASTER.search(planned.plan.text)
     told = next(line.text for line in lines(planned) if line.label == "Plan")
     assert told == f"{planned.plan.text} u undoes it."

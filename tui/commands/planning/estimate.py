@@ -12,7 +12,7 @@ from fitune.core.forecast import Forecast, estimate_document
 from fitune.core.recipe import Recipe, load
 from fitune.core.tokens import lengths_note
 from fitune.tui.commands.planning.site import forecast_here, named
-from fitune.tui.text import as_ascii_json, clean, count, gib, hanging, rate, training_time
+from fitune.tui.text import as_ascii_json, clean, count, gib, hanging, items, rate, totals, training_time
 
 INDENT = " " * 6
 WORDS = {"fits": "OK    It fits.", "tight": "WARN  It may fit, with luck.", "over": "ERROR It does not fit."}
@@ -48,17 +48,10 @@ def measure(recipe: Recipe, gpu_memory: str | None) -> None:
 
 def print_forecast(now: Forecast) -> None:
     """Print the forecast as a table."""
-    budget, document = now.budget, estimate_document(now)
-    width = max(len(part.name) for part in budget.parts)
-    for part in budget.parts:
-        print(hanging(f"{gib(part.bytes, 2):>11}  {part.name:<{width}}  ", clean(part.why)))
-    print(f"{gib(budget.total_bytes, 2):>11}  total at the peak ({budget.moment}); from {gib(budget.low_bytes)} to "
-          f"{gib(budget.high_bytes)}")  # fmt: skip
-    if budget.free_bytes:
-        print(f"{gib(budget.free_bytes, 2):>11}  free")
-    if budget.host_bytes:
-        print(f"{gib(budget.host_bytes, 2):>11}  host RAM beside the card")
-    print(f"{gib(budget.disk_bytes, 2):>11}  disk, the download of the model included")
+    document, held = estimate_document(now), items(now)
+    width = max(len(item.name) for item in held)
+    for item in (*held, *totals(now)):
+        print(hanging(f"{gib(item.bytes, 2):>11}  {item.name:<{width}}  ", clean(item.why)).rstrip())
     print(WORDS[now.verdict])
     for sentence in document.shortages:
         print(hanging(INDENT, clean(sentence)))

@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
+from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import OptionList, Static
 
@@ -15,8 +16,15 @@ from fitune.tui.widgets.choices import ChoiceList
 from fitune.tui.widgets.dialogs import AskDialog
 from fitune.tui.wizard import steps
 from fitune.tui.wizard.draft import Draft, changed_settings, next_model, use_preset, without_settings
-from fitune.tui.wizard.forecast_text import DraftForecast
-from fitune.tui.wizard.options import card_gib_of, kept_changes, model_lines, preset_choices
+from fitune.tui.wizard.forecast_text import COLOURS, DraftForecast
+from fitune.tui.wizard.options import (
+    PresetChoice,
+    card_gib_of,
+    kept_changes,
+    machine_summary,
+    model_lines,
+    preset_choices,
+)
 from fitune.tui.wizard.screens.step import StepScreen
 from fitune.tui.wizard.widgets.budget_panel import BudgetPanel
 
@@ -42,6 +50,7 @@ class PresetScreen(StepScreen):
     def body(self) -> Iterable[Widget]:
         with Horizontal():
             with Vertical(id="left"):
+                yield Static(id="about", markup=False)
                 yield ChoiceList(id="choices")
                 yield Static(id="detail", markup=False)
             yield BudgetPanel(self.forecast)
@@ -51,8 +60,9 @@ class PresetScreen(StepScreen):
 
     def fill(self) -> None:
         """List the presets, the one chosen before in hand."""
+        self.query_one("#about", Static).update(safe(machine_summary(self.choices)))
         options = self.query_one(ChoiceList)
-        options.set_options(safe(choice.text) for choice in self.choices)
+        options.set_options(self.line(choice) for choice in self.choices)
         ids = [choice.preset.id for choice in self.choices]
         options.highlighted = ids.index(self.draft.preset) if self.draft.preset in ids else 0
 
@@ -62,13 +72,20 @@ class PresetScreen(StepScreen):
             self.relabel()
         self.draft = use_preset(self.draft, choice.preset.id)
         self.tell(choice.preset)
+        self.relabel(choice.forecast if self.draft.model is None else self.forecast)
 
     def relabel(self, forecast: DraftForecast | None = None) -> None:
         """Tell in the list how the preset of the draft fares by a forecast, or with its first model."""
         for index, choice in enumerate(self.choices):
             if choice.preset.id == self.draft.preset:
-                line = safe(replace(choice, forecast=forecast or choice.forecast).text)
+                line = self.line(replace(choice, forecast=forecast or choice.forecast), in_hand=forecast is not None)
                 self.query_one(ChoiceList).replace_option_prompt_at_index(index, line)
+
+    def line(self, choice: PresetChoice, in_hand: bool = False) -> Content:
+        """A preset in the list; the colour of its verdict would not be readable on that of the one in hand."""
+        colour = "$text-muted" if choice.forecast.verdict == "over" else COLOURS[choice.forecast.verdict]
+        drawn = safe(choice.text)
+        return drawn if in_hand else drawn.stylize(colour, 0, len(choice.word))
 
     def tell(self, preset: Preset) -> None:
         """Show the preset in hand with its model, and the budget of both."""

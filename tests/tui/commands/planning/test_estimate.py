@@ -1,6 +1,7 @@
 """`fitune estimate`, `fit` and `presets`: exit status, what is printed where, and how soon."""
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -79,7 +80,7 @@ def test_an_estimate_for_another_card_does_not_look_at_this_machine(
 def test_the_estimate_in_words_has_memory_verdict_and_pace(fitune: Fitune, recipe_file: str) -> None:
     status, out, err = fitune("estimate", recipe_file)
     assert status == 0
-    assert "total at the peak" in out
+    assert re.search(r"GiB  total +at the peak \(", out)
     assert "OK    It fits." in out
     assert "tokens/s" in out
     assert "lengths: assumed, every row fills max_seq_length" in out
@@ -272,8 +273,8 @@ def test_host_ram_and_disk_are_told_and_too_little_ram_is_warned_of(
     found = Machine(gpus=(card,), gpu_state="ok", ram_available_bytes=3 * GIB, versions=dict(VERSIONS))
     monkeypatch.setattr(host, "detect", lambda runs_dir=None: found)
     out = fitune("estimate", recipe_file, "--set", "train.offload_layers=20")[1]
-    assert "host RAM beside the card" in out
-    assert "disk, the download of the model included" in out
+    assert re.search(r"GiB  host RAM +20 of 32 layers wait there, pinned; 3\.0 GiB are free", out)
+    assert re.search(r"GiB  disk +checkpoints and results, and [\d.]+ GiB for the model unless it is here", out)
     assert "ERROR It does not fit.\n      For its host RAM" in out
     assert "--set train.checkpointing=on  saves" in out
     assert "ERROR" not in fitune("estimate", recipe_file, "--set", "train.checkpointing=on")[1]

@@ -93,7 +93,7 @@ async def test_what_does_not_fit_has_its_remedies_here_too(at_step: At) -> None:
     async with app.run_test(size=(80, 24)) as pilot:
         await settle(pilot)
         at = app.step.ways.index(next(way for way in app.step.ways if way.set.get("model.quant") == "nf4"))
-        await until(app, f"{('^O', 'F6', 'F7')[at]} quant nf4: saves")
+        await until(app, f"{('^o', 'f6', 'f7')[at]} Weights kept as nf4: saves")
         await pilot.press(("f5", "f6", "f7")[at])
         await until(app, "OK 4.3 GiB to spare")
 

@@ -1,0 +1,40 @@
+"""Settings in sentences: by their labels in the form, with the recipe's key beside a label once."""
+
+import re
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+from fitune.tui.wizard.fields import all_fields, text_of
+
+
+def named(text: str) -> str:
+    """A sentence that calls settings by their keys, in the words of the form: `Rank (lora.r)`, and then `Rank`.
+
+    A key in a command (`--set lora.r=8`) stays as it is.
+    """
+    told: set[str] = set()
+
+    def label_of(found: re.Match[str]) -> str:
+        name = found[0]
+        label = all_fields()[name].label
+        is_first = name not in told
+        told.add(name)
+        return f"{label} ({name})" if is_first else label
+
+    return _keys().sub(label_of, text)
+
+
+def changes_text(changes: Mapping[str, Any], keys: bool = False) -> str:
+    """Settings with their values: `Rows at once 1, Sum up batches 8`. keys: each with its key in the recipe."""
+    return ", ".join(
+        f"{all_fields()[name].label}{f' ({name})' if keys else ''} {text_of(value) or 'none'}"
+        for name, value in changes.items()
+    )
+
+
+@cache
+def _keys() -> re.Pattern[str]:
+    """Any field's key that is neither a part of a longer word, nor behind `--set`, nor named with its label already."""
+    names = "|".join(re.escape(name) for name in sorted(all_fields(), key=len, reverse=True))
+    return re.compile(rf"(?<!--set )(?<![\w./(-])(?:{names})(?![\w/-]|\.\w)")
