@@ -1,6 +1,7 @@
 """The scores of a run in scores.json: the verdict, the numbers beside it, and each row with both answers."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -152,15 +153,17 @@ def _by_answers(metric: Metric, rows: Sequence[RowScore], by_loss: Verdict, leak
     although the base never wrote them."""
     losses = (by_loss.base, by_loss.tuned)
     references = [normalised(row.reference) for row in rows]
-    guessing = max(map(references.count, set(references))) / len(rows) if metric == "label" else None
+    counts = Counter(references)
+    most_frequent = max(references, key=counts.__getitem__)
+    guessed = [reference == most_frequent for reference in references] if len(counts) > 1 else None
     written = verdict.of_answers(
-        metric, [row.base.right for row in rows], [row.tuned.right for row in rows], guessing, losses, leaked
+        metric, [row.base.right for row in rows], [row.tuned.right for row in rows], guessed, losses, leaked
     )
     if all(row.base.choice is None for row in rows):
         return written
     base = [normalised(str(row.base.choice)) == normalised(row.reference) for row in rows]
     tuned = [normalised(str(row.tuned.choice)) == normalised(row.reference) for row in rows]
-    likeliest = verdict.of_answers("choice", base, tuned, guessing, losses, leaked)
+    likeliest = verdict.of_answers("choice", base, tuned, guessed, losses, leaked)
     return likeliest if likeliest.word == "worse" else written
 
 

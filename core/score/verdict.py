@@ -50,7 +50,7 @@ class Verdict:
     leaked: int = 0
     """Rows that were left out because the training rows hold them, too."""
     guessing: float | None = None
-    """For "label": the share of the most frequent label, which guessing would get."""
+    """Share of the rows that have the most frequent answer, which guessing would get; null for "text"."""
     base_loss: float | None = None
     """Loss of the data's answers by the base model, over all their tokens; e to its power is the perplexity."""
     tuned_loss: float | None = None
@@ -61,18 +61,21 @@ def of_answers(
     metric: Metric,
     base: Sequence[bool],
     tuned: Sequence[bool],
-    guessing: float | None = None,
+    guessed: Sequence[bool] | None = None,
     losses: tuple[float, float] | None = None,
     leaked: int = 0,
 ) -> Verdict:
-    """Judge right and wrong answers to the same rows. guessing: the share that the most frequent label has.
-    losses: those of base and tuned model over all tokens."""
-    difference = statistics.of_right(base, tuned)
+    """Judge right and wrong answers to the same rows. guessed: if the most frequent answer of all is right: a model
+    that learnt to write such answers, and not which, is no better. losses: of base and tuned model over all tokens."""
+    difference = wanting = statistics.of_right(base, tuned)
     word = _word(difference, len(base), ERROR, LEAST_GAIN, SAME_WITHIN)
-    share = sum(tuned) / len(tuned)
-    if word == "better" and guessing is not None and share <= guessing:
-        word = "no different"  # it learnt to write labels, and not which
-    return _verdict(word, metric, len(base), sum(base) / len(base), share, difference, guessing, losses, leaked)
+    share, guessing = sum(tuned) / len(tuned), sum(guessed) / len(guessed) if guessed else None
+    if word == "better" and guessed and guessing is not None:
+        wanting = statistics.of_right(guessed, tuned)
+        if _word(wanting, len(base), ERROR, LEAST_GAIN, SAME_WITHIN) != "better":
+            word = "no different" if share <= guessing else "can't tell"
+    right = sum(base) / len(base), share
+    return _verdict(word, metric, len(base), right, difference, wanting, guessing, losses, leaked)
 
 
 def of_losses(base: Sequence[float], tuned: Sequence[float], tokens: Sequence[int], leaked: int = 0) -> Verdict:
@@ -82,7 +85,8 @@ def of_losses(base: Sequence[float], tuned: Sequence[float], tokens: Sequence[in
     difference = statistics.of_numbers(base, tuned, tokens)
     least, same = LEAST_LOSS_GAIN * means[0], SAME_LOSS_WITHIN * means[0]
     word = _word(difference, len(base), LOSS_ERROR, least, same, lower_is_better=True)
-    return _verdict(word, "text", len(base), means[0], means[1], difference, None, (means[0], means[1]), leaked)
+    both = means[0], means[1]
+    return _verdict(word, "text", len(base), both, difference, difference, None, both, leaked)
 
 
 def _word(
@@ -99,20 +103,21 @@ def _verdict(
     word: Word,
     metric: Metric,
     rows: int,
-    base: float,
-    tuned: float,
+    both: tuple[float, float],
     difference: Difference,
+    wanting: Difference,
     guessing: float | None,
     losses: tuple[float, float] | None,
     leaked: int,
 ) -> Verdict:
-    wanted = max(LEAST_ROWS, statistics.rows_needed(difference.mean, difference.deviation))
+    """both: base and tuned model by the metric. wanting: the difference that more rows would have to show."""
+    wanted = max(LEAST_ROWS, statistics.rows_needed(wanting.mean, wanting.deviation))
     return Verdict(
         word=word,
         metric=metric,
         rows=rows,
-        base=base,
-        tuned=tuned,
+        base=both[0],
+        tuned=both[1],
         low=difference.low,
         high=difference.high,
         p=difference.p,
@@ -134,10 +139,12 @@ def sentence(verdict: Verdict) -> str:
             text = f"Worse: {numbers}. Don't use it as it is."
         case "no different":
             text = f"No different: {numbers}."
-            if verdict.guessing is not None and verdict.tuned > verdict.base:
-                text = f"No different from guessing the most frequent label ({verdict.guessing:.0%}): {numbers}."
+            if verdict.guessing is not None and verdict.p < ERROR:
+                text = f"No different from guessing the most frequent answer ({verdict.guessing:.0%}): {numbers}."
         case _:
             why = "too few rows" if verdict.rows < LEAST_ROWS else "the difference may be chance"
+            if verdict.guessing is not None and verdict.rows >= LEAST_ROWS and verdict.p < ERROR:
+                why = f"always the most frequent answer would be right in {verdict.guessing:.0%}"
             text = f"Can't tell, {why}: {numbers}.{_more(verdict)}"
     return text + _leaked(verdict)
 

@@ -53,7 +53,7 @@ class Score:
     leaked: int = 0
     """Rows that were left out because the training rows hold them, too."""
     guessing: float | None = None
-    """For labels: the share of the most frequent one."""
+    """Share of the most frequent answer in the data, which guessing would get."""
     base_loss: float | None = None
     """Loss of the data's answers by the base model, in nats a token."""
     tuned_loss: float | None = None

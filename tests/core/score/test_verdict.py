@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from fitune.core.score import Verdict, of_answers, of_losses, sentence
+from fitune.core.score import Metric, Verdict, of_answers, of_losses, sentence
 from fitune.core.score.statistics import mcnemar, of_numbers, of_right, rows_needed
 
 
@@ -62,11 +62,30 @@ def test_a_verdict_needs_rows_and_a_difference(base: int, tuned: int, rows: int,
         assert "too few rows" in sentence(found)
 
 
-def test_labels_no_better_than_guessing_are_no_gain() -> None:
-    found = of_answers("label", answers(0, 100), answers(24, 100), guessing=0.25)
+def test_answers_no_better_than_the_most_frequent_one_are_no_gain() -> None:
+    found = of_answers("label", answers(0, 100), answers(24, 100), guessed=answers(25, 100))
     assert found.word == "no different"
-    assert "guessing the most frequent label (25%)" in sentence(found)
-    assert of_answers("label", answers(0, 100), answers(90, 100), guessing=0.25).word == "better"
+    assert "guessing the most frequent answer (25%)" in sentence(found)
+    assert of_answers("label", answers(0, 100), answers(90, 100), guessed=answers(25, 100)).word == "better"
+
+
+@pytest.mark.parametrize("labels", [2, 4, 10])
+@pytest.mark.parametrize("metric", ["label", "match"])
+def test_random_answers_of_the_right_form_are_called_better_at_most_once_in_a_hundred(
+    metric: Metric, labels: int
+) -> None:
+    """The base writes none of them; what was learnt is which answers there are."""
+    dice = random.Random(labels)
+    words = []
+    for _ in range(500):
+        wanted = [dice.randrange(labels) for _ in range(64)]
+        most = max(range(labels), key=wanted.count)
+        tuned = [dice.randrange(labels) == label for label in wanted]
+        found = of_answers(metric, answers(0, 64), tuned, guessed=[label == most for label in wanted])
+        words.append(found.word)
+        if found.word == "can't tell" and found.p < 0.01:
+            assert "always the most frequent answer would be right in" in sentence(found)
+    assert words.count("better") <= 5
 
 
 def test_losses_are_weighted_by_their_tokens() -> None:
