@@ -11,6 +11,7 @@ from fitune.core.forecast.documents import (
 from fitune.core.forecast.duration import Amount, Duration, amount_of
 from fitune.core.forecast.forecast import Forecast, RowLengths, Verdict, forecast, forecast_on
 from fitune.core.forecast.history import CORRECTION, Measurement
+from fitune.core.forecast.learning_rate import LearningRate, learning_rate
 from fitune.core.forecast.pace import Pace
 from fitune.core.forecast.plans.candidates import Candidate, Rejected
 from fitune.core.forecast.plans.cards_choice import CardsChoice, cards_choices
@@ -31,6 +32,7 @@ __all__ = [
     "Duration",
     "Fit",
     "Forecast",
+    "LearningRate",
     "Measurement",
     "Pace",
     "PresetDocument",
@@ -50,6 +52,7 @@ __all__ = [
     "fit_document",
     "forecast",
     "forecast_on",
+    "learning_rate",
     "rank",
     "remedies",
     "resolve",

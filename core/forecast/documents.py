@@ -6,6 +6,7 @@ from typing import Any
 
 from fitune.core.forecast.duration import Duration
 from fitune.core.forecast.forecast import Forecast, Verdict
+from fitune.core.forecast.learning_rate import LearningRate
 from fitune.core.forecast.pace import Pace
 from fitune.core.forecast.plans.candidates import Candidate, Rejected
 from fitune.core.forecast.plans.cards_choice import CardsChoice
@@ -51,6 +52,8 @@ class EstimateDocument(BudgetDocument):
     """The whole training in tokens; null where the rows were not measured."""
     duration: Duration | None
     """The time of the whole training; null where the rows were not measured, or for a card without figures."""
+    learning_rate: LearningRate
+    """The highest learning rate, and the reason for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +161,9 @@ def estimate_document(now: Forecast) -> EstimateDocument:
     """The answer of `fitune estimate --json`."""
     budget = budget_document(now)
     kept = {name: getattr(budget, name) for name in BudgetDocument.__dataclass_fields__}
-    return EstimateDocument(**kept, pace=now.pace, workload=now.work, duration=now.duration)
+    return EstimateDocument(
+        **kept, pace=now.pace, workload=now.work, duration=now.duration, learning_rate=now.learning_rate
+    )
 
 
 def fit_document(found: Fit, own: Forecast, cards: Sequence[CardsChoice] = ()) -> FitDocument:

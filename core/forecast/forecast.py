@@ -11,6 +11,7 @@ from typing import Literal
 
 from fitune.core.forecast.cards import pace_of_all, share_of_one, with_split_decided
 from fitune.core.forecast.duration import Amount, Duration, amount_of, estimate_duration
+from fitune.core.forecast.learning_rate import LearningRate, learning_rate
 from fitune.core.forecast.pace import Pace, estimate_pace
 from fitune.core.forecast.resolve import resolve
 from fitune.core.forecast.site import Site, site_of
@@ -65,6 +66,11 @@ class Forecast:
         if any(each.is_sure for each in self.shortages):
             return "over"
         return "tight" if self.shortages else "fits"
+
+    @property
+    def learning_rate(self) -> LearningRate:
+        """The highest learning rate of the training, with its reason."""
+        return learning_rate(self.decided, self.shape, self.work)
 
     @property
     def duration(self) -> Duration | None:

@@ -11,7 +11,7 @@ from fitune.core.errors import UserError
 from fitune.core.files import write_atomically
 from fitune.core.forecast import resolve
 from fitune.core.jobs.starting import start
-from fitune.core.jobs.training import gpu_info
+from fitune.core.jobs.training import foresee, gpu_info, with_decisions
 from fitune.core.machine import host, require_training_stack
 from fitune.core.recipe import Recipe
 from fitune.core.runs import Run, RunInfo
@@ -28,6 +28,7 @@ def tune_lr(recipe: Recipe, minutes: float, share_gpu: bool = False) -> Run:
     base = runs.home(recipe.run.home)
     machine = host.detect(base / "runs")
     resolved = resolve(recipe, machine)
+    resolved = with_decisions(resolved, foresee(resolved, machine, base))
     name = f"{time.strftime('%Y-%m-%d')}-{os.urandom(3).hex()}"
     run = Run(base / "races" / name)
     info = RunInfo(

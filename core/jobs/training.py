@@ -7,7 +7,18 @@ from pathlib import Path
 
 from fitune.core import runs
 from fitune.core.errors import UserError
-from fitune.core.forecast import Fit, Forecast, Resolved, budget_document, decisions, fit, forecast, resolve, site_of
+from fitune.core.forecast import (
+    Fit,
+    Forecast,
+    Resolved,
+    budget_document,
+    decisions,
+    fit,
+    forecast,
+    learning_rate,
+    resolve,
+    site_of,
+)
 from fitune.core.jobs.starting import refuse_absent_tracker, start
 from fitune.core.machine import Gpu, Machine, host, require_training_stack
 from fitune.core.memory import shapes
@@ -75,13 +86,18 @@ def begin(
 
 
 def with_decisions(resolved: Resolved, found: Forecast | None) -> Resolved:
-    """The recipe with the forecast's decision whether its model is split over the cards, and a note where it is."""
+    """The recipe with what the forecast decides: whether its model is split over the cards, and its learning rate; with
+    a note on each."""
     made = decisions(resolved.recipe, found.decided) if found else {"run.shard": resolved.recipe.run.shard is True}
     recipe = changed(resolved.recipe, made)
     notes = resolved.notes
     if recipe.run.shard and resolved.recipe.run.shard is not True:
         said = ", ".join(f"{name} = {value}" for name, value in made.items())
         notes = (*notes, f"{said}: the model is split, as no card has room for the whole.")
+    if recipe.train.lr == "auto":
+        chosen = found.learning_rate if found else learning_rate(recipe, None, None)
+        recipe = changed(recipe, {"train.lr": chosen.lr})
+        notes = (*notes, f"train.lr = {chosen.lr:g}: {chosen.why}.")
     return replace(resolved, recipe=recipe, notes=notes)
 
 

@@ -32,6 +32,8 @@ Gpus = (
 )
 
 RUN_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
+GUIDE_RATE = 2e-4
+"""The learning rate for LoRA in most guides (QLoRA, Unsloth)."""
 STOP_AT = r"^(\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])T)?([01]\d|2[0-3]):[0-5]\d$"
 
 
@@ -181,8 +183,8 @@ class Train(Group):
     """Number of passes over all rows. 1 to 3; more memorises."""
     max_steps: Annotated[int, Field(ge=1)] | None = None
     """Stop after this many steps whatever `epochs` says; nothing means epochs decide."""
-    lr: Annotated[float, Field(gt=0, le=1)] = 2e-4
-    """Learning rate. 1e-4 to 3e-4 suits LoRA; too high and the loss jumps or turns NaN."""
+    lr: Annotated[float, Field(gt=0, le=1)] | Literal["auto"] = "auto"
+    """Learning rate. auto goes by model and batch, mostly 1e-4 to 3e-4; too high and the loss jumps or turns NaN."""
     scheduler: Scheduler = "linear"
     """Course of the learning rate over the run; cosine_with_min_lr ends at a tenth of it."""
     warmup_ratio: Annotated[float, Field(ge=0, le=0.5)] = 0.03
@@ -218,6 +220,12 @@ class Train(Group):
     all takes every held-out row."""
     report_to: Literal["none", "tensorboard", "wandb", "trackio", "mlflow"] = "none"
     """An experiment tracker that also gets the numbers; fitune always keeps its own log in the run's folder."""
+
+    @property
+    def rate(self) -> float:
+        """The learning rate as a number. A run has one (core/forecast); while nothing is known of the model, "auto" is
+        that of the guides."""
+        return GUIDE_RATE if self.lr == "auto" else self.lr
 
 
 class Run(Group):

@@ -27,6 +27,9 @@ _WHY_NOT = {
 }
 
 
+_RATE = "For example half of what it is: run.json in its folder says it."
+
+
 def changes_on_resume(recipe: Recipe, pairs: Sequence[str], has_checkpoint: bool) -> dict[str, Any]:
     """The changes that `group.key=value` pairs make to the recipe of a run that goes on, by `group.key`.
 
@@ -37,6 +40,8 @@ def changes_on_resume(recipe: Recipe, pairs: Sequence[str], has_checkpoint: bool
     given = [pair.partition("=")[0].strip() for pair in pairs]
     problems += [_refusal(name) for name in dict.fromkeys(given) if not _may_change(name, has_checkpoint)]
     batch = recipe.train.micro_batch * recipe.train.grad_accum
+    if "train.lr" in given and tree["train"].get("lr") == "auto":
+        problems.append(Problem("--set train.lr", "must be a number in a run that goes on.", _RATE))
     if has_checkpoint:
         problems += _keep_batch(tree["train"], given, batch)
     try:

@@ -16,8 +16,10 @@ CHARS_PER_TOKEN = 4
 def field_cost(draft: Draft, field: Field, forecast: DraftForecast) -> str:
     """The cost of a field: its value against the preset's where it was edited, else what others would save or cost;
     empty where nothing changes."""
-    if forecast.budget is None or problem(field, shown(draft, field.name)):
+    if forecast.known is None or forecast.budget is None or problem(field, shown(draft, field.name)):
         return ""
+    if field.name == "train.lr" and shown(draft, field.name) == "auto":
+        return f"auto is {text_of(forecast.known.learning_rate.lr)} {forecast.known.learning_rate.why}."
     if field.name in draft.edits:
         base = text_of(base_value(draft, field.name))
         before = forecast_draft(set_field(draft, field.name, base))

@@ -13,6 +13,7 @@ from fitune.tui.wizard.settings import groups
 Kind = Literal["whole", "number", "choice", "text", "list"]
 MAIN = groups.FIRST.fields
 """The ten fields that matter first; the others are folded away."""
+NUMBER_OR_AUTO = ("data.eval_fraction", "train.lr")
 LABELS = {
     "model.id": "Base model",
     "model.quant": "Weights kept as",
@@ -82,8 +83,8 @@ class Field:
             return "auto, all, how many, or their numbers with commas between"
         if self.kind == "list":
             return "words, with commas between"
-        if self.name == "data.eval_fraction":
-            return f"auto, or from {self.low:g} up to {self.high:g}"
+        if self.name in NUMBER_OR_AUTO:
+            return f"auto, or {'more than' if self.low_open else 'from'} {self.low:g} up to {self.high:g}"
         return "text, or empty" if self.optional else "text"
 
 
@@ -131,7 +132,7 @@ def parse(field: Field, text: str) -> Any:
     if field.kind == "text":
         if field.name in ("data.columns", "data.template_options"):
             return _json_object(text)
-        if field.name == "data.eval_fraction" and text != "auto":
+        if field.name in NUMBER_OR_AUTO and text != "auto":
             return _number(field, text)
         return int(text) if field.name == "train.offload_layers" and text.isdecimal() else text
     return _number(field, text)

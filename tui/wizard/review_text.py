@@ -174,7 +174,7 @@ def _held_out(asked: Recipe, rows: int) -> str:
 
 def _how(draft: Draft, asked: Recipe, forecast: DraftForecast) -> str:
     train = asked.train
-    batch = f"of {train.micro_batch} x {train.grad_accum} rows, learning rate {text_of(train.lr)}"
+    batch = f"of {train.micro_batch} x {train.grad_accum} rows, {_rate(asked, forecast)}"
     times = "once through the rows" if train.epochs == 1 else f"{train.epochs:g} times through the rows"
     if train.max_steps:
         return f"{numbered('{n} step[|s]', train.max_steps)} {batch}"
@@ -183,6 +183,16 @@ def _how(draft: Draft, asked: Recipe, forecast: DraftForecast) -> str:
     if draft.report is None:
         return f"{times}, in steps {batch}"
     return f"{times}: about {numbered('{n} step[|s]', guessed_steps(draft.report, asked))} {batch}"
+
+
+def _rate(asked: Recipe, forecast: DraftForecast) -> str:
+    """The learning rate; one that is "auto" with its number and the reason for it."""
+    if asked.train.lr != "auto":
+        return f"learning rate {text_of(asked.train.lr)}"
+    if forecast.known is None:
+        return "learning rate auto"
+    found = forecast.known.learning_rate
+    return f"learning rate {text_of(found.lr)} (auto, {found.why})"
 
 
 def _tokens(forecast: DraftForecast) -> list[Line]:

@@ -146,7 +146,7 @@ def _train(spec: TrainingSpec, kind: RowKind) -> dict[str, Any]:
         "gradient_accumulation_steps": spec.split[1],
         "num_epochs": train.epochs,
         "max_steps": train.max_steps,
-        "learning_rate": train.lr,
+        "learning_rate": train.rate,
         "lr_scheduler": "cosine" if train.scheduler == "cosine_with_min_lr" else train.scheduler,
         "cosine_min_lr_ratio": 0.1 if train.scheduler == "cosine_with_min_lr" else None,
         "warmup_ratio": train.warmup_ratio,

@@ -221,7 +221,7 @@ def _config(train: Train) -> dict[str, str]:
         "gradient_accumulation_steps": "GRAD_ACCUM",
         "num_train_epochs": repr(train.epochs),
         "max_steps": repr(train.max_steps or -1),
-        "learning_rate": repr(train.lr),
+        "learning_rate": repr(train.rate),
         "lr_scheduler_type": repr(train.scheduler),
         "lr_scheduler_kwargs": "{'min_lr_rate': 0.1}" if train.scheduler == "cosine_with_min_lr" else "None",
         "warmup_steps": f"{train.warmup_ratio!r} if STEPS > 1 else 0",

@@ -132,7 +132,7 @@ def _settings(run: Run, spec: TrainingSpec, state: RunState) -> Rows:
         ("LoRA rank, alpha, dropout", f"{lora.r}, {lora.alpha:g}, {lora.dropout:g}"),
         ("layers with an adapter", plain(layers)),
         ("rows a step", f"{train.micro_batch} x {train.grad_accum}"),
-        ("learning rate", f"{train.lr:g}, {train.scheduler}, warm-up {train.warmup_ratio:g}"),
+        ("learning rate", f"{train.rate:g}, {train.scheduler}, warm-up {train.warmup_ratio:g}"),
         ("optimizer", f"{train.optimizer}, weight decay {train.weight_decay:g}"),
         ("seed", train.seed),
         *([("trained on", plain(gpu.name))] if gpu and gpu.name else []),

@@ -86,8 +86,8 @@ class Track:
 
     def step_s(self) -> float:
         """Seconds of a step, as a warm-up shows: the first step, which compiles kernels, left out."""
-        self.lap(self.recipe.train.lr, 1)
-        lap_s = self.lap(self.recipe.train.lr, WARM_UP_STEPS).elapsed_s
+        self.lap(self.recipe.train.rate, 1)
+        lap_s = self.lap(self.recipe.train.rate, WARM_UP_STEPS).elapsed_s
         return lap_s / WARM_UP_STEPS
 
     @torch.no_grad()
@@ -117,7 +117,7 @@ def run(run: Run, log: EventLog, memory: MemoryMeter) -> None:
             f"{race.LEAST_STEPS} steps a rate.",
             "Give it more time with --minutes, or more rows or epochs.",
         )
-    laps, rates = list[Lap](), race.rates(recipe.train.lr)
+    laps, rates = list[Lap](), race.rates(recipe.train.rate)
     for number, steps in enumerate(rounds, 1):
         done = []
         for lr in rates:

@@ -106,7 +106,7 @@ def trainer_config(
         gradient_accumulation_steps=train.grad_accum // ranks(),
         num_train_epochs=train.epochs,
         max_steps=train.max_steps or -1,
-        learning_rate=train.lr,
+        learning_rate=train.rate,
         lr_scheduler_type=train.scheduler,
         lr_scheduler_kwargs={"min_lr_rate": MIN_LR_RATE} if train.scheduler == "cosine_with_min_lr" else None,
         # Below 1 it is a share of all steps. The first step has a rate of 0, so a training of one step gets no warm-up.

@@ -26,7 +26,7 @@ Make = Callable[..., Recipe]
     ],
 )
 def test_what_may_change_changes_and_the_batch_stays(recipe: Make, pairs: list[str], changes: dict[str, Any]) -> None:
-    before = recipe()
+    before = changed(recipe(), {"train.lr": 2e-4})
     assert changes_on_resume(before, pairs, has_checkpoint=True) == changes
     after = changed(before, changes)
     assert after.train.micro_batch * after.train.grad_accum == 8
@@ -37,6 +37,7 @@ def test_what_may_change_changes_and_the_batch_stays(recipe: Make, pairs: list[s
     ("pair", "why"),
     [
         ("lora.r=32", "the adapter has had its form since the first step"),
+        ("train.lr=auto", "must be a number in a run that goes on"),
         ("model.max_seq_length=512", "the adapter belongs to the model as it was loaded"),
         ("data.source=other.jsonl", "the rows that were trained on"),
         ("train.seed=1", "the steps that are done were taken with it"),

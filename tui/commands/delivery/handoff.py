@@ -1,6 +1,7 @@
 """`fitune handoff RUN|RECIPE --to TARGET`: print or write files that run elsewhere without fitune."""
 
 import argparse
+import contextlib
 import os
 import shlex
 import sys
@@ -11,7 +12,9 @@ from fitune.core.deliver import handoff
 from fitune.core.deliver.archive import fetch_command, pack
 from fitune.core.deliver.handoff.spec import TrainingSpec, from_recipe, from_run
 from fitune.core.errors import ExitCode, UserError
-from fitune.core.recipe import load
+from fitune.core.forecast import learning_rate
+from fitune.core.memory import shapes
+from fitune.core.recipe import Recipe, changed, load
 from fitune.tui.text import clean, size
 
 
@@ -44,12 +47,24 @@ def spec_of(what: str, overrides: list[str]) -> TrainingSpec:
     """The spec of a recipe file, a preset or the run with that name. Raises UserError or BadInput."""
     path = Path(what)
     if path.is_file() or path.suffix == ".toml" or load.preset_file(path):
-        return from_recipe(load.load(path, overrides), path)
+        return from_recipe(with_rate(load.load(path, overrides)), path)
     if overrides:
         raise UserError(
             "--set changes recipes; a run is handed off as it was.", "Take --set away, or hand off a recipe."
         )
     return from_run(runs.find(runs.home(), what))
+
+
+def with_rate(recipe: Recipe) -> Recipe:
+    """The recipe with its learning rate as a number, which is told where the recipe leaves it open."""
+    if recipe.train.lr != "auto":
+        return recipe
+    shape = None
+    with contextlib.suppress(UserError):  # of a model that is out of reach: the reason then says so
+        shape = shapes.load(recipe.model.id, recipe.model.revision, recipe.model.trust_remote_code)
+    found = learning_rate(recipe, shape, None)
+    print(f"train.lr = {found.lr:g}: {found.why}.", file=sys.stderr)
+    return changed(recipe, {"train.lr": found.lr})
 
 
 def zipped(specs: list[TrainingSpec], out: Path | None) -> int:

@@ -12,7 +12,7 @@ from fitune.core.forecast import Forecast, estimate_document
 from fitune.core.recipe import Recipe, load
 from fitune.core.tokens import lengths_note
 from fitune.tui.commands.planning.site import forecast_here, named
-from fitune.tui.text import as_ascii_json, clean, count, gib, hanging, items, rate, totals, training_time
+from fitune.tui.text import as_ascii_json, clean, count, exponent, gib, hanging, items, rate, totals, training_time
 
 INDENT = " " * 6
 WORDS = {"fits": "OK    It fits.", "tight": "WARN  It may fit, with luck.", "over": "ERROR It does not fit."}
@@ -58,6 +58,7 @@ def print_forecast(now: Forecast) -> None:
     if now.pace.tokens_per_s:
         pace = f"{count(now.pace.low_tokens_per_s)} to {rate(now.pace.high_tokens_per_s)}"
         print(hanging(INDENT, f"{pace}: {clean(now.pace.why)}"))
+    print(hanging(INDENT, f"learning rate {exponent(now.learning_rate.lr)}: {clean(now.learning_rate.why)}"))
     if document.remedies:
         print("What would help")
     for remedy in document.remedies:

@@ -152,7 +152,7 @@ class BadSteps(TrainerCallback):
 def go_back(run: Run, log: EventLog, why: str) -> Exception:
     """The exception to raise where the weights went astray: Restart with half the rate, or KnownFailure after a few."""
     halved = sum(isinstance(each.data, Recovered) and each.data.kind == "rate" for each in Tail(run.events).catch_up())
-    rate = run.recipe().train.lr
+    rate = run.recipe().train.rate
     if ranks() > 1:
         hint = f"Go on with half the rate: fitune resume {run.name} --set train.lr={rate / 2:g}"
         return KnownFailure(Failure("nan", f"The training went astray: {why}.", hint))
