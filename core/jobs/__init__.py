@@ -5,7 +5,7 @@ from fitune.core.jobs.other_cards import move
 from fitune.core.jobs.preparing import prepare
 from fitune.core.jobs.racing import tune_lr
 from fitune.core.jobs.scoring import score
-from fitune.core.jobs.starting import refuse_busy_gpu, start
+from fitune.core.jobs.starting import refuse_busy_gpu, start, trainings_beside
 from fitune.core.jobs.training import Begun, begin
 
 __all__ = [
@@ -22,5 +22,6 @@ __all__ = [
     "refuse_busy_gpu",
     "score",
     "start",
+    "trainings_beside",
     "tune_lr",
 ]

@@ -3,7 +3,7 @@
 import errno
 import fcntl
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,7 +15,8 @@ from fitune.core.deliver import ExportRequest, MergeRequest, PushRequest, RaceRe
 from fitune.core.errors import UserError
 from fitune.core.files import write_atomically
 from fitune.core.machine import require_training_stack
-from fitune.core.runs import Run, spawn
+from fitune.core.runs import GpuInfo, Run, spawn
+from fitune.core.units import GIB
 
 Request = MergeRequest | ExportRequest | PushRequest | ScoreRequest | RaceRequest
 
@@ -71,13 +72,35 @@ def _unwritable(run: Run, error: OSError) -> UserError:
 def refuse_busy_gpu(run: Run) -> None:
     """Raise UserError, naming the run, if a training holds a card that this one wants."""
     wanted = {card.uuid for card in run.info().cards if card.uuid}
-    for other in runs.all_runs(run.path.parent.parent):
-        if wanted and other.name != run.name and other.trains():
-            for held in (card for card in other.info().cards if card.uuid in wanted):
-                raise UserError(
-                    f"{held.name or 'The GPU'} is held by the run {other.name}.",
-                    f"Watch it (fitune watch {other.name}), stop it (fitune stop {other.name}), or add --share-gpu.",
-                )
+    for other, held in _at_work(wanted, run.path.parent.parent) if wanted else ():
+        if other.name != run.name and held:
+            raise UserError(
+                f"{held.name or 'The GPU'} is held by the run {other.name}.",
+                f"Watch it (fitune watch {other.name}), stop it (fitune stop {other.name}), or add --share-gpu.",
+            )
+
+
+def trainings_beside(cards: Collection[str], base: Path) -> str:
+    """What it means that others train already, as a sentence; empty if none does.
+
+    cards: the uuids of the cards that a training wants; none for the processor. base: the folder of fitune's data.
+    """
+    said = []
+    for other, held in _at_work(cards, base):
+        place = (held.name or "this card") if held else "this processor"
+        budget = other.info().budget
+        takes = f", and it may take {budget.total_bytes / GIB:.1f} GiB of the memory in all" if budget else ""
+        said.append(f"{other.name} trains on {place}, too: each then goes at half its pace or less{takes}.")
+    return " ".join(said)
+
+
+def _at_work(cards: Collection[str], base: Path) -> Iterator[tuple[Run, GpuInfo | None]]:
+    """The trainings at work on one of these cards, and the card; without cards, those on the processor."""
+    for run in (each for each in runs.all_runs(base) if each.trains()):
+        held = run.info().cards
+        if not cards and not held:
+            yield run, None
+        yield from ((run, card) for card in held if card.uuid in cards)
 
 
 @contextmanager

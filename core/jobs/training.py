@@ -19,7 +19,7 @@ from fitune.core.forecast import (
     resolve,
     site_of,
 )
-from fitune.core.jobs.starting import refuse_absent_tracker, start
+from fitune.core.jobs.starting import refuse_absent_tracker, start, trainings_beside
 from fitune.core.machine import Gpu, Machine, host, require_training_stack
 from fitune.core.memory import shapes
 from fitune.core.recipe import Recipe, changed
@@ -73,6 +73,7 @@ def begin(
     if found and found.verdict == "over" and not anyway:
         refuse(found)
     resolved = with_decisions(resolved, found)
+    beside = trainings_beside([gpu.uuid for gpu in resolved.gpus], base)
     run = runs.create(resolved.recipe, base, _info(resolved, machine, found, preset))
     try:
         how = start(run, "train", share_gpu)
@@ -81,7 +82,7 @@ def begin(
             shutil.rmtree(run.path)
         raise
     doubts = [each.sentence for each in found.shortages] if found else [_not_checked(resolved)]
-    notes = (*resolved.notes, *doubts, *_elsewhere(base))
+    notes = (*resolved.notes, *doubts, *([f"WARN  {beside}"] if beside else []), *_elsewhere(base))
     return Begun(run, how, resolved.backend_reason, notes, found, plan)
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from fitune.core import runs
 from fitune.core.data import MIN_ROWS, eval_fraction, numbered
 from fitune.core.errors import UserError
-from fitune.core.forecast import resolve
+from fitune.core.forecast import Resolved, resolve
+from fitune.core.jobs import trainings_beside
 from fitune.core.machine import Machine
 from fitune.core.recipe import Recipe, load
 from fitune.core.tokens import findings
@@ -225,7 +226,16 @@ def _where(draft: Draft) -> list[Line]:
         return [Line("On", str(error))]
     place = " and ".join(gpu.name for gpu in resolved.gpus) or "the processor (slow)"
     adapted = [Line("Adapted", "; ".join(note.rstrip(".") for note in resolved.notes) + ".")] if resolved.notes else []
-    return [Line("On", f"{place}. {resolved.backend_reason}"), *_more_cards(draft, machine), *adapted]
+    on = Line("On", f"{place}. {resolved.backend_reason}")
+    return [on, *_beside(draft, resolved), *_more_cards(draft, machine), *adapted]
+
+
+def _beside(draft: Draft, resolved: Resolved) -> list[Line]:
+    """That others train here already; on a card that is planned for there are none."""
+    if draft.card_gib is not None:
+        return []
+    said = trainings_beside([gpu.uuid for gpu in resolved.gpus], runs.home(recipe(draft).run.home))
+    return [Line("Beside", f"WARN {said}")] if said else []
 
 
 def _more_cards(draft: Draft, machine: Machine) -> list[Line]:

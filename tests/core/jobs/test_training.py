@@ -75,6 +75,21 @@ def test_a_run_on_another_card_or_none_is_no_obstacle(make: Start, other: dict[s
     assert jobs.start(make("second", gpu=CARD), "train") == "setsid"
 
 
+@pytest.mark.parametrize(("gpu", "place"), [(None, "this processor"), (CARD, "NVIDIA L4")])
+def test_who_trains_on_the_same_place_already_is_named(make: Start, gpu: dict[str, str] | None, place: str) -> None:
+    first = make("first", gpu=gpu)
+    base, wanted = first.path.parent.parent, [CARD["uuid"]] if gpu else []
+    assert jobs.trainings_beside(wanted, base) == ""
+    jobs.start(first, "train")
+    said = f"first trains on {place}, too: each then goes at half its pace or less."
+    assert jobs.trainings_beside(wanted, base) == said
+    assert jobs.trainings_beside(["GPU-2"], base) == ""
+    assert jobs.trainings_beside([] if gpu else [CARD["uuid"]], base) == "", "another place"
+    first.kill()
+    wait_until(lambda: first.holder_pid() is None)
+    assert jobs.trainings_beside(wanted, base) == ""
+
+
 def test_a_dead_run_holds_no_card(make: Start) -> None:
     first = make("first", gpu=CARD)
     jobs.start(first, "train")
@@ -122,6 +137,14 @@ def test_a_beginning_is_recorded_as_it_was_resolved(here: Machine, recipe: Calla
     assert info.versions == {"python": "3.12.1", "unsloth": "2026.10.7"}
     assert info.preset == "p"
     assert begun.run.current()[0] in ("starting", "running")
+
+
+def test_a_second_training_on_a_shared_card_is_told_what_that_means(
+    here: Machine, recipe: Callable[..., Recipe]
+) -> None:
+    assert not any("too:" in note for note in jobs.begin(recipe(run={"name": "mine"})).notes)
+    notes = jobs.begin(recipe(run={"name": "second"}), share_gpu=True).notes
+    assert "WARN  mine trains on NVIDIA L4, too: each then goes at half its pace or less." in notes
 
 
 def test_a_beginning_counts_rows_as_they_were_measured_before(
