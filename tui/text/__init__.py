@@ -2,6 +2,7 @@
 
 from fitune.tui.text.budget_items import BudgetItem, items, totals
 from fitune.tui.text.clean import as_ascii_json, clean, encodable, log_line, safe, shows_unicode
+from fitune.tui.text.curve import curve
 from fitune.tui.text.format import (
     UNKNOWN,
     clock,
@@ -27,6 +28,7 @@ __all__ = [
     "clean",
     "clock",
     "count",
+    "curve",
     "duration",
     "encodable",
     "exponent",

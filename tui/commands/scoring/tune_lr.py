@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from math import isfinite
 
 import orjson
 
@@ -12,8 +13,13 @@ from fitune.core.records import from_json, to_json
 from fitune.core.score import Race
 from fitune.tui.commands.running.train import start
 from fitune.tui.data.clear_rows import with_clear_rows
-from fitune.tui.text import as_ascii_json, clean, count, duration, exponent, number, table
+from fitune.tui.text import as_ascii_json, clean, count, curve, duration, exponent, number, shows_unicode, table
 from fitune.tui.watch.follow import follow_to_end
+
+ANEW = (
+    "The training starts anew with it: in the race the rate falls to 0 within {steps} steps, so a training can't go on "
+    "from there by its own schedule."
+)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -21,27 +27,42 @@ def run(args: argparse.Namespace) -> int:
     with --train that of the training."""
     recipe = with_clear_rows(load.load(args.recipe, args.set), accept_guess=False)
     raced = jobs.tune_lr(recipe, args.minutes, args.share_gpu)
+    limit = f"{args.minutes:g} minutes together (--minutes)"
+    print(f"Four rates are tried in short trainings, for {limit}; loading comes first.", file=sys.stderr)
     status = follow_to_end(raced)
     if status:
         return status
     race = from_json(Race, orjson.loads((raced.path / "race.json").read_bytes()))
-    if args.json:
-        print(as_ascii_json(to_json(race)))
-    else:
-        rows = [["RATE", "STEPS", "TRAINING LOSS", "HELD-OUT LOSS", "TIME"]]
-        for lap in race.laps:
-            last = lap.losses[-1] if lap.losses else None
-            shown = (exponent(lap.lr), count(lap.steps), number(last), number(lap.held_out), duration(lap.elapsed_s))
-            rows.append(list(shown))
-        print(table(rows, numbers={1, 2, 3, 4}))
+    print(as_ascii_json(to_json(race)) if args.json else laps_table(race))
     if race.best_lr is None:
         print("Every rate diverged: start lower, with --set train.lr=1e-5.", file=sys.stderr)
         return ExitCode.FAILED
+    print(f"The best rate is {exponent(race.best_lr)}.{at_the_edge(race)}", file=sys.stderr)
     if args.train:
-        print(f"The best rate is {exponent(race.best_lr)}; the training starts with it.", file=sys.stderr)
+        print(ANEW.format(steps=count(race.laps[-1].steps)), file=sys.stderr)
         train = recipe.train.model_copy(update={"lr": race.best_lr})
         return start(recipe.model_copy(update={"train": train}), anyway=False, detach=False, share_gpu=args.share_gpu)
     sets = "".join(f" --set {each}" for each in (*args.set, f"train.lr={race.best_lr:g}"))
-    command = clean(f"fitune train {args.recipe}{sets}", 400)
-    print(f"The best rate is {exponent(race.best_lr)}. Train with it: {command}", file=sys.stderr)
+    print(clean(f"Train with it: fitune train {args.recipe}{sets}", 400), file=sys.stderr)
     return ExitCode.DONE
+
+
+def laps_table(race: Race) -> str:
+    """The trainings of a race as a table, with the course of each loss on one scale."""
+    finite = [loss for lap in race.laps for loss in lap.losses if isfinite(loss)] or [0.0]
+    rows = [["RATE", "STEPS", "TRAINING LOSS", "HELD-OUT LOSS", "TIME", "ITS COURSE"]]
+    for lap in race.laps:
+        losses = [loss for loss in lap.losses if isfinite(loss)]
+        last = lap.losses[-1] if lap.losses else None
+        shown = (exponent(lap.lr), count(lap.steps), number(last), number(lap.held_out), duration(lap.elapsed_s))
+        rows.append([*shown, curve(losses, min(finite), max(finite), unicode=shows_unicode(sys.stdout.encoding))])
+    return table(rows, numbers={1, 2, 3, 4})
+
+
+def at_the_edge(race: Race) -> str:
+    """A sentence where the lowest or the highest rate of the race has won: there may be a better one beyond."""
+    rates = sorted({lap.lr for lap in race.laps})
+    if race.best_lr is None or race.best_lr not in (rates[0], rates[-1]):
+        return ""
+    side, centre = ("highest", race.best_lr) if race.best_lr == rates[-1] else ("lowest", race.best_lr / 2)
+    return f" It is the {side} of the race; to see if one beyond it does better, race with --set train.lr={centre:g}."

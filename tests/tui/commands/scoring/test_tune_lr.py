@@ -1,0 +1,99 @@
+"""`fitune tune-lr`: what the race has found, as its user sees it."""
+
+from pathlib import Path
+
+import orjson
+import pytest
+
+from fitune.core import jobs
+from fitune.core.recipe import Recipe
+from fitune.core.records import to_json
+from fitune.core.runs import EventLog, Finished, Started
+from fitune.core.runs.run import Run
+from fitune.core.score import Lap, Race
+from fitune.tui.commands.scoring import tune_lr
+from fitune.tui.text import curve
+from tests import fake_worker
+from tests.tui.conftest import Fitune
+
+LAPS = (
+    Lap(1e-4, 10, (2.0, 1.9, 1.8), 1.8, 5.0),
+    Lap(2e-4, 10, (2.0, 1.4, 1.0), 1.1, 5.0),
+    Lap(4e-4, 10, (2.0, 1.2, 0.9), 1.0, 5.0),
+    Lap(8e-4, 10, (2.0, float("nan")), None, 5.0),
+)
+
+
+@pytest.fixture
+def recipe_file(tmp_path: Path) -> Path:
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"question": "a?", "answer": "b"}\n' * 40)
+    path = tmp_path / "r.toml"
+    path.write_text(f'[model]\nid = "Qwen/Qwen3-8B"\n[data]\nsource = "{rows}"\n')
+    return path
+
+
+@pytest.fixture
+def raced(fitune_home: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """What `jobs.tune_lr` starts: a race that is over."""
+    run = Run(fake_worker.make_run(fitune_home))
+    log = EventLog(run.events, "tune-lr")
+    log.write(Started())
+    log.write(Finished(best_lr=4e-4))
+    monkeypatch.setattr(jobs, "tune_lr", lambda *_: run)
+    return run
+
+
+def won_by(raced: Run, best_lr: float | None) -> None:
+    (raced.path / "race.json").write_bytes(orjson.dumps(to_json(Race(LAPS, best_lr))))
+
+
+def test_the_race_is_told_with_its_time_its_curves_and_the_way_on(
+    fitune: Fitune, raced: Run, recipe_file: Path
+) -> None:
+    won_by(raced, 4e-4)
+    status, out, err = fitune("tune-lr", str(recipe_file), "--minutes", "7", "--set", "lora.r=8")
+    assert status == 0
+    assert "7 minutes together (--minutes)" in err
+    assert "HELD-OUT LOSS" in out
+    (second,) = [line for line in out.splitlines() if line.startswith("2e-4")]
+    assert second.split()[1:4] == ["10", "1.000", "1.100"]
+    assert second.endswith("█▄▂")
+    assert "The best rate is 4e-4.\n" in err
+    assert f"fitune train {recipe_file} --set lora.r=8 --set train.lr=0.0004" in err
+
+
+@pytest.mark.parametrize(("best", "side", "centre"), [(8e-4, "highest", "0.0008"), (1e-4, "lowest", "5e-05")])
+def test_a_winner_at_the_edge_asks_for_another_race(
+    fitune: Fitune, raced: Run, recipe_file: Path, best: float, side: str, centre: str
+) -> None:
+    won_by(raced, best)
+    _, _, err = fitune("tune-lr", str(recipe_file))
+    assert f"It is the {side} of the race" in err
+    assert f"--set train.lr={centre}" in err
+
+
+def test_the_winner_is_trained_with_a_reason_for_its_new_start(
+    fitune: Fitune, raced: Run, recipe_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    won_by(raced, 4e-4)
+    started: list[Recipe] = []
+    monkeypatch.setattr(tune_lr, "start", lambda recipe, **_: started.append(recipe) or 0)
+    status, _, err = fitune("tune-lr", str(recipe_file), "--train")
+    assert status == 0
+    assert [each.train.lr for each in started] == [4e-4]
+    assert "starts anew with it: in the race the rate falls to 0 within 10 steps" in err
+
+
+def test_no_winner_is_a_failure(fitune: Fitune, raced: Run, recipe_file: Path) -> None:
+    won_by(raced, None)
+    status, _, err = fitune("tune-lr", str(recipe_file))
+    assert status == 1
+    assert "Every rate diverged" in err
+
+
+def test_curves_compare_on_one_scale() -> None:
+    assert curve([4, 3, 2, 1, 0], 0, 4, width=5) == "█▆▅▃▁"
+    assert curve([2, 2], 0, 4) == "▅▅"
+    assert curve(list(range(100)), 0, 99, width=4, unicode=False) == ".=+#"
+    assert curve([], 0, 1) == ""
