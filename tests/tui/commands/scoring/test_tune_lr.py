@@ -78,7 +78,12 @@ def test_the_winner_is_trained_with_a_reason_for_its_new_start(
 ) -> None:
     won_by(raced, 4e-4)
     started: list[Recipe] = []
-    monkeypatch.setattr(tune_lr, "start", lambda recipe, **_: started.append(recipe) or 0)
+
+    def start(recipe: Recipe, **_: object) -> int:
+        started.append(recipe)
+        return 0
+
+    monkeypatch.setattr(tune_lr, "start", start)
     status, _, err = fitune("tune-lr", str(recipe_file), "--train")
     assert status == 0
     assert [each.train.lr for each in started] == [4e-4]
