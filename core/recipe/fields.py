@@ -250,6 +250,8 @@ class Run(Group):
     stop_at: Annotated[str, Field(pattern=STOP_AT)] | None = None
     """Stop at this time of the day, such as 06:00, or at a date and time, such as 2027-01-31T06:00; it can go on from
     there."""
+    pause_above_c: Annotated[int, Field(ge=40, le=110)] | None = None
+    """Pause while the card is hotter than so many °C, until it is 10 °C below that."""
 
 
 class Deliver(Group):

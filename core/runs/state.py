@@ -82,6 +82,8 @@ class RunState:
     tokens_per_s: Curve = field(default_factory=Curve)
     memory_bytes: Curve = field(default_factory=Curve)
     """The memory in use at a step: of the card, or of the process on a CPU."""
+    busy_percent: Curve = field(default_factory=Curve)
+    """The share of time in which the card computed."""
     warnings: dict[str, list[Warned | Recovered]] = field(default_factory=dict)
     """The warnings of each job."""
     samples: list[Sample] = field(default_factory=list)
@@ -143,6 +145,7 @@ class RunState:
                 self.memory = memory
                 if memory.step is not None:
                     self.memory_bytes.add(memory.step, memory.device or memory.reserved or memory.host)
+                    self.busy_percent.add(memory.step, memory.busy_percent)
             case Warned() | Recovered() as warning:
                 self.warnings.setdefault(event.job, []).append(warning)
             case Sample() as sample:
@@ -166,6 +169,7 @@ class RunState:
             grad_norm=self.grad_norm.copy(),
             tokens_per_s=self.tokens_per_s.copy(),
             memory_bytes=self.memory_bytes.copy(),
+            busy_percent=self.busy_percent.copy(),
             warnings={job: list(warnings) for job, warnings in self.warnings.items()},
             samples=list(self.samples),
             resumes=list(self.resumes),

@@ -55,9 +55,18 @@ class MemoryMeter:
             peak_host=_peak_rss(),
             others=self._held_by_others,
             throttled=_throttled(self._card),
-            temperature_c=_temperature_c(self._card),
+            temperature_c=self.temperature_c(),
+            busy_percent=_busy_percent(self._card),
             predicted=self.predicted_bytes,
         )
+
+    def temperature_c(self) -> int | None:
+        """The temperature of the card; None if it does not tell, or without a card."""
+        if self._card is None:
+            return None
+        with suppress(pynvml.NVMLError):
+            return int(pynvml.nvmlDeviceGetTemperature(self._card, pynvml.NVML_TEMPERATURE_GPU))
+        return None
 
     def _peak(self) -> int:
         """The most bytes held at once. The allocator keeps what it reserved, so a look after each step is enough."""
@@ -98,11 +107,11 @@ def _throttled(card: Any) -> str | None:
     return None
 
 
-def _temperature_c(card: Any) -> int | None:
+def _busy_percent(card: Any) -> int | None:
     if card is None:
         return None
     with suppress(pynvml.NVMLError):
-        return int(pynvml.nvmlDeviceGetTemperature(card, pynvml.NVML_TEMPERATURE_GPU))
+        return int(pynvml.nvmlDeviceGetUtilizationRates(card).gpu)
     return None
 
 

@@ -33,6 +33,7 @@ LABELS = {
     "train.save_minutes": "Save minutes",
     "run.max_hours": "Hours at most",
     "run.stop_at": "Stop at",
+    "run.pause_above_c": "Pause above °C",
     "run.gpu": "GPU",
     "run.gpus": "GPUs together",
     "run.shard": "Split over GPUs",

@@ -58,6 +58,8 @@ def not_carried(spec: TrainingSpec, kind: RowKind) -> list[str]:
         notes.append("run.vram_limit_gib: Axolotl takes what it needs of the card.")
     if spec.recipe.run.max_hours is not None or spec.recipe.run.stop_at is not None:
         notes.append("run.max_hours, run.stop_at: Axolotl trains to its end.")
+    if spec.recipe.run.pause_above_c is not None:
+        notes.append("run.pause_above_c: Axolotl does not pause.")
     if train.save_minutes is not None:
         notes.append("train.save_minutes: Axolotl saves by steps alone.")
     if spec.recipe.run.gpu is not None:

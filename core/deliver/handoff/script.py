@@ -128,6 +128,8 @@ def not_carried(spec: TrainingSpec, backend: str) -> list[str]:
         notes.append("run.gpus: this script trains on one card; --to accelerate is for several.")
     if run.max_hours is not None or run.stop_at is not None:
         notes.append("run.max_hours, run.stop_at: the script trains to its end.")
+    if run.pause_above_c is not None:
+        notes.append("run.pause_above_c: the script does not pause.")
     if train.save_minutes is not None:
         notes.append("train.save_minutes: the script saves by steps alone.")
     if run.gpu is not None:

@@ -155,6 +155,8 @@ class Memory:
     """The reason why the GPU slows itself down: heat, or a brake on its power. Left out if it does not."""
     temperature_c: int | None = None
     """The GPU's temperature."""
+    busy_percent: int | None = None
+    """The share of the last second in which the GPU computed, by its driver."""
     predicted: int | None
     """Bytes that the budget predicted: on a GPU for `peak_device`, else for `peak_host`. null: there was no budget."""
 

@@ -23,6 +23,9 @@ VANISHED = 1e-4
 SLOWED_TO = 0.6
 GREW_TIMES, GREW_BYTES = 1.15, 1 << 30
 JUMP_TIMES, JUMP_NATS, JUMP_POINTS = 2.0, 0.3, 5
+IDLE_PERCENT, IDLE_READINGS = 30, 20
+"""A card that trains computes nearly all the time (NVML's "utilization" counts any kernel); below this share most of
+the time is Python's, or the processor's. Readings are a step or 15 s apart."""
 CLOCK_S = 60.0
 
 
@@ -30,7 +33,9 @@ def findings(state: RunState) -> tuple[Finding, ...]:
     """What is wrong with a training by now, the gravest first."""
     of_losses = (curves.overfitting, curves.leak, curves.too_short, curves.spent_schedule, curves.noise)
     of_steps = (_divergence, _spike, _no_learning, _gradient, _resume_jump)
-    return tuple(found for rule in (*of_steps, *of_losses, _pace, _memory, _card, _clock) for found in rule(state))
+    return tuple(
+        found for rule in (*of_steps, *of_losses, _pace, _idle, _memory, _card, _clock) for found in rule(state)
+    )
 
 
 def _values(curve: Curve) -> list[float]:
@@ -159,6 +164,20 @@ def _pace(state: RunState) -> Iterator[Finding]:
             evidence=f"It took {best:,.0f} tokens a second, and takes {now:,.0f} in the last {RECENT} steps.",
             cause="Another process uses the card or the processor, or the card is too hot and slows down.",
             remedy="See nvidia-smi (processes, temperature, clocks) and top.",
+        )
+
+
+def _idle(state: RunState) -> Iterator[Finding]:
+    """The card waits most of the time."""
+    shares = _values(state.busy_percent)[1:][-IDLE_READINGS:]
+    if len(shares) == IDLE_READINGS and median(shares) < IDLE_PERCENT:
+        yield Finding(
+            kind="idle",
+            symptom="The card waits most of the time.",
+            evidence=f"It computed {median(shares):.0f} % of the time, in the last {IDLE_READINGS} readings.",
+            cause="Each pass holds too few tokens, so that starting it costs more than computing it; or the processor "
+            "is busy with other work.",
+            remedy="See top. If the processor is free, take more rows at once: fitune fit RECIPE.",
         )
 
 

@@ -97,7 +97,7 @@ def run(run: Run, log: EventLog, memory: MemoryMeter) -> None:
     reporter = Reporter(run, log, recipe.train, memory, rows, held_out, samples)
     reporter.limit = deadline(recipe.run, datetime.datetime.now().astimezone(), time.monotonic() - began)
     trainer = make_trainer(run, recipe, loaded, rows, reporter, kernel)
-    guard = guarded(trainer, run, log, coder)
+    guard = guarded(trainer, run, log, coder, memory)
     reporter.count_tokens(trainer)
 
     gc.collect()

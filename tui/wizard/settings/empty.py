@@ -24,6 +24,7 @@ FIXED = {
     "run.vram_limit_gib": "all that is free",
     "run.max_hours": "no limit",
     "run.stop_at": "no limit",
+    "run.pause_above_c": "no limit",
     "deliver.gguf": "none",
     "deliver.push_repo": "no push",
 }

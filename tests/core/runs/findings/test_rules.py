@@ -96,6 +96,12 @@ def test_memory_that_grows_without_end_is_found_and_a_step_up_is_not() -> None:
     assert findings(measured(lambda step: 8 + 4 * (step > 180))) == ()
 
 
+@pytest.mark.parametrize(("busy", "kinds"), [(12, ["idle"]), (85, [])])
+def test_a_card_that_waits_is_found(busy: int, kinds: list[str]) -> None:
+    told = [Memory(step=step, busy_percent=busy, predicted=None) for step in range(1, 40)]
+    assert [each.kind for each in findings(state_of(told))] == kinds
+
+
 @pytest.mark.parametrize(
     ("memory", "kind"),
     [
