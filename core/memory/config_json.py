@@ -29,9 +29,22 @@ def load_config(model_id: str, revision: str | None = None) -> tuple[object, str
 @cache
 def shipped_configs() -> dict[str, dict[str, Any]]:
     """Config values by lower-case Hub id, of the models that presets offer; mirrors share their original's."""
-    table = json.loads((Path(__file__).with_name("shapes") / "shapes_table.json").read_text())
+    table = _table()
     models: dict[str, dict[str, Any]] = {name.lower(): config for name, config in table["models"].items()}
     return models | {mirror.lower(): models[name.lower()] for mirror, name in table["same_as"].items()}
+
+
+def shipped_ids() -> tuple[str, ...]:
+    """The Hub ids of these models, as the Hub spells them."""
+    return (*_table()["models"], *_table()["same_as"])
+
+
+@cache
+def _table() -> dict[str, dict[str, Any]]:
+    table: dict[str, dict[str, Any]] = json.loads(
+        (Path(__file__).with_name("shapes") / "shapes_table.json").read_text()
+    )
+    return table
 
 
 def known_type(model_id: str) -> str | None:

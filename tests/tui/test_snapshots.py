@@ -20,7 +20,7 @@ SAID = {
 """What each screen must say at every size."""
 KEYS = {
     "start": ("Choose", "Quit", "Help"),
-    "preset": ("Choose", "Quit", "Back", "Help", "Another card"),
+    "preset": ("Choose", "Quit", "Back", "Help", "Card"),
     "edit": ("Next", "Quit", "Back", "Help", "Reset", "More"),
     "data": ("Next", "Quit", "Back", "Help"),
     "review": ("Quit", "Back", "Help", "Write recipe"),

@@ -19,6 +19,7 @@ from fitune.tui.wizard.draft import Draft, problems, reset_field, set_field, sho
 from fitune.tui.wizard.field_cost import field_cost
 from fitune.tui.wizard.fields import MAIN, Field, form_fields
 from fitune.tui.wizard.forecast_text import fitted, known_shape, learn
+from fitune.tui.wizard.screens.models import ModelsDialog
 from fitune.tui.wizard.screens.step import StepScreen
 from fitune.tui.wizard.settings.empty import meanings
 from fitune.tui.wizard.settings.groups import ELSEWHERE
@@ -121,6 +122,16 @@ class EditScreen(StepScreen):
             self.folded = False
             self.form.offer(form_fields(self.folded))
         self.form.enter(next(field.name for field in self.form.fields if field.name in wrong))
+
+    def on_models_wanted(self) -> None:
+        self.app.push_screen(ModelsDialog(self.draft), self.take_model)
+
+    def take_model(self, model: str | None) -> None:
+        """Take a model from the list."""
+        if model is not None:
+            self.draft = set_field(self.draft, "model.id", model)
+            self.show()
+            self.refresh_bindings()
 
     async def action_reset(self) -> None:
         self.draft = reset_field(self.draft, self.form.field.name)

@@ -15,7 +15,15 @@ from fitune.tui.text import safe
 from fitune.tui.widgets.choices import ChoiceList
 from fitune.tui.widgets.dialogs import AskDialog
 from fitune.tui.wizard import steps
-from fitune.tui.wizard.draft import Draft, changed_settings, next_model, use_preset, without_settings
+from fitune.tui.wizard.draft import (
+    Draft,
+    changed_settings,
+    next_model,
+    reset_field,
+    set_field,
+    use_preset,
+    without_settings,
+)
 from fitune.tui.wizard.forecast_text import COLOURS, DraftForecast
 from fitune.tui.wizard.options import (
     PresetChoice,
@@ -25,8 +33,11 @@ from fitune.tui.wizard.options import (
     model_lines,
     preset_choices,
 )
+from fitune.tui.wizard.screens.models import ModelsDialog
 from fitune.tui.wizard.screens.step import StepScreen
+from fitune.tui.wizard.settings.search import matches
 from fitune.tui.wizard.widgets.budget_panel import BudgetPanel
+from fitune.tui.wizard.widgets.filter_line import Filtered, FilterInput, FilterLine
 
 CARD_QUESTION = "Plan for an empty card of how many GB?\nNothing: for this machine."
 
@@ -36,7 +47,11 @@ class PresetScreen(StepScreen):
 
     NAME: ClassVar[steps.Name] = "preset"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("ctrl+g", "plan", "Another card", key_display="^g"),
+        Binding("escape", "unfilter", "Show all"),
+        Binding("escape", "back", "Back"),
+        Binding("slash", "find", "Find"),
+        Binding("m", "models", "Models"),
+        Binding("ctrl+g", "plan", "Card", key_display="^g"),
         Binding("left", "model(-1)", "Model before", show=False, priority=True),
         Binding("right", "model(1)", "Model", key_display="←→", priority=True),
         Binding("ctrl+r", "drop_changes", "Drop changes", key_display="^r"),
@@ -45,12 +60,13 @@ class PresetScreen(StepScreen):
 
     def __init__(self, draft: Draft) -> None:
         super().__init__(draft)
-        self.choices = preset_choices(draft)
+        self.choices = self.listed = preset_choices(draft)
 
     def body(self) -> Iterable[Widget]:
         with Horizontal():
             with Vertical(id="left"):
                 yield Static(id="about", markup=False)
+                yield FilterLine("a size, a model, tools, code ...")
                 yield ChoiceList(id="choices")
                 yield Static(id="detail", markup=False)
             yield BudgetPanel(self.forecast)
@@ -62,12 +78,13 @@ class PresetScreen(StepScreen):
         """List the presets, the one chosen before in hand."""
         self.query_one("#about", Static).update(safe(machine_summary(self.choices)))
         options = self.query_one(ChoiceList)
-        options.set_options(self.line(choice) for choice in self.choices)
-        ids = [choice.preset.id for choice in self.choices]
-        options.highlighted = ids.index(self.draft.preset) if self.draft.preset in ids else 0
+        options.set_options(self.line(choice) for choice in self.listed)
+        ids = [choice.preset.id for choice in self.listed]
+        if ids:
+            options.highlighted = ids.index(self.draft.preset) if self.draft.preset in ids else 0
 
     def on_option_list_option_highlighted(self, event: OptionList.OptionHighlighted) -> None:
-        choice = self.choices[event.option_index]
+        choice = self.listed[event.option_index]
         if self.draft.preset != choice.preset.id:
             self.relabel()
         self.draft = use_preset(self.draft, choice.preset.id)
@@ -76,7 +93,7 @@ class PresetScreen(StepScreen):
 
     def relabel(self, forecast: DraftForecast | None = None) -> None:
         """Tell in the list how the preset of the draft fares by a forecast, or with its first model."""
-        for index, choice in enumerate(self.choices):
+        for index, choice in enumerate(self.listed):
             if choice.preset.id == self.draft.preset:
                 line = self.line(replace(choice, forecast=forecast or choice.forecast), in_hand=forecast is not None)
                 self.query_one(ChoiceList).replace_option_prompt_at_index(index, line)
@@ -106,9 +123,14 @@ class PresetScreen(StepScreen):
         await self.action_forward()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """There may be no changes to drop."""
+        """There may be no changes to drop, and nothing to show again; in a line of text the arrows move the cursor."""
+        line = self.query_one(FilterLine)
         if action == "drop_changes":
             return bool(changed_settings(self.draft))
+        if action in ("back", "unfilter") and line.display != (action == "unfilter"):
+            return False
+        if action in ("model", "models") and isinstance(self.focused, FilterInput):
+            return False
         return super().check_action(action, parameters)
 
     def action_drop_changes(self) -> None:
@@ -125,5 +147,54 @@ class PresetScreen(StepScreen):
         """Rank anew for the card that was typed."""
         if answer is not None:
             self.draft = replace(self.draft, card_gib=card_gib_of(answer), preset=None)
-            self.choices = preset_choices(self.draft)
+            self.choices = self.listed = preset_choices(self.draft)
+            self.query_one(FilterLine).close()
             self.fill()
+
+    # Finding
+
+    def action_find(self) -> None:
+        """Look for a preset by a word."""
+        self.query_one(FilterLine).open()
+
+    def action_unfilter(self) -> None:
+        self.query_one(FilterLine).close()
+
+    def on_filtered(self, event: Filtered) -> None:
+        self.listed = tuple(each for each in self.choices if matches(event.words, words_of(each.preset)))
+        self.query_one(FilterLine).tell(len(self.listed), len(self.choices))
+        self.fill()
+        if not self.listed:
+            self.query_one("#detail", Static).update("No preset has these words. Esc shows all; m lists all models.")
+
+    def on_filter_left(self) -> None:
+        if self.listed:
+            self.query_one(ChoiceList).focus()
+        self.refresh_bindings()
+
+    def action_models(self) -> None:
+        """Choose among all models that fitune knows."""
+        self.app.push_screen(ModelsDialog(self.draft), self.take_model)
+
+    def take_model(self, model: str | None) -> None:
+        """Take the best preset with this model; where none has it, this preset with the model as a change."""
+        if model is None:
+            return
+        having = next((each.preset for each in self.choices if model in each.preset.models), None)
+        if having:
+            draft = reset_field(use_preset(self.draft, having.id), "model.id")
+            self.draft = replace(draft, model=model)
+        else:
+            self.draft = set_field(self.draft, "model.id", model)
+        self.query_one(FilterLine).close()
+        self.listed = self.choices
+        self.fill()
+        if self.draft.preset:
+            self.tell(presets.find(self.draft.preset))
+            self.relabel(self.forecast)
+
+
+def words_of(preset: Preset) -> str:
+    """What a person may look for a preset by."""
+    notes = presets.model_notes()
+    return " ".join((preset.title, preset.whom, *(f"{model} {notes[model]}" for model in preset.models)))
