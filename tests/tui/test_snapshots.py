@@ -52,7 +52,7 @@ async def test_a_screen_says_what_it_must_and_cuts_nothing(
         text = app.shown()
         lines = text.splitlines()
         step = steps.named(app.step.NAME)
-        assert step.question in lines[0]
+        assert f"{step.question}  {step.purpose}" in lines[0]
         assert f"{steps.STEPS.index(step) + 1} of {len(steps.STEPS)}" in lines[1]
         assert len(lines) == size[1]
         assert all(len(line) <= size[0] for line in lines)

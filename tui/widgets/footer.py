@@ -12,7 +12,7 @@ class Keys(Footer):
     longer than everything else that a key press causes."""
 
     def __init__(self) -> None:
-        super().__init__(show_command_palette=False)
+        super().__init__(show_command_palette=False, compact=True)
         self._shown: tuple[tuple[str, str, bool], ...] | None = None
 
     def bindings_changed(self, screen: Screen[object]) -> None:

@@ -50,6 +50,8 @@ class Step:
     name: Name
     title: str
     question: str
+    purpose: str
+    """A sentence on what the screen is for; with the question it fits into a line of 80 columns."""
     help: str
     """The purpose of the step."""
     mistake: str
@@ -62,6 +64,7 @@ STEPS: tuple[Step, ...] = (
         "start",
         "Machine",
         "What do you want to do?",
+        "This machine, its runs, and a new one.",
         "fitune looks at this machine: its card, memory and disk. Below are its runs: those that are alive first, then "
         "the newest. Open one, compare two, use what was trained, or start a new one.",
         "Starting a second run on a card that already works. Watch the first one instead, or stop it.",
@@ -70,6 +73,7 @@ STEPS: tuple[Step, ...] = (
         "preset",
         "Preset",
         "Which starting point?",
+        "A model with settings that suit a card.",
         "A preset is a model of some size with settings that are known to work on a card of some size. The best for "
         "this card comes first; without a card, the smallest. Everything in it can be changed in the next step.",
         "Taking the largest model that just fits. A size smaller leaves room for longer rows, and trains faster.",
@@ -79,6 +83,7 @@ STEPS: tuple[Step, ...] = (
         "edit",
         "Settings",
         "Change anything?",
+        "Each works as it is; see what it costs.",
         "Each setting has a value already, and most people change none. The panel shows what the memory of the card "
         "will hold, and what the setting in hand costs of it.",
         "Changing several settings at once. Change one, train, compare.",
@@ -87,6 +92,7 @@ STEPS: tuple[Step, ...] = (
         "data",
         "Data",
         "What shall it learn from?",
+        "Rows that show what it shall answer.",
         "A file (JSONL, JSON, CSV, Parquet, text), a folder of them, or a data set on the Hub as owner/name. fitune "
         "recognises the common shapes of rows, tells what is wrong with them, and shows what the model will see. Tab "
         "completes a path as in a shell; once the rows are read it leads from the problems to the lengths, to rows "
@@ -97,6 +103,7 @@ STEPS: tuple[Step, ...] = (
         "review",
         "Review",
         "Start the training?",
+        "All that will happen, before it does.",
         "All that will happen, in plain words, before it does. The training runs by itself: you can close the "
         "terminal and come back at any time.",
         "Not looking at the list of what you changed: a typo in the learning rate costs a whole run.",

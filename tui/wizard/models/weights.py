@@ -50,7 +50,9 @@ class Weights:
     @property
     def _cure(self) -> str:
         folder = "give the folder of a copy as Base model (model.id)"
-        return f"Start fitune without HF_HUB_OFFLINE, or {folder}." if self.is_offline else f"Or {folder}."
+        if self.is_offline:
+            return f"Start fitune without HF_HUB_OFFLINE, or {folder}."
+        return f"Check its name, the network and your login (hf auth login), or {folder}."
 
 
 def look(model: Model) -> Weights:

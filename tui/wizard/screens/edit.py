@@ -105,11 +105,8 @@ class EditScreen(StepScreen):
         self.explain()
 
     def on_changed(self, event: Changed) -> None:
-        was_edited = event.name in self.draft.edits
         self.draft = set_field(self.draft, event.name, event.text)
         self.show()
-        if was_edited != (event.name in self.draft.edits):
-            self.refresh_bindings()
 
     async def action_forward(self) -> None:
         """Go on, unless a field is wrong: then go there."""
@@ -131,7 +128,6 @@ class EditScreen(StepScreen):
         if model is not None:
             self.draft = set_field(self.draft, "model.id", model)
             self.show()
-            self.refresh_bindings()
 
     async def action_reset(self) -> None:
         self.draft = reset_field(self.draft, self.form.field.name)
@@ -145,14 +141,11 @@ class EditScreen(StepScreen):
 
     async def refill(self) -> None:
         self.show()
-        self.refresh_bindings()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Only what was changed can be reset; Esc shows all settings again first."""
+        """Esc shows all settings again first."""
         if action in ("back", "unfilter") and self.is_filtered != (action == "unfilter"):
             return False
-        if action == "reset":
-            return self.form.field.name in self.draft.edits
         return super().check_action(action, parameters)
 
     def action_fold(self) -> None:

@@ -22,7 +22,7 @@ class StepHeader(Static):
 
 
 def header(step: steps.Step, draft: Draft, plain_glyphs: bool) -> Content:
-    """`fitune  Settings (3 of 5)`, and below the steps with their marks."""
+    """The question with the purpose of the step, and below the steps with their marks."""
     marks = PLAIN_MARKS if plain_glyphs else MARKS
     found = steps.progress(step, draft)
     number = next(at for at, (each, _) in enumerate(found, 1) if each is step)
@@ -31,5 +31,6 @@ def header(step: steps.Step, draft: Draft, plain_glyphs: bool) -> Content:
         for each, state in found
     ]
     title = Content.styled("fitune", "bold $primary") + Content(f"  {step.question}")
+    title += Content.styled(f"  {step.purpose}", "$secondary")
     place = Content.styled(f"   {number} of {len(found)}", "$secondary")
     return title + Content("\n") + Content("   ").join(trail) + place

@@ -27,7 +27,7 @@ UNKNOWN, REFUSED = Download("a/b"), Download("a/b", None, "The Hub has no such m
         (Weights(HERE, is_offline=True), "Nothing to download: the model is on this machine.", False),
         (Weights(FAR), "Downloads 15.0 GiB of a/b from the Hub.", False),
         (Weights(UNKNOWN), "Downloads a/b from the Hub; asking for its size ...", False),
-        (Weights(REFUSED), "WARN a/b is not on this disk. The Hub has no such model, or not for you. Or give", False),
+        (Weights(REFUSED), "WARN a/b is not on this disk. The Hub has no such model, or not for you. Check", False),
         (Weights(UNKNOWN, is_offline=True), "HF_HUB_OFFLINE forbids fetching it. Start fitune without HF_HUB", True),
     ],
 )
