@@ -89,7 +89,8 @@ def run_job(run: Run, job: str, log: EventLog) -> int:
         _set_environment(run, card.uuid if card else None)
         if job == "train" and info.ranks > 1 and rank.rank() == 0:
             others = OtherRanks(run, job, info.ranks, log)
-        memory = MemoryMeter(card.uuid if card else None, info.budget.total_bytes if info.budget else None)
+        bounds = (info.budget.total_bytes, info.budget.high_bytes) if info.budget else (None, None)
+        memory = MemoryMeter(card.uuid if card else None, *bounds)
         recipe, trains = run.recipe(), job in ("train", "tune-lr")
         if rank.splits(recipe):
             os.environ.update(rank.SPLIT)

@@ -16,8 +16,9 @@ THROTTLED = {0x40: "too hot (hardware)", 0x20: "too hot (software)", 0x80: "powe
 class MemoryMeter:
     """Measures the memory of this process. Make it before CUDA starts: then it knows what others hold on the GPU."""
 
-    def __init__(self, gpu_uuid: str | None, predicted_bytes: int | None) -> None:
-        self.predicted_bytes = predicted_bytes
+    def __init__(self, gpu_uuid: str | None, predicted_bytes: int | None, high_bytes: int | None = None) -> None:
+        """predicted_bytes, high_bytes: the budget's total and its upper bound."""
+        self.predicted_bytes, self.high_bytes = predicted_bytes, high_bytes
         self.shared = False
         """True if another process was seen on the card since: then the measurement is not of this process alone."""
         self._card: Any = None
@@ -41,7 +42,13 @@ class MemoryMeter:
 
         host = psutil.Process().memory_info().rss
         if not torch.cuda.is_available():
-            return Memory(step=step, host=host, peak_host=_peak_rss(), predicted=self.predicted_bytes)
+            return Memory(
+                step=step,
+                host=host,
+                peak_host=_peak_rss(),
+                predicted=self.predicted_bytes,
+                predicted_high=self.high_bytes,
+            )
         device = self._device()
         return Memory(
             step=step,
@@ -58,6 +65,7 @@ class MemoryMeter:
             temperature_c=self.temperature_c(),
             busy_percent=_busy_percent(self._card),
             predicted=self.predicted_bytes,
+            predicted_high=self.high_bytes,
         )
 
     def temperature_c(self) -> int | None:

@@ -159,6 +159,13 @@ class Memory:
     """The share of the last second in which the GPU computed, by its driver."""
     predicted: int | None
     """Bytes that the budget predicted: on a GPU for `peak_device`, else for `peak_host`. null: there was no budget."""
+    predicted_high: int | None = None
+    """The most that it may be by the budget; left out where there was none."""
+
+    @property
+    def predicted_peak(self) -> int | None:
+        """The peak for which `predicted` was meant: of the GPU, or of RAM where there is none."""
+        return self.peak_device or self.peak_reserved or self.peak_host
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -33,9 +33,8 @@ def findings(state: RunState) -> tuple[Finding, ...]:
     """What is wrong with a training by now, the gravest first."""
     of_losses = (curves.overfitting, curves.leak, curves.too_short, curves.spent_schedule, curves.noise)
     of_steps = (_divergence, _spike, _no_learning, _gradient, _resume_jump)
-    return tuple(
-        found for rule in (*of_steps, *of_losses, _pace, _idle, _memory, _card, _clock) for found in rule(state)
-    )
+    of_machine = (_pace, _idle, _memory, _prediction, _card, _clock)
+    return tuple(found for rule in (*of_steps, *of_losses, *of_machine) for found in rule(state))
 
 
 def _values(curve: Curve) -> list[float]:
@@ -195,6 +194,23 @@ def _memory(state: RunState) -> Iterator[Finding]:
             evidence=f"{first / (1 << 30):.1f} GiB became {held[-1] / (1 << 30):.1f} GiB.",
             cause="A leak in a library, or rows that grow longer.",
             remedy="Stop and resume when it gets tight: that frees it, and the training goes on where it was.",
+        )
+
+
+def _prediction(state: RunState) -> Iterator[Finding]:
+    """The peak lies above the upper bound of what was predicted."""
+    memory = state.memory
+    measured = memory.predicted_peak if memory else None
+    if memory is None or not measured or not memory.predicted or not memory.predicted_high:
+        return
+    if measured > memory.predicted_high:
+        bounds = f"{memory.predicted / (1 << 30):.1f} GiB, {memory.predicted_high / (1 << 30):.1f} at most"
+        yield Finding(
+            kind="prediction",
+            symptom="The training takes more memory than was predicted.",
+            evidence=f"{measured / (1 << 30):.1f} GiB at its peak; the prediction was {bounds}.",
+            cause="Rows are longer than those that were counted, or the budget is wrong for this model or machine.",
+            remedy="Keep more memory free for it. Later predictions on this machine count this training.",
         )
 
 

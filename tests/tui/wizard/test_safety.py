@@ -132,6 +132,8 @@ async def test_check_29_resizing_keeps_the_focus_and_says_what_is_too_small(at_s
         await pilot.resize_terminal(60, 15)
         await pilot.pause()
         assert "terminal too small (need 80x24)" in app.shown()
+        assert f"{app.step.step.title}, " in app.shown()
+        assert app.step.forecast.known is None or "to spare" in app.shown()
         await pilot.resize_terminal(200, 50)
         await pilot.pause()
         assert "too small" not in app.shown()

@@ -8,6 +8,7 @@ from typing import ClassVar
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
+from textual.content import Content
 from textual.screen import Screen
 from textual.widget import Widget
 from textual.widgets import Static
@@ -20,6 +21,7 @@ from fitune.tui.widgets.views import with_status_words
 from fitune.tui.wizard import steps
 from fitune.tui.wizard.draft import Draft, save
 from fitune.tui.wizard.forecast_text import forecast_draft, ways_out, with_remedy
+from fitune.tui.wizard.memory.panel_text import verdict
 from fitune.tui.wizard.steps import Answer, Back, Forward
 from fitune.tui.wizard.widgets.budget_panel import BudgetPanel
 from fitune.tui.wizard.widgets.step_header import StepHeader
@@ -56,12 +58,19 @@ class StepScreen(Screen[None]):
         yield StepHeader(self.step, self.draft)
         with Vertical(id="body"):
             yield from self.body()
-        yield Static("terminal too small (need 80x24)  Ctrl+C quits", id="too-small", markup=False)
+        yield Static(self.too_small(), id="too-small", markup=False)
         yield Keys()
 
     def body(self) -> Iterable[Widget]:
         """The widgets of this step."""
         raise NotImplementedError
+
+    def too_small(self) -> Content:
+        """The essential words, for a terminal that has no room for the screen."""
+        found = [name for name, _ in steps.progress(self.step, self.draft)]
+        place = Content(f"{self.step.title}, {found.index(self.step) + 1} of {len(found)}: {self.step.question}\n")
+        keys = Content("\nterminal too small (need 80x24)  enter goes on, esc back, ^c quits")
+        return place + (verdict(self.forecast) if self.forecast.known else Content()) + keys
 
     def help_topic(self) -> str:
         """The subject of the help behind `?`: a field's name, or the step's."""
@@ -97,6 +106,7 @@ class StepScreen(Screen[None]):
             self.forecast = replace(self.forecast, unknown_why=unknown_why)
         self.ways = ways_out(self.forecast)
         self.query_one(BudgetPanel).show(self.forecast, self.ways)
+        self.query_one("#too-small", Static).update(self.too_small())
         if len(self.ways) != ways_before:
             self.refresh_bindings()
 

@@ -102,6 +102,20 @@ def test_a_card_that_waits_is_found(busy: int, kinds: list[str]) -> None:
     assert [each.kind for each in findings(state_of(told))] == kinds
 
 
+@pytest.mark.parametrize(("peak_gib", "high_gib", "is_told"), [(4.6, 3.6, True), (3.5, 3.6, False), (4.6, None, False)])
+@pytest.mark.parametrize("on_card", [True, False])
+def test_a_peak_above_the_upper_bound_of_the_prediction_is_told(
+    on_card: bool, peak_gib: float, high_gib: float | None, is_told: bool
+) -> None:
+    high = None if high_gib is None else round(high_gib * GIB)
+    peak, host = (round(peak_gib * GIB), 64 * GIB) if on_card else (None, round(peak_gib * GIB))
+    memory = Memory(predicted=round(2.8 * GIB), predicted_high=high, peak_device=peak, peak_host=host)
+    found = findings(state_of([memory]))
+    assert [each.kind for each in found] == ["prediction"] * is_told
+    if is_told:
+        assert found[0].evidence == "4.6 GiB at its peak; the prediction was 2.8 GiB, 3.6 at most."
+
+
 @pytest.mark.parametrize(
     ("memory", "kind"),
     [
