@@ -122,6 +122,7 @@ def _phase(phase: Phase) -> str:
         return ""
     details = [
         *([f"{count(phase.total_steps)} steps"] if phase.total_steps else []),
+        *([f"{count(phase.rows)} rows"] if phase.rows and phase.name == "replay" else []),
         *([f"first {COMPILES}"] if phase.compiles else []),
         *([clean(phase.kind, 40)] if phase.kind is not None else []),
         *([f"{count(phase.files)} files"] if phase.files else []),

@@ -1,5 +1,7 @@
 """The base model's own answers to general prompts: trained on beside the rows, they keep what it could do before."""
 
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,8 +33,8 @@ def prompts() -> list[str]:
 def own_answers(
     run: Run, recipe: Recipe, model: Any, tokenizer: Any, base: Path, count: int, log: EventLog
 ) -> list[dict[str, Any]]:
-    """Rows of the base model's answers to `count` prompts, or to all if there are fewer; from the run folder if they
-    were written before. Raises UserError where the model can't answer.
+    """So many rows of the base model's answers to the prompts, or fewer where these run out; from the run folder if
+    they were written before. Raises UserError where the model can't answer, as one that was never trained to.
 
     model: with a fresh adapter, which changes no answer. base: the folder of the base model, for its stop tokens.
     """
@@ -41,28 +43,50 @@ def own_answers(
         text = "data.replay: a model that is split over cards can't answer before the training."
         raise UserError(text, "Name general rows in data.replay_source.")
     if not path.exists():
-        asked = prompts()[:count]
         log.write(Phase(name="replay", rows=0))
-        rows: list[dict[str, Any]] = []
+        rows, left_out = list[dict[str, Any]](), Counter[str]()
         options = PromptOptions(recipe.data.thinking, recipe.data.template_options)
+        to_ask = prompts()
         with answering(model, recipe.train.backend == "unsloth"):
-            for first in range(0, len(asked), AT_ONCE):
+            while to_ask and len(rows) < count:
                 if run.stop.exists():
                     return rows  # the training ends before its first step, too
-                some = asked[first : first + AT_ONCE]
-                rows += _answered(model, tokenizer, stop_ids(tokenizer, base), some, options)
+                at_once = min(AT_ONCE, count - len(rows))
+                asked, to_ask = to_ask[:at_once], to_ask[at_once:]
+                for prompt, answer in _answers(model, tokenizer, stop_ids(tokenizer, base), asked, options):
+                    if answer:
+                        rows.append({"messages": [*prompt, {"role": "assistant", "content": answer}]})
+                    else:
+                        left_out["too long" if answer is None else "empty"] += 1
+                if not rows and left_out.total() >= AT_ONCE:
+                    raise _no_answers(left_out)
                 log.write(Phase(name="replay", rows=len(rows)))
-        if len(rows) < len(asked):
-            text = f"{len(asked) - len(rows)} of the base model's {len(asked)} answers were too long, and are left out."
-            log.write(Warned(kind="replay", message=text, count=len(asked) - len(rows)))
+        if not rows:
+            raise _no_answers(left_out)
+        _tell_left_out(left_out, log)
         write_atomically(path, b"".join(orjson.dumps(row) + b"\n" for row in rows))
     return [orjson.loads(line) for line in path.read_bytes().splitlines()]
 
 
-def _answered(
+def _no_answers(left_out: Counter[str]) -> UserError:
+    reasons = " or ".join(left_out)
+    text = f"data.replay: the base model's first {left_out.total()} answers to general prompts were all {reasons}."
+    return UserError(text, "Name general rows in data.replay_source, or leave data.replay out.")
+
+
+def _tell_left_out(left_out: Counter[str], log: EventLog) -> None:
+    """Warn of answers that are no rows. left_out: how many, by the reason."""
+    if left_out:
+        reasons = " and ".join(f"{count} that were {reason}" for reason, count in left_out.items())
+        text = f"Of the base model's answers to general prompts {reasons} are left out; it was asked others instead."
+        log.write(Warned(kind="replay", message=text, count=left_out.total()))
+
+
+def _answers(
     model: Any, tokenizer: Any, stops: list[int], asked: list[str], options: PromptOptions
-) -> list[dict[str, Any]]:
-    """Rows of the prompts whose answers came to their end, written at once with the prompts filled up at their left."""
+) -> Iterator[tuple[list[dict[str, str]], str | None]]:
+    """Each prompt as turns, and its answer, None where it did not come to its end; written at once with the prompts
+    filled up at their left."""
     import torch
 
     turns = [[{"role": "user", "content": each}] for each in asked]
@@ -80,13 +104,9 @@ def _answered(
         pad_token_id=fill,
         use_cache=True,
     )
-    rows = []
-    for turn, written in zip(turns, out[:, longest:].tolist(), strict=True):
+    for prompt, written in zip(turns, out[:, longest:].tolist(), strict=True):
         end = next((place for place, token in enumerate(written) if token in stops), None)
-        text = tokenizer.decode(written[:end], skip_special_tokens=True).strip()
-        if end is not None and text:
-            rows.append({"messages": [*turn, {"role": "assistant", "content": text}]})
-    return rows
+        yield prompt, None if end is None else tokenizer.decode(written[:end], skip_special_tokens=True).strip()
 
 
 def _ids(turns: list[dict[str, str]], tokenizer: Any, options: PromptOptions) -> list[int]:

@@ -99,7 +99,7 @@ def _general_rows(data: Data, own: int, answer_prompts: Callable[[int], list[Row
     wanted = replayed(data.replay, own)
     found = dataset.general_rows(data, own) if data.general() else answer_prompts(wanted)
     log.write(Phase(name="replay", rows=len(found)))
-    if len(found) < wanted:
+    if found and len(found) < wanted:
         text = f"data.replay asks for {wanted:,} general rows; there are {len(found):,}, which are all trained on."
         log.write(Warned(kind="replay", message=text, count=wanted - len(found)))
     return found

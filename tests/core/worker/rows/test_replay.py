@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,6 +22,9 @@ class Parrot:
 
     device, training = "cpu", True
 
+    def __init__(self) -> None:
+        self.asked = count()
+
     def eval(self) -> None: ...
 
     def train(self, mode: bool) -> None: ...
@@ -29,7 +33,7 @@ class Parrot:
         import torch
 
         last = input_ids[:, -3:]
-        ends = torch.tensor([[STOP if place % 3 else 5] for place in range(len(input_ids))])
+        ends = torch.tensor([[STOP if next(self.asked) % 3 else 5] for _ in input_ids])
         return torch.cat([input_ids, last, ends], dim=1)
 
 
@@ -41,9 +45,9 @@ def answered(make_run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch) -> C
     monkeypatch.setattr(replay, "stop_ids", lambda *_: [STOP])
     monkeypatch.setattr(replay, "prompt_ids", lambda turns, *_: list(range(10, 13 + len(turns[0]["content"]) % 4)))
 
-    def answer(run: Run, count: int, model: Any = None) -> Any:
+    def answer(run: Run, wanted: int, model: Any = None) -> Any:
         log = EventLog(run.events, "train")
-        return replay.own_answers(run, run.recipe(), model or Parrot(), coder, Path(), count, log)
+        return replay.own_answers(run, run.recipe(), model or Parrot(), coder, Path(), wanted, log)
 
     return answer
 
@@ -60,10 +64,45 @@ def test_answers_that_come_to_their_end_are_rows_and_the_others_are_told(
 ) -> None:
     run = make_run(data={"replay": 0.1})
     rows = answered(run, 6)
-    assert [len(row["messages"]) for row in rows] == [2] * 4
+    assert [len(row["messages"]) for row in rows] == [2] * 6
     assert rows[0]["messages"][0]["content"].startswith("What is the difference between weather")
-    said = [each.message for each in data_of(run.events, Warned)]
-    assert said == ["2 of the base model's 6 answers were too long, and are left out."]
+    (said,) = data_of(run.events, Warned)
+    assert "3 that were too long" in said.message
+    assert said.count == 3
+
+
+def test_a_model_that_runs_out_of_prompts_gives_what_it_has(
+    make_run: Callable[..., Run], answered: Callable[..., Any]
+) -> None:
+    assert len(answered(make_run(data={"replay": 0.1}), 200)) == 66
+
+
+class Mute(Parrot):
+    """Ends each answer at once."""
+
+    def generate(self, input_ids: Any, **_: Any) -> Any:
+        import torch
+
+        return torch.cat([input_ids, torch.full((len(input_ids), 2), STOP)], dim=1)
+
+
+class Endless(Parrot):
+    """Never ends an answer."""
+
+    def generate(self, input_ids: Any, **_: Any) -> Any:
+        import torch
+
+        return torch.cat([input_ids, torch.full((len(input_ids), 9), 5)], dim=1)
+
+
+@pytest.mark.parametrize(("model", "why"), [(Mute(), "empty"), (Endless(), "too long")])
+def test_a_model_that_cannot_answer_is_told_after_a_few_prompts(
+    make_run: Callable[..., Run], answered: Callable[..., Any], model: Parrot, why: str
+) -> None:
+    run = make_run(data={"replay": 0.5})
+    with pytest.raises(UserError, match=rf"first 16 answers to general prompts were all {why}"):
+        answered(run, 40, model)
+    assert not (run.path / "replay.jsonl").exists()
 
 
 def test_a_run_that_resumes_takes_the_answers_that_it_has(
@@ -95,7 +134,10 @@ def test_a_split_model_answers_nothing(
 def test_general_rows_are_trained_on_beside_the_own_ones(
     make_run: Callable[..., Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, from_file: bool
 ) -> None:
-    monkeypatch.setattr("fitune.core.worker.rows.replay.ANSWER_TOKENS", 4)
+    def answers(*asked: Any) -> Any:  # the tiny model never ends an answer
+        return (([{"role": "user", "content": prompt}], "Yes.") for prompt in asked[3])
+
+    monkeypatch.setattr("fitune.core.worker.rows.replay._answers", answers)
     general = tmp_path / "general.jsonl"
     general.write_text(
         "".join(json.dumps({"question": f"Name {n}.", "answer": f"It is {n}."}) + "\n" for n in range(30))
@@ -107,11 +149,11 @@ def test_general_rows_are_trained_on_beside_the_own_ones(
     assert run.current()[0] == "finished"
     phases = [each for each in data_of(run.events, Phase) if each.name == "replay"]
     kept = run.path / "replay.jsonl"
-    assert phases[-1].rows == (10 if from_file else len(kept.read_bytes().splitlines()))
+    assert phases[-1].rows == 10
+    assert from_file or len(kept.read_bytes().splitlines()) == 10
     prepared = next(each for each in data_of(run.events, Phase) if each.name == "prepare")
-    count = phases[-1].rows or 0
-    assert json.loads((run.path / "rows.json").read_bytes())["rows"] == 40 + count
-    assert (prepared.rows or 0) - count in range(20, 40)  # the others are held out
+    assert json.loads((run.path / "rows.json").read_bytes())["rows"] == 40 + 10
+    assert (prepared.rows or 0) - 10 in range(20, 40)  # the others are held out
 
 
 def test_the_prepare_job_counts_general_rows_behind_the_own_ones(make_run: Callable[..., Run], tmp_path: Path) -> None:
