@@ -30,6 +30,7 @@ def test_the_text_goes_to_stdout_and_what_else_is_needed_to_stderr(fitune: Fitun
     assert status == 0
     assert out.startswith("#!/bin/bash\n")
     assert err == (
+        "train.lr = 0.00066: for a hidden size of 576, 8 rows a step, alpha 16.\n"
         "It is job.sbatch, and also needs run.py, render.py, targets.py, model_class.py, varlen_attention.py, "
         "train.jsonl, eval.jsonl. "
         f"All of them: fitune handoff {recipe_file} --to slurm --out FOLDER\n"
@@ -44,7 +45,9 @@ def test_a_preset_is_handed_off_by_its_id(fitune: Fitune, recipe_file: str) -> N
 
 
 def test_out_writes_a_folder_and_nothing_to_stdout(fitune: Fitune, recipe_file: str, tmp_path: Path) -> None:
-    status, out, err = fitune("handoff", recipe_file, "--to", "script", "--out", str(tmp_path / "out"))
+    status, out, err = fitune(
+        "handoff", recipe_file, "--to", "script", "--set", "train.lr=1e-4", "--out", str(tmp_path / "out")
+    )
     assert (status, out) == (0, "")
     assert err == (
         "Wrote eval.jsonl, model_class.py, render.py, run.py, targets.py, train.jsonl, varlen_attention.py "
