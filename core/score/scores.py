@@ -188,9 +188,10 @@ def _f1(rows: Sequence[RowScore], labels: tuple[str, ...]) -> list[Detail]:
 def compared(first: Scores, second: Scores) -> Verdict | None:
     """The tuned model of the second against that of the first, on the rows that both hold; None if there are none, or
     the metrics differ."""
-    metric, rows = first.verdict.metric, {row.key: row for row in first.rows}
+    metric, other = (_of_rows(each.verdict.metric) for each in (first, second))
+    rows = {row.key: row for row in first.rows}
     both = [(rows[row.key].tuned, row.tuned, row.tokens) for row in second.rows if row.key in rows]
-    if not both or metric != second.verdict.metric:
+    if not both or metric != other:
         return None
     before, after, tokens = zip(*both, strict=True)
     by_loss = verdict.of_losses([each.loss for each in before], [each.loss for each in after], tokens)
@@ -198,6 +199,11 @@ def compared(first: Scores, second: Scores) -> Verdict | None:
         return by_loss
     right = [each.right for each in before], [each.right for each in after]
     return verdict.of_answers(metric, *right, losses=(by_loss.base, by_loss.tuned))
+
+
+def _of_rows(metric: Metric) -> Metric:
+    """The metric by which rows are marked right; a verdict on labels may be by the likeliest one."""
+    return "label" if metric == "choice" else metric
 
 
 def write(folder: Path, scores: Scores) -> None:

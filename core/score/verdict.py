@@ -129,9 +129,10 @@ def _verdict(
     )
 
 
-def sentence(verdict: Verdict) -> str:
-    """The verdict in one sentence: the word, on what, by how much, with how many rows."""
-    numbers = _numbers(verdict)
+def sentence(verdict: Verdict, other: str = "before") -> str:
+    """The verdict in one sentence: the word, on what, by how much, with how many rows. other: what the model is
+    compared with; "before" is its base."""
+    numbers = _numbers(verdict, other)
     match verdict.word:
         case "better":
             text = f"Better: {numbers}."
@@ -149,14 +150,14 @@ def sentence(verdict: Verdict) -> str:
     return text + _leaked(verdict)
 
 
-def _numbers(verdict: Verdict) -> str:
+def _numbers(verdict: Verdict, other: str) -> str:
     what, rows = WORDING[verdict.metric], verdict.rows
     if verdict.metric == "text":
         interval = f"95 % interval {verdict.low:+.3f} to {verdict.high:+.3f}"
-        return f"{what} {verdict.tuned:.3f}, before {verdict.base:.3f} ({interval}, {rows:,} held-out rows)"
+        return f"{what} {verdict.tuned:.3f}, {other} {verdict.base:.3f} ({interval}, {rows:,} held-out rows)"
     interval = f"95 % interval {100 * verdict.low:+.0f} to {100 * verdict.high:+.0f} points"
     right, before = round(verdict.tuned * rows), round(verdict.base * rows)
-    return f"{what} in {right:,} of {rows:,} held-out rows, before in {before:,} ({interval})"
+    return f"{what} in {right:,} of {rows:,} held-out rows, {other} in {before:,} ({interval})"
 
 
 def _more(verdict: Verdict) -> str:

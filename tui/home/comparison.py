@@ -84,10 +84,17 @@ def as_table(document: ComparisonDocument, columns: int = 60) -> str:
     rows += [("settings", "the same", "")] if not document.settings else []
     rows += [(label, *map(show, document.results[key])) for key, (label, show) in RESULTS.items()]
     text = table([[clean(each, columns) for each in row] for row in rows])
-    if document.paired is None:
-        return text
-    first, second = (clean(name, columns) for name in document.runs)
-    return f"{text}\n\n{second} against {first}, on the same rows: {sentence(document.paired)}"
+    return f"{text}\n\n{_which_is_better(document, [clean(name, columns) for name in document.runs])}"
+
+
+def _which_is_better(document: ComparisonDocument, names: list[str]) -> str:
+    """The second run against the first one on the same rows, or what it would take to compare them."""
+    if document.paired is not None:
+        return f"{names[1]} against {names[0]}, on the same rows: {sentence(document.paired, names[0])}"
+    unscored = [name for name, word in zip(names, document.results["verdict"], strict=True) if word is None]
+    why = f"{' and '.join(unscored)} not scored" if unscored else "not scored on the same rows by the same metric"
+    commands = " and ".join(f"fitune score {name} --data FILE" for name in names)
+    return f"Which is better is not known: {why}. Score both on the same rows: {commands}"
 
 
 def paired(one: Run, other: Run) -> Verdict | None:

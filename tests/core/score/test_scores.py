@@ -1,5 +1,6 @@
 """The scores of a run: what is summed up, kept in scores.json, and compared between runs."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -81,6 +82,9 @@ def test_two_runs_are_compared_on_the_rows_that_both_scored() -> None:
     found = scores.compared(first, second)
     assert found is not None
     assert (found.word, found.rows, found.base, found.tuned) == ("better", 60, 0, 1)
+    likeliest = replace(second, verdict=replace(second.verdict, metric="choice"))
+    labels = replace(first, verdict=replace(first.verdict, metric="label"))
+    assert scores.compared(labels, likeliest) is not None, "both marked their rows by the labels that were written"
     assert scores.compared(first, scores.judge("match", [row(500, "yes", "no", "yes")])) is None
     assert scores.compared(first, scores.judge("text", [row(1, "yes", "no", "yes", "text")])) is None
 
