@@ -49,7 +49,7 @@ def resolve(recipe: Recipe, machine: Machine, need_data: bool = True) -> Resolve
     changed: dict[str, dict[str, Any]] = {
         "train": {"backend": backend},
         "model": {"id": _absolute(recipe.model.id, "model.id")},
-        "run": {},
+        "run": {"copy_to": _place(recipe.run.copy_to)} if recipe.run.copy_to else {},
     }
     key = "data.sources" if recipe.data.sources else "data.source"
     data = recipe.data.with_sources(lambda name: _absolute(name, key)) if need_data else recipe.data
@@ -84,6 +84,11 @@ def _adaptations(recipe: Recipe, backend: str, gpu: Gpu | None) -> Iterator[tupl
         yield "train", {"optimizer": "adamw_torch"}, "the 8-bit and paged optimizers need an NVIDIA card."
     if gpu is None and recipe.model.quant != "bf16":
         yield "model", {"quant": "bf16"}, "on a CPU quantized weights save little and cost much time."
+
+
+def _place(name: str) -> str:
+    """A folder that may not be there yet, made absolute; a URL stays as it is."""
+    return name if "://" in name else str(Path(os.path.expanduser(name)).absolute())
 
 
 def _absolute(name: str, key: str) -> str:

@@ -252,6 +252,8 @@ class Run(Group):
     there."""
     pause_above_c: Annotated[int, Field(ge=40, le=110)] | None = None
     """Pause while the card is hotter than so many °C, until it is 10 °C below that."""
+    copy_to: Annotated[str, Field(min_length=1)] | None = None
+    """A folder on another disk or in a bucket (s3://..., gs://...) that gets a copy of the run at each checkpoint."""
 
 
 class Deliver(Group):

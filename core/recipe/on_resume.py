@@ -13,7 +13,7 @@ MAY_CHANGE = frozenset(
         "train.checkpoint_skip_layers", "train.offload_layers",
         "train.max_grad_norm", "train.eval_every", "train.save_every", "train.save_minutes",
         "train.keep_checkpoints", "train.report_to", "run.vram_limit_gib",
-        "run.max_hours", "run.stop_at", "run.pause_above_c",
+        "run.max_hours", "run.stop_at", "run.pause_above_c", "run.copy_to",
     }
 )  # fmt: skip
 NO_STEP_YET = frozenset({"model.max_seq_length"})

@@ -1,6 +1,7 @@
 """Contradictions between the fields of a recipe, each of which is valid by itself. Nothing here knows the machine."""
 
 import datetime
+import re
 from collections.abc import Iterator
 
 from fitune.core.errors import Problem
@@ -16,6 +17,7 @@ def find_contradictions(recipe: Recipe) -> list[Problem]:
         *_of_init(recipe.lora, recipe.train.backend, recipe.model.quant),
         *_of_choice(recipe.lora),
         *_of_dates(recipe.run),
+        *_of_copies(recipe.run),
     ]
     if recipe.train.eval_every is not None and recipe.data.eval_fraction == 0:
         problems.append(
@@ -97,3 +99,13 @@ def _of_dates(run: Run) -> Iterator[Problem]:
             datetime.datetime.fromisoformat(run.stop_at)
         except ValueError as error:
             yield Problem("run.stop_at", f"is no date: {error}.", "For example: 2027-01-31T06:00")
+
+
+def _of_copies(run: Run) -> Iterator[Problem]:
+    """A password in the URL of a bucket: the recipe is written into the run's folder."""
+    if re.match(r"\w+://[^/]*@", run.copy_to or ""):
+        yield Problem(
+            "run.copy_to",
+            "holds a name or password before the @.",
+            "Log in by the bucket's own tool or its environment.",
+        )

@@ -34,6 +34,7 @@ LABELS = {
     "run.max_hours": "Hours at most",
     "run.stop_at": "Stop at",
     "run.pause_above_c": "Pause above °C",
+    "run.copy_to": "Copy the run to",
     "run.gpu": "GPU",
     "run.gpus": "GPUs together",
     "run.shard": "Split over GPUs",

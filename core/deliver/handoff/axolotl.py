@@ -60,6 +60,8 @@ def not_carried(spec: TrainingSpec, kind: RowKind) -> list[str]:
         notes.append("run.max_hours, run.stop_at: Axolotl trains to its end.")
     if spec.recipe.run.pause_above_c is not None:
         notes.append("run.pause_above_c: Axolotl does not pause.")
+    if spec.recipe.run.copy_to is not None:
+        notes.append("run.copy_to: Axolotl makes no copies.")
     if train.save_minutes is not None:
         notes.append("train.save_minutes: Axolotl saves by steps alone.")
     if spec.recipe.run.gpu is not None:

@@ -130,6 +130,8 @@ def not_carried(spec: TrainingSpec, backend: str) -> list[str]:
         notes.append("run.max_hours, run.stop_at: the script trains to its end.")
     if run.pause_above_c is not None:
         notes.append("run.pause_above_c: the script does not pause.")
+    if run.copy_to is not None:
+        notes.append("run.copy_to: the script makes no copies.")
     if train.save_minutes is not None:
         notes.append("train.save_minutes: the script saves by steps alone.")
     if run.gpu is not None:

@@ -37,6 +37,7 @@ from fitune.core.worker.scoring.held_out import HeldOut, restore
 from fitune.core.worker.training import model_with_adapter, record, saved_adapter
 from fitune.core.worker.training.callbacks import Reporter
 from fitune.core.worker.training.recovery.checkpoints import pass_over_damaged, save_when_there_is_room, step_of
+from fitune.core.worker.training.recovery.copies import Copies
 from fitune.core.worker.training.recovery.guards import guarded, save_now, starting_anew_with_less
 from fitune.core.worker.training.recovery.leaving import StopNow, terminated
 from fitune.core.worker.training.samples import CANDIDATE_ROWS, Samples, questions
@@ -50,6 +51,7 @@ def run(run: Run, log: EventLog, memory: MemoryMeter) -> None:
     recipe, choice = run.recipe(), choose(run.checkpoints)
     checkpoint = choice.checkpoint
     refuse_absent_optimizer(recipe.train.optimizer)
+    copies = Copies(run, log, recipe.run.copy_to) if recipe.run.copy_to and rank() == 0 else None
     earlier_s = spent_s(Tail(run.events).catch_up(), "train") if checkpoint else 0.0
     began = time.monotonic() - earlier_s
     limit_memory(recipe)
@@ -97,7 +99,7 @@ def run(run: Run, log: EventLog, memory: MemoryMeter) -> None:
     reporter = Reporter(run, log, recipe.train, memory, rows, held_out, samples)
     reporter.limit = deadline(recipe.run, datetime.datetime.now().astimezone(), time.monotonic() - began)
     trainer = make_trainer(run, recipe, loaded, rows, reporter, kernel)
-    guard = guarded(trainer, run, log, coder, memory)
+    guard = guarded(trainer, run, log, coder, memory, copies)
     reporter.count_tokens(trainer)
 
     gc.collect()
@@ -131,6 +133,8 @@ def run(run: Run, log: EventLog, memory: MemoryMeter) -> None:
             tuned = None if splits(recipe) else TunedModel(trainer.model, coder, samples.stops)
             job.after_training(run, recipe, tuned, rows.held_out, rows.keys, trained_s, log)
     _write_finished(trainer.state, reporter, chosen, time.monotonic() - began)
+    if copies:
+        copies.finish()
 
 
 def refuse_absent_optimizer(name: str) -> None:

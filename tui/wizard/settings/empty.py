@@ -25,6 +25,7 @@ FIXED = {
     "run.max_hours": "no limit",
     "run.stop_at": "no limit",
     "run.pause_above_c": "no limit",
+    "run.copy_to": "no copy",
     "deliver.gguf": "none",
     "deliver.push_repo": "no push",
 }

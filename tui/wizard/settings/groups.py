@@ -62,7 +62,7 @@ GROUPS = (
         "Run",
         "Its name, its cards, and when it ends.",
         ("run.name", "run.home", "run.gpu", "run.gpus", "run.shard", "run.vram_limit_gib", "run.max_hours",
-         "run.stop_at", "run.pause_above_c"),
+         "run.stop_at", "run.pause_above_c", "run.copy_to"),
     ),
     FieldGroup(
         "Afterwards",

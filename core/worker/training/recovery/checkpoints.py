@@ -15,6 +15,7 @@ from fitune.core.runs.checkpoints import Choice, flaw_of, numbered, set_aside, w
 from fitune.core.runs.checkpoints.verify import STATES
 from fitune.core.worker.cards.rank import rank, ranks, wait_for_all
 from fitune.core.worker.training.recovery.bad_steps import NonFiniteError
+from fitune.core.worker.training.recovery.copies import Copies
 
 ROOM_EVERY_S = 5.0
 """Seconds between two tries to save on a full disk."""
@@ -25,9 +26,9 @@ REMOVED = ".removed"
 class CheckpointWriter:
     """Writes the checkpoints of a run. A full disk costs a checkpoint, never the run."""
 
-    def __init__(self, run: Run, log: EventLog, keep: int) -> None:
-        """keep: the number of the newest checkpoints that stay."""
-        self.run, self.log, self.keep = run, log, keep
+    def __init__(self, run: Run, log: EventLog, keep: int, copies: Copies | None) -> None:
+        """keep: the number of the newest checkpoints that stay. copies: of the run, where it has some."""
+        self.run, self.log, self.keep, self.copies = run, log, keep, copies
         self._skipped = self._warned_of_room = False
 
     def save(self, write: Callable[[], None], part: Path) -> None:
@@ -75,6 +76,8 @@ class CheckpointWriter:
         _flush_entries(self.run.checkpoints)
         self._remove_beyond(self.keep)
         self.log.write(Checkpoint(step=step_of(target)))
+        if self.copies:
+            self.copies.update()
         self._warn_of_little_room(target)
         if self._skipped:
             self._skipped = False

@@ -12,12 +12,15 @@ from fitune.core.worker.memory_use import MemoryMeter
 from fitune.core.worker.training.recovery.bad_steps import BadSteps
 from fitune.core.worker.training.recovery.checkpoints import CheckpointWriter
 from fitune.core.worker.training.recovery.cooling import Cooling
+from fitune.core.worker.training.recovery.copies import Copies
 from fitune.core.worker.training.recovery.evaluation import guard_evaluation
 from fitune.core.worker.training.recovery.remedies import restart_with_less
 from fitune.core.worker.training.recovery.step_guard import StepGuard, is_out_of_memory
 
 
-def guarded(trainer: Any, run: Run, log: EventLog, tokenizer: Any, memory: MemoryMeter) -> StepGuard:
+def guarded(
+    trainer: Any, run: Run, log: EventLog, tokenizer: Any, memory: MemoryMeter, copies: Copies | None
+) -> StepGuard:
     """Guard the steps, evaluations and checkpoints of a trainer, and the heat of its card."""
     guard = StepGuard(trainer, log)
     trainer.add_callback(BadSteps(trainer, guard, run, log, tokenizer))
@@ -25,7 +28,7 @@ def guarded(trainer: Any, run: Run, log: EventLog, tokenizer: Any, memory: Memor
     if recipe.run.pause_above_c is not None:
         trainer.add_callback(Cooling(run, log, memory, recipe.run.pause_above_c))
     guard_evaluation(trainer, log)
-    writer, write = CheckpointWriter(run, log, recipe.train.keep_checkpoints), trainer._save_checkpoint
+    writer, write = CheckpointWriter(run, log, recipe.train.keep_checkpoints, copies), trainer._save_checkpoint
 
     def save(*known: Any, **named: Any) -> None:
         part = Path(trainer.args.output_dir) / f"checkpoint-{trainer.state.global_step}"
