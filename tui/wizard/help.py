@@ -40,6 +40,8 @@ KEYS = (
     ("Ctrl+L", "cut rows later, where much of them is lost"),
     ("Ctrl+F", "the fastest settings that fit, at the settings"),
     ("w", "write all answers to a recipe file, at the review"),
+    ("e", "edit the recipe in your editor (EDITOR), at the review"),
+    ("r", "race four learning rates on your rows, at the review"),
     ("u", "undo the plan that was proposed, at the review"),
     ("Ctrl+G", "plan for another card, at the presets"),
     ("? or F1", "this help"),

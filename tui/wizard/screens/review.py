@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -13,16 +14,21 @@ from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import Button, Static
 
-from fitune.core import jobs
+from fitune.core import jobs, runs
 from fitune.core.errors import UserError
 from fitune.core.recipe import Model, Recipe
 from fitune.core.runs import Run
-from fitune.tui.text import safe
+from fitune.core.score import Race
+from fitune.tui.text import exponent, safe
 from fitune.tui.widgets.dialogs import ConfirmDialog
 from fitune.tui.wizard import steps
-from fitune.tui.wizard.draft import Draft, prepared, problems, recipe
+from fitune.tui.wizard.draft import Draft, prepared, problems, recipe, set_field
+from fitune.tui.wizard.fields import text_of
 from fitune.tui.wizard.forecast_text import with_plan, without_plan
 from fitune.tui.wizard.models.weights import Weights, ask, look
+from fitune.tui.wizard.outside.editor import in_editor
+from fitune.tui.wizard.outside.lend import lend
+from fitune.tui.wizard.outside.race import ASKED, WORDS, raced
 from fitune.tui.wizard.review_text import command_line, lines, obstacles, push_words, write_recipe
 from fitune.tui.wizard.screens.data_reader import NotRead, Read, Rendered, read_rows, render_rows
 from fitune.tui.wizard.screens.step import StepScreen
@@ -64,6 +70,8 @@ class ReviewScreen(StepScreen):
     NAME: ClassVar[steps.Name] = "review"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("w", "write", "Write recipe"),
+        Binding("e", "edit", "Edit it"),
+        Binding("r", "race", "Race rates"),
         Binding("u", "undo_plan", "Undo plan"),
         Binding("down", "scroll(1)", show=False),
         Binding("up", "scroll(-1)", show=False),
@@ -152,6 +160,8 @@ class ReviewScreen(StepScreen):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """There is no way back from a run that is being started, and nothing to undo without a plan."""
+        if action in ("edit", "race") and self.starting:
+            return False
         if action == "undo_plan":
             return bool(self.draft.plan and self.draft.plan.text) and not self.starting
         return not (action == "back" and self.starting) and super().check_action(action, parameters)
@@ -218,8 +228,43 @@ class ReviewScreen(StepScreen):
         else:
             self.say(f"Written. The same training without questions: {command_line(path.name)}")
 
+    async def action_edit(self) -> None:
+        """The recipe in the user's editor, and back."""
+        try:
+            self.draft = in_editor(self.draft, runs.home(), partial(lend, self.app))
+        except UserError as error:
+            self.say(f"ERROR {error}\nPress e to go on with the same text.")
+        else:
+            self.unreadable = ""
+            await self.on_mount()
+
+    def action_race(self) -> None:
+        """Find the best learning rate, if the training could start."""
+        if not self.obstacles():
+            self.app.push_screen(ConfirmDialog(ASKED, "Back", "Race"), self.race)
+
+    async def race(self, yes: bool | None) -> None:
+        if not yes:
+            return
+        try:
+            found = raced(recipe(self.draft), runs.home(), partial(lend, self.app, reads=True, words=WORDS))
+        except UserError as error:
+            self.say(f"ERROR {error}")
+            return
+        if found.best_lr is None:
+            self.say("ERROR Every rate diverged: set a lower one, such as 1e-5.")
+            return
+        self.draft = set_field(self.draft, "train.lr", text_of(found.best_lr))
+        await self.refill()
+        self.say(f"OK {exponent(found.best_lr)} learned fastest of {len(rates_of(found))} rates, and is set now.")
+
     def action_scroll(self, by: int) -> None:
         self.query_one("#summary").scroll_relative(y=by, animate=False)
+
+
+def rates_of(race: Race) -> set[float]:
+    """The rates that took part."""
+    return {lap.lr for lap in race.laps}
 
 
 def summary_rows(draft: Draft, weights: Weights | None) -> list[Widget]:
