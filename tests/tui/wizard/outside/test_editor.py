@@ -42,7 +42,7 @@ def test_an_unchanged_recipe_changes_nothing(draft: Draft, home: Path) -> None:
 
 
 def test_what_was_changed_is_an_edit_and_what_was_deleted_gets_its_default(draft: Draft, home: Path) -> None:
-    edit = changing(("lr = 0.0002", "lr = 3e-4"), ("r = 64\n", ""), ("gguf = []", 'gguf = ["q8_0", "f16"]'))
+    edit = changing(('lr = "auto"', "lr = 3e-4"), ("r = 64\n", ""), ("gguf = []", 'gguf = ["q8_0", "f16"]'))
     changed = in_editor(draft, home, edit)
     assert changed.edits == {"data.source": "rows.jsonl", "train.lr": "3e-4", "deliver.gguf": "q8_0, f16"}
     assert recipe(changed).deliver.gguf == ("q8_0", "f16")
