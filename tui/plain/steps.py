@@ -11,6 +11,7 @@ from fitune.tui.plain.data import reread, with_tokens
 from fitune.tui.plain.prompt import GoBack, Prompter
 from fitune.tui.wizard.draft import (
     Draft,
+    chosen_fields,
     origin,
     prepared,
     problems,
@@ -36,7 +37,7 @@ from fitune.tui.wizard.forecast_text import (
     with_remedy,
     without_plan,
 )
-from fitune.tui.wizard.memory.remedy_text import remedy_text
+from fitune.tui.wizard.memory.words import remedy_text
 from fitune.tui.wizard.models.weights import ask, look
 from fitune.tui.wizard.options import card_gib_of, kept_changes, machine_lines, preset_choices, start_choices
 from fitune.tui.wizard.review_text import command_line, lines, obstacles, push_words, write_recipe
@@ -87,7 +88,7 @@ def ask_edit(prompter: Prompter, draft: Draft) -> Answer:
     """Ask for settings to change, until the user goes on."""
     folded, draft = True, with_known(draft)
     while True:
-        fields = form_fields(folded)
+        fields = form_fields(folded, chosen_fields(draft))
         field_problems = problems(draft)
         for number, field in enumerate(fields, 1):
             prompter.say(field_line(number, field, draft, field_problems.get(field.name, "")))

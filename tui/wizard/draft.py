@@ -129,6 +129,11 @@ def origin(draft: Draft, name: str) -> Origin:
     return "preset" if draft.preset and key in _preset_tree(draft.preset, None).get(group, {}) else "default"
 
 
+def chosen_fields(draft: Draft) -> frozenset[str]:
+    """The names of the fields that the preset, an answers file, a remedy or the user has set."""
+    return frozenset(name for name in all_fields() if origin(draft, name) != "default")
+
+
 def recipe(draft: Draft) -> Recipe:
     """The recipe of a draft. Raises BadInput with all problems; that no data are chosen yet is none of them."""
     tree = _base(draft)

@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal
@@ -101,10 +102,10 @@ def all_fields() -> dict[str, Field]:
     return {name: found[name] for name in (*MAIN, *(name for name in found if name not in MAIN))}
 
 
-def form_fields(folded: bool) -> tuple[Field, ...]:
-    """The fields of the form, group by group: ten, or all of them."""
-    names = MAIN if folded else tuple(name for group in groups.GROUPS for name in group.fields)
-    return tuple(all_fields()[name] for name in names)
+def form_fields(folded: bool, listed: Collection[str] = ()) -> tuple[Field, ...]:
+    """The fields of the form, group by group: all of them, or ten and those that are to be `listed` anyway."""
+    names = (name for group in groups.GROUPS for name in group.fields)
+    return tuple(all_fields()[name] for name in names if not folded or name in MAIN or name in listed)
 
 
 def text_of(value: Any) -> str:

@@ -13,7 +13,7 @@ from fitune.core.tokens import Workload, lengths_note
 from fitune.core.units import GIB
 from fitune.tui.text import count, gib, rate, tenths
 from fitune.tui.wizard.draft import UNCHOSEN, Draft, Plan, origin, prepared, recipe, set_field
-from fitune.tui.wizard.fields import text_of
+from fitune.tui.wizard.fields import all_fields, text_of
 from fitune.tui.wizard.memory.words import changes_text
 
 Verdict = Literal["fits", "tight", "over", "unknown"]
@@ -110,7 +110,7 @@ def forecast_draft(draft: Draft) -> DraftForecast:
         site = site_of(resolved, machine, runs.home(asked.run.home))
         return DraftForecast(name, forecast(shape, resolved.recipe, site, prepared(draft)))
     except BadInput as error:  # a contradiction with what this card can do
-        wrong = {each.where: f"{each.text} {each.fix}".strip() for each in error.problems}
+        wrong = {each.where: f"{each.text} {each.fix}".strip() for each in error.problems if each.where in all_fields()}
         return DraftForecast(name, unknown_why=" ".join(_sentence(each) for each in error.problems), wrong=wrong)
     except UserError as error:
         return DraftForecast(name, unknown_why=error.message)

@@ -9,7 +9,7 @@ from fitune.core.forecast import Forecast, Remedy
 from fitune.tui.text import clean, gib, items, safe, tenths, totals
 from fitune.tui.wizard.forecast_text import COLOURS, WORDS, DraftForecast, bounds, correction, pace_text
 from fitune.tui.wizard.memory.bar import bar, group_of, grouped, shade
-from fitune.tui.wizard.memory.remedy_text import ROOMY_COLUMNS, remedy_lines
+from fitune.tui.wizard.memory.remedy_lines import ROOMY_COLUMNS, remedy_lines
 from fitune.tui.wizard.memory.words import named
 
 NAME_COLUMNS, AMOUNT_COLUMNS = 22, 9
@@ -30,7 +30,7 @@ def full_lines(forecast: DraftForecast, ways: Sequence[Remedy], columns: int, pl
     lines += remedy_lines(now, ways, columns)
     if now is not None and found is not None:
         roomy = columns >= ROOMY_COLUMNS
-        lines += [Content(), *(explained(now, columns, plain) if roomy else in_short(forecast, plain))]
+        lines += [Content(), *explained(now, columns, plain)] if roomy else in_short(forecast, plain)
     return Content("\n").join(lines)
 
 
@@ -46,10 +46,10 @@ def in_short(forecast: DraftForecast, plain: bool) -> list[Content]:
     lines += [Content(f"Predicted {bounds(found)}"), Content(f"Free      {gib(forecast.free_bytes)}")]
     layers = f", {found.offloaded_layers} of {len(now.shape.layers)} layers" if found.offloaded_layers else ""
     lines += [Content(f"Host RAM  {gib(found.host_bytes)}{layers}")] if found.host_bytes else []
-    lines.append(Content(f"Disk      {gib(found.disk_bytes)}"))
+    lines.append(Content.styled(f"Rows      {'measured' if forecast.work else 'assumed full'}", "$text-muted"))
     if forecast.pace is not None and forecast.pace.tokens_per_s:
         lines.append(Content(f"Pace      {pace_text(forecast.pace)}"))
-    lines.append(Content.styled(f"Rows      {'measured' if forecast.work else 'assumed full'}", "$text-muted"))
+    lines.append(Content(f"Disk      {gib(found.disk_bytes)}"))
     if said := correction(forecast):
         lines.append(Content.styled(said, "$text-muted"))
     return lines

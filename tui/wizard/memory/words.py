@@ -1,10 +1,12 @@
-"""Settings in sentences: by their labels in the form, with the recipe's key beside a label once."""
+"""Settings and what helps, in sentences: by the labels of the form, with the recipe's key beside a label once."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
+from fitune.core.forecast import Forecast, Remedy, together
+from fitune.tui.text import tenths
 from fitune.tui.wizard.fields import all_fields, text_of
 
 
@@ -31,6 +33,22 @@ def changes_text(changes: Mapping[str, Any], keys: bool = False) -> str:
         f"{all_fields()[name].label}{f' ({name})' if keys else ''} {text_of(value) or 'none'}"
         for name, value in changes.items()
     )
+
+
+def remedy_text(remedy: Remedy, keys: bool = False) -> str:
+    """A remedy in one line: `Rows at once 1, Sum up batches 8: saves 1.2 GiB, enough`. keys: with the recipe's keys."""
+    enough = ", enough" if remedy.is_enough else ""
+    return f"{changes_text(remedy.set, keys)}: saves {tenths(remedy.saves_bytes)}{enough}"
+
+
+def all_of_them(now: Forecast, ways: Sequence[Remedy]) -> str:
+    """What remedies that are not enough each come to together, as a sentence."""
+    short = together(now, ways).memory_shortage
+    which = {1: "This", 2: "Both"}.get(len(ways), f"All {len(ways)}")
+    if short is None:
+        return f"{which} together: enough." if len(ways) > 1 else "This is enough."
+    even = "Even with this" if len(ways) == 1 else f"Even with {which.lower()}"
+    return f"{even} {tenths(short.missing_bytes)} are missing. ^f at the settings tries all plans."
 
 
 @cache

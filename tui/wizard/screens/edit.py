@@ -13,9 +13,9 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 from fitune.core.errors import UserError
-from fitune.tui.text import clean, safe
+from fitune.tui.text import safe
 from fitune.tui.wizard import steps
-from fitune.tui.wizard.draft import Draft, problems, reset_field, set_field, shown, with_known
+from fitune.tui.wizard.draft import Draft, chosen_fields, problems, reset_field, set_field, shown, with_known
 from fitune.tui.wizard.field_cost import field_cost
 from fitune.tui.wizard.fields import MAIN, Field, form_fields
 from fitune.tui.wizard.forecast_text import fitted, known_shape, learn
@@ -56,7 +56,8 @@ class EditScreen(StepScreen):
         Binding("escape", "back", "Back"),
         Binding("slash", "find", "Find"),
         Binding("ctrl+r", "reset", "Reset", key_display="^r"),
-        Binding("ctrl+t", "fold", "More", key_display="^t"),
+        Binding("ctrl+t", "unfold", "More", key_display="^t"),
+        Binding("ctrl+t", "fold", "Fewer", key_display="^t"),
         Binding("ctrl+f", "fastest", "Best", key_display="^f"),
     ]
     AUTO_FOCUS = "Form"
@@ -64,7 +65,9 @@ class EditScreen(StepScreen):
     def __init__(self, draft: Draft) -> None:
         super().__init__(draft)
         self.folded = True
-        self.form = Form(draft, form_fields(self.folded))
+        self.noted = draft.edits
+        """The edits that `note` is about."""
+        self.form = Form(draft, form_fields(self.folded, chosen_fields(draft)))
 
     def body(self) -> Iterable[Widget]:
         with Horizontal():
@@ -85,14 +88,30 @@ class EditScreen(StepScreen):
 
     def show(self) -> None:
         """Bring form, budget and explanation up to date with the draft."""
+        self.note = self.note if self.draft.edits == self.noted else ""
         self.show_budget()
-        self.form.show(self.draft, problems(self.draft), meanings(self.draft, self.forecast))
+        self.form.show(self.draft, self.wrong(), meanings(self.draft, self.forecast))
+        self.list_fields()
         self.explain()
         self.pause.reset()
         if wanted_shape(self.draft):
             self.pause.resume()
         else:
             self.pause.pause()
+
+    def wrong(self) -> dict[str, str]:
+        """Field name -> what is wrong with it, by itself or on this card."""
+        return {**self.forecast.wrong, **problems(self.draft)}
+
+    def offered(self) -> tuple[Field, ...]:
+        """The fields of the form; those that something has set, or that are wrong, also where the rest is folded."""
+        in_hand = [self.form.field.name] if self.form.field.name not in MAIN else []
+        return form_fields(self.folded, {*chosen_fields(self.draft), *self.wrong(), *in_hand})
+
+    def list_fields(self) -> None:
+        """List what is offered, if that has changed; a filtered list stays as it is."""
+        if not self.is_filtered and self.offered() != self.form.fields:
+            self.form.offer(self.offered())
 
     def explain(self) -> None:
         """Say what the field in hand is, and what it costs."""
@@ -110,14 +129,13 @@ class EditScreen(StepScreen):
 
     async def action_forward(self) -> None:
         """Go on, unless a field is wrong: then go there."""
-        wrong = problems(self.draft).keys() - set(ELSEWHERE)
+        wrong = self.wrong().keys() - set(ELSEWHERE)
         if not wrong:
             self.leave_with(Forward(self.draft))
             return
-        if self.is_filtered or (self.folded and not wrong & set(MAIN)):
+        if self.is_filtered:
             self.action_unfilter()
-            self.folded = False
-            self.form.offer(form_fields(self.folded))
+            self.form.offer(self.offered())
         self.form.enter(next(field.name for field in self.form.fields if field.name in wrong))
 
     def on_models_wanted(self) -> None:
@@ -134,10 +152,11 @@ class EditScreen(StepScreen):
         await self.refill()
 
     async def action_fastest(self) -> None:
-        """Take the fastest plan that fits this card and leaves the result alone."""
-        self.draft, said = fitted(self.draft, self.forecast)
+        """Take the fastest plan that fits this card and leaves the result alone; the panel says why until the next
+        change."""
+        self.draft, self.note = fitted(self.draft, self.forecast)
+        self.noted = self.draft.edits
         await self.refill()
-        self.app.notify(clean(said), markup=False)
 
     async def refill(self) -> None:
         self.show()
@@ -146,12 +165,24 @@ class EditScreen(StepScreen):
         """Esc shows all settings again first."""
         if action in ("back", "unfilter") and self.is_filtered != (action == "unfilter"):
             return False
+        if action in ("fold", "unfold"):
+            return self.folded == (action == "unfold")
         return super().check_action(action, parameters)
 
+    def action_unfold(self) -> None:
+        """Show all fields."""
+        self.fold(False)
+
     def action_fold(self) -> None:
-        """Show all fields, or only the ten that matter first."""
-        self.folded = not self.folded
-        self.form.offer(form_fields(self.folded))
+        """Show only the ten that matter first, and those that something has set."""
+        self.fold(True)
+
+    def fold(self, folded: bool) -> None:
+        self.folded = folded
+        if folded and self.form.field not in form_fields(True, {*chosen_fields(self.draft), *self.wrong()}):
+            self.form.enter(MAIN[0])
+        self.form.offer(self.offered())
+        self.refresh_bindings()
 
     # Finding a setting
 
@@ -174,7 +205,7 @@ class EditScreen(StepScreen):
             self.form.offer(found, headings=False, first=True)
         elif found:
             self.folded = self.folded and self.form.field.name in MAIN
-            self.form.offer(form_fields(self.folded))
+            self.form.offer(self.offered())
 
     def on_filter_left(self) -> None:
         if self.form.display:

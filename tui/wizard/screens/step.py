@@ -49,6 +49,8 @@ class StepScreen(Screen[None]):
         self.answered = asyncio.Event()
         self.forecast = forecast_draft(draft)
         self.ways = ways_out(self.forecast)
+        self.note = ""
+        """What the search for the best plan has found, for the panel."""
 
     @property
     def step(self) -> steps.Step:
@@ -105,7 +107,7 @@ class StepScreen(Screen[None]):
         if self.forecast.budget is None and unknown_why:
             self.forecast = replace(self.forecast, unknown_why=unknown_why)
         self.ways = ways_out(self.forecast)
-        self.query_one(BudgetPanel).show(self.forecast, self.ways)
+        self.query_one(BudgetPanel).show(self.forecast, self.ways, self.note)
         self.query_one("#too-small", Static).update(self.too_small())
         if len(self.ways) != ways_before:
             self.refresh_bindings()

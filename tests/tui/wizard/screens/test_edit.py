@@ -148,3 +148,66 @@ async def test_groups_are_named_and_empty_settings_show_what_they_stand_for(at_s
         await pilot.press("5", "backspace")
         await pilot.pause()
         assert "(by epochs)" in app.shown()
+
+
+async def test_what_something_has_set_is_listed_though_the_rest_is_folded(at_step: At) -> None:
+    app = at_step("edit", preset="70b-on-24gb", edits={"lora.dropout": "0.1"}, card_gib=24.0)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await settle(pilot)
+        assert {"train.offload_layers", "lora.dropout"} <= {field.name for field in form(app).fields}
+        assert len(form(app).fields) < 20
+        last = app.shown().splitlines()[-1]
+        assert "^t More" in last
+        await pilot.press("ctrl+t")
+        await settle(pilot)
+        assert len(form(app).fields) == len(form_fields(folded=False))
+        assert "^t Fewer" in app.shown().splitlines()[-1]
+        await pilot.press("ctrl+t")
+        await settle(pilot)
+        assert "train.offload_layers" in {field.name for field in form(app).fields}
+
+
+async def test_what_best_has_changed_is_listed_and_its_reason_stays_until_the_next_change(at_step: At) -> None:
+    app = at_step("edit", edits={"model.max_seq_length": "8192"}, card_gib=8.0)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await settle(pilot)
+        assert app.step.forecast.verdict == "over"
+        await pilot.press("ctrl+f")
+        await settle(pilot)
+        changed = set(app.step.draft.edits) - {"model.max_seq_length"}
+        assert changed
+        assert changed <= {field.name for field in form(app).fields}
+        assert app.step.note.partition(":")[0] in " ".join(app.shown().split()).replace("│ ", "")
+        await pilot.press("down", "up")
+        assert "^f " in app.shown().splitlines()[-1]
+        assert app.step.note
+        await pilot.press("ctrl+o" if app.step.ways else "right", "1")
+        await settle(pilot)
+        assert app.step.note == ""
+
+
+async def test_nothing_that_fits_is_told_on_the_panel_and_stays(at_step: At) -> None:
+    app = at_step("edit", edits={"run.vram_limit_gib": "2"})
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        said_before = " ".join(app.shown().split())
+        assert "ERROR" in said_before
+        await pilot.press("ctrl+f")
+        await settle(pilot)
+        assert app.step.note.startswith("Nothing fits")
+        assert "Nothing fits" in app.shown()
+
+
+async def test_a_setting_that_the_planned_card_excludes_is_told_at_its_field_and_the_title_stays(at_step: At) -> None:
+    edits = {"train.backend": "auto", "train.offload_layers": "4", "train.checkpointing": "off"}
+    app = at_step("edit", edits=edits, card_gib=24.0)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        assert "Memory of a planned 24 GB card" in app.shown()
+        assert "Offload layers (train.offload_layers) needs checkpointing" in " ".join(
+            line.partition("│")[2].strip() for line in app.shown().splitlines()
+        )
+        await pilot.press("enter")
+        await settle(pilot)
+        assert step_of(pilot) == "edit"
+        assert form(app).field.name == "train.offload_layers"

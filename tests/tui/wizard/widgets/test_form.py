@@ -56,7 +56,7 @@ async def test_check_08_help_tells_the_field_and_gives_the_focus_back(at_step: A
         await pilot.pause()
         assert isinstance(app.screen, HelpScreen)
         text = str(app.screen.query_one("VerticalScroll Static", Static).render())
-        for needed in ("Rank (lora.r)", "default: 16", "from 1 up to 1,024", "32: +", "Typical mistake"):
+        for needed in ("Rank (lora.r)", "default: 16", "from 1 up to 1,024", "32: costs ", "Typical mistake"):
             assert needed in text
         await pilot.press("escape")
         await pilot.pause()
@@ -133,7 +133,6 @@ async def test_check_11_fields_that_contradict_each_other_are_told_at_the_field(
         await pilot.press("enter")
         await settle(pilot)
         assert isinstance(app.screen, EditScreen)
-        assert app.screen.folded is False
         assert form(app).field.name == "lora.init"
         assert "must then be 16-bit" in form(app).wrong["lora.init"]
         assert "ERROR" in app.shown().partition(drawn(app, "lora.init"))[2].splitlines()[1]
@@ -289,7 +288,7 @@ async def test_the_rest_of_the_fields_unfold_and_fold_without_losing_a_value(at_
         form(app).enter("train.seed")
         await pilot.press(*"7", "ctrl+t")
         await settle(pilot)
-        assert len(form(app).fields) == 10
+        assert [field.name for field in form(app).fields][10:] == ["train.seed"], "what was changed stays in sight"
         assert app.step.draft.edits == {"lora.r": "64", "train.seed": "7"}
 
 
@@ -388,10 +387,8 @@ async def test_rows_that_were_rendered_before_make_the_budget_that_of_their_true
         assert app.step.forecast.work is not None
         assert app.step.forecast.work.longest == 60
         assert "measured" in app.shown()
-        said: list[str] = []
-        monkeypatch.setattr(app, "notify", lambda text, **_: said.append(text))
         await pilot.press("ctrl+f")
-        assert said[0].endswith("(lengths: measured on your 40 rows)")
+        assert app.step.note.endswith("(lengths: measured on your 40 rows)")
 
 
 async def test_ctrl_f_takes_the_fastest_plan_that_fits_and_says_so(at_step: At) -> None:
