@@ -2,9 +2,10 @@
 
 import asyncio
 import importlib
+import os
 import sys
 import traceback
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -13,6 +14,7 @@ from rich.text import Text
 from textual import events, work
 from textual.app import App, ComposeResult, SystemCommand
 from textual.binding import Binding, BindingType
+from textual.content import Content
 from textual.screen import Screen
 from textual.theme import Theme
 from textual.widgets import Static
@@ -24,7 +26,7 @@ from fitune.core.files import read_file, write_atomically
 from fitune.core.runs import Run
 from fitune.tui import terminal
 from fitune.tui.keys import settled, takes_keys
-from fitune.tui.text import clean
+from fitune.tui.text import clean, safe
 from fitune.tui.widgets.dialogs import ConfirmDialog
 
 if TYPE_CHECKING:
@@ -36,6 +38,8 @@ QUIT_KEYS = ("ctrl+c", "ctrl+q")
 SCREEN_LOOK_S = 0.01
 COMMANDS = {"rename": "Rename", "copy": "Copy command", "help": "Help"}
 """What the palette calls actions whose key has no name, or a shorter one, in the line of keys."""
+FIRST_RUNS = 8
+"""Names of runs in the first frame."""
 NO_COMMANDS = ("quit", "command_palette")
 THEME_FILE = "theme"
 """In fitune's home: the name of the theme that was chosen."""
@@ -74,7 +78,22 @@ class FituneApp(App[int]):
         self.typed: asyncio.Queue[events.Key | events.Paste] = asyncio.Queue()
 
     def compose(self) -> ComposeResult:
-        yield Static(" fitune  Starting ...", markup=False)
+        yield Static(Content("\n").join(self.first_words()), id="first-words", markup=False)
+
+    def first_words(self) -> Iterator[Content]:
+        """What is known at once: the first frame does not wait for the imports of the screen that follows."""
+        title = Content.styled("fitune", "bold $primary")
+        if self.watched or self.alone:
+            yield title + safe(f"  {self.watched.name}" if self.watched else "", 60)
+            yield Content("reading the run ...")
+            yield safe(f"Its folder: {self.watched.path}" if self.watched else "", 200)
+            return
+        found = runs.all_runs(runs.home())
+        yield title + Content("  What do you want to do?")
+        yield Content(f"Looking at this machine ...  {os.cpu_count() or '?'} cores")
+        yield safe(f"{len(found)} runs in {runs.home() / 'runs'}", 200)
+        for run in found[:FIRST_RUNS]:
+            yield safe(f"  {run.name}", 78)
 
     def on_mount(self) -> None:
         terminal.exit_on_signals(self)

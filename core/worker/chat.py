@@ -63,8 +63,8 @@ class ChatModel:
     halted: threading.Event
 
     def reply(self, request: Request) -> None:
-        """Answer on each side, the base first: it is the same model with its adapter switched off."""
-        for side in SIDES:
+        """Answer on each side, the tuned one first: the base, the same model without its adapter, may ramble."""
+        for side in reversed(SIDES):
             with self.tuned.as_base() if side == "base" else nullcontext():
                 self._answer(side, request)
             if self.halted.is_set():

@@ -149,11 +149,11 @@ class ChatScreen(Screen[None]):
         if self.chat:
             self.chat.close()
 
-    def say(self, text: str, mark: str = "") -> None:
-        """Show a line below the panes; an error may take several."""
+    def say(self, text: str, mark: str = "", whole: bool = False) -> None:
+        """Show a line below the panes; an error may take several, and what is shown whole."""
         word = Content.styled(f"{mark} ", f"bold ${mark.lower()}") if mark else Content()
         status = self.query_one("#status", Readout)
-        status.set_class(mark == "ERROR", "-whole")
+        status.set_class(whole or mark == "ERROR", "-whole")
         status.say(word + safe(text, 600))
 
     def pane(self, side: str) -> AnswerPane:
@@ -213,10 +213,9 @@ class ChatScreen(Screen[None]):
         self.draw()
         self.refresh_bindings()
         if say:
-            text = (
-                f"in the data: {self.data_question.reference}" if self.data_question else settings_text(self.settings)
-            )
-            self.say(" ".join(text.split()))
+            asked = self.data_question
+            text = f"in the data: {asked.reference}" if asked else settings_text(self.settings)
+            self.say(" ".join(text.split()), whole=bool(asked))
 
     def draw(self) -> None:
         for pane in self.query(AnswerPane):

@@ -41,7 +41,9 @@ def watch_help() -> Page:
         ("k", "end at once; what came after the last checkpoint is lost"),
         ("r", "go on from the last checkpoint, once it is stopped"),
         ("c", "try, merge, export or push what was trained"),
-        ("l", "the log instead of the curve"),
+        ("l", "the log instead of the curves; / searches, n and N go on"),
+        ("z", "the next number in the large chart"),
+        ("+ and -", "fewer or more of its steps"),
         ("n", "keep a note with the run"),
         ("Up, Down", "scroll the text below"),
         *EVERYWHERE,
@@ -56,7 +58,7 @@ def watch_help() -> Page:
         (
             "Typical mistake",
             "Killing a run because nothing seems to happen: the model is loaded first, and the first steps are slow. "
-            "The time left is shown after 20 steps.",
+            "The time left is told from the second step on.",
         ),
         ("Keys", two_columns(keys, 12)),
         glossary_page(),

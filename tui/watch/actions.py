@@ -33,6 +33,8 @@ def is_available(action: str, run: Run, snapshot: Snapshot | None) -> bool:
             return bool(command_of(run, snapshot))
         case "deliver":
             return dead and run.has_adapter()
+        case "chart" | "zoom":
+            return snapshot is not None and snapshot.has_chart
     return True
 
 

@@ -8,41 +8,33 @@ from typing import ClassVar
 from textual import work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal, VerticalScroll
+from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.message import Message
 from textual.screen import Screen
-from textual.widgets import Static
+from textual.widgets import Input, Static
 
 from fitune.core.errors import UserError
 from fitune.core.machine import GpuSample, host
 from fitune.core.runs import LIVE, Run, RunInfo, Tail
 from fitune.core.runs.findings import findings
-from fitune.tui.text import safe
+from fitune.tui.text import clean, safe
 from fitune.tui.text.to_terminal import announce
 from fitune.tui.watch import actions, screen_text
 from fitune.tui.watch.ending import ending
+from fitune.tui.watch.panes.charts import Charts
+from fitune.tui.watch.panes.log_view import LogView, SearchInput
 from fitune.tui.watch.progress import RunProgress
 from fitune.tui.watch.screen_text import Snapshot
 from fitune.tui.widgets.footer import Keys
-from fitune.tui.widgets.log_tail import MAX_COLUMNS, ROWS, last_note, log_tail
+from fitune.tui.widgets.log_tail import LONG_BLOCK_BYTES, LONG_ROWS, last_note, log_tail
 from fitune.tui.widgets.readouts import Readout
-from fitune.tui.widgets.step_chart import StepChart
 
 READ_EVERY_S = 0.5
 CARD_EVERY_S = 2.0
 DRAW_EVERY_S = 1.0
 CHART_EVERY = 2
 """Every second drawing draws the chart too: it is most of the bytes that a terminal gets."""
-
-ROOMY_COLUMNS, ROOMY_ROWS = 110, 36
-"""From this size on there is room for the history of other numbers than the loss."""
-SMALL_CHARTS = {
-    "lr": "learning rate",
-    "grad-norm": "gradient norm",
-    "pace": "tokens/s",
-    "memory-used": "memory, GiB",
-}
 
 
 class WatchScreen(Screen[None]):
@@ -59,6 +51,9 @@ class WatchScreen(Screen[None]):
         Binding("r", "resume", "Resume"),
         Binding("c", "deliver", "Use it"),
         Binding("l", "log", "Log"),
+        Binding("z", "chart", "Chart"),
+        Binding("plus,equals_sign", "zoom(1)", show=False),
+        Binding("minus", "zoom(-1)", show=False),
         Binding("n", "note", "Note"),
         Binding("y", "copy", "Copy command", show=False),
         Binding("f1,question_mark", "help", "Help", key_display="?"),
@@ -85,6 +80,7 @@ class WatchScreen(Screen[None]):
         self.snapshot: Snapshot | None = None
         self.samples: tuple[GpuSample, ...] = ()
         self.log_wanted = self.resuming = False
+        self.began_s = time.monotonic()
         self._over = threading.Event()
         self._drawings = 0
 
@@ -92,10 +88,9 @@ class WatchScreen(Screen[None]):
         yield Readout("title")
         yield Readout("status")
         yield Readout("progress")
-        yield StepChart("chart", "loss")
-        with Horizontal(id="small-charts"):
-            yield from (StepChart(name, title) for name, title in SMALL_CHARTS.items())
-        yield Readout("log")
+        yield Charts()
+        yield LogView("log")
+        yield SearchInput(id="search", compact=True, placeholder="words to find in the log")
         yield Readout("numbers")
         yield Readout("memory")
         yield Readout("card")
@@ -107,6 +102,7 @@ class WatchScreen(Screen[None]):
     def on_mount(self) -> None:
         self.line("title").say(screen_text.title(self.watched.name, None))
         self.line("status").say(Content("reading the run ..."))
+        self.query_one(LogView).display = self.query_one(SearchInput).display = False
         self.read_run()
         self.read_card()
         self.set_interval(DRAW_EVERY_S, self.draw)
@@ -129,9 +125,9 @@ class WatchScreen(Screen[None]):
     def _keep_reading(self) -> None:
         info: RunInfo | None
         try:
-            info = self.watched.info()
+            info, changes = self.watched.info(), self.watched.changes()
         except UserError:
-            info = None
+            info, changes = None, {}
         progress, tail = RunProgress(), Tail(self.watched.events)
         while not self._over.is_set():
             alive = self.watched.holder_pid() is not None  # asked before reading: a dead worker writes no more
@@ -155,8 +151,9 @@ class WatchScreen(Screen[None]):
                     ending=None if status in LIVE else ending(self.watched, status, progress.state),
                     phases=progress.current_phases(self.watched, silent_job is not None) if status in LIVE else (),
                     note=last_note(self.watched.path / "notes.txt"),
-                    log=log_tail(self.watched.log) if self.log_wanted else (),
+                    log=log_tail(self.watched.log, LONG_ROWS, LONG_BLOCK_BYTES) if self.log_wanted else (),
                     info=info,
+                    changes=changes,
                 )
                 self.post_message(self.RunRead(snapshot))
             self._over.wait(READ_EVERY_S)
@@ -183,6 +180,7 @@ class WatchScreen(Screen[None]):
 
     def on_watch_screen_card_read(self, event: CardRead) -> None:
         self.samples = event.samples
+        self.query_one(Charts).add_sample(time.monotonic() - self.began_s, event.samples)
 
     def draw(self) -> None:
         """Draw the newest snapshot; an unchanged line is not sent to the terminal again."""
@@ -199,28 +197,21 @@ class WatchScreen(Screen[None]):
         self.set_class(bool(snapshot.info and snapshot.info.ranks > 1), "-several")
         self.query_one("#too-small", Static).update(screen_text.too_small(self.watched.name, snapshot, now_s))
         self.line("details-text").say(screen_text.details(snapshot, self.size.width - 3, now_s))
-        chart, log = self.query_one("#chart", StepChart), self.line("log")
-        if self.log_wanted and snapshot.log:
-            log.say(safe("\n".join(snapshot.log[-log.size.height :]), ROWS * MAX_COLUMNS, keep_newlines=True))
-        chart.display = snapshot.has_chart and not self.log_wanted
-        small = self.query_one("#small-charts")
-        small.display = chart.display and self.size.width >= ROOMY_COLUMNS and self.size.height >= ROOMY_ROWS
+        if self.log_wanted:
+            self.query_one(LogView).show(snapshot.log)
+        self.query_one(Charts).display = snapshot.has_chart and not self.log_wanted
+        if snapshot.info and not self._drawings:
+            self.query_one(Charts).show_recipe(snapshot.info, snapshot.changes)
         self.query_one("#details").set_class(not snapshot.has_chart, "-alone")
         if self._drawings % CHART_EVERY == 0:
-            chart.show(snapshot.state.loss.points, snapshot.state.eval_loss.points, snapshot.total_steps)
-            if small.display:
-                self.draw_small_charts(snapshot)
+            self.query_one(Charts).show(snapshot.state, snapshot.total_steps)
         self._drawings += 1
-
-    def draw_small_charts(self, snapshot: Snapshot) -> None:
-        """Draw the history of the other numbers."""
-        for name, points in screen_text.histories(snapshot.state).items():
-            self.query_one(f"#{name}", StepChart).show(points, (), snapshot.total_steps)
 
     # Keys
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        return actions.is_available(action, self.watched, self.snapshot)
+        is_hidden = action in ("chart", "zoom") and self.log_wanted
+        return not is_hidden and actions.is_available(action, self.watched, self.snapshot)
 
     def action_home(self) -> None:
         """Back to the first screen, with the machine and all runs; this run is not touched."""
@@ -258,11 +249,40 @@ class WatchScreen(Screen[None]):
         self.app.push_screen(DeliverScreen(self.watched))
 
     def action_log(self) -> None:
+        """Show the log in the place of charts and text, or these again."""
         self.log_wanted = not self.log_wanted
-        # The log takes the chart's place: nothing else moves or is drawn again.
         has_chart = self.snapshot is not None and self.snapshot.has_chart
-        self.query_one("#chart").display = not self.log_wanted and has_chart
-        self.line("log").say(Content("reading the log ..." if self.log_wanted else ""))
+        log = self.query_one(LogView)
+        log.show(("reading the log ...",))
+        log.display = self.log_wanted
+        self.query_one(Charts).display = has_chart and not self.log_wanted
+        self.query_one("#details").display = not self.log_wanted
+        self.action_end_search()
+
+    def action_search(self) -> None:
+        line = self.query_one(SearchInput)
+        line.display = True
+        line.focus()
+
+    def action_end_search(self) -> None:
+        line, log = self.query_one(SearchInput), self.query_one(LogView)
+        line.value, line.display = "", False
+        log.search("")
+        (log if self.log_wanted else self.query_one("#details")).focus()
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        if event.value and not self.query_one(LogView).search(event.value):
+            event.input.placeholder = f"no line holds {clean(event.value, 40)}: other words?"
+            event.input.clear()
+        else:
+            event.input.display = False
+            self.query_one(LogView).focus()
+
+    def action_chart(self) -> None:
+        self.query_one(Charts).next_chart()
+
+    def action_zoom(self, step: int) -> None:
+        self.query_one(Charts).zoom(step)
 
     def action_note(self) -> None:
         step = self.snapshot.state.step if self.snapshot else None

@@ -1,8 +1,8 @@
 """The texts of the watch screen, from a snapshot of a run. No widgets here, so that each text can be tested alone."""
 
 import textwrap
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from textual.content import Content
 
@@ -48,6 +48,8 @@ class Snapshot:
     log: tuple[str, ...] = ()
     info: RunInfo | None = None
     """run.json; None if that can't be read."""
+    changes: Mapping[str, object] = field(default_factory=dict)
+    """What a resume has changed of the recipe."""
 
     @property
     def live(self) -> bool:
@@ -158,16 +160,6 @@ def _memory_of(memory: Memory, plain: bool) -> Content:
     if measured:
         return label + Content(f"measured {gib(measured)}, nothing was predicted")
     return Content()
-
-
-def histories(state: RunState) -> dict[str, list[tuple[int, float]]]:
-    """(step, value) of the learning rate, gradient norm, pace and memory, by the name of the chart."""
-    return {
-        "lr": state.lr.points,
-        "grad-norm": state.grad_norm.points,
-        "pace": state.tokens_per_s.points,
-        "memory-used": [(step, used / GIB) for step, used in state.memory_bytes.points],
-    }
 
 
 def cards(samples: Sequence[GpuSample]) -> Content:

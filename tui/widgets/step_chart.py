@@ -63,11 +63,23 @@ class StepChart(Widget):
         self._train: Points = ()
         self._held_out: Points = ()
         self._last_step: int | None = None
+        self._unit = "step"
         self._rows: list[Row] = []
 
-    def show(self, train: Points, held_out: Points, last_step: int | None = None) -> None:
-        """Draw these points of (step, value), with room up to the last step if it is known."""
+    def show(
+        self,
+        train: Points,
+        held_out: Points,
+        last_step: int | None = None,
+        title: str | None = None,
+        unit: str = "step",
+    ) -> None:
+        """Draw these points of (step, value), with room up to the last step if it is known.
+
+        title: another one than before. unit: of the horizontal axis.
+        """
         self._train, self._held_out, self._last_step = train, held_out, last_step
+        self._title, self._unit = title or self._title, unit
         self._redraw()
 
     def on_resize(self) -> None:
@@ -76,7 +88,7 @@ class StepChart(Widget):
     def _redraw(self) -> None:
         before, (columns, rows) = self._rows, self.content_size
         plain = self.app.has_class("-plain-glyphs")
-        self._rows = draw(self._train, self._held_out, columns, rows, plain, self._last_step, self._title)
+        self._rows = draw(self._train, self._held_out, columns, rows, plain, self._last_step, self._title, self._unit)
         if len(before) != len(self._rows):
             self.refresh()
             return
@@ -103,6 +115,7 @@ def draw(
     plain: bool,
     last_step: int | None = None,
     title: str = "loss",
+    unit: str = "step",
 ) -> list[Row]:
     """The chart as `rows` rows of (text, role) runs: legend, plot with its scale, steps. Empty where it doesn't fit.
 
@@ -129,7 +142,7 @@ def draw(
         side = glyphs.tick if y in axis.labels else glyphs.side
         drawn.append([(f"{axis.labels.get(y, ''):>{margin - 1}} {side}", "axis"), *_with_marks(line, y, marks, glyphs)])
     drawn.append([(" " * margin + glyphs.corner + glyphs.floor * width, "axis")])
-    drawn.append([(" " * (margin + 1) + _steps(first, last if last_step else train[-1][0], width), "axis")])
+    drawn.append([(" " * (margin + 1) + _steps(first, last if last_step else train[-1][0], width, unit), "axis")])
     return drawn
 
 
@@ -225,9 +238,9 @@ def _with_marks(line: str, y: int, marks: set[tuple[int, int]], glyphs: Glyphs) 
     return [*row, (line[at:], "line")]
 
 
-def _steps(first: int, last: int, width: int) -> str:
+def _steps(first: int, last: int, width: int, unit: str) -> str:
     if first == last:
-        return f"step {count(first)}"
-    left, middle, right = count(first), count((first + last) // 2), f"step {count(last)}"
+        return f"{unit} {count(first)}"
+    left, middle, right = count(first), count((first + last) // 2), f"{unit} {count(last)}"
     gap = width - len(left) - len(right)
     return left + (middle.center(gap) if gap >= len(middle) + 4 and last - first > 1 else " " * gap) + right

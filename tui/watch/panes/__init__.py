@@ -1,0 +1,1 @@
+"""Parts of the watch screen: the charts, the log, the recipe."""
