@@ -90,10 +90,11 @@ class StepScreen(Screen[None]):
         self.set_class(text.startswith("ERROR"), "-wrong")
 
     def leave_with(self, answer: Answer) -> None:
-        """End the step. The first answer counts."""
+        """End the step, and say at once that the next one comes. The first answer counts."""
         if self.answer is None:
             self.answer = answer
-            self.answered.set()
+            self.query_one(StepHeader).leave()
+            self.call_after_refresh(self.answered.set)
 
     async def action_forward(self) -> None:
         self.leave_with(Forward(self.draft))

@@ -20,9 +20,13 @@ class StepHeader(Static):
     def on_mount(self) -> None:
         self.update(header(self.step, self.draft, self.app.has_class("-plain-glyphs")))
 
+    def leave(self) -> None:
+        """Show that the step is over: the next one takes a moment to be drawn."""
+        self.update(header(self.step, self.draft, self.app.has_class("-plain-glyphs"), " ..."))
 
-def header(step: steps.Step, draft: Draft, plain_glyphs: bool) -> Content:
-    """The question with the purpose of the step, and below the steps with their marks."""
+
+def header(step: steps.Step, draft: Draft, plain_glyphs: bool, waits: str = "") -> Content:
+    """The question with the purpose of the step, and below the steps with their marks. waits: a mark behind it."""
     marks = PLAIN_MARKS if plain_glyphs else MARKS
     found = steps.progress(step, draft)
     number = next(at for at, (each, _) in enumerate(found, 1) if each is step)
@@ -30,7 +34,7 @@ def header(step: steps.Step, draft: Draft, plain_glyphs: bool) -> Content:
         Content.styled(f"{marks[state]} {each.title}", "bold $primary" if state == "now" else "$secondary")
         for each, state in found
     ]
-    title = Content.styled("fitune", "bold $primary") + Content(f"  {step.question}")
+    title = Content.styled("fitune", "bold $primary") + Content(f"  {step.question}{waits}")
     title += Content.styled(f"  {step.purpose}", "$secondary")
     place = Content.styled(f"   {number} of {len(found)}", "$secondary")
     return title + Content("\n") + Content("   ").join(trail) + place
