@@ -65,6 +65,7 @@ def combined(reports: Sequence[tuple[Report, float]]) -> Report:
         preview=tuple(row for rows in zip(*(report.preview for report in found), strict=False) for row in rows),
         counts=dict(summed),
         close_rows=sum(report.close_rows for report in found),
+        compared_rows=sum(report.compared_rows for report in found),
         duplicates_exact=all(report.duplicates_exact for report in found),
         labels={},
         languages=_languages(found),

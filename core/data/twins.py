@@ -7,8 +7,6 @@ from itertools import chain
 from fitune.core.data.shingles import ALIKE, FEWEST_WORDS, shingles, text_of
 from fitune.core.data.values import Row
 
-ROWS_COMPARED = 100_000
-"""Only the first so many rows are compared."""
 RUNS_TRIED = 12
 """So many runs of words of each row are looked for in those asked about: of a twin, all twelve miss once in 10 ** 8."""
 CHARS_A_WORD = 12
@@ -28,7 +26,7 @@ def with_a_twin(rows: Sequence[Row], asked: Sequence[int], same: Mapping[int, in
     common_runs = {run for run, count in Counter(chain.from_iterable(runs.values())).items() if count > 2}
     anchors = set().union(*runs.values()) - common_runs
     twins: set[int] = set()
-    for place, row in enumerate(rows[:ROWS_COMPARED]):
+    for place, row in enumerate(rows):
         if anchors.isdisjoint(_runs(row, RUNS_TRIED)):
             continue
         found = shingles(row) - common

@@ -81,6 +81,9 @@ class Report:
     """By kind of finding; kinds that are looked for closely count among `close_rows` rows only."""
     close_rows: int
     """Rows that were looked at closely, for every kind of finding."""
+    compared_rows: int
+    """Rows that were compared, to find those that say nearly the same as an earlier one: the first, as far as time and
+    memory allow; 0 where only the head was read."""
     labels: Mapping[str, float]
     """Answer -> its share among those looked at closely, where the answers are a few labels; else empty."""
     languages: Mapping[str, float]
@@ -158,6 +161,7 @@ def report_of(source: Source, shape: Shape, found: Scan, choices: Sequence[str])
         preview=tuple(found.preview),
         counts={kind: count for kind, count in counts.items() if count},
         close_rows=found.close_rows,
+        compared_rows=_compared(found),
         labels=_labels(found),
         languages=_languages(found),
         general=0,
@@ -186,11 +190,17 @@ def _rows(source: Source, found: Scan) -> tuple[int, bool]:
     return round(found.used_rows * total_bytes / found.bytes_done), False
 
 
+def _compared(found: Scan) -> int:
+    return found.similar.rows if found.similar else 0
+
+
 def _warning(kind: str, count: int, found: Scan) -> Finding:
     text, fix = SAID[kind]
     text = numbered(text, count)
     if kind in CLOSE and found.close_rows < found.raw_rows:
         text = f"Of {found.close_rows:,} rows looked at closely: {text[0].lower()}{text[1:]}"
+    if kind == "near_duplicate" and _compared(found) < found.used_rows:
+        text = f"Of the first {_compared(found):,} rows {text[0].lower()}{text[1:]}"
     places = tuple(found.places.get(kind, ()))
     return Finding("warn", kind, count, Problem(places[0].split(" ")[0] if places else "", text, fix), places)
 

@@ -6,7 +6,7 @@ pass costs less than twice what parsing alone does.
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from fitune.core.data.canonical import converter, is_said
@@ -62,7 +62,7 @@ class Scan:
     first_places: dict[int, str] = field(default_factory=dict)
     """Hash of a row -> where it stood first, among the first CLOSE_ROWS."""
     similar: Similar | None = None
-    """The first CLOSE_ROWS, to find those that say nearly the same ..."""
+    """The rows that are compared, to find those that say nearly the same ..."""
     languages: Counter[str] | None = None
     """... and answers by language, among the rows looked at closely; None where the head is read, which must be quick.
     """
@@ -106,11 +106,13 @@ def scan(
         for file in source.files:
             found.complete = _scan_file(found, file, split, shape, sample, head_only, progress)
             if not found.complete:
-                return found
+                break
             done_bytes += file.size_bytes
             progress(0)
     except UserError as error:
         found.broken = error
+    for where, earlier in found.similar.alike() if found.similar else ():
+        found.note("near_duplicate", where, f"says nearly the same as {earlier}.")
     return found
 
 
@@ -162,6 +164,8 @@ def _count(
             found.raw_rows += len(rows)
             found.used_rows += len(rows)
             found.duplicates.add(plain)
+            if found.similar and found.similar.is_open:
+                found.similar.add(_converted(rows, convert, plain, name, numbers))  # type: ignore[arg-type]
             if found.raw_rows >= next_close:
                 next_close = found.raw_rows + CLOSE_STRIDE
                 _look_closely(found, rows[0], convert(rows[0]), f"{name}:{numbers[0]}")  # type: ignore[arg-type]
@@ -196,12 +200,20 @@ def _count_row(
         found.duplicates.add([mark])
         if found.raw_rows <= CLOSE_ROWS and (first := found.first_places.setdefault(mark, where)) is not where:
             found.note("duplicate", where, f"is the same as {first}.")
-        elif found.similar and found.raw_rows <= CLOSE_ROWS and (near := found.similar.earlier(each, where)):
-            found.note("near_duplicate", where, f"says nearly the same as {near}.")
+        if found.similar and found.similar.is_open:
+            found.similar.add(iter([(each, mark, where)]))
     if found.raw_rows <= CLOSE_ROWS or not found.raw_rows % CLOSE_STRIDE:
         _look_closely(found, row, made, where)
     seen = made if shape.is_usable else [row] if isinstance(row, dict) else []
     found.preview += seen[: max(0, sample - len(found.preview))]
+
+
+def _converted(
+    rows: list[Row], convert: Callable[[Row], list[Row]], marks: list[int], name: str, numbers: Sequence[int]
+) -> Iterator[tuple[Row, int, str]]:
+    """The canonical row of each of these rows, of which each makes one, with its mark and its place."""
+    for row, mark, number in zip(rows, marks, numbers, strict=True):
+        yield convert(row)[0], mark, f"{name}:{number}"
 
 
 def _nothing(row: Row) -> list[Row]:

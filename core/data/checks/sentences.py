@@ -128,7 +128,6 @@ SAID: Mapping[str, tuple[str, str]] = {
 }
 """A sentence for each kind, as for `numbered`, and what to do; in the order in which they are shown."""
 CLOSE = {
-    "near_duplicate",
     "garbled",
     "nul",
     "copied",

@@ -200,6 +200,8 @@ def print_report(report: Report) -> None:
         _say(f"answers in: {', '.join(f'{name} {share:.0%}' for name, share in report.languages.items())}")
     for line in left_out_lines(report):
         _say(line)
+    if 0 < report.compared_rows < report.rows:
+        _say(f"rows that say nearly the same: looked for among the first {report.compared_rows:,}")
     said = f"format: {report.format}{'' if report.sure else ' (not sure)'}; {clean(report.why)} {clean(mapping)}"
     _say(said.rstrip())
     for column, kinds in report.columns.items():

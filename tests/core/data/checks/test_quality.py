@@ -4,8 +4,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from fitune.core.data import Report
 from fitune.core.data.checks.languages import language_of
+from fitune.core.data.checks.scan import CLOSE_ROWS
 from fitune.core.data.dataset import inspect, preview
 from fitune.core.recipe import Data
 
@@ -82,3 +85,30 @@ def test_labels_that_are_numbers_are_asked_for_their_names(tmp_path: Path) -> No
 def test_results_of_sums_are_no_labels(tmp_path: Path) -> None:
     found = report(tmp_path, [str(7 * n) for n in range(40)])
     assert (found.labels, "numbers" in kinds(found)) == ({}, False)
+
+
+def long_text(n: int) -> str:
+    return " ".join(f"word{n * place % 7919}" for place in range(1, 40))
+
+
+def test_rows_that_say_nearly_the_same_are_found_however_far_apart(tmp_path: Path) -> None:
+    far = CLOSE_ROWS + 700
+    found = report(tmp_path, [*(long_text(n) for n in range(far)), f"{long_text(3)} again", long_text(4)])
+    (told,) = (each for each in found.problems if each.kind == "near_duplicate")
+    assert found.compared_rows == found.rows == far + 2
+    assert (told.count, told.places[0].split()[0]) == (2, f"rows.jsonl:{far + 1}")
+
+
+def test_the_rows_that_were_compared_are_told_where_these_are_not_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fitune.core.data.checks.similar.MOST_ROWS", 50)
+    found = report(tmp_path, [f"{long_text(n % 40 + 1)} {n}" for n in range(100)])
+    (told,) = (each for each in found.problems if each.kind == "near_duplicate")
+    assert (found.compared_rows, told.count) == (50, 10)
+    assert told.problem.text == "Of the first 50 rows 10 rows say nearly the same as an earlier one."
+
+
+def test_no_time_left_ends_the_comparing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fitune.core.data.checks.similar.SECONDS", -60)
+    assert report(tmp_path, [long_text(n) for n in range(100)]).compared_rows == 1
