@@ -12,6 +12,7 @@ overfit    as many passes over a few rows of random labels as bring the training
 few        too few rows to hold out enough
 leak       rows of random labels, each twice in other spelling: it knows the second spelling by heart
 reworded   scored on training rows in other spelling, and fresh ones beside them: only these count
+prose      answers of some twenty words, judged by their loss: the right ones, and those of other questions
 tickets    the demo's rows and its real model of 135M: better at them, and it forgot how to answer anything else
 """
 
@@ -34,6 +35,10 @@ from fitune.core.runs import Run
 from fitune.core.runs.findings import findings
 from fitune.core.score import Scores, scores
 
+REPLY = (
+    "Thank you for your words. Most of them are {kind} words, so that they go to the {desk} desk, which will answer "
+    "within the next two days."
+)
 FITUNE = [sys.executable, "-P", "-m", "fitune"]
 NOISE = 0.03
 """Standard deviation of the weights of an adapter that learnt nothing, beside 0.1 and more of one that did."""
@@ -84,7 +89,7 @@ class Work:
         }  # fmt: skip
         recipe = self.folder / f"{self.name}.toml"
         recipe.write_text(
-            f'[model]\nid = "{self.folder / "knowing"}"\nquant = "bf16"\nmax_seq_length = 64\n[lora]\nalpha = 32\n'
+            f'[model]\nid = "{self.folder / "knowing"}"\nquant = "bf16"\nmax_seq_length = 160\n[lora]\nalpha = 32\n'
             f'[data]\nsource = "{rows}"\npacking = false\neval_fraction = {json.dumps(held_out)}\n'
             f'[run]\nname = "{self.name}"\n[train]\n'
             + "".join(f"{key} = {json.dumps(value)}\n" for key, value in settings.items() if value is not None)
@@ -162,7 +167,7 @@ def overfit(work: Work) -> Iterator[Outcome]:
     run = work.train(rows, held_out=0.4, max_steps=500, patience=0, lr=4e-3, eval_every=100)
     last = [loss for _, loss in run.state().loss.points][-20:]
     found = judged(run, NOT_BETTER, train_loss=round(sum(last) / len(last), 4))
-    told = "memorised" in found.more["findings"]
+    told = not {"memorised", "overfitting"}.isdisjoint(found.more["findings"])
     yield Outcome(found.got, found.expected and told, found.found, found.more)
 
 
@@ -193,6 +198,16 @@ def reworded(work: Work) -> Iterator[Outcome]:
     yield Outcome(found.got, found.expected and counted, found.found, found.more)
 
 
+def prose(work: Work) -> Iterator[Outcome]:
+    rows = [(f"Desk: {words}", REPLY.format(kind=kind, desk=DESKS[kind])) for words, kind in work.take(400)]
+    yield judged(work.train(work.write(rows, "right")), {"better"}, on="right answers")
+    answers = [answer for _, answer in rows]
+    work.dice.shuffle(answers)
+    exchanged = [(asked, answer) for (asked, _), answer in zip(rows, answers, strict=True)]
+    work.name += "-exchanged"
+    yield judged(work.train(work.write(exchanged)), NOT_BETTER, on="answers of other questions")
+
+
 def tickets(work: Work) -> Iterator[Outcome]:
     demo = presets_dir() / "demo"
     sets = (f"data.source={demo / 'tickets.jsonl'}", f"train.seed={work.seed}", f"run.name={work.name}")
@@ -205,7 +220,8 @@ def tickets(work: Work) -> Iterator[Outcome]:
 
 
 CASES: dict[str, Callable[[Work], Iterator[Outcome]]] = {
-    each.__name__: each for each in (better, untouched, shuffled, guessing, overfit, few, leak, reworded, tickets)
+    each.__name__: each
+    for each in (better, untouched, shuffled, guessing, overfit, few, leak, reworded, prose, tickets)
 }
 
 

@@ -38,6 +38,8 @@ class Side:
     """Mean loss of the tokens of the data's answer, in nats."""
     choice: str | None = None
     """The likeliest label, where the answers in the data are labels."""
+    exchanged: float | None = None
+    """The loss of the data's answer below another row's question, for free text; null where it was not asked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +100,7 @@ class Scores:
     """Each general question with both answers."""
 
 
-def side(marked: Mark, answer: str, loss: float, choice: str | None = None) -> Side:
+def side(marked: Mark, answer: str, loss: float, choice: str | None = None, exchanged: float | None = None) -> Side:
     """A model's answer with its mark."""
     return Side(
         answer=answer,
@@ -108,6 +110,7 @@ def side(marked: Mark, answer: str, loss: float, choice: str | None = None) -> S
         valid=marked.valid,
         loss=loss,
         choice=choice,
+        exchanged=exchanged,
     )
 
 
@@ -128,7 +131,7 @@ def judge(
     """Sum up scored rows, at least one: the verdict, and the numbers beside it."""
     tokens = [row.tokens for row in rows]
     by_loss = verdict.of_losses([row.base.loss for row in rows], [row.tuned.loss for row in rows], tokens, leaked)
-    found = by_loss if metric == "text" else _by_answers(metric, rows, by_loss, leaked)
+    found = _of_text(by_loss, rows) if metric == "text" else _by_answers(metric, rows, by_loss, leaked)
     loss = Detail(name="loss", base=by_loss.base, tuned=by_loss.tuned, low=by_loss.low, high=by_loss.high)
     answered = [row for row in rows if row.base.answer or row.tuned.answer]
     by_answer = [_detail(name, answered) for name in ("exact", "near", "valid") if answered]
@@ -146,6 +149,16 @@ def judge(
         elapsed_s=elapsed_s,
         rows=tuple(rows),
     )
+
+
+def _of_text(by_loss: Verdict, rows: Sequence[RowScore]) -> Verdict:
+    """The verdict by losses, unless the tuned model expects the answers of other rows as much."""
+    gains = [
+        (row.base.exchanged - row.base.loss, row.tuned.exchanged - row.tuned.loss, row.tokens)
+        for row in rows
+        if row.base.exchanged is not None and row.tuned.exchanged is not None
+    ]
+    return verdict.unless_blind(by_loss, *zip(*gains, strict=True)) if gains else by_loss
 
 
 def _by_answers(metric: Metric, rows: Sequence[RowScore], by_loss: Verdict, leaked: int) -> Verdict:

@@ -5,7 +5,7 @@ different" needs an interval so narrow that no difference worth having is left i
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from fitune.core.score import statistics
@@ -21,6 +21,7 @@ LOSS_ERROR = 0.004
 """The same for losses: with few rows, some of them far out, a bootstrap finds differences twice as often as it says."""
 LEAST_GAIN, LEAST_LOSS_GAIN = 0.01, 0.01
 """A smaller difference is not worth a word: a share of the rows; of free text a share of the base's loss."""
+BLIND = "it learnt what the answers look like, and not which belongs to a question"
 SAME_WITHIN, SAME_LOSS_WITHIN = 0.05, 0.03
 """An interval within this, on both sides of 0, says that there is no difference worth having."""
 
@@ -55,6 +56,9 @@ class Verdict:
     """Loss of the data's answers by the base model, over all their tokens; e to its power is the perplexity."""
     tuned_loss: float | None = None
     """The same by the tuned model."""
+    blind: bool = False
+    """True for free text if the tuned model expects the answers of other rows as much as a row's own: it learnt what
+    answers look like, and not which belongs to a question."""
 
 
 def of_answers(
@@ -87,6 +91,22 @@ def of_losses(base: Sequence[float], tuned: Sequence[float], tokens: Sequence[in
     word = _word(difference, len(base), LOSS_ERROR, least, same, lower_is_better=True)
     both = means[0], means[1]
     return _verdict(word, "text", len(base), both, difference, difference, None, both, leaked)
+
+
+def unless_blind(found: Verdict, base: Sequence[float], tuned: Sequence[float], tokens: Sequence[int]) -> Verdict:
+    """The verdict on free text, but no "better" for a model that does not heed the questions: training on answers that
+    belong to other questions lowers the loss, too.
+
+    base, tuned: how much lower the loss of each row's answer is below its own question than below another's.
+    """
+    if found.word != "better" or len(tokens) < LEAST_ROWS:
+        return found
+    heeds = statistics.of_numbers([0.0] * len(tuned), tuned, tokens)
+    if heeds.mean > 0 and heeds.p < LOSS_ERROR:
+        return found
+    change = statistics.of_numbers(base, tuned, tokens)
+    word: Word = "worse" if change.mean < 0 and change.p < LOSS_ERROR else "can't tell"
+    return replace(found, word=word, blind=True)
 
 
 def _word(
@@ -137,7 +157,7 @@ def sentence(verdict: Verdict, other: str = "before") -> str:
         case "better":
             text = f"Better: {numbers}."
         case "worse":
-            text = f"Worse: {numbers}. Don't use it as it is."
+            text = f"Worse{f', {BLIND}' if verdict.blind else ''}: {numbers}. Don't use it as it is."
         case "no different":
             text = f"No different: {numbers}."
             if verdict.guessing is not None and verdict.p < ERROR:
@@ -146,7 +166,7 @@ def sentence(verdict: Verdict, other: str = "before") -> str:
             why = "too few rows" if verdict.rows < LEAST_ROWS else "the difference may be chance"
             if verdict.guessing is not None and verdict.rows >= LEAST_ROWS and verdict.p < ERROR:
                 why = f"always the most frequent answer would be right in {verdict.guessing:.0%}"
-            text = f"Can't tell, {why}: {numbers}.{_more(verdict)}"
+            text = f"Can't tell, {BLIND if verdict.blind else why}: {numbers}.{_more(verdict)}"
     return text + _leaked(verdict)
 
 

@@ -58,6 +58,8 @@ class Score:
     """Loss of the data's answers by the base model, in nats a token."""
     tuned_loss: float | None = None
     """The same by the tuned model."""
+    blind: bool = False
+    """True for free text if the tuned model expects the answers of other rows as much as a row's own."""
     elapsed_s: float | None = None
     """Seconds that it took."""
 

@@ -10,7 +10,7 @@ from sacrebleu.metrics.chrf import CHRF
 from fitune.core.score import Mark, Metric, RowScore, Side, labels_of, mark, metric_for, scores
 from fitune.core.score.answers import visible
 from fitune.core.worker.scoring.generate import answers
-from fitune.core.worker.scoring.losses import likeliest, losses
+from fitune.core.worker.scoring.losses import exchanged_losses, likeliest, losses
 from fitune.core.worker.scoring.rows import ScoredRow
 from fitune.core.worker.tuned_model import TunedModel
 
@@ -68,12 +68,19 @@ class Comparison:
         """The model as it is now, on some rows."""
         model = self.tuned.model
         texts = self._answers(rows)
-        row_losses = losses(model, rows, self.rows_at_once)
+        row_losses, exchanged = losses(model, rows, self.rows_at_once), self._exchanged(rows)
         choices = self._choices(rows)
         return [
-            scores.side(self._mark(row, text), text, loss, choice)
-            for row, text, loss, choice in zip(rows, texts, row_losses, choices, strict=True)
+            scores.side(self._mark(row, text), text, loss, choice, other)
+            for row, text, loss, choice, other in zip(rows, texts, row_losses, choices, exchanged, strict=True)
         ]
+
+    def _exchanged(self, rows: Sequence[ScoredRow]) -> list[float | None]:
+        """The loss of each answer below another row's question; none where answers are judged by being right."""
+        if self.metric != "text" or any(row.prompt is None for row in rows):
+            return [None] * len(rows)
+        longest = max(len(row.ids) for row in rows)
+        return exchanged_losses(self.tuned.model, rows, self.rows_at_once, longest)
 
     def _mark(self, row: ScoredRow, answer: str) -> Mark:
         """The mark of an answer; how near a free text is tells chrF, the F of character n-grams (Popović 2015)."""

@@ -18,6 +18,19 @@ def losses(model: Any, rows: Sequence[ScoredRow], batch_rows: int) -> list[float
     return [-each / row.tokens for each, row in zip(summed, rows, strict=True)]
 
 
+def exchanged_losses(model: Any, rows: Sequence[ScoredRow], batch_rows: int, most_tokens: int) -> list[float | None]:
+    """The mean loss of each row's answer below the question of the row before it; None where both questions are the
+    same, or the row would have more than `most_tokens` tokens."""
+    questions = [row.ids[: row.first] for row in (*rows[-1:], *rows[:-1])]
+    asked = {
+        place: (question + row.ids[row.first :], len(question))
+        for place, (question, row) in enumerate(zip(questions, rows, strict=True))
+        if question != row.ids[: row.first] and len(question) + row.tokens <= most_tokens
+    }
+    summed = dict(zip(asked, log_likelihoods(model, list(asked.values()), batch_rows), strict=True))
+    return [-summed[place] / row.tokens if place in summed else None for place, row in enumerate(rows)]
+
+
 def likeliest(model: Any, row: ScoredRow, answers: Sequence[list[int]], batch_rows: int) -> int:
     """The place of the likeliest answer, by its log-likelihood a token. answers: tokens, with the end of an answer."""
     prompt = row.ids[: row.first]

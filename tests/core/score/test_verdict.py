@@ -6,6 +6,7 @@ import pytest
 
 from fitune.core.score import Metric, Verdict, of_answers, of_losses, sentence
 from fitune.core.score.statistics import mcnemar, of_numbers, of_right, rows_needed
+from fitune.core.score.verdict import unless_blind
 
 
 def answers(right: int, rows: int) -> list[bool]:
@@ -93,6 +94,22 @@ def test_losses_are_weighted_by_their_tokens() -> None:
     assert found.base_loss == 1
     assert found.tuned_loss == pytest.approx(0.625)
     assert found.word == "better"
+
+
+def test_a_lower_loss_for_any_answer_is_no_gain() -> None:
+    """Answers that belong to other questions teach what answers look like."""
+    dice = random.Random(3)
+    found, tokens = of_losses([3.0] * 80, [1.0] * 80, [20] * 80), [20] * 80
+    heeding, heedless = [dice.gauss(0.5, 0.3) for _ in tokens], [dice.gauss(0, 0.3) for _ in tokens]
+    assert unless_blind(found, heeding, heeding, tokens) == found
+    assert unless_blind(found, heedless, heeding, tokens) == found
+    spoilt = unless_blind(found, heeding, heedless, tokens)
+    assert (spoilt.word, spoilt.blind) == ("worse", True)
+    assert "it learnt what the answers look like, and not which belongs to a question" in sentence(spoilt)
+    never = unless_blind(found, heedless, heedless, tokens)
+    assert (never.word, never.blind) == ("can't tell", True)
+    assert "not which belongs to a question" in sentence(never)
+    assert unless_blind(found, heeding[:20], heedless[:20], tokens[:20]) == found, "too few rows to say so"
 
 
 def test_a_difference_that_is_sure_and_tiny_is_none() -> None:

@@ -30,7 +30,14 @@ def test_an_adapter_that_learnt_is_better(make_run: Callable[..., Run], animals:
     run = make_run(
         data={"source": str(animals)},
         lora={"dropout": 0, "r": 16, "alpha": 64},
-        train={"max_steps": 60, "micro_batch": 8, "grad_accum": 1, "eval_every": 20, "save_every": 60, "score": "all"},
+        train={
+            "max_steps": 150,
+            "micro_batch": 8,
+            "grad_accum": 1,
+            "eval_every": 50,
+            "save_every": 150,
+            "score": "all",
+        },
     )
     train_here(run)
     (verdict,) = data_of(run.events, Score)
@@ -41,9 +48,9 @@ def test_an_adapter_that_learnt_is_better(make_run: Callable[..., Run], animals:
     assert verdict.base == 0 < verdict.tuned
     assert verdict.tuned_loss < verdict.base_loss
     looks = data_of(run.events, Eval)
-    assert [look.step for look in looks] == [0, 20, 40, 60]
+    assert [look.step for look in looks] == [0, 50, 100, 150]
     (end,) = data_of(run.events, Finished)
-    assert end.delivered_step in (20, 40, 60)
+    assert end.delivered_step in (50, 100, 150)
     kept = scores.read(run.path)
     assert kept is not None
     assert len(kept.rows) == 64
@@ -52,3 +59,22 @@ def test_an_adapter_that_learnt_is_better(make_run: Callable[..., Run], animals:
     assert kept.forgetting is not None
     assert kept.forgetting.word == forgot.word
     assert sum(row.tuned.right for row in kept.rows) == round(64 * verdict.tuned)
+
+
+@pytest.mark.usefixtures("unasked")
+def test_answers_of_other_questions_make_no_better_model(make_run: Callable[..., Run], tmp_path: Path) -> None:
+    """Free text is judged by its loss, which answers of other rows lower too."""
+    path = tmp_path / "replies.jsonl"
+    reply = "Thank you very much for your letter about our farm and all who live here. We will look after the {} today."
+    rows = [{"question": f"{n} is the number.", "answer": reply.format(ANIMALS[n * 7919 % 4])} for n in range(400)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    run = make_run(
+        data={"source": str(path)},
+        model={"max_seq_length": 256},
+        train={"max_steps": 8, "micro_batch": 8, "grad_accum": 1, "eval_every": 8, "save_every": 8, "score": "all"},
+    )
+    train_here(run)
+    (verdict,) = data_of(run.events, Score)
+    assert (verdict.metric, verdict.rows, verdict.blind) == ("text", 64, True)
+    assert verdict.word == "can't tell"
+    assert verdict.tuned < verdict.base - 0.2
