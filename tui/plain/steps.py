@@ -150,6 +150,7 @@ def ask_review(prompter: Prompter, draft: Draft) -> Answer:
         draft = draft if obstacles(draft) else with_tokens(prompter, draft)
     draft = with_plan(draft)
     model = recipe(draft).model
+    prompter.say("Looking for the model ...")
     weights = ask(look(model), model)
     for line in lines(draft, weights):
         prompter.say(f"{line.label}: {line.text}")
