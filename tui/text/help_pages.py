@@ -4,7 +4,9 @@ import textwrap
 
 Page = list[tuple[str, str]]
 """Heading and text of each section."""
-EVERYWHERE = (("? or F1", "this help"), ("Ctrl+P", "all commands, and other colours"), ("Ctrl+C", "leave"))
+EVERYWHERE = (
+    ("?, f1", "this help"), ("^p", "Ctrl and P: all commands, and other colours"), ("^c", "Ctrl and C: leave"),
+)  # fmt: skip
 COLUMNS = 69
 """Width of a help page on a screen of 80 columns, less its scrollbar."""
 GLOSSARY = (
@@ -14,7 +16,7 @@ GLOSSARY = (
     ("rank", "How wide the adapter is: how much it can learn."),
     ("token", "A piece of a word; a thousand are about 750 English words."),
     ("epoch", "Once through all rows."),
-    ("step", "One change of the weights, after micro_batch x grad_accum rows."),
+    ("step", "One change of the weights, after so many rows: Rows at once x Sum up batches."),
     ("loss", "How surprised the model is by the right answer. It should fall."),
     ("held-out", "Rows never trained on, to tell learning from memorising."),
     ("checkpoint", "A snapshot from which a run goes on after a crash."),
@@ -123,9 +125,9 @@ def chat_help() -> Page:
         ("Enter", "ask both"),
         ("Up, Down", "a question from the data, to be asked as it is"),
         ("Page Up, Dn", "scroll the answers"),
-        ("Ctrl+N", "start a new conversation"),
+        ("^n", "start a new conversation"),
         ("Esc", "stop the answer; else leave"),
-        ("F1", "this help"),
+        ("f1", "this help"),
         *EVERYWHERE[1:],
     )
     return [

@@ -18,6 +18,7 @@ from fitune.tui.wizard.draft import UNCHOSEN, Draft, origin, prepared, problems,
 from fitune.tui.wizard.field_cost import guessed_steps, time_of
 from fitune.tui.wizard.fields import all_fields, text_of
 from fitune.tui.wizard.forecast_text import DraftForecast, bounds, correction, forecast_draft, planned_machine
+from fitune.tui.wizard.memory.words import named
 from fitune.tui.wizard.models.weights import Weights
 from fitune.tui.wizard.settings.groups import ELSEWHERE
 
@@ -41,7 +42,7 @@ def lines(draft: Draft, weights: Weights | None = None) -> list[Line]:
     """
     asked = recipe(draft)
     forecast = forecast_draft(draft)
-    return [
+    told = [
         Line("Teach", f"{asked.model.id}, kept as {_kept_as(draft, asked)}, LoRA rank {asked.lora.r}"),
         Line("From", _data(draft, asked)),
         Line("How", _how(draft, asked, forecast)),
@@ -57,6 +58,7 @@ def lines(draft: Draft, weights: Weights | None = None) -> list[Line]:
         *([Line("Push", push_words(asked))] if asked.deliver.push_repo else []),
         Line("Changed", ", ".join(f"{name} = {text}" for name, text in non_defaults(draft)) or "Nothing."),
     ]
+    return [Line(line.label, named(line.text)) for line in told]
 
 
 def non_defaults(draft: Draft) -> list[tuple[str, str]]:
@@ -72,7 +74,7 @@ def non_defaults(draft: Draft) -> list[tuple[str, str]]:
 def obstacles(draft: Draft, weights: Weights | None = None) -> list[str]:
     """Reasons why the training can't start yet, in sentences; none if it can. weights: as for `lines`."""
     if wrong := problems(draft):
-        return [f"{name}: {text}" for name, text in wrong.items()]
+        return [named(f"{name}: {text}") for name, text in wrong.items()]
     said = [] if draft.source else ["Data are not chosen yet."]
     found = prepared(draft)
     known = [*(draft.report.problems if draft.report else ()), *(findings(found, recipe(draft)) if found else ())]
@@ -80,8 +82,8 @@ def obstacles(draft: Draft, weights: Weights | None = None) -> list[str]:
     if draft.card_gib is not None:
         plan = f"This is a plan for a card of {draft.card_gib:g} GB."
         said.append(f"{plan} To start, choose this machine again at the presets.")
-    elif (forecast := forecast_draft(draft)).verdict == "over":
-        said.append(forecast.said)
+    elif (forecast := forecast_draft(draft)).verdict == "over" or forecast.wrong:
+        said.append(named(forecast.said))
     if weights and weights.obstacle:
         said.append(weights.obstacle)
     return said

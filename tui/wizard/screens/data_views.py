@@ -22,8 +22,9 @@ from fitune.tui.data.token_text import example_text, histogram_lines, legend
 from fitune.tui.text import count, safe
 from fitune.tui.widgets.views import with_status_words
 from fitune.tui.wizard.draft import Draft, prepared, recipe
+from fitune.tui.wizard.memory.words import named
 
-KEY = "Ctrl+L"
+KEY = "^l"
 """Cuts rows at a better length."""
 BAR = re.compile("[█▏▎▍▌▋▊▉#]+")
 BRIEF_CHARS = 23
@@ -57,7 +58,7 @@ def check(report: Report, found: TokenStats | None, asked: Recipe, waiting: str)
     parts += [check_lines(report, found, asked, KEY)] if found else [finding_lines(report), [waiting]]
     if report.preview and report.preview[0] and not taught:
         parts.append(["The first row:", *row_lines(report.preview[0])])
-    return with_status_words("\n\n".join(filter(None, ("\n".join(lines) for lines in parts))))
+    return with_status_words(named("\n\n".join(filter(None, ("\n".join(lines) for lines in parts)))))
 
 
 def lengths(found: TokenStats, asked: Recipe, room: Size, plain: bool) -> Content:

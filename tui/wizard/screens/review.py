@@ -58,6 +58,9 @@ class WeightsFound(Message):
     weights: Weights
 
 
+START, BLOCKED = "Start training", "Start is blocked: see ERROR above"
+
+
 class Start(Button):
     """The button, with its key in the footer."""
 
@@ -91,7 +94,7 @@ class ReviewScreen(StepScreen):
         yield BudgetPanel(self.forecast, brief=True)
         with Vertical(id="bottom"):
             yield Static(id="status", markup=False)
-            yield Start("Start training", compact=True)
+            yield Start(START, compact=True)
 
     async def on_mount(self) -> None:
         """Find out what is missing: after last time's answers, or quick keys, no tokens are counted."""
@@ -112,6 +115,9 @@ class ReviewScreen(StepScreen):
         await self.query_one("#summary").remove_children()
         await self.query_one("#summary").mount_all(summary_rows(self.draft, self.weights))
         wrong = self.obstacles()
+        button = self.query_one(Start)
+        button.set_class(bool(wrong), "-blocked")
+        button.label = BLOCKED if wrong else START
         missing = self.weights.text if self.weights and self.weights.is_missing else ""
         later = f"Press w to write a recipe: {command_line()} then does the same."
         self.say("\n".join(f"ERROR {each}" for each in wrong) or missing or later)

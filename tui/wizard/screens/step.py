@@ -22,6 +22,7 @@ from fitune.tui.wizard import steps
 from fitune.tui.wizard.draft import Draft, save
 from fitune.tui.wizard.forecast_text import forecast_draft, ways_out, with_remedy
 from fitune.tui.wizard.memory.panel_text import verdict
+from fitune.tui.wizard.memory.words import named
 from fitune.tui.wizard.steps import Answer, Back, Forward
 from fitune.tui.wizard.widgets.budget_panel import BudgetPanel
 from fitune.tui.wizard.widgets.step_header import StepHeader
@@ -86,7 +87,7 @@ class StepScreen(Screen[None]):
 
     def say(self, text: str) -> None:
         """A line or two in #status, of the steps that have one."""
-        self.query_one("#status", Static).update(with_status_words(text))
+        self.query_one("#status", Static).update(with_status_words(named(text)))
         self.set_class(text.startswith("ERROR"), "-wrong")
 
     def leave_with(self, answer: Answer) -> None:

@@ -34,9 +34,9 @@ async def test_check_35_its_keys_start_and_scroll(at_step: At) -> None:
     async with app.run_test(size=(80, 24)) as pilot:
         await settle(pilot)
         assert app.shown().splitlines()[-1].split()[:2] == ["enter", "Start"]
-        assert "lora.alpha = 32" not in app.shown()
+        assert "Strength (lora.alpha) = 32" not in app.shown()
         await pilot.press(*["down"] * 9)
-        await until(app, "lora.alpha = 32")
+        await until(app, "Strength (lora.alpha) = 32")
         await pilot.press(*["up"] * 9)
         await until(app, "Teach ")
 

@@ -152,6 +152,7 @@ async def test_check_12_over_budget_blocks_the_start_with_the_shortfall_and_reme
         text = app.shown()
         assert re.search(r"ERROR [\d.]+ GiB short", text)
         assert re.search(r"\^o .*saves [\d.]+ GiB", text)
+        assert "Start is blocked: see ERROR above" in text
         await pilot.press("enter")
         await settle(pilot)
         assert app.begun is None
@@ -160,6 +161,7 @@ async def test_check_12_over_budget_blocks_the_start_with_the_shortfall_and_reme
                 await pilot.press("ctrl+o")
                 await settle(pilot)
         assert app.step.forecast.verdict in ("fits", "tight")
+        assert "blocked" not in app.shown()
         await pilot.press("enter")
         await settle(pilot)
     assert app.begun is not None
@@ -219,7 +221,7 @@ async def test_check_15_the_review_lists_all_that_will_happen(at_step: At, home:
     async with app.run_test(size=(120, 40)) as pilot:
         await settle(pilot)
         text = app.shown()
-        assert "lora.r = 64, train.seed = 7" in text
+        assert "Rank (lora.r) = 64, Seed (train.seed) = 7" in text
         assert str(home / "runs") in re.sub(r"\s*\n\s*", "", text)
         assert re.search(r"[\d.]+ GiB needed, 500.0 GiB free", text)
         assert "Downloads 16.0 GiB of" in text
