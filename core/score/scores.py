@@ -115,7 +115,11 @@ def side(marked: Mark, answer: str, loss: float, choice: str | None = None, exch
 
 
 def key_of(row: dict[str, object]) -> str:
-    """A digest of a canonical row: the same for rows that differ in case, spaces and punctuation only."""
+    """A digest of a canonical row: the same for rows that differ in case, spaces and punctuation only, and for a prompt
+    with its completion and the same as a chat."""
+    if isinstance(asked := row.get("prompt"), str) and isinstance(told := row.get("completion"), str):
+        turns = [{"role": "user", "content": asked}, {"role": "assistant", "content": told}]
+        row = {key: row[key] for key in row.keys() - {"prompt", "completion"}} | {"messages": turns}
     text = normalised(orjson.dumps(row, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS, default=str).decode())
     return hashlib.blake2b(text.encode(), digest_size=12).hexdigest()
 

@@ -89,11 +89,17 @@ def test_two_runs_are_compared_on_the_rows_that_both_scored() -> None:
     assert scores.compared(first, scores.judge("text", [row(1, "yes", "no", "yes", "text")])) is None
 
 
+def chat(asked: str, told: str) -> dict[str, object]:
+    return {"messages": [{"role": "user", "content": asked}, {"role": "assistant", "content": told}]}
+
+
 @pytest.mark.parametrize(
     ("one", "other", "same"),
     [
         ({"prompt": "Where is  it?", "completion": "Here."}, {"prompt": "where is it", "completion": "here"}, True),
         ({"prompt": "Where is it?", "completion": "Here."}, {"prompt": "Where is it?", "completion": "There."}, False),
+        ({"prompt": "Where is it?", "completion": "Here."}, chat("Where is it?", "Here."), True),
+        ({"prompt": "Where is it?", "completion": "Here."}, chat("Here.", "Where is it?"), False),
     ],
 )
 def test_rows_that_differ_in_spaces_and_case_only_have_one_digest(
