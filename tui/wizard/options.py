@@ -112,7 +112,7 @@ def machine_summary(choices: Sequence[PresetChoice]) -> str:
     first, fit = known[0], sum(each.verdict == "fits" for each in known)
     count = f"{fit or 'none'} of {len(choices)} presets fit{'s' if fit == 1 else ''}"
     if first.known and first.known.site.card:
-        return f"{first.site}, {gib(first.free_bytes)} free: {count}, the best first."
+        return f"{first.site[:1].upper()}{first.site[1:]}, {gib(first.free_bytes)} free: {count}, the best first."
     where = f"its RAM ({gib(first.free_bytes)} free)" if first.free_bytes else "its RAM"
     said = f"No NVIDIA card here: it trains on the processor, slowly. {count.capitalize()} {where}."
     return f"{said} ^g plans for a card."

@@ -17,6 +17,7 @@ GROUPS: tuple[tuple[str, tuple[str, ...]], ...] = (
 )
 """What is named nowhere is overhead."""
 OVERHEAD = "overhead"
+NAMES = (*(name for name, _ in GROUPS), OVERHEAD)
 SHADES, PLAIN_SHADES = "█▓▒░╱", "#=+-/"
 COLOURS = ("$primary", "$primary-lighten-2", "$accent", "$secondary", "$text-muted")
 """A colour for each group, in the order of SHADES."""
@@ -29,10 +30,15 @@ def group_of(part: str) -> str:
     return next((group for group, names in GROUPS if part in names), OVERHEAD)
 
 
+def group_place(part: str) -> int:
+    """The place of an item's group in the bar."""
+    return NAMES.index(group_of(part))
+
+
 def grouped(parts: Sequence[BudgetPart]) -> list[tuple[str, int]]:
     """(name, bytes) of what a person can follow: model, adapter, gradients and optimizer, rows at work, overhead. Sums
     to the total."""
-    sums = {group: 0 for group, _ in GROUPS} | {OVERHEAD: 0}
+    sums = dict.fromkeys(NAMES, 0)
     for part in parts:
         sums[group_of(part.name)] += part.bytes
     return [(name, amount) for name, amount in sums.items() if amount]
@@ -40,7 +46,7 @@ def grouped(parts: Sequence[BudgetPart]) -> list[tuple[str, int]]:
 
 def shade(group: str, plain: bool) -> Content:
     """The mark of a group, as it stands in the bar."""
-    at = [*(name for name, _ in GROUPS), OVERHEAD].index(group)
+    at = NAMES.index(group)
     return Content.styled((PLAIN_SHADES if plain else SHADES)[at], COLOURS[at])
 
 

@@ -8,7 +8,7 @@ from textual.content import Content
 from fitune.core.forecast import Forecast, Remedy
 from fitune.tui.text import clean, gib, items, safe, tenths, totals
 from fitune.tui.wizard.forecast_text import COLOURS, WORDS, DraftForecast, bounds, correction, pace_text
-from fitune.tui.wizard.memory.bar import bar, group_of, grouped, shade
+from fitune.tui.wizard.memory.bar import bar, group_of, group_place, grouped, shade
 from fitune.tui.wizard.memory.remedy_lines import ROOMY_COLUMNS, remedy_lines
 from fitune.tui.wizard.memory.words import named
 
@@ -56,7 +56,7 @@ def in_short(forecast: DraftForecast, plain: bool) -> list[Content]:
 
 
 def explained(now: Forecast, columns: int, plain: bool) -> list[Content]:
-    """Each item with its reason, as `fitune estimate` tells them, under the totals."""
+    """Each item with its reason, as `fitune estimate` tells them, in the order of the bar, under the totals."""
     told = [_item(tenths(item.bytes), " ", item.name, item.why, columns) for item in totals(now)]
     if now.pace.tokens_per_s:
         told.append(_item("", " ", "pace", pace_text(now.pace), columns))
@@ -64,7 +64,7 @@ def explained(now: Forecast, columns: int, plain: bool) -> list[Content]:
     told += [_item("", " ", "lengths of the rows", lengths, columns), Content()]
     return told + [
         _item(tenths(item.bytes), shade(group_of(item.name), plain), item.name, item.why, columns)
-        for item in items(now)
+        for item in sorted(items(now), key=lambda item: (group_place(item.name), -item.bytes))
     ]
 
 

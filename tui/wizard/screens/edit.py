@@ -154,6 +154,8 @@ class EditScreen(StepScreen):
     async def action_fastest(self) -> None:
         """Take the fastest plan that fits this card and leaves the result alone; the panel says why until the next
         change."""
+        if self.forecast.known is None:  # the panel says why
+            return
         self.draft, self.note = fitted(self.draft, self.forecast)
         self.noted = self.draft.edits
         await self.refill()
