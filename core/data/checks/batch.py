@@ -14,12 +14,13 @@ from fitune.core.data.values import Row
 
 UNUSUAL = {"system", "instances", "history", "thinking"}
 """Roles of columns that need a look at each row."""
+JSON_BEGINS = {"[", "{", " ", "\n"}
 
 
 def plain_marks(rows: Sequence[Row], shape: Shape) -> list[int] | None:
     """Hashes of the rows' content, one a row; None if a row may be unusable, or odd, and so needs a look of its own."""
     columns = shape.columns
-    if columns.keys() & UNUSUAL or not all(type(row) is dict for row in rows):
+    if columns.keys() & UNUSUAL or not _all_are(dict, rows):
         return None
     try:
         match shape.format:
@@ -62,7 +63,7 @@ def _pair_marks(asked: list[str], answers: list[str]) -> list[int] | None:
 
 
 def _may_be_json(texts: Iterable[str]) -> bool:
-    return any(text.startswith(("[", "{", " ", "\n")) for text in texts)
+    return not JSON_BEGINS.isdisjoint({text[:1] for text in texts})
 
 
 def _marks(*columns: list[str]) -> list[int] | None:

@@ -12,21 +12,21 @@ PERMUTATIONS, BANDS = 72, 12
 """At 0.8, of which 12 bands miss 3 in 100 pairs; an estimate from 72 permutations is off by 0.05 (one sigma)."""
 MOST_ROWS = 200_000
 """So many rows are compared at most: 360 bytes each ..."""
-SECONDS, SHARE = 0.5, 0.5
-"""... and for no longer than half a second and this share of the time that all else takes (of this thread, on the
-processor; 0.02 ms for a row of a hundred words)."""
+SECONDS, BYTES = 1.0, 200_000_000
+"""... and for no longer than a second (of this thread, on the processor; 0.02 ms for a row of a hundred words); less
+where a source has more bytes than this: a fifth of a second for 1 GB, which takes long enough to read."""
 MIX = 0x9E3779B97F4A7C15
 """An odd number, by which the marks of a band are mixed into one."""
 
 
 class Similar:
-    """The rows that are compared, those that come first in the source."""
+    """The rows that are compared, those that come first in a source of so many bytes."""
 
-    def __init__(self) -> None:
+    def __init__(self, total_bytes: int) -> None:
         self._marks = array("I")
         self._places: list[str] = []
         self._seen: set[int] = set()
-        self._began_s, self._spent_s = time.thread_time(), 0.0
+        self._left_s = SECONDS * min(1.0, BYTES / max(1, total_bytes))
         self.rows = 0
         """Rows that were compared."""
         self.is_open = True
@@ -46,10 +46,8 @@ class Similar:
                 hashed.update(found)
                 self._marks.extend(hashed.digest())
                 self._places.append(where)
-        now_s = time.thread_time()
-        self._spent_s += now_s - start_s
-        may_take_s = SECONDS + SHARE * (now_s - self._began_s - self._spent_s)
-        self.is_open = self.rows < MOST_ROWS and self._spent_s < may_take_s
+        self._left_s -= time.thread_time() - start_s
+        self.is_open = self.rows < MOST_ROWS and self._left_s > 0
 
     def alike(self) -> list[tuple[str, str]]:
         """The place of each row that says nearly the same as an earlier one, and that one's place; in order."""
