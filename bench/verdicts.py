@@ -85,7 +85,8 @@ class Work:
         """A run of the tiny model by `fitune train`. held_out: data.eval_fraction."""
         settings: dict[str, Any] = {
             "micro_batch": 16, "grad_accum": 1, "lr": 2e-3, "max_steps": 100, "checkpointing": "off",
-            "optimizer": "adamw_torch", "seed": self.seed, "eval_every": 50, "save_every": 1000, **train,
+            "optimizer": "adamw_torch", "score": "all", "seed": self.seed, "eval_every": 50, "save_every": 1000,
+            **train,
         }  # fmt: skip
         recipe = self.folder / f"{self.name}.toml"
         recipe.write_text(
@@ -211,7 +212,8 @@ def prose(work: Work) -> Iterator[Outcome]:
 def tickets(work: Work) -> Iterator[Outcome]:
     demo = presets_dir() / "demo"
     sets = (f"data.source={demo / 'tickets.jsonl'}", f"train.seed={work.seed}", f"run.name={work.name}")
-    run = work.run_recipe(demo / "recipe.toml", *sets)
+    run = work.run_recipe(demo / "recipe.toml", *sets, "train.score=off")
+    work.fitune("score", run.name)  # which asks all general questions, at the end of a training only some
     yield judged(run, {"better"}, on="held-out rows")
     found = scores.read(run.path)
     forgot = found.forgetting if found else None

@@ -3,7 +3,7 @@
 import hashlib
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import orjson
@@ -131,8 +131,9 @@ def judge(
     leaked: int = 0,
     source: str | None = None,
     elapsed_s: float | None = None,
+    unscored: int = 0,
 ) -> Scores:
-    """Sum up scored rows, at least one: the verdict, and the numbers beside it."""
+    """Sum up scored rows, at least one: the verdict, and the numbers beside it. unscored: rows that were not asked."""
     tokens = [row.tokens for row in rows]
     by_loss = verdict.of_losses([row.base.loss for row in rows], [row.tuned.loss for row in rows], tokens, leaked)
     found = _of_text(by_loss, rows) if metric == "text" else _by_answers(metric, rows, by_loss, leaked)
@@ -145,7 +146,7 @@ def judge(
         name = label_in(row.tuned.answer, labels) or NOT_A_LABEL
         given[name] = given.get(name, 0) + 1
     return Scores(
-        verdict=found,
+        verdict=replace(found, unscored=unscored),
         details=(loss, *by_answer, *_f1(rows, labels)),
         labels=labels,
         confusion=confusion,

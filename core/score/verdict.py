@@ -50,6 +50,8 @@ class Verdict:
     """Rows that are missing for a verdict; null where one is given, or no number would do."""
     leaked: int = 0
     """Rows that were left out because the training rows hold them, too."""
+    unscored: int = 0
+    """Rows that were not asked, as the time was over."""
     guessing: float | None = None
     """Share of the rows that have the most frequent answer, which guessing would get; null for "text"."""
     base_loss: float | None = None
@@ -181,6 +183,8 @@ def _numbers(verdict: Verdict, other: str) -> str:
 
 
 def _more(verdict: Verdict) -> str:
+    if verdict.unscored:
+        return f" The time was over: {verdict.unscored:,} more are there, and fitune score asks them all."
     if verdict.rows < LEAST_ROWS:
         return f" A verdict needs at least {LEAST_ROWS}: hold out {verdict.more_rows:,} more."
     return f" With about {verdict.more_rows:,} rows more it could be told." if verdict.more_rows else ""

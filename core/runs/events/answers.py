@@ -52,6 +52,8 @@ class Score:
     """Rows that are missing for a verdict."""
     leaked: int = 0
     """Rows that were left out because the training rows hold them, too."""
+    unscored: int = 0
+    """Rows that were not asked, as the time was over."""
     guessing: float | None = None
     """Share of the most frequent answer in the data, which guessing would get."""
     base_loss: float | None = None

@@ -117,7 +117,9 @@ def score(
     comparison = Comparison(tuned, [row.reference for row in fresh], all(row.prompt is None for row in fresh))
     scored = comparison.score(fresh, seconds, lambda done, of: log.write(Phase(name="score", scored=done, to_score=of)))
     elapsed_s = time.monotonic() - began
-    judged = scores.judge(comparison.metric, scored, comparison.labels, leaked, request.data, elapsed_s)
+    judged = scores.judge(
+        comparison.metric, scored, comparison.labels, leaked, request.data, elapsed_s, len(fresh) - len(scored)
+    )
     scores.write(run.path, judged)
     log.write(from_json(Score, {**to_json(judged.verdict), "elapsed_s": elapsed_s}))
     return judged

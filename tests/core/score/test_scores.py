@@ -39,6 +39,12 @@ def test_a_run_that_learnt_is_kept_and_read_back(tmp_path: Path) -> None:
     assert scores.read(tmp_path) == found
 
 
+def test_rows_for_which_the_time_was_too_short_are_no_reason_to_hold_out_more() -> None:
+    found = scores.judge("match", [row(n, "yes", "no", "yes") for n in range(48)], unscored=16)
+    assert "16 more are there, and fitune score asks them all" in sentence(found.verdict)
+    assert "hold out" not in sentence(found.verdict)
+
+
 def test_damage_is_no_score(tmp_path: Path) -> None:
     assert scores.read(tmp_path) is None
     (tmp_path / scores.FILE).write_text('{"verdict": ')
