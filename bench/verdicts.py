@@ -12,7 +12,7 @@ overfit    as many passes over a few rows of random labels as bring the training
 few        too few rows to hold out enough
 leak       rows of random labels, each twice in other spelling: it knows the second spelling by heart
 reworded   scored on training rows in other spelling, and fresh ones beside them: only these count
-prose      answers of some twenty words, judged by their loss: the right ones, and those of other questions
+prose      answers of twenty words, judged by their loss: the right ones, and those of other questions
 tickets    the demo's rows and its real model of 135M: better at them, and it forgot how to answer anything else
 """
 
@@ -35,10 +35,6 @@ from fitune.core.runs import Run
 from fitune.core.runs.findings import findings
 from fitune.core.score import Scores, scores
 
-REPLY = (
-    "Thank you for your words. Most of them are {kind} words, so that they go to the {desk} desk, which will answer "
-    "within the next two days."
-)
 FITUNE = [sys.executable, "-P", "-m", "fitune"]
 NOISE = 0.03
 """Standard deviation of the weights of an adapter that learnt nothing, beside 0.1 and more of one that did."""
@@ -200,13 +196,17 @@ def reworded(work: Work) -> Iterator[Outcome]:
 
 
 def prose(work: Work) -> Iterator[Outcome]:
-    rows = [(f"Desk: {words}", REPLY.format(kind=kind, desk=DESKS[kind])) for words, kind in work.take(400)]
-    yield judged(work.train(work.write(rows, "right")), {"better"}, on="right answers")
+    def reply(kind: str) -> str:
+        return f"{DESKS[kind]} desk: {' '.join(KINDS[kind])} are {kind} and go {DESKS[kind]}"
+
+    rows = [(f"Desk: {words}", reply(kind)) for words, kind in work.take(400)]
+    longer: dict[str, Any] = {"max_steps": 150, "lr": 4e-3}
+    yield judged(work.train(work.write(rows, "right"), **longer), {"better"}, on="right answers")
     answers = [answer for _, answer in rows]
     work.dice.shuffle(answers)
     exchanged = [(asked, answer) for (asked, _), answer in zip(rows, answers, strict=True)]
     work.name += "-exchanged"
-    yield judged(work.train(work.write(exchanged)), NOT_BETTER, on="answers of other questions")
+    yield judged(work.train(work.write(exchanged), **longer), NOT_BETTER, on="answers of other questions")
 
 
 def tickets(work: Work) -> Iterator[Outcome]:
