@@ -16,9 +16,9 @@ from fitune.core.forecast.pace import Pace
 from fitune.core.forecast.plans.candidates import Candidate, Rejected
 from fitune.core.forecast.plans.cards_choice import CardsChoice, cards_choices
 from fitune.core.forecast.plans.fit import Fit, fit
+from fitune.core.forecast.plans.ranking import rank
 from fitune.core.forecast.plans.remedies import Remedy, remedies, together
 from fitune.core.forecast.plans.search import PLANNED
-from fitune.core.forecast.ranking import rank
 from fitune.core.forecast.resolve import Resolved, resolve
 from fitune.core.forecast.site import Site, card_of, site_of
 

@@ -29,7 +29,7 @@ def disk_bytes(plan: MemoryPlan) -> int:
     all_states, _ = state_bytes(plan)
     # A new checkpoint is written before the oldest is removed.
     checkpoints = (plan.recipe.train.keep_checkpoints + 1) * (lora + all_states + TOKENIZER_BYTES)
-    # An init that moves the base keeps the first adapter too, and saves one of twice the rank (saved_adapter.py).
+    # An init that moves the base keeps the first adapter too, and saves one of twice the rank.
     adapter = 3 * lora if plan.recipe.lora.init in MOVES_THE_BASE else lora
     deliver = plan.recipe.deliver
     merged = 2 * params if deliver.merge or deliver.gguf else 0

@@ -54,7 +54,7 @@ FAULTS = [
     ),
     Fault(
         "kill -9 before a checkpoint is named",
-        "before('fitune.core.worker.training.recovery.checkpoints', 'write_manifest', lambda *_: send(KILL)())",
+        "before('fitune.core.worker.training.saving.checkpoints', 'write_manifest', lambda *_: send(KILL)())",
         "killed",
         ("Killed at step",),
     ),
@@ -132,7 +132,7 @@ FAULTS = [
     ),
     Fault(
         "disk full when the adapter is saved",
-        "full_disk('fitune.core.worker.training.saved_adapter', 'save')",
+        "full_disk('fitune.core.worker.training.saving.adapter', 'save')",
         "failed",
         ("disk full", "fitune resume"),
     ),

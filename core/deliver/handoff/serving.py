@@ -119,7 +119,7 @@ def _template_options(spec: TrainingSpec) -> list[str]:
 
 
 def _rank(spec: TrainingSpec) -> int:
-    """The rank of the saved adapter: twice lora.r for an init that moves the base (saved_adapter.py)."""
+    """The rank of the saved adapter: twice lora.r for an init that moves the base."""
     lora = spec.recipe.lora
     return 2 * lora.r if lora.init in MOVES_THE_BASE else lora.r
 

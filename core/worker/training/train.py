@@ -34,13 +34,14 @@ from fitune.core.worker.rows.replay import own_answers
 from fitune.core.worker.rows.training_rows import read_rows, refuse_absent_tokens, served_switch
 from fitune.core.worker.scoring import job
 from fitune.core.worker.scoring.held_out import HeldOut, restore
-from fitune.core.worker.training import model_with_adapter, record, saved_adapter
+from fitune.core.worker.training import model_with_adapter, record
 from fitune.core.worker.training.callbacks import Reporter
-from fitune.core.worker.training.recovery.checkpoints import pass_over_damaged, save_when_there_is_room, step_of
-from fitune.core.worker.training.recovery.copies import Copies
 from fitune.core.worker.training.recovery.guards import guarded, save_now, starting_anew_with_less
 from fitune.core.worker.training.recovery.leaving import StopNow, terminated
 from fitune.core.worker.training.samples import CANDIDATE_ROWS, Samples, questions
+from fitune.core.worker.training.saving import adapter
+from fitune.core.worker.training.saving.checkpoints import pass_over_damaged, save_when_there_is_room, step_of
+from fitune.core.worker.training.saving.copies import Copies
 from fitune.core.worker.training.trainer import make_trainer
 from fitune.core.worker.training.varlen_attention import could_be_faster
 from fitune.core.worker.tuned_model import TunedModel
@@ -67,7 +68,7 @@ def run(run: Run, log: EventLog, memory: MemoryMeter) -> None:
         loaded = model_with_adapter.load(recipe, source)
     for warning in warnings_of(loaded.model, recipe.lora, recipe.train.backend, torch.cuda.is_available()):
         log.write(warning)
-    first_alone("start", lambda: saved_adapter.remember_start(run, loaded.model))
+    first_alone("start", lambda: adapter.remember_start(run, loaded.model))
 
     coder = render.text_part(loaded.tokenizer)
     limit_template(coder)
@@ -121,7 +122,7 @@ def run(run: Run, log: EventLog, memory: MemoryMeter) -> None:
         elif kept:
             restore(trainer.model, kept)
         save_when_there_is_room(
-            lambda: saved_adapter.save(run, trainer.model, loaded.tokenizer, source, tensors),
+            lambda: adapter.save(run, trainer.model, loaded.tokenizer, source, tensors),
             run,
             trainer.state.global_step,
             log,

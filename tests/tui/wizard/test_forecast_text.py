@@ -9,7 +9,7 @@ import pytest
 from fitune.core.forecast import history
 from fitune.core.forecast.forecast import Shortage
 from fitune.core.forecast.pace import Pace
-from fitune.core.forecast.ranking import rank
+from fitune.core.forecast.plans.ranking import rank
 from fitune.core.machine.host import Machine
 from fitune.core.memory.budget import Card
 from fitune.core.memory.shapes import load

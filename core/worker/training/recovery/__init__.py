@@ -1,1 +1,1 @@
-"""What a training does by itself when something goes wrong: a damaged checkpoint, a full disk, no memory, NaN."""
+"""What a training does by itself when something goes wrong: no memory, NaN, a card too hot, a stop in a step."""

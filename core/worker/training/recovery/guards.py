@@ -10,12 +10,12 @@ from fitune.core.runs import EventLog, Run
 from fitune.core.worker.cards.rank import ranks
 from fitune.core.worker.memory_use import MemoryMeter
 from fitune.core.worker.training.recovery.bad_steps import BadSteps
-from fitune.core.worker.training.recovery.checkpoints import CheckpointWriter
 from fitune.core.worker.training.recovery.cooling import Cooling
-from fitune.core.worker.training.recovery.copies import Copies
 from fitune.core.worker.training.recovery.evaluation import guard_evaluation
 from fitune.core.worker.training.recovery.remedies import restart_with_less
 from fitune.core.worker.training.recovery.step_guard import StepGuard, is_out_of_memory
+from fitune.core.worker.training.saving.checkpoints import CheckpointWriter
+from fitune.core.worker.training.saving.copies import Copies
 
 
 def guarded(

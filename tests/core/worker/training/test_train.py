@@ -35,7 +35,7 @@ def test_a_run_tells_its_story_and_leaves_an_adapter(
     make_run: Callable[..., Run], tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run, flushed = make_run(), list[Path]()
-    monkeypatch.setattr("fitune.core.worker.training.recovery.checkpoints.flush", flushed.append)
+    monkeypatch.setattr("fitune.core.worker.training.saving.checkpoints.flush", flushed.append)
     train_here(run)
     events = list(Tail(run.events).read())
     assert [event.seq for event in events] == list(range(1, len(events) + 1))

@@ -21,10 +21,10 @@ def trained_logits(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """What the model in memory makes of IDS each time that its adapter is saved."""
     import torch
 
-    from fitune.core.worker.training import saved_adapter
+    from fitune.core.worker.training.saving import adapter
 
     seen: list[Any] = []
-    save = saved_adapter.save
+    save = adapter.save
 
     def look(run: Run, model: Any, *rest: Any) -> None:
         with torch.no_grad():
@@ -33,7 +33,7 @@ def trained_logits(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
             model.train(training)
         save(run, model, *rest)
 
-    monkeypatch.setattr(saved_adapter, "save", look)
+    monkeypatch.setattr(adapter, "save", look)
     return seen
 
 
@@ -148,7 +148,7 @@ def test_a_base_at_16_bits_moves_the_answers_by_its_rounding_only(
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     from fitune.core.worker.models import ModelFiles
-    from fitune.core.worker.training import saved_adapter
+    from fitune.core.worker.training.saving import adapter
 
     def base() -> Any:
         return AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.bfloat16)
@@ -158,11 +158,11 @@ def test_a_base_at_16_bits_moves_the_answers_by_its_rounding_only(
     config = LoraConfig(r=16, lora_alpha=16, target_modules="all-linear", init_lora_weights="pissa",
                         task_type="CAUSAL_LM")  # fmt: skip
     model = get_peft_model(base(), config)
-    saved_adapter.remember_start(run, model)
+    adapter.remember_start(run, model)
     for parameter in model.parameters():
         if parameter.requires_grad:
             parameter.data += 0.02 * torch.randn_like(parameter)
-    saved_adapter.save(run, model, AutoTokenizer.from_pretrained(tiny_model), ModelFiles(tiny_model, "a/b", "c0ffee"))
+    adapter.save(run, model, AutoTokenizer.from_pretrained(tiny_model), ModelFiles(tiny_model, "a/b", "c0ffee"))
     plain = PeftModel.from_pretrained(base(), run.adapter)
     ids = torch.tensor([IDS])
     with torch.no_grad():
@@ -176,7 +176,7 @@ def test_a_start_is_put_back_where_weights_lie_the_other_way_round(make_run: Cal
     from peft import LoraConfig, get_peft_model
     from transformers import GPT2Config, GPT2LMHeadModel
 
-    from fitune.core.worker.training import saved_adapter
+    from fitune.core.worker.training.saving import adapter
 
     def model(init: str) -> Any:
         torch.manual_seed(0)
@@ -186,8 +186,8 @@ def test_a_start_is_put_back_where_weights_lie_the_other_way_round(make_run: Cal
 
     run = make_run(lora={"init": "pissa"})
     first, again = model("pissa"), model("pissa_niter_1")  # as another machine might, only less exactly
-    saved_adapter.remember_start(run, first)
-    saved_adapter.remember_start(run, again)
+    adapter.remember_start(run, first)
+    adapter.remember_start(run, again)
     held, found = first.state_dict(), again.state_dict()
     for name, matrix in held.items():
         torch.testing.assert_close(found[name], matrix, rtol=1e-4, atol=1e-5)
@@ -196,7 +196,7 @@ def test_a_start_is_put_back_where_weights_lie_the_other_way_round(make_run: Cal
 def test_older_transformers_know_the_words_of_the_tokenizers_settings(tokenizer: Any, tmp_path: Path) -> None:
     from transformers import AutoTokenizer
 
-    from fitune.core.worker.training.saved_adapter import name_tokenizer_for_all
+    from fitune.core.worker.training.saving.adapter import name_tokenizer_for_all
 
     tokenizer.save_pretrained(tmp_path)
     path = tmp_path / "tokenizer_config.json"

@@ -15,7 +15,7 @@ from fitune.core.runs.checkpoints import Choice, flaw_of, numbered, set_aside, w
 from fitune.core.runs.checkpoints.verify import STATES
 from fitune.core.worker.cards.rank import rank, ranks, wait_for_all
 from fitune.core.worker.training.recovery.bad_steps import NonFiniteError
-from fitune.core.worker.training.recovery.copies import Copies
+from fitune.core.worker.training.saving.copies import Copies
 
 ROOM_EVERY_S = 5.0
 """Seconds between two tries to save on a full disk."""

@@ -119,7 +119,7 @@ def test_a_half_removed_checkpoint_is_removed_by_the_next(make_run: Callable[...
 @pytest.mark.parametrize("kept", [True, False])
 def test_what_is_in_no_checkpoint_waits_for_room(run_folder: Run, kept: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     from fitune.core.runs import EventLog
-    from fitune.core.worker.training.recovery import checkpoints
+    from fitune.core.worker.training.saving import checkpoints
 
     monkeypatch.setattr(checkpoints, "ROOM_EVERY_S", 0.01)
     tries: list[int] = []
@@ -142,7 +142,7 @@ def test_what_is_in_no_checkpoint_waits_for_room(run_folder: Run, kept: bool, mo
 
 def test_a_stop_ends_the_wait_for_room(run_folder: Run) -> None:
     from fitune.core.runs import EventLog
-    from fitune.core.worker.training.recovery.checkpoints import save_when_there_is_room
+    from fitune.core.worker.training.saving.checkpoints import save_when_there_is_room
 
     def save() -> None:
         raise OSError(errno.ENOSPC, "No space left on device")

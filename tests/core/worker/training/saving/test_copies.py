@@ -38,7 +38,7 @@ def test_a_training_goes_on_from_its_copy_as_from_itself(make_run: Callable[...,
 def test_a_bucket_is_a_url(make_run: Callable[..., Run]) -> None:
     import fsspec
 
-    from fitune.core.worker.training.recovery.copies import Copies
+    from fitune.core.worker.training.saving.copies import Copies
 
     run = make_run()
     copies = Copies(run, EventLog(run.events, "train"), "memory://bucket/mine")
@@ -52,7 +52,7 @@ def test_a_place_that_fails_is_told_once_and_when_it_is_back(
 ) -> None:
     from fsspec.implementations.local import LocalFileSystem
 
-    from fitune.core.worker.training.recovery.copies import Copies
+    from fitune.core.worker.training.saving.copies import Copies
 
     run = make_run()
     copies = Copies(run, EventLog(run.events, "train"), str(tmp_path / "copy"))
@@ -78,7 +78,7 @@ def test_a_place_that_fails_is_told_once_and_when_it_is_back(
 def test_a_place_that_can_not_be_written_is_told_at_the_start(
     make_run: Callable[..., Run], target: str, said: str
 ) -> None:
-    from fitune.core.worker.training.recovery.copies import Copies
+    from fitune.core.worker.training.saving.copies import Copies
 
     run = make_run()
     with pytest.raises(UserError, match=said):
