@@ -29,8 +29,9 @@ class Entry:
 
     path: str
     """As it is typed in the box; that of a folder ends with /."""
-    kind: Literal["file", "folder", "up", "example"]
+    kind: Literal["file", "folder", "up", "example", "more"]
     size_bytes: int = 0
+    """Of `more`, how many are not listed."""
     changed_s: float = 0.0
 
     @property
@@ -59,7 +60,9 @@ def entries(typed: str) -> tuple[Entry, ...]:
     found = [each for name in names if (each := _entry(f"{folder}{name}"))]
     files = sorted((each for each in found if each.kind == "file"), key=lambda each: -each.changed_s)
     up = Entry(_above(folder), "up")
-    return (*files, *(each for each in found if each.kind == "folder"), up)[:MOST_ENTRIES]
+    listed = (*files, *(each for each in found if each.kind == "folder"))
+    left = len(listed) - MOST_ENTRIES
+    return (*listed[:MOST_ENTRIES], *([Entry("", "more", left)] if left > 0 else []), up)
 
 
 def proposals(listed: tuple[Entry, ...]) -> tuple[Entry, ...]:
@@ -79,6 +82,8 @@ def line(entry: Entry, seen: Report | None, columns: int) -> str:
     """An entry in a line: `tickets.jsonl   JSONL   62.1 KiB   about 400 rows, question_answer`."""
     if entry.kind == "up":
         return "../     the folder above"
+    if entry.kind == "more":
+        return f"... {entry.size_bytes:,} more: type the beginning of a name"
     if entry.kind == "folder":
         return f"{_fit(entry.name, NAME_COLUMNS)} folder"
     name_columns = min(NAME_COLUMNS, max(16, columns - 49))

@@ -34,8 +34,8 @@ def names_below(text: str) -> tuple[str, tuple[str, ...]]:
     """
     folder, slash, begun = text.rpartition("/")
     try:
-        place = Path(f"{folder}/" if slash else ".").expanduser()
-        names = sorted(path.name + "/" * path.is_dir() for path in place.iterdir() if path.name.startswith(begun))
+        with os.scandir(Path(f"{folder}/" if slash else ".").expanduser()) as listed:  # tells folders without a stat
+            names = sorted(each.name + "/" * each.is_dir() for each in listed if each.name.startswith(begun))
     except (OSError, ValueError, RuntimeError):  # the last: a user after ~ whom nobody knows
         return folder + slash, ()
     return folder + slash, tuple(name for name in names if begun.startswith(".") or not name.startswith("."))

@@ -32,7 +32,7 @@ KEYS = (
     ("Esc", "go back; nothing that was typed is lost"),
     ("Up, Down, Tab", "next or last field"),
     ("Page Up, Page Down", "a page of fields; ^home and ^end: the first and the last"),
-    ("/", "find a setting or a preset by a word; Esc shows all again"),
+    ("/", "show only the settings or presets with some words; Esc shows all again"),
     ("Space, m", "list all models: at the setting Base model; at the presets"),
     ("Left, Right, Space", "another value; at the data another row in tokens"),
     ("^r", "reset the field in hand"),

@@ -78,3 +78,12 @@ def test_a_name_that_a_terminal_would_obey_is_harmless() -> None:
     Path("\x1b[2Jevil.jsonl").write_text(ROW)
     told = next(line(entry, None, 74) for entry in entries("") if "evil" in entry.path)
     assert not OBEYED.search(told)
+
+
+def test_a_folder_of_very_many_files_says_how_many_are_not_listed() -> None:
+    for number in range(230):
+        Path(f"sub/{number}.jsonl").touch()
+    listed_there = entries("sub/")
+    assert len([entry for entry in listed_there if entry.kind == "file"]) == 200
+    assert line(listed_there[-2], None, 70) == "... 32 more: type the beginning of a name"
+    assert listed_there[-1].kind == "up"

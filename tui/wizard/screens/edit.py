@@ -54,7 +54,7 @@ class EditScreen(StepScreen):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "unfilter", "Show all"),
         Binding("escape", "back", "Back"),
-        Binding("slash", "find", "Find"),
+        Binding("slash", "filter", "Filter"),
         Binding("ctrl+r", "reset", "Reset", key_display="^r"),
         Binding("ctrl+t", "unfold", "More", key_display="^t"),
         Binding("ctrl+t", "fold", "Fewer", key_display="^t"),
@@ -193,7 +193,7 @@ class EditScreen(StepScreen):
         """Only what holds the typed words is listed."""
         return self.query_one(FilterLine).display
 
-    def action_find(self) -> None:
+    def action_filter(self) -> None:
         """Look for a setting by a word, in all of them."""
         self.query_one(FilterLine).open()
 

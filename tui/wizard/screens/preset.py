@@ -49,7 +49,7 @@ class PresetScreen(StepScreen):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "unfilter", "Show all"),
         Binding("escape", "back", "Back"),
-        Binding("slash", "find", "Find"),
+        Binding("slash", "filter", "Filter"),
         Binding("m", "models", "Models"),
         Binding("ctrl+g", "plan", "Card", key_display="^g"),
         Binding("left", "model(-1)", "Model before", show=False, priority=True),
@@ -153,7 +153,7 @@ class PresetScreen(StepScreen):
 
     # Finding
 
-    def action_find(self) -> None:
+    def action_filter(self) -> None:
         """Look for a preset by a word."""
         self.query_one(FilterLine).open()
 

@@ -67,7 +67,7 @@ class FilterLine(Horizontal):
         self.placeholder = placeholder
 
     def compose(self) -> Iterable[Widget]:
-        yield Static("Find ", markup=False)
+        yield Static("Filter ", markup=False)
         yield FilterInput(placeholder=self.placeholder, compact=True)
         yield Static(id="found", markup=False)
 

@@ -160,7 +160,8 @@ class SourcePicker(Vertical):
             self.post_message(Told(ASKED))
         else:
             entry = self.offered[at]
-            self.put(entry.path)
+            if entry.kind != "more":
+                self.put(entry.path)
             if entry.kind == "file":
                 self.post_message(Chosen())
 

@@ -23,7 +23,7 @@ async def test_a_word_finds_a_setting_that_is_folded_away_and_esc_shows_all(at_s
         await pilot.press("slash", *"max step")
         await pilot.pause()
         assert form(app).field.name == "train.max_steps"
-        assert "Find max step" in app.shown()
+        assert "Filter max step" in app.shown()
         assert "Base model" not in app.shown()
         await pilot.press("enter", *"60")
         await pilot.pause()
