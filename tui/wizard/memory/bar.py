@@ -19,7 +19,7 @@ GROUPS: tuple[tuple[str, tuple[str, ...]], ...] = (
 OVERHEAD = "overhead"
 NAMES = (*(name for name, _ in GROUPS), OVERHEAD)
 SHADES, PLAIN_SHADES = "█▓▒░╱", "#=+-/"
-COLOURS = ("$primary", "$primary-lighten-2", "$accent", "$secondary", "$text-muted")
+COLOURS = ("$primary", "$primary-lighten-2", "$accent", "$secondary", "$secondary")
 """A colour for each group, in the order of SHADES."""
 REST, PLAIN_REST = "·", "."
 LIMIT, PLAIN_LIMIT = "┃", "|"
@@ -59,7 +59,7 @@ def bar(parts: Sequence[tuple[str, int]], free_bytes: int | None, columns: int, 
     for group, amount in parts:
         so_far_bytes += amount
         marks += [shade(group, plain)] * (round(columns * so_far_bytes / scale_bytes) - len(marks))
-    rest = Content.styled(PLAIN_REST if plain else REST, "$text-muted")
+    rest = Content.styled(PLAIN_REST if plain else REST, "$secondary")
     marks += [rest] * (columns - len(marks))
     if free_bytes is not None and total > free_bytes:
         end = min(columns - 1, round(columns * free_bytes / scale_bytes))

@@ -46,12 +46,12 @@ def in_short(forecast: DraftForecast, plain: bool) -> list[Content]:
     lines += [Content(f"Predicted {bounds(found)}"), Content(f"Free      {gib(forecast.free_bytes)}")]
     layers = f", {found.offloaded_layers} of {len(now.shape.layers)} layers" if found.offloaded_layers else ""
     lines += [Content(f"Host RAM  {gib(found.host_bytes)}{layers}")] if found.host_bytes else []
-    lines.append(Content.styled(f"Rows      {'measured' if forecast.work else 'assumed full'}", "$text-muted"))
+    lines.append(Content.styled(f"Rows      {'measured' if forecast.work else 'assumed full'}", "$secondary"))
     if forecast.pace is not None and forecast.pace.tokens_per_s:
         lines.append(Content(f"Pace      {pace_text(forecast.pace)}"))
     lines.append(Content(f"Disk      {gib(found.disk_bytes)}"))
     if said := correction(forecast):
-        lines.append(Content.styled(said, "$text-muted"))
+        lines.append(Content.styled(said, "$secondary"))
     return lines
 
 
@@ -60,8 +60,8 @@ def explained(now: Forecast, columns: int, plain: bool) -> list[Content]:
     told = [_item(tenths(item.bytes), " ", item.name, item.why, columns) for item in totals(now)]
     if now.pace.tokens_per_s:
         told.append(_item("", " ", "pace", pace_text(now.pace), columns))
-    lengths = "as measured" if now.work else "not known: each counts as full"
-    told += [_item("", " ", "lengths of the rows", lengths, columns), Content()]
+    lengths = "lengths as measured" if now.work else "lengths not known: each counts as full"
+    told += [_item("", " ", "rows", lengths, columns), Content()]
     return told + [
         _item(tenths(item.bytes), shade(group_of(item.name), plain), item.name, item.why, columns)
         for item in sorted(items(now), key=lambda item: (group_place(item.name), -item.bytes))
@@ -73,7 +73,7 @@ def _item(amount: str, mark: str | Content, name: str, why: str, columns: int) -
     indent = AMOUNT_COLUMNS + 3
     told = clean(f"{name}  {named(why)}".rstrip())
     lines = Content("\n".join(textwrap.wrap(told, columns - indent, break_on_hyphens=False)))
-    drawn = lines.stylize("$text-muted", len(name)) if why else lines
+    drawn = lines.stylize("$secondary", len(name)) if why else lines
     start = Content(f"{amount:>{AMOUNT_COLUMNS}} ") + (Content(mark) if isinstance(mark, str) else mark) + Content(" ")
     return start + Content(f"\n{' ' * indent}").join(drawn.split("\n"))
 

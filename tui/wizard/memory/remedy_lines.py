@@ -22,6 +22,6 @@ def remedy_lines(now: Forecast | None, ways: Sequence[Remedy], columns: int) -> 
     offered, roomy = ways[: len(KEYS)], columns >= ROOMY_COLUMNS
     told = []
     for key, way in zip(KEYS, offered, strict=False):
-        price = Content.styled(f" {way.costs}", "$text-muted") if roomy else Content()
+        price = Content.styled(f". {way.costs}", "$secondary") if roomy else Content()
         told.append(Content.styled(f"{key} ", "bold $primary") + Content(remedy_text(way, roomy)) + price)
     return told if any(way.is_enough for way in offered) else [*told, Content(all_of_them(now, offered))]

@@ -100,7 +100,7 @@ class PresetScreen(StepScreen):
 
     def line(self, choice: PresetChoice, in_hand: bool = False) -> Content:
         """A preset in the list; the colour of its verdict would not be readable on that of the one in hand."""
-        colour = "$text-muted" if choice.forecast.verdict == "over" else COLOURS[choice.forecast.verdict]
+        colour = "$secondary" if choice.forecast.verdict == "over" else COLOURS[choice.forecast.verdict]
         drawn = safe(choice.text)
         return drawn if in_hand else drawn.stylize(colour, 0, len(choice.word))
 
