@@ -12,7 +12,7 @@ from tests.tui.wizard.wizard_kit import Wizard, settle
 SIZES = ((80, 24), (120, 40))
 SAID = {
     "start": ("NVIDIA L4", "Disk", "Go on with this fine-tune"),
-    "preset": ("8B on 12 GB", "Memory of NVIDIA L4", "Predicted"),
+    "preset": ("8B on 12 GB", "Memory of NVIDIA L4", "redicted"),
     "edit": ("Base model", "Rank", "Optimizer", "Memory of NVIDIA L4", "It fits"),
     "data": ("Rows", "rows.jsonl", "Nothing is wrong with these rows", "it learns to answer"),
     "review": ("Start training", "rows.jsonl", "Predicted"),

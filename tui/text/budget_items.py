@@ -24,10 +24,10 @@ def items(now: "Forecast") -> list[BudgetItem]:
 
 
 def totals(now: "Forecast") -> list[BudgetItem]:
-    """The total with its bounds, and what there is of memory, host RAM and disk."""
+    """The predicted total with its bounds, and what there is of memory, host RAM and disk."""
     budget, site = now.budget, now.site
     bounds = f"at the peak ({budget.moment}); from {gib(budget.low_bytes)} to {gib(budget.high_bytes)}"
-    found = [BudgetItem(budget.total_bytes, "total", bounds)]
+    found = [BudgetItem(budget.total_bytes, "predicted", bounds)]
     if budget.free_bytes:
         is_limited = site.card is not None and budget.free_bytes < site.card.free_bytes
         found.append(BudgetItem(budget.free_bytes, "free", "as far as run.vram_limit_gib allows" if is_limited else ""))

@@ -80,7 +80,7 @@ def test_an_estimate_for_another_card_does_not_look_at_this_machine(
 def test_the_estimate_in_words_has_memory_verdict_and_pace(fitune: Fitune, recipe_file: str) -> None:
     status, out, err = fitune("estimate", recipe_file)
     assert status == 0
-    assert re.search(r"GiB  total +at the peak \(", out)
+    assert re.search(r"GiB  predicted +at the peak \(", out)
     assert "OK    It fits." in out
     assert "tokens/s" in out
     assert "lengths: assumed, every row fills max_seq_length" in out
