@@ -256,6 +256,10 @@ def explanation(field: Field, value: str, cost: str) -> Content:
     if field.kind == "choice":
         each = [Content.styled(choice, "bold $primary" if choice == value else "") for choice in field.choices]
         allowed = Content(", ").join(each)
+    elif field.name == "model.id":
+        allowed = Content.styled("Space", "bold $primary") + Content(
+            " lists the models that fitune knows, for this card"
+        )
     told = Content.styled(f"{field.name}  ", "bold") + allowed + Content("\n") + safe(field.help, 600, True)
     return told + Content("\n") + safe(cost)
 

@@ -57,9 +57,9 @@ class Form(ScrollView, can_focus=True):
         Binding("pageup", "leap(-1)", show=False),
         Binding("home,ctrl+home", "move_to(0)", show=False),
         Binding("end,ctrl+end", "move_to(-1)", show=False),
-        Binding("right,space", "turn(1)", "Change", key_display="← →"),
+        Binding("right,space", "turn(1)", "Value", key_display="←→"),
         Binding("left", "turn(-1)", show=False),
-        Binding("f2", "models", "Models", key_display="space"),
+        Binding("f2", "models", show=False),
     ]
 
     def __init__(self, draft: Draft, fields: Sequence[Field]) -> None:
@@ -132,7 +132,7 @@ class Form(ScrollView, can_focus=True):
         self.post_message(ModelsWanted())
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """The footer says what the arrows and Space do with the field in hand: in a text they move the cursor."""
+        """The footer says what the arrows do with the field in hand: in a text they move the cursor."""
         if action == "turn":
             return self.field.kind == "choice"
         return action != "models" or self.field.name == "model.id"
