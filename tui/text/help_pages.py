@@ -1,6 +1,9 @@
 """The help pages behind `?` outside the wizard (watch, deliver, chat), and the glossary."""
 
 import textwrap
+from collections.abc import Sequence
+
+from fitune.core.runs.findings import Finding
 
 Page = list[tuple[str, str]]
 """Heading and text of each section."""
@@ -25,8 +28,20 @@ GLOSSARY = (
 )
 
 
-def watch_help() -> Page:
-    """Help on the watch screen."""
+def _explained(found: Finding) -> str:
+    """A finding, one line for each of its parts."""
+    change = " ".join(f"--set {name}={value}" for name, value in found.set.items())
+    parts = (
+        ("seen", found.evidence),
+        ("cause", found.cause),
+        ("what to do", found.remedy),
+        ("the change", f"fitune resume RUN {change}" if change else ""),
+    )
+    return two_columns(tuple((name, text) for name, text in parts if text), 12)
+
+
+def watch_help(found: Sequence[Finding] = ()) -> Page:
+    """Help on the watch screen, with what was found wrong with the run first."""
     shown = (
         ("loss", "surprise at the right answers: falls fast, then slowly"),
         ("held-out", "the same on rows never trained on; rising: it memorises"),
@@ -51,6 +66,7 @@ def watch_help() -> Page:
         *EVERYWHERE,
     )
     return [
+        *((each.symptom, _explained(each)) for each in found),
         (
             "Watching a run",
             "The run works in a process of its own: this screen only shows it. Leaving it, closing the terminal or "

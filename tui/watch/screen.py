@@ -292,7 +292,7 @@ class WatchScreen(Screen[None]):
         from fitune.tui.text.help_pages import watch_help
         from fitune.tui.widgets.help_page import HelpScreen
 
-        self.app.push_screen(HelpScreen(watch_help()))
+        self.app.push_screen(HelpScreen(watch_help(self.snapshot.findings if self.snapshot else ())))
 
     def ask_quit(self) -> None:
         """Ctrl+C or Ctrl+Q."""
