@@ -137,16 +137,16 @@ def _full_rows(recipe: Recipe) -> RowLengths:
     return RowLengths(length, length, rows * length, train.grad_accum * math.ceil(train.micro_batch / rows))
 
 
-def forecast_on(machine: Machine, recipe: Recipe, base: Path) -> Forecast:
+def forecast_on(machine: Machine, recipe: Recipe, base: Path, rows: TokenStats | None = None) -> Forecast:
     """The forecast of a recipe on a machine, with the lengths of its rows where these were measured before.
 
-    base: the folder of fitune's data. Raises UserError as `resolve`, `site_of` and `forecast`, and for a model whose
-    shape can't be learned.
+    base: the folder of fitune's data. rows: the recipe's rows in tokens, if they are at hand. Raises UserError as
+    `resolve`, `site_of` and `forecast`, and for a model whose shape can't be learned.
     """
     resolved = resolve(recipe, machine, need_data=False)
     site, asked = site_of(resolved, machine, base), resolved.recipe
     shape = shapes.load(asked.model.id, asked.model.revision, asked.model.trust_remote_code)
-    return forecast(shape, asked, site, cache.lookup(asked, base))
+    return forecast(shape, asked, site, rows or cache.lookup(asked, base))
 
 
 def host_ram_bytes(pinned_bytes: int) -> int:

@@ -6,7 +6,18 @@ from typing import Literal
 
 from fitune.core import runs
 from fitune.core.errors import BadInput, Problem, UserError
-from fitune.core.forecast import CORRECTION, Forecast, Pace, Remedy, fit, forecast, remedies, resolve, site_of
+from fitune.core.forecast import (
+    CORRECTION,
+    Forecast,
+    Pace,
+    Remedy,
+    cards_choices,
+    fit,
+    forecast,
+    remedies,
+    resolve,
+    site_of,
+)
 from fitune.core.machine import Machine, planned
 from fitune.core.memory import Budget, Shape, config_json, shapes
 from fitune.core.tokens import Workload, lengths_note
@@ -141,12 +152,14 @@ def fitted(draft: Draft, forecast: DraftForecast) -> tuple[Draft, str]:
     """
     if forecast.known is None:
         return draft, forecast.said
-    found = fit(forecast.known, _base_is_open(draft))
-    changes = found.plan.set if found.plan else {}
+    changes, why = _on_all_cards(draft)
+    if not changes:
+        found = fit(forecast.known, _base_is_open(draft))
+        changes, why = found.plan.set if found.plan else {}, found.reason
     for name, value in changes.items():
         draft = set_field(draft, name, text_of(value))
     taken = f"{changes_text(changes)}: " if changes else ""
-    return draft, f"{taken}{found.reason} ({lengths_note(forecast.work)})"
+    return draft, f"{taken}{why} ({lengths_note(forecast.work)})"
 
 
 def with_plan(draft: Draft) -> Draft:
@@ -157,14 +170,28 @@ def with_plan(draft: Draft) -> Draft:
     forecast = forecast_draft(draft)
     if draft.plan is not None or forecast.known is None or forecast.work is None:
         return draft
-    found = fit(forecast.known, _base_is_open(draft))
-    changes = found.proposal.set if found.proposal else {}
+    changes, why = _on_all_cards(draft)
+    if not changes:
+        found = fit(forecast.known, _base_is_open(draft))
+        changes, why = found.proposal.set if found.proposal else {}, found.reason
     if not changes or any(origin(draft, name) in ("edited", "answers") for name in changes):
         return draft
     planned = draft
     for name, value in changes.items():
         planned = set_field(planned, name, text_of(value))
-    return replace(planned, plan=Plan(draft.edits, f"{changes_text(changes)}: {found.reason}"))
+    return replace(planned, plan=Plan(draft.edits, f"{changes_text(changes)}: {why}"))
+
+
+def _on_all_cards(draft: Draft) -> tuple[Mapping[str, object], str]:
+    """The changes of the fastest plan on all cards, and why; none where one card is enough, or all there is."""
+    machine, asked = planned_machine(draft), recipe(set_field(draft, "data.source", UNCHOSEN))
+    if machine is None:
+        return {}, ""
+    choices = cards_choices(machine, asked, runs.home(asked.run.home), _base_is_open(draft), prepared(draft))
+    for choice in choices:
+        if choice.proposed and choice.plan and choice.gpus > 1:
+            return {"run.gpus": choice.gpus, **choice.plan.set}, choice.why
+    return {}, ""
 
 
 def _base_is_open(draft: Draft) -> bool:

@@ -10,6 +10,7 @@ from fitune.core.forecast.plans.candidates import Candidate
 from fitune.core.forecast.plans.fit import fit
 from fitune.core.machine import Machine
 from fitune.core.recipe import Recipe, changed
+from fitune.core.tokens import TokenStats
 
 WORTH_MORE_CARDS = 1.2
 """More cards are proposed where they are so many times as fast as one."""
@@ -29,23 +30,25 @@ class CardsChoice:
     """The reason for or against it."""
 
 
-def cards_choices(machine: Machine, recipe: Recipe, base: Path, base_is_open: bool = False) -> tuple[CardsChoice, ...]:
+def cards_choices(
+    machine: Machine, recipe: Recipe, base: Path, base_is_open: bool = False, rows: TokenStats | None = None
+) -> tuple[CardsChoice, ...]:
     """One card, and all cards together; none where the machine has one card, or the recipe says which.
 
-    base, base_is_open: as for `forecast_on` and `fit`. Raises UserError as `forecast_on` for one card.
+    base, base_is_open, rows: as for `forecast_on` and `fit`. Raises UserError as `forecast_on` for one card.
     """
     count = sum(gpu.allowed for gpu in machine.gpus)
     if count < 2 or recipe.run.gpus != "auto" or recipe.run.gpu is not None or any(gpu.mig for gpu in machine.gpus):
         return ()
-    return tuple(_judged(list(_plans(machine, recipe, base, base_is_open, count))))
+    return tuple(_judged(list(_plans(machine, recipe, base, base_is_open, rows, count))))
 
 
 def _plans(
-    machine: Machine, recipe: Recipe, base: Path, base_is_open: bool, count: int
+    machine: Machine, recipe: Recipe, base: Path, base_is_open: bool, rows: TokenStats | None, count: int
 ) -> Iterator[tuple[int, Candidate | None, str]]:
     for gpus in (1, count):
         try:
-            asked = forecast_on(machine, changed(recipe, {"run.gpus": gpus}), base)
+            asked = forecast_on(machine, changed(recipe, {"run.gpus": gpus}), base, rows)
         except UserError as error:  # as a step whose rows so many cards can't share
             if gpus == 1:
                 raise

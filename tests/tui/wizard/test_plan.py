@@ -1,5 +1,6 @@
 """The fastest plan is proposed once the rows are known, says what it changes, and is undone by one key."""
 
+import json
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,17 +14,22 @@ from fitune.core.tokens.lengths import TokenStats
 from fitune.tui.wizard.draft import Draft, recipe, set_field, with_prepared
 from fitune.tui.wizard.forecast_text import forecast_draft, with_plan, without_plan
 from fitune.tui.wizard.review_text import lines
-from tests.tui.wizard.wizard_kit import Wizard, rendered, settle
+from tests.tui.wizard.wizard_kit import Wizard, rendered, settle, until
 
-FASTER = re.compile(r"(times as fast as|% faster than) the recipe as it is")
+FASTER = re.compile(r"(times\s+as\s+fast\s+as|%\s+faster\s+than)\s+the\s+recipe\s+as\s+it\s+is")
 
 
 @pytest.fixture
 def draft(this_machine: Machine, home: Path) -> Draft:
     """An 8B on the 12 GB card of these tests, its short rows in tokens."""
     rows = Path("rows.jsonl")
-    rows.write_text(rows.read_text() * 200)  # in a few steps there is nothing to gain
-    chosen = set_field(Draft(preset="8b-on-12gb", machine=this_machine), "data.source", "rows.jsonl")
+    return drafted(this_machine, home, rows.read_text() * 200)  # in a few steps there is nothing to gain
+
+
+def drafted(machine: Machine, home: Path, rows: str) -> Draft:
+    """An 8B on a machine, these rows in tokens."""
+    Path("rows.jsonl").write_text(rows)
+    chosen = set_field(Draft(preset="8b-on-12gb", machine=machine), "data.source", "rows.jsonl")
     return with_prepared(chosen, TokenStats.read(rendered(recipe(chosen), home / "rows").path))
 
 
@@ -57,11 +63,26 @@ def test_nothing_is_proposed_over_the_users_own_words_or_unknown_rows(draft: Dra
     assert with_plan(best) == best, "as fast as any"
 
 
+def test_a_second_card_is_proposed_where_it_is_clearly_faster(this_machine: Machine, home: Path) -> None:
+    (card,) = this_machine.gpus
+    box = replace(this_machine, gpus=(card, replace(card, index=1, uuid="GPU-two")))
+    long = json.dumps({"question": "Why?", "answer": "Because of the weather. " * 150}) + "\n"
+    draft = drafted(box, home, long * 400)
+    planned = with_plan(draft)
+    assert recipe(planned).run.gpus == 2
+    assert planned.plan is not None
+    assert re.search(r"GPUs together 2.*: about 1\.\d times as fast as one card", planned.plan.text)
+    assert forecast_draft(planned).verdict == "fits"
+    on = next(line.text for line in lines(planned) if line.label == "On")
+    assert on.startswith(f"{card.name} and {card.name}")
+    assert without_plan(planned).edits == draft.edits
+    assert recipe(with_plan(set_field(draft, "run.gpus", "1"))).run.gpus == 1
+
+
 async def test_the_review_proposes_it_and_u_undoes_it(at_step: Callable[..., Wizard], draft: Draft) -> None:
     app = at_step("review", edits=draft.edits, rendered=draft.rendered, report=report(draft))
     async with app.run_test(size=(120, 40)) as pilot:
-        await settle(pilot)
-        assert FASTER.search(" ".join(app.shown().split()))
+        await until(app, FASTER)
         assert recipe(app.step.draft).train.micro_batch > 2
         await pilot.press("u")
         await settle(pilot)
