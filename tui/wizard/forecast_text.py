@@ -49,6 +49,11 @@ class DraftForecast:
         return self.known.verdict if self.known else "unknown"
 
     @property
+    def list_word(self) -> str:
+        """The verdict in a list, where what needs more than a machine has is no error."""
+        return "over" if self.verdict == "over" else WORDS[self.verdict]
+
+    @property
     def budget(self) -> Budget | None:
         return self.known.budget if self.known else None
 

@@ -15,7 +15,7 @@ from fitune.tui.text import gib
 from fitune.tui.wizard import steps
 from fitune.tui.wizard.draft import Draft, changed_settings, origin, prepared, restore, use_preset, without_settings
 from fitune.tui.wizard.fields import all_fields
-from fitune.tui.wizard.forecast_text import WORDS, DraftForecast, forecast_draft
+from fitune.tui.wizard.forecast_text import DraftForecast, forecast_draft
 
 UNFINISHED_SHOWN, FINISHED_SHOWN = 4, 4
 THINKING = "It thinks before it answers, and your rows do not."
@@ -47,14 +47,9 @@ class PresetChoice:
     forecast: DraftForecast
 
     @property
-    def word(self) -> str:
-        """The verdict in a list, where what needs more than a machine has is no error."""
-        return "over" if self.forecast.verdict == "over" else WORDS[self.forecast.verdict]
-
-    @property
     def text(self) -> str:
         """`OK    8B on 12 GB      4.4 GiB to spare`."""
-        return f"{self.word:<5} {self.preset.title:<16} {self.forecast.short}"
+        return f"{self.forecast.list_word:<5} {self.preset.title:<16} {self.forecast.short}"
 
 
 def thinking_choices(draft: Draft) -> tuple[ThinkingChoice, ...]:

@@ -11,7 +11,7 @@ from fitune.core.recipe import presets
 from fitune.core.recipe.presets import ModelNote
 from fitune.tui.text import count, gib
 from fitune.tui.wizard.draft import Draft, set_field
-from fitune.tui.wizard.forecast_text import WORDS, DraftForecast, Verdict, bounds, forecast_draft, known_shape
+from fitune.tui.wizard.forecast_text import DraftForecast, Verdict, bounds, forecast_draft, known_shape
 from fitune.tui.wizard.settings.search import begins, matches
 
 ORDER: Sequence[Verdict] = ("fits", "tight", "unknown", "over")
@@ -36,7 +36,7 @@ class ModelChoice:
         """What a person may look for it by."""
         told = f"{self.note.good_for} {self.note.licence}" if self.note else ""
         here = "on this disk" if self.is_here else ""
-        return f"{self.id} {params_words(self.params)} {told} {WORDS[self.forecast.verdict]} {here}"
+        return f"{self.id} {params_words(self.params)} {told} {self.forecast.list_word} {here}"
 
     def line(self, columns: int) -> str:
         """`OK    Qwen/Qwen3-8B            8.2B   15.3 GiB  Apache-2.0  on disk`."""
@@ -44,7 +44,7 @@ class ModelChoice:
         download = gib(self.forecast.budget.download_bytes) if self.forecast.budget else ""
         name = _fit(self.id, min(48, max(16, columns - FIXED_COLUMNS)))
         where = "on disk" if self.is_here else download
-        return f"{WORDS[self.forecast.verdict]:<5} {name} {params_words(self.params):>6} {where:>9}  {licence}"
+        return f"{self.forecast.list_word:<5} {name} {params_words(self.params):>6} {where:>9}  {licence}"
 
     @property
     def about(self) -> list[str]:

@@ -102,7 +102,7 @@ class PresetScreen(StepScreen):
         """A preset in the list; the colour of its verdict would not be readable on that of the one in hand."""
         colour = "$secondary" if choice.forecast.verdict == "over" else COLOURS[choice.forecast.verdict]
         drawn = safe(choice.text)
-        return drawn if in_hand else drawn.stylize(colour, 0, len(choice.word))
+        return drawn if in_hand else drawn.stylize(colour, 0, len(choice.forecast.list_word))
 
     def tell(self, preset: Preset) -> None:
         """Show the preset in hand with its model, and the budget of both."""

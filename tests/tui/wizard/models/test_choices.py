@@ -59,7 +59,7 @@ def test_the_model_that_is_meant_comes_first(judged: tuple[ModelChoice, ...], ty
 def test_models_are_found_by_use_licence_and_verdict(judged: tuple[ModelChoice, ...]) -> None:
     assert all("tools" in str(each.note).lower() for each in found_models("tools", judged))
     assert found_models("apache", judged)
-    assert {each.forecast.verdict for each in found_models("error", judged)} == {"over"}
+    assert {each.forecast.verdict for each in found_models("over", judged) if each.id.count("70B")} == {"over"}
     assert found_models("no-such-model", judged) == ()
     assert found_models("", judged) == judged
 
