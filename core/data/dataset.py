@@ -33,8 +33,8 @@ HEAD_BYTES = 1 << 23
 """... or so many bytes, where rows are long ..."""
 FEWEST_ROWS = 10
 """... but never fewer than this."""
-CHOICES_SHOWN = 3
-"""Readings that are shown side by side where it is not clear which is meant."""
+CHOICES_SHOWN, CHOICE_CHARS = 3, 50
+"""Readings that are shown side by side where it is not clear which is meant, and what is shown of each text."""
 
 
 def rows(
@@ -140,7 +140,7 @@ def _first_reading(head: list[Row], shape: Shape, data: Data) -> Shape:
 def _choice(head: list[Row], columns: Mapping[str, str], data: Data) -> str:
     """A mapping that can be chosen, with what its first row teaches."""
     shape = recognise(head, data.model_copy(update={"columns": dict(columns), "format": "auto"}))
-    return f"{as_toml(columns)}: {said_of(head, shape) if shape.is_usable else ''}"
+    return f"{as_toml(columns)}: {said_of(head, shape, CHOICE_CHARS) if shape.is_usable else ''}"
 
 
 def _shape(head: list[Row], data: Data) -> Shape:

@@ -6,23 +6,33 @@ from typing import Any
 
 from fitune.core.data.canonical import converter, is_said
 from fitune.core.data.chats.grouped import grouped
+from fitune.core.data.chats.messages import THOUGHTS
 from fitune.core.data.shapes.shape import Shape
 from fitune.core.data.values import Row, Skip
 
 SHOWN_CHARS = 70
 
 
-def exchange_of(row: Row) -> tuple[str, str]:
-    """The text before the last answer of a canonical row, and this answer; of plain text the first is empty."""
+def exchange_of(row: Row, number: int = -1) -> tuple[str, str]:
+    """The text before an answer of a canonical row, and this answer; of plain text the first is empty.
+
+    number: which of the answers that are learned, as an index; the last by default.
+    """
     if "messages" not in row:
         return row.get("prompt", ""), row["completion"] if "completion" in row else row["text"]
     messages = row["messages"]
-    learned = [
+    place = _learned(messages)[number]
+    before = [each for each in messages[:place] if each["role"] != "assistant" and is_said(each)]
+    asked = [each["content"] for each in before if each["role"] == "user"] or [each["content"] for each in before]
+    answer = messages[place]
+    return asked[-1] if asked else "", f"{answer['content']}{called(answer.get('tool_calls', ()))}".strip()
+
+
+def _learned(messages: list[Row]) -> list[int]:
+    """The places of the answers that are learned."""
+    return [
         place for place, each in enumerate(messages) if each["role"] == "assistant" and each.get("train") is not False
     ]
-    asked = [each["content"] for each in messages[: learned[-1]] if each["role"] != "assistant" and is_said(each)]
-    answer = messages[learned[-1]]
-    return asked[-1] if asked else "", f"{answer['content']}{called(answer.get('tool_calls', ()))}".strip()
 
 
 def called(calls: Iterable[Mapping[str, Any]]) -> str:
@@ -37,19 +47,30 @@ def _json(arguments: Any) -> str:
 
 def said(row: Row, chars: int = SHOWN_CHARS) -> str:
     """The exchange in a sentence: `asked "Why?" it learns to answer "So."`. chars: at most so many of each text."""
-    asked, answer = (_short(text, chars) for text in exchange_of(row))
+    return " ".join(filter(None, halves(row, chars)))
+
+
+def halves(row: Row, chars: int = SHOWN_CHARS) -> tuple[str, str]:
+    """The two halves of that sentence, of a chat on its first answer; the first is empty where nothing is asked."""
+    asked, answer = (_short(text, chars) for text in exchange_of(row, 0))
     if "prompt" in row:
-        return f'after "{asked}" it learns to go on with "{answer}"'
-    return f'asked "{asked}" it learns to answer "{answer}"' if asked else f'it learns to write "{answer}"'
+        return f'after "{asked}"', f'it learns to go on with "{answer}"'
+    if not asked:
+        return "", f'it learns to write "{answer}"'
+    first, *others = _learned(row["messages"])
+    thoughts = next((row["messages"][first][key] for key in THOUGHTS if key in row["messages"][first]), "")
+    thinks = f'to think "{_short(thoughts, chars)}" and ' if thoughts else ""
+    more = f" (and {len(others)} more)" if others else ""
+    return f'asked "{asked}"', f'it learns {thinks}to answer "{answer}"{more}'
 
 
-def said_of(rows: list[Row], shape: Shape) -> str:
+def said_of(rows: list[Row], shape: Shape, chars: int = SHOWN_CHARS) -> str:
     """The exchange of the first of these raw rows that can be read in this way; empty if none can."""
     convert = converter(shape.format, shape.columns)
     whole: list[Row | Skip] = [*rows]
     for row in (row for _, chats in grouped(iter([(range(len(rows)), whole)]), shape.columns) for row in chats):
         try:
-            return "" if isinstance(row, Skip) else said(convert(row)[0])
+            return "" if isinstance(row, Skip) else said(convert(row)[0], chars)
         except Skip:
             continue
     return ""

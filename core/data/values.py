@@ -55,7 +55,7 @@ def text_of(row: Mapping[str, Any], column: str, missing: str | None = None) -> 
         return missing
     if value is None:
         raise Skip("empty" if column in row else "missing", f"has no {column}.")
-    if isinstance(value, list) and value and _are_texts(value):
+    if isinstance(value, list) and value and are_texts(value):
         raise Skip("several", f"{column} is a list of {len(value)} texts, where one belongs.")
     if (text := plain_text(value)) is None:
         raise Skip("type", f"{column} is {kind_name(value)}, not text.")
@@ -65,7 +65,7 @@ def text_of(row: Mapping[str, Any], column: str, missing: str | None = None) -> 
 def filled(row: Mapping[str, Any], column: str) -> str:
     """Text of a column that must not be empty. An object is written as JSON, so that the model learns to write it."""
     value = cell(row, column)
-    if isinstance(value, list) and len(value) > 1 and "label" in roles_of(column) and _are_texts(value):
+    if isinstance(value, list) and len(value) > 1 and "label" in roles_of(column) and are_texts(value):
         return ", ".join(value)  # several labels
     text = as_json(value) if _is_record(value) else text_of(row, column)
     if not text or text.isspace():
@@ -88,7 +88,8 @@ def _are_objects(values: list[Any]) -> bool:
     return all(isinstance(each, dict) for each in values)
 
 
-def _are_texts(values: list[Any]) -> bool:
+def are_texts(values: list[Any]) -> bool:
+    """True if a list holds nothing but text."""
     return all(isinstance(each, str) for each in values)
 
 

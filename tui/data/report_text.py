@@ -2,11 +2,12 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 from typing import Any
 
 from fitune.core.data import Finding, Report, numbered
 from fitune.core.data.chats.calls import calls_of
-from fitune.core.data.exchange import SHOWN_CHARS, called, said
+from fitune.core.data.exchange import SHOWN_CHARS, called, halves, said
 from fitune.core.data.files.listing import split_of
 from fitune.core.recipe import Recipe
 from fitune.core.runs import RunState
@@ -17,6 +18,8 @@ from fitune.tui.text import clean, count, percent
 FILES_SHOWN = 3
 ROWS_SAID = 3
 TURN_CHARS = 220
+INDENT, LEARNS_CHARS = 3, 23
+"""Columns before, and letters around, the answer in `it learns to answer "So."`."""
 MARKS = {"stop": "ERROR", "warn": "WARN"}
 
 
@@ -25,12 +28,26 @@ def headline(report: Report) -> str:
     if report.can_train and report.sure:
         approximately = "" if report.rows_counted else "about "
         return clean(f"OK {approximately}{numbered('{n} row[|s]', report.rows)}, {report.format}: {report.why}", 300)
-    if report.candidates and report.format in ("preference", "vision"):
-        text = next(finding.problem.text for finding in report.problems if finding.kind == "format")
-        return clean(f"WARN {text[0].upper()}{text[1:]}", 300)
     if report.candidates:
-        return "WARN There are rows, but it is not clear what shall be learned from them."
+        return clean(f"WARN {_why_unclear(report)}", 300)
     return "ERROR These rows can't be trained on as they are." if report.rows_read else "ERROR There are no rows."
+
+
+def _why_unclear(report: Report) -> str:
+    """The reason why the user has to choose: a stop, a header that is none, else what makes it a close call."""
+    told = {finding.kind: finding.problem for finding in report.problems}
+    problem = told.get("format") or told.get("header")
+    text = problem.text if problem else f"it is not clear what is to be learned: {report.why}"
+    return text if text.startswith("fitune") else f"{text[0].upper()}{text[1:]}"
+
+
+def choice_head(report: Report) -> str:
+    """The question above the mappings to choose from."""
+    if report.format == "preference":
+        return "To learn the better answers only: Down and Enter choose."
+    if report.format == "vision":
+        return "If the text makes sense without them: Down and Enter choose."
+    return "What is meant? Down and Enter choose."
 
 
 def reading_lines(report: Report, chars: int = SHOWN_CHARS) -> list[str]:
@@ -160,6 +177,22 @@ def turn(role: str, content: Any) -> str:
     return clean(f"{role}: {' '.join(text.split())}", TURN_CHARS)
 
 
+def two_line_readings(report: Report, width: int) -> list[str]:
+    """The same for a screen so wide: each in one line where it fits, else what is asked above what is learned."""
+    lines = []
+    for row in report.preview[:ROWS_SAID] if report.rows else ():
+        asked, learned = (clean(half) for half in halves(row, width - INDENT - LEARNS_CHARS))
+        if not asked or len(asked) + len(learned) < width:
+            lines += [" ".join(filter(None, (asked, learned)))]
+        else:
+            lines += [asked, f"{' ' * INDENT}{learned}"]
+    return [f"{line[0].upper()}{line[1:]}" for line in lines]
+
+
 def mapping_lines(report: Report) -> list[str]:
-    """The mappings to choose from: `question: Title, answer: Body`."""
-    return [clean(", ".join(f"{role}: {name}" for role, name in mapping.items())) for mapping in report.candidates]
+    """The mappings to choose from, `question: Title, answer: Body`, each of the first above what it teaches."""
+    named = [", ".join(f"{role}: {name}" for role, name in mapping.items()) for mapping in report.candidates]
+    taught = [choice.partition("}: ")[2] for choice in report.choices]
+    return [
+        clean(f"{name}\n  {lesson}".rstrip(), 400, True) for name, lesson in zip_longest(named, taught, fillvalue="")
+    ]

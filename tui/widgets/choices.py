@@ -19,7 +19,7 @@ class ChoiceList(OptionList):
 
     def offer(self, lines: Sequence[str], highlighted: int = 0) -> None:
         """List these lines with one in hand; without any the list is not seen."""
-        self.set_options(safe(line) for line in lines)
+        self.set_options(safe(line, keep_newlines=True) for line in lines)
         self.display = bool(lines)
         self.highlighted = highlighted if lines else None
 

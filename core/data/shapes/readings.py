@@ -1,12 +1,14 @@
 """Every way in which a table could be read as something to learn from, by the names and the content of its columns."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from fitune.core.data.chats.turns import turns_of
 from fitune.core.data.shapes.chat_readings import chats, unanswered
-from fitune.core.data.shapes.columns import FEW_VALUES, Column, filled, has_sentences, holds, words_in
+from fitune.core.data.shapes.columns import FEW_VALUES, Column, filled, has_sentences, holds, kind_of_texts, words_in
 from fitune.core.data.shapes.names import plain, roles_of
 from fitune.core.data.shapes.shape import Reading
+from fitune.core.data.values import are_texts
 
 CLOSE = 0.5
 """A second answer with this share of the words of the first makes it a close call which one is meant."""
@@ -52,17 +54,32 @@ def _pairs(table: Sequence[Column]) -> Iterator[Reading]:
     contexts = [each for each in filled(table, "context") if each not in (asked, *answers) and not holds(each, asked)]
     contexts = [each for each in contexts if each.kind != "turns"]
     context = max(contexts, key=lambda column: column.words, default=None)
-    found = {"question": asked.name, "answer": answer.name}
     rivals = [each for each in answers if each is not answer and each.words >= CLOSE * max(1, answer.words)]
     rivals += [each for each in asks if each not in (asked, context) and each.words >= CLOSE * max(1, asked.words)]
+    lists = [column.name for column in (asked, answer) if _holds_several(column)]
+    asked, answer = (_first_texts(column) if column.name in lists else column for column in (asked, answer))
+    found = {"question": asked.name, "answer": answer.name}
     others = [{**found, ("answer" if each in answers else "question"): each.name} for each in rivals]
     has_context = context is not None and bool(context.values)
-    sure = not rivals and _may_ask(asked, has_context) and _may_answer(answer)
+    sure = not rivals and not lists and _may_ask(asked, has_context) and _may_answer(answer)
     fmt, columns = _as_format(asked, answer, context, _history(table, asked))
     if fmt == "prompt_completion" and _are_glued(asked, answer):
         yield Reading(fmt, columns, False, _glued(asked, answer), (found,))
     else:
-        yield Reading(fmt, columns, sure, _why(asked, answer), tuple(others))
+        why = [_why(asked, answer), *(f"{name} is a list of texts, of which the first is taken." for name in lists)]
+        yield Reading(fmt, columns, sure, " ".join(why), tuple(others))
+
+
+def _holds_several(column: Column) -> bool:
+    """True if most values of a column are lists of several texts, such as all answers that are right."""
+    lists = [each for each in column.values if isinstance(each, list) and len(each) > 1]
+    return column.kind == "list" and len(lists) > len(column.values) / 2 and all(map(are_texts, lists))
+
+
+def _first_texts(column: Column) -> Column:
+    """The first texts of such a column, as a column."""
+    firsts = [each[0] for each in column.values if isinstance(each, list)]
+    return replace(column, name=f"{column.name}.0", values=tuple(firsts), kind=kind_of_texts(firsts))
 
 
 def _is_leaf(column: Column) -> bool:

@@ -14,7 +14,7 @@ SHOWN = {"tools", "functions"}
 
 def used_columns(table: Sequence[Column], columns: Mapping[str, str]) -> list[Column]:
     """The columns that a mapping uses, each with what is in it."""
-    names = set(columns.values())
+    names = {name.removesuffix(".0") for name in columns.values()}
     return [column for column in table if column.name in names or column.name.partition(".")[0] in names]
 
 

@@ -19,7 +19,7 @@ from fitune.core.errors import UserError
 from fitune.core.runs import Run
 from fitune.tui.data.folder import entries, proposals
 from fitune.tui.data.paths import as_path
-from fitune.tui.data.report_text import better_length, headline, mapping_lines, rendering_line
+from fitune.tui.data.report_text import better_length, choice_head, headline, mapping_lines, rendering_line
 from fitune.tui.widgets.choices import ChoiceList
 from fitune.tui.widgets.readouts import Readout
 from fitune.tui.widgets.views import ViewChosen, ViewNames
@@ -255,7 +255,7 @@ class DataScreen(StepScreen):
 
     def show_report(self, report: Report) -> None:
         """The state of the reading, the mappings to choose from, and the view."""
-        asked = "\nWhich column is which? Down and Enter choose." if report.candidates else ""
+        asked = f"\n{choice_head(report)}" if report.candidates else ""
         self.view = "Rows" if report.candidates else self.view
         self.say(headline(report) + asked)
         self.ask(mapping_lines(report))

@@ -17,6 +17,7 @@ from fitune.tui.data.report_text import (
     length_line,
     reading_lines,
     row_lines,
+    two_line_readings,
 )
 from fitune.tui.data.token_text import example_text, histogram_lines, legend
 from fitune.tui.text import count, safe
@@ -27,8 +28,8 @@ from fitune.tui.wizard.memory.words import named
 KEY = "^l"
 """Cuts rows at a better length."""
 BAR = re.compile("[█▏▎▍▌▋▊▉#]+")
-BRIEF_CHARS = 23
-"""Of a question and of its answer, so that both stand in one line of 80 columns."""
+BRIEF_CHARS, ROOMY_LINES = 23, 14
+"""Letters of a question and of its answer, so that both stand in a line of 80 columns, where there are fewer lines."""
 VIEWS = ("Check", "Lengths", "Tokens", "Rows")
 FEWEST_BARS, MOST_BARS = 6, 24
 
@@ -43,7 +44,7 @@ def draw(view: str, draft: Draft, report: Report, waiting: str, example: int, ro
     if view == "Rows" and report.preview:
         return safe("\n\n".join("\n".join(row_lines(row)) for row in report.preview), 20_000, True)
     if view == "Check":
-        return check(report, found, recipe(draft), waiting)
+        return check(report, found, recipe(draft), waiting, room)
     if found is None:
         return with_status_words(waiting or "Nothing to show yet: see Check.")
     if view == "Lengths":
@@ -51,9 +52,10 @@ def draw(view: str, draft: Draft, report: Report, waiting: str, example: int, ro
     return tokens(found, recipe(draft), example, plain)
 
 
-def check(report: Report, found: TokenStats | None, asked: Recipe, waiting: str) -> Content:
+def check(report: Report, found: TokenStats | None, asked: Recipe, waiting: str, room: Size) -> Content:
     """The lesson of the first rows, then problems and counts; the first row as it is where it teaches nothing yet."""
-    taught = reading_lines(report, BRIEF_CHARS)
+    is_roomy = room.height >= ROOMY_LINES
+    taught = two_line_readings(report, room.width) if is_roomy else reading_lines(report, BRIEF_CHARS)
     parts = [taught, left_out_lines(report)]
     parts += [check_lines(report, found, asked, KEY)] if found else [finding_lines(report), [waiting]]
     if report.preview and report.preview[0] and not taught:

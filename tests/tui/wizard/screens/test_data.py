@@ -105,11 +105,36 @@ async def test_columns_nobody_knows_are_asked_for_with_the_rows_in_sight(at_step
     async with app.run_test(size=(80, 24)) as pilot:
         await settle(pilot)
         await until(app, "beta: As wide as you can see.")
-        await until(app, "WARN There are rows, but it is not clear what shall be learned from them.")
+        await until(app, "WARN fitune can't tell what to learn from the columns beta, alpha, ort.")
         await until(app, "question: alpha, answer: beta")
+        await until(app, 'asked "How wide is it?" it learns to answer "As wide as you can see."')
         await pilot.press("down", "enter")
         await settle(pilot)
         await until(app, "OK 40 rows, question_answer: by your choice of columns.")
+
+
+async def test_long_texts_stand_above_what_is_learned_of_them_and_all_answers_count(at_step: At) -> None:
+    asked = "How do I repair the pump in the harbour when it leaks at night?"
+    turns = [
+        {"role": "user", "content": asked},
+        {"role": "assistant", "content": "Close its valve, then wait for the day."},
+    ]
+    Path("chats.jsonl").write_text(json.dumps({"messages": [*turns, *turns]}) + "\n")
+    app = at_step("data", edits={"data.source": "chats.jsonl"})
+    async with app.run_test(size=(80, 40)) as pilot:
+        await settle(pilot)
+        await until(app, 'Asked "How do I repair the pump in the harbour when it l..."')
+        await until(app, '   it learns to answer "Close its valve, then wait for the day." (and 1 more)')
+
+
+async def test_good_and_bad_answers_are_offered_as_the_good_ones(at_step: At) -> None:
+    row = {"question": "How wide is it?", "chosen": "As wide as you can see.", "rejected": "Go away, please."}
+    Path("pairs.jsonl").write_text(f"{json.dumps(row)}\n" * 40)
+    app = at_step("data", edits={"data.source": "pairs.jsonl"})
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        await until(app, "To learn the better answers only: Down and Enter choose.")
+        await until(app, "question: question, answer: chosen")
 
 
 async def test_rows_that_cannot_be_used_leave_no_view_empty(at_step: At) -> None:
