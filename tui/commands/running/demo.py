@@ -40,10 +40,13 @@ def show(run: Run) -> int:
         print("It was not scored, so nobody can tell if it learnt; the warnings above say why.", file=sys.stderr)
         return ExitCode.FAILED
     print("\n" + "\n".join(score_lines(found)))
+    if found.verdict.word != "better":
+        why = (
+            "It did not get better, so this demo has failed (exit status 1); too few steps do that. Again: fitune demo"
+        )
+        print(f"\n{why}", file=sys.stderr)
+        return ExitCode.FAILED
     name = clean(run.name)
     print(f"\nWhat next:\n  fitune chat {name}     ask it yourself\n  fitune merge {name}    make one model of it")
     print(f"  {'fitune':<{len(name) + 17}}train on your own data")
-    if found.verdict.word == "better":
-        return ExitCode.DONE
-    print("It did not get better, so this demo has failed (exit status 1); too few steps do that.", file=sys.stderr)
-    return ExitCode.FAILED
+    return ExitCode.DONE

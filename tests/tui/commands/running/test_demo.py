@@ -47,6 +47,7 @@ def test_a_demo_that_learnt_shows_it_and_says_what_comes_next(fitune: Fitune, de
 def test_a_demo_that_did_not_get_better_fails_and_says_so(fitune: Fitune, demo_run: Run, amount: int) -> None:
     if amount:
         scores.write(demo_run.path, scores.judge("match", [row(n, "no", "no") for n in range(amount)]))
-    status, _, err = fitune("demo")
+    status, out, err = fitune("demo")
     assert status == 1
+    assert "What next" not in out, "nobody merges a model that learnt nothing"
     assert ("this demo has failed" if amount else "It was not scored") in err
