@@ -49,7 +49,7 @@ class WatchScreen(Screen[None]):
         Binding("s", "stop", "Stop"),
         Binding("k", "kill", "Kill"),
         Binding("r", "resume", "Resume"),
-        Binding("c", "deliver", "Use it"),
+        Binding("c,u", "deliver", "Use it", key_display="c"),
         Binding("l", "log", "Log"),
         Binding("z", "chart", "Chart"),
         Binding("plus,equals_sign", "zoom(1)", show=False),

@@ -18,6 +18,7 @@ from fitune.tui.home.run_rows import RunReader
 from fitune.tui.watch.screen import WatchScreen
 from fitune.tui.widgets.dialogs import AskDialog, ConfirmDialog
 from tests.fake_worker import make_run, start
+from tests.tui.conftest import Fitune
 from tests.tui.watch.test_screen import until
 from tests.tui.wizard.wizard_kit import Wizard, settle
 
@@ -49,6 +50,23 @@ async def test_every_run_is_listed_with_state_progress_and_loss(wizard: New, thr
         await pilot.press("down")
         await settle(pilot)
         assert "Note  2026-11-22 10:00  step 6  the rate was too high" in app.shown()
+
+
+async def test_a_tall_terminal_shows_the_losses_of_the_run_in_hand(wizard: New, three: Path) -> None:
+    app = wizard()
+    async with app.run_test(size=(120, 40)) as pilot:
+        await settle(pilot)
+        assert "held-out" not in app.shown()
+        await pilot.press("down")
+        await settle(pilot)
+        assert "● held-out" in app.shown()
+        assert "step 6" in app.shown()
+        await pilot.press("end")
+        await settle(pilot)
+        assert "step 300" in app.shown()
+        await pilot.press("home")
+        await settle(pilot)
+        assert "held-out" not in app.shown()
 
 
 async def test_without_runs_home_says_what_comes(wizard: New) -> None:
@@ -237,3 +255,11 @@ async def test_the_palette_holds_every_key_of_the_screen(wizard: New, three: Pat
         await delete.callback()
         await settle(pilot)
         assert isinstance(app.screen, ConfirmDialog)
+
+
+def test_the_list_in_lines_has_the_newest_note_too(fitune: Fitune, fitune_home: Path) -> None:
+    (make_run(fitune_home, told="ok") / "notes.txt").write_text(
+        "2026-11-22 10:00  step 1  one\n2026-11-22 11:00  two\n"
+    )
+    assert "run-a: note: 2026-11-22 11:00  two\n" in fitune("runs")[1]
+    assert json.loads(fitune("runs", "--json")[1])[0]["note"] == "2026-11-22 11:00  two"

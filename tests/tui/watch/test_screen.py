@@ -106,6 +106,22 @@ async def test_a_live_run_shows_its_newest_step_and_then_its_end(live: Path) -> 
     assert worker.wait(60) == 0
 
 
+async def test_a_run_that_ends_under_the_eyes_of_its_user_is_announced(
+    live: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr("fitune.tui.watch.screen.announce", lambda app, text: said.append(text))
+    worker = start(live, "steps:30", "--rate", "20")
+    async with watching(live, "training   step") as (app, pilot):
+        await until(pilot, lambda: "OK  finished" in shown(app))
+        await pilot.pause(0.5)
+    assert said == [f"{live.name} finished"]
+    worker.wait(60)
+    async with watching(live, "OK  finished"):
+        pass
+    assert len(said) == 1, "one that has ended before is not"
+
+
 def test_before_the_first_step_it_is_promised_that_the_run_needs_no_window() -> None:
     state = RunState()
     assert PROMISE in details(Snapshot("running", state), 77, 0.0).plain

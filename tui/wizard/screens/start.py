@@ -16,6 +16,7 @@ from fitune.core.errors import UserError
 from fitune.core.machine import Machine, host
 from fitune.core.runs import Run
 from fitune.tui.home import actions
+from fitune.tui.home.loss_peek import LossPeek
 from fitune.tui.home.run_list import Entry, FilterInput, RunList
 from fitune.tui.home.run_rows import RunReader, RunRow, about
 from fitune.tui.text import safe
@@ -86,6 +87,7 @@ class StartScreen(StepScreen):
         yield FilterInput(id="filter", compact=True, placeholder="words of a name, state, verdict, model or note")
         yield RunList(id="choices")
         yield Static(id="about", markup=False)
+        yield LossPeek()
         yield Static(id="error", markup=False)
 
     def on_mount(self) -> None:
@@ -140,6 +142,7 @@ class StartScreen(StepScreen):
         """Say more of the run in hand."""
         row = self.row
         self.query_one("#about", Static).update(about(row) if row else safe("" if self.rows else FIRST_TIME))
+        self.query_one(LossPeek).look(row)
         self.refresh_bindings()
 
     def say_error(self, text: str) -> None:

@@ -53,7 +53,7 @@ async def test_z_puts_the_next_chart_in_the_large_place_and_plus_shows_the_newes
         await pilot.press("z")
         await until(pilot, lambda: "learning rate" in shown(app))
         await pilot.press(*["z"] * 4)
-        await until(pilot, lambda: "  loss" in shown(app))
+        await until(pilot, lambda: "⠤⠤ training" in shown(app))
         await pilot.press("plus", "plus")
         await until(pilot, lambda: "loss, the last 25 %" in shown(app) and "step 44" in shown(app))
         await pilot.press("minus", "minus")
