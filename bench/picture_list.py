@@ -88,4 +88,4 @@ ALL = {
     "push-who": Picture(run="demo", keys=(*TO_PUSH, "enter", "enter")),
     "push-confirm": Picture(run="demo", keys=(*TO_PUSH, "enter", "enter", "enter")),
 }
-README = {"edit": ALL["edit"], "watch": ALL["watch"]}
+README = {"home": ALL["start-runs"], "edit": ALL["edit"], "data": ALL["data-tokens"], "watch": ALL["watch"]}

@@ -6,8 +6,13 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+from fitune.core.recipe import load, presets_dir
 from fitune.core.runs import EventLog, Failed, Finished, Phase, Started
-from tests.fake_worker import STORIES, make_run, start
+from tests.fake_worker import make_run, start
+
+TICKETS = Path(__file__).with_name("tickets_run.jsonl")
+"""A `fitune demo` on two busy cores, as its worker has told it; without its warning that the Hub was out of reach."""
+LIVE_EVENTS, CHECKPOINT_STEP = 58, 20
 
 
 def new_run(base: Path) -> Path:
@@ -15,16 +20,18 @@ def new_run(base: Path) -> Path:
     return make_run(base, "2026-11-22-smollm2-135m-new")
 
 
-def live_run(base: Path) -> Path:
-    """The recorded run up to step 25, as if its last event had just been written."""
-    run = make_run(base, "2026-11-22-smollm2-135m-live")
-    events = [json.loads(line) for line in (STORIES / "demo.jsonl").read_text().splitlines()][:44]
-    ago_s = time.time() - events[-1]["t"]
-    lines = [json.dumps({**event, "t": event["t"] + ago_s}) for event in events]
+def live_run(base: Path, events: int = LIVE_EVENTS, name: str = "live") -> Path:
+    """The recorded run up to one of its events, as if that had just been written."""
+    recipe = load.load(presets_dir() / "demo" / "recipe.toml", ["data.source=tickets.jsonl"])
+    run = make_run(base, f"2026-11-29-smollm2-135m-{name}", recipe=recipe.model_dump(mode="json"))
+    told = [json.loads(line) for line in TICKETS.read_text().splitlines()][:events]
+    ago_s = time.time() - told[-1]["t"]
+    lines = [json.dumps({**event, "t": event["t"] + ago_s}, separators=(",", ":")) for event in told]
     (run / "events.jsonl").write_text("\n".join(lines) + "\n")
-    (run / "checkpoints" / "checkpoint-20").mkdir(parents=True)
-    said = [f"step {e['data']['step']}  loss {e['data']['loss']:.4f}" for e in events if e["type"] == "step"]
+    said = [f"step {e['data']['step']}  loss {e['data']['loss']:.4f}" for e in told if e["type"] == "step"]
     (run / "worker.log").write_text("\n".join(said) + "\n")
+    if len(said) >= CHECKPOINT_STEP:
+        (run / "checkpoints" / f"checkpoint-{CHECKPOINT_STEP}").mkdir(parents=True)
     return run
 
 

@@ -1,10 +1,10 @@
 """Pictures of the real screens, as SVG.
 
-    uv run python bench/screenshots.py docs --readme      # the README's, at 100x30
+    uv run python bench/screenshots.py docs --readme      # those of the pages, at 120x40
     uv run python bench/screenshots.py FOLDER             # every screen at 80x24 and 120x40, to look at
 
 The wizard stands on a made-up machine with a 12 GB card; the runs are those of tests/data/runs (demo.jsonl is the
-record of `fitune demo` on a CPU, without its warning that the Hub was out of reach). Rows are counted in tokens of the
+record of an older `fitune demo` on a CPU) and tickets_run.jsonl (that of today's). Rows are counted in tokens of the
 bundled SmolLM2, whatever the model. Paths are shown as those of a user called you.
 """
 
@@ -144,7 +144,7 @@ def main() -> None:
     folder.mkdir(exist_ok=True)
     if given.readme:
         for name, picture in README.items():
-            (folder / f"{name}.svg").write_text(take(picture, (100, 30)), encoding="utf-8")
+            (folder / f"{name}.svg").write_text(take(picture, (120, 40)), encoding="utf-8")
         return
     for name in [given.only] if given.only else ALL:
         for columns, rows in ((80, 24), (120, 40)):

@@ -79,3 +79,12 @@ def anchors(text: str) -> set[str]:
     """The anchors that GitHub gives the headings of a page."""
     headings = re.findall(r"^#+ (.+)$", FENCED.sub("", text), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_the_tour_is_small_and_every_frame_of_it_shows_a_screen() -> None:
+    svg = (ROOT / "docs" / "tour.svg").read_text(encoding="utf-8")
+    assert len(svg.encode()) < 300_000
+    frames = re.findall(r'<g class="f f\d+">(.*?)</g>', svg)
+    assert len(frames) > 10
+    assert min(frame.count("<use ") for frame in frames) >= 5
+    assert "/tmp/" not in svg
