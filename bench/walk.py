@@ -134,9 +134,10 @@ def session(columns: int, rows: int, with_job: bool, rounds: int) -> dict[str, o
     blank = drawn = 0
     for number in range(rounds):
         with tempfile.TemporaryDirectory() as folder:
-            os.environ["FITUNE_HOME"] = folder
-            shutil.copy(Path(__file__).parent / "gsm8k.jsonl", Path(folder) / "questions.jsonl")
-            terminal = PtyTerminal(python("-c", FITUNE, folder), columns, rows)
+            os.environ["FITUNE_HOME"], work = folder, Path(folder) / "work"
+            work.mkdir()
+            shutil.copy(Path(__file__).parent / "gsm8k.jsonl", work / "questions.jsonl")
+            terminal = PtyTerminal(python("-c", FITUNE, str(work)), columns, rows)
             try:
                 times += walk(terminal, dice)
                 told = job(terminal) if with_job and number == rounds - 1 else told

@@ -263,3 +263,11 @@ def test_the_list_in_lines_has_the_newest_note_too(fitune: Fitune, fitune_home: 
     )
     assert "run-a: note: 2026-11-22 11:00  two\n" in fitune("runs")[1]
     assert json.loads(fitune("runs", "--json")[1])[0]["note"] == "2026-11-22 11:00  two"
+
+
+def test_the_first_frame_has_content_before_anything_else_is_imported(three: Path) -> None:
+    words = [line.plain for line in FituneApp().first_words()]
+    assert words[0] == "fitune  What do you want to do?"
+    assert words[2].startswith("3 runs in ")
+    assert "  run-ok" in words
+    assert next(line.plain for line in FituneApp(run=Run(three / "runs" / "run-ok")).first_words()) == "fitune  run-ok"
