@@ -40,7 +40,9 @@ class ModelChoice:
 
     def line(self, columns: int) -> str:
         """`OK    Qwen/Qwen3-8B            8.2B   15.3 GiB  Apache-2.0  on disk`."""
-        licence = (self.note.licence if self.note else "")[: 12 if columns < WIDE_COLUMNS else 26]
+        licence = (self.note.licence.removesuffix(" License") if self.note else "")[
+            : 12 if columns < WIDE_COLUMNS else 26
+        ]
         download = gib(self.forecast.budget.download_bytes) if self.forecast.budget else ""
         name = _fit(self.id, min(48, max(16, columns - FIXED_COLUMNS)))
         where = "on disk" if self.is_here else download

@@ -307,9 +307,9 @@ async def test_counting_tells_how_far_it_is_and_enter_goes_on_without(at_step: A
         await until(app, "Start training")
         assert "Tokens " not in app.shown()
         assert not list(Path("../home/prepare").glob("*/stop"))
-        counting.set()
         for run in Path("../home/prepare").iterdir():
             rendered(recipe(app.step.draft), run)
+        counting.set()
         await until(app, "trained in all, rows of up to")
 
 

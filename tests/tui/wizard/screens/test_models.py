@@ -20,7 +20,7 @@ async def test_space_lists_the_models_and_enter_takes_the_one_in_hand(at_step: A
         await until(app, "8.2B")
         assert isinstance(app.screen, ModelsDialog)
         assert app.screen.in_hand == "Qwen/Qwen3-8B"  # the preset's own
-        assert "GiB to spare" in app.shown()
+        await until(app, "GiB to spare. Download")
         assert all(len(line) <= size[0] for line in app.shown().splitlines())
         await pilot.press(*"qwen3 4b", "enter")
         await settle(pilot)
