@@ -138,8 +138,8 @@ def show_forecast(prompter: Prompter, draft: Draft) -> DraftForecast:
     basis = f"{forecast.site}; {lengths_note(forecast.work)}"
     predicted = f" Predicted {bounds(forecast.budget)} on {basis}." if forecast.budget else ""
     prompter.say(f"{WORDS[forecast.verdict]} {forecast.said}{predicted}")
-    for way in ways_out(forecast)[:1]:
-        prompter.say(f"  f: {remedy_text(way)}. {way.costs}")
+    if forecast.known and (ways := ways_out(forecast)):
+        prompter.say(f"  f: {remedy_text(forecast.known, ways[0])}. {ways[0].costs}")
     return forecast
 
 

@@ -22,7 +22,7 @@ SHORTEST_ROW, LOWEST_RANK = 512, 8
 
 @dataclass(frozen=True, slots=True)
 class Remedy:
-    """A change of the recipe, by `group.key`; what it saves of what is short; what it costs, in words; is it enough?"""
+    """A change of the recipe, by `group.key`; what it saves of what is short; what it costs, in words."""
 
     set: dict[str, Any]
     """The change of the recipe, by `group.key`."""
@@ -30,8 +30,6 @@ class Remedy:
     """Bytes of what is short that the change saves."""
     costs: str
     """The cost of the change, in words."""
-    is_enough: bool
-    """True if the memory suffices with this change alone."""
 
 
 def remedies(now: Forecast) -> list[Remedy]:
@@ -47,7 +45,7 @@ def remedies(now: Forecast) -> list[Remedy]:
             continue
         after = _after(now, change)
         if (saved := now.budget.total_bytes - after.budget.total_bytes) >= WORTH_BYTES:
-            found.append(Remedy(change, saved, costs, after.memory_shortage is None))
+            found.append(Remedy(change, saved, costs))
     if offload := _offload(now):
         found.insert(sum(1 for each in found if _is_gentle(each)), offload)
     return found
@@ -79,7 +77,7 @@ def _for_host_ram(now: Forecast) -> list[Remedy]:
         after = _after(now, change)
         saved = now.budget.host_bytes - after.budget.host_bytes
         if saved >= WORTH_BYTES and after.budget.verdict == "fits" and not find_contradictions(after.recipe):
-            found.append(Remedy(change, saved, costs, after.memory_shortage is None))
+            found.append(Remedy(change, saved, costs))
     return found
 
 
@@ -156,10 +154,9 @@ def _offload(now: Forecast) -> Remedy | None:
 
     # Where it fits already there is no fewest: half of the layers shows what is to be had.
     layers = max(1, most // 2) if is_fit else fewest_layers(most, lambda count: after(count).verdict == "fits")
-    with_layers = _after(now, {"train.offload_layers": layers})
-    better = with_layers.budget
+    better = after(layers)
     if (saved := now.budget.total_bytes - better.total_bytes) < WORTH_BYTES:
         return None
     more_host = (better.host_bytes - now.budget.host_bytes) / GIB
     costs = f"{more_host:.1f} GiB of host RAM; a few percent slower on fast PCIe, more on slow."
-    return Remedy({"train.offload_layers": layers}, saved, costs, with_layers.memory_shortage is None)
+    return Remedy({"train.offload_layers": layers}, saved, costs)

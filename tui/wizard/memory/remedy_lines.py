@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from textual.content import Content
 
 from fitune.core.forecast import Forecast, Remedy
-from fitune.tui.wizard.memory.words import all_of_them, remedy_text
+from fitune.tui.wizard.memory.words import all_of_them, is_enough, remedy_text
 
 KEYS = ("^o", "f6", "f7")
 """One for each remedy that is offered."""
@@ -23,5 +23,5 @@ def remedy_lines(now: Forecast | None, ways: Sequence[Remedy], columns: int) -> 
     told = []
     for key, way in zip(KEYS, offered, strict=False):
         price = Content.styled(f". {way.costs}", "$secondary") if roomy else Content()
-        told.append(Content.styled(f"{key} ", "bold $primary") + Content(remedy_text(way, roomy)) + price)
-    return told if any(way.is_enough for way in offered) else [*told, Content(all_of_them(now, offered))]
+        told.append(Content.styled(f"{key} ", "bold $primary") + Content(remedy_text(now, way, roomy)) + price)
+    return told if any(is_enough(now, [way]) for way in offered) else [*told, Content(all_of_them(now, offered))]

@@ -35,9 +35,14 @@ def changes_text(changes: Mapping[str, Any], keys: bool = False) -> str:
     )
 
 
-def remedy_text(remedy: Remedy, keys: bool = False) -> str:
+def is_enough(now: Forecast, ways: Sequence[Remedy]) -> bool:
+    """True if the memory suffices with these remedies."""
+    return together(now, ways).memory_shortage is None
+
+
+def remedy_text(now: Forecast, remedy: Remedy, keys: bool = False) -> str:
     """A remedy in one line: `Rows at once 1, Sum up batches 8: saves 1.2 GiB, enough`. keys: with the recipe's keys."""
-    enough = ", enough" if remedy.is_enough else ""
+    enough = ", enough" if is_enough(now, [remedy]) else ""
     return f"{changes_text(remedy.set, keys)}: saves {tenths(remedy.saves_bytes)}{enough}"
 
 

@@ -6,9 +6,9 @@ from fitune.core.forecast import remedies, together
 from fitune.core.memory.budget import Card
 from fitune.core.units import GIB
 from fitune.tui.wizard.fields import all_fields
-from fitune.tui.wizard.memory.words import all_of_them, changes_text, named, remedy_text
+from fitune.tui.wizard.memory.words import all_of_them, changes_text, is_enough, named, remedy_text
 from tests.core.forecast.measurements import on
-from tests.core.memory.test_budget import LLAMA_8B, recipe
+from tests.core.memory.test_budget import LLAMA_8B, recipe, with_set
 
 
 @pytest.mark.parametrize(
@@ -44,8 +44,9 @@ def test_what_remedies_promise_is_kept(free_gib: float) -> None:
     ways = remedies(now)[:3]
     assert ways
     for way in ways:
-        assert way.is_enough is (together(now, [way]).memory_shortage is None)
-        assert remedy_text(way).endswith(", enough") is way.is_enough
+        enough = on(LLAMA_8B, with_set(heavy, way.set), now.site.card).memory_shortage is None
+        assert is_enough(now, [way]) is enough
+        assert remedy_text(now, way).endswith(", enough") is enough
     said, short = all_of_them(now, ways), together(now, ways).memory_shortage
     assert said == "All 3 together: enough." if short is None else said.startswith("Even with all 3 ")
     assert "MiB" not in said
