@@ -39,7 +39,14 @@ from fitune.tui.wizard.forecast_text import (
 )
 from fitune.tui.wizard.memory.words import remedy_text
 from fitune.tui.wizard.models.weights import ask, look
-from fitune.tui.wizard.options import card_gib_of, kept_changes, machine_lines, preset_choices, start_choices
+from fitune.tui.wizard.options import (
+    card_gib_of,
+    kept_changes,
+    machine_lines,
+    machine_summary,
+    preset_choices,
+    start_choices,
+)
 from fitune.tui.wizard.review_text import command_line, lines, obstacles, push_words, write_recipe
 from fitune.tui.wizard.steps import Answer, Forward, Reopen, Watch
 
@@ -66,6 +73,7 @@ def ask_start(prompter: Prompter, draft: Draft) -> Answer:
 def ask_preset(prompter: Prompter, draft: Draft) -> Answer:
     """Ask for a preset, or another card to plan for."""
     choices = preset_choices(draft)
+    prompter.say(machine_summary(choices))
     if changes := kept_changes(draft):
         prompter.say(f"WARN {changes} They are added to the preset.")
     ids = [choice.preset.id for choice in choices]

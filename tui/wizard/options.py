@@ -109,8 +109,7 @@ def machine_summary(choices: Sequence[PresetChoice]) -> str:
     if first.known and first.known.site.card:
         return f"{first.site[:1].upper()}{first.site[1:]}, {gib(first.free_bytes)} free: {count}, the best first."
     where = f"its RAM ({gib(first.free_bytes)} free)" if first.free_bytes else "its RAM"
-    said = f"No NVIDIA card here: it trains on the processor, slowly. {count.capitalize()} {where}."
-    return f"{said} ^g plans for a card."
+    return f"No NVIDIA card here: it trains on the processor, slowly. {count.capitalize()} {where}."
 
 
 def model_lines(draft: Draft) -> list[str]:

@@ -23,7 +23,10 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(as_ascii_json([asdict(document) for document in documents]))
         return ExitCode.DONE
+    short = next((document for document in documents if document.verdict == "over"), None)
     for document in documents:
+        if document is short:
+            print("\nThese need more memory than there is:")
         print(f"{document.title:<18} needs {gib(document.total_bytes):>9}  {document.verdict:<8} {document.id}")
         host = f"{gib(document.host_bytes)} of host RAM" if document.offloaded_layers else ""
         pace = f"about {rate(document.tokens_per_s)}" if document.tokens_per_s else ""

@@ -74,9 +74,16 @@ class PresetScreen(StepScreen):
     def on_mount(self) -> None:
         self.fill()
 
+    @property
+    def has_no_card(self) -> bool:
+        """There is no card here, and none is planned for."""
+        machine = self.draft.machine
+        return self.draft.card_gib is None and machine is not None and not any(gpu.allowed for gpu in machine.gpus)
+
     def fill(self) -> None:
         """List the presets, the one chosen before in hand."""
-        self.query_one("#about", Static).update(safe(machine_summary(self.choices)))
+        planned = " ^g plans for a card." if self.has_no_card else ""
+        self.query_one("#about", Static).update(safe(f"{machine_summary(self.choices)}{planned}"))
         options = self.query_one(ChoiceList)
         options.set_options(self.line(choice) for choice in self.listed)
         ids = [choice.preset.id for choice in self.listed]

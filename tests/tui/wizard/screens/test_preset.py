@@ -1,9 +1,13 @@
 """A preset suits several models: each is told with what it is good for, and its memory beside."""
 
+import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+from fitune.core.machine.host import Machine
 from fitune.core.recipe import presets
+from fitune.core.units import GIB
 from fitune.tui.wizard.draft import Draft, next_model, recipe, restore, save, use_preset
 from tests.tui.wizard.wizard_kit import Wizard, settle
 
@@ -56,3 +60,36 @@ def test_the_chosen_model_is_kept_after_a_crash_unless_the_preset_has_it_no_more
     assert kept is not None
     assert kept[0].model is None
     assert next_model(Draft(), 1) == Draft()
+
+
+async def test_a_machine_without_a_card_is_told_calmly_what_it_can_do(
+    at_step: Callable[..., Wizard], this_machine: Machine
+) -> None:
+    bare = replace(this_machine, gpus=(), ram_available_bytes=16 * GIB)
+    app = at_step("preset", preset=None, machine=bare)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await settle(pilot)
+        shown = " ".join(line.partition("│")[0].strip() for line in app.shown().splitlines())
+        assert "No NVIDIA card here: it trains on the processor, slowly. 1 of " in shown
+        assert "presets fits its RAM (16.0 GiB free). ^g plans for a card." in shown
+        assert "ERROR" not in app.shown()
+        words = [line.split()[0] for line in app.shown().splitlines() if re.search(r"(short|to spare) +│", line)]
+        assert words[0] == "OK"
+        assert set(words[1:]) == {"over"}
+        await pilot.press("ctrl+g", *"24", "enter")
+        await settle(pilot)
+        told = " ".join(line.partition("│")[0].strip() for line in app.shown().splitlines())
+        assert re.search(r"A planned 24 GB card, 22\.8 GiB free: \d+ of \d+ presets fit, the best first\.", told)
+        assert "^g plans" not in told
+
+
+async def test_the_theme_that_was_chosen_is_kept(at_step: Callable[..., Wizard], home: Path) -> None:
+    app = at_step("preset")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        app.theme = "textual-light"
+        await settle(pilot)
+    assert (home / "theme").read_text() == "textual-light"
+    assert Wizard().theme == "textual-light"
+    (home / "theme").write_text("no such theme\x1b")
+    assert Wizard().theme == "fitune"
