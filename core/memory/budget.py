@@ -44,11 +44,14 @@ SPLIT_BLOCKS = (0.09, 0.52)
 SLACK_OF_PEAK = 0.002
 TUNING_BYTES = round(0.2 * GIB)
 """Triton clears a buffer of 256 MB between the kernels it times. It shows only where the loss is the peak."""
-RUNTIME_CPU_BYTES = round(0.96 * GIB)
-"""Resident memory of a process that has imported torch, transformers, peft and trl."""
-GROWTH_CPU_BYTES = round(0.45 * GIB)
-"""Bytes by which the heap of a CPU training may grow beyond the derived amount: 0.2 GiB in the 30 steps of
-`fitune demo`, 0.42 GiB in `fitune demo --steps 40` (2 cores, torch 2.11.0, 2026-11-22)."""
+RUNTIME_CPU_BYTES, RUNTIME_CPU_LESS = round(0.96 * GIB), round(0.13 * GIB)
+"""Resident memory of a process that has imported torch, transformers, peft and trl; and by how much less it may be:
+0.83 GiB while a model is loaded (bench/results/cpu_2026-11-29.jsonl)."""
+HEAP_CPU_BYTES, GROWTH_CPU_BYTES = round(0.09 * GIB), round(1.0 * GIB)
+"""Memory that the C library holds between the tensors of a CPU training, and by how much more it may grow. Fitted to
+bench/results/cpu_2026-11-29.jsonl, where large blocks go back to the system at once (core/worker/memory_use.py,
+return_freed_blocks). Just below the size from which the worker does that, it grew by 0.95 GiB: 660 tokens at once of a
+135M took 2.96 GiB, and 1.82 GiB with blocks that go back (torch 2.11.0, glibc 2.36, 2026-11-29)."""
 MIN_SLACK_BYTES = round(0.03 * GIB)
 """Memory lost between tensors even when the card is full: torch gives the rest back before it raises out of memory."""
 DRIVER_BYTES = round(0.1 * GIB)
@@ -157,7 +160,7 @@ def _moments(plan: MemoryPlan, outside_bytes: int) -> list[tuple[str, list[Term]
         weights.lora_term(plan), weights.trained_embeddings_term(plan),
     ]  # fmt: skip
     resident = [
-        *frozen, weights.optimizer_term(plan), activations.scratch_term(plan), _workspace(plan),
+        *frozen, weights.optimizer_term(plan), activations.scratch_term(plan), _workspace(plan), _heap(plan),
         cards.gathered_term(plan), cards.buckets_term(plan),
     ]  # fmt: skip
     gradients = weights.gradients_term(plan)
@@ -185,6 +188,10 @@ def _load_scratch(plan: MemoryPlan) -> Term:
     ends in host RAM is loaded to the card first. A model that is split is loaded into host RAM."""
     if plan.shards > 1:
         return Term("loading", round(weights.offloaded_layer_bytes(plan)), "one layer whole, before it is split")
+    if plan.card is None:
+        file_bytes = 2 * plan.shape.params
+        why = "the model's 16-bit file while it is read; the system takes that back where RAM is short"
+        return Term("loading", file_bytes, why, less=file_bytes)
     amount = 0 if plan.quant == "bf16" else 2 * plan.largest_matrix
     amount += 0 if plan.embedding_on_card else 2 * plan.shape.embedding
     return Term("loading", amount, "one 16-bit tensor beside its stored form")
@@ -202,10 +209,16 @@ def _workspace(plan: MemoryPlan) -> Term:
     return Term("workspace", amount, "scratch space of the matrix kernels, tables", less=amount // 2)
 
 
+def _heap(plan: MemoryPlan) -> Term:
+    """Blocks of the C library's heap in which there are gaps, on a CPU."""
+    amount = HEAP_CPU_BYTES if plan.card is None else 0
+    return Term("heap", amount, "gaps between the small tensors", less=amount)
+
+
 def _context(plan: MemoryPlan) -> Term:
     if plan.card is None:
         why = "torch, transformers, peft and trl in memory; their heap grows"
-        return Term("Python and libraries", RUNTIME_CPU_BYTES, why, more=GROWTH_CPU_BYTES)
+        return Term("Python and libraries", RUNTIME_CPU_BYTES, why, RUNTIME_CPU_LESS, GROWTH_CPU_BYTES)
     amount = CONTEXT_BYTES + (OFFLOAD_CONTEXT_BYTES if offload.offloads_checkpoints(plan) else 0)
     why = f"driver and kernels on the card, {gib(amount)} measured on an H100; smaller on small cards"
     return Term("CUDA context", amount, why, CONTEXT_LESS, CONTEXT_MORE)

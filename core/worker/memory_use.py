@@ -1,5 +1,6 @@
 """The memory that the worker uses, by torch's allocator and by the driver: the driver's count fills the card."""
 
+import ctypes
 import os
 from contextlib import suppress
 from typing import Any
@@ -11,6 +12,12 @@ from fitune.core.runs import Memory
 
 THROTTLED = {0x40: "too hot (hardware)", 0x20: "too hot (software)", 0x80: "power brake", 0x8: "hardware slowdown"}
 """Reasons for a lower clock, by the bits of nvml.h (nvmlClocksEventReasons)."""
+M_MMAP_THRESHOLD = -3
+"""The name of the setting in glibc's malloc.h."""
+RETURNED_BYTES = 1 << 20
+"""From this size on a freed block goes back to the system at once."""
+LARGE_BLOCKS_BYTES = 2 << 20
+"""Hidden states of a micro-batch that are so large leave gaps which cost more memory than they are worth in time."""
 
 
 class MemoryMeter:
@@ -103,6 +110,20 @@ class MemoryMeter:
         device = booked if booked and not alone else added
         self._peak_device = max(self._peak_device, device)
         return device
+
+
+def return_freed_blocks(states_bytes: int) -> None:
+    """Have the C library give large freed blocks back to the system, for a training on the processor whose hidden
+    states take so much a micro-batch.
+
+    By itself glibc keeps freed blocks of up to 32 MiB and cuts new ones out of them, so that a tensor a little longer
+    than those before finds no room: four gsm8k rows at once took 5.5 GiB, and 2.6 GiB with this setting, for 24 % more
+    processor time (135M, torch 2.11.0, glibc 2.36, 2026-11-29). With small blocks the gaps are small and the time is
+    not worth it. Other C libraries have no such setting.
+    """
+    if states_bytes >= LARGE_BLOCKS_BYTES:
+        with suppress(OSError, AttributeError):
+            ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, RETURNED_BYTES)
 
 
 def _throttled(card: Any) -> str | None:

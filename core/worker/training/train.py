@@ -28,7 +28,7 @@ from fitune.core.worker.cards.shards import whole_adapter
 from fitune.core.worker.chats.template import PromptOptions
 from fitune.core.worker.chats.time_limit import limit_template
 from fitune.core.worker.device import compute_dtype
-from fitune.core.worker.memory_use import MemoryMeter
+from fitune.core.worker.memory_use import MemoryMeter, return_freed_blocks
 from fitune.core.worker.rows import render
 from fitune.core.worker.rows.replay import own_answers
 from fitune.core.worker.rows.training_rows import read_rows, refuse_absent_tokens, served_switch
@@ -86,6 +86,10 @@ def run(run: Run, log: EventLog, memory: MemoryMeter) -> None:
         )
         log.write(Warned(kind="split", message=message))
     refuse_absent_tokens(rows, coder, loaded.model.config.get_text_config().vocab_size)
+    if not torch.cuda.is_available():
+        longest = max(len(row["input_ids"]) for row in rows.train)
+        tokens = recipe.train.micro_tokens or recipe.train.micro_batch * longest
+        return_freed_blocks(4 * tokens * loaded.model.config.get_text_config().hidden_size)
     samples = Samples(
         # A split model can't answer: the other ranks would have to compute with it.
         questions(rows.held_out[:CANDIDATE_ROWS], coder, options) if rank() == 0 and not splits(recipe) else [],

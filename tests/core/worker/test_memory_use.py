@@ -1,6 +1,8 @@
 """The worker's own memory: what it grew by where it is alone on the card, what the driver books where it is not."""
 
 import os
+import subprocess
+import sys
 from types import SimpleNamespace
 from typing import Any
 
@@ -60,3 +62,27 @@ def test_a_board_that_tells_no_memory_is_no_obstacle(card: Any, monkeypatch: pyt
 
     monkeypatch.setattr(pynvml, "nvmlDeviceGetMemoryInfo", untold)
     assert MemoryMeter("GPU-1", None)._device() is None
+
+
+HELD_MIB = """
+import psutil
+from fitune.core.worker.memory_use import return_freed_blocks
+return_freed_blocks({states_bytes})
+def blocks(shorter):
+    return [bytearray((8 << 20) - shorter) for _ in range(20)]
+def held():
+    return psutil.Process().memory_info().rss >> 20
+del (first := [blocks(0)])[0]  # from here on glibc takes such blocks from its heap
+before, kept = held(), blocks(4096)
+last = kept.pop()
+del kept
+print(held() - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's setting")
+@pytest.mark.parametrize(("states_bytes", "is_returned"), [((2 << 20) - 1, False), (2 << 20, True)])
+def test_large_blocks_go_back_to_the_system_when_they_are_freed(states_bytes: int, is_returned: bool) -> None:
+    command = [sys.executable, "-c", HELD_MIB.format(states_bytes=states_bytes)]
+    told = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+    assert (int(told) < 40) is is_returned, "one of twenty blocks is still in use"
