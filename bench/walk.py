@@ -102,6 +102,7 @@ def has_content(text: str) -> bool:
 
 def job(terminal: PtyTerminal) -> dict[str, float]:
     """The last Enter, and what comes until the first step: its first words, and the longest time without news."""
+    terminal.pump(1)  # else the last Esc and this key were one
     began = time.monotonic()
     terminal.send("enter")
     if not terminal.pump(PATIENCE_S, r"starting|import"):

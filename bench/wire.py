@@ -177,7 +177,8 @@ def edit_keys(keys: int) -> dict[str, dict[str, float]]:
     terminal.pump(1)
 
     def explained() -> str:
-        return terminal.text().splitlines()[-5]
+        """The line below the form: the key of the field in hand, and what it takes."""
+        return terminal.text().rpartition("────\n")[2].partition("\n")[0]
 
     def budgeted() -> str:
         return next(line for line in terminal.text().splitlines() if "adapter" in line).split("│")[-1]

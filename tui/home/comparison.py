@@ -78,13 +78,18 @@ def compared(one: Run, other: Run) -> ComparisonDocument:
 
 
 def as_table(document: ComparisonDocument, columns: int = 60) -> str:
-    """The comparison as lines, cleaned; columns: the most of a name or setting."""
+    """The comparison as lines, cleaned; columns: the most of a name or value. Of a long one the end is shown."""
     rows: list[tuple[str, ...]] = [("", *document.runs)]
     rows += [(key, setting_text(one), setting_text(other)) for key, (one, other) in document.settings.items()]
     rows += [("settings", "the same", "")] if not document.settings else []
     rows += [(label, *map(show, document.results[key])) for key, (label, show) in RESULTS.items()]
-    text = table([[clean(each, columns) for each in row] for row in rows])
-    return f"{text}\n\n{_which_is_better(document, [clean(name, columns) for name in document.runs])}"
+    text = table([[clean(label), *(_end_of(clean(each), columns) for each in values)] for label, *values in rows])
+    return f"{text}\n\n{_which_is_better(document, [clean(name) for name in document.runs])}"
+
+
+def _end_of(text: str, columns: int) -> str:
+    """The end of a text in which the beginning is what many share, as of a run's name or a path."""
+    return text if len(text) <= columns else f"..{text[2 - columns :]}"
 
 
 def _which_is_better(document: ComparisonDocument, names: list[str]) -> str:
