@@ -215,7 +215,7 @@ async def test_of_the_runs_a_live_one_is_first_and_in_hand(
     async with app.run_test(size=(80, 24)) as pilot:
         await settle(pilot)
         text = app.shown()
-        places = [text.index(each) for each in ("Start a new", "alive", "dead", "done")]
+        places = [text.index(each) for each in ("Start a new", "alive", "done", "dead")]  # then the newest
         assert places == sorted(places)
         await pilot.press("enter")
         await settle(pilot)
