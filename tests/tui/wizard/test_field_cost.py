@@ -30,7 +30,7 @@ def test_lower_saves_what_going_back_up_costs(this_machine: Machine) -> None:
     assert f"{2 * length}: costs " in told
 
 
-@pytest.mark.parametrize("name", ["train.seed", "train.lr", "run.name", "train.scheduler", "lora.alpha"])
+@pytest.mark.parametrize("name", ["train.seed", "train.warmup_ratio", "run.name", "train.scheduler", "lora.alpha"])
 def test_what_costs_nothing_says_nothing(this_machine: Machine, name: str) -> None:
     draft = Draft(preset="8b-on-12gb", machine=this_machine)
     assert field_cost(draft, all_fields()[name], forecast_draft(draft)) == ""

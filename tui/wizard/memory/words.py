@@ -10,17 +10,17 @@ from fitune.tui.text import tenths
 from fitune.tui.wizard.fields import all_fields, text_of
 
 
-def named(text: str) -> str:
+def named(text: str, keys: bool = True) -> str:
     """A sentence that calls settings by their keys, in the words of the form: `Rank (lora.r)`, and then `Rank`.
 
-    A key in a command (`--set lora.r=8`) stays as it is.
+    A key in a command (`--set lora.r=8`) stays as it is. keys: False leaves them out, where there is little room.
     """
     told: set[str] = set()
 
     def label_of(found: re.Match[str]) -> str:
         name = found[0]
         label = all_fields()[name].label
-        is_first = name not in told
+        is_first = keys and name not in told
         told.add(name)
         return f"{label} ({name})" if is_first else label
 

@@ -60,7 +60,7 @@ def check(report: Report, found: TokenStats | None, asked: Recipe, waiting: str,
     parts += [check_lines(report, found, asked, KEY)] if found else [finding_lines(report), [waiting]]
     if report.preview and report.preview[0] and not taught:
         parts.append(["The first row:", *row_lines(report.preview[0])])
-    return with_status_words(named("\n\n".join(filter(None, ("\n".join(lines) for lines in parts)))))
+    return with_status_words(named("\n\n".join(filter(None, ("\n".join(lines) for lines in parts))), keys=False))
 
 
 def lengths(found: TokenStats, asked: Recipe, room: Size, plain: bool) -> Content:
