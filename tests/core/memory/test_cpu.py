@@ -20,7 +20,7 @@ def measured_rows() -> list[dict[str, Any]]:
     found, returned = [], False
     for line in map(json.loads, RESULTS.read_text().splitlines()):
         if "about" in line:
-            returned = line["about"]["large_blocks"] == "returned"
+            returned = line["about"]["large_blocks"] != "kept"
         elif not line["rows"]:
             states_bytes = 4 * line["train.micro_batch"] * line["model.max_seq_length"] * MODEL.hidden
             found += [line] if returned or states_bytes < 2 << 20 else []
@@ -36,7 +36,7 @@ def budget_of(row: dict[str, Any]) -> Budget:
 
 def test_a_measured_peak_is_met_within_ten_percent() -> None:
     found = [budget_of(row).total_bytes / row["peak"] - 1 for row in measured_rows()]
-    assert len(found) >= 21
+    assert len(found) >= 22
     assert max(map(abs, found)) <= 0.10
     assert sum(map(abs, found)) / len(found) < 0.05
 
