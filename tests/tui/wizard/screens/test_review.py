@@ -12,6 +12,7 @@ from fitune.core.data.split import eval_fraction, split
 from fitune.core.machine.host import Machine
 from fitune.core.recipe.load import parse
 from fitune.core.tokens.lengths import TokenStats
+from fitune.tui.wizard import review_text
 from fitune.tui.wizard.draft import Draft, recipe, with_prepared
 from fitune.tui.wizard.forecast_text import forecast_draft
 from fitune.tui.wizard.review_text import TRACKER_SERVERS, duration_words, lines, network
@@ -121,3 +122,21 @@ def test_a_machine_with_several_cards_says_how_to_take_all(this_machine: Machine
     assert both["On"].startswith(f"{name} and {name}. ")
     assert "Cards" not in both
     assert "Cards" not in told(this_machine, {})
+
+
+@pytest.mark.parametrize(("card_gib", "is_told"), [(None, True), (24.0, False)])
+def test_another_training_on_the_same_card_is_told_before_the_start(
+    this_machine: Machine, home: Path, monkeypatch: pytest.MonkeyPatch, card_gib: float | None, is_told: bool
+) -> None:
+    asked: list[tuple[list[str], Path]] = []
+
+    def beside(cards: list[str], base: Path) -> str:
+        asked.append((cards, base))
+        return "first trains on NVIDIA L4, too."
+
+    monkeypatch.setattr(review_text, "trainings_beside", beside)
+    edits = {"data.source": "rows.jsonl"}
+    told = lines(Draft(preset="8b-on-12gb", machine=this_machine, edits=edits, card_gib=card_gib))
+    beside_lines = [line.text for line in told if line.label == "Beside"]
+    assert beside_lines == ["WARN first trains on NVIDIA L4, too."] * is_told
+    assert asked == [([gpu.uuid for gpu in this_machine.gpus], home)] * is_told
