@@ -192,7 +192,7 @@ def two_line_readings(report: Report, width: int) -> list[str]:
 def mapping_lines(report: Report) -> list[str]:
     """The mappings to choose from, `question: Title, answer: Body`, each of the first above what it teaches."""
     named = [", ".join(f"{role}: {name}" for role, name in mapping.items()) for mapping in report.candidates]
-    taught = [choice.partition("}: ")[2] for choice in report.choices]
+    taught = [choice.partition("}: ")[2].replace(" it learns ", "\n  it learns ", 1) for choice in report.choices]
     return [
         clean(f"{name}\n  {lesson}".rstrip(), 400, True) for name, lesson in zip_longest(named, taught, fillvalue="")
     ]

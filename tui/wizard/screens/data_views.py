@@ -28,7 +28,7 @@ from fitune.tui.wizard.memory.words import named
 KEY = "^l"
 """Cuts rows at a better length."""
 BAR = re.compile("[█▏▎▍▌▋▊▉#]+")
-BRIEF_CHARS, ROOMY_LINES = 23, 14
+BRIEF_CHARS, ROOMY_LINES = (23, 16), 14
 """Letters of a question and of its answer, so that both stand in a line of 80 columns, where there are fewer lines."""
 VIEWS = ("Check", "Lengths", "Tokens", "Rows")
 FEWEST_BARS, MOST_BARS = 6, 24
@@ -54,13 +54,20 @@ def draw(view: str, draft: Draft, report: Report, waiting: str, example: int, ro
 
 def check(report: Report, found: TokenStats | None, asked: Recipe, waiting: str, room: Size) -> Content:
     """The lesson of the first rows, then problems and counts; the first row as it is where it teaches nothing yet."""
-    is_roomy = room.height >= ROOMY_LINES
-    taught = two_line_readings(report, room.width) if is_roomy else reading_lines(report, BRIEF_CHARS)
+    taught = two_line_readings(report, room.width) if room.height >= ROOMY_LINES else brief_readings(report, room.width)
     parts = [taught, left_out_lines(report)]
     parts += [check_lines(report, found, asked, KEY)] if found else [finding_lines(report), [waiting]]
     if report.preview and report.preview[0] and not taught:
         parts.append(["The first row:", *row_lines(report.preview[0])])
     return with_status_words(named("\n\n".join(filter(None, ("\n".join(lines) for lines in parts))), keys=False))
+
+
+def brief_readings(report: Report, width: int) -> list[str]:
+    """The lesson of the first rows, each in a line if any cut makes that possible."""
+    lines = (reading_lines(report, chars) for chars in BRIEF_CHARS)
+    return next(
+        (each for each in lines if max(map(len, each), default=0) <= width), reading_lines(report, BRIEF_CHARS[-1])
+    )
 
 
 def lengths(found: TokenStats, asked: Recipe, room: Size, plain: bool) -> Content:

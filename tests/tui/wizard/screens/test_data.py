@@ -107,7 +107,7 @@ async def test_columns_nobody_knows_are_asked_for_with_the_rows_in_sight(at_step
         await until(app, "beta: As wide as you can see.")
         await until(app, "WARN fitune can't tell what to learn from the columns beta, alpha, ort.")
         await until(app, "question: alpha, answer: beta")
-        await until(app, 'asked "How wide is it?" it learns to answer "As wide as you can see."')
+        await until(app, 'asked "How wide is it?"\n   it learns to answer "As wide as you can see."')
         await pilot.press("down", "enter")
         await settle(pilot)
         await until(app, "OK 40 rows, question_answer: by your choice of columns.")
