@@ -105,7 +105,7 @@ def job(terminal: PtyTerminal) -> dict[str, float]:
     terminal.pump(1)  # else the last Esc and this key were one
     began = time.monotonic()
     terminal.send("enter")
-    if not terminal.pump(PATIENCE_S, r"starting|import"):
+    if not terminal.pump(PATIENCE_S, r"[Ss]tarting"):
         raise RuntimeError(f"no first words:\n{terminal.text()}")
     words_s = time.monotonic() - began
     if not terminal.pump(600, r"step 1 of \d+"):

@@ -102,6 +102,7 @@ class WatchScreen(Screen[None]):
     def on_mount(self) -> None:
         self.line("title").say(screen_text.title(self.watched.name, None))
         self.line("status").say(Content("reading the run ..."))
+        self.line("details-text").say(safe(f"Its folder: {self.watched.path}"))
         self.query_one(LogView).display = self.query_one(SearchInput).display = False
         self.read_run()
         self.read_card()
