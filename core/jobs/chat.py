@@ -137,7 +137,7 @@ def start(run: Run, share_gpu: bool = False) -> Chat:
     from fitune.core.machine import host, require_training_stack
 
     require_training_stack()
-    if not run.adapter.is_dir():
+    if not run.has_adapter():
         raise UserError(f"{run.name} has no adapter yet.", f"Train it first: fitune resume {run.name}")
     if not share_gpu:
         if run.trains():

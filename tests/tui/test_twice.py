@@ -97,9 +97,9 @@ async def test_the_first_step_goes_on_with_a_run_once_and_watches_it_from_below_
     app = wizard()
     async with app.run_test(size=(80, 24)) as pilot:
         await settle(pilot)
-        await pilot.press("enter")
+        await pilot.press("down", "r")
         await until(pilot, lambda: slow.calls == 1)
-        await pilot.press("enter", "?")
+        await pilot.press("r", "?")
         await until(pilot, lambda: top(app) is HelpScreen)
         slow.go.set()
         await until(pilot, lambda: app.begun is not None)

@@ -40,6 +40,7 @@ def trained(tmp_path: Path, recipe: Callable[..., Recipe], monkeypatch: pytest.M
     monkeypatch.setattr(host, "detect", lambda runs_dir=None: found)
     run = create(recipe(model={"id": "HuggingFaceTB/SmolLM2-135M-Instruct", "quant": "bf16"}), tmp_path)
     run.adapter.mkdir()
+    (run.adapter / "adapter_model.safetensors").touch()
     return run
 
 
@@ -142,7 +143,7 @@ def test_without_the_training_stack_nobody_can_be_asked(trained: Run, monkeypatc
 
 
 def test_no_adapter_is_a_sentence(trained: Run) -> None:
-    trained.adapter.rmdir()
+    (trained.adapter / "adapter_model.safetensors").unlink()
     with pytest.raises(UserError, match=r"has no adapter yet\. Train it first: fitune resume"):
         chat.start(trained)
 

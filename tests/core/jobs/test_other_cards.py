@@ -34,7 +34,7 @@ def make(recipe: Make, fitune_home: Path) -> Callable[..., Run]:
     def make(model: str = L8, gpus: Any = 1, **train: Any) -> Run:
         asked = recipe(
             model={"id": model, "max_seq_length": 1024},
-            train={"backend": "unsloth", "micro_batch": 2, "grad_accum": 4, **train},
+            train={"backend": "unsloth", "lr": 2e-4, "micro_batch": 2, "grad_accum": 4, **train},
             run={"gpus": gpus, "shard": False},
         )
         return runs.create(asked, fitune_home, RunInfo(ranks=gpus))

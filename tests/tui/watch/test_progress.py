@@ -234,5 +234,5 @@ async def test_a_command_with_paths_longer_than_the_screen_is_shown_whole(traine
     log.write(Finished(files=1, bytes=4 * MIB, elapsed_s=2.0, next=(left,)))
     async with watching(trained, "export finished") as (app, pilot):
         await until(pilot, lambda: "Q6_K" in shown(app))
-        said = shown(app).partition("where llama-quantize is:")[2]
-        assert left.replace(" ", "") in "".join(said.split())
+        said = "".join(shown(app).split()).partition("wherellama-quantizeis:")[2]
+        assert left.replace(" ", "") in said

@@ -11,7 +11,7 @@ def test_all_of_them_are_shown_and_trained_on() -> None:
     assert (draft.source, recipe(draft).data.name) == ("a.jsonl, b.csv", "a.jsonl, b.csv")
     told = {line.label: line.text for line in lines(draft)}
     assert told["From"].startswith("a.jsonl, b.csv")
-    assert told["Changed"] == "data.replay = 0.1"
+    assert told["Changed"] == "Replay (data.replay) = 0.1"
 
 
 def test_a_file_that_is_typed_stands_in_their_place() -> None:

@@ -85,10 +85,11 @@ class PresetScreen(StepScreen):
         planned = " ^g plans for a card." if self.has_no_card else ""
         self.query_one("#about", Static).update(safe(f"{machine_summary(self.choices)}{planned}"))
         options = self.query_one(ChoiceList)
-        options.set_options(self.line(choice) for choice in self.listed)
         ids = [choice.preset.id for choice in self.listed]
+        first = ids.index(self.draft.preset) if self.draft.preset in ids else 0
+        options.set_options(self.line(choice, in_hand=at == first) for at, choice in enumerate(self.listed))
         if ids:
-            options.highlighted = ids.index(self.draft.preset) if self.draft.preset in ids else 0
+            options.highlighted = first
 
     def on_option_list_option_highlighted(self, event: OptionList.OptionHighlighted) -> None:
         choice = self.listed[event.option_index]
