@@ -139,7 +139,9 @@ def judge(
     found = _of_text(by_loss, rows) if metric == "text" else _by_answers(metric, rows, by_loss, leaked)
     loss = Detail(name="loss", base=by_loss.base, tuned=by_loss.tuned, low=by_loss.low, high=by_loss.high)
     answered = [row for row in rows if row.base.answer or row.tuned.answer]
-    by_answer = [_detail(name, answered) for name in ("exact", "near", "valid") if answered]
+    has_form = not all(row.base.valid and row.tuned.valid for row in answered)
+    names = ("exact", "near", *(["valid"] if has_form else []))  # plain text has no form that an answer could miss
+    by_answer = [_detail(name, answered) for name in names if answered]
     confusion: dict[str, dict[str, int]] = {}
     for row in rows if labels else ():
         given = confusion.setdefault(label_in(row.reference, labels) or NOT_A_LABEL, {})

@@ -45,6 +45,14 @@ def test_rows_for_which_the_time_was_too_short_are_no_reason_to_hold_out_more() 
     assert "hold out" not in sentence(found.verdict)
 
 
+@pytest.mark.parametrize(
+    ("metric", "before", "told"), [("match", "I am sorry", False), ("json", "I am sorry", True), ("json", "[2]", False)]
+)
+def test_the_form_of_answers_is_told_only_where_one_misses_it(metric: Metric, before: str, told: bool) -> None:
+    found = scores.judge(metric, [row(n, "[1]", before, "[1]", metric) for n in range(60)])
+    assert ("valid" in {each.name for each in found.details}) == told
+
+
 def test_damage_is_no_score(tmp_path: Path) -> None:
     assert scores.read(tmp_path) is None
     (tmp_path / scores.FILE).write_text('{"verdict": ')
