@@ -27,7 +27,9 @@ from fitune.core.data.values import Row, Skip, kind_name
 from fitune.core.errors import UserError
 
 CLOSE_ROWS = 5_000
-CLOSE_STRIDE = 256
+CLOSE_STRIDE, CLOSE_PARTS = 256, 500
+"""Rows are looked at closely up to CLOSE_ROWS; then one in CLOSE_STRIDE, and of very many the first of each five
+hundredth part of those so far: a look takes 0.06 ms."""
 PLACES_KEPT = 20
 """So many places are kept of each kind of oddity; all are counted."""
 TICK_ROWS = 4096
@@ -169,7 +171,7 @@ def _count(
             if found.similar and found.similar.is_open:
                 found.similar.add(_converted(rows, convert, plain, name, numbers))  # type: ignore[arg-type]
             if found.raw_rows >= next_close:
-                next_close = found.raw_rows + CLOSE_STRIDE
+                next_close = found.raw_rows + max(CLOSE_STRIDE, found.raw_rows // CLOSE_PARTS)
                 _look_closely(found, rows[0], convert(rows[0]), f"{name}:{numbers[0]}")  # type: ignore[arg-type]
         if found.raw_rows >= next_tick:
             next_tick = found.raw_rows + tick_rows
