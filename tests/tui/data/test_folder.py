@@ -14,7 +14,9 @@ ROW = '{"question": "Who?", "answer": "You."}\n'
 @pytest.fixture(autouse=True)
 def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Files of many kinds, each newer than the one before."""
-    monkeypatch.chdir(tmp_path)
+    here = tmp_path / "here"  # whose parent holds nothing else
+    here.mkdir()
+    monkeypatch.chdir(here)
     Path("sub/deep").mkdir(parents=True)
     texts = {
         "old.jsonl": ROW * 3, "table.csv": "question,answer\na,b\n", "notes.txt": "Dear diary.\n", "empty.json": "",
