@@ -4,13 +4,14 @@ transformers calls a tracker amid the steps, so that a server that is away, a lo
 hours of training. Its first failure is told, and it is asked no more.
 """
 
+import sys
 from functools import partial
-from traceback import print_exc
+from traceback import format_exc
 from typing import Any
 
 from transformers import TrainerCallback
 
-from fitune.core.diagnose import diagnose
+from fitune.core.diagnose import diagnose, redact
 from fitune.core.runs import EventLog, Warned
 
 EVENTS = [name for name in dir(TrainerCallback) if name.startswith("on_")]
@@ -34,7 +35,7 @@ class Spared(TrainerCallback):
             return getattr(self.tracker, event)(*known, **named)
         except Exception as error:
             self.has_failed = True
-            print_exc()  # into worker.log
+            print(redact(format_exc()), file=sys.stderr, flush=True)  # into worker.log
             message = (
                 f"{self.name} failed and gets no more numbers; the training goes on. It said: "
                 f"{diagnose(error).message.rstrip('.')}. Log in to it, or see whether its server can be reached."

@@ -3,15 +3,16 @@
 The copy is a run folder itself. Put back below runs/ on another machine, `fitune resume` goes on from it.
 """
 
+import sys
 import threading
 import time
 from pathlib import Path
-from traceback import print_exc
+from traceback import format_exc
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from fitune.core.diagnose import diagnose
+from fitune.core.diagnose import diagnose, redact
 from fitune.core.errors import UserError
 from fitune.core.runs import EventLog, Recovered, Run, Warned
 from fitune.core.runs.checkpoints import numbered
@@ -64,16 +65,23 @@ class Copies:
             self._wanted.clear()
             try:
                 self._copy()
-            except FileNotFoundError:
-                self._wanted.set()  # a newer checkpoint took its place meanwhile
-                time.sleep(1)
-                continue
             except Exception as error:
+                if self._is_source_gone(error):
+                    self._wanted.set()  # a newer checkpoint took its place meanwhile
+                    time.sleep(1)
+                    continue
                 self._tell_failure(error)
             else:
                 self._tell_recovery()
             if not self._wanted.is_set():
                 self._is_idle.set()
+
+    def _is_source_gone(self, error: Exception) -> bool:
+        """True if a file of the run was removed while it was copied, and not the place of the copy."""
+        if not isinstance(error, FileNotFoundError):
+            return False
+        gone = error.filename or error.args[0]  # fsspec gives the path alone
+        return Path(str(gone)).is_relative_to(self.run.path)
 
     def _copy(self) -> None:
         """Copy the newest checkpoint, then the files beside it, and remove the older checkpoints of the copy."""
@@ -101,7 +109,7 @@ class Copies:
 
     def _tell_failure(self, error: Exception) -> None:
         """Tell a failure once; each checkpoint tries again."""
-        print_exc()  # into worker.log
+        print(redact(format_exc()), file=sys.stderr, flush=True)  # into worker.log
         if not self._has_failed:
             self._has_failed = True
             message = (

@@ -41,7 +41,9 @@ def logged(tmp_path: Path, module: str) -> tuple[Any, Any]:
     return lost, counts
 
 
-def test_a_tracker_that_fails_is_told_once_without_its_secret(tmp_path: Path) -> None:
+def test_a_tracker_that_fails_is_told_once_without_its_secret(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     lost, counts = logged(tmp_path, OF_TRACKERS)
     assert (lost.asked, counts.steps) == (1, 3)
     (told,) = data_of(tmp_path / "events", Warned)
@@ -49,7 +51,9 @@ def test_a_tracker_that_fails_is_told_once_without_its_secret(tmp_path: Path) ->
     assert (
         "wandb failed and gets no more numbers; the training goes on. It said: RuntimeError: No login" in told.message
     )
-    assert "hf_abc" not in told.message
+    logged_too = capsys.readouterr().err
+    assert "No login" in logged_too
+    assert "hf_abc" not in told.message + logged_too
 
 
 def test_another_callback_still_ends_the_training(tmp_path: Path) -> None:

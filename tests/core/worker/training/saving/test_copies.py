@@ -71,6 +71,17 @@ def test_a_place_that_fails_is_told_once_and_when_it_is_back(
     assert back.message.endswith("again.")
 
 
+def test_a_disk_that_was_taken_out_is_told(make_run: Callable[..., Run], tmp_path: Path) -> None:
+    from fitune.core.worker.training.saving.copies import Copies
+
+    run = make_run()
+    copies = Copies(run, EventLog(run.events, "train"), str(tmp_path / "disk"))
+    shutil.rmtree(tmp_path / "disk")
+    copies.finish()
+    (told,) = data_of(run.events, Warned)
+    assert "No such file or directory" in told.message
+
+
 @pytest.mark.parametrize(
     ("target", "said"),
     [("nowhere://bucket", "nowhere"), ("/proc/none", "/proc/none"), ("{runs}", "where the run itself lies")],
