@@ -52,7 +52,8 @@ def _of_backend(train: Train, quant: Quant, modules: str | tuple[str, ...]) -> I
         yield Problem("lora.target_modules", "lm_head is not trained by the trl backend.", fix)
     key, offloads = "train.offload_layers", train.offload_layers is not None
     skip_key, skips = "train.checkpoint_skip_layers", train.checkpoint_skip_layers is not None
-    if train.backend == "trl" and train.checkpointing == "unsloth":
+    # Where the recipe names no checkpointing, trl gets its own (forecast/resolve.py).
+    if train.backend == "trl" and train.checkpointing == "unsloth" and "checkpointing" in train.model_fields_set:
         yield Problem("train.checkpointing", "unsloth needs the unsloth backend.", 'Use checkpointing = "on".')
     if train.backend == "trl" and offloads:
         yield Problem(key, "is done by the unsloth backend only.", "Remove it, or use that backend.")

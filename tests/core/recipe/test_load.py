@@ -159,7 +159,10 @@ def test_a_byte_order_mark_and_windows_line_ends_do_no_harm(write: Callable[[byt
         ({"lora": {"layers": []}}, ["lora.layers"]),
         ({"data": {"eval_fraction": 0}, "train": {"eval_every": 5}}, ["train.eval_every"]),
         (
-            {"train": {"backend": "trl", "offload_layers": 4}, "lora": {"target_modules": []}},
+            {
+                "train": {"backend": "trl", "checkpointing": "unsloth", "offload_layers": 4},
+                "lora": {"target_modules": []},
+            },
             ["train.checkpointing", "train.offload_layers", "lora.target_modules"],
         ),
     ],
@@ -301,3 +304,9 @@ def test_what_a_field_is_called_elsewhere_is_no_field_here() -> None:
 
 def test_the_defaults_do_not_contradict_each_other(recipe: Callable[..., Recipe]) -> None:
     assert not find_contradictions(recipe())
+
+
+def test_the_trl_backend_alone_is_enough(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.toml"
+    path.write_text('[model]\nid = "Qwen/Qwen3-4B"\n[data]\nsource = "rows.jsonl"\n[train]\nbackend = "trl"\n')
+    assert load(path).train.backend == "trl"
