@@ -3,8 +3,8 @@
 usage: python bench/cards.py MODELS_DIR ROWS.jsonl [--limit-s 380] [--only TEXT ...] [--tokenizer FOLDER] [--out FILE]
 Models are random weights stored in 4 bits, made in MODELS_DIR; runs lie in $FITUNE_HOME. Several trainings begin side
 by side, as most of their time goes into imports and kernels; those whose pace counts are held still (SIGSTOP) from
-their third step until it is their turn on the idle machine. One JSON line a case, which says why where it failed.
-Bytes, seconds.
+their third step, and once all of them are, each has its turn on the idle machine. One JSON line a case, which says why
+where it failed. Bytes, seconds.
 """
 
 import argparse
@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -276,6 +276,7 @@ def run_cases(bench: Bench, wanted: Callable[[Case], bool]) -> None:
     paces = [case for case in (*PACES, LARGE_ALONE) if wanted(case)]
     with ThreadPoolExecutor(16) as starting, ThreadPoolExecutor(AT_ONCE) as pool:
         held = {case: starting.submit(hold, bench, case, is_warm) for case in paces}
+        wait(held.values())
         for case in paces:
             bench.told(case, partial(measure_held, bench, held[case], measure_pace))
         clockless = [
