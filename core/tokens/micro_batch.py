@@ -3,6 +3,7 @@
 import math
 import random
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 
 RISK = 0.1
 """The chance put into the bound that any micro-batch of a whole training is larger. The bound is loose: with made-up
@@ -52,6 +53,18 @@ def largest_micro_batch(lengths: Mapping[int, int], rows: int, batches: float) -
         return (rows * (theta * longest + math.log(mean)) + surprise) / theta
 
     return min(rows * longest, math.ceil(min(map(bound, THETAS))))
+
+
+def rows_within(lengths: Sequence[int], count: int, most_tokens: int) -> list[int]:
+    """The longest row, and the longest `count` - 1 neighbours that keep within `most_tokens` together with it.
+
+    lengths: ascending. The shortest rows are taken if no others do.
+    """
+    last, others = len(lengths) - 1, min(count, len(lengths)) - 1
+    ends = [0, *accumulate(lengths)]
+    starts = range(last - others, 0, -1)
+    first = next((at for at in starts if ends[at + others] - ends[at] + lengths[last] <= most_tokens), 0)
+    return [*range(first, first + others), last]
 
 
 def mean_split(lengths: Mapping[int, int], rows: int, most_tokens: int, padded: bool) -> tuple[float, float]:

@@ -6,7 +6,7 @@ from statistics import mean
 
 import pytest
 
-from fitune.core.tokens.micro_batch import largest_micro_batch, mean_split, split_rows
+from fitune.core.tokens.micro_batch import largest_micro_batch, mean_split, rows_within, split_rows
 
 DICE = random.Random(7)
 GSM8K = Counter(min(532, max(60, round(DICE.lognormvariate(5.22, 0.4)))) for _ in range(7473))
@@ -40,6 +40,22 @@ def test_it_is_near_what_really_comes() -> None:
 def test_one_row_at_a_time_is_the_longest_and_no_rows_are_nothing() -> None:
     assert largest_micro_batch(GSM8K, 1, 7473) == max(GSM8K)
     assert largest_micro_batch({}, 8, 1) == 0
+
+
+@pytest.mark.parametrize(("rows", "batches"), [(8, 935), (2, 3700), (1, 7473), (32, 100)])
+def test_rows_with_about_as_many_tokens_as_the_largest_micro_batch_hold_the_longest(rows: int, batches: int) -> None:
+    lengths = sorted(GSM8K.elements())
+    bound = largest_micro_batch(GSM8K, rows, batches)
+    chosen = [lengths[at] for at in rows_within(lengths, rows, bound)]
+    assert len(chosen) == rows
+    assert max(chosen) == max(GSM8K)
+    assert 0.97 * bound < sum(chosen) <= bound
+
+
+def test_rows_that_all_go_above_the_tokens_are_the_longest_with_the_shortest() -> None:
+    assert rows_within([3, 4, 5, 9], 3, 10) == [0, 1, 3]
+    assert rows_within([3, 9], 8, 10) == [0, 1]
+    assert rows_within([3, 4, 5, 9], 1, 2) == [3]
 
 
 @pytest.mark.parametrize("padded", [False, True])

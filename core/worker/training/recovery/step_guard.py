@@ -4,6 +4,7 @@ The loss of a pass is divided by the trained tokens of the whole step, so that t
 (with dropout: up to its random choice).
 """
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch
 
 from fitune.core.diagnose import diagnose
 from fitune.core.runs import EventLog, Recovered, Warned
+from fitune.core.tokens import largest_micro_batch, rows_within
 from fitune.core.worker.cards.rank import ranks
 from fitune.core.worker.rows.micro_batches import Inputs
 from fitune.core.worker.training.recovery.leaving import StopNow, terminated
@@ -44,7 +46,7 @@ class StepGuard:
         self.losses.clear()
 
     def try_longest(self, model: Any) -> None:
-        """Take the longest rows once, without a step: memory that does not do is found now, and not after hours.
+        """Take the largest batch once, without a step: memory that does not do is found now, and not after hours.
 
         The random numbers are put back, so that the training is the same as without. Raises as `training_step`.
         """
@@ -54,7 +56,7 @@ class StepGuard:
         trainer.current_gradient_accumulation_steps = trainer.args.gradient_accumulation_steps  # set in its loop only
         with torch.random.fork_rng():
             try:
-                batch = trainer.data_collator(longest_rows(trainer.train_dataset, trainer.args.train_batch_size))
+                batch = trainer.data_collator(largest_batch(trainer))
                 trained = batch["labels"].ne(IGNORED).sum().to(trainer.args.device)
                 self.begin_step()
                 self._is_trial = True
@@ -133,10 +135,21 @@ class StepGuard:
         return split(batch, self._most_tokens, fill_to)
 
 
-def longest_rows(rows: Any, count: int) -> list[dict[str, Any]]:
-    """The longest rows of a data set, of a whole one whose rows were not chosen by indexes."""
+def largest_batch(trainer: Any) -> list[dict[str, Any]]:
+    """The rows of a micro-batch as large as the budget expects the largest of the training.
+
+    Padded and packed rows: the longest. Rows laid end to end: the longest row, with others that fill up to the tokens
+    that hardly any micro-batch exceeds, since the longest rows of all hardly ever come together.
+    """
+    rows, count = trainer.train_dataset, trainer.args.train_batch_size  # a whole set, its rows not chosen by indexes
     lengths = pyarrow.compute.list_value_length(rows.data["input_ids"]).to_numpy()
-    return [rows[int(index)] for index in lengths.argsort()[-count:]]
+    order = lengths.argsort()
+    chosen = order[-count:]
+    if getattr(trainer.data_collator, "padding_free", False) and not trainer.args.packing:
+        batches = trainer.state.max_steps * trainer.args.gradient_accumulation_steps
+        most = largest_micro_batch(Counter(lengths.tolist()), count, batches)
+        chosen = order[rows_within(lengths[order].tolist(), count, most)]
+    return [rows[int(index)] for index in chosen]
 
 
 def is_out_of_memory(error: Exception) -> bool:
