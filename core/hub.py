@@ -168,6 +168,10 @@ def _writable(fine_grained: Any) -> frozenset[str] | None:
 
 
 def sixteen_bit_name(model_id: str) -> str | None:
-    """The 16-bit repository of a quantized copy, by its name: unsloth/X for unsloth/X-bnb-4bit; None if it is none."""
+    """The 16-bit repository of a quantized copy, by its name: unsloth/X for unsloth/X-bnb-4bit; None if it is none.
+
+    gpt-oss is published in 4 bits of its own kind, so its 16-bit copies have a name of their own.
+    """
     plain = re.sub(r"(-unsloth)?-bnb-[48]bit$", "", model_id)
+    plain += "-BF16" if plain != model_id and "gpt-oss" in plain else ""
     return plain if plain != model_id and not model_id.startswith(("/", ".", "~")) else None

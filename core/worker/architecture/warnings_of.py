@@ -29,9 +29,15 @@ def warnings_of(model: Any, lora: Lora, backend: str, on_card: bool) -> Iterator
             'that can: lora.target_modules = ["q_proj", "k_proj", "v_proj", "o_proj"].'
         )
         yield Warned(kind="experts", message=message)
-    if on_card and (missing := missing_kernels(model.config.model_type, backend)):
+    if on_card and _has_other_mixers(model) and (missing := missing_kernels(model.config.model_type, backend)):
         cause = (
             "Some layers of this model run without their kernels, which takes several times the memory and the time: "
             f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not installed."
         )
         yield Warned(kind="kernels", message=f"{cause} {install_sentence(missing)}")
+
+
+def _has_other_mixers(model: Any) -> bool:
+    """False for a model whose layers all have softmax attention, such as the small Granite 4 without Mamba layers."""
+    kinds = getattr(model.config.get_text_config(), "layer_types", None)
+    return kinds is None or any(kind not in ("attention", "full_attention", "sliding_attention") for kind in kinds)

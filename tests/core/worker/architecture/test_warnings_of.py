@@ -52,22 +52,26 @@ def test_an_adapter_on_experts_is_told_to_be_no_part_of_a_merge(targets: str | l
 
 
 @pytest.mark.parametrize(
-    ("model_type", "backend", "package"),
+    ("model_type", "layer_types", "backend", "package"),
     [
-        ("granitemoehybrid", "unsloth", "mamba-ssm"),
-        ("qwen3_5", "trl", "flash-linear-attention"),
-        ("qwen3_5", "unsloth", ""),
-        ("llama", "trl", ""),
+        ("granitemoehybrid", ["mamba", "attention"], "unsloth", "mamba-ssm"),
+        ("granitemoehybrid", ["attention", "attention"], "unsloth", ""),
+        ("qwen3_5", ["linear_attention", "full_attention"], "trl", "flash-linear-attention"),
+        ("qwen3_5", ["linear_attention", "full_attention"], "unsloth", ""),
+        ("falcon_mamba", None, "trl", "mamba-ssm"),
+        ("llama", None, "trl", ""),
     ],
 )
 def test_layers_with_a_state_that_lack_their_kernels_are_told_on_a_card(
-    model_type: str, backend: str, package: str, monkeypatch: pytest.MonkeyPatch
+    model_type: str, layer_types: list[str] | None, backend: str, package: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from fitune.core.machine import attention
     from fitune.core.worker.architecture.warnings_of import warnings_of
 
     monkeypatch.setattr(attention, "_is_installed", lambda name: False)
-    model = SimpleNamespace(named_modules=lambda: [], config=SimpleNamespace(model_type=model_type))
+    text = SimpleNamespace(layer_types=layer_types)
+    config = SimpleNamespace(model_type=model_type, get_text_config=lambda: text)
+    model = SimpleNamespace(named_modules=lambda: [], config=config)
     assert not list(warnings_of(model, Lora(), backend, on_card=False)), "no kernel helps a processor"
     said = [each.message for each in warnings_of(model, Lora(), backend, on_card=True)]
     assert [package in message for message in said] == [True] * bool(package)

@@ -201,6 +201,7 @@ def test_the_files_are_split_as_the_base_has_them(
     [
         ("unsloth/Llama-3.2-1B-bnb-4bit", {}, "--base unsloth/Llama-3.2-1B$"),
         ("unsloth/Llama-3.2-1B-unsloth-bnb-4bit", {}, "--base unsloth/Llama-3.2-1B$"),
+        ("unsloth/gpt-oss-120b-unsloth-bnb-4bit", {}, "--base unsloth/gpt-oss-120b-BF16$"),
         ("somebody/rounded", {"_name_or_path": "meta/whole"}, "--base meta/whole$"),
         ("somebody/rounded", {"_name_or_path": "/home/me/x"}, "--base ID, its full model"),
         ("unsloth/Mamba-bnb-4bit", {"time_step_limit": [0.0, float("inf")]}, "--base unsloth/Mamba$"),
