@@ -8,6 +8,7 @@ from fitune.core.machine import install_sentence, missing_kernels
 from fitune.core.memory import EXPERT_NAMES
 from fitune.core.recipe import Lora
 from fitune.core.runs import Warned
+from fitune.core.worker.merging.file_names import holds_experts
 
 
 def warnings_of(model: Any, lora: Lora, backend: str, on_card: bool) -> Iterator[Warned]:
@@ -23,10 +24,11 @@ def warnings_of(model: Any, lora: Lora, backend: str, on_card: bool) -> Iterator
     if unknown := [name for name in names if not any(module.endswith(f".{name}") for module in adapted)]:
         message = f"lora.target_modules: the model has no {', '.join(unknown)}; only the others are trained."
         yield Warned(kind="modules", message=message)
-    if has_experts:  # peft and unsloth keep their adapter in other shapes than those of the model's files
+    if has_experts and not holds_experts(model.get_base_model()):
         message = (
-            "The adapter changes the model's experts, too, and so can't be merged or exported as GGUF afterwards. One "
-            'that can: lora.target_modules = ["q_proj", "k_proj", "v_proj", "o_proj"].'
+            "The adapter changes the model's experts, too, which its files hold in another way than the memory, "
+            "and so it can't be merged or exported as GGUF afterwards. One that can: "
+            'lora.target_modules = ["q_proj", "k_proj", "v_proj", "o_proj"].'
         )
         yield Warned(kind="experts", message=message)
     if on_card and _has_other_mixers(model) and (missing := missing_kernels(model.config.model_type, backend)):

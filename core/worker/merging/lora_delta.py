@@ -1,7 +1,7 @@
 """Apply an adapter to a model's tensors, some rows at a time: PEFT computes each merged weight."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,8 @@ from transformers.pytorch_utils import Conv1D
 
 from fitune.core.errors import UserError
 from fitune.core.worker.architecture.model_class import model_class
+from fitune.core.worker.merging.experts import Experts, experts_in_adapter, parts_in_files
+from fitune.core.worker.merging.file_names import Held, files_of_parameters
 from fitune.core.worker.merging.tensors import TensorLocation, header, locate_tensors, read
 
 PREFIX = "base_model.model."
@@ -30,6 +32,8 @@ class TensorChange:
     """The tensor itself, if it was fully trained: biases, modules_to_save, embeddings."""
     transposed: bool = False
     """True if the tensor is inputs x outputs, as transformers' Conv1D has it (GPT-2)."""
+    experts: Experts | None = None
+    """The part of a mixture's experts that the tensor holds; None where it holds none."""
 
     @property
     def by_rows(self) -> bool:
@@ -38,6 +42,8 @@ class TensorChange:
 
     def rows(self, first: int, last: int) -> "TensorChange":
         """The change of these rows of the tensor: all of A, and their part of B, of DoRA's magnitudes or of `whole`."""
+        if self.experts:
+            return replace(self, experts=self.experts.rows(first, last))
         lora = {
             name: location if name.startswith("lora_A") else location.rows(first, last)
             for name, location in self.lora.items()
@@ -132,16 +138,25 @@ def match_base_tensors(adapter: Adapter, base: dict[str, TensorLocation], model:
 
     model: the base's architecture, without weights. Raises UserError if a changed tensor is not one of the files'.
     """
-    names = _file_names(base, model)
+    files = files_of_parameters(base, model)
+    state = model.state_dict()
+    on_experts = any(parameter not in state for parameter in adapter.changes)
+    experts = experts_in_adapter(model, adapter.config) if on_experts else {}
     changes: dict[str, TensorChange] = {}
     unmatched: list[str] = []
     for parameter, change in adapter.changes.items():
-        name = names.get(parameter)
-        if name is None or not _fits(change, base[name], model, parameter):
-            unmatched.append(parameter)
+        if change.module in experts:
+            owner, layout = experts[change.module]
+            parts = _expert_changes(change, layout, files.get(owner, []), state[owner])
+            fits = bool(parts) and all(_fits_experts(part, base[name]) for name, part in parts.items())
         else:
-            change.transposed = isinstance(model.get_submodule(change.module), Conv1D)
-            changes[name] = change
+            parts = {held.name: change for held in files.get(parameter, []) if held.expert is None}
+            fits = len(parts) == 1 and _fits(change, base[next(iter(parts))], model, parameter)
+            change.transposed = fits and isinstance(model.get_submodule(change.module), Conv1D)
+        if fits:
+            changes |= parts
+        else:
+            unmatched.append(parameter)
     if unmatched:
         raise UserError(
             f"{len(unmatched)} of the {len(adapter.changes)} tensors that the adapter changes are not tensors of their "
@@ -149,6 +164,25 @@ def match_base_tensors(adapter: Adapter, base: dict[str, TensorLocation], model:
             "Use the adapter as it is (fitune push uploads it): PEFT loads it onto the base model.",
         )
     return changes
+
+
+def _expert_changes(
+    change: TensorChange, layout: Experts, held: list[Held], parameter: torch.Tensor
+) -> dict[str, TensorChange]:
+    """The change of each tensor of the files that holds experts of a layer."""
+    outputs = parameter.shape[1 if layout.outputs_first else 2]
+    return {
+        name: TensorChange(change.module, change.lora, experts=part)
+        for name, part in parts_in_files(layout, held, outputs)
+    }
+
+
+def _fits_experts(change: TensorChange, location: TensorLocation) -> bool:
+    """True if the tensor has the shape of what the adapter adds to it."""
+    assert change.experts
+    a, b = (torch.empty(change.lora[name].shape, device="meta") for name in ("lora_A.weight", "lora_B.weight"))
+    ranks = change.experts.count * change.experts.rank
+    return a.shape[0] == b.shape[1] == ranks and location.shape == tuple(change.experts.delta(a, b).shape)
 
 
 def require_untied(model: nn.Module, adapter: Adapter) -> None:
@@ -187,7 +221,10 @@ def with_change(
     Raises UserError if the result is not finite.
     """
     weight = read(change.whole or location).to(device).float()
-    if change.lora and change.transposed:
+    if change.experts:
+        a, b = (read(change.lora[name]).to(weight) for name in ("lora_A.weight", "lora_B.weight"))
+        weight += change.experts.delta(a, b)
+    elif change.lora and change.transposed:
         weight = _merged(weight.T.contiguous(), change, config).T.contiguous()
     elif change.lora:
         weight = _merged(weight, change, config)
@@ -226,23 +263,6 @@ def _merged(weight: torch.Tensor, change: TensorChange, config: Any) -> torch.Te
         known[f"{head}.default.{tail}".rstrip(".")].data = matrix
     wrapped.merge()
     return wrapped.get_base_layer().weight.data
-
-
-def _file_names(base: dict[str, TensorLocation], model: nn.Module) -> dict[str, str]:
-    """Tensor name in the files for each parameter of the model that is not fused or split when loaded."""
-    from transformers.conversion_mapping import get_model_conversion_mapping
-    from transformers.core_model_loading import WeightConverter, WeightRenaming, rename_source_key
-
-    conversions = get_model_conversion_mapping(model)
-    renamings = [step for step in conversions if isinstance(step, WeightRenaming)]
-    converters = [step for step in conversions if isinstance(step, WeightConverter)]
-    state = model.state_dict()
-    names = {}
-    for name in base:
-        parameter, converter = rename_source_key(name, renamings, converters, model.base_model_prefix, state)
-        if converter is None:
-            names[parameter] = name
-    return names
 
 
 def _fits(change: TensorChange, location: TensorLocation, model: nn.Module, parameter: str) -> bool:

@@ -19,35 +19,53 @@ from fitune.core.recipe import Lora
         (["q_proj", "lm_head", "embed_tokens"], ["embed_tokens"]),
     ],
 )
-def test_a_module_that_the_model_does_not_have_is_told(wanted: Any, lost: list[str]) -> None:
+def test_a_module_that_the_model_does_not_have_is_told(
+    wanted: Any, lost: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from fitune.core.worker.architecture import warnings_of as module
     from fitune.core.worker.architecture.warnings_of import warnings_of
 
+    monkeypatch.setattr(module, "holds_experts", lambda model: True)
     modules = {
         "layers.0.attn.q_proj": SimpleNamespace(lora_A=1),
         "layers.0.attn.k_proj": SimpleNamespace(),
         "layers.0.mlp.experts": SimpleNamespace(lora_A=1),
         "lm_head": SimpleNamespace(modules_to_save=1),
     }
+    model = SimpleNamespace(named_modules=modules.items, get_base_model=lambda: None)
     lora = Lora.model_validate({"target_modules": wanted})
-    said = [
-        each.message
-        for each in warnings_of(SimpleNamespace(named_modules=modules.items), lora, "trl", on_card=False)
-        if each.kind == "modules"
-    ]
+    said = [each.message for each in warnings_of(model, lora, "trl", on_card=False) if each.kind == "modules"]
     assert said == [f"lora.target_modules: the model has no {each}; only the others are trained." for each in lost]
 
 
-@pytest.mark.parametrize(("targets", "warned"), [("all-linear", ["experts"]), (["q_proj"], [])])
-def test_an_adapter_on_experts_is_told_to_be_no_part_of_a_merge(targets: str | list[str], warned: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("family", "targets", "warned"),
+    [
+        ("mixtral", "mlp.experts.down_proj", []),
+        ("ernie4_5_vl_moe", "mlp.text_moe.experts.down_proj", ["experts"]),
+        ("ernie4_5_vl_moe", None, []),
+    ],
+)
+def test_an_adapter_on_experts_that_the_files_hold_otherwise_is_told_to_be_no_part_of_a_merge(
+    family: str, targets: str | None, warned: list[str]
+) -> None:
+    import torch
     from peft import LoraConfig, get_peft_model
-    from transformers import MixtralConfig, MixtralForCausalLM
+    from transformers import AutoConfig
 
+    from fitune.core.worker.architecture.model_class import model_class
     from fitune.core.worker.architecture.warnings_of import warnings_of
 
-    sizes = {"vocab_size": 32, "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1}
-    heads = {"num_attention_heads": 2, "num_key_value_heads": 2, "num_local_experts": 2}
-    model = get_peft_model(MixtralForCausalLM(MixtralConfig(**sizes, **heads)), LoraConfig(target_modules=targets))
-    lora = Lora.model_validate({"target_modules": targets})
+    config = AutoConfig.for_model(family)
+    text = config.get_text_config()
+    text.num_hidden_layers, text.vocab_size = 2, 128
+    if "layer_types" in text:
+        text.layer_types = text.layer_types[:2]
+    with torch.device("meta"):
+        model = model_class(config).from_config(config)
+        adapter = LoraConfig(target_modules=["q_proj"], target_parameters=[targets] if targets else None)
+        model = get_peft_model(model, adapter)
+    lora = Lora.model_validate({"target_modules": ["q_proj"]})
     assert [each.kind for each in warnings_of(model, lora, "trl", on_card=False)] == warned
 
 
