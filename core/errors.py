@@ -3,6 +3,7 @@
 UserError              a message and a hint
 ├── BadInput           a recipe or a model's config.json, refused with all its problems
 ├── TokenNeeded        no Hub token, or one that the Hub does not know
+├── CardTaken          another run trains on the card
 ├── ConverterMissing   llama.cpp's converter is not on this machine
 └── LeftError          the user left the screen before the work was done
 """
@@ -60,8 +61,17 @@ class BadInput(UserError):
         self.problems = tuple(problems)
 
 
+def problems_of(error: UserError) -> tuple[Problem, ...]:
+    """The problems of an error, each as one."""
+    return error.problems if isinstance(error, BadInput) else (Problem("", error.message, error.hint),)
+
+
 class TokenNeeded(UserError):
     """The Hub needs a token: there is none, or the Hub does not know it."""
+
+
+class CardTaken(UserError):
+    """Another run trains on the card."""
 
 
 class ConverterMissing(UserError):

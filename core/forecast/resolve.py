@@ -49,7 +49,7 @@ def resolve(recipe: Recipe, machine: Machine, need_data: bool = True) -> Resolve
     changed: dict[str, dict[str, Any]] = {
         "train": {"backend": backend},
         "model": {"id": _absolute(recipe.model.id, "model.id")},
-        "run": {"copy_to": _place(recipe.run.copy_to)} if recipe.run.copy_to else {},
+        "run": {"copy_to": place_of(recipe.run.copy_to)} if recipe.run.copy_to else {},
     }
     key = "data.sources" if recipe.data.sources else "data.source"
     data = recipe.data.with_sources(lambda name: _absolute(name, key)) if need_data else recipe.data
@@ -86,7 +86,7 @@ def _adaptations(recipe: Recipe, backend: str, gpu: Gpu | None) -> Iterator[tupl
         yield "model", {"quant": "bf16"}, "on a CPU quantized weights save little and cost much time."
 
 
-def _place(name: str) -> str:
+def place_of(name: str) -> str:
     """A folder that may not be there yet, made absolute; a URL stays as it is."""
     return name if "://" in name else str(Path(os.path.expanduser(name)).absolute())
 

@@ -5,11 +5,12 @@ from fitune.core.jobs.other_cards import move
 from fitune.core.jobs.preparing import prepare
 from fitune.core.jobs.racing import tune_lr
 from fitune.core.jobs.scoring import score
-from fitune.core.jobs.starting import refuse_busy_gpu, start, trainings_beside
-from fitune.core.jobs.training import Begun, begin
+from fitune.core.jobs.starting import at_work, refuse_busy_gpu, start, trainings_beside
+from fitune.core.jobs.training import Begun, begin, obstacles
 
 __all__ = [
     "Begun",
+    "at_work",
     "begin",
     "check_export",
     "check_push",
@@ -17,6 +18,7 @@ __all__ = [
     "export",
     "merge",
     "move",
+    "obstacles",
     "prepare",
     "push",
     "refuse_busy_gpu",

@@ -12,7 +12,7 @@ import orjson
 
 from fitune.core import runs
 from fitune.core.deliver import ExportRequest, MergeRequest, PushRequest, RaceRequest, ScoreRequest
-from fitune.core.errors import UserError
+from fitune.core.errors import CardTaken, UserError
 from fitune.core.files import write_atomically
 from fitune.core.machine import require_training_stack
 from fitune.core.runs import GpuInfo, Run, spawn
@@ -70,11 +70,11 @@ def _unwritable(run: Run, error: OSError) -> UserError:
 
 
 def refuse_busy_gpu(run: Run) -> None:
-    """Raise UserError, naming the run, if a training holds a card that this one wants."""
+    """Raise CardTaken, naming the run, if a training holds a card that this one wants."""
     wanted = {card.uuid for card in run.info().cards if card.uuid}
-    for other, held in _at_work(wanted, run.path.parent.parent) if wanted else ():
+    for other, held in _on_cards(wanted, run.path.parent.parent) if wanted else ():
         if other.name != run.name and held:
-            raise UserError(
+            raise CardTaken(
                 f"{held.name or 'The GPU'} is held by the run {other.name}.",
                 f"Watch it (fitune watch {other.name}), stop it (fitune stop {other.name}), or add --share-gpu.",
             )
@@ -86,7 +86,7 @@ def trainings_beside(cards: Collection[str], base: Path) -> str:
     cards: the uuids of the cards that a training wants; none for the processor. base: the folder of fitune's data.
     """
     said = []
-    for other, held in _at_work(cards, base):
+    for other, held in _on_cards(cards, base):
         place = (held.name or "this card") if held else "this processor"
         budget = other.info().budget
         takes = f", and it may take {budget.total_bytes / GIB:.1f} GiB of the memory in all" if budget else ""
@@ -94,13 +94,19 @@ def trainings_beside(cards: Collection[str], base: Path) -> str:
     return " ".join(said)
 
 
-def _at_work(cards: Collection[str], base: Path) -> Iterator[tuple[Run, GpuInfo | None]]:
+def _on_cards(cards: Collection[str], base: Path) -> Iterator[tuple[Run, GpuInfo | None]]:
     """The trainings at work on one of these cards, and the card; without cards, those on the processor."""
-    for run in (each for each in runs.all_runs(base) if each.trains()):
-        held = run.info().cards
+    for run, held in at_work(base):
         if not cards and not held:
             yield run, None
         yield from ((run, card) for card in held if card.uuid in cards)
+
+
+def at_work(base: Path) -> Iterator[tuple[Run, tuple[GpuInfo, ...]]]:
+    """Every training at work, and its cards; none for the processor. base: the folder of fitune's data."""
+    for run in runs.all_runs(base):
+        if run.trains():
+            yield run, run.info().cards
 
 
 @contextmanager

@@ -2,11 +2,12 @@
 
 import platform
 import shutil
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from fitune.core import runs
-from fitune.core.errors import UserError
+from fitune.core.errors import Problem, UserError, problems_of
 from fitune.core.forecast import (
     Fit,
     Forecast,
@@ -84,6 +85,34 @@ def begin(
     doubts = [each.sentence for each in found.shortages] if found else [_not_checked(resolved)]
     notes = (*resolved.notes, *doubts, *([f"WARN  {beside}"] if beside else []), *_elsewhere(base))
     return Begun(run, how, resolved.backend_reason, notes, found, plan)
+
+
+def obstacles(recipe: Recipe, machine: Machine, anyway: bool = False) -> list[Problem]:
+    """All that would keep a training of a recipe from starting on a machine, at once; a busy card is none of it.
+
+    anyway: it may start although the forecast says that it does not fit.
+    """
+    found: list[Problem] = []
+    for refuse_all in _refusals(recipe, machine, anyway):
+        try:
+            refuse_all()
+        except UserError as error:
+            found += problems_of(error)
+    return found
+
+
+def _refusals(recipe: Recipe, machine: Machine, anyway: bool) -> Iterator[Callable[[], object]]:
+    """The checks of `begin`, each of which raises UserError by itself."""
+    base = runs.home(recipe.run.home)
+
+    def refuse_over() -> None:
+        found = foresee(resolve(recipe, machine), machine, base)
+        if found and found.verdict == "over" and not anyway:
+            refuse(found)
+
+    yield require_training_stack
+    yield lambda: refuse_absent_tracker(recipe.train.report_to)
+    yield refuse_over
 
 
 def with_decisions(resolved: Resolved, found: Forecast | None) -> Resolved:

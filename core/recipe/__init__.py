@@ -4,6 +4,7 @@ from fitune.core.recipe.changes import changed, value_of, with_values
 from fitune.core.recipe.fields import (
     MOVES_THE_BASE,
     RUN_NAME,
+    STOP_AT,
     Data,
     Deliver,
     Lora,
@@ -15,7 +16,7 @@ from fitune.core.recipe.fields import (
     help_of,
 )
 from fitune.core.recipe.intervals import EVALS_PER_RUN, MIN_STEPS_BETWEEN, steps_between, times_in
-from fitune.core.recipe.limits import deadline
+from fitune.core.recipe.limits import deadline, next_time
 from fitune.core.recipe.load import GROUPS, parse, presets_dir
 from fitune.core.recipe.on_resume import changes_on_resume
 from fitune.core.recipe.presets import Preset
@@ -27,6 +28,7 @@ __all__ = [
     "MIN_STEPS_BETWEEN",
     "MOVES_THE_BASE",
     "RUN_NAME",
+    "STOP_AT",
     "Data",
     "Deliver",
     "Lora",
@@ -41,6 +43,7 @@ __all__ = [
     "deadline",
     "find_contradictions",
     "help_of",
+    "next_time",
     "parse",
     "presets_dir",
     "steps_between",

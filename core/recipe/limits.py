@@ -19,12 +19,12 @@ def deadline(run: Run, now: datetime.datetime, trained_s: float) -> tuple[dateti
         left_s = max(0.0, run.max_hours * HOUR_S - trained_s)
         ends.append((now + datetime.timedelta(seconds=left_s), f"run.max_hours = {run.max_hours:g}"))
     if run.stop_at is not None:
-        ends.append((_next(run.stop_at, now), f"run.stop_at = {run.stop_at}"))
+        ends.append((next_time(run.stop_at, now), f"run.stop_at = {run.stop_at}"))
     return min(ends, default=None)
 
 
-def _next(stop_at: str, now: datetime.datetime) -> datetime.datetime:
-    """The next such time of day, or the date and time, in the zone of now."""
+def next_time(stop_at: str, now: datetime.datetime) -> datetime.datetime:
+    """The next such time of day, or the date and time, in the zone of now. stop_at: as in run.stop_at."""
     if not re.fullmatch(TIME_OF_DAY, stop_at):
         return datetime.datetime.fromisoformat(stop_at).replace(tzinfo=now.tzinfo)
     hours, minutes = map(int, stop_at.split(":"))

@@ -22,7 +22,18 @@ from fitune.core.runs.info import BudgetInfo, GpuInfo, RunInfo
 from fitune.core.runs.lock import keep_touching, note_events, take_lock
 from fitune.core.runs.run import LIVE, Run, Status
 from fitune.core.runs.state import Curve, RunState, fold, spent_s
-from fitune.core.runs.store import all_runs, create, delete, find, home, rename, rewrite, sizes, unreadable_runs
+from fitune.core.runs.store import (
+    all_runs,
+    create,
+    delete,
+    find,
+    home,
+    new_name,
+    rename,
+    rewrite,
+    sizes,
+    unreadable_runs,
+)
 
 __all__ = [
     "LIVE",
@@ -58,6 +69,7 @@ __all__ = [
     "fold",
     "home",
     "keep_touching",
+    "new_name",
     "note_events",
     "rename",
     "rewrite",

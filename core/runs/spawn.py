@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from fitune.core.errors import ExitCode, UserError
@@ -24,15 +25,46 @@ def spawn(run: Run, job: str) -> str:
     """
     events = Tail(run.events)
     events.offset = run.events.stat().st_size if run.events.exists() else 0  # after the end of an earlier worker
-    unit = f"fitune-{run.name}-{job}-{os.getpid()}" if _lingering_user_manager() else None
-    command = _command(run, job)
-    worker = _in_own_session(run, _as_unit(run, unit, command) if unit else command)
-    if not _is_up(run, worker, events):
-        worker.kill()
-        if unit:  # that was systemd-run alone
-            _ask("systemctl", "--user", "kill", "--signal=KILL", unit)
+    apart = start_apart(_command(run, job), run.log, f"{run.name}-{job}")
+    if not _is_up(run, apart, events):
+        apart.kill()
         raise UserError("The worker did not come up.", f"See {run.log}", ExitCode.FAILED)
-    return "systemd" if unit else "setsid"
+    return apart.how
+
+
+@dataclass(frozen=True, slots=True)
+class Apart:
+    """A process that was started to outlive its terminal."""
+
+    process: subprocess.Popen[bytes]
+    """It, or the systemd-run that had it started."""
+    unit: str | None
+    """The unit of the user's manager in which it runs."""
+
+    @property
+    def how(self) -> str:
+        """The way it was started: "setsid" or "systemd"."""
+        return "systemd" if self.unit else "setsid"
+
+    @property
+    def has_failed(self) -> bool:
+        """True if it ended otherwise than systemd-run does, which exits with 0 once the unit was started."""
+        return self.process.poll() not in (None, 0)
+
+    def kill(self) -> None:
+        """Kill it."""
+        self.process.kill()
+        if self.unit:  # that was systemd-run alone
+            _ask("systemctl", "--user", "kill", "--signal=KILL", self.unit)
+
+
+def start_apart(command: list[str], log: Path, name: str) -> Apart:
+    """Start a command so that it outlives its terminal, and a logout where the user's manager does.
+
+    log: the file that all its output is appended to. name: of its unit, as far as it has one.
+    """
+    unit = f"fitune-{name}-{os.getpid()}" if _lingering_user_manager() else None
+    return Apart(_in_own_session(log, _as_unit(log, unit, command) if unit else command), unit)
 
 
 def _command(run: Run, job: str) -> list[str]:
@@ -40,18 +72,18 @@ def _command(run: Run, job: str) -> list[str]:
     return [sys.executable, "-P", "-m", "fitune.core.worker", str(run.path), job]
 
 
-def _in_own_session(run: Run, command: list[str]) -> subprocess.Popen[bytes]:
-    """The command in a session of its own, with the run's log as all its output and nothing as its input."""
-    log = os.open(run.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NONBLOCK, 0o600)  # a pipe would block
+def _in_own_session(log: Path, command: list[str]) -> subprocess.Popen[bytes]:
+    """The command in a session of its own, with the log as all its output and nothing as its input."""
+    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NONBLOCK, 0o600)  # a pipe would block
     try:
-        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True)
     finally:
-        os.close(log)
+        os.close(output)
 
 
-def _as_unit(run: Run, unit: str, command: list[str]) -> list[str]:
+def _as_unit(log: Path, unit: str, command: list[str]) -> list[str]:
     """The command as a transient unit of the user's manager: it outlives a logout with KillUserProcesses=yes."""
-    output = [f"--property=Standard{stream}=append:{run.log}" for stream in ("Output", "Error")]
+    output = [f"--property=Standard{stream}=append:{log}" for stream in ("Output", "Error")]
     # By name only: systemd-run then takes the value from its environment, and no token stands in an argument list.
     # It refuses the whole unit over a shell function (BASH_FUNC_x%%) or a control character (LESS_TERMCAP_mb).
     names = [
@@ -81,23 +113,24 @@ def _ask(*command: str) -> str | None:
     return done.stdout if done.returncode == 0 else None
 
 
-def _is_up(run: Run, worker: subprocess.Popen[bytes], events: Tail) -> bool:
+def _is_up(run: Run, worker: Apart, events: Tail) -> bool:
     """Wait until the worker takes the lock, or its job is over already; False if it does not in WAIT_FOR_LOCK_S.
 
     Raises UserError if the worker ends instead.
     """
     deadline, state = time.monotonic() + WAIT_FOR_LOCK_S, RunState()
     while True:
-        ended = worker.poll() not in (None, 0)  # 0 is systemd-run's: the unit was started
+        ended = worker.has_failed
         if run.holder_pid() is not None or fold(events.read(), state).end:
             return True
         if ended:
-            raise UserError(f"The worker ended at once: {_last_line(run.log)}", f"See {run.log}", ExitCode.FAILED)
+            raise UserError(f"The worker ended at once: {last_line(run.log)}", f"See {run.log}", ExitCode.FAILED)
         if time.monotonic() > deadline:
             return False
         time.sleep(0.02)
 
 
-def _last_line(log: Path) -> str:
+def last_line(log: Path) -> str:
+    """The last line of a log, as far as it is needed in a message."""
     lines = log.read_text(errors="replace").strip().splitlines() if log.exists() else []
     return lines[-1][:300] if lines else "its log is empty"

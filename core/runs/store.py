@@ -44,7 +44,7 @@ def create(recipe: "Recipe", base: Path, info: RunInfo = NO_INFO) -> Run:
 
     Raises UserError if the folder can't be made or the name is taken.
     """
-    name = recipe.run.name or _new_name(recipe)
+    name = recipe.run.name or new_name(recipe)
     path = base / "runs" / name
     try:
         for folder in (parent for parent in (base, path.parent) if not parent.exists()):  # parents get no mode
@@ -178,6 +178,7 @@ def _unwritable(path: Path, error: OSError) -> UserError:
     return UserError(f"{path} can't be made: {error.strerror}.", "Set FITUNE_HOME to a folder you can write to.")
 
 
-def _new_name(recipe: "Recipe") -> str:
+def new_name(recipe: "Recipe") -> str:
+    """A name for a run of a recipe that gives it none: date, model and four random digits."""
     model = re.sub(r"[^a-z0-9.]+", "-", Path(recipe.model.id).name.lower()).strip("-.")[:40] or "model"
     return f"{time.strftime('%Y-%m-%d')}-{model}-{os.urandom(2).hex()}"
