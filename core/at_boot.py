@@ -1,4 +1,7 @@
-"""Resume trainings when the machine starts: a unit of the user's systemd manager that runs `fitune resume --all`."""
+"""Resume trainings and the queue when the machine starts: a unit of the user's systemd manager.
+
+It runs `fitune resume --all`.
+"""
 
 import os
 import shutil
@@ -15,7 +18,7 @@ BY_HAND = "Instead, after each reboot: fitune resume --all"
 TEXT = """\
 # Written by `fitune boot on`, removed by `fitune boot off`.
 [Unit]
-Description=Resume the trainings that ran when this machine went down
+Description=Resume the trainings and the queue that ran when this machine went down
 
 [Service]
 Type=oneshot

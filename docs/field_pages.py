@@ -39,8 +39,9 @@ This page is made by `docs/generate.py` from the docstrings of the code.
 | `work/`, `NAME.part` | not finished; removed at the end of the job | the worker |
 
 Beside the runs lies `prepare/`, with a folder like a run's for each data set whose tokens were counted (`prepared.json`
-is the answer), `races/` with one for each race of `fitune tune-lr`, and `learned.jsonl`, a line a training: what it
-took. That holds no data and no secrets; delete it to forget.
+is the answer), `races/` with one for each race of `fitune tune-lr`, `queue/` with [queue.json](#queuejson) and
+`runner.log`, what its process did when; and `learned.jsonl`, a line a training: what it took. That holds no data and no
+secrets; delete it to forget.
 
 "null" or a field that is left out is not known. Readers should ignore fields and types of events that they do not know.
 """
@@ -75,6 +76,7 @@ NESTED_FILES = {
     "scores.json": "core/score/scores.py:Scores",
     "looks/looks.json": "core/score/losses.py:Looks",
     "race.json": "core/score/race.py:Race",
+    "queue.json": "core/queue/entries.py:Queue",
 }
 """Files whose records hold others."""
 JSON = """# The JSON of the commands
@@ -95,6 +97,11 @@ DOCUMENTS = {
     "fitune runs compare A B": (
         "An object.",
         ["tui/home/comparison.py:ComparisonDocument", "tui/home/comparison.py:Result"],
+    ),
+    "fitune queue list": (
+        "`runner_pid`, the process that runs the queue, or null, and `entries`, a list of objects: those that have "
+        "ended, that are at work, that wait.",
+        ["tui/home/queue_rows.py:EntryDocument"],
     ),
     "fitune score RUN": (
         "`sentence`, the verdict in words, and these fields.",

@@ -23,8 +23,13 @@ COMMANDS = """# Commands
 
 What each command's `--help` says; this page is made by `docs/generate.py`. In a checkout, write `uv run` before each
 command. Data goes to stdout, messages to stderr. For scripts, `presets`, `estimate`, `fit`, `data`, `doctor`, `runs`,
-`runs compare` and `chat --prompt` take `--json`: see [json.md](json.md).
+`runs compare`, `queue list` and `chat --prompt` take `--json`: see [json.md](json.md).
 """
+PARTS = {
+    "compare": ("runs compare",),
+    "queue": ("queue", *(f"queue {action}" for action in ("add", "list", "move", "remove", "run", "stop"))),
+}
+"""Commands that stand behind another word, and those that have several."""
 RECIPE = """# The recipe
 
 A recipe is a TOML file that describes one fine-tune. Only `model.id` and `data.source` must be given. The wizard writes
@@ -54,7 +59,7 @@ def pages() -> dict[str, str]:
 
 def commands() -> str:
     """The whole command line: `fitune --help`, then that of each command."""
-    names = ["", *("runs compare" if name == "compare" else name for name in ROOMS)]
+    names = ["", *(each for name in ROOMS for each in PARTS.get(name, (name,)))]
     texts = (f"## {f'fitune {name}'.strip()}\n\n```text\n{command_help(name)}```\n" for name in names)
     return "\n".join([COMMANDS, *texts])
 

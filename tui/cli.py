@@ -19,9 +19,11 @@ ROOMS = {
     **dict.fromkeys(("estimate", "fit", "presets", "data", "doctor"), "planning"),
     **dict.fromkeys(("demo", "train", "watch", "runs", "compare", "stop", "resume", "boot", "report"), "running"),
     **dict.fromkeys(("score", "tune-lr"), "scoring"),
+    "queue": "queueing",
     **dict.fromkeys(("chat", "merge", "export", "push", "handoff"), "delivery"),
 }
 """The folder below commands/ of each command; the wizard lies beside them."""
+SET_HELP = "change a field; may be given often"
 JSON_HELP = "print one JSON document and nothing else"
 EXIT_STATUS = "exit status: 0 done, 1 failed, 2 bad input, 3 does not fit, 130 stopped"
 
@@ -37,6 +39,7 @@ def parser() -> argparse.ArgumentParser:
     top.set_defaults(command="wizard")
     _beginning(commands)
     _following(commands)
+    _queueing(commands)
     _using(commands)
     doctor = commands.add_parser("doctor", help="check GPU, driver, CUDA, disk and Hub, and say how to fix them")
     _json(doctor)
@@ -125,13 +128,15 @@ def _following(commands: Commands) -> None:
 
     resume = commands.add_parser("resume", help="go on from the newest checkpoint")
     _run(resume)
-    resume.add_argument("--all", action="store_true", help="resume each training that was killed, as after a reboot")
+    resume.add_argument(
+        "--all", action="store_true", help="resume each training that was killed, and the queue, as after a reboot"
+    )
     resume.add_argument("--detach", action="store_true", help="return at once")
     resume.add_argument("--gpus", metavar="CARDS", help="go on on other cards: how many, all, or numbers such as 0,1")
     _set(resume)
     _share(resume)
 
-    boot = commands.add_parser("boot", help="let trainings go on by themselves after a reboot, or not")
+    boot = commands.add_parser("boot", help="let trainings and the queue go on by themselves after a reboot, or not")
     boot.add_argument("switch", choices=("on", "off"), nargs="?", help="without one: say which it is")
 
     score = commands.add_parser("score", help="is it better: base and tuned model on the same held-out rows")
@@ -144,6 +149,36 @@ def _following(commands: Commands) -> None:
     report = commands.add_parser("report", help="write what a bug report needs into one file, without secrets")
     _run(report)
     report.add_argument("--out", metavar="FILE", help="write it there; - prints it")
+
+
+def _queueing(commands: Commands) -> None:
+    """Commands for recipes that are trained one after the other."""
+    queue = commands.add_parser("queue", help="train recipes one after the other, overnight or when the card is idle")
+    actions = queue.add_subparsers(dest="action", metavar="ACTION", title="actions (without one: list)")
+    queue.set_defaults(action="list", json=False)
+
+    add = actions.add_parser("add", help="check a recipe and add it; it is kept as it is now")
+    _recipe(add, "change a field; several values make an entry each: lora.r=8,16,32. May be given often")
+    add.add_argument("--after", metavar="TIME", help="start it not before 22:00, or 2027-01-31T22:00")
+    add.add_argument("--when-idle", action="store_true", help="start it only while nobody else uses the card")
+    add.add_argument("--yes", **BEFORE, help="add it even if the budget says that it does not fit")
+    add.add_argument(
+        "--accept-guess", action="store_true", help="where it is not clear what the rows teach, take the first reading"
+    )
+
+    shown = actions.add_parser("list", help="what has ended and how, what is at work, what waits")
+    _json(shown)
+
+    move = actions.add_parser("move", help="give an entry that waits another place")
+    move.add_argument("entry", metavar="RUN", help="the name of its run, or a unique part of it")
+    move.add_argument("place", type=int, metavar="PLACE", help="its number among those that wait; 1 is the next")
+
+    remove = actions.add_parser("remove", help="take entries out of the queue; their runs stay")
+    remove.add_argument("entries", metavar="RUN", nargs="*", help="the name of its run, or a unique part of it")
+    remove.add_argument("--ended", action="store_true", help="take out all that have ended")
+
+    actions.add_parser("run", help="start the queue; it goes on by itself, and with what was interrupted")
+    actions.add_parser("stop", help="begin nothing more; what is at work goes on to its end")
 
 
 def _using(commands: Commands) -> None:
@@ -193,15 +228,13 @@ def _using(commands: Commands) -> None:
     _set(handoff)
 
 
-def _recipe(command: argparse.ArgumentParser) -> None:
+def _recipe(command: argparse.ArgumentParser, set_help: str = SET_HELP) -> None:
     command.add_argument("recipe", type=Path, metavar="RECIPE", help="a recipe file (TOML), or the id of a preset")
-    _set(command)
+    _set(command, set_help)
 
 
-def _set(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--set", action="append", default=[], metavar="GROUP.KEY=VALUE", help="change a field; may be given often"
-    )
+def _set(command: argparse.ArgumentParser, said: str = SET_HELP) -> None:
+    command.add_argument("--set", action="append", default=[], metavar="GROUP.KEY=VALUE", help=said)
 
 
 def _run(command: argparse.ArgumentParser, required: bool = False) -> None:

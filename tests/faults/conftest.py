@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from fitune.core.runs.lock import holder_pid
 from tests.faults.house import ROOT, House, losses, make_tools, wait_for
 
 
@@ -36,6 +37,8 @@ def house(zygote: Path, tmp_path: Path) -> Iterator[House]:
     """A home for one test; workers that are left are killed."""
     made = House(tmp_path, zygote)
     yield made
+    if pid := holder_pid(tmp_path / "home" / "queue" / "lock"):
+        os.kill(pid, signal.SIGKILL)
     runs = tmp_path / "home" / "runs"
     for path in runs.iterdir() if runs.is_dir() else ():
         made.run(path.name).kill()

@@ -18,10 +18,14 @@ ROOT = Path(__file__).parents[2]
 PATIENCE_S = 180.0
 STEPS = 8
 SYSTEMD_RUN = """#!{python}
-import json, os, socket, sys
+import json, os, socket, subprocess, sys
 options, argv = sys.argv[1 : sys.argv.index("--")], sys.argv[sys.argv.index("--") + 1 :]
 log = next(each.partition("append:")[2] for each in options if "StandardOutput" in each)
 names = [each.partition("=")[2] for each in options if each.startswith("--setenv=")]
+if "fitune.core.worker" not in argv:
+    with open(log, "ab") as output:
+        subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True)
+    sys.exit()
 request = {{"argv": argv[-2:], "log": log, "env": {{name: os.environ[name] for name in names}},
            "inject": os.environ.get("INJECT", "")}}
 with socket.socket(socket.AF_UNIX) as zygote:
@@ -125,6 +129,12 @@ class House:
         said = self.fitune("runs", "--json")
         assert said.status == 0, said.all
         return next(each for each in json.loads(said.out) if each["name"] == name)
+
+    def queue(self) -> dict[str, Any]:
+        """The answer of `fitune queue list --json`."""
+        said = self.fitune("queue", "list", "--json")
+        assert said.status == 0, said.all
+        return dict(json.loads(said.out))
 
 
 def losses(run: Run) -> dict[int, float | None]:

@@ -1,4 +1,4 @@
-"""`fitune boot on|off`: whether trainings that ran when the machine went down go on when it is up again."""
+"""`fitune boot on|off`: whether trainings and the queue go on by themselves after a reboot."""
 
 import argparse
 import sys
@@ -15,9 +15,9 @@ def run(args: argparse.Namespace) -> int:
     elif args.switch == "off":
         at_boot.switch_off()
     told = (
-        f"On: after a reboot trainings of {runs.home()} go on by themselves ({at_boot.unit_path()})."
+        f"On: after a reboot trainings and the queue of {runs.home()} go on by themselves ({at_boot.unit_path()})."
         if at_boot.is_on()
-        else "Off: after a reboot trainings wait for: fitune resume --all"
+        else "Off: after a reboot trainings and the queue wait for: fitune resume --all"
     )
     print(clean(told, 1000), file=sys.stderr)
     return ExitCode.DONE

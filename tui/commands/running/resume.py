@@ -4,8 +4,8 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from fitune.core import jobs, runs
-from fitune.core.errors import ExitCode, UserError
+from fitune.core import jobs, queue, runs
+from fitune.core.errors import CardTaken, ExitCode, UserError
 from fitune.core.recipe import changed, changes_on_resume, value_of
 from fitune.core.runs import Run
 from fitune.core.runs.checkpoints import choose
@@ -20,7 +20,7 @@ def run(args: argparse.Namespace) -> int:
     if args.all:
         if args.run or args.set or args.gpus:
             raise UserError("--all takes neither a run nor changes.", "Resume that run by itself.")
-        return resume_all(runs.all_runs(home))
+        return max(resume_all(runs.all_runs(home)), resume_queue())
     if args.run is None:
         raise UserError("Which run?", "Name it, or resume all that were killed: fitune resume --all")
     run = runs.find(home, args.run)
@@ -56,10 +56,22 @@ def resume_all(all_runs: Sequence[Run]) -> int:
             print(clean(run.name))
         except UserError as error:
             print(clean(f"{run.name}: {error}", 500), file=sys.stderr)
-            status = status if "is held by the run" in error.message else ExitCode.FAILED
+            status = status if isinstance(error, CardTaken) else ExitCode.FAILED
     if not killed:
         print("No training was killed.", file=sys.stderr)
     return status
+
+
+def resume_queue() -> int:
+    """Start the queue again if its process was killed while it ran. Exit status 0, or 1 if it does not come up."""
+    try:
+        if queue.wants_to_go_on():
+            queue.start()
+            print("The queue goes on. See it: fitune queue list", file=sys.stderr)
+    except UserError as error:
+        print(clean(f"The queue: {error}", 500), file=sys.stderr)
+        return ExitCode.FAILED
+    return ExitCode.DONE
 
 
 def _was_training(run: Run) -> bool:

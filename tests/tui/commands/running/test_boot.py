@@ -33,7 +33,7 @@ def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_on_writes_a_unit_that_resumes_all_runs_of_this_home(asked: Path, fitune: Fitune, fitune_home: Path) -> None:
     status, _, err = fitune("boot", "on")
     assert status == 0
-    assert err.startswith("On: after a reboot trainings")
+    assert err.startswith("On: after a reboot trainings and the queue")
     text = at_boot.unit_path().read_text()
     assert f'Environment="FITUNE_HOME={fitune_home}"' in text
     assert text.count("-P -m fitune.tui resume --all") == 1
@@ -57,7 +57,11 @@ def test_systemd_itself_finds_no_fault_in_the_unit(asked: Path, tmp_path: Path) 
 @pytest.mark.usefixtures("asked")
 def test_off_leaves_nothing(fitune: Fitune) -> None:
     fitune("boot", "on")
-    assert fitune("boot", "off") == (0, "", "Off: after a reboot trainings wait for: fitune resume --all\n")
+    assert fitune("boot", "off") == (
+        0,
+        "",
+        "Off: after a reboot trainings and the queue wait for: fitune resume --all\n",
+    )
     assert not at_boot.is_on()
     assert fitune("boot")[2].startswith("Off")
 

@@ -1,0 +1,184 @@
+"""`python -m fitune.core.queue.runner`: begin the entries of the queue in their order, and see how each ends.
+
+It holds the lock of the queue while it lives, and keeps nothing to itself: after a kill, the next one reads from
+queue.json and the run folders where it has to go on.
+"""
+
+import os
+import shutil
+import signal
+import sys
+import threading
+import time
+import traceback
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+from fitune.core import jobs, runs
+from fitune.core.diagnose import diagnose, redact
+from fitune.core.errors import CardTaken, UserError
+from fitune.core.machine import Machine, host
+from fitune.core.queue.cards import Idleness, choose, on_cards, taken_cards
+from fitune.core.queue.ends import end_of
+from fitune.core.queue.entries import End, Entry, Queue, edit, folder, read
+from fitune.core.runs.post_mortem import killed_as_asked
+
+POLL_S = 1.0
+LOOK_S = 5.0
+"""Seconds between two looks at the cards while an entry waits for one."""
+NEVER = Path()
+"""Stands for the checkpoint of an entry that was not resumed yet."""
+
+
+def main() -> int:
+    """Run the queue to its end. Exit status: 0 all done or stopped, 1 failed, 2 another process runs it already."""
+    os.umask(0o077)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    path = folder() / "lock"
+    lock = runs.take_lock(path, "queue")
+    if lock is None:
+        print("The queue is run by another process already.", file=sys.stderr)
+        return 2
+    threading.Thread(target=runs.keep_touching, args=(lock, path, lambda: os._exit(1)), daemon=True).start()
+    try:
+        Runner().work()
+    except BaseException:
+        print(redact(traceback.format_exc()), file=sys.stderr, flush=True)
+        return 1
+    return 0
+
+
+class Runner:
+    """One process that runs the queue."""
+
+    def __init__(self) -> None:
+        self.next_look = 0.0
+        """Seconds of the monotonic clock: the cards are not looked at before."""
+        self.idleness = Idleness()
+        self.followed: set[str] = set()
+        """Entries that were at work while this process looked."""
+        self.resumed_from: dict[str, Path | None] = {}
+        """The checkpoint from which this process has last resumed an entry, by its name."""
+
+    def work(self) -> None:
+        """Run entries until all have ended, or the queue is stopped."""
+        say("The queue is run from here on.")
+        while (queue := edit(_without_end)).go_on:
+            for entry in queue.open():
+                if entry.began is not None:
+                    self.follow(entry)
+            self.begin_next()
+            time.sleep(POLL_S)
+        say("What waits, waits for: fitune queue run" if queue.open() else "All is done.")
+
+    def follow(self, entry: Entry) -> None:
+        """See whether the run of an entry still works; if it does not, note its end or resume it."""
+        run = entry.run
+        if run.holder_pid() is not None:
+            self.followed.add(entry.name)
+        elif not (run.path / "run.json").exists():  # the process before this one was killed as it made the run
+            shutil.rmtree(run.path, ignore_errors=True)
+            edit(lambda queue: queue.with_entry(replace(entry, began=None)))
+        else:
+            try:
+                found = end_of(run)
+                if self.is_interrupted(entry, found):
+                    self.resume(entry)
+                elif found:
+                    self.note_end(entry, *found)
+            except CardTaken:
+                return
+            except UserError as error:
+                if run.holder_pid() is None:  # else someone has resumed it at the same moment
+                    self.note_end(entry, "failed", str(error))
+
+    def is_interrupted(self, entry: Entry, found: tuple[End, str] | None) -> bool:
+        """True if the run of an entry was ended by no fault of its own, and goes on from its checkpoint.
+
+        So is one that stopped while nobody looked: a shutdown sends SIGTERM, which lets it stop as its user's command
+        does. One that was killed is tried once more from each checkpoint.
+        """
+        if found is None or found[0] not in ("stopped", "killed"):
+            return False
+        if found[0] == "stopped":
+            return entry.name not in self.followed
+        was_tried = self.resumed_from.get(entry.name, NEVER) == entry.run.newest_checkpoint()
+        return not was_tried and not killed_as_asked(entry.run)
+
+    def resume(self, entry: Entry) -> None:
+        """Let the run of an entry go on from its newest checkpoint. Raises UserError as `jobs.start`."""
+        checkpoint = entry.run.newest_checkpoint()
+        jobs.start(entry.run, "train")
+        self.followed.add(entry.name)
+        self.resumed_from[entry.name] = checkpoint
+        say(f"{entry.name} goes on from {checkpoint.name if checkpoint else 'its start'}.")
+
+    def begin_next(self) -> None:
+        """Begin each entry that waits, may begin and finds its card free."""
+        queue = read()
+        waiting = [entry for entry in queue.open() if entry.began is None and (entry.after or 0) <= time.time()]
+        if not (queue.go_on and waiting) or time.monotonic() < self.next_look:
+            return
+        machine = host.detect(runs.home() / "runs")
+        self.next_look = time.monotonic() + LOOK_S
+        taken = taken_cards() | _reserved(queue)
+        self.idleness.look(machine, taken)
+        for entry in waiting:
+            self.begin(entry, machine, taken)
+
+    def begin(self, entry: Entry, machine: Machine, taken: set[str]) -> None:
+        """Begin an entry if its cards are free; they are added to `taken` then."""
+        begun = replace(entry, began=time.time())
+        try:
+            recipe = entry.parsed()
+            cards = choose(recipe, machine, taken)
+            if cards is None or (entry.when_idle and not self.idleness.all_idle(cards)):
+                return
+            queue = edit(lambda queue: queue.with_entry(begun) if queue.go_on else queue)
+            if begun not in queue.entries:  # it was removed, or the queue stopped, since it was read
+                return
+            for note in jobs.begin(on_cards(recipe, cards, machine), anyway=entry.anyway).notes:
+                say(f"{entry.name}: {note}")
+        except CardTaken:  # by someone who was quicker
+            edit(lambda queue: queue.with_entry(entry))
+        except UserError as error:
+            self.note_end(begun, "refused", str(error))
+        except Exception as error:  # of one entry: those behind it must not wait for someone who looks in the morning
+            print(redact(traceback.format_exc()), file=sys.stderr, flush=True)
+            self.note_end(begun, "refused", diagnose(error).message)
+        else:
+            taken.update(cards)
+            self.followed.add(entry.name)
+            say(f"{entry.name} has begun.")
+
+    def note_end(self, entry: Entry, end: End, said: str) -> None:
+        """Note how an entry has ended; its card is free for the next one."""
+        edit(lambda queue: queue.with_entry(replace(entry, ended=time.time(), end=end, said=redact(said))))
+        self.next_look = 0.0
+        say(f"{entry.name}: {end}. {redact(said)}")
+
+
+def _without_end(queue: Queue) -> Queue:
+    """The queue, which goes on no more once nothing in it is open."""
+    return queue if queue.open() else replace(queue, go_on=False)
+
+
+def _reserved(queue: Queue) -> set[str]:
+    """The cards of entries that have begun: one that was interrupted gets its own back."""
+    reserved = set[str]()
+    for entry in queue.open():
+        if entry.began is not None:
+            with suppress(UserError):  # its run can't be read: `follow` notes that
+                reserved |= {card.uuid for card in entry.run.info().cards}
+    return reserved
+
+
+def say(text: str) -> None:
+    """Print a line with the time, into the log."""
+    print(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {text}", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
