@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 QUIT_KEYS = ("ctrl+c", "ctrl+q")
 SCREEN_LOOK_S = 0.01
-COMMANDS = {"rename": "Rename", "copy": "Copy command", "help": "Help"}
+COMMANDS = {"rename": "Rename", "queue": "Queue", "copy": "Copy command", "help": "Help"}
 """What the palette calls actions whose key has no name, or a shorter one, in the line of keys."""
 FIRST_RUNS = 8
 """Names of runs in the first frame."""

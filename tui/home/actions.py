@@ -1,4 +1,4 @@
-"""What can be done with a run from the list at home: note, rename, delete. Each asks first, and tells what it did."""
+"""What can be done with a run from the list at home: use, rename, delete."""
 
 from collections.abc import Callable
 
@@ -32,6 +32,17 @@ def ask_name(app: App[int], run: Run, done: Callable[[Run], None]) -> None:
             done(renamed[0])
 
     app.push_screen(AskDialog(f"Another name for {run.name}", run.name, check), answered)
+
+
+def use(app: App[int], run: Run, watch: Callable[[Run], None]) -> None:
+    """Offer what can be made of a run's adapter; what was started is watched."""
+    from fitune.tui.deliver.screen import DeliverScreen
+
+    def left(_: None) -> None:
+        if run.holder_pid() is not None:  # a merge, export or push
+            watch(run)
+
+    app.push_screen(DeliverScreen(run), left)
 
 
 def ask_delete(app: App[int], run: Run, done: Callable[[], None]) -> None:

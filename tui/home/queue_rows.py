@@ -1,10 +1,16 @@
 """The entries of the queue as plain records, for a list: what has ended, what is at work, what waits."""
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
+from fitune.core import queue
+from fitune.core.errors import UserError
 from fitune.core.queue import Entry, Queue, State
 from fitune.tui.text import clean, clock
 
+STATE_COLUMNS, TIME_COLUMNS = 11, 16
 HEADINGS = ["RUN", "STATE", "BEGAN", "ENDED", "FROM"]
 
 
@@ -34,6 +40,34 @@ class EntryDocument:
     ended: float | None
     """The time at which its end was seen."""
 
+    @property
+    def folder(self) -> Path:
+        """The folder of its run."""
+        return Path(self.path)
+
+
+@dataclass(frozen=True, slots=True)
+class QueueChoice:
+    """The way to the queue, in the list at home."""
+
+    text: str
+    """What is in it."""
+
+
+def queue_choices() -> tuple[QueueChoice, ...]:
+    """The way to the queue; none while it is empty."""
+    try:
+        entries = describe(queue.read())
+    except UserError as error:
+        return (QueueChoice(f"The queue: {error}"),)
+    return (QueueChoice(in_short(entries)),) if entries else ()
+
+
+def in_short(entries: Sequence[EntryDocument]) -> str:
+    """How many entries are in which state."""
+    states = Counter(each.state for each in entries)
+    return f"The queue: {', '.join(f'{count} {state}' for state, count in states.items()) or 'nothing in it'}"
+
 
 def describe(queue: Queue) -> tuple[EntryDocument, ...]:
     """The entries that have ended, in the order of their ends, then the others: at work first."""
@@ -60,7 +94,26 @@ def _document(entry: Entry) -> EntryDocument:
 def waits_for(entry: Entry) -> str:
     """The conditions that an entry was added with; empty if it only waits for its turn."""
     after = f"after {clock(entry.after)}" if entry.after else ""
-    return " and ".join(filter(None, (after, "when its card is idle" if entry.when_idle else "")))
+    return " and ".join(filter(None, (after, "on an idle card" if entry.when_idle else "")))
+
+
+def headings(columns: int) -> str:
+    """The names of the columns of `line`."""
+    return f"{'run':<{_name_columns(columns)}}  {'state':<{STATE_COLUMNS}}  {'began':<{TIME_COLUMNS}}  ended"
+
+
+def line(told: EntryDocument, columns: int) -> str:
+    """An entry as a line of so many columns; of a long name the end is shown, which tells a sweep's entries apart."""
+    width, name = _name_columns(columns), clean(told.name)
+    name = name if len(name) <= width else f"..{name[2 - width :]}"
+    if told.began is None:
+        return f"{name:<{width}}  {told.state:<{STATE_COLUMNS}}  {clean(told.said, 2 * TIME_COLUMNS + 2)}"
+    began, ended = clock(told.began), clock(told.ended) if told.ended else ""
+    return f"{name:<{width}}  {told.state:<{STATE_COLUMNS}}  {began:<{TIME_COLUMNS}}  {ended}".rstrip()
+
+
+def _name_columns(columns: int) -> int:
+    return max(20, columns - STATE_COLUMNS - 2 * TIME_COLUMNS - 7)
 
 
 def cells(told: EntryDocument) -> list[str]:

@@ -91,11 +91,16 @@ HOME_KEYS = (
     ("u", "use it: merge, export, push, hand off"),
     ("v", "compare: press it on one run, then on another"),
     ("n", "keep a note with it"),
+    ("q", "the queue: recipes that are trained one after the other"),
     ("F2", "give it another name"),
     ("x", "delete it; says first what that is and how large"),
     *EVERYWHERE,
 )
-"""The keys of the first screen."""
+
+
+def home_keys() -> tuple[str, str]:
+    """The keys of the first screen, with their heading."""
+    return "Keys", two_columns(HOME_KEYS, 12)
 
 
 def compare_help() -> Page:
@@ -111,6 +116,33 @@ def compare_help() -> Page:
             "Typical mistake",
             "Judging by the training loss: a run that has seen its rows more often has a lower one, and may have "
             "learnt them by heart. The held-out loss and the verdict count.",
+        ),
+        ("Keys", two_columns(keys, 12)),
+        glossary_page(),
+    ]
+
+
+def queue_help() -> Page:
+    """Help on the queue."""
+    keys = (
+        ("Enter", "watch its run"),
+        ("e, l", "let an entry that waits come earlier or later"),
+        ("x", "take it out of the queue; its run stays"),
+        ("s, p", "start and stop the queue; what is at work goes on"),
+        ("Esc", "back to all runs"),
+        *EVERYWHERE,
+    )
+    return [
+        (
+            "The queue",
+            "Recipes that are trained one after the other, each on the first free card, by a process of its own. You "
+            "may close this window. A recipe that fails is told here, and the next one begins. Add one in a shell: "
+            "fitune queue add recipe.toml; several values of a field make an entry each: --set lora.r=8,16,32.",
+        ),
+        (
+            "Typical mistake",
+            "Adding recipes and going home: the queue must be started once, with s. After a reboot it goes on by "
+            "itself if you have asked for that: fitune boot on.",
         ),
         ("Keys", two_columns(keys, 12)),
         glossary_page(),

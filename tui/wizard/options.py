@@ -21,6 +21,12 @@ UNFINISHED_SHOWN, FINISHED_SHOWN = 4, 4
 THINKING = "It thinks before it answers, and your rows do not."
 
 
+FIRST_TIME = (
+    "No runs yet. Enter takes what each step proposes: the fifth one starts a training, and you may leave at any step. "
+    "With no rows at hand, `fitune demo` trains a small real model on rows that come with it."
+)
+
+
 @dataclass(frozen=True, slots=True)
 class StartChoice:
     """One thing to do at the start."""

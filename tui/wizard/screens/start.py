@@ -17,21 +17,18 @@ from fitune.core.machine import Machine, host
 from fitune.core.runs import Run
 from fitune.tui.home import actions
 from fitune.tui.home.loss_peek import LossPeek
+from fitune.tui.home.queue_rows import QueueChoice, queue_choices
 from fitune.tui.home.run_list import Entry, FilterInput, RunList
 from fitune.tui.home.run_rows import RunReader, RunRow, about
 from fitune.tui.text import safe
 from fitune.tui.watch.actions import add_note
 from fitune.tui.wizard import steps
 from fitune.tui.wizard.draft import Draft, restore
-from fitune.tui.wizard.options import StartChoice, machine_lines, new_choices
+from fitune.tui.wizard.options import FIRST_TIME, StartChoice, machine_lines, new_choices
 from fitune.tui.wizard.screens.step import StepScreen
 from fitune.tui.wizard.steps import Forward, Reopen, Watch
 
 READ_EVERY_S = 2.0
-FIRST_TIME = (
-    "No runs yet. Enter takes what each step proposes: the fifth one starts a training, and you may leave at any step. "
-    "With no rows at hand, `fitune demo` trains a small real model on rows that come with it."
-)
 RESUMABLE = ("stopped", "failed", "killed")
 
 
@@ -47,6 +44,7 @@ class StartScreen(StepScreen):
         Binding("u", "use", "Use it"),
         Binding("v", "compare", "Compare"),
         Binding("n", "note", "Note"),
+        Binding("q", "queue", "Queue", show=False),
         Binding("f2", "rename", "Rename", show=False),
         Binding("x,delete", "delete", "Delete", key_display="x"),
     ]
@@ -57,12 +55,14 @@ class StartScreen(StepScreen):
 
         machine: Machine
         choices: tuple[StartChoice, ...]
+        queued: tuple[QueueChoice, ...]
         rows: tuple[RunRow, ...]
 
     @dataclass
     class RunsRead(Message):
-        """The runs were read again."""
+        """The runs and the queue were read again."""
 
+        queued: tuple[QueueChoice, ...]
         rows: tuple[RunRow, ...]
 
     @dataclass
@@ -76,6 +76,7 @@ class StartScreen(StepScreen):
         super().__init__(draft)
         self.reader = RunReader(runs.home())
         self.choices: tuple[StartChoice, ...] = ()
+        self.queued: tuple[QueueChoice, ...] = ()
         self.rows: tuple[RunRow, ...] = ()
         self.compared: Run | None = None
         """The first of two runs to compare."""
@@ -104,11 +105,12 @@ class StartScreen(StepScreen):
     def look_around(self) -> None:
         base, begun = runs.home(), bool(self.draft.preset or self.draft.edits)
         machine = host.detect(base / "runs")
-        self.post_message(self.Looked(machine, new_choices(base, begun), self.reader.read()))
+        self.post_message(self.Looked(machine, new_choices(base, begun), queue_choices(), self.reader.read()))
 
     def on_start_screen_looked(self, event: Looked) -> None:
         self.ticking.stop()
-        self.draft, self.choices, self.rows = replace(self.draft, machine=event.machine), event.choices, event.rows
+        self.draft, self.choices = replace(self.draft, machine=event.machine), event.choices
+        self.queued, self.rows = event.queued, event.rows
         self.query_one("#found", Static).update(safe("\n".join(machine_lines(event.machine)), keep_newlines=True))
         live = [row for row in self.rows if row.is_live]
         self.list.fill(self.entries(), self.compared, live[0] if live else self.choices[0])
@@ -116,17 +118,21 @@ class StartScreen(StepScreen):
 
     @work(thread=True, exclusive=True, group="look")
     def read_again(self) -> None:
-        if self.is_current and (rows := self.reader.read()) != self.rows:
-            self.post_message(self.RunsRead(rows))
+        if self.is_current and (found := (queue_choices(), self.reader.read())) != (self.queued, self.rows):
+            self.post_message(self.RunsRead(*found))
 
     def on_start_screen_runs_read(self, event: RunsRead) -> None:
-        self.rows = event.rows
+        self.queued, self.rows = event.queued, event.rows
         self.show_runs()
 
     def entries(self) -> tuple[Entry, ...]:
         """The lines of the list: while a filter is on, only the runs that match."""
         words = self.query_one(FilterInput).value
-        return tuple(row for row in self.rows if row.matches(words)) if words else (*self.choices, *self.rows)
+        return (
+            tuple(row for row in self.rows if row.matches(words))
+            if words
+            else (*self.choices, *self.queued, *self.rows)
+        )
 
     def show_runs(self) -> None:
         entries = self.entries()
@@ -166,6 +172,8 @@ class StartScreen(StepScreen):
             return
         if isinstance(entry, RunRow):
             self.leave_with(Watch(entry.run))
+        elif isinstance(entry, QueueChoice):
+            self.action_queue()
         else:
             kept = restore(runs.home()) if entry is not self.choices[-1] else None
             draft = replace(kept[0], machine=self.draft.machine) if kept else self.draft
@@ -237,17 +245,13 @@ class StartScreen(StepScreen):
             self.app.push_screen(ChatScreen(row.run))
 
     def action_use(self) -> None:
-        from fitune.tui.deliver.screen import DeliverScreen
+        if row := self.row:
+            actions.use(self.app, row.run, lambda run: self.leave_with(Watch(run)))
 
-        if (row := self.row) is None:
-            return
-        run = row.run
+    def action_queue(self) -> None:
+        from fitune.tui.home.queue_screen import QueueScreen
 
-        def left(_: None) -> None:
-            if run.holder_pid() is not None:  # a merge, export or push was started
-                self.leave_with(Watch(run))
-
-        self.app.push_screen(DeliverScreen(run), left)
+        self.app.push_screen(QueueScreen(), lambda run: self.leave_with(Watch(run)) if run else None)
 
     def action_compare(self) -> None:
         from fitune.tui.home.compare_screen import CompareScreen
@@ -285,8 +289,8 @@ class StartScreen(StepScreen):
             self.read_again()
 
     def action_help(self) -> None:
-        from fitune.tui.text.help_pages import HOME_KEYS, two_columns
+        from fitune.tui.text.help_pages import home_keys
         from fitune.tui.widgets.help_page import HelpScreen
         from fitune.tui.wizard.help import help_text
 
-        self.app.push_screen(HelpScreen([("Keys", two_columns(HOME_KEYS, 12)), *help_text(self.NAME, self.draft)]))
+        self.app.push_screen(HelpScreen([home_keys(), *help_text(self.NAME, self.draft)]))

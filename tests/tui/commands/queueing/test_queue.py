@@ -54,7 +54,7 @@ def test_the_list_says_what_waits_for_what_and_what_failed_why(fitune: Fitune, r
     lines = out.splitlines()
     assert status == 0
     assert lines[1].split()[:2] == ["mine", "failed"]
-    assert "after 2190-01-01 22:00 and when its card is idle" in lines[2]
+    assert "after 2190-01-01 22:00 and on an idle card" in lines[2]
     assert lines[3] == "mine: It is broken."
     told = json.loads(fitune("queue", "list", "--json")[1])
     assert told["runner_pid"] is None
