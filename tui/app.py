@@ -1,9 +1,11 @@
 """The Textual app: the wizard, or one run. It shows something first, and imports what that needs afterwards."""
 
 import asyncio
+import gc
 import importlib
 import os
 import sys
+import time
 import traceback
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
@@ -25,6 +27,7 @@ from fitune.core.errors import ExitCode
 from fitune.core.files import read_file, write_atomically
 from fitune.core.runs import Run
 from fitune.tui import terminal
+from fitune.tui.driver import KeyDriver
 from fitune.tui.keys import settled, takes_keys
 from fitune.tui.text import clean, safe
 from fitune.tui.widgets.dialogs import ConfirmDialog
@@ -38,6 +41,8 @@ QUIT_KEYS = ("ctrl+c", "ctrl+q")
 SCREEN_LOOK_S = 0.01
 COMMANDS = {"rename": "Rename", "queue": "Queue", "copy": "Copy command", "help": "Help"}
 """What the palette calls actions whose key has no name, or a shorter one, in the line of keys."""
+QUIET_S = 1.0
+"""Without a key for so long, nobody types."""
 FIRST_RUNS = 8
 """Names of runs in the first frame."""
 NO_COMMANDS = ("quit", "command_palette")
@@ -68,7 +73,7 @@ class FituneApp(App[int]):
         alone: Screen[None] | None = None,
     ) -> None:
         """alone: a screen to show instead, until it is left."""
-        super().__init__()
+        super().__init__(driver_class=KeyDriver)
         self.watched, self.first_draft, self.alone = run, draft, alone
         self.first_step: Step | None = None
         self.set_class(plain_glyphs, "-plain-glyphs")
@@ -76,6 +81,7 @@ class FituneApp(App[int]):
         self.theme = kept if (kept := kept_theme()) in self.available_themes else "fitune"
         self.animation_level = "none"  # each frame of one goes over the wire
         self.typed: asyncio.Queue[events.Key | events.Paste] = asyncio.Queue()
+        self.typed_s = time.monotonic()
 
     def compose(self) -> ComposeResult:
         yield Static(Content("\n").join(self.first_words()), id="first-words", markup=False)
@@ -97,6 +103,7 @@ class FituneApp(App[int]):
 
     def on_mount(self) -> None:
         terminal.exit_on_signals(self)
+        self.set_interval(QUIET_S, self.collect_garbage)
         self.hand_out_keys()
         self.theme_changed_signal.subscribe(self, self.keep_theme)
         if self.alone:
@@ -110,9 +117,19 @@ class FituneApp(App[int]):
         """Keys wait for their turn; Ctrl+C does not where nothing is there yet to take it."""
         is_urgent = isinstance(event, events.Key) and event.key in QUIT_KEYS and not takes_keys(self)
         if isinstance(event, events.Key | events.Paste) and not event.is_forwarded and not is_urgent:
+            gc.disable()
+            self.typed_s = time.monotonic()
             self.typed.put_nowait(event)
         else:
             await super().on_event(event)
+
+    def collect_garbage(self) -> None:
+        """Let the collector work where nobody types: one of its rounds now and then took 50 to 160 ms of a key."""
+        if time.monotonic() - self.typed_s > QUIET_S:
+            gc.enable()
+
+    def on_unmount(self) -> None:
+        gc.enable()
 
     @work
     async def hand_out_keys(self) -> None:
@@ -130,6 +147,7 @@ class FituneApp(App[int]):
         """The wizard, up to a run to be watched. Its imports take their time: first something is shown."""
         if "fitune.tui.wizard.walk" not in sys.modules:
             await asyncio.to_thread(importlib.import_module, "fitune.tui.wizard.walk")
+            spare_imports()
         from fitune.tui.wizard.walk import walk
 
         self.watch_run(await walk(self, self.first_draft, self.first_step))
@@ -139,8 +157,11 @@ class FituneApp(App[int]):
         from fitune.tui.watch.screen import WatchScreen
 
         self.watched = run
-        show = self.push_screen if len(self.screen_stack) == 1 else self.switch_screen  # the wizard's last step stays
-        show(WatchScreen(run))
+        if len(self.screen_stack) == 1:
+            spare_imports()
+            self.push_screen(WatchScreen(run))
+        else:
+            self.switch_screen(WatchScreen(run))  # the wizard's last step stays until then
 
     def on_watch_screen_left(self) -> None:
         """From a run back to the first screen."""
@@ -195,6 +216,11 @@ class FituneApp(App[int]):
         yield SystemCommand("Quit", "Leave; a training goes on by itself", self.action_quit)
 
 
+def spare_imports() -> None:
+    """Spare the garbage collector what was imported, which is most of what there is and stays."""
+    gc.freeze()
+
+
 def kept_theme() -> str:
     """The name of the theme that was chosen last; empty if none was, or it can't be read."""
     try:
@@ -237,6 +263,7 @@ def run_chat(run: Run, settings: "Settings", share_gpu: bool = False, plain_glyp
 
 
 def _run(app: FituneApp) -> int:
+    spare_imports()
     status = terminal.run(app)
     for line in terminal.last_lines(app.watched) if app.watched else ():
         print(line, file=sys.stderr)

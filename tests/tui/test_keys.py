@@ -1,13 +1,14 @@
 """Keys typed ahead, on a real terminal: they reach the screens that they were meant for, in order."""
 
 import json
+import time
 from pathlib import Path
 
 import pytest
 
 from fitune.core.runs.run import Run
 from tests.fake_worker import make_run, start
-from tests.pty_terminal import PtyTerminal, python
+from tests.pty_terminal import PtyTerminal, python, watch_command
 
 ENTER, DOWN = "\r", "\x1b[B"
 
@@ -56,4 +57,39 @@ def test_keys_behind_a_question_answer_it(tmp_path: Path) -> None:
         assert terminal.until("OK  stopped"), terminal.text()
     finally:
         Run(run).kill()
+        terminal.kill()
+
+
+def test_an_esc_alone_is_told_at_once(tmp_path: Path) -> None:
+    terminal = PtyTerminal(watch_command(make_run(tmp_path, told="ok")))
+    seconds = []
+    try:
+        assert terminal.until("finished")
+        for _ in range(5):
+            terminal.send("?")
+            assert terminal.until("Typical mistake"), terminal.text()
+            terminal.pump(0.3)
+            began = time.monotonic()
+            terminal.send("esc")
+            assert terminal.until(lambda: "Typical mistake" not in terminal.text())
+            seconds.append(time.monotonic() - began)
+    finally:
+        terminal.kill()
+    assert min(seconds) < 0.09, "Textual's own driver waits for 100 ms or more"
+
+
+def test_an_arrow_that_comes_in_two_parts_is_one_key(tmp_path: Path, rows: Path) -> None:
+    terminal = PtyTerminal(python("-m", "fitune"), env={"FITUNE_HOME": str(tmp_path / "home"), "ESCDELAY": "2000"})
+    try:
+        assert terminal.until("Start a new")
+        terminal.send("enter")
+        assert terminal.until("Which starting point")
+        terminal.pump(0.5)
+        before = terminal.text()
+        terminal.send("\x1b")
+        terminal.pump(0.1)
+        terminal.send("[B")
+        assert terminal.until(lambda: terminal.text() != before)
+        assert "Which starting point" in terminal.text(), "an Esc would have gone back"
+    finally:
         terminal.kill()
