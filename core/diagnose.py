@@ -38,7 +38,8 @@ class KnownFailure(Exception):
 _RULES: tuple[tuple[str, FailureKind, str], ...] = (
     # (pattern over "TypeName: message", kind, hint); the first that matches counts
     (
-        r"OutOfMemoryError|CUDA out of memory|CUBLAS_STATUS_ALLOC_FAILED|does not fit in GPU memory",
+        r"OutOfMemoryError|CUDA out of memory|CUBLAS_STATUS_ALLOC_FAILED|does not fit in GPU memory"
+        r"|DeviceMapInfeasible",  # of unsloth, where even with layers in host RAM too little is free
         "oom",
         "Close what else uses the card (nvidia-smi lists it), or take fewer rows at once: fitune resume RUN --set "
         "train.micro_batch=1. With unsloth, train.offload_layers=auto keeps layers in host RAM.",

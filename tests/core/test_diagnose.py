@@ -23,6 +23,7 @@ def named(name: str, message: str, *bases: type[Exception]) -> Exception:
     ("error", "kind"),
     [
         (named("OutOfMemoryError", "CUDA out of memory. Tried to allocate 2.00 GiB.", RuntimeError), "oom"),
+        (named("DeviceMapInfeasible", "Even with 15 of 16 decoder layers in host RAM the model does not fit"), "oom"),
         (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate"), "oom"),
         (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"), "oom"),
         (MemoryError(), "oom"),

@@ -57,5 +57,5 @@ def starting_anew_with_less(run: Run, recipe: Recipe, log: EventLog, guard: Step
     except Exception as error:
         if guard and is_out_of_memory(error) and ranks() == 1:  # the other ranks are amid a step
             save_now(guard.trainer)
-        restart_with_less(error, run, recipe, log, guard.fits_tokens if guard else 0)
+        restart_with_less(error, run, recipe, log, guard.fits_tokens if guard else None)
         raise

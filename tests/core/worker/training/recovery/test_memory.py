@@ -152,3 +152,19 @@ def test_each_remedy_is_tried_once(recipe: Callable[..., Recipe], train: dict[st
         tried.append(next(iter(found[0])).removeprefix("train."))
         assert not find_contradictions(now)
     assert tried == remedies
+
+
+def test_a_model_that_can_not_be_loaded_puts_layers_into_host_ram_first(recipe: Callable[..., Recipe]) -> None:
+    from fitune.core.recipe import changed, find_contradictions
+    from fitune.core.worker.training.recovery.remedies import next_remedy
+
+    now = recipe(train={"backend": "unsloth", "checkpointing": "off", "micro_batch": 8})
+    first, then = next_remedy(now, is_loading=True), None
+    assert first
+    assert first[0]["train.offload_layers"] == "auto"
+    now = changed(now, first[0])
+    assert not find_contradictions(now)
+    then = next_remedy(now, is_loading=True)
+    assert then
+    assert then[0]["train.micro_batch"] == 1
+    assert next_remedy(changed(now, then[0]), is_loading=True) is None
