@@ -8,7 +8,7 @@ import math
 from dataclasses import replace
 
 from fitune.core.memory.offload import offloads_checkpoints
-from fitune.core.memory.plan import MemoryPlan, Term, gib
+from fitune.core.memory.plan import FLAT_MULTIPLE, MemoryPlan, Term, gib
 from fitune.core.memory.shapes.layers import doubt, is_measured, part_bytes
 from fitune.core.memory.shapes.widths import Widths, widths_of
 from fitune.core.units import GIB
@@ -111,7 +111,8 @@ def _unsloth(plan: MemoryPlan) -> tuple[float, float]:
     if plan.recipe.lora.dropout > 0:
         extra += 13 * hidden + 3 * max(each.mlp for each in _widths(plan))  # fitted to the 1B row of 16,384 tokens
     if plan.checkpoints == "off":
-        kept = sum(4 * each.mlp + 8 * hidden + 2 * each.into + 2 * each.out + extra for each in _widths(plan))
+        copies = 2 if plan.takes_rows_alone else 1  # of the attention's output: its rows are put together again
+        kept = sum(4 * each.mlp + 8 * hidden + 2 * each.into + 2 * copies * each.out + extra for each in _widths(plan))
         return kept, max(2 * each.mlp + 6 * hidden + each.into - each.out for each in _widths(plan))
     layer = max(6 * each.mlp + 10 * hidden + 2 * each.into + 2 * each.out for each in _widths(plan)) + extra
     return 6 * hidden if offloads_checkpoints(plan) else 2 * layers * hidden, layer
@@ -225,12 +226,23 @@ def _head_gradient_bytes(plan: MemoryPlan) -> int:
     return 4 * plan.shape.vocab * plan.shape.hidden if plan.fully_trains("lm_head") else 0
 
 
-def _chunk_rows(plan: MemoryPlan, standing_bytes: int) -> int:
-    """Rows in a loss chunk of unsloth_zoo 2026.10.7: the number of chunks is a multiple of four, sized for half the
-    memory free at the first step, at most 4 GiB, less the hidden gradient (fused_losses/cross_entropy_loss.py,
-    get_chunk_size)."""
+def unchunked_tokens(plan: MemoryPlan, standing_bytes: int) -> int:
+    """The most tokens of a micro-batch whose loss Unsloth takes in one chunk: there the logits take most memory."""
+    target = _chunk_target(plan, standing_bytes) - 2 * _head_gradient_bytes(plan)
+    tokens = max(0, target) // (CHUNK_PLANNED_BYTES * plan.shape.vocab + 2 * plan.shape.hidden)
+    return tokens // FLAT_MULTIPLE * FLAT_MULTIPLE
+
+
+def _chunk_target(plan: MemoryPlan, standing_bytes: int) -> int:
+    """Half the memory that is free at the first step, at most 4 GiB (fused_losses/cross_entropy_loss.py)."""
     free = plan.card.free_bytes if plan.card else 0
-    target = max(1, min(CHUNK_TARGET_CAP, (free - standing_bytes) // 2))
+    return max(1, min(CHUNK_TARGET_CAP, (free - standing_bytes) // 2))
+
+
+def _chunk_rows(plan: MemoryPlan, standing_bytes: int) -> int:
+    """Rows in a loss chunk of unsloth_zoo 2026.10.7: one chunk where that keeps within the target, else a multiple of
+    four, sized for the target less the hidden gradient (fused_losses/cross_entropy_loss.py, get_chunk_size)."""
+    target = _chunk_target(plan, standing_bytes)
     fixed = 2 * plan.tokens * plan.shape.hidden + 2 * _head_gradient_bytes(plan)
     target -= fixed if fixed < target else 0
     exact = plan.tokens * plan.shape.vocab * CHUNK_PLANNED_BYTES / target

@@ -116,7 +116,8 @@ def estimate(
     context, links = _context(plan), cards.links_term(plan)
     outside_bytes = context.bytes + links.bytes
     plan = offload.plan_offloading(plan, outside_bytes)
-    moment, terms = max(_moments(plan, outside_bytes), key=lambda held: sum(term.bytes for term in held[1]))
+    moments = [moment for size in _sizes(plan, outside_bytes) for moment in _moments(size, outside_bytes)]
+    moment, terms = max(moments, key=lambda held: sum(term.bytes for term in held[1]))
     limit = _limit(recipe, card)
     uncertainty = sum(term.more for term in (*terms, context, links))
     slack = _slack(plan, moment, terms, limit - DRIVER_BYTES - outside_bytes if limit else None)
@@ -151,14 +152,30 @@ def in_ram(budget: Budget, ram_bytes: int | None) -> Budget:
     return replace(budget, free_bytes=ram_bytes, verdict="over" if budget.total_bytes > ram_bytes else verdict)
 
 
-def _moments(plan: MemoryPlan, outside_bytes: int) -> list[tuple[str, list[Term]]]:
-    """Each moment that can be the peak, with all that the process holds then, except allocator slack and what is
-    outside torch: context and links."""
-    frozen = [
+def _sizes(plan: MemoryPlan, outside_bytes: int) -> list[MemoryPlan]:
+    """The plan with each size of a micro-batch that can be the peak: the largest, and one not much smaller whose loss
+    is taken in one piece. With 2,048 tokens the logits of a Llama took 1.0 GiB, with 4,096 half of that (H200,
+    2026-11-29)."""
+    if not (plan.unsloth and plan.card and plan.sizes_differ):
+        return [plan]
+    standing = outside_bytes + sum(term.bytes for term in _frozen(plan))
+    whole = activations.unchunked_tokens(plan, standing)
+    return [plan, replace(plan, tokens=whole)] if plan.tokens // 2 < whole < plan.tokens else [plan]
+
+
+def _frozen(plan: MemoryPlan) -> list[Term]:
+    """What the model takes from its load on."""
+    return [
         weights.layers_term(plan), weights.layer_slots_term(plan), weights.experts_term(plan),
         weights.embeddings_term(plan), weights.image_tower_term(plan),
         weights.lora_term(plan), weights.trained_embeddings_term(plan),
     ]  # fmt: skip
+
+
+def _moments(plan: MemoryPlan, outside_bytes: int) -> list[tuple[str, list[Term]]]:
+    """Each moment that can be the peak, with all that the process holds then, except allocator slack and what is
+    outside torch: context and links."""
+    frozen = _frozen(plan)
     resident = [
         *frozen, weights.optimizer_term(plan), activations.scratch_term(plan), _workspace(plan), _heap(plan),
         cards.gathered_term(plan), cards.buckets_term(plan),

@@ -86,7 +86,9 @@ class MemoryPlan:
     length: int
     """Tokens of the longest row."""
     tokens: int
-    """Tokens of one micro-batch, padding included."""
+    """Tokens of the largest micro-batch, padding included."""
+    sizes_differ: bool
+    """True if the rows have their own lengths, so that there are smaller micro-batches as well."""
     checkpoints: Literal["host", "card", "off"]
     adapters: tuple[Adapted, ...]
     """The matrices that get a LoRA pair."""
@@ -148,6 +150,12 @@ class MemoryPlan:
         )
 
     @property
+    def takes_rows_alone(self) -> bool:
+        """True if Unsloth's own layers take the attention of a micro-batch in one piece, since all its rows are of one
+        length, and not by the kernel for many lengths (utils/attention_dispatch.py, _torch_varlen_beats_segments)."""
+        return self.hand_written and (not self.sizes_differ or self.recipe.train.micro_batch == 1)
+
+    @property
     def largest_matrix(self) -> int:
         """Weights of the layers' largest matrix: the unit of every dequantization buffer."""
         return max((linear.weights for linear, _ in self.shape.matrices if linear.packed), default=0)
@@ -207,6 +215,9 @@ def make_plan(
             min(train.micro_batch * length, micro_tokens or train.micro_batch * length),
             unsloth and shape.model_type in FAST_UNSLOTH,
         ),
+        sizes_differ=micro_tokens is not None
+        and recipe.data.packing is not True
+        and (train.micro_batch == 1 or micro_tokens < train.micro_batch * length),
         checkpoints=_checkpoints(recipe, unsloth),
         adapters=_adapters(shape, recipe),
         resident_layers=len(shape.layers),
