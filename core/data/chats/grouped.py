@@ -6,7 +6,7 @@ from fitune.core.data.values import Row, Skip, cell
 
 GROUPING = {"conversation", "role", "content"}
 """Roles of the columns that make a chat of several rows."""
-Batches = Iterator[tuple[Sequence[int], list[Row | Skip]]]
+Batches = Iterator[tuple[Sequence[int], Sequence[Row | Skip]]]
 
 
 def grouped(batches: Batches, columns: Mapping[str, str]) -> Batches:

@@ -1,102 +1,121 @@
-"""The short way through millions of rows: a whole batch at once, where nothing in it is out of the ordinary.
+"""The short way through millions of JSON lines: a whole piece of a file, where nothing in it is out of the ordinary.
 
 What it answers is what core.data.canonical and core.data.scan would find row by row; tests hold the two together.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from functools import lru_cache
-from itertools import chain
-from operator import itemgetter
+from itertools import chain, islice
+from operator import attrgetter, itemgetter
+from typing import Any, Literal
+
+from msgspec import DecodeError, Struct, defstruct, field
+from msgspec.json import Decoder
 
 from fitune.core.data.chats.speakers import ROLES, turn_trouble
-from fitune.core.data.shapes.shape import Shape
-from fitune.core.data.values import Row
+from fitune.core.data.files.unparsed import Marker, Marks
+from fitune.core.data.shapes.shape import CHAT_FORMATS, NEEDED, Shape
 
-UNUSUAL = {"system", "instances", "history", "thinking"}
-"""Roles of columns that need a look at each row."""
-JSON_BEGINS = {"[", "{", " ", "\n"}
+USUAL = {"messages", "instruction", "input", "output", "question", "answer", "prompt", "completion", "text"}
+"""Roles of columns that need no look at each row."""
+TOOLS = {"tools", "functions"}
+CALLS = {"function_call", "tool_call"}
+"""Speakers whose words are read as calls of functions."""
+FIRST = itemgetter(0)
+"""The first character of a text. An empty text raises IndexError."""
+SPACES = frozenset(filter(str.isspace, map(chr, range(0x3001))))
+"""All characters that count as white space: U+3000 is the last."""
+BRACKETS = ("[", "{")
 
 
-def plain_marks(rows: Sequence[Row], shape: Shape) -> list[int] | None:
-    """Hashes of the rows' content, one a row; None if a row may be unusable, or odd, and so needs a look of its own."""
-    columns = shape.columns
-    if columns.keys() & UNUSUAL or not _all_are(dict, rows):
+SPEAKERS: Any = Literal.__getitem__(tuple(sorted(ROLES.keys() - CALLS)))  # mypy takes only names that are written out
+CHATS = [
+    list.__class_getitem__(
+        defstruct("Turn", [("role", SPEAKERS), ("content", str)], rename=keys, gc=False, forbid_unknown_fields=True)
+    )
+    for keys in ({}, {"role": "from", "content": "value"})
+]
+"""A chat as OpenAI writes it, and one as ShareGPT does, with nothing else in its turns."""
+
+
+def marker(shape: Shape, columns: Collection[str]) -> Marker | None:
+    """A function that hashes the content of each row in some JSON lines; None if each row needs a look of its own.
+
+    It answers None where a row may be unusable or odd. columns: all that rows have been seen to have; a row with
+    another one is odd.
+    """
+    mapped = shape.columns.values()
+    if not shape.is_usable or not shape.columns.keys() <= USUAL or len(set(mapped)) < len(mapped):
         return None
-    try:
-        match shape.format:
-            case "messages" | "sharegpt":
-                return (
-                    None
-                    if {"tools", "functions"} & rows[0].keys()
-                    else _chat_marks([row[columns["messages"]] for row in rows])
-                )
-            case "alpaca":
-                return _pair_marks(_asked(rows, columns), _column(rows, columns["output"]))
-            case "question_answer":
-                return _pair_marks(_column(rows, columns["question"]), _column(rows, columns["answer"]))
-            case "prompt_completion":
-                return _pair_marks(_column(rows, columns["prompt"]), _column(rows, columns["completion"]))
-            case _:
-                return _marks(_column(rows, columns["text"]))
-    except (KeyError, TypeError, IndexError):  # a column or key is missing, or holds something else than was expected
+    if not TOOLS.isdisjoint(columns):
+        return None
+    decoders = [Decoder(_row_of(shape, kind, columns)) for kind in (CHATS if shape.format in CHAT_FORMATS else [str])]
+
+    def marks(lines: list[bytes]) -> Marks | None:
+        for decoder in decoders:
+            try:
+                rows = decoder.decode_lines(b"".join(lines))
+                return _marks(rows, shape) if len(rows) == len(lines) else None
+            except (DecodeError, UnicodeDecodeError, RecursionError, IndexError):  # not such rows, or an empty text
+                continue
         return None
 
-
-def _column(rows: Sequence[Row], name: str) -> list[str]:
-    return list(map(itemgetter(name), rows))
+    return marks
 
 
-def _asked(rows: Sequence[Row], columns: Mapping[str, str]) -> list[str]:
-    asked = _column(rows, columns["instruction"])
-    if "input" not in columns:
-        return asked
-    extras = _column(rows, columns["input"])
+def _row_of(shape: Shape, kind: Any, columns: Iterable[str]) -> type[Struct]:
+    """The row with columns of one kind that are learned from, and of any kind that are not."""
+    needed = [(role, kind, field(name=shape.columns[role])) for role in NEEDED[shape.format]]
+    extra = [("input", str | None, field(name=name, default=None)) for role, name in shape.columns.items()
+             if role == "input"]  # fmt: skip
+    rest = set(columns) - set(shape.columns.values())
+    others = [(f"other_{n}", Any, field(name=name, default=None)) for n, name in enumerate(sorted(rest))]
+    return defstruct("RowOfFile", [*needed, *extra, *others], gc=False, forbid_unknown_fields=True)
+
+
+def _marks(rows: Sequence[Struct], shape: Shape) -> Marks | None:
+    if shape.format in CHAT_FORMATS:
+        return _chat_marks(_column(rows, "messages"))
+    *asks, answers = (_column(rows, role) for role in NEEDED[shape.format])
+    if not asks:
+        return None if _one_is_blank(answers) else list(map(hash, zip(answers, strict=True)))
+    asked = _with_extras(asks[0], _column(rows, "input")) if "input" in shape.columns else asks[0]
+    return list(map(hash, zip(asked, answers, strict=True))) if _is_prose(asked) and _is_prose(answers) else None
+
+
+def _column(rows: Iterable[Struct], role: str) -> list[Any]:
+    return list(map(attrgetter(role), rows))
+
+
+def _with_extras(asked: Iterable[str], extras: Iterable[str | None]) -> list[str]:
     return [
-        one if not extra or str.isspace(extra) else f"{one}\n\n{extra}" if one and not str.isspace(one) else extra
+        one if not extra or extra.isspace() else f"{one}\n\n{extra}" if one and not one.isspace() else extra
         for one, extra in zip(asked, extras, strict=True)
     ]
 
 
-def _pair_marks(asked: list[str], answers: list[str]) -> list[int] | None:
-    marks = _marks(asked, answers)
-    return None if marks is None or _may_be_json(asked) or _may_be_json(answers) else marks
+def _is_prose(texts: Sequence[str]) -> bool:
+    """True if none of these texts is blank, or may be JSON."""
+    firsts = set(map(FIRST, texts))
+    if firsts.isdisjoint(SPACES):
+        return firsts.isdisjoint(BRACKETS)
+    return not any(text.isspace() or text.lstrip().startswith(BRACKETS) for text in texts)
 
 
-def _may_be_json(texts: Iterable[str]) -> bool:
-    return not JSON_BEGINS.isdisjoint({text[:1] for text in texts})
+def _one_is_blank(texts: Sequence[str]) -> bool:
+    return not SPACES.isdisjoint(map(FIRST, texts)) and any(map(str.isspace, texts))
 
 
-def _marks(*columns: list[str]) -> list[int] | None:
-    """Hashes of rows across these columns; None if one is not text throughout, or the last is empty somewhere."""
-    if (
-        any(not _all_are(str, column) for column in columns)
-        or not all(columns[-1])
-        or any(map(str.isspace, columns[-1]))
-    ):
+def _chat_marks(chats: Sequence[Sequence[Struct]]) -> Marks | None:
+    orders = {tuple(map(attrgetter("role"), chat)) for chat in chats}
+    texts = _column(chain.from_iterable(chats), "content")
+    if _one_is_blank(texts) or not all(map(_take_turns, orders)):
         return None
-    return list(map(hash, zip(*columns, strict=True)))
-
-
-def _all_are(kind: type, values: Iterable[object]) -> bool:
-    return set(map(type, values)) == {kind}
-
-
-def _chat_marks(chats: list[list[Row]]) -> list[int] | None:
-    role, content = map(itemgetter, ("from", "value") if "from" in chats[0][0] else ("role", "content"))
-    marks: list[int] = []
-    texts: list[str] = []
-    for chat in chats:
-        if not _take_turns(tuple(map(role, chat))):
-            return None
-        spoken = tuple(map(content, chat))
-        marks.append(hash(spoken))
-        texts += spoken
-    # Each turn has the two keys by now; a third makes it something else. isspace raises TypeError for what is no text.
-    third_key = sum(map(len, chain.from_iterable(chats))) != 2 * len(texts)
-    return None if third_key or any(map(str.isspace, texts)) or not all(texts) else marks
+    spoken = iter(texts)
+    return [hash(tuple(islice(spoken, turns))) for turns in map(len, chats)]
 
 
 @lru_cache(maxsize=4096)
-def _take_turns(roles: tuple[str, ...]) -> bool:
+def _take_turns(speakers: tuple[str, ...]) -> bool:
     """True if speakers of these names make a chat without anything odd."""
-    return ROLES.keys() >= set(roles) and turn_trouble(tuple(ROLES[each] for each in roles)) is None
+    return turn_trouble(tuple(map(ROLES.__getitem__, speakers))) is None

@@ -23,7 +23,7 @@ class Duplicates:
 
     def add(self, hashes: list[int]) -> None:
         """Take the hashes of some rows into account."""
-        self._hashes.extend(hashes if self.is_exact else [each for each in hashes if not each & self._mask])
+        self._hashes.fromlist(hashes if self.is_exact else [each for each in hashes if not each & self._mask])
         while len(self._hashes) > MAX_KEPT:
             self._mask = self._mask * 2 + 1
             self._hashes = array("q", (each for each in self._hashes if not each & self._mask))

@@ -41,6 +41,7 @@ FEWEST_SPOKEN, SPOKEN_MOST = 4, 0.6
 TEMPLATE_MARKS = re.compile(r"<\|im_start\|>|<\|start_header_id\|>|<start_of_turn>|\[/INST\]|<\|(?:user|assistant)\|>")
 NOTHING = {"nan", "null", "\\n", "#n/a", "#ref!", "#value!", "<na>", "n/a", "undefined"}
 """What programs write where there is nothing."""
+LONGEST_NOTHING = max(map(len, NOTHING))
 
 
 def oddities(row: Row) -> list[str]:
@@ -55,13 +56,13 @@ def oddities(row: Row) -> list[str]:
         "secret": _may_hold_key(whole) and SECRET.search(whole),
         "nul": "\0" in whole,
         "garbled": _may_be_garbled(whole) and GARBLED.search(whole),
-        "refusal": any(REFUSAL.match(answer) for answer in answers),
+        "refusal": any(map(REFUSAL.match, answers)),
         "long_answer": any(map(_is_long, answers)),
         "cut_off": any(map(_is_cut_off, answers)),
         "spoken": "text" in row and _holds_both_sides(whole),
         "people": "text" in row and not _holds_both_sides(whole) and _is_chat_of_people(whole),
         "template_marks": "text" in row and TEMPLATE_MARKS.search(whole),
-        "nothing": any(answer.strip().casefold() in NOTHING for answer in answers),
+        "nothing": any(len(said) <= LONGEST_NOTHING and said.casefold() in NOTHING for said in map(str.strip, answers)),
         "copied": any(len(answer) >= COPIED_CHARS and answer in asked[0] for answer in answers),
         "empty_prompt": "text" not in row and not all(each.strip() for each in asked),
         "tools": "tools" in row or any("tool_calls" in each or each["role"] == "tool" for each in messages),
@@ -80,8 +81,8 @@ def _may_be_garbled(text: str) -> bool:
 
 def _is_cut_off(answer: str) -> bool:
     """True if an answer of some length ends within a sentence: in a word, or after a comma."""
-    end = answer.rstrip("*_ \n")
-    return _is_long(answer) and (end[-1:] in CONTINUED or (end[-1:].isalpha() and end.isascii()))
+    end = answer.rstrip("*_ \n")[-1:]
+    return (end in CONTINUED or (end.isalpha() and answer.isascii())) and _is_long(answer)
 
 
 def _is_long(answer: str) -> bool:

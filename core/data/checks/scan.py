@@ -5,14 +5,14 @@ stand in the question, column types) is looked for in the first CLOSE_ROWS rows 
 pass costs less than twice what parsing alone does.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from fitune.core.data.canonical import converter, is_said
 from fitune.core.data.chats.grouped import grouped
 from fitune.core.data.chats.speakers import turn_trouble
-from fitune.core.data.checks.batch import plain_marks
+from fitune.core.data.checks.batch import marker
 from fitune.core.data.checks.duplicates import Duplicates
 from fitune.core.data.checks.languages import language_of
 from fitune.core.data.checks.oddities import oddities
@@ -22,6 +22,7 @@ from fitune.core.data.files.find import opened
 from fitune.core.data.files.listing import Source, SourceFile
 from fitune.core.data.files.parquet_rows import rows_in_parquet
 from fitune.core.data.files.readers import Batches, batches
+from fitune.core.data.files.unparsed import Marker, Marks, Unparsed
 from fitune.core.data.shapes.shape import CHAT_FORMATS, Shape
 from fitune.core.data.values import Row, Skip, kind_name
 from fitune.core.errors import UserError
@@ -58,7 +59,7 @@ class Scan:
     """The first PLACES_KEPT places of each kind, as `file:line what`."""
     close_rows: int = 0
     """Raw rows looked at closely."""
-    types: dict[str, Counter[str]] = field(default_factory=dict)
+    types: defaultdict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     """Column -> kinds of value, among the rows looked at closely."""
     preview: list[Row] = field(default_factory=list)
     """Canonical rows; raw ones where they can't be read as any format."""
@@ -141,7 +142,7 @@ def _scan_file(
 
     with opened(file) as raw:
         parquet_rows = rows_in_parquet(raw)
-        rows = grouped(batches(raw, file.name, split, note), shape.columns)
+        rows = grouped(batches(raw, file.name, split, note, _marks_after_close_rows(found, shape)), shape.columns)
         return _count(found, rows, file.name, shape, sample, 1 if head_only else TICK_ROWS, enough)
 
 
@@ -158,21 +159,18 @@ def _count(
     convert = converter(shape.format, shape.columns) if shape.is_usable else _nothing
     next_tick, next_close = found.raw_rows + tick_rows, 0
     for numbers, rows in rows_read:
-        plain = None
-        if found.raw_rows >= CLOSE_ROWS and len(rows) > 1 and shape.is_usable:
-            plain = plain_marks(rows, shape)  # type: ignore[arg-type]
-        if plain is None:
-            for number, row in zip(numbers, rows, strict=True):
-                _count_row(found, row, convert, shape, f"{name}:{number}", sample)
-        else:
+        if isinstance(rows, Unparsed):
             found.raw_rows += len(rows)
             found.used_rows += len(rows)
-            found.duplicates.add(plain)
+            found.duplicates.add(rows.marks)
             if found.similar and found.similar.is_open:
-                found.similar.add(_converted(rows, convert, plain, name, numbers))  # type: ignore[arg-type]
+                found.similar.add(_converted(rows, convert, name, numbers))
             if found.raw_rows >= next_close:
                 next_close = found.raw_rows + max(CLOSE_STRIDE, found.raw_rows // CLOSE_PARTS)
-                _look_closely(found, rows[0], convert(rows[0]), f"{name}:{numbers[0]}")  # type: ignore[arg-type]
+                _look_closely(found, rows[0], convert(rows[0]), f"{name}:{numbers[0]}")
+        else:
+            for number, row in zip(numbers, rows, strict=True):
+                _count_row(found, row, convert, shape, f"{name}:{number}", sample)
         if found.raw_rows >= next_tick:
             next_tick = found.raw_rows + tick_rows
             if enough(numbers[-1]):
@@ -212,11 +210,28 @@ def _count_row(
     found.preview += seen[: max(0, sample - len(found.preview))]
 
 
+def _marks_after_close_rows(found: Scan, shape: Shape) -> Marker:
+    """Marks of many JSON lines at once, once CLOSE_ROWS were looked at: these tell which columns there are."""
+    marks_of: Marker | None = None
+    columns: frozenset[str] = frozenset()
+
+    def marks(lines: list[bytes]) -> Marks | None:
+        nonlocal marks_of, columns
+        if found.raw_rows < CLOSE_ROWS:
+            return None
+        if len(found.types) != len(columns):
+            columns = frozenset(found.types)
+            marks_of = marker(shape, columns)
+        return marks_of(lines) if marks_of else None
+
+    return marks
+
+
 def _converted(
-    rows: list[Row], convert: Callable[[Row], list[Row]], marks: list[int], name: str, numbers: Sequence[int]
+    rows: Unparsed, convert: Callable[[Row], list[Row]], name: str, numbers: Sequence[int]
 ) -> Iterator[tuple[Row, int, str]]:
     """The canonical row of each of these rows, of which each makes one, with its mark and its place."""
-    for row, mark, number in zip(rows, marks, numbers, strict=True):
+    for row, mark, number in zip(rows, rows.marks, numbers, strict=True):
         yield convert(row)[0], mark, f"{name}:{number}"
 
 
@@ -238,7 +253,7 @@ def _look_closely(found: Scan, row: Row | Skip, made: list[Row], where: str) -> 
     found.close_rows += 1
     if isinstance(row, dict):
         for column, value in row.items():
-            found.types.setdefault(column, Counter())[kind_name(value)] += 1
+            found.types[column][kind_name(value)] += 1
     for each in made:
         for kind in oddities(each):
             found.note(kind, where)

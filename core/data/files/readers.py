@@ -26,12 +26,13 @@ from fitune.core.data.files.streams import (
     refuse_placeholder,
     utf8_line,
 )
+from fitune.core.data.files.unparsed import Marker, Unparsed
 from fitune.core.data.files.xlsx_rows import xlsx_rows
 from fitune.core.data.values import Row, Skip, from_python
 from fitune.core.errors import UserError
 
 Numbered = Iterator[tuple[int, Row | Skip]]
-Batches = Iterator[tuple[Sequence[int], list[Row | Skip]]]
+Batches = Iterator[tuple[Sequence[int], Sequence[Row | Skip]]]
 """Numbers of rows, and the rows."""
 BATCH_BYTES = 1 << 15
 """Lines parsed at once: few enough to stay in the processor's cache, and to leave the garbage collector asleep."""
@@ -45,21 +46,22 @@ def read(raw: io.BufferedReader, name: str, split: str, note: Note) -> Numbered:
         yield from zip(numbers, rows, strict=True)
 
 
-def batches(raw: io.BufferedReader, name: str, split: str, note: Note) -> Batches:
+def batches(raw: io.BufferedReader, name: str, split: str, note: Note, marks_of: Marker | None = None) -> Batches:
     """The rows of an open file, each with its line (JSONL, CSV, text) or its place (JSON, Parquet), from 1.
 
     name: for its suffix, and for errors. split: which list to take of a JSON object with several.
     note: told of (kind, line) where something was read leniently: encoding, utf16, repaired, header.
+    marks_of: where it tells the marks of some JSON lines, these rows come as `Unparsed`.
     Raises UserError where the rest of the file can't be read.
     """
     try:
-        yield from _reader(raw, name, split, note)
+        yield from _reader(raw, name, split, note, marks_of)
     except (EOFError, OSError, zlib.error, zipfile.BadZipFile) as error:
         hint = "It may be cut off or damaged: fetch or pack it again."
         raise UserError(f"{name} can't be read to its end: {error}.", hint) from None
 
 
-def _reader(raw: io.BufferedReader, name: str, split: str, note: Note) -> Batches:
+def _reader(raw: io.BufferedReader, name: str, split: str, note: Note, marks_of: Marker | None) -> Batches:
     """The rows by the kind of the file. Its stream is held to the end: a zstd stream that is let go closes the file."""
     if raw.peek(4)[:4] == b"PAR1":
         yield from _batched(parquet_rows(raw, name))
@@ -73,7 +75,7 @@ def _reader(raw: io.BufferedReader, name: str, split: str, note: Note) -> Batche
     refuse_placeholder(name, head)
     match kind_of(name, head):
         case "jsonl":
-            yield from _jsonl(stream, name, note)
+            yield from _jsonl(stream, name, note, marks_of or _unmarked)
         case "json":
             yield from _batched(json_rows(stream, name, split, note))
         case "csv":
@@ -95,17 +97,23 @@ def _batched(rows: Numbered) -> Batches:
         yield (number,), [row]
 
 
-def _jsonl(stream: io.BufferedReader, name: str, note: Note) -> Batches:
+def _unmarked(lines: list[bytes]) -> None:
+    """The rows themselves are wanted."""
+
+
+def _jsonl(stream: io.BufferedReader, name: str, note: Note, marks_of: Marker) -> Batches:
     first = 1
     while lines := _some_lines(stream, name, first):
-        rows = _all_objects(lines)
-        if rows is not None:
-            yield range(first, first + len(lines)), rows
+        numbers = range(first, first + len(lines))
+        first += len(lines)
+        if (marks := marks_of(lines)) is not None:
+            yield numbers, Unparsed(lines, marks)
+        elif (rows := _all_objects(lines)) is not None:
+            yield numbers, rows
         else:
-            for number, line in enumerate(lines, first):
+            for number, line in zip(numbers, lines, strict=True):
                 if line.strip():
                     yield (number,), [_object(line, number, note)]
-        first += len(lines)
 
 
 def _some_lines(stream: io.BufferedReader, name: str, first: int) -> list[bytes]:

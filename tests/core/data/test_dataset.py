@@ -1,5 +1,6 @@
 """Sources, mapping, the split and the quick ways through large files."""
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from fitune.core.data.canonical import converter
 from fitune.core.data.chats.speakers import ROLES, turn_trouble
 from fitune.core.data.checks import duplicates, scan
-from fitune.core.data.checks.batch import plain_marks
+from fitune.core.data.checks.batch import marker
 from fitune.core.data.checks.report import numbered
 from fitune.core.data.checks.scan import mark_of
 from fitune.core.data.dataset import inspect, preview, rows
@@ -307,8 +308,9 @@ def test_batches_find_what_single_rows_find(tmp_path: Path, monkeypatch: pytest.
 CHAT = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
 PLAIN: tuple[tuple[str, dict[str, str], dict[str, Any]], ...] = (
     ("question_answer", {"question": "q", "answer": "a"}, {"q": "Why?", "a": "So."}),
-    ("prompt_completion", {"prompt": "q", "completion": "a"}, {"q": "Why?", "a": "So."}),
+    ("prompt_completion", {"prompt": "q", "completion": "a"}, {"q": "Why?", "a": " So."}),
     ("alpaca", {"instruction": "q", "input": "i", "output": "a"}, {"q": "Add.", "i": "1, 2", "a": "3"}),
+    ("alpaca", {"instruction": "q", "input": "i", "output": "a"}, {"q": "Add.", "a": "3"}),
     ("alpaca", {"instruction": "q", "input": "i", "output": "a"}, {"q": "Add.", "i": " ", "a": "3"}),
     ("alpaca", {"instruction": "q", "input": "i", "output": "a"}, {"q": "Add.", "a": "3", "i": None}),
     ("text", {"text": "t"}, {"t": "Once."}),
@@ -317,10 +319,15 @@ PLAIN: tuple[tuple[str, dict[str, str], dict[str, Any]], ...] = (
 )
 
 
+def marks_of(fmt: str, columns: dict[str, str], rows: list[dict[str, Any]], seen: dict[str, Any]) -> list[int] | None:
+    marks = marker(Shape(fmt, columns, True, ""), seen.keys())
+    return marks([json.dumps(row).encode() + b"\n" for row in rows]) if marks else None
+
+
 @pytest.mark.parametrize(("fmt", "columns", "row"), PLAIN)
 def test_the_short_way_hashes_as_the_long_way(fmt: str, columns: dict[str, str], row: dict[str, Any]) -> None:
     (made,) = converter(fmt, columns)(row)
-    assert plain_marks([row, row], Shape(fmt, columns, True, "")) == [mark_of(made)] * 2
+    assert marks_of(fmt, columns, [row, row], row) == [mark_of(made)] * 2
 
 
 ODD: tuple[tuple[str, dict[str, str], dict[str, Any]], ...] = (
@@ -330,6 +337,11 @@ ODD: tuple[tuple[str, dict[str, str], dict[str, Any]], ...] = (
     ("question_answer", {"question": "q", "answer": "a"}, {"q": "Why?"}),
     ("question_answer", {"question": "q", "answer": "a", "system": "s"}, {"q": "Why?", "a": "So.", "s": "x"}),
     ("prompt_completion", {"prompt": "q", "completion": "a"}, {"q": orjson.dumps(CHAT).decode(), "a": "So."}),
+    (
+        "prompt_completion",
+        {"prompt": "q", "completion": "a"},
+        {"q": f"\u3000{json.dumps(CHAT)}", "a": "So."},
+    ),
     ("alpaca", {"instruction": "q", "input": "i", "output": "a"}, {"q": "Add.", "i": 5, "a": "3"}),
     ("text", {"text": "t"}, {"t": ["Once."]}),
     ("messages", {"messages": "m"}, {"m": []}),
@@ -339,12 +351,30 @@ ODD: tuple[tuple[str, dict[str, str], dict[str, Any]], ...] = (
     ("messages", {"messages": "m"}, {"m": [CHAT[0], {"role": "narrator", "content": "x"}]}),
     ("messages", {"messages": "m"}, {"m": [CHAT[0], {"role": "assistant", "content": None}]}),
     ("messages", {"messages": "m"}, {"m": [CHAT[0], CHAT[1] | {"name": "x"}]}),
+    ("messages", {"messages": "m"}, {"m": [CHAT[0], CHAT[1] | {"content": "\t "}]}),
+    ("sharegpt", {"messages": "m"}, {"m": [CHAT[0], {"from": "gpt", "value": "x"}]}),
+    ("sharegpt", {"messages": "m"}, {"m": [{"from": "human", "value": "Hi"}, {"from": "function_call", "value": "x"}]}),
 )
 
 
 @pytest.mark.parametrize(("fmt", "columns", "row"), ODD)
 def test_the_short_way_leaves_odd_rows_to_the_long_way(fmt: str, columns: dict[str, str], row: dict[str, Any]) -> None:
-    assert plain_marks([row], Shape(fmt, columns, True, "")) is None
+    assert marks_of(fmt, columns, [row], row) is None
+
+
+def test_a_row_with_a_new_column_goes_the_long_way() -> None:
+    row = {"q": "Why?", "a": "So.", "id": 2**70}
+    columns = {"question": "q", "answer": "a"}
+    assert marks_of("question_answer", columns, [row], row) is not None
+    assert marks_of("question_answer", columns, [row, row | {"tools": []}], row) is None
+    assert marks_of("question_answer", columns, [row | {"tools": []}], row | {"tools": []}) is None
+
+
+def test_two_rows_on_a_line_go_the_long_way() -> None:
+    marks = marker(Shape("text", {"text": "t"}, True, ""), {"t"})
+    assert marks is not None
+    assert marks([b'{"t": "a"} {"t": "b"}\n']) is None
+    assert marks([b'{"t": "a"}\n', b'{"t": "\xff"}\n']) is None
 
 
 def test_duplicates_beyond_the_bound_are_estimated(monkeypatch: pytest.MonkeyPatch) -> None:
