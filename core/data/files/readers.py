@@ -11,7 +11,10 @@ import orjson
 
 from fitune.core.data.files.csv_rows import csv_rows
 from fitune.core.data.files.json_documents.arrangements import as_row
+from fitune.core.data.files.json_documents.exports import unpacked
 from fitune.core.data.files.json_documents.rows import json_rows
+from fitune.core.data.files.json_documents.scripts import SUFFIXES as SCRIPTS
+from fitune.core.data.files.json_documents.scripts import begin_of_rows, rows_of_script
 from fitune.core.data.files.parquet_rows import parquet_rows
 from fitune.core.data.files.streams import (
     HEAD_BYTES,
@@ -24,6 +27,7 @@ from fitune.core.data.files.streams import (
     refuse_endless,
     refuse_kind,
     refuse_placeholder,
+    suffix_of,
     utf8_line,
 )
 from fitune.core.data.files.unparsed import Marker, Unparsed
@@ -73,6 +77,10 @@ def _reader(raw: io.BufferedReader, name: str, split: str, note: Note, marks_of:
     stream = as_utf8(decompressed(raw), note)
     head = stream.peek(HEAD_BYTES)
     refuse_placeholder(name, head)
+    if suffix_of(name) in SCRIPTS:
+        begin = stream.read(begin_of_rows(name, head))
+        yield from _batched(rows_of_script(json_rows(stream, name, split, note, 1 + begin.count(b"\n"))))
+        return
     match kind_of(name, head):
         case "jsonl":
             yield from _jsonl(stream, name, note, marks_of or _unmarked)
@@ -131,7 +139,9 @@ def _all_objects(lines: list[bytes]) -> list[Row | Skip] | None:
         rows = list(map(orjson.loads, lines))
     except orjson.JSONDecodeError:
         return None
-    return rows if set(map(type, rows)) == {dict} else None
+    if set(map(type, rows)) != {dict}:
+        return None
+    return rows if unpacked(rows[0]) is rows[0] else list(map(unpacked, rows))
 
 
 def _object(line: bytes, number: int, note: Note) -> Row | Skip:
@@ -139,7 +149,7 @@ def _object(line: bytes, number: int, note: Note) -> Row | Skip:
         row = orjson.loads(line)
     except orjson.JSONDecodeError as error:
         row = _repaired(line, number, f"{error.msg} at character {error.colno}", note)
-    return as_row(row)
+    return as_row(unpacked(row))
 
 
 def _repaired(line: bytes, number: int, error: str, note: Note) -> Any:

@@ -51,6 +51,7 @@ UNREADABLE = {
     **dict.fromkeys((".pkl", ".pickle", ".npy", ".npz"), "Load it in Python, and write its rows as JSON lines."),
     **dict.fromkeys((".db", ".sqlite", ".sqlite3"), "Export the table as CSV (UTF-8)."),
     ".pdf": "Convert it to text or Markdown.",
+    ".js": "Name one such file itself: a list of rows that it gives a name to is read.",
     ".py": "This data set is made by a program, which fitune does not run; look for a Parquet version of it.",
 }
 READABLE = "fitune reads JSONL, JSON, CSV, TSV, Parquet, Excel (xlsx), text and Markdown, also as .gz, .zst or .zip."

@@ -18,6 +18,7 @@ BESIDE = 0.1
 """Texts with less than this share of the words of the longest one are its titles and the like."""
 PAIRED = 6
 """Of so many columns, those with most words are paired."""
+SHOWN_CHARS = 40
 USERS = ("user", "username", "user_name", "user_id", "author_id", "author_name", "nickname")
 """Columns that may hold the names or ids of those who speak."""
 
@@ -44,7 +45,7 @@ def _instances(table: Sequence[Column]) -> Iterator[Reading]:
 
 def _pairs(table: Sequence[Column]) -> Iterator[Reading]:
     """A question, perhaps with a context, and an answer, all so named."""
-    answers = filled(table, "answer")
+    answers = filled(table, "answer") or _after_history(table)
     asks = [column for column in filled(table, "question") if column not in answers] or unanswered(table)
     asks = [column for column in asks if column.kind != "label" or "note" not in column.roles] or asks
     if not (answers and asks):
@@ -68,6 +69,17 @@ def _pairs(table: Sequence[Column]) -> Iterator[Reading]:
     else:
         why = [_why(asked, answer), *(f"{name} is a list of texts, of which the first is taken." for name in lists)]
         yield Reading(fmt, columns, sure, " ".join(why), tuple(others))
+
+
+def _after_history(table: Sequence[Column]) -> list[Column]:
+    """The text beside `message` and the turns before it: so Cohere's answers are kept."""
+    names = {plain(column.name): column for column in table}
+    history, text = names.get("chat_history"), names.get("text")
+    if not (history and text and "message" in names and history.kind == "turns" and text.kind == "text"):
+        return []
+    return (
+        [] if all(str(said) in str(turns) for said, turns in zip(text.values, history.values, strict=False)) else [text]
+    )
 
 
 def _holds_several(column: Column) -> bool:
@@ -172,6 +184,9 @@ def by_content(table: Sequence[Column]) -> list[Reading]:
     labels = [column for column in labels if sum(map(words_in, column.values)) < words]
     if labels and 0 < len(whole) < 3 and "chat" not in whole[0].roles:
         return [_labelled(whole, max(labels, key=lambda column: "label" in column.roles))]
+    answers = [column for column in texts if "answer" in column.roles and plain(column.name) != "a"]
+    if len(answers) == 1 and len(texts) > 1:
+        return [_answered(answers[0], [each for each in texts if each is not answers[0]])]
     if plain_texts or len(texts) == 1:
         text = max(plain_texts or texts, key=lambda column: column.words)
         is_prose = any(" " in str(value) or not str(value).isascii() for value in text.values)
@@ -205,6 +220,19 @@ def _hinted(texts: Sequence[Column]) -> Reading | None:
     return Reading("question_answer", found, len(texts) == 2, _why(asks[0], answers[0]))
 
 
+def _answered(answer: Column, others: Sequence[Column]) -> Reading:
+    """An answer by its name, with the one or two texts beside it that have most words: `Title`, `Body`, `Answer`."""
+    longest = sorted(others, key=lambda column: -column.words)
+    asked, *extra = [column for column in others if column in longest[:2]]
+    found = {"question": longest[0].name, "answer": answer.name}
+    why = f"{answer.name} looks like the answer to {' and '.join(each.name for each in (asked, *extra))}."
+    if not extra:
+        return Reading("question_answer", found, False, why)
+    return Reading(
+        "alpaca", {"instruction": asked.name, "input": extra[0].name, "output": answer.name}, False, why, (found,)
+    )
+
+
 def _may_label(column: Column) -> bool:
     """True if a column may say what kind of text stands beside it: a few short values, or marks in the text."""
     if "label" in column.roles:
@@ -226,13 +254,20 @@ def names_speakers(column: Column) -> bool:
 
 
 def _labelled(texts: Sequence[Column], label: Column) -> Reading:
-    """A text, or a pair of texts, with what is to be said about it."""
+    """A text, or a pair of texts, with what is to be said about it; without, if that is always the same."""
     why = f"{label.name} looks like what is to be answered about {' and '.join(text.name for text in texts)}."
     if len(texts) == 2:
-        found = {"instruction": texts[0].name, "input": texts[1].name, "output": label.name}
-        return Reading("alpaca", found, False, why, tuple(pairs_of(texts)))
-    found = {"question": texts[0].name, "answer": label.name}
-    return Reading("question_answer", found, False, why, ({"text": texts[0].name},))
+        fmt, found = "alpaca", {"instruction": texts[0].name, "input": texts[1].name, "output": label.name}
+        others = Reading("question_answer", pairs_of(texts)[0], False, why, tuple(pairs_of(texts)[1:]))
+    else:
+        fmt, found = "question_answer", {"question": texts[0].name, "answer": label.name}
+        others = Reading("text", {"text": texts[0].name}, False, why)
+    is_single = label.kind not in ("object", "list") and len(set(map(str, label.values))) == 1
+    if is_single and len(label.values) >= FEW_VALUES:
+        same = f"{label.name} is {str(label.values[0])[:SHOWN_CHARS]} in each of the first {len(label.values)} rows"
+        why = f"{same}: if that is so in all, there is nothing to learn in it."
+        return replace(others, why=why, others=(*others.others, found))
+    return Reading(fmt, found, False, why, (others.columns, *others.others))
 
 
 def pairs_of(texts: Sequence[Column]) -> list[Mapping[str, str]]:

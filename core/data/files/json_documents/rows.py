@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from fitune.core.data.files.json_documents.arrangements import are_names, as_row, expanded, unwrapped
+from fitune.core.data.files.json_documents.exports import unpacked
 from fitune.core.data.files.json_documents.wrapping import rows_behind, wrapped_list
 from fitune.core.data.files.streams import Note
 from fitune.core.data.values import Row, Skip
@@ -18,21 +19,28 @@ MAX_ROW_CHARS = 1 << 28
 WRAPPED_CHARS = 1 << 20
 """An object of more characters is not read whole if it wraps a list of rows."""
 GAPS = " \t\r\n,"
+ENDS = " \t\r\n;"
+"""What may stand behind a document: a semicolon, in a script."""
 _GAP = re.compile(r"[\s,]*")
 _LARGEST_INT = 2**64 - 1
 
 
-def json_rows(stream: io.BufferedReader, name: str, split: str, note: Note) -> Iterator[tuple[int, Row | Skip]]:
+def json_rows(
+    stream: io.BufferedReader, name: str, split: str, note: Note, line: int = 1
+) -> Iterator[tuple[int, Row | Skip]]:
     """The objects of a list, of the list in an object, or objects one after the other; with their place, from 1.
 
-    split: which list to take of an object with several. Raises UserError where the document breaks off or is broken.
+    split: which list to take of an object with several. line: that of the file in which the document begins.
+    Raises UserError where the document breaks off or is broken.
     """
     number, names = 0, list[str]()
-    for value, in_list in _values(_text(stream, note), name, split):
+    for kept, in_list in _values(_text(stream, note), name, split, line):
+        value = unpacked(kept)
         if in_list and not number and not names and are_names(value):
             names = value
             continue
-        for row in (each for found in ([value] if in_list else unwrapped(value, split)) for each in expanded(found)):
+        found = [value] if in_list or value is not kept else map(unpacked, unwrapped(value, split))
+        for row in (row for each in found for row in expanded(each)):
             number += 1
             is_record = names and isinstance(row, list) and len(row) == len(names)
             yield number, dict(zip(names, row, strict=True)) if is_record else as_row(row)
@@ -48,13 +56,13 @@ def _text(stream: io.BufferedReader, note: Note) -> io.TextIOWrapper:
     return io.TextIOWrapper(stream, encoding="utf-8", errors="strict")
 
 
-def _values(text: io.TextIOWrapper, name: str, split: str) -> Iterator[tuple[Any, bool]]:
+def _values(text: io.TextIOWrapper, name: str, split: str, line: int) -> Iterator[tuple[Any, bool]]:
     """Each value of a list, or each value at the top, and whether it stands in a list.
 
     The rows of a list in a large object are values of a list, too, and so are those of lists like it that follow.
     """
     decode = json.JSONDecoder(strict=False, parse_int=_whole).raw_decode
-    buffer, at, line, in_list, at_end = "", 0, 1, False, False
+    buffer, at, in_list, at_end = "", 0, False, False
     wrapped: list[str] | None = None
     """The columns of the rows that an object wraps, once their list is found."""
     while True:
@@ -69,7 +77,7 @@ def _values(text: io.TextIOWrapper, name: str, split: str) -> Iterator[tuple[Any
         try:
             value, end = decode(buffer, at)
         except json.JSONDecodeError as error:
-            if at_end and not mark and not in_list:
+            if at_end and not buffer[at:].strip(ENDS) and not in_list:
                 return
             where = line + buffer.count("\n", 0, error.pos)
             if at_end or len(buffer) - at > MAX_ROW_CHARS:

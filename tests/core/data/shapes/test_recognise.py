@@ -57,6 +57,9 @@ LEARNED: tuple[tuple[str, Make], ...] = (
     ("fields of an object", lambda n: {"meta": {"id": n}, "data": {"question": q(n), "answer": a(n)}}),
     ("an answer in a list", lambda n: {"id": f"row-{n}", "prompt": q(n), "completions": [a(n)]}),
     ("turns", lambda n: {"id": n, "messages": chat(n)}),
+    ("a message to Cohere, and its answer",
+     lambda n: {"message": q(n), "text": a(n), "generation_id": f"{n:032x}",
+                "chat_history": [{"role": "USER", "message": "Hi"}, {"role": "CHATBOT", "message": "Hello"}]}),
     ("turns in Python's words", lambda n: {"messages": str(chat(n))}),
     ("turns of a question and an answer",
      lambda n: {"source": "own", "conversation": [{"input": q(n), "output": a(n)}]}),
@@ -186,6 +189,11 @@ ASKED: tuple[tuple[str, Make, dict[str, str]], ...] = (
     ("two texts and a label", lambda n: {"premise": text(n), "hypothesis": a(n), "label": n % 3},
      {"instruction": "premise", "input": "hypothesis", "output": "label"}),
     ("title and body", lambda n: {"title": f"On port {n}", "body": text(n)}, {"text": "body"}),
+    ("text and a tag that is always the same", lambda n: {"text": text(n), "tag": "<python>"}, {"text": "text"}),
+    ("two texts and a tag that is always the same", lambda n: {"title": q(n), "body": a(n), "tag": "<python>"},
+     {"question": "title", "answer": "body"}),
+    ("title, body and answer", lambda n: {"Id": n, "Title": q(n), "Body": text(n), "Tags": "<python>", "Answer": a(n)},
+     {"instruction": "Title", "input": "Body", "output": "Answer"}),
     ("prompts without answers", lambda n: {"id": n, "prompt": q(n)}, {"text": "prompt"}),
     ("turns without answers", lambda n: {"question_id": n, "category": ["math", "art"][n % 2], "turns": [q(n)]},
      {"text": "turns"}),
@@ -223,6 +231,12 @@ def test_a_close_call_is_asked(name: str, make: Make, first: dict[str, str]) -> 
     assert dict(shape.candidates[0]) == first
     chosen = recognise([make(n) for n in range(ROWS)], Data(source="x", columns=first))
     assert (chosen.is_usable, chosen.sure) == (True, True)
+
+
+def test_a_label_that_is_always_the_same_is_told() -> None:
+    assert (
+        "tag is <python> in each of the first 24 rows" in shape_of(lambda n: {"text": text(n), "tag": "<python>"}).why
+    )
 
 
 STOPPED: tuple[tuple[str, Make, str, str], ...] = (
