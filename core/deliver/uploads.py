@@ -51,16 +51,16 @@ def uploads(run: Run, what: UploadKind) -> list[Upload]:
 
 
 def _of_checkpoints(run: Run) -> list[Upload]:
-    from fitune.core.recipe import MOVES_THE_BASE
+    from fitune.core.recipe import BEGINS_FILLED
 
     matches = (re.fullmatch(r"checkpoint-(\d+)", path.name) for path in run.checkpoints.glob("checkpoint-*"))
     steps = sorted(int(match[1]) for match in matches if match and (run.checkpoints / match[0] / WEIGHTS).is_file())
     if not steps:
         raise UserError(f"{run.name} has no checkpoints on this disk.", "Push the adapter instead.")
-    if (init := run.recipe().lora.init) in MOVES_THE_BASE:
+    if (init := run.recipe().lora.init) in BEGINS_FILLED:
         raise UserError(
-            f"The checkpoints of {run.name} don't fit the base model as it is: {init} has moved a part of its weights "
-            "into them, and only the finished adapter is converted back.",
+            f"The checkpoints of {run.name} don't fit the base model as it is: with {init} the adapter was not empty "
+            "at the start, and only the finished one is converted back.",
             "Push the adapter instead.",
         )
     uploads = []

@@ -42,6 +42,8 @@ Fitted to the rows of 8,192 tokens there."""
 SPLIT_BLOCKS = (0.09, 0.52)
 """The same for CUDA that can't grow blocks in place: fitted to TRL rows without expandable segments."""
 SLACK_OF_PEAK = 0.002
+LOFTQ_BYTES = 24
+"""Bytes a weight of the largest matrix while LoftQ decomposes it: six copies in fp32; unmeasured."""
 TUNING_BYTES = round(0.2 * GIB)
 """Triton clears a buffer of 256 MB between the kernels it times. It shows only where the loss is the peak."""
 RUNTIME_CPU_BYTES, RUNTIME_CPU_LESS = round(0.96 * GIB), round(0.13 * GIB)
@@ -210,6 +212,7 @@ def _load_scratch(plan: MemoryPlan) -> Term:
         why = "the model's 16-bit file while it is read; the system takes that back where RAM is short"
         return Term("loading", file_bytes, why, less=file_bytes)
     amount = 0 if plan.quant == "bf16" else 2 * plan.largest_matrix
+    amount += LOFTQ_BYTES * plan.largest_matrix if plan.recipe.lora.init == "loftq" else 0
     amount += 0 if plan.embedding_on_card else 2 * plan.shape.embedding
     return Term("loading", amount, "one 16-bit tensor beside its stored form")
 

@@ -2,7 +2,7 @@
 
 from fitune.core.memory.plan import MemoryPlan
 from fitune.core.memory.weights import layer_bytes, state_bytes
-from fitune.core.recipe import MOVES_THE_BASE
+from fitune.core.recipe import BEGINS_FILLED
 
 GGUF_BYTES = {
     "f16": 2.0,
@@ -29,8 +29,8 @@ def disk_bytes(plan: MemoryPlan) -> int:
     all_states, _ = state_bytes(plan)
     # A new checkpoint is written before the oldest is removed.
     checkpoints = (plan.recipe.train.keep_checkpoints + 1) * (lora + all_states + TOKENIZER_BYTES)
-    # An init that moves the base keeps the first adapter too, and saves one of twice the rank.
-    adapter = 3 * lora if plan.recipe.lora.init in MOVES_THE_BASE else lora
+    # An init that begins filled keeps the first adapter too, and saves one of twice the rank.
+    adapter = 3 * lora if plan.recipe.lora.init in BEGINS_FILLED else lora
     deliver = plan.recipe.deliver
     merged = 2 * params if deliver.merge or deliver.gguf else 0
     gguf = sum(params * GGUF_BYTES[kind] for kind in deliver.gguf)

@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Literal
 
 from fitune.core.errors import UserError
-from fitune.core.memory.shapes import Shape, are_named_experts, is_named, refuse_untrainable
+from fitune.core.memory.shapes import Shape, are_named_experts, is_named, rank_of, refuse_untrainable
 from fitune.core.recipe import Quant, Recipe
 from fitune.core.units import GIB, MIB
 
@@ -64,6 +64,7 @@ class Adapted:
 
     inputs: int
     outputs: int
+    rank: int
     times: int
     """How many there are."""
     experts: int = 1
@@ -123,16 +124,28 @@ class MemoryPlan:
     def lora_bytes(self) -> int:
         """Bytes a LoRA weight: fp32, but TRL 1.15 casts adapters of a quantized model to bf16 (sft_trainer.py), and
         the worker casts them back where the card has none."""
-        return 2 if not self.unsloth and self.quant != "bf16" and self.fully_trained_weight_bytes == 2 else 4
+        return 2 if not self.unsloth and self.quant != "bf16" and self.has_bf16 else 4
+
+    @property
+    def has_bf16(self) -> bool:
+        """True on a CPU and on cards that compute in bf16."""
+        return self.card is None or (self.card.compute_capability or (8, 0)) >= (8, 0)
 
     @cached_property
     def lora_params(self) -> int:
         """r x (inputs + outputs) a matrix, and one magnitude an output with DoRA."""
-        rank, dora = self.recipe.lora.r, self.recipe.lora.dora
+        dora = self.recipe.lora.dora
         return sum(
-            each.times * (rank * each.experts * (each.inputs + each.outputs) + (each.outputs if dora else 0))
+            each.times * (each.rank * each.experts * (each.inputs + each.outputs) + (each.outputs if dora else 0))
             for each in self.adapters
         )
+
+    @cached_property
+    def learning_lora_params(self) -> int:
+        """Those that get a gradient: LoRA-FA trains the matrices B, of r x outputs, alone."""
+        if self.recipe.train.optimizer != "lora_fa":
+            return self.lora_params
+        return sum(each.times * each.rank * each.outputs for each in self.adapters)
 
     @cached_property
     def kept_16bit_params(self) -> int:
@@ -168,8 +181,10 @@ class MemoryPlan:
         return self.unsloth and self.shape.model_type in FAST_UNSLOTH and not lora.dora and lora.bias == "none"
 
     def fully_trains(self, module: str) -> bool:
-        """True if Unsloth trains the whole "embed_tokens" or "lm_head", as it does where lora.target_modules names it
-        (unsloth 2026.10, models/_utils.py, _redirect_embedding_targets)."""
+        """True if the whole "embed_tokens" or "lm_head" is trained: as lora.modules_to_save says, and with Unsloth
+        where lora.target_modules names it (unsloth 2026.10, models/_utils.py, _redirect_embedding_targets)."""
+        if module in self.recipe.lora.modules_to_save:
+            return True
         chosen = self.recipe.lora.target_modules
         names = () if chosen == "all-linear" else chosen
         return self.unsloth and any(name.rpartition(".")[2] == module for name in names)
@@ -185,8 +200,8 @@ class MemoryPlan:
     @property
     def fully_trained_weight_bytes(self) -> int:
         """Bytes of each fully trained weight: 2, but 4 on a card without bf16 (models/llama.py,
-        _offload_frozen_module_for_training)."""
-        return 2 if self.card is None or (self.card.compute_capability or (8, 0)) >= (8, 0) else 4
+        _offload_frozen_module_for_training), and on a CPU."""
+        return 2 if self.card and self.has_bf16 else 4
 
 
 def make_plan(
@@ -249,25 +264,29 @@ def _adapters(shape: Shape, recipe: Recipe) -> tuple[Adapted, ...]:
     """What lora.target_modules and lora.layers choose, as core/worker/architecture/targets.py does in the model."""
     wanted, layers = recipe.lora.target_modules, recipe.lora.layers
     chosen = [index for index in (range(len(shape.layers)) if layers is None else layers) if index < len(shape.layers)]
-    counts: Counter[tuple[int, int, int]] = Counter()
+    lora = recipe.lora
+    counts: Counter[tuple[int, int, int, int]] = Counter()
     for index in chosen:
         layer = shape.layers[index]
         for linear in layer.linears:
-            named = linear.adapted if wanted == "all-linear" else is_named(shape.path_of(index, linear), wanted)
+            path = shape.path_of(index, linear)
+            named = linear.adapted if wanted == "all-linear" else is_named(path, wanted)
             if named and linear.name not in shape.reserved:
-                counts[linear.inputs, linear.outputs, 1] += 1
+                counts[linear.inputs, linear.outputs, rank_of(path, lora.r, lora.rank_pattern), 1] += 1
         for experts in layer.routed if wanted != "all-linear" else ():
             if experts.fused and are_named_experts(experts.path, wanted):
-                counts[experts.inputs, experts.outputs, experts.count] += 1
+                counts[experts.inputs, experts.outputs, lora.r, experts.count] += 1
     for linear in shape.outside if layers is None else ():
         if linear.adapted if wanted == "all-linear" else is_named(linear.path, wanted):
-            counts[linear.inputs, linear.outputs, 1] += 1
+            counts[linear.inputs, linear.outputs, rank_of(linear.path, lora.r, lora.rank_pattern), 1] += 1
     if not counts:
         names = {linear.name for linear, _ in shape.matrices}
         names |= {experts.name for layer in shape.layers for experts in layer.routed}
         hint = f"It has {', '.join(sorted(names))} in layers 0 to {len(shape.layers) - 1}."
         raise UserError(f"lora.target_modules and lora.layers choose nothing in {shape.name}.", hint)
-    return tuple(Adapted(inputs, outputs, times, experts) for (inputs, outputs, experts), times in counts.items())
+    return tuple(
+        Adapted(inputs, outputs, rank, times, experts) for (inputs, outputs, rank, experts), times in counts.items()
+    )
 
 
 def gib(amount: float) -> str:

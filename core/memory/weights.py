@@ -119,7 +119,9 @@ def lora_term(plan: MemoryPlan) -> Term:
     """Adapter weights: r x (inputs + outputs) for each matrix."""
     params = plan.lora_params
     matrices = sum(adapted.times for adapted in plan.adapters)
-    why = f"rank {plan.recipe.lora.r} on {matrices} matrices: {count(params)} at {plan.lora_bytes} byte"
+    ranks = sorted({adapted.rank for adapted in plan.adapters})
+    rank = str(ranks[0]) if len(ranks) == 1 else f"{ranks[0]} to {ranks[-1]}"
+    why = f"rank {rank} on {matrices} matrices: {count(params)} at {plan.lora_bytes} byte"
     return Term("LoRA weights", params * plan.lora_bytes // plan.shards, why + _split(plan))
 
 
@@ -130,7 +132,7 @@ def _split(plan: MemoryPlan) -> str:
 def trained_embeddings_term(plan: MemoryPlan) -> Term:
     """Embedding and head that are trained as a whole, beside the frozen ones. The frozen ones are moved to disk with
     Unsloth's checkpointing, unless input and output share them (models/llama.py, get_peft_model). Unmeasured."""
-    to_disk = plan.recipe.train.checkpointing == "unsloth" and not plan.shape.tied
+    to_disk = plan.unsloth and plan.recipe.train.checkpointing == "unsloth" and not plan.shape.tied
     amount = plan.fully_trained_params * (plan.fully_trained_weight_bytes - (2 if to_disk else 0))
     why = f"{count(plan.fully_trained_params)} parameters trained whole, at {plan.fully_trained_weight_bytes} byte"
     return Term("trained embeddings", amount, why + (" instead of 2" if to_disk else ""), more=amount)
@@ -138,15 +140,14 @@ def trained_embeddings_term(plan: MemoryPlan) -> Term:
 
 def gradients_term(plan: MemoryPlan) -> Term:
     """One gradient for each trained weight, in its dtype; torch frees them between steps (set_to_none)."""
-    why = f"one for each of {count(plan.lora_params)} LoRA weights at {plan.lora_bytes} byte"
+    params = plan.learning_lora_params
+    why = f"one for each of {count(params)} LoRA weights at {plan.lora_bytes} byte"
     whole = plan.fully_trained_params * plan.fully_trained_weight_bytes
     if whole:
         why += (
             f", and of {count(plan.fully_trained_params)} of embeddings and head at {plan.fully_trained_weight_bytes}"
         )
-    return Term(
-        "LoRA gradients", plan.lora_params * plan.lora_bytes // plan.shards + whole, why + _split(plan), more=whole
-    )
+    return Term("LoRA gradients", params * plan.lora_bytes // plan.shards + whole, why + _split(plan), more=whole)
 
 
 def optimizer_term(plan: MemoryPlan) -> Term:
@@ -163,13 +164,14 @@ def optimizer_term(plan: MemoryPlan) -> Term:
 
 def state_bytes(plan: MemoryPlan) -> tuple[float, float]:
     """Bytes of all optimizer states, and of the paged ones among them."""
-    rank, name = plan.recipe.lora.r, plan.recipe.train.optimizer
+    name = plan.recipe.train.optimizer
     total = paged = 0.0
     for each in plan.adapters:
-        for side in (each.inputs, each.outputs):
-            amount = each.times * _state_bytes(name, rank * each.experts, side, plan.lora_bytes)
+        rank = each.rank * each.experts
+        for side in (each.outputs,) if name == "lora_fa" else (each.inputs, each.outputs):
+            amount = each.times * _state_bytes(name, rank, side, plan.lora_bytes)
             total += amount
-            paged += amount if name.startswith("paged") and rank * each.experts * side >= PAGED_STATE else 0
+            paged += amount if name.startswith("paged") and rank * side >= PAGED_STATE else 0
     if plan.fully_trained_params:
         hidden = plan.shape.hidden
         whole = _state_bytes(name, hidden, plan.fully_trained_params // hidden, plan.fully_trained_weight_bytes)

@@ -9,32 +9,21 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-Quant = Literal["nf4", "int8", "bf16"]
-Checkpointing = Literal["unsloth", "on", "off"]
-Backend = Literal["auto", "unsloth", "trl"]
-Init = Literal["default", "gaussian", "pissa", "olora", "orthogonal"]
-MOVES_THE_BASE: tuple[Init, ...] = ("pissa", "olora")
-"""Adapter initialisations that change the base weights: in peft's tuners/lora/layer.py each *_init that sets them."""
-DataFormat = Literal["auto", "messages", "sharegpt", "alpaca", "prompt_completion", "question_answer", "text"]
-Thinking = Literal["auto", "keep", "off"]
-Scheduler = Literal[
-    "linear", "cosine", "constant", "constant_with_warmup", "cosine_with_min_lr", "polynomial", "inverse_sqrt"
-]
-Optimizer = Literal[
-    "adamw_8bit", "paged_adamw_8bit", "paged_adamw_32bit", "adamw_torch", "adamw_torch_fused",
-    "adafactor", "lion_8bit", "paged_lion_8bit", "sgd", "schedule_free_adamw",
-]  # fmt: skip
-
-Gpus = (
-    Literal["auto", "all"]
-    | Annotated[int, Field(ge=1, le=64)]
-    | Annotated[tuple[Annotated[int, Field(ge=0, le=1023)] | str, ...], Field(min_length=1)]
+from fitune.core.recipe.kinds import (
+    GUIDE_RATE,
+    RUN_NAME,
+    STOP_AT,
+    Backend,
+    Checkpointing,
+    DataFormat,
+    Gpus,
+    Init,
+    ModulePath,
+    Optimizer,
+    Quant,
+    Scheduler,
+    Thinking,
 )
-
-RUN_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
-GUIDE_RATE = 2e-4
-"""The learning rate for LoRA in most guides (QLoRA, Unsloth)."""
-STOP_AT = r"^(\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])T)?([01]\d|2[0-3]):[0-5]\d$"
 
 
 class Group(BaseModel):
@@ -77,9 +66,19 @@ class Lora(Group):
     dora: bool = False
     """Learn a weight's length and direction apart (DoRA): a little better at low rank, slower, more memory."""
     init: Init = "default"
-    """Start values of the adapter; at first it changes nothing. pissa and olora move part of the weights into it."""
+    """Start values of the adapter; at first it changes nothing. pissa and olora move part of the weights into it; loftq
+    fills it with what 4 bits lost of them."""
     layers: tuple[Annotated[int, Field(ge=0)], ...] | None = None
     """Only these layers, by number from 0; nothing means all of them."""
+    rank_pattern: dict[ModulePath, Annotated[int, Field(ge=1, le=1024)]] = {}
+    """Another rank for some modules: {down_proj = 32, "layers.0.self_attn.q_proj" = 4}. The first name that ends a
+    module's path counts; its adapter is scaled by alpha over that rank."""
+    modules_to_save: tuple[Literal["embed_tokens", "lm_head"], ...] = ()
+    """Train the input embedding (embed_tokens) or the output head (lm_head) whole beside the adapter: for new words or
+    another language. Takes much memory. Where a model has one matrix for both, it stays one."""
+    lr_ratio: Annotated[float, Field(ge=1, le=100)] = 1.0
+    """LoRA+: how many times faster the adapter's second matrix, B, learns than its first; 16 is the paper's. Variants
+    of LoRA end within 1 to 2 % of each other once the learning rate is tuned (arXiv 2602.04998): tune that first."""
 
 
 class Part(Group):
@@ -190,7 +189,8 @@ class Train(Group):
     warmup_ratio: Annotated[float, Field(ge=0, le=0.5)] = 0.03
     """Share of the steps in which the learning rate climbs from 0."""
     optimizer: Optimizer = "adamw_8bit"
-    """8-bit states save memory at no loss; paged ones spill to host RAM when the card is full."""
+    """8-bit states save memory at no loss; paged ones spill to host RAM when the card is full. lora_fa trains the
+    adapter's second matrix alone, with a gradient corrected for that."""
     weight_decay: Annotated[float, Field(ge=0, le=1)] = 0.01
     """Pull of the weights towards 0."""
     max_grad_norm: Annotated[float, Field(gt=0, le=1000)] = 1.0

@@ -232,7 +232,8 @@ def _nearest(path: tuple[str, ...]) -> str:
 
 
 def _help(path: tuple[str, ...]) -> str:
-    return help_of(GROUPS[path[0]]).get(path[1], "") if len(path) > 1 and path[0] in GROUPS else ""
+    told = help_of(GROUPS[path[0]]).get(path[1], "") if len(path) > 1 and path[0] in GROUPS else ""
+    return " ".join(told.split())
 
 
 def line_of(text: str, path: tuple[str, ...]) -> int | None:

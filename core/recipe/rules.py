@@ -5,7 +5,8 @@ import re
 from collections.abc import Iterator
 
 from fitune.core.errors import Problem
-from fitune.core.recipe.fields import MOVES_THE_BASE, Data, Lora, Quant, Recipe, Run, Train
+from fitune.core.recipe.fields import Data, Lora, Recipe, Run, Train
+from fitune.core.recipe.kinds import BEGINS_FILLED, MOVES_THE_BASE, Quant
 
 
 def find_contradictions(recipe: Recipe) -> list[Problem]:
@@ -16,6 +17,7 @@ def find_contradictions(recipe: Recipe) -> list[Problem]:
         *_of_backend(recipe.train, recipe.model.quant, recipe.lora.target_modules),
         *_of_init(recipe.lora, recipe.train.backend, recipe.model.quant),
         *_of_choice(recipe.lora),
+        *_of_rates(recipe.lora, recipe.train, recipe.run),
         *_of_dates(recipe.run),
         *_of_copies(recipe.run),
     ]
@@ -71,16 +73,22 @@ def _of_backend(train: Train, quant: Quant, modules: str | tuple[str, ...]) -> I
 def _of_init(lora: Lora, backend: str, quant: Quant) -> Iterator[Problem]:
     """Initialisations of the adapter that need other settings."""
     init = lora.init
-    reads_the_base = init in (*MOVES_THE_BASE, "orthogonal")
+    reads_the_base = init in (*MOVES_THE_BASE, "orthogonal", "loftq")
     if reads_the_base and backend == "unsloth":
         fix = 'Use init = "default", or backend = "trl".'
         yield Problem("lora.init", f"{init} is done by the trl backend only.", fix)
-    if reads_the_base and quant != "bf16":
+    if init == "loftq" and quant != "nf4":
+        text = "loftq makes up for the rounding to 4 bits, and these weights are not rounded to 4 bits."
+        yield Problem("lora.init", text, 'Use quant = "nf4", or init = "default".')
+    if init in (*MOVES_THE_BASE, "orthogonal") and quant != "bf16":
         text = f"{init} reads the base weights, which must then be 16-bit."
         yield Problem("lora.init", text, 'Use quant = "bf16", or init = "default".')
     if init in MOVES_THE_BASE and "lm_head" in lora.target_modules:
         text = f"{init} would change the weights of lm_head, which in many models are the input's as well."
         yield Problem("lora.init", text, 'Take lm_head out of lora.target_modules, or use init = "default".')
+    if init in BEGINS_FILLED and lora.rank_pattern:
+        text = f"{init} takes one rank for all modules."
+        yield Problem("lora.rank_pattern", text, 'Remove it, or use init = "default".')
     if init == "orthogonal" and lora.r % 2 == 1:
         yield Problem("lora.r", "must be even for init = orthogonal.", f"Use r = {lora.r + 1}.")
 
@@ -91,6 +99,22 @@ def _of_choice(lora: Lora) -> Iterator[Problem]:
         yield Problem("lora.target_modules", "is empty: nothing would be trained.", 'Use "all-linear".')
     if lora.layers == ():
         yield Problem("lora.layers", "is empty: nothing would be trained.", "Remove it, to train all of them.")
+
+
+def _of_rates(lora: Lora, train: Train, run: Run) -> Iterator[Problem]:
+    """Optimizers that treat the two matrices of an adapter differently."""
+    if train.optimizer == "lora_fa":
+        key, fix = "train.optimizer", 'Use optimizer = "adamw_8bit".'
+        if lora.dora:
+            yield Problem(key, "lora_fa does not know the lengths that DoRA trains.", f"Set lora.dora = false. {fix}")
+        if lora.lr_ratio != 1:
+            yield Problem("lora.lr_ratio", "means nothing with lora_fa, which trains B alone.", "Remove it.")
+        if "embed_tokens" in lora.target_modules:
+            yield Problem(key, "lora_fa does not know the adapter of an embedding.", fix)
+    for key in ("lora.lr_ratio",) * (lora.lr_ratio != 1) + ("train.optimizer",) * (train.optimizer == "lora_fa"):
+        if run.shard is True:
+            text = "sets rates of its own, which is not done for a model that is split over cards."
+            yield Problem(key, text, "Remove it, or set run.shard = false.")
 
 
 def _of_dates(run: Run) -> Iterator[Problem]:

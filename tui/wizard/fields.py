@@ -43,6 +43,9 @@ LABELS = {
     "deliver.gguf": "GGUF",
     "lora.rslora": "rsLoRA",
     "lora.dora": "DoRA",
+    "lora.rank_pattern": "Other ranks",
+    "lora.modules_to_save": "Trained whole",
+    "lora.lr_ratio": "LoRA+ ratio",
 }
 
 
@@ -133,8 +136,8 @@ def parse(field: Field, text: str) -> Any:
     if field.kind == "list":
         return _list(field, text)
     if field.kind == "text":
-        if field.name in ("data.columns", "data.template_options"):
-            return _json_object(text)
+        if isinstance(field.default, dict):
+            return _json_object(field, text)
         if field.name in NUMBER_OR_AUTO and text != "auto":
             return _number(field, text)
         return int(text) if field.name == "train.offload_layers" and text.isdecimal() else text
@@ -170,11 +173,12 @@ def _list(field: Field, text: str) -> Any:
     return [int(part) if part.isdecimal() else part for each in text.split(",") if (part := each.strip())]
 
 
-def _json_object(text: str) -> Any:
+def _json_object(field: Field, text: str) -> Any:
+    example = '{"q_proj": 8}' if field.name == "lora.rank_pattern" else '{"prompt": "question"}'
     try:
         return json.loads(text)
     except json.JSONDecodeError:
-        raise ValueError('Write it as {"prompt": "question"}.') from None
+        raise ValueError(f"Write it as {example}.") from None
 
 
 def _number(field: Field, text: str) -> int | float:

@@ -13,6 +13,8 @@ MISTAKES = {
     "model.max_seq_length": "Leaving it far above the longest row: memory is set aside for rows that never come.",
     "lora.r": "Raising it to make the model cleverer: more and better rows do that. 16 is enough for most tasks.",
     "lora.alpha": "Changing it together with the learning rate: both make the same thing stronger.",
+    "lora.lr_ratio": "Trying variants of LoRA before the rate is tuned: press r at the review, which races four rates.",
+    "lora.modules_to_save": "Training the embedding for a style or a task: the adapter does that alone.",
     "train.epochs": "Too many: watch the held-out loss, and stop when it rises.",
     "train.lr": "A learning rate from full training (1e-5): LoRA needs ten times that.",
     "train.micro_batch": "Raising it until memory is full: it is hardly faster, and one long row ends the run.",

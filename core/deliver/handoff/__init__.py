@@ -12,7 +12,7 @@ from fitune.core.deliver.handoff.script_files import script_files
 from fitune.core.deliver.handoff.serving import ollama, vllm
 from fitune.core.deliver.handoff.spec import Files, TrainingSpec
 from fitune.core.errors import BadInput, Problem, UserError
-from fitune.core.recipe import MOVES_THE_BASE, find_contradictions
+from fitune.core.recipe import BEGINS_FILLED, find_contradictions
 
 __all__ = ["EVAL", "TARGETS", "TRAIN", "TRAINING", "files_for", "write"]
 TRAINING = ("script", "axolotl", "accelerate", "slurm", "skypilot")
@@ -26,10 +26,10 @@ def files_for(target: str, specs: Sequence[TrainingSpec]) -> Files:
         return vllm(specs)
     if len(specs) > 1:
         raise UserError(f"{target} takes one run or recipe.", "Several are for vllm: adapters on one base model.")
-    if target in TRAINING and (start := specs[0].recipe.lora.init) in MOVES_THE_BASE:
+    if target in TRAINING and (start := specs[0].recipe.lora.init) in BEGINS_FILLED:
         raise UserError(
-            f"lora.init = {start} moves the base model's weights: what trains elsewhere saves an adapter that fits the "
-            "moved ones alone.",
+            f"lora.init = {start} begins with an adapter that is not empty: what trains elsewhere saves one that does "
+            "not fit the base model as it is.",
             "Train with fitune, which converts it, or hand off with --set lora.init=default",
         )
     if target in TRAINING and specs[0].recipe.train.optimizer == "schedule_free_adamw":

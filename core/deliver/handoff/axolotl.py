@@ -42,6 +42,10 @@ def not_carried(spec: TrainingSpec, kind: RowKind) -> list[str]:
         notes.append(f"lora.bias = {lora.bias}: Axolotl trains no biases.")
     if lora.alpha != int(lora.alpha):
         notes.append(f"lora.alpha = {lora.alpha}: Axolotl takes whole numbers; it is rounded.")
+    if lora.rank_pattern:
+        notes.append("lora.rank_pattern: Axolotl takes one rank for all modules.")
+    if train.optimizer == "lora_fa":
+        notes.append("train.optimizer = lora_fa: Axolotl trains both matrices of the adapter, by AdamW.")
     if train.offload_layers is not None:
         notes.append(f"train.offload_layers = {train.offload_layers}: layer_offloading moves all frozen layers.")
     if spec.recipe.data.replay and spec.recipe.data.replay_source is None:
@@ -113,6 +117,8 @@ def _lora(spec: TrainingSpec) -> dict[str, Any]:
         "peft_layers_to_transform": list(lora.layers) if lora.layers is not None else None,
         "peft_use_rslora": lora.rslora or None,
         "peft_use_dora": lora.dora or None,
+        "lora_modules_to_save": list(lora.modules_to_save) or None,
+        "loraplus_lr_ratio": lora.lr_ratio if lora.lr_ratio != 1 else None,
         "peft_init_lora_weights": None if lora.init == "default" else lora.init,
     }
 
@@ -154,7 +160,7 @@ def _train(spec: TrainingSpec, kind: RowKind) -> dict[str, Any]:
         "lr_scheduler": "cosine" if train.scheduler == "cosine_with_min_lr" else train.scheduler,
         "cosine_min_lr_ratio": 0.1 if train.scheduler == "cosine_with_min_lr" else None,
         "warmup_ratio": train.warmup_ratio,
-        "optimizer": train.optimizer,
+        "optimizer": spec.common_optimizer,
         "weight_decay": train.weight_decay,
         "max_grad_norm": train.max_grad_norm,
         "gradient_checkpointing": train.checkpointing != "off",

@@ -8,7 +8,7 @@ from fitune.core.deliver.handoff.quoting import call, commented
 from fitune.core.deliver.handoff.script_model import trl_model, unsloth_model
 from fitune.core.deliver.handoff.spec import TrainingSpec, is_folder
 from fitune.core.memory import FAST_UNSLOTH, FLAT_MULTIPLE
-from fitune.core.recipe import EVALS_PER_RUN, MIN_STEPS_BETWEEN, Train
+from fitune.core.recipe import EVALS_PER_RUN, MIN_STEPS_BETWEEN
 
 ROWS = '''
 # 2. The rows: token ids, and labels that say which of them are trained
@@ -122,6 +122,10 @@ def not_carried(spec: TrainingSpec, backend: str) -> list[str]:
         notes.append("data.packing: fitune first tries whether packed rows would see each other in this model.")
     if spec.recipe.data.eval_fraction != 0:
         notes.append("train.patience: the script trains to its end, and keeps the last adapter, not the best.")
+    if spec.recipe.lora.lr_ratio != 1:
+        notes.append("lora.lr_ratio: both matrices of the adapter learn at train.lr.")
+    if train.optimizer == "lora_fa":
+        notes.append("train.optimizer = lora_fa: the script trains both matrices of the adapter, by AdamW.")
     if run.vram_limit_gib is not None:
         notes.append("run.vram_limit_gib: the script takes as much of the card as it needs.")
     if run.gpus not in ("auto", 1) and backend == spec.backend == "unsloth":
@@ -169,7 +173,7 @@ def _header(spec: TrainingSpec, backend: str) -> str:
 
 def _imports(spec: TrainingSpec, backend: str, several_cards: bool) -> str:
     unsloth, quantized = backend == "unsloth", spec.recipe.model.quant != "bf16"
-    bits = "BitsAndBytesConfig, " if quantized else ""
+    bits, whole = "BitsAndBytesConfig, " if quantized else "", spec.recipe.lora.modules_to_save
     lines = {
         "from unsloth import FastLanguageModel  # before trl, transformers and peft, which it changes\n": unsloth,
         "import json": True,
@@ -187,7 +191,7 @@ def _imports(spec: TrainingSpec, backend: str, several_cards: bool) -> str:
         "from model_class import choose_expert_layout, whole_model": unsloth,
         f"from model_class import model_class, {'outside_text, ' if quantized else ''}whole_model": not unsloth,
         "from render import PromptOptions, ensure_template, render, text_part": True,
-        "from targets import find_targets, short_names": True,
+        f"from targets import find_targets, short_names{', whole_modules' if whole else ''}": True,
         "from varlen_attention import allow_cudnn, install": unsloth,
     }
     return "".join(f"{line}\n" for line, needed in lines.items() if needed) + "\n"
@@ -216,8 +220,9 @@ def _steps(spec: TrainingSpec, several_cards: bool) -> str:
     return f"STEPS = {steps}\nEVAL_EVERY = {train.eval_every or default}\nSAVE_EVERY = {train.save_every or default}\n"
 
 
-def _config(train: Train) -> dict[str, str]:
+def _config(spec: TrainingSpec) -> dict[str, str]:
     """The arguments of SFTConfig, as expressions."""
+    train = spec.recipe.train
     return {
         "output_dir": 'str(HERE / "work")',
         "per_device_train_batch_size": "MICRO_BATCH",
@@ -229,7 +234,7 @@ def _config(train: Train) -> dict[str, str]:
         "lr_scheduler_type": repr(train.scheduler),
         "lr_scheduler_kwargs": "{'min_lr_rate': 0.1}" if train.scheduler == "cosine_with_min_lr" else "None",
         "warmup_steps": f"{train.warmup_ratio!r} if STEPS > 1 else 0",
-        "optim": repr(train.optimizer),
+        "optim": repr(spec.common_optimizer),
         "weight_decay": repr(train.weight_decay),
         "max_grad_norm": repr(train.max_grad_norm),
         "bf16": "DTYPE == torch.bfloat16",
@@ -259,7 +264,7 @@ def _training(spec: TrainingSpec, backend: str, several_cards: bool) -> str:
     arguments = {
         "model": "model",
         "processing_class": "tokenizer",
-        "args": call("SFTConfig", _config(spec.recipe.train), "    "),
+        "args": call("SFTConfig", _config(spec), "    "),
         "train_dataset": "train_set",
         "eval_dataset": "eval_set",
     }

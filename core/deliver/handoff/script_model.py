@@ -4,6 +4,9 @@ from fitune.core.deliver.downloads import MODEL_FILES, SKIPPED_FILES
 from fitune.core.deliver.handoff.quoting import call
 from fitune.core.deliver.handoff.spec import TrainingSpec, is_folder
 
+WHOLE = ("modules_to_save", "ensure_weight_tying")
+"""What whole_modules in targets.py finds."""
+
 
 def unsloth_model(spec: TrainingSpec) -> str:
     """Source text that makes `model` and `tokenizer` with Unsloth.
@@ -87,7 +90,9 @@ def _targets(spec: TrainingSpec, model: str) -> str:
     lora = spec.recipe.lora
     wanted = repr(lora.target_modules if lora.target_modules == "all-linear" else tuple(lora.target_modules))
     layers = "" if lora.layers is None else f", {tuple(lora.layers)!r}"
-    return f"targets = find_targets({model}, {wanted}{layers})\nnames = short_names({model}, targets.modules)\n"
+    whole = f"whole = whole_modules({model}, {lora.modules_to_save!r})\n" if lora.modules_to_save else ""
+    found = f"targets = find_targets({model}, {wanted}{layers})\nnames = short_names({model}, targets.modules)\n"
+    return found + whole
 
 
 def _lora(spec: TrainingSpec) -> dict[str, str]:
@@ -102,6 +107,8 @@ def _lora(spec: TrainingSpec) -> dict[str, str]:
         "use_rslora": repr(lora.rslora),
         "use_dora": repr(lora.dora),
         "init_lora_weights": repr(True if lora.init == "default" else lora.init),
+        **({"rank_pattern": repr(lora.rank_pattern)} if lora.rank_pattern else {}),
+        **({key: f"whole[{key!r}]" for key in WHOLE} if lora.modules_to_save else {}),
     }
 
 

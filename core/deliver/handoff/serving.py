@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from fitune.core.deliver.handoff.quoting import commented, plain_name, quoted
 from fitune.core.deliver.handoff.spec import Files, TrainingSpec, is_folder, trained_run
 from fitune.core.errors import UserError
-from fitune.core.recipe import MOVES_THE_BASE
+from fitune.core.recipe import BEGINS_FILLED
 from fitune.core.runs import Run
 
 VLLM = "0.33.0"
@@ -119,9 +119,9 @@ def _template_options(spec: TrainingSpec) -> list[str]:
 
 
 def _rank(spec: TrainingSpec) -> int:
-    """The rank of the saved adapter: twice lora.r for an init that moves the base."""
+    """The highest rank in the saved adapter: twice lora.r for an init that begins filled."""
     lora = spec.recipe.lora
-    return 2 * lora.r if lora.init in MOVES_THE_BASE else lora.r
+    return 2 * lora.r if lora.init in BEGINS_FILLED else max(lora.r, *lora.rank_pattern.values(), 0)
 
 
 def _require_compatible(specs: Sequence[TrainingSpec]) -> None:

@@ -64,6 +64,11 @@ class TrainingSpec:
         """True if rows are packed: as the run did it, or as the recipe asks."""
         return self.recipe.data.packing is True if self.packed is None else self.packed
 
+    @property
+    def common_optimizer(self) -> str:
+        """The optimizer, or AdamW where that is PEFT's own."""
+        return "adamw_torch" if self.recipe.train.optimizer == "lora_fa" else self.recipe.train.optimizer
+
     def packages(self, backend: str) -> list[str]:
         """The requirements, with versions, of a script for this backend."""
         train = self.recipe.train

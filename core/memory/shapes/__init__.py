@@ -14,6 +14,7 @@ from fitune.core.memory.shapes.shape import (
     Shape,
     are_named_experts,
     is_named,
+    rank_of,
 )
 from fitune.core.memory.shapes.storage import refuse_untrainable, stored
 
@@ -30,6 +31,7 @@ __all__ = [
     "from_config",
     "is_named",
     "load",
+    "rank_of",
     "refuse_untrainable",
 ]
 

@@ -3,8 +3,9 @@
 The shape job writes it (core/worker/architecture), as the JSON of `records.to_json`; nothing in it is guessed.
 """
 
+import re
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -190,6 +191,13 @@ class Shape:
 def is_named(path: str, names: Collection[str]) -> bool:
     """True if a module's path is one of the names, or ends with one: peft's reading of target_modules."""
     return any(path == name or path.endswith("." + name) for name in names)
+
+
+def rank_of(path: str, rank: int, pattern: Mapping[str, int]) -> int:
+    """The rank of the adapter of a module: the recipe's, or that of the first name in a pattern which its path ends
+    with; peft's reading of rank_pattern (utils/other.py, get_pattern_key)."""
+    names = (name for name in pattern if re.fullmatch(rf"(.*\.)?({name})", path))
+    return pattern.get(next(names, ""), rank)
 
 
 def are_named_experts(path: str, names: Collection[str]) -> bool:

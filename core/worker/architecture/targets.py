@@ -69,6 +69,17 @@ def short_names(model: Any, paths: tuple[str, ...]) -> list[str]:
     return short
 
 
+def whole_modules(model: Any, names: tuple[str, ...]) -> dict[str, Any]:
+    """What lora.modules_to_save means in a model, in the terms of peft's LoraConfig: the paths of the modules that are
+    trained whole, and whether input and output have one matrix, which must stay one."""
+    if not names:
+        return {}
+    embedding, head = model.get_input_embeddings(), model.get_output_embeddings()
+    wanted = [{"embed_tokens": embedding, "lm_head": head}[name] for name in names]
+    paths = [path for path, module in model.named_modules() if any(module is each for each in wanted)]
+    return {"modules_to_save": paths, "ensure_weight_tying": head.weight is embedding.weight}
+
+
 def text_modules(model: Any) -> Iterator[tuple[str, Any]]:
     """Each module of the text model, with its path in the whole model."""
     prefix, text = text_model(model)

@@ -11,7 +11,7 @@ from fitune.core import __version__, hub
 from fitune.core.deliver import UploadKind, branch_of, proof, requests
 from fitune.core.deliver.handoff.spec import TrainingSpec, from_run
 from fitune.core.diagnose import redact
-from fitune.core.recipe import MOVES_THE_BASE, Data, Deliver, Recipe
+from fitune.core.recipe import BEGINS_FILLED, Data, Deliver, Recipe
 from fitune.core.recipe import Run as RunSettings
 from fitune.core.recipe import load as recipe_file
 from fitune.core.records import from_json, to_json
@@ -193,7 +193,7 @@ def _reproduce(run: Run, spec: TrainingSpec) -> str:
     note = f"That is for fitune {__version__}, which runs in a checkout of its repository"
     note += f"; beside the recipe lie {' and '.join(other_files)}." if other_files else "."
     commands = ["uv run fitune train recipe.toml"]
-    if recipe.lora.init not in MOVES_THE_BASE:
+    if recipe.lora.init not in BEGINS_FILLED:
         note += " The second command writes a script that trains the same without it."
         commands += ["uv run fitune handoff recipe.toml --to script --out script"]
     packages = "\n".join([*([f"python {' '.join(python.split())}"] if python else []), *packages_of(spec)])

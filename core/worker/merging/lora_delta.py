@@ -123,7 +123,7 @@ def plan_merge(adapter: Adapter, base: Path, remote_code: bool) -> MergePlan:
     config = AutoConfig.from_pretrained(base, trust_remote_code=remote_code)
     with torch.device("meta"):
         model = model_class(config).from_config(config, trust_remote_code=remote_code)
-    require_untied(model, adapter)
+    adapter = once_where_tied(adapter, model)
     return MergePlan(locations, layout, match_base_tensors(adapter, locations, model), adapter.config)
 
 
@@ -185,16 +185,21 @@ def _fits_experts(change: TensorChange, location: TensorLocation) -> bool:
     return a.shape[0] == b.shape[1] == ranks and location.shape == tuple(change.experts.delta(a, b).shape)
 
 
-def require_untied(model: nn.Module, adapter: Adapter) -> None:
-    """Raise UserError if the adapter changes a tensor that the model shares between input and output (tied weights)."""
+def once_where_tied(adapter: Adapter, model: nn.Module) -> Adapter:
+    """The adapter with one change of a tensor that the model shares between input and output (tied weights), where that
+    was trained whole and as one. Raises UserError if it has changes of it that differ."""
     tied = getattr(model, "all_tied_weights_keys", None) or {}
     shared = {*tied.keys(), *tied.values()} & adapter.changes.keys()
-    if shared:
+    if not shared:
+        return adapter
+    if not (adapter.config.ensure_weight_tying and all(adapter.changes[name].whole for name in shared)):
         raise UserError(
             f"The adapter changes {min(shared)}, which this model shares between its input and its output: merged, "
             "both would change.",
             "Use the adapter as it is, or train without lm_head and embed_tokens in lora.target_modules.",
         )
+    copies = {name for name, original in tied.items() if original in adapter.changes}
+    return Adapter(adapter.config, {name: change for name, change in adapter.changes.items() if name not in copies})
 
 
 def blocks_of(

@@ -23,11 +23,12 @@ from fitune.core.worker.architecture.model_class import (
     outside_text,
     whole_model,
 )
-from fitune.core.worker.architecture.targets import find_targets, short_names
+from fitune.core.worker.architecture.targets import find_targets, short_names, whole_modules
 from fitune.core.worker.cards.rank import splits
 from fitune.core.worker.device import compute_dtype
 from fitune.core.worker.models import ModelFiles
 from fitune.core.worker.rows.render import text_part
+from fitune.core.worker.training.loftq import fill_with_rounding
 
 
 @dataclass(slots=True)
@@ -102,7 +103,7 @@ def _load_unsloth(recipe: Recipe, source: ModelFiles) -> Loaded:
     import torch
     from unsloth import FastLanguageModel
 
-    model, lora, train = recipe.model, recipe.lora, recipe.train
+    model, train = recipe.model, recipe.train
     dtype = compute_dtype()
     offload = {} if train.offload_layers is None else {"offload_layers": train.offload_layers}
     place = {"device_map": {"": "cpu"}} if splits(recipe) else {}  # each card then takes its part
@@ -118,22 +119,13 @@ def _load_unsloth(recipe: Recipe, source: ModelFiles) -> Loaded:
             **offload,
             **place,
         )
-    targets = find_targets(base, lora.target_modules, lora.layers)
     # Where Unsloth has no code of its own for a family it drops chosen modules whose names it does not know (Mamba,
     # convolutions), unless every part of the model is open to adapters.
     unfiltered = {"finetune_vision_layers": True} if compiles_the_model() else {}
     with _explained_refusal(source):
         adapted = FastLanguageModel.get_peft_model(
             base,
-            r=lora.r,
-            lora_alpha=lora.alpha,
-            lora_dropout=lora.dropout,
-            bias=lora.bias,
-            target_modules=short_names(base, targets.modules),
-            target_parameters=list(targets.parameters),  # an empty list: Unsloth adds no experts by itself
-            use_rslora=lora.rslora,
-            use_dora=lora.dora,
-            init_lora_weights=_init(recipe),
+            **_adapter_settings(recipe, base),
             checkpoint_skip_layers=train.checkpoint_skip_layers or 0,
             use_gradient_checkpointing={"unsloth": "unsloth", "on": True, "off": False}[train.checkpointing],
             random_state=train.seed,
@@ -176,7 +168,7 @@ def _load_trl(recipe: Recipe, source: ModelFiles) -> Loaded:
     from peft import LoraConfig, get_peft_model
     from transformers import AutoTokenizer, set_seed
 
-    lora, train = recipe.lora, recipe.train
+    train = recipe.train
     dtype = compute_dtype()
     base = base_model(recipe, source, dtype)
     tokenizer = AutoTokenizer.from_pretrained(source.path, trust_remote_code=recipe.model.trust_remote_code)
@@ -186,21 +178,31 @@ def _load_trl(recipe: Recipe, source: ModelFiles) -> Loaded:
         base.gradient_checkpointing_enable({"use_reentrant": False})
         base.enable_input_require_grads()
     set_seed(train.seed)  # the adapter's start is random, and belongs to the run
-    targets = find_targets(base, lora.target_modules, lora.layers)
-    config = LoraConfig(
-        r=lora.r,
-        lora_alpha=lora.alpha,
-        lora_dropout=lora.dropout,
-        bias=lora.bias,
-        target_modules=short_names(base, targets.modules),
-        target_parameters=list(targets.parameters) or None,
-        use_rslora=lora.rslora,
-        use_dora=lora.dora,
-        init_lora_weights=_init(recipe),
-        task_type="CAUSAL_LM",
-    )
+    config = LoraConfig(**_adapter_settings(recipe, base), task_type="CAUSAL_LM")
     with _explained_refusal(source):
-        return Loaded(get_peft_model(base, config), tokenizer, dtype)
+        adapted = get_peft_model(base, config)
+    if recipe.lora.init == "loftq":
+        fill_with_rounding(adapted, source)
+    return Loaded(adapted, tokenizer, dtype)
+
+
+def _adapter_settings(recipe: Recipe, base: Any) -> dict[str, Any]:
+    """The adapter of a recipe for a base model, in the terms of peft's LoraConfig."""
+    lora = recipe.lora
+    targets = find_targets(base, lora.target_modules, lora.layers)
+    return {
+        "r": lora.r,
+        "lora_alpha": lora.alpha,
+        "lora_dropout": lora.dropout,
+        "bias": lora.bias,
+        "target_modules": short_names(base, targets.modules),
+        "target_parameters": list(targets.parameters),  # an empty list: Unsloth adds no experts by itself
+        "use_rslora": lora.rslora,
+        "use_dora": lora.dora,
+        "init_lora_weights": lora.init if lora.init not in ("default", "loftq") else True,
+        "rank_pattern": dict(lora.rank_pattern),
+        **whole_modules(base, lora.modules_to_save),
+    }
 
 
 @contextmanager
@@ -212,7 +214,3 @@ def _explained_refusal(source: ModelFiles) -> Iterator[None]:
         reason = " ".join(str(error).split())[:300]
         hint = "Fix lora.target_modules or lora.layers."
         raise UserError(f"No such adapter can be put on {source.name}: {reason}", hint) from error
-
-
-def _init(recipe: Recipe) -> bool | str:
-    return True if recipe.lora.init == "default" else recipe.lora.init

@@ -18,6 +18,7 @@ from fitune.core.worker.rows.micro_batches import split_steps
 from fitune.core.worker.rows.training_rows import TrainingRows
 from fitune.core.worker.training import model_with_adapter, packing
 from fitune.core.worker.training.callbacks import Reporter
+from fitune.core.worker.training.optimizers import own_optimizer
 from fitune.core.worker.training.trackers import spare_from_trackers
 from fitune.core.worker.training.varlen_attention import allow_cudnn, could_be_faster
 
@@ -60,6 +61,7 @@ def make_trainer(
         eval_dataset=eval_set,
         callbacks=[reporter],
     )
+    trainer.optimizer = own_optimizer(recipe, trainer.model, args)
     spare_from_trackers(trainer, recipe.train.report_to, reporter.log)
     if loaded.dtype == "float16":
         widen(trainer.model)
@@ -111,7 +113,7 @@ def trainer_config(
         lr_scheduler_kwargs={"min_lr_rate": MIN_LR_RATE} if train.scheduler == "cosine_with_min_lr" else None,
         # Below 1 it is a share of all steps. The first step has a rate of 0, so a training of one step gets no warm-up.
         warmup_steps=train.warmup_ratio if steps > 1 else 0,
-        optim=train.optimizer,
+        optim="adamw_torch" if train.optimizer == "lora_fa" else train.optimizer,  # which PEFT makes
         weight_decay=train.weight_decay,
         max_grad_norm=train.max_grad_norm,
         bf16=dtype == "bfloat16",

@@ -90,3 +90,32 @@ def test_adding_up_gradients_takes_room_while_a_layers_own_are_made() -> None:
     tokens, layers = 2 * 2048, len(LLAMA_8B.layers)
     expected = 2 * tokens * LLAMA_8B.hidden + part(often, "LoRA weights") // layers
     assert part(often, "layer backward") - part(once, "layer backward") == expected
+
+
+def test_modules_that_are_trained_whole_count_with_both_backends() -> None:
+    for backend in ("unsloth", "trl"):
+        fields = {"train__backend": backend, "train__checkpointing": "on"}
+        plain, whole = (
+            estimate(LLAMA_8B, recipe(lora__modules_to_save=names, **fields), H100) for names in ([], ["lm_head"])
+        )
+        assert part(whole, "LoRA gradients") - part(plain, "LoRA gradients") == HEAD
+        assert part(whole, "trained embeddings") == HEAD
+
+
+def test_a_rank_of_its_own_counts_for_the_modules_it_names() -> None:
+    plain, none, some, more = (
+        part(estimate(LLAMA_8B, recipe(lora__rank_pattern=pattern), H100), "LoRA weights")
+        for pattern in ({}, {"nothing": 64}, {"q_proj": 32}, {"layers.0.self_attn.q_proj": 32})
+    )
+    one_layer = 4 * 16 * (4096 + 4096)
+    assert (none - plain, some - plain, more - plain) == (0, 32 * one_layer, one_layer)
+
+
+def test_lora_fa_keeps_gradients_and_states_of_the_second_matrix_alone() -> None:
+    plain, alone = (
+        estimate(LLAMA_8B, recipe(train__optimizer=name, lora__target_modules=["q_proj"]), H100)
+        for name in ("adamw_torch_fused", "lora_fa")
+    )
+    for name in ("LoRA gradients", "optimizer states"):
+        assert part(alone, name) == part(plain, name) / 2
+    assert part(alone, "LoRA weights") == part(plain, "LoRA weights")

@@ -6,7 +6,8 @@ from torch.optim.lr_scheduler import LambdaLR
 
 
 def set_rate(optimizer: Any, scheduler: Any, lr: float, step: int) -> None:
-    """Set the highest rate to `lr`; the schedule goes on at its step.
+    """Set the highest rate to `lr`; the schedule goes on at its step. Of several rates it is the first, and the others
+    keep their ratio to it.
 
     step: the steps done. Where the checkpoint has lost its schedule, that one would begin anew.
     """
@@ -15,8 +16,9 @@ def set_rate(optimizer: Any, scheduler: Any, lr: float, step: int) -> None:
         return
     if schedule.last_epoch == 0 < step:
         schedule.last_epoch = step
-    schedule.base_lrs = [lr] * len(schedule.base_lrs)
-    for group, share in zip(optimizer.param_groups, schedule.lr_lambdas, strict=True):
-        group["initial_lr"] = lr
-        group["lr"] = lr * share(schedule.last_epoch)
+    first = schedule.base_lrs[0]
+    schedule.base_lrs = [lr * rate / first for rate in schedule.base_lrs]
+    for group, rate, share in zip(optimizer.param_groups, schedule.base_lrs, schedule.lr_lambdas, strict=True):
+        group["initial_lr"] = rate
+        group["lr"] = rate * share(schedule.last_epoch)
     schedule._last_lr = [group["lr"] for group in optimizer.param_groups]

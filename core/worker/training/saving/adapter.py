@@ -1,7 +1,8 @@
 """The saved adapter: it fits the plain base model however it was initialised, and its config names that model.
 
 PiSSA and OLoRA move a part of the base's weights W into the adapter, and train on the rest: W - s B0 A0, where s is the
-adapter's scale. Saved as it is, such an adapter would need those changed weights.
+adapter's scale. Saved as it is, such an adapter would need those changed weights. LoftQ trains on the weights in 4 bits
+that come near to W - s B0 A0, so its adapter is saved for W, too.
 """
 
 import shutil
@@ -13,7 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from fitune.core.files import replace_folder, write_atomically
-from fitune.core.recipe import MOVES_THE_BASE
+from fitune.core.recipe import BEGINS_FILLED, MOVES_THE_BASE
 from fitune.core.runs import Run
 from fitune.core.worker.changed_base import keep_digest
 from fitune.core.worker.models import ModelFiles
@@ -23,18 +24,19 @@ A_SUFFIXES, B_SUFFIXES = (".lora_A.weight", ".lora_embedding_A"), (".lora_B.weig
 
 
 def remember_start(run: Run, model: Any) -> None:
-    """Keep the digest of the base, and the first matrices of an adapter that changed it; a resumed run restores them.
+    """Keep the digest of the base, and the first matrices of an adapter that begins filled; a resume restores them.
 
     Else a resume on another machine, whose decomposition rounds differently, would train on another base.
     """
     from peft import get_peft_model_state_dict
 
     keep_digest(run)
-    if run.recipe().lora.init not in MOVES_THE_BASE:
+    init = run.recipe().lora.init
+    if init not in BEGINS_FILLED:
         return
     path = start_file(run)
     if path.exists():
-        _restore_start(model, load_file(path))
+        _restore_start(model, load_file(path), init in MOVES_THE_BASE)
     else:
         tensors = get_peft_model_state_dict(model, save_embedding_layers=False)
         part = path.with_suffix(".part")
@@ -46,13 +48,13 @@ def remember_start(run: Run, model: Any) -> None:
 
 
 def start_file(run: Run) -> Path:
-    """The file with the first matrices of an adapter that changed its base."""
+    """The file with the first matrices of an adapter that begins filled."""
     return run.path / "start.safetensors"
 
 
 @torch.no_grad()
-def _restore_start(model: Any, start: dict[str, torch.Tensor]) -> None:
-    """Set each layer to the matrices of that start, and its base to the weights that belong to them."""
+def _restore_start(model: Any, start: dict[str, torch.Tensor], base_moved: bool) -> None:
+    """Set each layer to the matrices of that start, and its base, where that moved, to the weights that fit them."""
     from peft.utils.other import transpose
 
     for name, layer in model.named_modules():
@@ -61,6 +63,9 @@ def _restore_start(model: Any, start: dict[str, torch.Tensor]) -> None:
         a, b = layer.lora_A["default"].weight, layer.lora_B["default"].weight
         a0, b0 = start[f"{name}.lora_A.weight"].to(a), start[f"{name}.lora_B.weight"].to(b)
         if torch.equal(a, a0) and torch.equal(b, b0):
+            continue
+        if not base_moved:
+            a.data, b.data = a0, b0
             continue
         weight = layer.get_base_layer().weight
         moved = layer.scaling["default"] * (b.float() @ a.float() - b0.float() @ a0.float())
@@ -81,7 +86,7 @@ def save(
     tokenizer.save_pretrained(part)
     name_tokenizer_for_all(part)
     _change_config(part, {"base_model_name_or_path": source.name, "revision": source.revision})
-    if run.recipe().lora.init in MOVES_THE_BASE:
+    if run.recipe().lora.init in BEGINS_FILLED:
         make_plain(part, start_file(run))
     replace_folder(part, run.adapter)
 
@@ -102,7 +107,7 @@ def name_tokenizer_for_all(folder: Path) -> None:
 
 
 def make_plain(folder: Path, start: Path) -> None:
-    """Rewrite a saved adapter of PiSSA or OLoRA as plain LoRA of twice the rank, for the plain base.
+    """Rewrite a saved adapter that began filled as plain LoRA of twice the rank, for the plain base.
 
     W - s B0 A0 + s B A = W + s [B, -B0] [A; A0]: what PEFT's save_pretrained does for
     path_initial_model_for_weight_conversion, which drops trained biases and the magnitudes of DoRA. Where the base

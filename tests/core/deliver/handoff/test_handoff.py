@@ -285,7 +285,7 @@ def test_what_others_wrote_stays_a_word_in_every_target(
 @pytest.mark.parametrize("target", handoff.TRAINING)
 def test_a_start_that_moves_the_base_is_not_left_to_others(make_job: Callable[..., TrainingSpec], target: str) -> None:
     job = make_job(lora={"init": "olora"}, model={"quant": "bf16"}, train={"backend": "trl", "checkpointing": "on"})
-    with pytest.raises(UserError, match="olora moves the base"):
+    with pytest.raises(UserError, match="olora begins with an adapter that is not empty"):
         handoff.files_for(target, [job])
 
 
@@ -361,7 +361,8 @@ def test_each_setting_reaches_axolotl_or_is_told(make_job: Callable[..., Trainin
     changes: dict[str, dict[str, Any]] = {
         "lora": {
             "r": 8, "alpha": 3.5, "dropout": 0.2, "target_modules": ("q_proj",), "bias": "all", "rslora": True,
-            "dora": True, "init": "gaussian", "layers": (1,),
+            "dora": True, "init": "gaussian", "layers": (1,), "rank_pattern": {"q_proj": 4},
+            "modules_to_save": ("lm_head",), "lr_ratio": 16.0,
         },
         "train": {
             "micro_batch": 3, "grad_accum": 7, "micro_tokens": 4096, "epochs": 2.0, "max_steps": 9, "lr": 1e-3,

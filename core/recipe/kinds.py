@@ -1,0 +1,35 @@
+"""The values that fields of a recipe may have: choices, patterns of text, numbers or lists."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+Quant = Literal["nf4", "int8", "bf16"]
+Checkpointing = Literal["unsloth", "on", "off"]
+Backend = Literal["auto", "unsloth", "trl"]
+Init = Literal["default", "gaussian", "pissa", "olora", "orthogonal", "loftq"]
+MOVES_THE_BASE: tuple[Init, ...] = ("pissa", "olora")
+"""Adapter initialisations that change the base weights: in peft's tuners/lora/layer.py each *_init that sets them."""
+BEGINS_FILLED: tuple[Init, ...] = (*MOVES_THE_BASE, "loftq")
+"""Those whose adapter holds something before the first step: LoftQ's holds what the base lost when it was quantized."""
+DataFormat = Literal["auto", "messages", "sharegpt", "alpaca", "prompt_completion", "question_answer", "text"]
+ModulePath = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.]{1,200}$")]
+Thinking = Literal["auto", "keep", "off"]
+Scheduler = Literal[
+    "linear", "cosine", "constant", "constant_with_warmup", "cosine_with_min_lr", "polynomial", "inverse_sqrt"
+]
+Optimizer = Literal[
+    "adamw_8bit", "paged_adamw_8bit", "paged_adamw_32bit", "adamw_torch", "adamw_torch_fused",
+    "adafactor", "lion_8bit", "paged_lion_8bit", "sgd", "schedule_free_adamw", "lora_fa",
+]  # fmt: skip
+
+Gpus = (
+    Literal["auto", "all"]
+    | Annotated[int, Field(ge=1, le=64)]
+    | Annotated[tuple[Annotated[int, Field(ge=0, le=1023)] | str, ...], Field(min_length=1)]
+)
+
+RUN_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
+GUIDE_RATE = 2e-4
+"""The learning rate for LoRA in most guides (QLoRA, Unsloth)."""
+STOP_AT = r"^(\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])T)?([01]\d|2[0-3]):[0-5]\d$"

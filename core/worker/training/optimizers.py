@@ -1,0 +1,29 @@
+"""Optimizers that treat the two matrices of an adapter differently: LoRA+ (arXiv 2402.12354), LoRA-FA (2308.03303)."""
+
+from typing import Any
+
+from transformers import Trainer
+
+from fitune.core.errors import UserError
+from fitune.core.recipe import Recipe
+
+
+def own_optimizer(recipe: Recipe, model: Any, args: Any) -> Any:
+    """The optimizer that PEFT makes for such a recipe; None where the trainer makes it. args: the trainer's.
+
+    Raises UserError for LoRA-FA on the experts of a mixture.
+    """
+    from peft.optimizers import create_lorafa_optimizer, create_loraplus_optimizer
+    from peft.tuners.lora import ParamWrapper
+
+    lora, train = recipe.lora, recipe.train
+    if train.optimizer == "lora_fa":
+        if any(isinstance(module, ParamWrapper) for module in model.modules()):
+            hint = 'Set train.optimizer = "adamw_8bit", or name no experts in lora.target_modules.'
+            raise UserError("train.optimizer = lora_fa can't train an adapter on the experts of a mixture.", hint)
+        return create_lorafa_optimizer(model, lora.r, round(lora.alpha), train.rate, train.weight_decay)
+    if lora.lr_ratio == 1:
+        return None
+    kind, settings = Trainer.get_optimizer_cls_and_kwargs(args, model)
+    rates = {"lr": train.rate, "loraplus_lr_ratio": lora.lr_ratio, "loraplus_lr_embedding": train.rate}
+    return create_loraplus_optimizer(model, kind, **(settings | rates), loraplus_weight_decay=train.weight_decay)

@@ -1,0 +1,137 @@
+"""Variants of LoRA with TRL on the CPU: each learns, goes on from a checkpoint with the same losses, and is merged."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fitune.core.errors import UserError
+from fitune.core.runs.run import Run
+from tests.core.worker.conftest import losses, train_here
+
+pytestmark = pytest.mark.train
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "lora+": {"lora": {"lr_ratio": 8.0}},
+    "lora+ in 8 bits": {"lora": {"lr_ratio": 8.0}, "train": {"optimizer": "adamw_8bit"}},
+    "lora-fa": {"train": {"optimizer": "lora_fa"}},
+    "rank pattern": {"lora": {"rank_pattern": {"down_proj": 4, "layers.0.self_attn.q_proj": 2}}},
+    "embedding and head": {"lora": {"modules_to_save": ["embed_tokens", "lm_head"]}},
+    "some layers": {"lora": {"layers": [1]}},
+}
+
+
+@pytest.fixture
+def tied_model(tokenizer: Any, tmp_path: Path) -> Path:
+    """A two-layer Llama whose head is its embedding, as a folder."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer), hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, max_position_embeddings=512, bos_token_id=1, eos_token_id=2, pad_token_id=0,
+        tie_word_embeddings=True,
+    )  # fmt: skip
+    folder = tmp_path / "tied"
+    LlamaForCausalLM(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def merged_and_proven(run: Run) -> bool:
+    """Merge a run; whether its proof passed."""
+    from tests.core.worker.merging.test_merge import merge_here
+
+    merge_here(run)
+    return bool((run.state().end.proof or {})["passed"])  # type: ignore[union-attr]
+
+
+def trained_and_resumed(run: Run) -> tuple[dict[int, float], dict[int, float]]:
+    """The losses of a training of six steps, and those of the same that goes on from its checkpoint of step 3."""
+    train_here(run)
+    whole = losses(run)
+    shutil.rmtree(run.checkpoints / "checkpoint-6")
+    train_here(run)
+    return whole, losses(run)
+
+
+@pytest.fixture
+def make_variant(make_run: Callable[..., Run]) -> Callable[..., Run]:
+    """Makes a run of six steps, with a checkpoint at every third; keyword arguments name groups of the recipe."""
+
+    def make(**groups: dict[str, Any]) -> Run:
+        steps = {"max_steps": 6, "save_every": 3, "scheduler": "constant", "score": "off", "patience": 0}
+        groups["train"] = {**steps, **groups.get("train", {})}
+        groups["lora"] = {"dropout": 0, **groups.get("lora", {})}
+        return make_run(**groups)
+
+    return make
+
+
+@pytest.mark.usefixtures("unasked")
+@pytest.mark.parametrize("name", VARIANTS)
+def test_a_variant_learns_resumes_and_is_merged(name: str, make_variant: Callable[..., Run]) -> None:
+    run = make_variant(**VARIANTS[name])
+    whole, resumed = trained_and_resumed(run)
+    assert whole[6] < whole[1]
+    assert resumed == pytest.approx(whole, abs=2e-3)
+    assert merged_and_proven(run)
+
+
+@pytest.mark.usefixtures("unasked")
+@pytest.mark.parametrize("modules", [["embed_tokens"], ["lm_head"], ["embed_tokens", "lm_head"]], ids=str)
+def test_one_matrix_for_input_and_output_stays_one(
+    modules: list[str], tied_model: Path, make_variant: Callable[..., Run]
+) -> None:
+    from safetensors.torch import load_file
+
+    run = make_variant(model={"id": str(tied_model)}, lora={"modules_to_save": modules})
+    whole, resumed = trained_and_resumed(run)
+    assert resumed == pytest.approx(whole, abs=2e-3)
+    assert merged_and_proven(run)
+    before, after = (load_file(folder / "model.safetensors") for folder in (tied_model, run.merged))
+    assert "lm_head.weight" not in after
+    name = "model.embed_tokens.weight"
+    assert (before[name] - after[name].float()).abs().max() > 1e-3
+
+
+@pytest.mark.usefixtures("unasked")
+def test_lora_plus_gives_the_second_matrix_its_own_rate_after_a_resume_too(make_variant: Callable[..., Run]) -> None:
+    import torch
+
+    run = make_variant(**VARIANTS["lora+"])
+    trained_and_resumed(run)
+    state = torch.load(run.checkpoints / "checkpoint-6" / "optimizer.pt", weights_only=True)
+    assert [group["lr"] for group in state["param_groups"] if group["params"]] == pytest.approx([1e-2, 8e-2])
+
+
+@pytest.mark.usefixtures("unasked")
+def test_lora_fa_leaves_the_first_matrix_as_it_was(make_variant: Callable[..., Run]) -> None:
+    from safetensors.torch import load_file
+
+    run = make_variant(train={"optimizer": "lora_fa"})
+    train_here(run)
+    early, late = (load_file(run.checkpoints / f"checkpoint-{step}" / "adapter_model.safetensors") for step in (3, 6))
+    for name, tensor in early.items():
+        assert tensor.equal(late[name]) is ("lora_A" in name), name
+
+
+def test_lora_fa_on_experts_is_refused(make_run: Callable[..., Run], tokenizer: Any, tmp_path: Path) -> None:
+    from transformers import MixtralConfig, MixtralForCausalLM
+
+    sizes = {"vocab_size": len(tokenizer), "hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1}
+    heads = {"num_attention_heads": 2, "num_key_value_heads": 2, "num_local_experts": 2}
+    MixtralForCausalLM(MixtralConfig(**sizes, **heads)).save_pretrained(tmp_path / "mixture")
+    tokenizer.save_pretrained(tmp_path / "mixture")
+    lora = {"target_modules": ["q_proj", "down_proj"], "dropout": 0}
+    run = make_run(model={"id": str(tmp_path / "mixture")}, lora=lora, train={"optimizer": "lora_fa"})
+    with pytest.raises(UserError, match="lora_fa can't train an adapter on the experts"):
+        train_here(run)
+
+
+def test_loftq_needs_a_card(make_run: Callable[..., Run]) -> None:
+    with pytest.raises(UserError, match="loftq needs an NVIDIA card"):
+        train_here(make_run(model={"quant": "nf4"}, lora={"init": "loftq", "dropout": 0}))
