@@ -1,0 +1,165 @@
+"""Every way to train, with each backend: does it learn, go on from a checkpoint, merge and pass the proof, and what it
+takes.
+
+usage: python bench/variants.py MODEL [--only NAME ...] [--backend unsloth trl] [--length N] [--at-once N] [--out FILE]
+MODEL is a folder with a small model in 16 bits (bench/make_model.py makes one of real widths, with few layers). Each
+case is a process of its own that trains, resumes and merges by the worker's jobs. Several at once share the card, but
+only one trains at a time, so that its pace counts. Prints one JSON line a case, after one that names card and versions;
+docs/variants.md has a table of the rows in bench/results.
+"""
+
+import argparse
+import fcntl
+import json
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+from bench import vram
+from fitune.core import runs
+from fitune.core.errors import UserError
+from fitune.core.machine import grows_in_place
+from fitune.core.machine.host import detect
+from fitune.core.memory import Card, estimate, shapes
+from fitune.core.recipe import Recipe
+from fitune.core.recipe.load import parse
+from fitune.core.runs import EventLog, Run, Step, Tail
+
+EXPERTS = "experts of a mixture"
+"""The case for a model that is one."""
+VARIANTS: dict[str, dict[str, Any]] = {
+    "QLoRA": {},
+    "LoRA in 16 bits": {"model.quant": "bf16"},
+    "DoRA": {"lora.dora": True},
+    "rsLoRA": {"lora.rslora": True},
+    "LoRA+": {"lora.lr_ratio": 4.0},
+    "LoRA-FA": {"train.optimizer": "lora_fa"},
+    "LoftQ": {"lora.init": "loftq"},
+    "PiSSA": {"lora.init": "pissa", "model.quant": "bf16"},
+    "ranks by module": {"lora.rank_pattern": {"down_proj": 32, "layers.0.self_attn.q_proj": 4}},
+    "two layers": {"lora.layers": [0, 1]},
+    "embedding and head whole": {"lora.modules_to_save": ["embed_tokens", "lm_head"]},
+    EXPERTS: {"lora.target_modules": ["q_proj", "gate_proj", "up_proj", "down_proj"]},
+}
+STEPS, HALF, ROWS = 8, 4, 40
+CASE_LIMIT_S = 600
+
+
+def main() -> None:
+    options = argparse.ArgumentParser()
+    options.add_argument("model", type=Path)
+    options.add_argument("--only", nargs="*", default=[name for name in VARIANTS if name != EXPERTS])
+    options.add_argument("--backend", nargs="*", default=["trl", "unsloth"])
+    options.add_argument("--length", type=int, default=1024)
+    options.add_argument("--at-once", type=int, default=1)
+    options.add_argument("--out", type=Path)
+    options.add_argument("--here", action="store_true", help="the one case in this process")
+    args = options.parse_args()
+    if args.here:
+        print(json.dumps(case(args.only[0], args.backend[0], args.model, args.length)), flush=True)
+        return
+    vram.write(json.dumps({"about": vram.about(), "model": args.model.name, "length": args.length}) + "\n", args.out)
+    cases = [(name, backend) for name in args.only for backend in args.backend]
+    with ThreadPoolExecutor(args.at_once) as pool:
+        for job in as_completed(pool.submit(in_own_process, *each, args.model, args.length) for each in cases):
+            vram.write(job.result(), args.out)
+
+
+def in_own_process(name: str, backend: str, model: Path, length: int) -> str:
+    """The line of a case; of one that failed, why."""
+    command = [sys.executable, __file__, str(model), "--only", name, "--backend", backend, "--length", str(length)]
+    code, out, told = vram.ended([*command, "--here"], CASE_LIMIT_S)
+    lines = [line + "\n" for line in out.splitlines() if line.startswith('{"variant"')]
+    failed = {"variant": name, "backend": backend, "failed": told}
+    return lines[-1] if lines and not code else json.dumps(failed) + "\n"
+
+
+def case(name: str, backend: str, model: Path, length: int) -> dict[str, Any]:
+    """Train, go on from the checkpoint in the middle, merge. What was found; or the sentence that refuses it."""
+    row: dict[str, Any] = {"variant": name, "backend": backend}
+    with tempfile.TemporaryDirectory() as home:
+        try:
+            run = runs.create(recipe_of(name, backend, model, length, Path(home)), Path(home))
+            return row | trained_resumed_merged(run)
+        except UserError as error:
+            return row | {"refused": " ".join(str(error).split())}
+
+
+def recipe_of(name: str, backend: str, model: Path, length: int, home: Path) -> Recipe:
+    """The recipe of a case: rows of full length, two at once. Raises BadInput where its settings exclude each other."""
+    rows = home / "rows.jsonl"
+    words = "the quick brown fox jumps over the lazy dog " * (length // 8)
+    rows.write_text("".join(json.dumps({"question": f"Again, {n}.", "answer": words}) + "\n" for n in range(ROWS)))
+    tree: dict[str, Any] = {"model": {"id": str(model)}, "data": {"source": str(rows), "packing": False}}
+    sets = {
+        "data.eval_fraction": 0, "model.max_seq_length": length, "train.backend": backend, "train.max_steps": STEPS,
+        "train.save_every": HALF, "train.micro_batch": 2, "train.grad_accum": 1, "train.lr": 1e-3,
+        "train.scheduler": "constant", "train.checkpointing": "unsloth" if backend == "unsloth" else "on",
+    }  # fmt: skip
+    for key, value in {**sets, **VARIANTS[name]}.items():
+        group, _, field = key.partition(".")
+        tree.setdefault(group, {})[field] = value
+    return parse(tree, name)
+
+
+def trained_resumed_merged(run: Run) -> dict[str, Any]:
+    """The jobs of the worker, one after the other in this process."""
+    from fitune.core.worker.memory_use import MemoryMeter
+    from fitune.core.worker.training import model_with_adapter
+
+    gpu = next(iter(detect().gpus), None)
+    recipe, memory = run.recipe(), MemoryMeter(gpu.uuid if gpu else None, None)
+    model_with_adapter.prepare(recipe.train.backend, recipe.model)
+    from fitune.core.worker.merging import merge
+    from fitune.core.worker.training import train
+
+    log = EventLog(run.events, "train")
+    with alone():
+        train.run(run, log, memory)
+    steps = steps_of(run)
+    peak = memory.read().peak_device or memory.read().peak_host
+    card = gpu and Card(gpu.total_bytes or 0, gpu.free_bytes or 0, gpu.compute_capability, grows_in_place())
+    budget = estimate(shapes.load(recipe.model.id), recipe, card or None)
+    shutil.rmtree(run.checkpoints / f"checkpoint-{STEPS}")
+    with alone():
+        train.run(run, log, memory)
+    again = steps_of(run)
+    merge.run(run, EventLog(run.events, "merge"), memory)
+    proof = getattr(run.state().end, "proof", None) or {}
+    losses, later = ({step.step: step.loss or 0.0 for step in each} for each in (steps, again))
+    return {
+        "first_loss": losses[1],
+        "last_loss": losses[STEPS],
+        "resume_gap": max(abs(losses[n] - later[n]) for n in range(HALF + 1, STEPS + 1)),
+        "proof": bool(proof.get("passed")),
+        "peak_bytes": peak,
+        "budget_bytes": budget.total_bytes,
+        "low_bytes": budget.low_bytes,
+        "high_bytes": budget.high_bytes,
+        "tokens_per_s": round(median(step.tokens_per_s or 0.0 for step in steps if step.step > 2)),
+    }
+
+
+def steps_of(run: Run) -> list[Step]:
+    """The newest word on each step."""
+    events = (event.data for event in Tail(run.events).catch_up())
+    return list({event.step: event for event in events if isinstance(event, Step)}.values())
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Wait until no other case trains."""
+    with (Path(tempfile.gettempdir()) / "fitune-variants.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+if __name__ == "__main__":
+    main()
