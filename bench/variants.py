@@ -46,6 +46,14 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "ranks by module": {"lora.rank_pattern": {"down_proj": 32, "layers.0.self_attn.q_proj": 4}},
     "two layers": {"lora.layers": [0, 1]},
     "embedding and head whole": {"lora.modules_to_save": ["embed_tokens", "lm_head"]},
+    "all weights": {"train.weights": "all", "model.quant": "bf16"},
+    "all weights, AdamW in 32 bits": {
+        "train.weights": "all",
+        "model.quant": "bf16",
+        "train.optimizer": "adamw_torch_fused",
+    },
+    "all weights, paged": {"train.weights": "all", "model.quant": "bf16", "train.optimizer": "paged_adamw_8bit"},
+    "all weights, Adafactor": {"train.weights": "all", "model.quant": "bf16", "train.optimizer": "adafactor"},
     EXPERTS: {"lora.target_modules": ["q_proj", "gate_proj", "up_proj", "down_proj"]},
 }
 STEPS, HALF, ROWS = 8, 4, 40

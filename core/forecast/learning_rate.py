@@ -25,7 +25,7 @@ HIDDEN, ROWS, ALPHA = 2000, 128, 32
 POWERS = {"llama": 0.781, "qwen": 0.0775}
 """How the rate falls with the hidden size, by the family that model_type begins with."""
 SHORT_STEPS = 100
-LOWEST, HIGHEST = 1e-5, 2e-3
+LOWEST, HIGHEST, LOWEST_FULL = 1e-5, 2e-3, 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +53,12 @@ def learning_rate(recipe: Recipe, shape: Shape | None, work: Workload | None) ->
         rows = round(rows * work.packing.rows / max(1, work.packing.packed_rows))
     steps = train.max_steps or (work.packing.steps if work else None)
     is_short = steps is not None and steps < SHORT_STEPS
-    alpha = recipe.lora.alpha * (sqrt(recipe.lora.r) if recipe.lora.rslora else 1)
-    rate = FULL_RATE * (SHORT_LORA_TIMES if is_short else LORA_TIMES) * _by_size(shape)
-    rate *= sqrt(rows / ROWS) * ALPHA / alpha
     why = f"for a hidden size of {shape.hidden:,}, {rows} row{'s' if rows != 1 else ''} a step"
+    rate = FULL_RATE * _by_size(shape) * sqrt(rows / ROWS)
+    if train.weights == "all":
+        return LearningRate(float(f"{min(HIGHEST, max(LOWEST_FULL, rate)):.2g}"), f"{why}, all weights")
+    alpha = recipe.lora.alpha * (sqrt(recipe.lora.r) if recipe.lora.rslora else 1)
+    rate *= (SHORT_LORA_TIMES if is_short else LORA_TIMES) * ALPHA / alpha
     why += f", alpha {recipe.lora.alpha:g}" + (f" and only {steps} steps" if is_short else "")
     return LearningRate(float(f"{min(HIGHEST, max(LOWEST, rate)):.2g}"), why)
 

@@ -159,7 +159,7 @@ def _optimizer_s(shape: Shape, recipe: Recipe) -> float:
 def flops_per_token(shape: Shape, recipe: Recipe, length: float) -> float:
     """Operations a token in rows of `length` tokens. Layers: 2 forward, 2 backward, 2 recomputed a weight. Head: 2 and
     2, never recomputed. Causal attention of S tokens: 2 Q S forward (half of the square), 2.5 times that backward.
-    LoRA: 2, 4 and 2.
+    LoRA: 2, 4 and 2. Where all weights are trained: 2 more backward a weight, and no LoRA.
     """
     again = recomputed_share(shape, recipe)
     passes = 4 + 2 * again
@@ -167,6 +167,8 @@ def flops_per_token(shape: Shape, recipe: Recipe, length: float) -> float:
     window = min(length, shape.window or length)
     seen = window * shape.windowed_layers + length * (len(shape.layers) - shape.windowed_layers)
     attention = 2 * shape.queries * seen * (3.5 + again)
+    if recipe.trains_all:
+        return (passes + 2) * (shape.active_params - head) + 6 * head + attention
     lora = sum(recipe.lora.r * (linear.inputs + linear.outputs) * times for linear, times in _adapted(shape, recipe))
     return passes * (shape.active_params - head) + 4 * head + attention + (passes + 2) * lora
 

@@ -46,6 +46,8 @@ def resolve(recipe: Recipe, machine: Machine, need_data: bool = True) -> Resolve
     ranks = ranks_of(recipe, gpus)
     model_type = config_json.known_type(recipe.model.id)
     backend, reason = choose_backend(recipe.train.backend, gpu, machine.versions, model_type)
+    if recipe.train.backend == "auto" and recipe.trains_all:
+        backend, reason = "trl", "trl: it trains all weights."
     changed: dict[str, dict[str, Any]] = {
         "train": {"backend": backend},
         "model": {"id": _absolute(recipe.model.id, "model.id")},

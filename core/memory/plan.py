@@ -117,7 +117,12 @@ class MemoryPlan:
 
     @property
     def stream_bytes(self) -> int:
-        """Bytes an element of the residual stream: 2 on a card, 4 on a CPU."""
+        """Bytes an element of the residual stream: 2 on a card, 4 on a CPU and behind norms of 32 bits."""
+        return 4 if self.card is None or self.recipe.trains_all else 2
+
+    @property
+    def frozen_bytes(self) -> int:
+        """Bytes of a frozen weight that is not quantized: 2 on a card, 4 on a CPU."""
         return 4 if self.card is None else 2
 
     @property
@@ -181,18 +186,19 @@ class MemoryPlan:
         return self.unsloth and self.shape.model_type in FAST_UNSLOTH and not lora.dora and lora.bias == "none"
 
     def fully_trains(self, module: str) -> bool:
-        """True if the whole "embed_tokens" or "lm_head" is trained: as lora.modules_to_save says, and with Unsloth
-        where lora.target_modules names it (unsloth 2026.10, models/_utils.py, _redirect_embedding_targets)."""
-        if module in self.recipe.lora.modules_to_save:
-            return True
-        chosen = self.recipe.lora.target_modules
-        names = () if chosen == "all-linear" else chosen
-        return self.unsloth and any(name.rpartition(".")[2] == module for name in names)
+        """True if the whole "embed_tokens" or "lm_head" is trained beside an adapter: as lora.modules_to_save says, or
+        with Unsloth lora.target_modules (unsloth 2026.10, models/_utils.py, _redirect_embedding_targets)."""
+        lora = self.recipe.lora
+        names = lora.target_modules if self.unsloth and lora.target_modules != "all-linear" else ()
+        return module in (*lora.modules_to_save, *(name.rpartition(".")[2] for name in names))
 
     @cached_property
     def fully_trained_params(self) -> int:
-        """Parameters of input embedding and head that are trained as a whole; a shared pair counts once."""
+        """Parameters that are trained themselves: of input embedding and head, where a shared pair counts once, or all
+        of the text model."""
         shape = self.shape
+        if self.recipe.trains_all:
+            return shape.params - shape.tower
         embedding = shape.embedding if self.fully_trains("embed_tokens") else 0
         head = shape.vocab * shape.hidden if self.fully_trains("lm_head") else 0
         return max(embedding, head) if shape.tied else embedding + head
@@ -200,8 +206,8 @@ class MemoryPlan:
     @property
     def fully_trained_weight_bytes(self) -> int:
         """Bytes of each fully trained weight: 2, but 4 on a card without bf16 (models/llama.py,
-        _offload_frozen_module_for_training), and on a CPU."""
-        return 2 if self.card and self.has_bf16 else 4
+        _offload_frozen_module_for_training), on a CPU, and where all are trained."""
+        return 2 if self.card and self.has_bf16 and not self.recipe.trains_all else 4
 
 
 def make_plan(
@@ -262,6 +268,8 @@ def _checkpoints(recipe: Recipe, unsloth: bool) -> Literal["host", "card", "off"
 
 def _adapters(shape: Shape, recipe: Recipe) -> tuple[Adapted, ...]:
     """What lora.target_modules and lora.layers choose, as core/worker/architecture/targets.py does in the model."""
+    if recipe.trains_all:
+        return ()
     wanted, layers = recipe.lora.target_modules, recipe.lora.layers
     chosen = [index for index in (range(len(shape.layers)) if layers is None else layers) if index < len(shape.layers)]
     lora = recipe.lora

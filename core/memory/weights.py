@@ -100,7 +100,7 @@ def embeddings_term(plan: MemoryPlan) -> Term:
     shape = plan.shape
     embedding = shape.embedding if plan.embedding_on_card else 0
     params = embedding + shape.lookups + shape.head + shape.small_params
-    bytes_per_param = plan.stream_bytes
+    bytes_per_param = plan.frozen_bytes
     tied = "head shared with the embeddings" if shape.tied else "embeddings, head"
     why = f"{count(params)} parameters ({tied}, norms) are not quantized: {bytes_per_param} byte each"
     if not plan.embedding_on_card:
@@ -111,13 +111,15 @@ def embeddings_term(plan: MemoryPlan) -> Term:
 def image_tower_term(plan: MemoryPlan) -> Term:
     """Image and audio towers and what joins them to the text model: loaded even for text, and never quantized
     (unsloth_zoo peft_utils.py, SKIP_QUANTIZATION_MODULES; core/worker/architecture/model_class.py, outside_text)."""
-    amount = plan.shape.tower * plan.stream_bytes
+    amount = plan.shape.tower * plan.frozen_bytes
     return Term("image tower", amount, f"{count(plan.shape.tower)} parameters, not quantized")
 
 
 def lora_term(plan: MemoryPlan) -> Term:
     """Adapter weights: r x (inputs + outputs) for each matrix."""
     params = plan.lora_params
+    if plan.recipe.trains_all:
+        return Term("LoRA weights", 0, "no adapter")
     matrices = sum(adapted.times for adapted in plan.adapters)
     ranks = sorted({adapted.rank for adapted in plan.adapters})
     rank = str(ranks[0]) if len(ranks) == 1 else f"{ranks[0]} to {ranks[-1]}"
@@ -130,11 +132,14 @@ def _split(plan: MemoryPlan) -> str:
 
 
 def trained_embeddings_term(plan: MemoryPlan) -> Term:
-    """Embedding and head that are trained as a whole, beside the frozen ones. The frozen ones are moved to disk with
-    Unsloth's checkpointing, unless input and output share them (models/llama.py, get_peft_model). Unmeasured."""
+    """Embedding and head that are trained as a whole, or all weights, beside the frozen ones. The frozen embeddings are
+    moved to disk with Unsloth's checkpointing, unless input and output share them (models/llama.py, get_peft_model).
+    Unmeasured."""
     to_disk = plan.unsloth and plan.recipe.train.checkpointing == "unsloth" and not plan.shape.tied
     amount = plan.fully_trained_params * (plan.fully_trained_weight_bytes - (2 if to_disk else 0))
     why = f"{count(plan.fully_trained_params)} parameters trained whole, at {plan.fully_trained_weight_bytes} byte"
+    if plan.recipe.trains_all:
+        return Term("trained weights", amount, f"{why}, beside the model as it was")
     return Term("trained embeddings", amount, why + (" instead of 2" if to_disk else ""), more=amount)
 
 
@@ -143,6 +148,8 @@ def gradients_term(plan: MemoryPlan) -> Term:
     params = plan.learning_lora_params
     why = f"one for each of {count(params)} LoRA weights at {plan.lora_bytes} byte"
     whole = plan.fully_trained_params * plan.fully_trained_weight_bytes
+    if plan.recipe.trains_all:
+        return Term("gradients", whole, f"one for each of {count(plan.fully_trained_params)} weights at 4 byte")
     if whole:
         why += (
             f", and of {count(plan.fully_trained_params)} of embeddings and head at {plan.fully_trained_weight_bytes}"
@@ -189,15 +196,14 @@ def _state_bytes(optimizer: str, rank: int, side: int, weight_bytes: int) -> flo
     if optimizer == "sgd":
         return 0
     if optimizer == "adafactor":
-        return 4 * (rank + side)
+        return 4 * (rank + side)  # of all weights as one matrix: their own rows and columns are as little
     return elements * (8 if optimizer == "paged_adamw_32bit" else 2 * weight_bytes)
 
 
 def step_scratch_bytes(plan: MemoryPlan) -> int:
     """Temporary memory of the optimizer step: torch's foreach AdamW makes one more copy of the weights; fused and
     bitsandbytes optimizers work in place."""
-    return (
-        plan.lora_params * plan.lora_bytes // plan.shards
-        if plan.recipe.train.optimizer in ("adamw_torch", "adafactor")
-        else 0
-    )
+    if plan.recipe.train.optimizer not in ("adamw_torch", "adafactor"):
+        return 0
+    all_weights = plan.fully_trained_params * plan.fully_trained_weight_bytes if plan.recipe.trains_all else 0
+    return plan.lora_params * plan.lora_bytes // plan.shards + all_weights

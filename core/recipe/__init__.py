@@ -1,11 +1,11 @@
 """Recipes: their fields, loading and checking them, and the presets to start from."""
 
 from fitune.core.recipe.changes import changed, value_of, with_values
-from fitune.core.recipe.fields import Data, Deliver, Lora, Model, Recipe, Run, Train, help_of
+from fitune.core.recipe.fields import Data, Deliver, Lora, Model, Recipe, Run, Train
 from fitune.core.recipe.intervals import EVALS_PER_RUN, MIN_STEPS_BETWEEN, steps_between, times_in
 from fitune.core.recipe.kinds import BEGINS_FILLED, MOVES_THE_BASE, RUN_NAME, STOP_AT, Quant
 from fitune.core.recipe.limits import deadline, next_time
-from fitune.core.recipe.load import GROUPS, parse, presets_dir
+from fitune.core.recipe.load import GROUPS, help_of, parse, presets_dir
 from fitune.core.recipe.on_resume import changes_on_resume
 from fitune.core.recipe.presets import Preset
 from fitune.core.recipe.rules import find_contradictions

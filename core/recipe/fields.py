@@ -1,10 +1,6 @@
 """The groups and fields of a recipe: one class for each group. The docstring under a field is also its help text."""
 
-import ast
-import inspect
 from collections.abc import Callable
-from functools import cache
-from itertools import pairwise
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -23,6 +19,7 @@ from fitune.core.recipe.kinds import (
     Quant,
     Scheduler,
     Thinking,
+    Weights,
 )
 
 
@@ -168,6 +165,8 @@ class Data(Group):
 class Train(Group):
     """The training settings."""
 
+    weights: Weights = "adapter"
+    """An adapter beside the frozen model, or all weights (full fine-tuning), each of which takes 12 byte or more."""
     backend: Backend = "auto"
     """unsloth on NVIDIA cards (fast, small), trl everywhere else; auto picks and says why."""
     micro_batch: Annotated[int, Field(ge=1, le=4096)] = 2
@@ -281,17 +280,7 @@ class Recipe(Group):
     run: Run = Run()
     deliver: Deliver = Deliver()
 
-
-@cache
-def help_of(group: type[BaseModel]) -> dict[str, str]:
-    """The docstring under each field of a group, by the field's name."""
-    (class_node,) = ast.parse(inspect.getsource(group)).body
-    assert isinstance(class_node, ast.ClassDef)
-    return {
-        field.target.id: inspect.cleandoc(docstring.value.value)
-        for field, docstring in pairwise(class_node.body)
-        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
-        if isinstance(docstring, ast.Expr)
-        and isinstance(docstring.value, ast.Constant)
-        and isinstance(docstring.value.value, str)
-    }
+    @property
+    def trains_all(self) -> bool:
+        """True for full fine-tuning."""
+        return self.train.weights == "all"

@@ -6,6 +6,7 @@ from pydantic import Field
 
 Quant = Literal["nf4", "int8", "bf16"]
 Checkpointing = Literal["unsloth", "on", "off"]
+Weights = Literal["adapter", "all"]
 Backend = Literal["auto", "unsloth", "trl"]
 Init = Literal["default", "gaussian", "pissa", "olora", "orthogonal", "loftq"]
 MOVES_THE_BASE: tuple[Init, ...] = ("pissa", "olora")

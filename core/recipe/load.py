@@ -4,18 +4,22 @@ Checks are strict here so that no other code has to check again. What depends on
 not an error of the recipe. The fields are in `core.recipe.fields`, contradictions between them in `core.recipe.rules`.
 """
 
+import ast
 import difflib
+import inspect
 import json
 import re
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
 from fitune.core.errors import BadInput, Problem, UserError
-from fitune.core.recipe.fields import Data, Deliver, Lora, Model, Recipe, Run, Train, help_of
+from fitune.core.recipe.fields import Data, Deliver, Lora, Model, Recipe, Run, Train
 from fitune.core.recipe.rules import find_contradictions
 
 GROUPS: dict[str, type[BaseModel]] = {
@@ -43,6 +47,7 @@ __all__ = [
     "Recipe",
     "Run",
     "Train",
+    "help_of",
     "load",
     "parse",
     "to_toml",
@@ -234,6 +239,21 @@ def _nearest(path: tuple[str, ...]) -> str:
 def _help(path: tuple[str, ...]) -> str:
     told = help_of(GROUPS[path[0]]).get(path[1], "") if len(path) > 1 and path[0] in GROUPS else ""
     return " ".join(told.split())
+
+
+@cache
+def help_of(group: type[BaseModel]) -> dict[str, str]:
+    """The docstring under each field of a group, by the field's name."""
+    (class_node,) = ast.parse(inspect.getsource(group)).body
+    assert isinstance(class_node, ast.ClassDef)
+    return {
+        field.target.id: inspect.cleandoc(docstring.value.value)
+        for field, docstring in pairwise(class_node.body)
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
+        if isinstance(docstring, ast.Expr)
+        and isinstance(docstring.value, ast.Constant)
+        and isinstance(docstring.value.value, str)
+    }
 
 
 def line_of(text: str, path: tuple[str, ...]) -> int | None:

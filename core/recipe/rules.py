@@ -18,6 +18,7 @@ def find_contradictions(recipe: Recipe) -> list[Problem]:
         *_of_init(recipe.lora, recipe.train.backend, recipe.model.quant),
         *_of_choice(recipe.lora),
         *_of_rates(recipe.lora, recipe.train, recipe.run),
+        *_of_all_weights(recipe),
         *_of_dates(recipe.run),
         *_of_copies(recipe.run),
     ]
@@ -115,6 +116,25 @@ def _of_rates(lora: Lora, train: Train, run: Run) -> Iterator[Problem]:
         if run.shard is True:
             text = "sets rates of its own, which is not done for a model that is split over cards."
             yield Problem(key, text, "Remove it, or set run.shard = false.")
+
+
+def _of_all_weights(recipe: Recipe) -> Iterator[Problem]:
+    """Settings that mean nothing, or are not done, where all weights are trained."""
+    train, run = recipe.train, recipe.run
+    if train.weights != "all":
+        return
+    key, frozen = "train.weights", 'Use train.weights = "adapter".'
+    if recipe.model.quant != "bf16":
+        yield Problem(key, "all needs weights that can change: quantized ones can't.", 'Set model.quant = "bf16".')
+    if recipe.lora != Lora():
+        yield Problem(key, "all trains no adapter, so that the settings in [lora] mean nothing.", "Remove them.")
+    if train.optimizer == "lora_fa":
+        yield Problem("train.optimizer", "lora_fa is for adapters.", 'Use optimizer = "adamw_8bit".')
+    if train.backend == "unsloth":
+        text = "all is done by the trl backend only: Unsloth's layers expect an adapter or a frozen model."
+        yield Problem(key, text, f'Use backend = "trl". {frozen}')
+    if run.shard is True or run.gpus not in ("auto", 1):
+        yield Problem(key, "all is done on one card.", f"Set run.gpus = 1. {frozen}")
 
 
 def _of_dates(run: Run) -> Iterator[Problem]:

@@ -41,6 +41,7 @@ LABELS = {
     "run.shard": "Split over GPUs",
     "run.vram_limit_gib": "VRAM limit GiB",
     "deliver.gguf": "GGUF",
+    "train.weights": "What is trained",
     "lora.rslora": "rsLoRA",
     "lora.dora": "DoRA",
     "lora.rank_pattern": "Other ranks",

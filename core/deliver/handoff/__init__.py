@@ -32,6 +32,11 @@ def files_for(target: str, specs: Sequence[TrainingSpec]) -> Files:
             "not fit the base model as it is.",
             "Train with fitune, which converts it, or hand off with --set lora.init=default",
         )
+    if target in TRAINING and target != "axolotl" and specs[0].recipe.trains_all:
+        raise UserError(
+            "train.weights = all: the script that is handed off trains adapters.",
+            "Train with fitune, or hand off with --to axolotl, which trains all weights, too.",
+        )
     if target in TRAINING and specs[0].recipe.train.optimizer == "schedule_free_adamw":
         raise UserError(
             "schedule_free_adamw keeps other weights than it learns with, and what trains elsewhere saves the latter.",

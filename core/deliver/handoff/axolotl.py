@@ -105,6 +105,8 @@ def _model(spec: TrainingSpec) -> dict[str, Any]:
 
 
 def _lora(spec: TrainingSpec) -> dict[str, Any]:
+    if spec.recipe.trains_all:
+        return {}
     lora = spec.recipe.lora
     linear = lora.target_modules == "all-linear"
     return {

@@ -80,6 +80,22 @@ def whole_modules(model: Any, names: tuple[str, ...]) -> dict[str, Any]:
     return {"modules_to_save": paths, "ensure_weight_tying": head.weight is embedding.weight}
 
 
+def all_weights(model: Any) -> dict[str, Any]:
+    """Every weight of the text model, in the terms of peft's LoraConfig: an adapter of no matrices, beside modules that
+    are trained whole, each the outermost that has weights of its own."""
+    from peft.utils.constants import DUMMY_TARGET_MODULES
+
+    embedding, head = model.get_input_embeddings(), model.get_output_embeddings()
+    ends = [(path, module) for path, module in model.named_modules() if module is head or module is embedding]
+    paths: dict[str, None] = {}
+    for path, module in (*ends, *text_modules(model)):
+        inside = any(path.startswith(f"{each}.") for each in paths)
+        if not inside and next(module.parameters(recurse=False), None) is not None:
+            paths[path] = None
+    tied = head is not None and head.weight is embedding.weight
+    return {"target_modules": DUMMY_TARGET_MODULES, "modules_to_save": list(paths), "ensure_weight_tying": tied}
+
+
 def text_modules(model: Any) -> Iterator[tuple[str, Any]]:
     """Each module of the text model, with its path in the whole model."""
     prefix, text = text_model(model)

@@ -23,7 +23,12 @@ from fitune.core.worker.architecture.model_class import (
     outside_text,
     whole_model,
 )
-from fitune.core.worker.architecture.targets import find_targets, short_names, whole_modules
+from fitune.core.worker.architecture.targets import (
+    all_weights,
+    find_targets,
+    short_names,
+    whole_modules,
+)
 from fitune.core.worker.cards.rank import splits
 from fitune.core.worker.device import compute_dtype
 from fitune.core.worker.models import ModelFiles
@@ -181,6 +186,8 @@ def _load_trl(recipe: Recipe, source: ModelFiles) -> Loaded:
     config = LoraConfig(**_adapter_settings(recipe, base), task_type="CAUSAL_LM")
     with _explained_refusal(source):
         adapted = get_peft_model(base, config)
+    if recipe.trains_all:
+        widen(adapted)
     if recipe.lora.init == "loftq":
         fill_with_rounding(adapted, source)
     return Loaded(adapted, tokenizer, dtype)
@@ -188,6 +195,8 @@ def _load_trl(recipe: Recipe, source: ModelFiles) -> Loaded:
 
 def _adapter_settings(recipe: Recipe, base: Any) -> dict[str, Any]:
     """The adapter of a recipe for a base model, in the terms of peft's LoraConfig."""
+    if recipe.trains_all:
+        return all_weights(base)
     lora = recipe.lora
     targets = find_targets(base, lora.target_modules, lora.layers)
     return {
@@ -203,6 +212,14 @@ def _adapter_settings(recipe: Recipe, base: Any) -> dict[str, Any]:
         "rank_pattern": dict(lora.rank_pattern),
         **whole_modules(base, lora.modules_to_save),
     }
+
+
+def widen(model: Any) -> None:
+    """Make the trained weights fp32: 16 bits round a step of full fine-tuning away, and the gradient scaler of fp16
+    does not take the bf16 that TRL 1.15 makes of an adapter (sft_trainer.py)."""
+    for weight in model.parameters():
+        if weight.requires_grad:
+            weight.data = weight.data.float()
 
 
 @contextmanager

@@ -64,7 +64,7 @@ def make_trainer(
     trainer.optimizer = own_optimizer(recipe, trainer.model, args)
     spare_from_trackers(trainer, recipe.train.report_to, reporter.log)
     if loaded.dtype == "float16":
-        widen(trainer.model)
+        model_with_adapter.widen(trainer.model)
     if packed:
         packing.unpack_if_refused(trainer, rows.train, rows.looked_at, length, reporter.log)
     if recipe.train.backend == "unsloth":
@@ -81,14 +81,6 @@ def make_trainer(
     if recipe.train.micro_tokens and not trainer.args.packing:
         split_steps(trainer, recipe.train.micro_tokens)
     return trainer
-
-
-def widen(model: Any) -> None:
-    """Make the trained weights fp32: TRL 1.15 makes the adapter of a quantized model bf16 (sft_trainer.py), and the
-    gradient scaler of fp16 does not take bf16."""
-    for weight in model.parameters():
-        if weight.requires_grad:
-            weight.data = weight.data.float()
 
 
 def trainer_config(

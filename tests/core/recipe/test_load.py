@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from fitune.core.errors import BadInput, UserError
-from fitune.core.recipe.fields import help_of
-from fitune.core.recipe.load import GROUPS, NAMES_IN_OTHER_TOOLS, Recipe, load, parse, to_toml
+from fitune.core.recipe.load import GROUPS, NAMES_IN_OTHER_TOOLS, Recipe, help_of, load, parse, to_toml
 from fitune.core.recipe.rules import find_contradictions
 
 GOOD = '[model]\nid = "owner/model"\n[data]\nsource = "rows.jsonl"\n'

@@ -8,8 +8,11 @@ from fitune.core.memory import BudgetPart
 
 GROUPS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("model", ("layer weights", "experts", "embeddings and head", "image tower", "layer slots", "gathered layers")),
-    ("adapter", ("LoRA weights", "trained embeddings")),
-    ("gradients, optimizer", ("LoRA gradients", "optimizer states", "optimizer scratch", "gradient buckets")),
+    ("adapter", ("LoRA weights", "trained embeddings", "trained weights")),
+    (
+        "gradients, optimizer",
+        ("LoRA gradients", "gradients", "optimizer states", "optimizer scratch", "gradient buckets"),
+    ),
     (
         "rows at work",
         ("layer inputs", "activations kept", "layer backward", "loss", "logits", "dequantization", "DoRA", "loading"),

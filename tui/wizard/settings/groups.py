@@ -39,8 +39,8 @@ GROUPS = (
     FieldGroup(
         "Adapter",
         "What is trained beside the model.",
-        ("lora.target_modules", "lora.layers", "lora.dropout", "lora.bias", "lora.rslora", "lora.dora", "lora.init",
-         "lora.rank_pattern", "lora.modules_to_save", "lora.lr_ratio"),
+        ("train.weights", "lora.target_modules", "lora.layers", "lora.dropout", "lora.bias", "lora.rslora", "lora.dora",
+         "lora.init", "lora.rank_pattern", "lora.modules_to_save", "lora.lr_ratio"),
     ),
     FieldGroup(
         "Model",

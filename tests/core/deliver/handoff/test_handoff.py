@@ -373,7 +373,7 @@ def test_each_setting_reaches_axolotl_or_is_told(make_job: Callable[..., Trainin
         },
         "deliver": {"merge": True, "gguf": ("f16",), "push_repo": "me/it"},
     }  # fmt: skip
-    unsaid = {"train": {"backend"}, "deliver": {"private"}, "lora": set()}
+    unsaid = {"train": {"backend", "weights"}, "deliver": {"private"}, "lora": set()}
     models: dict[str, type[BaseModel]] = {"lora": Lora, "train": Train, "deliver": Deliver}
     for group, fields in models.items():
         assert set(changes[group]) | unsaid[group] == set(fields.model_fields)
@@ -381,6 +381,15 @@ def test_each_setting_reaches_axolotl_or_is_told(make_job: Callable[..., Trainin
     for group, fields_changed in changes.items():
         for field, value in fields_changed.items():
             assert main_text("axolotl", make_job(**{group: {field: value}})) != plain, f"{group}.{field}"
+
+
+def test_all_weights_are_left_to_axolotl_alone(make_job: Callable[..., TrainingSpec]) -> None:
+    job = make_job(model={"quant": "bf16"}, train={"weights": "all", "backend": "trl"})
+    written = yaml.safe_load(main_text("axolotl", job))
+    assert not any(key.startswith(("lora", "adapter", "peft")) for key in written)
+    for target in set(handoff.TRAINING) - {"axolotl"}:
+        with pytest.raises(UserError, match="trains adapters"):
+            handoff.files_for(target, [job])
 
 
 # --- other machines ------------------------------------------------------------------------------------------------

@@ -251,7 +251,7 @@ def test_a_resume_that_is_stopped_while_it_loads_stands_where_it_stood(
 def test_on_a_card_without_bf16_what_is_trained_is_fp32() -> None:
     import torch
 
-    from fitune.core.worker.training.trainer import widen
+    from fitune.core.worker.training.model_with_adapter import widen
 
     model = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Linear(2, 2)).to(torch.bfloat16)
     model[0].requires_grad_(False)
