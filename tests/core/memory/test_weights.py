@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from fitune.core.errors import BadInput
 from fitune.core.memory.budget import Card, estimate
 from fitune.core.memory.shapes import load
 from fitune.core.recipe import presets
@@ -119,3 +120,38 @@ def test_lora_fa_keeps_gradients_and_states_of_the_second_matrix_alone() -> None
     for name in ("LoRA gradients", "optimizer states"):
         assert part(alone, name) == part(plain, name) / 2
     assert part(alone, "LoRA weights") == part(plain, "LoRA weights")
+
+
+def test_all_weights_count_with_the_model_as_it_was_their_gradients_and_states() -> None:
+    small = load("Qwen/Qwen3-0.6B")
+    fields = {"model__quant": "bf16", "train__backend": "trl", "train__checkpointing": "on", "train__weights": "all"}
+    found = {
+        name: estimate(small, recipe(train__optimizer=name, **fields), H100)
+        for name in ("adamw_8bit", "adamw_torch_fused", "paged_adamw_8bit", "adafactor")
+    }
+    one = found["adamw_8bit"]
+    assert part(one, "trained weights") == part(one, "gradients") == 4 * small.params
+    frozen = part(one, "layer weights") + part(one, "embeddings and head")
+    assert frozen == pytest.approx(2 * small.params, rel=1e-3)
+    states = {name: part(each, "optimizer states") / small.params for name, each in found.items()}
+    assert states == pytest.approx(
+        {"adamw_8bit": 2.03, "adamw_torch_fused": 8, "paged_adamw_8bit": 0, "adafactor": 0}, abs=0.01
+    )
+    assert part(one, "LoRA weights") == 0
+    assert one.disk_bytes > 4 * (4 + 2) * small.params
+
+
+@pytest.mark.parametrize(
+    ("sets", "said"),
+    [
+        ({"model__quant": "nf4"}, "quantized ones can't"),
+        ({"lora__r": 8}, "the settings in \\[lora\\] mean nothing"),
+        ({"train__backend": "unsloth"}, "the trl backend only"),
+        ({"run__gpus": 2}, "on one card"),
+        ({"train__optimizer": "lora_fa"}, "is for adapters"),
+    ],
+)
+def test_what_excludes_all_weights_is_said(sets: dict[str, Any], said: str) -> None:
+    fields = {"model__quant": "bf16", "train__backend": "trl", "train__checkpointing": "on", "train__weights": "all"}
+    with pytest.raises(BadInput, match=said):
+        recipe(**{**fields, **sets})

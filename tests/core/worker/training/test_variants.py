@@ -20,6 +20,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "rank pattern": {"lora": {"rank_pattern": {"down_proj": 4, "layers.0.self_attn.q_proj": 2}}},
     "embedding and head": {"lora": {"modules_to_save": ["embed_tokens", "lm_head"]}},
     "some layers": {"lora": {"layers": [1]}},
+    "all weights": {"train": {"weights": "all", "lr": 1e-3}},
+    "all weights with Adafactor": {"train": {"weights": "all", "lr": 1e-3, "optimizer": "adafactor"}},
 }
 
 
@@ -135,3 +137,52 @@ def test_lora_fa_on_experts_is_refused(make_run: Callable[..., Run], tokenizer: 
 def test_loftq_needs_a_card(make_run: Callable[..., Run]) -> None:
     with pytest.raises(UserError, match="loftq needs an NVIDIA card"):
         train_here(make_run(model={"quant": "nf4"}, lora={"init": "loftq", "dropout": 0}))
+
+
+@pytest.mark.usefixtures("unasked")
+def test_all_weights_are_trained_in_32_bits_and_the_base_stays_at_hand(
+    tied_model: Path, make_variant: Callable[..., Run]
+) -> None:
+    import torch
+    from safetensors.torch import load_file
+    from transformers import AutoModelForCausalLM
+
+    from fitune.core.worker import tuned_model
+    from fitune.core.worker.models import ModelFiles
+
+    train = {"weights": "all", "lr": 1e-3, "score": "auto"}
+    run = make_variant(model={"id": str(tied_model)}, train=train)
+    train_here(run)
+    assert run.state().score
+    kept, before = load_file(run.adapter / "adapter_model.safetensors"), load_file(tied_model / "model.safetensors")
+    for name, tensor in before.items():
+        trained = kept[f"base_model.model.{name}"]
+        assert trained.dtype == torch.float32
+        assert not trained.equal(tensor), name
+    source = ModelFiles(tied_model, str(tied_model), None)
+    tuned = tuned_model.load(run.recipe(), source, run.adapter)
+    ids = torch.arange(20).unsqueeze(0)
+    with torch.no_grad():
+        with tuned.as_base():
+            base = tuned.model(ids).logits
+        after = tuned.model(ids).logits
+        plain = AutoModelForCausalLM.from_pretrained(tied_model, dtype=torch.float32)(ids).logits
+    torch.testing.assert_close(base, plain)
+    assert (after - base).abs().max() > 0.1
+
+
+def test_of_a_model_that_sees_only_the_text_is_trained() -> None:
+    import torch
+    from transformers import AutoConfig, AutoModelForImageTextToText
+
+    from fitune.core.worker.architecture.targets import all_weights
+    from tests.core.worker.training.test_families import FAMILIES
+
+    for family in ("qwen3_vl", "qwen3_5"):
+        config = AutoConfig.for_model(family, **FAMILIES[family])
+        with torch.device("meta"):
+            model = AutoModelForImageTextToText.from_config(config)
+        paths = tuple(f"{path}." for path in all_weights(model)["modules_to_save"])
+        left_out = [name for name, _ in model.named_parameters() if not name.startswith(paths)]
+        assert left_out
+        assert all(".visual." in name for name in left_out), family
