@@ -31,6 +31,8 @@ This page is made by `docs/generate.py` from the docstrings of the code.
 | `race.json` | [the race of learning rates](#the-small-files) | the tune-lr job |
 | `merge.json`, `export.json`, `push.json` | [the request](#the-small-files) of the newest job | the command |
 | `score.json`, `tune-lr.json` | the same | the command |
+| `on_end.json` | [what is done at its end](#the-small-files), by `--on-end` and `--webhook` | `fitune train` |
+| `on_end.log` | what that printed, and what of it failed | the process that waits for the end |
 | `chat.log` | what the process with the model in it prints | `fitune chat` |
 | `notes.txt` | your notes, a line each, with time and step | the watch screen |
 | `tensorboard/`, `wandb/` | what a tracker writes, where the recipe names one | the worker |
@@ -69,6 +71,7 @@ SMALL_FILES = {
     "push.json": "core/deliver/requests.py:PushRequest",
     "score.json": "core/deliver/requests.py:ScoreRequest",
     "tune-lr.json": "core/deliver/requests.py:RaceRequest",
+    "on_end.json": "core/at_end/notice.py:OnEnd",
     "rows.json": "core/worker/rows/training_rows.py:RowsDigest",
     "base.json": "core/worker/changed_base.py:WeightsDigest",
 }

@@ -77,6 +77,7 @@ def _beginning(commands: Commands) -> None:
     train.add_argument(
         "--accept-guess", action="store_true", help="where it is not clear what the rows teach, take the first reading"
     )
+    _on_end(train, "it has ended")
     _share(train)
 
     tune = commands.add_parser("tune-lr", help="race four learning rates on your rows, and say which one won")
@@ -177,7 +178,8 @@ def _queueing(commands: Commands) -> None:
     remove.add_argument("entries", metavar="RUN", nargs="*", help="the name of its run, or a unique part of it")
     remove.add_argument("--ended", action="store_true", help="take out all that have ended")
 
-    actions.add_parser("run", help="start the queue; it goes on by itself, and with what was interrupted")
+    run = actions.add_parser("run", help="start the queue; it goes on by itself, and with what was interrupted")
+    _on_end(run, "an entry or all of it has ended")
     actions.add_parser("stop", help="begin nothing more; what is at work goes on to its end")
 
 
@@ -248,6 +250,18 @@ def _gpu_memory(command: argparse.ArgumentParser) -> None:
 
 def _json(command: argparse.ArgumentParser) -> None:
     command.add_argument("--json", action="store_true", help=JSON_HELP)
+
+
+def _on_end(command: argparse.ArgumentParser, when: str) -> None:
+    command.add_argument(
+        "--on-end",
+        metavar="COMMAND",
+        help=f"run this in a shell when {when}, well or not: it gets a mail as its input, for 'sendmail "
+        "you@example.org', and FITUNE_RUN, FITUNE_STATUS, FITUNE_MESSAGE and FITUNE_FOLDER as variables",
+    )
+    command.add_argument(
+        "--webhook", metavar="NAME", help="send a message then to the web address in this variable or file"
+    )
 
 
 def _share(command: argparse.ArgumentParser) -> None:

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import orjson
 
-from fitune.core import runs
+from fitune.core import at_end, runs
+from fitune.core.at_end import OnEnd
 from fitune.core.deliver import ExportRequest, MergeRequest, PushRequest, RaceRequest, ScoreRequest
 from fitune.core.errors import CardTaken, UserError
 from fitune.core.files import write_atomically
@@ -27,13 +28,14 @@ def start(
     share_gpu: bool = False,
     request: Request | None = None,
     changes: Mapping[str, object] | None = None,
+    on_end: OnEnd | None = None,
 ) -> str:
     """Start the worker on a run and wait until it lives. Returns how: "setsid" or "systemd".
 
     share_gpu: allow another run on the same card. request: written to JOB.json for the worker. changes: of the run's
-    recipe, by `group.key`, for the rest of the run. Raises UserError if the
-    training stack is not installed, if the run is alive already, if another run holds its card, if its folder can't be
-    written to, or if no worker came up.
+    recipe, by `group.key`, for the rest of the run. on_end: what is done when the training has ended; None leaves it as
+    it was. Raises UserError if the training stack is not installed, if the run is alive already, if another run holds
+    its card, if its folder can't be written to, or if no worker came up.
     """
     if job != "push":  # the one job that is done without torch
         require_training_stack()
@@ -51,7 +53,12 @@ def start(
                 write_atomically(run.path / f"{job}.json", orjson.dumps(request, option=orjson.OPT_INDENT_2))
             if changes:
                 run.change(changes)
-            return spawn.spawn(run, job)
+            if on_end is not None:
+                at_end.keep(run, on_end)
+            how = spawn.spawn(run, job)
+            if job == "train":
+                at_end.watch(run)
+            return how
     except OSError as error:
         raise _unwritable(run, error) from None
 

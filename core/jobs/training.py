@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from fitune.core import runs
+from fitune.core.at_end import OnEnd
 from fitune.core.errors import Problem, UserError, problems_of
 from fitune.core.forecast import (
     Fit,
@@ -54,12 +55,14 @@ def begin(
     anyway: bool = False,
     rows: TokenStats | None = None,
     fastest: bool = False,
+    on_end: OnEnd | None = None,
 ) -> Begun:
     """Make a run of a recipe on this machine and start it.
 
     anyway: start although the forecast says that it does not fit. rows: the recipe's rows in tokens, for the forecast;
     None takes what the prepare job has found before, and where it has not, rows count as full length. fastest: train by
-    the fastest plan with the same result instead of the recipe's own split of the batch. Raises UserError;
+    the fastest plan with the same result instead of the recipe's own split of the batch. on_end: what is done when it
+    has ended, however that comes. Raises UserError;
     a run that was refused leaves nothing behind, and one whose worker died at once its log.
     """
     require_training_stack()  # `start` asks too, but a budget that does not fit would be said first
@@ -77,7 +80,7 @@ def begin(
     beside = trainings_beside([gpu.uuid for gpu in resolved.gpus], base)
     run = runs.create(resolved.recipe, base, _info(resolved, machine, found, preset))
     try:
-        how = start(run, "train", share_gpu)
+        how = start(run, "train", share_gpu, on_end=on_end)
     except UserError:
         if not run.log.exists():
             shutil.rmtree(run.path)

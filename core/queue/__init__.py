@@ -2,13 +2,12 @@
 
 from fitune.core.queue.adding import Addition, add
 from fitune.core.queue.changing import move, remove, remove_ended
-from fitune.core.queue.entries import End, Entry, Queue, State, edit, find, folder, read
+from fitune.core.queue.entries import Entry, Queue, State, edit, find, folder, read
 from fitune.core.queue.process import runner_pid, start, stop, wants_to_go_on
 from fitune.core.queue.sweep import Variant, variants
 
 __all__ = [
     "Addition",
-    "End",
     "Entry",
     "Queue",
     "State",

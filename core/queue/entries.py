@@ -15,13 +15,13 @@ from typing import Any, Literal
 import orjson
 
 from fitune.core import runs
+from fitune.core.at_end import End, OnEnd
 from fitune.core.errors import UserError
 from fitune.core.files import read_file, write_atomically
 from fitune.core.recipe import Recipe, parse
 from fitune.core.records import from_json
 from fitune.core.runs import Run
 
-End = Literal["finished", "stopped", "failed", "killed", "refused"]
 State = Literal["waiting", "at work", "interrupted", "finished", "stopped", "failed", "killed", "refused"]
 
 
@@ -81,6 +81,8 @@ class Queue:
     """True from `fitune queue run` until all is done, or `fitune queue stop`: a reboot goes on with it."""
     entries: tuple[Entry, ...] = ()
     """The entries in their order."""
+    on_end: OnEnd | None = None
+    """What is done at the end of each entry and of all; null is nothing. It holds until then."""
 
     def open(self) -> tuple[Entry, ...]:
         """The entries that have not ended, those at work first."""

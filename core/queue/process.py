@@ -4,6 +4,7 @@ import sys
 import time
 from dataclasses import replace
 
+from fitune.core.at_end import OnEnd
 from fitune.core.errors import ExitCode, UserError
 from fitune.core.queue.entries import edit, folder, read
 from fitune.core.runs.lock import holder_pid
@@ -17,12 +18,13 @@ def runner_pid() -> int | None:
     return holder_pid(folder() / "lock")
 
 
-def start() -> None:
+def start(on_end: OnEnd | None = None) -> None:
     """Start the process that runs the queue, unless it lives; it goes on with what was interrupted.
 
-    Raises UserError if it does not come up.
+    on_end: what is done at the end of each entry and of all; None leaves it as it is. Raises UserError if the process
+    does not come up.
     """
-    edit(lambda queue: replace(queue, go_on=True))
+    edit(lambda queue: replace(queue, go_on=True, on_end=on_end or queue.on_end))
     if runner_pid() is not None:
         return
     log = folder() / "runner.log"

@@ -11,17 +11,18 @@ import sys
 import threading
 import time
 import traceback
+from collections import Counter
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 from fitune.core import jobs, runs
+from fitune.core.at_end import End, Notice, OnEnd, end_of, tell
 from fitune.core.diagnose import diagnose, redact
 from fitune.core.errors import CardTaken, UserError
 from fitune.core.machine import Machine, host
 from fitune.core.queue.cards import Idleness, choose, on_cards, taken_cards
-from fitune.core.queue.ends import end_of
-from fitune.core.queue.entries import End, Entry, Queue, edit, folder, read
+from fitune.core.queue.entries import Entry, Queue, edit, folder, read
 from fitune.core.runs.post_mortem import killed_as_asked
 
 POLL_S = 1.0
@@ -71,7 +72,14 @@ class Runner:
                     self.follow(entry)
             self.begin_next()
             time.sleep(POLL_S)
-        say("What waits, waits for: fitune queue run" if queue.open() else "All is done.")
+        if queue.open():
+            say("What waits, waits for: fitune queue run")
+            return
+        ends = Counter(str(entry.end) for entry in queue.entries)
+        said = f"All of the queue has ended: {', '.join(f'{count} {end}' for end, count in ends.items())}."
+        say(said)
+        start_telling(queue.on_end, Notice("the queue", "done", said, folder()))
+        edit(lambda queue: replace(queue, on_end=None))
 
     def follow(self, entry: Entry) -> None:
         """See whether the run of an entry still works; if it does not, note its end or resume it."""
@@ -155,9 +163,11 @@ class Runner:
 
     def note_end(self, entry: Entry, end: End, said: str) -> None:
         """Note how an entry has ended; its card is free for the next one."""
-        edit(lambda queue: queue.with_entry(replace(entry, ended=time.time(), end=end, said=redact(said))))
+        said = redact(said)
+        queue = edit(lambda queue: queue.with_entry(replace(entry, ended=time.time(), end=end, said=said)))
         self.next_look = 0.0
-        say(f"{entry.name}: {end}. {redact(said)}")
+        say(f"{entry.name}: {end}. {said}")
+        start_telling(queue.on_end, Notice(entry.name, end, said, entry.run.path))
 
 
 def _without_end(queue: Queue) -> Queue:
@@ -173,6 +183,12 @@ def _reserved(queue: Queue) -> set[str]:
             with suppress(UserError):  # its run can't be read: `follow` notes that
                 reserved |= {card.uuid for card in entry.run.info().cards}
     return reserved
+
+
+def start_telling(on_end: OnEnd | None, notice: Notice) -> None:
+    """Tell an end, as the user wants it, in a thread: the next entry does not wait for that, but this process does."""
+    if on_end:
+        threading.Thread(target=tell, args=(on_end, notice)).start()
 
 
 def say(text: str) -> None:

@@ -12,6 +12,7 @@ import orjson
 import pytest
 
 from fitune.core import jobs, queue, runs
+from fitune.core.at_end import OnEnd
 from fitune.core.errors import BadInput, UserError
 from fitune.core.machine import Machine, host
 from fitune.core.queue import Addition, Entry, Queue, runner
@@ -261,3 +262,18 @@ def test_a_file_of_another_version_is_read_with_patience() -> None:
     told["entries"][0] |= {"colour": "blue", "after": "soon"}
     path.write_bytes(orjson.dumps(told | {"version": 2, "later": True}))
     assert queue.read().entries == (entry,)
+
+
+def test_each_end_and_that_of_all_is_told(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    queue.add([recipe("a"), recipe("b")], HOW)
+    on_end = OnEnd(command=f'echo "$FITUNE_RUN: $FITUNE_STATUS: $FITUNE_MESSAGE" >> {out}')
+    queue.edit(lambda before: replace(before, go_on=True, on_end=on_end))
+    Runner().work()
+    wait_until(lambda: out.exists() and len(out.read_text().splitlines()) == 3)
+    assert sorted(out.read_text().splitlines()) == [
+        "a: finished: 3 of 3 steps, held-out loss 0.98.",
+        "b: finished: 3 of 3 steps, held-out loss 0.98.",
+        "the queue: done: All of the queue has ended: 2 finished.",
+    ]
+    assert queue.read().on_end is None

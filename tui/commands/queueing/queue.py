@@ -6,7 +6,7 @@ import re
 import sys
 from dataclasses import asdict
 
-from fitune.core import queue, runs
+from fitune.core import at_end, queue, runs
 from fitune.core.errors import BadInput, ExitCode, Problem, UserError, problems_of
 from fitune.core.queue import Addition, Queue, Variant
 from fitune.core.recipe import STOP_AT, Recipe, changed, load, next_time
@@ -114,12 +114,13 @@ def remove(args: argparse.Namespace) -> None:
     print(f"Removed {len(gone)}; their runs, as far as there are any, stay.", file=sys.stderr)
 
 
-def start(_: argparse.Namespace) -> None:
+def start(args: argparse.Namespace) -> None:
     """Start the process that runs the queue."""
+    on_end = at_end.checked(args.on_end, args.webhook)
     if not queue.read().open():
         raise UserError("Nothing waits in the queue.", "Add a recipe: fitune queue add RECIPE")
     was_at_work = queue.runner_pid() is not None
-    queue.start()
+    queue.start(on_end)
     said = "is at work already" if was_at_work else "is at work by itself: you can close this window"
     print(f"The queue {said}. See it: fitune queue list", file=sys.stderr)
 

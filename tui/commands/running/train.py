@@ -4,7 +4,8 @@ import argparse
 import sys
 from collections.abc import Callable
 
-from fitune.core import jobs
+from fitune.core import at_end, jobs
+from fitune.core.at_end import OnEnd
 from fitune.core.errors import ExitCode
 from fitune.core.jobs import Begun
 from fitune.core.recipe import Recipe, load
@@ -19,7 +20,8 @@ from fitune.tui.watch.follow import follow_to_end
 def run(args: argparse.Namespace) -> int:
     """Exit status: 0 done, 1 failed, 2 bad input, 130 stopped or left running with Ctrl+C."""
     recipe = load.load(args.recipe, args.set)
-    return start(recipe, args.yes, args.detach, args.share_gpu, args.fastest, args.accept_guess)
+    on_end = at_end.checked(args.on_end, args.webhook)
+    return start(recipe, args.yes, args.detach, args.share_gpu, args.fastest, args.accept_guess, on_end)
 
 
 def start(
@@ -29,15 +31,17 @@ def start(
     share_gpu: bool = False,
     fastest: bool = False,
     accept_guess: bool = False,
+    on_end: OnEnd | None = None,
 ) -> int:
     """Start a run of a recipe, then follow it or, with `detach`, return at once. Exit status as `run`.
 
     fastest: count the rows' tokens first, and train by the fastest plan for them that gives the same result.
-    accept_guess: take the first of several readings of the rows, which is refused without it.
+    accept_guess: take the first of several readings of the rows, which is refused without it. on_end: what is done
+    when the run has ended.
     """
     recipe = with_clear_rows(recipe, accept_guess)
     rows = render(recipe, _announce_counting()) if fastest else None
-    begun = jobs.begin(recipe, share_gpu=share_gpu, anyway=anyway, rows=rows, fastest=fastest)
+    begun = jobs.begin(recipe, share_gpu=share_gpu, anyway=anyway, rows=rows, fastest=fastest, on_end=on_end)
     for note in (begun.backend_reason, *begun.notes, *_forecast(begun), *_plan(begun, fastest)):
         print(clean(note), file=sys.stderr)
     if detach:

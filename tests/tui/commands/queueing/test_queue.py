@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from fitune.core import queue
+from fitune.core.at_end import End
 from fitune.core.errors import UserError
 from fitune.core.runs import Run
 from fitune.tui.commands.queueing.queue import moment
@@ -64,7 +65,7 @@ def test_the_list_says_what_waits_for_what_and_what_failed_why(fitune: Fitune, r
     assert fitune("queue") == (0, "The queue is empty. Add a recipe: fitune queue add RECIPE\n", "")
 
 
-def ended_with(name: str, end: queue.End, said: str) -> queue.Entry:
+def ended_with(name: str, end: End, said: str) -> queue.Entry:
     return replace(queue.find(queue.read(), name), began=1.0, ended=2.0, end=end, said=said)
 
 

@@ -1,8 +1,12 @@
-"""The end of an entry's run, in a word and a sentence."""
+"""The end of a run's training, in a word and a sentence."""
 
-from fitune.core.queue.entries import End
-from fitune.core.runs import Failed, Finished, Run, RunState
+from typing import Literal
+
+from fitune.core.runs import LIVE, Failed, Finished, Run, RunState
 from fitune.core.runs.post_mortem import cause_of_death
+
+End = Literal["finished", "stopped", "failed", "killed", "refused"]
+"""refused: it could not start."""
 
 
 def end_of(run: Run) -> tuple[End, str] | None:
@@ -12,6 +16,8 @@ def end_of(run: Run) -> tuple[End, str] | None:
     """
     status, state = run.current()
     end = state.ends.get("train")
+    if status in LIVE:
+        return None
     if status == "killed":
         return "killed", cause_of_death(run) or "Its worker was killed; nobody knows by whom."
     if isinstance(end, Failed):
