@@ -97,7 +97,7 @@ DOCUMENTS = {
     ),
     "fitune doctor": ("An object.", ["tui/commands/planning/doctor.py:DoctorDocument"]),
     "fitune runs": ("A list of objects, the newest first.", ["tui/home/documents.py:RunDocument"]),
-    "fitune runs compare A B": (
+    "fitune runs compare A B C": (
         "An object.",
         ["tui/home/comparison.py:ComparisonDocument", "tui/home/comparison.py:Result"],
     ),

@@ -116,11 +116,13 @@ def _following(commands: Commands) -> None:
     _run(watch)
     watch.add_argument("--plain", **BEFORE, help="a line a step instead of a screen")
 
-    runs = commands.add_parser("runs", help="list all runs, or compare two")
+    runs = commands.add_parser("runs", help="list all runs, or compare some")
     _json(runs)
-    compare = runs.add_subparsers(metavar="").add_parser("compare", help="two runs side by side")
+    compare = runs.add_subparsers(metavar="").add_parser(
+        "compare", help="runs side by side: what was set, what came of it"
+    )
     compare.set_defaults(command="compare")
-    compare.add_argument("runs", metavar="RUN", nargs=2, help="a name, a unique part of it, or a path")
+    compare.add_argument("runs", metavar="RUN", nargs="+", help="a name, a unique part of it, or a path")
     compare.add_argument("--json", **BEFORE, help=JSON_HELP)
 
     stop = commands.add_parser("stop", help="end a run after this step, with a checkpoint")

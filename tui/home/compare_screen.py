@@ -65,7 +65,7 @@ class CompareScreen(Screen[None]):
 
         one, other = self.pair
         try:
-            text = as_table(compared(one, other), max(16, (self.size.width - 46) // 2))
+            text = as_table(compared((one, other)), max(16, (self.size.width - 46) // 2))
             self.post_message(self.Compared(text, (one.state(), other.state())))
         except UserError as error:
             self.post_message(self.Compared(f"ERROR {error}", None))

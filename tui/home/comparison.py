@@ -1,7 +1,7 @@
-"""Two runs side by side: the settings that differ, and what came of each: for `fitune runs compare` and its screen."""
+"""Runs side by side: the settings that differ, and what came of each: for `fitune runs compare` and its screen."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import mean, median
 from typing import Any
@@ -24,6 +24,8 @@ class Result:
     """Mean of the last tenth of the steps' losses, in nats a token."""
     eval_loss: float | None
     """The newest loss of the held-out rows, in nats a token."""
+    delivered_loss: float | None
+    """The same after the step whose adapter is delivered."""
     seen_tokens: int | None
     """Tokens trained on."""
     elapsed_s: float | None
@@ -43,6 +45,7 @@ RESULTS: dict[str, tuple[str, Callable[[Any], str]]] = {
     "steps": ("steps", count),
     "train_loss": ("training loss, last tenth", number),
     "eval_loss": ("held-out loss, last", number),
+    "delivered_loss": ("held-out loss, as delivered", number),
     "seen_tokens": ("tokens seen", count),
     "elapsed_s": ("time", duration),
     "peak_bytes": ("memory at the peak", gib),
@@ -51,34 +54,67 @@ RESULTS: dict[str, tuple[str, Callable[[Any], str]]] = {
     "score": ("score of the tuned model", number),
 }
 """The shown fields of Result, each with its label and its format."""
+COLUMNS = {
+    "status": "STATUS",
+    "verdict": "VERDICT",
+    "delivered_loss": "HELD-OUT LOSS",
+    "elapsed_s": "TIME",
+    "peak_bytes": "MEMORY",
+}
+"""Those in a line of many runs, each with its heading."""
+MOST_SETTINGS, SETTING_COLUMNS = 5, 20
+"""Settings in such a line, and the most of a value."""
 
 
 @dataclass(frozen=True, slots=True)
 class ComparisonDocument:
     """The answer of `fitune runs compare --json`."""
 
-    runs: tuple[str, str]
-    """The names of both runs."""
+    runs: tuple[str, ...]
+    """The names of the runs."""
     settings: dict[str, list[Any]]
     """The settings that differ, by `group.key`, with the value of each run."""
-    results: dict[str, tuple[Any, Any]]
+    results: dict[str, tuple[Any, ...]]
     """The fields of Result, with the value of each run."""
     paired: Verdict | None
     """The second run's tuned model against the first one's, on the rows that both scored; `base` is the first. null
-    where they share none, or were scored by another metric."""
+    where they share none, or were scored by another metric, and for more than two runs."""
 
 
-def compared(one: Run, other: Run) -> ComparisonDocument:
-    """Both runs' different settings and results. Raises UserError if one of them can't be read."""
-    results = result(one), result(other)
-    by_name = {key: (getattr(results[0], key), getattr(results[1], key)) for key in RESULTS}
-    return ComparisonDocument(
-        (one.name, other.name), differences(one.recipe(), other.recipe()), by_name, paired(one, other)
-    )
+def compared(runs: Sequence[Run]) -> ComparisonDocument:
+    """The runs' different settings and results. Raises UserError if one of them can't be read."""
+    results = [result(run) for run in runs]
+    by_name = {key: tuple(getattr(each, key) for each in results) for key in RESULTS}
+    verdict = paired(*runs) if len(runs) == 2 else None
+    settings = differences([run.recipe() for run in runs])
+    return ComparisonDocument(tuple(run.name for run in runs), settings, by_name, verdict)
 
 
 def as_table(document: ComparisonDocument, columns: int = 60) -> str:
-    """The comparison as lines, cleaned; columns: the most of a name or value. Of a long one the end is shown."""
+    """The comparison as lines, cleaned: two runs side by side, more below each other.
+
+    columns: the most of a name or value. Of a long one the end is shown.
+    """
+    return _below_each_other(document) if len(document.runs) > 2 else _side_by_side(document, columns)
+
+
+def _below_each_other(document: ComparisonDocument) -> str:
+    """A line for each run: its values of the first settings that differ, and what came of it."""
+    shown = list(document.settings)[:MOST_SETTINGS]
+    labels = ["RUN", *(clean(key.partition(".")[2]) for key in shown), *COLUMNS.values()]
+    rows = [labels]
+    for at, name in enumerate(document.runs):
+        settings = [_end_of(clean(setting_text(document.settings[key][at])), SETTING_COLUMNS) for key in shown]
+        rows.append([clean(name), *settings, *(clean(RESULTS[key][1](document.results[key][at])) for key in COLUMNS)])
+    text = table(rows)
+    if hidden := list(document.settings)[MOST_SETTINGS:]:
+        text += f"\n\nThese differ, too: {clean(', '.join(hidden), 500)}"
+    if not document.settings:
+        text += "\n\nAll of them have the same settings."
+    return f"{text}\n\nWhether one is surely better than another: fitune runs compare, with these two alone."
+
+
+def _side_by_side(document: ComparisonDocument, columns: int) -> str:
     rows: list[tuple[str, ...]] = [("", *document.runs)]
     rows += [(key, setting_text(one), setting_text(other)) for key, (one, other) in document.settings.items()]
     rows += [("settings", "the same", "")] if not document.settings else []
@@ -108,14 +144,15 @@ def paired(one: Run, other: Run) -> Verdict | None:
     return scores.compared(first, second) if first and second else None
 
 
-def differences(one: Recipe, other: Recipe) -> dict[str, list[Any]]:
-    """The settings that differ, as `group.key` with both values; a run's name is no setting."""
-    first, second = one.model_dump(mode="json"), other.model_dump(mode="json")
+def differences(recipes: Sequence[Recipe]) -> dict[str, list[Any]]:
+    """The settings that differ, as `group.key` with the value of each recipe; a run's name is no setting."""
+    first, *others = (recipe.model_dump(mode="json") for recipe in recipes)
     changes: dict[str, list[Any]] = {}
     for group, fields in first.items():
-        if isinstance(fields, dict):
-            keys = [key for key in fields if fields[key] != second[group][key] and (group, key) != ("run", "name")]
-            changes |= {f"{group}.{key}": [fields[key], second[group][key]] for key in keys}
+        for key in fields if isinstance(fields, dict) else ():
+            values = [fields[key], *(other[group][key] for other in others)]
+            if any(value != values[0] for value in values) and (group, key) != ("run", "name"):
+                changes[f"{group}.{key}"] = values
     return changes
 
 
@@ -135,6 +172,7 @@ def result(run: Run) -> Result:
         steps=step.step if step else None,
         train_loss=mean(losses[-max(1, len(losses) // 10) :]) if losses else None,
         eval_loss=state.eval_loss.points[-1][1] if state.eval_loss.points else None,
+        delivered_loss=end.eval_loss if isinstance(end, Finished) else None,
         seen_tokens=step.seen_tokens if step else None,
         elapsed_s=end.elapsed_s if isinstance(end, Finished) else None,
         peak_bytes=(memory.peak_device or memory.peak_host) if memory else None,

@@ -1,4 +1,4 @@
-"""`fitune runs compare`: two runs by their answers to the same rows."""
+"""`fitune runs compare`: two runs by their answers to the same rows, many by a line each."""
 
 import json
 from pathlib import Path
@@ -46,3 +46,40 @@ def test_runs_without_common_rows_are_told_how_to_be_compared(fitune: Fitune, fi
     assert "fitune score run-a --data FILE and fitune score run-b --data FILE" in out
     assert "run-c not scored" in fitune("runs", "compare", "run-a", "run-c")[1]
     assert json.loads(fitune("runs", "compare", "run-a", "run-b", "--json")[1])["paired"] is None
+
+
+def with_rank(home: Path, name: str, told: str, **lora: object) -> None:
+    recipe = {**fake_worker.RECIPE, "lora": lora}
+    fake_worker.make_run(home, name, told, recipe=recipe)
+
+
+def test_three_runs_are_a_line_each_with_what_differs(fitune: Fitune, fitune_home: Path) -> None:
+    for name, told, rank in (("sweep-r8", "ok", 8), ("sweep-r16", "oom", 16), ("sweep-r32", "killed", 32)):
+        with_rank(fitune_home, name, told, r=rank)
+    status, out, err = fitune("runs", "compare", "r32", "r8", "r16")
+    assert (status, err) == (0, "")
+    lines = [line.split() for line in out.splitlines()]
+    assert lines[0] == ["RUN", "r", "STATUS", "VERDICT", "HELD-OUT", "LOSS", "TIME", "MEMORY"]
+    assert [line[:3] for line in lines[1:4]] == [
+        ["sweep-r32", "32", "killed"], ["sweep-r8", "8", "finished"], ["sweep-r16", "16", "failed"],
+    ]  # fmt: skip
+    told = json.loads(fitune("runs", "compare", "r32", "r8", "r16", "--json")[1])
+    assert told["runs"] == ["sweep-r32", "sweep-r8", "sweep-r16"]
+    assert told["settings"] == {"lora.r": [32, 8, 16]}
+    assert told["results"]["status"] == ["killed", "finished", "failed"]
+    assert told["paired"] is None
+
+
+def test_of_many_differences_the_first_are_shown_and_the_others_named(fitune: Fitune, fitune_home: Path) -> None:
+    with_rank(fitune_home, "run-a", "ok")
+    with_rank(fitune_home, "run-b", "ok")
+    assert "All of them have the same settings." in fitune("runs", "compare", "run-a", "run-b", "run-b")[1]
+    with_rank(fitune_home, "run-c", "ok", r=8, alpha=8, dropout=0.1, bias="all", rslora=True, init="gaussian")
+    out = fitune("runs", "compare", "run-a", "run-b", "run-c")[1]
+    assert "These differ, too: lora.init" in out
+    assert out.splitlines()[3].split()[:6] == ["run-c", "8", "8.0", "0.1", "all", "true"]
+
+
+def test_a_run_alone_is_compared_with_nothing(fitune: Fitune, fitune_home: Path) -> None:
+    with_rank(fitune_home, "run-a", "ok")
+    assert fitune("runs", "compare", "run-a") == (2, "", "One run is not compared with anything. Name two or more.\n")
