@@ -7,6 +7,9 @@ import stat
 import threading
 from pathlib import Path
 
+NETWORK_DISKS = ("nfs", "lustre", "gpfs", "beegfs", "cifs", "smb", "ceph", "9p", "afs", "fuse.")
+"""How the types of file systems begin that lie on other machines; those of FUSE mostly do."""
+
 
 def open_file(path: Path) -> int:
     """A descriptor to read a regular file. Raises OSError for anything else: a folder, or a pipe, which would block."""
@@ -34,6 +37,19 @@ def write_atomically(path: Path, content: bytes) -> None:
         aside.replace(path)
     finally:
         aside.unlink(missing_ok=True)
+
+
+def on_network_disk(path: Path) -> bool:
+    """True if a file lies on the disk of another machine, where locks may not be seen; False where that is unknown."""
+    device = os.stat(path).st_dev
+    number = f"{os.major(device)}:{os.minor(device)}"
+    try:
+        mounts = [line.split() for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    except OSError:
+        return False
+    # proc(5): ... major:minor ... - type source options
+    kinds = {words[words.index("-") + 1] for words in mounts if words[2] == number}
+    return any(kind.startswith(NETWORK_DISKS) for kind in kinds)
 
 
 def flush(folder: Path) -> None:

@@ -48,6 +48,7 @@ def main() -> int:
     except BaseException:
         print(redact(traceback.format_exc()), file=sys.stderr, flush=True)
         return 1
+    runs.note_end(lock, path)
     return 0
 
 

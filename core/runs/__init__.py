@@ -19,7 +19,7 @@ from fitune.core.runs.events import (
     Warned,
 )
 from fitune.core.runs.info import BudgetInfo, GpuInfo, RunInfo
-from fitune.core.runs.lock import keep_touching, note_events, take_lock
+from fitune.core.runs.lock import keep_touching, note_end, note_events, take_lock
 from fitune.core.runs.run import LIVE, Run, Status
 from fitune.core.runs.state import Curve, RunState, fold, spent_s
 from fitune.core.runs.store import (
@@ -70,6 +70,7 @@ __all__ = [
     "home",
     "keep_touching",
     "new_name",
+    "note_end",
     "note_events",
     "rename",
     "rewrite",

@@ -2,6 +2,9 @@
 
 A POSIX lock on the file `lock`. Not a pid: those are reused, and a zombie has one. Not `flock`: a forked child would
 keep it. Readers ask the kernel for the holder and never take the lock themselves.
+
+Locks do not reach everywhere: not into a copy of the folder, and not through each network disk. There a worker counts
+as alive as long as the time of the file is new, and its note does not say that it has ended.
 """
 
 import errno
@@ -15,11 +18,13 @@ from pathlib import Path
 
 import orjson
 
-from fitune.core.files import open_file, read_file
+from fitune.core.files import on_network_disk, open_file, read_file
 from fitune.core.records import from_json
 
 TAKE_WITHIN_S = 2.0
 TOUCH_EVERY_S = 5.0
+ALIVE_WITHIN_S = 120.0
+"""A sign of life so long ago still counts where locks do not reach: a folder that is copied each minute shows one."""
 _FLOCK = struct.Struct("hhqqi4x")  # struct flock of 64-bit Linux: type, whence, start, length, pid
 
 
@@ -35,6 +40,12 @@ class LockNote:
     """UTC seconds."""
     events: int | None = None
     """Number of the last event before those of this worker: unlike times, it is right when the clock is set back."""
+    host: str | None = None
+    """The name of its machine."""
+    inode: int | None = None
+    """The number of the file where it holds the lock: in a copy of the folder, the file has another one."""
+    ended: bool = False
+    """True once it has ended by itself, and was not killed."""
 
 
 _held: dict[Path, tuple[int, LockNote]] = {}
@@ -58,13 +69,21 @@ def take_lock(path: Path, job: str) -> int | None:
             if time.monotonic() > deadline:
                 return None
             time.sleep(0.1)
-    _write_note(fd, path, LockNote(pid=os.getpid(), job=job, started=round(time.time(), 3)))
+    note = LockNote(
+        pid=os.getpid(), job=job, started=round(time.time(), 3), host=os.uname().nodename, inode=os.fstat(fd).st_ino
+    )
+    _write_note(fd, path, note)
     return fd
 
 
 def note_events(fd: int, path: Path, events: int) -> None:
     """Add to the note of a lock that this process holds how many events there were before its own."""
     _write_note(fd, path, replace(_held[path][1], events=events))
+
+
+def note_end(fd: int, path: Path) -> None:
+    """Add to the note of a lock that this process holds that it has ended by itself."""
+    _write_note(fd, path, replace(_held[path][1], ended=True))
 
 
 def _write_note(fd: int, path: Path, note: LockNote) -> None:
@@ -96,7 +115,9 @@ def _is_at(fd: int, path: Path) -> bool:
 
 
 def holder_pid(path: Path) -> int | None:
-    """The pid of another process that holds the lock; None if none does, 0 or less if it lives in another container."""
+    """The pid of another process that holds the lock; None if none does, 0 or less if it lives in another container, or
+    on another machine.
+    """
     if _own_note(path):  # the kernel names nobody either: its question is who else holds it
         return None
     try:
@@ -110,7 +131,23 @@ def holder_pid(path: Path) -> int | None:
     finally:
         os.close(fd)
     kind, _, _, _, pid = _FLOCK.unpack(answer)
-    return None if kind == fcntl.F_UNLCK else pid
+    if kind != fcntl.F_UNLCK:
+        return int(pid)
+    return 0 if _beats_elsewhere(path) else None
+
+
+def _beats_elsewhere(path: Path) -> bool:
+    """True if a worker shows signs of life whose lock does not reach here."""
+    note = read_note(path)
+    if note.host is None or note.ended:
+        return False
+    try:
+        found = path.stat()
+    except OSError:
+        return False
+    is_copy = note.inode is not None and note.inode != found.st_ino
+    is_far = note.host != os.uname().nodename and on_network_disk(path)
+    return (is_copy or is_far) and abs(time.time() - found.st_mtime) < ALIVE_WITHIN_S
 
 
 def read_note(path: Path) -> LockNote:

@@ -114,6 +114,11 @@ class Run:
         """The pid of the worker that holds the lock now; None if none does."""
         return holder_pid(self.lock)
 
+    def is_copy(self) -> bool:
+        """True if the folder was copied from the one in which its newest worker works or has worked."""
+        inode = self.lock_note().inode
+        return inode is not None and self.lock.exists() and self.lock.stat().st_ino != inode
+
     def lock_note(self) -> LockNote:
         """The note of the newest worker in the lock; empty if it is not known."""
         return read_note(self.lock)
@@ -125,8 +130,8 @@ class Run:
     def held_by(self) -> str:
         """The holder of the run in words: `pid 4711 on gpu-box since 14:02`, as far as it is known."""
         pid, since_s = self.holder_pid(), self.lock_note().started
-        who = f"pid {pid}" if pid and pid > 0 else "a worker in another container"
-        where = f" on {host}" if (host := self.info().host) else ""
+        who = f"pid {pid}" if pid and pid > 0 else "a worker in another container or on another machine"
+        where = f" on {host}" if (host := self.lock_note().host or self.info().host) else ""
         since = "" if since_s is None else f" since {time.strftime('%H:%M', time.localtime(since_s))}"
         return f"{who}{where}{since}"
 
@@ -135,8 +140,11 @@ class Run:
         return self.job() == "train"
 
     def silent_s(self) -> float | None:
-        """Seconds since the worker last showed a sign of life; None if it never did."""
-        return max(0.0, time.time() - self.lock.stat().st_mtime) if self.lock.exists() else None
+        """Seconds since the worker last showed a sign of life; None if it never did, or in a copy of the folder, which
+        is as old as it is."""
+        if not self.lock.exists() or self.is_copy():
+            return None
+        return max(0.0, time.time() - self.lock.stat().st_mtime)
 
     def status(self, state: RunState, job: str | None = None) -> Status:
         """The status of a job of the run, the newest if none is named; while a worker lives, of its job.
@@ -194,6 +202,8 @@ class Run:
 
     def request_stop(self) -> None:
         """Ask the worker to write a checkpoint after this step and finish. Raises UserError if it can't be asked."""
+        if self.is_copy():
+            raise UserError(f"{self.path} is a copy of the run.", f"Stop it where it works: {self.held_by()}.")
         try:
             self.stop.touch(mode=0o600)
         except OSError as error:
@@ -209,7 +219,8 @@ class Run:
         if pid is None:
             return False
         if pid <= 0:  # the kernel hides holders that live in another container
-            raise UserError(f"The worker of {self.name} lives in another container.", "Stop it from there.")
+            hint = f"Stop it from there: it is {self.held_by()}."
+            raise UserError(f"The worker of {self.name} does not live here.", hint)
         try:
             os.killpg(os.getpgid(pid), signal.SIGKILL)
         except ProcessLookupError:  # it came to its end meanwhile

@@ -13,7 +13,7 @@ import traceback
 from pathlib import Path
 
 from fitune.core.diagnose import diagnose, redact
-from fitune.core.runs import EventLog, Failed, Run, keep_touching, note_events, take_lock
+from fitune.core.runs import EventLog, Failed, Run, keep_touching, note_end, note_events, take_lock
 from fitune.core.worker.cards import rank
 from fitune.core.worker.cards.processes import OtherRanks, be_rank
 from fitune.core.worker.memory_use import MemoryMeter
@@ -51,9 +51,11 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: _stop_soon(run))
     threading.Thread(target=keep_touching, args=(lock, run.lock, lambda: _end_unseen(log)), daemon=True).start()
     try:
-        return run_job(run, job, log)
+        status = run_job(run, job, log)
     except Restart:
         restart(run, job, lock)
+    note_end(lock, run.lock)
+    return status
 
 
 def _stop_soon(run: Run) -> None:
