@@ -42,8 +42,8 @@ This page is made by `docs/generate.py` from the docstrings of the code.
 
 Beside the runs lies `prepare/`, with a folder like a run's for each data set whose tokens were counted (`prepared.json`
 is the answer), `races/` with one for each race of `fitune tune-lr`, `queue/` with [queue.json](#queuejson) and
-`runner.log`, what its process did when; and `learned.jsonl`, a line a training: what it took. That holds no data and no
-secrets; delete it to forget.
+`runner.log`, what its process did when, `fetching/` with copies that were cut off, and `learned.jsonl`, a line a
+training: what it took. That holds no data and no secrets; delete it to forget.
 
 "null" or a field that is left out is not known. Readers should ignore fields and types of events that they do not know.
 """

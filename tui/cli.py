@@ -20,7 +20,7 @@ ROOMS = {
     **dict.fromkeys(("demo", "train", "watch", "runs", "compare", "stop", "resume", "boot", "report"), "running"),
     **dict.fromkeys(("score", "tune-lr"), "scoring"),
     "queue": "queueing",
-    **dict.fromkeys(("chat", "merge", "export", "push", "handoff"), "delivery"),
+    **dict.fromkeys(("chat", "merge", "export", "push", "handoff", "fetch"), "delivery"),
 }
 """The folder below commands/ of each command; the wizard lies beside them."""
 SET_HELP = "change a field; may be given often"
@@ -230,6 +230,11 @@ def _using(commands: Commands) -> None:
     handoff.add_argument("--to", required=True, choices=HANDOFF_TARGETS, help="zip packs the adapter to be fetched")
     handoff.add_argument("--out", type=Path, metavar="FOLDER", help="write all files into a new folder, the rows too")
     _set(handoff)
+
+    fetch = commands.add_parser("fetch", help="copy a run from another machine, by your own ssh")
+    fetch.add_argument(
+        "place", metavar="HOST[:RUN]", help="as ssh knows it; RUN: a name, a part of it, or the run's path"
+    )
 
 
 def _recipe(command: argparse.ArgumentParser, set_help: str = SET_HELP) -> None:

@@ -1,6 +1,6 @@
 """Deliver a trained model: downloads, uploads, proofs, llama.cpp's tools, an archive, hand-offs."""
 
-from fitune.core.deliver import bundled
+from fitune.core.deliver import bundled, fetching
 from fitune.core.deliver.downloads import MODEL_FILES, SKIPPED_FILES, Download, download, on_disk
 from fitune.core.deliver.proof import Proof, ProofCheck, ProofLimits, Similarity, add_answer_checks, staging_folder
 from fitune.core.deliver.requests import ExportRequest, MergeRequest, PushRequest, RaceRequest, ScoreRequest
@@ -27,6 +27,7 @@ __all__ = [
     "branch_of",
     "bundled",
     "download",
+    "fetching",
     "on_disk",
     "staging_folder",
     "uploads",

@@ -130,8 +130,10 @@ class Run:
     def held_by(self) -> str:
         """The holder of the run in words: `pid 4711 on gpu-box since 14:02`, as far as it is known."""
         pid, since_s = self.holder_pid(), self.lock_note().started
-        who = f"pid {pid}" if pid and pid > 0 else "a worker in another container or on another machine"
-        where = f" on {host}" if (host := self.lock_note().host or self.info().host) else ""
+        host = self.lock_note().host or self.info().host
+        is_far = self.is_copy() or (host or os.uname().nodename) != os.uname().nodename
+        who = f"pid {pid}" if pid and pid > 0 else "a worker" if is_far else "a worker in another container"
+        where = f" on {host}" if host else ""
         since = "" if since_s is None else f" since {time.strftime('%H:%M', time.localtime(since_s))}"
         return f"{who}{where}{since}"
 
