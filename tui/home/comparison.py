@@ -45,7 +45,7 @@ RESULTS: dict[str, tuple[str, Callable[[Any], str]]] = {
     "steps": ("steps", count),
     "train_loss": ("training loss, last tenth", number),
     "eval_loss": ("held-out loss, last", number),
-    "delivered_loss": ("held-out loss, as delivered", number),
+    "delivered_loss": ("held-out loss, delivered", number),
     "seen_tokens": ("tokens seen", count),
     "elapsed_s": ("time", duration),
     "peak_bytes": ("memory at the peak", gib),
