@@ -3,7 +3,14 @@
 from fitune.core.machine.attention import OLDEST_CAPABILITY, Kernel, install_sentence, missing_kernels
 from fitune.core.machine.gpu import Gpu, GpuSample
 from fitune.core.machine.host import CARD_FREE_SHARE, Machine, choose_backend, grows_in_place, pick_gpu, planned
-from fitune.core.machine.packages import add_training_stack, installer, pins, require_training_stack, requirements
+from fitune.core.machine.packages import (
+    add_training_stack,
+    installer,
+    pins,
+    require_training_stack,
+    requirements,
+    shareable_requirement,
+)
 from fitune.core.machine.several import pick_gpus
 
 __all__ = [
@@ -25,4 +32,5 @@ __all__ = [
     "planned",
     "require_training_stack",
     "requirements",
+    "shareable_requirement",
 ]

@@ -36,6 +36,20 @@ def add_training_stack() -> str:
     return f"{shlex.join(installer() or ['pip', 'install'])} {requirement}"
 
 
+def shareable_requirement() -> str | None:
+    """The requirement by which another machine installs this fitune with its training stack; None where it came from
+    a folder of this one."""
+    origin = _origin()
+    url, vcs = str(origin.get("url", "")), origin.get("vcs_info", {})
+    if "@" in urlsplit(url).netloc:  # a name or a password
+        return None
+    if vcs:
+        return f"fitune[train] @ {vcs['vcs']}+{url}@{vcs.get('commit_id', 'HEAD')}"
+    if url.startswith(("https://", "http://")):
+        return f"fitune[train] @ {url}"
+    return None if url or not requirements() else f"fitune[train]=={metadata.version('fitune')}"
+
+
 def installer() -> list[str] | None:
     """The command that installs into this environment: uv, or else pip; None without both (uv makes environments
     without pip)."""

@@ -87,6 +87,8 @@ class Runner:
         run = entry.run
         if run.holder_pid() is not None:
             self.followed.add(entry.name)
+        elif entry.name in self.followed and not run.path.exists():
+            self.note_end(entry, "killed", "Its folder was moved or deleted while it was at work.")
         elif not (run.path / "run.json").exists():  # the process before this one was killed as it made the run
             shutil.rmtree(run.path, ignore_errors=True)
             edit(lambda queue: queue.with_entry(replace(entry, began=None)))

@@ -175,8 +175,8 @@ def _toml_text(value: Any) -> str:
         return "{" + ", ".join(f"{_toml_text(key)} = {_toml_text(item)}" for key, item in value.items()) + "}"
     if isinstance(value, list):
         return "[" + ", ".join(_toml_text(item) for item in value) + "]"
-    # JSON's strings, numbers and booleans are valid TOML. DEL is the one character that only TOML wants escaped.
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    # JSON's strings, numbers and booleans are valid TOML; it leaves DEL, and what turns or hides text, as it is.
+    return "".join(c if c.isprintable() else f"\\U{ord(c):08x}" for c in json.dumps(value, ensure_ascii=False))
 
 
 def _toml_value(text: str) -> Any:

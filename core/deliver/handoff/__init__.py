@@ -7,16 +7,18 @@ from typing import Any
 
 from fitune.core.deliver.handoff.axolotl import axolotl
 from fitune.core.deliver.handoff.cluster import accelerate, cards_of, skypilot, slurm
-from fitune.core.deliver.handoff.dataset_files import EVAL, TRAIN, write_rows
+from fitune.core.deliver.handoff.dataset_files import EVAL, GENERAL, ROWS, TRAIN, write_all_rows, write_rows
 from fitune.core.deliver.handoff.script_files import script_files
 from fitune.core.deliver.handoff.serving import ollama, vllm
 from fitune.core.deliver.handoff.spec import Files, TrainingSpec
 from fitune.core.errors import BadInput, Problem, UserError
 from fitune.core.recipe import BEGINS_FILLED, find_contradictions
 
-__all__ = ["EVAL", "TARGETS", "TRAIN", "TRAINING", "files_for", "write"]
+__all__ = ["EVAL", "TARGETS", "TRAIN", "TRAINING", "files_for", "row_files", "write"]
 TRAINING = ("script", "axolotl", "accelerate", "slurm", "skypilot")
 """Targets that train, and so need the rows."""
+WITH_FITUNE = ("slurm", "skypilot")
+"""Those that train with fitune where it is, and so need the rows as it reads them."""
 TARGETS = (*TRAINING, "vllm", "ollama")
 
 
@@ -59,6 +61,12 @@ def files_for(target: str, specs: Sequence[TrainingSpec]) -> Files:
             return script_files(specs[0])
 
 
+def row_files(target: str, spec: TrainingSpec) -> list[str]:
+    """The files with rows that a target's folder holds."""
+    general = [GENERAL] if spec.recipe.data.general() else []
+    return [*([TRAIN, EVAL] if target in TRAINING else []), *([ROWS, *general] if target in WITH_FITUNE else [])]
+
+
 def _refuse_contradictions(target: str, spec: TrainingSpec) -> None:
     """Raise BadInput for settings that the script's backend does not support: `auto` is resolved only here."""
     train = spec.recipe.train
@@ -93,6 +101,8 @@ def write(target: str, specs: Sequence[TrainingSpec], folder: Path) -> list[str]
                 (staging / name).write_text(text, encoding="utf-8")
             if target in TRAINING:
                 write_rows(specs[0].recipe, staging)
+            if target in WITH_FITUNE:
+                write_all_rows(specs[0].recipe, staging)
             names = sorted(path.name for path in staging.iterdir())
             staging.replace(folder)
     except OSError as error:

@@ -1,14 +1,23 @@
-"""The training script on other machines: several cards (accelerate), a queue (Slurm), a cloud (SkyPilot)."""
+"""A training on other machines: several cards (accelerate), a queue (Slurm), a cloud (SkyPilot).
+
+Where the node has fitune, Slurm and SkyPilot start the same worker with the same run folder, which `fitune watch`
+follows; elsewhere the script trains the same.
+"""
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 
-from fitune.core.deliver.handoff.quoting import commented, plain_name, yaml_text
+from fitune.core.deliver.handoff.dataset_files import GENERAL, ROWS
+from fitune.core.deliver.handoff.quoting import commented, plain_name, quoted, yaml_text
 from fitune.core.deliver.handoff.script import not_carried
 from fitune.core.deliver.handoff.script_files import script_files
 from fitune.core.deliver.handoff.spec import Files, TrainingSpec, is_folder
 from fitune.core.errors import UserError
+from fitune.core.machine import shareable_requirement
 from fitune.core.memory import Card, estimate, shapes
+from fitune.core.recipe import changed
+from fitune.core.recipe.load import to_toml
 from fitune.core.units import GIB
 
 CARDS = 2
@@ -25,6 +34,33 @@ HOST_GIB, HOURS = 32, 24
 """First guesses for a queue, a card; the file calls them so."""
 LAUNCH = "uv run --no-project --with-requirements run.py accelerate launch"
 SKYPILOT = "0.14.1"
+RECIPE = "recipe.toml"
+WITHOUT = "fitune is not installed here: run.py trains the same without it, and fitune watch can't follow that"
+NOT_INSTALLED = "fitune is installed here from a folder, so task.yaml can't install it there: add it to setup."
+SLURM_RUN = f"""\
+if command -v fitune >/dev/null; then
+  export FITUNE_HOME="$SLURM_SUBMIT_DIR"
+  unset XDG_RUNTIME_DIR  # else a systemd of the user takes the worker out of this job
+  trap '' TERM  # at the end of its time Slurm sends it to all: the worker then saves a checkpoint, and ends
+  if [ -e "runs/$SLURM_JOB_NAME/run.json" ]; then
+    fitune resume "$SLURM_JOB_NAME"
+  else
+    fitune train recipe.toml --set "run.name=$SLURM_JOB_NAME"
+  fi
+  exit
+fi
+echo "{WITHOUT}" >&2
+"""
+"""Shell lines: train with fitune where it is, or go on with the run that a job before this one began."""
+SKYPILOT_RUN = f"""\
+export PATH="$HOME/.local/bin:$PATH"
+if command -v fitune >/dev/null; then
+  if [ -e ~/.local/share/fitune/runs/{{run}}/run.json ]; then fitune resume {{run}}; else fitune train recipe.toml; fi
+  exit
+fi
+echo "{WITHOUT}" >&2
+uv run run.py
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,18 +105,20 @@ def cards_of(spec: TrainingSpec) -> int:
 
 def slurm(spec: TrainingSpec) -> Files:
     """job.sbatch with the script for as many cards as the recipe asks for."""
-    needs, cards = _needs(spec), cards_of(spec)
+    needs, cards, name = _needs(spec), cards_of(spec), run_name(spec)
     backend = "trl" if cards > 1 else spec.backend
     where = "one card" if cards == 1 else f"{cards} cards of one node"
     lines = [
         f"{spec.name} on {where} of a Slurm cluster: sbatch job.sbatch",
-        "Needs uv on the node (https://docs.astral.sh/uv), and the Hub and the package index, or full caches of both.",
+        f"With fitune on the node, any machine that sees this folder follows it: fitune watch runs/{name}",
+        "What was stopped, or was at the end of its time, goes on in a new job: sbatch job.sbatch",
+        "Without fitune run.py trains the same. That needs uv on the node (https://docs.astral.sh/uv).",
+        "Both need the Hub, run.py the package index too, or full caches of them.",
         "--mem, --cpus-per-task and --time are first guesses; partition and account are your cluster's.",
         _size(needs),
         *spec.environment(),
         *(f"Not carried over: {note}" for note in not_carried(spec, backend)),
     ]
-    name = plain_name(spec.name)
     options = {
         "job-name": name, "output": f"{name}-%j.log", "nodes": "1", "ntasks": "1", "gpus": str(cards),
         "cpus-per-task": str(8 * cards), "mem": f"{HOST_GIB * cards}G", "time": f"{HOURS}:00:00",
@@ -90,10 +128,11 @@ def slurm(spec: TrainingSpec) -> Files:
         + "".join(f"#SBATCH --{key}={value}\n" for key, value in options.items())
         + f"\n{commented(lines)}\nset -euo pipefail\n"
         'cd "$SLURM_SUBMIT_DIR"\n'
+        f"nvidia-smi\n{SLURM_RUN}"
         'command -v uv >/dev/null || { echo "uv is not installed: https://docs.astral.sh/uv" >&2; exit 1; }\n'
-        f"nvidia-smi\n{f'{LAUNCH} --multi_gpu --num_processes {cards} run.py' if cards > 1 else 'uv run run.py'}\n"
+        f"{f'{LAUNCH} --multi_gpu --num_processes {cards} run.py' if cards > 1 else 'uv run run.py'}\n"
     )
-    return {"job.sbatch": text, **script_files(spec, several_cards=cards > 1)}
+    return {"job.sbatch": text, RECIPE: own_recipe(spec), **script_files(spec, several_cards=cards > 1)}
 
 
 def skypilot(spec: TrainingSpec) -> Files:
@@ -101,10 +140,13 @@ def skypilot(spec: TrainingSpec) -> Files:
     needs, name, local = _needs(spec), plain_name(spec.name).lower(), is_folder(spec.recipe.model.id)
     if not name[0].isalpha():  # as a cluster's must begin (CLUSTER_NAME_VALID_REGEX in sky/skylet/constants.py)
         name = f"fitune-{name}"
+    run, requirement = run_name(spec), shareable_requirement()
     lines = [
         f"{spec.name} on a cloud machine. Needs skypilot {SKYPILOT} or newer with a cloud set up (sky check).",
         f"  sky launch -c {name} task.yaml -i 10 --down",
-        f"  rsync -Pavz {name}:sky_workdir/adapter .        # while it waits those 10 minutes",
+        f"  fitune fetch {name}:{run}        # its run, as far as it is; then: fitune watch {run}",
+        f"  rsync -Pavz {name}:sky_workdir/adapter .        # what run.py made, while it waits those 10 minutes",
+        *([] if requirement else [NOT_INSTALLED]),
         "The cheapest card of the size below that you can have is taken.",
         _size(needs),
         *spec.environment(),
@@ -119,10 +161,29 @@ def skypilot(spec: TrainingSpec) -> Files:
             "accelerators": f"{needs.card_gb or CARD_SIZES_GB[-1]}GB+:1",
             **({"disk_size": max(64, 2 * needs.disk_gib)} if needs.disk_gib else {}),
         },
-        "setup": "pip install uv\n",
-        "run": "uv run run.py\n",
+        "setup": "pip install uv\n" + (f"uv tool install {quoted(requirement)}\n" if requirement else ""),
+        "run": SKYPILOT_RUN.format(run=run),
     }
-    return {"task.yaml": commented(lines) + "\n" + yaml_text(task), **script_files(spec)}
+    text = commented(lines) + "\n" + yaml_text(task)
+    return {"task.yaml": text, RECIPE: own_recipe(spec), **script_files(spec)}
+
+
+def run_name(spec: TrainingSpec) -> str:
+    """The name of the run on the other machine."""
+    return plain_name(spec.name)[:100]
+
+
+def own_recipe(spec: TrainingSpec) -> str:
+    """The recipe for fitune on another machine: with the rows beside it, and the cards that are there."""
+    data, gpus, model = spec.recipe.data, spec.recipe.run.gpus, spec.recipe.model.id
+    changes: dict[str, object] = {
+        "data.source": ROWS, "data.sources": (), "data.format": "auto", "data.split": "train", "data.columns": {},
+        "data.replay_source": GENERAL if data.general() else None,
+        "model.id": str(Path(model).expanduser().absolute()) if is_folder(model) else model,
+        "run.name": run_name(spec), "run.home": None, "run.gpu": None,
+        "run.gpus": len(gpus) if isinstance(gpus, tuple) else gpus,
+    }  # fmt: skip
+    return to_toml(changed(spec.recipe, changes))
 
 
 def _fsdp2(spec: TrainingSpec) -> dict[str, object]:

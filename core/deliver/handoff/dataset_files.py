@@ -14,6 +14,8 @@ from fitune.core.errors import UserError
 from fitune.core.recipe import Recipe
 
 TRAIN, EVAL = "train.jsonl", "eval.jsonl"
+ROWS, GENERAL = "rows.jsonl", "general.jsonl"
+"""All rows in their order, and the general ones that are mixed in: for fitune itself, which splits them the same."""
 
 
 def write_rows(recipe: Recipe, folder: Path) -> None:
@@ -22,6 +24,13 @@ def write_rows(recipe: Recipe, folder: Path) -> None:
     train, held_out = split(rows, eval_fraction(recipe, len(rows)), recipe.train.seed)
     _write(folder / TRAIN, chain((rows[index] for index in train), dataset.general_rows(recipe.data, len(rows))))
     _write(folder / EVAL, (rows[index] for index in held_out))
+
+
+def write_all_rows(recipe: Recipe, folder: Path) -> None:
+    """Write rows.jsonl, and general.jsonl if the recipe names general rows. Raises as `core.data.dataset.rows`."""
+    _write(folder / ROWS, dataset.rows(recipe.data))
+    if general := recipe.data.general():
+        _write(folder / GENERAL, dataset.rows(general))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """The process of the queue, with fake workers: what begins when, and what is noted of each end."""
 
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -277,3 +278,19 @@ def test_each_end_and_that_of_all_is_told(tmp_path: Path) -> None:
         "the queue: done: All of the queue has ended: 2 finished.",
     ]
     assert queue.read().on_end is None
+
+
+def test_a_run_whose_folder_goes_away_is_not_begun_again(worker: Callable[..., None]) -> None:
+    worker("steps:3000", "--rate", "50")
+    queue.add([recipe("a")], HOW)
+    go_on()
+    at_work = Runner()
+    at_work.begin_next()
+    (run,) = runs.all_runs(runs.home())
+    at_work.follow(queue.read().entries[0])
+    run.kill()
+    run.wait_for_end()
+    shutil.rmtree(run.path)
+    at_work.work()
+    assert ends() == {"a": "killed"}
+    assert queue.read().entries[0].said == "Its folder was moved or deleted while it was at work."

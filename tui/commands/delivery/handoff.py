@@ -31,9 +31,7 @@ def run(args: argparse.Namespace) -> int:
         return ExitCode.DONE
     main_text, *other_texts = handoff.files_for(args.to, specs).items()
     sys.stdout.write(main_text[1])
-    other_files = [name for name, _ in other_texts]
-    if args.to in handoff.TRAINING:
-        other_files += [handoff.TRAIN, handoff.EVAL]
+    other_files = [name for name, _ in other_texts] + handoff.row_files(args.to, specs[0])
     if other_files:
         command = shlex.join(["fitune", "handoff", *args.what, "--to", args.to, "--out", "FOLDER"])
         print(

@@ -452,7 +452,8 @@ def test_the_sbatch_file_is_bash_that_runs_the_script(make_job: Callable[..., Tr
 def test_skypilot_asks_for_the_smallest_card_that_holds_the_budget(make_job: Callable[..., TrainingSpec]) -> None:
     tree = yaml.safe_load(main_text("skypilot", make_job(data={"packing": False})))
     assert tree["resources"]["accelerators"] == "8GB+:1"
-    assert tree["run"] == "uv run run.py\n"
+    assert tree["run"].endswith("\nuv run run.py\n")
+    assert "resume my-job; else fitune train recipe.toml" in tree["run"].replace(tree["name"], "my-job")
     assert "is not known" in main_text("skypilot", make_job(model={"id": "/nowhere/at-all/x"}))
 
 
@@ -605,7 +606,8 @@ def test_serving_needs_a_trained_run(
 def test_the_folder_holds_the_rows_as_they_are_split(make_job: Callable[..., TrainingSpec], tmp_path: Path) -> None:
     names = handoff.write("slurm", [make_job()], tmp_path / "out")
     copied = ["model_class.py", "render.py", "run.py", "targets.py", "train.jsonl", "varlen_attention.py"]
-    assert names == ["eval.jsonl", "job.sbatch", *copied]
+    own = ["recipe.toml", "rows.jsonl"]
+    assert names == sorted(["eval.jsonl", "job.sbatch", *own, *copied])
     assert all("from fitune" not in (tmp_path / "out" / name).read_text() for name in copied if name.endswith(".py"))
     undefined = ["-m", "ruff", "check", "--isolated", "--select", "F821", str(tmp_path / "out")]
     assert subprocess.run([sys.executable, *undefined], check=False).returncode == 0

@@ -31,8 +31,8 @@ def test_the_text_goes_to_stdout_and_what_else_is_needed_to_stderr(fitune: Fitun
     assert out.startswith("#!/bin/bash\n")
     assert err == (
         "train.lr = 0.00066: for a hidden size of 576, 8 rows a step, alpha 16.\n"
-        "It is job.sbatch, and also needs run.py, render.py, targets.py, model_class.py, varlen_attention.py, "
-        "train.jsonl, eval.jsonl. "
+        "It is job.sbatch, and also needs recipe.toml, run.py, render.py, targets.py, model_class.py, "
+        "varlen_attention.py, train.jsonl, eval.jsonl, rows.jsonl. "
         f"All of them: fitune handoff {recipe_file} --to slurm --out FOLDER\n"
     )
 
