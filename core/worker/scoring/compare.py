@@ -9,13 +9,15 @@ from sacrebleu.metrics.chrf import CHRF
 
 from fitune.core.score import Mark, Metric, RowScore, Side, labels_of, mark, metric_for, scores
 from fitune.core.score.answers import visible
-from fitune.core.worker.scoring.generate import answers
+from fitune.core.worker.scoring.generate import answers, rows_that_fit
 from fitune.core.worker.scoring.losses import exchanged_losses, likeliest, losses
 from fitune.core.worker.scoring.rows import ScoredRow
 from fitune.core.worker.tuned_model import TunedModel
 
 CPU_ROWS, GPU_ROWS = 16, 256
-"""Rows at once."""
+"""Rows at once within a time limit, which is looked at after each of these."""
+MOST_GPU_ROWS = 2048
+"""Rows at once without one: a step of writing takes about as long for many answers as for one."""
 LONGEST_ANSWER, SPARE_TOKENS = 512, 16
 """Answers end at this length; or earlier, at one and a half times the longest in the data and a few tokens more."""
 MOST_CHOICES = 12
@@ -39,12 +41,16 @@ class Comparison:
         """Score rows until the time is over; a first chunk always. seconds: None for no limit. told: called with the
         rows that are done and those that there are."""
         began, done, took_s = time.monotonic(), list[RowScore](), 0.0
-        for start in range(0, len(rows), self.rows_at_once):
+        at_once = self.rows_at_once
+        if seconds is None and torch.cuda.is_available():
+            tokens = max(map(len, (row.ids for row in rows)), default=0) + self._longest_answer(rows)
+            at_once = max(CPU_ROWS, min(MOST_GPU_ROWS, rows_that_fit(self.tuned.model, tokens)))
+        for start in range(0, len(rows), at_once):
             left_s = float("inf") if seconds is None else seconds - (time.monotonic() - began)
             if start and left_s < took_s:
                 break
             before = time.monotonic()
-            done += self._chunk(rows[start : start + self.rows_at_once])
+            done += self._chunk(rows[start : start + at_once])
             took_s = time.monotonic() - before
             told(len(done), len(rows))
         return done
@@ -94,9 +100,11 @@ class Comparison:
         prompts = [row.prompt for row in rows if row.prompt is not None]
         if len(prompts) < len(rows):
             return [""] * len(rows)
-        longest = min(LONGEST_ANSWER, max(row.tokens for row in rows) * 3 // 2 + SPARE_TOKENS)
-        tuned = self.tuned
-        return answers(tuned.model, tuned.tokenizer, prompts, tuned.stops, longest, self.rows_at_once)
+        tuned, longest = self.tuned, self._longest_answer(rows)
+        return answers(tuned.model, tuned.tokenizer, prompts, tuned.stops, longest, len(prompts))
+
+    def _longest_answer(self, rows: Sequence[ScoredRow]) -> int:
+        return min(LONGEST_ANSWER, max(row.tokens for row in rows) * 3 // 2 + SPARE_TOKENS)
 
     def _choices(self, rows: Sequence[ScoredRow]) -> list[str] | list[None]:
         """The likeliest label of each row; none where the answers are no labels."""

@@ -18,6 +18,15 @@ def answers(
     return written
 
 
+def rows_that_fit(model: Any, tokens: int) -> int:
+    """Rows whose keys and values find room in half of the card's free memory. tokens: of a question and its answer."""
+    config = model.config.get_text_config()
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    width = heads * (getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads)
+    free, _ = torch.cuda.mem_get_info()
+    return int(free // 2 // (2 * 2 * config.num_hidden_layers * width * max(1, tokens)))
+
+
 def batches(lengths: Sequence[int], rows: int) -> Iterator[list[int]]:
     """The places of the items in batches of `rows`, the longest first, so that little is padding."""
     by_length = sorted(range(len(lengths)), key=lambda place: -lengths[place])

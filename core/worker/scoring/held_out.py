@@ -82,7 +82,7 @@ class HeldOut:
             return None
         last = self.looks.trained[-1]
         if chosen.step != step:
-            what = "no better" if self.looks.mean(last) <= self.looks.mean(chosen) else "worse"
+            what = "not surely better" if self.looks.mean(last) <= self.looks.mean(chosen) else "worse"
             message = (
                 f"The adapter of step {chosen.step} is delivered, not that of the last step {step}: on the held-out "
                 f"rows later ones are {what} (loss {self.looks.mean(chosen):.3f} there, {self.looks.mean(last):.3f} "

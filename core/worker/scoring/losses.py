@@ -8,8 +8,8 @@ import torch
 from fitune.core.worker.scoring.generate import batches, padded_left
 from fitune.core.worker.scoring.rows import ScoredRow
 
-LOGITS_BYTES = 256 << 20
-"""Logits of one batch, fp32, at most."""
+LOGITS_BYTES, LOGITS_SHARE = 256 << 20, 16
+"""Logits of one batch, fp32, at most; on a card with more memory free a part of that."""
 
 
 def losses(model: Any, rows: Sequence[ScoredRow], batch_rows: int) -> list[float]:
@@ -44,7 +44,10 @@ def log_likelihoods(model: Any, rows: Sequence[tuple[list[int], int]], batch_row
     found = [0.0] * len(rows)
     vocabulary = model.config.get_text_config().vocab_size
     longest = max((len(ids) - first for ids, first in rows), default=1)
-    fitting = max(1, min(batch_rows, LOGITS_BYTES // (4 * vocabulary * (longest + 1))))
+    room = LOGITS_BYTES
+    if torch.cuda.is_available():
+        room = max(room, torch.cuda.mem_get_info()[0] // LOGITS_SHARE)
+    fitting = max(1, min(batch_rows, room // (4 * vocabulary * (longest + 1))))
     for places in batches([len(ids) for ids, _ in rows], fitting):
         for place, value in zip(places, _batch(model, [rows[place] for place in places]), strict=True):
             found[place] = value
