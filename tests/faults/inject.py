@@ -98,12 +98,17 @@ def in_loss(change: Callable[[Any, Any, int, Any], Any]) -> None:
     Trainer.compute_loss = compute
 
 
-def no_memory(rows: int, training: bool = True, steps: range = range(1, 10**6)) -> None:
-    """Let a pass hold so many rows at once."""
+def no_memory(rows: int, training: bool = True, steps: range = range(1, 10**6), times: int = 10**6) -> None:
+    """Let a pass hold so many rows at once, and more only after so many failures."""
     import torch
 
+    failures = 0
+
     def change(model: Any, inputs: Any, step: int, loss: Any) -> Any:
-        if model.training == training and step in steps and inputs["input_ids"].shape[0] > rows:
+        nonlocal failures
+        is_meant = model.training == training and step in steps and failures < times
+        if is_meant and inputs["input_ids"].shape[0] > rows:
+            failures += 1
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
         return loss
 

@@ -86,7 +86,10 @@ FAULTS = [
         settings={"train": {"checkpointing": "off"}},
         tolerance=0.05,
     ),
-    Fault("an evaluation runs out of memory", "no_memory(1, False)", "finished", ("in the evaluation",), 0, False),
+    Fault(
+        "an evaluation runs out of memory once", "no_memory(0, False, times=1)", "finished", ("in the evaluation",), 0,
+        False,
+    ),
     Fault(
         "no evaluation fits in memory", "no_memory(0, False)", "finished", ("was left out",), 0, False, tolerance=0.05
     ),
@@ -104,6 +107,10 @@ FAULTS = [
         "NaN for good", "loss_times(float('nan'), range(4, 99))", "failed",
         ("half the rate", "halved 3 times"), 1, True, False, {"train": {"max_steps": 12, "save_every": 2}},
         ("train.lr=1e-3",),
+    ),
+    Fault(
+        "a spike", "loss_times(50.0, range(22, 23))", "finished", ("Step 22 was left out", "What is"), 0, False, False,
+        {"train": {"max_steps": 24}},
     ),
     Fault("loss exactly 0", "loss_times(0.0, range(1, 99))", "failed", ("exactly 0",), 1, True, False),
     Fault("weights become NaN", "poison(4)", "failed", ("half the rate",), 1, True, False),

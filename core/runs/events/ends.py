@@ -25,7 +25,7 @@ class Recovered:
 
     type: ClassVar[str] = "recovered"
     kind: str
-    """Its subject, as a word: oom, nan (a step was left out), rate (it was halved), disk."""
+    """Its subject, as a word: oom, nan and spike (a step was left out), rate (it was halved), disk."""
     message: str
     """An English sentence for people: what changed, and what it costs. Names from the data may stand in it."""
     step: int | None = None

@@ -79,7 +79,8 @@ def _spike(state: RunState) -> Iterator[Finding]:
                 symptom=f"The loss jumped at step {step}.",
                 evidence=f"It was {loss:.2f}, and about {usual:.2f} in the {RECENT} steps before.",
                 cause="A row that is unlike the others (another language, rubbish, very long), or a rate too high.",
-                remedy="Look at the step's rows, which a warning names; if it comes again, halve train.lr.",
+                remedy="Look at the step's rows: on one card they are named, and the step was left out. If it comes "
+                "again, halve train.lr.",
                 set=_half_rate(state),
                 step=step,
             )

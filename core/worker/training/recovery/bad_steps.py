@@ -1,8 +1,9 @@
-"""Steps whose numbers are NaN or infinite, or exactly 0: they never reach the weights.
+"""Steps whose numbers are NaN or infinite, or exactly 0, or whose loss jumps: they never reach the weights.
 
 One bad batch is left out, and its rows are named. After several in a row the training goes back to its last checkpoint
 with half the rate; after MOST_HALVINGS of these it ends. A base model that gives NaN before anything was learnt ends
-it at once: no rate helps there.
+it at once: no rate helps there. A loss that jumps may be right, so only few of these steps are left out, and a training
+goes back once for them.
 """
 
 import math
@@ -15,7 +16,7 @@ import torch
 from transformers import TrainerCallback
 
 from fitune.core.diagnose import Failure, KnownFailure
-from fitune.core.runs import EventLog, Recovered, Run, Tail, Warned
+from fitune.core.runs import EventLog, Recovered, Run, Tail
 from fitune.core.runs.findings import RECENT, is_spike
 from fitune.core.worker.cards.rank import ranks
 from fitune.core.worker.rows.micro_batches import Inputs
@@ -32,7 +33,8 @@ after 16 of them it scales no more, and the gradient is too large by itself."""
 ZERO_IN_A_ROW = 5
 """Steps whose loss or gradient is exactly 0: a true gradient of many numbers never is."""
 ROWS_NAMED, ROW_CHARACTERS = 3, 60
-MOST_SPIKES_NAMED = 3
+MOST_SPIKES = 3
+"""Steps whose loss jumps that are left out; after so many in a row the weights are to blame, and no rows."""
 
 
 class NonFiniteError(Exception):
@@ -46,7 +48,8 @@ class BadSteps(TrainerCallback):
         self.trainer, self.guard, self.run, self.log, self.tokenizer = trainer, guard, run, log, tokenizer
         self._norm: Any = 0.0
         self._first_step = self._left_out_step = 0
-        self._in_a_row = self._left_out = self._zeros = self._spikes = 0
+        self._in_a_row = self._left_out = self._zeros = 0
+        self._spikes: list[int] = []
         self._recent: deque[float] = deque(maxlen=RECENT)
         clip = trainer.accelerator.clip_grad_norm_
 
@@ -58,6 +61,9 @@ class BadSteps(TrainerCallback):
 
     def on_train_begin(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
         self._first_step = state.global_step
+        logged = [entry["loss"] for entry in state.log_history if "loss" in entry]
+        self._recent.extend(loss for loss in logged[-RECENT:] if math.isfinite(loss))
+        self._spikes = [each.step for each in self._told("spike") if each.step and each.step <= self._first_step]
         if torch.cuda.is_available():
             self.guard.try_longest(model)
 
@@ -71,10 +77,11 @@ class BadSteps(TrainerCallback):
         """
         if args.fp16:
             return
+        step = state.global_step + 1
         if math.isfinite(float(self._norm)):
             self._in_a_row = 0
+            self._leave_spike_out(model, step)
             return
-        step = state.global_step + 1
         self._in_a_row, self._left_out = self._in_a_row + 1, self._left_out + 1
         self._refuse(model, step)
         model.zero_grad(set_to_none=True)
@@ -129,16 +136,32 @@ class BadSteps(TrainerCallback):
             )
             raise KnownFailure(Failure("bug", message, hint))
         if math.isfinite(loss):
-            self._name_spike(step, loss)
+            self._recent.append(loss)
 
-    def _name_spike(self, step: int, loss: float) -> None:
-        """Name the rows of a step whose loss jumped, the first few times: what is odd in them is seen at a glance."""
+    def _leave_spike_out(self, model: Any, step: int) -> None:
+        """Leave a step out whose loss jumped, the first few times. Raise Restart where it stays there, once."""
+        loss = float(sum(self.guard.losses))
         is_full = len(self._recent) == RECENT
-        if is_full and self._spikes < MOST_SPIKES_NAMED and is_spike(loss, median(self._recent)):
-            self._spikes += 1
-            message = f"The loss of step {step} jumped to {loss:.2f}. {self._named(self.guard.batches)}"
-            self.log.write(Warned(kind="spike", message=message))
-        self._recent.append(loss)
+        if ranks() > 1 or not is_full or not is_spike(loss, usual := median(self._recent)):
+            return
+        if len(self._spikes) >= MOST_SPIKES:
+            return
+        self._spikes.append(step)
+        model.zero_grad(set_to_none=True)
+        message = (
+            f"Step {step} was left out: its loss jumped to {loss:.2f}, from about {usual:.2f}. "
+            f"{self._named(self.guard.batches)}"
+        )
+        self.log.write(Recovered(kind="spike", message=message, step=step))
+        if self._spikes == list(range(step - MOST_SPIKES + 1, step + 1)) and not self._told("rate"):
+            raise go_back(
+                self.run, self.log, f"the loss jumped to {loss:.2f}, and stayed there for {MOST_SPIKES} steps"
+            )
+
+    def _told(self, kind: str) -> list[Recovered]:
+        """What was put right so far, of a kind."""
+        told = (each.data for each in Tail(self.run.events).catch_up())
+        return [each for each in told if isinstance(each, Recovered) and each.kind == kind]
 
     def _named(self, batches: list[Inputs]) -> str:
         """The rows of micro-batches, by how they begin."""

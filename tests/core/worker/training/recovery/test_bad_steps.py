@@ -1,5 +1,6 @@
 """NaN, infinity and zero in a training: one bad batch is left out, the rate is halved a few times, then it ends."""
 
+import shutil
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import pytest
 
 from fitune.core.diagnose import KnownFailure
-from fitune.core.runs import Recovered, Step, Warned
+from fitune.core.runs import Recovered, Step
 from fitune.core.runs.run import Run
 from tests.core.worker.conftest import losses, poison, train_here
 from tests.events import data_of
@@ -47,13 +48,67 @@ def test_one_bad_batch_is_left_out_and_named(make_run: Callable[..., Run], spoil
     assert run.current()[0] == "finished"
 
 
-def test_the_rows_of_a_spike_are_named(make_run: Callable[..., Run], spoil: Callable[..., None]) -> None:
+def test_a_spike_is_left_out_and_its_rows_are_named(make_run: Callable[..., Run], spoil: Callable[..., None]) -> None:
     spoil(lambda step: step in (22, 24), 20.0)
     run = make_run(train={"max_steps": 26, "max_grad_norm": 1e-3})
     train_here(run)
-    told = [each.message for each in data_of(run.events, Warned) if each.kind == "spike"]
-    assert [message.split(" jumped")[0] for message in told] == ["The loss of step 22", "The loss of step 24"]
-    assert all("Look at its rows “" in message for message in told)
+    told = data_of(run.events, Recovered)
+    assert [(each.kind, each.step) for each in told] == [("spike", 22), ("spike", 24)]
+    assert all("Look at its rows “" in each.message for each in told)
+    assert run.current()[0] == "finished"
+
+
+def test_a_spike_changes_no_weight(make_run: Callable[..., Run], spoil: Callable[..., None]) -> None:
+    import torch
+    from safetensors.torch import load_file
+
+    settings = {"max_steps": 22, "eval_every": None, "lr": 1e-3}
+    spoiled, shorter = make_run(train=settings), make_run(train=settings)
+    spoil(lambda step: step == 22, 20.0)
+    train_here(spoiled)
+    spoil(lambda step: step == 22, float("nan"))
+    train_here(shorter)
+    one, other = (load_file(run.path / "adapter" / "adapter_model.safetensors") for run in (spoiled, shorter))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_at_most_three_spikes_are_left_out(make_run: Callable[..., Run], spoil: Callable[..., None]) -> None:
+    spoil(lambda step: step in (22, 24, 26, 28), 20.0)
+    run = make_run(train={"max_steps": 29, "max_grad_norm": 1e-3})
+    train_here(run)
+    assert [each.step for each in data_of(run.events, Recovered)] == [22, 24, 26]
+
+
+def test_a_loss_that_stays_high_goes_back_once(make_run: Callable[..., Run], spoil: Callable[..., None]) -> None:
+    from fitune.core.worker.training.recovery.leaving import Restart
+
+    spoil(lambda step: step >= 22, 20.0)
+    run = make_run(train={"max_steps": 26, "max_grad_norm": 1e-3})
+    with pytest.raises(Restart):
+        train_here(run)
+    train_here(run)
+    assert [each.kind for each in data_of(run.events, Recovered)] == [*["spike"] * 3, "rate", *["spike"] * 3]
+    assert run.recipe().train.lr == 1e-2 / 2
+    assert run.current()[0] == "finished"
+
+
+def test_a_training_that_goes_on_remembers_the_course_of_its_loss(
+    make_run: Callable[..., Run], spoil: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from fitune.core.worker.training.saving import adapter
+
+    def stop(*_: object) -> None:
+        raise InterruptedError
+
+    spoil(lambda step: step == 23, 20.0)
+    run = make_run(train={"max_steps": 24, "max_grad_norm": 1e-3, "save_every": 22})
+    with monkeypatch.context() as patch:
+        patch.setattr(adapter, "save", stop)
+        with pytest.raises(InterruptedError):
+            train_here(run)
+    shutil.rmtree(run.checkpoints / "checkpoint-24")
+    train_here(run)
+    assert [each.step for each in data_of(run.events, Recovered)] == [23, 23]
 
 
 def test_a_training_that_goes_astray_goes_back_with_half_the_rate(

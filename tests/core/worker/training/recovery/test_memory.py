@@ -56,26 +56,25 @@ def test_a_step_is_taken_again_in_smaller_passes_with_the_same_gradient(
     assert run.state().step == undisturbed.state().step or run.current()[0] == "finished"
 
 
-@pytest.mark.parametrize(("fits", "rows"), [(8, 8), (3, 2), (1, 1)])
-def test_an_evaluation_takes_fewer_rows(make_run: Callable[..., Run], fits: int, rows: int) -> None:
+@pytest.mark.parametrize(("failures", "told"), [(0, []), (1, [3])])
+def test_an_evaluation_is_tried_once_more(make_run: Callable[..., Run], failures: int, told: list[int]) -> None:
     import torch
 
     from fitune.core.runs import EventLog
     from fitune.core.worker.training.recovery.evaluation import guard_evaluation
 
-    args = SimpleNamespace(per_device_eval_batch_size=8)
+    left = [torch.OutOfMemoryError("CUDA out of memory.")] * failures
 
     def evaluate() -> dict[str, float]:
-        if args.per_device_eval_batch_size > fits:
-            raise torch.OutOfMemoryError("CUDA out of memory.")
+        if left:
+            raise left.pop()
         return {"eval_loss": 1.0}
 
     run, state, control = make_run(), SimpleNamespace(global_step=3), SimpleNamespace(should_evaluate=True)
-    trainer = SimpleNamespace(args=args, state=state, control=control, evaluate=evaluate)
+    trainer = SimpleNamespace(state=state, control=control, evaluate=evaluate)
     guard_evaluation(trainer, EventLog(run.events, "train"))
     assert trainer.evaluate() == {"eval_loss": 1.0}
-    assert args.per_device_eval_batch_size == rows
-    assert [each.step for each in data_of(run.events, Recovered)] == ([3] if rows < 8 else [])
+    assert [each.step for each in data_of(run.events, Recovered)] == told
 
 
 def test_an_evaluation_that_never_fits_is_left_out(make_run: Callable[..., Run], room: Callable[..., None]) -> None:
