@@ -124,6 +124,9 @@ class Data(Group):
     template_options: dict[str, bool | int | float | str] = {}
     """Options of the model's chat template, such as {enable_thinking = false} or {reasoning_effort = "high"}; a server
     must pass the same."""
+    text_overlap: Annotated[int, Field(ge=0, le=65_536)] | None = None
+    """Cut a plain text that is longer than model.max_seq_length into several rows. Each begins with so many tokens of
+    the one before, which are read but not learned again. Nothing means that a long text loses its end."""
     packing: bool | Literal["auto"] = "auto"
     """Put several short rows into one of full length: faster, but a step then holds several times the rows, and an
     epoch teaches less. auto leaves them apart."""

@@ -14,6 +14,7 @@ def find_contradictions(recipe: Recipe) -> list[Problem]:
     problems = [
         *_of_sources(recipe.data),
         *_of_replay(recipe),
+        *_of_texts(recipe),
         *_of_backend(recipe.train, recipe.model.quant, recipe.lora.target_modules),
         *_of_init(recipe.lora, recipe.train.backend, recipe.model.quant),
         *_of_choice(recipe.lora),
@@ -39,6 +40,14 @@ def _of_sources(data: Data) -> Iterator[Problem]:
         key = "data.columns" if data.columns else "data.format"
         fix = 'Write it beside its source: sources = [{source = "a.jsonl", format = "text"}].'
         yield Problem(key, "does not say to which of the sources it belongs.", fix)
+
+
+def _of_texts(recipe: Recipe) -> Iterator[Problem]:
+    """Texts that are cut so that hardly anything new is in a row."""
+    overlap, length = recipe.data.text_overlap, recipe.model.max_seq_length
+    if overlap is not None and overlap > length // 2:
+        text = f"is {overlap}, so that more than half of a row of {length} tokens would be read again."
+        yield Problem("data.text_overlap", text, f"Set it to {length // 8}, or raise model.max_seq_length.")
 
 
 def _of_replay(recipe: Recipe) -> Iterator[Problem]:

@@ -29,6 +29,7 @@ LABELS = {
     "train.optimizer": "Optimizer",
     "model.trust_remote_code": "Its own code",
     "data.template_options": "Template with",
+    "data.text_overlap": "Text overlap",
     "train.checkpoint_skip_layers": "Skipped layers",
     "train.keep_checkpoints": "Checkpoints",
     "train.save_minutes": "Save minutes",

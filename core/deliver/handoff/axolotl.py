@@ -50,6 +50,8 @@ def not_carried(spec: TrainingSpec, kind: RowKind) -> list[str]:
         notes.append(f"train.offload_layers = {train.offload_layers}: layer_offloading moves all frozen layers.")
     if spec.recipe.data.replay and spec.recipe.data.replay_source is None:
         notes.append("data.replay: the base model's own answers are not among the rows.")
+    if spec.recipe.data.text_overlap is not None:
+        notes.append("data.text_overlap: Axolotl cuts a text that is too long without an overlap.")
     if train.micro_tokens is not None:
         notes.append("train.micro_tokens: micro-batches hold so few rows that they never come to more tokens.")
     if train.checkpoint_skip_layers is not None:
@@ -73,7 +75,7 @@ def not_carried(spec: TrainingSpec, kind: RowKind) -> list[str]:
     if kind.has_eval:
         notes.append(f"train.patience = {train.patience}: Axolotl trains to its end, and the last adapter is kept.")
         notes.append(f"train.score = {train.score}: Axolotl compares no answers with those of the base model.")
-    if kind.holds == "text":
+    if kind.holds == "text" and spec.recipe.data.text_overlap is None:
         notes.append("rows of plain text that are too long lose their end in fitune; Axolotl cuts them into several.")
     if kind.holds == "messages":
         notes.append("data.thinking: Axolotl learns what the chat template writes of thoughts, empty ones too.")

@@ -116,6 +116,8 @@ def not_carried(spec: TrainingSpec, backend: str) -> list[str]:
             notes.append("train.checkpoint_skip_layers: the activations of all layers are recomputed.")
     if spec.recipe.data.replay and spec.recipe.data.replay_source is None:
         notes.append("data.replay: the base model's own answers are not among the rows.")
+    if spec.recipe.data.text_overlap is not None:
+        notes.append("data.text_overlap: a text that is too long loses its end.")
     if train.micro_tokens is not None:
         notes.append("train.micro_tokens: micro-batches hold so few rows that they never come to more tokens.")
     if spec.recipe.data.packing is True and backend == "trl" and spec.packed is None:

@@ -14,13 +14,14 @@ import orjson
 from fitune.core.data import dataset
 from fitune.core.errors import Problem
 from fitune.core.files import write_atomically
-from fitune.core.recipe import Data, Model
+from fitune.core.recipe import Data, Model, Recipe
 from fitune.core.runs import EventLog, Finished, Phase, Run, Started
 from fitune.core.tokens import Example, Token, TokenStats, lengths
 from fitune.core.worker import models
 from fitune.core.worker.chats.template import PromptOptions, names_of, read
 from fitune.core.worker.chats.time_limit import limit_template
 from fitune.core.worker.memory_use import MemoryMeter
+from fitune.core.worker.rows.long_texts import cut_of
 from fitune.core.worker.rows.render import RefusedRow, ensure_template, refuse_unknown_options, render
 from fitune.core.worker.rows.tokenized import IGNORED, TokenizedRow
 
@@ -43,7 +44,7 @@ def run(run: Run, log: EventLog, memory: MemoryMeter) -> None:
     plain = ensure_template(tokenizer)
     counter = TokenCounter(tokenizer, plain, PromptOptions(recipe.data.thinking, recipe.data.template_options))
     refuse_unknown_options(tokenizer, counter.options)
-    skipped = _count_all(run, recipe.data, counter, log)
+    skipped = _count_all(run, recipe, counter, log)
     if skipped is None:
         log.write(Finished(stopped=True, elapsed_s=time.monotonic() - started_s))
         return
@@ -61,14 +62,15 @@ def _fetch(run: Run, model: Model, log: EventLog) -> Any:
     return load_tokenizer(folder, model.trust_remote_code)
 
 
-def _count_all(run: Run, data: Data, counter: "TokenCounter", log: EventLog) -> int | None:
+def _count_all(run: Run, recipe: Recipe, counter: "TokenCounter", log: EventLog) -> int | None:
     """Render and count every row, and log the progress. Return the number of skipped rows; None if it was stopped."""
+    data = recipe.data
     log.write(Phase(name="rows", rows=0, tokens=0))
     logged_s, progress = time.monotonic(), [0, 0]
     skipped: list[Problem] = []
     own = dataset.rows(data, None, skipped.append, lambda *now: progress.__setitem__(slice(2), now))
     rows = _with_general(own, data)
-    for rendered in render(rows, counter.tokenizer, data.loss_on, counter.options):
+    for rendered in render(rows, counter.tokenizer, data.loss_on, counter.options, cut_of(recipe)):
         counter.take(rendered)
         if time.monotonic() - logged_s > LOG_EVERY_S:
             logged_s = time.monotonic()

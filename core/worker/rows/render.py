@@ -3,7 +3,7 @@
 The same code renders for training and for the prepare job, so the preview shows what is trained.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
@@ -27,6 +27,9 @@ PLAIN_TEMPLATE = (
     "{% if add_generation_prompt %}### Assistant:\n{% endif %}"
 )
 """Chat template for a base model that has none of its own; saved with the adapter, so that chatting uses it too."""
+
+Cut = Callable[[TokenizedRow], Iterable[TokenizedRow]]
+"""Makes several rows of a long one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +71,18 @@ def refuse_unknown_options(tokenizer: Any, options: PromptOptions) -> None:
 
 
 def render(
-    rows: Iterable[dict[str, Any]], tokenizer: Any, loss_on: str, options: PromptOptions | None = None
+    rows: Iterable[dict[str, Any]],
+    tokenizer: Any,
+    loss_on: str,
+    options: PromptOptions | None = None,
+    cut: Cut | None = None,
 ) -> Iterator[list[TokenizedRow] | RefusedRow]:
     """Render canonical rows, in order: each becomes one tokenized row as a rule.
 
     A chat becomes several where an earlier answer stands in the prompt of a later one in another form than the model
     has to write it (Qwen3 drops its thinking), or without an end mark (GLM): each such answer is then learned at the
-    end of a chat that stops there. Raises UserError for a tokenizer without character offsets.
+    end of a chat that stops there. cut: makes several rows of one of plain text. Raises UserError for a tokenizer
+    without character offsets.
     """
     if not tokenizer.is_fast:
         raise UserError(
@@ -87,8 +95,12 @@ def render(
         rendered = [_short_enough(_rendered(row, template, loss_on == "all")) for row in batch]
         all_rows = [row for rows in rendered if not isinstance(rows, RefusedRow) for row in rows]
         tokenized = tokenize(all_rows, template)
-        for made in rendered:
-            yield made if isinstance(made, RefusedRow) else [row for _ in made for row in next(tokenized)]
+        for row, made in zip(batch, rendered, strict=True):
+            if isinstance(made, RefusedRow):
+                yield made
+                continue
+            found = [each for _ in made for each in next(tokenized)]
+            yield [part for each in found for part in cut(each)] if cut and "text" in row else found
 
 
 def _rendered(row: dict[str, Any], template: ChatTemplate, whole: bool) -> list[RenderedRow] | RefusedRow:

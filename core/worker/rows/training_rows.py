@@ -19,6 +19,7 @@ from fitune.core.runs import EventLog, Phase, Run, Warned
 from fitune.core.tokens import notes_on
 from fitune.core.worker.chats.template import PromptOptions, names_of, read
 from fitune.core.worker.rows import render
+from fitune.core.worker.rows.long_texts import cut_of
 from fitune.core.worker.rows.truncate import TruncatedRows, nothing_left_error, truncate
 from fitune.core.worker.scoring.rows import keys_of
 from fitune.core.worker.training.packing import Rows
@@ -74,12 +75,13 @@ def read_rows(
     general = _general_rows(recipe.data, len(rows), answer_prompts, log)
     keep_digest(run, [*rows, *general], eval_indexes, log)
     _warn_of_twins(log, sum(moved))
-    length, loss_on = recipe.model.max_seq_length, recipe.data.loss_on
+    length, loss_on, cut = recipe.model.max_seq_length, recipe.data.loss_on, cut_of(recipe)
     own = (rows[index] for index in train_indexes)
-    trained = truncate(chain(own, general), tokenizer, length, loss_on, options)
+    trained = truncate(chain(own, general), tokenizer, length, loss_on, options, cut)
     stride = max(1, len(eval_indexes) // look_rows(recipe, len(train_indexes)))
-    looked_at = truncate((rows[index] for index in eval_indexes[::stride]), tokenizer, length, loss_on, options)
-    _warn_of_changes(log, skipped, trained, len(train_indexes) + len(general))
+    some = (rows[index] for index in eval_indexes[::stride])
+    looked_at = truncate(some, tokenizer, length, loss_on, options, cut)
+    _warn_of_changes(log, skipped, trained, len(train_indexes) + len(general), recipe.data.text_overlap)
     for note in notes_on(trained.notes, template.switch, names_of(tokenizer), recipe.data):
         log.write(Warned(kind=note.kind, message=f"{note.problem.text} {note.problem.fix}".rstrip(), count=note.count))
     if not trained.rows:
@@ -162,12 +164,21 @@ def _warn_of_twins(log: EventLog, moved: int) -> None:
         log.write(Warned(kind="twins", message=text, count=moved))
 
 
-def _warn_of_changes(log: EventLog, skipped: list[Problem], trained: TruncatedRows, before: int) -> None:
-    """Write a warning for each kind of row that is not trained as it is in the data. before: rows before rendering."""
+def _warn_of_changes(
+    log: EventLog, skipped: list[Problem], trained: TruncatedRows, before: int, overlap: int | None
+) -> None:
+    """Write a warning for each kind of row that is not trained as it is in the data. before: rows before rendering.
+    overlap: data.text_overlap."""
     if skipped:
         message = f"{len(skipped)} rows were left out; the first: {skipped[0]}"
         log.write(Warned(kind="rows", message=message, count=len(skipped)))
-    if len(trained.rows) > before:
+    if len(trained.rows) > before and overlap is not None:
+        message = (
+            f"{before} texts became {len(trained.rows)} rows of at most {trained.length} tokens, of which {overlap} "
+            "are read again."
+        )
+        log.write(Warned(kind="texts", message=message, count=len(trained.rows)))
+    elif len(trained.rows) > before:
         message = (
             f"{before} rows became {len(trained.rows)}: the model's chat template shows earlier answers of a chat "
             "in another form than the model has to write them, so each is trained on in a row of its own."

@@ -7,7 +7,7 @@ from typing import Any
 
 from fitune.core.errors import UserError
 from fitune.core.worker.chats.template import PromptOptions
-from fitune.core.worker.rows.render import RefusedRow, render
+from fitune.core.worker.rows.render import Cut, RefusedRow, render
 from fitune.core.worker.rows.tokenized import TokenizedRow
 
 
@@ -74,10 +74,11 @@ def truncate(
     max_seq_length: int,
     loss_on: str,
     options: PromptOptions | None = None,
+    cut: Cut | None = None,
 ) -> TruncatedRows:
     """Render rows, truncate them, and count the losses."""
     truncated = TruncatedRows(max_seq_length)
-    for rendered in render(rows, tokenizer, loss_on, options):
+    for rendered in render(rows, tokenizer, loss_on, options, cut):
         truncated.take(rendered)
     return truncated
 

@@ -34,7 +34,7 @@ GROUPS = (
         "Rows",
         "How they are read, and what is learned.",
         ("data.format", "data.split", "data.loss_on", "data.eval_fraction", "data.packing", "data.thinking",
-         "data.template_options", "data.replay", "data.replay_source"),
+         "data.text_overlap", "data.template_options", "data.replay", "data.replay_source"),
     ),
     FieldGroup(
         "Adapter",
