@@ -1,13 +1,13 @@
 """The memory plan: a recipe resolved against a model's shape and a card, for the terms of the budget."""
 
 import math
-from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
 from fitune.core.errors import UserError
-from fitune.core.memory.shapes import Shape, are_named_experts, is_named, rank_of, refuse_untrainable
+from fitune.core.memory.adapted import Adapted, adapted_matrices
+from fitune.core.memory.shapes import Shape, refuse_untrainable
 from fitune.core.recipe import Quant, Recipe
 from fitune.core.units import GIB, MIB
 
@@ -56,20 +56,6 @@ class Term:
     why: str
     less: int = 0
     more: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Adapted:
-    """Matrices of one size that get a LoRA pair each."""
-
-    inputs: int
-    outputs: int
-    rank: int
-    times: int
-    """How many there are."""
-    experts: int = 1
-    """Matrices in one: a layer's fused experts have a pair of as many times the rank (peft tuners/lora, ParamWrapper).
-    """
 
 
 @dataclass(frozen=True)
@@ -240,7 +226,7 @@ def make_plan(
         and recipe.data.packing is not True
         and (train.micro_batch == 1 or micro_tokens < train.micro_batch * length),
         checkpoints=_checkpoints(recipe, unsloth),
-        adapters=_adapters(shape, recipe),
+        adapters=adapted_matrices(shape, recipe),
         resident_layers=len(shape.layers),
     )
 
@@ -264,37 +250,6 @@ def _checkpoints(recipe: Recipe, unsloth: bool) -> Literal["host", "card", "off"
         return "off"
     long_enough = recipe.model.max_seq_length >= HOST_CHECKPOINT_MIN_TOKENS
     return "host" if checkpointing == "unsloth" and unsloth and long_enough else "card"
-
-
-def _adapters(shape: Shape, recipe: Recipe) -> tuple[Adapted, ...]:
-    """What lora.target_modules and lora.layers choose, as core/worker/architecture/targets.py does in the model."""
-    if recipe.trains_all:
-        return ()
-    wanted, layers = recipe.lora.target_modules, recipe.lora.layers
-    chosen = [index for index in (range(len(shape.layers)) if layers is None else layers) if index < len(shape.layers)]
-    lora = recipe.lora
-    counts: Counter[tuple[int, int, int, int]] = Counter()
-    for index in chosen:
-        layer = shape.layers[index]
-        for linear in layer.linears:
-            path = shape.path_of(index, linear)
-            named = linear.adapted if wanted == "all-linear" else is_named(path, wanted)
-            if named and linear.name not in shape.reserved:
-                counts[linear.inputs, linear.outputs, rank_of(path, lora.r, lora.rank_pattern), 1] += 1
-        for experts in layer.routed if wanted != "all-linear" else ():
-            if experts.fused and are_named_experts(experts.path, wanted):
-                counts[experts.inputs, experts.outputs, lora.r, experts.count] += 1
-    for linear in shape.outside if layers is None else ():
-        if linear.adapted if wanted == "all-linear" else is_named(linear.path, wanted):
-            counts[linear.inputs, linear.outputs, rank_of(linear.path, lora.r, lora.rank_pattern), 1] += 1
-    if not counts:
-        names = {linear.name for linear, _ in shape.matrices}
-        names |= {experts.name for layer in shape.layers for experts in layer.routed}
-        hint = f"It has {', '.join(sorted(names))} in layers 0 to {len(shape.layers) - 1}."
-        raise UserError(f"lora.target_modules and lora.layers choose nothing in {shape.name}.", hint)
-    return tuple(
-        Adapted(inputs, outputs, rank, times, experts) for (inputs, outputs, rank, experts), times in counts.items()
-    )
 
 
 def gib(amount: float) -> str:

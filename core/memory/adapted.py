@@ -1,0 +1,53 @@
+"""The matrices of a model that get a LoRA pair."""
+
+from collections import Counter
+from dataclasses import dataclass
+
+from fitune.core.errors import UserError
+from fitune.core.memory.shapes import Shape, are_named_experts, is_named, rank_of
+from fitune.core.recipe import Recipe
+
+
+@dataclass(frozen=True, slots=True)
+class Adapted:
+    """Matrices of one size that get a LoRA pair each."""
+
+    inputs: int
+    outputs: int
+    rank: int
+    times: int
+    """How many there are."""
+    experts: int = 1
+    """Matrices in one: a layer's fused experts have a pair of as many times the rank (peft tuners/lora, ParamWrapper).
+    """
+
+
+def adapted_matrices(shape: Shape, recipe: Recipe) -> tuple[Adapted, ...]:
+    """What lora.target_modules and lora.layers choose, as core/worker/architecture/targets.py does in the model."""
+    if recipe.trains_all:
+        return ()
+    wanted, layers = recipe.lora.target_modules, recipe.lora.layers
+    chosen = [index for index in (range(len(shape.layers)) if layers is None else layers) if index < len(shape.layers)]
+    lora = recipe.lora
+    counts: Counter[tuple[int, int, int, int]] = Counter()
+    for index in chosen:
+        layer = shape.layers[index]
+        for linear in layer.linears:
+            path = shape.path_of(index, linear)
+            named = linear.adapted if wanted == "all-linear" else is_named(path, wanted)
+            if named and linear.name not in shape.reserved:
+                counts[linear.inputs, linear.outputs, rank_of(path, lora.r, lora.rank_pattern), 1] += 1
+        for experts in layer.routed if wanted != "all-linear" else ():
+            if experts.fused and are_named_experts(experts.path, wanted):
+                counts[experts.inputs, experts.outputs, lora.r, experts.count] += 1
+    for linear in shape.outside if layers is None else ():
+        if linear.adapted if wanted == "all-linear" else is_named(linear.path, wanted):
+            counts[linear.inputs, linear.outputs, rank_of(linear.path, lora.r, lora.rank_pattern), 1] += 1
+    if not counts:
+        names = {linear.name for linear, _ in shape.matrices}
+        names |= {experts.name for layer in shape.layers for experts in layer.routed}
+        hint = f"It has {', '.join(sorted(names))} in layers 0 to {len(shape.layers) - 1}."
+        raise UserError(f"lora.target_modules and lora.layers choose nothing in {shape.name}.", hint)
+    return tuple(
+        Adapted(inputs, outputs, rank, times, experts) for (inputs, outputs, rank, experts), times in counts.items()
+    )
