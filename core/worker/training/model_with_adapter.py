@@ -33,7 +33,7 @@ from fitune.core.worker.cards.rank import splits
 from fitune.core.worker.device import compute_dtype
 from fitune.core.worker.models import ModelFiles
 from fitune.core.worker.rows.render import text_part
-from fitune.core.worker.training.loftq import fill_with_rounding
+from fitune.core.worker.training.variants.loftq import fill_with_rounding
 
 
 @dataclass(slots=True)

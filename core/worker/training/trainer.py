@@ -18,8 +18,8 @@ from fitune.core.worker.rows.micro_batches import split_steps
 from fitune.core.worker.rows.training_rows import TrainingRows
 from fitune.core.worker.training import model_with_adapter, packing
 from fitune.core.worker.training.callbacks import Reporter
-from fitune.core.worker.training.optimizers import own_optimizer
 from fitune.core.worker.training.trackers import spare_from_trackers
+from fitune.core.worker.training.variants.optimizers import own_optimizer
 from fitune.core.worker.training.varlen_attention import allow_cudnn, could_be_faster
 
 MIN_LR_RATE = 0.1
