@@ -7,8 +7,9 @@ bench/results/fast_h200_2026-11-29.jsonl and pace_h200_2026-11-29.jsonl.
 from dataclasses import dataclass
 
 from fitune.core.forecast.pace import HOST_S, Pace, recomputed_share
+from fitune.core.intervals import steps_between, times_in
 from fitune.core.memory import FAST_UNSLOTH, Budget, Shape
-from fitune.core.recipe import Recipe, steps_between, times_in
+from fitune.core.recipe import Recipe
 from fitune.core.tokens import Workload
 
 IMPORT_S = {"unsloth": 24.5, "trl": 17.5}

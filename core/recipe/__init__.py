@@ -2,7 +2,6 @@
 
 from fitune.core.recipe.changes import changed, value_of, with_values
 from fitune.core.recipe.fields import Data, Deliver, Lora, Model, Recipe, Run, Train
-from fitune.core.recipe.intervals import EVALS_PER_RUN, MIN_STEPS_BETWEEN, steps_between, times_in
 from fitune.core.recipe.kinds import BEGINS_FILLED, MOVES_THE_BASE, RUN_NAME, STOP_AT, Quant
 from fitune.core.recipe.limits import deadline, next_time
 from fitune.core.recipe.load import GROUPS, help_of, parse, presets_dir
@@ -12,9 +11,7 @@ from fitune.core.recipe.rules import find_contradictions
 
 __all__ = [
     "BEGINS_FILLED",
-    "EVALS_PER_RUN",
     "GROUPS",
-    "MIN_STEPS_BETWEEN",
     "MOVES_THE_BASE",
     "RUN_NAME",
     "STOP_AT",
@@ -35,8 +32,6 @@ __all__ = [
     "next_time",
     "parse",
     "presets_dir",
-    "steps_between",
-    "times_in",
     "value_of",
     "with_values",
 ]

@@ -7,6 +7,7 @@ library writes, is measured on the disk.
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from fitune.core.intervals import times_in
 from fitune.core.runs import Checkpoint, Eval, Event, Phase, Run, RunState, Sample, Started, Step
 from fitune.tui.text import clean, count, duration
 from fitune.tui.watch.phases import COMPILES, JobPhase, with_loaded_share
@@ -148,8 +149,6 @@ class TimeLeft:
 
     def _pauses_s(self, step: int, total: int) -> float:
         """Seconds of the evaluations, checkpoints and questions after this step."""
-        from fitune.core.recipe import times_in  # pydantic, for which the first frame would wait half of its time
-
         evals, saves = (
             times_in(every, total, step) if every else 0 for every in (self.plan.eval_every, self.plan.save_every)
         )

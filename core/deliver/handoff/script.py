@@ -7,8 +7,8 @@ the tokens and the loss mask are exactly the same, and puts the adapter on what 
 from fitune.core.deliver.handoff.quoting import call, commented
 from fitune.core.deliver.handoff.script_model import trl_model, unsloth_model
 from fitune.core.deliver.handoff.spec import TrainingSpec, is_folder
+from fitune.core.intervals import EVALS_PER_RUN, MIN_STEPS_BETWEEN
 from fitune.core.memory import FAST_UNSLOTH, FLAT_MULTIPLE
-from fitune.core.recipe import EVALS_PER_RUN, MIN_STEPS_BETWEEN
 
 ROWS = '''
 # 2. The rows: token ids, and labels that say which of them are trained

@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from transformers import TrainerCallback
 
-from fitune.core.recipe import Train, steps_between
+from fitune.core.intervals import steps_between
+from fitune.core.recipe import Train
 from fitune.core.runs import Eval, EventLog, Phase, Run, Step, Warned
 from fitune.core.worker.cards.rank import rank, ranks, total
 from fitune.core.worker.cards.share import tokens_of_rows

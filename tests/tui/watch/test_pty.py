@@ -115,3 +115,12 @@ def test_check_33_a_training_is_watched_within_its_bytes_a_second(
         assert min(means) <= limit
     finally:
         terminal.kill()
+
+
+def test_watching_a_training_takes_no_memory_for_pydantic(training: Path) -> None:
+    terminal = PtyTerminal(watch_command(training))
+    try:
+        assert terminal.until(r"training +step .* left"), terminal.text()
+        assert "pydantic_core" not in Path(f"/proc/{terminal.pid}/maps").read_text()
+    finally:
+        terminal.kill()

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from fitune.core import runs
 from fitune.core.data import Report
 from fitune.core.errors import BadInput
-from fitune.core.recipe import Recipe, steps_between
+from fitune.core.intervals import steps_between
+from fitune.core.recipe import Recipe
 from fitune.tui.text import count
 from fitune.tui.wizard.draft import Draft, recipe
 from fitune.tui.wizard.field_cost import guessed_steps

@@ -3,8 +3,8 @@
 from dataclasses import replace
 
 from fitune.core.data import dataset
+from fitune.core.intervals import steps_between
 from fitune.core.machine.host import Machine
-from fitune.core.recipe import steps_between
 from fitune.tui.wizard.draft import Draft, recipe
 from fitune.tui.wizard.fields import all_fields
 from fitune.tui.wizard.forecast_text import forecast_draft
