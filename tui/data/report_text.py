@@ -84,7 +84,7 @@ def check_lines(report: Report, stats: TokenStats, recipe: Recipe, key: str = ""
     if any(line.startswith(MARKS["stop"]) for line in problems):
         return problems
     summary = (f"{line[0].upper()}{line[1:]}." for line in summary_lines(stats, recipe))
-    return [*(problems or ["OK Nothing is wrong with these rows."]), "", *summary]
+    return [*problems, "", *summary] if problems else ["OK Nothing is wrong with these rows.", *summary]
 
 
 def length_line(stats: TokenStats, recipe: Recipe) -> str:

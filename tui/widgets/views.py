@@ -30,9 +30,9 @@ class ViewName(Static, can_focus=True):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "screen.forward", "Next", key_display="enter"),
         Binding("left", "screen.turn(-1)", show=False),
-        Binding("right", "screen.turn(1)", "Row", key_display="left right"),
+        Binding("right", "screen.turn(1)", "Row", key_display="←→"),
         Binding("up", "screen.line(-1)", show=False),
-        Binding("down", "screen.line(1)", show=False),
+        Binding("down", "screen.line(1)", "Scroll", key_display="↑ ↓"),
     ]
 
     def on_focus(self) -> None:

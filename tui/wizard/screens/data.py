@@ -95,6 +95,8 @@ class DataScreen(StepScreen):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Rows are turned where they are seen one by one, and lengthened where they are cut."""
+        if action in ("complete", "views"):
+            return (self.draft.report is None) == (action == "complete")
         if action == "turn":
             return self.view == "Tokens" and prepared(self.draft) is not None
         if action == "lengthen":
@@ -131,8 +133,12 @@ class DataScreen(StepScreen):
 
     def action_complete(self) -> None:
         """Tab completes what is typed; where nothing is left to complete, it leads on."""
-        if self.draft.report is not None or not self.query_one(SourcePicker).complete():
+        if not self.query_one(SourcePicker).complete():
             self.focus_next()
+
+    def action_views(self) -> None:
+        """Tab leads on from rows that were read."""
+        self.focus_next()
 
     async def on_input_submitted(self, event: Input.Submitted) -> None:
         await self.action_forward()

@@ -28,8 +28,8 @@ from fitune.tui.wizard.memory.words import named
 KEY = "^l"
 """Cuts rows at a better length."""
 BAR = re.compile("[█▏▎▍▌▋▊▉#]+")
-BRIEF_CHARS, ROOMY_LINES = (23, 16), 14
-"""Letters of a question and of its answer, so that both stand in a line of 80 columns, where there are fewer lines."""
+BRIEF_CHARS = 23, 16
+"""Letters of a question and of its answer, so that both stand in a line of 80 columns, where lines are scarce."""
 VIEWS = ("Check", "Lengths", "Tokens", "Rows")
 FEWEST_BARS, MOST_BARS = 6, 24
 
@@ -54,12 +54,15 @@ def draw(view: str, draft: Draft, report: Report, waiting: str, example: int, ro
 
 def check(report: Report, found: TokenStats | None, asked: Recipe, waiting: str, room: Size) -> Content:
     """The lesson of the first rows, then problems and counts; the first row as it is where it teaches nothing yet."""
-    taught = two_line_readings(report, room.width) if room.height >= ROOMY_LINES else brief_readings(report, room.width)
-    parts = [taught, left_out_lines(report)]
-    parts += [check_lines(report, found, asked, KEY)] if found else [finding_lines(report), [waiting]]
-    if report.preview and report.preview[0] and not taught:
-        parts.append(["The first row:", *row_lines(report.preview[0])])
-    return with_status_words(named("\n\n".join(filter(None, ("\n".join(lines) for lines in parts))), keys=False))
+    checked = [check_lines(report, found, asked, KEY)] if found else [finding_lines(report), [waiting]]
+    first = ["The first row:", *row_lines(report.preview[0])] if report.preview and report.preview[0] else []
+    drawn = Content()
+    for taught in (two_line_readings(report, room.width), brief_readings(report, room.width)):
+        parts = [taught, left_out_lines(report), *checked, [] if taught else first]
+        drawn = with_status_words(named("\n\n".join("\n".join(lines) for lines in parts if any(lines)), keys=False))
+        if drawn.get_height({}, max(1, room.width)) <= room.height:
+            break
+    return drawn
 
 
 def brief_readings(report: Report, width: int) -> list[str]:

@@ -7,9 +7,12 @@ from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
+from rich.table import Table
+from rich.text import Text
 from textual import work
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.containers import Vertical, VerticalScroll
+from textual.content import Content
 from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import Button, Static
@@ -19,7 +22,7 @@ from fitune.core.errors import UserError
 from fitune.core.recipe import Model, Recipe
 from fitune.core.runs import Run
 from fitune.core.score import Race
-from fitune.tui.text import exponent, safe
+from fitune.tui.text import clean, exponent, safe
 from fitune.tui.widgets.dialogs import ConfirmDialog
 from fitune.tui.wizard import steps
 from fitune.tui.wizard.draft import Draft, prepared, problems, recipe, set_field
@@ -58,6 +61,7 @@ class WeightsFound(Message):
     weights: Weights
 
 
+LABEL_COLUMNS = 9
 START, BLOCKED = "Start training", "Start is blocked: see ERROR above"
 
 
@@ -73,9 +77,9 @@ class ReviewScreen(StepScreen):
     NAME: ClassVar[steps.Name] = "review"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("w", "write", "Write recipe"),
-        Binding("e", "edit", "Edit it"),
+        Binding("e", "edit", "Edit"),
         Binding("r", "race", "Race rates"),
-        Binding("u", "undo_plan", "Undo plan"),
+        Binding("u", "undo_plan", "Undo"),
         Binding("down", "scroll(1)", show=False),
         Binding("up", "scroll(-1)", show=False),
         Binding("pagedown", "scroll(8)", show=False),
@@ -90,7 +94,8 @@ class ReviewScreen(StepScreen):
         self.starting, self.starts_once_found = False, False
 
     def body(self) -> Iterable[Widget]:
-        yield VerticalScroll(id="summary", can_focus=False)
+        with VerticalScroll(id="summary", can_focus=False):
+            yield Static(summary(self.draft, None), id="told")
         yield BudgetPanel(self.forecast, brief=True)
         with Vertical(id="bottom"):
             yield Static(id="status", markup=False)
@@ -112,8 +117,7 @@ class ReviewScreen(StepScreen):
 
     async def refill(self) -> None:
         self.show_budget()
-        await self.query_one("#summary").remove_children()
-        await self.query_one("#summary").mount_all(summary_rows(self.draft, self.weights))
+        self.query_one("#told", Static).update(summary(self.draft, self.weights))
         wrong = self.obstacles()
         button = self.query_one(Start)
         button.set_class(bool(wrong), "-blocked")
@@ -273,13 +277,15 @@ def rates_of(race: Race) -> set[float]:
     return {lap.lr for lap in race.laps}
 
 
-def summary_rows(draft: Draft, weights: Weights | None) -> list[Widget]:
-    """The review's lines with their labels, or the problems where there is no review."""
+def summary(draft: Draft, weights: Weights | None) -> Table | Content:
+    """The review's lines behind their labels, or the problems where there is no review."""
     try:
         told = lines(draft, weights)
     except UserError as error:
-        return [Static(safe(str(error), keep_newlines=True))]
-    return [
-        Horizontal(Static(line.label, classes="label", markup=False), Static(safe(line.text), classes="said"))
-        for line in told
-    ]
+        return safe(str(error), keep_newlines=True)
+    table = Table.grid(padding=(0, 1), expand=True)
+    table.add_column(width=LABEL_COLUMNS, style="dim")
+    table.add_column(ratio=1, overflow="fold")
+    for line in told:
+        table.add_row(line.label, Text(clean(line.text)))
+    return table

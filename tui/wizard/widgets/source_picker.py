@@ -55,6 +55,7 @@ class PathBox(FieldInput):
         Binding("down", "screen.pick(1)", "Files", key_display="↑ ↓"),
         Binding("up", "screen.pick(-1)", show=False),
         Binding("tab", "screen.complete", "Complete", key_display="tab"),
+        Binding("tab", "screen.views", "Views", key_display="tab"),
     ]
 
 
@@ -113,7 +114,7 @@ class SourcePicker(Vertical):
         kept = self.files.highlighted if self.asks_task else self.at_text()
         lines = task_lines() if self.asks_task else [self.line(each) for each in self.offered]
         self.files.offer(lines)
-        self.files.highlighted = kept
+        self.highlight(kept)
 
     def line(self, entry: Entry) -> str:
         """An entry as it is listed."""
@@ -136,9 +137,14 @@ class SourcePicker(Vertical):
         """Another line of the list in hand."""
         now, lines = self.files.highlighted, self.files.option_count
         if now is None:
-            self.files.highlighted = 0 if by > 0 else lines - 1
+            self.highlight(0 if by > 0 else lines - 1)
         else:
-            self.files.highlighted = min(lines - 1, max(0, now + by))
+            self.highlight(min(lines - 1, max(0, now + by)))
+
+    def highlight(self, at: int | None) -> None:
+        """Take a line of the list in hand."""
+        self.files.highlighted = at
+        self.set_class(at != self.at_text(), "-choosing")
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         """Enter takes the line in hand; where that is in the box already, the screen goes on."""
@@ -156,7 +162,7 @@ class SourcePicker(Vertical):
         elif self.offered[at] == OFFERED:
             self.asks_task = True
             self.draw()
-            self.files.highlighted = 0
+            self.highlight(0)
             self.post_message(Told(ASKED))
         else:
             entry = self.offered[at]
