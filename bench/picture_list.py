@@ -21,7 +21,7 @@ class Picture:
 
 
 RANK, CUT = (("lora.r", "32"),), (("model.max_seq_length", "192"),)
-TO_GGUF = ("c", "down", "down")
+TO_GGUF = ("u", "down", "down")
 TO_PUSH = (*TO_GGUF, "down")
 ALL = {
     "start": Picture("start"),
@@ -72,12 +72,12 @@ ALL = {
     "leave": Picture(run="live", keys=("ctrl+c",)),
     "push": Picture(run="push"),
     "leave-push": Picture(run="push", keys=("ctrl+c",)),
-    "deliver": Picture(run="demo", keys=("c",)),
-    "deliver-merge": Picture(run="demo", keys=("c", "down")),
+    "deliver": Picture(run="demo", keys=("u",)),
+    "deliver-merge": Picture(run="demo", keys=("u", "down")),
     "deliver-gguf": Picture(run="demo", keys=TO_GGUF),
     "deliver-push": Picture(run="merged", keys=TO_PUSH),
-    "deliver-merged": Picture(run="merged", keys=("c", "down")),
-    "deliver-failed": Picture(run="spoiled", keys=("c", "down")),
+    "deliver-merged": Picture(run="merged", keys=("u", "down")),
+    "deliver-failed": Picture(run="spoiled", keys=("u", "down")),
     "gguf-kinds": Picture(run="merged", keys=(*TO_GGUF, "enter")),
     "handoff-target": Picture(run="demo", keys=(*TO_PUSH, "down", "enter")),
     "handoff-done": Picture(run="demo", keys=(*TO_PUSH, "down", "enter", *["down"] * 5, "enter", "enter")),

@@ -47,7 +47,7 @@ OTHERS = ("broken", "unsure", "long", "away")
 """Files of rows that the pictures need and the tour does not."""
 ENDING: tuple[Scene, ...] = (
     ((), "The end: a verdict on held-out rows, one answer before and after", 5.0),
-    (("c",), "Use it: chat, merge, GGUF, push, hand off", 3.0),
+    (("u",), "Use it: chat, merge, GGUF, push, hand off", 3.0),
 )
 
 

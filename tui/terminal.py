@@ -117,5 +117,5 @@ def last_lines(run: Run) -> list[str]:
     from fitune.tui.watch.ending import ending
 
     end = ending(run, status, state)
-    use = [f"Use it: fitune watch {name}, then c"] if state.trained and run.adapter.is_dir() else []
+    use = [f"Use it: fitune watch {name}, then u"] if state.trained and run.adapter.is_dir() else []
     return [f"{name}: {end.sentence}", *([end.next] if end.next else []), *use, f"Its folder: {clean(str(run.path))}"]

@@ -155,7 +155,7 @@ def test_check_24_last_lines_say_how_to_come_back(tmp_path: Path) -> None:
     finished = make_run(tmp_path, "run-c", told="ok")
     (finished / "adapter").mkdir()
     (finished / "adapter" / "adapter_model.safetensors").touch()
-    assert "Use it: fitune watch run-c, then c" in last_lines(Run(finished))
+    assert "Use it: fitune watch run-c, then u" in last_lines(Run(finished))
     killed = "\n".join(last_lines(Run(make_run(tmp_path, "run-b", told="killed"))))
     assert "run-b: Killed at step 44" in killed
     assert "fitune resume run-b" in killed

@@ -60,8 +60,8 @@ async def test_a_merge_is_started_once_by_two_enters_and_then_watched(tmp_path: 
     (run / "adapter").mkdir()
     (run / "adapter" / "adapter_model.safetensors").touch()
     async with watching(run, "OK  finished") as (app, pilot):
-        await pilot.press("c")
-        await until(pilot, lambda: "of disk" in shown(app) or "Try it" in shown(app))
+        await pilot.press("u")
+        await until(pilot, lambda: "of disk" in shown(app) or "side by side" in shown(app))
         await pilot.press("down")
         await until(pilot, lambda: "of RAM" in shown(app))
         await pilot.press("enter")

@@ -138,7 +138,7 @@ def _pushed(artifacts: RunArtifacts) -> str:
 
 
 OPTIONS = (
-    DeliveryOption("chat", "Try it", "Ask it and its base the same, side by side", _chat),
+    DeliveryOption("chat", "Chat", "Ask it and its base the same, side by side", _chat),
     DeliveryOption(
         "merge",
         "Merge",

@@ -57,7 +57,8 @@ def watch_help(found: Sequence[Finding] = ()) -> Page:
         ("s", "stop after this step, with a checkpoint to go on from"),
         ("k", "end at once; what came after the last checkpoint is lost"),
         ("r", "go on from the last checkpoint, once it is stopped"),
-        ("c", "try, merge, export or push what was trained"),
+        ("c", "chat with it: the base model and yours, side by side"),
+        ("u", "use it: merge, export, push, hand off"),
         ("l", "the log instead of the curves; / searches, n and N go on"),
         ("z", "the next number in the large chart"),
         ("+ and -", "fewer or more of its steps"),
@@ -160,7 +161,7 @@ def deliver_help() -> Page:
         ),
         (
             "Typical mistake",
-            "Merging and uploading before asking it anything: try it first, that takes a minute.",
+            "Merging and uploading before asking it anything: chat with it first, that takes a minute.",
         ),
         ("Keys", two_columns(keys, 12)),
         glossary_page(),
@@ -180,7 +181,7 @@ def chat_help() -> Page:
     )
     return [
         (
-            "Try it",
+            "Chat",
             "The model as it was and the one that was trained get the same question, so that you see what the training "
             "changed. Each sees only its own answers.",
         ),

@@ -31,7 +31,7 @@ def is_available(action: str, run: Run, snapshot: Snapshot | None) -> bool:
             return dead and snapshot is not None and not snapshot.state.trained
         case "copy":
             return bool(command_of(run, snapshot))
-        case "deliver":
+        case "chat" | "deliver":
             return dead and run.has_adapter()
         case "chart" | "zoom":
             return snapshot is not None and snapshot.has_chart
@@ -75,6 +75,20 @@ def resume(app: App[int], run: Run) -> None:
         jobs.start(run, "train")
     except UserError as error:
         app.call_from_thread(show_error, app, str(error))
+
+
+def chat(app: App[int], run: Run) -> None:
+    """Talk with what was trained."""
+    from fitune.tui.chat.screen import ChatScreen
+
+    app.push_screen(ChatScreen(run))
+
+
+def deliver(app: App[int], run: Run) -> None:
+    """Show what can be made of what was trained."""
+    from fitune.tui.deliver.screen import DeliverScreen
+
+    app.push_screen(DeliverScreen(run))
 
 
 def add_note(app: App[int], run: Run, step: int | None, done: Callable[[], None]) -> None:

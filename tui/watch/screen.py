@@ -49,7 +49,8 @@ class WatchScreen(Screen[None]):
         Binding("s", "stop", "Stop"),
         Binding("k", "kill", "Kill"),
         Binding("r", "resume", "Resume"),
-        Binding("c,u", "deliver", "Use it", key_display="c"),
+        Binding("c", "chat", "Chat"),
+        Binding("u", "deliver", "Use it"),
         Binding("l", "log", "Log"),
         Binding("z", "chart", "Chart"),
         Binding("plus,equals_sign", "zoom(1)", show=False),
@@ -114,8 +115,6 @@ class WatchScreen(Screen[None]):
     def line(self, name: str) -> Readout:
         return self.query_one(f"#{name}", Readout)
 
-    # Reading and drawing
-
     @work(thread=True, exclusive=True, exit_on_error=False, group="run")
     def read_run(self) -> None:
         try:
@@ -174,7 +173,7 @@ class WatchScreen(Screen[None]):
         if before is not None and before.live and not self.snapshot.live:  # a run that ended under the user's eyes
             self.query_one("#details").scroll_home(animate=False)
             announce(self.app, f"{self.watched.name} {self.snapshot.status}")
-        if before is None or (before.status, before.checkpoint) != (self.snapshot.status, self.snapshot.checkpoint):
+        if before is None or before.decides_keys != self.snapshot.decides_keys:
             self.refresh_bindings()
         if self.snapshot.log and not (before and before.log):
             self.draw()
@@ -224,8 +223,7 @@ class WatchScreen(Screen[None]):
     def action_detach(self) -> None:
         self.app.exit(0)
 
-    def action_close(self) -> None:
-        self.app.exit(0)
+    action_close = action_detach
 
     def action_stop(self) -> None:
         actions.stop(self.app, self.watched, self.snapshot)
@@ -244,10 +242,11 @@ class WatchScreen(Screen[None]):
         actions.resume(self.app, self.watched)
         self.resuming = False
 
-    def action_deliver(self) -> None:
-        from fitune.tui.deliver.screen import DeliverScreen
+    def action_chat(self) -> None:
+        actions.chat(self.app, self.watched)
 
-        self.app.push_screen(DeliverScreen(self.watched))
+    def action_deliver(self) -> None:
+        actions.deliver(self.app, self.watched)
 
     def action_log(self) -> None:
         """Show the log in the place of charts and text, or these again."""

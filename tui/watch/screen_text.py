@@ -65,14 +65,19 @@ class Snapshot:
         return self.job == "train" and self.state.step is not None
 
     @property
+    def decides_keys(self) -> tuple[object, ...]:
+        """What it depends on which keys do something."""
+        return self.status, self.checkpoint, self.has_chart
+
+    @property
     def lists_phases(self) -> bool:
         """True while the phases are shown: until a training's first step, and as long as another job lives."""
         return self.live and not self.has_chart
 
 
 def title(name: str, info: RunInfo | None) -> Content:
-    """The names of the run, its model and its card."""
-    model = info.model.id if info else ""
+    """The names of the run, its model (without its owner, for want of room) and its card."""
+    model = info.model.id.rpartition("/")[2] if info else ""
     card = (info.gpu.name if info and info.gpu else "") or "the CPU"
     model_on_card = f"   {clean(model, 60)} on {clean(card, 40)}" if model else ""
     return Content.styled("fitune", "bold $primary") + safe(f"  {name}", 60) + Content.styled(model_on_card, "dim")

@@ -17,6 +17,8 @@ Role = Literal["line", "held-out", "axis"]
 Row = list[tuple[str, Role]]
 _DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))  # Unicode's braille bits, by row and column of a cell
 MIN_COLUMNS, MIN_ROWS = 24, 6
+FEW_ROWS = 6
+"""With so few rows each may have a label: else the scale would be much longer than the curve."""
 
 
 class Glyphs(NamedTuple):
@@ -164,7 +166,7 @@ def scale(low: float, high: float, rows: int) -> Axis:
     span = max(high - low, abs(high) * 0.02, 0.01 if abs(high) > 0.01 else 1e-9)  # a learning rate is far below a loss
     power = 10 ** math.floor(math.log10(span))
     gaps = [factor * power for factor in (0.05, 0.1, 0.2, 0.25, 0.5, 1, 2, 5, 10)]
-    for rows_at_least in (2, 1):
+    for rows_at_least in (2, 1) if rows > FEW_ROWS else (1,):
         axes = [axis for gap in gaps if (axis := _axis(low, low + span, gap, rows, rows_at_least))]
         if axes:
             return min(axes, key=lambda axis: axis.top - axis.bottom)

@@ -336,9 +336,9 @@ async def test_leaving_while_it_loads_ends_the_process(trained: Path, monkeypatc
 
 async def test_an_adapter_is_tried_from_the_deliver_screen_and_back(trained: Path) -> None:
     async with watching(trained, "Use it") as (app, pilot):
-        await pilot.press("c")
+        await pilot.press("u")
         await until(pilot, lambda: isinstance(app.screen, DeliverScreen) and "needs" in shown(app))
-        app.screen.query_one(OptionList).highlighted = [way.title for way in OPTIONS].index("Try it")
+        app.screen.query_one(OptionList).highlighted = [way.title for way in OPTIONS].index("Chat")
         await pilot.press("enter")
         await until(pilot, lambda: "ready on cpu" in shown(app))
         await pilot.press("escape")

@@ -76,7 +76,7 @@ def in_one_line(app: Any) -> str:
 
 async def choose(app: Any, pilot: Any, key: str, enter: bool = True) -> None:
     """Open the deliver screen and press Enter on a way."""
-    await pilot.press("c")
+    await pilot.press("u")
     await until(pilot, lambda: isinstance(app.screen, DeliverScreen) and "needs" in shown(app))
     for _ in range([str(way.key) for way in OPTIONS].index(key)):
         await pilot.press("down")

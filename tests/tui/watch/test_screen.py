@@ -25,6 +25,7 @@ from fitune.tui.app import FituneApp
 from fitune.tui.deliver.options import OPTIONS
 from fitune.tui.deliver.screen import DeliverScreen
 from fitune.tui.text.clean import clean
+from fitune.tui.watch import actions
 from fitune.tui.watch.actions import command_of
 from fitune.tui.watch.ending import ending
 from fitune.tui.watch.screen import WatchScreen
@@ -335,7 +336,7 @@ async def test_check_30_basic_terminals_get_ascii_only(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("told", "keys"),
     [
-        ("ok", {"esc", "q", "c", "l", "z", "n", "?"}),
+        ("ok", {"esc", "q", "c", "u", "l", "z", "n", "?"}),
         ("killed", {"esc", "q", "r", "l", "z", "n", "?"}),
         ("oom", {"esc", "q", "r", "l", "z", "n", "?"}),
     ],
@@ -380,7 +381,7 @@ async def test_check_37_no_payload_reaches_the_screen(tmp_path: Path, payload: s
         await pilot.press("l")
         await until(pilot, lambda: clean(payload)[:30] in shown(app))
         assert not OBEYED.search(shown(app))
-        await pilot.press("c")
+        await pilot.press("u")
         await until(pilot, lambda: isinstance(app.screen, DeliverScreen) and "needs" in shown(app))
         for _ in OPTIONS:
             assert not OBEYED.search(shown(app))
@@ -392,12 +393,25 @@ async def test_deliver_shows_each_way_and_esc_goes_back(tmp_path: Path) -> None:
     (run / "adapter").mkdir()
     (run / "adapter" / "adapter_model.safetensors").write_bytes(b"x" * 3_000_000)
     async with watching(run, "Use it") as (app, pilot):
-        await pilot.press("c")
+        await pilot.press("u")
         for way in OPTIONS:
             await until(pilot, shows(app, way.what))
             await pilot.press("down")
         await pilot.press("escape")
         await until(pilot, lambda: isinstance(app.screen, WatchScreen))
+
+
+async def test_chat_has_the_key_that_it_has_at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[Run] = []
+    monkeypatch.setattr(actions, "chat", lambda app, run: opened.append(run))
+    run = make_run(tmp_path, told="ok")
+    (run / "adapter").mkdir()
+    (run / "adapter" / "adapter_model.safetensors").touch()
+    async with watching(run, "Use it") as (app, pilot):
+        await pilot.press("c")
+        await until(pilot, lambda: bool(opened))
+        assert "c Chat u Use it" in shown(app)
+    assert opened == [Run(run)]
 
 
 async def test_check_26_no_handler_blocks_the_loop(live: Path) -> None:

@@ -82,10 +82,10 @@ async def test_checks_28_29_and_35_the_deliver_screen(tmp_path: Path, size: tupl
     (run / "adapter").mkdir()
     (run / "adapter" / "adapter_model.safetensors").touch()
     async with watching(run, "Use it", size) as (app, pilot):
-        await pilot.press("c")
+        await pilot.press("u")
         await until(pilot, lambda: isinstance(app.screen, DeliverScreen) and "needs" in shown(app))
         await until(pilot, lambda: "the adapter is ready" in shown(app).splitlines()[0])
-        keys = ["enter", "Do", "it", "^c", "Quit", "esc", "Back", "space", "Scroll", "?", "Help"]
+        keys = ["enter", "Do", "it", "space", "Scroll", "esc", "Back", "?", "Help", "^c", "Quit"]
         await until(pilot, lambda: shown(app).splitlines()[-1].split()[: len(keys)] == keys)
         focused = app.focused
         await pilot.resize_terminal(60, 15)
@@ -100,7 +100,7 @@ async def test_check_35_where_everything_lies_there_is_nothing_to_do(tmp_path: P
     (run / "adapter").mkdir()
     (run / "adapter" / "adapter_model.safetensors").touch()
     async with watching(run, "OK  finished") as (app, pilot):
-        await pilot.press("c")
+        await pilot.press("u")
         await until(pilot, lambda: "Do it" in shown(app))
         await pilot.press("end")
         await until(pilot, lambda: "Do it" not in shown(app))
@@ -131,7 +131,7 @@ async def test_check_08_a_run_and_its_uses_are_explained_too(tmp_path: Path) -> 
     (run / "adapter").mkdir()
     (run / "adapter" / "adapter_model.safetensors").touch()
     async with watching(run, "Use it") as (app, pilot):
-        for key, words, then in (("question_mark", "Watching a run", "c"), ("f1", "What to do with it", "escape")):
+        for key, words, then in (("question_mark", "Watching a run", "u"), ("f1", "What to do with it", "escape")):
             below = app.screen
             await pilot.press(key)
             await until(pilot, shows(app, words))

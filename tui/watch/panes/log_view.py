@@ -86,7 +86,12 @@ class LogView(ScrollView, can_focus=True):
     def _rows_of(self, number: int, line: str, width: int) -> Sequence[tuple[int, str]]:
         if not self._wraps:
             return [(number, line)]
-        return [(number, line[at : at + width]) for at in range(0, max(1, len(line)), width)]
+        rows, rest = [], line
+        while len(rest) > width:
+            cut = rest.rfind(" ", width // 2, width) + 1 or width  # between two words, if one ends late enough
+            rows.append((number, rest[:cut]))
+            rest = rest[cut:]
+        return [*rows, (number, rest)]
 
     def render_line(self, y: int) -> Strip:
         at = self.scroll_offset.y + y

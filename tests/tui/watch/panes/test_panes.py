@@ -84,6 +84,14 @@ async def test_the_log_scrolls_searches_and_wraps(tmp_path: Path) -> None:
         await until(pilot, lambda: "line 199" not in shown(app) and "Finished: 6 steps" in shown(app))
 
 
+async def test_a_long_line_of_the_log_is_wrapped_between_words(tmp_path: Path) -> None:
+    run = make_run(tmp_path, told="ok")
+    (run / "worker.log").write_text(" ".join(["seventeen-letters"] * 9))
+    async with watching(run, "OK  finished") as (app, pilot):
+        await pilot.press("l")
+        await until(pilot, lambda: shown(app).count("seventeen-letters") == 9)
+
+
 async def test_a_log_that_grows_is_followed_until_the_user_scrolls_back(tmp_path: Path) -> None:
     run = make_run(tmp_path, told="ok")
     log = run / "worker.log"
