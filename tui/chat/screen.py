@@ -1,13 +1,14 @@
 """The chat screen: a trained model and its base get the same question; their answers are side by side if they fit."""
 
 import threading
+import time
 from dataclasses import dataclass
 from typing import ClassVar
 
 from textual import work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Container, VerticalScroll
+from textual.containers import Container
 from textual.content import Content
 from textual.message import Message
 from textual.screen import Screen
@@ -16,18 +17,17 @@ from textual.widgets import Input, Static
 from fitune.core.errors import UserError
 from fitune.core.jobs import chat
 from fitune.core.jobs.chat import Chat, Conversation, Settings
-from fitune.core.jobs.messages.chat import SIDES, Answered, Done, Question, Ready, Refused, Side, Text
+from fitune.core.jobs.messages.chat import SIDES, Answered, Done, Question, Ready, Refused, Text
 from fitune.core.jobs.messages.chat import Message as ChatMessage
 from fitune.core.runs import Failed, Phase, Run, Warned
-from fitune.tui.chat.text import ANSWER_CHARS, NAMES, end_text, failure, opening_text, phase_text, settings_text
-from fitune.tui.text import clean, safe
+from fitune.tui.chat.answer_pane import AnswerPane
+from fitune.tui.chat.text import as_one_line, end_text, failure, opening_text, phase_text, settings_text
+from fitune.tui.text import safe
 from fitune.tui.widgets.footer import Keys
 from fitune.tui.widgets.readouts import Readout
 
 DRAW_EVERY_S = 0.1
 """Interval of redrawing: a fast model writes more often, and each redraw goes over the wire."""
-QUESTION_CHARS = 150
-"""Characters of a question that are repeated above its answers: 24 rows have no room for more."""
 HINT = "Your question; up brings one from your data, page up scrolls"
 
 
@@ -41,53 +41,6 @@ class QuestionInput(Input):
         Binding("pageup", "screen.scroll_panes(-1)", show=False),
         Binding("pagedown", "screen.scroll_panes(1)", show=False),
     ]
-
-
-class AnswerPane(VerticalScroll):
-    """The questions and answers of one side."""
-
-    can_focus = False
-
-    def __init__(self, side: Side) -> None:
-        super().__init__(id=side)
-        self.border_title = NAMES[side]
-        self._question = self._answer = ""
-        self._end = Content()
-        self._drawn = True
-
-    def begin(self, question: str) -> None:
-        """Begin a question, without an answer yet."""
-        self._question, self._answer, self._end, self._drawn = question, "", Content(), False
-        self.mount(Static(markup=False))
-        self.scroll_end(animate=False)
-
-    def write(self, text: str) -> None:
-        """Append a piece of the answer."""
-        self._answer, self._drawn = self._answer + text, False
-
-    def end(self, end: Content) -> None:
-        """Show how the answer ended."""
-        self._end, self._drawn = end, False
-        self.draw()
-
-    def draw(self) -> None:
-        """Draw the text that has come since the last redraw."""
-        if self._drawn or not self.children:
-            return
-        self._drawn = True
-        question = Content.styled(f"> {clean(' '.join(self._question.split()), QUESTION_CHARS)}", "bold")
-        parts = [question, safe(self._answer.strip(), ANSWER_CHARS, keep_newlines=True), self._end]
-        at_end = self.scroll_offset.y >= self.max_scroll_y
-        self.query(Static).last().update(Content("\n").join(part for part in parts if part))
-        if at_end:  # a user who has scrolled back stays there
-            self.scroll_end(animate=False)
-
-    def clear(self, opening: str) -> None:
-        """Empty the pane, except for the text before the first question."""
-        self.remove_children()
-        self._drawn = True
-        if opening:
-            self.mount(Static(Content.styled(clean(opening, keep_newlines=True), "dim")))
 
 
 class ChatScreen(Screen[None]):
@@ -124,6 +77,8 @@ class ChatScreen(Screen[None]):
         self.data_question: Question | None = None
         """The last question, if it was one from the data."""
         self.answering = False
+        self.waits, self.since_s = "", time.monotonic()
+        """What is waited for, told with the seconds up to now; empty once it is there."""
         self._offered = -1
         self._over = threading.Event()
 
@@ -140,7 +95,7 @@ class ChatScreen(Screen[None]):
     def on_mount(self) -> None:
         title = Content.styled("fitune", "bold $primary") + safe(f"  {self.trained.name}", 60)
         self.query_one("#title", Readout).say(title + Content.styled("   the same question to both", "dim"))
-        self.say("looking for room for the model ...")
+        self.wait("looking for room for the model ...")
         self.listen()
         self.set_interval(DRAW_EVERY_S, self.draw)
 
@@ -151,10 +106,16 @@ class ChatScreen(Screen[None]):
 
     def say(self, text: str, mark: str = "", whole: bool = False) -> None:
         """Show a line below the panes; an error may take several, and what is shown whole."""
+        self.waits = ""
         word = Content.styled(f"{mark} ", f"bold ${mark.lower()}") if mark else Content()
         status = self.query_one("#status", Readout)
         status.set_class(whole or mark == "ERROR", "-whole")
         status.say(word + safe(text, 600))
+
+    def wait(self, text: str) -> None:
+        """Show what is waited for, with a clock."""
+        self.say(f"{text} {time.monotonic() - self.since_s:.0f} s")
+        self.waits = text
 
     def pane(self, side: str) -> AnswerPane:
         return self.query_one(f"#{side}", AnswerPane)
@@ -180,7 +141,7 @@ class ChatScreen(Screen[None]):
         message = event.message
         match message:
             case Phase():
-                self.say(phase_text(message))
+                self.wait(phase_text(message))
             case Warned():
                 self.warnings.append(f"WARN {message.message}")
             case Ready():
@@ -220,8 +181,8 @@ class ChatScreen(Screen[None]):
     def draw(self) -> None:
         for pane in self.query(AnswerPane):
             pane.draw()
-
-    # Keys
+        if self.waits:
+            self.wait(self.waits)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         match action:
@@ -251,8 +212,8 @@ class ChatScreen(Screen[None]):
         self.answering = True
         event.input.clear()
         self.refresh_bindings()
-        self.say("answering ...")
-        self.draw()
+        self.since_s = time.monotonic()
+        self.wait("answering ...")
 
     def action_ready(self, step: int) -> None:
         """Put the next question from the data into the input."""
@@ -288,8 +249,3 @@ class ChatScreen(Screen[None]):
         from fitune.tui.widgets.help_page import HelpScreen
 
         self.app.push_screen(HelpScreen(chat_help()))
-
-
-def as_one_line(question: Question) -> str:
-    """A question without line ends, as the input shows it."""
-    return " ".join(question.shown.split())

@@ -4,11 +4,13 @@ from collections.abc import Mapping
 
 from fitune.core.errors import ExitCode, UserError
 from fitune.core.jobs.chat import Conversation, Settings
-from fitune.core.jobs.messages.chat import Answered, Refused, Side
+from fitune.core.jobs.messages.chat import Answered, Question, Refused, Side
 from fitune.core.runs import Failed, Phase
 from fitune.tui.text import clean, count, rate, size
 
 NAMES: Mapping[Side, str] = {"base": "base", "tuned": "fine-tuned"}
+TITLES: Mapping[Side, str] = {"base": "base, the model as it was", "tuned": "fine-tuned, answers first"}
+"""Over the two panes of the screen."""
 ANSWER_CHARS = 100_000
 PHASES = {"data": "reading your data", "download": "fetching the model", "load": "loading the model"}
 
@@ -45,6 +47,11 @@ def opening_text(conversation: Conversation) -> str:
     if not conversation.is_chat:
         return "Trained without turns: it continues the text that you type, and each text is independent."
     return f"system prompt of your data: {clean(conversation.system, 300)}" if conversation.system else ""
+
+
+def as_one_line(question: Question) -> str:
+    """A question without line ends, as the input shows it."""
+    return " ".join(question.shown.split())
 
 
 def check_settings(max_tokens: int, temperature: float) -> Settings:
