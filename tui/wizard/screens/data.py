@@ -19,16 +19,16 @@ from fitune.core.errors import UserError
 from fitune.core.runs import Run
 from fitune.tui.data.folder import entries, proposals
 from fitune.tui.data.paths import as_path
-from fitune.tui.data.report_text import better_length, choice_head, headline, mapping_lines, rendering_line
+from fitune.tui.data.report_text import choice_head, headline, mapping_lines, rendering_line
 from fitune.tui.widgets.choices import ChoiceList
 from fitune.tui.widgets.readouts import Readout
 from fitune.tui.widgets.views import ViewChosen, ViewNames
 from fitune.tui.wizard import steps
-from fitune.tui.wizard.draft import Draft, prepared, recipe, reset_field, set_field, shown
+from fitune.tui.wizard.draft import Draft, prepared, reset_field, set_field, shown
 from fitune.tui.wizard.options import THINKING, thinking_choices
 from fitune.tui.wizard.screens import data_reader
 from fitune.tui.wizard.screens.data_reader import NotRead, NotRendered, Read, Reading, Rendered, Rendering
-from fitune.tui.wizard.screens.data_views import VIEWS, draw, why_not_on
+from fitune.tui.wizard.screens.data_views import VIEWS, draw, longer, why_not_on
 from fitune.tui.wizard.screens.step import StepScreen
 from fitune.tui.wizard.steps import Forward
 from fitune.tui.wizard.widgets.budget_panel import BudgetPanel
@@ -100,7 +100,7 @@ class DataScreen(StepScreen):
         if action == "turn":
             return self.view == "Tokens" and prepared(self.draft) is not None
         if action == "lengthen":
-            return self.longer() is not None
+            return longer(self.draft) is not None
         return super().check_action(action, parameters)
 
     # What the user does
@@ -191,7 +191,7 @@ class DataScreen(StepScreen):
 
     async def action_lengthen(self) -> None:
         """Cut rows later, so that nearly all stay whole."""
-        if length := self.longer():
+        if length := longer(self.draft):
             self.draft = set_field(self.draft, "model.max_seq_length", str(length))
             await self.refill()
 
@@ -257,8 +257,6 @@ class DataScreen(StepScreen):
         self.job = None
         self.wait(f"WARN The tokens can't be counted. {event.problem}\nEnter goes on without.")
 
-    # What is shown
-
     def show_report(self, report: Report) -> None:
         """The state of the reading, the mappings to choose from, and the view."""
         asked = f"\n{choice_head(report)}" if report.candidates else ""
@@ -299,8 +297,3 @@ class DataScreen(StepScreen):
             drawn = draw(self.view, self.draft, report, self.waiting, self.example, room, plain)
         self.query_one("#rows", Readout).say(drawn)
         self.refresh_bindings()
-
-    def longer(self) -> int | None:
-        """The length that Ctrl+L would set."""
-        found = prepared(self.draft)
-        return better_length(found, recipe(self.draft)) if found else None

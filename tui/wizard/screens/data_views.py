@@ -83,6 +83,12 @@ def lengths(found: TokenStats, asked: Recipe, room: Size, plain: bool) -> Conten
     return Content("\n").join([said, *(bar_line(line) for line in drawn)])
 
 
+def longer(draft: Draft) -> int | None:
+    """The length at which hardly anything would be lost, if it is another than the draft's."""
+    found = prepared(draft)
+    return better_length(found, recipe(draft)) if found else None
+
+
 def bar_line(line: str) -> Content:
     """A bar in the accent's colour; the cut line as it is."""
     bar = BAR.search(line)
