@@ -23,6 +23,7 @@ from fitune.core.errors import CardTaken, UserError
 from fitune.core.machine import Machine, host
 from fitune.core.queue.cards import Idleness, choose, on_cards, taken_cards
 from fitune.core.queue.entries import Entry, Queue, edit, folder, read
+from fitune.core.recipe import Recipe
 from fitune.core.runs.post_mortem import killed_as_asked
 
 POLL_S = 1.0
@@ -67,11 +68,15 @@ class Runner:
     def work(self) -> None:
         """Run entries until all have ended, or the queue is stopped."""
         say("The queue is run from here on.")
-        while (queue := edit(_without_end)).go_on:
-            for entry in queue.open():
-                if entry.began is not None:
-                    self.follow(entry)
-            self.begin_next()
+        trouble = ""
+        while True:
+            try:
+                if not (queue := edit(_without_end)).go_on:
+                    break
+                self.look(queue)
+            except UserError as error:  # queue.json can't be read or written now, as on a full disk
+                if trouble != (trouble := str(error)):
+                    say(f"It waits until this is repaired: {trouble}")
             time.sleep(POLL_S)
         if queue.open():
             say("What waits, waits for: fitune queue run")
@@ -81,6 +86,13 @@ class Runner:
         say(said)
         start_telling(queue.on_end, Notice("the queue", "done", said, folder()))
         edit(lambda queue: replace(queue, on_end=None))
+
+    def look(self, queue: Queue) -> None:
+        """See what became of the entries at work, and begin those that may."""
+        for entry in queue.open():
+            if entry.began is not None:
+                self.follow(entry)
+        self.begin_next()
 
     def follow(self, entry: Entry) -> None:
         """See whether the run of an entry still works; if it does not, note its end or resume it."""
@@ -145,24 +157,31 @@ class Runner:
         try:
             recipe = entry.parsed()
             cards = choose(recipe, machine, taken)
-            if cards is None or (entry.when_idle and not self.idleness.all_idle(cards)):
-                return
-            queue = edit(lambda queue: queue.with_entry(begun) if queue.go_on else queue)
-            if begun not in queue.entries:  # it was removed, or the queue stopped, since it was read
-                return
-            for note in jobs.begin(on_cards(recipe, cards, machine), anyway=entry.anyway).notes:
-                say(f"{entry.name}: {note}")
-        except CardTaken:  # by someone who was quicker
-            edit(lambda queue: queue.with_entry(entry))
         except UserError as error:
             self.note_end(begun, "refused", str(error))
+            return
+        if cards is None or (entry.when_idle and not self.idleness.all_idle(cards)):
+            return
+        queue = edit(lambda queue: queue.with_entry(begun) if queue.go_on else queue)
+        if begun in queue.entries:  # else it was removed, or the queue stopped, since it was read
+            self.start(begun, on_cards(recipe, cards, machine))
+            taken.update(cards)
+
+    def start(self, entry: Entry, recipe: Recipe) -> None:
+        """Start the run of an entry that was noted as begun."""
+        try:
+            begun = jobs.begin(recipe, anyway=entry.anyway)
+        except CardTaken:  # by someone who was quicker
+            edit(lambda queue: queue.with_entry(replace(entry, began=None)))
+        except UserError as error:
+            self.note_end(entry, "refused", str(error))
         except Exception as error:  # of one entry: those behind it must not wait for someone who looks in the morning
             print(redact(traceback.format_exc()), file=sys.stderr, flush=True)
-            self.note_end(begun, "refused", diagnose(error).message)
+            self.note_end(entry, "refused", diagnose(error).message)
         else:
-            taken.update(cards)
             self.followed.add(entry.name)
-            say(f"{entry.name} has begun.")
+            for note in (*begun.notes, "It has begun."):
+                say(f"{entry.name}: {note}")
 
     def note_end(self, entry: Entry, end: End, said: str) -> None:
         """Note how an entry has ended; its card is free for the next one."""
@@ -195,8 +214,9 @@ def start_telling(on_end: OnEnd | None, notice: Notice) -> None:
 
 
 def say(text: str) -> None:
-    """Print a line with the time, into the log."""
-    print(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {text}", flush=True)
+    """Print a line with the time, into the log; on a full disk it is lost."""
+    with suppress(OSError):
+        print(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {text}", flush=True)
 
 
 if __name__ == "__main__":

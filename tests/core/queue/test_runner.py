@@ -1,5 +1,6 @@
 """The process of the queue, with fake workers: what begins when, and what is noted of each end."""
 
+import errno
 import os
 import shutil
 import time
@@ -15,6 +16,7 @@ import pytest
 from fitune.core import jobs, queue, runs
 from fitune.core.at_end import OnEnd
 from fitune.core.errors import BadInput, UserError
+from fitune.core.files import write_atomically
 from fitune.core.machine import Machine, host
 from fitune.core.queue import Addition, Entry, Queue, runner
 from fitune.core.queue.runner import Runner
@@ -294,3 +296,20 @@ def test_a_run_whose_folder_goes_away_is_not_begun_again(worker: Callable[..., N
     at_work.work()
     assert ends() == {"a": "killed"}
     assert queue.read().entries[0].said == "Its folder was moved or deleted while it was at work."
+
+
+def test_the_queue_waits_for_a_file_that_can_be_written_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    queue.add([recipe("a")], HOW)
+    go_on()
+    failed = list[Path]()
+
+    def full(path: Path, content: bytes) -> None:
+        if len(failed) < 5:
+            failed.append(path)
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write_atomically(path, content)
+
+    monkeypatch.setattr("fitune.core.queue.entries.write_atomically", full)
+    Runner().work()
+    assert len(failed) == 5
+    assert ends() == {"a": "finished"}
