@@ -1,11 +1,14 @@
 """A raw row as fitune's own rows: {"messages": [...]}, {"prompt": str, "completion": str} or {"text": str}.
 
-A chat row may also carry `tools`. Built for millions of rows: the usual case is a few lookups. Pure: no IO.
+A chat row may also carry `tools`. A row with two answers holds the better one, and the worse beside it as `rejected`:
+a turn, or a text below a prompt. A rated row carries `label`, true where its last answer is good. Built for millions of
+rows: the usual case is a few lookups. Pure: no IO.
 """
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from fitune.core.data.chats.answers import preferences, rated
 from fitune.core.data.chats.calls import calls_of, tools_of
 from fitune.core.data.chats.content import said_in
 from fitune.core.data.chats.messages import messages_of
@@ -22,15 +25,17 @@ def converter(fmt: str, columns: Mapping[str, str]) -> Convert:
 
     fmt: one of recipe.fields.DataFormat but auto. columns: role -> column.
     """
-    make = {
+    make: dict[str, Callable[[Mapping[str, str]], Convert]] = {
         "messages": _chats,
         "sharegpt": _chats,
         "alpaca": _instructions,
         "prompt_completion": _plain_pairs,
         "question_answer": _pairs,
         "text": _texts,
-    }[fmt]
-    return make(columns)
+        "preference": lambda given: preferences(given, converter),
+        "rated": lambda given: rated(given, converter),
+    }
+    return make[fmt](columns)
 
 
 def _texts(columns: Mapping[str, str]) -> Convert:

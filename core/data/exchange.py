@@ -52,7 +52,10 @@ def said(row: Row, chars: int = SHOWN_CHARS) -> str:
 
 def halves(row: Row, chars: int = SHOWN_CHARS) -> tuple[str, str]:
     """The two halves of that sentence, of a chat on its first answer; the first is empty where nothing is asked."""
-    asked, answer = (_short(text, chars) for text in exchange_of(row, 0))
+    compared = "rejected" in row or "label" in row
+    asked, answer = (_short(text, chars) for text in exchange_of(row, -1 if compared else 0))
+    if compared:
+        return f'{"asked" if "messages" in row else "after"} "{asked}"', _preferred(row, answer, chars)
     if "prompt" in row:
         return f'after "{asked}"', f'it learns to go on with "{answer}"'
     if not asked:
@@ -62,6 +65,15 @@ def halves(row: Row, chars: int = SHOWN_CHARS) -> tuple[str, str]:
     thinks = f'to think "{_short(thoughts, chars)}" and ' if thoughts else ""
     more = f" (and {len(others)} more)" if others else ""
     return f'asked "{asked}"', f'it learns {thinks}to answer "{answer}"{more}'
+
+
+def _preferred(row: Row, answer: str, chars: int) -> str:
+    """What is learned of an answer that is compared."""
+    if "label" in row:
+        return f'it learns {"to answer" if row["label"] else "not to answer"} "{answer}"'
+    rejected = row["rejected"]
+    other = rejected if isinstance(rejected, str) else f"{rejected['content']}{called(rejected.get('tool_calls', ()))}"
+    return f'it learns to prefer "{answer}" to "{_short(other, chars)}"'
 
 
 def said_of(rows: list[Row], shape: Shape, chars: int = SHOWN_CHARS) -> str:

@@ -2,7 +2,15 @@
 
 from fitune.core.recipe.changes import changed, value_of, with_values
 from fitune.core.recipe.fields import Data, Deliver, Lora, Model, Recipe, Run, Train
-from fitune.core.recipe.kinds import BEGINS_FILLED, MOVES_THE_BASE, RUN_NAME, STOP_AT, Quant
+from fitune.core.recipe.kinds import (
+    BEGINS_FILLED,
+    MOVES_THE_BASE,
+    RUN_NAME,
+    STOP_AT,
+    UNSLOTH_TRAINS,
+    Objective,
+    Quant,
+)
 from fitune.core.recipe.limits import deadline, next_time
 from fitune.core.recipe.load import GROUPS, help_of, parse, presets_dir
 from fitune.core.recipe.on_resume import changes_on_resume
@@ -15,10 +23,12 @@ __all__ = [
     "MOVES_THE_BASE",
     "RUN_NAME",
     "STOP_AT",
+    "UNSLOTH_TRAINS",
     "Data",
     "Deliver",
     "Lora",
     "Model",
+    "Objective",
     "Preset",
     "Quant",
     "Recipe",

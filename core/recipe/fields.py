@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from fitune.core.recipe.kinds import (
     GUIDE_RATE,
+    READ_AS,
     RUN_NAME,
     STOP_AT,
     Backend,
@@ -15,6 +16,7 @@ from fitune.core.recipe.kinds import (
     Gpus,
     Init,
     ModulePath,
+    Objective,
     Optimizer,
     Quant,
     Scheduler,
@@ -145,6 +147,11 @@ class Data(Group):
             for part in self.sources
         )
 
+    def read_as(self, fmt: DataFormat) -> "Data":
+        """The same data, all of one format."""
+        parts = tuple(part.model_copy(update={"format": fmt}) for part in self.sources)
+        return self.model_copy(update={"format": fmt, "sources": parts})
+
     def with_sources(self, change: Callable[[str], str]) -> "Data":
         """The same data with each name of a source changed."""
         parts = tuple(part.model_copy(update={"source": change(part.source)}) for part in self.sources)
@@ -170,6 +177,11 @@ class Train(Group):
 
     weights: Weights = "adapter"
     """An adapter beside the frozen model, or all weights (full fine-tuning), each of which takes 12 byte or more."""
+    objective: Objective = "sft"
+    """What the rows show. sft: good answers, or just text. dpo, orpo: a better and a worse answer to each question.
+    kto: answers of which each is rated good or bad."""
+    beta: Annotated[float, Field(gt=0, le=10)] = 0.1
+    """dpo, kto: how near the model stays to what it was; less lets it move on. orpo: the weight of the comparison."""
     backend: Backend = "auto"
     """unsloth on NVIDIA cards (fast, small), trl everywhere else; auto picks and says why."""
     micro_batch: Annotated[int, Field(ge=1, le=4096)] = 2
@@ -222,6 +234,11 @@ class Train(Group):
     all takes every held-out row."""
     report_to: Literal["none", "tensorboard", "wandb", "trackio", "mlflow"] = "none"
     """An experiment tracker that also gets the numbers; fitune always keeps its own log in the run's folder."""
+
+    @property
+    def texts(self) -> int:
+        """Texts that a row puts through the model: two where a better and a worse answer are compared."""
+        return 2 if self.objective in ("dpo", "orpo") else 1
 
     @property
     def rate(self) -> float:
@@ -287,3 +304,9 @@ class Recipe(Group):
     def trains_all(self) -> bool:
         """True for full fine-tuning."""
         return self.train.weights == "all"
+
+    @property
+    def rows(self) -> Data:
+        """The data, read as the objective asks."""
+        objective = self.train.objective
+        return self.data.read_as(READ_AS[objective]) if objective in READ_AS else self.data

@@ -13,7 +13,13 @@ MOVES_THE_BASE: tuple[Init, ...] = ("pissa", "olora")
 """Adapter initialisations that change the base weights: in peft's tuners/lora/layer.py each *_init that sets them."""
 BEGINS_FILLED: tuple[Init, ...] = (*MOVES_THE_BASE, "loftq")
 """Those whose adapter holds something before the first step: LoftQ's holds what the base lost when it was quantized."""
-DataFormat = Literal["auto", "messages", "sharegpt", "alpaca", "prompt_completion", "question_answer", "text"]
+Objective = Literal["sft", "dpo", "orpo", "kto"]
+UNSLOTH_TRAINS: tuple[Objective, ...] = ("sft",)
+"""Objectives of which the unsloth backend was shown to learn (bench/preferences.py)."""
+DataFormat = Literal[
+    "auto", "messages", "sharegpt", "alpaca", "prompt_completion", "question_answer", "text", "preference", "rated"
+]
+READ_AS: dict[Objective, DataFormat] = {"dpo": "preference", "orpo": "preference", "kto": "rated"}
 ModulePath = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.]{1,200}$")]
 Thinking = Literal["auto", "keep", "off"]
 Scheduler = Literal[

@@ -236,11 +236,6 @@ def _nearest(path: tuple[str, ...]) -> str:
     return f"Known: {', '.join(known)}."
 
 
-def _help(path: tuple[str, ...]) -> str:
-    told = help_of(GROUPS[path[0]]).get(path[1], "") if len(path) > 1 and path[0] in GROUPS else ""
-    return " ".join(told.split())
-
-
 @cache
 def help_of(group: type[BaseModel]) -> dict[str, str]:
     """The docstring under each field of a group, by the field's name."""
@@ -254,6 +249,11 @@ def help_of(group: type[BaseModel]) -> dict[str, str]:
         and isinstance(docstring.value, ast.Constant)
         and isinstance(docstring.value.value, str)
     }
+
+
+def _help(path: tuple[str, ...]) -> str:
+    told = help_of(GROUPS[path[0]]).get(path[1], "") if len(path) > 1 and path[0] in GROUPS else ""
+    return " ".join(told.split())
 
 
 def line_of(text: str, path: tuple[str, ...]) -> int | None:

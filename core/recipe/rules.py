@@ -6,7 +6,10 @@ from collections.abc import Iterator
 
 from fitune.core.errors import Problem
 from fitune.core.recipe.fields import Data, Lora, Recipe, Run, Train
-from fitune.core.recipe.kinds import BEGINS_FILLED, MOVES_THE_BASE, Quant
+from fitune.core.recipe.kinds import BEGINS_FILLED, MOVES_THE_BASE, READ_AS, UNSLOTH_TRAINS, Objective, Quant
+
+COMPARE: tuple[Objective, ...] = ("dpo", "kto")
+"""Objectives that compare the model with what it was before: with its adapter switched off."""
 
 
 def find_contradictions(recipe: Recipe) -> list[Problem]:
@@ -15,6 +18,7 @@ def find_contradictions(recipe: Recipe) -> list[Problem]:
         *_of_sources(recipe.data),
         *_of_replay(recipe),
         *_of_texts(recipe),
+        *_of_objective(recipe),
         *_of_backend(recipe.train, recipe.model.quant, recipe.lora.target_modules),
         *_of_init(recipe.lora, recipe.train.backend, recipe.model.quant),
         *_of_choice(recipe.lora),
@@ -55,6 +59,64 @@ def _of_replay(recipe: Recipe) -> Iterator[Problem]:
     if recipe.data.replay and recipe.data.replay_source is None and recipe.run.shard is True:
         text = "a model that is split over cards can't answer before the training."
         yield Problem("data.replay", text, "Name general rows in data.replay_source.")
+
+
+def _of_objective(recipe: Recipe) -> Iterator[Problem]:
+    """Settings for rows with one good answer, where the objective takes others; and the other way round."""
+    train, data, lora = recipe.train, recipe.data, recipe.lora
+    objective, wanted = train.objective, READ_AS.get(train.objective)
+    for key, fmt in [("data.format", data.format), *(("data.sources", part.format) for part in data.sources)]:
+        if fmt not in ("auto", wanted) and (wanted or fmt in READ_AS.values()):
+            yield Problem(
+                key, f"{fmt} is not what objective = {objective} learns from.", _fix_of_format(objective, fmt)
+            )
+    if objective == "sft":
+        return
+    if data.packing is True:
+        yield Problem("data.packing", f"objective = {objective} compares rows, which can't be packed.", "Remove it.")
+    if data.loss_on == "all":
+        text = f"objective = {objective} compares answers; a question can't be better or worse."
+        yield Problem("data.loss_on", text, 'Use loss_on = "answers".')
+    if data.replay:
+        text = f"general rows have one answer, and objective = {objective} can't learn from them."
+        yield Problem("data.replay", text, "Remove it. beta keeps the model near to what it was.")
+    if train.micro_tokens is not None:
+        text = f"objective = {objective} takes the rows of a micro-batch together."
+        yield Problem("train.micro_tokens", text, "Remove it, and lower train.micro_batch where memory is short.")
+    if train.backend == "unsloth" and objective not in UNSLOTH_TRAINS:
+        text = f"nobody has shown yet that the unsloth backend learns right with objective = {objective}."
+        yield Problem("train.backend", text, 'Use backend = "trl", or "auto".')
+    if recipe.run.shard is True:
+        yield Problem("run.shard", f"objective = {objective} was not tried with a split model.", "Set shard = false.")
+    if objective == "kto" and train.micro_batch < 2:
+        text = "kto compares each answer with those of other rows in its micro-batch."
+        yield Problem("train.micro_batch", text, "Use at least 2.")
+    if lora.dropout > 0:
+        text = f"objective = {objective} compares likelihoods, and dropout makes them a matter of chance."
+        yield Problem("lora.dropout", text, "Use dropout = 0.")
+    if objective in COMPARE:
+        yield from _of_reference(objective, lora)
+
+
+def _of_reference(objective: Objective, lora: Lora) -> Iterator[Problem]:
+    """Adapters that can't be switched off to find what the model was before."""
+    if lora.init in MOVES_THE_BASE:
+        text = f"{lora.init} changes the base weights, to which objective = {objective} compares."
+        yield Problem("lora.init", text, 'Use init = "default".')
+    if lora.bias != "none":
+        text = f"trained biases stay on when objective = {objective} switches the adapter off to compare."
+        yield Problem("lora.bias", text, 'Use bias = "none".')
+    if "lm_head" in lora.target_modules:
+        text = f"objective = {objective} reads its weights past an adapter (trl 1.15, dpo_trainer.py)."
+        yield Problem("lora.target_modules", f"lm_head: {text}", "Take it out.")
+
+
+def _fix_of_format(objective: Objective, fmt: str) -> str:
+    """The cure for a format that the objective does not learn from."""
+    others = [name for name, wanted in READ_AS.items() if wanted == fmt]
+    if others:
+        return f'Use train.objective = "{others[0]}".'
+    return f'Use format = "auto" with rows of the kind {READ_AS[objective]}, or train.objective = "sft".'
 
 
 def _of_backend(train: Train, quant: Quant, modules: str | tuple[str, ...]) -> Iterator[Problem]:

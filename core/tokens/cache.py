@@ -102,7 +102,7 @@ def _stored(run: Run) -> Key:
 
 
 def _asked(recipe: Recipe) -> dict[str, Any]:
-    data, model = recipe.data, recipe.model
+    data, model = recipe.rows, recipe.model
     texts = {} if data.text_overlap is None else {"texts": [model.max_seq_length, data.text_overlap]}
     return {
         **texts,

@@ -142,7 +142,7 @@ def example_questions(recipe: Recipe, pipe: Pipe) -> list[Question]:
     from fitune.core.worker.answers import question
 
     try:
-        rows = list(dataset.rows(recipe.data))
+        rows = list(dataset.rows(recipe.rows))
     except UserError as error:
         pipe.write(Warned(kind="data", message=f"There are no questions from your data: {error}"))
         return []

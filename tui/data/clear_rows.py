@@ -14,7 +14,7 @@ def with_clear_rows(recipe: Recipe, accept_guess: bool) -> Recipe:
 
     Raises UserError where they can't be learned, and where it is not clear what they teach and nobody said so.
     """
-    data = recipe.data
+    data = recipe.rows
     parts = [_clear(part, accept_guess) for part, _ in data.parts()]
     if general := data.general():
         _check_general(general)

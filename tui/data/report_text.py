@@ -155,14 +155,22 @@ def row_lines(row: Mapping[str, Any]) -> list[str]:
     """A line for each turn of a canonical row; for each column of another."""
     turns = row.get("messages")
     if (
-        row.keys() <= {"messages", "tools"}
+        row.keys() <= {"messages", "tools", "rejected", "label"}
         and isinstance(turns, list)
         and all(isinstance(message, dict) for message in turns)
     ):
-        return [turn(str(message.get("role", "?")), _content(message)) for message in turns]
-    if row.keys() == {"prompt", "completion"}:
-        return [turn("prompt", row["prompt"]), turn("answer", row["completion"])]
+        said = [turn(str(message.get("role", "?")), _content(message)) for message in turns]
+        return [*said, *_compared(row)]
+    if {"prompt", "completion"} <= row.keys() <= {"prompt", "completion", "rejected", "label"}:
+        return [turn("prompt", row["prompt"]), turn("answer", row["completion"]), *_compared(row)]
     return [turn(column, value) for column, value in row.items()]
+
+
+def _compared(row: Mapping[str, Any]) -> list[str]:
+    """The worse answer of a canonical row, or whether its answer is good."""
+    rejected = row.get("rejected")
+    worse = [] if rejected is None else [turn("worse", _content(rejected) if isinstance(rejected, dict) else rejected)]
+    return [*worse, *([f"rated: {'good' if row['label'] else 'bad'}"] if "label" in row else [])]
 
 
 def _content(message: Mapping[str, Any]) -> Any:

@@ -68,7 +68,7 @@ def _example(prompter: Prompter, draft: Draft) -> str:
 def read_data(prompter: Prompter, draft: Draft) -> Answer:
     """Read the rows, ask for a mapping if it is not sure, count tokens, and print the report."""
     prompter.say("Reading ...")
-    report = dataset.inspect(recipe(draft).data, PREVIEW_ROWS)
+    report = dataset.inspect(recipe(draft).rows, PREVIEW_ROWS)
     prompter.say(headline(report))
     draft = replace(draft, report=report)
     if report.candidates:
@@ -167,7 +167,7 @@ def reread(prompter: Prompter, draft: Draft) -> Report:
     """Read the rows of the last session again. Raises GoBack if that fails."""
     prompter.say("Reading ...")
     try:
-        return dataset.inspect(recipe(draft).data, PREVIEW_ROWS)
+        return dataset.inspect(recipe(draft).rows, PREVIEW_ROWS)
     except UserError as error:
         prompter.say(f"ERROR {error}")
         raise GoBack(draft) from None

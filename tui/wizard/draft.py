@@ -25,7 +25,7 @@ VERSION = 1
 RENDERED_BY = (
     "model.id", "model.revision", "model.trust_remote_code", "data.source", "data.format", "data.split",
     "data.columns", "data.loss_on", "data.thinking", "data.template_options", "data.sources", "data.replay",
-    "data.replay_source",
+    "data.replay_source", "train.objective",
 )  # fmt: skip
 """The fields on which the tokens of the rows depend."""
 

@@ -17,6 +17,8 @@ MISTAKES = {
     "lora.modules_to_save": "Training the embedding for a style or a task: the adapter does that alone.",
     "train.epochs": "Too many: watch the held-out loss, and stop when it rises.",
     "train.lr": "A learning rate from full training (1e-5): LoRA needs ten times that.",
+    "train.objective": "Comparing answers before it can answer at all: first train on good answers, then on pairs.",
+    "train.beta": "Lowering it to learn faster: the model then forgets how to write. Raise the learning rate instead.",
     "train.micro_batch": "Raising it until memory is full: it is hardly faster, and one long row ends the run.",
     "train.grad_accum": "Forgetting that it counts: 2 rows x 4 is the same batch as 8 rows x 1.",
     "train.optimizer": "Paging (paged_...) where memory is enough: it only makes each step slower.",

@@ -56,7 +56,8 @@ class Report:
     left_out: tuple[str, ...]
     """Files beside them: another split, a README, an unknown kind."""
     format: str
-    """messages, sharegpt, alpaca, prompt_completion, question_answer, text; or preference, unknown."""
+    """messages, sharegpt, alpaca, prompt_completion, question_answer, text; preference (a better and a worse answer),
+    rated (good or bad answers); or vision, unknown."""
     sure: bool
     """True if the format is certain; false if it is a guess."""
     why: str

@@ -195,8 +195,9 @@ def _count_row(
         roles = tuple([message["role"] for message in each["messages"]]) if shape.format in CHAT_FORMATS else ()
         if roles and (trouble := turn_trouble(roles)):
             found.note(trouble, where)
+        compared = "rejected" in each or "label" in each  # of which only the last answer is learned
         for kind in {"marked" if is_said(message) else "empty_turn" for message in each.get("messages", ())
-                     if message.get("train") is False}:  # fmt: skip
+                     if message.get("train") is False and not compared}:  # fmt: skip
             found.note(kind, where)
         mark = mark_of(each)
         found.duplicates.add([mark])
@@ -244,6 +245,8 @@ def mark_of(row: Row) -> int:
     messages = row.get("messages")
     if messages is None:
         return hash(tuple(row.values()))
+    if "rejected" in row or "label" in row:
+        return hash(repr(row))
     if all(len(message) == 2 for message in messages):
         return hash(tuple([message["content"] for message in messages]))
     return hash(repr(messages))

@@ -37,6 +37,19 @@ SAID: Mapping[str, tuple[str, str]] = {
         "{n} row[|s] [has|have] segments to learn between others, and [is|are] left out.",
         "Keep the segments to learn at the end.",
     ),
+    "apart": (
+        "{n} row[|s] [has|have] two answers that do not end the same chat, and [is|are] left out.",
+        "Both must follow the same turns.",
+    ),
+    "equal": ("{n} row[|s] [has|have] the same answer twice, and [is|are] left out.", "They compare nothing."),
+    "unasked": (
+        "{n} row[|s] [has|have] two answers and no question, and [is|are] left out.",
+        "Put the question into a column prompt.",
+    ),
+    "rating": (
+        "{n} row[|s] [is|are] rated neither good nor bad, and [is|are] left out.",
+        "Write true or false.",
+    ),
     "scattered": (
         "{n} conversation[|s] [does|do] not stand together in the file, and [is|are] left out in part.",
         "Sort the rows by conversation.",
@@ -142,6 +155,10 @@ CLOSE = {
     "secret",
 }
 SKIPS = (
+    "apart",
+    "equal",
+    "unasked",
+    "rating",
     "bad_line",
     "empty",
     "missing",

@@ -14,6 +14,8 @@ SAME_ROLE = {
     "prompt_completion": {"question": "prompt", "input": "prompt", "answer": "completion", "output": "completion"},
     "question_answer": {"prompt": "question", "input": "question", "completion": "answer", "output": "answer"},
     "alpaca": {"prompt": "instruction", "question": "instruction", "completion": "output", "answer": "output"},
+    "preference": {"question": "prompt", "instruction": "prompt"},
+    "rated": {"prompt": "question", "completion": "answer"},
 }
 """Other names of a role."""
 COLUMNS_SHOWN = 12
@@ -37,6 +39,8 @@ def mapped(rows: Sequence[Mapping[str, object]], columns: list[str], data: Data)
     nested = fmt == "alpaca" and "instances" in mapping
     needed = ("instruction", "instances") if nested else NEEDED.get(fmt, ())
     needed = ("conversation", "role", "content") if GROUPING & mapping.keys() else needed
+    if fmt == "rated":
+        needed = _needed_of_rated(mapping)
     if not needed:
         fix = "Map prompt and completion, or messages, or text."
         problems.append(Problem("data.columns", f"{', '.join(data.columns)} alone is not enough to train on.", fix))
@@ -64,6 +68,15 @@ def named(columns: list[str], fmt: str, guess: Shape) -> Shape:
     return Shape(fmt, found, True, "the recipe says so.", (), problems)
 
 
+def _needed_of_rated(mapping: Mapping[str, str]) -> tuple[str, ...]:
+    """The roles of rated answers: a chat, or a question with its answer; those of a pair are rated by their columns."""
+    if mapping.keys() & {"chosen", "rejected"}:
+        return NEEDED["preference"]
+    if "instruction" in mapping:
+        return ("instruction", "output", "label")
+    return ("messages", "label") if "messages" in mapping else ("question", "answer", "label")
+
+
 def _no_column(role: str, name: str, columns: list[str]) -> Problem:
     close = difflib.get_close_matches(name, columns, n=1)
     fix = f"Did you mean {close[0]}?" if close else f"Columns: {', '.join(columns[:COLUMNS_SHOWN])}."
@@ -72,6 +85,10 @@ def _no_column(role: str, name: str, columns: list[str]) -> Problem:
 
 def _format_of(mapping: Mapping[str, str]) -> str:
     """The format that a mapping's roles make. A pair is plain text only where its columns have those very names."""
+    if mapping.keys() & {"chosen", "rejected"}:
+        return "preference"
+    if "label" in mapping:
+        return "rated"
     if mapping.keys() & {"messages", *GROUPING}:
         return "messages"
     if mapping.keys() & {"instruction", "instances"} or (

@@ -6,11 +6,12 @@ from dataclasses import replace
 from fitune.core.data.shapes.chat_readings import transcripts
 from fitune.core.data.shapes.chosen import mapped, named
 from fitune.core.data.shapes.columns import Column, columns_of, table_of
+from fitune.core.data.shapes.kinds.objectives import COMPARED, compared_as, only_compared
 from fitune.core.data.shapes.kinds.special import special
 from fitune.core.data.shapes.readings import by_content, readings
 from fitune.core.data.shapes.shape import Reading, Shape, as_toml
 from fitune.core.data.shapes.unknown import unknown
-from fitune.core.data.shapes.unseen import is_repeated, unseen_columns, used_columns, words_of
+from fitune.core.data.shapes.unseen import is_repeated, most_words, unseen_columns, used_columns, words_of
 from fitune.core.data.values import Row, cell
 from fitune.core.errors import Problem
 from fitune.core.recipe import Data
@@ -25,7 +26,11 @@ def recognise(rows: Sequence[Row], data: Data) -> Shape:
     table = table_of(rows)
     if data.columns:
         shape = mapped(rows, columns_of(rows), data)
+        if data.format == "auto" and shape.format in COMPARED:
+            return replace(shape, problems=(*shape.problems, only_compared(shape.format)))
         return replace(shape, columns=_with_system(shape.format, shape.columns, table))
+    if data.format in COMPARED:
+        return compared_as(data.format, rows, table)
     shape = _guess(rows, table)
     if data.format == "auto" or (shape.problems and data.format == shape.format):
         return shape
@@ -37,7 +42,7 @@ def recognise(rows: Sequence[Row], data: Data) -> Shape:
 
 def _guess(rows: Sequence[Row], table: Sequence[Column]) -> Shape:
     found = readings(table)
-    best = max(found, key=lambda each: words_of(table, each.columns), default=None)  # of equals the first
+    best = most_words(table, found)
     if refused := special(table, best):
         return refused
     if best is None:

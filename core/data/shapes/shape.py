@@ -10,7 +10,7 @@ from fitune.core.errors import Problem
 CHAT_FORMATS = ("messages", "sharegpt")
 MAPPABLE = (
     "prompt", "completion", "system", "messages", "text", "instruction", "input", "output", "instances", "question",
-    "answer", "history", "thinking", "conversation", "role", "content",
+    "answer", "history", "thinking", "conversation", "role", "content", "chosen", "rejected", "label",
 )  # fmt: skip
 """Roles that `data.columns` may map."""
 NEEDED = {
@@ -20,6 +20,8 @@ NEEDED = {
     "prompt_completion": ("prompt", "completion"),
     "question_answer": ("question", "answer"),
     "text": ("text",),
+    "preference": ("chosen", "rejected"),
+    "rated": (),
 }
 """The columns a format can't do without."""
 
@@ -42,7 +44,7 @@ class Shape:
     """The reading of a source's rows."""
 
     format: str
-    """One of recipe.fields.DataFormat but auto; or `preference`, `vision` or `unknown`, which can't be trained on."""
+    """One of recipe.fields.DataFormat but auto; or `vision` or `unknown`, which can't be trained on."""
     columns: Mapping[str, str]
     """Role -> column."""
     sure: bool

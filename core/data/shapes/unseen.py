@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from fitune.core.data.shapes.columns import Column
+from fitune.core.data.shapes.shape import Reading
 from fitune.core.data.values import Row, cell, decoded
 
 ROWS_COMPARED = 20
@@ -21,6 +22,11 @@ def used_columns(table: Sequence[Column], columns: Mapping[str, str]) -> list[Co
 def words_of(table: Sequence[Column], columns: Mapping[str, str]) -> int:
     """Letters of words in the columns that a mapping uses."""
     return sum(column.words for column in used_columns(table, columns))
+
+
+def most_words(table: Sequence[Column], found: Sequence[Reading]) -> Reading | None:
+    """The reading that shows most words, of equals the first; None of none."""
+    return max(found, key=lambda each: words_of(table, each.columns), default=None)
 
 
 def unseen_columns(rows: Sequence[Row], table: Sequence[Column], columns: Mapping[str, str]) -> list[Column]:

@@ -68,8 +68,12 @@ def row_files(target: str, spec: TrainingSpec) -> list[str]:
 
 
 def _refuse_contradictions(target: str, spec: TrainingSpec) -> None:
-    """Raise BadInput for settings that the script's backend does not support: `auto` is resolved only here."""
+    """Raise BadInput for settings that the script's backend does not support: `auto` is resolved only here. Raises
+    UserError for an objective that no hand-off carries."""
     train = spec.recipe.train
+    if train.objective != "sft":
+        text = f"A hand-off to {target} trains on good answers alone, and not with objective = {train.objective}."
+        raise UserError(text, "Train it here: fitune train RECIPE.")
     several = target == "accelerate" or (target == "slurm" and cards_of(spec) > 1)
     changes: dict[str, Any] = {"backend": "trl" if several else spec.backend}
     if changes["backend"] == "trl":  # the script changes these, and says so in its header

@@ -20,7 +20,7 @@ ROWS, GENERAL = "rows.jsonl", "general.jsonl"
 
 def write_rows(recipe: Recipe, folder: Path) -> None:
     """Write train.jsonl and eval.jsonl (which may be empty) into a folder. Raises as `core.data.dataset.rows`."""
-    rows = list(dataset.rows(recipe.data))
+    rows = list(dataset.rows(recipe.rows))
     train, held_out = split(rows, eval_fraction(recipe, len(rows)), recipe.train.seed)
     _write(folder / TRAIN, chain((rows[index] for index in train), dataset.general_rows(recipe.data, len(rows))))
     _write(folder / EVAL, (rows[index] for index in held_out))
@@ -48,7 +48,7 @@ def detect_kind(recipe: Recipe) -> RowKind:
 
     Raises UserError where they are of several kinds, which only the script reads, and as `core.data.dataset.rows`.
     """
-    head = list(dataset.rows(recipe.data, limit=dataset.HEAD_ROWS))
+    head = list(dataset.rows(recipe.rows, limit=dataset.HEAD_ROWS))
     kinds = {next(iter(row)) for row in head}
     if len(kinds) > 1:
         raise UserError(

@@ -107,6 +107,12 @@ class Step:
     """Tokens trained on since the first step, also before a resume."""
     step_s: float | None = None
     """Seconds that the step took."""
+    chosen_reward: float | None = None
+    """Where answers are compared: how much likelier the better, or good, answers became, times train.beta, in nats."""
+    rejected_reward: float | None = None
+    """The same of the worse, or bad, answers."""
+    pair_accuracy: float | None = None
+    """Share of the pairs whose better answer has the higher reward; left out for rated answers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,6 +128,12 @@ class Eval:
     """Held-out rows that were looked at."""
     elapsed_s: float | None = None
     """Seconds that it took."""
+    chosen_reward: float | None = None
+    """Where answers are compared: how much likelier the better, or good, answers became, times train.beta, in nats."""
+    rejected_reward: float | None = None
+    """The same of the worse, or bad, answers."""
+    pair_accuracy: float | None = None
+    """Share of the pairs whose better answer has the higher reward; left out for rated answers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

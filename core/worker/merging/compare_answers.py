@@ -62,7 +62,7 @@ def probes(recipe: Recipe, tokenizer: Any) -> tuple[list[Probe], str]:
     """Held-out rows as probes, and a text on their source; built-in questions where the data can't be used."""
     options = PromptOptions(recipe.data.thinking, recipe.data.template_options)
     try:
-        rows = list(dataset.rows(recipe.data))
+        rows = list(dataset.rows(recipe.rows))
     except UserError:
         return _rendered(BUILT_IN_ROWS, tokenizer, options), "built-in questions, since the data can't be read"
     training, held_out = split(rows, eval_fraction(recipe, len(rows)), recipe.train.seed)

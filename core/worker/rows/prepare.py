@@ -64,7 +64,7 @@ def _fetch(run: Run, model: Model, log: EventLog) -> Any:
 
 def _count_all(run: Run, recipe: Recipe, counter: "TokenCounter", log: EventLog) -> int | None:
     """Render and count every row, and log the progress. Return the number of skipped rows; None if it was stopped."""
-    data = recipe.data
+    data = recipe.rows
     log.write(Phase(name="rows", rows=0, tokens=0))
     logged_s, progress = time.monotonic(), [0, 0]
     skipped: list[Problem] = []

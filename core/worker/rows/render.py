@@ -81,8 +81,8 @@ def render(
 
     A chat becomes several where an earlier answer stands in the prompt of a later one in another form than the model
     has to write it (Qwen3 drops its thinking), or without an end mark (GLM): each such answer is then learned at the
-    end of a chat that stops there. cut: makes several rows of one of plain text. Raises UserError for a tokenizer
-    without character offsets.
+    end of a chat that stops there. A row with a better and a worse answer becomes one of each. cut: makes several rows
+    of one of plain text. Raises UserError for a tokenizer without character offsets.
     """
     if not tokenizer.is_fast:
         raise UserError(
@@ -104,6 +104,8 @@ def render(
 
 
 def _rendered(row: dict[str, Any], template: ChatTemplate, whole: bool) -> list[RenderedRow] | RefusedRow:
+    if "rejected" in row:
+        return _with_rejected(row, template)
     if "messages" in row:
         try:
             return render_chat(row["messages"], row.get("tools"), template, whole)
@@ -113,6 +115,22 @@ def _rendered(row: dict[str, Any], template: ChatTemplate, whole: bool) -> list[
         answer = unended(row["completion"], template.tokenizer)
         return [RenderedRow((Piece(row["prompt"], whole), Piece(answer, True, ends=True)), bare=True)]
     return [RenderedRow((Piece(unended(row["text"], template.tokenizer), True, ends=True),), bare=True)]
+
+
+def _with_rejected(row: dict[str, Any], template: ChatTemplate) -> list[RenderedRow] | RefusedRow:
+    """The two rows of a better and a worse answer."""
+    better = {key: value for key, value in row.items() if key != "rejected"}
+    if "messages" in row:
+        worse = {**better, "messages": [*row["messages"][:-1], row["rejected"]]}
+    else:
+        worse = {**better, "completion": row["rejected"]}
+    made: list[RenderedRow] = []
+    for each in (better, worse):
+        rendered = _rendered(each, template, whole=False)
+        if isinstance(rendered, RefusedRow):
+            return rendered
+        made += rendered
+    return made
 
 
 def _short_enough(rows: list[RenderedRow] | RefusedRow) -> list[RenderedRow] | RefusedRow:

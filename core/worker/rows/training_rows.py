@@ -67,9 +67,9 @@ def read_rows(
     render.refuse_unknown_options(tokenizer, options)
     template = read(tokenizer, options)
     if run.newest_checkpoint() is None:
-        dataset.refuse_guess(recipe.data)
+        dataset.refuse_guess(recipe.rows)
     skipped: list[Problem] = []
-    rows = list(dataset.rows(recipe.data, on_skip=skipped.append))
+    rows = list(dataset.rows(recipe.rows, on_skip=skipped.append))
     moved: list[int] = []
     train_indexes, eval_indexes = split(rows, eval_fraction(recipe, len(rows)), recipe.train.seed, moved.append)
     general = _general_rows(recipe.data, len(rows), answer_prompts, log)

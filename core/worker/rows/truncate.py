@@ -1,7 +1,7 @@
 """Truncate tokenized rows to model.max_seq_length, and count what is lost."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,6 +9,8 @@ from fitune.core.errors import UserError
 from fitune.core.worker.chats.template import PromptOptions
 from fitune.core.worker.rows.render import Cut, RefusedRow, render
 from fitune.core.worker.rows.tokenized import TokenizedRow
+
+NOT_COMPARED: Mapping[str, Any] = {}
 
 
 @dataclass(slots=True)
@@ -18,7 +20,8 @@ class TruncatedRows:
     length: int
     """model.max_seq_length, in tokens."""
     rows: list[dict[str, list[int]]] = field(default_factory=list)
-    """Each {"input_ids": [...], "labels": [...]}, at most `length` long."""
+    """Each {"input_ids": [...], "labels": [...]}, at most `length` long; with the worse answer in `rejected_ids`, and
+    whether the answer is good as 1 or 0 in `rating`, where answers are compared."""
     cut: int = 0
     """Rows that lost their end."""
     lost_answers: int = 0
@@ -31,12 +34,15 @@ class TruncatedRows:
     notes: Counter[str] = field(default_factory=Counter)
     """Kind of note -> rows of the source that have it."""
 
-    def take(self, rendered: list[TokenizedRow] | RefusedRow) -> None:
-        """Count a row, and keep it if it has tokens to train."""
+    def take(self, rendered: list[TokenizedRow] | RefusedRow, row: Mapping[str, Any] = NOT_COMPARED) -> None:
+        """Count a row, and keep it if it has tokens to train. row: in canonical form, where answers are compared."""
         if isinstance(rendered, RefusedRow):
             self.refused.append(rendered)
             return
         self.notes.update({note for sample in rendered for note in sample.notes})
+        if "rejected" in row or "label" in row:
+            self._take_compared(rendered, row)
+            return
         for sample in rendered:
             if sample.first is None:
                 self.blank += 1
@@ -47,6 +53,26 @@ class TruncatedRows:
                 self.lost_answers += sum(first >= self.length for first, _ in sample.spans)
                 ids, labels = sample.ids[: self.length], sample.labels[: self.length]
                 self.rows.append({"input_ids": ids, "labels": labels})
+
+    def _take_compared(self, rendered: list[TokenizedRow], row: Mapping[str, Any]) -> None:
+        """Keep a row whose answers all have tokens to compare, each up to its end."""
+        firsts = {tuple(sample.ids[: sample.first]) for sample in rendered}
+        if any(sample.first is None for sample in rendered):
+            self.blank += 1
+        elif len(firsts) > 1:
+            why = "its two answers need different prompts: only one of them is thought about first"
+            self.refused.append(RefusedRow(why, "Write both with thoughts, or both without."))
+        elif any(sample.spans[-1][0] >= self.length for sample in rendered):
+            self.emptied.append(max(len(sample.ids) for sample in rendered))
+        else:
+            ends = [min(sample.spans[-1][1], self.length) for sample in rendered]
+            self.cut += any(sample.spans[-1][1] > self.length for sample in rendered)
+            made = {"input_ids": rendered[0].ids[: ends[0]], "labels": rendered[0].labels[: ends[0]]}
+            if "rejected" in row:
+                made["rejected_ids"] = rendered[1].ids[: ends[1]]
+            else:
+                made["rating"] = [int(row["label"])]
+            self.rows.append(made)
 
     def warnings(self) -> Iterator[tuple[str, int, str]]:
         """(kind, number of rows, a sentence) for each kind of loss."""
@@ -77,9 +103,9 @@ def truncate(
     cut: Cut | None = None,
 ) -> TruncatedRows:
     """Render rows, truncate them, and count the losses."""
-    truncated = TruncatedRows(max_seq_length)
-    for rendered in render(rows, tokenizer, loss_on, options, cut):
-        truncated.take(rendered)
+    truncated, given = TruncatedRows(max_seq_length), list(rows)
+    for row, rendered in zip(given, render(given, tokenizer, loss_on, options, cut), strict=True):
+        truncated.take(rendered, row)
     return truncated
 
 

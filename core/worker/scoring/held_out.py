@@ -28,7 +28,7 @@ class HeldOut:
     def __init__(self, run: Run, rows: Rows, patience: int, step: int) -> None:
         """step: of the checkpoint that the run goes on from, else 0. Looks after it are void."""
         self.folder, self.patience = run.path / "looks", patience
-        tokens = tuple(sum(label != IGNORED for label in row["labels"]) for row in rows)
+        tokens = tuple(map(_weight, rows))
         kept = read_looks(run)
         earlier = kept.looks if step and kept and kept.tokens == tokens else ()
         self.looks = Looks(tokens, tuple(look for look in earlier if look.step <= step))
@@ -118,6 +118,13 @@ class HeldOut:
         kept = {self._file(step) for step in [*steps[:1], *steps[1:][1 - MOST_ADAPTERS :]]}
         for path in set(self.folder.glob("step-*")) - kept:
             path.unlink()
+
+
+def _weight(row: Mapping[str, list[int]]) -> int:
+    """The weight of a row in the loss: its trained tokens; 1 where answers are compared, and each row counts alike."""
+    if "rejected_ids" in row or "rating" in row:
+        return 1
+    return sum(label != IGNORED for label in row["labels"])
 
 
 def read_looks(run: Run) -> Looks | None:

@@ -151,11 +151,11 @@ def ask_probe(
 def rows_of(run: Run, recipe: Recipe, request: ScoreRequest) -> tuple[Rows, set[str]]:
     """The rows to score, and the digests of those that were trained on. Raises UserError if none are held out, or a
     run of an older version held out others."""
-    rows = list(dataset.rows(recipe.data))
+    rows = list(dataset.rows(recipe.rows))
     trained, held_out = split(rows, eval_fraction(recipe, len(rows)), recipe.train.seed)
     keys = keys_of(rows[place] for place in trained)
     if request.data is not None:
-        return list(dataset.rows(recipe.data.model_copy(update={"source": request.data}))), keys
+        return list(dataset.rows(recipe.rows.model_copy(update={"source": request.data}))), keys
     hint = f"Give rows that were not trained on: fitune score {run.name} --data FILE"
     if not held_out:
         raise UserError("No rows were held out of this training.", hint)

@@ -51,7 +51,8 @@ def scored_rows(
         ids, is_text = tokenized[-1].ids[:end], "text" in row
         reference = str(tokenizer.decode(ids[first:], skip_special_tokens=True)).strip()
         prompt = None if is_text else ids[:first]
-        found.append(ScoredRow(scores.key_of(row), asked.shown, reference, prompt, ids, first))
+        shown = str(row["messages"][-2].get("content") or "") if "messages" in row else asked.shown
+        found.append(ScoredRow(scores.key_of(row), shown, reference, prompt, ids, first))
     return found
 
 
@@ -61,7 +62,13 @@ def keys_of(rows: Iterable[dict[str, Any]]) -> set[str]:
 
 
 def _to_first_answer(row: dict[str, Any]) -> dict[str, Any] | None:
-    """A chat up to its first answer, which is trained on; other rows as they are. None for a chat without one."""
+    """A chat up to its first answer, which is trained on; other rows as they are. None for a chat without one.
+
+    Where answers are compared it is the whole chat with the better answer, and None for an answer that is rated bad.
+    """
+    if "rejected" in row or "label" in row:
+        better = {key: value for key, value in row.items() if key not in ("rejected", "label")}
+        return better if row.get("label", True) else None
     if "messages" not in row:
         return row
     turns = row["messages"]

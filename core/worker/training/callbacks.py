@@ -64,8 +64,15 @@ def tokens_of(inputs: Mapping[str, torch.Tensor]) -> int | torch.Tensor:
 
 
 def token_count(rows: Rows) -> int:
-    """The tokens of rows, without padding."""
-    return sum(len(row["input_ids"]) for row in rows)
+    """The tokens of rows, without padding; of both answers where two are compared."""
+    return sum(len(row["input_ids"]) + len(row.get("rejected_ids", ())) for row in rows)
+
+
+def rewards_in(logs: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
+    """The rewards that TRL logs where answers are compared, by the fields of an event."""
+    names = {"chosen_reward": "chosen", "rejected_reward": "rejected", "pair_accuracy": "accuracies"}
+    found = {field: logs.get(f"{prefix}rewards/{name}") for field, name in names.items()}
+    return {field: float(value) for field, value in found.items() if value is not None}
 
 
 class Reporter(TrainerCallback):
@@ -190,6 +197,7 @@ class Reporter(TrainerCallback):
                 tokens_per_s=tokens / step_s,
                 seen_tokens=state.num_input_tokens_seen,
                 step_s=step_s,
+                **rewards_in(logs),
             )
         )
         if self.memory.grew() or time.monotonic() - self._memory_written > MEMORY_EVERY_S:
@@ -201,7 +209,9 @@ class Reporter(TrainerCallback):
     ) -> None:
         assert self.held_out is not None
         loss, rows = self.held_out.add(state.global_step, model), len(self.held_out.looks.tokens)
-        self.log.write(Eval(step=state.global_step, loss=loss, rows=rows, elapsed_s=metrics.get("eval_runtime")))
+        rewards = rewards_in(metrics, "eval_")
+        elapsed_s = metrics.get("eval_runtime")
+        self.log.write(Eval(step=state.global_step, loss=loss, rows=rows, elapsed_s=elapsed_s, **rewards))
         if self.held_out.is_over and state.global_step < state.max_steps:
             self._stop_early(state.global_step, control)
         elif state.global_step:

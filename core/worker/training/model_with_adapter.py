@@ -222,6 +222,13 @@ def widen(model: Any) -> None:
             weight.data = weight.data.float()
 
 
+def without_expert_loss(args: Any, model: Any) -> Any:
+    """TRL's settings without the loss of experts for a model that has none: TRL asks it of each family with experts."""
+    if getattr(model.config.get_text_config(), "num_local_experts", None) == 0:
+        args.router_aux_loss_coef = 0.0
+    return args
+
+
 @contextmanager
 def _explained_refusal(source: ModelFiles) -> Iterator[None]:
     """Turn PEFT's error for modules that the model does not have, or that take no adapter, into a UserError."""

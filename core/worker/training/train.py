@@ -1,4 +1,4 @@
-"""One training, top to bottom: the same path for both backends; TRL's SFTTrainer takes the steps."""
+"""One training, top to bottom: the same path for both backends and all objectives; TRL's trainer takes the steps."""
 
 import datetime
 import gc
@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import TrainerState
-from trl import SFTTrainer
+from transformers import Trainer, TrainerState
 
 from fitune.core.errors import UserError
 from fitune.core.machine import Kernel
@@ -149,7 +148,7 @@ def refuse_absent_optimizer(name: str) -> None:
         raise UserError("train.optimizer: the package schedulefree is not installed.", hint)
 
 
-def train_from(checkpoint: Path | None, trainer: SFTTrainer, stop: Path) -> None:
+def train_from(checkpoint: Path | None, trainer: Trainer, stop: Path) -> None:
     """Train to the end, from a checkpoint if there is one, unless the run was asked to stop before the first step.
 
     A checkpoint of the last step is only loaded: transformers would take another step from it within an epoch.

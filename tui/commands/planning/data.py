@@ -125,14 +125,15 @@ def _asked(args: argparse.Namespace) -> tuple[Data, Recipe | None]:
     if not args.recipe:
         minimal = {"model": {"id": "." if args.model is None else args.model}, "data": {"source": args.source}}
         minimal_recipe = load.parse(minimal, "fitune data")
-        return minimal_recipe.data, None if args.model is None else minimal_recipe
+        return minimal_recipe.rows, None if args.model is None else minimal_recipe
     pairs = [] if args.source is None else [f"data.source={args.source}", "data.sources=[]"]
     recipe = load.load(args.recipe, pairs)  # a preset has no rows of its own
     data = recipe.data
     if args.source is not None:
         data = data.model_copy(update={"source": args.source})  # an override drops spaces and quotes around it
     model_changes = {} if args.model is None else {"id": args.model, "revision": None}
-    return data, recipe.model_copy(update={"data": data, "model": recipe.model.model_copy(update=model_changes)})
+    asked = recipe.model_copy(update={"data": data, "model": recipe.model.model_copy(update=model_changes)})
+    return asked.rows, asked
 
 
 def _prepared_or_told(recipe: Recipe, report: Report, as_json: bool) -> TokenStats:

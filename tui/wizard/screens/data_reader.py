@@ -82,9 +82,9 @@ def _start(screen: Screen[Any], look: Callable[[], None]) -> None:
 def _read(screen: Screen[Any], draft: Draft, asked: Recipe) -> None:
     worker = get_current_worker()
     try:
-        _tell(screen, worker, Read(dataset.preview(asked.data, PREVIEW_ROWS), whole=False))
+        _tell(screen, worker, Read(dataset.preview(asked.rows, PREVIEW_ROWS), whole=False))
         report = read(
-            asked.data, PREVIEW_ROWS, lambda share: screen.post_message(Reading(share)), lambda: worker.is_cancelled
+            asked.rows, PREVIEW_ROWS, lambda share: screen.post_message(Reading(share)), lambda: worker.is_cancelled
         )
         _tell(screen, worker, Read(report, whole=True))
     except LeftError:

@@ -27,8 +27,8 @@ GROUPS = (
     FieldGroup(
         "Learning",
         "How long, and in how large steps.",
-        ("train.max_steps", "train.scheduler", "train.warmup_ratio", "train.weight_decay", "train.max_grad_norm",
-         "train.seed"),
+        ("train.objective", "train.beta", "train.max_steps", "train.scheduler", "train.warmup_ratio",
+         "train.weight_decay", "train.max_grad_norm", "train.seed"),
     ),
     FieldGroup(
         "Rows",

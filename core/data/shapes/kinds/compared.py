@@ -6,8 +6,11 @@ from collections.abc import Mapping, Sequence
 from fitune.core.data.chats.speakers import role_of
 from fitune.core.data.chats.turns import speaker_of, turns_of
 from fitune.core.data.shapes.columns import Column, filled, has_sentences
+from fitune.core.data.shapes.kinds.ratings import rating, refused_ratings, verdicts_of
 from fitune.core.data.shapes.names import hinted_roles, plain, roles_of
 from fitune.core.data.shapes.shape import Reading, Shape, as_toml
+from fitune.core.data.shapes.unseen import unseen_columns
+from fitune.core.data.values import Row
 from fitune.core.errors import Problem
 
 NUMBERED = re.compile(r"^(.*?)_?(?:[abwl]|\d+|one|two)$")
@@ -26,36 +29,38 @@ VERDICT = (
     "rank",
     "score",
 )
-NO = {
-    "false",
-    "0",
-    "0.0",
-    "-1",
-    "no",
-    "bad",
-    "down",
-    "downvote",
-    "thumbs_down",
-    "dislike",
-    "negative",
-    "reject",
-    "rejected",
-    "fail",
-    "failed",
-    "incorrect",
-    "not helpful",
-    "unhelpful",
-    "schlecht",
-}
 
 
 def compared(table: Sequence[Column], best: Reading | None) -> Shape | None:
     """The reason why these rows are preference data, if they are. best: the reading of them if they were not."""
-    return _preference(table) or _rivals(table) or _ranked(table) or _rated(table, best)
+    if found := chosen_and_rejected(table):
+        chosen, rejected = found
+        return _compared(f"columns {chosen.name}, {rejected.name}", _good_answers(table, chosen))
+    found_rating = rating(table, best)
+    return _rivals(table) or _ranked(table) or (refused_ratings(found_rating) if found_rating else None)
 
 
-def _preference(table: Sequence[Column]) -> Shape | None:
-    """A good answer beside a bad one, in columns of such names."""
+def pairs(rows: Sequence[Row], table: Sequence[Column]) -> Shape | None:
+    """The shape of rows with a better and a worse answer in columns of such names; None if they have none."""
+    found = chosen_and_rejected(table)
+    if found is None:
+        return None
+    chosen, rejected = found
+    asked = _good_answers(table, chosen)
+    roles = {"question": "prompt", "instruction": "prompt", "input": "input"}
+    columns = {roles[role]: name for role, name in asked.items() if role in roles}
+    columns |= {"chosen": chosen.name, "rejected": rejected.name}
+    if system := next(
+        (each.name for each in table if "system" in each.roles and each.name not in columns.values()), None
+    ):
+        columns["system"] = system
+    unseen = tuple(column.name for column in unseen_columns(rows, table, columns))
+    why = f"{chosen.name} is better than {rejected.name}."
+    return Shape("preference", columns, True, why, unseen=unseen)
+
+
+def chosen_and_rejected(table: Sequence[Column]) -> tuple[Column, Column] | None:
+    """A good answer beside a bad one, in columns of such names; None if there are none."""
     rejected = next((column for column in _named(table, "rejected") if _is_words(column)), None)
     if rejected is None:
         return None
@@ -67,7 +72,7 @@ def _preference(table: Sequence[Column]) -> Shape | None:
         chosen = next((column for column in answers if column is not rejected), None)
     if chosen is None:
         return None
-    return _compared(f"columns {chosen.name}, {rejected.name}", _good_answers(table, chosen))
+    return chosen, rejected
 
 
 def _named(table: Sequence[Column], role: str) -> list[Column]:
@@ -78,15 +83,19 @@ def _named(table: Sequence[Column], role: str) -> list[Column]:
 
 def _is_words(column: Column) -> bool:
     if column.kind == "yes_no":  # an answer may be "No.", but not True
-        return not _verdicts(column) <= {"true", "false", "0", "1"}
+        return not verdicts_of(column) <= {"true", "false", "0", "1"}
     return column.kind not in ("empty", "number", "date")
 
 
 def _compared(where: str, hint: Mapping[str, str]) -> Shape:
-    text = "these are preference pairs (a chosen and a rejected answer), which fitune does not train on."
-    fix = f"To learn the chosen answers only, set data.columns = {as_toml(hint)}." if hint else (
-        "To learn the better answers only, put them into a column of their own."
-    )  # fmt: skip
+    text = "these are preference pairs (a better and a worse answer), and objective = sft learns from one answer."
+    fix = (
+        'To learn from both, set train.objective = "dpo"; to learn the chosen answers only, data.columns = '
+        f"{as_toml(hint)}."
+        if hint
+        else 'For train.objective = "dpo" put the better answers into a column chosen, the others into rejected; or '
+        "the better ones alone into a column of their own."
+    )
     hints = (hint,) if hint else ()
     return Shape(
         "preference", {}, True, "there is a good answer beside a bad one.", hints, (Problem(where, text, fix),)
@@ -151,28 +160,3 @@ def _are_answers(stem: str, columns: Sequence[Column]) -> bool:
     """True if columns of this name, but for a number, are answers, or whole chats."""
     named = roles_of(stem) | hinted_roles(stem)
     return bool({"answer", "chosen"} & named) or ("chat" in named and all(each.kind == "turns" for each in columns))
-
-
-def _rated(table: Sequence[Column], best: Reading | None) -> Shape | None:
-    """Answers of which a column says whether they are good."""
-    if best is None or best.format == "text":
-        return None
-    for column in table:
-        used = column.name in best.columns.values()
-        if (
-            column.kind == "yes_no"
-            and "rating" in column.hints
-            and not used
-            and (len(_verdicts(column)) > 1 or _verdicts(column) <= NO)
-        ):
-            problem = Problem(
-                f"column {column.name}",
-                "these answers are rated good or bad (preference data), and the bad ones would be learned too.",
-                f"Keep the rows whose {column.name} says good, and remove that column.",
-            )
-            return Shape("preference", {}, True, f"the column {column.name} rates the answers.", (), (problem,))
-    return None
-
-
-def _verdicts(column: Column) -> set[str]:
-    return {str(value).strip().lower() for value in column.values}

@@ -57,7 +57,8 @@ class StepGuard:
         with torch.random.fork_rng():
             try:
                 batch = trainer.data_collator(largest_batch(trainer))
-                trained = batch["labels"].ne(IGNORED).sum().to(trainer.args.device)
+                labels = batch.get("labels")  # none where answers are compared
+                trained = None if labels is None else labels.ne(IGNORED).sum().to(trainer.args.device)
                 self.begin_step()
                 self._is_trial = True
                 self.training_step(model, batch, trained)
@@ -142,10 +143,11 @@ def largest_batch(trainer: Any) -> list[dict[str, Any]]:
     that hardly any micro-batch exceeds, since the longest rows of all hardly ever come together.
     """
     rows, count = trainer.train_dataset, trainer.args.train_batch_size  # a whole set, its rows not chosen by indexes
-    lengths = pyarrow.compute.list_value_length(rows.data["input_ids"]).to_numpy()
+    texts = [name for name in rows.column_names if name.endswith("_ids")]
+    lengths = sum(pyarrow.compute.list_value_length(rows.data[name]).to_numpy() for name in texts)
     order = lengths.argsort()
     chosen = order[-count:]
-    if getattr(trainer.data_collator, "padding_free", False) and not trainer.args.packing:
+    if getattr(trainer.data_collator, "padding_free", False) and not getattr(trainer.args, "packing", False):
         batches = trainer.state.max_steps * trainer.args.gradient_accumulation_steps
         most = largest_micro_batch(Counter(lengths.tolist()), count, batches)
         chosen = order[rows_within(lengths[order].tolist(), count, most)]
