@@ -77,6 +77,11 @@ class RunState:
     """The newest of the other cards of a training on several, by their place, from 1."""
     loss: Curve = field(default_factory=Curve)
     eval_loss: Curve = field(default_factory=Curve)
+    margin: Curve = field(default_factory=Curve)
+    """By how much the reward of better answers lies above that of worse ones, where answers are compared."""
+    eval_margin: Curve = field(default_factory=Curve)
+    pair_accuracy: Curve = field(default_factory=Curve)
+    """Share of the held-out pairs that are told apart."""
     lr: Curve = field(default_factory=Curve)
     grad_norm: Curve = field(default_factory=Curve)
     tokens_per_s: Curve = field(default_factory=Curve)
@@ -133,8 +138,11 @@ class RunState:
                 self.lr.add(step.step, step.lr)
                 self.grad_norm.add(step.step, step.grad_norm)
                 self.tokens_per_s.add(step.step, step.tokens_per_s)
+                self.margin.add(step.step, step.margin)
             case Eval() as eval_:
                 self.eval_loss.add(eval_.step, eval_.loss)
+                self.eval_margin.add(eval_.step, eval_.margin)
+                self.pair_accuracy.add(eval_.step, eval_.pair_accuracy)
             case Score() as score:
                 self.score = score
             case Memory(card=int(card)) as memory:
@@ -165,6 +173,9 @@ class RunState:
             memory_beside=dict(self.memory_beside),
             loss=self.loss.copy(),
             eval_loss=self.eval_loss.copy(),
+            margin=self.margin.copy(),
+            eval_margin=self.eval_margin.copy(),
+            pair_accuracy=self.pair_accuracy.copy(),
             lr=self.lr.copy(),
             grad_norm=self.grad_norm.copy(),
             tokens_per_s=self.tokens_per_s.copy(),

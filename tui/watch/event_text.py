@@ -37,8 +37,8 @@ def event_line(event: Event, progress: RunProgress) -> str:
             return _phase(phase)
         case Step() as step:
             return step_line(step, progress)
-        case Eval(step=number_, loss=loss):
-            return f"step {count(number_)}  held-out loss {loss_text(loss)}"
+        case Eval(step=number_, loss=loss) as look:
+            return "  ".join([f"step {count(number_)}", f"held-out loss {loss_text(loss)}", *reward_texts(look)])
         case RacedLap(lr=lr, steps=steps, loss=loss):
             return f"rate {exponent(lr)}, {count(steps)} steps: held-out loss {loss_text(loss)}"
         case Checkpoint(step=number_):
@@ -61,12 +61,20 @@ def step_line(step: Step, progress: RunProgress) -> str:
     parts = [
         f"step {count(step.step)}/{count(progress.total_steps)}",
         f"loss {loss_text(step.loss)}",
+        *reward_texts(step),
         f"lr {exponent(step.lr)}",
         f"grad {number(step.grad_norm, 2)}",
         rate(step.tokens_per_s),
         *([left] if (left := progress.left()) else []),
     ]
     return "  ".join(parts)
+
+
+def reward_texts(told: Step | Eval) -> list[str]:
+    """How far better and worse answers are told apart; nothing where answers are not compared."""
+    margin, pairs = told.margin, told.pair_accuracy
+    margins = [] if margin is None else [f"margin {number(margin, 2)}"]
+    return [*margins, *([] if pairs is None else [f"pairs {pairs:.0%}"])]
 
 
 def loss_text(loss: float | None) -> str:

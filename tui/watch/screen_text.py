@@ -132,12 +132,15 @@ def numbers(snapshot: Snapshot, now_s: float) -> Content:
     step = snapshot.state.step
     if step is None:
         return Content()
-    held_out = snapshot.state.eval_loss.points
+    state = snapshot.state
+    held_out, margins, pairs = state.eval_loss.points, state.eval_margin.points, state.pair_accuracy.points
     return _pairs(
         ("loss", loss_text(step.loss)),
         ("held-out", number(held_out[-1][1]) if held_out else ""),
+        ("margin", number(margins[-1][1], 2) if margins else ""),
+        ("pairs", f"{pairs[-1][1]:.0%}" if pairs else ""),
         ("lr", exponent(step.lr)),
-        ("grad norm", number(step.grad_norm, 2)),
+        ("grad norm", "" if margins else number(step.grad_norm, 2)),
         ("", rate(step.tokens_per_s) if snapshot.live else ""),
         ("tokens", "" if snapshot.live else count(step.seen_tokens)),
     )

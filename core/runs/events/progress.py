@@ -86,6 +86,11 @@ class Phase:
     """Rows to score at most."""
 
 
+def margin_of(chosen: float | None, rejected: float | None) -> float | None:
+    """The difference of two rewards; None where one is not known, as in a step with good answers alone."""
+    return None if chosen is None or rejected is None else chosen - rejected
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
     """An optimizer step of the training."""
@@ -114,6 +119,11 @@ class Step:
     pair_accuracy: float | None = None
     """Share of the pairs whose better answer has the higher reward; left out for rated answers."""
 
+    @property
+    def margin(self) -> float | None:
+        """The reward of the better answers above that of the worse ones; None where answers are not compared."""
+        return margin_of(self.chosen_reward, self.rejected_reward)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Eval:
@@ -134,6 +144,11 @@ class Eval:
     """The same of the worse, or bad, answers."""
     pair_accuracy: float | None = None
     """Share of the pairs whose better answer has the higher reward; left out for rated answers."""
+
+    @property
+    def margin(self) -> float | None:
+        """The reward of the better answers above that of the worse ones; None where answers are not compared."""
+        return margin_of(self.chosen_reward, self.rejected_reward)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from fitune.core.runs import Event, EventLog, Failed, Sample, Started
+from fitune.core.runs import Eval, Event, EventLog, Failed, Sample, Started, Step
 from fitune.tui.watch.event_text import event_line, sample_texts
 from fitune.tui.watch.progress import RunProgress
 from tests.fake_worker import make_run
@@ -60,3 +60,27 @@ def test_a_line_says_only_what_is_known() -> None:
     first, later = (event_line(Event(1, 1.0, "train", sample), RunProgress()) for sample in (FIRST, LATER))
     assert first == "asked     1 + 1?\nbefore    Nine."
     assert later == "asked     1 + 1?\nbefore    Nine.\nafter     Two!"
+
+
+def test_where_answers_are_compared_a_line_tells_how_far_they_lie_apart() -> None:
+    step = Step(step=4, loss=0.61, lr=5e-6, chosen_reward=0.25, rejected_reward=-0.5, pair_accuracy=0.875)
+    assert "loss 0.610  margin 0.75  pairs 88%  lr 5e-6" in event_line(Event(1, 1.0, "train", step), RunProgress())
+    look = Eval(step=4, loss=0.61, chosen_reward=0.25, rejected_reward=-0.5)
+    line = event_line(Event(1, 1.0, "train", look), RunProgress())
+    assert line == "step 4  held-out loss 0.610  margin 0.75", "rated answers make no pairs"
+
+
+async def test_the_screen_shows_the_held_out_margin_and_pairs(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    log = EventLog(run / "events.jsonl", "train")
+    log.write(Started(device="cpu"))
+    for number in (1, 2):
+        log.write(Step(step=number, loss=0.6, lr=5e-6, chosen_reward=0.1, rejected_reward=-0.1, pair_accuracy=0.5))
+    log.write(Eval(step=2, loss=0.5, chosen_reward=0.3, rejected_reward=-0.6, pair_accuracy=0.91))
+    log.write(Failed(kind="bug", message="An end.", hint=""))
+    for size in ((80, 24), (120, 40)):
+        async with watching(run, "An end.", size) as (app, _):
+            text = shown(app)
+            assert "margin 0.90" in text
+            assert "pairs 91%" in text
+            assert "grad norm" not in text.split("An end.")[0] or size == (120, 40), "there it has a chart"

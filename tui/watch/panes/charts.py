@@ -17,6 +17,7 @@ ROOMY_COLUMNS, ROOMY_ROWS, WIDE_COLUMNS = 116, 38, 160
 """From this size on there is room for the history of other numbers than the loss; wide: for four in a row."""
 OF_STEPS = {
     "loss": "loss",
+    "margin": "margin of rewards",
     "lr": "learning rate",
     "grad-norm": "gradient norm",
     "pace": "tokens/s",
@@ -81,6 +82,7 @@ class Charts(Horizontal):
         in_a_row = 4 if size.width >= WIDE_COLUMNS else 3
         room = in_a_row * max(0, (self.size.height - LARGE_ROWS) // SMALL_ROWS) if is_roomy else 0
         known = [name for name in SMALL if histories[name].unit == "step" or self._card]
+        known = [name for name in known if name != "margin" or histories[name].points]  # where answers are compared
         small = self.query_one("#small-charts")
         small.display = room > 0
         for chart in small.query(StepChart):
@@ -110,13 +112,15 @@ class Charts(Horizontal):
         state = self.state
         of_steps: dict[str, Points] = {
             "loss": state.loss.points,
+            "margin": state.margin.points,
             "lr": state.lr.points,
             "grad-norm": state.grad_norm.points,
             "pace": state.tokens_per_s.points,
             "memory-used": [(step, used / GIB) for step, used in state.memory_bytes.points],
         }
+        held_out = {"loss": state.eval_loss.points, "margin": state.eval_margin.points}
         for name, points in of_steps.items():
-            yield name, History(OF_STEPS[name], points, state.eval_loss.points if name == "loss" else ())
+            yield name, History(OF_STEPS[name], points, held_out.get(name, ()))
         for name, title in OF_THE_CARD.items():
             values = ((seconds, _reading(name, sample)) for seconds, sample in self._card)
             yield name, History(title, [(at, value) for at, value in values if value is not None], (), "second")
