@@ -13,6 +13,7 @@ from fitune.core.runs.events import (
     Forgot,
     Memory,
     Phase,
+    Preferred,
     RacedLap,
     Recovered,
     Sample,
@@ -71,6 +72,8 @@ class RunState:
     """The newest verdict; none while a training goes on."""
     forgot: Forgot | None = None
     """What the newest score found forgotten; none while a training or a score goes on."""
+    preferred: Preferred | None = None
+    """What the newest score found of better and worse answers; none where answers were not compared."""
     memory: Memory | None = None
     """The newest of the first card, or of the processor."""
     memory_beside: dict[int, Memory] = field(default_factory=dict)
@@ -104,6 +107,12 @@ class RunState:
     """Events of types this version does not know, or of steps that are no number."""
 
     @property
+    def word(self) -> str | None:
+        """The newest verdict in a word: on what is preferred, where answers were compared, else on the answers."""
+        found = self.preferred or self.score
+        return found.word if found else None
+
+    @property
     def end(self) -> Finished | Failed | None:
         """The last event of the newest job; None while it goes on, or when it was killed."""
         return self.ends.get(self.job)
@@ -130,6 +139,7 @@ class RunState:
                 self.ends.pop(event.job, None)
                 self.score = None if event.job == "train" else self.score
                 self.forgot = None if event.job in ("train", "score") else self.forgot
+                self.preferred = None if event.job in ("train", "score") else self.preferred
             case Phase() as phase:
                 self.phase = _merged(self.phase, phase)
             case Step() as step:
@@ -145,6 +155,8 @@ class RunState:
                 self.pair_accuracy.add(eval_.step, eval_.pair_accuracy)
             case Score() as score:
                 self.score = score
+            case Preferred() as preferred:
+                self.preferred = preferred
             case Memory(card=int(card)) as memory:
                 self.memory_beside[card] = memory
             case Forgot() as forgot:

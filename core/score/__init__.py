@@ -2,6 +2,7 @@
 
 from fitune.core.score.losses import Look, Looks, delivered, is_over, is_worse_than_base
 from fitune.core.score.metrics import Mark, Metric, label_in, labels_of, macro_f1, mark, metric_for
+from fitune.core.score.preference import PairScore, Preference
 from fitune.core.score.probe import Forgetting
 from fitune.core.score.race import Lap, Race
 from fitune.core.score.scores import Detail, RowScore, Scores, Side
@@ -16,6 +17,8 @@ __all__ = [
     "Looks",
     "Mark",
     "Metric",
+    "PairScore",
+    "Preference",
     "Race",
     "RowScore",
     "Scores",

@@ -13,6 +13,7 @@ from fitune.core.records import from_json, to_json
 from fitune.core.score import statistics, verdict
 from fitune.core.score.answers import normalised
 from fitune.core.score.metrics import Mark, Metric, label_in, macro_f1
+from fitune.core.score.preference import PairScore, Preference
 from fitune.core.score.probe import Forgetting, ProbeAnswer
 from fitune.core.score.verdict import Verdict
 
@@ -98,6 +99,10 @@ class Scores:
     """What the tuned model forgot, by general questions; null if they were not asked."""
     probe: tuple[ProbeAnswer, ...] = ()
     """Each general question with both answers."""
+    preference: Preference | None = None
+    """Whether it prefers better answers to worse ones, where the rows hold both; else null."""
+    pairs: tuple[PairScore, ...] = ()
+    """Each held-out pair with the likelihoods of both answers."""
 
 
 def side(marked: Mark, answer: str, loss: float, choice: str | None = None, exchanged: float | None = None) -> Side:

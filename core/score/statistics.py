@@ -50,6 +50,14 @@ def mcnemar(gained: int, lost: int) -> float:
     return float(min(1.0, 2 * tail / 2**changed))
 
 
+def share_interval(count: int, rows: int) -> tuple[float, float]:
+    """The 95 % interval of a share of rows, by Wilson's score (1927): it stays within 0 and 1."""
+    share, square = count / rows, Z_95**2 / rows
+    middle = (share + square / 2) / (1 + square)
+    half = sqrt(square * (share * (1 - share) + square / 4)) / (1 + square)
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
 def of_numbers(base: Sequence[float], tuned: Sequence[float], weights: Sequence[float] | None = None) -> Difference:
     """Compare a number of each row by a paired bootstrap. weights: of the rows, as tokens where the number is a mean
     over tokens. The p is the share of resampled means on the other side of 0, twice."""

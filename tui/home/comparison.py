@@ -177,7 +177,7 @@ def result(run: Run) -> Result:
         elapsed_s=end.elapsed_s if isinstance(end, Finished) else None,
         peak_bytes=(memory.peak_device or memory.peak_host) if memory else None,
         tokens_per_s=median(paces) if paces else None,
-        verdict=state.score.word if state.score else None,
+        verdict=state.word,
         score=state.score.tuned if state.score else None,
     )
 

@@ -84,7 +84,7 @@ def describe(run: Run) -> RunDocument:
         step=step.step if step else None,
         total_steps=state.total_steps,
         loss=step.loss if step and step.loss is not None and isfinite(step.loss) else None,
-        verdict=state.score.word if state.score else None,
+        verdict=state.word,
         created=created,
         silent_s=run.silent_s(),
         peak_bytes=(memory.peak_host if memory.reserved is None else memory.peak_device) if memory else None,

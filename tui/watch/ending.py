@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Literal
 
 from fitune.core.deliver import UPLOAD_KINDS, ExportRequest, PushRequest, ScoreRequest, requests
-from fitune.core.runs import Failed, Finished, Forgot, Run, RunState, Score, Status
+from fitune.core.runs import Failed, Finished, Run, RunState, Status
 from fitune.core.runs.post_mortem import cause_of_death, killed_as_asked, restarted_s
 from fitune.core.score import scores
 from fitune.tui.deliver.proof_text import ArtifactProof, proofs
 from fitune.tui.text import clean, clock, count, duration, exponent, number, size
 from fitune.tui.watch.phases import phase_text
-from fitune.tui.watch.score_text import forgetting_line, verdict_line
+from fitune.tui.watch.score_text import ANSWERS, forgetting_line, preference_line, verdict_line
 
 FAILURES = {
     "oom": "out of memory",
@@ -67,7 +67,7 @@ def ending(run: Run, status: Status, state: RunState) -> Ending:
         return Ending("OK", f"Stopped as asked {at}.", resume)
     if run.adapter.exists() and not run.has_adapter():
         return Ending("WARN", f"{_finished(end)} Its adapter was emptied since.", resume)
-    mark, verdict = _scored(state.score, state.forgot)
+    mark, verdict = _scored(state)
     next_action = f"Its adapter: {clean(str(run.adapter))}" if run.adapter.exists() else resume
     return Ending(mark, f"{_finished(end)} {verdict}".rstrip(), next_action)
 
@@ -110,13 +110,18 @@ def _finished(end: Finished) -> str:
     return f"{text}."
 
 
-def _scored(score: Score | None, forgot: Forgot | None) -> tuple[Mark, str]:
-    """(mark, sentences) for a verdict and what was forgotten; without them the mark of a run that went well."""
-    if score is None:
-        return "OK", ""
-    text = verdict_line(score) + (f" {forgetting_line(forgot)}" if forgot else "")
-    is_well = score.word in ("better", "can't tell") and not (forgot and forgot.word == "worse")
-    return "OK" if is_well else "WARN", clean(text, 900)
+def _scored(state: RunState) -> tuple[Mark, str]:
+    """(mark, sentences) for the verdict, on pairs and on answers, and what was forgotten; without a verdict the mark of
+    a run that went well."""
+    score, forgot, preferred = state.score, state.forgot, state.preferred
+    told = [
+        *([preference_line(preferred)] if preferred else []),
+        *([f"{ANSWERS} {verdict_line(score)}" if preferred else verdict_line(score)] if score else []),
+        *([forgetting_line(forgot)] if forgot else []),
+    ]
+    is_well = state.word in (None, "better", "can't tell") and not (forgot and forgot.word == "worse")
+    is_well = is_well and not (preferred and score and score.word == "worse")
+    return "OK" if is_well else "WARN", clean(" ".join(told), 1200)
 
 
 def _ending_of_delivery(run: Run, status: Status, state: RunState) -> Ending:
@@ -136,7 +141,7 @@ def _ending_of_delivery(run: Run, status: Status, state: RunState) -> Ending:
         kept = f"{branches} stay" if (branches := _branches(end)) else "nothing was changed"
         return Ending("OK", f"The {job} was stopped as asked; {kept}.", repeat)
     if job == "score":
-        mark, verdict = _scored(state.score, state.forgot)
+        mark, verdict = _scored(state)
         return Ending(mark, verdict, f"Each row with both answers: {clean(str(run.path / scores.FILE))}")
     return Ending("OK", *_delivered(run, job, end), new)
 

@@ -12,6 +12,7 @@ from fitune.core.runs import (
     Forgot,
     Memory,
     Phase,
+    Preferred,
     RacedLap,
     Recovered,
     Sample,
@@ -23,7 +24,7 @@ from fitune.core.runs import (
 from fitune.tui.text import UNKNOWN, clean, count, exponent, gib, number, rate, size
 from fitune.tui.watch.phases import COMPILES, phase_text
 from fitune.tui.watch.progress import RunProgress
-from fitune.tui.watch.score_text import forgetting_line, verdict_line
+from fitune.tui.watch.score_text import forgetting_line, preference_line, verdict_line
 
 NOTHING = "(nothing: it ended at once)"
 
@@ -53,6 +54,8 @@ def event_line(event: Event, progress: RunProgress) -> str:
             return verdict_line(score)
         case Forgot() as forgot:
             return forgetting_line(forgot)
+        case Preferred() as preferred:
+            return preference_line(preferred)
     return ""
 
 
@@ -124,6 +127,8 @@ def _phase(phase: Phase) -> str:
         return clean(f"uploading {phase.file}: {size(phase.done_bytes)} of {size(phase.bytes)} before it")
     if phase.to_score is not None and phase.name == "score":
         return f"scoring: {count(phase.scored)} of {count(phase.to_score)} held-out rows"
+    if phase.to_score is not None and phase.name == "pairs":
+        return f"comparing: {count(phase.scored)} of {count(phase.to_score)} held-out pairs"
     if phase.to_score is not None and phase.name == "probe":
         return f"asking both: {count(phase.scored)} of {count(phase.to_score)} general questions"
     if phase.done_bytes:  # progress of the same phase: a merge reports it twice a second

@@ -21,6 +21,7 @@ PHASES = {
     "train": "training",
     "save": "saving the adapter",
     "score": "scoring it beside the base model",
+    "pairs": "comparing better and worse answers",
     "probe": "asking both models general questions",
     "race": "a training of the race",
     "sample": "asking it questions from the data",

@@ -3,10 +3,21 @@
 from collections.abc import Iterator
 
 from fitune.core.records import from_json, to_json
-from fitune.core.runs import Forgot, Score
-from fitune.core.score import Detail, Forgetting, RowScore, Scores, Verdict, probe, sentence
+from fitune.core.runs import Forgot, Preferred, Score
+from fitune.core.score import (
+    Detail,
+    Forgetting,
+    Preference,
+    RowScore,
+    Scores,
+    Verdict,
+    preference,
+    probe,
+    sentence,
+)
 from fitune.tui.text import clean, hanging, number
 
+ANSWERS = "Its own answers, beside the better ones in the data:"
 PAIRS = 3
 """Questions that are shown with both answers."""
 TEXT_CHARS = 300
@@ -24,6 +35,11 @@ def verdict_line(score: Score) -> str:
     return sentence(from_json(Verdict, to_json(score)))
 
 
+def preference_line(preferred: Preferred) -> str:
+    """What a run learnt to prefer, in a few sentences."""
+    return preference.sentence(from_json(Preference, to_json(preferred)))
+
+
 def forgetting_line(forgot: Forgot) -> str:
     """What a run forgot, in a sentence."""
     return probe.sentence(from_json(Forgetting, to_json(forgot)))
@@ -31,7 +47,10 @@ def forgetting_line(forgot: Forgot) -> str:
 
 def score_lines(found: Scores) -> Iterator[str]:
     """Lines of text for the scores of a run, for stdout."""
-    yield hanging("", sentence(found.verdict))
+    if found.preference is not None:
+        yield hanging("", preference.sentence(found.preference))
+        yield ""
+    yield hanging("", sentence(found.verdict) if found.preference is None else f"{ANSWERS} {sentence(found.verdict)}")
     yield ""
     yield f"  {'':<32}{'before':>9}{'after':>9}   change, 95 % interval"
     for each in found.details:

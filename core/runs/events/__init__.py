@@ -4,20 +4,20 @@ Every field is a number or a name, never formatted text, but for the sentences o
 samples. A field that is not known is left out of the line. docs/files.md is made of these docstrings.
 """
 
-from fitune.core.runs.events.answers import Forgot, RacedLap, Sample, Score
+from fitune.core.runs.events.answers import Forgot, Preferred, RacedLap, Sample, Score
 from fitune.core.runs.events.ends import Failed, Finished, Recovered, Warned
 from fitune.core.runs.events.progress import Checkpoint, Eval, Memory, Phase, Started, Step
 
 __all__ = [
-    "TYPES", "Checkpoint", "Eval", "EventData", "Failed", "Finished", "Forgot", "Memory", "Phase", "RacedLap",
-    "Recovered", "Sample", "Score", "Started", "Step", "Warned",
+    "TYPES", "Checkpoint", "Eval", "EventData", "Failed", "Finished", "Forgot", "Memory", "Phase", "Preferred",
+    "RacedLap", "Recovered", "Sample", "Score", "Started", "Step", "Warned",
 ]  # fmt: skip
 
 EventData = (
-    Started | Phase | Step | Eval | Score | Forgot | RacedLap | Memory | Checkpoint | Warned | Recovered | Sample
-    | Finished | Failed
+    Started | Phase | Step | Eval | Score | Forgot | Preferred | RacedLap | Memory | Checkpoint | Warned | Recovered
+    | Sample | Finished | Failed
 )  # fmt: skip
 TYPES: tuple[type[EventData], ...] = (
-    Started, Phase, Step, Eval, Score, Forgot, RacedLap, Memory, Checkpoint, Warned, Recovered, Sample,
-    Finished, Failed,
+    Started, Phase, Step, Eval, Score, Forgot, Preferred, RacedLap, Memory, Checkpoint, Warned, Recovered,
+    Sample, Finished, Failed,
 )  # fmt: skip

@@ -92,6 +92,39 @@ class Forgot:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Preferred:
+    """Whether the trained model prefers better answers to worse ones more than its base, on held-out pairs."""
+
+    type: ClassVar[str] = "preferred"
+    word: str
+    """better: it learnt to prefer better answers; no different, worse or can't tell."""
+    rows: int
+    """Held-out pairs."""
+    share: float
+    """Share of the pairs in which the odds of the better answer grew; a half without any learning."""
+    low: float
+    """Lower end of the 95 % interval of that share."""
+    high: float
+    """Upper end of that interval."""
+    p: float
+    """Probability of such a share by chance, two-sided."""
+    growth: float
+    """Mean growth of the log-odds of the better answer, in nats."""
+    base: float
+    """Share of the pairs whose better answer is the likelier one a token by the base model."""
+    tuned: float
+    """The same by the tuned model."""
+    chosen_change: float
+    """By how much the better answers became likelier, in nats a token."""
+    rejected_change: float
+    """The same of the worse answers."""
+    unscored: int = 0
+    """Pairs that were not asked, as the time was over."""
+    elapsed_s: float | None = None
+    """Seconds that it took."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RacedLap:
     """A short training of `fitune tune-lr` has ended."""
 

@@ -32,8 +32,8 @@ class Phase:
 
     type: ClassVar[str] = "phase"
     name: str
-    """download, load, data, replay, prepare, sample, train, save, score, probe; race (tune-lr); rows (prepare job);
-    write, prove (merge); convert (export); ask, upload, verify (push)."""
+    """download, load, data, replay, prepare, sample, train, save, pairs, score, probe; race (tune-lr); rows (prepare
+    job); write, prove (merge); convert (export); ask, upload, verify (push)."""
     model: str | None = None
     """The model that is downloaded or loaded: a Hub id or a folder."""
     revision: str | None = None

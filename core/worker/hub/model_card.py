@@ -16,7 +16,7 @@ from fitune.core.recipe import Run as RunSettings
 from fitune.core.recipe import load as recipe_file
 from fitune.core.records import from_json, to_json
 from fitune.core.runs import Finished, Run, RunState
-from fitune.core.score import Forgetting, Verdict, probe, verdict
+from fitune.core.score import Forgetting, Preference, Verdict, preference, probe, verdict
 from fitune.core.worker.hub import loss_plot
 from fitune.core.worker.hub.card_names import code, is_hub_id, plain, public_name
 from fitune.core.worker.hub.card_usage import packages_of, usage
@@ -160,6 +160,8 @@ def _score(state: RunState) -> list[str]:
         return []
     said = verdict.sentence(from_json(Verdict, to_json(state.score)))
     forgot = f"\n\n{probe.sentence(from_json(Forgetting, to_json(state.forgot)))}" if state.forgot else ""
+    preferred = state.preferred and preference.sentence(from_json(Preference, to_json(state.preferred)))
+    said = f"{preferred}\n\n{said}" if preferred else said
     return [f"## Is it better than its base?\n\n{said} Both answered the same rows, not trained on.{forgot}"]
 
 

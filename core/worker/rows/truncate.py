@@ -1,14 +1,14 @@
 """Truncate tokenized rows to model.max_seq_length, and count what is lost."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from fitune.core.errors import UserError
 from fitune.core.worker.chats.template import PromptOptions
 from fitune.core.worker.rows.render import Cut, RefusedRow, render
-from fitune.core.worker.rows.tokenized import TokenizedRow
+from fitune.core.worker.rows.tokenized import IGNORED, TokenizedRow
 
 NOT_COMPARED: Mapping[str, Any] = {}
 
@@ -107,6 +107,11 @@ def truncate(
     for row, rendered in zip(given, render(given, tokenizer, loss_on, options, cut), strict=True):
         truncated.take(rendered, row)
     return truncated
+
+
+def first_of(row: Mapping[str, Sequence[int]]) -> int:
+    """The place of the first token of the answer in a row of TruncatedRows; that of a worse answer is the same."""
+    return next(place for place, label in enumerate(row["labels"]) if label != IGNORED)
 
 
 def nothing_left_error(truncated: TruncatedRows, source: str) -> UserError:

@@ -16,8 +16,8 @@ from fitune.core.diagnose import diagnose, redact
 from fitune.core.errors import UserError
 from fitune.core.recipe import MOVES_THE_BASE, Recipe
 from fitune.core.records import from_json, to_json
-from fitune.core.runs import EventLog, Finished, Forgot, Phase, Run, Score, Started, Warned
-from fitune.core.score import Scores, scores
+from fitune.core.runs import EventLog, Finished, Forgot, Phase, Preferred, Run, Score, Started, Warned
+from fitune.core.score import PairScore, Scores, preference, scores
 from fitune.core.score.probe import forgetting
 from fitune.core.worker import models, tuned_model
 from fitune.core.worker.answers import answering
@@ -25,6 +25,7 @@ from fitune.core.worker.chats.template import PromptOptions
 from fitune.core.worker.device import compute_dtype
 from fitune.core.worker.memory_use import MemoryMeter
 from fitune.core.worker.rows import render
+from fitune.core.worker.scoring import pairs
 from fitune.core.worker.scoring.compare import Comparison
 from fitune.core.worker.scoring.probe import probe, shipped
 from fitune.core.worker.scoring.rows import keys_of, scored_rows
@@ -33,7 +34,8 @@ from fitune.core.worker.tuned_model import TunedModel
 TIME_SHARE, LEAST_S = 0.1, 20.0
 """The share of a training's time that its score may take, and the seconds that it may take of a short one."""
 PROBE_SHARE = 0.3
-"""The part of that time for general questions."""
+"""The part of that time for general questions. The likelihoods of compared answers may take as long, beside it: they
+take no generation."""
 Rows = Sequence[dict[str, Any]]
 
 
@@ -48,7 +50,8 @@ def run(run: Run, log: EventLog, memory: MemoryMeter) -> None:
     source = models.of_run(run, log)
     log.write(Phase(name="load", model=source.name))
     tuned = tuned_model.load(recipe, source, run.adapter)
-    judged = score(run, recipe, tuned, rows, trained_keys, None, log, request)
+    prefers = prefer(run, recipe, tuned, rows, trained_keys, None, log)
+    judged = with_preference(run, score(run, recipe, tuned, rows, trained_keys, None, log, request), prefers)
     ask_probe(run, recipe, tuned, judged, None, log)
     log.write(Finished(elapsed_s=time.monotonic() - began))
 
@@ -77,12 +80,53 @@ def after_training(
     rows_s, probe_s = (None, seconds) if takes_all else ((1 - PROBE_SHARE) * seconds, PROBE_SHARE * seconds)
     try:
         with answering(tuned.model, recipe.train.backend == "unsloth"):
+            prefers = prefer(run, recipe, tuned, rows, trained_keys, probe_s, log)
             judged = score(run, recipe, tuned, rows, trained_keys, rows_s, log, ScoreRequest())
+            judged = with_preference(run, judged, prefers)
             ask_probe(run, recipe, tuned, judged, probe_s, log)
     except Exception as error:
         print(redact(traceback.format_exc()), file=sys.stderr, flush=True)
         message = f"It could not be scored: {diagnose(error).message} Again: fitune score {run.name}"
         log.write(Warned(kind="score", message=message))
+
+
+def prefer(
+    run: Run,
+    recipe: Recipe,
+    tuned: TunedModel,
+    rows: Rows,
+    trained_keys: set[str],
+    seconds: float | None,
+    log: EventLog,
+) -> tuple[PairScore, ...]:
+    """Give both answers of each held-out pair a likelihood by both models, and write the verdict as an event; nothing
+    where rows hold single answers. seconds: stop after them."""
+    compared = [row for row in rows if "rejected" in row or "label" in row]
+    fresh = [row for row in compared if not keys_of([row]) & trained_keys]
+    if not fresh:
+        return ()
+    began = time.monotonic()
+    tokenizer = render.text_part(tuned.tokenizer)
+    render.ensure_template(tokenizer)
+    options = PromptOptions(recipe.data.thinking, recipe.data.template_options)
+    found = pairs.pairs_of(fresh, tokenizer, recipe.model.max_seq_length, options)
+    if not found:
+        return ()
+    log.write(Phase(name="pairs", scored=0, to_score=len(found)))
+    told = pairs.compare(
+        tuned, found, seconds, lambda done, of: log.write(Phase(name="pairs", scored=done, to_score=of))
+    )
+    judged = preference.judge(told, len(found) - len(told))
+    log.write(from_json(Preferred, {**to_json(judged), "elapsed_s": time.monotonic() - began}))
+    return tuple(told)
+
+
+def with_preference(run: Run, judged: Scores, told: tuple[PairScore, ...]) -> Scores:
+    """The scores with the verdict on pairs, kept in scores.json; as they are without any."""
+    if told:
+        judged = replace(judged, preference=preference.judge(told), pairs=told)
+        scores.write(run.path, judged)
+    return judged
 
 
 def score(

@@ -6,7 +6,7 @@ from typing import Any
 from datasets import Dataset
 
 from fitune.core.errors import UserError
-from fitune.core.worker.rows.tokenized import IGNORED
+from fitune.core.worker.rows.truncate import first_of
 from fitune.core.worker.training.packing import Rows
 
 
@@ -52,8 +52,3 @@ def weights_of_kinds(rows: Rows) -> tuple[float, float]:
         text = f"All answers to train on are rated {kinds[0]}, and objective = kto learns from {kinds[1]} ones, too."
         raise UserError(text, 'Add some, or set train.objective = "sft" for rows whose answers are all good.')
     return max(1.0, bad / good), max(1.0, good / bad)
-
-
-def first_of(row: dict[str, list[int]]) -> int:
-    """The place of the first token of a row's answer."""
-    return next(place for place, label in enumerate(row["labels"]) if label != IGNORED)

@@ -10,8 +10,9 @@ import pytest
 
 from fitune.core.errors import UserError
 from fitune.core.recipe import Objective
-from fitune.core.runs import Eval, Finished, Step
+from fitune.core.runs import Eval, Finished, Preferred, Step
 from fitune.core.runs.run import Run
+from fitune.core.score import scores
 from tests.core.worker.conftest import losses, train_here
 from tests.core.worker.training.test_train import stop_at
 from tests.events import data_of
@@ -42,7 +43,8 @@ def make(make_run: Callable[..., Run], tmp_path: Path) -> Callable[..., Run]:
 
     def make(objective: Objective, **groups: dict[str, Any]) -> Run:
         train = {"objective": objective, "beta": BETA, "score": "off", "max_steps": 8, **groups.pop("train", {})}
-        return make_run(**{"data": {"source": str(data)}, "lora": {"dropout": 0}, "train": train, **groups})
+        source = {"source": str(data), **groups.pop("data", {})}
+        return make_run(data=source, lora={"dropout": 0}, train=train, **groups)
 
     return make
 
@@ -128,6 +130,26 @@ def gain(run: Run, base: Path, row: dict[str, Any]) -> float:
 
     good, bad = row["messages"][-1]["content"], row["rejected"]["content"]
     return (likelihood(tuned, good) - likelihood(plain, good)) - (likelihood(tuned, bad) - likelihood(plain, bad))
+
+
+@pytest.mark.usefixtures("unasked")
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_the_verdict_says_what_it_learnt_to_prefer(
+    make: Callable[..., Run], objective: Objective, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fitune.core.worker.scoring.job.ask_probe", lambda *_: None)
+    run = make(objective, train={"score": "all", "max_steps": 16}, data={"eval_fraction": 0.5})
+    train_here(run)
+    (told,) = data_of(run.events, Preferred)
+    pairs = 30 if objective != "kto" else told.rows
+    assert (told.word, told.rows, told.share) == ("can't tell", pairs, 1.0), "a verdict needs 50 pairs"
+    assert told.p < 1e-4
+    assert told.growth > 1
+    assert told.chosen_change > told.rejected_change
+    kept = scores.read(run.path)
+    assert kept is not None
+    assert kept.preference is not None
+    assert (kept.preference.share, len(kept.pairs), bool(kept.rows)) == (1.0, pairs, True)
 
 
 def test_kto_needs_both_kinds_of_answers(make: Callable[..., Run], tmp_path: Path) -> None:
