@@ -93,7 +93,9 @@ class RowLengths:
     """Lengths of rows that were measured in a run itself, in tokens."""
 
     longest: int
+    """The longest text; a row that compares two has both."""
     mean: float
+    """An average row, padding included."""
     micro: int | None = None
     """Those of the largest micro-batch; None: as if each of its rows were the longest."""
     micro_batches: float | None = None
@@ -132,7 +134,7 @@ def _full_rows(recipe: Recipe) -> RowLengths:
     """The lengths where all rows are as long as the recipe allows."""
     length, train = recipe.model.max_seq_length, recipe.train
     if not train.micro_tokens:
-        return RowLengths(length, length)
+        return RowLengths(length, train.texts * length)
     rows = min(train.micro_batch, max(1, train.micro_tokens // length))  # of a micro-batch
     return RowLengths(length, length, rows * length, train.grad_accum * math.ceil(train.micro_batch / rows))
 

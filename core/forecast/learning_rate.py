@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from math import sqrt
 
 from fitune.core.memory import Shape
-from fitune.core.recipe import Recipe
+from fitune.core.recipe import RATE_SHARES, Recipe
 from fitune.core.tokens import Workload
 
 FULL_RATE, LORA_TIMES, SHORT_LORA_TIMES = 5e-5, 10, 15
@@ -53,6 +53,7 @@ def learning_rate(recipe: Recipe, shape: Shape | None, work: Workload | None) ->
         rows = round(rows * work.packing.rows / max(1, work.packing.packed_rows))
     steps = train.max_steps or (work.packing.steps if work else None)
     is_short = steps is not None and steps < SHORT_STEPS
+    share = RATE_SHARES[train.objective]
     why = f"for a hidden size of {shape.hidden:,}, {rows} row{'s' if rows != 1 else ''} a step"
     rate = FULL_RATE * _by_size(shape) * sqrt(rows / ROWS)
     if train.weights == "all":
@@ -60,7 +61,8 @@ def learning_rate(recipe: Recipe, shape: Shape | None, work: Workload | None) ->
     alpha = recipe.lora.alpha * (sqrt(recipe.lora.r) if recipe.lora.rslora else 1)
     rate *= (SHORT_LORA_TIMES if is_short else LORA_TIMES) * ALPHA / alpha
     why += f", alpha {recipe.lora.alpha:g}" + (f" and only {steps} steps" if is_short else "")
-    return LearningRate(float(f"{min(HIGHEST, max(LOWEST, rate)):.2g}"), why)
+    why += "" if train.objective == "sft" else f", and {share:.2g} of that for objective = {train.objective}"
+    return LearningRate(float(f"{share * min(HIGHEST, max(LOWEST, rate)):.2g}"), why)
 
 
 def _by_size(shape: Shape) -> float:

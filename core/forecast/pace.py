@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from fitune.core.memory import Linear, Shape
-from fitune.core.recipe import Recipe
+from fitune.core.recipe import Objective, Recipe
 
 CARDS: dict[str, tuple[float, float, float]] = {
     "B200": (2250, 8000, 63),
@@ -58,6 +58,11 @@ HOST_S = {
 backend and checkpointing: from the same rows. An 8B has 32 layers, so 400 tokens cost it as much as 4,000."""
 HOST_SHARE_16BIT = 0.83
 """Of that what is left without quantized weights, which each matrix first has to unpack."""
+PASSES_MORE: dict[Objective, int] = {"dpo": 1, "kto": 3}
+"""Passes forward of an objective beside those of a training: dpo takes the rows once more with the adapter off; kto
+that, and rows with each other's answers with and without it (TRL 1.15, dpo_trainer.py and kto_trainer.py)."""
+FORWARD_SHARE = 1 / 3
+"""Of the host's and the memory's time for a micro-batch the part of one pass forward: an assumption."""
 OPTIMIZER_S = {"adamw_torch_fused": 0.00001}
 OTHER_OPTIMIZER_S = 0.00008
 """Seconds of an optimizer step for each adapter matrix; 448 of an 8B took 30 ms more in 8 bits than fused."""
@@ -103,8 +108,9 @@ def estimate_pace(
     recipe leaves them to Unsloth ("auto"); core.memory.budget tells them. None takes the recipe's number.
     micro_batches: those of an optimizer step, on average; None takes the recipe's train.grad_accum.
     """
-    length = row_tokens or recipe.model.max_seq_length
-    flops = flops_per_token(shape, recipe, length)
+    length = row_tokens or recipe.model.max_seq_length * recipe.train.texts
+    text_tokens = length / recipe.train.texts
+    flops = flops_per_token(shape, recipe, text_tokens)
     card = _card(gpu_name)
     if card is None:
         said = f"no figures for {gpu_name}" if gpu_name else "no card"
@@ -116,8 +122,10 @@ def estimate_pace(
     linear_flops = flops_per_token(shape, recipe, 0)
     card_s = linear_flops / EFFICIENCY[backend] + (flops - linear_flops) / ATTENTION_EFFICIENCY
     read_s = _weight_bytes(shape, recipe) / (gb_per_s * 1e9)
-    card_s = max(tokens * card_s / (tflops * 1e12), read_s) + _unpack_bytes(shape, recipe) / (gb_per_s * 1e9)
-    host_s = _host_s(shape, recipe, backend)
+    more = 1 + FORWARD_SHARE * PASSES_MORE.get(train.objective, 0)
+    unpack_s = more * _unpack_bytes(shape, recipe) / (gb_per_s * 1e9)
+    card_s = max(tokens * card_s / (tflops * 1e12), more * read_s) + unpack_s
+    host_s = more * _host_s(shape, recipe, backend)
     moved = _fetched_bytes(shape, recipe, layers_away) + _parked_bytes(shape, recipe, tokens)
     transfer_s = moved / (PCIE_SHARE * pcie_gb_per_s * 1e9)
     busy_s = max(card_s, host_s)  # the host works ahead of the card
@@ -159,18 +167,19 @@ def _optimizer_s(shape: Shape, recipe: Recipe) -> float:
 def flops_per_token(shape: Shape, recipe: Recipe, length: float) -> float:
     """Operations a token in rows of `length` tokens. Layers: 2 forward, 2 backward, 2 recomputed a weight. Head: 2 and
     2, never recomputed. Causal attention of S tokens: 2 Q S forward (half of the square), 2.5 times that backward.
-    LoRA: 2, 4 and 2. Where all weights are trained: 2 more backward a weight, and no LoRA.
+    LoRA: 2, 4 and 2. Each pass forward that an objective needs to compare costs 2 a weight more. Where all weights are
+    trained: 2 more backward a weight, and no LoRA.
     """
-    again = recomputed_share(shape, recipe)
-    passes = 4 + 2 * again
+    again, more = recomputed_share(shape, recipe), PASSES_MORE.get(recipe.train.objective, 0)
+    passes = 4 + 2 * again + 2 * more
     head = shape.vocab * shape.hidden
     window = min(length, shape.window or length)
     seen = window * shape.windowed_layers + length * (len(shape.layers) - shape.windowed_layers)
-    attention = 2 * shape.queries * seen * (3.5 + again)
+    attention = 2 * shape.queries * seen * (3.5 + again + more)
     if recipe.trains_all:
-        return (passes + 2) * (shape.active_params - head) + 6 * head + attention
+        return (passes + 2) * (shape.active_params - head) + (6 + 2 * more) * head + attention
     lora = sum(recipe.lora.r * (linear.inputs + linear.outputs) * times for linear, times in _adapted(shape, recipe))
-    return passes * (shape.active_params - head) + 4 * head + attention + (passes + 2) * lora
+    return passes * (shape.active_params - head) + (4 + 2 * more) * head + attention + (passes + 2) * lora
 
 
 def _adapted(shape: Shape, recipe: Recipe) -> Iterator[tuple[Linear, int]]:

@@ -193,8 +193,17 @@ def logits_term(plan: MemoryPlan) -> Term:
     """The fp32 logits of all tokens, kept until the backward pass ends: TRL does not use its fused loss for a model in
     int8. Two measured rows of one shape agree within 0.04 GiB."""
     per_token = 4 * plan.shape.vocab + 8 * plan.shape.hidden
-    amount = plan.tokens * per_token if plan.quant == "int8" and not plan.unsloth and plan.card else 0
+    whole = plan.quant == "int8" and not plan.unsloth and plan.card and plan.recipe.train.objective == "sft"
+    amount = plan.tokens * per_token if whole else 0
     return Term("logits", amount, f"fp32 logits of {plan.tokens:,} tokens x {plan.shape.vocab:,} words")
+
+
+def _whole_logits_term(plan: MemoryPlan, states: int) -> Term:
+    """ORPO's loss in TRL 1.15 (orpo_trainer.py), with all logits of both answers: they and their gradient, a copy of
+    the better half with its log-softmax, and the log-softmax of all. Counted from its code, not measured."""
+    amount = 5 * plan.stream_bytes * plan.tokens * plan.shape.vocab
+    why = f"whole logits of {plan.tokens:,} tokens x {plan.shape.vocab:,} words, about five times; not measured"
+    return Term("loss", amount + states, why, less=amount // 2, more=amount // 2)
 
 
 def loss_term(plan: MemoryPlan, standing_bytes: int, evaluating: bool = False) -> Term:
@@ -203,12 +212,15 @@ def loss_term(plan: MemoryPlan, standing_bytes: int, evaluating: bool = False) -
     tokens, hidden, vocab = plan.tokens, plan.shape.hidden, plan.shape.vocab
     states = (1 if evaluating else 4 if offloads_checkpoints(plan) else 3) * plan.stream_bytes * tokens * hidden
     states += 0 if evaluating else _head_gradient_bytes(plan)
+    objective = plan.recipe.train.objective
+    if objective == "orpo" and not evaluating:
+        return _whole_logits_term(plan, states)
     if plan.card is None:
         # transformers' ForCausalLMLoss in fp32: logits, their log-softmax and their gradient, for every token at once.
         all_logits = 4 * tokens * vocab
         why = f"whole fp32 logits of {tokens:,} tokens x {vocab:,} words, thrice"
         return Term("loss", (1 if evaluating else 3) * all_logits + states, why, more=all_logits)
-    if not plan.unsloth:
+    if not plan.unsloth or objective != "sft":  # TRL's head, whatever the backend
         tile = 2 * min(tokens, TILE_TOKENS) * min(vocab, TILE_VOCAB)
         amount = tile + (0 if evaluating else 4 * tokens * hidden) + states
         why = f"logits in tiles of {min(tokens, TILE_TOKENS):,} tokens x {min(vocab, TILE_VOCAB):,} words"

@@ -205,6 +205,7 @@ def make_plan(
     Raises UserError where the model's files can't be trained, or the chosen modules are not in it.
     """
     train, length = recipe.train, recipe.model.max_seq_length
+    rows = train.micro_batch * train.texts
     if tokens is not None and recipe.data.packing is not True:
         length = max(1, min(length, tokens))
     unsloth = train.backend == "unsloth" or (train.backend == "auto" and card is not None)
@@ -219,8 +220,8 @@ def make_plan(
         quant=_stored_quant(shape, recipe, unsloth),
         length=length,
         tokens=_batch_tokens(
-            min(train.micro_batch * length, micro_tokens or train.micro_batch * length),
-            unsloth and shape.model_type in FAST_UNSLOTH,
+            min(rows * length, micro_tokens or rows * length),
+            unsloth and shape.model_type in FAST_UNSLOTH and train.objective == "sft",
         ),
         sizes_differ=micro_tokens is not None
         and recipe.data.packing is not True

@@ -5,6 +5,7 @@ from fitune.core.recipe.fields import Data, Deliver, Lora, Model, Recipe, Run, T
 from fitune.core.recipe.kinds import (
     BEGINS_FILLED,
     MOVES_THE_BASE,
+    RATE_SHARES,
     RUN_NAME,
     STOP_AT,
     UNSLOTH_TRAINS,
@@ -21,6 +22,7 @@ __all__ = [
     "BEGINS_FILLED",
     "GROUPS",
     "MOVES_THE_BASE",
+    "RATE_SHARES",
     "RUN_NAME",
     "STOP_AT",
     "UNSLOTH_TRAINS",

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from fitune.core.recipe.kinds import (
     GUIDE_RATE,
+    RATE_SHARES,
     READ_AS,
     RUN_NAME,
     STOP_AT,
@@ -197,7 +198,7 @@ class Train(Group):
     max_steps: Annotated[int, Field(ge=1)] | None = None
     """Stop after this many steps whatever `epochs` says; nothing means epochs decide."""
     lr: Annotated[float, Field(gt=0, le=1)] | Literal["auto"] = "auto"
-    """Learning rate. auto goes by model and batch, mostly 1e-4 to 3e-4; too high and the loss jumps or turns NaN."""
+    """Learning rate. auto goes by model, batch and objective, by sft 1e-4 to 3e-4; too high and the loss turns NaN."""
     scheduler: Scheduler = "linear"
     """Course of the learning rate over the run; cosine_with_min_lr ends at a tenth of it."""
     warmup_ratio: Annotated[float, Field(ge=0, le=0.5)] = 0.03
@@ -244,7 +245,7 @@ class Train(Group):
     def rate(self) -> float:
         """The learning rate as a number. A run has one (core/forecast); while nothing is known of the model, "auto" is
         that of the guides."""
-        return GUIDE_RATE if self.lr == "auto" else self.lr
+        return GUIDE_RATE * RATE_SHARES[self.objective] if self.lr == "auto" else self.lr
 
 
 class Run(Group):

@@ -16,7 +16,7 @@ from fitune.core.recipe import Recipe
 
 MIN_GAIN = 2.0
 """Rows per packed row below which packing would save hardly anything."""
-PackingReason = Literal["asked", "refused", "little_gain", "larger_steps"]
+PackingReason = Literal["asked", "refused", "little_gain", "larger_steps", "compared"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,8 @@ class Packing:
     packed: bool
     """True if rows are packed, several to one of full length."""
     why: PackingReason
-    """asked, refused: the recipe says so. little_gain, larger_steps: why "auto" does not."""
+    """asked, refused: the recipe says so. little_gain, larger_steps: why "auto" does not. compared: the objective
+    compares rows."""
     rows: int
     """Rows to train on."""
     packed_rows: int
@@ -43,8 +44,11 @@ class Packing:
 def decide_packing(lengths: Mapping[int, int], recipe: Recipe) -> Packing:
     """Decide whether data.packing packs these rows.
 
-    lengths: tokens of a row, none longer than model.max_seq_length -> number of rows.
+    lengths: tokens of a row, none longer than model.max_seq_length -> number of rows; of each text where a row has two.
     """
+    if recipe.train.objective != "sft":
+        rows = sum(lengths.values()) // recipe.train.texts
+        return Packing(False, "compared", rows, rows, steps_of(recipe, rows))
     rows, packed_rows = sum(lengths.values()), bins_needed(lengths, recipe.model.max_seq_length)
     packed, why = _decision(recipe, rows, packed_rows)
     return Packing(packed, why, rows, packed_rows, steps_of(recipe, packed_rows if packed else rows))

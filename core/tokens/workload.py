@@ -24,7 +24,8 @@ class Workload:
     micro_batches: float
     """Micro-batches of an optimizer step on average: train.grad_accum, or more where train.micro_tokens splits them."""
     row_tokens: float
-    """Tokens of an average row as it goes through the model: packed, or padded where the backend pads."""
+    """Tokens of an average row as it goes through the model: packed, or padded where the backend pads; of both texts of
+    a row that compares two."""
     tokens: float
     """Tokens that go through the model in all steps, padding included."""
     trained_tokens: float
@@ -43,8 +44,8 @@ def workload(stats: TokenStats, recipe: Recipe) -> Workload:
     unsloth joins the rows of a micro-batch end to end, trl pads them to the longest.
     """
     train, data = recipe.train, recipe.data
-    key = (recipe.model.max_seq_length, data.packing, data.eval_fraction, train.backend, train.micro_batch,
-             train.grad_accum, train.micro_tokens, train.epochs, train.max_steps)  # fmt: skip
+    key = (train.objective, recipe.model.max_seq_length, data.packing, data.eval_fraction, train.backend,
+             train.micro_batch, train.grad_accum, train.micro_tokens, train.epochs, train.max_steps)  # fmt: skip
     if key not in stats.workload_cache:
         stats.workload_cache[key] = _workload(stats, recipe)
     work: Workload = stats.workload_cache[key]
@@ -58,15 +59,15 @@ def _workload(stats: TokenStats, recipe: Recipe) -> Workload:
     held_out = eval_fraction(recipe, stats.source_rows)
     source_tokens = sum(size * count for size, count in stats.lengths_at(length).items())
     row_tokens = (1 - held_out) * source_tokens / rows
-    micro_batches, pads = float(train.grad_accum), train.backend == "trl"
+    micro_batches, pads = float(train.grad_accum), _pads(recipe)
     if pads and not packing.packed:
-        row_tokens = stats.padded_length(length, train.micro_batch)
+        row_tokens = train.texts * stats.padded_length(length, train.micro_batch * train.texts)
     if train.micro_tokens and not packing.packed:
         split, tokens = mean_split(stats.lengths_at(length), train.micro_batch, train.micro_tokens, pads)
         micro_batches *= split
         row_tokens = tokens / train.micro_batch if pads else row_tokens
     seen = train.max_steps * train.micro_batch * train.grad_accum if train.max_steps else train.epochs * rows
-    usable = sum(stats.lengths_at(length).values())
+    usable = sum(stats.lengths_at(length).values()) / train.texts
     looked_at = min(held_out * usable, look_rows(recipe, packing.rows))
     return Workload(
         source_rows=stats.source_rows,
@@ -83,11 +84,16 @@ def _workload(stats: TokenStats, recipe: Recipe) -> Workload:
     )
 
 
+def _pads(recipe: Recipe) -> bool:
+    """True if the rows of a micro-batch are filled up to the longest: by trl, and where answers are compared."""
+    return recipe.train.backend == "trl" or recipe.train.objective != "sft"
+
+
 def _micro_tokens(stats: TokenStats, recipe: Recipe, packing: Packing, batches: float) -> int:
-    rows, length = recipe.train.micro_batch, recipe.model.max_seq_length
+    rows, length = recipe.train.micro_batch * recipe.train.texts, recipe.model.max_seq_length
     if packing.packed:
         return rows * length
-    if recipe.train.backend == "trl":
+    if _pads(recipe):
         largest = rows * stats.longest_at(length)
     else:
         largest = largest_micro_batch(stats.lengths_at(length), rows, batches)

@@ -22,6 +22,7 @@ PACKING: dict[PackingReason, str] = {
     "asked": "packed, as the recipe asks",
     "refused": "not packed, as the recipe asks",
     "little_gain": "not packed: too few rows fit into one for it to gain much",
+    "compared": "not packed: answers are compared row by row",
     "larger_steps": "not packed: a step would hold more rows, and an epoch teach less",
 }
 

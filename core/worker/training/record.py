@@ -45,7 +45,9 @@ def _measurement(run: Run, recipe: Recipe, model: Path, batches: Batches, memory
     shape = shapes.load(str(model))
     # The lengths of the batches are measured, so packing must not be estimated on top of them.
     recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update={"packing": False})})
-    lengths = RowLengths(math.ceil(batches.largest / rows), batches.tokens / batches.count / rows, batches.largest)
+    lengths = RowLengths(
+        math.ceil(batches.largest / rows / recipe.train.texts), batches.tokens / batches.count / rows, batches.largest
+    )
     if recipe.train.micro_tokens:
         step_rows = rows * recipe.train.grad_accum
         row_tokens, passes = batches.tokens / batches.steps / step_rows, batches.count / batches.steps

@@ -31,7 +31,8 @@ class PackingDocument:
     packed: bool
     """True if rows are packed, several to one of full length."""
     why: str
-    """asked, refused: the recipe says so. little_gain, larger_steps: why "auto" does not."""
+    """asked, refused: the recipe says so. little_gain, larger_steps: why "auto" does not. compared: the objective
+    compares rows."""
     rows: int
     """Rows to train on."""
     packed_rows: int

@@ -28,7 +28,7 @@ def next_remedy(recipe: Recipe, is_loading: bool = False) -> tuple[dict[str, Any
     if train.checkpointing == "off" or (unsloth and train.checkpointing == "on"):
         value = "unsloth" if unsloth else "on"
         return {"train.checkpointing": value}, "activations are computed twice, about a third more time"
-    if train.micro_batch > 1:
+    if train.micro_batch > 1 and train.objective != "kto":  # which compares the rows of a micro-batch
         rows = train.micro_batch * train.grad_accum
         return {"train.micro_batch": 1, "train.grad_accum": rows}, "rows are taken one by one, with the same batch"
     if offloads:
