@@ -57,6 +57,7 @@ def combined(reports: Sequence[tuple[Report, float]]) -> Report:
         why=" ".join(f"{report.source} ({weight:g} x {report.rows:,}): {report.why}" for report, weight in reports),
         mapping=one.mapping if all(report.mapping == one.mapping for report in found) else {},
         candidates=(),
+        objectives=one.objectives if all(report.objectives == one.objectives for report in found) else (),
         choices=(),
         rows=sum(floor(report.rows * Fraction(str(weight))) for report, weight in reports),
         rows_read=sum(report.rows_read for report in found),

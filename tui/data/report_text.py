@@ -20,6 +20,12 @@ ROWS_SAID = 3
 TURN_CHARS = 220
 INDENT, LEARNS_CHARS = 3, 23
 """Columns before, and letters around, the answer in `it learns to answer "So."`."""
+LESSONS = {
+    "sft": "Show it good answers, or just text (sft): each row needs one answer",
+    "dpo": "Show it better and worse answers (dpo): each row needs both, as these have",
+    "kto": "Show it good and bad answers (kto): each needs a rating, as these have",
+}
+"""What the rows of an objective show."""
 MARKS = {"stop": "ERROR", "warn": "WARN"}
 
 
@@ -28,7 +34,7 @@ def headline(report: Report) -> str:
     if report.can_train and report.sure:
         approximately = "" if report.rows_counted else "about "
         return clean(f"OK {approximately}{numbered('{n} row[|s]', report.rows)}, {report.format}: {report.why}", 300)
-    if report.candidates:
+    if asks(report):
         return clean(f"WARN {_why_unclear(report)}", 300)
     return "ERROR These rows can't be trained on as they are." if report.rows_read else "ERROR There are no rows."
 
@@ -41,10 +47,15 @@ def _why_unclear(report: Report) -> str:
     return text if text.startswith("fitune") else f"{text[0].upper()}{text[1:]}"
 
 
+def asks(report: Report) -> bool:
+    """True if the user has to choose: what is to be learned from these rows, or from which columns."""
+    return bool(report.objectives or report.candidates)
+
+
 def choice_head(report: Report) -> str:
-    """The question above the mappings to choose from."""
-    if report.format == "preference":
-        return "To learn the better answers only: Down and Enter choose."
+    """The question above the choices."""
+    if report.objectives:
+        return "What do you want to show it? Down and Enter choose."
     if report.format == "vision":
         return "If the text makes sense without them: Down and Enter choose."
     return "What is meant? Down and Enter choose."
@@ -197,10 +208,14 @@ def two_line_readings(report: Report, width: int) -> list[str]:
     return [f"{line[0].upper()}{line[1:]}" for line in lines]
 
 
-def mapping_lines(report: Report) -> list[str]:
-    """The mappings to choose from, `question: Title, answer: Body`, each of the first above what it teaches."""
+def choice_lines(report: Report) -> list[str]:
+    """All that can be chosen: another objective, then mappings, `question: Title, answer: Body`, each of the first
+    above what it teaches."""
     named = [", ".join(f"{role}: {name}" for role, name in mapping.items()) for mapping in report.candidates]
     taught = [choice.partition("}: ")[2].replace(" it learns ", "\n  it learns ", 1) for choice in report.choices]
-    return [
-        clean(f"{name}\n  {lesson}".rstrip(), 400, True) for name, lesson in zip_longest(named, taught, fillvalue="")
+    alone = "The better answers alone (sft), as " if "dpo" in report.objectives else ""
+    mappings = [
+        clean(f"{alone}{name}\n  {lesson}".rstrip(), 400, True)
+        for name, lesson in zip_longest(named, taught, fillvalue="")
     ]
+    return [*(LESSONS[objective] for objective in report.objectives), *mappings]

@@ -1,6 +1,5 @@
 """The data step as prompts: the source of the rows, their problems, and the tokens that the model will see."""
 
-import json
 import time
 from dataclasses import replace
 
@@ -14,14 +13,15 @@ from fitune.tui.data.folder import entries, line, look_into, proposals
 from fitune.tui.data.paths import as_path
 from fitune.tui.data.read import render
 from fitune.tui.data.report_text import (
+    asks,
     better_length,
     check_lines,
+    choice_lines,
     example_head,
     finding_lines,
     headline,
     left_out_lines,
     length_line,
-    mapping_lines,
     reading_lines,
     rendering_line,
     row_lines,
@@ -30,7 +30,7 @@ from fitune.tui.data.token_text import example_text, histogram_lines, legend
 from fitune.tui.plain.prompt import GoBack, Prompter
 from fitune.tui.wizard.draft import Draft, prepared, recipe, reset_field, set_field, shown, with_prepared
 from fitune.tui.wizard.forecast_text import WORDS, forecast_draft
-from fitune.tui.wizard.options import THINKING, thinking_choices
+from fitune.tui.wizard.options import THINKING, chosen, thinking_choices
 from fitune.tui.wizard.steps import Answer, Forward
 
 PREVIEW_ROWS = 3
@@ -71,12 +71,12 @@ def read_data(prompter: Prompter, draft: Draft) -> Answer:
     report = dataset.inspect(recipe(draft).rows, PREVIEW_ROWS)
     prompter.say(headline(report))
     draft = replace(draft, report=report)
-    if report.candidates:
+    if asks(report):
         prompter.say("\n".join([*finding_lines(report), *preview_lines(report)]))
-        answer = prompter.choose("Which mapping", mapping_lines(report), 0, draft)
+        question = "What do you want to show it" if report.objectives else "Which mapping"
+        answer = prompter.choose(question, choice_lines(report), 0, draft)
         if isinstance(answer, int):
-            mapping = json.dumps(dict(report.candidates[answer]))
-            return read_data(prompter, set_field(draft, "data.columns", mapping))
+            return read_data(prompter, chosen(draft, report, answer))
     if not report.can_train:
         prompter.say("\n".join([*finding_lines(report), *preview_lines(report)]))
         raise UserError("These rows can't be trained on as they are.", "Fix them, or choose others.")

@@ -1,11 +1,13 @@
 """The choices of each step, best first: the same for the full-screen wizard and the plain prompts."""
 
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from fitune.core import runs
+from fitune.core.data import Report
 from fitune.core.errors import UserError
 from fitune.core.forecast import rank
 from fitune.core.machine import Machine
@@ -13,7 +15,16 @@ from fitune.core.recipe import Preset, presets
 from fitune.core.runs import LIVE, Run
 from fitune.tui.text import gib
 from fitune.tui.wizard import steps
-from fitune.tui.wizard.draft import Draft, changed_settings, origin, prepared, restore, use_preset, without_settings
+from fitune.tui.wizard.draft import (
+    Draft,
+    changed_settings,
+    origin,
+    prepared,
+    restore,
+    set_field,
+    use_preset,
+    without_settings,
+)
 from fitune.tui.wizard.fields import all_fields
 from fitune.tui.wizard.forecast_text import DraftForecast, forecast_draft
 
@@ -68,6 +79,16 @@ def thinking_choices(draft: Draft) -> tuple[ThinkingChoice, ...]:
         ThinkingChoice("keep", "Keep its thinking: it thinks before it answers, as it does now"),
         ThinkingChoice("off", f"Answer at once, without thinking{served}"),
     )
+
+
+def chosen(draft: Draft, report: Report, number: int) -> Draft:
+    """The draft with the choice of this number among those of tui.data.report_text.choice_lines: another objective, or
+    a mapping of the columns. What was read is void."""
+    objectives = report.objectives
+    if number < len(objectives):
+        return replace(set_field(draft, "train.objective", objectives[number]), report=None)
+    mapping = json.dumps(dict(report.candidates[number - len(objectives)]))
+    return replace(set_field(draft, "data.columns", mapping), report=None)
 
 
 def start_choices(base: Path, begun: bool) -> tuple[StartChoice, ...]:

@@ -178,9 +178,10 @@ def _held_out(asked: Recipe, rows: int) -> str:
 def _how(draft: Draft, asked: Recipe, forecast: DraftForecast) -> str:
     train = asked.train
     batch = f"of {train.micro_batch} x {train.grad_accum} rows, {_rate(asked, forecast)}"
-    times = "once through the rows" if train.epochs == 1 else f"{train.epochs:g} times through the rows"
+    by = "" if train.objective == "sft" else f" by {train.objective} (beta {train.beta:g})"
+    times = f"once through the rows{by}" if train.epochs == 1 else f"{train.epochs:g} times through the rows{by}"
     if train.max_steps:
-        return f"{numbered('{n} step[|s]', train.max_steps)} {batch}"
+        return f"{numbered('{n} step[|s]', train.max_steps)}{by} {batch}"
     if forecast.work is not None:
         return f"{times}: {numbered('{n} step[|s]', forecast.work.packing.steps)} {batch}"
     if draft.report is None:

@@ -66,6 +66,8 @@ class Report:
     """Role -> column, as used; may be written to data.columns."""
     candidates: tuple[Mapping[str, str], ...]
     """Values for data.columns to choose from."""
+    objectives: tuple[str, ...]
+    """Where the recipe's objective can't learn from these rows: those that can."""
     choices: tuple[str, ...]
     """The first of these values, each with what its first row teaches."""
     rows: int
@@ -154,6 +156,7 @@ def report_of(source: Source, shape: Shape, found: Scan, choices: Sequence[str])
         why=shape.why,
         mapping=dict(shape.columns),
         candidates=tuple(dict(each) for each in shape.candidates),
+        objectives=shape.objectives,
         choices=tuple(choices),
         rows=rows,
         rows_read=found.raw_rows,

@@ -56,6 +56,8 @@ class Shape:
     """The reason why rows can't be read this way; empty if they can."""
     unseen: tuple[str, ...] = ()
     """Columns with words that the model would not see, those with most words first."""
+    objectives: tuple[str, ...] = ()
+    """Where the recipe's objective can't learn from these rows: those that can."""
 
     @property
     def is_usable(self) -> bool:

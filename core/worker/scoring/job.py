@@ -80,7 +80,8 @@ def after_training(
     rows_s, probe_s = (None, seconds) if takes_all else ((1 - PROBE_SHARE) * seconds, PROBE_SHARE * seconds)
     try:
         with answering(tuned.model, recipe.train.backend == "unsloth"):
-            prefers = prefer(run, recipe, tuned, rows, trained_keys, probe_s, log)
+            pairs_s = None if takes_all else probe_s
+            prefers = prefer(run, recipe, tuned, rows, trained_keys, pairs_s, log)
             judged = score(run, recipe, tuned, rows, trained_keys, rows_s, log, ScoreRequest())
             judged = with_preference(run, judged, prefers)
             ask_probe(run, recipe, tuned, judged, probe_s, log)

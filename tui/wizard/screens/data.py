@@ -1,6 +1,5 @@
 """The fourth step: where the rows are, what is wrong with them, and what the model will see."""
 
-import json
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
@@ -19,13 +18,13 @@ from fitune.core.errors import UserError
 from fitune.core.runs import Run
 from fitune.tui.data.folder import entries, proposals
 from fitune.tui.data.paths import as_path
-from fitune.tui.data.report_text import choice_head, headline, mapping_lines, rendering_line
+from fitune.tui.data.report_text import asks, choice_head, choice_lines, headline, rendering_line
 from fitune.tui.widgets.choices import ChoiceList
 from fitune.tui.widgets.readouts import Readout
 from fitune.tui.widgets.views import ViewChosen, ViewNames
 from fitune.tui.wizard import steps
 from fitune.tui.wizard.draft import Draft, prepared, reset_field, set_field, shown
-from fitune.tui.wizard.options import THINKING, thinking_choices
+from fitune.tui.wizard.options import THINKING, chosen, thinking_choices
 from fitune.tui.wizard.screens import data_reader
 from fitune.tui.wizard.screens.data_reader import NotRead, NotRendered, Read, Reading, Rendered, Rendering
 from fitune.tui.wizard.screens.data_views import VIEWS, draw, longer, why_not_on
@@ -153,13 +152,12 @@ class DataScreen(StepScreen):
             self.leave_with(Forward(self.draft))
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
-        """A mapping where the report is not sure, or whether the model shall think."""
+        """Another objective or a mapping where the report asks for it, or whether the model shall think."""
         report = self.draft.report
         if report is None:
             return
-        if report.candidates:
-            mapping = json.dumps(dict(report.candidates[event.option_index]))
-            self.draft = replace(set_field(self.draft, "data.columns", mapping), report=None)
+        if asks(report):
+            self.draft = chosen(self.draft, report, event.option_index)
         else:
             choice = thinking_choices(self.draft)[event.option_index]
             self.draft = set_field(self.draft, "data.thinking", choice.value)
@@ -233,7 +231,7 @@ class DataScreen(StepScreen):
 
     def on_read(self, event: Read) -> None:
         self.draft = replace(self.draft, report=event.report)
-        if event.whole and event.report.can_train and not event.report.candidates:
+        if event.whole and event.report.can_train and not asks(event.report):
             self.began_s = time.monotonic()
             self.waiting = "Counting tokens ..."
         self.show_report(event.report)
@@ -259,10 +257,10 @@ class DataScreen(StepScreen):
 
     def show_report(self, report: Report) -> None:
         """The state of the reading, the mappings to choose from, and the view."""
-        asked = f"\n{choice_head(report)}" if report.candidates else ""
-        self.view = "Rows" if report.candidates else self.view
+        asked = f"\n{choice_head(report)}" if asks(report) else ""
+        self.view = "Rows" if asks(report) else self.view
         self.say(headline(report) + asked)
-        self.ask(mapping_lines(report))
+        self.ask(choice_lines(report))
         self.show()
 
     def offer_thinking(self) -> None:

@@ -15,6 +15,7 @@ from fitune.core.recipe import Recipe
 from fitune.core.runs import Run, RunState
 from fitune.core.tokens import TokenStats, workload
 from fitune.tui.data.read import read, render
+from fitune.tui.data.report_text import asks
 from fitune.tui.wizard.draft import Draft, recipe, with_prepared
 
 PREVIEW_ROWS = 5
@@ -92,7 +93,7 @@ def _read(screen: Screen[Any], draft: Draft, asked: Recipe) -> None:
     except UserError as error:
         _tell(screen, worker, NotRead(str(error)))
     else:
-        if report.can_train and not report.candidates:  # else it is not known yet which column is which
+        if report.can_train and not asks(report):  # else it is not known yet what is meant
             _render(screen, draft, asked)
 
 

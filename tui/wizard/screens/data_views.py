@@ -9,6 +9,7 @@ from fitune.core.data import Report
 from fitune.core.recipe import Recipe
 from fitune.core.tokens import TokenStats, findings
 from fitune.tui.data.report_text import (
+    asks,
     better_length,
     check_lines,
     example_head,
@@ -110,8 +111,8 @@ def why_not_on(draft: Draft, report: Report) -> str:
     """Why these rows can't be trained on as they are, and what to do; empty if they can."""
     found = prepared(draft)
     if not report.can_train:
-        todo = "First say which column is which: Down and Enter choose."
-        return todo if report.candidates else "These rows can't be trained on as they are: see Check."
+        todo = "First say what you mean: Down and Enter choose."
+        return todo if asks(report) else "These rows can't be trained on as they are: see Check."
     if found and any(each.severity == "stop" for each in findings(found, recipe(draft))):
         return "Nothing is left to learn in these rows: see below."
     return ""

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from fitune.core.data.chats.speakers import role_of
 from fitune.core.data.chats.turns import speaker_of, turns_of
@@ -35,7 +36,8 @@ def compared(table: Sequence[Column], best: Reading | None) -> Shape | None:
     """The reason why these rows are preference data, if they are. best: the reading of them if they were not."""
     if found := chosen_and_rejected(table):
         chosen, rejected = found
-        return _compared(f"columns {chosen.name}, {rejected.name}", _good_answers(table, chosen))
+        refused = _compared(f"columns {chosen.name}, {rejected.name}", _good_answers(table, chosen))
+        return replace(refused, objectives=("dpo",))
     found_rating = rating(table, best)
     return _rivals(table) or _ranked(table) or (refused_ratings(found_rating) if found_rating else None)
 

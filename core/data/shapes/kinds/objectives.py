@@ -36,7 +36,9 @@ def compared_as(fmt: str, rows: Sequence[Row], table: Sequence[Column]) -> Shape
         return replace(found, format=fmt)
     if rates and best and fmt == "rated":
         return rated(rates, best)
-    return Shape("unknown", {}, False, "no column says which answer is better.", (), (_why_not(fmt, table, rates),))
+    fitting = ("kto",) if rates else ("sft",) if best else ()
+    problems = (_why_not(fmt, table, rates),)
+    return Shape("unknown", {}, False, "no column says which answer is better.", (), problems, objectives=fitting)
 
 
 def only_compared(fmt: str) -> Problem:

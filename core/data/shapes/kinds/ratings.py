@@ -108,7 +108,8 @@ def refused_ratings(rating: Column) -> Shape:
         'To learn from both kinds, set train.objective = "kto". To learn the good ones only, keep the rows whose '
         f"{rating.name} says good, and remove that column.",
     )
-    return Shape("preference", {}, True, f"the column {rating.name} rates the answers.", (), (problem,))
+    why = f"the column {rating.name} rates the answers."
+    return Shape("preference", {}, True, why, (), (problem,), objectives=("kto",))
 
 
 def verdicts_of(column: Column) -> set[str]:

@@ -127,14 +127,14 @@ async def test_long_texts_stand_above_what_is_learned_of_them_and_all_answers_co
         await until(app, '   it learns to answer "Close its valve, then wait for the day." (and 1 more)')
 
 
-async def test_good_and_bad_answers_are_offered_as_the_good_ones(at_step: At) -> None:
+async def test_good_and_bad_answers_may_be_learned_from_the_good_ones_alone(at_step: At) -> None:
     row = {"question": "How wide is it?", "chosen": "As wide as you can see.", "rejected": "Go away, please."}
     Path("pairs.jsonl").write_text(f"{json.dumps(row)}\n" * 40)
     app = at_step("data", edits={"data.source": "pairs.jsonl"})
     async with app.run_test(size=(80, 24)) as pilot:
         await settle(pilot)
-        await until(app, "To learn the better answers only: Down and Enter choose.")
-        await until(app, "question: question, answer: chosen")
+        await until(app, "What do you want to show it? Down and Enter choose.")
+        await until(app, "The better answers alone (sft), as question: question, answer: chosen")
 
 
 async def test_rows_that_cannot_be_used_leave_no_view_empty(at_step: At) -> None:
@@ -513,3 +513,39 @@ async def test_pasted_paths_are_understood(at_step: At, pasted: str) -> None:
         await pilot.press("enter")
         await until(app, "OK 7 rows, question_answer")
         assert Path(app.step.draft.source).name == "two words.jsonl"
+
+
+async def test_rows_with_two_answers_ask_what_to_show(at_step: At) -> None:
+    rows = [
+        {"prompt": f"What is {n}?", "chosen": f"It is the number {n}, of course.", "rejected": f"No idea, {n}."}
+        for n in range(40)
+    ]
+    Path("pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for size in ((80, 24), (120, 40)):
+        app = at_step("data", edits={"data.source": "pairs.jsonl"})
+        async with app.run_test(size=size) as pilot:
+            await settle(pilot)
+            assert "What do you want to show it?" in app.shown()
+            assert "Show it better and worse answers (dpo)" in app.shown()
+            assert "The better answers alone" in app.shown()
+            await pilot.press("down", "enter")
+            await settle(pilot)
+            assert app.step.draft.edits["train.objective"] == "dpo"
+            report = app.step.draft.report
+            assert report is not None
+            assert (report.format, report.rows, report.can_train) == ("preference", 40, True)
+            await until(app, re.compile(r"to\s+prefer"))
+
+
+async def test_single_answers_under_another_objective_offer_to_show_good_answers(at_step: At) -> None:
+    rows = [{"question": f"What is {n}?", "answer": f"It is the number {n}, of course."} for n in range(40)]
+    Path("single.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    app = at_step("data", edits={"data.source": "single.jsonl", "train.objective": "dpo"})
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        assert "Show it good answers, or just text (sft)" in app.shown()
+        await pilot.press("down", "enter")
+        await settle(pilot)
+        assert "train.objective" not in app.step.draft.edits
+        assert app.step.draft.report is not None
+        assert app.step.draft.report.can_train
