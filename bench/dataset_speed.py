@@ -34,7 +34,7 @@ def parse():
         for line in file:
             orjson.loads(line)
 from fitune.core.data.dataset import inspect, preview
-from fitune.core.recipe.fields import Data
+from fitune.core.recipe.data_fields import Data
 def fitune():
     (preview if sys.argv[1] == "preview" else inspect)(Data(source=sys.argv[2]))
 print(json.dumps({**timed(parse if sys.argv[1] == "parse" else fitune), "peak_mb": peak_mb()}))

@@ -1,7 +1,8 @@
 """Recipes: their fields, loading and checking them, and the presets to start from."""
 
 from fitune.core.recipe.changes import changed, value_of, with_values
-from fitune.core.recipe.fields import Data, Deliver, Lora, Model, Recipe, Run, Train
+from fitune.core.recipe.data_fields import Data
+from fitune.core.recipe.fields import Deliver, Lora, Model, Recipe, Run, Train
 from fitune.core.recipe.kinds import (
     BEGINS_FILLED,
     MOVES_THE_BASE,

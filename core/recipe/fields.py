@@ -1,10 +1,10 @@
 """The groups and fields of a recipe: one class for each group. The docstring under a field is also its help text."""
 
-from collections.abc import Callable
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from fitune.core.recipe.data_fields import Data
 from fitune.core.recipe.kinds import (
     GUIDE_RATE,
     RATE_SHARES,
@@ -13,22 +13,16 @@ from fitune.core.recipe.kinds import (
     STOP_AT,
     Backend,
     Checkpointing,
-    DataFormat,
     Gpus,
+    Group,
     Init,
     ModulePath,
     Objective,
     Optimizer,
     Quant,
     Scheduler,
-    Thinking,
     Weights,
 )
-
-
-class Group(BaseModel):
-    # Help texts are read on demand (`help_of`), and a group is built with the recipe: each command starts faster.
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=(), defer_build=True)
 
 
 class Model(Group):
@@ -79,98 +73,6 @@ class Lora(Group):
     lr_ratio: Annotated[float, Field(ge=1, le=100)] = 1.0
     """LoRA+: how many times faster the adapter's second matrix, B, learns than its first; 16 is the paper's. Variants
     of LoRA end within 1 to 2 % of each other once the learning rate is tuned (arXiv 2602.04998): tune that first."""
-
-
-class Part(Group):
-    """One of several sources of rows."""
-
-    source: Annotated[str, Field(min_length=1)]
-    """A file, a folder, or the id of a data set on the Hub."""
-    weight: Annotated[float, Field(gt=0, le=100)] = 1
-    """How often each of its rows is trained on in an epoch: 2 is twice, 0.5 every second row."""
-    format: DataFormat = "auto"
-    """The shape of its rows."""
-    split: str = "train"
-    """Its split."""
-    columns: dict[str, str] = {}
-    """Its column for each role."""
-
-
-class Data(Group):
-    """The training data."""
-
-    source: str = ""
-    """A file (JSONL, JSON, CSV, Parquet, text), a folder of them, or the id of a data set on the Hub.
-    A relative path counts from the current folder."""
-    sources: tuple[Part, ...] = ()
-    """Several of them in its place: [{source = "a.jsonl"}, {source = "b.jsonl", weight = 2}]. weight is how often each
-    row is trained on in an epoch; format, split and columns may stand beside it."""
-    format: DataFormat = "auto"
-    """The shape of a row; auto recognises the common ones."""
-    split: str = "train"
-    """The split of a Hub data set."""
-    columns: dict[str, str] = {}
-    """Your column for each role, where auto is not sure: {prompt = "question", completion = "answer"}."""
-    replay: Annotated[float, Field(ge=0, le=0.5)] = 0
-    """Share of general rows that are mixed in, so that the model forgets less of what it could do; 0.1 is usual."""
-    replay_source: Annotated[str, Field(min_length=1)] | None = None
-    """The general rows. Nothing means the base model's own answers, written before the training, to a hundred prompts
-    that fitune brings along."""
-    eval_fraction: Annotated[float, Field(ge=0, le=0.5)] | Literal["auto"] = "auto"
-    """Share of the rows held out from training, to see if the model learns or only memorises, and to score it
-    afterwards. auto holds out a twentieth, but enough for a verdict where there are some hundred rows."""
-    loss_on: Literal["answers", "all"] = "answers"
-    """Learn to write the answers only, or the questions too."""
-    thinking: Thinking = "auto"
-    """For a model that thinks before it answers, and rows without thoughts. keep: they don't teach it to stop thinking.
-    off: it answers at once, and is served so. auto is keep, after a question where one can be asked."""
-    template_options: dict[str, bool | int | float | str] = {}
-    """Options of the model's chat template, such as {enable_thinking = false} or {reasoning_effort = "high"}; a server
-    must pass the same."""
-    text_overlap: Annotated[int, Field(ge=0, le=65_536)] | None = None
-    """Cut a plain text that is longer than model.max_seq_length into several rows. Each begins with so many tokens of
-    the one before, which are read but not learned again. Nothing means that a long text loses its end."""
-    packing: bool | Literal["auto"] = "auto"
-    """Put several short rows into one of full length: faster, but a step then holds several times the rows, and an
-    epoch teaches less. auto leaves them apart."""
-
-    @property
-    def name(self) -> str:
-        """The sources, as a person is told of them."""
-        return ", ".join(part.source for part in self.sources) or self.source
-
-    def parts(self) -> tuple[tuple["Data", float], ...]:
-        """Each source as data of its own, with its weight."""
-        if not self.sources:
-            return ((self, 1.0),)
-        return tuple(
-            (self.model_copy(update={"sources": (), **part.model_dump(exclude={"weight"})}), part.weight)
-            for part in self.sources
-        )
-
-    def read_as(self, fmt: DataFormat) -> "Data":
-        """The same data, all of one format."""
-        parts = tuple(part.model_copy(update={"format": fmt}) for part in self.sources)
-        return self.model_copy(update={"format": fmt, "sources": parts})
-
-    def with_sources(self, change: Callable[[str], str]) -> "Data":
-        """The same data with each name of a source changed."""
-        parts = tuple(part.model_copy(update={"source": change(part.source)}) for part in self.sources)
-        one = change(self.source) if self.source else ""
-        general = change(self.replay_source) if self.replay_source else None
-        return self.model_copy(update={"source": one, "sources": parts, "replay_source": general})
-
-    def all_sources(self) -> tuple["Data", ...]:
-        """All that is read: each source of rows, and the general rows."""
-        general = self.general()
-        return (*(part for part, _ in self.parts()), *([general] if general else []))
-
-    def general(self) -> "Data | None":
-        """The data that are replayed; None if none are, or the base model's own answers."""
-        if not (self.replay and self.replay_source):
-            return None
-        mapped = {"source": self.replay_source, "sources": (), "format": "auto", "split": "train", "columns": {}}
-        return self.model_copy(update=mapped)
 
 
 class Train(Group):

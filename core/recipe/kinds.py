@@ -1,8 +1,8 @@
-"""The values that fields of a recipe may have: choices, patterns of text, numbers or lists."""
+"""What a group of a recipe is, and the values that its fields may have: choices, patterns of text, numbers or lists."""
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field
 
 Quant = Literal["nf4", "int8", "bf16"]
 Checkpointing = Literal["unsloth", "on", "off"]
@@ -44,3 +44,8 @@ RATE_SHARES: dict[Objective, float] = {"sft": 1.0, "dpo": 1 / 40, "kto": 1 / 40,
 by dpo (trl/scripts/sft.py, dpo.py); its guide to kto asks for 5e-7 to 5e-6; orpo's paper trains whole models with 8e-6
 (Hong et al. 2024), where TRL's script takes 2e-5 for sft."""
 STOP_AT = r"^(\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])T)?([01]\d|2[0-3]):[0-5]\d$"
+
+
+class Group(BaseModel):
+    # Help texts are read on demand (`help_of`), and a group is built with the recipe: each command starts faster.
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=(), defer_build=True)

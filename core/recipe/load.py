@@ -19,7 +19,8 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from fitune.core.errors import BadInput, Problem, UserError
-from fitune.core.recipe.fields import Data, Deliver, Lora, Model, Recipe, Run, Train
+from fitune.core.recipe.data_fields import Data
+from fitune.core.recipe.fields import Deliver, Lora, Model, Recipe, Run, Train
 from fitune.core.recipe.rules import find_contradictions
 
 GROUPS: dict[str, type[BaseModel]] = {

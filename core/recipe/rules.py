@@ -5,7 +5,8 @@ import re
 from collections.abc import Iterator
 
 from fitune.core.errors import Problem
-from fitune.core.recipe.fields import Data, Lora, Recipe, Run, Train
+from fitune.core.recipe.data_fields import Data
+from fitune.core.recipe.fields import Lora, Recipe, Run, Train
 from fitune.core.recipe.kinds import BEGINS_FILLED, MOVES_THE_BASE, READ_AS, UNSLOTH_TRAINS, Objective, Quant
 
 COMPARE: tuple[Objective, ...] = ("dpo", "kto")

@@ -21,7 +21,7 @@ from fitune.core.data.shapes.shape import MAPPABLE, Shape
 from fitune.core.data.split import split
 from fitune.core.data.values import Skip
 from fitune.core.errors import BadInput, UserError
-from fitune.core.recipe.fields import Data
+from fitune.core.recipe.data_fields import Data
 
 DATA = Path(__file__).parents[2] / "data"
 

@@ -17,7 +17,7 @@ from fitune.core.errors import BadInput, UserError
 from fitune.core.machine import host
 from fitune.core.machine.host import Gpu, Machine
 from fitune.core.recipe import load
-from fitune.core.recipe.fields import Data
+from fitune.core.recipe.data_fields import Data
 from fitune.core.units import GIB
 from fitune.tui.data.paths import complete_path
 from fitune.tui.wizard import steps

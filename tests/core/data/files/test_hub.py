@@ -13,7 +13,7 @@ import pytest
 
 from fitune.core.data.dataset import inspect, preview, rows
 from fitune.core.errors import UserError
-from fitune.core.recipe.fields import Data
+from fitune.core.recipe.data_fields import Data
 
 SHA = "0" * 40
 ROWS = {name: b'{"question": "Why %s?", "answer": "So."}\n' % name for name in (b"train", b"test", b"socratic", b"one")}

@@ -18,7 +18,7 @@ from fitune.core.data.checks.scan import CLOSE_ROWS
 from fitune.core.data.dataset import inspect, rows
 from fitune.core.data.split import split
 from fitune.core.errors import BadInput, Problem, UserError
-from fitune.core.recipe.fields import Data
+from fitune.core.recipe.data_fields import Data
 
 QA = {"question": "What is 2 + 2?", "answer": "4"}
 CHAT = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]

@@ -13,7 +13,7 @@ from textual.widgets import Button, Input, Static
 from fitune.core.data import dataset
 from fitune.core.machine.host import Machine
 from fitune.core.recipe import load
-from fitune.core.recipe.fields import Data
+from fitune.core.recipe.data_fields import Data
 from fitune.core.tokens import cache
 from fitune.core.units import GIB
 from fitune.tui.widgets.dialogs import ConfirmDialog
