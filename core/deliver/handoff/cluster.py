@@ -106,6 +106,7 @@ def cards_of(spec: TrainingSpec) -> int:
 def slurm(spec: TrainingSpec) -> Files:
     """job.sbatch with the script for as many cards as the recipe asks for."""
     needs, cards, name = _needs(spec), cards_of(spec), run_name(spec)
+    here = str(Path(spec.recipe.model.id).expanduser().absolute())
     backend = "trl" if cards > 1 else spec.backend
     where = "one card" if cards == 1 else f"{cards} cards of one node"
     lines = [
@@ -132,7 +133,7 @@ def slurm(spec: TrainingSpec) -> Files:
         'command -v uv >/dev/null || { echo "uv is not installed: https://docs.astral.sh/uv" >&2; exit 1; }\n'
         f"{f'{LAUNCH} --multi_gpu --num_processes {cards} run.py' if cards > 1 else 'uv run run.py'}\n"
     )
-    return {"job.sbatch": text, RECIPE: own_recipe(spec), **script_files(spec, several_cards=cards > 1)}
+    return {"job.sbatch": text, RECIPE: own_recipe(spec, here), **script_files(spec, several_cards=cards > 1)}
 
 
 def skypilot(spec: TrainingSpec) -> Files:
@@ -165,7 +166,7 @@ def skypilot(spec: TrainingSpec) -> Files:
         "run": SKYPILOT_RUN.format(run=run),
     }
     text = commented(lines) + "\n" + yaml_text(task)
-    return {"task.yaml": text, RECIPE: own_recipe(spec), **script_files(spec)}
+    return {"task.yaml": text, RECIPE: own_recipe(spec, f"./{Path(spec.recipe.model.id).name}"), **script_files(spec)}
 
 
 def run_name(spec: TrainingSpec) -> str:
@@ -173,13 +174,16 @@ def run_name(spec: TrainingSpec) -> str:
     return plain_name(spec.name)[:100]
 
 
-def own_recipe(spec: TrainingSpec) -> str:
-    """The recipe for fitune on another machine: with the rows beside it, and the cards that are there."""
+def own_recipe(spec: TrainingSpec, folder: str) -> str:
+    """The recipe for fitune on another machine: with the rows beside it, and the cards that are there.
+
+    folder: the place of the model there, if it is a folder here.
+    """
     data, gpus, model = spec.recipe.data, spec.recipe.run.gpus, spec.recipe.model.id
     changes: dict[str, object] = {
         "data.source": ROWS, "data.sources": (), "data.format": "auto", "data.split": "train", "data.columns": {},
         "data.replay_source": GENERAL if data.general() else None,
-        "model.id": str(Path(model).expanduser().absolute()) if is_folder(model) else model,
+        "model.id": folder if is_folder(model) else model,
         "run.name": run_name(spec), "run.home": None, "run.gpu": None,
         "run.gpus": len(gpus) if isinstance(gpus, tuple) else gpus,
     }  # fmt: skip

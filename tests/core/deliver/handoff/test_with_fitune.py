@@ -58,7 +58,7 @@ def test_the_recipe_in_the_folder_has_the_same_rows_and_holds_out_the_same(
     assert all_rows(own) == (rows, others)
     assert held_out(own) == kept != []
     assert (own.run.name, own.run.home, own.run.gpus) == ("my-job", None, 2)
-    assert own.model.id == str(Path.cwd().parent / "model")
+    assert own.model.id == (str(Path.cwd().parent / "model") if target == "slurm" else "./model")
     assert own.train == spec.recipe.train
 
 
