@@ -73,6 +73,7 @@ def test_a_reboot_goes_on_with_the_queue_and_a_stopped_queue_stays_stopped(house
 
     said = house.fitune("resume", "--all", inject=inject)
     assert said.status == 0, said.all
+    assert said.out == "first\n", "a shutdown stops a training, and its user does not"
     assert "The queue goes on" in said.err
     wait_for(lambda: first.holder_pid() is not None)
     assert house.fitune("queue", "stop").status == 0

@@ -54,6 +54,8 @@ class Finished:
     type: ClassVar[str] = "finished"
     stopped: bool = False
     """True if it ended early because it was asked to."""
+    terminated: bool | None = None
+    """Training: true if SIGTERM asked it, as at a shutdown: a reboot goes on with it."""
     elapsed_s: float | None = None
     """Seconds that the job took, of a training without the pauses between its workers."""
     steps: int | None = None

@@ -196,6 +196,7 @@ def _write_finished(state: TrainerState, reporter: Reporter, chosen: Look | None
     reporter.log.write(
         Finished(
             stopped=not is_complete,
+            terminated=(not is_complete and terminated.is_set()) or None,
             steps=state.global_step,
             total_steps=state.max_steps,
             first_loss=losses[0] if losses else None,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from fitune.core import jobs, queue, runs
 from fitune.core.errors import CardTaken, ExitCode, UserError
 from fitune.core.recipe import changed, changes_on_resume, value_of
-from fitune.core.runs import Run
+from fitune.core.runs import Finished, Run
 from fitune.core.runs.checkpoints import choose
 from fitune.core.runs.post_mortem import cause_of_death
 from fitune.tui.text import clean
@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def resume_all(all_runs: Sequence[Run]) -> int:
-    """Resume each training that was killed, but not by `fitune stop --now`, the oldest first: one on a card.
+    """Resume each training that was killed or got SIGTERM, but not by `fitune stop`, the oldest first: one on a card.
 
     Exit status 0; 1 if one could not be resumed for another reason than a busy card.
     """
@@ -81,4 +81,6 @@ def _was_training(run: Run) -> bool:
     except UserError:  # events.jsonl is no file
         return False
     trained_last = (run.silent_job(state) or state.job) == "train"
+    if status == "stopped":
+        return isinstance(state.end, Finished) and bool(state.end.terminated)
     return status == "killed" and trained_last and "as asked" not in (cause_of_death(run) or "")

@@ -19,13 +19,14 @@ def test_all_that_were_killed_go_on_and_no_other(fitune: Fitune, fitune_home: Pa
         make_run(fitune_home, told, told)
     merging = Run(make_run(fitune_home, "merging", "ok"))
     write_raw(merging.events, "started", "merge")
+    for name, terminated in (("shutdown", True), ("stopped", None)):
+        write_raw(Path(make_run(fitune_home, name)) / "events.jsonl", "finished", stopped=True, terminated=terminated)
     odd = make_run(fitune_home, "odd")
     (odd / "events.jsonl").mkdir()
     status, out, err = fitune("resume", "--all")
     assert status == 0, err
-    assert sorted(out.split()) == ["power-cut", "reboot"]
-    assert all(run.holder_pid() for run in killed)
-    assert asked.holder_pid() is None
+    assert sorted(out.split()) == ["power-cut", "reboot", "shutdown"]
+    assert [run.lock_note().pid is not None for run in (*killed, asked)] == [True, True, False]
 
 
 def test_without_a_killed_training_nothing_happens(fitune: Fitune, fitune_home: Path) -> None:
