@@ -44,22 +44,31 @@ CARD = Gpu(
 )
 YOU = "/home/you"
 SETTLE_S = 1.3
+ASKED = (ROOT / "bench" / "gsm8k.jsonl").read_text(encoding="utf-8")
+UNSURE = [{"alpha": f"What is {n}?", "beta": f"It is the number {n}, of course."} for n in range(40)]
+OTHERS = {
+    "broken.jsonl": '{"question": "Who?", "answer": "You."}\n' * 9 + '{"question": "Who?"\n',
+    "unsure.jsonl": "".join(f"{json.dumps(row)}\n" for row in UNSURE),
+    "long.jsonl": ASKED,
+    "away.jsonl": ASKED,
+}
+"""Files of rows that stop, that have to be asked about, or whose tokens are long in coming."""
 FONTS = re.compile(r"@font-face \{.*?\}\s*", re.DOTALL)
 EMPTY, CHOSEN = Draft(), Draft("8b-on-12gb", edits={"data.source": "questions.jsonl"})
 
 
 @contextmanager
-def user() -> Iterator[Path]:
-    """A home with rows, on the made-up machine; its path is as long as YOU, so that lines wrap where YOU's would."""
+def user(source: str = "") -> Iterator[Path]:
+    """A home with rows, on the made-up machine; its path is as long as YOU, so that lines wrap where YOU's would.
+
+    source: another file of rows beside questions.jsonl, one of `OTHERS`.
+    """
     home = Path("/tmp") / secrets.token_hex(2)
     work = home / "work"
     work.mkdir(parents=True)
     shutil.copy(ROOT / "bench" / "gsm8k.jsonl", work / "questions.jsonl")
-    (work / "broken.jsonl").write_text('{"question": "Who?", "answer": "You."}\n' * 9 + '{"question": "Who?"\n')
-    rows = [{"alpha": f"What is {n}?", "beta": f"It is the number {n}, of course."} for n in range(40)]
-    for name in ("long", "away"):
-        shutil.copy(work / "questions.jsonl", work / f"{name}.jsonl")
-    (work / "unsure.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    if source in OTHERS:
+        (work / source).write_text(OTHERS[source])
     os.environ["FITUNE_HOME"] = str(home / ".local" / "share" / "fitune")
     os.chdir(work)
     try:
@@ -112,7 +121,7 @@ def wizard(picture: Picture, home: Path) -> FituneApp:
 
 def take(picture: Picture, size: tuple[int, int]) -> str:
     """One picture, with a home of its own."""
-    with user() as home:
+    with user(dict(picture.edits).get("data.source", "")) as home:
         base = home / ".local/share/fitune"
         worker = None
         if picture.step:

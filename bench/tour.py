@@ -43,8 +43,6 @@ MOMENTS = (
     (LIVE_EVENTS, "The time left, the recipe beside", 2.5),
 )
 """Events of the recorded run, what is said, and seconds."""
-OTHERS = ("broken", "unsure", "long", "away")
-"""Files of rows that the pictures need and the tour does not."""
 ENDING: tuple[Scene, ...] = (
     ((), "The end: a verdict on held-out rows, one answer before and after", 5.0),
     (("u",), "Use it: chat, merge, GGUF, push, hand off", 3.0),
@@ -100,8 +98,6 @@ def main() -> None:
     options.add_argument("file", type=Path)
     file = options.parse_args().file.absolute()
     with user() as home:
-        for other in OTHERS:
-            (home / "work" / f"{other}.jsonl").unlink()
         svg = animated(asyncio.run(record(home)), SIZE[0]).replace(str(home), YOU)
     file.write_text(svg, encoding="utf-8")
 

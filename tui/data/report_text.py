@@ -61,12 +61,9 @@ def choice_head(report: Report) -> str:
     return "What is meant? Down and Enter choose."
 
 
-def reading_lines(report: Report, chars: int = SHOWN_CHARS) -> list[str]:
-    """The effect of the first rows: `Asked "Why?" it learns to answer "So."`; empty without usable rows.
-
-    chars: the most that is shown of a question and of an answer.
-    """
-    lines = [said(row, chars) for row in report.preview[:ROWS_SAID]] if report.rows else []
+def reading_lines(report: Report) -> list[str]:
+    """The effect of the first rows: `Asked "Why?" it learns to answer "So."`; empty without usable rows."""
+    lines = [said(row, SHOWN_CHARS) for row in report.preview[:ROWS_SAID]] if report.rows else []
     return [clean(f"{line[0].upper()}{line[1:]}") for line in lines]
 
 
@@ -196,10 +193,10 @@ def turn(role: str, content: Any) -> str:
     return clean(f"{role}: {' '.join(text.split())}", TURN_CHARS)
 
 
-def two_line_readings(report: Report, width: int) -> list[str]:
+def two_line_readings(report: Report, width: int, rows: int = ROWS_SAID) -> list[str]:
     """The same for a screen so wide: each in one line where it fits, else what is asked above what is learned."""
     lines = []
-    for row in report.preview[:ROWS_SAID] if report.rows else ():
+    for row in report.preview[:rows] if report.rows else ():
         asked, learned = (clean(half) for half in halves(row, width - INDENT - LEARNS_CHARS))
         if not asked or len(asked) + len(learned) < width:
             lines += [" ".join(filter(None, (asked, learned)))]

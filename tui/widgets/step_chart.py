@@ -13,7 +13,7 @@ from textual.widget import Widget
 from fitune.tui.text import count, number
 
 Points = Sequence[tuple[int, float]]
-Role = Literal["line", "held-out", "axis"]
+Role = Literal["line", "held-out", "axis", "title"]
 Row = list[tuple[str, Role]]
 _DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))  # Unicode's braille bits, by row and column of a cell
 MIN_COLUMNS, MIN_ROWS = 24, 6
@@ -57,7 +57,7 @@ class Axis(NamedTuple):
 class StepChart(Widget):
     """The chart as a widget. It redraws only the rows that changed."""
 
-    COMPONENT_CLASSES: ClassVar[set[str]] = {"chart--axis", "chart--held-out"}
+    COMPONENT_CLASSES: ClassVar[set[str]] = {"chart--axis", "chart--held-out", "chart--title"}
 
     def __init__(self, id: str, title: str) -> None:  # noqa: A002 - Textual's word
         super().__init__(id=id)
@@ -103,6 +103,7 @@ class StepChart(Widget):
             "line": self.rich_style,
             "axis": self.get_component_rich_style("chart--axis"),
             "held-out": self.get_component_rich_style("chart--held-out"),
+            "title": self.get_component_rich_style("chart--title"),
         }
         row = self._rows[y] if y < len(self._rows) else []
         strip = Strip([Segment(text, styles[role]) for text, role in row])
@@ -223,9 +224,9 @@ def _along(points: list[tuple[float, float]], steps: tuple[int, int], columns: i
 def _legend(title: str, glyphs: Glyphs, margin: int, held_out: bool) -> Row:
     """The title; with held-out values also what each mark stands for."""
     if not held_out:
-        return [(title.rjust(margin), "axis")]
+        return [(title.rjust(margin), "title")]
     return [
-        (title.rjust(margin), "axis"),
+        (title.rjust(margin), "title"),
         (f"   {glyphs.train * 2} training", "line"),
         (f"   {glyphs.held_out} held-out", "held-out"),
     ]

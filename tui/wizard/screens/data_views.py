@@ -16,7 +16,6 @@ from fitune.tui.data.report_text import (
     finding_lines,
     left_out_lines,
     length_line,
-    reading_lines,
     row_lines,
     two_line_readings,
 )
@@ -29,8 +28,6 @@ from fitune.tui.wizard.memory.words import named
 KEY = "^l"
 """Cuts rows at a better length."""
 BAR = re.compile("[█▏▎▍▌▋▊▉#]+")
-BRIEF_CHARS = 23, 16
-"""Letters of a question and of its answer, so that both stand in a line of 80 columns, where lines are scarce."""
 VIEWS = ("Check", "Lengths", "Tokens", "Rows")
 FEWEST_BARS, MOST_BARS = 6, 24
 
@@ -54,24 +51,20 @@ def draw(view: str, draft: Draft, report: Report, waiting: str, example: int, ro
 
 
 def check(report: Report, found: TokenStats | None, asked: Recipe, waiting: str, room: Size) -> Content:
-    """The lesson of the first rows, then problems and counts; the first row as it is where it teaches nothing yet."""
+    """The lesson of the first rows, then problems and counts; the first row as it is where it teaches nothing yet.
+
+    Where there is no room for three rows, fewer stand there, and not cut.
+    """
     checked = [check_lines(report, found, asked, KEY)] if found else [finding_lines(report), [waiting]]
     first = ["The first row:", *row_lines(report.preview[0])] if report.preview and report.preview[0] else []
     drawn = Content()
-    for taught in (two_line_readings(report, room.width), brief_readings(report, room.width)):
+    for rows in (3, 2, 1):
+        taught = two_line_readings(report, room.width, rows)
         parts = [taught, left_out_lines(report), *checked, [] if taught else first]
         drawn = with_status_words(named("\n\n".join("\n".join(lines) for lines in parts if any(lines)), keys=False))
         if drawn.get_height({}, max(1, room.width)) <= room.height:
             break
     return drawn
-
-
-def brief_readings(report: Report, width: int) -> list[str]:
-    """The lesson of the first rows, each in a line if any cut makes that possible."""
-    lines = (reading_lines(report, chars) for chars in BRIEF_CHARS)
-    return next(
-        (each for each in lines if max(map(len, each), default=0) <= width), reading_lines(report, BRIEF_CHARS[-1])
-    )
 
 
 def lengths(found: TokenStats, asked: Recipe, room: Size, plain: bool) -> Content:
