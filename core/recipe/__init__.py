@@ -15,7 +15,7 @@ from fitune.core.recipe.kinds import (
 )
 from fitune.core.recipe.limits import deadline, next_time
 from fitune.core.recipe.load import GROUPS, help_of, parse, presets_dir
-from fitune.core.recipe.on_resume import changes_on_resume
+from fitune.core.recipe.on_resume import changes_on_resume, may_change
 from fitune.core.recipe.presets import Preset
 from fitune.core.recipe.rules import find_contradictions
 
@@ -42,6 +42,7 @@ __all__ = [
     "deadline",
     "find_contradictions",
     "help_of",
+    "may_change",
     "next_time",
     "parse",
     "presets_dir",

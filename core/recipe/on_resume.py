@@ -38,7 +38,7 @@ def changes_on_resume(recipe: Recipe, pairs: Sequence[str], has_checkpoint: bool
     """
     tree, problems = with_overrides(recipe.model_dump(mode="json"), pairs)
     given = [pair.partition("=")[0].strip() for pair in pairs]
-    problems += [_refusal(name) for name in dict.fromkeys(given) if not _may_change(name, has_checkpoint)]
+    problems += [_refusal(name) for name in dict.fromkeys(given) if not may_change(name, has_checkpoint)]
     batch = recipe.train.micro_batch * recipe.train.grad_accum
     if "train.lr" in given and tree["train"].get("lr") == "auto":
         problems.append(Problem("--set train.lr", "must be a number in a run that goes on.", _RATE))
@@ -60,7 +60,8 @@ def changes_on_resume(recipe: Recipe, pairs: Sequence[str], has_checkpoint: bool
     }
 
 
-def _may_change(name: str, has_checkpoint: bool) -> bool:
+def may_change(name: str, has_checkpoint: bool = True) -> bool:
+    """True if a field, as `group.key`, may change when a training goes on."""
     group, _, key = name.partition(".")
     if name in MAY_CHANGE or group == "deliver" or not key or group not in _WHY_NOT:
         return True  # what is no field at all is told by `parse`

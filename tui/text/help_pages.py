@@ -30,18 +30,17 @@ GLOSSARY = (
 
 def _explained(found: Finding) -> str:
     """A finding, one line for each of its parts."""
-    change = " ".join(f"--set {name}={value}" for name, value in found.set.items())
     parts = (
         ("seen", found.evidence),
         ("cause", found.cause),
         ("what to do", found.remedy),
-        ("the change", f"fitune resume RUN {change}" if change else ""),
+        ("the change", found.change),
     )
     return two_columns(tuple((name, text) for name, text in parts if text), 12)
 
 
-def watch_help(found: Sequence[Finding] = ()) -> Page:
-    """Help on the watch screen, with what was found wrong with the run first."""
+def watch_help(found: Sequence[Finding] = (), faults: Sequence[tuple[str, str]] = ()) -> Page:
+    """Help on the watch screen, with what went wrong with the run, and what was found, first."""
     shown = (
         ("loss", "surprise at the right answers: falls fast, then slowly"),
         ("held-out", "the same on rows never trained on; rising: it memorises"),
@@ -67,6 +66,7 @@ def watch_help(found: Sequence[Finding] = ()) -> Page:
         *EVERYWHERE,
     )
     return [
+        *faults,
         *((each.symptom, _explained(each)) for each in found),
         (
             "Watching a run",
@@ -163,6 +163,12 @@ def deliver_help() -> Page:
             "Typical mistake",
             "Merging and uploading before asking it anything: chat with it first, that takes a minute.",
         ),
+        (
+            "If another program answers garbage",
+            "The files are right: each was loaded back and answered as the adapter does, or it would not be here. What "
+            "is left is how the model is asked. The other program must use its chat template (Ollama: the Modelfile "
+            "beside the GGUF file; vLLM: the folder as it is), the system prompt of your rows, and end at its mark.",
+        ),
         ("Keys", two_columns(keys, 12)),
         glossary_page(),
     ]
@@ -189,6 +195,12 @@ def chat_help() -> Page:
             "Typical mistake",
             "Asking about anything at all: it was trained for one thing, so ask for that. Up offers questions "
             "from the data.",
+        ),
+        (
+            "If it answers garbage",
+            "If the model as it was does so, too, it is no chat model: choose one that ends in Instruct or it. If only "
+            "yours does, the rate was too high or the training too long: `?` on the watch screen says what was found. "
+            "If it has no end, the ends of the answers were cut: fitune data SOURCE --model ID.",
         ),
         ("Keys", two_columns(keys, 12)),
         glossary_page(),

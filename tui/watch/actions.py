@@ -160,3 +160,13 @@ def _job(snapshot: Snapshot | None) -> str:
 def _cancel_label(job: str) -> str:
     """The text of the button that changes nothing."""
     return "Go on training" if job == "train" else "Go on"
+
+
+def show_help(app: App[int], snapshot: Snapshot | None) -> None:
+    """Open the help, which begins with what went wrong with the run."""
+    from fitune.tui.text.fault_help import faults_of
+    from fitune.tui.text.help_pages import watch_help
+    from fitune.tui.widgets.help_page import HelpScreen
+
+    faults = faults_of(snapshot.state, snapshot.status == "killed") if snapshot else ()
+    app.push_screen(HelpScreen(watch_help(snapshot.findings if snapshot else (), faults)))

@@ -289,10 +289,7 @@ class WatchScreen(Screen[None]):
         actions.add_note(self.app, self.watched, step.step if step else None, self.draw)
 
     def action_help(self) -> None:
-        from fitune.tui.text.help_pages import watch_help
-        from fitune.tui.widgets.help_page import HelpScreen
-
-        self.app.push_screen(HelpScreen(watch_help(self.snapshot.findings if self.snapshot else ())))
+        actions.show_help(self.app, self.snapshot)
 
     def ask_quit(self) -> None:
         """Ctrl+C or Ctrl+Q."""

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from fitune.core.recipe import may_change
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
@@ -26,5 +28,13 @@ class Finding:
     @property
     def text(self) -> str:
         """The finding in a line."""
-        change = " ".join(f"--set {name}={value}" for name, value in self.set.items())
-        return f"{self.symptom} {self.evidence} {self.cause} {self.remedy}" + (f" ({change})" if change else "")
+        change = f" ({self.change})" if self.change else ""
+        return f"{self.symptom} {self.evidence} {self.cause} {self.remedy}{change}"
+
+    @property
+    def change(self) -> str:
+        """The change of the recipe as options of the command that takes them; empty if there is none."""
+        if not self.set:
+            return ""
+        options = " ".join(f"--set {name}={value}" for name, value in self.set.items())
+        return f"fitune resume RUN {options}" if all(map(may_change, self.set)) else f"in a new run: {options}"

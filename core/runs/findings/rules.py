@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from statistics import median
 
 from fitune.core.runs.findings import curves
+from fitune.core.runs.findings.answers import garbage
 from fitune.core.runs.findings.finding import Finding
 from fitune.core.runs.state import Curve, RunState
 
@@ -34,7 +35,7 @@ def findings(state: RunState) -> tuple[Finding, ...]:
     of_losses = (curves.overfitting, curves.leak, curves.too_short, curves.spent_schedule, curves.noise)
     of_steps = (_divergence, _spike, _no_learning, _gradient, _resume_jump)
     of_machine = (_pace, _idle, _memory, _prediction, _card, _clock)
-    return tuple(found for rule in (*of_steps, *of_losses, *of_machine) for found in rule(state))
+    return tuple(found for rule in (*of_steps, *of_losses, garbage, *of_machine) for found in rule(state))
 
 
 def _values(curve: Curve) -> list[float]:
