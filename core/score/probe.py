@@ -141,5 +141,5 @@ def sentence(found: Forgetting) -> str:
     if found.base < KNOWS_LITTLE:
         why = "the base model knows too few of them"
     elif found.rows < LEAST_ROWS:
-        why = "they are too few (fitune score asks all)"
+        why = f"they are too few: there was no time for {LEAST_ROWS}, and fitune score asks all"
     return f"What it forgot can't be told: {numbers}; {why}."

@@ -1,11 +1,13 @@
 """General questions to both models, within a time limit: what the tuned one forgot."""
 
+import math
 import time
 from collections.abc import Callable, Sequence
 
 import torch
 
 from fitune.core.recipe import presets_dir
+from fitune.core.score import LEAST_ROWS
 from fitune.core.score.probe import Item, ProbeAnswer, is_right, items
 from fitune.core.worker.answers import prompt_ids
 from fitune.core.worker.chats.template import PromptOptions
@@ -15,6 +17,8 @@ from fitune.core.worker.tuned_model import TunedModel
 
 ANSWER_TOKENS = 32
 """All items are answered in fewer."""
+OVERTIME = 3.0
+"""A score that is told to take 20 s gives 6 of them to the probe; two cores need 8 for the questions that tell."""
 
 
 def shipped() -> tuple[Item, ...]:
@@ -30,12 +34,18 @@ def probe(
     told: Callable[[int], None],
 ) -> list[ProbeAnswer]:
     """The answers of both models until the time is over; to some items always. seconds: None for no limit.
-    told: called with the items that are done. Raises UserError if the chat template refuses a question."""
+
+    Fewer than LEAST_ROWS answers tell nothing, so as many are given where that takes no more than OVERTIME times as
+    long. told: called with the items that are done. Raises UserError if the chat template refuses a question.
+    """
     began, done, took_s = time.monotonic(), list[ProbeAnswer](), 0.0
     at_once = GPU_ROWS if torch.cuda.is_available() else CPU_ROWS
     for start in range(0, len(chosen), at_once):
         before = time.monotonic()
-        if start and seconds is not None and before - began + took_s > seconds:
+        missing = min(LEAST_ROWS, len(chosen)) - len(done)
+        needed_s = max(1, math.ceil(missing / at_once)) * took_s
+        limit_s = math.inf if seconds is None else seconds * (OVERTIME if missing > 0 else 1)
+        if start and before - began + needed_s > limit_s:
             break
         done += _chunk(tuned, chosen[start : start + at_once], options)
         took_s = time.monotonic() - before
