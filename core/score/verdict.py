@@ -15,6 +15,8 @@ from fitune.core.score.statistics import Difference
 Word = Literal["better", "no different", "worse", "can't tell"]
 LEAST_ROWS = 50
 """With fewer rows no verdict is given."""
+MOST_ROWS = 1_000_000
+"""More rows than these are no advice."""
 ERROR = 0.01
 """Probability of a "better" or a "worse" where there is no difference, two-sided."""
 LOSS_ERROR = 0.004
@@ -133,7 +135,8 @@ def _verdict(
     leaked: int,
 ) -> Verdict:
     """both: base and tuned model by the metric. wanting: the difference that more rows would have to show."""
-    wanted = max(LEAST_ROWS, statistics.rows_needed(wanting.mean, wanting.deviation))
+    needed = statistics.rows_needed(wanting.mean, wanting.deviation)
+    wanted = max(LEAST_ROWS, needed if needed < MOST_ROWS else 0)  # no number of rows shows a difference of nothing
     return Verdict(
         word=word,
         metric=metric,
@@ -143,7 +146,7 @@ def _verdict(
         low=difference.low,
         high=difference.high,
         p=difference.p,
-        more_rows=int(wanted - rows) if word == "can't tell" and rows < wanted < 1e6 else None,
+        more_rows=int(wanted - rows) if word == "can't tell" and rows < wanted else None,
         leaked=leaked,
         guessing=guessing,
         base_loss=losses[0] if losses else None,
@@ -186,7 +189,9 @@ def _more(verdict: Verdict) -> str:
     if verdict.unscored:
         return f" The time was over: {verdict.unscored:,} more are there, and fitune score asks them all."
     if verdict.rows < LEAST_ROWS:
-        return f" A verdict needs at least {LEAST_ROWS}: hold out {verdict.more_rows:,} more."
+        return (
+            f" A verdict needs at least {LEAST_ROWS}: hold out {verdict.more_rows or LEAST_ROWS - verdict.rows:,} more."
+        )
     return f" With about {verdict.more_rows:,} rows more it could be told." if verdict.more_rows else ""
 
 

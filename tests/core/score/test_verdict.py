@@ -1,6 +1,7 @@
 """The verdict: what chance does is not called better, and what is better is."""
 
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -51,6 +52,8 @@ def test_rows_needed_grows_with_the_square_of_the_noise() -> None:
         (30, 33, 64, "can't tell"),
         (0, 40, 40, "can't tell"),
         (0, 1, 1, "can't tell"),
+        (0, 0, 26, "can't tell"),
+        (3, 3, 26, "can't tell"),
     ],
 )
 def test_a_verdict_needs_rows_and_a_difference(base: int, tuned: int, rows: int, word: str) -> None:
@@ -60,7 +63,8 @@ def test_a_verdict_needs_rows_and_a_difference(base: int, tuned: int, rows: int,
     assert "95 % interval" in sentence(found)
     if rows < 50:
         assert found.more_rows == 50 - rows
-        assert "too few rows" in sentence(found)
+        assert f"too few rows: the right answer in {tuned} of" in sentence(found)
+        assert f"hold out {50 - rows} more" in sentence(replace(found, more_rows=None)), "as earlier runs have it"
 
 
 def test_answers_no_better_than_the_most_frequent_one_are_no_gain() -> None:
