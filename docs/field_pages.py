@@ -31,8 +31,7 @@ This page is made by `docs/generate.py` from the docstrings of the code.
 | `race.json` | [the race of learning rates](#the-small-files) | the tune-lr job |
 | `merge.json`, `export.json`, `push.json` | [the request](#the-small-files) of the newest job | the command |
 | `score.json`, `tune-lr.json` | the same | the command |
-| `on_end.json` | [what is done at its end](#the-small-files), by `--on-end` and `--webhook` | `fitune train` |
-| `on_end.log` | what that printed, and what of it failed | the process that waits for the end |
+| `on_end.log` | what a command of `--on-end` printed, and what of it failed | the process that waits for the end |
 | `chat.log` | what the process with the model in it prints | `fitune chat` |
 | `notes.txt` | your notes, a line each, with time and step | the watch screen |
 | `tensorboard/`, `wandb/` | what a tracker writes, where the recipe names one | the worker |
@@ -42,8 +41,9 @@ This page is made by `docs/generate.py` from the docstrings of the code.
 
 Beside the runs lies `prepare/`, with a folder like a run's for each data set whose tokens were counted (`prepared.json`
 is the answer), `races/` with one for each race of `fitune tune-lr`, `queue/` with [queue.json](#queuejson) and
-`runner.log`, what its process did when, `fetching/` with copies that were cut off, and `learned.jsonl`, a line a
-training: what it took. That holds no data and no secrets; delete it to forget.
+`runner.log`, what its process did when, `on_end/` with [what is done at the end](#on_endtimejson) of a run (its folder
+may come from someone else, and no command is taken from there), `fetching/` with copies that were cut off, and
+`learned.jsonl`, a line a training: what it took. That holds no data and no secrets; delete it to forget.
 
 "null" or a field that is left out is not known. Readers should ignore fields and types of events that they do not know.
 """
@@ -71,7 +71,7 @@ SMALL_FILES = {
     "push.json": "core/deliver/requests.py:PushRequest",
     "score.json": "core/deliver/requests.py:ScoreRequest",
     "tune-lr.json": "core/deliver/requests.py:RaceRequest",
-    "on_end.json": "core/at_end/notice.py:OnEnd",
+    "on_end/TIME.json": "core/at_end/notice.py:OnEnd",
     "rows.json": "core/worker/rows/training_rows.py:RowsDigest",
     "base.json": "core/worker/changed_base.py:WeightsDigest",
 }

@@ -20,7 +20,6 @@ from fitune.core.files import read_file, write_atomically
 from fitune.core.records import from_json
 from fitune.core.runs import Run
 
-FILE = "on_end.json"
 COMMAND_WITHIN_S, SEND_WITHIN_S = 60.0, 20.0
 PAUSES_S = (0.0, 5.0, 30.0)
 """Before each attempt to send a message."""
@@ -82,16 +81,24 @@ def checked(command: str | None, webhook: str | None) -> OnEnd | None:
 
 
 def keep(run: Run, on_end: OnEnd) -> None:
-    """Keep with a run what is done at its end. Raises OSError."""
-    write_atomically(run.path / FILE, orjson.dumps(on_end, option=orjson.OPT_INDENT_2))
+    """Keep what is done at the end of a run. Raises OSError, and UserError if its run.json can't be read."""
+    path = _file(run)
+    path.parent.mkdir(mode=0o700, exist_ok=True)
+    write_atomically(path, orjson.dumps(on_end, option=orjson.OPT_INDENT_2))
 
 
 def kept(run: Run) -> OnEnd | None:
-    """What is done at the end of a run; None if that is nothing."""
+    """What is done at the end of a run; None if that is nothing. Raises UserError as `keep`."""
     try:
-        return from_json(OnEnd, orjson.loads(read_file(run.path / FILE)))
+        return from_json(OnEnd, orjson.loads(read_file(_file(run))))
     except (OSError, orjson.JSONDecodeError):
         return None
+
+
+def _file(run: Run) -> Path:
+    """The file for a run, beside the folder of all runs: a run's own folder may come from someone else, and no command
+    is taken from there. Named by the time at which the run was made, so that another name changes nothing."""
+    return run.path.parents[1] / "on_end" / f"{run.info().created or 0.0:.6f}.json"
 
 
 def tell(on_end: OnEnd, notice: Notice) -> None:

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from fitune.core import jobs
-from fitune.core.at_end import Notice, OnEnd, checked, keep, notice, tell, watcher
+from fitune.core import jobs, runs
+from fitune.core.at_end import Notice, OnEnd, checked, keep, kept, notice, tell, watcher
 from fitune.core.errors import UserError
 from fitune.core.runs import Run
 from tests.core.jobs.test_training import Start
@@ -140,7 +140,8 @@ def test_the_end_of_a_run_is_told_also_when_its_worker_is_killed_and_again_after
 ) -> None:
     run, out = make("run-a"), tmp_path / "out"
     jobs.start(run, "train", on_end=OnEnd(command=f'echo "$FITUNE_RUN $FITUNE_STATUS" >> {out}'))
-    assert (run.path / "on_end.json").stat().st_mode & 0o777 == 0o600
+    (file,) = (tmp_path / "on_end").iterdir()
+    assert (file.parent.stat().st_mode | file.stat().st_mode) & 0o077 == 0
     os.kill(run.holder_pid() or 0, 9)
     wait_until(lambda: out.exists() and out.read_text() == "run-a killed\n")
     jobs.start(run, "train")
@@ -157,3 +158,13 @@ def test_a_watcher_whose_run_goes_on_by_another_worker_tells_nothing(
     monkeypatch.setattr("sys.argv", ["watcher", str(run.path), "1"])
     watcher.main()
     assert not (tmp_path / "told").exists()
+
+
+def test_no_command_is_taken_from_the_folder_of_a_run(run: Run) -> None:
+    (run.path / "on_end.json").write_text('{"command": "touch owned"}')
+    assert kept(run) is None
+
+
+def test_a_run_with_another_name_is_told_all_the_same(run: Run) -> None:
+    keep(run, OnEnd(command="true"))
+    assert kept(runs.rename(run, "other")) == OnEnd(command="true")
