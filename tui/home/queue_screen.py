@@ -62,8 +62,8 @@ class QueueScreen(Screen[Run | None]):
         yield Readout("headings")
         yield ChoiceList(id="entries")
         with Vertical(id="about"):
-            yield Readout("said")
             yield Readout("error")
+            yield Readout("said")
         yield Static("terminal too small (need 80x24)  Esc goes back", id="too-small", markup=False)
         yield Keys()
 
