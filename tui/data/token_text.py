@@ -88,6 +88,8 @@ def summary_lines(stats: TokenStats, recipe: Recipe) -> list[str]:
     padded = stats.padding_share(length, batch)
     used = stats.source_rows - stats.refused
     several = f" (of {count(used)} in the source: some chats need a row for each answer)"
+    if recipe.train.texts > 1:
+        several = f" (of {count(used)} in the source: one for each answer)"
     return [
         f"{numbered('{n} row[|s]', stats.rows)}{several if stats.rows > used else ''} of "
         f"{count(stats.total_tokens)} tokens, the longest {count(stats.longest)}",

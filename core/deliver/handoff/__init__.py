@@ -28,6 +28,9 @@ def files_for(target: str, specs: Sequence[TrainingSpec]) -> Files:
         return vllm(specs)
     if len(specs) > 1:
         raise UserError(f"{target} takes one run or recipe.", "Several are for vllm: adapters on one base model.")
+    if target in TRAINING and (objective := specs[0].recipe.train.objective) != "sft":
+        text = f"A hand-off to {target} trains on good answers alone, and not with objective = {objective}."
+        raise UserError(text, "Train it here: fitune train RECIPE.")
     if target in TRAINING and (start := specs[0].recipe.lora.init) in BEGINS_FILLED:
         raise UserError(
             f"lora.init = {start} begins with an adapter that is not empty: what trains elsewhere saves one that does "
@@ -68,12 +71,8 @@ def row_files(target: str, spec: TrainingSpec) -> list[str]:
 
 
 def _refuse_contradictions(target: str, spec: TrainingSpec) -> None:
-    """Raise BadInput for settings that the script's backend does not support: `auto` is resolved only here. Raises
-    UserError for an objective that no hand-off carries."""
+    """Raise BadInput for settings that the script's backend does not support: `auto` is resolved only here."""
     train = spec.recipe.train
-    if train.objective != "sft":
-        text = f"A hand-off to {target} trains on good answers alone, and not with objective = {train.objective}."
-        raise UserError(text, "Train it here: fitune train RECIPE.")
     several = target == "accelerate" or (target == "slurm" and cards_of(spec) > 1)
     changes: dict[str, Any] = {"backend": "trl" if several else spec.backend}
     if changes["backend"] == "trl":  # the script changes these, and says so in its header

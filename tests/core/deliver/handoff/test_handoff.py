@@ -697,3 +697,12 @@ def test_a_user_without_a_name_is_left_to_fill_in(monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr("getpass.getuser", nameless)
     assert fetch_command(Path("/r/a.zip"), {"SSH_CONNECTION": "a 1 box 22"}) == "scp USER@box:/r/a.zip ."
+
+
+@pytest.mark.parametrize("target", ["script", "axolotl", "accelerate"])
+def test_preferences_are_not_handed_on_as_if_all_answers_were_good(
+    make_job: Callable[..., TrainingSpec], target: str
+) -> None:
+    job = make_job(train={"objective": "dpo", "checkpointing": "on"}, lora={"dropout": 0.0})
+    with pytest.raises(UserError, match="objective = dpo"):
+        handoff.files_for(target, [job])
