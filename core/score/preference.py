@@ -110,7 +110,7 @@ def sentence(found: Preference) -> str:
         f"in {grown:,} of {found.rows:,} held-out pairs the odds of the better answer grew (95 % interval "
         f"{found.low:.0%} to {found.high:.0%}; chance gives half). It is the likelier one in {right:,}, before in "
         f"{before:,}. Better answers changed by {found.chosen_change:+.2f} nats a token, worse ones by "
-        f"{found.rejected_change:+.2f}."
+        f"{found.rejected_change:+.2f}.{_unasked(found)}"
     )
     match found.word:
         case "better":
@@ -121,3 +121,9 @@ def sentence(found: Preference) -> str:
             return f"It learnt no preference worth a word: {numbers}"
     why = f"a verdict needs {LEAST_ROWS} held-out pairs" if found.rows < LEAST_ROWS else "it may be chance"
     return f"Can't tell what it learnt to prefer, since {why}: {numbers}"
+
+
+def _unasked(found: Preference) -> str:
+    if not found.unscored:
+        return ""
+    return f" The time was over: {found.unscored:,} more pairs are there, and fitune score asks them all."

@@ -34,8 +34,8 @@ from fitune.core.worker.tuned_model import TunedModel
 TIME_SHARE, LEAST_S = 0.1, 20.0
 """The share of a training's time that its score may take, and the seconds that it may take of a short one."""
 PROBE_SHARE = 0.3
-"""The part of that time for general questions. The likelihoods of compared answers may take as long, beside it: they
-take no generation."""
+"""The part of that time for general questions. Where answers are compared, their likelihoods may take as long again as
+all of it: they are what was learnt, and a pair takes a fraction of the time of an answer that is written."""
 Rows = Sequence[dict[str, Any]]
 
 
@@ -80,7 +80,7 @@ def after_training(
     rows_s, probe_s = (None, seconds) if takes_all else ((1 - PROBE_SHARE) * seconds, PROBE_SHARE * seconds)
     try:
         with answering(tuned.model, recipe.train.backend == "unsloth"):
-            pairs_s = None if takes_all else probe_s
+            pairs_s = None if takes_all else seconds
             prefers = prefer(run, recipe, tuned, rows, trained_keys, pairs_s, log)
             judged = score(run, recipe, tuned, rows, trained_keys, rows_s, log, ScoreRequest())
             judged = with_preference(run, judged, prefers)

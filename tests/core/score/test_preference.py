@@ -56,6 +56,7 @@ def test_the_numbers_are_told() -> None:
     said = sentence(found)
     assert "in 45 of 60 held-out pairs" in said
     assert "likelier one in 45, before in 0" in said
+    assert "3 more pairs are there" in said
 
 
 def test_the_interval_of_a_share_stays_between_0_and_1() -> None:
