@@ -88,6 +88,8 @@ def comparing_trainer(
             trainer = PairTrainer(args=without_expert_loss(args, loaded.model), **common, **sets)
     if REFERENCE in trainer.model.peft_config:  # a fresh adapter changes nothing: without it the model is what it was
         trainer.model.delete_adapter(REFERENCE)
+    if train.backend == "unsloth":  # else TRL puts torch's checkpoints in the place of Unsloth's at each reference pass
+        trainer.model.is_gradient_checkpointing = False
     if not torch.cuda.is_available():
         add_cpu_head(trainer.model.get_base_model())
     return trainer
