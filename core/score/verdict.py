@@ -189,9 +189,8 @@ def _more(verdict: Verdict) -> str:
     if verdict.unscored:
         return f" The time was over: {verdict.unscored:,} more are there, and fitune score asks them all."
     if verdict.rows < LEAST_ROWS:
-        return (
-            f" A verdict needs at least {LEAST_ROWS}: hold out {verdict.more_rows or LEAST_ROWS - verdict.rows:,} more."
-        )
+        missing = verdict.more_rows or LEAST_ROWS - verdict.rows  # runs of an earlier fitune may name none
+        return f" A verdict needs at least {LEAST_ROWS}: hold out {missing:,} more."
     return f" With about {verdict.more_rows:,} rows more it could be told." if verdict.more_rows else ""
 
 
