@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from docs import field_pages
+from docs import field_pages, variants_page
 from fitune.core.recipe import GROUPS, help_of
 from fitune.core.recipe.load import NAMES_IN_OTHER_TOOLS
 from fitune.tui.cli import ROOMS, parser
@@ -54,7 +54,12 @@ What TRL, PEFT or Axolotl call a field; written in a recipe, it is refused with 
 
 def pages() -> dict[str, str]:
     """Each page by its file name."""
-    return {"commands.md": commands(), "recipe.md": recipe(), **field_pages.pages()}
+    return {
+        "commands.md": commands(),
+        "recipe.md": recipe(),
+        "variants.md": variants_page.page(),
+        **field_pages.pages(),
+    }
 
 
 def commands() -> str:

@@ -32,7 +32,7 @@ def disk_bytes(plan: MemoryPlan) -> int:
     # An init that begins filled keeps the first adapter too, and saves one of twice the rank.
     adapter = 3 * lora if plan.recipe.lora.init in BEGINS_FILLED else lora
     deliver = plan.recipe.deliver
-    merged = 2 * params if deliver.merge or deliver.gguf else 0
+    merged = (4 if plan.recipe.trains_all else 2) * params if deliver.merge or deliver.gguf else 0
     gguf = sum(params * GGUF_BYTES[kind] for kind in deliver.gguf)
     return round(download_bytes(plan) + checkpoints + adapter + merged + gguf)
 

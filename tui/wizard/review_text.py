@@ -43,7 +43,7 @@ def lines(draft: Draft, weights: Weights | None = None) -> list[Line]:
     asked = recipe(draft)
     forecast = forecast_draft(draft)
     told = [
-        Line("Teach", f"{asked.model.id}, kept as {_kept_as(draft, asked)}, LoRA rank {asked.lora.r}"),
+        Line("Teach", f"{asked.model.id}, kept as {_kept_as(draft, asked)}, {_trained(asked)}"),
         Line("From", _data(draft, asked)),
         Line("How", _how(draft, asked, forecast)),
         *([Line("Plan", f"{draft.plan.text} u undoes it.")] if draft.plan and draft.plan.text else []),
@@ -138,6 +138,11 @@ def duration_words(draft: Draft, forecast: DraftForecast) -> str:
     if found is None:
         return "Not known for such a card." if draft.card_gib else "Unknown here; the watch screen tells it."
     return training_time(found) + ("" if forecast.work else "; judged by the first rows")
+
+
+def _trained(asked: Recipe) -> str:
+    """What of the model is trained, in a few words."""
+    return "all weights" if asked.trains_all else f"LoRA rank {asked.lora.r}"
 
 
 def _kept_as(draft: Draft, asked: Recipe) -> str:

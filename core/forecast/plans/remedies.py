@@ -85,6 +85,8 @@ def _candidates(shape: Shape, recipe: Recipe, site: Site) -> Iterator[tuple[dict
     """Changes that keep the result first, those that touch what is learned last."""
     yield from _without_loss(recipe, site)
     lora, model = recipe.lora, recipe.model
+    if recipe.trains_all:
+        yield {"train.weights": "adapter"}, "An adapter beside the frozen model: it learns hardly less from few rows."
     if lora.dora:
         yield {"lora.dora": False}, "Plain LoRA: a little less faithful at low rank, and faster."
     if model.quant != "nf4" and shape.stored_as is None and site.card is not None:

@@ -46,7 +46,7 @@ def model_card(
     parts = [
         _metadata(spec, what, base, licence),
         f"# {plain(spec.name)}",
-        f"{KINDS[what][0]} {code(public_name(base))}, trained with fitune on {data}.",
+        f"{_described(what, spec)} {code(public_name(base))}, trained with fitune on {data}.",
         *([f"This branch holds the adapter as it was after step {step}."] if step is not None else []),
         *(plain(note) for note in spec.notes),
         _licence(licence, base),
@@ -59,6 +59,12 @@ def model_card(
         _reproduce(run, spec),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _described(what: UploadKind, spec: TrainingSpec) -> str:
+    """The words before the name of the base model."""
+    whole = spec.recipe.trains_all and KINDS[what][1] == "peft"
+    return "All weights, as an adapter of PEFT, of a fine-tuned version of" if whole else KINDS[what][0]
 
 
 def base_of(run: Run, what: UploadKind) -> str:
@@ -81,7 +87,7 @@ def _metadata(spec: TrainingSpec, what: UploadKind, base: str, licence: hub.Lice
         license_name=licence.name if licence else None,
         license_link=licence.link if licence else None,
         pipeline_tag="text-generation",
-        tags=["fitune", "lora"],
+        tags=["fitune"] if spec.recipe.trains_all else ["fitune", "lora"],
     )
     return f"---\n{data.to_yaml()}\n---"
 
@@ -129,8 +135,14 @@ def _settings(run: Run, spec: TrainingSpec, state: RunState) -> Rows:
     return [
         ("base weights in training", model.quant),
         ("longest row", f"{model.max_seq_length} tokens"),
-        ("LoRA rank, alpha, dropout", f"{lora.r}, {lora.alpha:g}, {lora.dropout:g}"),
-        ("layers with an adapter", plain(layers)),
+        *(
+            [("trained", "all weights")]
+            if spec.recipe.trains_all
+            else [
+                ("LoRA rank, alpha, dropout", f"{lora.r}, {lora.alpha:g}, {lora.dropout:g}"),
+                ("layers with an adapter", plain(layers)),
+            ]
+        ),
         ("rows a step", f"{train.micro_batch} x {train.grad_accum}"),
         ("learning rate", f"{train.rate:g}, {train.scheduler}, warm-up {train.warmup_ratio:g}"),
         ("optimizer", f"{train.optimizer}, weight decay {train.weight_decay:g}"),

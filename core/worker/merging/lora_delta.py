@@ -13,7 +13,7 @@ from fitune.core.errors import UserError
 from fitune.core.worker.architecture.model_class import model_class
 from fitune.core.worker.merging.experts import Experts, experts_in_adapter, parts_in_files
 from fitune.core.worker.merging.file_names import Held, files_of_parameters
-from fitune.core.worker.merging.tensors import TensorLocation, header, locate_tensors, read
+from fitune.core.worker.merging.tensors import TensorLocation, header, layout_of, locate_tensors, read
 
 PREFIX = "base_model.model."
 MARK = ".lora_"
@@ -67,7 +67,8 @@ class MergePlan:
 
     base: dict[str, TensorLocation]
     layout: dict[str, TensorLocation]
-    """Type and size of each merged tensor; identical to `base` unless that is at 32 bits."""
+    """Type and size of each merged tensor; identical to `base` unless that is at 32 bits, or all weights were trained.
+    """
     changes: dict[str, TensorChange]
     config: Any
     """PEFT's LoraConfig."""
@@ -112,25 +113,17 @@ def open_adapter(folder: Path) -> Adapter:
 
 def plan_merge(adapter: Adapter, base: Path, remote_code: bool) -> MergePlan:
     """Plan the merge of each tensor. Raises UserError if the base lacks a tensor that the adapter changes."""
+    from peft.utils.constants import DUMMY_TARGET_MODULES
     from transformers import AutoConfig
 
     locations = locate_tensors(base)
-    layout = (
-        {name: location.at_16_bits() for name, location in locations.items()}
-        if is_mostly_fp32(locations)
-        else locations
-    )
     config = AutoConfig.from_pretrained(base, trust_remote_code=remote_code)
     with torch.device("meta"):
         model = model_class(config).from_config(config, trust_remote_code=remote_code)
     adapter = once_where_tied(adapter, model)
-    return MergePlan(locations, layout, match_base_tensors(adapter, locations, model), adapter.config)
-
-
-def is_mostly_fp32(base: dict[str, TensorLocation]) -> bool:
-    """True if most of the weights are stored at 32 bits, so that a 16-bit copy must be rounded."""
-    wide = sum(location.weights for location in base.values() if location.dtype == "F32")
-    return 2 * wide > sum(location.weights for location in base.values())
+    changes = match_base_tensors(adapter, locations, model)
+    trained_all = adapter.config.target_modules == DUMMY_TARGET_MODULES
+    return MergePlan(locations, layout_of(locations, changes if trained_all else ()), changes, adapter.config)
 
 
 def match_base_tensors(adapter: Adapter, base: dict[str, TensorLocation], model: nn.Module) -> dict[str, TensorChange]:

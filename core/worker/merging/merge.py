@@ -35,6 +35,7 @@ from fitune.core.worker.merging.tensors import (
     DTYPES,
     TensorLocation,
     bytes_of,
+    dtype_of,
     read,
     read_bytes,
     weight_files,
@@ -215,8 +216,8 @@ def copy_side_files(run: Run, base: Path, staging: Path, plan: MergePlan, remote
         for path in base.glob(pattern):
             shutil.copyfile(path, staging / path.name)
     if plan.layout is not plan.base:
-        config = json.loads((base / "config.json").read_bytes())
-        _write_json(staging / "config.json", _at_16_bits(config) | {"dtype": "bfloat16"})
+        config, dtype = json.loads((base / "config.json").read_bytes()), dtype_of(plan.layout)
+        _write_json(staging / "config.json", _with_dtype(config, dtype) | {"dtype": dtype})
     for pattern in TOKENIZER_FILES:
         for path in filter(Path.is_file, run.adapter.glob(pattern)):
             copy = staging / path.relative_to(run.adapter)
@@ -234,10 +235,14 @@ def copy_side_files(run: Run, base: Path, staging: Path, plan: MergePlan, remote
     _write_json(staging / settings_file.name, settings | {"eos_token_id": stop_ids(tokenizer, base)})
 
 
-def _at_16_bits(config: dict[str, Any]) -> dict[str, Any]:
-    """The model's settings with bfloat16 wherever they name a dtype, also in nested settings."""
+def _with_dtype(config: dict[str, Any], dtype: str) -> dict[str, Any]:
+    """The model's settings with this dtype wherever they name one, also in nested settings."""
     return {
-        key: "bfloat16" if key in ("dtype", "torch_dtype") else _at_16_bits(value) if isinstance(value, dict) else value
+        key: dtype
+        if key in ("dtype", "torch_dtype")
+        else _with_dtype(value, dtype)
+        if isinstance(value, dict)
+        else value
         for key, value in config.items()
     }
 

@@ -6,7 +6,7 @@ its tensors in memory to write it.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -60,6 +60,10 @@ class TensorLocation:
         """The location with bfloat16 as dtype if it is fp32; any other unchanged."""
         return replace(self, dtype="BF16", stop=self.start + 2 * self.weights) if self.dtype == "F32" else self
 
+    def at_32_bits(self) -> "TensorLocation":
+        """The location with fp32 as dtype."""
+        return replace(self, dtype="F32", stop=self.start + 4 * self.weights)
+
 
 def locate_tensors(folder: Path) -> dict[str, TensorLocation]:
     """The location of every tensor of a model folder by name, in stored order; only headers are read.
@@ -67,6 +71,30 @@ def locate_tensors(folder: Path) -> dict[str, TensorLocation]:
     Raises UserError if a file is missing or damaged.
     """
     return {name: location for file in weight_files(folder) for name, location in header(file)}
+
+
+def layout_of(base: dict[str, TensorLocation], wide: Collection[str]) -> dict[str, TensorLocation]:
+    """How the tensors of a model are stored once it is merged: in 16 bits; `base` itself where nothing is stored
+    otherwise.
+
+    wide: tensors that keep 32 bits, as all do that were trained themselves: many steps are smaller than what 16 bits
+    tell apart, and would be lost.
+    """
+    if wide:
+        return {name: location.at_32_bits() if name in wide else location for name, location in base.items()}
+    if 2 * _wide_weights(base) > sum(location.weights for location in base.values()):
+        return {name: location.at_16_bits() for name, location in base.items()}
+    return base
+
+
+def dtype_of(layout: dict[str, TensorLocation]) -> str:
+    """The type of most weights, as config.json names it."""
+    half = sum(location.weights for location in layout.values()) / 2
+    return "float32" if _wide_weights(layout) > half else "bfloat16"
+
+
+def _wide_weights(tensors: dict[str, TensorLocation]) -> int:
+    return sum(location.weights for location in tensors.values() if location.dtype == "F32")
 
 
 def weight_files(folder: Path) -> list[Path]:

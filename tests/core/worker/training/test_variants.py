@@ -170,6 +170,14 @@ def test_all_weights_are_trained_in_32_bits_and_the_base_stays_at_hand(
     torch.testing.assert_close(base, plain)
     assert (after - base).abs().max() > 0.1
 
+    assert merged_and_proven(run)
+    merged = load_file(run.merged / "model.safetensors")
+    assert all(tensor.equal(kept[f"base_model.model.{name}"]) for name, tensor in merged.items())
+    again = AutoModelForCausalLM.from_pretrained(run.merged, dtype="auto")
+    assert again.dtype == torch.float32
+    with torch.no_grad():
+        torch.testing.assert_close(again(ids).logits, after)
+
 
 def test_of_a_model_that_sees_only_the_text_is_trained() -> None:
     import torch
