@@ -57,12 +57,13 @@ def learning_rate(recipe: Recipe, shape: Shape | None, work: Workload | None) ->
     why = f"for a hidden size of {shape.hidden:,}, {rows} row{'s' if rows != 1 else ''} a step"
     rate = FULL_RATE * _by_size(shape) * sqrt(rows / ROWS)
     if train.weights == "all":
-        return LearningRate(float(f"{min(HIGHEST, max(LOWEST_FULL, rate)):.2g}"), f"{why}, all weights")
-    alpha = recipe.lora.alpha * (sqrt(recipe.lora.r) if recipe.lora.rslora else 1)
-    rate *= (SHORT_LORA_TIMES if is_short else LORA_TIMES) * ALPHA / alpha
-    why += f", alpha {recipe.lora.alpha:g}" + (f" and only {steps} steps" if is_short else "")
+        lowest, why = LOWEST_FULL, f"{why}, all weights"
+    else:
+        alpha = recipe.lora.alpha * (sqrt(recipe.lora.r) if recipe.lora.rslora else 1)
+        rate *= (SHORT_LORA_TIMES if is_short else LORA_TIMES) * ALPHA / alpha
+        lowest, why = LOWEST, f"{why}, alpha {recipe.lora.alpha:g}" + (f" and only {steps} steps" if is_short else "")
     why += "" if train.objective == "sft" else f", and {share:.2g} of that for objective = {train.objective}"
-    return LearningRate(float(f"{share * min(HIGHEST, max(LOWEST, rate)):.2g}"), why)
+    return LearningRate(float(f"{share * min(HIGHEST, max(lowest, rate)):.2g}"), why)
 
 
 def _by_size(shape: Shape) -> float:

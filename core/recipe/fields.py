@@ -6,6 +6,7 @@ from pydantic import Field
 
 from fitune.core.recipe.data_fields import Data
 from fitune.core.recipe.kinds import (
+    ALL_WEIGHTS_SHARE,
     GUIDE_RATE,
     RATE_SHARES,
     READ_AS,
@@ -147,7 +148,9 @@ class Train(Group):
     def rate(self) -> float:
         """The learning rate as a number. A run has one (core/forecast); while nothing is known of the model, "auto" is
         that of the guides."""
-        return GUIDE_RATE * RATE_SHARES[self.objective] if self.lr == "auto" else self.lr
+        if self.lr != "auto":
+            return self.lr
+        return GUIDE_RATE * RATE_SHARES[self.objective] * (ALL_WEIGHTS_SHARE if self.weights == "all" else 1)
 
 
 class Run(Group):

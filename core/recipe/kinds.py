@@ -39,6 +39,8 @@ Gpus = (
 RUN_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 GUIDE_RATE = 2e-4
 """The learning rate for LoRA in most guides (QLoRA, Unsloth)."""
+ALL_WEIGHTS_SHARE = 0.1
+"""The learning rate of all weights as a share of an adapter's (core/forecast/learning_rate.py)."""
 RATE_SHARES: dict[Objective, float] = {"sft": 1.0, "dpo": 1 / 40, "kto": 1 / 40, "orpo": 0.4}
 """The learning rate of an objective as a share of that for good answers. TRL 1.15 trains LoRA with 2e-4 by sft and 5e-6
 by dpo (trl/scripts/sft.py, dpo.py); its guide to kto asks for 5e-7 to 5e-6; orpo's paper trains whole models with 8e-6

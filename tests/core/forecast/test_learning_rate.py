@@ -14,7 +14,7 @@ SMALL = shapes.load("HuggingFaceTB/SmolLM2-135M-Instruct")
 
 
 def asked(lr: Any = "auto", lora: dict[str, Any] | None = None, **train: Any) -> Recipe:
-    tree = {"model": {"id": "any/model"}, "data": {"source": "rows.jsonl"}, "lora": lora or {}}
+    tree = {"model": {"id": "any/model", "quant": "bf16"}, "data": {"source": "rows.jsonl"}, "lora": lora or {}}
     return parse({**tree, "train": {"lr": lr, **train}}, "recipe")
 
 
@@ -52,3 +52,13 @@ def test_a_number_stays_a_number_and_an_unknown_model_gets_the_rate_of_the_guide
 def test_no_shape_and_no_batch_gives_a_rate_beyond_reason() -> None:
     assert learning_rate(asked(micro_batch=4096, grad_accum=16), SMALL, None).lr == 2e-3
     assert learning_rate(asked(lora={"alpha": 4096}), LLAMA, None).lr == 1e-5
+
+
+def test_all_weights_learn_at_a_tenth_of_an_adapters_rate() -> None:
+    whole = asked(micro_batch=128, grad_accum=1, weights="all")
+    adapter = asked(micro_batch=128, grad_accum=1, lora={"alpha": 32})
+    found = learning_rate(whole, LLAMA, None)
+    assert found.lr == pytest.approx(learning_rate(adapter, LLAMA, None).lr / 10, rel=0.05)
+    assert found.why.endswith("128 rows a step, all weights")
+    assert learning_rate(whole, None, None).lr == pytest.approx(2e-5)
+    assert learning_rate(asked(weights="all", objective="dpo"), LLAMA, None).lr < 1e-6
