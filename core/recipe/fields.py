@@ -108,7 +108,8 @@ class Train(Group):
     """Share of the steps in which the learning rate climbs from 0."""
     optimizer: Optimizer = "adamw_8bit"
     """8-bit states save memory at no loss; paged ones spill to host RAM when the card is full. lora_fa trains the
-    adapter's second matrix alone, with a gradient corrected for that."""
+    adapter's second matrix alone, with a gradient corrected for that. GaLore and APOLLO are no choice: their packages
+    see no upkeep."""
     weight_decay: Annotated[float, Field(ge=0, le=1)] = 0.01
     """Pull of the weights towards 0."""
     max_grad_norm: Annotated[float, Field(gt=0, le=1000)] = 1.0
