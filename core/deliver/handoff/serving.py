@@ -52,11 +52,14 @@ def ollama(spec: TrainingSpec) -> Files:
         "or with the converter of llama.cpp, of the merged model:",
         f"  fitune merge {quoted(spec.name)}",
         f"  python convert_hf_to_gguf.py {merged} --outtype q8_0 --outfile {name}-q8_0.gguf",
-        "An adapter alone works on a base model in Ollama with the same weights:",
-        f"  python convert_lora_to_gguf.py {quoted(str(run.adapter))} --outfile {name}-lora.gguf",
-        f"  and below: FROM the base model, then ADAPTER ./{name}-lora.gguf",
-        TEMPLATE,
     ]
+    if not _beyond_lora(spec):
+        lines += [
+            "An adapter alone works on a base model in Ollama with the same weights:",
+            f"  python convert_lora_to_gguf.py {quoted(str(run.adapter))} --outfile {name}-lora.gguf",
+            f"  and below: FROM the base model, then ADAPTER ./{name}-lora.gguf",
+        ]
+    lines.append(TEMPLATE)
     return {"Modelfile": commented(lines) + f"\nFROM ./{name}-q8_0.gguf\n"}
 
 
@@ -124,6 +127,18 @@ def _rank(spec: TrainingSpec) -> int:
     return 2 * lora.r if lora.init in BEGINS_FILLED else max(lora.r, *lora.rank_pattern.values(), 0)
 
 
+def _beyond_lora(spec: TrainingSpec) -> str:
+    """What an adapter holds beside the pairs of matrices that servers know; empty if nothing."""
+    lora = spec.recipe.lora
+    held = {
+        "all weights of the model": spec.recipe.trains_all,
+        "DoRA": lora.dora,
+        "trained biases": lora.bias != "none",
+        "an embedding or a head of its own": bool(lora.modules_to_save),
+    }
+    return next((name for name, is_there in held.items() if is_there), "")
+
+
 def _require_compatible(specs: Sequence[TrainingSpec]) -> None:
     """Raise UserError for adapters that one server can't hold."""
     bases = {(spec.recipe.model.id, spec.revision) for spec in specs}
@@ -140,9 +155,8 @@ def _require_compatible(specs: Sequence[TrainingSpec]) -> None:
     if len({plain_name(spec.name) for spec in specs}) < len(specs):
         raise UserError("One run is named twice.", "Name each run once.")
     for spec in specs:
-        if spec.recipe.lora.dora or spec.recipe.lora.bias != "none":
-            feature = "DoRA" if spec.recipe.lora.dora else "trained biases"
-            raise UserError(f"vLLM can't serve an adapter with {feature}.", f"Merge it first: fitune merge {spec.name}")
+        if more := _beyond_lora(spec):
+            raise UserError(f"vLLM can't serve an adapter with {more}.", f"Merge it first: fitune merge {spec.name}")
         if _rank(spec) > VLLM_RANKS[-1]:
             raise UserError(
                 f"vLLM serves adapters up to rank {VLLM_RANKS[-1]}.", f"Merge it first: fitune merge {spec.name}"

@@ -563,6 +563,8 @@ def test_vllm_may_run_the_code_that_the_training_ran(make_trained: Callable[...,
         ({"model": {"id": "owner/other"}}, "2 base models"),
         ({"lora": {"dora": True}}, "DoRA"),
         ({"lora": {"bias": "all"}}, "biases"),
+        ({"lora": {"modules_to_save": ["lm_head"]}}, "a head of its own"),
+        ({"train": {"weights": "all", "backend": "trl"}, "model": {"quant": "bf16"}}, "all weights of the model"),
         ({"lora": {"r": 1024}}, "rank 512"),
     ],
 )
@@ -585,6 +587,14 @@ def test_ollama_gets_the_gguf_file_or_how_to_make_it(make_trained: Callable[...,
     (run.path / "gguf" / "Modelfile").write_text('FROM ./run-a.gguf\nPARAMETER stop "<|im_end|>"\n')
     text = main_text("ollama", from_run(run))
     assert text.endswith(f'\nFROM {run.path}/gguf/run-a.gguf\nPARAMETER stop "<|im_end|>"\n')
+
+
+def test_ollama_is_not_told_of_an_adapter_that_it_does_not_know(make_trained: Callable[..., Run]) -> None:
+    plain, whole = (
+        main_text("ollama", from_run(make_trained(f"run-{number}", lora={"modules_to_save": names})))
+        for number, names in enumerate(([], ["lm_head"]))
+    )
+    assert ("convert_lora_to_gguf" in plain, "convert_lora_to_gguf" in whole) == (True, False)
 
 
 @pytest.mark.parametrize("target", ["vllm", "ollama"])
