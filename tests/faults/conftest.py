@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from fitune.core.runs.lock import holder_pid
 from tests.faults.house import ROOT, House, losses, make_tools, wait_for
 
 
@@ -37,7 +36,7 @@ def house(zygote: Path, tmp_path: Path) -> Iterator[House]:
     """A home for one test; workers that are left are killed."""
     made = House(tmp_path, zygote)
     yield made
-    if pid := holder_pid(tmp_path / "home" / "queue" / "lock"):
+    if pid := made.queue_pid():
         os.kill(pid, signal.SIGKILL)
     runs = tmp_path / "home" / "runs"
     for path in runs.iterdir() if runs.is_dir() else ():

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from fitune.core.runs import Step
+from fitune.core.runs.lock import holder_pid
 from fitune.core.runs.run import Run
 from tests.events import data_of
 
@@ -129,6 +130,10 @@ class House:
         said = self.fitune("runs", "--json")
         assert said.status == 0, said.all
         return next(each for each in json.loads(said.out) if each["name"] == name)
+
+    def queue_pid(self) -> int | None:
+        """The pid of the process that runs the queue: at once, as a command on a busy machine does not answer."""
+        return holder_pid(self.folder / "home" / "queue" / "lock")
 
     def queue(self) -> dict[str, Any]:
         """The answer of `fitune queue list --json`."""

@@ -30,14 +30,14 @@ def test_ten_recipes_with_two_failures_and_a_kill_of_everything(
     fourth = house.run("night-4")
     wait_for(lambda: fourth.newest_checkpoint() is not None and step_of(fourth) >= 4)
 
-    for pid in (house.queue()["runner_pid"], fourth.holder_pid()):
+    for pid in (house.queue_pid(), fourth.holder_pid()):
         assert pid
         os.kill(pid, signal.SIGKILL)
     wait_for(lambda: fourth.holder_pid() is None)
     assert [each["state"] for each in house.queue()["entries"][2:5]] == ["refused", "interrupted", "waiting"]
 
     assert house.fitune("queue", "run", inject=inject).status == 0
-    wait_for(lambda: house.queue()["runner_pid"] is None)
+    wait_for(lambda: house.queue_pid() is None)
     told = house.queue()["entries"]
     assert [each["name"] for each in sorted(told, key=lambda each: each["began"] or 0.0)] == names
     ends = {each["name"]: (each["state"], each["said"]) for each in told}
@@ -57,13 +57,13 @@ def test_ten_recipes_with_two_failures_and_a_kill_of_everything(
 
 
 def test_a_reboot_goes_on_with_the_queue_and_a_stopped_queue_stays_stopped(house: House) -> None:
-    inject = "slow_passes(0.3)"
+    inject = "slow_passes(0.5)"
     for name in ("first", "second"):
         house.fitune("queue", "add", str(house.recipe(run={"name": name})))
     house.fitune("queue", "run", inject=inject)
     first = house.run("first")
     wait_for(lambda: step_of(first) >= 2)
-    runner, worker = house.queue()["runner_pid"], first.holder_pid()
+    runner, worker = house.queue_pid(), first.holder_pid()
     assert runner
     assert worker
     os.kill(runner, signal.SIGTERM)  # as systemd ends a machine's processes
@@ -77,7 +77,7 @@ def test_a_reboot_goes_on_with_the_queue_and_a_stopped_queue_stays_stopped(house
     assert "The queue goes on" in said.err
     wait_for(lambda: first.holder_pid() is not None)
     assert house.fitune("queue", "stop").status == 0
-    wait_for(lambda: house.queue()["runner_pid"] is None)
+    wait_for(lambda: house.queue_pid() is None)
     wait_for(lambda: first.holder_pid() is None)
     assert house.described("first")["status"] == "finished"
     assert [each["state"] for each in house.queue()["entries"]] == ["interrupted", "waiting"]
@@ -85,7 +85,7 @@ def test_a_reboot_goes_on_with_the_queue_and_a_stopped_queue_stays_stopped(house
     assert not house.run("second").path.exists()
 
     house.fitune("queue", "run")
-    wait_for(lambda: house.queue()["runner_pid"] is None)
+    wait_for(lambda: house.queue_pid() is None)
     assert [each["state"] for each in house.queue()["entries"]] == ["finished", "finished"]
 
 
@@ -93,6 +93,6 @@ def test_a_worker_that_is_killed_again_and_again_holds_nobody_up(house: House) -
     for name in ("doomed", "behind"):
         house.fitune("queue", "add", str(house.recipe(run={"name": name})))
     house.fitune("queue", "run", inject="__import__('sys').argv[1].endswith('doomed') and at_step(2, send(KILL))")
-    wait_for(lambda: house.queue()["runner_pid"] is None)
+    wait_for(lambda: house.queue_pid() is None)
     assert [each["state"] for each in house.queue()["entries"]] == ["killed", "finished"]
     assert step_of(house.run("doomed")) == 2
