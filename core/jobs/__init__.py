@@ -3,7 +3,7 @@
 from fitune.core.jobs.delivering import check_export, check_push, check_repo, export, merge, push
 from fitune.core.jobs.other_cards import move
 from fitune.core.jobs.preparing import prepare
-from fitune.core.jobs.racing import tune_lr
+from fitune.core.jobs.racing import go_on, tune_lr
 from fitune.core.jobs.scoring import score
 from fitune.core.jobs.starting import at_work, refuse_busy_gpu, start, trainings_beside
 from fitune.core.jobs.training import Begun, begin, obstacles
@@ -16,6 +16,7 @@ __all__ = [
     "check_push",
     "check_repo",
     "export",
+    "go_on",
     "merge",
     "move",
     "obstacles",

@@ -1,6 +1,7 @@
 """Starts the race of learning rates on the recipe's own rows."""
 
 import os
+import shutil
 import time
 
 import orjson
@@ -15,6 +16,18 @@ from fitune.core.jobs.training import foresee, gpu_info, with_decisions
 from fitune.core.machine import host, require_training_stack
 from fitune.core.recipe import Recipe
 from fitune.core.runs import Run, RunInfo
+
+
+def go_on(raced: Run, run: Run) -> int | None:
+    """Give a new run the checkpoint of the race's winner. Returns the step that it goes on from; None if the race kept
+    none, or if the run is another training than the race's."""
+    checkpoint, recipe = raced.newest_checkpoint(), run.recipe()
+    same = raced.recipe().model_copy(update={"run": recipe.run, "deliver": recipe.deliver})
+    same = same.model_copy(update={"train": same.train.model_copy(update={"lr": recipe.train.lr})})
+    if checkpoint is None or same != recipe:
+        return None
+    shutil.copytree(checkpoint, run.checkpoints / checkpoint.name)
+    return int(checkpoint.name.partition("-")[2])
 
 
 def tune_lr(recipe: Recipe, minutes: float, share_gpu: bool = False) -> Run:

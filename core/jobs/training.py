@@ -56,13 +56,15 @@ def begin(
     rows: TokenStats | None = None,
     fastest: bool = False,
     on_end: OnEnd | None = None,
+    prepare: Callable[[Run], object] | None = None,
 ) -> Begun:
     """Make a run of a recipe on this machine and start it.
 
     anyway: start although the forecast says that it does not fit. rows: the recipe's rows in tokens, for the forecast;
     None takes what the prepare job has found before, and where it has not, rows count as full length. fastest: train by
     the fastest plan with the same result instead of the recipe's own split of the batch. on_end: what is done when it
-    has ended, however that comes. Raises UserError;
+    has ended, however that comes. prepare: what is done in the new run's folder before its worker starts. Raises
+    UserError;
     a run that was refused leaves nothing behind, and one whose worker died at once its log.
     """
     require_training_stack()  # `start` asks too, but a budget that does not fit would be said first
@@ -80,6 +82,8 @@ def begin(
     beside = trainings_beside([gpu.uuid for gpu in resolved.gpus], base)
     run = runs.create(resolved.recipe, base, _info(resolved, machine, found, preset))
     try:
+        if prepare:
+            prepare(run)
         how = start(run, "train", share_gpu, on_end=on_end)
     except UserError:
         if not run.log.exists():

@@ -3,6 +3,7 @@
 import gc
 import math
 import time
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -24,6 +25,7 @@ from fitune.core.worker.scoring.held_out import HeldOut
 from fitune.core.worker.training import model_with_adapter
 from fitune.core.worker.training.callbacks import Reporter
 from fitune.core.worker.training.samples import Samples
+from fitune.core.worker.training.saving.checkpoints import CheckpointWriter
 from fitune.core.worker.training.trainer import make_trainer
 
 WARM_UP_STEPS = 5
@@ -62,8 +64,11 @@ class Track:
         an_epoch = math.ceil(len(self.rows.train) / (train_.micro_batch * train_.grad_accum))
         return train_.max_steps or max(1, math.ceil(train_.epochs * an_epoch))
 
-    def lap(self, lr: float, steps: int) -> Lap:
-        """Train from the start with a rate, for so many steps."""
+    def lap(self, lr: float, steps: int, keep_below: float | None = None) -> Lap:
+        """Train from the start with a rate, for so many steps.
+
+        keep_below: keep a checkpoint in the place of an earlier one if the held-out loss is below this; None for none.
+        """
         began = time.monotonic()
         self._back_to_start()
         changes = {"lr": lr, "max_steps": steps, "report_to": "none"}
@@ -78,11 +83,20 @@ class Track:
         losses = tuple(entry["loss"] for entry in trainer.state.log_history if "loss" in entry)
         looks = held_out.looks
         loss = looks.mean(looks.looks[-1]) if looks.looks else None
+        if keep_below is not None and loss is not None and loss < keep_below:
+            self._keep(trainer)
         del trainer
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         return Lap(lr, steps, losses, loss, time.monotonic() - began)
+
+    def _keep(self, trainer: Any) -> None:
+        """Keep a checkpoint of the lap that a trainer has made, for a training of all steps."""
+        trainer.state.max_steps = self.full_steps
+        part = Path(trainer.args.output_dir) / f"checkpoint-{trainer.state.global_step}"
+        writer = CheckpointWriter(self.run, self.log, 1, None)
+        writer.save(lambda: trainer._save_checkpoint(trainer.model, None), part)
 
     def step_s(self) -> float:
         """Seconds of a step, as a warm-up shows: the first step, which compiles kernels, left out."""
@@ -117,7 +131,7 @@ def run(run: Run, log: EventLog, memory: MemoryMeter) -> None:
             f"{race.LEAST_STEPS} steps a rate.",
             "Give it more time with --minutes, or more rows or epochs.",
         )
-    laps, rates = list[Lap](), race.rates(recipe.train.rate)
+    laps, rates, best = list[Lap](), race.rates(recipe.train.rate), math.inf
     for number, steps in enumerate(rounds, 1):
         done = []
         for lr in rates:
@@ -125,10 +139,12 @@ def run(run: Run, log: EventLog, memory: MemoryMeter) -> None:
                 log.write(Finished(stopped=True, elapsed_s=time.monotonic() - began))
                 return
             log.write(Phase(name="race"))
-            lap = track.lap(lr, steps)
+            is_kept = race.goes_on(recipe) and number == len(rounds) and steps < track.full_steps
+            lap = track.lap(lr, steps, best if is_kept else None)
+            best = best if lap.held_out is None else min(best, lap.held_out)
             log.write(RacedLap(round=number, lr=lr, steps=steps, loss=lap.held_out, elapsed_s=lap.elapsed_s))
             done.append(lap)
-        laps += done
+        laps, best = [*laps, *done], math.inf
         rates = race.better_half(done)
     result = Race(tuple(laps), rates[0] if rates else None)
     write_atomically(run.path / "race.json", orjson.dumps(to_json(result), option=orjson.OPT_INDENT_2))

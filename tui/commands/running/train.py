@@ -32,16 +32,19 @@ def start(
     fastest: bool = False,
     accept_guess: bool = False,
     on_end: OnEnd | None = None,
+    prepare: Callable[[Run], object] | None = None,
 ) -> int:
     """Start a run of a recipe, then follow it or, with `detach`, return at once. Exit status as `run`.
 
     fastest: count the rows' tokens first, and train by the fastest plan for them that gives the same result.
     accept_guess: take the first of several readings of the rows, which is refused without it. on_end: what is done
-    when the run has ended.
+    when the run has ended. prepare: as `begin`.
     """
     recipe = with_clear_rows(recipe, accept_guess)
     rows = render(recipe, _announce_counting()) if fastest else None
-    begun = jobs.begin(recipe, share_gpu=share_gpu, anyway=anyway, rows=rows, fastest=fastest, on_end=on_end)
+    begun = jobs.begin(
+        recipe, share_gpu=share_gpu, anyway=anyway, rows=rows, fastest=fastest, on_end=on_end, prepare=prepare
+    )
     for note in (begun.backend_reason, *begun.notes, *_forecast(begun), *_plan(begun, fastest)):
         print(clean(note), file=sys.stderr)
     if detach:

@@ -10,16 +10,19 @@ from fitune.core import jobs
 from fitune.core.errors import ExitCode
 from fitune.core.recipe import load
 from fitune.core.records import from_json, to_json
+from fitune.core.runs import Run
 from fitune.core.score import Race
 from fitune.tui.commands.running.train import start
 from fitune.tui.data.clear_rows import with_clear_rows
 from fitune.tui.text import as_ascii_json, clean, count, curve, duration, exponent, number, shows_unicode, table
 from fitune.tui.watch.follow import follow_to_end
 
+GOES_ON = "The training goes on from step {step} of the race: at a constant rate it would take the same steps again."
 ANEW = (
     "The training starts anew with it: in the race the rate falls to 0 within {steps} steps, so a training can't go on "
-    "from there by its own schedule."
+    'from there by its own schedule. With train.scheduler = "constant" it can.'
 )
+ANEW_OTHERWISE = "The training starts anew with it: the race was as long, or without the general rows of data.replay."
 
 
 def run(args: argparse.Namespace) -> int:
@@ -39,12 +42,23 @@ def run(args: argparse.Namespace) -> int:
         return ExitCode.FAILED
     print(f"The best rate is {exponent(race.best_lr)}.{at_the_edge(race)}", file=sys.stderr)
     if args.train:
-        print(ANEW.format(steps=count(race.laps[-1].steps)), file=sys.stderr)
         train = recipe.train.model_copy(update={"lr": race.best_lr})
-        return start(recipe.model_copy(update={"train": train}), anyway=False, detach=False, share_gpu=args.share_gpu)
+
+        def go_on(run: Run) -> None:
+            print(_where_it_begins(jobs.go_on(raced, run), race, train.scheduler), file=sys.stderr)
+
+        winner = recipe.model_copy(update={"train": train})
+        return start(winner, anyway=False, detach=False, share_gpu=args.share_gpu, prepare=go_on)
     sets = "".join(f" --set {each}" for each in (*args.set, f"train.lr={race.best_lr:g}"))
     print(clean(f"Train with it: fitune train {args.recipe}{sets}", 400), file=sys.stderr)
     return ExitCode.DONE
+
+
+def _where_it_begins(step: int | None, race: Race, scheduler: str) -> str:
+    """A sentence on the step of the race that the training goes on from, or on why it starts anew."""
+    if step is not None:
+        return GOES_ON.format(step=count(step))
+    return ANEW_OTHERWISE if scheduler == "constant" else ANEW.format(steps=count(race.laps[-1].steps))
 
 
 def laps_table(race: Race) -> str:

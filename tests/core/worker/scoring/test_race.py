@@ -6,13 +6,15 @@ import orjson
 import pytest
 
 from fitune.core.errors import UserError
+from fitune.core.jobs import go_on
 from fitune.core.records import from_json
-from fitune.core.runs import EventLog, Finished, RacedLap
+from fitune.core.runs import EventLog, Finished, RacedLap, Started
 from fitune.core.runs.run import Run
 from fitune.core.score import Race
+from tests.core.worker.conftest import losses, train_here
 from tests.events import data_of
 
-pytestmark = pytest.mark.train
+pytestmark = [pytest.mark.train, pytest.mark.usefixtures("unasked")]
 
 
 def race_here(run: Run, budget_s: float) -> None:
@@ -21,6 +23,27 @@ def race_here(run: Run, budget_s: float) -> None:
 
     (run.path / "tune-lr.json").write_bytes(orjson.dumps({"budget_s": budget_s}))
     race.run(run, EventLog(run.events, "tune-lr"), MemoryMeter(None, None))
+
+
+def test_the_winner_goes_on_as_if_it_had_never_raced(
+    make_run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fitune.core.score.race.steps_of_rounds", lambda *_: (10, 20))
+    train = {"max_steps": 26, "lr": 1e-4, "eval_every": None, "scheduler": "constant"}
+    raced, alone, goes_on, other = (
+        make_run(data={"eval_fraction": 0.2}, lora={"dropout": 0}, train=train | more)
+        for more in ({}, {}, {}, {"grad_accum": 1})
+    )
+    race_here(raced, 3600)
+    best = from_json(Race, orjson.loads((raced.path / "race.json").read_bytes())).best_lr
+    for run in (alone, goes_on):
+        run.change({"train.lr": best})
+    assert [go_on(raced, run) for run in (goes_on, other)] == [20, None]
+    train_here(alone)
+    train_here(goes_on)
+    assert data_of(goes_on.events, Started)[0].resumed_from == 20
+    assert sorted(losses(goes_on)) == list(range(21, 27))
+    assert losses(goes_on) == {step: loss for step, loss in losses(alone).items() if step > 20}
 
 
 def test_the_rate_with_the_lowest_held_out_loss_wins(make_run: Callable[..., Run]) -> None:

@@ -1,5 +1,6 @@
 """`fitune tune-lr`: what the race has found, as its user sees it."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import orjson
@@ -73,21 +74,37 @@ def test_a_winner_at_the_edge_asks_for_another_race(
     assert f"--set train.lr={centre}" in err
 
 
-def test_the_winner_is_trained_with_a_reason_for_its_new_start(
-    fitune: Fitune, raced: Run, recipe_file: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("scheduler", "step", "said"),
+    [
+        ("linear", None, "starts anew with it: in the race the rate falls to 0 within 10 steps"),
+        ("constant", None, "starts anew with it: the race was as long"),
+        ("constant", 10, "goes on from step 10 of the race"),
+    ],
+)
+def test_the_winner_is_trained_from_where_it_can_be(
+    fitune: Fitune,
+    raced: Run,
+    recipe_file: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    scheduler: str,
+    step: int | None,
+    said: str,
 ) -> None:
     won_by(raced, 4e-4)
     started: list[Recipe] = []
 
-    def start(recipe: Recipe, **_: object) -> int:
+    def start(recipe: Recipe, prepare: Callable[[Run], None], **_: object) -> int:
         started.append(recipe)
+        prepare(raced)
         return 0
 
     monkeypatch.setattr(tune_lr, "start", start)
-    status, _, err = fitune("tune-lr", str(recipe_file), "--train")
+    monkeypatch.setattr(jobs, "go_on", lambda *_: step)
+    status, _, err = fitune("tune-lr", str(recipe_file), "--train", "--set", f"train.scheduler={scheduler}")
     assert status == 0
     assert [each.train.lr for each in started] == [4e-4]
-    assert "starts anew with it: in the race the rate falls to 0 within 10 steps" in err
+    assert said in err
 
 
 def test_no_winner_is_a_failure(fitune: Fitune, raced: Run, recipe_file: Path) -> None:
