@@ -22,6 +22,8 @@ GLOSSARY = (
     ("step", "One change of the weights, after so many rows: Rows at once x Sum up batches."),
     ("loss", "How surprised the model is by the right answer. It should fall."),
     ("held-out", "Rows never trained on, to tell learning from memorising."),
+    ("dpo, kto", "Learning from better and worse answers, not from good ones alone; orpo does it, too."),
+    ("reward", "There: how much likelier an answer became than it was before the training."),
     ("checkpoint", "A snapshot from which a run goes on after a crash."),
     ("merge", "Writing the adapter into the model, so that both are one."),
     ("GGUF", "The file format of llama.cpp and Ollama."),
@@ -44,6 +46,8 @@ def watch_help(found: Sequence[Finding] = (), faults: Sequence[tuple[str, str]] 
     shown = (
         ("loss", "surprise at the right answers: falls fast, then slowly"),
         ("held-out", "the same on rows never trained on; rising: it memorises"),
+        ("margin", "how far the reward of better answers lies above that of worse ones"),
+        ("pairs", "held-out pairs whose better answer has the higher reward"),
         ("lr", "the learning rate now; it falls towards the end"),
         ("grad norm", "how hard the last step pulled; a sudden jump is bad"),
         ("memory", "the most that was taken, beside what was predicted"),

@@ -9,6 +9,7 @@ callbacks           events, the times of checkpoints and evaluations, the stop o
 trackers            experiment trackers, which never end a training
 samples             questions from the held-out rows, answered before, during and after the training
 record              the measured peak and pace, for the budgets of later runs
+objectives/         trainings that compare answers: DPO, ORPO and KTO
 saving/             checkpoints, a copy of the run elsewhere, and the adapter; PiSSA and OLoRA turned into plain LoRA
 recovery/           what it does by itself when something goes wrong
 """
