@@ -31,7 +31,7 @@ def compared_as(fmt: str, rows: Sequence[Row], table: Sequence[Column]) -> Shape
     A pair also makes a good and a bad answer.
     """
     best = most_words(table, readings(table))
-    found, rates = pairs(rows, table), rating(table, best)
+    found, rates = pairs(rows, table), rating(table, best, asked=fmt == "rated")
     if found:
         return replace(found, format=fmt)
     if rates and best and fmt == "rated":

@@ -80,14 +80,17 @@ def is_good(column: str, value: object) -> bool | None:
     return (said in YES) != bool(FAULTS & set(plain(column).split("_")))
 
 
-def rating(table: Sequence[Column], best: Reading | None) -> Column | None:
-    """The column that rates the answers of a reading; None if there is none. best: the reading of the other columns."""
+def rating(table: Sequence[Column], best: Reading | None, asked: bool = False) -> Column | None:
+    """The column that rates the answers of a reading; None if there is none. best: the reading of the other columns.
+
+    asked: ratings are wanted, so that a column in which the first rows are all good is one, too.
+    """
     if best is None or best.format == "text":
         return None
     for column in table:
         verdicts = verdicts_of(column)
         is_rating = column.kind == "yes_no" and "rating" in column.hints and column.name not in best.columns.values()
-        if is_rating and (len(verdicts) > 1 or verdicts <= NO):
+        if is_rating and (asked or len(verdicts) > 1 or verdicts <= NO):
             return column
     return None
 

@@ -151,3 +151,11 @@ def test_columns_that_name_two_answers_are_no_lesson_for_sft(tmp_path: Path) -> 
     assert report_on(tmp_path / "rows.jsonl", row, "preference", columns).preview[0] == PAIR
     refused = report_on(tmp_path / "rows.jsonl", row, "auto", columns)
     assert 'Set train.objective = "dpo"' in str(refused.problems[0].problem)
+
+
+def test_good_answers_may_all_come_first(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    rows = [{"prompt": f"{Q} {n}", "completion": A, "label": n < 300} for n in range(400)]
+    path.write_text("".join(f"{json.dumps(each)}\n" for each in rows))
+    found = list(dataset.rows(Data(source=str(path), format="rated")))
+    assert sum(row["label"] for row in found) == 300
