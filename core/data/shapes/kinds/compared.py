@@ -52,10 +52,9 @@ def pairs(rows: Sequence[Row], table: Sequence[Column]) -> Shape | None:
     roles = {"question": "prompt", "instruction": "prompt", "input": "input"}
     columns = {roles[role]: name for role, name in asked.items() if role in roles}
     columns |= {"chosen": chosen.name, "rejected": rejected.name}
-    if system := next(
-        (each.name for each in table if "system" in each.roles and each.name not in columns.values()), None
-    ):
-        columns["system"] = system
+    for role in ("system", "history"):
+        names = [each.name for each in table if role in each.roles and each.name not in columns.values()]
+        columns |= {role: names[0]} if names else {}
     unseen = tuple(column.name for column in unseen_columns(rows, table, columns))
     why = f"{chosen.name} is better than {rejected.name}."
     return Shape("preference", columns, True, why, unseen=unseen)

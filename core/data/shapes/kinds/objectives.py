@@ -36,7 +36,7 @@ def compared_as(fmt: str, rows: Sequence[Row], table: Sequence[Column]) -> Shape
         return replace(found, format=fmt)
     if rates and best and fmt == "rated":
         return rated(rates, best)
-    fitting = ("kto",) if rates else ("sft",) if best else ()
+    fitting = ("kto",) if rates else ("sft",) if best and not compared(table, None) else ()
     problems = (_why_not(fmt, table, rates),)
     return Shape("unknown", {}, False, "no column says which answer is better.", (), problems, objectives=fitting)
 

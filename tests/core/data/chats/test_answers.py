@@ -41,6 +41,13 @@ PAIRS: dict[str, dict[str, Any]] = {
     "Argilla": {"instruction": Q, "chosen_response": A, "rejected_response": B, "chosen_model": "gpt-4"},
     "LLaMA-Factory": {"conversations": [turn_of(ASKED)], "chosen": turn_of(GOOD), "rejected": turn_of(BAD)},
     "a whole chat beside a worse answer": {"messages": [ASKED, GOOD], "rejected_response": B},
+    "OpenAI": {
+        "input": {"messages": [ASKED], "tools": [], "parallel_tool_calls": True},
+        "preferred_output": [GOOD],
+        "non_preferred_output": [BAD],
+    },
+    "ms-swift": {"messages": [ASKED, GOOD], "rejected_messages": [ASKED, BAD]},
+    "right and wrong": {"problem": Q, "correct_solution": A, "wrong_solution": B},
     "turns as JSON text": {"chosen": json.dumps([ASKED, GOOD]), "rejected": json.dumps([ASKED, BAD])},
 }
 
@@ -71,6 +78,13 @@ def test_a_system_prompt_and_a_context_belong_to_both_answers(tmp_path: Path) ->
     system, asked, _ = found["messages"]
     assert system["content"] == "Be brief."
     assert asked["content"] == f"{Q}\n\nIt was so for years."
+
+
+def test_earlier_rounds_in_a_column_of_their_own_come_first(tmp_path: Path) -> None:
+    row = {"history": [["Hi.", "Hello, I am here."]], "instruction": Q, "chosen": A, "rejected": B}
+    (found, *_) = report_on(tmp_path / "rows.jsonl", row, "preference").preview
+    assert [turn["content"] for turn in found["messages"]] == ["Hi.", "Hello, I am here.", Q, A]
+    assert found["rejected"] == BAD
 
 
 def test_only_the_last_answers_of_long_chats_are_compared(tmp_path: Path) -> None:
