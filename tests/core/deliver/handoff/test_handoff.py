@@ -564,7 +564,10 @@ def test_vllm_may_run_the_code_that_the_training_ran(make_trained: Callable[...,
         ({"lora": {"dora": True}}, "DoRA"),
         ({"lora": {"bias": "all"}}, "biases"),
         ({"lora": {"modules_to_save": ["lm_head"]}}, "a head of its own"),
-        ({"train": {"weights": "all", "backend": "trl"}, "model": {"quant": "bf16"}}, "all weights of the model"),
+        (
+            {"train": {"weights": "all", "backend": "trl", "checkpointing": "on"}, "model": {"quant": "bf16"}},
+            "all weights of the model",
+        ),
         ({"lora": {"r": 1024}}, "rank 512"),
     ],
 )
