@@ -80,7 +80,8 @@ class Train(Group):
     """The training settings."""
 
     weights: Weights = "adapter"
-    """An adapter beside the frozen model, or all weights (full fine-tuning), each of which takes 12 byte or more."""
+    """An adapter beside the frozen model, or all weights (full fine-tuning), each of which takes 12 byte or more.
+    The settings of the adapter mean nothing then."""
     objective: Objective = "sft"
     """What the rows show. sft: good answers, or just text. dpo, orpo: a better and a worse answer to each question.
     kto: answers of which each is rated good or bad."""

@@ -198,8 +198,10 @@ def _of_all_weights(recipe: Recipe) -> Iterator[Problem]:
     key, frozen = "train.weights", 'Use train.weights = "adapter".'
     if recipe.model.quant != "bf16":
         yield Problem(key, "all needs weights that can change: quantized ones can't.", 'Set model.quant = "bf16".')
-    if recipe.lora != Lora():
-        yield Problem(key, "all trains no adapter, so that the settings in [lora] mean nothing.", "Remove them.")
+    for name in sorted(set(Lora.model_fields) - {"r", "alpha"}):  # which presets set
+        if getattr(recipe.lora, name) != getattr(Lora(), name):
+            text = "means nothing: train.weights = all trains no adapter."
+            yield Problem(f"lora.{name}", text, f"Remove it. {frozen}")
     if train.optimizer == "lora_fa":
         yield Problem("train.optimizer", "lora_fa is for adapters.", 'Use optimizer = "adamw_8bit".')
     if train.backend == "unsloth":

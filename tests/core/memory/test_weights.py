@@ -145,7 +145,7 @@ def test_all_weights_count_with_the_model_as_it_was_their_gradients_and_states()
     ("sets", "said"),
     [
         ({"model__quant": "nf4"}, "quantized ones can't"),
-        ({"lora__r": 8}, "the settings in \\[lora\\] mean nothing"),
+        ({"lora__dora": True}, "lora.dora: means nothing"),
         ({"train__backend": "unsloth"}, "the trl backend only"),
         ({"run__gpus": 2}, "on one card"),
         ({"train__optimizer": "lora_fa"}, "is for adapters"),
