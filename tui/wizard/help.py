@@ -47,6 +47,7 @@ KEYS = (
     ("w", "write all answers to a recipe file, at the review"),
     ("e", "edit the recipe in your editor (EDITOR), at the review"),
     ("r", "race four learning rates on your rows, at the review"),
+    ("q", "put it into the queue instead of starting it, at the review"),
     ("u", "undo the plan that was proposed, at the review"),
     ("^g", "plan for another card, at the presets"),
     ("?, f1", "this help"),

@@ -10,6 +10,7 @@ from fitune.core.errors import ExitCode, UserError
 from fitune.core.recipe import Recipe, load
 from fitune.core.records import from_json
 from fitune.core.score import Race
+from fitune.tui.text import exponent
 
 FILE = "recipe-of-race.toml"
 ASKED = "Four short trainings on your rows, ten minutes in all, find the learning rate that learns fastest. Race now?"
@@ -41,3 +42,10 @@ def raced(asked: Recipe, base: Path, run: Callable[[Sequence[str]], tuple[int, s
         return from_json(Race, orjson.loads(printed))
     except (orjson.JSONDecodeError, TypeError, ValueError, KeyError):
         raise UserError("The race has no result.", f"See: fitune tune-lr {file}", ExitCode.FAILED) from None
+
+
+def outcome(race: Race) -> str:
+    """The rate that won, which is set then, as a sentence."""
+    if race.best_lr is None:
+        return "ERROR Every rate diverged: set a lower one, such as 1e-5."
+    return f"OK {exponent(race.best_lr)} learned fastest of {len({lap.lr for lap in race.laps})} rates, and is set now."

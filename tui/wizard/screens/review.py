@@ -1,18 +1,15 @@
 """The last step: all that will happen, in plain words, and the start."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
-from rich.table import Table
-from rich.text import Text
 from textual import work
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical, VerticalScroll
-from textual.content import Content
 from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import Button, Static
@@ -21,8 +18,6 @@ from fitune.core import jobs, runs
 from fitune.core.errors import UserError
 from fitune.core.recipe import Model, Recipe
 from fitune.core.runs import Run
-from fitune.core.score import Race
-from fitune.tui.text import clean, exponent, safe
 from fitune.tui.widgets.dialogs import ConfirmDialog
 from fitune.tui.wizard import steps
 from fitune.tui.wizard.draft import Draft, prepared, problems, recipe, set_field
@@ -30,13 +25,15 @@ from fitune.tui.wizard.fields import text_of
 from fitune.tui.wizard.forecast_text import with_plan, without_plan
 from fitune.tui.wizard.models.weights import Weights, ask, look
 from fitune.tui.wizard.outside.editor import in_editor
+from fitune.tui.wizard.outside.enqueue import enqueue
 from fitune.tui.wizard.outside.lend import lend
-from fitune.tui.wizard.outside.race import ASKED, WORDS, raced
-from fitune.tui.wizard.review_text import command_line, lines, obstacles, push_words, write_recipe
+from fitune.tui.wizard.outside.race import ASKED, WORDS, outcome, raced
+from fitune.tui.wizard.review_text import command_line, obstacles, push_words, write_recipe
 from fitune.tui.wizard.screens.data_reader import NotRead, Read, Rendered, read_rows, render_rows
 from fitune.tui.wizard.screens.step import StepScreen
 from fitune.tui.wizard.steps import Watch
 from fitune.tui.wizard.widgets.budget_panel import BudgetPanel
+from fitune.tui.wizard.widgets.review_summary import summary
 
 
 @dataclass
@@ -45,6 +42,14 @@ class Started(Message):
 
     run: Run | None
     problem: str = ""
+
+
+@dataclass
+class Queued(Message):
+    """The recipe was put into the queue, or could not be; told in a sentence."""
+
+    told: str
+    asked: Recipe | None = None
 
 
 @dataclass
@@ -61,7 +66,6 @@ class WeightsFound(Message):
     weights: Weights
 
 
-LABEL_COLUMNS = 9
 START, BLOCKED = "Start training", "Start is blocked: see ERROR above"
 
 
@@ -80,6 +84,7 @@ class ReviewScreen(StepScreen):
         Binding("e", "edit", "Edit"),
         Binding("r", "race", "Race rates"),
         Binding("u", "undo_plan", "Undo"),
+        Binding("q", "queue", "Queue"),
         Binding("down", "scroll(1)", show=False),
         Binding("up", "scroll(-1)", show=False),
         Binding("pagedown", "scroll(8)", show=False),
@@ -92,6 +97,7 @@ class ReviewScreen(StepScreen):
         self.unreadable = ""
         self.weights: Weights | None = None
         self.starting, self.starts_once_found = False, False
+        self.queued: Recipe | None = None  # what was put into the queue: a second press adds nothing
 
     def body(self) -> Iterable[Widget]:
         with VerticalScroll(id="summary", can_focus=False):
@@ -170,7 +176,7 @@ class ReviewScreen(StepScreen):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """There is no way back from a run that is being started, and nothing to undo without a plan."""
-        if action in ("edit", "race") and self.starting:
+        if action in ("edit", "race", "queue") and self.starting:
             return False
         if action == "undo_plan":
             return bool(self.draft.plan and self.draft.plan.text) and not self.starting
@@ -191,18 +197,24 @@ class ReviewScreen(StepScreen):
         if self.weights is None:  # an Enter that was typed ahead
             self.starts_once_found = True
             return
-        asked = recipe(self.draft)
-        if asked.deliver.push_repo:
-            question = f"After the training the result will be pushed to\n{push_words(asked)}."
-            self.app.push_screen(
-                ConfirmDialog(question, "Back", "Start and push"), lambda yes: self.start(asked, bool(yes))
-            )
-        else:
-            self.start(asked, True)
+        self.confirm("Start and push", self.start)
 
-    def start(self, asked: Recipe, confirmed: bool) -> None:
+    def confirm(self, word: str, go: Callable[[Recipe], object]) -> None:
+        """Go on with the recipe; a push is confirmed first, with this word."""
+        if not (asked := recipe(self.draft)).deliver.push_repo:
+            go(asked)
+            return
+        question = f"After the training the result will be pushed to\n{push_words(asked)}."
+
+        def answered(yes: bool | None) -> None:
+            if yes:
+                go(asked)
+
+        self.app.push_screen(ConfirmDialog(question, "Back", word), answered)
+
+    def start(self, asked: Recipe) -> None:
         """Start in a thread; a second press meanwhile does nothing."""
-        if confirmed and not self.starting:
+        if not self.starting:
             self.set_starting(True)
             began_s = time.monotonic()
             self.say("Starting ...")
@@ -230,13 +242,31 @@ class ReviewScreen(StepScreen):
             self.pop_until_active()  # help may lie over it
             self.leave_with(Watch(event.run))
 
+    async def action_queue(self) -> None:
+        """Put it into the queue, if it is whole: there it waits for a free card, so that memory is no obstacle now."""
+        if problems(self.draft) or self.unreadable or not self.draft.source:
+            await self.refill()
+        else:
+            self.confirm("Queue and push", self.enqueue)
+
+    @work(thread=True, exclusive=True, group="launch")
+    def enqueue(self, asked: Recipe) -> None:
+        try:
+            told = f"OK {enqueue(asked)}" if asked != self.queued else "OK It is in the queue already."
+            self.post_message(Queued(told, asked))
+        except UserError as error:
+            self.post_message(Queued(f"ERROR {error}"))
+
+    def on_queued(self, event: Queued) -> None:
+        self.queued = event.asked or self.queued
+        self.say(event.told)
+
     def action_write(self) -> None:
         try:
-            path = write_recipe(self.draft, Path.cwd())
+            name = write_recipe(self.draft, Path.cwd()).name
+            self.say(f"Written. The same training without questions: {command_line(name)}")
         except UserError as error:
             self.say(f"ERROR {error}")
-        else:
-            self.say(f"Written. The same training without questions: {command_line(path.name)}")
 
     async def action_edit(self) -> None:
         """The recipe in the user's editor, and back."""
@@ -261,31 +291,10 @@ class ReviewScreen(StepScreen):
         except UserError as error:
             self.say(f"ERROR {error}")
             return
-        if found.best_lr is None:
-            self.say("ERROR Every rate diverged: set a lower one, such as 1e-5.")
-            return
-        self.draft = set_field(self.draft, "train.lr", text_of(found.best_lr))
-        await self.refill()
-        self.say(f"OK {exponent(found.best_lr)} learned fastest of {len(rates_of(found))} rates, and is set now.")
+        if found.best_lr is not None:
+            self.draft = set_field(self.draft, "train.lr", text_of(found.best_lr))
+            await self.refill()
+        self.say(outcome(found))
 
     def action_scroll(self, by: int) -> None:
         self.query_one("#summary").scroll_relative(y=by, animate=False)
-
-
-def rates_of(race: Race) -> set[float]:
-    """The rates that took part."""
-    return {lap.lr for lap in race.laps}
-
-
-def summary(draft: Draft, weights: Weights | None) -> Table | Content:
-    """The review's lines behind their labels, or the problems where there is no review."""
-    try:
-        told = lines(draft, weights)
-    except UserError as error:
-        return safe(str(error), keep_newlines=True)
-    table = Table.grid(padding=(0, 1), expand=True)
-    table.add_column(width=LABEL_COLUMNS, style="dim")
-    table.add_column(ratio=1, overflow="fold")
-    for line in told:
-        table.add_row(line.label, Text(clean(line.text)))
-    return table
