@@ -3,7 +3,8 @@
 What it answers is what core.data.canonical and core.data.scan would find row by row; tests hold the two together.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+import re
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from itertools import chain, islice
 from operator import attrgetter, itemgetter
@@ -19,6 +20,10 @@ from fitune.core.data.shapes.shape import CHAT_FORMATS, NEEDED, Shape
 USUAL = {"messages", "instruction", "input", "output", "question", "answer", "prompt", "completion", "text"}
 """Roles of columns that need no look at each row."""
 TOOLS = {"tools", "functions"}
+ESCAPED = re.compile(r'["\\\x00-\x1f]')
+"""Characters in the name of a column that JSON writes otherwise, which a struct does not take."""
+MOST_COLUMNS = 200
+"""Of more, in another order in each row, a struct's search for its fields takes too long."""
 CALLS = {"function_call", "tool_call"}
 """Speakers whose words are read as calls of functions."""
 FIRST = itemgetter(0)
@@ -38,7 +43,7 @@ CHATS = [
 """A chat as OpenAI writes it, and one as ShareGPT does, with nothing else in its turns."""
 
 
-def marker(shape: Shape, columns: Collection[str]) -> Marker | None:
+def marker(shape: Shape, columns: Sequence[str]) -> Marker | None:
     """A function that hashes the content of each row in some JSON lines; None if each row needs a look of its own.
 
     It answers None where a row may be unusable or odd. columns: all that rows have been seen to have; a row with
@@ -47,7 +52,7 @@ def marker(shape: Shape, columns: Collection[str]) -> Marker | None:
     mapped = shape.columns.values()
     if not shape.is_usable or not shape.columns.keys() <= USUAL or len(set(mapped)) < len(mapped):
         return None
-    if not TOOLS.isdisjoint(columns):
+    if len(columns) > MOST_COLUMNS or not TOOLS.isdisjoint(columns) or any(map(ESCAPED.search, (*columns, *mapped))):
         return None
     decoders = [Decoder(_row_of(shape, kind, columns)) for kind in (CHATS if shape.format in CHAT_FORMATS else [str])]
 
@@ -64,13 +69,19 @@ def marker(shape: Shape, columns: Collection[str]) -> Marker | None:
 
 
 def _row_of(shape: Shape, kind: Any, columns: Iterable[str]) -> type[Struct]:
-    """The row with columns of one kind that are learned from, and of any kind that are not."""
-    needed = [(role, kind, field(name=shape.columns[role])) for role in NEEDED[shape.format]]
-    extra = [("input", str | None, field(name=name, default=None)) for role, name in shape.columns.items()
-             if role == "input"]  # fmt: skip
-    rest = set(columns) - set(shape.columns.values())
-    others = [(f"other_{n}", Any, field(name=name, default=None)) for n, name in enumerate(sorted(rest))]
-    return defstruct("RowOfFile", [*needed, *extra, *others], gc=False, forbid_unknown_fields=True)
+    """The row with columns of one kind that are learned from, and of any kind that are not; all in the order of the
+    file, where they are found soonest."""
+    roles = {column: role for role, column in shape.columns.items()}
+    fields = []
+    for number, name in enumerate(dict.fromkeys((*columns, *roles))):
+        role = roles.get(name)
+        if role in NEEDED[shape.format]:
+            fields.append((role, kind, field(name=name)))
+        elif role == "input":
+            fields.append((role, str | None, field(name=name, default=None)))
+        else:
+            fields.append((f"other_{number}", Any, field(name=name, default=None)))
+    return defstruct("RowOfFile", fields, kw_only=True, gc=False, forbid_unknown_fields=True)
 
 
 def _marks(rows: Sequence[Struct], shape: Shape) -> Marks | None:

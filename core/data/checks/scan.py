@@ -214,14 +214,14 @@ def _count_row(
 def _marks_after_close_rows(found: Scan, shape: Shape) -> Marker:
     """Marks of many JSON lines at once, once CLOSE_ROWS were looked at: these tell which columns there are."""
     marks_of: Marker | None = None
-    columns: frozenset[str] = frozenset()
+    columns: tuple[str, ...] = ()
 
     def marks(lines: list[bytes]) -> Marks | None:
         nonlocal marks_of, columns
         if found.raw_rows < CLOSE_ROWS:
             return None
         if len(found.types) != len(columns):
-            columns = frozenset(found.types)
+            columns = tuple(found.types)
             marks_of = marker(shape, columns)
         return marks_of(lines) if marks_of else None
 

@@ -320,7 +320,7 @@ PLAIN: tuple[tuple[str, dict[str, str], dict[str, Any]], ...] = (
 
 
 def marks_of(fmt: str, columns: dict[str, str], rows: list[dict[str, Any]], seen: dict[str, Any]) -> list[int] | None:
-    marks = marker(Shape(fmt, columns, True, ""), seen.keys())
+    marks = marker(Shape(fmt, columns, True, ""), tuple(seen))
     return marks([json.dumps(row).encode() + b"\n" for row in rows]) if marks else None
 
 
@@ -370,8 +370,16 @@ def test_a_row_with_a_new_column_goes_the_long_way() -> None:
     assert marks_of("question_answer", columns, [row | {"tools": []}], row | {"tools": []}) is None
 
 
+@pytest.mark.parametrize("name", ["", "a b", "class", "é", '"', "\\", "x\ny", "other_0", "text"])
+def test_any_name_of_a_column_is_taken(name: str) -> None:
+    row = {"other": 1, name: "Once."}
+    found = marks_of("text", {"text": name}, [row], row)
+    assert found == [hash(("Once.",))] or (found is None and name in ('"', "\\", "x\ny"))
+    assert marks_of("text", {"text": "t"}, [{"t": "Once.", name: 1}], {"t": "", name: 1}) in ([hash(("Once.",))], None)
+
+
 def test_two_rows_on_a_line_go_the_long_way() -> None:
-    marks = marker(Shape("text", {"text": "t"}, True, ""), {"t"})
+    marks = marker(Shape("text", {"text": "t"}, True, ""), ("t",))
     assert marks is not None
     assert marks([b'{"t": "a"} {"t": "b"}\n']) is None
     assert marks([b'{"t": "a"}\n', b'{"t": "\xff"}\n']) is None

@@ -24,7 +24,7 @@ def unpacked(value: Any) -> Any:
     if _are_annotations(value.get("annotations")) and isinstance(value.get("data"), dict):
         return _labelled(value["data"], value["annotations"])
     messages = value.get("messages")
-    if isinstance(messages, list) and messages and all(map(_has_versions, messages)):
+    if isinstance(messages, list) and messages and all(map(has_versions, messages)):
         system = value.get("systemPrompt")
         begin = [{"role": "system", "content": system}] if isinstance(system, str) and system.strip() else []
         return {"messages": begin + [_current(each) for each in messages]}
@@ -92,7 +92,7 @@ def _said(value: Row, kind: str) -> list[Any]:
     return given if isinstance(given, list) else [given]
 
 
-def _has_versions(message: Any) -> bool:
+def has_versions(message: Any) -> bool:
     """True if this is a message of LM Studio, which keeps all answers that were made anew."""
     return isinstance(message, dict) and isinstance(versions := message.get("versions"), list) and bool(versions)
 

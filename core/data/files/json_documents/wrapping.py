@@ -7,6 +7,7 @@ from typing import Any
 
 from fitune.core.data.chats.turns import style_of
 from fitune.core.data.files.json_documents.arrangements import ASKED, LOOKED_AT, is_rows
+from fitune.core.data.files.json_documents.exports import has_versions
 from fitune.core.data.files.listing import split_of
 from fitune.core.data.shapes.columns import words_in
 from fitune.core.data.shapes.names import roles_of
@@ -51,7 +52,8 @@ def _begin(buffer: str, at: int, key: str, decode: Decode, split: str) -> int | 
             break
         rows.append(row)
     are_rows = bool(rows) and all(isinstance(row, dict) and "row" not in row for row in rows)
-    return at + 1 if are_rows and style_of(rows) != "roles" else None
+    are_rows = are_rows and style_of(rows) != "roles" and not any(map(has_versions, rows))
+    return at + 1 if are_rows else None
 
 
 def _after(buffer: str, at: int) -> int:

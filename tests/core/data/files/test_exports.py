@@ -9,6 +9,7 @@ import pytest
 from fitune.core.data.dataset import inspect
 from fitune.core.data.exchange import exchange_of
 from fitune.core.data.files.json_documents.exports import unpacked
+from fitune.core.data.files.json_documents.rows import WRAPPED_CHARS
 from fitune.core.errors import UserError
 from fitune.core.recipe import Data
 
@@ -79,6 +80,14 @@ def test_a_folder_of_conversations_is_a_chat_a_file(tmp_path: Path) -> None:
     report = inspect(Data(source=str(tmp_path)))
     assert (report.sure, report.rows) == (True, COUNT)
     assert report.preview[0]["messages"][1] == {"role": "assistant", "content": a(0), "reasoning_content": "A lock."}
+
+
+def test_a_long_conversation_is_one_chat(tmp_path: Path) -> None:
+    turns = [turn for n in range(2000) for turn in conversation(n)["messages"]]
+    path = tmp_path / "a.conversation.json"
+    path.write_text(json.dumps(conversation(0) | {"messages": turns}, indent=1))
+    assert path.stat().st_size > WRAPPED_CHARS
+    assert [len(row["messages"]) for row in inspect(Data(source=str(path))).preview] == [4000]
 
 
 def test_an_annotation_is_a_column_beside_its_data(tmp_path: Path) -> None:
