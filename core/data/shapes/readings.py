@@ -195,6 +195,8 @@ def by_content(table: Sequence[Column]) -> list[Reading]:
         sure = is_alone and is_prose and (not text.hints or "text" in text.hints)
         sure = sure and not any(map(names_speakers, table))
         found, why = {"text": text.name}, f"{text.name} is taken as plain text."
+        if any(plain(each.name) == "annotations" and each.kind == "empty" for each in table):
+            sure, why = False, f"{why} Nobody has labelled it: annotations is empty."
         return [Reading("text", found, sure, why, tuple(pairs_of(texts)))]
     if len(texts) == 2:
         pairs = pairs_of(texts)

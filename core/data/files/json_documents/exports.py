@@ -19,16 +19,22 @@ def unpacked(value: Any) -> Any:
     """The row in an object that Label Studio, LM Studio or DynamoDB wrote; any other value as it is."""
     if not isinstance(value, dict) or not value:
         return value
-    if _are_typed(item := value.get("Item", value)):
+    if _are_typed(item := _item(value)):
         return {name: _untyped(each) for name, each in item.items()}
     if _are_annotations(value.get("annotations")) and isinstance(value.get("data"), dict):
-        return _labelled(value["data"], value["annotations"])
+        return _labelled(value["data"], value["annotations"]) or value
     messages = value.get("messages")
     if isinstance(messages, list) and messages and all(map(has_versions, messages)):
         system = value.get("systemPrompt")
         begin = [{"role": "system", "content": system}] if isinstance(system, str) and system.strip() else []
         return {"messages": begin + [_current(each) for each in messages]}
     return value
+
+
+def _item(value: Row) -> Any:
+    """What an export of DynamoDB, or a record of its stream, holds of a row; else the object itself."""
+    inner = value["dynamodb"] if isinstance(value.get("dynamodb"), dict) else value
+    return next((inner[key] for key in ("Item", "NewImage") if key in inner), value)
 
 
 def _are_typed(value: Any) -> bool:
@@ -69,17 +75,20 @@ def _number(digits: str) -> int | float | str:
 
 
 def _are_annotations(value: Any) -> bool:
-    """True if this is what Label Studio keeps of those who looked at a task: perhaps nobody yet."""
+    """True if this is what Label Studio keeps of those who looked at a task."""
     return isinstance(value, list) and all(isinstance(each, dict) and "result" in each for each in value)
 
 
-def _labelled(data: Row, annotations: list[Row]) -> Row:
-    """A task of Label Studio: its data, with what the first annotation that was not given up says of them."""
+def _labelled(data: Row, annotations: list[Row]) -> Row | None:
+    """A task of Label Studio: its data, with what the first annotation that was not given up says of them; None if
+    there is none."""
     done = next((each["result"] for each in annotations if not each.get("was_cancelled")), None)
     said: dict[str, list[Any]] = {}
     for result in done if isinstance(done, list) else []:
         if isinstance(result, dict) and isinstance(value := result.get("value"), dict):
             said.setdefault(str(result.get("from_name")), []).extend(_said(value, str(result.get("type"))))
+    if not said:
+        return None
     single = {name: each[0] if len(each) == 1 and isinstance(each[0], str) else each for name, each in said.items()}
     return {**data, **single}
 

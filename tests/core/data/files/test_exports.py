@@ -57,6 +57,7 @@ def conversation(n: int) -> dict[str, Any]:
 
 READ: tuple[tuple[str, str, str], ...] = (
     ("DynamoDB's export", "a.jsonl", "\n".join(json.dumps({"Item": typed(n)}) for n in range(COUNT))),
+    ("DynamoDB's stream", "a.jsonl", "\n".join(json.dumps({"dynamodb": {"NewImage": typed(n)}}) for n in range(COUNT))),
     ("DynamoDB's scan", "a.json", json.dumps({"Items": [typed(n) for n in range(COUNT)], "Count": COUNT}, indent=1)),
     ("a list of conversations", "a.json", json.dumps([conversation(n) for n in range(COUNT)])),
     ("a global of a page", "a.js", f"window.YTD.faq.part0 = {LISTED}"),
@@ -72,6 +73,11 @@ def test_rows_are_read(name: str, file: str, content: str, tmp_path: Path) -> No
     report = inspect(Data(source=str(tmp_path / file)))
     assert (report.sure, report.rows) == (True, COUNT)
     assert exchange_of(report.preview[0]) == (q(0), a(0))
+
+
+def test_tasks_that_nobody_has_labelled_are_not_learned(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text(json.dumps([task({"text": q(n)}) | {"annotations": []} for n in range(COUNT)]))
+    assert not inspect(Data(source=str(tmp_path / "a.json"))).sure
 
 
 def test_a_folder_of_conversations_is_a_chat_a_file(tmp_path: Path) -> None:
@@ -114,8 +120,11 @@ def test_results_are_what_was_said(results: tuple[tuple[str, dict[str, Any]], ..
     assert unpacked(task({"text": "x"}, *results)) == {"text": "x", "said": said}
 
 
-def test_a_task_that_was_given_up_says_nothing() -> None:
-    assert unpacked(task({"text": "x"}, ("choices", {"choices": ["a"]}), cancelled=True)) == {"text": "x"}
+@pytest.mark.parametrize(
+    "kept", [task({"text": "x"}, ("choices", {"choices": ["a"]}), cancelled=True), task({"text": "x"})]
+)
+def test_a_task_without_a_word_on_it_stays_as_it_is(kept: dict[str, Any]) -> None:
+    assert unpacked(kept) is kept
 
 
 def test_types_of_dynamodb() -> None:
