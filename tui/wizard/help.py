@@ -27,6 +27,7 @@ MISTAKES = {
     "data.replay": "Half of all rows: then the model hardly learns yours. 0.05 to 0.2 is usual.",
     "data.loss_on": "Training on the questions too: the model then learns to ask them.",
     "data.eval_fraction": "Holding out nothing: then nobody can tell learning from memorising.",
+    "run.gpus": "Several cards for short rows: they wait for each other, and may be slower than one (fitune fit).",
     "deliver.push_repo": "A repository that is public by mistake: your rows can show through a trained model.",
     "model.trust_remote_code": "Saying yes to make an error go away: it runs a stranger's program on your machine.",
 }

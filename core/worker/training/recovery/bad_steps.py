@@ -50,6 +50,8 @@ class BadSteps(TrainerCallback):
         self._first_step = self._left_out_step = 0
         self._in_a_row = self._left_out = self._zeros = 0
         self._spikes: list[int] = []
+        self._may_leave_out = ranks() == 1 and run.recipe().train.objective == "sft"
+        """True if a jump speaks against the rows: the loss of pairs is close to 0, and jumps where one is hard."""
         self._recent: deque[float] = deque(maxlen=RECENT)
         clip = trainer.accelerator.clip_grad_norm_
 
@@ -142,7 +144,7 @@ class BadSteps(TrainerCallback):
         """Leave a step out whose loss jumped, the first few times. Raise Restart where it stays there, once."""
         loss = float(sum(self.guard.losses))
         is_full = len(self._recent) == RECENT
-        if ranks() > 1 or not is_full or not is_spike(loss, usual := median(self._recent)):
+        if not self._may_leave_out or not is_full or not is_spike(loss, usual := median(self._recent)):
             return
         if len(self._spikes) >= MOST_SPIKES:
             return
