@@ -64,7 +64,8 @@ class FituneApp(App[int]):
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (80, "-wide"), (120, "-broad")]  # noqa: RUF012 - Textual's way
     VERTICAL_BREAKPOINTS = [(0, "-short"), (24, "-tall"), (36, "-roomy")]  # noqa: RUF012
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding(",".join(QUIT_KEYS), "quit", "Quit", key_display="^c", priority=True, system=True)
+        Binding(",".join(QUIT_KEYS), "quit", "Quit", key_display="^c", priority=True, system=True),
+        Binding("ctrl+p", "command_palette", "All commands", show=False, priority=True),
     ]
 
     def __init__(

@@ -8,6 +8,7 @@ from pathlib import Path
 from fitune.core import queue
 from fitune.core.errors import UserError
 from fitune.core.queue import Entry, Queue, State
+from fitune.tui.home.run_rows import MOST_NAME_COLUMNS
 from fitune.tui.text import clean, clock
 
 STATE_COLUMNS, TIME_COLUMNS = 11, 16
@@ -113,7 +114,7 @@ def line(told: EntryDocument, columns: int) -> str:
 
 
 def _name_columns(columns: int) -> int:
-    return max(20, columns - STATE_COLUMNS - 2 * TIME_COLUMNS - 7)
+    return min(MOST_NAME_COLUMNS, max(20, columns - STATE_COLUMNS - 2 * TIME_COLUMNS - 7))
 
 
 def cells(told: EntryDocument) -> list[str]:

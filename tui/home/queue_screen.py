@@ -95,7 +95,7 @@ class QueueScreen(Screen[Run | None]):
         says = "It is at work, and goes on by itself." if self.is_at_work else "Nobody runs it now."
         self.say("state", Content(says if self.entries else "Add a recipe: fitune queue add RECIPE"))
         self.columns = self.size.width - 2
-        self.say("headings", Content.styled(headings(self.columns) if self.entries else "", "$text-muted"))
+        self.say("headings", Content.styled(headings(self.columns) if self.entries else "", "$secondary"))
         shown = self.query_one(ChoiceList)
         names = [each.name for each in self.entries]
         at = names.index(kept.name) if kept and kept.name in names else shown.highlighted or self.first_open()

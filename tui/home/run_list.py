@@ -78,7 +78,7 @@ class RunList(ChoiceList):
     def _prompt(self, at: int, in_hand: bool) -> Content:
         entry, columns = self.entries[at], self.size.width - 1
         if entry is None:
-            return Content.styled(headings(columns), "$text-muted")
+            return Content.styled(headings(columns), "$secondary")
         if not isinstance(entry, RunRow):
             return safe(entry.text)
         plain = self.app.has_class("-plain-glyphs")

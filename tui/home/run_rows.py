@@ -14,7 +14,7 @@ from fitune.tui.widgets.readouts import bar
 
 ROOMY_COLUMNS, WIDE_COLUMNS = 108, 140
 """From these widths on there is room for a bar and the time of the start, and for the memory."""
-BAR_COLUMNS, MEMORY_COLUMNS = 10, 18
+BAR_COLUMNS, MEMORY_COLUMNS, MOST_NAME_COLUMNS = 10, 18, 60
 STYLES: dict[Status, str] = {
     "starting": "$primary", "running": "$primary", "stopping": "$warning", "finished": "$success",
     "stopped": "$warning", "failed": "$error", "killed": "$error",
@@ -98,9 +98,10 @@ def line(row: RunRow, columns: int, plain: bool, in_hand: bool, marked: bool = F
 
 
 def _name_columns(columns: int) -> int:
-    """Columns for the name: what the others leave."""
+    """Columns for the name: what the others leave, but no wide gap behind it."""
     others = 47 + (BAR_COLUMNS + 20 if columns >= ROOMY_COLUMNS else 0)
-    return max(20, columns - others - (MEMORY_COLUMNS + 2 if columns >= WIDE_COLUMNS else 0))
+    left = columns - others - (MEMORY_COLUMNS + 2 if columns >= WIDE_COLUMNS else 0)
+    return min(MOST_NAME_COLUMNS, max(20, left))
 
 
 def about(row: RunRow) -> Content:

@@ -30,7 +30,7 @@ from fitune.tui.wizard.memory.words import changes_text
 Verdict = Literal["fits", "tight", "over", "unknown"]
 WORDS: Mapping[Verdict, str] = {"fits": "OK", "tight": "WARN", "over": "ERROR", "unknown": "?"}
 """Said beside every colour."""
-COLOURS: Mapping[Verdict, str] = {"fits": "$success", "tight": "$warning", "over": "$error", "unknown": "$text-muted"}
+COLOURS: Mapping[Verdict, str] = {"fits": "$success", "tight": "$warning", "over": "$error", "unknown": "$secondary"}
 
 
 @dataclass(frozen=True, slots=True)
