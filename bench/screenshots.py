@@ -27,15 +27,17 @@ from bench.picture_list import ALL, README, Picture
 from bench.picture_rows import prepare
 from bench.picture_runs import ended_run, watched_run
 from fitune.core import hub, jobs
-from fitune.core.deliver import gguf_tools
+from fitune.core.deliver import Download, downloads, gguf_tools
 from fitune.core.machine import host
 from fitune.core.machine.gpu import Gpu
 from fitune.core.machine.host import Machine
 from fitune.core.runs.run import Run
 from fitune.core.units import GIB
 from fitune.tui.app import FituneApp
+from fitune.tui.keys import takes_keys
 from fitune.tui.wizard import steps
 from fitune.tui.wizard.draft import Draft, save
+from fitune.tui.wizard.models import weights
 from tests.tui.wizard.wizard_kit import settle
 
 ROOT = Path(__file__).parent.parent
@@ -76,11 +78,18 @@ def user(source: str = "") -> Iterator[Path]:
         counted = patch.object(jobs, "prepare", prepare)
         known = patch.object(hub, "account", lambda: hub.Account("you"))
         found_tools = patch.object(gguf_tools, "find_converter", lambda home: home)
-        with detected, counted, known, found_tools:
+        sized = patch.object(weights, "download", fetched)
+        there = patch.object(downloads, "of_run", lambda run, ask=False: Download(run.info().model.id, 0))
+        with detected, counted, known, found_tools, sized, there:
             yield home
     finally:
         os.chdir(ROOT)
         shutil.rmtree(home)
+
+
+def fetched(model: str, revision: str | None) -> Download:
+    """What has to be fetched of a model: an 8B's weights of two bytes."""
+    return Download(model, round(15.3 * GIB))
 
 
 def found(home: Path) -> Machine:
@@ -102,12 +111,19 @@ def found(home: Path) -> Machine:
 async def draw(app: FituneApp, size: tuple[int, int], keys: tuple[str, ...], moves: bool) -> str:
     """One screen as SVG, after some keys. moves: it is never at rest."""
     async with app.run_test(size=size) as pilot:
+        await begun(app)
         for key in ("", *keys):
             if key:
                 await pilot.press(key)
             await (asyncio.sleep(SETTLE_S) if moves else settle(pilot))
         await pilot.pause(0.2)
         return app.export_screenshot(title="fitune")
+
+
+async def begun(app: FituneApp) -> None:
+    """Wait until the screen takes keys, however busy this machine is."""
+    while not takes_keys(app):
+        await asyncio.sleep(0.05)
 
 
 def wizard(picture: Picture, home: Path) -> FituneApp:

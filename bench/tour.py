@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from bench.animation import Frame, animated, rows_of
 from bench.picture_list import Picture
 from bench.picture_runs import LIVE_EVENTS, TICKETS, ended_run, live_run
-from bench.screenshots import SETTLE_S, YOU, user, wizard
+from bench.screenshots import SETTLE_S, YOU, begun, user, wizard
 from fitune.core.runs import Run
 from fitune.tui.app import FituneApp
 from tests.fake_worker import start
@@ -53,6 +53,7 @@ async def scenes(app: FituneApp, found: Sequence[Scene], moves: bool) -> list[Fr
     """The frames of one app, each after its keys. moves: it is never at rest."""
     frames = []
     async with app.run_test(size=SIZE) as pilot:
+        await begun(app)
         await asyncio.sleep(SETTLE_S)
         for keys, caption, seconds in found:
             for key in keys:
