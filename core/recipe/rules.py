@@ -87,6 +87,12 @@ def _of_objective(recipe: Recipe) -> Iterator[Problem]:
     if train.backend == "unsloth" and objective not in UNSLOTH_TRAINS:
         text = f"nobody has shown yet that the unsloth backend learns right with objective = {objective}."
         yield Problem("train.backend", text, 'Use backend = "trl", or "auto".')
+    if train.weights == "all":
+        text = f"all leaves no adapter that objective = {objective} could train."
+        yield Problem("train.weights", text, 'Use weights = "adapter".')
+    if lora.modules_to_save:
+        text = f"whole modules were not tried with objective = {objective}."
+        yield Problem("lora.modules_to_save", text, "Remove it.")
     if recipe.run.shard is True:
         yield Problem("run.shard", f"objective = {objective} was not tried with a split model.", "Set shard = false.")
     if objective == "kto" and train.micro_batch < 2:
@@ -101,8 +107,8 @@ def _of_objective(recipe: Recipe) -> Iterator[Problem]:
 
 def _of_reference(objective: Objective, lora: Lora) -> Iterator[Problem]:
     """Adapters that can't be switched off to find what the model was before."""
-    if lora.init in MOVES_THE_BASE:
-        text = f"{lora.init} changes the base weights, to which objective = {objective} compares."
+    if lora.init in BEGINS_FILLED:
+        text = f"{lora.init} fills the adapter: without it the model is not what objective = {objective} begins with."
         yield Problem("lora.init", text, 'Use init = "default".')
     if lora.bias != "none":
         text = f"trained biases stay on when objective = {objective} switches the adapter off to compare."
