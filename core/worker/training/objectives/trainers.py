@@ -18,8 +18,8 @@ from fitune.core.worker.training.objectives.cpu_head import IGNORED, add_cpu_hea
 from fitune.core.worker.training.objectives.sets import pair_set, rated_set, weights_of_kinds
 
 Settings = dict[str, Any]
-REFERENCE = "ref"
-"""The name under which TRL 1.15 keeps a copy of the adapter as it began (dpo_trainer.py, kto_trainer.py)."""
+ADAPTER, REFERENCE = "default", "ref"
+"""The names of the adapter, and of the copy of how it began that TRL 1.15 keeps (dpo_trainer.py, kto_trainer.py)."""
 
 
 class PairTrainer(DPOTrainer):
@@ -88,6 +88,7 @@ def comparing_trainer(
             trainer = PairTrainer(args=without_expert_loss(args, loaded.model), **common, **sets)
     if REFERENCE in trainer.model.peft_config:  # a fresh adapter changes nothing: without it the model is what it was
         trainer.model.delete_adapter(REFERENCE)
+        trainer.model.set_adapter(ADAPTER)  # modules that are trained whole may have none now
     if train.backend == "unsloth":  # else TRL puts torch's checkpoints in the place of Unsloth's at each reference pass
         trainer.model.is_gradient_checkpointing = False
     if not torch.cuda.is_available():

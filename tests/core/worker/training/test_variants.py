@@ -1,5 +1,6 @@
 """Variants of LoRA with TRL on the CPU: each learns, goes on from a checkpoint with the same losses, and is merged."""
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -194,3 +195,18 @@ def test_of_a_model_that_sees_only_the_text_is_trained() -> None:
         left_out = [name for name, _ in model.named_parameters() if not name.startswith(paths)]
         assert left_out
         assert all(".visual." in name for name in left_out), family
+
+
+@pytest.mark.usefixtures("unasked")
+@pytest.mark.parametrize("groups", [{"train": {"weights": "all"}}, {"lora": {"modules_to_save": ["lm_head"]}}], ids=str)
+def test_modules_that_are_trained_whole_learn_from_comparisons(
+    groups: dict[str, dict[str, Any]], make_variant: Callable[..., Run], tmp_path: Path
+) -> None:
+    pairs = ({"prompt": f"{n} and 1?", "chosen": f"It is {n + 1}.", "rejected": "Who knows?"} for n in range(20))
+    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in pairs))
+    groups["train"] = {"objective": "dpo", "lr": 1e-3, **groups.get("train", {})}
+    run = make_variant(data={"source": str(tmp_path / "pairs.jsonl")}, **groups)
+    whole, resumed = trained_and_resumed(run)
+    assert whole[1] == pytest.approx(0.693, abs=1e-3)
+    assert whole[6] < 0.6
+    assert resumed == pytest.approx(whole, abs=2e-3)
