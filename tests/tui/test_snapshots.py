@@ -58,6 +58,8 @@ async def test_a_screen_says_what_it_must_and_cuts_nothing(
         assert all(len(line) <= size[0] for line in lines)
         assert [word for word in SAID[name] if word not in text] == []
         assert [key for key in KEYS[name] if key not in lines[-1]] == []
+        assert lines[-1].split()[0] == "enter"
+        assert lines[-1].partition("▏")[0].split()[-4:] == ["?", "Help", "^c", "Quit"]
         assert app.focused is not None
         assert app.screen.region.contains_region(app.focused.region)
         shown = [each for each in app.screen.query(Static) if each.display and each.region and not is_scrolled(each)]

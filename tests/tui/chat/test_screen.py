@@ -325,6 +325,17 @@ async def test_a_death_between_two_questions_is_told(trained: Path) -> None:
         await until(pilot, lambda: "Leave" in shown(app).splitlines()[-1])
 
 
+async def test_what_is_waited_for_is_told_with_a_clock_and_what_each_pane_is(
+    trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(monkeypatch, "loads")
+    async with talking(trained, "loading the model") as (app, pilot):
+        await until(pilot, lambda: "loading the model ... 1 s" in shown(app))
+        await until(pilot, lambda: "loading the model ... 2 s" in shown(app))
+        assert "base, the model as it was" in shown(app)
+        assert "fine-tuned, answers first" in shown(app)
+
+
 async def test_leaving_while_it_loads_ends_the_process(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     put(monkeypatch, "loads")
     async with talking(trained, "loading the model") as (app, pilot):

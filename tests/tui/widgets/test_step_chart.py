@@ -29,6 +29,13 @@ def test_every_value_lies_on_the_axis(rows: int) -> None:
         assert len(set(axis.labels.values())) == len(axis.labels), "no label twice"
 
 
+@pytest.mark.parametrize("rows", range(4, 8))
+@pytest.mark.parametrize(("low", "high"), [(0.17, 5.3), (3.9, 5.2), (1.18, 1.54)])
+def test_a_curve_uses_half_of_a_low_chart(low: float, high: float, rows: int) -> None:
+    axis = scale(low, high, rows)
+    assert (high - low) / (axis.top - axis.bottom) > 0.4
+
+
 @pytest.mark.parametrize("plain", [True, False])
 def test_a_loss_of_more_digits_than_there_are_columns_is_not_drawn(plain: bool) -> None:
     assert draw([(1, 3e38), (2, 1e38)], [], 30, 12, plain) == []

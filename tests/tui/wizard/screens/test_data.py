@@ -549,3 +549,26 @@ async def test_single_answers_under_another_objective_offer_to_show_good_answers
         assert "train.objective" not in app.step.draft.edits
         assert app.step.draft.report is not None
         assert app.step.draft.report.can_train
+
+
+@pytest.mark.parametrize("asked", ["Where is order 4711, which I paid for last week?", "Why? " * 30 + "Why?"])
+async def test_rows_stand_whole_at_80x24_or_fill_their_line(at_step: At, asked: str) -> None:
+    rows = [{"question": asked, "answer": f"It left our house on day {n} of the month."} for n in range(40)]
+    Path("rows.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    app = at_step("data", edits=SOURCE)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        await until(app, "40 rows of")
+        assert 'it learns to answer "It left our house on day 0 of the month."' in app.shown()
+        if len(asked) < 60:
+            assert f'Asked "{asked}"' in app.shown()
+
+
+async def test_tab_is_named_for_what_it_does(at_step: At) -> None:
+    app = at_step("data", edits={"data.source": "nothing.jsonl"})
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        assert "tab Complete" in app.shown()
+        await pilot.press("down", "enter")
+        await until(app, "OK 40 rows")
+        await until(app, "tab Views")
