@@ -40,7 +40,8 @@ if TYPE_CHECKING:
 QUIT_KEYS = ("ctrl+c", "ctrl+q")
 SCREEN_LOOK_S = 0.01
 COMMANDS = {
-    "rename": "Rename", "queue": "Queue", "undo_plan": "Undo the plan", "copy": "Copy command", "help": "Help",
+    "rename": "Rename", "queue": "Queue", "write": "Write a recipe", "undo_plan": "Undo the plan",
+    "copy": "Copy command", "help": "Help",
 }  # fmt: skip
 """What the palette calls actions whose key has no name, or a shorter one, in the line of keys."""
 QUIET_S = 1.0

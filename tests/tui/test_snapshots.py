@@ -23,7 +23,7 @@ KEYS = {
     "preset": ("Choose", "Quit", "Back", "Help", "Card"),
     "edit": ("Next", "Quit", "Back", "Help", "Reset", "More"),
     "data": ("Next", "Quit", "Back", "Help"),
-    "review": ("Quit", "Back", "Help", "Write recipe"),
+    "review": ("Quit", "Back", "Help", "Write", "Queue"),
 }
 
 

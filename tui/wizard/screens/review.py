@@ -80,7 +80,7 @@ class ReviewScreen(StepScreen):
 
     NAME: ClassVar[steps.Name] = "review"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("w", "write", "Write recipe"),
+        Binding("w", "write", "Write"),
         Binding("e", "edit", "Edit"),
         Binding("r", "race", "Race rates"),
         Binding("u", "undo_plan", "Undo"),
