@@ -1,5 +1,7 @@
 """The source of the rows: a box to type a path in, and below it what lies there, always in sight."""
 
+import os
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -235,4 +237,10 @@ def what_enter_does(source: str) -> str:
         return "Type a path, or choose below."
     if source.endswith("/"):
         return f"Enter reads all files in {source.rstrip('/')}. Or choose one below."
-    return "Enter reads it."
+    if os.path.exists(os.path.expanduser(source)):  # raises nothing for a user after ~ whom nobody knows
+        return "Enter reads it."
+    if names_below(source)[1]:
+        return "Type on, choose below, or let Tab complete it."
+    if re.fullmatch(r"[\w.-]+/[\w.-]+", source):
+        return "Nothing here is called so: Enter asks the Hub for it."
+    return "Nothing here is called so: type on, or choose below."

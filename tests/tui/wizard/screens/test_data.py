@@ -23,6 +23,7 @@ from fitune.tui.wizard.draft import recipe
 from fitune.tui.wizard.screens.data import DataScreen
 from fitune.tui.wizard.screens.data_views import VIEWS
 from fitune.tui.wizard.widgets.field_input import FieldInput
+from fitune.tui.wizard.widgets.source_picker import what_enter_does
 from tests.tui.text.test_clean import OBEYED
 from tests.tui.wizard.wizard_kit import Wizard, answer_folder, rendered, said, settle, step_of, until
 
@@ -572,3 +573,17 @@ async def test_tab_is_named_for_what_it_does(at_step: At) -> None:
         await pilot.press("down", "enter")
         await until(app, "OK 40 rows")
         await until(app, "tab Views")
+
+
+@pytest.mark.parametrize(
+    ("typed", "words"),
+    [
+        ("rows.jsonl", "Enter reads it."),
+        ("ro", "Type on, choose below"),
+        ("m", "Nothing here is called so: type on"),
+        ("owner/name", "Enter asks the Hub for it"),
+        ("", "Type a path, or choose below."),
+    ],
+)
+def test_a_sentence_tells_what_enter_does_with_what_is_typed(home: Path, typed: str, words: str) -> None:
+    assert words in what_enter_does(typed)
