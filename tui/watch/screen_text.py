@@ -142,7 +142,7 @@ def numbers(snapshot: Snapshot, now_s: float) -> Content:
         ("lr", exponent(step.lr)),
         ("grad norm", "" if margins else number(step.grad_norm, 2)),
         ("", rate(step.tokens_per_s) if snapshot.live else ""),
-        ("tokens", "" if snapshot.live else count(step.seen_tokens)),
+        ("tokens", "" if snapshot.live or margins else count(step.seen_tokens)),
     )
 
 

@@ -99,7 +99,8 @@ class Step:
     step: int
     """Number of the step, from 1."""
     loss: float | None
-    """Mean loss of the step's tokens, in nats a token. null in the file means NaN."""
+    """Mean loss of the step's tokens, in nats a token; where answers are compared that of the objective, by rows. null
+    in the file means NaN."""
     epoch: float | None = None
     """Passes over the rows so far."""
     lr: float | None = None
@@ -133,7 +134,8 @@ class Eval:
     step: int
     """The step after which it was made; 0 before the first."""
     loss: float | None
-    """Mean loss of the held-out tokens, in nats a token. null in the file means NaN."""
+    """Mean loss of the held-out tokens, in nats a token; where answers are compared that of the objective, by rows.
+    null in the file means NaN."""
     rows: int | None = None
     """Held-out rows that were looked at."""
     elapsed_s: float | None = None
