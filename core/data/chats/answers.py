@@ -5,7 +5,7 @@ from itertools import takewhile
 
 from fitune.core.data.chats.speakers import role_of
 from fitune.core.data.chats.turns import speaker_of, turns_of
-from fitune.core.data.shapes.kinds.ratings import is_good
+from fitune.core.data.shapes.kinds.ratings import is_good, winner_of
 from fitune.core.data.values import Row, Skip, cell, decoded, filled
 
 Convert = Callable[[Row], list[Row]]
@@ -15,6 +15,8 @@ Read = Callable[[str, Mapping[str, str]], Convert]
 
 def preferences(columns: Mapping[str, str], read: Read) -> Convert:
     """Rows with a better and a worse answer: each read by itself, below the same question."""
+    if "winner" in columns:
+        return _by_winner(columns, read)
     better, worse = (_with_answer(columns, columns[role], read) for role in ("chosen", "rejected"))
 
     def convert(row: Row) -> list[Row]:
@@ -33,6 +35,23 @@ def preferences(columns: Mapping[str, str], read: Read) -> Convert:
         if answer == rejected:
             raise Skip("equal", "its two answers are the same.")
         return [{**one, "messages": [*_only_asked(chat), answer], "rejected": rejected}]
+
+    return convert
+
+
+def _by_winner(columns: Mapping[str, str], read: Read) -> Convert:
+    """Rows in which a column says which of two answers is the better one."""
+    others = {role: name for role, name in columns.items() if role not in ("chosen", "rejected", "winner")}
+    names, winner = (columns["chosen"], columns["rejected"]), columns["winner"]
+    as_they_are, turned = (
+        preferences({**others, "chosen": one, "rejected": other}, read) for one, other in (names, names[::-1])
+    )
+
+    def convert(row: Row) -> list[Row]:
+        place = winner_of(names, cell(row, winner))
+        if place is None:
+            raise Skip("tie", f"{winner} names neither of its answers.")
+        return (turned if place else as_they_are)(row)
 
     return convert
 

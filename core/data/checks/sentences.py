@@ -46,6 +46,10 @@ SAID: Mapping[str, tuple[str, str]] = {
         "{n} row[|s] [has|have] two answers and no question, and [is|are] left out.",
         "Put the question into a column prompt.",
     ),
+    "tie": (
+        "{n} row[|s] [has|have] two answers of which none is named as the better one, and [is|are] left out.",
+        "A tie compares nothing.",
+    ),
     "rating": (
         "{n} row[|s] [is|are] rated neither good nor bad, and [is|are] left out.",
         "Write true or false.",
@@ -155,6 +159,7 @@ CLOSE = {
     "secret",
 }
 SKIPS = (
+    "tie",
     "apart",
     "equal",
     "unasked",

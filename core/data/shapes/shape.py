@@ -11,6 +11,7 @@ CHAT_FORMATS = ("messages", "sharegpt")
 MAPPABLE = (
     "prompt", "completion", "system", "messages", "text", "instruction", "input", "output", "instances", "question",
     "answer", "history", "thinking", "conversation", "role", "content", "chosen", "rejected", "label",
+    "winner",
 )  # fmt: skip
 """Roles that `data.columns` may map."""
 NEEDED = {

@@ -16,6 +16,7 @@ from fitune.core.data import dataset
 from fitune.core.data.shapes.recognise import recognise
 from fitune.core.errors import UserError
 from fitune.core.recipe import Data
+from fitune.core.recipe.kinds import DataFormat
 
 WORDS = ("harbour", "pump", "valve", "market", "dawn", "ship", "seal", "repair", "north", "river", "bridge", "carry")
 LABELS = ("news", "sport", "art", "spam", "ham")
@@ -141,3 +142,14 @@ def test_odd_json_is_reported_and_never_raises_but_a_sentence(seed: int, tmp_pat
     assert report.rows_read
     for columns in (*report.candidates, {"messages": keys[0]}, {"question": keys[0], "answer": keys[-1]}):
         assert dataset.inspect(Data(source=str(path), columns=dict(columns))).rows_read
+    first, last = keys[0], keys[-1]
+    compared: tuple[tuple[DataFormat, dict[str, str]], ...] = (
+        ("preference", {}),
+        ("preference", {"chosen": first, "rejected": last}),
+        ("preference", {"prompt": last, "chosen": first, "rejected": last, "winner": first}),
+        ("rated", {}),
+        ("rated", {"question": first, "answer": last, "label": first}),
+        ("rated", {"chosen": first, "rejected": last}),
+    )
+    for fmt, names in compared:
+        assert dataset.inspect(Data(source=str(path), format=fmt, columns=names)).rows_read

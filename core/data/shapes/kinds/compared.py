@@ -7,7 +7,7 @@ from dataclasses import replace
 from fitune.core.data.chats.speakers import role_of
 from fitune.core.data.chats.turns import speaker_of, turns_of
 from fitune.core.data.shapes.columns import Column, filled, has_sentences
-from fitune.core.data.shapes.kinds.ratings import rating, refused_ratings, verdicts_of
+from fitune.core.data.shapes.kinds.ratings import rating, refused_ratings, verdicts_of, winner_of
 from fitune.core.data.shapes.names import hinted_roles, plain, roles_of
 from fitune.core.data.shapes.shape import Reading, Shape, as_toml
 from fitune.core.data.shapes.unseen import unseen_columns
@@ -44,19 +44,24 @@ def compared(table: Sequence[Column], best: Reading | None) -> Shape | None:
 
 def pairs(rows: Sequence[Row], table: Sequence[Column]) -> Shape | None:
     """The shape of rows with a better and a worse answer in columns of such names; None if they have none."""
+    winner = None
     found = chosen_and_rejected(table)
+    if found is None and (several := rivals(table)) and (winner := _winner(*several)):
+        first, second = several[0]
+        found = first, second
     if found is None:
         return None
     chosen, rejected = found
-    asked = _good_answers(table, chosen)
+    asked = _good_answers([column for column in table if column is not rejected], chosen)
     roles = {"question": "prompt", "instruction": "prompt", "input": "input"}
     columns = {roles[role]: name for role, name in asked.items() if role in roles}
     columns |= {"chosen": chosen.name, "rejected": rejected.name}
     for role in ("system", "history"):
         names = [each.name for each in table if role in each.roles and each.name not in columns.values()]
         columns |= {role: names[0]} if names else {}
+    columns |= {"winner": winner.name} if winner else {}
     unseen = tuple(column.name for column in unseen_columns(rows, table, columns))
-    why = f"{chosen.name} is better than {rejected.name}."
+    why = f"{winner.name} says which is better." if winner else f"{chosen.name} is better than {rejected.name}."
     return Shape("preference", columns, True, why, unseen=unseen)
 
 
@@ -126,15 +131,36 @@ def _good_answers(table: Sequence[Column], chosen: Column) -> Mapping[str, str]:
 
 def _rivals(table: Sequence[Column]) -> Shape | None:
     """Several answers in numbered columns, and one that says which is best."""
+    found = rivals(table)
+    if found is None:
+        return None
+    answers, judged = found
+    refused = _compared(f"columns {', '.join(column.name for column in answers)}", {})
+    return replace(refused, objectives=("dpo",)) if _winner(answers, judged) else refused
+
+
+def rivals(table: Sequence[Column]) -> tuple[list[Column], list[Column]] | None:
+    """Several answers in numbered columns, and the columns that may say which is best; None if there are none."""
     stems: dict[str, list[Column]] = {}
     for column in table:
         if (numbered := NUMBERED.match(plain(column.name))) and column.kind in ("text", "turns", "label"):
             stems.setdefault(numbered.group(1), []).append(column)
     answers = next((found for stem, found in stems.items() if len(found) > 1 and _are_answers(stem, found)), None)
     judged = [column for column in table if any(word in plain(column.name) for word in VERDICT)]
-    if not answers or all(column in answers for column in judged):
+    others = [column for column in judged if column not in (answers or ())]
+    return (answers, others) if answers and others else None
+
+
+def _winner(answers: Sequence[Column], judged: Sequence[Column]) -> Column | None:
+    """The column whose values name one of two answers, as `a` or `model_a` names response_a; None if none does."""
+    if len(answers) != 2:
         return None
-    return _compared(f"columns {', '.join(column.name for column in answers)}", {})
+    names = [column.name for column in answers]
+    for column in judged:
+        named = [value for value in column.values if winner_of(names, value) is not None]
+        if column.values and len(named) > len(column.values) / 2:
+            return column
+    return None
 
 
 def _ranked(table: Sequence[Column]) -> Shape | None:

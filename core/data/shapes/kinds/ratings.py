@@ -80,6 +80,15 @@ def is_good(column: str, value: object) -> bool | None:
     return (said in YES) != bool(FAULTS & set(plain(column).split("_")))
 
 
+def winner_of(names: Sequence[str], value: object) -> int | None:
+    """The place of the column that a value names, among the columns of two answers: `model_b` names response_b. None
+    where it names none, as for a tie."""
+    said = plain(str(value))
+    ends = [plain(name).rpartition("_")[2] for name in names]
+    named = [said in (plain(name), end) or said.endswith(f"_{end}") for name, end in zip(names, ends, strict=True)]
+    return named.index(True) if sum(named) == 1 else None
+
+
 def rating(table: Sequence[Column], best: Reading | None, asked: bool = False) -> Column | None:
     """The column that rates the answers of a reading; None if there is none. best: the reading of the other columns.
 

@@ -173,3 +173,36 @@ def test_good_answers_may_all_come_first(tmp_path: Path) -> None:
     path.write_text("".join(f"{json.dumps(each)}\n" for each in rows))
     found = list(dataset.rows(Data(source=str(path), format="rated")))
     assert sum(row["label"] for row in found) == 300
+
+
+def test_a_column_may_name_the_better_answer(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    kinds: tuple[tuple[dict[str, Any], str, str, str], ...] = (
+        ({"prompt": Q}, "response_{}", "model_a", "model_b"),
+        ({"question": Q}, "answer_{}", "A", "B"),
+        ({}, "conversation_{}", "model_a", "model_b"),
+    )
+    for asked, column, first, second in kinds:
+        good: Any = A if asked else [ASKED, GOOD]
+        bad: Any = B if asked else [ASKED, BAD]
+        one, other = column.format("a"), column.format("b")
+        rows = [
+            {**asked, one: good, other: bad, "winner": first},
+            {**asked, one: bad, other: good, "winner": second},
+            {**asked, one: bad, other: good, "winner": "tie"},
+        ]
+        path.write_text("".join(f"{json.dumps(row)}\n" for row in [*rows, *rows[:2]]))
+        report = dataset.inspect(Data(source=str(path), format="preference"))
+        assert report.preview == (PAIR,) * 4
+        assert report.counts["tie"] == 1
+        refused = dataset.inspect(Data(source=str(path)))
+        assert 'train.objective = "dpo"' in str(refused.problems[0].problem)
+
+
+def test_a_number_that_may_mean_either_answer_is_no_winner(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    row = {"history": Q, "human_ref_A": A, "human_ref_B": B, "labels": 1}
+    path.write_text("".join(f"{json.dumps({**row, 'labels': n % 2})}\n" for n in range(6)))
+    report = dataset.inspect(Data(source=str(path), format="preference"))
+    assert not report.can_train
+    assert "no column says which is better" in str(report.problems[0].problem)
