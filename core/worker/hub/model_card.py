@@ -29,6 +29,7 @@ KINDS: dict[UploadKind, tuple[str, str, str]] = {
 }
 """A description, and the Hub's names of the library that reads it and of its relation to the base model."""
 COMPARED = "Compared with the adapter on its base"
+SAME_ROWS = "Both answered the same rows, not trained on."
 Rows = list[tuple[str, Any]]
 
 
@@ -118,9 +119,18 @@ def _data(recipe: Recipe, state: RunState) -> Rows:
         *([("general rows", _replay(data))] if data.replay else []),
         *([("rows trained on", rows)] if rows is not None else []),
         ("held out", _held_out(data.eval_fraction)),
-        ("learns to write", "the answers" if data.loss_on == "answers" else "all of a row"),
+        _lesson(recipe),
         *([("answers", "without thinking, behind the prompt that switches it off")] if state.phase.switch else []),
     ]
+
+
+def _lesson(recipe: Recipe) -> tuple[str, str]:
+    """What the rows teach."""
+    train = recipe.train
+    if train.objective == "sft":
+        return "learns to write", "the answers" if recipe.data.loss_on == "answers" else "all of a row"
+    answers = "good answers to bad ones" if train.objective == "kto" else "better answers to worse ones"
+    return "learns to prefer", f"{answers}, by {train.objective} (beta {train.beta:g})"
 
 
 def _held_out(fraction: float | str) -> str:
@@ -167,14 +177,14 @@ def _losses(state: RunState) -> list[str]:
 
 
 def _score(state: RunState) -> list[str]:
-    """The verdict on the held-out rows and what was forgotten; empty for a run that was not scored."""
-    if state.score is None:
-        return []
-    said = verdict.sentence(from_json(Verdict, to_json(state.score)))
-    forgot = f"\n\n{probe.sentence(from_json(Forgetting, to_json(state.forgot)))}" if state.forgot else ""
-    preferred = state.preferred and preference.sentence(from_json(Preference, to_json(state.preferred)))
-    said = f"{preferred}\n\n{said}" if preferred else said
-    return [f"## Is it better than its base?\n\n{said} Both answered the same rows, not trained on.{forgot}"]
+    """The verdicts on the held-out rows and what was forgotten; empty for a run that was not scored."""
+    preferred, score, forgot = state.preferred, state.score, state.forgot
+    told = [
+        *([preference.sentence(from_json(Preference, to_json(preferred)))] if preferred else []),
+        *([f"{verdict.sentence(from_json(Verdict, to_json(score)))} {SAME_ROWS}"] if score else []),
+        *([probe.sentence(from_json(Forgetting, to_json(forgot)))] if forgot else []),
+    ]
+    return ["\n\n".join(["## Is it better than its base?", *told])] if told else []
 
 
 def _checks(path: Path) -> list[str]:

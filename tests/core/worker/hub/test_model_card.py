@@ -14,7 +14,7 @@ from fitune.core.deliver.uploads import UploadKind
 from fitune.core.hub import Licence
 from fitune.core.recipe.load import parse
 from fitune.core.records import from_json
-from fitune.core.runs import Eval, EventLog, Finished, GpuInfo, Phase, RunInfo, Started, Step
+from fitune.core.runs import Eval, EventLog, Finished, GpuInfo, Phase, Preferred, RunInfo, Started, Step
 from fitune.core.runs.run import Run
 from fitune.core.worker.hub import loss_plot
 from fitune.core.worker.hub.model_card import model_card
@@ -273,3 +273,16 @@ def test_a_subset_of_a_data_set_on_the_hub_is_named_in_full(tmp_path: Path) -> N
     assert "trained with fitune on `openai/gsm8k/main`" in text
     assert tomllib.loads(block(text, "toml"))["data"]["source"] == "openai/gsm8k/main"
     assert "beside the recipe" not in text
+
+
+def test_a_reader_learns_what_it_prefers(tmp_path: Path) -> None:
+    run = make(tmp_path, train={"objective": "dpo", "backend": "trl", "checkpointing": "on", "beta": 0.2})
+    EventLog(run.events, "train").write(
+        Preferred(
+            word="better", rows=60, share=0.9, low=0.8, high=0.96, p=1e-9, growth=2.0, base=0.5, tuned=0.85,
+            chosen_change=0.1, rejected_change=-0.4,
+        )
+    )  # fmt: skip
+    card = model_card(run, "ada/it", "adapter")
+    assert "| learns to prefer | better answers to worse ones, by dpo (beta 0.2) |" in card
+    assert "in 54 of 60 held-out pairs the odds of the better answer grew" in card
