@@ -16,6 +16,7 @@ FIXED = {
     "model.revision": "the newest",
     "lora.layers": "all layers",
     "data.replay_source": "the model's own answers",
+    "data.text_overlap": "long texts are cut off",
     "train.micro_tokens": "not split",
     "train.checkpoint_skip_layers": "none",
     "train.offload_layers": "none",
