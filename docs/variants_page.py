@@ -26,9 +26,9 @@ the paged optimizers are left, or an adapter.
 
 The tables are made by `docs/generate.py` from the rows of `bench/variants.py`. Each case trains 8 steps, goes on from
 the checkpoint of step 4, merges, and compares the merged model with the trained one. What is refused is refused
-before the first step, with the sentence that stands there. The peak is that of the process; on a processor it is
-mostly Python's libraries. The pace is that of a few steps of a small model, beside that of QLoRA: it tells large
-differences only.
+before the first step, with the sentence that stands there. The peak is that of the process, and the pace that
+of a few steps of a small model, beside that of QLoRA: it tells large differences only. Neither was measured on a
+processor.
 """
 
 
@@ -65,13 +65,19 @@ def cells(row: dict[str, Any], plain: float | None) -> list[str]:
     if why := row.get("refused") or row.get("failed"):
         said = " ".join(why.split()).replace("|", "\\|")
         return [f"{'refused' if 'refused' in row else 'failed'}: {said}", *[""] * 5]
-    gap, peak, budget = row["resume_gap"], row["peak_bytes"], row["budget_bytes"]
-    pace = f"{row['tokens_per_s']:,}" + (f" ({row['tokens_per_s'] / plain:.2f})" if plain else "")
+    gap = row["resume_gap"]
     return [
         f"{row['first_loss']:.2f} to {row['last_loss']:.2f}",
         "with the same losses" if gap < SAME else f"losses differ by {gap:.2f}",
         "yes" if row["proof"] else "no",
-        f"{peak / 2**30:.2f}",
-        f"{budget / 2**30:.2f} ({100 * (budget / peak - 1):+.1f} %)",
-        pace,
+        *measures(row, plain),
     ]
+
+
+def measures(row: dict[str, Any], plain: float | None) -> list[str]:
+    """Peak, budget and pace; nothing where they were not measured: a processor's are those of its libraries."""
+    if "peak_bytes" not in row:
+        return [""] * 3
+    peak, budget = row["peak_bytes"], row["budget_bytes"]
+    pace = f"{row['tokens_per_s']:,}" + (f" ({row['tokens_per_s'] / plain:.2f})" if plain else "")
+    return [f"{peak / 2**30:.2f}", f"{budget / 2**30:.2f} ({100 * (budget / peak - 1):+.1f} %)", pace]

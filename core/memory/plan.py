@@ -119,8 +119,8 @@ class MemoryPlan:
 
     @property
     def has_bf16(self) -> bool:
-        """True on a CPU and on cards that compute in bf16."""
-        return self.card is None or (self.card.compute_capability or (8, 0)) >= (8, 0)
+        """True on a card that computes in bf16."""
+        return self.card is not None and (self.card.compute_capability or (8, 0)) >= (8, 0)
 
     @cached_property
     def lora_params(self) -> int:
@@ -193,7 +193,7 @@ class MemoryPlan:
     def fully_trained_weight_bytes(self) -> int:
         """Bytes of each fully trained weight: 2, but 4 on a card without bf16 (models/llama.py,
         _offload_frozen_module_for_training), on a CPU, and where all are trained."""
-        return 2 if self.card and self.has_bf16 and not self.recipe.trains_all else 4
+        return 2 if self.has_bf16 and not self.recipe.trains_all else 4
 
 
 def make_plan(

@@ -87,12 +87,6 @@ def _of_objective(recipe: Recipe) -> Iterator[Problem]:
     if train.backend == "unsloth" and objective not in UNSLOTH_TRAINS:
         text = f"nobody has shown yet that the unsloth backend learns right with objective = {objective}."
         yield Problem("train.backend", text, 'Use backend = "trl", or "auto".')
-    if train.weights == "all":
-        text = f"all leaves no adapter that objective = {objective} could train."
-        yield Problem("train.weights", text, 'Use weights = "adapter".')
-    if lora.modules_to_save:
-        text = f"whole modules were not tried with objective = {objective}."
-        yield Problem("lora.modules_to_save", text, "Remove it.")
     if recipe.run.shard is True:
         yield Problem("run.shard", f"objective = {objective} was not tried with a split model.", "Set shard = false.")
     if objective == "kto" and train.micro_batch < 2:

@@ -215,8 +215,8 @@ def _adapter_settings(recipe: Recipe, base: Any) -> dict[str, Any]:
 
 
 def widen(model: Any) -> None:
-    """Make the trained weights fp32: 16 bits round a step of full fine-tuning away, and the gradient scaler of fp16
-    does not take the bf16 that TRL 1.15 makes of an adapter (sft_trainer.py)."""
+    """Make the trained weights fp32: 16 bits round a step of full fine-tuning away, and neither a processor nor the
+    gradient scaler of fp16 takes the bf16 that TRL 1.15 makes of a quantized model's adapter (sft_trainer.py)."""
     for weight in model.parameters():
         if weight.requires_grad:
             weight.data = weight.data.float()

@@ -53,7 +53,7 @@ def make_trainer(
         trainer = _sft_trainer(run, recipe, loaded, rows, reporter, kernel)
     trainer.optimizer = own_optimizer(recipe, trainer.model, trainer.args)
     spare_from_trackers(trainer, recipe.train.report_to, reporter.log)
-    if loaded.dtype == "float16":
+    if loaded.dtype != "bfloat16":
         model_with_adapter.widen(trainer.model)
     share_rows(trainer)
     if splits(recipe):

@@ -29,8 +29,6 @@ REFUSED: tuple[tuple[str, dict[str, dict[str, Any]], str], ...] = (
     ("kto", {"lora": {"bias": "all"}}, "lora.bias"),
     ("dpo", {"lora": {"target_modules": ["q_proj", "lm_head"]}}, "lora.target_modules"),
     ("kto", {"lora": {"init": "loftq"}}, "lora.init"),
-    ("orpo", {"lora": {"modules_to_save": ["lm_head"]}}, "lora.modules_to_save"),
-    ("dpo", {"train": {"weights": "all"}, "model": {"quant": "bf16"}}, "train.weights"),
     ("dpo", {"data": {"format": "messages"}}, "data.format"),
     ("kto", {"data": {"format": "preference"}}, "data.format"),
     ("sft", {"data": {"format": "rated"}}, "data.format"),

@@ -20,6 +20,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "lora-fa": {"train": {"optimizer": "lora_fa"}},
     "rank pattern": {"lora": {"rank_pattern": {"down_proj": 4, "layers.0.self_attn.q_proj": 2}}},
     "embedding and head": {"lora": {"modules_to_save": ["embed_tokens", "lm_head"]}},
+    "head of a model in 4 bits": {"model": {"quant": "nf4"}, "lora": {"modules_to_save": ["lm_head"]}},
     "some layers": {"lora": {"layers": [1]}},
     "all weights": {"train": {"weights": "all", "lr": 1e-3}},
     "all weights with Adafactor": {"train": {"weights": "all", "lr": 1e-3, "optimizer": "adafactor"}},
@@ -198,15 +199,23 @@ def test_of_a_model_that_sees_only_the_text_is_trained() -> None:
 
 
 @pytest.mark.usefixtures("unasked")
-@pytest.mark.parametrize("groups", [{"train": {"weights": "all"}}, {"lora": {"modules_to_save": ["lm_head"]}}], ids=str)
+@pytest.mark.parametrize(
+    ("objective", "groups"),
+    [
+        ("dpo", {"lora": {"modules_to_save": ["lm_head"]}}),
+        ("dpo", {"train": {"weights": "all"}}),
+        ("kto", {"train": {"weights": "all"}}),
+        ("orpo", {"train": {"weights": "all"}}),
+    ],
+)
 def test_modules_that_are_trained_whole_learn_from_comparisons(
-    groups: dict[str, dict[str, Any]], make_variant: Callable[..., Run], tmp_path: Path
+    objective: str, groups: dict[str, dict[str, Any]], make_variant: Callable[..., Run], tmp_path: Path
 ) -> None:
     pairs = ({"prompt": f"{n} and 1?", "chosen": f"It is {n + 1}.", "rejected": "Who knows?"} for n in range(20))
     (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in pairs))
-    groups["train"] = {"objective": "dpo", "lr": 1e-3, **groups.get("train", {})}
+    groups["train"] = {"objective": objective, "lr": 1e-3, **groups.get("train", {})}
     run = make_variant(data={"source": str(tmp_path / "pairs.jsonl")}, **groups)
     whole, resumed = trained_and_resumed(run)
-    assert whole[1] == pytest.approx(0.693, abs=1e-3)
-    assert whole[6] < 0.6
+    assert objective != "dpo" or whole[1] == pytest.approx(0.693, abs=1e-3)
+    assert whole[6] < 0.95 * whole[1]
     assert resumed == pytest.approx(whole, abs=2e-3)
