@@ -233,9 +233,10 @@ def loss_term(plan: MemoryPlan, standing_bytes: int, evaluating: bool = False) -
 
 
 def _head_gradient_bytes(plan: MemoryPlan) -> int:
-    """The fp32 gradient of an output head that is trained itself, summed over the chunks (UnslothFusedLoss);
-    unmeasured."""
-    return 4 * plan.shape.vocab * plan.shape.hidden if plan.fully_trains("lm_head") else 0
+    """The fp32 gradient of an output head that is trained itself, summed over the chunks (UnslothFusedLoss; TRL's
+    kernels/chunked_logprob.py); unmeasured."""
+    is_trained = plan.recipe.trains_all or plan.fully_trains("lm_head")
+    return 4 * plan.shape.vocab * plan.shape.hidden if is_trained else 0
 
 
 def unchunked_tokens(plan: MemoryPlan, standing_bytes: int) -> int:

@@ -139,7 +139,8 @@ def trained_embeddings_term(plan: MemoryPlan) -> Term:
     amount = plan.fully_trained_params * (plan.fully_trained_weight_bytes - (2 if to_disk else 0))
     why = f"{count(plan.fully_trained_params)} parameters trained whole, at {plan.fully_trained_weight_bytes} byte"
     if plan.recipe.trains_all:
-        return Term("trained weights", amount, f"{why}, beside the model as it was")
+        copies = 2 * plan.fully_trained_params if plan.card else 0  # in 16 bits, which autocast may hold; unmeasured
+        return Term("trained weights", amount, f"{why}, beside the model as it was", more=copies)
     return Term("trained embeddings", amount, why + (" instead of 2" if to_disk else ""), more=amount)
 
 
