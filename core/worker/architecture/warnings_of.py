@@ -1,6 +1,7 @@
 """What a user should know of a model with its adapter before it is trained: what is not trained, what can't be made of
 it, and what takes longer than it must."""
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -23,6 +24,11 @@ def warnings_of(model: Any, lora: Lora, backend: str, on_card: bool) -> Iterator
     # peft is silent as long as another name fits.
     if unknown := [name for name in names if not any(module.endswith(f".{name}") for module in adapted)]:
         message = f"lora.target_modules: the model has no {', '.join(unknown)}; only the others are trained."
+        yield Warned(kind="modules", message=message)
+    if idle := [key for key in lora.rank_pattern if not any(re.fullmatch(rf".*\.({key})", name) for name in adapted)]:
+        message = (
+            f"lora.rank_pattern: no module with an adapter is named {', '.join(idle)}; lora.r holds for all others."
+        )
         yield Warned(kind="modules", message=message)
     if has_experts and not holds_experts(model.get_base_model()):
         message = (

@@ -39,6 +39,23 @@ def test_a_module_that_the_model_does_not_have_is_told(
 
 
 @pytest.mark.parametrize(
+    ("pattern", "idle"),
+    [({"q_proj": 4, "layers.0.attn.q_proj": 8, "layers..*.q_proj": 2}, ""), ({"k_proj": 4, "proj": 2}, "k_proj, proj")],
+)
+def test_a_rank_for_no_module_is_told(pattern: dict[str, int], idle: str) -> None:
+    from fitune.core.worker.architecture.warnings_of import warnings_of
+
+    modules = {"model.layers.0.attn.q_proj": SimpleNamespace(lora_A=1), "model.layers.0.attn.k_proj": SimpleNamespace()}
+    model = SimpleNamespace(named_modules=modules.items)
+    lora = Lora.model_construct(target_modules="all-linear", rank_pattern=pattern)
+    told = [each.message for each in warnings_of(model, lora, "trl", on_card=False)]
+    assert (
+        told
+        == [f"lora.rank_pattern: no module with an adapter is named {idle}; lora.r holds for all others."][: bool(idle)]
+    )
+
+
+@pytest.mark.parametrize(
     ("family", "targets", "warned"),
     [
         ("mixtral", "mlp.experts.down_proj", []),
