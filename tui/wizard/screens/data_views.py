@@ -96,7 +96,7 @@ def tokens(found: TokenStats, asked: Recipe, number: int, plain: bool) -> Conten
     if not found.examples:
         return Content("No row was rendered.")
     body = example_text(found.examples[number], asked.model.max_seq_length, not plain)
-    head = f"{example_head(found, number)}, ← → for others\n{legend(not plain)}\n\n"
+    head = f"{example_head(found, number)}, {'Left and Right' if plain else '← →'} for others\n{legend(not plain)}\n\n"
     return Content.styled(head, "$secondary") + Content.from_rich_text(body)
 
 
