@@ -9,6 +9,9 @@ from fitune.core.runs.findings import findings
 from fitune.tui.text import gib
 from fitune.tui.widgets.log_tail import last_note
 
+MOST_NAME_COLUMNS = 60
+"""Columns of a run's name in a list, at most."""
+
 
 @dataclass(frozen=True, slots=True)
 class RunDocument:

@@ -8,7 +8,7 @@ from pathlib import Path
 from fitune.core import queue
 from fitune.core.errors import UserError
 from fitune.core.queue import Entry, Queue, State
-from fitune.tui.home.run_rows import MOST_NAME_COLUMNS
+from fitune.tui.home.documents import MOST_NAME_COLUMNS
 from fitune.tui.text import clean, clock
 
 STATE_COLUMNS, TIME_COLUMNS = 11, 16

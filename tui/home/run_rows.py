@@ -8,13 +8,13 @@ from textual.content import Content
 
 from fitune.core import runs
 from fitune.core.runs import LIVE, Run, Status
-from fitune.tui.home.documents import RunDocument, describe, memory
+from fitune.tui.home.documents import MOST_NAME_COLUMNS, RunDocument, describe, memory
 from fitune.tui.text import clean, clock, count, number, safe
 from fitune.tui.widgets.readouts import bar
 
 ROOMY_COLUMNS, WIDE_COLUMNS = 108, 140
 """From these widths on there is room for a bar and the time of the start, and for the memory."""
-BAR_COLUMNS, MEMORY_COLUMNS, MOST_NAME_COLUMNS = 10, 18, 60
+BAR_COLUMNS, MEMORY_COLUMNS = 10, 18
 STYLES: dict[Status, str] = {
     "starting": "$primary", "running": "$primary", "stopping": "$warning", "finished": "$success",
     "stopped": "$warning", "failed": "$error", "killed": "$error",
