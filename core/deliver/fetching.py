@@ -16,7 +16,6 @@ from pathlib import Path, PurePosixPath
 import orjson
 
 from fitune.core.errors import ExitCode, UserError
-from fitune.core.recipe import RUN_NAME
 from fitune.core.records import from_json
 from fitune.core.runs import Run, RunInfo
 
@@ -55,6 +54,8 @@ def find(place: str) -> Found:
     if not HOST.fullmatch(host):
         hint = "For example: gpu-box, you@gpu-box or gpu-box:NAME. A port, a key or an IPv6 address: in ~/.ssh/config."
         raise UserError(f"{host[:100]!r} is no host.", hint)
+    from fitune.core.recipe import RUN_NAME  # pydantic, which watching a run does without
+
     lines = _ask(host, FIND.format(runs=shlex.quote(key.rstrip("/")) if key.startswith("/") else ALL_RUNS)).splitlines()
     folders = [line.removesuffix("/run.json") for line in lines if line.startswith("/") and line.endswith("/run.json")]
     known = [each for each in folders if re.fullmatch(RUN_NAME, PurePosixPath(each).name)]

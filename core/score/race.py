@@ -9,8 +9,6 @@ beat it.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fitune.core.recipe import Recipe
-
 FACTORS = (0.5, 1.0, 2.0, 4.0)
 """The rates in the race, as multiples of the recipe's."""
 LEAST_STEPS = 10
@@ -46,10 +44,11 @@ class Race:
     """The rate that won; null if every training diverged."""
 
 
-def goes_on(recipe: Recipe) -> bool:
+def goes_on(scheduler: str, replay: float) -> bool:
     """True if a lap takes the same steps as the training itself (up to the random choice of dropout), which can then go
-    on from it: its rate does not depend on the number of steps, and it trains on the same rows."""
-    return recipe.train.scheduler == "constant" and not recipe.data.replay
+    on from it: its rate does not depend on the number of steps, and it trains on the same rows. scheduler, replay: of
+    the recipe."""
+    return scheduler == "constant" and not replay
 
 
 def rates(lr: float) -> tuple[float, ...]:

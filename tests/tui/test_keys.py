@@ -67,11 +67,11 @@ def test_an_esc_alone_is_told_at_once(tmp_path: Path) -> None:
         assert terminal.until("finished")
         for _ in range(5):
             terminal.send("?")
-            assert terminal.until("Typical mistake"), terminal.text()
+            assert terminal.until("Watching a run"), terminal.text()
             terminal.pump(0.3)
             began = time.monotonic()
             terminal.send("esc")
-            assert terminal.until(lambda: "Typical mistake" not in terminal.text())
+            assert terminal.until(lambda: "Watching a run" not in terminal.text())
             seconds.append(time.monotonic() - began)
     finally:
         terminal.kill()

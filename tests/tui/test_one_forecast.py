@@ -64,7 +64,7 @@ def any_machine(dice: random.Random) -> Machine:
 def here(monkeypatch: pytest.MonkeyPatch, fitune_home: Path, tmp_path: Path) -> pytest.MonkeyPatch:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "rows.jsonl").write_text('{"question": "a", "answer": "b"}\n')
-    monkeypatch.setattr(training, "start", lambda *_: "setsid")
+    monkeypatch.setattr(training, "start", lambda *_, **__: "setsid")
     return monkeypatch
 
 

@@ -3,8 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from fitune.core.recipe import may_change
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
@@ -36,5 +34,7 @@ class Finding:
         """The change of the recipe as options of the command that takes them; empty if there is none."""
         if not self.set:
             return ""
+        from fitune.core.recipe import may_change  # 10 MiB of pydantic, which watching a healthy run does without
+
         options = " ".join(f"--set {name}={value}" for name, value in self.set.items())
         return f"fitune resume RUN {options}" if all(map(may_change, self.set)) else f"in a new run: {options}"

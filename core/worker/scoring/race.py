@@ -139,7 +139,11 @@ def run(run: Run, log: EventLog, memory: MemoryMeter) -> None:
                 log.write(Finished(stopped=True, elapsed_s=time.monotonic() - began))
                 return
             log.write(Phase(name="race"))
-            is_kept = race.goes_on(recipe) and number == len(rounds) and steps < track.full_steps
+            is_kept = (
+                race.goes_on(recipe.train.scheduler, recipe.data.replay)
+                and number == len(rounds)
+                and steps < track.full_steps
+            )
             lap = track.lap(lr, steps, best if is_kept else None)
             best = best if lap.held_out is None else min(best, lap.held_out)
             log.write(RacedLap(round=number, lr=lr, steps=steps, loss=lap.held_out, elapsed_s=lap.elapsed_s))

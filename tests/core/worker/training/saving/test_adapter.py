@@ -132,9 +132,9 @@ def test_a_resume_where_the_weights_are_cut_otherwise_goes_on_from_the_first_cut
     train_here(halved)
     from fitune.core.worker.training import model_with_adapter
 
-    monkeypatch.setattr(
-        model_with_adapter, "_init", lambda recipe: "olora"
-    )  # as another machine might, only far more so
+    settings = model_with_adapter._adapter_settings  # as another machine might cut them, only far more so
+    cut = {"init_lora_weights": "olora"}
+    monkeypatch.setattr(model_with_adapter, "_adapter_settings", lambda *known: {**settings(*known), **cut})
     train_here(halved)
     assert losses(halved) == pytest.approx(losses(whole), rel=1e-3)
     torch.testing.assert_close(on_plain_base(halved, tiny_model), trained_logits[-1], rtol=1e-4, atol=1e-4)
