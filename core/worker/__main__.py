@@ -30,6 +30,13 @@ JOBS = {
     "push": "fitune.core.worker.hub.push",
 }
 
+GONE = Failed(
+    kind="killed",
+    message="The run's folder was moved or deleted while the job was at work, so the job ended itself.",
+    hint="If it was moved, fitune resume goes on where the folder is now, from the last checkpoint.",
+)
+"""What is told where the folder is no longer at its path, whatever fails first for want of it."""
+
 
 def main() -> int:
     """Do the job named on the command line. Exit status: 0 done or stopped, 1 failed, 2 another worker has the run."""
@@ -69,13 +76,7 @@ def _end_unseen(log: EventLog) -> None:
 
     The open log follows a folder that was moved, so that the end is told there.
     """
-    log.write(
-        Failed(
-            kind="killed",
-            message="The run's folder was moved or deleted while the job was at work, so the job ended itself.",
-            hint="If it was moved, fitune resume goes on where the folder is now, from the last checkpoint.",
-        )
-    )
+    log.write(GONE)
     os._exit(1)
 
 
@@ -108,7 +109,7 @@ def run_job(run: Run, job: str, log: EventLog) -> int:
     except BaseException as error:
         print(redact(traceback.format_exc()), file=sys.stderr, flush=True)
         failure = diagnose(error, job)
-        failed = Failed(kind=failure.kind, message=failure.message, hint=failure.hint)
+        failed = Failed(kind=failure.kind, message=failure.message, hint=failure.hint) if run.path.exists() else GONE
         if others:
             others.fail(failed)
         log.write(failed)
