@@ -37,6 +37,8 @@ PROBE_SHARE = 0.3
 """The part of that time for general questions. Where answers are compared, their likelihoods may take as long again as
 all of it: they are what was learnt, and a pair takes a fraction of the time of an answer that is written."""
 Rows = Sequence[dict[str, Any]]
+Judged = tuple[preference.Preference, tuple[PairScore, ...]]
+"""The verdict on pairs, and the pairs."""
 
 
 def run(run: Run, log: EventLog, memory: MemoryMeter) -> None:
@@ -99,33 +101,34 @@ def prefer(
     trained_keys: set[str],
     seconds: float | None,
     log: EventLog,
-) -> tuple[PairScore, ...]:
-    """Give both answers of each held-out pair a likelihood by both models, and write the verdict as an event; nothing
+) -> Judged | None:
+    """Give both answers of each held-out pair a likelihood by both models, and write the verdict as an event; None
     where rows hold single answers. seconds: stop after them."""
     compared = [row for row in rows if "rejected" in row or "label" in row]
     fresh = [row for row in compared if not keys_of([row]) & trained_keys]
     if not fresh:
-        return ()
+        return None
     began = time.monotonic()
     tokenizer = render.text_part(tuned.tokenizer)
     render.ensure_template(tokenizer)
     options = PromptOptions(recipe.data.thinking, recipe.data.template_options)
     found = pairs.pairs_of(fresh, tokenizer, recipe.model.max_seq_length, options)
     if not found:
-        return ()
+        return None
     log.write(Phase(name="pairs", scored=0, to_score=len(found)))
     told = pairs.compare(
         tuned, found, seconds, lambda done, of: log.write(Phase(name="pairs", scored=done, to_score=of))
     )
     judged = preference.judge(told, len(found) - len(told))
     log.write(from_json(Preferred, {**to_json(judged), "elapsed_s": time.monotonic() - began}))
-    return tuple(told)
+    return judged, tuple(told)
 
 
-def with_preference(run: Run, judged: Scores, told: tuple[PairScore, ...]) -> Scores:
+def with_preference(run: Run, judged: Scores, preferred: Judged | None) -> Scores:
     """The scores with the verdict on pairs, kept in scores.json; as they are without any."""
-    if told:
-        judged = replace(judged, preference=preference.judge(told), pairs=told)
+    if preferred:
+        verdict, told = preferred
+        judged = replace(judged, preference=verdict, pairs=told)
         scores.write(run.path, judged)
     return judged
 

@@ -1,20 +1,15 @@
 """The likelihoods of better and worse answers by both models, within a time limit."""
 
-import math
-import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
-from fitune.core.score import LEAST_ROWS, PairScore, scores
+from fitune.core.score import PairScore, scores
 from fitune.core.worker.chats.template import PromptOptions
 from fitune.core.worker.rows.render import render
 from fitune.core.worker.rows.truncate import TruncatedRows, first_of
-from fitune.core.worker.scoring.compare import CPU_ROWS, GPU_ROWS
 from fitune.core.worker.scoring.losses import log_likelihoods
-from fitune.core.worker.scoring.probe import OVERTIME
+from fitune.core.worker.scoring.probe import parts_in_time
 from fitune.core.worker.tuned_model import TunedModel
 
 
@@ -53,31 +48,20 @@ def pairs_of(rows: Iterable[dict[str, Any]], tokenizer: Any, max_seq_length: int
 def compare(
     tuned: TunedModel, pairs: Sequence[Pair], seconds: float | None, told: Callable[[int, int], None]
 ) -> list[PairScore]:
-    """The likelihoods of pairs until the time is over; of a first part always. seconds: None for no limit.
-
-    Fewer than LEAST_ROWS pairs tell nothing, so as many are compared where that takes no more than OVERTIME times as
-    long. told: called with the pairs that are done and those that there are.
-    """
-    at_once = GPU_ROWS if torch.cuda.is_available() else CPU_ROWS
-    began, done, took_s = time.monotonic(), list[PairScore](), 0.0
-    for start in range(0, len(pairs), at_once):
-        before = time.monotonic()
-        missing = min(LEAST_ROWS, len(pairs)) - len(done)
-        needed_s = max(1, math.ceil(missing / at_once)) * took_s
-        limit_s = math.inf if seconds is None else seconds * (OVERTIME if missing > 0 else 1)
-        if start and before - began + needed_s > limit_s:
-            break
-        done += _chunk(tuned, pairs[start : start + at_once], at_once)
-        took_s = time.monotonic() - before
+    """The likelihoods of pairs, as `parts_in_time` gives them. told: called with the pairs that are done and those
+    that there are."""
+    done = list[PairScore]()
+    for part in parts_in_time(pairs, seconds):
+        done += _chunk(tuned, part)
         told(len(done), len(pairs))
     return done
 
 
-def _chunk(tuned: TunedModel, pairs: Sequence[Pair], at_once: int) -> list[PairScore]:
+def _chunk(tuned: TunedModel, pairs: Sequence[Pair]) -> list[PairScore]:
     answers = [*(pair.better for pair in pairs), *(pair.worse for pair in pairs)]
     with tuned.as_base():
-        before = log_likelihoods(tuned.model, answers, at_once)
-    after, count = log_likelihoods(tuned.model, answers, at_once), len(pairs)
+        before = log_likelihoods(tuned.model, answers, len(pairs))
+    after, count = log_likelihoods(tuned.model, answers, len(pairs)), len(pairs)
     return [
         PairScore(
             key=pair.key,

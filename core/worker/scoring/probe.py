@@ -2,7 +2,8 @@
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
 
 import torch
 
@@ -15,6 +16,7 @@ from fitune.core.worker.scoring.compare import CPU_ROWS, GPU_ROWS
 from fitune.core.worker.scoring.generate import answers
 from fitune.core.worker.tuned_model import TunedModel
 
+T = TypeVar("T")
 ANSWER_TOKENS = 32
 """All items are answered in fewer."""
 OVERTIME = 3.0
@@ -33,24 +35,31 @@ def probe(
     seconds: float | None,
     told: Callable[[int], None],
 ) -> list[ProbeAnswer]:
-    """The answers of both models until the time is over; to some items always. seconds: None for no limit.
+    """The answers of both models, as `parts_in_time` gives the items. told: called with the items that are done.
+    Raises UserError if the chat template refuses a question."""
+    done = list[ProbeAnswer]()
+    for part in parts_in_time(chosen, seconds):
+        done += _chunk(tuned, part, options)
+        told(len(done))
+    return done
 
-    Fewer than LEAST_ROWS answers tell nothing, so as many are given where that takes no more than OVERTIME times as
-    long. told: called with the items that are done. Raises UserError if the chat template refuses a question.
+
+def parts_in_time(every: Sequence[T], seconds: float | None) -> Iterator[Sequence[T]]:
+    """Parts of all items, one after another until the time is over; a first one always. seconds: None for no limit.
+
+    Fewer than LEAST_ROWS tell nothing, so as many are given where that takes no more than OVERTIME times as long.
     """
-    began, done, took_s = time.monotonic(), list[ProbeAnswer](), 0.0
     at_once = GPU_ROWS if torch.cuda.is_available() else CPU_ROWS
-    for start in range(0, len(chosen), at_once):
+    began, took_s = time.monotonic(), 0.0
+    for start in range(0, len(every), at_once):
         before = time.monotonic()
-        missing = min(LEAST_ROWS, len(chosen)) - len(done)
+        missing = min(LEAST_ROWS, len(every)) - start
         needed_s = max(1, math.ceil(missing / at_once)) * took_s
         limit_s = math.inf if seconds is None else seconds * (OVERTIME if missing > 0 else 1)
         if start and before - began + needed_s > limit_s:
-            break
-        done += _chunk(tuned, chosen[start : start + at_once], options)
+            return
+        yield every[start : start + at_once]
         took_s = time.monotonic() - before
-        told(len(done))
-    return done
 
 
 def _chunk(tuned: TunedModel, chosen: Sequence[Item], options: PromptOptions) -> list[ProbeAnswer]:

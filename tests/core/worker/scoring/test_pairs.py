@@ -49,7 +49,7 @@ def test_as_many_are_compared_as_the_time_allows(
     clock = [0.0]
     one = PairScore(key="", tokens=1, rejected_tokens=1, base=0, tuned=0, rejected_base=0, rejected_tuned=0)
 
-    def ten_seconds(_: object, chunk: list[object], __: int) -> list[PairScore]:
+    def ten_seconds(_: object, chunk: list[object]) -> list[PairScore]:
         clock[0] += 10
         return [one] * len(chunk)
 
