@@ -2,11 +2,14 @@
 
 The trainer deals the micro-batches out in turn, and repeats rows of the beginning where the last ranks would get none.
 So that no row is trained twice, empty rows fill the end up: nothing in them counts for the loss.
+The ranks wait for each other at the end of each step, so the rows of a step are ordered such that all get about as many
+tokens.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import pyarrow.compute as pc
 import torch
 from datasets import Dataset, concatenate_datasets
 from torch.nn.parallel import DistributedDataParallel
@@ -20,19 +23,23 @@ EMPTY_TOKENS = 2
 
 
 class EmptyRowsLast(Sampler[int]):
-    """The order of rows that one card would have, for any number of ranks; then the empty rows."""
+    """The steps that one card would take, for any number of ranks, the rows of each evenly dealt; then empty rows."""
 
-    def __init__(self, rows: int, empty: int, seed: int) -> None:
-        self.rows, self.empty, self.seed, self.epoch = rows, empty, seed, 0
+    def __init__(self, lengths: Sequence[int], empty: int, seed: int, step_rows: int, micro_batch: int) -> None:
+        """lengths: tokens of each row. step_rows: rows of a step over all ranks, in micro-batches of micro_batch."""
+        self.lengths, self.empty, self.seed, self.epoch = lengths, empty, seed, 0
+        self.step_rows, self.micro_batch = step_rows, micro_batch
 
     def __len__(self) -> int:
-        return self.rows + self.empty
+        return len(self.lengths) + self.empty
 
     def __iter__(self) -> Iterator[int]:
         # As accelerate's SeedableRandomSampler, which orders the rows for one card.
         generator = torch.Generator().manual_seed(self.seed + self.epoch)
-        yield from RandomSampler(range(self.rows), generator=generator)
-        yield from range(self.rows, len(self))
+        order = list(RandomSampler(range(len(self.lengths)), generator=generator))
+        for start in range(0, len(order), self.step_rows):
+            yield from evenly_dealt(order[start : start + self.step_rows], self.lengths, self.micro_batch)
+        yield from range(len(self.lengths), len(self))
         self.set_epoch(self.epoch + 1)
 
     def set_epoch(self, epoch: int) -> None:
@@ -40,13 +47,30 @@ class EmptyRowsLast(Sampler[int]):
         self.epoch = epoch
 
 
+def evenly_dealt(rows: Sequence[int], lengths: Sequence[int], micro_batch: int) -> list[int]:
+    """The rows of a step, ordered so that its micro-batches hold about as many tokens; as they are if one isn't full.
+
+    From the longest row to the shortest, each micro-batch gets one in turn, and then one in the opposite turn.
+    """
+    parts = len(rows) // micro_batch
+    if len(rows) % micro_batch:
+        return list(rows)
+    falling = sorted(rows, key=lambda row: -lengths[row])
+    turns = [falling[turn * parts : (turn + 1) * parts] for turn in range(micro_batch)]
+    there_and_back = [reversed(turn) if number % 2 else turn for number, turn in enumerate(turns)]
+    return [row for part in zip(*there_and_back, strict=True) for row in part]
+
+
 def share_rows(trainer: Any) -> None:
     """Make the trainer take each row once an epoch, whatever the number of ranks."""
     if ranks() == 1:
         return
     rows, args = trainer.train_dataset, trainer.args
-    empty = -len(rows) % (args.per_device_train_batch_size * ranks())
-    sampler = EmptyRowsLast(len(rows), empty, args.data_seed)
+    micro_batch = args.per_device_train_batch_size
+    empty = -len(rows) % (micro_batch * ranks())
+    lengths = pc.list_value_length(rows.with_format("arrow")["input_ids"][:]).to_pylist()
+    step_rows = micro_batch * ranks() * args.gradient_accumulation_steps
+    sampler = EmptyRowsLast(lengths, empty, args.data_seed, step_rows, micro_batch)
     trainer.train_dataset = concatenate_datasets([rows, _empty_rows(rows, empty)]) if empty else rows
     trainer._get_train_sampler = lambda dataset=None: sampler
 

@@ -24,13 +24,25 @@ def test_rows_of_which_nothing_is_learned_do_not_count() -> None:
     assert int(tokens_of_rows(laid_out)) == 7, "and two tokens that fill it up"
 
 
-def test_the_order_of_rows_is_that_of_one_card() -> None:
+def test_a_step_has_the_rows_of_one_card() -> None:
     from accelerate.data_loader import SeedableRandomSampler  # type: ignore[import-untyped]
 
     from fitune.core.worker.cards.share import EmptyRowsLast
 
-    alone = SeedableRandomSampler(list(range(7)), data_seed=3407)
-    shared = EmptyRowsLast(7, 2, 3407)
+    alone = SeedableRandomSampler(list(range(23)), data_seed=3407)
+    shared = EmptyRowsLast(range(3, 26), 1, 3407, 8, 2)
     for epoch in range(3):
         alone.set_epoch(epoch)
-        assert list(shared) == [*alone, 7, 8]
+        order, expected = list(shared), [*alone, 23]
+        assert [set(order[at : at + 8]) for at in (0, 8, 16)] == [set(expected[at : at + 8]) for at in (0, 8, 16)]
+
+
+def test_the_ranks_of_a_step_get_as_many_tokens() -> None:
+    from fitune.core.worker.cards.share import evenly_dealt
+
+    lengths = [900, 10, 20, 30, 700, 800, 40, 1000]
+    order = evenly_dealt(range(8), lengths, 4)
+    halves = [[lengths[row] for row in order[at : at + 4]] for at in (0, 4)]
+    assert sorted(order) == list(range(8))
+    assert abs(sum(halves[0]) - sum(halves[1])) <= 20, halves
+    assert evenly_dealt([4, 2, 1], lengths, 4) == [4, 2, 1], "a part of a micro-batch stays as it is"
