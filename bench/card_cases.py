@@ -54,7 +54,7 @@ MEMORIES = (
     held(vram.L8, 8, 1, 2048, {**TWO, **FAST}),
     held(vram.L8, 8, 1, 2048, {**SPLIT, **FAST}),
     held(vram.L8, 8, 2, 1024, {**TWO, **vram.TRL}),
-    held(vram.L8, 8, 2, 1024, {**SPLIT, **vram.TRL}),
+    held(vram.L8, 8, 4, 1024, SPLIT),
     held(vram.L3, 8, 4, 1024, {**TWO, "lora.r": 64}),
     held(vram.L3, 8, 4, 1024, {**SPLIT, "lora.r": 64}),
     held(vram.Q7, 6, 2, 2048, {**TWO, "train.grad_accum": 4}),

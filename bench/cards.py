@@ -2,8 +2,9 @@
 
 usage: python bench/cards.py MODELS_DIR ROWS.jsonl [--limit-s 380] [--only TEXT ...] [--tokenizer FOLDER] [--out FILE]
 Models are random weights stored in 4 bits, made in MODELS_DIR; runs lie in $FITUNE_HOME. Several trainings begin side
-by side, as most of their time goes into imports and kernels; those whose pace counts are held still (SIGSTOP) from
-their third step, and once all of them are, each has its turn on the idle machine. One JSON line a case, which says why
+by side, as most of their time goes into imports; those whose pace counts are held still (SIGSTOP) once their model is
+in host RAM, and once all of them are, each has its turn on the idle machine. They are not held later: a card that waits
+in NCCL for a process which is held takes its time from the other processes on it. One JSON line a case, which says why
 where it failed. Bytes, seconds.
 """
 
@@ -31,10 +32,10 @@ from fitune.core.runs import Event, Finished, Memory, Phase, Run, Step, Tail
 from fitune.core.units import GIB
 
 COMMON = {"data.eval_fraction": 0, "data.packing": False, "train.max_steps": 200, "train.save_every": 100_000}
-READY_STEPS, WARM_STEPS, PACE_S = 3, 5, 14.0
-AT_ONCE, THREADS = 4, 2
+WARM_STEPS, PACE_S = 5, 12.0
+AT_ONCE, THREADS = 7, 2
 """Trainings without a clock that run side by side, and threads of each process: 17 at once with 32 threads each kept
-32 cores so busy that none came to its third step within three minutes."""
+32 cores so busy that none came to its third step within three minutes; of four, 26 cores had nothing to do."""
 FREE_GIB = 24
 Row = dict[str, Any]
 
@@ -54,7 +55,7 @@ class Bench:
         self.home = Path(os.environ["FITUNE_HOME"])
         self.rows = {"short": args.rows, "full": self.home / "full.jsonl"}
         self.home.mkdir(parents=True, exist_ok=True)
-        text = "the quick brown fox jumps over the lazy dog " * 1500
+        text = "the quick brown fox jumps over the lazy dog " * 500
         self.rows["full"].write_text("".join(json.dumps({"text": f"{n} {text}"}) + "\n" for n in range(400)))
         self.making: dict[Path, threading.Lock] = {}
 
@@ -203,29 +204,32 @@ def _is_alive(pid: int) -> bool:
         return False
 
 
-def hold(bench: Bench, case: Case, is_ready: Callable[[Run], bool]) -> Run:
-    """Start a training, and hold it still once it is ready. Raises Failed."""
+def hold(bench: Bench, case: Case) -> Run:
+    """Start a training, and hold it still once its model is loaded, and not yet split over the cards. Raises Failed."""
     run = bench.start(case)
-    bench.wait(run, lambda: is_ready(run), 240)
+    bench.wait(run, lambda: is_loaded(run), 240)
     signal_all(run, signal.SIGSTOP)
     return run
 
 
-def measure_held(bench: Bench, held: "Future[Run]", measure: Callable[[Bench, Run], Row]) -> Row:
-    return measure(bench, held.result())
+def is_loaded(run: Run) -> bool:
+    return any(isinstance(event.data, Phase) and event.data.name == "data" for event in events(run))
 
 
-def measure_pace(bench: Bench, run: Run) -> Row:
-    """Let a held training go on by itself for a while."""
-    began, enough = time.monotonic(), len(steps(run)) + WARM_STEPS + 2
+def measure_pace(bench: Bench, held: "Future[Run]") -> Row:
+    """Let a held training go on by itself for a while, after the first steps."""
+    run = held.result()
     signal_all(run, signal.SIGCONT)
+    bench.wait(run, lambda: len(steps(run)) > WARM_STEPS, 100)
+    began, enough = time.monotonic(), len(steps(run)) + 4
     bench.wait(run, lambda: time.monotonic() > began + PACE_S and len(steps(run)) >= enough, 60)
     signal_all(run, signal.SIGKILL)
     return {**steady(run), "cards": memory_of(run)}
 
 
-def measure_large(bench: Bench, run: Run) -> Row:
+def measure_large(bench: Bench, held: "Future[Run]") -> Row:
     """Let the 70B model train with so much memory for it on each card, and no more."""
+    run = held.result()
     holders = [_ballast(card.uuid, run) for card in run.info().cards]
     free = [int(holder.stdout.readline()) for holder in holders if holder.stdout]
     try:
@@ -267,7 +271,7 @@ def main() -> None:
 
 
 def run_cases(bench: Bench, wanted: Callable[[Case], bool]) -> None:
-    """All cases: paces get ready side by side, and run one by one; then those without a clock, then the 70B model."""
+    """All cases: paces are loaded side by side, and run one by one; then those without a clock, then the 70B model."""
     measures: Mapping[Case, Callable[[Bench, Case], Row]] = {
         **dict.fromkeys(MEMORIES, measure_memory),
         RESUMED: measure_resume,
@@ -275,10 +279,10 @@ def run_cases(bench: Bench, wanted: Callable[[Case], bool]) -> None:
     }
     paces = [case for case in (*PACES, LARGE_ALONE) if wanted(case)]
     with ThreadPoolExecutor(16) as starting, ThreadPoolExecutor(AT_ONCE) as pool:
-        held = {case: starting.submit(hold, bench, case, is_warm) for case in paces}
+        held = {case: starting.submit(hold, bench, case) for case in paces}
         wait(held.values())
         for case in paces:
-            bench.told(case, partial(measure_held, bench, held[case], measure_pace))
+            bench.told(case, partial(measure_pace, bench, held[case]))
         clockless = [
             pool.submit(bench.told, case, partial(measure, bench, case))
             for case, measure in measures.items()
@@ -287,17 +291,7 @@ def run_cases(bench: Bench, wanted: Callable[[Case], bool]) -> None:
         for done in clockless:
             done.result()
         if wanted(LARGE):
-            bench.told(LARGE, lambda: measure_large(bench, hold(bench, LARGE, is_in_ram)))
-
-
-def is_warm(run: Run) -> bool:
-    """True once the kernels of a step are compiled."""
-    return len(steps(run)) >= READY_STEPS
-
-
-def is_in_ram(run: Run) -> bool:
-    """True once the model is loaded, and not yet split over the cards."""
-    return any(isinstance(event.data, Phase) and event.data.name == "data" for event in events(run))
+            bench.told(LARGE, partial(measure_large, bench, starting.submit(hold, bench, LARGE)))
 
 
 if __name__ == "__main__":

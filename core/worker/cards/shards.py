@@ -28,6 +28,8 @@ def split_layers_alone(trainer: Any) -> None:
     """
     embedding, head = trainer.model.get_input_embeddings(), trainer.model.get_output_embeddings()
     whole = [part for part in (head, embedding) if part and not any(w.requires_grad for w in part.parameters())]
+    # Unsloth asks for evaluation in 16 bits; for that transformers would first put the whole model on each card.
+    trainer.args.bf16_full_eval = trainer.args.fp16_full_eval = False
     trainer.accelerator.state.fsdp_plugin.ignored_modules = whole
     if head in whole:
         head.to(trainer.args.device)
