@@ -271,7 +271,8 @@ def main() -> None:
 
 
 def run_cases(bench: Bench, wanted: Callable[[Case], bool]) -> None:
-    """All cases: paces are loaded side by side, and run one by one; then those without a clock, then the 70B model."""
+    """All cases: models whose pace counts are loaded side by side, and run one by one; then those without a clock, then
+    the 70B model over two cards."""
     measures: Mapping[Case, Callable[[Bench, Case], Row]] = {
         **dict.fromkeys(MEMORIES, measure_memory),
         RESUMED: measure_resume,
@@ -279,8 +280,8 @@ def run_cases(bench: Bench, wanted: Callable[[Case], bool]) -> None:
     }
     paces = [case for case in (*PACES, LARGE_ALONE) if wanted(case)]
     with ThreadPoolExecutor(16) as starting, ThreadPoolExecutor(AT_ONCE) as pool:
-        held = {case: starting.submit(hold, bench, case) for case in paces}
-        wait(held.values())
+        held = {case: starting.submit(hold, bench, case) for case in (*paces, LARGE) if wanted(case)}
+        wait(held[case] for case in paces)
         for case in paces:
             bench.told(case, partial(measure_pace, bench, held[case]))
         clockless = [
@@ -291,7 +292,7 @@ def run_cases(bench: Bench, wanted: Callable[[Case], bool]) -> None:
         for done in clockless:
             done.result()
         if wanted(LARGE):
-            bench.told(LARGE, partial(measure_large, bench, starting.submit(hold, bench, LARGE)))
+            bench.told(LARGE, partial(measure_large, bench, held[LARGE]))
 
 
 if __name__ == "__main__":
