@@ -271,8 +271,8 @@ def main() -> None:
 
 
 def run_cases(bench: Bench, wanted: Callable[[Case], bool]) -> None:
-    """All cases: models whose pace counts are loaded side by side, and run one by one; then those without a clock, then
-    the 70B model over two cards."""
+    """All cases: those without a clock run side by side while the models of the others are loaded, which then run one
+    by one; the 70B model over two cards comes last."""
     measures: Mapping[Case, Callable[[Bench, Case], Row]] = {
         **dict.fromkeys(MEMORIES, measure_memory),
         RESUMED: measure_resume,
@@ -281,16 +281,15 @@ def run_cases(bench: Bench, wanted: Callable[[Case], bool]) -> None:
     paces = [case for case in (*PACES, LARGE_ALONE) if wanted(case)]
     with ThreadPoolExecutor(16) as starting, ThreadPoolExecutor(AT_ONCE) as pool:
         held = {case: starting.submit(hold, bench, case) for case in (*paces, LARGE) if wanted(case)}
-        wait(held[case] for case in paces)
-        for case in paces:
-            bench.told(case, partial(measure_pace, bench, held[case]))
         clockless = [
             pool.submit(bench.told, case, partial(measure, bench, case))
             for case, measure in measures.items()
             if wanted(case)
         ]
-        for done in clockless:
-            done.result()
+        wait(clockless)
+        wait(held[case] for case in paces)
+        for case in paces:
+            bench.told(case, partial(measure_pace, bench, held[case]))
         if wanted(LARGE):
             bench.told(LARGE, partial(measure_large, bench, held[LARGE]))
 

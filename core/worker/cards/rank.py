@@ -93,16 +93,21 @@ def first_alone(name: str, work: Callable[[], T]) -> T:
     return done
 
 
-def total(number: int) -> int:
-    """The sum of a number over all ranks, each of which must call this."""
+def totals(*numbers: int) -> list[int]:
+    """The sum of each number over all ranks, each of which must call this."""
     if ranks() == 1:
-        return number
+        return list(numbers)
     import torch
     from torch import distributed
 
-    summed = torch.tensor(number)
+    summed = torch.tensor(numbers, dtype=torch.int64)
     distributed.all_reduce(summed)
-    return int(summed)
+    return [int(each) for each in summed]
+
+
+def total(number: int) -> int:
+    """The sum of a number over all ranks, each of which must call this."""
+    return totals(number)[0]
 
 
 def wait_for_all() -> None:

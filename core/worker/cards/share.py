@@ -75,6 +75,15 @@ def share_rows(trainer: Any) -> None:
     trainer._get_train_sampler = lambda dataset=None: sampler
 
 
+def expect_all_gradients(args: Any, model: Any) -> None:
+    """Tell torch that each step gives each trained weight a gradient, where that is so: experts may get no token.
+
+    Else it looks through the whole graph of each step for weights that get none.
+    """
+    if ranks() > 1 and not any("expert" in name for name, weight in model.named_parameters() if weight.requires_grad):
+        args.ddp_find_unused_parameters = False
+
+
 def copy_adapter_alone(model: Any) -> None:
     """Leave the frozen weights to each rank, which has loaded the same: else rank 0 sends them all when it begins."""
     frozen = [name for name, weight in model.named_parameters() if not weight.requires_grad]

@@ -14,7 +14,7 @@ from transformers import TrainerCallback
 from fitune.core.intervals import steps_between
 from fitune.core.recipe import Train
 from fitune.core.runs import Eval, EventLog, Phase, Run, Step, Warned
-from fitune.core.worker.cards.rank import rank, ranks, total
+from fitune.core.worker.cards.rank import rank, ranks, total, totals
 from fitune.core.worker.cards.share import tokens_of_rows
 from fitune.core.worker.memory_use import MemoryMeter
 from fitune.core.worker.rows.training_rows import TrainingRows
@@ -153,10 +153,13 @@ class Reporter(TrainerCallback):
         )
         control.should_evaluate = self.held_out is not None and (last or step % eval_every == 0)
         control.should_save = last or step % save_every == 0
-        if total(rank() == 0 and self._is_save_due()):
+        is_save_due = rank() == 0 and self._is_save_due()
+        is_to_stop = rank() == 0 and not last and (self.run.stop.exists() or self._is_over())
+        save, stop = totals(is_save_due, is_to_stop)  # in one word, as the ranks wait for each other
+        if save or stop:
             control.should_save = True
-        if not last and total(rank() == 0 and (self.run.stop.exists() or self._is_over())):
-            control.should_save = control.should_training_stop = True
+        if stop:
+            control.should_training_stop = True
         self._saved_at = time.monotonic() if control.should_save else self._saved_at
         if (control.should_save or control.should_evaluate) and hasattr(optimizer, "eval"):
             optimizer.eval()  # schedule_free_adamw saves other weights than it trains; the next step turns back

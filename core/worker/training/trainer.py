@@ -13,7 +13,7 @@ from fitune.core.recipe import Recipe
 from fitune.core.runs import Phase, Run
 from fitune.core.worker.cards.rank import ranks, splits
 from fitune.core.worker.cards.shards import keep_files_of_one_card, split_layers_alone
-from fitune.core.worker.cards.share import copy_adapter_alone, share_rows
+from fitune.core.worker.cards.share import copy_adapter_alone, expect_all_gradients, share_rows
 from fitune.core.worker.rows.micro_batches import split_steps
 from fitune.core.worker.rows.training_rows import TrainingRows
 from fitune.core.worker.training import model_with_adapter, packing
@@ -87,6 +87,7 @@ def _sft_trainer(
     if could_be_faster(kernel):
         args.padding_free = False  # padding costs less than a kernel for each row
     model_with_adapter.without_expert_loss(args, loaded.model)
+    expect_all_gradients(args, loaded.model)
     allow_cudnn([*rows.train, *rows.looked_at])
     trainer = (SFTTrainer if torch.cuda.is_available() else CpuTrainer)(
         model=loaded.model,
