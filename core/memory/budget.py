@@ -58,6 +58,8 @@ MIN_SLACK_BYTES = round(0.03 * GIB)
 """Memory lost between tensors even when the card is full: torch gives the rest back before it raises out of memory."""
 DRIVER_BYTES = round(0.1 * GIB)
 """Memory that a process costs the card beyond what the driver counts for it: measured on an H100."""
+GATHERED_LOST = 0.067
+"""Share of the gathered layers of a split model that lies in gaps: six models of 3B to 70B, two H200, 2026-11-30."""
 SAFETY = 0.005
 """Free memory within this share of the limit counts as tight, never as fits."""
 
@@ -180,9 +182,11 @@ def _moments(plan: MemoryPlan, outside_bytes: int) -> list[tuple[str, list[Term]
     frozen = _frozen(plan)
     resident = [
         *frozen, weights.optimizer_term(plan), activations.scratch_term(plan), _workspace(plan), _heap(plan),
-        cards.gathered_term(plan), cards.buckets_term(plan),
+        cards.gathered_term(plan),
     ]  # fmt: skip
     gradients = weights.gradients_term(plan)
+    if plan.ranks > plan.shards:  # they stay where they are sent from (share.py, copy_adapter_alone)
+        resident, gradients = [*resident, gradients], replace(gradients, bytes=0)
     *kept, backward = activations.activation_terms(plan)
     buffers = [activations.dequantization_term(plan), activations.dora_term(plan), activations.logits_term(plan)]
     standing = outside_bytes + sum(term.bytes for term in frozen)
@@ -239,7 +243,8 @@ def _context(plan: MemoryPlan) -> Term:
     if plan.card is None:
         why = "torch, transformers, peft and trl in memory; their heap grows"
         return Term("Python and libraries", RUNTIME_CPU_BYTES, why, RUNTIME_CPU_LESS, GROWTH_CPU_BYTES)
-    amount = CONTEXT_BYTES + (OFFLOAD_CONTEXT_BYTES if offload.offloads_checkpoints(plan) else 0)
+    copies = offload.offloads_checkpoints(plan) or plan.ranks > 1
+    amount = CONTEXT_BYTES + (OFFLOAD_CONTEXT_BYTES if copies else 0)
     why = f"driver and kernels on the card, {gib(amount)} measured on an H100; smaller on small cards"
     return Term("CUDA context", amount, why, CONTEXT_LESS, CONTEXT_MORE)
 
@@ -253,7 +258,8 @@ def _slack(plan: MemoryPlan, moment: str, terms: list[Term], room_bytes: int | N
     fixed_gib, share = SLACK[backend, plan.checkpoints] if plan.card.expandable_segments else SPLIT_BLOCKS
     inputs = sum(term.bytes for term in terms if term.name == "layer inputs")
     few_layers = FEW_LAYERS * plan.stream_bytes * plan.tokens * plan.shape.hidden if share and backend == "trl" else 0
-    lost = fixed_gib * GIB + max(share * inputs, few_layers)
+    gathered = sum(term.bytes for term in terms if term.name == "gathered layers")
+    lost = fixed_gib * GIB + max(share * inputs, few_layers) + GATHERED_LOST * gathered
     if plan.unsloth and not plan.hand_written and plan.checkpoints == "host":
         lost = max(lost, COMPILED_FIXED_BYTES + COMPILED_LOST * plan.tokens * activations.widest_mlp(plan))
     amount = round(lost + SLACK_OF_PEAK * sum(term.bytes for term in terms))

@@ -27,9 +27,3 @@ def gathered_term(plan: MemoryPlan) -> Term:
     a_layer = offloaded_layer_bytes(plan) + 2 * plan.lora_params / layers
     amount = round(min(GATHERED_LAYERS, layers) * a_layer) if plan.shards > 1 else 0
     return Term("gathered layers", amount, f"{GATHERED_LAYERS} layers whole at a time", more=amount // GATHERED_LAYERS)
-
-
-def buckets_term(plan: MemoryPlan) -> Term:
-    """A copy of the adapter's gradients, in which whole models send them (torch DistributedDataParallel)."""
-    amount = plan.lora_params * plan.lora_bytes if plan.ranks > 1 and plan.shards == 1 else 0
-    return Term("gradient buckets", amount, "the gradients once more, as they are sent to the other cards")

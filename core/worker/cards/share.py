@@ -15,6 +15,7 @@ from datasets import Dataset, concatenate_datasets
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import RandomSampler, Sampler
 
+from fitune.core.units import MIB
 from fitune.core.worker.cards.rank import ranks
 
 IGNORED = -100
@@ -84,11 +85,18 @@ def expect_all_gradients(args: Any, model: Any) -> None:
         args.ddp_find_unused_parameters = False
 
 
-def copy_adapter_alone(model: Any) -> None:
-    """Leave the frozen weights to each rank, which has loaded the same: else rank 0 sends them all when it begins."""
+def copy_adapter_alone(trainer: Any) -> None:
+    """Leave the frozen weights to each rank, which has loaded the same: else rank 0 sends them all when it begins.
+
+    The gradients lie where they are sent from, in one piece: copies of the many small ones of an adapter, and a kernel
+    that waits for the other card amid the backward pass, would cost more than sending all of them at the end.
+    """
+    model, sent = trainer.model, trainer.accelerator.ddp_handler
     frozen = [name for name, weight in model.named_parameters() if not weight.requires_grad]
     buffers = [name for name, _ in model.named_buffers()]
     DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(model, [*frozen, *buffers])
+    trained_bytes = sum(weight.nbytes for weight in model.parameters() if weight.requires_grad)
+    sent.gradient_as_bucket_view, sent.bucket_cap_mb = True, trained_bytes // MIB + 1
 
 
 def tokens_of_rows(inputs: Mapping[str, Any]) -> torch.Tensor:

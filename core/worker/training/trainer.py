@@ -60,7 +60,7 @@ def make_trainer(
         split_layers_alone(trainer)
         keep_files_of_one_card(trainer)
     elif ranks() > 1:
-        copy_adapter_alone(trainer.model)
+        copy_adapter_alone(trainer)
     if reporter.held_out:
         reporter.held_out.listen(trainer)
         trainer.args.eval_on_start = not reporter.held_out.looks.looks

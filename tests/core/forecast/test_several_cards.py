@@ -62,7 +62,7 @@ def test_a_model_that_fits_one_card_is_whole_on_each_and_nearly_twice_as_fast(se
     assert (one.decided.run.shard, two.decided.run.shard) == (False, False)
     assert one.verdict == two.verdict == "fits"
     added = {part.name for part in two.budget.parts} - {part.name for part in one.budget.parts}
-    assert added == {"links", "gradient buckets"}
+    assert added == {"links"}
     assert two.budget.total_bytes > one.budget.total_bytes
     assert one.pace.tokens_per_s
     assert two.pace.tokens_per_s
@@ -81,7 +81,6 @@ def test_32b_on_two_cards_of_16_gib_is_split_and_fits(seen: Callable[..., Foreca
     names = {part.name: part for part in two.budget.parts}
     assert "split over 2 cards" in names["layer weights"].why
     assert {"gathered layers", "links"} <= set(names)
-    assert "gradient buckets" not in names
     plan = plan_of(two).plan
     assert plan
     assert plan.fits
