@@ -192,11 +192,13 @@ def _moments(plan: MemoryPlan, outside_bytes: int) -> list[tuple[str, list[Term]
     standing = outside_bytes + sum(term.bytes for term in frozen)
     # With accumulation all gradients are there from the second micro-batch on; without, they grow as inputs are freed.
     accumulating = [gradients] if plan.recipe.train.grad_accum > 1 else []
-    loss = [*resident, *accumulating, *kept, activations.loss_term(plan, standing)]
+    loss_term, trial = activations.loss_term(plan, standing), activations.padding_trial_term(plan)
+    loss = [*resident, *accumulating, *kept, loss_term]
     scratch = Term("optimizer scratch", weights.step_scratch_bytes(plan), "one more copy of the LoRA weights")
     moments = [
         ("load", [*frozen, _load_scratch(plan)]),
         ("loss", loss),
+        ("compiling the loss", [*frozen, activations.scratch_term(plan), _workspace(plan), *kept, loss_term, trial]),
         ("optimizer step", [*resident, gradients, scratch]),
         ("evaluation", [*resident, activations.loss_term(plan, standing, evaluating=True)]),
     ]

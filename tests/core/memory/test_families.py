@@ -8,11 +8,11 @@ import pytest
 from bench.score_budget import FAMILIES, H100, RESULTS, shape_of
 from bench.vram import recipe_of
 from fitune.core.memory import Budget, estimate
+from fitune.core.memory.shapes import from_config
+from fitune.core.units import GIB
 
 LINES = (RESULTS / "families_h200_2026-11-29.jsonl").read_text().splitlines()
 ROWS = [row for row in map(json.loads, LINES) if "reserved" in row]
-COMPILING, COMPILING_BYTES = "olmo-3-7b-8l", 3 * 2**29
-"""The one row whose first step, which compiles, took as much memory as the next one with four times the tokens."""
 
 
 def without_context(budget: Budget) -> tuple[int, int, int]:
@@ -33,13 +33,36 @@ def test_there_are_rows_of_each_family() -> None:
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row['model']} {row['train.backend']}")
 def test_what_was_reserved_lies_within_the_bounds(row: dict[str, Any]) -> None:
     _, low, high = without_context(budget_of(row))
-    if row["model"] == COMPILING and row["model.max_seq_length"] == 1024:
-        high += COMPILING_BYTES
     assert low <= row["reserved"] <= high
 
 
-@pytest.mark.parametrize(("backend", "mean"), [("trl", 0.02), ("unsloth", 0.045)])
+@pytest.mark.parametrize(("backend", "mean"), [("trl", 0.02), ("unsloth", 0.035)])
 def test_the_totals_are_met_in_the_mean(backend: str, mean: float) -> None:
     rows = [row for row in ROWS if row["train.backend"] == backend]
     errors = [without_context(budget_of(row))[0] / row["reserved"] - 1 for row in rows]
     assert sum(map(abs, errors)) / len(errors) < mean
+
+
+def part(budget: Budget, name: str) -> int:
+    """Bytes of a part of a budget; 0 where it has none of that name."""
+    return sum(each.bytes for each in budget.parts if each.name == name)
+
+
+def at_work(model: str, **values: Any) -> Budget:
+    """The budget with Unsloth of a family in 4 bits, of 2 rows of 1,024 tokens. values: config values that differ."""
+    recipe = recipe_of(model, {"train.micro_batch": 2, "model.max_seq_length": 1024})
+    return estimate(from_config({**FAMILIES[model], **values}, model), recipe, H100)
+
+
+def test_the_experts_of_a_layer_that_are_in_4_bits_have_16_bit_copies_at_once() -> None:
+    stored = {"quant_method": "bitsandbytes", "load_in_4bit": True}
+    gpt_oss = at_work("gpt-oss-20b-4l", quantization_config=stored)
+    assert part(gpt_oss, "dequantization") == 2 * 32 * 2880 * (5760 + 2880)
+    assert 6.5 < gpt_oss.total_bytes / GIB < 7.2, "6.85 GiB with rows of up to 640 tokens (H200, 2026-11-29)"
+    assert part(at_work("qwen3-30b-a3b-4l"), "dequantization") == 2 * 128 * 2048 * 2 * 768
+
+
+@pytest.mark.parametrize(("words", "copies"), [(100_278, 2), (100_280, 0)])
+def test_an_odd_number_of_words_has_the_first_step_try_a_padded_head(words: int, copies: int) -> None:
+    trial = part(at_work("olmo-3-7b-8l", vocab_size=words), "trial of padding")
+    assert trial // (2 * words * 4096) == copies
