@@ -11,6 +11,7 @@ from typing import Literal
 
 from fitune.core.forecast.cards import pace_of_all, share_of_one, with_split_decided
 from fitune.core.forecast.duration import Amount, Duration, amount_of, estimate_duration
+from fitune.core.forecast.history import model_of
 from fitune.core.forecast.learning_rate import LearningRate, learning_rate
 from fitune.core.forecast.pace import Pace, estimate_pace
 from fitune.core.forecast.resolve import resolve
@@ -118,7 +119,8 @@ def forecast(
 
     def budget_of(each: Recipe) -> Budget:
         share = share_of_one(each, site.ranks)
-        return site.history.corrected_budget(estimate(shape, share, site.card, known.longest, known.micro))
+        found = estimate(shape, share, site.card, known.longest, known.micro)
+        return site.history.corrected_budget(found, model_of(shape))
 
     decided, budget = with_split_decided(decided, shape, site.ranks, budget_of)
     if site.card is None:

@@ -2,7 +2,8 @@
 
 A ratio measured on a small run says little about a large one, since the driver's share of memory is the same in both,
 and the time to start kernels too. So only runs of like size count, and a correction downwards is kept small: a budget
-that is too low ends in an out-of-memory error, one that is too high costs nothing.
+that is too low ends in an out-of-memory error, one that is too high costs nothing. Runs of the same model come before
+others; one of the same plan took what this one will take, so it is believed as it is.
 """
 
 import math
@@ -19,7 +20,7 @@ import orjson
 from fitune.core import __version__
 from fitune.core.errors import UserError
 from fitune.core.forecast.pace import HIGH, LOW, Pace
-from fitune.core.memory import DRIVER_BYTES, Budget, BudgetPart, verdict_of
+from fitune.core.memory import DRIVER_BYTES, Budget, BudgetPart, Shape, verdict_of
 
 if TYPE_CHECKING:
     from fitune.core.machine import Gpu
@@ -34,6 +35,9 @@ NEWEST = 8
 LIKE = 3.0
 """Runs count as alike up to so many times larger or smaller; a choice."""
 MEMORY_LEAST, MEMORY_MOST = 0.95, 1.3
+SAME_PLAN = 0.01
+"""Two plans of a model whose predicted peaks differ by no larger share are the same."""
+PLAN_LEAST, PLAN_MOST = 0.5, 2.0
 PACE_LEAST, PACE_MOST = 0.2, 4.0
 """Corrections are held within these; what is further off has another cause than the card."""
 ENOUGH = 3
@@ -68,6 +72,8 @@ class Measurement:
     tokens_per_s: float
     start_s: float | None = None
     """From the worker's start to the end of the first step, without a download; null in lines of older versions."""
+    model: str = ""
+    """The model, as `model_of` names it; empty in lines of older versions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,17 +83,22 @@ class History:
     measurements: tuple[Measurement, ...] = ()
     """Oldest first."""
 
-    def corrected_budget(self, found: Budget) -> Budget:
-        """The budget with the correction as a part of its own, and bounds as narrow as the runs agree."""
+    def corrected_budget(self, found: Budget, model: str = "") -> Budget:
+        """The budget with the correction as a part of its own, and bounds as narrow as the runs agree. model: of
+        `model_of`."""
         alike = _alike(self.measurements, lambda each: each.predicted_bytes, found.total_bytes)
+        of_model = [each for each in alike if model and each.model == model]
+        of_plan = [each for each in of_model if abs(each.predicted_bytes / found.total_bytes - 1) <= SAME_PLAN]
+        alike = of_plan or of_model or alike
         if not alike:
             return found
         ratios = [each.peak_bytes / each.predicted_bytes for each in alike]
-        factor = min(MEMORY_MOST, max(MEMORY_LEAST, median(ratios)))
+        least, most = (PLAN_LEAST, PLAN_MOST) if of_plan else (MEMORY_LEAST, MEMORY_MOST)
+        factor = min(most, max(least, median(ratios)))
         total, needed = round(found.total_bytes * factor), round(found.needed_bytes * factor)
         if needed <= found.free_bytes:  # what torch holds between tensors shrinks where the card leaves no more
             total = min(total, max(needed, found.free_bytes - DRIVER_BYTES))
-        spread = _spread(ratios, factor, MEMORY_SPREAD) * total
+        spread = _spread(ratios, factor, MEMORY_SPREAD, 1 if of_plan else ENOUGH) * total
         doubt = round(min(found.uncertainty_bytes * factor, spread))
         verdict = "over" if found.refused else verdict_of(needed, doubt, found.free_bytes)
         high = max(total, round(min(found.high_bytes * factor, total + spread)))
@@ -169,6 +180,11 @@ def stack_of(versions: Mapping[str, str | None]) -> str:
     return ", ".join([f"fitune {__version__}", *(f"{name} {versions[name]}" for name in STACK if versions.get(name))])
 
 
+def model_of(shape: Shape) -> str:
+    """The name by which a Measurement knows a model: what it is made of, wherever its files lie."""
+    return f"{shape.model_type} {shape.params} {shape.stored_as or '16 bit'}"
+
+
 def append(base: Path, measurement: Measurement) -> None:
     """Add a line to the file, which its owner alone can read. Raises OSError."""
     fd = os.open(base / FILE, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
@@ -197,7 +213,7 @@ def _read(path: Path, mtime_ns: int, size: int) -> tuple[Measurement, ...]:
 def _measurement(line: bytes) -> Measurement | None:
     """A line as a Measurement; None if it is torn, or its figures can't be true."""
     try:
-        raw = {"start_s": None, **orjson.loads(line)}
+        raw = {"start_s": None, "model": "", **orjson.loads(line)}
         measurement = Measurement(**{each.name: raw[each.name] for each in fields(Measurement)})
         measured = [
             measurement.predicted_bytes,
@@ -207,7 +223,7 @@ def _measurement(line: bytes) -> Measurement | None:
         ]
         optional = (measurement.predicted_tokens_per_s, measurement.start_s)
         amounts = all(_is_amount(each) for each in (*measured, *(each for each in optional if each is not None)))
-        sound = amounts and isinstance(measurement.run, str)
+        sound = amounts and isinstance(measurement.run, str) and isinstance(measurement.model, str)
     except (orjson.JSONDecodeError, KeyError, TypeError):
         return None
     return measurement if sound else None
@@ -230,9 +246,9 @@ def _guess(measurement: Measurement, found: Pace) -> float:
     return found.tokens_per_s * measurement.tokens_per_s / measurement.predicted_tokens_per_s
 
 
-def _spread(values: Sequence[float], middle: float, least: float) -> float:
-    """The spread of measurements around a corrected value, as a share of it; unbounded while there are few runs."""
-    if len(values) < ENOUGH:
+def _spread(values: Sequence[float], middle: float, least: float, enough: int = ENOUGH) -> float:
+    """The spread of measurements around a corrected value, as a share of it; unbounded with fewer runs than enough."""
+    if len(values) < enough:
         return math.inf
     return max(least, 2 * max(abs(each / middle - 1) for each in values))
 

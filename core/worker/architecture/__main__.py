@@ -4,6 +4,7 @@ MODEL: the folder or Hub id whose own code may run. Needs torch and transformers
 """
 
 import contextlib
+import json
 import sys
 
 import orjson
@@ -17,7 +18,7 @@ from fitune.core.worker.architecture.describe import describe
 def main() -> int:
     """Write the shape, or {"problem", "hint"} for a model that can't be built, as the last line of stdout."""
     code_of = sys.argv[1] if len(sys.argv) > 1 else None
-    values = orjson.loads(sys.stdin.buffer.read())
+    values = json.load(sys.stdin)
     try:
         with contextlib.redirect_stdout(sys.stderr):
             answer = to_json(describe(build(values, code_of)))

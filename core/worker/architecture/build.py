@@ -1,9 +1,11 @@
 """Builds a model on torch's meta device from its config.json: all of its modules, and none of its weights."""
 
-import copy
+import json
 import logging
 import re
+import tempfile
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from fitune.core.errors import UserError
@@ -48,9 +50,13 @@ def _config(values: Mapping[str, Any], source: str | None) -> Any:
                 "The repository brings its own code: read it, and set model.trust_remote_code = true if you trust it."
             )
         raise UserError(f"Its config.json names {named}, which transformers does not know.", hint)
-    kept = copy.deepcopy({key: value for key, value in values.items() if key not in NO_PART_OF_THE_SHAPE})
+    kept = {key: value for key, value in values.items() if key not in NO_PART_OF_THE_SHAPE}
     try:
-        return CONFIG_MAPPING[model_type].from_dict(kept)
+        with (
+            tempfile.TemporaryDirectory() as folder
+        ):  # as from a file: transformers writes infinity in a way of its own
+            Path(folder, "config.json").write_text(json.dumps(kept))
+            return CONFIG_MAPPING[model_type].from_pretrained(folder)
     except Exception as error:  # as above
         raise _refused(values, error) from error
 

@@ -69,6 +69,7 @@ def _measurement(run: Run, recipe: Recipe, model: Path, batches: Batches, memory
         predicted_tokens_per_s=expected.pace.tokens_per_s,
         tokens_per_s=median(batches.speeds),
         start_s=_start_s(run),
+        model=history.model_of(shape),
     )
 
 

@@ -175,6 +175,32 @@ def test_only_runs_of_like_size_count(size: float, counts: bool) -> None:
     assert (found.total_bytes > BUDGET.total_bytes) is counts
 
 
+@pytest.mark.parametrize(("size", "factor"), [(1.0, 0.8), (1.005, 0.8), (1.2, 0.95)])
+def test_a_run_of_the_same_plan_is_believed_as_it_is(size: float, factor: float) -> None:
+    """The calibration of a recipe, after runs of other models, which took what was predicted."""
+    model, predicted = history.model_of(LLAMA_8B), round(BUDGET.total_bytes * size)
+    own = measurement(model=model, predicted_bytes=predicted, peak_bytes=round(0.8 * predicted))
+    found = History((*known(1.0, 1.0, 1.0).measurements, own)).corrected_budget(BUDGET, model)
+    assert found.total_bytes == pytest.approx(BUDGET.total_bytes * factor, rel=1e-6)
+    if factor == 0.8:
+        assert found.high_bytes <= found.total_bytes * (1 + history.MEMORY_SPREAD) + 1
+
+
+def test_runs_of_the_model_come_before_those_of_others() -> None:
+    model = history.model_of(LLAMA_8B)
+    runs = (*known(1.2, 1.2, 1.2).measurements, *(replace(each, model=model) for each in known(1.04).measurements))
+    found = History(runs).corrected_budget(BUDGET, model)
+    assert found.total_bytes == pytest.approx(BUDGET.total_bytes * 1.04, rel=1e-6)
+    assert History(runs).corrected_budget(BUDGET, "another").total_bytes > 1.1 * BUDGET.total_bytes
+
+
+def test_a_line_of_an_older_version_names_no_model(tmp_path: Path) -> None:
+    line = asdict(measurement())
+    del line["model"]
+    (tmp_path / history.FILE).write_text(json.dumps(line) + "\n")
+    assert history.read_all(tmp_path) == (measurement(),)
+
+
 def test_the_verdict_is_of_the_corrected_total() -> None:
     before = replace(BUDGET, free_bytes=round(safe_bytes(BUDGET) * 1.01), verdict="fits")
     assert known(1.05).corrected_budget(before).verdict in ("tight", "over")

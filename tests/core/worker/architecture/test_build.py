@@ -51,6 +51,19 @@ def test_what_is_no_language_model_is_told_in_a_sentence(model_type: str, said: 
     assert said in str(caught.value)
 
 
+@pytest.mark.train
+@pytest.mark.xdist_group("torch")
+def test_infinity_is_read_however_it_was_written() -> None:
+    """Configs with Mamba hold [0.0, Infinity]; transformers 5 writes {"__float__": "Infinity"}."""
+    config = {"model_type": "granitemoehybrid", **KINDS["granitemoehybrid"]}
+    limits: tuple[object, ...] = (float("inf"), {"__float__": "Infinity"})
+    plain, as_it_is, tagged = (
+        known._ask_job(each, "model", None)
+        for each in (config, *({**config, "time_step_limit": [0.0, limit]} for limit in limits))
+    )
+    assert plain == as_it_is == tagged
+
+
 def test_a_missing_package_is_named_with_the_command_that_adds_it() -> None:
     from fitune.core.worker.architecture.build import _refused
 
