@@ -54,7 +54,7 @@ def _config(values: Mapping[str, Any], source: str | None) -> Any:
     try:
         with (
             tempfile.TemporaryDirectory() as folder
-        ):  # as from a file: transformers writes infinity in a way of its own
+        ):  # as a file: transformers writes infinity in its own way
             Path(folder, "config.json").write_text(json.dumps(kept))
             return CONFIG_MAPPING[model_type].from_pretrained(folder)
     except Exception as error:  # as above
