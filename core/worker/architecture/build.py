@@ -52,9 +52,7 @@ def _config(values: Mapping[str, Any], source: str | None) -> Any:
         raise UserError(f"Its config.json names {named}, which transformers does not know.", hint)
     kept = {key: value for key, value in values.items() if key not in NO_PART_OF_THE_SHAPE}
     try:
-        with (
-            tempfile.TemporaryDirectory() as folder
-        ):  # as a file: transformers writes infinity in its own way
+        with tempfile.TemporaryDirectory() as folder:  # as a file: transformers writes infinity in its own way
             Path(folder, "config.json").write_text(json.dumps(kept))
             return CONFIG_MAPPING[model_type].from_pretrained(folder)
     except Exception as error:  # as above

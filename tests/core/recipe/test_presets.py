@@ -49,6 +49,13 @@ def test_each_model_has_a_note_and_each_note_its_model() -> None:
     assert all(note.good_for.endswith(".") and note.licence for note in presets.model_notes().values())
 
 
+@pytest.mark.parametrize("card_gib", [6, 8, 12, 16, 24, 32, 48, 80])
+def test_each_size_of_card_has_two_models_of_this_year(card_gib: int) -> None:
+    notes = presets.model_notes()
+    offered = {model for preset in presets.load_all() if preset.card_gib == card_gib for model in preset.models}
+    assert sum(notes[model].year == max(note.year for note in notes.values()) for model in offered) >= 2
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_todays_models_come_first_and_what_was_measured_names_its_model(name: str) -> None:
     preset = presets.find(name)
