@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from fitune.core.memory import Linear, Shape
+from fitune.core.memory import Linear, Shape, mlp_params
 from fitune.core.recipe import Objective, Recipe
 
 CARDS: dict[str, tuple[float, float, float]] = {
@@ -168,7 +168,7 @@ def flops_per_token(shape: Shape, recipe: Recipe, length: float) -> float:
     """Operations a token in rows of `length` tokens. Layers: 2 forward, 2 backward, 2 recomputed a weight. Head: 2 and
     2, never recomputed. Causal attention of S tokens: 2 Q S forward (half of the square), 2.5 times that backward.
     LoRA: 2, 4 and 2. Each pass forward that an objective needs to compare costs 2 a weight more. Where all weights are
-    trained: 2 more backward a weight, and no LoRA.
+    trained: 2 more backward a weight, and no LoRA. An MLP in tiles is computed once more: 2 a weight.
     """
     again, more = recomputed_share(shape, recipe), PASSES_MORE.get(recipe.train.objective, 0)
     passes = 4 + 2 * again + 2 * more
@@ -178,8 +178,9 @@ def flops_per_token(shape: Shape, recipe: Recipe, length: float) -> float:
     attention = 2 * shape.queries * seen * (3.5 + again + more)
     if recipe.trains_all:
         return (passes + 2) * (shape.active_params - head) + (6 + 2 * more) * head + attention
+    tiles = 2 * mlp_params(shape) if recipe.train.tiled_mlp else 0
     lora = sum(recipe.lora.r * (linear.inputs + linear.outputs) * times for linear, times in _adapted(shape, recipe))
-    return passes * (shape.active_params - head) + (4 + 2 * more) * head + attention + (passes + 2) * lora
+    return passes * (shape.active_params - head) + (4 + 2 * more) * head + attention + (passes + 2) * lora + tiles
 
 
 def _adapted(shape: Shape, recipe: Recipe) -> Iterator[tuple[Linear, int]]:

@@ -47,6 +47,8 @@ def resolve(recipe: Recipe, machine: Machine, need_data: bool = True) -> Resolve
     if ranks > 1 and recipe.train.objective != "sft":
         text = f"run.gpus: objective = {recipe.train.objective} was tried on one card only."
         raise UserError(text, "Set run.gpus = 1.")
+    if ranks > 1 and recipe.train.tiled_mlp:
+        raise UserError("train.tiled_mlp was tried on one card only.", "Remove it, or set run.gpus = 1.")
     model_type = config_json.known_type(recipe.model.id)
     backend, reason = choose_backend(recipe.train.backend, gpu, machine.versions, model_type)
     if recipe.train.backend == "auto" and recipe.trains_all:
@@ -89,6 +91,8 @@ def _adaptations(recipe: Recipe, backend: str, gpu: Gpu | None) -> Iterator[tupl
         yield "train", {"offload_layers": None}, "only unsloth keeps layers in host RAM."
     if backend == "trl" and train.checkpoint_skip_layers is not None:
         yield "train", {"checkpoint_skip_layers": None}, "only unsloth checkpoints a part of the layers."
+    if backend == "trl" and train.tiled_mlp:
+        yield "train", {"tiled_mlp": False}, "only unsloth computes an MLP in tiles."
     if gpu is None and train.optimizer.startswith(("adamw_8bit", "paged_", "lion_8bit")):
         yield "train", {"optimizer": "adamw_torch"}, "the 8-bit and paged optimizers need an NVIDIA card."
     if gpu is None and recipe.model.quant != "bf16":

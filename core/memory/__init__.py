@@ -15,6 +15,7 @@ from fitune.core.memory.budget import (
 from fitune.core.memory.disk import GGUF_BYTES
 from fitune.core.memory.plan import EXPERT_NAMES, FAST_UNSLOTH, FLAT_MULTIPLE
 from fitune.core.memory.shapes import Experts, Layer, Linear, Mixer, Shape, are_named_experts, is_named
+from fitune.core.memory.shapes.widths import mlp_params
 
 __all__ = [
     "CONTEXT_BYTES",
@@ -36,6 +37,7 @@ __all__ = [
     "estimate",
     "in_ram",
     "is_named",
+    "mlp_params",
     "safe_bytes",
     "verdict_of",
 ]

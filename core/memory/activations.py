@@ -60,9 +60,11 @@ def activation_terms(plan: MemoryPlan) -> list[Term]:
             round(whole * plan.tokens * uncertainty),
         ),
     ]
-    added = _accumulation_bytes(plan)
-    amount = round(layer * plan.tokens) + added
+    added, tile = _accumulation_bytes(plan), _tile_bytes(plan)
+    amount = round(layer * plan.tokens) + added + tile
     why = f"one layer's backward pass: {layer:,.0f} byte for each of {plan.tokens:,} tokens"
+    if tile:
+        why += f", and {gib(tile)} for a tile of its MLP"
     if added:
         why += f", and {gib(added)} while its gradients are added to those before"
     if not is_measured(plan):
@@ -71,6 +73,13 @@ def activation_terms(plan: MemoryPlan) -> list[Term]:
         *terms,
         Term("layer backward", amount, why, round(amount * _lower_uncertainty(plan)), round(amount * uncertainty)),
     ]
+
+
+def _tile_bytes(plan: MemoryPlan) -> int:
+    """An MLP's backward pass over a tile, of as many tokens as the model is wide (unsloth_zoo tiled_mlp.py, arctic)."""
+    if not plan.tiles:
+        return 0
+    return round(min(plan.tokens, plan.shape.hidden) * (6 * widest_mlp(plan) + 2 * plan.shape.hidden))
 
 
 def _accumulation_bytes(plan: MemoryPlan) -> int:
@@ -119,8 +128,18 @@ def _unsloth(plan: MemoryPlan) -> tuple[float, float]:
         copies = 2 if plan.takes_rows_alone else 1  # of the attention's output: its rows are put together again
         kept = sum(4 * each.mlp + 8 * hidden + 2 * each.into + 2 * copies * each.out + extra for each in _widths(plan))
         return kept, max(2 * each.mlp + 6 * hidden + each.into - each.out for each in _widths(plan))
-    layer = max(6 * each.mlp + 10 * hidden + 2 * each.into + 2 * each.out for each in _widths(plan)) + extra
+    layer = max(_recomputed_layer(plan, each) for each in _widths(plan)) + extra
     return 6 * hidden if offloads_checkpoints(plan) else 2 * layers * hidden, layer
+
+
+def _recomputed_layer(plan: MemoryPlan, each: Widths) -> float:
+    """Bytes a token of the backward pass of one of these layers. With its MLP in tiles (`_tile_bytes`) that of the
+    attention is as large: it has the gradients of output, queries, keys and values, a fp32 sum of that of the queries,
+    and those of grouped heads one by one (torch's FlashAttention 2). Unmeasured."""
+    hidden, kept = plan.shape.hidden, 2 * each.into + 2 * each.out
+    if not plan.tiles:
+        return 6 * each.mlp + 10 * hidden + kept
+    return kept + max(12 * hidden, 8 * hidden + 2 * each.into + 10 * each.out)
 
 
 def _general(plan: MemoryPlan) -> tuple[float, float]:
@@ -131,6 +150,9 @@ def _general(plan: MemoryPlan) -> tuple[float, float]:
     if plan.checkpoints == "off":
         return sum(kept), _added_without_checkpoints(plan, kept, needed)
     inputs = 6 * hidden if offloads_checkpoints(plan) else plan.stream_bytes * (len(widths) - 1) * hidden
+    if plan.tiles:
+        whole_mlp = part_bytes(plan)[1].mlp
+        needed = [more - whole_mlp * each.mlp + 2 * hidden for more, each in zip(needed, widths, strict=True)]
     return inputs, max(needed)
 
 

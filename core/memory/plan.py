@@ -92,6 +92,11 @@ class MemoryPlan:
         return min(wanted, self.resident_layers) if self.unsloth and self.checkpoints != "off" else 0
 
     @property
+    def tiles(self) -> bool:
+        """True if an MLP takes a part of the tokens at a time."""
+        return self.recipe.train.tiled_mlp and self.unsloth and self.checkpoints != "off"
+
+    @property
     def ranks(self) -> int:
         """Cards that train together."""
         return self.card.ranks if self.card else 1
@@ -209,6 +214,9 @@ def make_plan(
     if tokens is not None and recipe.data.packing is not True:
         length = max(1, min(length, tokens))
     unsloth = train.backend == "unsloth" or (train.backend == "auto" and card is not None)
+    if unsloth and train.tiled_mlp and shape.expert_params:
+        message = f"{shape.name} sends its tokens to experts, which are not computed in tiles."
+        raise UserError(message, "Remove train.tiled_mlp.")
     if unsloth and train.offload_layers is not None and shape.stored_as == "int8":
         message = f"{shape.name} is stored in 8 bits, and such layers are not kept in host RAM."
         raise UserError(message, "Remove train.offload_layers, or use the original 16-bit repository.")

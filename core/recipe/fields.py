@@ -120,6 +120,9 @@ class Train(Group):
     checkpoint_skip_layers: Annotated[int, Field(ge=1, le=1024)] | None = None
     """Keep the activations of this many layers and recompute those of the others only (unsloth): each saves time and
     takes memory. Nothing means checkpointing applies to all layers."""
+    tiled_mlp: bool = False
+    """Compute each layer's MLP in tiles of a few thousand tokens (unsloth): long rows take less memory, and the MLP is
+    computed once more. Rows of less than 8,000 tokens gain nothing."""
     offload_layers: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] | None = None
     """Keep this many frozen layers in host RAM and fetch each when needed (unsloth); auto keeps as few as it can."""
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 3407

@@ -10,7 +10,7 @@ from fitune.core.recipe.load import parse, with_overrides
 MAY_CHANGE = frozenset(
     {
         "train.lr", "train.micro_batch", "train.grad_accum", "train.micro_tokens", "train.checkpointing",
-        "train.checkpoint_skip_layers", "train.offload_layers",
+        "train.checkpoint_skip_layers", "train.tiled_mlp", "train.offload_layers",
         "train.max_grad_norm", "train.eval_every", "train.save_every", "train.save_minutes",
         "train.keep_checkpoints", "train.report_to", "run.vram_limit_gib",
         "run.max_hours", "run.stop_at", "run.pause_above_c", "run.copy_to",

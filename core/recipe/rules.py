@@ -134,6 +134,8 @@ def _of_backend(train: Train, quant: Quant, modules: str | tuple[str, ...]) -> I
         yield Problem(key, "is done by the unsloth backend only.", "Remove it, or use that backend.")
     if train.backend == "trl" and skips:
         yield Problem(skip_key, "is done by the unsloth backend only.", "Remove it, or use that backend.")
+    if train.tiled_mlp:
+        yield from _of_tiles(train)
     if skips and train.checkpointing == "off":
         text = "means nothing with checkpointing = off, which recomputes no layer."
         yield Problem(skip_key, text, 'Remove it, or use checkpointing = "unsloth".')
@@ -141,6 +143,16 @@ def _of_backend(train: Train, quant: Quant, modules: str | tuple[str, ...]) -> I
         yield Problem(key, "needs checkpointing.", 'Remove it, or use checkpointing = "unsloth".')
     if train.backend == "unsloth" and offloads and quant == "int8":
         yield Problem(key, "is not done with 8-bit weights.", 'Remove it, or use quant = "nf4" or "bf16".')
+
+
+def _of_tiles(train: Train) -> Iterator[Problem]:
+    """Settings that train.tiled_mlp does not go with."""
+    key = "train.tiled_mlp"
+    if train.backend == "trl":
+        yield Problem(key, "is done by the unsloth backend only.", "Remove it, or use that backend.")
+    if train.checkpointing == "off":
+        text = "saves memory in a layer that is recomputed, and checkpointing = off recomputes none."
+        yield Problem(key, text, 'Remove it, or use checkpointing = "unsloth".')
 
 
 def _of_init(lora: Lora, backend: str, quant: Quant) -> Iterator[Problem]:

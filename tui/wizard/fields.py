@@ -31,6 +31,7 @@ LABELS = {
     "data.template_options": "Template with",
     "data.text_overlap": "Text overlap",
     "train.checkpoint_skip_layers": "Skipped layers",
+    "train.tiled_mlp": "MLP in tiles",
     "train.keep_checkpoints": "Checkpoints",
     "train.save_minutes": "Save minutes",
     "run.max_hours": "Hours at most",

@@ -77,7 +77,7 @@ def _refuse_contradictions(target: str, spec: TrainingSpec) -> None:
     changes: dict[str, Any] = {"backend": "trl" if several else spec.backend}
     if changes["backend"] == "trl":  # the script changes these, and says so in its header
         changes |= {"checkpointing": "off" if train.checkpointing == "off" else "on"}
-        changes |= {"offload_layers": None, "checkpoint_skip_layers": None}
+        changes |= {"offload_layers": None, "checkpoint_skip_layers": None, "tiled_mlp": False}
     contradictions = find_contradictions(spec.recipe.model_copy(update={"train": train.model_copy(update=changes)}))
     if contradictions:
         way = f"{target} by {changes['backend']}"

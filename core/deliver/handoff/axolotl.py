@@ -56,6 +56,8 @@ def not_carried(spec: TrainingSpec, kind: RowKind) -> list[str]:
         notes.append("train.micro_tokens: micro-batches hold so few rows that they never come to more tokens.")
     if train.checkpoint_skip_layers is not None:
         notes.append("train.checkpoint_skip_layers: Axolotl recomputes the activations of all layers.")
+    if train.tiled_mlp:
+        notes.append("train.tiled_mlp: each layer's MLP takes all tokens at once.")
     if train.checkpointing == "unsloth":
         notes.append('train.checkpointing = "unsloth": activation_offloading is Axolotl\'s nearest.')
     if train.report_to == "tensorboard":

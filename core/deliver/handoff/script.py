@@ -114,6 +114,8 @@ def not_carried(spec: TrainingSpec, backend: str) -> list[str]:
             notes.append("train.offload_layers: all layers stay on the card.")
         if train.checkpoint_skip_layers is not None:
             notes.append("train.checkpoint_skip_layers: the activations of all layers are recomputed.")
+        if train.tiled_mlp:
+            notes.append("train.tiled_mlp: each layer's MLP takes all tokens at once.")
     if spec.recipe.data.replay and spec.recipe.data.replay_source is None:
         notes.append("data.replay: the base model's own answers are not among the rows.")
     if spec.recipe.data.text_overlap is not None:

@@ -32,6 +32,8 @@ def unsloth_model(spec: TrainingSpec) -> str:
     }
     if train.offload_layers is not None:
         load_arguments["offload_layers"] = repr(train.offload_layers)
+    if train.tiled_mlp:
+        load_arguments["unsloth_tiled_mlp"] = "True"
     checkpointing = {"unsloth": "'unsloth'", "on": "True", "off": "False"}[train.checkpointing]
     lora_arguments = {
         **_lora(spec),

@@ -83,7 +83,7 @@ def _for_host_ram(now: Forecast) -> list[Remedy]:
 
 def _candidates(shape: Shape, recipe: Recipe, site: Site) -> Iterator[tuple[dict[str, Any], str]]:
     """Changes that keep the result first, those that touch what is learned last."""
-    yield from _without_loss(recipe, site)
+    yield from _without_loss(shape, recipe, site)
     lora, model = recipe.lora, recipe.model
     if recipe.trains_all:
         yield {"train.weights": "adapter"}, "An adapter beside the frozen model: it learns hardly less from few rows."
@@ -98,7 +98,7 @@ def _candidates(shape: Shape, recipe: Recipe, site: Site) -> Iterator[tuple[dict
         yield {"model.max_seq_length": half}, f"Rows longer than {half} tokens are cut: their ends are not learned."
 
 
-def _without_loss(recipe: Recipe, site: Site) -> Iterator[tuple[dict[str, Any], str]]:
+def _without_loss(shape: Shape, recipe: Recipe, site: Site) -> Iterator[tuple[dict[str, Any], str]]:
     """Changes after which the same weights are learned from the same batches, up to rounding."""
     train, card = recipe.train, site.card
     rows = train.micro_batch * train.grad_accum
@@ -117,8 +117,12 @@ def _without_loss(recipe: Recipe, site: Site) -> Iterator[tuple[dict[str, Any], 
         yield {"train.checkpointing": "unsloth"}, f"{price}; needs pinned host RAM for the layers' inputs."
     if train.checkpoint_skip_layers is not None:
         yield {"train.checkpoint_skip_layers": None}, "Slower, as the activations of all layers are recomputed."
+    if can_tile(shape, recipe, site) and not train.tiled_mlp:
+        yield {"train.tiled_mlp": True}, "A little slower: MLPs take long rows in tiles, and are computed once more."
     if train.optimizer in STATES_32BIT and card is not None:
         yield {"train.optimizer": "adamw_8bit"}, "Optimizer states in 8 bits: no loss you will notice."
+    elif train.optimizer == "adamw_8bit" and card is not None:
+        yield {"train.optimizer": "paged_adamw_8bit"}, "Optimizer states move to host RAM where the card is full."
 
 
 def _is_gentle(remedy: Remedy) -> bool:
@@ -131,6 +135,12 @@ def can_offload(shape: Shape, recipe: Recipe, card: Card | None) -> bool:
     train = recipe.train
     able = card is not None and train.backend != "trl" and train.checkpointing != "off" and recipe.run.shard is not True
     return able and "int8" not in (recipe.model.quant, shape.stored_as) and len(shape.layers) > 1
+
+
+def can_tile(shape: Shape, recipe: Recipe, site: Site) -> bool:
+    """True if MLPs can be computed in tiles: only Unsloth does it, not those of experts; tried on one card."""
+    able = site.card is not None and recipe.train.backend != "trl" and site.ranks == 1
+    return able and not shape.expert_params
 
 
 def fewest_layers(most: int, fits: Callable[[int], bool]) -> int:

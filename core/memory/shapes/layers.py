@@ -79,7 +79,7 @@ def is_measured(plan: MemoryPlan) -> bool:
 
 def doubt(plan: MemoryPlan) -> float:
     """The share by which the bytes of a layer may be off."""
-    if is_measured(plan) and plan.card:
+    if is_measured(plan) and plan.card and not plan.tiles:
         return HAND_WRITTEN_DOUBT if plan.hand_written else MEASURED_DOUBT
     plain = all(layer.mixer in ("full", "window") and not layer.routed for layer in plan.shape.kinds)
     return PLAIN_DOUBT if plain else OTHER_DOUBT

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from functools import lru_cache
 
-from fitune.core.memory.shapes import Layer, Linear, Mixer
+from fitune.core.memory.shapes import Layer, Linear, Mixer, Shape
 
 MLP_PATHS = ("mlp", "feed_forward", "ffn", "fc1", "fc2", "expert", "moe")
 """Parts of a path that stand in the MLP; all else mixes tokens."""
@@ -54,6 +54,11 @@ def widths_of(layer: Layer, hidden: int) -> Widths:
     joint = sum(linear.outputs for linear in layer.linears if linear.name in JOINT_NAMES)
     out = last.inputs if last else 0
     return Widths(dense / 2, into, out, layer.norms, routed / 2, sent, joint, layer.mixer, layer.scan)
+
+
+def mlp_params(shape: Shape) -> int:
+    """Weights of the MLPs of all layers, without routed experts."""
+    return sum(linear.weights for layer in shape.layers for linear in layer.linears if _is_mlp(layer, linear))
 
 
 def _is_mlp(layer: Layer, linear: Linear) -> bool:

@@ -121,6 +121,7 @@ def _load_unsloth(recipe: Recipe, source: ModelFiles) -> Loaded:
             load_in_4bit=model.quant == "nf4",
             load_in_8bit=model.quant == "int8",
             trust_remote_code=model.trust_remote_code,
+            unsloth_tiled_mlp=train.tiled_mlp,
             **offload,
             **place,
         )

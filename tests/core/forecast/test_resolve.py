@@ -43,6 +43,7 @@ def test_on_an_nvidia_card_auto_is_unsloth_and_nothing_is_changed(recipe: Make) 
         ((), {"offload_layers": "auto"}, {"offload_layers": None}, 4),
         ((), {"optimizer": "paged_lion_8bit"}, {"optimizer": "adamw_torch"}, 3),
         ((), {"checkpoint_skip_layers": 8}, {"checkpoint_skip_layers": None}, 4),
+        ((), {"tiled_mlp": True}, {"tiled_mlp": False}, 4),
         ((CARD,), {"offload_layers": 4}, {"checkpointing": "on", "offload_layers": None, "optimizer": "adamw_8bit"}, 2),
     ],
 )

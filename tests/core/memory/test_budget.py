@@ -169,8 +169,9 @@ SWEEP = [
 @pytest.mark.parametrize("name", CONFIGS)
 def test_parts_sum_to_the_total_between_its_bounds(name: str, fields: dict[str, Any]) -> None:
     shape = from_config(CONFIGS[name], name)
+    tiles = {} if shape.expert_params else {"train__tiled_mlp": "offload" in str(fields)}
     for card in (H100, RTX_24, Card(2 * GIB, GIB), None):
-        budget = estimate(shape, recipe(**fields), card)
+        budget = estimate(shape, recipe(**fields, **tiles), card)
         assert sum(each.bytes for each in budget.parts) == budget.total_bytes
         assert 0 < budget.low_bytes <= budget.total_bytes <= budget.high_bytes
         assert all(each.bytes > 0 and each.why for each in budget.parts)
@@ -192,6 +193,7 @@ def test_parts_sum_to_the_total_between_its_bounds(name: str, fields: dict[str, 
         ({"train__optimizer": "adamw_8bit"}, {"train__optimizer": "adamw_torch_fused"}),
         ({"train__offload_layers": 16}, {"train__offload_layers": 4}),
         ({"train__offload_layers": 4}, {}),
+        ({"train__tiled_mlp": True, "model__max_seq_length": 32_768}, {"model__max_seq_length": 32_768}),
         ({"lora__target_modules": ["q_proj"]}, {}),
         ({"lora__layers": [0, 1, 2]}, {}),
         ({}, {"lora__dora": True}),
@@ -227,6 +229,13 @@ def test_rows_shorter_than_the_limit_count_as_they_are_unless_packed() -> None:
     assert estimate(LLAMA_8B, recipe(model__max_seq_length=4096), H100, tokens=700).total_bytes < full.total_bytes
     packed = estimate(LLAMA_8B, recipe(model__max_seq_length=4096, data__packing=True), H100, tokens=700)
     assert packed.total_bytes == full.total_bytes
+
+
+@pytest.mark.parametrize("backend", ["unsloth", "auto"])
+def test_experts_are_not_computed_in_tiles(backend: str) -> None:
+    experts = load("Qwen/Qwen3-30B-A3B")
+    with pytest.raises(UserError, match=r"sends its tokens to experts.* in tiles"):
+        estimate(experts, recipe(train__backend=backend, train__tiled_mlp=True), H100)
 
 
 def test_auto_offloads_what_was_seen_with_six_gib() -> None:

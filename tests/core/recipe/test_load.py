@@ -146,6 +146,8 @@ def test_a_byte_order_mark_and_windows_line_ends_do_no_harm(write: Callable[[byt
             ["train.checkpoint_skip_layers"],
         ),
         ({"train": {"checkpointing": "off", "checkpoint_skip_layers": 4}}, ["train.checkpoint_skip_layers"]),
+        ({"train": {"backend": "trl", "checkpointing": "on", "tiled_mlp": True}}, ["train.tiled_mlp"]),
+        ({"train": {"checkpointing": "off", "tiled_mlp": True}}, ["train.tiled_mlp"]),
         ({"lora": {"init": "olora"}}, ["lora.init"]),
         ({"lora": {"init": "orthogonal"}}, ["lora.init"]),
         ({"model": {"quant": "bf16"}, "lora": {"init": "orthogonal", "r": 9}}, ["lora.r"]),

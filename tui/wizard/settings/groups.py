@@ -50,8 +50,8 @@ GROUPS = (
     FieldGroup(
         "Memory and speed",
         "Lower the one or raise the other.",
-        ("train.checkpointing", "train.checkpoint_skip_layers", "train.offload_layers", "train.micro_tokens",
-         "train.backend"),
+        ("train.checkpointing", "train.checkpoint_skip_layers", "train.tiled_mlp", "train.offload_layers",
+         "train.micro_tokens", "train.backend"),
     ),
     FieldGroup(
         "Checks and checkpoints",

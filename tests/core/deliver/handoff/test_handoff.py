@@ -166,10 +166,11 @@ def test_a_split_by_tokens_becomes_one_by_so_few_rows_that_they_fit(
 
 
 def test_unsloth_gets_its_own_arguments(make_job: Callable[..., TrainingSpec]) -> None:
-    train = {"backend": "unsloth", "offload_layers": 6, "checkpoint_skip_layers": 3}
+    train = {"backend": "unsloth", "offload_layers": 6, "checkpoint_skip_layers": 3, "tiled_mlp": True}
     job = make_job(train=train, model={"quant": "bf16"})
     calls = every_call(main_text("script", job))
-    loading = {"load_in_4bit": "False", "load_in_8bit": "False", "offload_layers": "6", "model_name": "FOLDER"}
+    loading = {"load_in_4bit": "False", "load_in_8bit": "False", "offload_layers": "6", "model_name": "FOLDER",
+               "unsloth_tiled_mlp": "True"}  # fmt: skip
     assert loading.items() <= calls["FastLanguageModel.from_pretrained"].items()
     assert {"repo_id": "MODEL", "revision": "REVISION"}.items() <= calls["snapshot_download"].items()
     assert "if PACKING and not trainer.args.packing:" in main_text("script", job)
@@ -368,8 +369,9 @@ def test_each_setting_reaches_axolotl_or_is_told(make_job: Callable[..., Trainin
             "micro_batch": 3, "grad_accum": 7, "micro_tokens": 4096, "epochs": 2.0, "max_steps": 9, "lr": 1e-3,
             "scheduler": "cosine",
             "warmup_ratio": 0.2, "optimizer": "sgd", "weight_decay": 0.3, "max_grad_norm": 2.0, "checkpointing": "off",
-            "checkpoint_skip_layers": 4, "offload_layers": 4, "seed": 1, "eval_every": 5, "save_every": 6,
-            "save_minutes": 10.0, "keep_checkpoints": 4, "report_to": "wandb", "patience": 0, "score": "off",
+            "checkpoint_skip_layers": 4, "tiled_mlp": True, "offload_layers": 4, "seed": 1, "eval_every": 5,
+            "save_every": 6, "save_minutes": 10.0, "keep_checkpoints": 4, "report_to": "wandb", "patience": 0,
+            "score": "off",
         },
         "deliver": {"merge": True, "gguf": ("f16",), "push_repo": "me/it"},
     }  # fmt: skip
