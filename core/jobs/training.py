@@ -24,7 +24,7 @@ from fitune.core.forecast import (
 from fitune.core.jobs.starting import refuse_absent_tracker, start, trainings_beside
 from fitune.core.machine import Gpu, Machine, host, require_training_stack
 from fitune.core.memory import shapes
-from fitune.core.recipe import Recipe, changed
+from fitune.core.recipe import Recipe, changed, options
 from fitune.core.records import from_json
 from fitune.core.runs import BudgetInfo, GpuInfo, Run, RunInfo
 from fitune.core.tokens import TokenStats, cache
@@ -165,10 +165,7 @@ def _not_checked(resolved: Resolved) -> str:
 
 def refuse(found: Forecast) -> None:
     """Raise UserError with what is short, and the changes that would help most gently."""
-    ways = [
-        " ".join(f"--set {key}={value}" for key, value in each.set.items())
-        for each in budget_document(found).remedies[:REMEDIES_NAMED]
-    ]
+    ways = [options(each.set) for each in budget_document(found).remedies[:REMEDIES_NAMED]]
     hint = f"Try {' or '.join(ways)}. {ASK_FIT}" if ways else ASK_FIT
     raise UserError(" ".join(each.sentence for each in found.shortages if each.is_sure), hint)
 

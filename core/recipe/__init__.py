@@ -1,6 +1,6 @@
 """Recipes: their fields, loading and checking them, and the presets to start from."""
 
-from fitune.core.recipe.changes import changed, value_of, with_values
+from fitune.core.recipe.changes import changed, options, value_of, with_values
 from fitune.core.recipe.data_fields import Data
 from fitune.core.recipe.fields import Deliver, Lora, Model, Recipe, Run, Train
 from fitune.core.recipe.kinds import (
@@ -44,6 +44,7 @@ __all__ = [
     "help_of",
     "may_change",
     "next_time",
+    "options",
     "parse",
     "presets_dir",
     "value_of",

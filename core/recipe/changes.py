@@ -23,6 +23,12 @@ def value_of(recipe: Recipe, name: str) -> Any:
     return getattr(getattr(recipe, group), key)
 
 
+def options(changes: Mapping[str, Any]) -> str:
+    """Changes as options of a command: `--set train.micro_batch=1`. An unset field has none."""
+    values = {name: str(value).lower() if isinstance(value, bool) else value for name, value in changes.items()}
+    return " ".join(f"--set {name}={value}" for name, value in values.items() if value is not None)
+
+
 def with_values(tree: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     """A recipe's tree, which was not checked yet, with `group.key` values set."""
     changed_tree = dict(tree)

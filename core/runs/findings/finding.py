@@ -34,7 +34,10 @@ class Finding:
         """The change of the recipe as options of the command that takes them; empty if there is none."""
         if not self.set:
             return ""
-        from fitune.core.recipe import may_change  # 10 MiB of pydantic, which watching a healthy run does without
+        from fitune.core.recipe import (  # 10 MiB of pydantic, which watching a healthy run does without
+            may_change,
+            options,
+        )
 
-        options = " ".join(f"--set {name}={value}" for name, value in self.set.items())
-        return f"fitune resume RUN {options}" if all(map(may_change, self.set)) else f"in a new run: {options}"
+        told = options(self.set)
+        return f"fitune resume RUN {told}" if all(map(may_change, self.set)) else f"in a new run: {told}"

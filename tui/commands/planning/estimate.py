@@ -2,14 +2,12 @@
 
 import argparse
 import sys
-from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any
 
 from fitune.core.data.files.find import is_missing
 from fitune.core.errors import ExitCode, UserError
 from fitune.core.forecast import Forecast, estimate_document
-from fitune.core.recipe import Recipe, load
+from fitune.core.recipe import Recipe, load, options
 from fitune.core.tokens import lengths_note
 from fitune.tui.commands.planning.site import forecast_here, named
 from fitune.tui.text import as_ascii_json, clean, count, exponent, gib, hanging, items, rate, totals, training_time
@@ -62,7 +60,7 @@ def print_forecast(now: Forecast) -> None:
     if document.remedies:
         print("What would help")
     for remedy in document.remedies:
-        print(hanging(INDENT, f"{set_flags(remedy.set)}  saves {gib(remedy.saves_bytes)}: {clean(remedy.costs)}"))
+        print(hanging(INDENT, f"{options(remedy.set)}  saves {gib(remedy.saves_bytes)}: {clean(remedy.costs)}"))
     if document.verdict != "fits":
         print("To search all plans with the same result: fitune fit RECIPE")
 
@@ -79,8 +77,3 @@ def print_workload(now: Forecast) -> None:
           f"{count(work.packing.steps)} steps, {count(work.trained_tokens)} tokens trained in all")  # fmt: skip
     if now.duration:
         print(hanging(INDENT, training_time(now.duration)))
-
-
-def set_flags(changes: Mapping[str, Any]) -> str:
-    """Changes as options: `--set train.micro_batch=1`. An unset field has no option."""
-    return " ".join(f"--set {name}={value}" for name, value in changes.items() if value is not None)

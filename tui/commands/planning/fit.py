@@ -7,9 +7,9 @@ from typing import Any
 
 from fitune.core.errors import ExitCode
 from fitune.core.forecast import Candidate, CardsChoice, Fit, Forecast, Rejected, fit, fit_document
-from fitune.core.recipe import load
+from fitune.core.recipe import load, options
 from fitune.core.tokens import lengths_note
-from fitune.tui.commands.planning.estimate import INDENT, set_flags
+from fitune.tui.commands.planning.estimate import INDENT
 from fitune.tui.commands.planning.site import choices_here, forecast_here, named
 from fitune.tui.text import as_ascii_json, clean, count, duration, gib, hanging, rate, training_time
 
@@ -53,10 +53,10 @@ def print_fit(result: Fit, own: Forecast) -> None:
     if result.ways_out:
         print("What would help")
         for remedy in result.ways_out:
-            print(hanging(INDENT, f"{clean(remedy.why)}{'  ' if remedy.set else ''}{set_flags(remedy.set)}"))
+            print(hanging(INDENT, f"{clean(remedy.why)}{'  ' if remedy.set else ''}{options(remedy.set)}"))
     if longest := result.longest:
         print(f"Longest rows that fit in memory: {count(longest.recipe.model.max_seq_length)} tokens, one at a time")
-        print(hanging(INDENT, set_flags(longest.set)))
+        print(hanging(INDENT, options(longest.set)))
         print("      How many the model was made for is its own limit.")
 
 
@@ -71,14 +71,14 @@ def print_cards(choices: Sequence[CardsChoice]) -> None:
         mark = "OK    " if choice.proposed and plan else INDENT
         print(hanging(f"{mark}{number:<8} ", f"{memory}{time}{': ' if plan else ''}{clean(choice.why)}"))
         if plan and choice.gpus > 1:
-            print(hanging(INDENT, set_flags({"run.gpus": choice.gpus, **plan.set})))
+            print(hanging(INDENT, options({"run.gpus": choice.gpus, **plan.set})))
 
 
 def _plan_text(plan: Candidate) -> str:
     if not plan.set:
         return "nothing"
     unset = [f"(remove {name})" for name, value in plan.set.items() if value is None]
-    return " ".join([set_flags(plan.set), *unset]).strip()
+    return " ".join([options(plan.set), *unset]).strip()
 
 
 def _table(rows: tuple[Rejected, ...]) -> None:
