@@ -26,6 +26,9 @@ class Candidate:
     speed: float
     """Comparable among candidates, also where the card has no figures: of whole trainings, start-up included, where the
     rows are known; else of tokens."""
+    speed_once_started: float
+    """The same without the recipe's own start-up, which no plan saves: however short the training, what a plan gains is
+    seen."""
 
     @property
     def budget(self) -> Budget:
@@ -70,13 +73,15 @@ class SearchSpace:
     """The rows in tokens; None counts them as full length."""
     base_is_open: bool = False
     """The base may be kept in another number format than the recipe's."""
+    start_s: float = 0.0
+    """Seconds until the first step with the recipe as it is, where the rows are known."""
 
     def look(self, changes: Mapping[str, Any]) -> Candidate:
         """The recipe with these changes (`group.key`, unchecked) here. Raises UserError as `forecast`."""
         recipe = changed(self.recipe, changes)
         found = forecast(self.shape, recipe, self.site, self.rows)
         real = {name: value for name, value in changes.items() if value != value_of(self.recipe, name)}
-        return Candidate(real, recipe, found, _speed(found))
+        return Candidate(real, recipe, found, *_speeds(found, self.start_s))
 
     @property
     def longest(self) -> int:
@@ -86,12 +91,13 @@ class SearchSpace:
         return length if work is None or decided.data.packing is True else max(1, work.longest)
 
 
-def _speed(found: Forecast) -> float:
-    """On a card without figures that of an ordinary card, on a processor by its operations alone. History does not
-    count: it is the same for all."""
+def _speeds(found: Forecast, start_s: float) -> tuple[float, float]:
+    """With start-up, and once started. On a card without figures those of an ordinary card, on a processor by its
+    operations alone. History does not count: it is the same for all."""
     work = found.work
     if found.site.card is None:
-        return 1 / found.pace.flops_per_token / max(1.0, work.tokens if work else 1.0)
+        speed = 1 / found.pace.flops_per_token / max(1.0, work.tokens if work else 1.0)
+        return speed, speed
     ranks, away = found.site.ranks, found.budget.offloaded_layers
     row_tokens, parts = (work.row_tokens, work.micro_batches / ranks) if work else (None, None)
     share = share_of_one(found.decided, ranks)
@@ -99,7 +105,7 @@ def _speed(found: Forecast) -> float:
         of_one = estimate_pace(found.shape, share, name, row_tokens, away, parts)
         pace = pace_of_all(of_one, found.decided, ranks)
         if work and (time := estimate_duration(found.shape, found.decided, found.budget, pace, amount_of(work))):
-            return 1 / time.total_s
+            return 1 / time.total_s, 1 / max(time.steps_s, time.total_s - start_s)
         if pace.tokens_per_s:
-            return pace.tokens_per_s
-    return 0.0
+            return pace.tokens_per_s, pace.tokens_per_s
+    return 0.0, 0.0

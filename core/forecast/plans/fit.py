@@ -26,7 +26,8 @@ class Fit:
     longest: Candidate | None
     """The plan with one row at once, leanest checkpointing, and rows as long as then fit."""
     gain: float | None = None
-    """The plan's speed over the recipe's own; None where the recipe does not fit, or no plan surely does."""
+    """The plan's speed over the recipe's own, once started; None where the recipe does not fit, or no plan surely
+    does."""
     ways_out: tuple[Rejected, ...] = ()
     """Changes of what is learned that would fit, and the card that would do; only where nothing surely fits."""
 
@@ -66,12 +67,13 @@ def fit_as_asked(asked: Forecast, base_is_open: bool = False) -> Fit:
     plan surely fits, the one that lacks least is taken, if it may fit with luck. Raises UserError for a model or
     modules that can't be trained.
     """
-    space = SearchSpace(asked.shape, asked.recipe, asked.site, asked.rows, base_is_open)
+    start_s = asked.duration.start_s if asked.duration else 0.0
+    space = SearchSpace(asked.shape, asked.recipe, asked.site, asked.rows, base_is_open, start_s)
     own = space.look({})
     best = best_plan(space, own)
     if best is not None:
         rejected = tuple(Rejected(each.set, _unlike(each, best), _why(each, best)) for each in neighbours(space, best))
-        gain = best.speed / own.speed if own.fits else None
+        gain = best.speed_once_started / own.speed_once_started if own.fits else None
         return Fit(best, _reason(own, best), rejected, longest_plan(space, best), gain)
     leanest = least_short(space, {})
     lucky = [each for each in (own, leanest) if may_fit(each)]
@@ -98,9 +100,9 @@ def _reason(own: Candidate, best: Candidate) -> str:
     if not best.set:
         return "The recipe as it is: no other setting that teaches the same is noticeably faster."
     if own.fits:
-        gain = best.speed / own.speed
+        gain = best.speed_once_started / own.speed_once_started
         said = f"{gain - 1:.0%} faster than" if gain < 2 else f"{gain:.0f} times as fast as"
-        return f"About {said} the recipe as it is.{_of_base(own, best)}"
+        return f"Once started, about {said} the recipe as it is.{_of_base(own, best)}"
     return f"The simplest of the fastest plans that fit; the recipe as it is {_why(own, best)}.{_of_base(own, best)}"
 
 
@@ -118,7 +120,7 @@ def _why(candidate: Candidate, best: Candidate) -> str:
         return "would not be loaded: Unsloth's auto finds no room"
     if short := candidate.forecast.memory_shortage:
         return f"needs {_gib(short.missing_bytes)} more {short.of} to be safe"
-    change = candidate.speed / best.speed - 1
+    change = candidate.speed_once_started / best.speed_once_started - 1
     if change < -0.005:
         return f"{-change:.0%} slower"
     more_bytes = candidate.budget.total_bytes - best.budget.total_bytes

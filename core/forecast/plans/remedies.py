@@ -13,8 +13,8 @@ from fitune.core.memory import Budget, Card, Shape
 from fitune.core.recipe import Recipe, changed, find_contradictions
 from fitune.core.units import GIB
 
-WORTH_BYTES = 32 * 2**20
-"""A smaller saving is below what the budget can tell apart."""
+WORTH_BYTES = 52 * 2**20
+"""A smaller saving is below what the budget can tell apart, and would be told as 0.0 GiB."""
 STATES_32BIT = ("adamw_torch", "adamw_torch_fused", "paged_adamw_32bit", "schedule_free_adamw")
 SHORTEST_ROW, LOWEST_RANK = 512, 8
 """Below these a remedy would hurt more than a smaller model does."""

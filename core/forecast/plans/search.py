@@ -16,6 +16,9 @@ from fitune.core.recipe import changed, find_contradictions
 
 NO_FASTER = 0.05
 """Paces within this share of each other count as one: a guess of pace tells no more apart. Fewer changes are better."""
+MEMORY_WORTH = 0.05
+"""Of two plans about as fast, with as few changes, one that fills the memory must be faster by this than one that takes
+hardly any: rows of 100 to 8,000 tokens split by tokens take a quarter of what they take whole, for 1 % more time."""
 FUSED = "adamw_torch_fused"
 PLANNED = (
     *SPLIT, "train.checkpointing", "train.checkpoint_skip_layers", "train.tiled_mlp",
@@ -36,16 +39,18 @@ def best_plan(space: SearchSpace, own: Candidate) -> Candidate | None:
     """Of the plans that fit the fastest; of those about as fast the one that asks least of a person and the machine."""
     found = [each for each in (own, *_candidates(space)) if each.fits]
     same_base = [each for each in found if "model.quant" not in each.set]
-    fast_enough = WORTH_WIDER * max((each.speed for each in same_base), default=0.0)
-    if not any(each.speed >= fast_enough for each in found if "model.quant" in each.set):
+    fast_enough = WORTH_WIDER * max((each.speed_once_started for each in same_base), default=0.0)
+    if not any(each.speed_once_started >= fast_enough for each in found if "model.quant" in each.set):
         found = same_base
-    top = max((each.speed for each in found), default=0.0)
-    close = [each for each in found if each.speed >= top * (1 - NO_FASTER)]
+    top = max((each.speed_once_started for each in found), default=0.0)
+    close = [each for each in found if each.speed_once_started >= top * (1 - NO_FASTER)]
 
-    def trouble(plan: Candidate) -> tuple[int, bool, float, int]:
+    def trouble(plan: Candidate) -> tuple[int, bool, float]:
         split = sum(name in plan.set for name in SPLIT)
         changes = len(plan.set) - max(0, split - 1)  # a split of the batch is one change
-        return changes, plan.budget.offloaded_layers > 0, -round(plan.speed / top, 2), plan.budget.total_bytes
+        slower = 1 - plan.speed_once_started / top
+        taken = plan.budget.total_bytes / max(1, plan.budget.free_bytes)
+        return changes, plan.budget.offloaded_layers > 0, slower + MEMORY_WORTH * taken
 
     return min(close, key=trouble, default=None)
 

@@ -113,8 +113,8 @@ def test_a_recipe_that_is_as_fast_as_any_stays_as_it_is() -> None:
 @pytest.mark.parametrize(
     ("model", "batch", "said"),
     [
-        ("HuggingFaceTB/SmolLM2-135M-Instruct", 1, r"About \d+ times as fast as the recipe as it is\."),
-        ("meta-llama/Llama-3.1-8B-Instruct", 8, r"About \d\d% faster than the recipe as it is\."),
+        ("HuggingFaceTB/SmolLM2-135M-Instruct", 1, r"Once started, about \d+ times as fast as the recipe as it is\."),
+        ("meta-llama/Llama-3.1-8B-Instruct", 8, r"Once started, about \d\d% faster than the recipe as it is\."),
     ],
 )
 def test_how_much_is_gained_is_told_as_the_guess_that_it_is(model: str, batch: int, said: str) -> None:
@@ -357,7 +357,7 @@ def test_cards_that_share_a_step_get_as_many_micro_batches_each() -> None:
         assert ranks == 1 or wild.plan.recipe.train.micro_tokens is None
 
 
-def test_the_whole_time_decides_so_a_short_run_gains_less() -> None:
+def test_a_short_run_gets_as_good_a_plan_since_no_plan_saves_its_start() -> None:
     gains = []
     for steps in (5, 50, 500):
         own = recipe(train__max_steps=steps, data__packing=False)
@@ -366,4 +366,4 @@ def test_the_whole_time_decides_so_a_short_run_gains_less() -> None:
         assert gain is not None
         gains.append(gain)
     assert gains == sorted(gains)
-    assert gains[0] < 1.2 < gains[1]
+    assert gains[0] > 1.2
