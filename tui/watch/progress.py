@@ -4,6 +4,7 @@ A worker's events say when a phase begins, how many bytes it has to do and how m
 library writes, is measured on the disk.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -16,14 +17,18 @@ SURE_AFTER_STEPS = 20
 """Steps of this session after which the time left is told without "about"."""
 SLOW_STEPS = 4
 """The first steps compile kernels and are slow, so that the pace leaves them out as soon as there are others."""
+MANY_STEPS = 12
+"""Of so many steps at the start the slowest tells nothing of the others: something else was started on the machine."""
 FADES = 0.995
 """The weight that a step keeps at each later one: the pace follows a card that others use, too."""
 EVAL_SHARE = 0.45
 """Seconds of a token in an evaluation, as a share of those in a step: a forward pass only, one of two or three. Where
 the card waits for the host a row costs as much of a whole step, since evaluations take one row after another. This and
 the next count until one was seen; that before the first step compiles kernels, so it is an upper bound only."""
-PAUSE_S = 0.5
-"""Seconds of a checkpoint: an 8B's adapter with its optimizer took 0.3 to 0.8 s on an H200 machine, 2026-11-29."""
+SAVE_S = 0.5
+"""Seconds of a checkpoint: mostly 0.3 to 1.3 s on an H200 machine with adapters of 135M to 8B models, 2026-11-29."""
+ADAPTER_S = 0.5
+"""Seconds in which the adapter is saved at the end: 0.3 to 0.7 s there."""
 SILENT_AFTER_S = 15.0
 """A worker gives a sign of life each 5 s; after three missed ones there is a warning."""
 
@@ -74,18 +79,18 @@ class TimeLeft:
     newest: tuple[Step, float] | None = None
     """The newest step, and the UTC seconds of its end."""
     first: list[tuple[float, float]] = field(default_factory=list)
-    """(tokens, seconds) of the first steps that were timed: the earlier half of them does not count."""
+    """(tokens, seconds) of the first steps that were timed: not all of them count."""
     pace: StepSeconds = field(default_factory=StepSeconds)
     evals: StepSeconds = field(default_factory=StepSeconds)
     """Seconds of the evaluations after steps."""
     first_eval: Eval | None = None
     """That before the first step."""
-    pauses: StepSeconds = field(default_factory=StepSeconds)
-    """Seconds of the pauses between two steps, for checkpoints and questions, without their evaluations."""
-    eval_s: float | None = None
-    """Seconds of the evaluation since the newest step; None if there was none."""
-    paused: bool = False
-    """Something else was done since the newest step."""
+    saves: StepSeconds = field(default_factory=StepSeconds)
+    """Seconds of the checkpoints."""
+    done: set[type] = field(default_factory=set)
+    """What was done since the newest step: the types of its events."""
+    before_s: float = 0.0
+    """UTC seconds of the newest event."""
     questions_began_s: float | None = None
     questions_s: float = 0.0
     """Seconds of the questions before the first step: as many come at the end."""
@@ -100,32 +105,32 @@ class TimeLeft:
                 self.questions_s = max(0.0, event.t - (self.questions_began_s or event.t))
             case Eval() as evaluation if self.newest is None:
                 self.first_eval = evaluation
-            case Eval(elapsed_s=elapsed_s):
-                self.eval_s, self.paused = elapsed_s, True
-            case Checkpoint() | Sample():
-                self.paused = True
+            case Eval() | Checkpoint():
+                kind = self.evals if isinstance(event.data, Eval) else self.saves
+                kind.add(0, max(0.0, event.t - self.before_s))
+                self.done.add(type(event.data))
+            case Sample():
+                self.done.add(Sample)
             case Step() as step:
                 self._add_step(step, event.t)
+        self.before_s = event.t
 
     def _add_step(self, step: Step, t: float) -> None:
         before, self.newest = self.newest, (step, t)
         self.steps += 1
         if before is not None:
             since_s, step_s = max(0.0, t - before[1]), step.step_s
-            if self.paused and step_s is not None:
-                self.pauses.add(0, max(0.0, since_s - step_s - (self.eval_s or 0.0)))
-                self._add_pace(_tokens(before[0], step), step_s)
-            elif not self.paused:
+            if not self.done:
                 self._add_pace(_tokens(before[0], step), since_s)
-        if self.eval_s is not None:
-            self.evals.add(0, self.eval_s)
-        self.eval_s, self.paused = None, False
+            elif step_s is not None:
+                self._add_pace(_tokens(before[0], step), step_s)
+        self.done.clear()
 
     def _add_pace(self, tokens: float, seconds: float) -> None:
-        if len(self.first) < 2 * SLOW_STEPS:
+        if len(self.first) < SURE_AFTER_STEPS:
             self.first.append((tokens, seconds))
             self.pace = StepSeconds()
-            for each in self.first[len(self.first) // 2 :]:
+            for each in _typical(self.first):
                 self.pace.add(*each)
         else:
             self.pace.add(tokens, seconds)
@@ -148,13 +153,13 @@ class TimeLeft:
         return max(0.0, steps_s + self._pauses_s(step.step, total)) + self.questions_s
 
     def _pauses_s(self, step: int, total: int) -> float:
-        """Seconds of the evaluations, checkpoints and questions after this step."""
+        """Seconds of the evaluations and checkpoints that are due at this step and later, and of saving the adapter."""
         evals, saves = (
-            times_in(every, total, step) if every else 0 for every in (self.plan.eval_every, self.plan.save_every)
+            times_in(every, total, step if kind in self.done else step - 1) if every else 0
+            for kind, every in ((Eval, self.plan.eval_every), (Checkpoint, self.plan.save_every))
         )
         evals_s = self.evals.of(evals, None) if self.evals.weight else evals * self._first_eval_s()
-        others = max(evals, saves)
-        return evals_s + (self.pauses.of(others, None) if self.pauses.weight else PAUSE_S * others)
+        return evals_s + (self.saves.of(saves, None) if self.saves.weight else SAVE_S * saves) + ADAPTER_S
 
     def _first_eval_s(self) -> float:
         """Seconds of an evaluation while none was seen after a step."""
@@ -164,6 +169,14 @@ class TimeLeft:
             return by_tokens
         by_rows = EVAL_SHARE * self.pace.of(1, None) * (first.rows or 0)
         return min(first.elapsed_s, max(by_tokens, by_rows))
+
+
+def _typical(first: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Those of the first steps that tell the pace: without the earlier half, or SLOW_STEPS, and the slowest of many."""
+    later = list(first[min(SLOW_STEPS, len(first) // 2) :])
+    if len(later) >= MANY_STEPS:
+        later.remove(max(later, key=lambda each: each[1]))
+    return later
 
 
 def _tokens(before: Step, step: Step) -> float:

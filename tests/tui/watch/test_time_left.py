@@ -4,11 +4,16 @@ import random
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import accumulate
+from pathlib import Path
+from statistics import median
 
 import pytest
 
-from fitune.core.runs import Checkpoint, Eval, Event, EventData, Phase, Started, Step
-from fitune.tui.watch.progress import SURE_AFTER_STEPS, RunProgress
+from bench import time_left
+from fitune.core.runs import Checkpoint, Eval, Event, EventData, Phase, Sample, Started, Step
+from fitune.tui.watch.progress import ADAPTER_S, SURE_AFTER_STEPS, RunProgress
+
+RECORDED = Path(time_left.__file__).parent / "results" / "time_left_h200_2026-11-29.jsonl"
 
 
 def training(
@@ -35,7 +40,9 @@ def training(
                 yield t, Eval(step=step, loss=1.0, elapsed_s=eval_s)
             t += 0.8
             yield t, Checkpoint(step=step)
-    yield t + 3, Phase(name="save")
+    yield t, Phase(name="save")
+    yield t + 0.4, Phase(name="sample")
+    yield t + 3.4, Sample(step=steps, prompt="", after="")
 
 
 def errors(seed: int, after: int, **how: float) -> float:
@@ -67,6 +74,38 @@ def test_after_20_steps_the_time_left_is_right_within_5_percent(seed: int, kind:
     assert abs(errors(seed, SURE_AFTER_STEPS, steps=steps, **kind)) < 0.05
 
 
+def test_what_is_due_at_the_newest_step_itself_counts_until_it_is_seen() -> None:
+    """An event of a step is written before its evaluation and its checkpoint."""
+    progress, t = RunProgress(), 0.0
+    plan = Phase(name="train", total_steps=40, tokens=40, eval_every=20, eval_tokens=1, save_every=10)
+    events: list[tuple[float, EventData]] = [(0.0, Started()), (t, plan)]
+    for step in range(1, 41):
+        t += 1
+        events.append((t, Step(step=step, loss=1.0, seen_tokens=step, step_s=1.0)))
+        for every, seconds, pause in ((20, 4, Eval(step=step, loss=1.0)), (10, 3, Checkpoint(step=step))):
+            if step % every == 0:
+                t += seconds
+                events.append((t, pause))
+    told = []
+    for number, (at, data) in enumerate(events):
+        progress.apply(Event(number, at, "train", data))
+        if isinstance(data, Step | Checkpoint) and data.step >= 30:
+            told.append((progress.time_left.seconds(), events[-1][0] - at + ADAPTER_S))
+    assert [left for left, _ in told] == pytest.approx([true for _, true in told])
+
+
+def test_recorded_trainings_are_told_their_end_after_20_steps() -> None:
+    """Ten of eleven shared their card and its processor with others, whose coming and going nobody can tell."""
+    found = {}
+    for run, raw in time_left.recordings(RECORDED):
+        replayed = time_left.replay(run, time_left.events_of(raw))
+        assert replayed is not None
+        found[run] = abs(replayed.error)
+    assert len(found) == 11
+    assert found["8b-alone"] < 0.02
+    assert median(found.values()) < 0.09
+
+
 def test_the_look_before_the_first_step_is_an_upper_bound_until_a_later_one_was_seen() -> None:
     """Of an 8B on short rows: 27 rows, one after another, take 0.11 s each; the first time they compile kernels."""
     progress, t = RunProgress(), 40.0
@@ -93,7 +132,7 @@ def test_a_run_of_an_older_version_that_tells_no_tokens_is_told_by_its_steps() -
     for step in range(1, 41):
         t += 60.0 if step <= 3 else 1.0
         progress.apply(Event(step, t, "train", Step(step=step, loss=1.0)))
-    assert progress.time_left.seconds() == pytest.approx(60)
+    assert progress.time_left.seconds() == pytest.approx(60 + ADAPTER_S)
     assert progress.left() == "1 min 00 s left"
 
 
