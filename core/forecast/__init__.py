@@ -19,7 +19,7 @@ from fitune.core.forecast.plans.fit import Fit, fit
 from fitune.core.forecast.plans.ranking import rank
 from fitune.core.forecast.plans.remedies import Remedy, remedies, together
 from fitune.core.forecast.plans.search import PLANNED
-from fitune.core.forecast.resolve import Resolved, place_of, resolve
+from fitune.core.forecast.resolve import Resolved, place_of, refuse_stretched, resolve
 from fitune.core.forecast.site import Site, card_of, site_of
 
 __all__ = [
@@ -55,6 +55,7 @@ __all__ = [
     "learning_rate",
     "place_of",
     "rank",
+    "refuse_stretched",
     "remedies",
     "resolve",
     "site_of",

@@ -9,7 +9,7 @@ from typing import Any
 from fitune.core.errors import BadInput, UserError
 from fitune.core.forecast.cards import for_split, ranks_of, shared_batch
 from fitune.core.machine import Gpu, Machine, choose_backend, pick_gpus
-from fitune.core.memory import config_json
+from fitune.core.memory import FAST_UNSLOTH, config_json
 from fitune.core.recipe import UNSLOTH_TRAINS, Recipe, find_contradictions
 
 FILE_SUFFIXES = {".jsonl", ".json", ".csv", ".tsv", ".parquet", ".txt", ".md", ".gz", ".zst"}
@@ -57,6 +57,8 @@ def resolve(recipe: Recipe, machine: Machine, need_data: bool = True) -> Resolve
     if backend == "unsloth" and not learns:
         backend = "trl"
         reason = f"trl: nobody has shown yet that unsloth learns right with objective = {recipe.train.objective}."
+    if backend == "unsloth":
+        refuse_stretched(recipe.model.id, recipe.model.max_seq_length)
     changed: dict[str, dict[str, Any]] = {
         "train": {"backend": backend},
         "model": {"id": _absolute(recipe.model.id, "model.id")},
@@ -80,6 +82,16 @@ def resolve(recipe: Recipe, machine: Machine, need_data: bool = True) -> Resolve
         raise BadInput(contradictions)
     unsloth_works = learns and choose_backend("auto", gpu, machine.versions, model_type)[0] == "unsloth"
     return Resolved(resolved, gpus, ranks, reason, tuple(notes), unsloth_works)
+
+
+def refuse_stretched(model: str, length: int) -> None:
+    """Raise UserError if Unsloth's own layers would count the positions of a model on this disk in smaller steps, so
+    that rows of `length` tokens fit (unsloth 2026.10, models/llama.py): the adapter would then fit no other program."""
+    made_for = config_json.known_positions(model)
+    if made_for and made_for < length and config_json.known_type(model) in FAST_UNSLOTH:
+        message = f"model.max_seq_length = {length}: this model was made for {made_for:,} tokens at most."
+        hint = f"Set it to {made_for} or less, or choose a model that was made for longer rows."
+        raise UserError(message, hint)
 
 
 def _adaptations(recipe: Recipe, backend: str, gpu: Gpu | None) -> Iterator[tuple[str, dict[str, Any], str]]:

@@ -58,6 +58,17 @@ def known_type(model_id: str) -> str | None:
     return model_type if isinstance(model_type, str) else None
 
 
+def known_positions(model_id: str) -> int | None:
+    """The tokens of the longest text that a model on this disk was made for; None where that is not known."""
+    try:
+        config = _read(path) if (path := _local(model_id)) else None
+    except UserError:
+        return None
+    config = config.get("text_config", config) if isinstance(config, dict) else None
+    found = config.get("max_position_embeddings") if isinstance(config, dict) else None
+    return found if isinstance(found, int) else None
+
+
 def _local(model_id: str) -> Path | None:
     """The config.json at a path, or None if the id is no path of one."""
     try:

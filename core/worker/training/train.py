@@ -12,6 +12,7 @@ import torch
 from transformers import Trainer, TrainerState
 
 from fitune.core.errors import UserError
+from fitune.core.forecast import refuse_stretched
 from fitune.core.machine import Kernel
 from fitune.core.memory import CONTEXT_BYTES
 from fitune.core.recipe import Recipe, deadline
@@ -62,6 +63,8 @@ def run(run: Run, log: EventLog, memory: MemoryMeter) -> None:
 
     source = first_alone("model", lambda: models.of_run(run, log))
     refuse_damaged(source.path)
+    if recipe.train.backend == "unsloth":
+        refuse_stretched(str(source.path), recipe.model.max_seq_length)
     log.write(Phase(name="load", model=source.name, revision=source.revision))
     with starting_anew_with_less(run, recipe, log):
         loaded = model_with_adapter.load(recipe, source)

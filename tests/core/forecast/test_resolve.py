@@ -1,7 +1,9 @@
 """What the machine decides: "auto" becomes what will run, each change is told, and nothing is swapped unasked."""
 
+import json
 import platform
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,20 @@ Make = Callable[..., Recipe]
 
 def machine(*gpus: Gpu, versions: dict[str, str | None] | None = None) -> Machine:
     return Machine(gpus=gpus, gpu_state="ok" if gpus else "none", versions=versions or {"torch": "2.11.0"})
+
+
+@pytest.mark.parametrize(
+    ("model_type", "length", "backend", "refused"),
+    [("qwen3", 4097, "auto", True), ("qwen3", 4096, "auto", False), ("qwen3", 4097, "trl", False),
+     ("lfm2", 4097, "auto", False)],
+)  # fmt: skip
+def test_a_model_is_not_stretched_for_longer_rows_than_it_was_made_for(
+    recipe: Make, tmp_path: Path, model_type: str, length: int, backend: str, refused: bool
+) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": model_type, "max_position_embeddings": 4096}))
+    asked = recipe(model={"id": str(tmp_path), "max_seq_length": length}, train={"backend": backend})
+    with pytest.raises(UserError, match="made for 4,096 tokens at most") if refused else nullcontext():
+        resolve(asked, machine(CARD, versions=WITH_UNSLOTH))
 
 
 def test_on_an_nvidia_card_auto_is_unsloth_and_nothing_is_changed(recipe: Make) -> None:
