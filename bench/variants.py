@@ -1,22 +1,22 @@
 """Every way to train, with each backend: does it learn, go on from a checkpoint, merge and pass the proof, and what it
 takes.
 
-usage: python bench/variants.py MODEL [--only NAME ...] [--backend unsloth trl] [--length N] [--at-once N] [--out FILE]
+usage: python bench/variants.py MODEL [--only NAME ...] [--backend unsloth trl] [--length N] [--at-once N] [--limit S]
+                                [--out FILE]
 MODEL is a folder with a small model in 16 bits (bench/make_model.py makes one of real widths, with few layers). Each
-case is a process of its own that trains, resumes and merges by the worker's jobs. Several at once share the card, but
-only one trains at a time, so that its pace counts. Prints one JSON line a case, after one that names card and versions;
-docs/variants.md has a table of the rows in bench/results.
+case is a process of its own that trains, resumes and merges by the worker's jobs, and is ended after --limit seconds.
+Several at once share the card, but the steps that are timed are taken by one at a time, so that its pace counts. Prints
+one JSON line a case, after one that names card and versions; docs/variants.md has a table of the rows in bench/results.
 """
 
 import argparse
 import fcntl
 import json
+import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -29,8 +29,9 @@ from fitune.core.machine import grows_in_place
 from fitune.core.machine.host import detect
 from fitune.core.memory import Card, estimate, shapes
 from fitune.core.recipe import Recipe
+from fitune.core.recipe.kinds import READ_AS
 from fitune.core.recipe.load import parse
-from fitune.core.runs import EventLog, Run, Step, Tail
+from fitune.core.runs import EventData, EventLog, Run, Step, Tail
 
 EXPERTS = "experts of a mixture"
 """The case for a model that is one."""
@@ -54,10 +55,14 @@ VARIANTS: dict[str, dict[str, Any]] = {
     },
     "all weights, paged": {"train.weights": "all", "model.quant": "bf16", "train.optimizer": "paged_adamw_8bit"},
     "all weights, Adafactor": {"train.weights": "all", "model.quant": "bf16", "train.optimizer": "adafactor"},
+    "DPO": {"train.objective": "dpo"},
+    "ORPO": {"train.objective": "orpo"},
+    "KTO": {"train.objective": "kto"},
     EXPERTS: {"lora.target_modules": ["q_proj", "gate_proj", "up_proj", "down_proj"]},
 }
 STEPS, HALF, ROWS = 8, 4, 40
-CASE_LIMIT_S = 600
+UNTIMED = 2
+"""Steps in which kernels are compiled and states appear."""
 
 
 def main() -> None:
@@ -67,6 +72,7 @@ def main() -> None:
     options.add_argument("--backend", nargs="*", default=["trl", "unsloth"])
     options.add_argument("--length", type=int, default=1024)
     options.add_argument("--at-once", type=int, default=1)
+    options.add_argument("--limit", type=float, default=600, help="seconds of a case")
     options.add_argument("--out", type=Path)
     options.add_argument("--here", action="store_true", help="the one case in this process")
     args = options.parse_args()
@@ -76,14 +82,14 @@ def main() -> None:
     vram.write(json.dumps({"about": vram.about(), "model": args.model.name, "length": args.length}) + "\n", args.out)
     cases = [(name, backend) for name in args.only for backend in args.backend]
     with ThreadPoolExecutor(args.at_once) as pool:
-        for job in as_completed(pool.submit(in_own_process, *each, args.model, args.length) for each in cases):
+        for job in as_completed(pool.submit(in_own_process, *each, args) for each in cases):
             vram.write(job.result(), args.out)
 
 
-def in_own_process(name: str, backend: str, model: Path, length: int) -> str:
+def in_own_process(name: str, backend: str, given: argparse.Namespace) -> str:
     """The line of a case; of one that failed, why."""
-    command = [sys.executable, __file__, str(model), "--only", name, "--backend", backend, "--length", str(length)]
-    code, out, told = vram.ended([*command, "--here"], CASE_LIMIT_S)
+    command = [sys.executable, __file__, str(given.model), "--only", name, "--backend", backend]
+    code, out, told = vram.ended([*command, "--length", str(given.length), "--here"], given.limit)
     lines = [line + "\n" for line in out.splitlines() if line.startswith('{"variant"')]
     failed = {"variant": name, "backend": backend, "failed": told}
     return lines[-1] if lines and not code else json.dumps(failed) + "\n"
@@ -93,6 +99,7 @@ def case(name: str, backend: str, model: Path, length: int) -> dict[str, Any]:
     """Train, go on from the checkpoint in the middle, merge. What was found; or the sentence that refuses it."""
     row: dict[str, Any] = {"variant": name, "backend": backend}
     with tempfile.TemporaryDirectory() as home:
+        os.environ["UNSLOTH_COMPILE_LOCATION"] = f"{home}/unsloth"  # no case waits for another's lock
         try:
             run = runs.create(recipe_of(name, backend, model, length, Path(home)), Path(home))
             return row | trained_resumed_merged(run)
@@ -102,9 +109,8 @@ def case(name: str, backend: str, model: Path, length: int) -> dict[str, Any]:
 
 def recipe_of(name: str, backend: str, model: Path, length: int, home: Path) -> Recipe:
     """The recipe of a case: rows of full length, two at once. Raises BadInput where its settings exclude each other."""
-    rows = home / "rows.jsonl"
-    words = "the quick brown fox jumps over the lazy dog " * (length // 8)
-    rows.write_text("".join(json.dumps({"question": f"Again, {n}.", "answer": words}) + "\n" for n in range(ROWS)))
+    rows, kind = home / "rows.jsonl", READ_AS.get(VARIANTS[name].get("train.objective", "sft"))
+    rows.write_text("".join(json.dumps(row_of(kind, n, length)) + "\n" for n in range(ROWS)))
     tree: dict[str, Any] = {"model": {"id": str(model)}, "data": {"source": str(rows), "packing": False}}
     sets = {
         "data.eval_fraction": 0, "model.max_seq_length": length, "train.backend": backend, "train.max_steps": STEPS,
@@ -115,6 +121,19 @@ def recipe_of(name: str, backend: str, model: Path, length: int, home: Path) -> 
         group, _, field = key.partition(".")
         tree.setdefault(group, {})[field] = value
     return parse(tree, name)
+
+
+def row_of(kind: str | None, number: int, length: int) -> dict[str, Any]:
+    """A row whose answers fill so many tokens, of the kind that the objective reads."""
+    question = f"Again, {number}."
+    good, bad = (
+        words * (length // 8) for words in ("the quick brown fox jumps over the lazy dog ", "jump over it, fox ")
+    )
+    if kind == "preference":
+        return {"prompt": question, "chosen": good, "rejected": bad}
+    if kind == "rated":
+        return {"prompt": question, "completion": bad if number % 2 else good, "label": number % 2 == 0}
+    return {"question": question, "answer": good}
 
 
 def trained_resumed_merged(run: Run) -> dict[str, Any]:
@@ -128,21 +147,21 @@ def trained_resumed_merged(run: Run) -> dict[str, Any]:
     from fitune.core.worker.merging import merge
     from fitune.core.worker.training import train
 
-    log = EventLog(run.events, "train")
-    with alone():
-        train.run(run, log, memory)
+    log = TimedLog(run.events, "train")
+    train.run(run, log, memory)
     steps = steps_of(run)
     peak = memory.read().peak_device or memory.read().peak_host
     card = gpu and Card(gpu.total_bytes or 0, gpu.free_bytes or 0, gpu.compute_capability, grows_in_place())
     budget = estimate(shapes.load(recipe.model.id), recipe, card or None)
     shutil.rmtree(run.checkpoints / f"checkpoint-{STEPS}")
-    with alone():
-        train.run(run, log, memory)
+    train.run(run, EventLog(run.events, "train"), memory)
     again = steps_of(run)
     merge.run(run, EventLog(run.events, "merge"), memory)
     proof = getattr(run.state().end, "proof", None) or {}
     losses, later = ({step.step: step.loss or 0.0 for step in each} for each in (steps, again))
     return {
+        "losses": list(losses.values()),
+        "margins": [step.margin for step in steps if step.margin is not None],
         "first_loss": losses[1],
         "last_loss": losses[STEPS],
         "resume_gap": max(abs(losses[n] - later[n]) for n in range(HALF + 1, STEPS + 1)),
@@ -151,7 +170,7 @@ def trained_resumed_merged(run: Run) -> dict[str, Any]:
         "budget_bytes": budget.total_bytes,
         "low_bytes": budget.low_bytes,
         "high_bytes": budget.high_bytes,
-        "tokens_per_s": round(median(step.tokens_per_s or 0.0 for step in steps if step.step > 2)),
+        "tokens_per_s": round(median(step.tokens_per_s or 0.0 for step in steps if step.step > UNTIMED)),
     }
 
 
@@ -161,12 +180,17 @@ def steps_of(run: Run) -> list[Step]:
     return list({event.step: event for event in events if isinstance(event, Step)}.values())
 
 
-@contextmanager
-def alone() -> Iterator[None]:
-    """Wait until no other case trains."""
-    with (Path(tempfile.gettempdir()) / "fitune-variants.lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+class TimedLog(EventLog):
+    """The log of a training that takes its timed steps while no other does."""
+
+    def write(self, data: EventData) -> None:
+        """Append one event; after the last step that is not timed, wait for the turn, and give it up after the last."""
+        super().write(data)
+        if isinstance(data, Step) and data.step == UNTIMED:
+            self.turn = (Path(tempfile.gettempdir()) / "fitune-variants.lock").open("w")
+            fcntl.flock(self.turn, fcntl.LOCK_EX)
+        elif isinstance(data, Step) and data.step == STEPS:
+            self.turn.close()
 
 
 if __name__ == "__main__":
