@@ -49,6 +49,8 @@ def resolve(recipe: Recipe, machine: Machine, need_data: bool = True) -> Resolve
         raise UserError(text, "Set run.gpus = 1.")
     if ranks > 1 and recipe.train.tiled_mlp:
         raise UserError("train.tiled_mlp was tried on one card only.", "Remove it, or set run.gpus = 1.")
+    if gpu is None and recipe.lora.init == "loftq":
+        raise UserError("lora.init: loftq needs an NVIDIA card: PEFT computes it on one.", 'Use init = "default".')
     model_type = config_json.known_type(recipe.model.id)
     backend, reason = choose_backend(recipe.train.backend, gpu, machine.versions, model_type)
     if recipe.train.backend == "auto" and recipe.trains_all:

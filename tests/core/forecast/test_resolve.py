@@ -91,6 +91,11 @@ def test_what_auto_leaves_open_is_checked_once_it_is_decided(recipe: Make) -> No
         resolve(given, machine(CARD, versions=WITH_UNSLOTH))
 
 
+def test_loftq_without_a_card_is_refused_before_the_weights_are_read(recipe: Make) -> None:
+    with pytest.raises(UserError, match=r"lora\.init: loftq needs an NVIDIA card"):
+        resolve(recipe(lora={"init": "loftq"}), machine())
+
+
 @pytest.mark.parametrize(("wanted", "index"), [(None, 0), ("1", 1), ("GPU-2", 1), ("t4", 1), ("0", 0)])
 def test_the_card_is_the_one_asked_for_or_the_emptiest(recipe: Make, wanted: str | None, index: int) -> None:
     resolved = resolve(recipe(run={"gpu": wanted}), machine(CARD, SMALL))

@@ -19,7 +19,17 @@ def fill_with_rounding(model: Any, source: ModelFiles) -> None:
     if not torch.cuda.is_available():
         raise UserError("lora.init = loftq needs an NVIDIA card: PEFT computes it on one.", other)
     try:
-        replace_lora_weights_loftq(model, str(source.path / "model.safetensors"))
+        replace_lora_weights_loftq(model, str(source.path / "model.safetensors"), callback=_divide_by_strength)
     except (KeyError, SafetensorError) as error:
         message = f"lora.init = loftq: PEFT does not find the weights of {source.name} in its files ({error})."
         raise UserError(message, other) from error
+
+
+def _divide_by_strength(model: Any, name: str) -> bool:
+    """Divide the adapter of a module by what its output is multiplied with (alpha / r), and keep it.
+
+    PEFT 0.21 fills it as if that were 1: with alpha = 2 r nothing was won, and with rslora the error grew fivefold.
+    """
+    layer = model.get_base_model().get_submodule(name)
+    layer.lora_B["default"].weight.data /= layer.scaling["default"]
+    return True
