@@ -34,6 +34,7 @@ from fitune.tui.widgets.dialogs import ConfirmDialog
 
 if TYPE_CHECKING:
     from fitune.core.jobs.chat import Settings
+    from fitune.tui.watch.screen import WatchScreen
     from fitune.tui.wizard.draft import Draft
     from fitune.tui.wizard.steps import Step
 
@@ -147,14 +148,17 @@ class FituneApp(App[int]):
             await settled(target)
 
     @work
-    async def walk(self) -> None:
-        """The wizard, up to a run to be watched. Its imports take their time: first something is shown."""
+    async def walk(self, train_on: Run | None = None) -> None:
+        """The wizard, up to a run to be watched. Its imports take their time: first something is shown.
+
+        train_on: begin at the settings, with the model that this run made.
+        """
         if "fitune.tui.wizard.walk" not in sys.modules:
             await asyncio.to_thread(importlib.import_module, "fitune.tui.wizard.walk")
             spare_imports()
-        from fitune.tui.wizard.walk import walk
+        from fitune.tui.wizard.walk import walk, walk_on
 
-        self.watch_run(await walk(self, self.first_draft, self.first_step))
+        self.watch_run(await (walk_on(self, train_on) if train_on else walk(self, self.first_draft, self.first_step)))
 
     def watch_run(self, run: Run) -> None:
         """Show a run, alive or not."""
@@ -167,10 +171,10 @@ class FituneApp(App[int]):
         else:
             self.switch_screen(WatchScreen(run))  # the wizard's last step stays until then
 
-    def on_watch_screen_left(self) -> None:
-        """From a run back to the first screen."""
+    def on_watch_screen_left(self, event: "WatchScreen.Left") -> None:
+        """From a run back to the first screen, or to a training that goes on from it."""
         self.watched, self.first_step = None, None
-        self.walk()
+        self.walk(event.train_on)
 
     def keep_theme(self, theme: Theme) -> None:
         """Keep the chosen theme for the next start."""

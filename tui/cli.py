@@ -71,6 +71,9 @@ def _beginning(commands: Commands) -> None:
     """Commands before a run, and its start."""
     train = commands.add_parser("train", help="fine-tune as a recipe says", epilog=EXIT_STATUS)
     _recipe(train)
+    train.add_argument(
+        "--from", dest="begin", metavar="RUN", help="go on from the merged model of a run, in place of model.id"
+    )
     train.add_argument("--detach", action="store_true", help="return at once; the run goes on by itself")
     train.add_argument("--yes", **BEFORE, help="start even if the budget says that it does not fit")
     train.add_argument("--fastest", action="store_true", help="take the fastest plan for these rows, same result")

@@ -1,6 +1,6 @@
 """Jobs: what each needs before it starts, and the worker that is started on it."""
 
-from fitune.core.jobs.delivering import check_export, check_push, check_repo, export, merge, push
+from fitune.core.jobs.delivering import check_export, check_push, check_repo, export, merge, merged_model, push
 from fitune.core.jobs.other_cards import move
 from fitune.core.jobs.preparing import prepare
 from fitune.core.jobs.racing import go_on, tune_lr
@@ -18,6 +18,7 @@ __all__ = [
     "export",
     "go_on",
     "merge",
+    "merged_model",
     "move",
     "obstacles",
     "prepare",

@@ -21,6 +21,13 @@ def merge(run: Run, base: str | None = None) -> str:
     return start(run, "merge", share_gpu=True, request=MergeRequest(base))  # it leaves a card that trains alone
 
 
+def merged_model(run: Run) -> Path:
+    """The model that a run made, as a folder, for a training that goes on from it: what was learnt is in its weights,
+    so an objective that compares answers compares with that. Raises UserError if it was not merged yet."""
+    _require(run.merged)
+    return run.merged
+
+
 def export(run: Run, kinds: Sequence[str]) -> str:
     """Start the job that makes GGUF files of merged/, of kinds such as "q8_0". Returns and raises as `start`."""
     check_export(run, kinds)

@@ -180,5 +180,11 @@ def _unwritable(path: Path, error: OSError) -> UserError:
 
 def new_name(recipe: "Recipe") -> str:
     """A name for a run of a recipe that gives it none: date, model and four random digits."""
-    model = re.sub(r"[^a-z0-9.]+", "-", Path(recipe.model.id).name.lower()).strip("-.")[:40] or "model"
+    model = re.sub(r"[^a-z0-9.]+", "-", model_name(recipe.model.id).lower()).strip("-.")[:40] or "model"
     return f"{time.strftime('%Y-%m-%d')}-{model}-{os.urandom(2).hex()}"
+
+
+def model_name(model_id: str) -> str:
+    """The name of a model without its owner or folder; of the merged model of a run, that of the run."""
+    path = Path(model_id)
+    return path.parent.name if path.name == "merged" else path.name

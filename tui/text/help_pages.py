@@ -62,6 +62,7 @@ def watch_help(found: Sequence[Finding] = (), faults: Sequence[tuple[str, str]] 
         ("r", "go on from the last checkpoint, once it is stopped"),
         ("c", "chat with it: the base model and yours, side by side"),
         ("u", "use it: merge, export, push, hand off"),
+        ("p", "go on from it with better and worse answers (preferences)"),
         ("l", "the log instead of the curves; / searches, n and N go on"),
         ("z", "the next number in the large chart"),
         ("+ and -", "fewer or more of its steps"),

@@ -31,7 +31,7 @@ def is_available(action: str, run: Run, snapshot: Snapshot | None) -> bool:
             return dead and snapshot is not None and not snapshot.state.trained
         case "copy":
             return bool(command_of(run, snapshot))
-        case "chat" | "deliver":
+        case "chat" | "deliver" | "prefer":
             return dead and run.has_adapter()
         case "chart" | "zoom":
             return snapshot is not None and snapshot.has_chart
@@ -89,6 +89,38 @@ def deliver(app: App[int], run: Run) -> None:
     from fitune.tui.deliver.screen import DeliverScreen
 
     app.push_screen(DeliverScreen(run))
+
+
+def prefer(app: App[int], run: Run, train_on: Callable[[], object]) -> None:
+    """Lead into a training on better and worse answers that begins with what this one made; merge that before."""
+    from fitune.core import jobs
+
+    try:
+        jobs.merged_model(run)
+    except UserError:
+        question = (
+            "Next it can learn from better and worse answers, beginning with what it learnt here. For that, adapter "
+            "and model are first made into one ordinary model (merge), which takes as much disk as the model in "
+            "16 bits.\nMerge now? Press p again when it is done."
+        )
+
+        def answered(yes: bool | None) -> None:
+            if yes:
+                app.run_worker(lambda: _merge(app, run), thread=True)
+
+        app.push_screen(ConfirmDialog(question, "Not now", "Merge"), answered)
+    else:
+        train_on()
+
+
+def _merge(app: App[int], run: Run) -> None:
+    """Start the merge of a run. Slow: for a thread."""
+    from fitune.core import jobs
+
+    try:
+        jobs.merge(run)
+    except UserError as error:
+        app.call_from_thread(show_error, app, str(error))
 
 
 def add_note(app: App[int], run: Run, step: int | None, done: Callable[[], None]) -> None:

@@ -51,6 +51,7 @@ class WatchScreen(Screen[None]):
         Binding("r", "resume", "Resume"),
         Binding("c", "chat", "Chat"),
         Binding("u", "deliver", "Use it"),
+        Binding("p", "prefer", "Prefer"),
         Binding("l", "log", "Log"),
         Binding("z", "chart", "Chart"),
         Binding("plus,equals_sign", "zoom(1)", show=False),
@@ -72,8 +73,11 @@ class WatchScreen(Screen[None]):
 
         samples: tuple[GpuSample, ...]
 
+    @dataclass
     class Left(Message):
-        """The user wants to see the other runs."""
+        """The user wants to see the other runs, or to train on from what this one made."""
+
+        train_on: Run | None = None
 
     def __init__(self, run: Run) -> None:
         super().__init__()
@@ -207,14 +211,11 @@ class WatchScreen(Screen[None]):
             self.query_one(Charts).show(snapshot.state, snapshot.total_steps)
         self._drawings += 1
 
-    # Keys
-
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         is_hidden = action in ("chart", "zoom") and self.log_wanted
         return not is_hidden and actions.is_available(action, self.watched, self.snapshot)
 
     def action_home(self) -> None:
-        """Back to the first screen, with the machine and all runs; this run is not touched."""
         self.post_message(self.Left())
 
     def action_copy(self) -> None:
@@ -247,6 +248,9 @@ class WatchScreen(Screen[None]):
 
     def action_deliver(self) -> None:
         actions.deliver(self.app, self.watched)
+
+    def action_prefer(self) -> None:
+        actions.prefer(self.app, self.watched, lambda: self.post_message(self.Left(self.watched)))
 
     def action_log(self) -> None:
         """Show the log in the place of charts and text, or these again."""

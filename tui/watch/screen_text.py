@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from textual.content import Content
 
 from fitune.core.machine import GpuSample
-from fitune.core.runs import LIVE, Memory, Recovered, RunInfo, RunState, Sample, Status
+from fitune.core.runs import LIVE, Memory, Recovered, RunInfo, RunState, Sample, Status, model_name
 from fitune.core.runs.findings import Finding
 from fitune.core.units import GIB
 from fitune.tui.deliver.proof_view import proof_lines
@@ -77,7 +77,7 @@ class Snapshot:
 
 def title(name: str, info: RunInfo | None) -> Content:
     """The names of the run, its model (without its owner, for want of room) and its card."""
-    model = info.model.id.rpartition("/")[2] if info else ""
+    model = model_name(info.model.id) if info else ""
     card = (info.gpu.name if info and info.gpu else "") or "the CPU"
     model_on_card = f"   {clean(model, 60)} on {clean(card, 40)}" if model else ""
     return Content.styled("fitune", "bold $primary") + safe(f"  {name}", 60) + Content.styled(model_on_card, "dim")

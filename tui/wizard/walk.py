@@ -5,8 +5,9 @@ from typing import Any
 
 from textual.app import App
 
-from fitune.core import runs
+from fitune.core import jobs, runs
 from fitune.core.errors import UserError
+from fitune.core.machine import host
 from fitune.core.runs import Run
 from fitune.tui.watch.actions import show_error
 from fitune.tui.wizard import steps
@@ -47,6 +48,15 @@ async def walk(app: App[Any], draft: Draft | None, step: steps.Step | None) -> R
     if step is not steps.STEPS[0]:  # who only looks at a run there has his answers still before him
         await asyncio.to_thread(discard, runs.home())
     return answer.run
+
+
+async def walk_on(app: App[Any], trained: Run) -> Run:
+    """The walk from the settings on, for a training on better and worse answers that begins with what a run made."""
+    base = trained.recipe().model
+    model = {"id": str(jobs.merged_model(trained)), "quant": base.quant, "max_seq_length": base.max_seq_length}
+    machine = await asyncio.to_thread(host.detect, runs.home() / "runs")
+    draft = Draft(answers={"model": model, "train": {"objective": "dpo"}}, machine=machine)
+    return await walk(app, draft, steps.named("edit"))
 
 
 async def answer_of(screen: StepScreen) -> Answer:

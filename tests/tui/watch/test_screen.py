@@ -32,6 +32,9 @@ from fitune.tui.watch.screen import WatchScreen
 from fitune.tui.watch.screen_text import PROMISE, Snapshot, cards, details, memory
 from fitune.tui.widgets.dialogs import AskDialog, ConfirmDialog
 from fitune.tui.widgets.leave import LeaveScreen
+from fitune.tui.wizard.draft import shown as shown_field
+from fitune.tui.wizard.screens.edit import EditScreen
+from fitune.tui.wizard.screens.start import StartScreen
 from tests.fake_worker import make_run, start
 from tests.tui.payloads import OBEYED, PAYLOADS
 
@@ -336,7 +339,7 @@ async def test_check_30_basic_terminals_get_ascii_only(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("told", "keys"),
     [
-        ("ok", {"esc", "q", "c", "u", "l", "z", "n", "?"}),
+        ("ok", {"esc", "q", "c", "u", "p", "l", "z", "n", "?"}),
         ("killed", {"esc", "q", "r", "l", "z", "n", "?"}),
         ("oom", {"esc", "q", "r", "l", "z", "n", "?"}),
     ],
@@ -412,6 +415,29 @@ async def test_chat_has_the_key_that_it_has_at_home(tmp_path: Path, monkeypatch:
         await until(pilot, lambda: bool(opened))
         assert "c Chat u Use it" in shown(app)
     assert opened == [Run(run)]
+
+
+async def test_preferences_begin_with_what_was_learnt_which_is_merged_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[Run] = []
+    monkeypatch.setattr(jobs, "merge", begun.append)
+    run = make_run(tmp_path, told="ok")
+    (run / "adapter").mkdir()
+    (run / "adapter" / "adapter_model.safetensors").touch()
+    async with watching(run, "p Prefer") as (app, pilot):
+        await pilot.press("p")
+        await until(pilot, shows(app, "first made into one ordinary model"))
+        await pilot.press("right", "enter")
+        await until(pilot, lambda: begun == [Run(run)])
+        (run / "merged").mkdir()
+        await pilot.press("p")
+        await until(pilot, lambda: isinstance(app.screen, EditScreen))
+        assert isinstance(app.screen, EditScreen)
+        draft = app.screen.draft
+        assert (shown_field(draft, "model.id"), shown_field(draft, "train.objective")) == (str(run / "merged"), "dpo")
+        await pilot.press("escape")
+        await until(pilot, lambda: isinstance(app.screen, StartScreen))
 
 
 async def test_check_26_no_handler_blocks_the_loop(live: Path) -> None:

@@ -1,10 +1,11 @@
 """`fitune train RECIPE`: start the run in a process of its own, then only watch it."""
 
 import argparse
+import json
 import sys
 from collections.abc import Callable
 
-from fitune.core import at_end, jobs
+from fitune.core import at_end, jobs, runs
 from fitune.core.at_end import OnEnd
 from fitune.core.errors import ExitCode
 from fitune.core.jobs import Begun
@@ -19,7 +20,8 @@ from fitune.tui.watch.follow import follow_to_end
 
 def run(args: argparse.Namespace) -> int:
     """Exit status: 0 done, 1 failed, 2 bad input, 130 stopped or left running with Ctrl+C."""
-    recipe = load.load(args.recipe, args.set)
+    model = [f"model.id={json.dumps(str(jobs.merged_model(runs.find(runs.home(), args.begin))))}"] if args.begin else []
+    recipe = load.load(args.recipe, [*model, *args.set])
     on_end = at_end.checked(args.on_end, args.webhook)
     return start(recipe, args.yes, args.detach, args.share_gpu, args.fastest, args.accept_guess, on_end)
 
