@@ -7,8 +7,8 @@ from fitune.core.errors import UserError
 
 OFFER = "Write an example file to start from ..."
 ASKED = "What shall the model learn? Enter writes two example rows into a new file here."
-TASKS = ("question-answer", "chat", "classification", "extraction", "style", "tools")
-"""Those that can be trained on as they are."""
+TASKS = ("question-answer", "chat", "classification", "extraction", "style", "tools", "preference")
+"""What the wizard offers."""
 
 
 def task_lines() -> list[str]:

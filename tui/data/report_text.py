@@ -20,6 +20,14 @@ ROWS_SAID = 3
 TURN_CHARS = 220
 INDENT, LEARNS_CHARS = 3, 23
 """Columns before, and letters around, the answer in `it learns to answer "So."`."""
+LEARNS_FROM = (
+    "It can learn from three kinds of rows:",
+    "  good answers              each row has a question and its answer, or a chat",
+    "  better and worse answers  each has a question with both; or one answer",
+    "                            that is rated good or bad",
+    "  just text                 each is a text, which it learns to go on with",
+)
+"""What rows may show, and what each needs: said before any are read."""
 LESSONS = {
     "sft": "Show it good answers, or just text (sft): each row needs one answer",
     "dpo": "Show it better and worse answers (dpo): each row needs both, as these have",

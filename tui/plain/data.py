@@ -13,6 +13,7 @@ from fitune.tui.data.folder import entries, line, look_into, proposals
 from fitune.tui.data.paths import as_path
 from fitune.tui.data.read import render
 from fitune.tui.data.report_text import (
+    LEARNS_FROM,
     asks,
     better_length,
     check_lines,
@@ -42,6 +43,7 @@ def ask_data(prompter: Prompter, draft: Draft) -> Answer:
     """Ask for the source of the rows, then read them."""
     found = proposals(entries(""))[:SUGGESTED_FILES]
     suggestions = [entry.path for entry in found]
+    prompter.say("\n".join(LEARNS_FROM))
     for number, text in enumerate([*(line(entry, look_into(entry), COLUMNS) for entry in found), OFFER], 1):
         prompter.say(f"{number:>3}. {text}")
     default = draft.source or (suggestions[0] if suggestions else "")

@@ -18,7 +18,7 @@ from fitune.core.errors import UserError
 from fitune.core.runs import Run
 from fitune.tui.data.folder import entries, proposals
 from fitune.tui.data.paths import as_path
-from fitune.tui.data.report_text import asks, choice_head, choice_lines, headline, rendering_line
+from fitune.tui.data.report_text import LEARNS_FROM, asks, choice_head, choice_lines, headline, rendering_line
 from fitune.tui.widgets.choices import ChoiceList
 from fitune.tui.widgets.readouts import Readout
 from fitune.tui.widgets.views import ViewChosen, ViewNames
@@ -288,7 +288,7 @@ class DataScreen(StepScreen):
         names = self.query_one(ViewNames)
         names.display = report is not None
         names.mark(self.view)
-        drawn = Content()
+        drawn = Content("\n".join(LEARNS_FROM))
         if report is not None:
             room = self.query_one("#report").content_size
             plain = self.app.has_class("-plain-glyphs")
