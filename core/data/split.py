@@ -14,7 +14,7 @@ MIN_ROWS = 20
 """From so many rows on, at least one is held out if any are asked for; with fewer "auto" holds out none."""
 AUTO_SHARE, AUTO_ROWS, AUTO_MOST_SHARE, MOST_ROWS = 0.05, 64, 1 / 6, 256
 """Rows held out by data.eval_fraction = "auto": a twentieth, at least 64 (a verdict needs 50) unless that is more than
-a sixth, at most 256."""
+a sixth, at most 256. Of answers that are rated one by one twice as many: a good and a bad one make a pair."""
 LOOK_SHARE, LEAST_LOOK_ROWS = 0.03, 16
 """Held-out rows per optimizer step that an evaluation looks at. A look takes one row after another, and where rows are
 short starting the kernels of each costs nearly half of what a whole micro-batch costs: ten looks then take a seventh of
@@ -29,7 +29,8 @@ def eval_fraction(recipe: Recipe, rows: int) -> float:
         return recipe.data.eval_fraction
     if rows < MIN_ROWS:
         return 0.0
-    wanted = max(AUTO_SHARE * rows, min(AUTO_ROWS, AUTO_MOST_SHARE * rows))
+    of_a_pair = 2 if recipe.train.objective == "kto" else 1
+    wanted = max(AUTO_SHARE * rows, min(AUTO_ROWS * of_a_pair, AUTO_MOST_SHARE * rows))
     return min(wanted, MOST_ROWS) / max(1, rows)
 
 

@@ -10,8 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fitune.core.score import statistics
-from fitune.core.score.verdict import ERROR, LEAST_ROWS, SAME_WITHIN, Word
+from fitune.core.score.verdict import ERROR, SAME_WITHIN, Word
 
+LEAST_PAIRS = 20
+"""With fewer pairs no verdict is given: the test is exact with any number, but fewer are hardly a sample."""
 LEAST_GROWTH = 0.1
 """Growth of the log-odds below which a change is not worth a word, in nats: odds of one in ten more."""
 
@@ -95,7 +97,7 @@ def judge(pairs: Sequence[PairScore], unscored: int = 0) -> Preference:
 
 
 def _word(rows: int, p: float, growth: float, share: float, low: float, high: float) -> Word:
-    if rows < LEAST_ROWS:
+    if rows < LEAST_PAIRS:
         return "can't tell"
     if p < ERROR and abs(growth) >= LEAST_GROWTH and (growth > 0) == (share > 0.5):
         return "better" if share > 0.5 else "worse"
@@ -119,7 +121,7 @@ def sentence(found: Preference) -> str:
             return f"It learnt to prefer the worse answers: {numbers} Don't use it as it is."
         case "no different":
             return f"It learnt no preference worth a word: {numbers}"
-    why = f"a verdict needs {LEAST_ROWS} held-out pairs" if found.rows < LEAST_ROWS else "it may be chance"
+    why = f"a verdict needs {LEAST_PAIRS} held-out pairs" if found.rows < LEAST_PAIRS else "it may be chance"
     return f"Can't tell what it learnt to prefer, since {why}: {numbers}"
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fitune.core.score import PairScore, scores
+from fitune.core.score import PairScore, preference, scores
 from fitune.core.worker.chats.template import PromptOptions
 from fitune.core.worker.rows.render import render
 from fitune.core.worker.rows.truncate import TruncatedRows, first_of
@@ -51,7 +51,7 @@ def compare(
     """The likelihoods of pairs, as `parts_in_time` gives them. told: called with the pairs that are done and those
     that there are."""
     done = list[PairScore]()
-    for part in parts_in_time(pairs, seconds):
+    for part in parts_in_time(pairs, seconds, preference.LEAST_PAIRS):
         done += _chunk(tuned, part)
         told(len(done), len(pairs))
     return done

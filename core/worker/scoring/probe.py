@@ -38,22 +38,22 @@ def probe(
     """The answers of both models, as `parts_in_time` gives the items. told: called with the items that are done.
     Raises UserError if the chat template refuses a question."""
     done = list[ProbeAnswer]()
-    for part in parts_in_time(chosen, seconds):
+    for part in parts_in_time(chosen, seconds, LEAST_ROWS):
         done += _chunk(tuned, part, options)
         told(len(done))
     return done
 
 
-def parts_in_time(every: Sequence[T], seconds: float | None) -> Iterator[Sequence[T]]:
+def parts_in_time(every: Sequence[T], seconds: float | None, least: int) -> Iterator[Sequence[T]]:
     """Parts of all items, one after another until the time is over; a first one always. seconds: None for no limit.
 
-    Fewer than LEAST_ROWS tell nothing, so as many are given where that takes no more than OVERTIME times as long.
+    Fewer than `least` tell nothing, so as many are given where that takes no more than OVERTIME times as long.
     """
     at_once = GPU_ROWS if torch.cuda.is_available() else CPU_ROWS
     began, took_s = time.monotonic(), 0.0
     for start in range(0, len(every), at_once):
         before = time.monotonic()
-        missing = min(LEAST_ROWS, len(every)) - start
+        missing = min(least, len(every)) - start
         needed_s = max(1, math.ceil(missing / at_once)) * took_s
         limit_s = math.inf if seconds is None else seconds * (OVERTIME if missing > 0 else 1)
         if start and before - began + needed_s > limit_s:

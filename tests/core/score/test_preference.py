@@ -30,12 +30,13 @@ def drawn(count: int, mean: float, seed: int = 0) -> list[float]:
     [
         (drawn(60, 2.0), "better"),
         (drawn(60, -2.0), "worse"),
-        (drawn(30, 2.0), "can't tell"),
+        (drawn(20, 2.0), "better"),
+        (drawn(19, 2.0), "can't tell"),
         (drawn(60, 0.3), "can't tell"),
         ([0.01] * 200, "no different"),
         (drawn(4000, 0.0), "no different"),
     ],
-    ids=["learnt", "learnt the wrong way", "few", "a little", "a hair's breadth", "nothing"],
+    ids=["learnt", "learnt the wrong way", "few", "too few", "a little", "a hair's breadth", "nothing"],
 )
 def test_the_word_suits_what_was_learnt(growths: list[float], word: str) -> None:
     assert judge(pairs(growths)).word == word

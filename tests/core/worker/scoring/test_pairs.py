@@ -37,13 +37,13 @@ def test_a_pair_of_one_row_shares_its_prompt(tokenizer: Any) -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "done"),
-    [(None, 128), (1000.0, 128), (45.0, 64), (20.0, 64), (5.0, 16)],
+    [(None, 128), (1000.0, 128), (45.0, 64), (12.0, 32), (5.0, 16)],
     ids=["no limit", "enough", "for some", "for a verdict, a little longer", "for the first alone"],
 )
 def test_as_many_are_compared_as_the_time_allows(
     seconds: float | None, done: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each part of 16 takes 10 s. A verdict needs 50 pairs, so four parts."""
+    """Each part of 16 takes 10 s. A verdict needs 20 pairs, so two parts."""
     from fitune.core.worker.scoring import pairs
 
     clock = [0.0]
