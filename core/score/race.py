@@ -1,21 +1,27 @@
-"""The race of learning rates: short trainings, of which the better half trains on for twice as many steps.
+"""The race of learning rates: short trainings of four rates, and twice as long ones around the best of them.
 
-Successive halving (Jamieson and Talwalkar 2016) over four rates, a factor of two apart. Each lap is a training by
-itself with its whole schedule, as losses before the rate has decayed favour rates that are too low. Measured on public
-runs (pichak, 2026): such a race beats the one rate of the guides on three data sets of four, and tuned searches don't
-beat it.
+Successive halving (Jamieson and Talwalkar 2016) over rates a factor of two apart. As long as there is time, a round
+goes on until its best rate was raced together with half and with twice of it: where the highest or the lowest wins, a
+better one may lie beyond. A lap is judged after its rate has fallen to 0, as losses before that favour rates that are
+too low. Measured on public runs (pichak, 2026): such a race beats the one rate of the guides on three data sets of
+four, and tuned searches don't beat it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import isclose
 
 FACTORS = (0.5, 1.0, 2.0, 4.0)
 """The rates in the race, as multiples of the recipe's."""
+HIGHEST = 1.0
+FINALISTS = 2
+"""Rates of the first round with which the last one begins."""
+PLANNED = (len(FACTORS) + 1, FINALISTS + 1)
+"""Laps of each round for which its steps are chosen: a rate beside those that it begins with is raced in most."""
 LEAST_STEPS = 10
 """Steps of the first round below which a race says nothing."""
-ROUNDS = 2
-EVALUATION_SHARE = 0.2
-"""The part of the time that evaluations and the making of trainers take."""
+FALL = 0.2
+"""The share of a lap's steps in which its rate falls to 0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,28 +50,71 @@ class Race:
     """The rate that won; null if every training diverged."""
 
 
-def goes_on(scheduler: str, replay: float) -> bool:
-    """True if a lap takes the same steps as the training itself (up to the random choice of dropout), which can then go
-    on from it: its rate does not depend on the number of steps, and it trains on the same rows. scheduler, replay: of
-    the recipe."""
-    return scheduler == "constant" and not replay
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """The time that laps take."""
+
+    around_s: float
+    """Seconds besides the steps: a trainer is made, and the held-out rows are looked at."""
+    step_s: float
+    """Seconds of a step."""
+
+    def of(self, steps: int) -> float:
+        """Seconds of a lap."""
+        return self.around_s + steps * self.step_s
 
 
 def rates(lr: float) -> tuple[float, ...]:
     """The rates that race where the recipe says `lr`."""
-    return tuple(float(f"{factor * lr:.3g}") for factor in FACTORS)
+    return tuple(_rounded(factor * lr) for factor in FACTORS)
 
 
-def steps_of_rounds(budget_s: float, step_s: float, full_steps: int) -> tuple[int, ...]:
-    """The steps of a lap in each round, doubling, so that all laps take `budget_s` seconds; the last round never takes
-    more steps than the training itself. Empty if the time is too short."""
-    laps = sum(len(FACTORS) // 2**number * 2**number for number in range(ROUNDS))
-    first = int(budget_s * (1 - EVALUATION_SHARE) / (laps * step_s))
-    first = min(first, full_steps // 2 ** (ROUNDS - 1))
-    return tuple(first * 2**number for number in range(ROUNDS)) if first >= LEAST_STEPS else ()
+def steps_of_rounds(budget_s: float, pace: Pace, full_steps: int) -> tuple[int, ...]:
+    """The steps of a lap in each round, so that all planned laps take `budget_s` seconds: one round of whole trainings
+    if there is time for them, else two, the last with twice the steps. Empty if the time is too short."""
+    first, last = PLANNED
+    if (first + 1) * pace.of(full_steps) <= budget_s:
+        return (full_steps,)
+    steps = int((budget_s - (first + last) * pace.around_s) / ((first + 2 * last) * pace.step_s))
+    steps = min(steps, full_steps // 2)
+    return (steps, 2 * steps) if steps >= LEAST_STEPS else ()
 
 
-def better_half(laps: Sequence[Lap]) -> tuple[float, ...]:
-    """The rates of the laps with the lowest held-out losses, half of them and at least one; none that diverged."""
+def finalists(laps: Sequence[Lap]) -> tuple[float, ...]:
+    """The rates of the laps with the lowest held-out losses, the best first; none that diverged."""
     ranked = sorted((lap for lap in laps if lap.held_out is not None), key=lambda lap: lap.held_out or 0.0)
-    return tuple(lap.lr for lap in ranked[: max(1, len(laps) // 2)])
+    return tuple(lap.lr for lap in ranked[:FINALISTS])
+
+
+def beside(laps: Sequence[Lap]) -> float | None:
+    """The rate to race next in a round: twice or half the best, if that is not among its laps yet; half the lowest if
+    all diverged."""
+    best = finalists(laps)[:1]
+    if not best:
+        return _rounded(min(lap.lr for lap in laps) / 2)
+    raced = [lap.lr for lap in laps]
+    around = [_rounded(factor * best[0]) for factor in (2, 0.5) if factor * best[0] <= HIGHEST]
+    return next((lr for lr in around if not any(isclose(lr, each, rel_tol=0.02) for each in raced)), None)
+
+
+def falling(share: Callable[[int], float], own_steps: int, steps: int) -> Callable[[int], float]:
+    """The schedule of a lap of `steps` steps: another one up to the step `own_steps`, and a fall to 0 from there.
+
+    share: the rate at a step, as a share of the highest, and so is what this returns.
+    """
+
+    def at(step: int) -> float:
+        if step <= own_steps:
+            return share(step)
+        return min(share(step), share(own_steps) * (steps - step) / (steps - own_steps))
+
+    return at
+
+
+def own_steps(steps: int) -> int:
+    """The steps of a lap before its rate falls to 0."""
+    return steps - max(1, round(FALL * steps))
+
+
+def _rounded(lr: float) -> float:
+    return float(f"{lr:.3g}")

@@ -2,7 +2,9 @@
 
 import gc
 import math
+import shutil
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,17 +31,43 @@ from fitune.core.worker.training.saving.checkpoints import CheckpointWriter
 from fitune.core.worker.training.trainer import make_trainer
 
 WARM_UP_STEPS = 5
-"""Steps of a training before the race, which compiles kernels and shows the pace."""
+"""Steps of a training before the race, which shows the pace."""
+WARM_UP_TIMES = 2
+"""How often the training's warm-up must fit into a lap's steps before the fall of the rate, for it to take the same
+ones."""
 
 
 class LapReporter(Reporter):
-    """Reports the steps of one lap, and looks at the held-out rows after the last; it saves no checkpoint."""
+    """Reports the steps of one lap, looks at the held-out rows after the last, and saves a checkpoint if asked to."""
+
+    whole_steps = epoch_steps = 0
+    """Steps of the training whose schedule the lap has, and of an epoch."""
+    save_at: int | None = None
+    """The step of the checkpoint."""
+
+    def on_train_begin(
+        self,
+        args: Any,
+        state: Any,
+        control: Any,
+        optimizer: Any,
+        train_dataloader: Any,
+        lr_scheduler: Any = None,
+        model: Any = None,
+        **_: Any,
+    ) -> None:
+        super().on_train_begin(args, state, control, optimizer, train_dataloader, lr_scheduler, model)
+        self.epoch_steps = math.ceil(len(train_dataloader) / args.gradient_accumulation_steps)
+        for group in optimizer.param_groups:
+            if "warmup_steps" in group:  # of schedule_free_adamw
+                group["warmup_steps"] = args.get_warmup_steps(self.whole_steps)
 
     def on_step_end(self, args: Any, state: Any, control: Any, optimizer: Any, **_: Any) -> None:
         is_last = state.global_step >= state.max_steps
-        control.should_evaluate, control.should_save = self.held_out is not None and is_last, False
+        control.should_evaluate = self.held_out is not None and is_last
+        control.should_save = state.global_step == self.save_at
         control.should_training_stop = is_last or self.run.stop.exists()
-        if is_last and hasattr(optimizer, "eval"):
+        if (is_last or control.should_save) and hasattr(optimizer, "eval"):
             optimizer.eval()
 
 
@@ -56,18 +84,22 @@ class Track:
         log.write(Phase(name="data", source=recipe.data.name))
         own = recipe.model_copy(update={"data": recipe.data.model_copy(update={"replay": 0})})  # the same for each rate
         self.rows: TrainingRows = read_rows(run, own, self.loaded.tokenizer, log, lambda _: [])
+        self.full_steps = 0
+        """Steps of the whole training; known after the first lap."""
+        self.pace = race.Pace(0.0, 0.0)
+        """As the newest lap has shown."""
 
-    @property
-    def full_steps(self) -> int:
-        """Steps of the whole training."""
-        train_ = self.recipe.train
-        an_epoch = math.ceil(len(self.rows.train) / (train_.micro_batch * train_.grad_accum))
-        return train_.max_steps or max(1, math.ceil(train_.epochs * an_epoch))
+    def warm_up(self) -> None:
+        """Compile kernels in a first step, which shows nothing of the pace, then learn that and the number of steps."""
+        self.lap(self.recipe.train.rate, 1)
+        self.lap(self.recipe.train.rate, WARM_UP_STEPS)
 
     def lap(self, lr: float, steps: int, keep_below: float | None = None) -> Lap:
-        """Train from the start with a rate, for so many steps.
+        """Train from the start with a rate, for so many steps: those of the training itself, and a fall of the rate.
 
-        keep_below: keep a checkpoint in the place of an earlier one if the held-out loss is below this; None for none.
+        keep_below: keep a checkpoint of the step before the fall, in the place of an earlier one, if the held-out loss
+        is below this in the end; None for none. A lap that is too short for the training's warm-up has a shorter one,
+        and is not kept.
         """
         began = time.monotonic()
         self._back_to_start()
@@ -79,30 +111,56 @@ class Track:
         trainer = make_trainer(self.run, recipe, self.loaded, self.rows, reporter, self.kernel)
         trainer.args.eval_on_start = False
         reporter.count_tokens(trainer)
-        trainer.train()
-        losses = tuple(entry["loss"] for entry in trainer.state.log_history if "loss" in entry)
+        own_steps = race.own_steps(steps)
+        is_whole = own_steps >= WARM_UP_TIMES * trainer.args.get_warmup_steps(self.full_steps)
+        reporter.whole_steps = max(steps, self.full_steps) if is_whole else steps
+        reporter.save_at = own_steps if is_whole and own_steps and keep_below is not None else None
+        self._shape(trainer, reporter.whole_steps, own_steps)
+        trained = trainer.train()
+        history = trainer.state.log_history
         looks = held_out.looks
         loss = looks.mean(looks.looks[-1]) if looks.looks else None
-        if keep_below is not None and loss is not None and loss < keep_below:
-            self._keep(trainer)
+        if keep_below is not None and reporter.save_at and trainer.state.global_step == steps:
+            self._keep(trainer, own_steps, loss is not None and loss < keep_below)
+        self.full_steps = self._steps_in_all(reporter.epoch_steps)
         del trainer
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-        return Lap(lr, steps, losses, loss, time.monotonic() - began)
+        elapsed_s = time.monotonic() - began
+        looking_s = sum(entry.get("eval_runtime", 0.0) for entry in history)
+        step_s = (trained.metrics["train_runtime"] - looking_s) / steps
+        self.pace = race.Pace(max(0.0, elapsed_s - steps * step_s), step_s)
+        return Lap(lr, steps, tuple(entry["loss"] for entry in history if "loss" in entry), loss, elapsed_s)
 
-    def _keep(self, trainer: Any) -> None:
-        """Keep a checkpoint of the lap that a trainer has made, for a training of all steps."""
-        trainer.state.max_steps = self.full_steps
-        part = Path(trainer.args.output_dir) / f"checkpoint-{trainer.state.global_step}"
-        writer = CheckpointWriter(self.run, self.log, 1, None)
-        writer.save(lambda: trainer._save_checkpoint(trainer.model, None), part)
+    def _shape(self, trainer: Any, whole_steps: int, own_steps: int) -> None:
+        """Give a trainer the schedule of a training of `whole_steps` steps up to `own_steps`, then a fall to 0; its
+        checkpoints are those of that training."""
+        create, save = trainer.create_scheduler, trainer._save_checkpoint
 
-    def step_s(self) -> float:
-        """Seconds of a step, as a warm-up shows: the first step, which compiles kernels, left out."""
-        self.lap(self.recipe.train.rate, 1)
-        lap_s = self.lap(self.recipe.train.rate, WARM_UP_STEPS).elapsed_s
-        return lap_s / WARM_UP_STEPS
+        def created(num_training_steps: int, optimizer: Any = None) -> Any:
+            schedule = create(num_training_steps=whole_steps, optimizer=optimizer)
+            schedule.lr_lambdas = [race.falling(share, own_steps, num_training_steps) for share in schedule.lr_lambdas]
+            return schedule
+
+        def saved(*given: Any) -> None:
+            lap_steps, trainer.state.max_steps = trainer.state.max_steps, whole_steps
+            save(*given)
+            trainer.state.max_steps = lap_steps
+
+        trainer.create_scheduler, trainer._save_checkpoint = created, saved
+
+    def _keep(self, trainer: Any, step: int, is_best: bool) -> None:
+        """Move the checkpoint of a lap to the run's if it is the best so far, else remove it."""
+        part = Path(trainer.args.output_dir) / f"checkpoint-{step}"
+        if is_best:
+            CheckpointWriter(self.run, self.log, 1, None).save(lambda: None, part)
+        else:
+            shutil.rmtree(part)
+
+    def _steps_in_all(self, epoch_steps: int) -> int:
+        train = self.recipe.train
+        return train.max_steps or max(1, math.ceil(train.epochs * epoch_steps))
 
     @torch.no_grad()
     def _back_to_start(self) -> None:
@@ -123,33 +181,45 @@ def run(run: Run, log: EventLog, memory: MemoryMeter) -> None:
     track = Track(run, recipe, log, memory)
     if not track.rows.looked_at:
         raise UserError("A race needs held-out rows to judge by.", 'Set data.eval_fraction = "auto".')
-    step_s = track.step_s()
-    rounds = race.steps_of_rounds(request.budget_s, step_s, track.full_steps)
+    track.warm_up()
+    rounds = race.steps_of_rounds(request.budget_s, track.pace, track.full_steps)
     if not rounds:
         raise UserError(
-            f"A step takes {step_s:.1f} s here and the training has {track.full_steps}: the race would get fewer than "
-            f"{race.LEAST_STEPS} steps a rate.",
+            f"A step takes {track.pace.step_s:.1f} s here, the start and the end of a short training "
+            f"{track.pace.around_s:.0f} s, and the whole one has {track.full_steps} steps: in "
+            f"{request.budget_s / 60:g} minutes the race would get fewer than {race.LEAST_STEPS} steps a rate.",
             "Give it more time with --minutes, or more rows or epochs.",
         )
-    laps, rates, best = list[Lap](), race.rates(recipe.train.rate), math.inf
+    raced = _race(track, rounds, request.budget_s)
+    if raced is None:
+        log.write(Finished(stopped=True, elapsed_s=time.monotonic() - began))
+        return
+    write_atomically(run.path / "race.json", orjson.dumps(to_json(raced), option=orjson.OPT_INDENT_2))
+    log.write(Finished(best_lr=raced.best_lr, elapsed_s=time.monotonic() - began))
+
+
+def _race(track: Track, rounds: Sequence[int], budget_s: float) -> Race | None:
+    """All rounds, with a checkpoint of the winner's last lap if the training can go on from it; None if it was stopped.
+
+    budget_s: begin no lap beside those of the round's start that would not be over, with the planned ones of the next
+    round, after so many seconds.
+    """
+    end = time.monotonic() + budget_s
+    laps, rates = list[Lap](), race.rates(track.recipe.train.rate)
     for number, steps in enumerate(rounds, 1):
-        done = []
-        for lr in rates:
-            if run.stop.exists():
-                log.write(Finished(stopped=True, elapsed_s=time.monotonic() - began))
-                return
-            log.write(Phase(name="race"))
-            is_kept = (
-                race.goes_on(recipe.train.scheduler, recipe.data.replay)
-                and number == len(rounds)
-                and steps < track.full_steps
-            )
-            lap = track.lap(lr, steps, best if is_kept else None)
-            best = best if lap.held_out is None else min(best, lap.held_out)
-            log.write(RacedLap(round=number, lr=lr, steps=steps, loss=lap.held_out, elapsed_s=lap.elapsed_s))
+        done, waiting, lowest = list[Lap](), list(rates), math.inf
+        later_s = sum(race.PLANNED[1] * track.pace.of(each) for each in rounds[number:])
+        is_kept = number == len(rounds) and not track.recipe.data.replay
+        while waiting:
+            track.log.write(Phase(name="race"))
+            lap = track.lap(waiting.pop(0), steps, lowest if is_kept else None)
+            if track.run.stop.exists():
+                return None
+            lowest = lowest if lap.held_out is None else min(lowest, lap.held_out)
+            track.log.write(RacedLap(round=number, lr=lap.lr, steps=steps, loss=lap.held_out, elapsed_s=lap.elapsed_s))
             done.append(lap)
-        laps, best = [*laps, *done], math.inf
-        rates = race.better_half(done)
-    result = Race(tuple(laps), rates[0] if rates else None)
-    write_atomically(run.path / "race.json", orjson.dumps(to_json(result), option=orjson.OPT_INDENT_2))
-    log.write(Finished(best_lr=result.best_lr, elapsed_s=time.monotonic() - began))
+            more = None if waiting else race.beside(done)
+            if more is not None and time.monotonic() + track.pace.of(steps) + later_s <= end:
+                waiting.append(more)
+        laps, rates = [*laps, *done], race.finalists(done)
+    return Race(tuple(laps), rates[0] if rates else None)

@@ -8,7 +8,7 @@ import orjson
 
 from fitune.core import jobs
 from fitune.core.errors import ExitCode
-from fitune.core.recipe import load
+from fitune.core.recipe import Recipe, load
 from fitune.core.records import from_json, to_json
 from fitune.core.runs import Run
 from fitune.core.score import Race
@@ -17,12 +17,12 @@ from fitune.tui.data.clear_rows import with_clear_rows
 from fitune.tui.text import as_ascii_json, clean, count, curve, duration, exponent, number, shows_unicode, table
 from fitune.tui.watch.follow import follow_to_end
 
-GOES_ON = "The training goes on from step {step} of the race: at a constant rate it would take the same steps again."
+GOES_ON = "The training goes on from step {step} of the race: up to there it would take the same steps again."
 ANEW = (
-    "The training starts anew with it: in the race the rate falls to 0 within {steps} steps, so a training can't go on "
-    'from there by its own schedule. With train.scheduler = "constant" it can.'
+    "The training starts anew with it: its warm-up is longer than the trainings of the race, which had a shorter one. "
+    "With more --minutes they are longer."
 )
-ANEW_OTHERWISE = "The training starts anew with it: the race was as long, or without the general rows of data.replay."
+ANEW_WITHOUT_REPLAY = "The training starts anew with it: the race was without the general rows of data.replay."
 
 
 def run(args: argparse.Namespace) -> int:
@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
         train = recipe.train.model_copy(update={"lr": race.best_lr})
 
         def go_on(run: Run) -> None:
-            print(_where_it_begins(jobs.go_on(raced, run), race, train.scheduler), file=sys.stderr)
+            print(_where_it_begins(jobs.go_on(raced, run), recipe), file=sys.stderr)
 
         winner = recipe.model_copy(update={"train": train})
         return start(winner, anyway=False, detach=False, share_gpu=args.share_gpu, prepare=go_on)
@@ -54,11 +54,11 @@ def run(args: argparse.Namespace) -> int:
     return ExitCode.DONE
 
 
-def _where_it_begins(step: int | None, race: Race, scheduler: str) -> str:
+def _where_it_begins(step: int | None, recipe: Recipe) -> str:
     """A sentence on the step of the race that the training goes on from, or on why it starts anew."""
     if step is not None:
         return GOES_ON.format(step=count(step))
-    return ANEW_OTHERWISE if scheduler == "constant" else ANEW.format(steps=count(race.laps[-1].steps))
+    return ANEW_WITHOUT_REPLAY if recipe.data.replay else ANEW
 
 
 def laps_table(race: Race) -> str:
@@ -74,9 +74,12 @@ def laps_table(race: Race) -> str:
 
 
 def at_the_edge(race: Race) -> str:
-    """A sentence where the lowest or the highest rate of the race has won: there may be a better one beyond."""
+    """A sentence where the lowest or the highest rate of the race has won, as there was no time for one beyond it."""
     rates = sorted({lap.lr for lap in race.laps})
     if race.best_lr is None or race.best_lr not in (rates[0], rates[-1]):
         return ""
     side, centre = ("highest", race.best_lr) if race.best_lr == rates[-1] else ("lowest", race.best_lr / 2)
-    return f" It is the {side} of the race; to see if one beyond it does better, race with --set train.lr={centre:g}."
+    return (
+        f" It is the {side} of the race, which had no time for one beyond it: give it more --minutes, or race with "
+        f"--set train.lr={centre:g}."
+    )

@@ -8,7 +8,7 @@ import pytest
 from fitune.core.errors import UserError
 from fitune.core.jobs import go_on
 from fitune.core.records import from_json
-from fitune.core.runs import EventLog, Finished, RacedLap, Started
+from fitune.core.runs import EventLog, Finished, RacedLap, Started, Step
 from fitune.core.runs.run import Run
 from fitune.core.score import Race
 from tests.core.worker.conftest import losses, train_here
@@ -25,45 +25,78 @@ def race_here(run: Run, budget_s: float) -> None:
     race.run(run, EventLog(run.events, "tune-lr"), MemoryMeter(None, None))
 
 
+@pytest.mark.parametrize("scheduler", ["constant", "linear", "cosine"])
 def test_the_winner_goes_on_as_if_it_had_never_raced(
-    make_run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+    make_run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch, scheduler: str
 ) -> None:
-    monkeypatch.setattr("fitune.core.score.race.steps_of_rounds", lambda *_: (10, 20))
-    train = {"max_steps": 26, "lr": 1e-4, "eval_every": None, "scheduler": "constant"}
+    monkeypatch.setattr("fitune.core.score.race.steps_of_rounds", lambda *_: (5, 10))
+    train = {"max_steps": 14, "lr": 1e-4, "eval_every": None, "scheduler": scheduler, "warmup_ratio": 0.2}
     raced, alone, goes_on, other = (
         make_run(data={"eval_fraction": 0.2}, lora={"dropout": 0}, train=train | more)
         for more in ({}, {}, {}, {"grad_accum": 1})
     )
-    race_here(raced, 3600)
+    race_here(raced, 0)
     best = from_json(Race, orjson.loads((raced.path / "race.json").read_bytes())).best_lr
     for run in (alone, goes_on):
         run.change({"train.lr": best})
-    assert [go_on(raced, run) for run in (goes_on, other)] == [20, None]
+    assert [go_on(raced, run) for run in (goes_on, other)] == [8, None]
     train_here(alone)
     train_here(goes_on)
-    assert data_of(goes_on.events, Started)[0].resumed_from == 20
-    assert sorted(losses(goes_on)) == list(range(21, 27))
-    assert losses(goes_on) == {step: loss for step, loss in losses(alone).items() if step > 20}
+    assert data_of(goes_on.events, Started)[0].resumed_from == 8
+    assert sorted(losses(goes_on)) == list(range(9, 15))
+    assert losses(goes_on) == {step: loss for step, loss in losses(alone).items() if step > 8}
 
 
-def test_the_rate_with_the_lowest_held_out_loss_wins(make_run: Callable[..., Run]) -> None:
+def test_a_race_shorter_than_the_warm_up_has_a_shorter_one_and_is_not_gone_on_from(
+    make_run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fitune.core.score.race.steps_of_rounds", lambda *_: (5, 10))
+    train = {"max_steps": 100, "lr": 1e-4, "eval_every": None, "warmup_ratio": 0.2}
+    run = make_run(data={"eval_fraction": 0.2}, train=train)
+    race_here(run, 0)
+    highest = max(step.lr or 0.0 for step in data_of(run.events, Step)[-10:])
+    assert highest == pytest.approx(data_of(run.events, RacedLap)[-1].lr)
+    assert not run.checkpoints.exists()
+
+
+def test_the_race_goes_on_beyond_its_highest_rate_while_that_is_the_best(make_run: Callable[..., Run]) -> None:
     run = make_run(
         data={"eval_fraction": 0.2},
         lora={"dropout": 0},
-        train={"max_steps": 20, "lr": 1e-4, "eval_every": None, "save_every": None, "micro_batch": 4, "grad_accum": 1},
+        train={"max_steps": 12, "lr": 1e-4, "eval_every": None, "save_every": None, "micro_batch": 4, "grad_accum": 1},
     )
     race_here(run, 3600)
     laps = data_of(run.events, RacedLap)
-    assert [(lap.round, lap.steps) for lap in laps] == [(1, 10)] * 4 + [(2, 20)] * 2
     assert [lap.lr for lap in laps[:4]] == [5e-5, 1e-4, 2e-4, 4e-4]
-    first = {lap.lr: lap.loss for lap in laps[:4]}
-    assert {lap.lr for lap in laps[4:]} == {2e-4, 4e-4}, "these are all too low for a model of random weights"
-    assert first[4e-4] < first[5e-5]  # type: ignore[operator]
+    assert {(lap.round, lap.steps) for lap in laps} == {(1, 12)}, "there is time for whole trainings"
+    by_rate = {lap.lr: lap.loss for lap in laps if lap.loss is not None}
+    best = min(by_rate, key=lambda lr: by_rate[lr])
+    assert best > 4e-4, "these are all too low for a model of random weights"
+    assert {lap.lr for lap in laps} > {best / 2, best * 2}
     kept = from_json(Race, orjson.loads((run.path / "race.json").read_bytes()))
-    assert kept.best_lr == data_of(run.events, Finished)[0].best_lr == 4e-4
-    assert [len(lap.losses) for lap in kept.laps] == [10] * 4 + [20] * 2
+    assert kept.best_lr == data_of(run.events, Finished)[0].best_lr == best
+    assert [len(lap.losses) for lap in kept.laps] == [12] * len(laps)
     assert kept.laps[0].losses[0] == pytest.approx(kept.laps[3].losses[0]), "all begin at the same start"
-    assert not run.checkpoints.exists()
+
+
+def test_without_time_left_a_race_has_four_laps_and_then_two(
+    make_run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fitune.core.score.race.steps_of_rounds", lambda *_: (5, 10))
+    run = make_run(data={"eval_fraction": 0.2}, train={"max_steps": 40, "lr": 1e-4, "eval_every": None})
+    race_here(run, 0)
+    laps = data_of(run.events, RacedLap)
+    assert [(lap.round, lap.steps) for lap in laps] == [(1, 5)] * 4 + [(2, 10)] * 2
+    assert {lap.lr for lap in laps[4:]} == {2e-4, 4e-4}
+
+
+def test_a_stopped_race_has_no_result(make_run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fitune.core.score.race.steps_of_rounds", lambda *_: (5, 10))
+    run = make_run(data={"eval_fraction": 0.2}, train={"max_steps": 40, "lr": 1e-4, "eval_every": None})
+    run.stop.touch()
+    race_here(run, 0)
+    assert data_of(run.events, Finished)[0].stopped
+    assert not (run.path / "race.json").exists()
 
 
 def test_a_race_without_time_is_refused(make_run: Callable[..., Run]) -> None:

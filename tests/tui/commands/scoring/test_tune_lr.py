@@ -65,21 +65,21 @@ def test_the_race_is_told_with_its_time_its_curves_and_the_way_on(
 
 
 @pytest.mark.parametrize(("best", "side", "centre"), [(8e-4, "highest", "0.0008"), (1e-4, "lowest", "5e-05")])
-def test_a_winner_at_the_edge_asks_for_another_race(
+def test_a_winner_at_the_edge_asks_for_more_time_or_another_race(
     fitune: Fitune, raced: Run, recipe_file: Path, best: float, side: str, centre: str
 ) -> None:
     won_by(raced, best)
     _, _, err = fitune("tune-lr", str(recipe_file))
-    assert f"It is the {side} of the race" in err
+    assert f"It is the {side} of the race, which had no time for one beyond it: give it more --minutes" in err
     assert f"--set train.lr={centre}" in err
 
 
 @pytest.mark.parametrize(
-    ("scheduler", "step", "said"),
+    ("replay", "step", "said"),
     [
-        ("linear", None, "starts anew with it: in the race the rate falls to 0 within 10 steps"),
-        ("constant", None, "starts anew with it: the race was as long"),
-        ("constant", 10, "goes on from step 10 of the race"),
+        (0, None, "starts anew with it: its warm-up is longer than the trainings of the race"),
+        (0.1, None, "starts anew with it: the race was without the general rows of data.replay"),
+        (0, 10, "goes on from step 10 of the race"),
     ],
 )
 def test_the_winner_is_trained_from_where_it_can_be(
@@ -87,7 +87,7 @@ def test_the_winner_is_trained_from_where_it_can_be(
     raced: Run,
     recipe_file: Path,
     monkeypatch: pytest.MonkeyPatch,
-    scheduler: str,
+    replay: float,
     step: int | None,
     said: str,
 ) -> None:
@@ -101,7 +101,7 @@ def test_the_winner_is_trained_from_where_it_can_be(
 
     monkeypatch.setattr(tune_lr, "start", start)
     monkeypatch.setattr(jobs, "go_on", lambda *_: step)
-    status, _, err = fitune("tune-lr", str(recipe_file), "--train", "--set", f"train.scheduler={scheduler}")
+    status, _, err = fitune("tune-lr", str(recipe_file), "--train", "--set", f"data.replay={replay}")
     assert status == 0
     assert [each.train.lr for each in started] == [4e-4]
     assert said in err
