@@ -15,7 +15,7 @@ from fitune.core.worker.scoring.rows import ScoredRow
 from fitune.core.worker.tuned_model import TunedModel
 
 CPU_ROWS, GPU_ROWS = 16, 256
-"""Rows at once within a time limit, which is looked at after each of these."""
+"""Rows at once within a time limit, which is looked at after each of these; fewer where a card has no room for them."""
 MOST_GPU_ROWS = 2048
 """Rows at once without one: a step of writing takes about as long for many answers as for one."""
 LONGEST_ANSWER, SPARE_TOKENS = 512, 16
@@ -42,9 +42,10 @@ class Comparison:
         rows that are done and those that there are."""
         began, done, took_s = time.monotonic(), list[RowScore](), 0.0
         at_once = self.rows_at_once
-        if seconds is None and torch.cuda.is_available():
-            tokens = max(map(len, (row.ids for row in rows)), default=0) + self._longest_answer(rows)
-            at_once = max(CPU_ROWS, min(MOST_GPU_ROWS, rows_that_fit(self.tuned.model, tokens)))
+        if torch.cuda.is_available():
+            tokens = max(len(row.ids) for row in rows) + self._longest_answer(rows)
+            most = MOST_GPU_ROWS if seconds is None else GPU_ROWS
+            at_once = max(CPU_ROWS, min(most, rows_that_fit(self.tuned.model, tokens)))
         for start in range(0, len(rows), at_once):
             left_s = float("inf") if seconds is None else seconds - (time.monotonic() - began)
             if start and left_s < took_s:
@@ -111,4 +112,4 @@ class Comparison:
         if not 2 <= len(self.labels) <= MOST_CHOICES:
             return [None] * len(rows)
         coded = [self.tuned.tokenizer(label, add_special_tokens=False)["input_ids"] for label in self.labels]
-        return [self.labels[likeliest(self.tuned.model, row, coded, self.rows_at_once)] for row in rows]
+        return [self.labels[place] for place in likeliest(self.tuned.model, rows, coded, self.rows_at_once)]

@@ -1,9 +1,12 @@
 """Answers of many questions at once: greedy, padded on the left, sorted by length."""
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
 
 import torch
+
+T = TypeVar("T")
+Found = TypeVar("Found")
 
 
 def answers(
@@ -12,19 +15,35 @@ def answers(
     """The answer to each prompt, in order. max_tokens: of an answer; batch_rows: prompts at once."""
     written = [""] * len(prompts)
     for places in batches([len(prompt) for prompt in prompts], batch_rows):
-        out = _generate(model, [prompts[place] for place in places], stops, max_tokens)
+        asked = [prompts[place] for place in places]
+        out = in_parts_that_fit(lambda part: _generate(model, part, stops, max_tokens), asked)
         for place, ids in zip(places, out, strict=True):
             written[place] = str(tokenizer.decode(ids, skip_special_tokens=True)).strip()
     return written
 
 
 def rows_that_fit(model: Any, tokens: int) -> int:
-    """Rows whose keys and values find room in half of the card's free memory. tokens: of a question and its answer."""
+    """Rows whose keys and values find room in half of the card's free memory, at least 1. tokens: of a question and its
+    answer."""
     config = model.config.get_text_config()
-    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-    width = heads * (getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads)
-    free, _ = torch.cuda.mem_get_info()
-    return int(free // 2 // (2 * 2 * config.num_hidden_layers * width * max(1, tokens)))
+    heads = getattr(config, "num_attention_heads", None) or 1
+    width = getattr(config, "head_dim", None) or config.hidden_size // heads
+    row_bytes = 2 * 2 * config.num_hidden_layers * (getattr(config, "num_key_value_heads", None) or heads) * width
+    free = torch.cuda.mem_get_info()[0] + torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
+    return max(1, int(free // 2 // (row_bytes * max(1, tokens))))
+
+
+def in_parts_that_fit(compute: Callable[[Sequence[T]], list[Found]], items: Sequence[T]) -> list[Found]:
+    """What `compute` gives for all items; by halves where they are too many at once for the card's memory. Raises
+    OutOfMemoryError if one is too many."""
+    try:
+        return compute(items)
+    except torch.OutOfMemoryError:
+        if len(items) == 1:
+            raise
+    torch.cuda.empty_cache()  # outside of the handler, whose error keeps the batch in memory
+    half = len(items) // 2
+    return [*in_parts_that_fit(compute, items[:half]), *in_parts_that_fit(compute, items[half:])]
 
 
 def batches(lengths: Sequence[int], rows: int) -> Iterator[list[int]]:
@@ -36,27 +55,18 @@ def batches(lengths: Sequence[int], rows: int) -> Iterator[list[int]]:
 
 @torch.inference_mode()
 def _generate(model: Any, prompts: Sequence[list[int]], stops: list[int], max_tokens: int) -> list[list[int]]:
-    """The tokens of each answer, up to its stop token. A batch too large for the memory is halved."""
+    """The tokens of each answer, up to its stop token."""
     pad = stops[0] if stops else 0
     ids, mask = padded_left(prompts, pad, model.device)
-    try:
-        out = model.generate(
-            input_ids=ids,
-            attention_mask=mask,
-            max_new_tokens=max_tokens,
-            do_sample=False,
-            eos_token_id=stops,
-            pad_token_id=pad,
-            use_cache=True,
-        )
-    except torch.OutOfMemoryError:
-        if len(prompts) == 1:
-            raise
-        out = None
-    if out is None:  # outside of the handler, whose error keeps the batch in memory
-        torch.cuda.empty_cache()
-        half = len(prompts) // 2
-        return [each for part in (prompts[:half], prompts[half:]) for each in _generate(model, part, stops, max_tokens)]
+    out = model.generate(
+        input_ids=ids,
+        attention_mask=mask,
+        max_new_tokens=max_tokens,
+        do_sample=False,
+        eos_token_id=stops,
+        pad_token_id=pad,
+        use_cache=True,
+    )
     return [_until_stop(row, stops) for row in out[:, ids.shape[1] :].tolist()]
 
 

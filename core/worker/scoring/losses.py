@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from fitune.core.worker.scoring.generate import batches, padded_left
+from fitune.core.worker.scoring.generate import batches, in_parts_that_fit, padded_left
 from fitune.core.worker.scoring.rows import ScoredRow
 
 LOGITS_BYTES, LOGITS_SHARE = 256 << 20, 16
@@ -31,12 +31,13 @@ def exchanged_losses(model: Any, rows: Sequence[ScoredRow], batch_rows: int, mos
     return [-summed[place] / row.tokens if place in summed else None for place, row in enumerate(rows)]
 
 
-def likeliest(model: Any, row: ScoredRow, answers: Sequence[list[int]], batch_rows: int) -> int:
-    """The place of the likeliest answer, by its log-likelihood a token. answers: tokens, with the end of an answer."""
-    prompt = row.ids[: row.first]
-    summed = log_likelihoods(model, [(prompt + answer, row.first) for answer in answers], batch_rows)
-    means = [each / len(answer) for each, answer in zip(summed, answers, strict=True)]
-    return means.index(max(means))
+def likeliest(model: Any, rows: Sequence[ScoredRow], answers: Sequence[list[int]], batch_rows: int) -> list[int]:
+    """The place of each row's likeliest answer, by its log-likelihood a token. answers: tokens, with the end of an
+    answer."""
+    asked = [(row.ids[: row.first] + answer, row.first) for row in rows for answer in answers]
+    summed = iter(log_likelihoods(model, asked, batch_rows))
+    means = ([next(summed) / len(answer) for answer in answers] for _ in rows)
+    return [each.index(max(each)) for each in means]
 
 
 def log_likelihoods(model: Any, rows: Sequence[tuple[list[int], int]], batch_rows: int) -> list[float]:
@@ -49,7 +50,8 @@ def log_likelihoods(model: Any, rows: Sequence[tuple[list[int], int]], batch_row
         room = max(room, torch.cuda.mem_get_info()[0] // LOGITS_SHARE)
     fitting = max(1, min(batch_rows, room // (4 * vocabulary * (longest + 1))))
     for places in batches([len(ids) for ids, _ in rows], fitting):
-        for place, value in zip(places, _batch(model, [rows[place] for place in places]), strict=True):
+        batch = [rows[place] for place in places]
+        for place, value in zip(places, in_parts_that_fit(lambda part: _batch(model, part), batch), strict=True):
             found[place] = value
     return found
 
