@@ -34,6 +34,7 @@ ANSWERED = re.compile(
     r"\W{0,3}[:：]",
     re.IGNORECASE | re.MULTILINE,
 )
+HEADINGS_THAT_ASK = re.compile(r"^#{1,6} .*[?？؟](?: *\([^)]*\))?[ *#]*$", re.MULTILINE)
 SPOKEN = re.compile(r"^\W{0,3}(?:\d[\d/.:, -]*(?:[AP]M)?\W{0,4})?([^\W\d_][\w .'-]{0,29})[:：>]\s")
 """A line of a chat: perhaps its time, then who speaks."""
 FEWEST_SPOKEN, SPOKEN_MOST = 4, 0.6
@@ -91,8 +92,9 @@ def _is_long(answer: str) -> bool:
 
 
 def _holds_both_sides(text: str) -> bool:
-    """True if both a question and an answer are marked in a text, each at the beginning of a line."""
-    return bool(ASKED.search(text) and ANSWERED.search(text))
+    """True if both a question and an answer are marked in a text, each at the beginning of a line, or if several of its
+    headings ask."""
+    return bool(ASKED.search(text) and ANSWERED.search(text)) or len(HEADINGS_THAT_ASK.findall(text)) > 1
 
 
 def _is_chat_of_people(text: str) -> bool:

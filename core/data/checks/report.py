@@ -229,23 +229,29 @@ def _labels(found: Scan) -> Mapping[str, float]:
     count = sum(found.answers.values())
     if count < FEW_ROWS or not 1 < len(found.answers) <= min(LABELS_MOST, count // ROWS_A_LABEL):
         return {}
-    return {label: n / count for label, n in found.answers.most_common()}
+    labels = Counter[str]()
+    for (label, _), n in found.answers.items():
+        labels[label] += n
+    return {label: n / count for label, n in labels.most_common()}
 
 
 def _about_labels(found: Scan) -> list[Finding]:
     """A word where one label stands nearly everywhere, and where labels are mere numbers."""
-    labels = _labels(found)
+    labels, count = _labels(found), sum(found.answers.values())
+    if len(found.answers) == 1 and count >= FEW_ROWS:
+        (answer, _), fix = next(iter(found.answers)), "The model learns to say this to every question; is that meant?"
+        return [Finding("warn", "one_answer", count, Problem("", f'All answers are the same: "{answer}".', fix))]
     if not labels:
         return []
     findings, most = [], next(iter(labels))
     if labels[most] >= ONE_SIDED:
         text = f'{labels[most]:.0%} of the answers are "{most}", one of {len(labels)}.'
         fix = "A model that always says this is as often right: add rows of the others."
-        findings.append(Finding("warn", "one_sided", found.answers[most], Problem("", text, fix)))
-    if all(label.lstrip("-").isdecimal() for label in labels) and int(max(labels, key=int)) <= LABELS_MOST:
+        findings.append(Finding("warn", "one_sided", round(labels[most] * count), Problem("", text, fix)))
+    if all(label.removeprefix("-").isdecimal() for label in labels) and int(max(labels, key=int)) <= LABELS_MOST:
         text = f"The answers are numbers: {', '.join(sorted(labels, key=int))}. The model learns to write these."
         fix = "If they stand for something (0 for negative ...), write its name in their place: a model knows words."
-        findings.append(Finding("warn", "numbers", sum(found.answers.values()), Problem("", text, fix)))
+        findings.append(Finding("warn", "numbers", count, Problem("", text, fix)))
     return findings
 
 

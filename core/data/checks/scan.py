@@ -71,8 +71,9 @@ class Scan:
     languages: Counter[str] | None = None
     """... and answers by language, among the rows looked at closely; None where the head is read, which must be quick.
     """
-    answers: Counter[str] = field(default_factory=Counter)
-    """Short answers among the rows looked at closely: labels, if there are few of them."""
+    answers: Counter[tuple[str, int]] = field(default_factory=Counter)
+    """Answers among the rows looked at closely, each as its beginning and a hash of all of it: labels, if there are few
+    of them."""
     broken: UserError | None = None
     """The reason why reading ended early."""
     complete: bool = True
@@ -262,7 +263,7 @@ def _look_closely(found: Scan, row: Row | Skip, made: list[Row], where: str) -> 
             found.note(kind, where)
         answer = exchange_of(each)[1]
         if len(found.answers) < LABELS_KEPT:
-            found.answers[answer[:LABEL_CHARS]] += 1
+            found.answers[answer[:LABEL_CHARS], hash(answer)] += 1
         is_asked = found.close_rows <= LANGUAGE_ROWS or not found.close_rows % LANGUAGE_STRIDE
         if found.languages is not None and is_asked and (language := language_of(answer)):
             found.languages[language] += 1

@@ -122,7 +122,7 @@ SAID: Mapping[str, tuple[str, str]] = {
         "The model learns to say this out of nothing; is that meant?",
     ),
     "spoken": (
-        "{n} text[|s] hold[s|] questions with their answers (Q: and A:, or User: and Assistant:).",
+        "{n} text[|s] hold[s|] questions with their answers (Q: and A:, User: and Assistant:, or headings that ask).",
         "As plain text the model learns to write both; to learn to answer, write rows of question and answer.",
     ),
     "people": (

@@ -31,6 +31,8 @@ WEB_PAGE = re.compile(
 )
 OBJECTS = re.compile(rb"\s*(?:\[\s*){0,2}\{\s*[\"'][^\"'\n]*[\"']\s*:")
 """Beginnings of JSON that holds rows, whatever the file is called."""
+JOINED = re.compile(rb"\}[ \t\r]*\{")
+"""Two JSON objects on one line, or with the line end of old Macs between them."""
 CONTROL = bytes({*range(32), 127} - set(b"\t\n\v\f\r\x1a\x1b"))
 """Bytes that no text has."""
 CONTROL_MOST = 0.02
@@ -195,7 +197,7 @@ def _json_kind(kind: Kind, head: bytes) -> Kind:
     lines = [line for line in head.split(b"\n", 6)[:6] if line.strip()]
     if not lines or len(lines) == 1:
         is_list = bool(lines) and lines[0].lstrip().startswith(b"[")
-        is_list |= bool(lines) and b"}{" in lines[0]  # rows without a line end between them
+        is_list |= bool(lines) and JOINED.search(lines[0]) is not None
         return "json" if is_list or kind != "jsonl" else "jsonl"
     if _is_whole(lines[0]):
         return "jsonl"

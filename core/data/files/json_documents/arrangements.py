@@ -12,6 +12,9 @@ MOST = 0.8
 """An object whose list of objects holds this share of its words is only the list's wrapping."""
 COUNTED = 200
 """Entries of a list whose words are counted."""
+FEWEST_ROWS = 5
+"""So many objects of the same fields are rows, whatever their fields are called; lists of so many entries are columns.
+"""
 LOOKED_AT = 20
 """Entries of a list that tell whether they are turns."""
 ASKS = ("?", "？", "؟", ";")
@@ -174,7 +177,8 @@ def _by_row(value: Row) -> list[Any]:
     if len(rows) < 2 or not all(isinstance(row, dict) and row for row in rows) or any(map(roles_of, value)):
         return []
     shared = set.intersection(*(set(row) for row in rows))
-    return rows if any(map(roles_of, shared)) else []
+    is_table = len(rows) >= FEWEST_ROWS and len(shared) > 1 and all(len(row) == len(shared) for row in rows)
+    return rows if is_table or any(map(roles_of, shared)) else []
 
 
 def _by_column(value: Row) -> list[Any]:
@@ -185,10 +189,15 @@ def _by_column(value: Row) -> list[Any]:
     if all(isinstance(column, dict) and column.keys() == columns[0].keys() for column in columns):
         keys = list(columns[0])
         return [{name: column[key] for name, column in value.items()} for key in keys] if _are_places(keys) else []
-    lists = all(isinstance(column, list) and len(column) == len(columns[0]) > 1 for column in columns)
-    if not lists or any(isinstance(each, dict | list) for column in columns for each in column):
+    lists = [column for column in columns if isinstance(column, list) and len(column) > 1]
+    if len(lists) < len(columns) or any(isinstance(each, dict | list) for column in lists for each in column):
         return []
-    return [dict(zip(value, row, strict=True)) for row in zip(*columns, strict=True)]
+    if len(set(map(len, lists))) == 1:
+        return [dict(zip(value, row, strict=True)) for row in zip(*lists, strict=True)]
+    if min(map(len, lists)) < FEWEST_ROWS or not {"question", "answer"} <= frozenset().union(*map(roles_of, value)):
+        return []
+    lengths = ", ".join(f"{len(column):,} {name}" for name, column in zip(value, lists, strict=True))
+    return [Skip("bad_line", f"holds columns of different lengths, so nobody knows what belongs together: {lengths}.")]
 
 
 def _are_places(keys: list[str]) -> bool:

@@ -112,3 +112,33 @@ def test_the_rows_that_were_compared_are_told_where_these_are_not_all(
 def test_no_time_left_ends_the_comparing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fitune.core.data.checks.similar.SECONDS", -60)
     assert report(tmp_path, [long_text(n) for n in range(100)]).compared_rows == 1
+
+
+def test_one_answer_to_everything_is_told(tmp_path: Path) -> None:
+    (told,) = (each for each in report(tmp_path, ["Please call us."] * 40).problems if each.kind == "one_answer")
+    assert (told.count, told.problem.text) == (40, 'All answers are the same: "Please call us.".')
+    assert "one_answer" not in kinds(report(tmp_path, ["Please call us."] * 40 + ["Or write."]))
+    assert "one_answer" not in kinds(report(tmp_path, ["Please call us."] * 5)), "of a few rows nothing can be said"
+
+
+def test_answers_that_only_begin_alike_are_no_labels(tmp_path: Path) -> None:
+    opening = "Thank you for your message, and for your patience with us"
+    assert report(tmp_path, [f"{opening}: pier {n} opens at dawn." for n in range(40)]).labels == {}
+    canned = report(tmp_path, [f"{opening}.", "We will write."] * 20)
+    assert canned.labels == {opening[:40]: 0.5, "We will write.": 0.5}
+
+
+def test_labels_of_signs_and_figures_are_no_numbers(tmp_path: Path) -> None:
+    assert "numbers" not in kinds(report(tmp_path, ["--5", "7"] * 20))
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("# Ferns\n\n## How often do they drink?\n\nOnce a week.\n\n## Do they like light?\n\nA little.\n", True),
+        ("# Ferns\n\n## Water\n\nOnce a week. Is that all?\n\n## Light\n\nA little.\n", False),
+    ],
+)
+def test_headings_that_ask_are_questions(tmp_path: Path, text: str, told: bool) -> None:
+    (tmp_path / "a.md").write_text(text)
+    assert ("spoken" in kinds(inspect(Data(source=str(tmp_path / "a.md"))))) is told

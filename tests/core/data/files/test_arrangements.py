@@ -24,6 +24,7 @@ def a(n: int) -> str:
 
 
 CHATS = [[{"role": "user", "content": q(n)}, {"role": "assistant", "content": a(n)}] for n in range(COUNT)]
+CALLS = [[{"speaker": "caller", "utterance": q(n)}, {"speaker": "helpdesk", "utterance": a(n)}] for n in range(COUNT)]
 ROWS = [{"question": q(n), "answer": a(n)} for n in range(COUNT)]
 LINES = "".join(f'{q(n)},"{a(n)}"\n' for n in range(COUNT))
 
@@ -31,6 +32,13 @@ READ: tuple[tuple[str, str, str], ...] = (
     ("chats by their names", "a.json", json.dumps({f"chat-{n}": chat for n, chat in enumerate(CHATS)})),
     ("rows by their topics", "a.json", json.dumps({f"topic {n}": ROWS[n::3] for n in range(3)})),
     ("answers by their questions", "a.json", json.dumps({q(n): a(n) for n in range(COUNT)})),
+    (
+        "rows of unknown fields by their ids",
+        "a.json",
+        json.dumps({f"f{n}": {"symptom": q(n), "remedy": a(n)} for n in range(COUNT)}),
+    ),
+    ("a caller and a helpdesk", "a.jsonl", "".join(json.dumps({"turns": turns}) + "\n" for turns in CALLS)),
+    ("line ends of old Macs", "a.jsonl", "\r".join(map(json.dumps, ROWS))),
     ("below a title", "a.csv", f"FAQ of the garden\n\nquestion,answer\n{LINES}"),
     ("below remarks", "a.csv", f"# made by a program, in May\n# 12 rows\nquestion,answer\n{LINES}"),
     ("spaces before quotes", "a.csv", "question, answer\n" + "".join(f'"{q(n)}", "{a(n)}"\n' for n in range(COUNT))),
@@ -43,6 +51,23 @@ def test_rows_are_found_in_each_arrangement(name: str, file: str, content: str, 
     report = inspect(Data(source=str(tmp_path / file)))
     assert (report.sure, report.rows) == (True, COUNT)
     assert exchange_of(report.preview[0]) == (q(0), a(0))
+
+
+def test_fields_that_nobody_knows_are_asked_about_as_rows_by_their_ids(tmp_path: Path) -> None:
+    """Not as one row of as many columns as there are ids."""
+    rows = {f"f{n}": {"einleitung": f"About fern {n}.", "pflege": a(n)} for n in range(COUNT)}
+    (tmp_path / "a.json").write_text(json.dumps(rows))
+    report = inspect(Data(source=str(tmp_path / "a.json")))
+    assert report.rows_read == COUNT
+    assert set(report.columns) == {"einleitung", "pflege"}
+
+
+def test_columns_of_different_lengths_are_refused_with_their_lengths(tmp_path: Path) -> None:
+    columns = {"questions": [q(n) for n in range(COUNT)], "answers": [a(n) for n in range(COUNT - 2)]}
+    (tmp_path / "a.json").write_text(json.dumps(columns))
+    (stop,) = (each for each in inspect(Data(source=str(tmp_path / "a.json"))).problems if each.severity == "stop")
+    assert "holds columns of different lengths" in str(stop.problem)
+    assert "12 questions, 10 answers" in str(stop.problem)
 
 
 def test_a_list_of_texts_is_plain_text(tmp_path: Path) -> None:
