@@ -38,6 +38,8 @@ def tune_lr(recipe: Recipe, minutes: float, share_gpu: bool = False) -> Run:
     require_training_stack()
     if not minutes > 0:
         raise UserError(f"--minutes {minutes:g}: the race needs some time.")
+    if not recipe.data.eval_fraction:
+        raise UserError("data.eval_fraction = 0: a race needs held-out rows to judge by.", 'Set it to "auto".')
     base = runs.home(recipe.run.home)
     machine = host.detect(base / "runs")
     resolved = resolve(recipe, machine)

@@ -126,7 +126,7 @@ def _scored(state: RunState) -> tuple[Mark, str]:
 
 def _ending_of_delivery(run: Run, status: Status, state: RunState) -> Ending:
     """The end of a merge, export or push, which leaves the training as it was."""
-    job, end = clean(state.job, 40), state.end
+    job, end = "race" if state.job == "tune-lr" else clean(state.job, 40), state.end
     repeat = _repeat(run, state.job)
     new = tuple(
         proof for proof in proofs(run) if state.started_t and proof.made_s >= state.started_t - CLOCK_TOLERANCE_S
@@ -140,10 +140,10 @@ def _ending_of_delivery(run: Run, status: Status, state: RunState) -> Ending:
     if end.stopped:
         kept = f"{branches} stay" if (branches := _branches(end)) else "nothing was changed"
         return Ending("OK", f"The {job} was stopped as asked; {kept}.", repeat)
-    if job == "score":
+    if state.job == "score":
         mark, verdict = _scored(state)
         return Ending(mark, verdict, f"Each row with both answers: {clean(str(run.path / scores.FILE))}")
-    return Ending("OK", *_delivered(run, job, end), new)
+    return Ending("OK", *_delivered(run, state.job, end), new)
 
 
 def _repeat(run: Run, job: str) -> str:
@@ -170,9 +170,10 @@ def _delivered(run: Run, job: str, end: Finished) -> tuple[str, str]:
         new = end.new_files
         old = f" {count(files - new)} of them were there already." if new is not None and new < files else ""
         return f"Pushed: {count(files)} files, {amount}, to {to}.{old}", clean(end.url or "", 300)
-    if job == "tune-lr" and end.best_lr is not None:
-        return f"The race is over: {exponent(end.best_lr)} won.", ""
-    return f"Finished: {job}.", ""
+    if job == "tune-lr":
+        won = f"{exponent(end.best_lr)} won" if end.best_lr is not None else "every rate diverged"
+        return f"The race is over: {won}.", ""
+    return f"Finished: {clean(job, 40)}.", ""
 
 
 def _use_gguf(folder: Path, name: str) -> str:

@@ -26,6 +26,8 @@ from fitune.tui.watch.phases import COMPILES, phase_text
 from fitune.tui.watch.progress import RunProgress
 from fitune.tui.watch.score_text import forgetting_line, preference_line, verdict_line
 
+GAP = "  "
+"""What stands between the numbers of a step."""
 NOTHING = "(nothing: it ended at once)"
 
 
@@ -70,7 +72,7 @@ def step_line(step: Step, progress: RunProgress) -> str:
         rate(step.tokens_per_s),
         *([left] if (left := progress.left()) else []),
     ]
-    return "  ".join(parts)
+    return GAP.join(parts)
 
 
 def reward_texts(told: Step | Eval) -> list[str]:

@@ -11,7 +11,7 @@ from fitune.core.runs.findings import findings
 from fitune.tui.deliver.proof_text import table
 from fitune.tui.text import clean, encodable, wrapped
 from fitune.tui.watch.ending import ending
-from fitune.tui.watch.event_text import event_line, memory_text
+from fitune.tui.watch.event_text import GAP, event_line, memory_text
 from fitune.tui.watch.progress import SILENT_AFTER_S, RunProgress
 
 POLL_S = 0.25
@@ -22,6 +22,8 @@ EXIT_CODES = {
     "killed": ExitCode.FAILED,
 }
 TABLE_COLUMNS = 100
+PARTS_KEPT = 3
+"""The numbers of a step that a narrow terminal shows: the step, its loss, and the time left."""
 
 
 def follow_to_end(run: Run, from_start: bool = True) -> int:
@@ -115,7 +117,12 @@ class _LineWriter:
     def rewrite(self, text: str) -> None:
         if not self._can_rewrite:
             return self.write(text)
-        text = encodable(text, self._out.encoding)[: shutil.get_terminal_size().columns - 1]
+        text, columns = encodable(text, self._out.encoding), shutil.get_terminal_size().columns - 1
+        parts = text.split(GAP)
+        while len(text) > columns and len(parts) > PARTS_KEPT:
+            parts.pop(-2)  # the last is the time left
+            text = GAP.join(parts)
+        text = text[:columns]
         self._out.write("\r" + text.ljust(self._shown))
         self._out.flush()
         self._shown = len(text)

@@ -20,6 +20,8 @@ REFUSAL = re.compile(
     r"|Es tut mir leid, aber|Lo siento, pero|Je suis désolée?, mais|Mi dispiace, ma|抱歉，|对不起，|申し訳ありません"
 )
 """Beginnings of answers that refuse to answer."""
+CONTROL = re.compile(r"[\x01-\x08\x0e-\x1f\x7f\x9b]")
+"""Characters that steer a terminal or a printer; a NUL is told apart."""
 GARBLED = re.compile("\ufffd|â€|Ã[©¤¶¼¨]")
 """A replacement character, or UTF-8 that was once read as Latin-1."""
 LONG_CHARS = 80
@@ -56,6 +58,7 @@ def oddities(row: Row) -> list[str]:
         "email": "@" in whole and EMAIL.search(whole),
         "secret": _may_hold_key(whole) and SECRET.search(whole),
         "nul": "\0" in whole,
+        "control": CONTROL.search(whole),
         "garbled": _may_be_garbled(whole) and GARBLED.search(whole),
         "refusal": any(map(REFUSAL.match, answers)),
         "long_answer": any(map(_is_long, answers)),

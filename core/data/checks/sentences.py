@@ -104,6 +104,10 @@ SAID: Mapping[str, tuple[str, str]] = {
         "{n} row[|s] [has|have] garbled letters (such as â€™ or �).",
         "The text was once read in the wrong encoding.",
     ),
+    "control": (
+        "{n} row[|s] hold[s|] control characters, such as the colour codes of a terminal.",
+        "The model learns to write them: remove them, unless you mean it.",
+    ),
     "nul": ("{n} row[|s] [has|have] NUL characters.", "Remove them: tokenizers treat them badly."),
     "copied": (
         "In {n} row[|s] the answer also stands in the question.",
@@ -146,6 +150,7 @@ SAID: Mapping[str, tuple[str, str]] = {
 """A sentence for each kind, as for `numbered`, and what to do; in the order in which they are shown."""
 CLOSE = {
     "garbled",
+    "control",
     "nul",
     "copied",
     "refusal",

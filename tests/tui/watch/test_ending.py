@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from fitune.core.runs import EventLog, Finished, Forgot, Score, Started
+from fitune.core.runs import EventLog, Failed, Finished, Forgot, Score, Started
 from fitune.core.runs.run import Run
 from fitune.tui.cli import parser
 from fitune.tui.watch.ending import ending, repeat_command
@@ -42,6 +42,24 @@ def test_it_is_the_wish_as_it_was_typed(tmp_path: Path, job: str, wish: Any, exp
         (run.path / f"{job}.json").write_text(json.dumps(wish))
     assert repeat_command(run, job) == expected
     assert parser().parse_args(shlex.split(expected)[1:]).command == job
+
+
+@pytest.mark.parametrize(
+    ("end", "said"),
+    [
+        (Finished(best_lr=4e-4, elapsed_s=2.0), "The race is over: 4e-4 won."),
+        (Finished(elapsed_s=2.0), "The race is over: every rate diverged."),
+        (Finished(stopped=True, elapsed_s=2.0), "The race was stopped as asked; nothing was changed."),
+        (Failed(kind="bug", message="No row.", hint="Add some."), "The race failed: No row."),
+    ],
+)
+def test_a_race_is_called_a_race_in_each_of_its_ends(fitune_home: Path, end: Finished | Failed, said: str) -> None:
+    run = Run(fake_worker.make_run(fitune_home))
+    log = EventLog(run.events, "tune-lr")
+    log.write(Started())
+    log.write(end)
+    found = ending(run, "failed" if isinstance(end, Failed) else "finished", run.state())
+    assert found.sentence == said
 
 
 @pytest.mark.parametrize(("word", "mark"), [("better", "OK"), ("worse", "WARN"), ("no different", "WARN")])

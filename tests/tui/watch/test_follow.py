@@ -120,6 +120,21 @@ def test_one_line_is_rewritten_only_on_a_terminal(tmp_path: Path) -> None:
     assert "\x1b" not in out.getvalue()
 
 
+def test_a_narrow_terminal_shows_fewer_numbers_of_a_step_and_each_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setenv("COLUMNS", "60")
+    run, out = make_run(tmp_path, told="killed"), Terminal()
+    follow(Run(run), out, live=True)
+    steps = [text.rstrip() for text in out.getvalue().split("\r") if re.match(r"step \d+/", text)]
+    assert max(map(len, steps)) < 60
+    assert all(re.fullmatch(r"step \d+/300  loss [\d.]+(  .+)*  .* left", text) for text in steps[1:40])
+
+
 def test_check_40_two_followers_tell_the_same_steps(tmp_path: Path) -> None:
     run, said = make_run(tmp_path), ["", ""]
     worker = start(run, "steps:30", "--rate", "100")

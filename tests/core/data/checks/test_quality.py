@@ -142,3 +142,11 @@ def test_labels_of_signs_and_figures_are_no_numbers(tmp_path: Path) -> None:
 def test_headings_that_ask_are_questions(tmp_path: Path, text: str, told: bool) -> None:
     (tmp_path / "a.md").write_text(text)
     assert ("spoken" in kinds(inspect(Data(source=str(tmp_path / "a.md"))))) is told
+
+
+def test_codes_of_a_terminal_are_told(tmp_path: Path) -> None:
+    found = report(
+        tmp_path, [f"{ENGLISH} \x1b[31m{n}\x1b[0m" if n % 4 == 0 else f"{ENGLISH}\t{n}\r\n" for n in range(40)]
+    )
+    (told,) = (each for each in found.problems if each.kind == "control")
+    assert told.count == 10

@@ -119,3 +119,9 @@ def test_curves_compare_on_one_scale() -> None:
     assert curve([2, 2], 0, 4) == "▅▅"
     assert curve(list(range(100)), 0, 99, width=4, unicode=False) == ".=+#"
     assert curve([], 0, 1) == ""
+
+
+def test_a_race_without_held_out_rows_is_refused_before_it_loads_a_model(fitune: Fitune, recipe_file: Path) -> None:
+    status, _, err = fitune("tune-lr", str(recipe_file), "--set", "data.eval_fraction=0")
+    assert status == 2
+    assert 'data.eval_fraction = 0: a race needs held-out rows to judge by. Set it to "auto".' in err
