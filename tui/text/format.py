@@ -54,6 +54,11 @@ def count(number: float | None) -> str:
     return UNKNOWN if number is None else f"{number:,.0f}"
 
 
+def steps(number: float | None) -> str:
+    """A number of steps with its word: `1 step`, `1,000 steps`."""
+    return f"{count(number)} step{'' if number == 1 else 's'}"
+
+
 def rate(per_s: float | None) -> str:
     """A speed: `9,600 tokens/s`; small ones keep a digit."""
     if per_s is None or not math.isfinite(per_s):

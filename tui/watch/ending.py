@@ -13,7 +13,7 @@ from fitune.core.runs import Failed, Finished, Run, RunState, Status
 from fitune.core.runs.post_mortem import cause_of_death, killed_as_asked, restarted_s
 from fitune.core.score import scores
 from fitune.tui.deliver.proof_text import ArtifactProof, proofs
-from fitune.tui.text import clean, clock, count, duration, exponent, number, size
+from fitune.tui.text import clean, clock, count, duration, exponent, number, size, steps
 from fitune.tui.watch.phases import phase_text
 from fitune.tui.watch.score_text import ANSWERS, forgetting_line, preference_line, verdict_line
 
@@ -102,7 +102,7 @@ def _options(run: Run, job: str) -> list[str]:
 
 
 def _finished(end: Finished) -> str:
-    text = f"Finished: {count(end.steps)} steps in {duration(end.elapsed_s)}"
+    text = f"Finished: {steps(end.steps)} in {duration(end.elapsed_s)}"
     if end.first_loss is not None and end.last_loss is not None:
         text += f", loss {number(end.first_loss, 2)} to {number(end.last_loss, 2)}"
     if end.eval_loss is not None:

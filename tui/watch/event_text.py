@@ -21,7 +21,7 @@ from fitune.core.runs import (
     Step,
     Warned,
 )
-from fitune.tui.text import UNKNOWN, clean, count, exponent, gib, number, rate, size
+from fitune.tui.text import UNKNOWN, clean, count, exponent, gib, number, rate, size, steps
 from fitune.tui.watch.phases import COMPILES, phase_text
 from fitune.tui.watch.progress import RunProgress
 from fitune.tui.watch.score_text import forgetting_line, preference_line, verdict_line
@@ -42,8 +42,8 @@ def event_line(event: Event, progress: RunProgress) -> str:
             return step_line(step, progress)
         case Eval(step=number_, loss=loss) as look:
             return "  ".join([f"step {count(number_)}", f"held-out loss {loss_text(loss)}", *reward_texts(look)])
-        case RacedLap(lr=lr, steps=steps, loss=loss):
-            return f"rate {exponent(lr)}, {count(steps)} steps: held-out loss {loss_text(loss)}"
+        case RacedLap(lr=lr, steps=raced, loss=loss):
+            return f"rate {exponent(lr)}, {steps(raced)}: held-out loss {loss_text(loss)}"
         case Checkpoint(step=number_):
             return f"step {count(number_)}  checkpoint written"
         case Warned(message=message):
@@ -136,7 +136,7 @@ def _phase(phase: Phase) -> str:
     if phase.done_bytes:  # progress of the same phase: a merge reports it twice a second
         return ""
     details = [
-        *([f"{count(phase.total_steps)} steps"] if phase.total_steps else []),
+        *([steps(phase.total_steps)] if phase.total_steps else []),
         *([f"{count(phase.rows)} rows"] if phase.rows and phase.name == "replay" else []),
         *([f"first {COMPILES}"] if phase.compiles else []),
         *([clean(phase.kind, 40)] if phase.kind is not None else []),

@@ -31,11 +31,13 @@ CLOCK_S = 60.0
 
 
 def findings(state: RunState) -> tuple[Finding, ...]:
-    """What is wrong with a training by now, the gravest first."""
+    """What is wrong with a training by now, the gravest first; of a race, whose losses are those of several trainings,
+    what is wrong with the machine."""
     of_losses = (curves.overfitting, curves.leak, curves.too_short, curves.spent_schedule, curves.noise)
     of_steps = (_divergence, _spike, _no_learning, _gradient, _resume_jump)
     of_machine = (_pace, _idle, _memory, _prediction, _card, _clock)
-    return tuple(found for rule in (*of_steps, *of_losses, garbage, *of_machine) for found in rule(state))
+    of_training = () if state.job == "tune-lr" else (*of_steps, *of_losses, garbage)
+    return tuple(found for rule in (*of_training, *of_machine) for found in rule(state))
 
 
 def _values(curve: Curve) -> list[float]:

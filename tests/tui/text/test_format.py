@@ -7,7 +7,7 @@ from io import StringIO
 
 import pytest
 
-from fitune.tui.text.format import hanging, table, wrapped
+from fitune.tui.text.format import hanging, steps, table, wrapped
 
 SAID = "a copy of the largest matrix, with-hyphens, and its scales"
 
@@ -32,6 +32,13 @@ def test_on_a_terminal_it_wraps_under_itself(monkeypatch: pytest.MonkeyPatch, co
 
 def test_elsewhere_it_is_one_line() -> None:
     assert hanging("  loss  ", SAID) == f"  loss  {SAID}"
+
+
+@pytest.mark.parametrize(
+    ("number", "told"), [(1, "1 step"), (0, "0 steps"), (1234, "1,234 steps"), (None, "n/a steps")]
+)
+def test_steps_are_told_with_the_word_that_agrees(number: int | None, told: str) -> None:
+    assert steps(number) == told
 
 
 TABLE = [["RUN", "STATUS", "STEP"], ["a-run-with-a-name", "finished", "6/6"]]

@@ -10,7 +10,19 @@ from fitune.core.forecast import Forecast, estimate_document
 from fitune.core.recipe import Recipe, load, options
 from fitune.core.tokens import lengths_note
 from fitune.tui.commands.planning.site import forecast_here, named
-from fitune.tui.text import as_ascii_json, clean, count, exponent, gib, hanging, items, rate, totals, training_time
+from fitune.tui.text import (
+    as_ascii_json,
+    clean,
+    count,
+    exponent,
+    gib,
+    hanging,
+    items,
+    rate,
+    steps,
+    totals,
+    training_time,
+)
 
 INDENT = " " * 6
 WORDS = {"fits": "OK    It fits.", "tight": "WARN  It may fit, with luck.", "over": "ERROR It does not fit."}
@@ -74,6 +86,6 @@ def print_workload(now: Forecast) -> None:
         return
     packed = f", packed into {count(work.packing.packed_rows)}" if work.packing.packed else ""
     print(f"      {count(work.packing.rows)} rows to train on{packed}, the longest {count(work.longest)} tokens; "
-          f"{count(work.packing.steps)} steps, {count(work.trained_tokens)} tokens trained in all")  # fmt: skip
+          f"{steps(work.packing.steps)}, {count(work.trained_tokens)} tokens trained in all")  # fmt: skip
     if now.duration:
         print(hanging(INDENT, training_time(now.duration)))

@@ -14,7 +14,18 @@ from fitune.core.runs import Run
 from fitune.core.score import Race
 from fitune.tui.commands.running.train import start
 from fitune.tui.data.clear_rows import with_clear_rows
-from fitune.tui.text import as_ascii_json, clean, count, curve, duration, exponent, number, shows_unicode, table
+from fitune.tui.text import (
+    as_ascii_json,
+    clean,
+    count,
+    curve,
+    duration,
+    exponent,
+    number,
+    shows_unicode,
+    table,
+    wrapped,
+)
 from fitune.tui.watch.follow import follow_to_end
 
 GOES_ON = "The training goes on from step {step} of the race: up to there it would take the same steps again."
@@ -31,27 +42,31 @@ def run(args: argparse.Namespace) -> int:
     recipe = with_clear_rows(load.load(args.recipe, args.set), accept_guess=False)
     raced = jobs.tune_lr(recipe, args.minutes, args.share_gpu)
     limit = f"{args.minutes:g} minutes together (--minutes)"
-    print(f"Four rates are tried in short trainings, for {limit}; loading comes first.", file=sys.stderr)
+    _tell(f"Four rates are tried in short trainings, for {limit}; loading comes first.")
     status = follow_to_end(raced)
     if status:
         return status
     race = from_json(Race, orjson.loads((raced.path / "race.json").read_bytes()))
     print(as_ascii_json(to_json(race)) if args.json else laps_table(race))
     if race.best_lr is None:
-        print("Every rate diverged: start lower, with --set train.lr=1e-5.", file=sys.stderr)
+        _tell("Every rate diverged: start lower, with --set train.lr=1e-5.")
         return ExitCode.FAILED
-    print(f"The best rate is {exponent(race.best_lr)}.{at_the_edge(race)}", file=sys.stderr)
+    _tell(f"The best rate is {exponent(race.best_lr)}.{at_the_edge(race)}")
     if args.train:
         train = recipe.train.model_copy(update={"lr": race.best_lr})
 
         def go_on(run: Run) -> None:
-            print(_where_it_begins(jobs.go_on(raced, run), recipe), file=sys.stderr)
+            _tell(_where_it_begins(jobs.go_on(raced, run), recipe))
 
         winner = recipe.model_copy(update={"train": train})
         return start(winner, anyway=False, detach=False, share_gpu=args.share_gpu, prepare=go_on)
     sets = "".join(f" --set {each}" for each in (*args.set, f"train.lr={race.best_lr:g}"))
     print(clean(f"Train with it: fitune train {args.recipe}{sets}", 400), file=sys.stderr)
     return ExitCode.DONE
+
+
+def _tell(text: str) -> None:
+    print(wrapped(text, sys.stderr), file=sys.stderr)
 
 
 def _where_it_begins(step: int | None, recipe: Recipe) -> str:

@@ -7,7 +7,7 @@ from fitune.core.data import Report
 from fitune.core.errors import BadInput
 from fitune.core.intervals import steps_between
 from fitune.core.recipe import Recipe
-from fitune.tui.text import count
+from fitune.tui.text import count, steps
 from fitune.tui.wizard.draft import Draft, recipe
 from fitune.tui.wizard.field_cost import guessed_steps
 from fitune.tui.wizard.forecast_text import DraftForecast
@@ -40,13 +40,13 @@ def meanings(draft: Draft, forecast: DraftForecast) -> Mapping[str, str]:
         asked = recipe(draft)
     except BadInput:  # told at the fields
         return FIXED
-    steps = _steps(asked, draft.report, forecast)
+    planned = _steps(asked, draft.report, forecast)
     return {
         **FIXED,
         "run.home": str(runs.home()),
-        "train.max_steps": f"{count(steps)}, by epochs" if steps else "by epochs",
-        "train.eval_every": f"{count(steps_between(None, steps))} steps" if steps else "10 in a run",
-        "train.save_every": f"{count(steps_between(None, steps))} steps" if steps else "10 in a run",
+        "train.max_steps": f"{count(planned)}, by epochs" if planned else "by epochs",
+        "train.eval_every": steps(steps_between(None, planned)) if planned else "10 in a run",
+        "train.save_every": steps(steps_between(None, planned)) if planned else "10 in a run",
     }
 
 

@@ -3,6 +3,7 @@
 import math
 import random
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -119,3 +120,9 @@ def test_steps_after_the_end_of_the_schedule_are_told() -> None:
     assert "since step 198" in found.evidence
     assert found.set == {"train.max_steps": 300}
     assert "schedule" not in kinds(state_of(told[:240]))
+
+
+def test_the_losses_of_a_race_are_those_of_several_trainings_and_tell_nothing() -> None:
+    overfits = training(falls(1.2, 0.1), lambda done: 0.8 + 1.2 * done)
+    assert kinds(overfits)
+    assert findings(replace(overfits, job="tune-lr")) == ()
