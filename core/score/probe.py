@@ -113,8 +113,9 @@ def forgetting(answers: Sequence[ProbeAnswer]) -> Forgetting:
     found = verdict.of_answers("match", [each.base_right for each in answers], [each.tuned_right for each in answers])
     lost = {kind: sum(each.base_right - each.tuned_right for each in answers if each.kind == kind) for kind in KINDS}
     most = max(lost, key=lambda kind: lost[kind])
+    can_forget = found.base >= KNOWS_LITTLE or found.word != "no different"
     return Forgetting(
-        word=found.word,
+        word=found.word if can_forget else "can't tell",
         rows=found.rows,
         base=found.base,
         tuned=found.tuned,

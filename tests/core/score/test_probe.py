@@ -77,6 +77,8 @@ def test_forgetting_is_told_with_numbers_and_a_remedy() -> None:
         (20, 80, 200, "It forgot nothing: 80 of 200"),
         (10, 5, 32, "can't be told: 5 of 32 general questions right, before 10"),
         (2, 0, 40, "the base model knows too few"),
+        (0, 0, 200, "can't be told: 0 of 200 general questions right, before 0"),
+        (12, 12, 200, "the base model knows too few"),
     ],
 )
 def test_what_was_not_forgotten_is_told_too(base: int, tuned: int, of: int, said: str) -> None:
