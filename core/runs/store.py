@@ -154,9 +154,13 @@ def _is_readable(path: Path) -> bool:
     return os.access(path, os.R_OK | os.X_OK) and all(os.access(file, os.R_OK) or not file.exists() for file in files)
 
 
-def find(base: Path, key: str | None) -> Run:
-    """The run of that name, path or unique part of a name; without a key the newest. Raises UserError."""
-    by_path = [Path(key).absolute()] if key and os.path.isfile(os.path.join(key, "run.json")) else []
+def find(base: Path, key: str | None, or_race: bool = False) -> Run:
+    """The run of that name, path or unique part of a name; without a key the newest. Raises UserError.
+
+    or_race: a race of learning rates of that name will do, too.
+    """
+    paths = [Path(key).absolute(), *([base / "races" / key] if or_race else [])] if key else []
+    by_path = [path for path in paths if os.path.isfile(path / "run.json")]
     if by_path and _is_readable(by_path[0]):
         return Run(by_path[0])
     runs = all_runs(base)

@@ -307,6 +307,27 @@ def test_stopping_a_merge_or_push_promises_no_checkpoint(
     assert worker.wait(60) == (-signal.SIGKILL if now else 0)
 
 
+@pytest.mark.parametrize(
+    ("now", "said"),
+    [
+        ([], "The race spring stops after this step, without a result. At once: fitune stop spring --now"),
+        (["--now"], "The race spring was killed. Start it again with its recipe."),
+    ],
+)
+def test_a_race_that_was_left_is_watched_and_stopped_by_its_name(
+    fitune: Fitune, fitune_home: Path, now: list[str], said: str
+) -> None:
+    run = make(fitune_home, "spring")
+    (fitune_home / "races").mkdir()
+    race = Run(run.path.rename(fitune_home / "races" / "spring"))
+    worker = fake_worker.start(race.path, "steps:3000")
+    race.lock.write_text(json.dumps({"pid": worker.pid, "job": "tune-lr"}))
+    assert fitune("stop", "spring", *now) == (0, "", f"{said}\n")
+    assert worker.wait(60) == (-signal.SIGKILL if now else 0)
+    assert "spring: Its folder:" in fitune("watch", "spring", "--plain")[2]
+    assert fitune("resume", "spring")[0] == 2, "a race is no training that goes on"
+
+
 def test_a_finished_run_is_not_resumed(fitune: Fitune, fitune_home: Path) -> None:
     run = make(fitune_home, "run-a", "ok")
     run.adapter.mkdir()

@@ -148,7 +148,7 @@ def _ending_of_delivery(run: Run, status: Status, state: RunState) -> Ending:
 
 def _repeat(run: Run, job: str) -> str:
     if job == "tune-lr":
-        return "Nothing was changed. Start the race again with the recipe."
+        return "Start the race again with its recipe."
     return f"The adapter is as it was. Again: {clean(repeat_command(run, job), 400)}"
 
 

@@ -12,7 +12,7 @@ from fitune.tui.watch.ending import repeat_command
 
 def run(args: argparse.Namespace) -> int:
     """Exit status: 0 if the worker was asked to stop, 1 if none was alive."""
-    run = runs.find(runs.home(), args.run)
+    run = runs.find(runs.home(), args.run, or_race=True)
     job = run.job()
     if job is None:
         message = f"{run.name} is not running."
@@ -33,11 +33,15 @@ def stopping(run: Run, job: str) -> str:
         return f"{run.name} stops after this step, with a checkpoint. {at_once}"
     if job == "push":
         return f"The push of {run.name} stops before its next file; nothing of it is visible then. {at_once}"
+    if job == "tune-lr":
+        return f"The race {run.name} stops after this step, without a result. {at_once}"
     return f"The {job} of {run.name} stops before its next part, if one is left; the adapter stays as it is. {at_once}"
 
 
 def killed(run: Run, job: str) -> str:
     """The message after a kill, with the next step."""
+    if job == "tune-lr":
+        return f"The race {run.name} was killed. Start it again with its recipe."
     if job != "train":
         return f"The {job} of {run.name} was killed; the adapter is as it was. Again: {repeat_command(run, job)}"
     checkpoint = run.newest_checkpoint()

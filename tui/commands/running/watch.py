@@ -9,7 +9,7 @@ from fitune.tui.watch.follow import follow_to_end
 
 def run(args: argparse.Namespace) -> int:
     """Exit status: how the run ended (0, 1 or 130); 130 too if it was left running with Ctrl+C. On a screen: 0."""
-    run = runs.find(runs.home(), args.run)
+    run = runs.find(runs.home(), args.run, or_race=True)
     terminal = surface()
     if args.plain or terminal in ("plain", "none"):
         return follow_to_end(run)
