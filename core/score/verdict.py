@@ -168,11 +168,20 @@ def sentence(verdict: Verdict, other: str = "before") -> str:
             if verdict.guessing is not None and verdict.p < ERROR:
                 text = f"No different from guessing the most frequent answer ({verdict.guessing:.0%}): {numbers}."
         case _:
-            why = "too few rows" if verdict.rows < LEAST_ROWS else "the difference may be chance"
+            why = "too few rows" if verdict.rows < LEAST_ROWS else _chance(verdict)
             if verdict.guessing is not None and verdict.rows >= LEAST_ROWS and verdict.p < ERROR:
                 why = f"always the most frequent answer would be right in {verdict.guessing:.0%}"
             text = f"Can't tell, {BLIND if verdict.blind else why}: {numbers}.{_more(verdict)}"
     return text + _leaked(verdict)
+
+
+def _chance(verdict: Verdict) -> str:
+    """That chance may have made a difference; with how often, where the 95 % interval says that it hardly did."""
+    if verdict.low <= 0 <= verdict.high:
+        return "the difference may be chance"
+    error = LOSS_ERROR if verdict.metric == "text" else ERROR
+    often = f"{100 * verdict.p:.2g} % of such scores"
+    return f"chance alone makes such a difference in {often}, and a verdict needs less than {100 * error:g} %"
 
 
 def _numbers(verdict: Verdict, other: str) -> str:

@@ -84,7 +84,8 @@ def title(name: str, info: RunInfo | None) -> Content:
 
 
 def status(snapshot: Snapshot, now_s: float) -> Content:
-    """Status word, phase, step, time and time left; or a warning while there is no sign of life."""
+    """Status word, phase, step, time and time left; or a warning while there is no sign of life. After the last step it
+    is told no more: what follows has words enough to fill a narrow line."""
     state = snapshot.state
     if snapshot.ending is not None:
         job = "" if snapshot.job == "train" else clean(snapshot.job, 20) + " "
@@ -104,7 +105,9 @@ def status(snapshot: Snapshot, now_s: float) -> Content:
     began_s = state.started_t or state.first_t
     elapsed = f"   {duration(now_s - began_s)}" if began_s else ""
     left = f", {snapshot.left}" if snapshot.left else ""
-    return Content.styled(f"{job}{doing}", "bold $success") + Content(_progress(snapshot) + elapsed + left)
+    steps_are_done = bool(state.step and snapshot.total_steps and state.step.step >= snapshot.total_steps)
+    progress = "" if steps_are_done and state.phase.name != "train" else _progress(snapshot)
+    return Content.styled(f"{job}{doing}", "bold $success") + Content(progress + elapsed + left)
 
 
 def too_small(name: str, snapshot: Snapshot, now_s: float) -> Content:

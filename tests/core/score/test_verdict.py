@@ -67,6 +67,15 @@ def test_a_verdict_needs_rows_and_a_difference(base: int, tuned: int, rows: int,
         assert f"hold out {50 - rows} more" in sentence(replace(found, more_rows=None)), "as earlier runs have it"
 
 
+def test_a_difference_that_its_interval_tells_and_its_test_does_not_is_told_with_both() -> None:
+    said = sentence(of_answers("match", answers(0, 64), answers(5, 64)))
+    assert "Can't tell, chance alone makes such a difference in 6.2 % of such scores" in said
+    assert "a verdict needs less than 1 %: the right answer in 5 of 64" in said
+    assert "interval +1 to" in said
+    said = sentence(of_answers("match", answers(30, 64), answers(33, 64)))
+    assert "Can't tell, the difference may be chance: " in said
+
+
 def test_answers_no_better_than_the_most_frequent_one_are_no_gain() -> None:
     found = of_answers("label", answers(0, 100), answers(24, 100), guessed=answers(25, 100))
     assert found.word == "no different"

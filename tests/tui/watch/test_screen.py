@@ -19,7 +19,7 @@ from textual.widgets._footer import FooterKey
 from fitune.core import jobs
 from fitune.core.errors import UserError
 from fitune.core.machine import GpuSample
-from fitune.core.runs import Memory, RunState, Sample, Step
+from fitune.core.runs import Memory, Phase, RunState, Sample, Step
 from fitune.core.runs.run import Run
 from fitune.tui.app import FituneApp
 from fitune.tui.deliver.options import OPTIONS
@@ -29,7 +29,7 @@ from fitune.tui.watch import actions
 from fitune.tui.watch.actions import command_of
 from fitune.tui.watch.ending import ending
 from fitune.tui.watch.screen import WatchScreen
-from fitune.tui.watch.screen_text import PROMISE, Snapshot, cards, details, memory
+from fitune.tui.watch.screen_text import PROMISE, Snapshot, cards, details, memory, status
 from fitune.tui.widgets.dialogs import AskDialog, ConfirmDialog
 from fitune.tui.widgets.leave import LeaveScreen
 from fitune.tui.wizard.draft import shown as shown_field
@@ -132,6 +132,15 @@ def test_before_the_first_step_it_is_promised_that_the_run_needs_no_window() -> 
     assert len(PROMISE) <= 77
     state.step = Step(step=1, loss=2.0)
     assert PROMISE not in details(Snapshot("running", state), 77, 0.0).plain
+
+
+@pytest.mark.parametrize("phase", ["sample", "save", "score", "pairs", "probe"])
+def test_what_follows_the_last_step_fits_a_narrow_line_with_its_time(phase: str) -> None:
+    state = RunState(phase=Phase(name=phase), started_t=1000.0, step=Step(step=1000, loss=2.0, epoch=12.34))
+    line = status(Snapshot("running", state, total_steps=1000, left="about 12 min 05 s left"), 1000.0 + 3725).plain
+    assert line.endswith("1 h 02 min, about 12 min 05 s left")
+    assert len(line) <= 78
+    assert "step 1,000 of 2,000" in status(Snapshot("running", state, total_steps=2000), 1000.0).plain
 
 
 def test_each_of_several_cards_has_its_line() -> None:
