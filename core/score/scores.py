@@ -193,10 +193,9 @@ def _by_answers(metric: Metric, rows: Sequence[RowScore], by_loss: Verdict, leak
 
 
 def _detail(name: str, rows: Sequence[RowScore]) -> Detail:
-    base, tuned = (
-        [float(getattr(each, name)) for each in sides] for sides in zip(*((r.base, r.tuned) for r in rows), strict=True)
-    )
-    found = statistics.of_numbers(base, tuned)
+    base = [getattr(row.base, name) for row in rows]
+    tuned = [getattr(row.tuned, name) for row in rows]
+    found = statistics.of_numbers(base, tuned) if name == "near" else statistics.of_right(base, tuned)
     return Detail(name=name, base=sum(base) / len(base), tuned=sum(tuned) / len(tuned), low=found.low, high=found.high)
 
 

@@ -39,6 +39,13 @@ def test_a_run_that_learnt_is_kept_and_read_back(tmp_path: Path) -> None:
     assert scores.read(tmp_path) == found
 
 
+def test_the_same_share_has_the_same_interval_in_the_verdict_and_in_the_table() -> None:
+    found = scores.judge("match", [row(n, f"team {n}", "I am sorry", f"team {n % 55}") for n in range(64)])
+    exact = next(each for each in found.details if each.name == "exact")
+    told = found.verdict
+    assert (exact.base, exact.tuned, exact.low, exact.high) == (told.base, told.tuned, told.low, told.high)
+
+
 def test_rows_for_which_the_time_was_too_short_are_no_reason_to_hold_out_more() -> None:
     found = scores.judge("match", [row(n, "yes", "no", "yes") for n in range(48)], unscored=16)
     assert "16 more are there, and fitune score asks them all" in sentence(found.verdict)
