@@ -1,8 +1,8 @@
 """A raw row as fitune's own rows: {"messages": [...]}, {"prompt": str, "completion": str} or {"text": str}.
 
-A chat row may also carry `tools`. A row with two answers holds the better one, and the worse beside it as `rejected`:
-a turn, or a text below a prompt. A rated row carries `label`, true where its last answer is good. Built for millions of
-rows: the usual case is a few lookups. Pure: no IO.
+A chat row may also carry `tools`, and `images`, whose places are marked in its text. A row with two answers holds the
+better one, and the worse beside it as `rejected`: a turn, or a text below a prompt. A rated row carries `label`, true
+where its last answer is good. Built for millions of rows: the usual case is a few lookups. Pure: no IO.
 """
 
 from collections.abc import Callable, Mapping
@@ -13,6 +13,7 @@ from fitune.core.data.chats.calls import calls_of, tools_of
 from fitune.core.data.chats.content import said_in
 from fitune.core.data.chats.messages import messages_of
 from fitune.core.data.chats.turns import is_turn, turns_of
+from fitune.core.data.images.chats import with_images
 from fitune.core.data.values import Row, Skip, cell, decoded, filled, kind_name, passages_of, text_of
 
 PARTS = ("text", "output_text", "tool_use", "thinking")
@@ -47,7 +48,7 @@ def _plain_pairs(columns: Mapping[str, str]) -> Convert:
     asks, answers = columns["prompt"], columns["completion"]
 
     def convert(row: Row) -> list[Row]:
-        if "system" in columns or _is_chat(row, asks) or _is_chat(row, answers):
+        if columns.keys() & {"system", "images"} or _is_chat(row, asks) or _is_chat(row, answers):
             return [_exchange(row, asks, answers, columns)]
         if segments := _segments(decoded(cell(row, asks))):
             return [segments]
@@ -73,10 +74,12 @@ def _segments(value: Any) -> Row | None:
 
 
 def _pairs(columns: Mapping[str, str]) -> Convert:
-    asks, answers = columns["question"], columns["answer"]
-    is_plain = not columns.keys() & {"system", "history", "thinking"}
+    asks, answers = columns.get("question"), columns["answer"]
+    is_plain = not columns.keys() & {"system", "history", "thinking", "images"}
 
     def convert(row: Row) -> list[Row]:
+        if asks is None:  # an image is the question
+            return [_finished(_answer(row, answers), row, columns)]
         asked, answer = row.get(asks), row.get(answers)
         if is_plain and _is_prose(asked) and _is_prose(answer) and answer and not answer.isspace():
             return [{"messages": [{"role": "user", "content": asked}, {"role": "assistant", "content": answer}]}]
@@ -181,7 +184,8 @@ def _finished(turns: list[Any], row: Row, columns: Mapping[str, str]) -> Row:
     messages = _with_system(messages, row, columns.get("system"))
     _check(messages)
     tools = tools_of(row) if "tools" in row or "functions" in row else []
-    return {"messages": messages, "tools": tools} if tools else {"messages": messages}
+    chat: Row = {"messages": messages, "tools": tools} if tools else {"messages": messages}
+    return with_images(chat, row, columns.get("images"))
 
 
 def _check(messages: list[Row]) -> None:

@@ -1,7 +1,8 @@
 """A data set: any common source as a stream of canonical rows, a report on it, and its split.
 
 Canonical rows are {"messages": [{"role", "content", ...}]} (perhaps with `tools`), {"prompt": str, "completion": str}
-or {"text": str}. Knows no tokenizer: lengths and masks are the worker's business.
+or {"text": str}; a chat with images has their paths or data URLs in `images`. Knows no tokenizer: lengths and masks are
+the worker's business.
 """
 
 from collections import Counter
@@ -18,6 +19,7 @@ from fitune.core.data.exchange import said_of
 from fitune.core.data.files import find
 from fitune.core.data.files.listing import Source
 from fitune.core.data.files.readers import batches, read
+from fitune.core.data.images.files import beside
 from fitune.core.data.mixed import combined, progress_of_all, replayed, weighted
 from fitune.core.data.shapes.recognise import recognise
 from fitune.core.data.shapes.shape import Shape, as_toml
@@ -51,6 +53,11 @@ def rows(
     or (at the end) more rows left out than used.
     """
     return islice(_all(data, on_skip or _unheard, on_progress or _unasked), limit)
+
+
+def holds_images(data: Data) -> bool:
+    """True if a row holds images; else all of them are read. Raises as `rows`."""
+    return any("images" in row for row in rows(data))
 
 
 def general_rows(data: Data, own: int) -> list[Row]:
@@ -125,7 +132,8 @@ def _report_on(data: Data, sample: int, head_only: bool, on_progress: Callable[[
     head = _head(source, data)
     shape = _first_reading(head, _shape(head, data), data)
     choices = [_choice(head, each, data) for each in shape.candidates[:CHOICES_SHOWN]]
-    return report_of(source, shape, scan(source, data.split, shape, sample, head_only, on_progress), choices)
+    found = scan(source, data.split, shape, sample, head_only, on_progress, data.image_folder)
+    return report_of(source, shape, found, choices)
 
 
 def _first_reading(head: list[Row], shape: Shape, data: Data) -> Shape:
@@ -184,7 +192,7 @@ def _rows(data: Data, on_skip: Callable[[Problem], None], on_progress: Callable[
         raise BadInput(shape.problems)
     used, skips = 0, Counter[str]()
     first = ""
-    for made in _made(source, shape, data.split, on_progress):
+    for made in _made(source, shape, data, on_progress):
         if isinstance(made, tuple):
             kind, problem = made
             skips[kind] += 1
@@ -198,20 +206,21 @@ def _rows(data: Data, on_skip: Callable[[Problem], None], on_progress: Callable[
 
 
 def _made(
-    source: Source, shape: Shape, split_name: str, on_progress: Callable[[int, int], None]
+    source: Source, shape: Shape, data: Data, on_progress: Callable[[int, int], None]
 ) -> Iterator[list[Row] | tuple[str, Problem]]:
     """The canonical row of each raw row, or the reason why it is left out: the kind of skip, and a sentence."""
     convert = converter(shape.format, shape.columns) if shape.is_usable else None
     done_bytes, total_bytes = 0, sum(file.size_bytes for file in source.files)
     for file in source.files:
+        to_rows = beside(convert, file, data.image_folder) if convert else None
         with find.opened(file) as raw:
-            batched = grouped(batches(raw, file.name, split_name, _unnoted), shape.columns)
+            batched = grouped(batches(raw, file.name, data.split, _unnoted), shape.columns)
             for number, row in (each for numbers, rows in batched for each in zip(numbers, rows, strict=True)):
                 on_progress(done_bytes + raw.tell(), total_bytes)
                 try:
                     if isinstance(row, Skip):
                         raise row
-                    yield convert(row) if convert else []
+                    yield to_rows(row) if to_rows else []
                 except Skip as skip:
                     yield skip.kind, Problem(f"{file.name}:{number}", skip.text)
         done_bytes += file.size_bytes

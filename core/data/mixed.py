@@ -61,6 +61,7 @@ def combined(reports: Sequence[tuple[Report, float]]) -> Report:
         choices=(),
         rows=sum(floor(report.rows * Fraction(str(weight))) for report, weight in reports),
         rows_read=sum(report.rows_read for report in found),
+        image_rows=sum(report.image_rows for report in found),
         rows_counted=all(report.rows_counted for report in found),
         columns={name: kinds for report in found for name, kinds in report.columns.items()},
         preview=tuple(row for rows in zip(*(report.preview for report in found), strict=False) for row in rows),

@@ -28,6 +28,9 @@ def runs_of_three(row: Row) -> list[str]:
 
 
 def text_of(row: Row) -> str:
-    """What is said in a canonical row, in lower case, without system prompts."""
+    """What is said in a canonical row, in lower case, without system prompts; nothing of a row with images, which may
+    ask the same of others."""
+    if "images" in row:
+        return ""
     spoken = [turn["content"] for turn in row.get("messages", ()) if turn["role"] != "system"]
     return " ".join(spoken or [row[name] for name in row if name in TEXTS]).casefold()

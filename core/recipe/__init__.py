@@ -17,7 +17,7 @@ from fitune.core.recipe.limits import deadline, next_time
 from fitune.core.recipe.load import GROUPS, help_of, parse, presets_dir
 from fitune.core.recipe.on_resume import changes_on_resume, may_change
 from fitune.core.recipe.presets import Preset
-from fitune.core.recipe.rules import find_contradictions
+from fitune.core.recipe.rules import find_contradictions, not_with_images
 
 __all__ = [
     "BEGINS_FILLED",
@@ -44,6 +44,7 @@ __all__ = [
     "help_of",
     "may_change",
     "next_time",
+    "not_with_images",
     "options",
     "parse",
     "presets_dir",

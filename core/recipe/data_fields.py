@@ -57,6 +57,12 @@ class Data(Group):
     text_overlap: Annotated[int, Field(ge=0, le=65_536)] | None = None
     """Cut a plain text that is longer than model.max_seq_length into several rows. Each begins with so many tokens of
     the one before, which are read but not learned again. Nothing means that a long text loses its end."""
+    image_folder: Annotated[str, Field(min_length=1)] | None = None
+    """The folder that the paths of images count from, and that they must lie in. Nothing means the folder of the data
+    file."""
+    image_pixels: Annotated[int, Field(ge=1_024, le=16_777_216)] = 589_824
+    """Pixels of the largest image; larger ones are made smaller. More shows finer print, and takes more tokens: with
+    Qwen3-VL one for each 1,024 pixels."""
     packing: bool | Literal["auto"] = "auto"
     """Put several short rows into one of full length: faster, but a step then holds several times the rows, and an
     epoch teaches less. auto leaves them apart."""

@@ -35,6 +35,26 @@ def find_contradictions(recipe: Recipe) -> list[Problem]:
     return problems
 
 
+def not_with_images(recipe: Recipe) -> list[Problem]:
+    """Each setting that is not done where rows hold images, which only a look at them can tell, with a fix."""
+    train, data, run = recipe.train, recipe.data, recipe.run
+    found = []
+    if train.objective != "sft":
+        text = f"objective = {train.objective} compares answers, which is not done for rows with images."
+        found.append(Problem("train.objective", text, 'Set objective = "sft".'))
+    if data.loss_on == "all":
+        text = "all would learn the questions too, and an image can't be learned."
+        found.append(Problem("data.loss_on", text, 'Use loss_on = "answers".'))
+    if data.packing is True:
+        found.append(Problem("data.packing", "rows with images are not packed.", 'Use packing = "auto".'))
+    if train.micro_tokens is not None:
+        text = "a micro-batch with images is not split again."
+        found.append(Problem("train.micro_tokens", text, "Remove it, and lower train.micro_batch instead."))
+    if run.shard is True or run.gpus not in ("auto", 1):
+        found.append(Problem("run.gpus", "rows with images are trained on one card.", "Set run.gpus = 1."))
+    return found
+
+
 def _of_sources(data: Data) -> Iterator[Problem]:
     """Rows from nowhere, or from two places."""
     if not data.source and not data.sources:

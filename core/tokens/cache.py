@@ -115,6 +115,7 @@ def _asked(recipe: Recipe) -> dict[str, Any]:
             data.loss_on,
             *_mixed(data),
         ],
+        "images": [data.image_folder, data.image_pixels],
         "prompts": [data.thinking.replace("auto", "keep"), dict(sorted(data.template_options.items()))],
         "model": [model.id, model.revision, model.trust_remote_code],
     }

@@ -2,7 +2,7 @@
 
 from fitune.core.data import Finding, numbered
 from fitune.core.errors import Problem
-from fitune.core.recipe import Recipe
+from fitune.core.recipe import Recipe, not_with_images
 from fitune.core.tokens.lengths import TokenStats
 from fitune.core.tokens.notes import notes_on
 
@@ -20,6 +20,8 @@ def findings(stats: TokenStats, recipe: Recipe) -> tuple[Finding, ...]:
     """Problems of training on these rows with model.max_seq_length; severity "stop": training is not possible."""
     truncation = stats.truncation_at(recipe.model.max_seq_length)
     usable = stats.rows - truncation.emptied - stats.blank
+    if stats.image_rows and (refused := not_with_images(recipe)):
+        return tuple(Finding("stop", "images", stats.image_rows, problem) for problem in refused)
     possible = [_emptied(stats, recipe), _refused(stats), _blank(stats), _cut(stats, recipe), _plain(stats)]
     notes = notes_on(stats.notes, stats.switch, stats.templates, recipe.data)
     problems = [*(finding for finding in possible if finding is not None), *notes]

@@ -21,12 +21,13 @@ from fitune.core.errors import UserError
 from fitune.core.recipe import Recipe
 from fitune.core.tokens.packing import Packing, decide_packing
 
-VERSION = 4
+VERSION = 5
 """Version of the file, and of the rendering that it counts."""
 STATS_FILE = "prepared.json"
 COUNTS = ("lengths", "blank_lengths", "firsts")
 FIELDS = (
-    "source_rows", "skipped", "refused", "why_refused", "cure", "plain_template", "notes", "switch", "templates",
+    "source_rows", "image_rows", "skipped", "refused", "why_refused", "cure", "plain_template", "notes", "switch",
+    "templates",
 )  # fmt: skip
 """Fields of TokenStats that the file has unchanged."""
 
@@ -112,6 +113,8 @@ class TokenStats:
     """The option of the chat template that switches thinking off; None if it has none."""
     templates: Sequence[str] = field(default_factory=list)
     """Names of the tokenizer's chat templates, where it has several."""
+    image_rows: int = 0
+    """Rows of the source that hold images."""
 
     @staticmethod
     def read(folder: Path) -> "TokenStats":
@@ -194,7 +197,8 @@ class TokenStats:
     def packing(self, recipe: Recipe) -> Packing:
         """The packing decision for these rows, less the held-out share: the same that the worker makes."""
         share = 1 - eval_fraction(recipe, self.source_rows)
-        return decide_packing(_thinned(self.lengths_at(recipe.model.max_seq_length), share), recipe)
+        lengths = _thinned(self.lengths_at(recipe.model.max_seq_length), share)
+        return decide_packing(lengths, recipe, self.image_rows > 0)
 
     def histogram(self, bins: int = 20, cut: int | None = None) -> tuple[HistogramBin, ...]:
         """Number of rows by length, in bins of about equal width; the last holds all longer rows.

@@ -16,7 +16,7 @@ from fitune.core.recipe import Recipe
 
 MIN_GAIN = 2.0
 """Rows per packed row below which packing would save hardly anything."""
-PackingReason = Literal["asked", "refused", "little_gain", "larger_steps", "compared"]
+PackingReason = Literal["asked", "refused", "little_gain", "larger_steps", "compared", "images"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class Packing:
     """True if rows are packed, several to one of full length."""
     why: PackingReason
     """asked, refused: the recipe says so. little_gain, larger_steps: why "auto" does not. compared: the objective
-    compares rows."""
+    compares rows. images: rows hold them."""
     rows: int
     """Rows to train on."""
     packed_rows: int
@@ -41,8 +41,8 @@ class Packing:
         return self.rows / max(1, self.packed_rows)
 
 
-def decide_packing(lengths: Mapping[int, int], recipe: Recipe) -> Packing:
-    """Decide whether data.packing packs these rows.
+def decide_packing(lengths: Mapping[int, int], recipe: Recipe, images: bool = False) -> Packing:
+    """Decide whether data.packing packs these rows, of which none is packed where some hold images.
 
     lengths: tokens of a row, none longer than model.max_seq_length -> number of rows; of each text where a row has two.
     """
@@ -50,11 +50,13 @@ def decide_packing(lengths: Mapping[int, int], recipe: Recipe) -> Packing:
         rows = sum(lengths.values()) // recipe.train.texts
         return Packing(False, "compared", rows, rows, steps_of(recipe, rows))
     rows, packed_rows = sum(lengths.values()), bins_needed(lengths, recipe.model.max_seq_length)
-    packed, why = _decision(recipe, rows, packed_rows)
+    packed, why = _decision(recipe, rows, packed_rows, images)
     return Packing(packed, why, rows, packed_rows, steps_of(recipe, packed_rows if packed else rows))
 
 
-def _decision(recipe: Recipe, rows: int, packed_rows: int) -> tuple[bool, PackingReason]:
+def _decision(recipe: Recipe, rows: int, packed_rows: int, images: bool) -> tuple[bool, PackingReason]:
+    if images:
+        return False, "images"
     if isinstance(recipe.data.packing, bool):
         return recipe.data.packing, "asked" if recipe.data.packing else "refused"
     return False, "little_gain" if rows < MIN_GAIN * packed_rows else "larger_steps"

@@ -59,7 +59,7 @@ def _workload(stats: TokenStats, recipe: Recipe) -> Workload:
     held_out = eval_fraction(recipe, stats.source_rows)
     source_tokens = sum(size * count for size, count in stats.lengths_at(length).items())
     row_tokens = (1 - held_out) * source_tokens / rows
-    micro_batches, pads = float(train.grad_accum), _pads(recipe)
+    micro_batches, pads = float(train.grad_accum), _pads(recipe, stats)
     if pads and not packing.packed:
         row_tokens = train.texts * stats.padded_length(length, train.micro_batch * train.texts)
     if train.micro_tokens and not packing.packed:
@@ -84,16 +84,17 @@ def _workload(stats: TokenStats, recipe: Recipe) -> Workload:
     )
 
 
-def _pads(recipe: Recipe) -> bool:
-    """True if the rows of a micro-batch are filled up to the longest: by trl, and where answers are compared."""
-    return recipe.train.backend == "trl" or recipe.train.objective != "sft"
+def _pads(recipe: Recipe, stats: TokenStats) -> bool:
+    """True if the rows of a micro-batch are filled up to the longest: by trl, where answers are compared, and where
+    rows hold images."""
+    return recipe.train.backend == "trl" or recipe.train.objective != "sft" or stats.image_rows > 0
 
 
 def _micro_tokens(stats: TokenStats, recipe: Recipe, packing: Packing, batches: float) -> int:
     rows, length = recipe.train.micro_batch * recipe.train.texts, recipe.model.max_seq_length
     if packing.packed:
         return rows * length
-    if _pads(recipe):
+    if _pads(recipe, stats):
         largest = rows * stats.longest_at(length)
     else:
         largest = largest_micro_batch(stats.lengths_at(length), rows, batches)

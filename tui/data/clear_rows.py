@@ -4,8 +4,8 @@ import sys
 from pathlib import Path
 
 from fitune.core.data import dataset
-from fitune.core.errors import BadInput, UserError
-from fitune.core.recipe import Data, Recipe
+from fitune.core.errors import BadInput, Problem, UserError
+from fitune.core.recipe import Data, Recipe, not_with_images
 from fitune.tui.data.report_text import finding_line
 
 
@@ -15,7 +15,7 @@ def with_clear_rows(recipe: Recipe, accept_guess: bool) -> Recipe:
     Raises UserError where they can't be learned, and where it is not clear what they teach and nobody said so.
     """
     data = recipe.rows
-    parts = [_clear(part, accept_guess) for part, _ in data.parts()]
+    parts = [_clear(part, accept_guess, not_with_images(recipe)) for part, _ in data.parts()]
     if general := data.general():
         _check_general(general)
     if not data.sources:
@@ -25,13 +25,15 @@ def with_clear_rows(recipe: Recipe, accept_guess: bool) -> Recipe:
     return recipe.model_copy(update={"data": data.model_copy(update={"sources": sources})})
 
 
-def _clear(data: Data, accept_guess: bool) -> Data:
-    """One source, with a mapping where one was guessed."""
+def _clear(data: Data, accept_guess: bool, not_done: list[Problem]) -> Data:
+    """One source, with a mapping where one was guessed. not_done: what is not done for rows with images."""
     if not _is_here(data) and not accept_guess:
         return data  # on the Hub: the worker fetches it, and refuses the same
     report = dataset.preview(data)
     for finding in report.problems:
         print(finding_line(finding), file=sys.stderr)
+    if report.image_rows and not_done:
+        raise BadInput(not_done)
     if report.sure or not report.candidates:
         if refused := [finding.problem for finding in report.problems if finding.kind == "format"]:
             raise BadInput(refused)

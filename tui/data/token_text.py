@@ -23,6 +23,7 @@ PACKING: dict[PackingReason, str] = {
     "refused": "not packed, as the recipe asks",
     "little_gain": "not packed: too few rows fit into one for it to gain much",
     "compared": "not packed: answers are compared row by row",
+    "images": "not packed: rows hold images",
     "larger_steps": "not packed: a step would hold more rows, and an epoch teach less",
 }
 

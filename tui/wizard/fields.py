@@ -30,6 +30,8 @@ LABELS = {
     "model.trust_remote_code": "Its own code",
     "data.template_options": "Template with",
     "data.text_overlap": "Text overlap",
+    "data.image_folder": "Image folder",
+    "data.image_pixels": "Image pixels",
     "train.checkpoint_skip_layers": "Skipped layers",
     "train.tiled_mlp": "MLP in tiles",
     "train.keep_checkpoints": "Checkpoints",

@@ -4,9 +4,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fitune.core.data.chats.calls import call_of
+from fitune.core.data.images.chats import MARK, image_of_part
 from fitune.core.data.values import Row, Skip, as_json, kind_name, plain_text
 
-MEDIA = ("image", "audio", "video", "file", "document", "inlineData", "fileData", "inline_data", "file_data")
+IMAGES = ("image", "input_image", "inlineData", "inline_data")
+"""Beginnings of the type, or the key, of a part that may be an image."""
+MEDIA = (*IMAGES, "audio", "video", "file", "document", "fileData", "file_data", "input_audio", "input_file")
 """Beginnings of the type, or the key, of a part that is no text."""
 CALLS = ("toolUse", "functionCall", "function_call")
 RESULTS = ("toolResult", "functionResponse", "function_response")
@@ -22,10 +25,12 @@ class Said:
     calls: list[Row] = field(default_factory=list)
     results: list[Row] = field(default_factory=list)
     """Results of tools, each a message of its own."""
+    images: list[str | None] = field(default_factory=list)
+    """The image of each mark in the text; None for one that stands in a column of the row."""
 
 
 def said_in(content: Any) -> Said:
-    """The text of a turn's content. Raises Skip for what is no text, and for pictures and the like."""
+    """The text and images of a turn's content. Raises Skip for sound and the like."""
     if isinstance(content, dict) and isinstance(content.get("parts"), list):  # a ChatGPT export
         content = content["parts"]
     if isinstance(content, dict) and isinstance(content.get("content"), str | list):  # a message of LangChain
@@ -56,14 +61,25 @@ def _add(said: Said, part: dict[str, Any]) -> None:
         pass  # unreadable by design
     elif kind in ("text", "input_text", "output_text") and not _is_media(part):
         said.text += _words(part, "text", "content", "value")
+    elif _is_image(kind, part):
+        said.text += MARK
+        said.images.append(image_of_part(part))
     elif kind.startswith(MEDIA) or _is_media(part):
-        raise Skip("media", "holds images or other media.")
+        raise Skip("media", "holds sound, video or files.")
     else:
         raise Skip("type", f"a chat turn has a part of the type {kind}, which fitune does not know.")
 
 
 def _words(part: dict[str, Any], *keys: str) -> str:
     return next((part[key] for key in keys if isinstance(part.get(key), str)), "")
+
+
+def _is_image(kind: str, part: dict[str, Any]) -> bool:
+    """True for an image, and not for a sound or a film that Gemini keeps in the same way."""
+    key = next((key for key in IMAGES if kind.startswith(key) or ("text" not in part and part.get(key))), None)
+    inner = part.get(key) if key else None
+    media_type = (inner.get("mimeType") or inner.get("mime_type") or "") if isinstance(inner, dict) else ""
+    return key is not None and (not media_type or str(media_type).startswith("image/"))
 
 
 def _is_media(part: dict[str, Any]) -> bool:

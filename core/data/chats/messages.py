@@ -40,6 +40,8 @@ def messages_of(turn: Any) -> list[Row]:
         message["tool_calls"] = calls
     message |= {key: turn[key] for key in TURN_EXTRAS if turn.get(key)}
     message |= _thoughts(turn, said)
+    if said.images:
+        message["images"] = said.images
     if role == "assistant" and _is_only_shown(turn):
         message["train"] = False
     return said.results + ([message] if not said.results or said.text.strip() or calls else [])

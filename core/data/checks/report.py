@@ -74,6 +74,8 @@ class Report:
     """Rows that will be trained on or held out."""
     rows_read: int
     """Rows of the source that were looked at."""
+    image_rows: int
+    """Rows with images, among those that were looked at."""
     rows_counted: bool
     """False: only the head was read, and `rows` is estimated from its size."""
     columns: Mapping[str, str]
@@ -160,6 +162,7 @@ def report_of(source: Source, shape: Shape, found: Scan, choices: Sequence[str])
         choices=tuple(choices),
         rows=rows,
         rows_read=found.raw_rows,
+        image_rows=found.image_rows,
         rows_counted=counted,
         columns=columns,
         preview=tuple(found.preview),

@@ -23,6 +23,7 @@ from fitune.core.data.files.listing import Source, SourceFile
 from fitune.core.data.files.parquet_rows import rows_in_parquet
 from fitune.core.data.files.readers import Batches, batches
 from fitune.core.data.files.unparsed import Marker, Marks, Unparsed
+from fitune.core.data.images.files import beside
 from fitune.core.data.shapes.shape import CHAT_FORMATS, Shape
 from fitune.core.data.values import Row, Skip, kind_name
 from fitune.core.errors import UserError
@@ -52,6 +53,8 @@ class Scan:
     """Rows of the source, blank lines left out."""
     used_rows: int = 0
     """Canonical rows made of them."""
+    image_rows: int = 0
+    """Those of them with images."""
     skipped_rows: int = 0
     counts: Counter[str] = field(default_factory=Counter)
     """Rows by kind of oddity."""
@@ -93,6 +96,7 @@ def scan(
     sample: int,
     head_only: bool = False,
     on_progress: Callable[[int, int], None] | None = None,
+    image_folder: str | None = None,
 ) -> Scan:
     """Read the rows of a source, all or those of the head, and count.
 
@@ -110,7 +114,7 @@ def scan(
 
     try:
         for file in source.files:
-            found.complete = _scan_file(found, file, split, shape, sample, head_only, progress)
+            found.complete = _scan_file(found, file, split, shape, sample, head_only, progress, image_folder)
             if not found.complete:
                 break
             done_bytes += file.size_bytes
@@ -130,8 +134,10 @@ def _scan_file(
     sample: int,
     head_only: bool,
     progress: Callable[[int], None],
+    image_folder: str | None,
 ) -> bool:
     """Count the rows of one file; False where the head ended first."""
+    convert = converter(shape.format, shape.columns) if shape.is_usable else _nothing
 
     def note(kind: str, line: int) -> None:
         found.note(kind, f"{file.name}:{line}")
@@ -144,7 +150,8 @@ def _scan_file(
     with opened(file) as raw:
         parquet_rows = rows_in_parquet(raw)
         rows = grouped(batches(raw, file.name, split, note, _marks_after_close_rows(found, shape)), shape.columns)
-        return _count(found, rows, file.name, shape, sample, 1 if head_only else TICK_ROWS, enough)
+        to_rows = beside(convert, file, image_folder)
+        return _count(found, rows, file.name, shape, to_rows, sample, 1 if head_only else TICK_ROWS, enough)
 
 
 def _count(
@@ -152,12 +159,12 @@ def _count(
     rows_read: Batches,
     name: str,
     shape: Shape,
+    convert: Callable[[Row], list[Row]],
     sample: int,
     tick_rows: int,
     enough: Callable[[int], bool],
 ) -> bool:
     """Count rows until `enough`, asked every tick_rows with the last row's number, says so: then False."""
-    convert = converter(shape.format, shape.columns) if shape.is_usable else _nothing
     next_tick, next_close = found.raw_rows + tick_rows, 0
     for numbers, rows in rows_read:
         if isinstance(rows, Unparsed):
@@ -192,6 +199,7 @@ def _count_row(
         found.skipped_rows += 1
         found.note(skip.kind, where, skip.text)
     found.used_rows += len(made)
+    found.image_rows += sum("images" in each for each in made)
     for each in made:
         roles = tuple([message["role"] for message in each["messages"]]) if shape.format in CHAT_FORMATS else ()
         if roles and (trouble := turn_trouble(roles)):
@@ -204,7 +212,7 @@ def _count_row(
         found.duplicates.add([mark])
         if found.raw_rows <= CLOSE_ROWS and (first := found.first_places.setdefault(mark, where)) is not where:
             found.note("duplicate", where, f"is the same as {first}.")
-        if found.similar and found.similar.is_open:
+        if found.similar and found.similar.is_open and "images" not in each:
             found.similar.add(iter([(each, mark, where)]))
     if found.raw_rows <= CLOSE_ROWS or not found.raw_rows % CLOSE_STRIDE:
         _look_closely(found, row, made, where)
@@ -244,6 +252,8 @@ def _nothing(row: Row) -> list[Row]:
 def mark_of(row: Row) -> int:
     """A hash of a canonical row's content, good within this process."""
     messages = row.get("messages")
+    if "images" in row:
+        return hash(repr(row))
     if messages is None:
         return hash(tuple(row.values()))
     if "rejected" in row or "label" in row:

@@ -58,7 +58,38 @@ SAID: Mapping[str, tuple[str, str]] = {
         "{n} conversation[|s] [does|do] not stand together in the file, and [is|are] left out in part.",
         "Sort the rows by conversation.",
     ),
-    "media": ("{n} row[|s] hold[s|] images or other media, and [is|are] left out.", "fitune trains on text."),
+    "media": (
+        "{n} row[|s] hold[s|] sound, video or files, and [is|are] left out.",
+        "fitune trains on text and images.",
+    ),
+    "image_count": (
+        "{n} row[|s] [has|have] not as many images as places marked for them, and [is|are] left out.",
+        "Write <image> into a question once for each image; or not at all, and they stand before the first question.",
+    ),
+    "image_lost": (
+        "{n} row[|s] name[s|] an image that is not there or can't be read, and [is|are] left out.",
+        "Paths of images count from the data file's folder, or from data.image_folder.",
+    ),
+    "image_outside": (
+        "{n} row[|s] name[s|] an image outside the folder of the data file, and [is|are] left out.",
+        "If they are yours, set data.image_folder to a folder above them.",
+    ),
+    "image_url": (
+        "{n} row[|s] name[s|] an image on the web, and [is|are] left out.",
+        "Download them first, and write their paths into the rows: nothing is fetched during a training.",
+    ),
+    "image_broken": (
+        "{n} row[|s] [has|have] an image that can't be read as one, and [is|are] left out.",
+        "Fix or remove them; PNG, JPEG, WebP, GIF, BMP and TIFF are read.",
+    ),
+    "image_large": (
+        "{n} row[|s] [has|have] an image of more than 80 million pixels or 100 MB, and [is|are] left out.",
+        "Make them smaller: a model sees far less of them.",
+    ),
+    "image_answer": (
+        "{n} row[|s] [has|have] an image in an answer, and [is|are] left out.",
+        "Models that fitune trains read images, and write text.",
+    ),
     "duplicate": (
         "{n} row[|s] repeat[s|] an earlier one.",
         "They weigh more in training; remove them unless you mean it.",
@@ -178,6 +209,13 @@ SKIPS = (
     "no_answer",
     "system_only",
     "media",
+    "image_count",
+    "image_lost",
+    "image_outside",
+    "image_url",
+    "image_broken",
+    "image_large",
+    "image_answer",
     "all_marked",
     "segments",
     "scattered",

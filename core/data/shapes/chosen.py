@@ -38,6 +38,8 @@ def mapped(rows: Sequence[Mapping[str, object]], columns: list[str], data: Data)
     ]
     nested = fmt == "alpaca" and "instances" in mapping
     needed = ("instruction", "instances") if nested else NEEDED.get(fmt, ())
+    if fmt == "question_answer" and "images" in mapping and "question" not in mapping:
+        needed = ("answer",)  # the image is the question
     needed = ("conversation", "role", "content") if GROUPING & mapping.keys() else needed
     if fmt == "rated":
         needed = _needed_of_rated(mapping)

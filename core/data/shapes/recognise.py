@@ -6,6 +6,7 @@ from dataclasses import replace
 from fitune.core.data.shapes.chat_readings import transcripts
 from fitune.core.data.shapes.chosen import mapped, named
 from fitune.core.data.shapes.columns import Column, columns_of, table_of
+from fitune.core.data.shapes.kinds.images import unnamed, with_images
 from fitune.core.data.shapes.kinds.objectives import COMPARED, compared_as, only_compared
 from fitune.core.data.shapes.kinds.special import special
 from fitune.core.data.shapes.readings import by_content, readings
@@ -24,6 +25,11 @@ OFFERED = 6
 def recognise(rows: Sequence[Row], data: Data) -> Shape:
     """The shape of a source. rows: its first raw rows, at least one; data: the recipe's format and columns."""
     table = table_of(rows)
+    shape = _recognised(rows, table, data)
+    return shape if data.columns else with_images(shape, table)
+
+
+def _recognised(rows: Sequence[Row], table: Sequence[Column], data: Data) -> Shape:
     if data.columns:
         shape = mapped(rows, columns_of(rows), data)
         if data.format == "auto" and shape.format in COMPARED:
@@ -47,7 +53,7 @@ def _guess(rows: Sequence[Row], table: Sequence[Column]) -> Shape:
         return refused
     if best is None:
         offered = [*transcripts(table), *by_content(table)]
-        return _judged(offered[0], offered[1:], rows, table) if offered else unknown(table)
+        return _judged(offered[0], offered[1:], rows, table) if offered else unnamed(table) or unknown(table)
     return _judged(best, [each for each in found if each is not best], rows, table)
 
 

@@ -11,7 +11,7 @@ CHAT_FORMATS = ("messages", "sharegpt")
 MAPPABLE = (
     "prompt", "completion", "system", "messages", "text", "instruction", "input", "output", "instances", "question",
     "answer", "history", "thinking", "conversation", "role", "content", "chosen", "rejected", "label",
-    "winner",
+    "winner", "images",
 )  # fmt: skip
 """Roles that `data.columns` may map."""
 NEEDED = {

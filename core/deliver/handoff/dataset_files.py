@@ -61,4 +61,8 @@ def detect_kind(recipe: Recipe) -> RowKind:
 
 def _write(path: Path, rows: Iterable[dict[str, Any]]) -> None:
     with open(path, "wb") as file:
-        file.writelines(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for row in rows)
+        for row in rows:
+            if "images" in row:
+                hint = "Train with fitune where the images are; its adapter fits the model everywhere."
+                raise UserError("The rows hold images, which no hand-off carries over.", hint)
+            file.write(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE))

@@ -60,7 +60,7 @@ def render_answer(chat: list[Message], turn: int, tools: Any, template: ChatTemp
     no_thoughts = not thoughts and template.makes_think
     around = template.switched if no_thoughts else template.usual
     prompt = _prompt(asked, answer, tools, template, no_thoughts)
-    refuse_hidden(asked, prompt)
+    refuse_hidden(asked, prompt, template.image_mark)
     target = _target(asked, answer, prompt, tools, template, no_thoughts)
     _refuse_loss(answer, target, template)
     skipped = ""
@@ -100,9 +100,10 @@ def _target(
     return f"{thoughts_of(answer)}{around.closing}{text[len(head) :]}" if opened else text[len(head) :]
 
 
-def refuse_hidden(asked: Sequence[Message], prompt: str) -> None:
-    """Raise Refusal if the prompt shows nothing of a message that is not an answer."""
+def refuse_hidden(asked: Sequence[Message], prompt: str, image_mark: str = "") -> None:
+    """Raise Refusal if the prompt shows nothing of the words of a message that is not an answer."""
     for role, content in ((message["role"], message["content"] or "") for message in asked):
+        content = content.replace(image_mark, " ") if image_mark else content
         if role != "assistant" and content.strip() not in prompt:  # perhaps with its quotes and line ends escaped
             longest = max(re.findall(r"\w+", content), key=len, default="")
             if longest not in prompt:

@@ -28,6 +28,16 @@ class Piece:
 
 
 @dataclass(frozen=True, slots=True)
+class SeenImage:
+    """An image in a row."""
+
+    image: str
+    """Its path, or a data URL."""
+    text: str
+    """What stands for it in the row's text."""
+
+
+@dataclass(frozen=True, slots=True)
 class RenderedRow:
     """The text of a row."""
 
@@ -37,6 +47,8 @@ class RenderedRow:
     notes: frozenset[Note] = frozenset()
     bare: bool = False
     """True if no chat template wrote it: it gets the tokenizer's own BOS."""
+    images: tuple[SeenImage, ...] = ()
+    """The images in its text, in order; perhaps more, which stood behind its end."""
 
 
 def render_chat(messages: list[Message], tools: Any, template: ChatTemplate, whole: bool) -> list[RenderedRow]:
@@ -66,7 +78,7 @@ def render_prompt(
     for _, written in forms(asked, template):
         try:
             prompt = template.prompt(written, tools, without)
-            refuse_hidden(written, prompt)
+            refuse_hidden(written, prompt, template.image_mark)
         except TemplateError as error:
             refusal = refusal or error
         else:
@@ -119,7 +131,8 @@ def _joined(
 
 def apart(row: RenderedRow, template: ChatTemplate) -> list[RenderedRow]:
     """Each answer of a row in a row of its own, at the end of what stands before it."""
-    return [made for answer in row.answers for made in _joined([answer], [], row.notes, template)]
+    rows = (made for answer in row.answers for made in _joined([answer], [], row.notes, template))
+    return [replace(made, images=row.images) for made in rows]
 
 
 def _shown(answer: RenderedAnswer, last: RenderedAnswer, template: ChatTemplate) -> RenderedAnswer | None:

@@ -70,6 +70,8 @@ class ChatTemplate:
     """The same behind the prompt that switches thinking off."""
     end_marks: tuple[str, ...]
     """The special tokens. GLM's </tool_call> is none: it ends a call, but no program stops generating there."""
+    image_mark: str = ""
+    """Stands for an image in the content of a message; empty for a chat without images."""
 
     @property
     def served_options(self) -> dict[str, Any]:
@@ -122,7 +124,7 @@ class ChatTemplate:
         options = dict(self.options.template_options)
         if without_thinking and self.switch:
             options[self.switch] = False
-        return applied(self.tokenizer, messages, options, tools, asks, self.in_parts)
+        return applied(self.tokenizer, messages, options, tools, asks, self.in_parts, self.image_mark)
 
 
 def read(tokenizer: Any, options: PromptOptions) -> ChatTemplate:
@@ -156,11 +158,17 @@ def read(tokenizer: Any, options: PromptOptions) -> ChatTemplate:
 
 
 def applied(
-    tokenizer: Any, messages: Sequence[Message], options: Options, tools: Any, asks: bool, in_parts: bool
+    tokenizer: Any,
+    messages: Sequence[Message],
+    options: Options,
+    tools: Any,
+    asks: bool,
+    in_parts: bool,
+    image_mark: str = "",
 ) -> str:
     """The text of a chat, with the prompt for an answer behind it if `asks`. Raises TemplateError."""
-    if in_parts:
-        messages = [{**each, "content": [{"type": "text", "text": each["content"] or ""}]} for each in messages]
+    if in_parts or image_mark:
+        messages = [_in_parts(each, in_parts, image_mark) for each in messages]
     try:
         rendered = tokenizer.apply_chat_template(
             list(messages), tools=tools, tokenize=False, add_generation_prompt=asks, **options
@@ -170,6 +178,16 @@ def applied(
     except (TypeError, ValueError, LookupError, AttributeError) as error:  # it adds None to a text, and the like
         raise TemplateError(str(error)) from error
     return str(rendered)
+
+
+def _in_parts(message: Message, always: bool, image_mark: str) -> Message:
+    """A message with its content as a list of parts where it shows images, or always."""
+    content = message["content"] or ""
+    if image_mark and image_mark in content and message["role"] != "assistant":
+        texts = content.split(image_mark)
+        parts = [part for text in texts for part in ({"type": "image"}, {"type": "text", "text": text})][1:]
+        return {**message, "content": [part for part in parts if part.get("text") != ""]}
+    return {**message, "content": [{"type": "text", "text": content}]} if always else message
 
 
 def names_of(tokenizer: Any) -> list[str]:

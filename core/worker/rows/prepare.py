@@ -20,9 +20,16 @@ from fitune.core.tokens import Example, Token, TokenStats, lengths
 from fitune.core.worker import models
 from fitune.core.worker.chats.template import PromptOptions, names_of, read
 from fitune.core.worker.chats.time_limit import limit_template
+from fitune.core.worker.images.processor import ImageProcessor, load, sees
 from fitune.core.worker.memory_use import MemoryMeter
 from fitune.core.worker.rows.long_texts import cut_of
-from fitune.core.worker.rows.render import RefusedRow, ensure_template, refuse_unknown_options, render
+from fitune.core.worker.rows.render import (
+    RefusedRow,
+    ensure_template,
+    refuse_unknown_options,
+    render,
+    text_part,
+)
 from fitune.core.worker.rows.tokenized import IGNORED, TokenizedRow
 
 LOG_EVERY_S = 0.5
@@ -39,10 +46,13 @@ def run(run: Run, log: EventLog, memory: MemoryMeter) -> None:
     started_s = time.monotonic()
     recipe = run.recipe()
     log.write(Started(model=recipe.model.id, source=recipe.data.name))
-    tokenizer = _fetch(run, recipe.model, log)
+    folder = _fetch(run, recipe.model, log)
+    images = _image_processor(folder, recipe)
+    tokenizer = text_part(images.processor) if images else load_tokenizer(folder, recipe.model.trust_remote_code)
     limit_template(tokenizer)
     plain = ensure_template(tokenizer)
-    counter = TokenCounter(tokenizer, plain, PromptOptions(recipe.data.thinking, recipe.data.template_options))
+    options = PromptOptions(recipe.data.thinking, recipe.data.template_options)
+    counter = TokenCounter(tokenizer, plain, options, images)
     refuse_unknown_options(tokenizer, counter.options)
     skipped = _count_all(run, recipe, counter, log)
     if skipped is None:
@@ -53,13 +63,20 @@ def run(run: Run, log: EventLog, memory: MemoryMeter) -> None:
     _tell_end(stats, recipe.model.max_seq_length, time.monotonic() - started_s, log)
 
 
-def _fetch(run: Run, model: Model, log: EventLog) -> Any:
-    """The model's tokenizer, downloaded from the Hub if needed."""
+def _fetch(run: Run, model: Model, log: EventLog) -> Path:
+    """The folder of the model's tokenizer, downloaded from the Hub if needed."""
     models_dir = run.path.parent.parent / "models"
     models_dir.mkdir(exist_ok=True)
     folder = models.fetch_tokenizer(model.id, model.revision, model.trust_remote_code, models_dir, log)
     log.write(Phase(name="load", model=model.id))
-    return load_tokenizer(folder, model.trust_remote_code)
+    return folder
+
+
+def _image_processor(folder: Path, recipe: Recipe) -> ImageProcessor | None:
+    """The model's processor, where it sees and rows hold images: it needs torch, which takes long to load."""
+    if not sees(folder) or not dataset.holds_images(recipe.rows):
+        return None
+    return load(folder, recipe.data.image_pixels, recipe.model.trust_remote_code)
 
 
 def _count_all(run: Run, recipe: Recipe, counter: "TokenCounter", log: EventLog) -> int | None:
@@ -70,7 +87,7 @@ def _count_all(run: Run, recipe: Recipe, counter: "TokenCounter", log: EventLog)
     skipped: list[Problem] = []
     own = dataset.rows(data, None, skipped.append, lambda *now: progress.__setitem__(slice(2), now))
     rows = _with_general(own, data)
-    for rendered in render(rows, counter.tokenizer, data.loss_on, counter.options, cut_of(recipe)):
+    for rendered in render(rows, counter.tokenizer, data.loss_on, counter.options, cut_of(recipe), counter.images):
         counter.take(rendered)
         if time.monotonic() - logged_s > LOG_EVERY_S:
             logged_s = time.monotonic()
@@ -118,8 +135,15 @@ def load_tokenizer(folder: Path, remote_code: bool) -> Any:
 class TokenCounter:
     """Counts tokenized rows as they come, and keeps a few as examples."""
 
-    def __init__(self, tokenizer: Any, plain_template: bool, options: PromptOptions | None = None) -> None:
-        self.rows = self.total = self._refused = 0
+    def __init__(
+        self,
+        tokenizer: Any,
+        plain_template: bool,
+        options: PromptOptions | None = None,
+        images: ImageProcessor | None = None,
+    ) -> None:
+        self.rows = self.total = self._refused = self._image_rows = 0
+        self.images = images
         self.tokenizer, self._plain_template, self.options = tokenizer, plain_template, options or PromptOptions()
         self._notes: Counter[str] = Counter()
         self._lengths: Counter[int] = Counter()
@@ -139,6 +163,7 @@ class TokenCounter:
             self._first_refused = self._first_refused or rendered
         else:
             self._notes.update({note for sample in rendered for note in sample.notes})
+            self._image_rows += any(sample.images for sample in rendered)
             for sample in rendered:
                 self._count(sample)
             self._keep(rendered)
@@ -151,7 +176,7 @@ class TokenCounter:
         if sample.first is None:
             self._blank_lengths[size] += 1
         else:
-            self._firsts[sample.first] += 1
+            self._firsts[sample.needed or sample.first] += 1
         if size >= len(self._change_at):
             self._change_at.extend([0] * (size + 1 - len(self._change_at)))
         for first, end in sample.spans:
@@ -179,8 +204,9 @@ class TokenCounter:
             blank_lengths=dict(self._blank_lengths),
             firsts=dict(self._firsts),
             trained_at=array("q", accumulate(self._change_at[:-1])),
-            examples=tuple(example(row, kept[row, size], self.tokenizer) for row, size in sorted(kept)),
+            examples=tuple(example(row, kept[row, size], self.tokenizer, self.images) for row, size in sorted(kept)),
             source_rows=self.rows,
+            image_rows=self._image_rows,
             skipped=skipped,
             refused=self._refused,
             why_refused=self._first_refused.why if self._first_refused else "",
@@ -197,8 +223,8 @@ def _lateness(sample: TokenizedRow) -> float:
     return float("inf") if sample.first is None else sample.first
 
 
-def example(row: int, sample: TokenizedRow, tokenizer: Any) -> Example:
-    """A tokenized row as text, token by token."""
+def example(row: int, sample: TokenizedRow, tokenizer: Any, images: ImageProcessor | None = None) -> Example:
+    """A tokenized row as text, token by token; of an image only the first token has a text, which says its size."""
     from tokenizers.decoders import DecodeStream
 
     stream, marks = DecodeStream(skip_special_tokens=False), tokenizer.added_tokens_decoder
@@ -206,4 +232,7 @@ def example(row: int, sample: TokenizedRow, tokenizer: Any) -> Example:
         Token(stream.step(tokenizer.backend_tokenizer, token) or "", label != IGNORED, token in marks)
         for token, label in zip(sample.ids[:SHOWN_TOKENS], sample.labels, strict=False)
     ]
+    if images and sample.images:
+        for first, end, text in images.runs_in(sample.ids[:SHOWN_TOKENS], sample.images):
+            tokens[first:end] = [Token(text, False, True), *[Token("", False, False)] * (end - first - 1)]
     return Example(row, len(sample.ids), tuple(tokens))

@@ -4,13 +4,14 @@ The same code renders for training and for the prepare job, so the preview shows
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
 
 from jinja2.exceptions import TemplateError
 
 from fitune.core.errors import UserError
+from fitune.core.worker.chats.images import ImageTexts, RefusedImage, with_image_texts
 from fitune.core.worker.chats.messages import unended
 from fitune.core.worker.chats.rows import Piece, RenderedRow, render_chat
 from fitune.core.worker.chats.template import ChatTemplate, PromptOptions, names_of, options_of, read
@@ -76,13 +77,15 @@ def render(
     loss_on: str,
     options: PromptOptions | None = None,
     cut: Cut | None = None,
+    images: ImageTexts | None = None,
 ) -> Iterator[list[TokenizedRow] | RefusedRow]:
     """Render canonical rows, in order: each becomes one tokenized row as a rule.
 
     A chat becomes several where an earlier answer stands in the prompt of a later one in another form than the model
     has to write it (Qwen3 drops its thinking), or without an end mark (GLM): each such answer is then learned at the
     end of a chat that stops there. A row with a better and a worse answer becomes one of each. cut: makes several rows
-    of one of plain text. Raises UserError for a tokenizer without character offsets.
+    of one of plain text. images: of a model that sees; without it rows with images are refused.
+    Raises UserError for a tokenizer without character offsets.
     """
     if not tokenizer.is_fast:
         raise UserError(
@@ -92,7 +95,7 @@ def render(
     template = read(tokenizer, options or PromptOptions())
     remaining = iter(rows)
     while batch := list(islice(remaining, BATCH_ROWS)):
-        rendered = [_short_enough(_rendered(row, template, loss_on == "all")) for row in batch]
+        rendered = [_short_enough(_rendered(row, template, loss_on == "all", images)) for row in batch]
         all_rows = [row for rows in rendered if not isinstance(rows, RefusedRow) for row in rows]
         tokenized = tokenize(all_rows, template)
         for row, made in zip(batch, rendered, strict=True):
@@ -103,7 +106,11 @@ def render(
             yield [part for each in found for part in cut(each)] if cut and "text" in row else found
 
 
-def _rendered(row: dict[str, Any], template: ChatTemplate, whole: bool) -> list[RenderedRow] | RefusedRow:
+def _rendered(
+    row: dict[str, Any], template: ChatTemplate, whole: bool, images: ImageTexts | None = None
+) -> list[RenderedRow] | RefusedRow:
+    if "images" in row:
+        return _with_images(row, template, whole, images)
     if "rejected" in row:
         return _with_rejected(row, template)
     if "messages" in row:
@@ -115,6 +122,27 @@ def _rendered(row: dict[str, Any], template: ChatTemplate, whole: bool) -> list[
         answer = unended(row["completion"], template.tokenizer)
         return [RenderedRow((Piece(row["prompt"], whole), Piece(answer, True, ends=True)), bare=True)]
     return [RenderedRow((Piece(unended(row["text"], template.tokenizer), True, ends=True),), bare=True)]
+
+
+def _with_images(
+    row: dict[str, Any], template: ChatTemplate, whole: bool, images: ImageTexts | None
+) -> list[RenderedRow] | RefusedRow:
+    if images is None:
+        return RefusedRow(
+            "it holds images, and the model reads text only", "Choose a model that sees, or take the images out."
+        )
+    if whole:
+        return RefusedRow("it holds images, and an image can't be learned", 'Set data.loss_on = "answers".')
+    if "rejected" in row or "label" in row:
+        return RefusedRow("it holds images, and compared answers are learned from text alone", 'Set objective = "sft".')
+    seeing = replace(template, image_mark=images.mark)
+    try:
+        rows = render_chat(row["messages"], row.get("tools"), seeing, whole=False)
+        return [with_image_texts(each, row["images"], images) for each in rows]
+    except TemplateError as error:
+        return RefusedRow(f"the model's chat template refuses it: {error}", getattr(error, "cure", ""))
+    except RefusedImage as error:
+        return RefusedRow(str(error), error.cure)
 
 
 def _with_rejected(row: dict[str, Any], template: ChatTemplate) -> list[RenderedRow] | RefusedRow:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fitune.core.worker.chats.rows import Note, RenderedRow, apart
+from fitune.core.worker.chats.rows import Note, Piece, RenderedRow, apart
 from fitune.core.worker.chats.template import ChatTemplate
 
 IGNORED = -100
@@ -21,6 +21,16 @@ class TokenizedRow:
     spans: Spans
     """Ranges of `ids`, one for each answer. None begins at 0: the first token is predicted from nothing."""
     notes: frozenset[Note] = frozenset()
+    images: tuple[str, ...] = ()
+    """The images in it, in order."""
+    images_end: int = 0
+    """Position behind the last image and the words that follow it: a row that is cut before it would lack pixels."""
+
+    @property
+    def needed(self) -> int | None:
+        """Position that must not be cut off: of the first trained token, or before the end of the images. None: nothing
+        is trained anyway."""
+        return None if self.first is None else max(self.first, self.images_end - 1)
 
     @property
     def labels(self) -> list[int]:
@@ -56,6 +66,7 @@ def tokenize(rows: Sequence[RenderedRow], template: ChatTemplate) -> Iterator[li
 def _row(row: RenderedRow, pieces: Sequence[Sequence[int]], eos: int | None) -> TokenizedRow:
     ids: list[int] = []
     spans: Spans = []
+    images, images_end = _images_in(row), 0
     for piece, tokens in zip(row.pieces, pieces, strict=True):
         first = max(1, len(ids))
         ids += tokens
@@ -64,7 +75,20 @@ def _row(row: RenderedRow, pieces: Sequence[Sequence[int]], eos: int | None) -> 
         if piece.trained and len(ids) > first:
             joins = bool(spans) and spans[-1][1] == first
             spans[-1:] = [(spans[-1][0], len(ids))] if joins else [*spans[-1:], (first, len(ids))]
-    return TokenizedRow(ids, spans, row.notes)
+        if any(place is piece for _, place in images):
+            images_end = len(ids)
+    return TokenizedRow(ids, spans, row.notes, tuple(image for image, _ in images), images_end)
+
+
+def _images_in(row: RenderedRow) -> list[tuple[str, Piece]]:
+    """The images whose text stands in a row, each with its piece."""
+    found, rest = [], list(row.images)
+    for piece in row.pieces if rest else ():
+        at = 0
+        while rest and (place := piece.text.find(rest[0].text, at)) >= 0:
+            at = place + len(rest[0].text)
+            found.append((rest.pop(0).image, piece))
+    return found
 
 
 def _compared(row: RenderedRow) -> list[str]:

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -18,6 +19,7 @@ from fitune.core.records import from_json
 from fitune.core.runs import EventLog, Phase, Run, Warned
 from fitune.core.tokens import notes_on
 from fitune.core.worker.chats.template import PromptOptions, names_of, read
+from fitune.core.worker.images.processor import ImageProcessor, of_rows
 from fitune.core.worker.rows import render
 from fitune.core.worker.rows.long_texts import cut_of
 from fitune.core.worker.rows.truncate import TruncatedRows, nothing_left_error, truncate
@@ -48,14 +50,17 @@ class TrainingRows:
     """All held-out rows in canonical form."""
     keys: set[str]
     """The digests of the rows to train on."""
+    images: ImageProcessor | None = None
+    """Where rows hold images."""
 
 
 def read_rows(
-    run: Run, recipe: Recipe, tokenizer: Any, log: EventLog, answer_prompts: Callable[[int], list[Row]]
+    run: Run, recipe: Recipe, tokenizer: Any, base: Path, log: EventLog, answer_prompts: Callable[[int], list[Row]]
 ) -> TrainingRows:
     """All rows of the recipe's data, with the general ones. Raises UserError if nothing is left to train on.
 
-    answer_prompts: gives so many rows of the base model's own answers, where these are replayed.
+    base: the folder of the base model. answer_prompts: gives so many rows of the base model's own answers, where these
+    are replayed.
     """
     tokenizer = render.text_part(tokenizer)
     if render.ensure_template(tokenizer):
@@ -70,6 +75,7 @@ def read_rows(
         dataset.refuse_guess(recipe.rows)
     skipped: list[Problem] = []
     rows = list(dataset.rows(recipe.rows, on_skip=skipped.append))
+    images = of_rows(rows, recipe, base)
     moved: list[int] = []
     train_indexes, eval_indexes = split(rows, eval_fraction(recipe, len(rows)), recipe.train.seed, moved.append)
     general = _general_rows(recipe.data, len(rows), answer_prompts, log)
@@ -77,10 +83,10 @@ def read_rows(
     _warn_of_twins(log, sum(moved))
     length, loss_on, cut = recipe.model.max_seq_length, recipe.data.loss_on, cut_of(recipe)
     own = (rows[index] for index in train_indexes)
-    trained = truncate(chain(own, general), tokenizer, length, loss_on, options, cut)
+    trained = truncate(chain(own, general), tokenizer, length, loss_on, options, cut, images)
     stride = max(1, len(eval_indexes) // look_rows(recipe, len(train_indexes)))
     some = (rows[index] for index in eval_indexes[::stride])
-    looked_at = truncate(some, tokenizer, length, loss_on, options, cut)
+    looked_at = truncate(some, tokenizer, length, loss_on, options, cut, images)
     _warn_of_changes(log, skipped, trained, len(train_indexes) + len(general), recipe.data.text_overlap)
     for note in notes_on(trained.notes, template.switch, names_of(tokenizer), recipe.data):
         log.write(Warned(kind=note.kind, message=f"{note.problem.text} {note.problem.fix}".rstrip(), count=note.count))
@@ -91,7 +97,7 @@ def read_rows(
         log.write(Warned(kind="eval", message=message))
     held_out = [rows[index] for index in eval_indexes]
     keys = keys_of(rows[index] for index in train_indexes) if held_out else set()
-    return TrainingRows(trained.rows, looked_at.rows, held_out, keys)
+    return TrainingRows(trained.rows, looked_at.rows, held_out, keys, images)
 
 
 def _general_rows(data: Data, own: int, answer_prompts: Callable[[int], list[Row]], log: EventLog) -> list[Row]:

@@ -7,9 +7,13 @@ from typing import Any
 
 from fitune.core.errors import UserError
 from fitune.core.worker.chats.template import PromptOptions
+from fitune.core.worker.images.processor import ImageProcessor
 from fitune.core.worker.rows.render import Cut, RefusedRow, render
 from fitune.core.worker.rows.tokenized import IGNORED, TokenizedRow
 
+ALBUM = "album"
+"""The column with the places of a row's images in the album. Of one called images TRL and Unsloth would make pixels in
+their own ways."""
 NOT_COMPARED: Mapping[str, Any] = {}
 
 
@@ -19,9 +23,12 @@ class TruncatedRows:
 
     length: int
     """model.max_seq_length, in tokens."""
+    images: ImageProcessor | None = None
+    """Of a model that sees, where the rows hold images."""
     rows: list[dict[str, list[int]]] = field(default_factory=list)
     """Each {"input_ids": [...], "labels": [...]}, at most `length` long; with the worse answer in `rejected_ids`, and
-    whether the answer is good as 1 or 0 in `rating`, where answers are compared."""
+    whether the answer is good as 1 or 0 in `rating`, where answers are compared; with the places of its images in the
+    album in `album`, where rows hold images."""
     cut: int = 0
     """Rows that lost their end."""
     lost_answers: int = 0
@@ -46,13 +53,16 @@ class TruncatedRows:
         for sample in rendered:
             if sample.first is None:
                 self.blank += 1
-            elif sample.first >= self.length:
+            elif sample.needed is not None and sample.needed >= self.length:
                 self.emptied.append(len(sample.ids))
             else:
                 self.cut += len(sample.ids) > self.length
                 self.lost_answers += sum(first >= self.length for first, _ in sample.spans)
                 ids, labels = sample.ids[: self.length], sample.labels[: self.length]
-                self.rows.append({"input_ids": ids, "labels": labels})
+                made = {"input_ids": ids, "labels": labels}
+                if self.images:
+                    made[ALBUM] = [self.images.place_of(image) for image in sample.images]
+                self.rows.append(made)
 
     def _take_compared(self, rendered: list[TokenizedRow], row: Mapping[str, Any]) -> None:
         """Keep a row whose answers all have tokens to compare, each up to its end."""
@@ -101,10 +111,11 @@ def truncate(
     loss_on: str,
     options: PromptOptions | None = None,
     cut: Cut | None = None,
+    images: ImageProcessor | None = None,
 ) -> TruncatedRows:
     """Render rows, truncate them, and count the losses."""
-    truncated, given = TruncatedRows(max_seq_length), list(rows)
-    for row, rendered in zip(given, render(given, tokenizer, loss_on, options, cut), strict=True):
+    truncated, given = TruncatedRows(max_seq_length, images), list(rows)
+    for row, rendered in zip(given, render(given, tokenizer, loss_on, options, cut, images), strict=True):
         truncated.take(rendered, row)
     return truncated
 

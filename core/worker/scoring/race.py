@@ -83,7 +83,7 @@ class Track:
         self.start = {name: weight.detach().cpu().clone() for name, weight in self._trained()}
         log.write(Phase(name="data", source=recipe.data.name))
         own = recipe.model_copy(update={"data": recipe.data.model_copy(update={"replay": 0})})  # the same for each rate
-        self.rows: TrainingRows = read_rows(run, own, self.loaded.tokenizer, log, lambda _: [])
+        self.rows: TrainingRows = read_rows(run, own, self.loaded.tokenizer, self.source.path, log, lambda _: [])
         self.full_steps = 0
         """Steps of the whole training; known after the first lap."""
         self.pace = race.Pace(0.0, 0.0)

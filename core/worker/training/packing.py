@@ -11,6 +11,7 @@ from fitune.core.memory import FAST_UNSLOTH, FLAT_MULTIPLE
 from fitune.core.recipe import Recipe
 from fitune.core.runs import EventLog, Phase, Warned
 from fitune.core.tokens import decide_packing
+from fitune.core.worker.rows.truncate import ALBUM
 
 Rows = list[dict[str, list[int]]]
 PROBE_TOKENS = 8
@@ -24,7 +25,7 @@ def choose(recipe: Recipe, model: Any, rows: Rows, log: EventLog) -> bool:
 
     unsloth refuses by itself what it can't keep apart: see `unpack_if_refused`.
     """
-    decision = decide_packing(Counter(len(row["input_ids"]) for row in rows), recipe)
+    decision = decide_packing(Counter(len(row["input_ids"]) for row in rows), recipe, ALBUM in rows[0])
     packed = decision.packed and (recipe.train.backend == "unsloth" or rows_stay_apart(model))
     why = decision.why if packed == decision.packed else "not_apart"
     if why == "not_apart":
@@ -40,7 +41,8 @@ def to_sets(train_rows: Rows, eval_rows: Rows, length: int, packed: bool) -> tup
     if packed:
         return pack_dataset(train_set, length, "bfd"), eval_set
     for rows in (train_set, eval_set):
-        if rows:  # by this mark, that all rows are truncated, Unsloth lays them end to end without padding
+        # By this mark, that all rows are truncated, Unsloth lays them end to end without padding.
+        if rows and ALBUM not in rows.column_names:
             rows._unsloth_truncated_to = length
     return train_set, eval_set
 

@@ -80,7 +80,7 @@ def run(run: Run, log: EventLog, memory: MemoryMeter) -> None:
     def answer_prompts(count: int) -> list[dict[str, Any]]:
         return first_alone("replay", lambda: own_answers(run, recipe, loaded.model, coder, source.path, count, log))
 
-    rows = read_rows(run, recipe, loaded.tokenizer, log, answer_prompts)
+    rows = read_rows(run, recipe, loaded.tokenizer, source.path, log, answer_prompts)
     if splits(recipe) and rows.held_out:
         message = (
             "The model is split over the cards, so it is asked no questions, and its answers are not scored; the loss "

@@ -14,6 +14,8 @@ from fitune.core.runs import Phase, Run
 from fitune.core.worker.cards.rank import ranks, splits
 from fitune.core.worker.cards.shards import keep_files_of_one_card, split_layers_alone
 from fitune.core.worker.cards.share import copy_adapter_alone, expect_all_gradients, share_rows
+from fitune.core.worker.images.collator import ImageCollator
+from fitune.core.worker.rows import render
 from fitune.core.worker.rows.micro_batches import split_steps
 from fitune.core.worker.rows.training_rows import TrainingRows
 from fitune.core.worker.training import model_with_adapter, packing
@@ -78,13 +80,14 @@ def _sft_trainer(
     kernel: Kernel | None,
 ) -> SFTTrainer:
     """The trainer for rows with one answer, packed if that is worth it."""
+    collator = ImageCollator(rows.images, render.text_part(loaded.tokenizer)) if rows.images else None
     packed = packing.choose(recipe, loaded.model, rows.train, reporter.log)
     length = recipe.model.max_seq_length
     train_set, eval_set = packing.to_sets(rows.train, rows.looked_at, length, packed)
     args = trainer_config(recipe, loaded.dtype, run.path / "work", packed, run.name, len(train_set))
     if ranks() > 1 and args.device.type == "cpu":
         args._setup_devices = torch.device("cpu")  # onto "cpu:0", as it is called there, torch loads no checkpoint
-    if could_be_faster(kernel):
+    if could_be_faster(kernel) or collator:
         args.padding_free = False  # padding costs less than a kernel for each row
     model_with_adapter.without_expert_loss(args, loaded.model)
     expect_all_gradients(args, loaded.model)
@@ -93,6 +96,7 @@ def _sft_trainer(
         model=loaded.model,
         processing_class=loaded.tokenizer,
         args=args,
+        data_collator=collator,
         train_dataset=train_set,
         eval_dataset=eval_set,
         callbacks=[reporter],

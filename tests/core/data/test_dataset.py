@@ -422,7 +422,7 @@ def test_every_speaker_becomes_one_that_templates_know(role: str) -> None:
 
 BAD_TURNS: tuple[tuple[Any, str], ...] = (
     ("text", "type"), (3, "type"), ({"role": "user"}, "type"), ({"content": "x"}, "role"),
-    ({"role": "user", "content": [{"type": "image_url", "image_url": "x"}]}, "media"),
+    ({"role": "user", "content": [{"type": "input_audio", "input_audio": "x"}]}, "media"),
 )  # fmt: skip
 
 

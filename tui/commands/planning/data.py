@@ -32,7 +32,7 @@ class PackingDocument:
     """True if rows are packed, several to one of full length."""
     why: str
     """asked, refused: the recipe says so. little_gain, larger_steps: why "auto" does not. compared: the objective
-    compares rows."""
+    compares rows. images: rows hold them."""
     rows: int
     """Rows to train on."""
     packed_rows: int

@@ -17,6 +17,7 @@ FIXED = {
     "lora.layers": "all layers",
     "data.replay_source": "the model's own answers",
     "data.text_overlap": "long texts are cut off",
+    "data.image_folder": "the folder of the data file",
     "train.micro_tokens": "not split",
     "train.checkpoint_skip_layers": "none",
     "train.offload_layers": "none",

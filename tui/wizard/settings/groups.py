@@ -34,7 +34,8 @@ GROUPS = (
         "Rows",
         "How they are read, and what is learned.",
         ("data.format", "data.split", "data.loss_on", "data.eval_fraction", "data.packing", "data.thinking",
-         "data.text_overlap", "data.template_options", "data.replay", "data.replay_source"),
+         "data.text_overlap", "data.image_pixels", "data.image_folder", "data.template_options", "data.replay",
+         "data.replay_source"),
     ),
     FieldGroup(
         "Adapter",

@@ -1,10 +1,11 @@
-"""Rows that must not be learned as they are: those with pictures, with good and bad answers, or of single messages."""
+"""Rows that must not be learned as they are: those with sound or films, good and bad answers, or single messages."""
 
 from collections.abc import Sequence
 
 from fitune.core.data.chats.speakers import role_of
 from fitune.core.data.shapes.columns import Column
 from fitune.core.data.shapes.kinds.compared import compared
+from fitune.core.data.shapes.kinds.images import refused
 from fitune.core.data.shapes.names import plain
 from fitune.core.data.shapes.readings import names_speakers
 from fitune.core.data.shapes.shape import Reading, Shape, as_toml
@@ -17,26 +18,7 @@ SAY_WHO = ("is_user", "is_human", "from_user", "is_bot", "inbound")
 
 def special(table: Sequence[Column], best: Reading | None) -> Shape | None:
     """The reason why these rows need another training than that on answers, if they do."""
-    return _pictures(table, best) or compared(table, best) or _messages(table, best)
-
-
-def _pictures(table: Sequence[Column], best: Reading | None) -> Shape | None:
-    found = [column for column in table if "." not in column.name and _is_media(column)]
-    if not found:
-        return None
-    hint = (best.columns,) if best else ()
-    names = ", ".join(column.name for column in found)
-    fix = f"If the text makes sense without them, set data.columns = {as_toml(hint[0])}." if hint else "Remove them."
-    text = "pictures or other media belong to these rows, and the model would not see them: fitune trains on text."
-    problem = Problem(f"column {names}", text, fix)
-    return Shape("vision", {}, True, f"the column {names} holds pictures or other media.", hint, (problem,))
-
-
-def _is_media(column: Column) -> bool:
-    """True if a column holds pictures or sound, or names files of them."""
-    if column.kind == "media":
-        return "note" not in column.roles or plain(column.name).startswith("file")
-    return "media" in column.roles and column.kind in ("path", "object", "list")
+    return refused(table, best) or compared(table, best) or _messages(table, best)
 
 
 def _messages(table: Sequence[Column], best: Reading | None) -> Shape | None:

@@ -109,7 +109,12 @@ def test_two_system_prompts_become_one() -> None:
 REFUSED: tuple[tuple[str, Any, str], ...] = (
     ("all marked", [USER, {**ASSISTANT, "weight": 0}], "all_marked"),
     ("an unknown part", [{"role": "user", "content": [{"type": "map", "at": 1}]}, ASSISTANT], "type"),
-    ("a picture", [{"role": "user", "content": [{"type": "image_url", "image_url": "x"}]}, ASSISTANT], "media"),
+    ("a sound", [{"role": "user", "content": [{"type": "input_audio", "input_audio": "x"}]}, ASSISTANT], "media"),
+    ("a film of Gemini",
+     [{"role": "user", "content": [{"inlineData": {"mimeType": "video/mp4", "data": "x"}}]}, ASSISTANT], "media"),
+    ("an image in an answer", [USER, {"role": "assistant", "content": [{"type": "image", "image": "x.png"}]}],
+     "image_answer"),
+    ("an image that is nowhere", [{"role": "user", "content": [{"type": "image"}]}, ASSISTANT], "image_count"),
     ("words of nobody", [{"user": "Hi", "remark": "said in a hurry"}, ASSISTANT], "role"),
     ("an empty user", [{"role": "user", "content": None}, ASSISTANT], "type"),
 )  # fmt: skip

@@ -214,7 +214,7 @@ CASES = (
     Case("content in parts", "a.jsonl",
          lines({"messages": [{"role": "user", "content": IMAGE[:1]}, CHAT[1]]}), "messages"),
     Case("images", "a.jsonl", lines({"messages": CHAT}, {"messages": [{"role": "user", "content": IMAGE}, CHAT[1]]}),
-         "messages", found=("media",)),
+         "messages", found=("image_lost",)),
     Case("tool calls", "a.jsonl",
          lines({"messages": [CHAT[0], CALL, {"role": "tool", "content": "noon"}, CHAT[1]], "tools": [{"name": "c"}]}),
          "messages"),

@@ -58,7 +58,8 @@ def test_held_out_rows_without_an_answer_are_told(
     monkeypatch.setattr(training_rows, "split", lambda *_: ([0], [1]))
     run = Run(tmp_path)
     wanted = recipe(data={"source": str(source), "format": "prompt_completion"}, model={"max_seq_length": 32})
-    rows = training_rows.read_rows(run, wanted, tokenizer("qwen2.5"), EventLog(run.events, "train"), lambda count: [])
+    log = EventLog(run.events, "train")
+    rows = training_rows.read_rows(run, wanted, tokenizer("qwen2.5"), tmp_path, log, lambda count: [])
     assert (len(rows.train), rows.looked_at) == (1, [])
     said = [each.message for each in data_of(run.events, Warned)]
     assert said == ["No answer is left in the 1 held-out rows: there is no held-out loss."]
