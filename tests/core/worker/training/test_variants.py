@@ -123,6 +123,19 @@ def test_lora_fa_leaves_the_first_matrix_as_it_was(make_variant: Callable[..., R
         assert tensor.equal(late[name]) is ("lora_A" in name), name
 
 
+def test_states_of_lora_fa_go_where_its_weights_are() -> None:
+    """From a checkpoint they are read into host RAM."""
+    import torch
+
+    from fitune.core.worker.training.variants.optimizers import put_states_beside_weights
+
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(2, device="meta"))], lr=1.0)
+    optimizer.state["layers.0.lora"] = {"step": 3, "exp_avg_B": torch.zeros(2)}
+    put_states_beside_weights(optimizer)
+    state = optimizer.state["layers.0.lora"]
+    assert (state["step"], state["exp_avg_B"].device.type) == (3, "meta")
+
+
 def test_lora_fa_on_experts_is_refused(make_run: Callable[..., Run], tokenizer: Any, tmp_path: Path) -> None:
     from transformers import MixtralConfig, MixtralForCausalLM
 
