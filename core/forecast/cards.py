@@ -12,10 +12,10 @@ from fitune.core.recipe import Recipe, changed, value_of
 
 WHOLE_STATES = ("adamw_torch", "adamw_torch_fused", "sgd")
 """Optimizers that take weights which are split over cards (DTensor)."""
-WHOLE_SHARE, SPLIT_SHARE = 0.93, 0.75
+WHOLE_SHARE, SPLIT_SHARE = 0.96, 0.75
 """Share of its pace alone that a card keeps beside others that hold the whole model, or each a part. Two H200 with
-NVLink, an 8B: 0.89 with short rows and 0.96 with full ones; split 0.51 and 0.85, as a layer is gathered in the same
-time whatever the rows hold (bench/results/cards_h200_2026-11-29.jsonl). With slower links it is less."""
+NVLink, an 8B: 0.95 with short rows and 0.98 with full ones; split 0.53 and 0.90, as a layer is gathered in the same
+time whatever the rows hold (bench/results/cards_h200_2026-11-30.jsonl). With slower links it is less."""
 LOWEST_SHARE = 0.5
 """The same at the least, with slow links: an assumption."""
 SPLIT_FIELDS = ("run.shard", "train.optimizer", "train.offload_layers", "train.micro_tokens")

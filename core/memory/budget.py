@@ -185,8 +185,8 @@ def _moments(plan: MemoryPlan, outside_bytes: int) -> list[tuple[str, list[Term]
         cards.gathered_term(plan),
     ]  # fmt: skip
     gradients = weights.gradients_term(plan)
-    if plan.ranks > plan.shards:  # they stay where they are sent from (share.py, copy_adapter_alone)
-        resident, gradients = [*resident, gradients], replace(gradients, bytes=0)
+    if plan.ranks > plan.shards:  # they stay where they are sent from
+        resident, gradients = [*resident, cards.sent_term(gradients)], replace(gradients, bytes=0)
     *kept, backward = activations.activation_terms(plan)
     buffers = [activations.dequantization_term(plan), activations.dora_term(plan), activations.logits_term(plan)]
     standing = outside_bytes + sum(term.bytes for term in frozen)
