@@ -29,7 +29,7 @@ def any_recipe(dice: random.Random, backend: str) -> Recipe:
                   "max_seq_length": dice.choice([32, 511, 1024, 2047, 8192, 65_536])},
         "lora": {"r": dice.choice([1, 8, 17, 64, 512]), "dora": dice.random() < 0.2, "dropout": dice.choice([0, 0.1]),
                  "init": dice.choice(["default", "gaussian", "pissa", "orthogonal"]),
-                 "target_modules": dice.choice(["all-linear", ["down_proj"], ["q_proj", "v_proj"]])},
+                 "target_modules": dice.choice(["all-linear", ["o_proj"], ["q_proj", "v_proj"]])},
         "data": {"source": "x"},
         "train": {"backend": backend, "micro_batch": dice.choice([1, 2, 3, 8]), "grad_accum": dice.choice([1, 4, 5]),
                   "checkpointing": dice.choice(["unsloth", "on", "off"] if unsloth else ["on", "off"]),
