@@ -206,6 +206,8 @@ def _warning(kind: str, count: int, found: Scan) -> Finding:
     text = numbered(text, count)
     if kind in CLOSE and found.close_rows < found.raw_rows:
         text = f"Of {found.close_rows:,} rows looked at closely: {text[0].lower()}{text[1:]}"
+    if kind == "duplicate" and not found.duplicates.is_exact:
+        text = f"About {text}"
     if kind == "near_duplicate" and _compared(found) < found.used_rows:
         text = f"Of the first {_compared(found):,} rows {text[0].lower()}{text[1:]}"
     places = tuple(found.places.get(kind, ()))

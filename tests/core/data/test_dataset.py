@@ -393,6 +393,28 @@ def test_duplicates_beyond_the_bound_are_estimated(monkeypatch: pytest.MonkeyPat
     assert counted.count() == pytest.approx(20_000, rel=0.15)
 
 
+@pytest.mark.parametrize(("kinds", "times"), [(200, 254), (2_000, 30), (1, 20_000)])
+def test_few_rows_that_come_often_are_counted_whole(monkeypatch: pytest.MonkeyPatch, kinds: int, times: int) -> None:
+    monkeypatch.setattr(duplicates, "MAX_KEPT", 4096)
+    counted = duplicates.Duplicates()
+    for _ in range(times):
+        counted.add([hash(f"row {n}") for n in range(kinds)])
+    assert counted.is_exact
+    assert counted.count() == counted.count() == kinds * (times - 1)
+
+
+def test_an_estimated_number_of_repeats_is_called_about_so_many(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    found = [{"question": f"{n % 1000}?", "answer": f"{n % 1000}"} for n in range(2000)]
+    path = write(tmp_path / "a.jsonl", found)
+    for most, said in ((3000, "1,000 rows repeat"), (1500, "About ")):
+        monkeypatch.setattr(duplicates, "MAX_KEPT", most)
+        (told,) = (each for each in inspect(Data(source=str(path))).problems if each.kind == "duplicate")
+        assert told.problem.text.startswith(said)
+        assert told.count == pytest.approx(1000, rel=0.2)
+
+
 # Rows
 
 
