@@ -1,6 +1,7 @@
 """Data as people have it: files of every common kind read into rows, recognised, checked and split."""
 
-from fitune.core.data.checks.report import Finding, Report, numbered
+from fitune.core.data.checks.report import Report
+from fitune.core.data.checks.sentences import Finding, numbered
 from fitune.core.data.split import MIN_ROWS, eval_fraction, look_rows
 from fitune.core.data.values import Row, Skip, kind_name
 

@@ -13,8 +13,9 @@ from itertools import islice
 
 from fitune.core.data.canonical import converter
 from fitune.core.data.chats.grouped import grouped
-from fitune.core.data.checks.report import Finding, Report, report_of, too_few_left
+from fitune.core.data.checks.report import Report, report_of, too_few_left
 from fitune.core.data.checks.scan import scan
+from fitune.core.data.checks.sentences import Finding
 from fitune.core.data.exchange import said_of
 from fitune.core.data.files import find
 from fitune.core.data.files.listing import Source

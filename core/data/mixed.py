@@ -6,7 +6,8 @@ from dataclasses import replace
 from fractions import Fraction
 from math import floor
 
-from fitune.core.data.checks.report import Finding, Report
+from fitune.core.data.checks.report import Report
+from fitune.core.data.checks.sentences import Finding
 from fitune.core.data.values import Row
 
 MIXED = "mixed"

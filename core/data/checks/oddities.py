@@ -41,9 +41,15 @@ SPOKEN = re.compile(r"^\W{0,3}(?:\d[\d/.:, -]*(?:[AP]M)?\W{0,4})?([^\W\d_][\w .'
 """A line of a chat: perhaps its time, then who speaks."""
 FEWEST_SPOKEN, SPOKEN_MOST = 4, 0.6
 """Lines of a chat, and the share of all lines that they are."""
+TAG = re.compile(
+    r"</?(?:p|div|span|br|a|b|i|em|strong|ul|ol|li|h[1-6]|table|t[rdh]|img|font)(?: [^<>]*)?/?>", re.IGNORECASE
+)
+"""Tags of HTML that stand in a text."""
+FEWEST_LINES, TABLE_MOST = 4, 0.6
+"""Lines of a table in a plain text, and the share of all lines that they are; more than these."""
 TEMPLATE_MARKS = re.compile(r"<\|im_start\|>|<\|start_header_id\|>|<start_of_turn>|\[/INST\]|<\|(?:user|assistant)\|>")
-NOTHING = {"nan", "null", "\\n", "#n/a", "#ref!", "#value!", "<na>", "n/a", "undefined"}
-"""What programs write where there is nothing."""
+NOTHING = {"nan", "null", "\\n", "#n/a", "#ref!", "#value!", "<na>", "n/a", "undefined", "todo", "tbd", "fixme", "xxx"}
+"""What programs and people write where there is nothing yet."""
 LONGEST_NOTHING = max(map(len, NOTHING))
 
 
@@ -68,6 +74,9 @@ def oddities(row: Row) -> list[str]:
         "template_marks": "text" in row and TEMPLATE_MARKS.search(whole),
         "nothing": any(len(said) <= LONGEST_NOTHING and said.casefold() in NOTHING for said in map(str.strip, answers)),
         "copied": any(len(answer) >= COPIED_CHARS and answer in asked[0] for answer in answers),
+        "echoed": any(len(each) >= COPIED_CHARS for each in asked[:1]) and answers[0].startswith(asked[0]),
+        "tags": any("</" in answer and TAG.search(answer) for answer in answers),
+        "columns": "text" in row and _is_table(whole),
         "empty_prompt": "text" not in row and not all(each.strip() for each in asked),
         "tools": "tools" in row or any("tool_calls" in each or each["role"] == "tool" for each in messages),
     }
@@ -98,6 +107,14 @@ def _holds_both_sides(text: str) -> bool:
     """True if both a question and an answer are marked in a text, each at the beginning of a line, or if several of its
     headings ask."""
     return bool(ASKED.search(text) and ANSWERED.search(text)) or len(HEADINGS_THAT_ASK.findall(text)) > 1
+
+
+def _is_table(text: str) -> bool:
+    """True if most lines have as many columns as others, between tabs or upright strokes."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    columns = Counter((line.count("\t"), line.count("|")) for line in lines)
+    columns.pop((0, 0), None)
+    return max(columns.values(), default=0) > max(FEWEST_LINES, TABLE_MOST * len(lines))
 
 
 def _is_chat_of_people(text: str) -> bool:

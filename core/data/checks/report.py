@@ -1,46 +1,20 @@
 """The report on a data set: the findings of a pass over its rows in sentences, worst first."""
 
-import re
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
+from fitune.core.data.checks.answers import about_answers, label_shares, language_shares
 from fitune.core.data.checks.scan import Scan
-from fitune.core.data.checks.sentences import CLOSE, OF_COLUMNS, SAID, SKIPS
+from fitune.core.data.checks.sentences import CLOSE, FEW_ROWS, OF_COLUMNS, SAID, SKIPS, Finding, numbered
 from fitune.core.data.files.listing import Source
 from fitune.core.data.files.streams import suffix_of
 from fitune.core.data.shapes.shape import Shape, as_toml
 from fitune.core.data.values import Row
 from fitune.core.errors import Problem
 
-Severity = Literal["stop", "warn"]
-FEW_ROWS = 32
-LABELS_MOST, ROWS_A_LABEL = 20, 4
-"""More kinds of answers than this are no labels, nor are those of which each has fewer rows."""
 FEW_LONG, CUT_OFF_MOST = 10, 0.4
 """Long answers needed to tell which break off, and the largest share of them that may."""
-STRAY, FEW_OF_A_LANGUAGE = 0.005, 0.1
-"""A smaller share of a language is an error of the detection; up to the larger one, it may be meant or not."""
-ONE_SIDED = 0.8
-"""Share of one label from which on it is worth a word."""
 UNSEEN_SHOWN = 3
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One kind of problem with the data: how bad, how often, where first."""
-
-    severity: Severity
-    """stop: it can't be trained on as it is. warn: it can, but look."""
-    kind: str
-    """Its name, as a word: bad_line, empty, missing, type ..."""
-    count: int
-    """Rows with this problem."""
-    problem: Problem
-    """The first place, a sentence and a fix."""
-    places: tuple[str, ...] = ()
-    """`file:line what`, the first 20."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,12 +79,6 @@ class Report:
         return all(finding.severity != "stop" for finding in self.problems)
 
 
-def numbered(text: str, count: int) -> str:
-    """The text with `{n}` as the count, and of each `[one|many]` the word that agrees with it."""
-    chosen = re.sub(r"\[([^|\]]*)\|([^]]*)\]", r"\1" if count == 1 else r"\2", text)
-    return chosen.replace("{n}", f"{count:,}")
-
-
 def too_few_left(source: str, used: int, skips: Mapping[str, int], first: str) -> Problem | None:
     """The reason why training on the rest makes no sense, if it doesn't: nothing is left, or less than was left out.
 
@@ -169,16 +137,15 @@ def report_of(source: Source, shape: Shape, found: Scan, choices: Sequence[str])
         counts={kind: count for kind, count in counts.items() if count},
         close_rows=found.close_rows,
         compared_rows=_compared(found),
-        labels=_labels(found),
-        languages=_languages(found),
+        labels=label_shares(found),
+        languages=language_shares(found),
         general=0,
         duplicates_exact=found.duplicates.is_exact,
         problems=(
             *stops,
             *_about_shape(shape, choices),
             *warnings,
-            *_about_labels(found),
-            *_about_languages(found),
+            *about_answers(found, shape),
             *_about_size(source, rows, counted, stops),
         ),
     )
@@ -227,55 +194,6 @@ def _about_shape(shape: Shape, choices: Sequence[str]) -> list[Finding]:
         fix = f"To show it under the question: data.columns = {as_toml(shown)}." if len(shown) == len(pair) else ""
         out.append(Finding("warn", "unused", 1, Problem("data.columns", text, fix)))
     return out
-
-
-def _labels(found: Scan) -> Mapping[str, float]:
-    """The share of each answer, where they are a few labels; empty where they are not."""
-    count = sum(found.answers.values())
-    if count < FEW_ROWS or not 1 < len(found.answers) <= min(LABELS_MOST, count // ROWS_A_LABEL):
-        return {}
-    labels = Counter[str]()
-    for (label, _), n in found.answers.items():
-        labels[label] += n
-    return {label: n / count for label, n in labels.most_common()}
-
-
-def _about_labels(found: Scan) -> list[Finding]:
-    """A word where one label stands nearly everywhere, and where labels are mere numbers."""
-    labels, count = _labels(found), sum(found.answers.values())
-    if len(found.answers) == 1 and count >= FEW_ROWS:
-        (answer, _), fix = next(iter(found.answers)), "The model learns to say this to every question; is that meant?"
-        return [Finding("warn", "one_answer", count, Problem("", f'All answers are the same: "{answer}".', fix))]
-    if not labels:
-        return []
-    findings, most = [], next(iter(labels))
-    if labels[most] >= ONE_SIDED:
-        text = f'{labels[most]:.0%} of the answers are "{most}", one of {len(labels)}.'
-        fix = "A model that always says this is as often right: add rows of the others."
-        findings.append(Finding("warn", "one_sided", round(labels[most] * count), Problem("", text, fix)))
-    if all(label.removeprefix("-").isdecimal() for label in labels) and int(max(labels, key=int)) <= LABELS_MOST:
-        text = f"The answers are numbers: {', '.join(sorted(labels, key=int))}. The model learns to write these."
-        fix = "If they stand for something (0 for negative ...), write its name in their place: a model knows words."
-        findings.append(Finding("warn", "numbers", count, Problem("", text, fix)))
-    return findings
-
-
-def _languages(found: Scan) -> Mapping[str, float]:
-    count = sum((found.languages or {}).values())
-    return {name: n / count for name, n in (found.languages or Counter()).most_common() if n >= max(2, STRAY * count)}
-
-
-def _about_languages(found: Scan) -> list[Finding]:
-    """A word where a few answers are in another language than nearly all others."""
-    shares = list(_languages(found).items())
-    few = [(name, share) for name, share in shares[1:] if share <= FEW_OF_A_LANGUAGE]
-    if not few:
-        return []
-    names = ", ".join(f"{name} ({share:.0%})" for name, share in few[:3])
-    text = f"Most answers are in {shares[0][0]}, some are in {names}."
-    count = sum((found.languages or Counter())[name] for name, _ in few)
-    fix = "Are they answers to questions in that language? Else the model learns to change languages."
-    return [Finding("warn", "languages", count, Problem("", text, fix))]
 
 
 def _about_size(source: Source, rows: int, counted: bool, stops: Sequence[Finding]) -> list[Finding]:

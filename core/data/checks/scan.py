@@ -5,6 +5,7 @@ stand in the question, column types) is looked for in the first CLOSE_ROWS rows 
 pass costs less than twice what parsing alone does.
 """
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -37,6 +38,13 @@ PLACES_KEPT = 20
 TICK_ROWS = 4096
 LABEL_CHARS = 40
 LABELS_KEPT = 50
+SHORTEST_CUT, PROSE_SPACES = 60, 8
+"""Characters and spaces of an answer in prose that a limit of some program may have cut."""
+RATING = re.compile(
+    r"(?:^|[_ .-])(?:stars?|ratings?|scores?|helpfulness|correctness|quality|(?:up)?votes)$", re.IGNORECASE
+)
+"""Names of columns whose numbers rate the answers."""
+NUMBER = re.compile(r"-?\d{1,6}(?:\.\d{1,6})?")
 LANGUAGE_ROWS, LANGUAGE_STRIDE = 1000, 5
 """The language is told of the first so many of the rows looked at closely, then of one in so many: it takes 0.1 ms."""
 HEAD_ROWS = 2000
@@ -77,6 +85,12 @@ class Scan:
     answers: Counter[tuple[str, int]] = field(default_factory=Counter)
     """Answers among the rows looked at closely, each as its beginning and a hash of all of it: labels, if there are few
     of them."""
+    longest: int = 0
+    """Characters of the longest answer in prose among the rows looked at closely ..."""
+    as_long: set[int] = field(default_factory=set)
+    """... and a hash of each answer of that length."""
+    ratings: defaultdict[str, Counter[float]] = field(default_factory=lambda: defaultdict(Counter))
+    """Column that rates answers by its name -> its numbers, among the rows looked at closely."""
     broken: UserError | None = None
     """The reason why reading ended early."""
     complete: bool = True
@@ -268,12 +282,18 @@ def _look_closely(found: Scan, row: Row | Skip, made: list[Row], where: str) -> 
     if isinstance(row, dict):
         for column, value in row.items():
             found.types[column][kind_name(value)] += 1
+            if RATING.search(column) and NUMBER.fullmatch(str(value)):
+                found.ratings[column][float(value)] += 1
     for each in made:
         for kind in oddities(each):
             found.note(kind, where)
         answer = exchange_of(each)[1]
         if len(found.answers) < LABELS_KEPT:
             found.answers[answer[:LABEL_CHARS], hash(answer)] += 1
+        if len(answer) >= max(found.longest, SHORTEST_CUT) and answer.count(" ") >= PROSE_SPACES:
+            found.as_long = found.as_long if len(answer) == found.longest else set()
+            found.as_long.add(hash(answer))
+            found.longest = len(answer)
         is_asked = found.close_rows <= LANGUAGE_ROWS or not found.close_rows % LANGUAGE_STRIDE
         if found.languages is not None and is_asked and (language := language_of(answer)):
             found.languages[language] += 1

@@ -1,6 +1,15 @@
 """A sentence for each kind of finding about rows, and what to do."""
 
+import re
 from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from fitune.core.errors import Problem
+
+Severity = Literal["stop", "warn"]
+FEW_ROWS = 32
+"""Of fewer rows nothing is said as a whole, but that they are few."""
 
 SAID: Mapping[str, tuple[str, str]] = {
     "bad_line": ("{n} row[|s] can't be read and [is|are] left out.", "Fix or remove them."),
@@ -144,12 +153,20 @@ SAID: Mapping[str, tuple[str, str]] = {
         "In {n} row[|s] the answer also stands in the question.",
         "Then the model learns to copy; is that meant?",
     ),
+    "echoed": (
+        "{n} answer[|s] begin[s|] with the whole question.",
+        "The model learns to repeat it first; is that meant?",
+    ),
+    "tags": (
+        "{n} answer[|s] hold[s|] tags of HTML.",
+        "The model learns to write them: take them out, unless they are meant.",
+    ),
     "refusal": (
         "{n} answer[|s] refuse[s|] to answer.",
         "The model learns to refuse such questions; is that meant?",
     ),
     "nothing": (
-        "{n} answer[|s] [says|say] only that there is none (such as NaN, NULL, \\N or #N/A).",
+        "{n} answer[|s] [says|say] only that there is none (such as NaN, NULL, #N/A or TODO).",
         "The model learns to write this: remove these rows.",
     ),
     "empty_prompt": (
@@ -163,6 +180,10 @@ SAID: Mapping[str, tuple[str, str]] = {
     "people": (
         "{n} text[|s] [is|are] a chat: each line begins with the one who speaks.",
         "As plain text the model learns to write all of them; to learn to answer, write rows of messages.",
+    ),
+    "columns": (
+        "{n} text[|s] [is|are] a table: its lines have columns between tabs or strokes.",
+        "As plain text the model learns to write the table; save it as CSV or TSV, with names in the first line.",
     ),
     "template_marks": (
         "{n} text[|s] hold[s|] the marks of a chat template (such as <|im_start|> or [INST]).",
@@ -188,6 +209,9 @@ CLOSE = {
     "spoken",
     "people",
     "template_marks",
+    "columns",
+    "echoed",
+    "tags",
     "nothing",
     "cut_off",
     "empty_prompt",
@@ -223,3 +247,25 @@ SKIPS = (
 """The kinds of rows that are left out."""
 OF_COLUMNS = ("empty", "missing", "type")
 """Those of them that other columns may fix."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One kind of problem with the data: how bad, how often, where first."""
+
+    severity: Severity
+    """stop: it can't be trained on as it is. warn: it can, but look."""
+    kind: str
+    """Its name, as a word: bad_line, empty, missing, type ..."""
+    count: int
+    """Rows with this problem."""
+    problem: Problem
+    """The first place, a sentence and a fix."""
+    places: tuple[str, ...] = ()
+    """`file:line what`, the first 20."""
+
+
+def numbered(text: str, count: int) -> str:
+    """The text with `{n}` as the count, and of each `[one|many]` the word that agrees with it."""
+    chosen = re.sub(r"\[([^|\]]*)\|([^]]*)\]", r"\1" if count == 1 else r"\2", text)
+    return chosen.replace("{n}", f"{count:,}")

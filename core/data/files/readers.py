@@ -24,6 +24,7 @@ from fitune.core.data.files.streams import (
     decompressed,
     kind_of,
     lines_of,
+    refuse_encoding,
     refuse_endless,
     refuse_kind,
     refuse_placeholder,
@@ -77,6 +78,7 @@ def _reader(raw: io.BufferedReader, name: str, split: str, note: Note, marks_of:
     stream = as_utf8(decompressed(raw), note)
     head = stream.peek(HEAD_BYTES)
     refuse_placeholder(name, head)
+    refuse_encoding(name, head)
     if suffix_of(name) in SCRIPTS:
         begin = stream.read(begin_of_rows(name, head))
         yield from _batched(rows_of_script(json_rows(stream, name, split, note, 1 + begin.count(b"\n"))))

@@ -33,6 +33,10 @@ OBJECTS = re.compile(rb"\s*(?:\[\s*){0,2}\{\s*[\"'][^\"'\n]*[\"']\s*:")
 """Beginnings of JSON that holds rows, whatever the file is called."""
 JOINED = re.compile(rb"\}[ \t\r]*\{")
 """Two JSON objects on one line, or with the line end of old Macs between them."""
+HIGH, HIGH_TOGETHER = bytes(range(128, 256)), re.compile(rb"[\x80-\xff]{3,}")
+FEWEST_HIGH, TOGETHER_MOST, BROKEN_MOST = 16, 0.4, 0.2
+"""Bytes beyond ASCII that tell an encoding; the share of them in runs, and of those that are no UTF-8, from which on it
+is none of Western Europe."""
 CONTROL = bytes({*range(32), 127} - set(b"\t\n\v\f\r\x1a\x1b"))
 """Bytes that no text has."""
 CONTROL_MOST = 0.02
@@ -159,6 +163,22 @@ def refuse_placeholder(name: str, head: bytes) -> None:
         head
     ):
         raise UserError(f"{name} is not text: it holds bytes that no text has.", READABLE)
+
+
+def refuse_encoding(name: str, head: bytes) -> None:
+    """Raise UserError for text in an encoding that nobody can tell for sure, such as those of Asia before UTF-8.
+
+    The letters of Western Europe beyond ASCII stand alone between others; in these encodings most stand together.
+    """
+    high = len(head) - len(head.translate(None, HIGH))
+    together = sum(map(len, HIGH_TOGETHER.findall(head)))
+    if high < FEWEST_HIGH or together < TOGETHER_MOST * high:
+        return
+    if head.decode("utf-8", "replace").count("\ufffd") < BROKEN_MOST * high:
+        return
+    hint = "Save it as UTF-8, in a spreadsheet as CSV UTF-8; or with the name of its encoding: "
+    hint += "iconv -f GB18030 -t UTF-8 OLD > NEW (Chinese; CP932 is Japanese, CP949 Korean, CP1251 Russian)."
+    raise UserError(f"{name} is text, but not in UTF-8, and in no encoding of Western Europe.", hint)
 
 
 def refuse_kind(name: str) -> None:

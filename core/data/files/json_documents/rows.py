@@ -21,6 +21,7 @@ WRAPPED_CHARS = 1 << 20
 GAPS = " \t\r\n,"
 ENDS = " \t\r\n;"
 """What may stand behind a document: a semicolon, in a script."""
+COMMENTS = ("/", "#")
 _GAP = re.compile(r"[\s,]*")
 _LARGEST_INT = 2**64 - 1
 
@@ -144,5 +145,5 @@ def _next(text: io.TextIOWrapper, chars: int, name: str, line: int) -> str:
 def _broken(name: str, line: int, mark: str, why: str) -> UserError:
     if not mark:
         return UserError(f"{name}:{line}: the list breaks off without its ].", "Fetch or write the file again.")
-    why = why.removesuffix(" starting at")
+    why = "JSON has no comments" if mark in COMMENTS else why.removesuffix(" starting at")
     return UserError(f"{name}:{line}: is not valid JSON: {why}.", "Fix this place; rows behind it can't be found.")

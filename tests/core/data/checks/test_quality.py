@@ -150,3 +150,45 @@ def test_codes_of_a_terminal_are_told(tmp_path: Path) -> None:
     )
     (told,) = (each for each in found.problems if each.kind == "control")
     assert told.count == 10
+
+
+@pytest.mark.parametrize(
+    ("kind", "answers"),
+    [
+        ("nothing", [f"{ENGLISH} {n}" if n % 4 else "TODO" for n in range(40)]),
+        ("echoed", [f"Question {n}?" * 3 + f" {ENGLISH}" for n in range(40)]),
+        ("tags", [f"<p>Pier <b>{n}</b> opens at dawn.</p>" for n in range(40)]),
+        ("one_length", [(f"{n} piers. {ENGLISH} " * 3)[: 120 if n % 3 else 90] for n in range(40)]),
+    ],
+)
+def test_what_answers_should_not_hold_is_told(tmp_path: Path, kind: str, answers: list[str]) -> None:
+    path = tmp_path / "rows.jsonl"
+    rows = [{"question": f"Question {n}?" * 3, "answer": each} for n, each in enumerate(answers)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert kind in kinds(inspect(Data(source=str(path))))
+
+
+def test_answers_of_all_lengths_and_signs_for_less_are_no_news(tmp_path: Path) -> None:
+    answers = [f"{ENGLISH} {'So it was. ' * (n % 9)} a < b, and {n} > 2." for n in range(40)]
+    assert not kinds(report(tmp_path, answers)) & {"nothing", "echoed", "tags", "one_length", "columns", "ratings"}
+
+
+@pytest.mark.parametrize(("column", "told"), [("stars", True), ("user_rating", True), ("price", False)])
+def test_a_column_that_rates_the_answers_is_told(tmp_path: Path, column: str, told: bool) -> None:
+    rows = [{"question": f"Where is pier {n}?", "answer": f"{ENGLISH} {n}", column: 1 + n % 5} for n in range(40)]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    lines = [",".join(f'"{value}"' for value in row.values()) for row in rows]
+    (tmp_path / "a.csv").write_text("\n".join([f"question,answer,{column}", *lines]))
+    for name in ("a.jsonl", "a.csv"):
+        found = inspect(Data(source=str(tmp_path / name)))
+        assert ("ratings" in kinds(found)) is told
+        assert found.sure
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [("What is pier {n}?\tIt is old.\n", True), ("| pier {n} | old |\n", True), ("Pier {n} is old.\n", False)],
+)
+def test_a_table_in_plain_text_is_told(tmp_path: Path, line: str, told: bool) -> None:
+    (tmp_path / "a.txt").write_text("".join(line.format(n=n) for n in range(40)))
+    assert ("columns" in kinds(inspect(Data(source=str(tmp_path / "a.txt"))))) is told

@@ -168,3 +168,45 @@ def test_several_labels_stand_in_one_answer(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text(json.dumps(lines))
     report = inspect(Data(source=str(tmp_path / "a.json"), columns={"question": "text", "answer": "labels"}))
     assert [exchange_of(row)[1] for row in report.preview[:2]] == ["damp", "damp, shade"]
+
+
+@pytest.mark.parametrize(
+    ("encoding", "asked", "told"),
+    [
+        ("shift_jis", "{n}番の植物は何日ごとに水をやりますか。", "{n}日ごとです。葉にも霧を吹いてください。"),
+        ("gbk", "第{n}盆蕨类植物多久浇一次水？", "每{n}天浇一次，叶子也要喷水。"),
+        ("big5", "第{n}盆蕨類植物多久澆一次水？", "每{n}天澆一次，葉子也要噴水。"),
+        ("euc_kr", "{n}번 고사리에 물을 언제 주나요?", "{n}일마다 주고 잎에도 뿌려 주세요."),
+        ("cp1251", "Как часто поливать папоротник {n}?", "Поливайте каждые {n} дней, опрыскивая листья."),
+        ("cp1253", "Πόσο συχνά ποτίζω τη φτέρη {n}", "Κάθε {n} μέρες, και ψέκαζε τα φύλλα της."),
+    ],
+)
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl"])
+def test_text_in_an_encoding_that_nobody_can_tell_is_refused_with_what_to_do(
+    encoding: str, asked: str, told: str, name: str, tmp_path: Path
+) -> None:
+    rows = [{"question": asked.format(n=n), "answer": told.format(n=n)} for n in range(COUNT)]
+    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    if name == "a.csv":
+        text = "question;answer\n" + "".join(f"{row['question']};{row['answer']}\n" for row in rows)
+    (tmp_path / name).write_bytes(text.encode(encoding))
+    with pytest.raises(UserError, match="not in UTF-8, and in no encoding of Western Europe"):
+        inspect(Data(source=str(tmp_path / name)))
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    assert inspect(Data(source=str(tmp_path / name))).rows == COUNT
+
+
+@pytest.mark.parametrize(
+    ("encoding", "asked"),
+    [
+        ("cp1252", "«\xa0Où\xa0» arrose-t-on l'été la fougère n° {n}… à Orléans ?"),
+        ("cp1252", "Größe des Übertopfs für Farn {n}, süß und weiß?"),
+        ("cp1252", "“¿Cuándo riego el helecho {n}?”, preguntó la niña."),
+        ("cp1250", "Jak często podlewać paproć numer {n} żółtą wodą?"),
+        ("utf-8", "第{n}盆蕨类植物多久浇一次水？"),
+    ],
+)
+def test_accents_of_western_europe_and_stray_bytes_are_read(encoding: str, asked: str, tmp_path: Path) -> None:
+    text = "question;answer\n" + "".join(f"{asked.format(n=n)};{a(n)}\n" for n in range(COUNT))
+    (tmp_path / "a.csv").write_bytes(text.encode(encoding) + b"Is this one ok\xe9?;Yes it is.\n")
+    assert inspect(Data(source=str(tmp_path / "a.csv"))).rows == COUNT + 1

@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from fitune.core import jobs
-from fitune.core.data.checks.report import Finding
+from fitune.core.data.checks.sentences import Finding
 from fitune.core.errors import ExitCode, Problem, UserError
 from fitune.core.runs import EventLog, Failed, Finished, Started
 from fitune.core.runs.run import Run
