@@ -324,7 +324,8 @@ def test_a_race_that_was_left_is_watched_and_stopped_by_its_name(
     race.lock.write_text(json.dumps({"pid": worker.pid, "job": "tune-lr"}))
     assert fitune("stop", "spring", *now) == (0, "", f"{said}\n")
     assert worker.wait(60) == (-signal.SIGKILL if now else 0)
-    assert "spring: Its folder:" in fitune("watch", "spring", "--plain")[2]
+    (race.path / "tune-lr.json").write_text('{"budget_s": 60}')
+    assert "spring: Its folder:" in fitune("watch", "spring")[2], "in lines, on any terminal"
     assert fitune("resume", "spring")[0] == 2, "a race is no training that goes on"
 
 

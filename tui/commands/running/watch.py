@@ -11,7 +11,8 @@ def run(args: argparse.Namespace) -> int:
     """Exit status: how the run ended (0, 1 or 130); 130 too if it was left running with Ctrl+C. On a screen: 0."""
     run = runs.find(runs.home(), args.run, or_race=True)
     terminal = surface()
-    if args.plain or terminal in ("plain", "none"):
+    is_race = (run.path / "tune-lr.json").is_file()  # several trainings, for which there is no screen
+    if args.plain or is_race or terminal in ("plain", "none"):
         return follow_to_end(run)
     from fitune.tui.app import run_watch
 

@@ -10,6 +10,7 @@ from typing import Any
 from textual.app import App, SuspendNotSupported
 
 from fitune.core.errors import UserError
+from fitune.tui.text import wrapped
 
 
 def lend(app: App[Any], command: Sequence[str], reads: bool = False, words: str = "") -> tuple[int, str]:
@@ -22,7 +23,7 @@ def lend(app: App[Any], command: Sequence[str], reads: bool = False, words: str 
     try:
         with app.suspend():
             if words:
-                print(words, file=sys.stderr)
+                print(wrapped(words, sys.stderr), file=sys.stderr)
             return _run(command, reads)
     except SuspendNotSupported:
         raise UserError("This terminal can't be lent to another program.", "Write the recipe with w.") from None
