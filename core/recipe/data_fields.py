@@ -81,6 +81,10 @@ class Data(Group):
             for part in self.sources
         )
 
+    def in_place(self, source: str) -> "Data":
+        """The rows of another place, read as these, without the other sources of these."""
+        return self.model_copy(update={"source": source, "sources": ()})
+
     def read_as(self, fmt: DataFormat) -> "Data":
         """The same data, all of one format."""
         parts = tuple(part.model_copy(update={"format": fmt}) for part in self.sources)

@@ -203,7 +203,7 @@ def rows_of(run: Run, recipe: Recipe, request: ScoreRequest) -> tuple[Rows, set[
     trained, held_out = split(rows, eval_fraction(recipe, len(rows)), recipe.train.seed)
     keys = keys_of(rows[place] for place in trained)
     if request.data is not None:
-        return list(dataset.rows(recipe.rows.model_copy(update={"source": request.data}))), keys
+        return list(dataset.rows(recipe.rows.in_place(request.data))), keys
     hint = f"Give rows that were not trained on: fitune score {run.name} --data FILE"
     if not held_out:
         raise UserError("No rows were held out of this training.", hint)
