@@ -10,6 +10,7 @@ ROLES = {
     "user": "user", "human": "user", "prompter": "user", "question": "user",
     "customer": "user", "client": "user", "patient": "user", "student": "user", "caller": "user", "visitor": "user",
     "guest": "user", "buyer": "user", "learner": "user", "pupil": "user", "asker": "user", "requester": "user",
+    "end-user": "user", "end_user": "user", "enduser": "user",
     "nutzer": "user", "benutzer": "user", "kunde": "user", "usuario": "user", "cliente": "user", "utilisateur": "user",
     "utente": "user", "usuário": "user", "пользователь": "user", "用户": "user", "ユーザー": "user", "사용자": "user",
     "assistant": "assistant", "gpt": "assistant", "bot": "assistant", "model": "assistant", "chatgpt": "assistant",

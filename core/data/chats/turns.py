@@ -12,7 +12,7 @@ CHAT_KEYS = (
     "messages", "conversations", "conversation", "chat", "dialogue", "dialog", "turns", "contents", "chat_rounds",
 )  # fmt: skip
 """Names of a list of turns within an object."""
-SPEAKER_KEYS = ("role", "from", "speaker", "author", "sender", "rolle", "rol", "角色")
+SPEAKER_KEYS = ("role", "from", "speaker", "author", "sender", "author_role", "rolle", "rol", "角色")
 TYPES = ("human", "ai", "user", "assistant", "system")
 """The speakers that LangChain keeps as the type of a message."""
 CONTENT_KEYS = (

@@ -25,6 +25,14 @@ def a(n: int) -> str:
 
 CHATS = [[{"role": "user", "content": q(n)}, {"role": "assistant", "content": a(n)}] for n in range(COUNT)]
 CALLS = [[{"speaker": "caller", "utterance": q(n)}, {"speaker": "helpdesk", "utterance": a(n)}] for n in range(COUNT)]
+TICKETS = [
+    {
+        "id": n,
+        "subject": f"Fern {n}",
+        "comments": [{"author_role": "end-user", "body": q(n)}, {"author_role": "agent", "body": a(n)}],
+    }
+    for n in range(COUNT)
+]
 ROWS = [{"question": q(n), "answer": a(n)} for n in range(COUNT)]
 LINES = "".join(f'{q(n)},"{a(n)}"\n' for n in range(COUNT))
 
@@ -38,6 +46,7 @@ READ: tuple[tuple[str, str, str], ...] = (
         json.dumps({f"f{n}": {"symptom": q(n), "remedy": a(n)} for n in range(COUNT)}),
     ),
     ("a caller and a helpdesk", "a.jsonl", "".join(json.dumps({"turns": turns}) + "\n" for turns in CALLS)),
+    ("the comments of tickets", "a.json", json.dumps({"tickets": TICKETS, "count": COUNT})),
     ("line ends of old Macs", "a.jsonl", "\r".join(map(json.dumps, ROWS))),
     ("below a title", "a.csv", f"FAQ of the garden\n\nquestion,answer\n{LINES}"),
     ("below remarks", "a.csv", f"# made by a program, in May\n# 12 rows\nquestion,answer\n{LINES}"),
