@@ -25,6 +25,7 @@ from fitune.core.runs.run import LIVE, Run, Status
 from fitune.core.runs.state import Curve, RunState, fold, spent_s
 from fitune.core.runs.store import (
     all_runs,
+    built_on,
     create,
     delete,
     find,
@@ -66,6 +67,7 @@ __all__ = [
     "Tail",
     "Warned",
     "all_runs",
+    "built_on",
     "create",
     "delete",
     "find",

@@ -74,12 +74,17 @@ def rewrite(run: Run, info: RunInfo) -> None:
 
 
 def rename(run: Run, name: str) -> Run:
-    """Give a run that has ended another name. Raises UserError if it works, or the name is none or is taken."""
+    """Give a run that has ended another name. Raises UserError if it works, if the name is none or is taken, or if
+    another run needs its folder."""
     from fitune.core.recipe import RUN_NAME  # pydantic: a third of what a screen would wait for
 
     if not re.fullmatch(RUN_NAME, name):
         raise UserError(f"{name[:40]!r} is no name for a run.", "It has letters, digits, dots, hyphens; at most 100.")
     _check_idle(run)
+    if users := built_on(run):
+        raise UserError(
+            f"The run {users[0]} goes on from its merged model, and needs it where it is.", "Keep its name."
+        )
     info, written = run.info(), (run.path / "run.json").stat()
     renamed = Run(run.path.with_name(name))
     if renamed.path.exists():
@@ -105,6 +110,16 @@ def delete(run: Run) -> None:
         raise UserError(
             f"{run.path} can't be deleted: {error.strerror}.", f"See what is left: ls -la {run.path}"
         ) from None
+
+
+def built_on(run: Run) -> list[str]:
+    """The names of the runs that go on from the merged model of a run."""
+    found = []
+    for other in all_runs(run.path.parent.parent):
+        with contextlib.suppress(UserError):  # a run.json that can't be read names no model
+            if other.info().model.id == str(run.merged):
+                found.append(other.name)
+    return found
 
 
 def sizes(run: Run) -> dict[str, int]:

@@ -67,8 +67,9 @@ def question(run: Run, held: dict[str, int]) -> str:
     """What is deleted with a run, part by part, and how large all of it is."""
     parts = [f"{PARTS[name]} {size(held[name])}" for name in PARTS if name in held]
     parts.append(f"its record and logs {size(held['rest'])}")
+    needed = f"\nRuns that go on from it, and need it: {', '.join(users)}" if (users := runs.built_on(run)) else ""
     return (
         f"Delete the run {run.name} for good?\n\n"
         + "\n".join(f"  {part}" for part in parts)
-        + f"\n\nIn all {size(sum(held.values()))} in {run.path}\nWhat was pushed or handed off stays."
+        + f"\n\nIn all {size(sum(held.values()))} in {run.path}\nWhat was pushed or handed off stays.{needed}"
     )

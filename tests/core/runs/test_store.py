@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import orjson
 import pytest
 
 from fitune.core import runs
@@ -35,6 +36,17 @@ def test_a_renamed_run_is_found_by_its_new_name_and_keeps_its_place(run: Run, tm
     assert renamed.info().name == "tickets-2"
     assert runs.find(tmp_path, "tickets").state().trained
     assert [each.name for each in runs.all_runs(tmp_path)] == [name.replace("run-a", "tickets-2") for name in order]
+
+
+def test_a_run_that_another_goes_on_from_keeps_its_name(run: Run, tmp_path: Path) -> None:
+    assert runs.built_on(run) == []
+    other = Path(make_run(tmp_path, "run-b", told="ok")) / "run.json"
+    info = orjson.loads(other.read_bytes())
+    info["recipe"]["model"]["id"] = str(run.merged)
+    other.write_bytes(orjson.dumps(info))
+    assert runs.built_on(run) == ["run-b"]
+    with pytest.raises(UserError, match="run-b goes on from its merged model"):
+        runs.rename(run, "tickets-2")
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "../a", "-a", " a", "a b", "a" * 101, "ä", "a\n"])

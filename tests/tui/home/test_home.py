@@ -240,6 +240,12 @@ def test_what_is_deleted_is_told_part_by_part(three: Path) -> None:
     assert "its merged model 3.0 MiB" in said
     assert "its checkpoints" not in said
     assert str(run.path) in said
+    assert "need it" not in said
+    file = three / "runs" / "run-oom" / "run.json"
+    info = json.loads(file.read_bytes())
+    info["recipe"]["model"]["id"] = str(run.merged)
+    file.write_text(json.dumps(info))
+    assert "go on from it, and need it: run-oom" in question(run, runs.sizes(run))
 
 
 async def test_the_palette_holds_every_key_of_the_screen(wizard: New, three: Path) -> None:
