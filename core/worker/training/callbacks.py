@@ -69,10 +69,15 @@ def token_count(rows: Rows) -> int:
 
 
 def rewards_in(logs: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
-    """The rewards that TRL logs where answers are compared, by the fields of an event."""
+    """The rewards that TRL logs where answers are compared, by the fields of an event.
+
+    Before the first step all rewards are 0. TRL takes these ties for wrong; here each counts half, as chance gives.
+    """
     names = {"chosen_reward": "chosen", "rejected_reward": "rejected", "pair_accuracy": "accuracies"}
     found = {field: logs.get(f"{prefix}rewards/{name}") for field, name in names.items()}
-    return {field: float(value) for field, value in found.items() if value is not None}
+    told = {field: float(value) for field, value in found.items() if value is not None}
+    is_tie = "pair_accuracy" in told and told.get("chosen_reward") == told.get("rejected_reward") == 0.0
+    return told | {"pair_accuracy": 0.5} if is_tie else told
 
 
 class Reporter(TrainerCallback):

@@ -66,6 +66,7 @@ def test_it_learns_to_prefer_the_better_answers(make: Callable[..., Run], object
     assert first.rejected_reward is not None
     assert last.chosen_reward - last.rejected_reward > first.chosen_reward - first.rejected_reward
     assert last.pair_accuracy == (None if objective == "kto" else 1.0)
+    assert objective != "dpo" or first.pair_accuracy == 0.5, "nothing is learnt yet: all rewards are 0"
     assert data_of(run.events, Step)[-1].chosen_reward is not None
     assert run.loss_fell()
     assert sorted(path.name for path in run.adapter.glob("*.safetensors")) == ["adapter_model.safetensors"]
@@ -142,7 +143,7 @@ def test_the_verdict_says_what_it_learnt_to_prefer(
     train_here(run)
     (told,) = data_of(run.events, Preferred)
     pairs = 30 if objective != "kto" else told.rows
-    assert (told.word, told.rows, told.share) == ("can't tell", pairs, 1.0), "a verdict needs 50 pairs"
+    assert (told.word, told.rows, told.share) == ("better", pairs, 1.0)
     assert told.p < 1e-4
     assert told.growth > 1
     assert told.chosen_change > told.rejected_change
