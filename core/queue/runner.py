@@ -64,10 +64,24 @@ class Runner:
         """Entries that were at work while this process looked."""
         self.resumed_from: dict[str, Path | None] = {}
         """The checkpoint from which this process has last resumed an entry, by its name."""
+        self.telling: list[threading.Thread] = []
+        """They tell an end, as the user wants it: the next entry does not wait for that, but this process does."""
 
     def work(self) -> None:
-        """Run entries until all have ended, or the queue is stopped."""
+        """Run entries until all have ended, or the queue is stopped, and all ends are told.
+
+        An address that does not answer may take minutes. A queue that is started again meanwhile is run here.
+        """
         say("The queue is run from here on.")
+        self.run_open()
+        while any(each.is_alive() for each in self.telling):
+            time.sleep(POLL_S)
+            with suppress(UserError):  # as in `run_open`, which waits for the repair
+                if read().go_on:
+                    self.run_open()
+
+    def run_open(self) -> None:
+        """Run entries until all have ended, or the queue is stopped."""
         trouble = ""
         while True:
             try:
@@ -84,7 +98,7 @@ class Runner:
         ends = Counter(str(entry.end) for entry in queue.entries)
         said = f"All of the queue has ended: {', '.join(f'{count} {end}' for end, count in ends.items())}."
         say(said)
-        start_telling(queue.on_end, Notice("the queue", "done", said, folder()))
+        self.start_telling(queue.on_end, Notice("the queue", "done", said, folder()))
         edit(lambda queue: replace(queue, on_end=None))
 
     def look(self, queue: Queue) -> None:
@@ -189,7 +203,13 @@ class Runner:
         queue = edit(lambda queue: queue.with_entry(replace(entry, ended=time.time(), end=end, said=said)))
         self.next_look = 0.0
         say(f"{entry.name}: {end}. {said}")
-        start_telling(queue.on_end, Notice(entry.name, end, said, entry.run.path))
+        self.start_telling(queue.on_end, Notice(entry.name, end, said, entry.run.path))
+
+    def start_telling(self, on_end: OnEnd | None, notice: Notice) -> None:
+        """Tell an end in a thread."""
+        if on_end:
+            self.telling.append(threading.Thread(target=tell, args=(on_end, notice)))
+            self.telling[-1].start()
 
 
 def _without_end(queue: Queue) -> Queue:
@@ -205,12 +225,6 @@ def _reserved(queue: Queue) -> set[str]:
             with suppress(UserError):  # its run can't be read: `follow` notes that
                 reserved |= {card.uuid for card in entry.run.info().cards}
     return reserved
-
-
-def start_telling(on_end: OnEnd | None, notice: Notice) -> None:
-    """Tell an end, as the user wants it, in a thread: the next entry does not wait for that, but this process does."""
-    if on_end:
-        threading.Thread(target=tell, args=(on_end, notice)).start()
 
 
 def say(text: str) -> None:

@@ -14,7 +14,7 @@ import orjson
 import pytest
 
 from fitune.core import jobs, queue, runs
-from fitune.core.at_end import OnEnd
+from fitune.core.at_end import Notice, OnEnd
 from fitune.core.errors import BadInput, UserError
 from fitune.core.files import write_atomically
 from fitune.core.machine import Machine, host
@@ -280,6 +280,26 @@ def test_each_end_and_that_of_all_is_told(tmp_path: Path) -> None:
         "the queue: done: All of the queue has ended: 2 finished.",
     ]
     assert queue.read().on_end is None
+
+
+def test_a_queue_that_is_started_again_while_an_end_is_told_is_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue.add([recipe("a")], HOW)
+    told: list[str] = []
+
+    def slow(_: OnEnd, notice: Notice) -> None:
+        if notice.name == "the queue" and notice.name not in told:
+            told.append(notice.name)
+            queue.add([recipe("b")], HOW)
+            queue.edit(lambda before: replace(before, go_on=True))
+            wait_until(lambda: queue.read().entries[-1].ended is not None)
+        told.append(notice.name)
+
+    monkeypatch.setattr(runner, "tell", slow)
+    queue.edit(lambda before: replace(before, go_on=True, on_end=OnEnd(command="true")))
+    Runner().work()
+    assert [entry.end for entry in queue.read().entries] == ["finished", "finished"]
 
 
 def test_a_run_whose_folder_goes_away_is_not_begun_again(worker: Callable[..., None]) -> None:

@@ -90,9 +90,11 @@ def list_(args: argparse.Namespace) -> None:
 
 def progress(found: Queue) -> str:
     """Whether the queue is at work, and the command that changes that."""
+    if not found.open():
+        return "All of the queue has ended."
     if queue.runner_pid() is not None:
         return "The queue is at work. It begins nothing more after: fitune queue stop"
-    return "Nobody runs the queue: fitune queue run" if found.open() else "All of the queue has ended."
+    return "Nobody runs the queue: fitune queue run"
 
 
 def move(args: argparse.Namespace) -> None:
