@@ -101,6 +101,8 @@ class RowLengths:
     """Those of the largest micro-batch; None: as if each of its rows were the longest."""
     micro_batches: float | None = None
     """Micro-batches of a step on average; None: train.grad_accum."""
+    pixels: int = 0
+    """Values of the pixels of the images in a micro-batch, at most."""
 
 
 def forecast(
@@ -113,13 +115,13 @@ def forecast(
     """
     decided, work = with_packing_decided(recipe, rows)
     if work and not lengths:
-        lengths = RowLengths(work.longest, work.row_tokens, work.micro_tokens, work.micro_batches)
+        lengths = RowLengths(work.longest, work.row_tokens, work.micro_tokens, work.micro_batches, work.pixels)
     lengths = lengths or _full_rows(decided)
     known = lengths
 
     def budget_of(each: Recipe) -> Budget:
         share = share_of_one(each, site.ranks)
-        found = estimate(shape, share, site.card, known.longest, known.micro)
+        found = estimate(shape, share, site.card, known.longest, known.micro, known.pixels)
         return site.history.corrected_budget(found, model_of(shape))
 
     decided, budget = with_split_decided(decided, shape, site.ranks, budget_of)

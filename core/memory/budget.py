@@ -108,15 +108,16 @@ class Budget:
 
 
 def estimate(
-    shape: Shape, recipe: Recipe, card: Card | None, tokens: int | None = None, micro_tokens: int | None = None
-) -> Budget:
+    shape: Shape, recipe: Recipe, card: Card | None, tokens: int | None = None, micro_tokens: int | None = None,
+    pixels: int = 0,
+) -> Budget:  # fmt: skip
     """The budget of a recipe on a card.
 
     card: None means training on the CPU, in host RAM. tokens: length of the longest row; None counts rows as full.
-    micro_tokens: tokens of the largest micro-batch; None counts each of its rows as the longest.
-    Raises UserError for a model or modules that can't be trained.
+    micro_tokens: tokens of the largest micro-batch; None counts each of its rows as the longest. pixels: values of the
+    pixels of its images. Raises UserError for a model or modules that can't be trained.
     """
-    plan = make_plan(shape, recipe, card, tokens, micro_tokens)
+    plan = make_plan(shape, recipe, card, tokens, micro_tokens, pixels)
     context, links = _context(plan), cards.links_term(plan)
     outside_bytes = context.bytes + links.bytes
     plan = offload.plan_offloading(plan, outside_bytes)
@@ -182,7 +183,7 @@ def _moments(plan: MemoryPlan, outside_bytes: int) -> list[tuple[str, list[Term]
     frozen = _frozen(plan)
     resident = [
         *frozen, weights.optimizer_term(plan), activations.scratch_term(plan), _workspace(plan), _heap(plan),
-        cards.gathered_term(plan),
+        cards.gathered_term(plan), weights.pixels_term(plan),
     ]  # fmt: skip
     gradients = weights.gradients_term(plan)
     if plan.ranks > plan.shards:  # they stay where they are sent from
@@ -199,6 +200,7 @@ def _moments(plan: MemoryPlan, outside_bytes: int) -> list[tuple[str, list[Term]
         ("load", [*frozen, _load_scratch(plan)]),
         ("loss", loss),
         ("compiling the loss", [*frozen, activations.scratch_term(plan), _workspace(plan), *kept, loss_term, trial]),
+        ("images", [*resident, *accumulating, weights.tower_pass_term(plan)]),
         ("optimizer step", [*resident, gradients, scratch]),
         ("evaluation", [*resident, activations.loss_term(plan, standing, evaluating=True)]),
     ]

@@ -80,6 +80,8 @@ class MemoryPlan:
     adapters: tuple[Adapted, ...]
     """The matrices that get a LoRA pair."""
     resident_layers: int
+    pixels: int = 0
+    """Values of the pixels of a micro-batch's images, as the model's processor makes them."""
     embedding_on_card: bool = True
     refused: bool = False
     """True if Unsloth would refuse to load: its "auto" finds no number of layers that leaves the room it wants."""
@@ -202,10 +204,16 @@ class MemoryPlan:
 
 
 def make_plan(
-    shape: Shape, recipe: Recipe, card: Card | None, tokens: int | None, micro_tokens: int | None = None
+    shape: Shape,
+    recipe: Recipe,
+    card: Card | None,
+    tokens: int | None,
+    micro_tokens: int | None = None,
+    pixels: int = 0,
 ) -> MemoryPlan:
     """The plan with all layers on the card. `tokens`: length of the longest row; None counts rows as full.
     `micro_tokens`: those of the largest micro-batch; None counts each of its rows as the longest.
+    `pixels`: values of the pixels in it.
 
     Raises UserError where the model's files can't be trained, or the chosen modules are not in it.
     """
@@ -237,6 +245,7 @@ def make_plan(
         checkpoints=_checkpoints(recipe, unsloth),
         adapters=adapted_matrices(shape, recipe),
         resident_layers=len(shape.layers),
+        pixels=pixels,
     )
 
 

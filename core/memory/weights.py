@@ -115,6 +115,19 @@ def image_tower_term(plan: MemoryPlan) -> Term:
     return Term("image tower", amount, f"{count(plan.shape.tower)} parameters, not quantized")
 
 
+def pixels_term(plan: MemoryPlan) -> Term:
+    """The pixels of a micro-batch's images, fp32, and once more in the tower's type."""
+    amount = plan.pixels * (4 + plan.frozen_bytes)
+    return Term("pixels", amount, "the images of a micro-batch, as their processor makes them")
+
+
+def tower_pass_term(plan: MemoryPlan) -> Term:
+    """One layer of the image tower, which is frozen: it keeps nothing for a backward pass."""
+    amount = round(plan.pixels * plan.shape.tower_work * plan.frozen_bytes)
+    why = "one layer of the image tower at work on a micro-batch; derived, not measured"
+    return Term("image tower at work", amount, why, amount // 2, amount // 2)
+
+
 def lora_term(plan: MemoryPlan) -> Term:
     """Adapter weights: r x (inputs + outputs) for each matrix."""
     params = plan.lora_params

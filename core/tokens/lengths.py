@@ -26,8 +26,8 @@ VERSION = 5
 STATS_FILE = "prepared.json"
 COUNTS = ("lengths", "blank_lengths", "firsts")
 FIELDS = (
-    "source_rows", "image_rows", "skipped", "refused", "why_refused", "cure", "plain_template", "notes", "switch",
-    "templates",
+    "source_rows", "image_rows", "row_pixels", "skipped", "refused", "why_refused", "cure", "plain_template", "notes",
+    "switch", "templates",
 )  # fmt: skip
 """Fields of TokenStats that the file has unchanged."""
 
@@ -115,6 +115,8 @@ class TokenStats:
     """Names of the tokenizer's chat templates, where it has several."""
     image_rows: int = 0
     """Rows of the source that hold images."""
+    row_pixels: int = 0
+    """Values of the pixels of a row's images, as the model's processor makes them: those of the row with most."""
 
     @staticmethod
     def read(folder: Path) -> "TokenStats":

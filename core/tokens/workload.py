@@ -36,6 +36,8 @@ class Workload:
     """Held-out rows that an evaluation looks at."""
     look_tokens: float
     """Their tokens."""
+    pixels: int = 0
+    """Values of the pixels of the images in a micro-batch, at most; 0 without images."""
 
 
 def workload(stats: TokenStats, recipe: Recipe) -> Workload:
@@ -81,6 +83,7 @@ def _workload(stats: TokenStats, recipe: Recipe) -> Workload:
         source_tokens=source_tokens,
         look_rows=looked_at,
         look_tokens=looked_at * source_tokens / max(1, usable),
+        pixels=train.micro_batch * stats.row_pixels,
     )
 
 

@@ -17,6 +17,7 @@ from fitune.core.memory.shapes.shape import (
     rank_of,
 )
 from fitune.core.memory.shapes.storage import refuse_untrainable, stored
+from fitune.core.memory.shapes.tower import tower_work
 
 MAX_PARAMS = 10**13
 """Upper bound of parameters: no open model comes near it, so a file with more is broken."""
@@ -55,7 +56,8 @@ def from_config(config: object, source: str, code_of: str | None = None) -> Shap
         raise UserError(f"{source} is not a model's config.json: it holds no JSON object.", "Give the model's folder.")
     if not isinstance(config.get("model_type"), str):
         raise UserError(f"{source} names no model_type.", "Download the model's config.json again.")
-    shape = replace(shape_of(config, source, code_of if "auto_map" in config else None), name=_name(source))
+    counted = shape_of(config, source, code_of if "auto_map" in config else None)
+    shape = replace(counted, name=_name(source), tower_work=tower_work(config))
     if shape.params > MAX_PARAMS:
         message = f"{source} describes a model of {shape.params:.1e} parameters, more than any has."
         raise UserError(message, "Download the model's config.json again.")

@@ -37,10 +37,15 @@ def outside_text(config: Any, remote_code: bool) -> list[str] | None:
 
     with torch.device("meta"):
         model = model_class(config).from_config(config, trust_remote_code=remote_code)
+    return beside_text(model) or None
+
+
+def beside_text(model: Any) -> list[str]:
+    """The paths of the modules beside a model's text part, the output head among them; none in a text model."""
     text_path, _ = text_model(model)
     if not text_path:
-        return None
-    beside, parent = [], ""
+        return []
+    beside, parent = list[str](), ""
     for step in text_path.split("."):
         children = model.get_submodule(parent).named_children()
         beside += [f"{parent}.{name}".lstrip(".") for name, _ in children if name != step]

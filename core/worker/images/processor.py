@@ -35,10 +35,9 @@ class ImageProcessor:
         self.album: list[str] = []
         """All images that were asked for, in order: rows name them by their place here."""
         self._places: dict[str, int] = {}
-        self._texts: dict[tuple[int, int], str] = {}
+        self._texts: dict[tuple[int, int], tuple[str, int]] = {}
         self._sizes: dict[str, tuple[int, int]] = {}
-        text, made = self._asked_with_blank((64, 64))
-        self._texts[64, 64] = text
+        _, made = self._asked_with_blank((64, 64))
         self.types_name: str | None = next((name for name in made if name.endswith("token_type_ids")), None)
         """The tensor that says which tokens are of images, where the model takes one."""
 
@@ -53,10 +52,18 @@ class ImageProcessor:
 
     def text_of(self, image: str) -> str:
         """What stands for an image in a prompt. Raises RefusedImage for one that can't be decoded."""
+        return self._known(image)[0]
+
+    def pixels_of(self, image: str) -> int:
+        """The values of an image's pixels, as the model gets them."""
+        return self._known(image)[1]
+
+    def _known(self, image: str) -> tuple[str, int]:
         size = self.size_of(image)
         if size not in self._texts:
             try:
-                self._texts[size], _ = self._asked_with_blank(size)
+                text, made = self._asked_with_blank(size)
+                self._texts[size] = text, made["pixel_values"].numel()
             except ValueError as error:  # such as a picture 200 times as wide as high
                 raise RefusedImage(f"the model's processor refuses {name_of(image)}: {error}") from None
         return self._texts[size]

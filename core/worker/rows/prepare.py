@@ -142,7 +142,7 @@ class TokenCounter:
         options: PromptOptions | None = None,
         images: ImageProcessor | None = None,
     ) -> None:
-        self.rows = self.total = self._refused = self._image_rows = 0
+        self.rows = self.total = self._refused = self._image_rows = self._row_pixels = 0
         self.images = images
         self.tokenizer, self._plain_template, self.options = tokenizer, plain_template, options or PromptOptions()
         self._notes: Counter[str] = Counter()
@@ -164,6 +164,9 @@ class TokenCounter:
         else:
             self._notes.update({note for sample in rendered for note in sample.notes})
             self._image_rows += any(sample.images for sample in rendered)
+            if self.images:
+                pixels = (sum(map(self.images.pixels_of, sample.images)) for sample in rendered)
+                self._row_pixels = max(self._row_pixels, *pixels)
             for sample in rendered:
                 self._count(sample)
             self._keep(rendered)
@@ -207,6 +210,7 @@ class TokenCounter:
             examples=tuple(example(row, kept[row, size], self.tokenizer, self.images) for row, size in sorted(kept)),
             source_rows=self.rows,
             image_rows=self._image_rows,
+            row_pixels=self._row_pixels,
             skipped=skipped,
             refused=self._refused,
             why_refused=self._first_refused.why if self._first_refused else "",

@@ -15,6 +15,7 @@ from fitune.core.worker.cards.rank import ranks, splits
 from fitune.core.worker.cards.shards import keep_files_of_one_card, split_layers_alone
 from fitune.core.worker.cards.share import copy_adapter_alone, expect_all_gradients, share_rows
 from fitune.core.worker.images.collator import ImageCollator
+from fitune.core.worker.images.tower import without_gradients
 from fitune.core.worker.rows import render
 from fitune.core.worker.rows.micro_batches import split_steps
 from fitune.core.worker.rows.training_rows import TrainingRows
@@ -80,7 +81,10 @@ def _sft_trainer(
     kernel: Kernel | None,
 ) -> SFTTrainer:
     """The trainer for rows with one answer, packed if that is worth it."""
-    collator = ImageCollator(rows.images, render.text_part(loaded.tokenizer)) if rows.images else None
+    collator = None
+    if rows.images:
+        collator = ImageCollator(rows.images, render.text_part(loaded.tokenizer))
+        without_gradients(loaded.model)
     packed = packing.choose(recipe, loaded.model, rows.train, reporter.log)
     length = recipe.model.max_seq_length
     train_set, eval_set = packing.to_sets(rows.train, rows.looked_at, length, packed)
