@@ -12,6 +12,8 @@ from fitune.core.errors import UserError
 from fitune.core.jobs.messages.chat import Ended, Question
 from fitune.core.worker.chats.rows import render_prompt
 from fitune.core.worker.chats.template import PromptOptions, read
+from fitune.core.worker.images.look import Look
+from fitune.core.worker.images.processor import ImageProcessor
 from fitune.core.worker.rows.render import RefusedRow, render
 
 PLAIN_START_WORDS = 60
@@ -63,8 +65,13 @@ def prompt_ids(
     return list(tokenizer(prompt, add_special_tokens=False)["input_ids"])
 
 
-def row_prompt_ids(row: dict[str, Any], tokenizer: Any, options: PromptOptions | None = None) -> list[int]:
-    """The tokens before the first answer of a canonical row, as it is trained.
+def row_prompt_ids(
+    row: dict[str, Any],
+    tokenizer: Any,
+    options: PromptOptions | None = None,
+    images: ImageProcessor | None = None,
+) -> list[int]:
+    """The tokens before the first answer of a canonical row, as it is trained. images: of a model that sees.
 
     In a model that thinks, an answer without thoughts is trained behind a prompt that lets it answer at once. Raises
     UserError if the chat template refuses the row.
@@ -74,7 +81,7 @@ def row_prompt_ids(row: dict[str, Any], tokenizer: Any, options: PromptOptions |
         first = next(number for number, turn in enumerate(turns) if turn["role"] == "assistant")
         answer = {key: value for key, value in turns[first].items() if key != "train"}
         row = {**row, "messages": [*turns[:first], answer]}
-    rendered = next(render([row], tokenizer, "answers", options))
+    rendered = next(render([row], tokenizer, "answers", options, images=images))
     if isinstance(rendered, RefusedRow):
         raise UserError(f"This can't be asked: {rendered.why}")
     return rendered[-1].ids[: rendered[-1].first]
@@ -87,14 +94,15 @@ def answer(
     stops: list[int],
     max_tokens: int,
     max_s: float | None = None,
+    look: Look | None = None,
     temperature: float = 0.0,
     streamer: Any = None,
     halted: Callable[[], bool] = lambda: False,
 ) -> Answer:
     """Generate an answer after `ids`: greedy at a temperature of 0, else sampled.
 
-    stops: tokens that end an answer. streamer: transformers' BaseStreamer. halted: called after each token; true ends
-    the answer.
+    stops: tokens that end an answer. look: at the images of the prompt. streamer: transformers' BaseStreamer. halted:
+    called after each token; true ends the answer.
     """
     import torch
 
@@ -110,6 +118,7 @@ def answer(
         pad_token_id=stops[0] if stops else 0,
         use_cache=True,
         streamer=streamer,
+        **(look([0], prompt) if look else {}),
         stopping_criteria=[lambda ids, scores, **_: torch.full((1,), halted(), device=ids.device)],
         **sampling,
     )

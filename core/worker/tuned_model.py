@@ -10,6 +10,7 @@ from fitune.core.recipe import Recipe
 from fitune.core.worker.chats.template import PromptOptions
 from fitune.core.worker.chats.time_limit import limit_template
 from fitune.core.worker.device import compute_dtype
+from fitune.core.worker.images.processor import ImageProcessor
 from fitune.core.worker.models import ModelFiles
 from fitune.core.worker.training import model_with_adapter
 
@@ -25,6 +26,8 @@ class TunedModel:
     """Each trained bias with the base's own: PEFT leaves the trained one in when the adapter is off."""
     options: PromptOptions = field(default_factory=PromptOptions)
     """Of the run's recipe."""
+    images: ImageProcessor | None = None
+    """Of a model that sees, where rows hold images."""
 
     @contextmanager
     def as_base(self) -> Iterator[None]:

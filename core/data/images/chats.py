@@ -43,6 +43,14 @@ def with_images(chat: Row, raw: Row, column: str | None) -> Row:
     return {**chat, "messages": messages, **({"images": images} if images else {})}
 
 
+def images_before_answer(row: Row) -> list[str]:
+    """The images that stand before the first answer of a canonical chat."""
+    turns = row.get("messages", [])
+    first = next((place for place, turn in enumerate(turns) if turn["role"] == "assistant"), len(turns))
+    images: list[str] = row.get("images", [])
+    return images[: sum(turn["content"].count(MARK) for turn in turns[:first])]
+
+
 def _marked(messages: list[Row]) -> tuple[list[Row], list[str | None]]:
     """The messages without images of their own, and an entry for each mark: its image, or None where that stands in a
     column."""

@@ -9,6 +9,7 @@ from sacrebleu.metrics.chrf import CHRF
 
 from fitune.core.score import Mark, Metric, RowScore, Side, labels_of, mark, metric_for, scores
 from fitune.core.score.answers import visible
+from fitune.core.worker.images.look import look_at
 from fitune.core.worker.scoring.generate import answers, rows_that_fit
 from fitune.core.worker.scoring.losses import exchanged_losses, likeliest, losses
 from fitune.core.worker.scoring.rows import ScoredRow
@@ -20,6 +21,8 @@ MOST_GPU_ROWS = 2048
 """Rows at once without one: a step of writing takes about as long for many answers as for one."""
 LONGEST_ANSWER, SPARE_TOKENS = 512, 16
 """Answers end at this length; or earlier, at one and a half times the longest in the data and a few tokens more."""
+IMAGE_ROWS = 8
+"""Rows at once where they hold images, all of which the tower sees at once."""
 MOST_CHOICES = 12
 """With more labels than these the likeliest is not looked for: each costs a pass through the model."""
 
@@ -34,6 +37,8 @@ class Comparison:
         self.metric: Metric = "text" if is_text else metric_for(references)
         self.labels = labels_of(references) if self.metric == "label" else ()
         self.rows_at_once = GPU_ROWS if torch.cuda.is_available() else CPU_ROWS
+        if tuned.images:
+            self.rows_at_once = IMAGE_ROWS
 
     def score(
         self, rows: Sequence[ScoredRow], seconds: float | None, told: Callable[[int, int], None]
@@ -42,7 +47,7 @@ class Comparison:
         rows that are done and those that there are."""
         began, done, took_s = time.monotonic(), list[RowScore](), 0.0
         at_once = self.rows_at_once
-        if torch.cuda.is_available():
+        if torch.cuda.is_available() and not self.tuned.images:
             tokens = max(len(row.ids) for row in rows) + self._longest_answer(rows)
             most = MOST_GPU_ROWS if seconds is None else GPU_ROWS
             at_once = max(CPU_ROWS, min(most, rows_that_fit(self.tuned.model, tokens)))
@@ -75,7 +80,7 @@ class Comparison:
         """The model as it is now, on some rows."""
         model = self.tuned.model
         texts = self._answers(rows)
-        row_losses, exchanged = losses(model, rows, self.rows_at_once), self._exchanged(rows)
+        row_losses, exchanged = losses(model, rows, self.rows_at_once, self.tuned.images), self._exchanged(rows)
         choices = self._choices(rows)
         return [
             scores.side(self._mark(row, text), text, loss, choice, other)
@@ -87,7 +92,7 @@ class Comparison:
         if self.metric != "text" or any(row.prompt is None for row in rows):
             return [None] * len(rows)
         longest = max(len(row.ids) for row in rows)
-        return exchanged_losses(self.tuned.model, rows, self.rows_at_once, longest)
+        return exchanged_losses(self.tuned.model, rows, self.rows_at_once, longest, self.tuned.images)
 
     def _mark(self, row: ScoredRow, answer: str) -> Mark:
         """The mark of an answer; how near a free text is tells chrF, the F of character n-grams (Popović 2015)."""
@@ -102,7 +107,8 @@ class Comparison:
         if len(prompts) < len(rows):
             return [""] * len(rows)
         tuned, longest = self.tuned, self._longest_answer(rows)
-        return answers(tuned.model, tuned.tokenizer, prompts, tuned.stops, longest, len(prompts))
+        look = look_at(tuned.images, [row.images for row in rows])
+        return answers(tuned.model, tuned.tokenizer, prompts, tuned.stops, longest, len(prompts), look)
 
     def _longest_answer(self, rows: Sequence[ScoredRow]) -> int:
         return min(LONGEST_ANSWER, max(row.tokens for row in rows) * 3 // 2 + SPARE_TOKENS)
@@ -112,4 +118,5 @@ class Comparison:
         if not 2 <= len(self.labels) <= MOST_CHOICES:
             return [None] * len(rows)
         coded = [self.tuned.tokenizer(label, add_special_tokens=False)["input_ids"] for label in self.labels]
-        return [self.labels[place] for place in likeliest(self.tuned.model, rows, coded, self.rows_at_once)]
+        found = likeliest(self.tuned.model, rows, coded, self.rows_at_once, self.tuned.images)
+        return [self.labels[place] for place in found]

@@ -5,18 +5,26 @@ from typing import Any, TypeVar
 
 import torch
 
+from fitune.core.worker.images.look import Look
+
 T = TypeVar("T")
 Found = TypeVar("Found")
 
 
 def answers(
-    model: Any, tokenizer: Any, prompts: Sequence[list[int]], stops: list[int], max_tokens: int, batch_rows: int
+    model: Any,
+    tokenizer: Any,
+    prompts: Sequence[list[int]],
+    stops: list[int],
+    max_tokens: int,
+    batch_rows: int,
+    look: Look | None = None,
 ) -> list[str]:
-    """The answer to each prompt, in order. max_tokens: of an answer; batch_rows: prompts at once."""
+    """The answer to each prompt, in order. max_tokens: of an answer; batch_rows: prompts at once. look: at the images
+    of the prompts."""
     written = [""] * len(prompts)
     for places in batches([len(prompt) for prompt in prompts], batch_rows):
-        asked = [prompts[place] for place in places]
-        out = in_parts_that_fit(lambda part: _generate(model, part, stops, max_tokens), asked)
+        out = in_parts_that_fit(lambda part: _generate(model, prompts, part, stops, max_tokens, look), places)
         for place, ids in zip(places, out, strict=True):
             written[place] = str(tokenizer.decode(ids, skip_special_tokens=True)).strip()
     return written
@@ -54,10 +62,17 @@ def batches(lengths: Sequence[int], rows: int) -> Iterator[list[int]]:
 
 
 @torch.inference_mode()
-def _generate(model: Any, prompts: Sequence[list[int]], stops: list[int], max_tokens: int) -> list[list[int]]:
-    """The tokens of each answer, up to its stop token."""
+def _generate(
+    model: Any,
+    prompts: Sequence[list[int]],
+    places: Sequence[int],
+    stops: list[int],
+    max_tokens: int,
+    look: Look | None,
+) -> list[list[int]]:
+    """The tokens of each answer to the prompts at these places, up to its stop token."""
     pad = stops[0] if stops else 0
-    ids, mask = padded_left(prompts, pad, model.device)
+    ids, mask = padded_left([prompts[place] for place in places], pad, model.device)
     out = model.generate(
         input_ids=ids,
         attention_mask=mask,
@@ -66,6 +81,7 @@ def _generate(model: Any, prompts: Sequence[list[int]], stops: list[int], max_to
         eos_token_id=stops,
         pad_token_id=pad,
         use_cache=True,
+        **(look(places, ids) if look else {}),
     )
     return [_until_stop(row, stops) for row in out[:, ids.shape[1] :].tolist()]
 

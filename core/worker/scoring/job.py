@@ -23,6 +23,7 @@ from fitune.core.worker import models, tuned_model
 from fitune.core.worker.answers import answering
 from fitune.core.worker.chats.template import PromptOptions
 from fitune.core.worker.device import compute_dtype
+from fitune.core.worker.images.processor import of_rows
 from fitune.core.worker.memory_use import MemoryMeter
 from fitune.core.worker.rows import render
 from fitune.core.worker.scoring import pairs
@@ -51,7 +52,7 @@ def run(run: Run, log: EventLog, memory: MemoryMeter) -> None:
     rows, trained_keys = rows_of(run, recipe, request)
     source = models.of_run(run, log)
     log.write(Phase(name="load", model=source.name))
-    tuned = tuned_model.load(recipe, source, run.adapter)
+    tuned = replace(tuned_model.load(recipe, source, run.adapter), images=of_rows(rows, recipe, source.path))
     prefers = prefer(run, recipe, tuned, rows, trained_keys, None, log)
     judged = with_preference(run, score(run, recipe, tuned, rows, trained_keys, None, log, request), prefers)
     ask_probe(run, recipe, tuned, judged, None, log)
@@ -151,7 +152,7 @@ def score(
     tokenizer = render.text_part(tuned.tokenizer)
     render.ensure_template(tokenizer)
     options = PromptOptions(recipe.data.thinking, recipe.data.template_options)
-    found = scored_rows(rows, tokenizer, recipe.model.max_seq_length, options)
+    found = scored_rows(rows, tokenizer, recipe.model.max_seq_length, options, tuned.images)
     # By their digests they stand in an order that is nobody's choice, and the same in every run on these rows.
     fresh = sorted({row.key: row for row in found if row.key not in trained_keys}.values(), key=lambda row: row.key)
     leaked = sum(row.key in trained_keys for row in found)

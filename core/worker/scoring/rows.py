@@ -4,9 +4,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from fitune.core.data.images.chats import images_before_answer
 from fitune.core.score import scores
 from fitune.core.worker.answers import question
 from fitune.core.worker.chats.template import PromptOptions
+from fitune.core.worker.images.processor import ImageProcessor
 from fitune.core.worker.rows.render import RefusedRow, render
 
 
@@ -25,6 +27,8 @@ class ScoredRow:
     """All tokens up to the end of the answer."""
     first: int
     """The position in `ids` of the first token of the answer; at least 1."""
+    images: tuple[str, ...] = ()
+    """The images before the answer."""
 
     @property
     def tokens(self) -> int:
@@ -33,14 +37,19 @@ class ScoredRow:
 
 
 def scored_rows(
-    rows: Iterable[dict[str, Any]], tokenizer: Any, max_seq_length: int, options: PromptOptions | None = None
+    rows: Iterable[dict[str, Any]],
+    tokenizer: Any,
+    max_seq_length: int,
+    options: PromptOptions | None = None,
+    images: ImageProcessor | None = None,
 ) -> list[ScoredRow]:
     """The rows that can be scored: those with an answer that ends within max_seq_length tokens.
 
-    Of a chat the first answer is scored. tokenizer: with a chat template. options: of the run's recipe.
+    Of a chat the first answer is scored. tokenizer: with a chat template. options: of the run's recipe. images:
+    of a model that sees.
     """
     chosen = [(row, asked) for row in map(_to_first_answer, rows) if row and (asked := question(row))]
-    rendered = render((row for row, _ in chosen), tokenizer, "answers", options)
+    rendered = render((row for row, _ in chosen), tokenizer, "answers", options, images=images)
     found = []
     for (row, asked), tokenized in zip(chosen, rendered, strict=True):
         if isinstance(tokenized, RefusedRow) or not tokenized[-1].spans:
@@ -52,7 +61,7 @@ def scored_rows(
         reference = str(tokenizer.decode(ids[first:], skip_special_tokens=True)).strip()
         prompt = None if is_text else ids[:first]
         shown = str(row["messages"][-2].get("content") or "") if "messages" in row else asked.shown
-        found.append(ScoredRow(scores.key_of(row), shown, reference, prompt, ids, first))
+        found.append(ScoredRow(scores.key_of(row), shown, reference, prompt, ids, first, tokenized[-1].images))
     return found
 
 
@@ -75,4 +84,5 @@ def _to_first_answer(row: dict[str, Any]) -> dict[str, Any] | None:
     first = next((place for place, turn in enumerate(turns) if turn["role"] == "assistant"), None)
     if first is None or turns[first].get("train") is False:
         return None
-    return row | {"messages": turns[: first + 1]}
+    asked = row | {"messages": turns[: first + 1]}
+    return asked | {"images": images_before_answer(row)} if "images" in row else asked

@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from fitune.core.data.images.chats import images_before_answer
 from fitune.core.diagnose import diagnose, redact
 from fitune.core.errors import UserError
 from fitune.core.jobs.messages.chat import Question
@@ -15,12 +16,16 @@ from fitune.core.runs import EventLog, Phase, Sample, Warned
 from fitune.core.worker.answers import answer, answering, prompt_ids, question, row_prompt_ids
 from fitune.core.worker.chats.stop_tokens import stop_ids
 from fitune.core.worker.chats.template import PromptOptions
+from fitune.core.worker.images.look import Look, look_at
+from fitune.core.worker.images.processor import ImageProcessor
 from fitune.core.worker.merging import compare_answers
 
 QUESTIONS = 3
 CANDIDATE_ROWS = 64
 PROMPT_TOKENS = 512
-"""Rows with a longer question are skipped."""
+"""Rows with a longer question are skipped ..."""
+IMAGE_PROMPT_TOKENS = 2048
+"""... and where it shows images, those longer than this."""
 ANSWER_TOKENS = 96
 TIME_SHARE = 0.02
 """The share of a run's time that its samples may take."""
@@ -29,10 +34,11 @@ LEAST_S = 10.0
 
 
 class SampleQuestion(NamedTuple):
-    """A question, and its tokens."""
+    """A question, its tokens, and the look at its images."""
 
     question: Question
     ids: list[int]
+    look: Look | None = None
 
 
 class Samples:
@@ -99,8 +105,8 @@ class Samples:
         self._spent_s += time.monotonic() - began
 
     def _ask(self, model: Any, step: int, asked: SampleQuestion, left_s: float) -> None:
-        question, ids = asked
-        answered = answer(model, self.tokenizer, ids, self.stops, ANSWER_TOKENS, left_s)
+        question, ids, look = asked
+        answered = answer(model, self.tokenizer, ids, self.stops, ANSWER_TOKENS, left_s, look)
         # However it is initialised, a fresh adapter does not change the model's answers.
         before = self._before.setdefault(question.shown, answered.text)
         self._last_s = answered.elapsed_s
@@ -119,9 +125,13 @@ class Samples:
 
 
 def questions(
-    rows: Iterable[dict[str, Any]], tokenizer: Any, options: PromptOptions | None = None
+    rows: Iterable[dict[str, Any]],
+    tokenizer: Any,
+    options: PromptOptions | None = None,
+    images: ImageProcessor | None = None,
 ) -> list[SampleQuestion]:
-    """The first different questions in the rows that have at most PROMPT_TOKENS tokens."""
+    """The first different questions in the rows that have at most PROMPT_TOKENS tokens, or with images
+    IMAGE_PROMPT_TOKENS. images: of a model that sees."""
     chosen: dict[str, SampleQuestion] = {}
     for row in rows:
         if len(chosen) == QUESTIONS:
@@ -133,8 +143,9 @@ def questions(
             ids = (
                 prompt_ids(asked.asked, asked.tools, tokenizer)
                 if "text" in row
-                else row_prompt_ids(row, tokenizer, options)
+                else row_prompt_ids(row, tokenizer, options, images)
             )
-            if len(ids) <= PROMPT_TOKENS:
-                chosen[asked.shown] = SampleQuestion(asked, ids)
+            if len(ids) <= (IMAGE_PROMPT_TOKENS if "images" in row else PROMPT_TOKENS):
+                seen = images_before_answer(row)
+                chosen[asked.shown] = SampleQuestion(asked, ids, look_at(images, [seen]))
     return list(chosen.values())

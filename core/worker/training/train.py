@@ -94,7 +94,9 @@ def run(run: Run, log: EventLog, memory: MemoryMeter) -> None:
         return_freed_blocks(4 * tokens * loaded.model.config.get_text_config().hidden_size)
     samples = Samples(
         # A split model can't answer: the other ranks would have to compute with it.
-        questions(rows.held_out[:CANDIDATE_ROWS], coder, options) if rank() == 0 and not splits(recipe) else [],
+        questions(rows.held_out[:CANDIDATE_ROWS], coder, options, rows.images)
+        if rank() == 0 and not splits(recipe)
+        else [],
         coder,
         source.path,
         log,
@@ -138,7 +140,7 @@ def run(run: Run, log: EventLog, memory: MemoryMeter) -> None:
         if not terminated.is_set():
             samples.end(trainer.model, trainer.state.global_step, trainer.state.max_steps)
             trained_s = time.monotonic() - began
-            tuned = None if splits(recipe) else TunedModel(trainer.model, coder, samples.stops)
+            tuned = None if splits(recipe) else TunedModel(trainer.model, coder, samples.stops, images=rows.images)
             job.after_training(run, recipe, tuned, rows.held_out, rows.keys, trained_s, log)
     _write_finished(trainer.state, reporter, chosen, time.monotonic() - began)
     if copies:
