@@ -118,7 +118,7 @@ def _refuse_loss(answer: Message, target: str, template: ChatTemplate) -> None:
     thoughts, content = thoughts_of(answer), "" if calls else content_of(answer)
     for text, cure in ((thoughts, _option_that_thinks(answer, template) or THINK_TAGS), (content, "")):
         words = [] if text.strip() in target else re.findall(r"\w+", text)
-        _refuse_absent(words, target, cure)
+        _refuse_absent(words if target else [], target, cure)
     _refuse_absent(calls, target, OTHER_MODEL)
 
 
@@ -133,7 +133,7 @@ def _option_that_thinks(answer: Message, template: ChatTemplate) -> str:
 
 def _refuse_absent(parts: Sequence[str], target: str, cure: str) -> None:
     missing = next((part for part in dict.fromkeys(parts) if part not in target), None)
-    if target and missing is not None:
+    if missing is not None:
         raise Refusal(f"it leaves out a part of an answer, such as {missing!r}", cure)
 
 

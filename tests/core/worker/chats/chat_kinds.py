@@ -57,6 +57,33 @@ CALLING: dict[str, Chat] = {
         answer("It is noon.", reasoning_content="Now I know."),
     ],
 }  # fmt: skip
+ALARM = {"id": "call67890", "type": "function", "function": {"name": "alarm", "arguments": {"city": "Oslo"}}}
+RUNG = {"role": "tool", "content": "rung", "tool_call_id": "call67890", "name": "alarm"}
+PLAIN |= {
+    "code": [user("Code?"), answer("```python\nwhile size < 1:\n    rows = {'area': [1]}\n```")],
+    "system prompt of lines": [{"role": "system", "content": "Be brief.\n\nBe kind.\n"}, user("Why?"), answer("So.")],
+    "the same answer twice": [user("Why?"), answer("So."), user("Why?"), answer("So.")],
+}  # fmt: skip
+THOUGHTFUL |= {
+    "tags in the words": [user("Tag?"), answer("Write <think> and </think> here.")],
+    "thoughts of lines": [user("Why?"), answer("So.", reasoning_content="One.\n\n- Two\n- Three")],
+    "thoughts in the first answer alone": [
+        user("Why?"), answer("So.", reasoning_content="Hm, hm."), user("Sure?"), answer("Yes.")
+    ],
+    "thoughts in the last answer alone": [
+        user("Why?"), answer("So."), user("Sure?"), answer("Yes.", reasoning_content="Oh.")
+    ],
+}  # fmt: skip
+CALLING |= {
+    "two calls at once": [user("Time?"), answer("", tool_calls=[CALLED, ALARM]), RESULT, RUNG, answer("It is noon.")],
+    "a call after a result": [
+        user("Time?"), answer("", tool_calls=[CALLED]), RESULT, answer("", tool_calls=[ALARM]), RUNG, answer("Done.")
+    ],
+    "a question after a result": [
+        user("Time?"), answer("", tool_calls=[CALLED]), RESULT, answer("It is noon."), user("Sure?"), answer("Yes.")
+    ],
+    "no call though one could": [user("Why?"), answer("So.")],
+}  # fmt: skip
 CHATS = PLAIN | THOUGHTFUL | CALLING
 
 
@@ -99,6 +126,8 @@ def _package(name: str) -> Path:
 
 def tokenizer_for(template: str) -> Any:
     """A small tokenizer with the marks that a template names."""
-    marks = re.findall(r"<[|｜][^<>{}'\"\s]{1,30}[|｜]>|<(?:start|end)_of_turn>|<turn\|>|<\|turn>", template)
+    marks = re.findall(
+        r"<[|｜][^<>{}'\"\s]{1,30}[|｜]>|<(?:start|end)_of_turn>|<end_of_utterance>|<turn\|>|<\|turn>", template
+    )
     eos = next((mark for mark in ("<|im_end|>", "<end_of_turn>", "<turn|>") if mark in template), "</s>")
     return make(template, Kind("", tuple(dict.fromkeys(["<s>", "</s>", "<|im_end|>", *marks])), eos, "<s>"))

@@ -14,8 +14,10 @@ from fitune.core.worker.chats.template import PromptOptions, Thinking
 from fitune.core.worker.rows.render import RefusedRow, render
 from fitune.core.worker.rows.tokenized import TokenizedRow
 from tests.core.worker.chats.chat_kinds import CALLING, CHATS, PLAIN, TOOL, Chat, shipped, tokenizer_for
+from tests.core.worker.chats.own_templates import OWN
 
-TEMPLATES = shipped()
+SHIPPED = shipped()
+TEMPLATES = SHIPPED | OWN
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +71,11 @@ def _within(message: dict[str, Any]) -> dict[str, Any]:
 def _as_openai(message: dict[str, Any]) -> dict[str, Any]:
     if "tool_calls" not in message:
         return message
-    (call,) = message["tool_calls"]
-    function = {**call["function"], "arguments": json.dumps(call["function"]["arguments"])}
-    return {**message, "content": message["content"] or None, "tool_calls": [{**call, "function": function}]}
+    calls = [
+        {**call, "function": {**call["function"], "arguments": json.dumps(call["function"]["arguments"])}}
+        for call in message["tool_calls"]
+    ]
+    return {**message, "content": message["content"] or None, "tool_calls": calls}
 
 
 def _in_question(messages: Chat) -> Chat:
@@ -157,5 +161,24 @@ def test_every_answer_is_learned_behind_the_prompt_that_programs_ask_with(name: 
         assert right or kind not in PLAIN, kind
 
 
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_every_answer_is_learned_to_its_end_mark_where_the_questions_are_learned_too(name: str) -> None:
+    coder = tokenizer_for(TEMPLATES[name])
+    for kind, chat in PLAIN.items():
+        (made,) = render([{"messages": chat}], coder, "all", PromptOptions("keep"))
+        assert not isinstance(made, RefusedRow), kind
+        learned = [coder.decode(sample.ids[first:end]) for sample in made for first, end in sample.spans]
+        for content in (message["content"].strip() for message in chat if message["role"] == "assistant"):
+            rest = [text.partition(content)[2].lstrip() for text in learned if content in text]
+            ends = {coder(text, add_special_tokens=False)["input_ids"][0] for text in rest if text}
+            assert ends & {*coder.added_tokens_decoder}, (kind, learned)
+
+
+def test_a_call_that_a_template_without_end_marks_does_not_write_is_refused() -> None:
+    """Else the model would learn to stop where it is to call."""
+    coder = tokenizer_for(OWN["no end marks"])
+    assert not refused_or_right(CALLING["call"], [TOOL], coder, "keep")
+
+
 def test_the_stack_ships_templates() -> None:
-    assert len(TEMPLATES) > 60
+    assert len(SHIPPED) > 60
