@@ -216,8 +216,8 @@ def _load_scratch(plan: MemoryPlan) -> Term:
     if plan.shards > 1:
         return Term("loading", round(weights.offloaded_layer_bytes(plan)), "one layer whole, before it is split")
     if plan.card is None:
-        file_bytes = 2 * plan.shape.params
-        why = "the model's 16-bit file while it is read; the system takes that back where RAM is short"
+        file_bytes = plan.shape.file_bytes * plan.shape.params
+        why = "the model's file while it is read; the system takes that back where RAM is short"
         return Term("loading", file_bytes, why, less=file_bytes)
     amount = 0 if plan.quant == "bf16" else 2 * plan.largest_matrix
     amount += LOFTQ_BYTES * plan.largest_matrix if plan.recipe.lora.init == "loftq" else 0

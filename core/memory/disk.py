@@ -1,7 +1,7 @@
 """Disk space of a run: download, checkpoints, adapter, merged model, GGUF files."""
 
 from fitune.core.memory.plan import MemoryPlan
-from fitune.core.memory.weights import layer_bytes, state_bytes
+from fitune.core.memory.weights import layer_bytes, state_bytes, weight_bytes
 from fitune.core.recipe import BEGINS_FILLED
 
 GGUF_BYTES = {
@@ -41,5 +41,6 @@ def download_bytes(plan: MemoryPlan) -> int:
     """Bytes of the model's weights as they are stored."""
     shape = plan.shape
     if shape.stored_as is None:
-        return 2 * shape.params
-    return round(layer_bytes(plan) + 2 * (shape.params - shape.linear_params))
+        return shape.file_bytes * shape.params
+    others = shape.params - shape.linear_params - shape.expert_params
+    return round(layer_bytes(plan) + weight_bytes(plan) * shape.expert_params + shape.file_bytes * others)

@@ -16,7 +16,7 @@ from fitune.core.memory.shapes.shape import (
     is_named,
     rank_of,
 )
-from fitune.core.memory.shapes.storage import refuse_untrainable, stored
+from fitune.core.memory.shapes.storage import bytes_of_a_weight, refuse_untrainable, stored
 from fitune.core.memory.shapes.tower import tower_work
 
 MAX_PARAMS = 10**13
@@ -62,7 +62,7 @@ def from_config(config: object, source: str, code_of: str | None = None) -> Shap
         message = f"{source} describes a model of {shape.params:.1e} parameters, more than any has."
         raise UserError(message, "Download the model's config.json again.")
     kind, kept = stored(config, shape, source)
-    return replace(shape, stored_as=kind, kept_16bit=kept)
+    return replace(shape, stored_as=kind, kept_16bit=kept, file_bytes=bytes_of_a_weight(config))
 
 
 def _name(source: str) -> str:

@@ -131,6 +131,8 @@ class Shape:
     """Storage format of the repository's weights: nf4, fp4, int8, another method's name; None for 16 or 32 bits."""
     tower_work: float = 0.0
     """Elements of the image tower's activations for each value of an image's pixels: those of one layer for a patch."""
+    file_bytes: int = 2
+    """Bytes of a weight in the repository's files, as far as they are not quantized."""
     kept_16bit: int = 0
     """Weights of matrices that a quantized repository left in 16 bits (llm_int8_skip_modules)."""
 

@@ -22,7 +22,10 @@ def stored(config: Mapping[str, Any], shape: Shape, source: str) -> tuple[str | 
     quantized = _quantization(config)
     if quantized is None:
         return None, 0
+    four = quantized.get("load_in_4bit", quantized.get("_load_in_4bit", False)) is True
     method = quantized.get("quant_method")
+    if method is None and (four or quantized.get("load_in_8bit") is True):  # as the first of these were written
+        method = "bitsandbytes"
     if method != "bitsandbytes":
         fallback = "mlx" if "group_size" in quantized and method is None else "unknown"
         return str(method or fallback)[:40], 0
@@ -30,12 +33,20 @@ def stored(config: Mapping[str, Any], shape: Shape, source: str) -> tuple[str | 
     where = f"{source}: llm_int8_skip_modules"
     if not isinstance(skips, list) or not all(isinstance(skip, str) for skip in skips):
         raise BadInput([Problem(where, "must be a list of module names.")])
-    four = quantized.get("load_in_4bit", quantized.get("_load_in_4bit", False)) is True
     kind = ("fp4" if quantized.get("bnb_4bit_quant_type") == "fp4" else "nf4") if four else "int8"
     try:
         return kind, sum(weights for path, weights in _packed(shape) if _is_skipped(path, skips))
     except re.error as error:
         raise BadInput([Problem(where, f"holds a pattern that is none: {error}.")]) from None
+
+
+def bytes_of_a_weight(config: Mapping[str, Any]) -> int:
+    """Bytes of a weight in a repository's files, where it is not quantized: 4 if its config.json says float32."""
+    nested = config.get("text_config")
+    for tree in (config, nested if isinstance(nested, Mapping) else {}):
+        if isinstance(dtype := tree.get("dtype", tree.get("torch_dtype")), str):
+            return 4 if dtype.removeprefix("torch.") == "float32" else 2
+    return 2
 
 
 def _quantization(config: Mapping[str, Any]) -> Mapping[str, Any] | None:

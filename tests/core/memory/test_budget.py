@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 import pytest
 
+from bench.score_budget import FAMILIES
 from fitune.core.errors import UserError
 from fitune.core.forecast.documents import budget_document
 from fitune.core.forecast.plans.remedies import remedies
@@ -329,6 +330,21 @@ def test_a_prequantized_repository_stays_as_it_is() -> None:
     kept = 3 * 4096 * 14336
     found = part(estimate(shape, recipe(model__quant="bf16"), H100), "layer weights")
     assert found == pytest.approx((shape.linear_params - kept) * 0.515869 + 2 * kept, rel=1e-5)
+
+
+def test_the_download_is_what_the_files_hold() -> None:
+    """Twice as much in fp32; all experts in 4 bits; a config of 2023 names no method."""
+    config, four = CONFIGS["Llama-3.1-8B"], {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4"}
+    plain, wide, packed = (
+        estimate(from_config({**config, **more}, "files"), recipe(), H100)
+        for more in ({"torch_dtype": "bfloat16"}, {"torch_dtype": "float32"}, {"quantization_config": four})
+    )
+    assert wide.download_bytes == 2 * plain.download_bytes
+    assert (wide.total_bytes, packed.total_bytes) == (plain.total_bytes, plain.total_bytes)
+    assert packed.download_bytes < 0.4 * plain.download_bytes
+    mixture = {**FAMILIES["qwen3-30b-a3b-4l"], "quantization_config": {**four, "quant_method": "bitsandbytes"}}
+    shape = from_config(mixture, "mixture")
+    assert estimate(shape, recipe(), H100).download_bytes < 0.5 * 2 * shape.params
 
 
 def test_layers_stored_in_8_bits_are_not_kept_in_host_ram() -> None:
