@@ -11,6 +11,7 @@ from typing import Any
 from fitune.core.errors import UserError
 from fitune.core.worker.architecture.model_class import model_class
 
+SIZES = ("hidden_size", "intermediate_size", "num_hidden_layers", "vocab_size")
 NO_PART_OF_THE_SHAPE = ("quantization_config", "compression_config", "quantization", "auto_map")
 
 
@@ -54,9 +55,25 @@ def _config(values: Mapping[str, Any], source: str | None) -> Any:
     try:
         with tempfile.TemporaryDirectory() as folder:  # as a file: transformers writes infinity in its own way
             Path(folder, "config.json").write_text(json.dumps(kept))
-            return CONFIG_MAPPING[model_type].from_pretrained(folder)
+            config = CONFIG_MAPPING[model_type].from_pretrained(folder)
     except Exception as error:  # as above
         raise _refused(values, error) from error
+    _refuse_unread_sizes(values, config)
+    return config
+
+
+def _refuse_unread_sizes(values: Mapping[str, Any], config: Any) -> None:
+    """Raise UserError for sizes at the top of a config.json where transformers looks for them in text_config: it would
+    take those of another model."""
+    text = config.get_text_config()
+    unread = [
+        name
+        for name in SIZES
+        if name in values and "text_config" not in values and getattr(text, name, values[name]) != values[name]
+    ]
+    if unread:
+        message = f"transformers does not read {', '.join(unread)} at the top of a {config.model_type} config.json."
+        raise UserError(message, "Take a copy of the model that was written for transformers: it has a text_config.")
 
 
 def _refused(values: Mapping[str, Any], error: Exception) -> UserError:

@@ -64,6 +64,18 @@ def test_infinity_is_read_however_it_was_written() -> None:
     assert plain == as_it_is == tagged
 
 
+@pytest.mark.train
+@pytest.mark.xdist_group("torch")
+def test_sizes_where_transformers_does_not_read_them_are_refused() -> None:
+    """Muse Glimmer's first converter wrote none of its sizes into a text_config; Qwen2.5-VL's may stand there."""
+    from fitune.core.worker.architecture.build import build
+
+    with pytest.raises(UserError, match=r"does not read hidden_size, intermediate_size, num_hidden_layers, vocab_size"):
+        build({"model_type": "muse_glimmer", **SMALL})
+    flat = {"model_type": "qwen2_5_vl", **SMALL, "num_attention_heads": 4, "vision_config": {"out_hidden_size": 64}}
+    assert build(flat).config.get_text_config().hidden_size == 64
+
+
 def test_a_missing_package_is_named_with_the_command_that_adds_it() -> None:
     from fitune.core.worker.architecture.build import _refused
 
