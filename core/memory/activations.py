@@ -1,31 +1,15 @@
-"""Memory that a training step needs for a short time: activations, dequantization buffers, the loss.
+"""Memory that a training step needs for a short time in its layers: activations, dequantization buffers.
 
 T tokens, H hidden width, I MLP width, Q and K widths of queries and keys, L layers; for other layers what `widths`
 says. Coefficients are bytes a token.
 """
 
-import math
 from dataclasses import replace
 
 from fitune.core.memory.offload import offloads_checkpoints
-from fitune.core.memory.plan import FLAT_MULTIPLE, MemoryPlan, Term, gib
+from fitune.core.memory.plan import MemoryPlan, Term, gib
 from fitune.core.memory.shapes.layers import doubt, is_measured, part_bytes
 from fitune.core.memory.shapes.widths import Widths, widths_of
-from fitune.core.units import GIB, MIB
-
-TILE_TOKENS, TILE_VOCAB = 4096, 32_768
-"""TRL 1.15's fused head works on tiles of this many tokens and vocabulary entries (trl/kernels/chunked_logprob.py)."""
-CHUNK_TARGET_CAP = 4 * GIB
-"""unsloth_zoo 2026.10.7: a loss chunk may take half of the free memory, at most this (fused_losses)."""
-CHUNK_PLANNED_BYTES = 16
-"""Bytes a logit that unsloth_zoo plans with when it sizes its chunks; compiled code keeps fewer."""
-CHUNK_KEPT_BYTES = 4
-"""bf16 logits and their bf16 gradient: met by all rows whose peak is the loss."""
-ALIGNED_WORDS = 8
-"""A head with another multiple of words is padded by torch's compiler, if that is faster in a trial
-(torch/_inductor/fx_passes/pad_mm.py; unsloth_zoo's options ask for it)."""
-L2_BYTES = 60 * MIB
-"""A buffer that the trial clears the card's cache with: the L2 cache of an H200."""
 
 
 def activation_terms(plan: MemoryPlan) -> list[Term]:
@@ -226,86 +210,3 @@ def dora_term(plan: MemoryPlan) -> Term:
     amount = round(per_weight * plan.largest_matrix + per_output * outputs * plan.tokens)
     why = "the largest matrix, B x A and their sum, to find its norms; each output twice"
     return Term("DoRA", amount, why, less=amount // 4, more=amount // 4)
-
-
-def logits_term(plan: MemoryPlan) -> Term:
-    """The fp32 logits of all tokens, kept until the backward pass ends: TRL does not use its fused loss for a model in
-    int8. Two measured rows of one shape agree within 0.04 GiB."""
-    per_token = 4 * plan.shape.vocab + 8 * plan.shape.hidden
-    whole = plan.quant == "int8" and not plan.unsloth and plan.card and plan.recipe.train.objective == "sft"
-    amount = plan.tokens * per_token if whole else 0
-    return Term("logits", amount, f"fp32 logits of {plan.tokens:,} tokens x {plan.shape.vocab:,} words")
-
-
-def _whole_logits_term(plan: MemoryPlan, states: int) -> Term:
-    """ORPO's loss in TRL 1.15 (orpo_trainer.py), with all logits of both answers: they and their gradient, a copy of
-    the better half with its log-softmax, and the log-softmax of all. Counted from its code, not measured."""
-    amount = 5 * plan.stream_bytes * plan.tokens * plan.shape.vocab
-    why = f"whole logits of {plan.tokens:,} tokens x {plan.shape.vocab:,} words, about five times; not measured"
-    return Term("loss", amount + states, why, less=amount // 2, more=amount // 2)
-
-
-def loss_term(plan: MemoryPlan, standing_bytes: int, evaluating: bool = False) -> Term:
-    """Memory of the output head and the loss. `standing_bytes`: all else that the process holds then, since the size
-    of Unsloth's chunks depends on the free memory. Only labelled tokens are scored; all tokens are counted here."""
-    tokens, hidden, vocab = plan.tokens, plan.shape.hidden, plan.shape.vocab
-    states = (1 if evaluating else 4 if offloads_checkpoints(plan) else 3) * plan.stream_bytes * tokens * hidden
-    states += 0 if evaluating else _head_gradient_bytes(plan)
-    objective = plan.recipe.train.objective
-    if objective == "orpo" and not evaluating:
-        return _whole_logits_term(plan, states)
-    if plan.card is None:
-        # transformers' ForCausalLMLoss in fp32: logits, their log-softmax and their gradient, for every token at once.
-        all_logits = 4 * tokens * vocab
-        why = f"whole fp32 logits of {tokens:,} tokens x {vocab:,} words, thrice"
-        return Term("loss", (1 if evaluating else 3) * all_logits + states, why, more=all_logits)
-    if not plan.unsloth or objective != "sft":  # TRL's head, whatever the backend
-        tile = 2 * min(tokens, TILE_TOKENS) * min(vocab, TILE_VOCAB)
-        amount = tile + (0 if evaluating else 4 * tokens * hidden) + states
-        why = f"logits in tiles of {min(tokens, TILE_TOKENS):,} tokens x {min(vocab, TILE_VOCAB):,} words"
-        return Term("loss", amount, why)
-    rows = _chunk_rows(plan, standing_bytes)
-    chunk = rows * vocab
-    why = f"logits in chunks of {rows:,} of {tokens:,} tokens x {vocab:,} words, {CHUNK_KEPT_BYTES} byte each"
-    uncertainty = chunk // 4  # the chunks follow what is free at that very moment
-    return Term("loss", CHUNK_KEPT_BYTES * chunk + states, why, less=uncertainty, more=uncertainty)
-
-
-def padding_trial_term(plan: MemoryPlan) -> Term:
-    """Two more copies of an output head, one of them padded, while torch's compiler tries in the first step if padding
-    makes the loss faster. The peak of 2,048 tokens of OLMo 3 with its 100,278 words is met within 1.3 %."""
-    tried = plan.unsloth and plan.card and plan.recipe.train.objective == "sft" and plan.shape.vocab % ALIGNED_WORDS
-    amount = 4 * plan.shape.vocab * plan.shape.hidden + L2_BYTES if tried else 0
-    why = f"two copies of the head, whose {plan.shape.vocab:,} words are no multiple of {ALIGNED_WORDS}"
-    return Term("trial of padding", amount, why, less=amount)
-
-
-def _head_gradient_bytes(plan: MemoryPlan) -> int:
-    """The fp32 gradient of an output head that is trained itself, summed over the chunks (UnslothFusedLoss; TRL's
-    kernels/chunked_logprob.py); unmeasured."""
-    is_trained = plan.recipe.trains_all or plan.fully_trains("lm_head")
-    return 4 * plan.shape.vocab * plan.shape.hidden if is_trained else 0
-
-
-def unchunked_tokens(plan: MemoryPlan, standing_bytes: int) -> int:
-    """The most tokens of a micro-batch whose loss Unsloth takes in one chunk: there the logits take most memory."""
-    target = _chunk_target(plan, standing_bytes) - 2 * _head_gradient_bytes(plan)
-    tokens = max(0, target) // (CHUNK_PLANNED_BYTES * plan.shape.vocab + 2 * plan.shape.hidden)
-    return tokens // FLAT_MULTIPLE * FLAT_MULTIPLE
-
-
-def _chunk_target(plan: MemoryPlan, standing_bytes: int) -> int:
-    """Half the memory that is free at the first step, at most 4 GiB (fused_losses/cross_entropy_loss.py)."""
-    free = plan.card.free_bytes if plan.card else 0
-    return max(1, min(CHUNK_TARGET_CAP, (free - standing_bytes) // 2))
-
-
-def _chunk_rows(plan: MemoryPlan, standing_bytes: int) -> int:
-    """Rows in a loss chunk of unsloth_zoo 2026.10.7: one chunk where that keeps within the target, else a multiple of
-    four, sized for the target less the hidden gradient (fused_losses/cross_entropy_loss.py, get_chunk_size)."""
-    target = _chunk_target(plan, standing_bytes)
-    fixed = 2 * plan.tokens * plan.shape.hidden + 2 * _head_gradient_bytes(plan)
-    target -= fixed if fixed < target else 0
-    exact = plan.tokens * plan.shape.vocab * CHUNK_PLANNED_BYTES / target
-    chunks = 1 if exact <= 1 else min(plan.tokens, math.ceil(exact / 4) * 4)
-    return math.ceil(plan.tokens / chunks)

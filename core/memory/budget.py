@@ -7,7 +7,7 @@ layer's backward pass, the loss, the optimizer's step, evaluation), never their 
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from fitune.core.memory import activations, cards, offload, weights
+from fitune.core.memory import activations, cards, loss, offload, weights
 from fitune.core.memory.disk import disk_bytes, download_bytes
 from fitune.core.memory.plan import FAST_UNSLOTH, Card, MemoryPlan, Term, gib, make_plan
 from fitune.core.memory.shapes import Shape
@@ -164,7 +164,7 @@ def _sizes(plan: MemoryPlan, outside_bytes: int) -> list[MemoryPlan]:
     if not (plan.unsloth and plan.card and plan.sizes_differ):
         return [plan]
     standing = outside_bytes + sum(term.bytes for term in _frozen(plan))
-    whole = activations.unchunked_tokens(plan, standing)
+    whole = loss.unchunked_tokens(plan, standing)
     return [plan, replace(plan, tokens=whole)] if plan.tokens // 2 < whole < plan.tokens else [plan]
 
 
@@ -189,20 +189,19 @@ def _moments(plan: MemoryPlan, outside_bytes: int) -> list[tuple[str, list[Term]
     if plan.ranks > plan.shards:  # they stay where they are sent from
         resident, gradients = [*resident, cards.sent_term(gradients)], replace(gradients, bytes=0)
     *kept, backward = activations.activation_terms(plan)
-    buffers = [activations.dequantization_term(plan), activations.dora_term(plan), activations.logits_term(plan)]
+    buffers = [activations.dequantization_term(plan), activations.dora_term(plan), loss.logits_term(plan)]
     standing = outside_bytes + sum(term.bytes for term in frozen)
     # With accumulation all gradients are there from the second micro-batch on; without, they grow as inputs are freed.
     accumulating = [gradients] if plan.recipe.train.grad_accum > 1 else []
-    loss_term, trial = activations.loss_term(plan, standing), activations.padding_trial_term(plan)
-    loss = [*resident, *accumulating, *kept, loss_term]
+    head, trial = loss.loss_term(plan, standing), loss.padding_trial_term(plan)
     scratch = Term("optimizer scratch", weights.step_scratch_bytes(plan), "one more copy of the LoRA weights")
     moments = [
         ("load", [*frozen, _load_scratch(plan)]),
-        ("loss", loss),
-        ("compiling the loss", [*frozen, activations.scratch_term(plan), _workspace(plan), *kept, loss_term, trial]),
+        ("loss", [*resident, *accumulating, *kept, head]),
+        ("compiling the loss", [*frozen, activations.scratch_term(plan), _workspace(plan), *kept, head, trial]),
         ("images", [*resident, *accumulating, weights.tower_pass_term(plan)]),
         ("optimizer step", [*resident, gradients, scratch]),
-        ("evaluation", [*resident, activations.loss_term(plan, standing, evaluating=True)]),
+        ("evaluation", [*resident, loss.loss_term(plan, standing, evaluating=True)]),
     ]
     if (offload.offloads_checkpoints(plan) and not plan.skipped_layers) or accumulating:
         return [*moments, ("layer backward", [*resident, gradients, *kept, backward, *buffers])]

@@ -6,8 +6,8 @@ from functools import cached_property
 from typing import Literal
 
 from fitune.core.errors import UserError
-from fitune.core.memory.adapted import Adapted, adapted_matrices
 from fitune.core.memory.shapes import Shape, refuse_untrainable
+from fitune.core.memory.shapes.adapted import Adapted, adapted_matrices
 from fitune.core.recipe import Quant, Recipe
 from fitune.core.units import GIB, MIB
 
