@@ -15,7 +15,7 @@ from fitune.core.forecast.learning_rate import LearningRate, learning_rate
 from fitune.core.forecast.pace import Pace
 from fitune.core.forecast.plans.candidates import Candidate, Rejected
 from fitune.core.forecast.plans.cards_choice import CardsChoice, cards_choices
-from fitune.core.forecast.plans.fit import Fit, fit
+from fitune.core.forecast.plans.fit import Fit, fit, whole_rows
 from fitune.core.forecast.plans.ranking import rank
 from fitune.core.forecast.plans.remedies import Remedy, remedies, together
 from fitune.core.forecast.plans.search import PLANNED
@@ -60,4 +60,5 @@ __all__ = [
     "resolve",
     "site_of",
     "together",
+    "whole_rows",
 ]

@@ -86,6 +86,9 @@ class FitDocument:
     """Other plans, each with the reason why it was not taken."""
     longest: PlanDocument | None
     """The plan with the longest rows that fit, one at a time."""
+    whole_rows: PlanDocument | None
+    """The fastest plan with a max_seq_length that leaves nearly all rows whole; null where the recipe cuts hardly
+    anything, where no such plan surely fits, or where the rows were not measured."""
     ways_out: tuple[Rejected, ...]
     """Changes of what is learned that would fit, and the card that would do; only where nothing surely fits."""
     recipe: BudgetDocument
@@ -166,14 +169,18 @@ def estimate_document(now: Forecast) -> EstimateDocument:
     )
 
 
-def fit_document(found: Fit, own: Forecast, cards: Sequence[CardsChoice] = ()) -> FitDocument:
-    """The answer of `fitune fit --json`. own: the forecast of the recipe as it is. cards: of a machine with several."""
+def fit_document(
+    found: Fit, own: Forecast, cards: Sequence[CardsChoice] = (), whole: Candidate | None = None
+) -> FitDocument:
+    """The answer of `fitune fit --json`. own: the forecast of the recipe as it is. cards: of a machine with several.
+    whole: as `whole_rows` has it."""
     return FitDocument(
         fits=found.plan is not None and found.plan.forecast.verdict != "over",
         reason=found.reason,
         plan=_plan(found.plan),
         rejected=found.rejected,
         longest=_plan(found.longest),
+        whole_rows=_plan(whole),
         ways_out=found.ways_out,
         recipe=budget_document(own),
         workload=own.work,

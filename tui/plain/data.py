@@ -30,7 +30,7 @@ from fitune.tui.data.report_text import (
 from fitune.tui.data.token_text import example_text, histogram_lines, legend
 from fitune.tui.plain.prompt import GoBack, Prompter
 from fitune.tui.wizard.draft import Draft, prepared, recipe, reset_field, set_field, shown, with_prepared
-from fitune.tui.wizard.forecast_text import WORDS, forecast_draft
+from fitune.tui.wizard.forecast_text import long_rows_text
 from fitune.tui.wizard.options import THINKING, chosen, thinking_choices
 from fitune.tui.wizard.steps import Answer, Forward
 
@@ -144,8 +144,7 @@ def look_at_rows(prompter: Prompter, draft: Draft, stats: TokenStats) -> Answer:
             example = (example + 1) % len(stats.examples)
         elif answer == "c" and better:
             draft = set_field(draft, "model.max_seq_length", str(better))
-            forecast = forecast_draft(draft)
-            prompter.say(f"{length_line(stats, recipe(draft))}\n{WORDS[forecast.verdict]} {forecast.said}")
+            prompter.say(f"{length_line(stats, recipe(draft))}\n{long_rows_text(draft)}")
         elif answer:
             prompter.say("ERROR Type one of the letters, or Enter.")
         elif any(finding.severity == "stop" for finding in findings(stats, draft_recipe)):

@@ -167,6 +167,20 @@ def fitted(draft: Draft, forecast: DraftForecast) -> tuple[Draft, str]:
     return draft, f"{taken}{why} ({lengths_note(forecast.work)})"
 
 
+def long_rows_text(draft: Draft) -> str:
+    """Whether rows of the draft's length fit: as it is, by a plan that the review will propose, or not at all."""
+    forecast = forecast_draft(draft)
+    if forecast.known is None:
+        return forecast.said
+    rows = f"rows of up to {count(forecast.known.recipe.model.max_seq_length)} tokens"
+    if forecast.verdict == "fits":
+        return f"OK It fits with {rows}."
+    found = fit(forecast.known, _base_is_open(draft))
+    if found.plan and found.plan.fits:
+        return f"OK It fits with {rows} and {changes_text(found.plan.set)}: the review will propose that."
+    return f"WARN With {rows}: {forecast.said}"
+
+
 def with_plan(draft: Draft) -> Draft:
     """The draft with the proposed plan as edits; unchanged where there is none, or where the user has decided already.
 

@@ -4,11 +4,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from fitune.core.forecast.cards import can_be_split
-from fitune.core.forecast.forecast import Forecast
+from fitune.core.forecast.forecast import Forecast, forecast
 from fitune.core.forecast.plans.candidates import Candidate, Rejected, SearchSpace
 from fitune.core.forecast.plans.search import best_plan, least_short, longest_plan, neighbours
 from fitune.core.forecast.plans.ways_out import ways_out
 from fitune.core.recipe import changed, value_of
+from fitune.core.tokens import loses_much, suggested_length
 from fitune.core.units import GIB
 
 WORTH_PROPOSING = 1.2
@@ -83,6 +84,21 @@ def fit_as_asked(asked: Forecast, base_is_open: bool = False) -> Fit:
     else:
         reason = f"No plan surely fits. This one may, with luck: it {_why(plan, plan)}."
     return Fit(plan, reason, (Rejected({}, {}, _why(own, own)),), None, None, tuple(ways_out(space)))
+
+
+def whole_rows(asked: Forecast, base_is_open: bool = False) -> Candidate | None:
+    """The fastest plan for the rows that a recipe cuts, nearly all of them whole; None where it cuts hardly anything of
+    what is to be learned, or where no plan surely has room for them. Parameters and errors as those of `fit_as_asked`.
+    """
+    length = asked.recipe.model.max_seq_length
+    if asked.rows is None or not loses_much(asked.rows, length):
+        return None
+    if (whole := suggested_length(asked.rows, length)) is None:
+        return None
+    change = {"model.max_seq_length": whole}
+    longer = forecast(asked.shape, changed(asked.recipe, change), asked.site, asked.rows)
+    plan = fit_as_asked(longer, base_is_open).plan
+    return replace(plan, set={**change, **plan.set}) if plan and plan.fits else None
 
 
 def may_fit(candidate: Candidate) -> bool:

@@ -12,7 +12,7 @@ from fitune.core.data import Report, dataset
 from fitune.core.machine.host import Machine
 from fitune.core.tokens.lengths import TokenStats
 from fitune.tui.wizard.draft import Draft, recipe, set_field, with_prepared
-from fitune.tui.wizard.forecast_text import forecast_draft, with_plan, without_plan
+from fitune.tui.wizard.forecast_text import forecast_draft, long_rows_text, with_plan, without_plan
 from fitune.tui.wizard.review_text import lines
 from tests.tui.wizard.wizard_kit import Wizard, rendered, settle, until
 
@@ -61,6 +61,19 @@ def test_nothing_is_proposed_over_the_users_own_words_or_unknown_rows(draft: Dra
     assert with_plan(unknown) == unknown
     best = replace(with_plan(draft), plan=None)
     assert with_plan(best) == best, "as fast as any"
+
+
+def test_longer_rows_are_told_with_the_plan_that_makes_them_fit(this_machine: Machine, home: Path) -> None:
+    answer = "Because of the weather. "
+    rows = [json.dumps({"question": "Why?", "answer": answer * count}) + "\n" for count in (50, 50, 16_000)]
+    draft = drafted(this_machine, home, "".join(rows) * 4)
+    texts = [long_rows_text(set_field(draft, "model.max_seq_length", length)) for length in ("64", "36864", "131072")]
+    assert texts[0] == "OK It fits with rows of up to 64 tokens."
+    assert re.match(r"OK It fits with rows of up to 36,864 tokens and .*: the review will propose that\.", texts[1])
+    assert re.match(r"WARN With rows of up to 131,072 tokens: .* won't fit\.", texts[2])
+    planned = with_plan(set_field(draft, "model.max_seq_length", "36864"))
+    assert forecast_draft(planned).verdict == "fits"
+    assert planned.plan is not None
 
 
 def test_a_second_card_is_proposed_where_it_is_clearly_faster(this_machine: Machine, home: Path) -> None:

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from fitune.core.errors import ExitCode
-from fitune.core.forecast import Candidate, CardsChoice, Fit, Forecast, Rejected, fit, fit_document
+from fitune.core.forecast import Candidate, CardsChoice, Fit, Forecast, Rejected, fit, fit_document, whole_rows
 from fitune.core.recipe import load, options
 from fitune.core.tokens import lengths_note
 from fitune.tui.commands.planning.estimate import INDENT
@@ -20,13 +20,15 @@ def run(args: argparse.Namespace) -> int:
     """Exit status: 0 if a plan fits or may fit, 3 if none does."""
     recipe = load.load(args.recipe, args.set)
     own, cards = forecast_here(recipe, args.gpu_memory), choices_here(recipe, args.gpu_memory)
-    result = fit(own, "quant" not in own.recipe.model.model_fields_set)
-    document = fit_document(result, own, cards)
+    base_is_open = "quant" not in own.recipe.model.model_fields_set
+    result, whole = fit(own, base_is_open), whole_rows(own, base_is_open)
+    document = fit_document(result, own, cards, whole)
     if args.json:
         print(as_ascii_json(asdict(document)))
     else:
         print(hanging("", f"{clean(own.shape.name)} on {clean(named(own))}; {lengths_note(own.work)}"))
         print_fit(result, own)
+        print_whole(whole)
         print_cards(cards)
     return ExitCode.DONE if document.fits else ExitCode.DOES_NOT_FIT
 
@@ -58,6 +60,14 @@ def print_fit(result: Fit, own: Forecast) -> None:
         print(f"Longest rows that fit in memory: {count(longest.recipe.model.max_seq_length)} tokens, one at a time")
         print(hanging(INDENT, options(longest.set)))
         print("      How many the model was made for is its own limit.")
+
+
+def print_whole(plan: Candidate | None) -> None:
+    """Print the plan for the rows that the recipe cuts."""
+    if plan:
+        time = f", about {duration(plan.forecast.duration.total_s)}" if plan.forecast.duration else ""
+        print(f"The recipe cuts rows. Nearly all of them whole: {gib(plan.budget.total_bytes)}{time}")
+        print(hanging(INDENT, _plan_text(plan)))
 
 
 def print_cards(choices: Sequence[CardsChoice]) -> None:

@@ -24,6 +24,7 @@ from fitune.tui.widgets.readouts import Readout
 from fitune.tui.widgets.views import ViewChosen, ViewNames
 from fitune.tui.wizard import steps
 from fitune.tui.wizard.draft import Draft, prepared, reset_field, set_field, shown
+from fitune.tui.wizard.forecast_text import long_rows_text
 from fitune.tui.wizard.options import THINKING, chosen, thinking_choices
 from fitune.tui.wizard.screens import data_reader
 from fitune.tui.wizard.screens.data_reader import NotRead, NotRendered, Read, Reading, Rendered, Rendering
@@ -192,6 +193,7 @@ class DataScreen(StepScreen):
         if length := longer(self.draft):
             self.draft = set_field(self.draft, "model.max_seq_length", str(length))
             await self.refill()
+            self.say(long_rows_text(self.draft))
 
     async def refill(self) -> None:
         self.show_budget()

@@ -175,6 +175,24 @@ def test_fit_as_json_has_plan_rejected_and_longest(fitune: Fitune, recipe_file: 
     assert found["longest"]["max_seq_length"] == found["longest"]["set"]["model.max_seq_length"]
 
 
+def test_fit_tells_the_plan_for_rows_that_the_recipe_cuts(
+    fitune: Fitune, recipe_file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = prepared([(1500, [(100, 1500)])] * 180 + [(100_000, [(100, 100_000)])] * 20)
+    monkeypatch.setattr(cache, "lookup", lambda asked, base: rows)
+    status, out, err = fitune("fit", recipe_file, "--gpu-memory", "24")
+    assert (status, err) == (0, "")
+    told, flags = out[out.index("The recipe cuts rows.") :].splitlines()[:2]
+    assert re.search(r"Nearly all of them whole: \d+\.\d GiB", told)
+    assert "--set model.max_seq_length=100096 " in flags
+    assert fitune("estimate", recipe_file, "--gpu-memory", "24", *flags.split())[0] == 0
+    found = json.loads(fitune("fit", recipe_file, "--gpu-memory", "24", "--json")[1])
+    assert found["whole_rows"]["max_seq_length"] == 100_096
+    small = json.loads(fitune("fit", recipe_file, "--gpu-memory", "8", "--json")[1])
+    assert small["whole_rows"] is None
+    assert small["fits"], "shorter rows do"
+
+
 def test_fit_of_what_fits_nowhere_ends_with_3_and_says_what_would_help(fitune: Fitune, recipe_file: str) -> None:
     status, out, _ = fitune("fit", recipe_file, "--gpu-memory", "3")
     assert status == 3
