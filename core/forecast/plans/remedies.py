@@ -118,7 +118,10 @@ def _without_loss(shape: Shape, recipe: Recipe, site: Site) -> Iterator[tuple[di
     if train.checkpoint_skip_layers is not None:
         yield {"train.checkpoint_skip_layers": None}, "Slower, as the activations of all layers are recomputed."
     if can_tile(shape, recipe, site) and not train.tiled_mlp:
-        yield {"train.tiled_mlp": True}, "A little slower: MLPs take long rows in tiles, and are computed once more."
+        yield (
+            {"train.tiled_mlp": True},
+            "Not tried on a card yet: MLPs take long rows in tiles, a little slower.",
+        )
     if train.optimizer in STATES_32BIT and card is not None:
         yield {"train.optimizer": "adamw_8bit"}, "Optimizer states in 8 bits: no loss you will notice."
     elif train.optimizer == "adamw_8bit" and card is not None:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from fitune.core.forecast.plans.candidates import Candidate, SearchSpace
-from fitune.core.forecast.plans.remedies import STATES_32BIT, can_offload, can_tile, fewest_layers
+from fitune.core.forecast.plans.remedies import STATES_32BIT, can_offload, fewest_layers
 from fitune.core.forecast.plans.splits import SPLIT, Split, by_rows, by_tokens
 from fitune.core.recipe import changed, find_contradictions
 
@@ -21,13 +21,11 @@ MEMORY_WORTH = 0.05
 hardly any: rows of 100 to 8,000 tokens split by tokens take a quarter of what they take whole, for 1 % more time."""
 FUSED = "adamw_torch_fused"
 PLANNED = (
-    *SPLIT, "train.checkpointing", "train.checkpoint_skip_layers", "train.tiled_mlp",
+    *SPLIT, "train.checkpointing", "train.checkpoint_skip_layers",
     "train.offload_layers", "train.optimizer", "model.quant",
 )  # fmt: skip
 """The fields that a plan may change."""
 LENGTH_STEP, LONGEST = 64, 2**20
-TILED = "unsloth, MLP in tiles"
-"""Checkpointing as by "unsloth", and train.tiled_mlp: for rows that find no room otherwise."""
 ROOM = 0.2
 """The share of the free memory that must be left over where a plan keeps the base in 16 bits: it should not be what a
 later change of the recipe fails for."""
@@ -137,17 +135,13 @@ def _with_fewest_layers(space: SearchSpace, changes: Mapping[str, Any]) -> Candi
 def _modes(space: SearchSpace) -> tuple[str, ...]:
     """The ways to keep or recompute activations, the fastest first, which takes most memory."""
     unsloth = space.site.card is not None and space.recipe.train.backend != "trl"
-    tiles = (TILED,) if can_tile(space.shape, space.recipe, space.site) and space.longest > space.shape.hidden else ()
-    return ("off", "on", "unsloth", *tiles) if unsloth else ("off", "on")
+    modes = ("off", "on", "unsloth") if unsloth else ("off", "on")
+    return modes[1:] if space.recipe.train.tiled_mlp else modes  # tiles are of a layer that is recomputed
 
 
 def _mode(mode: str) -> dict[str, Any]:
-    """Checkpointing of all layers, or of none; TILED also takes their MLPs in tiles."""
-    checkpointing = "unsloth" if mode == TILED else mode
-    tiled_mlp = mode == TILED
-    return {
-        "train.checkpointing": checkpointing, "train.checkpoint_skip_layers": None, "train.tiled_mlp": tiled_mlp,
-    }  # fmt: skip
+    """Checkpointing of all layers, or of none."""
+    return {"train.checkpointing": mode, "train.checkpoint_skip_layers": None}
 
 
 def _optimizers(space: SearchSpace) -> tuple[str, ...]:
@@ -207,7 +201,7 @@ def longest_plan(space: SearchSpace, best: Candidate) -> Candidate | None:
     """The longest rows that fit one at a time with the best plan's other settings. Checkpoints parked in host RAM take
     least of the card, those on the card no host RAM."""
     one = {**best.set, **next(by_rows(space))}
-    _, *lean = _modes(replace(space, rows=None, recipe=changed(space.recipe, {"model.max_seq_length": LONGEST})))
+    lean = [mode for mode in _modes(space) if mode != "off"]
     found = [longest_rows(space, {**one, **_mode(mode)}) for mode in reversed(lean)]
     return max((each for each in found if each), key=lambda each: each.recipe.model.max_seq_length, default=None)
 

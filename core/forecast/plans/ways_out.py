@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from fitune.core.forecast.plans.candidates import Rejected, SearchSpace
+from fitune.core.forecast.plans.remedies import can_tile
 from fitune.core.forecast.plans.search import best_plan, least_short, longest_rows
 from fitune.core.machine import CARD_FREE_SHARE
 from fitune.core.memory import Card
@@ -24,6 +25,8 @@ def ways_out(space: SearchSpace) -> Iterator[Rejected]:
     can_pack = can_pack and not find_contradictions(packed.recipe)
     if can_pack and (found := best_plan(packed, packed.look({}))):
         yield _way_out({"model.quant": "nf4", **found.set}, "4-bit base weights: usually hardly visible.")
+    if can_tile(space.shape, recipe, space.site) and (tiled := least_short(space, {"train.tiled_mlp": True})).fits:
+        yield _way_out(tiled.set, "MLPs take long rows in tiles, a little slower. Not tried on a card yet.")
     if shorter := longest_rows(space, {}, least_short):
         length = shorter.recipe.model.max_seq_length
         yield _way_out(shorter.set, f"Rows longer than {length} tokens are cut: their ends are not learned.")

@@ -3,14 +3,10 @@
 from typing import Any
 
 from fitune.core.diagnose import HOST_IS_FULL, Failure, KnownFailure, diagnose
-from fitune.core.memory import FAST_UNSLOTH, config_json
 from fitune.core.recipe import Recipe
 from fitune.core.runs import EventLog, Recovered, Run
 from fitune.core.worker.cards.rank import ranks
 from fitune.core.worker.training.recovery.leaving import Restart
-
-LONG_ROW = 8192
-"""Tokens from which a row has several tiles, in models as wide as most are."""
 
 
 def next_remedy(recipe: Recipe, is_loading: bool = False) -> tuple[dict[str, Any], str] | None:
@@ -35,9 +31,6 @@ def next_remedy(recipe: Recipe, is_loading: bool = False) -> tuple[dict[str, Any
     if train.micro_batch > 1 and train.objective != "kto":  # which compares the rows of a micro-batch
         rows = train.micro_batch * train.grad_accum
         return {"train.micro_batch": 1, "train.grad_accum": rows}, "rows are taken one by one, with the same batch"
-    tiles = unsloth and not train.tiled_mlp and recipe.model.max_seq_length >= LONG_ROW
-    if tiles and config_json.known_type(recipe.model.id) in FAST_UNSLOTH:
-        return {"train.tiled_mlp": True}, "each layer's MLP takes a row in tiles, and is computed once more"
     if offloads:
         return {"train.offload_layers": "auto"}, "layers are fetched from host RAM"
     return None

@@ -153,18 +153,6 @@ def test_each_remedy_is_tried_once(recipe: Callable[..., Recipe], train: dict[st
     assert tried == remedies
 
 
-@pytest.mark.parametrize(("model", "tiles"), [("Qwen/Qwen3-8B", True), ("Qwen/Qwen3-30B-A3B", False)])
-def test_long_rows_are_taken_in_tiles_before_layers_leave_the_card(
-    recipe: Callable[..., Recipe], model: str, tiles: bool
-) -> None:
-    from fitune.core.worker.training.recovery.remedies import next_remedy
-
-    now = recipe(train={"backend": "unsloth", "micro_batch": 1}, model={"id": model, "max_seq_length": 32_768})
-    found = next_remedy(now)
-    assert found is not None
-    assert list(found[0]) == ["train.tiled_mlp" if tiles else "train.offload_layers"]
-
-
 def test_a_model_that_can_not_be_loaded_puts_layers_into_host_ram_first(recipe: Callable[..., Recipe]) -> None:
     from fitune.core.recipe import changed, find_contradictions
     from fitune.core.worker.training.recovery.remedies import next_remedy
