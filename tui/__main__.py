@@ -28,10 +28,10 @@ def main() -> None:
         status = dispatch(parser().parse_args())
         sys.stdout.flush()
     except UserError as error:
-        from fitune.tui.text import clean
+        from fitune.tui.text import clean, wrapped
 
         for each in error.problems if isinstance(error, BadInput) else [error]:
-            print(clean(str(each), keep_newlines=True), file=sys.stderr)
+            print(wrapped(clean(str(each), keep_newlines=True), sys.stderr), file=sys.stderr)
         status = error.exit_code
     except KeyboardInterrupt:
         status = ExitCode.STOPPED

@@ -20,6 +20,7 @@ from fitune.core.memory import Card, shapes
 from fitune.core.recipe import Recipe
 from fitune.core.runs import EventLog, Failed, Finished, RunInfo, Started, spawn
 from fitune.core.runs.run import Run
+from fitune.tui.__main__ import main
 from fitune.tui.cli import module_of, parser
 from tests import fake_worker
 from tests.core.runs.test_checkpoints import make as whole_checkpoint
@@ -254,6 +255,18 @@ def test_ctrl_c_while_watching_leaves_the_run_alive_and_says_so(fitune_home: Pat
 def test_a_run_that_does_not_exist_is_bad_input(fitune: Fitune, fitune_home: Path, command: str) -> None:
     make(fitune_home, "run-a", "ok")
     assert fitune(command, "other") == (2, "", "No run matches 'other'. Runs: run-a\n")
+
+
+def test_an_error_is_broken_between_words_on_a_narrow_terminal(
+    fitune_home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make(fitune_home, "a-run-of-the-spring", "ok")
+    monkeypatch.setattr(sys, "argv", ["fitune", "stop", "the-autumn"])
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    monkeypatch.setenv("COLUMNS", "40")
+    with pytest.raises(SystemExit):
+        main()
+    assert capsys.readouterr().err == "No run matches 'the-autumn'. Runs:\na-run-of-the-spring\n"
 
 
 def test_stopping_a_dead_run_changes_nothing(fitune: Fitune, fitune_home: Path) -> None:

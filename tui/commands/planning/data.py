@@ -16,7 +16,7 @@ from fitune.core.tokens import Example, HistogramBin, TokenStats, Truncation, fi
 from fitune.tui.data.read import render
 from fitune.tui.data.report_text import left_out_lines, row_lines
 from fitune.tui.data.token_text import example_text, histogram_lines, legend, summary_lines
-from fitune.tui.text import as_ascii_json, clean, encodable, shows_unicode
+from fitune.tui.text import as_ascii_json, clean, encodable, shows_unicode, wrapped
 
 PROGRESS_EVERY_S = 0.5
 EXAMPLES_SHOWN = 3
@@ -115,7 +115,7 @@ def run(args: argparse.Namespace) -> int:
 def _tell_template(name: str) -> int:
     """Print example rows to stdout, and what to know about them to stderr."""
     template = templates()[name]
-    print(template.about, file=sys.stderr)
+    print(wrapped(" ".join(template.about.split()), sys.stderr), file=sys.stderr)
     print(f"Keep the rows with: fitune data --template {name} > rows.jsonl", file=sys.stderr)
     print(template.rows, end="")
     return ExitCode.DONE
@@ -238,7 +238,7 @@ def _chosen(stats: TokenStats) -> list[Example]:
 
 
 def _say(text: str = "") -> None:
-    print(encodable(text, sys.stdout.encoding))
+    print(encodable(wrapped(text, sys.stdout), sys.stdout.encoding))
 
 
 class _Progress:

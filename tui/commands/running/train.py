@@ -14,7 +14,7 @@ from fitune.core.runs import Run, RunState
 from fitune.core.tokens import lengths_note
 from fitune.tui.data.clear_rows import with_clear_rows
 from fitune.tui.data.read import render
-from fitune.tui.text import clean, gib, training_time
+from fitune.tui.text import clean, gib, training_time, wrapped
 from fitune.tui.watch.follow import follow_to_end
 
 
@@ -48,7 +48,7 @@ def start(
         recipe, share_gpu=share_gpu, anyway=anyway, rows=rows, fastest=fastest, on_end=on_end, prepare=prepare
     )
     for note in (begun.backend_reason, *begun.notes, *_forecast(begun), *_plan(begun, fastest)):
-        print(clean(note), file=sys.stderr)
+        print(wrapped(clean(note), sys.stderr), file=sys.stderr)
     if detach:
         print(begun.run.name)
         print(f"Running by itself ({begun.how}). Watch it: fitune watch {begun.run.name}", file=sys.stderr)
