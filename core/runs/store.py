@@ -174,8 +174,8 @@ def find(base: Path, key: str | None, or_race: bool = False) -> Run:
 
     or_race: a race of learning rates of that name will do, too.
     """
-    paths = [Path(key).absolute(), *([base / "races" / key] if or_race else [])] if key else []
-    by_path = [path for path in paths if os.path.isfile(path / "run.json")]
+    paths = [Path(key), *([base / "races" / key] if or_race else [])] if key else []
+    by_path = [path.absolute() for path in paths if os.path.isfile(path / "run.json")]
     if by_path and _is_readable(by_path[0]):
         return Run(by_path[0])
     runs = all_runs(base)
