@@ -55,6 +55,24 @@ __all__ = [
 ]
 
 
+QUOTED = 'Text goes in quotes: id = "Qwen/Qwen3-8B".'
+TOML_HINTS = {
+    " twice": "Put all keys of a group below one line with its name.",
+    "[“”„‘’]": 'Write straight quotes: "".',
+    r'"[^"]*\\': "Write a backslash twice, or the text in single quotes: 'C:\\rows.jsonl'.",
+    r"^\s*[{}]|^\s*-\s|^\s*[\w-]+:(?:\s|$)": f"A recipe is TOML, not YAML or JSON: [model] on a line. {QUOTED}",
+    r"=.*,\s*$": "No comma belongs at the end of a line.",
+}
+"""What is wrong, as a pattern of the line or the error -> what to do."""
+
+
+def _hint(text: str, error: str) -> str:
+    """What to do about a text that is no TOML, by the line that the error names."""
+    place = re.search(r"at line (\d+)", error)
+    line = text.split("\n")[int(place[1]) - 1] if place else ""
+    return next((hint for mark, hint in TOML_HINTS.items() if re.search(mark, line) or re.search(mark, error)), QUOTED)
+
+
 def load(path: Path, overrides: Iterable[str] = ()) -> Recipe:
     """Read a recipe file, apply `group.key=value` overrides. Raises UserError or BadInput with file, line and key.
 
@@ -75,7 +93,7 @@ def load(path: Path, overrides: Iterable[str] = ()) -> Recipe:
     try:
         tree = _without_preset_table(tomllib.loads(text))
     except (ValueError, RecursionError) as error:  # the latter: thousands of brackets
-        raise UserError(f"{path} is not valid TOML: {error}.", 'Text goes in quotes: id = "Qwen/Qwen3-8B".') from None
+        raise UserError(f"{path} is not valid TOML: {error}.", _hint(text, str(error))) from None
     overridden = frozenset(pair.partition("=")[0].strip() for pair in overrides)
     tree, bad_pairs = with_overrides(tree, overrides)
     if preset_file(path) and not {"source", "sources"} & tree.get("data", {}).keys():

@@ -92,6 +92,24 @@ def test_the_line_is_found_in_every_way_to_write_toml(write: Callable[[str], Pat
     assert refused(write(text))[0].startswith(f"recipe.toml:{line}: lora.r: ")
 
 
+@pytest.mark.parametrize(
+    ("text", "fix"),
+    [
+        ("[model]\nid = “a/b”\n", "Write straight quotes"),
+        ('[data]\nsource = "C:\\Users\\me\\rows.jsonl"\n', "Write a backslash twice, or the text in single quotes"),
+        ("model:\n  id: a/b\n", "A recipe is TOML, not YAML or JSON"),
+        ('{"model": {"id": "a/b"}}', "A recipe is TOML, not YAML or JSON"),
+        ("[train]\nlr = 2e-4,\n", "No comma belongs at the end of a line."),
+        ('[model]\nid = "a/b"\n[model]\nquant = "nf4"\n', "Put all keys of a group below one line with its name."),
+        ("[model]\nid = a/b\n", "Text goes in quotes"),
+    ],
+)
+def test_what_is_no_toml_is_told_with_what_to_do(write: Callable[[str], Path], text: str, fix: str) -> None:
+    with pytest.raises(UserError) as error:
+        load(write(text))
+    assert error.value.hint.startswith(fix)
+
+
 def test_all_problems_are_told_at_once(write: Callable[[str], Path]) -> None:
     found = refused(write('[model]\nquant = "nf5"\n[lora]\nr = 0\nrank = 8\n[train]\nlr = "x"\n'))
     keys = [line.split(": ")[1] for line in found]
