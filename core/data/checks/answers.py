@@ -73,8 +73,8 @@ def _about_lengths(found: Scan) -> list[Finding]:
     count = len(found.as_long)
     if count < max(FEW_AS_LONG, SHARE_AS_LONG * found.close_rows):
         return []
-    text = f"{count:,} different answers have exactly {found.longest:,} characters, and none has more: were they cut?"
-    fix = "The model learns to stop there: export them anew, without a limit."
+    text = f"{count:,} answers end within a sentence after {found.longest:,} characters, and none has more."
+    fix = "If a program cut them, export them anew without a limit: the model learns to stop there."
     return [Finding("warn", "one_length", count, Problem("", text, fix))]
 
 

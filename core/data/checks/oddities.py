@@ -47,6 +47,11 @@ TAG = re.compile(
 """Tags of HTML that stand in a text."""
 FEWEST_LINES, TABLE_MOST = 4, 0.6
 """Lines of a table in a plain text, and the share of all lines that they are; more than these."""
+RATING = re.compile(
+    r"(?:^|[_ .-])(?:stars?|ratings?|scores?|helpfulness|correctness|quality|(?:up)?votes)$", re.IGNORECASE
+)
+"""Names of columns whose numbers rate the answers."""
+NUMBER = re.compile(r"-?\d{1,6}(?:\.\d{1,6})?")
 TEMPLATE_MARKS = re.compile(r"<\|im_start\|>|<\|start_header_id\|>|<start_of_turn>|\[/INST\]|<\|(?:user|assistant)\|>")
 NOTHING = {"nan", "null", "\\n", "#n/a", "#ref!", "#value!", "<na>", "n/a", "undefined", "todo", "tbd", "fixme", "xxx"}
 """What programs and people write where there is nothing yet."""
@@ -81,6 +86,11 @@ def oddities(row: Row) -> list[str]:
         "tools": "tools" in row or any("tool_calls" in each or each["role"] == "tool" for each in messages),
     }
     return [kind for kind, is_so in tests.items() if is_so]
+
+
+def rating(column: str, value: object) -> float | None:
+    """The number by which a column of this name rates an answer; None of other columns, and where it is no number."""
+    return float(str(value)) if RATING.search(column) and NUMBER.fullmatch(str(value)) else None
 
 
 def _may_hold_key(text: str) -> bool:

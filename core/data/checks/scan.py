@@ -5,7 +5,6 @@ stand in the question, column types) is looked for in the first CLOSE_ROWS rows 
 pass costs less than twice what parsing alone does.
 """
 
-import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +15,7 @@ from fitune.core.data.chats.speakers import turn_trouble
 from fitune.core.data.checks.batch import marker
 from fitune.core.data.checks.duplicates import Duplicates
 from fitune.core.data.checks.languages import language_of
-from fitune.core.data.checks.oddities import oddities
+from fitune.core.data.checks.oddities import oddities, rating
 from fitune.core.data.checks.similar import Similar
 from fitune.core.data.exchange import exchange_of
 from fitune.core.data.files.find import opened
@@ -40,11 +39,6 @@ LABEL_CHARS = 40
 LABELS_KEPT = 50
 SHORTEST_CUT, PROSE_SPACES = 60, 8
 """Characters and spaces of an answer in prose that a limit of some program may have cut."""
-RATING = re.compile(
-    r"(?:^|[_ .-])(?:stars?|ratings?|scores?|helpfulness|correctness|quality|(?:up)?votes)$", re.IGNORECASE
-)
-"""Names of columns whose numbers rate the answers."""
-NUMBER = re.compile(r"-?\d{1,6}(?:\.\d{1,6})?")
 LANGUAGE_ROWS, LANGUAGE_STRIDE = 1000, 5
 """The language is told of the first so many of the rows looked at closely, then of one in so many: it takes 0.1 ms."""
 HEAD_ROWS = 2000
@@ -88,7 +82,7 @@ class Scan:
     longest: int = 0
     """Characters of the longest answer in prose among the rows looked at closely ..."""
     as_long: set[int] = field(default_factory=set)
-    """... and a hash of each answer of that length."""
+    """... and a hash of each answer of that length which ends within a sentence."""
     ratings: defaultdict[str, Counter[float]] = field(default_factory=lambda: defaultdict(Counter))
     """Column that rates answers by its name -> its numbers, among the rows looked at closely."""
     broken: UserError | None = None
@@ -277,23 +271,29 @@ def mark_of(row: Row) -> int:
     return hash(repr(messages))
 
 
+def _look_at_the_end(found: Scan, answer: str) -> None:
+    """Keep one of the longest answers in mind if it ends within a sentence."""
+    if len(answer) > found.longest:
+        found.longest, found.as_long = len(answer), set()
+    if answer[-1].isalnum() or answer[-1] in ",;":
+        found.as_long.add(hash(answer))
+
+
 def _look_closely(found: Scan, row: Row | Skip, made: list[Row], where: str) -> None:
     found.close_rows += 1
     if isinstance(row, dict):
         for column, value in row.items():
             found.types[column][kind_name(value)] += 1
-            if RATING.search(column) and NUMBER.fullmatch(str(value)):
-                found.ratings[column][float(value)] += 1
+            if (rated := rating(column, value)) is not None:
+                found.ratings[column][rated] += 1
     for each in made:
         for kind in oddities(each):
             found.note(kind, where)
         answer = exchange_of(each)[1]
         if len(found.answers) < LABELS_KEPT:
             found.answers[answer[:LABEL_CHARS], hash(answer)] += 1
-        if len(answer) >= max(found.longest, SHORTEST_CUT) and answer.count(" ") >= PROSE_SPACES:
-            found.as_long = found.as_long if len(answer) == found.longest else set()
-            found.as_long.add(hash(answer))
-            found.longest = len(answer)
+        if "text" not in each and len(answer) >= max(found.longest, SHORTEST_CUT) and answer.count(" ") >= PROSE_SPACES:
+            _look_at_the_end(found, answer)
         is_asked = found.close_rows <= LANGUAGE_ROWS or not found.close_rows % LANGUAGE_STRIDE
         if found.languages is not None and is_asked and (language := language_of(answer)):
             found.languages[language] += 1

@@ -168,6 +168,10 @@ def test_what_answers_should_not_hold_is_told(tmp_path: Path, kind: str, answers
     assert kind in kinds(inspect(Data(source=str(path))))
 
 
+def test_answers_of_one_form_are_not_said_to_be_cut(tmp_path: Path) -> None:
+    assert "one_length" not in kinds(report(tmp_path, [f"{ENGLISH} So it is at pier {n}." for n in range(10, 50)]))
+
+
 def test_answers_of_all_lengths_and_signs_for_less_are_no_news(tmp_path: Path) -> None:
     answers = [f"{ENGLISH} {'So it was. ' * (n % 9)} a < b, and {n} > 2." for n in range(40)]
     assert not kinds(report(tmp_path, answers)) & {"nothing", "echoed", "tags", "one_length", "columns", "ratings"}
