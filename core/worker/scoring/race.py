@@ -143,9 +143,9 @@ class Track:
             schedule.lr_lambdas = [race.falling(share, own_steps, num_training_steps) for share in schedule.lr_lambdas]
             return schedule
 
-        def saved(*given: Any) -> None:
+        def saved(*given: Any, **named: Any) -> None:
             lap_steps, trainer.state.max_steps = trainer.state.max_steps, whole_steps
-            save(*given)
+            save(*given, **named)
             trainer.state.max_steps = lap_steps
 
         trainer.create_scheduler, trainer._save_checkpoint = created, saved
