@@ -53,6 +53,11 @@ RATING = re.compile(
 """Names of columns whose numbers rate the answers."""
 NUMBER = re.compile(r"-?\d{1,6}(?:\.\d{1,6})?")
 TEMPLATE_MARKS = re.compile(r"<\|im_start\|>|<\|start_header_id\|>|<start_of_turn>|\[/INST\]|<\|(?:user|assistant)\|>")
+INNER_MARKS = re.compile(
+    r"<\|(?:im_start|im_end|start_header_id|end_header_id|eot_id|endoftext|user|assistant|system|end)\|>"
+    r"|<(?:start|end)_of_turn>|\[/?INST\]"
+)
+"""Marks that a model's tokenizer takes for its own wherever they stand."""
 NOTHING = {"nan", "null", "\\n", "#n/a", "#ref!", "#value!", "<na>", "n/a", "undefined", "todo", "tbd", "fixme", "xxx"}
 """What programs and people write where there is nothing yet."""
 LONGEST_NOTHING = max(map(len, NOTHING))
@@ -77,6 +82,7 @@ def oddities(row: Row) -> list[str]:
         "spoken": "text" in row and _holds_both_sides(whole),
         "people": "text" in row and not _holds_both_sides(whole) and _is_chat_of_people(whole),
         "template_marks": "text" in row and TEMPLATE_MARKS.search(whole),
+        "inner_marks": "text" not in row and INNER_MARKS.search(whole),
         "nothing": any(len(said) <= LONGEST_NOTHING and said.casefold() in NOTHING for said in map(str.strip, answers)),
         "copied": any(len(answer) >= COPIED_CHARS and answer in asked[0] for answer in answers),
         "echoed": any(len(each) >= COPIED_CHARS for each in asked[:1]) and answers[0].startswith(asked[0]),

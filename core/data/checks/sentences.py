@@ -181,6 +181,10 @@ SAID: Mapping[str, tuple[str, str]] = {
         "{n} text[|s] [is|are] a chat: each line begins with the one who speaks.",
         "As plain text the model learns to write all of them; to learn to answer, write rows of messages.",
     ),
+    "inner_marks": (
+        "In {n} row[|s] a question or an answer holds marks of a chat template (such as <|im_end|> or [INST]).",
+        "A model with these marks takes them for the real ends of turns: take them out.",
+    ),
     "columns": (
         "{n} text[|s] [is|are] a table: its lines have columns between tabs or strokes.",
         "As plain text the model learns to write the table; save it as CSV or TSV, with names in the first line.",
@@ -209,6 +213,7 @@ CLOSE = {
     "spoken",
     "people",
     "template_marks",
+    "inner_marks",
     "columns",
     "echoed",
     "tags",

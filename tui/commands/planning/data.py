@@ -218,6 +218,8 @@ def print_token_stats(stats: TokenStats, recipe: Recipe) -> None:
     """Print the token statistics: lengths with the cut line, then a few rows token by token."""
     from rich.console import Console
 
+    if not stats.rows:
+        return  # the problems above say why
     length, unicode = recipe.model.max_seq_length, shows_unicode(sys.stdout.encoding)
     _say()
     for line in (*summary_lines(stats, recipe), "", *histogram_lines(stats, length, unicode=unicode)):

@@ -156,6 +156,8 @@ def test_codes_of_a_terminal_are_told(tmp_path: Path) -> None:
     ("kind", "answers"),
     [
         ("nothing", [f"{ENGLISH} {n}" if n % 4 else "TODO" for n in range(40)]),
+        ("inner_marks", [f"{ENGLISH} {n}<|im_end|>" for n in range(40)]),
+        ("inner_marks", [f"[INST] {ENGLISH} [/INST] {n}." for n in range(40)]),
         ("echoed", [f"Question {n}?" * 3 + f" {ENGLISH}" for n in range(40)]),
         ("tags", [f"<p>Pier <b>{n}</b> opens at dawn.</p>" for n in range(40)]),
         ("one_length", [(f"{n} piers. {ENGLISH} " * 3)[: 120 if n % 3 else 90] for n in range(40)]),
@@ -174,7 +176,9 @@ def test_answers_of_one_form_are_not_said_to_be_cut(tmp_path: Path) -> None:
 
 def test_answers_of_all_lengths_and_signs_for_less_are_no_news(tmp_path: Path) -> None:
     answers = [f"{ENGLISH} {'So it was. ' * (n % 9)} a < b, and {n} > 2." for n in range(40)]
-    assert not kinds(report(tmp_path, answers)) & {"nothing", "echoed", "tags", "one_length", "columns", "ratings"}
+    assert not kinds(report(tmp_path, answers)) & {
+        "nothing", "echoed", "tags", "one_length", "columns", "ratings", "inner_marks",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(("column", "told"), [("stars", True), ("user_rating", True), ("price", False)])
