@@ -1,16 +1,27 @@
 """Presets: recipes without data, named after model size and card ("8B on 12 GB"). They are TOML files in presets/."""
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from fitune.core.errors import UserError
-from fitune.core.recipe.load import Recipe, parse, presets_dir
+from fitune.core.recipe import load as recipes
+from fitune.core.recipe.load import Recipe, parse, preset_file, presets_dir
 
 CLASSIC = 2024
 """The newest year whose models are classics: proven in use, and surpassed."""
+ROWS_TO_COME = "rows-to-come.jsonl"
+"""The source of a preset that is only planned with."""
+
+
+def load_to_plan(path: Path, overrides: Sequence[str] = ()) -> Recipe:
+    """As `load.load`; but a preset needs no data, as its rows count as full."""
+    has_rows = any(pair.startswith(("data.source", "data.sources")) for pair in overrides)
+    rows = [f"data.source={ROWS_TO_COME}"] if preset_file(path) and not has_rows else []
+    return recipes.load(path, [*overrides, *rows])
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from fitune.core.data.files.find import is_missing
 from fitune.core.errors import ExitCode, UserError
 from fitune.core.forecast import Forecast, estimate_document
-from fitune.core.recipe import Recipe, load, options
+from fitune.core.recipe import Recipe, options, presets
 from fitune.core.tokens import lengths_note
 from fitune.tui.commands.planning.site import forecast_here, named
 from fitune.tui.text import (
@@ -30,7 +30,7 @@ WORDS = {"fits": "OK    It fits.", "tight": "WARN  It may fit, with luck.", "ove
 
 def run(args: argparse.Namespace) -> int:
     """Exit status: 0 fits, 3 does not fit."""
-    recipe = load.load(args.recipe, args.set)
+    recipe = presets.load_to_plan(args.recipe, args.set)
     if args.calibrate:
         measure(recipe, args.gpu_memory)
     now = forecast_here(recipe, args.gpu_memory)
@@ -40,7 +40,8 @@ def run(args: argparse.Namespace) -> int:
         print(f"{clean(now.shape.name)} on {clean(named(now))}")
         print_forecast(now)
         print_workload(now)
-        for source in (each.source for each in recipe.data.all_sources() if is_missing(each.source)):
+        named_sources = {each.source for each in recipe.data.all_sources()} - {presets.ROWS_TO_COME}
+        for source in filter(is_missing, sorted(named_sources)):
             print(hanging(INDENT, f"WARN data.source: there is no file or folder {clean(source)}."))
     return ExitCode.DOES_NOT_FIT if now.verdict == "over" else ExitCode.DONE
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from fitune.core.errors import ExitCode
 from fitune.core.forecast import Candidate, CardsChoice, Fit, Forecast, Rejected, fit, fit_document, whole_rows
-from fitune.core.recipe import load, options
+from fitune.core.recipe import options, presets
 from fitune.core.tokens import lengths_note
 from fitune.tui.commands.planning.estimate import INDENT
 from fitune.tui.commands.planning.site import choices_here, forecast_here, named
@@ -18,7 +18,7 @@ WORDS = {"fits": "OK    ", "tight": "WARN  ", "over": "ERROR "}
 
 def run(args: argparse.Namespace) -> int:
     """Exit status: 0 if a plan fits or may fit, 3 if none does."""
-    recipe = load.load(args.recipe, args.set)
+    recipe = presets.load_to_plan(args.recipe, args.set)
     own, cards = forecast_here(recipe, args.gpu_memory), choices_here(recipe, args.gpu_memory)
     base_is_open = "quant" not in own.recipe.model.model_fields_set
     result, whole = fit(own, base_is_open), whole_rows(own, base_is_open)

@@ -76,6 +76,15 @@ def test_an_estimate_for_another_card_does_not_look_at_this_machine(
     assert fitune("presets", "--gpu-memory", "24")[0] == 0
 
 
+@pytest.mark.parametrize("command", ["estimate", "fit"])
+def test_a_preset_is_planned_with_before_there_are_rows(fitune: Fitune, command: str) -> None:
+    status, out, err = fitune(command, "8b-on-12gb", "--gpu-memory", "12GiB")
+    assert (status, err) == (0, "")
+    assert "lengths: assumed, every row fills max_seq_length" in out
+    assert "rows-to-come" not in out
+    assert "no file" not in out
+
+
 @pytest.mark.usefixtures("l4")
 def test_the_estimate_in_words_has_memory_verdict_and_pace(fitune: Fitune, recipe_file: str) -> None:
     status, out, err = fitune("estimate", recipe_file)
