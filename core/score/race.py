@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import isclose
 
+from fitune.core.score.losses import Look, Looks, errors_above
+
 FACTORS = (0.5, 1.0, 2.0, 4.0)
 """The rates in the race, as multiples of the recipe's."""
 HIGHEST = 1.0
@@ -62,6 +64,35 @@ class Pace:
     def of(self, steps: int) -> float:
         """Seconds of a lap."""
         return self.around_s + steps * self.step_s
+
+
+@dataclass(slots=True)
+class Lead:
+    """The rate that is ahead of the others in a round."""
+
+    tokens: Sequence[int]
+    """Of the held-out rows."""
+    is_whole: bool
+    """True where laps are whole trainings: then the lowest loss wins. Of short ones within noise the lower rate wins,
+    as the best rate falls with the length of the training."""
+    lr: float | None = None
+    look: Look | None = None
+    """At the held-out rows, after its lap."""
+
+    def passes(self, lr: float, look: Look) -> bool:
+        """Whether a rate passes it, which then is ahead. look: after its lap."""
+        if self.lr is not None and self.look is not None and not self._is_passed(lr, look, self.lr, self.look):
+            return False
+        self.lr, self.look = lr, look
+        return True
+
+    def _is_passed(self, lr: float, look: Look, led_by: float, led: Look) -> bool:
+        if self.is_whole:
+            looks = Looks(tuple(self.tokens))
+            return looks.mean(look) < looks.mean(led)
+        if lr < led_by:
+            return errors_above(look, led, self.tokens) <= 1
+        return errors_above(led, look, self.tokens) > 1
 
 
 def rates(lr: float) -> tuple[float, ...]:

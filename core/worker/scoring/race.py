@@ -18,7 +18,7 @@ from fitune.core.recipe import Recipe
 from fitune.core.records import to_json
 from fitune.core.runs import EventLog, Finished, Phase, RacedLap, Run, Started
 from fitune.core.score import race
-from fitune.core.score.race import Lap, Race
+from fitune.core.score.race import Lap, Lead, Race
 from fitune.core.worker import models
 from fitune.core.worker.device import compute_dtype
 from fitune.core.worker.memory_use import MemoryMeter
@@ -94,12 +94,12 @@ class Track:
         self.lap(self.recipe.train.rate, 1)
         self.lap(self.recipe.train.rate, WARM_UP_STEPS)
 
-    def lap(self, lr: float, steps: int, keep_below: float | None = None) -> Lap:
+    def lap(self, lr: float, steps: int, lead: Lead | None = None, is_kept: bool = False) -> Lap:
         """Train from the start with a rate, for so many steps: those of the training itself, and a fall of the rate.
 
-        keep_below: keep a checkpoint of the step before the fall, in the place of an earlier one, if the held-out loss
-        is below this in the end; None for none. A lap that is too short for the training's warm-up has a shorter one,
-        and is not kept.
+        lead: of the round. is_kept: keep a checkpoint of the step before the fall, in the place of an earlier one, if
+        the rate is ahead in the end. A lap that is too short for the training's warm-up has a shorter one, and is not
+        kept.
         """
         began = time.monotonic()
         self._back_to_start()
@@ -114,14 +114,14 @@ class Track:
         own_steps = race.own_steps(steps)
         is_whole = own_steps >= WARM_UP_TIMES * trainer.args.get_warmup_steps(self.full_steps)
         reporter.whole_steps = max(steps, self.full_steps) if is_whole else steps
-        reporter.save_at = own_steps if is_whole and own_steps and keep_below is not None else None
+        reporter.save_at = own_steps if is_whole and own_steps and is_kept else None
         self._shape(trainer, reporter.whole_steps, own_steps)
         trained = trainer.train()
         history = trainer.state.log_history
-        looks = held_out.looks
-        loss = looks.mean(looks.looks[-1]) if looks.looks else None
-        if keep_below is not None and reporter.save_at and trainer.state.global_step == steps:
-            self._keep(trainer, own_steps, loss is not None and loss < keep_below)
+        look = held_out.looks.looks[-1] if held_out.looks.looks else None
+        is_ahead = lead is not None and look is not None and lead.passes(lr, look)
+        if reporter.save_at and trainer.state.global_step == steps:
+            self._keep(trainer, own_steps, is_ahead)
         self.full_steps = self._steps_in_all(reporter.epoch_steps)
         del trainer
         gc.collect()
@@ -131,7 +131,8 @@ class Track:
         looking_s = sum(entry.get("eval_runtime", 0.0) for entry in history)
         step_s = (trained.metrics["train_runtime"] - looking_s) / steps
         self.pace = race.Pace(max(0.0, elapsed_s - steps * step_s), step_s)
-        return Lap(lr, steps, tuple(entry["loss"] for entry in history if "loss" in entry), loss, elapsed_s)
+        losses = tuple(entry["loss"] for entry in history if "loss" in entry)
+        return Lap(lr, steps, losses, held_out.looks.mean(look) if look else None, elapsed_s)
 
     def _shape(self, trainer: Any, whole_steps: int, own_steps: int) -> None:
         """Give a trainer the schedule of a training of `whole_steps` steps up to `own_steps`, then a fall to 0; its
@@ -161,6 +162,11 @@ class Track:
     def _steps_in_all(self, epoch_steps: int) -> int:
         train = self.recipe.train
         return train.max_steps or max(1, math.ceil(train.epochs * epoch_steps))
+
+    @property
+    def tokens(self) -> tuple[int, ...]:
+        """Trained tokens of each held-out row."""
+        return HeldOut(self.run, self.rows.looked_at, 0, 0).looks.tokens
 
     @torch.no_grad()
     def _back_to_start(self) -> None:
@@ -206,21 +212,21 @@ def _race(track: Track, rounds: Sequence[int], budget_s: float) -> Race | None:
     round, after so many seconds.
     """
     end = time.monotonic() + budget_s
-    laps, rates = list[Lap](), race.rates(track.recipe.train.rate)
+    laps, rates, lead = list[Lap](), race.rates(track.recipe.train.rate), Lead((), is_whole=False)
     for number, steps in enumerate(rounds, 1):
-        done, waiting, lowest = list[Lap](), list(rates), math.inf
+        done, waiting = list[Lap](), list(rates)
+        lead = Lead(track.tokens, steps >= track.full_steps)
         later_s = sum(race.PLANNED[1] * track.pace.of(each) for each in rounds[number:])
         is_kept = number == len(rounds) and not track.recipe.data.replay
         while waiting:
             track.log.write(Phase(name="race"))
-            lap = track.lap(waiting.pop(0), steps, lowest if is_kept else None)
+            lap = track.lap(waiting.pop(0), steps, lead, is_kept)
             if track.run.stop.exists():
                 return None
-            lowest = lowest if lap.held_out is None else min(lowest, lap.held_out)
             track.log.write(RacedLap(round=number, lr=lap.lr, steps=steps, loss=lap.held_out, elapsed_s=lap.elapsed_s))
             done.append(lap)
             more = None if waiting else race.beside(done)
             if more is not None and time.monotonic() + track.pace.of(steps) + later_s <= end:
                 waiting.append(more)
         laps, rates = [*laps, *done], race.finalists(done)
-    return Race(tuple(laps), rates[0] if rates else None)
+    return Race(tuple(laps), lead.lr)

@@ -4,7 +4,8 @@ from math import inf, log2
 
 import pytest
 
-from fitune.core.score.race import Lap, Pace, beside, falling, finalists, own_steps, rates, steps_of_rounds
+from fitune.core.score.losses import Look
+from fitune.core.score.race import Lap, Lead, Pace, beside, falling, finalists, own_steps, rates, steps_of_rounds
 
 
 def laps_of(losses: dict[float, float | None]) -> list[Lap]:
@@ -87,3 +88,31 @@ def test_a_whole_training_falls_no_slower_than_by_its_own_schedule() -> None:
     assert [at(step) for step in range(21)] == pytest.approx([1 - step / 20 for step in range(21)])
     assert falling(lambda _: 1.0, own_steps(1), 1)(0) == 1.0
     assert inf > falling(lambda _: 1.0, own_steps(1), 1)(1) == 0
+
+
+NOISE = (0.3, -0.2, 0.1, -0.3, 0.2, -0.1, 0.25, -0.25)
+
+
+def look_at(loss: float, noise: float = 0.0) -> Look:
+    return Look(20, tuple(loss + noise * each for each in NOISE))
+
+
+@pytest.mark.parametrize(
+    ("is_whole", "losses", "winner"),
+    [
+        (False, {1e-4: (2.0, 0), 2e-4: (1.0, 0), 4e-4: (1.5, 0)}, 2e-4),
+        (False, {4e-4: (1.0, 0), 2e-4: (1.01, 1)}, 2e-4),  # within noise the lower rate
+        (False, {2e-4: (1.01, 1), 4e-4: (1.0, 0)}, 2e-4),
+        (False, {4e-4: (1.0, 0), 2e-4: (1.4, 1)}, 4e-4),
+        (False, {2e-4: (1.4, 1), 4e-4: (1.0, 0)}, 4e-4),
+        (True, {4e-4: (1.0, 0), 2e-4: (1.01, 1)}, 4e-4),  # a whole training says how good it is
+        (True, {2e-4: (1.01, 1), 4e-4: (1.0, 0)}, 4e-4),
+    ],
+)
+def test_of_short_trainings_within_noise_the_lower_rate_wins(
+    is_whole: bool, losses: dict[float, tuple[float, float]], winner: float
+) -> None:
+    lead = Lead((3,) * len(NOISE), is_whole)
+    assert lead.lr is None
+    passed = [lr for lr, (loss, noise) in losses.items() if lead.passes(lr, look_at(loss, noise))]
+    assert lead.lr == passed[-1] == winner

@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
     if race.best_lr is None:
         _tell("Every rate diverged: start lower, with --set train.lr=1e-5.")
         return ExitCode.FAILED
-    _tell(f"The best rate is {exponent(race.best_lr)}.{at_the_edge(race)}")
+    _tell(f"The best rate is {exponent(race.best_lr)}.{in_the_noise(race)}{at_the_edge(race)}")
     if args.train:
         train = recipe.train.model_copy(update={"lr": race.best_lr})
 
@@ -86,6 +86,15 @@ def laps_table(race: Race) -> str:
         shown = (exponent(lap.lr), count(lap.steps), number(last), number(lap.held_out), duration(lap.elapsed_s))
         rows.append([*shown, curve(losses, min(finite), max(finite), unicode=shows_unicode(sys.stdout.encoding))])
     return table(rows, numbers={1, 2, 3, 4})
+
+
+def in_the_noise(race: Race) -> str:
+    """A sentence where another rate came to a lower loss, which may be chance."""
+    last = [lap for lap in race.laps if lap.steps == race.laps[-1].steps and lap.held_out is not None]
+    lowest = min(last, key=lambda lap: lap.held_out or 0.0)
+    if lowest.lr == race.best_lr:
+        return ""
+    return f" The loss of {exponent(lowest.lr)} is lower, within chance; a longer training wants the lower rate."
 
 
 def at_the_edge(race: Race) -> str:

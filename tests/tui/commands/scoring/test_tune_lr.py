@@ -125,3 +125,9 @@ def test_a_race_without_held_out_rows_is_refused_before_it_loads_a_model(fitune:
     status, _, err = fitune("tune-lr", str(recipe_file), "--set", "data.eval_fraction=0")
     assert status == 2
     assert 'data.eval_fraction = 0: a race needs held-out rows to judge by. Set it to "auto".' in err
+
+
+def test_a_winner_within_noise_of_a_lower_loss_says_so(fitune: Fitune, raced: Run, recipe_file: Path) -> None:
+    won_by(raced, 2e-4)
+    _, _, err = fitune("tune-lr", str(recipe_file))
+    assert "The best rate is 2e-4. The loss of 4e-4 is lower, within chance" in err
