@@ -55,14 +55,16 @@ VARIANTS: dict[str, dict[str, Any]] = {
     },
     "all weights, paged": {"train.weights": "all", "model.quant": "bf16", "train.optimizer": "paged_adamw_8bit"},
     "all weights, Adafactor": {"train.weights": "all", "model.quant": "bf16", "train.optimizer": "adafactor"},
-    "DPO": {"train.objective": "dpo"},
+    "DPO": {"train.objective": "dpo", "train.lr": 1e-5},  # at 1e-3 its loss was 0 after two steps
     "ORPO": {"train.objective": "orpo"},
-    "KTO": {"train.objective": "kto"},
+    "KTO": {"train.objective": "kto", "train.lr": 1e-5},
     EXPERTS: {"lora.target_modules": ["q_proj", "gate_proj", "up_proj", "down_proj"]},
 }
 STEPS, HALF, ROWS = 8, 4, 40
 UNTIMED = 2
 """Steps in which kernels are compiled and states appear."""
+MERGE_LIMIT_S = 300
+LOCK = Path(tempfile.gettempdir()) / "fitune-variants.lock"
 
 
 def main() -> None:
@@ -89,22 +91,23 @@ def main() -> None:
 def in_own_process(name: str, backend: str, given: argparse.Namespace) -> str:
     """The line of a case; of one that failed, why."""
     command = [sys.executable, __file__, str(given.model), "--only", name, "--backend", backend]
-    code, out, told = vram.ended([*command, "--length", str(given.length), "--here"], given.limit)
+    with tempfile.TemporaryDirectory() as home:  # which goes also where the case is ended
+        env = {**os.environ, "FITUNE_HOME": home, "UNSLOTH_COMPILE_LOCATION": f"{home}/unsloth"}
+        code, out, told = vram.ended([*command, "--length", str(given.length), "--here"], given.limit, env)
     lines = [line + "\n" for line in out.splitlines() if line.startswith('{"variant"')]
     failed = {"variant": name, "backend": backend, "failed": told}
     return lines[-1] if lines and not code else json.dumps(failed) + "\n"
 
 
 def case(name: str, backend: str, model: Path, length: int) -> dict[str, Any]:
-    """Train, go on from the checkpoint in the middle, merge. What was found; or the sentence that refuses it."""
+    """Train, go on from the checkpoint in the middle, merge, below FITUNE_HOME. What was found; or the sentence that
+    refuses it."""
     row: dict[str, Any] = {"variant": name, "backend": backend}
-    with tempfile.TemporaryDirectory() as home:
-        os.environ["UNSLOTH_COMPILE_LOCATION"] = f"{home}/unsloth"  # no case waits for another's lock
-        try:
-            run = runs.create(recipe_of(name, backend, model, length, Path(home)), Path(home))
-            return row | trained_resumed_merged(run)
-        except UserError as error:
-            return row | {"refused": " ".join(str(error).split())}
+    try:
+        run = runs.create(recipe_of(name, backend, model, length, runs.home()), runs.home())
+        return row | trained_resumed_merged(run)
+    except UserError as error:
+        return row | {"refused": " ".join(str(error).split())}
 
 
 def recipe_of(name: str, backend: str, model: Path, length: int, home: Path) -> Recipe:
@@ -144,7 +147,6 @@ def trained_resumed_merged(run: Run) -> dict[str, Any]:
     gpu = next(iter(detect().gpus), None)
     recipe, memory = run.recipe(), MemoryMeter(gpu.uuid if gpu else None, None)
     model_with_adapter.prepare(recipe.train.backend, recipe.model)
-    from fitune.core.worker.merging import merge
     from fitune.core.worker.training import train
 
     log = TimedLog(run.events, "train")
@@ -156,7 +158,11 @@ def trained_resumed_merged(run: Run) -> dict[str, Any]:
     shutil.rmtree(run.checkpoints / f"checkpoint-{STEPS}")
     train.run(run, EventLog(run.events, "train"), memory)
     again = steps_of(run)
-    merge.run(run, EventLog(run.events, "merge"), memory)
+    shutil.rmtree(run.checkpoints)
+    # Not in a process that has imported Unsloth, which changes what a merged model is loaded with.
+    code, _, told = vram.ended([sys.executable, "-P", "-m", "fitune", "merge", str(run.path)], MERGE_LIMIT_S)
+    if code:
+        raise RuntimeError(told)
     proof = getattr(run.state().end, "proof", None) or {}
     losses, later = ({step.step: step.loss or 0.0 for step in each} for each in (steps, again))
     return {
@@ -187,7 +193,7 @@ class TimedLog(EventLog):
         """Append one event; after the last step that is not timed, wait for the turn, and give it up after the last."""
         super().write(data)
         if isinstance(data, Step) and data.step == UNTIMED:
-            self.turn = (Path(tempfile.gettempdir()) / "fitune-variants.lock").open("w")
+            self.turn = LOCK.open("w")
             fcntl.flock(self.turn, fcntl.LOCK_EX)
         elif isinstance(data, Step) and data.step == STEPS:
             self.turn.close()

@@ -17,6 +17,7 @@ An adapter beside a model in 4 bits is the default (QLoRA). What the others are 
   2602.04998](https://arxiv.org/abs/2602.04998)). Tune that first: `fitune tune-lr`.
 - LoRA-FA trains half of the adapter: fewer gradients and states, and less is learned.
 - `lora.modules_to_save` trains embedding and head whole: for new words or another language.
+- DPO, ORPO and KTO learn from better and worse answers ([your data](data.md#better-and-worse-answers)).
 - `train.weights = "all"` is full fine-tuning, for small models. It learns at a tenth of an adapter's rate, and is
   merged in 32 bits: rounded to 16, its smallest steps would be lost.
 
@@ -28,7 +29,7 @@ The tables are made by `docs/generate.py` from the rows of `bench/variants.py`. 
 the checkpoint of step 4, merges, and compares the merged model with the trained one. What is refused is refused
 before the first step, with the sentence that stands there. The peak is that of the process, and the pace that
 of a few steps of a small model, beside that of QLoRA: it tells large differences only. Neither was measured on a
-processor.
+processor. On the H200 a full disk ended most cases: these are left out, and have not been tried again yet.
 """
 
 
@@ -67,7 +68,7 @@ def cells(row: dict[str, Any], plain: float | None) -> list[str]:
         return [f"{'refused' if 'refused' in row else 'failed'}: {said}", *[""] * 5]
     gap = row["resume_gap"]
     return [
-        f"{row['first_loss']:.2f} to {row['last_loss']:.2f}",
+        f"{row['first_loss']:.3f} to {row['last_loss']:.3f}",
         "with the same losses" if gap < SAME else f"losses differ by {gap:.2f}",
         "yes" if row["proof"] else "no",
         *measures(row, plain),
