@@ -120,7 +120,7 @@ def sentence(found: Preference) -> str:
         case "worse":
             return f"It learnt to prefer the worse answers: {numbers} Don't use it as it is."
         case "no different":
-            return f"It learnt no preference worth a word: {numbers}"
+            return f"It learnt no preference worth a word: {numbers} A higher train.lr or more epochs teach more."
     why = f"a verdict needs {LEAST_PAIRS} held-out pairs" if found.rows < LEAST_PAIRS else "it may be chance"
     return f"Can't tell what it learnt to prefer, since {why}: {numbers}"
 

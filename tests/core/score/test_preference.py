@@ -58,6 +58,7 @@ def test_the_numbers_are_told() -> None:
     assert "in 45 of 60 held-out pairs" in said
     assert "likelier one in 45, before in 0" in said
     assert "3 more pairs are there" in said
+    assert "A higher train.lr or more epochs teach more." in sentence(judge(pairs([0.01] * 60)))
 
 
 def test_the_interval_of_a_share_stays_between_0_and_1() -> None:
