@@ -20,10 +20,21 @@ from fitune.tui.watch.follow import follow_to_end
 
 def run(args: argparse.Namespace) -> int:
     """Exit status: 0 done, 1 failed, 2 bad input, 130 stopped or left running with Ctrl+C."""
-    model = [f"model.id={json.dumps(str(jobs.merged_model(runs.find(runs.home(), args.begin))))}"] if args.begin else []
+    model = (
+        [f"model.id={json.dumps(str(jobs.merged_model(runs.find(runs.home(), args.begin))))}"]
+        if args.begin is not None
+        else []
+    )
     recipe = load.load(args.recipe, [*model, *args.set])
     on_end = at_end.checked(args.on_end, args.webhook)
     return start(recipe, args.yes, args.detach, args.share_gpu, args.fastest, args.accept_guess, on_end)
+
+
+def base_of(name: str | None) -> list[str]:
+    """The `--set` pair that makes the merged model of a run the base; none without a run. Raises UserError."""
+    if name is None:
+        return []
+    return [f"model.id={json.dumps(str(jobs.merged_model(runs.find(runs.home(), name))))}"]
 
 
 def start(

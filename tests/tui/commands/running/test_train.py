@@ -18,6 +18,7 @@ def test_the_merged_model_of_a_run_is_the_base_of_the_next(fitune: Fitune, fitun
     recipe.write_text(f'[data]\nsource = "{rows}"\n[train]\nobjective = "dpo"\n')
     status, _, err = fitune("train", str(recipe), "--from", "tickets")
     assert (status, "First: fitune merge tickets" in err) == (2, True)
+    assert "No run matches ''" in fitune("train", str(recipe), "--from", "")[2], "an empty variable is no run"
     assert [run.name for run in runs.all_runs(fitune_home)] == ["tickets"]
 
     made.merged.mkdir()
