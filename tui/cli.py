@@ -192,7 +192,9 @@ def _using(commands: Commands) -> None:
     """Commands that use a trained model."""
     chat = commands.add_parser("chat", help="ask the trained model and its base the same, side by side")
     _run(chat)
-    chat.add_argument("--prompt", metavar="TEXT", help="ask this, print both answers, and leave")
+    chat.add_argument(
+        "--prompt", metavar="TEXT", help="ask this, print both answers, and leave; @PATH before it shows an image"
+    )
     chat.add_argument("--max-tokens", type=int, default=512, metavar="N", help="cut answers at this length (512)")
     chat.add_argument("--temperature", type=float, default=0.0, metavar="T", help="0: always the likeliest token")
     chat.add_argument("--plain", **BEFORE, help="lines instead of a screen")

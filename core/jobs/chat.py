@@ -4,6 +4,7 @@ No run is touched: nothing is written but the child's chat.log, so nothing is lo
 """
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,12 +15,18 @@ from typing import Any
 
 import orjson
 
+from fitune.core.data import Skip
+from fitune.core.data.images.chats import MARK
+from fitune.core.data.images.files import size_of
+from fitune.core.data.images.references import is_image
 from fitune.core.errors import UserError
 from fitune.core.jobs.messages.chat import SIDES, Asked, Message, Question, Request, Side, Turn, of_line
 from fitune.core.runs import Failed, Run
 from fitune.core.units import GIB
 
 ANSWER_TOKENS = 512
+SHOWN = re.compile(r'\s*@(?:"([^"]+)"|(\S+))\s*')
+"""An image before a question."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +45,12 @@ class Conversation:
     questions: list[Question] = field(default_factory=list)
     said: dict[Side, list[Turn]] = field(default_factory=lambda: {side: [] for side in SIDES})
     tools: Any = None
+    seen: dict[Side, tuple[str, ...]] = field(default_factory=dict)
+    """The images in what was said."""
     _asked: dict[Side, list[Turn]] = field(default_factory=dict)
     """All messages, with the question that is being answered."""
+    _shown: dict[Side, tuple[str, ...]] = field(default_factory=dict)
+    """The images in them."""
 
     @property
     def is_chat(self) -> bool:
@@ -57,26 +68,49 @@ class Conversation:
     def restart(self) -> None:
         """Forget what was said."""
         self.said = {side: [] for side in SIDES}
+        self.seen = {}
         self.tools = None
 
     def ask(self, text: str) -> Asked:
-        """A question for each side; one of the data begins a new conversation, as its row does."""
+        """A question for each side; one of the data begins a new conversation, as its row does. `@PATH` at its head
+        shows an image. Raises UserError for one that can't be read."""
         text = text.encode(errors="replace").decode()  # lone surrogates, from a terminal that is not UTF-8
         if not self.is_chat:
             return Asked(dict.fromkeys(SIDES, text))
         ready = next((each for each in self.questions if each.shown == text), None)
         if ready is not None and isinstance(ready.asked, list):
             self._asked, self.tools = dict.fromkeys(SIDES, ready.asked), ready.tools
+            self._shown = dict.fromkeys(SIDES, ready.images)
         else:
+            shown, text = _images_before(text)
+            self._shown = {side: (*self.seen.get(side, ()), *shown) for side in SIDES}
+            text = MARK * len(shown) + text
             opening = [{"role": "system", "content": self.system}] if self.system else []
             question = {"role": "user", "content": text}
             self._asked = {side: [*(turns or opening), question] for side, turns in self.said.items()}
-        return Asked({**self._asked}, self.tools)
+        return Asked({**self._asked}, self.tools, {side: shown for side, shown in self._shown.items() if shown})
 
     def answered(self, side: Side, text: str) -> None:
         """Remember a question with its answer: one that was not answered counts as never asked."""
         if self.is_chat:
             self.said[side] = [*self._asked[side], {"role": "assistant", "content": text}]
+            self.seen[side] = self._shown[side]
+
+
+def _images_before(text: str) -> tuple[tuple[str, ...], str]:
+    """The images that a question shows by `@PATH` or `@"A PATH"` at its head, and the rest of it. Raises UserError for
+    one that can't be read; what does not end as an image is text."""
+    found = list[str]()
+    while (named := SHOWN.match(text)) and is_image(path := named[1] or named[2]):
+        path = os.path.abspath(os.path.expanduser(path))
+        try:
+            size_of(path)
+        except Skip as skip:
+            hint = "@PATH before a question shows an image; the path counts from this folder."
+            raise UserError(f"{skip.text[0].upper()}{skip.text[1:]}", hint) from None
+        found.append(path)
+        text = text[named.end() :]
+    return tuple(found), text
 
 
 class Chat:
@@ -87,7 +121,8 @@ class Chat:
 
     def ask(self, asked: Asked, settings: Settings) -> None:
         """Ask what Conversation.ask made; one question at a time."""
-        self._send(asdict(Request(asked.sides, asked.tools, settings.max_tokens, settings.temperature)))
+        request = Request(asked.sides, asked.tools, settings.max_tokens, settings.temperature, asked.images)
+        self._send(asdict(request))
 
     def stop(self) -> None:
         """End the answer that is being written; Done follows."""

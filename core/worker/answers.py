@@ -1,16 +1,18 @@
 """One answer of a model: the question rendered as in training, the text generated, and the reason of its end."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from jinja2.exceptions import TemplateError
 
+from fitune.core.data.images.chats import images_before_answer
 from fitune.core.errors import UserError
 from fitune.core.jobs.messages.chat import Ended, Question
-from fitune.core.worker.chats.rows import render_prompt
+from fitune.core.worker.chats.images import RefusedImage, with_image_texts
+from fitune.core.worker.chats.rows import Piece, RenderedRow, render_prompt
 from fitune.core.worker.chats.template import PromptOptions, read
 from fitune.core.worker.images.look import Look
 from fitune.core.worker.images.processor import ImageProcessor
@@ -46,20 +48,34 @@ def question(row: dict[str, Any]) -> Question | None:
     if not first:
         return None
     shown, reference = (str(turn.get("content") or "") for turn in turns[first - 1 : first + 1])
-    return Question(turns[:first], row.get("tools"), shown, reference)
+    return Question(turns[:first], row.get("tools"), shown, reference, tuple(images_before_answer(row)))
 
 
 def prompt_ids(
-    asked: list[dict[str, Any]] | str, tools: Any, tokenizer: Any, options: PromptOptions | None = None
+    asked: list[dict[str, Any]] | str,
+    tools: Any,
+    tokenizer: Any,
+    options: PromptOptions | None = None,
+    shown: Sequence[str] = (),
+    images: ImageProcessor | None = None,
 ) -> list[int]:
     """The tokens of the prompt with which every program asks. asked: turns of a chat, or a bare text.
 
-    options: of the run's recipe. Raises UserError if the chat template refuses it.
+    options: of the run's recipe. shown: the images that the turns mark; images: of a model that sees. Raises UserError
+    if the chat template refuses it, or an image can't be shown.
     """
     if isinstance(asked, str):
         return row_prompt_ids({"prompt": asked, "completion": PLACEHOLDER}, tokenizer)
+    template = read(tokenizer, options or PromptOptions())
     try:
-        prompt = render_prompt(asked, tools, read(tokenizer, options or PromptOptions()))
+        if images and shown:
+            prompt = render_prompt(asked, tools, replace(template, image_mark=images.mark))
+            row = with_image_texts(RenderedRow((Piece(prompt, trained=False),)), shown, images)
+            prompt = row.pieces[0].text
+        else:
+            prompt = render_prompt(asked, tools, template)
+    except RefusedImage as error:
+        raise UserError(f"This can't be asked: {error}") from None
     except TemplateError as error:
         raise UserError(f"This can't be asked: the model's chat template refuses it: {error}") from None
     return list(tokenizer(prompt, add_special_tokens=False)["input_ids"])

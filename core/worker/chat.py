@@ -9,8 +9,10 @@ import queue
 import sys
 import threading
 import traceback
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +39,9 @@ from fitune.core.recipe import Recipe
 from fitune.core.records import from_json
 from fitune.core.runs import EventData, EventLog, Failed, Phase, Run, Warned
 from fitune.core.worker import models, tuned_model
+from fitune.core.worker.images import processor
+from fitune.core.worker.images.look import look_at
+from fitune.core.worker.images.processor import ImageProcessor
 from fitune.core.worker.training import model_with_adapter
 from fitune.core.worker.tuned_model import TunedModel
 
@@ -61,6 +66,8 @@ class ChatModel:
     tuned: TunedModel
     pipe: Pipe
     halted: threading.Event
+    image_processor: Callable[[], ImageProcessor]
+    """Loads it, once."""
 
     def reply(self, request: Request) -> None:
         """Answer on each side, the tuned one first: the base, the same model without its adapter, may ramble."""
@@ -74,7 +81,10 @@ class ChatModel:
     def _answer(self, side: Side, request: Request) -> None:
         from fitune.core.worker.answers import answer, prompt_ids
 
-        ids = prompt_ids(request.asked[side], request.tools, self.tuned.tokenizer, self.tuned.options)
+        shown = request.images.get(side, ())
+        seen = self.image_processor() if shown else None
+        asked, tuned = request.asked[side], self.tuned
+        ids = prompt_ids(asked, request.tools, tuned.tokenizer, tuned.options, shown, seen)
         self._require_room(len(ids), request.max_tokens)
         answered = answer(
             self.tuned.model,
@@ -82,6 +92,7 @@ class ChatModel:
             ids,
             self.tuned.stops,
             request.max_tokens,
+            look=look_at(seen, [shown]),
             temperature=request.temperature,
             streamer=_streamer(self.tuned.tokenizer, lambda text: self.pipe.write(Text(side, text))),
             halted=self.halted.is_set,
@@ -134,7 +145,12 @@ def load(run: Run, pipe: Pipe, halted: threading.Event) -> ChatModel:
     loaded = tuned_model.load(recipe, source, run.adapter)
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
     pipe.write(Ready(device, source.name, tuple(questions)))
-    return ChatModel(loaded, pipe, halted)
+
+    @cache
+    def image_processor() -> ImageProcessor:
+        return processor.load(source.path, recipe.data.image_pixels, recipe.model.trust_remote_code)
+
+    return ChatModel(loaded, pipe, halted, image_processor)
 
 
 def example_questions(recipe: Recipe, pipe: Pipe) -> list[Question]:

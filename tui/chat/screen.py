@@ -22,7 +22,7 @@ from fitune.core.jobs.messages.chat import Message as ChatMessage
 from fitune.core.runs import Failed, Phase, Run, Warned
 from fitune.tui.chat.answer_pane import AnswerPane
 from fitune.tui.chat.text import as_one_line, end_text, failure, opening_text, phase_text, settings_text
-from fitune.tui.text import safe
+from fitune.tui.text import clean, safe
 from fitune.tui.widgets.footer import Keys
 from fitune.tui.widgets.readouts import Readout
 
@@ -206,7 +206,12 @@ class ChatScreen(Screen[None]):
             (question for question in self.conversation.questions if as_one_line(question) == text), None
         )
         text = self.data_question.shown if self.data_question else text
-        self.chat.ask(self.conversation.ask(text), self.settings)
+        try:
+            asked = self.conversation.ask(text)
+        except UserError as error:  # an image that can't be read
+            self.app.notify(clean(str(error)), severity="error", markup=False)
+            return
+        self.chat.ask(asked, self.settings)
         for side in SIDES:
             self.pane(side).begin(text)
         self.answering = True

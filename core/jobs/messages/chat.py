@@ -4,7 +4,7 @@ The process sends Phase, Warned, Ready, Text, Answered, Refused, Done and Failed
 which ends the answer that is being written.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 import orjson
@@ -31,6 +31,8 @@ class Question:
     """The question as it is shown to people."""
     reference: str
     """The answer in the data."""
+    images: tuple[str, ...] = ()
+    """The images that it shows: paths, or data URLs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,8 @@ class Asked:
 
     sides: dict[Side, list[Turn] | str]
     tools: Any = None
+    images: dict[Side, tuple[str, ...]] = field(default_factory=dict)
+    """All images that the turns of a side mark, in order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +53,7 @@ class Request:
     tools: Any
     max_tokens: int
     temperature: float
+    images: dict[Side, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -148,7 +148,7 @@ def load(folder: Path, most_pixels: int, remote_code: bool) -> ImageProcessor:
 
     hint = "Choose a model that sees, such as Qwen3-VL or Gemma 3, or take the images out of the rows."
     if not sees(folder):
-        raise UserError("The rows hold images, and this model reads text only.", hint)
+        raise UserError("There are images to show, and this model reads text only.", hint)
     try:
         processor = AutoProcessor.from_pretrained(folder, trust_remote_code=remote_code)
     except ImportError as error:
@@ -156,7 +156,7 @@ def load(folder: Path, most_pixels: int, remote_code: bool) -> ImageProcessor:
     except (OSError, ValueError, KeyError) as error:
         raise UserError(f"The model's image processor can't be loaded: {_first_line(error)}", hint) from None
     if not isinstance(processor, ProcessorMixin) or getattr(processor, "image_processor", None) is None:
-        raise UserError("The rows hold images, and this model reads text only.", hint)
+        raise UserError("There are images to show, and this model reads text only.", hint)
     try:
         return ImageProcessor(processor, most_pixels)
     except (AttributeError, NotImplementedError, KeyError, IndexError, TypeError, ValueError) as error:

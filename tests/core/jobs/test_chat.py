@@ -78,7 +78,7 @@ def test_both_sides_are_asked_the_same_and_answer(trained: Run, fake: Any) -> No
     (asked,) = map(json.loads, (trained.path / "asked.jsonl").read_text().splitlines())
     assert asked == {
         "asked": {side: turns("Why?") for side in SIDES},
-        "tools": None, "max_tokens": 7, "temperature": 0.5,
+        "tools": None, "max_tokens": 7, "temperature": 0.5, "images": {},
     }  # fmt: skip
 
 
@@ -221,3 +221,37 @@ time.sleep(600)
     while Path(f"/proc/{child}").exists() and "Z" not in Path(f"/proc/{child}/stat").read_text().split()[2]:
         assert time.monotonic() < deadline, os.popen(f"ps -o args= -p {child}").read()
         time.sleep(0.1)
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    from PIL import Image
+
+    path = tmp_path / "a sign.png"
+    Image.new("RGB", (40, 30)).save(path)
+    return path
+
+
+def test_an_image_before_a_question_is_shown_with_it(picture: Path) -> None:
+    talk = Conversation()
+    asked = talk.ask(f'@"{picture}" @"{picture}" What does it say?')
+    assert asked.sides["base"] == turns("<image><image>What does it say?")
+    assert asked.images == dict.fromkeys(SIDES, (str(picture),) * 2)
+    talk.answered("tuned", "No swimming.")
+    again = talk.ask("And below?")
+    assert again.images == {"tuned": (str(picture),) * 2}  # the base was stopped
+    assert again.sides["base"] == turns("And below?")
+    talk.restart()
+    assert talk.ask("Hello?").images == {}
+
+
+def test_an_image_that_is_not_there_is_told_at_once_and_an_address_is_text() -> None:
+    talk = Conversation()
+    with pytest.raises(UserError, match=r"none\.png is not there"):
+        talk.ask("@none.png What is it?")
+    assert talk.ask("@ada is who?").sides["base"] == turns("@ada is who?")
+
+
+def test_a_question_of_the_data_brings_its_images() -> None:
+    ready = Question(turns("<image>What is it?"), None, "<image>What is it?", "A sign.", ("sign.png",))
+    assert Conversation([ready]).ask("<image>What is it?").images == dict.fromkeys(SIDES, ("sign.png",))

@@ -25,7 +25,10 @@ from fitune.tui.chat.text import (
 from fitune.tui.terminal import is_terminal, surface
 from fitune.tui.text import as_ascii_json, clean, encodable
 
-HELP = "Ctrl+C stops an answer, Ctrl+D leaves, /new starts a new conversation, ? shows this again."
+HELP = (
+    "Ctrl+C stops an answer, Ctrl+D leaves, /new starts a new conversation, @PATH before a question shows an image, "
+    "? shows this again."
+)
 
 
 @dataclass(frozen=True, slots=True)
