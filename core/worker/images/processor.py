@@ -4,8 +4,9 @@ The text depends on the image's size alone. It is asked of the processor itself,
 that each family's own rule counts: patches, tiles, marks of rows and of the ends.
 """
 
-from collections.abc import Iterable, Sequence
-from itertools import groupby
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from fitune.core.worker.chats.images import RefusedImage
 
 SETTINGS = ("processor_config.json", "preprocessor_config.json")
 """Files that a model which sees has, one of them at least."""
+ROWS_AHEAD = 256
 TOKENS = ("input_ids", "attention_mask", "text_replacement_offsets")
 """What a processor makes of text."""
 
@@ -36,19 +38,32 @@ class ImageProcessor:
         """All images that were asked for, in order: rows name them by their place here."""
         self._places: dict[str, int] = {}
         self._texts: dict[tuple[int, int], tuple[str, int]] = {}
-        self._sizes: dict[str, tuple[int, int]] = {}
+        self._sizes: dict[str, tuple[int, int] | RefusedImage] = {}
         _, made = self._asked_with_blank((64, 64))
         self.types_name: str | None = next((name for name in made if name.endswith("token_type_ids")), None)
         """The tensor that says which tokens are of images, where the model takes one."""
 
     def size_of(self, image: str) -> tuple[int, int]:
         """Width and height in pixels as the processor gets it. The image is decoded once. Raises RefusedImage."""
+        self._measure(image)
+        if isinstance(size := self._sizes[image], RefusedImage):
+            raise size
+        return size
+
+    def measured(self, rows: Iterable[Row]) -> Iterator[Row]:
+        """The rows as they come, their images measured ahead by several threads: to decode a photograph takes 0.1 s."""
+        remaining = iter(rows)
+        with ThreadPoolExecutor() as pool:
+            while batch := list(islice(remaining, ROWS_AHEAD)):
+                list(pool.map(self._measure, {image for row in batch for image in row.get("images", ())}))
+                yield from batch
+
+    def _measure(self, image: str) -> None:
         if image not in self._sizes:
             try:
                 self._sizes[image] = decoded_image(image, self.most_pixels).size
             except Skip as skip:
-                raise RefusedImage(skip.text, "Fix or remove it.") from None
-        return self._sizes[image]
+                self._sizes[image] = RefusedImage(skip.text, "Fix or remove it.")
 
     def text_of(self, image: str) -> str:
         """What stands for an image in a prompt. Raises RefusedImage for one that can't be decoded."""

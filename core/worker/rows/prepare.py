@@ -87,6 +87,7 @@ def _count_all(run: Run, recipe: Recipe, counter: "TokenCounter", log: EventLog)
     skipped: list[Problem] = []
     own = dataset.rows(data, None, skipped.append, lambda *now: progress.__setitem__(slice(2), now))
     rows = _with_general(own, data)
+    rows = counter.images.measured(rows) if counter.images else rows
     for rendered in render(rows, counter.tokenizer, data.loss_on, counter.options, cut_of(recipe), counter.images):
         counter.take(rendered)
         if time.monotonic() - logged_s > LOG_EVERY_S:

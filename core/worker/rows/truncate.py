@@ -114,7 +114,7 @@ def truncate(
     images: ImageProcessor | None = None,
 ) -> TruncatedRows:
     """Render rows, truncate them, and count the losses."""
-    truncated, given = TruncatedRows(max_seq_length, images), list(rows)
+    truncated, given = TruncatedRows(max_seq_length, images), list(images.measured(rows) if images else rows)
     for row, rendered in zip(given, render(given, tokenizer, loss_on, options, cut, images), strict=True):
         truncated.take(rendered, row)
     return truncated

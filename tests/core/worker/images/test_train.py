@@ -1,12 +1,17 @@
 """Training on rows with images, with TRL on the CPU."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from fitune.core.errors import BadInput, UserError
+from fitune.core.runs import Warned
 from fitune.core.runs.run import Run
 from tests.core.worker.conftest import losses, train_here
+from tests.events import data_of
 
 pytestmark = pytest.mark.train
 
@@ -22,3 +27,63 @@ def test_a_model_learns_from_images(
     )
     train_here(run)
     assert losses(run)[6] < losses(run)[1]
+
+
+def test_a_training_on_images_and_text_resumes_as_if_it_had_not_stopped(
+    seeing_model: Callable[[str], Path], image_rows: Path, make_run: Callable[..., Run]
+) -> None:
+    import json
+
+    with open(image_rows, "a") as file:
+        for n in range(12):
+            file.write(json.dumps({"question": f"What is {n} plus 1?", "answer": f"It is {n + 1}."}) + "\n")
+    settings: dict[str, Any] = {
+        "model": {"id": str(seeing_model("gemma3"))},
+        "data": {"source": str(image_rows), "image_pixels": 4000},
+        "train": {"max_steps": 6, "grad_accum": 1, "micro_batch": 3, "save_every": 3},
+    }
+    whole, halved = make_run(run={"name": "whole"}, **settings), make_run(run={"name": "halved"}, **settings)
+    train_here(whole)
+    train_here(halved)
+    shutil.rmtree(halved.checkpoints / "checkpoint-6")
+    shutil.rmtree(halved.adapter)
+    train_here(halved)
+    assert losses(halved) == losses(whole)
+
+
+def test_what_is_not_done_with_images_is_told_at_once(
+    seeing_model: Callable[[str], Path], image_rows: Path, make_run: Callable[..., Run]
+) -> None:
+    run = make_run(
+        model={"id": str(seeing_model("qwen3_vl"))},
+        data={"source": str(image_rows), "loss_on": "all", "packing": True},
+        train={"micro_tokens": 256},
+    )
+    with pytest.raises(BadInput) as refused:
+        train_here(run)
+    assert {problem.where for problem in refused.value.problems} == {
+        "data.loss_on",
+        "data.packing",
+        "train.micro_tokens",
+    }
+
+
+def test_a_damaged_image_leaves_its_row_out_and_is_named(
+    seeing_model: Callable[[str], Path], image_rows: Path, make_run: Callable[..., Run]
+) -> None:
+    damaged = image_rows.parent / "img" / "5.png"
+    damaged.write_bytes(damaged.read_bytes()[:-40])
+    run = make_run(
+        model={"id": str(seeing_model("qwen3_vl"))},
+        data={"source": str(image_rows), "eval_fraction": 0},
+        train={"max_steps": 1, "grad_accum": 1, "eval_every": None},
+    )
+    train_here(run)
+    (told,) = (each.message for each in data_of(run.events, Warned) if each.kind == "refused")
+    assert told.startswith("1 rows were left out; of the first, the image ")
+    assert "5.png is damaged" in told
+
+
+def test_a_model_that_reads_text_only_refuses_images(image_rows: Path, make_run: Callable[..., Run]) -> None:
+    with pytest.raises(UserError, match="reads text only"):
+        train_here(make_run(data={"source": str(image_rows)}))
