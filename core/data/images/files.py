@@ -80,9 +80,8 @@ def decoded_image(image: str, most_pixels: int) -> Any:
     from PIL import ImageOps
 
     with _opened(image) as opened:
-        opened.draft(
-            None, tuple(2 * side for side in fitted(opened.size, most_pixels))
-        )  # JPEG decodes smaller sizes sooner
+        width, height = fitted(opened.size, most_pixels)
+        opened.draft(None, (2 * width, 2 * height))  # JPEG is decoded sooner at a half or a quarter of its size
         try:
             upright = ImageOps.exif_transpose(opened).convert("RGB")
         except Exception as error:  # whatever a codec makes of damaged bytes
