@@ -12,20 +12,39 @@ SIZES = ((60, 40), (64, 64), (90, 50))
 MARKS = (
     "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>",
     "<|video_pad|>", "<start_of_image>", "<end_of_image>", "<image_soft_token>", "[IMG]", "[IMG_BREAK]", "[IMG_END]",
+    "<|image|>", "<|image>", "<image|>", "<|audio|>", "<|audio>", "<audio|>", "<|video|>",
 )  # fmt: skip
 SHOWN = {
     "qwen2_5_vl": "<|vision_start|><|image_pad|><|vision_end|>",
     "qwen3_vl": "<|vision_start|><|image_pad|><|vision_end|>",
     "gemma3": "<start_of_image>",
     "mistral3": "[IMG]",
+    "qwen3_5": "<|vision_start|><|image_pad|><|vision_end|>",
+    "gemma4": "<|image|>",
 }
 """What the chat template of a family writes for an image."""
+FEWER = ("qwen2_5_vl", "qwen3_vl", "gemma3", "mistral3")
+"""Families for tests that take longer."""
+NAMED = {
+    "gemma3": {
+        "boi_token": "<start_of_image>", "eoi_token": "<end_of_image>", "image_token": "<image_soft_token>",
+    },
+    "gemma4": {
+        "boi_token": "<|image>", "eoi_token": "<image|>", "image_token": "<|image|>",
+        "boa_token": "<|audio>", "eoa_token": "<audio|>", "audio_token": "<|audio|>",
+    },
+}  # fmt: skip
+"""Tokens that a family's processor asks its tokenizer for by name."""
 TEXT = {
     "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4,
     "num_key_value_heads": 2, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "head_dim": 16,
 }  # fmt: skip
 TOWER = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2}
 QWEN = {"hidden_size": 32, "intermediate_size": 48, "depth": 2, "num_heads": 2, "out_hidden_size": 64}
+LINEAR = {
+    "layer_types": ["linear_attention", "full_attention"], "linear_num_key_heads": 2, "linear_num_value_heads": 4,
+    "linear_key_head_dim": 16, "linear_value_head_dim": 16,
+}  # fmt: skip
 ROPE = {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [2, 3, 3]}
 
 
@@ -52,9 +71,7 @@ def tokenizer_of(family: str) -> Any:
         vocab_size=320, special_tokens=list(MARKS), initial_alphabet=alphabet, show_progress=False
     )
     raw.train_from_iterator(texts, trainer)
-    extra = {
-        "boi_token": "<start_of_image>", "eoi_token": "<end_of_image>", "image_token": "<image_soft_token>",
-    } if family == "gemma3" else {}  # fmt: skip
+    extra = NAMED.get(family, {})
     made = PreTrainedTokenizerFast(
         tokenizer_object=raw, eos_token="<|im_end|>", pad_token="<|endoftext|>", extra_special_tokens=extra
     )
@@ -67,7 +84,7 @@ def processor_of(family: str, tokenizer: Any) -> Any:
 
     chat_template = tokenizer.chat_template
     if family.startswith("qwen"):
-        new = family == "qwen3_vl"
+        new = family != "qwen2_5_vl"
         kind, videos = (
             (transformers.Qwen3VLProcessor, transformers.Qwen3VLVideoProcessor())
             if new
@@ -77,6 +94,12 @@ def processor_of(family: str, tokenizer: Any) -> Any:
             size={"shortest_edge": 28 * 28, "longest_edge": 112 * 112}, patch_size=16 if new else 14
         )
         return kind(images, tokenizer, videos, chat_template=chat_template)
+    if family == "gemma4":
+        from transformers.models.gemma4 import Gemma4AudioFeatureExtractor
+
+        heard, images = Gemma4AudioFeatureExtractor(), transformers.Gemma4ImageProcessor()
+        videos = transformers.Gemma4VideoProcessor()
+        return transformers.Gemma4Processor(heard, images, tokenizer, videos, chat_template=chat_template)
     if family == "gemma3":
         images = transformers.Gemma3ImageProcessor(size={"height": 64, "width": 64})
         return transformers.Gemma3Processor(images, tokenizer, chat_template=chat_template, image_seq_length=4)
@@ -99,8 +122,22 @@ def config_of(family: str, tokenizer: Any) -> Any:
             "image_token_id": number("<|image_pad|>"), "video_token_id": number("<|video_pad|>"),
             "vision_start_token_id": number("<|vision_start|>"), "vision_end_token_id": number("<|vision_end|>"),
         }  # fmt: skip
+        if family == "qwen3_5":
+            marks["vision_config"] = {**QWEN, "patch_size": 16}
+            return AutoConfig.for_model(family, text_config={**text, **LINEAR}, **marks)
         text["rope_parameters"] = ROPE
         return AutoConfig.for_model(family, text_config=text, vision_config=vision, **marks)
+    if family == "gemma4":
+        layers = {
+            "hidden_size_per_layer_input": 0, "num_kv_shared_layers": 0, "global_head_dim": 16,
+            "layer_types": ["sliding_attention", "full_attention"], "vocab_size_per_layer_input": len(tokenizer),
+        }  # fmt: skip
+        vision = {**TOWER, "head_dim": 16, "num_key_value_heads": 2, "patch_size": 16, "global_head_dim": 16}
+        return AutoConfig.for_model(
+            family, text_config={**text, **layers}, vision_config=vision, audio_config=None,
+            image_token_id=number("<|image|>"), boi_token_id=number("<|image>"), eoi_token_id=number("<image|>"),
+            video_token_id=number("<|video|>"), audio_token_id=number("<|audio|>"),
+        )  # fmt: skip
     if family == "gemma3":
         vision = {**TOWER, "image_size": 64, "patch_size": 16}
         return AutoConfig.for_model(

@@ -11,12 +11,12 @@ from fitune.core.errors import UserError
 from fitune.core.recipe import Data
 from fitune.core.worker.answers import prompt_ids, question, row_prompt_ids
 from fitune.core.worker.images.processor import load
-from tests.core.worker.images.conftest import SHOWN
+from tests.core.worker.images.conftest import FEWER
 
 pytestmark = pytest.mark.train
 
 
-@pytest.mark.parametrize("family", SHOWN)
+@pytest.mark.parametrize("family", FEWER)
 def test_a_question_is_asked_as_it_was_trained(
     family: str, seeing_model: Callable[[str], Path], image_rows: Path
 ) -> None:

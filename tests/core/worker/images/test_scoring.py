@@ -9,12 +9,12 @@ import pytest
 from fitune.core.data.dataset import rows
 from fitune.core.recipe import Data
 from fitune.core.worker.images.processor import ImageProcessor, load
-from tests.core.worker.images.conftest import SHOWN
+from tests.core.worker.images.conftest import FEWER
 
 pytestmark = pytest.mark.train
 
 
-@pytest.fixture(params=SHOWN)
+@pytest.fixture(params=FEWER)
 def seeing(request: pytest.FixtureRequest, seeing_model: Callable[[str], Path]) -> tuple[Any, ImageProcessor]:
     """A model and its processor."""
     from transformers import AutoModelForImageTextToText

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from fitune.core.runs.run import Run
-from tests.core.worker.images.conftest import SHOWN
+from tests.core.worker.images.conftest import FEWER
 
 pytestmark = pytest.mark.train
 
 
-@pytest.mark.parametrize("family", SHOWN)
+@pytest.mark.parametrize("family", FEWER)
 def test_nothing_of_the_tower_is_kept(
     family: str, seeing_model: Callable[[str], Path], image_rows: Path, make_run: Callable[..., Run]
 ) -> None:
