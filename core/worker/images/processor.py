@@ -37,6 +37,7 @@ class ImageProcessor:
         self.album: list[str] = []
         """All images that were asked for, in order: rows name them by their place here."""
         self._places: dict[str, int] = {}
+        self._threads = ThreadPoolExecutor(thread_name_prefix="images")
         self._texts: dict[tuple[int, int], tuple[str, int]] = {}
         self._sizes: dict[str, tuple[int, int] | RefusedImage] = {}
         _, made = self._asked_with_blank((64, 64))
@@ -53,10 +54,9 @@ class ImageProcessor:
     def measured(self, rows: Iterable[Row]) -> Iterator[Row]:
         """The rows as they come, their images measured ahead by several threads: to decode a photograph takes 0.1 s."""
         remaining = iter(rows)
-        with ThreadPoolExecutor() as pool:
-            while batch := list(islice(remaining, ROWS_AHEAD)):
-                list(pool.map(self._measure, {image for row in batch for image in row.get("images", ())}))
-                yield from batch
+        while batch := list(islice(remaining, ROWS_AHEAD)):
+            list(self._threads.map(self._measure, {image for row in batch for image in row.get("images", ())}))
+            yield from batch
 
     def _measure(self, image: str) -> None:
         if image not in self._sizes:
@@ -110,8 +110,9 @@ class ImageProcessor:
         import torch
 
         made = {}
-        seeing = [[self._decoded(place) for place in row] for row in rows if row]
-        if seeing:
+        if seen := [place for row in rows for place in row]:
+            decoded = self._threads.map(self._decoded, seen)
+            seeing = [[next(decoded) for _ in row] for row in rows if row]
             texts = [self.token * len(images) for images in seeing]
             made = dict(self.processor(text=texts, images=seeing, padding=True, return_tensors="pt"))
             made = {name: value for name, value in made.items() if name not in (*TOKENS, self.types_name)}
