@@ -80,7 +80,8 @@ class ImageProcessor:
                 text, made = self._asked_with_blank(size)
                 self._texts[size] = text, made["pixel_values"].numel()
             except ValueError as error:  # such as a picture 200 times as wide as high
-                raise RefusedImage(f"the model's processor refuses {name_of(image)}: {error}") from None
+                why = f"the model's processor refuses {name_of(image)}: {error}"
+                raise RefusedImage(why, "Change or remove it.") from None
         return self._texts[size]
 
     def runs_in(self, ids: Sequence[int], images: Sequence[str]) -> list[tuple[int, int, str]]:
