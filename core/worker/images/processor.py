@@ -10,6 +10,7 @@ from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
+from fitune.core.data import numbered
 from fitune.core.data.images.chats import MARK
 from fitune.core.data.images.files import decoded_image
 from fitune.core.data.images.references import name_of
@@ -91,10 +92,10 @@ class ImageProcessor:
             at, first = at + len(list(run)), at
             found += [(first, at)] if is_image else []
         sizes = [self.size_of(image) for image in images] if len(found) == len(images) else []
-        seen = [f"image of {width} x {height} pixels: " for width, height in sizes] or ["part of an image: "] * len(
-            found
-        )
-        return [(first, end, f"{text}{end - first} tokens") for (first, end), text in zip(found, seen, strict=True)]
+        texts = [f"image of {width} x {height} pixels: " for width, height in sizes]
+        texts = texts or ["part of an image: "] * len(found)  # a family with marks between its tiles
+        said = (text + numbered("{n} token[|s]", end - first) for (first, end), text in zip(found, texts, strict=True))
+        return [(first, end, text) for (first, end), text in zip(found, said, strict=True)]
 
     def place_of(self, image: str) -> int:
         """The place of an image in the album."""
