@@ -1,8 +1,9 @@
 """Compare the answers of two forms of a model to rows of the run's own data."""
 
 import gc
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,11 +14,16 @@ from fitune.core.deliver import Proof, ProofLimits, Similarity, add_answer_check
 from fitune.core.errors import UserError
 from fitune.core.recipe import Recipe
 from fitune.core.worker.chats.template import PromptOptions
+from fitune.core.worker.images.look import Look, look_at
+from fitune.core.worker.images.processor import ImageProcessor, of_rows
 from fitune.core.worker.rows.render import RefusedRow, render
+from fitune.core.worker.scoring.rows import to_first_answer
 
 ROWS = 4
 ROW_TOKENS = 512
 """Longer rows are truncated: the proof of an 8B model on a CPU should take minutes, not hours."""
+IMAGE_ROW_TOKENS = 4096
+"""The same for rows with images, which take most of it."""
 COMPARED_TOKENS = 64
 """Tokens of each row's answer that are compared."""
 WRITTEN_ROWS, WRITTEN_TOKENS = 2, 96
@@ -40,6 +46,8 @@ class Probe:
     ids: list[int]
     answer_start: int
     """Index in ids at which the answer begins; at least 1."""
+    look: Look | None = None
+    """At its images."""
 
     @property
     def prompt(self) -> list[int]:
@@ -58,24 +66,37 @@ class Answers:
     """True for each of these that ended by itself."""
 
 
-def probes(recipe: Recipe, tokenizer: Any) -> tuple[list[Probe], str]:
-    """Held-out rows as probes, and a text on their source; built-in questions where the data can't be used."""
+def probes(recipe: Recipe, tokenizer: Any, seeing: Path | None = None) -> tuple[list[Probe], str]:
+    """Held-out rows as probes, and a text on their source; built-in questions where the data can't be used.
+
+    seeing: the folder of a model to which images can be shown; without it rows that hold them are no probes.
+    """
     options = PromptOptions(recipe.data.thinking, recipe.data.template_options)
     try:
         rows = list(dataset.rows(recipe.rows))
     except UserError:
         return _rendered(BUILT_IN_ROWS, tokenizer, options), "built-in questions, since the data can't be read"
     training, held_out = split(rows, eval_fraction(recipe, len(rows)), recipe.train.seed)
-    if rendered := _rendered([rows[index] for index in (held_out or training)[:ROWS]], tokenizer, options):
+    images = of_rows(rows, recipe, seeing) if seeing else None
+    if rendered := _rendered([rows[index] for index in (held_out or training)[:ROWS]], tokenizer, options, images):
         return rendered, "held-out rows" if held_out else "rows of the training, since none were held out"
-    return _rendered(
-        BUILT_IN_ROWS, tokenizer, options
-    ), f"built-in questions, since the rows are longer than {ROW_TOKENS} tokens"
+    why = f"the rows are longer than {ROW_TOKENS} tokens"
+    if images is None and any("images" in row for row in rows):
+        why = "the rows hold images, which are not shown here"
+    return _rendered(BUILT_IN_ROWS, tokenizer, options), f"built-in questions, since {why}"
 
 
-def _rendered(rows: Sequence[dict[str, Any]], tokenizer: Any, options: PromptOptions) -> list[Probe]:
-    tokenized = [row[0] for row in render(rows, tokenizer, "answers", options) if not isinstance(row, RefusedRow)]
-    return [Probe(row.ids[:ROW_TOKENS], row.first) for row in tokenized if row.first and row.first < ROW_TOKENS]
+def _rendered(
+    rows: Sequence[dict[str, Any]], tokenizer: Any, options: PromptOptions, images: ImageProcessor | None = None
+) -> list[Probe]:
+    found = []
+    asked = [to_first_answer(row) if "images" in row else row for row in rows]  # later images are none of its prompt
+    for rendered in render(filter(None, asked), tokenizer, "answers", options, images=images):
+        row = None if isinstance(rendered, RefusedRow) else rendered[0]
+        most = IMAGE_ROW_TOKENS if row and row.images else ROW_TOKENS
+        if row and row.first and row.needed is not None and row.needed < most:
+            found.append(Probe(row.ids[:most], row.first, look_at(images, [row.images])))
+    return found
 
 
 @torch.inference_mode()
@@ -83,7 +104,8 @@ def logits_of(model: Any, probes: list[Probe]) -> list[torch.Tensor]:
     """The logits before each of the first COMPARED_TOKENS of each row's answer."""
     logits = []
     for probe in probes:
-        out = model(input_ids=torch.tensor([probe.ids], device=model.device), use_cache=False).logits[0]
+        ids = torch.tensor([probe.ids], device=model.device)
+        out = model(input_ids=ids, use_cache=False, **_seen(probe, ids)).logits[0]
         start = probe.answer_start - 1
         logits.append(out[start : min(start + COMPARED_TOKENS, len(probe.ids) - 1)].float().cpu())
     return logits
@@ -104,10 +126,16 @@ def answers_of(model: Any, probes: list[Probe], stop_ids: list[int] | None = Non
             do_sample=False,
             pad_token_id=end_ids[0] if end_ids else 0,
             **stop_setting,
+            **_seen(probe, prompt),
         )[0, prompt.shape[1] :].tolist()
         written.append(out)
         stopped.append(bool(out) and out[-1] in end_ids)
     return Answers(logits_of(model, probes), written, stopped)
+
+
+def _seen(probe: Probe, ids: torch.Tensor) -> Mapping[str, Any]:
+    """What the model gets beside the token ids."""
+    return probe.look([0], ids) if probe.look else {}
 
 
 def similarity(expected: Answers, got: Answers) -> Similarity:

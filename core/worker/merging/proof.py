@@ -36,7 +36,7 @@ def prove(run: Run, plan: MergePlan, source: ModelFiles, folder: Path) -> Proof:
     recipe = run.recipe()
     remote_code = recipe.model.trust_remote_code
     tokenizer = AutoTokenizer.from_pretrained(run.adapter, trust_remote_code=remote_code)
-    probes, probe_source = compare_answers.probes(recipe, tokenizer)
+    probes, probe_source = compare_answers.probes(recipe, tokenizer, source.path)
     end_ids = stop_ids(tokenizer, source.path)
     proof = Proof(numbers={"prompts": len(probes), "prompts_are": probe_source})
     check_tensors(proof, plan, folder, devices(run)[0].device)

@@ -48,7 +48,7 @@ def scored_rows(
     Of a chat the first answer is scored. tokenizer: with a chat template. options: of the run's recipe. images:
     of a model that sees.
     """
-    chosen = [(row, asked) for row in map(_to_first_answer, rows) if row and (asked := question(row))]
+    chosen = [(row, asked) for row in map(to_first_answer, rows) if row and (asked := question(row))]
     rendered = render((row for row, _ in chosen), tokenizer, "answers", options, images=images)
     found = []
     for (row, asked), tokenized in zip(chosen, rendered, strict=True):
@@ -67,10 +67,10 @@ def scored_rows(
 
 def keys_of(rows: Iterable[dict[str, Any]]) -> set[str]:
     """The digests of rows."""
-    return {scores.key_of(cut) for row in rows if (cut := _to_first_answer(row))}
+    return {scores.key_of(cut) for row in rows if (cut := to_first_answer(row))}
 
 
-def _to_first_answer(row: dict[str, Any]) -> dict[str, Any] | None:
+def to_first_answer(row: dict[str, Any]) -> dict[str, Any] | None:
     """A chat up to its first answer, which is trained on; other rows as they are. None for a chat without one.
 
     Where answers are compared it is the whole chat with the better answer, and None for an answer that is rated bad.
