@@ -125,6 +125,8 @@ def key_of(row: dict[str, object]) -> str:
     if isinstance(asked := row.get("prompt"), str) and isinstance(told := row.get("completion"), str):
         turns = [{"role": "user", "content": asked}, {"role": "assistant", "content": told}]
         row = {key: row[key] for key in row.keys() - {"prompt", "completion"}} | {"messages": turns}
+    if "images" in row:  # which may be long: data URLs
+        row = {**row, "images": hashlib.blake2b(orjson.dumps(row["images"]), digest_size=12).hexdigest()}
     text = normalised(orjson.dumps(row, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS, default=str).decode())
     return hashlib.blake2b(text.encode(), digest_size=12).hexdigest()
 

@@ -84,3 +84,12 @@ def test_a_run_with_images_asks_its_samples_and_is_scored(
     assert not [each.message for each in data_of(run.events, Warned) if each.kind in ("score", "sample")]
     assert data_of(run.events, Sample)
     assert data_of(run.events, Score)
+
+
+def test_the_same_question_about_another_image_is_another_row() -> None:
+    from fitune.core.score.scores import key_of
+
+    turns = [{"role": "user", "content": "<image>?"}, {"role": "assistant", "content": "Red."}]
+    one, other = ({"messages": turns, "images": [f"data:;base64,{letter * 400}"]} for letter in "Aa")
+    assert key_of(one) == key_of({**one})
+    assert key_of(one) != key_of(other)
