@@ -46,7 +46,7 @@ def error_percent(row: dict[str, Any]) -> float:
 
 def summary(name: str, errors: list[float]) -> str:
     mean = sum(map(abs, errors)) / max(1, len(errors))
-    over, under = max(0.0, *errors), min(0.0, *errors)
+    over, under = max([0.0, *errors]), min([0.0, *errors])
     return f"{name}: {len(errors)} rows, mean {mean:.2f} %, worst over {over:+.2f} %, worst under {under:+.2f} %"
 
 

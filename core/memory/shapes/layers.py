@@ -4,7 +4,7 @@ autograd keeps the input of each norm in fp32, that of each adapted matrix once,
 the attention, and what the MLP multiplies with each other. What mixes tokens in other ways keeps more.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fitune.core.memory.plan import FAST_UNSLOTH, MemoryPlan
 from fitune.core.memory.shapes import Mixer
@@ -60,11 +60,15 @@ COMPILED_BACKWARD = PartBytes(
     mlp=7.7, hidden=10, norms=7, into=2, out=2.1, routed=12.5, sent=8.7, joint=0.7, scan=SCAN_BYTES
 )
 """Layers of transformers that Unsloth compiles: Ministral 3, Mistral 3, Phi-4 mini, OLMo 3, Gemma 3, gpt-oss."""
+GPT_OSS_4BIT = replace(COMPILED_BACKWARD, sent=19.7)
+"""gpt-oss with experts in 4 bits: their outputs are in fp32, as they are, with their bias and weighted (unsloth_zoo
+gpt_oss_grouped_qlora.py). Fitted to the row of bench/results/families_h200_2026-11-30.jsonl; counted from the code, 12
+bytes more."""
 COMPILED_MEASURED = frozenset({
     "gemma3", "gpt_oss", "granitemoehybrid", "lfm2", "ministral3", "mistral3", "olmo3", "phi3", "qwen3_vl", "smollm3",
 })  # fmt: skip
 HAND_WRITTEN_MEASURED = frozenset({"llama", "mistral", "qwen2", "qwen3"})
-TRL_MEASURED = frozenset({"gemma3", "lfm2", "qwen3_5", "qwen3_moe", "qwen3_vl"}) | HAND_WRITTEN_MEASURED
+TRL_MEASURED = frozenset({"gemma3", "gemma4", "lfm2", "qwen3_5", "qwen3_moe", "qwen3_vl"}) | HAND_WRITTEN_MEASURED
 """Model types with measured rows in bench/results."""
 HAND_WRITTEN_DOUBT, MEASURED_DOUBT, PLAIN_DOUBT, OTHER_DOUBT = 0.02, 0.05, 0.12, 0.35
 """Shares by which a layer's bytes may be off: of Unsloth's own layers, of another measured model type, of one that was
@@ -88,7 +92,8 @@ def doubt(plan: MemoryPlan) -> float:
 def part_bytes(plan: MemoryPlan) -> tuple[PartBytes, PartBytes]:
     """What a layer keeps for its backward pass, and what that pass needs in a layer that is recomputed."""
     if plan.unsloth and plan.shape.model_type not in FAST_UNSLOTH:
-        return COMPILED_KEPT, COMPILED_BACKWARD
+        four = plan.shape.model_type == "gpt_oss" and plan.quant == "nf4"
+        return COMPILED_KEPT, GPT_OSS_4BIT if four else COMPILED_BACKWARD
     if plan.unsloth or plan.quant == "bf16":  # with DoRA Unsloth leaves its own layers to transformers and peft
         return (BF16_KEPT, BF16_BACKWARD) if plan.card else (CPU_BF16_KEPT, CPU_BF16_BACKWARD)
     return (TRL_KEPT, TRL_BACKWARD) if plan.card else (CPU_KEPT, CPU_BACKWARD)

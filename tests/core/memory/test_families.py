@@ -1,4 +1,4 @@
-"""The budget against the measured rows of today's families: bench/results/families_h200_2026-11-29.jsonl."""
+"""The budget against the measured rows of today's families: bench/results/families_h200_*.jsonl."""
 
 import json
 from typing import Any
@@ -11,8 +11,10 @@ from fitune.core.memory import Budget, estimate
 from fitune.core.memory.shapes import from_config
 from fitune.core.units import GIB
 
-LINES = (RESULTS / "families_h200_2026-11-29.jsonl").read_text().splitlines()
+LINES = [line for path in sorted(RESULTS.glob("families_h200_*.jsonl")) for line in path.read_text().splitlines()]
 ROWS = [row for row in map(json.loads, LINES) if "reserved" in row]
+RUNS = [row for row in ROWS if "device" in row]
+"""Whole runs of `fitune train`, whose figure is the driver's."""
 
 
 def without_context(budget: Budget) -> tuple[int, int, int]:
@@ -34,6 +36,11 @@ def test_there_are_rows_of_each_family() -> None:
 def test_what_was_reserved_lies_within_the_bounds(row: dict[str, Any]) -> None:
     _, low, high = without_context(budget_of(row))
     assert low <= row["reserved"] <= high
+
+
+@pytest.mark.parametrize("row", RUNS, ids=lambda row: row["model"])
+def test_what_a_run_took_of_the_card_is_met(row: dict[str, Any]) -> None:
+    assert -0.01 <= budget_of(row).total_bytes / row["device"] - 1 <= 0.035
 
 
 @pytest.mark.parametrize(("backend", "mean"), [("trl", 0.02), ("unsloth", 0.035)])
