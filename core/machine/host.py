@@ -114,8 +114,10 @@ def pick_gpu(machine: Machine, wanted: str | None) -> Gpu | None:
     return matches[0]
 
 
+QWEN3_5 = "on an H200 Unsloth 2026.10.7 had not taken its first step with a Qwen3.5 of 8 layers after 4 minutes."
 STUCK_IN_UNSLOTH = {
-    "qwen3_5": "on an H200 Unsloth 2026.10.7 had not taken its first step with a Qwen3.5 of 8 layers after 4 minutes.",
+    "qwen3_5": QWEN3_5,
+    **dict.fromkeys(("qwen3_5_moe", "qwen3_next", "qwen4_exp"), f"its linear attention is that of Qwen3.5; {QWEN3_5}"),
     "gemma4": "on an H200 Unsloth 2026.10.7 did not come to a first step with a Gemma 4 of 12 layers.",
 }
 """Architectures, and what happened with them (2026-11-29, torch 2.11.0, bench/results/families_h200_2026-11-29.jsonl).
@@ -140,8 +142,8 @@ def choose_backend(
         obstacle = f"{gpu.name} has compute capability {_dotted(gpu.compute_capability)}, below the 7.0 it needs"
     elif versions.get("torch") and not versions.get("unsloth"):  # without torch both are still to come
         obstacle = "it is not installed"
-    elif recipe_backend == "auto" and model_type in STUCK_IN_UNSLOTH:
-        return "trl", f"trl: {STUCK_IN_UNSLOTH[model_type]}"
+    elif recipe_backend == "auto" and (stuck := STUCK_IN_UNSLOTH.get((model_type or "").removesuffix("_text"))):
+        return "trl", f"trl: {stuck}"
     else:
         return "unsloth", f"unsloth supports {gpu.name}; it is faster than trl and takes less memory."
     if recipe_backend == "unsloth":

@@ -114,9 +114,12 @@ def test_versions_of_the_stack_are_read_without_importing_any_of_it() -> None:
     assert len(STACK) == len(set(STACK))
 
 
+@pytest.mark.parametrize("model_type", ["qwen3_5", "qwen3_5_text", "qwen3_5_moe", "qwen3_next"])
 @pytest.mark.parametrize("asked", ["auto", "unsloth", "trl"])
-def test_a_model_in_which_unsloth_was_stuck_is_trained_with_trl_unless_unsloth_is_asked_for(asked: str) -> None:
+def test_a_model_in_which_unsloth_was_stuck_is_trained_with_trl_unless_unsloth_is_asked_for(
+    asked: str, model_type: str
+) -> None:
     gpu = Gpu(0, "GPU-x", "NVIDIA H200", 2**37, 2**37, 0, compute_capability=(9, 0))
-    chosen, reason = choose_backend(asked, gpu, {"torch": "2.11.0", "unsloth": "2026.10.7"}, "qwen3_5")
+    chosen, reason = choose_backend(asked, gpu, {"torch": "2.11.0", "unsloth": "2026.10.7"}, model_type)
     assert chosen == ("unsloth" if asked == "unsloth" else "trl")
     assert asked != "auto" or "Qwen3.5" in reason
