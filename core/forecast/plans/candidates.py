@@ -1,11 +1,11 @@
 """Candidates: the recipe with some settings changed, and how each would fare. `search` chooses among them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from fitune.core.forecast.cards import pace_of_all, share_of_one
-from fitune.core.forecast.duration import amount_of, estimate_duration
+from fitune.core.forecast.duration import Duration, amount_of, estimate_duration
 from fitune.core.forecast.forecast import Forecast, forecast
 from fitune.core.forecast.pace import TYPICAL, Pace, estimate_pace
 from fitune.core.forecast.site import Site
@@ -73,7 +73,7 @@ class SearchSpace:
     """The rows in tokens; None counts them as full length."""
     base_is_open: bool = False
     """The base may be kept in another number format than the recipe's."""
-    start_s: float = 0.0
+    started_s: float = 0.0
     """Seconds until the first step with the recipe as it is, where the rows are known."""
 
     def look(self, changes: Mapping[str, Any]) -> Candidate:
@@ -81,7 +81,7 @@ class SearchSpace:
         recipe = changed(self.recipe, changes)
         found = forecast(self.shape, recipe, self.site, self.rows)
         real = {name: value for name, value in changes.items() if value != value_of(self.recipe, name)}
-        return Candidate(real, recipe, found, *_speeds(found, self.start_s))
+        return Candidate(real, recipe, found, *_speeds(found, self.started_s))
 
     @property
     def longest(self) -> int:
@@ -91,21 +91,38 @@ class SearchSpace:
         return length if work is None or decided.data.packing is True else max(1, work.longest)
 
 
-def _speeds(found: Forecast, start_s: float) -> tuple[float, float]:
-    """With start-up, and once started. On a card without figures those of an ordinary card, on a processor by its
-    operations alone. History does not count: it is the same for all."""
-    work = found.work
+def start_s(found: Forecast) -> float:
+    """Seconds until the first step, counted as in the times of candidates; 0 where the rows are not known."""
+    times = (_time(found, pace) for pace in _paces(found)) if found.site.card else ()
+    return next((time.start_s for time in times if time), 0.0)
+
+
+def _speeds(found: Forecast, started_s: float) -> tuple[float, float]:
+    """With start-up, and once started, after so many seconds; on a processor by its operations alone."""
     if found.site.card is None:
-        speed = 1 / found.pace.flops_per_token / max(1.0, work.tokens if work else 1.0)
+        speed = 1 / found.pace.flops_per_token / max(1.0, found.work.tokens if found.work else 1.0)
         return speed, speed
-    ranks, away = found.site.ranks, found.budget.offloaded_layers
-    row_tokens, parts = (work.row_tokens, work.micro_batches / ranks) if work else (None, None)
-    share = share_of_one(found.decided, ranks)
-    for name in (found.site.gpu_name, TYPICAL):
-        of_one = estimate_pace(found.shape, share, name, row_tokens, away, parts)
-        pace = pace_of_all(of_one, found.decided, ranks)
-        if work and (time := estimate_duration(found.shape, found.decided, found.budget, pace, amount_of(work))):
-            return 1 / time.total_s, 1 / max(time.steps_s, time.total_s - start_s)
+    for pace in _paces(found):
+        if time := _time(found, pace):
+            return 1 / time.total_s, 1 / max(time.steps_s, time.total_s - started_s)
         if pace.tokens_per_s:
             return pace.tokens_per_s, pace.tokens_per_s
     return 0.0, 0.0
+
+
+def _paces(found: Forecast) -> Iterator[Pace]:
+    """The pace on the card, and on an ordinary one for a card without figures. History does not count: it is the same
+    for all candidates."""
+    ranks, work = found.site.ranks, found.work
+    row_tokens, parts = (work.row_tokens, work.micro_batches / ranks) if work else (None, None)
+    share = share_of_one(found.decided, ranks)
+    for name in (found.site.gpu_name, TYPICAL):
+        of_one = estimate_pace(found.shape, share, name, row_tokens, found.budget.offloaded_layers, parts)
+        yield pace_of_all(of_one, found.decided, ranks)
+
+
+def _time(found: Forecast, pace: Pace) -> Duration | None:
+    """The time of the training at this pace; None where the rows or the pace are not known."""
+    if found.work is None:
+        return None
+    return estimate_duration(found.shape, found.decided, found.budget, pace, amount_of(found.work))

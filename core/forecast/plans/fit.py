@@ -5,7 +5,7 @@ from typing import Any
 
 from fitune.core.forecast.cards import can_be_split
 from fitune.core.forecast.forecast import Forecast, forecast
-from fitune.core.forecast.plans.candidates import Candidate, Rejected, SearchSpace
+from fitune.core.forecast.plans.candidates import Candidate, Rejected, SearchSpace, start_s
 from fitune.core.forecast.plans.search import best_plan, least_short, longest_plan, neighbours
 from fitune.core.forecast.plans.ways_out import ways_out
 from fitune.core.recipe import changed, value_of
@@ -68,8 +68,7 @@ def fit_as_asked(asked: Forecast, base_is_open: bool = False) -> Fit:
     plan surely fits, the one that lacks least is taken, if it may fit with luck. Raises UserError for a model or
     modules that can't be trained.
     """
-    start_s = asked.duration.start_s if asked.duration else 0.0
-    space = SearchSpace(asked.shape, asked.recipe, asked.site, asked.rows, base_is_open, start_s)
+    space = SearchSpace(asked.shape, asked.recipe, asked.site, asked.rows, base_is_open, start_s(asked))
     own = space.look({})
     best = best_plan(space, own)
     if best is not None:

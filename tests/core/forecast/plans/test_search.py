@@ -360,6 +360,18 @@ def test_cards_that_share_a_step_get_as_many_micro_batches_each() -> None:
         assert ranks == 1 or wild.plan.recipe.train.micro_tokens is None
 
 
+def test_a_start_that_earlier_runs_had_slower_changes_no_plan() -> None:
+    own = recipe(train__max_steps=24, data__packing=False)
+    slow = History((measurement(start_s=900.0),))
+    found = [fit(on(LLAMA_8B, own, card_of(24), "NVIDIA GeForce RTX 4090", RAM, known, SHORT_ROWS))
+             for known in (NO_HISTORY, slow)]  # fmt: skip
+    plans = [each.plan for each in found if each.plan]
+    assert plans[0].set == plans[1].set
+    assert found[0].gain == pytest.approx(found[1].gain)
+    times = [each.forecast.duration for each in plans if each.forecast.duration]
+    assert times[1].total_s > times[0].total_s + 600
+
+
 def test_a_short_run_gets_as_good_a_plan_since_no_plan_saves_its_start() -> None:
     gains = []
     for steps in (5, 50, 500):
