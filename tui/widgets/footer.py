@@ -9,7 +9,9 @@ from textual.widgets._footer import FooterKey
 FIRST, LAST = ("enter",), ("escape", "f1", "ctrl+c")
 """Keys at the same end of the line on each screen: what goes on, and the ways out."""
 ROOMY_COLUMNS = 100
-"""From this width on the keys stand apart, and the one of all commands is among them."""
+"""From this width on the keys stand apart, and the one of all commands is among them, if there is room for it."""
+AROUND_A_KEY, ALL_COMMANDS_COLUMNS = 3, 18
+"""Columns of a key that stands apart beside its name and word, and those of the key of all commands."""
 
 
 class Keys(Footer):
@@ -28,13 +30,13 @@ class Keys(Footer):
         """Rebuild if the keys of the screen or of the focused widget have changed."""
         if screen is not self.screen or not self.app.app_focus:
             return
-        roomy = self.app.size.width >= ROOMY_COLUMNS
+        keys = [active for active in screen.active_bindings.values() if active.binding.show]
+        one_each = {each.binding.action: each.binding for each in reversed(keys)}.values()
+        words = sum(len(self.app.get_key_display(each)) + len(each.description) for each in one_each)
+        needed = words + AROUND_A_KEY * len(one_each) + ALL_COMMANDS_COLUMNS
+        roomy = self.app.size.width >= max(ROOMY_COLUMNS, needed)
         self.compact, self.show_command_palette = not roomy, roomy
-        shown = tuple(
-            (active.binding.key, active.binding.description, active.enabled)
-            for active in screen.active_bindings.values()
-            if active.binding.show
-        )
+        shown = tuple((each.binding.key, each.binding.description, each.enabled) for each in keys)
         if shown != self._shown:
             self._shown = shown
             super().bindings_changed(screen)

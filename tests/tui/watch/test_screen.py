@@ -322,6 +322,18 @@ async def test_check_28_title_keys_and_words_fit_every_size(tmp_path: Path, name
         assert app.focused is not None
 
 
+@pytest.mark.parametrize("columns", [80, 100, 104, 110, 120])
+async def test_the_last_key_is_never_covered_by_that_of_all_commands(tmp_path: Path, columns: int) -> None:
+    run = make_run(tmp_path, told="ok")
+    (run / "adapter").mkdir()
+    (run / "adapter" / "adapter_model.safetensors").touch()
+    async with watching(run, "fitune", (columns, 30)) as (app, pilot):
+        await until(pilot, lambda: "Use it" in shown(app))
+        last = shown(app).splitlines()[-1]
+        assert "Quit" in last
+        assert ("All commands" in last) is (columns >= 110)
+
+
 async def test_check_29_resizing_keeps_focus_and_says_when_it_is_too_small(tmp_path: Path) -> None:
     async with watching(make_run(tmp_path, told="ok"), "OK  finished") as (app, pilot):
         focused = app.focused
