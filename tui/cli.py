@@ -3,8 +3,10 @@
 import argparse
 import gc
 import importlib
+import re
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, NoReturn, TypeAlias
 
 from fitune.core import __version__
 from fitune.core.errors import UserError
@@ -28,9 +30,19 @@ JSON_HELP = "print one JSON document and nothing else"
 EXIT_STATUS = "exit status: 0 done, 1 failed, 2 bad input, 3 does not fit, 130 stopped"
 
 
+class Parser(argparse.ArgumentParser):
+    """A parser that names the command or the choice that was most likely meant."""
+
+    def error(self, message: str) -> NoReturn:
+        """Exit with status 2, and the message."""
+        wrong = re.search(r"invalid choice: '(.*?)' \(choose from (.*)\)", message)
+        near = get_close_matches(wrong[1], re.findall(r"[\w-]+", wrong[2]), 1) if wrong else []
+        super().error(f"{message}. Did you mean {near[0]}?" if near else message)
+
+
 def parser() -> argparse.ArgumentParser:
     """The whole command line of fitune."""
-    top = argparse.ArgumentParser("fitune", description=DESCRIPTION, epilog=EXIT_STATUS)
+    top: argparse.ArgumentParser = Parser("fitune", description=DESCRIPTION, epilog=EXIT_STATUS)
     top.add_argument("--version", action="version", version=f"fitune {__version__}")
     top.add_argument("--plain", action="store_true", help="ask in numbered lines instead of on a screen")
     top.add_argument("--answers", type=Path, metavar="RECIPE", help="take the answers from a recipe file")

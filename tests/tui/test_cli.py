@@ -257,6 +257,29 @@ def test_a_run_that_does_not_exist_is_bad_input(fitune: Fitune, fitune_home: Pat
     assert fitune(command, "other") == (2, "", "No run matches 'other'. Runs: run-a\n")
 
 
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("tran recipe.toml", "train"),
+        ("scor", "score"),
+        ("queue lst", "list"),
+        ("handoff mine --to axolot", "axolotl"),
+    ],
+)
+def test_what_was_most_likely_meant_is_named(typed: str, meant: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        parser().parse_args(typed.split())
+    assert left.value.code == 2
+    assert capsys.readouterr().err.endswith(f"Did you mean {meant}?\n")
+
+
+@pytest.mark.parametrize("typed", ["xyzzy", "runs --jsn"])
+def test_what_is_near_to_nothing_gets_no_advice(typed: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parser().parse_args(typed.split())
+    assert "Did you mean" not in capsys.readouterr().err
+
+
 def test_an_error_is_broken_between_words_on_a_narrow_terminal(
     fitune_home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
