@@ -663,7 +663,7 @@ def test_train_says_how_much_faster_it_could_be_and_takes_it_if_asked(
     fitune: Fitune, fitune_home: Path, recipe_file: str, started: list[dict[str, Any]]
 ) -> None:
     said = fitune("train", recipe_file, "--detach")[2]
-    faster = r"About (\d+ times as fast as|\d+% faster than) the recipe as it is\."
+    faster = r"Once started, about (\d+ times as fast as|\d+% faster than) the recipe as it is\."
     assert re.search(rf"by another plan, with --fastest: {faster} \(train\.", said)
     assert (started[0]["fastest"], started[0]["rows"]) == (False, None)
     said = fitune("train", recipe_file, "--detach", "--fastest", "--set", "run.name=other")[2]
