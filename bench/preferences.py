@@ -17,6 +17,7 @@ import random
 import subprocess
 import sys
 import time
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.metadata import version
@@ -71,17 +72,20 @@ def train(folder: Path, objective: str, rows: Path, sets: Sequence[str]) -> Run:
 
 def of_mistakes(run: Run, made: Sequence[Pair]) -> dict[str, dict[str, int]]:
     """For each mistake the held-out pairs that were asked, those whose odds grew, and those whose right solution is the
-    likelier one a token, before and after."""
+    likelier one before and after: as a whole, and a token."""
     found, mistakes = scores.read(run.path), {pair.prompt: pair.mistake for pair in made}
     by_key = {scores.key_of(row): mistakes[row["messages"][0]["content"]] for row in dataset.rows(run.recipe().rows)}
-    told: dict[str, dict[str, int]] = {}
+    told: dict[str, Counter[str]] = defaultdict(Counter)
     for pair in found.pairs if found else ():
-        counts = told.setdefault(by_key[pair.key], dict.fromkeys(("pairs", "grown", "before", "after"), 0))
-        counts["pairs"] += 1
-        counts["grown"] += pair.growth > 0
-        counts["before"] += pair.base / pair.tokens > pair.rejected_base / pair.rejected_tokens
-        counts["after"] += pair.tuned / pair.tokens > pair.rejected_tuned / pair.rejected_tokens
-    return told
+        told[by_key[pair.key]].update(
+            pairs=1,
+            grown=pair.growth > 0,
+            before=pair.base > pair.rejected_base,
+            after=pair.tuned > pair.rejected_tuned,
+            before_a_token=pair.base / pair.tokens > pair.rejected_base / pair.rejected_tokens,
+            after_a_token=pair.tuned / pair.tokens > pair.rejected_tuned / pair.rejected_tokens,
+        )
+    return {mistake: dict(counts) for mistake, counts in told.items()}
 
 
 def told(run: Run) -> dict[str, Any]:
