@@ -91,11 +91,13 @@ class Data(Group):
         return self.model_copy(update={"format": fmt, "sources": parts})
 
     def with_sources(self, change: Callable[[str], str]) -> "Data":
-        """The same data with each name of a source changed."""
+        """The same data with each name of a source changed, and that of the images' folder."""
         parts = tuple(part.model_copy(update={"source": change(part.source)}) for part in self.sources)
         one = change(self.source) if self.source else ""
         general = change(self.replay_source) if self.replay_source else None
-        return self.model_copy(update={"source": one, "sources": parts, "replay_source": general})
+        folder = change(self.image_folder) if self.image_folder else None
+        changed = {"source": one, "sources": parts, "replay_source": general, "image_folder": folder}
+        return self.model_copy(update=changed)
 
     def all_sources(self) -> tuple["Data", ...]:
         """All that is read: each source of rows, and the general rows."""

@@ -239,3 +239,9 @@ def test_images_are_told_from_sound_by_their_first_bytes() -> None:
     assert is_image({"bytes": png(), "path": None})
     assert not is_image({"bytes": b"RIFF\x00\x00\x00\x00WAVEfmt ", "path": None})
     assert not is_image("song.mp3")
+
+
+def test_a_folder_of_images_is_made_absolute_with_the_sources() -> None:
+    data = Data(source="rows.jsonl", image_folder="photos").with_sources(lambda name: f"/here/{name}")
+    assert (data.source, data.image_folder) == ("/here/rows.jsonl", "/here/photos")
+    assert Data(source="rows.jsonl").with_sources(str.upper).image_folder is None
