@@ -23,7 +23,7 @@ from fitune.core.forecast import (
 )
 from fitune.core.jobs.starting import refuse_absent_tracker, start, trainings_beside
 from fitune.core.machine import Gpu, Machine, host, require_training_stack
-from fitune.core.memory import shapes
+from fitune.core.memory import Shape, shapes
 from fitune.core.recipe import Recipe, changed, options
 from fitune.core.records import from_json
 from fitune.core.runs import BudgetInfo, GpuInfo, Run, RunInfo
@@ -152,7 +152,16 @@ def foresee(resolved: Resolved, machine: Machine, base: Path, rows: TokenStats |
         shape = shapes.load(recipe.model.id, recipe.model.revision, recipe.model.trust_remote_code)
     except UserError:
         return None
+    _refuse_what_only_unsloth_reads(shape, recipe)
     return forecast(shape, recipe, site_of(resolved, machine, base), rows or cache.lookup(recipe, base))
+
+
+def _refuse_what_only_unsloth_reads(shape: Shape, recipe: Recipe) -> None:
+    """Raise UserError before a download of files that transformers has no place for. A forecast goes without: the list
+    of all presets holds such models, too."""
+    if recipe.train.backend != "unsloth" and shape.model_type == "gpt_oss" and shape.stored_as:
+        message = f"{shape.name} is stored in 4 bits with a matrix for each expert, which only Unsloth reads."
+        raise UserError(message, 'Set train.backend = "unsloth", or take unsloth/gpt-oss-20b-BF16 or 120b-BF16.')
 
 
 def _not_checked(resolved: Resolved) -> str:

@@ -228,9 +228,6 @@ def make_plan(
     if unsloth and train.offload_layers is not None and shape.stored_as == "int8":
         message = f"{shape.name} is stored in 8 bits, and such layers are not kept in host RAM."
         raise UserError(message, "Remove train.offload_layers, or use the original 16-bit repository.")
-    if not unsloth and shape.model_type == "gpt_oss" and shape.stored_as:
-        message = f"{shape.name} is stored in 4 bits with a matrix for each expert, which only Unsloth reads."
-        raise UserError(message, 'Set train.backend = "unsloth", or take unsloth/gpt-oss-20b-BF16 or 120b-BF16.')
     return MemoryPlan(
         shape=shape,
         recipe=recipe,

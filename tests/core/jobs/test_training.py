@@ -166,6 +166,16 @@ def test_a_beginning_counts_rows_as_they_were_measured_before(
     assert jobs.begin(known, share_gpu=True).run.info().workload is None
 
 
+def test_only_unsloth_reads_gpt_oss_in_4_bits(
+    here: Machine, recipe: Callable[..., Recipe], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "foresee", FORESEE)
+    model = {"id": "unsloth/gpt-oss-120b-unsloth-bnb-4bit"}
+    asked = recipe(model=model, train={"backend": "trl", "checkpointing": "on"})
+    with pytest.raises(UserError, match="only Unsloth reads"):
+        jobs.begin(asked)
+
+
 def test_a_beginning_that_is_refused_leaves_nothing(
     here: Machine, fitune_home: Path, recipe: Callable[..., Recipe]
 ) -> None:

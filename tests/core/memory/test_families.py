@@ -7,7 +7,6 @@ import pytest
 
 from bench.score_budget import FAMILIES, H100, RESULTS, shape_of
 from bench.vram import recipe_of
-from fitune.core.errors import UserError
 from fitune.core.memory import Budget, estimate
 from fitune.core.memory.shapes import from_config
 from fitune.core.units import GIB
@@ -68,12 +67,6 @@ def test_the_experts_of_a_layer_that_are_in_4_bits_have_16_bit_copies_at_once() 
     assert part(gpt_oss, "dequantization") == 2 * 32 * 2880 * (5760 + 2880)
     assert 6.5 < gpt_oss.total_bytes / GIB < 7.2, "6.85 GiB with rows of up to 640 tokens (H200, 2026-11-29)"
     assert part(at_work("qwen3-30b-a3b-4l"), "dequantization") == 2 * 128 * 2048 * 2 * 768
-
-
-def test_only_unsloth_reads_gpt_oss_in_4_bits() -> None:
-    name = "run-gpt-oss-20b-nf4-4l"
-    with pytest.raises(UserError, match="only Unsloth reads"):
-        estimate(shape_of(name), recipe_of(name, {"train.backend": "trl", "train.checkpointing": "on"}), H100)
 
 
 @pytest.mark.parametrize(("words", "copies"), [(100_278, 2), (100_280, 0)])
