@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from fitune.core.errors import BadInput, UserError
-from fitune.core.runs import Warned
+from fitune.core.runs import Eval, Warned
 from fitune.core.runs.run import Run
 from tests.core.worker.conftest import losses, train_here
+from tests.core.worker.images.conftest import COLOURS
 from tests.events import data_of
 
 pytestmark = pytest.mark.train
@@ -87,3 +88,30 @@ def test_a_damaged_image_leaves_its_row_out_and_is_named(
 def test_a_model_that_reads_text_only_refuses_images(image_rows: Path, make_run: Callable[..., Run]) -> None:
     with pytest.raises(UserError, match="reads text only"):
         train_here(make_run(data={"source": str(image_rows)}))
+
+
+def test_what_an_image_shows_is_learned(
+    seeing_model: Callable[[str], Path], tmp_path: Path, make_run: Callable[..., Run]
+) -> None:
+    import json
+    import random
+
+    from PIL import Image
+
+    dice, rows = random.Random(5), []
+    for n in range(64):
+        colour = dice.choice(COLOURS)
+        Image.new("RGB", (dice.randint(30, 90), dice.randint(30, 90)), colour).save(tmp_path / f"{n}.png")
+        rows.append({"question": "What colour is it?", "answer": f"It is {colour}.", "image": f"{n}.png"})
+    source = tmp_path / "any_size.jsonl"
+    source.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    run = make_run(
+        model={"id": str(seeing_model("qwen2_5_vl")), "quant": "bf16"},
+        lora={"dropout": 0.0},
+        data={"source": str(source), "eval_fraction": 0.25, "image_pixels": 4000},
+        train={"weights": "all", "lr": 5e-3, "max_steps": 80, "micro_batch": 6, "grad_accum": 1, "eval_every": 80,
+               "save_every": 80},
+    )  # fmt: skip
+    train_here(run)
+    looks = [each.loss for each in data_of(run.events, Eval) if each.loss is not None]
+    assert looks[-1] < 0.05  # who sees nothing knows one colour of four: ln 4 over some seven tokens is 0.2
