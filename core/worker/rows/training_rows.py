@@ -26,6 +26,11 @@ from fitune.core.worker.rows.truncate import TruncatedRows, nothing_left_error, 
 from fitune.core.worker.scoring.rows import keys_of
 from fitune.core.worker.training.packing import Rows
 
+UNTRIED = (
+    "Nobody has shown yet that the unsloth backend learns right from images: look at the first losses, and at what the "
+    'score says; or set train.backend = "trl".'
+)
+
 
 @dataclass(frozen=True, slots=True)
 class RowsDigest:
@@ -76,6 +81,8 @@ def read_rows(
     skipped: list[Problem] = []
     rows = list(dataset.rows(recipe.rows, on_skip=skipped.append))
     images = of_rows(rows, recipe, base)
+    if images and recipe.train.backend == "unsloth":
+        log.write(Warned(kind="images", message=UNTRIED))
     moved: list[int] = []
     train_indexes, eval_indexes = split(rows, eval_fraction(recipe, len(rows)), recipe.train.seed, moved.append)
     general = _general_rows(recipe.data, len(rows), answer_prompts, log)

@@ -115,3 +115,19 @@ def test_what_an_image_shows_is_learned(
     train_here(run)
     looks = [each.loss for each in data_of(run.events, Eval) if each.loss is not None]
     assert looks[-1] < 0.05  # who sees nothing knows one colour of four: ln 4 over some seven tokens is 0.2
+
+
+def test_what_was_not_tried_on_a_card_is_told(
+    seeing_model: Callable[[str], Path], image_rows: Path, make_run: Callable[..., Run]
+) -> None:
+    from fitune.core.runs import EventLog
+    from fitune.core.worker.images.processor import load
+    from fitune.core.worker.rows.training_rows import UNTRIED, read_rows
+
+    folder = seeing_model("qwen3_vl")
+    run = make_run(model={"id": str(folder)}, data={"source": str(image_rows)}, train={"backend": "unsloth"})
+    tokenizer = load(folder, 4000, remote_code=False).processor.tokenizer
+    log = EventLog(run.events, "train")
+    rows = read_rows(run, run.recipe(), tokenizer, folder, log, lambda count: [])
+    assert rows.images is not None
+    assert UNTRIED in [each.message for each in data_of(run.events, Warned)]
