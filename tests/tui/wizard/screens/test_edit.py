@@ -137,7 +137,7 @@ async def test_all_values_of_a_choice_fit_below_the_form(at_step: At) -> None:
 
 async def test_groups_are_named_and_empty_settings_show_what_they_stand_for(at_step: At) -> None:
     app = at_step("edit")
-    async with app.run_test(size=(120, 50)) as pilot:
+    async with app.run_test(size=(120, 60)) as pilot:
         await settle(pilot)
         assert "What matters first  All good as they are." in app.shown()
         await pilot.press("ctrl+t")
