@@ -182,7 +182,7 @@ class FituneApp(App[int]):
             runs.home().mkdir(mode=0o700, parents=True, exist_ok=True)
             write_atomically(runs.home() / THEME_FILE, theme.name.encode())
         except OSError as error:
-            self.notify(f"The theme can't be kept: {error.strerror}.", markup=False)
+            self.notify(clean(f"The theme can't be kept: {error.strerror}."), markup=False)
 
     async def action_quit(self) -> None:
         """Leave; a screen with something to lose asks first, also from below a page of help or a question."""

@@ -28,7 +28,7 @@ def ask_name(app: App[int], run: Run, done: Callable[[Run], None]) -> None:
 
     def answered(_: str | None) -> None:
         if renamed:
-            app.notify(f"{run.name} is now {renamed[0].name}.", markup=False)
+            app.notify(clean(f"{run.name} is now {renamed[0].name}."), markup=False)
             done(renamed[0])
 
     app.push_screen(AskDialog(f"Another name for {run.name}", run.name, check), answered)
