@@ -87,14 +87,12 @@ def _answers(
 ) -> Iterator[tuple[list[dict[str, str]], str | None]]:
     """Each prompt as turns, and its answer, None where it did not come to its end; written at once with the prompts
     filled up at their left."""
-    import torch
+    from fitune.core.worker.scoring.generate import padded_left  # torch
 
     turns = [[{"role": "user", "content": each}] for each in asked]
     ids = [_ids(each, tokenizer, options) for each in turns]
-    longest = max(map(len, ids))
     fill = stops[0] if stops else 0
-    tokens = torch.tensor([[fill] * (longest - len(each)) + each for each in ids], device=model.device)
-    mask = torch.tensor([[0] * (longest - len(each)) + [1] * len(each) for each in ids], device=model.device)
+    tokens, mask = padded_left(ids, fill, model.device)
     out = model.generate(
         input_ids=tokens,
         attention_mask=mask,
@@ -104,7 +102,7 @@ def _answers(
         pad_token_id=fill,
         use_cache=True,
     )
-    for prompt, written in zip(turns, out[:, longest:].tolist(), strict=True):
+    for prompt, written in zip(turns, out[:, tokens.shape[1] :].tolist(), strict=True):
         end = next((place for place, token in enumerate(written) if token in stops), None)
         yield prompt, None if end is None else tokenizer.decode(written[:end], skip_special_tokens=True).strip()
 
