@@ -9,6 +9,7 @@ from fitune.core.data import Finding, Report, numbered
 from fitune.core.data.chats.calls import calls_of
 from fitune.core.data.exchange import SHOWN_CHARS, called, halves, said
 from fitune.core.data.files.listing import split_of
+from fitune.core.data.images.references import is_embedded
 from fitune.core.recipe import Recipe
 from fitune.core.runs import RunState
 from fitune.core.tokens import TokenStats, findings, loses_much, suggested_length
@@ -170,13 +171,14 @@ def _some(names: Sequence[str]) -> str:
 def row_lines(row: Mapping[str, Any]) -> list[str]:
     """A line for each turn of a canonical row; for each column of another."""
     turns = row.get("messages")
+    images = [turn("image", "in the row itself" if is_embedded(each) else each) for each in row.get("images", ())]
     if (
-        row.keys() <= {"messages", "tools", "rejected", "label"}
+        row.keys() <= {"messages", "tools", "rejected", "label", "images"}
         and isinstance(turns, list)
         and all(isinstance(message, dict) for message in turns)
     ):
         said = [turn(str(message.get("role", "?")), _content(message)) for message in turns]
-        return [*said, *_compared(row)]
+        return [*images, *said, *_compared(row)]
     if {"prompt", "completion"} <= row.keys() <= {"prompt", "completion", "rejected", "label"}:
         return [turn("prompt", row["prompt"]), turn("answer", row["completion"]), *_compared(row)]
     return [turn(column, value) for column, value in row.items()]

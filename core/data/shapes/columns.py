@@ -17,10 +17,13 @@ NAME_WORDS = 3
 """A column of authors or sources holds no more words in a value than this."""
 FEW_VALUES = 8
 """With fewer values than this, nothing can be said about how often they repeat."""
+MEDIA_ENDING = r"\.(?:png|jpe?g|gif|webp|bmp|tiff?|heic|mp3|wav|flac|ogg|m4a|mp4|mov|avi|webm)"
 MEDIA_FILE = re.compile(
-    r"(?:data:(?:image|audio|video)/|iVBORw0KGgo|/9j/4AA|R0lGODlh|\S+\.(?:png|jpe?g|gif|webp|bmp|tiff?|heic|mp3|wav|flac|ogg|m4a|mp4|mov|avi|webm)$)",
+    r"data:(?:image|audio|video)/|iVBORw0KGgo|/9j/4AA|R0lGODlh|"
+    rf"(?:(?!{MEDIA_ENDING}\b)[^\n]){{1,100}}{MEDIA_ENDING}$",
     re.IGNORECASE,
 )
+"""Media in letters, or the name of a file with them: with spaces, too, but not a sentence that names two files."""
 PATH = re.compile(r"(?:https?://|s3://|file://|\.{0,2}/|[A-Za-z]:\\)\S+$|\S+/\S+\.\w{1,5}$|[\w.-]+@[\w.-]+$|www\.\S+$")
 DATE = re.compile(r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}(?:[ T]\d{1,2}:\d{2}\S*)?(?: [AP]M)?$|\d{1,2}:\d{2}(?::\d{2})?$")
 NUMBER = re.compile(r"[-+]?[\d.,]+%?$")

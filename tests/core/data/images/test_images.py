@@ -82,6 +82,16 @@ def test_each_way_to_write_an_image_makes_the_same_row(name: str, make: Callable
     ]
 
 
+def test_names_of_files_may_have_spaces_whatever_the_column_is_called(folder: Path) -> None:
+    for n in range(ROWS):
+        (folder / "img" / f"{n}.png").rename(folder / "img" / f"Foto vom 3.4. ({n}).png")
+    made = write(folder, lambda n: {"Foto": f"img/Foto vom 3.4. ({n}).png", "Frage": ASKED, "Antwort": ANSWERS[n % 3]})
+    assert inspect(Data(source=str(made))).image_rows == ROWS
+    commands = write(folder, lambda n: {"question": ASKED, "answer": f"convert {n}.jpg {n}.png"}, "commands.jsonl")
+    found = inspect(Data(source=str(commands)))
+    assert (found.can_train, found.image_rows) == (True, 0), "a sentence that names two files is no file"
+
+
 def test_bytes_in_parquet_and_data_urls_are_images(folder: Path) -> None:
     import pyarrow
     from pyarrow.parquet import write_table
