@@ -1,12 +1,15 @@
 """Every way to train, with each backend: does it learn, go on from a checkpoint, merge and pass the proof, and what it
 takes.
 
-usage: python bench/variants.py MODEL [--only NAME ...] [--backend unsloth trl] [--length N] [--at-once N] [--limit S]
-                                [--out FILE]
+usage: python bench/variants.py MODEL [--only NAME ...] [--backend unsloth trl] [--untried] [--length N] [--at-once N]
+                                [--limit S] [--within S] [--out FILE]
 MODEL is a folder with a small model in 16 bits (bench/make_model.py makes one of real widths, with few layers). Each
-case is a process of its own that trains, resumes and merges by the worker's jobs, and is ended after --limit seconds.
-Several at once share the card, but the steps that are timed are taken by one at a time, so that its pace counts. Prints
-one JSON line a case, after one that names card and versions; docs/variants.md has a table of the rows in bench/results.
+case is a process of its own that trains and resumes by the worker's job, and merges in another; it is ended after
+--limit seconds, and none goes on when --within seconds have passed in all. --untried also tries the objectives that are
+refused with a backend because nobody has shown them yet. Several at once share the card, but the steps that are timed
+are taken by one at a time, so that its pace counts. What a case writes goes with it; all weights of a model with 0.5 B
+parameters take 12 GB for a time, where TMPDIR says. Prints one JSON line a case, after one that names card and
+versions: what was found until then, where a case fails. docs/variants.md has a table of the rows in bench/results.
 """
 
 import argparse
@@ -16,10 +19,13 @@ import os
 import shutil
 import sys
 import tempfile
+import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import suppress
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import IO, Any, get_args
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from bench import vram
@@ -28,8 +34,8 @@ from fitune.core.errors import UserError
 from fitune.core.machine import grows_in_place
 from fitune.core.machine.host import detect
 from fitune.core.memory import Card, estimate, shapes
-from fitune.core.recipe import Recipe
-from fitune.core.recipe.kinds import READ_AS
+from fitune.core.recipe import Recipe, rules
+from fitune.core.recipe.kinds import READ_AS, Objective
 from fitune.core.recipe.load import parse
 from fitune.core.runs import EventData, EventLog, Run, Step, Tail
 
@@ -63,7 +69,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 STEPS, HALF, ROWS = 8, 4, 40
 UNTIMED = 2
 """Steps in which kernels are compiled and states appear."""
-MERGE_LIMIT_S = 300
+MERGE_LIMIT_S, TURN_LIMIT_S = 300, 30
 LOCK = Path(tempfile.gettempdir()) / "fitune-variants.lock"
 
 
@@ -75,39 +81,57 @@ def main() -> None:
     options.add_argument("--length", type=int, default=1024)
     options.add_argument("--at-once", type=int, default=1)
     options.add_argument("--limit", type=float, default=600, help="seconds of a case")
+    options.add_argument("--within", type=float, default=86400, help="seconds of all cases together")
     options.add_argument("--out", type=Path)
+    options.add_argument("--untried", action="store_true")
     options.add_argument("--here", action="store_true", help="the one case in this process")
+    options.add_argument("--merge", action="store_true", help="merge a run, whose folder stands for that of a model")
     args = options.parse_args()
-    if args.here:
-        print(json.dumps(case(args.only[0], args.backend[0], args.model, args.length)), flush=True)
-        return
+    if args.untried:
+        vars(rules)["UNSLOTH_TRAINS"] = get_args(Objective)
+    if args.merge:
+        merge(Run(args.model))
+    elif args.here:
+        for row in case(args.only[0], args.backend[0], args.model, args.length, args.untried):
+            print(json.dumps(row), flush=True)
+    else:
+        each_in_own_process(args)
+
+
+def each_in_own_process(args: argparse.Namespace) -> None:
+    """All cases, several at once; a line each as soon as it has ended."""
     vram.write(json.dumps({"about": vram.about(), "model": args.model.name, "length": args.length}) + "\n", args.out)
-    cases = [(name, backend) for name in args.only for backend in args.backend]
+    cases = [(name, backend) for name in dict.fromkeys(args.only) for backend in args.backend]
+    args.deadline = time.monotonic() + args.within
     with ThreadPoolExecutor(args.at_once) as pool:
         for job in as_completed(pool.submit(in_own_process, *each, args) for each in cases):
             vram.write(job.result(), args.out)
 
 
 def in_own_process(name: str, backend: str, given: argparse.Namespace) -> str:
-    """The line of a case; of one that failed, why."""
+    """The line of a case; of one that failed, what was found before, and why."""
     command = [sys.executable, __file__, str(given.model), "--only", name, "--backend", backend]
+    command += ["--length", str(given.length), "--here", *["--untried"] * given.untried]
+    began = time.monotonic()
     with tempfile.TemporaryDirectory() as home:  # which goes also where the case is ended
         env = {**os.environ, "FITUNE_HOME": home, "UNSLOTH_COMPILE_LOCATION": f"{home}/unsloth"}
-        code, out, told = vram.ended([*command, "--length", str(given.length), "--here"], given.limit, env)
-    lines = [line + "\n" for line in out.splitlines() if line.startswith('{"variant"')]
-    failed = {"variant": name, "backend": backend, "failed": told}
-    return lines[-1] if lines and not code else json.dumps(failed) + "\n"
+        code, out, told = vram.ended(command, max(0.0, min(given.limit, given.deadline - began)), env)
+    lines = [line for line in out.splitlines() if line.startswith('{"variant"')]
+    row: dict[str, Any] = json.loads(lines[-1]) if lines else {"variant": name, "backend": backend}
+    return json.dumps({**row, **({"failed": told} if code else {}), "took_s": round(time.monotonic() - began)}) + "\n"
 
 
-def case(name: str, backend: str, model: Path, length: int) -> dict[str, Any]:
-    """Train, go on from the checkpoint in the middle, merge, below FITUNE_HOME. What was found; or the sentence that
-    refuses it."""
+def case(name: str, backend: str, model: Path, length: int, untried: bool) -> Iterator[dict[str, Any]]:
+    """Train, go on from the checkpoint in the middle, merge, below FITUNE_HOME. What was found so far, after each; or
+    the sentence that refuses it."""
     row: dict[str, Any] = {"variant": name, "backend": backend}
     try:
         run = runs.create(recipe_of(name, backend, model, length, runs.home()), runs.home())
-        return row | trained_resumed_merged(run)
+        for found in trained_resumed_merged(run, untried):
+            row |= found
+            yield row
     except UserError as error:
-        return row | {"refused": " ".join(str(error).split())}
+        yield row | {"refused": " ".join(str(error).split())}
 
 
 def recipe_of(name: str, backend: str, model: Path, length: int, home: Path) -> Recipe:
@@ -119,6 +143,7 @@ def recipe_of(name: str, backend: str, model: Path, length: int, home: Path) -> 
         "data.eval_fraction": 0, "model.max_seq_length": length, "train.backend": backend, "train.max_steps": STEPS,
         "train.save_every": HALF, "train.micro_batch": 2, "train.grad_accum": 1, "train.lr": 1e-3,
         "train.scheduler": "constant", "train.checkpointing": "unsloth" if backend == "unsloth" else "on",
+        "train.score": "off",
     }  # fmt: skip
     for key, value in {**sets, **VARIANTS[name]}.items():
         group, _, field = key.partition(".")
@@ -139,8 +164,8 @@ def row_of(kind: str | None, number: int, length: int) -> dict[str, Any]:
     return {"question": question, "answer": good}
 
 
-def trained_resumed_merged(run: Run) -> dict[str, Any]:
-    """The jobs of the worker, one after the other in this process."""
+def trained_resumed_merged(run: Run, untried: bool) -> Iterator[dict[str, Any]]:
+    """The jobs of the worker, one after the other, the merge in another process; what was found by each."""
     from fitune.core.worker.memory_use import MemoryMeter
     from fitune.core.worker.training import model_with_adapter
 
@@ -152,32 +177,45 @@ def trained_resumed_merged(run: Run) -> dict[str, Any]:
     log = TimedLog(run.events, "train")
     train.run(run, log, memory)
     steps = steps_of(run)
+    pace = round(median(step.tokens_per_s or 0.0 for step in steps if step.step > UNTIMED))
     peak = memory.read().peak_device or memory.read().peak_host
     card = gpu and Card(gpu.total_bytes or 0, gpu.free_bytes or 0, gpu.compute_capability, grows_in_place())
     budget = estimate(shapes.load(recipe.model.id), recipe, card or None)
-    shutil.rmtree(run.checkpoints / f"checkpoint-{STEPS}")
-    train.run(run, EventLog(run.events, "train"), memory)
-    again = steps_of(run)
-    shutil.rmtree(run.checkpoints)
-    # Not in a process that has imported Unsloth, which changes what a merged model is loaded with.
-    code, _, told = vram.ended([sys.executable, "-P", "-m", "fitune", "merge", str(run.path)], MERGE_LIMIT_S)
-    if code:
-        raise RuntimeError(told)
-    proof = getattr(run.state().end, "proof", None) or {}
-    losses, later = ({step.step: step.loss or 0.0 for step in each} for each in (steps, again))
-    return {
+    losses = {step.step: step.loss or 0.0 for step in steps}
+    yield {
         "losses": list(losses.values()),
         "margins": [step.margin for step in steps if step.margin is not None],
         "first_loss": losses[1],
         "last_loss": losses[STEPS],
-        "resume_gap": max(abs(losses[n] - later[n]) for n in range(HALF + 1, STEPS + 1)),
-        "proof": bool(proof.get("passed")),
         "peak_bytes": peak,
         "budget_bytes": budget.total_bytes,
         "low_bytes": budget.low_bytes,
         "high_bytes": budget.high_bytes,
-        "tokens_per_s": round(median(step.tokens_per_s or 0.0 for step in steps if step.step > UNTIMED)),
+        **({"tokens_per_s": pace} if log.alone else {}),
     }
+    shutil.rmtree(run.checkpoints / f"checkpoint-{STEPS}")
+    train.run(run, EventLog(run.events, "train"), memory)
+    later = {step.step: step.loss or 0.0 for step in steps_of(run)}
+    yield {"resume_gap": max(abs(losses[n] - later[n]) for n in range(HALF + 1, STEPS + 1))}
+    shutil.rmtree(run.checkpoints)
+    # Not in a process that has imported Unsloth, which changes what a merged model is loaded with.
+    command = [sys.executable, __file__, str(run.path), "--merge", *["--untried"] * untried]
+    code, _, told = vram.ended(command, MERGE_LIMIT_S)
+    if code:
+        raise RuntimeError(f"merge: {told}")
+    proof = getattr(run.state().end, "proof", None) or {}
+    yield {"proof": bool(proof.get("passed"))}
+
+
+def merge(run: Run) -> None:
+    """The worker's job that merges a run, in this process."""
+    from fitune.core.worker.memory_use import MemoryMeter
+    from fitune.core.worker.training import model_with_adapter
+
+    model_with_adapter.prepare("trl")
+    from fitune.core.worker.merging import merge as job
+
+    job.run(run, EventLog(run.events, "merge"), MemoryMeter(None, None))
 
 
 def steps_of(run: Run) -> list[Step]:
@@ -187,16 +225,29 @@ def steps_of(run: Run) -> list[Step]:
 
 
 class TimedLog(EventLog):
-    """The log of a training that takes its timed steps while no other does."""
+    """The log of a training that takes its timed steps while no other does, if its turn comes in time."""
+
+    alone = False
 
     def write(self, data: EventData) -> None:
         """Append one event; after the last step that is not timed, wait for the turn, and give it up after the last."""
         super().write(data)
         if isinstance(data, Step) and data.step == UNTIMED:
             self.turn = LOCK.open("w")
-            fcntl.flock(self.turn, fcntl.LOCK_EX)
+            self.alone = taken(self.turn)
         elif isinstance(data, Step) and data.step == STEPS:
             self.turn.close()
+
+
+def taken(turn: IO[str]) -> bool:
+    """Wait for the turn. False where another case keeps it for so long that it must have stopped."""
+    deadline = time.monotonic() + TURN_LIMIT_S
+    while time.monotonic() < deadline:
+        with suppress(BlockingIOError):
+            fcntl.flock(turn, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        time.sleep(0.05)
+    return False
 
 
 if __name__ == "__main__":

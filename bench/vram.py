@@ -11,6 +11,7 @@ import gc
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -160,14 +161,18 @@ def in_own_process(number: int, models: Path) -> str:
 
 
 def ended(command: list[str], limit_s: float, env: dict[str, str] | None = None) -> tuple[int, str, str]:
-    """Run a command to its end, or to its limit and end it. Its status (not 0 then), its output, and what it said last
-    of trouble."""
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=limit_s, env=env)
-    except subprocess.TimeoutExpired as error:
-        out = error.stdout or b""
-        return 1, out.decode() if isinstance(out, bytes) else out, f"took more than {limit_s:.0f} s"
-    return done.returncode, done.stdout, done.stderr.strip()[-300:]
+    """Run a command to its end, or to its limit and end it with all that it started. Its status (not 0 then), its
+    output, and what it said last of trouble."""
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env, start_new_session=True
+    ) as process:
+        try:
+            out, told = process.communicate(timeout=limit_s)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            out, _ = process.communicate()
+            return 1, out, f"took more than {limit_s:.0f} s"
+    return process.returncode, out, told.strip()[-300:]
 
 
 def recipe_of(model: str, changes: dict[str, Any]) -> Recipe:
