@@ -8,6 +8,9 @@ from fitune.core.units import GIB, MIB
 
 TILE_TOKENS, TILE_VOCAB = 4096, 32_768
 """TRL 1.15's fused head works on tiles of this many tokens and vocabulary entries (trl/kernels/chunked_logprob.py)."""
+CPU_CHUNK_TOKENS, CPU_CHUNK_TIMES = 128, 4
+"""Tokens whose scores stand in RAM together where answers are compared on a processor, and how often: as such, as
+likelihoods, and twice on the way to their entropy (core/worker/training/objectives/cpu_head.py)."""
 CHUNK_TARGET_CAP = 4 * GIB
 """unsloth_zoo 2026.10.7: a loss chunk may take half of the free memory, at most this (fused_losses)."""
 CHUNK_PLANNED_BYTES = 16
@@ -48,6 +51,10 @@ def loss_term(plan: MemoryPlan, standing_bytes: int, evaluating: bool = False) -
     objective = plan.recipe.train.objective
     if objective == "orpo" and not evaluating:
         return _whole_logits_term(plan, states)
+    if plan.card is None and objective in ("dpo", "kto"):
+        chunk = min(tokens, CPU_CHUNK_TOKENS)
+        why = f"fp32 scores of {chunk:,} tokens x {vocab:,} words, {CPU_CHUNK_TIMES} times"
+        return Term("loss", CPU_CHUNK_TIMES * 4 * chunk * vocab + states, why)
     if plan.card is None:
         # transformers' ForCausalLMLoss in fp32: logits, their log-softmax and their gradient, for every token at once.
         all_logits = 4 * tokens * vocab

@@ -89,8 +89,8 @@ def run(run: Run, log: EventLog, memory: MemoryMeter) -> None:
         log.write(Warned(kind="split", message=message))
     refuse_absent_tokens(rows, coder, loaded.model.config.get_text_config().vocab_size)
     if not torch.cuda.is_available():
-        longest = max(len(row["input_ids"]) for row in rows.train)
-        tokens = recipe.train.micro_tokens or recipe.train.micro_batch * longest
+        longest = max(len(row.get(ids, ())) for row in rows.train for ids in ("input_ids", "rejected_ids"))
+        tokens = recipe.train.micro_tokens or recipe.train.micro_batch * recipe.train.texts * longest
         return_freed_blocks(4 * tokens * loaded.model.config.get_text_config().hidden_size)
     samples = Samples(
         # A split model can't answer: the other ranks would have to compute with it.

@@ -1,56 +1,70 @@
-"""The likelihoods of answers on a processor: TRL 1.15 computes them in a Triton kernel, which needs a GPU."""
+"""The likelihoods of answers on a processor: TRL 1.15 computes them in a Triton kernel, which needs a GPU.
+
+As there, a few tokens at a time: the scores of all words for all tokens of a batch never stand in memory together.
+"""
 
 from typing import Any
 
 import torch
 from torch import Tensor
-from trl.trainer.utils import FusedCausalLMOutput
+from torch.nn.functional import linear
+from torch.utils.checkpoint import checkpoint
+from trl.trainer import utils
 
 IGNORED = -100
+CHUNK_TOKENS = 128
+"""Tokens whose scores stand in memory together; core/memory/loss.py counts on it."""
 
 
-def add_cpu_head(model: Any) -> None:
-    """Make a causal language model answer `fused_lm_head=True` as TRL's add_fused_lm_head does, with the same numbers.
-
-    model: without an adapter around it, after TRL has changed it.
-    """
-    plain = type(model).forward.__get__(model)
-
-    def forward(*given: Any, fused_lm_head: bool = False, labels: Tensor | None = None, **named: Any) -> Any:
-        if not fused_lm_head:
-            return plain(*given, **named, **({} if labels is None else {"labels": labels}))
-        assert labels is not None
-        return _likelihoods(plain(*given, **{**named, "use_cache": False}).logits, labels)
-
-    model.forward = forward
+def use_cpu_head() -> None:
+    """Put the computation below in the place of TRL's kernel."""
+    vars(utils)["_ChunkedLogProbFunction"] = CpuHead
 
 
-def _likelihoods(logits: Tensor, labels: Tensor) -> FusedCausalLMOutput:
-    """The log-likelihood of each labelled token, and what TRL logs beside it; 0 at the other places.
+class CpuHead:
+    """A stand-in for TRL's kernel (trl/kernels/chunked_logprob.py), with the same numbers."""
 
-    logits: rows x tokens x words. labels: rows x tokens, IGNORED where nothing is asked. All results are rows x (tokens
-    - 1), since the first token is predicted from nothing.
-    """
-    targets = labels[:, 1:]
-    asked = targets != IGNORED
-    scores = logits[:, :-1][asked].float()
-    logs = torch.log_softmax(scores, -1)
-    found = logs.gather(1, targets[asked][:, None])[:, 0]
+    @staticmethod
+    def apply(
+        hidden: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        targets: Tensor,
+        temperature: float,
+        _tile_words: int,
+        softcap: float | None = None,
+        logit_scale: float = 1.0,
+        outputs: tuple[str, ...] = (),
+    ) -> tuple[Any, ...]:
+        """For each token the log-likelihood of its target, and of the entropy, the logarithm of the summed squares of
+        the likelihoods, the mean score and whether the target has the highest what is asked for; None for the others.
 
-    def placed(values: Tensor) -> Tensor:
-        return values.new_zeros(asked.shape).masked_scatter(asked, values)
+        hidden: tokens x width. weight: words x width, of the output head. Only the first result has a gradient.
+        """
 
-    with torch.no_grad():
-        entropy = -(logs.exp() * logs).sum(-1)
-        is_top = scores.argmax(-1) == targets[asked]
-    log_probs = placed(found)
-    return FusedCausalLMOutput(
-        loss=-log_probs.sum() / asked.sum().clamp(min=1),
-        log_probs=log_probs,
-        entropy=placed(entropy),
-        log_sum_sq_probs=None,
-        mean_logits=placed(scores.detach().mean(-1)),
-        is_top1=placed(is_top),
-        label_mask=asked,
-        aux_loss=None,
-    )
+        def of_chunk(states: Tensor, wanted: Tensor) -> tuple[Tensor, ...]:
+            scores = linear(states, weight, bias).float().mul_(logit_scale)
+            if softcap:
+                scores = torch.tanh(scores / softcap) * softcap
+            scores.div_(temperature)
+            logs = torch.log_softmax(scores, -1)
+            found = logs.gather(1, wanted[:, None])[:, 0]
+            return found, *(
+                OUTPUTS[name](scores.detach(), logs.detach(), wanted) for name in OUTPUTS if name in outputs
+            )
+
+        chunks = zip(hidden.split(CHUNK_TOKENS), targets.split(CHUNK_TOKENS), strict=True)
+        # Computed once more for the gradient, so that no chunk's scores are kept
+        parts = [checkpoint(of_chunk, *chunk, use_reentrant=False) for chunk in chunks]
+        likelihoods, *others = (torch.cat(each) for each in zip(*parts, strict=True))
+        asked = iter(others)
+        return likelihoods, *(next(asked) if name in outputs else None for name in OUTPUTS)
+
+
+OUTPUTS: dict[str, Any] = {
+    "entropy": lambda _scores, logs, _wanted: -(logs.exp() * logs).sum(-1),
+    "log_sum_sq_probs": lambda _scores, logs, _wanted: (2 * logs).logsumexp(-1),
+    "mean_logits": lambda scores, _logs, _wanted: scores.mean(-1),
+    "is_top1": lambda scores, _logs, wanted: scores.argmax(-1) == wanted,
+}
+"""What TRL logs beside the likelihoods, in the order of its kernel's results: from scores, log-likelihoods, targets."""

@@ -14,7 +14,7 @@ from fitune.core.recipe import Recipe
 from fitune.core.worker.rows.training_rows import TrainingRows
 from fitune.core.worker.training.callbacks import Reporter
 from fitune.core.worker.training.model_with_adapter import Loaded, without_expert_loss
-from fitune.core.worker.training.objectives.cpu_head import IGNORED, add_cpu_head
+from fitune.core.worker.training.objectives.cpu_head import IGNORED, use_cpu_head
 from fitune.core.worker.training.objectives.sets import pair_set, rated_set, weights_of_kinds
 
 Settings = dict[str, Any]
@@ -92,5 +92,5 @@ def comparing_trainer(
     if train.backend == "unsloth":  # else TRL puts torch's checkpoints in the place of Unsloth's at each reference pass
         trainer.model.is_gradient_checkpointing = False
     if not torch.cuda.is_available():
-        add_cpu_head(trainer.model.get_base_model())
+        use_cpu_head()
     return trainer
