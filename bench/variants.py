@@ -110,7 +110,7 @@ def each_in_own_process(args: argparse.Namespace) -> None:
 
 def in_own_process(name: str, backend: str, given: argparse.Namespace) -> str:
     """The line of a case; of one that failed, what was found before, and why."""
-    command = [sys.executable, __file__, str(given.model), "--only", name, "--backend", backend]
+    command = [sys.executable, "-P", __file__, str(given.model), "--only", name, "--backend", backend]
     command += ["--length", str(given.length), "--here", *["--untried"] * given.untried]
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as home:  # which goes also where the case is ended
@@ -199,7 +199,7 @@ def trained_resumed_merged(run: Run, untried: bool) -> Iterator[dict[str, Any]]:
     yield {"resume_gap": max(abs(losses[n] - later[n]) for n in range(HALF + 1, STEPS + 1))}
     shutil.rmtree(run.checkpoints)
     # Not in a process that has imported Unsloth, which changes what a merged model is loaded with.
-    command = [sys.executable, __file__, str(run.path), "--merge", *["--untried"] * untried]
+    command = [sys.executable, "-P", __file__, str(run.path), "--merge", *["--untried"] * untried]
     code, _, told = vram.ended(command, MERGE_LIMIT_S)
     if code:
         raise RuntimeError(f"merge: {told}")
