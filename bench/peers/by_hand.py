@@ -1,13 +1,16 @@
 """The same fine-tune written by hand, as a guide shows it and as an expert writes it.
 
-usage: python bench/peers/by_hand.py unsloth-guide|unsloth-expert|trl-expert MODELDIR CHATS.jsonl
+usage: python bench/peers/by_hand.py unsloth-guide|unsloth-expert|trl-expert MODELDIR CHATS.jsonl [ADAPTER]
+With a folder ADAPTER it trains one epoch and leaves its adapter there. TRL packs with the package flash-attn only;
+without it, rows are padded.
 """
 
 import sys
 import tempfile
+from importlib.util import find_spec
 from typing import Any
 
-kind, model_dir, chats = sys.argv[1:4]
+kind, model_dir, chats, *adapter_dir = sys.argv[1:]
 if kind.startswith("unsloth"):
     from unsloth import FastLanguageModel  # before trl, transformers and peft
 
@@ -17,8 +20,9 @@ from trl import SFTConfig, SFTTrainer
 
 LENGTH = 2048
 LINEARS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
-AT_ONCE = 2 if kind == "unsloth-guide" else 4
-EXPERT = kind.endswith("expert")
+EXPERT, FLASH = kind.endswith("expert"), find_spec("flash_attn") is not None
+PACKS = kind == "unsloth-expert" or (EXPERT and FLASH)
+AT_ONCE = 2 if not EXPERT else 4 if PACKS else 8
 
 
 def unsloth() -> tuple[Any, Any]:
@@ -36,7 +40,7 @@ def unsloth() -> tuple[Any, Any]:
 
 
 def transformers() -> tuple[Any, Any]:
-    """Model and tokenizer with transformers and the package flash-attn."""
+    """Model and tokenizer with transformers, and the package flash-attn if there is one."""
     from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
     four_bits = BitsAndBytesConfig(
@@ -50,7 +54,7 @@ def transformers() -> tuple[Any, Any]:
         dtype=torch.bfloat16,
         quantization_config=four_bits,
         device_map={"": 0},
-        attn_implementation="flash_attention_2",
+        attn_implementation="flash_attention_2" if FLASH else "sdpa",
     )
     return model, AutoTokenizer.from_pretrained(model_dir)
 
@@ -71,9 +75,10 @@ args = SFTConfig(
     output_dir=tempfile.mkdtemp(),
     per_device_train_batch_size=AT_ONCE,
     gradient_accumulation_steps=8 // AT_ONCE,
-    packing=EXPERT,
+    num_train_epochs=1 if adapter_dir else 3,
+    packing=PACKS,
     **({"gradient_checkpointing": False} if EXPERT else {}),
-    use_liger_kernel=kind == "trl-expert",
+    use_liger_kernel=kind == "trl-expert" and find_spec("liger_kernel") is not None,
     learning_rate=2e-4,
     warmup_steps=5,
     weight_decay=0.01,
@@ -87,4 +92,7 @@ args = SFTConfig(
     seed=3407,
 )
 adapter = {} if kind.startswith("unsloth") else {"peft_config": lora()}
-SFTTrainer(model=model, processing_class=tokenizer, train_dataset=rows, args=args, **adapter).train()
+trainer = SFTTrainer(model=model, processing_class=tokenizer, train_dataset=rows, args=args, **adapter)
+trainer.train()
+if adapter_dir:
+    trainer.model.save_pretrained(adapter_dir[0])

@@ -1,8 +1,9 @@
 """Python imports this file at the start of every contender, whose PYTHONPATH names its folder: it times the steps of
 whatever transformers.Trainer runs, counts the tokens that are no padding, and ends the process when it has measured.
 
-Environment: PEER_OUT is the result file (without it nothing is done); PEER_BEGAN when the command was given
-(time.time()); PEER_PAD the padding token's id; PEER_STEADY_S how long the steady state is measured.
+Environment: PEER_OUT is the result file (without it nothing is counted); PEER_BEGAN when the command was given
+(time.time()); PEER_PAD the padding token's id; PEER_STEADY_S how long the steady state is measured ("inf": to the end).
+PEER_GATE: the training says by a file PEER_GATE.ready that it is about to begin, and waits for a file PEER_GATE.go.
 """
 
 import importlib.abc
@@ -11,15 +12,64 @@ import json
 import os
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
-OUT = os.environ.get("PEER_OUT")
+OUT, GATE = os.environ.get("PEER_OUT"), os.environ.get("PEER_GATE")
 WARM_STEPS, WARM_S = 5, 10.0
 """What comes after the first step before the steady state counts."""
 
 
+def wait_for_turn() -> None:
+    """Say that the training could begin, and wait until it may."""
+    import torch
+
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    Path(f"{GATE}.ready").touch()
+    while not Path(f"{GATE}.go").exists():
+        time.sleep(0.01)
+
+
+def booked_bytes() -> int:
+    """What the driver books on this process: torch's memory and the CUDA context; 0 where it does not say."""
+    import pynvml
+    import torch
+
+    try:
+        pynvml.nvmlInit()
+        card = pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{torch.cuda.get_device_properties(0).uuid}")
+        processes = pynvml.nvmlDeviceGetComputeRunningProcesses(card)
+    except pynvml.NVMLError:
+        return 0
+    return next((int(each.usedGpuMemory or 0) for each in processes if each.pid == os.getpid()), 0)
+
+
 def install(module: Any) -> None:
-    """Give every CallbackHandler of transformers.trainer_callback the probe."""
+    """Give every CallbackHandler of transformers.trainer_callback the gate and the probe, before all others."""
+    first = [gate_of(module)] if GATE else []
+    first += [probe_of(module)] if OUT else []
+    original = module.CallbackHandler.__init__
+
+    def with_probe(self: Any, *args: Any, **named: Any) -> None:
+        original(self, *args, **named)
+        self.callbacks[:0] = [each for each in first if each not in self.callbacks]
+
+    module.CallbackHandler.__init__ = with_probe
+
+
+def gate_of(module: Any) -> Any:
+    """A callback that waits for its turn before the first step."""
+
+    class AtGate(module.TrainerCallback):
+        def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            wait_for_turn()
+
+    return AtGate()
+
+
+def probe_of(module: Any) -> Any:
+    """A callback that times steps and counts tokens."""
     import torch
 
     began, pad = float(os.environ["PEER_BEGAN"]), int(os.environ["PEER_PAD"])
@@ -35,6 +85,7 @@ def install(module: Any) -> None:
             self.steady: tuple[float, int, int, int] | None = None
             """When the steady state began: seconds, tokens, tokens with padding, step."""
             self.result: dict[str, Any] = {}
+            self.peak_booked = 0
 
         def count(self, embedding: Any, args: Any, named: Any) -> None:
             """Count the tokens of a forward pass; the card is not waited for."""
@@ -54,6 +105,7 @@ def install(module: Any) -> None:
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             torch.cuda.synchronize()
             now, (tokens, padded) = time.time(), map(int, self.counts.tolist())
+            self.peak_booked = max(self.peak_booked, booked_bytes())
             if not self.first_s:
                 self.first_s = now
                 self.write(first_step_s=round(now - began, 1))
@@ -78,19 +130,13 @@ def install(module: Any) -> None:
 
         def write(self, **found: Any) -> None:
             """Add to the result file, whole at any time."""
-            self.result |= found
+            peaks = {"peak_device": self.peak_booked, "peak_reserved": torch.cuda.max_memory_reserved()}
+            self.result |= {**found, **peaks}
             with open(f"{OUT}.part", "w") as file:
                 json.dump(self.result, file)
             os.replace(f"{OUT}.part", str(OUT))
 
-    probe, original = Probe(), module.CallbackHandler.__init__
-
-    def with_probe(self: Any, *args: Any, **named: Any) -> None:
-        original(self, *args, **named)
-        if probe not in self.callbacks:
-            self.callbacks.append(probe)
-
-    module.CallbackHandler.__init__ = with_probe
+    return Probe()
 
 
 class Finder(importlib.abc.MetaPathFinder):
@@ -113,5 +159,5 @@ class Finder(importlib.abc.MetaPathFinder):
         return spec
 
 
-if OUT:
+if OUT or GATE:
     sys.meta_path.insert(0, Finder())
