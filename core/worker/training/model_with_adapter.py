@@ -224,8 +224,11 @@ def widen(model: Any) -> None:
 
 
 def without_expert_loss(args: Any, model: Any) -> Any:
-    """TRL's settings without the loss of experts for a model that has none: TRL asks it of each family with experts."""
-    if getattr(model.config.get_text_config(), "num_local_experts", None) == 0:
+    """TRL's settings without the loss of experts where there is none to take. TRL asks it of each family with experts:
+    also of a model without, and of Granite and DBRX, whose classes in transformers 5.17 don't tell where they sent the
+    tokens, so that the first step failed ("'int' object has no attribute 'to'")."""
+    told = any("router_logits" in (getattr(module, "_can_record_outputs", None) or ()) for module in model.modules())
+    if not told or getattr(model.config.get_text_config(), "num_local_experts", None) == 0:
         args.router_aux_loss_coef = 0.0
     return args
 

@@ -34,6 +34,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
         **TEXT, **STATES, "shared_intermediate_size": 96, "num_local_experts": 0, "num_experts_per_tok": 0,
         "layer_types": ["mamba", "attention"],
     },
+    "granitemoe": {**TEXT, "num_local_experts": 4, "num_experts_per_tok": 2},
     "qwen3_moe": {**TEXT, "head_dim": 16, "num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32},
 }  # fmt: skip
 
