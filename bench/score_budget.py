@@ -1,6 +1,6 @@
 """Predicted against measured peak device memory: `uv run bench/score_budget.py [ROWS.jsonl ...]`.
 
-Rows are those of bench/vram.py, and of the families in families.json; without an argument, the ones in bench/results.
+Rows are those of bench/vram.py and bench/families.py; without an argument, the ones in bench/results.
 Prints each row, then mean, worst over and worst under in percent: of the models on which the budget's constants were
 fitted, of the others, and of the families. Rows of these have no figure of the driver: what torch reserved is compared
 with the budget without the CUDA context.
@@ -34,7 +34,7 @@ def error_percent(row: dict[str, Any]) -> float:
     """By how much the predicted peak is above the measured one; prints a line."""
     changes = {name: value for name, value in row.items() if "." in name}
     budget = estimate(shape_of(row["model"]), recipe_of(row["model"], changes), H100)
-    context = 0 if "device" in row else sum(part.bytes for part in budget.parts if part.name == "CUDA context")
+    context = 0 if row.get("device") else sum(part.bytes for part in budget.parts if part.name == "CUDA context")
     measured, said = row.get("device") or row["reserved"], budget.total_bytes - context
     error: float = 100 * (said - measured) / measured
     case = " ".join(f"{name.partition('.')[2]}={value}" for name, value in changes.items())
