@@ -64,6 +64,20 @@ def choose_expert_layout(folder: Path) -> None:
     os.environ["UNSLOTH_GPT_OSS_BNB4BIT_DISABLE"] = "0" if one_by_one else "1"
 
 
+def keep_towers_whole(folder: Path, remote_code: bool) -> None:
+    """Make Unsloth leave in 16 bits, when it quantizes the model in a folder, what the other backend does. It knows
+    towers by names of its own, and not those of Idefics 3 and SmolVLM. What a repository has quantized stays so."""
+    from transformers import AutoConfig, AutoModelForImageTextToText
+    from unsloth_zoo.peft_utils import SKIP_QUANTIZATION_MODULES
+
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=remote_code)
+    if type(config) not in AutoModelForImageTextToText._model_mapping or hasattr(config, "quantization_config"):
+        return
+    for path in outside_text(config, remote_code) or []:
+        if path not in SKIP_QUANTIZATION_MODULES:
+            SKIP_QUANTIZATION_MODULES.append(path)
+
+
 @contextmanager
 def whole_model(name: str) -> Iterator[None]:
     """Raise UserError if transformers loads a model in this block whose files lack tensors, or have them in other

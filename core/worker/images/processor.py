@@ -116,7 +116,7 @@ class ImageProcessor:
             decoded = self._threads.map(self._decoded, seen)
             seeing = [[next(decoded) for _ in row] for row in rows if row]
             texts = [self.token * len(images) for images in seeing]
-            made = dict(self.processor(text=texts, images=seeing, padding=True, return_tensors="pt"))
+            made = self._made_of(texts, seeing, padding=True)
             made = {name: value for name, value in made.items() if name not in (*TOKENS, self.types_name)}
         if self.types_name:
             made[self.types_name] = torch.tensor(self.processor.create_mm_token_type_ids(ids.tolist()))
@@ -133,13 +133,21 @@ class ImageProcessor:
         """The text that stands for a blank image of this size, and the tensors of it."""
         from PIL import Image
 
-        made = self.processor(
-            text=[self.token],
-            images=[[Image.new("RGB", size)]],
-            return_text_replacement_offsets=True,
-            return_tensors="pt",
-        )
-        return str(made["text_replacement_offsets"][0][0]["replacement"]), dict(made)
+        made = self._made_of([self.token], [[Image.new("RGB", size)]], return_text_replacement_offsets=True)
+        return str(made["text_replacement_offsets"][0][0]["replacement"]), made
+
+    def _made_of(self, texts: list[str], images: list[list[Any]], **options: Any) -> dict[str, Any]:
+        """What the processor makes of texts with images, as transformers has it: Unsloth puts another call into the
+        class of Gemma 3 (unsloth_zoo temporary_patches/gemma.py), which tells no text that stands for an image."""
+        from transformers import ProcessorMixin
+
+        asked = {"text": texts, "images": images, "return_tensors": "pt", **options}
+        if not type(self.processor).__call__.__module__.startswith("unsloth"):
+            return dict(self.processor(**asked))
+        made = dict(ProcessorMixin.__call__(self.processor, **asked))
+        if "mm_token_type_ids" in made:  # as the class that was patched calls them
+            made["token_type_ids"] = made.pop("mm_token_type_ids")
+        return made
 
 
 def of_rows(rows: Iterable[Row], recipe: Recipe, folder: Path) -> ImageProcessor | None:

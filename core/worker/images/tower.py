@@ -1,5 +1,7 @@
 """The image tower in a training: it stays as it is, so nothing is kept of its pass for a backward one."""
 
+from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 import torch
@@ -18,4 +20,20 @@ def without_gradients(model: Any) -> None:
     for path in beside_text(base):
         module = base.get_submodule(path)
         if module is not head:
-            module.forward = torch.no_grad()(module.forward)
+            module.forward = _only_forward(module)
+
+
+def _only_forward(module: Any) -> Callable[..., Any]:
+    """A module's pass without gradients, and without what its layers keep to be computed again: Unsloth would move the
+    first one's input to host RAM, and turns that on anew before each training."""
+    recomputing = [each for each in module.modules() if hasattr(each, "gradient_checkpointing")]
+    forward = module.forward
+
+    @wraps(forward)
+    def run(*args: Any, **named: Any) -> Any:
+        for each in recomputing:
+            each.gradient_checkpointing = False
+        with torch.no_grad():
+            return forward(*args, **named)
+
+    return run

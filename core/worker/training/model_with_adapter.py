@@ -19,6 +19,7 @@ from fitune.core.memory import FAST_UNSLOTH, config_json
 from fitune.core.recipe import Model, Recipe
 from fitune.core.worker.architecture.model_class import (
     choose_expert_layout,
+    keep_towers_whole,
     model_class,
     outside_text,
     whole_model,
@@ -113,6 +114,8 @@ def _load_unsloth(recipe: Recipe, source: ModelFiles) -> Loaded:
     offload = {} if train.offload_layers is None else {"offload_layers": train.offload_layers}
     place = {"device_map": {"": "cpu"}} if splits(recipe) else {}  # each card then takes its part
     choose_expert_layout(source.path)
+    if model.quant != "bf16":
+        keep_towers_whole(source.path, model.trust_remote_code)
     with whole_model(source.name):
         base, processing = FastLanguageModel.from_pretrained(
             str(source.path),
