@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +38,7 @@ SIZES = ((1024, 768), (768, 1024), (900, 900), (640, 480), (300, 700), (96, 96))
 """Width and height of the images; the larger ones are made smaller, to 768 x 768 pixels."""
 COLOURS = ("red", "green", "blue", "white")
 ROWS, TEXT_ROWS = 30, 4
-LEAST_S = 40.0
-"""A case is not begun with less time than this."""
+LEAST_S = 40.0  # a case is not begun with less time
 
 
 def main() -> None:
@@ -96,7 +95,7 @@ def write_rows(folder: Path) -> Path:
 
 
 class Models:
-    """A random-weight model for each family, made once when first asked for, and removed when its cases are done."""
+    """A model for each family, made when first asked for, and removed when its cases are done."""
 
     def __init__(self, folder: Path, wanted: list[str], tiny: bool, keep: bool) -> None:
         """wanted: the family of each case."""
@@ -145,10 +144,9 @@ def row_of(
         if end - time.monotonic() < LEAST_S:
             return row | {"failed": "not begun: no time was left"}
         model = models.get(family)
-        case = Case(family, backend, model, rows, args, min(end, time.monotonic() + args.limit_s))
+        case = Case(family, backend, model, rows, args, min(end, time.monotonic() + args.limit_s), row)
         shutil.rmtree(case.home, ignore_errors=True)
         case.home.mkdir(parents=True)
-        case.row = row
         try:
             case.run_all()
         finally:
@@ -175,7 +173,7 @@ class Case:
     args: argparse.Namespace
     end: float
     """The moment by time.monotonic() at which it is ended."""
-    row: dict[str, Any] = field(default_factory=dict)
+    row: dict[str, Any]
     """What was found, so far."""
 
     @property
@@ -210,7 +208,7 @@ class Case:
         yield "merge", ["merge", "seen"], self.look_at_merge
 
     def recipe(self) -> str:
-        """The recipe file: a row at once more than one, a checkpoint amid the steps, and images as the defaults say."""
+        """The recipe file: two rows at once, a checkpoint amid the steps, and images as the defaults say."""
         unsloth, tiny = self.backend == "unsloth", self.args.tiny
         return "\n".join(
             [
@@ -260,7 +258,7 @@ class Case:
         losses = [each.loss for each in steps if each.loss is not None]
         budget, work = info.budget, info.workload or {}
         self.row |= {
-            "device": next((each.device for each in events if isinstance(each, Started)), None),
+            "on": next((each.device for each in events if isinstance(each, Started)), None),
             "losses": losses,
             "eval_losses": [each.loss for each in events if isinstance(each, Eval)],
             "falls": bool(losses) and losses[-1] < losses[0],
@@ -268,7 +266,6 @@ class Case:
             "peak_bytes": max((each.predicted_peak or 0 for each in memory), default=0),
             "peak_allocated": max((each.peak_allocated or 0 for each in memory), default=0),
             "peak_reserved": max((each.peak_reserved or 0 for each in memory), default=0),
-            "peaks_by_step": [[each.step, each.peak_allocated] for each in memory],
             "budget_bytes": budget and budget.total_bytes,
             "low_bytes": budget and budget.low_bytes,
             "high_bytes": budget and budget.high_bytes,

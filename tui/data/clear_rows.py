@@ -1,10 +1,11 @@
-"""The check of `train` before it starts: it must be clear what the rows teach."""
+"""The check of `train` before it starts: it must be clear what the rows teach, and the model must see their images."""
 
 import sys
 from pathlib import Path
 
-from fitune.core.data import dataset
-from fitune.core.errors import BadInput, Problem, UserError
+from fitune.core.data import Report, dataset
+from fitune.core.errors import BadInput, UserError
+from fitune.core.forecast import unseen_images
 from fitune.core.recipe import Data, Recipe, not_with_images
 from fitune.tui.data.report_text import finding_line
 
@@ -15,7 +16,7 @@ def with_clear_rows(recipe: Recipe, accept_guess: bool) -> Recipe:
     Raises UserError where they can't be learned, and where it is not clear what they teach and nobody said so.
     """
     data = recipe.rows
-    parts = [_clear(part, accept_guess, not_with_images(recipe)) for part, _ in data.parts()]
+    parts = [_clear(part, accept_guess, recipe) for part, _ in data.parts()]
     if general := data.general():
         _check_general(general)
     if not data.sources:
@@ -25,15 +26,30 @@ def with_clear_rows(recipe: Recipe, accept_guess: bool) -> Recipe:
     return recipe.model_copy(update={"data": data.model_copy(update={"sources": sources})})
 
 
-def _clear(data: Data, accept_guess: bool, not_done: list[Problem]) -> Data:
-    """One source, with a mapping where one was guessed. not_done: what is not done for rows with images."""
+def refuse_unseen_images(recipe: Recipe) -> None:
+    """Raise BadInput where the first rows hold images and the model reads text only."""
+    for part, _ in recipe.rows.parts():
+        if _is_here(part):
+            _refuse_images(dataset.preview(part), recipe)
+
+
+def _refuse_images(report: Report, recipe: Recipe) -> None:
+    """Raise BadInput where rows hold images and the recipe's model or its settings do nothing with them."""
+    if not report.image_rows:
+        return
+    unseen = unseen_images(recipe)
+    if problems := [*not_with_images(recipe), *([unseen] if unseen else [])]:
+        raise BadInput(problems)
+
+
+def _clear(data: Data, accept_guess: bool, recipe: Recipe) -> Data:
+    """One source, with a mapping where one was guessed."""
     if not _is_here(data) and not accept_guess:
         return data  # on the Hub: the worker fetches it, and refuses the same
     report = dataset.preview(data)
     for finding in report.problems:
         print(finding_line(finding), file=sys.stderr)
-    if report.image_rows and not_done:
-        raise BadInput(not_done)
+    _refuse_images(report, recipe)
     if report.sure or not report.candidates:
         if refused := [finding.problem for finding in report.problems if finding.kind == "format"]:
             raise BadInput(refused)

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from fitune.core.data import Report, dataset
 from fitune.core.errors import UserError
+from fitune.core.forecast import with_model
 from fitune.core.recipe import Recipe
 from fitune.core.runs import Run, RunState
 from fitune.core.tokens import TokenStats, findings
@@ -70,7 +71,8 @@ def _example(prompter: Prompter, draft: Draft) -> str:
 def read_data(prompter: Prompter, draft: Draft) -> Answer:
     """Read the rows, ask for a mapping if it is not sure, count tokens, and print the report."""
     prompter.say("Reading ...")
-    report = dataset.inspect(recipe(draft).rows, PREVIEW_ROWS)
+    asked = recipe(draft)
+    report = with_model(dataset.inspect(asked.rows, PREVIEW_ROWS), asked)
     prompter.say(headline(report))
     draft = replace(draft, report=report)
     if asks(report):
@@ -168,7 +170,7 @@ def reread(prompter: Prompter, draft: Draft) -> Report:
     """Read the rows of the last session again. Raises GoBack if that fails."""
     prompter.say("Reading ...")
     try:
-        return dataset.inspect(recipe(draft).rows, PREVIEW_ROWS)
+        return with_model(dataset.inspect(recipe(draft).rows, PREVIEW_ROWS), recipe(draft))
     except UserError as error:
         prompter.say(f"ERROR {error}")
         raise GoBack(draft) from None

@@ -85,3 +85,15 @@ def test_an_example_file_is_written_beside_those_that_are_there(told: Told, monk
     assert isinstance(answer, Forward)
     assert answer.draft.edits["data.source"] == "example-question-answer-2.jsonl"
     assert Path("example-question-answer.jsonl").read_text() == "mine"
+
+
+def test_images_for_a_model_that_reads_text_only_end_the_step(told: Told, this_machine: Machine) -> None:
+    from PIL import Image
+
+    from fitune.core.errors import UserError
+
+    Image.new("RGB", (40, 30), "red").save("a.png")
+    rows = [{"question": f"And {n}?", "answer": f"Red {n}.", "image": "a.png"} for n in range(40)]
+    Path("rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(UserError, match="can't be trained on as they are"):
+        told()

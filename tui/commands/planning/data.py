@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from fitune.core.data import Finding, Report, dataset, numbered
 from fitune.core.data.templates import templates
 from fitune.core.errors import ExitCode, UserError
+from fitune.core.forecast import with_model
 from fitune.core.recipe import Data, Recipe, load
 from fitune.core.records import to_json
 from fitune.core.runs import Run, RunState
@@ -98,6 +99,7 @@ def run(args: argparse.Namespace) -> int:
     progress = _Progress("read")
     report = dataset.inspect(data, on_progress=progress)
     progress.end()
+    report = with_model(report, recipe) if recipe else report
     stats = _prepared_or_told(recipe, report, args.json) if recipe and report.can_train else None
     problems = findings(stats, recipe) if stats and recipe else ()
     can_train = report.can_train and all(finding.severity != "stop" for finding in problems)

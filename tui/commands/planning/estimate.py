@@ -10,6 +10,7 @@ from fitune.core.forecast import Forecast, estimate_document
 from fitune.core.recipe import Recipe, options, presets
 from fitune.core.tokens import lengths_note
 from fitune.tui.commands.planning.site import forecast_here, named
+from fitune.tui.data.clear_rows import refuse_unseen_images
 from fitune.tui.text import (
     as_ascii_json,
     clean,
@@ -33,6 +34,7 @@ def run(args: argparse.Namespace) -> int:
     recipe = presets.load_to_plan(args.recipe, args.set)
     if args.calibrate:
         measure(recipe, args.gpu_memory)
+    refuse_unseen_images(recipe)
     now = forecast_here(recipe, args.gpu_memory)
     if args.json:
         print(as_ascii_json(asdict(estimate_document(now))))

@@ -11,6 +11,7 @@ from fitune.core.recipe import options, presets
 from fitune.core.tokens import lengths_note
 from fitune.tui.commands.planning.estimate import INDENT
 from fitune.tui.commands.planning.site import choices_here, forecast_here, named
+from fitune.tui.data.clear_rows import refuse_unseen_images
 from fitune.tui.text import as_ascii_json, clean, count, duration, gib, hanging, rate, training_time
 
 WORDS = {"fits": "OK    ", "tight": "WARN  ", "over": "ERROR "}
@@ -19,6 +20,7 @@ WORDS = {"fits": "OK    ", "tight": "WARN  ", "over": "ERROR "}
 def run(args: argparse.Namespace) -> int:
     """Exit status: 0 if a plan fits or may fit, 3 if none does."""
     recipe = presets.load_to_plan(args.recipe, args.set)
+    refuse_unseen_images(recipe)
     own, cards = forecast_here(recipe, args.gpu_memory), choices_here(recipe, args.gpu_memory)
     base_is_open = "quant" not in own.recipe.model.model_fields_set
     result, whole = fit(own, base_is_open), whole_rows(own, base_is_open)

@@ -74,7 +74,7 @@ class DataScreen(StepScreen):
             self.begin()
             return
         self.show_report(self.draft.report)
-        if self.draft.report.can_train and prepared(self.draft) is None:
+        if prepared(self.draft) is None:
             self.start(data_reader.render_rows)
         self.offer_thinking()
 

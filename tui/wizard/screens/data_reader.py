@@ -11,6 +11,7 @@ from textual.worker import Worker, get_current_worker
 
 from fitune.core.data import Report, dataset
 from fitune.core.errors import LeftError, UserError
+from fitune.core.forecast import with_model
 from fitune.core.recipe import Recipe
 from fitune.core.runs import Run, RunState
 from fitune.core.tokens import TokenStats, workload
@@ -83,10 +84,11 @@ def _start(screen: Screen[Any], look: Callable[[], None]) -> None:
 def _read(screen: Screen[Any], draft: Draft, asked: Recipe) -> None:
     worker = get_current_worker()
     try:
-        _tell(screen, worker, Read(dataset.preview(asked.rows, PREVIEW_ROWS), whole=False))
+        _tell(screen, worker, Read(with_model(dataset.preview(asked.rows, PREVIEW_ROWS), asked), whole=False))
         report = read(
             asked.rows, PREVIEW_ROWS, lambda share: screen.post_message(Reading(share)), lambda: worker.is_cancelled
         )
+        report = with_model(report, asked)
         _tell(screen, worker, Read(report, whole=True))
     except LeftError:
         return
@@ -99,6 +101,12 @@ def _read(screen: Screen[Any], draft: Draft, asked: Recipe) -> None:
 
 def _render(screen: Screen[Any], draft: Draft, asked: Recipe) -> None:
     worker = get_current_worker()
+    if draft.report:
+        report = with_model(draft.report, asked)
+        if report != draft.report:  # the model is another one than before
+            _tell(screen, worker, Read(report, whole=True))
+        if not report.can_train:
+            return
     try:
         found = render(
             asked, lambda run, state: screen.post_message(Rendering(run, state)), lambda: worker.is_cancelled

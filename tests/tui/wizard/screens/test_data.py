@@ -587,3 +587,21 @@ async def test_tab_is_named_for_what_it_does(at_step: At) -> None:
 )
 def test_a_sentence_tells_what_enter_does_with_what_is_typed(home: Path, typed: str, words: str) -> None:
     assert words in what_enter_does(typed)
+
+
+async def test_images_for_a_model_that_reads_text_only_stop_the_step(at_step: At) -> None:
+    from PIL import Image
+
+    Image.new("RGB", (40, 30), "red").save("a.png")
+    rows = [{"question": f"And {n}?", "answer": f"Red {n}.", "image": "a.png"} for n in range(40)]
+    Path("rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    app = at_step("data", edits=SOURCE)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await settle(pilot)
+        await until(app, "reads text only, and rows hold images")
+        await pilot.press("enter")
+        await settle(pilot)
+        assert step_of(pilot) == "data"
+        stopped = app.step.draft
+        assert stopped.report is not None
+        assert not stopped.report.can_train
