@@ -1,8 +1,12 @@
 """The rate that the race picks, beside whole trainings at every rate of a grid: how much is lost by the race.
 
 usage: python bench/race_against_grid.py WORKDIR RECIPE [--minutes N] [--set KEY=VALUE ...] [--at-once N]
-A real `fitune tune-lr`, then a real `fitune train` at each of its rates, and at one below and one above them. Prints a
-JSON line for each, and one with what the pick has more of held-out loss than the best of the grid, as a share.
+           [--grid-after SECONDS] [--limit SECONDS] [--out FILE.jsonl]
+A real `fitune tune-lr`, and a real `fitune train` at each of its rates, at one below and one above them. Prints a JSON
+line for each as it ends, and one with what the pick has more of held-out loss than the best of the grid, as a share.
+--grid-after: begin whole trainings so many seconds after the race, at its first rates and near them: their
+losses do not depend on the pace. Without it they begin when the race is over.
+--limit: give a command up after so many seconds.
 """
 
 import argparse
@@ -12,51 +16,91 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from math import isclose
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
+from fitune.core.recipe import load
 from fitune.core.records import from_json
 from fitune.core.runs import Run
-from fitune.core.score import Race
+from fitune.core.score import Race, race
 from fitune.core.worker.scoring.held_out import read_looks
 
 FITUNE = [sys.executable, "-P", "-m", "fitune"]
+LOG = "log.txt"
 
 
-def fitune(home: Path, *arguments: str) -> str:
-    """What a command of fitune prints. Raises CalledProcessError if it fails."""
-    with (home / "log.txt").open("a") as log:
-        return subprocess.run(
-            [*FITUNE, *arguments], env={**os.environ, "FITUNE_HOME": str(home)}, stdout=subprocess.PIPE, stderr=log,
-            text=True, check=True, stdin=subprocess.DEVNULL,
-        ).stdout  # fmt: skip
+@dataclass(frozen=True)
+class Bench:
+    """What all commands share."""
+
+    home: Path
+    recipe: Path
+    sets: tuple[str, ...]
+    limit_s: float | None
+    out: Path | None
+
+    def fitune(self, command: str, *arguments: str) -> str:
+        """What a command of fitune prints. Raises SubprocessError if it fails, or takes too long."""
+        with (self.home / LOG).open("a") as log:
+            return subprocess.run(
+                [*FITUNE, command, str(self.recipe), "--share-gpu", *self.sets, *arguments],
+                env={**os.environ, "FITUNE_HOME": str(self.home)}, stdout=subprocess.PIPE, stderr=log,
+                text=True, check=True, stdin=subprocess.DEVNULL, timeout=self.limit_s,
+            ).stdout  # fmt: skip
+
+    def tell(self, **line: Any) -> None:
+        """Print a line, and add it to a file."""
+        text = json.dumps(line)
+        print(text, flush=True)
+        if self.out:
+            with self.out.open("a") as file:
+                file.write(text + "\n")
+
+    def race(self, minutes: float) -> Race | None:
+        """The race of the recipe; None if it failed, which is told."""
+        began = time.monotonic()
+        try:
+            printed = self.fitune("tune-lr", "--json", "--minutes", str(minutes))
+        except subprocess.SubprocessError as error:
+            self.tell_failure("race", error, began)
+            return None
+        found = from_json(Race, json.loads(printed))
+        laps = [
+            (lap.lr, lap.steps, lap.held_out and round(lap.held_out, 4), round(lap.elapsed_s, 1)) for lap in found.laps
+        ]
+        elapsed_s = round(time.monotonic() - began, 1)
+        self.tell(case="race", minutes=minutes, best_lr=found.best_lr, lr_steps_held_out_s=laps, elapsed_s=elapsed_s)
+        return found
+
+    def whole(self, lr: float) -> float | None:
+        """The held-out loss after the last step of a whole training; None if it failed, which is told."""
+        name, began = f"grid-{lr:g}", time.monotonic()
+        fixed = [f"run.name={name}", f"train.lr={lr}", "train.score=off", "train.patience=0"]
+        try:
+            self.fitune("train", "--yes", *(part for each in fixed for part in ("--set", each)))
+        except subprocess.SubprocessError as error:
+            self.tell_failure(name, error, began)
+            return None
+        looks = read_looks(Run(self.home / "runs" / name))
+        assert looks
+        loss, step = looks.mean(looks.looks[-1]), looks.looks[-1].step
+        elapsed_s = round(time.monotonic() - began, 1)
+        self.tell(case="whole training", lr=lr, steps=step, held_out_loss=round(loss, 4), elapsed_s=elapsed_s)
+        return loss
+
+    def tell_failure(self, what: str, error: Exception, began: float) -> None:
+        """Tell what failed, with the end of what was said."""
+        said = (self.home / LOG).read_text()[-600:]
+        self.tell(case="failed", what=what, why=str(error)[-80:], log=said, elapsed_s=round(time.monotonic() - began))
 
 
-def race(home: Path, recipe: Path, minutes: float, sets: Sequence[str]) -> Race:
-    """The race of the recipe."""
-    began = time.monotonic()
-    printed = fitune(home, "tune-lr", str(recipe), "--json", "--share-gpu", "--minutes", str(minutes), *sets)
-    found = from_json(Race, json.loads(printed))
-    laps = [(lap.lr, lap.steps, lap.held_out and round(lap.held_out, 4), round(lap.elapsed_s, 1)) for lap in found.laps]
-    line = {"case": "race", "minutes": minutes, "best_lr": found.best_lr, "lr_steps_held_out_s": laps}
-    print(json.dumps({**line, "elapsed_s": round(time.monotonic() - began, 1)}), flush=True)
-    return found
-
-
-def whole(home: Path, recipe: Path, lr: float, sets: Sequence[str]) -> float:
-    """The held-out loss after the last step of a whole training."""
-    name, began = f"grid-{lr:g}", time.monotonic()
-    fixed = [f"run.name={name}", f"train.lr={lr}", "train.score=off", "train.patience=0"]
-    fitune(
-        home, "train", str(recipe), "--yes", "--share-gpu", *sets, *(part for each in fixed for part in ("--set", each))
-    )
-    looks = read_looks(Run(home / "runs" / name))
-    assert looks
-    loss, step = looks.mean(looks.looks[-1]), looks.looks[-1].step
-    line = {"case": "whole training", "lr": lr, "steps": step, "held_out_loss": round(loss, 4)}
-    print(json.dumps({**line, "elapsed_s": round(time.monotonic() - began, 1)}), flush=True)
-    return loss
+def around(rates: Sequence[float]) -> list[float]:
+    """The rates with one below and one above them."""
+    return [float(f"{min(rates) / 2:.3g}"), *sorted(rates), float(f"{2 * max(rates):.3g}")]
 
 
 def main() -> None:
@@ -67,19 +111,36 @@ def main() -> None:
     options.add_argument("--minutes", type=float, default=10.0)
     options.add_argument("--set", action="append", default=[])
     options.add_argument("--at-once", type=int, default=1)
+    options.add_argument("--grid-after", type=float)
+    options.add_argument("--limit", type=float)
+    options.add_argument("--out", type=Path)
     args = options.parse_args()
     home = args.work.absolute()
     home.mkdir(parents=True, exist_ok=True)
-    sets = [part for each in args.set for part in ("--set", each)]
-    found = race(home, args.recipe, args.minutes, sets)
-    rates = sorted({lap.lr for lap in found.laps})
-    grid = [float(f"{rates[0] / 2:.3g}"), *rates, float(f"{2 * rates[-1]:.3g}")]
-    with ThreadPoolExecutor(args.at_once) as pool:
-        losses = dict(zip(grid, pool.map(lambda lr: whole(home, args.recipe, lr, sets), grid), strict=True))
-    assert found.best_lr
-    best = min(losses, key=losses.__getitem__)
-    line = {"case": "the race's pick", "lr": found.best_lr, "best_of_grid": best}
-    print(json.dumps({**line, "more_than_best": round(losses[found.best_lr] / losses[best] - 1, 4)}), flush=True)
+    sets = tuple(part for each in args.set for part in ("--set", each))
+    bench = Bench(home, args.recipe, sets, args.limit, args.out)
+    grid: dict[float, Future[float | None]] = {}
+    with ThreadPoolExecutor(1) as alone, ThreadPoolExecutor(args.at_once) as pool:
+
+        def train(rates: Sequence[float]) -> None:
+            for lr in rates:
+                if not any(isclose(lr, each, rel_tol=0.02) for each in grid):
+                    grid[lr] = pool.submit(bench.whole, lr)
+
+        racing = alone.submit(bench.race, args.minutes)
+        if args.grid_after is not None:
+            time.sleep(args.grid_after)
+            first = around(race.rates(load.load(args.recipe, args.set).train.rate))
+            train([*first, 2 * first[-1]])
+        found = racing.result()
+        if found:
+            train(around([lap.lr for lap in found.laps]))
+        losses = {lr: loss for lr, each in grid.items() if (loss := each.result()) is not None}
+    picked = next((lr for lr in losses if found and found.best_lr and isclose(lr, found.best_lr, rel_tol=0.02)), None)
+    if picked is not None:
+        best = min(losses, key=losses.__getitem__)
+        more = round(losses[picked] / losses[best] - 1, 4)
+        bench.tell(case="the race's pick", lr=picked, best_of_grid=best, more_than_best=more)
 
 
 if __name__ == "__main__":
