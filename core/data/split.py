@@ -34,6 +34,12 @@ def eval_fraction(recipe: Recipe, rows: int) -> float:
     return min(wanted, MOST_ROWS) / max(1, rows)
 
 
+def holds_out(recipe: Recipe, rows: int) -> bool:
+    """True if some of `rows` are held out: with a few of them a share comes to none."""
+    share = eval_fraction(recipe, rows)
+    return share > 0 and (rows >= MIN_ROWS or round(share * rows) > 0)
+
+
 def look_rows(recipe: Recipe, rows: int) -> int:
     """The number of held-out rows that each evaluation during the training looks at. rows: those to train on."""
     train = recipe.train

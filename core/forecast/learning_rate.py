@@ -61,7 +61,11 @@ def learning_rate(recipe: Recipe, shape: Shape | None, work: Workload | None) ->
     else:
         alpha = recipe.lora.alpha * (sqrt(recipe.lora.r) if recipe.lora.rslora else 1)
         rate *= (SHORT_LORA_TIMES if is_short else LORA_TIMES) * ALPHA / alpha
-        lowest, why = LOWEST, f"{why}, alpha {recipe.lora.alpha:g}" + (f" and only {steps} steps" if is_short else "")
+        lowest, why = (
+            LOWEST,
+            f"{why}, alpha {recipe.lora.alpha:g}"
+            + (f" and only {steps} step{'s' if steps != 1 else ''}" if is_short else ""),
+        )
     why += "" if train.objective == "sft" else f", and {share:.2g} of that for objective = {train.objective}"
     return LearningRate(float(f"{share * min(HIGHEST, max(lowest, rate)):.2g}"), why)
 

@@ -7,6 +7,7 @@ import time
 import orjson
 
 from fitune.core import runs
+from fitune.core.data import dataset, holds_out
 from fitune.core.deliver import RaceRequest
 from fitune.core.errors import UserError
 from fitune.core.files import write_atomically
@@ -16,6 +17,7 @@ from fitune.core.jobs.training import foresee, gpu_info, with_decisions
 from fitune.core.machine import host, require_training_stack
 from fitune.core.recipe import Recipe
 from fitune.core.runs import Run, RunInfo
+from fitune.core.score import race
 
 
 def go_on(raced: Run, run: Run) -> int | None:
@@ -40,6 +42,7 @@ def tune_lr(recipe: Recipe, minutes: float, share_gpu: bool = False) -> Run:
         raise UserError(f"--minutes {minutes:g}: the race needs some time.")
     if not recipe.data.eval_fraction:
         raise UserError("data.eval_fraction = 0: a race needs held-out rows to judge by.", 'Set it to "auto".')
+    _refuse_too_few(recipe)
     base = runs.home(recipe.run.home)
     machine = host.detect(base / "runs")
     resolved = resolve(recipe, machine)
@@ -65,3 +68,13 @@ def tune_lr(recipe: Recipe, minutes: float, share_gpu: bool = False) -> Run:
         raise UserError(f"{run.path} can't be made: {error.strerror}.", hint) from None
     start(run, "tune-lr", share_gpu, RaceRequest(60 * minutes))
     return run
+
+
+def _refuse_too_few(recipe: Recipe) -> None:
+    """Raise UserError where none of the rows on this disk are held out; of others the job finds out."""
+    data = recipe.rows
+    if not all(os.path.exists(os.path.expanduser(part.source)) for part, _ in data.parts()):
+        return
+    report = dataset.preview(data)
+    if report.can_train and report.rows_counted and not holds_out(recipe, report.rows):
+        raise UserError(*race.NO_ROWS)

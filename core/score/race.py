@@ -25,6 +25,12 @@ LEAST_STEPS = 10
 FALL = 0.2
 """The share of a lap's steps in which its rate falls to 0."""
 
+NO_ROWS = (
+    "A race needs held-out rows to judge by, and of these rows none are held out.",
+    "Add rows, or set data.eval_fraction to a larger share.",
+)
+"""Why there is no race without them, and what to do."""
+
 
 @dataclass(frozen=True, slots=True)
 class Lap:

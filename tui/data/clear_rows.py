@@ -8,6 +8,7 @@ from fitune.core.errors import BadInput, UserError
 from fitune.core.forecast import unseen_images
 from fitune.core.recipe import Data, Recipe, not_with_images
 from fitune.tui.data.report_text import finding_line
+from fitune.tui.text import wrapped
 
 
 def with_clear_rows(recipe: Recipe, accept_guess: bool) -> Recipe:
@@ -48,7 +49,7 @@ def _clear(data: Data, accept_guess: bool, recipe: Recipe) -> Data:
         return data  # on the Hub: the worker fetches it, and refuses the same
     report = dataset.preview(data)
     for finding in report.problems:
-        print(finding_line(finding), file=sys.stderr)
+        print(wrapped(finding_line(finding), sys.stderr), file=sys.stderr)
     _refuse_images(report, recipe)
     if report.sure or not report.candidates:
         if refused := [finding.problem for finding in report.problems if finding.kind == "format"]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fitune.core import runs
-from fitune.core.data import MIN_ROWS, eval_fraction, numbered
+from fitune.core.data import eval_fraction, holds_out, numbered
 from fitune.core.errors import UserError
 from fitune.core.forecast import Resolved, resolve
 from fitune.core.jobs import trainings_beside
@@ -174,9 +174,9 @@ def _data(draft: Draft, asked: Recipe) -> str:
 
 def _held_out(asked: Recipe, rows: int) -> str:
     """The share of the rows that is kept aside, as the worker will do it: of a few rows none."""
-    share = eval_fraction(asked, rows)
-    if not share or (rows < MIN_ROWS and not round(share * rows)):
+    if not holds_out(asked, rows):
         return "none held out to check"
+    share = eval_fraction(asked, rows)
     return f"{f'{share:.0%}' if share >= 0.01 else f'about {count(share * rows)}'} held out to check"
 
 

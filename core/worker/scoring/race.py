@@ -186,8 +186,7 @@ def run(run: Run, log: EventLog, memory: MemoryMeter) -> None:
     log.write(Started(backend=recipe.train.backend, dtype=compute_dtype(), device=device))
     track = Track(run, recipe, log, memory)
     if not track.rows.looked_at:
-        hint = "Add rows, or set data.eval_fraction to a larger share."
-        raise UserError("A race needs held-out rows to judge by, and of these rows none are held out.", hint)
+        raise UserError(*race.NO_ROWS)
     track.warm_up()
     rounds = race.steps_of_rounds(request.budget_s, track.pace, track.full_steps)
     if not rounds:

@@ -41,6 +41,7 @@ def test_a_short_training_takes_larger_steps_and_says_so() -> None:
     found = learning_rate(asked(max_steps=40), LLAMA, None)
     assert found.lr == pytest.approx(1.5 * 1.4e-4, rel=0.05)
     assert found.why == "for a hidden size of 4,096, 8 rows a step, alpha 16 and only 40 steps"
+    assert learning_rate(asked(max_steps=1), LLAMA, None).why.endswith("only 1 step")
 
 
 def test_a_number_stays_a_number_and_an_unknown_model_gets_the_rate_of_the_guides() -> None:
