@@ -24,7 +24,6 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from bench import vram
 from fitune.core.machine import grows_in_place
-from fitune.core.machine.host import detect
 from fitune.core.memory import Card, estimate, shapes
 from fitune.core.recipe import Recipe
 
@@ -153,7 +152,7 @@ def measured(case: Case, models: Path, tiny: bool) -> dict[str, Any]:
     from fitune.core.worker.models import ModelFiles
 
     kernel = model_with_adapter.attention_kernel(recipe.train.backend)
-    gpu = next(iter(detect().gpus), None) if torch.cuda.is_available() else None
+    gpu = vram.own_gpu() if torch.cuda.is_available() else None
     card = (gpu and Card(gpu.total_bytes or 0, gpu.free_bytes or 0, gpu.compute_capability, grows_in_place())) or None
     folder = folder_of(layers, models)
     budget = estimate(shapes.load(str(folder)), recipe, card)

@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
-from fitune.core.machine.host import detect
+from fitune.core.machine.host import Gpu, detect
 from fitune.core.recipe.fields import Recipe
 from fitune.core.recipe.load import parse
 
@@ -196,14 +196,14 @@ def measure(model: str, changes: dict[str, Any], cases: list[dict[str, Any]], mo
 
     from fitune.core.worker.models import ModelFiles
 
-    card = torch.cuda.get_device_properties(0)
+    gpu = own_gpu()
     loaded = model_with_adapter.load(loading, ModelFiles(folder_of(model, models), model, None))
     after_load = torch.cuda.memory_allocated()
     for case in cases:
         recipe = recipe_of(str(folder_of(model, models)), {**changes, **case})
         tokens_per_s, resident = train(recipe, loaded)
         reserved = torch.cuda.max_memory_reserved()
-        context = booked_bytes(f"GPU-{card.uuid}") - torch.cuda.memory_reserved()
+        context = booked_bytes(gpu.uuid) - torch.cuda.memory_reserved()
         line = {
             "model": model,
             **changes,
@@ -217,6 +217,14 @@ def measure(model: str, changes: dict[str, Any], cases: list[dict[str, Any]], mo
             "stored_nf4": model in STORED_NF4,
         }
         print(json.dumps(line), flush=True)
+
+
+def own_gpu() -> Gpu:
+    """The card that torch uses first, which CUDA_VISIBLE_DEVICES may have made another than the machine's first."""
+    import torch
+
+    uuid = f"GPU-{torch.cuda.get_device_properties(0).uuid}"
+    return next(gpu for gpu in detect().gpus if gpu.uuid == uuid)
 
 
 def booked_bytes(uuid: str) -> int:
