@@ -3,16 +3,19 @@
 Rows are those of bench/vram.py and bench/families.py; without an argument, the ones in bench/results.
 Prints each row, then mean, worst over and worst under in percent: of the models on which the budget's constants were
 fitted, of the others, and of the families. Rows of these have no figure of the driver: what torch reserved is compared
-with the budget without the CUDA context.
+with the budget without the CUDA context. The budget is that of the loss chunks of the time when a row was measured.
 """
 
 import json
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from bench.vram import L1, L3, L8, Q4, Q7, Q32, TINY, recipe_of
+from fitune.core.memory import loss
 from fitune.core.memory.budget import Card, estimate
 from fitune.core.memory.shapes import Shape, from_config, load
 from fitune.core.units import GIB
@@ -23,6 +26,31 @@ RESULTS = Path(__file__).parent / "results"
 ROWS = (RESULTS / "vram_h100_2026-11-22.jsonl", RESULTS / "families_h200_2026-11-29.jsonl")
 FAMILIES = json.loads(Path(__file__).with_name("families.json").read_text())
 """config.json values of few-layer models of today's families, by name."""
+FIRST_CHUNK_GIB = 4.0
+"""The most that Unsloth plans for a loss chunk by itself: so it was for rows whose "about" has no loss_chunk_gib."""
+
+
+def measured_rows(*paths: Path) -> list[dict[str, Any]]:
+    """The rows of these files with a measured peak. Each says how large a loss chunk could be when it was recorded."""
+    rows: list[dict[str, Any]] = []
+    for path in paths:
+        chunk = FIRST_CHUNK_GIB
+        for row in map(json.loads, path.read_text().splitlines()):
+            if isinstance(about := row.get("about"), dict):
+                chunk = about.get("loss_chunk_gib", FIRST_CHUNK_GIB)
+            if row.get("device") or row.get("reserved"):
+                rows.append({**row, "loss_chunk_gib": chunk})
+    return rows
+
+
+@contextmanager
+def loss_chunks(gib: float = FIRST_CHUNK_GIB) -> Iterator[None]:
+    """Budgets are those of a fitune whose loss chunks may have this size."""
+    today, loss.CHUNK_TARGET_CAP = loss.CHUNK_TARGET_CAP, round(gib * GIB)
+    try:
+        yield
+    finally:
+        loss.CHUNK_TARGET_CAP = today
 
 
 def shape_of(model: str) -> Shape:
@@ -33,7 +61,8 @@ def shape_of(model: str) -> Shape:
 def error_percent(row: dict[str, Any]) -> float:
     """By how much the predicted peak is above the measured one; prints a line."""
     changes = {name: value for name, value in row.items() if "." in name}
-    budget = estimate(shape_of(row["model"]), recipe_of(row["model"], changes), H100)
+    with loss_chunks(row["loss_chunk_gib"]):
+        budget = estimate(shape_of(row["model"]), recipe_of(row["model"], changes), H100)
     context = 0 if row.get("device") else sum(part.bytes for part in budget.parts if part.name == "CUDA context")
     measured, said = row.get("device") or row["reserved"], budget.total_bytes - context
     error: float = 100 * (said - measured) / measured
@@ -51,8 +80,7 @@ def summary(name: str, errors: list[float]) -> str:
 
 
 def main(paths: list[str]) -> int:
-    lines = [json.loads(line) for path in paths or map(str, ROWS) for line in Path(path).read_text().splitlines()]
-    rows = [line for line in lines if line.get("device") or line.get("reserved")]
+    rows = measured_rows(*(map(Path, paths) if paths else ROWS))
     if not rows:
         print("No measured rows.", file=sys.stderr)
         return 2

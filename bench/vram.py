@@ -20,8 +20,10 @@ from pathlib import Path
 from typing import Any
 
 from fitune.core.machine.host import Gpu, detect
+from fitune.core.memory import CHUNK_TARGET_CAP
 from fitune.core.recipe.fields import Recipe
 from fitune.core.recipe.load import parse
+from fitune.core.units import GIB
 
 STEPS = 3
 """Optimizer states appear in the first step, so the second is the first true peak."""
@@ -126,7 +128,8 @@ def about() -> dict[str, Any]:
     """What the rows were measured on."""
     found = detect()
     card = found.gpus[0].name if found.gpus else None
-    return {"card": card, "driver": found.driver_version, **found.versions, "date": time.strftime("%Y-%m-%d")}
+    date, chunk = time.strftime("%Y-%m-%d"), CHUNK_TARGET_CAP / GIB
+    return {"card": card, "driver": found.driver_version, **found.versions, "date": date, "loss_chunk_gib": chunk}
 
 
 def folder_of(model: str, models: Path) -> Path:

@@ -13,11 +13,13 @@ from fitune.core.memory.budget import (
     verdict_of,
 )
 from fitune.core.memory.disk import GGUF_BYTES
+from fitune.core.memory.loss import CHUNK_TARGET_CAP
 from fitune.core.memory.plan import EXPERT_NAMES, FAST_UNSLOTH, FLAT_MULTIPLE
 from fitune.core.memory.shapes import Experts, Layer, Linear, Mixer, Shape, are_named_experts, is_named
 from fitune.core.memory.shapes.widths import mlp_params
 
 __all__ = [
+    "CHUNK_TARGET_CAP",
     "CONTEXT_BYTES",
     "DRIVER_BYTES",
     "EXPERT_NAMES",

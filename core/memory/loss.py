@@ -11,8 +11,9 @@ TILE_TOKENS, TILE_VOCAB = 4096, 32_768
 CPU_CHUNK_TOKENS, CPU_CHUNK_TIMES = 128, 4
 """Tokens whose scores stand in RAM together where answers are compared on a processor, and how often: as such, as
 likelihoods, and twice on the way to their entropy (core/worker/training/objectives/cpu_head.py)."""
-CHUNK_TARGET_CAP = 4 * GIB
-"""unsloth_zoo 2026.10.7: a loss chunk may take half of the free memory, at most this (fused_losses)."""
+CHUNK_TARGET_CAP = 2 * GIB
+"""A loss chunk may take half of the free memory as unsloth_zoo 2026.10.7 plans it, at most this: up to 4 GiB by itself
+(fused_losses), but core/worker/training/model_with_adapter.py gives it this figure."""
 CHUNK_PLANNED_BYTES = 16
 """Bytes a logit that unsloth_zoo plans with when it sizes its chunks; compiled code keeps fewer."""
 CHUNK_KEPT_BYTES = 4
@@ -96,7 +97,7 @@ def unchunked_tokens(plan: MemoryPlan, standing_bytes: int) -> int:
 
 
 def _chunk_target(plan: MemoryPlan, standing_bytes: int) -> int:
-    """Half the memory that is free at the first step, at most 4 GiB (fused_losses/cross_entropy_loss.py)."""
+    """Half the memory that is free at the first step, at most CHUNK_TARGET_CAP (fused_losses/cross_entropy_loss.py)."""
     free = plan.card.free_bytes if plan.card else 0
     return max(1, min(CHUNK_TARGET_CAP, (free - standing_bytes) // 2))
 

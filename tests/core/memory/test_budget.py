@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 import pytest
 
-from bench.score_budget import FAMILIES
+from bench.score_budget import FAMILIES, loss_chunks
 from fitune.core.errors import UserError
 from fitune.core.forecast.documents import budget_document
 from fitune.core.forecast.plans.remedies import remedies
@@ -62,7 +62,8 @@ def name_of(row: dict[str, Any]) -> str:
 def budget_of(row: dict[str, Any]) -> Budget:
     changes = {key.replace(".", "__"): value for key, value in row.items() if "." in key}
     fields = {"data__packing": False, "train__backend": "unsloth", "train__grad_accum": 1, **changes}
-    return estimate(load(row["model"]), recipe(**fields), H100)
+    with loss_chunks():
+        return estimate(load(row["model"]), recipe(**fields), H100)
 
 
 @pytest.mark.parametrize("row", ROWS, ids=name_of)
@@ -128,7 +129,8 @@ def test_a_plan_between_checkpoints_and_none_is_met_by_the_budget(
     """Llama-3.1-8B in NF4 with 8 x 1 rows of GSM8K end to end on an H200: bench/results/pace_h200_2026-11-29.jsonl.
     The largest micro-batch had 2,040 tokens, filled up to 2,048; CUDA's context is added to what torch reserved."""
     plan = {"train__micro_batch": 8, "train__grad_accum": 1, "train__optimizer": "adamw_torch_fused", **fields}
-    budget = estimate(LLAMA_8B, recipe(train__backend="unsloth", **plan), H200, tokens=532, micro_tokens=2040)
+    with loss_chunks():
+        budget = estimate(LLAMA_8B, recipe(train__backend="unsloth", **plan), H200, tokens=532, micro_tokens=2040)
     measured = reserved_gib * GIB - left_behind + part(budget, "CUDA context")
     assert budget.total_bytes == pytest.approx(measured, rel=0.01)
 

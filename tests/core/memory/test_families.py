@@ -1,18 +1,16 @@
 """The budget against the measured rows of today's families: bench/results/families_h200_*.jsonl."""
 
-import json
 from typing import Any
 
 import pytest
 
-from bench.score_budget import FAMILIES, H100, RESULTS, shape_of
+from bench.score_budget import FAMILIES, H100, RESULTS, loss_chunks, measured_rows, shape_of
 from bench.vram import recipe_of
 from fitune.core.memory import Budget, estimate
 from fitune.core.memory.shapes import from_config
 from fitune.core.units import GIB
 
-LINES = [line for path in sorted(RESULTS.glob("families_h200_*.jsonl")) for line in path.read_text().splitlines()]
-ROWS = [row for row in map(json.loads, LINES) if "reserved" in row]
+ROWS = [row for row in measured_rows(*sorted(RESULTS.glob("families_h200_*.jsonl"))) if "reserved" in row]
 RUNS = [row for row in ROWS if "device" in row]
 """Whole runs of `fitune train`, whose figure is the driver's."""
 
@@ -25,7 +23,8 @@ def without_context(budget: Budget) -> tuple[int, int, int]:
 
 def budget_of(row: dict[str, Any]) -> Budget:
     changes = {name: value for name, value in row.items() if "." in name}
-    return estimate(shape_of(row["model"]), recipe_of(row["model"], changes), H100)
+    with loss_chunks(row["loss_chunk_gib"]):
+        return estimate(shape_of(row["model"]), recipe_of(row["model"], changes), H100)
 
 
 def test_each_row_is_of_a_family_that_is_known() -> None:

@@ -1,20 +1,25 @@
 """The environment of a training: what libraries write lies in fitune's folders, and Unsloth is imported quickly."""
 
 import gc
-import importlib
+import importlib.util
 import json
 import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
+from fitune.core.memory import CHUNK_TARGET_CAP
 from fitune.core.recipe import Model
 from fitune.core.runs.run import Run
+from fitune.core.units import GIB
 from fitune.core.worker.__main__ import _set_environment
 from fitune.core.worker.training import model_with_adapter
+
+LOSS, LIMIT = "unsloth_zoo.fused_losses.cross_entropy_loss", "_CE_TARGET_GB_CAP"
 
 
 def test_what_libraries_write_lies_with_the_run_or_beside_all_runs(
@@ -63,10 +68,27 @@ def test_a_base_that_is_not_there_is_no_concern_of_the_preparation(
         model_with_adapter.prepare("unsloth", Model(id=str(tmp_path / "absent")))
 
 
+def test_unsloth_computes_the_loss_in_chunks_of_the_size_that_the_budget_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with _unsloth("", tmp_path, monkeypatch):
+        model_with_adapter.prepare("unsloth")
+        assert sys.modules[LOSS].__dict__[LIMIT] == CHUNK_TARGET_CAP / GIB == 2.0
+
+
+def test_the_pinned_unsloth_reads_the_limit_of_its_chunks_where_it_is_set() -> None:
+    package = importlib.util.find_spec("unsloth_zoo")  # found, not imported: that takes a card
+    assert package is not None
+    assert package.origin is not None
+    source = Path(package.origin).with_name("fused_losses") / "cross_entropy_loss.py"
+    assert f"return min(_default_target_gb(device), {LIMIT})" in source.read_text()
+
+
 @contextmanager
 def _unsloth(text: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A module `unsloth` with this text."""
+    """A module `unsloth` with this text, and one for its loss."""
     (folder / "unsloth.py").write_text(text)
+    monkeypatch.setitem(sys.modules, LOSS, ModuleType(LOSS))
     monkeypatch.setattr(sys, "path", [str(folder), *sys.path])
     monkeypatch.delitem(sys.modules, "unsloth", raising=False)
     monkeypatch.setattr(os, "environ", dict(os.environ))
