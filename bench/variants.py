@@ -1,15 +1,15 @@
 """Every way to train, with each backend: does it learn, go on from a checkpoint, merge and pass the proof, and what it
 takes.
 
-usage: python bench/variants.py MODEL [--only NAME ...] [--backend unsloth trl] [--untried] [--length N] [--at-once N]
-                                [--limit S] [--within S] [--out FILE]
+usage: python bench/variants.py MODEL [--only NAME ...] [--backend unsloth trl] [--train-only] [--length N]
+                                [--at-once N] [--limit S] [--within S] [--out FILE]
 MODEL is a folder with a small model in 16 bits (bench/make_model.py makes one of real widths, with few layers). Each
 case is a process of its own that trains and resumes by the worker's job, and merges in another; it is ended after
---limit seconds, and none goes on when --within seconds have passed in all. --untried also tries the objectives that are
-refused with a backend because nobody has shown them yet. Several at once share the card, but the steps that are timed
-are taken by one at a time, so that its pace counts. What a case writes goes with it; all weights of a model with 0.5 B
-parameters take 12 GB for a time, where TMPDIR says. Prints one JSON line a case, after one that names card and
-versions: what was found until then, where a case fails. docs/variants.md has a table of the rows in bench/results.
+--limit seconds, and none goes on when --within seconds have passed in all. --train-only leaves out all but the first
+training: peak, budget and pace come of it. Several at once share the card, but the steps that are timed are taken by
+one at a time, so that its pace counts. What a case writes goes with it; all weights of a model with 0.5 B parameters
+take 12 GB for a time, where TMPDIR says. Prints one JSON line a case, after one that names card and versions: what was
+found until then, where a case fails. docs/variants.md has a table of the rows in bench/results.
 """
 
 import argparse
@@ -25,17 +25,16 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import suppress
 from pathlib import Path
 from statistics import median
-from typing import IO, Any, get_args
+from typing import IO, Any
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from bench import vram
 from fitune.core import runs
 from fitune.core.errors import UserError
 from fitune.core.machine import grows_in_place
-from fitune.core.machine.host import detect
 from fitune.core.memory import Card, estimate, shapes
-from fitune.core.recipe import Recipe, rules
-from fitune.core.recipe.kinds import READ_AS, Objective
+from fitune.core.recipe import Recipe
+from fitune.core.recipe.kinds import READ_AS
 from fitune.core.recipe.load import parse
 from fitune.core.runs import EventData, EventLog, Run, Step, Tail
 
@@ -83,16 +82,14 @@ def main() -> None:
     options.add_argument("--limit", type=float, default=600, help="seconds of a case")
     options.add_argument("--within", type=float, default=86400, help="seconds of all cases together")
     options.add_argument("--out", type=Path)
-    options.add_argument("--untried", action="store_true")
+    options.add_argument("--train-only", action="store_true")
     options.add_argument("--here", action="store_true", help="the one case in this process")
     options.add_argument("--merge", action="store_true", help="merge a run, whose folder stands for that of a model")
     args = options.parse_args()
-    if args.untried:
-        vars(rules)["UNSLOTH_TRAINS"] = get_args(Objective)
     if args.merge:
         merge(Run(args.model))
     elif args.here:
-        for row in case(args.only[0], args.backend[0], args.model, args.length, args.untried):
+        for row in case(args.only[0], args.backend[0], args.model, args.length, args.train_only):
             print(json.dumps(row), flush=True)
     else:
         each_in_own_process(args)
@@ -111,7 +108,7 @@ def each_in_own_process(args: argparse.Namespace) -> None:
 def in_own_process(name: str, backend: str, given: argparse.Namespace) -> str:
     """The line of a case; of one that failed, what was found before, and why."""
     command = [sys.executable, "-P", __file__, str(given.model), "--only", name, "--backend", backend]
-    command += ["--length", str(given.length), "--here", *["--untried"] * given.untried]
+    command += ["--length", str(given.length), "--here", *["--train-only"] * given.train_only]
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as home:  # which goes also where the case is ended
         env = {**os.environ, "FITUNE_HOME": home, "UNSLOTH_COMPILE_LOCATION": f"{home}/unsloth"}
@@ -121,13 +118,13 @@ def in_own_process(name: str, backend: str, given: argparse.Namespace) -> str:
     return json.dumps({**row, **({"failed": told} if code else {}), "took_s": round(time.monotonic() - began)}) + "\n"
 
 
-def case(name: str, backend: str, model: Path, length: int, untried: bool) -> Iterator[dict[str, Any]]:
+def case(name: str, backend: str, model: Path, length: int, train_only: bool) -> Iterator[dict[str, Any]]:
     """Train, go on from the checkpoint in the middle, merge, below FITUNE_HOME. What was found so far, after each; or
     the sentence that refuses it."""
     row: dict[str, Any] = {"variant": name, "backend": backend}
     try:
         run = runs.create(recipe_of(name, backend, model, length, runs.home()), runs.home())
-        for found in trained_resumed_merged(run, untried):
+        for found in trained_resumed_merged(run, train_only):
             row |= found
             yield row
     except UserError as error:
@@ -164,22 +161,25 @@ def row_of(kind: str | None, number: int, length: int) -> dict[str, Any]:
     return {"question": question, "answer": good}
 
 
-def trained_resumed_merged(run: Run, untried: bool) -> Iterator[dict[str, Any]]:
+def trained_resumed_merged(run: Run, train_only: bool) -> Iterator[dict[str, Any]]:
     """The jobs of the worker, one after the other, the merge in another process; what was found by each."""
     from fitune.core.worker.memory_use import MemoryMeter
     from fitune.core.worker.training import model_with_adapter
 
-    gpu = next(iter(detect().gpus), None)
-    recipe, memory = run.recipe(), MemoryMeter(gpu.uuid if gpu else None, None)
+    recipe = run.recipe()
     model_with_adapter.prepare(recipe.train.backend, recipe.model)
+    import torch
+
     from fitune.core.worker.training import train
 
+    gpu = vram.own_gpu() if torch.cuda.is_available() else None
+    memory = MemoryMeter(gpu.uuid if gpu else None, None)
+    card = gpu and Card(gpu.total_bytes or 0, gpu.free_bytes or 0, gpu.compute_capability, grows_in_place())
     log = TimedLog(run.events, "train")
     train.run(run, log, memory)
     steps = steps_of(run)
     pace = round(median(step.tokens_per_s or 0.0 for step in steps if step.step > UNTIMED))
     peak = memory.read().peak_device or memory.read().peak_host
-    card = gpu and Card(gpu.total_bytes or 0, gpu.free_bytes or 0, gpu.compute_capability, grows_in_place())
     budget = estimate(shapes.load(recipe.model.id), recipe, card or None)
     losses = {step.step: step.loss or 0.0 for step in steps}
     yield {
@@ -193,13 +193,15 @@ def trained_resumed_merged(run: Run, untried: bool) -> Iterator[dict[str, Any]]:
         "high_bytes": budget.high_bytes,
         **({"tokens_per_s": pace} if log.alone else {}),
     }
+    if train_only:
+        return
     shutil.rmtree(run.checkpoints / f"checkpoint-{STEPS}")
     train.run(run, EventLog(run.events, "train"), memory)
     later = {step.step: step.loss or 0.0 for step in steps_of(run)}
     yield {"resume_gap": max(abs(losses[n] - later[n]) for n in range(HALF + 1, STEPS + 1))}
     shutil.rmtree(run.checkpoints)
     # Not in a process that has imported Unsloth, which changes what a merged model is loaded with.
-    command = [sys.executable, "-P", __file__, str(run.path), "--merge", *["--untried"] * untried]
+    command = [sys.executable, "-P", __file__, str(run.path), "--merge"]
     code, _, told = vram.ended(command, MERGE_LIMIT_S)
     if code:
         raise RuntimeError(f"merge: {told}")
