@@ -10,7 +10,7 @@ from fitune.core.errors import BadInput, UserError
 from fitune.core.forecast.cards import for_split, ranks_of, shared_batch
 from fitune.core.machine import Gpu, Machine, choose_backend, pick_gpus
 from fitune.core.memory import FAST_UNSLOTH, config_json
-from fitune.core.recipe import UNSLOTH_TRAINS, Recipe, find_contradictions
+from fitune.core.recipe import Recipe, find_contradictions
 
 FILE_SUFFIXES = {".jsonl", ".json", ".csv", ".tsv", ".parquet", ".txt", ".md", ".gz", ".zst"}
 
@@ -55,10 +55,6 @@ def resolve(recipe: Recipe, machine: Machine, need_data: bool = True) -> Resolve
     backend, reason = choose_backend(recipe.train.backend, gpu, machine.versions, model_type)
     if recipe.train.backend == "auto" and recipe.trains_all:
         backend, reason = "trl", "trl: it trains all weights."
-    learns = recipe.train.objective in UNSLOTH_TRAINS
-    if backend == "unsloth" and not learns:
-        backend = "trl"
-        reason = f"trl: nobody has shown yet that unsloth learns right with objective = {recipe.train.objective}."
     if backend == "unsloth":
         refuse_stretched(recipe.model.id, recipe.model.max_seq_length)
     changed: dict[str, dict[str, Any]] = {
@@ -82,7 +78,7 @@ def resolve(recipe: Recipe, machine: Machine, need_data: bool = True) -> Resolve
     )
     if contradictions := find_contradictions(resolved):  # with a backend that "auto" left open
         raise BadInput(contradictions)
-    unsloth_works = learns and choose_backend("auto", gpu, machine.versions, model_type)[0] == "unsloth"
+    unsloth_works = choose_backend("auto", gpu, machine.versions, model_type)[0] == "unsloth"
     return Resolved(resolved, gpus, ranks, reason, tuple(notes), unsloth_works)
 
 

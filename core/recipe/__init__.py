@@ -9,7 +9,6 @@ from fitune.core.recipe.kinds import (
     RATE_SHARES,
     RUN_NAME,
     STOP_AT,
-    UNSLOTH_TRAINS,
     Objective,
     Quant,
 )
@@ -26,7 +25,6 @@ __all__ = [
     "RATE_SHARES",
     "RUN_NAME",
     "STOP_AT",
-    "UNSLOTH_TRAINS",
     "Data",
     "Deliver",
     "Lora",

@@ -14,8 +14,6 @@ MOVES_THE_BASE: tuple[Init, ...] = ("pissa", "olora")
 BEGINS_FILLED: tuple[Init, ...] = (*MOVES_THE_BASE, "loftq")
 """Those whose adapter holds something before the first step: LoftQ's holds what the base lost when it was quantized."""
 Objective = Literal["sft", "dpo", "orpo", "kto"]
-UNSLOTH_TRAINS: tuple[Objective, ...] = ("sft",)
-"""Objectives of which the unsloth backend was shown to learn (bench/preferences.py)."""
 DataFormat = Literal[
     "auto", "messages", "sharegpt", "alpaca", "prompt_completion", "question_answer", "text", "preference", "rated"
 ]

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from fitune.core.errors import Problem
 from fitune.core.recipe.data_fields import Data
 from fitune.core.recipe.fields import Lora, Recipe, Run, Train
-from fitune.core.recipe.kinds import BEGINS_FILLED, MOVES_THE_BASE, READ_AS, UNSLOTH_TRAINS, Objective, Quant
+from fitune.core.recipe.kinds import BEGINS_FILLED, MOVES_THE_BASE, READ_AS, Objective, Quant
 
 COMPARE: tuple[Objective, ...] = ("dpo", "kto")
 """Objectives that compare the model with what it was before: with its adapter switched off."""
@@ -104,9 +104,6 @@ def _of_objective(recipe: Recipe) -> Iterator[Problem]:
     if train.micro_tokens is not None:
         text = f"objective = {objective} takes the rows of a micro-batch together."
         yield Problem("train.micro_tokens", text, "Remove it, and lower train.micro_batch where memory is short.")
-    if train.backend == "unsloth" and objective not in UNSLOTH_TRAINS:
-        text = f"nobody has shown yet that the unsloth backend learns right with objective = {objective}."
-        yield Problem("train.backend", text, 'Use backend = "trl", or "auto".')
     if recipe.run.shard is True:
         yield Problem("run.shard", f"objective = {objective} was not tried with a split model.", "Set shard = false.")
     if objective == "kto" and train.micro_batch < 2:

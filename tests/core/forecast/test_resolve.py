@@ -42,6 +42,14 @@ def test_a_model_is_not_stretched_for_longer_rows_than_it_was_made_for(
         resolve(asked, machine(CARD, versions=WITH_UNSLOTH))
 
 
+@pytest.mark.parametrize("objective", ["dpo", "orpo", "kto"])
+def test_answers_are_compared_with_unsloth_too(recipe: Make, objective: str) -> None:
+    resolved = resolve(recipe(train={"objective": objective}), machine(CARD, versions=WITH_UNSLOTH))
+    assert (resolved.recipe.train.backend, resolved.unsloth_works) == ("unsloth", True)
+    resolved = resolve(recipe(train={"objective": objective, "backend": "trl"}), machine(CARD, versions=WITH_UNSLOTH))
+    assert (resolved.recipe.train.backend, resolved.unsloth_works) == ("trl", True)
+
+
 def test_on_an_nvidia_card_auto_is_unsloth_and_nothing_is_changed(recipe: Make) -> None:
     given = recipe()
     resolved = resolve(given, machine(CARD, versions=WITH_UNSLOTH))

@@ -21,7 +21,6 @@ REFUSED: tuple[tuple[str, dict[str, dict[str, Any]], str], ...] = (
     ("orpo", {"data": {"loss_on": "all"}}, "data.loss_on"),
     ("kto", {"data": {"replay": 0.1}}, "data.replay"),
     ("dpo", {"train": {"micro_tokens": 2048}}, "train.micro_tokens"),
-    ("dpo", {"train": {"backend": "unsloth"}}, "train.backend"),
     ("dpo", {"run": {"shard": True}}, "run.shard"),
     ("kto", {"train": {"micro_batch": 1}}, "train.micro_batch"),
     ("orpo", {"lora": {"dropout": 0.1}}, "lora.dropout"),
