@@ -5,6 +5,7 @@ from fitune.core.recipe.data_fields import Data
 from fitune.core.recipe.fields import Deliver, Lora, Model, Recipe, Run, Train
 from fitune.core.recipe.kinds import (
     BEGINS_FILLED,
+    COMPARE,
     MOVES_THE_BASE,
     RATE_SHARES,
     RUN_NAME,
@@ -20,6 +21,7 @@ from fitune.core.recipe.rules import find_contradictions, not_with_images
 
 __all__ = [
     "BEGINS_FILLED",
+    "COMPARE",
     "GROUPS",
     "MOVES_THE_BASE",
     "RATE_SHARES",

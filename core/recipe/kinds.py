@@ -17,6 +17,8 @@ Objective = Literal["sft", "dpo", "orpo", "kto"]
 DataFormat = Literal[
     "auto", "messages", "sharegpt", "alpaca", "prompt_completion", "question_answer", "text", "preference", "rated"
 ]
+COMPARE: tuple[Objective, ...] = ("dpo", "kto")
+"""Objectives that compare the model with what it was before: with its adapter switched off."""
 READ_AS: dict[Objective, DataFormat] = {"dpo": "preference", "orpo": "preference", "kto": "rated"}
 ModulePath = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.]{1,200}$")]
 Thinking = Literal["auto", "keep", "off"]

@@ -7,10 +7,7 @@ from collections.abc import Iterator
 from fitune.core.errors import Problem
 from fitune.core.recipe.data_fields import Data
 from fitune.core.recipe.fields import Lora, Recipe, Run, Train
-from fitune.core.recipe.kinds import BEGINS_FILLED, MOVES_THE_BASE, READ_AS, Objective, Quant
-
-COMPARE: tuple[Objective, ...] = ("dpo", "kto")
-"""Objectives that compare the model with what it was before: with its adapter switched off."""
+from fitune.core.recipe.kinds import BEGINS_FILLED, COMPARE, MOVES_THE_BASE, READ_AS, Objective, Quant
 
 
 def find_contradictions(recipe: Recipe) -> list[Problem]:

@@ -44,6 +44,24 @@ def test_a_short_training_takes_larger_steps_and_says_so() -> None:
     assert learning_rate(asked(max_steps=1), LLAMA, None).why.endswith("only 1 step")
 
 
+@pytest.mark.parametrize("objective", ["dpo", "kto"])
+@pytest.mark.parametrize(
+    ("steps", "share"), [(None, 1 / 40), (1, 0.2), (100, 0.2), (200, 0.1), (800, 1 / 40), (8000, 1 / 40)]
+)
+def test_what_compares_answers_takes_smaller_steps_the_more_there_are(
+    objective: str, steps: int | None, share: float
+) -> None:
+    plain = learning_rate(asked(max_steps=steps), SMALL, None).lr
+    assert learning_rate(asked(max_steps=steps, objective=objective), SMALL, None).lr == pytest.approx(
+        share * plain, rel=0.05
+    )
+
+
+def test_the_measured_rate_of_a_short_comparison() -> None:
+    found = learning_rate(asked(max_steps=45, objective="dpo", lora={"alpha": 32}), SMALL, None)
+    assert (found.lr, found.why[-35:]) == (pytest.approx(1e-4, rel=0.05), " and 0.2 of that for objective = dpo")
+
+
 def test_a_number_stays_a_number_and_an_unknown_model_gets_the_rate_of_the_guides() -> None:
     assert learning_rate(asked(3e-5), LLAMA, None).lr == 3e-5
     found = learning_rate(asked(), None, None)
