@@ -1,6 +1,7 @@
 """Many rows at once: as if each were alone, and by halves where a card has no room for them."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -79,3 +80,24 @@ def test_as_many_rows_go_at_once_as_half_of_the_free_memory_holds(
         monkeypatch.setattr(torch.cuda, name, lambda value=value: value)
     assert rows_that_fit(Model(), 1100) == rows
     assert rows_that_fit(Model(), 10**9) == 1
+
+
+def test_answers_are_the_same_however_many_end_early(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from fitune.core.worker.scoring import generate
+
+    prompts = [[5 + row, 9, 3 * row + 7][: 1 + row % 3] for row in range(24)]
+    whole = generate._generate(model, prompts, range(24), [], 24, None)
+    stops = [whole[0][3], whole[5][8], whole[7][11]]
+    until = [generate._until_stop(ids, stops) for ids in whole]
+    assert len({len(ids) for ids in until}) > 3, "they end at many places"
+    calls = list[int]()
+    inner = generate._write_on
+
+    def counted(model: Any, asked: Any, *rest: Any) -> Any:
+        calls.append(len(asked))
+        return inner(model, asked, *rest)
+
+    monkeypatch.setattr(generate, "_write_on", counted)
+    assert generate._generate(model, prompts, range(24), stops, 24, None) == until
+    assert len(calls) > 1, "those that go on are written without the others"
+    assert all(after <= before / 2 for before, after in pairwise(calls))
