@@ -60,12 +60,18 @@ class TrainingRows:
 
 
 def read_rows(
-    run: Run, recipe: Recipe, tokenizer: Any, base: Path, log: EventLog, answer_prompts: Callable[[int], list[Row]]
+    run: Run,
+    recipe: Recipe,
+    tokenizer: Any,
+    base: Path,
+    log: EventLog,
+    answer_prompts: Callable[[int], list[Row]],
+    look: int | None = None,
 ) -> TrainingRows:
     """All rows of the recipe's data, with the general ones. Raises UserError if nothing is left to train on.
 
     base: the folder of the base model. answer_prompts: gives so many rows of the base model's own answers, where these
-    are replayed.
+    are replayed. look: about so many of the held-out rows are looked at; else as many as suit a whole training.
     """
     tokenizer = render.text_part(tokenizer)
     if render.ensure_template(tokenizer):
@@ -91,7 +97,7 @@ def read_rows(
     length, loss_on, cut = recipe.model.max_seq_length, recipe.data.loss_on, cut_of(recipe)
     own = (rows[index] for index in train_indexes)
     trained = truncate(chain(own, general), tokenizer, length, loss_on, options, cut, images)
-    stride = max(1, len(eval_indexes) // look_rows(recipe, len(train_indexes)))
+    stride = max(1, len(eval_indexes) // (look or look_rows(recipe, len(train_indexes))))
     some = (rows[index] for index in eval_indexes[::stride])
     looked_at = truncate(some, tokenizer, length, loss_on, options, cut, images)
     _warn_of_changes(log, skipped, trained, len(train_indexes) + len(general), recipe.data.text_overlap)

@@ -25,10 +25,14 @@ MOST_ADAPTERS = 12
 class HeldOut:
     """Takes the losses out of the trainer's evaluations, and keeps adapters in looks/ until the training is done."""
 
-    def __init__(self, run: Run, rows: Rows, patience: int, step: int) -> None:
-        """step: of the checkpoint that the run goes on from, else 0. Looks after it are void."""
+    def __init__(self, run: Run, rows: Rows, patience: int, step: int, at_once: int = 1) -> None:
+        """step: of the checkpoint that the run goes on from, else 0. Looks after it are void.
+
+        at_once: rows whose loss the trainer gives together; they count as one then, of all their tokens.
+        """
         self.folder, self.patience = run.path / "looks", patience
-        tokens = tuple(map(_weight, rows))
+        weights = [*map(_weight, rows)]
+        tokens = tuple(sum(weights[start : start + at_once]) for start in range(0, len(weights), at_once))
         kept = read_looks(run)
         earlier = kept.looks if step and kept and kept.tokens == tokens else ()
         self.looks = Looks(tokens, tuple(look for look in earlier if look.step <= step))

@@ -18,7 +18,7 @@ from fitune.core.recipe import Recipe
 from fitune.core.records import to_json
 from fitune.core.runs import EventLog, Finished, Phase, RacedLap, Run, Started
 from fitune.core.score import race
-from fitune.core.score.race import Lap, Lead, Race
+from fitune.core.score.race import Lap, Race, Standing
 from fitune.core.worker import models
 from fitune.core.worker.device import compute_dtype
 from fitune.core.worker.memory_use import MemoryMeter
@@ -83,7 +83,9 @@ class Track:
         self.start = {name: weight.detach().cpu().clone() for name, weight in self._trained()}
         log.write(Phase(name="data", source=recipe.data.name))
         own = recipe.model_copy(update={"data": recipe.data.model_copy(update={"replay": 0})})  # the same for each rate
-        self.rows: TrainingRows = read_rows(run, own, self.loaded.tokenizer, self.source.path, log, lambda _: [])
+        train = recipe.train
+        look = race.look_rows(train.micro_batch * train.grad_accum)
+        self.rows: TrainingRows = read_rows(run, own, self.loaded.tokenizer, self.source.path, log, lambda _: [], look)
         self.full_steps = 0
         """Steps of the whole training; known after the first lap."""
         self.pace = race.Pace(0.0, 0.0)
@@ -94,22 +96,23 @@ class Track:
         self.lap(self.recipe.train.rate, 1)
         self.lap(self.recipe.train.rate, WARM_UP_STEPS)
 
-    def lap(self, lr: float, steps: int, lead: Lead | None = None, is_kept: bool = False) -> Lap:
+    def lap(self, lr: float, steps: int, standing: Standing | None = None, is_kept: bool = False) -> Lap:
         """Train from the start with a rate, for so many steps: those of the training itself, and a fall of the rate.
 
-        lead: of the round. is_kept: keep a checkpoint of the step before the fall, in the place of an earlier one, if
-        the rate is ahead in the end. A lap that is too short for the training's warm-up has a shorter one, and is not
-        kept.
+        standing: of the round, to which the lap is added. is_kept: keep a checkpoint of the step before the fall, in
+        the place of an earlier one, if the rate is ahead in the end. A lap that is too short for the training's warm-up
+        has a shorter one, and is not kept.
         """
         began = time.monotonic()
         self._back_to_start()
         changes = {"lr": lr, "max_steps": steps, "report_to": "none"}
         recipe = self.recipe.model_copy(update={"train": self.recipe.train.model_copy(update=changes)})
-        held_out = HeldOut(self.run, self.rows.looked_at, 0, 0)
+        held_out = self._held_out()
         samples = Samples([], self.loaded.tokenizer, self.source.path, self.log, False, [])
         reporter = LapReporter(self.run, self.log, recipe.train, self.memory, self.rows, held_out, samples)
         trainer = make_trainer(self.run, recipe, self.loaded, self.rows, reporter, self.kernel)
         trainer.args.eval_on_start = False
+        trainer.args.per_device_eval_batch_size = self._rows_at_once
         reporter.count_tokens(trainer)
         own_steps = race.own_steps(steps)
         is_whole = own_steps >= WARM_UP_TIMES * trainer.args.get_warmup_steps(self.full_steps)
@@ -119,9 +122,10 @@ class Track:
         trained = trainer.train()
         history = trainer.state.log_history
         look = held_out.looks.looks[-1] if held_out.looks.looks else None
-        is_ahead = lead is not None and look is not None and lead.passes(lr, look)
+        if standing and look:
+            standing.looks[lr] = look
         if reporter.save_at and trainer.state.global_step == steps:
-            self._keep(trainer, own_steps, is_ahead)
+            self._keep(trainer, own_steps, standing is not None and standing.best == lr)
         self.full_steps = self._steps_in_all(reporter.epoch_steps)
         del trainer
         gc.collect()
@@ -163,10 +167,24 @@ class Track:
         train = self.recipe.train
         return train.max_steps or max(1, math.ceil(train.epochs * epoch_steps))
 
+    def standing(self) -> Standing:
+        """Of a round without laps yet."""
+        return Standing(self._held_out().looks.tokens)
+
+    def _held_out(self) -> HeldOut:
+        return HeldOut(self.run, self.rows.looked_at, 0, 0, self._rows_at_once)
+
     @property
-    def tokens(self) -> tuple[int, ...]:
-        """Trained tokens of each held-out row."""
-        return HeldOut(self.run, self.rows.looked_at, 0, 0).looks.tokens
+    def _rows_at_once(self) -> int:
+        """Held-out rows that are looked at together: as many as are trained on, unless the trainer compares answers or
+        sees images, which its collator takes one by one."""
+        train = self.recipe.train
+        if train.objective != "sft" or self.rows.images:
+            return 1
+        longest = max((len(row["input_ids"]) for row in self.rows.looked_at), default=1)
+        return (
+            min(train.micro_batch, max(1, train.micro_tokens // longest)) if train.micro_tokens else train.micro_batch
+        )
 
     @torch.no_grad()
     def _back_to_start(self) -> None:
@@ -188,15 +206,15 @@ def run(run: Run, log: EventLog, memory: MemoryMeter) -> None:
     if not track.rows.looked_at:
         raise UserError(*race.NO_ROWS)
     track.warm_up()
-    rounds = race.steps_of_rounds(request.budget_s, track.pace, track.full_steps)
-    if not rounds:
+    steps = race.first_steps(request.budget_s, track.pace, track.full_steps)
+    if not steps:
         raise UserError(
             f"A step takes {track.pace.step_s:.1f} s here, the start and the end of a short training "
             f"{track.pace.around_s:.0f} s, and the whole one has {track.full_steps} steps: in "
             f"{request.budget_s / 60:g} minutes the race would get fewer than {race.LEAST_STEPS} steps a rate.",
             "Give it more time with --minutes, or more rows or epochs.",
         )
-    raced = _race(track, rounds, request.budget_s)
+    raced = _race(track, steps, request.budget_s)
     if raced is None:
         log.write(Finished(stopped=True, elapsed_s=time.monotonic() - began))
         return
@@ -204,28 +222,42 @@ def run(run: Run, log: EventLog, memory: MemoryMeter) -> None:
     log.write(Finished(best_lr=raced.best_lr, elapsed_s=time.monotonic() - began))
 
 
-def _race(track: Track, rounds: Sequence[int], budget_s: float) -> Race | None:
-    """All rounds, with a checkpoint of the winner's last lap if the training can go on from it; None if it was stopped.
+def _race(track: Track, steps: int, budget_s: float) -> Race | None:
+    """Both rounds, or one of whole trainings, with a checkpoint of the winner's last lap if the training can go on from
+    it; None if it was stopped.
 
-    budget_s: begin no lap beside those of the round's start that would not be over, with the planned ones of the next
-    round, after so many seconds.
+    steps: of a lap of the first round. budget_s: begin no lap beside those of a round's start that would not be over,
+    with the planned ones of the last round, after so many seconds.
     """
     end = time.monotonic() + budget_s
-    laps, rates, lead = list[Lap](), race.rates(track.recipe.train.rate), Lead((), is_whole=False)
-    for number, steps in enumerate(rounds, 1):
-        done, waiting = list[Lap](), list(rates)
-        lead = Lead(track.tokens, steps >= track.full_steps)
-        later_s = sum(race.PLANNED[1] * track.pace.of(each) for each in rounds[number:])
-        is_kept = number == len(rounds) and not track.recipe.data.replay
-        while waiting:
-            track.log.write(Phase(name="race"))
-            lap = track.lap(waiting.pop(0), steps, lead, is_kept)
-            if track.run.stop.exists():
-                return None
-            track.log.write(RacedLap(round=number, lr=lap.lr, steps=steps, loss=lap.held_out, elapsed_s=lap.elapsed_s))
-            done.append(lap)
-            more = None if waiting else race.beside(done)
-            if more is not None and time.monotonic() + track.pace.of(steps) + later_s <= end:
-                waiting.append(more)
-        laps, rates = [*laps, *done], race.finalists(done)
-    return Race(tuple(laps), lead.lr)
+    is_last = steps >= track.full_steps
+    later_s = 0.0 if is_last else race.PLANNED[1] * track.pace.of(race.LONGER * steps)
+    first = _round(track, 1, race.rates(track.recipe.train.rate), steps, end - later_s, is_last)
+    if first is None:
+        return None
+    laps, standing = first
+    if not is_last:
+        steps = race.last_steps(end - time.monotonic(), track.pace, steps, track.full_steps)
+        last = _round(track, 2, race.finalists(laps), steps, end, is_last=True)
+        if last is None:
+            return None
+        laps, standing = [*laps, *last[0]], last[1]
+    return Race(tuple(laps), standing.best, standing.level)
+
+
+def _round(
+    track: Track, number: int, rates: Sequence[float], steps: int, end: float, is_last: bool
+) -> tuple[list[Lap], Standing] | None:
+    """Laps of these rates, then of those beside the best that would be over at `end`; None if the race was stopped."""
+    done, waiting, standing = list[Lap](), list(rates), track.standing()
+    while waiting:
+        track.log.write(Phase(name="race"))
+        lap = track.lap(waiting.pop(0), steps, standing, is_last and not track.recipe.data.replay)
+        if track.run.stop.exists():
+            return None
+        track.log.write(RacedLap(round=number, lr=lap.lr, steps=steps, loss=lap.held_out, elapsed_s=lap.elapsed_s))
+        done.append(lap)
+        more = None if waiting else race.beside(done)
+        if more is not None and time.monotonic() + track.pace.of(steps) <= end:
+            waiting.append(more)
+    return done, standing

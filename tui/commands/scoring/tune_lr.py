@@ -89,12 +89,10 @@ def laps_table(race: Race) -> str:
 
 
 def in_the_noise(race: Race) -> str:
-    """A sentence where another rate came to a lower loss, which may be chance."""
-    last = [lap for lap in race.laps if lap.steps == race.laps[-1].steps and lap.held_out is not None]
-    lowest = min(last, key=lambda lap: lap.held_out or 0.0)
-    if lowest.lr == race.best_lr:
+    """A sentence where another rate of the last round can't be told from the best."""
+    if not race.level:
         return ""
-    return f" The loss of {exponent(lowest.lr)} is lower, within chance; a longer training wants the lower rate."
+    return f" {', '.join(map(exponent, race.level))} can't be told from it: what lies between them is within chance."
 
 
 def at_the_edge(race: Race) -> str:

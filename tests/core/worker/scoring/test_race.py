@@ -29,7 +29,7 @@ def race_here(run: Run, budget_s: float) -> None:
 def test_the_winner_goes_on_as_if_it_had_never_raced(
     make_run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch, scheduler: str
 ) -> None:
-    monkeypatch.setattr("fitune.core.score.race.steps_of_rounds", lambda *_: (5, 10))
+    monkeypatch.setattr("fitune.core.score.race.first_steps", lambda *_: 5)
     train = {"max_steps": 14, "lr": 1e-4, "eval_every": None, "scheduler": scheduler, "warmup_ratio": 0.2}
     raced, alone, goes_on, other = (
         make_run(data={"eval_fraction": 0.2}, lora={"dropout": 0}, train=train | more)
@@ -50,7 +50,7 @@ def test_the_winner_goes_on_as_if_it_had_never_raced(
 def test_a_race_shorter_than_the_warm_up_has_a_shorter_one_and_is_not_gone_on_from(
     make_run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fitune.core.score.race.steps_of_rounds", lambda *_: (5, 10))
+    monkeypatch.setattr("fitune.core.score.race.first_steps", lambda *_: 5)
     train = {"max_steps": 100, "lr": 1e-4, "eval_every": None, "warmup_ratio": 0.2}
     run = make_run(data={"eval_fraction": 0.2}, train=train)
     race_here(run, 0)
@@ -79,19 +79,19 @@ def test_the_race_goes_on_beyond_its_highest_rate_while_that_is_the_best(make_ru
     assert kept.laps[0].losses[0] == pytest.approx(kept.laps[3].losses[0]), "all begin at the same start"
 
 
-def test_without_time_left_a_race_has_four_laps_and_then_two(
+def test_without_time_left_a_race_has_four_laps_and_then_those_beside_the_best(
     make_run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fitune.core.score.race.steps_of_rounds", lambda *_: (5, 10))
+    monkeypatch.setattr("fitune.core.score.race.first_steps", lambda *_: 5)
     run = make_run(data={"eval_fraction": 0.2}, train={"max_steps": 40, "lr": 1e-4, "eval_every": None})
     race_here(run, 0)
     laps = data_of(run.events, RacedLap)
-    assert [(lap.round, lap.steps) for lap in laps] == [(1, 5)] * 4 + [(2, 10)] * 2
-    assert {lap.lr for lap in laps[4:]} == {2e-4, 4e-4}
+    assert [(lap.round, lap.steps) for lap in laps] == [(1, 5)] * 4 + [(2, 10)] * 3
+    assert [lap.lr for lap in laps[4:]] == [4e-4, 2e-4, 8e-4]
 
 
 def test_a_stopped_race_has_no_result(make_run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fitune.core.score.race.steps_of_rounds", lambda *_: (5, 10))
+    monkeypatch.setattr("fitune.core.score.race.first_steps", lambda *_: 5)
     run = make_run(data={"eval_fraction": 0.2}, train={"max_steps": 40, "lr": 1e-4, "eval_every": None})
     run.stop.touch()
     race_here(run, 0)
@@ -103,3 +103,21 @@ def test_a_race_without_time_is_refused(make_run: Callable[..., Run]) -> None:
     run = make_run(train={"max_steps": 100, "eval_every": None})
     with pytest.raises(UserError, match="fewer than 10 steps a rate"):
         race_here(run, 0.001)
+
+
+def test_rows_looked_at_together_give_the_loss_of_those_one_by_one(
+    make_run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from fitune.core.worker.scoring.race import Track
+
+    monkeypatch.setattr("fitune.core.score.race.first_steps", lambda *_: 4)
+    monkeypatch.setattr("fitune.core.score.race.rates", lambda lr: (lr,))
+    monkeypatch.setattr("fitune.core.score.race.beside", lambda _: None)
+    train = {"max_steps": 4, "lr": 1e-3, "eval_every": None, "micro_batch": 3, "grad_accum": 1}
+    together, alone = (make_run(data={"eval_fraction": 0.2}, lora={"dropout": 0}, train=train) for _ in range(2))
+    race_here(together, 0)
+    monkeypatch.setattr(Track, "_rows_at_once", 1)
+    race_here(alone, 0)
+    assert data_of(together.events, RacedLap)[0].loss == pytest.approx(
+        data_of(alone.events, RacedLap)[0].loss, rel=1e-4
+    )

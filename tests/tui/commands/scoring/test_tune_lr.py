@@ -127,7 +127,9 @@ def test_a_race_without_held_out_rows_is_refused_before_it_loads_a_model(fitune:
     assert 'data.eval_fraction = 0: a race needs held-out rows to judge by. Set it to "auto".' in err
 
 
-def test_a_winner_within_noise_of_a_lower_loss_says_so(fitune: Fitune, raced: Run, recipe_file: Path) -> None:
-    won_by(raced, 2e-4)
+def test_rates_within_noise_of_the_winner_are_named(fitune: Fitune, raced: Run, recipe_file: Path) -> None:
+    won_by(raced, 4e-4)
+    assert "can't be told" not in fitune("tune-lr", str(recipe_file))[2]
+    (raced.path / "race.json").write_bytes(orjson.dumps(to_json(Race(LAPS, 4e-4, (2e-4, 8e-4)))))
     _, _, err = fitune("tune-lr", str(recipe_file))
-    assert "The best rate is 2e-4. The loss of 4e-4 is lower, within chance" in err
+    assert "The best rate is 4e-4. 2e-4, 8e-4 can't be told from it: what lies between them is within chance." in err
