@@ -59,7 +59,8 @@ def test_what_compares_answers_takes_smaller_steps_the_more_there_are(
 
 def test_the_measured_rate_of_a_short_comparison() -> None:
     found = learning_rate(asked(max_steps=45, objective="dpo", lora={"alpha": 32}), SMALL, None)
-    assert (found.lr, found.why[-35:]) == (pytest.approx(1e-4, rel=0.05), " and 0.2 of that for objective = dpo")
+    assert found.lr == pytest.approx(1e-4, rel=0.05)
+    assert found.why.endswith(", and 0.2 of that for objective = dpo")
 
 
 def test_a_number_stays_a_number_and_an_unknown_model_gets_the_rate_of_the_guides() -> None:
