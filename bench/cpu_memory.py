@@ -26,6 +26,7 @@ from fitune.core import jobs
 from fitune.core.forecast import history
 from fitune.core.machine.host import detect
 from fitune.core.recipe import Recipe
+from fitune.core.recipe.kinds import READ_AS, Objective
 from fitune.core.recipe.load import parse
 from fitune.core.runs import Finished, Memory, Phase, Run, Tail
 
@@ -35,6 +36,7 @@ STEPS = 2
 """Optimizer states appear in the first step, so the second is the first true peak."""
 LIMIT_S = 3600
 OFF = {"train.checkpointing": "off"}
+DPO, KTO = {"train.objective": "dpo"}, {"train.objective": "kto"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,7 @@ CASES = (
     full(1, 64), full(1, 256), full(4, 64), full(8, 64), full(1, 64, **OFF), full(1, 256, **OFF), full(4, 128, **OFF),
     full(2, 256), full(4, 128), full(1, 512), full(8, 128), full(1, 1024), full(1, 512, **OFF), full(8, 64, **OFF),
     full(4, 64, **{"train.grad_accum": 2}), full(1, 256, **{"lora.r": 128}), full(4, 512),
+    full(4, 128, **DPO), full(2, 256, **DPO, **OFF), full(4, 256, **DPO, **OFF), full(4, 256, **KTO, **OFF),
     Case({"train.micro_batch": 4}, "presets/demo/tickets.jsonl"), Case({"train.micro_batch": 4}, "bench/gsm8k.jsonl"),
 )  # fmt: skip
 
@@ -68,7 +71,8 @@ def recipe_of(case: Case, rows: Path) -> Recipe:
     """The recipe of a case: fitune's defaults, one micro-batch a step, and the changes."""
     tree: dict[str, Any] = {"model": {"id": MODEL, "quant": "bf16"}, "data": {"source": str(rows)}}
     if not case.rows:
-        tree["data"] |= {"format": "text", "eval_fraction": 0, "packing": False}
+        kind = READ_AS.get(case.changes.get("train.objective", "sft"), "text")
+        tree["data"] |= {"format": kind, "eval_fraction": 0, "packing": "auto" if kind != "text" else False}
     sets = {
         "train.score": "off",
         "train.grad_accum": 1,
@@ -83,11 +87,21 @@ def recipe_of(case: Case, rows: Path) -> Recipe:
 
 
 def write_rows(path: Path, case: Case) -> None:
-    """As many rows as the steps take, each of more words than a row may have tokens."""
+    """As many rows as the steps take, each answer of more words than a row may have tokens."""
     changes = case.changes
     text = "word " * (changes["model.max_seq_length"] + 1)
     count = (STEPS + 1) * changes["train.micro_batch"] * changes.get("train.grad_accum", 1)
-    path.write_text("".join(json.dumps({"text": f"{number} {text}"}) + "\n" for number in range(count)))
+    kind = changes.get("train.objective", "sft")
+    path.write_text("".join(json.dumps(row_of(kind, number, f"{number} {text}")) + "\n" for number in range(count)))
+
+
+def row_of(objective: Objective, number: int, text: str) -> dict[str, Any]:
+    """A row of the kind that the objective reads."""
+    if objective == "sft":
+        return {"text": text}
+    if objective == "kto":
+        return {"prompt": f"Say {number}.", "completion": text, "label": number % 2 == 0}
+    return {"prompt": f"Say {number}.", "chosen": text, "rejected": text + "again"}
 
 
 def measured(case: Case, home: Path) -> dict[str, Any]:

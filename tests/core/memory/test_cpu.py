@@ -10,18 +10,18 @@ from fitune.core.memory.shapes import load
 from fitune.core.units import GIB
 from tests.core.memory.test_budget import LLAMA_8B, part, recipe
 
-RESULTS = Path(__file__).parents[3] / "bench" / "results" / "cpu_2026-11-29.jsonl"
+RESULTS = sorted((Path(__file__).parents[3] / "bench" / "results").glob("cpu_*.jsonl"))
 MODEL = load("HuggingFaceTB/SmolLM2-135M-Instruct")
 
 
 def measured_rows() -> list[dict[str, Any]]:
-    """The trainings on rows of full length; of those in which the C library kept large blocks only such with small
-    blocks, as the worker has it."""
+    """The trainings on rows of full length that found their model made; of those in which the C library kept large
+    blocks only such with small blocks, as the worker has it."""
     found, returned = [], False
-    for line in map(json.loads, RESULTS.read_text().splitlines()):
+    for line in (json.loads(line) for file in RESULTS for line in file.read_text().splitlines()):
         if "about" in line:
             returned = line["about"]["large_blocks"] != "kept"
-        elif not line["rows"]:
+        elif not line["rows"] and "made_the_model" not in line:
             states_bytes = 4 * line["train.micro_batch"] * line["model.max_seq_length"] * MODEL.hidden
             found += [line] if returned or states_bytes < 2 << 20 else []
     return found
@@ -36,7 +36,7 @@ def budget_of(row: dict[str, Any]) -> Budget:
 
 def test_a_measured_peak_is_met_within_ten_percent() -> None:
     found = [budget_of(row).total_bytes / row["peak"] - 1 for row in measured_rows()]
-    assert len(found) >= 22
+    assert len(found) >= 23
     assert max(map(abs, found)) <= 0.10
     assert sum(map(abs, found)) / len(found) < 0.05
 
