@@ -29,7 +29,8 @@ The tables are made by `docs/generate.py` from the rows of `bench/variants.py`. 
 the checkpoint of step 4, merges, and compares the merged model with the trained one. What is refused is refused
 before the first step, with the sentence that stands there. The peak is that of the process, and the pace that
 of a few steps of a small model, beside that of QLoRA: it tells large differences only. Neither was measured on a
-processor. On the H200 a full disk ended most cases: these are left out, and have not been tried again yet.
+processor. The four layers were trained twice on the H200, with many cases beside each other: once for all but peak,
+budget and pace, and once for these.
 """
 
 
@@ -41,7 +42,7 @@ def page() -> str:
 
 def section(file: Path) -> str:
     """The table of one file; the first line of it says on what it was measured."""
-    about, *rows = map(json.loads, file.read_text(encoding="utf-8").splitlines())
+    about, *found = map(json.loads, file.read_text(encoding="utf-8").splitlines())
     on, shape = about["about"], about["model"]
     place = on["card"] or "a processor"
     head = (
@@ -51,7 +52,16 @@ def section(file: Path) -> str:
         "| way | backend | loss | resumes | merged and proven | peak, GiB | budget | tokens/s |\n"
         "|---|---|---|---|---|---|---|---|\n"
     )
-    return head + "".join(lines(rows))
+    return head + "".join(lines(joined(found)))
+
+
+def joined(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One row for each case: what later trainings measured is added to what the first one did."""
+    rows: dict[tuple[str, str], dict[str, Any]] = {}
+    for row in found:
+        case = row["variant"], row["backend"]
+        rows[case] = rows.get(case, {}) | row
+    return list(rows.values())
 
 
 def lines(rows: list[dict[str, Any]]) -> Iterator[str]:
@@ -63,14 +73,14 @@ def lines(rows: list[dict[str, Any]]) -> Iterator[str]:
 
 def cells(row: dict[str, Any], plain: float | None) -> list[str]:
     """The cells behind the name of a case."""
-    if why := row.get("refused") or row.get("failed"):
-        said = " ".join(why.split()).replace("|", "\\|")
+    if "first_loss" not in row:
+        said = " ".join((row.get("refused") or row["failed"]).split()).replace("|", "\\|")
         return [f"{'refused' if 'refused' in row else 'failed'}: {said}", *[""] * 5]
     gap = row["resume_gap"]
     return [
         f"{row['first_loss']:.3f} to {row['last_loss']:.3f}",
         "with the same losses" if gap < SAME else f"losses differ by {gap:.2f}",
-        "yes" if row["proof"] else "no",
+        {True: "yes", False: "no", None: f"cut off: {row.get('failed')}"}[row.get("proof")],
         *measures(row, plain),
     ]
 
@@ -80,5 +90,6 @@ def measures(row: dict[str, Any], plain: float | None) -> list[str]:
     if "peak_bytes" not in row:
         return [""] * 3
     peak, budget = row["peak_bytes"], row["budget_bytes"]
-    pace = f"{row['tokens_per_s']:,}" + (f" ({row['tokens_per_s'] / plain:.2f})" if plain else "")
+    alone = row.get("tokens_per_s")
+    pace = (f"{alone:,}" if alone else "") + (f" ({alone / plain:.2f})" if alone and plain else "")
     return [f"{peak / 2**30:.2f}", f"{budget / 2**30:.2f} ({100 * (budget / peak - 1):+.1f} %)", pace]
