@@ -120,3 +120,22 @@ def test_towers_and_the_output_head_keep_their_precision() -> None:
     assert outside_text(vision, remote_code=False) == ["lm_head", "model.visual"]
     text = AutoConfig.for_model("qwen3_moe", **FAMILIES["qwen3_moe"])
     assert outside_text(text, remote_code=False) is None
+
+
+def test_a_class_that_unsloth_puts_in_the_place_of_transformers_own_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+    from transformers import AutoConfig, AutoModelForImageTextToText
+    from transformers.models import qwen3_vl
+    from transformers.models.qwen3_vl import modeling_qwen3_vl as module
+
+    from fitune.core.worker.architecture.model_class import classes_forgotten, outside_text
+
+    name = "Qwen3VLForConditionalGeneration"
+    own = type(name, (getattr(module, name),), {})
+    monkeypatch.delattr(qwen3_vl, name, raising=False)  # asked for by another test
+    config = AutoConfig.for_model("qwen3_vl", **FAMILIES["qwen3_vl"])
+    with classes_forgotten():
+        outside_text(config, remote_code=False)
+    monkeypatch.setattr(module, name, own)
+    with classes_forgotten(), torch.device("meta"):
+        assert type(AutoModelForImageTextToText.from_config(config)) is own
