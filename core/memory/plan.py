@@ -163,8 +163,10 @@ class MemoryPlan:
     @property
     def takes_rows_alone(self) -> bool:
         """True if Unsloth's own layers take the attention of a micro-batch in one piece, since all its rows are of one
-        length, and not by the kernel for many lengths (utils/attention_dispatch.py, _torch_varlen_beats_segments)."""
-        return self.hand_written and (not self.sizes_differ or self.recipe.train.micro_batch == 1)
+        length, and not by the kernel for many lengths (utils/attention_dispatch.py, _torch_varlen_beats_segments): it
+        takes packed rows, in each of which several lie end to end."""
+        of_one_length = not self.sizes_differ or self.recipe.train.micro_batch == 1
+        return self.hand_written and of_one_length and self.recipe.data.packing is not True
 
     @property
     def largest_matrix(self) -> int:
