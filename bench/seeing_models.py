@@ -230,6 +230,13 @@ def processor_of(family: str, tokenizer: Any, tiny: bool) -> Any:
     )
 
 
+def sizes_of(family: str) -> Values:
+    """What a config.json of the real widths says of the family's sizes."""
+    text, vision = REAL[family]
+    tied = {"tie_word_embeddings": text["tie_word_embeddings"]} if "tie_word_embeddings" in text else {}
+    return {"model_type": family, "text_config": text, "vision_config": vision, **tied}
+
+
 def config_of(family: str, tokenizer: Any, tiny: bool) -> Any:
     """The family's configuration, with the numbers of the tokenizer's marks."""
     from transformers import AutoConfig

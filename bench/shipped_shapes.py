@@ -1,5 +1,6 @@
 """Make core/memory/shapes/shapes.json, the shapes of the models in shapes_table.json beside it, with this transformers;
-and tests/core/memory/shapes.json, those of the configs in shape_configs.py beside it and in bench/families.json.
+and tests/core/memory/shapes.json, those of the configs in shape_configs.py beside it, in bench/families.json and in
+bench/seeing_models.py.
 
 usage: PYTHONPATH=. python bench/shipped_shapes.py
 """
@@ -10,6 +11,7 @@ from typing import Any
 
 import orjson
 
+from bench import seeing_models
 from fitune.core.memory import config_json, shapes
 from fitune.core.memory.shapes.known import key_of
 from fitune.core.records import to_json
@@ -22,7 +24,9 @@ def main() -> None:
     """Build each model on the meta device, and write its shape by its key."""
     write(Path(shapes.__file__).with_name("shapes.json"), config_json.shipped_configs().values())
     families = orjson.loads(Path(__file__).with_name("families.json").read_bytes())
-    write(Path(shape_configs.__file__).with_name("shapes.json"), [*shape_configs.CONFIGS.values(), *families.values()])
+    seeing = map(seeing_models.sizes_of, seeing_models.REAL)
+    configs = [*shape_configs.CONFIGS.values(), *families.values(), *seeing]
+    write(Path(shape_configs.__file__).with_name("shapes.json"), configs)
 
 
 def write(path: Path, configs: Iterable[dict[str, Any]]) -> None:

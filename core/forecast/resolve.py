@@ -6,12 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fitune.core.data import dataset
 from fitune.core.errors import BadInput, UserError
 from fitune.core.forecast.cards import for_split, ranks_of, shared_batch
 from fitune.core.machine import Gpu, Machine, choose_backend, pick_gpus
 from fitune.core.memory import FAST_UNSLOTH, config_json
 from fitune.core.recipe import Recipe, find_contradictions
 
+LOOKED_AT = 64
+"""Rows in which images are looked for."""
 FILE_SUFFIXES = {".jsonl", ".json", ".csv", ".tsv", ".parquet", ".txt", ".md", ".gz", ".zst"}
 
 
@@ -55,6 +58,10 @@ def resolve(recipe: Recipe, machine: Machine, need_data: bool = True) -> Resolve
     backend, reason = choose_backend(recipe.train.backend, gpu, machine.versions, model_type)
     if recipe.train.backend == "auto" and recipe.trains_all:
         backend, reason = "trl", "trl: it trains all weights."
+    unsloth_works = choose_backend("auto", gpu, machine.versions, model_type)[0] == "unsloth"
+    images = unsloth_works and _begins_with_images(recipe, model_type)
+    if images and backend == "unsloth" and recipe.train.backend == "auto":
+        backend, reason = "trl", "trl: nobody has shown yet that unsloth learns right from images."
     if backend == "unsloth":
         refuse_stretched(recipe.model.id, recipe.model.max_seq_length)
     changed: dict[str, dict[str, Any]] = {
@@ -78,8 +85,17 @@ def resolve(recipe: Recipe, machine: Machine, need_data: bool = True) -> Resolve
     )
     if contradictions := find_contradictions(resolved):  # with a backend that "auto" left open
         raise BadInput(contradictions)
-    unsloth_works = choose_backend("auto", gpu, machine.versions, model_type)[0] == "unsloth"
-    return Resolved(resolved, gpus, ranks, reason, tuple(notes), unsloth_works)
+    return Resolved(resolved, gpus, ranks, reason, tuple(notes), unsloth_works and not images)
+
+
+def _begins_with_images(recipe: Recipe, model_type: str | None) -> bool:
+    """True if an image is in the first rows of a recipe whose model may see."""
+    if model_type in FAST_UNSLOTH:
+        return False
+    try:
+        return any("images" in row for row in dataset.rows(recipe.rows, limit=LOOKED_AT))
+    except UserError:  # it is told where the rows are needed
+        return False
 
 
 def refuse_stretched(model: str, length: int) -> None:

@@ -122,7 +122,8 @@ def pixels_term(plan: MemoryPlan) -> Term:
 
 
 def tower_pass_term(plan: MemoryPlan) -> Term:
-    """One layer of the image tower, which is frozen: it keeps nothing for a backward pass."""
+    """One layer of the image tower, which is frozen: it keeps nothing for a backward pass. Derived; Gemma 3's
+    took 0.7 of it at most (bench/results/vision_h200_2026-11-30.jsonl)."""
     amount = round(plan.pixels * plan.shape.tower_work * plan.frozen_bytes)
     why = "one layer of the image tower at work on a micro-batch; derived, not measured"
     return Term("image tower at work", amount, why, amount // 2, amount // 2)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from fitune.core.errors import UserError
 from fitune.core.forecast.resolve import resolve
@@ -81,6 +82,22 @@ def test_what_trl_or_a_cpu_cannot_do_is_changed_and_told(
     assert len(resolved.notes) == notes
     assert all(": " in note and note.endswith(".") for note in resolved.notes)
     assert find_contradictions(resolved.recipe) == []
+
+
+@pytest.mark.parametrize("image", [True, False])
+@pytest.mark.parametrize("backend", ["auto", "unsloth"])
+@pytest.mark.parametrize("model_type", ["gemma3", "qwen3_vl"])
+def test_auto_leaves_images_to_trl(recipe: Make, tmp_path: Path, model_type: str, backend: str, image: bool) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": model_type}))
+    row = {"question": "And?", "answer": "Red."} | ({"image": "a.png"} if image else {})
+    (tmp_path / "rows.jsonl").write_text((json.dumps(row) + "\n") * 3)
+    Image.new("RGB", (40, 30), "red").save(tmp_path / "a.png")
+    data = {"source": str(tmp_path / "rows.jsonl")}
+    asked = recipe(model={"id": str(tmp_path)}, data=data, train={"backend": backend})
+    found = resolve(asked, machine(CARD, versions=WITH_UNSLOTH))
+    assert found.recipe.train.backend == ("trl" if image and backend == "auto" else "unsloth")
+    assert found.unsloth_works is not image
+    assert ("images" in found.backend_reason) is (image and backend == "auto")
 
 
 def test_without_unsloth_the_reason_is_told(recipe: Make) -> None:
