@@ -1,8 +1,9 @@
 """The loss of adapters on rows that none of them was trained on: of a token of the answers, and of any token.
 
 usage: python bench/held_out.py MODELDIR CHATS.jsonl LIST.json
-LIST.json: {"name": "adapter's folder", ...}; it may come later, so that the model is loaded while adapters are trained.
-The model is taken in bf16 whatever an adapter was trained on. Prints one JSON line an adapter, and one without any.
+LIST.json: {"name": "adapter's folder", ...}; it may come later, so that the model is loaded, and looked at without an
+adapter, while adapters are trained. The model is taken in bf16 whatever an adapter was trained on. Prints one JSON line
+an adapter, and one without any.
 """
 
 import json
@@ -13,9 +14,12 @@ from typing import Any
 
 import torch
 from peft import PeftModel
+from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 WAIT_S = 600.0
+AT_ONCE = 16
+"""Rows of a forward pass; those of about one length go together."""
 
 
 def main() -> None:
@@ -24,10 +28,10 @@ def main() -> None:
     rows = [tokens_of(tokenizer, json.loads(line)["messages"]) for line in chats.read_text().splitlines()]
     place = "cuda" if torch.cuda.is_available() else "cpu"
     model: Any = AutoModelForCausalLM.from_pretrained(model_dir, dtype=torch.bfloat16).to(place)
+    tell("without an adapter", losses(model, rows, place))
     end = time.monotonic() + WAIT_S
     while not listed.exists() and time.monotonic() < end:
         time.sleep(0.1)
-    tell("without an adapter", losses(model, rows, place))
     for number, (name, folder) in enumerate(json.loads(listed.read_text()).items()):
         try:
             model = with_adapter(model, folder, f"adapter{number}")
@@ -60,12 +64,17 @@ def losses(model: Any, rows: list[tuple[list[int], int]], place: str) -> dict[st
     """Mean loss of the answers' tokens and of all tokens."""
     model.eval()
     answers, whole = [], []
-    for ids, asked in rows:
-        tokens = torch.tensor([ids], device=place)
-        logits = model(input_ids=tokens).logits[0, :-1].float()
-        each = torch.nn.functional.cross_entropy(logits, tokens[0, 1:], reduction="none")
-        whole.append(each)
-        answers.append(each[asked - 1 :])
+    ordered = sorted(rows, key=lambda row: len(row[0]))
+    for first in range(0, len(ordered), AT_ONCE):
+        batch = ordered[first : first + AT_ONCE]
+        tokens = pad_sequence([torch.tensor(ids) for ids, _ in batch], batch_first=True).to(place)
+        mask = pad_sequence([torch.ones(len(ids), dtype=torch.long) for ids, _ in batch], batch_first=True).to(place)
+        logits = model(input_ids=tokens, attention_mask=mask).logits
+        for row, (ids, asked) in enumerate(batch):
+            scores, words = logits[row, : len(ids) - 1].float(), tokens[row, 1 : len(ids)]
+            each = torch.nn.functional.cross_entropy(scores, words, reduction="none")
+            whole.append(each)
+            answers.append(each[asked - 1 :])
     return {"answers": torch.cat(answers).mean().item(), "all": torch.cat(whole).mean().item(), "rows": len(rows)}
 
 

@@ -39,6 +39,8 @@ model_folder(pathlib.Path(sys.argv[1]))
 WAVE = 9
 """Trainings that load side by side: each takes a core, and up to 7 GiB of the card."""
 LOAD_LIMIT_S, TURN_LIMIT_S, MAKE_LIMIT_S, FREED_S = 120.0, 200.0, 180.0, 20.0
+JUDGE_S = 25.0
+"""Kept at the end for the losses on held-out rows."""
 MIX_ROWS = 1000
 THREADS = 2
 """Threads of a process: as in bench/cards.py."""
@@ -141,7 +143,7 @@ class Bench:
 
 def take_turn(bench: Bench, started: Started) -> Row:
     """Let a training go on by itself, until it ends or has been measured; its row."""
-    case, limit_s = started.case, min(TURN_LIMIT_S, bench.left_s())
+    case, limit_s = started.case, min(TURN_LIMIT_S, bench.left_s() - JUDGE_S)
     before = peak = used_bytes()
     started.file("go").touch()
     end = time.monotonic() + limit_s
@@ -232,16 +234,18 @@ class HeldOut:
         part = self.listed.with_suffix(".part")
         part.write_text(json.dumps(adapters))
         part.rename(self.listed)
+        limit_s = max(JUDGE_S, self.bench.left_s())
         try:
-            out, _ = self.process.communicate(timeout=max(5.0, self.bench.left_s()))
+            out, _ = self.process.communicate(timeout=limit_s)
         except subprocess.TimeoutExpired:
             self.process.kill()
             out, _ = self.process.communicate()
+            out += f"not done {limit_s:.0f} s after the last training"
         lines = [line for line in out.splitlines() if line.startswith('{"held_out"')]
         for line in lines:
             self.bench.write(json.loads(line))
         if self.process.returncode:
-            self.bench.write({"held_out": None, "failed": out[-400:]})
+            self.bench.write({"held_out": None, "failed": out[-400:] or f"ended with {self.process.returncode}"})
 
 
 def main() -> None:

@@ -7,6 +7,7 @@ PEER_GATE: the training says by a file PEER_GATE.ready that it is about to begin
 """
 
 import importlib.abc
+import importlib.metadata
 import importlib.util
 import json
 import os
@@ -99,7 +100,7 @@ def probe_of(module: Any) -> Any:
                 self.hook = model.get_input_embeddings().register_forward_pre_hook(self.count, with_kwargs=True)
             split = f"{args.per_device_train_batch_size} x {args.gradient_accumulation_steps}"
             names = ("torch", "transformers", "trl", "unsloth", "axolotl", "llamafactory", "liger_kernel")
-            versions = {name: str(sys.modules[name].__version__) for name in names if name in sys.modules}
+            versions = {name: importlib.metadata.version(name) for name in names if name in sys.modules}
             self.result |= {"split": split, "versions": versions, "optimizer": str(args.optim)}
 
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
