@@ -1,12 +1,18 @@
 """The interval of evaluations and of checkpoints, where a recipe leaves it open."""
 
+import math
+
 EVALS_PER_RUN, MIN_STEPS_BETWEEN = 10, 20
 """Evaluations, and checkpoints, in a run whose recipe sets no interval; in short ones fewer."""
 
 
 def steps_between(asked: int | None, total_steps: int) -> int:
-    """Steps from one evaluation, or checkpoint, to the next. asked: train.eval_every or train.save_every."""
-    return asked or max(MIN_STEPS_BETWEEN, total_steps // EVALS_PER_RUN)
+    """Steps from one evaluation, or checkpoint, to the next. asked: train.eval_every or train.save_every.
+
+    Left open, the last interval ends with the training or a little later: none comes just before the one at the end.
+    """
+    times = max(1, min(EVALS_PER_RUN, round(total_steps / MIN_STEPS_BETWEEN)))
+    return asked or max(MIN_STEPS_BETWEEN, math.ceil(total_steps / times))
 
 
 def times_in(every: int, total_steps: int, after_step: int = 0) -> int:

@@ -7,7 +7,7 @@ the tokens and the loss mask are exactly the same, and puts the adapter on what 
 from fitune.core.deliver.handoff.quoting import call, commented
 from fitune.core.deliver.handoff.script_model import trl_model, unsloth_model
 from fitune.core.deliver.handoff.spec import TrainingSpec, is_folder
-from fitune.core.intervals import EVALS_PER_RUN, MIN_STEPS_BETWEEN
+from fitune.core.intervals import EVALS_PER_RUN, MIN_STEPS_BETWEEN, steps_between
 from fitune.core.memory import FAST_UNSLOTH, FLAT_MULTIPLE
 
 ROWS = '''
@@ -218,7 +218,10 @@ def _settings(spec: TrainingSpec) -> str:
 def _steps(spec: TrainingSpec, several_cards: bool) -> str:
     """The number of steps, and the steps between evaluations and between checkpoints."""
     train = spec.recipe.train
-    default = f"max({MIN_STEPS_BETWEEN}, STEPS // {EVALS_PER_RUN})"
+    times = f"max(1, min({EVALS_PER_RUN}, round(STEPS / {MIN_STEPS_BETWEEN})))"  # as steps_between
+    default = f"max({MIN_STEPS_BETWEEN}, math.ceil(STEPS / {times}))"
+    if train.max_steps:
+        default = str(steps_between(None, train.max_steps))
     batches = f"math.ceil(len(train_set) / {'(MICRO_BATCH * CARDS)' if several_cards else 'MICRO_BATCH'})"
     steps = train.max_steps or f"math.ceil({train.epochs!r} * math.ceil({batches} / GRAD_ACCUM))"
     return f"STEPS = {steps}\nEVAL_EVERY = {train.eval_every or default}\nSAVE_EVERY = {train.save_every or default}\n"
