@@ -7,9 +7,10 @@ its rate has fallen to 0, as losses before that favour rates that are too low. M
 such a race beats the one rate of the guides on three data sets of four, and tuned searches don't beat it.
 
 The lowest loss wins. That of a few rows is too noisy: of 17 held-out rows of GSM8K it chose a rate whose whole training
-ended 3 % above the best (bench/results/race_h200_2026-11-30.jsonl), so each lap is judged by about as many rows as a
-short lap trains on. Where two rates are within noise nothing tells which is better in a longer training: in the
-recorded races it was once the lower and once the higher one, so the last round has both sides of the best.
+ended 3.3 % above the best. By 100 rows, and with longer last laps, the rate of the second best was chosen, which ended
+1.3 % above it (bench/results/race_h200_2026-11-30.jsonl). So each lap is judged by about as many rows as a short lap
+trains on. Where two rates are within noise nothing tells which is better in a longer training: in the recorded races it
+was once the lower and once the higher one, so the last round has both sides of the best.
 """
 
 from collections.abc import Callable, Sequence
@@ -122,11 +123,24 @@ def first_steps(budget_s: float, pace: Pace, full_steps: int) -> int:
     """The steps of a lap in the first round, so that all planned laps take `budget_s` seconds: whole trainings, and no
     further round, if there is time for them. 0 if the time is too short."""
     first, last = PLANNED
-    if (first + 1) * pace.of(full_steps) <= budget_s:
+    if _whole_s(pace, full_steps) <= budget_s:
         return full_steps
     steps = int((budget_s - (first + last) * pace.around_s) / ((first + LONGER * last) * pace.step_s))
     steps = min(steps, full_steps // LONGER)
     return steps if steps >= LEAST_STEPS else 0
+
+
+def least_s(pace: Pace, full_steps: int) -> float:
+    """The seconds from which `first_steps` gives any."""
+    first, last = PLANNED
+    whole_s = _whole_s(pace, full_steps)
+    if full_steps < LONGER * LEAST_STEPS:
+        return whole_s
+    return min(whole_s, first * pace.of(LEAST_STEPS) + last * pace.of(LONGER * LEAST_STEPS))
+
+
+def _whole_s(pace: Pace, full_steps: int) -> float:
+    return (PLANNED[0] + 1) * pace.of(full_steps)
 
 
 def last_steps(left_s: float, pace: Pace, first: int, full_steps: int) -> int:

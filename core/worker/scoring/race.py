@@ -36,6 +36,9 @@ WARM_UP_TIMES = 2
 """How often the training's warm-up must fit into a lap's steps before the fall of the rate, for it to take the same
 ones."""
 
+SPARE_TIME = 1.1
+"""The time that is told to be enough, as a share of what the pace of a few steps asks for."""
+
 
 class LapReporter(Reporter):
     """Reports the steps of one lap, looks at the held-out rows after the last, and saves a checkpoint if asked to."""
@@ -208,11 +211,12 @@ def run(run: Run, log: EventLog, memory: MemoryMeter) -> None:
     track.warm_up()
     steps = race.first_steps(request.budget_s, track.pace, track.full_steps)
     if not steps:
+        least_minutes = math.ceil(SPARE_TIME * race.least_s(track.pace, track.full_steps) / 60)
         raise UserError(
             f"A step takes {track.pace.step_s:.1f} s here, the start and the end of a short training "
             f"{track.pace.around_s:.0f} s, and the whole one has {track.full_steps} steps: in "
             f"{request.budget_s / 60:g} minutes the race would get fewer than {race.LEAST_STEPS} steps a rate.",
-            "Give it more time with --minutes, or more rows or epochs.",
+            f"Give it more time: --minutes {least_minutes}.",
         )
     raced = _race(track, steps, request.budget_s)
     if raced is None:

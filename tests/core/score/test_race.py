@@ -14,6 +14,7 @@ from fitune.core.score.race import (
     finalists,
     first_steps,
     last_steps,
+    least_s,
     look_rows,
     own_steps,
     rates,
@@ -112,6 +113,13 @@ def test_the_planned_laps_take_the_time_that_was_given(budget_s: float, full_ste
     assert first_steps(budget_s, pace, full_steps) == steps
     if 0 < steps < full_steps:
         assert 5 * pace.of(steps) + 3 * pace.of(3 * steps) <= budget_s
+
+
+@pytest.mark.parametrize("full_steps", [6, 12, 29, 30, 40, 1000])
+def test_the_least_time_of_a_race_is_enough_and_less_is_not(full_steps: int) -> None:
+    pace = Pace(around_s=6.0, step_s=1.0)
+    assert first_steps(least_s(pace, full_steps), pace, full_steps) > 0
+    assert first_steps(least_s(pace, full_steps) - 0.1, pace, full_steps) == 0
 
 
 @pytest.mark.parametrize(

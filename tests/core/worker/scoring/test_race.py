@@ -101,8 +101,9 @@ def test_a_stopped_race_has_no_result(make_run: Callable[..., Run], monkeypatch:
 
 def test_a_race_without_time_is_refused(make_run: Callable[..., Run]) -> None:
     run = make_run(train={"max_steps": 100, "eval_every": None})
-    with pytest.raises(UserError, match="fewer than 10 steps a rate"):
+    with pytest.raises(UserError, match="fewer than 10 steps a rate") as refused:
         race_here(run, 0.001)
+    assert "--minutes " in refused.value.hint
 
 
 def test_rows_looked_at_together_give_the_loss_of_those_one_by_one(
