@@ -133,7 +133,7 @@ def _following(commands: Commands) -> None:
 
     runs = commands.add_parser("runs", help="list all runs, or compare some")
     _json(runs)
-    compare = runs.add_subparsers(metavar="").add_parser(
+    compare = runs.add_subparsers(metavar="ACTION", title="actions (without one: list)").add_parser(
         "compare", help="runs side by side: what was set, what came of it"
     )
     compare.set_defaults(command="compare")

@@ -14,6 +14,12 @@ def run(args: argparse.Namespace) -> int:
     home = runs.home()
     if len(args.runs) < 2:
         raise UserError("One run is not compared with anything.", "Name two or more.")
-    document = compared([runs.find(home, name) for name in args.runs])
+    found = [runs.find(home, name) for name in args.runs]
+    twice = next(
+        (run.name for place, run in enumerate(found) if run.path in {each.path for each in found[:place]}), None
+    )
+    if twice is not None:
+        raise UserError(f"{twice} is named twice.", "Name two or more runs.")
+    document = compared(found)
     print(as_ascii_json(asdict(document)) if args.json else as_table(document))
     return ExitCode.DONE

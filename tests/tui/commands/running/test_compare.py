@@ -73,7 +73,8 @@ def test_three_runs_are_a_line_each_with_what_differs(fitune: Fitune, fitune_hom
 def test_of_many_differences_the_first_are_shown_and_the_others_named(fitune: Fitune, fitune_home: Path) -> None:
     with_rank(fitune_home, "run-a", "ok")
     with_rank(fitune_home, "run-b", "ok")
-    assert "All of them have the same settings." in fitune("runs", "compare", "run-a", "run-b", "run-b")[1]
+    with_rank(fitune_home, "run-d", "ok")
+    assert "All of them have the same settings." in fitune("runs", "compare", "run-a", "run-b", "run-d")[1]
     with_rank(fitune_home, "run-c", "ok", r=8, alpha=8, dropout=0.1, bias="all", rslora=True, init="gaussian")
     out = fitune("runs", "compare", "run-a", "run-b", "run-c")[1]
     assert "These differ, too: lora.init" in out
@@ -83,3 +84,5 @@ def test_of_many_differences_the_first_are_shown_and_the_others_named(fitune: Fi
 def test_a_run_alone_is_compared_with_nothing(fitune: Fitune, fitune_home: Path) -> None:
     with_rank(fitune_home, "run-a", "ok")
     assert fitune("runs", "compare", "run-a") == (2, "", "One run is not compared with anything. Name two or more.\n")
+    with_rank(fitune_home, "run-b", "ok")
+    assert fitune("runs", "compare", "run-a", "b", "n-a") == (2, "", "run-a is named twice. Name two or more runs.\n")
