@@ -197,10 +197,16 @@ def dequantization_term(plan: MemoryPlan) -> Term:
         if experts > largest:
             amount, why = 2 * experts, f"a 16-bit copy of {experts:,} expert weights of a layer at once"
     else:
-        freed = 0 if plan.card is None or plan.checkpoints == "off" else round(2 * widest_mlp(plan) * plan.tokens)
+        freed = 0 if plan.card is None or plan.checkpoints == "off" else round(_freed(plan) * plan.tokens)
         amount = max(0, plan.stream_bytes * largest + largest // 16 - freed)
         why = f"an unpacked copy of the largest matrix ({largest:,} weights) and its scales"
     return Term("dequantization", amount, why, more=2 * largest if plan.quant == "int8" else 0)
+
+
+def _freed(plan: MemoryPlan) -> float:
+    """Bytes a token of the MLP that a backward pass has freed when the largest matrix is unpacked: what went through
+    it, and before a matrix that stands for several, the gradients of its parts that were just joined."""
+    return max(2 * (each.mlp + each.routed) + (2 + part_bytes(plan)[1].joint) * each.joint for each in _widths(plan))
 
 
 def _experts_copied(plan: MemoryPlan) -> int:

@@ -21,6 +21,8 @@ CONTEXT_BYTES = round(0.740 * GIB)
 same in all measured rows of an H100. Other cards and drivers differ; a smaller card's is smaller."""
 OFFLOAD_CONTEXT_BYTES = round(0.069 * GIB)
 """Extra bytes in Unsloth's measured rows when layer inputs are offloaded to host RAM."""
+WIDE_HEAD, WIDE_HEAD_CONTEXT_BYTES = 256, round(0.25 * GIB)
+"""Extra bytes where Unsloth compiles Gemma 3, whose heads are so wide: 0.22 GiB, 0.37 after a second length (H200)."""
 CONTEXT_LESS, CONTEXT_MORE = round(0.35 * GIB), round(0.15 * GIB)
 ROPE_TOKENS = 32_768
 """Positions whose cosines and sines Unsloth tabulates at load, in 16 bits (models/llama.py, LlamaRotaryEmbedding)."""
@@ -248,6 +250,8 @@ def _context(plan: MemoryPlan) -> Term:
         return Term("Python and libraries", RUNTIME_CPU_BYTES, why, RUNTIME_CPU_LESS, GROWTH_CPU_BYTES)
     copies = offload.offloads_checkpoints(plan) or plan.ranks > 1
     amount = CONTEXT_BYTES + (OFFLOAD_CONTEXT_BYTES if copies else 0)
+    if plan.unsloth and not plan.hand_written and plan.shape.head_dim >= WIDE_HEAD:
+        amount += WIDE_HEAD_CONTEXT_BYTES
     why = f"driver and kernels on the card, {gib(amount)} measured on an H100; smaller on small cards"
     return Term("CUDA context", amount, why, CONTEXT_LESS, CONTEXT_MORE)
 
