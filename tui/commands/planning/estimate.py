@@ -83,7 +83,7 @@ def print_forecast(now: Forecast) -> None:
 def print_workload(now: Forecast) -> None:
     """Print the source of the row lengths, and the workload and time of the training if they are measured."""
     work = now.work
-    print(f"      {lengths_note(work)}")
+    print(f"      {lengths_note(work, now.recipe.data.packing is True)}")
     if work is None:
         print(hanging(INDENT, "Real rows are often far shorter. To count them: fitune data SOURCE --recipe RECIPE"))
         return

@@ -28,7 +28,8 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(as_ascii_json(asdict(document)))
     else:
-        print(hanging("", f"{clean(own.shape.name)} on {clean(named(own))}; {lengths_note(own.work)}"))
+        lengths = lengths_note(own.work, own.recipe.data.packing is True)
+        print(hanging("", f"{clean(own.shape.name)} on {clean(named(own))}; {lengths}"))
         print_fit(result, own)
         print_whole(whole)
         print_cards(cards)

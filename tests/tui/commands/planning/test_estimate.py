@@ -96,6 +96,13 @@ def test_the_estimate_in_words_has_memory_verdict_and_pace(fitune: Fitune, recip
     assert err == ""
 
 
+@pytest.mark.usefixtures("l4")
+@pytest.mark.parametrize("command", ["estimate", "fit"])
+def test_packed_rows_have_a_length_that_is_known(fitune: Fitune, recipe_file: str, command: str) -> None:
+    _, out, _ = fitune(command, recipe_file, "--set", "data.packing=true")
+    assert "lengths: packed rows fill max_seq_length" in out
+
+
 def test_lengths_that_were_measured_before_count_and_their_source_is_said(
     fitune: Fitune, recipe_file: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
