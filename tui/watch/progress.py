@@ -196,8 +196,11 @@ class RunProgress:
     def apply(self, event: Event) -> None:
         """Add an event; a `started` begins a new job."""
         self.state.apply(event)
-        if isinstance(event.data, Started):
-            self.phases, self.time_left = [], TimeLeft()
+        match event.data:
+            case Started():
+                self.phases, self.time_left = [], TimeLeft()
+            case Phase(name="race"):  # each of its trainings counts its steps and tokens anew
+                self.time_left = TimeLeft()
         self.time_left.apply(event)
         if isinstance(event.data, Phase):
             self._add_phase(event.data, event.t)

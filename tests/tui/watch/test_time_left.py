@@ -146,3 +146,16 @@ def test_an_earlier_session_does_not_count_and_two_steps_are_needed() -> None:
     assert progress.left() == ""
     progress.apply(Event(9, 502.0, "train", Step(step=32, loss=1.0)))
     assert progress.left() == "about 2 min 16 s left"
+
+
+def test_each_training_of_a_race_has_its_own_time_left() -> None:
+    progress, t, number = RunProgress(), 100.0, 0
+    for _ in range(3):
+        t += 5
+        for data in (Phase(name="race"), Phase(name="train", total_steps=12, tokens=1200)):
+            progress.apply(Event(number, t, "tune-lr", data))
+        for step in range(1, 13):
+            t += 2.0
+            progress.apply(Event(number, t, "tune-lr", Step(step=step, loss=1.0, seen_tokens=100 * step, step_s=2.0)))
+            if 2 <= step < 12:
+                assert progress.time_left.seconds() == pytest.approx(2.0 * (12 - step) + ADAPTER_S)
