@@ -62,19 +62,24 @@ COMPILED_KEPT = replace(TRL_KEPT, mlp=6)
 """A compiled layer keeps gate, up and their product, and computes the activation again: with it, six rows of Phi-4 mini
 and Granite 4 micro are met within 3 % (families_h200_2026-11-30b.jsonl)."""
 COMPILED_BACKWARD = PartBytes(
-    mlp=7.7, hidden=10, norms=7, into=2, out=2.1, routed=12.5, sent=8.7, joint=0.7, scan=SCAN_BYTES
+    mlp=10.1, hidden=4.4, norms=2.6, into=2, out=2.1, routed=12.5, sent=8.7, joint=1.25, scan=SCAN_BYTES
 )
-"""Layers of transformers that Unsloth compiles: Ministral 3, Mistral 3, Phi-4 mini, OLMo 3, Gemma 3, gpt-oss."""
-GPT_OSS_4BIT = replace(COMPILED_BACKWARD, sent=19.7)
+"""Layers of transformers that Unsloth compiles, fitted to one row of 4,096 tokens of Ministral 3, SmolLM3, Qwen2.5-VL,
+Qwen3-VL and GLM-4 (families_h200_2026-11-30b.jsonl)."""
+MORE_END_TO_END = 4
+"""Bytes more for each element before and after the mixing of tokens where several rows lie end to end: the kernel for
+many lengths takes copies. Met by 2 x 1,024 and packed 4 x 2,048 tokens of the same models."""
+GPT_OSS = PartBytes(mlp=7.7, hidden=10, norms=7, into=2, out=2.1, routed=12.5, sent=8.7, joint=0.7, scan=SCAN_BYTES)
+GPT_OSS_4BIT = replace(GPT_OSS, sent=19.7)
 """gpt-oss with experts in 4 bits: their outputs are in fp32, as they are, with their bias and weighted (unsloth_zoo
 gpt_oss_grouped_qlora.py). Fitted to the row of bench/results/families_h200_2026-11-30.jsonl; counted from the code, 12
 bytes more."""
-GRANITE = replace(COMPILED_BACKWARD, joint=2.5)
+GRANITE = replace(COMPILED_BACKWARD, joint=3.5)
 """Granite 4 micro: fitted to three rows of 4,096 and 8,192 tokens (families_h200_2026-11-30b.jsonl); the cause is not
 known, as Phi-4 mini and GLM-4 have such an MLP, too, and need less."""
 COMPILED_MEASURED = frozenset({
     "cohere2", "gemma3", "glm4", "gpt_oss", "granitemoehybrid", "lfm2", "ministral3", "mistral3", "olmo3", "phi3",
-    "qwen3_vl", "smollm3",
+    "qwen2_5_vl", "qwen3_vl", "smollm3",
 })  # fmt: skip
 HAND_WRITTEN_MEASURED = frozenset({"llama", "mistral", "qwen2", "qwen3"})
 TRL_MEASURED = HAND_WRITTEN_MEASURED | {
@@ -104,9 +109,18 @@ def doubt(plan: MemoryPlan) -> float:
 def part_bytes(plan: MemoryPlan) -> tuple[PartBytes, PartBytes]:
     """What a layer keeps for its backward pass, and what that pass needs in a layer that is recomputed."""
     if plan.unsloth and plan.shape.model_type not in FAST_UNSLOTH:
-        if plan.shape.model_type == "gpt_oss" and plan.quant == "nf4":
-            return COMPILED_KEPT, GPT_OSS_4BIT
-        return COMPILED_KEPT, GRANITE if plan.shape.model_type == "granitemoehybrid" else COMPILED_BACKWARD
+        return COMPILED_KEPT, _compiled_backward(plan)
     if plan.unsloth or plan.quant == "bf16":  # with DoRA Unsloth leaves its own layers to transformers and peft
         return (BF16_KEPT, BF16_BACKWARD) if plan.card else (CPU_BF16_KEPT, CPU_BF16_BACKWARD)
     return (TRL_KEPT, TRL_BACKWARD) if plan.card else (CPU_KEPT, CPU_BACKWARD)
+
+
+def _compiled_backward(plan: MemoryPlan) -> PartBytes:
+    """The same of a layer that Unsloth compiles."""
+    if plan.shape.model_type == "gpt_oss":
+        return GPT_OSS_4BIT if plan.quant == "nf4" else GPT_OSS
+    own = GRANITE if plan.shape.model_type == "granitemoehybrid" else COMPILED_BACKWARD
+    if any(layer.mixer not in ("full", "window") for layer in plan.shape.kinds):  # their rows are padded
+        return own
+    end_to_end = plan.recipe.train.micro_batch > 1 or plan.recipe.data.packing is True
+    return replace(own, into=own.into + MORE_END_TO_END, out=own.out + MORE_END_TO_END) if end_to_end else own

@@ -17,9 +17,9 @@ RUNS = [row for row in ROWS if "resumed" in row]
 MANY = [row for row in ROWS if "free" in row]
 """Rows of bench/families.py, with the driver's figure."""
 OUTSIDE = {
-    ("cohere2", "unsloth"), ("gemma3_text", "unsloth"), ("gemma4", "trl"), ("glm4", "unsloth"),
-    ("granitemoehybrid", "trl"), ("granitemoehybrid", "unsloth"), ("lfm2", "unsloth"), ("lfm2_moe", "trl"),
-    ("muse_glimmer", "trl"), ("phi3", "trl"), ("qwen3_5_moe", "trl"), ("qwen3_moe", "unsloth"), ("smollm3", "unsloth"),
+    ("cohere2", "unsloth"), ("gemma3_text", "unsloth"), ("gemma4", "trl"), ("granitemoehybrid", "trl"),
+    ("granitemoehybrid", "unsloth"), ("lfm2_moe", "trl"), ("muse_glimmer", "trl"), ("phi3", "trl"),
+    ("qwen2_5_vl", "unsloth"), ("qwen3_5_moe", "trl"), ("qwen3_moe", "unsloth"), ("smollm3", "unsloth"),
 }  # fmt: skip
 """Kinds of which a row lies 1 % above what is told, or 5 % below."""
 
@@ -51,7 +51,7 @@ def test_what_a_run_took_of_the_card_is_met(row: dict[str, Any]) -> None:
     assert -0.01 <= budget_of(row).total_bytes / row["device"] - 1 <= 0.035
 
 
-@pytest.mark.parametrize(("backend", "mean"), [("trl", 0.02), ("unsloth", 0.035)])
+@pytest.mark.parametrize(("backend", "mean"), [("trl", 0.02), ("unsloth", 0.025)])
 def test_the_totals_are_met_in_the_mean(backend: str, mean: float) -> None:
     rows = [row for row in ROWS if row["train.backend"] == backend]
     errors = [without_context(budget_of(row))[0] / row["reserved"] - 1 for row in rows]
@@ -64,18 +64,18 @@ def error(row: dict[str, Any]) -> float:
     return budget_of(row).total_bytes / taken - 1
 
 
-@pytest.mark.parametrize(("backend", "mean"), [("trl", 0.014), ("unsloth", 0.022)])
+@pytest.mark.parametrize(("backend", "mean"), [("trl", 0.014), ("unsloth", 0.016)])
 def test_what_the_driver_booked_is_met_in_the_mean(backend: str, mean: float) -> None:
     errors = [error(row) for row in MANY if row["train.backend"] == backend]
-    assert len(errors) > 45
+    assert len(errors) > 60
     assert sum(map(abs, errors)) / len(errors) < mean
 
 
 def test_most_of_what_the_driver_booked_is_met_from_1_percent_under_to_5_over() -> None:
     outside = [row for row in MANY if not -0.01 <= error(row) <= 0.05]
-    assert len(outside) <= 24
+    assert len(outside) <= 19
     assert {(shape_of(row["model"]).model_type, row["train.backend"]) for row in outside} <= OUTSIDE
-    assert all(-0.07 < error(row) < 0.085 for row in outside)
+    assert all(-0.07 < error(row) < 0.065 for row in outside)
 
 
 @pytest.mark.parametrize("row", MANY, ids=lambda row: f"{row['model']} {row['train.backend']}")
@@ -101,6 +101,17 @@ def test_the_experts_of_a_layer_that_are_in_4_bits_have_16_bit_copies_at_once() 
     assert part(gpt_oss, "dequantization") == 2 * 32 * 2880 * (5760 + 2880)
     assert 6.5 < gpt_oss.total_bytes / GIB < 7.2, "6.85 GiB with rows of up to 640 tokens (H200, 2026-11-29)"
     assert part(at_work("qwen3-30b-a3b-4l"), "dequantization") == 2 * 128 * 2048 * 2 * 768
+
+
+@pytest.mark.parametrize("model", ["run-ministral-3-8b-8l", "qwen3-vl-4b-8l", "smollm3-3b-18l"])
+def test_one_row_and_several_end_to_end_are_met_by_what_torch_allocates_with_unsloth(model: str) -> None:
+    rows = [row for row in MANY if row["model"] == model and row["train.backend"] == "unsloth"]
+    rows = [row for row in rows if row.get("train.checkpointing") != "off" and "train.grad_accum" not in row]
+    for row in rows:
+        budget = budget_of(row)
+        told = without_context(budget)[0] - part(budget, "allocator slack")
+        assert abs(told / row["allocated"] - 1) < 0.03
+    assert len(rows) >= 3
 
 
 @pytest.mark.parametrize("model", ["phi-4-mini-8l", "run-granite-4-micro-8l", "glm-4-9b-4l"])
