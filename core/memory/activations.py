@@ -133,11 +133,12 @@ def _unsloth(plan: MemoryPlan) -> tuple[float, float]:
 def _recomputed_layer(plan: MemoryPlan, each: Widths) -> float:
     """Bytes a token of the backward pass of one of these layers. With its MLP in tiles (`_tile_bytes`) that of the
     attention is as large: it has the gradients of output, queries, keys and values, a fp32 sum of that of the queries,
-    and those of grouped heads one by one (torch's FlashAttention 2). Unmeasured."""
+    and those of grouped heads one by one (torch's FlashAttention 2); less than that sum, fitted to the row of 131,072
+    tokens in bench/results/long_h200_2026-11-30.jsonl."""
     hidden, kept = plan.shape.hidden, 2 * each.into + 2 * each.out
     if not plan.tiles:
         return 6 * each.mlp + 10 * hidden + kept
-    return kept + max(12 * hidden, 8 * hidden + 2 * each.into + 10 * each.out)
+    return kept + max(12 * hidden, 8 * hidden + 2 * each.into + 9 * each.out)
 
 
 def _general(plan: MemoryPlan) -> tuple[float, float]:

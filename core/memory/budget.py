@@ -35,6 +35,9 @@ SLACK = {
 }
 """GiB, and share of the layers' inputs, by backend and checkpoints: fitted with expandable segments so that no fitted
 row (bench/score_budget.py) lies more than 1 % above."""
+MOST_OF_INPUTS_BYTES = round(0.16 * GIB)
+"""With checkpoints in host RAM that share ends here: rows of 32,768 and 131,072 tokens lost 0.1 GiB in all
+(bench/results/long_h200_2026-11-30.jsonl)."""
 FEW_LAYERS = 6
 """TRL with checkpoints loses at least so many times a layer's inputs between tensors: fitted to models of 4 to 16
 layers (bench/results/families_h200_2026-11-29.jsonl)."""
@@ -44,8 +47,6 @@ Fitted to the rows of 8,192 tokens there."""
 SPLIT_BLOCKS = (0.09, 0.52)
 """The same for CUDA that can't grow blocks in place: fitted to TRL rows without expandable segments."""
 SLACK_OF_PEAK = 0.002
-LOFTQ_BYTES = 24
-"""Bytes a weight of the largest matrix while LoftQ decomposes it: six copies in fp32; unmeasured."""
 TUNING_BYTES = round(0.2 * GIB)
 """Triton clears a buffer of 256 MB between the kernels it times. It shows only where the loss is the peak."""
 RUNTIME_CPU_BYTES, RUNTIME_CPU_LESS = round(0.96 * GIB), round(0.13 * GIB)
@@ -198,7 +199,7 @@ def _moments(plan: MemoryPlan, outside_bytes: int) -> list[tuple[str, list[Term]
     head, trial = loss.loss_term(plan, standing), loss.padding_trial_term(plan)
     scratch = Term("optimizer scratch", weights.step_scratch_bytes(plan), "one more copy of the LoRA weights")
     moments = [
-        ("load", [*frozen, _load_scratch(plan)]),
+        ("load", [*frozen, weights.load_scratch_term(plan)]),
         ("loss", [*resident, *accumulating, *kept, head]),
         ("compiling the loss", [*frozen, activations.scratch_term(plan), _workspace(plan), *kept, head, trial]),
         ("images", [*resident, *accumulating, weights.tower_pass_term(plan)]),
@@ -209,21 +210,6 @@ def _moments(plan: MemoryPlan, outside_bytes: int) -> list[tuple[str, list[Term]
         return [*moments, ("layer backward", [*resident, gradients, *kept, backward, *buffers])]
     first = ("layer backward", [*resident, *kept, backward, *buffers])
     return [*moments, first, ("layer backward", [*resident, gradients, backward, *buffers])]
-
-
-def _load_scratch(plan: MemoryPlan) -> Term:
-    """Extra memory while loading: a tensor being quantized has its 16-bit original beside it, and an embedding that
-    ends in host RAM is loaded to the card first. A model that is split is loaded into host RAM."""
-    if plan.shards > 1:
-        return Term("loading", round(weights.offloaded_layer_bytes(plan)), "one layer whole, before it is split")
-    if plan.card is None:
-        file_bytes = plan.shape.file_bytes * plan.shape.params
-        why = "the model's file while it is read; the system takes that back where RAM is short"
-        return Term("loading", file_bytes, why, less=file_bytes)
-    amount = 0 if plan.quant == "bf16" else 2 * plan.largest_matrix
-    amount += LOFTQ_BYTES * plan.largest_matrix if plan.recipe.lora.init == "loftq" else 0
-    amount += 0 if plan.embedding_on_card else 2 * plan.shape.embedding
-    return Term("loading", amount, "one 16-bit tensor beside its stored form")
 
 
 def _workspace(plan: MemoryPlan) -> Term:
@@ -265,8 +251,9 @@ def _slack(plan: MemoryPlan, moment: str, terms: list[Term], room_bytes: int | N
     fixed_gib, share = SLACK[backend, plan.checkpoints] if plan.card.expandable_segments else SPLIT_BLOCKS
     inputs = sum(term.bytes for term in terms if term.name == "layer inputs")
     few_layers = FEW_LAYERS * plan.stream_bytes * plan.tokens * plan.shape.hidden if share and backend == "trl" else 0
+    by_inputs = min(share * inputs, MOST_OF_INPUTS_BYTES) if plan.checkpoints == "host" else share * inputs
     gathered = sum(term.bytes for term in terms if term.name == "gathered layers")
-    lost = fixed_gib * GIB + max(share * inputs, few_layers) + GATHERED_LOST * gathered
+    lost = fixed_gib * GIB + max(by_inputs, few_layers) + GATHERED_LOST * gathered
     if plan.unsloth and not plan.hand_written and plan.checkpoints == "host":
         lost = max(lost, COMPILED_FIXED_BYTES + COMPILED_LOST * plan.tokens * activations.widest_mlp(plan))
     amount = round(lost + SLACK_OF_PEAK * sum(term.bytes for term in terms))

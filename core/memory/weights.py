@@ -15,6 +15,8 @@ SMALL_STATE, PAGED_STATE = 4096, 100_000
 SLOTS = 3
 """Layers of those in host RAM that Unsloth's swapper holds on the card: prefetch depth 2, plus the running one
 (unsloth_zoo block_swap.py)."""
+LOFTQ_BYTES = 24
+"""Bytes a weight of the largest matrix while LoftQ decomposes it: six copies in fp32; unmeasured."""
 
 
 def layer_bytes(plan: MemoryPlan) -> float:
@@ -127,6 +129,21 @@ def tower_pass_term(plan: MemoryPlan) -> Term:
     amount = round(plan.pixels * plan.shape.tower_work * plan.frozen_bytes)
     why = "one layer of the image tower at work on a micro-batch; derived, not measured"
     return Term("image tower at work", amount, why, amount // 2, amount // 2)
+
+
+def load_scratch_term(plan: MemoryPlan) -> Term:
+    """Extra memory while loading: a tensor being quantized has its 16-bit original beside it, and an embedding that
+    ends in host RAM is loaded to the card first. A model that is split is loaded into host RAM."""
+    if plan.shards > 1:
+        return Term("loading", round(offloaded_layer_bytes(plan)), "one layer whole, before it is split")
+    if plan.card is None:
+        file_bytes = plan.shape.file_bytes * plan.shape.params
+        why = "the model's file while it is read; the system takes that back where RAM is short"
+        return Term("loading", file_bytes, why, less=file_bytes)
+    amount = 0 if plan.quant == "bf16" else 2 * plan.largest_matrix
+    amount += LOFTQ_BYTES * plan.largest_matrix if plan.recipe.lora.init == "loftq" else 0
+    amount += 0 if plan.embedding_on_card else 2 * plan.shape.embedding
+    return Term("loading", amount, "one 16-bit tensor beside its stored form")
 
 
 def lora_term(plan: MemoryPlan) -> Term:

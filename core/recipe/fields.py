@@ -122,7 +122,8 @@ class Train(Group):
     takes memory. Nothing means checkpointing applies to all layers."""
     tiled_mlp: bool = False
     """Compute each layer's MLP in tiles of a few thousand tokens (unsloth): long rows take less memory, and the MLP is
-    computed once more. Rows of less than 8,000 tokens gain nothing. It was not tried on a card yet."""
+    computed once more. Rows of less than 8,000 tokens gain nothing. With 131,072 tokens of an 8B it
+    saved 5.5 of 27.4 GB on an H200; only its memory was tried on a card."""
     offload_layers: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] | None = None
     """Keep this many frozen layers in host RAM and fetch each when needed (unsloth); auto keeps as few as it can."""
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 3407

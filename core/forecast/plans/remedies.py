@@ -120,7 +120,7 @@ def _without_loss(shape: Shape, recipe: Recipe, site: Site) -> Iterator[tuple[di
     if can_tile(shape, recipe, site) and not train.tiled_mlp:
         yield (
             {"train.tiled_mlp": True},
-            "Not tried on a card yet: MLPs take long rows in tiles, a little slower.",
+            "Only its memory was tried on a card: MLPs take long rows in tiles, a little slower.",
         )
     if train.optimizer in STATES_32BIT and card is not None:
         yield {"train.optimizer": "adamw_8bit"}, "Optimizer states in 8 bits: no loss you will notice."

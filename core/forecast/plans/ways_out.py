@@ -26,7 +26,7 @@ def ways_out(space: SearchSpace) -> Iterator[Rejected]:
     if can_pack and (found := best_plan(packed, packed.look({}))):
         yield _way_out({"model.quant": "nf4", **found.set}, "4-bit base weights: usually hardly visible.")
     if can_tile(space.shape, recipe, space.site) and (tiled := least_short(space, {"train.tiled_mlp": True})).fits:
-        yield _way_out(tiled.set, "MLPs take long rows in tiles, a little slower. Not tried on a card yet.")
+        yield _way_out(tiled.set, "MLPs take long rows in tiles, a little slower. Only its memory was tried on a card.")
     if shorter := longest_rows(space, {}, least_short):
         length = shorter.recipe.model.max_seq_length
         yield _way_out(shorter.set, f"Rows longer than {length} tokens are cut: their ends are not learned.")

@@ -289,7 +289,7 @@ def test_an_mlp_in_tiles_is_a_way_out_and_not_taken_by_itself_as_nobody_has_meas
     found = fit(on(LLAMA_8B, own, card_of(26), "NVIDIA GeForce RTX 4090", RAM))
     assert found.plan is None or not found.plan.fits
     (way,) = (each for each in found.ways_out if "train.tiled_mlp" in each.set)
-    assert way.why.endswith("Not tried on a card yet.")
+    assert way.why.endswith("Only its memory was tried on a card.")
     assert fit(on(LLAMA_8B, with_set(own, way.set), card_of(26), "NVIDIA GeForce RTX 4090", RAM)).plan is not None
     roomy = fit(on(LLAMA_8B, own, card_of(48), "NVIDIA GeForce RTX 4090", RAM))
     assert roomy.plan is not None
