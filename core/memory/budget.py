@@ -11,7 +11,7 @@ from fitune.core.memory import activations, cards, loss, offload, weights
 from fitune.core.memory.disk import disk_bytes, download_bytes
 from fitune.core.memory.plan import FAST_UNSLOTH, Card, MemoryPlan, Term, gib, make_plan
 from fitune.core.memory.shapes import Shape
-from fitune.core.recipe import Recipe
+from fitune.core.recipe import BEGINS_FILLED, Recipe
 from fitune.core.units import GIB, MIB
 
 __all__ = ["Budget", "BudgetPart", "Card", "estimate", "in_ram", "safe_bytes", "verdict_of"]
@@ -47,6 +47,8 @@ Fitted to the rows of 8,192 tokens there."""
 SPLIT_BLOCKS = (0.09, 0.52)
 """The same for CUDA that can't grow blocks in place: fitted to TRL rows without expandable segments."""
 SLACK_OF_PEAK = 0.002
+SOLVER_BYTES = round(0.09 * GIB)
+"""The library that decomposes matrices, once it is loaded: what PiSSA and LoRA-FA took more than LoRA on an H200."""
 TUNING_BYTES = round(0.2 * GIB)
 """Triton clears a buffer of 256 MB between the kernels it times. It shows only where the loss is the peak."""
 RUNTIME_CPU_BYTES, RUNTIME_CPU_LESS = round(0.96 * GIB), round(0.13 * GIB)
@@ -197,13 +199,13 @@ def _moments(plan: MemoryPlan, outside_bytes: int) -> list[tuple[str, list[Term]
     # With accumulation all gradients are there from the second micro-batch on; without, they grow as inputs are freed.
     accumulating = [gradients] if plan.recipe.train.grad_accum > 1 else []
     head, trial = loss.loss_term(plan, standing), loss.padding_trial_term(plan)
-    scratch = Term("optimizer scratch", weights.step_scratch_bytes(plan), "one more copy of the LoRA weights")
     moments = [
         ("load", [*frozen, weights.load_scratch_term(plan)]),
         ("loss", [*resident, *accumulating, *kept, head]),
         ("compiling the loss", [*frozen, activations.scratch_term(plan), _workspace(plan), *kept, head, trial]),
         ("images", [*resident, *accumulating, weights.tower_pass_term(plan)]),
-        ("optimizer step", [*resident, gradients, scratch]),
+        ("optimizer step", [*resident, gradients, weights.step_scratch_term(plan)]),
+        ("embedding backward", [*resident, gradients, *kept, weights.embedding_gradient_term(plan)]),
         ("evaluation", [*resident, loss.loss_term(plan, standing, evaluating=True)]),
     ]
     if (offload.offloads_checkpoints(plan) and not plan.skipped_layers) or accumulating:
@@ -235,7 +237,8 @@ def _context(plan: MemoryPlan) -> Term:
         why = "torch, transformers, peft and trl in memory; their heap grows"
         return Term("Python and libraries", RUNTIME_CPU_BYTES, why, RUNTIME_CPU_LESS, GROWTH_CPU_BYTES)
     copies = offload.offloads_checkpoints(plan) or plan.ranks > 1
-    amount = CONTEXT_BYTES + (OFFLOAD_CONTEXT_BYTES if copies else 0)
+    solves = plan.recipe.lora.init in BEGINS_FILLED or plan.recipe.train.optimizer == "lora_fa"
+    amount = CONTEXT_BYTES + (OFFLOAD_CONTEXT_BYTES if copies else 0) + (SOLVER_BYTES if solves else 0)
     if plan.unsloth and not plan.hand_written and plan.shape.head_dim >= WIDE_HEAD:
         amount += WIDE_HEAD_CONTEXT_BYTES
     why = f"driver and kernels on the card, {gib(amount)} measured on an H100; smaller on small cards"
@@ -247,7 +250,7 @@ def _slack(plan: MemoryPlan, moment: str, terms: list[Term], room_bytes: int | N
     the layers' inputs, differs by 0.03 GiB from run to run, and shrinks where a card's `room_bytes` leaves no more."""
     if plan.card is None:
         return Term("allocator slack", 0, "")
-    backend = "unsloth" if plan.unsloth else "trl"
+    backend, objective = "unsloth" if plan.unsloth else "trl", plan.recipe.train.objective
     fixed_gib, share = SLACK[backend, plan.checkpoints] if plan.card.expandable_segments else SPLIT_BLOCKS
     inputs = sum(term.bytes for term in terms if term.name == "layer inputs")
     few_layers = FEW_LAYERS * plan.stream_bytes * plan.tokens * plan.shape.hidden if share and backend == "trl" else 0
@@ -257,7 +260,7 @@ def _slack(plan: MemoryPlan, moment: str, terms: list[Term], room_bytes: int | N
     if plan.unsloth and not plan.hand_written and plan.checkpoints == "host":
         lost = max(lost, COMPILED_FIXED_BYTES + COMPILED_LOST * plan.tokens * activations.widest_mlp(plan))
     amount = round(lost + SLACK_OF_PEAK * sum(term.bytes for term in terms))
-    if backend == "trl" and moment == "loss" and plan.checkpoints == "card":
+    if moment == "loss" and (objective == "orpo" or (backend == "trl" and plan.checkpoints == "card")):
         amount += TUNING_BYTES
     spare = None if room_bytes is None else room_bytes - sum(term.bytes for term in terms)
     if spare is not None and -DRIVER_BYTES <= spare < amount:

@@ -48,7 +48,7 @@ def loss_term(plan: MemoryPlan, standing_bytes: int, evaluating: bool = False) -
     of Unsloth's chunks depends on the free memory. Only labelled tokens are scored; all tokens are counted here."""
     tokens, hidden, vocab = plan.tokens, plan.shape.hidden, plan.shape.vocab
     states = (1 if evaluating else 4 if offloads_checkpoints(plan) else 3) * plan.stream_bytes * tokens * hidden
-    states += 0 if evaluating else _head_gradient_bytes(plan)
+    states += 0 if evaluating else _head_gradient_bytes(plan) + _cast_head_gradient_bytes(plan)
     objective = plan.recipe.train.objective
     if objective == "orpo" and not evaluating:
         return _whole_logits_term(plan, states)
@@ -64,6 +64,8 @@ def loss_term(plan: MemoryPlan, standing_bytes: int, evaluating: bool = False) -
     if not plan.unsloth or objective != "sft":  # TRL's head, whatever the backend
         tile = 2 * min(tokens, TILE_TOKENS) * min(vocab, TILE_VOCAB)
         amount = tile + (0 if evaluating else 4 * tokens * hidden) + states
+        if not evaluating and _head_gradient_bytes(plan):  # a tile's product before it is added: fits the one measured
+            amount += 4 * min(vocab, TILE_VOCAB) * hidden
         why = f"logits in tiles of {min(tokens, TILE_TOKENS):,} tokens x {min(vocab, TILE_VOCAB):,} words"
         return Term("loss", amount, why)
     rows = _chunk_rows(plan, standing_bytes)
@@ -84,9 +86,14 @@ def padding_trial_term(plan: MemoryPlan) -> Term:
 
 def _head_gradient_bytes(plan: MemoryPlan) -> int:
     """The fp32 gradient of an output head that is trained itself, summed over the chunks (UnslothFusedLoss; TRL's
-    kernels/chunked_logprob.py); unmeasured."""
+    kernels/chunked_logprob.py)."""
     is_trained = plan.recipe.trains_all or plan.fully_trains("lm_head")
     return 4 * plan.shape.vocab * plan.shape.hidden if is_trained else 0
+
+
+def _cast_head_gradient_bytes(plan: MemoryPlan) -> int:
+    """The same gradient in the type of 16-bit weights, beside that in fp32."""
+    return _head_gradient_bytes(plan) // 2 if plan.fully_trained_weight_bytes == 2 else 0
 
 
 def unchunked_tokens(plan: MemoryPlan, standing_bytes: int) -> int:

@@ -165,12 +165,12 @@ def _split(plan: MemoryPlan) -> str:
 def trained_embeddings_term(plan: MemoryPlan) -> Term:
     """Embedding and head that are trained as a whole, or all weights, beside the frozen ones. The frozen embeddings are
     moved to disk with Unsloth's checkpointing, unless input and output share them (models/llama.py, get_peft_model).
-    Unmeasured."""
+    Measured with four layers of Llama 3.2 1B, whose input and output are shared (H200, 2026-11-30)."""
     to_disk = plan.unsloth and plan.recipe.train.checkpointing == "unsloth" and not plan.shape.tied
     amount = plan.fully_trained_params * (plan.fully_trained_weight_bytes - (2 if to_disk else 0))
     why = f"{count(plan.fully_trained_params)} parameters trained whole, at {plan.fully_trained_weight_bytes} byte"
     if plan.recipe.trains_all:
-        copies = 2 * plan.fully_trained_params if plan.card else 0  # in 16 bits, which autocast may hold; unmeasured
+        copies = 2 * plan.fully_trained_params if plan.card else 0  # in 16 bits, which autocast may hold
         return Term("trained weights", amount, f"{why}, beside the model as it was", more=copies)
     return Term("trained embeddings", amount, why + (" instead of 2" if to_disk else ""), more=amount)
 
@@ -212,10 +212,27 @@ def state_bytes(plan: MemoryPlan) -> tuple[float, float]:
             total += amount
             paged += amount if name.startswith("paged") and rank * side >= PAGED_STATE else 0
     if plan.fully_trained_params:
-        hidden = plan.shape.hidden
-        whole = _state_bytes(name, hidden, plan.fully_trained_params // hidden, plan.fully_trained_weight_bytes)
+        hidden, embedding = plan.shape.hidden, trained_embedding(plan)
+        others = (plan.fully_trained_params - embedding) // hidden
+        whole = _state_bytes(name, hidden, others, plan.fully_trained_weight_bytes)
+        # transformers' Trainer keeps those of each nn.Embedding in fp32 where others have 8 bits (create_optimizer)
+        bytes_each = 4 if "8bit" in name else plan.fully_trained_weight_bytes
+        whole += _state_bytes(name.removesuffix("_8bit"), hidden, embedding // hidden, bytes_each)
         total, paged = total + whole, paged + (whole if name.startswith("paged") else 0)
     return total, paged
+
+
+def trained_embedding(plan: MemoryPlan) -> int:
+    """Weights of the input embedding, where it is trained whole; they may be the head's, too."""
+    return plan.shape.embedding if plan.recipe.trains_all or plan.fully_trains("embed_tokens") else 0
+
+
+def embedding_gradient_term(plan: MemoryPlan) -> Term:
+    """The gradient of an input embedding as it comes out of the backward pass, beside the one that it is added to: that
+    of the head where both are the same weights, or of the micro-batch before."""
+    is_added = plan.shape.tied or plan.recipe.train.grad_accum > 1
+    amount = plan.fully_trained_weight_bytes * trained_embedding(plan) if is_added else 0
+    return Term("gradient of the embedding", amount, f"{count(trained_embedding(plan))} weights, before it is added")
 
 
 def _state_bytes(optimizer: str, rank: int, side: int, weight_bytes: int) -> float:
@@ -229,13 +246,19 @@ def _state_bytes(optimizer: str, rank: int, side: int, weight_bytes: int) -> flo
         return 0
     if optimizer == "adafactor":
         return 4 * (rank + side)  # of all weights as one matrix: their own rows and columns are as little
-    return elements * (8 if optimizer == "paged_adamw_32bit" else 2 * weight_bytes)
+    return elements * (8 if optimizer == "paged_adamw_32bit" else states * weight_bytes)
 
 
-def step_scratch_bytes(plan: MemoryPlan) -> int:
-    """Temporary memory of the optimizer step: torch's foreach AdamW makes one more copy of the weights; fused and
-    bitsandbytes optimizers work in place."""
-    if plan.recipe.train.optimizer not in ("adamw_torch", "adafactor"):
-        return 0
-    all_weights = plan.fully_trained_params * plan.fully_trained_weight_bytes if plan.recipe.trains_all else 0
-    return plan.lora_params * plan.lora_bytes // plan.shards + all_weights
+def step_scratch_term(plan: MemoryPlan) -> Term:
+    """Temporary memory of the optimizer step; fused and bitsandbytes optimizers work in place."""
+    name, width = plan.recipe.train.optimizer, plan.fully_trained_weight_bytes
+    if name == "adafactor" and plan.fully_trained_params:
+        layers = plan.largest_matrix if plan.recipe.trains_all else 0
+        largest = max(trained_embedding(plan), plan.shape.vocab * plan.shape.hidden, layers)
+        copies = 2 if width == 4 else 4  # of 16-bit weights and their gradients in fp32, too (optimization.py)
+        return Term("optimizer scratch", 4 * largest * copies, f"{copies} copies of the largest weights in fp32")
+    if name not in ("adamw_torch", "adafactor"):
+        return Term("optimizer scratch", 0, "works in place")
+    amount = plan.lora_params * plan.lora_bytes // plan.shards
+    amount += plan.fully_trained_params * width if plan.recipe.trains_all else 0
+    return Term("optimizer scratch", amount, "one more copy of the trained weights")
