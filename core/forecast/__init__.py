@@ -21,7 +21,6 @@ from fitune.core.forecast.plans.remedies import Remedy, remedies, together
 from fitune.core.forecast.plans.search import PLANNED
 from fitune.core.forecast.resolve import Resolved, place_of, refuse_stretched, resolve
 from fitune.core.forecast.site import Site, card_of, site_of
-from fitune.core.forecast.unseen import unseen_images, with_model
 
 __all__ = [
     "CORRECTION",
@@ -61,7 +60,5 @@ __all__ = [
     "resolve",
     "site_of",
     "together",
-    "unseen_images",
     "whole_rows",
-    "with_model",
 ]

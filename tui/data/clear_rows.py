@@ -5,9 +5,9 @@ from pathlib import Path
 
 from fitune.core.data import Report, dataset
 from fitune.core.errors import BadInput, UserError
-from fitune.core.forecast import unseen_images
 from fitune.core.recipe import Data, Recipe, not_with_images
 from fitune.tui.data.report_text import finding_line
+from fitune.tui.data.unseen import unseen_images
 from fitune.tui.text import wrapped
 
 

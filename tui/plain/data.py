@@ -5,7 +5,6 @@ from dataclasses import replace
 
 from fitune.core.data import Report, dataset
 from fitune.core.errors import UserError
-from fitune.core.forecast import with_model
 from fitune.core.recipe import Recipe
 from fitune.core.runs import Run, RunState
 from fitune.core.tokens import TokenStats, findings
@@ -29,6 +28,7 @@ from fitune.tui.data.report_text import (
     row_lines,
 )
 from fitune.tui.data.token_text import example_text, histogram_lines, legend
+from fitune.tui.data.unseen import with_model
 from fitune.tui.plain.prompt import GoBack, Prompter
 from fitune.tui.wizard.draft import Draft, prepared, recipe, reset_field, set_field, shown, with_prepared
 from fitune.tui.wizard.forecast_text import long_rows_text

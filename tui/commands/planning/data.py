@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from fitune.core.data import Finding, Report, dataset, numbered
 from fitune.core.data.templates import templates
 from fitune.core.errors import ExitCode, UserError
-from fitune.core.forecast import with_model
 from fitune.core.recipe import Data, Recipe, load
 from fitune.core.records import to_json
 from fitune.core.runs import Run, RunState
@@ -17,6 +16,7 @@ from fitune.core.tokens import Example, HistogramBin, TokenStats, Truncation, fi
 from fitune.tui.data.read import render
 from fitune.tui.data.report_text import left_out_lines, row_lines
 from fitune.tui.data.token_text import example_text, histogram_lines, legend, summary_lines
+from fitune.tui.data.unseen import with_model
 from fitune.tui.text import as_ascii_json, clean, encodable, shows_unicode, wrapped
 
 PROGRESS_EVERY_S = 0.5

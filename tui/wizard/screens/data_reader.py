@@ -11,12 +11,12 @@ from textual.worker import Worker, get_current_worker
 
 from fitune.core.data import Report, dataset
 from fitune.core.errors import LeftError, UserError
-from fitune.core.forecast import with_model
 from fitune.core.recipe import Recipe
 from fitune.core.runs import Run, RunState
 from fitune.core.tokens import TokenStats, workload
 from fitune.tui.data.read import read, render
 from fitune.tui.data.report_text import asks
+from fitune.tui.data.unseen import with_model
 from fitune.tui.wizard.draft import Draft, recipe, with_prepared
 
 PREVIEW_ROWS = 5

@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from fitune.core.data import dataset
-from fitune.core.forecast import with_model
 from fitune.core.recipe.load import Recipe
+from fitune.tui.data.unseen import with_model
 
 BLIND, SEES = "meta-llama/Llama-3.1-8B-Instruct", "Qwen/Qwen3-VL-4B-Instruct"
 
