@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fitune.core.data import dataset
+from fitune.core.data.files import find
 from fitune.core.errors import BadInput, UserError
 from fitune.core.forecast.cards import for_split, ranks_of, shared_batch
 from fitune.core.machine import Gpu, Machine, choose_backend, pick_gpus
@@ -89,8 +90,9 @@ def resolve(recipe: Recipe, machine: Machine, need_data: bool = True) -> Resolve
 
 
 def _begins_with_images(recipe: Recipe, model_type: str | None) -> bool:
-    """True if an image is in the first rows of a recipe whose model may see."""
-    if model_type in FAST_UNSLOTH:
+    """True if an image is in the first rows of a recipe whose model may see. A data set on the Hub is not looked at: it
+    would be fetched at each keystroke; there the training warns."""
+    if model_type in FAST_UNSLOTH or any(find.is_on_hub(each.source) for each in recipe.data.all_sources()):
         return False
     try:
         return any("images" in row for row in dataset.rows(recipe.rows, limit=LOOKED_AT))

@@ -100,6 +100,15 @@ def test_auto_leaves_images_to_trl(recipe: Make, tmp_path: Path, model_type: str
     assert ("images" in found.backend_reason) is (image and backend == "auto")
 
 
+def test_a_data_set_on_the_hub_is_not_fetched_to_choose_the_backend(
+    recipe: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "gemma3"}))
+    monkeypatch.setattr("fitune.core.data.dataset.rows", lambda *_, **__: pytest.fail("rows were asked for"))
+    asked = recipe(model={"id": str(tmp_path)}, data={"source": "someone/photos"})
+    assert resolve(asked, machine(CARD, versions=WITH_UNSLOTH), need_data=False).recipe.train.backend == "unsloth"
+
+
 def test_without_unsloth_the_reason_is_told(recipe: Make) -> None:
     assert resolve(recipe(), machine(CARD)).backend_reason == "unsloth can't be used: it is not installed."
 
