@@ -29,7 +29,8 @@ def test_embeddings_that_unsloth_trains_whole_count_with_gradients_and_states(mo
     plain, whole = (estimate(LLAMA_8B, trained(*modules), H100) for modules in ((), (module,)))
     assert part(whole, "LoRA gradients") - part(plain, "LoRA gradients") == HEAD
     states = part(whole, "optimizer states") - part(plain, "optimizer states")
-    assert states == pytest.approx(HEAD * (1 + 4 / 256), rel=1e-3)
+    in_fp32 = "embed_tokens" in module  # of an embedding, whatever the optimizer says
+    assert states == pytest.approx(4 * HEAD if in_fp32 else HEAD * (1 + 4 / 256), rel=1e-3)
     assert whole.total_bytes - plain.total_bytes >= 0.98 * (HEAD + states)
     assert whole.disk_bytes - plain.disk_bytes >= HEAD
 
@@ -136,8 +137,9 @@ def test_all_weights_count_with_the_model_as_it_was_their_gradients_and_states()
     frozen = part(one, "layer weights") + part(one, "embeddings and head")
     assert frozen == pytest.approx(2 * small.params, rel=1e-3)
     states = {name: part(each, "optimizer states") / small.params for name, each in found.items()}
+    eight = (2.03 * (small.params - small.embedding) + 8 * small.embedding) / small.params
     assert states == pytest.approx(
-        {"adamw_8bit": 2.03, "adamw_torch_fused": 8, "paged_adamw_8bit": 0, "adafactor": 0}, abs=0.01
+        {"adamw_8bit": eight, "adamw_torch_fused": 8, "paged_adamw_8bit": 0, "adafactor": 0}, abs=0.01
     )
     assert part(one, "LoRA weights") == 0
     assert one.disk_bytes > 4 * (4 + 2) * small.params
