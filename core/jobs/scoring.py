@@ -2,6 +2,7 @@
 
 import os
 import re
+import sys
 from pathlib import Path
 
 from fitune.core.data import dataset
@@ -23,6 +24,8 @@ def score(run: Run, data: str | None = None, rows: int | None = None, share_gpu:
         raise UserError(f"There is no {run.adapter} yet.", f"First: fitune resume {run.name}")
     if rows is not None and rows < 1:
         raise UserError(f"--rows {rows}: at least one row must be scored.")
+    if rows is not None:
+        rows = min(rows, sys.maxsize)  # of which there are fewer; JSON is written with no larger number
     if data is not None:
         is_here = os.path.exists(os.path.expanduser(data))
         data = str(Path(data).expanduser().absolute()) if is_here else data  # the job starts in another folder

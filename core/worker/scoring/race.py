@@ -215,7 +215,7 @@ def run(run: Run, log: EventLog, memory: MemoryMeter) -> None:
         raise UserError(
             f"A step takes {track.pace.step_s:.1f} s here, the start and the end of a short training "
             f"{track.pace.around_s:.0f} s, and the whole one has {track.full_steps} steps: in "
-            f"{request.budget_s / 60:g} minutes the race would get fewer than {race.LEAST_STEPS} steps a rate.",
+            f"{request.budget_s / 60:g} min the race would get fewer than {race.LEAST_STEPS} steps a rate.",
             f"Give it more time: --minutes {least_minutes}.",
         )
     raced = _race(track, steps, request.budget_s)

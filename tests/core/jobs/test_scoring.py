@@ -35,6 +35,13 @@ def test_rows_that_are_clear_or_on_the_hub_are_scored(run: Run, tmp_path: Path, 
     assert json.loads((run.path / "score.json").read_text()) == {"data": asked, "rows": 9}
 
 
+def test_any_number_of_rows_but_none_may_be_asked_for(run: Run) -> None:
+    assert jobs.score(run, rows=10**30) == "score"
+    assert json.loads((run.path / "score.json").read_text())["rows"] > 10**12
+    with pytest.raises(UserError, match="at least one row"):
+        jobs.score(run, rows=0)
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [

@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
     with --train that of the training."""
     recipe = with_clear_rows(load.load(args.recipe, args.set), accept_guess=False)
     raced = jobs.tune_lr(recipe, args.minutes, args.share_gpu)
-    limit = f"{args.minutes:g} minutes together (--minutes)"
+    limit = f"{args.minutes:g} min together (--minutes)"
     _tell(f"Four rates are tried in short trainings, for {limit}; loading comes first.")
     status = follow_to_end(raced)
     if status:

@@ -55,7 +55,7 @@ def test_the_race_is_told_with_its_time_its_curves_and_the_way_on(
     won_by(raced, 4e-4)
     status, out, err = fitune("tune-lr", str(recipe_file), "--minutes", "7", "--set", "lora.r=8")
     assert status == 0
-    assert "7 minutes together (--minutes)" in err
+    assert "7 min together (--minutes)" in err
     assert "HELD-OUT LOSS" in out
     (second,) = [line for line in out.splitlines() if line.startswith("2e-4")]
     assert second.split()[1:4] == ["10", "1.000", "1.100"]
