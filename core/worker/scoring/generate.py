@@ -100,6 +100,8 @@ def _write_on(
     """The tokens that follow, until half of many answers have ended; those behind a stop token are stop tokens too."""
     pad = stops[0] if stops else 0
     ids, mask = padded_left(asked, pad, model.device)
+    # An answer may hold a token that marks an image, of which there is none when the answer is read once more.
+    may_end_early = len(asked) > FEW_ROWS and look is None
     out = model.generate(
         input_ids=ids,
         attention_mask=mask,
@@ -108,7 +110,7 @@ def _write_on(
         eos_token_id=stops,
         pad_token_id=pad,
         use_cache=True,
-        **({"stopping_criteria": [HalfEnded(stops, model.device)]} if len(asked) > FEW_ROWS else {}),
+        **({"stopping_criteria": [HalfEnded(stops, model.device)]} if may_end_early else {}),
         **(look(places, ids) if look else {}),
     )
     return list(out[:, ids.shape[1] :].tolist())
