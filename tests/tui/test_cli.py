@@ -154,7 +154,8 @@ def test_a_run_of_another_version_with_odd_values_is_listed_and_compared(
     assert (status, err) == (0, "")
     assert out.splitlines()[1].split() == ["run-a", "finished", "3/?", "n/a"]
     assert json.loads(fitune("runs", "--json")[1])[0]["loss"] is None
-    assert fitune("runs", "compare", "run-a", "run-a")[0] == 0
+    make(fitune_home, "run-b")
+    assert fitune("runs", "compare", "run-a", "run-b")[0] == 0
 
 
 def test_a_reader_that_has_seen_enough_is_no_error(fitune_home: Path) -> None:
