@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from fitune.core.errors import BadInput, UserError
 from fitune.core.forecast.cards import for_split, ranks_of, shared_batch
 from fitune.core.machine import Gpu, Machine, choose_backend, pick_gpus
 from fitune.core.memory import FAST_UNSLOTH, config_json
-from fitune.core.recipe import Recipe, find_contradictions
+from fitune.core.recipe import Data, Recipe, find_contradictions
 
 LOOKED_AT = 64
 """Rows in which images are looked for."""
@@ -92,12 +93,25 @@ def resolve(recipe: Recipe, machine: Machine, need_data: bool = True) -> Resolve
 def _begins_with_images(recipe: Recipe, model_type: str | None) -> bool:
     """True if an image is in the first rows of a recipe whose model may see. A data set on the Hub is not looked at: it
     would be fetched at each keystroke; there the training warns."""
-    if model_type in FAST_UNSLOTH or any(find.is_on_hub(each.source) for each in recipe.data.all_sources()):
+    sources = [each.source for each in recipe.data.all_sources()]
+    if model_type in FAST_UNSLOTH or any(find.is_on_hub(each) for each in sources):
         return False
+    return _first_rows_hold_images(recipe.rows.model_dump_json(), tuple(_changed_ns(each) for each in sources))
+
+
+@lru_cache(maxsize=16)
+def _first_rows_hold_images(data_json: str, _changed: tuple[int, ...]) -> bool:
+    """Kept as long as settings and files stay the same, since reading takes 30 ms and screens ask at each key."""
     try:
-        return any("images" in row for row in dataset.rows(recipe.rows, limit=LOOKED_AT))
+        return any("images" in row for row in dataset.rows(Data.model_validate_json(data_json), limit=LOOKED_AT))
     except UserError:  # it is told where the rows are needed
         return False
+
+
+def _changed_ns(source: str) -> int:
+    """When a file changed last, in nanoseconds; 0 where there is none."""
+    path = os.path.expanduser(source)
+    return os.stat(path).st_mtime_ns if os.path.exists(path) else 0
 
 
 def refuse_stretched(model: str, length: int) -> None:

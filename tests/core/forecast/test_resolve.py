@@ -100,6 +100,21 @@ def test_auto_leaves_images_to_trl(recipe: Make, tmp_path: Path, model_type: str
     assert ("images" in found.backend_reason) is (image and backend == "auto")
 
 
+@pytest.mark.parametrize("source", ["gone.jsonl", "x" * 400 + "/"])
+def test_rows_are_read_anew_when_their_file_changes(recipe: Make, tmp_path: Path, source: str) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "gemma3"}))
+    file = tmp_path / "rows.jsonl"
+    Image.new("RGB", (40, 30), "red").save(tmp_path / "a.png")
+    backends = []
+    for more in ({}, {"image": "a.png"}):
+        file.write_text((json.dumps({"question": "And?", "answer": "Red.", **more}) + "\n") * 3)
+        asked = recipe(model={"id": str(tmp_path)}, data={"source": str(file)})
+        backends.append(resolve(asked, machine(CARD, versions=WITH_UNSLOTH)).recipe.train.backend)
+    assert backends == ["unsloth", "trl"]
+    odd = recipe(model={"id": str(tmp_path)}, data={"source": str(tmp_path / source)})
+    assert resolve(odd, machine(CARD, versions=WITH_UNSLOTH), need_data=False).recipe.train.backend == "unsloth"
+
+
 def test_a_data_set_on_the_hub_is_not_fetched_to_choose_the_backend(
     recipe: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
