@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+from textual.app import App
 from textual.pilot import Pilot
 from textual.widgets import Static
 
@@ -80,11 +81,16 @@ class Wizard(FituneApp):
 
 
 async def settle(pilot: Pilot[int]) -> None:
-    """Wait until threads have answered and the screen stands still."""
+    """Wait until threads have answered and the screen stands still: not one that only waits for the next to come."""
     await pilot.pause()
-    while any(not worker.is_finished for worker in pilot.app.workers if worker.node is not pilot.app):
+    while _is_leaving(pilot.app) or any(not each.is_finished for each in pilot.app.workers if each.node != pilot.app):
         await pilot.pause(0.01)
     await pilot.pause()
+
+
+def _is_leaving(app: App[int]) -> bool:
+    """True from a step's answer until the next step is there: its draft is kept in a thread meanwhile."""
+    return app.return_value is None and getattr(app.screen, "answer", None) is not None
 
 
 async def until(app: Wizard, text: str | re.Pattern[str]) -> None:
