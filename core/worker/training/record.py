@@ -2,7 +2,6 @@
 
 import math
 import time
-from pathlib import Path
 from statistics import median
 
 from fitune.core.errors import UserError
@@ -16,15 +15,15 @@ from fitune.core.worker.memory_use import MemoryMeter
 from fitune.core.worker.training.callbacks import Batches
 
 
-def record(run: Run, recipe: Recipe, model: Path, batches: Batches, memory: MemoryMeter, log: EventLog) -> None:
+def record(run: Run, recipe: Recipe, batches: Batches, memory: MemoryMeter, log: EventLog) -> None:
     """Append the measurement of a training of two steps or more to learned.jsonl; a full disk loses it, with a warning.
 
-    model: the folder of the base model. Without a budget for it nothing is recorded.
+    Without a budget for the model nothing is recorded.
     """
     if not batches.speeds or ranks() > 1:  # later forecasts ask about one card
         return
     try:
-        measurement = _measurement(run, recipe, model, batches, memory)
+        measurement = _measurement(run, recipe, batches, memory)
     except UserError:
         return
     try:
@@ -35,14 +34,15 @@ def record(run: Run, recipe: Recipe, model: Path, batches: Batches, memory: Memo
         log.write(Warned(kind="learned", message=message))
 
 
-def _measurement(run: Run, recipe: Recipe, model: Path, batches: Batches, memory: MemoryMeter) -> Measurement | None:
+def _measurement(run: Run, recipe: Recipe, batches: Batches, memory: MemoryMeter) -> Measurement | None:
     """The measurement; None where the peak is not known. Raises UserError for a model that the budget does not know."""
     info, memory_now = run.info(), memory.read()
     gpu = info.gpu
     peak_bytes, rows = memory_now.peak_device if gpu else memory_now.peak_host, recipe.train.micro_batch
     if not peak_bytes:
         return None
-    shape = shapes.load(str(model))
+    # As the forecast asks: the files of a known model may spell its sizes another way, and counting them takes seconds.
+    shape = shapes.load(recipe.model.id, recipe.model.revision, recipe.model.trust_remote_code)
     # The lengths of the batches are measured, so packing must not be estimated on top of them.
     recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update={"packing": False})})
     lengths = RowLengths(

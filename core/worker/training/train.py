@@ -136,7 +136,7 @@ def run(run: Run, log: EventLog, memory: MemoryMeter) -> None:
             log,
         )
         if rows.images is None:  # what images cost says nothing about other runs
-            record.record(run, recipe, source.path, reporter.batches, memory, log)
+            record.record(run, recipe, reporter.batches, memory, log)
         if not terminated.is_set():
             samples.end(trainer.model, trainer.state.global_step, trainer.state.max_steps)
             trained_s = time.monotonic() - began

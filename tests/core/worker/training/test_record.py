@@ -11,6 +11,7 @@ import pytest
 from fitune.core.forecast import history
 from fitune.core.memory.budget import estimate
 from fitune.core.memory.shapes import load
+from fitune.core.runs import EventLog
 from fitune.core.runs.run import Run
 from tests.core.worker.conftest import train_here
 from tests.events import raw_line
@@ -37,6 +38,20 @@ def test_a_training_leaves_a_line_of_predicted_and_measured(make_run: Callable[.
     assert os.stat(run.path.parent.parent / history.FILE).st_mode & 0o777 == 0o600
     found = history.history_of(run.path.parent.parent, None, None, {}, "trl")
     assert [each.run for each in found.measurements] == [run.name]
+
+
+def test_a_model_of_the_hub_is_recorded_under_the_sizes_of_its_forecast(make_run: Callable[..., Run]) -> None:
+    from fitune.core.worker.memory_use import MemoryMeter
+    from fitune.core.worker.training.callbacks import Batches
+    from fitune.core.worker.training.record import record
+
+    run = make_run(model={"id": "Qwen/Qwen3-8B"})  # none of its files is here
+    batches = Batches()
+    for _ in range(2):
+        batches.add(100)
+        batches.end_step(0.5)
+    record(run, run.recipe(), batches, MemoryMeter(None, None), EventLog(run.events, "train"))
+    assert [line["model"] for line in lines(run)] == [history.model_of(load("Qwen/Qwen3-8B"))]
 
 
 def test_a_single_step_teaches_nothing(make_run: Callable[..., Run]) -> None:
