@@ -113,10 +113,12 @@ def _commit(model_id: str, commit: str, remote_code: bool) -> ModelFiles:
 def _not_here(what: str) -> UserError:
     from huggingface_hub import constants
 
-    why = "HF_HUB_OFFLINE forbids asking the Hub" if constants.HF_HUB_OFFLINE else "the Hub is out of reach"
+    offline = constants.HF_HUB_OFFLINE
+    why = "HF_HUB_OFFLINE forbids asking the Hub" if offline else "the Hub is out of reach"
+    first = "Unset HF_HUB_OFFLINE" if offline else "Check the network"
     return UserError(
         f"{what} is not on this disk, and {why}.",
-        "Check the network and that setting, or download the model elsewhere and give its folder as model.id.",
+        f"{first}, or download the model elsewhere and give its folder as model.id.",
     )
 
 

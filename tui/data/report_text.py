@@ -61,6 +61,11 @@ def asks(report: Report) -> bool:
     return bool(report.objectives or report.candidates)
 
 
+def is_guess(report: Report) -> bool:
+    """True if it is not clear what the rows teach, and nobody has said it yet: the training refuses such rows."""
+    return any(finding.kind == "unsure" for finding in report.problems)
+
+
 def choice_head(report: Report) -> str:
     """The question above the choices."""
     if report.objectives:

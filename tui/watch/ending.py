@@ -61,7 +61,7 @@ def ending(run: Run, status: Status, state: RunState) -> Ending:
         return Ending("ERROR", _killed(run, state), resume)
     if isinstance(end, Failed):
         kind = FAILURES.get(end.kind, clean(end.kind, 40))
-        return Ending("ERROR", f"Failed ({kind}): {clean(end.message, 500)}", clean(end.hint, 500))
+        return Ending("ERROR", f"Failed ({kind}): {_told(end.message)}", _told(end.hint))
     if end.stopped:
         at = f"at step {count(end.steps)} of {count(end.total_steps)}" if end.steps else "before its first step"
         return Ending("OK", f"Stopped as asked {at}.", resume)
@@ -70,6 +70,11 @@ def ending(run: Run, status: Status, state: RunState) -> Ending:
     mark, verdict = _scored(state)
     next_action = f"Its adapter: {clean(str(run.adapter))}" if run.adapter.exists() else resume
     return Ending(mark, f"{_finished(end)} {verdict}".rstrip(), next_action)
+
+
+def _told(text: str) -> str:
+    """What an event says, as a paragraph: some messages are written in lines, for a terminal."""
+    return clean(" ".join(text.split()), 500)
 
 
 def repeat_command(run: Run, job: str) -> str:
@@ -136,7 +141,7 @@ def _ending_of_delivery(run: Run, status: Status, state: RunState) -> Ending:
         while_ = f" while {phase_text(state.phase.name)}" if state.phase.name else ""
         return Ending("ERROR", f"The {job} was killed{while_}. {_cause(run)}", repeat)
     if isinstance(end, Failed):
-        return Ending("ERROR", f"The {job} failed: {clean(end.message, 500)}", clean(end.hint, 500), new)
+        return Ending("ERROR", f"The {job} failed: {_told(end.message)}", _told(end.hint), new)
     if end.stopped:
         kept = f"{branches} stay" if (branches := _branches(end)) else "nothing was changed"
         return Ending("OK", f"The {job} was stopped as asked; {kept}.", repeat)

@@ -235,7 +235,8 @@ class WatchScreen(Screen[None]):
     def action_resume(self) -> None:
         if not self.resuming:
             self.resuming = True
-            self.app.notify("Starting again from the last checkpoint ...", markup=False)
+            since = "from the last checkpoint" if self.watched.newest_checkpoint() else "from the beginning"
+            self.app.notify(f"Starting again {since} ...", markup=False)
             self.resume()
 
     @work(thread=True, exclusive=True, group="resume")

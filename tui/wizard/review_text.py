@@ -13,6 +13,7 @@ from fitune.core.jobs import trainings_beside
 from fitune.core.machine import Machine
 from fitune.core.recipe import Recipe, load
 from fitune.core.tokens import findings
+from fitune.tui.data.report_text import is_guess
 from fitune.tui.text import count, gib, training_time
 from fitune.tui.wizard.draft import UNCHOSEN, Draft, origin, prepared, problems, recipe, shown
 from fitune.tui.wizard.field_cost import guessed_steps, time_of
@@ -71,18 +72,28 @@ def non_defaults(draft: Draft) -> list[tuple[str, str]]:
     ]
 
 
-def obstacles(draft: Draft, weights: Weights | None = None) -> list[str]:
-    """Reasons why the training can't start yet, in sentences; none if it can. weights: as for `lines`."""
+def faults(draft: Draft) -> list[str]:
+    """Reasons why it could not start later either, in sentences: what is wrong or missing in the draft itself."""
     if wrong := problems(draft):
         return [named(f"{name}: {text}") for name, text in wrong.items()]
     said = [] if draft.source else ["Data are not chosen yet."]
     found = prepared(draft)
     known = [*(draft.report.problems if draft.report else ()), *(findings(found, recipe(draft)) if found else ())]
     said += [str(each.problem) for each in known if each.severity == "stop"]
+    if draft.report and is_guess(draft.report):
+        said.append("It is not clear what these rows teach: say what is meant at Data.")
     if draft.card_gib is not None:
         plan = f"This is a plan for a card of {draft.card_gib:g} GB."
         said.append(f"{plan} To start, choose this machine again at the presets.")
-    elif (forecast := forecast_draft(draft)).verdict == "over" or forecast.wrong:
+    return said
+
+
+def obstacles(draft: Draft, weights: Weights | None = None) -> list[str]:
+    """Reasons why the training can't start yet, in sentences; none if it can. weights: as for `lines`."""
+    said = faults(draft)
+    if problems(draft):
+        return said
+    if draft.card_gib is None and ((forecast := forecast_draft(draft)).verdict == "over" or forecast.wrong):
         said.append(named(forecast.said))
     if weights and weights.obstacle:
         said.append(weights.obstacle)

@@ -51,6 +51,7 @@ def test_it_is_the_wish_as_it_was_typed(tmp_path: Path, job: str, wish: Any, exp
         (Finished(elapsed_s=2.0), "The race is over: every rate diverged."),
         (Finished(stopped=True, elapsed_s=2.0), "The race was stopped as asked; nothing was changed."),
         (Failed(kind="bug", message="No row.", hint="Add some."), "The race failed: No row."),
+        (Failed(kind="data", message="It may be:\n  a\n  b", hint=""), "The race failed: It may be: a b"),
     ],
 )
 def test_a_race_is_called_a_race_in_each_of_its_ends(fitune_home: Path, end: Finished | Failed, said: str) -> None:

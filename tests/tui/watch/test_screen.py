@@ -268,10 +268,12 @@ async def test_resume_starts_the_worker_and_a_refusal_is_a_sentence(
     monkeypatch.setattr(jobs, "start", refuse)
     async with watching(run, "ERROR  killed") as (app, pilot):
         await pilot.press("r")
-        await until(pilot, lambda: "Starting again" in shown(app))
+        await until(pilot, lambda: "Starting again from the last" in shown(app))
         await until(pilot, lambda: "held by [/INST]" in shown(app))
+        (run / "checkpoints" / "checkpoint-30").rmdir()
         monkeypatch.setattr(jobs, "start", lambda at, job: str(start(at.path, "steps:400", "--rate", "20").pid))
         await pilot.press("r")
+        await until(pilot, lambda: "beginning" in shown(app))
         await until(pilot, lambda: "training   step" in shown(app))
         pid = Run(run).holder_pid()
         assert pid

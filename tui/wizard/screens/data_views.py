@@ -14,6 +14,7 @@ from fitune.tui.data.report_text import (
     check_lines,
     example_head,
     finding_lines,
+    is_guess,
     left_out_lines,
     length_line,
     row_lines,
@@ -103,9 +104,10 @@ def tokens(found: TokenStats, asked: Recipe, number: int, plain: bool) -> Conten
 def why_not_on(draft: Draft, report: Report) -> str:
     """Why these rows can't be trained on as they are, and what to do; empty if they can."""
     found = prepared(draft)
+    if is_guess(report) or (asks(report) and not report.can_train):
+        return "First say what is meant: Down and Enter choose."
     if not report.can_train:
-        todo = "First say what you mean: Down and Enter choose."
-        return todo if asks(report) else "These rows can't be trained on as they are: see Check."
+        return "These rows can't be trained on as they are: see Check."
     if found and any(each.severity == "stop" for each in findings(found, recipe(draft))):
         return "Nothing is left to learn in these rows: see below."
     return ""

@@ -70,7 +70,7 @@ class EditScreen(StepScreen):
         self.form = Form(draft, form_fields(self.folded, chosen_fields(draft)))
 
     def body(self) -> Iterable[Widget]:
-        with Horizontal():
+        with Horizontal(id="sides"):
             with Vertical(id="left"):
                 yield FilterLine("steps, memory, checkpoint ...")
                 yield self.form

@@ -28,7 +28,7 @@ from fitune.tui.wizard.outside.editor import in_editor
 from fitune.tui.wizard.outside.enqueue import enqueue
 from fitune.tui.wizard.outside.lend import lend
 from fitune.tui.wizard.outside.race import ASKED, WORDS, outcome, raced
-from fitune.tui.wizard.review_text import command_line, obstacles, push_words, write_recipe
+from fitune.tui.wizard.review_text import command_line, faults, obstacles, push_words, write_recipe
 from fitune.tui.wizard.screens.data_reader import NotRead, Read, Rendered, read_rows, render_rows
 from fitune.tui.wizard.screens.step import StepScreen
 from fitune.tui.wizard.steps import Watch
@@ -244,7 +244,7 @@ class ReviewScreen(StepScreen):
 
     async def action_queue(self) -> None:
         """Put it into the queue, if it is whole: there it waits for a free card, so that memory is no obstacle now."""
-        if problems(self.draft) or self.unreadable or not self.draft.source:
+        if faults(self.draft) or self.unreadable:
             await self.refill()
         else:
             self.confirm("Queue and push", self.enqueue)

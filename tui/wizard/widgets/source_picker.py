@@ -201,7 +201,7 @@ class SourcePicker(Vertical):
         folder, names = names_below(text)
         begun = len(text) > len(folder)
         if len(names) > 1 and begun and not Path(text).expanduser().is_file():
-            self.post_message(Told(f"{len(names)} names begin so, see below: type on, or choose with Down."))
+            self.post_message(Told(f"{len(names)} names begin so: type on, or choose with Down."))
             return True
         if not names and begun:
             self.post_message(Told(f"WARN Nothing in {folder or 'this folder'} begins with {text[len(folder) :]}."))
@@ -234,13 +234,13 @@ class SourcePicker(Vertical):
 def what_enter_does(source: str) -> str:
     """A sentence on a text that is not read yet."""
     if not source:
-        return "Type a path, or choose below."
+        return "Type a path, or choose with Down."
     if source.endswith("/"):
-        return f"Enter reads all files in {source.rstrip('/')}. Or choose one below."
+        return f"Enter reads all files in {source.rstrip('/')}. Or choose one with Down."
     if os.path.exists(os.path.expanduser(source)):  # raises nothing for a user after ~ whom nobody knows
         return "Enter reads it."
     if names_below(source)[1]:
-        return "Type on, choose below, or let Tab complete it."
+        return "Type on, choose with Down, or let Tab complete it."
     if re.fullmatch(r"[\w.-]+/[\w.-]+", source):
         return "Nothing here is called so: Enter asks the Hub for it."
-    return "Nothing here is called so: type on, or choose below."
+    return "Nothing here is called so: type on, or choose with Down."

@@ -1,6 +1,7 @@
 """From the review into the queue: the recipe waits there, a push is asked for, and a second press adds nothing."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -65,4 +66,27 @@ async def test_a_reason_of_the_machine_is_told(at_step: At) -> None:
         await settle(pilot)
         await pilot.press("q")
         await until(app, "is no card of this machine")
+    assert queue.read().entries == ()
+
+
+async def test_a_guess_is_not_added(at_step: At) -> None:
+    rows = "".join(f'{{"alpha": "What is {n}?", "beta": "It is the number {n}, of course."}}\n' for n in range(40))
+    Path("odd.jsonl").write_text(rows)
+    app = at_step("review", edits={"data.source": "odd.jsonl"})
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(app, "It is not clear what these rows teach: say what is meant at Data.")
+        await pilot.press("q", "enter")
+        await settle(pilot)
+        assert app.step.NAME == "review"
+        assert "Start is blocked" in app.shown()
+    assert queue.read().entries == ()
+
+
+async def test_a_plan_for_another_card_is_not_added(at_step: At) -> None:
+    app = at_step("review", edits={"data.source": "rows.jsonl"}, card_gib=24)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        await pilot.press("q")
+        await settle(pilot)
+        assert "ERROR This is a plan for a card of 24 GB." in app.shown()
     assert queue.read().entries == ()

@@ -475,7 +475,7 @@ async def test_tab_completes_and_says_what_it_can_not_do(at_step: At) -> None:
         await pilot.pause()
         assert box(app).value == "rows"
         await pilot.press("tab")
-        await until(app, "2 names begin so, see below")
+        await until(app, "2 names begin so: type on, or choose with Down.")
         await pilot.press("-", "tab")
         await pilot.pause()
         assert box(app).value == "rows-2.jsonl"
@@ -491,7 +491,7 @@ async def test_folders_open_and_lead_up_again_and_a_whole_folder_is_read(at_step
     async with app.run_test(size=(80, 24)) as pilot:
         await settle(pilot)
         await pilot.press("ctrl+u", "down", "down", "enter")
-        await until(app, "Enter reads all files in sub. Or choose one below.")
+        await until(app, "Enter reads all files in sub. Or choose one with Down.")
         assert "inner.jsonl" in app.shown()
         await pilot.press("down", "down", "enter")
         await until(app, "rows.jsonl")
@@ -579,10 +579,10 @@ async def test_tab_is_named_for_what_it_does(at_step: At) -> None:
     ("typed", "words"),
     [
         ("rows.jsonl", "Enter reads it."),
-        ("ro", "Type on, choose below"),
+        ("ro", "Type on, choose with Down"),
         ("m", "Nothing here is called so: type on"),
         ("owner/name", "Enter asks the Hub for it"),
-        ("", "Type a path, or choose below."),
+        ("", "Type a path, or choose with Down."),
     ],
 )
 def test_a_sentence_tells_what_enter_does_with_what_is_typed(home: Path, typed: str, words: str) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from fitune.tui.wizard.fields import form_fields
-from fitune.tui.wizard.widgets.filter_line import FilterInput
+from fitune.tui.wizard.widgets.filter_line import FilterInput, FilterLine
 from fitune.tui.wizard.widgets.form import Form
 from tests.tui.wizard.wizard_kit import Wizard, said, settle, step_of, until
 
@@ -25,6 +25,7 @@ async def test_a_word_finds_a_setting_that_is_folded_away_and_esc_shows_all(at_s
         assert form(app).field.name == "train.max_steps"
         assert "Filter max step" in app.shown()
         assert "Base model" not in app.shown()
+        assert app.screen.query_one(FilterLine).size.height == 1  # what was found has the rest of the room
         await pilot.press("enter", *"60")
         await pilot.pause()
         assert app.step.draft.edits == {"train.max_steps": "60"}
