@@ -102,7 +102,7 @@ class FituneApp(App[int]):
         found = runs.all_runs(runs.home())
         yield title + Content("  What do you want to do?")
         yield Content(f"Looking at this machine ...  {os.cpu_count() or '?'} cores")
-        yield safe(f"{len(found)} runs in {runs.home() / 'runs'}", 200)
+        yield safe(f"{len(found)} run{'' if len(found) == 1 else 's'} in {runs.home() / 'runs'}", 200)
         for run in found[:FIRST_RUNS]:
             yield safe(f"  {run.name}", 78)
 

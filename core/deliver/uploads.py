@@ -41,9 +41,11 @@ def uploads(run: Run, what: UploadKind) -> list[Upload]:
     if what == "checkpoints":
         return _of_checkpoints(run)
     folder = run.path / what
+    if not folder.is_dir() and not run.adapter.is_dir():
+        raise run.lacks_adapter()
     if not folder.is_dir():
-        first = {"merged": f"fitune merge {run.name}", "gguf": f"fitune export {run.name} --gguf q8_0"}
-        raise UserError(f"There is no {folder} yet.", f"First: {first.get(what, f'fitune resume {run.name}')}")
+        first = "merge {}" if what == "merged" else "export {} --gguf q8_0"
+        raise UserError(f"There is no {folder} yet.", f"First: fitune {first.format(run.name)}")
     if what == "gguf" and not list(folder.glob("*.gguf")):
         raise UserError("No GGUF file passed its proof.", f"Make another: fitune export {run.name} --gguf f16")
     files = (path for path in folder.rglob("*") if not _is_internal(path.relative_to(folder)))

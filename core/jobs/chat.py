@@ -173,7 +173,7 @@ def start(run: Run, share_gpu: bool = False) -> Chat:
 
     require_training_stack()
     if not run.has_adapter():
-        raise UserError(f"{run.name} has no adapter yet.", f"Train it first: fitune resume {run.name}")
+        raise run.lacks_adapter()
     if not share_gpu:
         if run.trains():
             hint = f"Wait for its end (fitune watch {run.name}), or add --share-gpu."

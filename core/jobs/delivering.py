@@ -15,7 +15,7 @@ def merge(run: Run, base: str | None = None) -> str:
 
     base: the model to merge into, if not the one it was trained on: the full one of a quantized copy.
     """
-    _require(run.adapter)
+    _require(run, run.adapter)
     if base is not None and not (base and base.isprintable()):
         raise UserError(f"{base!r} can't be the name of a model.", "Give its id on the Hub, or its folder.")
     return start(run, "merge", share_gpu=True, request=MergeRequest(base))  # it leaves a card that trains alone
@@ -24,7 +24,7 @@ def merge(run: Run, base: str | None = None) -> str:
 def merged_model(run: Run) -> Path:
     """The model that a run made, as a folder, for a training that goes on from it: what was learnt is in its weights,
     so an objective that compares answers compares with that. Raises UserError if it was not merged yet."""
-    _require(run.merged)
+    _require(run, run.merged)
     return run.merged
 
 
@@ -38,7 +38,7 @@ def check_export(run: Run, kinds: Sequence[str]) -> None:
     """Raise UserError if there is nothing to make the files of, or a kind is none of fitune's."""
     if odd := [kind for kind in kinds if kind not in GGUF_BYTES]:
         raise UserError(f"{odd[0]!r} is no kind of GGUF file that fitune makes.", f"Known: {', '.join(GGUF_BYTES)}.")
-    _require(run.merged)
+    _require(run, run.merged)
 
 
 def push(run: Run, repo: str, private: bool = True, what: UploadKind = "adapter") -> str:
@@ -67,8 +67,9 @@ def check_repo(repo: str) -> None:
         ) from None
 
 
-def _require(folder: Path) -> None:
-    if not folder.is_dir():
-        name = folder.parent.name
-        job = "merge" if folder.name == "merged" else "resume"
-        raise UserError(f"There is no {folder} yet.", f"First: fitune {job} {name}")
+def _require(run: Run, folder: Path) -> None:
+    if folder.is_dir():
+        return
+    if not run.adapter.is_dir():
+        raise run.lacks_adapter()
+    raise UserError(f"There is no {folder} yet.", f"First: fitune merge {run.name}")

@@ -21,7 +21,7 @@ def score(run: Run, data: str | None = None, rows: int | None = None, share_gpu:
     data: a file, a folder or a data set on the Hub; None takes the run's held-out rows. rows: at most so many.
     """
     if not run.has_adapter():
-        raise UserError(f"There is no {run.adapter} yet.", f"First: fitune resume {run.name}")
+        raise run.lacks_adapter()
     if rows is not None and rows < 1:
         raise UserError(f"--rows {rows}: at least one row must be scored.")
     if rows is not None:

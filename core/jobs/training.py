@@ -20,6 +20,7 @@ from fitune.core.forecast import (
     learning_rate,
     resolve,
     site_of,
+    together,
 )
 from fitune.core.jobs.starting import refuse_absent_tracker, start, trainings_beside
 from fitune.core.machine import Gpu, Machine, host, require_training_stack
@@ -29,6 +30,7 @@ from fitune.core.records import from_json
 from fitune.core.runs import BudgetInfo, GpuInfo, Run, RunInfo
 from fitune.core.tokens import TokenStats, cache
 
+SMALLER = "All settings together don't save that much: a smaller model does."
 REMEDIES_NAMED = 3
 ASK_FIT = "Let `fitune fit` search a plan, or start it anyway with --yes."
 
@@ -173,9 +175,11 @@ def _not_checked(resolved: Resolved) -> str:
 
 
 def refuse(found: Forecast) -> None:
-    """Raise UserError with what is short, and the changes that would help most gently."""
-    ways = [options(each.set) for each in budget_document(found).remedies[:REMEDIES_NAMED]]
-    hint = f"Try {' or '.join(ways)}. {ASK_FIT}" if ways else ASK_FIT
+    """Raise UserError with what is short, and the changes that would help most gently, if all together are enough."""
+    ways = budget_document(found).remedies
+    tried = " or ".join(options(each.set) for each in ways[:REMEDIES_NAMED])
+    enough = together(found, ways).memory_shortage is None
+    hint = f"Try {tried}. {ASK_FIT}" if ways and enough else f"{SMALLER} {ASK_FIT}" if ways else ASK_FIT
     raise UserError(" ".join(each.sentence for each in found.shortages if each.is_sure), hint)
 
 

@@ -141,6 +141,13 @@ class Run:
         """True if a worker lives that trains: a merge or push leaves the card alone."""
         return self.job() == "train"
 
+    def lacks_adapter(self) -> UserError:
+        """The refusal of what needs an adapter that is not there: the run trains still, or it ended before."""
+        if self.trains():
+            hint = f"See how far it is: fitune watch {self.name}"
+            return UserError(f"{self.name} is still training; its adapter comes at the end.", hint)
+        return UserError(f"{self.name} has no adapter yet.", f"Train it first: fitune resume {self.name}")
+
     def silent_s(self) -> float | None:
         """Seconds since the worker last showed a sign of life; None if it never did, or in a copy of the folder, which
         is as old as it is."""

@@ -101,7 +101,7 @@ def cut_mark(sample: Sample) -> str:
     if sample.stops or sample.tokens is None:
         return ""
     why = "at" if sample.stops is False else "by its time, at"
-    return f" ... (cut {why} {count(sample.tokens)} tokens)"
+    return f" ... (cut {why} {count(sample.tokens)} token{'' if sample.tokens == 1 else 's'})"
 
 
 def sample_texts(sample: Sample, before: Sample) -> list[tuple[str, str]]:

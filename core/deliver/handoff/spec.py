@@ -124,7 +124,7 @@ def trained_run(spec: TrainingSpec, target: str) -> Run:
     if spec.run is None:
         raise UserError(f"{target} takes a run, and {spec.name} is a recipe.", "Train it first: fitune train RECIPE")
     if not spec.run.adapter.is_dir():
-        raise UserError(f"{spec.name} has no adapter yet.", f"Go on with it: fitune resume {spec.name}")
+        raise spec.run.lacks_adapter()
     return spec.run
 
 

@@ -63,7 +63,7 @@ def run(run: Run, log: EventLog, memory: MemoryMeter) -> None:
     """
     started_s = time.monotonic()
     if not run.adapter.is_dir():
-        raise UserError(f"{run.name} has no adapter yet.", f"Train it first: fitune resume {run.name}")
+        raise run.lacks_adapter()
     adapter = open_adapter(run.adapter)
     device = devices(run)[0]
     log.write(Started(backend="peft", device=device.name))

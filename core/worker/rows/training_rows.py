@@ -22,7 +22,7 @@ from fitune.core.worker.chats.template import PromptOptions, names_of, read
 from fitune.core.worker.images.processor import ImageProcessor, of_rows
 from fitune.core.worker.rows import render
 from fitune.core.worker.rows.long_texts import cut_of
-from fitune.core.worker.rows.truncate import TruncatedRows, nothing_left_error, truncate
+from fitune.core.worker.rows.truncate import LEFT_OUT, TruncatedRows, nothing_left_error, truncate
 from fitune.core.worker.scoring.rows import keys_of
 from fitune.core.worker.training.packing import Rows
 
@@ -189,7 +189,7 @@ def _warn_of_changes(
     """Write a warning for each kind of row that is not trained as it is in the data. before: rows before rendering.
     overlap: data.text_overlap."""
     if skipped:
-        message = f"{len(skipped)} rows were left out; the first: {skipped[0]}"
+        message = f"{numbered(LEFT_OUT, len(skipped))}; the first: {skipped[0]}"
         log.write(Warned(kind="rows", message=message, count=len(skipped)))
     if len(trained.rows) > before and overlap is not None:
         message = (

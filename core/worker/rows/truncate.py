@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from fitune.core.data import numbered
 from fitune.core.errors import UserError
 from fitune.core.worker.chats.template import PromptOptions
 from fitune.core.worker.images.processor import ImageProcessor
@@ -15,6 +16,8 @@ ALBUM = "album"
 """The column with the places of a row's images in the album. Of one called images TRL and Unsloth would make pixels in
 their own ways."""
 NOT_COMPARED: Mapping[str, Any] = {}
+LEFT_OUT = "{n} row[ was|s were] left out"
+"""Filled in by `numbered`."""
 
 
 @dataclass(slots=True)
@@ -88,20 +91,18 @@ class TruncatedRows:
         """(kind, number of rows, a sentence) for each kind of loss."""
         if self.cut:
             answers = f", and {self.lost_answers} whole answers with it" if self.lost_answers else ""
-            yield "cut", self.cut, f"{self.cut} rows are longer than {self.length} tokens and lose their end{answers}."
+            sentence = f"{{n}} row[ is|s are] longer than {self.length} tokens and lose[s its| their] end{answers}."
+            yield "cut", self.cut, numbered(sentence, self.cut)
         if self.emptied:
-            sentence = f"{len(self.emptied)} rows were left out: their whole answer lies past {self.length} tokens."
-            yield "emptied", len(self.emptied), sentence
+            sentence = f"{LEFT_OUT}: [its|their] whole answer lies past {self.length} tokens."
+            yield "emptied", len(self.emptied), numbered(sentence, len(self.emptied))
         if self.blank:
-            yield (
-                "blank",
-                self.blank,
-                f"{self.blank} rows were left out: the chat template shows none of their answers.",
-            )
+            sentence = f"{LEFT_OUT}: the chat template shows none of [its|their] answers."
+            yield "blank", self.blank, numbered(sentence, self.blank)
         if self.refused:
             first = self.refused[0]
-            sentence = f"{len(self.refused)} rows were left out; of the first, {first.why}. {first.cure}".rstrip()
-            yield "refused", len(self.refused), sentence
+            left_out = numbered(LEFT_OUT, len(self.refused))
+            yield "refused", len(self.refused), f"{left_out}; of the first, {first.why}. {first.cure}".rstrip()
 
 
 def truncate(

@@ -34,14 +34,14 @@ class BudgetPanel(Static):
         self.draw()
 
     def draw(self) -> None:
-        """Draw what is known for the columns that there are."""
-        columns = max(12, self.content_size.width or 28)
+        """Draw what is known for the columns and lines that there are."""
+        columns, rows = max(12, self.content_size.width or 28), self.content_size.height or 100
         plain, forecast = self.app.has_class("-plain-glyphs"), self.forecast
         if self.brief:
             drawn = brief_lines(forecast, self.ways, columns, plain)
         else:
-            drawn = full_lines(forecast, self.ways, columns, plain, self.note)
+            drawn = full_lines(forecast, self.ways, columns, rows, plain, self.note)
         if not drawn.is_same(self._drawn):
             self._drawn = drawn
-            height = drawn.get_height({}, columns)
-            self.update(drawn, layout=height != self.content_size.height)  # a layout costs more than all the rest
+            is_higher = self.brief and drawn.get_height({}, columns) != self.content_size.height
+            self.update(drawn, layout=is_higher)  # a layout costs more than all the rest

@@ -81,7 +81,7 @@ def test_a_damaged_image_leaves_its_row_out_and_is_named(
     )
     train_here(run)
     (told,) = (each.message for each in data_of(run.events, Warned) if each.kind == "refused")
-    assert told.startswith("1 rows were left out; of the first, the image ")
+    assert told.startswith("1 row was left out; of the first, the image ")
     assert "5.png is damaged" in told
 
 
