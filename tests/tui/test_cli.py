@@ -242,7 +242,7 @@ def test_ctrl_c_while_watching_leaves_the_run_alive_and_says_so(fitune_home: Pat
         watch.send_signal(signal.SIGINT)
         out, err = watch.communicate(timeout=60)
         assert (watch.returncode, out) == (130, "")
-        assert "Still running. Watch it: fitune watch run-a   Stop it: fitune stop run-a" in err
+        assert "Still running. Watch it: fitune watch run-a\nStop it: fitune stop run-a" in err
         assert run.holder_pid() == worker.pid
     finally:
         worker.kill()

@@ -9,7 +9,7 @@ from textual.content import Content
 from fitune.core import runs
 from fitune.core.runs import LIVE, Run, Status
 from fitune.tui.home.documents import MOST_NAME_COLUMNS, RunDocument, describe, memory
-from fitune.tui.text import clean, clock, count, number, safe
+from fitune.tui.text import clean, clock, count, fitted, number, safe
 from fitune.tui.widgets.readouts import bar
 
 ROOMY_COLUMNS, WIDE_COLUMNS = 108, 140
@@ -82,8 +82,7 @@ def headings(columns: int) -> str:
 def line(row: RunRow, columns: int, plain: bool, in_hand: bool, marked: bool = False) -> Content:
     """A run as a line of the list. in_hand: it lies under the cursor bar, which has its own colours."""
     told, width = row.told, _name_columns(columns)
-    name = f"{'* ' if marked else ''}{clean(told.name)}"
-    name = name if len(name) <= width else f"{name[: width - 2]}.."
+    name = fitted(f"{'* ' if marked else ''}{clean(told.name)}", width)
     state = Content.styled(f"{told.status:<9}", "" if in_hand else STYLES[told.status])
     step = f"{count(told.step or 0)}/{count(told.total_steps) if told.total_steps else '?'}"
     loss = "" if told.loss is None else number(told.loss)

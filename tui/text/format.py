@@ -102,6 +102,15 @@ def clock(utc_s: float | None) -> str:
         return UNKNOWN
 
 
+def fitted(text: str, columns: int) -> str:
+    """The text in so many columns at most: a long one without its middle, as runs of one day and model differ at the
+    end of their names."""
+    if len(text) <= columns:
+        return text
+    kept = columns // 3
+    return f"{text[: columns - kept - 2]}..{text[-kept:]}"
+
+
 def hanging(start: str, text: str) -> str:
     """`text` after `start`: wrapped to the terminal's width with a hanging indent, or one line without a terminal."""
     if not sys.stdout.isatty():

@@ -37,7 +37,7 @@ def follow_to_end(run: Run, from_start: bool = True) -> int:
     try:
         state = follow(run, sys.stderr, from_start, live=True)
     except KeyboardInterrupt:
-        print(f"\nStill running. Watch it: fitune watch {name}   Stop it: fitune stop {name}", file=sys.stderr)
+        print(f"\nStill running. Watch it: fitune watch {name}\nStop it: fitune stop {name}", file=sys.stderr)
         return ExitCode.STOPPED
     status = run.status(state)
     checkpoint = run.newest_checkpoint()

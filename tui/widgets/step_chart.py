@@ -10,7 +10,7 @@ from textual.geometry import Region
 from textual.strip import Strip
 from textual.widget import Widget
 
-from fitune.tui.text import count, number
+from fitune.tui.text import count, fitted, number
 
 Points = Sequence[tuple[int, float]]
 Role = Literal["line", "held-out", "axis", "title"]
@@ -127,7 +127,7 @@ def draw(
     if columns < MIN_COLUMNS or rows < MIN_ROWS:
         return []
     if not train:
-        empty: list[Row] = [[(f"no {title} yet", "axis")]]
+        empty: list[Row] = [[(fitted(f"no {title} yet", columns), "axis")]]
         return empty + [[] for _ in range(rows - 1)]
     glyphs = PLAIN if plain else FANCY
     first, last = train[0][0], max(train[-1][0], train[0][0] + 1, last_step or 0)
@@ -140,7 +140,7 @@ def draw(
         return []
     grid = _line(bucket(train, width), (first, last), axis, width, plain)
     marks = {(axis.row_of(loss), round((step - first) / (last - first) * (width - 1))) for step, loss in held_out}
-    drawn: list[Row] = [_legend(title, glyphs, margin, bool(held_out))]
+    drawn: list[Row] = [_legend(title, glyphs, margin, columns, bool(held_out))]
     for y, line in enumerate(grid):
         side = glyphs.tick if y in axis.labels else glyphs.side
         drawn.append([(f"{axis.labels.get(y, ''):>{margin - 1}} {side}", "axis"), *_with_marks(line, y, marks, glyphs)])
@@ -221,15 +221,12 @@ def _along(points: list[tuple[float, float]], steps: tuple[int, int], columns: i
     return line
 
 
-def _legend(title: str, glyphs: Glyphs, margin: int, held_out: bool) -> Row:
-    """The title; with held-out values also what each mark stands for."""
-    if not held_out:
-        return [(title.rjust(margin), "title")]
-    return [
-        (title.rjust(margin), "title"),
-        (f"   {glyphs.train * 2} training", "line"),
-        (f"   {glyphs.held_out} held-out", "held-out"),
-    ]
+def _legend(title: str, glyphs: Glyphs, margin: int, columns: int, held_out: bool) -> Row:
+    """The title; with held-out values also what each mark stands for, where it has room."""
+    named = fitted(title.rjust(margin), columns)
+    marks: Row = [(f"   {glyphs.train * 2} training", "line"), (f"   {glyphs.held_out} held-out", "held-out")]
+    fits = len(named) + sum(len(text) for text, _ in marks) <= columns
+    return [(named, "title"), *(marks if held_out and fits else [])]
 
 
 def _with_marks(line: str, y: int, marks: set[tuple[int, int]], glyphs: Glyphs) -> Row:

@@ -66,7 +66,7 @@ class PresetChoice:
     @property
     def text(self) -> str:
         """`OK    8B on 12 GB      4.4 GiB to spare`."""
-        return f"{self.forecast.list_word:<5} {self.preset.title:<16} {self.forecast.short}"
+        return f"{self.forecast.list_word:<5} {self.preset.title:<17} {self.forecast.short}"
 
 
 def thinking_choices(draft: Draft) -> tuple[ThinkingChoice, ...]:

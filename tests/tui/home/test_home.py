@@ -1,6 +1,7 @@
 """Home: every run with its state, and what its keys do to the one in hand."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -50,6 +51,18 @@ async def test_every_run_is_listed_with_state_progress_and_loss(wizard: New, thr
         await pilot.press("down")
         await settle(pilot)
         assert "Note  2026-11-22 10:00  step 6  the rate was too high" in app.shown()
+
+
+async def test_runs_of_one_day_and_model_are_told_apart_in_few_columns(wizard: New, home: Path) -> None:
+    for end in ("0e3a", "8105"):
+        make_run(home, f"2026-11-30-smollm2-135m-instruct-{end}", told="ok")
+    app = wizard()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        assert re.findall(r"^ (2026\S+) +finished", app.shown(), re.MULTILINE) == [
+            "2026-11-30-smollm2..truct-8105",
+            "2026-11-30-smollm2..truct-0e3a",
+        ]
 
 
 async def test_a_tall_terminal_shows_the_losses_of_the_run_in_hand(wizard: New, three: Path) -> None:

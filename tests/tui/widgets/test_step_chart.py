@@ -29,6 +29,16 @@ def test_every_value_lies_on_the_axis(rows: int) -> None:
         assert len(set(axis.labels.values())) == len(axis.labels), "no label twice"
 
 
+@pytest.mark.parametrize("train", [[], LONG])
+def test_a_long_title_is_cut_with_a_mark(train: list[tuple[int, float]]) -> None:
+    title = "loss of 2026-11-30-smollm2-135m-instruct-8105"
+    for columns in (24, 38, 80):
+        first = text(draw(train, train[-1:], columns, 10, False, title=title))[0]
+        assert len(first) <= columns
+        assert ("..") in first or title in first
+        assert first.split()[-1] in ("yet", "held-out") or first.endswith("8105")
+
+
 @pytest.mark.parametrize("rows", range(4, 8))
 @pytest.mark.parametrize(("low", "high"), [(0.17, 5.3), (3.9, 5.2), (1.18, 1.54)])
 def test_a_curve_uses_half_of_a_low_chart(low: float, high: float, rows: int) -> None:
