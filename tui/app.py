@@ -29,7 +29,7 @@ from fitune.core.runs import Run
 from fitune.tui import terminal
 from fitune.tui.driver import KeyDriver
 from fitune.tui.keys import settled, takes_keys
-from fitune.tui.text import clean, safe
+from fitune.tui.text import clean, safe, wrapped
 from fitune.tui.widgets.dialogs import ConfirmDialog
 
 if TYPE_CHECKING:
@@ -254,7 +254,7 @@ def run_wizard(answers: Mapping[str, Any] | None = None, plain_glyphs: bool = Fa
     from fitune.tui.wizard.draft import kept_line
 
     if kept := kept_line(runs.home()):
-        print(kept, file=sys.stderr)
+        print(wrapped(kept, sys.stderr), file=sys.stderr)
     return status or ExitCode.STOPPED
 
 
@@ -274,5 +274,5 @@ def _run(app: FituneApp) -> int:
     spare_imports()
     status = terminal.run(app)
     for line in terminal.last_lines(app.watched) if app.watched else ():
-        print(line, file=sys.stderr)
+        print(wrapped(line, sys.stderr), file=sys.stderr)
     return status

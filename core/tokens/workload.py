@@ -122,7 +122,7 @@ def lengths_note(work: Workload | None, is_packed: bool = False) -> str:
     """One line on the source of the row lengths behind an estimate. is_packed: the recipe says so, data.packing = true,
     so that the memory is known without the rows."""
     if work is None and is_packed:
-        return "lengths: packed rows fill max_seq_length"
+        return "lengths: packed rows fill model.max_seq_length"
     if work is None:
-        return "lengths: assumed, every row fills max_seq_length"
+        return "lengths: assumed, every row fills model.max_seq_length"
     return f"lengths: measured on your {work.source_rows:,} row{'s' if work.source_rows != 1 else ''}"

@@ -503,7 +503,7 @@ def test_a_training_says_what_memory_it_will_take_and_what_that_is_judged_by(
 
     ram_bytes = 64 << 30
     monkeypatch.setattr(training, "foresee", foresee)
-    said = r"memory: \d\.\d GiB of {} GiB; lengths: assumed, every row fills max_seq_length\n"
+    said = r"memory: \d\.\d GiB of {} GiB; lengths: assumed, every row fills model\.max_seq_length\n"
     told = fitune("train", recipe_file)[2]
     assert re.search(said.format(r"64\.0"), told)
     assert "WARN" not in told

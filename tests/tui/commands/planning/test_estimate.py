@@ -80,7 +80,7 @@ def test_an_estimate_for_another_card_does_not_look_at_this_machine(
 def test_a_preset_is_planned_with_before_there_are_rows(fitune: Fitune, command: str) -> None:
     status, out, err = fitune(command, "8b-on-12gb", "--gpu-memory", "12GiB")
     assert (status, err) == (0, "")
-    assert "lengths: assumed, every row fills max_seq_length" in out
+    assert "lengths: assumed, every row fills model.max_seq_length" in out
     assert "rows-to-come" not in out
     assert "no file" not in out
 
@@ -92,7 +92,7 @@ def test_the_estimate_in_words_has_memory_verdict_and_pace(fitune: Fitune, recip
     assert re.search(r"GiB  predicted +at the peak \(", out)
     assert "OK    It fits." in out
     assert "tokens/s" in out
-    assert "lengths: assumed, every row fills max_seq_length" in out
+    assert "lengths: assumed, every row fills model.max_seq_length" in out
     assert err == ""
 
 
@@ -100,7 +100,7 @@ def test_the_estimate_in_words_has_memory_verdict_and_pace(fitune: Fitune, recip
 @pytest.mark.parametrize("command", ["estimate", "fit"])
 def test_packed_rows_have_a_length_that_is_known(fitune: Fitune, recipe_file: str, command: str) -> None:
     _, out, _ = fitune(command, recipe_file, "--set", "data.packing=true")
-    assert "lengths: packed rows fill max_seq_length" in out
+    assert "lengths: packed rows fill model.max_seq_length" in out
 
 
 def test_lengths_that_were_measured_before_count_and_their_source_is_said(
