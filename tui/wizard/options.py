@@ -115,7 +115,8 @@ def start_choices(base: Path, begun: bool) -> tuple[StartChoice, ...]:
 def new_choices(base: Path, begun: bool) -> tuple[StartChoice, ...]:
     """The ways into the wizard: with the answers of last time, if there are any, and a new run; begun as above."""
     kept = None if begun else restore(base)
-    drafts = [StartChoice("draft", f"Go on with your last answers, at {steps.named(kept[1]).title}")] if kept else []
+    at = steps.leads_to(steps.STEPS[0], steps.Reopen(*kept))[1] if kept else None
+    drafts = [StartChoice("draft", f"Go on with your last answers, at {at.title}")] if at else []
     return (*drafts, StartChoice("new", "Go on with this fine-tune" if begun else "Start a new fine-tune"))
 
 
