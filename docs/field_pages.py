@@ -27,7 +27,8 @@ This page is made by `docs/generate.py` from the docstrings of the code.
 | `base.json` | [the same](#the-small-files) of a base model in a folder | the worker |
 | `start.safetensors` | how an adapter started that changed its base (PiSSA, OLoRA) | the worker |
 | `looks/` | [the losses of held-out rows](#the-small-files), and adapters that may be delivered | the worker |
-| `scores.json` | [base and tuned model on the same rows](#the-small-files) | the worker, the score job |
+| `scores.json` | [base and tuned model on the run's own held-out rows](#the-small-files) | the worker, the score job |
+| `scores/` | the same on other rows: a file for each data set and number of rows | the score job |
 | `race.json` | [the race of learning rates](#the-small-files) | the tune-lr job |
 | `merge.json`, `export.json`, `push.json` | [the request](#the-small-files) of the newest job | the command |
 | `score.json`, `tune-lr.json` | the same | the command |

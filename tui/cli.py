@@ -159,7 +159,9 @@ def _following(commands: Commands) -> None:
 
     score = commands.add_parser("score", help="is it better: base and tuned model on the same held-out rows")
     _run(score)
-    score.add_argument("--data", metavar="FILE", help="score on these rows instead of the held-out ones")
+    score.add_argument(
+        "--data", metavar="FILE", help="score on these rows, and keep that beside the verdict on the held-out ones"
+    )
     score.add_argument("--rows", type=int, metavar="N", help="score at most N rows")
     _json(score)
     _share(score)

@@ -22,7 +22,7 @@ from fitune.core.runs.events import (
 from fitune.core.runs.info import BudgetInfo, GpuInfo, RunInfo
 from fitune.core.runs.lock import keep_touching, note_end, note_events, take_lock
 from fitune.core.runs.run import LIVE, Run, Status
-from fitune.core.runs.state import Curve, RunState, fold, spent_s
+from fitune.core.runs.state import Curve, RunState, Verdicts, fold, spent_s
 from fitune.core.runs.store import (
     all_runs,
     built_on,
@@ -65,6 +65,7 @@ __all__ = [
     "Status",
     "Step",
     "Tail",
+    "Verdicts",
     "Warned",
     "all_runs",
     "built_on",

@@ -52,6 +52,20 @@ class Curve:
             self.stride_steps = 2 * (step - self.points[0][0]) // HISTORY_POINTS
 
 
+@dataclass(frozen=True, slots=True)
+class Verdicts:
+    """What a score of other rows than the run's own has found."""
+
+    score: Score
+    preferred: Preferred | None
+    """The verdict on pairs; none where answers were not compared."""
+
+    @property
+    def word(self) -> str:
+        """The verdict in a word, as that of a run."""
+        return (self.preferred or self.score).word
+
+
 @dataclass(slots=True)
 class RunState:
     """All that the events of a run say so far. They can't say if a worker is alive: see core/runs/lock.py."""
@@ -69,11 +83,15 @@ class RunState:
     step: Step | None = None
     """The newest step."""
     score: Score | None = None
-    """The newest verdict; none while a training goes on."""
+    """The newest verdict on the run's own held-out rows; none while a training goes on."""
     forgot: Forgot | None = None
-    """What the newest score found forgotten; none while a training or a score goes on."""
+    """What the newest score found forgotten; none while a training goes on."""
     preferred: Preferred | None = None
-    """What the newest score found of better and worse answers; none where answers were not compared."""
+    """What the newest score of its own rows found of better and worse answers; none where these were not compared."""
+    elsewhere: dict[str, Verdicts] = field(default_factory=dict)
+    """The newest verdicts on other rows, by their source; the newest of all comes last."""
+    preferred_elsewhere: Preferred | None = None
+    """The verdict on pairs of a score of other rows that goes on."""
     memory: Memory | None = None
     """The newest of the first card, or of the processor."""
     memory_beside: dict[int, Memory] = field(default_factory=dict)
@@ -108,7 +126,7 @@ class RunState:
 
     @property
     def word(self) -> str | None:
-        """The newest verdict in a word: on what is preferred, where answers were compared, else on the answers."""
+        """The run's own verdict in a word: on what is preferred, where answers were compared, else on the answers."""
         found = self.preferred or self.score
         return found.word if found else None
 
@@ -137,9 +155,10 @@ class RunState:
                 self.resumes += [] if started.resumed_from is None else [started.resumed_from]
                 self.job, self.started_t, self.phase = event.job, event.t, replace(self.phase, name="")
                 self.ends.pop(event.job, None)
-                self.score = None if event.job == "train" else self.score
-                self.forgot = None if event.job in ("train", "score") else self.forgot
-                self.preferred = None if event.job in ("train", "score") else self.preferred
+                if event.job == "train":
+                    self.score = self.forgot = self.preferred = None
+                    self.elsewhere = {}
+                self.preferred_elsewhere = None
             case Phase() as phase:
                 self.phase = _merged(self.phase, phase)
             case Step() as step:
@@ -153,8 +172,13 @@ class RunState:
                 self.eval_loss.add(eval_.step, eval_.loss)
                 self.eval_margin.add(eval_.step, eval_.margin)
                 self.pair_accuracy.add(eval_.step, eval_.pair_accuracy)
+            case Score(source=str(source)) as score:
+                self.elsewhere.pop(source, None)
+                self.elsewhere[source] = Verdicts(score, self.preferred_elsewhere)
             case Score() as score:
                 self.score = score
+            case Preferred(source=str()) as preferred:
+                self.preferred_elsewhere = preferred
             case Preferred() as preferred:
                 self.preferred = preferred
             case Memory(card=int(card)) as memory:
@@ -182,6 +206,7 @@ class RunState:
         return replace(
             self,
             ends=dict(self.ends),
+            elsewhere=dict(self.elsewhere),
             memory_beside=dict(self.memory_beside),
             loss=self.loss.copy(),
             eval_loss=self.eval_loss.copy(),

@@ -6,7 +6,7 @@ from fitune.core.score.preference import PairScore, Preference
 from fitune.core.score.probe import Forgetting
 from fitune.core.score.race import Lap, Race
 from fitune.core.score.scores import Detail, RowScore, Scores, Side
-from fitune.core.score.verdict import LEAST_ROWS, Verdict, Word, of_answers, of_losses, sentence
+from fitune.core.score.verdict import LEAST_ROWS, Verdict, Word, name_of, of_answers, of_losses, sentence
 
 __all__ = [
     "LEAST_ROWS",
@@ -33,6 +33,7 @@ __all__ = [
     "macro_f1",
     "mark",
     "metric_for",
+    "name_of",
     "of_answers",
     "of_losses",
     "sentence",

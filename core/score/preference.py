@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fitune.core.score import statistics
-from fitune.core.score.verdict import ERROR, SAME_WITHIN, Word
+from fitune.core.score.verdict import ERROR, SAME_WITHIN, Word, name_of
 
 LEAST_PAIRS = 20
 """With fewer pairs no verdict is given: the test is exact with any number, but fewer are hardly a sample."""
@@ -105,11 +105,13 @@ def _word(rows: int, p: float, growth: float, share: float, low: float, high: fl
     return "no different" if is_same else "can't tell"
 
 
-def sentence(found: Preference) -> str:
-    """The verdict in words: the share with its interval, which answers are likelier now, and what became of both."""
+def sentence(found: Preference, source: str | None = None) -> str:
+    """The verdict in words: the share with its interval, which answers are likelier now, and what became of both.
+    source: of the pairs; None for the held-out ones of a run."""
+    asked = "held-out pairs" if source is None else f"pairs of {name_of(source)}"
     grown, right, before = (round(each * found.rows) for each in (found.share, found.tuned, found.base))
     numbers = (
-        f"in {grown:,} of {found.rows:,} held-out pairs the odds of the better answer grew (95 % interval "
+        f"in {grown:,} of {found.rows:,} {asked} the odds of the better answer grew (95 % interval "
         f"{found.low:.0%} to {found.high:.0%}; chance gives half). It is the likelier one in {right:,}, before in "
         f"{before:,}. Better answers changed by {found.chosen_change:+.2f} nats a token, worse ones by "
         f"{found.rejected_change:+.2f}.{_unasked(found)}"
@@ -121,7 +123,7 @@ def sentence(found: Preference) -> str:
             return f"It learnt to prefer the worse answers: {numbers} Don't use it as it is."
         case "no different":
             return f"It learnt no preference worth a word: {numbers} A higher train.lr or more epochs teach more."
-    why = f"a verdict needs {LEAST_PAIRS} held-out pairs" if found.rows < LEAST_PAIRS else "it may be chance"
+    why = f"a verdict needs {LEAST_PAIRS} pairs" if found.rows < LEAST_PAIRS else "it may be chance"
     return f"Can't tell what it learnt to prefer, since {why}: {numbers}"
 
 

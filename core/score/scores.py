@@ -1,6 +1,11 @@
-"""The scores of a run in scores.json: the verdict, the numbers beside it, and each row with both answers."""
+"""The scores of a run: the verdict, the numbers beside it, and each row with both answers.
+
+Those on its own held-out rows are in scores.json, those on other rows beside it, a file of each, in scores/.
+"""
 
 import hashlib
+import re
+import shutil
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -17,7 +22,9 @@ from fitune.core.score.preference import PairScore, Preference
 from fitune.core.score.probe import Forgetting, ProbeAnswer
 from fitune.core.score.verdict import Verdict
 
-FILE = "scores.json"
+FILE, OTHERS = "scores.json", "scores"
+MOST_NAME = 50
+"""Characters of a data set's name in that of its file, at most."""
 NOT_A_LABEL = "(none)"
 
 
@@ -79,7 +86,7 @@ class Detail:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scores:
-    """The content of scores.json."""
+    """The content of scores.json, and of each file in scores/."""
 
     verdict: Verdict
     """The verdict with its numbers."""
@@ -90,7 +97,7 @@ class Scores:
     confusion: dict[str, dict[str, int]] = field(default_factory=dict)
     """For each label in the data how often the tuned model gave which one."""
     source: str | None = None
-    """The file that was scored on; null: the run's held-out rows."""
+    """The file or data set that was scored on; null: the run's held-out rows."""
     elapsed_s: float | None = None
     """Seconds that it took."""
     rows: tuple[RowScore, ...] = ()
@@ -232,20 +239,49 @@ def _of_rows(metric: Metric) -> Metric:
     return "label" if metric == "choice" else metric
 
 
+def path_of(folder: Path, scores: Scores) -> Path:
+    """The file of scores in a run folder. A data set has one for each number of rows: of the same name and number, from
+    other folders, each has its own."""
+    if scores.source is None:
+        return folder / FILE
+    name = re.sub(r"[^\w.-]", "_", verdict.name_of(scores.source))[-MOST_NAME:]
+    place = hashlib.blake2b(scores.source.encode(errors="surrogateescape"), digest_size=2).hexdigest()
+    return folder / OTHERS / f"{name}-{scores.verdict.rows}-rows-{place}.json"
+
+
 def write(folder: Path, scores: Scores) -> None:
-    """Write scores.json into a run folder, whole or not at all."""
-    write_atomically(folder / FILE, orjson.dumps(to_json(scores), option=orjson.OPT_INDENT_2))
+    """Write scores into a run folder, whole or not at all."""
+    path = path_of(folder, scores)
+    path.parent.mkdir(mode=0o700, exist_ok=True)
+    write_atomically(path, orjson.dumps(to_json(scores), option=orjson.OPT_INDENT_2))
+
+
+def discard(folder: Path) -> None:
+    """Remove all scores of a run, which is trained further: they are of what it was before."""
+    (folder / FILE).unlink(missing_ok=True)
+    shutil.rmtree(folder / OTHERS, ignore_errors=True)
 
 
 def document(found: Scores) -> dict[str, object]:
-    """The scores as scores.json has them, and the verdict in words."""
-    return {"sentence": verdict.sentence(found.verdict), **to_json(found)}
+    """The scores as their file has them, and the verdict in words."""
+    return {"sentence": verdict.sentence(found.verdict, source=found.source), **to_json(found)}
 
 
 def read(folder: Path) -> Scores | None:
-    """The scores of a run; None if it was not scored, or they can't be read."""
+    """The scores of a run on its own held-out rows; None if it was not scored, or they can't be read."""
+    found = _read(folder / FILE)
+    return found if found and found.source is None else None
+
+
+def elsewhere(folder: Path) -> list[Scores]:
+    """The scores of a run on other rows, the newest first; without those that can't be read."""
+    paths = [*(folder / OTHERS).glob("*.json"), folder / FILE]  # which an older version wrote for any rows
+    dated = sorted((path for path in paths if path.exists()), key=lambda path: -path.stat().st_mtime)
+    return [found for path in dated if (found := _read(path)) and found.source is not None]
+
+
+def _read(path: Path) -> Scores | None:
     try:
-        raw = orjson.loads((folder / FILE).read_bytes())
+        return from_json(Scores, orjson.loads(path.read_bytes()))
     except (OSError, orjson.JSONDecodeError):
         return None
-    return from_json(Scores, raw)

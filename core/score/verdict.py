@@ -6,6 +6,7 @@ different" needs an interval so narrow that no difference worth having is left i
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal
 
 from fitune.core.score import statistics
@@ -154,10 +155,15 @@ def _verdict(
     )
 
 
-def sentence(verdict: Verdict, other: str = "before") -> str:
+def name_of(source: str) -> str:
+    """A data set as people call it: a file by its name, one on the Hub by its id."""
+    return Path(source).name if source.startswith("/") else source
+
+
+def sentence(verdict: Verdict, other: str = "before", source: str | None = None) -> str:
     """The verdict in one sentence: the word, on what, by how much, with how many rows. other: what the model is
-    compared with; "before" is its base."""
-    numbers = _numbers(verdict, other)
+    compared with; "before" is its base. source: of the rows; None for the held-out ones of a run."""
+    numbers = _numbers(verdict, other, "held-out rows" if source is None else f"rows of {name_of(source)}")
     match verdict.word:
         case "better":
             text = f"Better: {numbers}."
@@ -171,7 +177,7 @@ def sentence(verdict: Verdict, other: str = "before") -> str:
             why = "too few rows" if verdict.rows < LEAST_ROWS else _chance(verdict)
             if verdict.guessing is not None and verdict.rows >= LEAST_ROWS and verdict.p < ERROR:
                 why = f"always the most frequent answer would be right in {verdict.guessing:.0%}"
-            text = f"Can't tell, {BLIND if verdict.blind else why}: {numbers}.{_more(verdict)}"
+            text = f"Can't tell, {BLIND if verdict.blind else why}: {numbers}.{_more(verdict, source)}"
     return text + _leaked(verdict)
 
 
@@ -184,22 +190,22 @@ def _chance(verdict: Verdict) -> str:
     return f"chance alone makes such a difference in {often}, and a verdict needs less than {100 * error:g} %"
 
 
-def _numbers(verdict: Verdict, other: str) -> str:
+def _numbers(verdict: Verdict, other: str, asked: str) -> str:
     what, rows = WORDING[verdict.metric], verdict.rows
     if verdict.metric == "text":
         interval = f"95 % interval {verdict.low:+.3f} to {verdict.high:+.3f}"
-        return f"{what} {verdict.tuned:.3f}, {other} {verdict.base:.3f} ({interval}, {rows:,} held-out rows)"
+        return f"{what} {verdict.tuned:.3f}, {other} {verdict.base:.3f} ({interval}, {rows:,} {asked})"
     interval = f"95 % interval {100 * verdict.low:+.0f} to {100 * verdict.high:+.0f} points"
     right, before = round(verdict.tuned * rows), round(verdict.base * rows)
-    return f"{what} in {right:,} of {rows:,} held-out rows, {other} in {before:,} ({interval})"
+    return f"{what} in {right:,} of {rows:,} {asked}, {other} in {before:,} ({interval})"
 
 
-def _more(verdict: Verdict) -> str:
+def _more(verdict: Verdict, source: str | None) -> str:
     if verdict.unscored:
         return f" The time was over: {verdict.unscored:,} more are there, and fitune score asks them all."
     if verdict.rows < LEAST_ROWS:
         missing = verdict.more_rows or LEAST_ROWS - verdict.rows  # runs of an earlier fitune may name none
-        return f" A verdict needs at least {LEAST_ROWS}: hold out {missing:,} more."
+        return f" A verdict needs at least {LEAST_ROWS}: {'hold out' if source is None else 'give'} {missing:,} more."
     return f" With about {verdict.more_rows:,} rows more it could be told." if verdict.more_rows else ""
 
 

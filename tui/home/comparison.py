@@ -3,12 +3,13 @@
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import product
 from statistics import mean, median
 from typing import Any
 
 from fitune.core.recipe import Recipe
 from fitune.core.runs import Finished, Run, Status, Step, Tail
-from fitune.core.score import Verdict, scores, sentence
+from fitune.core.score import Verdict, name_of, scores, sentence
 from fitune.tui.text import UNKNOWN, clean, count, duration, gib, number, rate, table
 
 
@@ -35,9 +36,9 @@ class Result:
     tokens_per_s: float | None
     """Tokens trained on a second: the median over the steps."""
     verdict: str | None
-    """The verdict of its newest score, against its base model: better, no different, worse or can't tell."""
+    """The verdict on its own held-out rows, against its base model: better, no different, worse or can't tell."""
     score: float | None
-    """The tuned model by the metric of that score: the share of right answers, or for free text the loss."""
+    """The tuned model by the metric of that verdict: the share of right answers, or for free text the loss."""
 
 
 RESULTS: dict[str, tuple[str, Callable[[Any], str]]] = {
@@ -77,17 +78,19 @@ class ComparisonDocument:
     results: dict[str, tuple[Any, ...]]
     """The fields of Result, with the value of each run."""
     paired: Verdict | None
-    """The second run's tuned model against the first one's, on the rows that both scored; `base` is the first. null
+    """The second run's tuned model against the first one's, on held-out rows of both; `base` is the first. null
     where they share none, or were scored by another metric, and for more than two runs."""
+    paired_elsewhere: dict[str, Verdict]
+    """The same on each file or data set that both were scored on, by its name."""
 
 
 def compared(runs: Sequence[Run]) -> ComparisonDocument:
     """The runs' different settings and results. Raises UserError if one of them can't be read."""
     results = [result(run) for run in runs]
     by_name = {key: tuple(getattr(each, key) for each in results) for key in RESULTS}
-    verdict = paired(*runs) if len(runs) == 2 else None
+    verdict, others = paired(*runs) if len(runs) == 2 else (None, {})
     settings = differences([run.recipe() for run in runs])
-    return ComparisonDocument(tuple(run.name for run in runs), settings, by_name, verdict)
+    return ComparisonDocument(tuple(run.name for run in runs), settings, by_name, verdict, others)
 
 
 def as_table(document: ComparisonDocument, columns: int = 60) -> str:
@@ -130,18 +133,27 @@ def _end_of(text: str, columns: int) -> str:
 
 def _which_is_better(document: ComparisonDocument, names: list[str]) -> str:
     """The second run against the first one on the same rows, or what it would take to compare them."""
-    if document.paired is not None:
-        return f"{names[1]} against {names[0]}, on the same rows: {sentence(document.paired, names[0])}"
+    own = [sentence(document.paired, names[0])] if document.paired else []
+    others = [sentence(verdict, names[0], name) for name, verdict in document.paired_elsewhere.items()]
+    if own or others:
+        return "\n\n".join(f"{names[1]} against {names[0]}, on the same rows: {clean(told)}" for told in own + others)
     unscored = [name for name, word in zip(names, document.results["verdict"], strict=True) if word is None]
     why = f"{' and '.join(unscored)} not scored" if unscored else "not scored on the same rows by the same metric"
     commands = " and ".join(f"fitune score {name} --data FILE" for name in names)
     return f"Which is better is not known: {why}. Score both on the same rows: {commands}"
 
 
-def paired(one: Run, other: Run) -> Verdict | None:
-    """The second run's tuned model against that of the first, on the rows that both have scored."""
+def paired(one: Run, other: Run) -> tuple[Verdict | None, dict[str, Verdict]]:
+    """The second run's tuned model against that of the first: on held-out rows of both, and on other rows that both
+    were scored on, by the names of their files."""
     first, second = scores.read(one.path), scores.read(other.path)
-    return scores.compared(first, second) if first and second else None
+    own = scores.compared(first, second) if first and second else None
+    found = dict[str, Verdict]()
+    for before, after in product(scores.elsewhere(one.path), scores.elsewhere(other.path)):
+        name = name_of(str(after.source))
+        if name not in found and name == name_of(str(before.source)) and (told := scores.compared(before, after)):
+            found[name] = told
+    return own, found
 
 
 def differences(recipes: Sequence[Recipe]) -> dict[str, list[Any]]:

@@ -6,7 +6,8 @@ from math import isfinite
 from fitune.core.errors import UserError
 from fitune.core.runs import LIVE, Run, RunState, Status
 from fitune.core.runs.findings import findings
-from fitune.tui.text import gib
+from fitune.core.score import name_of
+from fitune.tui.text import count, gib
 from fitune.tui.widgets.log_tail import last_note
 
 MOST_NAME_COLUMNS = 60
@@ -37,7 +38,9 @@ class RunDocument:
     loss: float | None
     """Loss of the newest step, in nats a token; null also where it is NaN."""
     verdict: str | None
-    """The verdict of its newest score: better, no different, worse or can't tell."""
+    """The verdict on its own held-out rows: better, no different, worse or can't tell."""
+    elsewhere: dict[str, str]
+    """The newest verdict on each file or data set that it was scored on beside them, by its name and number of rows."""
     created: float | None
     """UTC seconds."""
     silent_s: float | None
@@ -60,6 +63,11 @@ def memory(described: RunDocument) -> str:
     if not peak:
         return ""
     return f"{gib(peak)} ({100 * (peak / predicted - 1):+.1f} %)" if predicted else gib(peak)
+
+
+def elsewhere_text(described: RunDocument) -> str:
+    """The verdicts on other rows in words; empty without any."""
+    return "; ".join(f"{word} on {name}" for name, word in described.elsewhere.items())
 
 
 def describe(run: Run) -> RunDocument:
@@ -88,6 +96,10 @@ def describe(run: Run) -> RunDocument:
         total_steps=state.total_steps,
         loss=step.loss if step and step.loss is not None and isfinite(step.loss) else None,
         verdict=state.word,
+        elsewhere={
+            f"{name_of(source)}, {count(found.score.rows)} row{'' if found.score.rows == 1 else 's'}": found.word
+            for source, found in state.elsewhere.items()
+        },
         created=created,
         silent_s=run.silent_s(),
         peak_bytes=(memory.peak_host if memory.reserved is None else memory.peak_device) if memory else None,

@@ -8,7 +8,7 @@ from textual.content import Content
 
 from fitune.core import runs
 from fitune.core.runs import LIVE, Run, Status
-from fitune.tui.home.documents import MOST_NAME_COLUMNS, RunDocument, describe, memory
+from fitune.tui.home.documents import MOST_NAME_COLUMNS, RunDocument, describe, elsewhere_text, memory
 from fitune.tui.text import clean, clock, count, fitted, number, safe
 from fitune.tui.widgets.readouts import bar
 
@@ -111,6 +111,7 @@ def about(row: RunRow) -> Content:
     facts = [clean(told.model or "", 60), clock(told.created) if told.created else "", ", ".join(kept)]
     lines = [safe(text, 300) for text in _troubles(told)]
     lines.append(Content.styled("   ".join(fact for fact in facts if fact), "dim"))
+    lines += [Content.styled("Also scored  ", "dim") + safe(others, 300)] if (others := elsewhere_text(told)) else []
     lines += [Content.styled("Note  ", "dim") + safe(told.note, 300)] if told.note else []
     return Content("\n").join(lines)
 

@@ -15,7 +15,7 @@ from fitune.core.score import scores
 from fitune.tui.deliver.proof_text import ArtifactProof, proofs
 from fitune.tui.text import clean, clock, count, duration, exponent, number, size, steps
 from fitune.tui.watch.phases import phase_text
-from fitune.tui.watch.score_text import ANSWERS, forgetting_line, preference_line, verdict_line
+from fitune.tui.watch.score_text import forgetting_line, verdict_lines
 
 FAILURES = {
     "oom": "out of memory",
@@ -116,14 +116,10 @@ def _finished(end: Finished) -> str:
 
 
 def _scored(state: RunState) -> tuple[Mark, str]:
-    """(mark, sentences) for the verdict, on pairs and on answers, and what was forgotten; without a verdict the mark of
-    a run that went well."""
+    """(mark, sentences) for the run's own verdict, on pairs and on answers, and what was forgotten; without a verdict
+    the mark of a run that went well."""
     score, forgot, preferred = state.score, state.forgot, state.preferred
-    told = [
-        *([preference_line(preferred)] if preferred else []),
-        *([f"{ANSWERS} {verdict_line(score)}" if preferred else verdict_line(score)] if score else []),
-        *([forgetting_line(forgot)] if forgot else []),
-    ]
+    told = [*verdict_lines(score, preferred), *([forgetting_line(forgot)] if forgot else [])]
     is_well = state.word in (None, "better", "can't tell") and not (forgot and forgot.word == "worse")
     is_well = is_well and not (preferred and score and score.word == "worse")
     return "OK" if is_well else "WARN", clean(" ".join(told), 1200)
@@ -146,9 +142,26 @@ def _ending_of_delivery(run: Run, status: Status, state: RunState) -> Ending:
         kept = f"{branches} stay" if (branches := _branches(end)) else "nothing was changed"
         return Ending("OK", f"The {job} was stopped as asked; {kept}.", repeat)
     if state.job == "score":
-        mark, verdict = _scored(state)
-        return Ending(mark, verdict, f"Each row with both answers: {clean(str(run.path / scores.FILE))}")
+        return _ending_of_score(run, state)
     return Ending("OK", *_delivered(run, state.job, end), new)
+
+
+def _ending_of_score(run: Run, state: RunState) -> Ending:
+    """The end of a score: what it found on the rows that were asked for, and the run's own verdict where that is
+    another."""
+    mark, verdict = _scored(state)
+    try:
+        source = requests.read(ScoreRequest, run.path / "score.json").data
+    except (OSError, ValueError):
+        source = None
+    found = state.elsewhere.get(source) if source else None
+    if found is None:
+        return Ending(mark, verdict, f"Each row with both answers: {clean(str(run.path / scores.FILE))}")
+    own = f"The verdict on the run's own held-out rows stays: {state.word}." if state.word else ""
+    forgot = [forgetting_line(state.forgot)] if state.forgot else []
+    told = " ".join([*verdict_lines(found.score, found.preferred), *forgot, own]).rstrip()
+    mark = "OK" if found.word in ("better", "can't tell") else "WARN"
+    return Ending(mark, clean(told, 1200), f"Each row with both answers, in {clean(str(run.path / scores.OTHERS))}")
 
 
 def _repeat(run: Run, job: str) -> str:

@@ -128,9 +128,9 @@ def _phase(phase: Phase) -> str:
     if phase.file is not None:
         return clean(f"uploading {phase.file}: {size(phase.done_bytes)} of {size(phase.bytes)} before it")
     if phase.to_score is not None and phase.name == "score":
-        return f"scoring: {count(phase.scored)} of {count(phase.to_score)} held-out rows"
+        return f"scoring: {count(phase.scored)} of {count(phase.to_score)} rows"
     if phase.to_score is not None and phase.name == "pairs":
-        return f"comparing: {count(phase.scored)} of {count(phase.to_score)} held-out pairs"
+        return f"comparing: {count(phase.scored)} of {count(phase.to_score)} pairs"
     if phase.to_score is not None and phase.name == "probe":
         return f"asking both: {count(phase.scored)} of {count(phase.to_score)} general questions"
     if phase.done_bytes:  # progress of the same phase: a merge reports it twice a second

@@ -1,4 +1,7 @@
-"""The scores of a run in plain words: the verdict, the numbers beside it, and rows where the models differ."""
+"""The scores of a run in plain words: the verdict, the numbers beside it, and rows where the models differ.
+
+The texts hold names of files, which are foreign, so they pass through tui.text.clean here.
+"""
 
 from collections.abc import Iterator
 
@@ -31,13 +34,13 @@ DETAILS = {
 
 
 def verdict_line(score: Score) -> str:
-    """The verdict of a run in one sentence."""
-    return sentence(from_json(Verdict, to_json(score)))
+    """A verdict on a run in one sentence."""
+    return clean(sentence(from_json(Verdict, to_json(score)), source=score.source))
 
 
 def preference_line(preferred: Preferred) -> str:
     """What a run learnt to prefer, in a few sentences."""
-    return preference.sentence(from_json(Preference, to_json(preferred)))
+    return clean(preference.sentence(from_json(Preference, to_json(preferred)), preferred.source))
 
 
 def forgetting_line(forgot: Forgot) -> str:
@@ -45,12 +48,19 @@ def forgetting_line(forgot: Forgot) -> str:
     return probe.sentence(from_json(Forgetting, to_json(forgot)))
 
 
+def verdict_lines(score: Score | None, preferred: Preferred | None) -> list[str]:
+    """The verdicts of one score: on pairs, if it has that, and on answers."""
+    told = [preference_line(preferred)] if preferred else []
+    return [*told, *([f"{ANSWERS} {verdict_line(score)}" if preferred else verdict_line(score)] if score else [])]
+
+
 def score_lines(found: Scores) -> Iterator[str]:
     """Lines of text for the scores of a run, for stdout."""
     if found.preference is not None:
-        yield hanging("", preference.sentence(found.preference))
+        yield hanging("", clean(preference.sentence(found.preference, found.source)))
         yield ""
-    yield hanging("", sentence(found.verdict) if found.preference is None else f"{ANSWERS} {sentence(found.verdict)}")
+    told = clean(sentence(found.verdict, source=found.source))
+    yield hanging("", told if found.preference is None else f"{ANSWERS} {told}")
     yield ""
     yield f"  {'':<32}{'before':>9}{'after':>9}   change, 95 % interval"
     for each in found.details:

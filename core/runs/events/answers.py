@@ -29,7 +29,8 @@ class Sample:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Score:
-    """The verdict on the trained model: it and the base have answered the same rows. scores.json has each row."""
+    """A verdict on the trained model: it and the base have answered the same rows. scores.json has each row, and a file
+    in scores/ those that are not the run's own."""
 
     type: ClassVar[str] = "score"
     word: str
@@ -62,6 +63,8 @@ class Score:
     """The same by the tuned model."""
     blind: bool = False
     """True for free text if the tuned model expects the answers of other rows as much as a row's own."""
+    source: str | None = None
+    """The file or data set of the rows; left out for the run's own held-out ones."""
     elapsed_s: float | None = None
     """Seconds that it took."""
 
@@ -120,6 +123,8 @@ class Preferred:
     """The same of the worse answers."""
     unscored: int = 0
     """Pairs that were not asked, as the time was over."""
+    source: str | None = None
+    """The file or data set of the pairs; left out for the run's own held-out ones."""
     elapsed_s: float | None = None
     """Seconds that it took."""
 

@@ -177,13 +177,15 @@ def _losses(state: RunState) -> list[str]:
 
 
 def _score(state: RunState) -> list[str]:
-    """The verdicts on the held-out rows and what was forgotten; empty for a run that was not scored."""
-    preferred, score, forgot = state.preferred, state.score, state.forgot
-    told = [
-        *([preference.sentence(from_json(Preference, to_json(preferred)))] if preferred else []),
-        *([f"{verdict.sentence(from_json(Verdict, to_json(score)))} {SAME_ROWS}"] if score else []),
-        *([probe.sentence(from_json(Forgetting, to_json(forgot)))] if forgot else []),
-    ]
+    """The verdicts on the held-out rows, or without these on others, and what was forgotten; empty for a run that was
+    not scored."""
+    others = [(each.score, each.preferred) for each in state.elsewhere.values()]
+    told = []
+    for score, preferred in [(state.score, state.preferred)] if state.word else others:
+        source = code(public_name(score.source)) if score and score.source else None
+        told += [preference.sentence(from_json(Preference, to_json(preferred)), source)] if preferred else []
+        told += [f"{verdict.sentence(from_json(Verdict, to_json(score)), source=source)} {SAME_ROWS}"] if score else []
+    told += [probe.sentence(from_json(Forgetting, to_json(state.forgot)))] if state.forgot else []
     return ["\n\n".join(["## Is it better than its base?", *told])] if told else []
 
 

@@ -1,4 +1,4 @@
-"""`fitune score`, and the score at the end of a training: verdict as an event, each row in scores.json."""
+"""`fitune score`, and the score at the end of a training: verdict as an event, each row in a file."""
 
 import sys
 import time
@@ -29,7 +29,7 @@ from fitune.core.worker.rows import render
 from fitune.core.worker.scoring import pairs
 from fitune.core.worker.scoring.compare import Comparison
 from fitune.core.worker.scoring.probe import probe, shipped
-from fitune.core.worker.scoring.rows import keys_of, scored_rows
+from fitune.core.worker.scoring.rows import keys_of, scored_rows, to_first_answer
 from fitune.core.worker.tuned_model import TunedModel
 
 TIME_SHARE, LEAST_S = 0.1, 20.0
@@ -53,7 +53,7 @@ def run(run: Run, log: EventLog, memory: MemoryMeter) -> None:
     source = models.of_run(run, log)
     log.write(Phase(name="load", model=source.name))
     tuned = replace(tuned_model.load(recipe, source, run.adapter), images=of_rows(rows, recipe, source.path))
-    prefers = prefer(run, recipe, tuned, rows, trained_keys, None, log)
+    prefers = prefer(run, recipe, tuned, rows, trained_keys, None, log, request)
     judged = with_preference(run, score(run, recipe, tuned, rows, trained_keys, None, log, request), prefers)
     ask_probe(run, recipe, tuned, judged, None, log)
     log.write(Finished(elapsed_s=time.monotonic() - began))
@@ -84,7 +84,7 @@ def after_training(
     try:
         with answering(tuned.model, recipe.train.backend == "unsloth"):
             pairs_s = None if takes_all else seconds
-            prefers = prefer(run, recipe, tuned, rows, trained_keys, pairs_s, log)
+            prefers = prefer(run, recipe, tuned, rows, trained_keys, pairs_s, log, ScoreRequest())
             judged = score(run, recipe, tuned, rows, trained_keys, rows_s, log, ScoreRequest())
             judged = with_preference(run, judged, prefers)
             ask_probe(run, recipe, tuned, judged, probe_s, log)
@@ -102,6 +102,7 @@ def prefer(
     trained_keys: set[str],
     seconds: float | None,
     log: EventLog,
+    request: ScoreRequest,
 ) -> Judged | None:
     """Give both answers of each held-out pair a likelihood by both models, and write the verdict as an event; None
     where rows hold single answers. seconds: stop after them."""
@@ -121,12 +122,13 @@ def prefer(
         tuned, found, seconds, lambda done, of: log.write(Phase(name="pairs", scored=done, to_score=of))
     )
     judged = preference.judge(told, len(found) - len(told))
-    log.write(from_json(Preferred, {**to_json(judged), "elapsed_s": time.monotonic() - began}))
+    elapsed_s = time.monotonic() - began
+    log.write(from_json(Preferred, {**to_json(judged), "source": request.data, "elapsed_s": elapsed_s}))
     return judged, tuple(told)
 
 
 def with_preference(run: Run, judged: Scores, preferred: Judged | None) -> Scores:
-    """The scores with the verdict on pairs, kept in scores.json; as they are without any."""
+    """The scores with the verdict on pairs, kept in their file; as they are without any."""
     if preferred:
         verdict, told = preferred
         judged = replace(judged, preference=verdict, pairs=told)
@@ -144,7 +146,7 @@ def score(
     log: EventLog,
     request: ScoreRequest,
 ) -> Scores:
-    """Score rows by both models, write scores.json, then the verdict as an event.
+    """Score rows by both models, write their file, then the verdict as an event.
 
     seconds: stop taking further rows after them. Raises UserError if no row is left to score.
     """
@@ -157,6 +159,12 @@ def score(
     fresh = sorted({row.key: row for row in found if row.key not in trained_keys}.values(), key=lambda row: row.key)
     leaked = sum(row.key in trained_keys for row in found)
     where = request.data or "the held-out rows"
+    if request.data and (lost := sum(to_first_answer(row) is not None for row in rows) - len(found)):
+        length = recipe.model.max_seq_length
+        text = (
+            f"{lost:,} of {len(rows):,} rows can't be scored: they have no answer that ends within {length:,} tokens."
+        )
+        log.write(Warned(kind="score", message=text, count=lost))
     if not fresh:
         why = f"all {leaked} are among the training rows, too" if leaked else "none has an answer within the length"
         hint = f"Give other rows: fitune score {run.name} --data FILE"
@@ -170,14 +178,14 @@ def score(
         comparison.metric, scored, comparison.labels, leaked, request.data, elapsed_s, len(fresh) - len(scored)
     )
     scores.write(run.path, judged)
-    log.write(from_json(Score, {**to_json(judged.verdict), "elapsed_s": elapsed_s}))
+    log.write(from_json(Score, {**to_json(judged.verdict), "source": request.data, "elapsed_s": elapsed_s}))
     return judged
 
 
 def ask_probe(
     run: Run, recipe: Recipe, tuned: TunedModel, judged: Scores, seconds: float | None, log: EventLog
 ) -> None:
-    """Ask both models general questions, add their answers to scores.json, and write what was forgotten as an event.
+    """Ask both models general questions, add their answers to the scores, and write what was forgotten as an event.
 
     seconds: stop asking after them. A model that is trained on plain text answers no questions, and is asked none.
     """

@@ -18,7 +18,7 @@ from fitune.core.memory import CONTEXT_BYTES
 from fitune.core.recipe import Recipe, deadline
 from fitune.core.runs import EventLog, Finished, Phase, Run, Started, Tail, Warned, spent_s
 from fitune.core.runs.checkpoints import choose
-from fitune.core.score import Look
+from fitune.core.score import Look, scores
 from fitune.core.units import GIB
 from fitune.core.worker import models
 from fitune.core.worker.architecture.base_files import refuse_damaged
@@ -135,6 +135,7 @@ def run(run: Run, log: EventLog, memory: MemoryMeter) -> None:
             trainer.state.global_step,
             log,
         )
+        scores.discard(run.path)
         if rows.images is None:  # what images cost says nothing about other runs
             record.record(run, recipe, reporter.batches, memory, log)
         if not terminated.is_set():

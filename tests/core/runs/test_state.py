@@ -37,6 +37,32 @@ def test_each_job_has_its_own_end(tmp_path: Path, story: list[Told], training: s
     assert (status, run.status(state), state.trained) == (training, newest, trained)
 
 
+def test_a_verdict_on_other_rows_stands_beside_the_runs_own() -> None:
+    own, other, pairs = (
+        {"word": "better", "rows": 64},
+        {"word": "worse", "rows": 9},
+        {"word": "no different", "rows": 20},
+    )
+    story: list[Told] = [
+        ("train", "score", own),
+        ("score", "started", {}),
+        ("score", "preferred", {**pairs, "source": "/a/test.jsonl"}),
+        ("score", "score", {**other, "source": "/a/test.jsonl"}),
+        ("score", "started", {}),
+        ("score", "score", {**other, "source": "me/set"}),
+    ]
+    events = [event_of(seq, float(seq), job, kind, **data) for seq, (job, kind, data) in enumerate(story, 1)]
+    state = fold(events)
+    assert (state.word, state.preferred) == ("better", None)
+    assert {source: (found.word, found.score.rows) for source, found in state.elsewhere.items()} == {
+        "/a/test.jsonl": ("no different", 9),
+        "me/set": ("worse", 9),
+    }
+    again = fold([event_of(9, 9.0, "train", "started")], state.copy())
+    assert (again.word, again.elsewhere) == (None, {}), "what is trained further was not scored"
+    assert len(state.elsewhere) == 2
+
+
 def test_a_new_job_does_not_show_the_phase_of_the_last() -> None:
     story = [*TRAINED, MERGE]
     state = fold(event_of(seq, float(seq), job, kind, **data) for seq, (job, kind, data) in enumerate(story, 1))

@@ -1,10 +1,12 @@
 """The scores of a run: what is summed up, kept in scores.json, and compared between runs."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from fitune.core.records import to_json
 from fitune.core.score import Metric, RowScore, labels_of, mark, scores, sentence
 
 LABELS = ("billing", "delivery", "login", "praise")
@@ -37,6 +39,32 @@ def test_a_run_that_learnt_is_kept_and_read_back(tmp_path: Path) -> None:
     assert details["loss"] == (2, 1)
     scores.write(tmp_path, found)
     assert scores.read(tmp_path) == found
+
+
+def test_scores_on_other_rows_are_kept_beside_those_of_the_run(tmp_path: Path) -> None:
+    def judged(rows: int, source: str | None = None) -> scores.Scores:
+        return scores.judge("match", [row(n, f"team {n}", "no", f"team {n}") for n in range(rows)], source=source)
+
+    sources = [("/a/test.jsonl", 60), ("/b/test.jsonl", 60), ("/a/test.jsonl", 9), ("me/a set", 60)]
+    sources += [("/a/" + "ю" * 120 + ".jsonl", 60)]
+    for source, rows in [(None, 64), *sources, sources[0]]:
+        scores.write(tmp_path, judged(rows, source))
+    assert scores.read(tmp_path) == judged(64)
+    found = scores.elsewhere(tmp_path)
+    assert {(str(each.source), each.verdict.rows) for each in found} == set(sources)
+    assert len(found) == len(sources)
+    assert [path.name.rpartition("-")[0] for path in (tmp_path / "scores").glob("me*")] == ["me_a_set-60-rows"]
+    assert "60 of 60 rows of test.jsonl" in str(scores.document(judged(60, "/a/test.jsonl"))["sentence"])
+    assert "at least 50: give 41 more" in str(scores.document(judged(9, "me/a set"))["sentence"])
+    scores.discard(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_an_older_version_kept_of_other_rows_is_not_the_runs_own(tmp_path: Path) -> None:
+    old = scores.judge("match", [row(1, "team", "no", "team")], source="/a/test.jsonl")
+    (tmp_path / scores.FILE).write_text(json.dumps(to_json(old)))
+    assert scores.read(tmp_path) is None
+    assert scores.elsewhere(tmp_path) == [old]
 
 
 def test_the_same_share_has_the_same_interval_in_the_verdict_and_in_the_table() -> None:

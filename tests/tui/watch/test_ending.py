@@ -2,6 +2,7 @@
 
 import json
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,32 @@ def test_what_was_forgotten_stands_beside_the_verdict(fitune_home: Path, word: s
     assert found.mark == mark
     assert "50 of 200 general questions right, before 100" in found.sentence
     assert ("data.replay = 0.1" in found.sentence) == (word == "worse")
+    log = EventLog(run.events, "train")
+    log.write(Started())
+    assert run.state().forgot is None, "a training that goes on has none"
+
+
+def test_a_score_on_other_rows_ends_with_theirs_and_leaves_the_runs_own(fitune_home: Path) -> None:
+    run = Run(fake_worker.make_run(fitune_home))
+    log = EventLog(run.events, "train")
+    log.write(Started())
+    log.write(Score(word="better", metric="match", rows=64, base=0.5, tuned=0.9, low=0.3, high=0.5, p=0.001))
+    log.write(Finished(steps=3, elapsed_s=2.0))
+    source = "/home/me/new\x1b rows.jsonl"
+    (run.path / "score.json").write_text(json.dumps({"data": source}))
     log = EventLog(run.events, "score")
     log.write(Started())
-    assert run.state().forgot is None, "a score that goes on has none yet"
+    found_there = Score(word="worse", metric="match", rows=120, base=0.5, tuned=0.25, low=-0.3, high=-0.2, p=0.001)
+    log.write(replace(found_there, source=source))
+    log.write(Finished(elapsed_s=2.0))
+    state = run.state()
+    assert state.word == "better"
+    assert state.score is not None
+    assert state.score.rows == 64
+    found = ending(run, "finished", state)
+    assert found.mark == "WARN"
+    assert found.sentence.startswith("Worse: the right answer in 30 of 120 rows of new␛ rows.jsonl, before in 60")
+    assert found.sentence.endswith("The verdict on the run's own held-out rows stays: better.")
+    assert found.next.endswith(str(run.path / "scores"))
+    (run.path / "score.json").write_text("{}")
+    assert "58 of 64 held-out rows" in ending(run, "finished", state).sentence

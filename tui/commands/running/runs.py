@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 from fitune.core import runs
 from fitune.core.errors import ExitCode
-from fitune.tui.home.documents import RunDocument, describe, memory
+from fitune.tui.home.documents import RunDocument, describe, elsewhere_text, memory
 from fitune.tui.text import as_ascii_json, clean, clock, number, table
 
 HEADINGS = ["RUN", "STATUS", "STEP", "LOSS", "VERDICT", "MEMORY", "STARTED"]
@@ -27,7 +27,9 @@ def run(args: argparse.Namespace) -> int:
         print(table([HEADINGS, *map(row, documents)], numbers={2, 3}))
         for document in documents:
             note = f"note: {document.note}" if document.note else None
-            for text in (document.problem, *document.findings, note):
+            others = elsewhere_text(document)
+            scored = f"also scored: {others}" if others else None
+            for text in (document.problem, *document.findings, scored, note):
                 if text:
                     print(clean(f"{document.name}: {text}", 500))
     return ExitCode.DONE

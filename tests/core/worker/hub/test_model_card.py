@@ -3,6 +3,7 @@
 import json
 import re
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from fitune.core.deliver.uploads import UploadKind
 from fitune.core.hub import Licence
 from fitune.core.recipe.load import parse
 from fitune.core.records import from_json
-from fitune.core.runs import Eval, EventLog, Finished, GpuInfo, Phase, Preferred, RunInfo, Started, Step
+from fitune.core.runs import Eval, EventLog, Finished, GpuInfo, Phase, Preferred, RunInfo, Score, Started, Step
 from fitune.core.runs.run import Run
 from fitune.core.worker.hub import loss_plot
 from fitune.core.worker.hub.model_card import model_card
@@ -286,3 +287,17 @@ def test_a_reader_learns_what_it_prefers(tmp_path: Path) -> None:
     card = model_card(run, "ada/it", "adapter")
     assert "| learns to prefer | better answers to worse ones, by dpo (beta 0.2) |" in card
     assert "in 54 of 60 held-out pairs the odds of the better answer grew" in card
+
+
+def test_the_verdict_is_that_on_its_own_rows_or_without_one_that_on_others(tmp_path: Path) -> None:
+    run = make(tmp_path)
+    log = EventLog(run.events, "score")
+    found = Score(word="worse", metric="match", rows=120, base=0.5, tuned=0.25, low=-0.3, high=-0.2, p=0.001)
+    log.write(replace(found, source="/home/ada/my|test_rows.jsonl"))
+    card = model_card(run, "ada/sums", "adapter")
+    assert "Worse: the right answer in 30 of 120 rows of `my|test_rows.jsonl`, before in 60" in card
+    assert "/home/ada" not in card
+    log.write(replace(found, word="better", tuned=0.75))
+    card = model_card(run, "ada/sums", "adapter")
+    assert "Better: the right answer in 90 of 120 held-out rows" in card
+    assert "Worse" not in card

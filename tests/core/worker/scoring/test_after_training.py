@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fitune.core.runs import Eval, Finished, Forgot, Score, Warned
+from fitune.core.runs import Eval, EventLog, Finished, Forgot, Score, Warned
 from fitune.core.runs.run import Run
 from fitune.core.score import scores
 from tests.core.worker.conftest import train_here
@@ -59,6 +59,40 @@ def test_an_adapter_that_learnt_is_better(make_run: Callable[..., Run], animals:
     assert kept.forgetting is not None
     assert kept.forgetting.word == forgot.word
     assert sum(row.tuned.right for row in kept.rows) == round(64 * verdict.tuned)
+
+
+@pytest.mark.usefixtures("unasked")
+def test_a_score_on_another_file_stands_beside_the_runs_own(make_run: Callable[..., Run], tmp_path: Path) -> None:
+    from fitune.core.worker.memory_use import MemoryMeter
+    from fitune.core.worker.scoring import job
+
+    train = {"max_steps": 2, "eval_every": None, "save_every": 2, "score": "all"}
+    run = make_run(data={"eval_fraction": 0.2}, train=train)
+    train_here(run)
+    (own,), kept = data_of(run.events, Score), scores.read(run.path)
+    sums = (tmp_path / "sums.jsonl").read_text().splitlines()
+    held_out = {row.question for row in kept.rows} if kept else set()
+    trained = [line for line in sums if json.loads(line)["question"] not in held_out]
+    new = [json.dumps({"question": f"What is {n} less 1?", "answer": f"It is {n - 1}."}) for n in range(9)]
+    new.append(json.dumps({"question": "What is pi?", "answer": "It is 3.1415926535." * 40}))
+    other = tmp_path / "new.jsonl"
+    other.write_text("".join(line + "\n" for line in [*trained[:5], *new]))
+    (run.path / "score.json").write_text(json.dumps({"data": str(other)}))
+    job.run(run, EventLog(run.events, "score"), MemoryMeter(None, None))
+    state = run.state()
+    assert state.score == own
+    assert scores.read(run.path) == kept
+    assert (own.source, own.rows) == (None, 8)
+    (found,) = scores.elsewhere(run.path)
+    told = state.elsewhere[str(other)].score
+    assert (found.source, found.verdict.rows, found.verdict.leaked) == (str(other), 9, 5)
+    assert (told.rows, told.leaked, told.word) == (9, 5, "can't tell")
+    assert [each.message for each in data_of(run.events, Warned) if each.kind == "score"] == [
+        "1 of 15 rows can't be scored: they have no answer that ends within 128 tokens."
+    ]
+    run.change({"train.max_steps": 4})
+    train_here(run)
+    assert not scores.elsewhere(run.path), "they are of what the model was before"
 
 
 @pytest.mark.usefixtures("unasked")

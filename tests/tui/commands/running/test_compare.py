@@ -11,18 +11,19 @@ from tests import fake_worker
 from tests.tui.conftest import Fitune
 
 
-def scored(home: Path, name: str, right: int, first: int = 0) -> Run:
-    """A run whose tuned model has `right` of 60 rows right; its rows have the numbers from `first` on."""
-    run = Run(fake_worker.make_run(home, name))
+def scored(home: Path, name: str, right: int, first: int = 0, source: str | None = None) -> Run:
+    """A run whose tuned model has `right` of 60 rows right; its rows have the numbers from `first` on. source: of these
+    rows, where they are not its own; the run is there already."""
+    run = Run(home / "runs" / name if source else fake_worker.make_run(home, name))
     rows = []
     for number in range(60):
         answers = ("I am sorry.", "team: a" if number < right else "team: b")
         sides = [scores.side(mark("match", "team: a", answer), answer, 1.0) for answer in answers]
         key = str(first + number)
         rows.append(RowScore(key=key, question="?", reference="team: a", tokens=3, base=sides[0], tuned=sides[1]))
-    judged = scores.judge("match", rows)
+    judged = scores.judge("match", rows, source=source)
     scores.write(run.path, judged)
-    EventLog(run.events, "score").write(from_json(Score, to_json(judged.verdict)))
+    EventLog(run.events, "score").write(from_json(Score, {**to_json(judged.verdict), "source": source}))
     return run
 
 
@@ -46,6 +47,30 @@ def test_runs_without_common_rows_are_told_how_to_be_compared(fitune: Fitune, fi
     assert "fitune score run-a --data FILE and fitune score run-b --data FILE" in out
     assert "run-c not scored" in fitune("runs", "compare", "run-a", "run-c")[1]
     assert json.loads(fitune("runs", "compare", "run-a", "run-b", "--json")[1])["paired"] is None
+
+
+def test_rows_of_a_file_that_both_were_scored_on_tell_which_is_better(fitune: Fitune, fitune_home: Path) -> None:
+    for name, first, right, elsewhere in (("run-a", 0, 40, 20), ("run-b", 1000, 41, 50)):
+        scored(fitune_home, name, right, first)
+        scored(fitune_home, name, 3, 2000 + first, "/a/no-common-rows.jsonl")
+        scored(fitune_home, name, elsewhere, 5000, f"/home/{name}/test.jsonl")
+    out = fitune("runs", "compare", "run-a", "run-b")[1]
+    told = "run-b against run-a, on the same rows: Better: the right answer in 50 of 60 rows of test.jsonl, run-a in 20"
+    assert told in " ".join(out.split())
+    assert "no-common-rows" not in out
+    document = json.loads(fitune("runs", "compare", "run-a", "run-b", "--json")[1])
+    assert (document["paired"], list(document["paired_elsewhere"])) == (None, ["test.jsonl"])
+    assert [round(60 * share) for share in document["results"]["score"]] == [40, 41], "their own"
+
+
+def test_the_list_tells_the_runs_own_verdict_and_beside_it_those_on_other_rows(
+    fitune: Fitune, fitune_home: Path
+) -> None:
+    scored(fitune_home, "run-a", 60)
+    scored(fitune_home, "run-a", 0, 1000, "/a/test.jsonl")
+    out = fitune("runs")[1]
+    assert "better" in next(line for line in out.splitlines() if line.startswith("run-a "))
+    assert "run-a: also scored: no different on test.jsonl, 60 rows" in out
 
 
 def with_rank(home: Path, name: str, told: str, **lora: object) -> None:
