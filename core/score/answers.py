@@ -2,28 +2,78 @@
 
 import json
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import cache
+from itertools import groupby
 from typing import Any
 
-NUMBER = re.compile(r"[-+]?(?:\d{1,3}(?:[,\u00a0\u202f ]\d{3})+|\d+)(?:\.\d+)?|[-+]?\.\d+")
+_WHOLE = r"(?:\d{1,3}(?:[,\u00a0\u202f ]\d{3})+|\d{1,2}(?:,\d{2})+,\d{3}|\d+)"
+"""A whole number, perhaps with separators: of thousands, or as in India."""
+NUMBER = re.compile(rf"[-+]?(?:{_WHOLE}(?:\.\d+)?|\.\d+)(?:[eE][-+]?\d+)?")
 MARKED_NUMBER = re.compile(r"####\s*(.+)|\\boxed\{([^{}]*)\}")
 """How GSM8K and its kin mark the result."""
 FENCE = re.compile(r"```(?:json)?\s*\n(.*?)```", re.DOTALL)
-WORD = re.compile(r"[^\W_]+|[^\w\s]")
-ARTICLES = {"a", "an", "the"}
+ARTICLE = re.compile(r"\b(?:an?|the)\s+(?=[^\W\d_]{2})")
+"""Before a word: the A of "Vitamin A", or of an answer by letters, is none."""
+SPACELESS = (
+    r"\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u3007\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
+    r"\U00020000-\U0003ffff"
+)
+"""Letters of scripts without spaces between words: Thai, Lao, Burmese, Khmer, Japanese and Chinese."""
+LETTERS_A_WORD = 3
+"""Of these scripts, about: between Chinese with less than two and Thai with four."""
+ONE_FORM = str.maketrans({"\u2212": "-"} | dict.fromkeys("\u200b\u200c\u200d\ufe0e\ufe0f"))
+"""The minus of typography is that of a keyboard, and what joins letters or colours an emoji says nothing."""
 
 
 def visible(text: str) -> str:
-    """The answer without the reasoning before it, which a thinking model writes between marks."""
-    return text.rpartition("</think>")[2].strip()
+    """The answer without the reasoning before it, which a thinking model writes between marks; nothing of one that was
+    cut in the middle of it."""
+    return text.rpartition("</think>")[2].partition("<think>")[0].strip()
 
 
 def words(text: str) -> list[str]:
-    """Words in lower case, without punctuation and articles: SQuAD's normalisation (Rajpurkar 2016), for any script."""
-    found = re.findall(r"[^\W_]+", text.casefold())
-    return [word for word in found if word not in ARTICLES] or found or text.split()
+    """Words in lower case, without punctuation and articles: SQuAD's normalisation (Rajpurkar 2016), for any script.
+
+    Letters of a script without spaces stand alone. Symbols that tell answers apart, as in `C++`, `-5` and `a < b`, and
+    emoji are words, too.
+    """
+    plain = unicodedata.normalize("NFC", text.translate(ONE_FORM)).casefold()
+    return _word(plain.isascii()).findall(ARTICLE.sub("", plain)) or text.split()
+
+
+def word_count(text: str) -> int:
+    """About so many words has a text, in any script."""
+    found = words(text)
+    letters = sum(re.match(f"[{SPACELESS}]", word) is not None for word in found)
+    return len(found) - letters + -(-letters // LETTERS_A_WORD)
+
+
+@cache
+def _word(is_ascii: bool) -> re.Pattern[str]:
+    """A word or symbol; in a text of ASCII, as most are, the same more quickly. Marks that follow a letter, as the
+    vowels of Hindi and Thai, belong to it; re counts them among what is no word."""
+    mark, symbol = _characters("Mn", "Mc", "Me"), _characters("Sm", "Sc", "So")
+    letters = f"[^\\W_{SPACELESS}]+(?:[{mark}]+[^\\W_{SPACELESS}]*)*|[{SPACELESS}][{mark}]*"
+    kinds = (
+        r"[^\W_]+" if is_ascii else letters,
+        r"-(?<![\w)\]]-)(?=\.?\d)",
+        r"\#(?<=\w\#)",
+        r"\*(?:(?<=\w\*)(?=\w)|(?<=\w \*)(?= \w))",
+        "[$+<=>|~]" if is_ascii else f"[{symbol}]",
+    )
+    return re.compile("|".join(kinds))
+
+
+def _characters(*categories: str) -> str:
+    """The characters of Unicode categories, as they stand within [] of a pattern; none of these is above 0x1FFFF but
+    selectors of variants, which say nothing."""
+    runs = groupby(range(0x20000), lambda at: unicodedata.category(chr(at)) in categories)
+    found = [(at[0], at[-1]) for chosen, run in runs if chosen and (at := list(run))]
+    return "".join(f"\\U{first:08x}-\\U{last:08x}" for first, last in found)
 
 
 def normalised(text: str) -> str:
@@ -33,7 +83,7 @@ def normalised(text: str) -> str:
 
 def final_number(text: str) -> float | None:
     """The result in an answer: the number behind `####` or in `\\boxed{}`, else the last one; None without a number."""
-    seen = visible(text)
+    seen = visible(text).translate(ONE_FORM)
     marked = [one or other for one, other in MARKED_NUMBER.findall(seen)]
     numbers = NUMBER.findall(marked[-1] if marked else seen)
     if not numbers:

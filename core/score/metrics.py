@@ -15,12 +15,13 @@ from fitune.core.score.answers import (
     normalised,
     tool_calls,
     visible,
+    word_count,
     words,
 )
 
 Metric = Literal["tool_call", "json", "label", "choice", "number", "match", "text"]
-ONLY_NUMBER = re.compile(rf"[^\w.+-]*(?:{NUMBER.pattern})\W*\w*\W*")
-"""A number, perhaps with its unit."""
+ONLY_NUMBER = re.compile(rf"[^\w.+-]*(?:{NUMBER.pattern})\W*(?:[^\W\d_]\w*)?\W*")
+"""A number, perhaps with its unit, and no second one as in a time, a date or a fraction."""
 NEARLY_ALL = 0.9
 """The share of the answers in the data that must have a shape for it to count as theirs."""
 MOST_LABELS, ROWS_PER_LABEL, LABEL_WORDS = 20, 3, 5
@@ -69,7 +70,7 @@ def metric_for(references: Sequence[str]) -> Metric:
         return "label"
     if nearly_all([_is_number(text) for text in seen]):
         return "number"
-    lengths = sorted(len(words(text)) for text in seen)
+    lengths = sorted(word_count(text) for text in seen)
     return "match" if lengths[len(lengths) // 2] <= SHORT_WORDS else "text"
 
 
@@ -141,7 +142,7 @@ def macro_f1(pairs: Sequence[tuple[str, str | None]]) -> float:
 def _are_labels(texts: Sequence[str]) -> bool:
     """True if a few short texts come again and again."""
     kinds = Counter(map(normalised, texts))
-    is_short = all(len(kind.split()) <= LABEL_WORDS for kind in kinds)
+    is_short = all(word_count(kind) <= LABEL_WORDS for kind in kinds)
     return is_short and 2 <= len(kinds) <= min(MOST_LABELS, len(texts) / ROWS_PER_LABEL)
 
 

@@ -16,7 +16,7 @@ import orjson
 from fitune.core.files import write_atomically
 from fitune.core.records import from_json, to_json
 from fitune.core.score import statistics, verdict
-from fitune.core.score.answers import normalised
+from fitune.core.score.answers import normalised, words
 from fitune.core.score.metrics import Mark, Metric, label_in, macro_f1
 from fitune.core.score.preference import PairScore, Preference
 from fitune.core.score.probe import Forgetting, ProbeAnswer
@@ -134,8 +134,8 @@ def key_of(row: dict[str, object]) -> str:
         row = {key: row[key] for key in row.keys() - {"prompt", "completion"}} | {"messages": turns}
     if "images" in row:  # which may be long: data URLs
         row = {**row, "images": hashlib.blake2b(orjson.dumps(row["images"]), digest_size=12).hexdigest()}
-    text = normalised(orjson.dumps(row, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS, default=str).decode())
-    return hashlib.blake2b(text.encode(), digest_size=12).hexdigest()
+    text = orjson.dumps(row, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS, default=str).decode()
+    return hashlib.blake2b(" ".join(words(text)).encode(), digest_size=12).hexdigest()
 
 
 def judge(

@@ -155,3 +155,12 @@ def test_rows_that_differ_in_spaces_and_case_only_have_one_digest(
     one: dict[str, object], other: dict[str, object], same: bool
 ) -> None:
     assert (scores.key_of(one) == scores.key_of(other)) is same
+
+
+def test_rows_whose_thoughts_end_alike_are_different_rows() -> None:
+    asked = [
+        [{"role": "user", "content": f"{n} less 1?"}, {"role": "assistant", "content": f"<think>{n}</think>ok"}]
+        for n in range(9)
+    ]
+    assert len({scores.key_of({"messages": turns}) for turns in asked}) == 9
+    assert scores.key_of({"text": "x + 1"}) != scores.key_of({"text": "x = 1"})
