@@ -31,6 +31,7 @@ class HeldOut:
         at_once: rows whose loss the trainer gives together; they count as one then, of all their tokens.
         """
         self.folder, self.patience = run.path / "looks", patience
+        self.rows = len(rows)
         weights = [*map(_weight, rows)]
         tokens = tuple(sum(weights[start : start + at_once]) for start in range(0, len(weights), at_once))
         kept = read_looks(run)

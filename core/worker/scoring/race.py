@@ -179,11 +179,8 @@ class Track:
 
     @property
     def _rows_at_once(self) -> int:
-        """Held-out rows that are looked at together: as many as are trained on, unless the trainer compares answers or
-        sees images, which its collator takes one by one."""
+        """Held-out rows that are looked at together: as many as are trained on."""
         train = self.recipe.train
-        if train.objective != "sft" or self.rows.images:
-            return 1
         longest = max((len(row["input_ids"]) for row in self.rows.looked_at), default=1)
         return (
             min(train.micro_batch, max(1, train.micro_tokens // longest)) if train.micro_tokens else train.micro_batch

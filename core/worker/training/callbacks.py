@@ -216,7 +216,7 @@ class Reporter(TrainerCallback):
         self, args: Any, state: Any, control: Any, metrics: dict[str, Any], model: Any = None, **_: Any
     ) -> None:
         assert self.held_out is not None
-        loss, rows = self.held_out.add(state.global_step, model), len(self.held_out.looks.tokens)
+        loss, rows = self.held_out.add(state.global_step, model), self.held_out.rows
         rewards = rewards_in(metrics, "eval_")
         elapsed_s = metrics.get("eval_runtime")
         self.log.write(Eval(step=state.global_step, loss=loss, rows=rows, elapsed_s=elapsed_s, **rewards))

@@ -114,6 +114,25 @@ def train_here(run: Run) -> None:
     train.run(run, EventLog(run.events, "train"), MemoryMeter(None, None))
 
 
+def race_here(run: Run, budget_s: float) -> None:
+    """The tune-lr job in this process, with so many seconds."""
+    import orjson
+
+    from fitune.core.worker.memory_use import MemoryMeter
+    from fitune.core.worker.scoring import race
+
+    (run.path / "tune-lr.json").write_bytes(orjson.dumps({"budget_s": budget_s}))
+    race.run(run, EventLog(run.events, "tune-lr"), MemoryMeter(None, None))
+
+
+@pytest.fixture
+def short_race(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Races have a lap of four steps, with the recipe's rate."""
+    monkeypatch.setattr("fitune.core.score.race.first_steps", lambda *_: 4)
+    monkeypatch.setattr("fitune.core.score.race.rates", lambda lr: (lr,))
+    monkeypatch.setattr("fitune.core.score.race.beside", lambda _: None)
+
+
 def losses(run: Run) -> dict[int, float]:
     """Loss by step, the newest word on each step."""
     return {each.step: each.loss for each in data_of(run.events, Step) if each.loss is not None}

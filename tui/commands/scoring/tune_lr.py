@@ -33,6 +33,9 @@ ANEW = (
     "The training starts anew with it: its warm-up is longer than the trainings of the race, which had a shorter one. "
     "With more --minutes they are longer."
 )
+OTHER_ROWS = (
+    "Its held-out losses are not to be compared with those of the race: each looks at other rows of those held out."
+)
 ANEW_WITHOUT_REPLAY = "The training starts anew with it: the race was without the general rows of data.replay."
 
 
@@ -56,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
         train = recipe.train.model_copy(update={"lr": race.best_lr})
 
         def go_on(run: Run) -> None:
-            _tell(_where_it_begins(jobs.go_on(raced, run), recipe))
+            _tell(f"{_where_it_begins(jobs.go_on(raced, run), recipe)} {OTHER_ROWS}")
 
         winner = recipe.model_copy(update={"train": train})
         return start(winner, anyway=False, detach=False, share_gpu=args.share_gpu, prepare=go_on)

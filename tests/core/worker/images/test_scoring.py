@@ -86,6 +86,31 @@ def test_a_run_with_images_asks_its_samples_and_is_scored(
     assert data_of(run.events, Score)
 
 
+@pytest.mark.usefixtures("short_race", "unasked")
+@pytest.mark.parametrize("family", ["qwen3_vl", "gemma3"])
+def test_a_race_looks_at_the_images_of_a_micro_batch_together(
+    seeing_model: Callable[[str], Path],
+    image_rows: Path,
+    make_run: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+    family: str,
+) -> None:
+    from fitune.core.runs import RacedLap
+    from fitune.core.worker.scoring.race import Track
+    from tests.core.worker.conftest import race_here
+    from tests.events import data_of
+
+    data = {"source": str(image_rows), "eval_fraction": 0.4, "image_pixels": 4000}
+    train = {"max_steps": 4, "lr": 1e-3, "eval_every": None, "micro_batch": 2, "grad_accum": 1}
+    model = {"id": str(seeing_model(family))}
+    together, alone = (make_run(model=model, data=data, lora={"dropout": 0}, train=train) for _ in range(2))
+    race_here(together, 0)
+    monkeypatch.setattr(Track, "_rows_at_once", 1)
+    race_here(alone, 0)
+    losses = [data_of(run.events, RacedLap)[-1].loss for run in (together, alone)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+
+
 def test_the_same_question_about_another_image_is_another_row() -> None:
     from fitune.core.score.scores import key_of
 

@@ -8,21 +8,13 @@ import pytest
 from fitune.core.errors import UserError
 from fitune.core.jobs import go_on
 from fitune.core.records import from_json
-from fitune.core.runs import EventLog, Finished, RacedLap, Started, Step
+from fitune.core.runs import Finished, RacedLap, Started, Step
 from fitune.core.runs.run import Run
 from fitune.core.score import Race
-from tests.core.worker.conftest import losses, train_here
+from tests.core.worker.conftest import losses, race_here, train_here
 from tests.events import data_of
 
 pytestmark = [pytest.mark.train, pytest.mark.usefixtures("unasked")]
-
-
-def race_here(run: Run, budget_s: float) -> None:
-    from fitune.core.worker.memory_use import MemoryMeter
-    from fitune.core.worker.scoring import race
-
-    (run.path / "tune-lr.json").write_bytes(orjson.dumps({"budget_s": budget_s}))
-    race.run(run, EventLog(run.events, "tune-lr"), MemoryMeter(None, None))
 
 
 @pytest.mark.parametrize("scheduler", ["constant", "linear", "cosine"])
@@ -106,14 +98,12 @@ def test_a_race_without_time_is_refused(make_run: Callable[..., Run]) -> None:
     assert "--minutes " in refused.value.hint
 
 
+@pytest.mark.usefixtures("short_race")
 def test_rows_looked_at_together_give_the_loss_of_those_one_by_one(
     make_run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from fitune.core.worker.scoring.race import Track
 
-    monkeypatch.setattr("fitune.core.score.race.first_steps", lambda *_: 4)
-    monkeypatch.setattr("fitune.core.score.race.rates", lambda lr: (lr,))
-    monkeypatch.setattr("fitune.core.score.race.beside", lambda _: None)
     train = {"max_steps": 4, "lr": 1e-3, "eval_every": None, "micro_batch": 3, "grad_accum": 1}
     together, alone = (make_run(data={"eval_fraction": 0.2}, lora={"dropout": 0}, train=train) for _ in range(2))
     race_here(together, 0)

@@ -10,10 +10,10 @@ import pytest
 
 from fitune.core.errors import UserError
 from fitune.core.recipe import Objective
-from fitune.core.runs import Eval, Finished, Preferred, Step
+from fitune.core.runs import Eval, Finished, Preferred, RacedLap, Step
 from fitune.core.runs.run import Run
 from fitune.core.score import scores
-from tests.core.worker.conftest import losses, train_here
+from tests.core.worker.conftest import losses, race_here, train_here
 from tests.core.worker.training.test_train import stop_at
 from tests.events import data_of
 
@@ -161,3 +161,22 @@ def test_kto_needs_both_kinds_of_answers(make: Callable[..., Run], tmp_path: Pat
     run = make("kto", data={"source": str(path), "columns": columns})
     with pytest.raises(UserError, match="All answers to train on are rated good"):
         train_here(run)
+
+
+@pytest.mark.usefixtures("unasked", "short_race")
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_a_race_looks_at_the_pairs_of_a_micro_batch_together(
+    make: Callable[..., Run], monkeypatch: pytest.MonkeyPatch, objective: Objective
+) -> None:
+    from fitune.core.worker.scoring.race import Track
+
+    train = {"max_steps": 4, "lr": 1e-3, "eval_every": None, "micro_batch": 3, "grad_accum": 1}
+    together, alone = (make(objective, data={"eval_fraction": 0.2}, train=train) for _ in range(2))
+    race_here(together, 0)
+    monkeypatch.setattr(Track, "_rows_at_once", 1)
+    race_here(alone, 0)
+    looks = [data_of(run.events, Eval)[-1].rows for run in (together, alone)]
+    one, other = (data_of(run.events, RacedLap)[-1].loss for run in (together, alone))
+    assert looks[0] == looks[1]
+    # The mean over pairs is the same for dpo; orpo weighs a batch by its tokens, kto takes its drift from the batch.
+    assert one == pytest.approx(other, rel=1e-4 if objective == "dpo" else 0.1)

@@ -105,6 +105,7 @@ def test_the_winner_is_trained_from_where_it_can_be(
     assert status == 0
     assert [each.train.lr for each in started] == [4e-4]
     assert said in err
+    assert "not to be compared with those of the race" in " ".join(err.split())
 
 
 def test_no_winner_is_a_failure(fitune: Fitune, raced: Run, recipe_file: Path) -> None:
