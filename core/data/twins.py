@@ -1,7 +1,7 @@
 """Rows of which another row says nearly the same: held out they would prove nothing."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import chain
 
 from fitune.core.data.shingles import ALIKE, FEWEST_WORDS, shingles, text_of
@@ -15,9 +15,12 @@ SHARED_MOST = 16
 """Words in more than so many of the rows asked about, such as an instruction, tell nothing."""
 
 
-def with_a_twin(rows: Sequence[Row], asked: Sequence[int], same: Mapping[int, int]) -> set[int]:
+def with_a_twin(
+    rows: Sequence[Row], asked: Sequence[int], same: Mapping[int, int], among: Collection[int] | None = None
+) -> set[int]:
     """Those of the rows at the places `asked` of which another row says nearly the same, by the Jaccard index of their
-    shingles. same: the first of the rows that equal the row at a place; it is no twin of itself."""
+    shingles. same: the first of the rows that equal the row at a place; it is no twin of itself. among: the places of
+    the rows that may be twins; None for all."""
     own = {place: shingles(rows[place]) for place in asked}
     holders = _holders(own)
     common = {shingle for shingle, places in holders.items() if len(places) > SHARED_MOST}
@@ -27,7 +30,7 @@ def with_a_twin(rows: Sequence[Row], asked: Sequence[int], same: Mapping[int, in
     anchors = set().union(*runs.values()) - common_runs
     twins: set[int] = set()
     for place, row in enumerate(rows):
-        if anchors.isdisjoint(_runs(row, RUNS_TRIED)):
+        if (among is not None and place not in among) or anchors.isdisjoint(_runs(row, RUNS_TRIED)):
             continue
         found = shingles(row) - common
         near = {holder for shingle in found & holders.keys() for holder in holders[shingle]} & own.keys()

@@ -9,8 +9,9 @@ from typing import Any
 
 import torch
 
-from fitune.core.data import dataset, eval_fraction
+from fitune.core.data import dataset, eval_fraction, numbered
 from fitune.core.data.split import split
+from fitune.core.data.twins import with_a_twin
 from fitune.core.deliver import ScoreRequest, requests
 from fitune.core.diagnose import diagnose, redact
 from fitune.core.errors import UserError
@@ -49,7 +50,7 @@ def run(run: Run, log: EventLog, memory: MemoryMeter) -> None:
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
     log.write(Started(backend="peft", dtype=compute_dtype(), device=device))
     log.write(Phase(name="data", source=request.data or recipe.data.source))
-    rows, trained_keys = rows_of(run, recipe, request)
+    rows, trained_keys = rows_of(run, recipe, request, log)
     source = models.of_run(run, log)
     log.write(Phase(name="load", model=source.name))
     tuned = replace(tuned_model.load(recipe, source, run.adapter), images=of_rows(rows, recipe, source.path))
@@ -205,14 +206,24 @@ def ask_probe(
     log.write(from_json(Forgot, {**to_json(found), "elapsed_s": time.monotonic() - began}))
 
 
-def rows_of(run: Run, recipe: Recipe, request: ScoreRequest) -> tuple[Rows, set[str]]:
-    """The rows to score, and the digests of those that were trained on. Raises UserError if none are held out, or a
-    run of an older version held out others."""
+def rows_of(run: Run, recipe: Recipe, request: ScoreRequest, log: EventLog) -> tuple[Rows, set[str]]:
+    """The rows to score, and the digests of those that were trained on; a warning tells how many of another
+    file say nearly the same as one of these. Raises UserError if none are held out, or a run of an older version held
+    out others."""
     rows = list(dataset.rows(recipe.rows))
     trained, held_out = split(rows, eval_fraction(recipe, len(rows)), recipe.train.seed)
     keys = keys_of(rows[place] for place in trained)
     if request.data is not None:
-        return list(dataset.rows(recipe.rows.in_place(request.data))), keys
+        others = list(dataset.rows(recipe.rows.in_place(request.data)))
+        new = [row for row in others if not keys_of([row]) & keys]
+        known = [rows[place] for place in trained]
+        if near := with_a_twin([*new, *known], range(len(new)), {}, range(len(new), len(new) + len(known))):
+            message = (
+                f"{numbered('{n} row[ says|s say]', len(near))} nearly the same as a row that was trained on: on rows "
+                "that are new to it the score may be lower."
+            )
+            log.write(Warned(kind="score", message=message, count=len(near)))
+        return others, keys
     hint = f"Give rows that were not trained on: fitune score {run.name} --data FILE"
     if not held_out:
         raise UserError("No rows were held out of this training.", hint)

@@ -112,3 +112,25 @@ def test_answers_of_other_questions_make_no_better_model(make_run: Callable[...,
     assert (verdict.metric, verdict.rows, verdict.blind) == ("text", 64, True)
     assert verdict.word == "can't tell"
     assert verdict.tuned < verdict.base - 0.2
+
+
+def test_rows_of_a_file_that_say_nearly_the_same_as_trained_ones_are_told(
+    make_run: Callable[..., Run], tmp_path: Path
+) -> None:
+    from fitune.core.deliver import ScoreRequest
+    from fitune.core.worker.scoring.job import rows_of
+
+    asked = (
+        "My kettle with the number {n} came on {day} with a crack in its lid; may I send it back to you for a new one?"
+    )
+    rows = [{"question": asked.format(n=n * n, day=f"day {n}"), "answer": "returns"} for n in range(40)]
+    (tmp_path / "kettles.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    run = make_run(data={"source": str(tmp_path / "kettles.jsonl"), "eval_fraction": 0}, train={"eval_every": None})
+    near = {**rows[3], "question": rows[3]["question"].replace("?", ", please?")}
+    new = [{"question": f"What is {word} in one word, I have forgotten it?", "answer": word} for word in ANIMALS]
+    other = tmp_path / "other.jsonl"
+    other.write_text("".join(json.dumps(row) + "\n" for row in [rows[2], near, *new, *new]))
+    found, keys = rows_of(run, run.recipe(), ScoreRequest(str(other)), EventLog(run.events, "score"))
+    assert (len(found), len(keys)) == (10, 40)
+    (warned,) = data_of(run.events, Warned)
+    assert warned.message.startswith("1 row says nearly the same as a row that was trained on")
