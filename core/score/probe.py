@@ -28,7 +28,7 @@ DENIALS = re.compile(
 )
 KNOWS_LITTLE = 0.1
 """A base model that has a smaller share right has little to forget."""
-REMEDY = "Fewer epochs, a lower train.lr or data.replay = 0.1 keep more of it."
+REMEDY = "data.replay = 0.1, fewer epochs or a lower train.lr keep more; a model for one task alone may not need it."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,7 +133,8 @@ def sentence(found: Forgetting) -> str:
     numbers = f"{right:,} of {found.rows:,} general questions right, before {before:,} ({interval})"
     match found.word:
         case "worse":
-            return f"It forgot: {numbers}{f', most of all {found.most}' if found.most else ''}. {REMEDY}"
+            most = f", most of all {found.most}" if found.most else ""
+            return f"It forgot some of what it could do before: {numbers}{most}. {REMEDY}"
         case "better":
             return f"It forgot nothing: {numbers}."
         case "no different":

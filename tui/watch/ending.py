@@ -4,7 +4,7 @@ Texts of a run folder are foreign, so they pass through tui.text.clean here.
 """
 
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -45,8 +45,8 @@ class Ending:
     """The proofs of the files that the job wrote."""
 
 
-def ending(run: Run, status: Status, state: RunState) -> Ending:
-    """The end of a dead run in words, for each way a run can end."""
+def ending(run: Run, status: Status, state: RunState, tells_verdict: bool = True) -> Ending:
+    """The end of a dead run in words, for each way a run can end. tells_verdict: with what its score has found."""
     end = state.end
     silent_job = run.silent_job(state) if status == "killed" else None
     if status == "killed" and killed_as_asked(run):
@@ -55,7 +55,7 @@ def ending(run: Run, status: Status, state: RunState) -> Ending:
         next_action = _resume(run) if job == "train" else _repeat(run, job)
         return Ending("ERROR", f"The {clean(job, 40)} was killed before its first event. {_cause(run)}", next_action)
     if state.job != "train":
-        return _ending_of_delivery(run, status, state)
+        return _ending_of_delivery(run, status, state, tells_verdict)
     resume = _resume(run)
     if status == "killed" or end is None:
         return Ending("ERROR", _killed(run, state), resume)
@@ -67,7 +67,7 @@ def ending(run: Run, status: Status, state: RunState) -> Ending:
         return Ending("OK", f"Stopped as asked {at}.", resume)
     if run.adapter.exists() and not run.has_adapter():
         return Ending("WARN", f"{_finished(end)} Its adapter was emptied since.", resume)
-    mark, verdict = _scored(state)
+    mark, verdict = _scored(state) if tells_verdict else ("OK", "")
     next_action = f"Its adapter: {clean(str(run.adapter))}" if run.adapter.exists() else resume
     return Ending(mark, f"{_finished(end)} {verdict}".rstrip(), next_action)
 
@@ -125,7 +125,7 @@ def _scored(state: RunState) -> tuple[Mark, str]:
     return "OK" if is_well else "WARN", clean(" ".join(told), 1200)
 
 
-def _ending_of_delivery(run: Run, status: Status, state: RunState) -> Ending:
+def _ending_of_delivery(run: Run, status: Status, state: RunState, tells_verdict: bool) -> Ending:
     """The end of a merge, export or push, which leaves the training as it was."""
     job, end = "race" if state.job == "tune-lr" else clean(state.job, 40), state.end
     repeat = _repeat(run, state.job)
@@ -142,7 +142,8 @@ def _ending_of_delivery(run: Run, status: Status, state: RunState) -> Ending:
         kept = f"{branches} stay" if (branches := _branches(end)) else "nothing was changed"
         return Ending("OK", f"The {job} was stopped as asked; {kept}.", repeat)
     if state.job == "score":
-        return _ending_of_score(run, state)
+        told = _ending_of_score(run, state)
+        return told if tells_verdict else replace(told, mark="OK", sentence="The score is finished.")
     return Ending("OK", *_delivered(run, state.job, end), new)
 
 

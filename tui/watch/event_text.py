@@ -9,7 +9,6 @@ from fitune.core.runs import (
     Checkpoint,
     Eval,
     Event,
-    Forgot,
     Memory,
     Phase,
     Preferred,
@@ -24,7 +23,6 @@ from fitune.core.runs import (
 from fitune.tui.text import UNKNOWN, clean, count, exponent, gib, number, rate, size, steps
 from fitune.tui.watch.phases import COMPILES, phase_text
 from fitune.tui.watch.progress import RunProgress
-from fitune.tui.watch.score_text import forgetting_line, preference_line, verdict_line
 
 GAP = "  "
 """What stands between the numbers of a step."""
@@ -52,12 +50,8 @@ def event_line(event: Event, progress: RunProgress) -> str:
             return f"OK    recovered: {clean(message, 500)}"
         case Sample() as sample:
             return _sample(sample)
-        case Score() as score:
-            return verdict_line(score)
-        case Forgot() as forgot:
-            return forgetting_line(forgot)
-        case Preferred() as preferred:
-            return preference_line(preferred)
+        case Score(word=word) | Preferred(word=word):  # the end says it in full
+            return f"{'compared' if isinstance(event.data, Preferred) else 'scored'}: {clean(word, 40)}"
     return ""
 
 

@@ -26,16 +26,16 @@ PARTS_KEPT = 3
 """The numbers of a step that a narrow terminal shows: the step, its loss, and the time left."""
 
 
-def follow_to_end(run: Run, from_start: bool = True) -> int:
+def follow_to_end(run: Run, from_start: bool = True, tells_verdict: bool = True) -> int:
     """Print a run's events to stderr until it ends, and return the exit status. Ctrl+C leaves the run alone.
 
-    from_start: also print the events before this call.
+    from_start: also print the events before this call. tells_verdict: False if the caller prints the scores then.
     """
     name = clean(run.name)
     promise = "" if run.holder_pid() is None else "you can close this window, the run goes on. "
     print(wrapped(f"{name}: {promise}Its folder: {clean(str(run.path))}", sys.stderr), file=sys.stderr)
     try:
-        state = follow(run, sys.stderr, from_start, live=True)
+        state = follow(run, sys.stderr, from_start, live=True, tells_verdict=tells_verdict)
     except KeyboardInterrupt:
         print(f"\nStill running. Watch it: fitune watch {name}\nStop it: fitune stop {name}", file=sys.stderr)
         return ExitCode.STOPPED
@@ -48,11 +48,12 @@ def follow_to_end(run: Run, from_start: bool = True) -> int:
     return EXIT_CODES[status]
 
 
-def follow(run: Run, out: TextIO, from_start: bool = True, live: bool = False) -> RunState:
+def follow(run: Run, out: TextIO, from_start: bool = True, live: bool = False, tells_verdict: bool = True) -> RunState:
     """Print a line for each step, evaluation, phase, warning and checkpoint, and the end once the worker is dead.
 
     from_start: also print the events before this call. live: if `out` is a terminal, rewrite one line with the
-    newest step instead of a line for each. A KeyboardInterrupt is raised and leaves the run alone.
+    newest step instead of a line for each. tells_verdict: with the end. A KeyboardInterrupt is raised and leaves the
+    run alone.
     """
     progress, tail, lines = RunProgress(), Tail(run.events), _LineWriter(out, live and out.isatty())
     if not from_start:
@@ -78,11 +79,11 @@ def follow(run: Run, out: TextIO, from_start: bool = True, live: bool = False) -
             lines.write(f"WARN  no sign of life from the worker for {silent_s:.0f} s")
         warned = silent_s > SILENT_AFTER_S
         time.sleep(POLL_S)
-    _write_end(run, progress.state, tail.bad_lines, lines)
+    _write_end(run, progress.state, tail.bad_lines, lines, tells_verdict)
     return progress.state
 
 
-def _write_end(run: Run, state: RunState, bad_lines: int, lines: "_LineWriter") -> None:
+def _write_end(run: Run, state: RunState, bad_lines: int, lines: "_LineWriter", tells_verdict: bool) -> None:
     status = run.status(state)
     if status in LIVE:  # someone has resumed it meanwhile
         return
@@ -91,7 +92,7 @@ def _write_end(run: Run, state: RunState, bad_lines: int, lines: "_LineWriter") 
     if state.memory and state.job == "train":
         for memory in (state.memory, *(state.memory_beside[card] for card in sorted(state.memory_beside))):
             lines.write(memory_text(memory))
-    end = ending(run, status, state)
+    end = ending(run, status, state, tells_verdict)
     lines.write(f"{end.mark:<5} {end.sentence}")
     for proof in end.proofs:
         for text in ["", proof.summary, *table(proof, TABLE_COLUMNS), ""]:

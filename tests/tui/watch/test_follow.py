@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from fitune.core.runs import post_mortem
+from fitune.core.runs import EventLog, Finished, Forgot, Score, Started, post_mortem
 from fitune.core.runs.run import KILLED_AS_ASKED, Run
 from fitune.tui.watch.event_text import event_line
 from fitune.tui.watch.follow import follow
@@ -46,6 +46,23 @@ def test_check_39_a_run_from_before_the_boot_ended_with_the_machine(tmp_path: Pa
     run = make_run(tmp_path, told="killed")
     os.utime(run / "lock", (1, 1))
     assert "the machine was restarted at" in told(run)
+
+
+def test_the_verdict_is_told_once_or_left_to_who_prints_the_scores(tmp_path: Path) -> None:
+    run = Run(make_run(tmp_path))
+    log = EventLog(run.events, "train")
+    log.write(Started())
+    log.write(Score(word="better", metric="match", rows=64, base=0.5, tuned=0.9, low=0.3, high=0.5, p=0.001))
+    log.write(Forgot(word="worse", rows=64, base=0.25, tuned=0, low=-0.3, high=-0.2, p=0.001))
+    log.write(Finished(steps=3, elapsed_s=2.0))
+    said = " ".join(told(run.path).split())
+    assert said.count("58 of 64 held-out rows") == said.count("0 of 64 general questions") == 1
+    assert "scored: better" in said
+    assert "WARN Finished" in said
+    said = told(run.path, tells_verdict=False)
+    assert "held-out rows" not in said
+    assert "general questions" not in said
+    assert "OK    Finished" in said
 
 
 def test_a_kill_that_was_asked_for_is_no_error(tmp_path: Path) -> None:

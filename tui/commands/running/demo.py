@@ -30,7 +30,7 @@ def run(args: argparse.Namespace) -> int:
     print(wrapped(f"Demo: {recipe.model.id} {TASK}", sys.stderr), file=sys.stderr)
     for note in (begun.backend_reason, *begun.notes):
         print(wrapped(clean(note), sys.stderr), file=sys.stderr)
-    return follow_to_end(begun.run) or show(begun.run)
+    return follow_to_end(begun.run, tells_verdict=False) or show(begun.run)
 
 
 def show(run: Run) -> int:

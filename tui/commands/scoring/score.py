@@ -19,7 +19,7 @@ def run(args: argparse.Namespace) -> int:
     """Print the scores, or with --json what their file holds. Exit status: 0 whatever the verdict, 1 failed."""
     run = runs.find(runs.home(), args.run)
     jobs.score(run, args.data, args.rows, args.share_gpu)
-    status = follow_to_end(run, from_start=False)
+    status = follow_to_end(run, from_start=False, tells_verdict=False)
     if status:
         return status
     source = requests.read(ScoreRequest, run.path / "score.json").data

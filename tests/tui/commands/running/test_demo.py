@@ -6,7 +6,8 @@ import pytest
 
 from fitune.core import jobs
 from fitune.core.jobs import Begun
-from fitune.core.runs import EventLog, Finished, Started
+from fitune.core.records import from_json, to_json
+from fitune.core.runs import EventLog, Finished, Score, Started
 from fitune.core.runs.run import Run
 from fitune.core.score import RowScore, mark, scores
 from tests import fake_worker
@@ -34,9 +35,14 @@ def demo_run(fitune_home: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
 
 def test_a_demo_that_learnt_shows_it_and_says_what_comes_next(fitune: Fitune, demo_run: Run) -> None:
     rows = [row(number, "I am sorry.", "team: a" if number else "team: b") for number in range(64)]
-    scores.write(demo_run.path, scores.judge("match", rows))
-    status, out, _ = fitune("demo")
+    judged = scores.judge("match", rows)
+    scores.write(demo_run.path, judged)
+    log = EventLog(demo_run.events, "train")
+    log.write(from_json(Score, to_json(judged.verdict)))
+    log.write(Finished())
+    status, out, err = fitune("demo")
     assert status == 0
+    assert "held-out rows" not in err, "the verdict is told once"
     assert "Better: the right answer in 63 of 64 held-out rows, before in 0" in out
     assert "before    I am sorry." in out
     assert "after     team: a" in out
