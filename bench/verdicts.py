@@ -113,8 +113,8 @@ class Work:
 
 
 def judged(run: Run, words: set[str], **more: Any) -> Outcome:
-    """The verdict in a run's folder, and if it is one of `words`."""
-    found = scores.read(run.path)
+    """The newest verdict on a run, on other rows if it was scored on them, and if it is one of `words`."""
+    found = next(iter(scores.elsewhere(run.path)), None) or scores.read(run.path)
     got = found.verdict.word if found else "no score"
     return Outcome(got, got in words, found, {**more, "findings": kinds_of(run)})
 
