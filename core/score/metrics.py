@@ -34,7 +34,7 @@ WORDING: dict[Metric, str] = {
     "choice": "the right label as the likeliest",
     "number": "the right final number",
     "match": "the right answer",
-    "text": "loss a token of the answer",
+    "text": "loss a token of the answer (lower is better)",
 }
 """What the metric counts, in words."""
 

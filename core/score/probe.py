@@ -129,7 +129,7 @@ def forgetting(answers: Sequence[ProbeAnswer]) -> Forgetting:
 def sentence(found: Forgetting) -> str:
     """What was forgotten, in a sentence; with what keeps more of it."""
     right, before = round(found.tuned * found.rows), round(found.base * found.rows)
-    interval = f"95 % interval {100 * found.low:+.0f} to {100 * found.high:+.0f} points"
+    interval = f"95 % interval {round(100 * found.low):+} to {round(100 * found.high):+} points"
     numbers = f"{right:,} of {found.rows:,} general questions right, before {before:,} ({interval})"
     match found.word:
         case "worse":

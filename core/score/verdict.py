@@ -25,6 +25,8 @@ LOSS_ERROR = 0.004
 LEAST_GAIN, LEAST_LOSS_GAIN = 0.01, 0.01
 """A smaller difference is not worth a word: a share of the rows; of free text a share of the base's loss."""
 BLIND = "it learnt what the answers look like, and not which belongs to a question"
+NEARLY_ALL = 0.95
+"""The share of right answers of a base model from which on there is little to learn."""
 SAME_WITHIN, SAME_LOSS_WITHIN = 0.05, 0.03
 """An interval within this, on both sides of 0, says that there is no difference worth having."""
 
@@ -171,6 +173,8 @@ def sentence(verdict: Verdict, other: str = "before", source: str | None = None)
             text = f"Worse{f', {BLIND}' if verdict.blind else ''}: {numbers}. Don't use it as it is."
         case "no different":
             text = f"No different: {numbers}."
+            if verdict.metric != "text" and verdict.base >= NEARLY_ALL:
+                text += " It had nearly all of them right before: they leave little to learn."
             if verdict.guessing is not None and verdict.p < ERROR:
                 text = f"No different from guessing the most frequent answer ({verdict.guessing:.0%}): {numbers}."
         case _:
@@ -195,7 +199,7 @@ def _numbers(verdict: Verdict, other: str, asked: str) -> str:
     if verdict.metric == "text":
         interval = f"95 % interval {verdict.low:+.3f} to {verdict.high:+.3f}"
         return f"{what} {verdict.tuned:.3f}, {other} {verdict.base:.3f} ({interval}, {rows:,} {asked})"
-    interval = f"95 % interval {100 * verdict.low:+.0f} to {100 * verdict.high:+.0f} points"
+    interval = f"95 % interval {round(100 * verdict.low):+} to {round(100 * verdict.high):+} points"
     right, before = round(verdict.tuned * rows), round(verdict.base * rows)
     return f"{what} in {right:,} of {rows:,} {asked}, {other} in {before:,} ({interval})"
 

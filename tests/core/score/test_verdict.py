@@ -165,3 +165,19 @@ def test_a_true_gain_is_seen() -> None:
         base = [dice.random() < 0.3 for _ in range(128)]
         words.append(of_answers("match", base, [right or dice.random() < 0.3 for right in base]).word)
     assert words.count("better") > 180
+
+
+def test_a_base_that_was_right_before_left_little_to_learn() -> None:
+    text = sentence(of_answers("label", [True] * 64, [True] * 64))
+    assert text.startswith("No different: the right label in 64 of 64 held-out rows")
+    assert "little to learn" in text
+    assert "little to learn" not in sentence(of_answers("label", [False] * 64, [False] * 64))
+
+
+def test_no_end_of_an_interval_is_less_than_nothing_by_nothing() -> None:
+    text = sentence(of_answers("match", [False] * 300, [True] * 4 + [False] * 296))
+    assert "95 % interval +0 to +3 points" in text
+
+
+def test_a_loss_says_which_way_is_better() -> None:
+    assert "lower is better" in sentence(of_losses([1.0] * 64, [0.5] * 64, [3] * 64))
