@@ -15,7 +15,16 @@ from fitune.core.memory.budget import (
 from fitune.core.memory.disk import GGUF_BYTES
 from fitune.core.memory.loss import CHUNK_TARGET_CAP
 from fitune.core.memory.plan import EXPERT_NAMES, FAST_UNSLOTH, FLAT_MULTIPLE
-from fitune.core.memory.shapes import Experts, Layer, Linear, Mixer, Shape, are_named_experts, is_named
+from fitune.core.memory.shapes import (
+    Experts,
+    Layer,
+    Linear,
+    Mixer,
+    Shape,
+    are_named_experts,
+    is_named,
+    refuse_beyond_places,
+)
 from fitune.core.memory.shapes.widths import mlp_params
 
 __all__ = [
@@ -40,6 +49,7 @@ __all__ = [
     "in_ram",
     "is_named",
     "mlp_params",
+    "refuse_beyond_places",
     "safe_bytes",
     "verdict_of",
 ]

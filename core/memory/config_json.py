@@ -1,6 +1,8 @@
 """Load a model's config.json: from a folder, from the table that fitune ships, or from the Hub."""
 
 import json
+from collections.abc import Mapping
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,7 @@ from fitune.core.errors import UserError
 from fitune.core.hub import unsendable_token
 
 CONFIG_FILE = "config.json"
+GGUF_HINT = "GGUF files are made for answering, and can't be trained: give the original model, in safetensors."
 LARGEST_BYTES = 8 * 2**20
 
 
@@ -20,7 +23,7 @@ def load_config(model_id: str, revision: str | None = None) -> tuple[object, str
     if path := _local(model_id):
         return _read(path), str(path)
     if model_id.endswith(".json") or model_id.startswith(("/", ".", "~")):
-        raise UserError(f"{model_id} holds no config.json.", "Give a Hub id, a model's folder, or its config.json.")
+        raise UserError(f"{model_id} holds no config.json.", _instead_of(model_id))
     if revision is None and (known := shipped_configs().get(model_id.lower())):
         return known, model_id
     return _read(_fetch(model_id, revision)), model_id
@@ -64,9 +67,15 @@ def known_positions(model_id: str) -> int | None:
         config = _read(path) if (path := _local(model_id)) else None
     except UserError:
         return None
-    config = config.get("text_config", config) if isinstance(config, dict) else None
-    found = config.get("max_position_embeddings") if isinstance(config, dict) else None
-    return found if isinstance(found, int) else None
+    return positions_of(config) if isinstance(config, dict) else None
+
+
+def positions_of(config: Mapping[str, Any]) -> int | None:
+    """What a config.json says of the tokens that its model was made for."""
+    nested = config.get("text_config")
+    trees = (nested, config) if isinstance(nested, Mapping) else (config,)
+    found = (tree.get("max_position_embeddings") for tree in trees)
+    return next((each for each in found if isinstance(each, int) and not isinstance(each, bool) and each > 0), None)
 
 
 def _local(model_id: str) -> Path | None:
@@ -79,13 +88,29 @@ def _local(model_id: str) -> Path | None:
         return None
 
 
+def _instead_of(name: str) -> str:
+    """What to give instead of a path without a config.json, by what is there."""
+    with suppress(OSError, RuntimeError, ValueError):
+        folder = Path(name).expanduser()
+        if (adapter := folder / "adapter_config.json").is_file():
+            told = json.loads(adapter.read_bytes())
+            base = told.get("base_model_name_or_path") if isinstance(told, dict) else None
+            return f"It holds an adapter: give the model that it was made for{f', {base}' if base else ''}."
+        if next(folder.glob("*.gguf"), None):
+            return GGUF_HINT
+    return "Give a Hub id, a model's folder, or its config.json."
+
+
 def _read(path: Path) -> object:
+    if path.suffix == ".gguf":
+        raise UserError(f"{path} is a GGUF file.", GGUF_HINT)
     try:
         if path.stat().st_size > LARGEST_BYTES:
             raise UserError(f"{path} is larger than 8 MiB.", "A model's config.json is a few kilobytes.")
         return json.loads(path.read_bytes())
-    except (ValueError, RecursionError):
-        raise UserError(f"{path} is not valid JSON.", "Download the model's config.json again.") from None
+    except (ValueError, RecursionError) as error:
+        line = f" (line {error.lineno})" if isinstance(error, json.JSONDecodeError) else ""
+        raise UserError(f"{path} is not valid JSON{line}.", "Download the model's config.json again.") from None
     except OSError as error:
         raise UserError(f"{path} can't be read: {error.strerror}.", "Check the path.") from None
 

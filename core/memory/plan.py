@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import Literal
 
 from fitune.core.errors import UserError
-from fitune.core.memory.shapes import Shape, refuse_untrainable
+from fitune.core.memory.shapes import Shape, refuse_beyond_places, refuse_untrainable
 from fitune.core.memory.shapes.adapted import Adapted, adapted_matrices
 from fitune.core.recipe import Quant, Recipe
 from fitune.core.units import GIB, MIB
@@ -217,9 +217,11 @@ def make_plan(
     `micro_tokens`: those of the largest micro-batch; None counts each of its rows as the longest.
     `pixels`: values of the pixels in it.
 
-    Raises UserError where the model's files can't be trained, or the chosen modules are not in it.
+    Raises UserError where the model's files can't be trained, it has no places for such long rows, or no module that is
+    chosen.
     """
     train, length = recipe.train, recipe.model.max_seq_length
+    refuse_beyond_places(shape.name, shape.positions, length)
     rows = train.micro_batch * train.texts
     if tokens is not None and recipe.data.packing is not True:
         length = max(1, min(length, tokens))
@@ -245,7 +247,7 @@ def make_plan(
         and recipe.data.packing is not True
         and (train.micro_batch == 1 or micro_tokens < train.micro_batch * length),
         checkpoints=_checkpoints(recipe, unsloth),
-        adapters=adapted_matrices(shape, recipe),
+        adapters=adapted_matrices(shape, recipe, unsloth),
         resident_layers=len(shape.layers),
         pixels=pixels,
     )

@@ -214,13 +214,14 @@ def longest_rows(
     changes: Mapping[str, Any],
     look: Callable[[SearchSpace, Mapping[str, Any]], Candidate] = SearchSpace.look,
 ) -> Candidate | None:
-    """With these changes the longest rows that fit, a multiple of LENGTH_STEP, were all so long; None if none do."""
+    """With these changes the longest rows that fit, a multiple of LENGTH_STEP, were all so long, and no longer than the
+    model was made for; None if none do."""
     full = replace(space, rows=None)
 
     def rows(steps: int) -> Candidate:
         return look(full, {**changes, "model.max_seq_length": steps * LENGTH_STEP})
 
-    low, high = 0, LONGEST // LENGTH_STEP
+    low, high = 0, min(LONGEST, space.shape.made_for or LONGEST) // LENGTH_STEP
     while low < high:
         middle = (low + high + 1) // 2
         low, high = (middle, high) if rows(middle).fits else (low, middle - 1)

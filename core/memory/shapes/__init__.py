@@ -15,6 +15,7 @@ from fitune.core.memory.shapes.shape import (
     are_named_experts,
     is_named,
     rank_of,
+    refuse_beyond_places,
 )
 from fitune.core.memory.shapes.storage import bytes_of_a_weight, refuse_untrainable, stored
 from fitune.core.memory.shapes.tower import tower_work
@@ -33,6 +34,7 @@ __all__ = [
     "is_named",
     "load",
     "rank_of",
+    "refuse_beyond_places",
     "refuse_untrainable",
 ]
 
@@ -55,9 +57,10 @@ def from_config(config: object, source: str, code_of: str | None = None) -> Shap
     if not isinstance(config, Mapping):
         raise UserError(f"{source} is not a model's config.json: it holds no JSON object.", "Give the model's folder.")
     if not isinstance(config.get("model_type"), str):
-        raise UserError(f"{source} names no model_type.", "Download the model's config.json again.")
+        raise UserError(f"{source} names no model_type.", "Take a copy of the model that was written for transformers.")
     counted = shape_of(config, source, code_of if "auto_map" in config else None)
-    shape = replace(counted, name=_name(source), tower_work=tower_work(config))
+    made_for = config_json.positions_of(config) or counted.positions
+    shape = replace(counted, name=_name(source), tower_work=tower_work(config), made_for=made_for)
     if shape.params > MAX_PARAMS:
         message = f"{source} describes a model of {shape.params:.1e} parameters, more than any has."
         raise UserError(message, "Download the model's config.json again.")

@@ -22,8 +22,12 @@ class Adapted:
     """
 
 
-def adapted_matrices(shape: Shape, recipe: Recipe) -> tuple[Adapted, ...]:
-    """What lora.target_modules and lora.layers choose, as core/worker/architecture/targets.py does in the model."""
+def adapted_matrices(shape: Shape, recipe: Recipe, unsloth: bool) -> tuple[Adapted, ...]:
+    """What lora.target_modules and lora.layers choose, as core/worker/architecture/targets.py does in the model.
+
+    unsloth: a table of words that is named gets no pair, as Unsloth trains it whole. Raises UserError if nothing is
+    chosen.
+    """
     if recipe.trains_all:
         return ()
     wanted, layers = recipe.lora.target_modules, recipe.lora.layers
@@ -43,10 +47,15 @@ def adapted_matrices(shape: Shape, recipe: Recipe) -> tuple[Adapted, ...]:
     for linear in shape.outside if layers is None else ():
         if linear.adapted if wanted == "all-linear" else is_named(linear.path, wanted):
             counts[linear.inputs, linear.outputs, rank_of(linear.path, lora.r, lora.rank_pattern), 1] += 1
+    if wanted != "all-linear" and layers is None and not unsloth and is_named(shape.embedding_path, wanted):
+        rank = rank_of(shape.embedding_path, lora.r, lora.rank_pattern)
+        counts[shape.embedding // shape.hidden, shape.hidden, rank, 1] += 1
     if not counts:
         names = {linear.name for linear, _ in shape.matrices}
         names |= {experts.name for layer in shape.layers for experts in layer.routed}
         hint = f"It has {', '.join(sorted(names))} in layers 0 to {len(shape.layers) - 1}."
+        if wanted != "all-linear" and set(wanted) & {"embed_tokens", "lm_head"}:
+            hint += " lora.modules_to_save trains embed_tokens or lm_head beside these."
         raise UserError(f"lora.target_modules and lora.layers choose nothing in {shape.name}.", hint)
     return tuple(
         Adapted(inputs, outputs, rank, times, experts) for (inputs, outputs, rank, experts), times in counts.items()

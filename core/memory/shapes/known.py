@@ -63,7 +63,7 @@ def shape_of(config: Mapping[str, Any], source: str, code_of: str | None = None)
     """
     refuse_impossible(config, source)
     key = key_of(config)
-    if code_of is None and (found := _shipped(key) or _cached(key)):
+    if code_of is None and (found := _shipped(key) or _cached(key)) and _has_places_of(found, config):
         return found
     if any(find_spec(name) is None for name in ("torch", "transformers", "peft")):
         from fitune.core.machine import add_training_stack
@@ -73,6 +73,13 @@ def shape_of(config: Mapping[str, Any], source: str, code_of: str | None = None)
     answer = _ask_job(config, source, code_of)
     _keep(key, answer)
     return from_json(Shape, answer)
+
+
+def _has_places_of(shape: Shape, config: Mapping[str, Any]) -> bool:
+    """False for a shape of another number of places than a config says: where they have a table, it is no other
+    model's."""
+    said = config.get("max_position_embeddings")
+    return shape.positions is None or said is None or shape.positions == said
 
 
 @cache

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
+from fitune.core.errors import UserError
+
 Mixer = Literal["full", "window", "linear", "mamba", "conv", "none"]
 """How a layer mixes tokens: attention to all, or within a window; linear attention (Gated DeltaNet and kin), Mamba, a
 short convolution; none, where a layer is an MLP alone."""
@@ -123,10 +125,17 @@ class Shape:
     """Its other parameters outside the layers: the last norm, biases."""
     tower: int
     """Parameters of image and audio towers and of what joins them to the text model; 0 in a text model."""
+    embedding_path: str = ""
+    """The path of the table of words: model.embed_tokens."""
+    positions: int | None = None
+    """Tokens for which the model has a table of places: longer rows fail. None where places are computed, or no
+    matter."""
     reserved: tuple[str, ...] = ()
     """Names of matrices that peft takes for experts: they get no adapter (core/worker/architecture/targets.py)."""
     name: str = ""
     """The model's name in sentences."""
+    made_for: int | None = None
+    """Tokens of the longest text that it was made for, where its config.json says it."""
     stored_as: str | None = None
     """Storage format of the repository's weights: nf4, fp4, int8, another method's name; None for 16 or 32 bits."""
     tower_work: float = 0.0
@@ -190,6 +199,13 @@ class Shape:
     def path_of(self, index: int, linear: Linear | Experts) -> str:
         """The path in the model of a matrix of layer `index`."""
         return f"{self.layers_path}.{index}.{linear.path}" if self.layers_path else linear.path
+
+
+def refuse_beyond_places(name: str, positions: int | None, length: int) -> None:
+    """Raise UserError for rows of `length` tokens that a model with a table of `positions` places has none for."""
+    if positions and length > positions:
+        message = f"model.max_seq_length = {length}: {name} has places for {positions:,} tokens, and none behind them."
+        raise UserError(message, f"Set it to {positions} or less.")
 
 
 def is_named(path: str, names: Collection[str]) -> bool:

@@ -20,6 +20,8 @@ from fitune.core.worker.architecture.targets import (
 USED_EXPERTS = ("num_experts_per_tok", "num_experts_per_token", "moe_topk", "top_k_experts", "moe_k", "top_k")
 """Names in configs for the number of experts that one token is sent to."""
 
+PLACES_BEFORE = 2
+"""Rows that some tables of places have before the first token's (OPT)."""
 HEAD_NORMS = ("q_norm", "k_norm", "q_layernorm", "k_layernorm")
 """Names of norms of queries and keys."""
 
@@ -84,8 +86,24 @@ def describe(model: Any) -> Shape:
         outside=tuple(outside.linears),
         outside_others=outside.others + sum(each.weights for each in outside.routed),
         tower=sizes["tower"],
+        embedding_path=next((path for path, module in model.named_modules() if module is embedding), ""),
+        positions=table_of_places(model),
         reserved=tuple(sorted(names_taken_for_experts(model))),
     )
+
+
+def table_of_places(model: Any) -> int | None:
+    """The tokens for which a model has a table of places, learned (GPT-2, OPT) or made once (CodeGen); None where their
+    places are computed for rows of any length, as rotary ones, or no matter."""
+    from torch.nn import Embedding
+
+    text, words = text_model(model)[1], model.get_input_embeddings()
+    most = getattr(text.config, "max_position_embeddings", None)
+    if not isinstance(most, int) or any("Rotary" in type(module).__name__ for module in text.modules()):
+        return None
+    tables = [table for table in text.buffers() if table.ndim == 2]
+    tables += [module.weight for module in text.modules() if isinstance(module, Embedding) and module is not words]
+    return most if any(most <= table.shape[0] <= most + PLACES_BEFORE for table in tables) else None
 
 
 def _parameters(model: Any) -> Iterator[tuple[str, Any, str, Any]]:

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -109,6 +110,69 @@ def test_a_kept_shape_of_another_fitune_is_counted_again(monkeypatch: pytest.Mon
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert shapes.from_config(config, "x").kinds[0].norms == 0
     assert shapes.from_config(config, "x").kinds[0].norms == 2 * 4096
+
+
+def test_a_shape_with_a_table_of_places_is_taken_for_the_same_number_of_places_only(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """That number changes no other model's sizes, so it is no part of the key."""
+    config = LLAMA | {"vocab_size": 7}
+    counted = replace(shapes.from_config(LLAMA, "x"), name="", made_for=None)
+    answers = [to_json(replace(counted, positions=places, outside_others=places)) for places in (512, 2048)]
+    monkeypatch.setattr(known, "_ask_job", lambda *_: answers.pop())
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    found = [shapes.from_config(config | {"max_position_embeddings": places}, "x") for places in (2048, 2048, 512)]
+    assert [shape.outside_others for shape in found] == [2048, 2048, 512]
+
+
+@pytest.mark.parametrize(
+    ("change", "made_for"),
+    [
+        ({"max_position_embeddings": 8192}, 8192),
+        ({"max_position_embeddings": 8192, "text_config": {"max_position_embeddings": 4096}}, 4096),
+        ({"text_config": None, "max_position_embeddings": "8k"}, None),
+        ({"max_position_embeddings": 0}, None),
+        ({}, None),
+    ],
+)
+def test_the_length_that_a_model_was_made_for_is_read(
+    change: dict[str, object], made_for: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted = shapes.from_config(LLAMA, "x")
+    monkeypatch.setattr(shapes, "shape_of", lambda *_: counted)
+    assert shapes.from_config(LLAMA | change, "x").made_for == made_for
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        ({"model-Q4_K_M.gguf": ""}, "GGUF files are made for answering"),
+        ({"adapter_config.json": '{"base_model_name_or_path": "owner/base"}'}, "give the model .* owner/base"),
+        ({"adapter_config.json": "{"}, "Give a Hub id"),
+        ({}, "Give a Hub id"),
+    ],
+    ids=str,
+)
+def test_a_folder_that_holds_no_model_is_told_by_what_it_holds(
+    files: dict[str, str], said: str, tmp_path: Path
+) -> None:
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    with pytest.raises(UserError, match="holds no config") as caught:
+        shapes.load(str(tmp_path))
+    assert re.search(said, caught.value.hint)
+
+
+def test_a_gguf_file_is_named_as_such(tmp_path: Path) -> None:
+    (tmp_path / "model.gguf").write_bytes(b"GGUF")
+    with pytest.raises(UserError, match="is a GGUF file"):
+        shapes.load(str(tmp_path / "model.gguf"))
+
+
+def test_the_line_of_a_broken_config_is_told(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{\n "model_type": "llama",\n "hidden_size": NULL\n}')
+    with pytest.raises(UserError, match="line 3"):
+        shapes.load(str(tmp_path))
 
 
 def test_a_mirror_has_its_originals_parameters() -> None:

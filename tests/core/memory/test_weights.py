@@ -1,14 +1,16 @@
 """Terms of the budget where a recipe leaves the usual path."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bench.score_budget import loss_chunks
-from fitune.core.errors import BadInput
+from fitune.core.errors import BadInput, UserError
 from fitune.core.memory.budget import Card, estimate
+from fitune.core.memory.plan import make_plan
 from fitune.core.memory.shapes import load
 from fitune.core.recipe import presets
 from fitune.core.units import GIB
@@ -33,6 +35,34 @@ def test_embeddings_that_unsloth_trains_whole_count_with_gradients_and_states(mo
     assert states == pytest.approx(4 * HEAD if in_fp32 else HEAD * (1 + 4 / 256), rel=1e-3)
     assert whole.total_bytes - plain.total_bytes >= 0.98 * (HEAD + states)
     assert whole.disk_bytes - plain.disk_bytes >= HEAD
+
+
+@pytest.mark.parametrize("module", ["embed_tokens", "model.embed_tokens"])
+def test_the_adapter_of_an_embedding_that_trl_trains_is_counted(module: str) -> None:
+    """peft's: of the vocabulary and the width, with Qwen2-0.5B and q_proj 3.13 M instead of 0.69 M."""
+    fields = {"train__backend": "trl", "train__checkpointing": "on"}
+    plain, with_words = (make_plan(LLAMA_8B, trained(*each, **fields), H100, None) for each in ((), (module,)))
+    assert with_words.lora_params - plain.lora_params == 16 * (LLAMA_8B.vocab + LLAMA_8B.hidden)
+    alone = recipe(lora__target_modules=[module], **fields)
+    assert make_plan(LLAMA_8B, alone, H100, None).lora_params == 16 * (LLAMA_8B.vocab + LLAMA_8B.hidden)
+
+
+def test_words_alone_are_told_where_they_are_trained() -> None:
+    alone = recipe(lora__target_modules=["embed_tokens"], train__backend="unsloth")
+    with pytest.raises(UserError, match="choose nothing") as caught:
+        estimate(LLAMA_8B, alone, H100)
+    assert "lora.modules_to_save" in caught.value.hint
+
+
+@pytest.mark.parametrize("length", [1024, 1025])
+def test_rows_for_which_a_model_has_no_places_are_refused(length: int) -> None:
+    shape = replace(LLAMA_8B, positions=1024)
+    if length <= 1024:
+        assert estimate(shape, recipe(model__max_seq_length=length), H100).total_bytes
+        return
+    with pytest.raises(UserError, match="places for 1,024 tokens") as caught:
+        estimate(shape, recipe(model__max_seq_length=length), H100)
+    assert "1024 or less" in caught.value.hint
 
 
 def test_the_frozen_embeddings_stay_beside_the_trained_ones_but_with_unsloths_checkpointing() -> None:

@@ -16,6 +16,8 @@ from fitune.tui.text import as_ascii_json, clean, count, duration, gib, hanging,
 
 WORDS = {"fits": "OK    ", "tight": "WARN  ", "over": "ERROR "}
 
+UNKNOWN_LIMIT = f"{INDENT}How many the model was made for is its own limit."
+
 
 def run(args: argparse.Namespace) -> int:
     """Exit status: 0 if a plan fits or may fit, 3 if none does."""
@@ -62,7 +64,8 @@ def print_fit(result: Fit, own: Forecast) -> None:
     if longest := result.longest:
         print(f"Longest rows that fit in memory: {count(longest.recipe.model.max_seq_length)} tokens, one at a time")
         print(hanging(INDENT, options(longest.set)))
-        print("      How many the model was made for is its own limit.")
+        made_for = longest.forecast.shape.made_for
+        print(f"{INDENT}The model was made for {count(made_for)} at most." if made_for else UNKNOWN_LIMIT)
 
 
 def print_whole(plan: Candidate | None) -> None:

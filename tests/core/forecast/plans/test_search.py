@@ -2,6 +2,7 @@
 
 import re
 import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -203,6 +204,14 @@ def test_on_a_processor_free_ram_is_the_limit() -> None:
     assert plan.budget.high_bytes <= 16 * GIB
     assert "train.offload_layers" not in plan.set
     assert fit(on(shape, own, None, None, GIB)).plan is None
+
+
+def test_no_rows_are_proposed_that_are_longer_than_the_model_was_made_for() -> None:
+    """The training refuses them: they were told of a model of 131,072 tokens with 446,336."""
+    shape = replace(LLAMA_8B, made_for=8192 + 7)
+    found = fit(on(shape, recipe(), card_of(80), None, RAM))
+    assert found.longest is not None
+    assert found.longest.recipe.model.max_seq_length == 8192
 
 
 def test_the_longest_rows_are_not_held_back_by_host_ram_that_checkpoints_on_the_card_spare() -> None:
