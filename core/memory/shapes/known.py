@@ -31,7 +31,10 @@ CPU_LIMIT_S, TIME_LIMIT_S = 60, 300
 """Seconds of a processor that the job may take, and seconds in all: on a busy machine torch alone takes a minute."""
 MEMORY_LIMIT_BYTES = 8 * GIB
 LAYERS = frozenset({"num_hidden_layers", "n_layer", "num_layers", "n_layers", "depth", "encoder_layers"})
-SIZES = LAYERS | {"hidden_size", "intermediate_size", "num_attention_heads", "num_key_value_heads", "vocab_size"}
+SIZES = LAYERS | {
+    "d_model", "head_dim", "hidden_size", "intermediate_size", "n_embd", "n_head", "num_attention_heads",
+    "num_key_value_heads", "vocab_size",
+}  # fmt: skip
 """Keys of sizes that are checked before a model is built."""
 MOST_LAYERS, LARGEST = 1024, 2**27
 """Upper bounds of the number of layers, and of widths and vocabularies: no real model comes near them."""

@@ -10,8 +10,10 @@ from typing import Any
 
 from fitune.core.errors import UserError
 from fitune.core.worker.architecture.model_class import model_class
+from fitune.core.worker.architecture.purpose import refuse_other_purposes, refuse_seeing_ahead
 
 SIZES = ("hidden_size", "intermediate_size", "num_hidden_layers", "vocab_size")
+REASON_CHARACTERS = 300
 NO_PART_OF_THE_SHAPE = ("quantization_config", "compression_config", "quantization", "auto_map")
 
 
@@ -24,6 +26,7 @@ def build(values: Mapping[str, Any], source: str | None = None) -> Any:
 
     logging.disable(logging.WARNING)
     config = _config(values, source)
+    refuse_other_purposes(config)
     kind = model_class(config)
     try:
         with torch.device("meta"):
@@ -31,6 +34,7 @@ def build(values: Mapping[str, Any], source: str | None = None) -> Any:
         model.get_input_embeddings()
     except Exception as error:  # whatever a constructor raises for values that no model has
         raise _refused(values, error) from error
+    refuse_seeing_ahead(model)
     if not hasattr(model, "prepare_inputs_for_generation"):
         message = f"{type(model).__name__}, the class of the model_type {config.model_type!r}, writes no text."
         raise UserError(message, "Choose a language model.")
@@ -77,11 +81,20 @@ def _refuse_unread_sizes(values: Mapping[str, Any], config: Any) -> None:
 
 
 def _refused(values: Mapping[str, Any], error: Exception) -> UserError:
-    model_type, reason = values.get("model_type"), " ".join(str(error).split())[:300]
+    model_type, reason = values.get("model_type"), _reason(error)
     if isinstance(error, NotImplementedError):
         return UserError(f"A {model_type} model has no table of words that it reads.", "Choose a language model.")
     if isinstance(error, ImportError) and (package := re.search(r"requires the ([\w.-]+) library", reason)):
         hint = f"Add it to the environment of fitune: uv pip install {package[1]}"
         return UserError(f"A {model_type} model needs the package {package[1]}, which is not installed.", hint)
-    message = f"transformers can't build a {model_type} model from its config.json: {reason}"
+    message = f"transformers can't build a {model_type} model from its config.json: {reason}."
     return UserError(message, "Download the model's config.json again.")
+
+
+def _reason(error: Exception) -> str:
+    """What a constructor complains of, without the names of its checks."""
+    said = " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, KeyError):
+        return f"it knows no {said}"[:REASON_CHARACTERS]
+    said = re.sub(r"^(Class v|V)alidation error for \w+ '\w+': (\w+: )?", "", said).partition(". Errors: ")[0]
+    return said[:REASON_CHARACTERS].rstrip(".")

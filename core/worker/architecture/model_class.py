@@ -30,7 +30,7 @@ def model_class(config: Any) -> Any:
         return AutoModelForImageTextToText
     if type(config) in AutoModelForCausalLM._model_mapping or "AutoModelForCausalLM" in getattr(config, "auto_map", {}):
         return AutoModelForCausalLM
-    message = f"transformers has no class that writes text for the model_type {config.model_type!r}."
+    message = f"transformers has no class that goes on with a text for the model_type {config.model_type!r}."
     raise UserError(message, "Choose a language model.")
 
 

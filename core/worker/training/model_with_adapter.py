@@ -16,9 +16,10 @@ from typing import Any
 
 from fitune.core.errors import UserError
 from fitune.core.machine import Kernel, grows_in_place
-from fitune.core.memory import CHUNK_TARGET_CAP, FAST_UNSLOTH, config_json
+from fitune.core.memory import CHUNK_TARGET_CAP, FAST_UNSLOTH, config_json, refuse_beyond_places
 from fitune.core.recipe import Model, Recipe
 from fitune.core.units import GIB
+from fitune.core.worker.architecture.describe import table_of_places
 from fitune.core.worker.architecture.model_class import (
     choose_expert_layout,
     keep_towers_whole,
@@ -26,6 +27,7 @@ from fitune.core.worker.architecture.model_class import (
     outside_text,
     whole_model,
 )
+from fitune.core.worker.architecture.purpose import refuse_other_purposes, refuse_seeing_ahead
 from fitune.core.worker.architecture.targets import (
     all_weights,
     find_targets,
@@ -112,8 +114,18 @@ def attention_kernel(backend: str) -> Kernel | None:
 
 
 def load(recipe: Recipe, source: ModelFiles) -> Loaded:
-    """Load the base model with the recipe's quantization, and put a fresh adapter on it."""
-    return (_load_unsloth if recipe.train.backend == "unsloth" else _load_trl)(recipe, source)
+    """Load the base model with the recipe's quantization, and put a fresh adapter on it.
+
+    Raises UserError for a model that was not made to go on with a text, or that has no places for such long rows.
+    """
+    from transformers import AutoConfig
+
+    refuse_other_purposes(AutoConfig.from_pretrained(source.path, trust_remote_code=recipe.model.trust_remote_code))
+    loaded = (_load_unsloth if recipe.train.backend == "unsloth" else _load_trl)(recipe, source)
+    base = loaded.model.get_base_model()
+    refuse_seeing_ahead(base)
+    refuse_beyond_places(source.name, table_of_places(base), recipe.model.max_seq_length)
+    return loaded
 
 
 def _load_unsloth(recipe: Recipe, source: ModelFiles) -> Loaded:

@@ -229,6 +229,8 @@ def test_another_quantization_is_named_not_guessed() -> None:
         ({"num_hidden_layers": 10**6}, "num_hidden_layers"),
         ({"num_hidden_layers": 0}, "num_hidden_layers"),
         ({"vocab_size": 2**40}, "vocab_size"),
+        ({"head_dim": 0}, "head_dim"),
+        ({"n_embd": -4}, "n_embd"),
         ({"quantization_config": {"quant_method": "bitsandbytes", "llm_int8_skip_modules": [3]}}, "skip_modules"),
     ],
 )

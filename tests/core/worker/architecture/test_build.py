@@ -25,6 +25,9 @@ KINDS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
+ONE_HALF = {"is_encoder_decoder": False}
+
+
 @pytest.mark.train
 @pytest.mark.xdist_group("torch")
 @pytest.mark.parametrize("model_type", KINDS)
@@ -39,15 +42,40 @@ def test_parameters_and_adapter_are_exact(model_type: str, monkeypatch: pytest.M
 @pytest.mark.train
 @pytest.mark.xdist_group("torch")
 @pytest.mark.parametrize(
-    ("model_type", "said"),
-    [("bert_of_nobody", "does not know"), ("pi0", "writes no text"), ("pp_formulanet", "no table of words"),
-     ("clip", "no class that writes text")],
+    ("model_type", "more", "said"),
+    [("bert_of_nobody", {}, "does not know"), ("pi0", {}, "writes no text"),
+     ("pp_formulanet", {**ONE_HALF, "text_config": ONE_HALF}, "no table of words"),
+     ("clip", {}, "no class that goes on with a text")],
 )  # fmt: skip
-def test_what_is_no_language_model_is_told_in_a_sentence(model_type: str, said: str) -> None:
+def test_what_is_no_language_model_is_told_in_a_sentence(model_type: str, more: dict[str, Any], said: str) -> None:
     from fitune.core.worker.architecture.build import build
 
     with pytest.raises(UserError) as caught:
-        build({"model_type": model_type})
+        build({"model_type": model_type, **more})
+    assert said in str(caught.value)
+
+
+@pytest.mark.train
+@pytest.mark.xdist_group("torch")
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"hidden_act": "nonsense"}, "from its config.json: it knows no 'nonsense'."),
+        (
+            {"hidden_size": 66},
+            "from its config.json: The hidden size (66) is not a multiple of the number",
+        ),
+        ({"attention_bias": 1}, "from its config.json: Field 'attention_bias' expected bool, got int (value: 1)."),
+        ({"pad_token_id": "x"}, "(<class 'int'>, <class 'NoneType'>). Download"),
+    ],
+)
+def test_what_transformers_complains_of_is_told_without_the_names_of_its_checks(
+    change: dict[str, Any], said: str
+) -> None:
+    from fitune.core.worker.architecture.build import build
+
+    with pytest.raises(UserError) as caught:
+        build({"model_type": "llama", **SMALL, "num_attention_heads": 4, **change})
     assert said in str(caught.value)
 
 
