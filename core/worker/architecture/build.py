@@ -92,9 +92,11 @@ def _refused(values: Mapping[str, Any], error: Exception) -> UserError:
 
 
 def _reason(error: Exception) -> str:
-    """What a constructor complains of, without the names of its checks."""
+    """What a constructor complains of. The check of a whole config names a part of it; that of a field, whose name is
+    in the sentence, says it twice."""
     said = " ".join(str(error).split()) or type(error).__name__
     if isinstance(error, KeyError):
         return f"it knows no {said}"[:REASON_CHARACTERS]
-    said = re.sub(r"^(Class v|V)alidation error for \w+ '\w+': (\w+: )?", "", said).partition(". Errors: ")[0]
+    said = re.sub(r"^Class validation error for validator 'validate_(\w+)': (\w+: )?", r"\1: ", said)
+    said = re.sub(r"^Validation error for field '\w+': (\w+: )?", "", said).partition(". Errors: ")[0]
     return said[:REASON_CHARACTERS].rstrip(".")

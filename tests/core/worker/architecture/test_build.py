@@ -63,15 +63,13 @@ def test_what_is_no_language_model_is_told_in_a_sentence(model_type: str, more: 
         ({"hidden_act": "nonsense"}, "from its config.json: it knows no 'nonsense'."),
         (
             {"hidden_size": 66},
-            "from its config.json: The hidden size (66) is not a multiple of the number",
+            "from its config.json: architecture: The hidden size (66) is not a multiple of the number",
         ),
         ({"attention_bias": 1}, "from its config.json: Field 'attention_bias' expected bool, got int (value: 1)."),
         ({"pad_token_id": "x"}, "(<class 'int'>, <class 'NoneType'>). Download"),
     ],
 )
-def test_what_transformers_complains_of_is_told_without_the_names_of_its_checks(
-    change: dict[str, Any], said: str
-) -> None:
+def test_what_transformers_complains_of_is_told_with_the_part_of_the_config(change: dict[str, Any], said: str) -> None:
     from fitune.core.worker.architecture.build import build
 
     with pytest.raises(UserError) as caught:
