@@ -23,7 +23,7 @@ def chats(table: Sequence[Column]) -> Iterator[Reading]:
         found, why = {"messages": column.name}, f"the column {column.name} holds chat turns."
         sure = (column.style == "roles" or "chat" in column.roles) and _is_begun(column)
         if not _is_begun(column):
-            why = f"the chats in {column.name} hold no question: nobody but the assistant speaks."
+            why = f"the chats in {column.name} hold no question before an answer: nobody speaks before the assistant."
         if above := _above(table, column):
             why = f"{why} {above.name} may be the system prompt above them."
             yield Reading(fmt, {**found, "system": above.name}, False, why, (found,))
@@ -49,9 +49,16 @@ def _is_answered(column: Column) -> bool:
 
 
 def _is_begun(column: Column) -> bool:
-    """True if a user speaks in the first chats; else their question may stand in another column."""
-    chats = [turns_of(value) or [] for value in column.values]
-    return any(role_of(speaker_of(turn)) in ("user", None) for chat in chats for turn in chat)
+    """True if a user speaks before an answer in any of the first chats; else their question may stand elsewhere, or the
+    speakers are swapped."""
+    chats = [[role_of(speaker_of(turn)) for turn in turns_of(value) or []] for value in column.values]
+    return any(chat and _before_answer(chat) & {"user", None} for chat in chats)
+
+
+def _before_answer(roles: Sequence[str | None]) -> set[str | None]:
+    """Those who speak before the last answer of the assistant."""
+    answers = [place for place, role in enumerate(roles) if role == "assistant"]
+    return set(roles[: answers[-1]]) if answers else set(roles)
 
 
 def unanswered(table: Sequence[Column]) -> list[Column]:

@@ -176,6 +176,16 @@ def has_sentences(column: Column) -> bool:
     return any(" " in str(value).strip() for value in column.values)
 
 
+def is_prose(column: Column) -> bool:
+    """True if at least half of its values are longer than the names of people and things; where its name says text, if
+    any is more than a word."""
+    texts = [str(value) for value in column.values]
+    if "text" in column.hints:
+        return any(" " in text or not text.isascii() for text in texts)
+    longer = [len(text.split()) > NAME_WORDS or len(text) > LABEL_CHARS / (1 + (not text.isascii())) for text in texts]
+    return sum(longer) >= len(longer) / 2
+
+
 def holds(column: Column, other: Column) -> bool:
     """True if each text of a column holds that of another in it: a whole prompt, written out."""
     pairs = list(zip(column.values, other.values, strict=False))

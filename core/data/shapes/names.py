@@ -31,9 +31,14 @@ def roles_of(name: str) -> frozenset[str]:
 def hinted_roles(name: str) -> frozenset[str]:
     """The roles that a word of a longer name points to: `which_answer_is_right` to answer, `Antworttext` too."""
     found: set[str] = set()
-    for word in plain(_spaced(name)).split("_"):
+    for word in words_of_name(name):
         found |= (_exactly(word) if len(word) > 1 else set()) or _in_compound(word)
     return frozenset(found)
+
+
+def words_of_name(name: str) -> frozenset[str]:
+    """The words of a name in lower case: of `modelAnswer` model and answer."""
+    return frozenset(plain(_spaced(name)).split("_"))
 
 
 def _in_compound(word: str) -> frozenset[str]:

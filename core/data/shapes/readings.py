@@ -5,7 +5,16 @@ from dataclasses import replace
 
 from fitune.core.data.chats.turns import turns_of
 from fitune.core.data.shapes.chat_readings import chats, unanswered
-from fitune.core.data.shapes.columns import FEW_VALUES, Column, filled, has_sentences, holds, kind_of_texts, words_in
+from fitune.core.data.shapes.columns import (
+    FEW_VALUES,
+    Column,
+    filled,
+    has_sentences,
+    holds,
+    is_prose,
+    kind_of_texts,
+    words_in,
+)
 from fitune.core.data.shapes.names import plain, roles_of
 from fitune.core.data.shapes.shape import Reading
 from fitune.core.data.values import are_texts
@@ -32,8 +41,9 @@ def readings(table: Sequence[Column]) -> list[Reading]:
 def _stands_in_chats(pair: Reading, table: Sequence[Column]) -> bool:
     """True if chats in another column hold both the question and the answer of a pair."""
     named = [column for column in table if column.name in pair.columns.values() and "context" not in column.roles]
-    found = [column for column in table if column.kind == "turns" and column.style == "roles"]
-    return any(all(each is not chat and holds(chat, each) for each in named) for chat in found)
+    used = pair.columns.values()
+    found = [each for each in table if each.kind == "turns" and each.style == "roles" and each.name not in used]
+    return any(all(holds(chat, each) for each in named) for chat in found)
 
 
 def _instances(table: Sequence[Column]) -> Iterator[Reading]:
@@ -48,6 +58,9 @@ def _pairs(table: Sequence[Column]) -> Iterator[Reading]:
     answers = filled(table, "answer") or _after_history(table)
     asks = [column for column in filled(table, "question") if column not in answers] or unanswered(table)
     asks = [column for column in asks if column.kind != "label" or "note" not in column.roles] or asks
+    noted = [column for column in asks if "note" in column.roles]  # such as `source`, beside a question of its own
+    if any(each not in noted and each.kind != "label" for each in asks):
+        asks = [each for each in asks if each not in noted]
     if not (answers and asks):
         return
     answer = max(answers, key=lambda column: (_is_leaf(column), column.words))
@@ -189,10 +202,9 @@ def by_content(table: Sequence[Column]) -> list[Reading]:
         return [_answered(answers[0], [each for each in texts if each is not answers[0]])]
     if plain_texts or len(texts) == 1:
         text = max(plain_texts or texts, key=lambda column: column.words)
-        is_prose = any(" " in str(value) or not str(value).isascii() for value in text.values)
         least = BESIDE * text.words if plain(text.name) == "text" else 0
         is_alone = all(each is text or each.words < least for each in texts)
-        sure = is_alone and is_prose and (not text.hints or "text" in text.hints)
+        sure = is_alone and is_prose(text) and (not text.hints or "text" in text.hints)
         sure = sure and not any(map(names_speakers, table))
         found, why = {"text": text.name}, f"{text.name} is taken as plain text."
         if any(plain(each.name) == "annotations" and each.kind == "empty" for each in table):

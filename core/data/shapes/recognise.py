@@ -6,6 +6,7 @@ from dataclasses import replace
 from fitune.core.data.shapes.chat_readings import transcripts
 from fitune.core.data.shapes.chosen import mapped, named
 from fitune.core.data.shapes.columns import Column, columns_of, table_of
+from fitune.core.data.shapes.kinds.doubts import doubted
 from fitune.core.data.shapes.kinds.images import unnamed, with_images
 from fitune.core.data.shapes.kinds.objectives import COMPARED, compared_as, only_compared
 from fitune.core.data.shapes.kinds.special import special
@@ -54,7 +55,7 @@ def _guess(rows: Sequence[Row], table: Sequence[Column]) -> Shape:
     if best is None:
         offered = [*transcripts(table), *by_content(table)]
         return _judged(offered[0], offered[1:], rows, table) if offered else unnamed(table) or unknown(table)
-    return _judged(best, [each for each in found if each is not best], rows, table)
+    return _judged(doubted(best, table), [each for each in found if each is not best], rows, table)
 
 
 def _judged(best: Reading, found: Sequence[Reading], rows: Sequence[Row], table: Sequence[Column]) -> Shape:
