@@ -59,7 +59,9 @@ def csv_rows(lines: Iterable[bytes], name: str, delimiter: str, note: Note) -> I
             record = next(reader, None)
         except csv.Error as error:
             if "unexpected end" in str(error) or reader.line_num - before > 1:
-                hint = 'A quote inside a quoted field is written twice: "".'
+                hint = (
+                    'A quote inside a quoted field is written twice: "". If the file breaks off there, fetch it again.'
+                )
                 raise UserError(f"{name}:{number}: a quote is opened and not closed again.", hint) from None
             yield number, Skip("bad_line", f"is not valid CSV: {_why(error, last.line)}.")
             continue
@@ -98,7 +100,7 @@ def _lines_above(head: Sequence[str]) -> int:
     for place, line in enumerate(head[:TITLE_LINES]):
         delimiter = max(DELIMITERS, key=line.count)
         cells = [cell.strip(' "\r\n') for cell in line.split(delimiter)]
-        if len(cells) > 1 and not line.startswith("#"):
+        if sum(map(bool, cells)) > 1 and not line.startswith("#"):
             return place if sum(map(bool, map(roles_of, cells))) > 1 else 0
     return 0
 

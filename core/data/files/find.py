@@ -9,7 +9,15 @@ from pathlib import Path
 
 from fitune.core.data.files.hub import find_on_hub
 from fitune.core.data.files.listing import Source, SourceFile, of_split, readable
-from fitune.core.data.files.streams import BUFFER_BYTES, SUFFIXES, UNREADABLE, suffix_of
+from fitune.core.data.files.streams import (
+    BUFFER_BYTES,
+    HEAD_BYTES,
+    SUFFIXES,
+    UNREADABLE,
+    refuse_empty,
+    refuse_placeholder,
+    suffix_of,
+)
 from fitune.core.errors import UserError
 
 
@@ -73,6 +81,11 @@ def _archive(source: str, path: Path, split: str) -> Source:
         with zipfile.ZipFile(path) as archive:
             members = {each.filename: each for each in archive.infolist() if not each.is_dir()}
     except zipfile.BadZipFile:
+        with path.open("rb") as file:
+            head = file.read(HEAD_BYTES)
+        refuse_empty(path.name, head)
+        if not head.startswith(b"PK"):
+            refuse_placeholder(path.name, head)
         raise UserError(f"{source} is not a whole zip archive.", "Fetch it again. " + UNREADABLE[".zip"]) from None
     if any(each.flag_bits & 1 for each in members.values()):
         raise UserError(f"{source} is locked with a password.", UNREADABLE[".zip"])

@@ -18,12 +18,15 @@ from fitune.core.data.files.json_documents.scripts import begin_of_rows, rows_of
 from fitune.core.data.files.parquet_rows import parquet_rows
 from fitune.core.data.files.streams import (
     HEAD_BYTES,
+    JOINED,
     MAX_LINE_BYTES,
     Note,
     as_utf8,
+    curly_quotes,
     decompressed,
     kind_of,
     lines_of,
+    refuse_empty,
     refuse_encoding,
     refuse_endless,
     refuse_kind,
@@ -41,6 +44,8 @@ Batches = Iterator[tuple[Sequence[int], Sequence[Row | Skip]]]
 """Numbers of rows, and the rows."""
 BATCH_BYTES = 1 << 15
 """Lines parsed at once: few enough to stay in the processor's cache, and to leave the garbage collector asleep."""
+CONFLICT = ("<<<<<<< ", "=======", ">>>>>>> ")
+"""Beginnings of the lines that git writes where two versions of a file differ."""
 TEXT_ROW_CHARS = 4000
 """Plain text is cut into rows of at most this size, about 1,000 tokens of English at 4 characters each."""
 
@@ -77,6 +82,7 @@ def _reader(raw: io.BufferedReader, name: str, split: str, note: Note, marks_of:
         return
     stream = as_utf8(decompressed(raw), note)
     head = stream.peek(HEAD_BYTES)
+    refuse_empty(name, head)
     refuse_placeholder(name, head)
     refuse_encoding(name, head)
     if suffix_of(name) in SCRIPTS:
@@ -94,8 +100,8 @@ def _reader(raw: io.BufferedReader, name: str, split: str, note: Note, marks_of:
             yield from _batched(csv_rows(lines_of(stream, name), name, "\t", note))
         case "text":
             yield from _batched(_text(lines_of(stream, name), note))
-        case "xlsx":
-            raise UserError(f"{name} is not an Excel workbook.", "Save the sheet as CSV (UTF-8).")
+        case "xlsx":  # a table in text under the name of a workbook
+            yield from _batched(csv_rows(lines_of(stream, name), name, "", note))
         case "parquet":
             raise UserError(
                 f"{name} is not a Parquet file.", "Parquet packs itself: unpack this file, or write it again."
@@ -123,7 +129,8 @@ def _jsonl(stream: io.BufferedReader, name: str, note: Note, marks_of: Marker) -
         else:
             for number, line in zip(numbers, lines, strict=True):
                 if line.strip():
-                    yield (number,), [_object(line, number, note)]
+                    found = _objects(line, number, note)
+                    yield [number] * len(found), found
 
 
 def _some_lines(stream: io.BufferedReader, name: str, first: int) -> list[bytes]:
@@ -146,12 +153,22 @@ def _all_objects(lines: list[bytes]) -> list[Row | Skip] | None:
     return rows if unpacked(rows[0]) is rows[0] else list(map(unpacked, rows))
 
 
-def _object(line: bytes, number: int, note: Note) -> Row | Skip:
+def _objects(line: bytes, number: int, note: Note) -> list[Row | Skip]:
+    """The row of a line, or the rows where line ends are missing between them."""
     try:
-        row = orjson.loads(line)
+        found = [orjson.loads(line)]
     except orjson.JSONDecodeError as error:
-        row = _repaired(line, number, f"{error.msg} at character {error.colno}", note)
-    return as_row(unpacked(row))
+        joined = _joined(line) if JOINED.search(line) else []
+        found = joined or [_repaired(line, number, f"{error.msg} at character {error.colno}", note)]
+    return [as_row(unpacked(row)) for row in found]
+
+
+def _joined(line: bytes) -> list[Any]:
+    """The objects that follow each other on a line; none if it holds anything else."""
+    try:
+        return [orjson.loads(part) for part in JOINED.sub(b"}\n{", line).splitlines()]
+    except orjson.JSONDecodeError:
+        return []
 
 
 def _repaired(line: bytes, number: int, error: str, note: Note) -> Any:
@@ -159,13 +176,15 @@ def _repaired(line: bytes, number: int, error: str, note: Note) -> Any:
     text = utf8_line(line, number, note)
     if "\0" in text:
         return Skip("bad_line", "holds NUL bytes, which a crash or a full disk leaves behind.")
+    if text.startswith(CONFLICT):
+        return Skip("bad_line", "is the mark of a merge conflict of git: both versions of the rows are in the file.")
     try:
         row = json.loads(text.strip().rstrip(","), strict=False)
         orjson.dumps(row)  # refuses half characters (lone surrogates), which no tokenizer takes
     except (ValueError, TypeError, RecursionError):
         row = from_python(text.strip())
         if not isinstance(row, dict | list):
-            return Skip("bad_line", f"is not valid JSON: {error}.")
+            return Skip("bad_line", f"is not valid JSON: {curly_quotes(text) or error}.")
     if text.isascii() or _is_utf8(line):
         note("repaired", number)
     return row

@@ -21,6 +21,7 @@ SUFFIXES: dict[str, Kind] = {
     ".parquet": "parquet", ".xlsx": "xlsx", ".xlsm": "xlsx", ".txt": "text",
     ".md": "text", ".markdown": "text", "": "text",
 }  # fmt: skip
+NEVER_EMPTY = (".parquet", ".xlsx", ".xlsm", ".zip")
 PACKED = (".gz", ".zst", ".zstd")
 BUFFER_BYTES = 1 << 20
 HEAD_BYTES = 1 << 16
@@ -29,6 +30,16 @@ POINTER = re.compile(rb"\s*(?:version https://(?:git-lfs\.github\.com|hawser\.gi
 WEB_PAGE = re.compile(
     rb"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*<(?:!doctype html|html|head)\b", re.IGNORECASE | re.DOTALL
 )
+SERVER_SAYS = re.compile(
+    rb"\s*(?:(?:[45]\d\d:? )?(?:\w+ )?(?:not found|unauthorized|forbidden|too many requests|bad gateway)\.?\s*$"
+    rb"|access (?:denied|to \w+ \S+ is restricted)|invalid username or password"
+    rb"|\{\s*\"(?:error|detail)\"\s*:\s*\"[^{}]*\}\s*$"
+    rb"|\{\s*\"message\"\s*:\s*\"(?:not found|bad credentials)\")",
+    re.IGNORECASE,
+)
+"""What a server says, or sends as JSON, in the place of a file ..."""
+ANSWER_BYTES = 300
+"""... in no more bytes than these."""
 OBJECTS = re.compile(rb"\s*(?:\[\s*){0,2}\{\s*[\"'][^\"'\n]*[\"']\s*:")
 """Beginnings of JSON that holds rows, whatever the file is called."""
 JOINED = re.compile(rb"\}[ \t\r]*\{")
@@ -138,9 +149,10 @@ def refuse_endless(line: bytes, name: str, number: int) -> None:
 
 
 def utf8_line(line: bytes, number: int, note: Note) -> str:
-    """Text of a line: UTF-8, else Windows-1252, of which Latin-1 is the part that people use."""
+    """Text of a line: UTF-8, else Windows-1252, of which Latin-1 is the part that people use. A byte order mark at its
+    beginning, as where files were joined, is no part of it."""
     try:
-        return line.decode("utf-8")
+        return line.decode("utf-8").removeprefix("\ufeff")
     except UnicodeDecodeError:
         note("encoding", number)
         return line.decode("cp1252", "replace")
@@ -154,6 +166,10 @@ def refuse_placeholder(name: str, head: bytes) -> None:
     if WEB_PAGE.match(head):
         hint = "Download the file itself: on GitHub with the button Raw, on Hugging Face with /resolve/ for /blob/."
         raise UserError(f"{name} is a web page (HTML), not data.", hint)
+    if len(head) <= ANSWER_BYTES and SERVER_SAYS.match(head):
+        said = " ".join(head.decode("utf-8", "replace").split())
+        hint = "Check the address and the token that you fetched it with, and fetch it again."
+        raise UserError(f"{name} is not data, but what a server answered ({said}).", hint)
     if head.lstrip().startswith(b"<?xml"):
         raise UserError(f"{name} is XML, which fitune does not read.", READABLE)
     for magic, (kind, suffix) in MAGIC.items():
@@ -179,6 +195,18 @@ def refuse_encoding(name: str, head: bytes) -> None:
     hint = "Save it as UTF-8, in a spreadsheet as CSV UTF-8; or with the name of its encoding: "
     hint += "iconv -f GB18030 -t UTF-8 OLD > NEW (Chinese; CP932 is Japanese, CP949 Korean, CP1251 Russian)."
     raise UserError(f"{name} is text, but not in UTF-8, and in no encoding of Western Europe.", hint)
+
+
+def refuse_empty(name: str, head: bytes) -> None:
+    """Raise UserError for an empty file of a kind that is never empty."""
+    if not head and suffix_of(name) in NEVER_EMPTY:
+        raise UserError(f"{name} is empty: it has 0 bytes.", "Fetch or write the file again.")
+
+
+def curly_quotes(text: str) -> str:
+    """The reason why a text is no JSON, if that is the quotes around its first key; else empty."""
+    curly = re.match(r"\s*\[?\s*\{\s*([“”„‟])", text)
+    return f'it has curly quotes ({curly[1]}), JSON takes only straight ones (")' if curly else ""
 
 
 def refuse_kind(name: str) -> None:

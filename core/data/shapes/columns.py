@@ -177,10 +177,10 @@ def has_sentences(column: Column) -> bool:
 
 
 def is_prose(column: Column) -> bool:
-    """True if at least half of its values are longer than the names of people and things; where its name says text, if
-    any is more than a word."""
+    """True if at least half of its values are longer than the names of people and things. Where these are few, or the
+    column is named text, one that is more than a word is enough."""
     texts = [str(value) for value in column.values]
-    if "text" in column.hints:
+    if "text" in column.hints or len(texts) < FEW_VALUES:
         return any(" " in text or not text.isascii() for text in texts)
     longer = [len(text.split()) > NAME_WORDS or len(text) > LABEL_CHARS / (1 + (not text.isascii())) for text in texts]
     return sum(longer) >= len(longer) / 2

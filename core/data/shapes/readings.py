@@ -58,9 +58,8 @@ def _pairs(table: Sequence[Column]) -> Iterator[Reading]:
     answers = filled(table, "answer") or _after_history(table)
     asks = [column for column in filled(table, "question") if column not in answers] or unanswered(table)
     asks = [column for column in asks if column.kind != "label" or "note" not in column.roles] or asks
-    noted = [column for column in asks if "note" in column.roles]  # such as `source`, beside a question of its own
-    if any(each not in noted and each.kind != "label" for each in asks):
-        asks = [each for each in asks if each not in noted]
+    if any("note" not in each.roles and each.kind != "label" for each in asks):  # beside it, `source` is no question
+        asks = [each for each in asks if "note" not in each.roles]
     if not (answers and asks):
         return
     answer = max(answers, key=lambda column: (_is_leaf(column), column.words))

@@ -9,7 +9,7 @@ from typing import Any
 from fitune.core.data.files.json_documents.arrangements import are_names, as_row, expanded, unwrapped
 from fitune.core.data.files.json_documents.exports import unpacked
 from fitune.core.data.files.json_documents.wrapping import rows_behind, wrapped_list
-from fitune.core.data.files.streams import Note
+from fitune.core.data.files.streams import Note, curly_quotes
 from fitune.core.data.values import Row, Skip
 from fitune.core.errors import UserError
 
@@ -22,6 +22,7 @@ GAPS = " \t\r\n,"
 ENDS = " \t\r\n;"
 """What may stand behind a document: a semicolon, in a script."""
 COMMENTS = ("/", "#")
+AGAIN = "Fetch or write the file again."
 _GAP = re.compile(r"[\s,]*")
 _LARGEST_INT = 2**64 - 1
 
@@ -82,7 +83,9 @@ def _values(text: io.TextIOWrapper, name: str, split: str, line: int) -> Iterato
                 return
             where = line + buffer.count("\n", 0, error.pos)
             if at_end or len(buffer) - at > MAX_ROW_CHARS:
-                raise _broken(name, where, mark, error.msg) from None
+                if mark and at_end and (error.pos >= len(buffer.rstrip()) or error.msg.startswith("Unterminated")):
+                    raise UserError(f"{name}:{where}: the file breaks off within a row.", AGAIN) from None
+                raise _broken(name, where, mark, curly_quotes(buffer[at:]) or error.msg) from None
             if not in_list and mark == "{" and len(buffer) - at > WRAPPED_CHARS and not at_end:
                 begin = wrapped_list(buffer, at, decode, split) if wrapped is None else None
                 if begin:
@@ -144,6 +147,8 @@ def _next(text: io.TextIOWrapper, chars: int, name: str, line: int) -> str:
 
 def _broken(name: str, line: int, mark: str, why: str) -> UserError:
     if not mark:
-        return UserError(f"{name}:{line}: the list breaks off without its ].", "Fetch or write the file again.")
+        return UserError(f"{name}:{line}: the list breaks off without its ].", AGAIN)
+    if mark.isalpha() or mark == "`":
+        return UserError(f"{name}:{line}: text stands there that is not JSON.", "Take it out, with marks such as ```.")
     why = "JSON has no comments" if mark in COMMENTS else why.removesuffix(" starting at")
     return UserError(f"{name}:{line}: is not valid JSON: {why}.", "Fix this place; rows behind it can't be found.")
