@@ -32,7 +32,8 @@ ASKED = re.compile(
     re.IGNORECASE | re.MULTILINE,
 )
 ANSWERED = re.compile(
-    r"^\W{0,4}(?:A|R|Answer|Response|Output|Assistant|AI|Bot|Antwort|Respuesta|Réponse|Resposta|Risposta|Ответ|答)"
+    r"(?:^|###|[.?!？。] )\W{0,4}(?:A|R|Answer|Response|Output|Assistant|AI|Bot|Antwort|Respuesta|Réponse|Resposta"
+    r"|Risposta|Ответ|答)"
     r"\W{0,3}[:：]",
     re.IGNORECASE | re.MULTILINE,
 )
@@ -58,8 +59,15 @@ INNER_MARKS = re.compile(
     r"|<(?:start|end)_of_turn>|\[/?INST\]"
 )
 """Marks that a model's tokenizer takes for its own wherever they stand."""
-NOTHING = {"nan", "null", "\\n", "#n/a", "#ref!", "#value!", "<na>", "n/a", "undefined", "todo", "tbd", "fixme", "xxx"}
+NOTHING = {"nan", "null", "\\n", "#n/a", "#ref!", "#value!", "#name?", "#div/0!", "#num!", "#null!",
+           "#nv", "#bezug!", "#wert!", "<na>", "n/a", "undefined", "todo", "tbd", "fixme", "xxx"}  # fmt: skip
 """What programs and people write where there is nothing yet."""
+WRITTEN_OUT = re.compile(r"\\n(?=\\n|[\s\dA-Z*#-]|[^\x00-\x7f]|$)")
+"""A line end as the two characters that stand for it, but not the begin of a word such as LaTeX has (`\\nabla`)."""
+ENTITY = re.compile(r"&(?:amp|quot|apos|lt|gt|nbsp|#\d{2,5}|#x[\da-fA-F]{2,4});")
+"""A character as HTML writes it."""
+IN_LETTERS = re.compile(r";base64,[A-Za-z0-9+/]{100}")
+DOTS = ("...", "…")
 LONGEST_NOTHING = max(map(len, NOTHING))
 
 
@@ -87,6 +95,11 @@ def oddities(row: Row) -> list[str]:
         "copied": any(len(answer) >= COPIED_CHARS and answer in asked[0] for answer in answers),
         "echoed": any(len(each) >= COPIED_CHARS for each in asked[:1]) and answers[0].startswith(asked[0]),
         "tags": any("</" in answer and TAG.search(answer) for answer in answers),
+        "written_out": "\\n" in whole and any(map(_has_no_line_ends, (*asked, *answers, row.get("text", "")))),
+        "entities": "&" in whole and "</" not in whole and "```" not in whole and ENTITY.search(whole),
+        "in_letters": ";base64," in whole and IN_LETTERS.search(whole),
+        "unclosed": any("<think>" in answer and "</think>" not in answer for answer in answers),
+        "dotted": any(answer.rstrip().endswith(DOTS) for answer in answers),
         "columns": "text" in row and _is_table(whole),
         "empty_prompt": "text" not in row and not all(each.strip() for each in asked),
         "tools": "tools" in row or any("tool_calls" in each or each["role"] == "tool" for each in messages),
@@ -117,6 +130,11 @@ def _is_cut_off(answer: str) -> bool:
 def _is_long(answer: str) -> bool:
     """True if an answer is long enough to be a sentence that ends with a mark."""
     return len(answer) >= LONG_CHARS and answer.count(" ") >= LONG_CHARS // 10
+
+
+def _has_no_line_ends(text: str) -> bool:
+    """True if a text has line ends only as the two characters that stand for them."""
+    return "\n" not in text and WRITTEN_OUT.search(text) is not None
 
 
 def _holds_both_sides(text: str) -> bool:

@@ -14,6 +14,8 @@ from fitune.core.errors import Problem
 
 FEW_LONG, CUT_OFF_MOST = 10, 0.4
 """Long answers needed to tell which break off, and the largest share of them that may."""
+FROM_SHARE = {"written_out": 0.05, "dotted": 0.25}
+"""The share of the rows from which on these are told: fewer may be code, or a manner of writing."""
 UNSEEN_SHOWN = 3
 
 
@@ -106,6 +108,7 @@ def report_of(source: Source, shape: Shape, found: Scan, choices: Sequence[str])
     """
     duplicates = found.duplicates.count()
     counts = {**found.counts, "duplicate": duplicates, "cut_off": _cut_off(found.counts)}
+    counts |= {kind: 0 for kind, share in FROM_SHARE.items() if counts.get(kind, 0) < share * found.close_rows}
     rows, counted = _rows(source, found)
     stops = [Finding("stop", "format", 1, problem, tuple(choices)) for problem in shape.problems]
     if found.broken:

@@ -161,6 +161,26 @@ SAID: Mapping[str, tuple[str, str]] = {
         "{n} answer[|s] hold[s|] tags of HTML.",
         "The model learns to write them: take them out, unless they are meant.",
     ),
+    "entities": (
+        "{n} row[|s] hold[s|] characters as HTML writes them (such as &amp; or &#39;).",
+        "The model learns to write them: turn them back into the characters, unless they are meant.",
+    ),
+    "written_out": (
+        "{n} row[|s] [has|have] no line ends, but \\n written out in two characters.",
+        "The model learns to write a backslash and an n: turn them into line ends, unless they are meant.",
+    ),
+    "in_letters": (
+        "{n} row[|s] hold[s|] an image or a file written in letters (base64) within the text.",
+        "The model reads and learns mere letters: put images into a column images, or take them out.",
+    ),
+    "unclosed": (
+        "{n} answer[|s] begin[s|] to think with <think> and never end[s|] that with </think>.",
+        "The model learns to think and never to answer: add the mark, or take the thoughts out.",
+    ),
+    "dotted": (
+        "{n} answer[|s] end[s|] with three dots.",
+        "If a program cut them, export them anew: the model learns to stop there.",
+    ),
     "refusal": (
         "{n} answer[|s] refuse[s|] to answer.",
         "The model learns to refuse such questions; is that meant?",
@@ -205,50 +225,15 @@ SAID: Mapping[str, tuple[str, str]] = {
 }
 """A sentence for each kind, as for `numbered`, and what to do; in the order in which they are shown."""
 CLOSE = {
-    "garbled",
-    "control",
-    "nul",
-    "copied",
-    "refusal",
-    "spoken",
-    "people",
-    "template_marks",
-    "inner_marks",
-    "columns",
-    "echoed",
-    "tags",
-    "nothing",
-    "cut_off",
-    "empty_prompt",
-    "email",
-    "secret",
-}
+    "garbled", "control", "nul", "copied", "refusal", "spoken", "people", "template_marks", "inner_marks", "columns",
+    "echoed", "tags", "nothing", "cut_off", "empty_prompt", "email", "secret", "written_out", "entities",
+    "in_letters", "unclosed", "dotted",
+}  # fmt: skip
 SKIPS = (
-    "tie",
-    "apart",
-    "equal",
-    "unasked",
-    "rating",
-    "bad_line",
-    "empty",
-    "missing",
-    "type",
-    "several",
-    "role",
-    "no_answer",
-    "system_only",
-    "media",
-    "image_count",
-    "image_lost",
-    "image_outside",
-    "image_url",
-    "image_broken",
-    "image_large",
-    "image_answer",
-    "all_marked",
-    "segments",
-    "scattered",
-)
+    "tie", "apart", "equal", "unasked", "rating", "bad_line", "empty", "missing", "type", "several", "role",
+    "no_answer", "system_only", "media", "image_count", "image_lost", "image_outside", "image_url", "image_broken",
+    "image_large", "image_answer", "all_marked", "segments", "scattered",
+)  # fmt: skip
 """The kinds of rows that are left out."""
 OF_COLUMNS = ("empty", "missing", "type")
 """Those of them that other columns may fix."""

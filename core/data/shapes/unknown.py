@@ -59,7 +59,12 @@ def _no_answers(table: Sequence[Column]) -> Problem | None:
             if "system" in map(role_of, speakers[1:]):
                 fix = f"If it is {speakers[-1]} who answers, call it assistant."
             return Problem(f"column {column.name}", text, fix)
-        if not all(map(role_of, speakers)):
+        strangers = [name for name in speakers if not role_of(name)]
+        if strangers and "assistant" in map(role_of, speakers):
+            text = f"its chats have speakers that no chat template knows: {', '.join(strangers[:SPEAKERS_SHOWN])}."
+            fix = "Use system, user, assistant; tool_calls of the assistant for calls, tool for what they give."
+            return Problem(f"column {column.name}", text, fix)
+        if strangers:
             text = f"its chats are between {names}, and nobody is known to be the assistant."
             return Problem(f"column {column.name}", text, "Call the speakers user and assistant.")
     return None

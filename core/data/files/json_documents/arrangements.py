@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from fitune.core.data.chats.turns import CHAT_KEYS, style_of
+from fitune.core.data.chats.turns import CHAT_KEYS, speaker_of, style_of
 from fitune.core.data.files.listing import split_of
 from fitune.core.data.shapes.columns import words_in
 from fitune.core.data.shapes.names import plain, roles_of
@@ -27,7 +27,8 @@ ASKED = {"question", "answer", "chosen", "system", "document"}
 
 def as_row(value: Any) -> Row | Skip:
     """An object as it is; a bare list of chat turns as the row of a chat, a bare text as plain text."""
-    if isinstance(value, list) and value and isinstance(value[0], dict) and style_of(value):
+    is_list = isinstance(value, list) and value and isinstance(value[0], dict)
+    if is_list and (style_of(value) or speaker_of(value[0]) is not None):
         return {"messages": value}
     if isinstance(value, list) and len(value) > 1 and all(isinstance(each, str) for each in value):
         return {f"column_{place}": each for place, each in enumerate(value, 1)}

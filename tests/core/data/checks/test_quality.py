@@ -200,3 +200,44 @@ def test_a_column_that_rates_the_answers_is_told(tmp_path: Path, column: str, to
 def test_a_table_in_plain_text_is_told(tmp_path: Path, line: str, told: bool) -> None:
     (tmp_path / "a.txt").write_text("".join(line.format(n=n) for n in range(40)))
     assert ("columns" in kinds(inspect(Data(source=str(tmp_path / "a.txt"))))) is told
+
+
+WORDS = "Close the valve and replace the seal"
+TOLD = {
+    "written_out": f"{WORDS}.\\nThen open it.",
+    "entities": f"{WORDS} &amp; open it.",
+    "in_letters": f"{WORDS}: ![](data:image/png;base64,{'iVBORw0KGgo' * 20})",
+    "unclosed": f"<think>It leaks. {WORDS}.",
+    "dotted": f"{WORDS[:20]}...",
+    "nothing": "#NAME?",
+}
+
+
+@pytest.mark.parametrize("kind", TOLD)
+def test_what_a_program_left_in_answers_is_told(kind: str, tmp_path: Path) -> None:
+    assert kind in kinds(report(tmp_path, [TOLD[kind]] * 12 + [f"{ENGLISH} It has {n} piers." for n in range(28)]))
+
+
+MEANT = {
+    "written_out": "By definition $\\nabla f = 0$ and $x \\neq y$.",
+    "entities": 'Write <a href="a?b=1&amp;c=2">this</a>.',
+    "in_letters": "Begin with data:image/png;base64, and the letters.",
+    "unclosed": "<think>It leaks.</think>Close it.",
+    "dotted": f"{WORDS}... and wait.",
+}
+
+
+@pytest.mark.parametrize("kind", MEANT)
+def test_what_only_looks_like_it_is_not(kind: str, tmp_path: Path) -> None:
+    assert kind not in kinds(report(tmp_path, [MEANT[kind]] * 40))
+
+
+def test_few_answers_that_end_with_dots_are_a_manner_of_writing(tmp_path: Path) -> None:
+    assert "dotted" not in kinds(report(tmp_path, ["Well ..."] * 3 + [ENGLISH] * 37))
+
+
+@pytest.mark.parametrize("text", ["### Human: Why?### Assistant: So.", "Q: How wide is it? A: Very wide."])
+def test_questions_with_answers_on_one_line_of_a_text_are_told(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps({"text": f"{text} {n}"}) + "\n" for n in range(40)))
+    assert "spoken" in kinds(inspect(Data(source=str(path))))

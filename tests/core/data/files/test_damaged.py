@@ -97,3 +97,14 @@ def test_short_texts_and_rows_are_no_answers_of_a_server(tmp_path: Path) -> None
     for name, text in (("a.txt", "Forbidden fruits taste sweet."), ("a.jsonl", '{"message": "Hello to all of you"}')):
         (tmp_path / name).write_text(text)
         inspect(Data(source=str(tmp_path / name)))
+
+
+def test_a_bare_list_of_turns_is_a_chat_even_with_an_unknown_speaker(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    turns = [
+        {"role": "user", "content": "Hi"},
+        {"role": "search", "arguments": {}},
+        {"role": "assistant", "content": "So"},
+    ]
+    path.write_text(json.dumps([turns] * 20))
+    assert "no chat template knows: search" in problems(path)
