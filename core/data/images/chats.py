@@ -14,7 +14,7 @@ KEPT_IN = ("image", "image_url", "inlineData", "inline_data")
 def image_of_part(part: Row) -> str | None:
     """The image of a part of a turn that is one; None for a bare {"type": "image"}: it stands in a column of the row.
     Raises Skip."""
-    found = next((part[key] for key in (*KEPT_IN, "source", "url", "path", "data") if part.get(key)), None)
+    found = next((part[key] for key in (*KEPT_IN, "source", "url", "path", "data", "content") if part.get(key)), None)
     return None if found is None else reference(found)
 
 

@@ -26,7 +26,7 @@ MEDIA_FILE = re.compile(
 """Media in letters, or the name of a file with them: with spaces, too, but not a sentence that names two files."""
 PATH = re.compile(r"(?:https?://|s3://|file://|\.{0,2}/|[A-Za-z]:\\)\S+$|\S+/\S+\.\w{1,5}$|[\w.-]+@[\w.-]+$|www\.\S+$")
 DATE = re.compile(r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}(?:[ T]\d{1,2}:\d{2}\S*)?(?: [AP]M)?$|\d{1,2}:\d{2}(?::\d{2})?$")
-NUMBER = re.compile(r"[-+]?[\d.,]+%?$")
+NUMBER = re.compile(r"[-+]?[\d.,]+(?:[eE][-+]?\d+)?%?$")
 ID = re.compile(
     r"(?:[0-9a-fA-F]{8}-[0-9a-fA-F-]{20,}|[0-9a-fA-F]{12,}|[A-Za-z]{0,12}[-_:#][\w-]*\d[\w-]*"
     r"|[A-Za-z]{1,6}\d{3,}|(?=\S*\d)(?=\S*[A-Za-z])[\w-]{12,})$"

@@ -19,6 +19,7 @@ LOOKS = {
 }  # fmt: skip
 """The content of a column, in words; those with text are named without."""
 TOKENS = ("input_ids", "attention_mask", "token_ids")
+NUMBERS = ("list", "number")
 
 
 def unknown(table: Sequence[Column]) -> Shape:
@@ -37,7 +38,7 @@ def _no_columns(table: Sequence[Column]) -> Problem | None:
 
 def _tokens(table: Sequence[Column]) -> Problem | None:
     """Rows that another program has turned into tokens."""
-    found = next((column for column in table if plain(column.name) in TOKENS and column.kind == "list"), None)
+    found = next((column for column in table if plain(column.name) in TOKENS and column.kind in NUMBERS), None)
     if found is None or any(column.words for column in table):
         return None
     text = "these rows are numbers of tokens, made for one model by another program; fitune trains on text."

@@ -191,11 +191,13 @@ def _by_column(value: Row) -> list[Any]:
         keys = list(columns[0])
         return [{name: column[key] for name, column in value.items()} for key in keys] if _are_places(keys) else []
     lists = [column for column in columns if isinstance(column, list) and len(column) > 1]
-    if len(lists) < len(columns) or any(isinstance(each, dict | list) for column in lists for each in column):
+    is_named = {"question", "answer"} <= frozenset().union(*map(roles_of, value))
+    nested = any(isinstance(each, dict | list) for column in lists for each in column)
+    if len(lists) < len(columns) or (nested and not is_named):
         return []
     if len(set(map(len, lists))) == 1:
         return [dict(zip(value, row, strict=True)) for row in zip(*lists, strict=True)]
-    if min(map(len, lists)) < FEWEST_ROWS or not {"question", "answer"} <= frozenset().union(*map(roles_of, value)):
+    if min(map(len, lists)) < FEWEST_ROWS or not is_named:
         return []
     lengths = ", ".join(f"{len(column):,} {name}" for name, column in zip(value, lists, strict=True))
     return [Skip("bad_line", f"holds columns of different lengths, so nobody knows what belongs together: {lengths}.")]

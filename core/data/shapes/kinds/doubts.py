@@ -14,7 +14,10 @@ Doubt = tuple[str, tuple[Mapping[str, str], ...]]
 ASKS = ("?", "？", "؟", "፧", "՞")
 """Ends of questions."""
 NEARLY_ALL, HARDLY_ANY = 0.8, 0.2
-RIGHT = {"reference", "correct", "corrected", "gold", "golden", "truth", "expected", "ideal"}
+RIGHT = {
+    "reference", "references", "correct", "corrected", "gold", "golden", "truth", "truths", "groundtruth",
+    "expected", "ideal",
+}  # fmt: skip
 """Words in the names of columns that hold what should have been answered."""
 AS_LONG = (1 / 4, 4)
 """An answer of more or fewer words, times these, is none to the same question."""

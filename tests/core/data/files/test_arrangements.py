@@ -47,6 +47,13 @@ READ: tuple[tuple[str, str, str], ...] = (
     ),
     ("a caller and a helpdesk", "a.jsonl", "".join(json.dumps({"turns": turns}) + "\n" for turns in CALLS)),
     ("the comments of tickets", "a.json", json.dumps({"tickets": TICKETS, "count": COUNT})),
+    (
+        "columns of which one holds lists",
+        "a.json",
+        json.dumps(
+            {"question": list(map(q, range(COUNT))), "answer": list(map(a, range(COUNT))), "ids": [[1]] * COUNT}
+        ),
+    ),
     ("line ends of old Macs", "a.jsonl", "\r".join(map(json.dumps, ROWS))),
     ("below a title", "a.csv", f"FAQ of the garden\n\nquestion,answer\n{LINES}"),
     ("below remarks", "a.csv", f"# made by a program, in May\n# 12 rows\nquestion,answer\n{LINES}"),

@@ -56,6 +56,8 @@ def part(n: int) -> dict[str, Any]:
 
 
 FORMS: tuple[tuple[str, Callable[[int], Any]], ...] = (
+    ("Oumi", lambda n: {"messages": chat([{"type": "image_path", "content": f"img/{n}.png"},
+                                          {"type": "text", "content": ASKED}], n)}),
     ("LLaMA-Factory", lambda n: {"messages": chat(f"<image>{ASKED}", n), "images": [f"img/{n}.png"]}),
     ("LLaVA", lambda n: {"id": n, "image": f"img/{n}.png", "conversations": [
         {"from": "human", "value": f"<image>{ASKED}"}, {"from": "gpt", "value": ANSWERS[n % 3]}]}),
