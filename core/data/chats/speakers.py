@@ -44,7 +44,7 @@ def role_of(name: object) -> str | None:
     """The role of a speaker as chat templates call it; None for a speaker that they don't know."""
     if not isinstance(name, str):
         return None
-    plain = name.strip().lower()
+    plain = name.strip(" \t\n:").lower()
     return ROLES.get(plain) or ("assistant" if MODEL.match(plain) else None)
 
 

@@ -59,6 +59,17 @@ INNER_MARKS = re.compile(
     r"|<(?:start|end)_of_turn>|\[/?INST\]"
 )
 """Marks that a model's tokenizer takes for its own wherever they stand."""
+ENDS, BEGINS = ("</s>", "<eos>", "<|end_of_text|>", "<|eom_id|>"), ("<s>", "<bos>", "<|begin_of_text|>")
+"""Marks that some models write around a text. Within one, the first two may be HTML."""
+NAMED = re.compile(
+    r"\W{0,3}(?:Assistant|AI|Bot|ChatGPT|GPT|Answer|Response|Antwort|Respuesta|Réponse|Ответ|答)\W{0,3}[:：]", re.I
+)
+"""The name of the one who answers, before an answer."""
+TIMED = re.compile(r"^[\d:]{4,9}[.,]\d{3} --> [\d:]{4,9}[.,]\d{3}", re.MULTILINE)
+"""When a subtitle is shown."""
+SPLITS = {"split", "subset", "partition", "data_split", "set", "fold"}
+HELD_OUT = {"test", "eval", "evaluation", "val", "valid", "validation", "dev", "holdout", "held_out", "heldout"}
+"""Names of columns that tell parts of a data set apart, and of the parts that are not for training."""
 NOTHING = {"nan", "null", "\\n", "#n/a", "#ref!", "#value!", "#name?", "#div/0!", "#num!", "#null!",
            "#nv", "#bezug!", "#wert!", "<na>", "n/a", "undefined", "todo", "tbd", "fixme", "xxx"}  # fmt: skip
 """What programs and people write where there is nothing yet."""
@@ -90,7 +101,9 @@ def oddities(row: Row) -> list[str]:
         "spoken": "text" in row and _holds_both_sides(whole),
         "people": "text" in row and not _holds_both_sides(whole) and _is_chat_of_people(whole),
         "template_marks": "text" in row and TEMPLATE_MARKS.search(whole),
-        "inner_marks": "text" not in row and INNER_MARKS.search(whole),
+        "inner_marks": "text" not in row and (INNER_MARKS.search(whole) or any(map(_is_marked, (*asked, *answers)))),
+        "named": any(map(NAMED.match, answers)),
+        "timed": "text" in row and " --> " in whole and TIMED.search(whole),
         "nothing": any(len(said) <= LONGEST_NOTHING and said.casefold() in NOTHING for said in map(str.strip, answers)),
         "copied": any(len(answer) >= COPIED_CHARS and answer in asked[0] for answer in answers),
         "echoed": any(len(each) >= COPIED_CHARS for each in asked[:1]) and answers[0].startswith(asked[0]),
@@ -105,6 +118,11 @@ def oddities(row: Row) -> list[str]:
         "tools": "tools" in row or any("tool_calls" in each or each["role"] == "tool" for each in messages),
     }
     return [kind for kind, is_so in tests.items() if is_so]
+
+
+def is_held_out(column: str, value: object) -> bool:
+    """True if a column says of a row that it is not for training."""
+    return column.casefold() in SPLITS and isinstance(value, str) and value.strip().casefold() in HELD_OUT
 
 
 def rating(column: str, value: object) -> float | None:
@@ -130,6 +148,11 @@ def _is_cut_off(answer: str) -> bool:
 def _is_long(answer: str) -> bool:
     """True if an answer is long enough to be a sentence that ends with a mark."""
     return len(answer) >= LONG_CHARS and answer.count(" ") >= LONG_CHARS // 10
+
+
+def _is_marked(text: str) -> bool:
+    """True if a text begins or ends with the marks of some model."""
+    return text.rstrip().endswith(ENDS) or text.lstrip().startswith(BEGINS)
 
 
 def _has_no_line_ends(text: str) -> bool:

@@ -136,6 +136,10 @@ SAID: Mapping[str, tuple[str, str]] = {
         "{n} line[|s] [is|are] not strict JSON (a comma at the end, NaN, single quotes), but [was|were] read.",
         "Check one.",
     ),
+    "twice": (
+        "{n} of the first rows give[s|] one name twice; the last one was read.",
+        "Give each its own name, or remove one.",
+    ),
     "header": (
         "The first line looks like a row, not like names of columns.",
         "A CSV file needs a line with names first.",
@@ -193,6 +197,18 @@ SAID: Mapping[str, tuple[str, str]] = {
         "{n} row[|s] [has|have] an empty question.",
         "The model learns to say this out of nothing; is that meant?",
     ),
+    "named": (
+        "{n} answer[|s] begin[s|] with the name of the one who speaks (such as Assistant:).",
+        "The model learns to write it each time: take it out, unless it is meant.",
+    ),
+    "held_out": (
+        "{n} row[|s] [is|are] marked as test or validation in a column of their own, and would be trained on.",
+        "Leave them out of this file: what was learned can't be tested.",
+    ),
+    "timed": (
+        "{n} text[|s] [is|are] subtitles, with a time for each.",
+        "The model learns to write these times: keep the words only.",
+    ),
     "spoken": (
         "{n} text[|s] hold[s|] questions with their answers (Q: and A:, User: and Assistant:, or headings that ask).",
         "As plain text the model learns to write both; to learn to answer, write rows of question and answer.",
@@ -202,7 +218,7 @@ SAID: Mapping[str, tuple[str, str]] = {
         "As plain text the model learns to write all of them; to learn to answer, write rows of messages.",
     ),
     "inner_marks": (
-        "In {n} row[|s] a question or an answer holds marks of a chat template (such as <|im_end|> or [INST]).",
+        "In {n} row[|s] a question or an answer holds marks of a chat template (such as <|im_end|>, </s> or [INST]).",
         "A model with these marks takes them for the real ends of turns: take them out.",
     ),
     "columns": (
@@ -227,7 +243,7 @@ SAID: Mapping[str, tuple[str, str]] = {
 CLOSE = {
     "garbled", "control", "nul", "copied", "refusal", "spoken", "people", "template_marks", "inner_marks", "columns",
     "echoed", "tags", "nothing", "cut_off", "empty_prompt", "email", "secret", "written_out", "entities",
-    "in_letters", "unclosed", "dotted",
+    "in_letters", "unclosed", "dotted", "named", "timed", "held_out",
 }  # fmt: skip
 SKIPS = (
     "tie", "apart", "equal", "unasked", "rating", "bad_line", "empty", "missing", "type", "several", "role",

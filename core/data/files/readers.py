@@ -12,7 +12,7 @@ import orjson
 from fitune.core.data.files.csv_rows import csv_rows
 from fitune.core.data.files.json_documents.arrangements import as_row
 from fitune.core.data.files.json_documents.exports import unpacked
-from fitune.core.data.files.json_documents.rows import json_rows
+from fitune.core.data.files.json_documents.rows import LOOKED_AT, gives_twice, json_rows
 from fitune.core.data.files.json_documents.scripts import SUFFIXES as SCRIPTS
 from fitune.core.data.files.json_documents.scripts import begin_of_rows, rows_of_script
 from fitune.core.data.files.parquet_rows import parquet_rows
@@ -22,7 +22,6 @@ from fitune.core.data.files.streams import (
     MAX_LINE_BYTES,
     Note,
     as_utf8,
-    curly_quotes,
     decompressed,
     kind_of,
     lines_of,
@@ -33,6 +32,7 @@ from fitune.core.data.files.streams import (
     refuse_placeholder,
     suffix_of,
     utf8_line,
+    wrong_quotes,
 )
 from fitune.core.data.files.unparsed import Marker, Unparsed
 from fitune.core.data.files.xlsx_rows import xlsx_rows
@@ -121,6 +121,9 @@ def _jsonl(stream: io.BufferedReader, name: str, note: Note, marks_of: Marker) -
     first = 1
     while lines := _some_lines(stream, name, first):
         numbers = range(first, first + len(lines))
+        for number, line in zip(numbers, lines if first == 1 else (), strict=False):
+            if number <= LOOKED_AT and gives_twice(line):
+                note("twice", number)
         first += len(lines)
         if (marks := marks_of(lines)) is not None:
             yield numbers, Unparsed(lines, marks)
@@ -184,7 +187,7 @@ def _repaired(line: bytes, number: int, error: str, note: Note) -> Any:
     except (ValueError, TypeError, RecursionError):
         row = from_python(text.strip())
         if not isinstance(row, dict | list):
-            return Skip("bad_line", f"is not valid JSON: {curly_quotes(text) or error}.")
+            return Skip("bad_line", f"is not valid JSON: {wrong_quotes(text) or error}.")
     if text.isascii() or _is_utf8(line):
         note("repaired", number)
     return row

@@ -56,7 +56,8 @@ MAGIC = {
     b"%PDF": ("a PDF", ".pdf"), b"SQLite format 3": ("an SQLite database", ".db"), b"{\\rtf": ("RTF", ".rtf"),
     b"\xd0\xcf\x11\xe0": ("a document of Office before 2007, or locked with a password", ".xls"),
     b"ARROW1": ("an Arrow file", ".arrow"), b"\x89PNG": ("a picture", ""), b"\xff\xd8\xff": ("a picture", ""),
-    b"Rar!": ("an archive", ".rar"), b"7z\xbc\xaf": ("an archive", ".7z"),
+    b"Rar!": ("an archive", ".rar"), b"7z\xbc\xaf": ("an archive", ".7z"), b"BZh": ("an archive (bzip2)", ".tar"),
+    b"\xfd7zXZ": ("an archive (xz)", ".tar"),
 }  # fmt: skip
 """First bytes of a file -> what it is, and the suffix of its kind."""
 MAX_LINE_BYTES = 1 << 26
@@ -172,6 +173,8 @@ def refuse_placeholder(name: str, head: bytes) -> None:
         raise UserError(f"{name} is not data, but what a server answered ({said}).", hint)
     if head.lstrip().startswith(b"<?xml"):
         raise UserError(f"{name} is XML, which fitune does not read.", READABLE)
+    if head[257:262] == b"ustar":
+        raise UserError(f"{name} is an archive (tar).", _hint(".tar"))
     for magic, (kind, suffix) in MAGIC.items():
         if head.startswith(magic):
             raise UserError(f"{name} is {kind}, whatever its name says.", _hint(suffix))
@@ -203,10 +206,12 @@ def refuse_empty(name: str, head: bytes) -> None:
         raise UserError(f"{name} is empty: it has 0 bytes.", "Fetch or write the file again.")
 
 
-def curly_quotes(text: str) -> str:
+def wrong_quotes(text: str) -> str:
     """The reason why a text is no JSON, if that is the quotes around its first key; else empty."""
-    curly = re.match(r"\s*\[?\s*\{\s*([“”„‟])", text)
-    return f'it has curly quotes ({curly[1]}), JSON takes only straight ones (")' if curly else ""
+    found = re.match(r"\s*\[?\s*\{\s*([“”„‟'])", text)
+    if found and found[1] == "'":
+        return "it has single quotes, as Python prints them, JSON takes only double ones: write it with json.dump"
+    return f"it has curly quotes ({found[1]}), JSON takes only straight ones" if found else ""
 
 
 def refuse_kind(name: str) -> None:

@@ -114,6 +114,7 @@ def _with_system(fmt: str, columns: Mapping[str, str], table: Sequence[Column]) 
     """A system prompt in a column of its own belongs to the chat."""
     if fmt in ("unknown", "preference", "text", "prompt_completion") or "system" in columns:
         return columns
-    found = (each.name for each in table if "system" in each.roles and "." not in each.name)
+    beside = {"", *(name.rpartition(".")[0] for name in columns.values())}  # the same objects
+    found = (each.name for each in table if "system" in each.roles and each.name.rpartition(".")[0] in beside)
     system = next((name for name in found if name not in columns.values()), None)
     return {**columns, "system": system} if system else columns

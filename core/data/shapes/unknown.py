@@ -52,6 +52,9 @@ def _no_answers(table: Sequence[Column]) -> Problem | None:
         speakers = list(dict.fromkeys(str(speaker_of(turn)) for turn in turns if speaker_of(turn) is not None))
         if not speakers or column.kind not in ("turns", "list"):
             continue
+        if any(isinstance(turn, dict) and speaker_of(turn) is None for turn in turns):
+            text = "some turns of its chats do not say who speaks."
+            return Problem(f"column {column.name}", text, 'Write into each turn: "role": "user", or "assistant".')
         names = ", ".join(speakers[:SPEAKERS_SHOWN])
         if all(map(role_of, speakers)) and "assistant" not in map(role_of, speakers):
             speak = "speaks" if len(speakers) == 1 else "speak"

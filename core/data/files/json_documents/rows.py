@@ -9,7 +9,7 @@ from typing import Any
 from fitune.core.data.files.json_documents.arrangements import are_names, as_row, expanded, unwrapped
 from fitune.core.data.files.json_documents.exports import unpacked
 from fitune.core.data.files.json_documents.wrapping import rows_behind, wrapped_list
-from fitune.core.data.files.streams import Note, curly_quotes
+from fitune.core.data.files.streams import Note, wrong_quotes
 from fitune.core.data.values import Row, Skip
 from fitune.core.errors import UserError
 
@@ -18,6 +18,8 @@ MAX_ROW_CHARS = 1 << 28
 """One object must be shorter than this."""
 WRAPPED_CHARS = 1 << 20
 """An object of more characters is not read whole if it wraps a list of rows."""
+LOOKED_AT = 200
+"""So many values, or lines, are looked at for names that come twice."""
 GAPS = " \t\r\n,"
 ENDS = " \t\r\n;"
 """What may stand behind a document: a semicolon, in a script."""
@@ -36,7 +38,7 @@ def json_rows(
     Raises UserError where the document breaks off or is broken.
     """
     number, names = 0, list[str]()
-    for kept, in_list in _values(_text(stream, note), name, split, line):
+    for kept, in_list in _values(_text(stream, note), name, split, line, note):
         value = unpacked(kept)
         if in_list and not number and not names and are_names(value):
             names = value
@@ -58,13 +60,25 @@ def _text(stream: io.BufferedReader, note: Note) -> io.TextIOWrapper:
     return io.TextIOWrapper(stream, encoding="utf-8", errors="strict")
 
 
-def _values(text: io.TextIOWrapper, name: str, split: str, line: int) -> Iterator[tuple[Any, bool]]:
+def gives_twice(text: str | bytes) -> bool:
+    """True if an object in JSON text, if that is not large, gives a name twice, of which readers keep the last."""
+    found: list[bool] = []
+    if len(text) > WRAPPED_CHARS:
+        return False
+    try:
+        json.loads(text, object_pairs_hook=lambda pairs: found.append(len(pairs) > len(dict(pairs))), strict=False)
+    except (ValueError, TypeError, RecursionError):  # no JSON, or an object as a name: told elsewhere
+        return False
+    return any(found)
+
+
+def _values(text: io.TextIOWrapper, name: str, split: str, line: int, note: Note) -> Iterator[tuple[Any, bool]]:
     """Each value of a list, or each value at the top, and whether it stands in a list.
 
     The rows of a list in a large object are values of a list, too, and so are those of lists like it that follow.
     """
     decode = json.JSONDecoder(strict=False, parse_int=_whole).raw_decode
-    buffer, at, in_list, at_end = "", 0, False, False
+    buffer, at, in_list, at_end, looked_at = "", 0, False, False, 0
     wrapped: list[str] | None = None
     """The columns of the rows that an object wraps, once their list is found."""
     while True:
@@ -85,7 +99,7 @@ def _values(text: io.TextIOWrapper, name: str, split: str, line: int) -> Iterato
             if at_end or len(buffer) - at > MAX_ROW_CHARS:
                 if mark and at_end and (error.pos >= len(buffer.rstrip()) or error.msg.startswith("Unterminated")):
                     raise UserError(f"{name}:{where}: the file breaks off within a row.", AGAIN) from None
-                raise _broken(name, where, mark, curly_quotes(buffer[at:]) or error.msg) from None
+                raise _broken(name, where, mark, wrong_quotes(buffer[at:]) or error.msg) from None
             if not in_list and mark == "{" and len(buffer) - at > WRAPPED_CHARS and not at_end:
                 begin = wrapped_list(buffer, at, decode, split) if wrapped is None else None
                 if begin:
@@ -104,6 +118,9 @@ def _values(text: io.TextIOWrapper, name: str, split: str, line: int) -> Iterato
             value = Skip(
                 "bad_line", "holds half a character (a lone surrogate such as \\ud83d), which no tokenizer takes."
             )
+        looked_at += 1
+        if looked_at <= LOOKED_AT and gives_twice(buffer[at:end]):
+            note("twice", looked_at)
         if wrapped is not None and not in_list:
             yield from ((row, True) for row in rows_behind(value, wrapped, split))
             return

@@ -33,6 +33,7 @@ KEPT: tuple[tuple[str, Any], ...] = (
     ("Python", str(CHAT)),
     ("numpy", "[{'role': 'user', 'content': 'Hi'}\n {'role': 'assistant', 'content': 'Hello'}]"),
     ("roles with spaces", [{"role": "User", "content": "Hi"}, {"role": " Assistant ", "content": "Hello"}]),
+    ("roles with colons", [{"role": "User:", "content": "Hi"}, {"role": "Assistant:", "content": "Hello"}]),
     ("Polish", [{"role": "użytkownik", "content": "Hi"}, {"role": "asystent", "content": "Hello"}]),
     ("Vietnamese", [{"role": "Người dùng", "content": "Hi"}, {"role": "Trợ lý", "content": "Hello"}]),
     ("Arabic", [{"role": "المستخدم", "content": "Hi"}, {"role": "المساعد", "content": "Hello"}]),

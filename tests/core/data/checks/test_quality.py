@@ -210,6 +210,8 @@ TOLD = {
     "unclosed": f"<think>It leaks. {WORDS}.",
     "dotted": f"{WORDS[:20]}...",
     "nothing": "#NAME?",
+    "inner_marks": f"{WORDS}.</s>",
+    "named": f"Assistant: {WORDS}.",
 }
 
 
@@ -224,6 +226,8 @@ MEANT = {
     "in_letters": "Begin with data:image/png;base64, and the letters.",
     "unclosed": "<think>It leaks.</think>Close it.",
     "dotted": f"{WORDS}... and wait.",
+    "inner_marks": "Write <s>old words</s> to strike them out.",
+    "named": "The assistant: a man who closes the valve.",
 }
 
 
@@ -241,3 +245,16 @@ def test_questions_with_answers_on_one_line_of_a_text_are_told(text: str, tmp_pa
     path = tmp_path / "rows.jsonl"
     path.write_text("".join(json.dumps({"text": f"{text} {n}"}) + "\n" for n in range(40)))
     assert "spoken" in kinds(inspect(Data(source=str(path))))
+
+
+def test_subtitles_are_told(tmp_path: Path) -> None:
+    path = tmp_path / "film.txt"
+    path.write_text("".join(f"{n}\n00:00:{n},000 --> 00:00:{n},900\n{ENGLISH}\n\n" for n in range(10, 50)))
+    assert "timed" in kinds(inspect(Data(source=str(path))))
+
+
+@pytest.mark.parametrize(("part", "is_told"), [("test", True), ("train", False)])
+def test_rows_that_are_marked_as_a_test_are_told(part: str, is_told: bool, tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text("question,answer,split\n" + "".join(f"Why {n}?,So {n}.,{part}\n" for n in range(40)))
+    assert ("held_out" in kinds(inspect(Data(source=str(path))))) is is_told

@@ -1,6 +1,7 @@
 """Files that a download, a program or a merge has damaged: read where rows are plain, else refused by what they are."""
 
 import json
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,8 @@ REFUSED = {
     "a.parquet": (b"", "is empty: it has 0 bytes"),
     "a.xlsx": (b"", "is empty: it has 0 bytes"),
     "curly.json": ("[{“question”: “Why?”, “answer”: “So.”}]".encode(), "curly quotes"),
+    "python.json": (b"[{'question': 'Why?', 'answer': 'So.'}]", "single quotes, as Python prints"),
+    "a.jsonl.bz2": (b"BZh91AY&SY", "an archive (bzip2)"),
     "prose.json": (
         b'Here are your rows:\n\n```json\n[{"question": "Why?"}]\n```',
         "text stands there that is not JSON",
@@ -108,3 +111,18 @@ def test_a_bare_list_of_turns_is_a_chat_even_with_an_unknown_speaker(tmp_path: P
     ]
     path.write_text(json.dumps([turns] * 20))
     assert "no chat template knows: search" in problems(path)
+
+
+@pytest.mark.parametrize(("name", "form"), [("a.jsonl", "{}"), ("a.json", "[{}]")])
+def test_a_name_that_a_row_gives_twice_is_told(name: str, form: str, tmp_path: Path) -> None:
+    for answers, is_told in (('"answer": "Old.", "answer": "New."', True), ('"answer": "New."', False)):
+        (tmp_path / name).write_text(form.format(f'{{"question": "Why?", {answers}}}'))
+        assert ("one name twice" in problems(tmp_path / name)) is is_told
+
+
+def test_a_tar_archive_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text(jsonl(pairs(0, 40)))
+    with tarfile.open(tmp_path / "a.tar.gz", "w:gz") as archive:
+        archive.add(tmp_path / "a.jsonl", "a.jsonl")
+    with pytest.raises(UserError, match="archive"):
+        inspect(Data(source=str(tmp_path / "a.tar.gz")))

@@ -295,6 +295,7 @@ STOPPED: tuple[tuple[str, Make, str, str], ...] = (
     ("chats with calls under names of their own",
      lambda n: {"messages": [*chat(n)[:1], {"role": "search", "arguments": {"n": n}}, *chat(n)[1:]]},
      "unknown", "no chat template knows: search"),
+    ("turns without speakers", lambda n: {"messages": [{"content": q(n)}, *chat(n)[1:]]}, "unknown", "do not say who"),
     ("chats of strangers", lambda n: {"dialog": [{"speaker": "A", "text": q(n)}, {"speaker": "B", "text": a(n)}]},
      "unknown", "between A, B"),
     ("thumbs", lambda n: {"prompt": q(n), "response": a(n), "thumbs_up": n % 2 == 0}, "preference", "thumbs_up"),
@@ -341,3 +342,10 @@ def test_a_format_in_the_recipe_answers_the_question() -> None:
     rows = [{"prompt": q(n), "completion": a(n)} for n in range(ROWS)]
     shape = recognise(rows, Data(source="x", format="prompt_completion"))
     assert (shape.format, shape.sure, shape.candidates) == ("prompt_completion", True, ())
+
+
+def test_a_system_prompt_beside_the_question_in_an_object_is_shown() -> None:
+    rows = [{"prompt": {"system": f"Be brief, {n}.", "user": q(n)}, "answer": a(n)} for n in range(ROWS)]
+    data = Data(source="x", columns={"question": "prompt.user", "answer": "answer"})
+    for shape in (recognise(rows, data), recognise(rows, Data(source="x"))):
+        assert shape.columns["system"] == "prompt.system"
