@@ -10,6 +10,13 @@ from fitune.core.errors import UserError
 
 SPLITS = ("train", "training", "test", "testing", "validation", "valid", "val", "dev", "eval")
 
+IMAGES_OF = "metadata"
+"""The table in a folder of images, as the Hub has it; beside other tables it speaks about them."""
+ABOUT = {
+    "readme", "license", "dataset_info", "dataset_infos", "dataset_dict", "state", "config", "requirements", "package",
+    "package-lock", "tsconfig", IMAGES_OF,
+}  # fmt: skip
+
 
 @dataclass(frozen=True, slots=True)
 class SourceFile:
@@ -44,6 +51,7 @@ def readable(names: Iterable[str], source: str) -> list[str]:
     names = sorted(names)
     kinds = {name: SUFFIXES.get(suffix_of(name)) if suffix_of(name) else None for name in names}
     tables = [name for name, kind in kinds.items() if kind and kind != "text" and not _is_about(name)]
+    tables = tables or [name for name, kind in kinds.items() if kind and kind != "text" and _stem(name) == IMAGES_OF]
     texts = [name for name, kind in kinds.items() if kind == "text" and not _is_about(name)]
     if not (tables or texts):
         seen = ", ".join(names[:5]) or "nothing"
@@ -53,9 +61,12 @@ def readable(names: Iterable[str], source: str) -> list[str]:
 
 
 def _is_about(name: str) -> bool:
-    """Files that speak about a data set."""
-    stem = Path(name).name.lower().split(".")[0]
-    return stem in ("readme", "license", "dataset_info", "dataset_infos", "dataset_dict", "state", "metadata", "config")
+    """Files that speak about a data set or a program, and the locks of Office."""
+    return _stem(name) in ABOUT or Path(name).name.startswith("~$")
+
+
+def _stem(name: str) -> str:
+    return Path(name).name.lower().split(".")[0]
 
 
 def of_split(names: Sequence[str], split: str, source: str) -> list[str]:
