@@ -25,7 +25,6 @@ from fitune.tui.watch.ending import ending
 from fitune.tui.watch.panes.charts import Charts
 from fitune.tui.watch.panes.log_view import LogView, SearchInput
 from fitune.tui.watch.progress import RunProgress
-from fitune.tui.watch.screen_text import Snapshot
 from fitune.tui.widgets.footer import Keys
 from fitune.tui.widgets.log_tail import LONG_BLOCK_BYTES, LONG_ROWS, last_note, log_tail
 from fitune.tui.widgets.readouts import Readout
@@ -65,7 +64,7 @@ class WatchScreen(Screen[None]):
     class RunRead(Message):
         """The run was read."""
 
-        snapshot: Snapshot
+        snapshot: screen_text.Snapshot
 
     @dataclass
     class CardRead(Message):
@@ -82,7 +81,7 @@ class WatchScreen(Screen[None]):
     def __init__(self, run: Run) -> None:
         super().__init__()
         self.watched = run
-        self.snapshot: Snapshot | None = None
+        self.snapshot: screen_text.Snapshot | None = None
         self.samples: tuple[GpuSample, ...] = ()
         self.log_wanted = self.resuming = False
         self.began_s = time.monotonic()
@@ -143,7 +142,7 @@ class WatchScreen(Screen[None]):
                 state, silent_job = progress.state.copy(), self.watched.silent_job(progress.state)
                 if silent_job:  # a merge that is still starting is not the training
                     state.job, state.started_t, state.first_t = silent_job, None, None
-                snapshot = Snapshot(
+                snapshot = screen_text.Snapshot(
                     status=status,
                     state=state,
                     total_steps=progress.total_steps,
