@@ -149,6 +149,7 @@ def _ask_job(config: Mapping[str, Any], source: str, code_of: str | None) -> obj
     """The answer of `python -m fitune.core.worker.architecture`, in JSON. Raises UserError with the job's sentence."""
     print(f"Counting the sizes of {source} (some ten seconds, once) ...", file=sys.stderr, flush=True)
     command = [sys.executable, "-P", "-m", "fitune.core.worker.architecture", *([code_of] if code_of else [])]
+    offline = os.environ.get("HF_HUB_OFFLINE", "0" if code_of else "1")  # the code may have to be fetched
     try:
         done = subprocess.run(
             command,
@@ -156,7 +157,7 @@ def _ask_job(config: Mapping[str, Any], source: str, code_of: str | None) -> obj
             capture_output=True,
             timeout=TIME_LIMIT_S,
             preexec_fn=_limit,
-            env={**os.environ, "CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": os.environ.get("HF_HUB_OFFLINE", "1")},
+            env={**os.environ, "CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": offline},
         )
     except subprocess.TimeoutExpired:
         hint = "Its config.json may be broken: look at its numbers."

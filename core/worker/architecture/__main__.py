@@ -23,7 +23,7 @@ def main() -> int:
         with contextlib.redirect_stdout(sys.stderr):
             answer = to_json(describe(build(values, code_of)))
     except UserError as error:
-        answer = {"problem": str(error), "hint": error.hint}
+        answer = {"problem": error.message, "hint": error.hint}
     sys.stdout.buffer.write(orjson.dumps(answer) + b"\n")
     return 0
 

@@ -45,7 +45,11 @@ def _config(values: Mapping[str, Any], source: str | None) -> Any:
     from transformers import CONFIG_MAPPING, AutoConfig
 
     if source is not None and "auto_map" in values:
-        return AutoConfig.from_pretrained(source, trust_remote_code=True)
+        try:
+            return AutoConfig.from_pretrained(source, trust_remote_code=True)
+        except Exception as error:  # whatever that code raises, or the search for it
+            message = f"The model's own code can't be run: {_reason(error)}."
+            raise UserError(message, "Fetch its .py files again, or take a copy that transformers reads.") from error
     model_type = values.get("model_type")
     if not isinstance(model_type, str) or model_type not in CONFIG_MAPPING:
         named = f"the model_type {model_type[:60]!r}" if isinstance(model_type, str) else "no model_type"

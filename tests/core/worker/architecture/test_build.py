@@ -1,5 +1,8 @@
 """Shapes of the shape job: sizes are those of transformers' classes, and what it can't build is told in a sentence."""
 
+import json
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -138,3 +141,21 @@ def test_a_job_that_takes_too_much_ends_with_a_sentence(
     monkeypatch.setattr(known, "_cached", lambda _: None)
     with pytest.raises(UserError, match=said):
         known.shape_of(LLAMA, "my model")
+
+
+@pytest.mark.train
+@pytest.mark.xdist_group("torch")
+@pytest.mark.parametrize(
+    ("config", "trusted", "said"),
+    [
+        ({"model_type": "baichuan", "auto_map": {"AutoConfig": "own.Config"}}, False, "brings its own code"),
+        ({"model_type": "baichuan", "auto_map": {"AutoConfig": "own.Config"}}, True, "own code can't be run: .*own.py"),
+        ({"model_type": "bert", "architectures": ["BertForMaskedLM"]}, False, "writes no text"),
+    ],
+)
+def test_the_job_tells_the_cause_once(config: dict[str, Any], trusted: bool, said: str, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(UserError) as caught:
+        known._ask_job(config, "model", str(tmp_path) if trusted else None)
+    assert re.search(said, str(caught.value))
+    assert str(caught.value).count(caught.value.hint) == 1
