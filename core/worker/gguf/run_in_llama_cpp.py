@@ -16,6 +16,10 @@ PACKAGE, VERSION = "xllamacpp", "2026.10.11549"
 """The module, and the version that the proofs were tested with: MIT, 34 MB for Linux, x86_64 and aarch64."""
 LIKELIEST = 64
 """llama.cpp returns the probabilities of this many tokens; the others are known by their sum."""
+A_LETTER = "root ::= [a-z]"
+"""A grammar (GBNF) of one token: a whole character."""
+FORCED = 1000.0
+"""A bias that makes llama.cpp take a token. The probabilities that it returns are those before any bias."""
 
 
 def installed() -> bool:
@@ -43,17 +47,35 @@ def answers_of(server: Any, probes: list[Probe], expected: Answers) -> Answers:
     more than the true one.
     """
     logits, written, stopped = [], [], []
+    letter = _ask(server, probes[0].prompt, 1, grammar=A_LETTER)["choices"][0]["logprobs"]["content"][0]["id"]
     for probe, rows in zip(probes, expected.logits, strict=True):
         positions = range(probe.answer_start, probe.answer_start + len(rows))
-        choices = [_ask(server, probe.ids[:position], 1)["logprobs"]["content"][0] for position in positions]
-        logits.append(
-            torch.stack([_filled(row, choice["top_logprobs"]) for row, choice in zip(rows, choices, strict=True)])
-        )
+        likeliest = [_likeliest(server, probe.ids[:position], letter) for position in positions]
+        logits.append(torch.stack([_filled(row, each) for row, each in zip(rows, likeliest, strict=True)]))
     for probe in probes[:WRITTEN_ROWS]:
-        choice = _ask(server, probe.prompt, WRITTEN_TOKENS)
-        written.append([choice["id"] for choice in choice["logprobs"]["content"]])
-        stopped.append(choice["finish_reason"] == "stop")
+        ids, ended = _written(server, probe.prompt, letter)
+        written.append(ids)
+        stopped.append(ended)
     return Answers(logits, written, stopped)
+
+
+def _likeliest(server: Any, ids: list[int], letter: int) -> list[dict[str, Any]]:
+    """The likeliest next tokens. letter: a token that is taken instead of them, since llama.cpp tells nothing of one
+    that ends within a character, as most tokens of many scripts do."""
+    choice = _ask(server, ids, 1, logit_bias=[[letter, FORCED]])["choices"][0]
+    return list(choice["logprobs"]["content"][0]["top_logprobs"])
+
+
+def _written(server: Any, prompt: list[int], letter: int) -> tuple[list[int], bool]:
+    """A greedy answer's tokens, and whether it ended by itself. letter: as for `_likeliest`."""
+    answer = _ask(server, prompt, WRITTEN_TOKENS)
+    choice, tokens = answer["choices"][0], answer["usage"]["completion_tokens"]
+    ids = [token["id"] for token in (choice["logprobs"] or {"content": ()})["content"]]
+    if len(ids) < tokens:  # some ended within a character
+        ids = []
+        while len(ids) < tokens:
+            ids.append(_likeliest(server, prompt + ids, letter)[0]["id"])
+    return ids, choice["finish_reason"] == "stop"
 
 
 def count_tokens(server: Any, text: str) -> int:
@@ -67,9 +89,9 @@ def count_chat_tokens(server: Any, messages: list[dict[str, str]], options: Mapp
     return int(_checked(server.handle_chat_completions(request))["usage"]["prompt_tokens"])
 
 
-def _ask(server: Any, ids: list[int], tokens: int) -> Any:
+def _ask(server: Any, ids: list[int], tokens: int, **more: Any) -> Any:
     request = {"prompt": ids, "max_tokens": tokens, "temperature": 0, "n_probs": LIKELIEST, "cache_prompt": True}
-    return _checked(server.handle_completions(request))["choices"][0]
+    return _checked(server.handle_completions({**request, **more}))
 
 
 def _checked(answer: Any) -> Any:
