@@ -142,6 +142,11 @@ class RunState:
         return isinstance(end, Finished) and not end.stopped
 
     @property
+    def is_past_training(self) -> bool:
+        """True if a training has taken its last step and saves or scores what came of it: a stop changes nothing."""
+        return self.job == "train" and self.phase.name in ("save", "pairs", "score", "probe")
+
+    @property
     def total_steps(self) -> int | None:
         return self.phase.total_steps
 

@@ -24,7 +24,7 @@ def is_available(action: str, run: Run, snapshot: Snapshot | None) -> bool:
         case "close":
             return dead
         case "stop":
-            return snapshot is not None and snapshot.status in ("starting", "running")
+            return snapshot is not None and can_stop(snapshot)
         case "kill":
             return snapshot is not None and snapshot.live
         case "resume":
@@ -36,6 +36,11 @@ def is_available(action: str, run: Run, snapshot: Snapshot | None) -> bool:
         case "chart" | "zoom":
             return snapshot is not None and snapshot.has_chart
     return True
+
+
+def can_stop(snapshot: Snapshot) -> bool:
+    """True if a stop would end something earlier than it ends by itself."""
+    return snapshot.status in ("starting", "running") and not snapshot.state.is_past_training
 
 
 def stop(app: App[int], run: Run, snapshot: Snapshot | None) -> None:
@@ -55,6 +60,8 @@ def kill(app: App[int], run: Run, snapshot: Snapshot | None) -> None:
     lost = f"What came after {at} is lost." if at else "There is no checkpoint: all of it is lost."
     if job != "train":
         lost = "The adapter stays as it is."
+    elif snapshot and snapshot.state.is_past_training and run.has_adapter():
+        lost = "All its steps are done and its adapter is saved; its score is lost."
     question = f"Kill the {'training' if job == 'train' else job} at once?\n{lost}"
 
     def answered(yes: bool | None) -> None:
@@ -65,6 +72,11 @@ def kill(app: App[int], run: Run, snapshot: Snapshot | None) -> None:
             show_error(app, str(error))
 
     app.push_screen(ConfirmDialog(question, _cancel_label(job), "Kill"), answered)
+
+
+def starts_again(run: Run) -> str:
+    """What a resume does, as a sentence."""
+    return f"Starting again from the {'last checkpoint' if run.newest_checkpoint() else 'beginning'} ..."
 
 
 def resume(app: App[int], run: Run) -> None:
@@ -169,7 +181,7 @@ def leave(app: App[int], run: Run, snapshot: Snapshot | None) -> None:
         elif answer == "kill":
             kill(app, run, snapshot)
 
-    app.push_screen(LeaveScreen(_job(snapshot)), answered)
+    app.push_screen(LeaveScreen(_job(snapshot), snapshot is None or can_stop(snapshot)), answered)
 
 
 def show_error(app: App[int], text: str) -> None:

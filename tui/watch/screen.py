@@ -234,8 +234,7 @@ class WatchScreen(Screen[None]):
     def action_resume(self) -> None:
         if not self.resuming:
             self.resuming = True
-            since = "from the last checkpoint" if self.watched.newest_checkpoint() else "from the beginning"
-            self.app.notify(f"Starting again {since} ...", markup=False)
+            self.app.notify(actions.starts_again(self.watched), markup=False)
             self.resume()
 
     @work(thread=True, exclusive=True, group="resume")

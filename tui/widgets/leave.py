@@ -20,10 +20,10 @@ class LeaveScreen(ModalScreen[LeaveAnswer]):
         Binding("down,right", "app.focus_next", show=False),
     ]
 
-    def __init__(self, job: str = "train") -> None:
-        """job: the job of the run that lives, cleaned."""
+    def __init__(self, job: str = "train", can_stop: bool = True) -> None:
+        """job: the job of the run that lives, cleaned. can_stop: a stop would change something."""
         super().__init__()
-        self.answers = answers(job)
+        self.answers = [each for each in answers(job) if can_stop or each[0] != "stop"]
 
     def compose(self) -> ComposeResult:
         with Vertical(id="dialog"):

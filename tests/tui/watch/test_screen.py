@@ -246,6 +246,23 @@ async def test_stop_is_confirmed_and_writes_a_checkpoint(live: Path) -> None:
     assert worker.wait(60) == 0
 
 
+async def test_behind_its_last_step_a_training_offers_no_stop(live: Path) -> None:
+    worker = start(live, "scored", "--rate", "500", "--then", "hang")
+    async with watching(live, "scoring it beside the base model") as (app, pilot):
+        (live / "adapter").mkdir()
+        (live / "adapter" / "adapter_model.safetensors").write_bytes(b"x")
+        await pilot.press("s")
+        await pilot.pause()
+        assert " Stop" not in shown(app).splitlines()[-1]
+        await pilot.press("ctrl+c")
+        await until(pilot, lambda: isinstance(app.screen, LeaveScreen))
+        assert "Stop after this step" not in shown(app)
+        await pilot.press("escape", "k")
+        await until(pilot, lambda: "its adapter is saved; its score" in shown(app))
+    worker.kill()
+    worker.wait()
+
+
 async def test_detach_leaves_the_run_alone(live: Path) -> None:
     worker = start(live, "steps:400", "--rate", "20")
     async with watching(live, "training   step") as (app, pilot):

@@ -16,6 +16,8 @@ def run(args: argparse.Namespace) -> int:
     job = run.job()
     if job is None:
         message = f"{run.name} is not running."
+    elif not args.now and run.state().is_past_training:
+        message = f"{run.name} has taken its last step, and ends by itself. At once: fitune stop {run.name} --now"
     elif args.now:
         message = killed(run, job) if run.kill() else f"{run.name} came to its end meanwhile."
         run.wait_for_end()  # so that a script which asks next sees the end
