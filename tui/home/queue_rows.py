@@ -70,6 +70,12 @@ def in_short(entries: Sequence[EntryDocument]) -> str:
     return f"The queue: {', '.join(f'{count} {state}' for state, count in states.items()) or 'nothing in it'}"
 
 
+def doing(entries: Sequence[EntryDocument]) -> str:
+    """What a queue that somebody runs does now, as the end of a sentence."""
+    is_at_work = any(each.state == "at work" for each in entries)
+    return "is at work" if is_at_work else "waits until a card, or the processor, is free"
+
+
 def describe(queue: Queue) -> tuple[EntryDocument, ...]:
     """The entries that have ended, in the order of their ends, then the others: at work first."""
     ended = sorted((entry for entry in queue.entries if entry.end is not None), key=lambda each: each.ended or 0.0)

@@ -16,7 +16,7 @@ from textual.widgets import Static
 from fitune.core import queue
 from fitune.core.errors import UserError
 from fitune.core.runs import Run
-from fitune.tui.home.queue_rows import EntryDocument, describe, headings, in_short, line
+from fitune.tui.home.queue_rows import EntryDocument, describe, doing, headings, in_short, line
 from fitune.tui.text import clean, safe
 from fitune.tui.widgets.choices import ChoiceList
 from fitune.tui.widgets.dialogs import ConfirmDialog
@@ -92,7 +92,7 @@ class QueueScreen(Screen[Run | None]):
         kept = self.entry
         self.entries, self.is_at_work = event.entries, event.is_at_work
         self.say("title", Content.styled("fitune", "bold $primary") + safe(f"  {in_short(self.entries)}"))
-        says = "It is at work, and goes on by itself." if self.is_at_work else "Nobody runs it now."
+        says = f"It {doing(self.entries)}, and goes on by itself." if self.is_at_work else "Nobody runs it now."
         self.say("state", Content(says if self.entries else "Add a recipe: fitune queue add RECIPE"))
         self.columns = self.size.width - 2
         self.say("headings", Content.styled(headings(self.columns) if self.entries else "", "$secondary"))

@@ -9,6 +9,7 @@ import pytest
 from fitune.core import queue
 from fitune.core.queue import Addition
 from fitune.core.recipe import parse
+from fitune.tui.commands.queueing.queue import progress
 from fitune.tui.home.queue_screen import QueueScreen
 from fitune.tui.widgets.dialogs import ConfirmDialog
 from tests.fake_worker import make_run
@@ -103,3 +104,13 @@ async def test_a_damaged_file_is_told(wizard: New, four: Path) -> None:
         assert "can't be read" in app.shown()
         await pilot.press("q")
         await until(pilot, lambda: "Remove it to begin with an empty queue" in " ".join(app.shown().split()))
+
+
+async def test_a_queue_that_waits_for_a_card_says_so(wizard: New, four: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(queue, "runner_pid", lambda: 4711)
+    assert progress(queue.read()).startswith("The queue waits until a card, or the processor, is free.")
+    app = wizard()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        await pilot.press("q")
+        await until(pilot, lambda: "It waits until a card, or the processor, is free" in app.shown())

@@ -11,7 +11,7 @@ from fitune.core.errors import BadInput, ExitCode, Problem, UserError, problems_
 from fitune.core.queue import Addition, Queue, Variant
 from fitune.core.recipe import STOP_AT, Recipe, changed, load, next_time
 from fitune.tui.data.clear_rows import with_clear_rows
-from fitune.tui.home.queue_rows import HEADINGS, cells, describe
+from fitune.tui.home.queue_rows import HEADINGS, cells, describe, doing
 from fitune.tui.text import as_ascii_json, clean, table
 
 
@@ -93,7 +93,7 @@ def progress(found: Queue) -> str:
     if not found.open():
         return "All of the queue has ended."
     if queue.runner_pid() is not None:
-        return "The queue is at work. It begins nothing more after: fitune queue stop"
+        return f"The queue {doing(describe(found))}. It begins nothing more after: fitune queue stop"
     return "Nobody runs the queue: fitune queue run"
 
 
