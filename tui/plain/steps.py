@@ -37,7 +37,7 @@ from fitune.tui.wizard.forecast_text import (
     with_remedy,
     without_plan,
 )
-from fitune.tui.wizard.memory.words import remedy_text
+from fitune.tui.wizard.memory.words import named, remedy_text
 from fitune.tui.wizard.models.weights import ask, look
 from fitune.tui.wizard.options import (
     card_gib_of,
@@ -143,7 +143,7 @@ def show_forecast(prompter: Prompter, draft: Draft) -> DraftForecast:
         except UserError as error:
             prompter.say(f"ERROR {error}")
     forecast = forecast_draft(draft)
-    basis = f"{forecast.site}; {lengths_note(forecast.work)}"
+    basis = f"{forecast.site}; {named(lengths_note(forecast.work), keys=False)}"
     predicted = f" Predicted {bounds(forecast.budget)} on {basis}." if forecast.budget else ""
     prompter.say(f"{WORDS[forecast.verdict]} {forecast.said}{predicted}")
     if forecast.known and (ways := ways_out(forecast)):

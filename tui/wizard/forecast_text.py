@@ -133,8 +133,10 @@ def forecast_draft(draft: Draft) -> DraftForecast:
 
 
 def _sentence(problem: Problem) -> str:
-    """A problem as a sentence that begins with its field's name."""
-    return str(problem).removeprefix(": ").replace(": ", " ", 1)
+    """A problem as a sentence that begins with its field's name; a colon stays before a sentence of its own."""
+    told = str(problem).removeprefix(": ")
+    name, _, rest = told.partition(": ")
+    return f"{name} {rest}" if rest[:1].islower() else told
 
 
 def ways_out(forecast: DraftForecast) -> list[Remedy]:

@@ -218,3 +218,9 @@ def test_presets_stand_by_verdict_host_ram_size_and_pace() -> None:
     order = [rank(preset, replace(found, pace=pace)) for preset, found, pace in cases]
     assert order == sorted(order)
     assert len(set(order)) == len(order)
+
+
+def test_what_is_wrong_with_a_setting_is_told_behind_its_name(this_machine: Machine) -> None:
+    begun = Draft("8b-on-12gb", machine=this_machine)
+    for text, said in (("abc", "lora.r: This is not a number."), ("0", "lora.r: 0 is too small.")):
+        assert f"fix it to see the memory. {said}" in forecast_draft(set_field(begun, "lora.r", text)).said
