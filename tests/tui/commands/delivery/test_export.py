@@ -57,6 +57,9 @@ def test_what_cant_be_exported_is_refused_before_anything_is_fetched(
     answer(monkeypatch, "yes")
     run = Run(make_run(tmp_path, told="ok"))
     args = parser().parse_args(["export", str(run.path), "--gguf", "q8_0"])
+    with pytest.raises(UserError, match="no adapter yet"):
+        export.run(args)
+    run.adapter.mkdir()
     with pytest.raises(UserError, match="merged"):
         export.run(args)
     assert not fetched

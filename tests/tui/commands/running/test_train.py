@@ -13,6 +13,7 @@ from tests.tui.conftest import Fitune
 @pytest.mark.usefixtures("fakes")
 def test_the_merged_model_of_a_run_is_the_base_of_the_next(fitune: Fitune, fitune_home: Path, tmp_path: Path) -> None:
     made = Run(make_run(fitune_home, "tickets", "ok"))
+    made.adapter.mkdir()
     rows, recipe = tmp_path / "rows.jsonl", tmp_path / "recipe.toml"
     rows.write_text('{"prompt": "Why?", "chosen": "So.", "rejected": "No."}\n' * 20)
     recipe.write_text(f'[data]\nsource = "{rows}"\n[train]\nobjective = "dpo"\n')
