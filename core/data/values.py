@@ -163,3 +163,8 @@ def kind_name(value: Any) -> str:
     names = {"list": "a list", "dict": "an object", "NoneType": "missing", "str": "text", "bytes": "bytes"}
     is_number = isinstance(value, int | float | Decimal)
     return names.get(type(value).__name__, "a number" if is_number else type(value).__name__)
+
+
+def asks(text: str) -> bool:
+    """True if a text ends as a question does, in any script."""
+    return text.rstrip(" \n\"'*_”»）)").endswith(("?", "？", "؟", "፧", "՞"))

@@ -3,7 +3,7 @@
 import re
 from collections import Counter
 
-from fitune.core.data.values import Row
+from fitune.core.data.values import Row, asks
 
 COPIED_CHARS = 20
 """An answer of so many characters that also stands in the question is worth a word; shorter ones are normal."""
@@ -102,6 +102,7 @@ def oddities(row: Row) -> list[str]:
         "people": "text" in row and not _holds_both_sides(whole) and _is_chat_of_people(whole),
         "template_marks": "text" in row and TEMPLATE_MARKS.search(whole),
         "inner_marks": "text" not in row and (INNER_MARKS.search(whole) or any(map(_is_marked, (*asked, *answers)))),
+        "asking": "text" not in row and asks(answers[-1]) and not asks(asked[-1]),
         "named": any(map(NAMED.match, answers)),
         "timed": "text" in row and " --> " in whole and TIMED.search(whole),
         "nothing": any(len(said) <= LONGEST_NOTHING and said.casefold() in NOTHING for said in map(str.strip, answers)),

@@ -14,7 +14,7 @@ from fitune.core.errors import Problem
 
 FEW_LONG, CUT_OFF_MOST = 10, 0.4
 """Long answers needed to tell which break off, and the largest share of them that may."""
-FROM_SHARE = {"written_out": 0.05, "dotted": 0.1, "named": 0.05}
+FROM_SHARE = {"written_out": 0.05, "dotted": 0.1, "named": 0.05, "asking": 0.8}
 """The share of the rows from which on these are told: fewer may be code, or a manner of writing."""
 UNSEEN_SHOWN = 3
 

@@ -197,6 +197,10 @@ SAID: Mapping[str, tuple[str, str]] = {
         "{n} row[|s] [has|have] an empty question.",
         "The model learns to say this out of nothing; is that meant?",
     ),
+    "asking": (
+        "{n} answer[|s] ask[s|] something, and the question[|s] before [it|them] do[es|] not.",
+        "Are the two swapped? Else the model learns to ask.",
+    ),
     "named": (
         "{n} answer[|s] begin[s|] with the name of the one who speaks (such as Assistant:).",
         "The model learns to write it each time: take it out, unless it is meant.",
@@ -243,7 +247,7 @@ SAID: Mapping[str, tuple[str, str]] = {
 CLOSE = {
     "garbled", "control", "nul", "copied", "refusal", "spoken", "people", "template_marks", "inner_marks", "columns",
     "echoed", "tags", "nothing", "cut_off", "empty_prompt", "email", "secret", "written_out", "entities",
-    "in_letters", "unclosed", "dotted", "named", "timed", "held_out",
+    "in_letters", "unclosed", "dotted", "named", "timed", "held_out", "asking",
 }  # fmt: skip
 SKIPS = (
     "tie", "apart", "equal", "unasked", "rating", "bad_line", "empty", "missing", "type", "several", "role",

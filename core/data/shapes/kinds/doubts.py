@@ -6,13 +6,16 @@ from dataclasses import replace
 from fitune.core.data.shapes.columns import FEW_VALUES, Column
 from fitune.core.data.shapes.names import words_of_name
 from fitune.core.data.shapes.shape import Reading
+from fitune.core.data.values import asks
 
 ASKED, ANSWERED = ("question", "instruction", "prompt"), ("answer", "output", "completion")
 """Roles of the two columns."""
 Doubt = tuple[str, tuple[Mapping[str, str], ...]]
 """What speaks against a reading, and the mappings that may be meant."""
-ASKS = ("?", "？", "؟", "፧", "՞")
-"""Ends of questions."""
+NEUTRAL = {"input", "prompt", "instruction", "source", "output", "completion", "response", "target", "text"}
+"""Words in names that may hold anything: also what to make a question of, and the question."""
+CHECKED = ("number", "label", "yes_no", "id", "date")
+"""Kinds of columns that hold a result to check by."""
 NEARLY_ALL, HARDLY_ANY = 0.8, 0.2
 RIGHT = {
     "reference", "references", "correct", "corrected", "gold", "golden", "truth", "truths", "groundtruth",
@@ -37,13 +40,14 @@ def doubted(reading: Reading, table: Sequence[Column]) -> Reading:
 
 def _doubts(reading: Reading, asked: Column, answer: Column, table: Sequence[Column]) -> Iterator[Doubt]:
     pair = {"question": asked.name, "answer": answer.name}
-    if _are_swapped(asked, answer) and not _has_context(reading, table):
+    is_named = not all(NEUTRAL & words_of_name(name) for name in pair.values())
+    if is_named and _are_swapped(asked, answer) and not _has_context(reading, table):
         why = f"But it is {answer.name} that asks: are the two columns swapped?"
         yield why, ({"question": answer.name, "answer": asked.name},)
-    if asked.kind == "turns" and answer.kind not in ("text", "turns"):
+    if asked.kind == "turns" and answer.kind in CHECKED:
         yield f"{answer.name} may be what a program checks, not what the assistant says.", ()
     if right := _right_answer(answer, table):
-        why = f"{right.name} seems to hold the right answers, and {answer.name} those of a model, also wrong ones."
+        why = f"{right.name} may hold the right answers, and {answer.name} those of a model, also wrong ones."
         yield why, ({**pair, "answer": right.name}, pair)
 
 
@@ -55,8 +59,7 @@ def _are_swapped(asked: Column, answer: Column) -> bool:
 
 
 def _asking(column: Column) -> float:
-    ends = [str(value).rstrip(" \"'*_”»）)").endswith(ASKS) for value in column.values]
-    return sum(ends) / len(ends)
+    return sum(asks(str(value)) for value in column.values) / len(column.values)
 
 
 def _has_context(reading: Reading, table: Sequence[Column]) -> bool:

@@ -258,3 +258,11 @@ def test_rows_that_are_marked_as_a_test_are_told(part: str, is_told: bool, tmp_p
     path = tmp_path / "rows.csv"
     path.write_text("question,answer,split\n" + "".join(f"Why {n}?,So {n}.,{part}\n" for n in range(40)))
     assert ("held_out" in kinds(inspect(Data(source=str(path))))) is is_told
+
+
+def test_answers_that_ask_are_told_where_nearly_all_do(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    for answers, is_told in ((["How wide is it?"] * 40, True), (["How wide is it?"] * 8 + ["It is wide."] * 32, False)):
+        found = [{"instruction": f"Part {n} is wide.", "output": each} for n, each in enumerate(answers)]
+        path.write_text("".join(json.dumps(row) + "\n" for row in found))
+        assert ("asking" in kinds(inspect(Data(source=str(path))))) is is_told

@@ -30,7 +30,6 @@ def turn(role: str, content: str) -> dict[str, str]:
 
 DOUBTED: tuple[tuple[str, Make, str], ...] = (
     ("answers that ask", lambda n: {"question": a(n), "answer": q(n)}, "swapped"),
-    ("outputs that ask", lambda n: {"instruction": a(n), "input": "", "output": q(n)}, "swapped"),
     ("Arabic", lambda n: {"سؤال": f"في المدينة {n}", "جواب": f"أين تقع {n}؟"}, "swapped"),
     ("right answers beside those of a model",
      lambda n: {"user_input": q(n), "reference": a(n), "response": f"Hit it {n} times with a bar."}, "right answers"),
@@ -57,6 +56,8 @@ UNDOUBTED: tuple[tuple[str, Make, dict[str, str]], ...] = (
     ("questions to be written about a text",
      lambda n: {"instruction": f"Ask something about part {n}.", "input": a(n), "output": q(n)},
      {"instruction": "instruction", "input": "input", "output": "output"}),
+    ("questions to be written by an instruction", lambda n: {"instruction": a(n), "output": q(n)},
+     {"instruction": "instruction", "output": "output"}),
     ("answers that ask back", lambda n: {"question": q(n), "answer": "Which one is it?"},
      {"question": "question", "answer": "answer"}),
     ("a short answer to check by",
