@@ -13,7 +13,7 @@ few        too few rows to hold out enough
 leak       rows of random labels, each twice in other spelling: it knows the second spelling by heart
 reworded   scored on training rows in other spelling, and fresh ones beside them: only these count
 prose      answers of twenty words, judged by their loss: the right ones, and those of other questions
-tickets    the demo's rows and its real model of 135M: better at them, and it forgot how to answer anything else
+tickets    the demo's rows alone and its real model of 135M: better at them, and it forgot how to answer anything else
 """
 
 import argparse
@@ -211,7 +211,12 @@ def prose(work: Work) -> Iterator[Outcome]:
 
 def tickets(work: Work) -> Iterator[Outcome]:
     demo = presets_dir() / "demo"
-    sets = (f"data.source={demo / 'tickets.jsonl'}", f"train.seed={work.seed}", f"run.name={work.name}")
+    sets = (
+        f"data.source={demo / 'tickets.jsonl'}",
+        f"train.seed={work.seed}",
+        f"run.name={work.name}",
+        "data.replay=0",
+    )
     run = work.run_recipe(demo / "recipe.toml", *sets, "train.score=off")
     work.fitune("score", run.name)  # which asks all general questions, at the end of a training only some
     yield judged(run, {"better"}, on="held-out rows")

@@ -1,11 +1,13 @@
 """Presets: each one that ships is a whole recipe, and a broken one is named."""
 
+import json
 import re
 import tomllib
 from pathlib import Path
 
 import pytest
 
+from fitune.core.data.mixed import replayed
 from fitune.core.errors import UserError
 from fitune.core.forecast.forecast import host_ram_bytes
 from fitune.core.machine import CARD_FREE_SHARE, Gpu, choose_backend
@@ -14,6 +16,7 @@ from fitune.core.memory.shapes import load
 from fitune.core.recipe import changed, presets, presets_dir
 from fitune.core.recipe.load import load as load_recipe
 from fitune.core.recipe.load import parse, to_toml
+from fitune.core.score.probe import items
 from fitune.core.units import GIB
 
 CARD = Gpu(0, "GPU-test", "NVIDIA L4", 24 * GIB, 24 * GIB, 0, compute_capability=(8, 9))
@@ -97,6 +100,15 @@ def test_the_demos_recipe_and_rows_lie_beside_the_presets() -> None:
     tree.setdefault("data", {})["source"] = str(demo / "tickets.jsonl")
     assert parse(tree, "demo").model.id
     assert len((demo / "tickets.jsonl").read_text().splitlines()) == 400
+
+
+def test_the_demos_general_rows_are_as_many_as_it_takes_and_no_questions_that_it_is_asked_then() -> None:
+    demo = presets_dir() / "demo"
+    recipe = load_recipe(demo / "recipe.toml", [f"data.source={demo / 'tickets.jsonl'}"])
+    general = [json.loads(line)["question"] for line in (demo / "general.jsonl").read_text().splitlines()]
+    assert len(general) == replayed(recipe.data.replay, 400)
+    assert not {each.question for each in items(presets_dir() / "probe" / "items.jsonl")} & set(general)
+    assert set(general) <= set((presets_dir() / "replay" / "prompts.txt").read_text().splitlines())
 
 
 def test_an_unknown_preset_is_told_with_the_choice() -> None:

@@ -21,9 +21,9 @@ TASK = (
 def run(args: argparse.Namespace) -> int:
     """Train the small model that ships with fitune, and score it. Exit status: 0 if it got better, else 1."""
     if args.steps is not None and args.steps < 1:
-        raise UserError(f"--steps {args.steps}: the demo needs at least one step; without --steps it takes 40.")
+        raise UserError(f"--steps {args.steps}: the demo needs at least one step; without --steps it takes 42.")
     folder = presets_dir() / "demo"
-    sets = [f"data.source={folder / 'tickets.jsonl'}"]
+    sets = [f"data.source={folder / 'tickets.jsonl'}", f"data.replay_source={folder / 'general.jsonl'}"]
     sets += [] if args.steps is None else [f"train.max_steps={args.steps}", f"train.eval_every={args.steps}"]
     recipe = load.load(folder / "recipe.toml", sets)
     begun = jobs.begin(recipe, preset="demo", share_gpu=True)
