@@ -57,4 +57,4 @@ def load(recipe: Recipe, source: ModelFiles, adapter: Path) -> TunedModel:
     tokenizer = AutoTokenizer.from_pretrained(adapter, trust_remote_code=recipe.model.trust_remote_code)
     limit_template(tokenizer)
     options = PromptOptions(recipe.data.thinking, recipe.data.template_options)
-    return TunedModel(model, tokenizer, stop_ids(tokenizer, source.path), biases, options)
+    return TunedModel(model, tokenizer, stop_ids(tokenizer, source.path, options), biases, options)

@@ -4,6 +4,7 @@ The context of an answer is exactly the text of apply_chat_template(messages bef
 what is learned is what the model must write from there, to the mark at which programs stop.
 """
 
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,13 +13,27 @@ from typing import Any
 from jinja2.exceptions import TemplateError
 
 from fitune.core.worker.chats.messages import content_of, thoughts_of, without_thoughts
-from fitune.core.worker.chats.template import ANSWER, ANSWERED, SWITCHES, ChatTemplate, Message
+from fitune.core.worker.chats.template import (
+    ANSWER,
+    ANSWERED,
+    NO_THOUGHTS,
+    OPEN_TAG,
+    THINKS,
+    ChatTemplate,
+    Message,
+    Surroundings,
+)
 
 OTHER_MODEL = "Leave such rows out, or choose a model whose chat template shows them."
 THINK_TAGS = (
     "Put them into the content of the answer, between <think> and </think>, if the model shall learn to write them; "
     'or leave them out with data.thinking = "off".'
 )
+
+NO_THOUGHTS_LEARNED = 'Leave the thoughts out with data.thinking = "off", or choose a model whose template shows them.'
+NAME_IN_ID = "It writes the id of a call in the place of its name: give each an id like functions.get_weather:0."
+CLOSED_TAG = re.compile(r"</[\w:]*think[\w:]*>\s*$")
+"""The end of a prompt that ends the thoughts: the model answers at once."""
 
 
 class Refusal(TemplateError):
@@ -65,7 +80,7 @@ def render_answer(chat: list[Message], turn: int, tools: Any, template: ChatTemp
     _refuse_loss(answer, target, template)
     skipped = ""
     if no_thoughts and template.options.thinking != "off":
-        leads = (f"{around.closing}{around.lead}", around.lead)
+        leads = (f"{around.closing}{around.lead}", around.closing, around.lead)
         skipped = next((lead for lead in leads if lead.strip() and target.startswith(lead)), "")
     learned = target[len(skipped) :]
     text = learned.rstrip()  # the model must not wait for the line end: it belongs to the next turn
@@ -83,21 +98,36 @@ def _target(
     asked: list[Message], answer: Message, prompt: str, tools: Any, template: ChatTemplate, no_thoughts: bool
 ) -> str:
     """The text that a model must write behind the prompt."""
+    thoughts = thoughts_of(answer)
+    if thoughts and CLOSED_TAG.search(prompt):
+        why = "its prompt ends the thoughts before the model can write them"
+        raise Refusal(why, _option_that_thinks(answer, template) or NO_THOUGHTS_LEARNED)
     around = template.switched if no_thoughts else template.usual
     text = template.text([*asked, answer], tools, no_thoughts).removesuffix(around.next_prompt)
-    if text.startswith(prompt):
-        return text[len(prompt) :]
+    opened = bool(around.closing) and prompt.endswith(around.opening)
+    if text.startswith(prompt) and not (opened and _stays_open(text[len(prompt) :], around)):
+        target = text[len(prompt) :]
+        empty = NO_THOUGHTS.match(target) if thoughts else None  # Kimi writes it before the thoughts in the content
+        return target[empty.end() :] if empty else target
     # Either the prompt opens or closes thoughts that the history does not show, or the template writes a question
     # otherwise once it is answered. What stands before an example answer tells where this one begins.
-    opened = bool(around.closing) and prompt.endswith(around.opening)
     if opened:
         text = template.text([*asked, without_thoughts(answer)], tools, no_thoughts)
         text = text.removesuffix(around.next_prompt)
     head = template.text([*asked, ANSWER], tools, no_thoughts).rpartition(ANSWERED)[0]
     head = head.removesuffix(around.lead)
-    if not text.startswith(head):
+    heads = (head, head.removesuffix(around.opening)) if opened else (head,)  # Nemotron opens none before a call
+    begin = next((len(each) for each in heads if text.startswith(each)), None)
+    if begin is None:
+        _refuse_loss(answer, text, template)
         raise Refusal("it writes a question otherwise once it is answered", _option_that_thinks(answer, template))
-    return f"{thoughts_of(answer)}{around.closing}{text[len(head) :]}" if opened else text[len(head) :]
+    return f"{thoughts}{around.closing}{text[begin:]}" if opened else text[begin:]
+
+
+def _stays_open(target: str, around: Surroundings) -> bool:
+    """True if the history puts an answer into the thoughts that a prompt opens, or opens them once more."""
+    tag = OPEN_TAG.search(around.opening)
+    return tag is not None and (f"</{tag[1]}>" not in target or target.lstrip().startswith(f"<{tag[1]}>"))
 
 
 def refuse_hidden(asked: Sequence[Message], prompt: str, image_mark: str = "") -> None:
@@ -115,19 +145,28 @@ def _refuse_loss(answer: Message, target: str, template: ChatTemplate) -> None:
     called (Llama 3, Phi), or not to think. Words before a function call may be left out (Llama 3.1): the model is not
     to write them in use either."""
     calls = [_function(call) for call in answer.get("tool_calls") or ()]
+    ids = [str(call.get("id") or "") for call in answer.get("tool_calls") or ()]
+    by_id = any(each and each in target for each in ids)
+    _refuse_absent(calls, target, NAME_IN_ID if by_id else OTHER_MODEL)
     thoughts, content = thoughts_of(answer), "" if calls else content_of(answer)
-    for text, cure in ((thoughts, _option_that_thinks(answer, template) or THINK_TAGS), (content, "")):
+    for text, cure in ((thoughts, _cure_of_lost_thoughts(answer, template)), (content, "")):
         words = [] if text.strip() in target else re.findall(r"\w+", text)
         _refuse_absent(words if target else [], target, cure)
-    _refuse_absent(calls, target, OTHER_MODEL)
+
+
+def _cure_of_lost_thoughts(answer: Message, template: ChatTemplate) -> str:
+    """Where the template reads thoughts in the content, or under a key, to write them there would not help; nor where
+    it drops the words before a call."""
+    in_content = not (template.shows_thoughts or template.names_think_tags or answer.get("tool_calls"))
+    return _option_that_thinks(answer, template) or (THINK_TAGS if in_content else NO_THOUGHTS_LEARNED)
 
 
 def _option_that_thinks(answer: Message, template: ChatTemplate) -> str:
     """The fix for an answer with thoughts, where the prompt lets the model think only if an option asks for it."""
     if not thoughts_of(answer):
         return ""
-    name = next((name for name in SWITCHES if template.thinks_with(name)), None)
-    option = f"data.template_options = {{{name} = true}}"
+    name = next((name for name in THINKS if template.thinks_with(name)), "")
+    option = f"data.template_options = {{{name} = {json.dumps(THINKS.get(name))}}}"
     return f"Set {option}: only then the template lets the model think, in use as well." if name else ""
 
 

@@ -9,7 +9,10 @@ from typing import Any
 
 from fitune.core.worker.chats.template import THOUGHTS, ChatTemplate, Message
 
-THOUGHT_BLOCK = re.compile(r"\s*<think>(.*?)</think>\s*", re.DOTALL)
+UNOPENED = r"(?=(?:(?!<think>).)*?^</think>)"
+THOUGHT_BLOCK = re.compile(rf"\s*(?:<think>|{UNOPENED})(.*?)</think>\s*", re.DOTALL | re.MULTILINE)
+"""Thoughts at the head of an answer. Behind a prompt that opens them a model writes no <think>, and rows that were
+collected so have none: then </think> begins a line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +20,9 @@ class Form:
     """A way to write messages; the first that a template takes is used."""
 
     plain_calls: bool = False
-    """Arguments as JSON text, and no content beside a call, as OpenAI's API has them (DeepSeek)."""
+    """Arguments as JSON text, as OpenAI's API has them (DeepSeek)."""
+    calls_alone: bool = False
+    """No content beside a call that has no words, as OpenAI's API has it (DeepSeek)."""
     thoughts_in_content: bool = False
     """Thoughts between <think> and </think> in the content (SmolLM3)."""
     system_in_question: bool = False
@@ -30,9 +35,10 @@ def forms(messages: list[Message], template: ChatTemplate) -> Iterator[tuple[For
     thoughtful = template.names_think_tags and any(thoughts_of(message) for message in messages)
     inline = not template.shows_thoughts and (thoughtful or any(_has_block(message) for message in messages))
     system = [message["role"] for message in messages[:2]] == ["system", "user"]
-    for choice in product((False, True)[: 1 + system], (False, True)[: 1 + inline], (False, True)[: 1 + calls]):
-        in_question, in_content, plain = choice
-        form = Form(plain, in_content, in_question)
+    called = ((False, False), (True, True), (True, False), (False, True))[: 4 if calls else 1]
+    for choice in product((False, True)[: 1 + system], (False, True)[: 1 + inline], called):
+        in_question, in_content, (plain, alone) = choice
+        form = Form(plain, alone, in_content, in_question)
         yield form, _written(messages, form, template)
 
 
@@ -64,10 +70,10 @@ def _written(messages: list[Message], form: Form, template: ChatTemplate) -> lis
 def _answer(message: Message, form: Form, template: ChatTemplate) -> Message:
     """An answer in a form, without a mark of the template's own at its end: that is written once."""
     thoughts, (_, content) = thoughts_of(message), _split(message)
-    if not thoughts and not template.knows_thoughts:
-        content = message["content"] or ""
     if template.options.thinking == "off":
         thoughts = ""
+    elif not thoughts and not template.knows_thoughts:
+        content = message["content"] or ""
     written = {key: value for key, value in message.items() if key not in THOUGHTS}
     if thoughts and form.thoughts_in_content:
         own = _has_block(message)
@@ -77,8 +83,8 @@ def _answer(message: Message, form: Form, template: ChatTemplate) -> Message:
     content = unended(content, template.tokenizer)
     if form.plain_calls and message.get("tool_calls"):
         written["tool_calls"] = [_plain(call) for call in message["tool_calls"]]
-        return {**written, "content": content if content.strip() else None}
-    return {**written, "content": content}
+    alone = form.calls_alone and message.get("tool_calls") and not content.strip()
+    return {**written, "content": None if alone else content}
 
 
 def _plain(call: Message) -> Message:
@@ -96,7 +102,7 @@ def _has_block(message: Message) -> bool:
 def _split(message: Message) -> tuple[str, str]:
     """The thoughts at the head of an answer's content, between <think> and </think>, and the rest of it."""
     content = message["content"] or ""
-    block = THOUGHT_BLOCK.match(content)
+    block = THOUGHT_BLOCK.match(content) if "</think>" in content else None
     return (block[1].strip("\n"), content[block.end() :]) if block else ("", content)
 
 

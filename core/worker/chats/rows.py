@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from jinja2.exceptions import TemplateError
 
-from fitune.core.worker.chats.answers import RenderedAnswer, refuse_hidden, render_answer
+from fitune.core.worker.chats.answers import Refusal, RenderedAnswer, refuse_hidden, render_answer
 from fitune.core.worker.chats.messages import Form, forms
 from fitune.core.worker.chats.template import ChatTemplate, Message, common_start
 
@@ -54,16 +54,20 @@ class RenderedRow:
 def render_chat(messages: list[Message], tools: Any, template: ChatTemplate, whole: bool) -> list[RenderedRow]:
     """A chat as rows, in the first form that the template takes. whole: the questions are learned, too.
 
-    Raises TemplateError if it takes none; the first reason is told.
+    Raises TemplateError if it takes none.
     """
-    refusal: TemplateError | None = None
+    refusals: list[TemplateError] = []
     for form, written in forms(messages, template):
         try:
             return _rows_of(written, form, tools, template, whole)
         except TemplateError as error:
-            refusal = refusal or error
-    assert refusal
-    raise refusal
+            refusals.append(error)
+    raise _told(refusals)
+
+
+def _told(refusals: Sequence[TemplateError]) -> TemplateError:
+    """The first refusal that says what is lost, if any: others are about forms that need not be taken."""
+    return next((each for each in refusals if isinstance(each, Refusal)), refusals[0])
 
 
 def render_prompt(
@@ -74,17 +78,16 @@ def render_prompt(
     without_thinking: by the prompt that switches thinking off; None: as the recipe says.
     """
     without = template.options.thinking == "off" if without_thinking is None else without_thinking
-    refusal: TemplateError | None = None
+    refusals: list[TemplateError] = []
     for _, written in forms(asked, template):
         try:
             prompt = template.prompt(written, tools, without)
             refuse_hidden(written, prompt, template.image_mark)
         except TemplateError as error:
-            refusal = refusal or error
+            refusals.append(error)
         else:
             return prompt
-    assert refusal
-    raise refusal
+    raise _told(refusals)
 
 
 def _rows_of(messages: list[Message], form: Form, tools: Any, template: ChatTemplate, whole: bool) -> list[RenderedRow]:

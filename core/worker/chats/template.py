@@ -17,15 +17,22 @@ Options = Mapping[str, Any]
 Thinking = Literal["auto", "keep", "off"]
 SWITCHES = ("enable_thinking", "thinking")
 """Options by which chat templates let a model think or not: Qwen, GLM, Nemotron and Gemma; DeepSeek and Granite."""
+THINKS = {"enable_thinking": True, "thinking": True, "reasoning_effort": "high"}
+"""Options with which they let it think, where they do not by themselves."""
 THOUGHTS = ("reasoning_content", "thinking", "reasoning")
 """Keys where chat templates look for the thoughts of an answer: most of them; gpt-oss and LFM; newer ones."""
+REPAIR = "Choose another model, or repair its chat_template.jinja (or chat_template in tokenizer_config.json)."
 GIVEN = {"messages", "tools", "documents", "add_generation_prompt", "raise_exception", "strftime_now", "bos_token"}
 """What a program gives to a chat template, beside options."""
 ASKED, ANSWERED, THOUGHT = "SAID BY THE USER", "SAID BY THE MODEL", "THOUGHT BY THE MODEL"
 QUESTION, ANSWER = {"role": "user", "content": ASKED}, {"role": "assistant", "content": ANSWERED}
 THOUGHTFUL = {**ANSWER, **dict.fromkeys(THOUGHTS, THOUGHT)}
-OPEN_TAG = re.compile(r"<(\w*:?think\w*)>\s*$")
+OPEN_TAG = re.compile(r"<([\w:]*think[\w:]*)>\s*$")
 """The end of a prompt that begins the thoughts: the model goes on with them."""
+NO_THOUGHTS = re.compile(r"<([\w:]*think[\w:]*)>\s*</\1>\s*")
+"""Thoughts of no words."""
+PART_OF_MARK = re.compile(r"(<[^<>\s]*|\[[^\[\]\s]*)\Z")
+"""The beginning of a mark at the end of a text: `<|START_` of <|START_THINKING|>, or `[/` of [/INST]."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +89,13 @@ class ChatTemplate:
     @property
     def makes_think(self) -> bool:
         """True if a model that is asked in the usual way thinks before it answers."""
-        return bool(self.switch or self.usual.closing or (self.usual.lead.strip() and self.shows_thoughts))
+        lead = self.usual.lead
+        return bool(self.switch or self.usual.closing or (lead.strip() and self.shows_thoughts) or self.writes_none)
+
+    @property
+    def writes_none(self) -> bool:
+        """True if it writes thoughts of no words before an answer that has none."""
+        return NO_THOUGHTS.fullmatch(self.usual.lead.lstrip()) is not None
 
     @property
     def shows_thoughts(self) -> bool:
@@ -100,8 +113,8 @@ class ChatTemplate:
         return "</think>" in source_of(self.tokenizer)
 
     def thinks_with(self, name: str) -> bool:
-        """True if this option, set to true, changes the prompt to one behind which thoughts are shown."""
-        options = {**self.options.template_options, name: True}
+        """True if this option of THINKS changes the prompt to one behind which thoughts are shown."""
+        options = {**self.options.template_options, name: THINKS[name]}
         prompt, text = (
             applied(self.tokenizer, chat, options, None, asks, self.in_parts)
             for chat, asks in (([QUESTION], True), ([QUESTION, THOUGHTFUL], False))
@@ -117,7 +130,7 @@ class ChatTemplate:
         return self._applied(asked, tools, without_thinking, asks=True)
 
     def text(self, messages: Sequence[Message], tools: Any, without_thinking: bool = False) -> str:
-        """The text of a chat."""
+        """The text of a chat. Raises TemplateError."""
         return self._applied(messages, tools, without_thinking, asks=False)
 
     def _applied(self, messages: Sequence[Message], tools: Any, without_thinking: bool, asks: bool) -> str:
@@ -139,12 +152,14 @@ def read(tokenizer: Any, options: PromptOptions) -> ChatTemplate:
     in_parts = ASKED not in tried([QUESTION]) and ASKED in tried([QUESTION], in_parts=True)
     usual_prompt, source = tried([QUESTION], True, in_parts), source_of(tokenizer)
     known = [name for name in SWITCHES if re.search(rf"\b{name}\b", source)]
-    switch = next((name for name in known if tried([QUESTION], True, in_parts, **{name: False}) != usual_prompt), None)
+    prompts = ((name, tried([QUESTION], True, in_parts, **{name: False})) for name in known)  # empty: it refuses that
+    switch = next((name for name, prompt in prompts if prompt not in ("", usual_prompt)), None)
     special = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
     marks = tuple(special | {tokenizer.eos_token} - {None})
-    usual = _surroundings(lambda messages, asks: tried(messages, asks, in_parts), marks)
+    eos = tokenizer.eos_token or ""
+    usual = _surroundings(lambda messages, asks: tried(messages, asks, in_parts), marks, eos)
     off = {switch: False} if switch else {}
-    switched = _surroundings(lambda messages, asks: tried(messages, asks, in_parts, **off), marks)
+    switched = _surroundings(lambda messages, asks: tried(messages, asks, in_parts, **off), marks, eos)
     return ChatTemplate(
         tokenizer=tokenizer,
         options=options,
@@ -208,10 +223,10 @@ def source_of(tokenizer: Any) -> str:
     return template if isinstance(template, str) else "\n".join(template.values())
 
 
-def _surroundings(tried: Callable[[Sequence[Message], bool], str], marks: Sequence[str]) -> Surroundings:
+def _surroundings(tried: Callable[[Sequence[Message], bool], str], marks: Sequence[str], eos: str) -> Surroundings:
     """What stands around an answer, found with example chats.
 
-    tried: renders one; empty if the template refuses it. marks: the special tokens.
+    tried: renders one; empty if the template refuses it. marks: the special tokens, and eos the one that ends a text.
     """
     prompt, answered = tried([QUESTION], True), tried([QUESTION, ANSWER], False)
     asked, shown = prompt.rpartition(ASKED)[2], answered.rpartition(ASKED)[2]
@@ -219,18 +234,30 @@ def _surroundings(tried: Callable[[Sequence[Message], bool], str], marks: Sequen
     if not found:
         return Surroundings()
     if asked in before:
-        opening, lead = "", before[before.rindex(asked) + len(asked) :]
+        lead = before[before.rindex(asked) + len(asked) :]
+        left_open = None if lead.strip() else OPEN_TAG.search(asked)  # the answer follows, as if it were thoughts
+        opening = left_open[0] if left_open else ""
     else:
         shared = len(_whole_start(asked, before))
         opening, lead = asked[shared:], before[shared:]
+        lead = "" if opening and _is_there(lead, asked) else lead
     next_prompt = ""
-    if tried([QUESTION], False) == prompt and not opening:
+    if tried([QUESTION], False) == prompt:
         again = tried([QUESTION, ANSWER, QUESTION], False).rpartition(ANSWERED)[2]
         end = _whole_start(behind, again)
-        ends = [place + len(mark) for mark in marks if (place := end.find(mark)) >= 0]
+        stops = [eos] if eos and eos in end else marks
+        ends = [place + len(mark) for mark in stops if (place := end.find(mark)) >= 0]
         rest = behind[min(ends, default=len(end)) :].lstrip()
         next_prompt = rest if asked.rstrip().endswith(rest.rstrip()) else ""
-    return Surroundings(opening, _closing(opening, tried([QUESTION, THOUGHTFUL], False)), lead, next_prompt)
+    closing = _closing(opening, tried([QUESTION, THOUGHTFUL], False)).removesuffix(lead)
+    return Surroundings(opening, closing, lead, next_prompt)
+
+
+def _is_there(lead: str, asked: str) -> bool:
+    """True if the end of a prompt stands for the text before an answer: the same but for blanks, or other words, which
+    a model must not write again. Marks that the prompt lacks are the model's to write."""
+    bare = "".join(lead.split())
+    return "".join(asked.split()).endswith(bare) or not re.search(r"[<\[]", bare)
 
 
 def common_start(one: str, other: str) -> str:
@@ -239,10 +266,10 @@ def common_start(one: str, other: str) -> str:
 
 
 def _whole_start(one: str, other: str) -> str:
-    """The common beginning of two texts, without a part of a word at its end."""
+    """The common beginning of two texts, without a part of a word or of a mark at its end."""
     common = common_start(one, other)
     cuts_a_word = any(rest[:1].isalnum() for rest in (one[len(common) :], other[len(common) :]))
-    return re.sub(r"\w+\Z", "", common) if cuts_a_word else common
+    return PART_OF_MARK.sub("", re.sub(r"\w+\Z", "", common) if cuts_a_word else common)
 
 
 def _tags(thoughtful: str) -> tuple[str, str] | None:

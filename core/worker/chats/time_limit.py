@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from fitune.core.errors import UserError
+from fitune.core.worker.chats.template import REPAIR
 
 RENDER_WITHIN_S = 30.0
 """Seconds of processor time for one row; a usual one takes some milliseconds."""
@@ -51,5 +52,5 @@ def _at_most(seconds: float) -> Iterator[None]:
 def _give_up(*_: object) -> None:
     raise TemplateTimeoutError(
         f"The model's chat template does not come to an end: after {RENDER_WITHIN_S:.0f} s of one row it was ended.",
-        "Choose another model, or repair its chat_template.jinja (or chat_template in tokenizer_config.json).",
+        REPAIR,
     )

@@ -18,6 +18,7 @@ from fitune.core.runs import EventLog, Finished, Phase, Run, Started
 from fitune.core.units import GIB
 from fitune.core.worker import models
 from fitune.core.worker.chats.stop_tokens import stop_ids
+from fitune.core.worker.chats.template import PromptOptions
 from fitune.core.worker.device import devices
 from fitune.core.worker.memory_use import MemoryMeter
 from fitune.core.worker.merging import proof as merged_proof
@@ -230,9 +231,11 @@ def copy_side_files(run: Run, base: Path, staging: Path, plan: MergePlan, remote
             staging / index.name, {"metadata": {"total_size": plan.bytes}, "weight_map": index_content["weight_map"]}
         )
     tokenizer = AutoTokenizer.from_pretrained(run.adapter, trust_remote_code=remote_code)
+    data = run.recipe().data
+    stops = stop_ids(tokenizer, base, PromptOptions(data.thinking, data.template_options))
     settings_file = base / "generation_config.json"
     settings = json.loads(settings_file.read_bytes()) if settings_file.is_file() else {}
-    _write_json(staging / settings_file.name, settings | {"eos_token_id": stop_ids(tokenizer, base)})
+    _write_json(staging / settings_file.name, settings | {"eos_token_id": stops})
 
 
 def _with_dtype(config: dict[str, Any], dtype: str) -> dict[str, Any]:

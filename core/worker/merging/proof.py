@@ -14,6 +14,7 @@ from fitune.core.runs import Run
 from fitune.core.units import GIB
 from fitune.core.worker.architecture.model_class import model_class
 from fitune.core.worker.chats.stop_tokens import eos_ids, stop_ids
+from fitune.core.worker.chats.template import PromptOptions
 from fitune.core.worker.device import MARGIN_BYTES, Device, devices
 from fitune.core.worker.merging import compare_answers
 from fitune.core.worker.merging.lora_delta import MergePlan, TensorChange, blocks_of, with_change
@@ -37,7 +38,7 @@ def prove(run: Run, plan: MergePlan, source: ModelFiles, folder: Path) -> Proof:
     remote_code = recipe.model.trust_remote_code
     tokenizer = AutoTokenizer.from_pretrained(run.adapter, trust_remote_code=remote_code)
     probes, probe_source = compare_answers.probes(recipe, tokenizer, source.path)
-    end_ids = stop_ids(tokenizer, source.path)
+    end_ids = stop_ids(tokenizer, source.path, PromptOptions(recipe.data.thinking, recipe.data.template_options))
     proof = Proof(numbers={"prompts": len(probes), "prompts_are": probe_source})
     check_tensors(proof, plan, folder, devices(run)[0].device)
     check_text(proof, tokenizer, folder, probes, remote_code)

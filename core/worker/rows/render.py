@@ -8,13 +8,14 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
 
-from jinja2.exceptions import TemplateError
+from jinja2.exceptions import TemplateError, TemplateSyntaxError
 
 from fitune.core.errors import UserError
+from fitune.core.worker.chats.cures import cure_of
 from fitune.core.worker.chats.images import ImageTexts, RefusedImage, with_image_texts
 from fitune.core.worker.chats.messages import unended
 from fitune.core.worker.chats.rows import Piece, RenderedRow, render_chat
-from fitune.core.worker.chats.template import ChatTemplate, PromptOptions, names_of, options_of, read
+from fitune.core.worker.chats.template import REPAIR, ChatTemplate, PromptOptions, names_of, options_of, read
 from fitune.core.worker.rows.tokenized import TokenizedRow, tokenize
 
 BATCH_ROWS = 256
@@ -60,7 +61,13 @@ def ensure_template(tokenizer: Any) -> bool:
 
 def refuse_unknown_options(tokenizer: Any, options: PromptOptions) -> None:
     """Raise UserError for data.template_options that the tokenizer's chat template does not read."""
-    names, known_options = names_of(tokenizer), options_of(tokenizer)
+    if not options.template_options:
+        return
+    names = names_of(tokenizer)
+    try:
+        known_options = options_of(tokenizer)
+    except TemplateSyntaxError as error:
+        raise UserError(f"The model's chat template can't be read: {error}", REPAIR) from None
     for option, value in options.template_options.items():
         if option == "chat_template":
             if value not in names:
@@ -117,7 +124,7 @@ def _rendered(
         try:
             return render_chat(row["messages"], row.get("tools"), template, whole)
         except TemplateError as error:
-            return RefusedRow(f"the model's chat template refuses it: {error}", getattr(error, "cure", ""))
+            return _refused(error, row, template)
     if "prompt" in row:
         answer = unended(row["completion"], template.tokenizer)
         return [RenderedRow((Piece(row["prompt"], whole), Piece(answer, True, ends=True)), bare=True)]
@@ -140,9 +147,14 @@ def _with_images(
         rows = render_chat(row["messages"], row.get("tools"), seeing, whole=False)
         return [with_image_texts(each, row["images"], images) for each in rows]
     except TemplateError as error:
-        return RefusedRow(f"the model's chat template refuses it: {error}", getattr(error, "cure", ""))
+        return _refused(error, row, template)
     except RefusedImage as error:
         return RefusedRow(str(error), error.cure)
+
+
+def _refused(error: TemplateError, row: dict[str, Any], template: ChatTemplate) -> RefusedRow:
+    cure = cure_of(error, row["messages"], row.get("tools"), template)
+    return RefusedRow(f"the model's chat template refuses it: {error}", cure)
 
 
 def _with_rejected(row: dict[str, Any], template: ChatTemplate) -> list[RenderedRow] | RefusedRow:

@@ -46,6 +46,7 @@ def own_answers(
         log.write(Phase(name="replay", rows=0))
         rows, left_out = list[dict[str, Any]](), Counter[str]()
         options = PromptOptions(recipe.data.thinking, recipe.data.template_options)
+        stops = stop_ids(tokenizer, base, options)
         to_ask = prompts()
         with answering(model, recipe.train.backend == "unsloth"):
             while to_ask and len(rows) < count:
@@ -53,7 +54,7 @@ def own_answers(
                     return rows  # the training ends before its first step, too
                 at_once = min(AT_ONCE, count - len(rows))
                 asked, to_ask = to_ask[:at_once], to_ask[at_once:]
-                for prompt, answer in _answers(model, tokenizer, stop_ids(tokenizer, base), asked, options):
+                for prompt, answer in _answers(model, tokenizer, stops, asked, options):
                     if answer:
                         rows.append({"messages": [*prompt, {"role": "assistant", "content": answer}]})
                     else:

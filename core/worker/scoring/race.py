@@ -20,6 +20,7 @@ from fitune.core.runs import EventLog, Finished, Phase, RacedLap, Run, Started
 from fitune.core.score import race
 from fitune.core.score.race import Lap, Race, Standing
 from fitune.core.worker import models
+from fitune.core.worker.chats.template import PromptOptions
 from fitune.core.worker.device import compute_dtype
 from fitune.core.worker.memory_use import MemoryMeter
 from fitune.core.worker.rows.training_rows import TrainingRows, read_rows
@@ -111,7 +112,8 @@ class Track:
         changes = {"lr": lr, "max_steps": steps, "report_to": "none"}
         recipe = self.recipe.model_copy(update={"train": self.recipe.train.model_copy(update=changes)})
         held_out = self._held_out()
-        samples = Samples([], self.loaded.tokenizer, self.source.path, self.log, False, [])
+        options = PromptOptions(recipe.data.thinking, recipe.data.template_options)
+        samples = Samples([], self.loaded.tokenizer, self.source.path, options, self.log, False, [])
         reporter = LapReporter(self.run, self.log, recipe.train, self.memory, self.rows, held_out, samples)
         trainer = make_trainer(self.run, recipe, self.loaded, self.rows, reporter, self.kernel)
         trainer.args.eval_on_start = False

@@ -49,13 +49,14 @@ class Samples:
         questions: list[SampleQuestion],
         tokenizer: Any,
         base: Path,
+        options: PromptOptions,
         log: EventLog,
         unsloth: bool,
         earlier: list[Sample],
     ) -> None:
         """base: the folder of the base model. earlier: samples of the run's earlier part, if it was resumed."""
         self.questions, self.tokenizer, self.log, self.unsloth = questions, tokenizer, log, unsloth
-        self.stops = stop_ids(tokenizer, base)
+        self.stops = stop_ids(tokenizer, base, options)
         self._before = {sample.prompt: sample.before or "" for sample in earlier}
         self._began, self._first_step = time.monotonic(), 0
         self._spent_s = self._last_s = 0.0

@@ -99,6 +99,7 @@ def run(run: Run, log: EventLog, memory: MemoryMeter) -> None:
         else [],
         coder,
         source.path,
+        options,
         log,
         recipe.train.backend == "unsloth",
         run.state().samples,

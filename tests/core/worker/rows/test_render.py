@@ -298,7 +298,7 @@ def test_a_row_that_keeps_no_token_to_learn_is_left_out_wherever_the_cut_falls()
             "= 256",
         ),
         ("mute", {"messages": ONE}, 99, "chat template shows none of the answers in 1 rows", "Instruct version"),
-        ("mistral", {"messages": [ASK, ASK, ANSWER]}, 99, "refuses it: roles must alternate", "Fix the rows"),
+        ("mistral", {"messages": [ASK, ASK, ANSWER]}, 99, "refuses it: roles must alternate", "Join messages"),
     ],
 )
 def test_when_no_label_is_left_the_reason_and_the_cure_are_told(
