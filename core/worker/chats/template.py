@@ -248,7 +248,7 @@ def _surroundings(tried: Callable[[Sequence[Message], bool], str], marks: Sequen
         stops = [eos] if eos and eos in end else marks
         ends = [place + len(mark) for mark in stops if (place := end.find(mark)) >= 0]
         rest = behind[min(ends, default=len(end)) :].lstrip()
-        next_prompt = rest if asked.rstrip().endswith(rest.rstrip()) else ""
+        next_prompt = rest if not ends or asked.rstrip().endswith(rest.rstrip()) else ""  # Llama Guard asks otherwise
     closing = _closing(opening, tried([QUESTION, THOUGHTFUL], False)).removesuffix(lead)
     return Surroundings(opening, closing, lead, next_prompt)
 

@@ -68,6 +68,13 @@ def test_a_template_that_always_asks_for_thoughts_ends_an_answer_before_the_next
     assert long.endswith("<|think|><|/think|>«<|say|>Yes.<|said|><|im_end|>»\n")
 
 
+def test_what_a_template_writes_behind_an_answer_only_at_the_end_is_no_part_of_it() -> None:
+    judged = "{% for m in messages %}{{ m.role + ': ' + m.content + '\n\n' }}{% endfor %}"
+    judged += "{{ 'Judge the last words of the ' + messages[-1].role + '.<|im_end|>\n<|im_start|>assistant\n' }}"
+    (text,) = shown({"messages": ONE}, judged)
+    assert text.endswith("«So.<|im_end|>»\n\n")
+
+
 CONTINUES = (
     "{% for m in messages %}{% if m.role == 'assistant' and loop.last and not m.tool_calls %}"
     "{{ '<|im_start|>assistant\n<think>\n' + m.content + '<|im_end|>\n' }}{% elif m.tool_calls %}"
