@@ -120,7 +120,8 @@ def _target(
     begin = next((len(each) for each in heads if text.startswith(each)), None)
     if begin is None:
         _refuse_loss(answer, text, template)
-        raise Refusal("it writes a question otherwise once it is answered", _option_that_thinks(answer, template))
+        why = "it writes a question otherwise once it is answered"
+        raise Refusal(why, _option_that_thinks(answer, template) or OTHER_MODEL)
     return f"{thoughts}{around.closing}{text[begin:]}" if opened else text[begin:]
 
 
@@ -149,7 +150,7 @@ def _refuse_loss(answer: Message, target: str, template: ChatTemplate) -> None:
     by_id = any(each and each in target for each in ids)
     _refuse_absent(calls, target, NAME_IN_ID if by_id else OTHER_MODEL)
     thoughts, content = thoughts_of(answer), "" if calls else content_of(answer)
-    for text, cure in ((thoughts, _cure_of_lost_thoughts(answer, template)), (content, "")):
+    for text, cure in ((thoughts, _cure_of_lost_thoughts(answer, template)), (content, OTHER_MODEL)):
         words = [] if text.strip() in target else re.findall(r"\w+", text)
         _refuse_absent(words if target else [], target, cure)
 

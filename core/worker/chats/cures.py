@@ -9,6 +9,12 @@ from jinja2.exceptions import SecurityError, TemplateError, TemplateSyntaxError,
 from fitune.core.worker.chats.answers import Refusal
 from fitune.core.worker.chats.template import REPAIR, ChatTemplate, Message, options_of
 
+FOR_TOOLS = "It is made for chats with functions: list some in the rows, or choose another chat template or model."
+EXAMPLE_TOOL = {
+    "type": "function",
+    "function": {"name": "f", "description": "", "parameters": {"type": "object", "properties": {}, "required": []}},
+}
+
 
 def cure_of(error: TemplateError, messages: list[Message], tools: Any, template: ChatTemplate) -> str:
     """What to do about this refusal; empty if that is not known."""
@@ -18,7 +24,10 @@ def cure_of(error: TemplateError, messages: list[Message], tools: Any, template:
         return _of_undefined(str(error), template)
     if isinstance(error, TemplateSyntaxError | SecurityError) or re.match(r"No (filter|test) named", str(error)):
         return REPAIR
-    return next((words for change, words in CHANGES if _helps(change(messages), messages, tools, template)), "")
+    if not tools and _takes(messages, [EXAMPLE_TOOL], template):
+        return FOR_TOOLS
+    changes = ((change(messages), words) for change, words in CHANGES)
+    return next((words for chat, words in changes if chat != messages and _takes(chat, tools, template)), "")
 
 
 def _of_undefined(why: str, template: ChatTemplate) -> str:
@@ -28,12 +37,9 @@ def _of_undefined(why: str, template: ChatTemplate) -> str:
     return f'Add "{key[1]}" to the messages or calls that lack it.' if key else ""
 
 
-def _helps(changed: list[Message], messages: list[Message], tools: Any, template: ChatTemplate) -> bool:
-    """True if the template takes the changed chat."""
-    if changed == messages:
-        return False
+def _takes(messages: list[Message], tools: Any, template: ChatTemplate) -> bool:
     try:
-        template.text(changed, tools)
+        template.text(messages, tools)
     except TemplateError:
         return False
     return True

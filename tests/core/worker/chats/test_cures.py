@@ -53,6 +53,11 @@ def test_options_for_a_template_that_can_not_be_read_are_refused_and_none_are_no
         refuse_unknown_options(coder, PromptOptions("auto", {"day": 1}))
 
 
+def test_a_template_for_functions_asks_for_them() -> None:
+    needs = "{% for t in tools %}{{ t.function.name }}{% endfor %}" + EACH + ASKS
+    assert "made for chats with functions" in refusal(says("So."), needs).cure
+
+
 def test_thoughts_are_put_into_the_content_only_where_that_helps() -> None:
     assert "between <think> and </think>" in refusal(says("So.", thinking="Hm."), EACH + ASKS).cure
     drops = answering("{{ '<|im_start|>assistant\n' + m.content.split('</think>')[-1] + '<|im_end|>\n' }}") + ASKS
