@@ -13,8 +13,8 @@ from fitune.core.errors import UserError
 
 MAX_FIELD_CHARS = 1 << 26
 """A longer field is taken for a quote that was never closed."""
-HEAD_LINES = 200
-"""Looked at to tell whether a TSV file quotes its fields."""
+HEAD_LINES, TSV_CHARS = 200, 1 << 22
+"""Looked at to tell the form of a file, and whether a TSV file quotes its fields: few texts begin with a quote."""
 TITLE_LINES = 5
 """So many lines may stand above the names of the columns."""
 DELIMITERS = ",;\t|"
@@ -35,8 +35,9 @@ def csv_rows(lines: Iterable[bytes], name: str, delimiter: str, note: Note) -> I
     above = _lines_above(head)
     head, skipped = head[above:], skipped + above
     delimiter = delimiter or max(DELIMITERS, key=head[0].count)
-    unquoted = delimiter == "\t" and not _is_quoted(head)
-    last = _Last(chain(head, texts))
+    begin = _begin(head, texts) if delimiter == "\t" else head
+    unquoted = delimiter == "\t" and not _is_quoted(begin)
+    last = _Last(chain(begin, texts))
     reader = csv.reader(
         last,
         delimiter=delimiter,
@@ -79,6 +80,15 @@ def _first(texts: Iterable[str]) -> tuple[str, int]:
         if text.strip():
             return text, count
     return "", 1
+
+
+def _begin(head: list[str], texts: Iterator[str]) -> list[str]:
+    """The lines of a head, and of those behind it as many as TSV_CHARS hold."""
+    lines, chars = list(head), 0
+    while chars < TSV_CHARS and (line := next(texts, "")):
+        lines.append(line)
+        chars += len(line)
+    return lines
 
 
 class _Last:
