@@ -56,7 +56,8 @@ def run(run: Run, log: EventLog, memory: MemoryMeter) -> None:
     tuned = replace(tuned_model.load(recipe, source, run.adapter), images=of_rows(rows, recipe, source.path))
     prefers = prefer(run, recipe, tuned, rows, trained_keys, None, log, request)
     judged = with_preference(run, score(run, recipe, tuned, rows, trained_keys, None, log, request), prefers)
-    ask_probe(run, recipe, tuned, judged, None, log)
+    if request.data is None or run.state().forgot is None:  # which is the same whatever rows are scored
+        ask_probe(run, recipe, tuned, judged, None, log)
     log.write(Finished(elapsed_s=time.monotonic() - began))
 
 

@@ -83,6 +83,7 @@ def test_a_score_on_another_file_stands_beside_the_runs_own(make_run: Callable[.
     assert state.score == own
     assert scores.read(run.path) == kept
     assert (own.source, own.rows) == (None, 8)
+    assert len(data_of(run.events, Forgot)) == 1, "general questions are not asked once more"
     (found,) = scores.elsewhere(run.path)
     told = state.elsewhere[str(other)].score
     assert (found.source, found.verdict.rows, found.verdict.leaked) == (str(other), 9, 5)
