@@ -387,7 +387,7 @@ def test_a_killed_run_goes_on_from_its_newest_checkpoint(fitune: Fitune, fitune_
 def test_an_adapter_that_was_removed_is_made_again(fitune: Fitune, fitune_home: Path) -> None:
     run = make(fitune_home, "run-a", "ok")
     whole_checkpoint(run.checkpoints, 6)
-    assert "First: fitune resume run-a" in fitune("merge", "run-a")[2]
+    assert "Train it first: fitune resume run-a" in fitune("merge", "run-a")[2]
     status, _, err = fitune("resume", "run-a")
     assert (status, err.startswith("Going on from checkpoint-6.\n")) == (0, True)
 
@@ -636,7 +636,7 @@ def test_a_merge_without_an_adapter_is_refused(fitune: Fitune, fitune_home: Path
     shutil.rmtree(run.adapter)
     status, _, err = fitune("merge", run.name)
     assert status == 2
-    assert "First: fitune resume" in err
+    assert "Train it first: fitune resume" in err
 
 
 # --- the fastest plan -----------------------------------------------------------------------------------------------
