@@ -7,7 +7,7 @@ from itertools import chain, islice
 
 from fitune.core.data.files.streams import Note, utf8_line
 from fitune.core.data.shapes.columns import kind_of_texts
-from fitune.core.data.shapes.names import roles_of
+from fitune.core.data.shapes.names import is_a_text, roles_of
 from fitune.core.data.values import Row, Skip
 from fitune.core.errors import UserError
 
@@ -165,7 +165,7 @@ def _header(cells: list[str], name: str) -> list[str]:
 
 def _is_row(header: list[str], lines: list[str], delimiter: str) -> bool:
     """True if the line of names is rather a row: it holds texts, and nothing that only a name would be."""
-    if not any(map(_is_row_like, header)):
+    if not any(map(is_a_text, header)):
         return False
     try:
         below = list(zip(*csv.reader(lines, delimiter=delimiter), strict=False))
@@ -180,8 +180,3 @@ def _is_name(name: str, values: Sequence[str]) -> bool:
         return False
     kind = kind_of_texts([value.strip() for value in values if value.strip()])
     return bool(roles_of(name)) or (kind in ("number", "date", "path", "id") and kind_of_texts([name]) != kind)
-
-
-def _is_row_like(name: str) -> bool:
-    """True if this is rather a text, or a number, than the name of a column."""
-    return len(name) > 100 or len(name.split()) > 4 or name.endswith(("?", ".", "!")) or name.isdecimal()

@@ -87,3 +87,8 @@ def _known() -> dict[str, frozenset[str]]:
         for name in names.split():
             roles.setdefault(name, set()).add(role)
     return {name: frozenset(found) for name, found in roles.items()}
+
+
+def is_a_text(name: str) -> bool:
+    """True if this is rather a text, or a number, than the name of a column: a first row where names are missing."""
+    return len(name) > 100 or len(name.split()) > 4 or name.endswith(("?", ".", "!")) or name.isdecimal()

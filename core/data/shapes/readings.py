@@ -15,7 +15,7 @@ from fitune.core.data.shapes.columns import (
     kind_of_texts,
     words_in,
 )
-from fitune.core.data.shapes.names import plain, roles_of
+from fitune.core.data.shapes.names import is_a_text, plain, roles_of
 from fitune.core.data.shapes.shape import Reading
 from fitune.core.data.values import are_texts
 
@@ -191,7 +191,7 @@ def by_content(table: Sequence[Column]) -> list[Reading]:
     plain_texts = [column for column in texts if "text" in column.roles]
     if hinted := _hinted(texts):
         return [hinted]
-    whole = [column for column in texts if "." not in column.name]
+    whole = [column for column in texts if "." not in column.name or is_a_text(column.name)]
     words = sum(column.words for column in whole)
     labels = [column for column in labels if sum(map(words_in, column.values)) < words]
     if labels and 0 < len(whole) < 3 and "chat" not in whole[0].roles:
