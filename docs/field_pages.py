@@ -44,7 +44,8 @@ Beside the runs lies `prepare/`, with a folder like a run's for each data set wh
 is the answer), `races/` with one for each race of `fitune tune-lr`, `queue/` with [queue.json](#queuejson) and
 `runner.log`, what its process did when, `on_end/` with [what is done at the end](#on_endtimejson) of a run (its folder
 may come from someone else, and no command is taken from there), `fetching/` with copies that were cut off, and
-`learned.jsonl`, a line a training: what it took. That holds no data and no secrets; delete it to forget.
+`learned.jsonl`, a line a training: what it took. That holds no data and no secrets; delete it to forget. `bytecode/`
+holds what Python compiled of the training stack, where that can't be kept beside it.
 
 "null" or a field that is left out is not known. Readers should ignore fields and types of events that they do not know.
 """

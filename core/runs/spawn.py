@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from importlib.util import cache_from_source, find_spec
 from pathlib import Path
 
 from fitune.core.errors import ExitCode, UserError
@@ -16,6 +17,8 @@ from fitune.core.runs.state import RunState, fold
 
 WAIT_FOR_LOCK_S = 20.0
 """A worker takes its lock before it imports anything large: 0.1 s here, more on a slow network disk."""
+SLOW_TO_COMPILE = "unsloth"
+"""The package that takes longest to compile, with all that it imports."""
 
 
 def spawn(run: Run, job: str) -> str:
@@ -23,6 +26,7 @@ def spawn(run: Run, job: str) -> str:
 
     Raises UserError if the worker did not come up.
     """
+    _keep_bytecode(run.path.parent.parent / "bytecode")
     events = Tail(run.events)
     events.offset = run.events.stat().st_size if run.events.exists() else 0  # after the end of an earlier worker
     apart = start_apart(_command(run, job), run.log, f"{run.name}-{job}")
@@ -65,6 +69,25 @@ def start_apart(command: list[str], log: Path, name: str) -> Apart:
     """
     unit = f"fitune-{name}-{os.getpid()}" if _lingering_user_manager() else None
     return Apart(_in_own_session(log, _as_unit(log, unit, command) if unit else command), unit)
+
+
+def _keep_bytecode(folder: Path) -> None:
+    """Let the Python processes that are started from now on keep in `folder` what they compile, where they could not
+    keep it beside the sources: containers often forbid it by PYTHONDONTWRITEBYTECODE, and packages may be another's.
+
+    On a machine with an H200 `import unsloth` took 27 s without, and 17 s with it (torch 2.11.0, unsloth 2026.10.7,
+    2026-11-30).
+    """
+    spec = find_spec(SLOW_TO_COMPILE)
+    if spec is None or spec.origin is None or "PYTHONPYCACHEPREFIX" in os.environ:
+        return
+    compiled = Path(cache_from_source(spec.origin))
+    beside = compiled.parent if compiled.parent.exists() else compiled.parent.parent
+    if compiled.exists() or (not sys.dont_write_bytecode and os.access(beside, os.W_OK)):
+        return
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # who can write there decides what the workers do
+    os.environ["PYTHONPYCACHEPREFIX"] = str(folder)
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
 def _command(run: Run, job: str) -> list[str]:

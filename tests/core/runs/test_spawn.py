@@ -263,3 +263,43 @@ def test_a_unit_that_systemd_refuses_is_told_in_its_words(run: Run, systemd: Pat
     tool(systemd / "systemd-run", "echo 'Failed to start transient service unit: busy' >&2; exit 1")
     with pytest.raises(UserError, match="The worker ended at once: Failed to start transient service unit: busy"):
         spawn.spawn(run, "train")
+
+
+def package(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A package that stands for Unsloth; the folder of what is compiled of it."""
+    (folder / "slow_package").mkdir(parents=True)
+    (folder / "slow_package" / "__init__.py").touch()
+    monkeypatch.syspath_prepend(str(folder))
+    monkeypatch.setattr(spawn, "SLOW_TO_COMPILE", "slow_package")
+    monkeypatch.setenv("PYTHONPYCACHEPREFIX", "")  # so that it is as before after the test
+    monkeypatch.delenv("PYTHONPYCACHEPREFIX")
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    monkeypatch.setattr(sys, "pycache_prefix", None)
+    return folder / "slow_package" / "__pycache__"
+
+
+def test_bytecode_that_may_not_be_kept_beside_the_sources_is_kept_in_a_folder_of_ones_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package(tmp_path / "site", monkeypatch)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    kept = tmp_path / "home" / "bytecode"
+    spawn._keep_bytecode(kept)
+    assert os.environ["PYTHONPYCACHEPREFIX"] == str(kept)
+    assert kept.stat().st_mode & 0o777 == 0o700
+    subprocess.run([sys.executable, "-c", "import slow_package"], check=True, cwd=tmp_path / "site")
+    assert list(kept.rglob("slow_package/__init__*.pyc"))
+
+
+def test_bytecode_that_is_there_or_may_be_written_stays_where_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = package(tmp_path / "site", monkeypatch)
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    spawn._keep_bytecode(tmp_path / "home")
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    cache.mkdir()
+    (cache / f"__init__.{sys.implementation.cache_tag}.pyc").touch()
+    spawn._keep_bytecode(tmp_path / "home")
+    assert "PYTHONPYCACHEPREFIX" not in os.environ
+    assert not (tmp_path / "home").exists()
