@@ -30,6 +30,8 @@ class BudgetDocument:
     """Host RAM that is pinned beside the card."""
     disk_bytes: int
     """Disk for the run, the download of the model included."""
+    checkpoint_bytes: int
+    """The part of one checkpoint."""
     free_bytes: int
     """Memory that the run may take: of the card, or on a processor of the RAM; 0 is unknown."""
     verdict: Verdict
@@ -152,6 +154,7 @@ def budget_document(now: Forecast) -> BudgetDocument:
         high_bytes=budget.high_bytes,
         host_bytes=budget.host_bytes,
         disk_bytes=budget.disk_bytes,
+        checkpoint_bytes=budget.checkpoint_bytes,
         free_bytes=budget.free_bytes,
         verdict=now.verdict,
         shortages=tuple(each.sentence for each in now.shortages),

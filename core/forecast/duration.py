@@ -7,7 +7,7 @@ bench/results/fast_h200_2026-11-29.jsonl and pace_h200_2026-11-29.jsonl.
 from dataclasses import dataclass
 
 from fitune.core.forecast.pace import HOST_S, Pace, recomputed_share
-from fitune.core.intervals import steps_between, times_in
+from fitune.core.intervals import checkpoint_s, most_in, steps_between, times_in
 from fitune.core.memory import FAST_UNSLOTH, Budget, Shape
 from fitune.core.recipe import Recipe
 from fitune.core.tokens import Workload
@@ -33,7 +33,6 @@ FORWARD_SHARE = 0.45
 passes, of which the other starts more kernels. An assumption."""
 LAYER_TOKEN_S = 0.0004
 """Seconds of a layer for a token of an answer: three answers of an 8B took 3.7 s."""
-CHECKPOINT_S = 0.5
 SAVE_S = 1.0
 """Seconds to save the adapter and end."""
 QUICK, SLOW = 0.75, 2.0
@@ -95,9 +94,10 @@ def estimate_duration(
     start_s = known_start_s or _start_s(shape, recipe, budget, amount) + questions_s + look_s
     quick, slow = (1 - AGREED, 1 + AGREED) if known_start_s else (QUICK, SLOW)
     steps_s = amount.tokens / pace.tokens_per_s
-    pauses_s = questions_s + SAVE_S + _checkpoints_s(recipe, amount)
     evals_s = look_s * times_in(steps_between(recipe.train.eval_every, amount.steps), amount.steps)
     rest_s = steps_s + evals_s
+    saves_s = checkpoint_s(budget.checkpoint_bytes) * _checkpoints(recipe, amount, rest_s)
+    pauses_s = questions_s + SAVE_S + saves_s
     return Duration(
         low_s=quick * start_s + rest_s * pace.tokens_per_s / pace.high_tokens_per_s + pauses_s,
         total_s=start_s + rest_s + pauses_s,
@@ -130,5 +130,7 @@ def _look_s(shape: Shape, recipe: Recipe, tokens_per_s: float, amount: Amount) -
     return max(row_s * amount.look_rows, card_s)
 
 
-def _checkpoints_s(recipe: Recipe, amount: Amount) -> float:
-    return CHECKPOINT_S * times_in(steps_between(recipe.train.save_every, amount.steps), amount.steps)
+def _checkpoints(recipe: Recipe, amount: Amount, seconds: float) -> int:
+    """The checkpoints of so many seconds of steps and evaluations."""
+    times = times_in(steps_between(recipe.train.save_every, amount.steps), amount.steps)
+    return times if recipe.train.save_every else most_in(times, seconds)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from fitune.core.memory import activations, cards, loss, offload, weights
-from fitune.core.memory.disk import disk_bytes, download_bytes
+from fitune.core.memory.disk import checkpoint_bytes, disk_bytes, download_bytes
 from fitune.core.memory.plan import FAST_UNSLOTH, Card, MemoryPlan, Term, gib, make_plan
 from fitune.core.memory.shapes import Shape
 from fitune.core.recipe import BEGINS_FILLED, Recipe
@@ -93,6 +93,8 @@ class Budget:
     disk_bytes: int
     download_bytes: int
     """The model's part of disk_bytes: nothing where it is here already."""
+    checkpoint_bytes: int
+    """The part of one checkpoint."""
     free_bytes: int
     """Memory that the run may take: the card's free memory or run.vram_limit_gib, on the CPU the free RAM; 0 is
     unknown."""
@@ -143,6 +145,7 @@ def estimate(
         host_bytes=offload.host_bytes(plan) if card else 0,
         disk_bytes=disk_bytes(plan),
         download_bytes=download_bytes(plan),
+        checkpoint_bytes=checkpoint_bytes(plan),
         free_bytes=limit,
         needed_bytes=needed,
         uncertainty_bytes=uncertainty,

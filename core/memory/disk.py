@@ -22,19 +22,25 @@ TOKENIZER_BYTES = 20 << 20
 
 def disk_bytes(plan: MemoryPlan) -> int:
     """Bytes that download and run need together; the download is counted even if the Hub's cache has the model."""
-    params, lora = (
-        plan.shape.params,
-        plan.lora_params * plan.lora_bytes + plan.fully_trained_params * plan.fully_trained_weight_bytes,
-    )
-    all_states, _ = state_bytes(plan)
+    params, lora = plan.shape.params, _trained_bytes(plan)
     # A new checkpoint is written before the oldest is removed.
-    checkpoints = (plan.recipe.train.keep_checkpoints + 1) * (lora + all_states + TOKENIZER_BYTES)
+    checkpoints = (plan.recipe.train.keep_checkpoints + 1) * checkpoint_bytes(plan)
     # An init that begins filled keeps the first adapter too, and saves one of twice the rank.
     adapter = 3 * lora if plan.recipe.lora.init in BEGINS_FILLED else lora
     deliver = plan.recipe.deliver
     merged = (4 if plan.recipe.trains_all else 2) * params if deliver.merge or deliver.gguf else 0
     gguf = sum(params * GGUF_BYTES[kind] for kind in deliver.gguf)
     return round(download_bytes(plan) + checkpoints + adapter + merged + gguf)
+
+
+def checkpoint_bytes(plan: MemoryPlan) -> int:
+    """Bytes of a checkpoint: what is trained, the optimizer's states, and the tokenizer."""
+    all_states, _ = state_bytes(plan)
+    return round(_trained_bytes(plan) + all_states + TOKENIZER_BYTES)
+
+
+def _trained_bytes(plan: MemoryPlan) -> float:
+    return plan.lora_params * plan.lora_bytes + plan.fully_trained_params * plan.fully_trained_weight_bytes
 
 
 def download_bytes(plan: MemoryPlan) -> int:

@@ -131,7 +131,7 @@ class Train(Group):
     eval_every: Annotated[int, Field(ge=1)] | None = None
     """Steps between evaluations on the held-out rows; nothing means about 10 in a run."""
     save_every: Annotated[int, Field(ge=1)] | None = None
-    """Steps between checkpoints, from which a run resumes; nothing means about 10 in a run."""
+    """Steps between checkpoints, from which a run resumes; nothing means about 10 in a run, 30 s apart or more."""
     save_minutes: Annotated[float, Field(ge=0.1, le=1440)] | None = None
     """Also a checkpoint each time that so many minutes have passed since the last; nothing means by steps alone."""
     keep_checkpoints: Annotated[int, Field(ge=1, le=1000)] = 2

@@ -47,6 +47,8 @@ class BudgetInfo:
     """The parts of the total: name, bytes and why of each."""
     remedies: tuple[dict[str, object], ...]
     """Changes of the recipe that would help, where it does not fit."""
+    checkpoint_bytes: int | None = None
+    """Disk that one checkpoint takes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

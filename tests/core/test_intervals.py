@@ -2,7 +2,7 @@
 
 import pytest
 
-from fitune.core.intervals import steps_between, times_in
+from fitune.core.intervals import SAVE_APART_S, checkpoint_s, most_in, steps_between, times_in
 
 
 @pytest.mark.parametrize(
@@ -23,3 +23,13 @@ def test_none_comes_just_before_the_one_at_the_end() -> None:
 
 def test_what_a_recipe_asks_is_kept() -> None:
     assert steps_between(7, 1000) == 7
+
+
+@pytest.mark.parametrize(("seconds", "times"), [(0, 1), (SAVE_APART_S - 1, 1), (SAVE_APART_S + 1, 2), (1e6, 7)])
+def test_a_short_training_saves_less_often(seconds: float, times: int) -> None:
+    assert most_in(7, seconds) == times
+
+
+@pytest.mark.parametrize(("size_bytes", "measured_s"), [(59e6, 0.4), (252e6, 1.2), (503e6, 1.95)])
+def test_a_checkpoint_takes_the_seconds_that_were_measured(size_bytes: float, measured_s: float) -> None:
+    assert checkpoint_s(round(size_bytes)) == pytest.approx(measured_s, rel=0.1)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from fitune.core.intervals import times_in
+from fitune.core.intervals import checkpoint_s, most_in, times_in
 from fitune.core.runs import Checkpoint, Eval, Event, Phase, Run, RunState, Sample, Started, Step
 from fitune.tui.text import clean, count, duration
 from fitune.tui.watch.phases import COMPILES, JobPhase, with_loaded_share
@@ -25,8 +25,8 @@ EVAL_SHARE = 0.45
 """Seconds of a token in an evaluation, as a share of those in a step: a forward pass only, one of two or three. Where
 the card waits for the host a row costs as much of a whole step, since evaluations take one row after another. This and
 the next count until one was seen; that before the first step compiles kernels, so it is an upper bound only."""
-SAVE_S = 0.5
-"""Seconds of a checkpoint: mostly 0.3 to 1.3 s on an H200 machine with adapters of 135M to 8B models, 2026-11-29."""
+SAVE_BYTES = 100_000_000
+"""Bytes of a checkpoint whose event does not say them, as in runs without a budget: the adapter of a small model."""
 ADAPTER_S = 0.5
 """Seconds in which the adapter is saved at the end: 0.3 to 0.7 s there."""
 SILENT_AFTER_S = 15.0
@@ -150,16 +150,20 @@ class TimeLeft:
         if self.plan.tokens is not None and step.seen_tokens is not None:
             tokens = max(0.0, self.plan.tokens - step.seen_tokens)
         steps_s = self.pace.of(max(0, total - step.step), tokens)
-        return max(0.0, steps_s + self._pauses_s(step.step, total)) + self.questions_s
+        return max(0.0, steps_s + self._pauses_s(step.step, total, steps_s)) + self.questions_s
 
-    def _pauses_s(self, step: int, total: int) -> float:
-        """Seconds of the evaluations and checkpoints that are due at this step and later, and of saving the adapter."""
+    def _pauses_s(self, step: int, total: int, steps_s: float) -> float:
+        """Seconds of the evaluations and checkpoints that are due at this step and later, and of saving the adapter.
+        steps_s: of the steps between them."""
         evals, saves = (
             times_in(every, total, step if kind in self.done else step - 1) if every else 0
             for kind, every in ((Eval, self.plan.eval_every), (Checkpoint, self.plan.save_every))
         )
         evals_s = self.evals.of(evals, None) if self.evals.weight else evals * self._first_eval_s()
-        return evals_s + (self.saves.of(saves, None) if self.saves.weight else SAVE_S * saves) + ADAPTER_S
+        if self.plan.save_apart_s:
+            saves = most_in(saves, steps_s + evals_s, self.plan.save_apart_s)
+        save_s = checkpoint_s(self.plan.checkpoint_bytes or SAVE_BYTES)
+        return evals_s + (self.saves.of(saves, None) if self.saves.weight else save_s * saves) + ADAPTER_S
 
     def _first_eval_s(self) -> float:
         """Seconds of an evaluation while none was seen after a step."""

@@ -50,6 +50,10 @@ class Phase:
     """Tokens of one evaluation."""
     save_every: int | None = None
     """Steps from one checkpoint to the next."""
+    checkpoint_bytes: int | None = None
+    """Bytes of a checkpoint, about; left out without a budget."""
+    save_apart_s: float | None = None
+    """Seconds from one checkpoint to the next at least; left out where the recipe sets the steps."""
     switch: str | None = None
     """The option of the chat template that a server must set to false, so that the model answers without thinking."""
     packed: bool | None = None

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from transformers import TrainerCallback
 
-from fitune.core.intervals import steps_between
+from fitune.core.intervals import SAVE_APART_S, steps_between
 from fitune.core.recipe import Train
 from fitune.core.runs import Eval, EventLog, Phase, Run, Step, Warned
 from fitune.core.worker.cards.rank import rank, ranks, total, totals
@@ -134,7 +134,7 @@ class Reporter(TrainerCallback):
                 group["warmup_steps"] = args.get_warmup_steps(state.max_steps)
         self.samples.begin(model, state.global_step)
         epoch_steps = math.ceil(len(train_dataloader) / args.gradient_accumulation_steps)
-        held_out = token_count(self.rows.looked_at)
+        held_out, budget = token_count(self.rows.looked_at), self.run.info().budget
         self.log.write(
             Phase(
                 name="train",
@@ -144,6 +144,8 @@ class Reporter(TrainerCallback):
                 eval_every=steps_between(self.train.eval_every, state.max_steps) if held_out else None,
                 eval_tokens=held_out or None,
                 save_every=steps_between(self.train.save_every, state.max_steps),
+                checkpoint_bytes=budget.checkpoint_bytes if budget else None,
+                save_apart_s=SAVE_APART_S if self.train.save_every is None else None,
                 compiles=compiles_the_model() or None,
             )
         )
@@ -153,12 +155,10 @@ class Reporter(TrainerCallback):
 
     def on_step_end(self, args: Any, state: Any, control: Any, optimizer: Any, **_: Any) -> None:
         step, last = state.global_step, state.global_step >= state.max_steps
-        eval_every, save_every = (
-            steps_between(asked, state.max_steps) for asked in (self.train.eval_every, self.train.save_every)
-        )
+        eval_every = steps_between(self.train.eval_every, state.max_steps)
         control.should_evaluate = self.held_out is not None and (last or step % eval_every == 0)
-        control.should_save = last or step % save_every == 0
-        is_save_due = rank() == 0 and self._is_save_due()
+        control.should_save = last or (self.train.save_every is not None and step % self.train.save_every == 0)
+        is_save_due = rank() == 0 and self._is_save_due(step, state.max_steps)
         is_to_stop = rank() == 0 and not last and (self.run.stop.exists() or self._is_over())
         save, stop = totals(is_save_due, is_to_stop)  # in one word, as the ranks wait for each other
         if save or stop:
@@ -169,10 +169,12 @@ class Reporter(TrainerCallback):
         if (control.should_save or control.should_evaluate) and hasattr(optimizer, "eval"):
             optimizer.eval()  # schedule_free_adamw saves other weights than it trains; the next step turns back
 
-    def _is_save_due(self) -> bool:
-        """True if train.save_minutes have passed since the last checkpoint."""
-        minutes = self.train.save_minutes
-        return minutes is not None and time.monotonic() - self._saved_at > 60 * minutes
+    def _is_save_due(self, step: int, total_steps: int) -> bool:
+        """True if a checkpoint is due by the clock: train.save_minutes after the last one, or at one of the steps where
+        the recipe sets none, if the last one was not just now."""
+        since_s, minutes = time.monotonic() - self._saved_at, self.train.save_minutes
+        by_itself = self.train.save_every is None and step % steps_between(None, total_steps) == 0
+        return (by_itself and since_s >= SAVE_APART_S) or (minutes is not None and since_s > 60 * minutes)
 
     def _is_over(self) -> bool:
         """True once the time of the training is over; it is told then."""

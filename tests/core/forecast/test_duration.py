@@ -60,13 +60,20 @@ def test_the_time_of_whole_commands_is_met(
 def test_looks_cost_a_forward_pass_each_and_questions_come_with_them(rows: int, tokens: int, look_s: float) -> None:
     """Of an 8B the host takes 0.11 s to start the kernels for a row, however short it is."""
     without, with_them = (
-        time_of(Amount(1000, 1_000_000, 1_100_000, *look), 10_000, train__checkpointing="off")
+        time_of(Amount(1000, 1_000_000, 1_100_000, *look), 10_000, train__checkpointing="off", train__save_every=1000)
         for look in ((0, 0), (rows, tokens))
     )
     look_s, questions_s = max(look_s, 10.9), 2 * 3.7
     assert with_them.total_s - without.total_s == pytest.approx(11 * look_s + questions_s, rel=0.02)
     rarely = time_of(Amount(1000, 1_000_000, 1_100_000, rows, tokens), 10_000, train__eval_every=1000)
     assert rarely.pauses_s < with_them.pauses_s / 2
+
+
+def test_a_short_training_is_told_fewer_checkpoints_unless_the_recipe_sets_them() -> None:
+    """A checkpoint of an 8B with states in 8 bits takes a second."""
+    amount = Amount(140, 280_000, 300_000, 0, 0)
+    asked, open_ = (time_of(amount, 10_000, train__save_every=every).pauses_s for every in (20, None))
+    assert asked - open_ == pytest.approx(6 * 1.2, rel=0.2)
 
 
 def test_a_model_that_unsloth_compiles_takes_longer_to_start() -> None:

@@ -372,8 +372,8 @@ def test_targets_that_are_not_in_the_model_are_refused_with_those_that_are(field
 def test_json_is_the_contract() -> None:
     found = asdict(budget_document(on(LLAMA_8B, recipe(), Card(6 * GIB, 6 * GIB))))
     assert list(found) == [
-        "total_bytes", "low_bytes", "high_bytes", "host_bytes", "disk_bytes", "free_bytes", "verdict", "shortages",
-        "parts", "remedies",
+        "total_bytes", "low_bytes", "high_bytes", "host_bytes", "disk_bytes", "checkpoint_bytes", "free_bytes",
+        "verdict", "shortages", "parts", "remedies",
     ]  # fmt: skip
     assert found["verdict"] == "over"
     assert all(list(each) == ["set", "saves_bytes", "costs"] for each in found["remedies"])

@@ -10,6 +10,7 @@ from statistics import median
 import pytest
 
 from bench import time_left
+from fitune.core.intervals import checkpoint_s
 from fitune.core.runs import Checkpoint, Eval, Event, EventData, Phase, Sample, Started, Step
 from fitune.tui.watch.progress import ADAPTER_S, SURE_AFTER_STEPS, RunProgress
 
@@ -94,16 +95,29 @@ def test_what_is_due_at_the_newest_step_itself_counts_until_it_is_seen() -> None
     assert [left for left, _ in told] == pytest.approx([true for _, true in told])
 
 
+@pytest.mark.parametrize(("apart_s", "saves"), [(None, 4), (30.0, 2)])
+def test_checkpoints_that_come_by_the_clock_are_counted_by_the_time_that_is_left(
+    apart_s: float | None, saves: int
+) -> None:
+    plan = Phase(name="train", total_steps=60, save_every=10, save_apart_s=apart_s, checkpoint_bytes=500_000_000)
+    events: list[EventData] = [Started(), plan, *(Step(step=step, loss=1.0, step_s=1.0) for step in range(1, 22))]
+    progress = RunProgress()
+    for number, data in enumerate(events):
+        progress.apply(Event(number, float(number), "train", data))
+    assert progress.time_left.seconds() == pytest.approx(39 + saves * checkpoint_s(500_000_000) + ADAPTER_S)
+
+
 def test_recorded_trainings_are_told_their_end_after_20_steps() -> None:
-    """Ten of eleven shared their card and its processor with others, whose coming and going nobody can tell."""
+    """Most shared their card, its processor or its disk with others, whose coming and going nobody can tell."""
     found = {}
     for run, raw in (each for path in RECORDED for each in time_left.recordings(path)):
         replayed = time_left.replay(run, time_left.events_of(raw))
         assert replayed is not None
         found[run] = abs(replayed.error)
-    assert len(found) == 12
+    assert len(found) == 19
     assert found["8b-alone"] < 0.02
     assert median(found.values()) < 0.08
+    assert median(found[run] for run in ("8b-default-1", "8b-default-2", "epoch-default-1")) < 0.03
 
 
 def test_the_look_before_the_first_step_is_an_upper_bound_until_a_later_one_was_seen() -> None:

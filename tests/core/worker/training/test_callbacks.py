@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from fitune.core.runs import Checkpoint, Tail
 from fitune.core.runs.run import Run
 from tests.core.worker.conftest import train_here
 
@@ -34,6 +35,27 @@ def test_a_copy_of_a_checkpoint_that_somebody_keeps_beside_them_is_no_checkpoint
     (run.checkpoints / "checkpoint-1-good").mkdir(parents=True)
     train_here(run)
     assert sorted(path.name for path in run.checkpoints.iterdir()) == ["checkpoint-1-good", "checkpoint-2"]
+
+
+@pytest.mark.parametrize(
+    ("apart_s", "sets", "saved"),
+    [(0.0, {}, [2, 4, 6]), (1e6, {}, [6]), (1e6, {"save_every": 2}, [2, 4, 6])],
+)
+def test_checkpoints_that_nobody_asked_for_are_some_time_apart(
+    make_run: Callable[..., Run],
+    monkeypatch: pytest.MonkeyPatch,
+    apart_s: float,
+    sets: dict[str, Any],
+    saved: list[int],
+) -> None:
+    """But the one at the end."""
+    monkeypatch.setattr("fitune.core.worker.training.callbacks.SAVE_APART_S", apart_s)
+    monkeypatch.setattr("fitune.core.intervals.MIN_STEPS_BETWEEN", 2)
+    train = {"max_steps": 6, "eval_every": None, "save_every": None, **sets}
+    run = make_run(data={"eval_fraction": 0}, train=train)
+    train_here(run)
+    events = Tail(run.events).catch_up()
+    assert [event.data.step for event in events if isinstance(event.data, Checkpoint)] == saved
 
 
 def test_a_schedule_free_optimizer_warms_up_by_steps_and_is_kept_with_the_weights_to_use(
