@@ -1,9 +1,11 @@
 """The rate that the race picks, beside whole trainings at every rate of a grid: how much is lost by the race.
 
 usage: python bench/race_against_grid.py WORKDIR RECIPE [--minutes N] [--set KEY=VALUE ...] [--at-once N]
-           [--grid-after SECONDS] [--limit SECONDS] [--out FILE.jsonl]
+           [--grid-after SECONDS] [--limit SECONDS] [--judge MODELDIR CHATS.jsonl] [--out FILE.jsonl]
 A real `fitune tune-lr`, and a real `fitune train` at each of its rates, at one below and one above them. Prints a JSON
 line for each as it ends, and one with what the pick has more of held-out loss than the best of the grid, as a share.
+A whole training looks at a few held-out rows only. --judge: take the loss of the answers of these chats instead, by
+bench/held_out.py, when all trainings are done.
 --grid-after: begin whole trainings so many seconds after the race, at its first rates and near them: their
 losses do not depend on the pace. Without it they begin when the race is over.
 --limit: give a command up after so many seconds.
@@ -85,12 +87,29 @@ class Bench:
         except subprocess.SubprocessError as error:
             self.tell_failure(name, error, began)
             return None
-        looks = read_looks(Run(self.home / "runs" / name))
+        looks = read_looks(self.grid_run(lr))
         assert looks
         loss, step = looks.mean(looks.looks[-1]), looks.looks[-1].step
         elapsed_s = round(time.monotonic() - began, 1)
         self.tell(case="whole training", lr=lr, steps=step, held_out_loss=round(loss, 4), elapsed_s=elapsed_s)
         return loss
+
+    def judged(self, rates: Sequence[float], model: Path, chats: Path) -> dict[float, float]:
+        """The loss of the answers of other chats after each whole training. Raises CalledProcessError."""
+        listed = self.home / "adapters.json"
+        listed.write_text(json.dumps({f"{lr:g}": str(self.grid_run(lr).adapter) for lr in rates}))
+        command = [sys.executable, str(Path(__file__).with_name("held_out.py")), str(model), str(chats), str(listed)]
+        out = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
+        found = {}
+        for line in map(json.loads, (line for line in out.splitlines() if line.startswith('{"held_out"'))):
+            self.tell(case="judged", **line)
+            if "answers" in line and line["held_out"] in {f"{lr:g}" for lr in rates}:
+                found[float(line["held_out"])] = line["answers"]
+        return found
+
+    def grid_run(self, lr: float) -> Run:
+        """The run of a whole training."""
+        return Run(self.home / "runs" / f"grid-{lr:g}")
 
     def tell_failure(self, what: str, error: Exception, began: float) -> None:
         """Tell what failed, with the end of what was said."""
@@ -113,6 +132,7 @@ def main() -> None:
     options.add_argument("--at-once", type=int, default=1)
     options.add_argument("--grid-after", type=float)
     options.add_argument("--limit", type=float)
+    options.add_argument("--judge", type=Path, nargs=2, metavar=("MODELDIR", "CHATS.jsonl"))
     options.add_argument("--out", type=Path)
     args = options.parse_args()
     home = args.work.absolute()
@@ -136,6 +156,8 @@ def main() -> None:
         if found:
             train(around([lap.lr for lap in found.laps]))
         losses = {lr: loss for lr, each in grid.items() if (loss := each.result()) is not None}
+    if args.judge:
+        losses = bench.judged(list(losses), *args.judge)
     picked = next((lr for lr in losses if found and found.best_lr and isclose(lr, found.best_lr, rel_tol=0.02)), None)
     if picked is not None:
         best = min(losses, key=losses.__getitem__)
