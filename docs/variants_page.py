@@ -26,12 +26,13 @@ only release is of March 2024, and apollo-torch, whose last is of February 2025.
 the paged optimizers are left, or an adapter.
 
 The tables are made by `docs/generate.py` from the rows of `bench/variants.py`. Each case trains 8 steps, goes on from
-the checkpoint of step 4, merges, and compares the merged model with the trained one. What is refused is refused
-before the first step, with the sentence that stands there. The peak is that of the process, and the pace that
-of a few steps of a small model, beside that of QLoRA: it tells large differences only. Neither was measured on a
-processor. The four layers were trained twice on the H200, with many cases beside each other: once for all but the
-peak, and once for that. Their pace was disturbed, and is left out. The budget is what is told since: before, it was up
-to 36 % less where all weights, or embedding and head, are trained whole.
+the checkpoint of step 4, merges, and compares the merged model with the trained one. What is refused is refused before
+the first step, with the sentence that stands there. The peak is that of the process, and the pace that of a few steps
+of a small model, beside that of QLoRA: it tells large differences only. Neither was measured on a processor. The four
+layers were trained several times on the H200, with many cases beside each other: for all but peak and pace, for the
+peak, and for the pace, whose steps were timed one case at a time, the faster of two tries where there were two. Two
+tries of plain QLoRA differed by a half with Unsloth: there a step took 0.04 s, and other processes started. The budget
+is what is told since: before, it was up to 36 % less where all weights, or embedding and head, are trained whole.
 """
 
 
