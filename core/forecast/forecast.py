@@ -19,7 +19,7 @@ from fitune.core.forecast.site import Site, site_of
 from fitune.core.machine import Machine
 from fitune.core.memory import RUNTIME_CPU_BYTES, Budget, Shape, estimate, in_ram, safe_bytes, shapes
 from fitune.core.recipe import Recipe
-from fitune.core.tokens import TokenStats, Workload, cache, with_packing_decided
+from fitune.core.tokens import TokenStats, Workload, cache, packing_note, with_packing_decided
 from fitune.core.units import GIB
 
 Verdict = Literal["fits", "tight", "over"]
@@ -69,6 +69,12 @@ class Forecast:
         return "tight" if self.shortages else "fits"
 
     @property
+    def packing_note(self) -> str:
+        """That rows are not packed though the recipe asks for it, and why, as a sentence; empty where that is not
+        so."""
+        return packing_note(self.recipe, self.shape)
+
+    @property
     def learning_rate(self) -> LearningRate:
         """The highest learning rate of the training, with its reason."""
         return learning_rate(self.decided, self.shape, self.work)
@@ -113,7 +119,7 @@ def forecast(
     rows: the recipe's rows in tokens; None counts them as full length, unless `lengths` says better. Raises UserError
     for a model or modules that can't be trained.
     """
-    decided, work = with_packing_decided(recipe, rows)
+    decided, work = with_packing_decided(recipe, rows, shape)
     if work and not lengths:
         lengths = RowLengths(work.longest, work.row_tokens, work.micro_tokens, work.micro_batches, work.pixels)
     lengths = lengths or _full_rows(decided)

@@ -65,7 +65,8 @@ class Data(Group):
     Qwen3-VL one for each 1,024 pixels."""
     packing: bool | Literal["auto"] = "auto"
     """Put several short rows into one of full length: faster, but a step then holds several times the rows, and an
-    epoch teaches less. auto leaves them apart."""
+    epoch teaches less. auto leaves them apart. Never done where a row would see the one before it, as in models with
+    Mamba layers, linear attention or short convolutions (Qwen3.5, Granite 4 H, LFM2)."""
 
     @property
     def name(self) -> str:

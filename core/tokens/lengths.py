@@ -18,6 +18,7 @@ import orjson
 
 from fitune.core.data import eval_fraction
 from fitune.core.errors import UserError
+from fitune.core.memory import Shape
 from fitune.core.recipe import Recipe
 from fitune.core.tokens.packing import Packing, decide_packing
 
@@ -196,11 +197,11 @@ class TokenStats:
         padded = self.padded_length(length, micro_batch) * sum(lengths.values())
         return 1 - sum(size * rows for size, rows in lengths.items()) / padded if padded else 0.0
 
-    def packing(self, recipe: Recipe) -> Packing:
+    def packing(self, recipe: Recipe, shape: Shape | None) -> Packing:
         """The packing decision for these rows, less the held-out share: the same that the worker makes."""
         share = 1 - eval_fraction(recipe, self.source_rows)
         lengths = _thinned(self.lengths_at(recipe.model.max_seq_length), share)
-        return decide_packing(lengths, recipe, self.image_rows > 0)
+        return decide_packing(lengths, recipe, shape, self.image_rows > 0)
 
     def histogram(self, bins: int = 20, cut: int | None = None) -> tuple[HistogramBin, ...]:
         """Number of rows by length, in bins of about equal width; the last holds all longer rows.

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from math import ceil
 from typing import Literal
 
+from fitune.core.memory import Shape
 from fitune.core.recipe import Recipe
 
 MIN_GAIN = 2.0
 """Rows per packed row below which packing would save hardly anything."""
-PackingReason = Literal["asked", "refused", "little_gain", "larger_steps", "compared", "images"]
+PackingReason = Literal["asked", "refused", "little_gain", "larger_steps", "compared", "images", "not_apart"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +28,7 @@ class Packing:
     """True if rows are packed, several to one of full length."""
     why: PackingReason
     """asked, refused: the recipe says so. little_gain, larger_steps: why "auto" does not. compared: the objective
-    compares rows. images: rows hold them."""
+    compares rows. images: rows hold them. not_apart: in this model a packed row would see the one before it."""
     rows: int
     """Rows to train on."""
     packed_rows: int
@@ -41,22 +42,38 @@ class Packing:
         return self.rows / max(1, self.packed_rows)
 
 
-def decide_packing(lengths: Mapping[int, int], recipe: Recipe, images: bool = False) -> Packing:
+def decide_packing(lengths: Mapping[int, int], recipe: Recipe, shape: Shape | None, images: bool = False) -> Packing:
     """Decide whether data.packing packs these rows, of which none is packed where some hold images.
 
     lengths: tokens of a row, none longer than model.max_seq_length -> number of rows; of each text where a row has two.
+    shape: the model's; None, where it is not known, counts as one that keeps rows apart.
     """
     if recipe.train.objective != "sft":
         rows = sum(lengths.values()) // recipe.train.texts
         return Packing(False, "compared", rows, rows, steps_of(recipe, rows))
     rows, packed_rows = sum(lengths.values()), bins_needed(lengths, recipe.model.max_seq_length)
-    packed, why = _decision(recipe, rows, packed_rows, images)
+    packed, why = _decision(recipe, shape, rows, packed_rows, images)
     return Packing(packed, why, rows, packed_rows, steps_of(recipe, packed_rows if packed else rows))
 
 
-def _decision(recipe: Recipe, rows: int, packed_rows: int, images: bool) -> tuple[bool, PackingReason]:
+def is_refused(recipe: Recipe, shape: Shape | None) -> bool:
+    """True if a recipe asks for packed rows, and its model would not keep them apart."""
+    return recipe.data.packing is True and shape is not None and not shape.keeps_rows_apart
+
+
+def packing_note(recipe: Recipe, shape: Shape) -> str:
+    """That rows are not packed though the recipe asks for it, and why, as a sentence; empty where that is not so."""
+    why = f"in {shape.name} a packed row would see the one before it"
+    return f"data.packing = true: rows are not packed, as {why}." if is_refused(recipe, shape) else ""
+
+
+def _decision(
+    recipe: Recipe, shape: Shape | None, rows: int, packed_rows: int, images: bool
+) -> tuple[bool, PackingReason]:
     if images:
         return False, "images"
+    if is_refused(recipe, shape):
+        return False, "not_apart"
     if isinstance(recipe.data.packing, bool):
         return recipe.data.packing, "asked" if recipe.data.packing else "refused"
     return False, "little_gain" if rows < MIN_GAIN * packed_rows else "larger_steps"

@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 
 from fitune.core.data import eval_fraction, look_rows
+from fitune.core.memory import Shape
 from fitune.core.recipe import Recipe
 from fitune.core.tokens.lengths import TokenStats
 from fitune.core.tokens.micro_batch import largest_micro_batch, mean_split
-from fitune.core.tokens.packing import Packing
+from fitune.core.tokens.packing import Packing, is_refused
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,23 +41,24 @@ class Workload:
     """Values of the pixels of the images in a micro-batch, at most; 0 without images."""
 
 
-def workload(stats: TokenStats, recipe: Recipe) -> Workload:
+def workload(stats: TokenStats, recipe: Recipe, shape: Shape | None) -> Workload:
     """The workload of a recipe whose backend is resolved.
 
-    unsloth joins the rows of a micro-batch end to end, trl pads them to the longest.
+    unsloth joins the rows of a micro-batch end to end, trl pads them to the longest. shape: as for `decide_packing`.
     """
     train, data = recipe.train, recipe.data
     key = (train.objective, recipe.model.max_seq_length, data.packing, data.eval_fraction, train.backend,
-             train.micro_batch, train.grad_accum, train.micro_tokens, train.epochs, train.max_steps)  # fmt: skip
+             train.micro_batch, train.grad_accum, train.micro_tokens, train.epochs, train.max_steps,
+             is_refused(recipe, shape))  # fmt: skip
     if key not in stats.workload_cache:
-        stats.workload_cache[key] = _workload(stats, recipe)
+        stats.workload_cache[key] = _workload(stats, recipe, shape)
     work: Workload = stats.workload_cache[key]
     return work
 
 
-def _workload(stats: TokenStats, recipe: Recipe) -> Workload:
+def _workload(stats: TokenStats, recipe: Recipe, shape: Shape | None) -> Workload:
     train, length = recipe.train, recipe.model.max_seq_length
-    packing = stats.packing(recipe)
+    packing = stats.packing(recipe, shape)
     rows = max(1, packing.packed_rows if packing.packed else packing.rows)
     held_out = eval_fraction(recipe, stats.source_rows)
     source_tokens = sum(size * count for size, count in stats.lengths_at(length).items())
@@ -106,16 +108,14 @@ def _micro_tokens(stats: TokenStats, recipe: Recipe, packing: Packing, batches: 
     return min(largest, max(recipe.train.micro_tokens, stats.longest_at(length)))  # no row is cut
 
 
-def with_packing_decided(recipe: Recipe, rows: TokenStats | None) -> tuple[Recipe, Workload | None]:
+def with_packing_decided(recipe: Recipe, rows: TokenStats | None, shape: Shape) -> tuple[Recipe, Workload | None]:
     """The recipe with data.packing decided (a recipe file keeps "auto"), and its workload: the input of estimates.
 
     rows: None if their token counts are not known; then there is no workload, and rows count as full length.
     """
-    if rows is None:
-        return recipe, None
-    work = workload(rows, recipe)
-    data = recipe.data.model_copy(update={"packing": work.packing.packed})
-    return recipe.model_copy(update={"data": data}), work
+    work = None if rows is None else workload(rows, recipe, shape)
+    packing = work.packing.packed if work else False if is_refused(recipe, shape) else recipe.data.packing
+    return recipe.model_copy(update={"data": recipe.data.model_copy(update={"packing": packing})}), work
 
 
 def lengths_note(work: Workload | None, is_packed: bool = False) -> str:

@@ -10,6 +10,7 @@ from fitune.core.data.chats.calls import calls_of
 from fitune.core.data.exchange import SHOWN_CHARS, called, halves, said
 from fitune.core.data.files.listing import split_of
 from fitune.core.data.images.references import is_embedded
+from fitune.core.memory import Shape
 from fitune.core.recipe import Recipe
 from fitune.core.runs import RunState
 from fitune.core.tokens import TokenStats, findings, loses_much, suggested_length
@@ -95,17 +96,17 @@ def finding_lines(
     return lines
 
 
-def check_lines(report: Report, stats: TokenStats, recipe: Recipe, key: str = "") -> list[str]:
+def check_lines(report: Report, stats: TokenStats, recipe: Recipe, shape: Shape | None, key: str = "") -> list[str]:
     """Problems first, then token counts and packing, if the rows can be trained on.
 
-    key: the key that sets a better length.
+    shape: the model's; None where it is not known. key: the key that sets a better length.
     """
     better = better_length(stats, recipe)
     hint = f"{key} cuts at {count(better)} tokens instead." if key and better else ""
     problems = finding_lines(report, stats, recipe, hint)
     if any(line.startswith(MARKS["stop"]) for line in problems):
         return problems
-    summary = (f"{line[0].upper()}{line[1:]}." for line in summary_lines(stats, recipe))
+    summary = (f"{line[0].upper()}{line[1:]}." for line in summary_lines(stats, recipe, shape))
     return [*problems, "", *summary] if problems else ["OK Nothing is wrong with these rows.", *summary]
 
 

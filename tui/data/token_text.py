@@ -4,6 +4,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from fitune.core.data import numbered
+from fitune.core.memory import Shape
 from fitune.core.recipe import Recipe
 from fitune.core.tokens import Example, HistogramBin, Packing, PackingReason, Token, TokenStats
 from fitune.tui.text import clean, count, percent
@@ -24,6 +25,7 @@ PACKING: dict[PackingReason, str] = {
     "little_gain": "not packed: too few rows fit into one for it to gain much",
     "compared": "not packed: answers are compared row by row",
     "images": "not packed: rows hold images",
+    "not_apart": "not packed, though the recipe asks: in this model a packed row would see the one before it",
     "larger_steps": "not packed: a step would hold more rows, and an epoch teach less",
 }
 
@@ -82,8 +84,8 @@ def _style(token: Token) -> str:
     return f"{TRAINED if token.trained else MASKED}{' ' + MARK if token.special else ''}"
 
 
-def summary_lines(stats: TokenStats, recipe: Recipe) -> list[str]:
-    """Tokens, trained tokens of an epoch, padding and packing, a line each."""
+def summary_lines(stats: TokenStats, recipe: Recipe, shape: Shape | None) -> list[str]:
+    """Tokens, trained tokens of an epoch, padding and packing, a line each. shape: the model's; None: not known."""
     length, batch = recipe.model.max_seq_length, recipe.train.micro_batch
     trained = stats.trained_per_epoch(recipe)
     padded = stats.padding_share(length, batch)
@@ -97,7 +99,7 @@ def summary_lines(stats: TokenStats, recipe: Recipe) -> list[str]:
         f"about {count(trained)} tokens are trained in an epoch "
         f"({percent(stats.trained_tokens(length), stats.total_tokens)} of all)",
         f"{percent(padded, 1)} of a batch of {batch} is padding, where its rows are filled up to the longest",
-        packing_line(stats.packing(recipe)),
+        packing_line(stats.packing(recipe, shape)),
     ]
 
 

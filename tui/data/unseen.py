@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from fitune.core.data import Finding, Report
-from fitune.core.errors import Problem, UserError
+from fitune.core.errors import Problem
 from fitune.core.memory import shapes
 from fitune.core.recipe import Recipe
 
@@ -22,12 +22,8 @@ def with_model(report: Report, recipe: Recipe) -> Report:
 
 def unseen_images(recipe: Recipe) -> Problem | None:
     """What is wrong with images for the recipe's model, and the cure; None where it sees, or nobody knows."""
-    model = recipe.model
-    try:
-        shape = shapes.load(model.id, model.revision, model.trust_remote_code)
-    except UserError:
-        return None
-    if shape.tower:
+    shape = shapes.find(recipe.model)
+    if shape is None or shape.tower:
         return None
     text = f"{shape.name} reads text only, and rows hold images."
     fix = "Choose a model that sees, such as Qwen3-VL or Gemma 3 4B, or take the images out of the rows."

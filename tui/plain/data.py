@@ -31,7 +31,7 @@ from fitune.tui.data.token_text import example_text, histogram_lines, legend
 from fitune.tui.data.unseen import with_model
 from fitune.tui.plain.prompt import GoBack, Prompter
 from fitune.tui.wizard.draft import Draft, prepared, recipe, reset_field, set_field, shown, with_prepared
-from fitune.tui.wizard.forecast_text import long_rows_text
+from fitune.tui.wizard.forecast_text import known_shape, long_rows_text
 from fitune.tui.wizard.options import THINKING, chosen, thinking_choices
 from fitune.tui.wizard.steps import Answer, Forward
 
@@ -86,7 +86,8 @@ def read_data(prompter: Prompter, draft: Draft) -> Answer:
         raise UserError("These rows can't be trained on as they are.", "Fix them, or choose others.")
     draft = with_thinking(prompter, with_tokens(prompter, draft))
     stats = prepared(draft)
-    checked = check_lines(report, stats, recipe(draft)) if stats else finding_lines(report)
+    shape = known_shape(asked.model.id, asked.model.revision)
+    checked = check_lines(report, stats, recipe(draft), shape) if stats else finding_lines(report)
     prompter.say("\n".join([*reading_lines(report), *checked, *preview_lines(report)]))
     return look_at_rows(prompter, draft, stats) if stats else go_on(prompter, draft)
 

@@ -50,7 +50,7 @@ def lines(draft: Draft, weights: Weights | None = None) -> list[Line]:
         *([Line("Plan", f"{draft.plan.text} u undoes it.")] if draft.plan and draft.plan.text else []),
         *_tokens(forecast),
         *_thinking(draft, asked),
-        *_where(draft),
+        *_where(draft, forecast),
         Line("Memory", _memory(forecast)),
         Line("Time", duration_words(draft, forecast)),
         Line("Disk", _disk(draft, asked)),
@@ -234,7 +234,7 @@ def _thinking(draft: Draft, asked: Recipe) -> list[Line]:
     return [Line("Thinking", f"off: it learns to answer at once{served}")]
 
 
-def _where(draft: Draft) -> list[Line]:
+def _where(draft: Draft, forecast: DraftForecast) -> list[Line]:
     """Card, backend with its reason, and what had to be adapted."""
     machine = planned_machine(draft)
     if machine is None:
@@ -244,7 +244,9 @@ def _where(draft: Draft) -> list[Line]:
     except UserError as error:
         return [Line("On", str(error))]
     place = " and ".join(gpu.name for gpu in resolved.gpus) or "the processor (slow)"
-    adapted = [Line("Adapted", "; ".join(note.rstrip(".") for note in resolved.notes) + ".")] if resolved.notes else []
+    unpacked = forecast.known.packing_note if forecast.known else ""
+    notes = [note.rstrip(".") for note in (*resolved.notes, unpacked) if note]
+    adapted = [Line("Adapted", "; ".join(notes) + ".")] if notes else []
     on = Line("On", f"{place}. {resolved.backend_reason}")
     return [on, *_beside(draft, resolved), *_more_cards(draft, machine), *adapted]
 

@@ -9,6 +9,7 @@ from typing import Literal
 
 from fitune.core.errors import UserError
 from fitune.core.machine import pins, requirements
+from fitune.core.memory import shapes
 from fitune.core.recipe import Recipe
 from fitune.core.runs import Run
 
@@ -32,7 +33,7 @@ class TrainingSpec:
     versions: Mapping[str, str | None] | None = None
     """Versions of the training stack in the run; None means those installed here."""
     packed: bool | None = None
-    """True if the run packed its rows; None if that was not decided yet, or there is no run."""
+    """True if the run packed its rows; None if that was not decided yet."""
     switch: str | None = None
     """The option of the chat template that a server must set to false, as data.thinking = off asks."""
     notes: tuple[str, ...] = ()
@@ -116,7 +117,9 @@ def from_run(run: Run) -> TrainingSpec:
 
 def from_recipe(recipe: Recipe, path: Path) -> TrainingSpec:
     """The spec of a recipe file, named as the run would be, else like the file."""
-    return TrainingSpec(recipe.run.name or path.stem, recipe, revision=recipe.model.revision)
+    shape = shapes.find(recipe.model) if recipe.data.packing is True else None
+    packed = None if shape is None or shape.keeps_rows_apart else False
+    return TrainingSpec(recipe.run.name or path.stem, recipe, revision=recipe.model.revision, packed=packed)
 
 
 def trained_run(spec: TrainingSpec, target: str) -> Run:

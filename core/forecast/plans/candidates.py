@@ -86,7 +86,7 @@ class SearchSpace:
     @property
     def longest(self) -> int:
         """Tokens of the longest row as it goes through the model."""
-        decided, work = with_packing_decided(self.recipe, self.rows)
+        decided, work = with_packing_decided(self.recipe, self.rows, self.shape)
         length = decided.model.max_seq_length
         return length if work is None or decided.data.packing is True else max(1, work.longest)
 

@@ -37,7 +37,7 @@ def by_rows(space: SearchSpace) -> Iterator[Split]:
 
 def by_tokens(space: SearchSpace) -> Iterator[Split]:
     """Ways to split the effective batch by its tokens, fewest at once first; none where rows are of like length."""
-    decided, work = with_packing_decided(space.recipe, space.rows)
+    decided, work = with_packing_decided(space.recipe, space.rows, space.shape)
     if space.recipe.train.objective != "sft":
         return
     if work is None or decided.data.packing is True or space.site.ranks > 1 or work.longest < WILD * work.row_tokens:

@@ -19,6 +19,7 @@ from fitune.core.memory.shapes.shape import (
 )
 from fitune.core.memory.shapes.storage import bytes_of_a_weight, refuse_untrainable, stored
 from fitune.core.memory.shapes.tower import tower_work
+from fitune.core.recipe import Model
 
 MAX_PARAMS = 10**13
 """Upper bound of parameters: no open model comes near it, so a file with more is broken."""
@@ -30,6 +31,7 @@ __all__ = [
     "Mixer",
     "Shape",
     "are_named_experts",
+    "find",
     "from_config",
     "is_named",
     "load",
@@ -47,6 +49,14 @@ def load(model_id: str, revision: str | None = None, trust_remote_code: bool = F
     """
     config, source = config_json.load_config(model_id, revision)
     return from_config(config, source, model_id if trust_remote_code else None)
+
+
+def find(model: Model) -> Shape | None:
+    """The shape of a recipe's model, as `load`; None where it can't be known."""
+    try:
+        return load(model.id, model.revision, model.trust_remote_code)
+    except UserError:
+        return None
 
 
 def from_config(config: object, source: str, code_of: str | None = None) -> Shape:

@@ -120,7 +120,7 @@ def _compiled_backward(plan: MemoryPlan) -> PartBytes:
     if plan.shape.model_type == "gpt_oss":
         return GPT_OSS_4BIT if plan.quant == "nf4" else GPT_OSS
     own = GRANITE if plan.shape.model_type == "granitemoehybrid" else COMPILED_BACKWARD
-    if any(layer.mixer not in ("full", "window") for layer in plan.shape.kinds):  # their rows are padded
+    if not plan.shape.keeps_rows_apart:  # they are padded
         return own
     end_to_end = plan.recipe.train.micro_batch > 1 or plan.recipe.data.packing is True
     return replace(own, into=own.into + MORE_END_TO_END, out=own.out + MORE_END_TO_END) if end_to_end else own

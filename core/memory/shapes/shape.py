@@ -15,6 +15,9 @@ from fitune.core.errors import UserError
 Mixer = Literal["full", "window", "linear", "mamba", "conv", "none"]
 """How a layer mixes tokens: attention to all, or within a window; linear attention (Gated DeltaNet and kin), Mamba, a
 short convolution; none, where a layer is an MLP alone."""
+CARRIES_ON: frozenset[Mixer] = frozenset({"linear", "mamba", "conv"})
+"""Mixers that carry something on from token to token. transformers 5.17 tells attention by the positions where a packed
+row begins, and these not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +189,11 @@ class Shape:
     @cached_property
     def windowed_layers(self) -> int:
         return sum(layer.mixer == "window" for layer in self.layers)
+
+    @cached_property
+    def keeps_rows_apart(self) -> bool:
+        """True if rows may be packed: none of the layers carries anything over from a row to the one behind it."""
+        return not any(layer.mixer in CARRIES_ON for layer in self.kinds)
 
     @property
     def queries(self) -> int:

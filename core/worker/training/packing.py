@@ -1,13 +1,14 @@
 """Packing: the rows as the trainer's data sets, one by one or several to a row of full length."""
 
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import torch
 from datasets import Dataset
 from trl import pack_dataset
 
-from fitune.core.memory import FAST_UNSLOTH, FLAT_MULTIPLE
+from fitune.core.memory import FAST_UNSLOTH, FLAT_MULTIPLE, shapes
 from fitune.core.recipe import Recipe
 from fitune.core.runs import EventLog, Phase, Warned
 from fitune.core.tokens import decide_packing
@@ -21,17 +22,21 @@ same tokens make as its own beginning. The share is 0 or about 1; rounding over 
 
 
 def choose(recipe: Recipe, model: Any, rows: Rows, log: EventLog) -> bool:
-    """Decide to pack by data.packing and the rows' lengths, but not if packed rows would see each other.
+    """Decide to pack as the forecast does, but not if packed rows are found to see each other all the same.
 
-    unsloth refuses by itself what it can't keep apart: see `unpack_if_refused`.
+    That happens where attention ignores positions (OPT, BLOOM, gpt-oss), which no shape tells. unsloth refuses by
+    itself what it can't keep apart: see `unpack_if_refused`.
     """
-    decision = decide_packing(Counter(len(row["input_ids"]) for row in rows), recipe, ALBUM in rows[0])
-    packed = decision.packed and (recipe.train.backend == "unsloth" or rows_stay_apart(model))
-    why = decision.why if packed == decision.packed else "not_apart"
-    if why == "not_apart":
+    shape = shapes.find(recipe.model) if recipe.data.packing is True else None
+    decision = decide_packing(Counter(len(row["input_ids"]) for row in rows), recipe, shape, ALBUM in rows[0])
+    if decision.packed and recipe.train.backend != "unsloth" and not rows_stay_apart(model):
+        decision = replace(decision, packed=False, why="not_apart")
+    if decision.why == "not_apart":
         _warn_not_packed("in this model a packed row would see the one before it", log)
-    log.write(Phase(name="prepare", rows=len(rows), packed=packed, packing=why, packing_gain=decision.gain))
-    return packed
+    log.write(
+        Phase(name="prepare", rows=len(rows), packed=decision.packed, packing=decision.why, packing_gain=decision.gain)
+    )
+    return decision.packed
 
 
 def to_sets(train_rows: Rows, eval_rows: Rows, length: int, packed: bool) -> tuple[Dataset, Dataset | None]:

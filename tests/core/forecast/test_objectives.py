@@ -50,9 +50,9 @@ def test_each_pass_with_the_adapter_off_costs_a_forward_pass() -> None:
 
 
 def test_a_pair_counts_as_one_row() -> None:
-    packing = decide_packing({100: 600, 200: 600}, recipe("dpo"))
+    packing = decide_packing({100: 600, 200: 600}, recipe("dpo"), None)
     assert (packing.rows, packing.packed, packing.why, packing.steps) == (600, False, "compared", 75)
-    assert decide_packing({100: 600, 200: 600}, recipe("kto")).rows == 1200
+    assert decide_packing({100: 600, 200: 600}, recipe("kto"), None).rows == 1200
 
 
 @pytest.mark.parametrize(("objective", "low", "high"), [("dpo", 1e-6, 1e-5), ("kto", 1e-6, 1e-5), ("orpo", 2e-5, 1e-4)])

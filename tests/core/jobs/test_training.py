@@ -249,6 +249,19 @@ def test_a_start_without_a_budget_says_so(
     assert any("Memory was not checked" in note and "fitune estimate" in note for note in begun.notes)
 
 
+def test_rows_that_are_not_packed_as_the_recipe_asks_are_told_before_the_start(
+    recipe: Callable[..., Recipe], tmp_path: Path
+) -> None:
+    asked = recipe(
+        model={"id": "Qwen/Qwen3.5-9B", "max_seq_length": 2048}, data={"packing": True}, train={"backend": "unsloth"}
+    )
+    gpu = Gpu(0, "GPU-1", "NVIDIA L4", 24 * GIB, 23 * GIB, GIB, compute_capability=(8, 9))
+    here = Resolved(asked, (gpu,), 1, "", (), unsloth_works=True)
+    resolved = training.with_decisions(here, FORESEE(here, Machine(), tmp_path, prepared([(60, [(50, 60)])] * 4000)))
+    assert [note for note in resolved.notes if "rows are not packed" in note]
+    assert resolved.recipe.train.rate < 1e-3, "the rate is one for the rows of an unpacked step"
+
+
 def test_a_run_in_a_home_of_its_own_says_how_it_is_found(
     here: Machine, fitune_home: Path, recipe: Callable[..., Recipe], tmp_path: Path
 ) -> None:

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from fitune.core.memory import shapes
 from fitune.core.recipe.load import Recipe
-from fitune.core.tokens.packing import bins_needed, decide_packing
+from fitune.core.tokens.packing import bins_needed, decide_packing, packing_note
 
 
 def one_by_one(lengths: list[int], size: int) -> int:
@@ -53,9 +54,19 @@ def test_no_rows_need_no_bin() -> None:
 def test_auto_packs_nothing_since_larger_steps_taught_less(
     recipe: Callable[..., Recipe], lengths: dict[int, int], changes: Any, packed: bool, why: str, steps: int
 ) -> None:
-    found = decide_packing(lengths, recipe(**changes))
+    found = decide_packing(lengths, recipe(**changes), None)
     assert (found.packed, found.why, found.steps) == (packed, why, steps)
 
 
+def test_rows_that_a_state_would_leak_into_are_counted_as_they_are(recipe: Callable[..., Recipe]) -> None:
+    lengths, asked, refused = {100: 1000}, recipe(data={"packing": True}), recipe(data={"packing": False})
+    qwen, llama = shapes.load("Qwen/Qwen3.5-9B"), shapes.load("meta-llama/Llama-3.1-8B-Instruct")
+    found = decide_packing(lengths, asked, qwen)
+    assert (found.packed, found.why) == (False, "not_apart")
+    assert found.steps == decide_packing(lengths, refused, qwen).steps
+    assert "Qwen3.5-9B" in packing_note(asked, qwen)
+    assert packing_note(refused, qwen) == packing_note(recipe(), qwen) == packing_note(asked, llama) == ""
+
+
 def test_the_gain_is_rows_per_packed_row(recipe: Callable[..., Recipe]) -> None:
-    assert decide_packing({512: 8}, recipe()).gain == 4.0
+    assert decide_packing({512: 8}, recipe(), None).gain == 4.0

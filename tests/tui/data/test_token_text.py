@@ -72,7 +72,7 @@ def test_a_single_row_shows_at_least_a_trace() -> None:
 
 
 def test_the_summary_tells_tokens_and_packing(recipe: Callable[..., Recipe]) -> None:
-    lines = summary_lines(rows_of(*[(100, 20)] * 50), recipe(data={"eval_fraction": 0}))
+    lines = summary_lines(rows_of(*[(100, 20)] * 50), recipe(data={"eval_fraction": 0}), None)
     assert lines[0] == "50 rows of 5,000 tokens, the longest 100"
     assert lines[1] == "about 4,000 tokens are trained in an epoch (80 % of all)"
     why = "not packed: a step would hold more rows, and an epoch teach less"
@@ -80,7 +80,7 @@ def test_the_summary_tells_tokens_and_packing(recipe: Callable[..., Recipe]) -> 
 
 
 def test_chats_that_come_as_several_rows_are_told(recipe: Callable[..., Recipe]) -> None:
-    lines = summary_lines(rows_of(*[(100, 20)] * 50, source_rows=20), recipe())
+    lines = summary_lines(rows_of(*[(100, 20)] * 50, source_rows=20), recipe(), None)
     assert lines[0].startswith("50 rows (of 20 in the source: some chats need a row for each answer) of 5,000 tokens")
 
 

@@ -118,6 +118,8 @@ def test_rows_in_tokens_make_budget_and_pace_those_of_their_true_lengths(draft: 
     packed = forecast_draft(set_field(known, "data.packing", "yes")).budget  # then rows are of full length again
     assert packed is not None
     assert packed.total_bytes == full.budget.total_bytes
+    hybrid = set_field(set_field(known, "model.id", "Qwen/Qwen3.5-9B"), "data.packing", "yes")
+    assert [line for line in lines(hybrid) if line.label == "Adapted" and "rows are not packed" in line.text]
     heavy = forecast_draft(replace(known, edits={**known.edits, **HEAVY}))
     assert heavy.verdict == "fits"
     assert ways_out(heavy) == []

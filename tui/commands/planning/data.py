@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from fitune.core.data import Finding, Report, dataset, numbered
 from fitune.core.data.templates import templates
 from fitune.core.errors import ExitCode, UserError
+from fitune.core.memory import Shape, shapes
 from fitune.core.recipe import Data, Recipe, load
 from fitune.core.records import to_json
 from fitune.core.runs import Run, RunState
@@ -102,15 +103,16 @@ def run(args: argparse.Namespace) -> int:
     report = with_model(report, recipe) if recipe else report
     stats = _prepared_or_told(recipe, report, args.json) if recipe and report.can_train else None
     problems = findings(stats, recipe) if stats and recipe else ()
+    shape = shapes.find(recipe.model) if stats and recipe and recipe.data.packing is True else None
     can_train = report.can_train and all(finding.severity != "stop" for finding in problems)
     if args.json:
-        prepared = _prepared_document(stats, recipe, problems) if stats and recipe else None
+        prepared = _prepared_document(stats, recipe, shape, problems) if stats and recipe else None
         print(as_ascii_json(to_json(report) | to_json(DataVerdict(can_train, prepared))))
     else:
         _print_problems((*problems, *report.problems))
         print_report(report)
         if stats and recipe:
-            print_token_stats(stats, recipe)
+            print_token_stats(stats, recipe, shape)
     return ExitCode.DONE if can_train else ExitCode.BAD_INPUT
 
 
@@ -162,8 +164,10 @@ def _prepared(recipe: Recipe) -> TokenStats:
     return stats
 
 
-def _prepared_document(stats: TokenStats, recipe: Recipe, problems: tuple[Finding, ...]) -> PreparedDocument:
-    length, packing = recipe.model.max_seq_length, stats.packing(recipe)
+def _prepared_document(
+    stats: TokenStats, recipe: Recipe, shape: Shape | None, problems: tuple[Finding, ...]
+) -> PreparedDocument:
+    length, packing = recipe.model.max_seq_length, stats.packing(recipe, shape)
     return PreparedDocument(
         max_seq_length=length,
         rows=stats.rows,
@@ -216,7 +220,7 @@ def print_report(report: Report) -> None:
             _say(f"  {line}")
 
 
-def print_token_stats(stats: TokenStats, recipe: Recipe) -> None:
+def print_token_stats(stats: TokenStats, recipe: Recipe, shape: Shape | None) -> None:
     """Print the token statistics: lengths with the cut line, then a few rows token by token."""
     from rich.console import Console
 
@@ -224,7 +228,7 @@ def print_token_stats(stats: TokenStats, recipe: Recipe) -> None:
         return  # the problems above say why
     length, unicode = recipe.model.max_seq_length, shows_unicode(sys.stdout.encoding)
     _say()
-    for line in (*summary_lines(stats, recipe), "", *histogram_lines(stats, length, unicode=unicode)):
+    for line in (*summary_lines(stats, recipe, shape), "", *histogram_lines(stats, length, unicode=unicode)):
         _say(line)
     _say(f"\nRows as {clean(recipe.model.id)} sees them: {legend(unicode)}")
     console = Console(highlight=False)  # without colours and styles where stdout is no terminal

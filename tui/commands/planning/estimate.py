@@ -42,6 +42,8 @@ def run(args: argparse.Namespace) -> int:
         print(f"{clean(now.shape.name)} on {clean(named(now))}")
         print_forecast(now)
         print_workload(now)
+        if now.packing_note:
+            print(hanging(INDENT, f"WARN {clean(now.packing_note)}"))
         named_sources = {each.source for each in recipe.data.all_sources()} - {presets.ROWS_TO_COME}
         for source in filter(is_missing, sorted(named_sources)):
             print(hanging(INDENT, f"WARN data.source: there is no file or folder {clean(source)}."))
@@ -83,7 +85,7 @@ def print_forecast(now: Forecast) -> None:
 def print_workload(now: Forecast) -> None:
     """Print the source of the row lengths, and the workload and time of the training if they are measured."""
     work = now.work
-    print(f"      {lengths_note(work, now.recipe.data.packing is True)}")
+    print(f"      {lengths_note(work, now.decided.data.packing is True)}")
     if work is None:
         print(hanging(INDENT, "Real rows are often far shorter. To count them: fitune data SOURCE --recipe RECIPE"))
         return

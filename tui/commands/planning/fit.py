@@ -30,8 +30,10 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(as_ascii_json(asdict(document)))
     else:
-        lengths = lengths_note(own.work, own.recipe.data.packing is True)
+        lengths = lengths_note(own.work, own.decided.data.packing is True)
         print(hanging("", f"{clean(own.shape.name)} on {clean(named(own))}; {lengths}"))
+        if own.packing_note:
+            print(hanging("WARN  ", clean(own.packing_note)))
         print_fit(result, own)
         print_whole(whole)
         print_cards(cards)

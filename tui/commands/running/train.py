@@ -96,7 +96,7 @@ def _forecast(begun: Begun) -> list[str]:
     if now is None:
         return []
     of = f" of {gib(now.budget.free_bytes)}" if now.budget.free_bytes else ""
-    lines = [f"memory: {gib(now.budget.total_bytes)}{of}; {lengths_note(now.work, now.recipe.data.packing is True)}"]
+    lines = [f"memory: {gib(now.budget.total_bytes)}{of}; {lengths_note(now.work, now.decided.data.packing is True)}"]
     if now.verdict == "over":  # and started anyway
         lines.append("WARN  That does not fit: it may be ended for want of memory.")
     return [*lines, f"time: {training_time(now.duration)}"] if now.duration else lines

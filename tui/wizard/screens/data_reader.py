@@ -18,6 +18,7 @@ from fitune.tui.data.read import read, render
 from fitune.tui.data.report_text import asks
 from fitune.tui.data.unseen import with_model
 from fitune.tui.wizard.draft import Draft, recipe, with_prepared
+from fitune.tui.wizard.forecast_text import known_shape
 
 PREVIEW_ROWS = 5
 GROUP = "rows"
@@ -111,7 +112,8 @@ def _render(screen: Screen[Any], draft: Draft, asked: Recipe) -> None:
         found = render(
             asked, lambda run, state: screen.post_message(Rendering(run, state)), lambda: worker.is_cancelled
         )
-        workload(found, asked)  # what takes a second with a million rows is kept, and asked for at each key
+        shape = known_shape(asked.model.id, asked.model.revision)
+        workload(found, asked, shape)  # what takes a second with a million rows is kept, and asked for at each key
         _tell(screen, worker, Rendered(with_prepared(draft, found).rendered))
     except LeftError:
         return

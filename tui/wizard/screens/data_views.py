@@ -24,6 +24,7 @@ from fitune.tui.data.token_text import example_text, histogram_lines, legend
 from fitune.tui.text import count, safe
 from fitune.tui.widgets.views import with_status_words
 from fitune.tui.wizard.draft import Draft, prepared, recipe
+from fitune.tui.wizard.forecast_text import known_shape
 from fitune.tui.wizard.memory.words import named
 
 KEY = "^l"
@@ -56,7 +57,8 @@ def check(report: Report, found: TokenStats | None, asked: Recipe, waiting: str,
 
     Where there is no room for three rows, fewer stand there, and not cut.
     """
-    checked = [check_lines(report, found, asked, KEY)] if found else [finding_lines(report), [waiting]]
+    shape = known_shape(asked.model.id, asked.model.revision)
+    checked = [check_lines(report, found, asked, shape, KEY)] if found else [finding_lines(report), [waiting]]
     first = ["The first row:", *row_lines(report.preview[0])] if report.preview and report.preview[0] else []
     drawn = Content()
     for rows in (3, 2, 1):

@@ -227,6 +227,11 @@ def test_a_model_that_was_read_from_the_package_is_told(make_trained: Callable[.
     assert BUNDLED in main_text("script", from_run(run))
 
 
+def test_a_recipe_whose_rows_fitune_would_not_pack_hands_that_off(make_job: Callable[..., TrainingSpec]) -> None:
+    text = main_text("script", make_job(model={"id": "Qwen/Qwen3.5-9B"}, data={"packing": True}))
+    assert "PACKING = False " in text
+
+
 @pytest.mark.parametrize(
     ("groups", "told"),
     [

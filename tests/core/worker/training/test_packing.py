@@ -42,30 +42,36 @@ def test_packed_rows_stay_apart_where_attention_knows_positions(kind: str, apart
     assert model.training
 
 
+LLAMA, LFM2 = "meta-llama/Llama-3.1-8B-Instruct", "LiquidAI/LFM2.5-1.2B-Instruct"
+
+
 def warnings(log: Path) -> list[str]:
     return [each.kind for each in data_of(log, Warned)]
 
 
 @pytest.mark.parametrize(
-    ("asked", "rows", "apart", "packed", "why", "said"),
+    ("asked", "rows", "model", "apart", "packed", "why", "said"),
     [
-        (True, 20_000, False, False, "not_apart", ["packing"]),
-        ("auto", 20_000, True, False, "larger_steps", []),
-        ("auto", 200, False, False, "larger_steps", []),
-        (False, 20_000, False, False, "refused", []),
-        (True, 200, True, True, "asked", []),
+        (True, 20_000, LLAMA, False, False, "not_apart", ["packing"]),
+        (True, 20_000, LFM2, True, False, "not_apart", ["packing"]),
+        ("auto", 20_000, LFM2, True, False, "larger_steps", []),
+        ("auto", 200, LLAMA, False, False, "larger_steps", []),
+        (False, 20_000, LFM2, False, False, "refused", []),
+        (True, 200, LLAMA, True, True, "asked", []),
     ],
 )
 def test_what_was_chosen_and_the_gain_are_told(
     tmp_path: Path, recipe: Callable[..., Recipe], monkeypatch: pytest.MonkeyPatch,
-    asked: Any, rows: int, apart: bool, packed: bool, why: str, said: list[str],
+    asked: Any, rows: int, model: str, apart: bool, packed: bool, why: str, said: list[str],
 ) -> None:  # fmt: skip
     from fitune.core.worker.training import packing
 
     monkeypatch.setattr(packing, "rows_stay_apart", lambda _: apart)
     log = tmp_path / "events.jsonl"
     wanted = recipe(
-        model={"max_seq_length": 100}, data={"packing": asked}, train={"backend": "trl", "checkpointing": "on"}
+        model={"id": model, "max_seq_length": 100},
+        data={"packing": asked},
+        train={"backend": "trl", "checkpointing": "on"},
     )
     assert packing.choose(wanted, None, [{"input_ids": [1] * 10}] * rows, EventLog(log, "train")) == packed
     told = data_of(log, Phase)

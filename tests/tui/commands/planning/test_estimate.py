@@ -19,7 +19,7 @@ from fitune.core.machine.gpu import Gpu
 from fitune.core.machine.host import Machine
 from fitune.core.memory.shapes import load
 from fitune.core.recipe.load import to_toml
-from fitune.core.tokens import cache
+from fitune.core.tokens import TokenStats, cache
 from fitune.core.units import GIB
 from tests.core.forecast.measurements import VERSIONS, measurement
 from tests.core.tokens.token_rows import prepared
@@ -101,6 +101,34 @@ def test_the_estimate_in_words_has_memory_verdict_and_pace(fitune: Fitune, recip
 def test_packed_rows_have_a_length_that_is_known(fitune: Fitune, recipe_file: str, command: str) -> None:
     _, out, _ = fitune(command, recipe_file, "--set", "data.packing=true")
     assert "lengths: packed rows fill model.max_seq_length" in out
+
+
+@pytest.mark.usefixtures("l4")
+@pytest.mark.parametrize(
+    "model", ["Qwen/Qwen3.5-9B", "ibm-granite/granite-4.0-h-micro", "LiquidAI/LFM2.5-1.2B-Instruct"]
+)
+@pytest.mark.parametrize("rows", [None, prepared([(60, [(50, 60)])] * 4000)])
+def test_rows_that_a_model_would_not_keep_apart_are_never_counted_as_packed(
+    fitune: Fitune, recipe_file: str, monkeypatch: pytest.MonkeyPatch, model: str, rows: TokenStats | None
+) -> None:
+    monkeypatch.setattr(cache, "lookup", lambda asked, base: rows)
+
+    def told(command: str, packing: str, *options: str) -> str:
+        return fitune(command, recipe_file, "--set", f"model.id={model}", "--set", f"data.packing={packing}", *options)[
+            1
+        ]
+
+    note = f"WARN data.packing = true: rows are not packed, as in {model.partition('/')[2]} a packed row would see"
+    for command in ("estimate", "fit"):
+        asked, apart = told(command, "true"), told(command, "false")
+        assert note in " ".join(asked.split())
+        assert "WARN data.packing" not in " ".join(apart.split())
+        assert "packed rows fill" not in asked
+        asked_json, apart_json = (json.loads(told(command, packing, "--json")) for packing in ("true", "false"))
+        if rows:
+            assert asked_json["workload"]["packing"].pop("why") == "not_apart"
+            apart_json["workload"]["packing"].pop("why")
+        assert asked_json == apart_json
 
 
 def test_lengths_that_were_measured_before_count_and_their_source_is_said(
