@@ -14,6 +14,7 @@ from fitune.core.errors import ExitCode, UserError
 from fitune.core.runs.event_log import Tail
 from fitune.core.runs.run import Run
 from fitune.core.runs.state import RunState, fold
+from fitune.core.runs.store import home
 
 WAIT_FOR_LOCK_S = 20.0
 """A worker takes its lock before it imports anything large: 0.1 s here, more on a slow network disk."""
@@ -26,7 +27,7 @@ def spawn(run: Run, job: str) -> str:
 
     Raises UserError if the worker did not come up.
     """
-    _keep_bytecode(run.path.parent.parent / "bytecode")
+    _keep_bytecode(home() / "bytecode")
     events = Tail(run.events)
     events.offset = run.events.stat().st_size if run.events.exists() else 0  # after the end of an earlier worker
     apart = start_apart(_command(run, job), run.log, f"{run.name}-{job}")
@@ -85,7 +86,10 @@ def _keep_bytecode(folder: Path) -> None:
     beside = compiled.parent if compiled.parent.exists() else compiled.parent.parent
     if compiled.exists() or (not sys.dont_write_bytecode and os.access(beside, os.W_OK)):
         return
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # who can write there decides what the workers do
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    found = folder.stat()
+    if found.st_uid != os.getuid() or found.st_mode & 0o022:  # who can write there decides what the workers do
+        return
     os.environ["PYTHONPYCACHEPREFIX"] = str(folder)
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 

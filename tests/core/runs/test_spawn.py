@@ -291,6 +291,18 @@ def test_bytecode_that_may_not_be_kept_beside_the_sources_is_kept_in_a_folder_of
     assert list(kept.rglob("slow_package/__init__*.pyc"))
 
 
+def test_bytecode_is_not_taken_from_a_folder_that_others_can_write_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package(tmp_path / "site", monkeypatch)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    kept = tmp_path / "bytecode"
+    kept.mkdir()
+    kept.chmod(0o777)
+    spawn._keep_bytecode(kept)
+    assert "PYTHONPYCACHEPREFIX" not in os.environ
+
+
 def test_bytecode_that_is_there_or_may_be_written_stays_where_it_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
