@@ -122,7 +122,7 @@ def test_what_was_not_tried_on_a_card_is_told(
 ) -> None:
     from fitune.core.runs import EventLog
     from fitune.core.worker.images.processor import load
-    from fitune.core.worker.rows.training_rows import UNTRIED, read_rows
+    from fitune.core.worker.rows.training_rows import UNSURE_IMAGES, read_rows
 
     folder = seeing_model("qwen3_vl")
     run = make_run(model={"id": str(folder)}, data={"source": str(image_rows)}, train={"backend": "unsloth"})
@@ -130,4 +130,4 @@ def test_what_was_not_tried_on_a_card_is_told(
     log = EventLog(run.events, "train")
     rows = read_rows(run, run.recipe(), tokenizer, folder, log, lambda count: [])
     assert rows.images is not None
-    assert UNTRIED in [each.message for each in data_of(run.events, Warned)]
+    assert UNSURE_IMAGES in [each.message for each in data_of(run.events, Warned)]
