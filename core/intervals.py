@@ -7,8 +7,6 @@ EVALS_PER_RUN, MIN_STEPS_BETWEEN = 10, 20
 SAVE_APART_S = 30.0
 """Seconds between two such checkpoints at least. One of an 8B took 2 s on an H200, while 21 steps of short rows took 5:
 seven of them were a sixth of the run (bench/results/time_left_h200_2026-11-30.jsonl)."""
-
-
 CHECKPOINT_S, CHECKPOINT_BYTES_PER_S = 0.2, 285e6
 """Seconds of a checkpoint beside its bytes, and bytes a second: 0.4 s for those of 60 MB, 1.1 for 250, 2.0 for 500 on
 an H200 machine (bench/results/time_left_h200_2026-11-30.jsonl)."""

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import cache_from_source, find_spec
 from pathlib import Path
@@ -27,7 +28,8 @@ def spawn(run: Run, job: str) -> str:
 
     Raises UserError if the worker did not come up.
     """
-    _keep_bytecode(home() / "bytecode")
+    with suppress(OSError, UserError):  # without a folder of fitune's own that can be written to it only takes longer
+        _keep_bytecode()
     events = Tail(run.events)
     events.offset = run.events.stat().st_size if run.events.exists() else 0  # after the end of an earlier worker
     apart = start_apart(_command(run, job), run.log, f"{run.name}-{job}")
@@ -72,12 +74,12 @@ def start_apart(command: list[str], log: Path, name: str) -> Apart:
     return Apart(_in_own_session(log, _as_unit(log, unit, command) if unit else command), unit)
 
 
-def _keep_bytecode(folder: Path) -> None:
-    """Let the Python processes that are started from now on keep in `folder` what they compile, where they could not
+def _keep_bytecode() -> None:
+    """Let the Python processes that are started from now on keep what they compile in fitune's folder, where they can't
     keep it beside the sources: containers often forbid it by PYTHONDONTWRITEBYTECODE, and packages may be another's.
 
     On a machine with an H200 `import unsloth` took 27 s without, and 17 s with it (torch 2.11.0, unsloth 2026.10.7,
-    2026-11-30).
+    2026-11-30). Raises OSError or UserError without such a folder.
     """
     spec = find_spec(SLOW_TO_COMPILE)
     if spec is None or spec.origin is None or "PYTHONPYCACHEPREFIX" in os.environ:
@@ -86,6 +88,7 @@ def _keep_bytecode(folder: Path) -> None:
     beside = compiled.parent if compiled.parent.exists() else compiled.parent.parent
     if compiled.exists() or (not sys.dont_write_bytecode and os.access(beside, os.W_OK)):
         return
+    folder = home() / "bytecode"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     found = folder.stat()
     if found.st_uid != os.getuid() or found.st_mode & 0o022:  # who can write there decides what the workers do

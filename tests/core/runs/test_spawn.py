@@ -265,6 +265,12 @@ def test_a_unit_that_systemd_refuses_is_told_in_its_words(run: Run, systemd: Pat
         spawn.spawn(run, "train")
 
 
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of fitune's data, which is not there yet."""
+    monkeypatch.setenv("FITUNE_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
 def package(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A package that stands for Unsloth; the folder of what is compiled of it."""
     (folder / "slow_package").mkdir(parents=True)
@@ -283,8 +289,8 @@ def test_bytecode_that_may_not_be_kept_beside_the_sources_is_kept_in_a_folder_of
 ) -> None:
     package(tmp_path / "site", monkeypatch)
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
-    kept = tmp_path / "home" / "bytecode"
-    spawn._keep_bytecode(kept)
+    kept = home(tmp_path, monkeypatch) / "bytecode"
+    spawn._keep_bytecode()
     assert os.environ["PYTHONPYCACHEPREFIX"] == str(kept)
     assert kept.stat().st_mode & 0o777 == 0o700
     subprocess.run([sys.executable, "-c", "import slow_package"], check=True, cwd=tmp_path / "site")
@@ -296,10 +302,10 @@ def test_bytecode_is_not_taken_from_a_folder_that_others_can_write_to(
 ) -> None:
     package(tmp_path / "site", monkeypatch)
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
-    kept = tmp_path / "bytecode"
-    kept.mkdir()
+    kept = home(tmp_path, monkeypatch) / "bytecode"
+    kept.mkdir(parents=True)
     kept.chmod(0o777)
-    spawn._keep_bytecode(kept)
+    spawn._keep_bytecode()
     assert "PYTHONPYCACHEPREFIX" not in os.environ
 
 
@@ -307,11 +313,23 @@ def test_bytecode_that_is_there_or_may_be_written_stays_where_it_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cache = package(tmp_path / "site", monkeypatch)
+    own = home(tmp_path, monkeypatch)
     monkeypatch.setattr(sys, "dont_write_bytecode", False)
-    spawn._keep_bytecode(tmp_path / "home")
+    spawn._keep_bytecode()
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     cache.mkdir()
     (cache / f"__init__.{sys.implementation.cache_tag}.pyc").touch()
-    spawn._keep_bytecode(tmp_path / "home")
+    spawn._keep_bytecode()
     assert "PYTHONPYCACHEPREFIX" not in os.environ
-    assert not (tmp_path / "home").exists()
+    assert not own.exists()
+
+
+def test_a_worker_starts_where_no_bytecode_can_be_kept_at_all(
+    tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package(tmp_path / "site", monkeypatch)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    home(tmp_path, monkeypatch).touch()  # a file stands where the folder should be
+    worker_is(monkeypatch, BRIEF)
+    spawn.spawn(run, "train")
+    assert "PYTHONPYCACHEPREFIX" not in os.environ
