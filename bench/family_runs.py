@@ -51,6 +51,7 @@ CASES = (
     Case("mistralai/Ministral-3-8B-Base-2512", {}, merges=True),
     Case("Qwen/Qwen3.5-9B", LITTLE, merges=True),
     Case("Qwen/Qwen3-VL-4B-Instruct", {}),
+    Case("whole-gpt-oss-20b-nf4", LITTLE, calibrates=False, merges=True, into="unsloth/gpt-oss-20b-BF16"),
     Case("run-gpt-oss-20b-nf4-4l", {}, calibrates=False, merges=True, into="gpt-oss-20b-4l"),
 )
 
