@@ -1,11 +1,13 @@
 """The rows that are held out, to see whether the model learns or only memorises."""
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 from operator import itemgetter
 
 import orjson
 
+from fitune.core.data.images.references import is_embedded
 from fitune.core.data.twins import with_a_twin
 from fitune.core.data.values import Row
 from fitune.core.recipe import Recipe
@@ -56,9 +58,11 @@ def split(
     Equal rows fall on the same side, and rows that say nearly the same as another are trained on: else the check would
     only ask for what was learned by heart. on_trained: is told how many are for this reason. A row's side depends on
     its content and the seed, hardly on the rows around it: the rows with the lowest hashes are held out, so more data
-    moves few rows across. Holds 8 bytes of hash a row.
+    moves few rows across. Of an image's path counts what lies below the folder of all images, so that the same data in
+    another place is split the same way. Holds 8 bytes of hash a row.
     """
-    marks = sorted((_hash(row, seed), place) for place, row in enumerate(rows))
+    top = _folder_of_images(rows)
+    marks = sorted((_hash(row, seed, top), place) for place, row in enumerate(rows))
     groups = [[place for _, place in group] for _, group in groupby(marks, key=itemgetter(0))]
     wanted = round(fraction * len(marks))
     if fraction > 0 and len(marks) >= MIN_ROWS:
@@ -90,8 +94,18 @@ def _twins(groups: Sequence[list[int]]) -> Iterator[tuple[int, int]]:
     return ((place, group[0]) for group in groups if len(group) > 1 for place in group)
 
 
-def _hash(row: Row, seed: int) -> int:
+def _folder_of_images(rows: Sequence[Row]) -> str:
+    """The folder that all images of these rows lie in or below; "" where none is a file."""
+    found = (image for row in rows for image in row.get("images", ()) if not is_embedded(image))
+    folders = {os.path.dirname(image) for image in found}
+    return os.path.commonpath(folders) if folders else ""
+
+
+def _hash(row: Row, seed: int, top: str) -> int:
     import hashlib  # not at the top: estimates need only `eval_fraction`, at once
 
+    if "images" in row:
+        images = [image if is_embedded(image) else os.path.relpath(image, top) for image in row["images"]]
+        row = row | {"images": images}
     key = orjson.dumps([seed, row], option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS, default=str)
     return int.from_bytes(hashlib.blake2b(key, digest_size=8).digest(), "big")

@@ -264,6 +264,18 @@ def test_the_split_depends_on_seed_and_content_not_on_order() -> None:
     assert held != {str(found[n]) for n in split(found, 0.1, 2)[1]}
 
 
+@pytest.mark.parametrize("folder", ["/elsewhere/much/deeper", "/d"])
+def test_the_same_images_in_another_folder_are_split_the_same_way(folder: str) -> None:
+    """On an H200 the same rows, in another folder for each training, had other losses before any step (2026-11-30)."""
+
+    def seen(top: str) -> list[dict[str, Any]]:
+        return [{**row, "images": [f"{top}/{n % 3}/{n}.png", "data:;base64,aaaa"]} for n, row in enumerate(pairs(60))]
+
+    assert split(seen(folder), 0.1, 1) == split(seen("/data/img"), 0.1, 1)
+    other = [{**row, "images": [f"/data/img/0/{n}.png"]} for n, row in enumerate(pairs(60))]
+    assert split(other, 0.1, 1) != split(seen("/data/img"), 0.1, 1), "the images' own names count"
+
+
 # Large files
 
 
