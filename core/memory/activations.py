@@ -13,6 +13,7 @@ from fitune.core.memory.shapes.widths import Widths, widths_of
 
 PER_LAYER_PROJECTION = "per_layer_model_projection"
 """The matrix that makes the inputs of all layers."""
+MASK_BYTES = 3
 
 
 def activation_terms(plan: MemoryPlan) -> list[Term]:
@@ -176,6 +177,18 @@ def _has_query_norms(plan: MemoryPlan) -> bool:
 def _widths(plan: MemoryPlan) -> list[Widths]:
     """The widths of each layer."""
     return [widths_of(layer, plan.shape.hidden) for layer in plan.shape.layers]
+
+
+def mask_term(plan: MemoryPlan) -> Term:
+    """What says which token sees which, a byte for each pair of a row, and its 16-bit copy in an attention
+    (transformers masking_utils.py, sdpa_mask; torch's attention takes no other). Rows that are as long as a layer's
+    window need one, and those padded to the longest; others are told to be causal. Derived: rows of 4,096 tokens of
+    Olmo 3, Gemma 2 and 3 and Command R7B had allocated 0.1 GiB more than was said without it, and 0.05 GiB with it
+    (families_h200_2026-11-30b.jsonl)."""
+    windows = plan.shape.windowed_layers and plan.length >= (plan.shape.window or 0)
+    needed = plan.card is not None and not plan.unsloth and (windows or plan.padded)
+    amount = MASK_BYTES * plan.tokens * plan.length if needed else 0
+    return Term("attention mask", amount, f"{MASK_BYTES} byte for each pair of a row's {plan.length:,} tokens")
 
 
 def scratch_term(plan: MemoryPlan) -> Term:

@@ -197,7 +197,10 @@ def _moments(plan: MemoryPlan, outside_bytes: int) -> list[tuple[str, list[Term]
     if plan.ranks > plan.shards:  # they stay where they are sent from
         resident, gradients = [*resident, cards.sent_term(gradients)], replace(gradients, bytes=0)
     *kept, backward = activations.activation_terms(plan)
-    buffers = [activations.dequantization_term(plan), activations.dora_term(plan), loss.logits_term(plan)]
+    buffers = [
+        activations.dequantization_term(plan), activations.dora_term(plan), activations.mask_term(plan),
+        loss.logits_term(plan),
+    ]  # fmt: skip
     standing = outside_bytes + sum(term.bytes for term in frozen)
     # With accumulation all gradients are there from the second micro-batch on; without, they grow as inputs are freed.
     accumulating = [gradients] if plan.recipe.train.grad_accum > 1 else []

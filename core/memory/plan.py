@@ -76,6 +76,8 @@ class MemoryPlan:
     """Tokens of the largest micro-batch, padding included."""
     sizes_differ: bool
     """True if the rows have their own lengths, so that there are smaller micro-batches as well."""
+    padded: bool
+    """True if several rows of known lengths make a micro-batch: most are filled up to the longest."""
     checkpoints: Literal["host", "card", "off"]
     adapters: tuple[Adapted, ...]
     """The matrices that get a LoRA pair."""
@@ -246,6 +248,7 @@ def make_plan(
         sizes_differ=micro_tokens is not None
         and recipe.data.packing is not True
         and (train.micro_batch == 1 or micro_tokens < train.micro_batch * length),
+        padded=micro_tokens is not None and recipe.data.packing is not True and rows > 1,
         checkpoints=_checkpoints(recipe, unsloth),
         adapters=adapted_matrices(shape, recipe, unsloth),
         resident_layers=len(shape.layers),

