@@ -26,12 +26,12 @@ from fitune.core.worker.rows.truncate import LEFT_OUT, TruncatedRows, nothing_le
 from fitune.core.worker.scoring.rows import keys_of
 from fitune.core.worker.training.packing import Rows
 
-UNSURE_IMAGES = (
-    "With the unsloth backend images are not always seen as the model sees them: untrained, Qwen3-VL had a loss 0.4 % "
-    "lower than by trl, and Gemma 3 took more than three minutes to its first one. Look at what the score says; or set "
-    'train.backend = "trl".'
+SLOW_IMAGES = (
+    "With the unsloth backend rows with images are slow to begin: 8 steps of Mistral 3, Qwen3-VL and Gemma 3 took 2, 3 "
+    "and 10 minutes on an H200, most of it to compile for each new length of rows; by trl they took less than one. For "
+    'a short training set train.backend = "trl".'
 )
-"""bench/results/vision_h200_2026-11-30b.jsonl. Mistral 3 had the same loss by both."""
+"""bench/results/vision_h200_2026-11-30b.jsonl and vision_h200_2026-12-01.jsonl, for four layers to eight."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ def read_rows(
     rows = list(dataset.rows(recipe.rows, on_skip=skipped.append))
     images = of_rows(rows, recipe, base)
     if images and recipe.train.backend == "unsloth":
-        log.write(Warned(kind="images", message=UNSURE_IMAGES))
+        log.write(Warned(kind="images", message=SLOW_IMAGES))
     moved: list[int] = []
     train_indexes, eval_indexes = split(rows, eval_fraction(recipe, len(rows)), recipe.train.seed, moved.append)
     general = _general_rows(recipe.data, len(rows), answer_prompts, log)

@@ -117,12 +117,12 @@ def test_what_an_image_shows_is_learned(
     assert looks[-1] < 0.05  # who sees nothing knows one colour of four: ln 4 over some seven tokens is 0.2
 
 
-def test_what_was_not_tried_on_a_card_is_told(
+def test_that_images_are_slow_to_begin_with_unsloth_is_told(
     seeing_model: Callable[[str], Path], image_rows: Path, make_run: Callable[..., Run]
 ) -> None:
     from fitune.core.runs import EventLog
     from fitune.core.worker.images.processor import load
-    from fitune.core.worker.rows.training_rows import UNSURE_IMAGES, read_rows
+    from fitune.core.worker.rows.training_rows import SLOW_IMAGES, read_rows
 
     folder = seeing_model("qwen3_vl")
     run = make_run(model={"id": str(folder)}, data={"source": str(image_rows)}, train={"backend": "unsloth"})
@@ -130,4 +130,4 @@ def test_what_was_not_tried_on_a_card_is_told(
     log = EventLog(run.events, "train")
     rows = read_rows(run, run.recipe(), tokenizer, folder, log, lambda count: [])
     assert rows.images is not None
-    assert UNSURE_IMAGES in [each.message for each in data_of(run.events, Warned)]
+    assert SLOW_IMAGES in [each.message for each in data_of(run.events, Warned)]
