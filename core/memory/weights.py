@@ -40,7 +40,12 @@ def weight_bytes(plan: MemoryPlan) -> float:
 
 def layers_term(plan: MemoryPlan) -> Term:
     """The decoder layers' matrices on the card, without those in host RAM."""
-    why = f"{plan.shape.name}'s {count(plan.shape.linear_params)} linear weights at {weight_bytes(plan):.3g} byte"
+    kept = 0 if plan.quant == "bf16" else plan.kept_16bit_params
+    all_kept = kept and kept == plan.shape.linear_params
+    each = 2 if all_kept else weight_bytes(plan)
+    why = f"{plan.shape.name}'s {count(plan.shape.linear_params)} linear weights at {each:.3g} byte"
+    if kept and not all_kept:
+        why += f", {count(kept)} of them at 2"
     if offloaded_layer_count(plan):
         why += f", {plan.resident_layers} of {len(plan.shape.layers)} layers on the card"
     if plan.refused:

@@ -10,8 +10,8 @@ from fitune.core.memory.shapes.shape import Shape
 KEYS = ("quantization_config", "compression_config", "quantization")
 """Where configs say it: transformers, llm-compressor, MLX."""
 BITSANDBYTES = {"nf4", "fp4", "int8"}
-GPT_OSS = {24: "unsloth/gpt-oss-20b-BF16", 36: "unsloth/gpt-oss-120b-BF16"}
-"""16-bit copies of gpt-oss by its number of layers; the original has its experts in mxfp4."""
+GPT_OSS = {24: "unsloth/gpt-oss-20b", 36: "unsloth/gpt-oss-120b"}
+"""Beginnings of the names of copies of gpt-oss by its number of layers; the original has its experts in mxfp4."""
 
 
 def stored(config: Mapping[str, Any], shape: Shape, source: str) -> tuple[str | None, int]:
@@ -84,8 +84,10 @@ def refuse_untrainable(shape: Shape) -> None:
     if kind is None or kind in BITSANDBYTES:
         return
     if kind == "mxfp4":
-        other = GPT_OSS.get(len(shape.layers)) if shape.model_type == "gpt_oss" else None
-        hint = f"Take the same model in 16 bits: {other or 'a repository with BF16 in its name'}."
+        copy = GPT_OSS.get(len(shape.layers)) if shape.model_type == "gpt_oss" else None
+        hint = "Take the same model in 16 bits: a repository with BF16 in its name."
+        if copy:
+            hint = f"Take {copy}-unsloth-bnb-4bit, the same model in 4 bits for Unsloth, or in 16 bits {copy}-BF16."
     elif kind == "fp8":
         hint = "Take the same model in 16 bits: often the name with -BF16 at its end, or without -FP8."
     else:
