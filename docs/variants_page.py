@@ -32,7 +32,8 @@ of a small model, beside that of QLoRA: it tells large differences only. Neither
 layers were trained several times on the H200, with many cases beside each other: for all but peak and pace, for the
 peak, and for the pace, whose steps were timed one case at a time, the faster of two tries where there were two. Two
 tries of plain QLoRA differed by a half with Unsloth: there a step took 0.04 s, and other processes started. The budget
-is what is told since: before, it was up to 36 % less where all weights, or embedding and head, are trained whole.
+is what is told since (2026-12-01): it lies 2.0 % off in the mean of 34 peaks, from 1.2 % under to 5.6 % over. Before it
+was up to 36 % less where all weights, or embedding and head, are trained whole.
 """
 
 

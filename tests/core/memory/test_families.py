@@ -75,7 +75,7 @@ def test_what_the_driver_booked_is_met_in_the_mean(backend: str, mean: float) ->
 
 def test_most_of_what_the_driver_booked_is_met_from_1_percent_under_to_5_over() -> None:
     outside = [row for row in MANY if not -0.01 <= error(row) <= 0.05]
-    assert len(outside) <= 20
+    assert len(outside) <= 21
     assert {(shape_of(row["model"]).model_type, row["train.backend"]) for row in outside} <= OUTSIDE
     assert all(-0.07 < error(row) < 0.065 for row in outside)
 
