@@ -13,6 +13,7 @@ import traceback
 from pathlib import Path
 
 from fitune.core.diagnose import diagnose, redact
+from fitune.core.errors import UserError
 from fitune.core.runs import EventLog, Failed, Run, keep_touching, note_end, note_events, take_lock
 from fitune.core.worker.cards import rank
 from fitune.core.worker.cards.processes import OtherRanks, be_rank
@@ -107,13 +108,22 @@ def run_job(run: Run, job: str, log: EventLog) -> int:
     except Restart:
         raise
     except BaseException as error:
-        print(redact(traceback.format_exc()), file=sys.stderr, flush=True)
+        print(redact(_told(error)), file=sys.stderr, flush=True)
         failure = diagnose(error, job)
         failed = Failed(kind=failure.kind, message=failure.message, hint=failure.hint) if run.path.exists() else GONE
         if others:
             others.fail(failed)
         log.write(failed)
         return 1
+
+
+def _told(error: BaseException) -> str:
+    """What worker.log says of an error: where the user can mend it, its sentences and what they were made of; else the
+    traceback."""
+    if not isinstance(error, UserError):
+        return traceback.format_exc()
+    cause = error.__cause__
+    return f"{error}\n{type(cause).__name__}: {cause}" if cause else str(error)
 
 
 def _set_environment(run: Run, gpu_uuid: str | None) -> None:
