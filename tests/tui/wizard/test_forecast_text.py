@@ -13,7 +13,7 @@ from fitune.core.forecast.plans.ranking import rank
 from fitune.core.machine.host import Machine
 from fitune.core.memory.budget import Card
 from fitune.core.memory.shapes import load
-from fitune.core.recipe import presets
+from fitune.core.recipe import changed, presets
 from fitune.core.recipe.load import parse
 from fitune.core.tokens.lengths import TokenStats
 from fitune.core.units import GIB
@@ -206,16 +206,18 @@ def test_where_unsloth_would_refuse_a_card_that_is_large_enough_it_says_so() -> 
 
 def test_presets_stand_by_verdict_host_ram_size_and_pace() -> None:
     card = Card(12 * GIB, 11 * GIB)
-    now = on(load("Qwen/Qwen3-8B"), presets.find("8b-on-12gb").recipe("rows"), card)
+    wanted = changed(presets.find("8b-on-12gb").recipe("rows"), {"train.backend": "unsloth"})
+    now = on(load("Qwen/Qwen3-8B"), wanted, card)
     assert now.verdict == "fits"
     away = replace(now, budget=replace(now.budget, offloaded_layers=20))
+    later = replace(now, shape=replace(now.shape, model_type="qwen3_5"))
     short = replace(now, shortages=(Shortage("host RAM", 1, False, ""),))
     small, right, large = (presets.find(name) for name in ("1b-on-6gb", "8b-on-12gb", "8b-on-16gb"))
     quick, heavy, slow, unknown = (Pace(each, each, each, flops, "") for each, flops in
                                    ((1000.0, 1.0), (1000.0, 2.0), (10.0, 1.0), (None, 3.0)))  # fmt: skip
     cases = [
-        (right, now, quick), (right, now, heavy), (right, now, unknown), (small, now, quick), (right, away, quick),
-        (large, now, quick), (right, now, slow), (small, short, quick),
+        (right, now, quick), (right, now, heavy), (right, now, unknown), (right, later, quick), (small, now, quick),
+        (right, away, quick), (large, now, quick), (right, now, slow), (small, short, quick),
     ]  # fmt: skip
     order = [rank(preset, replace(found, pace=pace)) for preset, found, pace in cases]
     assert order == sorted(order)
