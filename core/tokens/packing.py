@@ -17,6 +17,13 @@ from fitune.core.recipe import Recipe
 
 MIN_GAIN = 2.0
 """Rows per packed row below which packing would save hardly anything."""
+SEEN_THROUGH: Mapping[str, frozenset[str]] = {
+    "trl": frozenset({"afmoe", "biogpt", "bloom", "gpt_oss", "mpt", "opt", "xglm"}),
+    "unsloth": frozenset({"gemma2", "gpt_oss"}),
+}
+"""Kinds of model whose attention does not keep rows apart that lie end to end, by backend: with transformers 5.17 tried
+on small ones (core/worker/training/packing.py, rows_stay_apart); those that Unsloth pads (trainer.py,
+PADDING_FREE_BLOCKLIST)."""
 PackingReason = Literal["asked", "refused", "little_gain", "larger_steps", "compared", "images", "not_apart"]
 
 
@@ -56,9 +63,17 @@ def decide_packing(lengths: Mapping[int, int], recipe: Recipe, shape: Shape | No
     return Packing(packed, why, rows, packed_rows, steps_of(recipe, packed_rows if packed else rows))
 
 
+def keeps_apart(recipe: Recipe, shape: Shape | None) -> bool:
+    """True if rows that lie end to end don't see each other in a model, with the recipe's backend, as far as is known.
+    Unsloth lays the rows of a micro-batch so where that holds."""
+    if shape is None:
+        return True
+    return shape.keeps_rows_apart and shape.model_type not in SEEN_THROUGH.get(recipe.train.backend, ())
+
+
 def is_refused(recipe: Recipe, shape: Shape | None) -> bool:
     """True if a recipe asks for packed rows, and its model would not keep them apart."""
-    return recipe.data.packing is True and shape is not None and not shape.keeps_rows_apart
+    return recipe.data.packing is True and not keeps_apart(recipe, shape)
 
 
 def packing_note(recipe: Recipe, shape: Shape) -> str:

@@ -7,7 +7,7 @@ from fitune.core.memory import Shape
 from fitune.core.recipe import Recipe
 from fitune.core.tokens.lengths import TokenStats
 from fitune.core.tokens.micro_batch import largest_micro_batch, mean_split
-from fitune.core.tokens.packing import Packing, is_refused
+from fitune.core.tokens.packing import Packing, is_refused, keeps_apart
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +44,13 @@ class Workload:
 def workload(stats: TokenStats, recipe: Recipe, shape: Shape | None) -> Workload:
     """The workload of a recipe whose backend is resolved.
 
-    unsloth joins the rows of a micro-batch end to end, trl pads them to the longest. shape: as for `decide_packing`.
+    unsloth joins the rows of a micro-batch end to end where it can, trl pads them to the longest. shape: as for
+    `decide_packing`.
     """
     train, data = recipe.train, recipe.data
     key = (train.objective, recipe.model.max_seq_length, data.packing, data.eval_fraction, train.backend,
              train.micro_batch, train.grad_accum, train.micro_tokens, train.epochs, train.max_steps,
-             is_refused(recipe, shape))  # fmt: skip
+             keeps_apart(recipe, shape))  # fmt: skip
     if key not in stats.workload_cache:
         stats.workload_cache[key] = _workload(stats, recipe, shape)
     work: Workload = stats.workload_cache[key]
@@ -63,7 +64,7 @@ def _workload(stats: TokenStats, recipe: Recipe, shape: Shape | None) -> Workloa
     held_out = eval_fraction(recipe, stats.source_rows)
     source_tokens = sum(size * count for size, count in stats.lengths_at(length).items())
     row_tokens = (1 - held_out) * source_tokens / rows
-    micro_batches, pads = float(train.grad_accum), _pads(recipe, stats)
+    micro_batches, pads = float(train.grad_accum), _pads(recipe, stats, shape)
     if pads and not packing.packed:
         row_tokens = train.texts * stats.padded_length(length, train.micro_batch * train.texts)
     if train.micro_tokens and not packing.packed:
@@ -77,7 +78,7 @@ def _workload(stats: TokenStats, recipe: Recipe, shape: Shape | None) -> Workloa
         source_rows=stats.source_rows,
         packing=packing,
         longest=stats.longest_at(length),
-        micro_tokens=_micro_tokens(stats, recipe, packing, seen / train.micro_batch),
+        micro_tokens=_micro_tokens(stats, recipe, packing, pads, seen / train.micro_batch),
         micro_batches=micro_batches,
         row_tokens=row_tokens,
         tokens=seen * row_tokens,
@@ -89,20 +90,18 @@ def _workload(stats: TokenStats, recipe: Recipe, shape: Shape | None) -> Workloa
     )
 
 
-def _pads(recipe: Recipe, stats: TokenStats) -> bool:
-    """True if the rows of a micro-batch are filled up to the longest: by trl, where answers are compared, and where
-    rows hold images."""
-    return recipe.train.backend == "trl" or recipe.train.objective != "sft" or stats.image_rows > 0
+def _pads(recipe: Recipe, stats: TokenStats, shape: Shape | None) -> bool:
+    """True if the rows of a micro-batch are filled up to the longest: by trl, where answers are compared, where rows
+    hold images, and in models that would not keep rows apart."""
+    padded = recipe.train.backend == "trl" or recipe.train.objective != "sft" or stats.image_rows > 0
+    return padded or not keeps_apart(recipe, shape)
 
 
-def _micro_tokens(stats: TokenStats, recipe: Recipe, packing: Packing, batches: float) -> int:
+def _micro_tokens(stats: TokenStats, recipe: Recipe, packing: Packing, pads: bool, batches: float) -> int:
     rows, length = recipe.train.micro_batch * recipe.train.texts, recipe.model.max_seq_length
     if packing.packed:
         return rows * length
-    if _pads(recipe, stats):
-        largest = rows * stats.longest_at(length)
-    else:
-        largest = largest_micro_batch(stats.lengths_at(length), rows, batches)
+    largest = rows * stats.longest_at(length) if pads else largest_micro_batch(stats.lengths_at(length), rows, batches)
     if not recipe.train.micro_tokens:
         return largest
     return min(largest, max(recipe.train.micro_tokens, stats.longest_at(length)))  # no row is cut

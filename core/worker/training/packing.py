@@ -24,8 +24,8 @@ same tokens make as its own beginning. The share is 0 or about 1; rounding over 
 def choose(recipe: Recipe, model: Any, rows: Rows, log: EventLog) -> bool:
     """Decide to pack as the forecast does, but not if packed rows are found to see each other all the same.
 
-    That happens where attention ignores positions (OPT, BLOOM, gpt-oss), which no shape tells. unsloth refuses by
-    itself what it can't keep apart: see `unpack_if_refused`.
+    That happens where attention ignores positions, which no shape tells of a kind that was never tried. unsloth refuses
+    by itself what it can't keep apart: see `unpack_if_refused`.
     """
     shape = shapes.find(recipe.model) if recipe.data.packing is True else None
     decision = decide_packing(Counter(len(row["input_ids"]) for row in rows), recipe, shape, ALBUM in rows[0])

@@ -3,6 +3,7 @@
 from bisect import bisect_left, insort
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from random import Random
 from typing import Any
 
@@ -66,6 +67,22 @@ def test_rows_that_a_state_would_leak_into_are_counted_as_they_are(recipe: Calla
     assert found.steps == decide_packing(lengths, refused, qwen).steps
     assert "Qwen3.5-9B" in packing_note(asked, qwen)
     assert packing_note(refused, qwen) == packing_note(recipe(), qwen) == packing_note(asked, llama) == ""
+
+
+@pytest.mark.parametrize(
+    ("kind", "backend", "packed"),
+    [
+        ("gpt_oss", "trl", False), ("gpt_oss", "unsloth", False), ("gemma2", "unsloth", False), ("gemma2", "trl", True),
+        ("bloom", "trl", False), ("opt", "trl", False), ("llama", "unsloth", True), ("gpt_oss", "auto", True),
+    ],
+)  # fmt: skip
+def test_attention_that_sees_rows_before_is_counted_by_backend(
+    recipe: Callable[..., Recipe], kind: str, backend: str, packed: bool
+) -> None:
+    shape = replace(shapes.load("meta-llama/Llama-3.1-8B-Instruct"), model_type=kind)
+    checkpointing = "unsloth" if backend == "unsloth" else "on"
+    asked = recipe(data={"packing": True}, train={"backend": backend, "checkpointing": checkpointing})
+    assert decide_packing({100: 1000}, asked, shape).packed == packed
 
 
 def test_the_gain_is_rows_per_packed_row(recipe: Callable[..., Recipe]) -> None:

@@ -35,6 +35,16 @@ def test_unsloth_lays_rows_behind_each_other_and_trl_pads_them(recipe: Callable[
     assert (padded.row_tokens, padded.tokens, padded.trained_tokens) == pytest.approx((17.5, 3500, 1500))
 
 
+@pytest.mark.parametrize("model", ["LiquidAI/LFM2.5-1.2B-Instruct", "unsloth/gpt-oss-20b-BF16"])
+def test_unsloth_pads_rows_that_a_model_would_not_keep_apart(recipe: Callable[..., Recipe], model: str) -> None:
+    """On an H200 their batches were padded (bench/results/families_h200_2026-11-30b.jsonl, padding_free)."""
+    rows = rows_of(*[10, 20] * 50)
+    asked = recipe(data={"eval_fraction": 0.0, "packing": False}, train={"micro_batch": 2, "backend": "unsloth"})
+    found = workload(rows, asked, shapes.load(model))
+    assert (found.row_tokens, found.micro_tokens) == pytest.approx((17.5, 40))
+    assert workload(rows, asked, shapes.load(LLAMA)).row_tokens == pytest.approx(15)
+
+
 def test_packed_rows_are_fewer_and_full(recipe: Callable[..., Recipe]) -> None:
     asked = recipe(
         model={"max_seq_length": 100},
