@@ -23,6 +23,10 @@ class ChoiceList(OptionList):
         self.display = bool(lines)
         self.highlighted = highlighted if lines else None
 
+    def on_resize(self) -> None:
+        """Keep the one in hand in view where what is told of it takes lines from the list."""
+        self.scroll_to_highlight()
+
     def action_cursor_up(self) -> None:
         """Move up; from the first item to the input above the list, if there is one."""
         if self.highlighted == 0 and self.screen.focus_chain[0] is not self:

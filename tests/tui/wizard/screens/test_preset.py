@@ -5,9 +5,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from fitune.core.machine.host import Machine
 from fitune.core.recipe import presets
 from fitune.core.units import GIB
+from fitune.tui.widgets.choices import ChoiceList
 from fitune.tui.wizard.draft import Draft, next_model, recipe, restore, save, use_preset
 from tests.tui.wizard.wizard_kit import Wizard, settle
 
@@ -46,6 +49,20 @@ async def test_the_list_tells_how_the_preset_fares_with_the_model_in_hand(at_ste
         assert app.step.forecast.short in app.shown()
         await pilot.press("left")
         assert app.shown() == before
+
+
+@pytest.mark.parametrize("name", ["4b-on-12gb", "14b-on-8gb", "14b-on-24gb", "120b-on-80gb"])
+async def test_the_preset_chosen_before_is_in_view_though_what_is_told_of_it_takes_lines(
+    at_step: Callable[..., Wizard], name: str
+) -> None:
+    app = at_step("preset", preset=name)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        found = app.step.query_one(ChoiceList)
+        assert found.highlighted is not None
+        line = found.highlighted - round(found.scroll_offset.y)
+        assert app.step.draft.preset == name
+        assert 0 <= line < found.size.height
 
 
 def test_the_chosen_model_is_kept_after_a_crash_unless_the_preset_has_it_no_more(home: Path) -> None:
