@@ -176,7 +176,8 @@ def _has_query_norms(plan: MemoryPlan) -> bool:
 
 def _widths(plan: MemoryPlan) -> list[Widths]:
     """The widths of each layer."""
-    return [widths_of(layer, plan.shape.hidden) for layer in plan.shape.layers]
+    of_kinds = [widths_of(layer, plan.shape.hidden) for layer in plan.shape.kinds]
+    return [of_kinds[index] for index in plan.shape.order]
 
 
 def mask_term(plan: MemoryPlan) -> Term:

@@ -31,17 +31,15 @@ def adapted_matrices(shape: Shape, recipe: Recipe, unsloth: bool) -> tuple[Adapt
     if recipe.trains_all:
         return ()
     wanted, layers = recipe.lora.target_modules, recipe.lora.layers
-    chosen = [index for index in (range(len(shape.layers)) if layers is None else layers) if index < len(shape.layers)]
     lora = recipe.lora
     counts: Counter[tuple[int, int, int, int]] = Counter()
-    for index in chosen:
-        layer = shape.layers[index]
-        for linear in layer.linears:
-            path = shape.path_of(index, linear)
-            named = linear.adapted if wanted == "all-linear" else is_named(path, wanted)
-            if named and linear.name not in shape.reserved:
-                counts[linear.inputs, linear.outputs, rank_of(path, lora.r, lora.rank_pattern), 1] += 1
-        for experts in layer.routed if wanted != "all-linear" else ():
+    for index, path, linear in shape.placed:
+        if layers is not None and index not in layers:
+            continue
+        if linear.adapted if wanted == "all-linear" else is_named(path, wanted):
+            counts[linear.inputs, linear.outputs, rank_of(path, lora.r, lora.rank_pattern), 1] += 1
+    for index, layer in enumerate(shape.layers) if wanted != "all-linear" else ():
+        for experts in layer.routed if layers is None or index in layers else ():
             if experts.fused and are_named_experts(experts.path, wanted):
                 counts[experts.inputs, experts.outputs, lora.r, experts.count] += 1
     for linear in shape.outside if layers is None else ():

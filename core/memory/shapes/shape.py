@@ -153,6 +153,17 @@ class Shape:
         return tuple(self.kinds[index] for index in self.order)
 
     @cached_property
+    def placed(self) -> tuple[tuple[int, str, Linear], ...]:
+        """Each matrix of the layers that can get an adapter: the index of its layer, its path in the model, and what it
+        is."""
+        return tuple(
+            (index, self.path_of(index, linear), linear)
+            for index, layer in enumerate(self.layers)
+            for linear in layer.linears
+            if linear.name not in self.reserved
+        )
+
+    @cached_property
     def matrices(self) -> tuple[tuple[Linear, int], ...]:
         """The text model's distinct matrices, with the number of layers that have each."""
         counts = Counter(linear for layer in self.layers for linear in layer.linears)
@@ -180,7 +191,7 @@ class Shape:
         tables = self.embedding + self.head + self.lookups
         return self.linear_params + self.expert_params + tables + self.small_params + self.tower
 
-    @property
+    @cached_property
     def active_params(self) -> int:
         """Parameters of the layers and the head that one token is multiplied with."""
         experts = sum(layer.active_experts for layer in self.layers)
@@ -224,6 +235,8 @@ def is_named(path: str, names: Collection[str]) -> bool:
 def rank_of(path: str, rank: int, pattern: Mapping[str, int]) -> int:
     """The rank of the adapter of a module: the recipe's, or that of the first name in a pattern which its path ends
     with; peft's reading of rank_pattern (utils/other.py, get_pattern_key)."""
+    if not pattern:
+        return rank
     names = (name for name in pattern if re.fullmatch(rf"(.*\.)?({name})", path))
     return pattern.get(next(names, ""), rank)
 

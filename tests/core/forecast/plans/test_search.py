@@ -256,9 +256,12 @@ def test_the_history_of_a_card_counts() -> None:
 @pytest.mark.parametrize("model", ["HuggingFaceTB/SmolLM2-135M-Instruct", "meta-llama/Llama-3.3-70B-Instruct"])
 def test_the_search_takes_well_under_a_second(model: str, fields: dict[str, Any]) -> None:
     shape: Shape = load(model)
-    began = time.process_time()
-    fit(on(shape, recipe(train__optimizer="adamw_torch", **fields), card_of(24), None, RAM))
-    assert time.process_time() - began < 1.0
+    took_s = []
+    for _ in range(2):  # the better of two: other programs share this processor
+        began_s = time.process_time()
+        fit(on(shape, recipe(train__optimizer="adamw_torch", **fields), card_of(24), None, RAM))
+        took_s.append(time.process_time() - began_s)
+    assert min(took_s) < 0.8
 
 
 def test_rows_that_are_known_count_as_long_as_they_are() -> None:
