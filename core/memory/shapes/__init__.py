@@ -17,7 +17,13 @@ from fitune.core.memory.shapes.shape import (
     rank_of,
     refuse_beyond_places,
 )
-from fitune.core.memory.shapes.storage import bytes_of_a_weight, refuse_untrainable, stored
+from fitune.core.memory.shapes.storage import (
+    ORIGINAL_HINT,
+    bytes_of_a_weight,
+    quantization_of,
+    refuse_untrainable,
+    stored,
+)
 from fitune.core.memory.shapes.tower import tower_work
 from fitune.core.recipe import Model
 
@@ -25,6 +31,7 @@ MAX_PARAMS = 10**13
 """Upper bound of parameters: no open model comes near it, so a file with more is broken."""
 
 __all__ = [
+    "ORIGINAL_HINT",
     "Experts",
     "Layer",
     "Linear",
@@ -35,6 +42,7 @@ __all__ = [
     "from_config",
     "is_named",
     "load",
+    "quantization_of",
     "rank_of",
     "refuse_beyond_places",
     "refuse_untrainable",

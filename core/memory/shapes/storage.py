@@ -9,6 +9,7 @@ from fitune.core.memory.shapes.shape import Shape
 
 KEYS = ("quantization_config", "compression_config", "quantization")
 """Where configs say it: transformers, llm-compressor, MLX."""
+ORIGINAL_HINT = "Use the original 16-bit repository: fitune quantizes it while loading."
 BITSANDBYTES = {"nf4", "fp4", "int8"}
 GPT_OSS = {24: "unsloth/gpt-oss-20b", 36: "unsloth/gpt-oss-120b"}
 """Beginnings of the names of copies of gpt-oss by its number of layers; the original has its experts in mxfp4."""
@@ -19,7 +20,7 @@ def stored(config: Mapping[str, Any], shape: Shape, source: str) -> tuple[str | 
 
     Raises BadInput for a skip list that is none.
     """
-    quantized = _quantization(config)
+    quantized = quantization_of(config)
     if quantized is None:
         return None, 0
     four = quantized.get("load_in_4bit", quantized.get("_load_in_4bit", False)) is True
@@ -49,8 +50,9 @@ def bytes_of_a_weight(config: Mapping[str, Any]) -> int:
     return 2
 
 
-def _quantization(config: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """What a config says of quantization, for the whole model or for its text part; an empty value counts."""
+def quantization_of(config: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """What a config says of quantization, for the whole model or for its text part; an empty value counts. None if it
+    says nothing."""
     nested = config.get("text_config")
     for tree in (config, nested if isinstance(nested, Mapping) else {}):
         for key in KEYS:
@@ -91,5 +93,5 @@ def refuse_untrainable(shape: Shape) -> None:
     elif kind == "fp8":
         hint = "Take the same model in 16 bits: often the name with -BF16 at its end, or without -FP8."
     else:
-        hint = "Use the original 16-bit repository: fitune quantizes it while loading."
+        hint = ORIGINAL_HINT
     raise UserError(f"{shape.name} is stored in the format {kind}, which can't be trained here.", hint)

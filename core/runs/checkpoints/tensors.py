@@ -49,6 +49,21 @@ def flaw_of_header(path: Path) -> str | None:
     return None
 
 
+def narrow_weight(path: Path) -> str | None:
+    """The first weight of a file that is stored in fewer than 16 bits, with its dtype: it means nothing without its
+    scale. None if there is none; old models keep masks as whole numbers, which are no weights.
+
+    Raises OSError if the file can't be read, ValueError if it is damaged.
+    """
+    with open(open_file(path), "rb") as file:
+        tensors, _, _ = _header(file, path.stat().st_size)
+    for name, entry in tensors.items():
+        dtype = str(entry.get("dtype"))
+        if dtype.startswith("F8") or (name.endswith("weight") and dtype not in _BYTES):
+            return f"{name} ({dtype})"
+    return None
+
+
 def _header(file: BinaryIO, size: int) -> tuple[dict[str, Any], int, int]:
     """The tensors of a file with their dtype and range, the first byte of the data, and how many there are.
 

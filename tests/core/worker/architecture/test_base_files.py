@@ -13,8 +13,8 @@ from fitune.core.worker.architecture.base_files import refuse_damaged
 Damage = Callable[[Path], object]
 
 
-def tensors(size: int = 64) -> bytes:
-    head = json.dumps({"w": {"dtype": "BF16", "shape": [size // 2], "data_offsets": [0, size]}}).encode()
+def tensors(size: int = 64, name: str = "q.weight", dtype: str = "BF16") -> bytes:
+    head = json.dumps({name: {"dtype": dtype, "shape": [size // 2], "data_offsets": [0, size]}}).encode()
     return struct.pack("<Q", len(head)) + head + bytes(size)
 
 
@@ -55,6 +55,26 @@ def test_damage_is_told_with_its_file(folder: Path, damage: Damage, said: str) -
     damage(folder)
     with pytest.raises(BadInput, match=said):
         refuse_damaged(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype"), [("q.weight", "F8_E4M3"), ("experts.gate_up_proj", "F8_E5M2"), ("q.qweight", "I32"),
+                        ("q.weight", "U8")],
+)  # fmt: skip
+def test_quantized_weights_are_refused_where_config_json_does_not_tell_of_them(
+    folder: Path, name: str, dtype: str
+) -> None:
+    (folder / "model-00002-of-00002.safetensors").write_bytes(tensors(name=name, dtype=dtype))
+    with pytest.raises(BadInput, match=rf"00002.*is quantized.*{name} \({dtype}\)"):
+        refuse_damaged(folder)
+    (folder / "config.json").write_text('{"model_type": "llama", "quantization_config": {"quant_method": "any"}}')
+    refuse_damaged(folder)
+
+
+@pytest.mark.parametrize(("name", "dtype"), [("attn.bias", "U8"), ("position_ids", "I64"), ("q.weight", "F32")])
+def test_masks_and_places_as_whole_numbers_are_no_weights(folder: Path, name: str, dtype: str) -> None:
+    (folder / "model-00002-of-00002.safetensors").write_bytes(tensors(name=name, dtype=dtype))
+    refuse_damaged(folder)
 
 
 def test_all_damage_is_told_at_once(folder: Path) -> None:
