@@ -35,6 +35,10 @@ class Widths:
     mixer: Mixer = "full"
     scan: int = 0
     """Elements that Mamba multiplies in one piece."""
+    copied: int = 0
+    """What keys and values take beyond themselves where they are copied for each head of the queries."""
+    uncut: int = 0
+    """Queries and keys, where one matrix gives these and the values: as long as the values are kept, so are they."""
 
 
 @lru_cache(maxsize=4096)
@@ -53,7 +57,21 @@ def widths_of(layer: Layer, hidden: int) -> Widths:
     sent = layer.used * hidden if layer.routed else 0
     joint = sum(linear.outputs for linear in layer.linears if linear.name in JOINT_NAMES)
     out = last.inputs if last else 0
-    return Widths(dense / 2, into, out, layer.norms, routed / 2, sent, joint, layer.mixer, layer.scan)
+    copied, uncut = _keys_and_values(layer, mixer, into, out)
+    return Widths(dense / 2, into, out, layer.norms, routed / 2, sent, joint, layer.mixer, layer.scan, copied, uncut)
+
+
+def _keys_and_values(layer: Layer, mixer: list[Linear], into: int, out: int) -> tuple[int, int]:
+    """`copied` and `uncut` of a layer. One that has queries alone takes the keys and values of an earlier layer."""
+    if layer.mixer not in ("full", "window"):
+        return 0, 0
+    if any(linear.name in JOINT_NAMES for linear in mixer):
+        keys = (into - out) // 2
+        return 2 * (out - keys), out + keys
+    names = {linear.name: linear.outputs for linear in mixer}
+    takes_others = "q_proj" in names and not any(name.startswith("k") for name in names)
+    keys = 0 if takes_others else names.get("k_proj", out)
+    return 2 * max(0, out - keys), 0
 
 
 def mlp_params(shape: Shape) -> int:

@@ -22,8 +22,8 @@ USED_EXPERTS = ("num_experts_per_tok", "num_experts_per_token", "moe_topk", "top
 
 PLACES_BEFORE = 2
 """Rows that some tables of places have before the first token's (OPT)."""
-HEAD_NORMS = ("q_norm", "k_norm", "q_layernorm", "k_layernorm")
-"""Names of norms of queries and keys."""
+HEAD_NORMS = ("q_norm", "k_norm", "v_norm", "q_layernorm", "k_layernorm")
+"""Names of norms of queries, keys and values."""
 
 
 @dataclass(slots=True)
@@ -200,15 +200,15 @@ def _layer(part: Part, module: Any, config: Any, index: int) -> Layer:
 
 def _norms(layer: Any, linears: list[Linear]) -> int:
     """Elements a token that pass through a layer's norms: the size of each, and where it is one of a head, all heads of
-    the queries or keys that it is named for."""
+    the queries, keys or values that it is named for. That of values has no weight (Gemma 3n and 4)."""
     outputs = {linear.path: linear.outputs for linear in linears}
     total = 0
     for path, module in layer.named_modules():
         weight: Any = getattr(module, "weight", None)
-        if "Norm" in type(module).__name__ and weight is not None and weight.ndim == 1:
+        if "Norm" in type(module).__name__ and (weight is None or weight.ndim == 1):
             parent, _, name = path.rpartition(".")
             normed = outputs.get(f"{parent}.{name[:1]}_proj", 0) if name in HEAD_NORMS else 0
-            total += max(weight.shape[0], normed)
+            total += max(0 if weight is None else weight.shape[0], normed)
     return total
 
 
