@@ -18,6 +18,17 @@ PYTHON = re.compile(r"\s*[\[({]{1,3}\s*['\"]\w")
 """The beginning of a list or object that Python wrote: `[{'role': ...`."""
 SAID = {"answer", "text", "content"}
 """Roles of the fields of an object that is one of several answers."""
+ASKING = re.compile(
+    r"(?:how|what(?:'s)?|why|who|whose|which|(?:when|where) (?:is|are|do|does|did|can|could|will|was|should)"
+    r"|(?:can|could|may|should|would|will) (?:i|you|we|it|they|my|the)|(?:do|does|did) (?:i|you|we|they|he|she)"
+    r"|(?:is|are|was|were) (?:it|there|this|that|these|my|the|you|we|they)"
+    r"|wie|was|warum|wieso|weshalb|wo|wann|wer|welche[rsnm]?|(?:kann|darf|muss|soll) (?:ich|man)|gibt es"
+    r"|comment|pourquoi|combien|quel(?:le)?s?|où|est-ce|puis-je|peut-on|qu'est-ce"
+    r"|cómo|qué|por qué|cuándo|dónde|quién|cuál(?:es)?|cuánt[oa]s?|perché|dove|quale|quanto|onde|quem|qual|por que"
+    r"|как|почему|зачем|где|когда|кто|как(?:ой|ая|ое|ие)|сколько)\b|怎么|如何|为什么|什么|哪",
+    re.IGNORECASE,
+)
+"""Beginnings of questions, which many people write without a mark at their end."""
 BETWEEN = re.compile(r"\}\n\s*\{")
 """What numpy writes between two objects; in the text of a value a line end is written as \\n."""
 
@@ -166,5 +177,8 @@ def kind_name(value: Any) -> str:
 
 
 def asks(text: str) -> bool:
-    """True if a text ends as a question does, in any script."""
-    return text.rstrip(" \n\"'*_”»）)").endswith(("?", "？", "؟", "፧", "՞"))
+    """True if a text ends as a question does, in any script, or begins as one and has no mark at its end."""
+    end = text.rstrip(" \n\"'*_”»）)")
+    if end.endswith(("?", "？", "؟", "፧", "՞")):
+        return True
+    return not end.endswith((".", "!", "。", "！", ":")) and ASKING.match(text) is not None

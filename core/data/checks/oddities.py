@@ -37,15 +37,33 @@ ANSWERED = re.compile(
     r"\W{0,3}[:：]",
     re.IGNORECASE | re.MULTILINE,
 )
+SENTENCE_END = re.compile(r"[.!。！]\s")
+LONGER = 1.5
+"""A question that was swapped with its answer has so many times its letters, or more."""
 HEADINGS_THAT_ASK = re.compile(r"^#{1,6} .*[?？؟](?: *\([^)]*\))?[ *#]*$", re.MULTILINE)
 SPOKEN = re.compile(r"^\W{0,3}(?:\d[\d/.:, -]*(?:[AP]M)?\W{0,4})?([^\W\d_][\w .'-]{0,29})[:：>]\s")
 """A line of a chat: perhaps its time, then who speaks."""
-FEWEST_SPOKEN, SPOKEN_MOST = 4, 0.6
-"""Lines of a chat, and the share of all lines that they are."""
+FEWEST_SPOKEN, SPOKEN_MOST, NEARLY_ALL = 4, 0.6, 0.8
+"""Lines of a chat, and the share of all lines that they are; that of questions with their answers."""
 TAG = re.compile(
     r"</?(?:p|div|span|br|a|b|i|em|strong|ul|ol|li|h[1-6]|table|t[rdh]|img|font)(?: [^<>]*)?/?>", re.IGNORECASE
 )
 """Tags of HTML that stand in a text."""
+SPEAKER_ALONE = re.compile(
+    r"^\W{0,3}((?:Speaker|Person|Participant|User|Customer|Client|Caller|Agent|Interviewer|Host|Guest) ?\w{0,2})"
+    r"\W{0,3}[:：]\W*$",
+    re.IGNORECASE,
+)
+"""The line of one whose words stand below it."""
+LOG_LINE = re.compile(
+    r"^[\[(<\"{]?(?:\w+=\"?)?(?:\d{4}[-/.]\d\d[-/.]\d\d[T ]\d\d:\d\d|[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d)\S*\s"
+    r"|^\S+ \S+ \S+ \[\d\d/[A-Z][a-z]{2}/\d{4}:|^.{0,40}\b(?:DEBUG|INFO|NOTICE|WARN(?:ING)?|ERROR|FATAL|CRITICAL)\b"
+    r"|^Traceback \(most|^\s+File \".*\", line \d|^\s+at [\w.$<>]+\("
+)
+"""A line that a program wrote about its work: its time, a server's access, how bad it is, or where it failed."""
+LOGGED_LEAST = 0.6
+"""The share of such lines in a log."""
+LEVELS = {"debug", "info", "notice", "warn", "warning", "error", "fatal", "critical"}
 FEWEST_LINES, TABLE_MOST = 4, 0.6
 """Lines of a table in a plain text, and the share of all lines that they are; more than these."""
 RATING = re.compile(
@@ -100,9 +118,12 @@ def oddities(row: Row) -> list[str]:
         "cut_off": any(map(_is_cut_off, answers)),
         "spoken": "text" in row and _holds_both_sides(whole),
         "people": "text" in row and not _holds_both_sides(whole) and _is_chat_of_people(whole),
+        "logged": "text" in row and not _is_chat_of_people(whole) and _is_log(whole),
         "template_marks": "text" in row and TEMPLATE_MARKS.search(whole),
         "inner_marks": "text" not in row and (INNER_MARKS.search(whole) or any(map(_is_marked, (*asked, *answers)))),
         "asking": "text" not in row and asks(answers[-1]) and not asks(asked[-1]),
+        "asked": "text" not in row and asks(asked[-1]) and not asks(answers[-1]),
+        "turned": "text" not in row and _are_turned(asked[-1], answers[-1]),
         "named": any(map(NAMED.match, answers)),
         "timed": "text" in row and " --> " in whole and TIMED.search(whole),
         "nothing": any(len(said) <= LONGEST_NOTHING and said.casefold() in NOTHING for said in map(str.strip, answers)),
@@ -162,9 +183,32 @@ def _has_no_line_ends(text: str) -> bool:
 
 
 def _holds_both_sides(text: str) -> bool:
-    """True if both a question and an answer are marked in a text, each at the beginning of a line, or if several of its
-    headings ask."""
-    return bool(ASKED.search(text) and ANSWERED.search(text)) or len(HEADINGS_THAT_ASK.findall(text)) > 1
+    """True if both a question and an answer are marked in a text, each at the beginning of a line, if several of its
+    headings ask, or if nearly all of it are lines that ask with an answer below."""
+    if ASKED.search(text) and ANSWERED.search(text):
+        return True
+    return len(HEADINGS_THAT_ASK.findall(text)) > 1 or _asks_and_answers(text)
+
+
+def _asks_and_answers(text: str) -> bool:
+    """True if nearly each paragraph is a line that asks above its answer, or a question or an answer in turn."""
+    paragraphs = [[line for line in part.splitlines() if line.strip()] for part in text.split("\n\n") if part.strip()]
+    asking = [asks(lines[0]) for lines in paragraphs]
+    whole = sum(asked and len(lines) > 1 for asked, lines in zip(asking, paragraphs, strict=True))
+    alone = [asked and len(lines) == 1 for asked, lines in zip(asking, paragraphs, strict=True)]
+    pairs = sum(one and not other for one, other in zip(alone, asking[1:], strict=False))
+    return whole + pairs >= FEWEST_SPOKEN and whole + 2 * pairs >= NEARLY_ALL * len(paragraphs)
+
+
+def _are_turned(asked: str, answer: str) -> bool:
+    """True if these look like an answer and its question: the second is one sentence that asks, the first is longer."""
+    return asks(answer) and not asks(asked) and len(asked) > LONGER * len(answer) and not SENTENCE_END.search(answer)
+
+
+def _is_log(text: str) -> bool:
+    """True if most lines are those of a program's log."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    return sum(map(bool, map(LOG_LINE.match, lines))) >= max(1, LOGGED_LEAST * len(lines))
 
 
 def _is_table(text: str) -> bool:
@@ -178,6 +222,7 @@ def _is_table(text: str) -> bool:
 def _is_chat_of_people(text: str) -> bool:
     """True if most lines begin with one of a few people, each of whom speaks more than once."""
     lines = [line for line in text.splitlines() if line.strip()]
-    names = Counter(found[1] for line in lines if (found := SPOKEN.match(line)))
+    names = Counter(found[1] for line in lines if (found := SPOKEN.match(line)) and found[1].lower() not in LEVELS)
+    names += Counter(2 * [found[1] for line in lines if (found := SPEAKER_ALONE.match(line))])
     spoken = sum(count for count in names.values() if count > 1)
     return len(names) > 1 and spoken >= max(FEWEST_SPOKEN, SPOKEN_MOST * len(lines))

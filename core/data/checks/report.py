@@ -14,8 +14,11 @@ from fitune.core.errors import Problem
 
 FEW_LONG, CUT_OFF_MOST = 10, 0.4
 """Long answers needed to tell which break off, and the largest share of them that may."""
-FROM_SHARE = {"written_out": 0.05, "dotted": 0.1, "named": 0.05, "asking": 0.8}
+FROM_SHARE = {"written_out": 0.05, "dotted": 0.1, "named": 0.05, "asking": 0.8, "logged": 0.5}
 """The share of the rows from which on these are told: fewer may be code, or a manner of writing."""
+TURNED_LEAST, PAIRED_MOST = 0.1, 0.8
+"""The share of rows that are turned round from which on this is told, and that of these and of rows with a question and
+its answer: where people are asked back there are many rows of neither kind."""
 UNSEEN_SHOWN = 3
 
 
@@ -108,6 +111,7 @@ def report_of(source: Source, shape: Shape, found: Scan, choices: Sequence[str])
     """
     duplicates = found.duplicates.count()
     counts = {**found.counts, "duplicate": duplicates, "cut_off": _cut_off(found.counts)}
+    counts |= {"turned": _turned(found), "asked": 0}
     counts |= {kind: 0 for kind, share in FROM_SHARE.items() if counts.get(kind, 0) < share * found.close_rows}
     rows, counted = _rows(source, found)
     stops = [Finding("stop", "format", 1, problem, tuple(choices)) for problem in shape.problems]
@@ -158,6 +162,13 @@ def _cut_off(counts: Mapping[str, int]) -> int:
     """Answers that break off; none where so many end without a mark that this is how these answers are written."""
     count, long = counts.get("cut_off", 0), counts.get("long_answer", 0)
     return count if long >= FEW_LONG and count <= CUT_OFF_MOST * long else 0
+
+
+def _turned(found: Scan) -> int:
+    """Rows of which question and answer are swapped; none unless nearly all others ask and are answered."""
+    count, asked = found.counts["turned"], found.counts["asked"]
+    is_mixed = asked and count + asked >= PAIRED_MOST * found.close_rows
+    return count if is_mixed and count >= TURNED_LEAST * found.close_rows else 0
 
 
 def _rows(source: Source, found: Scan) -> tuple[int, bool]:

@@ -142,7 +142,7 @@ SAID: Mapping[str, tuple[str, str]] = {
     ),
     "header": (
         "The first line looks like a row, not like names of columns.",
-        "A CSV file needs a line with names first.",
+        "A table needs a line with names first.",
     ),
     "garbled": (
         "{n} row[|s] [has|have] garbled letters (such as â€™ or �).",
@@ -201,6 +201,10 @@ SAID: Mapping[str, tuple[str, str]] = {
         "{n} answer[|s] ask[s|] something, and the question[|s] before [it|them] do[es|] not.",
         "Are the two swapped? Else the model learns to ask.",
     ),
+    "turned": (
+        "{n} row[|s] [has|have] question and answer the other way round than the others: the answer asks.",
+        "Swap the two in these rows, else the model learns to ask.",
+    ),
     "named": (
         "{n} answer[|s] begin[s|] with the name of the one who speaks (such as Assistant:).",
         "The model learns to write it each time: take it out, unless it is meant.",
@@ -214,12 +218,16 @@ SAID: Mapping[str, tuple[str, str]] = {
         "The model learns to write these times: keep the words only.",
     ),
     "spoken": (
-        "{n} text[|s] hold[s|] questions with their answers (Q: and A:, User: and Assistant:, or headings that ask).",
+        "{n} text[|s] hold[s|] questions with their answers (Q: and A:, User: and Assistant:, or lines that ask).",
         "As plain text the model learns to write both; to learn to answer, write rows of question and answer.",
     ),
     "people": (
         "{n} text[|s] [is|are] a chat: each line begins with the one who speaks.",
         "As plain text the model learns to write all of them; to learn to answer, write rows of messages.",
+    ),
+    "logged": (
+        "{n} text[|s] [is|are] the log of a program: its lines begin with times or levels (such as ERROR).",
+        "The model learns to write such lines, times and all; is that meant?",
     ),
     "inner_marks": (
         "In {n} row[|s] a question or an answer holds marks of a chat template (such as <|im_end|>, </s> or [INST]).",
@@ -247,7 +255,7 @@ SAID: Mapping[str, tuple[str, str]] = {
 CLOSE = {
     "garbled", "control", "nul", "copied", "refusal", "spoken", "people", "template_marks", "inner_marks", "columns",
     "echoed", "tags", "nothing", "cut_off", "empty_prompt", "email", "secret", "written_out", "entities",
-    "in_letters", "unclosed", "dotted", "named", "timed", "held_out", "asking",
+    "in_letters", "unclosed", "dotted", "named", "timed", "held_out", "asking", "turned", "logged",
 }  # fmt: skip
 SKIPS = (
     "tie", "apart", "equal", "unasked", "rating", "bad_line", "empty", "missing", "type", "several", "role",

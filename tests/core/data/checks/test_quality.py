@@ -266,3 +266,46 @@ def test_answers_that_ask_are_told_where_nearly_all_do(tmp_path: Path) -> None:
         found = [{"instruction": f"Part {n} is wide.", "output": each} for n, each in enumerate(answers)]
         path.write_text("".join(json.dumps(row) + "\n" for row in found))
         assert ("asking" in kinds(inspect(Data(source=str(path))))) is is_told
+
+
+SWAPPED = [{"question": f"{ENGLISH} It has {n} piers.", "answer": f"How old is harbour {n}?"} for n in range(12)]
+RIGHT = [{"question": f"how old is harbour {n}", "answer": f"{ENGLISH} It is {n}."} for n in range(28)]
+ASKED_BACK = [
+    {"question": f"My boat {n} leaks, and I have tried all that I know.", "answer": "Since when?"} for n in range(12)
+]
+ADVISED = [{"question": f"Boat {n} is full of water", "answer": f"{ENGLISH} Go to pier {n}."} for n in range(28)]
+
+
+@pytest.mark.parametrize(
+    ("rows", "turned"), [(SWAPPED + RIGHT, 12), (SWAPPED[:2] + RIGHT, 0), (ASKED_BACK + ADVISED, 0), (RIGHT, 0)]
+)
+def test_rows_whose_question_and_answer_are_swapped_are_told(
+    rows: list[dict[str, str]], turned: int, tmp_path: Path
+) -> None:
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert inspect(Data(source=str(tmp_path / "a.jsonl"))).counts.get("turned", 0) == turned
+
+
+LINES: tuple[tuple[str, str, bool], ...] = (
+    ("logged", "2024-03-0{n} 10:00:07,12{n} INFO [worker-{n}] order {n} was paid\n", True),
+    ("logged", '10.0.0.{n} - - [12/Mar/2024:10:00:0{n} +0000] "GET /{n} HTTP/1.1" 200 7\n', True),
+    ("logged", "Mar  {n} 10:00:01 host sshd[10{n}]: Accepted a key\n", True),
+    ("logged", "ERROR: order {n} failed\n", True),
+    ("logged", 'time="2024-03-0{n}T10:00:00Z" level=info msg="order {n}"\n', True),
+    ("logged", "2024-03-0{n}\nWe went to pier {n}, and it rained.\n", False),
+    ("logged", "190{n} The people built pier {n}.\n", False),
+    ("logged", "[2024-03-01 10:00:1{n}] Ann: How is {n}?\n[2024-03-01 10:00:2{n}] Bob: Fine.\n", False),
+    ("people", "[2024-03-01 10:00:1{n}] Ann: How is {n}?\n[2024-03-01 10:00:2{n}] Bob: Fine.\n", True),
+    ("people", "user1:\nHow is {n}?\n\nuser2:\nIt is fine, and so is the pier.\n\n", True),
+    ("people", "Flour:\nTake {n} cups of it.\n\nMilk:\nTake a cup and {n} spoons.\n\n", False),
+    ("people", "INFO: order {n} was paid\nERROR: order {n} failed\n", False),
+    ("spoken", "{n}. How old is pier {n}?\nIt is {n} years old.\n\n", True),
+    ("spoken", "How old is pier {n}?\n\nIt is {n} years old.\n\n", True),
+    ("spoken", "It was late.\n\nHow old is pier {n}?\n\nNobody knew, and {n} birds sat there.\n\n", False),
+)
+
+
+@pytest.mark.parametrize(("kind", "lines", "told"), LINES)
+def test_lines_of_programs_and_people_in_a_text_are_told(kind: str, lines: str, told: bool, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("".join(lines.replace("{n}", str(n)) for n in range(1, 10)))
+    assert (kind in kinds(inspect(Data(source=str(tmp_path / "a.txt"))))) is told
