@@ -51,7 +51,7 @@ def csv_rows(lines: Iterable[bytes], name: str, delimiter: str, note: Note) -> I
     except csv.Error as error:
         why = "its lines end with a carriage return alone" if "new-line" in str(error) else str(error)
         raise UserError(f"{name}:1: is not valid CSV: {why}.", "Save it anew as CSV (UTF-8).") from None
-    if _is_row(header, head[1:], delimiter):
+    if is_row(header, _fields(head[1:], delimiter)):
         note("header", 1)
     while True:
         before = reader.line_num
@@ -163,15 +163,20 @@ def _header(cells: list[str], name: str) -> list[str]:
     return names
 
 
-def _is_row(header: list[str], lines: list[str], delimiter: str) -> bool:
-    """True if the line of names is rather a row: it holds texts, and nothing that only a name would be."""
-    if not any(map(is_a_text, header)):
-        return False
+def _fields(lines: list[str], delimiter: str) -> list[list[str]]:
+    """The fields of some lines; none where they are broken, which is told of their own rows."""
     try:
-        below = list(zip(*csv.reader(lines, delimiter=delimiter), strict=False))
-    except csv.Error:  # told of its own row
+        return list(csv.reader(lines, delimiter=delimiter))
+    except csv.Error:
+        return []
+
+
+def is_row(header: Sequence[str], below: Sequence[Sequence[str]]) -> bool:
+    """True if the line of names is rather a row, like those below: it holds texts, and nothing that only a name would
+    be."""
+    if not below or not any(map(is_a_text, header)):
         return False
-    return not any(_is_name(name, values) for name, values in zip(header, below, strict=False))
+    return not any(_is_name(name, values) for name, values in zip(header, zip(*below, strict=False), strict=False))
 
 
 def _is_name(name: str, values: Sequence[str]) -> bool:

@@ -78,7 +78,7 @@ def _reader(raw: io.BufferedReader, name: str, split: str, note: Note, marks_of:
         return
     if raw.peek(4)[:4] == b"PK\x03\x04":
         refuse_kind(name)
-        yield from _batched(xlsx_rows(raw, name))
+        yield from _batched(xlsx_rows(raw, name, note))
         return
     stream = as_utf8(decompressed(raw), note)
     head = stream.peek(HEAD_BYTES)
@@ -181,6 +181,8 @@ def _repaired(line: bytes, number: int, error: str, note: Note) -> Any:
         return Skip("bad_line", "holds NUL bytes, which a crash or a full disk leaves behind.")
     if text.startswith(CONFLICT):
         return Skip("bad_line", "is the mark of a merge conflict of git: both versions of the rows are in the file.")
+    if text.lstrip().startswith(("//", "#")):
+        return Skip("bad_line", "is a remark, which JSON lines do not have.")
     try:
         row = json.loads(text.strip().rstrip(","), strict=False)
         orjson.dumps(row)  # refuses half characters (lone surrogates), which no tokenizer takes

@@ -68,6 +68,8 @@ UNREADABLE = {
     **dict.fromkeys((".doc", ".docx", ".odt", ".rtf", ".epub"), "Save it as plain text or Markdown."),
     **dict.fromkeys((".pkl", ".pickle", ".npy", ".npz"), "Load it in Python, and write its rows as JSON lines."),
     **dict.fromkeys((".db", ".sqlite", ".sqlite3"), "Export the table as CSV (UTF-8)."),
+    **dict.fromkeys((".yaml", ".yml", ".toml"), "Load it in Python, and write its rows as JSON lines."),
+    ".log": "If it is a text to learn from, give it a name that ends in .txt.",
     ".pdf": "Convert it to text or Markdown.",
     ".js": "Name one such file itself: a list of rows that it gives a name to is read.",
     ".py": "This data set is made by a program, which fitune does not run; look for a Parquet version of it.",

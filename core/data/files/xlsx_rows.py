@@ -9,10 +9,14 @@ from itertools import chain, islice
 from typing import Any
 from xml.etree import ElementTree
 
+from fitune.core.data.files.csv_rows import is_row
+from fitune.core.data.files.streams import Note
 from fitune.core.data.shapes.names import roles_of
 from fitune.core.data.values import Row
 from fitune.core.errors import UserError
 
+HEAD_ROWS = 200
+"""Rows that tell whether the first is one of them."""
 SHEET = re.compile(r"xl/worksheets/[^/]+\.xml$")
 DATE_FORMATS = {*range(14, 23), *range(45, 48)}
 """Numbers of the formats that Excel itself has for dates and times."""
@@ -25,9 +29,10 @@ TITLE_ROWS = 5
 AS_CSV = "Save the sheet with the rows as CSV (UTF-8)."
 
 
-def xlsx_rows(raw: io.BufferedReader, name: str) -> Iterator[tuple[int, Row]]:
+def xlsx_rows(raw: io.BufferedReader, name: str, note: Note) -> Iterator[tuple[int, Row]]:
     """The rows below the first, which holds the names of the columns; each with its number in the sheet.
 
+    note: told where that first row looks like the others.
     Raises UserError for what is no workbook, and for one with rows in several sheets.
     """
     try:
@@ -38,20 +43,30 @@ def xlsx_rows(raw: io.BufferedReader, name: str) -> Iterator[tuple[int, Row]]:
             sheets = sorted(filter(SHEET.match, book.namelist()))
             found = [sheet for sheet in sheets if next(_cells(book, sheet, texts, dates), None)]
             if len(found) > 1:
-                raise UserError(f"{name} has rows in {len(found)} sheets.", AS_CSV)
+                names = f"; its sheets are {', '.join(_names(book))}"
+                raise UserError(f"{name} has rows in {len(found)} sheets{names}.", AS_CSV)
             for sheet in found:
-                yield from _named(_cells(book, sheet, texts, dates))
+                yield from _named(_cells(book, sheet, texts, dates), note)
     except (zipfile.BadZipFile, ElementTree.ParseError, KeyError, IndexError, ValueError) as error:
         raise UserError(f"{name} is not a whole Excel workbook: {error}.", AS_CSV) from None
 
 
-def _named(cells: Iterator[tuple[int, dict[str, Any]]]) -> Iterator[tuple[int, Row]]:
+def _names(book: zipfile.ZipFile) -> list[str]:
+    """What the sheets of a workbook are called, in its order."""
+    elements = ElementTree.fromstring(book.read("xl/workbook.xml")).iter()
+    return [each.get("name", "") for each in elements if _tag(each) == "sheet"]
+
+
+def _named(cells: Iterator[tuple[int, dict[str, Any]]], note: Note) -> Iterator[tuple[int, Row]]:
     """Rows by the names that the first one gives to the columns, or one soon below it of which more names are known."""
-    head = list(islice(cells, TITLE_ROWS))
-    known = [sum(bool(roles_of(str(value))) for value in row.values()) for _, row in head]
+    head = list(islice(cells, HEAD_ROWS))
+    known = [sum(bool(roles_of(str(value))) for value in row.values()) for _, row in head[:TITLE_ROWS]]
     at = known.index(max(known)) if max(known) > 1 else 0
     header = head[at][1]
     cells = chain(head[at + 1 :], cells)
+    below = [[str(row.get(place, "")) for place in header] for _, row in head[at + 1 :]]
+    if is_row([str(value) for value in header.values()], below):
+        note("header", head[at][0])
     names = {place: str(value).strip() for place, value in header.items()}
     for number, row in cells:
         yield number, {name: row.get(place, "") for place, name in names.items()}

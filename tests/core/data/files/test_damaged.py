@@ -126,3 +126,9 @@ def test_a_tar_archive_is_named(tmp_path: Path) -> None:
         archive.add(tmp_path / "a.jsonl", "a.jsonl")
     with pytest.raises(UserError, match="archive"):
         inspect(Data(source=str(tmp_path / "a.tar.gz")))
+
+
+def test_remarks_between_rows_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text(f"// The first part\n{jsonl(pairs(0, 20))}# The second\n{jsonl(pairs(20, 40))}")
+    assert problems(path).count("is a remark") == 2

@@ -91,7 +91,12 @@ def workbook(*rows: list[str | int]) -> bytes:
 
 def two_sheets() -> bytes:
     names = ("xl/worksheets/sheet1.xml", "xl/worksheets/sheet2.xml")
-    return zipped({"xl/workbook.xml": b"<workbook/>", **{name: sheet(["a"], ["b"]) for name in names}})
+    return zipped(
+        {
+            "xl/workbook.xml": b"<w><sheet name='FAQ'/><sheet name='Old'/></w>",
+            **{name: sheet(["a"], ["b"]) for name in names},
+        }
+    )
 
 
 @dataclass(frozen=True)
@@ -262,6 +267,8 @@ CASES = (
          found=("unreadable",), stops=True),
     Case("CSV without names", "a.csv", b"What is two and two?,It is four.\nWhat is one?,One.\n", rows=1,
          found=("unsure", "header")),
+    Case("a workbook without names", "a.xlsx",
+         workbook(["What is two and two?", "It is four."], ["What is one?", "One."]), found=("unsure", "header")),
     Case("TSV of labels without names", "a.tsv",
          "".join(f"{'ham' if n % 3 else 'spam'}\tGo to point {n}, please..\n" for n in range(31)).encode(), rows=30,
          found=("unsure", "header"), first={"messages": [{"role": "user", "content": "Go to point 1, please.."},
@@ -357,7 +364,7 @@ REFUSED = (
     ),
     *((f"a.{suffix}", PAGE, "web page") for suffix in ("csv", "tsv", "json", "jsonl", "parquet", "txt")),
     ("a.csv", b"<?xml version='1.0'?><Error/>", "is XML"),
-    ("a.xlsx", two_sheets(), "rows in 2 sheets"),
+    ("a.xlsx", two_sheets(), "rows in 2 sheets; its sheets are FAQ, Old"),
     ("a.zip", zipped({"a.pdf": b"x"}), "Convert it to text"),
     ("a.zip", b"PK\x03\x04", "Unpack it"),
     ("a.xlsx", b"PK\x03\x04", "CSV"),
