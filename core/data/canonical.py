@@ -12,7 +12,7 @@ from fitune.core.data.chats.answers import preferences, rated
 from fitune.core.data.chats.calls import calls_of, tools_of
 from fitune.core.data.chats.content import said_in
 from fitune.core.data.chats.messages import messages_of
-from fitune.core.data.chats.turns import is_turn, turns_of
+from fitune.core.data.chats.turns import is_turn, told_by_values, turns_of
 from fitune.core.data.images.chats import with_images
 from fitune.core.data.values import Row, Skip, cell, decoded, filled, kind_name, passages_of, text_of
 
@@ -150,8 +150,9 @@ def _turns_in(value: Any) -> list[Any]:
     if is_turn(value):
         return [value]
     turns = turns_of(value) if isinstance(value, list | dict) else None
-    texts = isinstance(value, list) and any(isinstance(each, str) for each in value)
-    return turns if turns and not texts and all(map(is_turn, turns)) else []
+    if isinstance(value, list) and (any(isinstance(each, str) for each in value) or told_by_values(value)):
+        return []  # objects of which one field says patient, another doctor, may be what is to be extracted
+    return turns if turns and all(map(is_turn, turns)) else []
 
 
 def _chats(columns: Mapping[str, str]) -> Convert:

@@ -5,7 +5,7 @@ from typing import Any
 from fitune.core.data.chats.calls import call_of, calls_of
 from fitune.core.data.chats.content import Said, said_in
 from fitune.core.data.chats.speakers import OURS, role_of
-from fitune.core.data.chats.turns import content_of, speaker_of
+from fitune.core.data.chats.turns import CONTENT_KEYS, content_of, speaker_of
 from fitune.core.data.values import Row, Skip, as_json, decoded, kind_name
 
 TURN_EXTRAS = ("tool_call_id", "name")
@@ -34,6 +34,8 @@ def messages_of(turn: Any) -> list[Row]:
         calls, content = (found, None) if (found := calls_of(content)) else ([], content)
     if role == "tool" and isinstance(content, dict) and "parts" not in content:
         content = as_json(content)
+    if content is None and not calls and not any(key in turn for key in CONTENT_KEYS):
+        raise Skip("type", f"a chat turn holds no words under a name such as content: its keys are {', '.join(turn)}.")
     said = Said() if content is None and calls else said_in(content)
     message: Row = {"role": role, "content": said.text}
     if calls := [*calls, *said.calls]:

@@ -31,12 +31,25 @@ ROLES = {
     "avustaja": "assistant", "asszisztens": "assistant", "βοηθός": "assistant", "trợ lý": "assistant",
     "asisten": "assistant", "ผู้ช่วย": "assistant", "المساعد": "assistant", "مساعد": "assistant", "دستیار": "assistant",
     "עוזר": "assistant", "सहायक": "assistant", "সহকারী": "assistant", "asistent": "assistant",
+    "admin": "assistant", "staff": "assistant",
+    "inbound": "user", "incoming": "user", "outbound": "assistant", "outgoing": "assistant",
     "function_call": "assistant", "tool_call": "assistant",
     "tool": "tool", "function": "tool", "observation": "tool", "ipython": "tool", "tool_response": "tool",
 }  # fmt: skip
 """The names of speakers in chat data, and in chat templates."""
 MODEL = re.compile(r"(?:chat)?gpt|claude|gemini|bard|llama|mistral|mixtral|qwen|deepseek|grok|copilot")
 """Beginnings of the names of models that answer."""
+ROLE_OF_FLAG = {
+    **dict.fromkeys(
+        ("is_user", "is_human", "is_customer", "from_user", "from_customer", "inbound", "incoming"),
+        ("user", "assistant"),
+    ),
+    **dict.fromkeys(
+        ("is_bot", "is_assistant", "is_agent", "from_bot", "from_agent", "is_from_me", "outbound", "outgoing"),
+        ("assistant", "user"),
+    ),
+}
+"""Names of true and false that say who speaks: who where it is true, and who where it is false."""
 OURS = frozenset(ROLES.values())
 
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from fitune.core.data.chats.speakers import role_of
+from fitune.core.data.chats.speakers import ROLE_OF_FLAG, role_of
 from fitune.core.data.shapes.names import roles_of
 from fitune.core.data.values import decoded
 
@@ -45,7 +45,7 @@ def turns_of(value: Any) -> list[Any] | None:
         return None
     if value and all(isinstance(each, str) for each in value):
         return [turn for place, text in enumerate(value) for turn in _alternating(place, text)]
-    return [turn for each in value for turn in _sides(each)]
+    return told_by_values(value) or [turn for each in value for turn in _sides(each)]
 
 
 def style_of(value: Any) -> Style | None:
@@ -55,9 +55,12 @@ def style_of(value: Any) -> Style | None:
     if not turns or not all(map(is_turn, turns)):
         return None
     inner = _in_object(value) if isinstance(value, dict) else value
-    if not isinstance(inner, list) or not isinstance(inner[0], dict):
-        return "texts" if isinstance(inner, list) and isinstance(inner[0], str) else "pairs"
-    return "roles" if speaker_of(inner[0]) is not None else "pairs"
+    if isinstance(inner, list) and isinstance(inner[0], str):
+        return "texts"
+    if isinstance(inner, list) and (speaker_of(inner[0]) is not None or told_by_values(inner)):
+        return "roles"
+    is_answered = any(role_of(speaker_of(turn)) == "assistant" for turn in turns)
+    return "pairs" if is_answered or not isinstance(inner, list) or all(len(each) == 1 for each in inner) else None
 
 
 def speaker_of(turn: Any) -> object:
@@ -69,9 +72,10 @@ def speaker_of(turn: Any) -> object:
         said = next((turn[key] for key in turn if "role" in roles_of(key) and role_of(turn[key])), None)
     if said is None and turn.get("type") in TYPES:
         return turn["type"]
-    if said is None and isinstance(is_user := turn.get("is_user"), bool):
-        return "user" if is_user else "assistant"
-    return said.get("role") if isinstance(said, dict) else said
+    if said is None and (flag := next((key for key in turn if key in ROLE_OF_FLAG), None)):
+        one, other = ROLE_OF_FLAG[flag]
+        return {True: one, False: other}.get(turn[flag]) if isinstance(turn[flag], bool) else None
+    return (said.get("role") or said.get("type")) if isinstance(said, dict) else said
 
 
 def is_turn(value: Any) -> bool:
@@ -86,6 +90,27 @@ def content_of(turn: Mapping[str, Any]) -> Any:
     """The words of a turn."""
     usual = next((turn[key] for key in CONTENT_KEYS if turn.get(key) is not None), None)
     return usual or next((turn[key] for key in turn if turn[key] is not None and "content" in roles_of(key)), usual)
+
+
+def told_by_values(turns: list[Any]) -> list[Any] | None:
+    """Turns whose keys are not known, under the usual ones: one key holds a known speaker in each of them, a user
+    and an assistant among these, and one other key the words. None where that is not so, or the keys are known."""
+    first = turns[0] if turns else None
+    if not isinstance(first, dict) or (speaker_of(first) is not None and content_of(first) is not None):
+        return None
+    if not all(isinstance(turn, dict) and turn.keys() == first.keys() for turn in turns):
+        return None
+    texts = [key for key in first if all(isinstance(turn[key], str) for turn in turns)]
+    roles = {key: {role_of(turn[key]) for turn in turns} for key in texts}
+    speakers = [key for key, found in roles.items() if None not in found and {"user", "assistant"} <= found]
+    words = [key for key in texts if key not in speakers]
+    if len(words) > 1:
+        words = [key for key in words if any(" " in turn[key].strip() for turn in turns)]
+    words = [key for key in words if "content" in roles_of(key)] or words
+    if len(speakers) != 1 or len(words) != 1:
+        return None
+    usual = {speakers[0]: "role", words[0]: "content"}
+    return [{usual.get(key, key): value for key, value in turn.items()} for turn in turns]
 
 
 def _in_object(value: dict[str, Any]) -> Any:

@@ -63,9 +63,8 @@ def _before_answer(roles: Sequence[str | None]) -> set[str | None]:
 
 def unanswered(table: Sequence[Column]) -> list[Column]:
     """Chats that end with a question: the answer stands in another column."""
-    return [
-        column for column in table if column.kind == "turns" and "chat" in column.roles and not _is_answered(column)
-    ]
+    chats = [each for each in table if each.kind == "turns" and ("chat" in each.roles or each.style == "roles")]
+    return [column for column in chats if not _is_answered(column)]
 
 
 def transcripts(table: Sequence[Column]) -> list[Reading]:

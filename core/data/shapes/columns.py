@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from fitune.core.data.chats.turns import Style, style_of
-from fitune.core.data.shapes.names import hinted_roles, plain, roles_of
+from fitune.core.data.shapes.names import hinted_roles, roles_of, snake
 from fitune.core.data.values import decoded, plain_text
 
 Kind = Literal["empty", "turns", "text", "label", "id", "number", "yes_no", "date", "path", "media", "object", "list"]
@@ -89,7 +89,7 @@ def _column(name: str, raw: list[Any]) -> Column:
     values = tuple(value for each in texts if not _is_empty(value := decoded(each)))
     kind, style = _kind(values, name)
     distinct = {str(value) for value in values}
-    if kind == "text" and plain(name).split("_")[-1] in OF_IDS and not any(" " in value for value in distinct):
+    if kind == "text" and snake(name).split("_")[-1] in OF_IDS and not any(" " in value for value in distinct):
         kind = "id"
     few = len(values) >= FEW_VALUES and len(distinct) <= len(values) // 3
     if kind == "text" and max(map(len, distinct)) <= LABEL_CHARS:

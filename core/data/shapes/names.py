@@ -68,6 +68,11 @@ def plain(name: str) -> str:
     return re.sub(r"_+", "_", "".join(kept)).strip("_")
 
 
+def snake(name: str) -> str:
+    """A name as Python would write it: `author_id` for `AuthorID`."""
+    return plain(_spaced(name))
+
+
 def _spaced(name: str) -> str:
     """`userPrompt` as `user_Prompt`."""
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name.strip())

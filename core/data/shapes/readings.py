@@ -15,7 +15,7 @@ from fitune.core.data.shapes.columns import (
     kind_of_texts,
     words_in,
 )
-from fitune.core.data.shapes.names import is_a_text, plain, roles_of
+from fitune.core.data.shapes.names import is_a_text, plain, roles_of, snake
 from fitune.core.data.shapes.shape import Reading
 from fitune.core.data.values import are_texts
 
@@ -29,7 +29,8 @@ PAIRED = 6
 """Of so many columns, those with most words are paired."""
 SHOWN_CHARS = 40
 USERS = ("user", "username", "user_name", "user_id", "author_id", "author_name", "nickname")
-"""Columns that may hold the names or ids of those who speak."""
+IDS = ("label", "id", "number")
+"""Columns that may hold the names or ids of those who speak, and the kinds of these."""
 
 
 def readings(table: Sequence[Column]) -> list[Reading]:
@@ -56,7 +57,9 @@ def _instances(table: Sequence[Column]) -> Iterator[Reading]:
 def _pairs(table: Sequence[Column]) -> Iterator[Reading]:
     """A question, perhaps with a context, and an answer, all so named."""
     answers = filled(table, "answer") or _after_history(table)
-    asks = [column for column in filled(table, "question") if column not in answers] or unanswered(table)
+    if any(plain(column.name) == "b" for column in table):  # choices a, b, c
+        answers = [column for column in answers if plain(column.name) != "a"]
+    asks = [each for each in filled(table, "question") if each not in answers and _is_leaf(each)] or unanswered(table)
     asks = [column for column in asks if column.kind != "label" or "note" not in column.roles] or asks
     if any("note" not in each.roles and each.kind != "label" for each in asks):  # beside it, `source` is no question
         asks = [each for each in asks if "note" not in each.roles]
@@ -89,9 +92,7 @@ def _after_history(table: Sequence[Column]) -> list[Column]:
     history, text = names.get("chat_history"), names.get("text")
     if not (history and text and "message" in names and history.kind == "turns" and text.kind == "text"):
         return []
-    return (
-        [] if all(str(said) in str(turns) for said, turns in zip(text.values, history.values, strict=False)) else [text]
-    )
+    return [] if holds(history, text) else [text]
 
 
 def _holds_several(column: Column) -> bool:
@@ -195,7 +196,7 @@ def by_content(table: Sequence[Column]) -> list[Reading]:
     words = sum(column.words for column in whole)
     labels = [column for column in labels if sum(map(words_in, column.values)) < words]
     if labels and 0 < len(whole) < 3 and "chat" not in whole[0].roles:
-        return [_labelled(whole, max(labels, key=lambda column: "label" in column.roles))]
+        return [_labelled(whole, max(labels, key=lambda column: ("label" in column.roles, column.kind != "number")))]
     answers = [column for column in texts if "answer" in column.roles and plain(column.name) != "a"]
     if len(answers) == 1 and len(texts) > 1:
         return [_answered(answers[0], [each for each in texts if each is not answers[0]])]
@@ -260,7 +261,7 @@ def _may_label(column: Column) -> bool:
 
 def names_speakers(column: Column) -> bool:
     """True if a column says who speaks, so that each row is a message: `sender`, `author.name`, or ids in `user`."""
-    if plain(column.name) in USERS and column.kind in ("label", "id") and len(set(map(str, column.values))) > 1:
+    if snake(column.name) in USERS and column.kind in IDS and len({*map(str, column.values)}) > 1:
         return True
     first, dot, _ = column.name.partition(".")
     return "role" in roles_of(first) and (bool(dot) or "note" not in column.roles) and column.kind != "empty"

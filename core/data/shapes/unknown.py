@@ -25,7 +25,8 @@ NUMBERS = ("list", "number")
 def unknown(table: Sequence[Column]) -> Shape:
     """A shape that can't be used, with the reason."""
     texts = [column for column in table if column.kind == "text"]
-    problem = _no_columns(table) or _tokens(table) or _no_answers(table) or _no_known_names(table)
+    reasons = (_no_columns, _tokens, _no_answers, _no_speakers, _no_known_names)
+    problem = next(found for reason in reasons if (found := reason(table)))
     return Shape("unknown", {}, False, "no known set of columns.", tuple(pairs_of(texts)[:OFFERED]), (problem,))
 
 
@@ -71,6 +72,19 @@ def _no_answers(table: Sequence[Column]) -> Problem | None:
         if strangers:
             text = f"its chats are between {names}, and nobody is known to be the assistant."
             return Problem(f"column {column.name}", text, "Call the speakers user and assistant.")
+    return None
+
+
+def _no_speakers(table: Sequence[Column]) -> Problem | None:
+    """Lists of objects with words, such as turns of a chat whose keys have names of their own."""
+    for column in sorted(table, key=lambda column: -column.words):
+        turns = [turn for value in column.values if isinstance(value, list) for turn in value]
+        if column.kind != "list" or not turns or not all(isinstance(turn, dict) for turn in turns):
+            continue
+        keys = ", ".join(list(dict.fromkeys(key for turn in turns for key in turn))[:COLUMNS_SHOWN])
+        text = f"if its lists are chats: their turns have the keys {keys}, and fitune can't tell who speaks in which."
+        fix = 'Write each turn as {"role": "user", "content": ...}, or with "assistant" for the one who answers.'
+        return Problem(f"column {column.name}", text, fix)
     return None
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from fitune.core.data.chats.speakers import role_of
+from fitune.core.data.chats.speakers import ROLE_OF_FLAG, role_of
 from fitune.core.data.shapes.columns import Column
 from fitune.core.data.shapes.kinds.compared import compared
 from fitune.core.data.shapes.kinds.images import refused
@@ -12,8 +12,6 @@ from fitune.core.data.shapes.shape import Reading, Shape, as_toml
 from fitune.core.errors import Problem
 
 MOST = 0.6
-SAY_WHO = ("is_user", "is_human", "from_user", "is_bot", "inbound")
-"""Columns of true and false that say who speaks."""
 
 
 def special(table: Sequence[Column], best: Reading | None) -> Shape | None:
@@ -27,7 +25,7 @@ def _messages(table: Sequence[Column], best: Reading | None) -> Shape | None:
     contents = [column for column in table if "content" in column.roles and column.kind == "text"]
     if not contents or not (roles or best is None):
         return None
-    if flag := next((each for each in table if plain(each.name) in SAY_WHO and each.kind == "yes_no"), None):
+    if flag := next((each for each in table if plain(each.name) in ROLE_OF_FLAG and each.kind == "yes_no"), None):
         why = f"each row is a single message of a chat: {flag.name} says if the user speaks"
         return _single_messages(f"{why}, and no answer stands beside its question.", contents[0])
     if not roles:

@@ -30,6 +30,9 @@ def turn(role: str, content: str) -> dict[str, str]:
 
 DOUBTED: tuple[tuple[str, Make, str], ...] = (
     ("answers that ask", lambda n: {"question": a(n), "answer": q(n)}, "swapped"),
+    ("answers that ask without a mark",
+     lambda n: {"question": a(n), "answer": f"how do i repair pump {n}"}, "swapped"),
+    ("messages of an export", lambda n: {"AuthorID": f"{10**17 + n % 2}", "Content": a(n)}, "plain text"),
     ("Arabic", lambda n: {"سؤال": f"في المدينة {n}", "جواب": f"أين تقع {n}؟"}, "swapped"),
     ("right answers beside those of a model",
      lambda n: {"user_input": q(n), "reference": a(n), "response": f"Hit it {n} times with a bar."}, "right answers"),
@@ -58,6 +61,8 @@ UNDOUBTED: tuple[tuple[str, Make, dict[str, str]], ...] = (
      {"instruction": "instruction", "input": "input", "output": "output"}),
     ("questions to be written by an instruction", lambda n: {"instruction": a(n), "output": q(n)},
      {"instruction": "instruction", "output": "output"}),
+    ("questions without a mark", lambda n: {"question": f"how do i repair pump {n}", "answer": q(n)},
+     {"question": "question", "answer": "answer"}),
     ("answers that ask back", lambda n: {"question": q(n), "answer": "Which one is it?"},
      {"question": "question", "answer": "answer"}),
     ("a short answer to check by",
