@@ -177,8 +177,16 @@ def kind_name(value: Any) -> str:
 
 
 def asks(text: str) -> bool:
-    """True if a text ends as a question does, in any script, or begins as one and has no mark at its end."""
-    end = text.rstrip(" \n\"'*_”»）)")
-    if end.endswith(("?", "？", "؟", "፧", "՞")):
-        return True
-    return not end.endswith((".", "!", "。", "！", ":")) and ASKING.match(text) is not None
+    """True if a text ends as a question does, or begins as one and has no mark at its end."""
+    is_open = not _without_quotes(text).endswith((".", "!", "。", "！", ":"))
+    return ends_asking(text) or (is_open and ASKING.match(text) is not None)
+
+
+def ends_asking(text: str) -> bool:
+    """True if a text ends as a question does, in any script."""
+    return _without_quotes(text).endswith(("?", "？", "؟", "፧", "՞"))
+
+
+def _without_quotes(text: str) -> str:
+    """A text without what may stand behind its last sentence."""
+    return text.rstrip(" \n\"'*_”»）)")

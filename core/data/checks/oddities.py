@@ -3,7 +3,7 @@
 import re
 from collections import Counter
 
-from fitune.core.data.values import Row, asks
+from fitune.core.data.values import Row, asks, ends_asking
 
 COPIED_CHARS = 20
 """An answer of so many characters that also stands in the question is worth a word; shorter ones are normal."""
@@ -55,9 +55,12 @@ SPEAKER_ALONE = re.compile(
     re.IGNORECASE,
 )
 """The line of one whose words stand below it."""
+PARAGRAPHS = re.compile(r"\n\s*\n|\n[-*_=]{3,}[ \t]*(?:\n|$)")
+"""Between two paragraphs."""
 LOG_LINE = re.compile(
     r"^[\[(<\"{]?(?:\w+=\"?)?(?:\d{4}[-/.]\d\d[-/.]\d\d[T ]\d\d:\d\d|[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d)\S*\s"
-    r"|^\S+ \S+ \S+ \[\d\d/[A-Z][a-z]{2}/\d{4}:|^.{0,40}\b(?:DEBUG|INFO|NOTICE|WARN(?:ING)?|ERROR|FATAL|CRITICAL)\b"
+    r"|^\S+ \S+ \S+ \[\d\d/[A-Z][a-z]{2}/\d{4}:|^.{0,40}\b(?:DEBUG|INFO|NOTICE)\b"
+    r"|^\W?(?:WARN(?:ING)?|ERROR|FATAL|CRITICAL)(?:\]|:\w+:| +- )"
     r"|^Traceback \(most|^\s+File \".*\", line \d|^\s+at [\w.$<>]+\("
 )
 """A line that a program wrote about its work: its time, a server's access, how bad it is, or where it failed."""
@@ -83,6 +86,14 @@ NAMED = re.compile(
     r"\W{0,3}(?:Assistant|AI|Bot|ChatGPT|GPT|Answer|Response|Antwort|Respuesta|Réponse|Ответ|答)\W{0,3}[:：]", re.I
 )
 """The name of the one who answers, before an answer."""
+ANNOUNCED = re.compile(
+    r"(?:^|\n)\s*(?:\W{0,3}(?:Assistant|AI|Bot|ChatGPT|GPT)\W{0,3}[:：]"
+    r"|#{2,4} *(?:Assistant|Response|Answer|Output|Antwort|Respuesta|Réponse|Ответ|回答|答)\b\W{0,2})\s*$",
+    re.IGNORECASE,
+)
+"""The mark of the one who is to answer, at the end of a question ..."""
+END_CHARS = 60
+"""... which is so long at most, with the white space around it."""
 TIMED = re.compile(r"^[\d:]{4,9}[.,]\d{3} --> [\d:]{4,9}[.,]\d{3}", re.MULTILINE)
 """When a subtitle is shown."""
 SPLITS = {"split", "subset", "partition", "data_split", "set", "fold"}
@@ -107,6 +118,9 @@ def oddities(row: Row) -> list[str]:
     answers = [message["content"] for message in messages if message["role"] == "assistant"]
     answers = answers or [row.get("completion", "")]
     whole = "\n".join([message["content"] for message in messages] or row.values())
+    is_text = "text" in row
+    is_spoken = is_text and _holds_both_sides(whole)
+    is_of_people = is_text and not is_spoken and _is_chat_of_people(whole)
     tests = {
         "email": "@" in whole and EMAIL.search(whole),
         "secret": _may_hold_key(whole) and SECRET.search(whole),
@@ -116,16 +130,17 @@ def oddities(row: Row) -> list[str]:
         "refusal": any(map(REFUSAL.match, answers)),
         "long_answer": any(map(_is_long, answers)),
         "cut_off": any(map(_is_cut_off, answers)),
-        "spoken": "text" in row and _holds_both_sides(whole),
-        "people": "text" in row and not _holds_both_sides(whole) and _is_chat_of_people(whole),
-        "logged": "text" in row and not _is_chat_of_people(whole) and _is_log(whole),
-        "template_marks": "text" in row and TEMPLATE_MARKS.search(whole),
-        "inner_marks": "text" not in row and (INNER_MARKS.search(whole) or any(map(_is_marked, (*asked, *answers)))),
-        "asking": "text" not in row and asks(answers[-1]) and not asks(asked[-1]),
-        "asked": "text" not in row and asks(asked[-1]) and not asks(answers[-1]),
-        "turned": "text" not in row and _are_turned(asked[-1], answers[-1]),
+        "spoken": is_spoken or (is_text and not is_of_people and _asks_and_answers(whole)),
+        "people": is_of_people,
+        "logged": is_text and not is_of_people and _is_log(whole),
+        "template_marks": is_text and TEMPLATE_MARKS.search(whole),
+        "inner_marks": not is_text and (INNER_MARKS.search(whole) or any(map(_is_marked, (*asked, *answers)))),
+        "asking": not is_text and asks(answers[-1]) and not asks(asked[-1]),
+        "asked": not is_text and asks(asked[-1]) and not asks(answers[-1]),
+        "turned": not is_text and _are_turned(asked[-1], answers[-1]),
+        "announced": bool(messages) and any(ANNOUNCED.search(each[-END_CHARS:]) for each in asked),
         "named": any(map(NAMED.match, answers)),
-        "timed": "text" in row and " --> " in whole and TIMED.search(whole),
+        "timed": is_text and " --> " in whole and TIMED.search(whole),
         "nothing": any(len(said) <= LONGEST_NOTHING and said.casefold() in NOTHING for said in map(str.strip, answers)),
         "copied": any(len(answer) >= COPIED_CHARS and answer in asked[0] for answer in answers),
         "echoed": any(len(each) >= COPIED_CHARS for each in asked[:1]) and answers[0].startswith(asked[0]),
@@ -135,8 +150,8 @@ def oddities(row: Row) -> list[str]:
         "in_letters": ";base64," in whole and IN_LETTERS.search(whole),
         "unclosed": any("<think>" in answer and "</think>" not in answer for answer in answers),
         "dotted": any(answer.rstrip().endswith(DOTS) for answer in answers),
-        "columns": "text" in row and _is_table(whole),
-        "empty_prompt": "text" not in row and not all(each.strip() for each in asked),
+        "columns": is_text and _is_table(whole),
+        "empty_prompt": not is_text and not all(each.strip() for each in asked),
         "tools": "tools" in row or any("tool_calls" in each or each["role"] == "tool" for each in messages),
     }
     return [kind for kind, is_so in tests.items() if is_so]
@@ -183,17 +198,21 @@ def _has_no_line_ends(text: str) -> bool:
 
 
 def _holds_both_sides(text: str) -> bool:
-    """True if both a question and an answer are marked in a text, each at the beginning of a line, if several of its
-    headings ask, or if nearly all of it are lines that ask with an answer below."""
-    if ASKED.search(text) and ANSWERED.search(text):
-        return True
-    return len(HEADINGS_THAT_ASK.findall(text)) > 1 or _asks_and_answers(text)
+    """True if both a question and an answer are marked in a text, each at the beginning of a line, or if several of its
+    headings ask."""
+    return bool(ASKED.search(text) and ANSWERED.search(text)) or len(HEADINGS_THAT_ASK.findall(text)) > 1
 
 
 def _asks_and_answers(text: str) -> bool:
-    """True if nearly each paragraph is a line that asks above its answer, or a question or an answer in turn."""
-    paragraphs = [[line for line in part.splitlines() if line.strip()] for part in text.split("\n\n") if part.strip()]
-    asking = [asks(lines[0]) for lines in paragraphs]
+    """True if nearly each paragraph is a line that asks above its answer, or if paragraphs or lines ask and answer in
+    turn."""
+    paragraphs = [part.strip().splitlines() for part in PARAGRAPHS.split(text) if part.strip()]
+    lines = [[line] for line in text.splitlines() if line.strip()]
+    return _are_questions_and_answers(paragraphs) or _are_questions_and_answers(lines)
+
+
+def _are_questions_and_answers(paragraphs: list[list[str]]) -> bool:
+    asking = [ends_asking(lines[0]) for lines in paragraphs]
     whole = sum(asked and len(lines) > 1 for asked, lines in zip(asking, paragraphs, strict=True))
     alone = [asked and len(lines) == 1 for asked, lines in zip(asking, paragraphs, strict=True)]
     pairs = sum(one and not other for one, other in zip(alone, asking[1:], strict=False))

@@ -14,7 +14,7 @@ from fitune.core.errors import Problem
 
 FEW_LONG, CUT_OFF_MOST = 10, 0.4
 """Long answers needed to tell which break off, and the largest share of them that may."""
-FROM_SHARE = {"written_out": 0.05, "dotted": 0.1, "named": 0.05, "asking": 0.8, "logged": 0.5}
+FROM_SHARE = {"written_out": 0.05, "dotted": 0.1, "named": 0.05, "asking": 0.8, "logged": 0.5, "announced": 0.05}
 """The share of the rows from which on these are told: fewer may be code, or a manner of writing."""
 TURNED_LEAST, PAIRED_MOST = 0.1, 0.8
 """The share of rows that are turned round from which on this is told, and that of these and of rows with a question and

@@ -209,6 +209,10 @@ SAID: Mapping[str, tuple[str, str]] = {
         "{n} answer[|s] begin[s|] with the name of the one who speaks (such as Assistant:).",
         "The model learns to write it each time: take it out, unless it is meant.",
     ),
+    "announced": (
+        "{n} question[|s] end[s|] with the mark of the one who is to answer (such as Assistant: or ### Response:).",
+        "The chat template writes its own: leave these out, with what else is left of another template.",
+    ),
     "held_out": (
         "{n} row[|s] [is|are] marked as test or validation in a column of their own, and would be trained on.",
         "Leave them out of this file: what was learned can't be tested.",
@@ -255,7 +259,7 @@ SAID: Mapping[str, tuple[str, str]] = {
 CLOSE = {
     "garbled", "control", "nul", "copied", "refusal", "spoken", "people", "template_marks", "inner_marks", "columns",
     "echoed", "tags", "nothing", "cut_off", "empty_prompt", "email", "secret", "written_out", "entities",
-    "in_letters", "unclosed", "dotted", "named", "timed", "held_out", "asking", "turned", "logged",
+    "in_letters", "unclosed", "dotted", "named", "timed", "held_out", "asking", "turned", "logged", "announced",
 }  # fmt: skip
 SKIPS = (
     "tie", "apart", "equal", "unasked", "rating", "bad_line", "empty", "missing", "type", "several", "role",

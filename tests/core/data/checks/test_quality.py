@@ -290,7 +290,9 @@ LINES: tuple[tuple[str, str, bool], ...] = (
     ("logged", "2024-03-0{n} 10:00:07,12{n} INFO [worker-{n}] order {n} was paid\n", True),
     ("logged", '10.0.0.{n} - - [12/Mar/2024:10:00:0{n} +0000] "GET /{n} HTTP/1.1" 200 7\n', True),
     ("logged", "Mar  {n} 10:00:01 host sshd[10{n}]: Accepted a key\n", True),
-    ("logged", "ERROR: order {n} failed\n", True),
+    ("logged", "ERROR:root:order {n} failed\n", True),
+    ("logged", "INFO:     10.0.0.{n}:8080 - a page was asked for\n", True),
+    ("logged", "WARNING: the pan is hot.\n\n- ERROR {n}: close the valve.\n", False),
     ("logged", 'time="2024-03-0{n}T10:00:00Z" level=info msg="order {n}"\n', True),
     ("logged", "2024-03-0{n}\nWe went to pier {n}, and it rained.\n", False),
     ("logged", "190{n} The people built pier {n}.\n", False),
@@ -301,6 +303,9 @@ LINES: tuple[tuple[str, str, bool], ...] = (
     ("people", "INFO: order {n} was paid\nERROR: order {n} failed\n", False),
     ("spoken", "{n}. How old is pier {n}?\nIt is {n} years old.\n\n", True),
     ("spoken", "How old is pier {n}?\n\nIt is {n} years old.\n\n", True),
+    ("spoken", "How old is pier {n}?\nIt is {n} years old.\n---\n", True),
+    ("spoken", "- How old is pier {n}?\n  - It is {n} years old.\n", True),
+    ("spoken", "What is the pier {n}\nthat sings at sea\nand never sleeps\n\n", False),
     ("spoken", "It was late.\n\nHow old is pier {n}?\n\nNobody knew, and {n} birds sat there.\n\n", False),
 )
 
@@ -309,3 +314,18 @@ LINES: tuple[tuple[str, str, bool], ...] = (
 def test_lines_of_programs_and_people_in_a_text_are_told(kind: str, lines: str, told: bool, tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("".join(lines.replace("{n}", str(n)) for n in range(1, 10)))
     assert (kind in kinds(inspect(Data(source=str(tmp_path / "a.txt"))))) is told
+
+
+@pytest.mark.parametrize(
+    ("question", "told"),
+    [
+        ("Human: How old is pier {n}?\n\nAssistant:", True),
+        ("Below is an instruction.\n\n### Instruction:\nHow old is pier {n}?\n\n### Response:\n", True),
+        ("Is pier {n} old or new? Answer:", False),
+        ("Write the chapter\n## On pier {n}", False),
+    ],
+)
+def test_marks_of_another_template_at_the_end_of_questions_are_told(question: str, told: bool, tmp_path: Path) -> None:
+    rows = [{"input": question.replace("{n}", str(n)), "output": f"{ENGLISH} It is {n}."} for n in range(40)]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert ("announced" in kinds(inspect(Data(source=str(tmp_path / "a.jsonl"))))) is told
