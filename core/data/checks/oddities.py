@@ -58,7 +58,8 @@ SPEAKER_ALONE = re.compile(
 PARAGRAPHS = re.compile(r"\n\s*\n|\n[-*_=]{3,}[ \t]*(?:\n|$)")
 """Between two paragraphs."""
 LOG_LINE = re.compile(
-    r"^[\[(<\"{]?(?:\w+=\"?)?(?:\d{4}[-/.]\d\d[-/.]\d\d[T ]\d\d:\d\d|[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d)\S*\s"
+    r"^[\[(<\"{]?(?:\w+=\"?)?(?:\d{4}[-/.]\d\d[-/.]\d\d[T ]\d\d:\d\d|\d\d-\d\d \d\d:\d\d:\d\d\.\d"
+    r"|(?:[A-Z][a-z]{2} )?[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d)\S*\s"
     r"|^\S+ \S+ \S+ \[\d\d/[A-Z][a-z]{2}/\d{4}:|^.{0,40}\b(?:DEBUG|INFO|NOTICE)\b"
     r"|^\W?(?:WARN(?:ING)?|ERROR|FATAL|CRITICAL)(?:\]|:\w+:| +- )"
     r"|^Traceback \(most|^\s+File \".*\", line \d|^\s+at [\w.$<>]+\("

@@ -78,6 +78,11 @@ def _spaced(name: str) -> str:
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name.strip())
 
 
+def _without_marks(name: str) -> str:
+    """A name without what stands above or below its letters."""
+    return "".join(each for each in unicodedata.normalize("NFD", name) if not unicodedata.combining(each))
+
+
 @cache
 def _exactly(name: str) -> frozenset[str]:
     return _known().get(plain(name)) or _known().get(plain(_spaced(name))) or frozenset()
@@ -85,12 +90,15 @@ def _exactly(name: str) -> frozenset[str]:
 
 @cache
 def _known() -> dict[str, frozenset[str]]:
-    """Name -> its roles."""
+    """Name -> its roles. Names in Latin letters are known without the marks on these, too: `intrebare`."""
     text = NAMES.read_text(encoding="utf-8")
     roles: dict[str, set[str]] = {}
     for role, names in tomllib.loads(text).items():
         for name in names.split():
             roles.setdefault(name, set()).add(role)
+    for name, found in list(roles.items()):
+        if (bare := _without_marks(name)).isascii() and len(bare) >= COMPOUND_LETTERS:
+            roles.setdefault(bare, found)
     return {name: frozenset(found) for name, found in roles.items()}
 
 

@@ -82,8 +82,8 @@ def _no_speakers(table: Sequence[Column]) -> Problem | None:
         if column.kind != "list" or not turns or not all(isinstance(turn, dict) for turn in turns):
             continue
         keys = ", ".join(list(dict.fromkeys(key for turn in turns for key in turn))[:COLUMNS_SHOWN])
-        text = f"if its lists are chats: their turns have the keys {keys}, and fitune can't tell who speaks in which."
-        fix = 'Write each turn as {"role": "user", "content": ...}, or with "assistant" for the one who answers.'
+        text = f"holds lists of objects with the keys {keys}, and none of them says in a known way who speaks."
+        fix = 'If these are chats, write each turn as {"role": "user", "content": ...}, answers with "assistant".'
         return Problem(f"column {column.name}", text, fix)
     return None
 

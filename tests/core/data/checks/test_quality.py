@@ -290,6 +290,8 @@ LINES: tuple[tuple[str, str, bool], ...] = (
     ("logged", "2024-03-0{n} 10:00:07,12{n} INFO [worker-{n}] order {n} was paid\n", True),
     ("logged", '10.0.0.{n} - - [12/Mar/2024:10:00:0{n} +0000] "GET /{n} HTTP/1.1" 200 7\n', True),
     ("logged", "Mar  {n} 10:00:01 host sshd[10{n}]: Accepted a key\n", True),
+    ("logged", "[Sun Dec 04 04:47:4{n} 2005] [notice] worker {n} is ready\n", True),
+    ("logged", "03-17 16:13:38.81{n}  1702  2395 D WindowManager: window {n}\n", True),
     ("logged", "ERROR:root:order {n} failed\n", True),
     ("logged", "INFO:     10.0.0.{n}:8080 - a page was asked for\n", True),
     ("logged", "WARNING: the pan is hot.\n\n- ERROR {n}: close the valve.\n", False),
