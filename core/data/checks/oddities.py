@@ -28,20 +28,20 @@ LONG_CHARS = 80
 """From so many characters on, an answer in prose ends with a mark, if any of them do."""
 CONTINUED = (",", ";", "-", "–", "，", "、", "(")
 ASKED = re.compile(
-    r"^\W{0,4}(?:Q|Question|Instruction|User|Human|Frage|Pregunta|Pergunta|Domanda|Вопрос|问|問)\W{0,3}[:：]",
+    r"^\W{0,4}(?:Q|Question|Instruction|User|Human|Customer|Client|Caller|Patient|Frage|Kunde|Pregunta|Cliente|Pergunta"
+    r"|Domanda|Вопрос|问|問)\W{0,3}[:：]",
     re.IGNORECASE | re.MULTILINE,
 )
 ANSWERED = re.compile(
-    r"(?:^|###|[.?!？。] )\W{0,4}(?:A|R|Answer|Response|Output|Assistant|AI|Bot|Antwort|Respuesta|Réponse|Resposta"
-    r"|Risposta|Ответ|答)"
-    r"\W{0,3}[:：]",
+    r"(?:^|###|[.?!？。] )\W{0,4}(?:A|R|Answer|Response|Output|Assistant|AI|Bot|Agent|Support|Operator|Doctor|Antwort"
+    r"|Berater|Respuesta|Réponse|Resposta|Risposta|Ответ|答)\W{0,3}[:：]",
     re.IGNORECASE | re.MULTILINE,
 )
 SENTENCE_END = re.compile(r"[.!。！]\s")
 LONGER = 1.5
 """A question that was swapped with its answer has so many times its letters, or more."""
 HEADINGS_THAT_ASK = re.compile(r"^#{1,6} .*[?？؟](?: *\([^)]*\))?[ *#]*$", re.MULTILINE)
-SPOKEN = re.compile(r"^\W{0,3}(?:\d[\d/.:, -]*(?:[AP]M)?\W{0,4})?([^\W\d_][\w .'-]{0,29})[:：>]\s")
+SPOKEN = re.compile(r"^\W{0,3}(?:\d[\d/.:, -]*(?:[AP]M)?\W{0,4})?([^\W\d_][\w .'-]{0,29})[\])*]{0,3}[:：>]\s")
 """A line of a chat: perhaps its time, then who speaks."""
 FEWEST_SPOKEN, SPOKEN_MOST, NEARLY_ALL = 4, 0.6, 0.8
 """Lines of a chat, and the share of all lines that they are; that of questions with their answers."""

@@ -251,7 +251,7 @@ def _may_label(column: Column) -> bool:
     """True if a column may say what kind of text stands beside it: a few short values, or marks in the text."""
     if "label" in column.roles:
         return column.kind in ("label", "number", "yes_no", "list", "object")
-    if column.hints & {"note", "role", "media"} or "." in column.name:
+    if column.hints & {"note", "role", "media"} or column.roles & {"context", "history"} or "." in column.name:
         return False
     if column.kind in ("label", "yes_no") and len({str(value) for value in column.values}) < 2:
         return False

@@ -300,6 +300,8 @@ LINES: tuple[tuple[str, str, bool], ...] = (
     ("logged", "190{n} The people built pier {n}.\n", False),
     ("logged", "[2024-03-01 10:00:1{n}] Ann: How is {n}?\n[2024-03-01 10:00:2{n}] Bob: Fine.\n", False),
     ("people", "[2024-03-01 10:00:1{n}] Ann: How is {n}?\n[2024-03-01 10:00:2{n}] Bob: Fine.\n", True),
+    ("people", "**Ann**: How is {n}?\n**Bob**: Fine, and the pier {n} is, too.\n", True),
+    ("spoken", "[customer]: The pump {n} leaks.\n[agent]: Close valve {n}.\n", True),
     ("people", "user1:\nHow is {n}?\n\nuser2:\nIt is fine, and so is the pier.\n\n", True),
     ("people", "Flour:\nTake {n} cups of it.\n\nMilk:\nTake a cup and {n} spoons.\n\n", False),
     ("people", "INFO: order {n} was paid\nERROR: order {n} failed\n", False),

@@ -182,6 +182,8 @@ def test_what_belongs_to_question_and_answer_is_shown(name: str, make: Make, tau
 
 
 ASKED: tuple[tuple[str, Make, dict[str, str]], ...] = (
+    ("an answer beside texts as context", lambda n: {"context": ["Hi there", "Hello", q(n)], "response": a(n)},
+     {"text": "response"}),
     ("names that say nothing", lambda n: {"foo": q(n), "bar": a(n)}, {"question": "foo", "answer": "bar"}),
     ("translations", lambda n: {"id": n, "translation": {"en": q(n), "fr": a(n)}},
      {"question": "translation.en", "answer": "translation.fr"}),
