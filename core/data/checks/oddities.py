@@ -37,9 +37,11 @@ ANSWERED = re.compile(
     r"|Berater|Respuesta|Réponse|Resposta|Risposta|Ответ|答)\W{0,3}[:：]",
     re.IGNORECASE | re.MULTILINE,
 )
-SENTENCE_END = re.compile(r"[.!。！]\s")
+SENTENCE_END, LONG_WORD = re.compile(r"[.!。！]\s"), re.compile(r"\w{4,}")
 LONGER = 1.5
-"""A question that was swapped with its answer has so many times its letters, or more."""
+"""A question that was swapped with its answer has so many times its letters, or more; or it shares words with it ..."""
+FEWEST_SHARED = 2
+"""... at least so many, and half of them."""
 HEADINGS_THAT_ASK = re.compile(r"^#{1,6} .*[?？؟](?: *\([^)]*\))?[ *#]*$", re.MULTILINE)
 SPOKEN = re.compile(r"^\W{0,3}(?:\d[\d/.:, -]*(?:[AP]M)?\W{0,4})?([^\W\d_][\w .'-]{0,29})[\])*]{0,3}[:：>]\s")
 """A line of a chat: perhaps its time, then who speaks."""
@@ -221,8 +223,12 @@ def _are_questions_and_answers(paragraphs: list[list[str]]) -> bool:
 
 
 def _are_turned(asked: str, answer: str) -> bool:
-    """True if these look like an answer and its question: the second is one sentence that asks, the first is longer."""
-    return asks(answer) and not asks(asked) and len(asked) > LONGER * len(answer) and not SENTENCE_END.search(answer)
+    """True if these look like an answer and its question: the second is one sentence that asks, the first does not, and
+    is longer or says much of the same; who asks back says something else."""
+    if not asks(answer) or asks(asked) or SENTENCE_END.search(answer):
+        return False
+    said, words = (set(LONG_WORD.findall(text.lower())) for text in (asked, answer))
+    return len(asked) > LONGER * len(answer) or len(words & said) >= max(FEWEST_SHARED, len(words) / 2)
 
 
 def _is_log(text: str) -> bool:

@@ -270,14 +270,25 @@ def test_answers_that_ask_are_told_where_nearly_all_do(tmp_path: Path) -> None:
 
 SWAPPED = [{"question": f"{ENGLISH} It has {n} piers.", "answer": f"How old is harbour {n}?"} for n in range(12)]
 RIGHT = [{"question": f"how old is harbour {n}", "answer": f"{ENGLISH} It is {n}."} for n in range(28)]
+CAPITALS = [(f"What is the capital of land {n}?", f"The capital of land {n} is Port{n}.") for n in range(20)]
+ALIKE = [{"question": pair[n % 2], "answer": pair[1 - n % 2]} for n, pair in enumerate(CAPITALS)]
 ASKED_BACK = [
     {"question": f"My boat {n} leaks, and I have tried all that I know.", "answer": "Since when?"} for n in range(12)
 ]
+ASKED_ABOUT = [{"question": f"My boat {n} leaks.", "answer": f"Is boat {n} an old one?"} for n in range(12)]
 ADVISED = [{"question": f"Boat {n} is full of water", "answer": f"{ENGLISH} Go to pier {n}."} for n in range(28)]
 
 
 @pytest.mark.parametrize(
-    ("rows", "turned"), [(SWAPPED + RIGHT, 12), (SWAPPED[:2] + RIGHT, 0), (ASKED_BACK + ADVISED, 0), (RIGHT, 0)]
+    ("rows", "turned"),
+    [
+        (SWAPPED + RIGHT, 12),
+        (SWAPPED[:2] + RIGHT, 0),
+        (ALIKE, 10),
+        (ASKED_BACK + ADVISED, 0),
+        (RIGHT, 0),
+        (ASKED_ABOUT + RIGHT, 0),
+    ],
 )
 def test_rows_whose_question_and_answer_are_swapped_are_told(
     rows: list[dict[str, str]], turned: int, tmp_path: Path
